@@ -1,0 +1,78 @@
+"""varflow: the analytical theory of deep spiking networks.
+
+Describe a network once; theory predicts it, simulation measures it, comparison judges; initialisation is theory turned
+round. Heavy rooms (torch, matplotlib, sympy, scipy.stats) load on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from varflow.compare import compare  # early, since the function shares its module's name
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ConvergenceError": "_checks",
+    "DomainError": "_checks",
+    "MissingExtraError": "_checks",
+    "VarflowError": "_checks",
+    "Neuron": "model.neurons",
+    "Network": "model.network",
+    "distribution": "model.distributions",
+    "Profile": "results",
+    "Ensemble": "results",
+    "FixedPoint": "results",
+    "FixedPoints": "results",
+    "variance_map": "theory.maps",
+    "mean_field": "theory.maps",
+    "critical_gain": "theory.fixed_points",
+    "fixed_points": "theory.fixed_points",
+    "stable_variance": "theory.stable",
+    "finite_width": "theory.chain",
+    "simulate": "simulation",
+    "Interrupted": "simulation",
+    "Comparison": "compare",
+    "validate": "experiment",
+    "Experiment": "experiment",
+    "gain": "init.gains",
+    "lookup": "init.lookup",
+    "Initialization": "init.lookup",
+    "citation": "citations",
+}
+_ROOMS = {"distributions": "model.distributions", "drives": "model.drives", "plots": "plots", "reference": "reference"}
+
+__all__ = sorted([*_HOME, *_ROOMS, "compare"])
+
+if TYPE_CHECKING:
+    from varflow import plots, reference
+    from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
+    from varflow.citations import citation
+    from varflow.compare import Comparison
+    from varflow.experiment import Experiment, validate
+    from varflow.init.gains import gain
+    from varflow.init.lookup import Initialization, lookup
+    from varflow.model import distributions, drives
+    from varflow.model.distributions import distribution
+    from varflow.model.network import Network
+    from varflow.model.neurons import Neuron
+    from varflow.results import Ensemble, FixedPoint, FixedPoints, Profile
+    from varflow.simulation import Interrupted, simulate
+    from varflow.theory.chain import finite_width
+    from varflow.theory.fixed_points import critical_gain, fixed_points
+    from varflow.theory.maps import mean_field, variance_map
+    from varflow.theory.stable import stable_variance
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"varflow.{_HOME[name]}"), name)
+    elif name in _ROOMS:
+        value = import_module(f"varflow.{_ROOMS[name]}")
+    else:
+        raise AttributeError(f"module 'varflow' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,185 @@
+"""The errors varflow raises and the validators its public doors share.
+
+Every validator names the argument, the value, the rule and, where it helps, what to try; it returns the value in the
+form the mathematics wants. Checks happen once, at the public door; nothing below it checks again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import operator
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+__all__ = ["ConvergenceError", "DomainError", "MissingExtraError", "VarflowError"]
+
+# Squares of anything beyond these leave double precision; potentials can be measured in units of the threshold instead.
+SMALLEST_SCALE, LARGEST_SCALE = 1e-140, 1e140
+
+
+class VarflowError(Exception):
+    """Base class of every error varflow raises on purpose."""
+
+
+class DomainError(VarflowError, ValueError):
+    """A value outside the domain of the question asked: ``.argument``, ``.value`` and ``.rule`` say which and why."""
+
+    def __init__(self, argument: str, value: Any, rule: str):
+        super().__init__(f"{argument}={_short(value)} {rule}")
+        self.argument, self.value, self.rule = argument, value, rule
+
+
+class ConvergenceError(VarflowError, RuntimeError):
+    """A solver that did not reach its tolerance; ``.partial`` holds what it had."""
+
+    def __init__(self, message: str, partial: Any = None):
+        super().__init__(message)
+        self.partial = partial
+
+
+class MissingExtraError(VarflowError, ImportError):
+    """A feature whose optional dependency is not installed."""
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, np.generic):
+        value = value.item()
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def require(extra: str, module: str) -> ModuleType:
+    """Import ``module``, or say which extra brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as missing:
+        hint = f"{module.partition('.')[0]} is not installed: pip install 'varflow[{extra}]'"
+        raise MissingExtraError(hint) from missing
+
+
+def real_array(name: str, value: Any) -> np.ndarray:
+    """A finite float64 array of any shape."""
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise TypeError
+        array = array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise DomainError(name, value, "must be a real number or an array of them") from None
+    return _all(name, array, np.isfinite(array), "must be finite")
+
+
+def _all(name: str, array: np.ndarray, holds: Any, rule: str) -> np.ndarray:
+    if not np.all(holds):
+        raise DomainError(name, float(array[~np.broadcast_to(holds, array.shape)].flat[0]), rule)
+    return array
+
+
+def positive(name: str, value: Any) -> np.ndarray:
+    array = real_array(name, value)
+    return _all(name, array, array > 0, "must be positive")
+
+
+def non_negative(name: str, value: Any) -> np.ndarray:
+    array = real_array(name, value)
+    return _all(name, array, array >= 0, "must not be negative")
+
+
+def scale(name: str, value: Any) -> np.ndarray:
+    """Finite, and neither so small nor so large (unless 0) that its square leaves double precision."""
+    array = real_array(name, value)
+    size = np.abs(array)
+    fits = (size == 0) | ((size >= SMALLEST_SCALE) & (size <= LARGEST_SCALE))
+    rule = f"must lie within {SMALLEST_SCALE:g} and {LARGEST_SCALE:g} in size; measure potentials in units of the threshold"
+    return _all(name, array, fits, rule)
+
+
+def positive_scale(name: str, value: Any) -> np.ndarray:
+    return positive(name, scale(name, value))
+
+
+def scalar(name: str, array: np.ndarray) -> float:
+    """The one number of a checked array."""
+    if array.ndim:
+        raise DomainError(name, array.tolist(), "must be one number here; call once for each value")
+    return float(array)
+
+
+def integer(name: str, value: Any, *, minimum: int) -> int:
+    try:
+        number = operator.index(value.item() if isinstance(value, np.generic) else value)
+    except TypeError:
+        raise DomainError(name, value, f"must be a whole number, at least {minimum}") from None
+    if number < minimum or isinstance(value, bool):
+        raise DomainError(name, value, f"must be a whole number, at least {minimum}")
+    return number
+
+
+def probability(name: str, value: Any, *, open_ends: bool = False) -> float:
+    number = scalar(name, real_array(name, value))
+    inside = 0 < number < 1 if open_ends else 0 <= number <= 1
+    if not inside:
+        raise DomainError(name, value, "must lie strictly between 0 and 1" if open_ends else "must lie between 0 and 1")
+    return number
+
+
+def choice(name: str, value: Any, options: Iterable[str]) -> str:
+    options = tuple(options)
+    if not isinstance(value, str) or value not in options:
+        raise DomainError(name, value, "is unknown; choose one of " + ", ".join(options))
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise DomainError(name, value, "must be True or False")
+    return bool(value)
+
+
+def same_shape(**arrays: np.ndarray) -> list[np.ndarray]:
+    """Broadcast checked arrays together, or say which do not fit."""
+    try:
+        return list(np.broadcast_arrays(*arrays.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items() if array.ndim)
+        name = max(arrays, key=lambda key: arrays[key].ndim)
+        raise DomainError(name, arrays[name].tolist(), f"does not broadcast: shapes {shapes}") from None
+
+
+def unwrap(array: np.ndarray) -> Any:
+    """Scalars in give Python floats out."""
+    return float(array) if np.ndim(array) == 0 else array
+
+
+def per_layer(name: str, value: Any, depth: int) -> np.ndarray:
+    """One value for every layer, or one each."""
+    array = real_array(name, value)
+    if array.ndim == 0:
+        return np.full(depth, array)
+    if array.shape != (depth,):
+        raise DomainError(name, array.tolist(), f"must be one value or one per layer (depth={depth})")
+    return array
+
+
+def frozen(array: Any, dtype: Any = np.float64) -> np.ndarray:
+    """A read-only copy, as results carry them."""
+    copy = np.array(array, dtype=dtype)
+    copy.flags.writeable = False
+    return copy
+
+
+def nothing_if_nan(value: Any) -> Any:
+    """JSON has no NaN: undefined numbers become None, arrays become lists."""
+    if isinstance(value, np.ndarray):
+        return [nothing_if_nan(item) for item in value.tolist()] if value.ndim else nothing_if_nan(value.item())
+    if isinstance(value, (list, tuple)):
+        return [nothing_if_nan(item) for item in value]
+    if isinstance(value, dict):
+        return {key: nothing_if_nan(item) for key, item in value.items()}
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

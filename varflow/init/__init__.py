@@ -1,0 +1,1 @@
+"""Initialisation: theory turned round."""

@@ -1,0 +1,1 @@
+"""Descriptions: what a network is, before anyone predicts or simulates it."""

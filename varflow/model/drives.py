@@ -1,0 +1,106 @@
+"""What the first layer receives.
+
+``currents`` gives every neuron of layer 1 its own Gaussian current; ``inputs`` sends a user's data through real first
+weights. Neither adds a bias to the driven layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from varflow._checks import DomainError, frozen, non_negative, positive_scale, real_array, scalar, scale
+
+__all__ = ["Currents", "Inputs", "currents", "inputs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Currents:
+    """A Gaussian current per neuron, ``I ~ N(0, std²)``; made by :func:`currents`."""
+
+    std: float
+
+    @property
+    def current_variances(self) -> np.ndarray:
+        """Variance of the driven layer's currents, one entry per kind of input: here one."""
+        return np.array([self.std**2])
+
+    def __repr__(self) -> str:
+        return f"currents(std={self.std:g})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """Input vectors through first-layer weights of standard deviation ``input_gain/√n_in``; made by :func:`inputs`."""
+
+    x: np.ndarray
+    input_gain: float
+
+    @property
+    def fan_in(self) -> int:
+        return self.x.shape[1]
+
+    @property
+    def current_variances(self) -> np.ndarray:
+        """``input_gain² mean_j x_j²`` for every row: the exact variance of layer 1's currents given that input."""
+        return self.input_gain**2 * np.mean(self.x**2, axis=1)
+
+    def __repr__(self) -> str:
+        return f"inputs({self.x.shape[0]} vectors of {self.fan_in}, input_gain={self.input_gain:.4g})"
+
+
+def currents(std: float = 1.0) -> Currents:
+    """Constant currents ``I ~ N(0, std²)``, one per neuron, drawn anew for every network.
+
+    Parameters
+    ----------
+    std : float
+        Standard deviation of the current, before the neuron's input scale; 0 is a silent drive.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.drives.currents(0.5)
+    currents(std=0.5)
+    """
+    return Currents(scalar("std", non_negative("std", scale("std", std))))
+
+
+def inputs(x: np.ndarray, input_gain: float | None = None) -> Inputs:
+    r"""A batch of input vectors, sent through real first-layer weights.
+
+    .. math:: \mathrm{Var}[I \mid x] = \frac{g_{in}^2}{n_{in}} \sum_j x_j^2
+
+    Parameters
+    ----------
+    x : array, shape (batch, n_in)
+        One input vector per row. Network ``r`` of a simulation sees row ``r mod batch``.
+    input_gain : float, optional
+        ``g_in``. By default ``1/√(mean x²)``: the currents then have variance 1 in the mean over the batch.
+
+    Raises
+    ------
+    DomainError
+        If ``x`` is not a finite, non-empty table of numbers, or is zero throughout while the gain is left to it.
+
+    Notes
+    -----
+    **Assumes** independent, mean-zero first-layer weights; the stated variance is then exact for each input. Inputs differ
+    in energy, so each has its own survival. **Source**: derived from the layer's definition.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.drives.inputs([[3.0, 4.0], [0.0, 5.0]])
+    inputs(2 vectors of 2, input_gain=0.2828)
+    """
+    array = real_array("x", x)
+    if array.ndim != 2 or 0 in array.shape:
+        raise DomainError("x", f"array of shape {array.shape}", "must have shape (batch, n_in), one input vector per row")
+    second_moment = float(np.mean(scale("x", array) ** 2))
+    if input_gain is None:
+        if second_moment == 0:
+            raise DomainError("x", f"array of shape {array.shape}", "is zero throughout: name input_gain, or give other inputs")
+        input_gain = second_moment**-0.5
+    return Inputs(frozen(array), scalar("input_gain", positive_scale("input_gain", input_gain)))

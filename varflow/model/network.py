@@ -1,0 +1,142 @@
+"""The network: the one description that theory predicts, simulation measures and comparison judges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, integer, non_negative, per_layer, positive_scale, real_array, scalar, scale
+from varflow.model.drives import Currents, Inputs, currents
+from varflow.model.neurons import Neuron
+
+__all__ = ["WEIGHT_LAWS", "Network"]
+
+WEIGHT_LAWS = ("normal", "uniform", "sign")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """A deep feed-forward spiking network with independent random weights.
+
+    ``u_{l+1} = λ (W x_l + b)``, ``x_l = 1(u_l > θ)``, ``W_ij`` of mean ``mean_gain/n`` and standard deviation ``gain/√n``
+    with ``n`` the number of neurons of layer ``l``, ``b ~ N(0, bias_std²)``.
+
+    Parameters
+    ----------
+    width : int or sequence of int
+        Neurons in a layer; with one entry per layer, ``width[l]`` is that of layer ``l+1``.
+    depth : int
+        Number of layers, the driven one included.
+    gain : float or sequence of float
+        ``g = σ_w √n`` of the weights into a layer. The driven layer has no such weights: its entry is not used.
+    neuron : Neuron
+        Threshold and dynamics, the same in every layer.
+    weights : str
+        Law of the weights: ``normal``, ``uniform`` or ``sign``.
+    bias_std : float
+        Standard deviation of the biases, layer 1 excepted.
+    mean_gain : float, optional
+        ``n E[w]``; by default the law's own mean, 0.
+    steps : int
+        Time steps.
+    drive : drives.currents(...) or drives.inputs(...)
+        What layer 1 receives.
+
+    Attributes
+    ----------
+    widths, gains : ndarray, shape (depth,)
+        The same, one entry per layer.
+
+    Raises
+    ------
+    DomainError
+        For a value outside its domain, or a sequence that has not one entry per layer.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.Network(width=1000, depth=100, gain=2.51, neuron=vf.Neuron(1.0))
+    Network(width=1000, depth=100, gain=2.51, neuron=Neuron(threshold=1))
+    """
+
+    width: int | tuple[int, ...]
+    depth: int
+    gain: float | tuple[float, ...]
+    neuron: Neuron
+    weights: str
+    bias_std: float
+    mean_gain: float
+    steps: int
+    drive: Currents | Inputs
+
+    def __init__(
+        self,
+        *,
+        width: Any,
+        depth: int,
+        gain: Any,
+        neuron: Neuron | None = None,
+        weights: str = "normal",
+        bias_std: float = 0.0,
+        mean_gain: float | None = None,
+        steps: int = 1,
+        drive: Currents | Inputs | None = None,
+    ):
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        put("depth", integer("depth", depth, minimum=1))
+        put("width", _widths(width, self.depth))
+        gains = per_layer("gain", positive_scale("gain", gain), self.depth)
+        put("gain", float(gains[0]) if np.ndim(gain) == 0 else tuple(gains.tolist()))
+        put("neuron", _instance("neuron", Neuron() if neuron is None else neuron, Neuron, "vf.Neuron(threshold)"))
+        put("weights", _weight_law(weights))
+        put("bias_std", scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std))))
+        put("mean_gain", 0.0 if mean_gain is None else scalar("mean_gain", scale("mean_gain", mean_gain)))
+        put("steps", integer("steps", steps, minimum=1))
+        drives = "vf.drives.currents(std) or vf.drives.inputs(x)"
+        put("drive", _instance("drive", currents() if drive is None else drive, (Currents, Inputs), drives))
+
+    @property
+    def widths(self) -> np.ndarray:
+        return np.broadcast_to(np.asarray(self.width), self.depth)
+
+    @property
+    def gains(self) -> np.ndarray:
+        return np.broadcast_to(np.asarray(self.gain), self.depth)
+
+    @property
+    def silence_is_final(self) -> bool:
+        """Whether a layer without spikes keeps all later layers silent: no bias, and a resting membrane that does not fire."""
+        return self.bias_std == 0 and not self.neuron.fires_at(0.0)
+
+    def __repr__(self) -> str:
+        width = self.width if isinstance(self.width, int) else f"({self.width[0]}, …, {self.width[-1]})"
+        gain = f"{self.gain:.6g}" if isinstance(self.gain, float) else f"({self.gain[0]:.4g}, …, {self.gain[-1]:.4g})"
+        parts = [f"width={width}", f"depth={self.depth}", f"gain={gain}", f"neuron={self.neuron!r}"]
+        defaults = {"weights": "normal", "bias_std": 0.0, "mean_gain": 0.0, "steps": 1}
+        parts += [f"{name}={getattr(self, name)!r}" for name, default in defaults.items() if getattr(self, name) != default]
+        if self.drive != currents():
+            parts.append(f"drive={self.drive!r}")
+        return f"Network({', '.join(parts)})"
+
+
+def _widths(width: Any, depth: int) -> int | tuple[int, ...]:
+    if np.ndim(width) == 0:
+        return integer("width", width, minimum=1)
+    per_layer("width", real_array("width", width), depth)
+    return tuple(integer("width", item, minimum=1) for item in width)
+
+
+def _instance(name: str, value: Any, kinds: Any, what: str) -> Any:
+    if not isinstance(value, kinds):
+        raise DomainError(name, value, f"must be {what}")
+    return value
+
+
+def _weight_law(weights: Any) -> str:
+    if weights not in WEIGHT_LAWS:
+        raise DomainError("weights", weights, "is unknown; choose one of " + ", ".join(WEIGHT_LAWS))
+    return weights

@@ -1,0 +1,120 @@
+"""The neuron: its threshold, and for later time steps its leak and reset.
+
+Notation: ``H`` membrane at the spike test, ``S`` spike, ``c = input_scale × current``. Names and update equations:
+
+=================  ===================================
+reset              next membrane
+=================  ===================================
+none               ``β H + c``
+subtract           ``β (H - θ S) + c``
+delayed_subtract   ``β H - θ S + c``
+zero               ``β H (1 - S) + c``
+gate               ``(β H + c) (1 - S)``
+multi_spike        ``β (H - θ S) + c``, ``S = ⌊H/θ⌋₊``
+=================  ===================================
+
+At the first step every family but multi_spike is the memoryless layer ``S = 1(c > θ)`` of the paper.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from varflow._checks import DomainError, choice, flag, integer, non_negative, positive_scale, scalar, scale
+
+__all__ = ["RESETS", "Neuron"]
+
+RESETS = ("none", "subtract", "delayed_subtract", "zero", "gate", "multi_spike")
+
+
+@dataclass(frozen=True, slots=True)
+class Neuron:
+    """A threshold neuron, ``S = 1(H > threshold)``.
+
+    Parameters
+    ----------
+    threshold : float
+        ``θ``, in the unit of the membrane potential. Any sign; positive for ``multi_spike``.
+    decay : float
+        ``β`` in [0, 1]: what the membrane keeps from step to step. 0 is the paper's memoryless neuron.
+    input_scale : float
+        ``λ > 0``: what the membrane takes of its input current (``1/τ`` in some libraries).
+    reset : str
+        One of ``none subtract delayed_subtract zero gate multi_spike``; see the module's table.
+    strict : bool
+        Spike at ``H > θ`` (True) or ``H ≥ θ`` (False). The two differ only where the potential has atoms.
+    synaptic_decay : float
+        Decay of an exponential synaptic filter in [0, 1); 0 is none.
+    delay : int
+        Steps between a spike and its arrival in the next layer.
+
+    Raises
+    ------
+    DomainError
+        For a value outside these domains.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.Neuron(0.7)
+    Neuron(threshold=0.7)
+    >>> vf.Neuron(1.0, decay=0.9, reset="subtract").memoryless
+    False
+    """
+
+    threshold: float = 1.0
+    decay: float = 0.0
+    input_scale: float = 1.0
+    reset: str = "none"
+    strict: bool = True
+    synaptic_decay: float = 0.0
+    delay: int = 0
+
+    def __init__(
+        self,
+        threshold: float = 1.0,
+        *,
+        decay: float = 0.0,
+        input_scale: float = 1.0,
+        reset: str = "none",
+        strict: bool = True,
+        synaptic_decay: float = 0.0,
+        delay: int = 0,
+    ):
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        put("threshold", scalar("threshold", scale("threshold", threshold)))
+        put("decay", _fraction("decay", decay, one_allowed=True))
+        put("input_scale", scalar("input_scale", positive_scale("input_scale", input_scale)))
+        put("reset", choice("reset", reset, RESETS))
+        put("strict", flag("strict", strict))
+        put("synaptic_decay", _fraction("synaptic_decay", synaptic_decay, one_allowed=False))
+        put("delay", integer("delay", delay, minimum=0))
+        if self.reset == "multi_spike" and self.threshold <= 0:
+            raise DomainError("threshold", threshold, "must be positive for reset='multi_spike', which counts multiples of it")
+
+    @property
+    def memoryless(self) -> bool:
+        """Whether the spike depends on the present input alone: no decay, no reset, no filter, one spike at most."""
+        return self.decay == 0 and self.synaptic_decay == 0 and self.reset == "none"
+
+    def fires_at(self, membrane: float) -> bool:
+        """Whether a membrane held at exactly ``membrane`` spikes: ``>`` or ``≥`` as ``strict`` says."""
+        return membrane > self.threshold or (membrane == self.threshold and not self.strict)
+
+    def __repr__(self) -> str:
+        changed = [f"threshold={self.threshold:g}"]
+        changed += [
+            f"{name}={getattr(self, name)!r}"
+            for name, field in self.__dataclass_fields__.items()
+            if name != "threshold" and getattr(self, name) != field.default
+        ]
+        return f"Neuron({', '.join(changed)})"
+
+
+def _fraction(name: str, value: float, *, one_allowed: bool) -> float:
+    number = scalar(name, non_negative(name, value))
+    if number > 1 or (number == 1 and not one_allowed):
+        raise DomainError(name, value, "must lie between 0 and 1" + ("" if one_allowed else ", 1 excluded"))
+    return number

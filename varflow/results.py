@@ -1,0 +1,268 @@
+"""The shapes in which theory predicts, witnesses answer and simulation measures.
+
+Plain frozen records of read-only arrays. Entry ``l`` of a per-layer array is layer ``l+1``. What judges them lives in
+``compare``; what draws them in ``plots``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, overload
+
+import numpy as np
+
+from varflow._checks import frozen, nothing_if_nan, require
+from varflow.model.network import Network
+
+__all__ = ["QUANTITIES", "Ensemble", "FixedPoint", "FixedPoints", "Profile"]
+
+QUANTITIES = ("variance", "firing_rate", "survival")
+
+
+class Sampler(Protocol):
+    """Draws ensembles from a profile's exact law."""
+
+    def __call__(self, repeats: int, seed: int = 0) -> Ensemble: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPoint:
+    """A variance the layer map reproduces, ``F(V) = V``.
+
+    Attributes
+    ----------
+    variance, firing_rate : float
+        ``V`` and ``P(u > θ)`` there.
+    multiplier : float
+        ``m = F'(V)``: a small deviation is multiplied by it per layer (``inf`` where F jumps).
+    stable : bool
+        Whether ``|m| < 1``.
+    depth_scale : float
+        ``ξ = -1/ln|m|`` layers; 0 where ``m = 0``, ``inf`` at ``|m| = 1``, negative where deviations grow.
+    residual : float
+        ``F(V) - V``, recomputed at the answer, in units of the variance.
+    enclosure : tuple of float, optional
+        Proven bounds of the variance, from ``vf.certified``.
+    """
+
+    variance: float
+    firing_rate: float
+    multiplier: float
+    stable: bool
+    depth_scale: float
+    residual: float
+    enclosure: tuple[float, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("variance", "firing_rate", "multiplier", "stable", "depth_scale", "residual")
+        return nothing_if_nan({name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FixedPoints(Sequence[FixedPoint]):
+    """All fixed points of a layer map, ascending in variance, silence included.
+
+    Attributes
+    ----------
+    points : tuple of FixedPoint
+    complete : bool
+        Whether it is proven that there are no others.
+    resolution : float, optional
+        Where they come from a scan: its step in ``ln V``. Pairs of roots closer than this can be missed.
+    basin_edge : float
+        The variance below which activity decays to silence: 0.0 where silence does not attract, ``inf`` where
+        nothing else is left.
+    """
+
+    points: tuple[FixedPoint, ...]
+    complete: bool
+    resolution: float | None
+    basin_edge: float
+
+    @overload
+    def __getitem__(self, index: int) -> FixedPoint: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[FixedPoint]: ...
+    def __getitem__(self, index: int | slice) -> FixedPoint | Sequence[FixedPoint]:
+        return self.points[index]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __iter__(self) -> Iterator[FixedPoint]:
+        return iter(self.points)
+
+    def to_dict(self) -> dict[str, Any]:
+        edge = {"complete": self.complete, "resolution": self.resolution, "basin_edge": self.basin_edge}
+        return nothing_if_nan({"fixed_points": [point.to_dict() for point in self], **edge})
+
+    def __repr__(self) -> str:
+        rows = [f"{'variance':>14} {'firing_rate':>12} {'multiplier':>11} {'depth_scale':>12}  stable"]
+        rows += [
+            f"{p.variance:14.8g} {p.firing_rate:12.6g} {p.multiplier:11.6g} {p.depth_scale:12.4g}  {'yes' if p.stable else 'no'}"
+            for p in self
+        ]
+        how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln V" if self.resolution else "scanned"
+        return "\n".join([f"FixedPoints ({how}; basin of silence up to V = {self.basin_edge:.8g})", *rows])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Profile:
+    """What a theory predicts for every layer of a network.
+
+    Attributes
+    ----------
+    network : Network
+    variance : ndarray, shape (depth,)
+        Expected sample variance (ddof = 1) of a layer's potentials about their own mean.
+    variance_std : ndarray
+        Standard deviation of that statistic over networks. NaN where it does not exist.
+    firing_rate, firing_rate_std : ndarray
+        Mean spikes per neuron, and its standard deviation over networks.
+    survival : ndarray
+        ``P(K > 0)``, the probability that the layer has at least one spike.
+    per_input : dict of ndarray, shape (batch, depth)
+        For a drive of inputs: ``variance``, ``firing_rate`` and ``survival`` of each input vector. Else empty.
+    silent_variance : float
+        Variance of a layer that receives no spike: the biases' share.
+    sample : callable, optional
+        ``sample(repeats, seed) -> Ensemble``: draws from the exact law, where the theory has one.
+    error : ndarray, optional
+        Numerical error of ``variance``, where the theory is integrated numerically.
+    """
+
+    network: Network
+    variance: np.ndarray
+    variance_std: np.ndarray
+    firing_rate: np.ndarray
+    firing_rate_std: np.ndarray
+    survival: np.ndarray
+    per_input: dict[str, np.ndarray] = field(default_factory=dict)
+    silent_variance: float = 0.0
+    sample: Sampler | None = None
+    error: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("variance", "variance_std", "firing_rate", "firing_rate_std", "survival"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
+        object.__setattr__(self, "per_input", {name: frozen(value) for name, value in self.per_input.items()})
+
+    @property
+    def spikes(self) -> np.ndarray:
+        """Expected number of spikes in a layer: width × firing rate."""
+        return self.network.widths * self.firing_rate
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("variance", "variance_std", "firing_rate", "firing_rate_std", "survival", "spikes")
+        per_input = {"per_input": self.per_input} if self.per_input else {}
+        return nothing_if_nan({name: getattr(self, name) for name in names} | per_input)
+
+    def to_xarray(self) -> Any:
+        """The same numbers as an ``xarray.Dataset`` over the axis ``layer``."""
+        names = ("variance", "variance_std", "firing_rate", "firing_rate_std", "survival", "spikes")
+        return _dataset({name: (("layer",), getattr(self, name)) for name in names}, self.network.depth)
+
+    def __repr__(self) -> str:
+        return _layers_table("Profile", self.network, self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ensemble:
+    """What a simulation measured: one row per network.
+
+    Attributes
+    ----------
+    network : Network
+    variance : ndarray, shape (repeats, depth)
+        Sample variance (ddof = 1) of each layer's potentials; NaN at width 1.
+    firing_rate : ndarray, shape (repeats, depth)
+        Spikes per neuron.
+    survival : ndarray, shape (repeats, depth)
+        1 where the layer has at least one spike, else 0.
+    seed : int
+    engine, device, dtype : str
+    """
+
+    network: Network
+    variance: np.ndarray
+    firing_rate: np.ndarray
+    seed: int = 0
+    engine: str = "dense"
+    device: str = "cpu"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("variance", "firing_rate"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
+
+    @property
+    def repeats(self) -> int:
+        return self.variance.shape[0]
+
+    @property
+    def survival(self) -> np.ndarray:
+        return (self.firing_rate > 0).astype(float)
+
+    @property
+    def spikes(self) -> np.ndarray:
+        """Spikes per layer: width × firing rate."""
+        return self.network.widths * self.firing_rate
+
+    @property
+    def variance_std(self) -> np.ndarray:
+        """Sample standard deviation of the variance over networks, shape (depth,)."""
+        return _spread(self.variance)
+
+    @property
+    def firing_rate_std(self) -> np.ndarray:
+        """Sample standard deviation of the firing rate over networks, shape (depth,)."""
+        return _spread(self.firing_rate)
+
+    def _summary(self, reduce: Callable[[np.ndarray], np.ndarray]) -> Profile:
+        rows = {name: reduce(getattr(self, name)) for name in QUANTITIES}
+        return Profile(self.network, variance_std=self.variance_std, firing_rate_std=self.firing_rate_std, **rows)
+
+    def mean(self) -> Profile:
+        """Mean over networks of each quantity, beside the spread over networks, in the shape of a prediction."""
+        return self._summary(lambda rows: rows.mean(axis=0))
+
+    def std(self) -> Profile:
+        """Standard deviation over networks of each quantity (ddof = 1; NaN for one network)."""
+        return self._summary(_spread)
+
+    def stderr(self) -> Profile:
+        """Standard error of each mean, ``std/√repeats``."""
+        return self._summary(lambda rows: _spread(rows) / np.sqrt(len(rows)))
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("variance", "firing_rate", "survival", "spikes", "seed", "engine", "device", "dtype")
+        return nothing_if_nan({name: getattr(self, name) for name in names})
+
+    def to_xarray(self) -> Any:
+        """The same numbers as an ``xarray.Dataset`` over the axes ``network`` and ``layer``."""
+        names = (*QUANTITIES, "spikes")
+        return _dataset({name: (("network", "layer"), getattr(self, name)) for name in names}, self.network.depth)
+
+    def __repr__(self) -> str:
+        title = f"Ensemble of {self.repeats} networks ({self.engine}, seed {self.seed})"
+        return _layers_table(title, self.network, self.mean())
+
+
+def _spread(rows: np.ndarray) -> np.ndarray:
+    return rows.std(axis=0, ddof=1) if len(rows) > 1 else np.full(rows.shape[1:], np.nan)
+
+
+def _dataset(variables: dict[str, Any], depth: int) -> Any:
+    return require("xarray", "xarray").Dataset(variables, coords={"layer": np.arange(1, depth + 1)})
+
+
+def _layers_table(title: str, network: Network, profile: Profile) -> str:
+    """Five layers of a profile, evenly spread, as text."""
+    picks = np.unique(np.linspace(0, network.depth - 1, 5).round().astype(int))
+    lines = [f"{title} of {network!r}", f"{'layer':>7} {'variance':>22} {'firing rate':>22} {'survival':>10}"]
+    for l in picks:
+        variance = f"{profile.variance[l]:.5g} ± {profile.variance_std[l]:.2g}"
+        rate = f"{profile.firing_rate[l]:.5g} ± {profile.firing_rate_std[l]:.2g}"
+        lines.append(f"{l + 1:>7} {variance:>22} {rate:>22} {profile.survival[l]:>10.5g}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Theory: pure functions from descriptions to predictions. numpy and scipy only."""
