@@ -24,7 +24,7 @@ _HOME = {
     "FixedPoint": "results",
     "FixedPoints": "results",
     "variance_map": "theory.maps",
-    "mean_field": "theory.maps",
+    "mean_field": "theory.mean_field",
     "critical_gain": "theory.fixed_points",
     "fixed_points": "theory.fixed_points",
     "stable_variance": "theory.stable",
@@ -59,7 +59,8 @@ if TYPE_CHECKING:
     from varflow.simulation import Interrupted, simulate
     from varflow.theory.chain import finite_width
     from varflow.theory.fixed_points import critical_gain, fixed_points
-    from varflow.theory.maps import mean_field, variance_map
+    from varflow.theory.maps import variance_map
+    from varflow.theory.mean_field import mean_field
     from varflow.theory.stable import stable_variance
 
 
