@@ -67,10 +67,17 @@ def real_array(name: str, value: Any) -> np.ndarray:
         array = np.asarray(value)
         if array.dtype.kind not in "biuf":
             raise TypeError
-        array = array.astype(np.float64)
+        array = array.astype(np.float64, copy=False)
     except (TypeError, ValueError):
         raise DomainError(name, value, "must be a real number or an array of them") from None
+    if _within(array, -LARGEST_SCALE, LARGEST_SCALE):
+        return array
     return _all(name, array, np.isfinite(array), "must be finite")
+
+
+def _within(array: np.ndarray, lo: float, hi: float) -> bool:
+    """Whether a whole array lies in ``[lo, hi]``: two passes without a temporary, false for NaN."""
+    return bool(array.size == 0 or (array.min() >= lo and array.max() <= hi))
 
 
 def _all(name: str, array: np.ndarray, holds: Any, rule: str) -> np.ndarray:
@@ -81,7 +88,7 @@ def _all(name: str, array: np.ndarray, holds: Any, rule: str) -> np.ndarray:
 
 def positive(name: str, value: Any) -> np.ndarray:
     array = real_array(name, value)
-    return _all(name, array, array > 0, "must be positive")
+    return array if _within(array, SMALLEST_SCALE, LARGEST_SCALE) else _all(name, array, array > 0, "must be positive")
 
 
 def non_negative(name: str, value: Any) -> np.ndarray:
@@ -92,6 +99,8 @@ def non_negative(name: str, value: Any) -> np.ndarray:
 def scale(name: str, value: Any) -> np.ndarray:
     """Finite, and neither so small nor so large (unless 0) that its square leaves double precision."""
     array = real_array(name, value)
+    if _within(array, SMALLEST_SCALE, LARGEST_SCALE):
+        return array
     size = np.abs(array)
     fits = (size == 0) | ((size >= SMALLEST_SCALE) & (size <= LARGEST_SCALE))
     rule = f"must lie within {SMALLEST_SCALE:g} and {LARGEST_SCALE:g} in size; measure potentials in units of the threshold"
@@ -99,7 +108,8 @@ def scale(name: str, value: Any) -> np.ndarray:
 
 
 def positive_scale(name: str, value: Any) -> np.ndarray:
-    return positive(name, scale(name, value))
+    array = real_array(name, value)
+    return array if _within(array, SMALLEST_SCALE, LARGEST_SCALE) else positive(name, scale(name, value))
 
 
 def scalar(name: str, array: np.ndarray) -> float:

@@ -71,8 +71,8 @@ class FixedPoints(Sequence[FixedPoint]):
     resolution : float, optional
         Where they come from a scan: its step in ``ln V``. Pairs of roots closer than this can be missed.
     basin_edge : float
-        The variance below which activity decays to silence: 0.0 where silence does not attract, ``inf`` where
-        nothing else is left.
+        The variance below which activity decays to silence, or to the quiet state that a bias leaves in its place:
+        0.0 where neither attracts beside another state, ``inf`` where only silence is left.
     """
 
     points: tuple[FixedPoint, ...]

@@ -1,0 +1,153 @@
+"""Gains: the variance map and the chain, solved for ``g``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, non_negative, positive_scale, same_shape, scale, unwrap
+from varflow.model.distributions import Distribution, distribution as as_distribution
+from varflow.model.network import Network
+from varflow.model.neurons import Neuron
+from varflow.theory.chain import finite_width
+from varflow.theory.roots import bisect
+
+__all__ = ["Correction", "corrected_gain", "gain", "gain_for_rate"]
+
+
+def gain(
+    *,
+    threshold: Any,
+    variance: Any = 1.0,
+    distribution: Any = "normal",
+    bias_std: Any = 0.0,
+    mean_gain: Any = 0.0,
+) -> Any:
+    r"""The gain that makes ``variance`` a fixed point of the layer map; the paper's at ``variance=1``.
+
+    .. math:: g^2 = \frac{v - \sigma_b^2}{p}, \qquad p = S\!\left(\frac{\theta - m_g p}{\sqrt v}\right)
+
+    Parameters
+    ----------
+    threshold, variance, bias_std, mean_gain : float or array
+        ``θ`` of any sign, ``v > σ_b²``, ``σ_b ≥ 0``, ``m_g = n E[w]``; arrays broadcast.
+    distribution : str or object
+        Of the standardised potential.
+
+    Returns
+    -------
+    float or ndarray
+        ``g = σ_w √n``.
+
+    Raises
+    ------
+    DomainError
+        Where no gain does it: ``v ≤ σ_b²``, or no part of the distribution lies above the threshold.
+
+    Notes
+    -----
+    **Assumes** infinite width and memoryless neurons. Preserving is not attracting: for the normal law the fixed point is
+    unstable beyond ``θ = 1.190601 √v``; :func:`varflow.lookup` says so.
+    With a large positive ``mean_gain`` several rates are self-consistent; the smallest is taken.
+    **Accuracy**: a few ulp of the tail's.
+    **Source**: ``micheli2024`` for ``v = 1``, ``σ_b = m_g = 0``; at ``θ = 0`` it is Kaiming's ``√2``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.gain(threshold=[0.0, 0.5, 1.0]).round(6).tolist()
+    [1.414214, 1.800312, 2.51057]
+    """
+    law = as_distribution(distribution)
+    theta, v, sigma_b, m_g = same_shape(
+        threshold=scale("threshold", threshold),
+        variance=positive_scale("variance", variance),
+        bias_std=non_negative("bias_std", scale("bias_std", bias_std)),
+        mean_gain=scale("mean_gain", mean_gain),
+    )
+    room = v - sigma_b**2
+    if not np.all(room > 0):
+        raise DomainError("variance", float(v[room <= 0].flat[0]), "must exceed bias_std²: the weights would have nothing to add")
+    z = theta / np.sqrt(v)
+    if np.any(m_g != 0):
+        z = (theta - m_g * _self_consistent_rate(law, theta, v, m_g)) / np.sqrt(v)
+    p = law.sf(z)
+    with np.errstate(divide="ignore", over="ignore"):
+        answer = np.where(p > 1e-290, np.sqrt(room / p), np.sqrt(room) * np.exp(-0.5 * np.asarray(law.log_sf(z))))
+    if not np.all(np.isfinite(answer)):
+        worst = float(theta[~np.isfinite(answer)].flat[0])
+        raise DomainError("threshold", worst, "lies where no potential of this variance fires; raise the variance")
+    return unwrap(answer)
+
+
+def _self_consistent_rate(law: Distribution, theta: np.ndarray, v: np.ndarray, m_g: np.ndarray) -> np.ndarray:
+    """The smallest ``p`` with ``p = S((θ - m_g p)/√v)``."""
+    image = lambda p: law.sf((theta - m_g * p) / np.sqrt(v))  # noqa: E731
+    steps = np.linspace(0, 1, 257).reshape(-1, *([1] * theta.ndim))
+    passed = np.asarray([image(p) <= p for p in steps])  # the first grid point at or beyond the smallest root
+    hi = steps.ravel()[np.argmax(passed, axis=0)]
+    return bisect(lambda p: image(p) - p, np.maximum(hi - 1 / 256, 1e-300), np.maximum(hi, 1e-300))
+
+
+def gain_for_rate(rate: float, *, threshold: float, distribution: Any = "normal") -> float:
+    """The gain whose fixed point has firing rate ``rate``: ``z = S⁻¹(p)``, ``g = θ/(z √p)``. For ``θ > 0``."""
+    law = as_distribution(distribution)
+    ceiling = float(law.sf(0.0))
+    if threshold <= 0:
+        raise DomainError("rate", rate, "cannot be chosen at threshold ≤ 0, where it does not depend on the gain alone")
+    if not 0 < rate < ceiling:
+        raise DomainError("rate", rate, f"must lie between 0 and {ceiling:g}, the share of potentials above their mean")
+    edge = law.upper if np.isfinite(law.upper) else 1e6
+    z = float(bisect(lambda z: law.sf(z) - rate, np.array(1e-300), np.array(edge)))
+    return float(threshold / (z * math.sqrt(rate)))
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """A gain and the survival it gives; ``gain`` is None where no gain reaches the target, and ``survival`` the supremum."""
+
+    gain: float | None
+    survival: float
+
+
+def corrected_gain(*, threshold: float, width: int, depth: int, survival_target: float) -> Correction:
+    r"""The smallest gain with which a network of this width is still alive at layer ``depth``.
+
+    .. math:: \min \{ g : P(K_L > 0) \ge 1 - \epsilon \}
+
+    Survival rises with ``g`` for ``θ > 0``, towards that of ``θ = 0``; for ``θ ≤ 0`` it does not depend on the gain in
+    this way and there is nothing to correct. Found on the exact chain to a relative 1e-12, for normal weights and currents
+    of standard deviation 1.
+    """
+
+    def survival(g: float) -> float:
+        return float(finite_width(Network(width=width, depth=depth, gain=g, neuron=Neuron(threshold))).survival[-1])
+
+    if threshold <= 0:
+        return Correction(None, survival(1.0))
+    best = survival(1e6 * threshold)
+    if best < survival_target:
+        return Correction(None, best)
+    g = _smallest(survival, survival_target, guess=2.6 * threshold)
+    return Correction(g, survival(g))
+
+
+def _smallest(survival: Callable[[float], float], target: float, *, guess: float) -> float:
+    """The smallest ``g`` with ``survival(g) ≥ target``, approached from above."""
+    from scipy.optimize import brentq
+    from scipy.special import ndtri
+
+    lo = hi = guess
+    while survival(hi) < target:
+        lo, hi = hi, 1.2 * hi
+    while survival(lo) >= target:
+        lo, hi = lo / 1.2, lo
+    score = lambda log_g: np.clip(ndtri(survival(math.exp(log_g))) - ndtri(target), -40, 40)  # noqa: E731
+    g = math.exp(brentq(score, math.log(lo), math.log(hi), xtol=1e-12))
+    while survival(g) < target:
+        g *= 1 + 1e-12
+    return g

@@ -1,0 +1,258 @@
+r"""All fixed points of the layer map, with their stability, and the gain below which only silence is left.
+
+Without bias and weight mean everything follows from ``z² S(z) = 1/γ``, ``γ = g²/θ²``. With a bias, for every law whose
+``z³ f(z)`` has one maximum (all built-in ones), ``F'(V) = z³ f(z)/(2θ²) g²`` is unimodal: ``F - V`` is monotone on at
+most three pieces, split where ``F' = 1``, and each is searched. That proves the list complete. Everything else is scanned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import non_negative, positive_scale, scalar, scale, unwrap
+from varflow.model.distributions import Distribution, distribution as as_distribution
+from varflow.results import FixedPoint, FixedPoints
+from varflow.theory.maps import multiplier, rate, slope
+from varflow.theory.roots import crossing, double_until
+
+__all__ = ["critical_gain", "fixed_points", "saddle_node"]
+
+LARGEST_Z = 1e130  # beyond, V = (θ/z)² leaves double precision
+RESOLUTION = 4e-3  # step of a scan in ln V
+
+
+def critical_gain(*, threshold: Any, distribution: Any = "normal") -> Any:
+    r"""The gain below which only silence is left, at infinite width.
+
+    .. math:: g_c = \sqrt{\gamma_c}\,\theta, \qquad 1/\gamma_c = \max_z z^2 S(z)
+
+    Parameters
+    ----------
+    threshold : float or array
+        ``θ``; for ``θ ≤ 0`` activity never dies and the answer is 0.
+    distribution : str or object
+        Of the standardised potential.
+
+    Returns
+    -------
+    float or ndarray
+
+    Raises
+    ------
+    DomainError
+        For a threshold that is not finite.
+
+    Notes
+    -----
+    **Assumes** infinite width, no bias, no weight mean.
+    **Accuracy**: full precision for the built-in laws (γ_c = 6.034397946968073, 9/2, e², 6.813718279415934 for normal,
+    uniform, Laplace and logistic); for others the maximum is found on a scan and refined.
+    **Source**: derived here; at ``γ_c`` the two non-zero fixed points meet (a saddle-node).
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.critical_gain(threshold=1.0), 6)
+    2.456501
+    """
+    theta = scale("threshold", threshold)
+    _, gamma = saddle_node(as_distribution(distribution))
+    return unwrap(np.maximum(theta, 0.0) * np.sqrt(gamma))
+
+
+@lru_cache(maxsize=64)
+def saddle_node(law: Distribution) -> tuple[float, float]:
+    """``z_c`` and ``γ_c``: the global maximum of ``z² S(z)``, where the multiplier ``z f/(2S)`` is 1."""
+    if law.inflection is not None:
+        # z f/S rises to 2 once; the maximum itself is flat and would give half the digits.
+        ratio = lambda z: z * law.hazard(np.minimum(z, law.upper)) - 2  # noqa: E731
+        hi = double_until(lambda z: ratio(z) >= 0 or z >= law.upper, 1.0, law.upper if np.isfinite(law.upper) else LARGEST_Z)
+        z = crossing(ratio, 1e-3, hi)
+    else:
+        z = _scanned_maximum(law)
+    return z, float(1 / (z**2 * law.sf(z)))
+
+
+def _scanned_maximum(law: Distribution) -> float:
+    """The largest of ``z² S(z)`` on a grid, refined around its best cell."""
+    lo, hi = 1e-3, _last_z(law)
+    grid = np.geomspace(lo, hi, max(int(2 * np.log(hi / lo) / RESOLUTION), 3))
+    if law.levels is not None:
+        # S is a staircase: z² S(z) is largest just below an atom.
+        atoms = law.levels[law.levels > 0]
+        grid = np.nextafter(atoms, 0) if len(atoms) else grid
+        return float(grid[np.argmax(grid**2 * law.sf(grid))])
+    for _ in range(12):
+        best = int(np.argmax(grid**2 * law.sf(grid)))
+        grid = np.linspace(grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)], 65)
+    return float(grid[np.argmax(grid**2 * law.sf(grid))])
+
+
+def _last_z(law: Distribution) -> float:
+    """A ``z`` beyond which the tail is empty in double precision."""
+    return min(double_until(lambda z: law.sf(z) < 1e-300, 1.0, LARGEST_Z), law.upper)
+
+
+def fixed_points(
+    *,
+    threshold: float,
+    gain: float,
+    distribution: Any = "normal",
+    bias_std: float = 0.0,
+    mean_gain: float = 0.0,
+) -> FixedPoints:
+    r"""Every variance that a layer reproduces, ``F(V) = V``, with its stability.
+
+    .. math:: V = \sigma_b^2 + g^2 S(z), \qquad z = \frac{\theta - m_g (V-\sigma_b^2)/g^2}{\sqrt V}, \qquad
+              m = F'(V) = f(z)\left(\frac{g^2 z}{2V} + \frac{m_g}{\sqrt V}\right)
+
+    Parameters
+    ----------
+    threshold, gain, bias_std, mean_gain : float
+        As in :func:`varflow.variance_map`, one number each.
+    distribution : str or object
+        Of the standardised potential.
+
+    Returns
+    -------
+    FixedPoints
+        Ascending in variance, silence (``V = 0``) included where it is one. ``complete`` says whether the list is proven
+        to hold all of them; where it comes from a scan, ``resolution`` is the step in ``ln V``.
+
+    Raises
+    ------
+    DomainError
+        For values that are not finite single numbers in their domain.
+
+    Notes
+    -----
+    **Assumes** infinite width and memoryless neurons.
+    **Complete** for the built-in laws with any threshold and bias (see the module), for any continuous law at ``θ ≤ 0``
+    without weight mean, and for discrete laws (finitely many candidates). Else scanned.
+    **Accuracy**: 1e-12 relative, times ``1/|1 - m|`` near the saddle-node, against 30-digit roots (tested).
+    **Source**: derived here; ``micheli2024`` names the fixed point ``V = 1`` only.
+
+    Examples
+    --------
+    At θ = 1.5 the paper's gain balances on an unstable fixed point:
+
+    >>> import varflow as vf
+    >>> for point in vf.fixed_points(threshold=1.5, gain=vf.gain(threshold=1.5)):
+    ...     print(f"{point.variance:.5f} {point.stable}")
+    0.00000 True
+    1.00000 False
+    2.71228 True
+    """
+    law = as_distribution(distribution)
+    theta = scalar("threshold", scale("threshold", threshold))
+    g = scalar("gain", positive_scale("gain", gain))
+    sigma_b = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))
+    m_g = scalar("mean_gain", scale("mean_gain", mean_gain))
+    parameters = (theta, g, sigma_b, m_g)
+    variances, complete = _roots(law, *parameters)
+    if sigma_b == 0 and theta >= 0:
+        variances = [0.0, *variances]
+    points = tuple(_described(law, V, *parameters) for V in sorted(set(variances)))
+    return FixedPoints(points, complete, None if complete else RESOLUTION, _basin_edge(law, points, *parameters))
+
+
+def _roots(law: Distribution, theta: float, g: float, sigma_b: float, m_g: float) -> tuple[list[float], bool]:
+    """Variances of all fixed points but silence, and whether the list is proven complete."""
+    if law.levels is not None:
+        return _on_the_levels(law, theta, g, sigma_b, m_g), True
+    if m_g == 0 and theta == 0:
+        return [sigma_b**2 + g**2 * law.sf(0.0)], True
+    excess = lambda V: sigma_b**2 + g**2 * rate(law, V, theta, g, sigma_b, m_g) - V  # noqa: E731
+    if m_g == 0 and theta < 0:  # F falls: one crossing
+        return [crossing(excess, sigma_b**2 + g**2 * law.sf(0.0) * 0.5, (sigma_b**2 + g**2) * 2)], True
+    if m_g == 0 and law.inflection is not None:
+        return _piece_by_piece(law, law.inflection, theta, g, sigma_b), True
+    return _scan(excess, _smallest_variance(law, theta, g, sigma_b), sigma_b**2 + g**2), False
+
+
+def _piece_by_piece(law: Distribution, inflection: float, theta: float, g: float, sigma_b: float) -> list[float]:
+    """Roots on the monotone pieces of ``F - V``, in ``z = θ/√V``; pieces end where ``F'(V) = 1``."""
+    half_gamma = 0.5 * (g / theta) ** 2
+    steepness = lambda z: half_gamma * z**3 * law.pdf(z) - 1  # noqa: E731
+    excess = lambda z: sigma_b**2 + g**2 * law.sf(z) - (theta / z) ** 2  # noqa: E731
+    first = theta / np.hypot(g, sigma_b) / 2
+    last = theta / sigma_b if sigma_b > 0 else np.inf
+    ends = [first]
+    if steepness(inflection) > 0:
+        ends.append(crossing(steepness, min(first, inflection / 2), inflection))
+        beyond = double_until(lambda z: steepness(z) < 0, 2 * inflection, LARGEST_Z)
+        ends.append(crossing(steepness, inflection, beyond))
+    ends = [*(z for z in ends if z < last), last]
+    if sigma_b == 0:
+        ends.pop()  # beyond the last end F - V rises towards silence and is negative: no root but V = 0
+    roots = []
+    for lo, hi in zip(ends, ends[1:], strict=False):
+        if (excess(lo) >= 0) != (excess(hi) >= 0):
+            roots.append((theta / crossing(excess, lo, hi)) ** 2)
+    return roots
+
+
+def _smallest_variance(law: Distribution, theta: float, g: float, sigma_b: float) -> float:
+    """Where a scan begins: at the bias, or where the tail is empty."""
+    if sigma_b > 0:
+        return sigma_b**2 * (1 - 1e-9)
+    return (theta / _last_z(law)) ** 2 if theta > 0 else 1e-12 * g**2
+
+
+def _scan(excess: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> list[float]:
+    """Sign changes of ``F - V`` on a grid in ``ln V``, extrema between grid points looked into."""
+    hi *= 1 + 1e-9
+    grid = np.geomspace(lo, hi, max(int(np.log(hi / lo) / RESOLUTION), 2) + 1)
+    values = excess(grid) / grid
+    size = np.abs(values)
+    touching = 1 + np.flatnonzero((size[1:-1] <= size[:-2]) & (size[1:-1] <= size[2:]) & (size[1:-1] < RESOLUTION))
+    cuts = {*grid.tolist(), *(_closest_approach(excess, grid[i - 1], grid[i + 1]) for i in touching)}
+    nodes = np.array(sorted(cuts))
+    above = excess(nodes) >= 0
+    return [crossing(excess, float(nodes[i]), float(nodes[i + 1])) for i in np.flatnonzero(above[1:] != above[:-1])]
+
+
+def _closest_approach(excess: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> float:
+    """Where ``|F/V - 1|`` is smallest on ``[lo, hi]``, or where its sign differs from that at the ends."""
+    side = np.sign(excess(np.array([lo]))[0])
+    for _ in range(6):
+        grid = np.linspace(lo, hi, 33)
+        best = int(np.argmin(side * excess(grid) / grid))
+        lo, hi = grid[max(best - 1, 0)], grid[min(best + 1, 32)]
+    return float(grid[best])
+
+
+def _on_the_levels(law: Distribution, theta: float, g: float, sigma_b: float, m_g: float) -> list[float]:
+    """A discrete law's tail takes finitely many values; each gives one variance, a root if it gives the value back."""
+    assert law.levels is not None
+    tails = np.unique(law.sf(np.concatenate([[-np.inf], law.levels])))
+    variances = sigma_b**2 + g**2 * tails
+    reproduced = rate(law, variances, theta, g, sigma_b, m_g) == tails
+    return [float(V) for V in variances[reproduced] if V > 0 or sigma_b > 0]
+
+
+def _described(law: Distribution, V: float, theta: float, g: float, sigma_b: float, m_g: float) -> FixedPoint:
+    image = lambda V: sigma_b**2 + g**2 * float(rate(law, V, theta, g, sigma_b, m_g))  # noqa: E731
+    m = multiplier(law, V, theta, g, sigma_b, m_g)
+    if abs(m) < 0.5 and V > 0:
+        V = image(V)  # the map itself contracts what rounding is left
+    with np.errstate(divide="ignore"):
+        depth_scale = float(-1 / np.log(np.abs(m))) if abs(m) not in (0.0, 1.0) else (np.inf if m else 0.0)
+    p = float(rate(law, V, theta, g, sigma_b, m_g))
+    return FixedPoint(float(V), p, m, bool(abs(m) < 1), depth_scale + 0.0, image(V) - V)
+
+
+def _basin_edge(law: Distribution, points: tuple[FixedPoint, ...], theta: float, g: float, sigma_b: float, m_g: float) -> float:
+    """The smallest variance from which activity does not decay to silence, or to the quiet state a bias leaves."""
+    if sigma_b > 0 or theta <= 0:
+        return next((point.variance for point in points[1:] if not point.stable), 0.0)
+    if law.levels is not None and m_g == 0:
+        jumps = np.sort((theta / law.levels[law.levels > 0]) ** 2)
+        # F jumps just above each of these variances
+        holds = g**2 * law.sf(np.nextafter(theta / np.sqrt(jumps), 0)) >= jumps
+        return float(jumps[holds][0]) if holds.any() else np.inf
+    return points[1].variance if len(points) > 1 else np.inf

@@ -1,0 +1,45 @@
+"""Bracketed roots by repeated subdivision: no derivative, no step control, the sign of a function to the last bit.
+
+Each round evaluates the function on a whole grid, so a root to double precision costs about ten array calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+__all__ = ["bisect", "crossing", "double_until"]
+
+GRID = 65
+
+
+def crossing(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> float:
+    """The first place in ``[lo, hi]`` (both positive) where ``function ≥ 0`` changes, to adjacent floats."""
+    while True:
+        grid = np.geomspace(lo, hi, GRID) if hi > 2 * lo else np.linspace(lo, hi, GRID)
+        grid[0], grid[-1] = lo, hi
+        values = function(grid)
+        change = np.flatnonzero((values >= 0) != (values[0] >= 0))
+        if not len(change):
+            return hi
+        right = int(change[0])
+        if hi - lo <= 2 * np.spacing(hi):
+            return float(grid[right - 1] if abs(values[right - 1]) < abs(values[right]) else grid[right])
+        lo, hi = float(grid[right - 1]), float(grid[right])
+
+
+def bisect(function: Callable[[np.ndarray], np.ndarray], lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+    """Elementwise: where ``function``, positive at ``lo``, stops being positive before ``hi``; both positive."""
+    for _ in range(64):
+        middle = np.where(hi > 2 * lo, np.sqrt(lo) * np.sqrt(hi), lo + 0.5 * (hi - lo))
+        above = function(middle) > 0
+        lo, hi = np.where(above, middle, lo), np.where(above, hi, middle)
+    return hi
+
+
+def double_until(condition: Callable[[float], bool], start: float, limit: float) -> float:
+    """The first of ``start, 2 start, 4 start, …`` where ``condition`` holds, or ``limit``."""
+    while start < limit and not condition(start):
+        start *= 2
+    return min(start, limit)
