@@ -1,0 +1,84 @@
+"""The dense engine against the rate at which torch draws normal numbers, and two threads against one.
+
+Ratios are taken inside one process, with the two sides interleaved; those of one thread in CPU time, so that a busy
+machine does not change them. Run with ``pytest benchmarks/bench_dense.py -s``.
+"""
+
+import os
+import statistics
+import time
+
+import pytest
+
+import varflow as vf
+
+torch = pytest.importorskip("torch")
+
+WIDTH, DEPTH, REPEATS = 1000, 100, 20
+SWEEP = [
+    vf.Network(width=WIDTH, depth=DEPTH, gain=gain, neuron=vf.Neuron(threshold))
+    for threshold in (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
+    for gain in (2.6, 3.0)
+]
+WEIGHTS = (DEPTH - 1) * WIDTH**2
+
+
+def raw_seconds():
+    """CPU seconds of one thread for the float32 normals of one network, in blocks that fit its cache."""
+    block, generator = torch.empty(2**18), torch.Generator().manual_seed(0)
+    torch.set_num_threads(1)
+    blocks = WEIGHTS // block.numel()
+    start = time.process_time()
+    for _ in range(blocks):
+        block.normal_(generator=generator)
+    return (time.process_time() - start) * WEIGHTS / (blocks * block.numel())
+
+
+def dense_seconds(seed):
+    """The same for one network of every configuration, simulated."""
+    start = time.process_time()
+    vf.simulate(SWEEP, repeats=1, seed=seed, threads=1)
+    return time.process_time() - start
+
+
+@pytest.fixture(autouse=True)
+def restored_threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_share_of_the_raw_rate(benchmark):
+    """End to end: 100 layers × width 1000 × 12 configurations × 20 repeats on one thread, network by network."""
+    ratios = []
+
+    def run():
+        times = [(raw_seconds(), dense_seconds(seed)) for seed in range(REPEATS)]
+        raw, dense = map(sum, zip(*times, strict=True))
+        ratios.append(raw / dense)
+
+    benchmark.pedantic(run, rounds=3)
+    benchmark.extra_info["share of the raw normal_ rate"] = ratios
+    print("\nshare of the raw normal_ rate:", *(f"{ratio:.3f}" for ratio in ratios))
+    assert statistics.median(ratios) >= 0.75
+
+
+def test_two_threads(benchmark):
+    """Wall-clock gain of a second thread; near 2 on idle cores."""
+    gains = []
+
+    def seconds(threads):
+        start = time.perf_counter()
+        vf.simulate(SWEEP, repeats=6, threads=threads)
+        return time.perf_counter() - start
+
+    benchmark.pedantic(lambda: gains.append(seconds(1) / seconds(2)), rounds=4)
+    benchmark.extra_info["two threads against one"] = gains
+    print("\ntwo threads against one:", *(f"{gain:.2f}" for gain in gains), f"({os.cpu_count()} cores)")
+
+
+@pytest.mark.parametrize("width", [12, 20])
+def test_many_small_networks(benchmark, width):
+    """20 000 networks of 30 layers."""
+    network = vf.Network(width=width, depth=30, gain=2.51)
+    benchmark.pedantic(vf.simulate, (network,), {"repeats": 20000}, rounds=3, warmup_rounds=1)

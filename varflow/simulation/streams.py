@@ -1,0 +1,113 @@
+"""Random streams: which numbers a seed stands for, whatever the batching, the threads and the company.
+
+A *chunk* is a fixed number of networks, set by the widths alone. It has one stream for its weights and biases, drawn layer
+after layer in fixed shapes, and one for what drives layer 1. Nothing else is drawn from them, so that network ``r`` is
+the same network in a long run or a short one, alone or beside others, shallow or deep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from threading import Event
+
+import numpy as np
+import torch
+
+from varflow.simulation.weights import WeightGrid
+from varflow.simulation.workers import Cancelled
+
+__all__ = ["Draws", "Streams"]
+
+# Weights drawn at once: a block that stays in a core's cache until it is multiplied, or one that keeps a GPU busy.
+_BLOCK = {"cpu": 2**18, "cuda": 2**24}
+_PURPOSES = ("weights", "drive")
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """All streams of one experiment: a seed, a weight law and a sequence of widths.
+
+    Attributes
+    ----------
+    repeats : int
+        Networks in a chunk.
+    block : int
+        Weights in a block.
+    root : int
+        64 bits from the seed, the law and the widths. Different experiments start from different roots.
+    device : torch.device
+    """
+
+    repeats: int
+    block: int
+    root: int
+    device: torch.device
+
+    @classmethod
+    def of(cls, *, seed: int, law: int, widths: tuple[int, ...], device: torch.device) -> Streams:
+        block = _BLOCK[device.type]
+        pairs = list(zip(widths[1:], widths, strict=False)) or [(widths[0], widths[0])]
+        # Layers of equal width go by that one width, so that a shallow network is the beginning of a deep one.
+        names = widths if len(set(widths)) > 1 else widths[:1]
+        root = np.random.SeedSequence([seed, law, *names]).generate_state(1, np.uint64)[0]
+        return cls(max(1, block // max(rows * columns for rows, columns in pairs)), block, int(root), device)
+
+    def seed(self, chunk: int, purpose: str) -> int:
+        """The generator's seed. Torch's CPU generator reads the lower 32 bits only, so these alone must differ.
+
+        A counter through a bijection of 32 bits: the streams of an experiment are distinct by construction.
+        """
+        counter = chunk * len(_PURPOSES) + _PURPOSES.index(purpose)
+        return (self.root >> 32 << 32) | _mixed((self.root + counter) % 2**32)
+
+    def draws(self, chunk: int, purpose: str, *, dtype: torch.dtype, stop: Event) -> Draws:
+        generator = torch.Generator(self.device).manual_seed(self.seed(chunk, purpose))
+        return Draws(generator, self.repeats, self.block, dtype, stop)
+
+
+class Draws:
+    """One stream, read from its beginning."""
+
+    def __init__(self, generator: torch.Generator, repeats: int, block: int, dtype: torch.dtype, stop: Event):
+        self._generator, self._repeats, self._block, self._stop = generator, repeats, block, stop
+        self._buffer = torch.empty(0, dtype=dtype, device=generator.device)
+
+    def normals(self, width: int) -> torch.Tensor:
+        """Standard normal numbers for every network of the chunk, shape (repeats, width)."""
+        shape = (self._repeats, width)
+        return torch.empty(shape, dtype=self._buffer.dtype, device=self._buffer.device).normal_(generator=self._generator)
+
+    def weights(self, grid: WeightGrid, width: int, fan_in: int) -> Iterator[tuple[slice, slice, torch.Tensor]]:
+        """The matrices of one layer block by block: (networks, neurons, weights of shape (networks, neurons, fan_in)).
+
+        A block lives in a buffer that the next one overwrites.
+        """
+        for networks, neurons in _blocks(self._repeats, width, fan_in, self._block):
+            if self._stop.is_set():
+                raise Cancelled
+            shape = (networks.stop - networks.start, neurons.stop - neurons.start, fan_in)
+            yield networks, neurons, grid.fill(self._scratch(shape), self._generator)
+
+    def _scratch(self, shape: tuple[int, int, int]) -> torch.Tensor:
+        size = shape[0] * shape[1] * shape[2]
+        if self._buffer.numel() < size:
+            self._buffer = self._buffer.new_empty(size)
+        return self._buffer[:size].view(shape)
+
+
+def _blocks(repeats: int, width: int, fan_in: int, block: int) -> Iterator[tuple[slice, slice]]:
+    """Several whole networks at once where they are small, else equal parts of one after the other."""
+    together = max(1, block // (width * fan_in))
+    most = max(1, block // fan_in)
+    rows = -(-width // -(-width // most))
+    for start in range(0, repeats, together):
+        for row in range(0, width, rows):
+            yield slice(start, min(start + together, repeats)), slice(row, min(row + rows, width))
+
+
+def _mixed(number: int) -> int:
+    """A bijection of 32-bit numbers (xor-shifts and odd multipliers) that takes neighbours far apart."""
+    number = ((number ^ number >> 16) * 0x7FEB352D) % 2**32
+    number = ((number ^ number >> 15) * 0x846CA68B) % 2**32
+    return number ^ number >> 16

@@ -1,0 +1,52 @@
+"""Threads that take jobs in order, stop soon when asked to, and never swallow an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+
+__all__ = ["Cancelled", "work"]
+
+Job = Callable[[Event], None]
+
+
+class Cancelled(Exception):
+    """Raised inside a job that was asked to stop."""
+
+
+def work(jobs: Sequence[Job], *, threads: int, finished: Callable[[int], None]) -> None:
+    """Run every job; call ``finished(index)`` here, in the calling thread, as each one ends.
+
+    Whatever leaves this function (the first error of a job, an error of ``finished``, Ctrl-C) stops the other jobs at
+    their next look at the event they are given, and waits for them.
+    """
+    stop, pending, outcomes = Event(), SimpleQueue(), SimpleQueue()
+    for job in enumerate(jobs):
+        pending.put(job)
+    workers = [Thread(target=_take, args=(pending, outcomes, stop), daemon=True) for _ in range(min(threads, len(jobs)))]
+    try:
+        for worker in workers:
+            worker.start()
+        for _ in jobs:
+            outcome = outcomes.get()
+            if isinstance(outcome, BaseException):
+                raise outcome
+            finished(outcome)
+    finally:
+        stop.set()
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join()
+
+
+def _take(pending: SimpleQueue, outcomes: SimpleQueue, stop: Event) -> None:
+    try:
+        while not stop.is_set():
+            index, job = pending.get_nowait()
+            job(stop)
+            outcomes.put(index)
+    except (Empty, Cancelled):
+        pass
+    except BaseException as error:
+        outcomes.put(error)
