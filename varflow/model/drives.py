@@ -1,18 +1,21 @@
 """What the first layer receives.
 
 ``currents`` gives every neuron of layer 1 its own Gaussian current; ``inputs`` sends a user's data through real first
-weights. Neither adds a bias to the driven layer.
+weights, ``inputs_from_file`` reads them first (nothing is unpickled). None adds a bias to the driven layer.
 """
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError, frozen, non_negative, positive_scale, real_array, scalar, scale
 
-__all__ = ["Currents", "Inputs", "currents", "inputs"]
+__all__ = ["Currents", "Inputs", "currents", "inputs", "inputs_from_file"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +107,58 @@ def inputs(x: np.ndarray, input_gain: float | None = None) -> Inputs:
             raise DomainError("x", f"array of shape {array.shape}", "is zero throughout: name input_gain, or give other inputs")
         input_gain = second_moment**-0.5
     return Inputs(frozen(array), scalar("input_gain", positive_scale("input_gain", input_gain)))
+
+
+def inputs_from_file(path: str | Path, input_gain: float | None = None) -> Inputs:
+    """A drive of input vectors, read from ``.npy``, ``.npz`` (one array) or ``.csv`` (numbers; a header line is skipped).
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; rows are input vectors.
+    input_gain : float, optional
+        As in :func:`varflow.drives.inputs`.
+
+    Raises
+    ------
+    DomainError
+        If the file is missing, unreadable, ragged, holds several arrays, or anything but finite numbers.
+    """
+    readers = {".npy": _npy, ".npz": _npz, ".csv": _csv}
+    file = Path(path)
+    if file.suffix.lower() not in readers:
+        raise DomainError("drive", str(path), "must be a .npy, .npz or .csv file")
+    try:
+        table = readers[file.suffix.lower()](file)
+    except FileNotFoundError:
+        raise DomainError("drive", str(path), "does not exist") from None
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DomainError("drive", str(path), f"cannot be read: {error}") from None
+    except ValueError as error:
+        raise DomainError("drive", str(path), f"is not a table of numbers: {str(error).splitlines()[0]}") from None
+    try:
+        return inputs(table, input_gain)
+    except DomainError as error:
+        raise DomainError("drive", str(path), f"does not fit: {error}") from None
+
+
+def _npy(file: Path) -> Any:
+    return np.load(file, allow_pickle=False)
+
+
+def _npz(file: Path) -> Any:
+    with np.load(file, allow_pickle=False) as archive:
+        names = list(archive)
+        if len(names) != 1:
+            raise DomainError("drive", str(file), f"must hold one array, not {len(names)}: {', '.join(names)}")
+        return archive[names[0]]
+
+
+def _csv(file: Path) -> Any:
+    first = file.open(encoding="utf-8").readline()
+    try:
+        [float(cell) for cell in first.split(",")]
+        header = 0
+    except ValueError:
+        header = 1
+    return np.loadtxt(file, delimiter=",", ndmin=2, skiprows=header, encoding="utf-8")

@@ -1,0 +1,135 @@
+"""scipy.stats distributions, frozen or new-style, as laws of the standardised membrane potential.
+
+A location-scale copy of a law with a closed form here is that law. Others keep their own tail, read at ``mean + std z``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError
+from varflow.model.builtin import Distribution, Laplace, Logistic, Normal, Uniform
+from varflow.model.levels import Discrete, checked_discrete
+from varflow.model.student import StudentT
+
+__all__ = ["Adapted", "from_scipy"]
+
+_SAME = {"norm": Normal, "uniform": Uniform, "laplace": Laplace, "logistic": Logistic}
+_SAME_NEW = {"Normal": Normal, "StandardNormal": Normal, "Uniform": Uniform, "Logistic": Logistic}
+_MOST_ATOMS, _NEGLIGIBLE = 2_000_000, 1e-17
+
+
+class Adapted(Distribution):
+    """A continuous scipy law, standardised."""
+
+    __slots__ = ("_law", "_mean", "_std", "_tail", "name", "upper")
+    _law: Any
+    _mean: float
+    _std: float
+    _tail: str
+
+    def __init__(self, name: str, law: Any, mean: float, std: float):
+        def put(attribute: str, value: object) -> None:
+            object.__setattr__(self, attribute, value)
+
+        put("name", name)
+        put("_law", law)
+        put("_mean", mean)
+        put("_std", std)
+        put("_tail", "ccdf" if hasattr(law, "ccdf") else "sf")
+        put("upper", (float(law.support()[1]) - mean) / std)
+
+    def _read(self, method: str, z: np.ndarray) -> np.ndarray:
+        return np.asarray(getattr(self._law, method)(self._mean + self._std * z), dtype=np.float64)
+
+    def _sf(self, z: np.ndarray) -> np.ndarray:
+        return self._read(self._tail, z)
+
+    def _pdf(self, z: np.ndarray) -> np.ndarray:
+        return self._std * self._read("pdf", z)
+
+    def _log_sf(self, z: np.ndarray) -> np.ndarray:
+        return self._read("log" + self._tail, z)
+
+    def _hazard(self, z: np.ndarray) -> np.ndarray:
+        return self._std * np.exp(self._read("logpdf", z) - self._log_sf(z))
+
+    def __repr__(self) -> str:
+        return f"distribution({self.name})"
+
+
+def from_scipy(obj: Any) -> Distribution | None:
+    """The law of a scipy.stats object; None if it is not a univariate distribution."""
+    if hasattr(obj, "ccdf") and hasattr(obj, "standard_deviation"):
+        return _from_new_style(obj)
+    if hasattr(obj, "sf") and hasattr(obj, "numargs"):  # rv_discrete(values=…) and rv_histogram need no parameters
+        if obj.numargs:
+            raise DomainError("distribution", obj.name, f"has parameters: freeze it, scipy.stats.{obj.name}(…)")
+        obj = obj()
+    if hasattr(obj, "dist") and hasattr(obj, "sf"):
+        return _from_frozen(obj)
+    return None
+
+
+def _from_frozen(obj: Any) -> Distribution:
+    name = f"scipy {obj.dist.name}" if obj.dist.name else "scipy distribution"
+    mean, std = _moments(name, obj.mean, obj.std)
+    shapes, location, _ = obj.dist._parse_args(*obj.args, **obj.kwds)
+    if hasattr(obj, "pmf"):
+        if hasattr(obj.dist, "xk"):
+            return checked_discrete(name, obj, np.asarray(obj.dist.xk, dtype=np.float64) + location, np.asarray(obj.dist.pk))
+        return _lattice(name, obj, obj.pmf, obj.sf, obj.cdf, mean, std)
+    if type(obj.dist).__module__ == "scipy.stats._continuous_distns":
+        if obj.dist.name in _SAME:
+            return _SAME[obj.dist.name]()
+        if obj.dist.name == "t":
+            return StudentT(float(shapes[0]))
+    return Adapted(name, obj, mean, std)
+
+
+def _from_new_style(obj: Any) -> Distribution:
+    kind = type(obj).__name__
+    name = f"scipy {kind}"
+    mean, std = _moments(name, obj.mean, obj.standard_deviation)
+    if type(obj).__module__ == "scipy.stats._new_distributions" and kind in _SAME_NEW:
+        return _SAME_NEW[kind]()
+    if any(base.__name__ == "DiscreteDistribution" for base in type(obj).__mro__):
+        return _lattice(name, obj, obj.pmf, obj.ccdf, obj.cdf, mean, std)
+    return Adapted(name, obj, mean, std)
+
+
+def _moments(name: str, mean: Callable[[], Any], std: Callable[[], Any]) -> tuple[float, float]:
+    """Mean and standard deviation, or what is wrong with them."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # a divergent integral is answered below
+        first, second = np.asarray(mean(), dtype=np.float64), np.asarray(std(), dtype=np.float64)
+    if first.ndim or second.ndim:
+        raise DomainError("distribution", name, "has array parameters: give one law at a time")
+    if not (np.isfinite(first) and np.isfinite(second)):
+        raise DomainError("distribution", name, "has infinite or undefined variance: it cannot be scaled to variance 1")
+    if second <= 0:
+        raise DomainError("distribution", name, "has variance 0: it cannot be scaled to variance 1")
+    return float(first), float(second)
+
+
+def _lattice(name: str, obj: Any, pmf: Any, sf: Any, cdf: Any, mean: float, std: float) -> Discrete:
+    """Atoms on the integers (shifted), cut where what lies beyond has probability below 1e-17."""
+    low, high = (float(end) for end in obj.support())
+    anchor = low if np.isfinite(low) else high if np.isfinite(high) else np.floor(mean)
+    first = low if np.isfinite(low) else anchor - _reach(lambda k: cdf(anchor - k), std)
+    last = high if np.isfinite(high) else anchor + _reach(lambda k: sf(anchor + k), std + max(mean - anchor, 0.0))
+    if last - first > _MOST_ATOMS:
+        raise DomainError("distribution", name, f"has more than {_MOST_ATOMS} atoms of weight: give a continuous law instead")
+    atoms = first + np.arange(int(last - first) + 1)
+    return checked_discrete(name, obj, atoms, np.asarray(pmf(atoms), dtype=np.float64))
+
+
+def _reach(beyond: Callable[[float], Any], start: float) -> float:
+    distance = float(np.ceil(start)) + 1.0
+    while beyond(distance) > _NEGLIGIBLE and distance < 2 * _MOST_ATOMS:
+        distance = np.ceil(1.5 * distance)
+    return distance

@@ -1,0 +1,62 @@
+"""Purely discrete laws of the standardised membrane potential: atoms and their probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, frozen
+from varflow.model.builtin import Distribution
+
+__all__ = ["Discrete"]
+
+
+class Discrete(Distribution):
+    """A law of atoms; ``sf`` is the step function ``P(Z > z)``, ``pdf`` and ``hazard`` are 0: there is no density.
+
+    Atoms are standardised in floating point. Whether a threshold lies on an atom is then a matter of rounding; who cares
+    for ties counts with ``levels`` and ``weights``.
+    """
+
+    __slots__ = ("_tails", "levels", "name", "upper", "weights")
+    levels: np.ndarray
+    weights: np.ndarray
+    _tails: np.ndarray
+
+    def __init__(self, name: str, atoms: np.ndarray, weights: np.ndarray):
+        def put(attribute: str, value: object) -> None:
+            object.__setattr__(self, attribute, value)
+
+        order = np.argsort(atoms)
+        atoms, weights = atoms[order], weights[order] / np.sum(weights)
+        mean = np.sum(weights * atoms)
+        levels = (atoms - mean) / np.sqrt(np.sum(weights * (atoms - mean) ** 2))
+        put("name", name)
+        put("levels", frozen(levels))
+        put("weights", frozen(weights))
+        put("upper", float(levels[-1]))
+        tails = np.append(np.cumsum(weights[::-1])[::-1], 0.0)  # from the right: rare atoms keep their digits
+        tails[0] = 1.0
+        put("_tails", frozen(tails))
+
+    def _sf(self, z: np.ndarray) -> np.ndarray:
+        above = self._tails[np.searchsorted(self.levels, z, side="right")]
+        return np.where(np.isnan(z), z, above)
+
+    def _pdf(self, z: np.ndarray) -> np.ndarray:
+        return np.where(np.isnan(z), z, 0.0)
+
+    def _hazard(self, z: np.ndarray) -> np.ndarray:
+        return np.where(z >= self.upper, np.nan, self._pdf(z))
+
+    def __repr__(self) -> str:
+        return f"distribution({self.name}, {self.levels.size} atoms)"
+
+
+def checked_discrete(name: str, obj: Any, atoms: np.ndarray, weights: np.ndarray) -> Discrete:
+    """A :class:`Discrete`, if at least two atoms have weight."""
+    some = weights > 0
+    if np.count_nonzero(some) < 2:
+        raise DomainError("distribution", obj, "is constant: a variance of 0 cannot be scaled to 1")
+    return Discrete(name, atoms[some], weights[some])

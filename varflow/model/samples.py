@@ -1,0 +1,149 @@
+"""A law of the standardised membrane potential made from a sample of it.
+
+The empirical tail, joined linearly from one order statistic to the next, is smeared with a box of half-width ``h``: a
+continuous tail with a density of bounded variation, so that the layer map has few fixed points and their multipliers
+mean something.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, frozen, positive, real_array, scalar
+from varflow.model.builtin import Distribution
+
+__all__ = ["Sample", "sample"]
+
+_FEWEST, _FEWEST_DISTINCT = 20, 5
+
+
+class Sample(Distribution):
+    """The smoothed law of a sample; made by :func:`sample`. ``bandwidth`` is its box's half-width, in standard deviations."""
+
+    __slots__ = ("_area", "_knots", "_slope", "bandwidth", "name", "upper")
+    bandwidth: float
+    _knots: np.ndarray
+    _slope: np.ndarray
+    _area: np.ndarray
+
+    def __init__(self, x: np.ndarray, bandwidth: float):
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
+        knots = _standardised(np.sort(x), bandwidth)
+        gaps, intervals = np.diff(knots), x.size - 1
+        put("bandwidth", bandwidth)
+        put("name", f"sample of {x.size}")
+        put("upper", float(knots[-1] + bandwidth))
+        put("_knots", frozen(knots))
+        put("_slope", frozen(np.divide(1.0, intervals * gaps, out=np.zeros_like(gaps), where=gaps > 0)))  # ties: a jump
+        # ∫ S from each knot to the last, added up from the right: the small areas of the tail keep their digits
+        panels = gaps * (np.arange(intervals - 1, -1, -1) + 0.5) / intervals
+        put("_area", frozen(np.append(np.cumsum(panels[::-1])[::-1], 0.0)))
+
+    def _sf(self, z: np.ndarray) -> np.ndarray:
+        below, above = self._area_above(z - self.bandwidth), self._area_above(z + self.bandwidth)
+        smeared = (below - above) / (2 * self.bandwidth)
+        ends = [z <= self._knots[0] - self.bandwidth, z >= self.upper]
+        return np.clip(np.select(ends, [1.0, 0.0], smeared), 0.0, 1.0)
+
+    def _pdf(self, z: np.ndarray) -> np.ndarray:
+        fall = self._joined_tail(z - self.bandwidth) - self._joined_tail(z + self.bandwidth)
+        return fall / (2 * self.bandwidth)
+
+    def _panel(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Index of the knot right of ``y``, and the distance to it; ``y`` is held within the knots."""
+        right = np.clip(np.searchsorted(self._knots, y, side="right"), 1, self._knots.size - 1)
+        return right, self._knots[right] - np.clip(y, self._knots[0], self._knots[-1])
+
+    def _joined_tail(self, y: np.ndarray) -> np.ndarray:
+        """The empirical tail, linear between order statistics, from 1 at the smallest to 0 at the largest."""
+        right, distance = self._panel(y)
+        intervals = self._knots.size - 1
+        return (intervals - right) / intervals + distance * self._slope[right - 1]
+
+    def _area_above(self, y: np.ndarray) -> np.ndarray:
+        """``∫_y^∞`` of it, exact."""
+        right, distance = self._panel(y)
+        intervals = self._knots.size - 1
+        inside = self._area[right] + distance * ((intervals - right) / intervals + 0.5 * distance * self._slope[right - 1])
+        return inside + np.maximum(self._knots[0] - y, 0.0)
+
+    def __repr__(self) -> str:
+        return f"distribution({self.name}, bandwidth={self.bandwidth:.4g})"
+
+
+def _standardised(ordered: np.ndarray, bandwidth: float) -> np.ndarray:
+    """The order statistics shifted and shrunk so that the smoothed law has mean 0 and variance 1 exactly.
+
+    A panel from ``a`` to ``b`` is a uniform law: its own variance ``(b - a)²/12`` counts, and the box adds ``h²/3``.
+    """
+    scaled = (ordered - np.mean(ordered)) / np.std(ordered)
+    middle, gaps = 0.5 * (scaled[1:] + scaled[:-1]), np.diff(scaled)
+    mean = np.mean(middle)
+    variance = np.mean((middle - mean) ** 2 + gaps**2 / 12)
+    return (scaled - mean) * np.sqrt((1 - bandwidth**2 / 3) / variance)
+
+
+def sample(x: Any, *, bandwidth: float | None = None) -> Sample:
+    r"""The smoothed law of a one-dimensional sample of the membrane potential.
+
+    .. math:: S(z) = \frac{1}{2h} \int_{z-h}^{z+h} S_n(y)\, dy, \qquad f(z) = \frac{S_n(z-h) - S_n(z+h)}{2h}
+
+    with :math:`S_n` the empirical tail joined linearly between order statistics, shifted and shrunk so that the
+    smoothed law has mean 0 and variance 1.
+
+    Parameters
+    ----------
+    x : array, shape (n,)
+        At least 20 finite numbers, at least 5 of them distinct.
+    bandwidth : float, optional
+        ``h``, in standard deviations, between 0 and 1. By default Silverman's rule of thumb carried over to a box,
+        ``1.566 min(1, IQR/1.349 σ) n^{-1/5}``.
+
+    Returns
+    -------
+    Distribution
+        With ``.bandwidth``; ``.upper`` is the largest value plus ``h``: no spike beyond the sample's reach.
+
+    Raises
+    ------
+    DomainError
+        For a sample that is too small, constant, nearly so, or not a list of finite numbers.
+
+    Notes
+    -----
+    **Assumes** independent draws, for the rule of thumb. The smoothing bias of the tail is ``h²/6 (|f'| + |z| f)`` to leading
+    order, 0.4 % at its worst for 10⁴ normal draws. **Accuracy**: mean 0 and variance 1 to rounding; ``f = -S'`` exactly.
+    **Source**: derived here; Silverman 1986, equation 3.31, and the canonical bandwidths of Marron and Nolan 1988.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> law = vf.distributions.sample(np.random.default_rng(0).normal(size=10_000))
+    >>> law
+    distribution(sample of 10000, bandwidth=0.2482)
+    """
+    array = real_array("distribution", x)
+    if array.ndim != 1 or array.size < _FEWEST:
+        raise DomainError("distribution", x, f"must be a one-dimensional sample of at least {_FEWEST} numbers")
+    if np.unique(array).size < _FEWEST_DISTINCT:
+        raise DomainError("distribution", x, f"has fewer than {_FEWEST_DISTINCT} distinct values; give its law instead")
+    array = array / np.max(np.abs(array))  # squares stay in range
+    if not np.std(array) > 1e-12:
+        raise DomainError("distribution", x, "hardly varies: its spread is lost in rounding")
+    if bandwidth is None:
+        return Sample(array, _rule_of_thumb(array))
+    number = scalar("bandwidth", positive("bandwidth", bandwidth))
+    if number > 1:
+        raise DomainError("bandwidth", bandwidth, "must be at most 1 standard deviation")
+    return Sample(array, number)
+
+
+def _rule_of_thumb(x: np.ndarray) -> float:
+    low, high = np.quantile(x, [0.25, 0.75])
+    robust = (high - low) / 1.349 / np.std(x)
+    spread = min(1.0, robust) if robust > 0 else 1.0
+    return float(0.9 * 1.7400 * spread * x.size**-0.2)  # 1.74: a box as wide as a Gaussian of standard deviation 1
