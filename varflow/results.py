@@ -23,7 +23,7 @@ QUANTITIES = ("variance", "firing_rate", "survival")
 class Sampler(Protocol):
     """Draws ensembles from a profile's exact law."""
 
-    def __call__(self, repeats: int, seed: int = 0) -> Ensemble: ...
+    def __call__(self, repeats: int, seed: int = 0, ensembles: int = 1) -> Ensemble: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,8 @@ class FixedPoints(Sequence[FixedPoint]):
     def __repr__(self) -> str:
         rows = [f"{'variance':>14} {'firing_rate':>12} {'multiplier':>11} {'depth_scale':>12}  stable"]
         rows += [
-            f"{p.variance:14.8g} {p.firing_rate:12.6g} {p.multiplier:11.6g} {p.depth_scale:12.4g}  {'yes' if p.stable else 'no'}"
+            f"{p.variance:14.8g} {p.firing_rate:12.6g} {p.multiplier:11.6g} {p.depth_scale:12.4g}  "
+            + ("yes" if p.stable else "no")
             for p in self
         ]
         how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln V" if self.resolution else "scanned"
@@ -220,8 +221,14 @@ class Ensemble:
         return _spread(self.firing_rate)
 
     def _summary(self, reduce: Callable[[np.ndarray], np.ndarray]) -> Profile:
-        rows = {name: reduce(getattr(self, name)) for name in QUANTITIES}
-        return Profile(self.network, variance_std=self.variance_std, firing_rate_std=self.firing_rate_std, **rows)
+        return Profile(
+            self.network,
+            variance=reduce(self.variance),
+            variance_std=self.variance_std,
+            firing_rate=reduce(self.firing_rate),
+            firing_rate_std=self.firing_rate_std,
+            survival=reduce(self.survival),
+        )
 
     def mean(self) -> Profile:
         """Mean over networks of each quantity, beside the spread over networks, in the shape of a prediction."""

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, non_negative, positive_scale, same_shape, scale, unwrap
-from varflow.model.distributions import Distribution, distribution as as_distribution
+from varflow.model.distributions import Distribution
+from varflow.model.distributions import distribution as as_distribution
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.theory.chain import finite_width
@@ -71,7 +72,9 @@ def gain(
     )
     room = v - sigma_b**2
     if not np.all(room > 0):
-        raise DomainError("variance", float(v[room <= 0].flat[0]), "must exceed bias_std²: the weights would have nothing to add")
+        raise DomainError(
+            "variance", float(v[room <= 0].flat[0]), "must exceed bias_std²: the weights would have nothing to add"
+        )
     z = theta / np.sqrt(v)
     if np.any(m_g != 0):
         z = (theta - m_g * _self_consistent_rate(law, theta, v, m_g)) / np.sqrt(v)
@@ -147,7 +150,7 @@ def _smallest(survival: Callable[[float], float], target: float, *, guess: float
     while survival(lo) >= target:
         lo, hi = lo / 1.2, lo
     score = lambda log_g: np.clip(ndtri(survival(math.exp(log_g))) - ndtri(target), -40, 40)  # noqa: E731
-    g = math.exp(brentq(score, math.log(lo), math.log(hi), xtol=1e-12))
+    g = math.exp(float(brentq(score, math.log(lo), math.log(hi), xtol=1e-12)))  # pyright: ignore[reportArgumentType]
     while survival(g) < target:
         g *= 1 + 1e-12
     return g

@@ -119,10 +119,11 @@ def _rows(n: int, p: np.ndarray, q: np.ndarray) -> tuple[int, np.ndarray]:
     if not sure.all():
         random = np.flatnonzero(~sure)
         middle = random[len(random) // 2]
-        up = _log_ratio(p[random], p[middle], q[middle] - q[random] if p[middle] > 0.5 else p[random] - p[middle])
-        down = _log_ratio(q[random], q[middle], p[middle] - p[random] if q[middle] > 0.5 else q[random] - q[middle])
+        p0, q0 = float(p[middle]), float(q[middle])
+        up = _log_ratio(p[random], p0, q0 - q[random] if p0 > 0.5 else p[random] - p0)
+        down = _log_ratio(q[random], q0, p0 - p[random] if q0 > 0.5 else q[random] - q0)
         log_rows = np.outer(up, columns) + np.outer(down, n - columns)
-        log_rows += log_pmf(columns, n, p[middle], q[middle])
+        log_rows += log_pmf(columns, n, p0, q0)
         block[random] = np.exp(log_rows)
     return int(columns[0]), block
 

@@ -98,7 +98,8 @@ def _normal_weights(network: Network) -> None:
 def _kernels(chain: list[Layer]) -> list[Kernel]:
     """One kernel per layer, equal layers sharing theirs."""
     distinct = {
-        layer: _kernel(layer.width, layer.standardised_threshold(np.arange(layer.fan_in + 1.0))) for layer in dict.fromkeys(chain)
+        layer: _kernel(layer.width, layer.standardised_threshold(np.arange(layer.fan_in + 1.0)))
+        for layer in dict.fromkeys(chain)
     }
     return [distinct[layer] for layer in chain]
 
@@ -109,26 +110,26 @@ def _kernel(width: int, z: np.ndarray) -> Kernel:
 
 
 def _driven_moments(network: Network, variances: np.ndarray) -> tuple[float, float]:
-    return _sample_variance_moments(variances.mean(), np.mean(variances**2), int(network.widths[0]))
+    return _sample_variance_moments(float(variances.mean()), float(np.mean(variances**2)), int(network.widths[0]))
 
 
 def _variance_moments(layer: Layer, mass: np.ndarray) -> tuple[float, float]:
     conditional = layer.conditional_variance(np.arange(len(mass)))
-    return _sample_variance_moments(mass @ conditional, mass @ conditional**2, layer.width)
+    return _sample_variance_moments(float(mass @ conditional), float(mass @ conditional**2), layer.width)
 
 
 def _sample_variance_moments(mean: float, mean_square: float, width: int) -> tuple[float, float]:
     """Mean and standard deviation of the sample variance of ``width`` normals whose variance C is itself random."""
     if width == 1:
         return mean, np.nan
-    return mean, np.sqrt(max(mean_square - mean**2, 0.0) + 2 * mean_square / (width - 1))
+    return mean, float(np.sqrt(max(mean_square - mean**2, 0.0) + 2 * mean_square / (width - 1)))
 
 
 def _count_moments(mass: np.ndarray) -> tuple[float, float, float]:
     """Mean and standard deviation of the firing rate, and the probability of any spike."""
     rates = np.arange(len(mass)) / (len(mass) - 1)
-    mean = mass @ rates
-    return mean, np.sqrt(mass @ (rates - mean) ** 2), min(mass[1:].sum(), 1.0)
+    mean = float(mass @ rates)
+    return mean, float(np.sqrt(mass @ (rates - mean) ** 2)), min(float(mass[1:].sum()), 1.0)
 
 
 def _per_input(network: Network, chain: list[Layer], kernels: list[Kernel], first: np.ndarray, starts: np.ndarray) -> dict:

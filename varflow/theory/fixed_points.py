@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import non_negative, positive_scale, scalar, scale, unwrap
-from varflow.model.distributions import Distribution, distribution as as_distribution
+from varflow.model.distributions import Distribution
+from varflow.model.distributions import distribution as as_distribution
 from varflow.results import FixedPoint, FixedPoints
-from varflow.theory.maps import multiplier, rate, slope
+from varflow.theory.maps import multiplier, rate
 from varflow.theory.roots import crossing, double_until
 
 __all__ = ["critical_gain", "fixed_points", "saddle_node"]
@@ -190,7 +192,7 @@ def _piece_by_piece(law: Distribution, inflection: float, theta: float, g: float
     if sigma_b == 0:
         ends.pop()  # beyond the last end F - V rises towards silence and is negative: no root but V = 0
     roots = []
-    for lo, hi in zip(ends, ends[1:], strict=False):
+    for lo, hi in pairwise(ends):
         if (excess(lo) >= 0) != (excess(hi) >= 0):
             roots.append((theta / crossing(excess, lo, hi)) ** 2)
     return roots

@@ -13,7 +13,7 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.model.network import Network
 
-__all__ = ["Layer", "driven_variances", "driven_threshold", "layers", "one_step"]
+__all__ = ["Layer", "driven_threshold", "driven_variances", "layers", "one_step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,6 @@ class Layer:
         """``z = (θ - λ μ K)/√C``; ``±inf`` where the potential is a constant, by whether that constant fires."""
         margin = self.threshold - self.weight_mean * counts
         return _standardised(margin, self.conditional_variance(counts), self.fires_at_rest)
-
-
-    def kernel(self) -> Kernel:
-        z = self.standardised_threshold(np.arange(self.fan_in + 1.0))
-        normal = distribution("normal")
-        return Kernel(self.width, normal.sf(z), normal.sf(-z))
 
 
 def _standardised(margin: np.ndarray, variance: np.ndarray, fires_at_rest: bool) -> np.ndarray:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import non_negative, positive_scale, same_shape, scale, unwrap
-from varflow.model.distributions import Distribution, distribution as as_distribution
+from varflow.model.distributions import Distribution
+from varflow.model.distributions import distribution as as_distribution
 
 __all__ = ["multiplier", "rate", "slope", "standardised", "variance_map"]
 

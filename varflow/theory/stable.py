@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import ConvergenceError, non_negative, positive_scale, same_shape, scale, unwrap
-from varflow.model.distributions import Distribution, distribution as as_distribution
+from varflow.model.distributions import Distribution
+from varflow.model.distributions import distribution as as_distribution
 from varflow.theory.fixed_points import RESOLUTION, fixed_points, saddle_node
 from varflow.theory.roots import bisect
 
@@ -163,7 +164,7 @@ def _newton(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor
             slope = g2 * law.pdf(z) * z / (2 * V)
             step = (b + g2 * law.sf(z) - V) / (1 - slope)
             V += step
-            gone |= (slope >= 1) & (floor > 0) | (V < floor)
+            gone |= (slope >= 1) & (floor > 0) | (floor > V)
             left = ~(gone | (np.abs(step) <= 1e-8 * V))  # quadratic: one more step would be lost in rounding
         remaining = np.count_nonzero(left)
         if remaining <= len(todo) / 2:
