@@ -62,7 +62,8 @@ class Sample(Distribution):
         """The empirical tail, linear between order statistics, from 1 at the smallest to 0 at the largest."""
         right, distance = self._panel(y)
         intervals = self._knots.size - 1
-        return (intervals - right) / intervals + distance * self._slope[right - 1]
+        inside = (intervals - right) / intervals + distance * self._slope[right - 1]
+        return np.where(y < self._knots[0], 1.0, inside)
 
     def _area_above(self, y: np.ndarray) -> np.ndarray:
         """``∫_y^∞`` of it, exact."""

@@ -1,0 +1,159 @@
+"""All fixed points of the infinite-width map, in mpmath: isolated on the monotone pieces of ``F(V) - V``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from mpmath import mp, mpf
+
+from varflow.model.distributions import Distribution
+from varflow.reference.laws import GUARD, in_digits
+from varflow.reference.layer import Layer, layer_of
+from varflow.reference.roots import first_power, root_between, roots_between
+from varflow.results import FixedPoint, FixedPoints
+
+__all__ = ["ExactFixedPoints", "fixed_points"]
+
+_SCAN = 800
+
+
+class ExactFixedPoints(FixedPoints):
+    """Fixed points in mpf numbers; shown, and exported by ``to_dict``, as floats."""
+
+    __slots__ = ()
+
+    def _floats(self) -> FixedPoints:
+        def rounded(point: FixedPoint) -> FixedPoint:
+            names = ("variance", "firing_rate", "multiplier", "depth_scale", "residual")
+            return replace(point, **{name: float(getattr(point, name)) for name in names})
+
+        return FixedPoints(tuple(map(rounded, self.points)), self.complete, self.resolution, float(self.basin_edge))
+
+    def to_dict(self) -> dict[str, Any]:
+        return self._floats().to_dict()
+
+    def __repr__(self) -> str:
+        return repr(self._floats())
+
+
+@in_digits
+def fixed_points(
+    *,
+    threshold: float,
+    gain: float,
+    distribution: str | Distribution = "normal",
+    bias_std: float = 0.0,
+    mean_gain: float = 0.0,
+    digits: int = 50,
+) -> ExactFixedPoints:
+    r"""All fixed points ``F(V) = V`` of the infinite-width map, silence included.
+
+    Parameters
+    ----------
+    threshold, gain, bias_std, mean_gain : float
+        ``θ``, ``g > 0``, ``σ_b ≥ 0``, ``m_g``; numbers, meant as their exact binary values.
+    distribution : str or Distribution
+        A built-in name or ``student_t(df)``.
+    digits : int
+        Relative accuracy of the variances.
+
+    Returns
+    -------
+    ExactFixedPoints
+        ``FixedPoints`` whose numbers are mpf.
+
+    Raises
+    ------
+    DomainError
+        For a law without a reference or a number outside its domain.
+
+    Notes
+    -----
+    Without weight mean the list is complete. For ``θ > 0``, ``F'(V) = g² z³ f(z)/(2θ²)`` with ``z = θ/√V``, and ``z³ f``
+    has one maximum, at ``z_i``: ``F`` is convex up to ``V_i = (θ/z_i)²`` and concave beyond, ``F(V) - V`` has at most
+    three monotone pieces, and each holds at most one root, present exactly if the ends differ in sign. For ``θ < 0``,
+    ``F`` decreases. With weight mean the roots come from a scan in ``ln V``, and ``complete`` is False.
+
+    **Accuracy**: ``F(V) - V`` changes sign within one unit of the last digit asked for; checked at every root.
+    **Source**: derived here.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> for point in vf.reference.fixed_points(threshold=1, gain=2.6):
+    ...     print(mpmath.nstr(point.variance, 20), point.stable)
+    0.0 True
+    0.42970149127709526707 False
+    1.2620443608847036703 True
+    """
+    layer = layer_of(threshold, gain, distribution, bias_std, mean_gain)
+    scanned = layer.mean_gain != 0
+    resolution = None
+    if scanned:
+        low, high = _reach(layer)
+        resolution = mp.log(high / low) / _SCAN
+        pieces = [low * mp.exp(resolution * k) for k in range(_SCAN)] + [high]
+    else:
+        pieces = _monotone_pieces(layer)
+    roots = roots_between(layer.excess, pieces, digits)
+    points = [_point(layer, root) for root in roots]
+    silence = layer.bias2 == 0 and layer.threshold >= 0
+    if silence:
+        points.insert(0, _silence(layer))
+    edge = mpf(0)
+    if silence and layer.threshold > 0:
+        edge = roots[0] if roots else mp.inf
+    return ExactFixedPoints(tuple(points), not scanned, None if resolution is None else float(resolution), edge)
+
+
+def _silence(layer: Layer) -> FixedPoint:
+    """``V = 0``: flat for ``θ > 0``; at ``θ = 0`` the map jumps."""
+    stable = layer.threshold > 0
+    return FixedPoint(mpf(0), mpf(0), mpf(0) if stable else mp.inf, stable, mpf(0), mpf(0))
+
+
+def _point(layer: Layer, variance: Any) -> FixedPoint:
+    multiplier = layer.slope(variance)
+    size = abs(multiplier)
+    scale = mpf(0) if size == 0 else mp.inf if size == 1 else -1 / mp.log(size)
+    return FixedPoint(variance, layer.rate(variance), multiplier, bool(size < 1), scale, layer.excess(variance))
+
+
+def _monotone_pieces(layer: Layer) -> list[Any]:
+    """Ends of intervals on which ``F(V) - V`` is monotone and which hold all its positive roots."""
+    low, high = layer.bias2, layer.bias2 + layer.gain2
+    if layer.threshold <= 0:
+        return [layer.bias2 + layer.gain2 * layer.law.tail(mpf(0)) / 2, high]  # the rate is at least S(0) = 1/2
+    digits = mp.dps - GUARD
+    z = layer.law.edge
+    if z is None:
+        z = root_between(layer.law.slope, mpf(1), first_power(lambda y: layer.law.slope(y) < 0, mpf(1)), digits)
+    inflection = (layer.threshold / z) ** 2
+    steepest = inflection if layer.law.edge is None else inflection * (1 + mpf(10) ** (5 - mp.dps))
+    if layer.slope(steepest) <= 1:
+        return [low, high] if low > 0 else []
+    top = root_between(lambda v: layer.slope(v) - 1, steepest, first_power(lambda v: layer.slope(v) < 1, steepest), digits)
+    bottom = inflection
+    if layer.law.edge is None:
+        start = first_power(lambda v: layer.slope(v) < 1, inflection, factor=mpf(1) / 2)
+        bottom = root_between(lambda v: layer.slope(v) - 1, start, inflection, digits)
+    first = [low] if low > 0 else []  # without bias F(V) - V falls from 0 at V = 0: no root up to the bottom
+    return [*first, *(v for v in (bottom, top) if low < v < high), high]
+
+
+def _reach(layer: Layer) -> tuple[Any, Any]:
+    """Bounds of the variance of any fixed point other than silence, with weight mean."""
+    high = layer.bias2 + layer.gain2
+    if layer.bias2 > 0:
+        return layer.bias2, high
+    if layer.threshold <= 0:  # below this z < 1: the rate is at least S(1), which gives more variance than was there
+        low = layer.gain2 * layer.law.tail(mpf(1))
+        return (min(low, (layer.gain2 / layer.mean_gain) ** 2) if layer.mean_gain < 0 else low) / 2, high
+    z = mpf(2)  # from here on the mean is below θ/2 and F(V) below V
+    while (
+        2 * abs(layer.mean_gain) * layer.threshold > z**2 * layer.gain2
+        or z**2 * layer.law.tail(z / 2) * layer.gain2 > layer.threshold**2 / 1000
+    ):
+        z *= 2
+    return min((layer.threshold / z) ** 2, high / 2), high

@@ -1,0 +1,208 @@
+"""The memoryless layer at infinite width, in mpmath: its map, the gain that preserves a variance, the critical gain."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from mpmath import mp, mpf
+
+from varflow._checks import DomainError
+from varflow.model.distributions import Distribution
+from varflow.reference.laws import Law, at_least_zero, in_digits, law_of, number, rounded
+from varflow.reference.roots import first_power, root_between
+
+__all__ = ["Layer", "critical_gain", "gain", "layer_of", "variance_map"]
+
+_SCAN = 800
+
+
+class Layer(NamedTuple):
+    """``F(V) = σ_b² + g² S((θ - m_g (V - σ_b²)/g²)/√V)``."""
+
+    law: Law
+    threshold: Any
+    gain2: Any
+    bias2: Any
+    mean_gain: Any
+
+    def z(self, variance: Any) -> Any:
+        gap = self.threshold - self.mean_gain * (variance - self.bias2) / self.gain2
+        if variance == 0:
+            return mp.inf if gap >= 0 else -mp.inf  # u = 0, and a spike needs u > θ
+        return gap / mp.sqrt(variance)
+
+    def rate(self, variance: Any) -> Any:
+        z = self.z(variance)
+        return (mpf(0) if z > 0 else mpf(1)) if mp.isinf(z) else self.law.tail(z)
+
+    def excess(self, variance: Any) -> Any:
+        """``F(V) - V``."""
+        return self.bias2 + self.gain2 * self.rate(variance) - variance
+
+    def slope(self, variance: Any) -> Any:
+        """``F'(V) = g² f(z) (z/(2V) + m_g/(g² √V))``."""
+        z = self.z(variance)
+        inner = z / (2 * variance) + self.mean_gain / (self.gain2 * mp.sqrt(variance))
+        return self.gain2 * self.law.density(z) * inner
+
+
+def layer_of(threshold: Any, gain: Any, distribution: Any, bias_std: Any, mean_gain: Any) -> Layer:
+    return Layer(
+        law_of(distribution),
+        number("threshold", threshold),
+        at_least_zero("gain", gain, zero=False) ** 2,
+        at_least_zero("bias_std", bias_std, zero=True) ** 2,
+        number("mean_gain", mean_gain),
+    )
+
+
+@in_digits
+def variance_map(
+    variance: float,
+    *,
+    threshold: float,
+    gain: float,
+    distribution: str | Distribution = "normal",
+    bias_std: float = 0.0,
+    mean_gain: float = 0.0,
+    digits: int = 50,
+) -> Any:
+    r"""The next layer's variance at infinite width.
+
+    .. math:: F(V) = \sigma_b^2 + g^2\, S\Bigl(\frac{\theta - m_g (V - \sigma_b^2)/g^2}{\sqrt V}\Bigr)
+
+    Parameters
+    ----------
+    variance, threshold, gain, bias_std, mean_gain : float
+        ``V ≥ 0``, ``θ``, ``g > 0``, ``σ_b ≥ 0``, ``m_g = n E[w]``; numbers, meant as their exact binary values.
+    distribution : str or Distribution
+        A built-in name or ``student_t(df)``.
+    digits : int
+        Relative accuracy of the answer.
+
+    Returns
+    -------
+    mpf
+
+    Raises
+    ------
+    DomainError
+        For a law without a reference or a number outside its domain.
+
+    Notes
+    -----
+    **Source**: the definition of the layer.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> print(vf.reference.variance_map(1, threshold=0, gain=2, digits=20))
+    2.0
+    """
+    layer = layer_of(threshold, gain, distribution, bias_std, mean_gain)
+    variance = at_least_zero("variance", variance, zero=True)
+    return rounded(layer.bias2 + layer.gain2 * layer.rate(variance), digits)
+
+
+@in_digits
+def critical_gain(*, threshold: float, distribution: str | Distribution = "normal", digits: int = 50) -> Any:
+    r"""The gain below which only silence is left, at infinite width and without bias.
+
+    .. math:: g_c = \theta \sqrt{\gamma_c}, \qquad \gamma_c = \frac{1}{z_c^2 S(z_c)}, \qquad z_c f(z_c) = 2 S(z_c)
+
+    Parameters
+    ----------
+    threshold : float
+        ``θ``; for ``θ ≤ 0`` activity never dies and the answer is 0.
+    distribution : str or Distribution
+        A built-in name or ``student_t(df)``; for each, ``z f/S`` increases and ``z_c`` is the only maximum of ``z² S``.
+    digits : int
+        Relative accuracy of the answer.
+
+    Returns
+    -------
+    mpf
+
+    Raises
+    ------
+    DomainError
+        For a law without a reference or a threshold that is not one finite number.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> print(vf.reference.critical_gain(threshold=1, distribution="uniform", digits=20) ** 2)
+    4.5
+    """
+    law, threshold = law_of(distribution), number("threshold", threshold)
+    if threshold <= 0:
+        return mpf(0)
+    end = law.edge if law.edge is not None else first_power(lambda z: z * law.density(z) > 2 * law.tail(z), mpf(1))
+    z = root_between(lambda z: z * law.density(z) - 2 * law.tail(z), mpf(1) / 2, end * (1 - mpf(2) ** -40), digits)
+    return rounded(threshold / (z * mp.sqrt(law.tail(z))), digits)
+
+
+@in_digits
+def gain(
+    *,
+    threshold: float,
+    variance: float = 1.0,
+    distribution: str | Distribution = "normal",
+    bias_std: float = 0.0,
+    mean_gain: float = 0.0,
+    digits: int = 50,
+) -> Any:
+    r"""The gain that preserves a variance.
+
+    .. math:: g^2 = \frac{v - \sigma_b^2}{p}, \qquad p = S\Bigl(\frac{\theta - m_g p}{\sqrt v}\Bigr)
+
+    Parameters
+    ----------
+    threshold, variance, bias_std, mean_gain : float
+        ``θ``, ``v > σ_b²``, ``σ_b ≥ 0``, ``m_g = n E[w]``; where a large ``m_g`` admits several rates, the lowest is meant.
+    distribution : str or Distribution
+        A built-in name or ``student_t(df)``.
+    digits : int
+        Relative accuracy of the answer.
+
+    Returns
+    -------
+    mpf
+
+    Raises
+    ------
+    DomainError
+        Where no gain preserves the variance: ``v ≤ σ_b²``, or a threshold beyond the support.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> print(vf.reference.gain(threshold=0, digits=20) ** 2)
+    2.0
+    """
+    law, threshold = law_of(distribution), number("threshold", threshold)
+    wanted = at_least_zero("variance", variance, zero=False)
+    share = wanted - at_least_zero("bias_std", bias_std, zero=True) ** 2
+    if share <= 0:
+        raise DomainError("variance", variance, "must exceed bias_std²: the biases alone make more")
+    rate = _rate(law, threshold / mp.sqrt(wanted), number("mean_gain", mean_gain) / mp.sqrt(wanted), digits)
+    if rate == 0:
+        raise DomainError("threshold", threshold, f"is beyond the support: no spike, no gain preserves variance={variance}")
+    return rounded(mp.sqrt(share / rate), digits)
+
+
+def _rate(law: Law, z: Any, shift: Any, digits: int) -> Any:
+    """The smallest solution of ``p = S(z - shift p)``."""
+    if shift == 0:
+        return law.tail(z)
+
+    def lack(p: Any) -> Any:
+        return law.tail(z - shift * p) - p
+
+    if lack(mpf(0)) == 0:
+        return mpf(0)
+    start = law.tail(z) if shift > 0 else law.tail(z - shift)  # S at p = 0 or p = 1: the lowest the rate can be
+    grid = [start + (1 - start) * mpf(k) / _SCAN for k in range(_SCAN + 1)]
+    low, high = next((a, b) for a, b in pairwise(grid) if lack(b) <= 0)
+    return root_between(lack, low, high, digits)

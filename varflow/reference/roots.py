@@ -1,0 +1,82 @@
+"""Real roots by brackets: every root is confirmed by a change of sign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mpmath import mp, mpf
+
+from varflow._checks import ConvergenceError
+
+__all__ = ["first_power", "root_between", "roots_between"]
+
+
+def roots_between(function: Callable[[Any], Any], ends: list[Any], digits: int) -> list[Any]:
+    """The roots, one per interval whose ends differ in sign."""
+    found = []
+    values = [function(end) for end in ends]
+    for index in range(len(ends) - 1):
+        if values[index] == 0:
+            found.append(ends[index])
+        elif values[index] * values[index + 1] < 0:
+            found.append(root_between(function, ends[index], ends[index + 1], digits))
+    if ends and values[-1] == 0:
+        found.append(ends[-1])
+    return found
+
+
+def first_power(holds: Callable[[Any], bool], start: Any, *, factor: Any = 2) -> Any:
+    """The first of ``start·factor^k`` at which ``holds``."""
+    point = start * factor
+    for _ in range(20_000):
+        if holds(point):
+            return point
+        point *= factor
+    raise ConvergenceError("no change of sign found: the parameters are too extreme")
+
+
+def root_between(function: Callable[[Any], Any], low: Any, high: Any, digits: int) -> Any:
+    """The root between ``0 < low < high``: geometric bisection, then the Illinois rule, then a test of the signs."""
+    below, above = function(low), function(high)
+    if below == 0 or above == 0:
+        return low if below == 0 else high
+    if below * above > 0:
+        raise ConvergenceError("the ends do not bracket a root")
+    ends = (low, high)
+    while high > low * mpf("1.2"):
+        middle = mp.sqrt(low * high)
+        value = function(middle)
+        if value * below > 0:
+            low, below = middle, value
+        else:
+            high, above = middle, value
+    root = _illinois(function, low, high, below, above)
+    spread = mpf(10) ** -digits
+    before, after = max(root * (1 - spread), ends[0]), min(root * (1 + spread), ends[1])
+    if function(before) * function(after) > 0:
+        raise ConvergenceError(
+            "no change of sign within the digits asked for; ask for fewer, or more if roots nearly meet", root
+        )
+    return root
+
+
+def _illinois(function: Callable[[Any], Any], low: Any, high: Any, below: Any, above: Any) -> Any:
+    """False position that halves the weight of an end kept twice; from here superlinear."""
+    kept = 0
+    for _ in range(500):
+        if below == above:
+            break
+        root = (low * above - high * below) / (above - below)
+        value = function(root)
+        if value == 0 or abs(high - low) <= abs(root) * mpf(10) ** (4 - mp.dps):
+            return root
+        if value * below > 0:
+            step, low, below = root - low, root, value
+            above, kept = (above / 2 if kept == 1 else above), 1
+        else:
+            step, high, above = high - root, root, value
+            below, kept = (below / 2 if kept == -1 else below), -1
+        if step <= abs(root) * mpf(10) ** (4 - mp.dps):
+            return root
+    raise ConvergenceError("a root was bracketed but not reached in 500 steps", (low + high) / 2)
