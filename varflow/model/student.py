@@ -71,11 +71,13 @@ class StudentT(Distribution):
         ``C (1 + t²/r)^{-ν/2}`` times a bounded factor because ``f`` underflows before ``S``."""
         from scipy.special import betaincc  # 0.2 s to import: only when a tail is asked for
 
-        rest = self.df - 2
-        bounded = self._mills(t) / np.hypot(1.0, t / math.sqrt(rest))
-        bounded = np.where(np.isinf(t), 1.0, bounded)
-        centre = 0.5 * betaincc(0.5, 0.5 * self.df, t * t / (rest + t * t))
-        return np.where(t < self._switch, centre, self._constant * bounded * self._power(t, 0.5 * self.df))
+        rest, t = self.df - 2, np.asarray(t)
+        bounded = np.where(np.isinf(t), 1.0, self._mills(t) / np.hypot(1.0, t / math.sqrt(rest)))
+        tail = np.asarray(self._constant * bounded * self._power(t, 0.5 * self.df))
+        centre = t < self._switch
+        square = t[centre] ** 2
+        tail[centre] = 0.5 * betaincc(0.5, 0.5 * self.df, square / (rest + square))
+        return tail
 
     def _power(self, t: np.ndarray, exponent: float) -> np.ndarray:
         """``(1 + t²/r)^{-exponent}``, the base kept to twice double precision."""
