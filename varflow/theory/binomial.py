@@ -15,6 +15,7 @@ __all__ = ["Kernel", "log_pmf", "window"]
 BLOCK = 64  # rows that share one column window
 TAIL = -math.log(1e-17)  # mass left outside a row's window, on either side
 NEGLIGIBLE = 1e-18  # of the mass still alive: blocks that carry less are not multiplied
+WHOLE_TAIL = 745.0  # down to the smallest double: what few survivors there are may come from far out
 
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
 _STIRLING_TABLE = np.array(
@@ -47,7 +48,7 @@ def _log_complement(p: float, q: float) -> float:
     return math.log(p) if p < 0.5 else math.log1p(-q)
 
 
-def window(n: int, p: np.ndarray, tail: float = TAIL) -> tuple[np.ndarray, np.ndarray]:
+def window(n: int, p: np.ndarray, tail: float) -> tuple[np.ndarray, np.ndarray]:
     """Counts ``lo … hi`` outside which Binomial(n, p) has less than ``e^-tail`` on either side (Bernstein's inequality)."""
     mean = n * p
     above = tail / 3 + np.sqrt(tail**2 / 9 + 2 * tail * mean * (1 - p))
@@ -64,10 +65,13 @@ class Kernel:
         Neurons of the next layer.
     p, q : ndarray, shape (m + 1,)
         Firing probability given ``K = 0 … m`` spikes below, and its complement with its own digits.
+    whole : bool
+        Whether to keep every entry that double precision holds, not just all but 1e-17 of a row.
     """
 
-    def __init__(self, n: int, p: np.ndarray, q: np.ndarray):
+    def __init__(self, n: int, p: np.ndarray, q: np.ndarray, *, whole: bool = False):
         self.n, self.p, self.q = n, p, q
+        self._tail, self._negligible = (WHOLE_TAIL, 0.0) if whole else (TAIL, NEGLIGIBLE)
         self._starts = range(0, len(p), BLOCK)
         self._blocks: dict[int, tuple[int, np.ndarray]] = {}
 
@@ -77,7 +81,7 @@ class Kernel:
         alive = mass[1:].sum()
         for start in self._starts:
             rows = mass[start : start + BLOCK]
-            if rows.sum() > NEGLIGIBLE * alive or (start == 0 and rows[0] > 0):
+            if rows.sum() > self._negligible * alive or (start == 0 and rows[0] > 0):
                 lo, block = self._block(start)
                 out[lo : lo + block.shape[1]] += rows @ block
         return out
@@ -100,17 +104,18 @@ class Kernel:
 
     def _block(self, start: int) -> tuple[int, np.ndarray]:
         if start not in self._blocks:
-            self._blocks[start] = _rows(self.n, self.p[start : start + BLOCK], self.q[start : start + BLOCK])
+            part = slice(start, start + BLOCK)
+            self._blocks[start] = _rows(self.n, self.p[part], self.q[part], self._tail)
         return self._blocks[start]
 
 
-def _rows(n: int, p: np.ndarray, q: np.ndarray) -> tuple[int, np.ndarray]:
+def _rows(n: int, p: np.ndarray, q: np.ndarray, tail: float) -> tuple[int, np.ndarray]:
     """First column and dense rows Binomial(n, p_i) of one block.
 
     Only the middle row is evaluated in full; the others follow from it by ``k ln(p/p₀) + (n-k) ln(q/q₀)``, two products
     and an exponential an entry.
     """
-    lo, hi = window(n, p)
+    lo, hi = window(n, p, tail)
     columns = np.arange(lo.min(), hi.max() + 1)
     sure = (p == 0) | (q == 0)
     block = np.zeros((len(p), len(columns)))

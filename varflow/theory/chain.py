@@ -19,6 +19,8 @@ from varflow.theory.layers import Layer, driven_threshold, driven_variances, lay
 
 __all__ = ["finite_width"]
 
+RARE = 1e-3  # survival below which the chain keeps its whole tails: few survivors come from far out in them
+
 
 def finite_width(network: Network) -> Profile:
     r"""The exact law of every layer at finite width, for normal weights and memoryless neurons.
@@ -48,32 +50,30 @@ def finite_width(network: Network) -> Profile:
     Notes
     -----
     **Assumes** nothing beyond independent normal weights, fresh in each layer.
-    **Accuracy**: total variation at most 1e-12 against the full matrix at n = 2000 over 99 transitions (tested).
+    **Accuracy**: total variation at most 1e-12 against the full matrix at n = 2000 over 99 transitions; survival to a
+    relative 1e-11 down to 1e-290 (tested).
     **Source**: derived here; the seed paper shows the effect in its figure 4 and gives no law (``micheli2024``).
 
     Examples
     --------
-    Sixteen in a hundred networks of width 600 fall silent before layer 100 although the gain is the paper's:
+    Nineteen in a hundred networks of width 600 are silent at layer 100 although the gain is the paper's:
 
     >>> import varflow as vf
     >>> network = vf.Network(width=600, depth=100, gain=vf.gain(threshold=1.0), neuron=vf.Neuron(1.0))
     >>> profile = vf.finite_width(network)
     >>> print(f"{profile.survival[-1]:.4f} {profile.variance[-1]:.4f}")
-    0.8135 0.7713
+    0.8118 0.7718
     """
     from varflow.theory.sampling import ExactLaw
 
     one_step(network)
     _normal_weights(network)
     chain = layers(network)
-    kernels = _kernels(chain)
+    starts, kernels, counts = _propagated(network, chain, whole=False)
+    if min(mass[1:].sum() for mass in counts) < RARE:
+        starts, kernels, counts = _propagated(network, chain, whole=True)
     first = driven_variances(network)
-    starts = _kernel(int(network.widths[0]), driven_threshold(network)).dense()  # one row per kind of input
-    moments = [_driven_moments(network, first)]
-    counts = [starts.mean(axis=0)]
-    for layer, kernel in zip(chain, kernels, strict=True):
-        moments.append(_variance_moments(layer, counts[-1]))
-        counts.append(kernel.push(counts[-1]))
+    moments = [_driven_moments(network, first), *map(_variance_moments, chain, counts)]
     variance, variance_std = np.array(moments).T
     rate, rate_std, survival = np.array([_count_moments(mass) for mass in counts]).T
     return Profile(
@@ -95,18 +95,28 @@ def _normal_weights(network: Network) -> None:
         raise DomainError("weights", network.weights, rule)
 
 
-def _kernels(chain: list[Layer]) -> list[Kernel]:
+def _propagated(network: Network, chain: list[Layer], *, whole: bool) -> tuple[np.ndarray, list[Kernel], list[np.ndarray]]:
+    """Law of the driven count per kind of input, kernels into layers 2, 3, …, and the law of the count of every layer."""
+    starts = _kernel(int(network.widths[0]), driven_threshold(network), whole).dense()
+    kernels = _kernels(chain, whole)
+    counts = [starts.mean(axis=0)]
+    for kernel in kernels:
+        counts.append(kernel.push(counts[-1]))
+    return starts, kernels, counts
+
+
+def _kernels(chain: list[Layer], whole: bool) -> list[Kernel]:
     """One kernel per layer, equal layers sharing theirs."""
     distinct = {
-        layer: _kernel(layer.width, layer.standardised_threshold(np.arange(layer.fan_in + 1.0)))
+        layer: _kernel(layer.width, layer.standardised_threshold(np.arange(layer.fan_in + 1.0)), whole)
         for layer in dict.fromkeys(chain)
     }
     return [distinct[layer] for layer in chain]
 
 
-def _kernel(width: int, z: np.ndarray) -> Kernel:
+def _kernel(width: int, z: np.ndarray, whole: bool) -> Kernel:
     normal = distribution("normal")
-    return Kernel(width, normal.sf(z), normal.sf(-z))
+    return Kernel(width, normal.sf(z), normal.sf(-z), whole=whole)
 
 
 def _driven_moments(network: Network, variances: np.ndarray) -> tuple[float, float]:
@@ -115,7 +125,7 @@ def _driven_moments(network: Network, variances: np.ndarray) -> tuple[float, flo
 
 def _variance_moments(layer: Layer, mass: np.ndarray) -> tuple[float, float]:
     conditional = layer.conditional_variance(np.arange(len(mass)))
-    return _sample_variance_moments(float(mass @ conditional), float(mass @ conditional**2), layer.width)
+    return _sample_variance_moments(_mean(mass, conditional), _mean(mass, conditional**2), layer.width)
 
 
 def _sample_variance_moments(mean: float, mean_square: float, width: int) -> tuple[float, float]:
@@ -128,8 +138,13 @@ def _sample_variance_moments(mean: float, mean_square: float, width: int) -> tup
 def _count_moments(mass: np.ndarray) -> tuple[float, float, float]:
     """Mean and standard deviation of the firing rate, and the probability of any spike."""
     rates = np.arange(len(mass)) / (len(mass) - 1)
-    mean = float(mass @ rates)
-    return mean, float(np.sqrt(mass @ (rates - mean) ** 2)), min(float(mass[1:].sum()), 1.0)
+    mean = _mean(mass, rates)
+    return mean, float(np.sqrt(_mean(mass, (rates - mean) ** 2))), min(float(mass[1:].sum()), 1.0)
+
+
+def _mean(mass: np.ndarray, values: np.ndarray) -> float:
+    """Not ``mass @ values``: on a busy machine threaded BLAS takes milliseconds to start for one dot product."""
+    return float(np.sum(mass * values))
 
 
 def _per_input(network: Network, chain: list[Layer], kernels: list[Kernel], first: np.ndarray, starts: np.ndarray) -> dict:
