@@ -61,7 +61,7 @@ def require(extra: str, module: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as missing:
         package = module.partition(".")[0]
-        absent = isinstance(missing, ModuleNotFoundError) and missing.name == package
+        absent = isinstance(missing, ModuleNotFoundError) and (missing.name or "").partition(".")[0] == package
         trouble = "is not installed" if absent else f"cannot be imported ({' '.join(str(missing).split())})"
         raise MissingExtraError(f"{package} {trouble}: pip install 'varflow[{extra}]'") from missing
 

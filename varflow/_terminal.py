@@ -17,11 +17,15 @@ from typing import Any, NoReturn
 
 import typer
 
-__all__ = ["INTERRUPTED", "check_folder", "option", "real", "result_json", "run", "show", "whole", "write"]
+__all__ = ["Stopped", "check_folder", "option", "real", "result_json", "run", "show", "whole", "write"]
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer carries click's exceptions inside from 0.2x on; this finds either
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 OPTION_OF = {"df": "distribution", "path": "drive", "x": "drive"}  # where an argument is not the option it came from
+
+
+class Stopped(Exception):
+    """Ctrl-C, with what is left to say about it: nothing where the result was shown."""
 
 
 def _reader(kind: Callable[[str], Any], rule: str) -> Callable[[Any], Any]:
@@ -102,10 +106,12 @@ def run(app: typer.Typer) -> NoReturn:
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="varflow", standalone_mode=False)
         sys.stdout.flush()
-    except typer.Abort as stop:
-        _refuse(str(stop.__cause__ or "") or "interrupted", INTERRUPTED)
-    except KeyboardInterrupt:
+        if code == INTERRUPTED:  # what newer versions of typer make of Ctrl-C; older ones abort
+            raise KeyboardInterrupt
+    except (KeyboardInterrupt, typer.Abort):
         _refuse("interrupted", INTERRUPTED)
+    except Stopped as stop:
+        _refuse(str(stop), INTERRUPTED)
     except UsageError as error:
         _refuse(_usage(error), 2)
     except BrokenPipeError:
@@ -121,7 +127,8 @@ def run(app: typer.Typer) -> NoReturn:
 
 
 def _refuse(message: str, code: int) -> NoReturn:
-    print(f"varflow: {message}", file=sys.stderr)
+    if message:
+        print(f"varflow: {message}", file=sys.stderr)
     sys.exit(code)
 
 

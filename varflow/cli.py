@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from varflow._terminal import INTERRUPTED, check_folder, option, real, result_json, run, show, whole, write
+from varflow._terminal import Stopped, check_folder, option, real, result_json, run, show, whole, write
 
 __all__ = ["app", "main"]
 
@@ -51,9 +51,10 @@ def varflow(
 
     \b
     Examples:
-      varflow lookup --threshold 1 --fan-in 512      one gain, with all there is to know about it
-      varflow predict --threshold 1 --width 600      the exact law of a network, layer by layer
-      varflow validate                               theory against 100-layer simulations, half a minute
+      varflow lookup --threshold 1 --fan-in 512    one gain, and what to expect of it
+      varflow predict --threshold 1 --width 600    the exact law, layer by layer
+      varflow validate                             theory against simulation, half a minute
+
     Each command has --help and --json.
     """
 
@@ -172,16 +173,14 @@ def simulate(
     import varflow as vf
 
     network = _network(threshold, gain, width, depth, bias_std, mean_gain, weights)
-    stopped: list[str] = []
     try:
         ensemble = vf.simulate(network, repeats=repeats, seed=seed, device=device, dtype=dtype, progress=not as_json)
     except vf.Interrupted as stop:
-        (ensemble,) = stop.ensembles or (None,)
-        if ensemble is None or not ensemble.repeats:
-            raise
-        stopped.append(f"{stop}; these are shown")
-    show(ensemble, as_json, stopped, gain=network.gain)
-    raise typer.Exit(INTERRUPTED if stopped else 0)
+        if not stop.ensembles or not stop.ensembles[0].repeats:
+            raise Stopped(str(stop)) from None
+        show(stop.ensembles[0], as_json, [f"{stop}; these are shown"], gain=network.gain)
+        raise Stopped from None
+    show(ensemble, as_json, gain=network.gain)
 
 
 @app.command()
@@ -234,13 +233,15 @@ def validate(
         picture = io.BytesIO()
         experiment.plot().savefig(picture, format="png")
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"{stop or 'interrupted outside the simulation'}; nothing is written") from None
+        raise Stopped(f"{str(stop) or 'interrupted outside the simulation'}; nothing is written") from None
     show(experiment, as_json, warnings)
     result = result_json(experiment, warnings).encode()
     write(out, {"propagation.png": picture.getvalue(), "result.json": result})
     if not as_json:
         print(f"written: {out / 'propagation.png'}, {out / 'result.json'}")
-    raise typer.Exit(INTERRUPTED if warnings else 0 if experiment.passed else 1)
+    if warnings:
+        raise Stopped
+    raise typer.Exit(0 if experiment.passed else 1)
 
 
 def _network(
