@@ -28,7 +28,8 @@ _HOME = {
     "critical_gain": "theory.fixed_points",
     "fixed_points": "theory.fixed_points",
     "stable_variance": "theory.stable",
-    "finite_width": "theory.chain",
+    "finite_width": "theory.finite_width",
+    "SpikeChain": "theory.chain",
     "simulate": "simulation",
     "Interrupted": "simulation",
     "Comparison": "compare",
@@ -57,7 +58,8 @@ if TYPE_CHECKING:
     from varflow.model.neurons import Neuron
     from varflow.results import Ensemble, FixedPoint, FixedPoints, Profile
     from varflow.simulation import Interrupted, simulate
-    from varflow.theory.chain import finite_width
+    from varflow.theory.chain import SpikeChain
+    from varflow.theory.finite_width import finite_width
     from varflow.theory.fixed_points import critical_gain, fixed_points
     from varflow.theory.maps import variance_map
     from varflow.theory.mean_field import mean_field

@@ -13,7 +13,7 @@ from varflow.init.gains import corrected_gain, gain as preserving_gain, gain_for
 from varflow.model.distributions import Distribution, distribution as as_distribution
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.theory.chain import finite_width
+from varflow.theory.finite_width import finite_width
 from varflow.theory.fixed_points import critical_gain, saddle_node
 from varflow.theory.maps import multiplier as map_multiplier
 from varflow.theory.stable import stable_variance
