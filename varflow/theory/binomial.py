@@ -129,6 +129,10 @@ class Kernel:
             out[start : start + BLOCK, lo : lo + block.shape[1]] = block
         return out
 
+    def with_tail(self, tail: float) -> Kernel:
+        """The same kernel with windows cut further out."""
+        return Kernel(self.target, self.p, self.q, tail)
+
     def _block(self, start: int) -> tuple[int, np.ndarray]:
         if start not in self._blocks:
             rows = slice(start, start + BLOCK)

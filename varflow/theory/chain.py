@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from varflow.model.network import Network
 from varflow.theory.binomial import TAIL, Kernel
 from varflow.theory.counts import STEP, CountGrid, count_grid
 from varflow.theory.layers import Layer, driven_threshold, layers, one_step
+
+if TYPE_CHECKING:
+    from varflow.theory.quasi_stationary import Lifetime, QuasiStationary
 
 __all__ = ["CountLaw", "SpikeChain"]
 
@@ -106,9 +109,7 @@ class SpikeChain:
         below = {layer: grid for layer, grid in zip(self.layers, self.grids, strict=False)}
         distinct = {layer: transition(layer, grid, count_grid(layer.width, step)) for layer, grid in below.items()}
         self.kernels = [distinct[layer] for layer in self.layers]
-        z = driven_threshold(network)
-        self.starts = _kernel(self.grids[0], z).dense()  # one row for each kind of input
-        self.starts.flags.writeable = False
+        self.starts = frozen(self.driven_kernel(self.grids[0]).dense())  # one row for each kind of input
 
     def propagate(self, depth: int | None = None) -> tuple[CountLaw, ...]:
         """The law of the spike count in layers 1 … ``depth`` (default: the network's).
@@ -148,6 +149,10 @@ class SpikeChain:
     def _grids(self, depth: int | None) -> list[CountGrid]:
         return [self.grids[0], *(kernel.target for kernel in self._kernels(depth))]
 
+    def driven_kernel(self, grid: CountGrid) -> Kernel:
+        """The driven layer's law on a grid, one row for each kind of input."""
+        return _kernel(grid, driven_threshold(self.network))
+
     @property
     def homogeneous(self) -> bool:
         """Whether all layers, the driven one included, have one width, gain and law."""
@@ -158,7 +163,55 @@ class SpikeChain:
         """The one transition kernel of a homogeneous network."""
         if not self.homogeneous:
             raise DomainError("network", self.network, "has layers that differ: a stationary law needs equal widths and gains")
-        return self.kernels[0] if self.kernels else transition(layers(self._one_deeper())[0], self.grids[0], self.grids[0])
+        return self.kernels[0] if self.kernels else transition(self.layer, self.grids[0], self.grids[0])
+
+    @property
+    def layer(self) -> Layer:
+        """The one layer of a homogeneous network."""
+        return self.layers[0] if self.layers else layers(self._one_deeper())[0]
+
+    def quasi_stationary(self) -> QuasiStationary:
+        """The state of a deep network that is still alive, and its escape rate to silence per layer.
+
+        Returns
+        -------
+        QuasiStationary
+            ``.distribution .variance .variance_std .firing_rate .firing_rate_std .escape_rate .relaxation_depth``
+
+        Raises
+        ------
+        DomainError
+            Where layers differ.
+        ConvergenceError
+            If the law does not settle within 100000 layers.
+
+        Notes
+        -----
+        **Accuracy** of the escape rate: relative 1e-9 against the full matrix (n = 500 … 2000), down to 1e-200 (tested).
+        An escape rate below about 1e-300 is reported as 0.
+
+        Examples
+        --------
+        >>> import varflow as vf
+        >>> network = vf.Network(width=800, depth=2, gain=vf.gain(threshold=0.85), neuron=vf.Neuron(0.85))
+        >>> f"{vf.SpikeChain(network).quasi_stationary().escape_rate:.1e}"
+        '6.1e-12'
+        """
+        from varflow.theory.quasi_stationary import quasi_stationary
+
+        return quasi_stationary(self)
+
+    def lifetime(self) -> Lifetime:
+        """Mean number of layers until silence: ``.from_drive`` and ``.from_quasi_stationary``; ``inf`` where none escapes.
+
+        Raises
+        ------
+        DomainError
+            Where layers differ.
+        """
+        from varflow.theory.quasi_stationary import lifetime
+
+        return lifetime(self)
 
     def _one_deeper(self) -> Network:
         n = self.network

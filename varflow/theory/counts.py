@@ -45,9 +45,9 @@ class CountGrid:
 
 
 @lru_cache(maxsize=8)
-def count_grid(width: int, step: float = STEP) -> CountGrid:
-    """Every count of a layer, or the points that carry its law when the layer is wide."""
-    if width <= EXACT_WIDTH:
+def count_grid(width: int, step: float = STEP, exact_width: int = EXACT_WIDTH) -> CountGrid:
+    """Every count of a layer, or the points that carry its law when the layer is wider than ``exact_width``."""
+    if width <= exact_width:
         return CountGrid(width, frozen(np.arange(width + 1)), frozen(np.ones(width + 1)), exact=True)
     from scipy.special import erfc
 

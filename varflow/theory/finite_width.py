@@ -12,7 +12,7 @@ from varflow.theory.counts import CountGrid
 from varflow.theory.layers import Layer, driven_variances
 from varflow.theory.sampling import ExactLaw
 
-__all__ = ["finite_width"]
+__all__ = ["finite_width", "sample_variance_moments"]
 
 COARSER = 0.6  # step of the second grid that measures the error of the first
 
@@ -94,15 +94,15 @@ def _grid_error(chain: SpikeChain, variance: np.ndarray) -> np.ndarray | None:
 
 def _driven_moments(network: Network) -> tuple[float, float]:
     variances = driven_variances(network)
-    return _sample_variance_moments(float(variances.mean()), float(np.mean(variances**2)), int(network.widths[0]))
+    return sample_variance_moments(float(variances.mean()), float(np.mean(variances**2)), int(network.widths[0]))
 
 
 def _variance_moments(layer: Layer, mass: np.ndarray, grid: CountGrid) -> tuple[float, float]:
     conditional = layer.conditional_variance(grid.counts)
-    return _sample_variance_moments(float(mass @ conditional), float(mass @ conditional**2), layer.width)
+    return sample_variance_moments(float(mass @ conditional), float(mass @ conditional**2), layer.width)
 
 
-def _sample_variance_moments(mean: float, mean_square: float, width: int) -> tuple[float, float]:
+def sample_variance_moments(mean: float, mean_square: float, width: int) -> tuple[float, float]:
     """Mean and standard deviation of the sample variance of ``width`` normals whose variance C is itself random."""
     if width == 1:
         return mean, np.nan
