@@ -21,7 +21,7 @@ __all__ = ["Comparison", "compare"]
 
 EXCEEDANCES = 20  # drawn ensembles beyond the measured one after which its p-value is known well enough
 BATCH = 64  # ensembles drawn at a time
-CALIBRATION_SEED = 2**48  # and onwards: away from the seeds a user gives to .sample
+SEEDS_APART = 2**48  # calibration starts at (seed + 1) times this: away from the ensemble's own, and anew for each ensemble
 ROUNDING = 1e-5  # relative; a quantity that theory calls certain is measured in single precision
 
 
@@ -140,7 +140,7 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3) 
     else:
         score = _Scores(profile, ensemble.repeats)
         z = score(ensemble.variance, ensemble.firing_rate)
-        p_value, calibration = _drawn_p_value(profile, score, _largest(z), ensemble.repeats, false_alarm)
+        p_value, calibration = _drawn_p_value(profile, score, _largest(z), ensemble, false_alarm)
     return Comparison(z, p_value, p_value > false_alarm, false_alarm, calibration, profile, ensemble)
 
 
@@ -206,13 +206,15 @@ def _largest(z: dict[str, np.ndarray]) -> Any:
     return np.max(np.where(np.isnan(sizes), 0.0, sizes), axis=-1)
 
 
-def _drawn_p_value(profile: Profile, score: _Scores, observed: float, repeats: int, false_alarm: float) -> tuple[float, str]:
+def _drawn_p_value(
+    profile: Profile, score: _Scores, observed: float, ensemble: Ensemble, false_alarm: float
+) -> tuple[float, str]:
     """Sequential Monte-Carlo p-value of the largest deviation."""
     assert profile.sample is not None
     if np.isinf(observed):
         return 0.0, "no draw needed"
     cap = math.ceil(2 / false_alarm)
-    beyond, drawn, seed = 0, 0, CALIBRATION_SEED
+    beyond, drawn, repeats, seed = 0, 0, ensemble.repeats, (int(ensemble.seed) + 1) * SEEDS_APART
     while drawn < cap:
         batch = profile.sample(repeats, seed=seed, ensembles=BATCH)
         shape = (BATCH, repeats, batch.network.depth)

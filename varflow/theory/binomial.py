@@ -17,6 +17,7 @@ __all__ = ["Kernel", "log_pmf", "window"]
 
 BLOCK = 64  # rows that share one column window
 TAIL = -math.log(1e-17)  # mass left outside a row's window, on either side
+WHOLE_TAIL = 745.0  # down to the smallest double: what few survivors there are may come from far out
 NEGLIGIBLE = 1e-18  # of the mass still alive: blocks that carry less are not multiplied
 
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
@@ -55,7 +56,8 @@ def _deviance(k: np.ndarray, mean: np.ndarray, excess: np.ndarray) -> np.ndarray
     near = np.abs(v) < 0.1
     if near.all():
         return _near_deviance(k, v, excess)
-    far = k * np.log1p(excess / mean) - excess
+    with np.errstate(over="ignore"):  # a mean next to 0
+        far = k * np.log1p(excess / mean) - excess
     return np.where(near, _near_deviance(k, np.where(near, v, 0.0), excess), far)
 
 
@@ -102,11 +104,11 @@ class Kernel:
         self._starts = np.arange(0, len(p), BLOCK)
         self._blocks: dict[int, tuple[int, np.ndarray]] = {}
 
-    def push(self, mass: np.ndarray, negligible: float = NEGLIGIBLE) -> np.ndarray:
+    def push(self, mass: np.ndarray) -> np.ndarray:
         """Law of the next count from the law of this one: ``mass @ P``."""
         out = np.zeros(len(self.target))
         carried = np.add.reduceat(mass, self._starts)
-        carries = carried > negligible * mass[1:].sum()
+        carries = carried > (NEGLIGIBLE if self.tail <= TAIL else 0.0) * mass[1:].sum()
         carries[0] |= mass[0] > 0
         for start in self._starts[carries]:
             lo, block = self._block(start)

@@ -17,14 +17,16 @@ import numpy as np
 from varflow._checks import DomainError, frozen, integer
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
-from varflow.theory.binomial import TAIL, Kernel
+from varflow.theory.binomial import TAIL, WHOLE_TAIL, Kernel
 from varflow.theory.counts import STEP, CountGrid, count_grid
 from varflow.theory.layers import Layer, driven_threshold, layers, one_step
 
 if TYPE_CHECKING:
     from varflow.theory.quasi_stationary import Lifetime, QuasiStationary
 
-__all__ = ["CountLaw", "SpikeChain"]
+__all__ = ["CountLaw", "SpikeChain", "transition"]
+
+RARE = 1e-3  # survival below which the chain keeps its whole tails: few survivors come from far out in them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,16 +102,27 @@ class SpikeChain:
     '0.0179'
     """
 
-    def __init__(self, network: Network, *, step: float = STEP):
+    def __init__(self, network: Network, *, step: float = STEP, rare: float = RARE):
         one_step(network)
         _normal_weights(network)
         self.network = network
-        self.grids = [count_grid(int(width), step) for width in network.widths]
         self.layers = layers(network)
-        below = {layer: grid for layer, grid in zip(self.layers, self.grids, strict=False)}
-        distinct = {layer: transition(layer, grid, count_grid(layer.width, step)) for layer, grid in below.items()}
+        self.grids = [count_grid(int(width), step) for width in network.widths]
+        self._propagate_with(TAIL)
+        if min(mass[1:].sum() for mass in self._masses) < rare:
+            self._propagate_with(WHOLE_TAIL)
+
+    def _propagate_with(self, tail: float) -> None:
+        """Build the kernels, equal layers sharing theirs, and the law of every layer of the network."""
+        distinct: dict[Layer, Kernel] = {}
+        for layer, below, above in zip(self.layers, self.grids, self.grids[1:], strict=False):
+            if layer not in distinct:
+                distinct[layer] = transition(layer, below, above, tail)
         self.kernels = [distinct[layer] for layer in self.layers]
         self.starts = frozen(self.driven_kernel(self.grids[0]).dense())  # one row for each kind of input
+        self._masses = [self.starts.mean(axis=0)]
+        for kernel in self.kernels:
+            self._masses.append(kernel.push(self._masses[-1]))
 
     def propagate(self, depth: int | None = None) -> tuple[CountLaw, ...]:
         """The law of the spike count in layers 1 … ``depth`` (default: the network's).
@@ -119,39 +132,28 @@ class SpikeChain:
         DomainError
             For a depth beyond the network's where layers differ, so that nothing says what the next one is.
         """
-        return tuple(
-            CountLaw(frozen(grid.counts), frozen(mass), grid.width)
-            for mass, grid in zip(self.masses(depth), self._grids(depth), strict=True)
-        )
+        masses = self.masses(depth)
+        grids = self.grids + self.grids[-1:] * (len(masses) - len(self.grids))
+        return tuple(CountLaw(grid.counts, frozen(mass), grid.width) for mass, grid in zip(masses, grids, strict=False))
 
     def survival(self, depth: int | None = None) -> float:
         """``P(K_depth > 0)``: the probability that layer ``depth`` has at least one spike."""
-        *_, last = self.masses(depth)
-        return min(float(last[1:].sum()), 1.0)
+        return min(float(self.masses(depth)[-1][1:].sum()), 1.0)
 
-    def masses(self, depth: int | None = None) -> Any:
-        """Iterate over the laws of layers 1 … ``depth`` as plain vectors on the layers' count grids."""
-        mass = self.starts.mean(axis=0)
-        yield mass
-        for kernel in self._kernels(depth):
-            mass = kernel.push(mass)
-            yield mass
-
-    def _kernels(self, depth: int | None) -> list[Kernel]:
+    def masses(self, depth: int | None = None) -> list[np.ndarray]:
+        """The laws of layers 1 … ``depth`` as plain vectors on the layers' count grids."""
         wanted = self.network.depth if depth is None else integer("depth", depth, minimum=1)
-        if wanted <= self.network.depth:
-            return self.kernels[: wanted - 1]
-        if not self.homogeneous:
+        masses = self._masses[:wanted]
+        if wanted > self.network.depth and not self.homogeneous:
             rule = f"exceeds the network's {self.network.depth} and its layers differ: describe a deeper network"
             raise DomainError("depth", wanted, rule)
-        return [self.kernel] * (wanted - 1)
-
-    def _grids(self, depth: int | None) -> list[CountGrid]:
-        return [self.grids[0], *(kernel.target for kernel in self._kernels(depth))]
+        while len(masses) < wanted:
+            masses.append(self.kernel.push(masses[-1]))
+        return masses
 
     def driven_kernel(self, grid: CountGrid) -> Kernel:
         """The driven layer's law on a grid, one row for each kind of input."""
-        return _kernel(grid, driven_threshold(self.network))
+        return _kernel(grid, driven_threshold(self.network), WHOLE_TAIL)
 
     @property
     def homogeneous(self) -> bool:

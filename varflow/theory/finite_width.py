@@ -45,18 +45,20 @@ def finite_width(network: Network) -> Profile:
     Notes
     -----
     **Assumes** nothing beyond independent normal weights, fresh in each layer.
-    **Accuracy**: total variation at most 1e-12 against the full matrix at n = 2000 over 99 transitions (tested).
+    **Accuracy**: total variation at most 1e-12 against the full matrix at n = 2000 over 99 transitions; survival to a
+    relative 1e-11 down to 1e-290 (tested). Above width 10⁴ the law is held on a grid, and ``error`` is the change of the
+    variance when that grid is made coarser.
     **Source**: derived here; the seed paper shows the effect in its figure 4 and gives no law (``micheli2024``).
 
     Examples
     --------
-    Sixteen in a hundred networks of width 600 fall silent before layer 100 although the gain is the paper's:
+    Nineteen in a hundred networks of width 600 are silent at layer 100 although the gain is the paper's:
 
     >>> import varflow as vf
     >>> network = vf.Network(width=600, depth=100, gain=vf.gain(threshold=1.0), neuron=vf.Neuron(1.0))
     >>> profile = vf.finite_width(network)
     >>> print(f"{profile.survival[-1]:.4f} {profile.variance[-1]:.4f}")
-    0.8135 0.7713
+    0.8118 0.7718
     """
     chain = SpikeChain(network)
     summary = _summary(chain)
@@ -89,7 +91,7 @@ def _grid_error(chain: SpikeChain, variance: np.ndarray) -> np.ndarray | None:
     """Change of the variance when the grid of wide layers is made coarser, which bounds its error; None where exact."""
     if all(grid.exact for grid in chain.grids):
         return None
-    return np.abs(_summary(SpikeChain(chain.network, step=COARSER))[0] - variance)
+    return np.abs(_summary(SpikeChain(chain.network, step=COARSER, rare=0.0))[0] - variance)
 
 
 def _driven_moments(network: Network) -> tuple[float, float]:
@@ -99,7 +101,7 @@ def _driven_moments(network: Network) -> tuple[float, float]:
 
 def _variance_moments(layer: Layer, mass: np.ndarray, grid: CountGrid) -> tuple[float, float]:
     conditional = layer.conditional_variance(grid.counts)
-    return sample_variance_moments(float(mass @ conditional), float(mass @ conditional**2), layer.width)
+    return sample_variance_moments(_mean(mass, conditional), _mean(mass, conditional**2), layer.width)
 
 
 def sample_variance_moments(mean: float, mean_square: float, width: int) -> tuple[float, float]:
@@ -112,8 +114,13 @@ def sample_variance_moments(mean: float, mean_square: float, width: int) -> tupl
 def _count_moments(mass: np.ndarray, grid: CountGrid) -> tuple[float, float, float]:
     """Mean and standard deviation of the firing rate, and the probability of any spike."""
     rates = grid.counts / grid.width
-    mean = float(mass @ rates)
-    return mean, float(np.sqrt(mass @ (rates - mean) ** 2)), min(float(mass[1:].sum()), 1.0)
+    mean = _mean(mass, rates)
+    return mean, float(np.sqrt(_mean(mass, (rates - mean) ** 2))), min(float(mass[1:].sum()), 1.0)
+
+
+def _mean(mass: np.ndarray, values: np.ndarray) -> float:
+    """Not ``mass @ values``: on a busy machine threaded BLAS takes milliseconds to start for one dot product."""
+    return float(np.sum(mass * values))
 
 
 def _per_input(chain: SpikeChain) -> dict[str, np.ndarray]:

@@ -173,7 +173,7 @@ def _roots(law: Distribution, theta: float, g: float, sigma_b: float, m_g: float
         return [crossing(excess, sigma_b**2 + g**2 * law.sf(0.0) * 0.5, (sigma_b**2 + g**2) * 2)], True
     if m_g == 0 and law.inflection is not None:
         return _piece_by_piece(law, law.inflection, theta, g, sigma_b), True
-    return _scan(excess, _smallest_variance(law, theta, g, sigma_b), sigma_b**2 + g**2), False
+    return _scan(excess, _smallest_variance(law, theta, g, sigma_b, m_g), sigma_b**2 + g**2), False
 
 
 def _piece_by_piece(law: Distribution, inflection: float, theta: float, g: float, sigma_b: float) -> list[float]:
@@ -198,11 +198,16 @@ def _piece_by_piece(law: Distribution, inflection: float, theta: float, g: float
     return roots
 
 
-def _smallest_variance(law: Distribution, theta: float, g: float, sigma_b: float) -> float:
-    """Where a scan begins: at the bias, or where the tail is empty."""
+def _smallest_variance(law: Distribution, theta: float, g: float, sigma_b: float, m_g: float) -> float:
+    """Where a scan begins: at the bias, or where F is certain to lie below V (θ > 0) or above it."""
     if sigma_b > 0:
         return sigma_b**2 * (1 - 1e-9)
-    return (theta / _last_z(law)) ** 2 if theta > 0 else 1e-12 * g**2
+    if theta > 0:
+        empty = (theta / _last_z(law)) ** 2
+        # while the mean m_g V/g² is below θ/2, twice the standard deviation still does not reach the threshold
+        return empty if m_g <= 0 else min(empty / 4, 0.5 * g**2 * theta / m_g)
+    lively = max(float(law.sf(1.0)), 1e-12) * g**2  # z ≤ 1 as long as the mean is above -√V
+    return 0.5 * (min(lively, (g**2 / m_g) ** 2) if m_g < 0 else lively)
 
 
 def _scan(excess: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> list[float]:
@@ -251,7 +256,7 @@ def _described(law: Distribution, V: float, theta: float, g: float, sigma_b: flo
 def _basin_edge(law: Distribution, points: tuple[FixedPoint, ...], theta: float, g: float, sigma_b: float, m_g: float) -> float:
     """The smallest variance from which activity does not decay to silence, or to the quiet state a bias leaves."""
     if sigma_b > 0 or theta <= 0:
-        return next((point.variance for point in points[1:] if not point.stable), 0.0)
+        return next((point.variance for point in points[1:] if point.multiplier >= 1), 0.0)
     if law.levels is not None and m_g == 0:
         jumps = np.sort((theta / law.levels[law.levels > 0]) ** 2)
         # F jumps just above each of these variances

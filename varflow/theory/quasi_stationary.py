@@ -2,7 +2,7 @@ r"""The metastable state of a deep network: what a surviving network looks like,
 
 Conditioned on being alive, the spike count of a network of equal layers settles to the quasi-stationary law ``ν``, the left
 eigenvector of the chain restricted to ``K > 0``: ``ν P = (1 - r) ν``. The escape rate ``r`` is the flux into silence,
-``Σ_K ν_K (1 - π_K)^n``, a sum of positive terms: with tails kept to 40 standard deviations it holds its relative accuracy far
+``Σ_K ν_K (1 - π_K)^n``, a sum of positive terms: with tails kept down to the smallest double it holds its relative accuracy far
 below the smallest probability a double distinguishes from zero beside one.
 """
 
@@ -13,14 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from varflow._checks import ConvergenceError, frozen
-from varflow.theory.binomial import TAIL, Kernel
+from varflow.theory.binomial import TAIL, WHOLE_TAIL, Kernel
 from varflow.theory.chain import CountLaw, SpikeChain, transition
 from varflow.theory.counts import CountGrid, count_grid
 from varflow.theory.finite_width import sample_variance_moments
 
 __all__ = ["Lifetime", "QuasiStationary", "lifetime", "quasi_stationary"]
 
-DEEP_TAIL = 800.0  # e^-800: 40 standard deviations
 TOLERANCE = 1e-13  # relative error of the escape rate left by stopping
 SETTLED = 1e-10  # change of the law per layer
 EXACT_WIDTH = 2000  # wider layers are held on a grid here: tails this deep would fill the whole matrix
@@ -72,7 +71,7 @@ def quasi_stationary(chain: SpikeChain) -> QuasiStationary:
     layer, grid = chain.layer, chain.kernel.target
     if grid.width > EXACT_WIDTH:
         grid = count_grid(grid.width, exact_width=EXACT_WIDTH)
-    kernel = transition(layer, grid, grid, DEEP_TAIL)
+    kernel = transition(layer, grid, grid, WHOLE_TAIL)
     mass, escape = _settled(kernel, _driven(chain, grid))
     law = CountLaw(grid.counts, frozen(mass), grid.width)
     conditional = layer.conditional_variance(grid.counts)
@@ -91,7 +90,7 @@ def _settled(kernel: Kernel, start: np.ndarray) -> tuple[np.ndarray, float]:
     change = np.inf
     for _ in range(LONGEST):
         previous, before, change_before = mass, escape, change
-        mass, escape = _alive(kernel.push(mass, negligible=0.0))
+        mass, escape = _alive(kernel.push(mass))
         change = abs(escape - before)
         shrink = min(change / change_before, 1.0) if change_before > 0 else 0.0
         settled = change * shrink <= TOLERANCE * escape * (1 - shrink) or change <= 4e-16 * escape
