@@ -110,7 +110,7 @@ class Kernel:
         carried = np.add.reduceat(mass, self._starts)
         carries = carried > (NEGLIGIBLE if self.tail <= TAIL else 0.0) * mass[1:].sum()
         carries[0] |= mass[0] > 0
-        for start in self._starts[carries]:
+        for start in self._starts[carries].tolist():
             lo, block = self._block(start)
             out[lo : lo + block.shape[1]] += mass[start : start + BLOCK] @ block
         return out
@@ -118,7 +118,7 @@ class Kernel:
     def pull(self, values: np.ndarray) -> np.ndarray:
         """Expectation of a function of the next count given this one: ``P @ values``; values of shape (len(target), …)."""
         out = np.zeros((len(self.p), *values.shape[1:]))
-        for start in self._starts:
+        for start in self._starts.tolist():
             lo, block = self._block(start)
             out[start : start + BLOCK] = block @ values[lo : lo + block.shape[1]]
         return out
@@ -126,7 +126,7 @@ class Kernel:
     def dense(self) -> np.ndarray:
         """The whole matrix, shape (len(p), len(target))."""
         out = np.zeros((len(self.p), len(self.target)))
-        for start in self._starts:
+        for start in self._starts.tolist():
             lo, block = self._block(start)
             out[start : start + BLOCK, lo : lo + block.shape[1]] = block
         return out

@@ -110,7 +110,7 @@ def _relaxation_depth(kernel: Kernel, escape: float) -> float:
         pull = lambda v: kernel.pull(np.concatenate([[0.0], np.ravel(v)]))[1:]  # noqa: E731
         chain = LinearOperator((size, size), matvec=pull, dtype=float)  # pyright: ignore[reportCallIssue]
         try:
-            found = eigs(chain, k=2, v0=kernel.target.counts[1:] + 1.0, tol=1e-10, return_eigenvectors=False)
+            found = eigs(chain, k=2, v0=kernel.target.counts[1:] + 1.0, tol=1e-10, return_eigenvectors=False)  # pyright: ignore[reportArgumentType]
         except ArpackNoConvergence as error:  # the second eigenvalue is too small to be told from 0
             found = error.eigenvalues
         sizes = np.sort(np.abs(found))
