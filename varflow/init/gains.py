@@ -61,7 +61,7 @@ def gain(
     --------
     >>> import varflow as vf
     >>> vf.gain(threshold=[0.0, 0.5, 1.0]).round(6).tolist()
-    [1.414214, 1.800312, 2.51057]
+    [1.414214, 1.800305, 2.510573]
     """
     law = as_distribution(distribution)
     theta, v, sigma_b, m_g = same_shape(
@@ -90,10 +90,13 @@ def gain(
 def _self_consistent_rate(law: Distribution, theta: np.ndarray, v: np.ndarray, m_g: np.ndarray) -> np.ndarray:
     """The smallest ``p`` with ``p = S((θ - m_g p)/√v)``."""
     image = lambda p: law.sf((theta - m_g * p) / np.sqrt(v))  # noqa: E731
-    steps = np.linspace(0, 1, 257).reshape(-1, *([1] * theta.ndim))
-    passed = np.asarray([image(p) <= p for p in steps])  # the first grid point at or beyond the smallest root
-    hi = steps.ravel()[np.argmax(passed, axis=0)]
-    return bisect(lambda p: image(p) - p, np.maximum(hi - 1 / 256, 1e-300), np.maximum(hi, 1e-300))
+    share = np.linspace(0, 1, 257).reshape(-1, *([1] * theta.ndim))
+    rarest = np.maximum(image(0.0), 1e-300)
+    steps = np.sort(np.concatenate([np.broadcast_to(share, (257, *theta.shape)), rarest ** (1 - share)]), axis=0)
+    passed = image(steps) <= steps
+    first = np.maximum(np.argmax(passed, axis=0), 1)[None]  # the first step at or beyond the smallest root
+    lo, hi = (np.take_along_axis(steps, index, axis=0)[0] for index in (first - 1, first))
+    return bisect(lambda p: image(p) - p, np.maximum(lo, 1e-300), np.maximum(hi, 1e-300))
 
 
 def gain_for_rate(rate: float, *, threshold: float, distribution: Any = "normal") -> float:

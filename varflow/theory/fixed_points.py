@@ -191,11 +191,11 @@ def _piece_by_piece(law: Distribution, inflection: float, theta: float, g: float
     ends = [*(z for z in ends if z < last), last]
     if sigma_b == 0:
         ends.pop()  # beyond the last end F - V rises towards silence and is negative: no root but V = 0
-    roots = []
-    for lo, hi in pairwise(ends):
-        if (excess(lo) >= 0) != (excess(hi) >= 0):
-            roots.append((theta / crossing(excess, lo, hi)) ** 2)
-    return roots
+    above = [bool(excess(z) >= 0) for z in ends]
+    if sigma_b > 0:
+        above[-1] = True  # F ≥ σ_b², though the tail may be lost in rounding there
+    cells = zip(pairwise(ends), pairwise(above), strict=True)
+    return [(theta / crossing(excess, lo, hi)) ** 2 for (lo, hi), (left, right) in cells if left != right]
 
 
 def _smallest_variance(law: Distribution, theta: float, g: float, sigma_b: float, m_g: float) -> float:

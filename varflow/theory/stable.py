@@ -59,7 +59,7 @@ def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", 
     --------
     >>> import varflow as vf
     >>> vf.stable_variance(threshold=[0.5, 1.0], gain=2**0.5).round(6).tolist()
-    [0.583302, 0.0]
+    [0.461935, 0.0]
     """
     law = as_distribution(distribution)
     theta, g, sigma_b = same_shape(
