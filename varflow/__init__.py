@@ -36,6 +36,11 @@ _HOME = {
     "validate": "experiment",
     "Experiment": "experiment",
     "gain": "init.gains",
+    "corrected_gain": "init.inverse",
+    "gain_for_mean_variance": "init.inverse",
+    "largest_threshold": "init.inverse",
+    "smallest_width": "init.inverse",
+    "sparsest_rate": "init.inverse",
     "lookup": "init.lookup",
     "Initialization": "init.lookup",
     "citation": "citations",
@@ -51,6 +56,13 @@ if TYPE_CHECKING:
     from varflow.compare import Comparison
     from varflow.experiment import Experiment, validate
     from varflow.init.gains import gain
+    from varflow.init.inverse import (
+        corrected_gain,
+        gain_for_mean_variance,
+        largest_threshold,
+        smallest_width,
+        sparsest_rate,
+    )
     from varflow.init.lookup import Initialization, lookup
     from varflow.model import distributions, drives
     from varflow.model.distributions import distribution
