@@ -261,7 +261,7 @@ class TestStableVariance:
         got = vf.stable_variance(threshold=theta, gain=g, bias_std=bias, distribution=law)
         for V, *case in zip(got, theta, g, bias, strict=True):
             wanted, m = self.from_all_fixed_points(law, *case)
-            assert V == pytest.approx(wanted, rel=conditioned(m), abs=0, nan_ok=True), case
+            assert pytest.approx(wanted, rel=conditioned(m), abs=0, nan_ok=True) == V, case
         return got
 
     @EVERY_LAW
@@ -449,13 +449,16 @@ class TestAtomsAndSamples:
 
     def test_a_large_normal_sample_comes_close_to_the_normal_law(self):
         """Smoothing bias of the tail ``h²/6 (|f'| + z f)`` and the sampling error of 5000 draws, through 1/(1 - m)."""
-        point = vf.fixed_points(threshold=0.7, gain=2.2, distribution=SAMPLE)[-1]
-        exact = vf.fixed_points(threshold=0.7, gain=2.2)[-1]
-        z, p, m = 0.7 / math.sqrt(exact.variance), exact.firing_rate, exact.multiplier
+        point = vf.fixed_points(threshold=0.3, gain=2.2, distribution=SAMPLE)[-1]
+        exact = vf.fixed_points(threshold=0.3, gain=2.2)[-1]
+        z, p, m = 0.3 / math.sqrt(exact.variance), exact.firing_rate, exact.multiplier
         density = math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
         bound = (SAMPLE.bandwidth**2 / 3 * z * density + 5 * math.sqrt(p * (1 - p) / 5000)) / p / (1 - m)
         assert abs(point.variance / exact.variance - 1) < bound
-        assert bound < 0.25
+        assert bound < 0.12
+        skewed = vf.distributions.sample(np.random.default_rng(3).exponential(size=5000))
+        other = vf.fixed_points(threshold=0.3, gain=2.2, distribution=skewed)[-1]
+        assert abs(other.variance / exact.variance - 1) > bound
 
 
 class TestBasins:
@@ -479,7 +482,7 @@ class TestBasins:
         assert 0 < found.basin_edge < math.inf
         V = found.basin_edge * np.array([1 - 1e-6, 1 + 1e-6])
         for _ in range(1000):
-            V = vf.variance_map(V, **case)
+            V = vf.variance_map(np.where(V > 1e-130, V, 0.0), **case)
         assert V[0] == pytest.approx(found[0].variance, rel=1e-9, abs=1e-200)
         assert V[1] > found.basin_edge
 
@@ -601,11 +604,10 @@ class TestVectorised:
                 call(function, good | {name: -1.0})
         with pytest.raises(DomainError, match="distribution="):
             call(function, good | {"distribution": "cauchy"})
-        if len(good) > 1:
+        first, *others = good
+        if others:
             with pytest.raises(DomainError, match="does not broadcast"):
-                call(
-                    function, good | dict.fromkeys(list(good)[:1], [1.0, 1.0, 1.0]) | dict.fromkeys(list(good)[1:2], [1.0, 1.0])
-                )
+                call(function, good | {first: [1.0, 1.0, 1.0], others[0]: [1.0, 1.0]})
 
 
 @pytest.mark.parametrize("name", ["threshold", "gain", "bias_std", "mean_gain"])

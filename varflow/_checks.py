@@ -32,6 +32,9 @@ class DomainError(VarflowError, ValueError):
         super().__init__(f"{argument}={_short(value)} {rule}")
         self.argument, self.value, self.rule = argument, value, rule
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.argument, self.value, self.rule)  # so that worker processes can send it
+
 
 class ConvergenceError(VarflowError, RuntimeError):
     """A solver that did not reach its tolerance; ``.partial`` holds what it had."""
@@ -48,7 +51,7 @@ class MissingExtraError(VarflowError, ImportError):
 def _short(value: Any) -> str:
     if isinstance(value, np.generic):
         value = value.item()
-    text = repr(value)
+    text = " ".join(repr(value).split())  # one line, also for arrays
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -57,18 +60,20 @@ def require(extra: str, module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as missing:
-        hint = f"{module.partition('.')[0]} is not installed: pip install 'varflow[{extra}]'"
-        raise MissingExtraError(hint) from missing
+        package = module.partition(".")[0]
+        absent = isinstance(missing, ModuleNotFoundError) and missing.name == package
+        trouble = "is not installed" if absent else f"cannot be imported ({' '.join(str(missing).split())})"
+        raise MissingExtraError(f"{package} {trouble}: pip install 'varflow[{extra}]'") from missing
 
 
 def real_array(name: str, value: Any) -> np.ndarray:
-    """A finite float64 array of any shape."""
+    """A finite float64 array of any shape. Truth values are no numbers here."""
     try:
         array = np.asarray(value)
-        if array.dtype.kind not in "biuf":
+        if array.dtype.kind not in "iuf":
             raise TypeError
         array = array.astype(np.float64, copy=False)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # the last from a tensor that requires a gradient
         raise DomainError(name, value, "must be a real number or an array of them") from None
     if _within(array, -LARGEST_SCALE, LARGEST_SCALE):
         return array
@@ -121,7 +126,7 @@ def scalar(name: str, array: np.ndarray) -> float:
 
 def integer(name: str, value: Any, *, minimum: int) -> int:
     try:
-        number = operator.index(value.item() if isinstance(value, np.generic) else value)
+        number = operator.index(value)
     except TypeError:
         raise DomainError(name, value, f"must be a whole number, at least {minimum}") from None
     if number < minimum or isinstance(value, bool):

@@ -2,60 +2,82 @@
 
 from __future__ import annotations
 
-import json
-import sys
+import io
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from varflow._terminal import INTERRUPTED, check_folder, option, real, result_json, run, show, whole, write
+
 __all__ = ["app", "main"]
 
-app = typer.Typer(
-    name="varflow",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Analytical theory of deep spiking networks: look up a gain, find fixed points, predict, simulate, validate.",
-)
+app = typer.Typer(name="varflow", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
-UsageError = typer.BadParameter.__bases__[0]  # typer carries click's exceptions inside from 0.2x on; this finds either
-INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
+QUICK_WIDTH = 300
+LARGEST_GAIN = 1e140  # beyond, its square leaves double precision
 
-Threshold = Annotated[float, typer.Option(help="Firing threshold θ, any sign.", metavar="θ")]
-Distribution = Annotated[
-    str, typer.Option(help="Of the standardised potential: normal, uniform, laplace, logistic or student_t:DF.", metavar="NAME")
-]
-BiasStd = Annotated[float, typer.Option(help="Standard deviation of the biases.", metavar="σ")]
-MeanGain = Annotated[float, typer.Option(help="Fan-in times the mean weight.", metavar="m")]
-GainRule = Annotated[str, typer.Option(help="preserving (1/√P(u>θ), the paper's), kaiming (√2) or a number.", metavar="g")]
-Width = Annotated[int, typer.Option(help="Neurons in a layer.", metavar="n")]
-Depth = Annotated[int, typer.Option(help="Layers, the driven one included.", metavar="L")]
-Repeats = Annotated[int, typer.Option(help="Independent networks to simulate.", metavar="R")]
-Seed = Annotated[int, typer.Option(help="Sets every weight.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda.", metavar="NAME")]
+LAWS = "normal, uniform, laplace, logistic or student_t:DF."
+RULES = "preserving (keeps the variance at 1: the paper's gain), kaiming (√2) or a number."
+
+Threshold = Annotated[float, real("Firing threshold θ, any sign.", "θ")]
+Distribution = Annotated[str, option(f"Law of the standardised potential: {LAWS}", "NAME")]
+BiasStd = Annotated[float, real("Standard deviation of the biases.", "σ")]
+MeanGain = Annotated[float, real("Fan-in times the mean weight.", "m")]
+Gain = Annotated[str, option(RULES, "g")]
+Width = Annotated[int, whole("Neurons in a layer.", "n")]
+Depth = Annotated[int, whole("Layers, the driven one included.", "L")]
+Repeats = Annotated[int, whole("Independent networks to simulate.", "R")]
+Seed = Annotated[int, whole("Sets every weight.", "N")]
+Device = Annotated[str, option("cpu or cuda.", "NAME")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from varflow import __version__
+
+        print(f"varflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def varflow(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """The analytical theory of deep spiking networks.
+
+    \b
+    Examples:
+      varflow lookup --threshold 1 --fan-in 512      one gain, with all there is to know about it
+      varflow predict --threshold 1 --width 600      the exact law of a network, layer by layer
+      varflow validate                               theory against 100-layer simulations, half a minute
+    Each command has --help and --json.
+    """
 
 
 @app.command()
 def lookup(
-    threshold: Annotated[float, typer.Option(help="Firing threshold θ.", metavar="θ")],
-    fan_in: Annotated[int | None, typer.Option(help="Inputs of one neuron.", metavar="n")] = None,
-    layer: Annotated[str | None, typer.Option(help="Weight shape instead: out,in[,kernel…].", metavar="SHAPE")] = None,
+    threshold: Threshold,
+    fan_in: Annotated[int | None, whole("Inputs of one neuron.", "n")] = None,
+    layer: Annotated[str | None, option("Weight shape instead: out,in[,kernel…].", "SHAPE")] = None,
     distribution: Distribution = "normal",
-    rate: Annotated[float | None, typer.Option(help="Wanted firing rate; default: keep the variance at 1.", metavar="p")] = None,
-    width: Annotated[int | None, typer.Option(help="Width for survival; default: the fan-in.", metavar="n")] = None,
-    depth: Annotated[int | None, typer.Option(help="Report survival to this layer, and the corrected gain.", metavar="L")] = None,
-    survival_target: Annotated[float, typer.Option(help="Wanted probability of being alive there.", metavar="P")] = 0.99,
+    rate: Annotated[float | None, real("Wanted firing rate; default: keep the variance at 1.", "p")] = None,
+    width: Annotated[int | None, whole("With --depth: width of the network; default: the fan-in.", "n")] = None,
+    depth: Annotated[int | None, whole("Report survival to this layer, and the corrected gain.", "L")] = None,
+    survival_target: Annotated[float, real("With --depth: wanted probability of being alive there.", "P")] = 0.99,
     as_json: Json = False,
 ) -> None:
-    """The gain of one layer, its fixed point, margin and survival.
+    """The gain of one layer, its margin and survival.
 
     \b
     Examples:
       varflow lookup --threshold 1 --fan-in 512
       varflow lookup --threshold 1 --layer 512,256,3,3 --json
       varflow lookup --threshold 1 --fan-in 100 --depth 100 --survival-target 0.99
+      varflow lookup --threshold 0.5 --fan-in 784 --rate 0.2
     """
     import varflow as vf
 
@@ -69,24 +91,19 @@ def lookup(
         depth=depth,
         survival_target=survival_target,
     )
-    if as_json:
-        _print_json(found.to_dict())
-        for warning in found.warnings:
-            print(f"warning: {warning}", file=sys.stderr)
-    else:
-        print(found)
+    show(found, as_json, found.warnings, in_table=True)
 
 
 @app.command("fixed-points")
 def fixed_points(
     threshold: Threshold,
-    gain: GainRule = "preserving",
+    gain: Gain = "preserving",
     distribution: Distribution = "normal",
     bias_std: BiasStd = 0.0,
     mean_gain: MeanGain = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Every variance a layer reproduces, with its stability.
+    """Every variance a layer keeps, and its stability.
 
     \b
     Examples:
@@ -97,26 +114,24 @@ def fixed_points(
     import varflow as vf
 
     law = _law(distribution)
-    g = _gain(gain, threshold, law)
+    g = _gain(gain, threshold, law, bias_std, mean_gain)
     points = vf.fixed_points(threshold=threshold, gain=g, distribution=law, bias_std=bias_std, mean_gain=mean_gain)
-    if as_json:
-        _print_json(points.to_dict() | {"gain": g})
-    else:
-        print(f"gain {g:.8g}\n{points!r}")
+    scanned = f"scanned in steps of {points.resolution:g} in ln V: a closer pair can be missed" if points.resolution else None
+    show(points, as_json, [scanned] if scanned else [], gain=g)
 
 
 @app.command()
 def predict(
     threshold: Threshold,
-    gain: GainRule = "preserving",
+    gain: Gain = "preserving",
     width: Width = 1000,
     depth: Depth = 100,
     bias_std: BiasStd = 0.0,
     mean_gain: MeanGain = 0.0,
-    infinite: Annotated[bool, typer.Option(help="At infinite width instead of exactly at this one.")] = False,
+    infinite: Annotated[bool, typer.Option("--infinite", help="At infinite width instead of exactly at this one.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Variance, firing rate and survival of every layer, exactly.
+    """The exact law of a network, layer by layer.
 
     \b
     Examples:
@@ -127,28 +142,27 @@ def predict(
 
     network = _network(threshold, gain, width, depth, bias_std, mean_gain)
     profile = vf.mean_field(network) if infinite else vf.finite_width(network)
-    if as_json:
-        _print_json(profile.to_dict() | {"gain": network.gain})
-    else:
-        print(profile)
+    show(profile, as_json, gain=network.gain)
 
 
 @app.command()
 def simulate(
     threshold: Threshold,
-    gain: GainRule = "preserving",
+    gain: Gain = "preserving",
     width: Width = 1000,
     depth: Depth = 100,
     bias_std: BiasStd = 0.0,
     mean_gain: MeanGain = 0.0,
-    weights: Annotated[str, typer.Option(help="Law of the weights: normal, uniform or sign.", metavar="NAME")] = "normal",
+    weights: Annotated[str, option("Law of the weights: normal, uniform or sign.", "NAME")] = "normal",
     repeats: Repeats = 20,
     seed: Seed = 0,
     device: Device = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32 or float64.", metavar="NAME")] = "float32",
+    dtype: Annotated[str, option("float32 or float64.", "NAME")] = "float32",
     as_json: Json = False,
 ) -> None:
-    """Real networks with real weight matrices, measured layer by layer.
+    """Real networks, measured layer by layer.
+
+    Exit code 130 after Ctrl-C; the networks finished until then are shown.
 
     \b
     Examples:
@@ -158,29 +172,37 @@ def simulate(
     import varflow as vf
 
     network = _network(threshold, gain, width, depth, bias_std, mean_gain, weights)
-    ensemble = vf.simulate(network, repeats=repeats, seed=seed, device=device, dtype=dtype, progress=not as_json)
-    if as_json:
-        _print_json(ensemble.to_dict() | {"gain": network.gain})
-    else:
-        print(ensemble)
+    stopped: list[str] = []
+    try:
+        ensemble = vf.simulate(network, repeats=repeats, seed=seed, device=device, dtype=dtype, progress=not as_json)
+    except vf.Interrupted as stop:
+        (ensemble,) = stop.ensembles or (None,)
+        if ensemble is None or not ensemble.repeats:
+            raise
+        stopped.append(f"{stop}; these are shown")
+    show(ensemble, as_json, stopped, gain=network.gain)
+    raise typer.Exit(INTERRUPTED if stopped else 0)
 
 
 @app.command()
 def validate(
-    threshold: Annotated[list[str] | None, typer.Option(help="Thresholds, repeated or with commas.", metavar="θ,…")] = None,
-    gain: Annotated[list[str] | None, typer.Option(help="Gains: preserving, kaiming or numbers.", metavar="g,…")] = None,
-    width: Width = 1000,
+    threshold: Annotated[
+        list[str] | None, option("Thresholds, with commas or repeated.  [default: 0.1,0.3,0.5,0.7,0.85,1]", "θ,…")
+    ] = None,
+    gain: Annotated[list[str] | None, option(f"A panel each: {RULES}  [default: preserving,kaiming]", "g,…")] = None,
+    width: Annotated[int | None, whole("Neurons in a layer.  [default: 1000]", "n")] = None,
     depth: Depth = 100,
     repeats: Repeats = 20,
     seed: Seed = 0,
-    drive: Annotated[str | None, typer.Option(help="Your input vectors, one a row: .npy, .npz or .csv.", metavar="FILE")] = None,
+    drive: Annotated[str | None, option("Your input vectors, one a row: .npy, .npz or .csv.", "FILE")] = None,
     device: Device = "cpu",
-    out: Annotated[Path, typer.Option(help="Folder for propagation.png and result.json.", metavar="DIR")] = Path("varflow-results"),
-    quick: Annotated[bool, typer.Option("--quick", help="Width 300: a first look in a few seconds.")] = False,
+    out: Annotated[Path, option("Folder for propagation.png and result.json.", "DIR")] = Path("varflow-results"),
+    quick: Annotated[bool, typer.Option("--quick", help=f"Width {QUICK_WIDTH}: a first look in a few seconds.")] = False,
     as_json: Json = False,
 ) -> None:
-    """The main job: the paper's 100-layer experiment with the exact theory laid over it, and a verdict per curve.
+    """Theory against simulation: the main job.
 
+    The paper's 100-layer experiment with real weight matrices, the exact law laid over it, and a verdict per curve.
     Exit code 0 only if the theory stands, 1 if it is rejected, 130 after Ctrl-C (what was finished is judged and written).
 
     \b
@@ -191,29 +213,34 @@ def validate(
       varflow validate --drive my_inputs.npy
     """
     import varflow as vf
+    from varflow._checks import require
 
-    options = {"width": 300 if quick else width, "depth": depth, "repeats": repeats, "seed": seed, "device": device}
+    if quick and width is not None:
+        raise vf.DomainError("width", width, f"contradicts --quick, which means {QUICK_WIDTH}: give one of the two")
+    options: dict[str, Any] = {"depth": depth, "repeats": repeats, "seed": seed, "device": device}
+    options["width"] = QUICK_WIDTH if quick else 1000 if width is None else width
     if threshold:
         options["threshold"] = [value for text in threshold for value in _numbers("threshold", text)]
     if gain:
-        options["gain"] = [name for text in gain for name in text.split(",")]
+        options["gain"] = [name.strip() for text in gain for name in text.split(",")]
     if drive is not None:
         options["drive"] = vf.drives.inputs_from_file(drive)
-    _writable(out)
-    experiment = vf.validate(**options, progress=not as_json)
-    figure = experiment.plot()
-    _write(out / "propagation.png", lambda file: figure.savefig(file, format="png"))
-    result = json.dumps(experiment.to_dict(), ensure_ascii=False)
-    _write(out / "result.json", lambda file: file.write(result.encode()))
-    if as_json:
-        print(result)
-    else:
-        print(experiment)
+    require("plot", "matplotlib.figure")
+    check_folder(out, "propagation.png", "result.json")
+    try:
+        experiment = vf.validate(**options, progress=not as_json)
+        finished = f"stopped after {experiment.repeats} of {experiment.requested_repeats} networks; these are judged"
+        warnings = [] if experiment.complete else [finished]
+        picture = io.BytesIO()
+        experiment.plot().savefig(picture, format="png")
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"{stop or 'interrupted outside the simulation'}; nothing is written") from None
+    show(experiment, as_json, warnings)
+    result = result_json(experiment, warnings).encode()
+    write(out, {"propagation.png": picture.getvalue(), "result.json": result})
+    if not as_json:
         print(f"written: {out / 'propagation.png'}, {out / 'result.json'}")
-    if not experiment.complete:
-        print(f"stopped after {experiment.repeats} of {experiment.requested_repeats} networks; these are judged", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED)
-    raise typer.Exit(0 if experiment.passed else 1)
+    raise typer.Exit(INTERRUPTED if warnings else 0 if experiment.passed else 1)
 
 
 def _network(
@@ -221,18 +248,28 @@ def _network(
 ) -> Any:
     import varflow as vf
 
-    g = _gain(gain, threshold, "normal")
-    neuron = vf.Neuron(threshold)
     return vf.Network(
-        width=width, depth=depth, gain=g, neuron=neuron, weights=weights, bias_std=bias_std, mean_gain=mean_gain or None
+        width=width,
+        depth=depth,
+        gain=_gain(gain, threshold, "normal", bias_std, mean_gain),
+        neuron=vf.Neuron(threshold),
+        weights=weights,
+        bias_std=bias_std,
+        mean_gain=mean_gain or None,
     )
 
 
-def _gain(text: str, threshold: float, law: Any) -> float:
+def _gain(text: str, threshold: float, law: Any, bias_std: float, mean_gain: float) -> float:
     import varflow as vf
 
     if text == "preserving":
-        return float(vf.gain(threshold=threshold, distribution=law))
+        if bias_std >= 1:
+            rule = "leaves no room for a preserving gain, which keeps the variance at 1: name a gain"
+            raise vf.DomainError("bias_std", bias_std, rule)
+        g = float(vf.gain(threshold=threshold, distribution=law, bias_std=bias_std, mean_gain=mean_gain))
+        if g > LARGEST_GAIN:
+            raise vf.DomainError("threshold", threshold, f"has no preserving gain below {LARGEST_GAIN:g}: name a gain")
+        return g
     if text == "kaiming":
         return 2**0.5
     try:
@@ -246,8 +283,15 @@ def _law(text: str) -> Any:
 
     name, _, df = text.partition(":")
     if name != "student_t":
+        if name not in vf.distributions.NAMES:
+            raise vf.DomainError("distribution", text, f"is unknown; choose one of {LAWS.rstrip('.')}")
         return vf.distribution(text)
-    return vf.distributions.student_t(_numbers("distribution", df)[0])
+    try:
+        return vf.distributions.student_t(float(df))
+    except vf.DomainError as error:
+        raise vf.DomainError("distribution", text, f"has degrees of freedom that {error.rule}") from None
+    except ValueError:
+        raise vf.DomainError("distribution", text, "needs its degrees of freedom, as in student_t:5") from None
 
 
 def _numbers(option: str, text: str) -> list[float]:
@@ -259,57 +303,6 @@ def _numbers(option: str, text: str) -> list[float]:
         raise vf.DomainError(option, text, "must be numbers separated by commas") from None
 
 
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False))
-
-
-def _writable(folder: Path) -> None:
-    """Refuse before the work, not after it."""
-    import tempfile
-
-    from varflow import DomainError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise DomainError("out", str(folder), f"cannot be written: {error.strerror or error}") from None
-
-
-def _write(path: Path, write: Any) -> None:
-    """All of a file or none of it."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        write(file)
-    partial.replace(path)
-
-
 def main() -> None:
-    """Entry point: every refusal is one line on stderr and exit code 2."""
-    try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
-    except typer.Exit as stop:
-        code = stop.exit_code
-    except typer.Abort as stop:
-        _refuse(str(stop.__cause__ or "") or "interrupted", INTERRUPTED)
-    except UsageError as error:
-        _refuse(" ".join(error.format_message().split()), 2)
-    except KeyboardInterrupt:
-        _refuse("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 1
-    except Exception as error:
-        from varflow._checks import DomainError, VarflowError
-
-        if isinstance(error, DomainError):
-            _refuse(f"--{error.argument.replace('_', '-')} {error.value} {error.rule}", 2)
-        if isinstance(error, VarflowError):
-            _refuse(str(error), 2)
-        raise
-    sys.exit(code or 0)
-
-
-def _refuse(message: str, code: int) -> None:
-    print(f"varflow: {message}", file=sys.stderr)
-    sys.exit(code)
+    """Entry point of ``varflow`` and ``python -m varflow``."""
+    run(app)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, nothing_if_nan, probability, require
+from varflow._checks import (
+    LARGEST_SCALE,
+    DomainError,
+    frozen,
+    integer,
+    nothing_if_nan,
+    probability,
+    real_array,
+    require,
+    scalar,
+)
 from varflow.compare import Comparison, compare
 from varflow.init.gains import gain as preserving_gain
 from varflow.model.drives import Currents, Inputs
@@ -22,17 +31,29 @@ from varflow.theory.finite_width import finite_width
 __all__ = ["PAPER_THRESHOLDS", "Curve", "Experiment", "validate"]
 
 PAPER_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
-GAINS = {"preserving": lambda theta: float(preserving_gain(threshold=theta)), "kaiming": lambda theta: 2**0.5}
+RULES = ("preserving", "kaiming")
+DEAD = 0.005  # survival below which a sentence says that activity dies
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """One network of the sweep: predicted, simulated, judged. ``rule`` names the gain: preserving, kaiming or a number."""
+    """One network of the sweep: predicted, simulated, judged.
+
+    Attributes
+    ----------
+    rule : str
+        Names the gain: preserving, kaiming or a number.
+    profile, ensemble, comparison
+        The exact law for the inputs that the simulated networks saw, what they did, and the verdict.
+    survival_per_input : ndarray, shape (batch,), optional
+        For a drive of inputs: the exact probability that each of them, seen or not, keeps the last layer active.
+    """
 
     rule: str
     profile: Profile
     ensemble: Ensemble
     comparison: Comparison
+    survival_per_input: np.ndarray | None = None
 
     @property
     def network(self) -> Network:
@@ -42,15 +63,9 @@ class Curve:
     def threshold(self) -> float:
         return self.network.neuron.threshold
 
-    @property
-    def survival_per_input(self) -> np.ndarray | None:
-        """For a drive of inputs: the exact probability that each keeps the last layer active."""
-        survival = self.profile.per_input.get("survival")
-        return None if survival is None else survival[:, -1]
-
     def to_dict(self) -> dict[str, Any]:
         theory = self.profile.to_dict()
-        theory.pop("per_input", None)  # batch × depth numbers; the last layer's survival stays
+        theory.pop("per_input", None)  # inputs × depth numbers; the last layer's survival stays
         network = {"threshold": self.threshold, "rule": self.rule, "gain": self.network.gain}
         measured = {"theory": theory, "simulation": self.ensemble.mean().to_dict(), "comparison": self.comparison.to_dict()}
         return network | measured | {"survival_per_input": nothing_if_nan(self.survival_per_input)}
@@ -63,6 +78,8 @@ class Experiment:
     Attributes
     ----------
     curves : tuple of Curve
+    drive : Currents or Inputs
+        As given, the whole batch.
     false_alarm : float
         Of the whole experiment; shared out among the curves.
     requested_repeats : int
@@ -70,6 +87,7 @@ class Experiment:
     """
 
     curves: tuple[Curve, ...]
+    drive: Currents | Inputs
     false_alarm: float
     requested_repeats: int
 
@@ -98,7 +116,7 @@ class Experiment:
         setting = {
             "width": first.network.width,
             "depth": first.network.depth,
-            "drive": repr(first.network.drive),
+            "drive": repr(self.drive),
             "seed": first.ensemble.seed,
             "device": first.ensemble.device,
             "dtype": first.ensemble.dtype,
@@ -112,17 +130,21 @@ class Experiment:
 
     def plot(self) -> Any:
         """The figure: variance over layers, one panel per gain rule, survival beneath. Returns a matplotlib Figure."""
-        return require("plot", "varflow.plots").plot_experiment(self)
+        from varflow.plots import plot_experiment
+
+        return plot_experiment(self)
 
     def __repr__(self) -> str:
         first = self.curves[0].network
-        title = f"Experiment: {self.repeats} networks of width {first.width}, {first.depth} layers (false alarm {self.false_alarm:g})"
+        size = f"{_counted(self.repeats, 'network')} of width {first.width}, {_counted(first.depth, 'layer')}"
+        verdict = "the theory stands" if self.passed else "the theory is rejected"
+        title = f"Experiment: {verdict} ({size}, drive {self.drive!r}; false alarm {self.false_alarm:g})"
         lines = [title, f"{'gain':>11} {'θ':>6} {'g':>8}  {'Var u_L exact':>14} {'simulated':>10}  {'p':>9}  verdict"]
         for curve in self.curves:
             exact, seen = curve.profile.variance[-1], curve.ensemble.mean().variance[-1]
             verdict = "holds" if curve.comparison.passed else "REJECTED"
             lines.append(
-                f"{curve.rule:>11} {curve.threshold:>6g} {curve.network.gains[-1]:>8.4f}  {exact:>14.4g} {seen:>10.4g}  "
+                f"{curve.rule:>11} {curve.threshold:>6.4g} {curve.network.gains[-1]:>8.4f}  {exact:>14.4g} {seen:>10.4g}  "
                 f"{curve.comparison.p_value:>9.3g}  {verdict}"
             )
         return "\n".join([*lines, *self.reading])
@@ -146,13 +168,14 @@ def validate(
     Parameters
     ----------
     threshold : float or sequence of float
-        Thresholds of the sweep.
+        Thresholds of the sweep. Here and in ``gain`` what is named twice counts once.
     gain : str, float or a sequence of them
         Gain rules: ``"preserving"`` (the paper's), ``"kaiming"`` (``√2``) or a number; one panel each.
     width, depth, repeats, seed, device, progress
         As in :class:`varflow.Network` and :func:`varflow.simulate`.
     drive : drives.currents(...) or drives.inputs(...), optional
-        Of layer 1.
+        Of layer 1. Of a batch larger than ``repeats`` the simulated networks see ``repeats`` inputs, evenly spread over it,
+        and are judged by the exact law of those; ``Curve.survival_per_input`` is of the whole batch.
     false_alarm : float
         Probability that a true theory is rejected anywhere in the experiment (Šidák's correction over the curves, which
         share weights: the true rate is at most this).
@@ -166,26 +189,34 @@ def validate(
     ------
     DomainError
         For arguments outside their domain.
+    MissingExtraError
+        Without torch.
     Interrupted
         On Ctrl-C before the first network is finished.
 
     Examples
     --------
+    >>> import numpy as np
     >>> import varflow as vf
     >>> experiment = vf.validate(threshold=[0.5, 1.0], width=100, depth=10, repeats=5)
     >>> experiment.passed
     True
+
+    Your own data, one input vector a row:
+
+    >>> data = np.random.default_rng(0).random((50, 30))
+    >>> experiment = vf.validate(threshold=1.0, width=100, depth=10, repeats=5, drive=vf.drives.inputs(data))
+    >>> experiment.curves[0].survival_per_input.shape
+    (50,)
     """
     probability("false_alarm", false_alarm, open_ends=True)
-    rules = [_rule(item) for item in (gain if isinstance(gain, (list, tuple)) else [gain])]
-    thresholds = np.atleast_1d(np.asarray(threshold, dtype=object)).tolist()
-    if not rules or not thresholds:
-        raise DomainError("threshold" if rules else "gain", [], "must name at least one value")
-    networks = [
-        Network(width=width, depth=depth, gain=gain_of(theta), neuron=Neuron(theta), drive=drive)
-        for _, gain_of in rules
-        for theta in thresholds
+    integer("repeats", repeats, minimum=1)
+    require("torch", "torch")
+    sweep = [(rule, theta) for rule in _named("gain", gain) for theta in _named("threshold", threshold)]
+    asked = [
+        Network(width=width, depth=depth, gain=_gain(rule, theta), neuron=Neuron(theta), drive=drive) for rule, theta in sweep
     ]
+    networks = [_seen(network, repeats) for network in asked]
     profiles = [finite_width(network) for network in networks]
     try:
         ensembles = simulate(networks, repeats=repeats, seed=seed, device=device, progress=progress)
@@ -193,42 +224,81 @@ def validate(
         if not stop.ensembles or not stop.ensembles[0].repeats:
             raise
         ensembles = stop.ensembles
+        profiles = [finite_width(_seen(network, ensembles[0].repeats)) for network in networks]
     each = float(-np.expm1(np.log1p(-false_alarm) / len(networks)))
-    names = [name for name, _ in rules for _ in thresholds]
     curves = [
-        Curve(name, profile, ensemble, compare(profile, ensemble, false_alarm=each))
-        for name, profile, ensemble in zip(names, profiles, ensembles, strict=True)
+        Curve(_title(rule), profile, ensemble, compare(profile, ensemble, false_alarm=each), _survival_per_input(network))
+        for (rule, _), network, profile, ensemble in zip(sweep, asked, profiles, ensembles, strict=True)
     ]
-    return Experiment(tuple(curves), false_alarm, repeats)
+    return Experiment(tuple(curves), asked[0].drive, false_alarm, repeats)
 
 
-def _rule(gain: Any) -> tuple[str, Any]:
-    """Name of a gain rule, and the gain it gives a threshold."""
-    if isinstance(gain, str):
-        if gain in GAINS:
-            return gain, GAINS[gain]
-        try:
-            gain = float(gain)
-        except ValueError:
-            raise DomainError("gain", gain, "must be a number or one of " + ", ".join(GAINS)) from None
-    return f"g = {gain:g}" if isinstance(gain, (int, float)) else repr(gain), partial(lambda value, theta: value, gain)
+def _named(argument: str, value: Any) -> list[Any]:
+    """One value or several, each once."""
+    value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    listed = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not listed:
+        raise DomainError(argument, value, "must name at least one value")
+    return [item for place, item in enumerate(listed) if item not in listed[:place]]
+
+
+def _gain(rule: Any, theta: Any) -> Any:
+    """The gain a rule gives a threshold; a number is its own rule."""
+    if rule not in RULES:
+        return _number(rule)
+    gain = float(preserving_gain(threshold=theta)) if rule == "preserving" else 2**0.5
+    if gain > LARGEST_SCALE:
+        raise DomainError("threshold", theta, f"has no preserving gain below {LARGEST_SCALE:g}; name a gain")
+    return gain
+
+
+def _number(rule: Any) -> float:
+    if not isinstance(rule, str):
+        return scalar("gain", real_array("gain", rule))
+    try:
+        return float(rule)
+    except ValueError:
+        raise DomainError("gain", rule, "must be a number or one of " + ", ".join(RULES)) from None
+
+
+def _title(rule: Any) -> str:
+    return rule if rule in RULES else f"g = {_number(rule):g}"
+
+
+def _seen(network: Network, repeats: int) -> Network:
+    """The network with the inputs that ``repeats`` simulated ones see, one row each."""
+    drive = network.drive
+    if not isinstance(drive, Inputs):
+        return network
+    row = np.arange(repeats)
+    batch = len(drive.x)
+    chosen = row * batch // repeats if batch > repeats else row % batch
+    return replace(network, drive=replace(drive, x=frozen(drive.x[chosen])))
+
+
+def _survival_per_input(network: Network) -> np.ndarray | None:
+    if not isinstance(network.drive, Inputs):
+        return None
+    return frozen(finite_width(network).per_input["survival"][:, -1])
 
 
 def _sentence(rule: str, curves: list[Curve]) -> str:
     """The plain reading of one panel, from the exact law."""
     depth, width = curves[0].network.depth, curves[0].network.widths[-1]
-    title = {"preserving": "This gain, g² = 1/P(u > θ)", "kaiming": "Kaiming's gain, g² = 2"}.get(rule, f"The gain {rule}")
-    dead = [c for c in curves if c.profile.survival[-1] < 0.005]
-    flat = [c for c in curves if c not in dead and c.profile.survival[-1] > 0.995 and _drift(c) < 0.02]
+    title = {"preserving": "Preserving gain, g² = 1/P(u > θ)", "kaiming": "Kaiming's gain, g² = 2"}.get(
+        rule, f"The gain {rule}"
+    )
+    dead = [c for c in curves if c.profile.survival[-1] < DEAD]
+    flat = [c for c in curves if c.profile.survival[-1] > 0.995 and _drift(c) < 0.02]
     parts = []
     if flat:
         parts.append(f"the variance stays within 2 % of the drive's for {_thetas(flat)}")
     for c in curves:
         if c in dead or c in flat:
             continue
-        silent, mean = 1 - c.profile.survival[-1], f"{c.profile.variance[-1]:.3g}"
-        leak = f"leaks to a mean of {mean}, {100 * silent:.2g} % of the networks being silent"
-        parts.append(f"at θ = {c.threshold:g} it {leak if silent > 5e-4 else f'goes to {mean}'}")
+        silent, mean = 1 - c.profile.survival[-1], f"goes to {c.profile.variance[-1]:.3g}"
+        leak = f" in the mean, {_percent(silent)} of the networks being silent" if silent > 5e-4 else ""
+        parts.append(f"at θ = {c.threshold:.4g} it {mean}{leak}")
     if dead:
         layers = sorted(int(np.argmax(c.profile.survival < 0.5)) + 1 for c in dead)
         when = f"layer {layers[0]}" if layers[0] == layers[-1] else f"layers {layers[0]} to {layers[-1]}"
@@ -236,20 +306,33 @@ def _sentence(rule: str, curves: list[Curve]) -> str:
     return f"{title}, exact law at width {width}, layer {depth}: " + "; ".join(parts) + "." + _inputs_sentence(curves)
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def _drift(curve: Curve) -> float:
-    return abs(curve.profile.variance[-1] / curve.profile.variance[0] - 1)
+    """The largest relative deviation of any layer's variance from the driven one's."""
+    first = curve.profile.variance[0]
+    return float(np.max(np.abs(curve.profile.variance - first))) / first if first > 0 else np.inf
+
+
+def _percent(share: float) -> str:
+    """Two digits of what is small, be it the share or what is missing from the whole."""
+    return f"{100 * share:.2g} %" if share < 0.9 else f"{100 - float(f'{100 * (1 - share):.2g}'):g} %"
 
 
 def _inputs_sentence(curves: list[Curve]) -> str:
     """How differently the inputs fare, at the largest threshold."""
     last = max(curves, key=lambda curve: curve.threshold)
     survival = last.survival_per_input
-    if survival is None:
+    if survival is None or survival.max() < DEAD:
         return ""
-    quantiles = ", ".join(f"{value:.3g}" for value in np.quantile(survival, [0, 0.5, 1]))
-    return f" At θ = {last.threshold:g} the {len(survival)} inputs survive with probability {quantiles} (lowest, median, highest)."
+    if len(survival) == 1:
+        return f" At θ = {last.threshold:.4g} the input survives with probability {survival[0]:.3g}."
+    low, middle, high = (f"{value:.3g}" for value in np.quantile(survival, [0, 0.5, 1]))
+    return f" At θ = {last.threshold:.4g} the {len(survival)} inputs survive with probability {low} to {high}, median {middle}."
 
 
 def _thetas(curves: list[Curve]) -> str:
-    values = [f"{curve.threshold:g}" for curve in curves]
+    values = [f"{curve.threshold:.4g}" for curve in curves]
     return "θ = " + (values[0] if len(values) == 1 else ", ".join(values[:-1]) + " and " + values[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import TYPE_CHECKING, Any
 
@@ -15,41 +16,43 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_comparison", "plot_experiment"]
 
-TITLES = {"preserving": r"this gain, $g^2 = 1/P(u>\theta)$", "kaiming": r"Kaiming's gain, $g^2 = 2$"}
+TITLES = {"preserving": r"preserving gain, $g^2 = 1/P(u>\theta)$", "kaiming": r"Kaiming's gain, $g^2 = 2$"}
+PANEL, LEFT, RIGHT = 4.7, 0.95, 2.3  # inches: width of a panel with its gap, margins
+TEXT, LINE, LETTERS = 8.5, 0.165, 16.6  # of the words under the figure: size in points, height in inches, letters to an inch
+LEGEND_ROWS = 9  # then another column, an inch wide
 
 
 def plot_experiment(experiment: Experiment) -> Any:
     """Variance over layers, a panel per gain rule; survival beneath; what to see in words under it.
 
     Bands and dots: simulated mean ± one standard deviation over networks. Lines: exact mean (solid) ± standard
-    deviation (dotted).
+    deviation (dotted). For a drive of several inputs the light band of the survival panel spans the inputs.
     """
-    figure_module = require("plot", "matplotlib.figure")
     rules = list(dict.fromkeys(curve.rule for curve in experiment.curves))
     thresholds = list(dict.fromkeys(curve.threshold for curve in experiment.curves))
     colours = dict(zip(thresholds, _colours(len(thresholds)), strict=True))
-    text = "\n".join(textwrap.fill(line, 58 * len(rules) + 32) for line in experiment.reading)
-    lines = text.count("\n") + 1
-    height = 5.4 + 0.2 * lines
-    figure = figure_module.Figure(figsize=(4.7 * len(rules) + 3.0, height), dpi=150)
-    bottom = (0.62 + 0.19 * lines) / height
-    grid = figure.add_gridspec(2, len(rules), height_ratios=[3.2, 1], hspace=0.09, wspace=0.08, bottom=bottom, top=0.93)
-    grid.update(left=0.75 / figure.get_figwidth(), right=1 - 2.4 / figure.get_figwidth())
-    top, axes = None, []
+    right = RIGHT + _columns(colours) - 1
+    width = PANEL * len(rules) + LEFT + right
+    words = _words(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))
+    below = 0.8 + LINE * len(words)
+    height = 4.9 + below
+    figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
+    grid = figure.add_gridspec(2, len(rules), height_ratios=[3.2, 1], hspace=0.09, wspace=0.08)
+    grid.update(left=LEFT / width, right=1 - right / width, bottom=below / height, top=1 - 0.4 / height)
+    panels = []
     for column, rule in enumerate(rules):
-        ax = figure.add_subplot(grid[0, column], sharey=top)
-        top = top or ax
-        below = figure.add_subplot(grid[1, column], sharex=ax)
-        chosen = [curve for curve in experiment.curves if curve.rule == rule]
-        for curve in chosen:
-            _draw_variance(ax, curve, colours[curve.threshold])
-            _draw_survival(below, curve, colours[curve.threshold])
-        ax.set_title(TITLES.get(rule, rule), fontsize=11)
-        _dress(ax, below, first=column == 0, depth=chosen[0].network.depth)
-        axes.append(ax)
-    axes[0].set_ylim(0, _ceiling(experiment))
-    _legends(axes[-1], colours)
-    figure.text(0.5, 0.02, text, ha="center", va="bottom", fontsize=8.5, color="0.25", linespacing=1.35)
+        ax = figure.add_subplot(grid[0, column], sharey=panels[0] if panels else None)
+        alive = figure.add_subplot(grid[1, column], sharex=ax)
+        for curve in experiment.curves:
+            if curve.rule == rule:
+                _draw_variance(ax, curve, colours[curve.threshold])
+                _draw_survival(alive, curve, colours[curve.threshold])
+        ax.set_title(TITLES.get(rule, rule.replace("g = ", "$g$ = ")), fontsize=11)
+        _dress(ax, alive, first=column == 0, depth=experiment.curves[0].network.depth)
+        panels.append(ax)
+    panels[0].set_ylim(0, _ceiling(experiment))
+    _legends(panels[-1], colours, experiment)
+    figure.text(LEFT / width, 0.15 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
     return figure
 
 
@@ -57,13 +60,18 @@ def plot_comparison(comparison: Comparison, ax: Any = None) -> Any:
     """One comparison's variance over layers: measured mean and band, exact mean and band."""
     if ax is None:
         ax = require("plot", "matplotlib.pyplot").subplots()[1]
-    colour = _colours(1)[0]
-    _band(ax, comparison.ensemble, comparison.profile, colour, "simulated", "predicted")
-    ax.set(xlabel="layer", ylabel="variance of u", ylim=(0, None))
+    _band(ax, comparison.ensemble, comparison.profile, _colours(1)[0], "simulated mean, ± std", "predicted mean, ± std")
+    ax.set(xlabel="layer", ylabel=r"variance of the potentials, $\mathrm{Var}[u_l]$", ylim=(0, None))
     ax.legend(frameon=False)
     verdict = "holds" if comparison.passed else "rejected"
     ax.set_title(f"theory {verdict} (p = {comparison.p_value:.3g})", fontsize=10)
     return ax
+
+
+def _words(sentences: list[str], columns: int) -> list[str]:
+    """Wrapped, with no break inside ``θ = 0.5`` or ``2 %``."""
+    kept = [re.sub(r" (=|%)", "\u00a0\\1", sentence).replace("= ", "=\u00a0") for sentence in sentences]
+    return [line for sentence in kept for line in textwrap.wrap(sentence, columns)]
 
 
 def _colours(number: int) -> list[Any]:
@@ -79,49 +87,79 @@ def _draw_variance(ax: Any, curve: Curve, colour: Any) -> None:
 
 
 def _band(ax: Any, ensemble: Any, profile: Any, colour: Any, measured: str = "", predicted: str = "") -> None:
-    layer = np.arange(1, len(profile.variance) + 1)
+    layer = _layers(profile)
     mean, spread = ensemble.mean().variance, np.nan_to_num(ensemble.variance_std)
-    ax.fill_between(layer, mean - spread, mean + spread, color=colour, alpha=0.22, lw=0)
-    ax.plot(layer, mean, ".", color=colour, ms=3.5, label=measured or None)
-    ax.plot(layer, profile.variance, "-", color=colour, lw=1.3, label=predicted or None)
+    ax.fill_between(layer, np.maximum(mean - spread, 0), mean + spread, color=colour, alpha=0.2, lw=0)
+    ax.plot(layer, mean, ".", color=colour, ms=3, label=measured or None)
+    ax.plot(layer, profile.variance, "-", color=colour, lw=1.4, marker=_marker(layer), label=predicted or None)
     for sign in (-1, 1):
-        ax.plot(layer, profile.variance + sign * profile.variance_std, ":", color=colour, lw=0.9)
+        ax.plot(layer, profile.variance + sign * profile.variance_std, ":", color=colour, lw=0.9, marker=_marker(layer))
 
 
 def _draw_survival(ax: Any, curve: Curve, colour: Any) -> None:
-    layer = np.arange(1, len(curve.profile.survival) + 1)
-    ax.plot(layer, curve.ensemble.mean().survival, ".", color=colour, ms=3.5)
-    ax.plot(layer, curve.profile.survival, "-", color=colour, lw=1.3)
+    layer = _layers(curve.profile)
+    inputs = curve.profile.per_input.get("survival")
+    if inputs is not None and len(inputs) > 1:
+        ax.fill_between(layer, inputs.min(axis=0), inputs.max(axis=0), color=colour, alpha=0.2, lw=0)
+    ax.plot(layer, curve.ensemble.mean().survival, ".", color=colour, ms=3)
+    ax.plot(layer, curve.profile.survival, "-", color=colour, lw=1.4, marker=_marker(layer))
 
 
-def _dress(ax: Any, below: Any, *, first: bool, depth: int) -> None:
-    for each in (ax, below):
+def _marker(layer: np.ndarray) -> str:
+    return "_" if len(layer) == 1 else ""  # one layer makes no line
+
+
+def _layers(profile: Any) -> np.ndarray:
+    return np.arange(1, len(profile.variance) + 1)
+
+
+def _dress(ax: Any, alive: Any, *, first: bool, depth: int) -> None:
+    for each in (ax, alive):
         each.spines[["top", "right"]].set_visible(False)
         each.set_xlim(0, depth + 1)
         each.tick_params(labelleft=first)
     ax.tick_params(labelbottom=False)
-    below.set_ylim(-0.05, 1.08)
-    below.set_xlabel("layer")
+    alive.xaxis.get_major_locator().set_params(integer=True)
+    alive.set_ylim(-0.05, 1.08)
+    alive.set_xlabel("layer")
     if first:
         ax.set_ylabel(r"variance of the potentials, $\mathrm{Var}[u_l]$")
-        below.set_ylabel("networks\nalive")
+        alive.set_ylabel("share of\nnetworks alive")
 
 
 def _ceiling(experiment: Experiment) -> float:
-    tops = [np.nanmax(np.nan_to_num(c.profile.variance + c.profile.variance_std)) for c in experiment.curves]
-    return 1.12 * float(max(tops))
+    """Above every exact band and every simulated mean."""
+    tops = [
+        np.nanmax(np.r_[curve.profile.variance, curve.profile.variance + curve.profile.variance_std, simulated])
+        for curve in experiment.curves
+        for simulated in [curve.ensemble.mean().variance]
+    ]
+    return 1.12 * float(max(tops)) or 1.0
 
 
-def _legends(ax: Any, colours: dict[float, Any]) -> None:
-    lines = require("plot", "matplotlib.lines")
-    thresholds = [lines.Line2D([], [], color=colour, lw=2.5, label=f"θ = {theta:g}") for theta, colour in colours.items()]
+def _columns(colours: dict[float, Any]) -> int:
+    return -(-len(colours) // LEGEND_ROWS)
+
+
+def _legends(ax: Any, colours: dict[float, Any], experiment: Experiment) -> None:
+    """Thresholds and line styles, to the right of the last panel."""
+    lines, patches = require("plot", "matplotlib.lines"), require("plot", "matplotlib.patches")
+    thresholds = [lines.Line2D([], [], color=colour, lw=2.5, label=f"θ = {theta:.4g}") for theta, colour in colours.items()]
     grey = "0.35"
     styles = [
-        lines.Line2D([], [], color=grey, marker=".", ls="", label="simulated mean\n(band: ± std)"),
-        lines.Line2D([], [], color=grey, ls="-", lw=1.3, label="exact mean"),
-        lines.Line2D([], [], color=grey, ls=":", lw=1, label="exact mean ± std"),
-        lines.Line2D([], [], color=grey, marker="x", ls="", ms=6, mew=1.8, label="half the networks\nare silent"),
+        (
+            lines.Line2D([], [], color=grey, marker=".", ls=""),
+            f"mean of {experiment.repeats} network{'s' * (experiment.repeats > 1)}",
+        ),
+        (patches.Patch(color=grey, alpha=0.25, lw=0), "± std over them"),
+        (lines.Line2D([], [], color=grey, ls="-", lw=1.4), "exact mean"),
+        (lines.Line2D([], [], color=grey, ls=":", lw=1), "exact mean ± std"),
     ]
-    side = {"loc": "upper left", "frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}
-    ax.add_artist(ax.legend(handles=thresholds, bbox_to_anchor=(1.04, 1.0), **side))
-    ax.legend(handles=styles, bbox_to_anchor=(1.04, 0.45), **side)
+    if any(np.any(curve.profile.survival < 0.5) for curve in experiment.curves):
+        silent = lines.Line2D([], [], color=grey, marker="x", ls="", ms=6, mew=1.8)
+        styles.append((silent, "half the networks\nare silent"))
+    if any(len(curve.profile.per_input.get("survival", ())) > 1 for curve in experiment.curves):
+        styles.append((patches.Patch(color=grey, alpha=0.25, lw=0), "below: lowest to\nhighest input"))
+    side = {"frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}
+    ax.add_artist(ax.legend(handles=thresholds, bbox_to_anchor=(1.04, 1), loc="upper left", ncols=_columns(colours), **side))
+    ax.legend(*zip(*styles, strict=True), bbox_to_anchor=(1.04, 0), loc="lower left", **side)

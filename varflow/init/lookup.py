@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer, nothing_if_nan, probability, real_array, scalar, scale
-from varflow.init.gains import corrected_gain, gain as preserving_gain, gain_for_rate
-from varflow.model.distributions import Distribution, distribution as as_distribution
+from varflow.init.gains import corrected_gain, gain_for_rate
+from varflow.init.gains import gain as preserving_gain
+from varflow.model.distributions import Distribution
+from varflow.model.distributions import distribution as as_distribution
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.theory.finite_width import finite_width
@@ -38,11 +40,13 @@ class Initialization:
     critical_gain, margin : float
         Gain below which only silence is left, and ``gain/critical_gain - 1`` (None for ``θ ≤ 0``).
     survival : float, optional
-        With width and depth: probability that the network is alive at its last layer, at ``gain``.
+        With a depth: probability that the network is alive at its last layer, at ``gain``, where the potentials of layer 1
+        have variance ``variance``.
     corrected_gain, corrected_survival : float, optional
         The smallest gain whose survival reaches the target, and that survival. None where no gain does, or none is needed.
     input_gain : float, optional
-        Standard deviation of layer 1's current, for neurons with memory.
+        Standard deviation of layer 1's current that gives its potentials the variance ``variance``, as in
+        ``vf.drives.currents(input_gain)``; None where it is 1, the default.
     warnings : tuple of str
         What to mind, in words.
     threshold, fan_in, distribution, width, depth
@@ -115,7 +119,7 @@ def lookup(
     width, depth : int, optional
         With a depth, survival and the corrected gain are reported for a network of this width (default: ``fan_in``).
     survival_target : float
-        Wanted probability of being alive at the last layer.
+        Wanted probability of being alive at the last layer, strictly between 0 and 1; used with a depth.
 
     Returns
     -------
@@ -124,7 +128,7 @@ def lookup(
     Raises
     ------
     DomainError
-        For values outside their domain, contradictory or missing arguments.
+        For values outside their domain, contradictory or missing arguments, rates no gain gives.
 
     Notes
     -----
@@ -137,17 +141,27 @@ def lookup(
     >>> init = vf.lookup(threshold=1.0, fan_in=512)
     >>> print(f"{init.gain:.6f} {init.weight_std:.6f} {init.multiplier:.6f} {init.stable}")
     2.510573 0.110953 0.762568 True
+
+    At width 100 hardly a network reaches layer 100 with it; a larger gain carries 99 in 100:
+
+    >>> init = vf.lookup(threshold=1.0, fan_in=100, depth=100)
+    >>> print(f"{init.survival:.4f} {init.corrected_gain**2:.5f} {init.corrected_survival:.4f}")
+    0.0171 8.16387 0.9900
     """
     theta, input_scale = _threshold_and_scale(threshold, neuron, integer("steps", steps, minimum=1))
+    if width is not None and depth is None:
+        raise DomainError("width", width, "needs a depth beside it: survival is to a layer")
     n = _fan_in(fan_in, layer)
     law = as_distribution(distribution)
+    probability("survival_target", survival_target, open_ends=True)
     g, variance = _gain_and_variance(theta, law, rate)
     critical = float(critical_gain(threshold=theta, distribution=law))
     m = map_multiplier(law, variance, theta, g)
-    finite = _finite(theta, g, n, width, depth, survival_target)
-    warnings = [*_stability_words(law, theta, g, m), *_margin_words(g, critical), *_law_words(law), *finite.pop("words")]
+    finite = _finite(theta, g, variance, n if width is None else integer("width", width, minimum=1), depth, survival_target)
+    warnings = [*_stability_words(law, theta, g, m), *_margin_words(g, critical, depth), *_law_words(law), *finite.pop("words")]
     if finite.get("corrected_gain") is not None:
         finite["corrected_gain"] /= input_scale
+    input_gain = math.sqrt(variance) / input_scale
     return Initialization(
         gain=g / input_scale,
         weight_std=g / input_scale / math.sqrt(n),
@@ -163,6 +177,7 @@ def lookup(
         threshold=theta,
         fan_in=n,
         distribution=law.name,
+        input_gain=None if input_gain == 1 else input_gain,
         **finite,
     )
 
@@ -171,10 +186,12 @@ def _threshold_and_scale(threshold: float | None, neuron: Neuron | None, steps: 
     if neuron is None:
         if threshold is None:
             raise DomainError("threshold", threshold, "is missing: give a threshold or a neuron")
+        if steps > 1:
+            raise DomainError("steps", steps, "must be 1 without a neuron: a memoryless one repeats the first step")
         return scalar("threshold", scale("threshold", threshold)), 1.0
     if not isinstance(neuron, Neuron):
         raise DomainError("neuron", neuron, "must be vf.Neuron(threshold)")
-    if threshold is not None and threshold != neuron.threshold:
+    if threshold is not None and scalar("threshold", scale("threshold", threshold)) != neuron.threshold:
         raise DomainError("threshold", threshold, f"contradicts the neuron's {neuron.threshold:g}: give one of them")
     if not neuron.memoryless:
         raise DomainError("neuron", neuron, "has memory (decay, reset or filter); lookup is for memoryless neurons")
@@ -184,29 +201,36 @@ def _threshold_and_scale(threshold: float | None, neuron: Neuron | None, steps: 
 
 
 def _fan_in(fan_in: int | None, layer: Any) -> int:
-    if (fan_in is None) == (layer is None):
-        raise DomainError("fan_in", fan_in, "or layer must be given, one of the two")
+    if fan_in is None and layer is None:
+        raise DomainError("fan_in", fan_in, "is missing: give it or a layer")
+    if fan_in is not None and layer is not None:
+        raise DomainError("layer", layer, f"contradicts a fan-in of {fan_in}: give one of the two")
     return fan_in_of(layer) if fan_in is None else integer("fan_in", fan_in, minimum=1)
 
 
 def fan_in_of(layer: Any) -> int:
     """Inputs summed by one neuron of a layer: of a shape ``(out, in, *kernel)`` or of a torch module with such a weight.
 
-    A transposed convolution stores ``(in, out/groups, *kernel)``; there every output sums ``in/groups · kernel/stride``.
+    A transposed convolution stores ``(in, out/groups, *kernel)``; there every output sums ``in/groups · kernel/stride`` on
+    average, rounded.
     """
-    if hasattr(layer, "weight"):
-        shape = getattr(layer.weight, "shape", None) if "Uninitialized" not in type(layer.weight).__name__ else None
-        if shape is None:
-            raise DomainError("layer", layer, "has no weight yet: run one batch through it first")
-        if "Transpose" in type(layer).__name__:
-            taps = math.prod(shape[2:]) / math.prod(layer.stride)
-            return max(round(shape[0] / layer.groups * taps), 1)
-    else:
-        shape = layer
-    sizes = real_array("layer", shape) if not isinstance(shape, str) else np.empty(0)
-    if sizes.ndim != 1 or len(sizes) < 2 or np.any(sizes < 1) or np.any(sizes % 1):
-        raise DomainError("layer", layer, "must be a weight shape (out, in, *kernel) of whole numbers, or a torch layer with a weight")
-    return int(math.prod(sizes[1:]))
+    rule = "must be a weight shape (out, in, *kernel) of whole numbers, or a torch layer with a weight"
+    if not hasattr(layer, "weight"):
+        if not isinstance(layer, (list, tuple, np.ndarray)):
+            raise DomainError("layer", layer, rule)
+        sizes = real_array("layer", layer)
+        if sizes.ndim != 1 or len(sizes) < 2 or np.any(sizes < 1) or np.any(sizes % 1):
+            raise DomainError("layer", layer, rule)
+        return math.prod(int(size) for size in sizes[1:])
+    kind = type(layer).__name__
+    if layer.weight is None or "Uninitialized" in type(layer.weight).__name__:
+        raise DomainError("layer", layer, "has no weight yet: run one batch through it first")
+    shape = tuple(layer.weight.shape)
+    if len(shape) < 2 or "Norm" in kind or "Embedding" in kind:
+        raise DomainError("layer", layer, "does not sum over inputs: give a linear layer or a convolution")
+    if "Transpose" in kind:
+        return max(round(shape[0] / layer.groups * math.prod(shape[2:]) / math.prod(layer.stride)), 1)
+    return math.prod(shape[1:])
 
 
 def _gain_and_variance(theta: float, law: Distribution, rate: float | None) -> tuple[float, float]:
@@ -220,57 +244,60 @@ def _gain_and_variance(theta: float, law: Distribution, rate: float | None) -> t
 def _stability_words(law: Distribution, theta: float, g: float, m: float) -> list[str]:
     if abs(m) < 1:
         return []
+    words = f"unstable: the fixed point has multiplier {m:.4g}"
+    if m < 0:
+        return [f"{words}; activity alternates from layer to layer"]
+    if law.inflection is None:
+        return [f"{words}; what activity goes to instead is in vf.fixed_points"]
     V = float(stable_variance(threshold=theta, gain=g, distribution=law))
-    z_c, _ = saddle_node(law)
-    where = f"a little above it activity grows to V = {V:.4g} (rate {law.sf(theta / math.sqrt(V)):.3g}), below it dies" if V > 0 else ""
+    rate = float(law.sf(theta / math.sqrt(V)))
     return [
-        f"unstable: the fixed point has multiplier {m:.4g}; {where}. "
-        f"For the {law.name} distribution this holds for every threshold above {z_c:.4f} standard deviations."
+        f"{words}; a little above it activity grows to V = {V:.4g} (rate {rate:.3g}), below it dies. "
+        f"For the {law.name} distribution this holds for every threshold above {saddle_node(law)[0]:.4f} standard deviations."
     ]
 
 
-def _margin_words(g: float, critical: float) -> list[str]:
+def _margin_words(g: float, critical: float, depth: int | None) -> list[str]:
     if critical <= 0 or g / critical - 1 >= NARROW_MARGIN:
         return []
     return [
         f"close to the edge: the gain is {100 * (g / critical - 1):.1f} % above the critical gain, below which only silence "
-        "is left; a narrow network crosses it by chance (give width and depth to see the survival)"
+        "is left; a narrow network crosses it by chance"
+        + (" (give width and depth to see the survival)" if depth is None else "")
     ]
 
 
 def _law_words(law: Distribution) -> list[str]:
     if law.name == "normal":
         return []
-    return [f"one dense layer makes potentials normal again: over depth only a structured layer keeps the {law.name} distribution"]
-
-
-def _finite(theta: float, g: float, fan_in: int, width: int | None, depth: int | None, target: float) -> dict[str, Any]:
-    """Survival at finite width and the gain that corrects it."""
-    if depth is None:
-        if width is not None:
-            raise DomainError("width", width, "needs a depth beside it: survival is to a layer")
-        return {"words": []}
-    n = integer("width", fan_in if width is None else width, minimum=1)
-    depth = integer("depth", depth, minimum=1)
-    target = probability("survival_target", target, open_ends=True)
-    survival = float(finite_width(Network(width=n, depth=depth, gain=g, neuron=Neuron(theta))).survival[-1])
-    known = {"width": n, "depth": depth, "survival": survival}
-    if depth == 1 or theta <= 0:
-        return known | {"words": []}
-    correction = corrected_gain(threshold=theta, width=n, depth=depth, survival_target=target)
-    if correction.gain is None:
-        words = [f"no gain keeps {100 * target:g} % of networks of width {n} alive to layer {depth}: at most {correction.survival:.3g}"]
-        return known | {"words": words}
-    corrected = {"corrected_gain": correction.gain, "corrected_survival": correction.survival}
-    words = _survival_words(theta, survival, target, n, depth, correction.gain)
-    return known | corrected | {"words": words}
-
-
-def _survival_words(theta: float, survival: float, target: float, n: int, depth: int, corrected: float) -> list[str]:
-    if survival >= target:
-        return []
-    V = float(stable_variance(threshold=theta, gain=corrected))
     return [
-        f"finite width: {100 * survival:.3g} % of networks of width {n} are alive at layer {depth}; the corrected gain keeps "
-        f"{100 * target:g} % and moves the variance: its fixed point is V = {V:.4g}"
+        f"one dense layer makes potentials normal again: over depth only a structured layer keeps the {law.name} distribution"
     ]
+
+
+def _finite(theta: float, g: float, variance: float, n: int, depth: int | None, target: float) -> dict[str, Any]:
+    """Survival at finite width and the gain that corrects it, for a network driven at ``variance``."""
+    if depth is None:
+        return {"words": []}
+    depth = integer("depth", depth, minimum=1)
+    unit = math.sqrt(variance)  # everything is measured in it: there the drive has variance 1
+    survival = float(finite_width(Network(width=n, depth=depth, gain=g / unit, neuron=Neuron(theta / unit))).survival[-1])
+    known = {"width": n, "depth": depth, "survival": survival, "words": []}
+    if depth == 1:
+        return known
+    correction = corrected_gain(threshold=theta / unit, width=n, depth=depth, survival_target=target)
+    alive = f"finite width: {100 * survival:.3g} % of networks of width {n} are alive at layer {depth}"
+    if theta <= 0 and survival < target:
+        rule = "at threshold 0 the gain does not matter to that" if theta == 0 else "below threshold 0 silence is not final"
+        return known | {"words": [f"{alive}; {rule}"]}
+    if theta <= 0:
+        return known
+    if correction.gain is None:
+        most = f"no gain keeps {100 * target:g} % alive, the supremum is {100 * correction.survival:.3g} %"
+        return known | {"words": [f"{alive}; {most}"]}
+    corrected = {"corrected_gain": correction.gain * unit, "corrected_survival": correction.survival}
+    if survival < target:
+        V = float(stable_variance(threshold=theta, gain=correction.gain * unit))
+        moved = f"the corrected gain keeps {100 * target:g} % and moves the variance: its fixed point is V = {V:.4g}"
+        known["words"] = [f"{alive}; {moved}"]
+    return known | corrected

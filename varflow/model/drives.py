@@ -6,14 +6,16 @@ weights, ``inputs_from_file`` reads them first (nothing is unpickled). None adds
 
 from __future__ import annotations
 
+import warnings
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen, non_negative, positive_scale, real_array, scalar, scale
+from varflow._checks import LARGEST_SCALE, DomainError, frozen, non_negative, positive_scale, real_array, scalar, scale
 
 __all__ = ["Currents", "Inputs", "currents", "inputs", "inputs_from_file"]
 
@@ -78,7 +80,7 @@ def inputs(x: np.ndarray, input_gain: float | None = None) -> Inputs:
     Parameters
     ----------
     x : array, shape (batch, n_in)
-        One input vector per row. Network ``r`` of a simulation sees row ``r mod batch``.
+        One input vector per row; truth values count as 0 and 1. Network ``r`` of a simulation sees row ``r mod batch``.
     input_gain : float, optional
         ``g_in``. By default ``1/√(mean x²)``: the currents then have variance 1 in the mean over the batch.
 
@@ -98,15 +100,26 @@ def inputs(x: np.ndarray, input_gain: float | None = None) -> Inputs:
     >>> vf.drives.inputs([[3.0, 4.0], [0.0, 5.0]])
     inputs(2 vectors of 2, input_gain=0.2828)
     """
-    array = real_array("x", x)
-    if array.ndim != 2 or 0 in array.shape:
-        raise DomainError("x", f"array of shape {array.shape}", "must have shape (batch, n_in), one input vector per row")
-    second_moment = float(np.mean(scale("x", array) ** 2))
+    array = _table(x)
     if input_gain is None:
-        if second_moment == 0:
-            raise DomainError("x", f"array of shape {array.shape}", "is zero throughout: name input_gain, or give other inputs")
+        second_moment = float(np.mean(array**2))
+        if second_moment < 1e-280:
+            size = "zero throughout" if not array.any() else "too small to square"
+            raise DomainError("x", f"array of shape {array.shape}", f"is {size}: name input_gain, or give other inputs")
         input_gain = second_moment**-0.5
     return Inputs(frozen(array), scalar("input_gain", positive_scale("input_gain", input_gain)))
+
+
+def _table(x: Any) -> np.ndarray:
+    """A non-empty table of numbers whose squares stay in double precision."""
+    binary = getattr(x, "dtype", None) == np.bool_
+    array = real_array("x", np.asarray(x, dtype=float) if binary else x)
+    if array.ndim != 2 or 0 in array.shape:
+        raise DomainError("x", f"array of shape {array.shape}", "must have shape (batch, n_in), one input vector per row")
+    if max(array.max(), -array.min()) > LARGEST_SCALE:
+        worst = float(array.flat[np.argmax(np.abs(array))])
+        raise DomainError("x", worst, f"must be at most {LARGEST_SCALE:g} in size; measure inputs in larger units")
+    return array
 
 
 def inputs_from_file(path: str | Path, input_gain: float | None = None) -> Inputs:
@@ -124,22 +137,36 @@ def inputs_from_file(path: str | Path, input_gain: float | None = None) -> Input
     DomainError
         If the file is missing, unreadable, ragged, holds several arrays, or anything but finite numbers.
     """
-    readers = {".npy": _npy, ".npz": _npz, ".csv": _csv}
     file = Path(path)
-    if file.suffix.lower() not in readers:
-        raise DomainError("drive", str(path), "must be a .npy, .npz or .csv file")
+    reader = {".npy": _npy, ".npz": _npz, ".csv": _csv}.get(file.suffix.lower())
+    if reader is None:
+        raise DomainError("path", str(path), "must be a .npy, .npz or .csv file")
     try:
-        table = readers[file.suffix.lower()](file)
-    except FileNotFoundError:
-        raise DomainError("drive", str(path), "does not exist") from None
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DomainError("drive", str(path), f"cannot be read: {error}") from None
-    except ValueError as error:
-        raise DomainError("drive", str(path), f"is not a table of numbers: {str(error).splitlines()[0]}") from None
-    try:
+        table = reader(file)
         return inputs(table, input_gain)
+    except FileNotFoundError:
+        raise DomainError("path", str(path), "does not exist") from None
+    except OSError as error:
+        raise DomainError("path", str(path), f"cannot be read: {error.strerror or 'it is empty or damaged'}") from None
     except DomainError as error:
-        raise DomainError("drive", str(path), f"does not fit: {error}") from None
+        if error.argument != "x":
+            raise
+        raise DomainError("path", str(path), f"holds {_one_line(error.value)}, which {error.rule}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DomainError("path", str(path), f"is not a table of numbers: {_reason(error)}") from None
+
+
+def _one_line(value: Any) -> str:
+    kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else str(value)
+    return " ".join(kind.split())
+
+
+def _reason(error: Exception) -> str:
+    """numpy's words in one line, without its advice to unpickle or to use its own options."""
+    words = " ".join(str(error).split())
+    if "pickle" in words.lower():
+        return "it holds Python objects or is damaged, and nothing is unpickled"
+    return words.partition("; use ")[0] or type(error).__name__
 
 
 def _npy(file: Path) -> Any:
@@ -147,18 +174,28 @@ def _npy(file: Path) -> Any:
 
 
 def _npz(file: Path) -> Any:
+    with zipfile.ZipFile(file):
+        pass  # refuses here what numpy would try to read as something else
     with np.load(file, allow_pickle=False) as archive:
         names = list(archive)
         if len(names) != 1:
-            raise DomainError("drive", str(file), f"must hold one array, not {len(names)}: {', '.join(names)}")
+            held = f"{len(names)}: {', '.join(names)}" if names else "none"
+            raise DomainError("path", str(file), f"must hold one array, not {held}")
         return archive[names[0]]
 
 
 def _csv(file: Path) -> Any:
-    first = file.open(encoding="utf-8").readline()
+    with file.open(encoding="utf-8-sig") as lines:
+        first = lines.readline()
+    header = bool(first.strip()) and not any(_is_number(cell) for cell in first.split(","))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an empty file is refused by its shape
+        return np.loadtxt(file, delimiter=",", ndmin=2, skiprows=int(header), encoding="utf-8-sig")
+
+
+def _is_number(cell: str) -> bool:
     try:
-        [float(cell) for cell in first.split(",")]
-        header = 0
+        float(cell)
     except ValueError:
-        header = 1
-    return np.loadtxt(file, delimiter=",", ndmin=2, skiprows=header, encoding="utf-8")
+        return False
+    return True

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, integer, non_negative, per_layer, positive_scale, real_array, scalar, scale
+from varflow._checks import DomainError, choice, integer, non_negative, per_layer, positive_scale, real_array, scalar, scale
 from varflow.model.drives import Currents, Inputs, currents
 from varflow.model.neurons import Neuron
 
@@ -92,7 +92,7 @@ class Network:
         gains = per_layer("gain", positive_scale("gain", gain), self.depth)
         put("gain", float(gains[0]) if np.ndim(gain) == 0 else tuple(gains.tolist()))
         put("neuron", _instance("neuron", Neuron() if neuron is None else neuron, Neuron, "vf.Neuron(threshold)"))
-        put("weights", _weight_law(weights))
+        put("weights", choice("weights", weights, WEIGHT_LAWS))
         put("bias_std", scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std))))
         put("mean_gain", 0.0 if mean_gain is None else scalar("mean_gain", scale("mean_gain", mean_gain)))
         put("steps", integer("steps", steps, minimum=1))
@@ -113,8 +113,8 @@ class Network:
         return self.bias_std == 0 and not self.neuron.fires_at(0.0)
 
     def __repr__(self) -> str:
-        width = self.width if isinstance(self.width, int) else f"({self.width[0]}, …, {self.width[-1]})"
-        gain = f"{self.gain:.6g}" if isinstance(self.gain, float) else f"({self.gain[0]:.4g}, …, {self.gain[-1]:.4g})"
+        width = f"({self.width[0]}, …, {self.width[-1]})" if isinstance(self.width, tuple) else self.width
+        gain = f"({self.gain[0]:.4g}, …, {self.gain[-1]:.4g})" if isinstance(self.gain, tuple) else f"{self.gain:.6g}"
         parts = [f"width={width}", f"depth={self.depth}", f"gain={gain}", f"neuron={self.neuron!r}"]
         defaults = {"weights": "normal", "bias_std": 0.0, "mean_gain": 0.0, "steps": 1}
         parts += [f"{name}={getattr(self, name)!r}" for name, default in defaults.items() if getattr(self, name) != default]
@@ -124,7 +124,7 @@ class Network:
 
 
 def _widths(width: Any, depth: int) -> int | tuple[int, ...]:
-    if np.ndim(width) == 0:
+    if not isinstance(width, (list, tuple)) and np.ndim(width) == 0:
         return integer("width", width, minimum=1)
     per_layer("width", real_array("width", width), depth)
     return tuple(integer("width", item, minimum=1) for item in width)
@@ -134,9 +134,3 @@ def _instance(name: str, value: Any, kinds: Any, what: str) -> Any:
     if not isinstance(value, kinds):
         raise DomainError(name, value, f"must be {what}")
     return value
-
-
-def _weight_law(weights: Any) -> str:
-    if weights not in WEIGHT_LAWS:
-        raise DomainError("weights", weights, "is unknown; choose one of " + ", ".join(WEIGHT_LAWS))
-    return weights

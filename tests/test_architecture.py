@@ -1,0 +1,259 @@
+"""Who may import whom, what loads when, and what no file may contain: read from the source, not from good intentions."""
+
+import ast
+import inspect
+import subprocess
+import sys
+import types
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+import varflow as vf
+
+PACKAGE = Path(vf.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+LONGEST = 400
+
+PUBLIC = "varflow"  # `import varflow` itself: the public names, for those who stand at the door like a user
+WITNESS = {"_checks", "model", "results"}
+MAY_IMPORT = {
+    "_checks": set(),
+    "model": {"_checks"},
+    "results": {"_checks", "model"},
+    "theory": {"_checks", "model", "results"},
+    "init": {"_checks", "model", "results", "theory"},
+    "simulation": WITNESS,
+    "reference": WITNESS,
+    "symbolic": WITNESS,
+    "certified": WITNESS,
+    "compare": {"_checks", "results", "plots"},  # plots: when a comparison is asked to draw itself
+    "experiment": {"_checks", "model", "results", "theory", "init", "simulation", "compare", "plots"},
+    "plots": {"_checks", "results", "compare", "experiment"},  # the latter for types
+    "citations": {"_checks"},
+    "cli": {"_checks", "_terminal", PUBLIC},
+    "_terminal": {"_checks", PUBLIC},
+    "__main__": {"cli"},
+    "testing": {PUBLIC},
+}
+THIRD_PARTIES = {
+    "_checks": {"numpy"},
+    "model": {"numpy", "scipy", "sympy", "mpmath"},
+    "results": {"numpy"},
+    "theory": {"numpy", "scipy"},
+    "compare": {"numpy", "scipy"},
+    "simulation": {"numpy", "torch", "rich"},
+    "reference": {"mpmath", "numpy"},
+    "cli": {"typer", "matplotlib"},  # the latter only to see that it is there
+    "_terminal": {"typer"},
+}
+
+
+CHECKED = {"numpy", "scipy", "sympy", "mpmath", "torch", "matplotlib", "rich", "typer", "flint"}
+LOADERS = {"require", "import_module", "__import__"}
+
+
+def module_of(path):
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(module, source):
+    """Full dotted names of everything a module imports, anywhere in it; strings given to require and import_module too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = ["varflow", *module.split(".")][: -node.level]
+                base = ".".join([*above, base] if base else above)
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in LOADERS:
+            yield from (item.value for item in node.args if isinstance(item, ast.Constant) and isinstance(item.value, str))
+
+
+IMPORTABLE = {module_of(path) for path in SOURCES} | {module_of(path).split(".")[0] for path in SOURCES} | set(MAY_IMPORT)
+
+
+def rooms_imported(module, source):
+    for name in imported(module, source):
+        head, *rest = name.split(".")
+        if head != "varflow" or rest == ["__version__"]:
+            continue
+        yield rest[0] if rest and rest[0] in IMPORTABLE else PUBLIC
+
+
+def broken_rules(module, source):
+    room = module.split(".")[0]
+    allowed = MAY_IMPORT[room] | {room}
+    rooms = [f"{module} imports {other}" for other in rooms_imported(module, source) if other not in allowed]
+    others = {name.split(".")[0] for name in imported(module, source)} - {"varflow", *sys.stdlib_module_names}
+    known = THIRD_PARTIES.get(room)
+    strangers = [] if known is None else [f"{module} imports {name}" for name in others & CHECKED if name not in known]
+    return rooms + strangers
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.parent != PACKAGE or path.stem != "__init__"], ids=module_of)
+def test_a_module_imports_only_what_its_room_may(path):
+    assert broken_rules(module_of(path), path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("simulation.dense", "from varflow.theory.maps import variance_map"),
+        ("simulation.run", "def f():\n    from varflow.theory import chain"),
+        ("simulation.dense", "from ..theory import maps"),
+        ("simulation.dense", "import varflow.reference"),
+        ("simulation.dense", "import varflow as vf"),
+        ("reference.layer", "from varflow.simulation import simulate"),
+        ("reference.layer", "from scipy.special import ndtr"),
+        ("certified", "from varflow.reference import sf"),
+        ("symbolic.steps", "from varflow.theory.maps import slope"),
+        ("theory.maps", "from varflow.init.gains import gain"),
+        ("theory.maps", "from varflow import simulate"),
+        ("theory.maps", "import torch"),
+        ("model.network", "from varflow.results import Profile"),
+        ("results", "from varflow.theory.chain import finite_width"),
+        ("compare", "from varflow.theory.chain import finite_width"),
+        ("compare", "require('torch', 'varflow.simulation')"),
+        ("plots", "from varflow.theory.maps import slope"),
+        ("cli", "from varflow.theory.maps import slope"),
+        ("_checks", "from . import results"),
+    ],
+)
+def test_the_checker_sees_a_broken_rule(module, source):
+    assert broken_rules(module, source)
+
+
+def test_every_module_has_a_rule_and_a_first_paragraph():
+    for path in SOURCES:
+        room = module_of(path).split(".")[0]
+        assert room in MAY_IMPORT or path == PACKAGE / "__init__.py", f"{room} has no rule: who may it import?"
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+def test_the_command_line_uses_public_names_only():
+    for module in ("cli", "_terminal"):
+        tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+        used = {
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "vf"
+        }
+        used |= {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module == "varflow"
+            for alias in node.names
+        }
+        assert used
+        assert used <= {*vf.__all__, "__version__"}
+
+
+# What no file may contain.
+
+
+def forbidden(source):
+    """Reasons why a source must not be shipped."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and node.attr in {"ndtr", "cdf"} and "torch" in ast.unparse(node.value):
+            found.append("torch.special.ndtr and Normal.cdf are wrong in the lower tail")
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [getattr(node, "module", "") or "", *(alias.name for alias in node.names)]
+            if {"pickle", "dill", "joblib", "shelve"} & set(names):
+                found.append("nothing is unpickled")
+        if isinstance(node, ast.Call):
+            call, options = ast.unparse(node.func), {item.arg: ast.unparse(item.value) for item in node.keywords}
+            if call in {"np.load", "numpy.load"} and options.get("allow_pickle") != "False":
+                found.append("np.load without allow_pickle=False")
+            if call == "torch.load" and options.get("weights_only") != "True":
+                found.append("torch.load without weights_only=True")
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            found += [f"assert in {node.name}" for inner in ast.walk(node) if isinstance(inner, ast.Assert)]
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_a_file_contains_nothing_forbidden_and_is_short(path):
+    source = path.read_text(encoding="utf-8")
+    assert forbidden(source) == []
+    assert source.count("\n") <= LONGEST
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.special.ndtr(x)",
+        "torch.distributions.Normal(0, 1).cdf(x)",
+        "import pickle",
+        "from pickle import loads",
+        "np.load(file)",
+        "np.load(file, allow_pickle=True)",
+        "torch.load(file)",
+        "def gain(theta):\n    assert theta > 0",
+    ],
+)
+def test_forbidden_things_are_seen(source):
+    assert forbidden(source)
+
+
+# What loads when, and what the package promises.
+
+
+def loaded_after(code):
+    """Third parties in sys.modules of a fresh interpreter that ran ``code``."""
+    heavy = "('torch', 'matplotlib', 'sympy', 'mpmath', 'scipy', 'scipy.stats', 'scipy.optimize', 'rich', 'typer')"
+    script = f"import sys\n{code}\nprint('loaded:', *[name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("loaded:")[2].split())
+
+
+def test_import_is_light():
+    assert loaded_after("import varflow") == set()
+    assert loaded_after("import varflow as vf; vf.lookup(threshold=0.5, fan_in=9)") <= {"scipy"}
+    assert "torch" in loaded_after("import torch")  # the probe sees what is there
+
+
+@pytest.mark.parametrize("arguments", ["'--help'", "'validate', '--help'", "'--version'"])
+def test_help_loads_nothing(arguments):
+    code = f"from varflow.cli import main\nsys.argv = ['varflow', {arguments}]\ntry:\n    main()\nexcept SystemExit as end:"
+    assert loaded_after(f"{code}\n    assert end.code == 0") <= {"typer", "rich"}
+
+
+def test_theory_needs_neither_torch_nor_matplotlib():
+    code = "vf.finite_width(vf.Network(width=20, depth=3, gain=2.0)); vf.lookup(threshold=1.0, fan_in=20, depth=5)"
+    assert not loaded_after(f"import varflow as vf; {code}") & {"torch", "matplotlib", "sympy", "scipy.stats"}
+
+
+@pytest.mark.parametrize("name", vf.__all__)
+def test_a_public_name_resolves_and_is_described(name):
+    value = getattr(vf, name)
+    assert name in dir(vf)
+    text = inspect.getdoc(value)
+    assert text
+    assert not text.startswith(f"{name}("), "that is the docstring a dataclass makes up"
+    if inspect.isfunction(value):
+        missing = [parameter for parameter in inspect.signature(value).parameters if parameter not in text]
+        assert missing == []
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(AttributeError, match="no attribute 'gian'"):
+        vf.gian  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "line", ["import varflow.compare", "from varflow.compare import Comparison", "import varflow.experiment"]
+)
+def test_compare_stays_the_function(line):
+    script = f"{line}\nimport varflow as vf\nimport types\nassert isinstance(vf.compare, types.FunctionType), vf.compare"
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    assert isinstance(vf.compare, types.FunctionType)
+
+
+def test_types_are_shipped():
+    assert files("varflow").joinpath("py.typed").is_file()

@@ -1,0 +1,137 @@
+"""What the documentation says is run: doctests, README, examples in help texts, sources, versions."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+import varflow as vf
+from varflow.cli import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MODULES = ["varflow", *(module.name for module in pkgutil.walk_packages(vf.__path__, "varflow.")), "varflow.compare"]
+MODULES = sorted(set(MODULES) - {"varflow.__main__"})
+
+
+def module(name):
+    """The module itself, also where a function of its package has its name."""
+    try:
+        importlib.import_module(name)
+    except ImportError as missing:
+        pytest.skip(f"without its extra: {missing}")
+    return importlib.import_module("sys").modules[name]
+
+
+def doctests(name):
+    tests = doctest.DocTestFinder(exclude_empty=True).find(module(name), name)
+    return [test for test in tests if test.examples]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runner = doctest.DocTestRunner(verbose=False)
+    report = []
+    for test in doctests(name):
+        runner.run(test, out=report.append)
+    assert runner.summarize(verbose=False).failed == 0, "".join(report)
+
+
+def test_most_public_functions_have_examples():
+    """The finder finds: an empty list would make the test above pass on nothing."""
+    tested = {test.name.rpartition(".")[2] for name in MODULES for test in doctests(name)}
+    public = {name for name in vf.__all__ if inspect.isfunction(getattr(vf, name))}
+    assert public - tested == set()
+
+
+def test_a_wrong_example_is_seen():
+    test = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, None)
+    assert doctest.DocTestRunner(verbose=False).run(test, out=lambda text: None).failed == 1
+
+
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+COMMANDS = [
+    line.partition("#")[0].strip().strip("`")
+    for block in re.findall(r"^```sh\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+    for line in block.splitlines()
+    if line.startswith("varflow ")
+] + [found.strip("`") for found in re.findall(r"`varflow [a-z-]+ [^`\n]*`", README)]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_readme_block(block, tmp_path, monkeypatch, capsys):
+    for extra in ("torch", "sklearn", "matplotlib"):
+        if extra in block:
+            pytest.importorskip(extra)
+    if "vf.simulate" in block or "vf.validate" in block:
+        pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    assert "print(" not in block or capsys.readouterr().out.strip()
+
+
+def parsed(line):
+    """A command line read as the command would read it, and not run."""
+    _, command, *arguments = shlex.split(line)
+    group = typer.main.get_command(app)
+    return group.commands[command].make_context(command, arguments)
+
+
+def help_examples():
+    for name, command in typer.main.get_command(app).commands.items():
+        lines = [line.strip() for line in (command.help or "").splitlines() if line.strip().startswith("varflow ")]
+        assert len(lines) >= 2, f"{name} --help has too few examples"
+        assert all(line.startswith(f"varflow {name}") for line in lines)
+        yield from lines
+
+
+@pytest.mark.parametrize("line", sorted({*COMMANDS, *help_examples()}))
+def test_command_in_readme_or_help_is_understood(line):
+    assert parsed(line).params
+
+
+def test_a_wrong_command_is_not_understood():
+    with pytest.raises(typer.BadParameter.__bases__[0]):
+        parsed("varflow lookup --treshold 1")
+    assert BLOCKS
+    assert COMMANDS
+
+
+def cited():
+    """Keys such as micheli2024 in double backticks, anywhere in the sources."""
+    for path in Path(vf.__file__).parent.rglob("*.py"):
+        for key in re.findall(r"``([a-z]+(?:19|20)\d\d[a-z]?)``", path.read_text(encoding="utf-8")):
+            yield key, path.name
+
+
+@pytest.mark.parametrize("key", sorted({key for key, _ in cited()}))
+def test_a_cited_source_has_an_entry(key):
+    entry = vf.citation(key)
+    assert entry.startswith("@")
+    assert entry.count("{") == entry.count("}")
+    for field in ("author", "title", "year"):
+        assert re.search(rf"^\s*{field}\s*=", entry, flags=re.MULTILINE), field
+    assert key[-4:] in entry
+
+
+def test_the_seed_paper_is_cited_and_unknown_keys_are_refused():
+    assert "micheli2024" in {key for key, _ in cited()}
+    with pytest.raises(vf.DomainError, match=r"name='nobody1999' is unknown; choose one of .*micheli2024"):
+        vf.citation("nobody1999")
+
+
+def test_versions_agree():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    stated = re.search(r"^version: (\S+)", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert newest is not None
+    assert stated is not None
+    assert {project["version"], newest[1], stated[1]} == {vf.__version__}

@@ -1,0 +1,127 @@
+"""Claim: Kaiming's gain kills activity above θ = 0.5757, and the exact chain says in which layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+import varflow as vf
+from validation.claim import Claim, Error, Judgement, Progress
+from validation.goodness import Fit
+
+KAIMING = 2**0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Networks of each width, at each threshold, followed for ``depth`` layers."""
+
+    widths: tuple[int, ...]
+    repeats: tuple[int, ...]
+    thresholds: tuple[float, ...] = (0.6, 0.7, 0.85, 1.0)
+    depth: int = 60
+    gain: float = KAIMING
+    false_alarm: float = 1e-3
+
+    def cases(self) -> list[tuple[int, vf.Network]]:
+        """Number of networks, and their description, for every width and threshold."""
+        return [
+            (repeats, vf.Network(width=width, depth=self.depth, gain=self.gain, neuron=vf.Neuron(threshold)))
+            for width, repeats in zip(self.widths, self.repeats, strict=True)
+            for threshold in self.thresholds
+        ]
+
+
+def theory(settings: Settings) -> list[Fit]:
+    """Law of the death layer, ``P(T = l) = P(K_{l-1} > 0) - P(K_l > 0)``; its last value is "alive at the end"."""
+    cases = settings.cases()
+    draws = int(np.ceil(4 * len(cases) / settings.false_alarm))
+    return [Fit(_death_law(vf.finite_width(network).survival), repeats, draws) for repeats, network in cases]
+
+
+def _death_law(survival: np.ndarray) -> np.ndarray:
+    alive = np.concatenate([[1.0], survival])
+    return np.append(np.maximum(-np.diff(alive), 0.0), survival[-1])
+
+
+def simulate(settings: Settings, seed: int, progress: Progress) -> list[np.ndarray]:
+    """Number of networks that die in layer 1, 2, …, and that do not, for every case; real weight matrices."""
+    measured, done = [], 0
+    for width, repeats in zip(settings.widths, settings.repeats, strict=True):
+        networks = [network for _, network in settings.cases() if network.width == width]
+
+        def report(now: int, _: int, before: int = done) -> None:
+            progress("simulating", before + now, sum(settings.repeats))
+
+        ensembles = vf.simulate(networks, repeats=repeats, seed=seed, progress=report)
+        measured += [_death_counts(ensemble) for ensemble in ensembles]
+        done += repeats
+    return measured
+
+
+def _death_counts(ensemble: vf.Ensemble) -> np.ndarray:
+    dead = np.column_stack([ensemble.survival == 0, np.ones(ensemble.repeats, dtype=bool)])
+    return np.bincount(dead.argmax(axis=1), minlength=dead.shape[1])
+
+
+def judge(settings: Settings, theory: Sequence[Fit], measured: Sequence[np.ndarray]) -> Judgement:
+    """Pearson's statistic for every case, Bonferroni over the cases; beside it, the mean death layer."""
+    worst = min(fit.p_value(counts) for fit, counts in zip(theory, measured, strict=True))
+    layers = np.arange(1, settings.depth + 2)
+    mean = np.array([layers @ fit.law for fit in theory])
+    spread = np.array([np.sqrt(layers**2 @ fit.law - (layers @ fit.law) ** 2) for fit in theory])
+    error = spread / np.sqrt([counts.sum() for counts in measured])
+    seen = np.array([layers @ counts / counts.sum() for counts in measured])
+    points = tuple(f"n = {network.width}, θ = {network.neuron.threshold:g}" for _, network in settings.cases())
+    return Judgement(min(1.0, worst * len(theory)), points, mean, seen, error, (seen - mean) / error)
+
+
+def wrong(settings: Settings, error: float) -> Settings:
+    return replace(settings, gain=settings.gain * (1 + error))
+
+
+def draw(settings: Settings, theory: Sequence[Fit], seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng([1, seed])
+    return [rng.multinomial(fit.sample, fit.law / fit.law.sum()) for fit in theory]
+
+
+def reading(settings: Settings, theory: Sequence[Fit], measured: Sequence[np.ndarray]) -> str:
+    """The layer by which half of the networks are silent, predicted and seen."""
+    rows = []
+    for width in settings.widths:
+        parts = []
+        for (_, network), fit, counts in zip(settings.cases(), theory, measured, strict=True):
+            if network.width == width:
+                parts.append(f"{_median(fit.law)} ({_median(counts / counts.sum())}) at θ = {network.neuron.threshold:g}")
+        rows.append(f"width {width}: " + ", ".join(parts))
+    edge = settings.gain / vf.critical_gain(threshold=1.0)
+    return (
+        f"At infinite width this gain leaves only silence above θ = {edge:.7f}. The layer by which half of the networks "
+        f"are silent, exact (simulated): {'; '.join(rows)}. Judged is the whole distribution of that layer, not only its middle."
+    )
+
+
+def _median(law: np.ndarray) -> int:
+    return int(np.argmax(np.cumsum(law) >= 0.5)) + 1
+
+
+CLAIM = Claim(
+    name="kaiming_death_depth",
+    statement="With Kaiming's gain, g² = 2, and a threshold above the critical 0.5757, activity dies, and the layer in which "
+    "each network falls silent follows the exact chain's law P(T = l) = P(K_{l-1} > 0) - P(K_l > 0).",
+    source="he2015 for the gain; micheli2024, figure 2, right, shows the decay and gives no law, which is derived in "
+    "vf.finite_width",
+    quantity="mean layer of death",
+    budgets={
+        "quick": Settings(widths=(30, 100), repeats=(4000, 800)),
+        "standard": Settings(widths=(100, 300, 1000), repeats=(3000, 600, 120)),
+    },
+    theory=theory,
+    simulate=simulate,
+    judge=judge,
+    errors=lambda settings: (Error("the gain", wrong),),
+    draw=draw,
+    reading=reading,
+)

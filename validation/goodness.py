@@ -1,0 +1,63 @@
+"""Goodness of fit of a discrete law, calibrated by the law itself: Pearson's statistic over pooled cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = ["Fit", "pooled"]
+
+EXPECTED = 5.0  # per cell, at least
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """A law on ``0 … m``, a sample size, and Pearson's statistic under the law, drawn ``draws`` times.
+
+    The p-value ``(exceedances + 1)/(draws + 1)`` has the stated rate of false alarms whatever the cells hold.
+    """
+
+    law: np.ndarray
+    sample: int
+    draws: int
+    cells: np.ndarray = field(init=False)
+    null: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cells", pooled(self.law, self.sample))
+        chances = np.bincount(self.cells, self.law)
+        drawn = np.random.default_rng([2, self.sample]).multinomial(self.sample, chances / chances.sum(), size=self.draws)
+        object.__setattr__(self, "null", np.sort(_pearson(drawn, self.sample * chances)))
+
+    def p_value(self, counts: np.ndarray) -> float:
+        """Of observed counts of the values ``0 … m``; one outside a law of smaller support is impossible."""
+        if counts[len(self.law) :].any():
+            return 1 / (self.draws + 1)
+        seen = np.bincount(self.cells[: len(counts)], counts[: len(self.law)], minlength=self.cells[-1] + 1)
+        beyond = self.draws - np.searchsorted(self.null, _pearson(seen, self.expected) * (1 - 1e-12))
+        return float((beyond + 1) / (self.draws + 1))
+
+    @property
+    def expected(self) -> np.ndarray:
+        """Of the pooled cells."""
+        return self.sample * np.bincount(self.cells, self.law)
+
+
+def _pearson(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = np.where(expected > 0, (counts - expected) ** 2 / expected, np.where(counts > 0, np.inf, 0.0))
+    return parts.sum(axis=-1)
+
+
+def pooled(law: np.ndarray, sample: int) -> np.ndarray:
+    """Cell of each value: neighbours are pooled until every cell expects at least five of the sample."""
+    cells, filled, cell = np.empty(len(law), dtype=int), 0.0, 0
+    for value, chance in enumerate(law):
+        cells[value] = cell
+        filled += sample * chance
+        if filled >= EXPECTED:
+            cell, filled = cell + 1, 0.0
+    if filled < EXPECTED and cell:
+        cells[cells == cell] = cell - 1  # the remainder joins the last full cell
+    return cells

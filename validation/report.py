@@ -1,0 +1,95 @@
+"""The one-page report, from the results alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from validation.claim import Result
+from validation.runner import MARGIN
+
+__all__ = ["page"]
+
+
+def page(results: Sequence[Result], *, command: str, missing: Sequence[str] = ()) -> str:
+    """Markdown: the verdicts in a table, how to read it, and a paragraph for every claim. ``missing`` were not finished."""
+    held = sum(result.holds for result in results)
+    lines = ["# Validation report", "", f"**{held} of {len(results)} claims hold.**"]
+    if missing:
+        lines[-1] += f" Stopped early: {', '.join(missing)} not examined."
+    lines += ["", f"Made by `{command}`. {_setting(results)}", "", *_table(results), "", *_how_to_read(results)]
+    for result in results:
+        lines += ["", *_paragraphs(result)]
+    return "\n".join(lines) + "\n"
+
+
+def _setting(results: Sequence[Result]) -> str:
+    if not results:
+        return ""
+    first = results[0]
+    versions = ", ".join(f"{name} {number}" for name, number in first.version.items())
+    return f"Seed {first.seed}, device {first.configuration['device']}; {versions}."
+
+
+def _table(results: Sequence[Result]) -> list[str]:
+    rows = ["| claim | verdict | p | false alarm | smallest error caught | control |", "|---|---|---|---|---|---|"]
+    for result in results:
+        error, controls = result.smallest_detectable_error, [result.negative_control, *result.further_controls]
+        rejected = sum(control["rejected"] for control in controls)
+        rows.append(
+            f"| [{result.claim}](#{result.claim}) | {result.verdict} | {_p(result.p_value).removeprefix('p = ')} | {result.false_alarm:g} "
+            f"| {_percent(error['relative_size'])} | {rejected} of {len(controls)} rejected |"
+        )
+    return rows
+
+
+def _how_to_read(results: Sequence[Result]) -> list[str]:
+    alarm = sum(result.false_alarm for result in results)
+    return [
+        "A claim *holds* if its simulation, of real weight matrices, does not reject its theory and does reject every control.",
+        "",
+        "- **p**: the probability, if the theory is right, of a deviation as large as the one seen, anywhere in the claim. At or "
+        "below **false alarm** the theory is rejected. Added up over the page: with another seed a true theory fails somewhere "
+        f"with probability at most {100 * alarm:.2g} %.",
+        "- **smallest error caught**: simulations are drawn from the exact law of a *wrong* network and compared with the right "
+        "theory; this is the smallest relative error, to about ten per cent of itself, of which at least 99 of 100 draws are "
+        "rejected, too large and too small alike. A smaller error may be there unseen.",
+        f"- **control**: wrong theories, among them one in error by {MARGIN:g} times that, judged by the very simulation that "
+        "upholds the right one.",
+        "",
+        "The numbers behind each line stand in the claim's JSON file.",
+    ]
+
+
+def _paragraphs(result: Result) -> list[str]:
+    sizes = [float("inf") if z is None else abs(z) for z in result.z]
+    worst = sizes.index(max(sizes))
+    theory, seen, error = (_value(row[worst]) for row in (result.theory, result.estimate, result.standard_error))
+    errors = "; ".join(f"{e['what']} {_percent(e['relative_size'])}" for e in result.smallest_detectable_error["each"])
+    controls = "; ".join(
+        f"{c['what']} ({'rejected' if c['rejected'] else 'NOT REJECTED'}, {_p(c['p_value'])})"
+        for c in (result.negative_control, *result.further_controls)
+    )
+    return [
+        f"## {result.claim}",
+        "",
+        f"{result.statement}",
+        "",
+        f"*Source*: {result.source}.",
+        "",
+        result.reading,
+        "",
+        f"*Largest deviation* of {len(result.points)} points ({result.quantity}): {result.points[worst]}, theory {theory}, "
+        f"simulated {seen} ± {error}, z = {_value(result.z[worst])}. *Smallest errors caught*: {errors}. *Controls*: {controls}.",
+    ]
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.2g}" if value > 0 else "p < 1e-300"
+
+
+def _percent(size: float | None) -> str:
+    return "none" if size is None else f"{100 * size:.2g} %"
+
+
+def _value(number: float | None) -> str:
+    return "–" if number is None else f"{number:.4g}"

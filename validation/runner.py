@@ -1,0 +1,119 @@
+"""Examining a claim: theory against simulation, the smallest error that would have been caught, and the controls."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+import varflow as vf
+from validation.claim import Claim, Control, Error, Judgement, Progress, Result
+from validation.power import DRAWS, POWER, smallest_error
+
+__all__ = ["MARGIN", "examine"]
+
+MARGIN = 1.5  # size of a control in units of the smallest error caught
+
+
+def examine(claim: Claim, settings: Any, *, seed: int = 0, progress: Progress = lambda what, done, total: None) -> Result:
+    """Run one claim on the given settings.
+
+    It holds only if the theory is not rejected, some error of every kind is small enough to be caught, and every control is
+    rejected by the very same simulation.
+    """
+    start = time.perf_counter()
+    progress("theory", 0, 0)
+    predicted = claim.theory(settings)
+    measured = claim.simulate(settings, seed, progress)
+    progress("judging", 0, 0)
+    judgement = claim.judge(settings, predicted, measured)
+    errors = claim.errors(settings)
+    sizes = [_smallest(claim, error, settings, predicted, progress) for error in errors]
+    progress("controls", 0, 0)
+    controls = [_in_error(claim, error, size, settings, measured) for error, size in zip(errors, sizes, strict=True)]
+    further = [_control(claim, control, settings, seed, measured) for control in claim.controls]
+    controls.sort(key=lambda control: -control["p_value"])
+    holds = judgement.p_value > settings.false_alarm and all(control["rejected"] for control in controls + further)
+    return Result(
+        claim=claim.name,
+        statement=claim.statement,
+        source=claim.source,
+        configuration=asdict(settings) | {"device": "cpu"},
+        seed=seed,
+        version=_versions(),
+        quantity=claim.quantity,
+        **_numbers(judgement),
+        p_value=judgement.p_value,
+        false_alarm=settings.false_alarm,
+        smallest_detectable_error=_worst(errors, sizes),
+        negative_control=controls[0],
+        further_controls=controls[1:] + further,
+        reading=claim.reading(settings, predicted, measured),
+        verdict="holds" if holds else "FAILS",
+        seconds=round(time.perf_counter() - start, 1),
+    )
+
+
+def _smallest(claim: Claim, error: Error, settings: Any, predicted: Any, progress: Progress) -> float:
+    rejected = error.rejected(settings) if error.rejected else _by_judging(claim, error, settings, predicted)
+    return smallest_error(rejected, lambda done: progress(f"smallest error in {error.what}", done, 0))
+
+
+def _by_judging(claim: Claim, error: Error, settings: Any, predicted: Any) -> Callable[[float, int], bool]:
+    """Draw from the wrong network's exact law; judge by the right theory."""
+    laws: dict[float, Any] = {}
+
+    def rejected(size: float, seed: int) -> bool:
+        if size not in laws:
+            laws.clear()
+            laws[size] = claim.theory(error.wrong(settings, size))
+        return claim.judge(settings, predicted, claim.draw(settings, laws[size], seed)).p_value <= settings.false_alarm
+
+    return rejected
+
+
+def _in_error(claim: Claim, error: Error, size: float, settings: Any, measured: Any) -> dict[str, Any]:
+    """The theory of a network in error by half as much again as the smallest error caught."""
+    if not np.isfinite(size):
+        return {"what": f"{error.what}: no error was caught", "p_value": 1.0, "rejected": False}
+    amount = MARGIN * size
+    what = f"{error.what} {100 * amount:.2g} % too large"
+    wrong = Control(what, lambda settings: claim.theory(error.wrong(settings, amount)))
+    return _control(claim, wrong, settings, 0, measured)
+
+
+def _control(claim: Claim, control: Control, settings: Any, seed: int, measured: Any) -> dict[str, Any]:
+    seen = control.simulate(settings, seed) if control.simulate else measured
+    p_value = claim.judge(settings, control.theory(settings), seen).p_value
+    return {"what": control.what, "p_value": p_value, "rejected": p_value <= settings.false_alarm}
+
+
+def _worst(errors: tuple[Error, ...], sizes: list[float]) -> dict[str, Any]:
+    """The largest of the smallest errors caught, and all of them."""
+    each = [{"what": error.what, "relative_size": _number(size)} for error, size in zip(errors, sizes, strict=True)]
+    return each[int(np.argmax(sizes))] | {"power": POWER, "draws": DRAWS, "each": each}
+
+
+def _numbers(judgement: Judgement) -> dict[str, list]:
+    names = ("theory", "estimate", "standard_error", "z")
+    return {"points": list(judgement.points)} | {name: [_number(x) for x in getattr(judgement, name)] for name in names}
+
+
+def _number(value: float) -> float | None:
+    """Six digits; None where undefined or infinite, as JSON has neither."""
+    return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "varflow": vf.__version__,
+        "numpy": np.__version__,
+        "scipy": version("scipy"),
+        "torch": version("torch"),
+        "python": platform.python_version(),
+    }
