@@ -26,9 +26,7 @@ ACCURACY = 1e-12  # relative, of gains and thresholds
 WIDEST = 10**8
 
 
-def corrected_gain(
-    *, threshold: Any, width: int, depth: int, survival_target: float = 0.99, weights: Any = "normal"
-) -> Any:
+def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: float = 0.99, weights: Any = "normal") -> Any:
     r"""The smallest gain with which a network of this width is still alive at layer ``depth``.
 
     .. math:: g = \inf \{ g : P(K_L > 0) \ge 1 - \epsilon \}
