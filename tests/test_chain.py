@@ -20,9 +20,8 @@ from mpmath import mp, mpf
 import varflow as vf
 from varflow import DomainError
 from varflow.theory import sampling
-from varflow.theory.binomial import Kernel
-from varflow.theory.chain import RARE, _propagated
-from varflow.theory.layers import layers
+from varflow.theory.binomial import WHOLE_TAIL, Kernel
+from varflow.theory.counts import count_grid
 
 K = 4.5  # standard errors: one honest test in 150 000 fails
 NAMES = ("variance", "variance_std", "firing_rate", "firing_rate_std", "survival")
@@ -59,7 +58,7 @@ class TestAgainstTheFullMatrix:
     def test_total_variation_and_rare_survival(self, described):
         exact = full_matrix_counts(described)
         profile = vf.finite_width(described)
-        _, _, counts = _propagated(described, layers(described), whole=profile.survival.min() < RARE)
+        counts = [law.mass for law in vf.SpikeChain(described).propagate()]
         distance = 0.5 * np.abs(np.array(counts) - exact).sum(axis=1)
         assert distance.max() <= 1e-12
         survival = exact[:, 1:].sum(axis=1)
@@ -84,13 +83,13 @@ class TestAgainstTheFullMatrix:
     def test_a_wrong_gain_is_seen(self):
         described = network(500, 30, 2.5)
         wrong = full_matrix_counts(network(500, 30, 2.5 * (1 + 1e-9)))
-        _, _, counts = _propagated(described, layers(described), whole=False)
+        counts = [law.mass for law in vf.SpikeChain(described).propagate()]
         assert 0.5 * np.abs(np.array(counts) - wrong).sum(axis=1).max() > 1e-10
 
     def test_without_the_whole_tails_rare_survival_would_be_wrong(self):
         described = IN_FULL["dying"]
         exact = full_matrix_counts(described)[4, 1:].sum()
-        _, _, counts = _propagated(described, layers(described), whole=False)
+        counts = vf.SpikeChain(described, rare=0.0).masses()
         assert counts[4][1:].sum() < 0.1 * exact
 
 
@@ -99,7 +98,7 @@ class TestKernel:
     def test_rows_against_mpmath(self, n):
         p = np.array([0.0, 1e-300, 1e-20, 1e-3, 0.1, 0.5, 0.9, 1 - 1e-12, 1.0])
         q = np.array([1.0, 1.0, 1.0, 1 - 1e-3, 0.9, 0.5, 0.1, 1e-12, 0.0])
-        rows = Kernel(n, p, q, whole=True).dense()
+        rows = Kernel(count_grid(n), p, q, WHOLE_TAIL).dense()
         assert rows.shape == (len(p), n + 1)
         with mpmath.workdps(40):
             for row, a, b in zip(rows, p, q, strict=True):
@@ -114,7 +113,7 @@ class TestKernel:
     def test_push_and_pull_are_adjoint(self):
         rng = np.random.default_rng(1)
         p = np.sort(rng.random(201))
-        kernel = Kernel(150, p, 1 - p)
+        kernel = Kernel(count_grid(150), p, 1 - p)
         mass, values = rng.dirichlet(np.ones(201)), rng.random((151, 2))
         np.testing.assert_allclose(kernel.push(mass) @ values, mass @ kernel.pull(values), rtol=1e-13)
         np.testing.assert_allclose(kernel.dense().sum(axis=1), 1.0, rtol=1e-13)

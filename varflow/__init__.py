@@ -28,13 +28,19 @@ _HOME = {
     "critical_gain": "theory.fixed_points",
     "fixed_points": "theory.fixed_points",
     "stable_variance": "theory.stable",
-    "finite_width": "theory.chain",
+    "finite_width": "theory.finite_width",
+    "SpikeChain": "theory.chain",
     "simulate": "simulation",
     "Interrupted": "simulation",
     "Comparison": "compare",
     "validate": "experiment",
     "Experiment": "experiment",
     "gain": "init.gains",
+    "corrected_gain": "init.inverse",
+    "gain_for_mean_variance": "init.inverse",
+    "largest_threshold": "init.inverse",
+    "smallest_width": "init.inverse",
+    "sparsest_rate": "init.inverse",
     "lookup": "init.lookup",
     "Initialization": "init.lookup",
     "citation": "citations",
@@ -50,6 +56,13 @@ if TYPE_CHECKING:
     from varflow.compare import Comparison
     from varflow.experiment import Experiment, validate
     from varflow.init.gains import gain
+    from varflow.init.inverse import (
+        corrected_gain,
+        gain_for_mean_variance,
+        largest_threshold,
+        smallest_width,
+        sparsest_rate,
+    )
     from varflow.init.lookup import Initialization, lookup
     from varflow.model import distributions, drives
     from varflow.model.distributions import distribution
@@ -57,7 +70,8 @@ if TYPE_CHECKING:
     from varflow.model.neurons import Neuron
     from varflow.results import Ensemble, FixedPoint, FixedPoints, Profile
     from varflow.simulation import Interrupted, simulate
-    from varflow.theory.chain import finite_width
+    from varflow.theory.chain import SpikeChain
+    from varflow.theory.finite_width import finite_width
     from varflow.theory.fixed_points import critical_gain, fixed_points
     from varflow.theory.maps import variance_map
     from varflow.theory.mean_field import mean_field

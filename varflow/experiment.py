@@ -26,7 +26,7 @@ from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results import Ensemble, Profile
 from varflow.simulation import Interrupted, simulate
-from varflow.theory.chain import finite_width
+from varflow.theory.finite_width import finite_width
 
 __all__ = ["PAPER_THRESHOLDS", "Curve", "Experiment", "validate"]
 

@@ -14,7 +14,7 @@ from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.theory.chain import finite_width
+from varflow.theory.finite_width import finite_width
 from varflow.theory.roots import bisect
 
 __all__ = ["Correction", "corrected_gain", "gain", "gain_for_rate"]

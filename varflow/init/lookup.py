@@ -15,7 +15,7 @@ from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.theory.chain import finite_width
+from varflow.theory.finite_width import finite_width
 from varflow.theory.fixed_points import critical_gain, saddle_node
 from varflow.theory.maps import multiplier as map_multiplier
 from varflow.theory.stable import stable_variance

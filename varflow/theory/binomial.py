@@ -7,15 +7,18 @@ differences of log-gammas lose (C. Loader, *Fast and accurate computation of bin
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+
+from varflow.theory.counts import CountGrid
 
 __all__ = ["Kernel", "log_pmf", "window"]
 
 BLOCK = 64  # rows that share one column window
 TAIL = -math.log(1e-17)  # mass left outside a row's window, on either side
-NEGLIGIBLE = 1e-18  # of the mass still alive: blocks that carry less are not multiplied
 WHOLE_TAIL = 745.0  # down to the smallest double: what few survivors there are may come from far out
+NEGLIGIBLE = 1e-18  # of the mass still alive: blocks that carry less are not multiplied
 
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
 _STIRLING_TABLE = np.array(
@@ -32,23 +35,47 @@ def _stirling_error(k: np.ndarray) -> np.ndarray:
     return np.where(k < 16, _STIRLING_TABLE[np.minimum(k, 15).astype(int)], series / large)
 
 
-def log_pmf(k: np.ndarray, n: int, p: float, q: float) -> np.ndarray:
-    """``ln P(Binomial(n, p) = k)`` for ``0 < p < 1``, with ``q = 1 - p`` given for its own digits."""
-    k = np.asarray(k, dtype=float)
+def log_pmf(k: Any, n: int, p: Any, q: Any) -> np.ndarray:
+    """``ln P(Binomial(n, p) = k)`` for ``0 < p < 1``, also between the integers; ``q = 1 - p`` is given for its own digits.
+
+    ``k``, ``p`` and ``q`` broadcast.
+    """
+    k, p, q = np.asarray(k, dtype=float), np.asarray(p), np.asarray(q)
     inner = np.clip(k, 1, n - 1) if n > 1 else np.full_like(k, 0.5)
     rest = n - inner
-    deviance = inner * np.log1p((inner - n * p) / (n * p)) + rest * np.log1p((n * p - inner) / (n * q))
+    excess = inner - n * p
     stirling = _stirling_error(np.full_like(inner, n)) - _stirling_error(inner) - _stirling_error(rest)
-    middle = stirling - deviance + 0.5 * np.log(n / (2 * np.pi * inner * rest))
+    deviance = _deviance(inner, n * p, excess) + _deviance(rest, n * q, -excess)
+    middle = stirling + 0.5 * np.log(n / (2 * np.pi * inner * rest)) - deviance
     return np.where(k == 0, n * _log_complement(q, p), np.where(k == n, n * _log_complement(p, q), middle))
 
 
-def _log_complement(p: float, q: float) -> float:
+def _deviance(k: np.ndarray, mean: np.ndarray, excess: np.ndarray) -> np.ndarray:
+    """``k ln(k/mean) - excess`` with ``excess = k - mean``; by a series where its two terms nearly cancel."""
+    v = excess / (k + mean)
+    near = np.abs(v) < 0.1
+    if near.all():
+        return _near_deviance(k, v, excess)
+    with np.errstate(over="ignore"):  # a mean next to 0
+        far = k * np.log1p(excess / mean) - excess
+    return np.where(near, _near_deviance(k, np.where(near, v, 0.0), excess), far)
+
+
+def _near_deviance(k: np.ndarray, v: np.ndarray, excess: np.ndarray) -> np.ndarray:
+    square = v * v
+    series = np.zeros_like(v)
+    for j in range(9, 0, -1):
+        series = (series + 1 / (2 * j + 1)) * square
+    return excess * v + 2 * k * v * series
+
+
+def _log_complement(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """``ln p`` where ``p = 1 - q``, from whichever of the two is small."""
-    return math.log(p) if p < 0.5 else math.log1p(-q)
+    with np.errstate(divide="ignore"):
+        return np.where(p < 0.5, np.log(p), np.log1p(-q))
 
 
-def window(n: int, p: np.ndarray, tail: float) -> tuple[np.ndarray, np.ndarray]:
+def window(n: int, p: np.ndarray, tail: float = TAIL) -> tuple[np.ndarray, np.ndarray]:
     """Counts ``lo … hi`` outside which Binomial(n, p) has less than ``e^-tail`` on either side (Bernstein's inequality)."""
     mean = n * p
     above = tail / 3 + np.sqrt(tail**2 / 9 + 2 * tail * mean * (1 - p))
@@ -57,80 +84,96 @@ def window(n: int, p: np.ndarray, tail: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Kernel:
-    """The stochastic matrix with rows Binomial(n, p_K): dense blocks of rows, each built when mass first reaches it.
+    """The transition matrix between laws held on count grids, row ``i`` being Binomial(n, p_i).
+
+    A law is the vector of its masses, the grid's weights included. Rows stand in dense blocks with one window of columns
+    each, and a block is built when mass first reaches it.
 
     Parameters
     ----------
-    n : int
-        Neurons of the next layer.
-    p, q : ndarray, shape (m + 1,)
-        Firing probability given ``K = 0 … m`` spikes below, and its complement with its own digits.
-    whole : bool
-        Whether to keep every entry that double precision holds, not just all but 1e-17 of a row.
+    target : CountGrid
+        Counts of the next layer.
+    p, q : ndarray
+        Firing probability given each count of the layer below, and its complement with its own digits.
+    tail : float
+        Each row leaves out less than ``e^-tail`` on either side.
     """
 
-    def __init__(self, n: int, p: np.ndarray, q: np.ndarray, *, whole: bool = False):
-        self.n, self.p, self.q = n, p, q
-        self._tail, self._negligible = (WHOLE_TAIL, 0.0) if whole else (TAIL, NEGLIGIBLE)
-        self._starts = range(0, len(p), BLOCK)
+    def __init__(self, target: CountGrid, p: np.ndarray, q: np.ndarray, tail: float = TAIL):
+        self.target, self.p, self.q, self.tail = target, p, q, tail
+        self._starts = np.arange(0, len(p), BLOCK)
         self._blocks: dict[int, tuple[int, np.ndarray]] = {}
 
     def push(self, mass: np.ndarray) -> np.ndarray:
         """Law of the next count from the law of this one: ``mass @ P``."""
-        out = np.zeros(self.n + 1)
-        alive = mass[1:].sum()
-        for start in self._starts:
-            rows = mass[start : start + BLOCK]
-            if rows.sum() > self._negligible * alive or (start == 0 and rows[0] > 0):
-                lo, block = self._block(start)
-                out[lo : lo + block.shape[1]] += rows @ block
+        out = np.zeros(len(self.target))
+        carried = np.add.reduceat(mass, self._starts)
+        carries = carried > (NEGLIGIBLE if self.tail <= TAIL else 0.0) * mass[1:].sum()
+        carries[0] |= mass[0] > 0
+        for start in self._starts[carries].tolist():
+            lo, block = self._block(start)
+            out[lo : lo + block.shape[1]] += mass[start : start + BLOCK] @ block
         return out
 
     def pull(self, values: np.ndarray) -> np.ndarray:
-        """Expectation of a function of the next count given this one: ``P @ values``; values of shape (n + 1, …)."""
+        """Expectation of a function of the next count given this one: ``P @ values``; values of shape (len(target), …)."""
         out = np.zeros((len(self.p), *values.shape[1:]))
-        for start in self._starts:
+        for start in self._starts.tolist():
             lo, block = self._block(start)
             out[start : start + BLOCK] = block @ values[lo : lo + block.shape[1]]
         return out
 
     def dense(self) -> np.ndarray:
-        """The whole matrix, shape (m + 1, n + 1)."""
-        out = np.zeros((len(self.p), self.n + 1))
-        for start in self._starts:
+        """The whole matrix, shape (len(p), len(target))."""
+        out = np.zeros((len(self.p), len(self.target)))
+        for start in self._starts.tolist():
             lo, block = self._block(start)
             out[start : start + BLOCK, lo : lo + block.shape[1]] = block
         return out
 
+    def with_tail(self, tail: float) -> Kernel:
+        """The same kernel with windows cut further out."""
+        return Kernel(self.target, self.p, self.q, tail)
+
     def _block(self, start: int) -> tuple[int, np.ndarray]:
         if start not in self._blocks:
-            part = slice(start, start + BLOCK)
-            self._blocks[start] = _rows(self.n, self.p[part], self.q[part], self._tail)
+            rows = slice(start, start + BLOCK)
+            self._blocks[start] = _rows(self.target, self.p[rows], self.q[rows], self.tail)
         return self._blocks[start]
 
 
-def _rows(n: int, p: np.ndarray, q: np.ndarray, tail: float) -> tuple[int, np.ndarray]:
+def _rows(target: CountGrid, p: np.ndarray, q: np.ndarray, tail: float) -> tuple[int, np.ndarray]:
     """First column and dense rows Binomial(n, p_i) of one block.
 
-    Only the middle row is evaluated in full; the others follow from it by ``k ln(p/p₀) + (n-k) ln(q/q₀)``, two products
-    and an exponential an entry.
+    Only the middle row is evaluated in full; the others follow from it by two products and an exponential an entry.
     """
+    n = target.width
     lo, hi = window(n, p, tail)
-    columns = np.arange(lo.min(), hi.max() + 1)
-    sure = (p == 0) | (q == 0)
-    block = np.zeros((len(p), len(columns)))
+    first, last = np.searchsorted(target.counts, [lo.min(), hi.max() + 1])
+    counts, weights = target.counts[first:last], target.weights[first:last]
+    certain = (p == 0) | (q == 0)
+    block = np.zeros((len(p), len(counts)))
     block[p == 0, :1] = 1.0  # a window that holds p = 0 starts at 0, one that holds q = 0 ends at n
     block[q == 0, -1:] = 1.0
-    if not sure.all():
-        random = np.flatnonzero(~sure)
-        middle = random[len(random) // 2]
-        p0, q0 = float(p[middle]), float(q[middle])
-        up = _log_ratio(p[random], p0, q0 - q[random] if p0 > 0.5 else p[random] - p0)
-        down = _log_ratio(q[random], q0, p0 - p[random] if q0 > 0.5 else q[random] - q0)
-        log_rows = np.outer(up, columns) + np.outer(down, n - columns)
-        log_rows += log_pmf(columns, n, p0, q0)
-        block[random] = np.exp(log_rows)
-    return int(columns[0]), block
+    if not certain.all():
+        random = np.flatnonzero(~certain)
+        block[random] = np.exp(_log_rows(n, counts, p[random], q[random], len(random) // 2)) * weights
+        if not target.exact:
+            block[random] /= block[random].sum(axis=1, keepdims=True)  # what is missing from 1 is rounding
+    return int(first), block
+
+
+def _log_rows(n: int, k: np.ndarray, p: np.ndarray, q: np.ndarray, middle: int) -> np.ndarray:
+    """``ln P(Binomial(n, p_i) = k_j)``, from one row ``p₀`` by ``k ln(p/p₀) + (n - k) ln(q/q₀)``."""
+    p0, q0 = float(p[middle]), float(q[middle])
+    up = _log_ratio(p, p0, q0 - q if p0 > 0.5 else p - p0)
+    down = _log_ratio(q, q0, p0 - p if q0 > 0.5 else q - q0)
+    row = log_pmf(k, n, p0, q0)
+    if max(np.abs(up).max(), np.abs(down).max()) > 0.1:
+        return row + (np.outer(up, k) + np.outer(down, n - k))
+    # Nearby rows of wide layers: the two products nearly cancel, so they are taken relative to one count.
+    k0 = np.round(n * p0)
+    return (row - log_pmf(k0, n, p0, q0)) + log_pmf(k0, n, p, q)[:, None] + np.outer(up - down, k - k0)
 
 
 def _log_ratio(a: np.ndarray, b: float, difference: np.ndarray) -> np.ndarray:

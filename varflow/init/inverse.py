@@ -1,0 +1,322 @@
+"""Inverse problems at finite width: the chain, solved for its gain, its threshold or its width.
+
+All at the law of ``finite_width``: currents of standard deviation 1, equal layers, no bias. Survival is ``P(K_L > 0)``: L - 1
+transitions after the driven layer. Each answer is vectorised over its first argument; a single infeasible question is
+refused with the reason, among several it is answered by NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, integer, positive_scale, probability, real_array, scale, unwrap
+from varflow.init.gains import gain as preserving_gain
+from varflow.model.network import Network
+from varflow.model.neurons import Neuron
+from varflow.theory.chain import SpikeChain
+
+__all__ = ["corrected_gain", "gain_for_mean_variance", "largest_threshold", "smallest_width", "sparsest_rate"]
+
+LIMIT = 1e6  # gains this many thresholds large are the limit of large gains: half of the neurons fire
+ACCURACY = 1e-12  # relative, of gains and thresholds
+WIDEST = 10**8
+
+
+def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: float = 0.99, weights: Any = "normal") -> Any:
+    r"""The smallest gain with which a network of this width is still alive at layer ``depth``.
+
+    .. math:: g = \inf \{ g : P(K_L > 0) \ge 1 - \epsilon \}
+
+    Parameters
+    ----------
+    threshold : float or array
+        ``θ > 0``: at ``θ ≤ 0`` survival does not rise with the gain.
+    width, depth : int
+    survival_target : float
+        ``1 - ε``, strictly between 0 and 1.
+    weights : str or law
+        As in :class:`varflow.Network`. For weights on a lattice survival is a step function of the gain, and the answer
+        the first gain beyond the step, to a relative 1e-12.
+
+    Returns
+    -------
+    float or ndarray
+        The gain; 0.0 where any gain does (depth 1). It moves the variance too: ``vf.stable_variance(threshold=θ, gain=g)`` says where to.
+
+    Raises
+    ------
+    DomainError
+        Where no gain reaches the target; the message names the highest survival.
+
+    Notes
+    -----
+    **Assumes** that survival rises with the gain, which holds for θ > 0 since every ``π_K`` does.
+    **Accuracy**: relative 1e-12 in the gain.
+    **Source**: derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.corrected_gain(threshold=1.0, width=100, depth=100) ** 2, 5)
+    8.16387
+    """
+    theta = scale("threshold", threshold)
+    target = probability("survival_target", survival_target, open_ends=True)
+    if np.any(theta <= 0):
+        raise DomainError("threshold", float(theta[theta <= 0].flat[0]), "must be positive: at θ ≤ 0 no gain is too small")
+
+    def solve(t: float) -> float:
+        survival = lambda g: _survival(t, g, width, depth, weights)  # noqa: E731
+        best = survival(LIMIT * t)
+        if best < target:
+            rule = f"is out of reach at width {width}, depth {depth}: the highest survival, at any gain, is {best:.4g}"
+            raise DomainError("survival_target", target, rule)
+        if survival(t / LIMIT) >= target:  # depth 1: the drive alone decides
+            return 0.0
+        return _smallest(lambda g: survival(g) - target, 2.6 * t, smooth=weights == "normal")
+
+    return _vectorised(solve, theta)
+
+
+def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: float = 1.0, weights: Any = "normal") -> Any:
+    """The gain at which the expected sample variance of layer ``depth`` is the wanted one, dead networks included.
+
+    Parameters
+    ----------
+    threshold : float or array
+        ``θ > 0``.
+    width, depth : int
+        ``depth ≥ 2``: the driven layer's variance does not depend on the gain.
+    variance : float
+        Wanted ``E[Var u_depth]``.
+    weights : str or law
+        As in :class:`varflow.Network`.
+
+    Returns
+    -------
+    float or ndarray
+
+    Raises
+    ------
+    DomainError
+        For values outside their domain.
+
+    Notes
+    -----
+    **Accuracy**: relative 1e-12. **Source**: derived here; the mean rises with the gain, since every ``π_K`` does.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.gain_for_mean_variance(threshold=1.0, width=600, depth=100) ** 2, 4)
+    6.4168
+    """
+    theta, wanted = positive_scale("threshold", threshold), float(positive_scale("variance", variance))
+    integer("depth", depth, minimum=2)
+    chain = lambda t, g: _chain(t, g, width, depth, weights)  # noqa: E731
+
+    def solve(t: float) -> float:
+        def excess(g: float) -> float:
+            found = chain(t, g)
+            *_, below, _ = found.masses() if depth > 2 else (found.masses()[0], None)
+            return float(np.sum(below * found.layers[-1].conditional_variance(found.grids[-2].counts))) - wanted
+
+        return _smallest(excess, float(preserving_gain(threshold=t, variance=wanted)), smooth=weights == "normal")
+
+    return _vectorised(solve, theta)
+
+
+def largest_threshold(*, width: Any, depth: int, survival_target: float = 0.99, gain: str = "preserving") -> Any:
+    """The largest threshold that a width carries to a depth.
+
+    Parameters
+    ----------
+    width : int or array of int
+    depth : int
+    survival_target : float
+    gain : str
+        ``"preserving"``: each threshold at the paper's gain. ``"best"``: at the gain that survives best, the limit of large
+        gains; what is left is that the drive itself must make a spike.
+
+    Returns
+    -------
+    float or ndarray
+
+    Raises
+    ------
+    DomainError
+        Where not even a threshold near 0 survives.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.largest_threshold(width=100, depth=100), 4)
+    0.7284
+    """
+    target = probability("survival_target", survival_target, open_ends=True)
+    rules: dict[str, Callable[[float], float]] = {
+        "preserving": lambda t: float(preserving_gain(threshold=t)),
+        "best": lambda t: LIMIT * max(t, 1.0),
+    }
+    if gain not in rules:
+        raise DomainError("gain", gain, "must be preserving or best")
+
+    def solve(n: float) -> float:
+        whole = integer("width", int(n) if float(n).is_integer() else n, minimum=1)
+        lack = lambda t: target - _survival(t, rules[gain](t), whole, depth)  # noqa: E731
+        if lack(1e-6) > 0:
+            rule = f"is out of reach at width {whole}, depth {depth}: at θ → 0 survival is {target - lack(1e-6):.4g}"
+            raise DomainError("survival_target", target, rule)
+        return _smallest(lack, 0.7, smooth=True)
+
+    return _vectorised(solve, real_array("width", width))
+
+
+def smallest_width(*, threshold: Any, depth: int, survival_target: float = 0.99, gain: float | None = None) -> Any:
+    """The smallest width whose networks are alive at layer ``depth``.
+
+    Parameters
+    ----------
+    threshold : float or array
+    depth : int
+    survival_target : float
+    gain : float, optional
+        By default the paper's, per threshold.
+
+    Returns
+    -------
+    int or ndarray
+
+    Raises
+    ------
+    DomainError
+        Where no width up to 10⁸ suffices: below the critical gain, or on the unstable side of it.
+
+    Notes
+    -----
+    **Assumes** that survival rises with the width. **Source**: derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.smallest_width(threshold=[0.5, 1.0], depth=100).tolist()
+    [34, 1206]
+    """
+    theta = scale("threshold", threshold)
+    target = probability("survival_target", survival_target, open_ends=True)
+
+    def solve(t: float) -> float:
+        g = float(preserving_gain(threshold=t)) if gain is None else float(positive_scale("gain", gain))
+        enough = lambda n: _survival(t, g, n, depth) >= target  # noqa: E731
+        hi = 1
+        while not enough(hi):
+            hi *= 2
+            if hi > WIDEST:
+                rule = f"dies at gain {g:.4g} at every width up to 1e8: raise the gain above √γ_c·θ and off unstable points"
+                raise DomainError("threshold", t, rule)
+        lo = hi // 2
+        while hi - lo > 1:
+            middle = (lo + hi) // 2
+            lo, hi = (lo, middle) if enough(middle) else (middle, hi)
+        return hi
+
+    answer = _vectorised(solve, theta)
+    return int(answer) if np.ndim(answer) == 0 else answer if np.isnan(answer).any() else answer.astype(int)
+
+
+def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> Any:
+    r"""The smallest stationary firing rate with which a network of this width survives to a depth.
+
+    Everything depends on ``θ/g`` alone when the drive has the variance of the fixed point; the answer is ``p = Q(z)`` at the
+    smallest ``g/θ`` that reaches the target. At infinite width it is ``Q(z_c) = 0.1169``.
+
+    Parameters
+    ----------
+    width : int or array of int
+    depth : int
+    survival_target : float
+
+    Returns
+    -------
+    float or ndarray
+
+    Raises
+    ------
+    DomainError
+        Where not even a rate next to one half survives.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.sparsest_rate(width=1000, depth=100), 4)
+    0.1619
+    """
+    from varflow.model.drives import currents
+    from varflow.theory.fixed_points import critical_gain
+    from varflow.theory.stable import stable_variance
+
+    target = probability("survival_target", survival_target, open_ends=True)
+    lowest = float(critical_gain(threshold=1.0))
+
+    def solve(n: float) -> float:
+        whole = integer("width", int(n) if float(n).is_integer() else n, minimum=1)
+
+        def excess(g: float) -> float:
+            if g <= lowest:
+                return -target
+            drive = currents(math.sqrt(stable_variance(threshold=1.0, gain=g)))
+            network = Network(width=whole, depth=depth, gain=g, neuron=Neuron(1.0), drive=drive)
+            return SpikeChain(network, rare=0.0).survival() - target
+
+        if excess(LIMIT) < 0:
+            rule = f"is out of reach at width {whole}, depth {depth}: at rate 1/2 survival is {excess(LIMIT) + target:.4g}"
+            raise DomainError("survival_target", target, rule)
+        g = _smallest(excess, 1.1 * lowest, smooth=False)
+        return float(stable_variance(threshold=1.0, gain=g)) / g**2
+
+    return _vectorised(solve, real_array("width", width))
+
+
+def _chain(theta: float, g: float, width: int, depth: int, weights: Any = "normal") -> SpikeChain:
+    return SpikeChain(Network(width=width, depth=depth, gain=g, neuron=Neuron(theta), weights=weights), rare=0.0)
+
+
+def _survival(theta: float, g: float, width: int, depth: int, weights: Any = "normal") -> float:
+    return _chain(theta, g, width, depth, weights).survival()
+
+
+def _smallest(excess: Callable[[float], float], guess: float, *, smooth: bool) -> float:
+    """The smallest ``x`` with ``excess(x) ≥ 0`` of a rising function, from above: by Brent's method, or bisection over steps."""
+    from scipy.optimize import brentq
+
+    lo = hi = guess
+    while excess(hi) < 0:
+        lo, hi = hi, 1.2 * hi
+    while excess(lo) >= 0:
+        lo, hi = lo / 1.2, lo
+    if smooth:
+        x = float(brentq(excess, lo, hi, xtol=ACCURACY * lo, rtol=4 * np.finfo(float).eps))  # pyright: ignore[reportArgumentType]
+        step = ACCURACY
+        while excess(x) < 0:
+            x, step = x * (1 + step), 2 * step
+        return x
+    while hi - lo > ACCURACY * hi:
+        middle = 0.5 * (lo + hi)
+        lo, hi = (lo, middle) if excess(middle) >= 0 else (middle, hi)
+    return hi
+
+
+def _vectorised(solve: Callable[[float], float], values: np.ndarray) -> Any:
+    if values.ndim == 0:
+        return solve(float(values))
+    answers = np.empty(values.shape)
+    for i, value in enumerate(values.flat):
+        try:
+            answers.flat[i] = solve(float(value))
+        except DomainError:
+            answers.flat[i] = np.nan
+    return unwrap(answers)

@@ -1,0 +1,67 @@
+r"""Where the law of a spike count is held: at every integer, or, in wide layers, at few points of a smooth curve.
+
+A binomial count has constant width in ``y = arcsin √(K/n)``: one standard deviation is ``1/(2√n)`` everywhere. Beyond some
+hundred spikes its law, taken at real ``K``, is smooth on that scale, and sums over ``K`` become integrals over ``y``, which
+the trapezoidal rule on a uniform grid gives with spectral accuracy. Near 0 and near ``n`` the integers themselves are kept;
+a smooth step joins the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from varflow._checks import frozen
+
+__all__ = ["EXACT_WIDTH", "CountGrid", "count_grid"]
+
+EXACT_WIDTH = 10_000  # up to here every count is kept
+STEP = 0.5  # of the grid in y, in standard deviations of a binomial count
+INTEGERS = 700  # counts kept one by one at either end of a wide layer
+JOIN, JOIN_WIDTH = 300.0, 1.0  # where, and how gently in √K, the integers hand over to the grid
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CountGrid:
+    """Counts at which a law is held, with their weights: ``Σ_K f(K) = Σ_i weights_i f(counts_i)``.
+
+    Attributes
+    ----------
+    width : int
+    counts, weights : ndarray
+        Ascending from 0; integers of weight 1 where ``exact``.
+    exact : bool
+    """
+
+    width: int
+    counts: np.ndarray
+    weights: np.ndarray
+    exact: bool
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+
+@lru_cache(maxsize=8)
+def count_grid(width: int, step: float = STEP, exact_width: int = EXACT_WIDTH) -> CountGrid:
+    """Every count of a layer, or the points that carry its law when the layer is wider than ``exact_width``."""
+    if width <= exact_width:
+        return CountGrid(width, frozen(np.arange(width + 1)), frozen(np.ones(width + 1)), exact=True)
+    from scipy.special import erfc
+
+    integers = np.arange(INTEGERS + 1.0)
+    low = 0.5 * erfc((np.sqrt(integers) - np.sqrt(JOIN)) / JOIN_WIDTH)
+    dy = step / (2 * np.sqrt(width))
+    y = dy * np.arange(1, int(np.pi / 2 / dy) + 1)
+    smooth = width * np.sin(y) ** 2
+    to_low = 0.5 * erfc((np.sqrt(smooth) - np.sqrt(JOIN)) / JOIN_WIDTH)
+    to_high = 0.5 * erfc((np.sqrt(width) * np.cos(y) - np.sqrt(JOIN)) / JOIN_WIDTH)
+    weights = dy * width * np.sin(2 * y) * np.maximum(1 - to_low - to_high, 0.0)
+    counts = np.concatenate([integers, smooth, width - integers])
+    weights = np.concatenate([low, weights, low])
+    order = np.argsort(counts)
+    counts, weights = counts[order], weights[order]
+    kept = weights > 1e-20
+    return CountGrid(width, frozen(counts[kept]), frozen(weights[kept]), exact=False)
