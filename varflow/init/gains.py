@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,12 +10,9 @@ import numpy as np
 from varflow._checks import DomainError, non_negative, positive_scale, same_shape, scale, unwrap
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
-from varflow.model.network import Network
-from varflow.model.neurons import Neuron
-from varflow.theory.finite_width import finite_width
 from varflow.theory.roots import bisect
 
-__all__ = ["Correction", "corrected_gain", "gain", "gain_for_rate"]
+__all__ = ["gain", "gain_for_rate"]
 
 
 def gain(
@@ -110,50 +105,3 @@ def gain_for_rate(rate: float, *, threshold: float, distribution: Any = "normal"
     edge = law.upper if np.isfinite(law.upper) else 1e6
     z = float(bisect(lambda z: law.sf(z) - rate, np.array(1e-300), np.array(edge)))
     return float(threshold / (z * math.sqrt(rate)))
-
-
-@dataclass(frozen=True, slots=True)
-class Correction:
-    """A gain and the survival it gives; ``gain`` is None where no gain reaches the target, and ``survival`` the supremum."""
-
-    gain: float | None
-    survival: float
-
-
-def corrected_gain(*, threshold: float, width: int, depth: int, survival_target: float) -> Correction:
-    r"""The smallest gain with which a network of this width is still alive at layer ``depth``.
-
-    .. math:: \min \{ g : P(K_L > 0) \ge 1 - \epsilon \}
-
-    Survival rises with ``g`` for ``θ > 0``, towards that of ``θ = 0``; for ``θ ≤ 0`` it does not depend on the gain in
-    this way and there is nothing to correct. Found on the exact chain to a relative 1e-12, for normal weights and currents
-    of standard deviation 1.
-    """
-
-    def survival(g: float) -> float:
-        return float(finite_width(Network(width=width, depth=depth, gain=g, neuron=Neuron(threshold))).survival[-1])
-
-    if threshold <= 0:
-        return Correction(None, survival(1.0))
-    best = survival(1e6 * threshold)
-    if best < survival_target:
-        return Correction(None, best)
-    g = _smallest(survival, survival_target, guess=2.6 * threshold)
-    return Correction(g, survival(g))
-
-
-def _smallest(survival: Callable[[float], float], target: float, *, guess: float) -> float:
-    """The smallest ``g`` with ``survival(g) ≥ target``, approached from above."""
-    from scipy.optimize import brentq
-    from scipy.special import ndtri
-
-    lo = hi = guess
-    while survival(hi) < target:
-        lo, hi = hi, 1.2 * hi
-    while survival(lo) >= target:
-        lo, hi = lo / 1.2, lo
-    score = lambda log_g: np.clip(ndtri(survival(math.exp(log_g))) - ndtri(target), -40, 40)  # noqa: E731
-    g = math.exp(float(brentq(score, math.log(lo), math.log(hi), xtol=1e-12)))  # pyright: ignore[reportArgumentType]
-    while survival(g) < target:
-        g *= 1 + 1e-12
-    return g

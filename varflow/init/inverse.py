@@ -45,7 +45,8 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
     Returns
     -------
     float or ndarray
-        The gain; 0.0 where any gain does (depth 1). It moves the variance too: ``vf.stable_variance(threshold=θ, gain=g)`` says where to.
+        The gain; 0.0 where any gain does (depth 1). It moves the variance too; ``vf.stable_variance(threshold=θ, gain=g)``
+        says where to.
 
     Raises
     ------
@@ -290,7 +291,7 @@ def _survival(theta: float, g: float, width: int, depth: int, weights: Any = "no
 
 
 def _smallest(excess: Callable[[float], float], guess: float, *, smooth: bool) -> float:
-    """The smallest ``x`` with ``excess(x) ≥ 0`` of a rising function, from above: by Brent's method, or bisection over steps."""
+    """The smallest ``x`` with ``excess(x) ≥ 0``, from above; Brent's method, or bisection where the function has steps."""
     from scipy.optimize import brentq
 
     lo = hi = guess

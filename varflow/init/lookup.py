@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer, nothing_if_nan, probability, real_array, scalar, scale
-from varflow.init.gains import corrected_gain, gain_for_rate
 from varflow.init.gains import gain as preserving_gain
+from varflow.init.gains import gain_for_rate
+from varflow.init.inverse import corrected_gain
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.network import Network
@@ -285,19 +286,17 @@ def _finite(theta: float, g: float, variance: float, n: int, depth: int | None, 
     known = {"width": n, "depth": depth, "survival": survival, "words": []}
     if depth == 1:
         return known
-    correction = corrected_gain(threshold=theta / unit, width=n, depth=depth, survival_target=target)
     alive = f"finite width: {100 * survival:.3g} % of networks of width {n} are alive at layer {depth}"
-    if theta <= 0 and survival < target:
-        rule = "at threshold 0 the gain does not matter to that" if theta == 0 else "below threshold 0 silence is not final"
-        return known | {"words": [f"{alive}; {rule}"]}
     if theta <= 0:
-        return known
-    if correction.gain is None:
-        most = f"no gain keeps {100 * target:g} % alive, the supremum is {100 * correction.survival:.3g} %"
-        return known | {"words": [f"{alive}; {most}"]}
-    corrected = {"corrected_gain": correction.gain * unit, "corrected_survival": correction.survival}
+        rule = "at threshold 0 the gain does not matter to that" if theta == 0 else "below threshold 0 silence is not final"
+        return known | {"words": [f"{alive}; {rule}"] if survival < target else []}
+    try:
+        corrected = corrected_gain(threshold=theta / unit, width=n, depth=depth, survival_target=target) * unit
+    except DomainError as refusal:
+        return known | {"words": [f"{alive}; {100 * target:g} % {refusal.rule}"]}
     if survival < target:
-        V = float(stable_variance(threshold=theta, gain=correction.gain * unit))
+        V = float(stable_variance(threshold=theta, gain=corrected))
         moved = f"the corrected gain keeps {100 * target:g} % and moves the variance: its fixed point is V = {V:.4g}"
         known["words"] = [f"{alive}; {moved}"]
-    return known | corrected
+    at = Network(width=n, depth=depth, gain=corrected / unit, neuron=Neuron(theta / unit))
+    return known | {"corrected_gain": corrected, "corrected_survival": float(finite_width(at).survival[-1])}
