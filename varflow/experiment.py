@@ -224,7 +224,7 @@ def validate(
         if not stop.ensembles or not stop.ensembles[0].repeats:
             raise
         ensembles = stop.ensembles
-        profiles = [finite_width(_seen(network, ensembles[0].repeats)) for network in networks]
+        profiles = [finite_width(_driven_by(network, slice(ensembles[0].repeats))) for network in networks]
     each = float(-np.expm1(np.log1p(-false_alarm) / len(networks)))
     curves = [
         Curve(_title(rule), profile, ensemble, compare(profile, ensemble, false_alarm=each), _survival_per_input(network))
@@ -267,13 +267,15 @@ def _title(rule: Any) -> str:
 
 def _seen(network: Network, repeats: int) -> Network:
     """The network with the inputs that ``repeats`` simulated ones see, one row each."""
-    drive = network.drive
-    if not isinstance(drive, Inputs):
+    if not isinstance(network.drive, Inputs):
         return network
-    row = np.arange(repeats)
-    batch = len(drive.x)
-    chosen = row * batch // repeats if batch > repeats else row % batch
-    return replace(network, drive=replace(drive, x=frozen(drive.x[chosen])))
+    row, batch = np.arange(repeats), len(network.drive.x)
+    return _driven_by(network, row * batch // repeats if batch > repeats else row % batch)
+
+
+def _driven_by(network: Network, rows: Any) -> Network:
+    drive = network.drive
+    return replace(network, drive=replace(drive, x=frozen(drive.x[rows]))) if isinstance(drive, Inputs) else network
 
 
 def _survival_per_input(network: Network) -> np.ndarray | None:
