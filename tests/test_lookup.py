@@ -142,7 +142,8 @@ def test_a_target_out_of_reach_says_so():
     supremum = survival(theta=1.0, g=1e9, width=3, depth=100)
     assert found.corrected_gain is None
     assert found.corrected_survival is None
-    assert f"no gain keeps 99 % alive, the supremum is {100 * supremum:.3g} %" in found.warnings[-1]
+    assert "99 % is out of reach at width 3, depth 100" in found.warnings[-1]
+    assert f"the highest survival, at any gain, is {supremum:.4g}" in found.warnings[-1]
 
 
 # Thresholds that are not positive.
