@@ -101,4 +101,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except vf.MissingExtraError as missing:
-        sys.exit(f"validation: {missing}")
+        print(f"validation: {missing}", file=sys.stderr)
+        sys.exit(2)

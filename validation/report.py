@@ -36,8 +36,8 @@ def _table(results: Sequence[Result]) -> list[str]:
         error, controls = result.smallest_detectable_error, [result.negative_control, *result.further_controls]
         rejected = sum(control["rejected"] for control in controls)
         rows.append(
-            f"| [{result.claim}](#{result.claim}) | {result.verdict} | {_p(result.p_value).removeprefix('p = ')} | {result.false_alarm:g} "
-            f"| {_percent(error['relative_size'])} | {rejected} of {len(controls)} rejected |"
+            f"| [{result.claim}](#{result.claim}) | {result.verdict} | {result.p_value:.2g} "
+            f"| {result.false_alarm:g} | {_percent(error['relative_size'])} | {rejected} of {len(controls)} rejected |"
         )
     return rows
 
@@ -47,12 +47,12 @@ def _how_to_read(results: Sequence[Result]) -> list[str]:
     return [
         "A claim *holds* if its simulation, of real weight matrices, does not reject its theory and does reject every control.",
         "",
-        "- **p**: the probability, if the theory is right, of a deviation as large as the one seen, anywhere in the claim. At or "
-        "below **false alarm** the theory is rejected. Added up over the page: with another seed a true theory fails somewhere "
-        f"with probability at most {100 * alarm:.2g} %.",
-        "- **smallest error caught**: simulations are drawn from the exact law of a *wrong* network and compared with the right "
-        "theory; this is the smallest relative error, to about ten per cent of itself, of which at least 99 of 100 draws are "
-        "rejected, too large and too small alike. A smaller error may be there unseen.",
+        "- **p**: the probability, if the theory is right, of a deviation as large as the one seen, anywhere in the claim. At "
+        "or below **false alarm** the theory is rejected. Added up over the page: with another seed a true theory fails "
+        f"somewhere with probability at most {100 * alarm:.2g} %.",
+        "- **smallest error caught**: simulations are drawn from the exact law of a *wrong* network and compared with the "
+        "right theory; this is the smallest relative error, to about ten per cent of itself, of which at least 99 of 100 draws "
+        "are rejected, too large and too small alike. A smaller error may be there unseen.",
         f"- **control**: wrong theories, among them one in error by {MARGIN:g} times that, judged by the very simulation that "
         "upholds the right one.",
         "",
@@ -79,7 +79,8 @@ def _paragraphs(result: Result) -> list[str]:
         result.reading,
         "",
         f"*Largest deviation* of {len(result.points)} points ({result.quantity}): {result.points[worst]}, theory {theory}, "
-        f"simulated {seen} ± {error}, z = {_value(result.z[worst])}. *Smallest errors caught*: {errors}. *Controls*: {controls}.",
+        f"simulated {seen} ± {error}, z = {_value(result.z[worst])}. *Smallest errors caught*: {errors}. "
+        f"*Controls*: {controls}.",
     ]
 
 

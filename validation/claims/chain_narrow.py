@@ -42,9 +42,25 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Law:
-    """The law of the spike count at every threshold and layer, and how far varflow's moments are from it."""
+class Chain:
+    """The law of the spike count straight from the definition of the layer: of layer 1, and from one layer to the next."""
 
+    start: np.ndarray
+    step: np.ndarray
+
+    def laws(self, depth: int) -> np.ndarray:
+        """``P(K_l = k)``; row l - 1 is layer l."""
+        laws = [self.start]
+        for _ in range(depth - 1):
+            laws.append(laws[-1] @ self.step)
+        return np.array(laws)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Law:
+    """The chain at every threshold, a test at every threshold and layer, and how far varflow's moments are from the law."""
+
+    chains: list[Chain]
     fits: list[Fit]
     disagreement: float
 
@@ -52,24 +68,21 @@ class Law:
 def theory(settings: Settings) -> Law:
     """The law from the definition, a matrix of binomials, beside ``vf.finite_width``."""
     draws = int(np.ceil(4 * len(settings.points()) / settings.false_alarm))
-    fits, disagreement = [], 0.0
+    chains, fits, disagreement = [], [], 0.0
     for network in settings.networks():
-        laws = count_laws(network)
+        chains.append(chain_of(network))
+        laws = chains[-1].laws(network.depth)
         disagreement = max(disagreement, _disagreement(laws, vf.finite_width(network)))
         fits += [Fit(laws[layer - 1], settings.repeats, draws) for layer in settings.layers]
-    return Law(fits, disagreement)
+    return Law(chains, fits, disagreement)
 
 
-def count_laws(network: vf.Network) -> np.ndarray:
-    """``P(K_l = k)`` for every layer and count, straight from the definition of the layer: row l - 1 is layer l."""
+def chain_of(network: vf.Network) -> Chain:
+    """``K_1 ~ Binomial(n, Q(θ))`` and ``K' | K ~ Binomial(n, Q(θ/(σ_w √K)))``, silence staying silent."""
     n, theta = int(network.widths[0]), network.neuron.threshold
-    active = np.arange(1, n + 1)
-    chance = np.append(0.0, norm.sf(theta / (float(network.gains[0]) / np.sqrt(n) * np.sqrt(active))))
-    step = binom.pmf(np.arange(n + 1), n, chance[:, None])
-    laws = [binom.pmf(np.arange(n + 1), n, norm.sf(theta))]
-    for _ in range(network.depth - 1):
-        laws.append(laws[-1] @ step)
-    return np.array(laws)
+    counts = np.arange(n + 1)
+    chance = np.append(0.0, norm.sf(theta / (float(network.gains[0]) / np.sqrt(n) * np.sqrt(counts[1:]))))
+    return Chain(binom.pmf(counts, n, norm.sf(theta)), binom.pmf(counts, n, chance[:, None]))
 
 
 def _disagreement(laws: np.ndarray, profile: vf.Profile) -> float:
@@ -111,9 +124,17 @@ def wrong(settings: Settings, error: float) -> Settings:
 
 
 def draw(settings: Settings, theory: Law, seed: int) -> list[np.ndarray]:
-    """Counts drawn from each layer's law; layers independent of each other, as Bonferroni does not care."""
+    """Networks moved from layer to layer by the chain; thresholds independent, which in the simulation share weights."""
     rng = np.random.default_rng([1, seed])
-    return [rng.multinomial(fit.sample, fit.law / fit.law.sum()) for fit in theory.fits]
+    return [counts for chain in theory.chains for counts in _walk(rng, chain, settings)]
+
+
+def _walk(rng: np.random.Generator, chain: Chain, settings: Settings) -> list[np.ndarray]:
+    rows = chain.step / chain.step.sum(axis=1, keepdims=True)
+    walk = [rng.multinomial(settings.repeats, chain.start / chain.start.sum())]
+    for _ in range(max(settings.layers) - 1):
+        walk.append(rng.multinomial(walk[-1], rows).sum(axis=0))
+    return [walk[layer - 1] for layer in settings.layers]
 
 
 def reading(settings: Settings, theory: Law, measured: list[np.ndarray]) -> str:

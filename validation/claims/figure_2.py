@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
+from scipy.stats import norm
 
 import varflow as vf
 from validation.claim import Claim, Error, Judgement, Progress
@@ -17,7 +18,7 @@ RULES: dict[str, Callable[[float], float]] = {
     "kaiming": lambda threshold: 2**0.5,
 }
 NAMES = {"preserving": "preserving", "kaiming": "Kaiming's"}
-POOL = (0.01, 0.02, 0.03, 0.05)  # errors of the drawn simulations among which the critical deviation is found
+START, GROWTH, LARGEST = 0.005, 1.25, 0.5  # errors among whose simulations the critical deviation is found
 STEP = 0.3  # of the critical deviation, in standard errors
 
 
@@ -96,26 +97,21 @@ def _gain_of(rule: str, threshold: float) -> Error:
         return replace(settings, errors=((*curve, error),))
 
     def rejected(settings: Settings) -> Callable[[float, int], bool]:
-        def drawn(error: float, seed: int) -> vf.Ensemble:
-            return _drawn(wrong(settings, error).networks()[curve], settings.repeats)[seed]
+        @lru_cache(maxsize=4)
+        def draws(error: float) -> list[vf.Ensemble]:
+            law = _law(vf.finite_width(wrong(settings, error).networks()[curve]))
+            return list(_parts(law(settings.repeats * DRAWS, 1), settings.repeats))
 
         right = vf.finite_width(settings.networks()[curve])
         largest = _largest_deviation(right)
-        pool = [drawn(error, seed) for error in POOL for seed in range(6)]
-        critical = _critical(right, sorted(pool, key=largest), largest, settings.each)
-        return lambda error, seed: largest(drawn(error, seed)) >= critical
+        critical = _critical(right, lambda error: draws(error)[:6], largest, settings.each)
+        return lambda error, seed: largest(draws(error)[seed]) >= critical
 
     return Error(f"the gain of the {rule} curve at θ = {threshold:g}", wrong, rejected)
 
 
-@lru_cache(maxsize=8)
-def _drawn(network: vf.Network, repeats: int) -> list[vf.Ensemble]:
-    """Simulations drawn from a network's exact chain, all at once."""
-    rows = _law(vf.finite_width(network))(repeats * DRAWS, 1)
-    return list(_parts(rows, repeats))
-
-
 def _parts(ensemble: vf.Ensemble, repeats: int) -> Iterator[vf.Ensemble]:
+    """Simulations of ``repeats`` networks each, out of one drawn all at once."""
     for first in range(0, ensemble.repeats, repeats):
         part = slice(first, first + repeats)
         yield replace(ensemble, variance=ensemble.variance[part], firing_rate=ensemble.firing_rate[part])
@@ -128,15 +124,21 @@ def _largest_deviation(profile: vf.Profile) -> Callable[[vf.Ensemble], float]:
 
 
 def _critical(
-    profile: vf.Profile, pool: list[vf.Ensemble], largest: Callable[[vf.Ensemble], float], false_alarm: float
+    profile: vf.Profile,
+    draws: Callable[[float], list[vf.Ensemble]],
+    largest: Callable[[vf.Ensemble], float],
+    false_alarm: float,
 ) -> float:
     """A deviation that ``vf.compare``, at its full length, rejects, as it does every larger one; the smallest to a STEP."""
-    tried = 4.5
-    for ensemble in pool:
-        if largest(ensemble) >= tried:
-            if not vf.compare(profile, ensemble, false_alarm=false_alarm).passed:
-                return largest(ensemble)
-            tried = largest(ensemble) + STEP
+    error, tried = START, 0.95 * norm.isf(false_alarm / (6 * profile.network.depth))
+    while error <= LARGEST:
+        for ensemble in sorted(draws(error), key=largest):
+            deviation = largest(ensemble)
+            if deviation >= tried:
+                if not vf.compare(profile, ensemble, false_alarm=false_alarm).passed:
+                    return deviation
+                tried = deviation + STEP
+        error *= GROWTH
     return float("inf")
 
 
@@ -145,10 +147,9 @@ def reading(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ens
     curves = dict(zip(settings.networks(), zip(theory, measured, strict=True), strict=True))
     parts = [_panel(rule, {key[1]: pair for key, pair in curves.items() if key[0] == rule}) for rule in settings.rules]
     last = ("preserving", max(settings.thresholds))
-    return " ".join(
-        [*parts, "Judged are all layers, and rate and survival beside the variance."]
-        + ([_leak(*curves[last])] if last in curves else [])
-    )
+    judged = "Judged are all layers of all curves, and rate and survival beside the variance"
+    parts.append(f"{judged}; the smallest errors are those of {len(settings.probed)} curves of {len(curves)}.")
+    return " ".join([*parts, _leak(*curves[last])] if last in curves else parts)
 
 
 def _panel(rule: str, curves: dict[float, tuple[vf.Profile, vf.Ensemble]]) -> str:
@@ -169,11 +170,12 @@ def _leak(profile: vf.Profile, ensemble: vf.Ensemble) -> str:
     return (
         f"What looks flat at θ = {network.neuron.threshold:g} is a slow leak. At infinite width V = {top.variance:.4g} is "
         f"stable (multiplier {top.multiplier:.4g}), but the basin of silence reaches up to V = {points.basin_edge:.4g}, and "
-        f"networks of width {network.widths[-1]} wander over that edge: {100 * (1 - alive[half - 1]):.2g} % are silent by layer "
-        f"{half}, {100 * (1 - alive[-1]):.2g} % by layer {network.depth} ({silent} of {ensemble.repeats} simulated), and between "
-        f"them {100 * hazard:.2g} % of the living ones fall silent in every layer, half in {np.log(2) / hazard:,.0f} layers. A "
-        f"network that lives looks flat: the mean variance over those is {profile.variance[-1] / alive[-2]:.3g} in the last "
-        f"layer, over all of them {profile.variance[-1]:.3g}."
+        f"networks of width {network.widths[-1]} wander over that edge: {100 * (1 - alive[half - 1]):.2g} % are silent by "
+        f"layer {half}, {100 * (1 - alive[-1]):.2g} % by layer {network.depth} ({silent} of {ensemble.repeats} simulated), and "
+        f"between them {100 * hazard:.2g} % of the living ones fall silent in every layer, half in about "
+        f"{float(f'{np.log(2) / hazard:.2g}'):,.0f} layers. "
+        f"A network that lives looks flat: the mean variance over those is {profile.variance[-1] / alive[-2]:.3g} in "
+        f"the last layer, over all of them {profile.variance[-1]:.3g}."
     )
 
 

@@ -83,6 +83,7 @@ def wrong(settings: Settings, error: float) -> Settings:
 
 
 def draw(settings: Settings, theory: Sequence[Fit], seed: int) -> list[np.ndarray]:
+    """Death layers from the exact law; thresholds independent, which in the simulation share weights."""
     rng = np.random.default_rng([1, seed])
     return [rng.multinomial(fit.sample, fit.law / fit.law.sum()) for fit in theory]
 
@@ -99,7 +100,7 @@ def reading(settings: Settings, theory: Sequence[Fit], measured: Sequence[np.nda
     edge = settings.gain / vf.critical_gain(threshold=1.0)
     return (
         f"At infinite width this gain leaves only silence above θ = {edge:.7f}. The layer by which half of the networks "
-        f"are silent, exact (simulated): {'; '.join(rows)}. Judged is the whole distribution of that layer, not only its middle."
+        f"are silent, exact (simulated): {'; '.join(rows)}. Judged is the law of that layer, not only its median."
     )
 
 

@@ -87,16 +87,16 @@ def _layers(rng: np.random.Generator, settings: Settings, case: tuple[str, float
 
 
 def judge(settings: Settings, theory: Means, measured: Means) -> Judgement:
-    """Deviations in measured standard errors, Šidák over the independent cases. Where theory says 0, no spike may be seen."""
+    """Deviations in exact standard errors, Šidák over the independent cases. Where theory says 0, no spike may be seen."""
     from scipy.special import ndtr
 
     difference = measured.mean - theory.mean
     with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(difference == 0, 0.0, difference / measured.error)
+        z = np.where(difference == 0, 0.0, difference / theory.error)
     each = 2 * ndtr(-np.abs(z).max())
     p_value = float(-np.expm1(len(z) * np.log1p(-each))) if each < 1 else 1.0
     points = tuple(f"{law}, θ = {threshold:g}, V = {variance:g}" for law, threshold, variance in settings.cases())
-    return Judgement(p_value, points, theory.mean, measured.mean, measured.error, z)
+    return Judgement(p_value, points, theory.mean, measured.mean, theory.error, z)
 
 
 def wrong(settings: Settings, error: float) -> Settings:

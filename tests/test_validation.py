@@ -1,0 +1,177 @@
+"""The standing evidence can fail: the runner, one claim end to end, and a wrong theory that must not pass."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from validation import examine
+from validation.__main__ import main
+from validation.claim import Result
+from validation.claims import chain_narrow, discover, figure_2, kaiming_death_depth, one_layer_map
+from validation.goodness import Fit, pooled
+from validation.power import smallest_error
+from validation.report import page
+
+NAMES = ["chain_narrow", "figure_2", "kaiming_death_depth", "one_layer_map"]
+KEYS = {
+    *("claim", "statement", "source", "configuration", "seed", "version", "theory", "estimate", "standard_error", "z"),
+    *("p_value", "false_alarm", "smallest_detectable_error", "negative_control", "verdict", "seconds"),
+}
+VALIDATION = Path(__file__).parent.parent / "validation"
+SMALL = {
+    "chain_narrow": (chain_narrow, replace(chain_narrow.CLAIM.budgets["quick"], repeats=4000)),
+    "one_layer_map": (one_layer_map, replace(one_layer_map.CLAIM.budgets["quick"], repeats=400)),
+    "kaiming_death_depth": (kaiming_death_depth, kaiming_death_depth.Settings(widths=(30,), repeats=(1500,), depth=30)),
+}
+FIGURE = figure_2.Settings(width=60, repeats=10, depth=15, thresholds=(0.3, 0.85), probed=())
+
+
+def silent(what, done, total):
+    """No progress shown."""
+
+
+def results_of(folder):
+    return [Result(**json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))) for name in NAMES]
+
+
+class TestCommand:
+    def test_list(self, capsys):
+        assert main(["--list"]) == 0
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == NAMES == list(discover())
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["--claim", "figure_7"], "figure_7 is unknown; choose from chain_narrow, figure_2, kaiming_death_depth"),
+            (["--seed", "-1"], "--seed -1"),
+            (["--budget", "lavish"], "'lavish'"),
+            (["--out", __file__], "is a file"),
+        ],
+    )
+    def test_bad_input_is_one_line(self, capsys, arguments, said):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        error = capsys.readouterr().err
+        assert (stop.value.code, error.count("\n")) == (2, 1)
+        assert said in error
+
+    def test_one_claim_end_to_end(self, tmp_path, monkeypatch):
+        small = replace(kaiming_death_depth.CLAIM, budgets={"quick": SMALL["kaiming_death_depth"][1]})
+        monkeypatch.setattr("validation.__main__.discover", lambda: {small.name: small})
+        assert main(["--claim", small.name, "--budget", "quick", "--out", str(tmp_path)]) == 0
+        found = json.loads((tmp_path / "kaiming_death_depth.json").read_text(encoding="utf-8"))
+        assert found.keys() >= KEYS
+        assert (found["verdict"], found["configuration"]["gain"]) == ("holds", 2**0.5)
+        assert 0 < found["smallest_detectable_error"]["relative_size"] < 0.1
+        assert found["negative_control"]["rejected"]
+        assert found["negative_control"]["p_value"] <= found["false_alarm"] < found["p_value"]
+        report = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
+        assert "1 of 1 claims hold" in report
+        assert small.statement in report
+
+    def test_a_failing_claim_is_exit_code_1(self, tmp_path, monkeypatch):
+        claim = kaiming_death_depth.CLAIM
+        off = replace(claim, theory=lambda s: claim.theory(kaiming_death_depth.wrong(s, 0.1)))
+        off = replace(off, budgets={"quick": SMALL["kaiming_death_depth"][1]})
+        monkeypatch.setattr("validation.__main__.discover", lambda: {off.name: off})
+        assert main(["--budget", "quick", "--out", str(tmp_path)]) == 1
+        assert "FAILS" in (tmp_path / "REPORT.md").read_text(encoding="utf-8")
+
+    def test_interrupt_keeps_what_is_finished(self, tmp_path, monkeypatch):
+        claim = kaiming_death_depth.CLAIM
+
+        def interrupted(settings, seed, progress):
+            raise KeyboardInterrupt
+
+        first = replace(claim, budgets={"quick": SMALL["kaiming_death_depth"][1]})
+        second = replace(first, name="second", simulate=interrupted)
+        monkeypatch.setattr("validation.__main__.discover", lambda: {one.name: one for one in (first, second)})
+        assert main(["--budget", "quick", "--out", str(tmp_path)]) == 130
+        assert (tmp_path / "kaiming_death_depth.json").exists()
+        assert "Stopped early: second not examined." in (tmp_path / "REPORT.md").read_text(encoding="utf-8")
+
+
+class TestClaimsCanFail:
+    @pytest.mark.parametrize("name", SMALL)
+    def test_a_theory_wrong_by_five_per_cent_is_rejected_and_the_right_one_not(self, name):
+        module, settings = SMALL[name]
+        measured = module.simulate(settings, 3, silent)
+        right = module.judge(settings, module.theory(settings), measured)
+        wrong = module.judge(settings, module.theory(module.wrong(settings, 0.05)), measured)
+        assert wrong.p_value <= settings.false_alarm < right.p_value
+
+    def test_figure_2_rejects_one_curve_with_another_gain(self):
+        measured = figure_2.simulate(FIGURE, 3, silent)
+        off = replace(FIGURE, errors=(("preserving", 0.85, 0.2),))
+        assert figure_2.judge(FIGURE, figure_2.theory(FIGURE), measured).p_value > FIGURE.false_alarm
+        assert figure_2.judge(FIGURE, figure_2.theory(off), measured).p_value <= FIGURE.false_alarm
+
+    def test_figure_2_finds_its_smallest_error(self):
+        settings = replace(FIGURE, depth=5, false_alarm=0.1, thresholds=(0.5,), probed=(("preserving", 0.5),))
+        (error,) = figure_2.CLAIM.errors(settings)
+        assert error.rejected is not None
+        rejected = error.rejected(settings)
+        assert not rejected(1e-3, 0)
+        assert rejected(0.4, 0)
+
+    def test_a_claim_whose_control_passes_fails(self):
+        module, settings = SMALL["one_layer_map"]
+        blind = replace(module.CLAIM, controls=(replace(module.CLAIM.controls[0], theory=module.theory),))
+        result = examine(blind, settings)
+        assert result.p_value > settings.false_alarm
+        assert result.verdict == "FAILS"
+
+    def test_moments_of_varflow_that_are_not_the_laws_are_rejected(self):
+        module, settings = SMALL["chain_narrow"]
+        right = module.theory(settings)
+        assert right.disagreement < module.EXACT
+        measured = module.draw(settings, right, 0)
+        assert module.judge(settings, right, measured).p_value > settings.false_alarm
+        assert module.judge(settings, replace(right, disagreement=1e-9), measured).p_value == 0
+
+
+class TestGoodness:
+    LAW = np.array([0.6, 0.2, 0.1, 0.06, 0.03, 0.009, 0.0009, 0.0001])
+
+    def test_every_cell_expects_five(self):
+        cells = pooled(self.LAW, 200)
+        assert np.all(200 * np.bincount(cells, self.LAW) >= 5)
+        assert np.all(np.diff(cells) >= 0)
+
+    def test_false_alarms_come_at_the_stated_rate(self):
+        fit = Fit(self.LAW, 200, 4000)
+        drawn = np.random.default_rng(0).multinomial(200, self.LAW, size=4000)
+        alarms = np.mean([fit.p_value(counts) <= 0.05 for counts in drawn])
+        assert abs(alarms - 0.05) < 4 * np.sqrt(0.05 * 0.95 * 2 / 4000) + 0.01  # discreteness: at most a cell's worth less
+
+    def test_a_value_outside_the_support_is_impossible(self):
+        fit = Fit(self.LAW, 200, 1000)
+        counts = np.append(np.rint(200 * self.LAW).astype(int), 0)
+        assert fit.p_value(counts) > 0.5
+        assert fit.p_value(counts + np.eye(9, dtype=int)[8]) == 1 / 1001
+
+
+class TestPower:
+    def test_finds_a_known_smallest_error(self):
+        """A unit normal shifted by 100 ε, rejected beyond 3: 99 % of the draws are at 100 ε = 3 + 2.33."""
+
+        def rejected(error, seed):
+            return abs(100 * error + np.random.default_rng(seed).standard_normal()) > 3
+
+        assert 0.045 < smallest_error(rejected) < 0.065
+
+    def test_says_so_when_nothing_is_caught(self):
+        assert smallest_error(lambda error, seed: False) == float("inf")
+
+
+def test_the_report_kept_in_the_repository_is_that_of_its_results():
+    results = results_of(VALIDATION / "results")
+    assert all(result.holds for result in results)
+    command = "python -m validation --budget standard --seed 0"
+    assert page(results, command=command) == (VALIDATION / "REPORT.md").read_text(encoding="utf-8")
+    assert asdict(results[0]).keys() >= KEYS
