@@ -36,6 +36,7 @@ _HOME = {
     "validate": "experiment",
     "Experiment": "experiment",
     "gain": "init.gains",
+    "gain_by_rule": "init.rules",
     "corrected_gain": "init.inverse",
     "gain_for_mean_variance": "init.inverse",
     "largest_threshold": "init.inverse",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
         sparsest_rate,
     )
     from varflow.init.lookup import Initialization, lookup
+    from varflow.init.rules import gain_by_rule
     from varflow.model import distributions, drives
     from varflow.model.distributions import distribution
     from varflow.model.network import Network

@@ -15,7 +15,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(name="varflow", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 QUICK_WIDTH = 300
-LARGEST_GAIN = 1e140  # beyond, its square leaves double precision
 
 LAWS = "normal, uniform, laplace, logistic or student_t:DF."
 RULES = "preserving (keeps the variance at 1: the paper's gain), kaiming (√2) or a number."
@@ -115,7 +114,7 @@ def fixed_points(
     import varflow as vf
 
     law = _law(distribution)
-    g = _gain(gain, threshold, law, bias_std, mean_gain)
+    g = vf.gain_by_rule(gain, threshold, distribution=law, bias_std=bias_std, mean_gain=mean_gain)
     points = vf.fixed_points(threshold=threshold, gain=g, distribution=law, bias_std=bias_std, mean_gain=mean_gain)
     scanned = f"scanned in steps of {points.resolution:g} in ln V: a closer pair can be missed" if points.resolution else None
     show(points, as_json, [scanned] if scanned else [], gain=g)
@@ -252,31 +251,12 @@ def _network(
     return vf.Network(
         width=width,
         depth=depth,
-        gain=_gain(gain, threshold, "normal", bias_std, mean_gain),
+        gain=vf.gain_by_rule(gain, threshold, bias_std=bias_std, mean_gain=mean_gain),
         neuron=vf.Neuron(threshold),
         weights=weights,
         bias_std=bias_std,
         mean_gain=mean_gain or None,
     )
-
-
-def _gain(text: str, threshold: float, law: Any, bias_std: float, mean_gain: float) -> float:
-    import varflow as vf
-
-    if text == "preserving":
-        if bias_std >= 1:
-            rule = "leaves no room for a preserving gain, which keeps the variance at 1: name a gain"
-            raise vf.DomainError("bias_std", bias_std, rule)
-        g = float(vf.gain(threshold=threshold, distribution=law, bias_std=bias_std, mean_gain=mean_gain))
-        if g > LARGEST_GAIN:
-            raise vf.DomainError("threshold", threshold, f"has no preserving gain below {LARGEST_GAIN:g}: name a gain")
-        return g
-    if text == "kaiming":
-        return 2**0.5
-    try:
-        return float(text)
-    except ValueError:
-        raise vf.DomainError("gain", text, "must be a number, preserving or kaiming") from None
 
 
 def _law(text: str) -> Any:

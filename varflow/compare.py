@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen, nothing_if_nan, probability, require
+from varflow._checks import DomainError, frozen, nothing_if_nan, probability
 from varflow.results import QUANTITIES, Ensemble, Profile
 
 __all__ = ["Comparison", "compare"]
@@ -73,7 +73,9 @@ class Comparison:
 
     def plot(self, ax: Any = None) -> Any:
         """Variance over layers: measured mean and band, predicted mean and band. Returns the matplotlib axes."""
-        return require("plot", "varflow.plots").plot_comparison(self, ax)
+        from varflow.plots import plot_comparison
+
+        return plot_comparison(self, ax)
 
     def __repr__(self) -> str:
         verdict = "the theory stands" if self.passed else "the theory is rejected"
@@ -113,8 +115,8 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3) 
     **Method**: the statistic is the largest ``|z|`` over layers and quantities. Its p-value comes from ensembles drawn from
     ``profile.sample``, sequentially: after 20 exceedances at draw ``m`` it is ``20/m`` (Besag and Clifford 1991,
     ``besag1991``), at the cap of ``2/false_alarm`` draws ``(exceedances + 1)/(draws + 1)``. Both keep the stated rate.
-    A profile without a law (infinite width) is judged by the ensemble's own standard errors as if normal, with Šidák's
-    correction; its bias of order 1/width then counts against it.
+    A profile without a law (infinite width) is judged by the ensemble's own standard errors as if normal (Student's t), with
+    Šidák's correction; its bias of order 1/width then counts against it.
     **Accuracy**: false-alarm rates measured over drawn ensembles stand in the README and are tested.
 
     Examples
@@ -136,7 +138,7 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3) 
         if ensemble.repeats < 2:
             raise DomainError("ensemble", f"{ensemble.repeats} network", "has no standard error; simulate at least 2 repeats")
         z = _plain_scores(profile, ensemble)
-        p_value, calibration = _normal_p_value(z), "normal errors"
+        p_value, calibration = _student_p_value(z, ensemble.repeats - 1), "normal errors"
     else:
         score = _Scores(profile, ensemble.repeats)
         z = score(ensemble.variance, ensemble.firing_rate)
@@ -228,18 +230,21 @@ def _drawn_p_value(
 
 
 def _plain_scores(profile: Profile, ensemble: Ensemble) -> dict[str, np.ndarray]:
-    """Deviation of each mean in the ensemble's own standard errors."""
+    """Deviation of each mean in the ensemble's own standard errors; a share of survivors in those of its binomial if larger."""
     mean, error = ensemble.mean(), ensemble.stderr()
+    binomial = np.sqrt(profile.survival * (1 - profile.survival) / ensemble.repeats)
     scores = {}
     for name in QUANTITIES:
         difference = getattr(mean, name) - getattr(profile, name)
+        size = getattr(error, name) if name != "survival" else np.maximum(error.survival, binomial)
         with np.errstate(divide="ignore", invalid="ignore"):
-            scores[name] = np.where(difference == 0, 0.0, difference / getattr(error, name))
+            scores[name] = np.where(difference == 0, 0.0, difference / size)
     return scores
 
 
-def _normal_p_value(z: dict[str, np.ndarray]) -> float:
-    from scipy.special import ndtr
+def _student_p_value(z: dict[str, np.ndarray], degrees: int) -> float:
+    """Of the largest deviation, each in its own standard error from few normal numbers; Šidák's correction over all."""
+    from scipy.special import stdtr
 
     tests = sum(np.count_nonzero(~np.isnan(values)) for values in z.values())
-    return float(-np.expm1(tests * np.log1p(-min(2 * ndtr(-_largest(z)), 1.0)))) if _largest(z) > 0 else 1.0
+    return float(-np.expm1(tests * np.log1p(-min(2 * stdtr(degrees, -_largest(z)), 1.0)))) if _largest(z) > 0 else 1.0

@@ -9,18 +9,15 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import (
-    LARGEST_SCALE,
     DomainError,
     frozen,
     integer,
     nothing_if_nan,
     probability,
-    real_array,
     require,
-    scalar,
 )
 from varflow.compare import Comparison, compare
-from varflow.init.gains import gain as preserving_gain
+from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.drives import Currents, Inputs
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -31,7 +28,6 @@ from varflow.theory.finite_width import finite_width
 __all__ = ["PAPER_THRESHOLDS", "Curve", "Experiment", "validate"]
 
 PAPER_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
-RULES = ("preserving", "kaiming")
 DEAD = 0.005  # survival below which a sentence says that activity dies
 
 
@@ -214,7 +210,8 @@ def validate(
     require("torch", "torch")
     sweep = [(rule, theta) for rule in _named("gain", gain) for theta in _named("threshold", threshold)]
     asked = [
-        Network(width=width, depth=depth, gain=_gain(rule, theta), neuron=Neuron(theta), drive=drive) for rule, theta in sweep
+        Network(width=width, depth=depth, gain=gain_by_rule(rule, theta), neuron=Neuron(theta), drive=drive)
+        for rule, theta in sweep
     ]
     networks = [_seen(network, repeats) for network in asked]
     profiles = [finite_width(network) for network in networks]
@@ -242,27 +239,8 @@ def _named(argument: str, value: Any) -> list[Any]:
     return [item for place, item in enumerate(listed) if item not in listed[:place]]
 
 
-def _gain(rule: Any, theta: Any) -> Any:
-    """The gain a rule gives a threshold; a number is its own rule."""
-    if rule not in RULES:
-        return _number(rule)
-    gain = float(preserving_gain(threshold=theta)) if rule == "preserving" else 2**0.5
-    if gain > LARGEST_SCALE:
-        raise DomainError("threshold", theta, f"has no preserving gain below {LARGEST_SCALE:g}; name a gain")
-    return gain
-
-
-def _number(rule: Any) -> float:
-    if not isinstance(rule, str):
-        return scalar("gain", real_array("gain", rule))
-    try:
-        return float(rule)
-    except ValueError:
-        raise DomainError("gain", rule, "must be a number or one of " + ", ".join(RULES)) from None
-
-
 def _title(rule: Any) -> str:
-    return rule if rule in RULES else f"g = {_number(rule):g}"
+    return rule if rule in RULES else f"g = {number(rule):g}"
 
 
 def _seen(network: Network, repeats: int) -> Network:

@@ -99,7 +99,7 @@ def gain_for_rate(rate: float, *, threshold: float, distribution: Any = "normal"
     law = as_distribution(distribution)
     ceiling = float(law.sf(0.0))
     if threshold <= 0:
-        raise DomainError("rate", rate, "cannot be chosen at threshold ≤ 0, where it does not depend on the gain alone")
+        raise DomainError("rate", rate, "cannot be chosen at threshold ≤ 0: name a gain")
     if not 0 < rate < ceiling:
         raise DomainError("rate", rate, f"must lie between 0 and {ceiling:g}, the share of potentials above their mean")
     edge = law.upper if np.isfinite(law.upper) else 1e6

@@ -1,0 +1,54 @@
+"""Gain rules: how a sweep's gain depends on its threshold, by name or as a number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from varflow._checks import LARGEST_SCALE, DomainError, real_array, scalar
+from varflow.init.gains import gain as preserving_gain
+
+__all__ = ["RULES", "gain_by_rule"]
+
+RULES = ("preserving", "kaiming")
+
+
+def gain_by_rule(
+    rule: Any, threshold: Any, *, distribution: Any = "normal", bias_std: float = 0.0, mean_gain: float = 0.0
+) -> float:
+    """The gain a rule gives a threshold.
+
+    Parameters
+    ----------
+    rule : str or float
+        ``preserving`` keeps the variance at 1, the paper's choice (``micheli2024``); ``kaiming`` is ``√2`` (``he2015``);
+        a number, or its text, is its own rule.
+    threshold, distribution, bias_std, mean_gain
+        As in :func:`varflow.gain`.
+
+    Raises
+    ------
+    DomainError
+        For an unknown rule, or where no gain in range preserves the variance.
+    """
+    if rule == "kaiming":
+        return 2**0.5
+    if rule != "preserving":
+        return number(rule)
+    if bias_std >= 1:
+        raise DomainError(
+            "bias_std", bias_std, "leaves no room for a preserving gain, which keeps the variance at 1: name a gain"
+        )
+    gain = float(preserving_gain(threshold=threshold, distribution=distribution, bias_std=bias_std, mean_gain=mean_gain))
+    if gain > LARGEST_SCALE:
+        raise DomainError("threshold", threshold, f"has no preserving gain below {LARGEST_SCALE:g}: name a gain")
+    return gain
+
+
+def number(rule: Any) -> float:
+    """A gain given as a number or as text."""
+    if not isinstance(rule, str):
+        return scalar("gain", real_array("gain", rule))
+    try:
+        return float(rule)
+    except ValueError:
+        raise DomainError("gain", rule, "must be a number or one of " + ", ".join(RULES)) from None
