@@ -48,7 +48,7 @@ def test_escape_rate_against_the_full_matrix(width, threshold, bias_std):
 
 
 @pytest.mark.parametrize(
-    ("width", "threshold", "bias_std"), [(500, 0.85, 0.0), (500, 1.0, 0.0), (40, 1.0, 0.0), (60, 1.0, 0.2)]
+    ("width", "threshold", "bias_std"), [(250, 0.85, 0.0), (300, 1.0, 0.0), (40, 1.0, 0.0), (60, 1.0, 0.2)]
 )
 def test_spectrum_by_dense_eigenvalues(width, threshold, bias_std):
     sizes = np.sort(np.abs(scipy.linalg.eigvals(full_matrix(width, threshold, bias_std)[1:, 1:])))

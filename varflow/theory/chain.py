@@ -189,8 +189,8 @@ class SpikeChain:
 
         Notes
         -----
-        **Accuracy** of the escape rate: relative 1e-9 against the full matrix (n = 500 … 2000), down to 1e-79 (tested); at n = 10⁵ and
-        2.6e-218 it follows the trend of :func:`varflow.escape_asymptotics` to 1e-5 (tested).
+        **Accuracy** of the escape rate: relative 1e-9 against the full matrix (n = 500 … 2000), down to 1e-79 (tested); at
+        n = 10⁵ and 2.6e-218 it follows the trend of :func:`varflow.escape_asymptotics` to 1e-5 (tested).
         An escape rate below about 1e-300 is reported as 0.
 
         Examples

@@ -77,7 +77,8 @@ class Expansion:
     def __repr__(self) -> str:
         return (
             f"Expansion(order={self.order}, variance={self.variance:.6g} ± {self.variance_std:.2g}, "
-            f"skewness={self.skewness:.3g}, firing_rate={self.firing_rate:.6g} ± {self.firing_rate_std:.2g}, small_parameter={self.small_parameter:.2g})"
+            f"skewness={self.skewness:.3g}, firing_rate={self.firing_rate:.6g} ± {self.firing_rate_std:.2g}, "
+            f"small_parameter={self.small_parameter:.2g})"
         )
 
 
@@ -112,7 +113,9 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     **Assumes** that the network is alive and deep. Escape to silence is beyond all orders.
     **Accuracy**, measured against the exact chain at the paper's gain: the widths above which mean shift, variance and
     skewness are within 1 % are, at order 1, 1265, 288 and 1701 for θ = 0.7 and 18191, 10059 and 72478 for θ = 1; at order 2,
-    194, 118 and 350, and 3076, 2525 and 7480 (``docs/expansions.md`` has more). What is left shrinks as ``n^-(order+1)`` (mean, variance) and ``n^-(order+1/2)`` (skewness) (tested). The series are
+    194, 118 and 350, and 3076, 2525 and 7480 (``docs/expansions.md`` has more).
+    What is left shrinks as ``n^-(order+1)`` (mean, variance) and ``n^-(order+1/2)`` (skewness) (tested). The
+    series are
     asymptotic: more terms help only where ``small_parameter`` is small.
     **Source**: derived here, see the module.
 
