@@ -114,8 +114,7 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     **Accuracy**, measured against the exact chain at the paper's gain: the widths above which mean shift, variance and
     skewness are within 1 % are, at order 1, 1265, 288 and 1701 for θ = 0.7 and 18191, 10059 and 72478 for θ = 1; at order 2,
     194, 118 and 350, and 3076, 2525 and 7480 (``docs/expansions.md`` has more).
-    What is left shrinks as ``n^-(order+1)`` (mean, variance) and ``n^-(order+1/2)`` (skewness) (tested). The
-    series are
+    What is left shrinks as ``n^-(order+1)`` (mean, variance) and ``n^-(order+1/2)`` (skewness) (tested). The series are
     asymptotic: more terms help only where ``small_parameter`` is small.
     **Source**: derived here, see the module.
 
