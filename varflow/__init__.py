@@ -30,6 +30,10 @@ _HOME = {
     "stable_variance": "theory.stable",
     "finite_width": "theory.finite_width",
     "SpikeChain": "theory.chain",
+    "Expansion": "theory.expansions",
+    "expansion": "theory.expansions",
+    "EscapeAsymptotics": "theory.escape",
+    "escape_asymptotics": "theory.escape",
     "simulate": "simulation",
     "Interrupted": "simulation",
     "Comparison": "compare",
@@ -73,6 +77,8 @@ if TYPE_CHECKING:
     from varflow.results import Ensemble, FixedPoint, FixedPoints, Profile
     from varflow.simulation import Interrupted, simulate
     from varflow.theory.chain import SpikeChain
+    from varflow.theory.escape import EscapeAsymptotics, escape_asymptotics
+    from varflow.theory.expansions import Expansion, expansion
     from varflow.theory.finite_width import finite_width
     from varflow.theory.fixed_points import critical_gain, fixed_points
     from varflow.theory.maps import variance_map

@@ -13,7 +13,7 @@ import numpy as np
 
 from varflow.theory.counts import CountGrid
 
-__all__ = ["Kernel", "log_pmf", "window"]
+__all__ = ["Kernel", "deviance", "log_pmf", "window"]
 
 BLOCK = 64  # rows that share one column window
 TAIL = -math.log(1e-17)  # mass left outside a row's window, on either side
@@ -45,12 +45,12 @@ def log_pmf(k: Any, n: int, p: Any, q: Any) -> np.ndarray:
     rest = n - inner
     excess = inner - n * p
     stirling = _stirling_error(np.full_like(inner, n)) - _stirling_error(inner) - _stirling_error(rest)
-    deviance = _deviance(inner, n * p, excess) + _deviance(rest, n * q, -excess)
-    middle = stirling + 0.5 * np.log(n / (2 * np.pi * inner * rest)) - deviance
+    distance = deviance(inner, n * p, excess) + deviance(rest, n * q, -excess)
+    middle = stirling + 0.5 * np.log(n / (2 * np.pi * inner * rest)) - distance
     return np.where(k == 0, n * _log_complement(q, p), np.where(k == n, n * _log_complement(p, q), middle))
 
 
-def _deviance(k: np.ndarray, mean: np.ndarray, excess: np.ndarray) -> np.ndarray:
+def deviance(k: np.ndarray, mean: np.ndarray, excess: np.ndarray) -> np.ndarray:
     """``k ln(k/mean) - excess`` with ``excess = k - mean``; by a series where its two terms nearly cancel."""
     v = excess / (k + mean)
     near = np.abs(v) < 0.1
