@@ -4,10 +4,10 @@ Describe a network once; theory predicts it, simulation measures it, comparison 
 round. Heavy rooms (torch, matplotlib, sympy, scipy.stats) load on first use.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
-
-from varflow.compare import compare  # early, since the function shares its module's name
 
 __version__ = "0.1.0"
 
@@ -36,6 +36,7 @@ _HOME = {
     "escape_asymptotics": "theory.escape",
     "simulate": "simulation",
     "Interrupted": "simulation",
+    "compare": "compare",
     "Comparison": "compare",
     "validate": "experiment",
     "Experiment": "experiment",
@@ -52,13 +53,13 @@ _HOME = {
 }
 _ROOMS = {"distributions": "model.distributions", "drives": "model.drives", "plots": "plots", "reference": "reference"}
 
-__all__ = sorted([*_HOME, *_ROOMS, "compare"])
+__all__ = sorted([*_HOME, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from varflow import plots, reference
     from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
     from varflow.citations import citation
-    from varflow.compare import Comparison
+    from varflow.compare import Comparison, compare
     from varflow.experiment import Experiment, validate
     from varflow.init.gains import gain
     from varflow.init.inverse import (
@@ -84,6 +85,16 @@ if TYPE_CHECKING:
     from varflow.theory.maps import variance_map
     from varflow.theory.mean_field import mean_field
     from varflow.theory.stable import stable_variance
+
+
+class _Package(ModuleType):
+    """The function ``compare`` shares its module's name; importing the module must not hide it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value.compare if name == "compare" and isinstance(value, ModuleType) else value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

@@ -29,6 +29,12 @@ def gain_by_rule(
     ------
     DomainError
         For an unknown rule, or where no gain in range preserves the variance.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> [round(vf.gain_by_rule(rule, 1.0), 6) for rule in ("preserving", "kaiming", 2.5)]
+    [2.510573, 1.414214, 2.5]
     """
     if rule == "kaiming":
         return 2**0.5
