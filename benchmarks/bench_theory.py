@@ -1,0 +1,126 @@
+"""The theory's speed: stable fixed points against scipy's elementwise finder, the exact chain, and start-up.
+
+Ratios are taken inside one process on the same problems, best of several rounds on each side, in CPU time so that a busy
+machine does not change them. Run with ``pytest benchmarks/bench_theory.py -s``.
+"""
+
+import math
+import os
+import subprocess
+import sys
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+from scipy.optimize import elementwise
+from scipy.special import ndtr
+
+import varflow as vf
+
+NUMBER = 10**6
+
+
+def problems(bias):
+    """A million networks above the critical gain, in both columns of the table."""
+    rng = np.random.default_rng(1)
+    theta = 10 ** rng.uniform(-1, 1, NUMBER)
+    gain = theta * np.sqrt(6.04 * 10 ** rng.uniform(0, 2, NUMBER))
+    return theta, gain, bias * theta * rng.uniform(0.05, 0.3, NUMBER)
+
+
+def best(function, rounds):
+    """Smallest CPU time of several calls, and the last answer."""
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        answer = function()
+        times.append(time.process_time() - start)
+    return min(times), answer
+
+
+def scipy_finder(theta, gain, bias):
+    """The same roots by bracketing, vectorised as scipy does it: from the steepest point, where F > V, to ``σ_b² + g²/2``."""
+
+    def excess(V, theta, gain, bias):
+        return bias**2 + gain**2 * ndtr(-theta / np.sqrt(V)) - V
+
+    lowest = (theta / 1.190601248342770) ** 2  # z_c: the stable root is beyond it, and F ≥ V there
+    found = elementwise.find_root(excess, (lowest, bias**2 + gain**2 / 2), args=(theta, gain, bias))
+    assert found.success.all()
+    return found.x
+
+
+@pytest.mark.parametrize(("bias", "bar"), [(0.0, 100), (1.0, 8)], ids=["no bias", "bias"])
+def test_stable_variance_against_scipys_elementwise_finder(benchmark, bias, bar):
+    theta, gain, bias_std = problems(bias)
+    given = {"threshold": theta, "gain": gain} | ({"bias_std": bias_std} if bias else {})
+    vf.stable_variance(threshold=1.0, gain=3.0, bias_std=0.1)  # builds the table
+    theirs = ours = math.inf
+    for _ in range(4):  # interleaved: what else the machine does falls on both
+        seconds, wanted = best(lambda: scipy_finder(theta, gain, bias_std), 1)
+        theirs = min(theirs, seconds)
+        seconds, got = best(lambda: vf.stable_variance(**given), 5)
+        ours = min(ours, seconds)
+    benchmark.pedantic(vf.stable_variance, kwargs=given, rounds=5)
+    slope = gain**2 * theta / wanted**1.5 * np.exp(-(theta**2) / wanted / 2) / math.sqrt(8 * math.pi)
+    # scipy stops at 4 eps of V, and the root itself is known to eps/(1 - m)
+    assert np.all(np.abs(got / wanted - 1) <= 1e-14 * (1 + 1 / (1 - slope)))
+    result = {"ns an element": 1e9 * ours / NUMBER, "scipy": 1e9 * theirs / NUMBER, "ratio": theirs / ours}
+    benchmark.extra_info |= result
+    print("\nstable_variance:", ", ".join(f"{name} {value:.4g}" for name, value in result.items()))
+    assert result["ratio"] >= bar
+
+
+@pytest.mark.parametrize(("width", "bar"), [(1000, 0.05), (10_000, 0.6)])
+def test_chain(benchmark, width, bar):
+    """Seconds for 99 transitions at the paper's gain, θ = 1, and the peak of memory."""
+    network = vf.Network(width=width, depth=100, gain=vf.gain(threshold=1.0))
+    seconds, profile = best(lambda: vf.finite_width(network), 5)
+    benchmark.pedantic(vf.finite_width, (network,), rounds=3)
+    tracemalloc.start()
+    vf.finite_width(network)
+    peak = tracemalloc.get_traced_memory()[1] / 1e6
+    tracemalloc.stop()
+    result = {"seconds": seconds, "MB": peak, "survival": profile.survival[-1]}
+    benchmark.extra_info |= result
+    print(f"\nchain at n = {width}:", ", ".join(f"{name} {value:.4g}" for name, value in result.items()))
+    assert seconds <= bar
+    assert peak <= 250
+
+
+@pytest.mark.parametrize("gain_squared", [2.0, 5.5])
+def test_chain_that_keeps_its_whole_tails(benchmark, gain_squared):
+    """A dying network of width 10⁴: rare survival costs the whole of every row."""
+    network = vf.Network(width=10_000, depth=100, gain=math.sqrt(gain_squared))
+    seconds, _ = best(lambda: vf.finite_width(network), 2)
+    benchmark.pedantic(vf.finite_width, (network,), rounds=1)
+    benchmark.extra_info["seconds"] = seconds
+    print(f"\ndying chain, g² = {gain_squared}: {seconds:.3g} s")
+    assert seconds <= 3
+
+
+STARTS = {
+    "import varflow": ([sys.executable, "-c", "import varflow"], 0.3),
+    "varflow --help": ([sys.executable, "-m", "varflow", "--help"], 0.2),
+    "varflow lookup": ([sys.executable, "-m", "varflow", "lookup", "--threshold", "1", "--fan-in", "512"], 0.45),
+}
+
+
+def child_seconds(command):
+    """CPU seconds of a fresh process."""
+    before = os.times()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = os.times()
+    return after.children_user - before.children_user + after.children_system - before.children_system
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_start_up(benchmark, name):
+    command, bar = STARTS[name]
+    python = min(child_seconds([sys.executable, "-c", "pass"]) for _ in range(3))
+    seconds = min(child_seconds(command) for _ in range(5))
+    benchmark.pedantic(child_seconds, (command,), rounds=3)
+    benchmark.extra_info |= {"CPU seconds": seconds, "of them bare Python": python}
+    print(f"\n{name}: {seconds:.3f} s, of them bare Python {python:.3f} s")
+    assert seconds <= bar
