@@ -116,6 +116,16 @@ def test_the_inflection_is_the_only_maximum_of_z_cubed_f(law):
     assert np.count_nonzero(np.diff(rising.astype(int))) <= 1
 
 
+@given(law=st.sampled_from(BUILTIN), z=st.floats(0.01, 1.7))
+def test_the_elasticity_is_the_logarithmic_slope_of_the_density(law, z):
+    h = 1e-5  # central difference: error h² z³ |(ln f)'''|/6, and rounding 1e-15/h
+    slope = z * (math.log(law.pdf(z + h)) - math.log(law.pdf(z - h))) / (2 * h)
+    assert law.elasticity(z) == pytest.approx(slope, abs=1e-8)
+    assert law.elasticity(-z) == law.elasticity(z)
+    if law.inflection < law.upper:
+        assert law.elasticity(law.inflection) == pytest.approx(-3, rel=1e-14)
+
+
 def test_the_logistic_inflection_to_the_last_digit():
     with mpmath.workdps(40):
         c = mp.pi / mp.sqrt(3)

@@ -63,6 +63,10 @@ class Distribution(ABC):
         """``f(z)/S(z)``, also where both underflow; NaN where ``S`` is 0."""
         return _apply(self._hazard, z)
 
+    def elasticity(self, z: Any) -> Any:
+        """``z f'(z)/f(z)``, for the laws that have an inflection: there it is -3."""
+        return _apply(self._elasticity, z)
+
     @abstractmethod
     def _sf(self, z: np.ndarray) -> np.ndarray: ...
 
@@ -74,6 +78,9 @@ class Distribution(ABC):
 
     def _hazard(self, z: np.ndarray) -> np.ndarray:
         return self._pdf(z) / self._sf(z)
+
+    def _elasticity(self, z: np.ndarray) -> np.ndarray:
+        raise NotImplementedError(f"the elasticity of {self.name} is not known")
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} is immutable")
@@ -171,6 +178,9 @@ class Normal(Distribution):
         ratio = _scaled_tail(t)
         return np.where(z < 0, np.log1p(-ratio * _gauss(t)), np.log(ratio) - 0.5 * t * t)
 
+    def _elasticity(self, z: np.ndarray) -> np.ndarray:
+        return -z * z
+
     def _hazard(self, z: np.ndarray) -> np.ndarray:
         t = np.abs(z)
         ratio, gauss = _scaled_tail(t), _gauss(t)
@@ -218,6 +228,9 @@ class Uniform(Distribution):
     def _log_sf(self, z: np.ndarray) -> np.ndarray:
         return np.where(z < 0, np.log1p(-self._sf(-z)), np.log(self._sf(z)))
 
+    def _elasticity(self, z: np.ndarray) -> np.ndarray:
+        return np.where(np.isnan(z), z, 0.0)
+
     def _hazard(self, z: np.ndarray) -> np.ndarray:
         return np.where(z < -_ROOT_3, 0.0, np.where(z > _ROOT_3, np.nan, 1.0 / ((_ROOT_3 - z) + _ROOT_3_REST)))
 
@@ -245,6 +258,9 @@ class Laplace(Distribution):
 
     def _log_sf(self, z: np.ndarray) -> np.ndarray:
         return np.where(z < 0, np.log1p(-0.5 * _decay(np.abs(z), _ROOT_2, _ROOT_2_REST)), -math.log(2.0) - _ROOT_2 * z)
+
+    def _elasticity(self, z: np.ndarray) -> np.ndarray:
+        return -_ROOT_2 * np.abs(z)
 
     def _hazard(self, z: np.ndarray) -> np.ndarray:
         e = _decay(np.abs(z), _ROOT_2, _ROOT_2_REST)
@@ -276,6 +292,9 @@ class Logistic(Distribution):
     def _log_sf(self, z: np.ndarray) -> np.ndarray:
         tail = np.log1p(_decay(np.abs(z), _PI_ROOT_3, _PI_ROOT_3_REST))
         return np.where(z < 0, -tail, -_PI_ROOT_3 * z - tail)
+
+    def _elasticity(self, z: np.ndarray) -> np.ndarray:
+        return -_PI_ROOT_3 * z * np.tanh(0.5 * _PI_ROOT_3 * z)
 
     def _hazard(self, z: np.ndarray) -> np.ndarray:
         e = _decay(np.abs(z), _PI_ROOT_3, _PI_ROOT_3_REST)

@@ -61,6 +61,9 @@ class StudentT(Distribution):
         tail = self._tail(t)
         return np.where(z < 0, np.log1p(-tail), np.where(t < self._switch, np.log(tail), beyond))
 
+    def _elasticity(self, z: np.ndarray) -> np.ndarray:
+        return -(self.df + 1) / (1 + (self.df - 2) / (z * z))
+
     def _hazard(self, z: np.ndarray) -> np.ndarray:
         t = np.abs(z)
         centre = (z < 0) | (t < self._switch)

@@ -2,7 +2,8 @@ r"""The largest stable fixed point for millions of networks at once.
 
 Without a bias no iteration is needed. With ``s = θ/g`` and its critical value ``s_c = 1/√γ_c``, the stable root of
 ``z² S(z) = s²`` is analytic in ``w = √(1 - s/s_c)`` on [0, 1], the saddle-node's square root taken out: ``V = g² P(w)``
-with one polynomial ``P`` per law. With a bias, that root is where Newton's method starts.
+with one polynomial ``P`` per law. With a bias, two third-order steps from that root mostly suffice; Newton's method does the
+rest.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", 
     -----
     **Assumes** infinite width, memoryless neurons, no weight mean.
     **Accuracy**: relative residual at most 1e-14 for γ = g²/θ² from 6.0344 to 1e12 (tested; measured values in the README).
-    **Speed**: for a built-in law without bias one polynomial an element; with a bias a few Newton steps; for other laws
+    **Speed**: for a built-in law without bias one polynomial an element; with a bias about ten times that; for other laws
     with a bias or a negative threshold a scan an element.
     **Source**: derived here.
 
@@ -136,22 +137,36 @@ def _biased_chunk(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: 
         V[~up] = _falling(law, theta[~up], g2[~up], b[~up])
     unbiased = _unbiased(law, np.maximum(theta, 0), g)
     ceiling = b + g2 * law.sf(0.0)
-    start = np.minimum(_first_step(law, theta, g2, b, unbiased), ceiling)
     floor = (theta / law.inflection) ** 2  # F is concave from here on
-    rising = np.flatnonzero(up & (b > 0) & (theta > 0))
     V[up] = np.where(b > 0, ceiling, unbiased)[up]  # θ = 0: F is constant
-    V[rising] = _newton(law, theta[rising], g2[rising], b[rising], start[rising], floor[rising])
-    lost = rising[np.isnan(V[rising])]  # no root in the concave part: the only one is next to the bias, where F is convex
+    rising = up & (b > 0) & (theta > 0)
+    quick = _halley(law, theta, g2, b, unbiased, floor)
+    V[rising] = quick[rising]
+    slow = np.flatnonzero(rising & np.isnan(quick))
+    V[slow] = _newton(law, theta[slow], g2[slow], b[slow], ceiling[slow], floor[slow])
+    lost = slow[np.isnan(V[slow])]  # no root in the concave part: the only one is next to the bias, where F is convex
     V[lost] = _newton(law, theta[lost], g2[lost], b[lost], b[lost], np.zeros(len(lost)))
     return V
 
 
-def _first_step(law: Distribution, theta: Any, g2: Any, b: Any, V: Any) -> np.ndarray:
-    """Newton's step from the unbiased root, where ``F - V`` is just ``b``: right of the root, for F is concave there."""
+def _halley(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """Two steps of third order from the unbiased root ``V``, where ``F - V`` is just ``b``; NaN where they do not suffice.
+
+    ``F'' = F' (-3 - z f'/f)/(2V)`` costs no further evaluation.
+    """
     with np.errstate(all="ignore"):
         z = theta / np.sqrt(V)
         slope = g2 * law.pdf(z) * z / (2 * V)
-        return np.where((V > 0) & (slope < 1), V + b / (1 - slope), np.inf)
+        bend = -0.5 * slope * (3 + law.elasticity(z)) / V
+        V = V + 2 * b / ((1 - slope) + np.sqrt((1 - slope) ** 2 - 2 * bend * b))
+        z = theta / np.sqrt(V)
+        slope = g2 * law.pdf(z) * z / (2 * V)
+        bend = -0.5 * slope * (3 + law.elasticity(z)) / V
+        excess = b + g2 * law.sf(z) - V
+        step = 2 * excess * (1 - slope) / (2 * (1 - slope) ** 2 - bend * excess)
+        V += step
+        enough = (slope < 1) & (floor < V) & (np.abs(step) <= 1e-5 * (1 - slope) * V)
+    return np.where(enough, V, np.nan)
 
 
 def _newton(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor: np.ndarray) -> np.ndarray:
