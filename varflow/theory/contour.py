@@ -67,9 +67,9 @@ def tails(law: Cumulants, number: np.ndarray, x: np.ndarray, bias: float) -> tup
     """``P(S_J + b N > x)`` and its complement, for every ``J`` in ``number``; ``x`` inside the support."""
     upper = x > number * law.slope(np.zeros(1))
     p = np.empty(len(x))
-    p[upper] = tail_moments(law, number[upper], x[upper], bias, 0)[0]
+    p[upper] = tail_moments(law, number[upper], x[upper], bias, range(1))[0]
     below = law.reflected(np.inf)
-    q = tail_moments(below, number[~upper], -x[~upper], bias, 0)[0]
+    q = tail_moments(below, number[~upper], -x[~upper], bias, range(1))[0]
     p[~upper] = 1 - q
     whole = 1 - p
     whole[~upper] = q
@@ -77,13 +77,13 @@ def tails(law: Cumulants, number: np.ndarray, x: np.ndarray, bias: float) -> tup
 
 
 def tail_moments(
-    law: Cumulants, number: np.ndarray, x: np.ndarray, bias: float, order: int, tolerance: float = TOLERANCE
+    law: Cumulants, number: np.ndarray, x: np.ndarray, bias: float, orders: range, tolerance: float = TOLERANCE
 ) -> np.ndarray:
-    """``E[(S - x)^j 1(S > x)]`` for j = 0 … ``order``; shape (order + 1, len(x))."""
+    """``E[(S - x)^j 1(S > x)]`` for j in ``orders``; shape (len(orders), len(x))."""
     c = _saddle(law, number, x, bias)
     width = 1 / np.sqrt(number * law.curvature(c) + bias**2 + 1 / c**2)
     peak = number * law.cgf(c + 0j).real + bias**2 * c**2 / 2 - c * x
-    total = np.zeros((2, order + 1, len(x)))  # the rule, and the rule on every other node
+    total = np.zeros((2, len(orders), len(x)))  # the rule, and the rule on every other node
     active, left = np.arange(len(x)), np.zeros(len(x))
     for start in range(0, MOST, BLOCK):
         if not len(active):
@@ -92,13 +92,14 @@ def tail_moments(
         s = c[active, None] + 1j * STEP * width[active, None] * index
         exponent = number[active, None] * law.cgf(s) + bias**2 * s**2 / 2 - s * x[active, None] - peak[active, None]
         values = np.exp(exponent) * np.where(index == 0, 0.5, 1.0)
-        for j in range(order + 1):
+        for row, j in enumerate(orders):
             terms = (factorial(j) * values / (s / c[active, None]) ** (j + 1)).real
-            total[0, j, active] += terms.sum(axis=1)
-            total[1, j, active] += 2 * terms[:, ::2].sum(axis=1)
-        left[active] = np.abs(values[:, -1] / s[:, -1]) * c[active] * (start + BLOCK)  # of a power law that begins here
+            total[0, row, active] += terms.sum(axis=1)
+            total[1, row, active] += 2 * terms[:, ::2].sum(axis=1)
+        decay = np.abs(s[:, -1] / c[active]) ** (orders[0] + 1)
+        left[active] = np.abs(values[:, -1]) / decay * (start + BLOCK)  # of a power law that begins here
         active = active[left[active] > 1e-3 * tolerance]
-    total *= STEP * width / np.pi * np.exp(peak) / c ** np.arange(1, order + 2)[:, None]
+    total *= STEP * width / np.pi * np.exp(peak) / c ** (np.array(orders) + 1.0)[:, None]
     error = np.abs(total[0, 0] - total[1, 0])  # of the coarse rule; the fine one has about its square, relative to 1
     if np.any(left > tolerance) or np.any(error**2 > tolerance * total[0, 0] ** 2):
         hint = "a bias this small beside few weights needs more nodes than the rule may take; leave the bias out"

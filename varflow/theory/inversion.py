@@ -10,13 +10,14 @@ function, the sum of two from a convolution of the two tails, where ``φ²`` may
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 
 from varflow._checks import ConvergenceError
 from varflow.model.weights import WeightLaw
-from varflow.theory.characteristic import characteristic, core_density, core_tail
+from varflow.theory.characteristic import characteristic, core_density, core_tail, panels
 
 __all__ = ["ACCURACY", "tails"]
 
@@ -28,6 +29,8 @@ COARSE = 0.5  # of the coarser rule's step in w
 TURN = 0.6  # largest phase between nodes of the finer rule
 GROUPS = 3  # of counts per factor 2
 BLOCK = 2**19
+MOST = 2**17
+REFINED = 3  # attempts, each with twice the nodes
 
 
 def tails(law: WeightLaw, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
@@ -82,21 +85,23 @@ def _inverted(law: WeightLaw, number: np.ndarray, x: np.ndarray, bias: float) ->
     group = np.floor(GROUPS * np.log2(last)).astype(int)
     for name in np.unique(group):
         rows = np.flatnonzero(group == name)
-        p[rows], error[rows] = _rule(phi, float(last[rows].max()), number[rows], x[rows], bias)
+        for step in COARSE / 2.0 ** np.arange(REFINED):
+            p[rows], error[rows] = _rule(phi, float(last[rows].max()), number[rows], x[rows], bias, float(step))
+            rows = rows[error[rows] > ACCURACY / 4]
+            if not len(rows):
+                break
     return p, error
 
 
-def _rule(phi, last: float, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN001
-    r = last / 30
-    h = min(COARSE / 2, TURN / (r * max(np.abs(x).max(), 1.0)))
-    w = np.arange(FIRST, 30.0 + h, h)
-    t = r * np.logaddexp(0.0, w)
-    jacobian = h * r / (1 + np.exp(-w)) / t / np.pi
-    log_phi = _continuous_log(phi(t))
-    total = np.zeros((2, len(x)))
-    left = np.zeros(len(x))
-    for start in range(0, len(x), max(1, BLOCK // len(t))):
-        rows = slice(start, start + max(1, BLOCK // len(t)))
+def _rule(
+    phi: Callable[[np.ndarray], np.ndarray], last: float, number: np.ndarray, x: np.ndarray, bias: float, step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The integral up to ``last`` for some counts, and its error: what halving the nodes changes, and what lies beyond."""
+    t, jacobian, log_phi = _nodes(phi, last, number, x, step)
+    total, left = np.zeros((2, len(x))), np.zeros(len(x))
+    size = max(1, BLOCK // len(t))
+    for start in range(0, len(x), size):
+        rows = slice(start, start + size)
         exponent = np.outer(number[rows], log_phi) - bias**2 * t**2 / 2
         values = np.exp(exponent.real) * np.sin(exponent.imag - np.outer(x[rows], t)) * jacobian
         total[0, rows], total[1, rows] = values.sum(axis=1), 2 * values[:, ::2].sum(axis=1)
@@ -104,18 +109,43 @@ def _rule(phi, last: float, number: np.ndarray, x: np.ndarray, bias: float) -> t
     return 0.5 + total[0], np.abs(total[0] - total[1]) + left
 
 
+def _nodes(
+    phi: Callable[[np.ndarray], np.ndarray], last: float, number: np.ndarray, x: np.ndarray, step: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``t``, ``dt/(π t)`` and ``ln φ``, dense enough for every integrand to turn by at most ``TURN`` between nodes."""
+    r = last / 30
+    h = min(step / 2, TURN / (r * max(np.abs(x).max(), 1.0)))
+    while True:
+        w = np.arange(FIRST, 30.0 + h, h)
+        t = r * np.logaddexp(0.0, w)
+        log_phi = _continuous_log(phi(t))
+        turns = np.diff(log_phi.imag)
+        extremes = (number.min() * turns, number.max() * turns)
+        turn = max(np.abs(turned - z * np.diff(t)).max() for turned in extremes for z in (x.min(), x.max()))
+        if turn <= 1.5 * TURN or len(w) > MOST:
+            return t, h * r / (1 + np.exp(-w)) / t / np.pi, log_phi
+        h *= max(TURN / turn, 0.1)
+
+
 def _continuous_log(values: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(np.abs(values), 1e-300)) + 1j * np.unwrap(np.angle(values))
 
 
+def _edges(law: WeightLaw) -> np.ndarray:
+    """Panels on which density and tail are smooth."""
+    if law.kind == "lognormal":
+        raw = np.exp(law.parameters[0] * np.arange(-9.0, 9.01, 0.25))
+        return (np.concatenate([[0.0], raw]) - law.mean) / law.std
+    _, middle, half = panels(law)
+    return np.unique(np.concatenate([middle - half, middle + half]))
+
+
 def _sum_of_two(law: WeightLaw, x: float) -> tuple[float, float, float]:
     """``P(x₁ + x₂ > x) = ∫ f(y) S(x - y) dy``, its complement and the error, by Gauss-Legendre rules on dyadic panels."""
-    density, low, high = core_density(law)
-    ends = [low, high, x - high, x - low]
-    edges = {0.0, x / 2, x, *(end for end in ends if np.isfinite(end))}
-    for centre in sorted(edges):
-        edges |= {centre + sign * reach for reach in 2.0 ** np.arange(-40, 50, 0.5) for sign in (-1, 1)}
-    grid = np.unique(np.clip(np.array(sorted(edges)), max(low, -1e15), min(high, 1e15)))
+    density = core_density(law)[0]
+    edges = _edges(law)
+    grid = np.unique(np.concatenate([edges, x - edges]))
+    grid = grid[(grid >= edges[0]) & (grid <= edges[-1])]
     results = []
     for order in (12, 16):
         nodes, weights = np.polynomial.legendre.leggauss(order)

@@ -70,17 +70,17 @@ def _smeared(z: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
     return float(np.sum(mass * ndtr(-z))), float(np.sum(mass * ndtr(z)))
 
 
-def beyond(layer: Layer, largest: int) -> np.ndarray:
-    """``E[(u - θ)^j 1(u > θ)]`` for j = 0 … 4 and 0 … ``largest`` present inputs; shape (5, largest + 1)."""
+def beyond(layer: Layer, largest: int, side: float) -> np.ndarray:
+    """``E[(u - θ)^j]`` on one side of the threshold (above if ``side > 0``), j = 0 … 4, for 0 … ``largest`` present inputs."""
     from varflow.theory.beyond import normal_beyond
 
-    out = np.zeros((5, largest + 1))
+    out, orders = np.zeros((5, largest + 1)), np.arange(5)
     bias = np.sqrt(layer.bias_variance)
     for number, (values, mass) in enumerate(sums(layer.law, largest)):
         margin = membranes(layer, values, number) - layer.threshold
         if bias:
-            out[:, number] = normal_beyond(margin, np.full_like(margin, bias)) @ mass
-        else:
-            fires = margin > 0 if layer.strict else margin >= 0
-            out[:, number] = margin[fires] ** np.arange(5)[:, None] @ mass[fires]
-    return frozen(out)
+            out[:, number] = normal_beyond(side * margin, np.full_like(margin, bias)) @ mass * side**orders
+            continue
+        chosen = (margin > 0 if layer.strict else margin >= 0) == (side > 0)
+        out[:, number] = margin[chosen] ** orders[:, None] @ mass[chosen]
+    return out
