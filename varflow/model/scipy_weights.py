@@ -19,7 +19,7 @@ from varflow.model.adapters import from_scipy as membrane_law
 from varflow.model.levels import Discrete
 from varflow.model.weights import WeightLaw
 
-__all__ = ["core_law", "from_scipy"]
+__all__ = ["from_scipy"]
 
 _LONGEST_LATTICE = 4096  # steps between the smallest and the largest weight
 
@@ -52,17 +52,12 @@ def from_scipy(obj: Any) -> WeightLaw | None:
     )
 
 
-def core_law(law: WeightLaw) -> Any:
-    """The standardised law of a scipy core, with ``.sf(z)`` and ``.pdf(z)``."""
-    return law.source[1]
-
-
 def _closed_form(obj: Any, mean: float, std: float) -> WeightLaw | None:
     """Location-scale copies of laws that are known; a negative scale does not occur in scipy."""
     if not hasattr(obj, "dist") or type(obj.dist).__module__ != "scipy.stats._continuous_distns":
         known = {"Normal": "normal", "StandardNormal": "normal", "Uniform": "uniform"}
         base = known.get(type(obj).__name__)
-        return base and _moved(weights.weight_law(base), type(obj).__name__, mean, std)
+        return None if base is None else _moved(weights.weight_law(base), type(obj).__name__, mean, std)
     shapes, location, scale = obj.dist._parse_args(*obj.args, **obj.kwds)
     name, label = obj.dist.name, f"scipy {obj.dist.name}"
     if name in ("norm", "uniform"):

@@ -115,8 +115,8 @@ def _lattice(label: str, levels: tuple[int, ...], probabilities: tuple[float, ..
     second, third, fourth = (
         math.fsum(p * (k - mean) ** j for k, p in zip(levels, probabilities, strict=True)) for j in (2, 3, 4)
     )
-    shape = {"skewness": third / second**1.5, "excess_kurtosis": fourth / second**2 - 3}
-    return WeightLaw(label, "lattice", (levels, probabilities), mean, math.sqrt(second), offset=offset, **shape)
+    skewness, kurtosis = third / second**1.5, fourth / second**2 - 3
+    return WeightLaw(label, "lattice", (levels, probabilities), mean, math.sqrt(second), skewness, kurtosis, offset)
 
 
 def _gamma(label: str, shape: float, offset: float = 0.0) -> WeightLaw:
@@ -126,9 +126,9 @@ def _gamma(label: str, shape: float, offset: float = 0.0) -> WeightLaw:
 
 def _lognormal(label: str, sigma: float, offset: float = 0.0) -> WeightLaw:
     w = math.exp(sigma**2)
-    shape = {"skewness": (w + 2) * math.sqrt(w - 1), "excess_kurtosis": w**4 + 2 * w**3 + 3 * w**2 - 6}
+    skewness, kurtosis = (w + 2) * math.sqrt(math.expm1(sigma**2)), w**4 + 2 * w**3 + 3 * w**2 - 6
     std = math.sqrt(w * math.expm1(sigma**2))
-    return WeightLaw(label, "lognormal", (sigma,), math.sqrt(w), std, offset=offset, **shape)
+    return WeightLaw(label, "lognormal", (sigma,), math.sqrt(w), std, skewness, kurtosis, offset)
 
 
 _NORMAL = WeightLaw("normal", "normal")

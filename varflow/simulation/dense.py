@@ -43,7 +43,9 @@ class Columns:
     strict: torch.Tensor
 
     def only(self, active: torch.Tensor) -> Columns:
-        kept = {field.name: getattr(self, field.name)[active] for field in fields(self) if field.name not in ("scales", "shifts")}
+        kept = {
+            field.name: getattr(self, field.name)[active] for field in fields(self) if field.name not in ("scales", "shifts")
+        }
         return Columns(scales=self.scales[:, active], shifts=self.shifts[:, active], **kept)
 
 
@@ -215,7 +217,7 @@ def _driven(batch: Batch, chunk: int, wanted: int, stop: Event) -> torch.Tensor:
 
 
 def _input_currents(draws: Draws, drive: Inputs, batch: Batch, first: int, wanted: int) -> torch.Tensor:
-    """``Σ_j w_ij x_j`` for the rows of ``x`` that networks ``first …`` see: weights of mean 0 and variance ``input_gain²/n_in``."""
+    """``Σ_j w_ij x_j`` for the rows of ``x`` that networks ``first …`` see, mean 0 and variance ``input_gain²/n_in``."""
     rows = (first + np.arange(wanted)) % len(drive.x)
     x = torch.from_numpy(drive.x[rows]).to(batch.streams.device)
     law = batch.networks[0].weight_law

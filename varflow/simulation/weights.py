@@ -78,7 +78,11 @@ class WeightGrid:
         if law.kind == "uniform":
             return weights.random_(-self.largest, self.largest + 1, generator=generator)
         if law.kind == "lattice":
-            return _signs(weights, generator) if law.parameters[0] == (-1, 1) and law.mean == 0 else _atoms(law, weights, generator)
+            return (
+                _signs(weights, generator)
+                if law.parameters[0] == (-1, 1) and law.mean == 0
+                else _atoms(law, weights, generator)
+            )
         return weights.copy_(_core(law, weights, generator)).mul_(2**self.exponent / law.std).round_()
 
     def present(self, shape: torch.Size, generator: torch.Generator) -> torch.Tensor | None:
@@ -139,7 +143,7 @@ def _core(law: WeightLaw, weights: torch.Tensor, generator: torch.Generator) -> 
     if law.kind == "gamma":
         if law.parameters[0] == 1:
             return fresh.exponential_(generator=generator)
-        return torch._standard_gamma(fresh.fill_(law.parameters[0]), generator=generator)
+        return torch._standard_gamma(fresh.fill_(law.parameters[0]), generator)  # pyright: ignore[reportPrivateImportUsage]
     obj, _, mean, std = law.source
     inverse = obj.ppf if hasattr(obj, "ppf") else obj.icdf
     chance = fresh.uniform_(generator=generator).add_(2.0**-54).clamp_(max=1 - 2.0**-53).cpu().numpy()

@@ -52,7 +52,7 @@ def _present(layer: Layer, largest: int, side: float) -> np.ndarray:
     """Moments on one side of the threshold for 0 … ``largest`` present connections, signs of odd ones included."""
     law = layer.law
     if law.kind == "lattice":
-        return lattice.beyond(layer, largest, side)
+        return _of_lattice(layer, largest, side)
     number = np.arange(1.0, largest + 1)
     x, bias = core_threshold(layer, number)
     if law.kind == "normal":
@@ -67,6 +67,18 @@ def _present(layer: Layer, largest: int, side: float) -> np.ndarray:
     out = np.empty((5, largest + 1))
     out[:, 1:] = moments if law.kind in ("lognormal", "scipy") else moments * unit ** ORDERS[:, None]
     out[:, 0] = _at_rest(layer, side)
+    return out
+
+
+def _of_lattice(layer: Layer, largest: int, side: float) -> np.ndarray:
+    out, bias = np.zeros((5, largest + 1)), np.sqrt(layer.bias_variance)
+    for number, (values, mass) in enumerate(lattice.sums(layer.law, largest)):
+        margin = lattice.membranes(layer, values, number) - layer.threshold
+        if bias:
+            out[:, number] = normal_beyond(side * margin, np.full_like(margin, bias)) @ mass * side**ORDERS
+            continue
+        chosen = (margin > 0 if layer.strict else margin >= 0) == (side > 0)
+        out[:, number] = margin[chosen] ** ORDERS[:, None] @ mass[chosen]
     return out
 
 

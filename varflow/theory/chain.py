@@ -88,8 +88,8 @@ class SpikeChain:
     Raises
     ------
     DomainError
-        For several time steps, multi-spike neurons or delays; for input vectors through weights that are not normal; for lattice,
-        sparse and fixed in-degree laws in layers wider than 10⁴.
+        For several time steps, multi-spike neurons or delays; for input vectors through weights that are not normal; for
+        lattice, sparse and fixed in-degree laws in layers wider than 10⁴.
     ConvergenceError
         Where a general weight law is not known to 1e-10.
 
@@ -245,5 +245,7 @@ def _known_start(network: Network) -> None:
     """Input vectors through weights that are not normal give layer 1 a law that nobody has computed here."""
     law = network.weight_law
     if isinstance(network.drive, Inputs) and not (law.approximate or (law.kind == "normal" and law.always_present)):
-        rule = "reaches layer 1 through weights that are not normal, whose law is not known here; drive with vf.drives.currents()"
+        rule = (
+            "reaches layer 1 through weights that are not normal, whose law is not known here; drive with vf.drives.currents()"
+        )
         raise DomainError("drive", network.drive, rule)

@@ -8,12 +8,12 @@ then exact whatever the frequency, ``∫ P_k(z) e^{iωz} dz = 2 i^k j_k(ω)``. C
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import ConvergenceError
-from varflow.model.scipy_weights import core_law
 from varflow.model.weights import WeightLaw
 
 __all__ = ["characteristic", "core_density", "core_tail"]
@@ -77,6 +77,7 @@ def _lognormal(law: WeightLaw, t: np.ndarray) -> np.ndarray:
     return raw * np.exp(-1j * law.mean / law.std * t)
 
 
+@lru_cache(maxsize=8)
 def panels(law: WeightLaw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Legendre coefficients of the density on panels, (panels, degree + 1), with their middles and half-widths."""
     density, low, high = core_density(law)

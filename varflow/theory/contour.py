@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import factorial
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ TOLERANCE = 1e-11  # relative to the saddle point's value; what is left beyond t
 class Cumulants:
     """``κ(s)`` for complex ``s``, ``κ'`` and ``κ''`` for real ``s``, and the largest ``s`` at which it exists."""
 
-    cgf: Callable[[np.ndarray], np.ndarray]
+    cgf: Callable[[Any], Any]
     slope: Callable[[np.ndarray], np.ndarray]
     curvature: Callable[[np.ndarray], np.ndarray]
     end: float
@@ -41,7 +42,7 @@ class Cumulants:
         return Cumulants(lambda s: self.cgf(-s), lambda s: -self.slope(-s), lambda s: self.curvature(-s), end)
 
 
-def _uniform_cgf(s: np.ndarray) -> np.ndarray:
+def _uniform_cgf(s: Any) -> Any:
     """``ln(sinh s / s)``, even; ``Re s`` of one sign."""
     s = np.where(s.real < 0, -s, s)
     return s + np.log(-np.expm1(-2 * s) / (2 * s))

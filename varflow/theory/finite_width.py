@@ -35,10 +35,10 @@ def finite_width(network: Network) -> Profile:
     -------
     Profile
         ``variance``: ``E[C]``, the expected sample variance (ddof = 1). ``variance_std``: the standard deviation of the
-        *sample* variance over networks, ``√(Var[C] + 2 E[C²]/(n-1) + E[κ₄(u | K)]/n)``; NaN at width 1, infinite where a weight has
-        no fourth moment. ``firing_rate``, its standard
-        deviation and ``survival``: those of ``K/n``. ``sample(repeats, seed)`` draws ensembles from the same law. For a
-        drive of inputs the law is the mean over the batch, and ``per_input`` holds each input's own.
+        *sample* variance over networks, ``√(Var[C] + 2 E[C²]/(n-1) + E[κ₄(u | K)]/n)``; NaN at width 1, infinite where a
+        weight has no fourth moment. ``firing_rate``, its standard deviation and ``survival``: those of ``K/n``.
+        ``sample(repeats, seed)`` draws ensembles from the same law. For a drive of inputs the law is the mean over the
+        batch, and ``per_input`` holds each input's own.
 
     Raises
     ------

@@ -66,7 +66,9 @@ def firing(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         p, q = _table(layer, int(layer.fan_in))
         return p[whole], q[whole]
     if not smooth_in_count(layer):
-        rule = "is known at whole counts only, so layers wider than 10000 are out of reach; vf.weights.normal_approximation is not"
+        rule = (
+            "is known at whole counts only, so layers wider than 10000 are out of reach; vf.weights.normal_approximation is not"
+        )
         raise DomainError("weights", layer.law, rule)
     return _at(layer, np.asarray(counts, dtype=float))
 

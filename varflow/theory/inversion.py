@@ -3,8 +3,8 @@ r"""Tails of sums of weights from their characteristic function, with an error t
 .. math::
     P(S_J > x) = \frac12 + \frac1\pi \int_0^\infty \operatorname{Im}\bigl[e^{-itx} φ(t)^J e^{-b^2 t^2/2}\bigr] \frac{dt}{t}
 
-(Gil-Pelaez 1951), by the trapezoidal rule in ``w`` with ``t = r ln(1 + e^w)``: exponentially dense towards 0, where laws with heavy
-tails are not analytic, and even further out. The rule on every other node gives the error. One weight comes from its tail
+(Gil-Pelaez 1951), by the trapezoidal rule in ``w`` with ``t = r ln(1 + e^w)``: exponentially dense towards 0, where laws with
+heavy tails are not analytic, and even further out. The rule on every other node gives the error. One weight comes from its tail
 function, the sum of two from a convolution of the two tails, where ``φ²`` may decay too slowly.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -56,8 +57,8 @@ def tails(law: WeightLaw, number: np.ndarray, x: np.ndarray, bias: float) -> tup
     if error.max(initial=0.0) > ACCURACY:
         worst = int(np.argmax(error))
         raise ConvergenceError(
-            f"the law of a sum of {number[worst]:g} weights is known only to {error[worst]:.1e}, not to {ACCURACY:g}: try a law "
-            "whose density has no jumps or poles, a bias, or vf.weights.normal_approximation",
+            f"the law of a sum of {number[worst]:g} weights is known only to {error[worst]:.1e}, not to {ACCURACY:g}: "
+            "try a law whose density has no jumps or poles, a bias, or vf.weights.normal_approximation",
             (p, q),
         )
     return p, q
@@ -111,7 +112,7 @@ def _rule(
 
 def _nodes(
     phi: Callable[[np.ndarray], np.ndarray], last: float, number: np.ndarray, x: np.ndarray, step: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, Any]:
     """``t``, ``dt/(π t)`` and ``ln φ``, dense enough for every integrand to turn by at most ``TURN`` between nodes."""
     r = last / 30
     h = min(step / 2, TURN / (r * max(np.abs(x).max(), 1.0)))
@@ -127,7 +128,7 @@ def _nodes(
         h *= max(TURN / turn, 0.1)
 
 
-def _continuous_log(values: np.ndarray) -> np.ndarray:
+def _continuous_log(values: np.ndarray) -> Any:
     return np.log(np.maximum(np.abs(values), 1e-300)) + 1j * np.unwrap(np.angle(values))
 
 

@@ -15,7 +15,7 @@ from varflow._checks import frozen
 from varflow.model.weights import WeightLaw
 from varflow.theory.layers import Layer
 
-__all__ = ["beyond", "sums", "tails"]
+__all__ = ["membranes", "sums", "tails"]
 
 _SMALLEST = 1e-290  # below, products would leave the normal doubles
 
@@ -68,19 +68,3 @@ def _smeared(z: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
     from scipy.special import ndtr
 
     return float(np.sum(mass * ndtr(-z))), float(np.sum(mass * ndtr(z)))
-
-
-def beyond(layer: Layer, largest: int, side: float) -> np.ndarray:
-    """``E[(u - θ)^j]`` on one side of the threshold (above if ``side > 0``), j = 0 … 4, for 0 … ``largest`` present inputs."""
-    from varflow.theory.beyond import normal_beyond
-
-    out, orders = np.zeros((5, largest + 1)), np.arange(5)
-    bias = np.sqrt(layer.bias_variance)
-    for number, (values, mass) in enumerate(sums(layer.law, largest)):
-        margin = membranes(layer, values, number) - layer.threshold
-        if bias:
-            out[:, number] = normal_beyond(side * margin, np.full_like(margin, bias)) @ mass * side**orders
-            continue
-        chosen = (margin > 0 if layer.strict else margin >= 0) == (side > 0)
-        out[:, number] = margin[chosen] ** orders[:, None] @ mass[chosen]
-    return out

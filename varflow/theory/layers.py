@@ -66,7 +66,8 @@ class Layer:
         std, mean, law = self.connection_std, self.connection_mean, self.law
         third, fourth = law.skewness * std**3, law.excess_kurtosis * std**4
         if law.in_degree is None:
-            return _thinned_fourth_cumulant(law.density, mean, std**2, third, fourth) * counts
+            each = _thinned_fourth_cumulant(law.density, mean, std**2, third, fourth)
+            return each * np.asarray(counts) if np.isfinite(each) else np.where(np.asarray(counts) > 0, np.inf, 0.0)
         expected, var, c3, c4 = _in_degree_moments(self.fan_in, law.in_degree, counts)
         plain = np.where(expected > 0, fourth * expected, 0.0) if np.isfinite(fourth) else np.where(expected > 0, np.inf, 0.0)
         central = mean**4 * c4 + 6 * mean**2 * std**2 * (c3 + var * expected) + 4 * mean * third * var
@@ -103,7 +104,7 @@ def _in_degree_moments(fan_in: int, in_degree: int, counts: np.ndarray) -> tuple
     factorial, moments = np.ones_like(K), [np.ones_like(K)]
     for j in range(4):
         factorial = factorial * (in_degree - j) * (K - j) / max(fan_in - j, 1)
-        moments.append(np.where((in_degree > j) & (K > j), factorial, 0.0))
+        moments.append(np.where((in_degree > j) & (j < K), factorial, 0.0))
     f1, f2, f3, f4 = moments[1:]
     r2, r3, r4 = f2 + f1, f3 + 3 * f2 + f1, f4 + 6 * f3 + 7 * f2 + f1
     var = f1 * (1 - K / fan_in) * (fan_in - in_degree) / max(fan_in - 1, 1)

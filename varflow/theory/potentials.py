@@ -40,7 +40,7 @@ def _core_sums(rng: np.random.Generator, layer: Layer, number: np.ndarray) -> np
     out = np.empty(number.shape)
     for some in np.unique(number).tolist():
         chosen = number == some
-        size = np.count_nonzero(chosen)
+        size = int(np.count_nonzero(chosen))
         if law.kind == "lattice":
             values, cumulative = _lattice_laws(law, layer.law.in_degree or layer.fan_in)[some]
             out[chosen] = values[np.searchsorted(cumulative, rng.random(size) * cumulative[-1], side="right")]

@@ -16,8 +16,8 @@ from varflow._checks import ConvergenceError, DomainError, frozen
 from varflow.theory.binomial import TAIL, WHOLE_TAIL, Kernel
 from varflow.theory.chain import CountLaw, SpikeChain, transition
 from varflow.theory.counts import CountGrid, count_grid
-from varflow.theory.firing import smooth_in_count
 from varflow.theory.finite_width import sample_variance_moments
+from varflow.theory.firing import smooth_in_count
 
 __all__ = ["Lifetime", "QuasiStationary", "lifetime", "quasi_stationary"]
 
@@ -82,7 +82,9 @@ def quasi_stationary(chain: SpikeChain) -> QuasiStationary:
     law = CountLaw(grid.counts, frozen(mass), grid.width)
     conditional = layer.conditional_variance(grid.counts)
     fourth = float(np.sum(mass[mass > 0] * layer.fourth_cumulant(grid.counts[mass > 0])))
-    variance, variance_std = sample_variance_moments(float(mass @ conditional), float(mass @ conditional**2), grid.width, fourth)
+    variance, variance_std = sample_variance_moments(
+        float(mass @ conditional), float(mass @ conditional**2), grid.width, fourth
+    )
     relaxation = _relaxation_depth(kernel.with_tail(TAIL), escape)
     return QuasiStationary(law, variance, variance_std, law.firing_rate, law.firing_rate_std, escape, relaxation)
 

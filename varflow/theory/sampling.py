@@ -81,10 +81,10 @@ def _counted(u: np.ndarray, threshold: np.ndarray | float, strict: bool = True) 
 
 def _normal_moments(rng: np.random.Generator, width: int, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     normal = distribution("normal")
-    z = np.clip(z, -LAST_Z, LAST_Z)
-    above, below = _tail_moments(z, normal.hazard(z)), _tail_moments(z, -normal.hazard(-z))
-    counts = rng.binomial(width, normal.sf(z))
-    return counts, _given_counts(rng, width, counts, above, below)
+    different, state = np.unique(np.clip(z, -LAST_Z, LAST_Z), return_inverse=True)
+    above, below = _tail_moments(different, normal.hazard(different)), _tail_moments(different, -normal.hazard(-different))
+    counts = rng.binomial(width, normal.sf(different)[state])
+    return counts, _given_counts(rng, width, counts, state, np.array(above), np.array(below))
 
 
 def _layer_of_potentials(rng: np.random.Generator, layer: Layer, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -98,19 +98,25 @@ def _layer_of_potentials(rng: np.random.Generator, layer: Layer, below: np.ndarr
 
 def _layer_of_moments(rng: np.random.Generator, layer: Layer, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     upper, lower = beyond(layer)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        up, down = (np.where(side[0] > 1e-12, side[1:] / side[0], 0.0)[:, below] for side in (upper, lower))
     counts = rng.binomial(layer.width, np.minimum(upper[0][below], 1.0))
     if layer.width == 1:
         return counts.astype(float), np.full(len(below), np.nan)
-    return counts.astype(float), _given_counts(rng, layer.width, counts, tuple(up), tuple(down))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        up, down = (np.where(side[0] > 1e-12, side[1:] / side[0], 0.0) for side in (upper, lower))
+    return counts.astype(float), _given_counts(rng, layer.width, counts, below, up, down)
 
 
 def _given_counts(
-    rng: np.random.Generator, width: int, counts: np.ndarray, above: tuple[np.ndarray, ...], below: tuple[np.ndarray, ...]
+    rng: np.random.Generator, width: int, counts: np.ndarray, state: np.ndarray, above: np.ndarray, below: np.ndarray
 ) -> np.ndarray:
-    """Sample variance given how many potentials lie above the threshold, from the moments on either side of it."""
-    share = counts / width
+    """Sample variances given how many potentials lie above the threshold: gamma variables of the exact mean and variance.
+
+    ``above`` and ``below`` hold the first four moments on either side of the threshold in every state below, shape
+    (4, states). Networks that agree in state and count share the arithmetic.
+    """
+    pairs, which = np.unique(state * (width + 1) + counts, return_inverse=True)
+    state, share = pairs // (width + 1), pairs % (width + 1) / width
+    above, below = above[:, state], below[:, state]
     centre = share * above[0] + (1 - share) * below[0]
     up, down = _about(centre, above), _about(centre, below)
     # Σ(u-ū)² = Σ(u-c)² - n(ū-c)² with c = E[ū | K]; the last term has the mean of one potential's conditional variance.
@@ -120,8 +126,8 @@ def _given_counts(
     variance = (share * up[1] + (1 - share) * down[1]) * width / (width - 1) ** 2
     varies = variance > 1e-12 * mean**2  # on a lattice the count can leave no choice
     safe = np.where(varies, variance, 1.0)
-    drawn = rng.standard_gamma(np.where(varies, mean**2 / safe, 1.0)) * safe / np.where(varies, mean, 1.0)
-    return np.where(varies, drawn, mean)
+    shape, size = np.where(varies, mean**2 / safe, 1.0), np.where(varies, safe / np.where(varies, mean, 1.0), 0.0)
+    return rng.standard_gamma(shape[which]) * size[which] + np.where(varies, 0.0, mean)[which]
 
 
 def _tail_moments(z: np.ndarray, hazard: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -129,7 +135,7 @@ def _tail_moments(z: np.ndarray, hazard: np.ndarray) -> tuple[np.ndarray, ...]:
     return hazard, 1 + z * hazard, (z**2 + 2) * hazard, 3 + (z**3 + 3 * z) * hazard
 
 
-def _about(c: np.ndarray, moments: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _about(c: np.ndarray, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of ``(u - c)²``."""
     m1, m2, m3, m4 = moments
     mean = m2 - 2 * c * m1 + c**2
