@@ -171,7 +171,7 @@ API = [
         (lambda delay, f=f: f(net(neuron=vf.Neuron(delay=delay))), "delay", 1, "must be 0")
         for f in (vf.finite_width, vf.mean_field)
     ],
-    (lambda weights: vf.finite_width(net(weights=weights)), "weights", "sign", "has no exact chain here"),
+    (lambda weights: vf.expansion(net(weights=weights)), "weights", "sign", "must be 'normal' here"),
     *rows(
         validate,
         "threshold",

@@ -51,7 +51,13 @@ _HOME = {
     "Initialization": "init.lookup",
     "citation": "citations",
 }
-_ROOMS = {"distributions": "model.distributions", "drives": "model.drives", "plots": "plots", "reference": "reference"}
+_ROOMS = {
+    "distributions": "model.distributions",
+    "drives": "model.drives",
+    "weights": "model.weights",
+    "plots": "plots",
+    "reference": "reference",
+}
 
 __all__ = sorted([*_HOME, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
@@ -71,7 +77,7 @@ if TYPE_CHECKING:
     )
     from varflow.init.lookup import Initialization, lookup
     from varflow.init.rules import gain_by_rule
-    from varflow.model import distributions, drives
+    from varflow.model import distributions, drives, weights
     from varflow.model.distributions import distribution
     from varflow.model.network import Network
     from varflow.model.neurons import Neuron

@@ -153,7 +153,7 @@ def simulate(
     depth: Depth = 100,
     bias_std: BiasStd = 0.0,
     mean_gain: MeanGain = 0.0,
-    weights: Annotated[str, option("Law of the weights: normal, uniform or sign.", "NAME")] = "normal",
+    weights: Annotated[str, option("Law of the weights: normal, uniform, sign, exponential or lognormal.", "NAME")] = "normal",
     repeats: Repeats = 20,
     seed: Seed = 0,
     device: Device = "cpu",

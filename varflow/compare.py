@@ -20,7 +20,9 @@ from varflow.results import QUANTITIES, Ensemble, Profile
 __all__ = ["Comparison", "compare"]
 
 EXCEEDANCES = 20  # drawn ensembles beyond the measured one after which its p-value is known well enough
-BATCH = 64  # ensembles drawn at a time
+BATCH = 64  # ensembles drawn at a time, or as many as hold NUMBERS variances
+NUMBERS = 2**20
+HOPELESS = 32  # ensembles after which a deviation far beyond all of them needs no more
 SEEDS_APART = 2**48  # calibration starts at (seed + 1) times this: away from the ensemble's own, and anew for each ensemble
 ROUNDING = 1e-5  # relative; a quantity that theory calls certain is measured in single precision
 
@@ -114,9 +116,11 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3) 
     -----
     **Method**: the statistic is the largest ``|z|`` over layers and quantities. Its p-value comes from ensembles drawn from
     ``profile.sample``, sequentially: after 20 exceedances at draw ``m`` it is ``20/m`` (Besag and Clifford 1991,
-    ``besag1991``), at the cap of ``2/false_alarm`` draws ``(exceedances + 1)/(draws + 1)``. Both keep the stated rate.
-    A profile without a law (infinite width) is judged by the ensemble's own standard errors as if normal (Student's t), with
-    Šidák's correction; its bias of order 1/width then counts against it.
+    ``besag1991``), at the cap of ``2/false_alarm`` draws ``(exceedances + 1)/(draws + 1)``. Both keep the stated rate. A
+    deviation several times the largest of 32 or more drawn ones ends the drawing: its p-value is then
+    ``(largest/it)⁴/(draws + 1)``, an upper bound for any tail that falls at least like the fourth power.
+    A profile without a law (infinite width) is judged by the ensemble's own standard errors as if normal
+    (Student's t), with Šidák's correction; its bias of order 1/width then counts against it.
     **Accuracy**: false-alarm rates measured over drawn ensembles stand in the README and are tested.
 
     Examples
@@ -217,15 +221,20 @@ def _drawn_p_value(
         return 0.0, "no draw needed"
     cap = math.ceil(2 / false_alarm)
     beyond, drawn, repeats, seed = 0, 0, ensemble.repeats, (int(ensemble.seed) + 1) * SEEDS_APART
+    size, largest = max(1, min(BATCH, NUMBERS // (repeats * ensemble.variance.shape[1]))), 0.0
     while drawn < cap:
-        batch = profile.sample(repeats, seed=seed, ensembles=BATCH)
-        shape = (BATCH, repeats, batch.network.depth)
-        exceeds = _largest(score(batch.variance.reshape(shape), batch.firing_rate.reshape(shape))) >= observed
+        batch = profile.sample(repeats, seed=seed, ensembles=size)
+        shape = (size, repeats, batch.network.depth)
+        deviations = _largest(score(batch.variance.reshape(shape), batch.firing_rate.reshape(shape)))
+        exceeds, largest = deviations >= observed, max(largest, float(deviations.max()))
         if beyond + exceeds.sum() >= EXCEEDANCES:
             last = np.flatnonzero(exceeds)[EXCEEDANCES - beyond - 1]
             drawn += int(last) + 1
             return EXCEEDANCES / drawn, f"{drawn} drawn ensembles"
-        beyond, drawn, seed = beyond + int(exceeds.sum()), drawn + BATCH, seed + 1
+        beyond, drawn, seed = beyond + int(exceeds.sum()), drawn + size, seed + 1
+        bound = (largest / observed) ** 4 / (drawn + 1) if beyond == 0 and observed > 0 else 1.0
+        if drawn >= HOPELESS and bound < false_alarm / 10:
+            return bound, f"{drawn} drawn ensembles and a bound"
     return (beyond + 1) / (drawn + 1), f"{drawn} drawn ensembles"
 
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, integer, non_negative, per_layer, positive_scale, real_array, scalar, scale
+from varflow._checks import DomainError, integer, non_negative, per_layer, positive_scale, real_array, scalar, scale
 from varflow.model.drives import Currents, Inputs, currents
 from varflow.model.neurons import Neuron
+from varflow.model.weights import NAMES, WeightLaw, weight_law
 
-__all__ = ["WEIGHT_LAWS", "Network"]
-
-WEIGHT_LAWS = ("normal", "uniform", "sign")
+__all__ = ["Network"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,12 +32,13 @@ class Network:
         ``g = σ_w √n`` of the weights into a layer. The driven layer has no such weights: its entry is not used.
     neuron : Neuron
         Threshold and dynamics, the same in every layer.
-    weights : str
-        Law of the weights: ``normal``, ``uniform`` or ``sign``.
+    weights : str, WeightLaw or scipy.stats distribution
+        Law of the weights: ``normal``, ``uniform``, ``sign``, ``exponential``, ``lognormal``, one of ``vf.weights`` or a
+        frozen or new-style scipy.stats distribution with a finite variance, scaled to the gain.
     bias_std : float
         Standard deviation of the biases, layer 1 excepted.
     mean_gain : float, optional
-        ``n E[w]``; by default the law's own mean, 0.
+        ``n E[w]``. By default (None) the law's own mean, scaled like its standard deviation: 0 for symmetric laws.
     steps : int
         Time steps.
     drive : drives.currents(...) or drives.inputs(...)
@@ -48,11 +48,15 @@ class Network:
     ----------
     widths, gains : ndarray, shape (depth,)
         The same, one entry per layer.
+    mean_gains : ndarray, shape (depth,)
+        ``n E[w]`` of the weights into each layer; 0 for the driven one.
+    weight_law : WeightLaw
+        What ``weights`` stands for.
 
     Raises
     ------
     DomainError
-        For a value outside its domain, or a sequence that has not one entry per layer.
+        For a value outside its domain, a sequence that has not one entry per layer, or a fixed in-degree beyond a fan-in.
 
     Examples
     --------
@@ -65,9 +69,9 @@ class Network:
     depth: int
     gain: float | tuple[float, ...]
     neuron: Neuron
-    weights: str
+    weights: str | WeightLaw
     bias_std: float
-    mean_gain: float
+    mean_gain: float | None
     steps: int
     drive: Currents | Inputs
 
@@ -78,7 +82,7 @@ class Network:
         depth: int,
         gain: Any,
         neuron: Neuron | None = None,
-        weights: str = "normal",
+        weights: Any = "normal",
         bias_std: float = 0.0,
         mean_gain: float | None = None,
         steps: int = 1,
@@ -92,12 +96,15 @@ class Network:
         gains = per_layer("gain", positive_scale("gain", gain), self.depth)
         put("gain", float(gains[0]) if np.ndim(gain) == 0 else tuple(gains.tolist()))
         put("neuron", _instance("neuron", Neuron() if neuron is None else neuron, Neuron, "vf.Neuron(threshold)"))
-        put("weights", choice("weights", weights, WEIGHT_LAWS))
+        law = weight_law(weights)
+        put("weights", law.label if law.label in NAMES else law)
         put("bias_std", scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std))))
-        put("mean_gain", 0.0 if mean_gain is None else scalar("mean_gain", scale("mean_gain", mean_gain)))
+        symmetric = 0.0 if law.own_mean == 0 else None
+        put("mean_gain", symmetric if mean_gain is None else scalar("mean_gain", scale("mean_gain", mean_gain)))
         put("steps", integer("steps", steps, minimum=1))
         drives = "vf.drives.currents(std) or vf.drives.inputs(x)"
         put("drive", _instance("drive", currents() if drive is None else drive, (Currents, Inputs), drives))
+        _fits(self)
 
     @property
     def widths(self) -> np.ndarray:
@@ -108,6 +115,17 @@ class Network:
         return np.broadcast_to(np.asarray(self.gain), self.depth)
 
     @property
+    def weight_law(self) -> WeightLaw:
+        return weight_law(self.weights)
+
+    @property
+    def mean_gains(self) -> np.ndarray:
+        if self.mean_gain is not None:
+            return np.where(np.arange(self.depth) > 0, self.mean_gain, 0.0)
+        law, below = self.weight_law, zip(self.gains[1:].tolist(), self.widths[:-1].tolist(), strict=True)
+        return np.array([0.0, *(law.own_mean_gain(gain, fan_in) for gain, fan_in in below)])
+
+    @property
     def silence_is_final(self) -> bool:
         """Whether a layer without spikes keeps all later layers silent: no bias, and a resting membrane that does not fire."""
         return self.bias_std == 0 and not self.neuron.fires_at(0.0)
@@ -116,7 +134,8 @@ class Network:
         width = f"({self.width[0]}, …, {self.width[-1]})" if isinstance(self.width, tuple) else self.width
         gain = f"({self.gain[0]:.4g}, …, {self.gain[-1]:.4g})" if isinstance(self.gain, tuple) else f"{self.gain:.6g}"
         parts = [f"width={width}", f"depth={self.depth}", f"gain={gain}", f"neuron={self.neuron!r}"]
-        defaults = {"weights": "normal", "bias_std": 0.0, "mean_gain": 0.0, "steps": 1}
+        own = 0.0 if self.weight_law.own_mean == 0 else None
+        defaults = {"weights": "normal", "bias_std": 0.0, "mean_gain": own, "steps": 1}
         parts += [f"{name}={getattr(self, name)!r}" for name, default in defaults.items() if getattr(self, name) != default]
         if self.drive != currents():
             parts.append(f"drive={self.drive!r}")
@@ -134,3 +153,14 @@ def _instance(name: str, value: Any, kinds: Any, what: str) -> Any:
     if not isinstance(value, kinds):
         raise DomainError(name, value, f"must be {what}")
     return value
+
+
+def _fits(network: Network) -> None:
+    """Refuse laws that the layers have no room for."""
+    law, below = network.weight_law, set(network.widths[:-1].tolist())
+    below |= {network.drive.fan_in} if isinstance(network.drive, Inputs) else set()
+    for fan_in in sorted(below):
+        if law.in_degree is not None and law.in_degree > fan_in:
+            raise DomainError("weights", law, f"keeps more inputs than a neuron has: a fan-in here is {fan_in}")
+    for gain, fan_in in zip(network.gains[1:].tolist(), network.widths[:-1].tolist(), strict=True):
+        law.connection(gain, fan_in, network.mean_gain)

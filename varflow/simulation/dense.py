@@ -11,12 +11,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from threading import Event
+from zlib import crc32
 
 import numpy as np
 import torch
 
 from varflow.model.drives import Currents, Inputs
-from varflow.model.network import WEIGHT_LAWS, Network
+from varflow.model.network import Network
+from varflow.model.weights import NAMES, WeightLaw
 from varflow.simulation.streams import Draws, Streams
 from varflow.simulation.weights import WeightGrid, weight_grid
 
@@ -33,16 +35,18 @@ class Columns:
     place: torch.Tensor  # of the configuration in its batch, shape (configurations,)
     depth: torch.Tensor
     silence_is_final: torch.Tensor
-    gains: torch.Tensor  # shape (depth, configurations, 1)
-    mean_gain: torch.Tensor
+    scales: torch.Tensor  # of the cores of present connections, shape (depth, configurations, 1)
+    shifts: torch.Tensor  # of present connections, likewise
     bias_std: torch.Tensor
     input_scale: torch.Tensor
     threshold: torch.Tensor
     strict: torch.Tensor
 
     def only(self, active: torch.Tensor) -> Columns:
-        kept = {field.name: getattr(self, field.name)[active] for field in fields(self) if field.name != "gains"}
-        return Columns(gains=self.gains[:, active], **kept)
+        kept = {
+            field.name: getattr(self, field.name)[active] for field in fields(self) if field.name not in ("scales", "shifts")
+        }
+        return Columns(scales=self.scales[:, active], shifts=self.shifts[:, active], **kept)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,13 +78,14 @@ class Batch:
         def column(values: list[float] | list[bool], dtype: torch.dtype = torch.float64) -> torch.Tensor:
             return torch.tensor(values, dtype=dtype, device=device)[:, None]
 
-        gains = [np.pad(network.gains, (0, depth - network.depth)) for network in self.networks]
+        connections = np.stack([_connections(network, depth) for network in self.networks], axis=1)
+        scales, shifts = torch.tensor(connections, dtype=torch.float64, device=device).permute(2, 0, 1)[..., None]
         return Columns(
             place=torch.arange(len(self.networks), device=device),
             depth=column([network.depth for network in self.networks]),
             silence_is_final=column([network.silence_is_final for network in self.networks], torch.bool),
-            gains=torch.tensor(np.stack(gains, axis=1), dtype=torch.float64, device=device)[:, :, None],
-            mean_gain=column([network.mean_gain for network in self.networks]),
+            scales=scales,
+            shifts=shifts,
             bias_std=column([network.bias_std for network in self.networks]),
             input_scale=column([network.neuron.input_scale for network in self.networks]),
             threshold=column([network.neuron.threshold for network in self.networks]),
@@ -88,16 +93,24 @@ class Batch:
         )
 
 
+def _connections(network: Network, depth: int) -> np.ndarray:
+    """Scale and shift of the connections into each layer, shape (depth, 2); nothing for layer 1 and beyond the last."""
+    found, law = np.zeros((depth, 2)), network.weight_law
+    for layer in range(1, network.depth):
+        found[layer] = law.connection(float(network.gains[layer]), int(network.widths[layer - 1]), network.mean_gain)
+    return found
+
+
 def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str, dtype: str) -> list[Batch]:
     """Sort networks into batches that share weights; networks of one equal width do so whatever their depths."""
-    families: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+    families: dict[tuple[WeightLaw, tuple[int, ...]], list[int]] = {}
     for place, network in enumerate(networks):
         widths = tuple(network.widths.tolist())
-        families.setdefault((network.weights, widths if len(set(widths)) > 1 else widths[:1]), []).append(place)
+        families.setdefault((network.weight_law, widths if len(set(widths)) > 1 else widths[:1]), []).append(place)
     made = []
     for (law, _), places in families.items():
         widths = max((tuple(networks[place].widths.tolist()) for place in places), key=len)
-        streams = Streams.of(seed=seed, law=WEIGHT_LAWS.index(law), widths=widths, device=torch.device(device))
+        streams = Streams.of(seed=seed, law=_stream(law), widths=widths, device=torch.device(device))
         most = max(1, _POTENTIALS // (min(repeats, streams.repeats) * max(widths)))
         for start in range(0, len(places), most):
             some = tuple(places[start : start + most])
@@ -105,6 +118,11 @@ def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str
             deepest = max((tuple(network.widths.tolist()) for network in members), key=len)
             made.append(Batch(members, some, deepest, streams, getattr(torch, dtype)))
     return made
+
+
+def _stream(law: WeightLaw) -> int:
+    """A number that keeps the streams of different laws apart."""
+    return NAMES.index(law.label) if law.label in NAMES else crc32(law.label.encode()) + len(NAMES)
 
 
 @torch.inference_mode()
@@ -154,27 +172,33 @@ def _active(counts: torch.Tensor, columns: Columns, layer: int) -> torch.Tensor:
 def _received(
     draws: Draws, batch: Batch, columns: Columns, layer: int, spikes: torch.Tensor, counts: torch.Tensor
 ) -> torch.Tensor:
-    """``σ_w Σ_j w_ij x_j + (mean_gain/n) K + b_i`` with ``σ_w = gain/√n``."""
-    fan_in, law = batch.widths[layer - 1], batch.networks[0].weights
-    grid = weight_grid(law, fan_in, batch.dtype)
-    current = _weighted_sums(draws, grid, spikes, batch.widths[layer]).double()
-    current *= columns.gains[layer] / (math.sqrt(fan_in) * grid.std)
+    """``Σ_j w_ij x_j + b_i``, the weights of present connections being ``scale · core + shift``."""
+    fan_in, law = batch.widths[layer - 1], batch.networks[0].weight_law
+    grid, shifts = weight_grid(law, fan_in, batch.dtype), columns.shifts[layer]
+    sums, present = _weighted_sums(draws, grid, spikes, batch.widths[layer], bool(shifts.any()))
+    current = sums.double()
+    current *= columns.scales[layer] * grid.unit
     bias = draws.normals(batch.widths[layer])  # always, so that a stream does not depend on who reads it
-    if columns.mean_gain.any():
-        current += columns.mean_gain * (counts / fan_in)[:, :, None]
+    if shifts.any():
+        current += shifts * (counts[:, :, None] if present is None else present.double())
     if columns.bias_std.any():
         current += columns.bias_std * bias[: len(current), None, :].double()
     return current
 
 
-def _weighted_sums(draws: Draws, grid: WeightGrid, spikes: torch.Tensor, width: int) -> torch.Tensor:
-    """``Σ_j w_ij x_j``, exact, in units of the grid."""
+def _weighted_sums(
+    draws: Draws, grid: WeightGrid, spikes: torch.Tensor, width: int, count: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """``Σ_j w_ij x_j``, exact, in units of the grid; and if wanted how many active inputs each neuron has (None: all)."""
     spikes = spikes.to(grid.accumulate)
     sums = spikes.new_empty((*spikes.shape[:2], width))
-    for networks, neurons, weights in draws.weights(grid, width, spikes.shape[-1]):
+    numbers = torch.empty_like(sums) if count and not grid.described.always_present else None
+    for networks, neurons, weights, present in draws.weights(grid, width, spikes.shape[-1]):
         inputs = spikes[networks]
         sums[networks, :, neurons] = inputs @ weights[: len(inputs)].to(grid.accumulate).mT
-    return sums
+        if numbers is not None and present is not None:
+            numbers[networks, :, neurons] = inputs @ present[: len(inputs)].to(grid.accumulate).mT
+    return sums, numbers
 
 
 def _driven(batch: Batch, chunk: int, wanted: int, stop: Event) -> torch.Tensor:
@@ -193,18 +217,23 @@ def _driven(batch: Batch, chunk: int, wanted: int, stop: Event) -> torch.Tensor:
 
 
 def _input_currents(draws: Draws, drive: Inputs, batch: Batch, first: int, wanted: int) -> torch.Tensor:
-    """``(input_gain/√n_in) Σ_j w_ij x_j`` for the rows of ``x`` that networks ``first …`` see."""
+    """``Σ_j w_ij x_j`` for the rows of ``x`` that networks ``first …`` see, mean 0 and variance ``input_gain²/n_in``."""
     rows = (first + np.arange(wanted)) % len(drive.x)
     x = torch.from_numpy(drive.x[rows]).to(batch.streams.device)
-    grid = weight_grid(batch.networks[0].weights, drive.fan_in, batch.dtype)
+    law = batch.networks[0].weight_law
+    grid, (scale, shift) = weight_grid(law, drive.fan_in, batch.dtype), law.connection(drive.input_gain, drive.fan_in, 0.0)
     sums = x.new_empty((wanted, batch.widths[0]))
-    for networks, neurons, weights in draws.weights(grid, batch.widths[0], drive.fan_in):
+    for networks, neurons, weights, present in draws.weights(grid, batch.widths[0], drive.fan_in):
         seen = x[networks]
         if not len(seen):
             break
         # Not a matrix product: its sums of real numbers would depend on how many networks are wanted.
-        sums[networks, neurons] = (weights[: len(seen)].double() * seen[:, None, :]).sum(-1)
-    return sums * (drive.input_gain / (math.sqrt(drive.fan_in) * grid.std))
+        received = (weights[: len(seen)].double() * seen[:, None, :]).sum(-1) * (scale * grid.unit)
+        if shift:
+            connected = seen[:, None, :] if present is None else present[: len(seen)] * seen[:, None, :]
+            received = received + shift * connected.sum(-1)
+        sums[networks, neurons] = received
+    return sums
 
 
 def _by_configuration(layers: torch.Tensor) -> np.ndarray:

@@ -72,14 +72,18 @@ class Draws:
     def __init__(self, generator: torch.Generator, repeats: int, block: int, dtype: torch.dtype, stop: Event):
         self._generator, self._repeats, self._block, self._stop = generator, repeats, block, stop
         self._buffer = torch.empty(0, dtype=dtype, device=generator.device)
+        self._wide = torch.empty(0, dtype=torch.float64, device=generator.device)
 
     def normals(self, width: int) -> torch.Tensor:
         """Standard normal numbers for every network of the chunk, shape (repeats, width)."""
         shape = (self._repeats, width)
         return torch.empty(shape, dtype=self._buffer.dtype, device=self._buffer.device).normal_(generator=self._generator)
 
-    def weights(self, grid: WeightGrid, width: int, fan_in: int) -> Iterator[tuple[slice, slice, torch.Tensor]]:
-        """The matrices of one layer block by block: (networks, neurons, weights of shape (networks, neurons, fan_in)).
+    def weights(
+        self, grid: WeightGrid, width: int, fan_in: int
+    ) -> Iterator[tuple[slice, slice, torch.Tensor, torch.Tensor | None]]:
+        """The matrices of one layer block by block: networks, neurons, weights of shape (networks, neurons, fan_in), and which
+        of these connections are present (None: all); absent ones are 0.
 
         A block lives in a buffer that the next one overwrites.
         """
@@ -87,13 +91,21 @@ class Draws:
             if self._stop.is_set():
                 raise Cancelled
             shape = (networks.stop - networks.start, neurons.stop - neurons.start, fan_in)
-            yield networks, neurons, grid.fill(self._scratch(shape), self._generator)
+            weights = grid.fill(self._scratch(shape, grid.draw_dtype(self._buffer.dtype)), self._generator)
+            present = grid.present(weights.shape, self._generator)
+            yield networks, neurons, weights if present is None else weights.mul_(present), present
 
-    def _scratch(self, shape: tuple[int, int, int]) -> torch.Tensor:
+    def _scratch(self, shape: tuple[int, int, int], dtype: torch.dtype) -> torch.Tensor:
         size = shape[0] * shape[1] * shape[2]
-        if self._buffer.numel() < size:
-            self._buffer = self._buffer.new_empty(size)
-        return self._buffer[:size].view(shape)
+        own = dtype == self._buffer.dtype
+        buffer = self._buffer if own else self._wide
+        if buffer.numel() < size:
+            buffer = buffer.new_empty(size)
+            if own:
+                self._buffer = buffer
+            else:
+                self._wide = buffer
+        return buffer[:size].view(shape)
 
 
 def _blocks(repeats: int, width: int, fan_in: int, block: int) -> Iterator[tuple[slice, slice]]:

@@ -16,9 +16,11 @@ import numpy as np
 
 from varflow._checks import DomainError, frozen, integer
 from varflow.model.distributions import distribution
+from varflow.model.drives import Inputs
 from varflow.model.network import Network
 from varflow.theory.binomial import TAIL, WHOLE_TAIL, Kernel
 from varflow.theory.counts import STEP, CountGrid, count_grid
+from varflow.theory.firing import firing
 from varflow.theory.layers import Layer, driven_threshold, layers, one_step
 
 if TYPE_CHECKING:
@@ -70,21 +72,26 @@ class CountLaw:
 
 
 class SpikeChain:
-    r"""The Markov chain of the spike count from layer to layer, for normal weights and one time step.
+    r"""The Markov chain of the spike count from layer to layer, for any weight law and one time step.
 
     .. math::
         K_{l+1} \mid K_l \sim \mathrm{Binomial}(n_{l+1}, \pi_{K_l}), \qquad
-        \pi_K = Q\!\left(\frac{\theta - m K/n}{\sqrt{C}}\right), \qquad C = g^2 K/n + \sigma_b^2
+        \pi_K = P\Bigl(\sum_{i \le K} w_i + b > \theta\Bigr)
+
+    and for normal weights ``π_K = Q((θ - m K/n)/√(g² K/n + σ_b²))``.
 
     Parameters
     ----------
     network : Network
-        Any widths, gains, threshold, bias, weight mean and input scale; ``steps=1``.
+        Any widths, gains, threshold, weight law, bias, weight mean and input scale; ``steps=1``.
 
     Raises
     ------
     DomainError
-        For weight laws without a chain here, several time steps, multi-spike neurons or delays.
+        For several time steps, multi-spike neurons or delays; for input vectors through weights that are not normal; for
+        lattice, sparse and fixed in-degree laws in layers wider than 10⁴.
+    ConvergenceError
+        Where a general weight law is not known to 1e-10.
 
     Notes
     -----
@@ -104,7 +111,7 @@ class SpikeChain:
 
     def __init__(self, network: Network, *, step: float = STEP, rare: float = RARE):
         one_step(network)
-        _normal_weights(network)
+        _known_start(network)
         self.network = network
         self.layers = layers(network)
         self.grids = [count_grid(int(width), step) for width in network.widths]
@@ -153,7 +160,8 @@ class SpikeChain:
 
     def driven_kernel(self, grid: CountGrid) -> Kernel:
         """The driven layer's law on a grid, one row for each kind of input."""
-        return _kernel(grid, driven_threshold(self.network), WHOLE_TAIL)
+        z, normal = driven_threshold(self.network), distribution("normal")
+        return Kernel(grid, normal.sf(z), normal.sf(-z), WHOLE_TAIL)
 
     @property
     def homogeneous(self) -> bool:
@@ -232,7 +240,8 @@ class SpikeChain:
 def equal_layers(network: Network) -> Layer:
     """The one layer of a network of equal layers that has a chain; refuse all others."""
     one_step(network)
-    _normal_weights(network)
+    if network.weights != "normal":
+        raise DomainError("weights", network.weights, "must be 'normal' here: the series is that of normal potentials")
     if network.depth == 1:
         raise DomainError("depth", 1, "must be at least 2: layer 1 has no weights from spikes")
     if len(set(network.widths.tolist())) > 1 or len(set(network.gains[1:].tolist())) > 1:
@@ -242,15 +251,14 @@ def equal_layers(network: Network) -> Layer:
 
 def transition(layer: Layer, below: CountGrid, above: CountGrid, tail: float = TAIL) -> Kernel:
     """The kernel of one layer between two count grids."""
-    return _kernel(above, layer.standardised_threshold(below.counts), tail)
+    return Kernel(above, *firing(layer, below.counts), tail)
 
 
-def _kernel(target: CountGrid, z: np.ndarray, tail: float = TAIL) -> Kernel:
-    normal = distribution("normal")
-    return Kernel(target, normal.sf(z), normal.sf(-z), tail)
-
-
-def _normal_weights(network: Network) -> None:
-    if network.weights != "normal":
-        rule = "has no exact chain here, which is for 'normal' weights; vf.simulate draws the real matrices"
-        raise DomainError("weights", network.weights, rule)
+def _known_start(network: Network) -> None:
+    """Input vectors through weights that are not normal give layer 1 a law that nobody has computed here."""
+    law = network.weight_law
+    if isinstance(network.drive, Inputs) and not (law.approximate or (law.kind == "normal" and law.always_present)):
+        rule = (
+            "reaches layer 1 through weights that are not normal, whose law is not known here; drive with vf.drives.currents()"
+        )
+        raise DomainError("drive", network.drive, rule)

@@ -1,7 +1,8 @@
-"""One layer in terms of the membrane: the parameters of ``u | K ~ N(λ μ K, λ² (σ_w² K + σ_b²))``.
+"""One layer in terms of the membrane: ``u = λ (Σ w + b)`` over the ``K`` active inputs, its parameters and its cumulants.
 
-Given the count ``K`` of spikes below, the potentials of a layer with independent normal weights are independent normals.
-Infinite and finite width read the same record.
+Given the count ``K`` of spikes below, the potentials of a layer are independent of each other and alike, of mean ``λ μ K`` and
+variance ``λ² (σ_w² K + σ_b²)``; with a fixed in-degree and a weight mean the number of connected active inputs adds to it.
+Infinite and finite width read the same record. Firing probabilities stand in ``firing``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow.model.network import Network
+from varflow.model.weights import WeightLaw
 
 __all__ = ["Layer", "driven_threshold", "driven_variances", "layers", "one_step"]
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Parameters of a layer, input scale included."""
+    """Parameters of a layer, input scale included where not said otherwise.
+
+    A present connection has the weight ``scale · x + shift`` with ``x`` the core of ``law``; ``strict`` says how ties are
+    decided. A membrane is ``input_scale · (scale · Σx + shift · J)`` with ``J`` present active inputs, in double precision.
+    """
 
     fan_in: int
     width: int
@@ -27,10 +33,46 @@ class Layer:
     bias_variance: float
     threshold: float
     fires_at_rest: bool
+    law: WeightLaw
+    scale: float  # of the core and shift of a present connection, without the input scale
+    shift: float
+    input_scale: float
+    strict: bool
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether potentials are normal given the count, exactly or because that was asked for."""
+        return self.law.approximate or (self.law.kind == "normal" and self.law.always_present)
+
+    @property
+    def connection_std(self) -> float:
+        return self.input_scale * self.scale * self.law.std
+
+    @property
+    def connection_mean(self) -> float:
+        return self.input_scale * (self.scale * self.law.mean + self.shift)
 
     def conditional_variance(self, counts: np.ndarray) -> np.ndarray:
-        """``C = λ² (σ_w² K + σ_b²)``."""
-        return self.weight_variance * counts + self.bias_variance
+        """``C = λ² (σ_w² K + σ_b²)``, and ``(λ μ)² Var[J | K]`` with it for a fixed in-degree."""
+        plain = self.weight_variance * counts + self.bias_variance
+        if self.law.in_degree is None or self.connection_mean == 0:
+            return plain
+        return plain + self.connection_mean**2 * _in_degree_moments(self.fan_in, self.law.in_degree, counts)[1]
+
+    def fourth_cumulant(self, counts: np.ndarray) -> np.ndarray:
+        """``κ₄(u | K)``; infinite where a weight has no fourth moment."""
+        if self.is_normal:
+            return np.zeros(np.shape(counts))
+        std, mean, law = self.connection_std, self.connection_mean, self.law
+        third, fourth = law.skewness * std**3, law.excess_kurtosis * std**4
+        if law.in_degree is None:
+            each = _thinned_fourth_cumulant(law.density, mean, std**2, third, fourth)
+            return each * np.asarray(counts) if np.isfinite(each) else np.where(np.asarray(counts) > 0, np.inf, 0.0)
+        expected, var, c3, c4 = _in_degree_moments(self.fan_in, law.in_degree, counts)
+        plain = np.where(expected > 0, fourth * expected, 0.0) if np.isfinite(fourth) else np.where(expected > 0, np.inf, 0.0)
+        central = mean**4 * c4 + 6 * mean**2 * std**2 * (c3 + var * expected) + 4 * mean * third * var
+        central = central + plain + 3 * std**4 * (var + expected**2)
+        return central - 3 * (std**2 * expected + mean**2 * var) ** 2
 
     def standardised_threshold(self, counts: np.ndarray) -> np.ndarray:
         """``z = (θ - λ μ K)/√C``; ``±inf`` where the potential is a constant, by whether that constant fires."""
@@ -44,21 +86,56 @@ def _standardised(margin: np.ndarray, variance: np.ndarray, fires_at_rest: bool)
     return np.where(variance > 0, z, -np.inf if fires_at_rest else np.inf)
 
 
+def _thinned_fourth_cumulant(density: float, mean: float, variance: float, third: float, fourth: float) -> float:
+    """Of a connection that is present with probability ``density`` and then has these cumulants."""
+    m1 = mean
+    m2 = variance + m1**2
+    m3 = third + 3 * m1 * variance + m1**3
+    m4 = fourth + 3 * variance**2 + 4 * m1 * third + 6 * m1**2 * variance + m1**4
+    if density == 1:
+        return fourth
+    r1, r2, r3, r4 = density * m1, density * m2, density * m3, density * m4
+    return r4 - 4 * r3 * r1 - 3 * r2**2 + 12 * r2 * r1**2 - 6 * r1**4
+
+
+def _in_degree_moments(fan_in: int, in_degree: int, counts: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Mean and second to fourth central moments of ``J | K``, hypergeometric, from its factorial moments."""
+    K = np.asarray(counts, dtype=float)
+    factorial, moments = np.ones_like(K), [np.ones_like(K)]
+    for j in range(4):
+        factorial = factorial * (in_degree - j) * (K - j) / max(fan_in - j, 1)
+        moments.append(np.where((in_degree > j) & (j < K), factorial, 0.0))
+    f1, f2, f3, f4 = moments[1:]
+    r2, r3, r4 = f2 + f1, f3 + 3 * f2 + f1, f4 + 6 * f3 + 7 * f2 + f1
+    var = f1 * (1 - K / fan_in) * (fan_in - in_degree) / max(fan_in - 1, 1)
+    return f1, var, r3 - 3 * f1 * r2 + 2 * f1**3, r4 - 4 * f1 * r3 + 6 * f1**2 * r2 - 3 * f1**4
+
+
 def layers(network: Network) -> list[Layer]:
     """Layers 2 … depth of a network, in terms of the membrane (input scale included)."""
-    scale, neuron = network.neuron.input_scale, network.neuron
-    return [
-        Layer(
-            fan_in=int(fan_in),
-            width=int(width),
-            weight_variance=float(scale * gain) ** 2 / int(fan_in),
-            weight_mean=scale * network.mean_gain / int(fan_in),
-            bias_variance=(scale * network.bias_std) ** 2,
-            threshold=neuron.threshold,
-            fires_at_rest=neuron.fires_at(0.0),
-        )
-        for fan_in, width, gain in zip(network.widths[:-1], network.widths[1:], network.gains[1:], strict=True)
-    ]
+    below = zip(network.widths.tolist(), network.widths[1:].tolist(), network.gains[1:].tolist(), strict=False)
+    return [_layer(network, fan_in, width, gain) for fan_in, width, gain in below]
+
+
+def _layer(network: Network, fan_in: int, width: int, gain: float) -> Layer:
+    neuron, law = network.neuron, network.weight_law
+    factor = neuron.input_scale
+    scale, shift = law.connection(gain, fan_in, network.mean_gain)
+    mean_gain = law.own_mean_gain(gain, fan_in) if network.mean_gain is None else network.mean_gain
+    return Layer(
+        fan_in=fan_in,
+        width=width,
+        weight_variance=float(factor * gain) ** 2 / fan_in,
+        weight_mean=factor * mean_gain / fan_in,
+        bias_variance=(factor * network.bias_std) ** 2,
+        threshold=neuron.threshold,
+        fires_at_rest=neuron.fires_at(0.0),
+        law=law,
+        scale=scale,
+        shift=shift,
+        input_scale=factor,
+        strict=neuron.strict,
+    )
 
 
 def driven_variances(network: Network) -> np.ndarray:

@@ -12,17 +12,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varflow._checks import ConvergenceError, frozen
+from varflow._checks import ConvergenceError, DomainError, frozen
 from varflow.theory.binomial import TAIL, WHOLE_TAIL, Kernel
 from varflow.theory.chain import CountLaw, SpikeChain, transition
 from varflow.theory.counts import CountGrid, count_grid
 from varflow.theory.finite_width import sample_variance_moments
+from varflow.theory.firing import smooth_in_count
 
 __all__ = ["Lifetime", "QuasiStationary", "lifetime", "quasi_stationary"]
 
 TOLERANCE = 1e-13  # relative error of the escape rate left by stopping
 SETTLED = 1e-10  # change of the law per layer
 EXACT_WIDTH = 2000  # wider layers are held on a grid here: tails this deep would fill the whole matrix
+LARGEST_MATRIX = 5000  # of laws that are known at whole counts only: 200 MB
 LONGEST = 100_000  # layers of iteration
 
 
@@ -69,13 +71,20 @@ class Lifetime:
 def quasi_stationary(chain: SpikeChain) -> QuasiStationary:
     """Iterate the law of the live networks until it repeats itself; see :meth:`varflow.SpikeChain.quasi_stationary`."""
     layer, grid = chain.layer, chain.kernel.target
-    if grid.width > EXACT_WIDTH:
+    smooth = smooth_in_count(layer)
+    if not smooth and grid.width > LARGEST_MATRIX:
+        rule = f"has firing probabilities at whole counts only: its stationary law is held in full up to width {LARGEST_MATRIX}"
+        raise DomainError("weights", layer.law, rule)
+    if grid.width > EXACT_WIDTH and smooth:
         grid = count_grid(grid.width, exact_width=EXACT_WIDTH)
     kernel = transition(layer, grid, grid, WHOLE_TAIL)
     mass, escape = _settled(kernel, _driven(chain, grid))
     law = CountLaw(grid.counts, frozen(mass), grid.width)
     conditional = layer.conditional_variance(grid.counts)
-    variance, variance_std = sample_variance_moments(float(mass @ conditional), float(mass @ conditional**2), grid.width)
+    fourth = float(np.sum(mass[mass > 0] * layer.fourth_cumulant(grid.counts[mass > 0])))
+    variance, variance_std = sample_variance_moments(
+        float(mass @ conditional), float(mass @ conditional**2), grid.width, fourth
+    )
     relaxation = _relaxation_depth(kernel.with_tail(TAIL), escape)
     return QuasiStationary(law, variance, variance_std, law.firing_rate, law.firing_rate_std, escape, relaxation)
 

@@ -1,8 +1,9 @@
 """Ensembles drawn from the exact chain: what a perfect simulation of ``repeats`` networks would have measured.
 
 Counts are exact draws. A layer's sample variance and its own spike count come from the same potentials and are
-correlated; up to ``EXACT_WIDTH`` neurons the potentials themselves are drawn, beyond it the sample variance is drawn
-given the count, as a gamma variable with the exact conditional mean and variance.
+correlated. In small layers of few networks the potentials themselves are drawn; otherwise the sample variance is drawn given
+the count, as a gamma variable with the exact conditional mean and variance: in wide layers it is nearly one, and in the mean
+over many networks nothing else shows.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from varflow._checks import integer
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.results import Ensemble
-from varflow.theory.layers import driven_threshold, driven_variances, layers
+from varflow.theory.beyond import beyond
+from varflow.theory.layers import Layer, driven_threshold, driven_variances, layers
+from varflow.theory.potentials import potentials
 
 __all__ = ["ExactLaw"]
 
 EXACT_WIDTH = 64
+EXACT_FAN_IN = 256  # of weights that are not normal: potentials are sums of that many draws
+MANY = 1000  # networks in whose mean the shape of one sample variance no longer shows
 LAST_Z = 40.0  # beyond, a normal tail is empty in double precision, and fourth powers need not overflow
 
 
@@ -35,48 +40,94 @@ class ExactLaw:
         rng = np.random.default_rng(integer("seed", seed, minimum=0))
         inputs = np.tile(np.arange(repeats), ensembles)
         kind = inputs % len(network.drive.current_variances)
+        many = repeats >= MANY
         conditional, z = driven_variances(network)[kind], driven_threshold(network)[kind]
-        drawn = [_layer(rng, int(network.widths[0]), conditional, z)]
+        drawn = [_normal_layer(rng, int(network.widths[0]), conditional, z, many)]
         for layer in layers(network):
             counts = drawn[-1][0]
-            conditional, z = layer.conditional_variance(counts), layer.standardised_threshold(counts)
-            drawn.append(_layer(rng, layer.width, conditional, z))
+            if layer.is_normal:
+                conditional, z = layer.conditional_variance(counts), layer.standardised_threshold(counts)
+                drawn.append(_normal_layer(rng, layer.width, conditional, z, many))
+            elif layer.width <= EXACT_WIDTH and layer.fan_in <= EXACT_FAN_IN and not many:
+                drawn.append(_layer_of_potentials(rng, layer, counts.astype(int)))
+            else:
+                drawn.append(_layer_of_moments(rng, layer, counts.astype(int)))
         counts, variances = np.moveaxis(np.array(drawn), 0, 2)
         return Ensemble(network, variances, counts / network.widths, seed=seed, engine="chain", device="cpu", dtype="float64")
 
 
-def _layer(rng: np.random.Generator, width: int, conditional: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Spike count and sample variance of ``width`` potentials of variance ``conditional``, for each network."""
+def _normal_layer(
+    rng: np.random.Generator, width: int, conditional: np.ndarray, z: np.ndarray, many: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Spike count and sample variance of ``width`` normal potentials of variance ``conditional``, for each network."""
     counts, spread = np.zeros_like(z), np.zeros_like(z)
     certain = np.isinf(z)
     counts[certain & (z < 0)] = width
     random = np.flatnonzero(~certain | (conditional > 0))
     if len(random):
-        draw = _from_potentials if width <= EXACT_WIDTH else _from_moments
+        draw = _normal_potentials if width <= EXACT_WIDTH and not (many and width > 1) else _normal_moments
         counts[random], spread[random] = draw(rng, width, z[random])
     return counts, conditional * spread if width > 1 else np.full_like(z, np.nan)
 
 
-def _from_potentials(rng: np.random.Generator, width: int, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    potentials = rng.standard_normal((len(z), width))
-    counts = np.count_nonzero(potentials > z[:, None], axis=1)
-    return counts, potentials.var(axis=1, ddof=1) if width > 1 else np.full(len(z), np.nan)
+def _normal_potentials(rng: np.random.Generator, width: int, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return _counted(rng.standard_normal((len(z), width)), z[:, None])
 
 
-def _from_moments(rng: np.random.Generator, width: int, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _counted(u: np.ndarray, threshold: np.ndarray | float, strict: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    counts = np.count_nonzero(u > threshold if strict else u >= threshold, axis=1)
+    return counts, u.var(axis=1, ddof=1) if u.shape[1] > 1 else np.full(len(u), np.nan)
+
+
+def _normal_moments(rng: np.random.Generator, width: int, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     normal = distribution("normal")
-    z = np.clip(z, -LAST_Z, LAST_Z)
-    counts = rng.binomial(width, normal.sf(z))
-    above, below = _tail_moments(z, normal.hazard(z)), _tail_moments(z, -normal.hazard(-z))
-    share = counts / width
+    different, state = np.unique(np.clip(z, -LAST_Z, LAST_Z), return_inverse=True)
+    above, below = _tail_moments(different, normal.hazard(different)), _tail_moments(different, -normal.hazard(-different))
+    counts = rng.binomial(width, normal.sf(different)[state])
+    return counts, _given_counts(rng, width, counts, state, np.array(above), np.array(below))
+
+
+def _layer_of_potentials(rng: np.random.Generator, layer: Layer, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    counts, variances = np.empty(len(below)), np.empty(len(below))
+    size = max(1, 2**20 // (layer.width * (int(below.max(initial=0)) + 1)))
+    for start in range(0, len(below), size):
+        some = slice(start, start + size)
+        counts[some], variances[some] = _counted(potentials(rng, layer, below[some]), layer.threshold, layer.strict)
+    return counts, variances
+
+
+def _layer_of_moments(rng: np.random.Generator, layer: Layer, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    upper, lower = beyond(layer)
+    counts = rng.binomial(layer.width, np.minimum(upper[0][below], 1.0))
+    if layer.width == 1:
+        return counts.astype(float), np.full(len(below), np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        up, down = (np.where(side[0] > 1e-12, side[1:] / side[0], 0.0) for side in (upper, lower))
+    return counts.astype(float), _given_counts(rng, layer.width, counts, below, up, down)
+
+
+def _given_counts(
+    rng: np.random.Generator, width: int, counts: np.ndarray, state: np.ndarray, above: np.ndarray, below: np.ndarray
+) -> np.ndarray:
+    """Sample variances given how many potentials lie above the threshold: gamma variables of the exact mean and variance.
+
+    ``above`` and ``below`` hold the first four moments on either side of the threshold in every state below, shape
+    (4, states). Networks that agree in state and count share the arithmetic.
+    """
+    pairs, which = np.unique(state * (width + 1) + counts, return_inverse=True)
+    state, share = pairs // (width + 1), pairs % (width + 1) / width
+    above, below = above[:, state], below[:, state]
     centre = share * above[0] + (1 - share) * below[0]
     up, down = _about(centre, above), _about(centre, below)
     # Σ(u-ū)² = Σ(u-c)² - n(ū-c)² with c = E[ū | K]; the last term has the mean of one potential's conditional variance.
     squares = share * up[0] + (1 - share) * down[0]
     scatter = share * (above[1] - above[0] ** 2) + (1 - share) * (below[1] - below[0] ** 2)
-    mean = (width * squares - scatter) / (width - 1)
+    mean = np.maximum((width * squares - scatter) / (width - 1), 0.0)
     variance = (share * up[1] + (1 - share) * down[1]) * width / (width - 1) ** 2
-    return counts, rng.standard_gamma(mean**2 / variance) * variance / mean
+    varies = variance > 1e-12 * mean**2  # on a lattice the count can leave no choice
+    safe = np.where(varies, variance, 1.0)
+    shape, size = np.where(varies, mean**2 / safe, 1.0), np.where(varies, safe / np.where(varies, mean, 1.0), 0.0)
+    return rng.standard_gamma(shape[which]) * size[which] + np.where(varies, 0.0, mean)[which]
 
 
 def _tail_moments(z: np.ndarray, hazard: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -84,7 +135,7 @@ def _tail_moments(z: np.ndarray, hazard: np.ndarray) -> tuple[np.ndarray, ...]:
     return hazard, 1 + z * hazard, (z**2 + 2) * hazard, 3 + (z**3 + 3 * z) * hazard
 
 
-def _about(c: np.ndarray, moments: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _about(c: np.ndarray, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of ``(u - c)²``."""
     m1, m2, m3, m4 = moments
     mean = m2 - 2 * c * m1 + c**2

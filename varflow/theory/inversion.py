@@ -1,0 +1,160 @@
+r"""Tails of sums of weights from their characteristic function, with an error that is measured.
+
+.. math::
+    P(S_J > x) = \frac12 + \frac1\pi \int_0^\infty \operatorname{Im}\bigl[e^{-itx} φ(t)^J e^{-b^2 t^2/2}\bigr] \frac{dt}{t}
+
+(Gil-Pelaez 1951), by the trapezoidal rule in ``w`` with ``t = r ln(1 + e^w)``: exponentially dense towards 0, where laws with
+heavy tails are not analytic, and even further out. The rule on every other node gives the error. One weight comes from its tail
+function, the sum of two from a convolution of the two tails, where ``φ²`` may decay too slowly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import ConvergenceError
+from varflow.model.weights import WeightLaw
+from varflow.theory.characteristic import characteristic, core_density, core_tail, panels
+
+__all__ = ["ACCURACY", "tails"]
+
+ACCURACY = 1e-10  # absolute, or an error is raised
+NEGLIGIBLE = 1e-13  # of the integrand at its end
+LARGEST_T = 2000.0
+FIRST = -37.0  # of w: e^-37 is rounding
+COARSE = 0.5  # of the coarser rule's step in w
+TURN = 0.6  # largest phase between nodes of the finer rule
+GROUPS = 3  # of counts per factor 2
+BLOCK = 2**19
+MOST = 2**17
+REFINED = 3  # attempts, each with twice the nodes
+
+
+def tails(law: WeightLaw, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
+    """``P(S_J + b N > x)`` and its complement, ``S_J`` a sum of ``J ≥ 1`` standardised cores; ``J`` need not be whole.
+
+    Raises
+    ------
+    ConvergenceError
+        Where the error exceeds 1e-10; ``.partial`` is the pair of arrays.
+    """
+    p, error = np.empty(len(x)), np.zeros(len(x))
+    single, double = (number == 1) & (bias == 0), (number == 2) & (bias == 0)
+    several = np.flatnonzero(~(single | double))
+    if len(several):
+        p[several], error[several] = _inverted(law, number[several], x[several], bias)
+    p = np.clip(p, 0.0, 1.0)
+    q = 1 - p
+    if single.any():
+        p[single], q[single] = core_tail(law, x[single])
+    if double.any():
+        values = np.array([[*_sum_of_two(law, z)] for z in x[double].tolist()])
+        (p[double], q[double]), error[double] = values[:, :2].T, values[:, 2]
+    if error.max(initial=0.0) > ACCURACY:
+        worst = int(np.argmax(error))
+        raise ConvergenceError(
+            f"the law of a sum of {number[worst]:g} weights is known only to {error[worst]:.1e}, not to {ACCURACY:g}: "
+            "try a law whose density has no jumps or poles, a bias, or vf.weights.normal_approximation",
+            (p, q),
+        )
+    return p, q
+
+
+@lru_cache(maxsize=8)
+def _scanned(law: WeightLaw) -> tuple[np.ndarray, np.ndarray]:
+    """``t`` and the logarithm of the largest ``|φ|`` from there on."""
+    t = np.geomspace(1e-3, LARGEST_T, 1200)
+    size = np.maximum(np.abs(characteristic(law)(t)), 1e-300)
+    return t, np.log(np.maximum.accumulate(size[::-1])[::-1])
+
+
+def _last_t(law: WeightLaw, number: np.ndarray, bias: float) -> np.ndarray:
+    """Where the integrand has become negligible, for each count."""
+    t, envelope = _scanned(law)
+    level = np.outer(number, envelope) - bias**2 * t**2 / 2
+    beyond = np.argmax(level < np.log(NEGLIGIBLE), axis=1)
+    return np.where((level < np.log(NEGLIGIBLE)).any(axis=1), t[beyond], LARGEST_T)
+
+
+def _inverted(law: WeightLaw, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
+    last, phi = _last_t(law, number, bias), characteristic(law)
+    p, error = np.empty(len(x)), np.empty(len(x))
+    group = np.floor(GROUPS * np.log2(last)).astype(int)
+    for name in np.unique(group):
+        rows = np.flatnonzero(group == name)
+        for step in COARSE / 2.0 ** np.arange(REFINED):
+            p[rows], error[rows] = _rule(phi, float(last[rows].max()), number[rows], x[rows], bias, float(step))
+            rows = rows[error[rows] > ACCURACY / 4]
+            if not len(rows):
+                break
+    return p, error
+
+
+def _rule(
+    phi: Callable[[np.ndarray], np.ndarray], last: float, number: np.ndarray, x: np.ndarray, bias: float, step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The integral up to ``last`` for some counts, and its error: what halving the nodes changes, and what lies beyond."""
+    t, jacobian, log_phi = _nodes(phi, last, number, x, step)
+    total, left = np.zeros((2, len(x))), np.zeros(len(x))
+    size = max(1, BLOCK // len(t))
+    for start in range(0, len(x), size):
+        rows = slice(start, start + size)
+        exponent = np.outer(number[rows], log_phi) - bias**2 * t**2 / 2
+        values = np.exp(exponent.real) * np.sin(exponent.imag - np.outer(x[rows], t)) * jacobian
+        total[0, rows], total[1, rows] = values.sum(axis=1), 2 * values[:, ::2].sum(axis=1)
+        left[rows] = np.exp(exponent.real[:, -8:].max(axis=1)) / (np.pi * last * np.maximum(np.abs(x[rows]), 1.0))
+    return 0.5 + total[0], np.abs(total[0] - total[1]) + left
+
+
+def _nodes(
+    phi: Callable[[np.ndarray], np.ndarray], last: float, number: np.ndarray, x: np.ndarray, step: float
+) -> tuple[np.ndarray, np.ndarray, Any]:
+    """``t``, ``dt/(π t)`` and ``ln φ``, dense enough for every integrand to turn by at most ``TURN`` between nodes."""
+    r = last / 30
+    h = min(step / 2, TURN / (r * max(np.abs(x).max(), 1.0)))
+    while True:
+        w = np.arange(FIRST, 30.0 + h, h)
+        t = r * np.logaddexp(0.0, w)
+        log_phi = _continuous_log(phi(t))
+        turns = np.diff(log_phi.imag)
+        extremes = (number.min() * turns, number.max() * turns)
+        turn = max(np.abs(turned - z * np.diff(t)).max() for turned in extremes for z in (x.min(), x.max()))
+        if turn <= 1.5 * TURN or len(w) > MOST:
+            return t, h * r / (1 + np.exp(-w)) / t / np.pi, log_phi
+        h *= max(TURN / turn, 0.1)
+
+
+def _continuous_log(values: np.ndarray) -> Any:
+    return np.log(np.maximum(np.abs(values), 1e-300)) + 1j * np.unwrap(np.angle(values))
+
+
+def _edges(law: WeightLaw) -> np.ndarray:
+    """Panels on which density and tail are smooth."""
+    if law.kind == "lognormal":
+        raw = np.exp(law.parameters[0] * np.arange(-9.0, 9.01, 0.25))
+        return (np.concatenate([[0.0], raw]) - law.mean) / law.std
+    _, middle, half = panels(law)
+    return np.unique(np.concatenate([middle - half, middle + half]))
+
+
+def _sum_of_two(law: WeightLaw, x: float) -> tuple[float, float, float]:
+    """``P(x₁ + x₂ > x) = ∫ f(y) S(x - y) dy``, its complement and the error, by Gauss-Legendre rules on dyadic panels."""
+    density = core_density(law)[0]
+    edges = _edges(law)
+    grid = np.unique(np.concatenate([edges, x - edges]))
+    grid = grid[(grid >= edges[0]) & (grid <= edges[-1])]
+    results = []
+    for order in (12, 16):
+        nodes, weights = np.polynomial.legendre.leggauss(order)
+        half, middle = 0.5 * np.diff(grid)[:, None], 0.5 * (grid[1:] + grid[:-1])[:, None]
+        y = (middle + half * nodes).ravel()
+        with np.errstate(all="ignore"):
+            mass = np.nan_to_num((half * weights).ravel() * density(y), posinf=0.0)
+        above, below = core_tail(law, x - y)
+        results.append((float(np.sum(mass * above)), float(np.sum(mass * below)), float(mass.sum())))
+    (p0, q0, _), (p, q, whole) = results
+    return p, q, abs(p - p0) + abs(q - q0) + abs(whole - 1)
