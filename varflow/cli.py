@@ -141,7 +141,9 @@ def simulate(
     depth: Depth = 100,
     bias_std: BiasStd = 0.0,
     mean_gain: MeanGain = 0.0,
-    weights: Annotated[str, typer.Option(help="Law of the weights: normal, uniform, sign, exponential or lognormal.", metavar="NAME")] = "normal",
+    weights: Annotated[
+        str, typer.Option(help="Law of the weights: normal, uniform, sign, exponential, lognormal.", metavar="NAME")
+    ] = "normal",
     repeats: Repeats = 20,
     seed: Seed = 0,
     device: Device = "cpu",

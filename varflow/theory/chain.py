@@ -106,7 +106,7 @@ class SpikeChain:
     >>> import varflow as vf
     >>> chain = vf.SpikeChain(vf.Network(width=100, depth=100, gain=vf.gain(threshold=1.0)))
     >>> f"{chain.survival(100):.4f}"
-    '0.0179'
+    '0.0171'
     """
 
     def __init__(self, network: Network, *, step: float = STEP, rare: float = RARE):
@@ -205,7 +205,7 @@ class SpikeChain:
         >>> import varflow as vf
         >>> network = vf.Network(width=800, depth=2, gain=vf.gain(threshold=0.85), neuron=vf.Neuron(0.85))
         >>> f"{vf.SpikeChain(network).quasi_stationary().escape_rate:.1e}"
-        '6.1e-12'
+        '6.2e-12'
         """
         from varflow.theory.quasi_stationary import quasi_stationary
 
