@@ -8,7 +8,7 @@ import pytest
 
 import varflow as vf
 from varflow.theory.expansions import rate_series, stationary_moments
-from varflow.theory.layers import Layer, layers
+from varflow.theory.layers import layers
 
 GAIN = vf.gain(threshold=0.7)
 CASES = {
@@ -100,7 +100,8 @@ def test_constant_firing_probability_is_a_plain_binomial():
 
 @pytest.mark.parametrize(("bias", "mean_gain", "x"), [(0.0, 0.0, 0.2), (0.4, 0.0, 0.1), (0.3, -1.2, 0.4), (0.0, 0.7, 0.9)])
 def test_derivatives_of_the_firing_probability(bias, mean_gain, x):
-    layer = Layer(50, 50, 3.0 / 50, mean_gain / 50, bias**2, 0.8, False)
+    network = vf.Network(width=50, depth=2, gain=3**0.5, bias_std=bias, mean_gain=mean_gain, neuron=vf.Neuron(0.8))
+    layer = layers(network)[0]
     with mpmath.workdps(40):
         rate = lambda x: mpmath.ncdf((mean_gain * x - mpmath.mpf(0.8)) / mpmath.sqrt(3 * x + mpmath.mpf(bias) ** 2))  # noqa: E731
         want = [float(c) for c in mpmath.taylor(rate, mpmath.mpf(x), 8)]
@@ -124,7 +125,7 @@ def test_small_parameter_grows_towards_the_saddle_node():
         ({"gain": 2.4}, "critical gain is 2.4565"),
         ({"gain": vf.critical_gain(threshold=1.0) * 1.0001}, "too small for a series"),
         ({"gain": vf.gain(threshold=1.0), "width": 400}, "small parameter is 0.327"),
-        ({"gain": 3.0, "weights": "sign"}, "no exact chain"),
+        ({"gain": 3.0, "weights": "sign"}, "must be .normal. here"),
         ({"gain": 3.0, "steps": 5}, "steps"),
         ({"gain": 3.0, "width": [100, 200]}, "equal widths"),
         ({"gain": 3.0, "depth": 1}, "at least 2"),

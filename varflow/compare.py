@@ -147,7 +147,7 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3) 
         score = _Scores(profile, ensemble.repeats)
         z = score(ensemble.variance, ensemble.firing_rate)
         p_value, calibration = _drawn_p_value(profile, score, _largest(z), ensemble, false_alarm)
-    return Comparison(z, p_value, p_value > false_alarm, false_alarm, calibration, profile, ensemble)
+    return Comparison(z, p_value, bool(p_value > false_alarm), false_alarm, calibration, profile, ensemble)
 
 
 class _Scores:
