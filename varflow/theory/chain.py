@@ -8,10 +8,6 @@ drawn from it stands in ``sampling``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from varflow._checks import DomainError, frozen, integer
@@ -19,56 +15,14 @@ from varflow.model.distributions import distribution
 from varflow.model.drives import Inputs
 from varflow.model.network import Network
 from varflow.theory.binomial import TAIL, WHOLE_TAIL, Kernel
-from varflow.theory.counts import STEP, CountGrid, count_grid
+from varflow.theory.counts import STEP, CountGrid, CountLaw, count_grid
 from varflow.theory.firing import firing
 from varflow.theory.layers import Layer, driven_threshold, layers, one_step
+from varflow.theory.quasi_stationary import Lifetime, QuasiStationary, lifetime, quasi_stationary
 
-if TYPE_CHECKING:
-    from varflow.theory.quasi_stationary import Lifetime, QuasiStationary
-
-__all__ = ["CountLaw", "SpikeChain", "equal_layers", "transition"]
+__all__ = ["SpikeChain", "equal_layers"]
 
 RARE = 1e-3  # survival below which the chain keeps its whole tails: few survivors come from far out in them
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CountLaw:
-    """The law of a spike count.
-
-    Attributes
-    ----------
-    counts : ndarray
-        Every count ``0 … n``; in layers wider than 10⁴ the points that carry the law, some of them between integers.
-    mass : ndarray
-        Probability of each count; in wide layers the probability that each point stands for. Sums to 1.
-    width : int
-    """
-
-    counts: np.ndarray
-    mass: np.ndarray
-    width: int
-
-    def expect(self, function: Callable[[np.ndarray], np.ndarray]) -> float:
-        """``E[function(K)]``."""
-        return float(self.mass @ function(self.counts))
-
-    @property
-    def firing_rate(self) -> float:
-        return float(self.mass @ self.counts) / self.width
-
-    @property
-    def firing_rate_std(self) -> float:
-        rates = self.counts / self.width
-        return float(np.sqrt(self.mass @ (rates - self.mass @ rates) ** 2))
-
-    @property
-    def survival(self) -> float:
-        """``P(K > 0)``."""
-        return min(float(self.mass[1:].sum()), 1.0)
-
-    def __repr__(self) -> str:
-        rate = f"{self.firing_rate:.6g} ± {self.firing_rate_std:.2g}"
-        return f"CountLaw(width={self.width}, firing_rate={rate}, survival={self.survival:.6g})"
 
 
 class SpikeChain:
@@ -124,7 +78,7 @@ class SpikeChain:
         distinct: dict[Layer, Kernel] = {}
         for layer, below, above in zip(self.layers, self.grids, self.grids[1:], strict=False):
             if layer not in distinct:
-                distinct[layer] = transition(layer, below, above, tail)
+                distinct[layer] = Kernel(above, *firing(layer, below.counts), tail)
         self.kernels = [distinct[layer] for layer in self.layers]
         self.starts = frozen(self.driven_kernel(self.grids[0]).dense())  # one row for each kind of input
         self._masses = [self.starts.mean(axis=0)]
@@ -173,7 +127,7 @@ class SpikeChain:
         """The one transition kernel of a homogeneous network."""
         if not self.homogeneous:
             raise DomainError("network", self.network, "has layers that differ: a stationary law needs equal widths and gains")
-        return self.kernels[0] if self.kernels else transition(self.layer, self.grids[0], self.grids[0])
+        return self.kernels[0] if self.kernels else Kernel(self.grids[0], *firing(self.layer, self.grids[0].counts))
 
     @property
     def layer(self) -> Layer:
@@ -208,9 +162,7 @@ class SpikeChain:
         >>> f"{vf.SpikeChain(network).quasi_stationary().escape_rate:.1e}"
         '6.2e-12'
         """
-        from varflow.theory.quasi_stationary import quasi_stationary
-
-        return quasi_stationary(self)
+        return quasi_stationary(self.layer, self.kernel.target, self.driven_kernel)
 
     def lifetime(self) -> Lifetime:
         """Mean number of layers until silence: ``.from_drive`` and ``.from_quasi_stationary``; ``inf`` where none escapes.
@@ -220,9 +172,7 @@ class SpikeChain:
         DomainError
             Where layers differ.
         """
-        from varflow.theory.quasi_stationary import lifetime
-
-        return lifetime(self)
+        return lifetime(self.quasi_stationary(), self.kernel, self.starts.mean(axis=0))
 
     def _one_deeper(self) -> Network:
         n = self.network
@@ -247,11 +197,6 @@ def equal_layers(network: Network) -> Layer:
     if len(set(network.widths.tolist())) > 1 or len(set(network.gains[1:].tolist())) > 1:
         raise DomainError("network", network, "has layers that differ: a stationary law needs equal widths and gains")
     return layers(network)[0]
-
-
-def transition(layer: Layer, below: CountGrid, above: CountGrid, tail: float = TAIL) -> Kernel:
-    """The kernel of one layer between two count grids."""
-    return Kernel(above, *firing(layer, below.counts), tail)
 
 
 def _known_start(network: Network) -> None:

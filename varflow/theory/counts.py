@@ -8,6 +8,7 @@ a smooth step joins the two.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from varflow._checks import frozen
 
-__all__ = ["EXACT_WIDTH", "CountGrid", "count_grid"]
+__all__ = ["EXACT_WIDTH", "CountGrid", "CountLaw", "count_grid"]
 
 EXACT_WIDTH = 10_000  # up to here every count is kept
 STEP = 0.5  # of the grid in y, in standard deviations of a binomial count
@@ -65,3 +66,43 @@ def count_grid(width: int, step: float = STEP, exact_width: int = EXACT_WIDTH) -
     counts, weights = counts[order], weights[order]
     kept = weights > 1e-20
     return CountGrid(width, frozen(counts[kept]), frozen(weights[kept]), exact=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CountLaw:
+    """The law of a spike count.
+
+    Attributes
+    ----------
+    counts : ndarray
+        Every count ``0 … n``; in layers wider than 10⁴ the points that carry the law, some of them between integers.
+    mass : ndarray
+        Probability of each count; in wide layers the probability that each point stands for. Sums to 1.
+    width : int
+    """
+
+    counts: np.ndarray
+    mass: np.ndarray
+    width: int
+
+    def expect(self, function: Callable[[np.ndarray], np.ndarray]) -> float:
+        """``E[function(K)]``."""
+        return float(self.mass @ function(self.counts))
+
+    @property
+    def firing_rate(self) -> float:
+        return float(self.mass @ self.counts) / self.width
+
+    @property
+    def firing_rate_std(self) -> float:
+        rates = self.counts / self.width
+        return float(np.sqrt(self.mass @ (rates - self.mass @ rates) ** 2))
+
+    @property
+    def survival(self) -> float:
+        """``P(K > 0)``."""
+        return min(float(self.mass[1:].sum()), 1.0)
+
+    def __repr__(self) -> str:
+        rate = f"{self.firing_rate:.6g} ± {self.firing_rate_std:.2g}"
+        return f"CountLaw(width={self.width}, firing_rate={rate}, survival={self.survival:.6g})"

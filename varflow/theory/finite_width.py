@@ -9,10 +9,10 @@ from varflow.model.network import Network
 from varflow.results import Profile
 from varflow.theory.chain import SpikeChain
 from varflow.theory.counts import CountGrid
-from varflow.theory.layers import Layer, driven_variances
+from varflow.theory.layers import Layer, driven_variances, sample_variance_moments
 from varflow.theory.sampling import ExactLaw
 
-__all__ = ["finite_width", "sample_variance_moments"]
+__all__ = ["finite_width"]
 
 COARSER = 0.6  # step of the second grid that measures the error of the first
 
@@ -109,17 +109,6 @@ def _variance_moments(layer: Layer, mass: np.ndarray, grid: CountGrid) -> tuple[
     conditional = layer.conditional_variance(grid.counts)
     fourth = _mean_where_any(mass, layer.fourth_cumulant(grid.counts))
     return sample_variance_moments(_mean(mass, conditional), _mean(mass, conditional**2), layer.width, fourth)
-
-
-def sample_variance_moments(mean: float, mean_square: float, width: int, fourth_cumulant: float = 0.0) -> tuple[float, float]:
-    """Mean and standard deviation of the sample variance of ``width`` potentials given whose law C and κ₄ are random.
-
-    ``Var = Var[C] + 2 E[C²]/(n-1) + E[κ₄]/n``.
-    """
-    if width == 1:
-        return mean, np.nan
-    spread = max(mean_square - mean**2, 0.0) + 2 * mean_square / (width - 1) + fourth_cumulant / width
-    return mean, float(np.sqrt(max(spread, 0.0)))
 
 
 def _mean_where_any(mass: np.ndarray, values: np.ndarray) -> float:

@@ -15,7 +15,7 @@ from varflow._checks import DomainError
 from varflow.model.network import Network
 from varflow.model.weights import WeightLaw
 
-__all__ = ["Layer", "driven_threshold", "driven_variances", "layers", "one_step"]
+__all__ = ["Layer", "driven_threshold", "driven_variances", "layers", "one_step", "sample_variance_moments"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +157,14 @@ def one_step(network: Network) -> None:
         raise DomainError("reset", "multi_spike", "is not a count of spiking neurons: one spike per neuron is needed")
     if network.neuron.delay:
         raise DomainError("delay", network.neuron.delay, "must be 0: at the first step nothing has arrived yet")
+
+
+def sample_variance_moments(mean: float, mean_square: float, width: int, fourth_cumulant: float = 0.0) -> tuple[float, float]:
+    """Mean and standard deviation of the sample variance of ``width`` potentials given whose law C and κ₄ are random.
+
+    ``Var = Var[C] + 2 E[C²]/(n-1) + E[κ₄]/n``.
+    """
+    if width == 1:
+        return mean, np.nan
+    spread = max(mean_square - mean**2, 0.0) + 2 * mean_square / (width - 1) + fourth_cumulant / width
+    return mean, float(np.sqrt(max(spread, 0.0)))

@@ -8,16 +8,16 @@ below the smallest probability a double distinguishes from zero beside one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, frozen
 from varflow.theory.binomial import TAIL, WHOLE_TAIL, Kernel
-from varflow.theory.chain import CountLaw, SpikeChain, transition
-from varflow.theory.counts import CountGrid, count_grid
-from varflow.theory.finite_width import sample_variance_moments
-from varflow.theory.firing import smooth_in_count
+from varflow.theory.counts import CountGrid, CountLaw, count_grid
+from varflow.theory.firing import firing, smooth_in_count
+from varflow.theory.layers import Layer, sample_variance_moments
 
 __all__ = ["Lifetime", "QuasiStationary", "lifetime", "quasi_stationary"]
 
@@ -68,17 +68,19 @@ class Lifetime:
     from_quasi_stationary: float
 
 
-def quasi_stationary(chain: SpikeChain) -> QuasiStationary:
-    """Iterate the law of the live networks until it repeats itself; see :meth:`varflow.SpikeChain.quasi_stationary`."""
-    layer, grid = chain.layer, chain.kernel.target
+def quasi_stationary(layer: Layer, grid: CountGrid, driven: Callable[[CountGrid], Kernel]) -> QuasiStationary:
+    """Iterate the law of the live networks, from the driven one, until it repeats itself.
+
+    See :meth:`varflow.SpikeChain.quasi_stationary`.
+    """
     smooth = smooth_in_count(layer)
     if not smooth and grid.width > LARGEST_MATRIX:
         rule = f"has firing probabilities at whole counts only: its stationary law is held in full up to width {LARGEST_MATRIX}"
         raise DomainError("weights", layer.law, rule)
     if grid.width > EXACT_WIDTH and smooth:
         grid = count_grid(grid.width, exact_width=EXACT_WIDTH)
-    kernel = transition(layer, grid, grid, WHOLE_TAIL)
-    mass, escape = _settled(kernel, _driven(chain, grid))
+    kernel = Kernel(grid, *firing(layer, grid.counts), WHOLE_TAIL)
+    mass, escape = _settled(kernel, driven(grid).dense().mean(axis=0))
     law = CountLaw(grid.counts, frozen(mass), grid.width)
     conditional = layer.conditional_variance(grid.counts)
     fourth = float(np.sum(mass[mass > 0] * layer.fourth_cumulant(grid.counts[mass > 0])))
@@ -87,10 +89,6 @@ def quasi_stationary(chain: SpikeChain) -> QuasiStationary:
     )
     relaxation = _relaxation_depth(kernel.with_tail(TAIL), escape)
     return QuasiStationary(law, variance, variance_std, law.firing_rate, law.firing_rate_std, escape, relaxation)
-
-
-def _driven(chain: SpikeChain, grid: CountGrid) -> np.ndarray:
-    return chain.driven_kernel(grid).dense().mean(axis=0)
 
 
 def _settled(kernel: Kernel, start: np.ndarray) -> tuple[np.ndarray, float]:
@@ -135,22 +133,21 @@ def _alive(mass: np.ndarray) -> tuple[np.ndarray, float]:
     return living / total, float(mass[0] / (total + mass[0]))
 
 
-def lifetime(chain: SpikeChain) -> Lifetime:
-    """Mean layers to silence; see :meth:`varflow.SpikeChain.lifetime`.
+def lifetime(state: QuasiStationary, kernel: Kernel, start: np.ndarray) -> Lifetime:
+    """Mean layers to silence from a driven law ``start``; see :meth:`varflow.SpikeChain.lifetime`.
 
     From the quasi-stationary state it is ``1/r``. From the drive, the survivals of the layers are added until the law of the
     live networks has settled; what remains is geometric.
     """
-    state = quasi_stationary(chain)
     rate, std = state.firing_rate, state.firing_rate_std
-    mass, total, survival = chain.starts.mean(axis=0), 0.0, 1.0
+    mass, total, survival, grid = start, 0.0, 1.0, kernel.target
     for _ in range(LONGEST):
         survival = float(mass[1:].sum())
         total += survival
-        law = CountLaw(chain.kernel.target.counts, _alive(mass)[0], chain.kernel.target.width) if survival > 0 else None
+        law = CountLaw(grid.counts, _alive(mass)[0], grid.width) if survival > 0 else None
         if law is None or (abs(law.firing_rate - rate) < 1e-10 * rate and abs(law.firing_rate_std - std) <= 1e-9 * rate):
             break
-        mass = chain.kernel.push(mass)
+        mass = kernel.push(mass)
     with np.errstate(divide="ignore"):
         per_escape = 1 / np.float64(state.escape_rate)
     return Lifetime(float(total + (survival * (per_escape - 1) if survival else 0.0)), float(per_escape))
