@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,6 +53,7 @@ def varflow(
     Examples:
       varflow lookup --threshold 1 --fan-in 512    one gain, and what to expect of it
       varflow predict --threshold 1 --width 600    the exact law, layer by layer
+      varflow phase-diagram                        which thresholds a width carries
       varflow validate                             theory against simulation, half a minute
 
     Each command has --help and --json.
@@ -243,6 +245,46 @@ def validate(
     raise typer.Exit(0 if experiment.passed else 1)
 
 
+@app.command("phase-diagram")
+def phase_diagram(
+    threshold: Annotated[
+        list[str] | None, option("Thresholds, with commas or repeated.  [default: 0.3 to 1.3 in steps of 0.05]", "θ,…")
+    ] = None,
+    width: Annotated[list[str] | None, option("Widths, likewise.  [default: 18 of them, 10 to 3000]", "n,…")] = None,
+    depth: Depth = 100,
+    gain: Gain = "preserving",
+    out: Annotated[Path, option("Folder for phase-diagram.png and phase-diagram.json.", "DIR")] = Path("varflow-results"),
+    as_json: Json = False,
+) -> None:
+    """Exact survival over threshold and width.
+
+    Which share of networks is alive at the last layer: a map, a table, and the numbers in a file.
+
+    \b
+    Examples:
+      varflow phase-diagram
+      varflow phase-diagram --depth 20 --gain 2.6 --out /tmp/look
+      varflow phase-diagram --threshold 0.7,0.85,1 --width 100,200,600 --json
+    """
+    import varflow as vf
+    from varflow._checks import require
+
+    options: dict[str, Any] = {"depth": depth, "gain": gain}
+    if threshold:
+        options["threshold"] = [value for text in threshold for value in _numbers("threshold", text)]
+    if width:
+        options["width"] = [value for text in width for value in _numbers("width", text, int)]
+    require("plot", "matplotlib.figure")
+    check_folder(out, "phase-diagram.png", "phase-diagram.json")
+    diagram = vf.phase_diagram(**options, progress=not as_json)
+    picture = io.BytesIO()
+    diagram.plot().savefig(picture, format="png")
+    show(diagram, as_json)
+    write(out, {"phase-diagram.png": picture.getvalue(), "phase-diagram.json": result_json(diagram, []).encode()})
+    if not as_json:
+        print(f"written: {out / 'phase-diagram.png'}, {out / 'phase-diagram.json'}")
+
+
 def _network(
     threshold: float, gain: str, width: int, depth: int, bias_std: float, mean_gain: float, weights: str = "normal"
 ) -> Any:
@@ -275,13 +317,13 @@ def _law(text: str) -> Any:
         raise vf.DomainError("distribution", text, "needs its degrees of freedom, as in student_t:5") from None
 
 
-def _numbers(option: str, text: str) -> list[float]:
+def _numbers(option: str, text: str, kind: Callable[[str], Any] = float) -> list[Any]:
     import varflow as vf
 
     try:
-        return [float(item) for item in text.split(",")]
+        return [kind(item) for item in text.split(",")]
     except ValueError:
-        raise vf.DomainError(option, text, "must be numbers separated by commas") from None
+        raise vf.DomainError(option, text, f"must be {'whole ' * (kind is int)}numbers separated by commas") from None
 
 
 def main() -> None:

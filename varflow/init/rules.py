@@ -29,6 +29,12 @@ def gain_by_rule(
     ------
     DomainError
         For an unknown rule, or where no gain in range preserves the variance.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> print(f"{vf.gain_by_rule('preserving', 1.0):.4f} {vf.gain_by_rule('kaiming', 1.0):.4f}")
+    2.5106 1.4142
     """
     if rule == "kaiming":
         return 2**0.5
