@@ -31,8 +31,8 @@ MAY_IMPORT = {
     "certified": WITNESS,
     "compare": {"_checks", "results", "plots"},  # plots: when a comparison is asked to draw itself
     "experiment": {"_checks", "model", "results", "theory", "init", "simulation", "compare", "plots"},
-    "phase_diagram": {"_checks", "_progress", "model", "theory", "init", "plots"},
-    "plots": {"_checks", "results", "compare", "experiment", "phase_diagram"},  # the latter two for types
+    "phases": {"_checks", "_progress", "model", "theory", "init", "plots"},
+    "plots": {"_checks", "results", "compare", "experiment", "phases"},  # the latter two for types
     "citations": {"_checks"},
     "cli": {"_checks", "_terminal", PUBLIC},
     "_terminal": {"_checks", PUBLIC},
@@ -125,7 +125,7 @@ def test_a_module_imports_only_what_its_room_may(path):
         ("cli", "from varflow.theory.maps import slope"),
         ("_checks", "from . import results"),
         ("_progress", "from varflow.simulation import simulate"),
-        ("phase_diagram", "from varflow.simulation import simulate"),
+        ("phases", "from varflow.simulation import simulate"),
     ],
 )
 def test_the_checker_sees_a_broken_rule(module, source):

@@ -39,8 +39,8 @@ _HOME = {
     "Comparison": "compare",
     "validate": "experiment",
     "Experiment": "experiment",
-    "phase_diagram": "phase_diagram",
-    "PhaseDiagram": "phase_diagram",
+    "phase_diagram": "phases",
+    "PhaseDiagram": "phases",
     "gain": "init.gains",
     "gain_by_rule": "init.rules",
     "corrected_gain": "init.inverse",
@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from varflow.model.distributions import distribution
     from varflow.model.network import Network
     from varflow.model.neurons import Neuron
-    from varflow.phase_diagram import PhaseDiagram, phase_diagram
+    from varflow.phases import PhaseDiagram, phase_diagram
     from varflow.results import Ensemble, FixedPoint, FixedPoints, Profile
     from varflow.simulation import Interrupted, simulate
     from varflow.theory.chain import SpikeChain

@@ -190,7 +190,7 @@ def validate(
         list[str] | None, option("Thresholds, with commas or repeated.  [default: 0.1,0.3,0.5,0.7,0.85,1]", "θ,…")
     ] = None,
     gain: Annotated[list[str] | None, option(f"A panel each: {RULES}  [default: preserving,kaiming]", "g,…")] = None,
-    width: Annotated[int | None, whole("Neurons in a layer.  [default: 1000]", "n")] = None,
+    width: Annotated[list[str] | None, option("Neurons in a layer, a panel each.  [default: 1000]", "n,…")] = None,
     depth: Depth = 100,
     repeats: Repeats = 20,
     seed: Seed = 0,
@@ -210,15 +210,19 @@ def validate(
       varflow validate
       varflow validate --quick --out /tmp/look
       varflow validate --threshold 0.7,1 --gain preserving,2.6 --width 600 --repeats 50
+      varflow validate --threshold 0.7,1 --gain preserving --width 100,600
       varflow validate --drive my_inputs.npy
     """
     import varflow as vf
     from varflow._checks import require
 
-    if quick and width is not None:
+    if quick and width:
         raise vf.DomainError("width", width, f"contradicts --quick, which means {QUICK_WIDTH}: give one of the two")
     options: dict[str, Any] = {"depth": depth, "repeats": repeats, "seed": seed, "device": device}
-    options["width"] = QUICK_WIDTH if quick else 1000 if width is None else width
+    if quick:
+        options["width"] = QUICK_WIDTH
+    if width:
+        options["width"] = [value for text in width for value in _numbers("width", text, int)]
     if threshold:
         options["threshold"] = [value for text in threshold for value in _numbers("threshold", text)]
     if gain:

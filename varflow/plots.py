@@ -13,7 +13,7 @@ from varflow._checks import require
 if TYPE_CHECKING:
     from varflow.compare import Comparison
     from varflow.experiment import Curve, Experiment
-    from varflow.phase_diagram import PhaseDiagram
+    from varflow.phases import PhaseDiagram
 
 __all__ = ["plot_comparison", "plot_experiment", "plot_phase_diagram"]
 
@@ -30,37 +30,43 @@ PAPER = {
 
 
 def plot_experiment(experiment: Experiment) -> Any:
-    """Variance over layers, a panel per gain rule; survival beneath; what to see in words under it.
+    """Variance over layers, a panel per gain rule and width; survival beneath; what to see in words under it.
 
     Bands and dots: simulated mean ± one standard deviation over networks. Lines: exact mean (solid) ± standard
     deviation (dotted). For a drive of several inputs the light band of the survival panel spans the inputs.
     """
-    rules = list(dict.fromkeys(curve.rule for curve in experiment.curves))
     thresholds = list(dict.fromkeys(curve.threshold for curve in experiment.curves))
     colours = dict(zip(thresholds, _colours(len(thresholds)), strict=True))
     right = RIGHT + _columns(colours) - 1
-    width = PANEL * len(rules) + LEFT + right
+    width = PANEL * len(experiment.panels) + LEFT + right
     words = _words(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))
     below = 0.8 + LINE * len(words)
     height = 4.9 + below
     figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
-    grid = figure.add_gridspec(2, len(rules), height_ratios=[3.2, 1], hspace=0.09, wspace=0.08)
+    grid = figure.add_gridspec(2, len(experiment.panels), height_ratios=[3.2, 1], hspace=0.09, wspace=0.08)
     grid.update(left=LEFT / width, right=1 - right / width, bottom=below / height, top=1 - 0.4 / height)
-    panels = []
-    for column, rule in enumerate(rules):
-        ax = figure.add_subplot(grid[0, column], sharey=panels[0] if panels else None)
+    drawn = []
+    for column, (key, curves) in enumerate(experiment.panels.items()):
+        ax = figure.add_subplot(grid[0, column], sharey=drawn[0] if drawn else None)
         alive = figure.add_subplot(grid[1, column], sharex=ax)
-        for curve in experiment.curves:
-            if curve.rule == rule:
-                _draw_variance(ax, curve, colours[curve.threshold])
-                _draw_survival(alive, curve, colours[curve.threshold])
-        ax.set_title(TITLES.get(rule, rule.replace("g = ", "$g$ = ")), fontsize=11)
-        _dress(ax, alive, first=column == 0, depth=experiment.curves[0].network.depth)
-        panels.append(ax)
-    panels[0].set_ylim(0, _ceiling(experiment))
-    _legends(panels[-1], colours, experiment)
+        for curve in curves:
+            _draw_variance(ax, curve, colours[curve.threshold])
+            _draw_survival(alive, curve, colours[curve.threshold])
+        ax.set_title(_title(experiment, *key), fontsize=11)
+        _dress(ax, alive, first=column == 0, depth=curves[0].network.depth)
+        drawn.append(ax)
+    drawn[0].set_ylim(0, _ceiling(experiment))
+    _legends(drawn[-1], colours, experiment)
     figure.text(LEFT / width, 0.15 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
     return figure
+
+
+def _title(experiment: Experiment, rule: str, width: int) -> str:
+    """What tells the panels apart: the gain, and the width where there are several."""
+    gain = TITLES.get(rule, rule.replace("g = ", "$g$ = "))
+    if len(experiment.widths) == 1:
+        return gain
+    return f"width {width}" if len(experiment.panels) == len(experiment.widths) else f"{gain}, width {width}"
 
 
 def plot_comparison(comparison: Comparison, ax: Any = None) -> Any:
