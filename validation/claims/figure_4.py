@@ -115,7 +115,7 @@ def _percent(share: float) -> str:
 CLAIM = Claim(
     name="figure_4",
     statement="At the gain that keeps the variance of an infinitely wide network, networks of width 100 and 600 lose activity "
-    "over 100 layers as the exact law of their own width says: half of those of width 100 by θ = 0.86, of width 600 by θ = 1.04.",
+    "over 100 layers as the exact law of their own width says: half of those of width 100 at θ = 0.86, of width 600 at 1.04.",
     source="micheli2024, figure 4, which remarks that activity is not conserved for θ > 0.85 at width 100 and that the effect "
     "is weaker at 600; the law is derived in vf.finite_width",
     quantity="mean variance of the last layer's potentials",
@@ -127,7 +127,7 @@ CLAIM = Claim(
     draw=draw,
     reading=reading,
     controls=(
-        Control("the law of networks half as wide again", lambda settings: theory(replace(settings, wider=1.5))),
-        Control("the law of networks a third narrower", lambda settings: theory(replace(settings, wider=2 / 3))),
+        Control("the law of networks three times as wide", lambda settings: theory(replace(settings, wider=3.0))),
+        Control("the law of networks a third as wide", lambda settings: theory(replace(settings, wider=1 / 3))),
     ),
 )
