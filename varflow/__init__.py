@@ -50,6 +50,8 @@ _HOME = {
     "sparsest_rate": "init.inverse",
     "lookup": "init.lookup",
     "Initialization": "init.lookup",
+    "CorrectedGainTable": "init.table",
+    "corrected_gain_table": "init.table",
     "citation": "citations",
 }
 _ROOMS = {"distributions": "model.distributions", "drives": "model.drives", "plots": "plots", "reference": "reference"}
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     )
     from varflow.init.lookup import Initialization, lookup
     from varflow.init.rules import gain_by_rule
+    from varflow.init.table import CorrectedGainTable, corrected_gain_table
     from varflow.model import distributions, drives
     from varflow.model.distributions import distribution
     from varflow.model.network import Network
