@@ -20,17 +20,19 @@ PUBLIC = "varflow"  # `import varflow` itself: the public names, for those who s
 WITNESS = {"_checks", "model", "results"}
 MAY_IMPORT = {
     "_checks": set(),
+    "_progress": {"_checks"},
     "model": {"_checks"},
     "results": {"_checks", "model"},
     "theory": {"_checks", "model", "results"},
-    "init": {"_checks", "model", "results", "theory"},
-    "simulation": WITNESS,
+    "init": {"_checks", "_progress", "model", "results", "theory"},
+    "simulation": WITNESS | {"_progress"},
     "reference": WITNESS,
     "symbolic": WITNESS,
     "certified": WITNESS,
     "compare": {"_checks", "results", "plots"},  # plots: when a comparison is asked to draw itself
     "experiment": {"_checks", "model", "results", "theory", "init", "simulation", "compare", "plots"},
-    "plots": {"_checks", "results", "compare", "experiment"},  # the latter for types
+    "phases": {"_checks", "_progress", "model", "theory", "init", "plots"},
+    "plots": {"_checks", "results", "compare", "experiment", "phases"},  # the latter two for types
     "citations": {"_checks"},
     "cli": {"_checks", "_terminal", PUBLIC},
     "_terminal": {"_checks", PUBLIC},
@@ -39,11 +41,12 @@ MAY_IMPORT = {
 }
 THIRD_PARTIES = {
     "_checks": {"numpy"},
+    "_progress": {"rich"},
     "model": {"numpy", "scipy", "sympy", "mpmath"},
     "results": {"numpy"},
     "theory": {"numpy", "scipy"},
     "compare": {"numpy", "scipy"},
-    "simulation": {"numpy", "torch", "rich"},
+    "simulation": {"numpy", "torch"},
     "reference": {"mpmath", "numpy"},
     "cli": {"typer", "matplotlib"},  # the latter only to see that it is there
     "_terminal": {"typer"},
@@ -121,6 +124,8 @@ def test_a_module_imports_only_what_its_room_may(path):
         ("plots", "from varflow.theory.maps import slope"),
         ("cli", "from varflow.theory.maps import slope"),
         ("_checks", "from . import results"),
+        ("_progress", "from varflow.simulation import simulate"),
+        ("phases", "from varflow.simulation import simulate"),
     ],
 )
 def test_the_checker_sees_a_broken_rule(module, source):

@@ -180,6 +180,47 @@ def test_an_interrupted_sweep_is_judged_by_the_inputs_it_saw(monkeypatch, digits
     assert experiment.passed
 
 
+# Several widths.
+
+
+def test_widths_are_panels_of_their_own():
+    experiment = vf.validate(threshold=[0.5, 1.0], gain="preserving", width=[30, 60, 30], depth=12, repeats=8)
+    assert list(experiment.panels) == [("preserving", 30), ("preserving", 60)]
+    assert [(curve.width, curve.threshold) for curve in experiment.curves] == [(30, 0.5), (30, 1.0), (60, 0.5), (60, 1.0)]
+    assert experiment.passed
+    alone = vf.validate(threshold=[0.5, 1.0], gain="preserving", width=60, depth=12, repeats=8)
+    for here, there in zip(experiment.curves[2:], alone.curves, strict=True):
+        assert np.array_equal(here.ensemble.variance, there.ensemble.variance)
+    assert experiment.to_dict()["width"] == [30, 60]
+    assert alone.to_dict()["width"] == 60
+    assert "networks of width 30 and 60, 12 layers" in repr(experiment)
+    assert ["at width 30" in experiment.reading[0], "at width 60" in experiment.reading[1]] == [True, True]
+    pytest.importorskip("matplotlib")
+    assert [ax.get_title() for ax in experiment.plot().axes[::2]] == ["width 30", "width 60"]
+
+
+def test_an_interrupted_sweep_over_widths_judges_what_each_has(monkeypatch):
+    import varflow.experiment as module
+
+    real = module.simulate
+    finished = [5, 3]
+
+    def stopped(networks, *, repeats, **options):
+        ensembles = [real(network, repeats=max(n, 1), **options) for network, n in zip(networks, finished, strict=True)]
+        kept = [
+            replace(e, variance=e.variance[:n], firing_rate=e.firing_rate[:n]) for e, n in zip(ensembles, finished, strict=True)
+        ]
+        raise vf.Interrupted("stopped", tuple(kept))
+
+    monkeypatch.setattr(module, "simulate", stopped)
+    options = {"threshold": 0.5, "gain": 2.0, "width": [20, 40], "depth": 4, "repeats": 9}
+    experiment = vf.validate(**options, drive=vf.drives.inputs(np.eye(4) + 0.5))
+    assert (experiment.repeats, experiment.complete) == (3, False)
+    finished[1] = 0
+    with pytest.raises(vf.Interrupted):
+        vf.validate(**options)
+
+
 # Figures.
 
 
@@ -210,10 +251,24 @@ def inside(box, frame):
         ({"threshold": list(np.linspace(0.05, 1.5, 14))}, 2),
         ({"depth": 1, "repeats": 1}, 2),
         ({"width": 1}, 2),
+        ({"width": [20, 60]}, 4),
+        ({"width": [20, 60], "gain": "preserving"}, 2),
         ({"drive": "inputs", "threshold": [0.5, 1.0]}, 2),
         ({"drive": "silence", "gain": 2.0}, 1),
     ],
-    ids=["one", "paper", "three", "dying", "many", "one layer", "one neuron", "inputs", "silence"],
+    ids=[
+        "one",
+        "paper",
+        "three",
+        "dying",
+        "many",
+        "one layer",
+        "one neuron",
+        "gains and widths",
+        "widths",
+        "inputs",
+        "silence",
+    ],
 )
 def test_the_figure_is_laid_out(options, panels, digits):
     drives = {"inputs": vf.drives.inputs(digits[:50]), "silence": vf.drives.currents(0.0)}

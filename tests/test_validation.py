@@ -12,12 +12,21 @@ pytest.importorskip("torch")
 from validation import examine
 from validation.__main__ import main
 from validation.claim import Result
-from validation.claims import chain_narrow, discover, figure_2, kaiming_death_depth, one_layer_map
+from validation.claims import (
+    chain_narrow,
+    corrected_gain,
+    discover,
+    expansions,
+    figure_2,
+    figure_4,
+    kaiming_death_depth,
+    one_layer_map,
+)
 from validation.goodness import Fit, pooled
 from validation.power import smallest_error
 from validation.report import page
 
-NAMES = ["chain_narrow", "figure_2", "kaiming_death_depth", "one_layer_map"]
+NAMES = ["chain_narrow", "corrected_gain", "expansions", "figure_2", "figure_4", "kaiming_death_depth", "one_layer_map"]
 KEYS = {
     *("claim", "statement", "source", "configuration", "seed", "version", "theory", "estimate", "standard_error", "z"),
     *("p_value", "false_alarm", "smallest_detectable_error", "negative_control", "verdict", "seconds"),
@@ -26,6 +35,7 @@ VALIDATION = Path(__file__).parent.parent / "validation"
 SMALL = {
     "chain_narrow": (chain_narrow, replace(chain_narrow.CLAIM.budgets["quick"], repeats=4000)),
     "one_layer_map": (one_layer_map, replace(one_layer_map.CLAIM.budgets["quick"], repeats=400)),
+    "corrected_gain": (corrected_gain, corrected_gain.Settings(repeats=400, width=50, depth=30)),
     "kaiming_death_depth": (kaiming_death_depth, kaiming_death_depth.Settings(widths=(30,), repeats=(1500,), depth=30)),
 }
 FIGURE = figure_2.Settings(width=60, repeats=10, depth=15, thresholds=(0.3, 0.85), probed=())
@@ -47,7 +57,10 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (["--claim", "figure_7"], "figure_7 is unknown; choose from chain_narrow, figure_2, kaiming_death_depth"),
+            (
+                ["--claim", "figure_7"],
+                "figure_7 is unknown; choose from chain_narrow, corrected_gain, expansions, figure_2, figure_4",
+            ),
             (["--seed", "-1"], "--seed -1"),
             (["--budget", "lavish"], "'lavish'"),
             (["--out", __file__], "is a file"),
@@ -118,6 +131,30 @@ class TestClaimsCanFail:
         rejected = error.rejected(settings)
         assert not rejected(1e-3, 0)
         assert rejected(0.4, 0)
+
+    def test_figure_4_rejects_another_width_and_one_curve_with_another_gain(self):
+        settings = figure_4.Settings(widths=(30, 60), repeats=40, depth=15, thresholds=(0.5, 0.85), probed=())
+        measured = figure_4.simulate(settings, 3, silent)
+        assert [ensemble.network.width for ensemble in measured] == [30, 30, 60, 60]
+        assert figure_4.judge(settings, figure_4.theory(settings), measured).p_value > settings.false_alarm
+        for off in (replace(settings, wider=3.0), replace(settings, errors=((60, 0.85, 0.2),))):
+            assert figure_4.judge(settings, figure_4.theory(off), measured).p_value <= settings.false_alarm
+
+    def test_the_paper_s_gain_does_not_pass_for_the_corrected_one(self):
+        _, settings = SMALL["corrected_gain"]
+        measured = corrected_gain.simulate(replace(settings, rule="preserving"), 0, silent)
+        assert corrected_gain.judge(settings, corrected_gain.theory(settings), measured).p_value <= settings.false_alarm
+
+    def test_expansions_reject_a_bare_spread_and_a_wrong_coefficient(self):
+        settings = expansions.Settings(repeats=1500)
+        right = expansions.theory(settings)
+        measured = expansions.draw(settings, right, 0)
+        assert expansions.judge(settings, right, measured).p_value > settings.false_alarm
+        for off in ({"amplified": False}, {"spread": 1.1}, {"coefficient": 1.01}):
+            wrong = expansions.theory(replace(settings, **off))
+            assert expansions.judge(settings, wrong, measured).p_value <= settings.false_alarm
+        seen = expansions.simulate(replace(settings, repeats=60), 0, silent)
+        assert expansions.judge(settings, right, seen).p_value > settings.false_alarm
 
     def test_a_claim_whose_control_passes_fails(self):
         module, settings = SMALL["one_layer_map"]

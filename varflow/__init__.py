@@ -40,6 +40,8 @@ _HOME = {
     "Comparison": "compare",
     "validate": "experiment",
     "Experiment": "experiment",
+    "phase_diagram": "phases",
+    "PhaseDiagram": "phases",
     "gain": "init.gains",
     "gain_by_rule": "init.rules",
     "corrected_gain": "init.inverse",
@@ -49,6 +51,8 @@ _HOME = {
     "sparsest_rate": "init.inverse",
     "lookup": "init.lookup",
     "Initialization": "init.lookup",
+    "CorrectedGainTable": "init.table",
+    "corrected_gain_table": "init.table",
     "citation": "citations",
 }
 _ROOMS = {
@@ -77,10 +81,12 @@ if TYPE_CHECKING:
     )
     from varflow.init.lookup import Initialization, lookup
     from varflow.init.rules import gain_by_rule
+    from varflow.init.table import CorrectedGainTable, corrected_gain_table
     from varflow.model import distributions, drives, weights
     from varflow.model.distributions import distribution
     from varflow.model.network import Network
     from varflow.model.neurons import Neuron
+    from varflow.phases import PhaseDiagram, phase_diagram
     from varflow.results import Ensemble, FixedPoint, FixedPoints, Profile
     from varflow.simulation import Interrupted, simulate
     from varflow.theory.chain import SpikeChain

@@ -65,7 +65,7 @@ def show(result: Any, as_json: bool, warnings: Iterable[str] = (), *, in_table: 
             print(f"warning: {warning}", file=sys.stderr)
 
 
-def check_folder(folder: Path, *names: str) -> None:
+def check_folder(folder: Path, *names: str, argument: str = "out") -> None:
     """Refuse before the work, not after it; nothing is made yet."""
     from varflow import DomainError
 
@@ -74,12 +74,12 @@ def check_folder(folder: Path, *names: str) -> None:
         tempfile.TemporaryFile(dir=existing).close()
         taken = [name for name in names if (folder / name).is_dir()]
     except OSError as error:
-        raise DomainError("out", str(folder), f"cannot be written: {error.strerror or error}") from None
+        raise DomainError(argument, str(folder), f"cannot be written: {error.strerror or error}") from None
     if taken:
-        raise DomainError("out", str(folder), f"cannot be written: {taken[0]} is a folder there")
+        raise DomainError(argument, str(folder), f"cannot be written: {taken[0]} is a folder there")
 
 
-def write(folder: Path, files: dict[str, bytes]) -> None:
+def write(folder: Path, files: dict[str, bytes], argument: str = "out") -> None:
     """All files or none of them."""
     from varflow import DomainError
 
@@ -91,7 +91,7 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
         for path in partial:
             path.replace(path.with_suffix(""))
     except OSError as error:
-        raise DomainError("out", str(folder), f"cannot be written: {error.strerror or error}") from None
+        raise DomainError(argument, str(folder), f"cannot be written: {error.strerror or error}") from None
     finally:
         with suppress(OSError):
             for path in partial:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,6 +53,7 @@ def varflow(
     Examples:
       varflow lookup --threshold 1 --fan-in 512    one gain, and what to expect of it
       varflow predict --threshold 1 --width 600    the exact law, layer by layer
+      varflow phase-diagram                        which thresholds a width carries
       varflow validate                             theory against simulation, half a minute
 
     Each command has --help and --json.
@@ -60,7 +62,7 @@ def varflow(
 
 @app.command()
 def lookup(
-    threshold: Threshold,
+    threshold: Annotated[float | None, real("Firing threshold θ, any sign.", "θ")] = None,
     fan_in: Annotated[int | None, whole("Inputs of one neuron.", "n")] = None,
     layer: Annotated[str | None, option("Weight shape instead: out,in[,kernel…].", "SHAPE")] = None,
     distribution: Distribution = "normal",
@@ -68,9 +70,12 @@ def lookup(
     width: Annotated[int | None, whole("With --depth: width of the network; default: the fan-in.", "n")] = None,
     depth: Annotated[int | None, whole("Report survival to this layer, and the corrected gain.", "L")] = None,
     survival_target: Annotated[float, real("With --depth: wanted probability of being alive there.", "P")] = 0.99,
+    table: Annotated[
+        Path | None, option("Write corrected gains over θ, n and L to this .csv or .json instead.", "FILE")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """The gain of one layer, its margin and survival.
+    """The gain of one layer, its margin and survival; or a table of corrected gains.
 
     \b
     Examples:
@@ -78,9 +83,17 @@ def lookup(
       varflow lookup --threshold 1 --layer 512,256,3,3 --json
       varflow lookup --threshold 1 --fan-in 100 --depth 100 --survival-target 0.99
       varflow lookup --threshold 0.5 --fan-in 784 --rate 0.2
+      varflow lookup --table corrected_gains.csv
+      varflow lookup --table deep.json --depth 500 --survival-target 0.9
     """
     import varflow as vf
 
+    if table is not None:
+        unused = {"fan_in": fan_in, "layer": layer, "rate": rate, "distribution": _unless(distribution, "normal")}
+        axes = {"threshold": threshold, "width": width, "depth": depth}
+        return _write_table(table, unused, axes, survival_target, as_json)
+    if threshold is None:
+        raise vf.DomainError("threshold", None, "is missing")
     found = vf.lookup(
         threshold=threshold,
         fan_in=fan_in,
@@ -92,6 +105,29 @@ def lookup(
         survival_target=survival_target,
     )
     show(found, as_json, found.warnings, in_table=True)
+
+
+def _unless(value: Any, default: Any) -> Any:
+    return None if value == default else value
+
+
+def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], target: float, as_json: bool) -> None:
+    """The table over the axes that are given and the default values of the others."""
+    import varflow as vf
+
+    for name, value in unused.items():
+        if value is not None:
+            raise vf.DomainError(name, value, "says nothing to --table, whose axes are threshold, width and depth")
+    if path.suffix not in (".csv", ".json"):
+        raise vf.DomainError("table", str(path), "must end in .csv or .json")
+    check_folder(path.parent, path.name, argument="table")
+    given = {name: value for name, value in axes.items() if value is not None}
+    found = vf.corrected_gain_table(**given, survival_target=target, progress=not as_json)
+    content = found.to_csv() if path.suffix == ".csv" else result_json(found, [])
+    write(path.parent, {path.name: content.encode()}, argument="table")
+    show(found, as_json)
+    if not as_json:
+        print(f"written: {path}")
 
 
 @app.command("fixed-points")
@@ -188,7 +224,7 @@ def validate(
         list[str] | None, option("Thresholds, with commas or repeated.  [default: 0.1,0.3,0.5,0.7,0.85,1]", "θ,…")
     ] = None,
     gain: Annotated[list[str] | None, option(f"A panel each: {RULES}  [default: preserving,kaiming]", "g,…")] = None,
-    width: Annotated[int | None, whole("Neurons in a layer.  [default: 1000]", "n")] = None,
+    width: Annotated[list[str] | None, option("Neurons in a layer, a panel each.  [default: 1000]", "n,…")] = None,
     depth: Depth = 100,
     repeats: Repeats = 20,
     seed: Seed = 0,
@@ -208,15 +244,19 @@ def validate(
       varflow validate
       varflow validate --quick --out /tmp/look
       varflow validate --threshold 0.7,1 --gain preserving,2.6 --width 600 --repeats 50
+      varflow validate --threshold 0.7,1 --gain preserving --width 100,600
       varflow validate --drive my_inputs.npy
     """
     import varflow as vf
     from varflow._checks import require
 
-    if quick and width is not None:
+    if quick and width:
         raise vf.DomainError("width", width, f"contradicts --quick, which means {QUICK_WIDTH}: give one of the two")
     options: dict[str, Any] = {"depth": depth, "repeats": repeats, "seed": seed, "device": device}
-    options["width"] = QUICK_WIDTH if quick else 1000 if width is None else width
+    if quick:
+        options["width"] = QUICK_WIDTH
+    if width:
+        options["width"] = [value for text in width for value in _numbers("width", text, int)]
     if threshold:
         options["threshold"] = [value for text in threshold for value in _numbers("threshold", text)]
     if gain:
@@ -241,6 +281,46 @@ def validate(
     if warnings:
         raise Stopped
     raise typer.Exit(0 if experiment.passed else 1)
+
+
+@app.command("phase-diagram")
+def phase_diagram(
+    threshold: Annotated[
+        list[str] | None, option("Thresholds, with commas or repeated.  [default: 0.3 to 1.3 in steps of 0.05]", "θ,…")
+    ] = None,
+    width: Annotated[list[str] | None, option("Widths, likewise.  [default: 18 of them, 10 to 3000]", "n,…")] = None,
+    depth: Depth = 100,
+    gain: Gain = "preserving",
+    out: Annotated[Path, option("Folder for phase-diagram.png and phase-diagram.json.", "DIR")] = Path("varflow-results"),
+    as_json: Json = False,
+) -> None:
+    """Exact survival over threshold and width.
+
+    Which share of networks is alive at the last layer: a map, a table, and the numbers in a file.
+
+    \b
+    Examples:
+      varflow phase-diagram
+      varflow phase-diagram --depth 20 --gain 2.6 --out /tmp/look
+      varflow phase-diagram --threshold 0.7,0.85,1 --width 100,200,600 --json
+    """
+    import varflow as vf
+    from varflow._checks import require
+
+    options: dict[str, Any] = {"depth": depth, "gain": gain}
+    if threshold:
+        options["threshold"] = [value for text in threshold for value in _numbers("threshold", text)]
+    if width:
+        options["width"] = [value for text in width for value in _numbers("width", text, int)]
+    require("plot", "matplotlib.figure")
+    check_folder(out, "phase-diagram.png", "phase-diagram.json")
+    diagram = vf.phase_diagram(**options, progress=not as_json)
+    picture = io.BytesIO()
+    diagram.plot().savefig(picture, format="png")
+    show(diagram, as_json)
+    write(out, {"phase-diagram.png": picture.getvalue(), "phase-diagram.json": result_json(diagram, []).encode()})
+    if not as_json:
+        print(f"written: {out / 'phase-diagram.png'}, {out / 'phase-diagram.json'}")
 
 
 def _network(
@@ -275,13 +355,13 @@ def _law(text: str) -> Any:
         raise vf.DomainError("distribution", text, "needs its degrees of freedom, as in student_t:5") from None
 
 
-def _numbers(option: str, text: str) -> list[float]:
+def _numbers(option: str, text: str, kind: Callable[[str], Any] = float) -> list[Any]:
     import varflow as vf
 
     try:
-        return [float(item) for item in text.split(",")]
+        return [kind(item) for item in text.split(",")]
     except ValueError:
-        raise vf.DomainError(option, text, "must be numbers separated by commas") from None
+        raise vf.DomainError(option, text, f"must be {'whole ' * (kind is int)}numbers separated by commas") from None
 
 
 def main() -> None:

@@ -59,10 +59,14 @@ class Curve:
     def threshold(self) -> float:
         return self.network.neuron.threshold
 
+    @property
+    def width(self) -> int:
+        return int(self.network.widths[-1])
+
     def to_dict(self) -> dict[str, Any]:
         theory = self.profile.to_dict()
         theory.pop("per_input", None)  # inputs × depth numbers; the last layer's survival stays
-        network = {"threshold": self.threshold, "rule": self.rule, "gain": self.network.gain}
+        network = {"threshold": self.threshold, "rule": self.rule, "gain": self.network.gain, "width": self.width}
         measured = {"theory": theory, "simulation": self.ensemble.mean().to_dict(), "comparison": self.comparison.to_dict()}
         return network | measured | {"survival_per_input": nothing_if_nan(self.survival_per_input)}
 
@@ -93,24 +97,33 @@ class Experiment:
 
     @property
     def repeats(self) -> int:
-        return self.curves[0].ensemble.repeats
+        return min(curve.ensemble.repeats for curve in self.curves)
 
     @property
     def complete(self) -> bool:
         return self.repeats == self.requested_repeats
 
     @property
+    def panels(self) -> dict[tuple[str, int], list[Curve]]:
+        """The curves that belong together: those of one gain rule and width."""
+        keys = dict.fromkeys((curve.rule, curve.width) for curve in self.curves)
+        return {key: [curve for curve in self.curves if (curve.rule, curve.width) == key] for key in keys}
+
+    @property
+    def widths(self) -> list[int]:
+        return list(dict.fromkeys(curve.width for curve in self.curves))
+
+    @property
     def reading(self) -> list[str]:
-        """What a reader should see in the figure, one sentence for each gain rule."""
-        rules = dict.fromkeys(curve.rule for curve in self.curves)
-        return [_sentence(rule, [curve for curve in self.curves if curve.rule == rule]) for rule in rules]
+        """What a reader should see in the figure, one sentence for each panel."""
+        return [_sentence(rule, curves) for (rule, _), curves in self.panels.items()]
 
     def to_dict(self) -> dict[str, Any]:
         from varflow import __version__
 
         first = self.curves[0]
         setting = {
-            "width": first.network.width,
+            "width": self.widths if len(self.widths) > 1 else self.widths[0],
             "depth": first.network.depth,
             "drive": repr(self.drive),
             "seed": first.ensemble.seed,
@@ -125,23 +138,24 @@ class Experiment:
         return nothing_if_nan(verdict | setting | {"curves": [curve.to_dict() for curve in self.curves]})
 
     def plot(self) -> Any:
-        """The figure: variance over layers, one panel per gain rule, survival beneath. Returns a matplotlib Figure."""
+        """The figure: variance over layers, a panel per gain rule and width, survival beneath. Returns a matplotlib Figure."""
         from varflow.plots import plot_experiment
 
         return plot_experiment(self)
 
     def __repr__(self) -> str:
-        first = self.curves[0].network
-        size = f"{_counted(self.repeats, 'network')} of width {first.width}, {_counted(first.depth, 'layer')}"
+        depth = self.curves[0].network.depth
+        widths = " and ".join(map(str, self.widths))
+        size = f"{_counted(self.repeats, 'network')} of width {widths}, {_counted(depth, 'layer')}"
         verdict = "the theory stands" if self.passed else "the theory is rejected"
         title = f"Experiment: {verdict} ({size}, drive {self.drive!r}; false alarm {self.false_alarm:g})"
-        lines = [title, f"{'gain':>11} {'θ':>6} {'g':>8}  {'Var u_L exact':>14} {'simulated':>10}  {'p':>9}  verdict"]
+        lines = [title, f"{'gain':>11} {'n':>6} {'θ':>6} {'g':>8}  {'Var u_L exact':>14} {'simulated':>10}  {'p':>9}  verdict"]
         for curve in self.curves:
             exact, seen = curve.profile.variance[-1], curve.ensemble.mean().variance[-1]
             verdict = "holds" if curve.comparison.passed else "REJECTED"
             lines.append(
-                f"{curve.rule:>11} {curve.threshold:>6.4g} {curve.network.gains[-1]:>8.4f}  {exact:>14.4g} {seen:>10.4g}  "
-                f"{curve.comparison.p_value:>9.3g}  {verdict}"
+                f"{curve.rule:>11} {curve.width:>6} {curve.threshold:>6.4g} {curve.network.gains[-1]:>8.4f}  {exact:>14.4g} "
+                f"{seen:>10.4g}  {curve.comparison.p_value:>9.3g}  {verdict}"
             )
         return "\n".join([*lines, *self.reading])
 
@@ -150,7 +164,7 @@ def validate(
     *,
     threshold: float | Sequence[float] = PAPER_THRESHOLDS,
     gain: str | float | Sequence[str | float] = ("preserving", "kaiming"),
-    width: int = 1000,
+    width: int | Sequence[int] = 1000,
     depth: int = 100,
     repeats: int = 20,
     seed: int = 0,
@@ -164,10 +178,12 @@ def validate(
     Parameters
     ----------
     threshold : float or sequence of float
-        Thresholds of the sweep. Here and in ``gain`` what is named twice counts once.
+        Thresholds of the sweep. Here, in ``gain`` and in ``width`` what is named twice counts once.
     gain : str, float or a sequence of them
         Gain rules: ``"preserving"`` (the paper's), ``"kaiming"`` (``√2``) or a number; one panel each.
-    width, depth, repeats, seed, device, progress
+    width : int or sequence of int
+        Neurons in a layer; one panel each, as in the paper's figure 4 (``micheli2024``).
+    depth, repeats, seed, device, progress
         As in :class:`varflow.Network` and :func:`varflow.simulate`.
     drive : drives.currents(...) or drives.inputs(...), optional
         Of layer 1. Of a batch larger than ``repeats`` the simulated networks see ``repeats`` inputs, evenly spread over it,
@@ -198,6 +214,12 @@ def validate(
     >>> experiment.passed
     True
 
+    Width against threshold:
+
+    >>> experiment = vf.validate(threshold=1.0, gain="preserving", width=[50, 200], depth=20, repeats=5)
+    >>> [round(float(curve.profile.survival[-1]), 3) for curve in experiment.curves]
+    [0.288, 0.788]
+
     Your own data, one input vector a row:
 
     >>> data = np.random.default_rng(0).random((50, 30))
@@ -208,24 +230,26 @@ def validate(
     probability("false_alarm", false_alarm, open_ends=True)
     integer("repeats", repeats, minimum=1)
     require("torch", "torch")
-    sweep = [(rule, theta) for rule in _named("gain", gain) for theta in _named("threshold", threshold)]
+    axes = (_named("gain", gain), _named("width", width), _named("threshold", threshold))
+    sweep = [(rule, n, theta) for rule in axes[0] for n in axes[1] for theta in axes[2]]
     asked = [
-        Network(width=width, depth=depth, gain=gain_by_rule(rule, theta), neuron=Neuron(theta), drive=drive)
-        for rule, theta in sweep
+        Network(width=n, depth=depth, gain=gain_by_rule(rule, theta), neuron=Neuron(theta), drive=drive)
+        for rule, n, theta in sweep
     ]
     networks = [_seen(network, repeats) for network in asked]
     profiles = [finite_width(network) for network in networks]
     try:
         ensembles = simulate(networks, repeats=repeats, seed=seed, device=device, progress=progress)
     except Interrupted as stop:
-        if not stop.ensembles or not stop.ensembles[0].repeats:
-            raise
         ensembles = stop.ensembles
-        profiles = [finite_width(_driven_by(network, slice(ensembles[0].repeats))) for network in networks]
+        if not ensembles or not all(ensemble.repeats for ensemble in ensembles):
+            raise
+        finished = zip(networks, ensembles, strict=True)
+        profiles = [finite_width(_driven_by(network, slice(ensemble.repeats))) for network, ensemble in finished]
     each = float(-np.expm1(np.log1p(-false_alarm) / len(networks)))
     curves = [
         Curve(_title(rule), profile, ensemble, compare(profile, ensemble, false_alarm=each), _survival_per_input(network))
-        for (rule, _), network, profile, ensemble in zip(sweep, asked, profiles, ensembles, strict=True)
+        for (rule, *_), network, profile, ensemble in zip(sweep, asked, profiles, ensembles, strict=True)
     ]
     return Experiment(tuple(curves), asked[0].drive, false_alarm, repeats)
 

@@ -13,47 +13,60 @@ from varflow._checks import require
 if TYPE_CHECKING:
     from varflow.compare import Comparison
     from varflow.experiment import Curve, Experiment
+    from varflow.phases import PhaseDiagram
 
-__all__ = ["plot_comparison", "plot_experiment"]
+__all__ = ["plot_comparison", "plot_experiment", "plot_phase_diagram"]
 
 TITLES = {"preserving": r"preserving gain, $g^2 = 1/P(u>\theta)$", "kaiming": r"Kaiming's gain, $g^2 = 2$"}
 PANEL, LEFT, RIGHT = 4.7, 0.95, 2.3  # inches: width of a panel with its gap, margins
 TEXT, LINE, LETTERS = 8.5, 0.165, 16.6  # of the words under the figure: size in points, height in inches, letters to an inch
 LEGEND_ROWS = 9  # then another column, an inch wide
+CONTOURS = {0.01: ("1 %", "white"), 0.5: ("50 %", "white"), 0.99: ("99 %", "0.1")}  # survival: label and colour
+FINE = 400  # points a side between those of the grid
+PAPER = {
+    (0.85, 100): "the paper: at width 100 activity\nis not conserved beyond θ = 0.85",
+    (1.0, 600): "at 600 the effect is weaker",
+}
 
 
 def plot_experiment(experiment: Experiment) -> Any:
-    """Variance over layers, a panel per gain rule; survival beneath; what to see in words under it.
+    """Variance over layers, a panel per gain rule and width; survival beneath; what to see in words under it.
 
     Bands and dots: simulated mean ± one standard deviation over networks. Lines: exact mean (solid) ± standard
     deviation (dotted). For a drive of several inputs the light band of the survival panel spans the inputs.
     """
-    rules = list(dict.fromkeys(curve.rule for curve in experiment.curves))
     thresholds = list(dict.fromkeys(curve.threshold for curve in experiment.curves))
     colours = dict(zip(thresholds, _colours(len(thresholds)), strict=True))
     right = RIGHT + _columns(colours) - 1
-    width = PANEL * len(rules) + LEFT + right
+    width = PANEL * len(experiment.panels) + LEFT + right
     words = _words(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))
     below = 0.8 + LINE * len(words)
     height = 4.9 + below
     figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
-    grid = figure.add_gridspec(2, len(rules), height_ratios=[3.2, 1], hspace=0.09, wspace=0.08)
+    grid = figure.add_gridspec(2, len(experiment.panels), height_ratios=[3.2, 1], hspace=0.09, wspace=0.08)
     grid.update(left=LEFT / width, right=1 - right / width, bottom=below / height, top=1 - 0.4 / height)
-    panels = []
-    for column, rule in enumerate(rules):
-        ax = figure.add_subplot(grid[0, column], sharey=panels[0] if panels else None)
+    drawn = []
+    for column, (key, curves) in enumerate(experiment.panels.items()):
+        ax = figure.add_subplot(grid[0, column], sharey=drawn[0] if drawn else None)
         alive = figure.add_subplot(grid[1, column], sharex=ax)
-        for curve in experiment.curves:
-            if curve.rule == rule:
-                _draw_variance(ax, curve, colours[curve.threshold])
-                _draw_survival(alive, curve, colours[curve.threshold])
-        ax.set_title(TITLES.get(rule, rule.replace("g = ", "$g$ = ")), fontsize=11)
-        _dress(ax, alive, first=column == 0, depth=experiment.curves[0].network.depth)
-        panels.append(ax)
-    panels[0].set_ylim(0, _ceiling(experiment))
-    _legends(panels[-1], colours, experiment)
+        for curve in curves:
+            _draw_variance(ax, curve, colours[curve.threshold])
+            _draw_survival(alive, curve, colours[curve.threshold])
+        ax.set_title(_title(experiment, *key), fontsize=11)
+        _dress(ax, alive, first=column == 0, depth=curves[0].network.depth)
+        drawn.append(ax)
+    drawn[0].set_ylim(0, _ceiling(experiment))
+    _legends(drawn[-1], colours, experiment)
     figure.text(LEFT / width, 0.15 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
     return figure
+
+
+def _title(experiment: Experiment, rule: str, width: int) -> str:
+    """What tells the panels apart: the gain, and the width where there are several."""
+    gain = TITLES.get(rule, rule.replace("g = ", "$g$ = "))
+    if len(experiment.widths) == 1:
+        return gain
+    return f"width {width}" if len(experiment.panels) == len(experiment.widths) else f"{gain}, width {width}"
 
 
 def plot_comparison(comparison: Comparison, ax: Any = None) -> Any:
@@ -66,6 +79,62 @@ def plot_comparison(comparison: Comparison, ax: Any = None) -> Any:
     verdict = "holds" if comparison.passed else "rejected"
     ax.set_title(f"theory {verdict} (p = {comparison.p_value:.3g})", fontsize=10)
     return ax
+
+
+def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
+    """A map of survival over threshold and width, with contours at 1, 50 and 99 %, and the paper's remarks on width.
+
+    Between the points of the grid the logit of survival is interpolated.
+    """
+    thetas = np.linspace(diagram.thresholds[0], diagram.thresholds[-1], FINE)
+    widths = np.geomspace(diagram.widths[0], diagram.widths[-1], FINE)
+    survival = 1 / (1 + np.exp(-diagram.logit(thetas, widths).T))
+    words = _words(diagram.reading, columns=116)
+    below = 0.7 + LINE * len(words)
+    width, height = 7.4, 4.9 + below
+    figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
+    ax = figure.add_axes((0.78 / width, below / height, 5.45 / width, 4.45 / height))
+    mesh = ax.pcolormesh(thetas, widths, survival, cmap="viridis", vmin=0, vmax=1, shading="gouraud", rasterized=True)
+    ax.set_yscale("log")
+    _draw_contours(ax, thetas, widths, survival)
+    if diagram.gain == "preserving" and diagram.depth == 100:
+        _draw_paper(ax, diagram)
+    bar = figure.colorbar(mesh, cax=figure.add_axes((6.4 / width, below / height, 0.17 / width, 4.45 / height)))
+    bar.set_label(f"share of networks alive at layer {diagram.depth}, exact")
+    bar.outline.set_visible(False)
+    title = TITLES.get(str(diagram.gain), f"gain $g$ = {diagram.gain}")
+    ax.set_title(f"{title}, {diagram.depth} layers", fontsize=11)
+    ax.set(xlabel="threshold θ", ylabel="width $n$")
+    ax.yaxis.set_major_formatter(lambda n, _: f"{n:g}")
+    figure.text(0.2 / width, 0.12 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
+    return figure
+
+
+def _draw_contours(ax: Any, thetas: np.ndarray, widths: np.ndarray, survival: np.ndarray) -> None:
+    if survival.shape[0] < 2 or np.ptp(thetas) == 0 or np.ptp(widths) == 0:
+        return
+    reached = [level for level in CONTOURS if survival.min() < level < survival.max()]
+    if reached:
+        lines = ax.contour(
+            thetas, widths, survival, levels=reached, colors=[CONTOURS[level][1] for level in reached], linewidths=1.3
+        )
+        ax.clabel(lines, fmt={level: CONTOURS[level][0] for level in reached}, fontsize=9)
+
+
+def _draw_paper(ax: Any, diagram: PhaseDiagram) -> None:
+    """The two widths of the paper's figure 4, where they lie within the map."""
+    for (theta, n), text in PAPER.items():
+        inside = diagram.thresholds[0] <= theta <= diagram.thresholds[-1] and diagram.widths[0] <= n <= diagram.widths[-1]
+        if not inside:
+            continue
+        alive = 1 / (1 + np.exp(-diagram.logit([theta], [n])[0, 0]))
+        ax.axhline(n, color="white", lw=0.8, ls=(0, (4, 3)), alpha=0.8)
+        ax.plot(theta, n, "o", color="white", mec="0.1", ms=7, zorder=5)
+        label = {"textcoords": "offset points", "fontsize": 8.5, "color": "white", "va": "center", "zorder": 6}
+        box = {"boxstyle": "round,pad=0.25", "fc": "0.15", "ec": "none"}
+        ax.annotate(f"{100 * alive:.2g} % alive", (theta, n), (9, 0), bbox=box, **label)
+        left = diagram.thresholds[0] + 0.02 * np.ptp(diagram.thresholds)
+        ax.text(left, n * 1.07, text, fontsize=8.5, color="0.1", va="bottom", linespacing=1.3)
 
 
 def _words(sentences: list[str], columns: int) -> list[str]:

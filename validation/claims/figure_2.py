@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
-from scipy.stats import norm
 
 import varflow as vf
 from validation.claim import Claim, Error, Judgement, Progress
-from validation.power import DRAWS
+from validation.curves import caught, drawn, judged
 
 RULES: dict[str, Callable[[float], float]] = {
     "preserving": lambda threshold: vf.gain(threshold=threshold),
     "kaiming": lambda threshold: 2**0.5,
 }
 NAMES = {"preserving": "preserving", "kaiming": "Kaiming's"}
-START, GROWTH, LARGEST = 0.005, 1.25, 0.5  # errors among whose simulations the critical deviation is found
-STEP = 0.3  # of the critical deviation, in standard errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +65,12 @@ def simulate(settings: Settings, seed: int, progress: Progress) -> tuple[vf.Ense
 
 
 def judge(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ensemble, ...]) -> Judgement:
-    """``vf.compare`` for every curve, all layers and quantities; Bonferroni over curves. Shown: the last layer's variance."""
-    pairs = list(zip(theory, measured, strict=True))
-    worst = min(vf.compare(profile, ensemble, false_alarm=settings.each).p_value for profile, ensemble in pairs)
-    mean = np.array([profile.variance[-1] for profile in theory])
-    error = np.array([profile.variance_std[-1] for profile in theory]) / np.sqrt(settings.repeats)
-    seen = np.array([ensemble.variance[:, -1].mean() for ensemble in measured])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(seen == mean, 0.0, (seen - mean) / error)
-    points = tuple(f"{rule}, θ = {threshold:g}" for rule, threshold in settings.networks())
-    return Judgement(min(1.0, worst * len(pairs)), points, mean, seen, error, z)
+    points = [f"{rule}, θ = {threshold:g}" for rule, threshold in settings.networks()]
+    return judged(theory, measured, points, settings.each)
 
 
 def draw(settings: Settings, theory: list[vf.Profile], seed: int) -> tuple[vf.Ensemble, ...]:
-    return tuple(_law(profile)(settings.repeats, seed) for profile in theory)
-
-
-def _law(profile: vf.Profile) -> Callable[..., vf.Ensemble]:
-    assert profile.sample is not None
-    return profile.sample
+    return drawn(theory, settings.repeats, seed)
 
 
 def _gain_of(rule: str, threshold: float) -> Error:
@@ -97,49 +81,10 @@ def _gain_of(rule: str, threshold: float) -> Error:
         return replace(settings, errors=((*curve, error),))
 
     def rejected(settings: Settings) -> Callable[[float, int], bool]:
-        @lru_cache(maxsize=4)
-        def draws(error: float) -> list[vf.Ensemble]:
-            law = _law(vf.finite_width(wrong(settings, error).networks()[curve]))
-            return list(_parts(law(settings.repeats * DRAWS, 1), settings.repeats))
-
-        right = vf.finite_width(settings.networks()[curve])
-        largest = _largest_deviation(right)
-        critical = _critical(right, lambda error: draws(error)[:6], largest, settings.each)
-        return lambda error, seed: largest(draws(error)[seed]) >= critical
+        in_error = lambda error: wrong(settings, error).networks()[curve]  # noqa: E731
+        return caught(settings.networks()[curve], in_error, settings.repeats, settings.each)
 
     return Error(f"the gain of the {rule} curve at θ = {threshold:g}", wrong, rejected)
-
-
-def _parts(ensemble: vf.Ensemble, repeats: int) -> Iterator[vf.Ensemble]:
-    """Simulations of ``repeats`` networks each, out of one drawn all at once."""
-    for first in range(0, ensemble.repeats, repeats):
-        part = slice(first, first + repeats)
-        yield replace(ensemble, variance=ensemble.variance[part], firing_rate=ensemble.firing_rate[part])
-
-
-def _largest_deviation(profile: vf.Profile) -> Callable[[vf.Ensemble], float]:
-    """The statistic of ``vf.compare``, the calibration kept short: its first draws are remembered."""
-    remembered = replace(profile, sample=lru_cache(maxsize=1)(_law(profile)))
-    return lambda ensemble: max(abs(z) for _, z in vf.compare(remembered, ensemble, false_alarm=0.5).worst.values())
-
-
-def _critical(
-    profile: vf.Profile,
-    draws: Callable[[float], list[vf.Ensemble]],
-    largest: Callable[[vf.Ensemble], float],
-    false_alarm: float,
-) -> float:
-    """A deviation that ``vf.compare``, at its full length, rejects, as it does every larger one; the smallest to a STEP."""
-    error, tried = START, 0.95 * norm.isf(false_alarm / (6 * profile.network.depth))
-    while error <= LARGEST:
-        for ensemble in sorted(draws(error), key=largest):
-            deviation = largest(ensemble)
-            if deviation >= tried:
-                if not vf.compare(profile, ensemble, false_alarm=false_alarm).passed:
-                    return deviation
-                tried = deviation + STEP
-        error *= GROWTH
-    return float("inf")
 
 
 def reading(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ensemble, ...]) -> str:

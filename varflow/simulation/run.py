@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from varflow._checks import DomainError, choice, integer, require
+from varflow._progress import Progress, check_progress, reporter
 from varflow.model.network import Network
 from varflow.results import Ensemble
 from varflow.simulation.workers import work
@@ -27,8 +28,6 @@ __all__ = ["Interrupted", "simulate"]
 ENGINES = ("dense",)
 DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "float64")
-
-Progress = bool | Callable[[int, int], object]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -147,8 +146,7 @@ def simulate(
     repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
     choice("device", device, DEVICES)
     choice("dtype", dtype, DTYPES)
-    if not isinstance(progress, bool) and not callable(progress):
-        raise DomainError("progress", progress, "must be True, False or a function of (done, total)")
+    check_progress(progress)
     threads = None if threads is None else integer("threads", threads, minimum=1)
     torch = require("torch", "torch")
     if device == "cuda" and not torch.cuda.is_available():
@@ -160,7 +158,7 @@ def simulate(
     tables = [_Table(batch, repeats) for batch in batches(networks, repeats=repeats, seed=seed, device=device, dtype=dtype)]
     label = {"seed": seed, "engine": engine, "device": device, "dtype": dtype}
     try:
-        with _exact_products(torch), _reporter(progress, repeats) as report:
+        with _exact_products(torch), reporter(progress, repeats, "networks") as report:
             _fill(tables, threads, report)
     except KeyboardInterrupt as interrupt:
         ensembles = _assemble(tables, len(networks), label)
@@ -261,19 +259,3 @@ def _exact_products(torch: Any) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
-
-
-@contextmanager
-def _reporter(progress: Progress, total: int) -> Iterator[Callable[[int], object]]:
-    if progress is False:
-        yield lambda done: None
-    elif progress is True:
-        from rich import progress as rich_progress
-        from rich.console import Console
-
-        columns = (*rich_progress.Progress.get_default_columns(), rich_progress.MofNCompleteColumn())
-        with rich_progress.Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("networks", total=total)
-            yield lambda done: bar.update(task, completed=done)
-    else:
-        yield lambda done: progress(done, total)

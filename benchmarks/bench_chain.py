@@ -1,0 +1,92 @@
+"""The exact chain against dense simulation at equal precision, and its cost at widths no simulation reaches.
+
+Everything compared is measured in one process, the two sides interleaved, in CPU seconds. Run with
+``pytest benchmarks/bench_chain.py -s``.
+"""
+
+import statistics
+import time
+
+import numpy as np
+import pytest
+
+import varflow as vf
+
+ROUNDS = 5
+PRECISION = 1e-6  # of E[Var u_100] by the chain, far more than its measured error
+COARSE = 1e-3
+
+
+def network(width, threshold, gain=None):
+    gain = vf.gain(threshold=threshold) if gain is None else gain
+    return vf.Network(width=width, depth=100, gain=gain, neuron=vf.Neuron(threshold))
+
+
+def cpu_seconds(call):
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def from_the_definition(described):
+    """``E[Var u_L]`` from the full matrix of binomials."""
+    from scipy.stats import binom, norm
+
+    n, theta = int(described.widths[0]), described.neuron.threshold
+    counts = np.arange(n + 1)
+    chance = np.append(0.0, norm.sf(theta / (float(described.gains[-1]) * np.sqrt(counts[1:] / n))))
+    step, mass = binom.pmf(counts, n, chance[:, None]), binom.pmf(counts, n, norm.sf(theta))
+    for _ in range(described.depth - 2):
+        mass = mass @ step
+    return float(described.gains[-1]) ** 2 * float(mass @ counts) / n
+
+
+def test_against_dense_simulation_at_equal_precision(benchmark):
+    """E[Var u_100] at n = 600, θ = 1: a simulation of N networks knows it to std/√N."""
+    pytest.importorskip("torch")
+    described, dense, chain = network(600, 1.0), [], []
+
+    def run():
+        seed = len(dense)
+        dense.append(cpu_seconds(lambda: vf.simulate(described, repeats=4, seed=seed, threads=1)) / 4)
+        chain.append(cpu_seconds(lambda: vf.finite_width(described)))
+
+    benchmark.pedantic(run, rounds=ROUNDS, warmup_rounds=1)
+    profile = vf.finite_width(described)
+    std = float(profile.variance_std[-1])
+    error = abs(float(profile.variance[-1]) - from_the_definition(described))
+    per_network, per_chain = statistics.median(dense), statistics.median(chain)
+    found = {
+        "dense seconds per network": per_network,
+        "standard deviation over networks": std,
+        "chain seconds": per_chain,
+        "chain error against the full matrix": error,
+        f"cheaper at precision {COARSE:g}": (std / COARSE) ** 2 * per_network / per_chain,
+        f"cheaper at precision {PRECISION:g}": (std / PRECISION) ** 2 * per_network / per_chain,
+    }
+    benchmark.extra_info.update(found)
+    print("\n" + "\n".join(f"{name}: {value:.3g}" for name, value in found.items()))
+    assert error < PRECISION / 1000
+    assert found[f"cheaper at precision {COARSE:g}"] >= 1e5
+
+
+@pytest.mark.parametrize(("width", "limit"), [(10**5, 0.1), (10**6, 0.1), (10**8, 0.3)])
+@pytest.mark.parametrize("gain", [None, 2**0.5], ids=["living", "dying"])
+def test_very_wide(benchmark, width, limit, gain):
+    """100 layers at θ = 1, exact to the error that ``Profile.error`` states."""
+    described = network(width, 1.0, gain)
+    profile = benchmark.pedantic(vf.finite_width, (described,), rounds=ROUNDS, warmup_rounds=1)
+    median = benchmark.stats.stats.median
+    benchmark.extra_info["largest error of the variance"] = float(profile.error.max())
+    print(f"\nwidth {width}: {median:.3f} s, error of the variance at most {profile.error.max():.1e}")
+    assert median < limit
+
+
+@pytest.mark.parametrize("width", [100, 300, 600, 1000])
+@pytest.mark.parametrize("threshold", [0.7, 1.0])
+def test_corrected_gain(benchmark, width, threshold):
+    shape = {"threshold": threshold, "width": width, "depth": 100}
+    benchmark.pedantic(vf.corrected_gain, kwargs=shape, rounds=ROUNDS, warmup_rounds=1)
+    median = benchmark.stats.stats.median
+    print(f"\ncorrected gain at width {width}, θ = {threshold:g}: {median:.3f} s")
+    assert median < 0.15

@@ -1,0 +1,146 @@
+"""Survival over threshold and width: the chain's numbers, the paper's remark, the map, the command."""
+
+import json
+import shlex
+import sys
+
+import numpy as np
+import pytest
+
+import varflow as vf
+from varflow.cli import main
+
+
+@pytest.fixture(scope="module")
+def diagram():
+    return vf.phase_diagram(threshold=np.arange(0.6, 1.31, 0.05).round(2), width=[56, 75, 100, 140, 400, 600, 800])
+
+
+@pytest.fixture
+def varflow(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(line):
+        monkeypatch.setattr(sys, "argv", shlex.split(f"varflow {line}"))
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_survival_is_that_of_finite_width(diagram):
+    rng = np.random.default_rng(0)
+    for i, j in rng.integers([len(diagram.thresholds), len(diagram.widths)], size=(6, 2)):
+        theta, n = diagram.thresholds[i], int(diagram.widths[j])
+        network = vf.Network(width=n, depth=100, gain=vf.gain(threshold=theta), neuron=vf.Neuron(theta))
+        assert diagram.survival[i, j] == pytest.approx(vf.finite_width(network).survival[-1], abs=1e-12)
+
+
+def test_the_papers_widths(diagram):
+    """theory.md's anchors: half of the networks of width 100 are silent near θ = 0.85; at 600 the effect is weaker."""
+    at = {(t, n): diagram.survival[i, j] for i, t in enumerate(diagram.thresholds) for j, n in enumerate(diagram.widths)}
+    assert at[0.85, 100] == pytest.approx(0.5867, abs=5e-5)
+    assert at[1.0, 100] == pytest.approx(0.01712, abs=5e-6)
+    assert at[1.0, 600] == pytest.approx(0.8118, abs=5e-5)
+    assert np.all(np.diff(diagram.survival[diagram.thresholds < 1.19], axis=1) >= -1e-12), "wider lives longer"
+
+
+def test_interpolated_thresholds_are_close_to_the_exact_ones(diagram):
+    for width in (100, 600):
+        for level in (0.99, 0.5):
+            exact = vf.largest_threshold(width=width, depth=100, survival_target=level)
+            assert abs(diagram.largest_threshold(width, level) - exact) < 0.003
+    between = vf.largest_threshold(width=500, depth=100)  # not a width of the grid
+    assert abs(diagram.largest_threshold(500, 0.99) - between) < 0.003
+    assert np.isnan(diagram.largest_threshold(600, 1e-9))
+    assert np.isnan(diagram.largest_threshold(56, 0.9999))
+
+
+def test_reading(diagram):
+    words = " ".join(diagram.reading)
+    assert "width 100: 99 % up to θ = 0.73, 50 % up to θ = 0.86, 1 % up to θ = 1.02." in words
+    assert "Beyond θ = 1.191" in words
+    assert words in repr(diagram).replace("\n", " ")
+    assert "Beyond" not in " ".join(vf.phase_diagram(threshold=[0.7, 1.3], width=[50], depth=5, gain=2.6).reading)
+
+
+def test_order_repetition_and_single_values():
+    found = vf.phase_diagram(threshold=[1.0, 0.5, 1.0], width=np.array([30, 20]), depth=4, gain="2.5")
+    assert (found.thresholds.tolist(), found.widths.tolist(), found.gain) == ([0.5, 1.0], [20, 30], 2.5)
+    single = vf.phase_diagram(threshold=0.5, width=30, depth=4, gain=2.5)
+    assert single.survival.tolist() == [[found.survival[0, 1]]]
+    assert not single.survival.flags.writeable
+
+
+def test_progress_counts_networks():
+    seen = []
+    vf.phase_diagram(threshold=[0.5, 1.0], width=[5, 6], depth=2, progress=lambda *now: seen.append(now))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"threshold": []}, "threshold=\\[\\] must name at least one"),
+        ({"width": []}, "width=\\[\\] must name at least one"),
+        ({"width": [10, 1.5]}, "width=1.5 must be a whole number"),
+        ({"width": "wide"}, "width='wide' must be a whole number"),
+        ({"threshold": float("nan")}, "threshold=nan must be finite"),
+        ({"depth": 0}, "depth=0 must be a whole number"),
+        ({"gain": "xavier"}, "gain='xavier' must be a number or one of preserving, kaiming"),
+        ({"progress": "yes"}, "progress='yes' must be True"),
+    ],
+)
+def test_bad_input(options, said):
+    with pytest.raises(vf.DomainError, match=said):
+        vf.phase_diagram(**{"threshold": [0.5], "width": [10], "depth": 3} | options)
+
+
+@pytest.mark.parametrize("options", [{}, {"gain": "kaiming"}, {"gain": 2.6, "threshold": 0.5}, {"width": 10}])
+def test_plot(options):
+    pytest.importorskip("matplotlib")
+    figure = vf.phase_diagram(**{"threshold": [0.5, 0.8], "width": [10, 30], "depth": 3} | options).plot()
+    figure.canvas.draw()
+    assert "3 layers" in figure.axes[0].get_title()
+
+
+def test_the_map_marks_the_papers_remark(diagram):
+    pytest.importorskip("matplotlib")
+    ax = diagram.plot().axes[0]
+    said = " ".join(text.get_text() for text in ax.texts)
+    assert "not conserved beyond θ = 0.85" in said
+    assert "59 % alive" in said
+    assert "81 % alive" in said
+
+
+def test_command(varflow, tmp_path):
+    pytest.importorskip("matplotlib")
+    code, out, err = varflow("phase-diagram --threshold 0.85,1 --width 20 --width 40 --depth 5 --out new --json")
+    assert (code, err) == (0, "")
+    written = json.loads((tmp_path / "new" / "phase-diagram.json").read_text(encoding="utf-8"))
+    assert json.loads(out) == written
+    assert set(written) == {"thresholds", "widths", "depth", "gain", "survival", "reading", "warnings"}
+    assert (tmp_path / "new" / "phase-diagram.png").read_bytes().startswith(b"\x89PNG")
+    code, out, _ = varflow("phase-diagram --threshold 0.85,1 --width 20,40 --depth 5 --out new")
+    assert code == 0
+    assert out.startswith("PhaseDiagram: survival to layer 5")
+    assert "written: new/phase-diagram.png, new/phase-diagram.json" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--width 10,x", "--width 10,x must be whole numbers separated by commas"),
+        ("--width 0", "--width 0 must be a whole number, at least 1"),
+        ("--threshold x", "--threshold x must be numbers separated by commas"),
+        ("--gain x", "--gain x must be a number or one of preserving, kaiming"),
+        ("--out /dev/null/x", "--out /dev/null/x cannot be written"),
+    ],
+)
+def test_command_refuses_in_one_line(varflow, tmp_path, options, said):
+    pytest.importorskip("matplotlib")
+    code, out, err = varflow(f"phase-diagram --depth 2 {options}")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,135 @@
+"""The table of corrected gains: its numbers, its file, the one that ships."""
+
+import csv
+import json
+import shlex
+import sys
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+import varflow as vf
+from varflow.cli import main
+from varflow.init.table import COLUMNS, DEPTHS, THRESHOLDS, WIDTHS
+
+SHIPPED = files("varflow").joinpath("data", "corrected_gains.csv").read_text(encoding="utf-8")
+
+
+def read(text):
+    return [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(text.splitlines())]
+
+
+@pytest.fixture
+def varflow(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(line):
+        monkeypatch.setattr(sys, "argv", shlex.split(f"varflow {line}"))
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_the_shipped_table_is_whole():
+    rows = read(SHIPPED)
+    assert tuple(rows[0]) == COLUMNS
+    asked = [(row["threshold"], row["width"], row["depth"]) for row in rows]
+    assert asked == [(theta, n, L) for theta in THRESHOLDS for n in WIDTHS for L in DEPTHS]
+    assert {row["survival_target"] for row in rows} == {0.99}
+    assert all(np.isnan(row["corrected_gain"]) or row["corrected_survival"] >= 0.99 - 1e-12 for row in rows)
+
+
+def test_random_rows_of_the_shipped_table():
+    """Against the public functions, and the gain is the smallest: a little below it fewer than the target survive."""
+    rows = [row for row in read(SHIPPED) if row["width"] <= 1000]
+    for row in np.random.default_rng(5).choice(np.array(rows, dtype=object), 8, replace=False):
+        theta, shape = row["threshold"], {"width": int(row["width"]), "depth": int(row["depth"])}
+
+        def alive(gain, theta=theta, shape=shape):
+            return vf.finite_width(vf.Network(**shape, gain=gain, neuron=vf.Neuron(theta))).survival[-1]
+
+        assert row["paper_gain"] == pytest.approx(vf.gain(threshold=theta), rel=1e-11)
+        assert row["survival_at_paper_gain"] == pytest.approx(alive(row["paper_gain"]), rel=1e-8)
+        assert row["corrected_gain"] == pytest.approx(vf.corrected_gain(threshold=theta, **shape), rel=1e-11)
+        assert alive(row["corrected_gain"] * (1 + 1e-9)) >= 0.99
+        assert alive(row["corrected_gain"] * (1 - 1e-6)) < 0.99
+        assert row["variance"] == pytest.approx(vf.stable_variance(threshold=theta, gain=row["corrected_gain"]), rel=1e-8)
+
+
+def test_the_anchors():
+    found = {row["width"]: row for row in read(SHIPPED) if (row["threshold"], row["depth"]) == (1.0, 100)}
+    assert [round(found[n]["corrected_gain"] ** 2, 5) for n in (100, 300)] == [8.16387, 6.83731]
+    assert [round(found[n]["survival_at_paper_gain"], 3) for n in (100, 300)] == [0.017, 0.358]
+    assert [round(found[n]["variance"], 3) for n in (100, 300)] == [1.921, 1.302]
+
+
+def test_out_of_reach_and_depth_one():
+    table = vf.corrected_gain_table(threshold=[3.0, 1.0, 3.0], width=20, depth=[1, 5], survival_target=0.9)
+    assert [(row.threshold, row.depth) for row in table.rows] == [(3.0, 1), (3.0, 5), (1.0, 1), (1.0, 5)]
+    out_of_reach, any_gain = table.rows[1], table.rows[2]
+    assert np.isnan([out_of_reach.corrected_gain, out_of_reach.corrected_survival, out_of_reach.variance]).all()
+    assert out_of_reach.survival_at_paper_gain > 0
+    assert (any_gain.corrected_gain, any_gain.variance) == (0.0, 0.0)
+    assert table.to_csv().splitlines()[2].endswith(",,,")
+    assert table.to_dict()["rows"][1]["corrected_gain"] is None
+    assert json.loads(json.dumps(table.to_dict(), allow_nan=False)) == table.to_dict()
+    assert "nan" in repr(table)
+
+
+def test_progress_counts_rows():
+    seen = []
+    vf.corrected_gain_table(threshold=1.0, width=[5, 20], depth=2, progress=lambda *now: seen.append(now))
+    assert seen == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"threshold": 0.0}, "threshold=0.0 must be positive"),
+        ({"threshold": []}, "threshold=\\[\\] must name at least one"),
+        ({"width": [10, 2.5]}, "width=2.5 must be a whole number"),
+        ({"width": "x"}, "width='x' must be a whole number"),
+        ({"depth": 0}, "depth=0 must be a whole number"),
+        ({"survival_target": 1.0}, "survival_target=1.0 must lie strictly between"),
+        ({"progress": 3}, "progress=3 must be True"),
+    ],
+)
+def test_bad_input(options, said):
+    with pytest.raises(vf.DomainError, match=said):
+        vf.corrected_gain_table(**{"threshold": 1.0, "width": 10, "depth": 2} | options)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_command(varflow, tmp_path, suffix):
+    line = f"lookup --table new/gains.{suffix} --threshold 1 --width 30 --depth 5 --survival-target 0.9"
+    code, out, _ = varflow(line)
+    assert code == 0
+    assert f"written: new/gains.{suffix}" in out
+    expected = vf.corrected_gain_table(threshold=1.0, width=30, depth=5, survival_target=0.9)
+    text = (tmp_path / "new" / f"gains.{suffix}").read_text(encoding="utf-8")
+    found = json.loads(text)["rows"] if suffix == "json" else text
+    assert found == (expected.to_dict()["rows"] if suffix == "json" else expected.to_csv())
+    code, out, err = varflow(f"{line} --json")
+    assert (code, err, json.loads(out)["rows"]) == (0, "", expected.to_dict()["rows"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--table x.txt", "--table x.txt must end in .csv or .json"),
+        ("--table x.csv --rate 0.3", "--rate 0.3 says nothing to --table"),
+        ("--table x.csv --fan-in 3", "--fan-in 3 says nothing to --table"),
+        ("--table x.csv --distribution laplace", "--distribution laplace says nothing to --table"),
+        ("--table x.csv --threshold 0", "--threshold 0 must be positive"),
+        ("--table /dev/null/x.csv", "--table /dev/null cannot be written"),
+        ("--fan-in 3", "--threshold is missing"),
+    ],
+)
+def test_command_refuses_in_one_line(varflow, tmp_path, options, said):
+    code, out, err = varflow(f"lookup {options}")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,34 @@
+"""How a long run tells that it is getting on: nothing, a bar on stderr, or a function of the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from varflow._checks import DomainError
+
+__all__ = ["Progress", "check_progress", "reporter"]
+
+Progress = bool | Callable[[int, int], object]
+
+
+def check_progress(progress: object) -> None:
+    if not isinstance(progress, bool) and not callable(progress):
+        raise DomainError("progress", progress, "must be True, False or a function of (done, total)")
+
+
+@contextmanager
+def reporter(progress: Progress, total: int, what: str) -> Iterator[Callable[[int], object]]:
+    """A function of how many are done, for the length of a run."""
+    if progress is False:
+        yield lambda done: None
+    elif progress is True:
+        from rich import progress as rich_progress
+        from rich.console import Console
+
+        columns = (*rich_progress.Progress.get_default_columns(), rich_progress.MofNCompleteColumn())
+        with rich_progress.Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda done: bar.update(task, completed=done)
+    else:
+        yield lambda done: progress(done, total)
