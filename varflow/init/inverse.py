@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -76,9 +77,9 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
         if best < target:
             rule = f"is out of reach at width {width}, depth {depth}: the highest survival, at any gain, is {best:.4g}"
             raise DomainError("survival_target", target, rule)
-        if survival(t / LIMIT) >= target:  # depth 1: the drive alone decides
+        if depth == 1:  # the drive alone decides
             return 0.0
-        return _smallest(lambda g: survival(g) - target, 2.6 * t, smooth=weights == "normal")
+        return _smallest(lambda g: _logit_excess(survival(g), target), 2.6 * t, smooth=weights == "normal")
 
     return _vectorised(solve, theta)
 
@@ -290,10 +291,18 @@ def _survival(theta: float, g: float, width: int, depth: int, weights: Any = "no
     return _chain(theta, g, width, depth, weights).survival()
 
 
+def _logit_excess(survival: float, target: float) -> float:
+    """Of the sign of ``survival - target``, and nearly linear in gains and thresholds."""
+    S = min(max(survival, 1e-300), 1 - 1e-16)
+    excess = math.log(S / (1 - S)) - math.log(target / (1 - target))
+    return max(excess, 0.0) if survival >= target else min(excess, -1e-300)
+
+
 def _smallest(excess: Callable[[float], float], guess: float, *, smooth: bool) -> float:
     """The smallest ``x`` with ``excess(x) ≥ 0``, from above; Brent's method, or bisection where the function has steps."""
     from scipy.optimize import brentq
 
+    excess = cache(excess)  # ends of brackets are asked for twice
     lo = hi = guess
     while excess(hi) < 0:
         lo, hi = hi, 1.2 * hi
