@@ -401,7 +401,7 @@ class TestRunning:
         before = threading.active_count()
         with pytest.raises(MemoryError, match="no room"):
             simulate(network(701), repeats=50, threads=threads)
-        assert threading.active_count() == before
+        assert threading.active_count() <= before  # a thread of an earlier test may have ended meanwhile
 
     @pytest.mark.parametrize("threads", [1, 2])
     def test_interrupted_runs_keep_what_is_finished(self, threads):

@@ -75,7 +75,7 @@ def lookup(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """The gain of one layer, its margin and survival; or a table of corrected gains.
+    """The gain of one layer, or a table of gains.
 
     \b
     Examples:
