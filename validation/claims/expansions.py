@@ -35,8 +35,8 @@ class Settings:
 
     def network(self, width: int | None = None) -> vf.Network:
         gain = vf.gain(threshold=self.threshold)
-        shape = {"width": width or self.width, "depth": max(self.layers)}
-        return vf.Network(**shape, gain=gain, neuron=vf.Neuron(self.threshold))
+        depth = max(self.layers)
+        return vf.Network(width=width or self.width, depth=depth, gain=gain, neuron=vf.Neuron(self.threshold))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
