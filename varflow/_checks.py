@@ -68,16 +68,21 @@ def require(extra: str, module: str) -> ModuleType:
 
 def real_array(name: str, value: Any) -> np.ndarray:
     """A finite float64 array of any shape. Truth values are no numbers here."""
+    array = _numbers(name, value)
+    if _within(array, -LARGEST_SCALE, LARGEST_SCALE):
+        return array
+    return _all(name, array, np.isfinite(array), "must be finite")
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    """A float64 array, whatever its values."""
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "iuf":
             raise TypeError
-        array = array.astype(np.float64, copy=False)
+        return array.astype(np.float64, copy=False)
     except (TypeError, ValueError, RuntimeError):  # the last from a tensor that requires a gradient
         raise DomainError(name, value, "must be a real number or an array of them") from None
-    if _within(array, -LARGEST_SCALE, LARGEST_SCALE):
-        return array
-    return _all(name, array, np.isfinite(array), "must be finite")
 
 
 def _within(array: np.ndarray, lo: float, hi: float) -> bool:
@@ -92,8 +97,11 @@ def _all(name: str, array: np.ndarray, holds: Any, rule: str) -> np.ndarray:
 
 
 def positive(name: str, value: Any) -> np.ndarray:
-    array = real_array(name, value)
-    return array if _within(array, SMALLEST_SCALE, LARGEST_SCALE) else _all(name, array, array > 0, "must be positive")
+    array = _numbers(name, value)
+    if _within(array, SMALLEST_SCALE, LARGEST_SCALE):  # the common case, in two passes
+        return array
+    array = real_array(name, array)
+    return _all(name, array, array > 0, "must be positive")
 
 
 def non_negative(name: str, value: Any) -> np.ndarray:
@@ -103,17 +111,17 @@ def non_negative(name: str, value: Any) -> np.ndarray:
 
 def scale(name: str, value: Any) -> np.ndarray:
     """Finite, and neither so small nor so large (unless 0) that its square leaves double precision."""
-    array = real_array(name, value)
-    if _within(array, SMALLEST_SCALE, LARGEST_SCALE):
+    array = _numbers(name, value)
+    if _within(array, SMALLEST_SCALE, LARGEST_SCALE):  # the common case, in two passes
         return array
-    size = np.abs(array)
+    size = np.abs(real_array(name, array))
     fits = (size == 0) | ((size >= SMALLEST_SCALE) & (size <= LARGEST_SCALE))
     rule = f"must lie within {SMALLEST_SCALE:g} and {LARGEST_SCALE:g} in size; measure potentials in units of the threshold"
     return _all(name, array, fits, rule)
 
 
 def positive_scale(name: str, value: Any) -> np.ndarray:
-    array = real_array(name, value)
+    array = _numbers(name, value)
     return array if _within(array, SMALLEST_SCALE, LARGEST_SCALE) else positive(name, scale(name, value))
 
 

@@ -63,14 +63,13 @@ def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", 
     [0.461935, 0.0]
     """
     law = as_distribution(distribution)
-    theta, g, sigma_b = same_shape(
-        threshold=scale("threshold", threshold),
-        gain=positive_scale("gain", gain),
-        bias_std=non_negative("bias_std", scale("bias_std", bias_std)),
-    )
+    theta, g = scale("threshold", threshold), positive_scale("gain", gain)
+    sigma_b = non_negative("bias_std", scale("bias_std", bias_std))
+    unbiased = bool(theta.size and theta.min() >= 0 and not sigma_b.any())
+    theta, g, sigma_b = same_shape(threshold=theta, gain=g, bias_std=sigma_b)
     if law.inflection is None:
         return unwrap(_general(law, theta, g, sigma_b))
-    if theta.size and theta.min() >= 0 and not sigma_b.any():
+    if unbiased:
         return unwrap(_unbiased(law, theta, g))
     return unwrap(_biased(law, theta.ravel(), g.ravel(), sigma_b.ravel()).reshape(theta.shape))
 
