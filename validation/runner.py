@@ -89,7 +89,7 @@ def _in_error(claim: Claim, error: Error, size: float, settings: Any, measured: 
 
 def _control(claim: Claim, control: Control, settings: Any, seed: int, measured: Any) -> dict[str, Any]:
     seen = control.simulate(settings, seed) if control.simulate else measured
-    p_value = claim.judge(settings, control.theory(settings), seen).p_value
+    p_value = float(claim.judge(settings, control.theory(settings), seen).p_value)
     return {"what": control.what, "p_value": p_value, "rejected": p_value <= settings.false_alarm}
 
 

@@ -1,0 +1,152 @@
+"""Claim: whatever the law of a single weight, the spike count has the chain's law, with that law's own firing probability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+import varflow as vf
+from validation.claim import Claim, Control, Error, Judgement, Progress
+from validation.goodness import Fit
+
+LAWS: dict[str, Any] = {
+    "normal": "normal",
+    "uniform": "uniform",
+    "sign": "sign",
+    "ternary, density 1/2": vf.weights.ternary(0.5),
+    "sparse normal, density 0.3": vf.weights.sparse(0.3),
+    "normal, in-degree 6": vf.weights.fixed_in_degree(6),
+    "exponential": "exponential",
+    "log-normal, σ = 1/2": vf.weights.lognormal(0.5),
+    "Laplace": scipy.stats.laplace(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    repeats: int
+    widths: tuple[int, ...] = (12, 20)
+    layers: tuple[int, ...] = (2, 3, 6)
+    threshold: float = 0.7
+    scale: float = 1.0  # of the threshold, the gain staying: an error
+    false_alarm: float = 1e-3
+
+    def networks(self) -> dict[str, vf.Network]:
+        """One network per law and width, mean weight 0, at the gain that preserves the variance of wide ones."""
+        return {f"{name}, n = {width}": self.network(law, width) for name, law in LAWS.items() for width in self.widths}
+
+    def network(self, law: Any, width: int) -> vf.Network:
+        gain, neuron = vf.gain(threshold=self.threshold), vf.Neuron(self.threshold * self.scale)
+        return vf.Network(width=width, depth=max(self.layers), gain=gain, neuron=neuron, weights=law, mean_gain=0.0)
+
+    def points(self) -> tuple[str, ...]:
+        return tuple(f"{name}, layer {layer}" for name in self.networks() for layer in self.layers)
+
+
+@lru_cache(maxsize=2)
+def theory(settings: Settings) -> list[Fit]:
+    """The exact law of the count at every point, with its test."""
+    draws = int(np.ceil(4 * len(settings.points()) / settings.false_alarm))
+    return [Fit(law, settings.repeats, draws) for law in laws(settings)]
+
+
+def laws(settings: Settings) -> list[np.ndarray]:
+    chains = [vf.SpikeChain(network).propagate() for network in settings.networks().values()]
+    return [chain[layer - 1].mass for chain in chains for layer in settings.layers]
+
+
+def impostor(name: str, settings: Settings) -> list[Fit]:
+    """The same, but one law's points have the chain of normal weights."""
+    right = dict(zip(settings.points(), theory(settings), strict=True))
+    return [right[point.replace(f"{name}, n", "normal, n")] for point in settings.points()]
+
+
+def simulate(settings: Settings, seed: int, progress: Progress) -> list[np.ndarray]:
+    """How often each spike count was seen at every point, in networks with real weight matrices."""
+    networks = list(settings.networks().values())
+    ensembles = vf.simulate(networks, repeats=settings.repeats, seed=seed, progress=partial(progress, "simulating"))
+    counts = [np.rint(ensemble.spikes).astype(int)[:, layer - 1] for ensemble in ensembles for layer in settings.layers]
+    sizes = [int(network.widths[0]) + 1 for network in networks for _ in settings.layers]
+    return [np.bincount(seen, minlength=size) for seen, size in zip(counts, sizes, strict=True)]
+
+
+def judge(settings: Settings, theory: list[Fit], measured: list[np.ndarray]) -> Judgement:
+    """Pearson's statistic at every point, Bonferroni over them."""
+    worst = min(fit.p_value(counts) for fit, counts in zip(theory, measured, strict=True))
+    mean, std = np.array([_moments(fit.law) for fit in theory]).T
+    seen = np.array([_moments(counts / counts.sum())[0] for counts in measured])
+    error = std / np.sqrt(settings.repeats)
+    return Judgement(min(1.0, worst * len(measured)), settings.points(), mean, seen, error, (seen - mean) / error)
+
+
+def _moments(law: np.ndarray) -> tuple[float, float]:
+    values = np.arange(len(law))
+    mean = float(values @ law)
+    return mean, float(np.sqrt((values - mean) ** 2 @ law))
+
+
+def draw(settings: Settings, theory: list[Fit], seed: int) -> list[np.ndarray]:
+    """Counts drawn from each point's law; points independent, which in the simulation share networks."""
+    return _drawn(settings.repeats, [fit.law for fit in theory], seed)
+
+
+def _drawn(repeats: int, laws: list[np.ndarray], seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng([3, seed])
+    return [rng.multinomial(repeats, law / law.sum()) for law in laws]
+
+
+def wrong(settings: Settings, error: float) -> Settings:
+    return replace(settings, scale=settings.scale * (1 + error))
+
+
+def rejected(settings: Settings) -> Callable[[float, int], bool]:
+    """Whether counts drawn from laws in error, which need no tests of their own, make the right theory fall."""
+    in_error = lru_cache(maxsize=4)(lambda error: laws(wrong(settings, error)))
+
+    def falls(error: float, seed: int) -> bool:
+        counts = _drawn(settings.repeats, in_error(error), seed)
+        return judge(settings, theory(settings), counts).p_value <= settings.false_alarm
+
+    return falls
+
+
+def reading(settings: Settings, theory: list[Fit], measured: list[np.ndarray]) -> str:
+    last = [
+        i
+        for i, point in enumerate(settings.points())
+        if point.endswith(f"n = {settings.widths[0]}, layer {max(settings.layers)}")
+    ]
+    silent = "; ".join(
+        f"{name} {theory[i].law[0]:.4f} ({measured[i][0] / measured[i].sum():.4f})" for name, i in zip(LAWS, last, strict=True)
+    )
+    return (
+        f"{settings.repeats} networks per law and width, all of the same gain and mean 0. Silent by layer "
+        f"{max(settings.layers)} at width {settings.widths[0]}, exact (simulated): {silent}. At infinite width these networks "
+        "are one and the same."
+    )
+
+
+def _control(name: str) -> Control:
+    return Control(f"the chain of normal weights for {name}", partial(impostor, name))
+
+
+CLAIM = Claim(
+    name="weight_laws",
+    statement="In networks of width 12 and 20 the spike count has the law of the chain K' | K ~ Binomial(n, π_K), "
+    "π_K = P(sum of K weights > θ), in distribution, for nine laws of the weights.",
+    source="derived in vf.SpikeChain",
+    quantity="mean spike count",
+    budgets={"quick": Settings(repeats=10_000), "standard": Settings(repeats=40_000)},
+    theory=theory,
+    simulate=simulate,
+    judge=judge,
+    errors=lambda settings: (Error("the threshold", wrong, rejected),),
+    draw=draw,
+    reading=reading,
+    controls=tuple(_control(name) for name in LAWS if name != "normal"),
+)
