@@ -11,7 +11,7 @@ import numpy as np
 from varflow._checks import DomainError, integer, nothing_if_nan, probability, real_array, scalar, scale
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate
-from varflow.init.inverse import corrected_gain
+from varflow.init.inverse import corrected_gain, smallest_width
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.network import Network
@@ -297,6 +297,15 @@ def _finite(theta: float, g: float, variance: float, n: int, depth: int | None, 
     if survival < target:
         V = float(stable_variance(threshold=theta, gain=corrected))
         moved = f"the corrected gain keeps {100 * target:g} % and moves the variance: its fixed point is V = {V:.4g}"
-        known["words"] = [f"{alive}; {moved}"]
+        known["words"] = [f"{alive}; {moved}; {_width_words(theta / unit, g / unit, depth, target)}"]
     at = Network(width=n, depth=depth, gain=corrected / unit, neuron=Neuron(theta / unit))
     return known | {"corrected_gain": corrected, "corrected_survival": float(finite_width(at).survival[-1])}
+
+
+def _width_words(theta: float, g: float, depth: int, target: float) -> str:
+    """How wide the network would have to be to do without the correction."""
+    try:
+        width = smallest_width(threshold=theta, depth=depth, survival_target=target, gain=g)
+    except DomainError:
+        return "without it no width does"
+    return f"without it, it takes width {width}"
