@@ -14,26 +14,11 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.cli import main
 
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
 SMALL = "--width 40 --depth 4 --repeats 3"
-
-
-@pytest.fixture
-def varflow(monkeypatch, capsys, tmp_path):
-    """Run a command line in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line):
-        monkeypatch.setattr(sys, "argv", shlex.split(f"varflow {line}"))
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, *capsys.readouterr()
-
-    return run
 
 
 def parsed(text):

@@ -1,32 +1,16 @@
 """Survival over threshold and width: the chain's numbers, the paper's remark, the map, the command."""
 
 import json
-import shlex
-import sys
 
 import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.cli import main
 
 
 @pytest.fixture(scope="module")
 def diagram():
     return vf.phase_diagram(threshold=np.arange(0.6, 1.31, 0.05).round(2), width=[56, 75, 100, 140, 400, 600, 800])
-
-
-@pytest.fixture
-def varflow(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(line):
-        monkeypatch.setattr(sys, "argv", shlex.split(f"varflow {line}"))
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, *capsys.readouterr()
-
-    return run
 
 
 def test_survival_is_that_of_finite_width(diagram):

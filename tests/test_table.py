@@ -2,15 +2,12 @@
 
 import csv
 import json
-import shlex
-import sys
 from importlib.resources import files
 
 import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.cli import main
 from varflow.init.table import COLUMNS, DEPTHS, THRESHOLDS, WIDTHS
 
 SHIPPED = files("varflow").joinpath("data", "corrected_gains.csv").read_text(encoding="utf-8")
@@ -18,19 +15,6 @@ SHIPPED = files("varflow").joinpath("data", "corrected_gains.csv").read_text(enc
 
 def read(text):
     return [{name: float(value or "nan") for name, value in row.items()} for row in csv.DictReader(text.splitlines())]
-
-
-@pytest.fixture
-def varflow(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(line):
-        monkeypatch.setattr(sys, "argv", shlex.split(f"varflow {line}"))
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, *capsys.readouterr()
-
-    return run
 
 
 def test_the_shipped_table_is_whole():

@@ -1,0 +1,22 @@
+"""What several test files share."""
+
+import shlex
+import sys
+
+import pytest
+
+from varflow.cli import main
+
+
+@pytest.fixture
+def varflow(monkeypatch, capsys, tmp_path):
+    """Run a command line in an empty folder: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line):
+        monkeypatch.setattr(sys, "argv", shlex.split(f"varflow {line}"))
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    return run
