@@ -22,6 +22,7 @@ from varflow import DomainError
 from varflow.theory import sampling
 from varflow.theory.binomial import WHOLE_TAIL, Kernel
 from varflow.theory.counts import count_grid
+from varflow.theory.firing import firing
 
 K = 4.5  # standard errors: one honest test in 150 000 fails
 NAMES = ("variance", "variance_std", "firing_rate", "firing_rate_std", "survival")
@@ -91,6 +92,34 @@ class TestAgainstTheFullMatrix:
         exact = full_matrix_counts(described)[4, 1:].sum()
         counts = vf.SpikeChain(described, rare=0.0).masses()
         assert counts[4][1:].sum() < 0.1 * exact
+
+
+WIDE = {"living": (0.7, vf.gain(threshold=0.7)), "leaking": (1.0, 2.46), "dying": (1.0, 2.2)}
+
+
+class TestCountGrid:
+    """The grid that holds the law of wide layers, at a width where every count can still be held."""
+
+    @pytest.mark.parametrize(("theta", "gain"), WIDE.values(), ids=WIDE.keys())
+    def test_total_variation_against_every_count(self, monkeypatch, theta, gain):
+        described = network(10_000, 100, gain, theta)
+        exact = vf.SpikeChain(described).masses()
+        monkeypatch.setattr("varflow.theory.chain.count_grid", lambda width, step: count_grid(width, step, exact_width=100))
+        coarse = vf.SpikeChain(described)
+        assert not coarse.grids[0].exact
+        onto_all = Kernel(count_grid(10_000), *firing(coarse.layer, coarse.grids[0].counts))  # one layer further, every count
+        distance = [0.5 * np.abs(onto_all.push(coarse.masses()[l]) - exact[l + 1]).sum() for l in range(99)]
+        assert max(distance) <= 1e-12
+        case = {"living": (0.0, 1e-3), "leaking": (0.01, 0.99), "dying": (0.99, 1.0)}
+        low, high = case[next(key for key, value in WIDE.items() if value == (theta, gain))]
+        assert low <= exact[-1][0] <= high
+
+    def test_a_grid_too_coarse_is_seen(self):
+        described = network(50_000, 30, vf.gain(threshold=1.0), 1.0)
+        fine, rough = (vf.SpikeChain(described, step=step).masses()[-1].sum() for step in (0.5, 3.0))
+        assert abs(fine - 1) < 1e-12
+        rates = [vf.SpikeChain(described, step=step).propagate()[-1].firing_rate for step in (0.5, 3.0)]
+        assert abs(rates[1] / rates[0] - 1) > 1e-6, rough
 
 
 class TestKernel:
