@@ -26,7 +26,16 @@ from validation.goodness import Fit, pooled
 from validation.power import smallest_error
 from validation.report import page
 
-NAMES = ["chain_narrow", "corrected_gain", "expansions", "figure_2", "figure_4", "kaiming_death_depth", "one_layer_map"]
+NAMES = [
+    "chain_narrow",
+    "corrected_gain",
+    "expansions",
+    "figure_2",
+    "figure_4",
+    "kaiming_death_depth",
+    "one_layer_map",
+    "weight_laws",
+]
 KEYS = {
     *("claim", "statement", "source", "configuration", "seed", "version", "theory", "estimate", "standard_error", "z"),
     *("p_value", "false_alarm", "smallest_detectable_error", "negative_control", "verdict", "seconds"),

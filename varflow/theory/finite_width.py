@@ -8,7 +8,6 @@ from varflow.model.drives import Inputs
 from varflow.model.network import Network
 from varflow.results import Profile
 from varflow.theory.chain import SpikeChain
-from varflow.theory.counts import CountGrid
 from varflow.theory.layers import Layer, driven_variances, sample_variance_moments
 from varflow.theory.sampling import ExactLaw
 
@@ -87,9 +86,11 @@ def _summary(chain: SpikeChain) -> np.ndarray:
     """Mean and spread of variance and rate, and survival; shape (5, depth)."""
     moments, counted = [_driven_moments(chain.network)], []
     for mass, grid, above in zip(chain.masses(), chain.grids, [*chain.layers, None], strict=True):
-        counted.append(_count_moments(mass, grid))
+        held = np.flatnonzero(mass)  # of a wide layer's points few carry mass
+        mass, counts = mass[held], grid.counts[held]
+        counted.append(_count_moments(mass, counts, grid.width))
         if above is not None:
-            moments.append(_variance_moments(above, mass, grid))
+            moments.append(_variance_moments(above, mass, counts))
     return np.concatenate([np.array(moments).T, np.array(counted).T])
 
 
@@ -105,22 +106,17 @@ def _driven_moments(network: Network) -> tuple[float, float]:
     return sample_variance_moments(float(variances.mean()), float(np.mean(variances**2)), int(network.widths[0]))
 
 
-def _variance_moments(layer: Layer, mass: np.ndarray, grid: CountGrid) -> tuple[float, float]:
-    conditional = layer.conditional_variance(grid.counts)
-    fourth = _mean_where_any(mass, layer.fourth_cumulant(grid.counts))
+def _variance_moments(layer: Layer, mass: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    conditional = layer.conditional_variance(counts)
+    fourth = _mean(mass, layer.fourth_cumulant(counts))
     return sample_variance_moments(_mean(mass, conditional), _mean(mass, conditional**2), layer.width, fourth)
 
 
-def _mean_where_any(mass: np.ndarray, values: np.ndarray) -> float:
-    """Infinite values count only where there is mass."""
-    return _mean(mass[mass > 0], values[mass > 0])
-
-
-def _count_moments(mass: np.ndarray, grid: CountGrid) -> tuple[float, float, float]:
+def _count_moments(mass: np.ndarray, counts: np.ndarray, width: int) -> tuple[float, float, float]:
     """Mean and standard deviation of the firing rate, and the probability of any spike."""
-    rates = grid.counts / grid.width
+    rates = counts / width
     mean = _mean(mass, rates)
-    return mean, float(np.sqrt(_mean(mass, (rates - mean) ** 2))), min(float(mass[1:].sum()), 1.0)
+    return mean, float(np.sqrt(_mean(mass, (rates - mean) ** 2))), min(float(mass[counts > 0].sum()), 1.0)
 
 
 def _mean(mass: np.ndarray, values: np.ndarray) -> float:
