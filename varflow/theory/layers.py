@@ -113,15 +113,14 @@ def _in_degree_moments(fan_in: int, in_degree: int, counts: np.ndarray) -> tuple
 
 def layers(network: Network) -> list[Layer]:
     """Layers 2 … depth of a network, in terms of the membrane (input scale included)."""
-    below = zip(network.widths.tolist(), network.widths[1:].tolist(), network.gains[1:].tolist(), strict=False)
-    return [_layer(network, fan_in, width, gain) for fan_in, width, gain in below]
+    of_each = zip(network.widths[:-1], network.widths[1:], network.gains[1:], network.mean_gains[1:], strict=True)
+    return [_layer(network, int(fan_in), int(width), float(gain), float(mean)) for fan_in, width, gain, mean in of_each]
 
 
-def _layer(network: Network, fan_in: int, width: int, gain: float) -> Layer:
+def _layer(network: Network, fan_in: int, width: int, gain: float, mean_gain: float) -> Layer:
     neuron, law = network.neuron, network.weight_law
     factor = neuron.input_scale
     scale, shift = law.connection(gain, fan_in, network.mean_gain)
-    mean_gain = law.own_mean_gain(gain, fan_in) if network.mean_gain is None else network.mean_gain
     return Layer(
         fan_in=fan_in,
         width=width,
