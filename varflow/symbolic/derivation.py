@@ -1,0 +1,249 @@
+"""A derivation: equations one can print, check and evaluate, each made from the one before.
+
+Every step is an equation between quantities of the layer. What a quantity *is*, numerically, comes from a
+:class:`Setting`: it draws admissible values for the parameters and computes the quantities from the definition of the
+layer, by quadrature, summation or root finding in mpmath, never from the expressions under test. A step holds if both sides
+agree there to 40 digits; a step with a remainder ``O(εᵏ)`` holds if what is missing shrinks as ``εᵏ``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any, NamedTuple
+
+import mpmath
+import sympy
+from mpmath import mp, mpf
+
+from varflow._checks import DomainError, integer
+from varflow.symbolic.display import aligned, plain
+from varflow.symbolic.numbers import DerivationError, Values, as_function, value
+from varflow.symbolic.symbols import NAMES
+
+__all__ = ["Derivation", "DerivationError", "Setting", "Step"]
+
+DIGITS = 40
+_GUARD = 20
+_SMALL = (4, 6, 8)  # powers of ten at which a remainder is looked at
+
+
+class Setting(NamedTuple):
+    """What the symbols stand for: ``draw`` gives the parameters values, ``define`` computes the quantities from them."""
+
+    draw: Callable[[Random], Values]
+    define: Callable[[Values], Values] = lambda values: {}
+
+    def point(self, rng: Random, given: Mapping[sympy.Symbol, Any], small: Values | None = None) -> Values:
+        """One admissible point: parameters, what has been assumed of them, and the quantities they define."""
+        values = self.draw(rng) | (small or {})
+        assumed = {symbol: value(sympy.sympify(expression), values) for symbol, expression in given.items()}
+        values |= assumed
+        return self.define(values) | values
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One line of a derivation.
+
+    Attributes
+    ----------
+    expression : sympy.Eq
+        Both sides; a remainder is written as a term ``sympy.O``.
+    reason : str
+        Why it follows from the step before.
+    assumption : str
+        What it uses beyond that; empty if nothing.
+    given : dict
+        What all assumptions up to here fix: symbol → expression.
+    """
+
+    expression: Any
+    reason: str
+    assumption: str = ""
+    given: Mapping[sympy.Symbol, Any] = field(default_factory=dict)
+
+    @property
+    def remainder(self) -> Any:
+        """The term ``O(…)``; None where the equation is exact."""
+        return self.expression.rhs.getO()
+
+    def holds(self, point: Values, digits: int = DIGITS) -> bool:
+        """Whether both sides agree at a point, relative to the larger."""
+        left, right = self._sides(point)
+        scale = max(abs(left), abs(right)) or mpf(1)
+        return bool(abs(left - right) <= scale * mpf(10) ** -digits)
+
+    def shrinks(self, setting: Setting, rng: Random) -> bool:
+        """Whether ``|left - right|`` stays within a constant times the remainder as its variable goes to the limit."""
+        variable, limit = self.remainder.variables[0], self.remainder.point[0]
+        state, ratios = rng.getstate(), []
+        with mpmath.workdps(3 * DIGITS):
+            for power in _SMALL:
+                rng.setstate(state)  # the same other parameters each time
+                near = mpf(10) ** (power // 2) if limit == sympy.oo else mpf(10) ** -power
+                point = setting.point(rng, self.given, {variable: near})
+                left, right = self._sides(point)
+                ratios.append(abs(left - right) / abs(value(self.remainder.expr, point)))
+        return bool(ratios[-1] <= 4 * max(ratios[0], mpf(10) ** -DIGITS)) and bool(mp.isfinite(ratios[-1]))
+
+    def _sides(self, point: Values) -> tuple[Any, Any]:
+        return value(self.expression.lhs, point), value(self.expression.rhs.removeO(), point)
+
+
+@dataclass(frozen=True, eq=False)
+class Derivation:
+    r"""A sequence of equations, from the definition of a layer to a result.
+
+    Attributes
+    ----------
+    title : str
+    steps : tuple of Step
+    answers : int
+        How many of the last steps state the result: several for several solutions.
+
+    Notes
+    -----
+    Every function of ``varflow.symbolic`` builds its derivation by operations on the step before (substituting, integrating,
+    differentiating, solving) and looks at one random point after each: a step that fails raises :class:`DerivationError`
+    there and then, wherever sympy went wrong.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> derivation = vf.symbolic.saddle_node("laplace")
+    >>> derivation.result
+    exp(2)
+    >>> derivation.check()
+    True
+    """
+
+    title: str
+    setting: Setting = field(repr=False)
+    steps: tuple[Step, ...] = ()
+    answers: int = 1
+
+    @property
+    def result(self) -> Any:
+        """The right-hand side of the last step, without its remainder; a tuple of several for several solutions."""
+        found = tuple(step.expression.rhs.removeO() for step in self.steps[len(self.steps) - self.answers :])
+        return found[0] if self.answers == 1 else found
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the result rests on, in the order it was used."""
+        return tuple(step.assumption for step in self.steps if step.assumption)
+
+    def then(
+        self,
+        change: Callable[[Any], Any] | Any,
+        reason: str,
+        *,
+        assumption: str = "",
+        given: Mapping[sympy.Symbol, Any] | None = None,
+    ) -> Derivation:
+        """The derivation with one more step, made by ``change`` from the last equation and looked at before it is accepted.
+
+        Parameters
+        ----------
+        change : callable or sympy.Eq
+            From the last equation to the next one; or an equation, where it starts a new quantity.
+        reason, assumption : str
+        given : dict, optional
+            What the assumption fixes: symbol → expression. It is put into the last equation before ``change`` sees it, and
+            holds from here on.
+
+        Raises
+        ------
+        DerivationError
+            If the new equation does not hold at a random admissible point.
+        """
+        before = self.steps[-1].expression.subs(dict(given or {})) if self.steps else None
+        expression = change(before) if callable(change) else change
+        known = dict(self.steps[-1].given) if self.steps else {}
+        step = Step(expression, reason, assumption, known | dict(given or {}))
+        if not isinstance(expression, sympy.Eq) or not replace(self, steps=(step,))._holds_at("first look", 15):
+            raise DerivationError(f"{self.title}: the step '{reason}' does not hold: {expression}")
+        return replace(self, steps=(*self.steps, step))
+
+    def check(self, *, points: int = 4, digits: int = DIGITS, seed: int = 0) -> bool:
+        """Whether every step holds at random admissible points.
+
+        Parameters
+        ----------
+        points : int
+            Random points per step.
+        digits : int
+            To which both sides must agree, relative to the larger one.
+        seed : int
+
+        Returns
+        -------
+        bool
+            False as soon as one step fails at one point. The first step states its quantity in terms of the definition of
+            the layer, and is compared with numbers computed from that definition.
+        """
+        integer("points", points, minimum=1)
+        integer("digits", digits, minimum=5)
+        return all(self._holds_at(f"{seed}, {index}", digits) for index in range(points))
+
+    def _holds_at(self, seed: str, digits: int) -> bool:
+        """Every step at one point; steps under the same assumptions share it."""
+        shared: dict[Any, Values] = {}
+        for step in self.steps:
+            if step.remainder is not None:
+                held = step.shrinks(self.setting, Random(seed))
+            else:
+                with mpmath.workdps(digits + _GUARD):
+                    key = tuple(step.given.items())
+                    if key not in shared:
+                        shared[key] = self.setting.point(Random(seed), step.given)
+                    held = step.holds(shared[key], digits)
+            if not held:
+                return False
+        return True
+
+    def to_latex(self) -> str:
+        """The derivation as an ``align*`` environment, reasons and assumptions beside the equations."""
+        return aligned(self.steps, "align*")
+
+    def _repr_latex_(self) -> str:
+        return "$\\displaystyle " + aligned(self.steps, "aligned") + "$"
+
+    def lambdify(self, modules: str = "numpy") -> Callable[..., Any]:
+        """The result as a function of numbers.
+
+        Parameters
+        ----------
+        modules : {"numpy", "mpmath"}
+            Arrays in double precision (scipy for special functions), or mpf numbers at mpmath's precision.
+
+        Returns
+        -------
+        callable
+            Takes the free symbols of the result by the public names (``threshold``, ``gain``, …), by keyword or in the order
+            of ``.arguments``; returns a tuple where the result is one.
+        """
+        if modules not in ("numpy", "mpmath"):
+            raise DomainError("modules", modules, "must be 'numpy' or 'mpmath'")
+        symbols = _ordered(self.result)
+        named = tuple(sympy.Symbol(NAMES.get(symbol.name, symbol.name)) for symbol in symbols)
+        result = sympy.Tuple(*self.result) if isinstance(self.result, tuple) else self.result
+        return as_function(named, symbols, result, modules)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Names of the arguments of ``lambdify()``, in order."""
+        return tuple(NAMES.get(symbol.name, symbol.name) for symbol in _ordered(self.result))
+
+    def __repr__(self) -> str:
+        lines = [self.title, *(f"  {plain(step)}" for step in self.steps)]
+        return "\n".join(lines)
+
+
+def _ordered(result: Any) -> tuple[Any, ...]:
+    """Free symbols in the order of the house: threshold, gain, …, then alphabetically."""
+    order = list(NAMES)
+    free = sympy.Tuple(*result).free_symbols if isinstance(result, tuple) else result.free_symbols
+    return tuple(sorted(free, key=lambda s: (order.index(s.name) if s.name in order else len(order), s.name)))

@@ -1,0 +1,36 @@
+"""How a derivation is printed: LaTeX with the reasons beside the equations, and plain lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import sympy
+
+from varflow.symbolic.symbols import LATEX
+
+__all__ = ["aligned", "latex", "plain"]
+
+
+def latex(expression: Any) -> str:
+    return sympy.latex(expression, symbol_names=LATEX)
+
+
+def aligned(steps: Iterable[Any], environment: str) -> str:
+    """An aligned environment, one row a step; a left-hand side that repeats is left out."""
+    rows, shown = [], None
+    for step in steps:
+        left, right = step.expression.args
+        head = "" if left == shown else latex(left)
+        relation = r"\sim" if right.getO() is not None else "="
+        why = step.reason + (f" ({step.assumption})" if step.assumption else "")
+        rows.append(rf"{head} &{relation} {latex(right)} && \text{{{why}}}")
+        shown = left
+    return "\n".join([rf"\begin{{{environment}}}", " \\\\[4pt]\n".join(rows), rf"\end{{{environment}}}"])
+
+
+def plain(step: Any) -> str:
+    """One line: the equation, and why."""
+    left, right = step.expression.args
+    why = step.reason + (f"; {step.assumption}" if step.assumption else "")
+    return f"{left} = {right}    [{why}]".replace("$", "")

@@ -1,0 +1,131 @@
+"""A layer as a derivation sees it: what its parameters may be, and what its quantities are by definition.
+
+The definition: ``u' = Σ_j w_j r(u_j) + b``, weights, potentials and bias independent. Quantities are computed from it by quadrature
+of the density and by summing over all patterns of two-valued weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain, product
+from random import Random
+from typing import Any
+
+from mpmath import mp, mpf
+from sympy import S, sqrt
+
+from varflow._checks import DomainError
+from varflow.symbolic.laws import Law, Parameters, law_of, sign_of
+from varflow.symbolic.numbers import Values, value
+from varflow.symbolic.responses import Response, response_of
+from varflow.symbolic.symbols import V, exact, g, n, quantity, sigma_w, theta
+
+__all__ = ["E_x", "E_x2", "Layer", "V_next", "atom", "layer_of", "spread"]
+
+V_next = quantity("V'", "V'", positive=True)
+E_x, E_x2 = quantity("E[x]", r"\mathrm{E}[x]"), quantity("E[x^2]", r"\mathrm{E}[x^2]", positive=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer as a derivation sees it: threshold, bias and weight mean are symbols or numbers."""
+
+    law: Law
+    threshold: Any
+    response: Response
+    bias: Any = S.Zero
+    mean: Any = S.Zero
+
+    @property
+    def incoming_mean(self) -> Any:
+        """``m_g p``, the mean of the potentials, from the variance that the same spikes give."""
+        return self.mean * (V - self.bias**2) / g**2
+
+    @property
+    def z(self) -> Any:
+        """The threshold in standard deviations above the mean."""
+        return (self.threshold - self.incoming_mean) / sqrt(V)
+
+    def draw(self, rng: Random) -> Values:
+        """Admissible parameters: ``z`` where the law's formulas hold, everything else of order one."""
+        low, high = (0.3, 2.5) if self.response.name == "multi_spike" else (-2.5, 2.5)
+        while True:
+            values = self._drawn(rng)
+            ends = [float(end.subs(values)) for end in (self.law.low, self.law.high)]
+            if max(low, ends[0] * 0.95) < value(self.z, values) < min(high, ends[1] * 0.95) or self.z == 0:
+                return values
+
+    def _drawn(self, rng: Random) -> Values:
+        between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
+        values = {symbol: between(*ends) for symbol, ends in self.law.parameters.items()}
+        values |= {symbol: between(-0.9, 0.9) for symbol in (*self.response.parameters, *self.mean.free_symbols)}
+        values |= {g: between(0.5, 4), n: mpf(rng.randint(1, 5)), sigma_w: between(0.2, 2)}
+        values |= {symbol: between(0.1, 1) for symbol in self.bias.free_symbols}
+        fed = value(self.bias, values) ** 2 + values[g] ** 2 * between(0.1, 0.9)  # an image of the map, as a weight mean needs
+        values[V] = fed if self.mean != 0 else between(0.2, 4)
+        sign = -1 if self.threshold.is_negative else 1 if self.threshold.is_positive else rng.choice([-1, 1])
+        return values | {symbol: sign * between(0, 3) for symbol in self.threshold.free_symbols}
+
+    def moments(self, values: Values) -> tuple[Any, Any]:
+        """``E[r(u)]`` and ``E[r(u)²]`` by quadrature of the density, split where the response jumps."""
+        theta, scale, mean = (value(e, values) for e in (self.threshold, sqrt(V), self.incoming_mean))
+        slope = values.get(self.response.parameters[0]) if self.response.parameters else None
+        out, low = [mpf(0), mpf(0)], -mp.inf
+        for kink in chain(self.response.kinks(theta), [mp.inf]):
+            high = (kink - mean) / scale
+            for power in (1, 2):
+                kernel = lambda z, p=power: self.response.at(mean + scale * z, theta, slope) ** p  # noqa: E731
+                piece = self.law.integral(kernel, low, high, values)
+                out[power - 1] += piece
+            if low > 0 and abs(piece) < mp.eps * out[1]:  # endless kinks: the rest no longer counts
+                break
+            low = high
+        return out[0], out[1]
+
+    def define(self, values: Values) -> Values:
+        """``V'`` of a fan-in of three: the variance over the weights, enumerated as ``±σ_w`` about their mean."""
+        first, second = self.moments(values)
+        weights = values[g] / mp.sqrt(3)
+        return {
+            V_next: value(self.bias, values) ** 2 + spread([-weights, weights], 3, first, second)[0],
+            E_x: first,
+            E_x2: second,
+        }
+
+
+def spread(weights: list[Any], fan_in: int, first: Any, second: Any) -> tuple[Any, Any]:
+    """``E[u²]`` and ``E[u]`` of ``u = Σ w_j x_j``, each weight one of two values with equal odds: all patterns are summed."""
+    total, mean = mpf(0), mpf(0)
+    for pattern in product(weights, repeat=fan_in):
+        squares, whole = sum(w * w for w in pattern), sum(pattern)
+        total += squares * second + (whole * whole - squares) * first**2
+        mean += whole * first
+    return total / 2**fan_in, mean / 2**fan_in
+
+
+def layer_of(
+    distribution: Any,
+    *,
+    response: Any = "step",
+    threshold: Any = theta,
+    bias_std: Any = 0,
+    mean_gain: Any = 0,
+    parameters: Parameters | None = None,
+) -> Layer:
+    """A layer from what a user gives."""
+    at, bias, mean = (atom(name, x) for name, x in (("threshold", threshold), ("bias_std", bias_std), ("mean_gain", mean_gain)))
+    if mean != 0 and response != "step":
+        raise DomainError("mean_gain", mean_gain, "is supported for response='step' only: leave it 0")
+    law, response = law_of(distribution, sign=sign_of(at), parameters=parameters), response_of(response, at)
+    if response.name == "ternary" and not law.symmetric:
+        raise DomainError("distribution", distribution, "must be symmetric for response='ternary'")
+    if response.name == "multi_spike" and not (law.high.is_infinite and law.high in law.ends):
+        raise DomainError("distribution", distribution, "must have one formula up to infinity for response='multi_spike'")
+    return Layer(law, at, response, bias, mean)
+
+
+def atom(name: str, given: Any) -> Any:
+    expression = exact(name, given)
+    if not expression.is_Symbol and expression.free_symbols:
+        raise DomainError(name, given, "must be one symbol or a number, not a combination of symbols")
+    return expression

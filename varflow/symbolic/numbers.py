@@ -1,0 +1,86 @@
+"""From expressions to numbers: at mpmath's working precision for checks, in double precision for users' arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import sympy
+from mpmath import mp, mpf
+from sympy.printing.numpy import SciPyPrinter
+from sympy.printing.pycode import MpmathPrinter
+
+from varflow._checks import ConvergenceError, VarflowError
+
+__all__ = ["DerivationError", "Values", "as_function", "value"]
+
+Values = dict[sympy.Symbol, Any]
+
+
+class DerivationError(VarflowError):
+    """A step that does not hold at an admissible point, or has no number there."""
+
+
+def value(expression: Any, point: Values) -> Any:
+    """The number an expression has at a point, at mpmath's working precision."""
+    if expression.has(sympy.I, sympy.nan, sympy.zoo):
+        raise DerivationError(f"{expression} is not a real number")
+    symbols = tuple(sorted(expression.free_symbols, key=str))
+    for symbol in symbols:
+        if symbol not in point:
+            raise DerivationError(f"{symbol} has no value: it is neither a parameter nor a quantity of the derivation")
+    number = as_function(symbols, symbols, expression, "mpmath")(*(point[symbol] for symbol in symbols))
+    return number.real if isinstance(number, mp.mpc) else mpf(number)
+
+
+@lru_cache(maxsize=2048)
+def as_function(arguments: tuple[Any, ...], symbols: tuple[Any, ...], expression: Any, modules: str) -> Callable[..., Any]:
+    """A Python function of ``arguments``, which take the places of ``symbols`` in the expression."""
+    renamed = expression.xreplace(dict(zip(symbols, arguments, strict=True)))
+    settings = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
+    own = {"endless_sum": endless_sum}
+    if modules == "mpmath":
+        return sympy.lambdify(arguments, renamed, [own, "mpmath"], printer=_Mpmath(settings))
+    own["LambertW"] = _lambertw
+    return sympy.lambdify(arguments, renamed, [own, "scipy", "numpy"], printer=_Numpy(settings))
+
+
+def endless_sum(term: Callable[[int], Any], first: int) -> Any:
+    """``Σ term(k)`` from ``first``, until three terms in a row no longer count; for terms that fall at least geometrically."""
+    total, quiet, k = term(first), 0, first
+    while quiet < 3:
+        k += 1
+        if k > 100_000:
+            raise ConvergenceError("a series did not settle within 100000 terms")
+        new = term(k)
+        small = mp.eps * abs(total) if isinstance(new, mpf) else 1e-17 * np.abs(total)
+        quiet = quiet + 1 if np.all(abs(new) <= small) else 0
+        total = total + new
+    return total
+
+
+def _lambertw(argument: Any, branch: int = 0) -> Any:
+    from scipy.special import lambertw
+
+    return lambertw(argument, branch).real
+
+
+class _Sums:
+    """Prints a series without end as a sum that stops by itself."""
+
+    def _print_Sum(self, expression: Any) -> str:
+        index, first, last = expression.limits[0]
+        if len(expression.limits) > 1 or last != sympy.oo:
+            return super()._print_Sum(expression)  # pyright: ignore[reportAttributeAccessIssue]
+        show = self._print  # pyright: ignore[reportAttributeAccessIssue]
+        return f"endless_sum(lambda {show(index)}: {show(expression.function)}, {int(first)})"
+
+
+class _Mpmath(_Sums, MpmathPrinter):
+    pass
+
+
+class _Numpy(_Sums, SciPyPrinter):
+    pass

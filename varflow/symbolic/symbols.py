@@ -1,0 +1,115 @@
+"""The symbols of the derivations, as the literature writes them, and the public names they stand for.
+
+Parameters are declared with the sign they have. The threshold has none by itself: a derivation that depends on its sign
+takes :data:`theta` (positive), or what the user gives. Quantities of a layer (``V'``, ``p``) are symbols too: a setting gives
+them their values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+
+from varflow._checks import DomainError
+
+__all__ = ["LATEX", "NAMES", "ImplicitRoot", "exact", "quantity"]
+
+theta = sympy.Symbol("theta", positive=True)
+g = sympy.Symbol("g", positive=True)
+V = sympy.Symbol("V", positive=True)
+sigma_b = sympy.Symbol("sigma_b", nonnegative=True)
+m_g = sympy.Symbol("m_g", real=True)
+n = sympy.Symbol("n", integer=True, positive=True)
+sigma_w = sympy.Symbol("sigma_w", positive=True)
+gamma = sympy.Symbol("gamma", positive=True)
+z = sympy.Symbol("z", positive=True)
+
+# symbol → the public name of the same quantity, in the order in which functions take them
+NAMES = {
+    "V": "variance",
+    "theta": "threshold",
+    "g": "gain",
+    "sigma_b": "bias_std",
+    "m_g": "mean_gain",
+    "n": "fan_in",
+    "sigma_w": "weight_std",
+    "beta": "decay",
+    "lambda": "input_scale",
+    "rho": "overlap",
+    "gamma": "gamma",
+    "z": "z",
+}
+
+LATEX: dict[Any, str] = {}
+
+
+def quantity(name: str, latex: str, **assumptions: bool) -> Any:
+    """A symbol for a quantity of the layer, with its LaTeX form; real unless said otherwise."""
+    symbol = sympy.Symbol(name, **({"real": True} | assumptions))
+    LATEX[symbol] = latex
+    return symbol
+
+
+def exact(name: str, value: Any) -> Any:
+    """A user's number or symbol as a sympy expression: a float means its exact binary value."""
+    try:
+        expression = sympy.sympify(value)
+    except (sympy.SympifyError, TypeError, AttributeError):
+        expression = sympy.nan
+    floats = {number: sympy.Rational(number) for number in expression.atoms(sympy.Float)} if expression.is_finite else {}
+    expression = expression.xreplace(floats)
+    if expression.is_finite is False or expression.is_extended_real is False or expression is sympy.nan:
+        raise DomainError(name, value, "must be one finite real number or a real symbol")
+    return expression
+
+
+class ImplicitRoot(sympy.Expr):
+    """The one root of an equation between two ends: a number without a closed form, known to any precision.
+
+    ``ImplicitRoot(name, equation, variable, low, high)`` prints as ``name``; ``.evalf(50)`` finds the root by bracketing.
+    """
+
+    is_number = True
+    is_real = True
+    is_positive = True
+    is_commutative = True
+    is_finite = True
+
+    def __new__(cls, name: Any, equation: Any, variable: Any, low: Any, high: Any) -> ImplicitRoot:
+        return super().__new__(cls, sympy.Symbol(str(name)), *map(sympy.sympify, (equation, variable, low, high)))
+
+    @property
+    def free_symbols(self) -> set[Any]:
+        return set()
+
+    @property
+    def equation(self) -> Any:
+        """What vanishes at the root, in terms of its variable."""
+        return self.args[1]
+
+    def _eval_subs(self, old: Any, new: Any) -> ImplicitRoot:
+        return self
+
+    def _eval_derivative(self, symbol: Any) -> Any:
+        return sympy.S.Zero
+
+    def _eval_evalf(self, prec: int) -> Any:
+        from mpmath import workprec
+
+        with workprec(prec + 20):
+            return sympy.Float._new(sympy.lambdify((), self, "mpmath")()._mpf_, prec)
+
+    def _mpmathcode(self, printer: Any) -> str:
+        _, equation, variable, low, high = self.args
+        root, body = printer._module_format("mpmath.findroot"), printer._print(equation)
+        return f"{root}(lambda {printer._print(variable)}: {body}, ({printer._print(low)}, {printer._print(high)}), 'anderson')"
+
+    def _numpycode(self, printer: Any) -> str:
+        return repr(float(self.evalf(20)))
+
+    def _sympystr(self, printer: Any) -> str:
+        return printer._print(self.args[0])
+
+    def _latex(self, printer: Any) -> str:
+        return printer._print(self.args[0])

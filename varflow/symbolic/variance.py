@@ -1,0 +1,201 @@
+"""The variance of one layer from its definition: the paper's weight variance, and the map, for any law and response."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import sympy
+from mpmath import mp, mpf
+from sympy import Eq, Integral, S, Sum, sqrt
+
+from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.laws import Law, Parameters, pieces_above, upper_moment
+from varflow.symbolic.layer import E_x, E_x2, Layer, V_next, atom, layer_of, spread
+from varflow.symbolic.numbers import Values
+from varflow.symbolic.responses import k, u
+from varflow.symbolic.symbols import V, g, n, quantity, sigma_w, theta
+
+__all__ = ["variance_map", "weight_variance"]
+
+E_w, E_w2 = quantity("E[w]", r"\mathrm{E}[w]"), quantity("E[w^2]", r"\mathrm{E}[w^2]", positive=True)
+E_u, E_u2 = quantity("E[u']", r"\mathrm{E}[u']"), quantity("E[u'^2]", r"\mathrm{E}[u'^2]", positive=True)
+W = quantity("Var[w]", r"\operatorname{Var}[w]", positive=True)
+t = sympy.Symbol("t", real=True)
+
+
+def weight_variance(
+    distribution: Any = "normal",
+    *,
+    response: str = "step",
+    threshold: Any = theta,
+    variance: Any = 1,
+    parameters: Parameters | None = None,
+) -> Derivation:
+    r"""The weight variance that hands a layer's variance on, from the layer's definition.
+
+    .. math:: \operatorname{Var}[w] = \frac{v}{n\, \mathrm{E}[r(u)^2]}, \qquad
+              \text{for spikes at } v = 1: \quad \frac{1}{n\, P(u > \theta)}
+
+    Parameters
+    ----------
+    distribution : str or sympy.stats variable
+        Of the standardised potential; location and scale of a variable drop out.
+    response : {"step", "graded", "ternary", "leaky_relu", "multi_spike"}
+        What a neuron passes on; ``leaky_relu`` (slope ``a`` below the threshold) has Kaiming's initialisation as its limit.
+    threshold : symbol or number
+        Declare its sign where a law has another formula on each side: ``Symbol("theta", negative=True)``.
+    variance : symbol or number
+        The variance to keep; the paper's is 1.
+    parameters : dict, optional
+        Ranges of the shape parameters left free in ``distribution``: symbol → (low, high).
+
+    Returns
+    -------
+    Derivation
+
+    Raises
+    ------
+    DomainError
+        For a law without a variance, a free symbol not declared, or a case that cannot be decided; it names the symbol.
+
+    Notes
+    -----
+    **Assumes** weights independent of each other and of the potentials, of mean zero.
+    **Source**: ``micheli2024`` for spikes; the other responses are derived the same way.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.symbolic.weight_variance().result
+    2/(n*erfc(sqrt(2)*theta/2))
+    """
+    layer = layer_of(distribution, response=response, threshold=threshold, parameters=parameters)
+    wanted = atom("variance", variance)
+    start = Derivation("The weight variance that preserves the variance", Setting(_with_weights(layer), _weighted(layer)))
+    moved = {E_w: 0, E_w2: sigma_w**2}
+    mean_square = _second_moment(layer)
+    steps = start.then(Eq(V_next, E_u2 - E_u**2), "the variance of a potential of the next layer")
+    steps = steps.then(
+        lambda e: e.subs({E_u: n * E_w * E_x, E_u2: n * E_w2 * E_x2 + n * (n - 1) * E_w**2 * E_x**2}),
+        "$u' = \\sum_j w_j x_j$, a sum of $n$ products",
+        assumption="weights independent of each other and of the potentials",
+    )
+    steps = steps.then(lambda e: Eq(e.lhs, sympy.simplify(e.rhs)), "mean zero", assumption="$\\mathrm{E}[w] = 0$", given=moved)
+    steps = steps.then(lambda e: e.subs(E_x2, mean_square), layer.response.reason, assumption=_law_in_words(layer.law))
+    steps = steps.then(
+        lambda e: e.subs({V_next: V, sigma_w: sqrt(W)}), "the variance is to stay what it is", assumption="$V' = V$"
+    )
+    steps = steps.then(lambda e: Eq(W, sympy.solve(e, W)[0]), "solved for the weight variance")
+    if wanted == V:
+        return steps
+    return steps.then(lambda e: e, "at the variance wanted", assumption=f"$V = {sympy.latex(wanted)}$", given={V: wanted})
+
+
+def _with_weights(layer: Layer) -> Any:
+    def draw(rng: Random) -> Values:
+        values = layer.draw(rng)
+        mean = mpf(rng.uniform(-1, 1))
+        return values | {E_w: mean, E_w2: values[sigma_w] ** 2 + mean**2}
+
+    return draw
+
+
+def _weighted(layer: Layer) -> Any:
+    def define(values: Values) -> Values:
+        first, second = layer.moments(values)
+        mean, fan_in = values[E_w], int(values[n])
+        scale = mp.sqrt(values[E_w2] - mean**2)
+        square, whole = spread([mean - scale, mean + scale], fan_in, first, second)
+        unit = spread([-mpf(1), mpf(1)], fan_in, first, second)[0]
+        known = {E_x: first, E_x2: second, E_u: whole, E_u2: square, W: values[V] / unit}
+        return known | {V_next: square - whole**2}
+
+    return define
+
+
+def _law_in_words(law: Law) -> str:
+    name = f"{law.name} potentials" if "(" not in law.name else "potentials of the given law"
+    return name + (f", {law.validity}" if law.validity else "")
+
+
+def _second_moment(layer: Layer) -> Any:
+    """``E[r(u)²]`` in closed form, where there is one."""
+    law, z, response = layer.law, layer.z, layer.response
+    if response.weight.has(k):
+        return Sum(response.weight * law.sf(k * z), (k, 1, sympy.oo))
+    tail = V * upper_moment(law, 2).subs(law.z, z) if response.weight.has(u) else law.sf(z)
+    return response.base + response.weight.subs(u, 1) * tail
+
+
+def variance_map(
+    distribution: Any = "normal",
+    *,
+    response: str = "step",
+    threshold: Any = theta,
+    bias_std: Any = 0,
+    mean_gain: Any = 0,
+    parameters: Parameters | None = None,
+) -> Derivation:
+    r"""The variance of the next layer's potentials as a function of this layer's.
+
+    .. math:: V' = \sigma_b^2 + g^2\, \mathrm{E}[r(u)^2], \qquad
+              \text{for spikes} \quad \sigma_b^2 + g^2 S\!\left(\frac{\theta - m_g (V-\sigma_b^2)/g^2}{\sqrt V}\right)
+
+    Parameters
+    ----------
+    distribution, response, threshold, parameters
+        As in :func:`weight_variance`.
+    bias_std, mean_gain : symbol or number
+        ``σ_b`` and ``m_g = n E[w]``; ``vf.symbolic.sigma_b`` and ``vf.symbolic.m_g`` are symbols for them.
+
+    Returns
+    -------
+    Derivation
+
+    Raises
+    ------
+    DomainError
+        As in :func:`weight_variance`.
+
+    Notes
+    -----
+    **Assumes** infinite width: the law of the standardised potential is given and the population mean is ``m_g p``.
+    **Source**: ``micheli2024`` for spikes without bias or weight mean; else derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.symbolic.variance_map().result
+    g**2*erfc(sqrt(2)*theta/(2*sqrt(V)))/2
+    >>> vf.symbolic.variance_map("laplace", bias_std=vf.symbolic.sigma_b).result
+    g**2*exp(-sqrt(2)*theta/sqrt(V))/2 + sigma_b**2
+    """
+    layer = layer_of(
+        distribution, response=response, threshold=threshold, bias_std=bias_std, mean_gain=mean_gain, parameters=parameters
+    )
+    integrals = _integrals(layer)
+    centre = layer.incoming_mean
+    steps = Derivation("The variance map", Setting(layer.draw, layer.define)).then(
+        Eq(V_next, layer.bias**2 + g**2 * E_x2),
+        "$u' = \\sum_j w_j x_j + b$",
+        assumption="weights independent, $\\operatorname{Var}[w] = g^2/n$; variance about the population mean",
+    )
+    steps = steps.then(lambda e: e.subs(E_x2, integrals), layer.response.reason, assumption=_law_in_words(layer.law))
+    steps = steps.then(
+        lambda e: e.replace(Integral, lambda f, limits: Integral(f, limits).transform(u, (centre + sqrt(V) * t, t))),
+        "standardised potential $u = \\sqrt{V}\\,t$" if centre == 0 else "standardised potential $u = m_g p + \\sqrt{V}\\,t$",
+    )
+    return steps.then(lambda e: Eq(e.lhs, layer.bias**2 + g**2 * _second_moment(layer)), "the integral in closed form")
+
+
+def _integrals(layer: Layer) -> Any:
+    """``E[r(u)²]`` as integrals over the potential, from the threshold up, cut at the knots of the density."""
+    total, centre, response = S.Zero, layer.incoming_mean, layer.response
+    for low, high, density in pieces_above(layer.law):
+        start = (k if response.weight.has(k) else 1) * layer.threshold if low == layer.law.z else centre + sqrt(V) * low
+        integrand = density.subs(t, (u - centre) / sqrt(V)) / sqrt(V)
+        if response.weight.has(k):
+            return Sum(response.weight * Integral(integrand, (u, start, high)), (k, 1, sympy.oo))
+        total += Integral(response.weight * integrand, (u, start, centre + sqrt(V) * high))
+    return response.base + total
