@@ -1,0 +1,81 @@
+"""All roots of a function on an interval, proven: exclusion by mean values from both ends, uniqueness by the sign of the slope,
+interval Newton to the end.
+
+A function is given by ``place(y)``, a record with ``.at`` and ``.value`` in balls, and by ``slope(left, right)``, a ball around the
+slope between two places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+__all__ = ["isolate", "narrow", "sign"]
+
+P = TypeVar("P")
+_FRACTIONS = (0.5, 0.4375, 0.59375, 0.328125)  # where to cut: a cut in a root is no use, so there are others
+
+
+def sign(number: Any) -> int:
+    """1 or -1 where that is certain, else 0."""
+    return 1 if number > 0 else -1 if number < 0 else 0
+
+
+def isolate(place: Callable[[Any], Any], slope: Callable[[Any, Any], Any], low: Any, high: Any) -> tuple[list[Any], list[Any]]:
+    """Intervals with exactly one root each, ascending, and intervals about which nothing is known at this precision.
+
+    There is no root between ``low`` and ``high`` outside of them.
+    """
+    single, unknown = [], []
+    waiting = [(place(low), place(high))]
+    while waiting:
+        left, right = waiting.pop()
+        if sign(left.value) * sign(right.value) == 0:
+            unknown.append((left, right))
+            continue
+        steep = slope(left, right)
+        if sign(steep):  # monotone: one root or none, as the ends say
+            if sign(left.value) != sign(right.value):
+                single.append((left, right))
+        elif not _excluded(left, right, steep):
+            middle = _cut(place, left, right)
+            if middle is None:
+                unknown.append((left, right))
+            else:
+                waiting += [(middle, right), (left, middle)]
+    return single, unknown
+
+
+def _excluded(left: Any, right: Any, steep: Any) -> bool:
+    """Whether the steepest lines from both ends meet before they reach 0."""
+    side = sign(left.value)
+    if side != sign(right.value):
+        return False
+    a, b = side * left.value, side * right.value
+    down, up = (steep.lower(), steep.upper()) if side > 0 else (-steep.upper(), -steep.lower())
+    return bool(a * up - b * down + down * up * (right.at - left.at) > 0)
+
+
+def _cut(place: Callable[[Any], Any], left: Any, right: Any) -> Any:
+    """A place between two at which the sign is certain, if there is one."""
+    for fraction in _FRACTIONS:
+        y = (left.at + fraction * (right.at - left.at)).mid()
+        if left.at < y < right.at:
+            middle = place(y)
+            if sign(middle.value):
+                return middle
+    return None
+
+
+def narrow(place: Callable[[Any], Any], slope: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+    """A ball around the one root between two places where the slope has a sign: interval Newton until it gains no more.
+
+    ``y - E(y)/E'`` holds the root and lies on one side of ``y``, so each step at least halves the interval.
+    """
+    while True:
+        middle = place(((left.at + right.at) / 2).mid())
+        step = middle.at - middle.value / slope(left, right)
+        low, high = left.at.max(step.lower()), right.at.min(step.upper())
+        if not high - low < 0.75 * (right.at - left.at):
+            return left.at.union(right.at)
+        left, right = place(low), place(high)
