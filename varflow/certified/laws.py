@@ -23,7 +23,7 @@ class Law(NamedTuple):
     """A law at the precision set when it was made.
 
     ``log_slope(z)`` is ``z f'(z)/f(z)``. ``beyond(Z)`` bounds ``z² S(z)`` for all ``z ≥ Z``, where ``Z`` is one of the points
-    ``far(k)``, ``k = 1, 2, 4, …``, which run to the end of the support.
+    ``far(k)``, ``k ≥ 1``, which run to the end of the support.
     """
 
     tail: Callable[[Any], Any]
@@ -99,7 +99,8 @@ def _logistic() -> Law:
     c = ball(0).pi() / ball(3).sqrt()
 
     def tail(z: Any) -> Any:
-        return 1 / (1 + (c * z).exp())
+        decay = (-c * abs(z)).exp()
+        return (decay if z > 0 else 1) / (1 + decay)
 
     def density(z: Any) -> Any:
         decay = (-c * abs(z)).exp()
@@ -117,19 +118,22 @@ def _student_t(df: Any) -> Law:
         """For ``z > 0``: half the incomplete beta function, from the side on which its series is short."""
         square = z * z
         if square < rest:
-            return half - (square / (rest + square)).beta_lower(half, df / 2, regularized=1) / 2
-        return (rest / (rest + square)).beta_lower(df / 2, half, regularized=1) / 2
+            tail = half - (square / (rest + square)).beta_lower(half, df / 2, regularized=1) / 2
+        else:
+            tail = (rest / (rest + square)).beta_lower(df / 2, half, regularized=1) / 2
+        return tail if tail > 0 else ball(0).union(bound(z))  # where arb finds no digit
+
+    def bound(z: Any) -> Any:
+        """``S(z) ≤ ∫_z^∞ (t/z) f(t) dt = f(z) (r + z²)/((ν - 1) z)``."""
+        return density(z) * (rest + z * z) / ((df - 1) * z)
 
     def density(z: Any) -> Any:
         return constant * (1 + z * z / rest) ** (-(df + 1) / 2)
-
-    def beyond(z: Any) -> Any:
-        return constant * rest ** ((df + 1) / 2) * z ** (2 - df) / df  # f(z) < constant · (z²/r)^{-(ν+1)/2}, integrated
 
     return Law(
         lambda z: upper(z) if z > 0 else 1 - upper(-z),
         density,
         lambda z: -(df + 1) * z * z / (rest + z * z),
-        beyond,
+        lambda z: z * z * bound(z),  # which falls from z = 1 on
         _power_of_two,
     )

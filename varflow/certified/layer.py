@@ -3,8 +3,8 @@ r"""The memoryless layer at infinite width in balls: ``E(y) = ln F(e^y) - y``, w
 .. math:: F(V) = \sigma_b^2 + g^2 S(\theta/\sqrt V), \qquad E'(y) = \frac{V F'(V)}{F(V)} - 1
         = \frac{g^2 z f(z)}{2 F(V)} - 1, \qquad z = \theta e^{-y/2}
 
-At a root ``F = V``, so ``E' = m - 1``. ``F`` is monotone and ``f`` falls with ``|z|``: values at the two ends of an interval bound
-``E'`` on all of it, and the mean value theorem holds across the kinks of ``S`` too.
+At a root ``F = V``, so ``E' = m - 1``. ``F`` is monotone and ``f`` falls with ``|z|``: values at the two ends of an interval
+bound ``E'`` on all of it, and the mean value theorem holds across the kinks of ``S`` too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from varflow.certified.laws import Law
 
 __all__ = ["Layer", "Place"]
 
-_STEPS = tuple(2**k for k in range(40))
+_STEPS = tuple(2**k for k in range(40))  # up to z = 2^(2^39), or as close to an edge
 
 
 class Place(NamedTuple):

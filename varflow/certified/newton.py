@@ -1,18 +1,17 @@
 """All roots of a function on an interval, proven: exclusion by mean values from both ends, uniqueness by the sign of the slope,
 interval Newton to the end.
 
-A function is given by ``place(y)``, a record with ``.at`` and ``.value`` in balls, and by ``slope(left, right)``, a ball around the
-slope between two places.
+A function is given by ``place(y)``, a record with ``.at`` and ``.value`` in balls, and by ``slope(left, right)``, a ball
+around the slope between two places.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 __all__ = ["isolate", "narrow", "sign"]
 
-P = TypeVar("P")
 _FRACTIONS = (0.5, 0.4375, 0.59375, 0.328125)  # where to cut: a cut in a root is no use, so there are others
 
 
@@ -24,10 +23,10 @@ def sign(number: Any) -> int:
 def isolate(place: Callable[[Any], Any], slope: Callable[[Any, Any], Any], low: Any, high: Any) -> tuple[list[Any], list[Any]]:
     """Intervals with exactly one root each, ascending, and intervals about which nothing is known at this precision.
 
-    There is no root between ``low`` and ``high`` outside of them.
+    There is no root between the exact numbers ``low`` and ``high`` outside of them.
     """
     single, unknown = [], []
-    waiting = [(place(low), place(high))]
+    waiting = [(place(low), place(high))] if low < high else []
     while waiting:
         left, right = waiting.pop()
         if sign(left.value) * sign(right.value) == 0:

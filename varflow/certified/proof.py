@@ -28,8 +28,8 @@ class CertifiedPoint(FixedPoint):
         Proven bounds of ``P(u > θ)`` and of ``F'(V)`` there.
     """
 
-    firing_rate_enclosure: Enclosure = Enclosure(0.0, 1.0)
-    multiplier_enclosure: Enclosure = Enclosure(float("-inf"), float("inf"))
+    firing_rate_enclosure: Enclosure | None = None
+    multiplier_enclosure: Enclosure | None = None
 
     def to_dict(self) -> dict[str, Any]:
         names = ("firing_rate_enclosure", "multiplier_enclosure")
@@ -72,7 +72,7 @@ def fixed_points(
     distribution: str | Distribution = "normal",
     bias_std: float = 0.0,
     digits: int = 15,
-    max_precision: int = 1024,
+    max_precision: int = 2048,
 ) -> CertifiedFixedPoints:
     r"""Every variance that a layer reproduces, in proven bounds, and the proof that there is no other.
 
@@ -107,7 +107,7 @@ def fixed_points(
 
     Notes
     -----
-    In ``y = ln V`` the fixed points but silence are the roots of ``E(y) = ln F(e^y) - y``. They lie in a finite interval: above,
+    In ``y = ln V`` the fixed points but silence are the roots of ``E(y) = ln F(e^y) - y``, all in a finite interval: above,
     ``V ≤ σ_b² + g²``; below, ``V ≥ σ_b²``, or without bias a bound of the tail, ``z² S(z) < θ²/g²`` for all ``z ≥ Z``. The
     interval is cut until each piece has no root, by mean values from both ends, or exactly one, by a slope of one sign and
     ends of two. Interval Newton then narrows each root. At ``θ = 0`` the map is constant but for the jump at silence.
@@ -167,18 +167,18 @@ def _active(layer: Layer, accuracy: Any) -> tuple[list[CertifiedPoint], tuple[En
     """The fixed points but silence at ``θ ≠ 0``, and the variances between which nothing is proven."""
     ends = layer.range()
     if ends is None:
-        return [], (outward(ball(0).union(layer.bias2 + layer.gain2)),)
+        return [], (Enclosure(0.0, outward(layer.bias2 + layer.gain2).upper),)
     points = []
     single, unknown = isolate(layer.place, layer.slope, *ends)
-    undecided = [left.at.union(right.at) for left, right in unknown]
+    undecided = [(left.at, right.at) for left, right in unknown]
     for left, right in single:
         y = narrow(layer.place, layer.slope, left, right)
         point = _point(layer, layer.place(y), accuracy)
         if point is None:
-            undecided.append(y)
+            undecided.append((y, y))
         else:
             points.append(point)
-    return points, tuple(outward(y.exp()) for y in undecided)
+    return points, tuple(Enclosure(outward(a.exp()).lower, outward(b.exp()).upper) for a, b in undecided)
 
 
 def _silence(layer: Layer) -> CertifiedPoint:
