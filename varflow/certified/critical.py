@@ -79,15 +79,15 @@ def _critical(law: Law) -> Any:
         ratio = z * law.density(z) / law.tail(z)
         return _Ratio(x, ratio, law.log_slope(z), ratio - 2)
 
-    def slope(left: _Ratio, right: _Ratio) -> Any:
+    def slope(left: _Ratio, right: _Ratio) -> tuple[Any, Any]:
         """Of ``z f/S = η`` in ``ln z``: ``η (1 + z f'/f + η)``, where η rises and ``z f'/f`` falls."""
-        ratio = left.ratio.lower().union(right.ratio.upper())
-        return ratio * (1 + right.log_slope.lower().union(left.log_slope.upper()) + ratio)
+        least, most = 1 + right.log_slope + left.ratio, 1 + left.log_slope + right.ratio
+        return (left.ratio * least).lower(), (right.ratio * most).upper()  # used where the least is positive only
 
     left = place(ball(-1))
     right = next((end for end in (place(law.far(k).log().mid()) for k in (1, 2, 4, 8, 16, 32, 64)) if end.value > 0), left)
     while sign(left.value) * sign(right.value) < 0:
-        if slope(left, right) > 0:
+        if slope(left, right)[0] > 0:
             return narrow(place, slope, left, right)
         middle = place(((left.at + right.at) / 2).mid())
         left, right = (middle, right) if middle.value < 0 else (left, middle)

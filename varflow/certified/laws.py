@@ -112,12 +112,13 @@ def _logistic() -> Law:
 
 def _student_t(df: Any) -> Law:
     rest, half = df - 2, ball(1) / 2
+    nearby = rest.min(ball(1))
     constant = ((df + 1) / 2).gamma() / ((df / 2).gamma() * (ball(0).pi() * rest).sqrt())
 
     def upper(z: Any) -> Any:
         """For ``z > 0``: half the incomplete beta function, from the side on which its series is short."""
         square = z * z
-        if square < rest:
+        if square < nearby:
             tail = half - (square / (rest + square)).beta_lower(half, df / 2, regularized=1) / 2
         else:
             tail = (rest / (rest + square)).beta_lower(df / 2, half, regularized=1) / 2

@@ -47,20 +47,23 @@ class Layer(NamedTuple):
         """``m = g² z f(z)/(2V)``."""
         return self.gain2 * place.z * place.density / (2 * variance)
 
-    def slope(self, left: Place, right: Place) -> Any:
-        """A ball around ``E'`` on the interval between two places."""
+    def slope(self, left: Place, right: Place) -> tuple[Any, Any]:
+        """Bounds of ``E'`` on the interval between two places."""
         far, near = left, right  # the larger |z| is at the smaller variance
         images = (left.image, right.image)
         small, large = images if self.threshold > 0 else images[::-1]
         least = self.gain2 * abs(near.z) * far.density / (2 * large)
         most = self.gain2 * abs(far.z) * near.density / (2 * small)
         if self.threshold < 0:
-            return -1 - _between(least, most)
+            return (-1 - most).lower(), (-1 - least).upper()
         if far.rate > 0:  # z f/S increases and the share g² S/F of the spikes in F falls with z: often closer
             hazards = [place.z * place.density / place.rate / 2 for place in (near, far)]
             shares = [self.gain2 * place.rate / place.image for place in (near, far)]
-            least, most = _larger(least, hazards[0] * shares[1]), _smaller(most, hazards[1] * shares[0])
-        return _between(least, most) - 1
+            least, most = (
+                least.lower().max((hazards[0] * shares[1]).lower()),
+                most.upper().min((hazards[1] * shares[0]).upper()),
+            )
+        return (least - 1).lower(), (most - 1).upper()
 
     def range(self) -> tuple[Any, Any] | None:
         r"""Log-variances between which every fixed point but silence lies; None where this precision finds no lower one.
@@ -76,15 +79,3 @@ class Layer(NamedTuple):
         wanted = self.threshold**2 / self.gain2
         silent = next((z for z in map(self.law.far, _STEPS) if self.law.beyond(z) < wanted), None)
         return None if silent is None else (2 * (self.threshold / silent).log().lower(), top)
-
-
-def _between(least: Any, most: Any) -> Any:
-    return least.lower().union(most.upper())
-
-
-def _larger(a: Any, b: Any) -> Any:
-    return a.lower().max(b.lower())
-
-
-def _smaller(a: Any, b: Any) -> Any:
-    return a.upper().min(b.upper())

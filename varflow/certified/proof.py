@@ -216,9 +216,15 @@ def _point(layer: Layer, place: Place, accuracy: Any) -> CertifiedPoint | None:
         scale_,
         float((image - stated).mid()),
         outward(variance),
-        outward(place.rate),
+        _share(place.rate),
         outward(multiplier),
     )
+
+
+def _share(rate: Any) -> Enclosure:
+    """A probability: what lies outside of 0 and 1 is rounding."""
+    lower, upper = outward(rate)
+    return Enclosure(max(lower, 0.0), min(upper, 1.0))
 
 
 def _basin_edge(layer: Layer, points: list[CertifiedPoint], silence: bool) -> float:
