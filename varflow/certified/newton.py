@@ -14,6 +14,8 @@ __all__ = ["isolate", "narrow", "sign"]
 
 _FRACTIONS = (0.5, 0.4375, 0.59375, 0.328125)  # where to cut: a cut in a root is no use, so there are others
 
+_MOST_PIECES = 50_000
+
 
 def sign(number: Any) -> int:
     """1 or -1 where that is certain, else 0."""
@@ -29,9 +31,11 @@ def isolate(
     """
     single, unknown = [], []
     waiting = [(place(low), place(high))] if low < high else []
+    seen = 0
     while waiting:
         left, right = waiting.pop()
-        if sign(left.value) * sign(right.value) == 0:
+        seen += 1
+        if sign(left.value) * sign(right.value) == 0 or seen > _MOST_PIECES:
             unknown.append((left, right))
             continue
         least, most = slope(left, right)

@@ -72,7 +72,7 @@ def fixed_points(
     distribution: str | Distribution = "normal",
     bias_std: float = 0.0,
     digits: int = 15,
-    max_precision: int = 2048,
+    max_precision: int = 4096,
 ) -> CertifiedFixedPoints:
     r"""Every variance that a layer reproduces, in proven bounds, and the proof that there is no other.
 
@@ -205,15 +205,14 @@ def _point(layer: Layer, place: Place, accuracy: Any) -> CertifiedPoint | None:
     if not (size < 1 or size > 1) or not 4 * variance.rad() < accuracy * variance:
         return None
     stated = float(variance.mid())
-    m = float(multiplier.mid())
-    scale_ = 0.0 if m == 0 else float((-1 / size.log()).mid())
+    depth_scale = float((-1 / size.log()).mid()) if size > 0 else 0.0
     image = layer.bias2 + layer.gain2 * layer.law.tail(layer.threshold / ball(stated).sqrt())
     return CertifiedPoint(
         stated,
         float(place.rate.mid()),
-        m,
+        float(multiplier.mid()),
         bool(size < 1),
-        scale_,
+        depth_scale,
         float((image - stated).mid()),
         outward(variance),
         _share(place.rate),
