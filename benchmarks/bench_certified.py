@@ -17,7 +17,7 @@ LAWS = ["normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5
 
 
 def networks(law):
-    """Gains from half the critical one to thirty times it; every second network has a bias, one in seven a negative threshold."""
+    """Gains from half the critical one to thirty times it; every second network has a bias, some a negative threshold."""
     rng = np.random.default_rng(5)
     critical = vf.critical_gain(threshold=1.0, distribution=law)
     for index in range(NUMBER):

@@ -82,6 +82,6 @@ def narrow(place: Callable[[Any], Any], slope: Callable[[Any, Any], tuple[Any, A
         steps = [middle.value / bound for bound in slope(left, right)]
         low = left.at.max((middle.at - steps[0].max(steps[1])).lower())
         high = right.at.min((middle.at - steps[0].min(steps[1])).upper())
-        if not high - low < 0.75 * (right.at - left.at):
+        if not 0 <= high - low < 0.75 * (right.at - left.at):
             return left.at.union(right.at)
         left, right = place(low), place(high)

@@ -100,8 +100,8 @@ def fixed_points(
     DomainError
         For a law without certified tails or a number outside its domain.
     ConvergenceError
-        "cannot separate": at ``max_precision`` two fixed points may be one or none, as they are exactly at a saddle-node, or
-        ``|m|`` may be 1. ``.partial`` holds what is proven, and ``.partial.unresolved`` where nothing is.
+        "cannot separate": at ``max_precision`` two fixed points may still be one or none, as they are exactly at a saddle-node,
+        or ``|m|`` may be 1. ``.partial`` holds what is proven, and ``.partial.unresolved`` says where nothing is.
     MissingExtraError
         Without python-flint.
 
@@ -236,6 +236,6 @@ def _basin_edge(layer: Layer, points: list[CertifiedPoint], silence: bool) -> fl
 def _cannot(found: CertifiedFixedPoints) -> str:
     where = "; ".join(f"[{low:.10g}, {high:.10g}]" for low, high in found.unresolved)
     return (
-        f"cannot separate the fixed points with variance in {where} at max_precision={found.precision} bits: they may be two, "
-        f"one or none, or |m| may be 1; allow more bits, or move off the saddle-node"
+        f"cannot separate the fixed points with variance in {where} at max_precision={found.precision} bits: their number, "
+        "stability or digits stay open; allow more bits, or move off the saddle-node"
     )
