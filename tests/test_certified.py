@@ -262,14 +262,17 @@ def test_a_ball_too_wide_for_stability_or_digits_is_no_answer():
     from varflow.certified.layer import Layer
     from varflow.certified.proof import _point
 
-    critical = certified.critical_gain(threshold=1)
-    with certified.enclosure.precision(120):
-        layer = Layer(certified_laws.law_of("normal")(), flint.arb(1), flint.arb(critical.upper) ** 2, flint.arb(0))
-        saddle = flint.arb(vf.fixed_points(threshold=1, gain=critical.upper)[1].variance).log().mid()
-        wide, narrow = flint.arb(saddle, "1e-3"), flint.arb(saddle - 0.1, "1e-9")
-        assert _point(layer, layer.place(wide), flint.arb(1)) is None  # |m| may be 1
-        assert _point(layer, layer.place(narrow), flint.arb("1e-9")) is None  # too few digits
-        assert _point(layer, layer.place(narrow), flint.arb("1e-8")).stable is False
+    def point(gain, width, accuracy):
+        with certified.enclosure.precision(120):
+            layer = Layer(certified_laws.law_of("normal")(), flint.arb(1), flint.arb(gain) ** 2, flint.arb(0))
+            root = flint.arb(vf.fixed_points(threshold=1, gain=gain)[1].variance).log().mid()
+            return _point(layer, layer.place(flint.arb(root, width)), flint.arb(accuracy))
+
+    saddle = certified.critical_gain(threshold=1).upper
+    assert point(saddle, "1e-3", "1") is None  # |m| may be 1
+    assert point(3, "1e-3", "1").stable is False
+    assert point(3, "1e-9", "1e-9") is None  # too few digits
+    assert point(3, "1e-9", "1e-8").stable is False
 
 
 def test_precision_rises_by_itself():

@@ -20,7 +20,9 @@ _FIRST_BITS = 96
 
 @dataclass(frozen=True, slots=True)
 class CertifiedPoint(FixedPoint):
-    """A proven fixed point: ``enclosure`` bounds its variance, and exactly one fixed point lies in it.
+    """A proven fixed point; ``enclosure`` bounds its variance.
+
+    Fixed points closer together than neighbouring doubles may share bounds: that they are several is proven all the same.
 
     Attributes
     ----------
@@ -83,7 +85,7 @@ def fixed_points(
     threshold, gain, bias_std : float
         ``θ``, ``g > 0``, ``σ_b ≥ 0``: doubles or integers, meant as their exact values.
     distribution : str or Distribution
-        A built-in name or ``student_t(df)`` with ``df ≤ 1e6``.
+        A built-in name or ``vf.distributions.student_t(df)`` with ``df ≤ 1e6``.
     digits : int
         Each variance is known to a relative ``10^-digits`` at least; at most 15, for the bounds are doubles.
     max_precision : int
@@ -114,7 +116,8 @@ def fixed_points(
 
     **Assumes** infinite width, memoryless neurons, no weight mean. While it runs it sets python-flint's working precision,
     which threads share.
-    **Accuracy**: proven; bounds are neighbouring doubles as a rule (measured: at most 2.3e-16 apart, relative).
+    **Accuracy**: proven. On 5000 random networks, 1000 a law, the bounds of a variance were at most 2.3e-16 apart, relative.
+    Where the variance underflows, at very heavy tails and gains, the bounds are 0 and the smallest double.
     **Source**: derived here.
 
     Examples
