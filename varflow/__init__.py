@@ -56,6 +56,7 @@ _HOME = {
     "citation": "citations",
 }
 _ROOMS = {
+    "certified": "certified",
     "distributions": "model.distributions",
     "drives": "model.drives",
     "weights": "model.weights",
@@ -66,7 +67,7 @@ _ROOMS = {
 __all__ = sorted([*_HOME, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
-    from varflow import plots, reference
+    from varflow import certified, plots, reference
     from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
     from varflow.citations import citation
     from varflow.compare import Comparison, compare

@@ -56,7 +56,8 @@ class FixedPoint:
 
     def to_dict(self) -> dict[str, Any]:
         names = ("variance", "firing_rate", "multiplier", "stable", "depth_scale", "residual")
-        return nothing_if_nan({name: getattr(self, name) for name in names})
+        proven = {} if self.enclosure is None else {"enclosure": self.enclosure}
+        return nothing_if_nan({name: getattr(self, name) for name in names} | proven)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,58 @@
+"""Proven fixed points: against the mpmath reference, and the whole proof in milliseconds, for every built-in law.
+
+Ratios are taken inside one process on the same networks, in CPU time. Run with ``pytest benchmarks/bench_certified.py -s``.
+"""
+
+import time
+
+import numpy as np
+import pytest
+
+import varflow as vf
+
+pytest.importorskip("flint")
+
+NUMBER = 1000
+LAWS = ["normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5)]
+
+
+def networks(law):
+    """Gains from half the critical one to thirty times it; every second network has a bias, some a negative threshold."""
+    rng = np.random.default_rng(5)
+    critical = vf.critical_gain(threshold=1.0, distribution=law)
+    for index in range(NUMBER):
+        theta = float(10 ** rng.uniform(-2, 1.5) * (1 if rng.random() < 0.85 else -1))
+        gain = float(abs(theta) * critical * 10 ** rng.uniform(-0.3, 1.5))
+        bias = float(abs(theta) * 10 ** rng.uniform(-4, 0.5)) if index % 2 else 0.0
+        yield {"threshold": theta, "gain": gain, "bias_std": bias, "distribution": law}
+
+
+def timed(function, setting):
+    """CPU seconds of one call, and its answer."""
+    start = time.process_time()
+    answer = function(**setting)
+    return time.process_time() - start, answer
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_certified_against_the_reference(benchmark, law):
+    settings = list(networks(law))
+    vf.certified.fixed_points(**settings[0])
+    ours = np.array([timed(vf.certified.fixed_points, setting)[0] for setting in settings])
+    found = [vf.certified.fixed_points(**setting) for setting in settings]
+    some = settings[:20]
+    theirs = sum(timed(vf.reference.fixed_points, setting | {"digits": 20})[0] for setting in some)
+    benchmark.pedantic(vf.certified.fixed_points, kwargs=settings[0], rounds=20)
+    assert [len(points) for points in found] == [len(vf.fixed_points(**setting)) for setting in settings]
+    result = {
+        "mean ms": 1e3 * ours.mean(),
+        "largest ms": 1e3 * ours.max(),
+        "widest, relative": max(point.enclosure.relative_width for points in found for point in points),
+        "reference / certified": theirs / ours[: len(some)].sum(),
+    }
+    benchmark.extra_info |= result
+    print(f"\ncertified, {law}:", ", ".join(f"{name} {value:.3g}" for name, value in result.items()))
+    assert result["mean ms"] < 10
+    assert result["largest ms"] < 50
+    assert result["widest, relative"] <= 1e-12
+    assert result["reference / certified"] > 1

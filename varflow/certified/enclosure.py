@@ -1,0 +1,66 @@
+"""The way into balls and out again: a float to its exact ball, a ball to the two doubles around it."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any, NamedTuple
+
+from varflow._checks import DomainError, require, scalar
+
+__all__ = ["Enclosure", "ball", "exact", "outward", "precision"]
+
+
+class Enclosure(NamedTuple):
+    """Proven bounds of a number: it is at least ``lower`` and at most ``upper``, both included.
+
+    ``value in enclosure`` compares exactly, for floats, integers, fractions and mpf numbers alike.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> gain = vf.certified.critical_gain(threshold=1.0)
+    >>> vf.critical_gain(threshold=1.0) in gain, 2.4565 in gain
+    (True, False)
+    """
+
+    lower: float
+    upper: float
+
+    def __contains__(self, key: Any) -> bool:
+        return bool(self.lower <= key <= self.upper)
+
+    @property
+    def relative_width(self) -> float:
+        """``(upper - lower)/|upper|``; 0 where both are equal."""
+        return 0.0 if self.lower == self.upper else (self.upper - self.lower) / max(abs(self.lower), abs(self.upper))
+
+
+def ball(value: Any) -> Any:
+    """The exact value of an integer or a double."""
+    return require("certified", "flint").arb(value)
+
+
+def precision(bits: int) -> Any:
+    """A context in which balls carry ``bits`` bits; what was set before comes back after."""
+    return require("certified", "flint").ctx.workprec(bits)
+
+
+def exact(name: str, value: Any, check: Any) -> Any:
+    """The ball of a checked scalar; a number that is neither a double nor an integer is refused, not rounded."""
+    number = scalar(name, check(name, value))
+    if isinstance(value, numbers.Integral):
+        return ball(int(value))
+    if number != value:
+        raise DomainError(name, value, "must be a double or an integer: rounding it would prove something else")
+    return ball(number)
+
+
+def outward(number: Any) -> Enclosure:
+    """The tightest doubles around a ball."""
+    lower, upper = float(number.lower()), float(number.upper())
+    if ball(lower) > number.lower():
+        lower = math.nextafter(lower, -math.inf)
+    if ball(upper) < number.upper():
+        upper = math.nextafter(upper, math.inf)
+    return Enclosure(lower, upper)

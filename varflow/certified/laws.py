@@ -1,0 +1,140 @@
+"""Standardised laws in ball arithmetic, each written out from its formula.
+
+For every law here ``f`` falls with ``|z|``, and so does ``(ln f)'·z``; hence ``f(zu)/f(z)`` falls with ``z`` for ``u > 1``, and
+``z f(z)/S(z) = 1/∫₁^∞ f(zu)/f(z) du`` increases. The bounds of a slope over an interval rest on these two facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from varflow._checks import DomainError
+from varflow.certified.enclosure import ball
+from varflow.model.distributions import Distribution, distribution
+from varflow.model.student import StudentT
+
+__all__ = ["Law", "law_of"]
+
+_LARGEST_DF = 1e6  # beyond, the tails of arb lose their speed and then their digits
+
+
+class Law(NamedTuple):
+    """A law at the precision set when it was made.
+
+    ``log_slope(z)`` is ``z f'(z)/f(z)``. ``beyond(Z)`` bounds ``z² S(z)`` for all ``z ≥ Z``, where ``Z`` is one of the points
+    ``far(k)``, ``k ≥ 1``, which run to the end of the support.
+    """
+
+    tail: Callable[[Any], Any]
+    density: Callable[[Any], Any]
+    log_slope: Callable[[Any], Any]
+    beyond: Callable[[Any], Any]
+    far: Callable[[int], Any]
+
+
+def law_of(name: Any) -> Callable[[], Law]:
+    """What makes the law at the precision then set."""
+    chosen = distribution(name)
+    if isinstance(chosen, StudentT):
+        if chosen.df > _LARGEST_DF:
+            raise DomainError(
+                "distribution", name, f"has df above {_LARGEST_DF:g}, where nothing is proven; choose 'normal', its limit"
+            )
+        return lambda: _student_t(ball(chosen.df))
+    laws = {"normal": _normal, "uniform": _uniform, "laplace": _laplace, "logistic": _logistic}
+    if type(chosen).__module__ != Distribution.__module__:
+        rule = "has no certified tail; choose normal, uniform, laplace, logistic or vf.distributions.student_t(df)"
+        raise DomainError("distribution", name, rule)
+    return laws[chosen.name]
+
+
+def _power_of_two(k: int) -> Any:
+    return ball(2) ** k
+
+
+def _normal() -> Law:
+    root_2, root_2_pi = ball(2).sqrt(), (2 * ball(0).pi()).sqrt()
+
+    def density(z: Any) -> Any:
+        return (-z * z / 2).exp() / root_2_pi
+
+    # S(z) ≤ f(z)/z, and z f(z) falls from z = 1 on
+    return Law(lambda z: (z / root_2).erfc() / 2, density, lambda z: -z * z, lambda z: z * density(z), _power_of_two)
+
+
+def _uniform() -> Law:
+    edge = ball(3).sqrt()
+    height = 1 / (2 * edge)
+
+    def tail(z: Any) -> Any:
+        return ((edge - z) * height).max(ball(0)).min(ball(1))
+
+    def density(z: Any) -> Any:
+        size = abs(z)
+        if size < edge:
+            return height
+        return ball(0) if size > edge else height.union(ball(0))
+
+    # z² < 3 up to the edge, and nothing beyond
+    return Law(tail, density, lambda z: ball(0), lambda z: 3 * tail(z), lambda k: edge * (1 - ball(2) ** -k))
+
+
+def _laplace() -> Law:
+    root_2 = ball(2).sqrt()
+
+    def tail(z: Any) -> Any:
+        if z > 0:
+            return (-root_2 * z).exp() / 2
+        return 1 - (root_2 * z).exp() / 2
+
+    def density(z: Any) -> Any:
+        return (-root_2 * abs(z)).exp() / root_2
+
+    # z² S(z) falls from z = √2 on
+    return Law(tail, density, lambda z: -root_2 * abs(z), lambda z: z * z * tail(z), _power_of_two)
+
+
+def _logistic() -> Law:
+    c = ball(0).pi() / ball(3).sqrt()
+
+    def tail(z: Any) -> Any:
+        decay = (-c * abs(z)).exp()
+        return (decay if z > 0 else 1) / (1 + decay)
+
+    def density(z: Any) -> Any:
+        decay = (-c * abs(z)).exp()
+        return c * decay / (1 + decay) ** 2
+
+    # S(z) ≤ exp(-cz), and z² exp(-cz) falls from z = 2/c < 2 on
+    return Law(tail, density, lambda z: -c * z * (c * z / 2).tanh(), lambda z: z * z * (-c * z).exp(), _power_of_two)
+
+
+def _student_t(df: Any) -> Law:
+    rest, half = df - 2, ball(1) / 2
+    nearby = rest.min(ball(1))
+    constant = ((df + 1) / 2).gamma() / ((df / 2).gamma() * (ball(0).pi() * rest).sqrt())
+
+    def upper(z: Any) -> Any:
+        """For ``z > 0``: half the incomplete beta function, from the side on which its series is short."""
+        square = z * z
+        if square < nearby:
+            tail = half - (square / (rest + square)).beta_lower(half, df / 2, regularized=1) / 2
+        else:
+            tail = (rest / (rest + square)).beta_lower(df / 2, half, regularized=1) / 2
+        return tail if tail > 0 else ball(0).union(bound(z))  # where arb finds no digit
+
+    def bound(z: Any) -> Any:
+        """``S(z) ≤ ∫_z^∞ (t/z) f(t) dt = f(z) (r + z²)/((ν - 1) z)``."""
+        return density(z) * (rest + z * z) / ((df - 1) * z)
+
+    def density(z: Any) -> Any:
+        return constant * (1 + z * z / rest) ** (-(df + 1) / 2)
+
+    return Law(
+        lambda z: upper(z) if z > 0 else 1 - upper(-z),
+        density,
+        lambda z: -(df + 1) * z * z / (rest + z * z),
+        lambda z: z * z * bound(z),  # which falls from z = 1 on
+        _power_of_two,
+    )

@@ -1,0 +1,87 @@
+"""All roots of a function on an interval, proven: exclusion by mean values from both ends, uniqueness by the sign of the slope,
+interval Newton to the end.
+
+A function is given by ``place(y)``, a record with ``.at`` and ``.value`` in balls, and by ``slope(left, right)``, a two
+exact numbers that bound the slope between two places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["isolate", "narrow", "sign"]
+
+_FRACTIONS = (0.5, 0.4375, 0.59375, 0.328125)  # where to cut: a cut in a root is no use, so there are others
+
+_MOST_PIECES = 50_000
+
+
+def sign(number: Any) -> int:
+    """1 or -1 where that is certain, else 0."""
+    return 1 if number > 0 else -1 if number < 0 else 0
+
+
+def isolate(
+    place: Callable[[Any], Any], slope: Callable[[Any, Any], tuple[Any, Any]], low: Any, high: Any
+) -> tuple[list[Any], list[Any]]:
+    """Intervals with exactly one root each, ascending, and intervals about which nothing is known at this precision.
+
+    There is no root between the exact numbers ``low`` and ``high`` outside of them.
+    """
+    single, unknown = [], []
+    waiting = [(place(low), place(high))] if low < high else []
+    seen = 0
+    while waiting:
+        left, right = waiting.pop()
+        seen += 1
+        if sign(left.value) * sign(right.value) == 0 or seen > _MOST_PIECES:
+            unknown.append((left, right))
+            continue
+        least, most = slope(left, right)
+        if least > 0 or most < 0:  # monotone: one root or none, as the ends say
+            if sign(left.value) != sign(right.value):
+                single.append((left, right))
+        elif not _excluded(left, right, least, most):
+            middle = _cut(place, left, right)
+            if middle is None:
+                unknown.append((left, right))
+            else:
+                waiting += [(middle, right), (left, middle)]
+    return single, unknown
+
+
+def _excluded(left: Any, right: Any, least: Any, most: Any) -> bool:
+    """Whether the steepest lines from both ends meet before they reach 0."""
+    side = sign(left.value)
+    if side != sign(right.value):
+        return False
+    a, b = side * left.value, side * right.value
+    down, up = (least, most) if side > 0 else (-most, -least)
+    return bool(a * up - b * down + down * up * (right.at - left.at) > 0)
+
+
+def _cut(place: Callable[[Any], Any], left: Any, right: Any) -> Any:
+    """A place between two at which the sign is certain, if there is one."""
+    for fraction in _FRACTIONS:
+        y = (left.at + fraction * (right.at - left.at)).mid()
+        if left.at < y < right.at:
+            middle = place(y)
+            if sign(middle.value):
+                return middle
+    return None
+
+
+def narrow(place: Callable[[Any], Any], slope: Callable[[Any, Any], tuple[Any, Any]], left: Any, right: Any) -> Any:
+    """A ball around the one root between two places where the slope has a sign: interval Newton until it gains no more.
+
+    ``y - E(y)/E'`` holds the root and lies on one side of ``y``, so each step at least halves the interval.
+    """
+    while True:
+        middle = place(((left.at + right.at) / 2).mid())
+        steps = [middle.value / bound for bound in slope(left, right)]
+        low = left.at.max((middle.at - steps[0].max(steps[1])).lower())
+        high = right.at.min((middle.at - steps[0].min(steps[1])).upper())
+        if not 0 <= high - low < 0.75 * (right.at - left.at):
+            return left.at.union(right.at)
+        left, right = place(low), place(high)
