@@ -48,6 +48,7 @@ THIRD_PARTIES = {
     "compare": {"numpy", "scipy"},
     "simulation": {"numpy", "torch"},
     "reference": {"mpmath", "numpy"},
+    "symbolic": {"sympy", "mpmath", "numpy", "scipy"},  # the latter two in what lambdify returns
     "certified": {"flint"},
     "cli": {"typer", "matplotlib"},  # the latter only to see that it is there
     "_terminal": {"typer"},

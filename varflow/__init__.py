@@ -62,12 +62,13 @@ _ROOMS = {
     "weights": "model.weights",
     "plots": "plots",
     "reference": "reference",
+    "symbolic": "symbolic",
 }
 
 __all__ = sorted([*_HOME, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
-    from varflow import certified, plots, reference
+    from varflow import certified, plots, reference, symbolic
     from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
     from varflow.citations import citation
     from varflow.compare import Comparison, compare
