@@ -235,7 +235,7 @@ class Derivation:
     @property
     def arguments(self) -> tuple[str, ...]:
         """Names of the arguments of ``lambdify()``, in order."""
-        return tuple(NAMES.get(symbol.name, symbol.name) for symbol in _ordered(self.result))
+        return tuple(str(NAMES.get(symbol.name, symbol.name)) for symbol in _ordered(self.result))
 
     def __repr__(self) -> str:
         lines = [self.title, *(f"  {plain(step)}" for step in self.steps)]

@@ -1,7 +1,7 @@
 """A layer as a derivation sees it: what its parameters may be, and what its quantities are by definition.
 
-The definition: ``u' = Σ_j w_j r(u_j) + b``, weights, potentials and bias independent. Quantities are computed from it by quadrature
-of the density and by summing over all patterns of two-valued weights.
+The definition: ``u' = Σ_j w_j r(u_j) + b``, weights, potentials and bias independent. Quantities are computed from it by
+quadrature of the density and by summing over all patterns of two-valued weights.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def as_function(arguments: tuple[Any, ...], symbols: tuple[Any, ...], expression
     """A Python function of ``arguments``, which take the places of ``symbols`` in the expression."""
     renamed = expression.xreplace(dict(zip(symbols, arguments, strict=True)))
     settings = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
-    own = {"endless_sum": endless_sum}
+    own: dict[str, Any] = {"endless_sum": endless_sum}
     if modules == "mpmath":
         return sympy.lambdify(arguments, renamed, [own, "mpmath"], printer=_Mpmath(settings))
     own["LambertW"] = _lambertw

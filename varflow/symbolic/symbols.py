@@ -70,7 +70,7 @@ class ImplicitRoot(sympy.Expr):
     ``ImplicitRoot(name, equation, variable, low, high)`` prints as ``name``; ``.evalf(50)`` finds the root by bracketing.
     """
 
-    is_number = True
+    is_number = True  # pyright: ignore[reportAssignmentType]
     is_real = True
     is_positive = True
     is_commutative = True
