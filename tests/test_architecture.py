@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "cli": {"_checks", "_terminal", PUBLIC},
     "_terminal": {"_checks", PUBLIC},
     "__main__": {"cli"},
-    "testing": {PUBLIC},
+    "testing": {"_checks", PUBLIC},
 }
 THIRD_PARTIES = {
     "_checks": {"numpy"},
@@ -50,6 +50,7 @@ THIRD_PARTIES = {
     "reference": {"mpmath", "numpy"},
     "cli": {"typer", "matplotlib"},  # the latter only to see that it is there
     "_terminal": {"typer"},
+    "testing": {"numpy", "scipy", "torch"},
 }
 
 
@@ -126,6 +127,7 @@ def test_a_module_imports_only_what_its_room_may(path):
         ("_checks", "from . import results"),
         ("_progress", "from varflow.simulation import simulate"),
         ("phases", "from varflow.simulation import simulate"),
+        ("testing.initialisers", "from varflow.init.gains import gain"),
     ],
 )
 def test_the_checker_sees_a_broken_rule(module, source):

@@ -61,12 +61,13 @@ _ROOMS = {
     "weights": "model.weights",
     "plots": "plots",
     "reference": "reference",
+    "testing": "testing",
 }
 
 __all__ = sorted([*_HOME, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
-    from varflow import plots, reference
+    from varflow import plots, reference, testing
     from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
     from varflow.citations import citation
     from varflow.compare import Comparison, compare
