@@ -72,7 +72,7 @@ def assert_gain(
     >>> vf.testing.assert_gain(torch.nn.init.xavier_uniform_, 1.0)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    AssertionError: the gain is 1.1546... ± ... where 1 was due (z = ...; 20 tensors (256, 512), false alarm 0.001)
+    AssertionError: the gain is 1.15... ± ... where 1 was due (z = ...; 20 tensors (256, 512), false alarm 0.001)
     """
     wanted = scalar("gain", positive_scale("gain", gain))
     shape, repeats, alpha = _asked(fill, shape, repeats, false_alarm)
