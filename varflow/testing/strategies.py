@@ -205,7 +205,7 @@ def networks(
     Network(width=10, depth=3, gain=3, neuron=Neuron(threshold=1))
     """
     st = _hypothesis()
-    equal_layers = flag("equal_layers", equal_layers)
+    equal_layers, living = flag("equal_layers", equal_layers), flag("living", living)
     widths, depths = _integers("width", min_width, max_width), _integers("depth", min_depth, max_depth)
     steps = st.integers(1, integer("max_steps", max_steps, minimum=1))
     biases = _floats(0.0, scalar("max_bias_std", non_negative("max_bias_std", max_bias_std)), towards=0.0)
