@@ -57,6 +57,10 @@ def wrong_fan(gain):
 RIGHT = pytest.mark.parametrize("law", [normal, uniform, sign, lognormal, orthogonal], ids=lambda law: law.__name__)
 
 
+def simplest(strategy, condition=lambda value: True):
+    return find(strategy, condition, settings=settings(database=None, max_examples=200))
+
+
 class TestStrategies:
     @given(testing.thresholds(), testing.thresholds(positive=False), testing.thresholds(-2, -1, positive=False))
     def test_thresholds_keep_to_their_domain(self, positive, any_sign, negative):
@@ -77,10 +81,12 @@ class TestStrategies:
         assert 0.5 <= data.draw(testing.gains(0.5, 0.75, living=False, **setting)) <= 0.75
 
     @given(testing.distributions(), testing.distributions(heavy_tails=False))
+    @settings(max_examples=30)
     def test_distributions_are_laws_and_light_ones_have_light_tails(self, law, light):
         assert vf.distribution(law) is law
         assert light.name in {"normal", "uniform", "laplace", "logistic"}
 
+    @settings(max_examples=50)
     @given(testing.neurons(), testing.neurons(memoryless=False), testing.neurons(st.just(-1.0), memoryless=False))
     def test_neurons_remember_nothing_unless_asked_to(self, memoryless, any_neuron, negative):
         assert memoryless.memoryless
@@ -88,7 +94,7 @@ class TestStrategies:
         assert negative.threshold == -1
 
     @given(testing.networks(max_width=12, max_depth=4, max_bias_std=0.5, equal_layers=False))
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=30)
     def test_networks_fit_their_bounds_and_have_an_exact_law(self, network):
         assert 1 <= network.widths.min() <= network.widths.max() <= 12
         assert network.depth <= 4
@@ -99,6 +105,7 @@ class TestStrategies:
         if network.silence_is_final:
             assert np.all(np.diff(survival) <= 1e-12)
 
+    @settings(max_examples=50)
     @given(testing.networks(weights=st.sampled_from(["sign", "uniform"]), max_steps=5, memoryless=False))
     def test_networks_in_time_take_weights_and_steps(self, network):
         assert network.weights in {"sign", "uniform"}
@@ -124,17 +131,17 @@ class TestStrategies:
             find(strategy, wanted, settings=settings(phases=[Phase.generate], database=None))
 
     def test_examples_shrink_to_simple_ones(self):
-        anything = lambda value: True  # noqa: E731
-        assert find(testing.thresholds(positive=False), anything) == 1.0
-        assert find(testing.thresholds(), lambda x: x != 1.0) == 2.0
-        assert find(testing.thresholds(0.1, 0.6), anything) == 0.5
-        assert find(testing.gains(), anything) == 3.0
-        assert find(testing.distributions(), anything).name == "normal"
-        assert find(testing.neurons(memoryless=False), anything) == vf.Neuron(1.0)
-        small = find(testing.networks(equal_layers=False), anything)
-        assert (
-            repr(small) == "Network(width=(1, …, 1), depth=1, gain=(3, …, 3), neuron=Neuron(threshold=1))" or small.depth == 1
-        )
+        assert simplest(testing.thresholds(positive=False)) == 1.0
+        assert simplest(testing.thresholds(), lambda x: x != 1.0) == 2.0
+        assert simplest(testing.thresholds(0.1, 0.6)) == 0.5
+        assert simplest(testing.gains()) == 3.0
+        assert simplest(testing.distributions()).name == "normal"
+        assert simplest(testing.neurons(memoryless=False)) == vf.Neuron(1.0)
+        assert repr(simplest(testing.networks())) == "Network(width=1, depth=1, gain=3, neuron=Neuron(threshold=1))"
+        assert repr(simplest(testing.networks(), lambda network: network.depth * network.widths[0] >= 12)) in {
+            f"Network(width={n}, depth={L}, gain=3, neuron=Neuron(threshold=1))"
+            for n, L in ((12, 1), (6, 2), (4, 3), (3, 4), (2, 6))
+        }
 
     @pytest.mark.parametrize(
         ("strategy", "argument", "value", "rule"),
@@ -163,10 +170,10 @@ class TestStrategies:
             strategy(**{argument: value})
 
     def test_missing_bounds_give_way_to_given_ones(self):
-        assert find(testing.thresholds(min_value=7), lambda x: True) == 7.0
-        assert 0 < find(testing.thresholds(max_value=0.01), lambda x: True) <= 0.01
+        assert simplest(testing.thresholds(min_value=7)) == 7.0
+        assert 0 < simplest(testing.thresholds(max_value=0.01)) <= 0.01
         with pytest.raises(NoSuchExample):
-            find(testing.thresholds(min_value=7), lambda x: x > 7, settings=settings(database=None))
+            simplest(testing.thresholds(min_value=7), lambda x: x > 7)
 
 
 class TestGain:
@@ -177,7 +184,7 @@ class TestGain:
     @RIGHT
     @pytest.mark.parametrize("sign_of_error", [-1, 1])
     def test_rejects_a_gain_slightly_off(self, law, sign_of_error):
-        error = 0.03 if law is lognormal else 0.01  # whose fourth moment is 114
+        error = 0.03 if law is lognormal else 0.01  # its fourth moment is 114
         with pytest.raises(AssertionError, match=r"the gain is 2\.\d+ ± .* where 2\.51057 was due \(z = -?\d"):
             testing.assert_gain(
                 law((1 + sign_of_error * error) * PAPER),
@@ -199,22 +206,21 @@ class TestGain:
         def fill(weight):  # E[scale²] = 1
             weight.normal_(0, float(1 + 0.3 * (2 * torch.randint(0, 2, ()) - 1)) / math.sqrt(1.09 * fan_in(weight)))
 
-        for seed in range(20):
+        for seed in range(10):
             testing.assert_gain(fill, 1.0, seed=seed)
 
 
 class TestVariance:
     @pytest.mark.parametrize("law", [normal, uniform, sign, lognormal], ids=lambda law: law.__name__)
-    @pytest.mark.parametrize("threshold", [-1.0, 0.0, 0.5, 1.0, 2.0])
+    @pytest.mark.parametrize("threshold", [-1.0, 0.5, 2.0])
     def test_accepts_the_right_gain_of_any_law(self, law, threshold):
-        testing.assert_preserves_variance(law(vf.gain(threshold=threshold)), threshold=threshold)
+        testing.assert_preserves_variance(law(vf.gain(threshold=threshold)), threshold=threshold, repeats=20)
 
     @pytest.mark.parametrize("law", [normal, uniform, sign, lognormal], ids=lambda law: law.__name__)
     @pytest.mark.parametrize("factor", [0.95, 1.05])
-    @pytest.mark.parametrize("threshold", [0.0, 1.0])
-    def test_rejects_five_per_cent(self, law, factor, threshold):
+    def test_rejects_five_per_cent(self, law, factor):
         with pytest.raises(AssertionError, match="the variance is not kept"):
-            testing.assert_preserves_variance(law(factor * vf.gain(threshold=threshold)), threshold=threshold)
+            testing.assert_preserves_variance(law(factor * PAPER), threshold=1.0)
 
     def test_rejects_kaiming_and_says_what_would_do(self):
         pattern = r"kept: 0\.31\d* ± \S+ where 1 was due \(z = -\d+; 64 tensors .*\nThe gain is about 1\.4\d*; 2\.51057 would"
@@ -291,7 +297,7 @@ class TestSurvival:
 
     def test_the_power_stated_is_the_binomial_s(self):
         assert bdtr(79, 100, 0.9) < 1e-3 < bdtr(80, 100, 0.9)
-        assert 0.45 < bdtr(79, 100, 0.8) < 0.47
+        assert 0.43 < bdtr(79, 100, 0.8) < 0.45
         assert bdtr(79, 100, 0.6) > 0.9999
 
 
@@ -306,9 +312,9 @@ class TestTheory:
 
     def test_tells_weight_laws_apart_where_they_matter(self):
         network = vf.Network(width=50, depth=20, gain=PAPER, weights="sign")
-        testing.assert_agrees_with_theory(sign(PAPER), network, repeats=50)
+        testing.assert_agrees_with_theory(sign(PAPER), network, repeats=30)
         with pytest.raises(AssertionError, match="the theory is rejected"):
-            testing.assert_agrees_with_theory(normal(PAPER), network, repeats=50)
+            testing.assert_agrees_with_theory(normal(PAPER), network, repeats=30)
 
 
 class TestVarianceMap:

@@ -65,7 +65,7 @@ def assert_variance_map(
     -----
     **Method**: for each variance a two-sided t test of the batches' means, Bonferroni's correction over the variances.
     Nothing of varflow's theory is used.
-    **Accuracy**: with the defaults an error of 1 % is found at a firing rate of 0.2 (standard error 0.14 %); it takes more
+    **Accuracy**: with the defaults a map 1 % off at θ = 1, g = 2 was rejected with all of 60 seeds; it takes more
     batches at small rates.
 
     Examples
