@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ RIGHT = pytest.mark.parametrize("law", [normal, uniform, sign, lognormal, orthog
 
 
 def simplest(strategy, condition=lambda value: True):
-    return find(strategy, condition, settings=settings(database=None, max_examples=200))
+    return find(strategy, condition, settings=settings(database=None, max_examples=200), random=Random(0))
 
 
 class TestStrategies:
@@ -128,7 +129,9 @@ class TestStrategies:
             "biased": (testing.networks(max_bias_std=1.0), lambda network: network.bias_std > 0.5),
         }
         for strategy, wanted in reached.values():
-            find(strategy, wanted, settings=settings(phases=[Phase.generate], database=None))
+            find(
+                strategy, wanted, settings=settings(phases=[Phase.generate], database=None, max_examples=2000), random=Random(0)
+            )
 
     def test_examples_shrink_to_simple_ones(self):
         assert simplest(testing.thresholds(positive=False)) == 1.0

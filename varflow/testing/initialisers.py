@@ -1,4 +1,4 @@
-"""Properties of an initialiser: a function that fills a weight tensor in place, as those of ``torch.nn.init`` do.
+"""Properties of one layer of an initialiser: a function that fills a weight tensor in place, as those of ``torch.nn.init`` do.
 
 The tensor is ``(out, in, *kernel)``; a returned tensor is taken instead. Weights are drawn from torch's global generator,
 seeded for the occasion and put back as it was. What is judged is the fill alone; the theory is trusted.
@@ -7,25 +7,23 @@ seeded for the occasion and put back as it was. What is judged is the fill alone
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 import varflow as vf
-from varflow._checks import DomainError, integer, positive_scale, probability, require, scalar
+from varflow._checks import DomainError, integer, positive_scale, probability, scalar
+from varflow.testing.fills import Fill, filled, seeded
 from varflow.testing.verdict import Judged, called, judged
 
-__all__ = ["assert_agrees_with_theory", "assert_gain", "assert_preserves_variance", "assert_survives"]
+__all__ = ["assert_gain", "assert_preserves_variance"]
 
 SHAPE = (128, 256)  # not square: a fill that takes the wrong fan is seen
 FEWEST_REPEATS, ROWS = 20, 8192  # by default, so many rows in all: then means over tensors are normal enough for a t test
 SPIKES = 256  # spikes that a matrix receives at least, over all its inputs
 FEWEST_INPUTS, MOST_INPUTS = 64, 4096  # of a matrix
 ROUNDING = 1e-6  # relative, of a fill's own arithmetic in single precision
-
-Fill = Callable[[Any], Any]
 
 
 def assert_gain(
@@ -83,8 +81,8 @@ def assert_gain(
     """
     wanted = scalar("gain", positive_scale("gain", gain))
     shape, repeats, alpha = _asked(fill, shape, repeats, false_alarm)
-    with _seeded(seed):
-        drawn = (_matrix(fill, shape) for _ in range(repeats))
+    with seeded(seed):
+        drawn = (filled(fill, shape) for _ in range(repeats))
         means, variances = np.array([(weights.mean(), weights.var()) for weights in drawn]).T
     squares = math.prod(shape[1:]) * (variances + (means - means.mean()) ** 2)
     number = repeats * math.prod(shape)
@@ -168,7 +166,7 @@ def assert_preserves_variance(
     >>> vf.testing.assert_preserves_variance(torch.nn.init.kaiming_normal_, threshold=1.0)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    AssertionError: the variance is not kept: 0.316... ± ... where 1 was due (z = -...; ...)
+    AssertionError: the variance is not kept: 0.31... ± ... where 1 was due (z = -...; ...)
     The gain is about 1.41...; 2.51057 would keep the variance: vf.gain(threshold=1.0)
     """
     setting = {"variance": variance, "distribution": distribution, "bias_std": bias_std, "mean_gain": mean_gain}
@@ -177,166 +175,11 @@ def assert_preserves_variance(
     by_weights = variance - bias_std**2
     rate = by_weights / wanted**2  # P(u > θ) in the layer below
     inputs, generator = _inputs(threshold, rate, math.prod(shape[1:])), np.random.default_rng(seed)
-    with _seeded(seed):
-        values = [_kept(_matrix(fill, shape), rate, by_weights, inputs, generator) for _ in range(repeats)]
+    with seeded(seed):
+        values = [_kept(filled(fill, shape), rate, by_weights, inputs, generator) for _ in range(repeats)]
     found = judged(np.array(values) + bias_std**2, variance, alpha)
     if not found.passed:
         raise AssertionError(_not_kept(found, shape, repeats, rate, wanted, {"threshold": threshold, **setting}))
-
-
-def assert_survives(
-    fill: Fill,
-    *,
-    threshold: float,
-    width: int = 100,
-    depth: int = 20,
-    share: float = 0.9,
-    repeats: int = 100,
-    seed: int = 0,
-    false_alarm: float = 1e-3,
-) -> None:
-    r"""Assert that activity survives to the last layer in at least a stated share of networks.
-
-    .. math:: P(K_L > 0) \ge \text{share}
-
-    Parameters
-    ----------
-    fill : callable
-        Fills a tensor of shape ``(width, width)`` in place, or returns one.
-    threshold : float
-        ``θ``.
-    width, depth : int
-        Of the networks. Layer 1 is driven by N(0, 1) potentials.
-    share : float
-        The smallest share of networks that should be alive, strictly between 0 and 1.
-    repeats : int
-        Networks, each with weights of its own.
-    seed : int
-        Of torch's generator and of the drive.
-    false_alarm : float
-        Probability with which a fill is rejected that keeps just this share alive; less if it keeps more.
-
-    Raises
-    ------
-    AssertionError
-        If so few are alive that the share is not believable, or the fill leaves numbers that are not finite.
-    DomainError
-        For values outside their domain, or so few networks that not even all of them dead would count.
-
-    Notes
-    -----
-    **Method**: the exact one-sided binomial test. With the defaults 79 or fewer of 100 alive fail: a fill that keeps 80 %
-    alive is rejected by 44 of 100 seeds, one that keeps 60 % by all.
-    **Assumes** memoryless neurons without bias.
-
-    Examples
-    --------
-    >>> import torch, varflow as vf
-    >>> fill = lambda weight: weight.normal_(0, vf.gain(threshold=0.5) / weight.shape[1] ** 0.5)
-    >>> vf.testing.assert_survives(fill, threshold=0.5)
-    >>> vf.testing.assert_survives(torch.nn.init.kaiming_normal_, threshold=1.0)  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-        ...
-    AssertionError: activity survives to layer 20 in 0 of 100 networks where at least 90 % were due (p = ...)
-    Half of them are silent at layer ... vf.corrected_gain(threshold=1, width=100, depth=20, survival_target=0.9)
-    """
-    called("fill", fill)
-    wanted = probability("share", share, open_ends=True)
-    repeats, alpha = integer("repeats", repeats, minimum=1), probability("false_alarm", false_alarm, open_ends=True)
-    if (1 - wanted) ** repeats >= alpha:
-        raise DomainError("repeats", repeats, f"is too few to reject anything at a false-alarm rate of {alpha:g}")
-    network = vf.Network(width=width, depth=depth, gain=1.0, neuron=vf.Neuron(threshold))  # its gain is not used
-    alive = (_measured(fill, network, repeats, seed).firing_rate > 0).sum(axis=0)
-    from scipy.special import bdtr
-
-    p_value = float(bdtr(int(alive[-1]), repeats, wanted))
-    if p_value < alpha:
-        setting = f"threshold={threshold:g}, width={width}, depth={depth}, survival_target={wanted:g}"
-        half = np.flatnonzero(2 * alive <= repeats)
-        fall = f"Half of them are silent at layer {half[0] + 1}. " if len(half) else ""
-        raise AssertionError(
-            f"activity survives to layer {depth} in {alive[-1]} of {repeats} networks where at least {100 * wanted:g} % were "
-            f"due (p = {p_value:.2g})\n{fall}A gain that carries {100 * wanted:g} %: vf.corrected_gain({setting})"
-        )
-
-
-def assert_agrees_with_theory(
-    fill: Fill, network: vf.Network, *, repeats: int = 20, seed: int = 0, false_alarm: float = 1e-3
-) -> None:
-    """Assert that deep networks of a fill's weights follow the exact law of a network: variance, rate and survival.
-
-    Parameters
-    ----------
-    fill : callable
-        Fills a tensor of shape ``(width[l], width[l-1])`` in place, or returns one.
-    network : Network
-        What the fill should make: its law of weights, its gain. Memoryless, driven by currents.
-    repeats : int
-        Networks, each with weights of its own; 2 at least.
-    seed : int
-        Of torch's generator, of drive and biases.
-    false_alarm : float
-        Probability with which a fill that makes this network is rejected.
-
-    Raises
-    ------
-    AssertionError
-        If the theory does not hold for the fill; the message is the comparison.
-    DomainError
-        For networks without an exact law, or driven by inputs.
-
-    Notes
-    -----
-    **Method**: :func:`varflow.compare` with :func:`varflow.finite_width`, calibrated by draws from that law.
-
-    Examples
-    --------
-    >>> import torch, varflow as vf
-    >>> network = vf.Network(width=100, depth=10, gain=2.0, neuron=vf.Neuron(0.7), weights="uniform")
-    >>> fill = lambda weight: weight.uniform_(-1, 1).mul_(2.0 * (3 / weight.shape[1]) ** 0.5)
-    >>> vf.testing.assert_agrees_with_theory(fill, network)
-    >>> vf.testing.assert_agrees_with_theory(torch.nn.init.kaiming_uniform_, network)  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-        ...
-    AssertionError: Comparison: the theory is rejected (...)
-    ...
-    """
-    called("fill", fill)
-    if not isinstance(network, vf.Network):
-        raise DomainError("network", network, "must be vf.Network(...)")
-    if not isinstance(network.drive, type(vf.drives.currents())):
-        raise DomainError("network", network, "must be driven by vf.drives.currents(std): a fill is not told about inputs")
-    profile = vf.finite_width(network)
-    verdict = vf.compare(
-        profile, _measured(fill, network, integer("repeats", repeats, minimum=2), seed), false_alarm=false_alarm
-    )
-    if not verdict.passed:
-        raise AssertionError(repr(verdict))
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """torch's generator on the CPU, seeded and afterwards as it was; gradients off."""
-    torch = require("torch", "torch")
-    number = integer("seed", seed, minimum=0)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(number)  # torch.manual_seed would reach the GPUs' as well
-        yield
-
-
-def _matrix(fill: Fill, shape: tuple[int, ...]) -> np.ndarray:
-    """One filled tensor, flattened to (out, fan_in), in double precision."""
-    torch = require("torch", "torch")
-    tensor = torch.full(shape, torch.nan)  # whatever is not filled will be seen
-    returned = fill(tensor)
-    weight = tensor if returned is None else returned
-    if not isinstance(weight, torch.Tensor) or tuple(weight.shape) != shape:
-        got = tuple(weight.shape) if isinstance(weight, torch.Tensor) else weight
-        raise DomainError("fill", got, f"came back: it must fill the tensor in place or return one of shape {shape}")
-    matrix = weight.detach().cpu().to(torch.float64).reshape(shape[0], -1).numpy()
-    if not np.all(np.isfinite(matrix)):
-        raise AssertionError(f"the fill leaves {np.count_nonzero(~np.isfinite(matrix))} of {matrix.size} weights not finite")
-    return matrix
 
 
 def _asked(fill: Fill, shape: Any, repeats: int | None, false_alarm: float) -> tuple[tuple[int, ...], int, float]:
@@ -379,26 +222,3 @@ def _not_kept(found: Judged, shape: tuple[int, ...], repeats: int, rate: float, 
         f"the variance is not kept: {found.text} where {found.expected:g} was due ({_how(found, shape, repeats)})\n"
         f"The gain is about {measured:.4g}; {wanted:.6g} would keep the variance: vf.gain({call})"
     )
-
-
-def _measured(fill: Fill, network: vf.Network, repeats: int, seed: int) -> vf.Ensemble:
-    """Networks of the fill's weights, simulated."""
-    generator = np.random.default_rng(seed)
-    with _seeded(seed):
-        rows = np.array([_propagated(fill, network, generator) for _ in range(repeats)])
-    return vf.Ensemble(network, variance=rows[:, 0], firing_rate=rows[:, 1], seed=seed, engine="fill")
-
-
-def _propagated(fill: Fill, network: vf.Network, generator: np.random.Generator) -> np.ndarray:
-    """Variance and firing rate of every layer of one network, shape (2, depth)."""
-    neuron, widths = network.neuron, network.widths.tolist()
-    current = np.sqrt(network.drive.current_variances[0]) * generator.normal(size=widths[0])
-    rows = []
-    for layer, width in enumerate(widths):
-        u = neuron.input_scale * current
-        spikes = u > neuron.threshold if neuron.strict else u >= neuron.threshold
-        rows.append((np.var(u, ddof=1) if width > 1 else np.nan, spikes.mean()))
-        if layer + 1 < len(widths):
-            W = _matrix(fill, (widths[layer + 1], width))
-            current = W @ spikes + network.bias_std * generator.normal(size=widths[layer + 1])
-    return np.array(rows).T
