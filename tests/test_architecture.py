@@ -20,27 +20,29 @@ PUBLIC = "varflow"  # `import varflow` itself: the public names, for those who s
 WITNESS = {"_checks", "model", "results"}
 MAY_IMPORT = {
     "_checks": set(),
+    "_display": {"_checks"},
     "_progress": {"_checks"},
-    "model": {"_checks"},
-    "results": {"_checks", "model"},
-    "theory": {"_checks", "model", "results"},
-    "init": {"_checks", "_progress", "model", "results", "theory"},
+    "model": {"_checks", "_display"},
+    "results": {"_checks", "_display", "model"},
+    "theory": {"_checks", "_display", "model", "results"},
+    "init": {"_checks", "_display", "_progress", "model", "results", "theory"},
     "simulation": WITNESS | {"_progress"},
     "reference": WITNESS,
     "symbolic": WITNESS,
     "certified": WITNESS,
-    "compare": {"_checks", "results", "plots"},  # plots: when a comparison is asked to draw itself
-    "experiment": {"_checks", "model", "results", "theory", "init", "simulation", "compare", "plots"},
-    "phases": {"_checks", "_progress", "model", "theory", "init", "plots"},
+    "compare": {"_checks", "_display", "results", "plots"},  # plots: when a comparison is asked to draw itself
+    "experiment": {"_checks", "_display", "model", "results", "theory", "init", "simulation", "compare", "plots"},
+    "phases": {"_checks", "_display", "_progress", "model", "theory", "init", "plots"},
     "plots": {"_checks", "results", "compare", "experiment", "phases"},  # the latter two for types
     "citations": {"_checks"},
     "cli": {"_checks", "_terminal", PUBLIC},
     "_terminal": {"_checks", PUBLIC},
     "__main__": {"cli"},
-    "testing": {PUBLIC},
+    "testing": {"_checks", PUBLIC},
 }
 THIRD_PARTIES = {
     "_checks": {"numpy"},
+    "_display": set(),
     "_progress": {"rich"},
     "model": {"numpy", "scipy", "sympy", "mpmath"},
     "results": {"numpy"},
@@ -52,6 +54,7 @@ THIRD_PARTIES = {
     "certified": {"flint"},
     "cli": {"typer", "matplotlib"},  # the latter only to see that it is there
     "_terminal": {"typer"},
+    "testing": {"numpy", "scipy", "torch"},
 }
 
 
@@ -128,6 +131,7 @@ def test_a_module_imports_only_what_its_room_may(path):
         ("_checks", "from . import results"),
         ("_progress", "from varflow.simulation import simulate"),
         ("phases", "from varflow.simulation import simulate"),
+        ("testing.initialisers", "from varflow.init.gains import gain"),
     ],
 )
 def test_the_checker_sees_a_broken_rule(module, source):

@@ -63,12 +63,13 @@ _ROOMS = {
     "plots": "plots",
     "reference": "reference",
     "symbolic": "symbolic",
+    "testing": "testing",
 }
 
 __all__ = sorted([*_HOME, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
-    from varflow import certified, plots, reference, symbolic
+    from varflow import certified, plots, reference, symbolic, testing
     from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
     from varflow.citations import citation
     from varflow.compare import Comparison, compare

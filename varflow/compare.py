@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, frozen, nothing_if_nan, probability
+from varflow._display import Shown, Table
 from varflow.results import QUANTITIES, Ensemble, Profile
 
 __all__ = ["Comparison", "compare"]
@@ -27,8 +28,8 @@ SEEDS_APART = 2**48  # calibration starts at (seed + 1) times this: away from th
 ROUNDING = 1e-5  # relative; a quantity that theory calls certain is measured in single precision
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Comparison(Shown):
     """The verdict on one profile and one ensemble.
 
     Attributes
@@ -79,16 +80,16 @@ class Comparison:
 
         return plot_comparison(self, ax)
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         verdict = "the theory stands" if self.passed else "the theory is rejected"
         p = f"p = {self.p_value:.3g}" if self.p_value > 0 else "impossible under the theory"
-        lines = [f"Comparison: {verdict} ({p}; false alarm {self.false_alarm:g}; {self.calibration})"]
-        lines.append(f"{'quantity':<12} {'largest |z|':>11} {'at layer':>9} {'predicted':>12} {'measured':>12}")
-        measured = self.ensemble.mean()
+        title = f"Comparison: {verdict} ({p}; false alarm {self.false_alarm:g}; {self.calibration})"
+        measured, rows = self.ensemble.mean(), []
         for name, (layer, z) in self.worst.items():
             predicted, found = (getattr(of, name)[layer - 1] for of in (self.profile, measured))
-            lines.append(f"{name:<12} {abs(z):>11.2f} {layer:>9} {predicted:>12.6g} {found:>12.6g}")
-        return "\n".join(lines)
+            rows.append((name, f"{abs(z):.2f}", str(layer), f"{predicted:.6g}", f"{found:.6g}"))
+        header = ("quantity", "largest |z|", "at layer", "predicted", "measured")
+        return Table(title, "{:<12} {:>11} {:>9} {:>12} {:>12}", rows, header)
 
 
 def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3) -> Comparison:

@@ -16,6 +16,7 @@ from varflow._checks import (
     probability,
     require,
 )
+from varflow._display import Shown, Table
 from varflow.compare import Comparison, compare
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.drives import Currents, Inputs
@@ -71,8 +72,8 @@ class Curve:
         return network | measured | {"survival_per_input": nothing_if_nan(self.survival_per_input)}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Experiment:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Experiment(Shown):
     """A sweep and its verdict.
 
     Attributes
@@ -143,21 +144,22 @@ class Experiment:
 
         return plot_experiment(self)
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         depth = self.curves[0].network.depth
         widths = " and ".join(map(str, self.widths))
         size = f"{_counted(self.repeats, 'network')} of width {widths}, {_counted(depth, 'layer')}"
         verdict = "the theory stands" if self.passed else "the theory is rejected"
         title = f"Experiment: {verdict} ({size}, drive {self.drive!r}; false alarm {self.false_alarm:g})"
-        lines = [title, f"{'gain':>11} {'n':>6} {'θ':>6} {'g':>8}  {'Var u_L exact':>14} {'simulated':>10}  {'p':>9}  verdict"]
-        for curve in self.curves:
-            exact, seen = curve.profile.variance[-1], curve.ensemble.mean().variance[-1]
-            verdict = "holds" if curve.comparison.passed else "REJECTED"
-            lines.append(
-                f"{curve.rule:>11} {curve.width:>6} {curve.threshold:>6.4g} {curve.network.gains[-1]:>8.4f}  {exact:>14.4g} "
-                f"{seen:>10.4g}  {curve.comparison.p_value:>9.3g}  {verdict}"
-            )
-        return "\n".join([*lines, *self.reading])
+        header = ("gain", "n", "θ", "g", "Var u_L exact", "simulated", "p", "verdict")
+        layout = "{:>11} {:>6} {:>6} {:>8}  {:>14} {:>10}  {:>9}  {}"
+        return Table(title, layout, [_row(curve) for curve in self.curves], header, self.reading)
+
+
+def _row(curve: Curve) -> tuple[str, ...]:
+    exact, seen = curve.profile.variance[-1], curve.ensemble.mean().variance[-1]
+    verdict = "holds" if curve.comparison.passed else "REJECTED"
+    setting = (curve.rule, str(curve.width), f"{curve.threshold:.4g}", f"{curve.network.gains[-1]:.4f}")
+    return (*setting, f"{exact:.4g}", f"{seen:.4g}", f"{curve.comparison.p_value:.3g}", verdict)
 
 
 def validate(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, frozen, integer, nothing_if_nan, scale
+from varflow._display import Shown, Table
 from varflow._progress import check_progress, reporter
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.distributions import distribution
@@ -25,8 +26,8 @@ LEVELS = (0.99, 0.5, 0.01)  # of survival: nearly sure, even, hopeless
 LARGEST_LOGIT = 28.0  # what double precision tells from 1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PhaseDiagram:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PhaseDiagram(Shown):
     """Exact survival on a grid of thresholds and widths.
 
     Attributes
@@ -89,13 +90,12 @@ class PhaseDiagram:
 
         return plot_phase_diagram(self)
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         columns, rows = _spread(len(self.widths), 8), _spread(len(self.thresholds), 11)
-        lines = [f"PhaseDiagram: survival to layer {self.depth}, gain {self.gain}, over θ and width"]
-        lines.append("     θ" + "".join(f"{self.widths[j]:>9}" for j in columns))
-        for i in rows:
-            lines.append(f"{self.thresholds[i]:>6.4g}" + "".join(f"{self.survival[i, j]:>9.3g}" for j in columns))
-        return "\n".join([*lines, *self.reading])
+        title = f"PhaseDiagram: survival to layer {self.depth}, gain {self.gain}, over θ and width"
+        header = ("θ", *(str(self.widths[j]) for j in columns))
+        cells = [(f"{self.thresholds[i]:.4g}", *(f"{self.survival[i, j]:.3g}" for j in columns)) for i in rows]
+        return Table(title, "{:>6}" + "{:>9}" * len(columns), cells, header, self.reading)
 
 
 def _between(at: np.ndarray, table: np.ndarray, wanted: Any, axis: int) -> np.ndarray:

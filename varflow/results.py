@@ -13,6 +13,7 @@ from typing import Any, Protocol, overload
 import numpy as np
 
 from varflow._checks import frozen, nothing_if_nan, require
+from varflow._display import Shown, Table
 from varflow.model.network import Network
 
 __all__ = ["QUANTITIES", "Ensemble", "FixedPoint", "FixedPoints", "Profile"]
@@ -27,7 +28,7 @@ class Sampler(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FixedPoint:
+class FixedPoint(Shown):
     """A variance the layer map reproduces, ``F(V) = V``.
 
     Attributes
@@ -59,9 +60,14 @@ class FixedPoint:
         proven = {} if self.enclosure is None else {"enclosure": self.enclosure}
         return nothing_if_nan({name: getattr(self, name) for name in names} | proven)
 
+    def _table(self) -> Table:
+        shown = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) is not None}
+        rows = [(name, repr(value)) for name, value in shown.items() if name != "stable"]
+        return Table(f"FixedPoint, {_stability(self)}", "{:<12} {}", rows)
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FixedPoints(Sequence[FixedPoint]):
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class FixedPoints(Shown, Sequence[FixedPoint]):
     """All fixed points of a layer map, ascending in variance, silence included.
 
     Attributes
@@ -98,19 +104,23 @@ class FixedPoints(Sequence[FixedPoint]):
         edge = {"complete": self.complete, "resolution": self.resolution, "basin_edge": self.basin_edge}
         return nothing_if_nan({"fixed_points": [point.to_dict() for point in self], **edge})
 
-    def __repr__(self) -> str:
-        rows = [f"{'variance':>14} {'firing_rate':>12} {'multiplier':>11} {'depth_scale':>12}  stable"]
-        rows += [
-            f"{p.variance:14.8g} {p.firing_rate:12.6g} {p.multiplier:11.6g} {p.depth_scale:12.4g}  "
-            + ("yes" if p.stable else "no")
+    def _table(self) -> Table:
+        how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln V" if self.resolution else "scanned"
+        title = f"FixedPoints ({how}; basin of silence up to V = {self.basin_edge:.8g})"
+        header = ("variance", "firing_rate", "multiplier", "depth_scale", "stability")
+        rows = [
+            (f"{p.variance:.8g}", f"{p.firing_rate:.6g}", f"{p.multiplier:.6g}", f"{p.depth_scale:.4g}", _stability(p))
             for p in self
         ]
-        how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln V" if self.resolution else "scanned"
-        return "\n".join([f"FixedPoints ({how}; basin of silence up to V = {self.basin_edge:.8g})", *rows])
+        return Table(title, "{:>14} {:>12} {:>11} {:>12}  {}", rows, header)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Profile:
+def _stability(point: FixedPoint) -> str:
+    return "stable" if point.stable else "unstable"
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Profile(Shown):
     """What a theory predicts for every layer of a network.
 
     Attributes
@@ -165,12 +175,12 @@ class Profile:
         names = ("variance", "variance_std", "firing_rate", "firing_rate_std", "survival", "spikes")
         return _dataset({name: (("layer",), getattr(self, name)) for name in names}, self.network.depth)
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         return _layers_table("Profile", self.network, self)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ensemble:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Ensemble(Shown):
     """What a simulation measured: one row per network.
 
     Attributes
@@ -252,7 +262,7 @@ class Ensemble:
         names = (*QUANTITIES, "spikes")
         return _dataset({name: (("network", "layer"), getattr(self, name)) for name in names}, self.network.depth)
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         title = f"Ensemble of {self.repeats} networks ({self.engine}, seed {self.seed})"
         return _layers_table(title, self.network, self.mean())
 
@@ -265,12 +275,12 @@ def _dataset(variables: dict[str, Any], depth: int) -> Any:
     return require("xarray", "xarray").Dataset(variables, coords={"layer": np.arange(1, depth + 1)})
 
 
-def _layers_table(title: str, network: Network, profile: Profile) -> str:
-    """Five layers of a profile, evenly spread, as text."""
-    picks = np.unique(np.linspace(0, network.depth - 1, 5).round().astype(int))
-    lines = [f"{title} of {network!r}", f"{'layer':>7} {'variance':>22} {'firing rate':>22} {'survival':>10}"]
-    for l in picks:
+def _layers_table(title: str, network: Network, profile: Profile) -> Table:
+    """Five layers of a profile, evenly spread."""
+    rows = []
+    for l in np.unique(np.linspace(0, network.depth - 1, 5).round().astype(int)):
         variance = f"{profile.variance[l]:.5g} ± {profile.variance_std[l]:.2g}"
         rate = f"{profile.firing_rate[l]:.5g} ± {profile.firing_rate_std[l]:.2g}"
-        lines.append(f"{l + 1:>7} {variance:>22} {rate:>22} {profile.survival[l]:>10.5g}")
-    return "\n".join(lines)
+        rows.append((str(l + 1), variance, rate, f"{profile.survival[l]:.5g}"))
+    header = ("layer", "variance", "firing rate", "survival")
+    return Table(f"{title} of {network!r}", "{:>7} {:>22} {:>22} {:>10}", rows, header)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer, nothing_if_nan, probability, real_array, scalar, scale
+from varflow._display import Shown, Table
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate
 from varflow.init.inverse import corrected_gain, smallest_width
@@ -26,8 +27,8 @@ __all__ = ["Initialization", "fan_in_of", "lookup"]
 NARROW_MARGIN = 0.10  # a gain this close above the critical one is pointed out
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Initialization:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Initialization(Shown):
     """How to initialise one layer, and what to expect of it.
 
     Attributes
@@ -78,14 +79,15 @@ class Initialization:
     def to_dict(self) -> dict[str, Any]:
         return nothing_if_nan({field.name: getattr(self, field.name) for field in fields(self)})
 
-    def __repr__(self) -> str:
+    def _table(self) -> Table:
         skipped = ("warnings", "threshold", "fan_in", "distribution", "width", "depth")
-        lines = [f"Initialization for threshold {self.threshold:g}, fan-in {self.fan_in} ({self.distribution})"]
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in skipped and value is not None:
-                lines.append(f"  {field.name:<18} {value:.8g}" if isinstance(value, float) else f"  {field.name:<18} {value}")
-        return "\n".join([*lines, *(f"  ! {warning}" for warning in self.warnings)])
+        title = f"Initialization for threshold {self.threshold:g}, fan-in {self.fan_in} ({self.distribution})"
+        values = {name: getattr(self, name) for field in fields(self) if (name := field.name) not in skipped}
+        values["stable"] = "yes" if self.stable else "no"
+        rows = [
+            (name, f"{value:.8g}" if isinstance(value, float) else value) for name, value in values.items() if value is not None
+        ]
+        return Table(title, "  {:<18} {}", rows, notes=self.warnings, bullet="  ! ")
 
 
 def lookup(

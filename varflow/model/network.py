@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer, non_negative, per_layer, positive_scale, real_array, scalar, scale
+from varflow._display import Shown, Table
 from varflow.model.drives import Currents, Inputs, currents
 from varflow.model.neurons import Neuron
 from varflow.model.weights import NAMES, WeightLaw, weight_law
@@ -16,7 +17,7 @@ __all__ = ["Network"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Network:
+class Network(Shown):
     """A deep feed-forward spiking network with independent random weights.
 
     ``u_{l+1} = λ (W x_l + b)``, ``x_l = 1(u_l > θ)``, ``W_ij`` of mean ``mean_gain/n`` and standard deviation ``gain/√n``
@@ -130,16 +131,21 @@ class Network:
         """Whether a layer without spikes keeps all later layers silent: no bias, and a resting membrane that does not fire."""
         return self.bias_std == 0 and not self.neuron.fires_at(0.0)
 
-    def __repr__(self) -> str:
-        width = f"({self.width[0]}, …, {self.width[-1]})" if isinstance(self.width, tuple) else self.width
+    def _parts(self) -> list[tuple[str, str]]:
+        """Name and text of everything that is not a default."""
+        width = f"({self.width[0]}, …, {self.width[-1]})" if isinstance(self.width, tuple) else str(self.width)
         gain = f"({self.gain[0]:.4g}, …, {self.gain[-1]:.4g})" if isinstance(self.gain, tuple) else f"{self.gain:.6g}"
-        parts = [f"width={width}", f"depth={self.depth}", f"gain={gain}", f"neuron={self.neuron!r}"]
+        parts = [("width", width), ("depth", str(self.depth)), ("gain", gain), ("neuron", repr(self.neuron))]
         own = 0.0 if self.weight_law.own_mean == 0 else None
         defaults = {"weights": "normal", "bias_std": 0.0, "mean_gain": own, "steps": 1}
-        parts += [f"{name}={getattr(self, name)!r}" for name, default in defaults.items() if getattr(self, name) != default]
-        if self.drive != currents():
-            parts.append(f"drive={self.drive!r}")
-        return f"Network({', '.join(parts)})"
+        parts += [(name, repr(getattr(self, name))) for name, default in defaults.items() if getattr(self, name) != default]
+        return parts if self.drive == currents() else [*parts, ("drive", repr(self.drive))]
+
+    def _table(self) -> Table:
+        return Table("Network", "{:<9} {}", self._parts())
+
+    def __repr__(self) -> str:
+        return f"Network({', '.join(f'{name}={text}' for name, text in self._parts())})"
 
 
 def _widths(width: Any, depth: int) -> int | tuple[int, ...]:

@@ -5,6 +5,7 @@ put in place of numbers: ``theta g V sigma_b m_g n gamma z``.
 """
 
 from varflow.symbolic.derivation import Derivation, DerivationError, Step
+from varflow.symbolic.stability import bias_cusp, multiplier, saddle_node
 from varflow.symbolic.symbols import V, g, gamma, m_g, n, sigma_b, theta, z
 from varflow.symbolic.variance import variance_map, weight_variance
 
@@ -13,10 +14,13 @@ __all__ = [
     "DerivationError",
     "Step",
     "V",
+    "bias_cusp",
     "g",
     "gamma",
     "m_g",
+    "multiplier",
     "n",
+    "saddle_node",
     "sigma_b",
     "theta",
     "variance_map",

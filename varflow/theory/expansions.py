@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, frozen, integer
+from varflow._display import Shown, Table
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.results import FixedPoint
@@ -36,7 +37,7 @@ LARGEST_PARAMETER = 0.25  # beyond, the first correction is half the leading ter
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Expansion:
+class Expansion(Shown):
     """The quasi-stationary law of a wide network, to a stated order in ``1/n``.
 
     Attributes
@@ -74,12 +75,20 @@ class Expansion:
     skewness_coefficients: np.ndarray
     small_parameter: float
 
+    def _parts(self) -> list[tuple[str, str]]:
+        return [
+            ("order", str(self.order)),
+            ("variance", f"{self.variance:.6g} ± {self.variance_std:.2g}"),
+            ("skewness", f"{self.skewness:.3g}"),
+            ("firing_rate", f"{self.firing_rate:.6g} ± {self.firing_rate_std:.2g}"),
+            ("small_parameter", f"{self.small_parameter:.2g}"),
+        ]
+
+    def _table(self) -> Table:
+        return Table(f"Expansion of {self.network!r}", "{:<15} {}", self._parts())
+
     def __repr__(self) -> str:
-        return (
-            f"Expansion(order={self.order}, variance={self.variance:.6g} ± {self.variance_std:.2g}, "
-            f"skewness={self.skewness:.3g}, firing_rate={self.firing_rate:.6g} ± {self.firing_rate_std:.2g}, "
-            f"small_parameter={self.small_parameter:.2g})"
-        )
+        return f"Expansion({', '.join(f'{name}={text}' for name, text in self._parts())})"
 
 
 def expansion(network: Network, *, order: int = 2) -> Expansion:

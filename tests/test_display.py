@@ -1,0 +1,134 @@
+"""Results in a notebook: well-formed tables that say what the text says, whatever they hold, in any theme."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+import varflow as vf
+from varflow._display import Table
+
+EDGE = vf.fixed_points(threshold=1.5, gain=vf.gain(threshold=1.5))
+NETWORK = vf.Network(width=[30, 20, 10, 30], depth=4, gain=2.0, neuron=vf.Neuron(0.7), weights="sign", bias_std=0.1)
+PROFILE = vf.finite_width(NETWORK)
+ENSEMBLE = PROFILE.sample(20, seed=1)
+SHOWN = {
+    "fixed points": EDGE,
+    "stable point": EDGE[0],
+    "unstable point": EDGE[1],
+    "network": NETWORK,
+    "driven network": vf.Network(width=10, depth=3, gain=2.0, steps=2, drive=vf.drives.currents(0.5)),
+    "lookup": vf.lookup(threshold=1.0, fan_in=50, depth=30),
+    "profile": PROFILE,
+    "ensemble": ENSEMBLE,
+    "comparison": vf.compare(PROFILE, ENSEMBLE),
+    "phase diagram": vf.phase_diagram(threshold=[0.5, 1.0], width=[50, 100], depth=20),
+    "expansion": vf.expansion(vf.Network(width=1000, depth=5, gain=2.0, neuron=vf.Neuron(0.5))),
+}
+EVERY = pytest.mark.parametrize("thing", SHOWN.values(), ids=SHOWN.keys())
+NUMBER = re.compile(r"(?<![\w.])-?(?:\d+\.?\d*(?:e[+-]?\d+)?|inf|nan)")
+ALLOWED = {"div", "table", "caption", "thead", "tbody", "tr", "th", "td", "p"}
+
+
+class Page(HTMLParser):
+    """Words, rows and attributes of a page; complains about tags left open, closed twice or unknown."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.open, self.tags, self.words, self.rows, self.attributes = [], [], [], [], []
+        self.feed(html)
+        self.close()
+        if self.open:
+            raise ValueError(f"left open: {self.open}")
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ALLOWED:
+            raise ValueError(f"unexpected: {tag}")
+        self.open.append(tag)
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag == "tr":
+            self.rows.append([])
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            raise ValueError(f"closes nothing: {tag}")
+
+    def handle_data(self, data):
+        self.words.append(data)
+        if self.open and self.open[-1] in {"td", "th"}:
+            self.rows[-1].append(data)
+
+    @property
+    def text(self):
+        return "\n".join(self.words)
+
+
+@EVERY
+def test_the_page_is_a_captioned_table_with_rows_of_one_length(thing):
+    page = Page(thing._repr_html_())
+    assert page.tags.count("table") == page.tags.count("caption") == 1
+    assert len({len(row) for row in page.rows}) == 1
+    assert len(page.rows) >= 2
+
+
+@EVERY
+def test_every_number_of_the_text_is_on_the_page(thing):
+    text = repr(thing)
+    found = NUMBER.findall(text)
+    assert len(found) >= 4
+    assert set(found) <= set(NUMBER.findall(Page(thing._repr_html_()).text))
+
+
+@EVERY
+def test_the_page_follows_the_theme_and_runs_nothing(thing):
+    attributes = Page(thing._repr_html_()).attributes
+    assert {name for name, _ in attributes} <= {"scope", "style"}
+    assert {value for name, value in attributes if name == "style"} <= {"text-align: left"}
+
+
+def test_stability_is_said_in_words_and_silence_is_stable():
+    rows = Page(EDGE._repr_html_()).rows
+    assert [row[-1] for row in rows] == ["stability", "stable", "unstable", "stable"]
+    assert "FixedPoint, unstable" in EDGE[1]._repr_html_()
+    assert "FixedPoint, stable" in EDGE[0]._repr_html_()
+    assert [line.split()[-1] for line in repr(EDGE).splitlines()[2:]] == ["stable", "unstable", "stable"]
+
+
+def test_a_verdict_and_warnings_are_on_the_page():
+    assert "the theory stands" in SHOWN["comparison"]._repr_html_()
+    lookup = SHOWN["lookup"]
+    text = Page(lookup._repr_html_()).text
+    assert lookup.warnings
+    assert all(warning in text for warning in lookup.warnings)
+    assert all(warning in repr(lookup) for warning in lookup.warnings)
+
+
+def test_an_enclosure_is_shown_where_there_is_one():
+    point = vf.FixedPoint(1.0, 0.2, 0.5, True, 1.4, 0.0, enclosure=(0.999, 1.001))
+    assert "(0.999, 1.001)" in point._repr_html_()
+    assert "enclosure" not in EDGE[1]._repr_html_()
+
+
+@pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", 'a "b" & <i>c</i>', "</table>"])
+def test_whatever_a_cell_holds_is_text(hostile):
+    table = Table(hostile, "{} {}", [(hostile, hostile)], (hostile, "b"), [hostile])
+    page = Page(table.html())
+    assert page.text.count(hostile) == 5
+    assert table.text().count(hostile) == 5
+    with pytest.raises(ValueError, match=r"unexpected|closes nothing"):  # the parser sees what is not escaped
+        Page(table.html() + hostile.replace('a "b" & ', ""))
+
+
+def test_columns_are_aligned_in_text():
+    table = Table("title", "{:>4} {:<3}|", [("1", "x"), ("22", "y")], ("n", "on"), ["note"], bullet="* ")
+    assert table.text() == "title\n   n on |\n   1 x  |\n  22 y  |\n* note"
+
+
+def test_an_experiment_shows_its_curves_and_what_to_read_in_them():
+    pytest.importorskip("torch")
+    sweep = vf.validate(threshold=[0.5, 1.0], gain=["preserving"], width=20, depth=3, repeats=2)
+    page = Page(sweep._repr_html_())
+    assert len(page.rows) == 1 + len(sweep.curves)
+    assert all(sentence in page.text for sentence in sweep.reading)
+    assert set(NUMBER.findall(repr(sweep))) <= set(NUMBER.findall(page.text))

@@ -1,0 +1,73 @@
+"""How results show themselves: a table stated once, written as text for a terminal and as HTML for a notebook.
+
+The HTML carries no colours and no scripts, so that it follows the notebook's theme.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+__all__ = ["Shown", "Table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Cells already written as text.
+
+    Attributes
+    ----------
+    title : str
+    layout : str
+        Format string of one line of text, a field per column: ``"{:>9} {:<5}"``.
+    rows : sequence of sequence of str
+    header : sequence of str
+        Column names; none for a list of names and values, whose first column then heads each row.
+    notes : sequence of str
+        Sentences below.
+    bullet : str
+        What stands before each of them in text.
+    """
+
+    title: str
+    layout: str
+    rows: Sequence[Sequence[str]]
+    header: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    bullet: str = ""
+
+    def text(self) -> str:
+        lines = [self.layout.format(*row) for row in ((self.header, *self.rows) if self.header else self.rows)]
+        return "\n".join([self.title, *lines, *(self.bullet + note for note in self.notes)])
+
+    def html(self) -> str:
+        head = f"<thead><tr>{''.join(_cell('th', name, 'col') for name in self.header)}</tr></thead>" if self.header else ""
+        body = "".join(f"<tr>{self._html_row(row)}</tr>" for row in self.rows)
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        caption = f'<caption style="text-align: left">{escape(self.title)}</caption>'
+        return f"<div><table>{caption}{head}<tbody>{body}</tbody></table>{notes}</div>"
+
+    def _html_row(self, row: Sequence[str]) -> str:
+        first = _cell("td", row[0]) if self.header else _cell("th", row[0], "row")
+        return first + "".join(_cell("td", cell) for cell in row[1:])
+
+
+class Shown:
+    """What prints as its table."""
+
+    __slots__ = ()
+
+    def _table(self) -> Table:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self._table().text()
+
+    def _repr_html_(self) -> str:
+        return self._table().html()
+
+
+def _cell(tag: str, text: str, scope: str = "") -> str:
+    attribute = f' scope="{scope}"' if scope else ""
+    return f"<{tag}{attribute}>{escape(text)}</{tag}>"

@@ -1,0 +1,297 @@
+"""Where fixed points are stable and where they meet: the multiplier, the saddle-node, and the cusp that a bias brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from random import Random
+from typing import Any
+
+import sympy
+from mpmath import mp, mpf
+from sympy import Eq, S, sqrt
+
+from varflow._checks import DomainError
+from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.laws import Law, Parameters, law_of
+from varflow.symbolic.layer import Layer, V_next, layer_of
+from varflow.symbolic.numbers import Values, value
+from varflow.symbolic.symbols import ImplicitRoot, V, g, gamma, quantity, theta
+
+__all__ = ["bias_cusp", "multiplier", "on_fixed_points", "saddle_node"]
+
+g_star = quantity("g_*", "g_*", positive=True)
+m = quantity("m", "m")
+F2 = quantity("F''", "F''(V)")
+z_c, gamma_c = quantity("z_c", "z_c", positive=True), quantity("gamma_c", r"\gamma_c", positive=True)
+z_i, gamma_i = quantity("z_i", "z_i", positive=True), quantity("gamma_i", r"\gamma_i", positive=True)
+cusp = quantity("sigma_b^2/theta^2", r"\sigma_b^2/\theta^2", positive=True)
+
+
+def on_fixed_points(layer: Layer) -> Setting:
+    """A layer whose variance may be a fixed point: ``g_*`` is the gain at which it is one."""
+
+    def draw(rng: Random) -> Values:
+        values = layer.draw(rng)
+        values |= {symbol: mpf(rng.uniform(0.1, 0.9)) * mp.sqrt(values[V]) for symbol in layer.bias.free_symbols}
+        silent = value(layer.bias, values) ** 2
+        return values | {g_star: mp.sqrt((values[V] - silent) / layer.moments(values)[1])}
+
+    def define(values: Values) -> Values:
+        at = value(layer.threshold, values)
+        known = layer.define(values) | {gamma: values[g] ** 2 / at**2 if at else mp.inf, layer.law.z: at / mp.sqrt(values[V])}
+        return known | {m: _slope(layer, values, 1)}
+
+    return Setting(draw, define)
+
+
+def _slope(layer: Layer, values: Values, order: int) -> Any:
+    """Derivatives of the map by differences of its definition."""
+    bias, at = value(layer.bias, values) ** 2, value(layer.threshold, values)
+    image = lambda v: bias + values[g] ** 2 * layer.law.integral(lambda z: 1, at / mp.sqrt(v), mp.inf, values)  # noqa: E731
+    return mp.diff(image, values[V], order)
+
+
+def multiplier(
+    distribution: Any = "normal", *, threshold: Any = theta, bias_std: Any = 0, parameters: Parameters | None = None
+) -> Derivation:
+    r"""The slope of the variance map at a fixed point: what a small deviation is multiplied by from layer to layer.
+
+    .. math:: m = F'(V) = \frac{g^2 z f(z)}{2V}, \qquad \sigma_b = 0: \quad m = \frac{z f(z)}{2 S(z)}, \quad z = \theta/\sqrt V
+
+    Parameters
+    ----------
+    distribution, threshold, bias_std, parameters
+        As in :func:`variance_map`.
+
+    Returns
+    -------
+    Derivation
+        Its result depends on ``z``; with a bias on ``g`` and ``V`` too.
+
+    Raises
+    ------
+    DomainError
+        As in :func:`variance_map`.
+
+    Notes
+    -----
+    **Assumes** infinite width, no weight mean. **Source**: derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.symbolic.multiplier("laplace").result
+    sqrt(2)*z/2
+    """
+    layer = layer_of(distribution, threshold=threshold, bias_std=bias_std, parameters=parameters)
+    if layer.threshold.is_zero:
+        raise DomainError("threshold", threshold, "must not be 0 here: the map is constant there and the multiplier is 0")
+    z, law = layer.law.z, layer.law
+    image = layer.bias**2 + g**2 * law.sf(layer.threshold / sqrt(V))
+    steps = Derivation("The multiplier", on_fixed_points(layer)).then(Eq(V_next, image), "the variance map")
+    steps = steps.then(lambda e: Eq(m, sympy.diff(e.rhs, V)), "its slope, $m = F'(V)$")
+    steps = steps.then(
+        lambda e: Eq(m, g**2 * z * sympy.simplify(_in_z(e.rhs, layer) * 2 * layer.threshold**2 / (g**2 * z**3)) / (2 * V)),
+        r"$z = \theta/\sqrt{V}$ and $S' = -f$",
+    )
+    if layer.bias != 0:
+        return steps
+    return steps.then(
+        lambda e: Eq(m, sympy.simplify((z * law.density / (2 * law.tail)).subs(sympy.tanh(0), 0))),
+        "a fixed point has $g^2/V = 1/S(z)$",
+        assumption="$V = F(V)$",
+        given={g: g_star},
+    )
+
+
+def _in_z(expression: Any, layer: Layer) -> Any:
+    return expression.subs(sqrt(V), layer.threshold / layer.law.z)
+
+
+def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None = None) -> Derivation:
+    r"""The smallest ``γ = g²/θ²`` with activity, where the two active fixed points meet.
+
+    .. math:: \frac1\gamma = z^2 S(z), \qquad z_c f(z_c) = 2 S(z_c), \qquad \gamma_c = \frac{1}{z_c^2 S(z_c)}
+
+    Parameters
+    ----------
+    distribution, parameters
+        As in :func:`variance_map`; the threshold is positive.
+
+    Returns
+    -------
+    Derivation
+        Its result is ``γ_c``: a closed form where ``z_c`` has one, else in terms of the number ``z_c``, which
+        ``.result.evalf(50)`` gives to any precision.
+
+    Raises
+    ------
+    DomainError
+        As in :func:`variance_map`.
+
+    Notes
+    -----
+    **Assumes** infinite width, no bias. Where ``z² S(z)`` has several maxima the highest counts, found on a scan.
+    **Source**: derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.symbolic.saddle_node("uniform").result, vf.symbolic.saddle_node("laplace").result
+    (9/2, exp(2))
+    >>> vf.symbolic.saddle_node("normal").result.evalf(30)
+    6.03439794696807302796024386468
+    """
+    law = law_of(distribution, parameters=parameters)
+    z = law.z
+    top = _extremum(law, lambda z, values: z**2 * law.integral(lambda t: 1, z, mp.inf, values))
+    steps = Derivation("The saddle-node", Setting(_draw_z(law), _define_saddle(law, top))).then(
+        Eq(1 / gamma, z**2 * law.tail), r"a fixed point has $z^2 S(z) = 1/\gamma$, $z = \theta/\sqrt{V}$"
+    )
+    steps = steps.then(
+        lambda e: Eq(m, sympy.simplify(z * law.density / (2 * law.tail))), "its multiplier, $m = F'(V)$"
+    )
+    steps = steps.then(
+        lambda e: Eq(1, e.rhs.subs(z, z_c)), r"$z^2 S(z)$ is highest where $m = 1$", assumption="the highest maximum counts"
+    )
+    steps = steps.then(lambda e: Eq(z_c, _solved(e.rhs - 1, law, top)), "solved for $z_c$")
+    return steps.then(
+        lambda e: Eq(gamma_c, sympy.simplify(1 / (e.rhs**2 * law.sf(e.rhs)))), r"the smallest $\gamma$ with a fixed point"
+    )
+
+
+def _draw_z(law: Law) -> Callable[[Random], Values]:
+    def draw(rng: Random) -> Values:
+        values: Values = {symbol: mpf(rng.uniform(*ends)) for symbol, ends in law.parameters.items()}
+        high = min(float(law.high.subs(values)), 3.0)
+        return values | {law.z: mpf(rng.uniform(0.1, 0.9 * high))}
+
+    return draw
+
+
+def _define_saddle(law: Law, top: Callable[[Values], Any]) -> Callable[[Values], Values]:
+    def define(values: Values) -> Values:
+        z, peak = values[law.z], top(values)
+        tail = lambda at: law.integral(lambda t: 1, at, mp.inf, values)  # noqa: E731
+        slope = mp.diff(lambda v: tail(1 / mp.sqrt(v)), 1 / z**2) / (z**2 * tail(z))  # of F at θ = 1, g² = 1/(z² S(z))
+        return {gamma: 1 / (z**2 * tail(z)), m: slope, z_c: peak, gamma_c: 1 / (peak**2 * tail(peak))}
+
+    return define
+
+
+def _extremum(law: Law, height: Callable[[Any, Values], Any]) -> Callable[[Values], Any]:
+    """Where a function of ``z`` is highest: a scan, then the root of its slope, taken by differences."""
+
+    @lru_cache(maxsize=64)
+    def found(shape: tuple[Any, ...], digits: int) -> Any:
+        values = dict(shape)
+        last = min(float(law.high.subs(values)), 8.0)
+        with mp.workdps(12):
+            near = max((last * (j + 0.5) / 160 for j in range(160)), key=lambda z: height(mpf(z), values))
+        return mp.findroot(lambda z: mp.diff(lambda y: height(y, values), z), (mpf(near) * 0.995, mpf(near) * 1.005))
+
+    return lambda values: found(tuple((symbol, values[symbol]) for symbol in law.parameters), mp.dps)
+
+
+def _solved(equation: Any, law: Law, numeric: Callable[[Values], Any]) -> Any:
+    """The root ``z_c`` or ``z_i`` of an equation: in closed form if sympy has one, else as an implicit number."""
+    unknown = next(symbol for symbol in (z_c, z_i) if equation.has(symbol))
+    middle = {symbol: mpf(sum(ends)) / 2 for symbol, ends in law.parameters.items()}
+    with mp.workdps(20):
+        near = numeric(middle)
+    try:
+        candidates = sympy.solve(sympy.numer(sympy.together(equation)), unknown)
+    except NotImplementedError:
+        candidates = []
+    for candidate in candidates:
+        if not candidate.has(sympy.I) and abs(sympy.N(candidate.subs(middle)) - near) < 1e-9:
+            return candidate
+    if law.parameters:
+        raise DomainError("distribution", law.name, f"leaves {unknown} without a closed form: give its parameters numbers")
+    low, high = (sympy.Rational(str(mp.nstr(near * mpf(factor), 3))) for factor in ("0.9", "1.1"))
+    edge = law.high if law.high.is_infinite else law.high * S(999) / 1000
+    return ImplicitRoot(unknown, equation, unknown, low, sympy.Min(high, edge))
+
+
+def bias_cusp(distribution: Any = "normal") -> Derivation:
+    r"""The bias beyond which every gain has one fixed point only: where three fixed points meet.
+
+    .. math:: F(V) = V, \quad F'(V) = 1, \quad F''(V) = 0: \qquad
+              (z^3 f)' = 0, \quad \gamma = \frac{2}{z^3 f(z)}, \quad \frac{\sigma_b^2}{\theta^2} = \frac1{z^2} - \gamma S(z)
+
+    Parameters
+    ----------
+    distribution : str or sympy.stats variable
+        Its density must be smooth at the cusp; the threshold is positive.
+
+    Returns
+    -------
+    Derivation
+        Its result is the pair ``(γ, σ_b²/θ²)``; the variance there is ``θ²/z²``.
+
+    Raises
+    ------
+    DomainError
+        For a law whose ``z³ f(z)`` has its maximum at an edge (the uniform law).
+
+    Notes
+    -----
+    **Assumes** infinite width. **Source**: derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> gamma, bias = vf.symbolic.bias_cusp().result
+    >>> gamma.evalf(10), bias.evalf(10)
+    (4.323940817, 0.1533180059)
+    """
+    law = law_of(distribution)
+    z, f, unit = law.z, law.density, {V: 1 / law.z**2}
+    if sympy.diff(z**3 * f, z).is_positive:
+        raise DomainError("distribution", distribution, "has no cusp: z³ f(z) rises up to the edge of its support")
+    steepest = _extremum(law, lambda z, values: mp.diff(lambda v: _tail(law, 1 / mp.sqrt(v)), 1 / z**2))
+    setting = Setting(_draw_cusp(law), _define_cusp(law, steepest))
+    image = gamma * law.sf(1 / sqrt(V))  # at θ = 1 without the bias, which adds a constant
+    steps = Derivation("The cusp", setting).then(
+        Eq(m, sympy.diff(image, V).subs(unit)), r"slope of $F = \sigma_b^2 + \gamma S(1/\sqrt{V})$ at $\theta = 1$"
+    )
+    steps = steps.then(lambda e: Eq(F2, sympy.diff(image, V, 2).subs(unit)), "its curvature")
+    steps = steps.then(
+        lambda e: Eq(0, sympy.simplify(sympy.diff(z**3 * f, z) / (z**2 * f)).subs(z, z_i)),
+        "no curvature: $z^3 f(z)$ is at its maximum",
+        assumption="$F''(V) = 0$",
+    )
+    steps = steps.then(lambda e: Eq(z_i, _solved(e.rhs, law, steepest)), "solved for $z_i$")
+    root = steps.steps[-1].expression.rhs
+    steps = steps.then(
+        lambda e: Eq(gamma_i, sympy.simplify(2 / (root**3 * law.pdf(root)))), "slope one", assumption="$F'(V) = 1$"
+    )
+    steps = steps.then(
+        lambda e: Eq(cusp, sympy.simplify(1 / root**2 - e.rhs * law.sf(root))),
+        r"a fixed point, $V = \theta^2/z_i^2$",
+        assumption="$F(V) = V$",
+    )
+    return Derivation(steps.title, setting, steps.steps, answers=2)
+
+
+def _tail(law: Law, z: Any) -> Any:
+    return law.integral(lambda t: 1, z, mp.inf, {})
+
+
+def _draw_cusp(law: Law) -> Callable[[Random], Values]:
+    draw = _draw_z(law)
+    return lambda rng: draw(rng) | {gamma: mpf(rng.uniform(1, 9))}
+
+
+def _define_cusp(law: Law, steepest: Callable[[Values], Any]) -> Callable[[Values], Values]:
+    image = lambda v: _tail(law, 1 / mp.sqrt(v))  # noqa: E731
+
+    def define(values: Values) -> Values:
+        z = steepest(values)
+        gain = 1 / mp.diff(image, 1 / z**2)
+        slopes = {m: values[gamma] * mp.diff(image, 1 / values[law.z] ** 2)}
+        slopes[F2] = values[gamma] * mp.diff(image, 1 / values[law.z] ** 2, 2)
+        return slopes | {z_i: z, gamma_i: gain, cusp: 1 / z**2 - gain * _tail(law, z)}
+
+    return define

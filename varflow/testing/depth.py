@@ -1,0 +1,165 @@
+"""Properties of an initialiser over depth: whether activity survives, and whether the exact law of a network holds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import varflow as vf
+from varflow._checks import DomainError, integer, probability
+from varflow.testing.fills import Fill, filled, seeded
+from varflow.testing.verdict import called
+
+__all__ = ["assert_agrees_with_theory", "assert_survives"]
+
+
+def assert_survives(
+    fill: Fill,
+    *,
+    threshold: float,
+    width: int = 100,
+    depth: int = 20,
+    share: float = 0.9,
+    repeats: int = 100,
+    seed: int = 0,
+    false_alarm: float = 1e-3,
+) -> None:
+    r"""Assert that activity survives to the last layer in at least a stated share of networks.
+
+    .. math:: P(K_L > 0) \ge \text{share}
+
+    Parameters
+    ----------
+    fill : callable
+        Fills a tensor of shape ``(width, width)`` in place, or returns one.
+    threshold : float
+        ``θ``.
+    width, depth : int
+        Of the networks. Layer 1 is driven by N(0, 1) potentials.
+    share : float
+        The smallest share of networks that should be alive, strictly between 0 and 1.
+    repeats : int
+        Networks, each with weights of its own.
+    seed : int
+        Of torch's generator and of the drive.
+    false_alarm : float
+        Probability with which a fill is rejected that keeps just this share alive; less if it keeps more.
+
+    Raises
+    ------
+    AssertionError
+        If so few are alive that the share is not believable, or the fill leaves numbers that are not finite.
+    DomainError
+        For values outside their domain, or so few networks that not even all of them dead would count.
+
+    Notes
+    -----
+    **Method**: the exact one-sided binomial test. With the defaults 79 or fewer of 100 alive fail: a fill that keeps 80 %
+    alive is rejected by 44 of 100 seeds, one that keeps 60 % by all.
+    **Assumes** memoryless neurons without bias.
+
+    Examples
+    --------
+    >>> import torch, varflow as vf
+    >>> fill = lambda weight: weight.normal_(0, vf.gain(threshold=0.5) / weight.shape[1] ** 0.5)
+    >>> vf.testing.assert_survives(fill, threshold=0.5)
+    >>> vf.testing.assert_survives(torch.nn.init.kaiming_normal_, threshold=1.0)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    AssertionError: activity survives to layer 20 in 0 of 100 networks where at least 90 % were due (p = ...)
+    Half of them are silent at layer ... vf.corrected_gain(threshold=1, width=100, depth=20, survival_target=0.9)
+    """
+    called("fill", fill)
+    wanted = probability("share", share, open_ends=True)
+    repeats, alpha = integer("repeats", repeats, minimum=1), probability("false_alarm", false_alarm, open_ends=True)
+    if (1 - wanted) ** repeats >= alpha:
+        raise DomainError("repeats", repeats, f"is too few to reject anything at a false-alarm rate of {alpha:g}")
+    network = vf.Network(width=width, depth=depth, gain=1.0, neuron=vf.Neuron(threshold))  # its gain is not used
+    alive = (_measured(fill, network, repeats, seed).firing_rate > 0).sum(axis=0)
+    from scipy.special import bdtr
+
+    p_value = float(bdtr(int(alive[-1]), repeats, wanted))
+    if p_value < alpha:
+        setting = f"threshold={threshold:g}, width={width}, depth={depth}, survival_target={wanted:g}"
+        half = np.flatnonzero(2 * alive <= repeats)
+        fall = f"Half of them are silent at layer {half[0] + 1}. " if len(half) else ""
+        raise AssertionError(
+            f"activity survives to layer {depth} in {alive[-1]} of {repeats} networks where at least {100 * wanted:g} % were "
+            f"due (p = {p_value:.2g})\n{fall}A gain that carries {100 * wanted:g} %: vf.corrected_gain({setting})"
+        )
+
+
+def assert_agrees_with_theory(
+    fill: Fill, network: vf.Network, *, repeats: int = 20, seed: int = 0, false_alarm: float = 1e-3
+) -> None:
+    """Assert that deep networks of a fill's weights follow the exact law of a network: variance, rate and survival.
+
+    Parameters
+    ----------
+    fill : callable
+        Fills a tensor of shape ``(width[l], width[l-1])`` in place, or returns one.
+    network : Network
+        What the fill should make: its law of weights, its gain. Memoryless, driven by currents.
+    repeats : int
+        Networks, each with weights of its own; 2 at least.
+    seed : int
+        Of torch's generator, of drive and biases.
+    false_alarm : float
+        Probability with which a fill that makes this network is rejected.
+
+    Raises
+    ------
+    AssertionError
+        If the theory does not hold for the fill; the message is the comparison.
+    DomainError
+        For networks without an exact law, or driven by inputs.
+
+    Notes
+    -----
+    **Method**: :func:`varflow.compare` with :func:`varflow.finite_width`, calibrated by draws from that law.
+
+    Examples
+    --------
+    >>> import torch, varflow as vf
+    >>> network = vf.Network(width=100, depth=10, gain=2.0, neuron=vf.Neuron(0.7), weights="uniform")
+    >>> fill = lambda weight: weight.uniform_(-1, 1).mul_(2.0 * (3 / weight.shape[1]) ** 0.5)
+    >>> vf.testing.assert_agrees_with_theory(fill, network)
+    >>> vf.testing.assert_agrees_with_theory(torch.nn.init.kaiming_uniform_, network)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    AssertionError: Comparison: the theory is rejected (...)
+    ...
+    """
+    called("fill", fill)
+    if not isinstance(network, vf.Network):
+        raise DomainError("network", network, "must be vf.Network(...)")
+    if not isinstance(network.drive, type(vf.drives.currents())):
+        raise DomainError("network", network, "must be driven by vf.drives.currents(std): a fill is not told about inputs")
+    profile = vf.finite_width(network)
+    verdict = vf.compare(
+        profile, _measured(fill, network, integer("repeats", repeats, minimum=2), seed), false_alarm=false_alarm
+    )
+    if not verdict.passed:
+        raise AssertionError(repr(verdict))
+
+
+def _measured(fill: Fill, network: vf.Network, repeats: int, seed: int) -> vf.Ensemble:
+    """Networks of the fill's weights, simulated."""
+    generator = np.random.default_rng(seed)
+    with seeded(seed):
+        rows = np.array([_propagated(fill, network, generator) for _ in range(repeats)])
+    return vf.Ensemble(network, variance=rows[:, 0], firing_rate=rows[:, 1], seed=seed, engine="fill")
+
+
+def _propagated(fill: Fill, network: vf.Network, generator: np.random.Generator) -> np.ndarray:
+    """Variance and firing rate of every layer of one network, shape (2, depth)."""
+    neuron, widths = network.neuron, network.widths.tolist()
+    current = np.sqrt(network.drive.current_variances[0]) * generator.normal(size=widths[0])
+    rows = []
+    for layer, width in enumerate(widths):
+        u = neuron.input_scale * current
+        spikes = u > neuron.threshold if neuron.strict else u >= neuron.threshold
+        rows.append((np.var(u, ddof=1) if width > 1 else np.nan, spikes.mean()))
+        if layer + 1 < len(widths):
+            W = filled(fill, (widths[layer + 1], width))
+            current = W @ spikes + network.bias_std * generator.normal(size=widths[layer + 1])
+    return np.array(rows).T

@@ -1,0 +1,259 @@
+"""Hypothesis strategies: thresholds, gains, distributions, neurons and networks, each from a stated domain.
+
+Every value drawn is valid, without filtering; examples shrink towards threshold 1, the normal law and small networks.
+Hypothesis is imported when a strategy is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import varflow as vf
+from varflow._checks import DomainError, flag, integer, non_negative, real_array, require, scalar
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+__all__ = ["distributions", "gains", "networks", "neurons", "thresholds"]
+
+TINY = 1e-100  # numbers below, whose squares leave double precision, are drawn as 0
+EDGE = 1e-3  # a living gain is at least this share above the critical one, where every question is ill-conditioned
+RESETS = ("none", "subtract", "delayed_subtract", "zero", "gate")
+
+
+def thresholds(
+    min_value: float | None = None, max_value: float | None = None, *, positive: bool = True
+) -> SearchStrategy[float]:
+    """Thresholds ``θ``, shrinking towards 1 where that lies between the bounds.
+
+    Parameters
+    ----------
+    min_value, max_value : float, optional
+        Inclusive bounds; by default 0.05 and 3, and -3 and 3 with ``positive=False``.
+    positive : bool
+        Whether only ``θ > 0`` is drawn. Else 0 and negative thresholds are too.
+
+    Raises
+    ------
+    DomainError
+        For bounds that are not finite, in the wrong order, or not positive where they must be.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> from hypothesis import find
+    >>> find(vf.testing.thresholds(), lambda theta: True)
+    1.0
+    >>> find(vf.testing.thresholds(2.5, 7), lambda theta: True)
+    3.0
+    """
+    low, high = _bounds(min_value, max_value, 0.05 if flag("positive", positive) else -3.0, 3.0)
+    if positive and low <= 0:
+        raise DomainError("min_value", low, "must be positive; positive=False draws other thresholds too")
+    return _floats(low, high, towards=1.0)
+
+
+def gains(
+    min_value: float | None = None,
+    max_value: float | None = None,
+    *,
+    threshold: float = 1.0,
+    distribution: Any = "normal",
+    living: bool = True,
+) -> SearchStrategy[float]:
+    """Gains ``g = σ_w √n``, shrinking towards round numbers.
+
+    Parameters
+    ----------
+    min_value, max_value : float, optional
+        Inclusive bounds; by default 0.1 and four times the larger of 1 and the critical gain.
+    threshold : float
+        ``θ``, which decides what lives. Where it is drawn too: ``thresholds().flatmap(lambda t: gains(threshold=t))``.
+    distribution : str or object
+        Of the standardised potential.
+    living : bool
+        Whether every gain drawn is above the critical one, by 0.1 % at least: at infinite width activity can last. Else
+        any positive gain.
+
+    Raises
+    ------
+    DomainError
+        For bounds in the wrong order or not positive, and where none between them is above the critical gain.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> from hypothesis import find
+    >>> find(vf.testing.gains(threshold=2.0), lambda gain: True)  # the critical gain is 4.913
+    5.0
+    """
+    critical = float(vf.critical_gain(threshold=threshold, distribution=distribution))
+    low, high = _bounds(min_value, max_value, 0.1, 4 * max(1.0, critical))
+    if low <= 0:
+        raise DomainError("min_value", low, "must be positive")
+    if flag("living", living):
+        low = max(low, (1 + EDGE) * critical)
+        if low > high:
+            raise DomainError("max_value", high, f"leaves no living gain: the critical one is {critical:.6g}")
+    return _floats(low, high, towards=low)
+
+
+def distributions(*, heavy_tails: bool = True) -> SearchStrategy[Any]:
+    """Laws of the standardised potential, shrinking towards the normal one.
+
+    Parameters
+    ----------
+    heavy_tails : bool
+        Whether Student's t with 2.5 to 50 degrees of freedom is drawn beside normal, uniform, Laplace and logistic.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> from hypothesis import find
+    >>> find(vf.testing.distributions(), lambda law: True).name
+    'normal'
+    """
+    st = _hypothesis()
+    named = st.sampled_from([vf.distribution(name) for name in ("normal", "uniform", "laplace", "logistic")])
+    student = st.floats(2.5, 50).map(vf.distributions.student_t)
+    return st.one_of(named, student) if flag("heavy_tails", heavy_tails) else named
+
+
+def neurons(thresholds: SearchStrategy[float] | None = None, *, memoryless: bool = True) -> SearchStrategy[vf.Neuron]:
+    """Neurons, shrinking towards ``Neuron(threshold=1)``.
+
+    Parameters
+    ----------
+    thresholds : strategy, optional
+        Of ``θ``; by default :func:`thresholds`, positive.
+    memoryless : bool
+        Whether only memoryless neurons are drawn, with an input scale from 0.25 to 4 and ``>`` or ``≥``. Else also those
+        with a decay in [0, 1], a synaptic decay in [0, 0.9] and any reset, ``multi_spike`` at positive thresholds only.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> from hypothesis import find
+    >>> find(vf.testing.neurons(), lambda neuron: True)
+    Neuron(threshold=1)
+    >>> find(vf.testing.neurons(memoryless=False), lambda neuron: neuron.decay >= 0.5)
+    Neuron(threshold=1, decay=1.0)
+    """
+    st = _hypothesis()
+    drawn = _thresholds() if thresholds is None else thresholds
+    options = {"input_scale": _floats(0.25, 4.0, towards=1.0), "strict": st.sampled_from([True, False])}
+    if flag("memoryless", memoryless):
+        return st.builds(vf.Neuron, drawn, **options)
+
+    def with_memory(theta: float) -> SearchStrategy[vf.Neuron]:
+        resets = st.sampled_from([*RESETS, "multi_spike"] if theta > 0 else RESETS)
+        decays = {"decay": _floats(0.0, 1.0, towards=0.0), "synaptic_decay": _floats(0.0, 0.9, towards=0.0)}
+        return st.builds(vf.Neuron, st.just(theta), **options, **decays, reset=resets)
+
+    return drawn.flatmap(with_memory)
+
+
+def networks(
+    neurons: SearchStrategy[vf.Neuron] | None = None,
+    *,
+    weights: SearchStrategy[Any] | None = None,
+    min_width: int = 1,
+    max_width: int = 50,
+    min_depth: int = 1,
+    max_depth: int = 8,
+    max_bias_std: float = 0.0,
+    max_steps: int = 1,
+    equal_layers: bool = True,
+    living: bool = True,
+    memoryless: bool = True,
+) -> SearchStrategy[vf.Network]:
+    """Networks, shrinking towards few small layers of ``Neuron(threshold=1)``.
+
+    Parameters
+    ----------
+    neurons : strategy, optional
+        By default :func:`neurons` with this ``memoryless``.
+    weights : strategy, optional
+        Of weight laws or their names; by default ``"normal"``.
+    min_width, max_width, min_depth, max_depth : int
+        Inclusive bounds.
+    max_bias_std : float
+        Largest standard deviation of the biases; by default there are none.
+    max_steps : int
+        Largest number of time steps.
+    equal_layers : bool
+        Whether all layers have one width. Else each draws its own.
+    living : bool
+        Whether the gain is above the critical one, which the input scale moves too: at infinite width activity can last.
+    memoryless : bool
+        Of the neurons, where no strategy is given for them.
+
+    Raises
+    ------
+    DomainError
+        For bounds in the wrong order or not positive.
+
+    Notes
+    -----
+    The critical gain is that of a memoryless neuron; a leak or a reset moves it.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> from hypothesis import find
+    >>> find(vf.testing.networks(min_width=10, min_depth=3), lambda network: True)
+    Network(width=10, depth=3, gain=3, neuron=Neuron(threshold=1))
+    """
+    st = _hypothesis()
+    equal_layers, living = flag("equal_layers", equal_layers), flag("living", living)
+    widths, depths = _integers("width", min_width, max_width), _integers("depth", min_depth, max_depth)
+    steps = st.integers(1, integer("max_steps", max_steps, minimum=1))
+    biases = _floats(0.0, scalar("max_bias_std", non_negative("max_bias_std", max_bias_std)), towards=0.0)
+    cells = _neurons(memoryless=memoryless) if neurons is None else neurons
+    laws = st.just("normal") if weights is None else weights
+
+    @st.composite
+    def drawn(draw: Any) -> vf.Network:
+        neuron, depth = draw(cells), draw(depths)
+        gain = draw(gains(threshold=neuron.threshold, living=living)) / neuron.input_scale
+        width = draw(widths if equal_layers else st.lists(widths, min_size=depth, max_size=depth))
+        options = {"weights": draw(laws), "bias_std": draw(biases), "steps": draw(steps)}
+        return vf.Network(width=width, depth=depth, gain=gain, neuron=neuron, **options)
+
+    return drawn()
+
+
+_thresholds, _neurons = thresholds, neurons  # parameters above have these names
+
+
+def _hypothesis() -> Any:
+    return require("test", "hypothesis").strategies
+
+
+def _floats(low: float, high: float, *, towards: float) -> Any:
+    """Floats that shrink to the round number next to ``towards``, on its upper side if failing there."""
+    st = _hypothesis()
+    pieces = [(max(low, towards), high), (max(low, min(0.0, high)), min(high, towards)), (low, min(high, 0.0))]
+    held = [piece for i, piece in enumerate(pieces) if piece[0] <= piece[1] and piece not in pieces[:i]]
+    return st.one_of(*(st.floats(*piece) for piece in held)).map(lambda x: 0.0 if abs(x) < TINY else x)
+
+
+def _integers(name: str, low: int, high: int) -> Any:
+    low = integer(f"min_{name}", low, minimum=1)
+    high = integer(f"max_{name}", high, minimum=1)
+    if high < low:
+        raise DomainError(f"max_{name}", high, f"is below min_{name}={low}")
+    return _hypothesis().integers(low, high)
+
+
+def _bounds(low: float | None, high: float | None, usual_low: float, usual_high: float) -> tuple[float, float]:
+    """Bounds given, the missing ones as usual unless the other is beyond."""
+    given_low = None if low is None else scalar("min_value", real_array("min_value", low))
+    given_high = None if high is None else scalar("max_value", real_array("max_value", high))
+    if given_low is None:
+        given_low = usual_low if given_high is None else min(usual_low, given_high)
+    if given_high is None:
+        given_high = max(usual_high, given_low)
+    if given_high < given_low:
+        raise DomainError("max_value", given_high, f"is below min_value={given_low:g}")
+    return given_low, given_high
