@@ -4,8 +4,8 @@ Every tail is written out here from its formula and shares no code with the fast
 answers are mpf numbers, right to ``digits`` digits. mpmath's own precision is never changed outside a call.
 """
 
-from varflow.reference.isolation import ExactFixedPoints, fixed_points
+from varflow.reference.critical import BiasCusp, SaddleNode, bias_cusp, critical_gain, saddle_node
+from varflow.reference.depth import ExactMeanField, mean_field
+from varflow.reference.isolation import ExactFixedPoints, fixed_points, stable_variance
 from varflow.reference.laws import pdf, sf
-from varflow.reference.layer import critical_gain, gain, variance_map
-
-__all__ = ["ExactFixedPoints", "critical_gain", "fixed_points", "gain", "pdf", "sf", "variance_map"]
+from varflow.reference.layer import gain, variance_map
