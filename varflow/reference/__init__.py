@@ -9,3 +9,7 @@ from varflow.reference.depth import ExactMeanField, mean_field
 from varflow.reference.isolation import ExactFixedPoints, fixed_points, stable_variance
 from varflow.reference.laws import pdf, sf
 from varflow.reference.layer import gain, variance_map
+from varflow.reference.chain import ExactChain, corrected_gain, finite_width, spike_counts
+from varflow.reference.gradients import gradient_gain
+from varflow.reference.overlap import CorrelationPoint, correlation_map, correlation_point
+from varflow.reference.survivors import ExactLifetime, ExactQuasiStationary, lifetime, quasi_stationary
