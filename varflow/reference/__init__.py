@@ -4,12 +4,41 @@ Every tail is written out here from its formula and shares no code with the fast
 answers are mpf numbers, right to ``digits`` digits. mpmath's own precision is never changed outside a call.
 """
 
+from varflow.reference.chain import ExactChain, corrected_gain, finite_width, spike_counts
 from varflow.reference.critical import BiasCusp, SaddleNode, bias_cusp, critical_gain, saddle_node
 from varflow.reference.depth import ExactMeanField, mean_field
+from varflow.reference.gradients import gradient_gain
 from varflow.reference.isolation import ExactFixedPoints, fixed_points, stable_variance
 from varflow.reference.laws import pdf, sf
 from varflow.reference.layer import gain, variance_map
-from varflow.reference.chain import ExactChain, corrected_gain, finite_width, spike_counts
-from varflow.reference.gradients import gradient_gain
 from varflow.reference.overlap import CorrelationPoint, correlation_map, correlation_point
 from varflow.reference.survivors import ExactLifetime, ExactQuasiStationary, lifetime, quasi_stationary
+
+__all__ = [
+    "BiasCusp",
+    "CorrelationPoint",
+    "ExactChain",
+    "ExactFixedPoints",
+    "ExactLifetime",
+    "ExactMeanField",
+    "ExactQuasiStationary",
+    "SaddleNode",
+    "bias_cusp",
+    "corrected_gain",
+    "correlation_map",
+    "correlation_point",
+    "critical_gain",
+    "finite_width",
+    "fixed_points",
+    "gain",
+    "gradient_gain",
+    "lifetime",
+    "mean_field",
+    "pdf",
+    "quasi_stationary",
+    "saddle_node",
+    "sf",
+    "spike_counts",
+    "stable_variance",
+    "variance_map",
+]

@@ -1,7 +1,7 @@
 """The exact law of narrow layers with normal weights, in mpmath: the chain of spike counts as a full matrix of binomials.
 
-Given ``K`` spikes below, potentials are independent ``N(m_g K/n, g² K/n + σ_b²)``, so ``K' | K ~ Binomial(n, π_K)``. Layers are equal
-and memoryless and spike at ``u > θ``. The state of networks that stay alive lives in ``survivors``.
+Given ``K`` spikes below, potentials are independent ``N(m_g K/n, g² K/n + σ_b²)``, so ``K' | K ~ Binomial(n, π_K)``. Layers are
+equal and memoryless and spike at ``u > θ``. The state of networks that stay alive lives in ``survivors``.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def corrected_gain(*, threshold: float, width: int, depth: int, survival_target:
     limit = excess(theta * mpf(10) ** (2 * mp.dps))  # π is 1/2 in every digit
     if limit < 0:
         rule = f"is out of reach at width {width}, depth {depth}: the highest survival, at any gain, is "
-        raise DomainError("survival_target", survival_target, rule + mp.nstr(limit + target, 4))
+        raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(limit + target, 4)}")
     if layers == 1:
         return mpf(0)
     low = first_power(lambda g: excess(g) < 0, 4 * theta, factor=mpf(1) / 2)

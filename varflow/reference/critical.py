@@ -133,8 +133,8 @@ def bias_cusp(distribution: str | Distribution = "normal", *, digits: int = 50) 
 
     Notes
     -----
-    ``F'(V) = γ z³ f(z)/2``, so ``F'' = 0`` is the maximum ``z_i`` of ``z³ f``. For the uniform law that is the edge of the support,
-    where ``f`` is the density inside.
+    ``F'(V) = γ z³ f(z)/2``, so ``F'' = 0`` is the maximum ``z_i`` of ``z³ f``. For the uniform law that is the edge of the
+    support, where ``f`` is the density inside.
     **Source**: derived here.
 
     Examples

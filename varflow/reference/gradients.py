@@ -77,7 +77,7 @@ def gradient_gain(
     surrogate : str or callable
         A name from the table, or ``ψ`` itself: an mpf in, a real number out.
     threshold, gain, bias_std : float
-        ``θ``, ``g > 0``, ``σ_b ≥ 0``; neither bias nor threshold moves ``χ`` but through ``V`` and ``θ`` as written.
+        ``θ``, ``g > 0``, ``σ_b ≥ 0``; the bias enters through the default variance only.
     variance : float, optional
         ``V > 0``; by default the largest stable fixed point.
     distribution : str or Distribution
@@ -121,7 +121,6 @@ def gradient_gain(
     places = [(theta + x) / s for x in (*corners, *_spread(scale))]
     edge = mp.inf if law.edge is None else law.edge
     ends = [-edge, *(z for z in (*places, *_spread(mpf(1))) if -edge < z < edge), edge]
-    # far out the integrand's peak may lie below a double's range, not below an mpf's
     return rounded(g2 * integral(lambda z: psi(s * z - theta) ** 2 * law.density(z), ends, digits), digits)
 
 

@@ -77,9 +77,9 @@ def _map(law: Law, rho: Any, z: Any, digits: int) -> Any:
 
 def _ends(rho: Any, z: Any, width: Any) -> list[Any]:
     """The second factor steps up around ``z/ρ``, within ``width/ρ``; the density falls within 1, or ``1/z``."""
-    reach = mp.sqrt(2 * mp.ln(10) * mp.dps)
-    steps = [(z + k * width) / rho for k in (-12, -6, -3, -1, 0, 1, 3, 6, 12)]
-    falls = [z + k / (1 + max(z, 0)) for k in (mpf(1) / 2, 1, 2, 4, 8)] + [mpf(k) for k in (-8, -4, -2, 0, 2, 4, 8)]
+    reach = mp.sqrt(2 * mp.ln(10) * mp.dps)  # in standard deviations: beyond, a tail is lost in rounding
+    steps = [(z + k * width) / rho for k in (-reach, -reach / 3, -2, 0, 2, reach / 3, reach)]
+    falls = [z + k / (1 + max(z, 0)) for k in (1, 4)] + [mpf(k) for k in (-8, -3, 0, 3, 8)]
     far = max(z, 0) + reach
     return [z, *(x for x in (*steps, *falls) if z < x < far), far, mp.inf]
 
@@ -136,7 +136,9 @@ def _crossing(z: Any, digits: int) -> Any:
     for _ in range(2 + int(mp.log(digits / 10, 2))):
         rho += (_map(law, rho, z, digits + 2) - rho) / (1 - _slope(law, rho, z))
     last = mpf(10) ** -digits
-    if not all(side * (_map(law, rho * (1 - side * last), z, digits + 2) / rho / (1 - side * last) - 1) > 0 for side in (1, -1)):
+    if not all(
+        side * (_map(law, rho * (1 - side * last), z, digits + 2) / rho / (1 - side * last) - 1) > 0 for side in (1, -1)
+    ):
         raise ConvergenceError("no change of sign within the digits asked for: ask for fewer", rho)
     return rho
 

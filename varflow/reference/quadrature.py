@@ -1,4 +1,4 @@
-"""One integral for every definition here that is one: tanh-sinh on stretches, refused if its own error estimate is too large."""
+"""One integral for every definition here that is one: tanh-sinh on stretches, refused where its error estimate is large."""
 
 from __future__ import annotations
 

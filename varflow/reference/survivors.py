@@ -137,7 +137,9 @@ def lifetime(
     """
     chain = chain_of(width, threshold, gain, 0, mean_gain)
     if chain.threshold < 0:
-        raise DomainError("threshold", threshold, "must not be negative: neurons at rest would fire, and silence would not be final")
+        raise DomainError(
+            "threshold", threshold, "must not be negative: neurons at rest would fire, and silence would not be final"
+        )
     state = quasi_stationary(threshold=threshold, gain=gain, width=width, mean_gain=mean_gain, digits=digits)
     start = chain.driven(at_least_zero("drive_std", drive_std, zero=True))
     leaving = mp.eye(chain.width) - mp.matrix([row[1:] for row in chain.transitions()[1:]])
