@@ -6,7 +6,6 @@ import itertools
 import math
 
 import mpmath
-import numpy as np
 import pytest
 from mpmath import mp, mpf
 
@@ -98,6 +97,12 @@ def test_the_quasi_stationary_state_agrees_with_the_fast_one(setting):
     assert fast.distribution.mass == pytest.approx(floats(exact.distribution), rel=1e-7, abs=1e-15)
 
 
+@pytest.mark.parametrize("setting", SETTINGS[:3], ids=str)
+def test_relaxation_depths_agree_with_the_fast_ones(setting):
+    fast = vf.SpikeChain(network(12, 2, **setting)).quasi_stationary()
+    assert fast.relaxation_depth == pytest.approx(float(reference.relaxation_depth(width=12, **setting)), rel=1e-10)
+
+
 def test_escape_at_width_50_is_the_anchor():
     exact = reference.quasi_stationary(threshold=0.85, gain=vf.gain(threshold=0.85), width=50, digits=15)
     assert float(exact.escape_rate) == pytest.approx(0.026, abs=5e-4)
@@ -114,23 +119,6 @@ def test_lifetimes_agree_with_the_fast_ones_and_with_the_sum():
     assert float(mpmath.fsum(alive)) == pytest.approx(float(exact.from_drive), rel=1e-9)
 
 
-@pytest.mark.parametrize(("width", "depth", "target"), [(20, 3, 0.9), (30, 10, 0.5), (8, 5, 0.3)])
-def test_corrected_gains_agree_and_survive_exactly(width, depth, target):
-    exact = reference.corrected_gain(threshold=1, width=width, depth=depth, survival_target=target, digits=20)
-    fast = vf.corrected_gain(threshold=1.0, width=width, depth=depth, survival_target=target)
-    assert fast == pytest.approx(float(exact), rel=3e-12)
-    for side in (-1, 1):
-        with mpmath.workdps(30):
-            gain = exact * (1 + side * mpf(10) ** -18)
-        survival = reference.finite_width(threshold=1, gain=gain, width=width, depth=depth, digits=25).survival[-1]
-        assert (survival >= mpf(target)) == (side > 0)
-
-
-def test_depth_one_needs_no_gain():
-    assert reference.corrected_gain(threshold=0.2, width=30, depth=1) == 0
-    assert np.all(np.array(floats(reference.finite_width(threshold=9, gain=1, width=3, depth=1).survival)) < 1e-17)
-
-
 NARROW = {"threshold": 1, "gain": 2, "width": 5}
 BAD = [
     (reference.spike_counts, NARROW | {"depth": 2, "width": 201}, "wider than 200"),
@@ -140,9 +128,7 @@ BAD = [
     (reference.quasi_stationary, NARROW | {"bias_std": -1}, "bias_std="),
     (reference.quasi_stationary, NARROW | {"width": 0}, "width="),
     (reference.lifetime, NARROW | {"threshold": -1}, "silence would not be final"),
-    (reference.corrected_gain, {"threshold": 1, "width": 20, "depth": 3}, "highest survival, at any gain, is 0.96"),
-    (reference.corrected_gain, {"threshold": 1, "width": 20, "depth": 3, "survival_target": 1}, "survival_target="),
-    (reference.corrected_gain, {"threshold": 0, "width": 20, "depth": 3}, "threshold="),
+    (reference.relaxation_depth, NARROW | {"width": 41}, "between 2 and 40"),
 ]
 
 

@@ -1,7 +1,8 @@
 """The exact law of narrow layers with normal weights, in mpmath: the chain of spike counts as a full matrix of binomials.
 
 Given ``K`` spikes below, potentials are independent ``N(m_g K/n, g² K/n + σ_b²)``, so ``K' | K ~ Binomial(n, π_K)``. Layers are
-equal and memoryless and spike at ``u > θ``. The state of networks that stay alive lives in ``survivors``.
+equal and memoryless and spike at ``u > θ``. Networks that stay alive are in ``survivors``,
+inverse problems in ``inverse``.
 """
 
 from __future__ import annotations
@@ -12,9 +13,20 @@ from mpmath import mp, mpf
 
 from varflow._checks import DomainError, integer
 from varflow.reference.laws import at_least_zero, in_digits, law_of, number, rounded
-from varflow.reference.roots import first_power, root_between
 
-__all__ = ["Chain", "ExactChain", "chain_of", "corrected_gain", "finite_width", "sample_variance", "spike_counts", "survivals"]
+__all__ = [
+    "Chain",
+    "ExactChain",
+    "chain_of",
+    "conditional_variances",
+    "finite_width",
+    "laws_of",
+    "moments",
+    "push",
+    "sample_variance",
+    "spike_counts",
+    "survival",
+]
 
 WIDEST = 200
 
@@ -86,9 +98,11 @@ def chain_of(width: Any, threshold: Any, gain: Any, bias_std: Any, mean_gain: An
     )
 
 
-def _laws(chain: Chain, drive_std: Any, depth: Any) -> list[list[Any]]:
-    laws, rows = [chain.driven(at_least_zero("drive_std", drive_std, zero=True))], chain.transitions()
-    for _ in range(integer("depth", depth, minimum=1) - 1):
+def laws_of(chain: Chain, drive_std: Any, depth: Any) -> list[list[Any]]:
+    """The laws of the spike count in layers 1 … ``depth``."""
+    transitions = integer("depth", depth, minimum=1) - 1
+    laws, rows = [chain.driven(at_least_zero("drive_std", drive_std, zero=True))], chain.transitions() if transitions else []
+    for _ in range(transitions):
         laws.append(push(laws[-1], rows))
     return laws
 
@@ -140,7 +154,7 @@ def spike_counts(
     >>> [[float(p) for p in law] for law in laws]
     [[0.25, 0.5, 0.25], [0.4375, 0.375, 0.1875]]
     """
-    laws = _laws(chain_of(width, threshold, gain, bias_std, mean_gain), drive_std, depth)
+    laws = laws_of(chain_of(width, threshold, gain, bias_std, mean_gain), drive_std, depth)
     return tuple(tuple(rounded(p, digits) for p in law) for law in laws)
 
 
@@ -190,7 +204,7 @@ def finite_width(
     0.35773520071786491256
     """
     chain = chain_of(width, threshold, gain, bias_std, mean_gain)
-    laws = _laws(chain, drive_std, depth)
+    laws = laws_of(chain, drive_std, depth)
     drive = number("drive_std", drive_std) ** 2
     spread = [sample_variance(chain.width, [mpf(1)], [drive])]
     spread += [sample_variance(chain.width, law, conditional_variances(chain)) for law in laws[:-1]]
@@ -217,62 +231,6 @@ def sample_variance(n: int, law: list[Any], conditional: list[Any]) -> tuple[Any
     return mean, mp.sqrt(spread**2 + 2 * mp.fdot(law, [C**2 for C in conditional]) / (n - 1))
 
 
-@in_digits
-def corrected_gain(*, threshold: float, width: int, depth: int, survival_target: float = 0.99, digits: int = 50) -> Any:
-    r"""The smallest gain with which a narrow network with normal weights is still alive at layer ``depth``.
-
-    .. math:: g = \inf \{ g : P(K_L > 0) \ge 1 - \epsilon \}
-
-    Parameters
-    ----------
-    threshold : float
-        ``θ > 0``; layer 1 receives ``N(0, 1)``.
-    width, depth : int
-        As in :func:`spike_counts`.
-    survival_target : float
-        ``1 - ε``, strictly between 0 and 1.
-    digits : int
-        Relative accuracy of the answer.
-
-    Returns
-    -------
-    mpf
-        0 where any gain does (depth 1).
-
-    Raises
-    ------
-    DomainError
-        Where no gain reaches the target, and for a number outside its domain or a wide layer.
-
-    Notes
-    -----
-    Every ``π_K`` rises with the gain for ``θ > 0``, to 1/2, and survival with it: one crossing.
-    **Source**: derived here.
-
-    Examples
-    --------
-    >>> import mpmath, varflow as vf
-    >>> mpmath.nstr(vf.reference.corrected_gain(threshold=1, width=20, depth=3, survival_target=0.9, digits=20) ** 2, 12)
-    '9.38668528779'
-    """
-    target, theta = number("survival_target", survival_target), at_least_zero("threshold", threshold, zero=False)
-    if not 0 < target < 1:
-        raise DomainError("survival_target", survival_target, "must lie strictly between 0 and 1")
-    layers = integer("depth", depth, minimum=1)
-
-    def excess(g: Any) -> Any:
-        return survivals(chain_of(width, theta, g, 0, 0), layers) - target
-
-    limit = excess(theta * mpf(10) ** (2 * mp.dps))  # π is 1/2 in every digit
-    if limit < 0:
-        rule = f"is out of reach at width {width}, depth {depth}: the highest survival, at any gain, is "
-        raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(limit + target, 4)}")
-    if layers == 1:
-        return mpf(0)
-    low = first_power(lambda g: excess(g) < 0, 4 * theta, factor=mpf(1) / 2)
-    return rounded(root_between(excess, low, first_power(lambda g: excess(g) >= 0, low), digits), digits)
-
-
-def survivals(chain: Chain, depth: int) -> Any:
-    """``P(K_depth > 0)`` under a drive ``N(0, 1)``."""
-    return mp.fsum(_laws(chain, mpf(1), depth)[-1][1:])
+def survival(chain: Chain, depth: int, drive_std: Any) -> Any:
+    """``P(K_depth > 0)``."""
+    return mp.fsum(laws_of(chain, drive_std, depth)[-1][1:])

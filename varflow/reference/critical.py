@@ -59,7 +59,7 @@ def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50
     --------
     >>> import mpmath, varflow as vf
     >>> mpmath.nstr(vf.reference.saddle_node("normal").gamma, 25)
-    '6.034397946968072643829042'
+    '6.034397946968073356301841'
     """
     return SaddleNode(*(rounded(value, digits) for value in _saddle_node(law_of(distribution), digits)))
 

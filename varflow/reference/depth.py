@@ -64,7 +64,7 @@ def mean_field(
     >>> import mpmath, varflow as vf
     >>> kaiming = vf.reference.mean_field(threshold=1, gain=2**0.5, depth=4)
     >>> print(*(mpmath.nstr(V, 5) for V in kaiming.variance))
-    1.0 0.31731 0.075866 0.00028263
+    1.0 0.31731 0.075858 0.00028257
     """
     layer = layer_of(threshold, gain, distribution, bias_std, mean_gain)
     variances, rates = [at_least_zero("drive_std", drive_std, zero=True) ** 2], []

@@ -108,7 +108,7 @@ def gradient_gain(
     --------
     >>> import mpmath, varflow as vf
     >>> mpmath.nstr(vf.reference.gradient_gain("box", threshold=0, gain=2, variance=1, slope=0.5, digits=20), 15)
-    '2.73075796834916'
+    '2.73075796854834'
     """
     law, theta = law_of(distribution), number("threshold", threshold)
     g2, psi, scale, corners = at_least_zero("gain", gain, zero=False) ** 2, *_chosen(surrogate, slope, kinks)

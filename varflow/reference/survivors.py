@@ -10,9 +10,10 @@ from varflow._checks import ConvergenceError, DomainError
 from varflow.reference.chain import chain_of, conditional_variances, moments, push, sample_variance
 from varflow.reference.laws import at_least_zero, in_digits, rounded
 
-__all__ = ["ExactLifetime", "ExactQuasiStationary", "lifetime", "quasi_stationary"]
+__all__ = ["ExactLifetime", "ExactQuasiStationary", "lifetime", "quasi_stationary", "relaxation_depth"]
 
 LONGEST = 20_000
+MOST_EIGENVALUES = 40
 
 
 class ExactQuasiStationary(NamedTuple):
@@ -94,6 +95,50 @@ def quasi_stationary(
     rate = moments(law, [mpf(k) / chain.width for k in range(chain.width + 1)])
     numbers = (rounded(x, digits) for x in (*variance, *rate, escape))
     return ExactQuasiStationary(tuple(rounded(p, digits) for p in law), *numbers)
+
+
+@in_digits
+def relaxation_depth(
+    *,
+    threshold: float,
+    gain: float,
+    width: int,
+    bias_std: float = 0.0,
+    mean_gain: float = 0.0,
+    digits: int = 20,
+) -> Any:
+    r"""Layers over which a narrow, live network forgets its start by a factor e.
+
+    .. math:: -\frac{1}{\ln(|\lambda_2|/\lambda_1)}
+
+    Parameters
+    ----------
+    threshold, gain, width, bias_std, mean_gain
+        As in :func:`varflow.reference.spike_counts`; width at most 40.
+    digits : int
+        Carried by the eigenvalues of the chain among live states.
+
+    Returns
+    -------
+    mpf
+
+    Raises
+    ------
+    DomainError
+        For a number outside its domain or a wide layer.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.relaxation_depth(threshold=1, gain=3, width=8), 12)
+    '0.801090974869'
+    """
+    chain = chain_of(width, threshold, gain, bias_std, mean_gain)
+    if not 1 < chain.width <= MOST_EIGENVALUES:
+        raise DomainError("width", width, f"must lie between 2 and {MOST_EIGENVALUES}: all eigenvalues are computed")
+    values = mp.eig(mp.matrix([row[1:] for row in chain.transitions()[1:]]), left=False, right=False)
+    sizes = sorted(abs(value) for value in values)
+    return rounded(-1 / mp.log(sizes[-2] / sizes[-1]), digits)
 
 
 @in_digits
