@@ -4,8 +4,53 @@ Every tail is written out here from its formula and shares no code with the fast
 answers are mpf numbers, right to ``digits`` digits. mpmath's own precision is never changed outside a call.
 """
 
-from varflow.reference.isolation import ExactFixedPoints, fixed_points
+from varflow.reference.chain import ExactChain, finite_width, spike_counts
+from varflow.reference.critical import BiasCusp, SaddleNode, bias_cusp, critical_gain, saddle_node
+from varflow.reference.depth import ExactMeanField, mean_field
+from varflow.reference.gradients import gradient_gain
+from varflow.reference.inverse import (
+    corrected_gain,
+    gain_for_mean_variance,
+    largest_threshold,
+    smallest_width,
+    sparsest_rate,
+)
+from varflow.reference.isolation import ExactFixedPoints, fixed_points, stable_variance
 from varflow.reference.laws import pdf, sf
-from varflow.reference.layer import critical_gain, gain, variance_map
+from varflow.reference.layer import gain, variance_map
+from varflow.reference.overlap import CorrelationPoint, correlation_map, correlation_point
+from varflow.reference.survivors import ExactLifetime, ExactQuasiStationary, lifetime, quasi_stationary, relaxation_depth
 
-__all__ = ["ExactFixedPoints", "critical_gain", "fixed_points", "gain", "pdf", "sf", "variance_map"]
+__all__ = [
+    "BiasCusp",
+    "CorrelationPoint",
+    "ExactChain",
+    "ExactFixedPoints",
+    "ExactLifetime",
+    "ExactMeanField",
+    "ExactQuasiStationary",
+    "SaddleNode",
+    "bias_cusp",
+    "corrected_gain",
+    "correlation_map",
+    "correlation_point",
+    "critical_gain",
+    "finite_width",
+    "fixed_points",
+    "gain",
+    "gain_for_mean_variance",
+    "gradient_gain",
+    "largest_threshold",
+    "lifetime",
+    "mean_field",
+    "pdf",
+    "quasi_stationary",
+    "relaxation_depth",
+    "saddle_node",
+    "sf",
+    "smallest_width",
+    "sparsest_rate",
+    "spike_counts",
+    "stable_variance",
+    "variance_map",
+]

@@ -8,12 +8,13 @@ from typing import Any
 from mpmath import mp, mpf
 
 from varflow.model.distributions import Distribution
+from varflow.reference.critical import inflection as inflection_of
 from varflow.reference.laws import GUARD, in_digits
 from varflow.reference.layer import Layer, layer_of
 from varflow.reference.roots import first_power, root_between, roots_between
 from varflow.results import FixedPoint, FixedPoints
 
-__all__ = ["ExactFixedPoints", "fixed_points"]
+__all__ = ["ExactFixedPoints", "fixed_points", "stable_variance"]
 
 _SCAN = 800
 
@@ -107,6 +108,41 @@ def fixed_points(
     return ExactFixedPoints(tuple(points), not scanned, None if resolution is None else float(resolution), edge)
 
 
+def stable_variance(
+    *,
+    threshold: float,
+    gain: float,
+    distribution: str | Distribution = "normal",
+    bias_std: float = 0.0,
+    digits: int = 50,
+) -> Any:
+    """The largest stable fixed point of the infinite-width map.
+
+    Parameters
+    ----------
+    threshold, gain, bias_std, distribution, digits
+        As in :func:`fixed_points`.
+
+    Returns
+    -------
+    mpf
+        0 where only silence is left, nan where no fixed point is stable.
+
+    Raises
+    ------
+    DomainError
+        For a law without a reference or a number outside its domain.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.stable_variance(threshold=1, gain=2.6), 20)
+    '1.2620443608847036703'
+    """
+    points = fixed_points(threshold=threshold, gain=gain, distribution=distribution, bias_std=bias_std, digits=digits)
+    return max((point.variance for point in points if point.stable), default=mp.nan)
+
+
 def _silence(layer: Layer) -> FixedPoint:
     """``V = 0``: flat for ``θ > 0``; at ``θ = 0`` the map jumps."""
     stable = layer.threshold > 0
@@ -126,10 +162,7 @@ def _monotone_pieces(layer: Layer) -> list[Any]:
     if layer.threshold <= 0:
         return [layer.bias2 + layer.gain2 * layer.law.tail(mpf(0)) / 2, high]  # the rate is at least S(0) = 1/2
     digits = mp.dps - GUARD
-    z = layer.law.edge
-    if z is None:
-        z = root_between(layer.law.slope, mpf(1), first_power(lambda y: layer.law.slope(y) < 0, mpf(1)), digits)
-    inflection = (layer.threshold / z) ** 2
+    inflection = (layer.threshold / inflection_of(layer.law, digits)) ** 2
     steepest = inflection if layer.law.edge is None else inflection * (1 + mpf(10) ** (5 - mp.dps))
     if layer.slope(steepest) <= 1:
         return [low, high] if low > 0 else []

@@ -19,7 +19,7 @@ from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as described
 from varflow.model.student import StudentT
 
-__all__ = ["Law", "at_least_zero", "in_digits", "law_of", "number", "pdf", "rounded", "sf"]
+__all__ = ["Law", "at_least_zero", "deep", "in_digits", "law_of", "number", "pdf", "rounded", "sf"]
 
 GUARD = 15  # digits carried beyond those asked for
 
@@ -133,7 +133,7 @@ def rounded(value: Any, digits: int) -> Any:
         return +value
 
 
-def _deep(z: Any) -> Any:
+def deep(z: Any) -> Any:
     """Digits that ``exp(-z²/2)`` needs on top: rounding ``z`` in the last place costs ``z²`` of them."""
     return mpmath.workdps(mp.dps + max(0, 2 * int(mp.mag(z) if z else 0)) // 3)
 
@@ -167,7 +167,7 @@ def sf(distribution: str | Distribution, z: float, *, digits: int = 50) -> Any:
     '0.1586552539314570514147674543679620775221'
     """
     z = number("z", z)
-    with _deep(z):
+    with deep(z):
         return rounded(law_of(distribution).tail(z), digits)
 
 
@@ -182,5 +182,5 @@ def pdf(distribution: str | Distribution, z: float, *, digits: int = 50) -> Any:
     '0.7071067811865475244008443621048490392848'
     """
     z = number("z", z)
-    with _deep(z):
+    with deep(z):
         return rounded(law_of(distribution).density(z), digits)

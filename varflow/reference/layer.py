@@ -1,20 +1,17 @@
-"""The memoryless layer at infinite width, in mpmath: its map, the gain that preserves a variance, the critical gain."""
+"""The memoryless layer at infinite width, in mpmath: its map, and the gain that preserves a variance."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 from mpmath import mp, mpf
 
 from varflow._checks import DomainError
 from varflow.model.distributions import Distribution
-from varflow.reference.laws import Law, at_least_zero, in_digits, law_of, number, rounded
+from varflow.reference.laws import Law, at_least_zero, deep, in_digits, law_of, number, rounded
 from varflow.reference.roots import first_power, root_between
 
-__all__ = ["Layer", "critical_gain", "gain", "layer_of", "variance_map"]
-
-_SCAN = 800
+__all__ = ["Layer", "gain", "layer_of", "variance_map"]
 
 
 class Layer(NamedTuple):
@@ -106,44 +103,6 @@ def variance_map(
 
 
 @in_digits
-def critical_gain(*, threshold: float, distribution: str | Distribution = "normal", digits: int = 50) -> Any:
-    r"""The gain below which only silence is left, at infinite width and without bias.
-
-    .. math:: g_c = \theta \sqrt{\gamma_c}, \qquad \gamma_c = \frac{1}{z_c^2 S(z_c)}, \qquad z_c f(z_c) = 2 S(z_c)
-
-    Parameters
-    ----------
-    threshold : float
-        ``θ``; for ``θ ≤ 0`` activity never dies and the answer is 0.
-    distribution : str or Distribution
-        A built-in name or ``student_t(df)``; for each, ``z f/S`` increases and ``z_c`` is the only maximum of ``z² S``.
-    digits : int
-        Relative accuracy of the answer.
-
-    Returns
-    -------
-    mpf
-
-    Raises
-    ------
-    DomainError
-        For a law without a reference or a threshold that is not one finite number.
-
-    Examples
-    --------
-    >>> import varflow as vf
-    >>> print(vf.reference.critical_gain(threshold=1, distribution="uniform", digits=20) ** 2)
-    4.5
-    """
-    law, threshold = law_of(distribution), number("threshold", threshold)
-    if threshold <= 0:
-        return mpf(0)
-    end = law.edge if law.edge is not None else first_power(lambda z: z * law.density(z) > 2 * law.tail(z), mpf(1))
-    z = root_between(lambda z: z * law.density(z) - 2 * law.tail(z), mpf(1) / 2, end * (1 - mpf(2) ** -40), digits)
-    return rounded(threshold / (z * mp.sqrt(law.tail(z))), digits)
-
-
-@in_digits
 def gain(
     *,
     threshold: float,
@@ -160,7 +119,8 @@ def gain(
     Parameters
     ----------
     threshold, variance, bias_std, mean_gain : float
-        ``θ``, ``v > σ_b²``, ``σ_b ≥ 0``, ``m_g = n E[w]``; where a large ``m_g`` admits several rates, the lowest is meant.
+        ``θ``, ``v > σ_b²``, ``σ_b ≥ 0``, ``m_g = n E[w]``; where a large ``m_g`` admits several
+        rates ``p``, the lowest is meant.
     distribution : str or Distribution
         A built-in name or ``student_t(df)``.
     digits : int
@@ -186,23 +146,45 @@ def gain(
     share = wanted - at_least_zero("bias_std", bias_std, zero=True) ** 2
     if share <= 0:
         raise DomainError("variance", variance, "must exceed bias_std²: the biases alone make more")
-    rate = _rate(law, threshold / mp.sqrt(wanted), number("mean_gain", mean_gain) / mp.sqrt(wanted), digits)
+    z, shift = threshold / mp.sqrt(wanted), number("mean_gain", mean_gain) / mp.sqrt(wanted)
+    with deep(max(abs(z), abs(shift))):
+        rate = _rate(law, z, shift, digits)
     if rate == 0:
         raise DomainError("threshold", threshold, f"is beyond the support: no spike, no gain preserves variance={variance}")
     return rounded(mp.sqrt(share / rate), digits)
 
 
 def _rate(law: Law, z: Any, shift: Any, digits: int) -> Any:
-    """The smallest solution of ``p = S(z - shift p)``."""
-    if shift == 0:
-        return law.tail(z)
+    """The smallest solution of ``p = S(z - shift p)``.
+
+    ``S`` is convex above the mode, 0, and concave below: what is lacking, ``S(z - shift p) - p``, starts positive, is convex
+    in ``p`` up to ``z/shift`` and concave beyond, and ends negative at ``p = 1``.
+    """
 
     def lack(p: Any) -> Any:
         return law.tail(z - shift * p) - p
 
-    if lack(mpf(0)) == 0:
+    if shift == 0 or lack(mpf(0)) == 0:
+        return law.tail(z)
+    if shift < 0:  # falls throughout
+        highest = law.tail(z)
+        return root_between(lack, first_power(lambda p: lack(p) > 0, highest, factor=mpf(1) / 2), highest, digits)
+    lowest = law.tail(z) * (1 - mpf(10) ** (2 - mp.dps))
+    convex_to = min(z / shift, mpf(1))
+    if convex_to > 0:
+        valley = _valley(law, z, shift, convex_to, digits)
+        if lack(valley) <= 0:
+            return root_between(lack, lowest, valley, digits)
+        lowest = convex_to  # positive throughout the convex part: one root, where it is concave
+    return root_between(lack, lowest, mpf(1), digits)
+
+
+def _valley(law: Law, z: Any, shift: Any, end: Any, digits: int) -> Any:
+    """Where the convex ``S(z - shift p) - p`` is smallest on ``[0, end]``; its slope rises with ``p``."""
+
+    def slope(p: Any) -> Any:
+        return shift * law.density(z - shift * p) - 1
+
+    if slope(mpf(0)) >= 0:
         return mpf(0)
-    start = law.tail(z) if shift > 0 else law.tail(z - shift)  # S at p = 0 or p = 1: the lowest the rate can be
-    grid = [start + (1 - start) * mpf(k) / _SCAN for k in range(_SCAN + 1)]
-    low, high = next((a, b) for a, b in pairwise(grid) if lack(b) <= 0)
-    return root_between(lack, low, high, digits)
+    return end if slope(end) <= 0 else root_between(slope, end * mpf(10) ** -mp.dps, end, digits)

@@ -41,8 +41,8 @@ def root_between(function: Callable[[Any], Any], low: Any, high: Any, digits: in
     below, above = function(low), function(high)
     if below == 0 or above == 0:
         return low if below == 0 else high
-    if below * above > 0:
-        raise ConvergenceError("the ends do not bracket a root")
+    if below * above > 0 or low <= 0:
+        raise ConvergenceError("the ends do not bracket a positive root")
     ends = (low, high)
     while high > low * mpf("1.2"):
         middle = mp.sqrt(low * high)

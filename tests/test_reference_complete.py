@@ -1,0 +1,89 @@
+"""No public number of the memoryless theory is forgotten: it has a reference, or a stated reason why not."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import varflow as vf
+from varflow import reference
+
+ELSEWHERE = {  # public name -> its exact counterparts
+    "SpikeChain": {"spike_counts", "finite_width", "quasi_stationary", "relaxation_depth", "lifetime"},
+}
+WITHOUT = {  # public name -> why it has no reference
+    "expansion": "an asymptotic series; what it leaves out is tested against the exact chain, order by order",
+    "Expansion": "what expansion returns",
+    "escape_asymptotics": "a limit of large width; tested against exact escape rates, which quasi_stationary gives",
+    "EscapeAsymptotics": "what escape_asymptotics returns",
+    "gain_by_rule": "picks between gain and constants",
+    "lookup": "puts gain, fixed_points, critical_gain and corrected_gain together",
+    "Initialization": "what lookup returns",
+    "corrected_gain_table": "corrected_gain, interpolated",
+    "CorrectedGainTable": "what corrected_gain_table returns",
+}
+MORE = {  # references whose theory is not a public function: a law's methods, module functions, or no fast one yet
+    "bias_cusp",
+    "correlation_map",
+    "correlation_point",
+    "gradient_gain",
+    "pdf",
+    "saddle_node",
+    "sf",
+}
+ROOMS = ("varflow.theory", "varflow.init")
+
+
+def theory_names():
+    return {name for name in vf.__all__ if getattr(getattr(vf, name), "__module__", "").startswith(ROOMS)}
+
+
+def unaccounted(names):
+    return {name for name in names if name not in reference.__all__ and name not in ELSEWHERE and name not in WITHOUT}
+
+
+def test_every_public_theory_name_has_a_reference_or_a_reason():
+    assert len(theory_names()) > 15
+    assert unaccounted(theory_names()) == set()
+
+
+def test_a_forgotten_name_is_seen():
+    assert unaccounted(theory_names() | {"median_gain"}) == {"median_gain"}
+
+
+def test_the_lists_hold_nothing_stale():
+    assert set(ELSEWHERE) | set(WITHOUT) <= theory_names()
+    assert not set(WITHOUT) & set(reference.__all__)
+    functions = {name for name in reference.__all__ if inspect.isfunction(getattr(reference, name))}
+    assert set().union(*ELSEWHERE.values()) | MORE <= functions
+    assert functions <= theory_names() | MORE | set().union(*ELSEWHERE.values())
+
+
+def same_parameters(name):
+    fast, exact = (set(inspect.signature(getattr(room, name)).parameters) for room in (vf, reference))
+    return fast - exact, exact - fast
+
+
+@pytest.mark.parametrize("name", sorted(theory_names() & set(reference.__all__) - {"mean_field", "finite_width"}))
+def test_a_reference_takes_the_same_parameters(name):
+    """Weights are normal there; a network's own parameters are spelt out."""
+    missing, extra = same_parameters(name)
+    assert missing <= {"weights"}
+    assert extra == {"digits"}
+
+
+@pytest.mark.parametrize("name", sorted(reference.__all__))
+def test_every_reference_is_described_with_its_parameters(name):
+    value = getattr(reference, name)
+    text = inspect.getdoc(value)
+    assert text
+    assert not text.startswith(f"{name}(")
+    if inspect.isfunction(value):
+        assert ">>>" in text
+        assert name == "pdf" or all(parameter in text for parameter in inspect.signature(value).parameters)
+
+
+@pytest.mark.parametrize("name", sorted(name for name in reference.__all__ if inspect.isfunction(getattr(reference, name))))
+def test_every_reference_takes_digits(name):
+    assert "digits" in inspect.signature(getattr(reference, name)).parameters

@@ -1,0 +1,281 @@
+"""Inverse problems of narrow layers, in mpmath: the exact chain, solved for its gain, its threshold or its width.
+
+Normal weights, equal layers, no bias, and a drive ``N(0, 1)`` where nothing else is said. Survival is ``P(K_L > 0)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mpmath import mp, mpf
+
+from varflow._checks import DomainError, integer
+from varflow.reference.chain import chain_of, conditional_variances, laws_of, survival
+from varflow.reference.critical import critical_gain
+from varflow.reference.isolation import stable_variance
+from varflow.reference.laws import at_least_zero, in_digits, number, rounded
+from varflow.reference.layer import gain as preserving_gain
+from varflow.reference.roots import first_power, root_between
+
+__all__ = ["corrected_gain", "gain_for_mean_variance", "largest_threshold", "smallest_width", "sparsest_rate"]
+
+WIDEST_COUNTED = 60
+
+
+@in_digits
+def corrected_gain(*, threshold: float, width: int, depth: int, survival_target: float = 0.99, digits: int = 50) -> Any:
+    r"""The smallest gain with which a narrow network with normal weights is still alive at layer ``depth``.
+
+    .. math:: g = \inf \{ g : P(K_L > 0) \ge 1 - \epsilon \}
+
+    Parameters
+    ----------
+    threshold : float
+        ``θ > 0``; layer 1 receives ``N(0, 1)``.
+    width, depth : int
+        As in :func:`spike_counts`.
+    survival_target : float
+        ``1 - ε``, strictly between 0 and 1.
+    digits : int
+        Relative accuracy of the answer.
+
+    Returns
+    -------
+    mpf
+        0 where any gain does (depth 1).
+
+    Raises
+    ------
+    DomainError
+        Where no gain reaches the target, and for a number outside its domain or a wide layer.
+
+    Notes
+    -----
+    Every ``π_K`` rises with the gain for ``θ > 0``, to 1/2, and survival with it: one crossing.
+    **Source**: derived here.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.corrected_gain(threshold=1, width=20, depth=3, survival_target=0.9, digits=20) ** 2, 12)
+    '9.38668528779'
+    """
+    target, theta = _target(survival_target), at_least_zero("threshold", threshold, zero=False)
+    layers = integer("depth", depth, minimum=1)
+
+    def excess(g: Any) -> Any:
+        return survival(chain_of(width, theta, g, 0, 0), layers, mpf(1)) - target
+
+    limit = excess(theta * _limit())
+    if limit < 0:
+        rule = f"is out of reach at width {width}, depth {depth}: the highest survival, at any gain, is "
+        raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(limit + target, 4)}")
+    if layers == 1:
+        return mpf(0)
+    return rounded(_rising(excess, 4 * theta, digits), digits)
+
+
+@in_digits
+def gain_for_mean_variance(*, threshold: float, width: int, depth: int, variance: float = 1.0, digits: int = 50) -> Any:
+    """The gain at which the expected sample variance of layer ``depth`` is the wanted one, dead networks included.
+
+    Parameters
+    ----------
+    threshold, variance : float
+        ``θ > 0`` and the wanted ``E[Var u_depth]``.
+    width, depth : int
+        At most 200; at least 2.
+    digits : int
+        Relative accuracy of the answer.
+
+    Returns
+    -------
+    mpf
+
+    Raises
+    ------
+    DomainError
+        For a number outside its domain or a wide layer.
+
+    Notes
+    -----
+    Every ``π_K`` rises with the gain, and the mean with it. **Source**: derived here.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.gain_for_mean_variance(threshold=1, width=20, depth=4, digits=20) ** 2, 12)
+    '6.91190628481'
+    """
+    theta, wanted = at_least_zero("threshold", threshold, zero=False), at_least_zero("variance", variance, zero=False)
+    below = integer("depth", depth, minimum=2) - 1
+
+    def excess(g: Any) -> Any:
+        chain = chain_of(width, theta, g, 0, 0)
+        return mp.fdot(laws_of(chain, mpf(1), below)[-1], conditional_variances(chain)) - wanted
+
+    return rounded(_rising(excess, 4 * theta, digits), digits)
+
+
+@in_digits
+def largest_threshold(
+    *, width: int, depth: int, survival_target: float = 0.99, gain: str = "preserving", digits: int = 50
+) -> Any:
+    """The largest threshold that a narrow width carries to a depth.
+
+    Parameters
+    ----------
+    width, depth : int
+        Width at most 200.
+    survival_target : float
+        Strictly between 0 and 1.
+    gain : str
+        ``"preserving"``, the paper's at each threshold, or ``"best"``, the limit of large gains.
+    digits : int
+        Relative accuracy of the answer.
+
+    Returns
+    -------
+    mpf
+
+    Raises
+    ------
+    DomainError
+        Where not even a threshold near 0 survives, and for a number outside its domain or a wide layer.
+
+    Notes
+    -----
+    **Assumes** that survival falls with the threshold. **Source**: derived here.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.largest_threshold(width=20, depth=4, digits=20), 12)
+    '0.515751483055'
+    """
+    target, layers = _target(survival_target), integer("depth", depth, minimum=1)
+    if gain not in ("preserving", "best"):
+        raise DomainError("gain", gain, "must be preserving or best")
+
+    def lack(theta: Any) -> Any:
+        g = preserving_gain(threshold=theta, digits=mp.dps) if gain == "preserving" else max(theta, 1) * _limit()
+        return target - survival(chain_of(width, theta, g, 0, 0), layers, mpf(1))
+
+    least = mpf(10) ** -6
+    if lack(least) > 0:
+        rule = f"is out of reach at width {width}, depth {depth}: at θ → 0 survival is "
+        raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(target - lack(least), 4)}")
+    return rounded(root_between(lack, least, first_power(lambda theta: lack(theta) > 0, mpf(1) / 4), digits), digits)
+
+
+@in_digits
+def smallest_width(
+    *, threshold: float, depth: int, survival_target: float = 0.99, gain: float | None = None, digits: int = 20
+) -> int:
+    """The smallest width whose networks are alive at layer ``depth``, by counting up.
+
+    Parameters
+    ----------
+    threshold : float
+    depth : int
+    survival_target : float
+        Strictly between 0 and 1.
+    gain : float, optional
+        By default the paper's.
+    digits : int
+        Carried by the probabilities.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    DomainError
+        Where no width up to 60 suffices, and for a number outside its domain.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.reference.smallest_width(threshold=0.5, depth=3)
+    18
+    """
+    target, theta, layers = _target(survival_target), number("threshold", threshold), integer("depth", depth, minimum=1)
+    g = preserving_gain(threshold=theta, digits=mp.dps) if gain is None else gain
+    for width in range(1, WIDEST_COUNTED + 1):
+        if survival(chain_of(width, theta, g, 0, 0), layers, mpf(1)) >= target:
+            return width
+    raise DomainError(
+        "threshold", threshold, f"needs a width above {WIDEST_COUNTED}, the last tried here: see vf.smallest_width"
+    )
+
+
+@in_digits
+def sparsest_rate(*, width: int, depth: int, survival_target: float = 0.99, digits: int = 50) -> Any:
+    """The smallest stationary firing rate with which a narrow network survives to a depth.
+
+    The drive has the variance ``V*`` of the stable fixed point; the answer is ``V*/g²`` at the smallest ``g/θ`` that suffices.
+
+    Parameters
+    ----------
+    width, depth : int
+        Width at most 200.
+    survival_target : float
+        Strictly between 0 and 1.
+    digits : int
+        Relative accuracy of the answer.
+
+    Returns
+    -------
+    mpf
+
+    Raises
+    ------
+    DomainError
+        Where not even a rate next to one half survives, and for a number outside its domain or a wide layer.
+
+    Notes
+    -----
+    **Assumes** that survival rises with ``g/θ``. **Source**: derived here.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.sparsest_rate(width=30, depth=4, digits=20), 12)
+    '0.254869900196'
+    """
+    target, layers = _target(survival_target), integer("depth", depth, minimum=1)
+
+    def rate(g: Any) -> Any:
+        return stable_variance(threshold=1, gain=g, digits=mp.dps) / g**2
+
+    def excess(g: Any) -> Any:
+        return survival(chain_of(width, 1, g, 0, 0), layers, g * mp.sqrt(rate(g))) - target
+
+    limit = excess(mpf(10) ** 12)
+    if limit < 0:
+        rule = f"is out of reach at width {width}, depth {depth}: at rate 1/2 survival is "
+        raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(limit + target, 4)}")
+    lowest = critical_gain(threshold=1, digits=mp.dps) * (1 + mpf(10) ** -8)
+    if excess(lowest) >= 0:
+        return rounded(rate(lowest), digits)
+    return rounded(rate(root_between(excess, lowest, first_power(lambda g: excess(g) >= 0, lowest), digits)), digits)
+
+
+def _target(survival_target: Any) -> Any:
+    target = number("survival_target", survival_target)
+    if not 0 < target < 1:
+        raise DomainError("survival_target", survival_target, "must lie strictly between 0 and 1")
+    return target
+
+
+def _limit() -> Any:
+    """A gain so many thresholds large that ``π`` is 1/2 in every digit."""
+    return mpf(10) ** (2 * mp.dps)
+
+
+def _rising(excess: Callable[[Any], Any], guess: Any, digits: int) -> Any:
+    """The crossing of a function that rises with its positive argument."""
+    low = first_power(lambda g: excess(g) < 0, guess, factor=mpf(1) / 2)
+    return root_between(excess, low, first_power(lambda g: excess(g) >= 0, low), digits)

@@ -1,0 +1,192 @@
+"""Networks that stay alive, in mpmath: the quasi-stationary law of the chain of spike counts, and how long it lasts."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from mpmath import mp, mpf
+
+from varflow._checks import ConvergenceError, DomainError
+from varflow.reference.chain import chain_of, conditional_variances, moments, push, sample_variance
+from varflow.reference.laws import at_least_zero, in_digits, rounded
+
+__all__ = ["ExactLifetime", "ExactQuasiStationary", "lifetime", "quasi_stationary", "relaxation_depth"]
+
+LONGEST = 20_000
+MOST_EIGENVALUES = 40
+
+
+class ExactQuasiStationary(NamedTuple):
+    """A deep network that is still alive, in mpf numbers; ``distribution[k]`` is ``P(K = k | K > 0)``."""
+
+    distribution: tuple[Any, ...]
+    variance: Any
+    variance_std: Any
+    firing_rate: Any
+    firing_rate_std: Any
+    escape_rate: Any
+
+
+class ExactLifetime(NamedTuple):
+    """Mean number of layers with at least one spike, in mpf numbers."""
+
+    from_drive: Any
+    from_quasi_stationary: Any
+
+
+@in_digits
+def quasi_stationary(
+    *,
+    threshold: float,
+    gain: float,
+    width: int,
+    bias_std: float = 0.0,
+    mean_gain: float = 0.0,
+    digits: int = 50,
+) -> ExactQuasiStationary:
+    r"""The state of a narrow, deep network with normal weights that is still alive, and its escape rate to silence.
+
+    .. math:: \nu_j = \frac{\sum_{k>0} \nu_k P_{kj}}{1 - r}, \quad j > 0, \qquad r = \sum_{k>0} \nu_k (1 - \pi_k)^n
+
+    Parameters
+    ----------
+    threshold, gain, width, bias_std, mean_gain
+        As in :func:`varflow.reference.spike_counts`.
+    digits : int
+        Relative accuracy of the escape rate.
+
+    Returns
+    -------
+    ExactQuasiStationary
+        ``.distribution .variance .variance_std .firing_rate .firing_rate_std .escape_rate``.
+
+    Raises
+    ------
+    DomainError
+        For a number outside its domain or a wide layer.
+    ConvergenceError
+        If the law does not settle within 20000 layers.
+
+    Notes
+    -----
+    Power iteration: the law of the next layer, given that it is alive, until it repeats itself.
+    **Source**: derived here.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.quasi_stationary(threshold=1, gain=3, width=10, digits=20).escape_rate, 12)
+    '0.0855243086972'
+    """
+    chain = chain_of(width, threshold, gain, bias_std, mean_gain)
+    living = [row[1:] for row in chain.transitions()[1:]]
+    dying = [(1 - chain.firing(count)) ** chain.width for count in range(1, chain.width + 1)]
+    law = [mpf(1) / chain.width] * chain.width
+    for _ in range(LONGEST):
+        before, law = law, push(law, living)
+        total = mp.fsum(law)
+        law = [p / total for p in law]
+        if all(abs(p - q) <= mpf(10) ** (5 - mp.dps) * p for p, q in zip(law, before, strict=True)):
+            break
+    else:
+        raise ConvergenceError(f"the quasi-stationary law did not settle within {LONGEST} layers", law)
+    escape, law = mp.fdot(law, dying), [mpf(0), *law]
+    variance = sample_variance(chain.width, law, conditional_variances(chain))
+    rate = moments(law, [mpf(k) / chain.width for k in range(chain.width + 1)])
+    numbers = (rounded(x, digits) for x in (*variance, *rate, escape))
+    return ExactQuasiStationary(tuple(rounded(p, digits) for p in law), *numbers)
+
+
+@in_digits
+def relaxation_depth(
+    *,
+    threshold: float,
+    gain: float,
+    width: int,
+    bias_std: float = 0.0,
+    mean_gain: float = 0.0,
+    digits: int = 20,
+) -> Any:
+    r"""Layers over which a narrow, live network forgets its start by a factor e.
+
+    .. math:: -\frac{1}{\ln(|\lambda_2|/\lambda_1)}
+
+    Parameters
+    ----------
+    threshold, gain, width, bias_std, mean_gain
+        As in :func:`varflow.reference.spike_counts`; width at most 40.
+    digits : int
+        Carried by the eigenvalues of the chain among live states.
+
+    Returns
+    -------
+    mpf
+
+    Raises
+    ------
+    DomainError
+        For a number outside its domain or a wide layer.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.relaxation_depth(threshold=1, gain=3, width=8), 12)
+    '0.801090974869'
+    """
+    chain = chain_of(width, threshold, gain, bias_std, mean_gain)
+    if not 1 < chain.width <= MOST_EIGENVALUES:
+        raise DomainError("width", width, f"must lie between 2 and {MOST_EIGENVALUES}: all eigenvalues are computed")
+    values = mp.eig(mp.matrix([row[1:] for row in chain.transitions()[1:]]), left=False, right=False)
+    sizes = sorted(abs(value) for value in values)
+    return rounded(-1 / mp.log(sizes[-2] / sizes[-1]), digits)
+
+
+@in_digits
+def lifetime(
+    *,
+    threshold: float,
+    gain: float,
+    width: int,
+    mean_gain: float = 0.0,
+    drive_std: float = 1.0,
+    digits: int = 50,
+) -> ExactLifetime:
+    r"""Mean number of layers until a narrow network with normal weights and no bias falls silent.
+
+    .. math:: T = \sum_l P(K_l > 0): \qquad T_k = 1 + \sum_{j>0} P_{kj} T_j
+
+    Parameters
+    ----------
+    threshold, gain, width, mean_gain, drive_std, digits
+        As in :func:`varflow.reference.spike_counts`; ``θ ≥ 0``.
+
+    Returns
+    -------
+    ExactLifetime
+        ``.from_drive`` and ``.from_quasi_stationary``, the latter ``1/r``.
+
+    Raises
+    ------
+    DomainError
+        For a negative threshold, where silence is not final, a number outside its domain or a wide layer.
+
+    Notes
+    -----
+    **Accuracy**: the linear system loses as many digits as ``1/r`` has. **Source**: derived here.
+
+    Examples
+    --------
+    >>> import mpmath, varflow as vf
+    >>> mpmath.nstr(vf.reference.lifetime(threshold=1, gain=3, width=10, digits=20).from_drive, 12)
+    '9.1401008972'
+    """
+    chain = chain_of(width, threshold, gain, 0, mean_gain)
+    if chain.threshold < 0:
+        raise DomainError(
+            "threshold", threshold, "must not be negative: neurons at rest would fire, and silence would not be final"
+        )
+    state = quasi_stationary(threshold=threshold, gain=gain, width=width, mean_gain=mean_gain, digits=digits)
+    start = chain.driven(at_least_zero("drive_std", drive_std, zero=True))
+    leaving = mp.eye(chain.width) - mp.matrix([row[1:] for row in chain.transitions()[1:]])
+    layers = mp.lu_solve(leaving, mp.matrix([1] * chain.width))
+    return ExactLifetime(rounded(mp.fdot(start[1:], list(layers)), digits), rounded(1 / state.escape_rate, digits))
