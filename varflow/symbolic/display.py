@@ -7,12 +7,14 @@ from typing import Any
 
 import sympy
 
-from varflow.symbolic.symbols import LATEX
+from varflow.symbolic.symbols import LATEX, ImplicitRoot
 
 __all__ = ["aligned", "latex", "plain"]
 
 
 def latex(expression: Any) -> str:
+    if isinstance(expression, ImplicitRoot):
+        return rf"{expression.evalf(12)}\ldots"
     return sympy.latex(expression, symbol_names=LATEX)
 
 
@@ -32,5 +34,6 @@ def aligned(steps: Iterable[Any], environment: str) -> str:
 def plain(step: Any) -> str:
     """One line: the equation, and why."""
     left, right = step.expression.args
+    right = f"{right.evalf(12)}…" if isinstance(right, ImplicitRoot) else right
     why = step.reason + (f"; {step.assumption}" if step.assumption else "")
     return f"{left} = {right}    [{why}]".replace("$", "")

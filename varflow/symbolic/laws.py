@@ -74,15 +74,18 @@ class Law:
     def symmetric(self) -> bool:
         return bool(sympy.simplify(self.whole - self.whole.subs(t, -t)) == 0)
 
-    def integral(self, weight: Callable[[Any], Any], low: Any, high: Any, values: Mapping[Any, Any]) -> Any:
-        """``∫ weight(z) f(z) dz`` from low to high, by mpmath's quadrature of the density: the definition, not the tail."""
+    def at(self, z: Any, values: Mapping[Any, Any]) -> Any:
+        """The density at a number."""
         symbols = tuple(sorted(self.parameters, key=str))
         density = as_function((t, *symbols), (t, *symbols), self.whole, "mpmath")
-        fixed = [values[symbol] for symbol in symbols]
+        return density(z, *(values[symbol] for symbol in symbols))
+
+    def integral(self, weight: Callable[[Any], Any], low: Any, high: Any, values: Mapping[Any, Any]) -> Any:
+        """``∫ weight(z) f(z) dz`` from low to high, by mpmath's quadrature of the density: the definition, not the tail."""
         knots = [mp.mpf(float(end)) if end.is_infinite else value(end, dict(values)) for end in self.ends]
         low, high = max(low, knots[0]), min(high, knots[-1])
         cuts = [low, *(knot for knot in {*knots[1:-1], mp.mpf(0), mp.mpf(3), mp.mpf(-3)} if low < knot < high), high]
-        return mp.quad(lambda t: weight(t) * density(t, *fixed), sorted(cuts)) if low < high else mp.mpf(0)
+        return mp.quad(lambda z: weight(z) * self.at(z, values), sorted(cuts)) if low < high else mp.mpf(0)
 
 
 def sign_of(threshold: Any) -> int | None:

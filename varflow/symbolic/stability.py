@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from random import Random
 from typing import Any
@@ -40,16 +41,17 @@ def on_fixed_points(layer: Layer) -> Setting:
     def define(values: Values) -> Values:
         at = value(layer.threshold, values)
         known = layer.define(values) | {gamma: values[g] ** 2 / at**2 if at else mp.inf, layer.law.z: at / mp.sqrt(values[V])}
-        return known | {m: _slope(layer, values, 1)}
+        return known | {m: values[g] ** 2 * slope_of_tail(layer.law, at, values[V], values)}
 
     return Setting(draw, define)
 
 
-def _slope(layer: Layer, values: Values, order: int) -> Any:
-    """Derivatives of the map by differences of its definition."""
-    bias, at = value(layer.bias, values) ** 2, value(layer.threshold, values)
-    image = lambda v: bias + values[g] ** 2 * layer.law.integral(lambda z: 1, at / mp.sqrt(v), mp.inf, values)  # noqa: E731
-    return mp.diff(image, values[V], order)
+def slope_of_tail(law: Law, at: Any, variance: Any, values: Values) -> Any:
+    """``d/dV P(√V Z > θ)`` by a symmetric difference: what lies between two neighbouring thresholds, integrated."""
+    step = variance * mpf(10) ** (-mp.dps // 2)
+    with mp.workdps(2 * mp.dps):
+        ends = sorted([at / mp.sqrt(variance + step), at / mp.sqrt(variance - step)])
+        return mp.sign(at) * law.integral(lambda z: 1, *ends, values) / (2 * step)
 
 
 def multiplier(
@@ -145,13 +147,15 @@ def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None =
     """
     law = law_of(distribution, parameters=parameters)
     z = law.z
-    top = _extremum(law, lambda z, values: z**2 * law.integral(lambda t: 1, z, mp.inf, values))
+    top = _root_near_the_peak(
+        law,
+        lambda z, values: z**2 * law.integral(lambda t: 1, z, mp.inf, values),
+        lambda z, values: 2 * law.integral(lambda t: 1, z, mp.inf, values) - z * law.at(z, values),
+    )
     steps = Derivation("The saddle-node", Setting(_draw_z(law), _define_saddle(law, top))).then(
         Eq(1 / gamma, z**2 * law.tail), r"a fixed point has $z^2 S(z) = 1/\gamma$, $z = \theta/\sqrt{V}$"
     )
-    steps = steps.then(
-        lambda e: Eq(m, sympy.simplify(z * law.density / (2 * law.tail))), "its multiplier, $m = F'(V)$"
-    )
+    steps = steps.then(lambda e: Eq(m, sympy.simplify(z * law.density / (2 * law.tail))), "its multiplier, $m = F'(V)$")
     steps = steps.then(
         lambda e: Eq(1, e.rhs.subs(z, z_c)), r"$z^2 S(z)$ is highest where $m = 1$", assumption="the highest maximum counts"
     )
@@ -174,22 +178,24 @@ def _define_saddle(law: Law, top: Callable[[Values], Any]) -> Callable[[Values],
     def define(values: Values) -> Values:
         z, peak = values[law.z], top(values)
         tail = lambda at: law.integral(lambda t: 1, at, mp.inf, values)  # noqa: E731
-        slope = mp.diff(lambda v: tail(1 / mp.sqrt(v)), 1 / z**2) / (z**2 * tail(z))  # of F at θ = 1, g² = 1/(z² S(z))
+        slope = slope_of_tail(law, mpf(1), 1 / z**2, values) / (z**2 * tail(z))  # of F at θ = 1, g² = 1/(z² S(z))
         return {gamma: 1 / (z**2 * tail(z)), m: slope, z_c: peak, gamma_c: 1 / (peak**2 * tail(peak))}
 
     return define
 
 
-def _extremum(law: Law, height: Callable[[Any, Values], Any]) -> Callable[[Values], Any]:
-    """Where a function of ``z`` is highest: a scan, then the root of its slope, taken by differences."""
+def _root_near_the_peak(
+    law: Law, height: Callable[[Any, Values], Any], slope: Callable[[Any, Values], Any]
+) -> Callable[[Values], Any]:
+    """Where ``height(z)`` is highest on a scan, and there the root of ``slope``."""
 
     @lru_cache(maxsize=64)
     def found(shape: tuple[Any, ...], digits: int) -> Any:
         values = dict(shape)
         last = min(float(law.high.subs(values)), 8.0)
         with mp.workdps(12):
-            near = max((last * (j + 0.5) / 160 for j in range(160)), key=lambda z: height(mpf(z), values))
-        return mp.findroot(lambda z: mp.diff(lambda y: height(y, values), z), (mpf(near) * 0.995, mpf(near) * 1.005))
+            near = max((last * (j + 0.5) / 80 for j in range(80)), key=lambda z: height(mpf(z), values))
+        return mp.findroot(lambda z: slope(z, values), (mpf(near) * 0.99, mpf(near) * 1.01))
 
     return lambda values: found(tuple((symbol, values[symbol]) for symbol in law.parameters), mp.dps)
 
@@ -201,7 +207,7 @@ def _solved(equation: Any, law: Law, numeric: Callable[[Values], Any]) -> Any:
     with mp.workdps(20):
         near = numeric(middle)
     try:
-        candidates = sympy.solve(sympy.numer(sympy.together(equation)), unknown)
+        candidates = [] if equation.has(sympy.atan) else sympy.solve(sympy.numer(sympy.together(equation)), unknown)
     except NotImplementedError:
         candidates = []
     for candidate in candidates:
@@ -223,7 +229,7 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
     Parameters
     ----------
     distribution : str or sympy.stats variable
-        Its density must be smooth at the cusp; the threshold is positive.
+        Of the standardised potential; the threshold is positive.
 
     Returns
     -------
@@ -233,7 +239,7 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
     Raises
     ------
     DomainError
-        For a law whose ``z³ f(z)`` has its maximum at an edge (the uniform law).
+        As in :func:`variance_map`.
 
     Notes
     -----
@@ -247,22 +253,22 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
     (4.323940817, 0.1533180059)
     """
     law = law_of(distribution)
-    z, f, unit = law.z, law.density, {V: 1 / law.z**2}
-    if sympy.diff(z**3 * f, z).is_positive:
-        raise DomainError("distribution", distribution, "has no cusp: z³ f(z) rises up to the edge of its support")
-    steepest = _extremum(law, lambda z, values: mp.diff(lambda v: _tail(law, 1 / mp.sqrt(v)), 1 / z**2))
-    setting = Setting(_draw_cusp(law), _define_cusp(law, steepest))
+    z, unit = law.z, {V: 1 / law.z**2}
+    setting = Setting(_draw_cusp(law), _define_cusp(law, _steepest(law)))
     image = gamma * law.sf(1 / sqrt(V))  # at θ = 1 without the bias, which adds a constant
     steps = Derivation("The cusp", setting).then(
         Eq(m, sympy.diff(image, V).subs(unit)), r"slope of $F = \sigma_b^2 + \gamma S(1/\sqrt{V})$ at $\theta = 1$"
     )
     steps = steps.then(lambda e: Eq(F2, sympy.diff(image, V, 2).subs(unit)), "its curvature")
-    steps = steps.then(
-        lambda e: Eq(0, sympy.simplify(sympy.diff(z**3 * f, z) / (z**2 * f)).subs(z, z_i)),
-        "no curvature: $z^3 f(z)$ is at its maximum",
-        assumption="$F''(V) = 0$",
-    )
-    steps = steps.then(lambda e: Eq(z_i, _solved(e.rhs, law, steepest)), "solved for $z_i$")
+    if law.high in law.ends and not law.high.is_infinite and sympy.diff(z**3 * law.density, z).is_positive:
+        steps = steps.then(Eq(z_i, law.high), "$z^3 f(z)$ rises to the edge of the support, where the curvature changes sign")
+    else:
+        steps = steps.then(
+            lambda e: Eq(3, sympy.simplify(-z * sympy.diff(law.density, z) / law.density).subs(z, z_i)),
+            "no curvature: $z^3 f(z)$ is at its maximum",
+            assumption="$F''(V) = 0$",
+        )
+        steps = steps.then(lambda e: Eq(z_i, _solved(e.rhs - 3, law, _steepest(law))), "solved for $z_i$")
     root = steps.steps[-1].expression.rhs
     steps = steps.then(
         lambda e: Eq(gamma_i, sympy.simplify(2 / (root**3 * law.pdf(root)))), "slope one", assumption="$F'(V) = 1$"
@@ -272,11 +278,17 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
         r"a fixed point, $V = \theta^2/z_i^2$",
         assumption="$F(V) = V$",
     )
-    return Derivation(steps.title, setting, steps.steps, answers=2)
+    return replace(steps, answers=2)
 
 
-def _tail(law: Law, z: Any) -> Any:
-    return law.integral(lambda t: 1, z, mp.inf, {})
+def _steepest(law: Law) -> Callable[[Values], Any]:
+    """Where ``z³ f(z)``, the slope of the map, is largest."""
+    steep = lambda z, values: z**3 * law.at(z, values)  # noqa: E731
+    if law.high in law.ends and not law.high.is_infinite:
+        edge = value(law.high, {})
+        if mp.diff(lambda y: steep(y, {}), edge, direction=-1) > 0:
+            return lambda values: value(law.high, {})
+    return _root_near_the_peak(law, steep, lambda z, values: mp.diff(lambda y: steep(y, values), z))
 
 
 def _draw_cusp(law: Law) -> Callable[[Random], Values]:
@@ -285,13 +297,12 @@ def _draw_cusp(law: Law) -> Callable[[Random], Values]:
 
 
 def _define_cusp(law: Law, steepest: Callable[[Values], Any]) -> Callable[[Values], Values]:
-    image = lambda v: _tail(law, 1 / mp.sqrt(v))  # noqa: E731
+    slope = lambda v: law.at(1 / mp.sqrt(v), {}) / (2 * v ** mpf("1.5"))  # noqa: E731
 
     def define(values: Values) -> Values:
-        z = steepest(values)
-        gain = 1 / mp.diff(image, 1 / z**2)
-        slopes = {m: values[gamma] * mp.diff(image, 1 / values[law.z] ** 2)}
-        slopes[F2] = values[gamma] * mp.diff(image, 1 / values[law.z] ** 2, 2)
-        return slopes | {z_i: z, gamma_i: gain, cusp: 1 / z**2 - gain * _tail(law, z)}
+        z, here = steepest(values), 1 / values[law.z] ** 2
+        gain = 2 / (z**3 * law.at(z, values))
+        slopes = {m: values[gamma] * slope_of_tail(law, mpf(1), here, values), F2: values[gamma] * mp.diff(slope, here)}
+        return slopes | {z_i: z, gamma_i: gain, cusp: 1 / z**2 - gain * law.integral(lambda t: 1, z, mp.inf, values)}
 
     return define

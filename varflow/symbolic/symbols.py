@@ -64,12 +64,13 @@ def exact(name: str, value: Any) -> Any:
     return expression
 
 
-class ImplicitRoot(sympy.Expr):
+class ImplicitRoot(sympy.AtomicExpr):
     """The one root of an equation between two ends: a number without a closed form, known to any precision.
 
     ``ImplicitRoot(name, equation, variable, low, high)`` prints as ``name``; ``.evalf(50)`` finds the root by bracketing.
     """
 
+    __slots__ = ("equation", "high", "low", "name", "variable")
     is_number = True  # pyright: ignore[reportAssignmentType]
     is_real = True
     is_positive = True
@@ -77,22 +78,15 @@ class ImplicitRoot(sympy.Expr):
     is_finite = True
 
     def __new__(cls, name: Any, equation: Any, variable: Any, low: Any, high: Any) -> ImplicitRoot:
-        return super().__new__(cls, sympy.Symbol(str(name)), *map(sympy.sympify, (equation, variable, low, high)))
+        root = super().__new__(cls)
+        root.name, root.equation, root.variable, root.low, root.high = str(name), equation, variable, low, high
+        return root
 
-    @property
-    def free_symbols(self) -> set[Any]:
-        return set()
+    def _hashable_content(self) -> tuple[Any, ...]:
+        return (self.name, self.equation, self.variable, self.low, self.high)
 
-    @property
-    def equation(self) -> Any:
-        """What vanishes at the root, in terms of its variable."""
-        return self.args[1]
-
-    def _eval_subs(self, old: Any, new: Any) -> ImplicitRoot:
-        return self
-
-    def _eval_derivative(self, symbol: Any) -> Any:
-        return sympy.S.Zero
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return self._hashable_content()
 
     def _eval_evalf(self, prec: int) -> Any:
         from mpmath import workprec
@@ -101,15 +95,15 @@ class ImplicitRoot(sympy.Expr):
             return sympy.Float._new(sympy.lambdify((), self, "mpmath")()._mpf_, prec)
 
     def _mpmathcode(self, printer: Any) -> str:
-        _, equation, variable, low, high = self.args
-        root, body = printer._module_format("mpmath.findroot"), printer._print(equation)
-        return f"{root}(lambda {printer._print(variable)}: {body}, ({printer._print(low)}, {printer._print(high)}), 'anderson')"
+        show = printer._print
+        body = f"lambda {show(self.variable)}: {show(self.equation)}"
+        return f"{printer._module_format('mpmath.findroot')}({body}, ({show(self.low)}, {show(self.high)}), 'anderson')"
 
     def _numpycode(self, printer: Any) -> str:
         return repr(float(self.evalf(20)))
 
     def _sympystr(self, printer: Any) -> str:
-        return printer._print(self.args[0])
+        return self.name
 
     def _latex(self, printer: Any) -> str:
-        return printer._print(self.args[0])
+        return printer._print(sympy.Symbol(self.name))
