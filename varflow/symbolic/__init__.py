@@ -5,6 +5,7 @@ put in place of numbers: ``theta g V sigma_b m_g n gamma z``.
 """
 
 from varflow.symbolic.derivation import Derivation, DerivationError, Step
+from varflow.symbolic.fixed_points import fixed_point_condition, fixed_points
 from varflow.symbolic.stability import bias_cusp, multiplier, saddle_node
 from varflow.symbolic.symbols import V, g, gamma, m_g, n, sigma_b, theta, z
 from varflow.symbolic.variance import variance_map, weight_variance
@@ -15,6 +16,8 @@ __all__ = [
     "Step",
     "V",
     "bias_cusp",
+    "fixed_point_condition",
+    "fixed_points",
     "g",
     "gamma",
     "m_g",

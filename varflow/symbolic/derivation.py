@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from random import Random
 from typing import Any, NamedTuple
 
@@ -190,16 +191,12 @@ class Derivation:
 
     def _holds_at(self, seed: str, digits: int) -> bool:
         """Every step at one point; steps under the same assumptions share it."""
-        shared: dict[Any, Values] = {}
         for step in self.steps:
             if step.remainder is not None:
                 held = step.shrinks(self.setting, Random(seed))
             else:
                 with mpmath.workdps(digits + _GUARD):
-                    key = tuple(step.given.items())
-                    if key not in shared:
-                        shared[key] = self.setting.point(Random(seed), step.given)
-                    held = step.holds(shared[key], digits)
+                    held = step.holds(_drawn(self.setting, seed, tuple(step.given.items()), mp.dps), digits)
             if not held:
                 return False
         return True
@@ -240,6 +237,12 @@ class Derivation:
     def __repr__(self) -> str:
         lines = [self.title, *(f"  {plain(step)}" for step in self.steps)]
         return "\n".join(lines)
+
+
+@lru_cache(maxsize=512)
+def _drawn(setting: Setting, seed: str, given: tuple[Any, ...], digits: int) -> Values:
+    """The point a seed stands for; remembered, since its quantities take quadratures."""
+    return setting.point(Random(seed), dict(given))
 
 
 def _ordered(result: Any) -> tuple[Any, ...]:

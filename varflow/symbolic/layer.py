@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from mpmath import mp, mpf
-from sympy import S, sqrt
+from sympy import sqrt
 
 from varflow._checks import DomainError
 from varflow.symbolic.laws import Law, Parameters, law_of, sign_of
@@ -33,8 +33,8 @@ class Layer:
     law: Law
     threshold: Any
     response: Response
-    bias: Any = S.Zero
-    mean: Any = S.Zero
+    bias: Any
+    mean: Any
 
     @property
     def incoming_mean(self) -> Any:

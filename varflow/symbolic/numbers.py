@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Any
 
 import numpy as np
@@ -40,11 +40,21 @@ def as_function(arguments: tuple[Any, ...], symbols: tuple[Any, ...], expression
     """A Python function of ``arguments``, which take the places of ``symbols`` in the expression."""
     renamed = expression.xreplace(dict(zip(symbols, arguments, strict=True)))
     settings = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
-    own: dict[str, Any] = {"endless_sum": endless_sum}
     if modules == "mpmath":
-        return sympy.lambdify(arguments, renamed, [own, "mpmath"], printer=_Mpmath(settings))
-    own["LambertW"] = _lambertw
-    return sympy.lambdify(arguments, renamed, [own, "scipy", "numpy"], printer=_Numpy(settings))
+        return sympy.lambdify(arguments, renamed, [{"endless_sum": endless_sum}, "mpmath"], printer=_Mpmath(settings))
+    own: dict[str, Any] = {"endless_sum": endless_sum, "real_lambertw": _lambertw}
+    return _quiet(sympy.lambdify(arguments, renamed, [own, "scipy", "numpy"], printer=_Numpy(settings)))
+
+
+def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """NaN, without a warning, where a closed form does not apply."""
+
+    @wraps(function)
+    def quiet(*args: Any, **kwargs: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*args, **kwargs)
+
+    return quiet
 
 
 def endless_sum(term: Callable[[int], Any], first: int) -> Any:
@@ -64,7 +74,8 @@ def endless_sum(term: Callable[[int], Any], first: int) -> Any:
 def _lambertw(argument: Any, branch: int = 0) -> Any:
     from scipy.special import lambertw
 
-    return lambertw(argument, branch).real
+    root = lambertw(argument, branch)
+    return np.where(root.imag == 0, root.real, np.nan)[()]
 
 
 class _Sums:
@@ -83,4 +94,5 @@ class _Mpmath(_Sums, MpmathPrinter):
 
 
 class _Numpy(_Sums, SciPyPrinter):
-    pass
+    def _print_LambertW(self, expression: Any) -> str:
+        return f"real_lambertw({', '.join(self._print(argument) for argument in expression.args)})"

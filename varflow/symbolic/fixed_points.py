@@ -1,0 +1,233 @@
+"""The fixed points of the variance map: the condition in one variable, and its solutions where they have a closed form.
+
+With ``z = θ/√V`` and ``γ = g²/θ²`` the condition is ``z² S(z) = 1/γ``. An exponential tail gives Lambert's W, the uniform law a
+cubic in ``√V``, solved by the cosine of a third of an angle; at ``θ = 0`` every law is elementary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import sympy
+from mpmath import mp, mpf
+from sympy import Eq, LambertW, S, exp, sqrt
+
+from varflow._checks import DomainError
+from varflow.symbolic.cubic import SILENCE, V_0, V_high, V_low, bisected, one_root, three_roots
+from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.laws import Law, Parameters
+from varflow.symbolic.layer import Layer, layer_of
+from varflow.symbolic.numbers import Values, value
+from varflow.symbolic.stability import g_star, on_fixed_points
+from varflow.symbolic.symbols import V, g, gamma, quantity, theta
+
+__all__ = ["fixed_point_condition", "fixed_points"]
+
+z_low, z_high = quantity("z_-", "z_-", positive=True), quantity("z_+", "z_+", positive=True)
+y = quantity("y", "y")
+
+
+def fixed_point_condition(
+    distribution: Any = "normal", *, threshold: Any = theta, bias_std: Any = 0, parameters: Parameters | None = None
+) -> Derivation:
+    r"""What a variance must satisfy to be handed on unchanged.
+
+    .. math:: V = \sigma_b^2 + g^2 S(\theta/\sqrt V) \quad\Longleftrightarrow\quad
+              z^2 \left(S(z) + \frac{\sigma_b^2}{g^2}\right) = \frac1\gamma,
+              \qquad z = \frac\theta{\sqrt V}, \quad \gamma = \frac{g^2}{\theta^2}
+
+    Parameters
+    ----------
+    distribution, threshold, bias_std, parameters
+        As in :func:`variance_map`.
+
+    Returns
+    -------
+    Derivation
+        Its last step has ``1/γ`` on the left and its ``.result``, a function of ``z``, on the right; at ``θ = 0`` it has ``V``
+        on the left.
+
+    Raises
+    ------
+    DomainError
+        As in :func:`variance_map`.
+
+    Notes
+    -----
+    **Assumes** infinite width, no weight mean. **Source**: derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.symbolic.fixed_point_condition("uniform").steps[-1].expression
+    Eq(1/gamma, sqrt(3)*z**2*(-z + sqrt(3))/6)
+    """
+    layer = layer_of(distribution, threshold=threshold, bias_std=bias_std, parameters=parameters)
+    z, law = layer.law.z, layer.law
+    start = Derivation("The condition of a fixed point", at_fixed_points(layer))
+    steps = start.then(
+        Eq(V, layer.bias**2 + g**2 * law.sf(layer.threshold / sqrt(V))),
+        "the variance map hands $V$ on unchanged",
+        assumption="$V = F(V)$",
+    )
+    if layer.threshold.is_zero:
+        return steps
+    at = layer.threshold
+    steps = steps.then(
+        lambda e: Eq(at**2 / z**2, layer.bias**2 + g**2 * law.tail), r"$z = \theta/\sqrt{V}$, hence $V = \theta^2/z^2$"
+    )
+    return steps.then(
+        lambda e: Eq(1 / gamma, sympy.factor_terms(sympy.expand(e.rhs / g**2)) * z**2),
+        r"divided by $g^2/z^2$, $\gamma = g^2/\theta^2$",
+    )
+
+
+def at_fixed_points(layer: Layer) -> Setting:
+    """Points at which ``V`` is a fixed point: the gain is the one that makes it so."""
+    free = on_fixed_points(layer)
+
+    def draw(rng: Random) -> Values:
+        values = free.draw(rng)
+        return values | {g: values[g_star]}
+
+    return Setting(draw, free.define)
+
+
+def fixed_points(
+    distribution: Any = "normal", *, threshold: Any = theta, bias_std: Any = 0, parameters: Parameters | None = None
+) -> Derivation:
+    r"""Every fixed point of the variance map in closed form, where there is one.
+
+    .. math::
+        \text{tail } A e^{-bz}:\quad V_\pm = \left(\frac{b\,\theta}{2\, W_{0,-1}(-b/(2\sqrt{A\gamma}))}\right)^2, \qquad
+        \text{uniform}:\quad V_\pm = \frac{4a}{3} \cos^2\!\left(\frac{\alpha}3 - \Bigl\{{0 \atop 2\pi/3}\Bigr\}\right)
+
+    Parameters
+    ----------
+    distribution : str or sympy.stats variable
+        A law with an exponential tail (Laplace, exponential), the uniform law, or at ``threshold=0`` any.
+    threshold : symbol or number
+        Positive by default; 0, or a symbol declared negative for the uniform law.
+    bias_std : symbol or number
+        For the uniform law and at ``threshold=0``.
+    parameters : dict, optional
+        As in :func:`variance_map`.
+
+    Returns
+    -------
+    Derivation
+        Its result is the tuple of all fixed points, ascending: for ``θ > 0`` silence (or the quiet state that the bias
+        leaves), the edge of its basin and the stable active one; for ``θ = 0`` silence and the active one; with a bias at
+        ``θ = 0``, and for ``θ < 0``, the only one.
+
+    Raises
+    ------
+    DomainError
+        Where no closed form is known: ``vf.fixed_points`` has the numbers, :func:`fixed_point_condition` the equation.
+
+    Notes
+    -----
+    **Assumes** infinite width, no weight mean, and for ``θ > 0`` a gain above the saddle-node, ``γ > γ_c``.
+    **Source**: derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> silence, edge, active = vf.symbolic.fixed_points("laplace").result
+    >>> active
+    theta**2/(2*LambertW(-theta/g)**2)
+    >>> vf.symbolic.fixed_points("laplace").lambdify()(threshold=1.0, gain=3.0)[2]
+    1.3055...
+    """
+    layer = layer_of(distribution, threshold=threshold, bias_std=bias_std, parameters=parameters)
+    if layer.threshold.is_zero:
+        return _at_threshold_zero(layer)
+    if layer.law.name == "uniform":
+        return one_root(layer, at_fixed_points(layer)) if layer.threshold.is_negative else three_roots(layer)
+    amplitude, rate = _exponential(layer.law)
+    if amplitude is None or layer.bias != 0:
+        raise DomainError(
+            "distribution" if amplitude is None else "bias_std",
+            distribution if amplitude is None else bias_std,
+            "leaves no closed form known; vf.fixed_points gives the numbers, vf.symbolic.fixed_point_condition the equation",
+        )
+    return _lambert(layer, amplitude, rate)
+
+
+def _exponential(law: Law) -> tuple[Any, Any]:
+    """``A`` and ``b`` of a tail ``A e^{-bz}``; None if it is none."""
+    rate = sympy.simplify(-sympy.diff(law.tail, law.z) / law.tail)
+    if rate.has(law.z) or not law.z.is_positive:
+        return None, None
+    return sympy.simplify(law.tail * exp(rate * law.z)), rate
+
+
+def _above_the_saddle_node(layer: Layer, bracket: Callable[[Values], tuple[Any, Any]]) -> Setting:
+    """Gains with two active fixed points; these by bisection on the definition of the map."""
+
+    def draw(rng: Random) -> Values:
+        values = layer.draw(rng)
+        middle = bracket(values)[1]
+        at, height = value(layer.threshold, values), middle**2 * layer.law.integral(lambda z: 1, middle, mp.inf, values)
+        return values | {g: at * mp.sqrt((1 + mpf(rng.uniform(0.02, 2))) / height)}
+
+    def define(values: Values) -> Values:
+        at, (last, middle) = value(layer.threshold, values), bracket(values)
+        wanted = at**2 / values[g] ** 2
+        excess = lambda z: z**2 * layer.law.integral(lambda t: 1, z, mp.inf, values) - wanted  # noqa: E731
+        upper = bisected(excess, mpf("1e-3"), middle)
+        lower = bisected(excess, last, middle)
+        known = {V_0: values[g] ** 2 * layer.law.integral(lambda t: 1, mp.inf, mp.inf, values), gamma: 1 / wanted}
+        return known | {z_high: upper, z_low: lower, V_high: (at / upper) ** 2, V_low: (at / lower) ** 2}
+
+    return Setting(draw, define)
+
+
+def _lambert(layer: Layer, amplitude: Any, rate: Any) -> Derivation:
+    z, at = layer.law.z, layer.threshold
+    setting = _above_the_saddle_node(layer, lambda values: (mpf(60) / value(rate, values), 2 / value(rate, values)))
+
+    def with_y(values: Values) -> Values:
+        known = setting.define(values)
+        return known | {z: known[z_high], y: -value(rate, values) * known[z_high] / 2}
+
+    steps = Derivation("The fixed points", Setting(setting.draw, with_y)).then(
+        Eq(1 / gamma, z**2 * layer.law.tail), r"the condition, $z = \theta/\sqrt{V}$, $\gamma = g^2/\theta^2$"
+    )
+    steps = steps.then(
+        lambda e: Eq(1 / sqrt(amplitude * gamma), z * exp(-rate * z / 2)), "the root of both sides, which are positive"
+    )
+    steps = steps.then(
+        lambda e: Eq(-rate / (2 * sqrt(amplitude * gamma)), (e.rhs * -rate / 2).subs(z, -2 * y / rate)),
+        "$y = -bz/2$, with the rate $b$ of the tail",
+    )
+    roots = [-2 * LambertW(-rate * at / (2 * sqrt(amplitude) * g), k) / rate for k in (0, -1)]
+    steps = steps.then(
+        Eq(z_high, roots[0], evaluate=False),
+        "Lambert's $W$, principal branch: the smaller $z$",
+        assumption=r"$\gamma \geq \gamma_c$",
+    )
+    steps = steps.then(Eq(z_low, roots[1], evaluate=False), "the other real branch: the larger $z$")
+    steps = steps.then(Eq(V_0, S.Zero), SILENCE)
+    steps = steps.then(
+        Eq(V_low, at**2 / roots[1] ** 2, evaluate=False), r"$V = \theta^2/z^2$, the edge of the basin of silence"
+    )
+    steps = steps.then(Eq(V_high, at**2 / roots[0] ** 2, evaluate=False), r"$V = \theta^2/z^2$, the stable one")
+    return replace(steps, answers=3)
+
+
+def _at_threshold_zero(layer: Layer) -> Derivation:
+    def define(values: Values) -> Values:
+        rates = [layer.law.integral(lambda z: 1, low, mp.inf, values) for low in (mp.inf, mpf(0))]
+        silent, active = (value(layer.bias, values) ** 2 + values[g] ** 2 * rate for rate in rates)
+        return {V_0: silent, V_high: active}
+
+    steps = Derivation("The fixed points", Setting(layer.draw, define))
+    if layer.bias == 0:
+        steps = steps.then(Eq(V_0, S.Zero), SILENCE)
+    image = layer.bias**2 + g**2 * layer.law.sf(0)
+    steps = steps.then(Eq(V_high, image), "at threshold 0 the rate is $S(0)$ whatever the variance")
+    return replace(steps, answers=2 if layer.bias == 0 else 1)
