@@ -79,6 +79,8 @@ def _up_to_the_angle(start: Derivation, layer: Layer, a: Any, b: Any, q: Any) ->
 def _two_fixed_points(layer: Layer) -> Setting:
     """Gain and bias at which two chosen places of the threshold are fixed points, and the quiet state too."""
 
+    symbols = layer.bias.free_symbols
+
     def draw(rng: Random) -> Values:
         while True:
             values = layer.draw(rng)
@@ -90,7 +92,7 @@ def _two_fixed_points(layer: Layer) -> Setting:
             silent = variances[0] - gain2 * tails[0]
             if layer.bias == 0 or 0 < silent <= at**2 / 3:
                 known = {g: mp.sqrt(gain2), V_high: variances[0], V_low: variances[1]}
-                return values | known | dict.fromkeys(layer.bias.free_symbols, mp.sqrt(silent))
+                return values | known | dict.fromkeys(symbols, mp.sqrt(silent))
 
     def define(values: Values) -> Values:
         return _scaled(layer, values, values[V_high]) | {V_0: value(layer.bias, values) ** 2}

@@ -63,7 +63,7 @@ def fixed_point_condition(
     --------
     >>> import varflow as vf
     >>> vf.symbolic.fixed_point_condition("uniform").steps[-1].expression
-    Eq(1/gamma, sqrt(3)*z**2*(-z + sqrt(3))/6)
+    Eq(1/gamma, z**2*(-sqrt(3)*z + 3)/6)
     """
     layer = layer_of(distribution, threshold=threshold, bias_std=bias_std, parameters=parameters)
     z, law = layer.law.z, layer.law
@@ -140,7 +140,7 @@ def fixed_points(
     >>> active
     theta**2/(2*LambertW(-theta/g)**2)
     >>> vf.symbolic.fixed_points("laplace").lambdify()(threshold=1.0, gain=3.0)[2]
-    1.3055...
+    1.304676116399741
     """
     layer = layer_of(distribution, threshold=threshold, bias_std=bias_std, parameters=parameters)
     if layer.threshold.is_zero:

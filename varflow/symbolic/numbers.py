@@ -12,7 +12,7 @@ from mpmath import mp, mpf
 from sympy.printing.numpy import SciPyPrinter
 from sympy.printing.pycode import MpmathPrinter
 
-from varflow._checks import ConvergenceError, VarflowError
+from varflow._checks import ConvergenceError, VarflowError, unwrap
 
 __all__ = ["DerivationError", "Values", "as_function", "value"]
 
@@ -43,18 +43,19 @@ def as_function(arguments: tuple[Any, ...], symbols: tuple[Any, ...], expression
     if modules == "mpmath":
         return sympy.lambdify(arguments, renamed, [{"endless_sum": endless_sum}, "mpmath"], printer=_Mpmath(settings))
     own: dict[str, Any] = {"endless_sum": endless_sum, "real_lambertw": _lambertw}
-    return _quiet(sympy.lambdify(arguments, renamed, [own, "scipy", "numpy"], printer=_Numpy(settings)))
+    return _in_double(sympy.lambdify(arguments, renamed, [own, "scipy", "numpy"], printer=_Numpy(settings)))
 
 
-def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """NaN, without a warning, where a closed form does not apply."""
+def _in_double(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Scalars in, floats out; NaN, without a warning, where a closed form does not apply."""
 
     @wraps(function)
-    def quiet(*args: Any, **kwargs: Any) -> Any:
+    def called(*args: Any, **kwargs: Any) -> Any:
         with np.errstate(all="ignore"):
-            return function(*args, **kwargs)
+            found = function(*args, **kwargs)
+        return tuple(map(unwrap, found)) if isinstance(found, tuple) else unwrap(found)
 
-    return quiet
+    return called
 
 
 def endless_sum(term: Callable[[int], Any], first: int) -> Any:

@@ -143,7 +143,7 @@ def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None =
     >>> vf.symbolic.saddle_node("uniform").result, vf.symbolic.saddle_node("laplace").result
     (9/2, exp(2))
     >>> vf.symbolic.saddle_node("normal").result.evalf(30)
-    6.03439794696807302796024386468
+    6.03439794696807335630184050485
     """
     law = law_of(distribution, parameters=parameters)
     z = law.z
@@ -250,7 +250,7 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
     >>> import varflow as vf
     >>> gamma, bias = vf.symbolic.bias_cusp().result
     >>> gamma.evalf(10), bias.evalf(10)
-    (4.323941112, 0.1533179)
+    (4.323941112, 0.1533179000)
     """
     law = law_of(distribution)
     z, at = law.z, lambda e: e.subs(V, 1 / law.z**2)
