@@ -301,7 +301,7 @@ def _define_cusp(law: Law, steepest: Callable[[Values], Any]) -> Callable[[Value
 
     def define(values: Values) -> Values:
         z, here = steepest(values), 1 / values[law.z] ** 2
-        gain = 2 / (z**3 * law.at(z, values))
+        gain = 2 / (z**3 * law.at(z * (1 - 8 * mp.eps), values))  # inside, where z is an edge of the support
         slopes = {m: values[gamma] * slope_of_tail(law, mpf(1), here, values), F2: values[gamma] * mp.diff(slope, here)}
         return slopes | {z_i: z, gamma_i: gain, cusp: 1 / z**2 - gain * law.integral(lambda t: 1, z, mp.inf, values)}
 
