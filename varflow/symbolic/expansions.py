@@ -108,7 +108,7 @@ def _threshold_to_zero(law: Law, order: int) -> Derivation:
         Eq(p, half - Integral(law.pdf(t), (t, 0, theta))), "the upper tail, from zero on", assumption=f"{law.name} potentials"
     )
     steps = steps.then(
-        lambda e: Eq(p, half - sympy.integrate(f + 0 * theta, theta) + O(theta ** (order + 1))),
+        lambda e: Eq(p, half - sympy.integrate(f, theta) + O(theta ** (order + 1))),
         "the density as a series, term by term",
         assumption=r"$\theta \to 0$",
     )
@@ -124,10 +124,8 @@ def _both(steps: Derivation, p_series: Any, f_series: Any, small: Any, order: in
         lambda e: Eq(e.lhs, _polynomial(e.rhs.subs(p, p_series), small, order) + O(small ** (order + 1))),
         "the reciprocal of the series",
     )
-    slope = _polynomial(f_series / (2 * p_series), small, order)
-    return steps.then(
-        Eq(m, sympy.expand(theta * slope) + O(small ** (order + 2))), "both series put into the slope"
-    )
+    slope = _polynomial(theta * f_series / (2 * p_series), small, order + 1)
+    return steps.then(Eq(m, slope + O(small ** (order + 2))), "both series put into the slope")
 
 
 def _polynomial(expression: Any, variable: Any, order: int) -> Any:
@@ -135,7 +133,7 @@ def _polynomial(expression: Any, variable: Any, order: int) -> Any:
     total, factorial = S.Zero, 1
     for k in range(order + 1):
         factorial *= max(k, 1)
-        total += sympy.simplify(sympy.limit(expression, variable, 0) if k == 0 else expression.subs(variable, 0)) / factorial * variable**k
+        total += sympy.factor(sympy.simplify(expression.subs(variable, 0)) / factorial) * variable**k
         expression = sympy.diff(expression, variable)
     return total
 
@@ -157,7 +155,7 @@ def _in_closed_form(steps: Derivation, law: Law) -> Derivation:
     steps = steps.then(Eq(m, theta * f / (2 * p)), r"slope of $V \mapsto g^2 S(\theta/\sqrt V)$ at $V = 1$")
     steps = steps.then(Eq(g**2, 1 / S_), "the variance 1 is handed on", assumption="$V = V' = 1$")
     decay = -sympy.limit(sympy.diff(law.pdf(t), t) / law.pdf(t), t, oo)
-    closed = {"laplace": decay * theta / 2, "logistic": decay * theta / (2 * (1 + exp(-decay * theta)))}[law.name]
+    closed = {"laplace": decay * theta / 2, "logistic": decay * theta / 2 / (1 + exp(-decay * theta))}[law.name]
     return steps.then(Eq(m, closed), "the tail put into the slope")
 
 

@@ -61,7 +61,7 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
     variance = theta**2 * _truncated(_inverse_square(root, order), delta, order)
     other = lambda e: e.subs(delta, -delta)  # noqa: E731
     closed, reason = _turn(law)
-    final = lambda e: _collected(e.subs(z_c, closed))  # noqa: E731
+    final = lambda e: _written(e, closed)  # noqa: E731
     rest = O(delta ** (order + 1))
     at = {variable: z_s}
     steps = Derivation("Both fixed points near the saddle-node", Setting(draw, define), answers=4).then(
@@ -81,7 +81,7 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
     steps = steps.then(Eq(z_e, final(z_c + other(root)) + rest), r"the other root of $\delta^2$, $\delta \to -\delta$")
     steps = steps.then(Eq(m_s, z_s * law.density.subs(at) / (2 * half.subs(at))), "slope of the variance map")
     steps = steps.then(Eq(V_s, theta**2 / z_s**2), r"$z = \theta/\sqrt V$")
-    steps = steps.then(lambda e: Eq(V_s, theta**2 * final(variance / theta**2) + theta * 0 + rest), "the stable variance")
+    steps = steps.then(lambda e: Eq(V_s, theta**2 * final(variance / theta**2) + rest), "the stable variance")
     steps = steps.then(Eq(V_e, theta**2 * final(other(variance) / theta**2) + rest), "the edge of the basin of silence")
     steps = steps.then(Eq(m_s, final(multiplier) + rest), "the multiplier at the stable point")
     return steps.then(Eq(m_e, final(other(multiplier)) + rest), "and at the edge")
@@ -92,7 +92,7 @@ def _turn(law: Law) -> tuple[Any, str]:
     closed = {"uniform": 2 / sqrt(3), "laplace": sqrt(2)}.get(law.name)
     if closed is not None:
         return closed, "where $z f = 2 S$"
-    centre = Rational(turning_point(law)).limit_denominator(64)
+    centre = Rational(float(turning_point(law))).limit_denominator(64)
     gap = law.z * law.density - 2 * law.tail
     return ImplicitRoot("z_c", gap, law.z, centre - Rational(1, 8), centre + Rational(1, 8)), "the root of $z f = 2 S$"
 
@@ -100,11 +100,13 @@ def _turn(law: Law) -> tuple[Any, str]:
 def _derivatives(law: Law, count: int) -> list[Any]:
     """``r = f/S`` and its derivatives at ``z_c``: ``r' = r (f'/f + r)`` and ``r = 2/z`` there."""
     slope = sympy.simplify(sympy.diff(law.density, law.z) / law.density)
+    decay = pi / sqrt(3)
+    known = {sympy.tanh(decay * law.z / 2): 4 / (decay * law.z) - 1}  # of the logistic law, 1 - 2 S, at z_c
     found = [r]
     for _ in range(count):
         last = found[-1]
         found.append(sympy.expand(sympy.diff(last, law.z) + sympy.diff(last, r) * r * (slope + r)))
-    return [sympy.factor(e.subs(r, 2 / law.z).subs(law.z, z_c)) for e in found]
+    return [sympy.factor(e.subs(known).subs(r, 2 / law.z).subs(law.z, z_c)) for e in found]
 
 
 def _logarithm(law: Law, highest: int) -> dict[int, Any]:
@@ -144,10 +146,11 @@ def _truncated(expression: Any, variable: Any, order: int) -> Any:
     return sum(sympy.simplify(whole.coeff(variable, k)) * variable**k for k in range(order + 1))
 
 
-def _collected(expression: Any) -> Any:
-    """Coefficients of the powers of ``δ`` as short as they get."""
-    whole = sympy.expand(expression)
-    return sum(sympy.factor(sympy.radsimp(sympy.simplify(whole.coeff(delta, k)))) * delta**k for k in range(12))
+def _written(series: Any, closed: Any) -> Any:
+    """A series in ``δ`` with ``z_c`` put in: simplified after that where ``z_c`` is closed, before where it is a root."""
+    whole = sympy.expand(series if closed.has(ImplicitRoot) else series.subs(z_c, closed))
+    terms = [sympy.factor(sympy.radsimp(whole.coeff(delta, k))) * delta**k for k in range(sympy.degree(whole, delta) + 1)]
+    return sum(terms).subs(z_c, closed)
 
 
 def gain_to_infinity(law: Law, order: int) -> Derivation:

@@ -48,14 +48,16 @@ def _near(law: Law, z: Any, precision: int) -> Any:
 
 @lru_cache(maxsize=256)
 def _tail(law: Law, z: Any, precision: int) -> Any:
-    """By quadrature on the scale on which the density falls."""
+    """By quadrature in units of ``f(z)`` and of the length on which the density falls."""
+    unit = density(law, z)
     with mp.workdps(15):
-        fall = abs(mp.diff(lambda t: density(law, t), z, direction=1)) / density(law, z)
+        fall = abs(mp.diff(lambda t: density(law, t), z, direction=1)) / unit
         scale = 1 / (fall + 1 / (1 + z))
     high = end_of(law)
     knots = [value(end, {}) for end in law.ends if not end.is_infinite]
     cuts = {z, high, *(z + k * scale for k in (1, 4, 16, 64)), *knots}
-    return mp.quad(lambda t: density(law, t), sorted(cut for cut in cuts if z <= cut <= high))
+    places = sorted((cut - z) / scale for cut in cuts if z <= cut <= high)
+    return unit * scale * mp.quad(lambda s: density(law, z + s * scale) / unit, places)
 
 
 def map_slope(law: Law, z: Any) -> Any:
