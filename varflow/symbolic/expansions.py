@@ -1,4 +1,4 @@
-"""What the theory becomes near its limits: series for small and large thresholds; for gains see ``gain_limits``.
+"""What the theory becomes near its limits: series for small and large thresholds; for gains see ``large_gain`` and ``saddle_node_limit``.
 
 Each is derived from an exact equation for the quantity, and compared with numbers that know no series (``tails``).
 """
@@ -14,9 +14,10 @@ from sympy import Eq, Integral, O, S, exp, oo, sqrt
 
 from varflow._checks import DomainError, choice, integer
 from varflow.symbolic.derivation import Derivation, Setting
-from varflow.symbolic.gain_limits import gain_to_infinity, saddle_node_root
+from varflow.symbolic.large_gain import gain_to_infinity
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.numbers import Values
+from varflow.symbolic.saddle_node_limit import saddle_node_root
 from varflow.symbolic.symbols import g, quantity, theta
 from varflow.symbolic.tails import map_slope, tail
 

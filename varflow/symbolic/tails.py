@@ -72,7 +72,10 @@ def map_slope(law: Law, z: Any) -> Any:
 @lru_cache(maxsize=64)
 def _turning_point(law: Law, precision: int) -> Any:
     high = min(end_of(law), mpf(3))
-    return findroot(lambda z: z * density(law, z) - 2 * tail(law, z), (high / 5, high * 0.99), solver="anderson", tol=mp.eps**1.5)
+    gap = lambda z: z * density(law, z) - 2 * tail(law, z)  # noqa: E731
+    with mp.workdps(20):
+        near = findroot(gap, (high / 5, high * 0.99), solver="anderson")
+    return findroot(gap, (near, near * (1 + mpf(10) ** -15)), solver="secant", tol=mp.eps**1.5)
 
 
 def turning_point(law: Law) -> Any:

@@ -56,12 +56,12 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
 
     half, variable = law.tail, law.z
     logs = _logarithm(law, order + 1)
-    root = sympy.expand(_reverted(logs, order))
-    multiplier = _truncated(_ratio(law, order).subs(x, root) * (z_c + root) / 2, delta, order)
-    variance = theta**2 * _truncated(_inverse_square(root, order), delta, order)
+    root = _reverted(logs, order)
+    multiplier = _ratio(law, order).subs(x, root) * (z_c + root) / 2
+    variance = theta**2 * _inverse_square(root, order)
     other = lambda e: e.subs(delta, -delta)  # noqa: E731
     closed, reason = _turn(law)
-    final = lambda e: _written(e, closed)  # noqa: E731
+    final = lambda e: _written(e, closed, -logs[2], order)  # noqa: E731
     rest = O(delta ** (order + 1))
     at = {variable: z_s}
     steps = Derivation("Both fixed points near the saddle-node", Setting(draw, define), answers=4).then(
@@ -124,34 +124,31 @@ def _ratio(law: Law, order: int) -> Any:
 
 
 def _reverted(logs: dict[int, Any], order: int) -> Any:
-    """``x(δ)`` on the stable side: ``ln(1 - δ²) = Σ c_k x^k`` with coefficients fixed one after the other."""
-    wanted = sympy.expand(sympy.series(log(1 - delta**2), delta, 0, order + 3).removeO())
-    root = -delta / sqrt(-logs[2])
-    leading = root.coeff(delta)
+    """``x`` on the stable side as a series in ``δ/κ``, ``κ² = -c_2``, from ``ln(1 - δ²) = Σ c_k x^k``: rational in ``z_c``."""
+    k2 = -logs[2]
+    wanted = -sum((k2 * delta**2) ** j / j for j in range(1, order + 2))
+    root = -delta
     for k in range(2, order + 1):
-        left = sum(c * root**j for j, c in logs.items()) - wanted
-        missing = sympy.expand(left).coeff(delta, k + 1)
-        root += sympy.simplify(-missing / (2 * logs[2] * leading)) * delta**k
+        missing = sympy.expand(sum(c * root**j for j, c in logs.items()) - wanted).coeff(delta, k + 1)
+        root += sympy.factor(-missing / (2 * k2)) * delta**k
     return root
 
 
 def _inverse_square(root: Any, order: int) -> Any:
     """``1/(z_c + x)²``."""
-    ratio = sympy.expand(root / z_c)
-    return sum((-1) ** k * (k + 1) * ratio**k for k in range(order + 1)) / z_c**2
+    return sum((-1) ** k * (k + 1) * (root / z_c) ** k for k in range(order + 1)) / z_c**2
 
 
-def _truncated(expression: Any, variable: Any, order: int) -> Any:
-    whole = sympy.expand(expression)
-    return sum(sympy.simplify(whole.coeff(variable, k)) * variable**k for k in range(order + 1))
+def _written(series: Any, closed: Any, k2: Any, order: int) -> Any:
+    """A series in ``δ/κ`` as one in ``δ``, with ``z_c`` put in: simplified after that only where ``z_c`` is a closed number."""
+    whole, total = sympy.expand(series), S.Zero
+    for k in range(order + 1):
+        rational, odd = whole.coeff(delta, k) / k2 ** (k // 2), k % 2
+        forms = sympy.factor(rational) / sqrt(k2) ** odd, sympy.factor(rational / k2**odd) * sqrt(k2) ** odd
+        term = min(forms, key=sympy.count_ops)
+        if not closed.has(ImplicitRoot):
+            term = sympy.radsimp(sympy.simplify(term.subs(z_c, closed)))
+        total += term * delta**k
+    return total.subs(z_c, closed)
 
 
-def _written(series: Any, closed: Any) -> Any:
-    """A series in ``δ`` with ``z_c`` put in: simplified after that where ``z_c`` is closed, before where it is a root."""
-    whole = sympy.expand(series if closed.has(ImplicitRoot) else series.subs(z_c, closed))
-    terms = [sympy.factor(sympy.radsimp(whole.coeff(delta, k))) * delta**k for k in range(sympy.degree(whole, delta) + 1)]
-    return sum(terms).subs(z_c, closed)
-
-
-def gain_to_infinity(law: Law, order: int) -> Derivation:
-    raise NotImplementedError
