@@ -1,0 +1,57 @@
+"""What the finite-width series are compared with: the stationary law of the spike count, as numbers.
+
+``n x' ~ Binomial(n, π(x))``, ``x = K/n``. The chain is taken as it is, all counts within ten standard deviations, and iterated
+until its law stands still: double precision, no expansion. With ``π(x) - p`` given as a function of ``x - p`` nothing cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import ConvergenceError
+
+__all__ = ["stationary_moments"]
+
+_REACH = 11  # standard deviations
+
+
+def stationary_moments(
+    n: int, p: float, slope: float, above: Callable[[np.ndarray], np.ndarray], highest: int
+) -> tuple[float, ...]:
+    """``E[(x - p)^k]``, ``k = 1 … highest``.
+
+    Parameters
+    ----------
+    n : int
+        Neurons.
+    p, slope : float
+        The fixed point, ``π(p) = p``, and ``π'(p)``, which says how wide the law is.
+    above : callable
+        ``π(p + ξ) - p`` for an ascending array of ``ξ``.
+    highest : int
+    """
+    centre = round(n * p)
+    reach = int(_REACH * np.sqrt(n * p * (1 - p) / (1 - slope**2))) + 2
+    K = np.arange(max(centre - reach, 1), min(centre + reach, n - 1) + 1)  # without the ends, which a stable state never meets
+    xi = (K - n * p) / n
+    chain = _rows(n, K, centre, p + above(xi))
+    law = before = np.full(len(K), 1 / len(K))
+    for _ in range(int(-50 / np.log(abs(slope))) + 20):  # the start forgotten to e^-50
+        law, before = law @ chain, law
+        law /= law.sum()
+    if np.abs(law - before).max() > 1e-13 * law.max():
+        raise ConvergenceError(f"the chain of {n} neurons has not settled: its slope at the fixed point is not {slope:.3g}")
+    return tuple(float(law @ xi**k) for k in range(1, highest + 1))
+
+
+def _rows(n: int, K: np.ndarray, centre: int, q: np.ndarray) -> np.ndarray:
+    """Binomial probabilities of ``K`` for each success probability: ratios to the central one, then normalised."""
+    growth = (n - K[:-1]) / (K[:-1] + 1) * (q[len(q) // 2] / (1 - q[len(q) // 2]))
+    start = int(np.searchsorted(K, centre))
+    shape = np.concatenate([1 / np.cumprod(growth[:start][::-1])[::-1], [1.0], np.cumprod(growth[start:])])
+    odds = q / (1 - q) / (q[len(q) // 2] / (1 - q[len(q) // 2]))
+    rows = shape * odds[:, None] ** (K - centre)
+    return rows / rows.sum(axis=1, keepdims=True)
