@@ -27,6 +27,7 @@ from varflow.symbolic.tails import density, map_slope, tail
 __all__ = ["finite_width_corrections"]
 
 HIGHEST_ORDER = 2
+_FEW = 12  # neurons at which sums over the binomial law are compared; the chain is solved for many
 p = quantity("p", "p", positive=True)
 F = [S.Zero, *(quantity(f"F{k}", "F" + "'" * k if k < 4 else "F''''") for k in range(1, 5))]
 X, u, t = quantity("X", "X"), quantity("u", "u"), sympy.Symbol("t", real=True)
@@ -164,15 +165,15 @@ def _solution(steps: Derivation, order: int) -> tuple[Any, Any]:
 
 
 def _neat(expression: Any) -> Any:
-    """Factored, with ``1 - F'`` and ``1 - p`` the right way round."""
-    whole = sympy.factor(expression)
-    flipped = {F[1] - 1: 1 - F[1], p - 1: 1 - p}
-    sign = S.One
-    for old, new in flipped.items():
-        exponent = sum(x.as_base_exp()[1] for x in sympy.Mul.make_args(whole) if x.as_base_exp()[0] == old)
-        if exponent:
-            whole, sign = whole / old**exponent * new**exponent, sign * (-1) ** exponent
-    return sign * whole
+    """Factored, ``1 - F'`` and ``1 - p`` the right way round, what is left ordered by the derivatives of ``F``."""
+    total, sign = S.One, S.One
+    for factor in sympy.Mul.make_args(sympy.factor(expression)):
+        base, exponent = factor.as_base_exp()
+        if base in (F[1] - 1, p - 1):
+            total, sign = total * (-base) ** exponent, sign * (-1) ** exponent
+        else:
+            total *= sympy.collect(sympy.expand(base), F[2:], sympy.factor) ** exponent
+    return sign * total
 
 
 def _series(coefficients: list[Any]) -> Any:
@@ -202,9 +203,11 @@ def _setting(law: Law | None) -> Setting:
     def define(values: Values) -> Values:
         known, above, slope, key = chain(values)
         every = values | known
+        if every[n] <= _FEW:
+            return known | _binomial(every)
         moments = _moments(int(every[n]), float(every[p]), slope, key, above)
         scaled = {e[k]: every[g] ** (2 * k) * mpf(moments[k - 1]) for k in range(1, 5)}
-        return known | _binomial(every) | scaled | {shift: scaled[e[1]], spread: scaled[e[2]] - scaled[e[1]] ** 2}
+        return known | scaled | {shift: scaled[e[1]], spread: scaled[e[2]] - scaled[e[1]] ** 2}
 
     return Setting(draw, define)
 
@@ -220,7 +223,7 @@ def _moments(n: int, p: float, slope: float, key: tuple[float, ...], above: Call
 
 
 def _common(rng: Random) -> Values:
-    return {n: mpf(rng.randint(6, 12)), X: mpf(rng.uniform(-0.1, 0.1)), t: mpf(rng.uniform(-1, 1))}
+    return {n: mpf(rng.randint(6, _FEW)), X: mpf(rng.uniform(-0.1, 0.1)), t: mpf(rng.uniform(-1, 1))}
 
 
 def _any_chain(rng: Random) -> Values:
@@ -228,8 +231,7 @@ def _any_chain(rng: Random) -> Values:
     values = _common(rng) | {g: mpf(rng.uniform(0.8, 2))}
     grid = np.linspace(0, 1, 41)
     while True:
-        signed = [rng.choice([-1, 1]) * rng.uniform(0.2, 0.6) for _ in range(4)]
-        c = [rng.uniform(0.3, 0.5), rng.choice([-1, 1]) * rng.uniform(0.2, 0.5), *signed]
+        c = [rng.uniform(0.3, 0.45), *(rng.uniform(0.2, 0.5) for _ in range(5))]
         rates = sum(coefficient * (grid - c[0]) ** k for k, coefficient in enumerate(c))
         if 0.03 < rates.min() and rates.max() < 0.97:
             return values | dict(zip(a, map(mpf, c), strict=True)) | {p: mpf(c[0])}
@@ -282,10 +284,8 @@ def _integrals(law: Law, ends: np.ndarray, start: float) -> np.ndarray:
 
 
 def _binomial(values: Values) -> Values:
-    """Moments of the next ``X`` and ``E[exp(t X')]`` by summing over the binomial law; for few neurons only."""
+    """Moments of the next ``X`` and ``E[exp(t X')]`` by summing over the binomial law."""
     size, gain2 = int(values[n]), values[g] ** 2
-    if size > 50:
-        return {}
     q = values[p] + values[u] / gain2
     mass = [mp.binomial(size, K) * q**K * (1 - q) ** (size - K) for K in range(size + 1)]
     place = [gain2 * (mpf(K) / size - values[p]) for K in range(size + 1)]

@@ -1,7 +1,7 @@
 """What the finite-width series are compared with: the stationary law of the spike count, as numbers.
 
-``n x' ~ Binomial(n, π(x))``, ``x = K/n``. The chain is taken as it is, all counts within ten standard deviations, and iterated
-until its law stands still: double precision, no expansion. With ``π(x) - p`` given as a function of ``x - p`` nothing cancels.
+``n x' ~ Binomial(n, π(x))``, ``x = K/n``. The chain is taken as it is, all counts within nine standard deviations, and iterated
+from the middle until its law stands still: double precision, no expansion. With ``π(x) - p`` given as a function of ``x - p`` nothing cancels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from varflow._checks import ConvergenceError
 
 __all__ = ["stationary_moments"]
 
-_REACH = 11  # standard deviations
+_REACH = 9  # standard deviations
 
 
 def stationary_moments(
@@ -35,10 +35,10 @@ def stationary_moments(
     """
     centre = round(n * p)
     reach = int(_REACH * np.sqrt(n * p * (1 - p) / (1 - slope**2))) + 2
-    K = np.arange(max(centre - reach, 1), min(centre + reach, n - 1) + 1)  # without the ends, which a stable state never meets
+    K = np.arange(max(centre - reach, 1), min(centre + reach, n) + 1)  # given that there are spikes
     xi = (K - n * p) / n
-    chain = _rows(n, K, centre, p + above(xi))
-    law = before = np.full(len(K), 1 / len(K))
+    chain = _rows(n, np.arange(K[0] - 1, K[-1] + 1), centre, p + above(xi))[:, 1:]
+    law = before = (K == centre).astype(float)
     for _ in range(int(-50 / np.log(abs(slope))) + 20):  # the start forgotten to e^-50
         law, before = law @ chain, law
         law /= law.sum()
@@ -48,10 +48,10 @@ def stationary_moments(
 
 
 def _rows(n: int, K: np.ndarray, centre: int, q: np.ndarray) -> np.ndarray:
-    """Binomial probabilities of ``K`` for each success probability: ratios to the central one, then normalised."""
-    growth = (n - K[:-1]) / (K[:-1] + 1) * (q[len(q) // 2] / (1 - q[len(q) // 2]))
-    start = int(np.searchsorted(K, centre))
+    """Binomial probabilities of ``K`` for each success probability: ratios to the central count, then normalised."""
+    start, odds = centre - int(K[0]), q / (1 - q)
+    usual = np.median(odds)
+    growth = (n - K[:-1]) / (K[:-1] + 1) * usual
     shape = np.concatenate([1 / np.cumprod(growth[:start][::-1])[::-1], [1.0], np.cumprod(growth[start:])])
-    odds = q / (1 - q) / (q[len(q) // 2] / (1 - q[len(q) // 2]))
-    rows = shape * odds[:, None] ** (K - centre)
+    rows = shape * (odds / usual)[:, None] ** (K - centre)
     return rows / rows.sum(axis=1, keepdims=True)
