@@ -5,6 +5,8 @@ put in place of numbers: ``theta g V sigma_b m_g n gamma z``.
 """
 
 from varflow.symbolic.derivation import Derivation, DerivationError, Step
+from varflow.symbolic.expansions import expansion
+from varflow.symbolic.finite_width import finite_width_corrections
 from varflow.symbolic.symbols import V, g, gamma, m_g, n, sigma_b, theta, z
 from varflow.symbolic.variance import variance_map, weight_variance
 
@@ -13,6 +15,8 @@ __all__ = [
     "DerivationError",
     "Step",
     "V",
+    "expansion",
+    "finite_width_corrections",
     "g",
     "gamma",
     "m_g",

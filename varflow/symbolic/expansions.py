@@ -23,7 +23,7 @@ from varflow.symbolic.tails import map_slope, tail
 
 __all__ = ["expansion"]
 
-HIGHEST_ORDER = 8
+HIGHEST_ORDER = 4
 p, m = quantity("p", "p", positive=True), quantity("m", "m", positive=True)
 t = sympy.Symbol("t", positive=True)
 
@@ -47,7 +47,7 @@ def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> De
         know the tail: ``"normal"``, ``"laplace"``, ``"logistic"``, for the latter also ``"uniform"``.
     order : int
         Highest power kept of what is small, relative to the leading term: of ``θ``; of ``1/θ²``; of ``δ = √(1 - γ_c/γ)``; of
-        ``η = θ/g``. From 1 to 8. Where a form is exact it is given instead, whatever the order.
+        ``η = θ/g``. From 1 to 4. Where a form is exact it is given instead, whatever the order.
 
     Returns
     -------

@@ -39,11 +39,11 @@ def gain_to_infinity(law: Law, order: int) -> Derivation:
     rest = O(eta ** (order + 1))
     put = lambda e: _powers(e.subs(law.z, x), root, order)  # noqa: E731
     steps = Derivation("Both fixed points at large gain", _setting(law), answers=4).then(
-        Eq(eta**2, z_s**2 * tail_.subs(law.z, z_s)), "a fixed point, $\\eta = \\theta/g$", assumption=f"{law.name} potentials, no bias"
+        Eq(eta**2, z_s**2 * tail_.subs(law.z, z_s)),
+        "a fixed point, $\\eta = \\theta/g$",
+        assumption=f"{law.name} potentials, no bias",
     )
-    steps = steps.then(
-        Eq(z_s, root + O(eta ** (order + 2))), "its root solved for order by order", assumption="$\\eta \\to 0$"
-    )
+    steps = steps.then(Eq(z_s, root + O(eta ** (order + 2))), "its root solved for order by order", assumption="$\\eta \\to 0$")
     steps = steps.then(Eq(V_s / g**2, tail_.subs(law.z, z_s)), "$V = g^2 S(z)$")
     steps = steps.then(Eq(m_s, z_s * f.subs(law.z, z_s) / (2 * tail_.subs(law.z, z_s))), "slope of the variance map")
     steps = steps.then(Eq(eta**2, z_e**2 * tail_.subs(law.z, z_e)), "the other fixed point")
@@ -76,7 +76,10 @@ def _small(law: Law, values: Values) -> Values:
         if y in values:
             return {eta: (values[y] / (2 * mp.pi)) ** (mpf(1) / 4) * mp.exp(-values[y] / 4), y: values[y]}
         at = values.get(eta, values[start])
-        return {eta: at, y: mp.findroot(lambda s: s - mp.log(s) + mp.log(2 * mp.pi) + 4 * mp.log(at), _guess(at), tol=mp.eps**1.8)}
+        return {
+            eta: at,
+            y: mp.findroot(lambda s: s - mp.log(s) + mp.log(2 * mp.pi) + 4 * mp.log(at), _guess(at), tol=mp.eps**1.8),
+        }
     if law.name == "logistic":
         unit = 2 * mp.sqrt(3) / mp.pi
         if q in values:
@@ -139,7 +142,11 @@ def _normal_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
             "with Mills' series, $z^2 - \\ln z^2 - 2 \\ln(1 - z^{-2} + \\dots) = y - \\ln y$",
             "$y \\to \\infty$",
         ),
-        (Eq(V_e / theta**2, variance.subs(u, 1 / w) + O(y ** (-order - 2), (y, oo)), evaluate=False), "the edge of the basin of silence", ""),
+        (
+            Eq(V_e / theta**2, variance.subs(u, 1 / w) + O(y ** (-order - 2), (y, oo)), evaluate=False),
+            "the edge of the basin of silence",
+            "",
+        ),
         (Eq(m_e, sympy.expand(slope).subs(u, 1 / w) + O(y**-order, (y, oo)), evaluate=False), "the multiplier there", ""),
     ]
 
@@ -167,7 +174,11 @@ def _uniform_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
     return [
         (Eq(z_e, root + rest), "near the end of the support, $z = \\sqrt 3 - 2\\sqrt 3\\, \\eta^2/z^2$ put into itself", ""),
         (Eq(V_e / theta**2, _cut(_in(eta, root**-2, 2 * order), 2 * order) + rest), "the edge of the basin of silence", ""),
-        (Eq(m_e, sympy.expand(slope) + O(eta ** (2 * order))), "the multiplier there, $z f/2S = z^3/(4\\sqrt 3\\, \\eta^2)$", ""),
+        (
+            Eq(m_e, sympy.expand(slope) + O(eta ** (2 * order))),
+            "the multiplier there, $z f/2S = z^3/(4\\sqrt 3\\, \\eta^2)$",
+            "",
+        ),
     ]
 
 
@@ -185,7 +196,11 @@ def _logistic_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
         return sum(sympy.factor(whole.coeff(q, j)).subs(y, w) * exp(-2 * j * w) for j in range(order + 1))
 
     return [
-        (Eq(eta, 2 / a * y * exp(-y)), "what the leading form $S(z) \\sim e^{-\\pi z/\\sqrt 3}$ gives, $y \\approx \\pi z/2\\sqrt 3$", ""),
+        (
+            Eq(eta, 2 / a * y * exp(-y)),
+            "what the leading form $S(z) \\sim e^{-\\pi z/\\sqrt 3}$ gives, $y \\approx \\pi z/2\\sqrt 3$",
+            "",
+        ),
         (Eq(y, w, evaluate=False), "solved by Lambert's function, on its lower branch", ""),
         (Eq(z_e, 2 / a * (y + d) + rest), "in powers of $q = e^{-2 y}$", "$q \\to 0$"),
         (Eq(V_e / theta**2, a**2 / 4 * final((y + d) ** -2) + rest, evaluate=False), "the edge of the basin of silence", ""),

@@ -46,7 +46,10 @@ def as_function(arguments: tuple[Any, ...], symbols: tuple[Any, ...], expression
         roots = tuple(renamed.atoms(ImplicitRoot))  # found once per precision, not at every place where they stand
         places = tuple(sympy.Dummy() for _ in roots)
         inner = sympy.lambdify(
-            (*arguments, *places), renamed.xreplace(dict(zip(roots, places, strict=True))), [own, "mpmath"], printer=_Mpmath(settings)
+            (*arguments, *places),
+            renamed.xreplace(dict(zip(roots, places, strict=True))),
+            [own, "mpmath"],
+            printer=_Mpmath(settings),
         )
         return (lambda *given: inner(*given, *(_root(root, mp.prec) for root in roots))) if roots else inner
     own["LambertW"] = _lambertw

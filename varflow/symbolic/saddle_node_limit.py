@@ -1,4 +1,4 @@
-"""The two fixed points of a given gain near the saddle-node, where they meet, and at large gain, where they part.
+"""The two fixed points of a given gain near the saddle-node, where they meet.
 
 ``γ = g²/θ²`` and ``z = θ/√V``; at a fixed point ``z² S(z) = 1/γ``.
 """
@@ -9,24 +9,23 @@ from random import Random
 from typing import Any
 
 import sympy
-from mpmath import mp, mpf
-from sympy import Eq, LambertW, O, Rational, S, exp, log, oo, pi, sqrt
+from mpmath import mpf
+from sympy import Eq, O, Rational, S, log, pi, sqrt
 
-from varflow._checks import DomainError
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.symbols import ImplicitRoot, gamma, quantity, theta
 from varflow.symbolic.tails import map_slope, outer_roots, tail, turning_point
 
-__all__ = ["gain_to_infinity", "saddle_node_root"]
+__all__ = ["V_e", "V_s", "m_e", "m_s", "roots", "saddle_node_root", "z_e", "z_s"]
 
 delta = sympy.Symbol("delta", positive=True)  # √(1 - γ_c/γ)
 z_c = quantity("z_c", "z_c", positive=True)
 z_s, z_e = quantity("z_s", r"z_{\mathrm{s}}", positive=True), quantity("z_e", r"z_{\mathrm{e}}", positive=True)
 V_s, V_e = quantity("V_s", r"V_{\mathrm{s}}", positive=True), quantity("V_e", r"V_{\mathrm{e}}", positive=True)
 m_s, m_e = quantity("m_s", r"m_{\mathrm{s}}", positive=True), quantity("m_e", r"m_{\mathrm{e}}", positive=True)
-x, r = sympy.Symbol("x", real=True), sympy.Symbol("r", positive=True)
+r = sympy.Symbol("r", positive=True)  # f/S
 
 
 def roots(law: Law, values: Values, inverse_gain: Any) -> Values:
@@ -46,29 +45,16 @@ def roots(law: Law, values: Values, inverse_gain: Any) -> Values:
 
 def saddle_node_root(law: Law, order: int) -> Derivation:
     """Both fixed points in powers of ``δ``: one series, in which ``δ`` changes sign from one to the other."""
-
-    def draw(rng: Random) -> Values:
-        return {theta: mpf(rng.uniform(0.3, 2)), delta: mpf(rng.uniform(0.05, 0.4))}
-
-    def define(values: Values) -> Values:
-        turn = turning_point(law)
-        return {z_c: turn} | roots(law, values, (1 - values[delta] ** 2) * turn**2 * tail(law, turn))
-
-    half, variable = law.tail, law.z
-    logs = _logarithm(law, order + 1)
-    root = _reverted(logs, order)
-    multiplier = _ratio(law, order).subs(x, root) * (z_c + root) / 2
-    variance = theta**2 * _inverse_square(root, order)
-    other = lambda e: e.subs(delta, -delta)  # noqa: E731
     closed, reason = _turn(law)
-    final = lambda e: _written(e, closed, -logs[2], order)  # noqa: E731
-    rest = O(delta ** (order + 1))
-    at = {variable: z_s}
-    steps = Derivation("Both fixed points near the saddle-node", Setting(draw, define), answers=4).then(
-        Eq(1 / gamma, z_s**2 * half.subs(at)), "a fixed point", assumption=f"{law.name} potentials, no bias"
+    logs = _logarithm(law, order + 1, z_c)
+    z, variance, multiplier = _series(law, closed, order)
+    rest, at, tail_ = O(delta ** (order + 1)), {law.z: z_s}, law.tail
+    other = lambda e: e.subs(delta, -delta) + rest  # noqa: E731
+    steps = Derivation("Both fixed points near the saddle-node", _setting(law), answers=4).then(
+        Eq(1 / gamma, z_s**2 * tail_.subs(at)), "a fixed point", assumption=f"{law.name} potentials, no bias"
     )
     steps = steps.then(
-        Eq(delta**2, 1 - (z_s / z_c) ** 2 * half.subs(at) / half.subs(variable, z_c)),
+        Eq(delta**2, 1 - (z_s / z_c) ** 2 * tail_.subs(at) / tail_.subs(law.z, z_c)),
         r"against the largest value of $z^2 S(z)$, $1/\gamma_{\mathrm c}$, with $\delta^2 = 1 - \gamma_{\mathrm c}/\gamma$",
     )
     steps = steps.then(
@@ -77,14 +63,25 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
         assumption=r"$\gamma \to \gamma_{\mathrm c}$",
     )
     steps = steps.then(Eq(z_c, closed), reason)
-    steps = steps.then(Eq(z_s, final(z_c + root) + rest), "solved order by order, below the turning point")
-    steps = steps.then(Eq(z_e, final(z_c + other(root)) + rest), r"the other root of $\delta^2$, $\delta \to -\delta$")
-    steps = steps.then(Eq(m_s, z_s * law.density.subs(at) / (2 * half.subs(at))), "slope of the variance map")
+    steps = steps.then(Eq(z_s, z + rest), "solved order by order, below the turning point")
+    steps = steps.then(Eq(z_e, other(z)), r"the other root of $\delta^2$, $\delta \to -\delta$")
+    steps = steps.then(Eq(m_s, z_s * law.density.subs(at) / (2 * tail_.subs(at))), "slope of the variance map")
     steps = steps.then(Eq(V_s, theta**2 / z_s**2), r"$z = \theta/\sqrt V$")
-    steps = steps.then(lambda e: Eq(V_s, theta**2 * final(variance / theta**2) + rest), "the stable variance")
-    steps = steps.then(Eq(V_e, theta**2 * final(other(variance) / theta**2) + rest), "the edge of the basin of silence")
-    steps = steps.then(Eq(m_s, final(multiplier) + rest), "the multiplier at the stable point")
-    return steps.then(Eq(m_e, final(other(multiplier)) + rest), "and at the edge")
+    steps = steps.then(Eq(V_s, theta**2 * variance + rest), "the stable variance")
+    steps = steps.then(Eq(V_e, other(theta**2 * variance)), "the edge of the basin of silence")
+    steps = steps.then(Eq(m_s, multiplier + rest), "the multiplier at the stable point")
+    return steps.then(Eq(m_e, other(multiplier)), "and at the edge")
+
+
+def _setting(law: Law) -> Setting:
+    def draw(rng: Random) -> Values:
+        return {theta: mpf(rng.uniform(0.3, 2)), delta: mpf(rng.uniform(0.05, 0.4))}
+
+    def define(values: Values) -> Values:
+        turn = turning_point(law)
+        return {z_c: turn} | roots(law, values, (1 - values[delta] ** 2) * turn**2 * tail(law, turn))
+
+    return Setting(draw, define)
 
 
 def _turn(law: Law) -> tuple[Any, str]:
@@ -97,7 +94,7 @@ def _turn(law: Law) -> tuple[Any, str]:
     return ImplicitRoot("z_c", gap, law.z, centre - Rational(1, 8), centre + Rational(1, 8)), "the root of $z f = 2 S$"
 
 
-def _derivatives(law: Law, count: int) -> list[Any]:
+def _derivatives(law: Law, count: int, turn: Any) -> list[Any]:
     """``r = f/S`` and its derivatives at ``z_c``: ``r' = r (f'/f + r)`` and ``r = 2/z`` there."""
     slope = sympy.simplify(sympy.diff(law.density, law.z) / law.density)
     decay = pi / sqrt(3)
@@ -106,49 +103,68 @@ def _derivatives(law: Law, count: int) -> list[Any]:
     for _ in range(count):
         last = found[-1]
         found.append(sympy.expand(sympy.diff(last, law.z) + sympy.diff(last, r) * r * (slope + r)))
-    return [sympy.factor(e.subs(known).subs(r, 2 / law.z).subs(law.z, z_c)) for e in found]
+    return [_short(e.subs(known).subs(r, 2 / law.z).subs(law.z, turn)) for e in found]
 
 
-def _logarithm(law: Law, highest: int) -> dict[int, Any]:
+def _short(coefficient: Any) -> Any:
+    """A number as ``a + b√c``, a rational function of ``z_c`` as a factored fraction."""
+    return sympy.factor(coefficient) if coefficient.free_symbols else sympy.radsimp(sympy.expand(coefficient))
+
+
+def _logarithm(law: Law, highest: int, turn: Any) -> dict[int, Any]:
     """Coefficients of ``(z - z_c)^k`` in ``ln z² S``, whose slope is ``2/z - r``; from ``k = 2`` on."""
-    slopes = _derivatives(law, highest - 1)
+    slopes = _derivatives(law, highest - 1, turn)
+    factorial = sympy.factorial
     return {
-        k: sympy.factor(((-1) ** (k - 1) * 2 * sympy.factorial(k - 1) / z_c**k - slopes[k - 1]) / sympy.factorial(k))
+        k: _short(((-1) ** (k - 1) * 2 * factorial(k - 1) / turn**k - slopes[k - 1]) / factorial(k))
         for k in range(2, highest + 1)
     }
 
 
-def _ratio(law: Law, order: int) -> Any:
-    """``f/S`` as a polynomial in ``x = z - z_c``."""
-    return sum(d / sympy.factorial(k) * x**k for k, d in enumerate(_derivatives(law, order)))
+def _series(law: Law, closed: Any, order: int) -> tuple[Any, Any, Any]:
+    """``z``, ``V/θ²`` and ``m`` at the stable point as series in ``δ``."""
+    turn = z_c if closed.has(ImplicitRoot) else closed
+    logs = _logarithm(law, order + 1, turn)
+    root = _reverted(logs, order)
+    ratio = [d / sympy.factorial(k) for k, d in enumerate(_derivatives(law, order, turn))]
+    z = [turn, *root[1:]]
+    inverse_square = [(-1) ** k * (k + 1) / turn ** (k + 2) for k in range(order + 1)]
+    multiplier = [_short(c / 2) for c in _product(_composed(ratio, root, order), z, order)]
+    found = z, _composed(inverse_square, root, order), multiplier
+    return tuple(_written(c, -logs[2], closed) for c in found)  # pyright: ignore[reportReturnType]
 
 
-def _reverted(logs: dict[int, Any], order: int) -> Any:
+def _reverted(logs: dict[int, Any], order: int) -> list[Any]:
     """``x`` on the stable side as a series in ``δ/κ``, ``κ² = -c_2``, from ``ln(1 - δ²) = Σ c_k x^k``: rational in ``z_c``."""
-    k2 = -logs[2]
-    wanted = -sum((k2 * delta**2) ** j / j for j in range(1, order + 2))
-    root = -delta
+    k2, root = -logs[2], [S.Zero, -S.One]
+    outer = [S.Zero, S.Zero, *logs.values()]
     for k in range(2, order + 1):
-        missing = sympy.expand(sum(c * root**j for j, c in logs.items()) - wanted).coeff(delta, k + 1)
-        root += sympy.factor(-missing / (2 * k2)) * delta**k
+        wanted = -(k2 ** ((k + 1) // 2)) / ((k + 1) // 2) if k % 2 else S.Zero
+        missing = _composed(outer[: k + 2], [*root, S.Zero], k + 1)[k + 1] - wanted
+        root.append(_short(-missing / (2 * k2)))
     return root
 
 
-def _inverse_square(root: Any, order: int) -> Any:
-    """``1/(z_c + x)²``."""
-    return sum((-1) ** k * (k + 1) * (root / z_c) ** k for k in range(order + 1)) / z_c**2
+def _product(left: list[Any], right: list[Any], order: int) -> list[Any]:
+    pad = lambda c: [*c, *[S.Zero] * (order + 1 - len(c))]  # noqa: E731
+    left, right = pad(left), pad(right)
+    return [_short(sum((left[i] * right[k - i] for i in range(k + 1)), S.Zero)) for k in range(order + 1)]
 
 
-def _written(series: Any, closed: Any, k2: Any, order: int) -> Any:
-    """A series in ``δ/κ`` as one in ``δ``, with ``z_c`` put in: simplified after that only where ``z_c`` is a closed number."""
-    whole, total = sympy.expand(series), S.Zero
-    for k in range(order + 1):
-        rational, odd = whole.coeff(delta, k) / k2 ** (k // 2), k % 2
-        forms = sympy.factor(rational) / sqrt(k2) ** odd, sympy.factor(rational / k2**odd) * sqrt(k2) ** odd
-        term = min(forms, key=sympy.count_ops)
-        if not closed.has(ImplicitRoot):
-            term = sympy.radsimp(sympy.simplify(term.subs(z_c, closed)))
-        total += term * delta**k
+def _composed(outer: list[Any], inner: list[Any], order: int) -> list[Any]:
+    """Coefficients of ``outer(inner)``, where ``inner`` has no constant term, by Horner's rule."""
+    total = [S.Zero]
+    for coefficient in reversed(outer):
+        total = _product(total, inner, order)
+        total[0] += coefficient
+    return total
+
+
+def _written(coefficients: list[Any], k2: Any, closed: Any) -> Any:
+    """A series in ``δ/κ`` as one in ``δ``, each coefficient in its shorter form, with ``z_c`` put in last."""
+    total = S.Zero
+    for k, coefficient in enumerate(coefficients):
+        half, odd = k2 ** (k // 2), k % 2
+        forms = _short(coefficient / half) / sqrt(k2) ** odd, _short(coefficient / half / k2**odd) * sqrt(k2) ** odd
+        total += min(forms, key=sympy.count_ops) * delta**k
     return total.subs(z_c, closed)
-
-

@@ -35,7 +35,7 @@ def stationary_moments(
     """
     centre = round(n * p)
     reach = int(_REACH * np.sqrt(n * p * (1 - p) / (1 - slope**2))) + 2
-    K = np.arange(max(centre - reach, 1), min(centre + reach, n) + 1)  # given that there are spikes
+    K = np.arange(max(centre - reach, 1), min(centre + reach, n - 1) + 1)  # given that there are spikes
     xi = (K - n * p) / n
     chain = _rows(n, np.arange(K[0] - 1, K[-1] + 1), centre, p + above(xi))[:, 1:]
     law = before = (K == centre).astype(float)
@@ -49,9 +49,11 @@ def stationary_moments(
 
 def _rows(n: int, K: np.ndarray, centre: int, q: np.ndarray) -> np.ndarray:
     """Binomial probabilities of ``K`` for each success probability: ratios to the central count, then normalised."""
-    start, odds = centre - int(K[0]), q / (1 - q)
+    q = np.clip(q, 1e-200, 1 - 1e-15)
+    start, odds = centre - int(K[0]), np.log(q / (1 - q))
     usual = np.median(odds)
-    growth = (n - K[:-1]) / (K[:-1] + 1) * usual
-    shape = np.concatenate([1 / np.cumprod(growth[:start][::-1])[::-1], [1.0], np.cumprod(growth[start:])])
-    rows = shape * (odds / usual)[:, None] ** (K - centre)
+    growth = np.log((n - K[:-1]) / (K[:-1] + 1)) + usual
+    shape = np.concatenate([-np.cumsum(growth[:start][::-1])[::-1], [0.0], np.cumsum(growth[start:])])
+    rows = shape + (odds - usual)[:, None] * (K - centre)
+    rows = np.exp(rows - rows.max(axis=1, keepdims=True))
     return rows / rows.sum(axis=1, keepdims=True)
