@@ -1,4 +1,4 @@
-"""What the theory becomes near its limits: series for small and large thresholds; for gains see ``large_gain`` and ``saddle_node_limit``.
+"""What the theory becomes near its limits; here small and large thresholds, gains in ``saddle_node_limit`` and ``large_gain``.
 
 Each is derived from an exact equation for the quantity, and compared with numbers that know no series (``tails``).
 """

@@ -1,4 +1,4 @@
-"""The first corrections of finite width to variance and mean, from the binomial chain of spike counts, order by order in ``1/n``.
+"""The first corrections of finite width to variance and mean, from the binomial chain of spike counts.
 
 ``C = g² K/n + σ_b²`` is the variance of a potential given the ``K`` spikes of the layer before; ``X = C - V*``. Numbers to
 compare with come from the chain itself (``stationary``) and from sums over the binomial law.
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import sympy
 from mpmath import mp, mpf
-from sympy import Eq, O, S, exp, oo, sqrt
+from sympy import Eq, O, Rational, S, exp, oo, sqrt
 
 from varflow._checks import DomainError, integer
 from varflow.symbolic.derivation import Derivation, Setting
@@ -28,7 +28,7 @@ __all__ = ["finite_width_corrections"]
 
 HIGHEST_ORDER = 2
 _FEW = 12  # neurons at which sums over the binomial law are compared; the chain is solved for many
-p = quantity("p", "p", positive=True)
+p, f = quantity("p", "p", positive=True), quantity("f", "f", positive=True)
 F = [S.Zero, *(quantity(f"F{k}", "F" + "'" * k if k < 4 else "F''''") for k in range(1, 5))]
 X, u, t = quantity("X", "X"), quantity("u", "u"), sympy.Symbol("t", real=True)
 G = quantity("E[exp(t X')|X]", r"\mathrm{E}[e^{t X'} \mid X]", positive=True)
@@ -94,8 +94,11 @@ def finite_width_corrections(order: int = 1, *, distribution: Any = None) -> Der
             Eq(e[k], _series(_solved(order)[k]) + O(n ** (-order - 1), (n, oo))), "solved, the highest moment first"
         )
     if law is not None:
-        steps, written = _derivatives(steps, law)
-        first, second = first.subs(written), second.subs(written)
+        steps, derivatives = _derivatives(steps, law)
+        closed = {f: law.pdf(z), p: law.sf(z)}
+        first, second = (
+            _in_law(series.subs(derivatives).subs(g, sqrt(V / p)), order).subs(closed) for series in (first, second)
+        )
     rest = O(n ** (-order - 1), (n, oo))
     steps = steps.then(Eq(shift, first + rest), r"$\mathrm{E}[C] - V^* = \mathrm{E}[X]$")
     return steps.then(Eq(spread, second + rest), r"$\mathrm{E}[X^2] - \mathrm{E}[X]^2$")
@@ -139,7 +142,7 @@ def _stationarity(steps: Derivation, order: int) -> Derivation:
 
 
 @lru_cache(maxsize=2)
-def _transfer(order: int) -> list[dict[tuple[int, int], Any]]:
+def _transfer(order: int) -> list[dict[Any, Any]]:
     """Coefficients of ``X^a n^-b`` in ``E[X'^k | X]`` that count."""
     series = sum(F[k] * X**k / sympy.factorial(k) for k in range(1, 2 * order + 1))
     rate, found = p + u / g**2, [{(0, 0): S.One}]
@@ -173,7 +176,7 @@ def _neat(expression: Any) -> Any:
     total, sign = S.One, S.One
     for factor in sympy.Mul.make_args(sympy.factor(expression)):
         base, exponent = factor.as_base_exp()
-        if base in (F[1] - 1, p - 1):
+        if base in (F[1] - 1, p - 1, f * z - 2 * p):
             total, sign = total * (-base) ** exponent, sign * (-1) ** exponent
         else:
             total *= sympy.collect(sympy.expand(base), F[2:], sympy.factor) ** exponent
@@ -184,20 +187,27 @@ def _series(coefficients: list[Any]) -> Any:
     return sum(c / n**j for j, c in enumerate(coefficients))
 
 
+def _in_law(series: Any, order: int) -> Any:
+    """Each coefficient of ``1/n`` factored, in ``p``, ``f`` and ``z``."""
+    whole = sympy.expand(series.subs(n, 1 / small), small)
+    return _series([_neat(sympy.together(whole.coeff(small, j))) for j in range(order + 1)])
+
+
 def _derivatives(steps: Derivation, law: Law) -> tuple[Derivation, dict[Any, Any]]:
     """``F', F'', …`` of ``F(V) = g² S(θ/√V)`` at its fixed point, where ``θ = z √V`` and ``g² = V/p``."""
-    theta, at = sympy.Symbol("theta", positive=True), {}
+    theta, found = sympy.Symbol("theta", positive=True), {}
     used = set().union(*(step.expression.free_symbols for step in steps.steps))
-    mapped = law.sf(theta / sqrt(V))
     steps = steps.then(Eq(p, law.sf(z)), "the firing rate", assumption=f"{law.name} potentials, no bias")
+    steps = steps.then(Eq(f, law.pdf(z)), "the density at the threshold")
     steps = steps.then(Eq(g**2, V / p), "the fixed point, $V = g^2 p$")
+    mapped = law.pdf(theta / sqrt(V)) * theta / (2 * V ** Rational(3, 2))  # of S(θ/√V), once
     for k in range(1, 5):
-        mapped = sympy.diff(mapped, V)
         if F[k] in used:
-            at[F[k]] = sympy.factor(sympy.simplify(mapped.subs(theta, z * sqrt(V)) * V)) / p
-            steps = steps.then(Eq(F[k], at[F[k]]), r"derivative of $F(V) = g^2 S(\theta/\sqrt V)$")
-    at = {symbol: value.subs(p, law.sf(z)) for symbol, value in at.items()}
-    return steps, at | {g: sqrt(V / law.sf(z)), p: law.sf(z)}
+            ratio = sympy.factor(sympy.simplify(mapped.subs(theta, z * sqrt(V)) * V**k / law.pdf(z)))
+            found[F[k]] = ratio * f / p * V ** (1 - k)
+            steps = steps.then(Eq(F[k], found[F[k]]), r"derivative of $F(V) = g^2 S(\theta/\sqrt V)$")
+        mapped = sympy.diff(mapped, V)
+    return steps, found
 
 
 def _setting(law: Law | None) -> Setting:
@@ -237,7 +247,7 @@ def _any_chain(rng: Random) -> Values:
     while True:
         c = [rng.uniform(0.3, 0.45), *(rng.uniform(0.2, 0.5) for _ in range(5))]
         rates = sum(coefficient * (grid - c[0]) ** k for k, coefficient in enumerate(c))
-        if 0.03 < rates.min() and rates.max() < 0.97:
+        if np.min(rates) > 0.03 and np.max(rates) < 0.97:
             return values | dict(zip(a, map(mpf, c), strict=True)) | {p: mpf(c[0])}
 
 
@@ -254,13 +264,20 @@ def _drawn_law(rng: Random) -> Values:
     return _common(rng) | {z: mpf(rng.uniform(0.25, 0.38)), V: mpf(rng.uniform(0.7, 1.4))}
 
 
+@lru_cache(maxsize=256)
+def _at_fixed_point(law: Law, at: Any, variance: Any, precision: int) -> Values:
+    """Firing rate, gain and the derivatives of the map, the first from spikes gained, the others by differentiating it."""
+    rate, theta = tail(law, at), at * mp.sqrt(variance)
+    gain2 = variance / rate
+    slope = lambda v: gain2 * density(law, theta / mp.sqrt(v)) * theta / (2 * v * mp.sqrt(v))  # noqa: E731
+    known = {p: rate, f: density(law, at), g: mp.sqrt(gain2), F[1]: map_slope(law, at)}
+    return known | {F[k]: mp.diff(slope, variance, k - 1) for k in range(2, 5)}
+
+
 def _of_law(law: Law, values: Values) -> tuple[Values, Callable[..., Any], float, tuple[Any, ...]]:
     at, variance = values[z], values[V]
-    rate = tail(law, at)
-    theta, gain2 = at * mp.sqrt(variance), variance / rate
-    slope = lambda v: gain2 * density(law, theta / mp.sqrt(v)) * theta / (2 * v * mp.sqrt(v))  # noqa: E731
-    known = {p: rate, g: mp.sqrt(gain2), F[1]: map_slope(law, at)}
-    known |= {F[k]: mp.diff(slope, variance, k - 1) for k in range(2, 5)}
+    known = dict(_at_fixed_point(law, at, variance, mp.prec))
+    rate, gain2, theta = known[p], known[g] ** 2, at * mp.sqrt(variance)
     known[u] = gain2 * mp.quad(lambda s: density(law, s), [theta / mp.sqrt(variance + values[X]), at])
     spot, chance = float(at), float(rate)
 
@@ -275,12 +292,12 @@ def _of_law(law: Law, values: Values) -> tuple[Values, Callable[..., Any], float
 def _integrals(law: Law, ends: np.ndarray, start: float) -> np.ndarray:
     """``∫_end^start f`` for descending ends."""
     argument = sympy.Symbol("t", real=True)
-    f = as_function((argument,), (argument,), law.whole, "numpy")
+    height = as_function((argument,), (argument,), law.whole, "numpy")
     nodes, weights = np.polynomial.legendre.leggauss(12)
     split = int(np.sum(ends > start))
     places = np.concatenate([ends[:split], [start], ends[split:]])
     half, middle = (places[:-1] - places[1:]) / 2, (places[:-1] + places[1:]) / 2
-    pieces = half * (np.broadcast_to(f(middle[:, None] + half[:, None] * nodes), (len(half), 12)) @ weights)
+    pieces = half * (np.broadcast_to(height(middle[:, None] + half[:, None] * nodes), (len(half), 12)) @ weights)
     below = -np.cumsum(pieces[:split][::-1])[::-1]
     return np.concatenate([below, np.cumsum(pieces[split:])])
 

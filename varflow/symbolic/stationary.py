@@ -1,13 +1,12 @@
 """What the finite-width series are compared with: the stationary law of the spike count, as numbers.
 
-``n x' ~ Binomial(n, π(x))``, ``x = K/n``. The chain is taken as it is, all counts within nine standard deviations, and iterated
-from the middle until its law stands still: double precision, no expansion. With ``π(x) - p`` given as a function of ``x - p`` nothing cancels.
+``n x' ~ Binomial(n, π(x))``, ``x = K/n``. The chain is taken as it is, all counts within nine standard deviations,
+and iterated from the middle until its law stands still: double precision, no expansion. With ``π(x) - p`` given as a function of ``x - p`` nothing cancels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -38,7 +37,7 @@ def stationary_moments(
     K = np.arange(max(centre - reach, 1), min(centre + reach, n - 1) + 1)  # given that there are spikes
     xi = (K - n * p) / n
     chain = _rows(n, np.arange(K[0] - 1, K[-1] + 1), centre, p + above(xi))[:, 1:]
-    law = before = (K == centre).astype(float)
+    law = before = np.equal(K, centre).astype(float)
     for _ in range(int(-50 / np.log(abs(slope))) + 20):  # the start forgotten to e^-50
         law, before = law @ chain, law
         law /= law.sum()
