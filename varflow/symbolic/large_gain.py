@@ -16,6 +16,7 @@ from varflow._checks import DomainError
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values
+from varflow.symbolic.power_series import composed, product, short
 from varflow.symbolic.saddle_node_limit import V_e, V_s, m_e, m_s, roots, z_e, z_s
 from varflow.symbolic.symbols import g, quantity, theta
 
@@ -126,7 +127,7 @@ def _normal_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
     """``Y = z²`` from ``Y - ln Y - 2 ln M(Y) = y - ln y`` with Mills' series ``M = 1 - 1/Y + 3/Y² …``, in powers of ``1/y``."""
     w = -LambertW(-2 * pi * eta**4, -1)
     u = sympy.Symbol("u", positive=True)  # 1/y
-    mills = sum((-1) ** k * sympy.factorial2(2 * k - 1) * x**k for k in range(order + 1))
+    mills: Any = sum((-1) ** k * sympy.factorial2(2 * k - 1) * x**k for k in range(order + 1))
     shift = S.Zero
     for k in range(1, order + 1):
         inverse = u / (1 + u * shift)
@@ -184,17 +185,17 @@ def _uniform_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
 
 def _logistic_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
     """``π z/(2√3) = y + d``: ``d = ln(1 + d/y) - ln(1 + q e^(-2 d))/2``, in powers of ``q = e^(-2 y)``."""
-    a, w = decay, -LambertW(-decay * eta / 2, -1)
-    d = S.Zero
-    for k in range(1, order + 1):
-        right = _in(q, log(1 + d / y) - d / y - log(1 + q * exp(-2 * d)) / 2, k)
-        d = sum(sympy.factor(sympy.expand(right).coeff(q, j) * y / (y - 1)) * q**j for j in range(1, k + 1))
-    rest = O(q ** (order + 1))
-
-    def final(expression: Any) -> Any:
-        whole = sympy.expand(_in(q, expression, order))
-        return sum(sympy.factor(whole.coeff(q, j)).subs(y, w) * exp(-2 * j * w) for j in range(order + 1))
-
+    a, w, rest, k_s = decay, -LambertW(-decay * eta / 2, -1), O(q ** (order + 1)), range(1, order + 1)
+    logs, exps = [S.Zero, *((-S.One) ** (k + 1) / k for k in k_s)], [(-S(2)) ** k / sympy.factorial(k) for k in (0, *k_s)]
+    d = [S.Zero] * (order + 1)
+    for k in k_s:
+        ratio, odds = [c / y for c in d], [S.Zero, *composed(exps, d, order)]
+        right = composed(logs, ratio, order)[k] - ratio[k] - composed(logs, odds[: order + 1], order)[k] / 2
+        d[k] = short(right * y / (y - 1))
+    odds = [S.Zero, *composed(exps, d, order)][: order + 1]
+    square = composed([(-S.One) ** k * (k + 1) / y ** (k + 2) for k in (0, *k_s)], d, order)
+    slope = product([y, *d[1:]], composed([(-S.One) ** k for k in (0, *k_s)], odds, order), order)
+    final = lambda c: sum(e.subs(y, w) * exp(-2 * k * w) for k, e in enumerate(c))  # noqa: E731
     return [
         (
             Eq(eta, 2 / a * y * exp(-y)),
@@ -202,9 +203,9 @@ def _logistic_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
             "",
         ),
         (Eq(y, w, evaluate=False), "solved by Lambert's function, on its lower branch", ""),
-        (Eq(z_e, 2 / a * (y + d) + rest), "in powers of $q = e^{-2 y}$", "$q \\to 0$"),
-        (Eq(V_e / theta**2, a**2 / 4 * final((y + d) ** -2) + rest, evaluate=False), "the edge of the basin of silence", ""),
-        (Eq(m_e, final((y + d) / (1 + q * exp(-2 * d))) + rest, evaluate=False), "the multiplier there", ""),
+        (Eq(z_e, 2 / a * (y + sum(c * q**k for k, c in enumerate(d))) + rest), "in powers of $q = e^{-2 y}$", "$q \\to 0$"),
+        (Eq(V_e / theta**2, a**2 / 4 * final(square) + rest, evaluate=False), "the edge of the basin of silence", ""),
+        (Eq(m_e, final(slope) + rest, evaluate=False), "the multiplier there", ""),
     ]
 
 

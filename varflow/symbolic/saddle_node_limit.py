@@ -15,6 +15,7 @@ from sympy import Eq, O, Rational, S, log, pi, sqrt
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values
+from varflow.symbolic.power_series import composed, product, short
 from varflow.symbolic.symbols import ImplicitRoot, gamma, quantity, theta
 from varflow.symbolic.tails import map_slope, outer_roots, tail, turning_point
 
@@ -89,7 +90,7 @@ def _turn(law: Law) -> tuple[Any, str]:
     closed = {"uniform": 2 / sqrt(3), "laplace": sqrt(2)}.get(law.name)
     if closed is not None:
         return closed, "where $z f = 2 S$"
-    centre = Rational(float(turning_point(law))).limit_denominator(64)
+    centre = Rational(str(round(float(turning_point(law)), 2)))
     gap = law.z * law.density - 2 * law.tail
     return ImplicitRoot("z_c", gap, law.z, centre - Rational(1, 8), centre + Rational(1, 8)), "the root of $z f = 2 S$"
 
@@ -98,17 +99,12 @@ def _derivatives(law: Law, count: int, turn: Any) -> list[Any]:
     """``r = f/S`` and its derivatives at ``z_c``: ``r' = r (f'/f + r)`` and ``r = 2/z`` there."""
     slope = sympy.simplify(sympy.diff(law.density, law.z) / law.density)
     decay = pi / sqrt(3)
-    known = {sympy.tanh(decay * law.z / 2): 4 / (decay * law.z) - 1}  # of the logistic law, 1 - 2 S, at z_c
+    known: Any = {sympy.tanh(decay * law.z / 2): 4 / (decay * law.z) - 1}  # of the logistic law, 1 - 2 S, at z_c
     found = [r]
     for _ in range(count):
         last = found[-1]
         found.append(sympy.expand(sympy.diff(last, law.z) + sympy.diff(last, r) * r * (slope + r)))
-    return [_short(e.subs(known).subs(r, 2 / law.z).subs(law.z, turn)) for e in found]
-
-
-def _short(coefficient: Any) -> Any:
-    """A number as ``a + b√c``, a rational function of ``z_c`` as a factored fraction."""
-    return sympy.factor(coefficient) if coefficient.free_symbols else sympy.radsimp(sympy.expand(coefficient))
+    return [short(e.subs(known).subs(r, 2 / law.z).subs(law.z, turn)) for e in found]
 
 
 def _logarithm(law: Law, highest: int, turn: Any) -> dict[int, Any]:
@@ -116,7 +112,7 @@ def _logarithm(law: Law, highest: int, turn: Any) -> dict[int, Any]:
     slopes = _derivatives(law, highest - 1, turn)
     factorial = sympy.factorial
     return {
-        k: _short(((-1) ** (k - 1) * 2 * factorial(k - 1) / turn**k - slopes[k - 1]) / factorial(k))
+        k: short(((-1) ** (k - 1) * 2 * factorial(k - 1) / turn**k - slopes[k - 1]) / factorial(k))
         for k in range(2, highest + 1)
     }
 
@@ -129,8 +125,8 @@ def _series(law: Law, closed: Any, order: int) -> tuple[Any, Any, Any]:
     ratio = [d / sympy.factorial(k) for k, d in enumerate(_derivatives(law, order, turn))]
     z = [turn, *root[1:]]
     inverse_square = [(-1) ** k * (k + 1) / turn ** (k + 2) for k in range(order + 1)]
-    multiplier = [_short(c / 2) for c in _product(_composed(ratio, root, order), z, order)]
-    found = z, _composed(inverse_square, root, order), multiplier
+    multiplier = [short(c / 2) for c in product(composed(ratio, root, order), z, order)]
+    found = z, composed(inverse_square, root, order), multiplier
     return tuple(_written(c, -logs[2], closed) for c in found)  # pyright: ignore[reportReturnType]
 
 
@@ -140,24 +136,9 @@ def _reverted(logs: dict[int, Any], order: int) -> list[Any]:
     outer = [S.Zero, S.Zero, *logs.values()]
     for k in range(2, order + 1):
         wanted = -(k2 ** ((k + 1) // 2)) / ((k + 1) // 2) if k % 2 else S.Zero
-        missing = _composed(outer[: k + 2], [*root, S.Zero], k + 1)[k + 1] - wanted
-        root.append(_short(-missing / (2 * k2)))
+        missing = composed(outer[: k + 2], [*root, S.Zero], k + 1)[k + 1] - wanted
+        root.append(short(-missing / (2 * k2)))
     return root
-
-
-def _product(left: list[Any], right: list[Any], order: int) -> list[Any]:
-    pad = lambda c: [*c, *[S.Zero] * (order + 1 - len(c))]  # noqa: E731
-    left, right = pad(left), pad(right)
-    return [_short(sum((left[i] * right[k - i] for i in range(k + 1)), S.Zero)) for k in range(order + 1)]
-
-
-def _composed(outer: list[Any], inner: list[Any], order: int) -> list[Any]:
-    """Coefficients of ``outer(inner)``, where ``inner`` has no constant term, by Horner's rule."""
-    total = [S.Zero]
-    for coefficient in reversed(outer):
-        total = _product(total, inner, order)
-        total[0] += coefficient
-    return total
 
 
 def _written(coefficients: list[Any], k2: Any, closed: Any) -> Any:
@@ -165,6 +146,6 @@ def _written(coefficients: list[Any], k2: Any, closed: Any) -> Any:
     total = S.Zero
     for k, coefficient in enumerate(coefficients):
         half, odd = k2 ** (k // 2), k % 2
-        forms = _short(coefficient / half) / sqrt(k2) ** odd, _short(coefficient / half / k2**odd) * sqrt(k2) ** odd
+        forms = short(coefficient / half) / sqrt(k2) ** odd, short(coefficient / half / k2**odd) * sqrt(k2) ** odd
         total += min(forms, key=sympy.count_ops) * delta**k
     return total.subs(z_c, closed)
