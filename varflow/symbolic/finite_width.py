@@ -129,7 +129,8 @@ def _stationarity(steps: Derivation, order: int) -> Derivation:
 def _transfer(order: int) -> list[dict[Any, Any]]:
     """Coefficients of ``X^a n^-b`` in ``E[X'^k | X]`` that count."""
     series = sum(F[k] * X**k / sympy.factorial(k) for k in range(1, 2 * order + 1))
-    rate, found = p + u / g**2, [{(0, 0): S.One}]
+    rate = p + u / g**2
+    found: list[dict[Any, Any]] = [{(0, 0): S.One}]
     generating = exp(-(g**2) * p * t) * (1 - rate + rate * exp(g**2 * t / n)) ** n
     for _ in range(2 * order):
         generating = sympy.diff(generating, t)
@@ -158,7 +159,7 @@ def _solution(steps: Derivation, order: int) -> tuple[Any, Any]:
 def _neat(expression: Any) -> Any:
     """Factored, ``1 - F'`` and ``1 - p`` the right way round, what is left ordered by the derivatives of ``F``."""
     total, sign = S.One, S.One
-    for factor in sympy.Mul.make_args(sympy.factor(expression)):
+    for factor in sympy.Mul.make_args(sympy.factor(expression)):  # pyright: ignore[reportArgumentType]
         base, exponent = factor.as_base_exp()
         if base in (F[1] - 1, p - 1, f * z - 2 * p):
             total, sign = total * (-base) ** exponent, sign * (-1) ** exponent
@@ -173,7 +174,7 @@ def _series(coefficients: list[Any]) -> Any:
 
 def _in_law(series: Any, order: int) -> Any:
     """Each coefficient of ``1/n`` factored, in ``p``, ``f`` and ``z``."""
-    whole = sympy.expand(series.subs(n, 1 / small), small)
+    whole = sympy.expand(series.subs(n, 1 / small))
     return _series([_neat(sympy.together(whole.coeff(small, j))) for j in range(order + 1)])
 
 

@@ -41,7 +41,7 @@ def as_function(arguments: tuple[Any, ...], symbols: tuple[Any, ...], expression
     """A Python function of ``arguments``, which take the places of ``symbols`` in the expression."""
     renamed = expression.xreplace(dict(zip(symbols, arguments, strict=True)))
     settings = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
-    own = {"endless_sum": endless_sum}
+    own: dict[str, Any] = {"endless_sum": endless_sum}
     if modules == "mpmath":
         roots = tuple(renamed.atoms(ImplicitRoot))  # found once per precision, not at every place where they stand
         places = tuple(sympy.Dummy() for _ in roots)

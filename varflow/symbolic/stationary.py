@@ -1,7 +1,8 @@
 """What the finite-width series are compared with: the stationary law of the spike count, as numbers.
 
-``n x' ~ Binomial(n, π(x))``, ``x = K/n``. The chain is taken as it is, all counts within nine standard deviations,
-and iterated from the middle until its law stands still: double precision, no expansion. With ``π(x) - p`` given as a function of ``x - p`` nothing cancels.
+``n x' ~ Binomial(n, π(x))``, ``x = K/n``. The chain is taken as it is, all counts within nine standard deviations, and
+iterated from the middle until its law stands still: double precision, no expansion. ``π(x) - p`` is given as a function of
+``x - p``, so that nothing cancels.
 """
 
 from __future__ import annotations
