@@ -52,7 +52,7 @@ def as_function(arguments: tuple[Any, ...], symbols: tuple[Any, ...], expression
             printer=_Mpmath(settings),
         )
         return (lambda *given: inner(*given, *(_root(root, mp.prec) for root in roots))) if roots else inner
-    own["LambertW"] = _lambertw
+    own["LambertW"] = own["lambertw"] = _lambertw
     return sympy.lambdify(arguments, renamed, [own, "scipy", "numpy"], printer=_Numpy(settings))
 
 

@@ -19,8 +19,8 @@ from varflow.symbolic.numbers import as_function, value
 __all__ = ["density", "map_slope", "outer_roots", "tail", "turning_point"]
 
 _t = sympy.Symbol("t", real=True)
-_KNOTS = 8  # up to here tails are the tail at a multiple of 1/4, less a short integral
-_ENOUGH = 30  # digits in which roots are first looked for
+_KNOTS = 8  # up to here tails are the tail at a whole number, less a short integral
+_ENOUGH = 35  # digits in which roots are first looked for
 
 
 def density(law: Law, z: Any) -> Any:
@@ -40,7 +40,7 @@ def tail(law: Law, z: Any) -> Any:
 
 @lru_cache(maxsize=4096)
 def _near(law: Law, z: Any, precision: int) -> Any:
-    knot = mp.nint(4 * z) / 4
+    knot = mp.nint(z)
     if z < _KNOTS and knot < end_of(law):
         return _tail(law, knot, precision) - mp.quad(lambda t: density(law, t), [knot, z])
     return _tail(law, z, precision)
@@ -73,7 +73,7 @@ def map_slope(law: Law, z: Any) -> Any:
 def _turning_point(law: Law, precision: int) -> Any:
     high = min(end_of(law), mpf(3))
     gap = lambda z: z * density(law, z) - 2 * tail(law, z)  # noqa: E731
-    with mp.workdps(20):
+    with mp.workdps(_ENOUGH):
         near = findroot(gap, (high / 5, high * 0.99), solver="anderson")
     return findroot(gap, (near, near * (1 + mpf(10) ** -15)), solver="secant", tol=mp.eps**1.5)
 
@@ -91,15 +91,16 @@ def outer_roots(law: Law, inverse_gain: Any) -> tuple[Any, Any]:
 @lru_cache(maxsize=1024)
 def _outer_roots(law: Law, inverse_gain: Any, precision: int) -> tuple[Any, Any]:
     beyond, high = turning_point(law), end_of(law)
-    while beyond**2 * tail(law, beyond) > inverse_gain:
-        beyond = 2 * beyond if high == mp.inf else (beyond + high) / 2
+    with mp.workdps(_ENOUGH):
+        while beyond**2 * tail(law, beyond) > 0.99 * inverse_gain:
+            beyond = 2 * beyond if high == mp.inf else (beyond + high) / 2
     return tuple(_newton(law, inverse_gain, z) for z in (mp.sqrt(inverse_gain / tail(law, mpf(0))), beyond))
 
 
 def _newton(law: Law, inverse_gain: Any, z: Any) -> Any:
     """From outside towards the root, first in few digits."""
     for digits in (_ENOUGH, mp.dps):
-        with mp.workdps(digits + 5):
+        with mp.workdps(digits):
             for _ in range(200):
                 S = tail(law, z)
                 step = mp.log(z * z * S / inverse_gain) / (2 / z - density(law, z) / S)
