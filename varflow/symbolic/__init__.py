@@ -5,6 +5,8 @@ put in place of numbers: ``theta g V sigma_b m_g n gamma z``.
 """
 
 from varflow.symbolic.derivation import Derivation, DerivationError, Step
+from varflow.symbolic.expansions import expansion
+from varflow.symbolic.finite_width import finite_width_corrections
 from varflow.symbolic.fixed_points import fixed_point_condition, fixed_points
 from varflow.symbolic.stability import bias_cusp, multiplier, saddle_node
 from varflow.symbolic.symbols import V, g, gamma, m_g, n, sigma_b, theta, z
@@ -16,6 +18,8 @@ __all__ = [
     "Step",
     "V",
     "bias_cusp",
+    "expansion",
+    "finite_width_corrections",
     "fixed_point_condition",
     "fixed_points",
     "g",
