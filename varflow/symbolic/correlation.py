@@ -16,7 +16,7 @@ from sympy import Eq, Integral, O, Symbol, erfc, exp, pi, sqrt
 
 from varflow.symbolic.derivation import Derivation, DerivationError, Setting
 from varflow.symbolic.layer import atom, spread
-from varflow.symbolic.numbers import Values
+from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.symbols import g, quantity, z
 
 __all__ = ["correlation_map", "correlation_slope", "rho"]
@@ -188,25 +188,26 @@ def _define(at: Any) -> Any:
     """Every quantity from the joint normal law: quadrature, and numerical derivatives in the correlation."""
 
     def define(values: Values) -> Values:
-        level = mpf(values[at]) if at.is_Symbol else mpf(sympy.Rational(at).p) / sympy.Rational(at).q
-        correlation, near = values[rho], mp.sqrt(1 - values[epsilon] ** 2)
+        level = value(at, values)
+        correlation, near = values[rho], {both_near: _joint_slope(level, mp.sqrt(1 - values[epsilon] ** 2))}
+        if values[epsilon] < 0.1:  # a remainder, looked at with thrice the digits: the rest is not needed
+            return near
         rate, joint = _tail(level), _joint(level, correlation)
         weights = [-values[g] / mp.sqrt(3), values[g] / mp.sqrt(3)]
         squares = {covariance: spread(weights, 3, rate, joint)[0], variance: spread(weights, 3, rate, rate)[0]}
         moved = {
             both_slope: _joint_slope(level, correlation),
-            both_near: _joint_slope(level, near),
             density_slope: mp.diff(lambda c: _density(values[x], values[y], c), correlation),
             strip_slope: mp.diff(lambda c: _strip(values[x], level, c), correlation),
         }
         known = {p: rate, both: joint, rho_next: squares[covariance] / squares[variance], slope: moved[both_slope] / rate}
-        return squares | moved | known
+        return squares | moved | known | near
 
     return define
 
 
 def _tail(level: Any) -> Any:
-    return mp.quad(mp.npdf, [level, level + 2, level + 6, level + _far()])
+    return mp.quad(mp.npdf, [level, level + 4, level + _far()], method="gauss-legendre")
 
 
 def _far() -> Any:
@@ -217,7 +218,8 @@ def _far() -> Any:
 def _joint(level: Any, correlation: Any) -> Any:
     """``P(u > θ, û > θ)``, by the angle bisector."""
     c, s = mp.sqrt((1 + correlation) / 2), mp.sqrt((1 - correlation) / 2)
-    return mp.quad(lambda b: mp.npdf(b) * mp.erfc((level + s * b) / (c * mp.sqrt(2))), [0, 2, 6, _far()])
+    fires = lambda b: mp.npdf(b) * mp.erfc((level + s * b) / (c * mp.sqrt(2)))  # noqa: E731
+    return mp.quad(fires, [0, 4, _far()], method="gauss-legendre")
 
 
 def _joint_slope(level: Any, correlation: Any) -> Any:
