@@ -112,6 +112,8 @@ def membrane_moments(reset: str = "none", *, input: str = "white") -> Derivation
     general = steps.steps[-1].expression.rhs
     normal = _normal(many)
     reason = "$\\mathrm{E}[S] = Q(a)$, $\\operatorname{Cov}[H, S] = \\sigma\\varphi(a)$, $a = (\\theta - \\mu)/\\sigma$"
+    if many:
+        reason = "sums over the spikes $k$ with $a_k = (k\\theta - \\mu)/\\sigma$: $\\mathrm{E}[S] = \\sum_k Q(a_k)$"
     reason = reason if update.has(X) else "nothing depends on the law"
     steps = steps.then(
         lambda _: Eq(mean_next, exact.subs(normal)),
@@ -174,7 +176,7 @@ def _in_covariances(expression: Any, everywhere: bool) -> Any:
     carried, free = sympy.expand(expression).as_independent(C_HI, as_Add=True)[::-1]
     written = {product: C_HS + mu * _moment(0, 1)}
     carried, free = carried.subs(written), free.subs(written) if everywhere else free
-    return sympy.collect(sympy.expand(carried + free), [beta, theta, lam, C_HI / sigma**2])
+    return sympy.collect(sympy.expand(carried + free), [beta, theta, lam])
 
 
 def _normal(many: bool) -> dict[Any, Any]:
@@ -206,7 +208,7 @@ def _define(update: Any, many: bool, correlated: bool) -> Any:
     step = sympy.lambdify((H, X, I, beta, lam, theta), update, "mpmath")
     powers = [(h, s, i) for h in range(3) for s in range(3) for i in range(3) if s + i > 0]
     stated = [made for power in (1, 2) for made in (_expected(update**power, many), _split(update**power, many, correlated))]
-    needed = {power for power in powers for made in stated if made.has(_mixed(*power))}
+    needed = {power for power in powers for made in stated if made.has(_mixed(*power))} | {(0, 1, 0), (1, 1, 0)}
 
     def define(values: Values) -> Values:
         constants = [values[symbol] for symbol in (beta, lam, theta)]
