@@ -4,7 +4,10 @@ Each function returns a :class:`Derivation`, from the definition of a layer to i
 put in place of numbers: ``theta g V sigma_b m_g n gamma z``.
 """
 
+from varflow.symbolic.correlation import correlation_map, correlation_slope
 from varflow.symbolic.derivation import Derivation, DerivationError, Step
+from varflow.symbolic.gradients import gradient_gain
+from varflow.symbolic.membrane import membrane_moments
 from varflow.symbolic.symbols import V, g, gamma, m_g, n, sigma_b, theta, z
 from varflow.symbolic.variance import variance_map, weight_variance
 
@@ -13,9 +16,13 @@ __all__ = [
     "DerivationError",
     "Step",
     "V",
+    "correlation_map",
+    "correlation_slope",
     "g",
     "gamma",
+    "gradient_gain",
     "m_g",
+    "membrane_moments",
     "n",
     "sigma_b",
     "theta",

@@ -98,12 +98,11 @@ def correlation_slope(z: Any = z) -> Derivation:
         lambda e: Eq(strip_slope, _above(e.rhs, y, at)),
         "integrated over $y > z$: the density vanishes at infinity",
     )
-    steps = steps.then(
-        lambda e: Eq(both_slope, _above(e.rhs, x, at)), "integrated over $x > z$: $\\varphi_2(z, z; \\rho)$"
-    )
+    steps = steps.then(lambda e: Eq(both_slope, _above(e.rhs, x, at)), "integrated over $x > z$: $\\varphi_2(z, z; \\rho)$")
     whole = steps.steps[-1].expression.rhs
     steps = steps.then(
-        lambda e: Eq(both_near, _leading(e.rhs), evaluate=False), "as $\\rho \\to 1$ it diverges: a hard threshold separates near inputs"
+        lambda e: Eq(both_near, _leading(e.rhs), evaluate=False),
+        "as $\\rho \\to 1$ it diverges: a hard threshold separates near inputs",
     )
     return steps.then(
         lambda e: Eq(slope, in_spikes.rhs.subs({both_slope: whole, p: erfc(at / sqrt(2)) / 2})),
@@ -161,7 +160,7 @@ def _heat_equation() -> Any:
 
 def _above(expression: Any, variable: Any, level: Any) -> Any:
     """The integral over ``variable > z`` of something whose antiderivative vanishes at infinity."""
-    found = sympy.integrate(expression, variable)
+    found: Any = sympy.integrate(expression, variable)
     while isinstance(found, sympy.Piecewise):  # sympy sets the case ρ = 1 apart
         found = found.args[0].expr
     return sympy.simplify(-found.subs(variable, level)).replace(exp, lambda power: exp(sympy.factor(power)))

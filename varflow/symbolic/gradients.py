@@ -1,30 +1,29 @@
 r"""Gradients through a layer of spikes: by how much one layer multiplies the variance of the backward signal.
 
-The definition: ``δ_l = ψ(u_l - θ) Σ_k w_kl δ_k`` with a surrogate ``ψ`` in place of the derivative of the step. ``ψ²`` times the
-normal density has a closed integral where ``ψ²`` is, piece by piece, a polynomial times the exponential of a quadratic; elsewhere
-the integral stays. In numbers: quadrature of ``ψ`` itself, split at its kinks, and all patterns of two-valued weights.
+The definition: ``δ_l = ψ(u_l - θ) Σ_k w_kl δ_k`` with a surrogate ``ψ`` in place of the derivative of the step. ``ψ²`` times
+the normal density has a closed integral where ``ψ²`` is, piece by piece, a polynomial times the exponential of a quadratic;
+elsewhere the integral stays. In numbers: quadrature of ``ψ``, split at its kinks, and all patterns of two-valued weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 import sympy
 from mpmath import mp, mpf
-from sympy import Eq, Integral, S, Symbol, cosh, erf, exp, oo, pi, sqrt
+from sympy import Eq, Integral, S, Symbol, erf, erfc, exp, oo, pi, sqrt
 
 from varflow._checks import DomainError, choice
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
+from varflow.symbolic.surrogates import Surrogate, a, surrogate_of, v
 from varflow.symbolic.symbols import V, g, n, quantity, theta
 
 __all__ = ["gradient_gain"]
 
-a, v = Symbol("a", positive=True), Symbol("v", real=True)
-u = Symbol("u", real=True)
 n_next = Symbol("n'", integer=True, positive=True)
 
 delta2, delta2_next = quantity("E[delta^2]", r"\mathrm{E}[\delta_l^2]"), quantity("E[delta'^2]", r"\mathrm{E}[\delta_{l+1}^2]")
@@ -35,34 +34,6 @@ chi, rate = quantity("chi", r"\chi", positive=True), quantity("p", "p", positive
 weight_gradient = quantity("E[(dL/dw)^2]", r"\mathrm{E}\bigl[(\partial L/\partial w_{kl})^2\bigr]")
 slack = quantity("g^2 - chi", r"g^2 - \chi")
 peak_found, width_found = quantity("c", "c", positive=True), quantity("a*", "a^*", positive=True)
-
-Piece = tuple[Any, Any, Any]
-
-
-class Surrogate(NamedTuple):
-    """``ψ(v)`` of peak 1 in pieces (low, high, formula), and as a function of a number and of the parameters' values."""
-
-    name: str
-    pieces: tuple[Piece, ...]
-    at: Callable[[Any, Values], Any]
-    peak_one: bool = True
-
-
-def _even(name: str, right: Any, at: Callable[[Any], Any], edge: Any = oo) -> Surrogate:
-    """A surrogate from its formula for ``v > 0``; ``at`` takes ``|v|/a``."""
-    pieces = ((-edge, S.Zero, right.subs(v, -v)), (S.Zero, edge, right))
-    return Surrogate(name, pieces, lambda number, values: at(abs(number) / values[a]))
-
-
-SURROGATES = {
-    "box": _even("box", S.One, lambda x: mpf(x < 1), a),
-    "triangular": _even("triangular", 1 - v / a, lambda x: max(1 - x, mpf(0)), a),
-    "gaussian": _even("gaussian", exp(-(v**2) / (2 * a**2)), lambda x: mp.exp(-x * x / 2)),
-    "exponential": _even("exponential", exp(-v / a), lambda x: mp.exp(-x)),
-    "fast_sigmoid": _even("fast_sigmoid", (1 + v / a) ** -2, lambda x: 1 / (1 + x) ** 2),
-    "atan": _even("atan", 1 / (1 + (v / a) ** 2), lambda x: 1 / (1 + x * x)),
-    "sigmoid": _even("sigmoid", cosh(v / (2 * a)) ** -2, lambda x: 4 * mp.exp(-x) / (1 + mp.exp(-x)) ** 2),
-}
 
 
 def gradient_gain(
@@ -80,9 +51,9 @@ def gradient_gain(
     Parameters
     ----------
     surrogate : str or sympy expression
-        ``ψ``: "box", "triangular", "gaussian", "exponential", "fast_sigmoid", "atan" or "sigmoid", each of peak 1 and width ``a``
-        (``1(|v| < a)``, ``1 - |v|/a``, ``exp(-v²/2a²)``, ``exp(-|v|/a)``, ``1/(1+|v|/a)²``, ``1/(1+v²/a²)``, ``cosh(v/2a)⁻²``); or
-        an expression in one symbol, smooth up to ``|v|``, its other symbols declared positive.
+        ``ψ``, of peak 1 and width ``a``: "box" ``1(|v| < a)``, "triangular" ``1 - |v|/a``, "gaussian" ``exp(-v²/2a²)``,
+        "exponential" ``exp(-|v|/a)``, "fast_sigmoid" ``1/(1+|v|/a)²``, "atan" ``1/(1+v²/a²)``, "sigmoid" ``cosh(v/2a)⁻²``;
+        or an expression in one symbol, smooth up to ``|v|``, its other symbols declared positive.
     threshold : symbol or number
     argument : symbol, optional
         The symbol of the expression that stands for ``u - θ``; by default the only one not declared positive.
@@ -92,7 +63,7 @@ def gradient_gain(
     Returns
     -------
     Derivation
-        The result is ``χ``, in closed form where there is one and with its integral where there is none; or what was solved for.
+        The result is ``χ``, in closed form where one is found, else with its integral; or what was solved for.
 
     Raises
     ------
@@ -115,10 +86,12 @@ def gradient_gain(
     sqrt(2)*sqrt(V)*erfinv(g**(-2))
     """
     at = atom("threshold", threshold)
-    chosen = SURROGATES[choice("surrogate", surrogate, tuple(SURROGATES))] if isinstance(surrogate, str) else _own(surrogate, argument)
+    chosen = surrogate_of(surrogate, argument)
     if solve is not None:
         choice("solve", solve, ("peak", "width"))
-    start = Derivation(f"The gain of gradients, surrogate {chosen.name}", Setting(_draw(chosen, at), _define(chosen, at, solve)))
+    start = Derivation(
+        f"The gain of gradients, surrogate {chosen.name}", Setting(_draw(chosen, at, solve), _define(chosen, at))
+    )
     steps = start.then(
         Eq(delta2, psi2 * backward),
         "$\\delta_l = \\psi(u_l - \\theta) \\sum_k w_{kl} \\delta_k$",
@@ -128,14 +101,18 @@ def gradient_gain(
         lambda e: e.subs(backward, n_next * W * delta2_next), "a sum of $n'$ terms", assumption="weights independent, mean zero"
     )
     recursion = steps.steps[-1].expression
-    steps = steps.then(Eq(weight_gradient, rate * delta2_next), "$\\partial L/\\partial w_{kl} = \\delta_k x_l$, and $x_l^2 = x_l$")
+    steps = steps.then(
+        Eq(weight_gradient, rate * delta2_next), "$\\partial L/\\partial w_{kl} = \\delta_k x_l$, and $x_l^2 = x_l$"
+    )
     steps = steps.then(
         lambda _: Eq(chi, (recursion.rhs * n / (n_next * delta2_next)).subs(W, g**2 / n)),
         "$\\chi = \\mathrm{E}[\\delta_l^2]\\, n / (n' \\mathrm{E}[\\delta_{l+1}^2])$",
         assumption="$\\operatorname{Var}[w] = g^2/n$",
     )
     steps = steps.then(
-        lambda e: e.subs(psi2, _integral(chosen, at, lambda psi: psi**2)), "the mean over potentials", assumption="normal potentials"
+        lambda e: e.subs(psi2, _integral(chosen, at, lambda psi: psi**2)),
+        "the mean over potentials",
+        assumption="normal potentials",
     )
     with_integral = steps.steps[-1].expression
     if chosen.peak_one:
@@ -144,7 +121,7 @@ def gradient_gain(
             "not negative, as $\\psi^2 \\le 1$: a surrogate of peak 1 has $\\chi \\le g^2$",
         )
     closed = _closed(chosen, at)
-    reason = "the integral in closed form" if closed is not None else "the integral has no closed form"
+    reason = "the integral in closed form" if closed is not None else "the integral stays"
     steps = steps.then(lambda _: with_integral if closed is None else Eq(chi, sympy.factor_terms(g**2 * closed)), reason)
     return steps if solve is None else _solved(steps, solve)
 
@@ -166,28 +143,9 @@ def _width(equation: Any) -> Any:
     if len(found) != 1 or found[0].has(Integral):
         rule = "has no closed form for this surrogate and threshold: solve for the 'peak', or take threshold=0"
         raise DomainError("solve", "width", rule)
-    return found[0]
-
-
-def _own(expression: Any, argument: Any) -> Surrogate:
-    """A surrogate from a user's expression, cut where an absolute value switches."""
-    psi = sympy.sympify(expression) if isinstance(expression, sympy.Basic | int | float) else S.NaN
-    if not isinstance(psi, sympy.Expr) or psi is S.NaN:
-        raise DomainError("surrogate", expression, f"must be one of {', '.join(SURROGATES)} or a sympy expression in one symbol")
-    unsigned = sorted((s for s in psi.free_symbols if not s.is_positive and s != argument), key=str)
-    if argument is None and len(unsigned) == 1:
-        argument = unsigned.pop()
-    if unsigned or argument not in psi.free_symbols:
-        names = ", ".join(map(str, unsigned)) or "no symbol"
-        rule = f"leaves {names} for u - θ: declare widths positive, Symbol('k', positive=True), and name the other, argument=x"
-        raise DomainError("surrogate", expression, rule)
-    psi = psi.subs(argument, v)
-    if psi.has(sympy.Piecewise, sympy.Heaviside, sympy.Max, sympy.Min, sympy.sign, sympy.DiracDelta):
-        raise DomainError("surrogate", expression, "must be smooth up to Abs(v): no case distinctions; use a named surrogate")
-    t = Symbol("t", positive=True)
-    sides = [psi.subs(v, sign * t).subs(t, sign * v) for sign in (-1, 1)]
-    number = lambda at, values: value(psi.subs(v, u), values | {u: at})  # noqa: E731
-    return Surrogate(str(expression), ((-oo, S.Zero, sides[0]), (S.Zero, oo, sides[1])), number, peak_one=False)
+    above, below = sympy.fraction(sympy.simplify(found[0] ** 2))
+    squared = sqrt(above / sympy.expand(below))
+    return found[0] if found[0].count_ops() <= squared.count_ops() or squared.has(sympy.Abs) else squared
 
 
 def _density(at: Any) -> Any:
@@ -201,29 +159,31 @@ def _integral(surrogate: Surrogate, at: Any, weight: Callable[[Any], Any], whole
     if whole:
         edge = surrogate.pieces[-1][1]
         pieces = [(-oo, -edge, weight(S.Zero)), *pieces, (edge, oo, weight(S.Zero))] if edge != oo else pieces
-    return sum(Integral(inner * _density(at), (v, low, high)) for low, high, inner in pieces)
+    return sum(Integral(inner * _density(at), (v, low, high)) for low, high, inner in pieces if inner != 0)
 
 
 def _closed(surrogate: Surrogate, at: Any) -> Any:
     """``E[ψ²]`` in closed form; None where a piece is not a polynomial times the exponential of a quadratic."""
     found = [_gaussian(sympy.expand(sympy.powsimp(psi**2)), at, low, high) for low, high, psi in surrogate.pieces]
-    return None if None in found else sympy.powsimp(_gathered(sum(found)))
+    return None if None in found else _gathered(sum(found))
 
 
 def _gathered(total: Any) -> Any:
-    """Terms over a common exponential; error functions of opposite sign cancel."""
-    return sympy.simplify(total)
+    """The shorter of two forms: simplified, or collected by error functions and exponentials."""
+    parts = {part: sympy.Dummy(positive=True) for part in sorted(total.atoms(erf, erfc, exp), key=sympy.default_sort_key)}
+    collected = sympy.collect(sympy.expand(total.xreplace(parts)), list(parts.values()), sympy.factor)
+    collected = collected.xreplace({dummy: part for part, dummy in parts.items()})
+    return min(sympy.powsimp(sympy.simplify(total)), collected, key=sympy.count_ops)
 
 
 def _gaussian(square: Any, at: Any, low: Any, high: Any) -> Any:
     """``∫ ψ² f_u dv`` between two ends, term by term."""
-    total = S.Zero
+    total: Any = S.Zero
     for term in sympy.Add.make_args(square):
-        factors = sympy.Mul.make_args(term)
-        powers = sum((f.exp if isinstance(f, exp) else S.Zero for f in factors), S.Zero)
+        factors: Any = sympy.Mul.make_args(term)
         rest = sympy.Mul(*(f for f in factors if not isinstance(f, exp)))
-        exponent = powers - (v + at) ** 2 / (2 * V)
-        if not rest.is_polynomial(v) or not exponent.is_polynomial(v) or sympy.degree(exponent, v) != 2:
+        exponent: Any = sympy.Add(*(f.exp for f in factors if isinstance(f, exp))) - (v + at) ** 2 / (2 * V)
+        if not rest.is_polynomial(v) or not exponent.is_polynomial(v) or sympy.Poly(exponent, v).degree() != 2:
             return None
         total += _moments(rest, sympy.expand(exponent), low, high)
     return total / sqrt(2 * pi * V)
@@ -231,33 +191,48 @@ def _gaussian(square: Any, at: Any, low: Any, high: Any) -> Any:
 
 def _moments(polynomial: Any, exponent: Any, low: Any, high: Any) -> Any:
     """``∫ polynomial(v) e^{exponent(v)} dv``: the square completed, then powers by parts."""
-    A = sympy.factor(-exponent.coeff(v, 2))
+    A: Any = sympy.factor(-exponent.coeff(v, 2))
     centre = sympy.simplify(exponent.coeff(v, 1) / (2 * A))
     front = exp(sympy.simplify(exponent.coeff(v, 0) + A * centre**2))
-    ends = [end - centre for end in (low, high)]
-    edge = lambda k, t: S.Zero if t.is_infinite else t**k * exp(-A * t**2)  # noqa: E731
-    between = lambda f: f(ends[1]) - f(ends[0])  # noqa: E731
-    powers = [sqrt(pi / A) / 2 * between(lambda t: erf(sqrt(A) * t)), -between(lambda t: edge(0, t)) / (2 * A)]
+
+    def between(k: int) -> Any:
+        """``tᵏ e^{exponent}`` at the ends, ``t`` from the centre."""
+        at = [0 if end.is_infinite else (end - centre) ** k * exp(sympy.factor(exponent.subs(v, end))) for end in (low, high)]
+        return at[1] - at[0]
+
+    powers: list[Any] = [front * sqrt(pi / A) / 2 * _between_erf(*(sqrt(A) * (end - centre) for end in (low, high)))]
+    powers.append(-between(0) / (2 * A))
     factors = sympy.Poly(polynomial.subs(v, v + centre), v).all_coeffs()[::-1]
     for k in range(2, len(factors)):
-        powers.append(((k - 1) * powers[k - 2] - between(lambda t, k=k: edge(k - 1, t))) / (2 * A))
-    return front * sum(factor * power for factor, power in zip(factors, powers, strict=False))
+        powers.append(((k - 1) * powers[k - 2] - between(k - 1)) / (2 * A))
+    return sum(factor * power for factor, power in zip(factors, powers, strict=False))
 
 
-def _draw(surrogate: Surrogate, at: Any) -> Callable[[Random], Values]:
+def _between_erf(low: Any, high: Any) -> Any:
+    """``erf(high) - erf(low)``, without cancellation in the tails."""
+    if high.is_infinite:
+        return erfc(low)
+    return erfc(-high) if low.is_infinite else erf(high) - erf(low)
+
+
+def _draw(surrogate: Surrogate, at: Any, solve: str | None) -> Callable[[Random], Values]:
     def draw(rng: Random) -> Values:
         between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
         values = {V: between(0.3, 3), g: between(1.3, 4), n: mpf(rng.randint(1, 9)), n_next: mpf(rng.randint(1, 5))}
         for symbol in {s for *_, psi in surrogate.pieces for s in psi.free_symbols} | {a}:
-            values[symbol] = between(0.3, 2)
+            values.setdefault(symbol, between(0.3, 2))
         values.pop(v, None)
         sign = -1 if at.is_negative else 1 if at.is_positive else rng.choice([-1, 1])
-        return values | {symbol: sign * between(0.1, 2) for symbol in at.free_symbols}
+        values |= {symbol: sign * between(0.1, 2) for symbol in at.free_symbols}
+        if solve == "width":  # a width first, and the gain that goes with it by quadrature
+            values[width_found] = between(0.3, 2)
+            values[g] = 1 / mp.sqrt(_mean_square(surrogate, value(at, values), values | {a: values[width_found]}))
+        return values
 
     return draw
 
 
-def _define(surrogate: Surrogate, at: Any, solve: str | None) -> Callable[[Values], Values]:
+def _define(surrogate: Surrogate, at: Any) -> Callable[[Values], Values]:
     def define(values: Values) -> Values:
         level = value(at, values)
         square = _mean_square(surrogate, level, values)
@@ -268,8 +243,6 @@ def _define(surrogate: Surrogate, at: Any, solve: str | None) -> Callable[[Value
         known = {psi2: square, backward: signal, delta2: square * signal, delta2_next: second, W: weight**2, rate: fires}
         known[chi] = square * signal * values[n] / (values[n_next] * second)
         known |= {slack: values[g] ** 2 - known[chi], weight_gradient: fires * second, peak_found: 1 / mp.sqrt(known[chi])}
-        if solve == "width":
-            known[width_found] = _fitting(lambda w: values[g] ** 2 * _mean_square(surrogate, level, values | {a: w}))
         return known
 
     return define
@@ -283,13 +256,3 @@ def _mean_square(surrogate: Surrogate, level: Any, values: Values) -> Any:
     kernel = lambda x: surrogate.at(x, values) ** 2 * mp.npdf((x + level) / std) / std  # noqa: E731
     cuts = sorted({-reach, mpf(0), reach, *(c for c in (-level, -1, 1, -4, 4) if abs(c) < reach)})
     return mp.quad(kernel, cuts)
-
-
-def _fitting(gain: Callable[[Any], Any]) -> Any:
-    """The width at which an increasing gain reaches 1."""
-    low = high = mpf(1)
-    while gain(high) < 1:
-        high *= 4
-    while gain(low) > 1:
-        low /= 4
-    return mp.findroot(lambda w: gain(w) - 1, (low, high), solver="anderson", tol=mpf(10) ** -(2 * mp.dps - 20), verify=False)

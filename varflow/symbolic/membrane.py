@@ -7,12 +7,13 @@ mean given ``H``, and moments of ``H'`` are sums and integrals over both, split 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 from typing import Any
 
 import sympy
 from mpmath import mp, mpf
-from sympy import Eq, Rational, S, Sum, Symbol, erfc, exp, pi, sqrt
+from sympy import Eq, S, Sum, Symbol, erfc, exp, pi, sqrt
 
 from varflow._checks import choice
 from varflow.symbolic.derivation import Derivation, Setting
@@ -107,7 +108,8 @@ def membrane_moments(reset: str = "none", *, input: str = "white") -> Derivation
     steps = steps.then(Eq(square_next, means[2]), "the square of the update")
     steps = steps.then(lambda _: Eq(square_next, split[2]), why[0])
     steps = steps.then(
-        lambda e: Eq(variance_next, _in_covariances(e.rhs - exact**2, everywhere=reset not in ("zero", "gate"))), "$\\operatorname{Var}[H'] = \\mathrm{E}[H'^2] - \\mathrm{E}[H']^2$"
+        lambda e: Eq(variance_next, _in_covariances(e.rhs - exact**2, everywhere=reset not in ("zero", "gate"))),
+        "$\\operatorname{Var}[H'] = \\mathrm{E}[H'^2] - \\mathrm{E}[H']^2$",
     )
     general = steps.steps[-1].expression.rhs
     normal = _normal(many)
@@ -132,7 +134,7 @@ def _moment(h: int, s: int) -> Any:
     return quantity(f"E[{name}]", rf"\mathrm{{E}}[{name.replace('*', ' ')}]")
 
 
-def _terms(polynomial: Any, *generators: Any) -> list[tuple[tuple[int, ...], Any]]:
+def _terms(polynomial: Any, *generators: Any) -> Any:
     return sympy.Poly(sympy.expand(polynomial), *generators).terms()
 
 
@@ -160,7 +162,7 @@ def _split(polynomial: Any, many: bool, correlated: bool) -> Any:
     total = S.Zero
     for (h, s, i), factor in _terms(whole, H, X, eta):
         total += factor * _moment(h, s if many else min(s, 1)) * rest[i]
-    return sympy.collect(sympy.expand(total), [m_I, *map(lambda hs: _moment(*hs), [(0, 1), (1, 1), (2, 1)])])
+    return sympy.collect(sympy.expand(total), [m_I, *(_moment(h, 1) for h in range(3))])
 
 
 def _stationary(exact: Any) -> Any:
@@ -183,7 +185,7 @@ def _normal(many: bool) -> dict[Any, Any]:
     """Expectations with the spike for ``H ~ N(μ, σ²)``; a count is the sum of its indicators."""
     at = lambda level: (level - mu) / sigma  # noqa: E731
     tail = lambda level: erfc(at(level) / sqrt(2)) / 2  # noqa: E731
-    density = lambda level: exp(-at(level) ** 2 / 2) / sqrt(2 * pi)  # noqa: E731
+    density = lambda level: exp(-(at(level) ** 2) / 2) / sqrt(2 * pi)  # noqa: E731
     above = {
         0: tail,
         1: lambda level: mu * tail(level) + sigma * density(level),
@@ -225,9 +227,7 @@ def _define(update: Any, many: bool, correlated: bool) -> Any:
         known = {mean_next: moments[0], square_next: moments[1], variance_next: moments[1] - moments[0] ** 2}
         known[m_kept] = (values[mu] - ends[0]) / (ends[1] - ends[0])  # the mean input that keeps the mean
         known[C_HS] = mean(lambda h, s, i: (h - values[mu]) * s)
-        return known | {
-            _mixed(*power): mean(lambda h, s, i, p=power: h ** p[0] * s ** p[1] * i ** p[2]) for power in needed
-        }
+        return known | {_mixed(*power): mean(lambda h, s, i, p=power: h ** p[0] * s ** p[1] * i ** p[2]) for power in needed}
 
     return define
 
@@ -239,7 +239,7 @@ def _over_membrane(kernel: Any, values: Values, many: bool) -> Any:
     far = scale * (mp.sqrt(2 * mp.prec) + 4)
     cuts = [centre - far, centre, *(level * j for j in range(1, int((centre + far) / level) + 1 if many else 2)), centre + far]
     total, cuts = mpf(0), sorted(cuts)
-    for low, high in zip(cuts, cuts[1:], strict=False):
+    for low, high in pairwise(cuts):
         count = spikes((low + high) / 2)
         weighted = lambda h, s=count: kernel(h, s) * mp.npdf(h, centre, scale)  # noqa: E731
         total += mp.quad(weighted, [low, high], method="gauss-legendre")
