@@ -95,10 +95,10 @@ def correlation_slope(z: Any = z) -> Derivation:
     in_spikes = steps.steps[-1].expression
     steps = steps.then(_heat_equation(), "the normal density obeys a heat equation", assumption="jointly normal potentials")
     steps = steps.then(
-        lambda e: Eq(strip_slope, _above(e.rhs, y, at)),
+        lambda e: Eq(strip_slope, _above(e.rhs, sympy.diff(density, x), y, at)),
         "integrated over $y > z$: the density vanishes at infinity",
     )
-    steps = steps.then(lambda e: Eq(both_slope, _above(e.rhs, x, at)), "integrated over $x > z$: $\\varphi_2(z, z; \\rho)$")
+    steps = steps.then(lambda e: Eq(both_slope, _above(e.rhs, -density.subs(y, at), x, at)), "integrated over $x > z$: $\\varphi_2(z, z; \\rho)$")
     whole = steps.steps[-1].expression.rhs
     steps = steps.then(
         lambda e: Eq(both_near, _leading(e.rhs), evaluate=False),
@@ -158,12 +158,11 @@ def _heat_equation() -> Any:
     return Eq(density_slope, mixed)
 
 
-def _above(expression: Any, variable: Any, level: Any) -> Any:
-    """The integral over ``variable > z`` of something whose antiderivative vanishes at infinity."""
-    found: Any = sympy.integrate(expression, variable)
-    while isinstance(found, sympy.Piecewise):  # sympy sets the case ρ = 1 apart
-        found = found.args[0].expr
-    return sympy.simplify(-found.subs(variable, level)).replace(exp, lambda power: exp(sympy.factor(power)))
+def _above(expression: Any, antiderivative: Any, variable: Any, level: Any) -> Any:
+    """The integral over ``variable > z``, from an antiderivative that vanishes at infinity."""
+    if sympy.expand(sympy.diff(antiderivative, variable) - expression) != 0:
+        raise DerivationError(f"{antiderivative} is no antiderivative of {expression}")
+    return (-antiderivative.subs(variable, level)).replace(exp, lambda power: exp(sympy.factor(power)))
 
 
 def _leading(expression: Any) -> Any:

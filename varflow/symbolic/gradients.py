@@ -181,17 +181,19 @@ def _gaussian(square: Any, at: Any, low: Any, high: Any) -> Any:
     total: Any = S.Zero
     for term in sympy.Add.make_args(square):
         factors: Any = sympy.Mul.make_args(term)
-        rest = sympy.Mul(*(f for f in factors if not isinstance(f, exp)))
-        exponent: Any = sympy.Add(*(f.exp for f in factors if isinstance(f, exp))) - (v + at) ** 2 / (2 * V)
+        rest: Any = sympy.Mul(*(f for f in factors if not isinstance(f, exp)))
+        exponent: Any = sum((f.exp for f in factors if isinstance(f, exp)), S.Zero) - (v + at) ** 2 / (2 * V)
         if not rest.is_polynomial(v) or not exponent.is_polynomial(v) or sympy.Poly(exponent, v).degree() != 2:
             return None
-        total += _moments(rest, sympy.expand(exponent), low, high)
+        A = sympy.factor(-sympy.expand(exponent).coeff(v, 2))
+        if not A.is_positive:
+            return None
+        total += _moments(rest, sympy.expand(exponent), A, low, high)
     return total / sqrt(2 * pi * V)
 
 
-def _moments(polynomial: Any, exponent: Any, low: Any, high: Any) -> Any:
-    """``∫ polynomial(v) e^{exponent(v)} dv``: the square completed, then powers by parts."""
-    A: Any = sympy.factor(-exponent.coeff(v, 2))
+def _moments(polynomial: Any, exponent: Any, A: Any, low: Any, high: Any) -> Any:
+    """``∫ polynomial(v) e^{exponent(v)} dv``, ``A`` the curvature: the square completed, then powers by parts."""
     centre = sympy.simplify(exponent.coeff(v, 1) / (2 * A))
     front = exp(sympy.simplify(exponent.coeff(v, 0) + A * centre**2))
 
@@ -219,9 +221,9 @@ def _draw(surrogate: Surrogate, at: Any, solve: str | None) -> Callable[[Random]
     def draw(rng: Random) -> Values:
         between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
         values = {V: between(0.3, 3), g: between(1.3, 4), n: mpf(rng.randint(1, 9)), n_next: mpf(rng.randint(1, 5))}
-        for symbol in {s for *_, psi in surrogate.pieces for s in psi.free_symbols} | {a}:
+        own = {s for *_, psi in surrogate.pieces for s in psi.free_symbols} | {a}
+        for symbol in sorted(own - {v}, key=str):
             values.setdefault(symbol, between(0.3, 2))
-        values.pop(v, None)
         sign = -1 if at.is_negative else 1 if at.is_positive else rng.choice([-1, 1])
         values |= {symbol: sign * between(0.1, 2) for symbol in at.free_symbols}
         if solve == "width":  # a width first, and the gain that goes with it by quadrature
