@@ -152,7 +152,7 @@ def correlation_map(z: Any = z) -> Derivation:
 
 def _heat_equation() -> Any:
     """``∂φ₂/∂ρ = ∂²φ₂/∂x∂y``, once sympy has seen that it holds."""
-    mixed = sympy.diff(density, x, y)
+    mixed = sympy.diff(sympy.diff(density, x), y)
     if sympy.simplify((sympy.diff(density, rho) - mixed) / density) != 0:
         raise DerivationError("the normal density does not obey its heat equation")
     return Eq(density_slope, mixed)
@@ -160,7 +160,7 @@ def _heat_equation() -> Any:
 
 def _above(expression: Any, antiderivative: Any, variable: Any, level: Any) -> Any:
     """The integral over ``variable > z``, from an antiderivative that vanishes at infinity."""
-    if sympy.expand(sympy.diff(antiderivative, variable) - expression) != 0:
+    if sympy.simplify(sympy.diff(antiderivative, variable) - expression) != 0:
         raise DerivationError(f"{antiderivative} is no antiderivative of {expression}")
     return (-antiderivative.subs(variable, level)).replace(exp, lambda power: exp(sympy.factor(power)))
 
