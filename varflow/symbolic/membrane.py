@@ -7,12 +7,14 @@ mean given ``H``, and moments of ``H'`` are sums and integrals over both, split 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 from random import Random
 from typing import Any
 
 import sympy
 from mpmath import mp, mpf
+from mpmath.calculus.quadrature import GaussLegendre
 from sympy import Eq, S, Sum, Symbol, erfc, exp, pi, sqrt
 
 from varflow._checks import choice
@@ -217,13 +219,14 @@ def _define(update: Any, many: bool, correlated: bool) -> Any:
         tilt = values[C_HI] / values[sigma] ** 2 if correlated else mpf(0)
         spread = mp.sqrt(values[V_I] - tilt**2 * values[sigma] ** 2)
 
-        def mean(kernel: Any, centre: Any = values[m_I]) -> Any:
-            """Over the input, two values about its mean given the membrane, and over the membrane."""
-            given = lambda h: centre + tilt * (h - values[mu])  # noqa: E731
-            return _over_membrane(lambda h, s: sum(kernel(h, s, given(h) + d) for d in (-spread, spread)) / 2, values, many)
-
+        law = [
+            (weight / 2, h, s, values[m_I] + tilt * (h - values[mu]) + side)
+            for weight, h, s in _membrane_law(values, many)
+            for side in (-spread, spread)  # the input: two values about its mean given the membrane
+        ]
+        mean = lambda kernel, shift=0: mp.fsum(w * kernel(h, s, i + shift) for w, h, s, i in law)  # noqa: E731
         moments = [mean(lambda h, s, i, power=power: step(h, s, i, *constants) ** power) for power in (1, 2)]
-        ends = [mean(lambda h, s, i: step(h, s, i, *constants), mpf(centre)) for centre in (0, 1)]
+        ends = [mean(lambda h, s, i: step(h, s, i, *constants), centre - values[m_I]) for centre in (0, 1)]
         known = {mean_next: moments[0], square_next: moments[1], variance_next: moments[1] - moments[0] ** 2}
         known[m_kept] = (values[mu] - ends[0]) / (ends[1] - ends[0])  # the mean input that keeps the mean
         known[C_HS] = mean(lambda h, s, i: (h - values[mu]) * s)
@@ -232,16 +235,24 @@ def _define(update: Any, many: bool, correlated: bool) -> Any:
     return define
 
 
-def _over_membrane(kernel: Any, values: Values, many: bool) -> Any:
-    """The mean of ``kernel(H, S)``: a normal law by quadrature between the thresholds, and two atoms that keep its moments."""
+def _membrane_law(values: Values, many: bool) -> list[tuple[Any, Any, Any]]:
+    """Weights, membranes and spikes: a normal law by Gauss's rule between the thresholds, and two atoms that keep its moments."""
     centre, scale, level = values[mu], values[sigma], values[theta]
     spikes = (lambda h: max(mp.floor(h / level), 0)) if many else (lambda h: int(h > level))
-    far = scale * (mp.sqrt(2 * mp.prec) + 4)
-    cuts = [centre - far, centre, *(level * j for j in range(1, int((centre + far) / level) + 1 if many else 2)), centre + far]
-    total, cuts = mpf(0), sorted(cuts)
+    reach = int(mp.sqrt(1.4 * mp.prec)) // 3 + 2
+    cuts = [centre + 3 * j * scale for j in range(-reach, reach + 1)]
+    jumps = [level * j for j in range(1, int(max(cuts[-1] / level, 1)) + 1 if many else 2)]
+    cuts = sorted({*cuts, *(jump for jump in jumps if cuts[0] < jump < cuts[-1])})
+    law = [(values[share] / 2, h, spikes(h)) for h in (centre - scale, centre + scale)]
     for low, high in pairwise(cuts):
-        count = spikes((low + high) / 2)
-        weighted = lambda h, s=count: kernel(h, s) * mp.npdf(h, centre, scale)  # noqa: E731
-        total += mp.quad(weighted, [low, high], method="gauss-legendre")
-    atoms = sum(kernel(h, spikes(h)) for h in (centre - scale, centre + scale)) / 2
-    return (1 - values[share]) * total + values[share] * atoms
+        half, middle = (high - low) / 2, (high + low) / 2
+        for node, weight in _gauss(mp.prec):
+            h = middle + half * node
+            law.append(((1 - values[share]) * weight * half * mp.npdf(h, centre, scale), h, spikes(middle)))
+    return law
+
+
+@lru_cache(maxsize=8)
+def _gauss(precision: int) -> list[tuple[Any, Any]]:
+    """Gauss's rule with 48 points on (-1, 1)."""
+    return GaussLegendre(mp).calc_nodes(5, precision)
