@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from random import Random
 
 import mpmath
@@ -60,10 +61,10 @@ def test_every_step_holds_and_an_error_in_any_is_seen(surrogate, options):
     derivation = gain(surrogate, **options)
     assert derivation.check(points=1)
     for index, step in enumerate(derivation.steps):
-        steps = list(derivation.steps)
         wrong = sympy.Eq(step.expression.lhs, step.expression.rhs * sympy.Rational(101, 100), evaluate=False)
-        steps[index] = replace(step, expression=wrong)
-        assert not replace(derivation, steps=tuple(steps)).check(points=1, digits=15), step
+        others = derivation.steps[:index] + derivation.steps[index + 1 :]
+        planted = (replace(step, expression=wrong), *others)  # first, to be seen soon: each step is judged by itself
+        assert not replace(derivation, steps=planted).check(points=1), step
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -73,7 +74,8 @@ def test_the_gain_agrees_with_scipys_quadrature(name):
         density = lambda u, v=variance: math.exp(-u * u / (2 * v)) / math.sqrt(2 * math.pi * v)  # noqa: E731
         square = lambda u, t=threshold, a=a: SHAPES[name]((u - t) / a) ** 2  # noqa: E731
         cuts = sorted([-12.0, threshold - a, threshold, threshold + a, 0.0, 12.0])
-        pieces = [scipy.integrate.quad(lambda u: square(u) * density(u), *ends)[0] for ends in zip(cuts, cuts[1:], strict=False)]
+        inside = lambda u, f=density, h=square: h(u) * f(u)  # noqa: E731
+        pieces = [scipy.integrate.quad(inside, *ends)[0] for ends in pairwise(cuts)]
         assert chi(variance, threshold, g, a) == pytest.approx(g * g * sum(pieces), rel=1e-9)
         assert chi(variance, threshold, g, a) <= g * g
 
@@ -88,13 +90,13 @@ def test_closed_forms_at_random_points_to_forty_digits(name):
         "exponential": lambda s: mp.exp(-abs(s)),
     }[name]
     assert not gain(name).result.has(sympy.Integral)
-    with mpmath.workdps(50):
+    with mpmath.workdps(45):
         for _ in range(200):
             v, t, g, a = (mpf(rng.uniform(*ends)) for ends in ((0.5, 2), (0.1, 1.5), (0.5, 3), (0.6, 2)))
-            edge = a if name in ("box", "triangular") else 9 * mp.sqrt(v) * 2
+            edge = a if name in ("box", "triangular") else 16 * mp.sqrt(v)
             kernel = lambda x, v=v, t=t, a=a: exact(x / a) ** 2 * mp.exp(-((x + t) ** 2) / (2 * v))  # noqa: E731
-            cuts = [-edge, 0, edge] if edge == a else [-edge, -edge / 3, 0, edge / 3, edge]
-            direct = g**2 * mp.quad(kernel, cuts, method="gauss-legendre", maxdegree=6) / mp.sqrt(2 * mp.pi * v)
+            cuts = [-edge, 0, edge]
+            direct = g**2 * mp.quad(kernel, cuts, method="gauss-legendre", maxdegree=7) / mp.sqrt(2 * mp.pi * v)
             assert abs(chi(v, t, g, a) / direct - 1) < mpf(10) ** -40
 
 
@@ -120,7 +122,9 @@ def test_at_the_width_and_the_peak_found_the_gain_is_one():
 
 def test_a_surrogate_of_ones_own_equals_the_named_one():
     own = gain(sympy.exp(-sympy.Abs(X) / K)).lambdify()
-    assert own(variance=1.2, threshold=0.4, gain=1.5, k=0.8) == pytest.approx(gain("exponential").lambdify()(1.2, 0.4, 1.5, 0.8))
+    assert own(variance=1.2, threshold=0.4, gain=1.5, k=0.8) == pytest.approx(
+        gain("exponential").lambdify()(1.2, 0.4, 1.5, 0.8)
+    )
 
 
 def test_a_simulated_backward_pass_agrees():

@@ -76,7 +76,7 @@ def correlation_slope(z: Any = z) -> Derivation:
     >>> import varflow as vf
     >>> vf.symbolic.correlation_slope().result
     exp(-z**2/(rho + 1))/(pi*sqrt(1 - rho**2)*erfc(sqrt(2)*z/2))
-    >>> round(vf.symbolic.correlation_slope().lambdify()(z=1.0, overlap=0.27400), 4)
+    >>> round(float(vf.symbolic.correlation_slope().lambdify()(z=1.0, overlap=0.27400)), 4)
     0.4758
     """
     at = atom("z", z)
@@ -98,7 +98,10 @@ def correlation_slope(z: Any = z) -> Derivation:
         lambda e: Eq(strip_slope, _above(e.rhs, sympy.diff(density, x), y, at)),
         "integrated over $y > z$: the density vanishes at infinity",
     )
-    steps = steps.then(lambda e: Eq(both_slope, _above(e.rhs, -density.subs(y, at), x, at)), "integrated over $x > z$: $\\varphi_2(z, z; \\rho)$")
+    steps = steps.then(
+        lambda e: Eq(both_slope, _above(e.rhs, -density.subs(y, at), x, at)),
+        "integrated over $x > z$: $\\varphi_2(z, z; \\rho)$",
+    )
     whole = steps.steps[-1].expression.rhs
     steps = steps.then(
         lambda e: Eq(both_near, _leading(e.rhs), evaluate=False),

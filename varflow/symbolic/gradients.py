@@ -136,11 +136,11 @@ def _solved(steps: Derivation, solve: str) -> Derivation:
 
 
 def _width(equation: Any) -> Any:
-    try:
-        found = sympy.solve(equation, width_found)
-    except NotImplementedError:
-        found = []
-    if len(found) != 1 or found[0].has(Integral):
+    """The width, where it enters algebraically or through one error function or exponential alone."""
+    outer = {part: sympy.Dummy() for part in equation.rhs.atoms(erf, erfc, exp, Integral) if part.has(width_found)}
+    alone = not outer or (len(outer) == 1 and not equation.rhs.xreplace(outer).has(width_found))
+    found = sympy.solve(equation, width_found) if alone and not equation.rhs.has(Integral) else []
+    if len(found) != 1:
         rule = "has no closed form for this surrogate and threshold: solve for the 'peak', or take threshold=0"
         raise DomainError("solve", "width", rule)
     above, below = sympy.fraction(sympy.simplify(found[0] ** 2))
@@ -182,7 +182,8 @@ def _gaussian(square: Any, at: Any, low: Any, high: Any) -> Any:
     for term in sympy.Add.make_args(square):
         factors: Any = sympy.Mul.make_args(term)
         rest: Any = sympy.Mul(*(f for f in factors if not isinstance(f, exp)))
-        exponent: Any = sum((f.exp for f in factors if isinstance(f, exp)), S.Zero) - (v + at) ** 2 / (2 * V)
+        powers: list[Any] = [f.exp for f in factors if isinstance(f, exp)]
+        exponent: Any = sum(powers, S.Zero) - (v + at) ** 2 / (2 * V)
         if not rest.is_polynomial(v) or not exponent.is_polynomial(v) or sympy.Poly(exponent, v).degree() != 2:
             return None
         A = sympy.factor(-sympy.expand(exponent).coeff(v, 2))
