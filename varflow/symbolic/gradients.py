@@ -165,15 +165,15 @@ def _integral(surrogate: Surrogate, at: Any, weight: Callable[[Any], Any], whole
 def _closed(surrogate: Surrogate, at: Any) -> Any:
     """``E[ψ²]`` in closed form; None where a piece is not a polynomial times the exponential of a quadratic."""
     found = [_gaussian(sympy.expand(sympy.powsimp(psi**2)), at, low, high) for low, high, psi in surrogate.pieces]
-    return None if None in found else _gathered(sum(found))
+    return None if None in found else _gathered(sum(found), short=surrogate.pieces[-1][1] != oo)
 
 
-def _gathered(total: Any) -> Any:
-    """The shorter of two forms: simplified, or collected by error functions and exponentials."""
+def _gathered(total: Any, short: bool) -> Any:
+    """Collected by error functions and exponentials; for a surrogate without edges simplified, if that is shorter."""
     parts = {part: sympy.Dummy(positive=True) for part in sorted(total.atoms(erf, erfc, exp), key=sympy.default_sort_key)}
     collected = sympy.collect(sympy.expand(total.xreplace(parts)), list(parts.values()), sympy.factor)
     collected = collected.xreplace({dummy: part for part, dummy in parts.items()})
-    return min(sympy.powsimp(sympy.simplify(total)), collected, key=sympy.count_ops)
+    return collected if short else min(sympy.powsimp(sympy.simplify(total)), collected, key=sympy.count_ops)
 
 
 def _gaussian(square: Any, at: Any, low: Any, high: Any) -> Any:
