@@ -205,7 +205,7 @@ def test_a_drive_from_a_file(varflow, tmp_path, suffix):
 # Ctrl-C: a real signal to a real process.
 
 INTERRUPTIBLE = """
-import sys
+import signal, sys
 from pathlib import Path
 import varflow.experiment, varflow.simulation
 from varflow.cli import main
@@ -221,6 +221,7 @@ def simulate(networks, progress=False, **options):
     return real(networks, progress=report, **options)
 
 varflow.experiment.simulate = varflow.simulation.simulate = sys.modules["varflow"].simulate = simulate
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
 sys.argv = ["varflow", *{arguments!r}]
 main()
 """
