@@ -48,8 +48,8 @@ assert multiplier.check()
 multiplier
 
 # %% [markdown]
-# $\frac{d}{dz} \ln z^2 S(z) = \frac 2z (1 - m)$: the right side of the condition rises while $m < 1$ and falls once $m > 1$. For
-# the normal law $m$ increases with $z$, so there is one maximum, at $m = 1$. Below its height there are two fixed points, a
+# $\frac{d}{dz} \ln z^2 S(z) = \frac 2z (1 - m)$: the right side of the condition rises while $m < 1$ and falls once $m > 1$.
+# For the normal law $m$ increases with $z$, so there is one maximum, at $m = 1$. Below its height there are two fixed points, a
 # stable and an unstable one; above it none. They meet and vanish: a saddle-node.
 
 # %%
@@ -170,9 +170,9 @@ left.plot([0, 1], [0, 0], "-", color="tab:blue", lw=1.8, clip_on=False)
 left.errorbar(thresholds, mean, 2 * error, fmt="o", ms=4, color="0.2", capsize=2, zorder=3, clip_on=False)
 left.text(0.3, 0.83, r"40 networks, $\pm 2$ standard errors", color="0.2")
 left.text(0.36, 0.1, "unstable", color="tab:blue")
-left.text(0.72, 0.04, "silence, stable", color="tab:blue")
+left.text(0.72, 0.035, "silence: stable", color="tab:blue")
 left.annotate(r"$\theta_c = 0.5757$", (0.5757, 0.2375), (0.64, 0.35), arrowprops={"arrowstyle": "-", "color": "0.5"})
-left.set(title="Kaiming, $g^2 = 2$", ylabel="variance, $V$", xlim=(0, 1), ylim=(0, 1.05))
+left.set(title="Kaiming, $g^2 = 2$", ylabel="variance, $V$", xlim=(0, 1), ylim=(-0.025, 1.05))
 
 theta = np.concatenate([np.linspace(0.3, 1.18, 80), np.linspace(1.2, 1.7, 40)])
 points = [vf.fixed_points(threshold=t, gain=vf.gain(threshold=t)) for t in theta]
@@ -185,11 +185,11 @@ right.plot(theta[~low], other[~low], "-", color="tab:orange", lw=1.8)
 right.plot([0, 1.7], [0, 0], "-", color="tab:orange", lw=1.8, clip_on=False)
 right.plot(1.1906, 1, "o", color="0.2")
 right.annotate(r"$\theta = 1.1906$, $m = 1$", (1.19, 1), (0.35, 1.7), arrowprops={"arrowstyle": "-", "color": "0.5"})
-right.text(0.1, 1.08, "preserved: stable", color="tab:orange")
+right.text(0.1, 1.08, "preserved, stable", color="tab:orange")
 right.text(1.31, 0.8, "preserved,\nunstable", color="tab:orange", va="top")
 right.text(1.28, 3.0, "attained\ninstead", color="tab:orange", ha="right")
 right.text(0.35, 0.4, "edge of the basin", color="tab:orange")
-right.set(title=r"preserving gain, $g^2 = 1/Q(\theta)$", xlim=(0, 1.7), ylim=(0, 4))
+right.set(title=r"preserving gain, $g^2 = 1/Q(\theta)$", xlim=(0, 1.7), ylim=(-0.09, 4))
 for ax in (left, right):
     ax.set_xlabel(r"threshold, $\theta$")
 plt.close(figure)
@@ -205,7 +205,7 @@ paper = vf.gain(threshold=1.0)
 edge = vf.fixed_points(threshold=1.0, gain=paper).basin_edge
 driven = [vf.Network(width=400, depth=15, gain=paper, neuron=vf.Neuron(1.0), drive=vf.drives.currents(V**0.5)) for V in starts]
 print(f"edge of the basin: V = {edge:.7f}")
-runs = vf.simulate(driven, repeats=20, seed=1)
+runs = [vf.simulate(network, repeats=20, seed=100 + seed) for seed, network in enumerate(driven)]
 figure, ax = plt.subplots(figsize=(6.6, 3.6), layout="constrained")
 layer = np.arange(1, 16)
 for V, network, run, shade in zip(starts, driven, runs, ("#8c2d04", "#d94801", "#4292c6", "#084594"), strict=True):
