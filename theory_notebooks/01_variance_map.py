@@ -42,8 +42,8 @@ derivation
 # definition of the layer.
 
 # %%
-print("every line holds:", derivation.check())
-assert derivation.check()
+print("every line holds:", holds := derivation.check())
+assert holds
 
 # %% [markdown]
 # For a ReLU $x = \max(u, 0)$, or a leaky one of slope $a$ below zero, the same steps give Kaiming's rule.
@@ -61,8 +61,8 @@ kaiming.result
 
 # %%
 variance_map = vf.symbolic.variance_map()
-print("every line holds:", variance_map.check())
-assert variance_map.check()
+print("every line holds:", holds := variance_map.check())
+assert holds
 variance_map
 
 # %% [markdown]

@@ -34,8 +34,8 @@ print(vf.citation("he2015"))
 
 # %%
 condition = vf.symbolic.fixed_point_condition()
-print("every line holds:", condition.check())
-assert condition.check()
+print("every line holds:", holds := condition.check())
+assert holds
 condition
 
 # %% [markdown]
@@ -43,8 +43,8 @@ condition
 
 # %%
 multiplier = vf.symbolic.multiplier()
-print("every line holds:", multiplier.check())
-assert multiplier.check()
+print("every line holds:", holds := multiplier.check())
+assert holds
 multiplier
 
 # %% [markdown]
@@ -54,8 +54,8 @@ multiplier
 
 # %%
 saddle = vf.symbolic.saddle_node()
-print("every line holds:", saddle.check())
-assert saddle.check()
+print("every line holds:", holds := saddle.check())
+assert holds
 saddle
 
 # %% [markdown]
