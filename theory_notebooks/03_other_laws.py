@@ -7,14 +7,15 @@
 # ---
 
 # %% [markdown]
-# # 3. A bias or another law of the potential makes a layer bistable: three fixed points, or four besides silence
+# # 3. With a bias a layer has up to three fixed points, with a mixture of laws up to four besides silence
 #
-# For normal potentials without a bias there is silence and, above the saddle-node, one stable active state (notebook 2). Two
-# changes add a second one:
+# For normal potentials without a bias there are silence and, above the saddle-node, an unstable and a stable active point
+# (notebook 2). Two changes alter the count:
 #
-# * a **bias** of variance $\sigma_b^2 < 0.1533\,\theta^2$: silence becomes a quiet state, and for a range of gains an active
-#   state stands beside it, with an unstable one between;
-# * a **mixture** of a narrow and a wide law: $z^2 S(z)$ has two maxima, and a line can cut it four times.
+# * a **bias** of variance $\sigma_b^2 < 0.1533\,\theta^2$: silence becomes a quiet state that fires now and then, and for a range of
+#   gains an active state stands beside it, with an unstable one between;
+# * a **mixture** of a narrow and a wide law: $z^2 S(z)$ has two maxima, and a line can cut it four times:
+#   two stable active states.
 #
 # But a law is kept over depth only by a structured layer. After one dense layer the potentials are normal again.
 
