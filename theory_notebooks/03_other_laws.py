@@ -12,8 +12,8 @@
 # For normal potentials without a bias there are silence and, above the saddle-node, an unstable and a stable active point
 # (notebook 2). Two changes alter the count:
 #
-# * a **bias** of variance $\sigma_b^2 < 0.1533\,\theta^2$: silence becomes a quiet state that fires now and then, and for a range of
-#   gains an active state stands beside it, with an unstable one between;
+# * a **bias** of variance $\sigma_b^2 < 0.1533\,\theta^2$: silence becomes a quiet state that fires now and then, and for
+#   a range of gains an active state stands beside it, with an unstable one between;
 # * a **mixture** of a narrow and a wide law: $z^2 S(z)$ has two maxima, and a line can cut it four times:
 #   two stable active states.
 #
