@@ -59,8 +59,8 @@ infinite
 #    with the same probability $\pi_K$. Hence $K_{l+1} \mid K \sim \mathrm{Binomial}(n, \pi_K)$.
 # 3. The weights of every layer are fresh, so $K_{l+1}$ depends on the past through $K_l$ alone: a Markov chain.
 #
-# Layer 1 is driven by currents $\mathcal N(0, 1)$: $K_1 \sim \mathrm{Binomial}(n, Q(\theta))$. The sample variance of layer $l$,
-# which the paper plots, has mean $\mathrm E[C] = g^2\,\mathrm E[K_{l-1}]/n$ and, since it is a $\chi^2_{n-1}$ given $C$, variance
+# Layer 1 is driven by currents $\mathcal N(0, 1)$: $K_1 \sim \mathrm{Binomial}(n, Q(\theta))$. The paper plots the sample
+# variance of layer $l$. Its mean is $\mathrm E[C] = g^2\,\mathrm E[K_{l-1}]/n$; given $C$ it is a $\chi^2_{n-1}$, so its variance is
 #
 # $$\operatorname{Var}[C] + \frac{2}{n-1}\,\mathrm E[C^2].$$
 #
@@ -213,9 +213,9 @@ assert own.passed
 assert not normal.passed
 
 # %% [markdown]
-# **Dependent rows** break the second sentence of the derivation, and with it the binomial law. Take $W = g\,O$ with $O$ a random
-# orthogonal matrix: the same variance per weight. A Haar-random $O$ turns the spikes into a vector that is uniform on the
-# sphere of radius $g\sqrt K$, so the potentials share one constraint, $\sum_i u_i^2 = g^2 K$, and the count fluctuates
+# **Dependent rows** break the second sentence of the derivation, and with it the binomial law. Take $W = g\,O$ with $O$ a
+# random orthogonal matrix: the same variance per weight. A Haar-random $O$ turns the spikes into a vector that is uniform on
+# the sphere of radius $g\sqrt K$, so the potentials share one constraint, $\sum_i u_i^2 = g^2 K$, and the count fluctuates
 # less than the binomial.
 
 # %%
@@ -265,5 +265,5 @@ plt.close(figure)
 figure
 
 # %% [markdown]
-# Likewise outside the claim: weights shared between layers (no Markov property), trained weights, and neurons with memory, whose
-# state is more than one count.
+# Likewise outside the claim: weights shared between layers (no Markov property), trained weights, and neurons with memory,
+# whose state is more than one count.

@@ -1,7 +1,7 @@
 """Runs the notebooks and writes them, outputs included, as HTML pages with an index.
 
-``python theory_notebooks/gallery.py [FOLDER] [NOTEBOOK ...]``; by default all of them, into ``notebook-gallery``. Exit code 1 if
-a cell of any of them fails. Formulas in the pages are typeset by MathJax, which a browser loads from the network.
+``python theory_notebooks/gallery.py [FOLDER] [NOTEBOOK ...]``; by default all of them, into ``notebook-gallery``. Exit code 1
+if a cell of any of them fails. Formulas in the pages are typeset by MathJax, which a browser loads from the network.
 """
 
 import html
