@@ -128,6 +128,26 @@ def test_the_seed_paper_is_cited_and_unknown_keys_are_refused():
         vf.citation("nobody1999")
 
 
+def test_every_name_in_the_table_of_equations_exists():
+    page = (ROOT / "docs" / "equations.md").read_text(encoding="utf-8")
+    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 10
+    for *_, symbolic, numeric, reference, test in rows:
+        for room, cell in ((vf.symbolic, symbolic), (vf, numeric), (vf.reference, reference)):
+            name = cell.strip().strip("`")
+            home = getattr(room, name.rpartition(".")[0]) if "." in name else room
+            assert name == "–" or hasattr(home, name.rpartition(".")[2]), name
+        file, _, function = test.strip().strip("`").partition("::")
+        source = (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8")
+        assert f"def {function}" in source
+
+
+def test_every_derivation_has_a_row_in_the_table_of_equations():
+    page = (ROOT / "docs" / "equations.md").read_text(encoding="utf-8")
+    made = {name for name in vf.symbolic.__all__ if inspect.isfunction(getattr(vf.symbolic, name))} - {"correlation_map"}
+    assert {name for name in made if f"`{name}`" not in page} == set()
+
+
 def test_versions_agree():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -71,9 +71,10 @@ def gain(
             "variance", float(v[room <= 0].flat[0]), "must exceed bias_std²: the weights would have nothing to add"
         )
     z = theta / np.sqrt(v)
-    if np.any(m_g != 0):
-        z = (theta - m_g * _self_consistent_rate(law, theta, v, m_g)) / np.sqrt(v)
     p = law.sf(z)
+    if np.any(m_g != 0):
+        p = _self_consistent_rate(law, theta, v, m_g)  # not S(z): a large mean makes z the worse-conditioned of the two
+        z = (theta - m_g * p) / np.sqrt(v)
     with np.errstate(divide="ignore", over="ignore"):
         answer = np.where(p > 1e-290, np.sqrt(room / p), np.sqrt(room) * np.exp(-0.5 * np.asarray(law.log_sf(z))))
     if not np.all(np.isfinite(answer)):

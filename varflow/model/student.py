@@ -50,7 +50,8 @@ class StudentT(Distribution):
         return np.where(z < 0, 1.0 - tail, tail)
 
     def _pdf(self, z: np.ndarray) -> np.ndarray:
-        return self._constant * self._power(np.abs(z), 0.5 * (self.df + 1))
+        t = np.abs(z)  # the last half power apart: ν + 1 would round
+        return self._constant * self._power(t, 0.5 * self.df) / np.hypot(1.0, t / math.sqrt(self.df - 2))
 
     def _log_sf(self, z: np.ndarray) -> np.ndarray:
         t = np.abs(z)

@@ -4,8 +4,13 @@ Each function returns a :class:`Derivation`, from the definition of a layer to i
 put in place of numbers: ``theta g V sigma_b m_g n gamma z``.
 """
 
+from varflow.symbolic.correlation import correlation_map, correlation_slope
 from varflow.symbolic.derivation import Derivation, DerivationError, Step
+from varflow.symbolic.expansions import expansion
+from varflow.symbolic.finite_width import finite_width_corrections
 from varflow.symbolic.fixed_points import fixed_point_condition, fixed_points
+from varflow.symbolic.gradients import gradient_gain
+from varflow.symbolic.membrane import membrane_moments
 from varflow.symbolic.stability import bias_cusp, multiplier, saddle_node
 from varflow.symbolic.symbols import V, g, gamma, m_g, n, sigma_b, theta, z
 from varflow.symbolic.variance import variance_map, weight_variance
@@ -16,11 +21,17 @@ __all__ = [
     "Step",
     "V",
     "bias_cusp",
+    "correlation_map",
+    "correlation_slope",
+    "expansion",
+    "finite_width_corrections",
     "fixed_point_condition",
     "fixed_points",
     "g",
     "gamma",
+    "gradient_gain",
     "m_g",
+    "membrane_moments",
     "multiplier",
     "n",
     "saddle_node",

@@ -13,6 +13,7 @@ from sympy.printing.numpy import SciPyPrinter
 from sympy.printing.pycode import MpmathPrinter
 
 from varflow._checks import ConvergenceError, VarflowError, unwrap
+from varflow.symbolic.symbols import ImplicitRoot
 
 __all__ = ["DerivationError", "Values", "as_function", "value"]
 
@@ -41,7 +42,15 @@ def as_function(arguments: tuple[Any, ...], symbols: tuple[Any, ...], expression
     renamed = expression.xreplace(dict(zip(symbols, arguments, strict=True)))
     settings = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
     if modules == "mpmath":
-        return sympy.lambdify(arguments, renamed, [{"endless_sum": endless_sum}, "mpmath"], printer=_Mpmath(settings))
+        roots = tuple(renamed.atoms(ImplicitRoot))  # found once per precision, not at every place where they stand
+        places = tuple(sympy.Dummy() for _ in roots)
+        inner = sympy.lambdify(
+            (*arguments, *places),
+            renamed.xreplace(dict(zip(roots, places, strict=True))),
+            [{"endless_sum": endless_sum}, "mpmath"],
+            printer=_Mpmath(settings),
+        )
+        return (lambda *given: inner(*given, *(_root(root, mp.prec) for root in roots))) if roots else inner
     own: dict[str, Any] = {"endless_sum": endless_sum, "real_lambertw": _lambertw}
     return _in_double(sympy.lambdify(arguments, renamed, [own, "scipy", "numpy"], printer=_Numpy(settings)))
 
@@ -56,6 +65,11 @@ def _in_double(function: Callable[..., Any]) -> Callable[..., Any]:
         return tuple(map(unwrap, found)) if isinstance(found, tuple) else unwrap(found)
 
     return called
+
+
+@lru_cache(maxsize=256)
+def _root(root: Any, precision: int) -> Any:
+    return sympy.lambdify((), root, "mpmath")()
 
 
 def endless_sum(term: Callable[[int], Any], first: int) -> Any:

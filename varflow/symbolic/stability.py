@@ -260,7 +260,7 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
         Eq(m, at(sympy.diff(image, V))), r"slope of $F = \sigma_b^2 + \gamma S(1/\sqrt{V})$ at $\theta = 1$"
     )
     steps = steps.then(lambda e: Eq(F2, at(sympy.diff(image, V, 2))), "its curvature")
-    if law.high in law.ends and not law.high.is_infinite and sympy.diff(z**3 * law.density, z).is_positive:
+    if _rises_to_the_edge(law):
         steps = steps.then(Eq(z_i, law.high), "$z^3 f(z)$ rises to the edge of the support, where the curvature changes sign")
     else:
         steps = steps.then(
@@ -281,13 +281,16 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
     return replace(steps, answers=2)
 
 
+def _rises_to_the_edge(law: Law) -> bool:
+    bounded = law.high in law.ends and not law.high.is_infinite
+    return bool(bounded and sympy.diff(law.z**3 * law.density, law.z).is_positive)
+
+
 def _steepest(law: Law) -> Callable[[Values], Any]:
     """Where ``z³ f(z)``, the slope of the map, is largest."""
+    if _rises_to_the_edge(law):
+        return lambda values: value(law.high, {})
     steep = lambda z, values: z**3 * law.at(z, values)  # noqa: E731
-    if law.high in law.ends and not law.high.is_infinite:
-        edge = value(law.high, {})
-        if mp.diff(lambda y: steep(y, {}), edge, direction=-1) > 0:
-            return lambda values: value(law.high, {})
     return _root_near_the_peak(law, steep, lambda z, values: mp.diff(lambda y: steep(y, values), z))
 
 
@@ -301,7 +304,7 @@ def _define_cusp(law: Law, steepest: Callable[[Values], Any]) -> Callable[[Value
 
     def define(values: Values) -> Values:
         z, here = steepest(values), 1 / values[law.z] ** 2
-        gain = 2 / (z**3 * law.at(z, values))
+        gain = 2 / (z**3 * law.at(z * (1 - 8 * mp.eps), values))  # inside, where z is an edge of the support
         slopes = {m: values[gamma] * slope_of_tail(law, mpf(1), here, values), F2: values[gamma] * mp.diff(slope, here)}
         return slopes | {z_i: z, gamma_i: gain, cusp: 1 / z**2 - gain * law.integral(lambda t: 1, z, mp.inf, values)}
 

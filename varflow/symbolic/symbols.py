@@ -54,9 +54,10 @@ def quantity(name: str, latex: str, **assumptions: bool) -> Any:
 def exact(name: str, value: Any) -> Any:
     """A user's number or symbol as a sympy expression: a float means its exact binary value."""
     try:
-        expression = sympy.sympify(value)
+        expression = sympy.nan if isinstance(value, str) else sympy.sympify(value)
     except (sympy.SympifyError, TypeError, AttributeError):
         expression = sympy.nan
+    expression = expression if isinstance(expression, sympy.Expr) else sympy.nan  # None and truth values are no numbers
     floats = {number: sympy.Rational(number) for number in expression.atoms(sympy.Float)} if expression.is_finite else {}
     expression = expression.xreplace(floats)
     if expression.is_finite is False or expression.is_extended_real is False or expression is sympy.nan:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import non_negative, positive_scale, scalar, scale, unwrap
+from varflow._checks import DomainError, non_negative, positive_scale, scalar, scale, unwrap
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.results import FixedPoint, FixedPoints
@@ -24,6 +24,7 @@ from varflow.theory.roots import crossing, double_until
 __all__ = ["critical_gain", "fixed_points", "saddle_node"]
 
 LARGEST_Z = 1e130  # beyond, V = (θ/z)² leaves double precision
+LARGEST_RATIO = 1e140  # of gain to threshold: (g/θ)² still has room in double precision
 RESOLUTION = 4e-3  # step of a scan in ln V
 
 
@@ -154,6 +155,8 @@ def fixed_points(
     g = scalar("gain", positive_scale("gain", gain))
     sigma_b = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))
     m_g = scalar("mean_gain", scale("mean_gain", mean_gain))
+    if abs(theta) > 0 and g > LARGEST_RATIO * abs(theta):
+        raise DomainError("gain", gain, f"must be at most {LARGEST_RATIO:g} times the threshold, or the threshold 0")
     parameters = (theta, g, sigma_b, m_g)
     variances, complete = _roots(law, *parameters)
     if sigma_b == 0 and theta >= 0:

@@ -95,7 +95,8 @@ def rate(law: Distribution, V: Any, theta: Any, g: Any, sigma_b: Any = 0.0, m_g:
 def slope(law: Distribution, V: Any, theta: Any, g: Any, sigma_b: Any = 0.0, m_g: Any = 0.0) -> Any:
     """``F'(V) = f(z) (g² z/(2V) + m_g/√V)``, for ``V > 0``."""
     z = standardised(V, theta, g, sigma_b, m_g)
-    return law.pdf(z) * (g**2 * z / (2 * V) + m_g / np.sqrt(V))
+    f = law.pdf(z)
+    return g**2 * (f * z / (2 * V)) + f * m_g / np.sqrt(V)
 
 
 def multiplier(law: Distribution, V: float, theta: float, g: float, sigma_b: float = 0.0, m_g: float = 0.0) -> float:

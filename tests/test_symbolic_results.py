@@ -1,0 +1,172 @@
+"""Results of symbolic derivations equal the reference at 40 digits on 200 random points, and the fast theory in doubles."""
+
+import mpmath
+import numpy as np
+import pytest
+import sympy
+from mpmath import mp, mpf
+from sympy import stats
+
+import varflow as vf
+from varflow.symbolic import V, m_g, sigma_b
+
+LAWS = ("normal", "uniform", "laplace", "logistic")
+POINTS = 200
+DIGITS = 40
+
+
+@pytest.fixture(autouse=True)
+def _fifty_digits():
+    with mpmath.workdps(50):
+        yield
+
+
+def close(got, want, digits=DIGITS):
+    return abs(got - want) <= mpf(10) ** -digits * abs(want)
+
+
+def random_points(law, seed=0, below=False):
+    """Thresholds inside the support, variances and gains of order one."""
+    rng = np.random.default_rng(seed)
+    for _ in range(POINTS):
+        variance, gain = rng.uniform(0.2, 4), rng.uniform(0.5, 4)
+        threshold = rng.uniform(0.02, 1.6 if law == "uniform" else 3) * np.sqrt(variance)
+        yield variance, -threshold if below else threshold, gain
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("below", [False, True])
+def test_the_variance_map(law, below):
+    threshold = sympy.Symbol("theta", negative=True) if below else vf.symbolic.theta
+    derivation = vf.symbolic.variance_map(law, threshold=threshold, bias_std=sigma_b)
+    exact, fast = derivation.lambdify("mpmath"), derivation.lambdify()
+    for variance, theta, gain in random_points(law, below=below):
+        setting = {"threshold": theta, "gain": gain, "bias_std": 0.25, "distribution": law}
+        numbers = (variance, theta, gain, 0.25)
+        assert close(exact(*map(mpf, numbers)), vf.reference.variance_map(variance, **setting))
+        assert fast(*numbers) == pytest.approx(vf.variance_map(variance, **setting), rel=1e-14)
+
+
+def test_the_variance_map_with_a_weight_mean():
+    derivation = vf.symbolic.variance_map(mean_gain=m_g)
+    exact = derivation.lambdify("mpmath")
+    rng = np.random.default_rng(1)
+    for variance, theta, gain in random_points("normal"):
+        shift = rng.uniform(-2, 2)
+        want = vf.reference.variance_map(variance, threshold=theta, gain=gain, mean_gain=shift)
+        assert close(exact(*map(mpf, (variance, theta, gain, shift))), want)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_the_weight_variance_is_the_preserving_gain(law):
+    derivation = vf.symbolic.weight_variance(law, variance=V)
+    exact = derivation.lambdify("mpmath")
+    for variance, theta, _ in random_points(law):
+        want = vf.reference.gain(threshold=theta, variance=variance, distribution=law) ** 2
+        assert close(7 * exact(mpf(variance), mpf(theta), 7), want)
+        assert derivation.lambdify()(variance, theta, 7) * 7 == pytest.approx(
+            vf.gain(threshold=theta, variance=variance, distribution=law) ** 2, rel=1e-14
+        )
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_the_multiplier_is_that_of_the_fixed_points(law):
+    exact = vf.symbolic.multiplier(law).lambdify("mpmath")
+    for variance, theta, _ in random_points(law):
+        gain = mp.sqrt(mpf(variance) / vf.reference.sf(law, mpf(theta) / mp.sqrt(mpf(variance)), digits=48))
+        found = vf.reference.fixed_points(threshold=theta, gain=gain, distribution=law)
+        point = min(found, key=lambda p: abs(p.variance - variance))
+        assert close(exact(mpf(theta) / mp.sqrt(point.variance)), point.multiplier, 38)  # the gain is rounded
+
+
+@pytest.mark.parametrize("law", ["uniform", "laplace"])
+def test_closed_fixed_points_are_all_of_them(law):
+    derivation = vf.symbolic.fixed_points(law)
+    exact, fast = derivation.lambdify("mpmath"), derivation.lambdify()
+    critical = vf.critical_gain(threshold=1.0, distribution=law)
+    rng = np.random.default_rng(2)
+    for _ in range(POINTS):
+        theta = rng.uniform(0.05, 5)
+        gain = theta * critical * rng.uniform(1.01, 6)
+        found = vf.reference.fixed_points(threshold=theta, gain=gain, distribution=law)
+        for got, point in zip(exact(mpf(theta), mpf(gain)), found, strict=True):
+            assert close(got, point.variance) or got == point.variance == 0
+        theory = [point.variance for point in vf.fixed_points(threshold=theta, gain=gain, distribution=law)]
+        assert fast(theta, gain) == pytest.approx(theory, rel=2e-13)
+
+
+def test_closed_fixed_points_below_and_at_zero():
+    below = vf.symbolic.fixed_points("uniform", threshold=sympy.Symbol("theta", negative=True), bias_std=sigma_b)
+    function, rng, kinds = below.lambdify(), np.random.default_rng(3), set()
+    for _ in range(POINTS):
+        theta, gain, bias = -rng.uniform(0.05, 5), rng.uniform(0.3, 8), rng.uniform(0, 1)
+        (only,) = vf.fixed_points(threshold=theta, gain=gain, bias_std=bias, distribution="uniform")
+        assert function(theta, gain, bias) == pytest.approx(only.variance, rel=1e-13)
+        kinds.add((only.firing_rate == 1, -1.5 * 3**0.5 * gain**2 * theta > (gain**2 + 2 * bias**2) ** 1.5 * 1.5**0.5))
+    assert {kind[0] for kind in kinds} == {True, False}
+    for law in LAWS:
+        silence, active = vf.symbolic.fixed_points(law, threshold=0).lambdify()(1.5)
+        assert [silence, active] == [point.variance for point in vf.fixed_points(threshold=0.0, gain=1.5, distribution=law)]
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_saddle_node_and_cusp(law):
+    gamma = vf.symbolic.saddle_node(law).result
+    reference = vf.reference.saddle_node(law)
+    assert close(mpf(str(sympy.N(gamma, 48))), reference.gamma)
+    assert vf.critical_gain(threshold=1.0, distribution=law) ** 2 == pytest.approx(float(gamma), rel=1e-14)
+    got = [mpf(str(sympy.N(number, 48))) for number in vf.symbolic.bias_cusp(law).result]
+    want = vf.reference.bias_cusp(law)
+    assert close(got[0], want.gamma)
+    assert close(got[1], want.bias_variance)
+
+
+def test_the_saddle_nodes_with_closed_forms():
+    assert vf.symbolic.saddle_node("uniform").result == sympy.Rational(9, 2)
+    assert vf.symbolic.saddle_node("laplace").result == sympy.exp(2)
+    assert not vf.symbolic.saddle_node("logistic").result.has(vf.symbolic.symbols.ImplicitRoot)
+    assert vf.symbolic.saddle_node("normal").result.has(vf.symbolic.symbols.ImplicitRoot)
+
+
+def response_by_quadrature(response, theta, variance, a):
+    """``E[r(u)²]`` for normal potentials, written out here."""
+    density = lambda u: mp.exp(-(u**2) / (2 * variance)) / mp.sqrt(2 * mp.pi * variance)  # noqa: E731
+    tail = lambda x: vf.reference.sf("normal", x / mp.sqrt(variance), digits=48)  # noqa: E731
+    if response == "ternary":
+        return 2 * tail(theta)
+    if response == "multi_spike":
+        return mp.nsum(lambda k: (2 * k - 1) * tail(int(k) * theta), [1, 60], method="d")
+    above = mp.quad(lambda u: u**2 * density(u), [theta, theta + 3 * mp.sqrt(variance), mp.inf])
+    below = mp.quad(lambda u: a**2 * u**2 * density(u), [-mp.inf, -3 * mp.sqrt(variance), 0, theta])
+    return above + (below if response == "leaky_relu" else 0)
+
+
+@pytest.mark.parametrize("response", ["graded", "leaky_relu", "ternary", "multi_spike"])
+def test_responses_beyond_the_step(response):
+    function = vf.symbolic.variance_map(response=response).lambdify("mpmath")
+    rng = np.random.default_rng(4)
+    for _ in range(POINTS if response == "ternary" else 20):
+        variance, gain, a = (mpf(x) for x in rng.uniform([0.3, 0.5, -0.8], [3, 3, 0.8]))
+        theta = mpf(rng.uniform(0.4, 2)) * mp.sqrt(variance)
+        extra = (a,) if response == "leaky_relu" else ()
+        want = gain**2 * response_by_quadrature(response, theta, variance, a)
+        assert close(function(variance, theta, gain, *extra), want, 38)
+
+
+def test_kaiming_is_the_limit_of_the_leaky_response():
+    """n Var[w] = 2/(1 + a²): He et al. 2015, from a response with a threshold that goes to zero."""
+    result = vf.symbolic.weight_variance(response="leaky_relu", variance=V).result
+    n, a = vf.symbolic.n, sympy.Symbol("a", real=True)
+    kaiming = sympy.simplify(n * sympy.limit(result, vf.symbolic.theta, 0))
+    assert sympy.simplify(kaiming - 2 / (1 + a**2)) == 0
+    graded = vf.symbolic.weight_variance(response="graded", variance=V).result
+    assert sympy.simplify(n * sympy.limit(graded, vf.symbolic.theta, 0)) == 2
+
+
+def test_a_law_of_ones_own_equals_the_numeric_law_of_the_same_variable():
+    variable = stats.Gamma("X", 3, 2)
+    derivation, law = vf.symbolic.variance_map(variable), vf.distribution(variable)
+    function = derivation.lambdify()
+    for variance, theta, gain in list(random_points("normal", seed=5))[:50]:
+        want = vf.variance_map(variance, threshold=theta, gain=gain, distribution=law)
+        assert function(variance, theta, gain) == pytest.approx(want, rel=1e-9)

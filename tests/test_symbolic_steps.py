@@ -1,0 +1,176 @@
+"""Derivations: every step holds at 40 digits, an error planted in any of them is seen, and all of it is printed."""
+
+from dataclasses import replace
+
+import pytest
+import sympy
+from sympy import stats
+
+import varflow as vf
+from varflow.symbolic import Derivation, DerivationError, V, m_g, sigma_b
+
+BELOW = sympy.Symbol("theta", negative=True)
+nu = sympy.Symbol("nu", positive=True)
+location, spread = sympy.Symbol("mu", real=True), sympy.Symbol("sigma", positive=True)
+TRIANGLE = stats.Triangular("X", 0, 3, 1)
+EXPONENTIAL = stats.Exponential("X", 2)
+
+MAKERS = {
+    "weight variance": lambda: vf.symbolic.weight_variance(),
+    "weight variance, logistic": lambda: vf.symbolic.weight_variance("logistic"),
+    "weight variance, graded": lambda: vf.symbolic.weight_variance(response="graded", variance=V),
+    "weight variance, leaky ReLU": lambda: vf.symbolic.weight_variance(response="leaky_relu"),
+    "map": lambda: vf.symbolic.variance_map(),
+    "map, uniform": lambda: vf.symbolic.variance_map("uniform"),
+    "map, Laplace, below": lambda: vf.symbolic.variance_map("laplace", threshold=BELOW),
+    "map, logistic, bias": lambda: vf.symbolic.variance_map("logistic", bias_std=sigma_b),
+    "map, weight mean": lambda: vf.symbolic.variance_map(mean_gain=m_g, bias_std=sigma_b),
+    "map, at a number": lambda: vf.symbolic.variance_map(threshold=1.5),
+    "map, several pieces": lambda: vf.symbolic.variance_map(TRIANGLE, threshold=BELOW),
+    "map, shape parameter": lambda: vf.symbolic.variance_map(stats.StudentT("X", nu), parameters={nu: (3, 9)}),
+    "map, location and scale": lambda: vf.symbolic.variance_map(stats.Uniform("X", location, location + spread)),
+    "map, ternary": lambda: vf.symbolic.variance_map(response="ternary"),
+    "map, multi-spike": lambda: vf.symbolic.variance_map(response="multi_spike"),
+    "condition": lambda: vf.symbolic.fixed_point_condition(bias_std=sigma_b),
+    "condition, threshold 0": lambda: vf.symbolic.fixed_point_condition("laplace", threshold=0),
+    "fixed points, Laplace": lambda: vf.symbolic.fixed_points("laplace"),
+    "fixed points, exponential": lambda: vf.symbolic.fixed_points(EXPONENTIAL),
+    "fixed points, uniform": lambda: vf.symbolic.fixed_points("uniform"),
+    "fixed points, uniform, bias": lambda: vf.symbolic.fixed_points("uniform", bias_std=sigma_b),
+    "fixed points, uniform, below": lambda: vf.symbolic.fixed_points("uniform", threshold=BELOW),
+    "fixed points, threshold 0": lambda: vf.symbolic.fixed_points("logistic", threshold=0),
+    "multiplier": lambda: vf.symbolic.multiplier(),
+    "multiplier, bias": lambda: vf.symbolic.multiplier("uniform", bias_std=sigma_b),
+    "saddle-node": lambda: vf.symbolic.saddle_node(),
+    "saddle-node, logistic": lambda: vf.symbolic.saddle_node("logistic"),
+    "cusp": lambda: vf.symbolic.bias_cusp(),
+    "cusp, at an edge": lambda: vf.symbolic.bias_cusp("uniform"),
+}
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def derivation(request):
+    return MAKERS[request.param]()
+
+
+FACTOR = sympy.Rational(1001, 1000)
+
+
+def planted(derivation, index):
+    """The derivation with one right-hand side a thousandth too large."""
+    step = derivation.steps[index]
+    wrong = step.expression.rhs * FACTOR if step.expression.rhs != 0 else FACTOR
+    steps = list(derivation.steps)
+    steps[index] = replace(step, expression=sympy.Eq(step.expression.lhs, wrong, evaluate=False))
+    return replace(derivation, steps=tuple(steps))
+
+
+def test_every_step_holds_and_a_planted_error_is_seen_in_each(derivation):
+    assert derivation.check(points=1, seed=1)
+    for index in range(len(derivation.steps)):
+        assert not planted(derivation, index).check(points=1, seed=1), derivation.steps[index].reason
+
+
+def test_every_step_says_why_and_the_whole_is_printed(derivation):
+    assert all(step.reason and isinstance(step.expression, sympy.Eq) for step in derivation.steps)
+    text, latex = repr(derivation), derivation.to_latex()
+    assert text.count("[") >= len(derivation.steps)
+    assert latex.startswith(r"\begin{align*}")
+    assert latex.count(r"&& \text{") == len(derivation.steps)
+    assert "aligned" in derivation._repr_latex_()
+    for brackets in ("{}", "()"):
+        assert latex.count(brackets[0]) == latex.count(brackets[1])
+
+
+def test_a_derivation_consistently_wrong_from_the_start_is_seen():
+    """Steps that follow from each other, but not from the layer: the first is held against its definition."""
+    right = vf.symbolic.variance_map()
+    steps = tuple(replace(step, expression=sympy.Eq(step.expression.lhs, 2 * step.expression.rhs)) for step in right.steps)
+    assert not replace(right, steps=steps).check(points=1)
+
+
+def test_a_wrong_step_is_refused_when_it_is_made():
+    start = vf.symbolic.variance_map()
+    with pytest.raises(DerivationError, match="the step 'a slip' does not hold"):
+        start.then(lambda e: sympy.Eq(e.lhs, e.rhs + 1), "a slip")
+    with pytest.raises(DerivationError, match="nonsense has no value"):
+        start.then(lambda e: sympy.Eq(e.lhs, sympy.Symbol("nonsense")), "from nowhere")
+    with pytest.raises(DerivationError, match="not a real number"):
+        start.then(lambda e: sympy.Eq(e.lhs, e.rhs * sympy.I, evaluate=False), "into the plane")
+
+
+def test_an_expansion_with_a_wrong_coefficient_or_order_is_refused():
+    x = vf.symbolic.symbols.theta
+    start = vf.symbolic.variance_map().then(lambda e: e, "at variance and gain one", given={V: 1, vf.symbolic.g: 1})
+    half, slope = sympy.Rational(1, 2), x / sympy.sqrt(2 * sympy.pi)
+    series = start.then(lambda e: sympy.Eq(e.lhs, sympy.series(e.rhs, x, 0, 3)), "expanded")
+    assert series.result == half - slope
+    for wrong in (half - slope * FACTOR + sympy.O(x**3), half + sympy.O(x**2)):
+        with pytest.raises(DerivationError):
+            start.then(sympy.Eq(start.steps[-1].expression.lhs, wrong), "expanded badly")
+
+
+def test_assumptions_are_listed_in_the_order_they_are_used():
+    used = vf.symbolic.weight_variance().assumptions
+    for word, sentence in zip(("independent", "E", "normal", "V'", "V = 1"), used, strict=True):
+        assert word in sentence
+
+
+def test_the_result_of_several_solutions_is_a_tuple():
+    assert isinstance(vf.symbolic.fixed_points("uniform").result, tuple)
+    assert isinstance(vf.symbolic.variance_map().result, sympy.Expr)
+
+
+def test_lambdify_takes_public_names_arrays_and_numbers():
+    derivation = vf.symbolic.variance_map("laplace", bias_std=sigma_b)
+    assert derivation.arguments == ("variance", "threshold", "gain", "bias_std")
+    function = derivation.lambdify()
+    assert isinstance(function(1.0, 1.0, 2.0, 0.1), float)
+    assert function(variance=2.0, threshold=1.0, gain=2.0, bias_std=0.0) == pytest.approx(
+        vf.variance_map(2.0, threshold=1.0, gain=2.0, distribution="laplace"), rel=1e-14
+    )
+    with pytest.raises(vf.DomainError, match="modules='fortran'"):
+        derivation.lambdify("fortran")
+
+
+def test_a_derivation_is_extended_by_its_user():
+    """The README's promise: one's own step, checked like the others."""
+    mine = vf.symbolic.variance_map("laplace").then(
+        lambda e: sympy.Eq(e.lhs, e.rhs.subs(V, 1)), "at variance one", given={V: 1}
+    )
+    assert isinstance(mine, Derivation)
+    assert mine.check()
+
+
+sigma = sympy.Symbol("sigma")
+BAD = [
+    (lambda: vf.symbolic.variance_map("cauchy"), "distribution='cauchy'"),
+    (lambda: vf.symbolic.variance_map(stats.Cauchy("X", 0, 1)), "no finite variance"),
+    (lambda: vf.symbolic.variance_map(stats.StudentT("X", nu)), "depends on nu"),
+    (lambda: vf.symbolic.variance_map(stats.Gamma("X", nu, 2)), "leaves nu free"),
+    (lambda: vf.symbolic.variance_map(stats.Normal("X", 0, sigma)), "leaves sigma free"),
+    (lambda: vf.symbolic.variance_map(stats.Die("X")), "continuous"),
+    (lambda: vf.symbolic.variance_map([1.0, 2.0]), "distribution="),
+    (lambda: vf.symbolic.variance_map("laplace", threshold=sympy.Symbol("theta")), "must be declared positive or negative"),
+    (lambda: vf.symbolic.variance_map(threshold=sympy.Symbol("theta") + 1), "threshold=theta + 1"),
+    (lambda: vf.symbolic.variance_map(threshold=float("nan")), "threshold=nan"),
+    (lambda: vf.symbolic.variance_map(threshold=sympy.oo), "threshold=oo"),
+    (lambda: vf.symbolic.variance_map(threshold="one"), "threshold='one'"),
+    (lambda: vf.symbolic.variance_map(bias_std=sympy.I), "bias_std=I"),
+    (lambda: vf.symbolic.variance_map(response="cubic"), "response='cubic'"),
+    (lambda: vf.symbolic.variance_map(response="ternary", threshold=0), "threshold=0"),
+    (lambda: vf.symbolic.variance_map(EXPONENTIAL, response="ternary"), "symmetric"),
+    (lambda: vf.symbolic.variance_map("uniform", response="multi_spike"), "infinity"),
+    (lambda: vf.symbolic.variance_map(response="graded", mean_gain=m_g), "mean_gain=m_g"),
+    (lambda: vf.symbolic.multiplier(threshold=0), "threshold=0"),
+    (lambda: vf.symbolic.fixed_points("normal"), "vf.fixed_points gives the numbers"),
+    (lambda: vf.symbolic.fixed_points("laplace", bias_std=sigma_b), "bias_std=sigma_b"),
+    (lambda: vf.symbolic.weight_variance().check(points=0), "points=0"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD, ids=[message for _, message in BAD])
+def test_bad_input_names_the_argument_or_the_symbol(call, message):
+    with pytest.raises(vf.DomainError) as error:
+        call()
+    assert message in str(error.value)

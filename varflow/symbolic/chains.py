@@ -1,0 +1,138 @@
+"""The chains of spike counts behind the finite-width series, as numbers: any smooth firing probability, or a law's.
+
+With few neurons the binomial law is summed; with many the stationary law of the chain is found (``stationary``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from random import Random
+from typing import Any
+
+import numpy as np
+import sympy
+from mpmath import mp, mpf
+from sympy import S
+
+from varflow.symbolic.derivation import Setting
+from varflow.symbolic.laws import Law
+from varflow.symbolic.numbers import Values, as_function
+from varflow.symbolic.stationary import stationary_moments
+from varflow.symbolic.symbols import V, g, n, quantity, z
+from varflow.symbolic.tails import density, map_slope, tail
+
+__all__ = ["F", "G", "M", "X", "chain_setting", "e", "f", "p", "shift", "spread", "t", "u"]
+
+_FEW = 12  # neurons at which sums over the binomial law are compared; the chain is solved for many
+p, f = quantity("p", "p", positive=True), quantity("f", "f", positive=True)
+F = [S.Zero, *(quantity(f"F{k}", "F" + "'" * k if k < 4 else "F''''") for k in range(1, 5))]
+X, u, t = quantity("X", "X"), quantity("u", "u"), sympy.Symbol("t", real=True)
+G = quantity("E[exp(t X')|X]", r"\mathrm{E}[e^{t X'} \mid X]", positive=True)
+M = [S.One, *(quantity(f"E[X'^{k}|X]", rf"\mathrm{{E}}[X'^{{{k}}} \mid X]") for k in range(1, 5))]
+e = [S.One, *(quantity(f"E[X^{k}]", rf"\mathrm{{E}}[X^{{{k}}}]") for k in range(1, 5))]
+shift = quantity("E[C] - V*", r"\mathrm{E}[C] - V^*")
+spread = quantity("Var[C]", r"\operatorname{Var}[C]", positive=True)
+a = [sympy.Symbol(f"a_{k}", real=True) for k in range(6)]  # Taylor coefficients of π at p
+
+
+def chain_setting(law: Law | None) -> Setting:
+    """A chain: of a smooth firing probability drawn at random, or of a law at a drawn ``z``."""
+    draw, chain = (_any_chain, _polynomial) if law is None else (_drawn_law, lambda values: _of_law(law, values))
+
+    def define(values: Values) -> Values:
+        known, above, slope, key = chain(values)
+        every = values | known
+        if every[n] <= _FEW:
+            return known | _binomial(every)
+        moments = _moments(int(every[n]), float(every[p]), slope, key, above)
+        scaled = {e[k]: every[g] ** (2 * k) * mpf(moments[k - 1]) for k in range(1, 5)}
+        return known | scaled | {shift: scaled[e[1]], spread: scaled[e[2]] - scaled[e[1]] ** 2}
+
+    return Setting(draw, define)
+
+
+_CHAINS: dict[Any, tuple[float, ...]] = {}
+
+
+def _moments(n: int, p: float, slope: float, key: tuple[Any, ...], above: Callable[..., Any]) -> tuple[float, ...]:
+    """The stationary moments, each chain solved once."""
+    if (n, p, *key) not in _CHAINS:
+        _CHAINS[(n, p, *key)] = stationary_moments(n, p, slope, above, 4)
+    return _CHAINS[(n, p, *key)]
+
+
+def _common(rng: Random) -> Values:
+    return {n: mpf(rng.randint(6, _FEW)), X: mpf(rng.uniform(-0.1, 0.1)), t: mpf(rng.uniform(-1, 1))}
+
+
+def _any_chain(rng: Random) -> Values:
+    """A firing probability of degree five that stays between 0 and 1."""
+    values = _common(rng) | {g: mpf(rng.uniform(0.8, 2))}
+    grid = np.linspace(0, 1, 41)
+    while True:
+        c = [rng.uniform(0.3, 0.45), *(rng.uniform(0.2, 0.5) for _ in range(5))]
+        rates = sum(coefficient * (grid - c[0]) ** k for k, coefficient in enumerate(c))
+        if np.min(rates) > 0.03 and np.max(rates) < 0.97:
+            return values | dict(zip(a, map(mpf, c), strict=True)) | {p: mpf(c[0])}
+
+
+def _polynomial(values: Values) -> tuple[Values, Callable[..., Any], float, tuple[Any, ...]]:
+    c = [values[symbol] for symbol in a]
+    above = lambda xi: sum(float(c[k]) * xi**k for k in range(1, 6))  # noqa: E731
+    xi = values[X] / values[g] ** 2
+    known = {F[k]: mp.factorial(k) * c[k] / values[g] ** (2 * k - 2) for k in range(1, 5)}
+    known[u] = values[g] ** 2 * sum(c[k] * xi**k for k in range(1, 6))
+    return known, above, float(c[1]), tuple(map(float, c))
+
+
+def _drawn_law(rng: Random) -> Values:
+    return _common(rng) | {z: mpf(rng.uniform(0.25, 0.38)), V: mpf(rng.uniform(0.7, 1.4))}
+
+
+@lru_cache(maxsize=256)
+def _at_fixed_point(law: Law, at: Any, variance: Any, precision: int) -> Values:
+    """Firing rate, gain and the derivatives of the map, the first from spikes gained, the others by differentiating it."""
+    rate, theta = tail(law, at), at * mp.sqrt(variance)
+    gain2 = variance / rate
+    slope = lambda v: gain2 * density(law, theta / mp.sqrt(v)) * theta / (2 * v * mp.sqrt(v))  # noqa: E731
+    known = {p: rate, f: density(law, at), g: mp.sqrt(gain2), F[1]: map_slope(law, at)}
+    return known | {F[k]: mp.diff(slope, variance, k - 1) for k in range(2, 5)}
+
+
+def _of_law(law: Law, values: Values) -> tuple[Values, Callable[..., Any], float, tuple[Any, ...]]:
+    at, variance = values[z], values[V]
+    known = dict(_at_fixed_point(law, at, variance, mp.prec))
+    rate, gain2, theta = known[p], known[g] ** 2, at * mp.sqrt(variance)
+    known[u] = gain2 * mp.quad(lambda s: density(law, s), [theta / mp.sqrt(variance + values[X]), at])
+    spot, chance = float(at), float(rate)
+
+    def above(xi: np.ndarray) -> np.ndarray:
+        """Integrals of the density from ``z`` on, piece by piece with Gauss's rule."""
+        ends = spot * np.sqrt(chance / (chance + xi))
+        return _integrals(law, ends, spot)
+
+    return known, above, float(known[F[1]]), (law.name, spot)
+
+
+def _integrals(law: Law, ends: np.ndarray, start: float) -> np.ndarray:
+    """``∫_end^start f`` for descending ends."""
+    argument = sympy.Symbol("t", real=True)
+    height = as_function((argument,), (argument,), law.whole, "numpy")
+    nodes, weights = np.polynomial.legendre.leggauss(12)
+    split = int(np.sum(ends > start))
+    places = np.concatenate([ends[:split], [start], ends[split:]])
+    half, middle = (places[:-1] - places[1:]) / 2, (places[:-1] + places[1:]) / 2
+    pieces = half * (np.broadcast_to(height(middle[:, None] + half[:, None] * nodes), (len(half), 12)) @ weights)
+    below = -np.cumsum(pieces[:split][::-1])[::-1]
+    return np.concatenate([below, np.cumsum(pieces[split:])])
+
+
+def _binomial(values: Values) -> Values:
+    """Moments of the next ``X`` and ``E[exp(t X')]`` by summing over the binomial law."""
+    size, gain2 = int(values[n]), values[g] ** 2
+    q = values[p] + values[u] / gain2
+    mass = [mp.binomial(size, K) * q**K * (1 - q) ** (size - K) for K in range(size + 1)]
+    place = [gain2 * (mpf(K) / size - values[p]) for K in range(size + 1)]
+    average = lambda r: mp.fsum(w * r(s) for w, s in zip(mass, place, strict=True))  # noqa: E731
+    return {M[k]: average(lambda s, k=k: s**k) for k in range(1, 5)} | {G: average(lambda s: mp.exp(values[t] * s))}

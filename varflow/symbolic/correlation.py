@@ -1,0 +1,242 @@
+r"""Two inputs through one layer: the overlap of their spikes, and how fast it changes with the correlation of their potentials.
+
+The definition: potentials ``(u, û)`` jointly normal with equal variance and correlation ``ρ``, spikes where they exceed the
+threshold, next potentials ``Σ_j w_j x_j``. In numbers, with ``u, û = √V (c a ± s b)``, ``c² = (1+ρ)/2``, ``s² = (1-ρ)/2`` and
+``a, b`` independent: both fire where ``c a > z + s |b|``, one smooth integral at every ``ρ``.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import sympy
+from mpmath import mp, mpf
+from sympy import Eq, Integral, O, Symbol, erfc, exp, pi, sqrt
+
+from varflow.symbolic.derivation import Derivation, DerivationError, Setting
+from varflow.symbolic.layer import atom, spread
+from varflow.symbolic.numbers import Values, value
+from varflow.symbolic.symbols import g, quantity, z
+
+__all__ = ["correlation_map", "correlation_slope", "rho"]
+
+rho = Symbol("rho", nonnegative=True)
+x, y = Symbol("x", real=True), Symbol("y", real=True)
+r = Symbol("r", nonnegative=True)
+epsilon = Symbol("epsilon", positive=True)
+
+rho_next, p = quantity("rho'", r"\rho'"), quantity("p", "p", positive=True)
+covariance = quantity("Cov[u', v']", r"\operatorname{Cov}[u', \hat u']")
+variance = quantity("Var[u']", r"\operatorname{Var}[u']", positive=True)
+both = quantity("E[x xhat]", r"\mathrm{E}[x \hat x]", positive=True)
+slope = quantity("drho'/drho", r"\frac{d\rho'}{d\rho}", positive=True)
+both_slope = quantity("dE[x xhat]/drho", r"\frac{d}{d\rho}\mathrm{E}[x \hat x]", positive=True)
+both_near = quantity(
+    "dE[x xhat]/drho at rho^2 = 1 - epsilon^2",
+    r"\left.\frac{d}{d\rho}\mathrm{E}[x \hat x]\right|_{\rho^2 = 1 - \epsilon^2}",
+    positive=True,
+)
+density_slope = quantity("dphi2/drho", r"\frac{\partial}{\partial\rho}\varphi_2(x, y; \rho)")
+strip_slope = quantity("d/drho int phi2 dy", r"\frac{\partial}{\partial\rho}\int_z^\infty \varphi_2(x, y; \rho)\, dy")
+
+density = exp(-(x**2 - 2 * rho * x * y + y**2) / (2 * (1 - rho**2))) / (2 * pi * sqrt(1 - rho**2))
+
+
+def correlation_slope(z: Any = z) -> Derivation:
+    r"""The slope of the correlation map at equal stationary variance, from the definition of a layer.
+
+    .. math:: \frac{d\rho'}{d\rho} = \frac{\varphi_2(z, z; \rho)}{Q(z)}
+              = \frac{e^{-z^2/(1+\rho)}}{2\pi \sqrt{1-\rho^2}\, Q(z)}, \qquad z = \theta/\sqrt{V}
+
+    Parameters
+    ----------
+    z : symbol or number
+        The threshold in standard deviations of the potential, of any sign; ``vf.symbolic.z`` by default.
+
+    Returns
+    -------
+    Derivation
+        One step shows what happens as ``ρ → 1``: the slope grows as ``(1-ρ²)^(-1/2)``, so a hard threshold separates any
+        two inputs, however near.
+
+    Raises
+    ------
+    DomainError
+        For a ``z`` that is neither a symbol nor a finite number.
+
+    Notes
+    -----
+    **Assumes** infinite width (jointly normal potentials), weights independent of mean zero, no bias, and both inputs at the
+    stationary variance ``V = g² p``; then ``ρ`` is the overlap of spikes ``E[x x̂]/p`` of the layer before.
+    **Source**: derived here; the heat equation in ``ρ`` is Plackett's identity.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.symbolic.correlation_slope().result
+    exp(-z**2/(rho + 1))/(pi*sqrt(1 - rho**2)*erfc(sqrt(2)*z/2))
+    >>> round(float(vf.symbolic.correlation_slope().lambdify()(z=1.0, overlap=0.27400)), 4)
+    0.4758
+    """
+    at = atom("z", z)
+    start = Derivation("The slope of the correlation map", Setting(_draw(at), _define(at)))
+    steps = start.then(Eq(rho_next, covariance / variance), "the correlation of the next potentials")
+    steps = steps.then(
+        lambda e: e.subs({covariance: g**2 * both, variance: g**2 * p}),
+        "$u' = \\sum_j w_j x_j$, and a spike is its own square",
+        assumption="weights independent, mean zero, no bias, $\\operatorname{Var}[w] = g^2/n$; equal variances",
+    )
+    steps = steps.then(
+        lambda e: Eq(slope, sympy.diff(e.rhs, both) * both_slope),
+        "differentiated: the rate does not depend on $\\rho$",
+        assumption="stationary variance",
+    )
+    in_spikes = steps.steps[-1].expression
+    steps = steps.then(_heat_equation(), "the normal density obeys a heat equation", assumption="jointly normal potentials")
+    steps = steps.then(
+        lambda e: Eq(strip_slope, _above(e.rhs, sympy.diff(density, x), y, at)),
+        "integrated over $y > z$: the density vanishes at infinity",
+    )
+    steps = steps.then(
+        lambda e: Eq(both_slope, _above(e.rhs, -density.subs(y, at), x, at)),
+        "integrated over $x > z$: $\\varphi_2(z, z; \\rho)$",
+    )
+    whole = steps.steps[-1].expression.rhs
+    steps = steps.then(
+        lambda e: Eq(both_near, _leading(e.rhs), evaluate=False),
+        "as $\\rho \\to 1$ it diverges: a hard threshold separates near inputs",
+    )
+    return steps.then(
+        lambda e: Eq(slope, in_spikes.rhs.subs({both_slope: whole, p: erfc(at / sqrt(2)) / 2})),
+        "the rate is $p = Q(z)$, for the slope in full",
+    )
+
+
+def correlation_map(z: Any = z) -> Derivation:
+    r"""The correlation map itself, its slope integrated from independent inputs.
+
+    .. math:: \rho' = Q(z) + \frac{1}{Q(z)} \int_0^\rho \varphi_2(z, z; r)\, dr, \qquad
+              z = 0: \quad \rho' = \frac12 + \frac{\arcsin\rho}{\pi}
+
+    Parameters
+    ----------
+    z : symbol or number
+        As in :func:`correlation_slope`; the integral has a closed form at 0 and stays an integral elsewhere.
+
+    Returns
+    -------
+    Derivation
+
+    Raises
+    ------
+    DomainError
+        As in :func:`correlation_slope`.
+
+    Notes
+    -----
+    **Assumes** what :func:`correlation_slope` does. **Source**: derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.symbolic.correlation_map(z=0).result
+    asin(rho)/pi + 1/2
+    """
+    steps = correlation_slope(z)
+    at = atom("z", z)
+    rate = erfc(at / sqrt(2)) / 2
+    steps = steps.then(
+        lambda e: Eq(rho_next, rate + Integral(e.rhs.subs(rho, r), (r, 0, rho))),
+        "integrated from $\\rho = 0$, where spikes are independent and $\\rho' = p$",
+    )
+    return steps if at != 0 else steps.then(lambda e: e.doit(), "the integral in closed form")
+
+
+def _heat_equation() -> Any:
+    """``∂φ₂/∂ρ = ∂²φ₂/∂x∂y``, once sympy has seen that it holds."""
+    mixed = sympy.diff(sympy.diff(density, x), y)
+    if sympy.simplify((sympy.diff(density, rho) - mixed) / density) != 0:
+        raise DerivationError("the normal density does not obey its heat equation")
+    return Eq(density_slope, mixed)
+
+
+def _above(expression: Any, antiderivative: Any, variable: Any, level: Any) -> Any:
+    """The integral over ``variable > z``, from an antiderivative that vanishes at infinity."""
+    if sympy.simplify(sympy.diff(antiderivative, variable) - expression) != 0:
+        raise DerivationError(f"{antiderivative} is no antiderivative of {expression}")
+    return (-antiderivative.subs(variable, level)).replace(exp, lambda power: exp(sympy.factor(power)))
+
+
+def _leading(expression: Any) -> Any:
+    """What diverges at ``ρ² = 1 - ε²``, and the order of the rest."""
+    near = expression.subs(rho, sqrt(1 - epsilon**2))
+    return sympy.limit(near * epsilon, epsilon, 0) / epsilon + O(epsilon)
+
+
+def _draw(at: Any) -> Any:
+    def draw(rng: Random) -> Values:
+        between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
+        values = {rho: between(0.02, 0.98), g: between(0.5, 4), epsilon: between(0.1, 0.5)}
+        values |= {x: between(-2, 2), y: between(-2, 2)}
+        sign = -1 if at.is_negative else 1 if at.is_positive else rng.choice([-1, 1])
+        return values | {symbol: sign * between(0.05, 2.5) for symbol in at.free_symbols}
+
+    return draw
+
+
+def _define(at: Any) -> Any:
+    """Every quantity from the joint normal law: quadrature, and numerical derivatives in the correlation."""
+
+    def define(values: Values) -> Values:
+        level = value(at, values)
+        correlation, near = values[rho], {both_near: _joint_slope(level, mp.sqrt(1 - values[epsilon] ** 2))}
+        if values[epsilon] < 0.1:  # a remainder, looked at with thrice the digits: the rest is not needed
+            return near
+        rate, joint = _tail(level), _joint(level, correlation)
+        weights = [-values[g] / mp.sqrt(3), values[g] / mp.sqrt(3)]
+        squares = {covariance: spread(weights, 3, rate, joint)[0], variance: spread(weights, 3, rate, rate)[0]}
+        moved = {
+            both_slope: _joint_slope(level, correlation),
+            density_slope: mp.diff(lambda c: _density(values[x], values[y], c), correlation),
+            strip_slope: mp.diff(lambda c: _strip(values[x], level, c), correlation),
+        }
+        known = {p: rate, both: joint, rho_next: squares[covariance] / squares[variance], slope: moved[both_slope] / rate}
+        return squares | moved | known | near
+
+    return define
+
+
+def _tail(level: Any) -> Any:
+    return mp.quad(mp.npdf, [level, level + 4, level + _far()], method="gauss-legendre")
+
+
+def _far() -> Any:
+    """Standard deviations beyond which the normal density no longer counts at the working precision."""
+    return mp.sqrt(2 * mp.prec) + 8
+
+
+def _joint(level: Any, correlation: Any) -> Any:
+    """``P(u > θ, û > θ)``, by the angle bisector."""
+    c, s = mp.sqrt((1 + correlation) / 2), mp.sqrt((1 - correlation) / 2)
+    fires = lambda b: mp.npdf(b) * mp.erfc((level + s * b) / (c * mp.sqrt(2)))  # noqa: E731
+    return mp.quad(fires, [0, 4, _far()], method="gauss-legendre")
+
+
+def _joint_slope(level: Any, correlation: Any) -> Any:
+    """Its derivative in the correlation, under the integral: numerical differentiation would need three times the digits."""
+    c, s = mp.sqrt((1 + correlation) / 2), mp.sqrt((1 - correlation) / 2)
+    edge = lambda b: (level + s * b) / c  # noqa: E731
+    moved = lambda b: -(b / s + edge(b) / c) / (4 * c)  # noqa: E731
+    return -2 * mp.quad(lambda b: mp.exp(-(b**2 + edge(b) ** 2) / 2) * moved(b), [0, 2, 6, _far()]) / (2 * mp.pi)
+
+
+def _density(at_x: Any, at_y: Any, correlation: Any) -> Any:
+    s = mp.sqrt(1 - correlation**2)
+    return mp.npdf(at_x) * mp.npdf((at_y - correlation * at_x) / s) / s
+
+
+def _strip(at_x: Any, level: Any, correlation: Any) -> Any:
+    """``∫_z^∞ φ₂ dy``: the density of ``x`` times the chance that ``û`` exceeds the threshold, given ``x``."""
+    s = mp.sqrt(1 - correlation**2)
+    return mp.npdf(at_x) * mp.erfc((level - correlation * at_x) / (s * mp.sqrt(2))) / 2

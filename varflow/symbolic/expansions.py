@@ -1,0 +1,195 @@
+"""What the theory becomes near its limits; here small and large thresholds, gains in ``saddle_node_limit`` and ``large_gain``.
+
+Each is derived from an exact equation for the quantity, and compared with numbers that know no series (``tails``).
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import sympy
+from mpmath import mp, mpf
+from sympy import Eq, Integral, O, S, exp, oo, sqrt
+
+from varflow._checks import DomainError, choice, integer
+from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.large_gain import gain_to_infinity
+from varflow.symbolic.laws import Law, law_of
+from varflow.symbolic.numbers import Values
+from varflow.symbolic.saddle_node_limit import saddle_node_root
+from varflow.symbolic.symbols import g, quantity, theta
+from varflow.symbolic.tails import map_slope, tail
+
+__all__ = ["expansion"]
+
+HIGHEST_ORDER = 4
+p, m = quantity("p", "p", positive=True), quantity("m", "m", positive=True)
+t = sympy.Symbol("t", positive=True)
+
+
+def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> Derivation:
+    r"""Gain, multiplier, fixed points near a limit of the theory, as series with a stated remainder.
+
+    .. math::
+        \theta \to 0: \quad g^2 = 2 + 4 f(0)\, \theta + \dots, \qquad
+        \theta \to \infty: \quad g^2 \sim \sqrt{2\pi}\, \theta\, e^{\theta^2/2} (1 + \theta^{-2} - \dots), \qquad
+        \gamma \to \gamma_c: \quad m = 1 \mp c \sqrt{1 - \gamma_c/\gamma} + \dots
+
+    Parameters
+    ----------
+    limit : {"threshold_to_zero", "threshold_to_infinity", "saddle_node", "gain_to_infinity"}
+        The first two are about the paper's gain, which keeps the variance 1, and the multiplier there. The others are about
+        the two fixed points of a given gain, ``γ = g²/θ²``, without bias: the stable one (``s``) and the edge of the basin of
+        silence (``e``).
+    distribution : str or sympy.stats variable
+        Of the standardised potential, without free parameters. ``threshold_to_infinity`` and ``gain_to_infinity`` need to
+        know the tail: ``"normal"``, ``"laplace"``, ``"logistic"``, for the latter also ``"uniform"``.
+    order : int
+        Highest power kept of what is small, relative to the leading term: of ``θ``; of ``1/θ²``; of ``δ = √(1 - γ_c/γ)``; of
+        ``η = θ/g``. From 1 to 4. Where a form is exact it is given instead, whatever the order.
+
+    Returns
+    -------
+    Derivation
+        ``.result`` is a tuple: ``(g², m)`` for the thresholds, ``(V_s, V_e, m_s, m_e)`` for the saddle-node,
+        ``(V_s/g², m_s, V_e/θ², m_e)`` for large gain.
+
+    Raises
+    ------
+    DomainError
+        For another limit, a law whose tail is not known here, and the uniform law at large thresholds, where nothing fires.
+
+    Notes
+    -----
+    **Assumes** infinite width, no bias, weights of mean zero.
+    **Accuracy**: ``.check()`` follows each remainder down to ``1e-8`` of the small parameter, ``10⁴`` of a large one.
+    **Source**: derived here; the series at large θ is Mills' ratio, by repeated integration by parts.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> gain_squared, multiplier = vf.symbolic.expansion("threshold_to_infinity").result
+    >>> multiplier
+    theta**2/2 + 1/2 - 1/theta**2
+    >>> vf.symbolic.expansion("saddle_node", "laplace", order=1).result[2:]
+    (1 - delta, delta + 1)
+    """
+    choice("limit", limit, LIMITS)
+    order = integer("order", order, minimum=1)
+    if order > HIGHEST_ORDER:
+        raise DomainError("order", order, f"must be at most {HIGHEST_ORDER}")
+    return LIMITS[limit](law_of(distribution), order)
+
+
+def _known(law: Law, limit: str, names: tuple[str, ...]) -> None:
+    if law.name not in names:
+        rule = f"has a tail that is not known here for {limit!r}; choose one of {', '.join(names)}"
+        raise DomainError("distribution", law.name, rule)
+
+
+def _setting(law: Law) -> Setting:
+    """Thresholds of order one, and what they define at variance 1."""
+
+    def draw(rng: Random) -> Values:
+        return {theta: mpf(rng.uniform(0.2, 1.6))}
+
+    def define(values: Values) -> Values:
+        fires = tail(law, values[theta])
+        return {p: fires, g: 1 / mp.sqrt(fires), m: map_slope(law, values[theta])}
+
+    return Setting(draw, define)
+
+
+def _threshold_to_zero(law: Law, order: int) -> Derivation:
+    """``S(θ)`` integrated from zero on, its reciprocal, and the slope."""
+    f = sympy.expand(_polynomial(law.pdf(theta), theta, order))
+    half = sympy.simplify(law.tail.subs(law.z, 0))
+    steps = Derivation("Small thresholds: the preserving gain and its multiplier", _setting(law), answers=2).then(
+        Eq(p, half - Integral(law.pdf(t), (t, 0, theta))), "the upper tail, from zero on", assumption=f"{law.name} potentials"
+    )
+    steps = steps.then(
+        lambda e: Eq(p, half - sympy.integrate(f, theta) + O(theta ** (order + 1))),
+        "the density as a series, term by term",
+        assumption=r"$\theta \to 0$",
+    )
+    series = steps.steps[-1].expression.rhs.removeO()
+    steps = steps.then(Eq(m, theta * law.pdf(theta) / (2 * p)), r"slope of $V \mapsto g^2 S(\theta/\sqrt V)$ at $V = 1$")
+    return _both(steps, series, f, theta, order)
+
+
+def _both(steps: Derivation, p_series: Any, f_series: Any, small: Any, order: int) -> Derivation:
+    """The gain, then gain and multiplier as power series."""
+    steps = steps.then(Eq(g**2, 1 / p), "the variance 1 is handed on", assumption="$V = V' = 1$")
+    steps = steps.then(
+        lambda e: Eq(e.lhs, _polynomial(e.rhs.subs(p, p_series), small, order) + O(small ** (order + 1))),
+        "the reciprocal of the series",
+    )
+    slope = _polynomial(theta * f_series / (2 * p_series), small, order + 1)
+    return steps.then(Eq(m, slope + O(small ** (order + 2))), "both series put into the slope")
+
+
+def _polynomial(expression: Any, variable: Any, order: int) -> Any:
+    """Taylor polynomial about 0, its coefficients simplified."""
+    total, factorial = S.Zero, 1
+    for k in range(order + 1):
+        factorial *= max(k, 1)
+        total += sympy.factor(sympy.simplify(expression.subs(variable, 0)) / factorial) * variable**k
+        expression = sympy.diff(expression, variable)
+    return total
+
+
+def _threshold_to_infinity(law: Law, order: int) -> Derivation:
+    if law.name == "uniform":
+        raise DomainError("distribution", law.name, "has no potentials above √3: no gain keeps a variance of 1 for θ ≥ √3")
+    _known(law, "threshold_to_infinity", ("normal", "laplace", "logistic"))
+    steps = Derivation("Large thresholds: the preserving gain and its multiplier", _setting(law), answers=2).then(
+        Eq(p, Integral(law.pdf(t), (t, theta, oo))), "the upper tail", assumption=f"{law.name} potentials"
+    )
+    return _by_mills(steps, law, order) if law.name == "normal" else _in_closed_form(steps, law)
+
+
+def _in_closed_form(steps: Derivation, law: Law) -> Derivation:
+    """Exponential tails need no series."""
+    f, S_ = law.pdf(theta), law.sf(theta)
+    steps = steps.then(lambda e: Eq(e.lhs, S_), "the integral in closed form")
+    steps = steps.then(Eq(m, theta * f / (2 * p)), r"slope of $V \mapsto g^2 S(\theta/\sqrt V)$ at $V = 1$")
+    steps = steps.then(Eq(g**2, 1 / S_), "the variance 1 is handed on", assumption="$V = V' = 1$")
+    decay = -sympy.limit(sympy.diff(law.pdf(t), t) / law.pdf(t), t, oo)
+    closed = {"laplace": decay * theta / 2, "logistic": decay * theta / 2 / (1 + exp(-decay * theta))}[law.name]
+    return steps.then(Eq(m, closed), "the tail put into the slope")
+
+
+def _by_mills(steps: Derivation, law: Law, order: int) -> Derivation:
+    """Integration by parts: ``∫ f t^-j = f(θ) θ^-(j+1) - (j+1) ∫ f t^-(j+2)``, because ``f' = -t f``."""
+    f = law.pdf(theta)
+    for j in range(0, 2 * order + 2, 2):
+        again = f * theta ** (-j - 1) - (j + 1) * Integral(law.pdf(t) * t ** (-j - 2), (t, theta, oo))
+        steps = steps.then(
+            lambda e, again=again: Eq(e.lhs, sympy.expand(e.rhs.replace(Integral, lambda *_: again))),
+            "integrated by parts, $f\\,t = -f'$" if j == 0 else "and again",
+        )
+    mills = sum(term for term in sympy.Add.make_args(sympy.expand(steps.steps[-1].expression.rhs)) if not term.has(Integral))
+    steps = steps.then(
+        Eq(p, f * sympy.expand(mills / f) + O(f * theta ** (-2 * order - 3), (theta, oo))),
+        "the integral that is left is smaller than the term before",
+        assumption=r"$\theta \to \infty$",
+    )
+    steps = steps.then(Eq(m, theta * f / (2 * p)), r"slope of $V \mapsto g^2 S(\theta/\sqrt V)$ at $V = 1$")
+    steps = steps.then(Eq(g**2, 1 / p), "the variance 1 is handed on", assumption="$V = V' = 1$")
+    x = sympy.Symbol("x", positive=True)
+    ratio = _polynomial(1 / sympy.expand(mills * theta / f).subs(theta, 1 / sqrt(x)), x, order).subs(x, theta**-2)
+    steps = steps.then(
+        lambda e: Eq(e.lhs, theta / f * ratio + O(theta ** (-2 * order - 1) / f, (theta, oo))),
+        "the reciprocal of the series",
+    )
+    slope = sympy.expand(theta**2 * ratio / 2)
+    return steps.then(Eq(m, slope + O(theta ** (-2 * order), (theta, oo))), "the series put into the slope")
+
+
+LIMITS = {
+    "threshold_to_zero": _threshold_to_zero,
+    "threshold_to_infinity": _threshold_to_infinity,
+    "saddle_node": saddle_node_root,
+    "gain_to_infinity": gain_to_infinity,
+}

@@ -1,0 +1,261 @@
+r"""Gradients through a layer of spikes: by how much one layer multiplies the variance of the backward signal.
+
+The definition: ``δ_l = ψ(u_l - θ) Σ_k w_kl δ_k`` with a surrogate ``ψ`` in place of the derivative of the step. ``ψ²`` times
+the normal density has a closed integral where ``ψ²`` is, piece by piece, a polynomial times the exponential of a quadratic;
+elsewhere the integral stays. In numbers: quadrature of ``ψ``, split at its kinks, and all patterns of two-valued weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import sympy
+from mpmath import mp, mpf
+from sympy import Eq, Integral, S, Symbol, erf, erfc, exp, oo, pi, sqrt
+
+from varflow._checks import DomainError, choice
+from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.layer import atom, spread
+from varflow.symbolic.numbers import Values, value
+from varflow.symbolic.surrogates import Surrogate, a, surrogate_of, v
+from varflow.symbolic.symbols import V, g, n, quantity, theta
+
+__all__ = ["gradient_gain"]
+
+n_next = Symbol("n'", integer=True, positive=True)
+
+delta2, delta2_next = quantity("E[delta^2]", r"\mathrm{E}[\delta_l^2]"), quantity("E[delta'^2]", r"\mathrm{E}[\delta_{l+1}^2]")
+backward = quantity("E[(sum w delta')^2]", r"\mathrm{E}\bigl[\bigl(\textstyle\sum_k w_{kl}\delta_k\bigr)^2\bigr]")
+psi2 = quantity("E[psi^2]", r"\mathrm{E}[\psi(u-\theta)^2]", positive=True)
+W = quantity("Var[w]", r"\operatorname{Var}[w]", positive=True)
+chi, rate = quantity("chi", r"\chi", positive=True), quantity("p", "p", positive=True)
+weight_gradient = quantity("E[(dL/dw)^2]", r"\mathrm{E}\bigl[(\partial L/\partial w_{kl})^2\bigr]")
+slack = quantity("g^2 - chi", r"g^2 - \chi")
+peak_found, width_found = quantity("c", "c", positive=True), quantity("a*", "a^*", positive=True)
+
+
+def gradient_gain(
+    surrogate: Any = "triangular",
+    *,
+    threshold: Any = theta,
+    argument: Any = None,
+    solve: str | None = None,
+) -> Derivation:
+    r"""The factor by which a layer multiplies the variance of the backward signal, times ``n_{l+1}/n_l``.
+
+    .. math:: \mathrm{E}[\delta_l^2] = \chi\, \frac{n_{l+1}}{n_l}\, \mathrm{E}[\delta_{l+1}^2], \qquad
+              \chi = g^2\, \mathrm{E}[\psi(u-\theta)^2], \quad u \sim N(0, V)
+
+    Parameters
+    ----------
+    surrogate : str or sympy expression
+        ``ψ``, of peak 1 and width ``a``: "box" ``1(|v| < a)``, "triangular" ``1 - |v|/a``, "gaussian" ``exp(-v²/2a²)``,
+        "exponential" ``exp(-|v|/a)``, "fast_sigmoid" ``1/(1+|v|/a)²``, "atan" ``1/(1+v²/a²)``, "sigmoid" ``cosh(v/2a)⁻²``;
+        or an expression in one symbol, smooth up to ``|v|``, its other symbols declared positive.
+    threshold : symbol or number
+    argument : symbol, optional
+        The symbol of the expression that stands for ``u - θ``; by default the only one not declared positive.
+    solve : {"peak", "width"}, optional
+        Carry on to ``χ = 1``: the factor ``c`` by which ``ψ`` must be multiplied, or the width of a named surrogate.
+
+    Returns
+    -------
+    Derivation
+        The result is ``χ``, in closed form where one is found, else with its integral; or what was solved for.
+
+    Raises
+    ------
+    DomainError
+        For an unknown surrogate, a symbol left open (it is named), or a width that has no closed form.
+
+    Notes
+    -----
+    **Assumes** backward signals independent of the forward weights and potentials, normal potentials of mean zero and variance
+    ``V``. For a peak of 1, ``χ ≤ g²``: below ``g = 1`` no width keeps gradients. The variance of the weight gradient is
+    ``p E[δ²]``: a low rate starves learning even at ``χ = 1``.
+    **Source**: derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.symbolic.gradient_gain("gaussian").result
+    a*g**2*exp(-theta**2/(2*V + a**2))/sqrt(2*V + a**2)
+    >>> vf.symbolic.gradient_gain("box", threshold=0, solve="width").result
+    sqrt(2)*sqrt(V)*erfinv(g**(-2))
+    """
+    at = atom("threshold", threshold)
+    chosen = surrogate_of(surrogate, argument)
+    if solve is not None:
+        choice("solve", solve, ("peak", "width"))
+    start = Derivation(
+        f"The gain of gradients, surrogate {chosen.name}", Setting(_draw(chosen, at, solve), _define(chosen, at))
+    )
+    steps = start.then(
+        Eq(delta2, psi2 * backward),
+        "$\\delta_l = \\psi(u_l - \\theta) \\sum_k w_{kl} \\delta_k$",
+        assumption="backward signals independent of potentials and of the forward weights",
+    )
+    steps = steps.then(
+        lambda e: e.subs(backward, n_next * W * delta2_next), "a sum of $n'$ terms", assumption="weights independent, mean zero"
+    )
+    recursion = steps.steps[-1].expression
+    steps = steps.then(
+        Eq(weight_gradient, rate * delta2_next), "$\\partial L/\\partial w_{kl} = \\delta_k x_l$, and $x_l^2 = x_l$"
+    )
+    steps = steps.then(
+        lambda _: Eq(chi, (recursion.rhs * n / (n_next * delta2_next)).subs(W, g**2 / n)),
+        "$\\chi = \\mathrm{E}[\\delta_l^2]\\, n / (n' \\mathrm{E}[\\delta_{l+1}^2])$",
+        assumption="$\\operatorname{Var}[w] = g^2/n$",
+    )
+    steps = steps.then(
+        lambda e: e.subs(psi2, _integral(chosen, at, lambda psi: psi**2)),
+        "the mean over potentials",
+        assumption="normal potentials",
+    )
+    with_integral = steps.steps[-1].expression
+    if chosen.peak_one:
+        steps = steps.then(
+            Eq(slack, g**2 * _integral(chosen, at, lambda psi: 1 - psi**2, whole=True)),
+            "not negative, as $\\psi^2 \\le 1$: a surrogate of peak 1 has $\\chi \\le g^2$",
+        )
+    closed = _closed(chosen, at)
+    reason = "the integral in closed form" if closed is not None else "the integral stays"
+    steps = steps.then(lambda _: with_integral if closed is None else Eq(chi, sympy.factor_terms(g**2 * closed)), reason)
+    return steps if solve is None else _solved(steps, solve)
+
+
+def _solved(steps: Derivation, solve: str) -> Derivation:
+    """On to ``χ = 1``."""
+    if solve == "peak":
+        steps = steps.then(lambda e: Eq(1, peak_found**2 * e.rhs), "with $c\\,\\psi$ for $\\psi$", assumption="$\\chi = 1$")
+        return steps.then(lambda e: Eq(peak_found, 1 / sqrt(e.rhs / peak_found**2)), "solved for the factor")
+    steps = steps.then(lambda e: Eq(1, e.rhs.subs(a, width_found)), "at the width wanted", assumption="$\\chi = 1$, $g > 1$")
+    return steps.then(lambda e: Eq(width_found, _width(e)), "solved for the width")
+
+
+def _width(equation: Any) -> Any:
+    """The width, where it enters algebraically or through one error function or exponential alone."""
+    outer = {part: sympy.Dummy() for part in equation.rhs.atoms(erf, erfc, exp, Integral) if part.has(width_found)}
+    alone = not outer or (len(outer) == 1 and not equation.rhs.xreplace(outer).has(width_found))
+    found = sympy.solve(equation, width_found) if alone and not equation.rhs.has(Integral) else []
+    if len(found) != 1:
+        rule = "has no closed form for this surrogate and threshold: solve for the 'peak', or take threshold=0"
+        raise DomainError("solve", "width", rule)
+    above, below = sympy.fraction(sympy.simplify(found[0] ** 2))
+    squared = sqrt(above / sympy.expand(below))
+    return found[0] if found[0].count_ops() <= squared.count_ops() or squared.has(sympy.Abs) else squared
+
+
+def _density(at: Any) -> Any:
+    """The density of ``v = u - θ``."""
+    return exp(-((v + at) ** 2) / (2 * V)) / sqrt(2 * pi * V)
+
+
+def _integral(surrogate: Surrogate, at: Any, weight: Callable[[Any], Any], whole: bool = False) -> Any:
+    """``E[weight(ψ)]`` piece by piece; ``whole``: beyond the edges too, where ψ vanishes."""
+    pieces = [(low, high, weight(psi)) for low, high, psi in surrogate.pieces]
+    if whole:
+        edge = surrogate.pieces[-1][1]
+        pieces = [(-oo, -edge, weight(S.Zero)), *pieces, (edge, oo, weight(S.Zero))] if edge != oo else pieces
+    return sum(Integral(inner * _density(at), (v, low, high)) for low, high, inner in pieces if inner != 0)
+
+
+def _closed(surrogate: Surrogate, at: Any) -> Any:
+    """``E[ψ²]`` in closed form; None where a piece is not a polynomial times the exponential of a quadratic."""
+    found = [_gaussian(sympy.expand(sympy.powsimp(psi**2)), at, low, high) for low, high, psi in surrogate.pieces]
+    return None if None in found else _gathered(sum(found), short=surrogate.pieces[-1][1] != oo)
+
+
+def _gathered(total: Any, short: bool) -> Any:
+    """Collected by error functions and exponentials; for a surrogate without edges simplified, if that is shorter."""
+    parts = {part: sympy.Dummy(positive=True) for part in sorted(total.atoms(erf, erfc, exp), key=sympy.default_sort_key)}
+    collected = sympy.collect(sympy.expand(total.xreplace(parts)), list(parts.values()), sympy.factor)
+    collected = collected.xreplace({dummy: part for part, dummy in parts.items()})
+    return collected if short else min(sympy.powsimp(sympy.simplify(total)), collected, key=sympy.count_ops)
+
+
+def _gaussian(square: Any, at: Any, low: Any, high: Any) -> Any:
+    """``∫ ψ² f_u dv`` between two ends, term by term."""
+    total: Any = S.Zero
+    for term in sympy.Add.make_args(square):
+        factors: Any = sympy.Mul.make_args(term)
+        rest: Any = sympy.Mul(*(f for f in factors if not isinstance(f, exp)))
+        powers: list[Any] = [f.exp for f in factors if isinstance(f, exp)]
+        exponent: Any = sum(powers, S.Zero) - (v + at) ** 2 / (2 * V)
+        if not rest.is_polynomial(v) or not exponent.is_polynomial(v) or sympy.Poly(exponent, v).degree() != 2:
+            return None
+        A = sympy.factor(-sympy.expand(exponent).coeff(v, 2))
+        if not A.is_positive:
+            return None
+        total += _moments(rest, sympy.expand(exponent), A, low, high)
+    return total / sqrt(2 * pi * V)
+
+
+def _moments(polynomial: Any, exponent: Any, A: Any, low: Any, high: Any) -> Any:
+    """``∫ polynomial(v) e^{exponent(v)} dv``, ``A`` the curvature: the square completed, then powers by parts."""
+    centre = sympy.simplify(exponent.coeff(v, 1) / (2 * A))
+    front = exp(sympy.simplify(exponent.coeff(v, 0) + A * centre**2))
+
+    def between(k: int) -> Any:
+        """``tᵏ e^{exponent}`` at the ends, ``t`` from the centre."""
+        at = [0 if end.is_infinite else (end - centre) ** k * exp(sympy.factor(exponent.subs(v, end))) for end in (low, high)]
+        return at[1] - at[0]
+
+    powers: list[Any] = [front * sqrt(pi / A) / 2 * _between_erf(*(sqrt(A) * (end - centre) for end in (low, high)))]
+    powers.append(-between(0) / (2 * A))
+    factors = sympy.Poly(polynomial.subs(v, v + centre), v).all_coeffs()[::-1]
+    for k in range(2, len(factors)):
+        powers.append(((k - 1) * powers[k - 2] - between(k - 1)) / (2 * A))
+    return sum(factor * power for factor, power in zip(factors, powers, strict=False))
+
+
+def _between_erf(low: Any, high: Any) -> Any:
+    """``erf(high) - erf(low)``, without cancellation in the tails."""
+    if high.is_infinite:
+        return erfc(low)
+    return erfc(-high) if low.is_infinite else erf(high) - erf(low)
+
+
+def _draw(surrogate: Surrogate, at: Any, solve: str | None) -> Callable[[Random], Values]:
+    def draw(rng: Random) -> Values:
+        between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
+        values = {V: between(0.3, 3), g: between(1.3, 4), n: mpf(rng.randint(1, 9)), n_next: mpf(rng.randint(1, 5))}
+        own = {s for *_, psi in surrogate.pieces for s in psi.free_symbols} | {a}
+        for symbol in sorted(own - {v}, key=str):
+            values.setdefault(symbol, between(0.3, 2))
+        sign = -1 if at.is_negative else 1 if at.is_positive else rng.choice([-1, 1])
+        values |= {symbol: sign * between(0.1, 2) for symbol in at.free_symbols}
+        if solve == "width":  # a width first, and the gain that goes with it by quadrature
+            values[width_found] = between(0.3, 2)
+            values[g] = 1 / mp.sqrt(_mean_square(surrogate, value(at, values), values | {a: values[width_found]}))
+        return values
+
+    return draw
+
+
+def _define(surrogate: Surrogate, at: Any) -> Callable[[Values], Values]:
+    def define(values: Values) -> Values:
+        level = value(at, values)
+        square = _mean_square(surrogate, level, values)
+        mean, second = mpf("0.3"), mpf("0.7")  # of the backward signals above
+        weight = values[g] / mp.sqrt(values[n])
+        signal = spread([-weight, weight], int(values[n_next]), mean, second)[0]
+        fires = mp.erfc(level / mp.sqrt(2 * values[V])) / 2
+        known = {psi2: square, backward: signal, delta2: square * signal, delta2_next: second, W: weight**2, rate: fires}
+        known[chi] = square * signal * values[n] / (values[n_next] * second)
+        known |= {slack: values[g] ** 2 - known[chi], weight_gradient: fires * second, peak_found: 1 / mp.sqrt(known[chi])}
+        return known
+
+    return define
+
+
+def _mean_square(surrogate: Surrogate, level: Any, values: Values) -> Any:
+    """``E[ψ(u - θ)²]`` by quadrature, split at the threshold and at the edges of ψ."""
+    std = mp.sqrt(values[V])
+    far = std * (mp.sqrt(2 * mp.prec) + 8)
+    reach = value(surrogate.pieces[-1][1], values) if surrogate.pieces[-1][1] != oo else far + abs(level)
+    kernel = lambda x: surrogate.at(x, values) ** 2 * mp.npdf((x + level) / std) / std  # noqa: E731
+    cuts = sorted({-reach, mpf(0), reach, *(c for c in (-level, -1, 1, -4, 4) if abs(c) < reach)})
+    return mp.quad(kernel, cuts)

@@ -1,0 +1,212 @@
+"""The two fixed points of a given gain where it is large: they part, one to ``z = 0``, the other into the tail of the law.
+
+``η = θ/g = 1/√γ`` is small and ``z = θ/√V``; at a fixed point ``z² S(z) = η²``.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import sympy
+from mpmath import mp, mpf
+from sympy import Eq, LambertW, O, S, exp, log, oo, pi, sqrt
+
+from varflow._checks import DomainError
+from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.laws import Law
+from varflow.symbolic.numbers import Values
+from varflow.symbolic.power_series import composed, product, short
+from varflow.symbolic.saddle_node_limit import V_e, V_s, m_e, m_s, roots, z_e, z_s
+from varflow.symbolic.symbols import g, quantity, theta
+
+__all__ = ["gain_to_infinity"]
+
+eta = sympy.Symbol("eta", positive=True)
+start = sympy.Symbol("eta_0", positive=True)
+y = quantity("y", "y", positive=True)  # what z_e, or its square, is to leading order
+q = quantity("q", "q", positive=True)  # the logistic tail there
+x = sympy.Symbol("x", positive=True)
+decay = pi / sqrt(3)  # of the logistic tail
+
+
+def gain_to_infinity(law: Law, order: int) -> Derivation:
+    """The stable point as a power series, the edge by Lambert's function and corrections to it."""
+    if law.name not in EDGES:
+        rule = f"has a tail that is not known here for 'gain_to_infinity'; choose one of {', '.join(EDGES)}"
+        raise DomainError("distribution", law.name, rule)
+    f, tail_ = law.density, law.tail
+    root = _stable_root(law, order + 1)
+    rest = O(eta ** (order + 1))
+    put = lambda e: _powers(e.subs(law.z, x), root, order)  # noqa: E731
+    steps = Derivation("Both fixed points at large gain", _setting(law), answers=4).then(
+        Eq(eta**2, z_s**2 * tail_.subs(law.z, z_s)),
+        "a fixed point, $\\eta = \\theta/g$",
+        assumption=f"{law.name} potentials, no bias",
+    )
+    steps = steps.then(Eq(z_s, root + O(eta ** (order + 2))), "its root solved for order by order", assumption="$\\eta \\to 0$")
+    steps = steps.then(Eq(V_s / g**2, tail_.subs(law.z, z_s)), "$V = g^2 S(z)$")
+    steps = steps.then(Eq(m_s, z_s * f.subs(law.z, z_s) / (2 * tail_.subs(law.z, z_s))), "slope of the variance map")
+    steps = steps.then(Eq(eta**2, z_e**2 * tail_.subs(law.z, z_e)), "the other fixed point")
+    *before, edge_variance, edge_slope = EDGES[law.name](law, order)
+    for equation, reason, assumption in before:
+        steps = steps.then(equation, reason, assumption=assumption)
+    steps = steps.then(Eq(V_s / g**2, put(tail_) + rest), "the stable variance")
+    steps = steps.then(Eq(m_s, put(law.z * f / (2 * tail_)) + rest), "the multiplier there")
+    for equation, reason, assumption in (edge_variance, edge_slope):
+        steps = steps.then(equation, reason, assumption=assumption)
+    return steps
+
+
+def _setting(law: Law) -> Setting:
+    """A small ``η``; or what is large or small at the edge, which fixes it."""
+
+    def draw(rng: Random) -> Values:
+        return {theta: mpf(rng.uniform(0.3, 2)), start: mpf(rng.uniform(0.05, 0.3))}
+
+    def define(values: Values) -> Values:
+        small = _small(law, values)
+        return small | roots(law, values, small[eta] ** 2) | {g: values[theta] / small[eta]}
+
+    return Setting(draw, define)
+
+
+def _small(law: Law, values: Values) -> Values:
+    """``η`` and what measures it in the tail, ``y`` with ``η² = z² S̃(z)`` for the leading form ``S̃`` of the tail."""
+    if law.name == "normal":
+        if y in values:
+            return {eta: (values[y] / (2 * mp.pi)) ** (mpf(1) / 4) * mp.exp(-values[y] / 4), y: values[y]}
+        at = values.get(eta, values[start])
+        return {
+            eta: at,
+            y: mp.findroot(lambda s: s - mp.log(s) + mp.log(2 * mp.pi) + 4 * mp.log(at), _guess(at), tol=mp.eps**1.8),
+        }
+    if law.name == "logistic":
+        unit = 2 * mp.sqrt(3) / mp.pi
+        if q in values:
+            at = -mp.log(values[q]) / 2
+            return {eta: unit * at * mp.sqrt(values[q]), y: at}
+        at = values.get(eta, values[start])
+        found = mp.findroot(lambda s: mp.log(s) - s - mp.log(at / unit), 3 - 2 * mp.log(at), tol=mp.eps**1.8)
+        return {eta: at, y: found, q: mp.exp(-2 * found)}
+    return {eta: values.get(eta, values[start])}
+
+
+def _guess(at: Any) -> Any:
+    """Beyond the larger root of ``y - ln y = -ln 2π - 4 ln η``."""
+    return 2 * (3 - 4 * mp.log(at))
+
+
+def _stable_root(law: Law, order: int) -> Any:
+    """``z(η)`` from ``z = η/√S(z)``: each round of putting it into itself fixes one more power."""
+    inverse = _taylor(1 / sqrt(law.tail.subs(law.z, x)), order)
+    root = S.Zero
+    for k in range(1, order + 1):
+        root = _cut(eta * inverse.subs(x, root), k)
+    return root
+
+
+def _taylor(expression: Any, order: int) -> Any:
+    total = S.Zero
+    for k in range(order + 1):
+        total += sympy.simplify(expression.subs(x, 0)) / sympy.factorial(k) * x**k
+        expression = sympy.diff(expression, x)
+    return total
+
+
+def _cut(expression: Any, order: int) -> Any:
+    whole = sympy.expand(expression)
+    return sum(sympy.factor(sympy.simplify(whole.coeff(eta, k))) * eta**k for k in range(order + 1))
+
+
+def _powers(expression: Any, root: Any, order: int) -> Any:
+    return _cut(_taylor(expression, order).subs(x, root), order)
+
+
+def _normal_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
+    """``Y = z²`` from ``Y - ln Y - 2 ln M(Y) = y - ln y`` with Mills' series ``M = 1 - 1/Y + 3/Y² …``, in powers of ``1/y``."""
+    w = -LambertW(-2 * pi * eta**4, -1)
+    u = sympy.Symbol("u", positive=True)  # 1/y
+    mills: Any = sum((-1) ** k * sympy.factorial2(2 * k - 1) * x**k for k in range(order + 1))
+    shift = S.Zero
+    for k in range(1, order + 1):
+        inverse = u / (1 + u * shift)
+        shift = _in(u, log(1 + u * shift) + 2 * log(mills).subs(x, inverse), k)
+    Y = lambda at: at + shift.subs(u, 1 / at)  # noqa: E731
+    variance = _in(u, u / (1 + u * shift), order + 1)
+    slope = _in(u, 1 / mills.subs(x, u / (1 + u * shift)) * (1 + u * shift), order) / (2 * u)
+    return [
+        (Eq(eta**4, y * exp(-y) / (2 * pi)), "what the leading form $S(z) \\sim f(z)/z$ gives, $y \\approx z^2$", ""),
+        (Eq(y, w, evaluate=False), "solved by Lambert's function, on its lower branch", ""),
+        (
+            Eq(z_e**2, Y(y) + O(y ** (-order - 1), (y, oo))),
+            "with Mills' series, $z^2 - \\ln z^2 - 2 \\ln(1 - z^{-2} + \\dots) = y - \\ln y$",
+            "$y \\to \\infty$",
+        ),
+        (
+            Eq(V_e / theta**2, variance.subs(u, 1 / w) + O(y ** (-order - 2), (y, oo)), evaluate=False),
+            "the edge of the basin of silence",
+            "",
+        ),
+        (Eq(m_e, sympy.expand(slope).subs(u, 1 / w) + O(y**-order, (y, oo)), evaluate=False), "the multiplier there", ""),
+    ]
+
+
+def _in(variable: Any, expression: Any, order: int) -> Any:
+    return sympy.series(expression, variable, 0, order + 1).removeO()
+
+
+def _laplace_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
+    w = -LambertW(-eta, -1)
+    return [
+        (Eq(z_e, sqrt(2) * w, evaluate=False), "solved by Lambert's function, on its lower branch", ""),
+        (Eq(V_e / theta**2, 1 / (2 * w**2), evaluate=False), "the edge of the basin of silence", ""),
+        (Eq(m_e, w, evaluate=False), "the multiplier there, $z/\\sqrt 2$", ""),
+    ]
+
+
+def _uniform_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
+    """``z = √3 - 2√3 η²/z²``, put into itself."""
+    root = sqrt(3)
+    for k in range(1, order + 1):
+        root = _cut(_in(eta, sqrt(3) - 2 * sqrt(3) * eta**2 / root**2, 2 * k), 2 * k)
+    rest = O(eta ** (2 * order + 2))
+    slope = _cut(_in(eta, root**3 / (4 * sqrt(3)), 2 * order), 2 * order) / eta**2
+    return [
+        (Eq(z_e, root + rest), "near the end of the support, $z = \\sqrt 3 - 2\\sqrt 3\\, \\eta^2/z^2$ put into itself", ""),
+        (Eq(V_e / theta**2, _cut(_in(eta, root**-2, 2 * order), 2 * order) + rest), "the edge of the basin of silence", ""),
+        (
+            Eq(m_e, sympy.expand(slope) + O(eta ** (2 * order))),
+            "the multiplier there, $z f/2S = z^3/(4\\sqrt 3\\, \\eta^2)$",
+            "",
+        ),
+    ]
+
+
+def _logistic_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
+    """``π z/(2√3) = y + d``: ``d = ln(1 + d/y) - ln(1 + q e^(-2 d))/2``, in powers of ``q = e^(-2 y)``."""
+    a, w, rest, k_s = decay, -LambertW(-decay * eta / 2, -1), O(q ** (order + 1)), range(1, order + 1)
+    logs, exps = [S.Zero, *((-S.One) ** (k + 1) / k for k in k_s)], [(-S(2)) ** k / sympy.factorial(k) for k in (0, *k_s)]
+    d = [S.Zero] * (order + 1)
+    for k in k_s:
+        ratio, odds = [c / y for c in d], [S.Zero, *composed(exps, d, order)]
+        right = composed(logs, ratio, order)[k] - ratio[k] - composed(logs, odds[: order + 1], order)[k] / 2
+        d[k] = short(right * y / (y - 1))
+    odds = [S.Zero, *composed(exps, d, order)][: order + 1]
+    square = composed([(-S.One) ** k * (k + 1) / y ** (k + 2) for k in (0, *k_s)], d, order)
+    slope = product([y, *d[1:]], composed([(-S.One) ** k for k in (0, *k_s)], odds, order), order)
+    final = lambda c: sum(e.subs(y, w) * exp(-2 * k * w) for k, e in enumerate(c))  # noqa: E731
+    return [
+        (
+            Eq(eta, 2 / a * y * exp(-y)),
+            "what the leading form $S(z) \\sim e^{-\\pi z/\\sqrt 3}$ gives, $y \\approx \\pi z/2\\sqrt 3$",
+            "",
+        ),
+        (Eq(y, w, evaluate=False), "solved by Lambert's function, on its lower branch", ""),
+        (Eq(z_e, 2 / a * (y + sum(c * q**k for k, c in enumerate(d))) + rest), "in powers of $q = e^{-2 y}$", "$q \\to 0$"),
+        (Eq(V_e / theta**2, a**2 / 4 * final(square) + rest, evaluate=False), "the edge of the basin of silence", ""),
+        (Eq(m_e, final(slope) + rest, evaluate=False), "the multiplier there", ""),
+    ]
+
+
+EDGES = {"normal": _normal_edge, "uniform": _uniform_edge, "laplace": _laplace_edge, "logistic": _logistic_edge}

@@ -1,0 +1,257 @@
+r"""The membrane over one time step: mean and variance under leak, input and reset, for any law and then for a normal one.
+
+The definition: ``H' = β R(H, S) + λ I`` with the spike ``S`` of the membrane before; the families are those of
+:class:`varflow.Neuron`. In numbers: ``H`` is a mixture of a normal law and two atoms, the input one of two values about its
+mean given ``H``, and moments of ``H'`` are sums and integrals over both, split where the neuron spikes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import sympy
+from mpmath import mp, mpf
+from mpmath.calculus.quadrature import GaussLegendre
+from sympy import Eq, S, Sum, Symbol, erfc, exp, pi, sqrt
+
+from varflow._checks import choice
+from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.numbers import Values
+from varflow.symbolic.symbols import quantity, theta
+
+__all__ = ["membrane_moments"]
+
+beta, lam = Symbol("beta", positive=True), Symbol("lambda", positive=True)
+mu, sigma = Symbol("mu", real=True), Symbol("sigma", positive=True)
+m_I, V_I, C_HI = Symbol("m_I", real=True), Symbol("V_I", positive=True), Symbol("C_HI", real=True)
+share = Symbol("w", nonnegative=True)  # of the atoms in the law of the membrane
+k = Symbol("k", integer=True, positive=True)
+H, X, I, eta = (Symbol(name, real=True) for name in ("H", "S", "I", "eta"))
+
+mean_next, square_next = quantity("E[H']", r"\mathrm{E}[H']"), quantity("E[H'^2]", r"\mathrm{E}[H'^2]", positive=True)
+variance_next = quantity("Var[H']", r"\operatorname{Var}[H']", positive=True)
+C_HS = quantity("Cov[H, S]", r"\operatorname{Cov}[H, S]")
+m_kept = quantity("E[I]_stationary", r"\mathrm{E}[I]_{\mathrm{stationary}}")
+
+UPDATES = {
+    "none": beta * H + lam * I,
+    "subtract": beta * (H - theta * X) + lam * I,
+    "delayed_subtract": beta * H - theta * X + lam * I,
+    "zero": beta * H * (1 - X) + lam * I,
+    "gate": (beta * H + lam * I) * (1 - X),
+    "multi_spike": beta * (H - theta * X) + lam * I,
+}
+
+
+def membrane_moments(reset: str = "none", *, input: str = "white") -> Derivation:
+    r"""Mean and variance of the membrane one step on.
+
+    .. math:: \mathrm{E}[H'],\ \operatorname{Var}[H'] \quad \text{of} \quad H' = \beta R(H, S) + \lambda I, \qquad
+              \mathrm{E}[H S] = \mu Q(a) + \sigma \varphi(a), \quad a = (\theta - \mu)/\sigma
+
+    Parameters
+    ----------
+    reset : {"none", "subtract", "delayed_subtract", "zero", "gate", "multi_spike"}
+        As in :class:`varflow.Neuron`.
+    input : {"white", "correlated"}
+        White in time: independent of the membrane. Correlated (a constant current, say): the covariance
+        ``C_HI = Cov[H, I]`` is carried along.
+
+    Returns
+    -------
+    Derivation
+        ``.result`` is (mean, variance) for a normal membrane, ``N(μ, σ²)``; the steps before hold for any law. One of them
+        is the exact condition for a stationary mean.
+
+    Raises
+    ------
+    DomainError
+        For an unknown reset or input.
+
+    Notes
+    -----
+    **Assumes** a normal membrane (a closure: exact at the first step and without reset, else approximate); for
+    correlated input that ``H`` and ``I`` are jointly normal. What a spike takes away enters through ``E[H S]``, the mean over
+    *all* neurons of ``H 1(H > θ)``; the mean of those that fire, ``E[H | H > θ]``, is larger by ``1/p``.
+    **Source**: derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> mean, variance = vf.symbolic.membrane_moments("none").result
+    >>> variance
+    V_I*lambda**2 + beta**2*sigma**2
+    >>> moments = vf.symbolic.membrane_moments("subtract").lambdify()
+    >>> mean, variance = moments(threshold=1.0, decay=0.5, input_scale=1.0, V_I=1.0, m_I=0.0, mu=-0.148, sigma=1.1)
+    >>> round(float(mean), 3), round(float(variance), 3)
+    (-0.148, 1.207)
+    """
+    update = UPDATES[choice("reset", reset, tuple(UPDATES))]
+    correlated = choice("input", input, ("white", "correlated")) == "correlated"
+    many = reset == "multi_spike"
+    start = Derivation(f"The membrane one step on, reset {reset}", Setting(_draw, _define(update, many, correlated)), answers=2)
+    shown = f"$H' = {sympy.latex(update)}$"
+    means = {power: _expected(update**power, many) for power in (1, 2)}
+    split = {power: _split(update**power, many, correlated) for power in (1, 2)}
+    why = (
+        ("the input regressed on the membrane", "$H$ and $I$ jointly normal")
+        if correlated
+        else ("expectations of products factorise", "input white in time: $I$ independent of $H$")
+    )
+    spikes = ", $S = \\lfloor H/\\theta \\rfloor_+$" if many else ", $S = 1(H > \\theta)$, $S^2 = S$" if update.has(X) else ""
+    steps = start.then(Eq(mean_next, means[1]), f"the update {shown}{spikes}")
+    steps = steps.then(lambda _: Eq(mean_next, split[1]), why[0], assumption=why[1])
+    exact = _in_covariances(steps.steps[-1].expression.rhs, everywhere=False)
+    steps = steps.then(lambda _: _stationary(exact), "in a stationary state $\\mathrm{E}[H'] = \\mathrm{E}[H] = \\mu$, exactly")
+    steps = steps.then(Eq(square_next, means[2]), "the square of the update")
+    steps = steps.then(lambda _: Eq(square_next, split[2]), why[0])
+    steps = steps.then(
+        lambda e: Eq(variance_next, _in_covariances(e.rhs - exact**2, everywhere=reset not in ("zero", "gate"))),
+        "$\\operatorname{Var}[H'] = \\mathrm{E}[H'^2] - \\mathrm{E}[H']^2$",
+    )
+    general = steps.steps[-1].expression.rhs
+    normal = _normal(many)
+    reason = "$\\mathrm{E}[S] = Q(a)$, $\\operatorname{Cov}[H, S] = \\sigma\\varphi(a)$, $a = (\\theta - \\mu)/\\sigma$"
+    if many:
+        reason = "sums over the spikes $k$ with $a_k = (k\\theta - \\mu)/\\sigma$: $\\mathrm{E}[S] = \\sum_k Q(a_k)$"
+    reason = reason if update.has(X) else "nothing depends on the law"
+    steps = steps.then(
+        lambda _: Eq(mean_next, exact.subs(normal)),
+        reason,
+        assumption="normal membrane",
+        given={share: S.Zero},
+    )
+    return steps.then(lambda _: Eq(variance_next, general.subs(normal)), "likewise")
+
+
+def _moment(h: int, s: int) -> Any:
+    """``E[Hʰ Sˢ]``: a symbol, unless the two first moments of ``H`` give it."""
+    if s == 0:
+        return (S.One, mu, mu**2 + sigma**2)[h]
+    name = "*".join([f"H^{h}" if h > 1 else "H"] * (h > 0) + [f"S^{s}" if s > 1 else "S"])
+    return quantity(f"E[{name}]", rf"\mathrm{{E}}[{name.replace('*', ' ')}]")
+
+
+def _terms(polynomial: Any, *generators: Any) -> Any:
+    return sympy.Poly(sympy.expand(polynomial), *generators).terms()
+
+
+def _expected(polynomial: Any, many: bool) -> Any:
+    """The expectation, term by term; ``S² = S`` unless several spikes count."""
+    total = S.Zero
+    for (h, s, i), factor in _terms(polynomial, H, X, I):
+        total += factor * _mixed(h, s if many else min(s, 1), i)
+    return total
+
+
+def _mixed(h: int, s: int, i: int) -> Any:
+    """``E[Hʰ Sˢ Iⁱ]``."""
+    if i == 0:
+        return _moment(h, s)
+    powers = [f"{name}^{n}" if n > 1 else name for name, n in (("H", h), ("S", s), ("I", i)) if n]
+    return quantity(f"E[{'*'.join(powers)}]", rf"\mathrm{{E}}[{' '.join(powers)}]")
+
+
+def _split(polynomial: Any, many: bool, correlated: bool) -> Any:
+    """The expectation with the input put as ``I = m_I + C_HI (H - μ)/σ² + η``, ``η`` independent of the membrane."""
+    tilt = C_HI / sigma**2 if correlated else S.Zero
+    whole = polynomial.subs(I, m_I + tilt * (H - mu) + eta)
+    rest = (S.One, S.Zero, V_I - tilt**2 * sigma**2)
+    total = S.Zero
+    for (h, s, i), factor in _terms(whole, H, X, eta):
+        total += factor * _moment(h, s if many else min(s, 1)) * rest[i]
+    return sympy.collect(sympy.expand(total), [m_I, *(_moment(h, 1) for h in range(3))])
+
+
+def _stationary(exact: Any) -> Any:
+    """What remains of the mean, ``μ (1-β) = …``, when it does not change."""
+    kept = sympy.expand(exact.subs(m_I, m_kept))
+    linear = kept.coeff(mu, 1)
+    return Eq(mu * (1 - linear), sympy.collect(kept - sympy.expand(linear * mu), [m_kept, beta]))
+
+
+def _in_covariances(expression: Any, everywhere: bool) -> Any:
+    """With ``E[H S] = Cov[H, S] + μ E[S]`` where the input's covariance multiplies it, or everywhere."""
+    product = _moment(1, 1)
+    carried, free = sympy.expand(expression).as_independent(C_HI, as_Add=True)[::-1]
+    written = {product: C_HS + mu * _moment(0, 1)}
+    carried, free = carried.subs(written), free.subs(written) if everywhere else free
+    return sympy.collect(sympy.expand(carried + free), [beta, theta, lam])
+
+
+def _normal(many: bool) -> dict[Any, Any]:
+    """Expectations with the spike for ``H ~ N(μ, σ²)``; a count is the sum of its indicators."""
+    at = lambda level: (level - mu) / sigma  # noqa: E731
+    tail = lambda level: erfc(at(level) / sqrt(2)) / 2  # noqa: E731
+    density = lambda level: exp(-(at(level) ** 2) / 2) / sqrt(2 * pi)  # noqa: E731
+    above = {
+        0: tail,
+        1: lambda level: mu * tail(level) + sigma * density(level),
+        2: lambda level: (mu**2 + sigma**2) * tail(level) + sigma * (level + mu) * density(level),
+    }
+    if not many:
+        return {_moment(h, 1): above[h](theta) for h in above} | {C_HS: sigma * density(theta)}
+    counted = {_moment(h, 1): Sum(above[h](k * theta), (k, 1, sympy.oo)) for h in (0, 1)}
+    counted[C_HS] = sigma * Sum(density(k * theta), (k, 1, sympy.oo))
+    return counted | {_moment(0, 2): Sum((2 * k - 1) * tail(k * theta), (k, 1, sympy.oo))}
+
+
+def _draw(rng: Random) -> Values:
+    between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
+    values = {beta: between(0.1, 0.95), lam: between(0.2, 1.5), theta: between(0.3, 2), share: between(0.2, 0.8)}
+    values |= {mu: between(-1, 1), sigma: between(0.5, 2), m_I: between(-1, 1), V_I: between(0.2, 2)}
+    return values | {C_HI: between(-0.9, 0.9) * values[sigma] * mp.sqrt(values[V_I])}
+
+
+def _define(update: Any, many: bool, correlated: bool) -> Any:
+    """Every moment from the update itself."""
+    step = sympy.lambdify((H, X, I, beta, lam, theta), update, "mpmath")
+    powers = [(h, s, i) for h in range(3) for s in range(3) for i in range(3) if s + i > 0]
+    stated = [made for power in (1, 2) for made in (_expected(update**power, many), _split(update**power, many, correlated))]
+    needed = {power for power in powers for made in stated if made.has(_mixed(*power))} | {(0, 1, 0), (1, 1, 0)}
+
+    def define(values: Values) -> Values:
+        constants = [values[symbol] for symbol in (beta, lam, theta)]
+        tilt = values[C_HI] / values[sigma] ** 2 if correlated else mpf(0)
+        spread = mp.sqrt(values[V_I] - tilt**2 * values[sigma] ** 2)
+
+        law = [
+            (weight / 2, h, s, values[m_I] + tilt * (h - values[mu]) + side)
+            for weight, h, s in _membrane_law(values, many)
+            for side in (-spread, spread)  # the input: two values about its mean given the membrane
+        ]
+        mean = lambda kernel, shift=0: mp.fsum(w * kernel(h, s, i + shift) for w, h, s, i in law)  # noqa: E731
+        moments = [mean(lambda h, s, i, power=power: step(h, s, i, *constants) ** power) for power in (1, 2)]
+        ends = [mean(lambda h, s, i: step(h, s, i, *constants), centre - values[m_I]) for centre in (0, 1)]
+        known = {mean_next: moments[0], square_next: moments[1], variance_next: moments[1] - moments[0] ** 2}
+        known[m_kept] = (values[mu] - ends[0]) / (ends[1] - ends[0])  # the mean input that keeps the mean
+        known[C_HS] = mean(lambda h, s, i: (h - values[mu]) * s)
+        return known | {_mixed(*power): mean(lambda h, s, i, p=power: h ** p[0] * s ** p[1] * i ** p[2]) for power in needed}
+
+    return define
+
+
+def _membrane_law(values: Values, many: bool) -> list[tuple[Any, Any, Any]]:
+    """Weights, membranes, spikes: a normal law by Gauss's rule between the thresholds, two atoms that keep its moments."""
+    centre, scale, level = values[mu], values[sigma], values[theta]
+    spikes = (lambda h: max(mp.floor(h / level), 0)) if many else (lambda h: int(h > level))
+    reach = int(mp.sqrt(1.4 * mp.prec)) // 3 + 2
+    cuts = [centre + 3 * j * scale for j in range(-reach, reach + 1)]
+    jumps = [level * j for j in range(1, int(max(cuts[-1] / level, 1)) + 1 if many else 2)]
+    cuts = sorted({*cuts, *(jump for jump in jumps if cuts[0] < jump < cuts[-1])})
+    law = [(values[share] / 2, h, spikes(h)) for h in (centre - scale, centre + scale)]
+    for low, high in pairwise(cuts):
+        half, middle = (high - low) / 2, (high + low) / 2
+        for node, weight in _gauss(mp.prec):
+            h = middle + half * node
+            law.append(((1 - values[share]) * weight * half * mp.npdf(h, centre, scale), h, spikes(middle)))
+    return law
+
+
+@lru_cache(maxsize=8)
+def _gauss(precision: int) -> list[tuple[Any, Any]]:
+    """Gauss's rule with 48 points on (-1, 1)."""
+    return GaussLegendre(mp).calc_nodes(5, precision)

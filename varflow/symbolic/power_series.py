@@ -1,0 +1,31 @@
+"""Truncated power series as lists of coefficients, each kept short as it is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+from sympy import S
+
+__all__ = ["composed", "product", "short"]
+
+
+def short(coefficient: Any) -> Any:
+    """A number as ``a + b√c``, a rational function as a factored fraction."""
+    return sympy.factor(coefficient) if coefficient.free_symbols else sympy.radsimp(sympy.expand(coefficient))
+
+
+def product(left: list[Any], right: list[Any], order: int) -> list[Any]:
+    """Up to the power ``order``."""
+    pad = lambda c: [*c, *[S.Zero] * (order + 1 - len(c))]  # noqa: E731
+    left, right = pad(left), pad(right)
+    return [short(sum((left[i] * right[k - i] for i in range(k + 1)), S.Zero)) for k in range(order + 1)]
+
+
+def composed(outer: list[Any], inner: list[Any], order: int) -> list[Any]:
+    """Coefficients of ``outer(inner)``, where ``inner`` has no constant term, by Horner's rule."""
+    total = [S.Zero]
+    for coefficient in reversed(outer):
+        total = product(total, inner, order)
+        total[0] += coefficient
+    return total

@@ -1,0 +1,59 @@
+"""What the finite-width series are compared with: the stationary law of the spike count, as numbers.
+
+``n x' ~ Binomial(n, π(x))``, ``x = K/n``. The chain is taken as it is, all counts within nine standard deviations, and
+iterated from the middle until its law stands still: double precision, no expansion. ``π(x) - p`` is given as a function of
+``x - p``, so that nothing cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from varflow._checks import ConvergenceError
+
+__all__ = ["stationary_moments"]
+
+_REACH = 9  # standard deviations
+
+
+def stationary_moments(
+    n: int, p: float, slope: float, above: Callable[[np.ndarray], np.ndarray], highest: int
+) -> tuple[float, ...]:
+    """``E[(x - p)^k]``, ``k = 1 … highest``.
+
+    Parameters
+    ----------
+    n : int
+        Neurons.
+    p, slope : float
+        The fixed point, ``π(p) = p``, and ``π'(p)``, which says how wide the law is.
+    above : callable
+        ``π(p + ξ) - p`` for an ascending array of ``ξ``.
+    highest : int
+    """
+    centre = round(n * p)
+    reach = int(_REACH * np.sqrt(n * p * (1 - p) / (1 - slope**2))) + 2
+    K = np.arange(max(centre - reach, 1), min(centre + reach, n - 1) + 1)  # given that there are spikes
+    xi = (K - n * p) / n
+    chain = _rows(n, np.arange(K[0] - 1, K[-1] + 1), centre, p + above(xi))[:, 1:]
+    law = before = np.equal(K, centre).astype(float)
+    for _ in range(int(-50 / np.log(abs(slope))) + 20):  # the start forgotten to e^-50
+        law, before = law @ chain, law
+        law /= law.sum()
+    if np.abs(law - before).max() > 1e-13 * law.max():
+        raise ConvergenceError(f"the chain of {n} neurons has not settled: its slope at the fixed point is not {slope:.3g}")
+    return tuple(float(law @ xi**k) for k in range(1, highest + 1))
+
+
+def _rows(n: int, K: np.ndarray, centre: int, q: np.ndarray) -> np.ndarray:
+    """Binomial probabilities of ``K`` for each success probability: ratios to the central count, then normalised."""
+    q = np.clip(q, 1e-200, 1 - 1e-15)
+    start, odds = centre - int(K[0]), np.log(q / (1 - q))
+    usual = np.median(odds)
+    growth = np.log((n - K[:-1]) / (K[:-1] + 1)) + usual
+    shape = np.concatenate([-np.cumsum(growth[:start][::-1])[::-1], [0.0], np.cumsum(growth[start:])])
+    rows = shape + (odds - usual)[:, None] * (K - centre)
+    rows = np.exp(rows - rows.max(axis=1, keepdims=True))
+    return rows / rows.sum(axis=1, keepdims=True)

@@ -1,0 +1,112 @@
+"""What expansions are compared with: tail, fixed points and multiplier of a law as numbers, from its density by quadrature.
+
+No formula for a tail is used here, nor any expansion: roots are found by Newton's method from outside, where
+``ln(z² S(z))`` is concave.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import sympy
+from mpmath import findroot, mp, mpf
+
+from varflow._checks import ConvergenceError
+from varflow.symbolic.laws import Law
+from varflow.symbolic.numbers import as_function, value
+
+__all__ = ["density", "map_slope", "outer_roots", "tail", "turning_point"]
+
+_t = sympy.Symbol("t", real=True)
+_KNOTS = 8  # up to here tails are the tail at a whole number, less a short integral
+_ENOUGH = 35  # digits in which roots are first looked for
+
+
+def density(law: Law, z: Any) -> Any:
+    """``f(z)``."""
+    return as_function((_t,), (_t,), law.whole, "mpmath")(z)
+
+
+def end_of(law: Law) -> Any:
+    """Where the support ends."""
+    return mp.inf if law.ends[-1].is_infinite else value(law.ends[-1], {})
+
+
+def tail(law: Law, z: Any) -> Any:
+    """``S(z) = ∫_z^∞ f``."""
+    return _near(law, mpf(z), mp.prec)
+
+
+@lru_cache(maxsize=4096)
+def _near(law: Law, z: Any, precision: int) -> Any:
+    knot = mp.nint(z)
+    if z < _KNOTS and knot < end_of(law):
+        return _tail(law, knot, precision) - mp.quad(lambda t: density(law, t), [knot, z])
+    return _tail(law, z, precision)
+
+
+@lru_cache(maxsize=256)
+def _tail(law: Law, z: Any, precision: int) -> Any:
+    """By quadrature in units of ``f(z)`` and of the length on which the density falls."""
+    unit = density(law, z)
+    with mp.workdps(15):
+        fall = abs(mp.diff(lambda t: density(law, t), z, direction=1)) / unit
+        scale = 1 / (fall + 1 / (1 + z))
+    high = end_of(law)
+    knots = [value(end, {}) for end in law.ends if not end.is_infinite]
+    cuts = {z, high, *(z + k * scale for k in (1, 4, 16, 64)), *knots}
+    places = sorted((cut - z) / scale for cut in cuts if z <= cut <= high)
+    return unit * scale * mp.quad(lambda s: density(law, z + s * scale) / unit, places)
+
+
+def map_slope(law: Law, z: Any) -> Any:
+    """``dF/dV`` at a fixed point ``V = θ²/z²`` of ``F(V) = g² S(θ/√V)``: spikes gained over a small change of ``V``."""
+    with mp.extradps(mp.dps):
+        h = mpf(10) ** (-mp.dps // 3)
+        low, high = z / mp.sqrt(1 + h), z / mp.sqrt(1 - h)
+        gained = (density(law, low) + 4 * density(law, (low + high) / 2) + density(law, high)) * (high - low) / 6
+    return gained / (2 * h * tail(law, z))
+
+
+@lru_cache(maxsize=64)
+def _turning_point(law: Law, precision: int) -> Any:
+    high = min(end_of(law), mpf(3))
+    gap = lambda z: z * density(law, z) - 2 * tail(law, z)  # noqa: E731
+    with mp.workdps(_ENOUGH):
+        near = findroot(gap, (high / 5, high * 0.99), solver="anderson")
+    return findroot(gap, (near, near * (1 + mpf(10) ** -15)), solver="secant", tol=mp.eps**1.5)
+
+
+def turning_point(law: Law) -> Any:
+    """``z_c``, where ``z² S(z)`` is largest."""
+    return _turning_point(law, mp.prec)
+
+
+def outer_roots(law: Law, inverse_gain: Any) -> tuple[Any, Any]:
+    """The two roots of ``z² S(z) = 1/γ``: the stable point and the edge of the basin of silence."""
+    return _outer_roots(law, mpf(inverse_gain), mp.prec)
+
+
+@lru_cache(maxsize=1024)
+def _outer_roots(law: Law, inverse_gain: Any, precision: int) -> tuple[Any, Any]:
+    beyond, high = turning_point(law), end_of(law)
+    with mp.workdps(_ENOUGH):
+        while beyond**2 * tail(law, beyond) > 0.99 * inverse_gain:
+            beyond = 2 * beyond if high == mp.inf else (beyond + high) / 2
+    return tuple(_newton(law, inverse_gain, z) for z in (mp.sqrt(inverse_gain / tail(law, mpf(0))), beyond))
+
+
+def _newton(law: Law, inverse_gain: Any, z: Any) -> Any:
+    """From outside towards the root, first in few digits."""
+    for digits in (_ENOUGH, mp.dps):
+        with mp.workdps(digits):
+            for _ in range(200):
+                S = tail(law, z)
+                step = mp.log(z * z * S / inverse_gain) / (2 / z - density(law, z) / S)
+                z -= step
+                if abs(step) <= z * mpf(10) ** (-0.6 * digits):
+                    break
+            else:
+                raise ConvergenceError(f"no root of z² S(z) = {mp.nstr(inverse_gain, 5)} within 200 steps")
+    return z
