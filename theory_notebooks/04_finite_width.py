@@ -60,7 +60,8 @@ infinite
 # 3. The weights of every layer are fresh, so $K_{l+1}$ depends on the past through $K_l$ alone: a Markov chain.
 #
 # Layer 1 is driven by currents $\mathcal N(0, 1)$: $K_1 \sim \mathrm{Binomial}(n, Q(\theta))$. The paper plots the sample
-# variance of layer $l$. Its mean is $\mathrm E[C] = g^2\,\mathrm E[K_{l-1}]/n$; given $C$ it is a $\chi^2_{n-1}$, so its variance is
+# variance of layer $l$. Its mean is $\mathrm E[C] = g^2\,\mathrm E[K_{l-1}]/n$; given $C$ it is a $\chi^2_{n-1}$, so
+# its variance is
 #
 # $$\operatorname{Var}[C] + \frac{2}{n-1}\,\mathrm E[C^2].$$
 #
@@ -164,7 +165,7 @@ for n, colour in zip(widths, plt.get_cmap("plasma")(np.linspace(0.1, 0.8, len(wi
         error = np.sqrt(alive[n, t] * (1 - alive[n, t]) / REPEATS[n])
         ax.errorbar(t, share, error, fmt="o", ms=4, color=colour, clip_on=False)
 ax.axvline(0.85, color="0.6", lw=0.8, ls="--")
-ax.text(0.856, 1.05, "the paper: not conserved beyond 0.85 at $n$ = 100", color="0.4", fontsize=9)
+ax.text(0.856, 1.05, "the paper's edge at $n$ = 100", color="0.4", fontsize=9)
 ax.set(xlabel="threshold θ", ylabel="share of networks alive at layer 100", ylim=(-0.03, 1.1))
 ax.legend(loc="lower left")
 plt.close(figure)
