@@ -99,7 +99,7 @@ for n, repeats in REPEATS.items():
     assert abs(z) < 4
 assert measured[60][0] - 1 < -5 * measured[60][1]  # there is a shift: infinite width is rejected
 leading = vf.expansion(network(theta, 60), order=1).variance
-assert measured[60][0] - leading < -4 * measured[60][1]  # and so is the leading term alone
+assert measured[60][0] - leading < -3 * measured[60][1]  # and so is the leading term alone
 
 # %%
 widths = np.unique(np.geomspace(60, 4000, 24).astype(int))
@@ -310,7 +310,7 @@ for t, colour in zip(LADDERS, ("C0", "C2", "C3"), strict=True):
     middle.semilogx(LADDERS[t], missing[t] * LADDERS[t], "o-", ms=4, color=colour, mfc="white", label=f"θ = {t}")
 simulated = np.array(list(counted.values())).T
 left.errorbar(list(counted), *simulated, fmt="ks", ms=3, lw=1, zorder=3, label="θ = 1, simulated")
-left.set(xscale="log", yscale="log", ylim=(1e-20, 1), xlabel="width $n$", ylabel="escape rate $r$ per layer")
+left.set(xscale="log", yscale="log", xlim=(12, 1.4e4), ylim=(1e-20, 1), xlabel="width $n$", ylabel="escape rate $r$ per layer")
 left.set_title("lines: $A e^{-nI}$; circles: exact", fontsize=10)
 left.legend(loc="lower left")
 middle.axhline(0, color="0.7", lw=0.8)
