@@ -4,7 +4,7 @@ VENV   ?= .venv
 OUT    ?= varflow-results
 PY     := $(VENV)/bin/python
 
-.PHONY: run test test-slow validate bench lint format clean
+.PHONY: run test test-slow validate bench notebooks gallery lint format clean
 
 run: $(VENV)/run.stamp          ## the paper's 100-layer experiment beside the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
@@ -24,6 +24,14 @@ validate: $(VENV)/all.stamp     ## the standing evidence: one claim a file, repo
 bench: $(VENV)/all.stamp        ## speed, as ratios inside one run
 	$(PY) -m pytest benchmarks -m "" --benchmark-group-by=group --benchmark-columns=min,median,rounds
 
+# The settings in theory_notebooks/jupyter make a double click open a .py file there as a notebook. Saving writes the .py file,
+# without outputs. LAB takes options of jupyter lab, such as LAB="--no-browser --port 8899".
+notebooks: $(VENV)/all.stamp    ## the theory notebooks in JupyterLab
+	JUPYTER_CONFIG_PATH="$(CURDIR)/theory_notebooks/jupyter" $(VENV)/bin/jupyter lab --notebook-dir=theory_notebooks $(LAB)
+
+gallery: $(VENV)/all.stamp      ## every notebook executed, as HTML: notebook-gallery/index.html (formulas need the network)
+	$(PY) theory_notebooks/gallery.py notebook-gallery
+
 lint: $(VENV)/all.stamp
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/pyright
 
@@ -31,7 +39,7 @@ format: $(VENV)/all.stamp
 	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) notebook-gallery build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,0 +1,401 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown]
+# # 5. A live network of width $n$ leaves the fixed point by powers of $1/n$, and dies at a rate exponentially small in $n$
+#
+# Notebook 4 has the exact law of a finite network: a Markov chain. Here is what it says when $n$ is large. Two things happen
+# at very different speeds. A network that is alive fluctuates about the stable fixed point $V^*$ of the variance map $F$, and
+# its mean is shifted. With $C = g^2 K/n$, $p$ the firing rate, $m = F'(V^*)$,
+#
+# $$\mathrm E[C] - V^* \sim \frac{F''(V^*)\, s^2}{2n(1-m^2)(1-m)}, \qquad \operatorname{Var}[C] \sim \frac{s^2}{n(1-m^2)},
+#   \qquad s^2 = g^4 p(1-p).$$
+#
+# And at long last it falls silent. That is no correction: the rate per layer is beyond all powers of $1/n$,
+#
+# $$r(n) \simeq A\, e^{-nI}.$$
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+import varflow as vf
+
+plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110, "legend.frameon": False})
+
+
+def network(threshold, width, depth=2):
+    """The paper's gain, equal layers."""
+    return vf.Network(width=width, depth=depth, gain=vf.gain(threshold=threshold), neuron=vf.Neuron(threshold))
+
+
+# %% [markdown]
+# ## Derivation: powers of $1/n$
+#
+# $X = C - V^*$ is a Markov chain. Its binomial moments given the layer before are known exactly; expand $F$ about the fixed
+# point, ask that the moments do not change from layer to layer, and solve from the highest one down.
+
+# %%
+corrections = vf.symbolic.finite_width_corrections(order=1)
+print("every step holds, the remainders fall as stated:", corrections.check())
+assert corrections.check()
+corrections
+
+# %% [markdown]
+# ## The number
+#
+# At $\theta = 0.7$ and $n = 2000$ the mean lies about a thousandth below 1. The derivation with its symbols replaced by
+# numbers, the numerical series to higher orders, and the quasi-stationary law of the exact chain (its law given that it
+# is alive, after many layers):
+
+# %%
+theta, n = 0.7, 2000
+g = vf.gain(threshold=theta)
+point = vf.fixed_points(threshold=theta, gain=g)[-1]
+step = 1e-4
+F = [vf.variance_map(1 + k * step, threshold=theta, gain=g) for k in (-1, 0, 1)]
+curvature = (F[0] - 2 * F[1] + F[2]) / step**2
+values = {"F1": point.multiplier, "F2": curvature, "gain": g, "fan_in": n, "p": point.firing_rate}
+derived, spread = corrections.lambdify()(**{name: values[name] for name in corrections.arguments})
+
+exact = vf.SpikeChain(network(theta, n)).quasi_stationary().variance - 1
+orders = [vf.expansion(network(theta, n), order=k).variance - 1 for k in (1, 2, 3)]
+print(f"derivation       {derived:.9f}")
+for k, shift in enumerate(orders, 1):
+    print(f"series, order {k}  {shift:.9f}")
+print(f"exact chain      {exact:.9f}")
+assert abs(derived / orders[0] - 1) < 1e-6  # the curvature is a difference quotient
+assert abs(orders[2] - exact) < abs(orders[1] - exact) / 50 < abs(orders[0] - exact) / 1000
+
+# %% [markdown]
+# ## Picture and simulation
+#
+# Left: the mean shift over $1/n$; dots are real networks, their error bars the spread of independent networks, each averaged
+# over the layers 16 … 60 in which it is alive. Right: what the series leaves, which must fall as $n^{-(k+1)}$ at order $k$.
+
+# %%
+REPEATS = {60: 800, 100: 300, 200: 80}
+
+
+def mean_alive(ensemble, squared_gain, first=15):
+    """Mean of C over live layers, and its standard error: a ratio of two sums over independent networks."""
+    rate = ensemble.firing_rate[:, first:]
+    total, layers = squared_gain * rate.sum(axis=1), (rate > 0).sum(axis=1)
+    mean = total.sum() / layers.sum()
+    return mean, np.sqrt(np.sum((total - mean * layers) ** 2)) / layers.sum()
+
+
+measured = {}
+for n, repeats in REPEATS.items():
+    measured[n] = mean_alive(vf.simulate(network(theta, n, depth=60), repeats=repeats, seed=1), g**2)
+    exact = vf.SpikeChain(network(theta, n)).quasi_stationary().variance
+    z = (measured[n][0] - exact) / measured[n][1]
+    print(f"n = {n:3d}: shift {measured[n][0] - 1:+.4f} ± {measured[n][1]:.4f} simulated, {exact - 1:+.4f} exact, z = {z:+.1f}")
+    assert abs(z) < 4
+assert measured[60][0] - 1 < -5 * measured[60][1]  # there is a shift: infinite width is rejected
+leading = vf.expansion(network(theta, 60), order=1).variance
+assert measured[60][0] - leading < -3 * measured[60][1]  # and so is the leading term alone
+
+# %%
+widths = np.unique(np.geomspace(60, 4000, 24).astype(int))
+exact = np.array([vf.SpikeChain(network(theta, n)).quasi_stationary().variance - 1 for n in widths])
+series = {k: np.array([vf.expansion(network(theta, n), order=k).variance - 1 for n in widths]) for k in (1, 2, 3)}
+for k, values in series.items():
+    slope = np.polyfit(np.log(widths[-8:]), np.log(np.abs(values - exact)[-8:]), 1)[0]
+    print(f"order {k}: what is left falls as n^{slope:.3f}")
+    assert abs(slope + k + 1) < 0.1
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+left.axhline(0, color="0.7", lw=0.8)
+left.plot(1 / widths, series[1], color="C1", label="order 1")
+left.plot(1 / widths, series[2], color="C2", ls="--", label="order 2")
+left.plot(1 / widths, exact, color="0.1", label="exact chain")
+shifts, errors = np.array(list(measured.values())).T
+left.errorbar(1 / np.array(list(measured)), shifts - 1, errors, fmt="o", ms=4, color="C0", label="simulation ± standard error")
+left.set(xlabel="$1/n$", ylabel=r"$\mathrm{E}[C] - V^*$, alive", xlim=(0, 0.0172), title="mean shift at θ = 0.7")
+left.legend(loc="lower left")
+for k, colour in zip(series, ("C1", "C2", "C4"), strict=True):
+    left_over = np.abs(series[k] - exact)
+    right.loglog(widths, left_over, "o-", ms=3, color=colour, label=f"order {k}")
+    right.loglog(widths[-9:], 2.2 * left_over[-1] * (widths[-9:] / widths[-1]) ** -(k + 1.0), color="0.6", lw=0.8, ls="--")
+    right.text(widths[-6], 3.2 * left_over[-1] * (widths[-6] / widths[-1]) ** -(k + 1.0), f"$n^{{-{k + 1}}}$", color="0.4")
+right.set(xlabel="width $n$", ylabel="|series - exact|", title="what is left")
+right.legend(loc="lower left")
+plt.close(figure)
+figure
+
+# %% [markdown]
+# ## Derivation: the fixed point near the limits of the theory
+#
+# The coefficients above contain $p$, $m$ and $F''$. Near its limits the theory gives them in closed form. First the paper's
+# gain at small thresholds, where Kaiming's 2 is the leading term:
+
+# %%
+small = vf.symbolic.expansion("threshold_to_zero", order=2)
+assert small.check(points=2)
+small
+
+# %% [markdown]
+# At large thresholds the tail is Mills' ratio. The multiplier grows as $\theta^2/2$: the paper's fixed point is unstable.
+
+# %%
+large = vf.symbolic.expansion("threshold_to_infinity", order=2)
+assert large.check(points=2)
+large
+
+# %% [markdown]
+# For a given gain only $\gamma = g^2/\theta^2$ matters. Where two fixed points are born, with
+# $\delta = \sqrt{1 - \gamma_c/\gamma}$, the stable one (s) and the edge of the basin of silence (e) part as a square root:
+
+# %%
+born = vf.symbolic.expansion("saddle_node", order=1)
+assert born.check(points=1)
+born
+
+# %% [markdown]
+# And at large gain, $\eta = \theta/g \to 0$, the edge retreats logarithmically, by the lower branch of Lambert's function:
+
+# %%
+strong = vf.symbolic.expansion("gain_to_infinity", order=1)
+assert strong.check(points=2)
+strong
+
+
+# %% [markdown]
+# Against the fixed points found numerically, each series must miss by its stated order: halving what is small divides the
+# miss by $2^{k+1}$.
+
+
+# %%
+def living(gamma):
+    """Edge and stable point at θ = 1."""
+    return vf.fixed_points(threshold=1.0, gain=np.sqrt(gamma))[1:]
+
+
+def preserving(t):
+    """g² and multiplier of the paper's fixed point."""
+    gain = vf.gain(threshold=t)
+    slope = min(vf.fixed_points(threshold=t, gain=gain), key=lambda point: abs(point.variance - 1)).multiplier
+    return gain**2, slope
+
+
+critical = vf.critical_gain(threshold=1.0) ** 2
+near_zero, near_infinity, near_birth, near_strong = (found.lambdify() for found in (small, large, born, strong))
+
+
+def halving(miss, size):
+    """Powers with which the parts of a miss fall."""
+    return np.log2(np.abs(miss(size)) / np.abs(miss(size / 2)))
+
+
+powers = halving(lambda t: np.subtract(near_zero(t), preserving(t)), 0.02)
+print("θ → 0:   g², m miss by powers", powers.round(2))
+assert np.allclose(powers, [3, 4], atol=0.1)
+
+
+def miss_at_birth(delta):
+    edge, stable = living(critical / (1 - delta**2))
+    told = near_birth(threshold=1.0, delta=delta)
+    return np.subtract(told, (stable.variance, edge.variance, stable.multiplier, edge.multiplier))
+
+
+powers = halving(miss_at_birth, 0.04)
+print("γ → γ_c: V_s, V_e, m_s, m_e    ", powers.round(2))
+assert np.allclose(powers, 2, atol=0.15)
+
+
+def miss_at_large_gain(eta):
+    _, stable = living(eta**-2)
+    return np.subtract(near_strong(eta)[:2], (stable.variance * eta**2, stable.multiplier))
+
+
+powers = halving(miss_at_large_gain, 0.02)
+print("γ → ∞:   V_s/g², m_s           ", powers.round(2))
+assert np.allclose(powers, 2, atol=0.2)
+
+error = [near_infinity(t)[1] - preserving(t)[1] for t in (5.0, 8.0)]
+print(f"θ → ∞:   m misses by {error[0]:.4f} at θ = 5, {error[1]:.4f} at 8; a next term 5/θ⁴ is {5 / 5**4:.4f}, {5 / 8**4:.4f}")
+assert np.all(np.abs(error) < [10 / 5**4, 10 / 8**4])
+
+# %%
+figure, axes = plt.subplots(2, 2, figsize=(10, 6.4), layout="constrained")
+t = np.linspace(1e-3, 1.0, 60)
+axes[0, 0].plot(t, [vf.gain(threshold=x) ** 2 for x in t], color="0.1")
+axes[0, 0].plot(t, near_zero(t)[0], color="C1", ls="--")
+axes[0, 0].set(xlabel="θ", ylabel="$g^2$ of the paper", title=r"$\theta \to 0$: $g^2 = 2 + 4\varphi(0)\theta + \dots$")
+t = np.linspace(0.9, 6, 60)
+axes[0, 1].plot(t, [preserving(x)[1] for x in t], color="0.1", label="exact")
+axes[0, 1].plot(t, near_infinity(t)[1], color="C1", ls="--", label="series")
+axes[0, 1].axhline(1, color="0.7", lw=0.8)
+axes[0, 1].set(xlabel="θ", ylabel="multiplier $m$", title=r"$\theta \to \infty$: $m = \theta^2/2 + 1/2 - \theta^{-2}$")
+axes[0, 1].legend()
+delta = np.linspace(1e-3, 0.6, 50)
+pairs = [living(critical / (1 - d**2)) for d in delta]
+told = near_birth(threshold=1.0, delta=delta)
+axes[1, 0].plot(delta, [[point.variance for point in pair] for pair in pairs], color="0.1")
+axes[1, 0].plot(delta, np.transpose(told[:2]), color="C1", ls="--")
+axes[1, 0].set(xlabel=r"$\delta = \sqrt{1 - \gamma_c/\gamma}$", ylabel=r"$V/\theta^2$")
+axes[1, 0].set_title(r"$\gamma \to \gamma_c$: stable point and edge")
+eta = np.linspace(0.01, 0.35, 50)
+axes[1, 1].plot(eta, [living(e**-2)[0].variance for e in eta], color="0.1")
+axes[1, 1].plot(eta, near_strong(eta)[2], color="C1", ls="--")
+axes[1, 1].set(xlabel=r"$\eta = \theta/g$", ylabel=r"edge $V_e/\theta^2$")
+axes[1, 1].set_title(r"$\gamma \to \infty$: the edge retreats as $1/\ln$")
+plt.close(figure)
+figure
+
+# %% [markdown]
+# ## Escape to silence
+#
+# A live network must be carried by chance from $p$ down to the edge $p_u$ of the basin of silence; from there it falls by
+# itself. One layer that goes from firing fraction $x$ to $y$ costs $\mathrm{KL}(y \,\|\, \pi(x))$ per neuron, so
+#
+# $$I = \min \sum_l \mathrm{KL}\bigl(x_{l+1} \,\|\, \pi(x_l)\bigr) \quad\text{over paths from } p \text{ to } p_u,$$
+#
+# and Gaussian fluctuations about the cheapest path give the prefactor $A$. The exact rate is that of the quasi-stationary law,
+# $r = \sum_K \nu_K (1 - \pi_K)^n$.
+
+# %%
+LADDERS = {t: np.geomspace(100, widest, 10).astype(int) for t, widest in {0.7: 2000, 0.85: 6000, 1.0: 10000}.items()}
+escapes = {t: vf.escape_asymptotics(threshold=t, gain=vf.gain(threshold=t)) for t in LADDERS}
+rates = {t: np.array([vf.SpikeChain(network(t, n)).quasi_stationary().escape_rate for n in ns]) for t, ns in LADDERS.items()}
+missing = {t: rates[t] / [escapes[t].escape_rate(n) for n in LADDERS[t]] - 1 for t in LADDERS}
+for t, escape in escapes.items():
+    print(f"θ = {t:4}: r ≈ {escape.prefactor:.5f} exp(-{escape.rate_per_neuron:.9f} n)")
+    print(f"          at n = {LADDERS[t][-1]}: exact {rates[t][-1]:.3e}, {missing[t][-1]:+.2%} from it")
+    scaled = (missing[t] * LADDERS[t])[-3:]  # what is missing is O(1/n)
+    assert np.ptp(scaled) < 0.12 * np.abs(scaled).max()
+    assert abs(missing[t][-1]) < 0.01
+
+# %% [markdown]
+# In simulation a death is an event: the rate is deaths over live layers, after twelve layers in which the start is forgotten.
+
+# %%
+DEATHS = {100: 300, 200: 120, 300: 50}
+BINS = np.arange(0.5, 66, 5)
+
+
+def share_alive(hits, alive):
+    """Share of live layers with a property, and its standard error over independent networks."""
+    hits, layers = np.sum(hits & alive, axis=1), alive.sum(axis=1)
+    share = hits.sum() / layers.sum()
+    return share, np.sqrt(np.sum((hits - share * layers) ** 2)) / layers.sum()
+
+
+counted, occupied = {}, {}
+for n, repeats in DEATHS.items():
+    ensemble = vf.simulate(network(1.0, n, depth=40), repeats=repeats, seed=2)
+    spikes = ensemble.spikes[:, 12:]
+    before, after = spikes[:, :-1] > 0, spikes[:, 1:] > 0
+    law, exposed = vf.SpikeChain(network(1.0, n)).quasi_stationary(), before.sum()
+    share, error = np.sum(before & ~after) / exposed, np.sqrt(law.escape_rate * (1 - law.escape_rate) / exposed)
+    counted[n] = share, error
+    occupied[n] = np.array([share_alive((a < spikes) & (spikes < a + 5), spikes > 0) for a in BINS[:-1]])
+    print(f"n = {n}: {share:.4f} ± {error:.4f} of live layers fall silent, exact {law.escape_rate:.4f}")
+    assert abs(share - law.escape_rate) < 4 * error
+    mean, mean_error = mean_alive(ensemble, 1.0, first=12)
+    assert abs(mean - law.firing_rate) < 4 * mean_error
+
+# %%
+figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+for t, colour in zip(LADDERS, ("C0", "C2", "C3"), strict=True):
+    ns = np.geomspace(60, LADDERS[t][-1], 80).astype(int)
+    left.plot(ns, [escapes[t].escape_rate(n) for n in ns], color=colour, lw=1.2, label=f"θ = {t}")
+    left.plot(LADDERS[t], rates[t], "o", ms=4, mfc="white", color=colour)
+    middle.semilogx(LADDERS[t], missing[t] * LADDERS[t], "o-", ms=4, color=colour, mfc="white", label=f"θ = {t}")
+simulated = np.array(list(counted.values())).T
+left.errorbar(list(counted), *simulated, fmt="ks", ms=3, lw=1, zorder=3, label="θ = 1, simulated")
+left.set(xscale="log", yscale="log", xlim=(12, 1.4e4), ylim=(1e-20, 1), xlabel="width $n$", ylabel="escape rate $r$ per layer")
+left.set_title("lines: $A e^{-nI}$; circles: exact", fontsize=10)
+left.legend(loc="lower left")
+middle.axhline(0, color="0.7", lw=0.8)
+middle.set(xlabel="width $n$", ylabel="$n$ (exact / asymptotic - 1)")
+middle.set_title("what $A e^{-nI}$ misses is $O(1/n)$", fontsize=10)
+
+n, centres = 200, BINS[:-1] + 2.5
+law = vf.SpikeChain(network(1.0, n)).quasi_stationary().distribution
+inside = np.array([law.mass[(law.counts > a) & (law.counts < a + 5)].sum() for a in BINS[:-1]])
+found, errors = occupied[n].T
+right.bar(centres, inside, 4.6, color="0.85", label="quasi-stationary law")
+right.errorbar(centres, found, errors, fmt="o", ms=3.5, lw=1, color="C3", label="simulated, alive")
+edge, stable = vf.fixed_points(threshold=1.0, gain=vf.gain(threshold=1.0))[1:]
+for state, name in ((stable, "$np$"), (edge, "$np_u$")):
+    right.axvline(n * state.firing_rate, ymax=0.88, color="0.4", lw=0.8, ls=":")
+    right.text(n * state.firing_rate, 0.245, name, color="0.3", ha="center")
+right.set(xlabel="spikes in a layer", ylabel="probability of 5 counts", ylim=(0, 0.27))
+right.set_title("θ = 1, $n$ = 200: what a live network looks like", fontsize=10)
+right.legend(loc="upper right", fontsize=8)
+plt.close(figure)
+assert np.all(np.abs(found - inside)[inside > 0.01] < 4 * errors[inside > 0.01])
+figure
+
+# %% [markdown]
+# ## Where it stops being true
+#
+# **Narrow networks.** The series in $1/n$ is asymptotic. Its parameter is $(\pi''/(1-m))^2 p(1-p)/(n(1-m^2))$, or
+# $1/(n p(1-p))$ if that is larger; towards the saddle-node it grows as $(1-m)^{-3}$. At $\theta = 1$ and $n = 100$ it
+# exceeds 1/4, and the series is refused:
+
+# %%
+try:
+    vf.expansion(network(1.0, 100))
+except vf.DomainError as refused:
+    print(refused)
+else:
+    raise AssertionError("the series must be refused here")
+
+# %% [markdown]
+# At $\theta = 0.7$, $n = 60$ it is accepted, but the partial sums pass the exact value near order 4 and run away; at $n = 250$
+# more terms still help:
+
+# %%
+figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+errors = {}
+for n, colour in zip((60, 100, 250), ("C3", "C1", "C0"), strict=True):
+    exact = vf.SpikeChain(network(0.7, n)).quasi_stationary()
+    found = np.array([vf.expansion(network(0.7, n), order=k).variance for k in range(1, 9)])
+    errors[n] = np.abs(found - exact.variance)
+    ax.semilogy(range(1, 9), errors[n], "o-", ms=4, color=colour, label=f"$n$ = {n}")
+    print(f"n = {n:3d}: best order {errors[n].argmin() + 1}, error {errors[n].min():.1e}; escape rate {exact.escape_rate:.1e}")
+ax.set(xlabel="terms kept", ylabel="|series - exact|", title="mean shift at θ = 0.7")
+ax.legend()
+plt.close(figure)
+assert errors[60].argmin() + 1 < 6
+assert errors[60][-1] > 5 * errors[60].min()
+assert errors[250].argmin() + 1 >= 7
+figure
+
+# %% [markdown]
+# **Very deep networks.** "Alive" is a condition. The mean over *all* networks is that of the live ones times
+# $P(\text{alive}) \approx e^{-rL}$: the limits $n \to \infty$ and $L \to \infty$ do not commute.
+
+# %%
+chain = vf.SpikeChain(network(0.7, 60))
+r = chain.quasi_stationary().escape_rate
+print("n = 60, θ = 0.7:  depth L   alive (exact)   exp(-r L)")
+for depth in (10, 100, 1000, 5000):
+    print(f"{depth:24d} {chain.survival(depth):13.4f} {np.exp(-r * depth):13.4f}")
+assert abs(np.log(chain.survival(5000)) / np.log(chain.survival(1000)) - 5) < 0.05
+assert chain.survival(5000) < 0.01  # silence, whatever the series says
+
+# %% [markdown]
+# **Few neurons, few jumps.** At $\theta = 1$ and $n = 100$ the exact rate is a quarter above $A e^{-nI}$ (above, middle). At
+# gains beyond $\gamma = 10.2$, where silence comes in a few jumps through single spikes, and below the critical gain, where
+# there is nothing to escape from, it is refused. With a bias silence is not final.
+
+# %%
+ratio = missing[1.0][0]
+print(f"θ = 1, n = 100: exact rate / asymptotic rate - 1 = {ratio:+.2f}")
+assert abs(ratio) > 0.1
+for refused in ({"threshold": 0.5, "gain": vf.gain(threshold=0.5)}, {"threshold": 1.0, "gain": 2.0}):
+    try:
+        vf.escape_asymptotics(**refused)
+    except vf.DomainError as reason:
+        print(reason)
+    else:
+        raise AssertionError("outside the domain of the theory")
