@@ -109,3 +109,19 @@ def test_bad_order(order):
 def test_bad_law():
     with pytest.raises(vf.DomainError, match="distribution"):
         finite_width_corrections(distribution="cauchy")
+
+
+def test_two_hundred_random_networks_have_the_coefficients_of_the_normal_law():
+    derivation, rng = derived(1, "normal"), np.random.default_rng(0)
+    function = derivation.lambdify()
+    for _ in range(200):
+        threshold = rng.uniform(0.1, 1.2)
+        gain = vf.critical_gain(threshold=threshold) * rng.uniform(1.05, 2.5)
+        found = vf.expansion(vf.Network(width=10**8, depth=2, gain=gain, neuron=vf.Neuron(threshold)), order=1)
+        V = found.fixed_point.variance
+        values = {"z": threshold / V**0.5, "variance": V, "fan_in": 1}
+        mean, variance = function(*(values[name] for name in derivation.arguments))
+        accuracy = 1e-12 / (1 - found.fixed_point.multiplier) ** 2
+        assert mean == pytest.approx(found.mean_coefficients[0], rel=accuracy)
+        assert variance == pytest.approx(found.variance_coefficients[0], rel=accuracy)
+        assert mean * 1.001 != pytest.approx(found.mean_coefficients[0], rel=accuracy)
