@@ -46,7 +46,7 @@ COMMANDS = [
     (
         "fixed-points --threshold 1 --gain kaiming",
         {"fixed_points", "basin_edge", "complete", "resolution", "gain", "warnings"},
-        "unstable",
+        "stable",
     ),
     (f"predict --threshold 1 {SMALL[:-12]}", PROFILE, "Profile of Network(width=40, depth=4"),
     (f"predict --threshold 1 --infinite {SMALL[:-12]}", PROFILE, "Profile of Network(width=40, depth=4"),
