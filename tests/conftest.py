@@ -20,3 +20,8 @@ def varflow(monkeypatch, capsys, tmp_path):
         return end.value.code, *capsys.readouterr()
 
     return run
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """Names of tests hold no addresses: they are the same in every process and on every run."""
+    return argname if " at 0x" in repr(val) else None

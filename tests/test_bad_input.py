@@ -207,7 +207,9 @@ API = [
 
 
 @pytest.mark.parametrize(
-    ("call", "argument", "value", "rule"), API, ids=lambda item: str(item)[:24] if item is not None else "None"
+    ("call", "argument", "value", "rule"),
+    API,
+    ids=lambda item: getattr(item, "__name__", "item" if " at 0x" in str(item) else str(item))[:24],
 )
 def test_api_names_argument_value_and_rule(call, argument, value, rule):
     with pytest.raises(vf.DomainError) as caught:

@@ -135,7 +135,6 @@ class TestFiring:
             ("lognormal", 1, st.lognorm(1.0).pdf, [0, 0.02, 0.2, 1, 3, 10, 40, 400, 8000]),
             (st.laplace(), 1, st.laplace(scale=math.sqrt(0.5)).pdf, [-40, -10, -3, 0, 3, 10, 40]),
         ],
-        ids=str,
     )
     def test_bias(self, law, count, density, breaks, bias_std):
         """``E[Q((θ - u)/b)]`` by quadrature over the core's sum."""

@@ -63,7 +63,6 @@ def test_tails_are_integrals_of_densities(law):
         ("logistic", scipy.stats.logistic(0, math.sqrt(3) / math.pi)),
         (T5, scipy.stats.t(5, 0, math.sqrt(3 / 5))),
     ],
-    ids=str,
 )
 def test_tails_agree_with_scipy(law, frozen):
     for z in np.linspace(-6, 6, 25):

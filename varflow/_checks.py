@@ -52,7 +52,7 @@ def _short(value: Any) -> str:
     if isinstance(value, np.generic):
         value = value.item()
     text = " ".join(repr(value).split())  # one line, also for arrays
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= 60 else text[:25] + "..." + text[-32:]  # a path keeps its file name
 
 
 def require(extra: str, module: str) -> ModuleType:
