@@ -14,6 +14,7 @@ PROFILE = vf.finite_width(NETWORK)
 ENSEMBLE = PROFILE.sample(20, seed=1)
 SHOWN = {
     "fixed points": EDGE,
+    "fixed points in mpf numbers": vf.reference.fixed_points(threshold=1.5, gain=3.0, digits=20),
     "stable point": EDGE[0],
     "unstable point": EDGE[1],
     "network": NETWORK,

@@ -115,6 +115,20 @@ class TestFixedPointsAgainstTheReference:
             else:
                 assert abs(found.basin_edge - exact) <= conditioned(found[1].multiplier) * exact
 
+    @pytest.mark.parametrize("gain", [1e5, 1e7, 1e8, 1e9, 1e40, 1e139])
+    def test_the_unstable_point_at_the_edge_of_a_bounded_law(self, gain):
+        found = vf.fixed_points(threshold=1.0, gain=gain, distribution="uniform")
+        digits = int(2 * math.log10(gain)) + 40
+        exact = vf.reference.fixed_points(threshold=1.0, gain=gain, distribution="uniform", digits=digits)
+        assert [point.stable for point in found] == [True, False, True]
+        for name in ("variance", "firing_rate", "multiplier"):
+            assert abs(getattr(found[1], name) / getattr(exact[1], name) - 1) <= 4 * EPS
+
+    def test_the_quiet_state_of_a_bounded_law_lies_beyond_its_edge(self):
+        found = vf.fixed_points(threshold=1.0, gain=1e9, distribution="uniform", bias_std=0.1)
+        assert (found[0].variance, found[0].firing_rate, found[0].multiplier) == (0.1**2, 0.0, 0.0)
+        assert [point.stable for point in found] == [True, False, True]
+
     @pytest.mark.parametrize(
         ("threshold", "gain", "mean_gain", "bias_std"),
         [

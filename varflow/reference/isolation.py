@@ -7,6 +7,7 @@ from typing import Any
 
 from mpmath import mp, mpf
 
+from varflow._display import Table
 from varflow.model.distributions import Distribution
 from varflow.reference.critical import inflection as inflection_of
 from varflow.reference.laws import GUARD, in_digits
@@ -34,8 +35,8 @@ class ExactFixedPoints(FixedPoints):
     def to_dict(self) -> dict[str, Any]:
         return self._floats().to_dict()
 
-    def __repr__(self) -> str:
-        return repr(self._floats())
+    def _table(self) -> Table:
+        return self._floats()._table()
 
 
 @in_digits

@@ -18,7 +18,7 @@ from varflow._checks import DomainError, non_negative, positive_scale, scalar, s
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.results import FixedPoint, FixedPoints
-from varflow.theory.maps import multiplier, rate
+from varflow.theory.maps import multiplier, rate, standardised
 from varflow.theory.roots import crossing, double_until
 
 __all__ = ["critical_gain", "fixed_points", "saddle_node"]
@@ -248,12 +248,15 @@ def _on_the_levels(law: Distribution, theta: float, g: float, sigma_b: float, m_
 
 def _described(law: Distribution, V: float, theta: float, g: float, sigma_b: float, m_g: float) -> FixedPoint:
     image = lambda V: sigma_b**2 + g**2 * float(rate(law, V, theta, g, sigma_b, m_g))  # noqa: E731
+    while law.upper <= standardised(V, theta, g, sigma_b, m_g) < np.inf and image(V) < V * (1 - 1e-9):
+        V = float(np.nextafter(V, np.inf))  # rounding put a root next to the edge of a bounded law upon it
     m = multiplier(law, V, theta, g, sigma_b, m_g)
     if abs(m) < 0.5 and V > 0:
         V = image(V)  # the map itself contracts what rounding is left
     with np.errstate(divide="ignore"):
         depth_scale = float(-1 / np.log(np.abs(m))) if abs(m) not in (0.0, 1.0) else (np.inf if m else 0.0)
-    p = float(rate(law, V, theta, g, sigma_b, m_g))
+    # where the map magnifies the rounding of V, the rate that makes V is the better known
+    p = (V - sigma_b**2) / g**2 if 1 < abs(m) < np.inf else float(rate(law, V, theta, g, sigma_b, m_g))
     return FixedPoint(float(V), p, m, bool(abs(m) < 1), depth_scale + 0.0, image(V) - V)
 
 
