@@ -36,6 +36,7 @@ LAWS = {
     "gamma": st.gamma(0.7),
     "binomial": st.binom(3, 0.3),
     "logistic": st.Normal(mu=1.0, sigma=2.0),
+    "mixture": st.Mixture([st.Normal(), st.Normal(mu=0.0, sigma=6.0)], weights=[0.95, 0.05]),
 }
 
 

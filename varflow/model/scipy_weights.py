@@ -110,7 +110,7 @@ def _shape(obj: Any, new: bool) -> tuple[float, float]:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         if new:
-            skewness, kurtosis = float(obj.skewness()), float(obj.kurtosis(convention="excess"))
+            skewness, kurtosis = float(obj.skewness()), float(obj.kurtosis()) - 3  # a Mixture has no other convention
         else:
             skewness, kurtosis = (float(value) for value in obj.stats("sk"))
     return (skewness if math.isfinite(skewness) else 0.0), (kurtosis if math.isfinite(kurtosis) else math.inf)
