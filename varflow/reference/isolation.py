@@ -7,7 +7,6 @@ from typing import Any
 
 from mpmath import mp, mpf
 
-from varflow._display import Table
 from varflow.model.distributions import Distribution
 from varflow.reference.critical import inflection as inflection_of
 from varflow.reference.laws import GUARD, in_digits
@@ -35,7 +34,7 @@ class ExactFixedPoints(FixedPoints):
     def to_dict(self) -> dict[str, Any]:
         return self._floats().to_dict()
 
-    def _table(self) -> Table:
+    def _table(self) -> Any:
         return self._floats()._table()
 
 
