@@ -459,6 +459,13 @@ class TestSampling:
         assert not np.array_equal(one.variance, other.variance)
         assert one.engine == "chain"
 
+    def test_silent_layers_of_sign_weights(self):
+        """Silence has mean and variance 0; nothing is divided by them (warnings are errors here)."""
+        described = vf.Network(width=100, depth=10, gain=2.2, neuron=vf.Neuron(0.7), weights="sign")
+        draw = vf.finite_width(described).sample(20, seed=0, ensembles=200)
+        assert (draw.firing_rate == 0).any()
+        assert np.isfinite(draw.variance).all()
+
     def test_thresholds_beyond_every_tail(self):
         """Potentials 100 orders of magnitude below the threshold: silence, and no overflow on the way."""
         for gain in (1e-60, 1e-100, 1e-135):

@@ -140,8 +140,12 @@ class Profile(Shown):
         Variance of a layer that receives no spike: the biases' share.
     sample : callable, optional
         ``sample(repeats, seed) -> Ensemble``: draws from the exact law, where the theory has one.
-    error : ndarray, optional
-        Numerical error of ``variance``, where the theory is integrated numerically.
+    potential_mean : ndarray, optional
+        Mean potential of a layer, in the shape of ``variance``; it is not 0 where a neuron resets.
+    coincidences : ndarray, optional, shape (depth, steps, steps)
+        ``M(t, t') = E[S_t S_t']``: the state of a layer in time.
+    error : dict of ndarray
+        Numerical standard error of a quantity, by its name, where the theory is integrated numerically.
     """
 
     network: Network
@@ -153,11 +157,17 @@ class Profile(Shown):
     per_input: dict[str, np.ndarray] = field(default_factory=dict)
     silent_variance: float = 0.0
     sample: Sampler | None = None
-    error: np.ndarray | None = None
+    potential_mean: np.ndarray | None = None
+    coincidences: np.ndarray | None = None
+    error: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("variance", "variance_std", "firing_rate", "firing_rate_std", "survival"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
+        for name in ("potential_mean", "coincidences"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else frozen(value))
+        object.__setattr__(self, "error", {name: frozen(value) for name, value in self.error.items()})
         object.__setattr__(self, "per_input", {name: frozen(value) for name, value in self.per_input.items()})
 
     @property
@@ -194,6 +204,10 @@ class Ensemble(Shown):
         1 where the layer has at least one spike, else 0.
     seed : int
     engine, device, dtype : str
+    potential_mean : ndarray, optional, shape (repeats, depth, steps)
+        Mean potential of each layer.
+    coincidences : ndarray, optional, shape (repeats, depth, steps, steps)
+        ``(1/n) Σ_i S_ti S_t'i`` of each layer.
     """
 
     network: Network
@@ -203,10 +217,15 @@ class Ensemble(Shown):
     engine: str = "dense"
     device: str = "cpu"
     dtype: str = "float32"
+    potential_mean: np.ndarray | None = None
+    coincidences: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for name in ("variance", "firing_rate"):
             object.__setattr__(self, name, frozen(getattr(self, name)))
+        for name in ("potential_mean", "coincidences"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else frozen(value))
 
     @property
     def repeats(self) -> int:

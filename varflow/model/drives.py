@@ -31,6 +31,10 @@ class Currents:
         """Variance of the driven layer's currents, one entry per kind of input: here one."""
         return np.array([self.std**2])
 
+    def covariance(self, steps: int) -> np.ndarray:
+        """``Cov[I_t, I_t']`` of layer 1's currents, one matrix per kind of input; shape (kinds, steps, steps)."""
+        return np.full((1, steps, steps), self.std**2)
+
     def __repr__(self) -> str:
         return f"currents(std={self.std:g})"
 
@@ -50,6 +54,10 @@ class Inputs:
     def current_variances(self) -> np.ndarray:
         """``input_gain² mean_j x_j²`` for every row: the exact variance of layer 1's currents given that input."""
         return self.input_gain**2 * np.mean(self.x**2, axis=1)
+
+    def covariance(self, steps: int) -> np.ndarray:
+        """``Cov[I_t, I_t']`` given each input, held constant; shape (batch, steps, steps)."""
+        return np.broadcast_to(self.current_variances[:, None, None], (len(self.x), steps, steps))
 
     def __repr__(self) -> str:
         return f"inputs({self.x.shape[0]} vectors of {self.fan_in}, input_gain={self.input_gain:.4g})"

@@ -94,11 +94,11 @@ def _summary(chain: SpikeChain) -> np.ndarray:
     return np.concatenate([np.array(moments).T, np.array(counted).T])
 
 
-def _grid_error(chain: SpikeChain, variance: np.ndarray) -> np.ndarray | None:
-    """Change of the variance when the grid of wide layers is made coarser, which bounds its error; None where exact."""
+def _grid_error(chain: SpikeChain, variance: np.ndarray) -> dict[str, np.ndarray]:
+    """Change of the variance when the grid of wide layers is made coarser, which bounds its error; nothing where exact."""
     if all(grid.exact for grid in chain.grids):
-        return None
-    return np.abs(_summary(SpikeChain(chain.network, step=COARSER, rare=0.0))[0] - variance)
+        return {}
+    return {"variance": np.abs(_summary(SpikeChain(chain.network, step=COARSER, rare=0.0))[0] - variance)}
 
 
 def _driven_moments(network: Network) -> tuple[float, float]:

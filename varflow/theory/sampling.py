@@ -124,7 +124,7 @@ def _given_counts(
     scatter = share * (above[1] - above[0] ** 2) + (1 - share) * (below[1] - below[0] ** 2)
     mean = np.maximum((width * squares - scatter) / (width - 1), 0.0)
     variance = (share * up[1] + (1 - share) * down[1]) * width / (width - 1) ** 2
-    varies = variance > 1e-12 * mean**2  # on a lattice the count can leave no choice
+    varies = (mean > 0) & (variance > 1e-12 * mean**2)  # on a lattice the count can leave no choice
     safe = np.where(varies, variance, 1.0)
     shape, size = np.where(varies, mean**2 / safe, 1.0), np.where(varies, safe / np.where(varies, mean, 1.0), 0.0)
     return rng.standard_gamma(shape[which]) * size[which] + np.where(varies, 0.0, mean)[which]
