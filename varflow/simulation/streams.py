@@ -74,6 +74,10 @@ class Draws:
         self._buffer = torch.empty(0, dtype=dtype, device=generator.device)
         self._wide = torch.empty(0, dtype=torch.float64, device=generator.device)
 
+    @property
+    def device(self) -> torch.device:
+        return self._generator.device
+
     def normals(self, width: int) -> torch.Tensor:
         """Standard normal numbers for every network of the chunk, shape (repeats, width)."""
         shape = (self._repeats, width)
