@@ -16,8 +16,10 @@ torch = pytest.importorskip("torch")
 
 from varflow.model.neurons import RESETS  # noqa: E402
 from varflow.simulation import simulate  # noqa: E402
-from varflow.simulation.dense import _digits, batches  # noqa: E402
+from varflow.simulation.dense import batches  # noqa: E402
+from varflow.simulation.driving import driven  # noqa: E402
 from varflow.simulation.neurons import step_neurons  # noqa: E402
+from varflow.simulation.products import digits_of  # noqa: E402
 from varflow.simulation.weights import WeightGrid, weight_grid  # noqa: E402
 
 K = 4.5  # standard errors: one honest test in 150 000 fails
@@ -138,6 +140,7 @@ class TestDefinition:
 
 
 PIXELS = np.random.default_rng(5).random((3, 50))
+FRAMES = np.random.default_rng(6).random((3, 6, 50)) * np.arange(1, 7)[:, None]
 COMPANY = [
     network(neuron={"decay": 0.5, "reset": "zero"}),
     network(neuron={"decay": 0.5, "reset": "subtract", "delay": 1}, bias_std=0.2),
@@ -147,6 +150,11 @@ COMPANY = [
     network(neuron={"decay": 0.5}, drive=vf.drives.inputs(PIXELS), weights="uniform"),
     network(neuron={"decay": 0.5}, gain=0.2),
     network((11, 400, 13), depth=3, neuron={"synaptic_decay": 0.8}, weights="lognormal"),
+    network(neuron={"decay": 0.5, "reset": "zero"}, drive=vf.drives.white(1.5)),
+    network(neuron={"decay": 0.5}, drive=vf.drives.inputs(FRAMES), weights="exponential"),
+    network(neuron={"decay": 0.5}, drive=vf.drives.spikes(PIXELS)),
+    network(neuron={"decay": 0.5}, drive=vf.drives.spikes(PIXELS, kind="poisson"), weights=vf.weights.sparse(0.5)),
+    network(neuron={"decay": 0.5}, drive=vf.drives.given(np.ones((2, 6, 30)) * [[[1.0]], [[2.0]]])),
 ]
 
 
@@ -176,8 +184,50 @@ class TestReproducibility:
 
     def test_a_longer_run_begins_like_a_shorter_one(self):
         neuron = {"decay": 0.8, "reset": "subtract", "delay": 1}
-        short, long = (simulate(network(neuron=neuron, steps=steps), repeats=3) for steps in (5, 9))
-        assert np.array_equal(long.variance[..., :5], short.variance)
+        for drive in (vf.drives.currents(), vf.drives.white(), vf.drives.spikes(PIXELS)):
+            short, long = (simulate(network(neuron=neuron, steps=steps, drive=drive), repeats=3) for steps in (5, 9))
+            assert np.array_equal(long.variance[..., :5], short.variance)
+
+
+class TestDrives:
+    """Currents of layer 1 have the covariance their drive states, whatever the law of the first weights."""
+
+    @pytest.mark.parametrize("weights", ["normal", "exponential", vf.weights.sparse(0.4)], ids=repr)
+    @pytest.mark.parametrize(
+        "drive",
+        [
+            vf.drives.white(1.3),
+            vf.drives.inputs(FRAMES, 1.4),
+            vf.drives.spikes(PIXELS * [[0.2], [0.5], [1.0]], 1.4),
+            vf.drives.spikes(3 * PIXELS, 1.4, kind="poisson"),
+        ],
+        ids=repr,
+    )
+    def test_covariance(self, drive, weights):
+        batch = batches([network(300, drive=drive, weights=weights)], repeats=60, seed=2, device="cpu", dtype="float32")[0]
+        found = []
+        for chunk, wanted in batch.chunks(240):
+            found.append(driven(batch.networks, 300, batch.streams, chunk, wanted, dtype=batch.dtype, stop=Event())[:, 0])
+        currents = torch.cat(found).numpy()
+        for kind, expected in enumerate(drive.covariance(6)):
+            seen = currents[kind :: drive.kinds]
+            moments = seen @ seen.swapaxes(1, 2) / 300
+            error = moments.std(axis=0, ddof=1) / math.sqrt(len(seen))
+            assert np.abs((moments.mean(axis=0) - expected) / error).max() < K
+            assert np.abs((moments.mean(axis=0) - 1.25 * expected) / error).max() > K
+            mean = seen.mean(axis=(0, 2)) / (seen.mean(axis=2).std(axis=0, ddof=1) / math.sqrt(len(seen)))
+            assert np.abs(mean).max() < K
+
+    def test_given_currents_as_they_are(self):
+        drive = vf.drives.given(np.random.default_rng(1).normal(size=(2, 6, 30)))
+        ensemble = simulate(network(drive=drive, neuron={"decay": 0.5}), repeats=4)
+        for row in range(4):
+            membranes, spikes = written(vf.Neuron(0.7, decay=0.5), drive.currents[row % 2])
+            np.testing.assert_allclose(ensemble.variance[row, 0], membranes.var(axis=-1, ddof=1), rtol=1e-12)
+            np.testing.assert_array_equal(ensemble.firing_rate[row, 0], spikes.mean(axis=-1))
+        same_for_all = simulate(network(drive=vf.drives.given([1.0, 0.0, 2.0, 0.0, 0.0, 3.0])), repeats=2)
+        assert not same_for_all.variance[:, 0].any()
+        assert (same_for_all.firing_rate[:, 0] == [1, 0, 1, 0, 0, 1]).all()
 
 
 class TestCounts:
@@ -186,7 +236,7 @@ class TestCounts:
         grid = weight_grid("normal", 50, dtype)
         counts = torch.randint(0, 2**34, (1, 1, 2, 50), generator=torch.Generator().manual_seed(1)).double()
         weights = grid.fill(torch.empty(30, 50, dtype=dtype), torch.Generator().manual_seed(2)).to(torch.float64)
-        digits, base = _digits(counts, grid)
+        digits, base = digits_of(counts, grid)
         exact = np.array(counts[0, 0].long().tolist(), dtype=object) @ np.array(weights.long().tolist(), dtype=object).T
         parts = np.array((digits[0, :, 0] @ weights.T).long().tolist(), dtype=object)
         assert np.array_equal(sum(part * int(base) ** place for place, part in enumerate(parts)), exact)

@@ -21,8 +21,9 @@ from varflow.model.weights import NAMES, WeightLaw
 from varflow.simulation.driving import driven
 from varflow.simulation.measures import Measures
 from varflow.simulation.neurons import Cells, arriving, respond
+from varflow.simulation.products import weighted_sums
 from varflow.simulation.streams import Draws, Streams
-from varflow.simulation.weights import WeightGrid, weight_grid
+from varflow.simulation.weights import weight_grid
 
 __all__ = ["Batch", "batches", "simulate_chunk"]
 
@@ -172,7 +173,7 @@ def _received(draws: Draws, batch: Batch, columns: Columns, layer: int, spikes: 
     """``Σ_j w_ij S_j + b_i``, the weights of present connections being ``scale · core + shift``; held over time."""
     fan_in, law = batch.widths[layer - 1], batch.networks[0].weight_law
     grid, shifts = weight_grid(law, fan_in, batch.dtype), columns.shifts[layer][:, None]
-    sums, present = _weighted_sums(draws, grid, spikes, batch.widths[layer], bool(shifts.any()))
+    sums, present = weighted_sums(draws, grid, spikes, batch.widths[layer], bool(shifts.any()))
     current = sums.double()
     current *= (columns.scales[layer] * grid.unit)[:, None]
     bias = draws.normals(batch.widths[layer])  # always, so that a stream does not depend on who reads it
@@ -182,40 +183,3 @@ def _received(draws: Draws, batch: Batch, columns: Columns, layer: int, spikes: 
     if columns.bias_std.any():
         current += (columns.bias_std * bias[: len(current), None, :].double())[:, :, None]
     return current
-
-
-def _weighted_sums(
-    draws: Draws, grid: WeightGrid, spikes: torch.Tensor, width: int, count: bool
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """``Σ_j w_ij S_j``, exact, in units of the grid; and if wanted the spikes that reach each neuron (None: all of them)."""
-    digits, base = _digits(spikes, grid)
-    rows = digits.flatten(1, -2)
-    sums = rows.new_empty((*rows.shape[:2], width))
-    numbers = torch.empty_like(sums) if count and not grid.described.always_present else None
-    for networks, neurons, weights, present in draws.weights(grid, width, spikes.shape[-1]):
-        inputs = rows[networks]
-        sums[networks, :, neurons] = inputs @ weights[: len(inputs)].to(rows.dtype).mT
-        if numbers is not None and present is not None:
-            numbers[networks, :, neurons] = inputs @ present[: len(inputs)].to(rows.dtype).mT
-
-    places = base ** torch.arange(digits.shape[1], dtype=torch.float64, device=spikes.device)
-
-    def added(products: torch.Tensor) -> torch.Tensor:
-        parts = products.view(*digits.shape[:-1], width)
-        return parts[:, 0] if len(places) == 1 else (places[:, None, None, None] * parts).sum(1)
-
-    return added(sums), None if numbers is None else added(numbers)
-
-
-def _digits(spikes: torch.Tensor, grid: WeightGrid) -> tuple[torch.Tensor, float]:
-    """Spikes as 0/1 inputs; counts beyond 1 as digits, lowest first, of a base that keeps every sum exact. Axis 1 is new."""
-    if spikes.dtype != torch.float64 or spikes.max() <= 1:
-        return spikes.to(grid.accumulate)[:, None], 1.0
-    # Grids made for sums in float32 leave 29 bits of a double to the counts, the others none.
-    base = 2.0**29 if grid.accumulate == torch.float32 else 2.0
-    digits = []
-    while spikes.any():
-        higher = (spikes / base).floor_()
-        digits.append(spikes - base * higher)
-        spikes = higher
-    return torch.stack(digits, 1), base
