@@ -38,9 +38,9 @@ LAWS = {
     "truncated_normal_": (vf.init.truncated_normal_, {}, truncated(2.0)),
     "truncated_normal_ at 0.7": (vf.init.truncated_normal_, {"cut": 0.7}, truncated(0.7)),
     "micheli_normal_": (
-        lambda w, g, **o: vf.init.micheli_normal_(w, 0.5, **o),
+        lambda w, g, **o: vf.init.micheli_normal_(w, THETA * (g / G) ** 8, **o),
         {},
-        stats.norm(scale=vf.gain(threshold=0.5) / G),
+        stats.norm(),
     ),
 }
 
