@@ -16,7 +16,7 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from varflow.model.drives import Currents, Inputs
+from varflow.model.drives import Currents, Inputs, White
 from varflow.model.network import Network
 from varflow.model.weights import NAMES, WeightLaw
 from varflow.simulation.streams import Draws, Streams
@@ -206,10 +206,12 @@ def _driven(batch: Batch, chunk: int, wanted: int, stop: Event) -> torch.Tensor:
     currents = torch.empty((wanted, len(batch.networks), batch.widths[0]), dtype=torch.float64, device=batch.streams.device)
     for drive in dict.fromkeys(network.drive for network in batch.networks):
         draws = batch.streams.draws(chunk, "drive", dtype=batch.dtype, stop=stop)
-        if isinstance(drive, Currents):
+        if isinstance(drive, (Currents, White)):
             received = drive.std * draws.normals(batch.widths[0])[:wanted].double()
-        else:
+        elif isinstance(drive, Inputs):
             received = _input_currents(draws, drive, batch, chunk * batch.streams.repeats, wanted)
+        else:
+            raise NotImplementedError(repr(drive))
         for place, network in enumerate(batch.networks):
             if network.drive == drive:
                 currents[:, place] = received
@@ -219,7 +221,7 @@ def _driven(batch: Batch, chunk: int, wanted: int, stop: Event) -> torch.Tensor:
 def _input_currents(draws: Draws, drive: Inputs, batch: Batch, first: int, wanted: int) -> torch.Tensor:
     """``Σ_j w_ij x_j`` for the rows of ``x`` that networks ``first …`` see, mean 0 and variance ``input_gain²/n_in``."""
     rows = (first + np.arange(wanted)) % len(drive.x)
-    x = torch.from_numpy(drive.x[rows]).to(batch.streams.device)
+    x = torch.from_numpy(drive.frames(1)[rows, 0]).to(batch.streams.device)
     law = batch.networks[0].weight_law
     grid, (scale, shift) = weight_grid(law, drive.fan_in, batch.dtype), law.connection(drive.input_gain, drive.fan_in, 0.0)
     sums = x.new_empty((wanted, batch.widths[0]))

@@ -16,6 +16,7 @@ import numpy as np
 
 from varflow._checks import DomainError, choice, integer, require
 from varflow._progress import Progress, check_progress, reporter
+from varflow.model.drives import Given, Spikes
 from varflow.model.network import Network
 from varflow.results import Ensemble
 from varflow.simulation.workers import work
@@ -242,6 +243,10 @@ def _refuse_unsupported(network: Network) -> None:
         raise DomainError("reset", neuron.reset, rule)
     if neuron.delay:
         raise DomainError("delay", neuron.delay, "leaves layer 2 without input in a single step: nothing arrives; set delay=0")
+    if isinstance(network.drive, (Spikes, Given)):
+        raise DomainError(
+            "drive", network.drive, "is beyond the dense engine, which takes vf.drives.currents, white and inputs"
+        )
 
 
 def _cores() -> int:
