@@ -47,3 +47,23 @@ def test_orthant_against_mpmath(h, k, rho):
     rarer = float(min(mpmath.ncdf(-h), mpmath.ncdf(-k)))
     assert abs(one(h, k, rho) - exact) <= 1e-15 + 1e-12 * rarer
     assert abs(one(h, k, rho) - exact) <= 1e-11 * rarer
+
+
+# Anchors and special cases of the recursion.
+
+
+def test_leaky_anchors():
+    variance = vf.mean_field(net(steps=20, depth=2, gain=6.303**0.5, decay=0.5)).variance
+    assert variance[0] == pytest.approx(((1 - 0.5 ** np.arange(1, 21)) / 0.5) ** 2, rel=1e-14)
+    assert variance[1, -1] == pytest.approx(7.779, abs=5e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"bias_std": 0.4}, {"mean_gain": 0.7}, {"threshold": -0.3}, {"weights": "lognormal"}])
+def test_a_memoryless_neuron_repeats_its_one_step_answer(options):
+    """Every step of a held drive is the memoryless network: perfect correlation survives all layers, to the last digits."""
+    once, often = (vf.mean_field(net(steps=steps, depth=30, gain=2.7, input_scale=0.9, **options)) for steps in (1, 4))
+    for name in ("variance", "firing_rate", "survival"):
+        assert getattr(often, name) == pytest.approx(np.repeat(getattr(once, name)[:, None], 4, axis=1), rel=1e-12)
+    coincidences = often.coincidences
+    expected = np.broadcast_to(once.firing_rate[:, None, None], coincidences.shape)
+    assert coincidences == pytest.approx(expected, rel=1e-12)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from varflow.model.distributions import distribution
+from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import Profile
 from varflow.theory.layers import driven_threshold, driven_variances, layers, one_step
 from varflow.theory.methods import response
+from varflow.theory.stepping import driven_by
 from varflow.theory.temporal import in_time
 
 __all__ = ["mean_field"]
@@ -88,7 +90,11 @@ def mean_field(network: Network, *, method: str = "auto", points: int = 2**14, s
 def _layer_by_layer(network: Network) -> tuple[np.ndarray, np.ndarray]:
     """Variance and rate of every layer, one row per kind of input; shapes (batch, depth)."""
     normal = distribution("normal")
-    variances, rates = [driven_variances(network)], [normal.sf(driven_threshold(network))]
+    if isinstance(network.drive, Given):
+        state = driven_by(network.drive, network.neuron)
+        variances, rates = [state.variance[0, :, 0]], [state.firing_rate[0, :, 0]]
+    else:
+        variances, rates = [driven_variances(network)], [normal.sf(driven_threshold(network))]
     for layer in layers(network):
         count = layer.fan_in * rates[-1]
         variances.append(layer.conditional_variance(count))

@@ -1,6 +1,6 @@
 r"""A layer without reset: potentials are normal in time, and two spikes coincide with the probability of an orthant.
 
-.. math:: M(t, t') = P(H_t > \theta, H_{t'} > \theta) = L(h_t, h_{t'}; \rho), \qquad h_t = (\theta - E[H_t])/\sqrt{\mathrm{Var} H_t}
+.. math:: M(t, t') = P(H_t > \theta, H_{t'} > \theta) = L(h_t, h_{t'}; \rho), \qquad h_t = (\theta - E[H_t])/\sigma_t
 """
 
 from __future__ import annotations

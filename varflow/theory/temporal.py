@@ -11,11 +11,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import Profile
 from varflow.theory.currents import exponential_filter, filtered, received
 from varflow.theory.layers import layers
 from varflow.theory.responses import LayerState, Response
+from varflow.theory.stepping import driven_by
 
 __all__ = ["LONGEST", "in_time"]
 
@@ -25,7 +27,7 @@ LONGEST = 100  # steps: the work grows with their square, and with a batch of in
 def in_time(network: Network, response: Response) -> Profile:
     """Profile of a network of several steps; shapes (depth, steps), and (depth, steps, steps) for coincidences."""
     states = [_summary(state) for state in _states(network, response)]
-    stacked = {name: np.stack([summary[name] for summary in states], axis=1) for name in states[0]}
+    stacked = {name: _stack([summary[name] for summary in states], response.replicas) for name in states[0]}
     per_input = {name: stacked[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # kinds first
     alive = per_input["firing_rate"] > 0
     mean = {name: values.mean(axis=2) if name != "coincidences" else values for name, values in stacked.items()}
@@ -45,6 +47,11 @@ def in_time(network: Network, response: Response) -> Profile:
     )
 
 
+def _stack(layers: list[np.ndarray], replicas: int) -> np.ndarray:
+    """Layers behind the axis of replicas; where all replicas agree (given currents) a layer may hold one."""
+    return np.stack([np.broadcast_to(values, (replicas, *values.shape[1:])) for values in layers], axis=1)
+
+
 def _standard_error(replicas: np.ndarray) -> np.ndarray:
     return replicas.std(axis=0, ddof=1) / np.sqrt(len(replicas))
 
@@ -61,9 +68,11 @@ def _states(network: Network, response: Response) -> Iterator[LayerState]:
         rule = f"must be at most {LONGEST} here; where activity is stationary its first {LONGEST} steps show the late ones too"
         raise DomainError("steps", steps, rule)
     synapse = exponential_filter(neuron.synaptic_decay, steps)
-    covariance = neuron.input_scale**2 * network.drive.covariance(steps)[None]
-    mean = np.zeros(covariance.shape[:-1])
-    state = response(*filtered(synapse, mean, covariance), 0)
+    if isinstance(network.drive, Given):
+        state = driven_by(network.drive, neuron)
+    else:
+        covariance = neuron.input_scale**2 * network.drive.covariance(steps)[None]
+        state = response(*filtered(synapse, np.zeros(covariance.shape[:-1]), covariance), 0)
     yield state
     for number, layer in enumerate(layers(network), start=1):
         mean, covariance = received(layer, state.firing_rate, state.coincidences, neuron.delay)
