@@ -140,7 +140,6 @@ API = [
     ],
     (lambda drive: vf.finite_width(net(drive=drive)), "drive", vf.drives.given([1.0]), "has no Gaussian law"),
     (lambda drive: vf.finite_width(net(drive=drive)), "drive", vf.drives.spikes([0.5]), "law at finite width is not known"),
-    (lambda drive: vf.simulate(net(drive=drive)), "drive", vf.drives.spikes([0.5]), "beyond the dense engine"),
     *rows(lambda distribution: vf.distribution(distribution), "distribution", [("cauchy", "is unknown; choose one of normal")]),
     *rows(
         lambda distribution: vf.distribution(distribution), "distribution", [(x, "must be one of") for x in (None, 3, {}, len)]
@@ -194,8 +193,6 @@ API = [
     *rows(sim, "dtype", [(x, "is unknown; choose one of float32, float64") for x in ("float16", None, np.float32)]),
     *rows(sim, "progress", [(x, "must be True, False or a function") for x in ("yes", None)]),
     *rows(sim, "threads", [case for case in NOT_WHOLE if case[0] is not None]),
-    (lambda steps: sim(net(steps=steps)), "steps", 2, "more than the dense engine takes"),
-    (lambda reset: sim(net(neuron=vf.Neuron(reset=reset))), "reset", "multi_spike", "beyond the dense engine"),
     (lambda delay: sim(net(neuron=vf.Neuron(delay=delay))), "delay", 1, "nothing arrives"),
     (lambda steps: vf.finite_width(net(steps=steps)), "steps", 2, "must be 1"),
     (lambda steps: vf.mean_field(net(steps=steps)), "steps", 101, "must be at most 100"),
