@@ -59,6 +59,7 @@ _ROOMS = {
     "certified": "certified",
     "distributions": "model.distributions",
     "drives": "model.drives",
+    "init": "init",
     "weights": "model.weights",
     "plots": "plots",
     "reference": "reference",
@@ -69,7 +70,7 @@ _ROOMS = {
 __all__ = sorted([*_HOME, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
-    from varflow import certified, plots, reference, symbolic, testing
+    from varflow import certified, init, plots, reference, symbolic, testing
     from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
     from varflow.citations import citation
     from varflow.compare import Comparison, compare

@@ -19,7 +19,7 @@ from varflow._checks import (
 from varflow._display import Shown, Table
 from varflow.compare import Comparison, compare
 from varflow.init.rules import RULES, gain_by_rule, number
-from varflow.model.drives import Currents, Inputs
+from varflow.model.drives import Drive, Inputs
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results import Ensemble, Profile
@@ -79,7 +79,7 @@ class Experiment(Shown):
     Attributes
     ----------
     curves : tuple of Curve
-    drive : Currents or Inputs
+    drive : Drive
         As given, the whole batch.
     false_alarm : float
         Of the whole experiment; shared out among the curves.
@@ -88,7 +88,7 @@ class Experiment(Shown):
     """
 
     curves: tuple[Curve, ...]
-    drive: Currents | Inputs
+    drive: Drive
     false_alarm: float
     requested_repeats: int
 
@@ -170,7 +170,7 @@ def validate(
     depth: int = 100,
     repeats: int = 20,
     seed: int = 0,
-    drive: Currents | Inputs | None = None,
+    drive: Drive | None = None,
     device: str = "cpu",
     false_alarm: float = 1e-3,
     progress: Any = False,
@@ -271,15 +271,12 @@ def _title(rule: Any) -> str:
 
 def _seen(network: Network, repeats: int) -> Network:
     """The network with the inputs that ``repeats`` simulated ones see, one row each."""
-    if not isinstance(network.drive, Inputs):
-        return network
-    row, batch = np.arange(repeats), len(network.drive.x)
+    row, batch = np.arange(repeats), network.drive.kinds
     return _driven_by(network, row * batch // repeats if batch > repeats else row % batch)
 
 
 def _driven_by(network: Network, rows: Any) -> Network:
-    drive = network.drive
-    return replace(network, drive=replace(drive, x=frozen(drive.x[rows]))) if isinstance(drive, Inputs) else network
+    return replace(network, drive=network.drive.of_rows(rows))
 
 
 def _survival_per_input(network: Network) -> np.ndarray | None:
