@@ -4,6 +4,7 @@
   :func:`micheli_normal_`, :func:`micheli_uniform_` of a threshold; :func:`corrected_normal_`, :func:`corrected_uniform_` of a
   threshold, a width and a depth.
 - Gains: :func:`calculate_gain` of a neuron. Layers: :func:`init_fn` for ``model.apply``, :func:`init_layer_` for one.
+- A whole model: :func:`init_model` runs it once to see what follows what, and sets every weight.
 - Fans: :func:`fan_in`, :func:`fan_out` of shapes and layers, :func:`effective_fan_in` of a convolution on an input of a size.
 
 They need torch; gains and fans of shapes do not.
@@ -29,6 +30,7 @@ _HOME = {
     "fan_out": "fans",
     "init_fn": "layers",
     "init_layer_": "layers",
+    "init_model": "models",
     "micheli_normal_": "fills",
     "micheli_uniform_": "fills",
     "normal_": "fills",
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
         uniform_,
     )
     from varflow.init.layers import init_fn, init_layer_
+    from varflow.init.models import init_model
     from varflow.init.neuron_gain import calculate_gain
 
 

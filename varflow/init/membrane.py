@@ -1,4 +1,4 @@
-"""The update of a neuron on torch tensors: membranes at the spike test, from currents and, where they are known, from spikes."""
+"""The update of a neuron on torch tensors: membranes at the spike test, from currents and, where known, from spikes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["Membrane"]
 class Membrane:
     """``H`` and ``S`` of a layer of neurons, one step at a time, from rest.
 
-    ``step(current)`` returns ``(H, S)``. With ``spikes`` given, those are what resets: the membranes of a library's own neurons,
-    read from what goes in and what comes out of them.
+    ``step(current)`` returns ``(H, S)``. With ``spikes`` given, those are what resets: the membranes of a library's own
+    neurons, read from what goes in and what comes out of them.
     """
 
     def __init__(self, neuron: Neuron):
@@ -51,4 +51,4 @@ class Membrane:
         neuron = self.neuron
         if neuron.reset == "multi_spike":
             return (H / neuron.threshold).floor_().clamp_(min=0)
-        return (H > neuron.threshold if neuron.strict else H >= neuron.threshold).to(H.dtype)
+        return (neuron.threshold < H if neuron.strict else neuron.threshold <= H).to(H.dtype)

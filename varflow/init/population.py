@@ -1,8 +1,8 @@
 r"""A layer of neurons driven by Gaussian currents, as populations: what a random layer makes of the layer below it.
 
-The state of a layer in time is ``M(t, t') = E[S_t S_t']``. Given the spikes below, currents of a dense layer with normal weights are
-independent over its neurons, of covariance ``g² M + σ_b²``: drawing them so is exact at finite width, one population for one network,
-and no weight matrix is needed. With few large populations it is infinite width.
+The state of a layer in time is ``M(t, t') = E[S_t S_t']``. Given the spikes below, currents of a dense layer with normal
+weights are independent over its neurons, of covariance ``g² M + σ_b²``: drawing them so is exact at finite width, one
+population for one network, and no weight matrix is needed. With few large populations it is infinite width.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ JITTER = 1e-7  # of the largest variance: what makes a covariance of constant cu
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Of every population (leading axes ``...``, the last one of steps): mean spikes ``rate`` and second moments ``coincidences``
-    of shape (..., steps, steps), ``variance`` and ``mean`` of the membranes at the spike test."""
+    """Of every population (leading axes ``...``, the last one of steps): mean spikes ``rate`` and second moments
+    ``coincidences`` of shape (..., steps, steps), ``variance`` and ``mean`` of the membranes at the spike test.
+    """
 
     rate: Any
     coincidences: Any

@@ -11,7 +11,7 @@ import numpy as np
 
 from varflow._checks import require
 from varflow.init.population import Response, respond
-from varflow.init.walker import INPUT, Trace, TracedLayer, steps_of
+from varflow.init.walker import INPUT, Trace, TracedLayer
 from varflow.init.wiring import Moments, currents_from, why_not_covered, width_and_sites
 
 __all__ = ["Prediction", "input_moments", "late", "predict", "uncovered"]
@@ -23,7 +23,8 @@ MOST_INPUTS = 64
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """Per layer and step, means over populations: ``firing_rate``, ``variance``, ``mean``, shape (depth, steps); ``late_rates``
-    of each population, shape (populations, depth); ``survival``, the share of populations that still spike late, shape (depth,)."""
+    of each population, shape (populations, depth); ``survival``, the share of populations that still spike late, shape
+    (depth,)."""
 
     firing_rate: np.ndarray
     variance: np.ndarray
@@ -61,7 +62,9 @@ def input_moments(layer: TracedLayer, steps: int) -> tuple[Any, Any]:
     """Second moments (inputs, *sites, T, T) and means (inputs, *sites, T) of what an input-driven layer receives."""
     torch = require("torch", "torch")
     x = _by_step(layer, steps)  # (T or 1, batch, features or channels, *sites)
-    rows = np.unique(np.linspace(0, x.shape[1] - 1, MOST_INPUTS).round().astype(int)) if x.shape[1] > MOST_INPUTS else slice(None)
+    rows = (
+        np.unique(np.linspace(0, x.shape[1] - 1, MOST_INPUTS).round().astype(int)) if x.shape[1] > MOST_INPUTS else slice(None)
+    )
     x = x[:, rows].double()
     if hasattr(layer.weights[0], "in_features"):  # features last, whatever stands before them
         x = x.flatten(2, -2).mean(2) if x.dim() > 3 else x
@@ -107,8 +110,8 @@ def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False,
 
     Notes
     -----
-    **Assumes** independent weights. Exact in law for dense layers and each input by itself; in a convolution the sites of a map are
-    taken as independent given their moments, exact for means at many channels.
+    **Assumes** independent weights. Exact in law for dense layers and each input by itself; in a convolution the sites of a map
+    are taken as independent given their moments, exact for means at many channels.
     """
     torch = require("torch", "torch")
     device = trace.layers[0].weights[0].weight.device

@@ -1,7 +1,8 @@
 """Where a tensor comes from: labels that follow the operations of a forward pass.
 
-A label names the layers whose outputs went into a tensor since the last weight layer or neuron, and what was done to them on the
-way. Operations that only move, split or gather numbers leave no trace; every other one is noted with the module it happened in.
+A label names the layers whose outputs went into a tensor since the last weight layer or neuron, and what was done to them on
+the way. Operations that only move, split or gather numbers leave no trace; every other one is noted with the module it
+happened in.
 """
 
 from __future__ import annotations
@@ -18,7 +19,19 @@ __all__ = ["Label", "Provenance", "tensors_in"]
 
 _MOVES = {
     *("reshape", "view", "view_as", "flatten", "ravel", "unflatten", "contiguous", "clone", "detach", "to", "float", "type"),
-    *("unsqueeze", "squeeze", "transpose", "swapaxes", "permute", "movedim", "moveaxis", "t", "__get__", "__getitem__", "select"),
+    *(
+        "unsqueeze",
+        "squeeze",
+        "transpose",
+        "swapaxes",
+        "permute",
+        "movedim",
+        "moveaxis",
+        "t",
+        "__get__",
+        "__getitem__",
+        "select",
+    ),
     *("narrow", "stack", "vstack", "unbind", "split", "chunk", "tensor_split", "expand", "expand_as", "repeat", "dropout"),
     *("__setitem__", "requires_grad_", "cpu", "cuda", "double", "type_as", "index_select", "alias", "detach_", "dropout2d"),
     *("copy_", "reshape_as", "as_strided", "__iter__", "dropout1d", "dropout3d", "feature_dropout"),

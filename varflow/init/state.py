@@ -49,8 +49,8 @@ class _Held:
         self.tensors = []
         inner = [item for c, _ in self.containers for item in (c.values() if isinstance(c, dict) else c)]
         for value in (*self.attributes.values(), *inner):
-            if hasattr(value, "_version") and hasattr(value, "copy_") and not _is_parameter(value):
-                self.tensors.append((value, value._version, value.detach().clone()))
+            if hasattr(value, "copy_") and hasattr(value, "equal") and not _is_parameter(value):
+                self.tensors.append((value, value.detach().clone()))
 
     def put_back(self) -> None:
         state = vars(self.module)
@@ -63,8 +63,8 @@ class _Held:
             else:
                 container.clear()
                 container.update(contents)
-        for tensor, version, contents in self.tensors:
-            if tensor._version != version:
+        for tensor, contents in self.tensors:
+            if not tensor.equal(contents):  # written to only where it must be: it may belong to a graph of gradients
                 tensor.detach().copy_(contents)
 
 

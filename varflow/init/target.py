@@ -30,8 +30,8 @@ HIGHEST = 1e6
 class Deep:
     """A deep layer that keeps its late firing rate and variance from layer to layer at a constant gain.
 
-    ``elasticity`` is ``d ln rate / d ln g²`` of one layer given those below; ``on_target`` whether the target itself is kept. Where it
-    is not, the gain is the smallest that keeps more.
+    ``elasticity`` is ``d ln rate / d ln g²`` of one layer given those below; ``on_target`` whether the target itself is kept.
+    Where it is not, the gain is the smallest that keeps more.
     """
 
     gain: float
@@ -45,8 +45,9 @@ class Deep:
 def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Deep:
     """The gain with which layer ``depth`` has a late ``quantity`` ("firing_rate" or "variance"); no bias, mean-zero weights.
 
-    Each layer in turn is first given the gain that puts it on target: the moments settle, and the gain with them. Whether a constant
-    gain keeps that state is then seen by running it. Where it does not, the smallest gain is searched that keeps more.
+    Each layer in turn is first given the gain that puts it on target: the moments settle, and the gain with them. Whether a
+    constant gain keeps that state is then seen by running it. Where it does not, the smallest gain is searched that keeps
+    more.
     """
     torch = require("torch", "torch")
     moments, gain, gains, elasticities = torch.ones(1, steps, steps, dtype=torch.float64), 1.0 / neuron.input_scale, [], []
@@ -70,13 +71,15 @@ def _late(values: Any) -> float:
 
 
 def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> dict[str, float]:
-    """Late rate and variance at layer ``depth`` of a network with one gain, driven by constant currents into a rate of 0.2."""
+    """Late rate and variance of the layers from ``depth`` on, in a network with one gain, driven by constant currents into a
+    rate of 0.2; what only fades slowly has faded there.
+    """
     torch = require("torch", "torch")
     generator = torch.Generator().manual_seed(0)
     drive, at = layer_gain(neuron, torch.ones(1, steps, steps, dtype=torch.float64), "firing_rate", 0.2, SIZE)
     response, found = at(drive), []
     zero = torch.zeros(1, steps, dtype=torch.float64)
-    for _ in range(max(depth - 1, 2 * SETTLED)):
+    for _ in range(max(depth, SETTLED) + SETTLED):
         response = respond(neuron, gain**2 * response.coincidences, zero, SIZE, generator)
         found.append((_late(response.rate), _late(response.variance)))
     rate, variance = (sum(column) / SETTLED for column in zip(*found[-SETTLED:], strict=True))
@@ -101,11 +104,11 @@ def _smallest_keeping(excess: Callable[[float], float], start: float) -> float:
 def layer_gain(
     neuron: Neuron, moments: Any, quantity: str, target: float, size: int, *, seed: int = 0, start: float = 1.0
 ) -> tuple[float, Callable[[float], Response]]:
-    """The gain for a late quantity of a layer, averaged over populations and sites, given the moments of what it receives, and the
-    layer's response as a function of the gain.
+    """The gain for a late quantity of a layer, averaged over populations and sites, given the moments of what it receives, and
+    the layer's response as a function of the gain.
 
-    ``moments`` of shape (..., T, T) are covariances of the currents at gain 1. The random numbers are the same at every gain, so the
-    quantity is a continuous rising function of it, up to steps of one spike.
+    ``moments`` of shape (..., T, T) are covariances of the currents at gain 1. The random numbers are the same at every gain,
+    so the quantity is a continuous rising function of it, up to steps of one spike.
     """
     torch = require("torch", "torch")
     steps = moments.shape[-1]

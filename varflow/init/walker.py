@@ -1,7 +1,7 @@
 """One forward pass, watched: which neuron layer follows which weight layer, and how many steps run.
 
-The order of modules says nothing: labels on tensors do (``provenance``). What the pass shows and cannot be described is refused by
-name. The model is left as found (``state``).
+The order of modules says nothing: labels on tensors do (``provenance``). What the pass shows and cannot be described is
+refused by name. The model is left as found (``state``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from varflow.model.neurons import Neuron
 __all__ = ["Trace", "TracedLayer", "forward", "trace"]
 
 INPUT = "input"
+UNTRACED = "receives a tensor that cannot be followed back to a layer or the input: it was made outside of torch's functions"
 
 
 @dataclass(slots=True, eq=False)
@@ -67,8 +68,8 @@ class TracedLayer:
 @dataclass(slots=True, eq=False)
 class Trace:
     """What one forward pass showed: ``layers`` in the order in which they first ran, ``readouts`` (names and weight modules
-    that no neuron follows, with their sources), the number of time ``steps``, and for every spiking module the indices of the layers
-    that its calls belonged to."""
+    that no neuron follows, with their sources), the number of time ``steps``, and for every spiking module the indices of the
+    layers that its calls belonged to."""
 
     layers: list[TracedLayer]
     readouts: list[tuple[str, Any, tuple[str, ...], tuple[int, ...]]]
@@ -205,8 +206,7 @@ class _Walk:
             given = _first(args, kwargs)
             label = self.provenance.of(given)
             if label is None:
-                rule = "receives a tensor that cannot be followed back to a layer or the input: it was made outside of torch's functions"
-                refuse(name, module, rule)
+                refuse(name, module, UNTRACED)
             self.fed[name].append((label, given))
             self.provenance.put(out, Label(frozenset({name})))
 
@@ -221,7 +221,7 @@ class _Walk:
             current = _first(args, kwargs)
             label = self.provenance.of(current)
             if label is None:
-                refuse(name, module, "receives a tensor that cannot be followed back to a layer or the input")
+                refuse(name, module, UNTRACED)
             layer = self._layer(name, module, label, tuple(current.shape))
             self.calls[module].append(list(self.layers.values()).index(layer))
             for tensor in tensors_in(out):

@@ -1,7 +1,7 @@
 """Weight layers in terms of moments: their fan-in, the gain of their weights, and what they pass on of the moments below.
 
-A layer's state is kept per site of a feature map (one site for a dense layer). A convolution averages the moments over its kernel,
-zeros that pad the map included; a dense layer after a map averages over all its sites.
+A layer's state is kept per site of a feature map (one site for a dense layer). A convolution averages the moments over its
+kernel, zeros that pad the map included; a dense layer after a map averages over all its sites.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from varflow._checks import require
+from varflow.init.fans import effective_fan_in, fan_in
 
-__all__ = ["Moments", "currents_from", "effective_fan_in", "measured", "why_not_covered", "width_and_sites"]
+__all__ = ["Moments", "currents_from", "mean_fan_in", "measured", "why_not_covered", "width_and_sites"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,9 @@ class Moments:
 
 def measured(weight: Any) -> Moments:
     """Moments of a layer's weights as they are."""
-    from varflow.init.lookup import fan_in_of
-
     std, mean = _spread(weight.weight)
     bias_std, bias_mean = (0.0, 0.0) if weight.bias is None else _spread(weight.bias)
-    return Moments(fan_in_of(weight), std, mean, bias_std, bias_mean)
+    return Moments(fan_in(weight), std, mean, bias_std, bias_mean)
 
 
 def _spread(tensor: Any) -> tuple[float, float]:
@@ -61,15 +60,9 @@ def why_not_covered(weight: Any) -> str | None:
     return "has groups" if getattr(weight, "groups", 1) > 1 else None
 
 
-def effective_fan_in(weight: Any, input_shape: tuple[int, ...]) -> float:
+def mean_fan_in(weight: Any, input_shape: tuple[int, ...]) -> float:
     """Inputs that a neuron sums on average over the map, padding zeros not counted."""
-    from varflow.init.lookup import fan_in_of
-
-    torch = require("torch", "torch")
-    if hasattr(weight, "in_features") or why_not_covered(weight):
-        return float(fan_in_of(weight))
-    ones = torch.ones(input_shape[-len(weight.kernel_size) :])
-    return fan_in_of(weight) * float(_kernel_average(weight, ones[None]).mean())
+    return effective_fan_in(weight, [] if hasattr(weight, "in_features") else input_shape[-len(weight.kernel_size) :])
 
 
 def currents_from(weight: Any, moments: Moments, coincidences: Any, rate: Any) -> tuple[Any, Any]:

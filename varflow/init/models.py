@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, flag, positive_scale, probability, require, scalar
+from varflow.init.fans import fan_in
 from varflow.init.plan import LayerPlan, ModelPlan
 from varflow.init.prediction import Prediction, input_moments, late, predict, uncovered
 from varflow.init.target import SIZE, Deep, deep_layer, layer_gain, run_deep
 from varflow.init.walker import Trace, TracedLayer, trace
-from varflow.init.wiring import Moments, currents_from, effective_fan_in
+from varflow.init.wiring import Moments, currents_from, mean_fan_in
 from varflow.model.neurons import Neuron
 
 __all__ = ["init_model"]
 
 RATE = 0.2
-CORRECTIONS = 2  # steps by which the gain is corrected for finite width
+CORRECTIONS = 6  # most steps by which the gain is corrected for finite width
+CLOSE = 0.015  # of the wanted rate, relative: no correction is needed
 SURVIVAL = 0.99
 LARGEST_STEP = 0.1  # of a correction, in ln g
 
@@ -37,8 +39,8 @@ def init_model(
 ) -> ModelPlan:
     r"""Set every weight of a spiking model so that its layers keep firing; biases are set to 0.
 
-    Weights are drawn from ``N(0, g²/n)`` with ``n`` the fan-in. The layers that the input drives get a gain of their own, from the
-    second moments of the given batch over the steps; all others the gain at which a deep layer repeats
+    Weights are drawn from ``N(0, g²/n)`` with ``n`` the fan-in. The layers that the input drives get a gain of their own, from
+    the second moments of the given batch over the steps; all others the gain at which a deep layer repeats
 
     .. math:: \mathrm{Cov}[I_t, I_{t'}] = g^2\, \mathrm{E}[S_t S_{t'}]
 
@@ -47,9 +49,9 @@ def init_model(
     Parameters
     ----------
     model : torch.nn.Module
-        Linear layers and convolutions followed by spiking modules of snnTorch (Leaky, Synaptic), SpikingJelly (IFNode, LIFNode,
-        ParametricLIFNode), Norse (LIFBoxCell, LIFCell, LIF) or sinabs (LIF, IAF). The loop in time is in its forward, in multi-step
-        modules, or with the caller (``steps``).
+        Linear layers and convolutions followed by spiking modules of snnTorch (Leaky, Synaptic), SpikingJelly (IFNode,
+        LIFNode, ParametricLIFNode), Norse (LIFBoxCell, LIFCell, LIF) or sinabs (LIF, IAF). The loop in time is in its forward,
+        in multi-step modules, or with the caller (``steps``).
     inputs : tensor, tuple or dict
         A batch as the model takes it: positional arguments as a tuple, keyword arguments as a dict.
     rate : float, optional
@@ -76,8 +78,8 @@ def init_model(
 
     Notes
     -----
-    **Assumes** independent weights; convolutions at many channels. Layers that no neuron follows (readouts) are set so that their
-    outputs have variance 1 at every step. Dropout is off while the model is watched.
+    **Assumes** independent weights; convolutions at many channels. Layers that no neuron follows (readouts) are set so that
+    their outputs have variance 1 at every step. Dropout is off while the model is watched.
     **Source**: derived here.
 
     Examples
@@ -104,7 +106,9 @@ def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float, bool]:
     """Quantity, value, and whether it was asked for."""
     given = [(name, v) for name, v in (("rate", rate), ("variance", variance), ("gain", gain)) if v is not None]
     if len(given) > 1:
-        raise DomainError(given[1][0], given[1][1], f"contradicts {given[0][0]}={given[0][1]:g}: give one of rate, variance, gain")
+        raise DomainError(
+            given[1][0], given[1][1], f"contradicts {given[0][0]}={given[0][1]:g}: give one of rate, variance, gain"
+        )
     if not given:
         return "firing_rate", RATE, False
     name, value = given[0]
@@ -123,7 +127,9 @@ def _fillable(torch: Any, traced: Trace) -> None:
         if weight in seen:
             raise DomainError("model", layer.name, "feeds several neuron layers: each needs weights of its own")
         seen.add(weight)
-    named = [(layer.name, layer.weights[0]) for layer in traced.layers] + [(name, weight) for name, weight, *_ in traced.readouts]
+    named = [(layer.name, layer.weights[0]) for layer in traced.layers] + [
+        (name, weight) for name, weight, *_ in traced.readouts
+    ]
     for name, weight in named:
         if not isinstance(dict(weight.named_parameters(recurse=False)).get("weight"), torch.nn.Parameter):
             raise DomainError("model", name, "computes its weight from other parameters: initialise before that is set up")
@@ -150,6 +156,7 @@ class _Aim:
     gain: float
     rate: float
     elasticity: float
+    exactly: bool  # or at least: beside an edge below which activity dies, a little more is no error
 
 
 class _Planner:
@@ -159,7 +166,7 @@ class _Planner:
         self.trace, self.quantity, self.value, self.asked = traced, quantity, value, asked
         self.notes: list[str] = []
         self.survival = math.nan
-        self.fans = [effective_fan_in(layer.weights[0], layer.input_shape) for layer in traced.layers]
+        self.fans = [mean_fan_in(layer.weights[0], layer.input_shape) for layer in traced.layers]
         self.aims = {neuron: self._aim(neuron) for neuron in dict.fromkeys(layer.neuron for layer in traced.layers)}
         self.gains = [self._first_gain(layer) if layer.driven else self.aims[layer.neuron].gain for layer in traced.layers]
 
@@ -178,20 +185,26 @@ class _Planner:
         rates = predicted.late_rates.mean(0)
         rows = zip(self.trace.layers, self.fans, self.gains, rates.tolist(), spread.tolist(), strict=True)
         plan = [LayerPlan(layer.name, layer.neuron_name, layer.neuron, *numbers) for layer, *numbers in rows]
-        return plan + [self._readout(*readout, dict(zip((r.neuron_name for r in plan), rates, strict=True))) for readout in self.trace.readouts]
+        return plan + [
+            self._readout(*readout, dict(zip((r.neuron_name for r in plan), rates, strict=True)))
+            for readout in self.trace.readouts
+        ]
 
     def _aim(self, neuron: Neuron) -> _Aim:
         depth = sum(layer.neuron == neuron for layer in self.trace.layers)
         if self.quantity == "gain":
             kept = run_deep(neuron, self.trace.steps, self.value, depth)
-            return _Aim(self.value, kept["firing_rate"] or RATE, 0.5)
+            return _Aim(self.value, kept["firing_rate"] or RATE, 0.5, True)
         try:
             found = deep_layer(neuron, self.trace.steps, self.quantity, self.value, depth)
         except ConvergenceError as error:
-            raise DomainError(self.quantity.removeprefix("firing_"), self.value, f"cannot be had with {neuron}: {error}") from None
+            raise DomainError(
+                self.quantity.removeprefix("firing_"), self.value, f"cannot be had with {neuron}: {error}"
+            ) from None
         if not found.on_target:
             self.notes.append(self._unsustained(neuron, found))
-        return _Aim(found.gain, found.firing_rate if self.quantity == "variance" or not found.on_target else self.value, found.elasticity)
+        exactly = found.on_target and self.quantity == "firing_rate"
+        return _Aim(found.gain, self.value if exactly else found.firing_rate, found.elasticity, found.on_target)
 
     def _unsustained(self, neuron: Neuron, found: Deep) -> str:
         wanted = f"a late {self.quantity.replace('_', ' ')} of {self.value:g}"
@@ -225,7 +238,7 @@ class _Planner:
             e = min(max(aim.elasticity, 0.2), 0.9)
             share = 1 / e if len(of_kind) < 3 else (1 - e) / e
             step = 0.5 * share * math.log(aim.rate / max(rate, 0.1 * aim.rate))
-            if abs(math.log(aim.rate / max(rate, 1e-9))) < 0.01:
+            if abs(rate / aim.rate - 1) < CLOSE or (rate > aim.rate and not aim.exactly):
                 continue
             factor = math.exp(min(max(step, -LARGEST_STEP), LARGEST_STEP))
             for l in of_kind:
@@ -233,14 +246,14 @@ class _Planner:
             changed = True
         return changed
 
-    def _readout(self, name: str, weight: Any, sources: tuple[str, ...], shape: tuple[int, ...], rates: dict[str, float]) -> LayerPlan:
+    def _readout(
+        self, name: str, weight: Any, sources: tuple[str, ...], shape: tuple[int, ...], rates: dict[str, float]
+    ) -> LayerPlan:
         """Outputs of variance 1 at every step, from spikes at the predicted rate."""
         power = max(sum(rates.get(source, 1.0) for source in sources), 1e-3)
-        return LayerPlan(name, "", None, effective_fan_in(weight, shape), 1 / math.sqrt(power))
+        return LayerPlan(name, "", None, mean_fan_in(weight, shape), 1 / math.sqrt(power))
 
 
 def _unit(weight: Any, fan: float, gain: float = 1.0) -> Moments:
     """Moments of weights ``N(0, gain²/fan)``, with ``fan`` the mean number of inputs over a map."""
-    from varflow.init.lookup import fan_in_of
-
-    return Moments(fan_in_of(weight), gain / math.sqrt(fan))
+    return Moments(fan_in(weight), gain / math.sqrt(fan))
