@@ -138,9 +138,8 @@ API = [
             (vf.drives.inputs(np.ones((4, 3, 5))), "steps=2", "steps=3"),
         ]
     ],
-    (lambda drive: vf.mean_field(net(drive=drive)), "drive", vf.drives.given([1.0]), "has no Gaussian law"),
+    (lambda drive: vf.finite_width(net(drive=drive)), "drive", vf.drives.given([1.0]), "has no Gaussian law"),
     (lambda drive: vf.finite_width(net(drive=drive)), "drive", vf.drives.spikes([0.5]), "law at finite width is not known"),
-    (lambda drive: vf.simulate(net(drive=drive)), "drive", vf.drives.spikes([0.5]), "beyond the dense engine"),
     *rows(lambda distribution: vf.distribution(distribution), "distribution", [("cauchy", "is unknown; choose one of normal")]),
     *rows(
         lambda distribution: vf.distribution(distribution), "distribution", [(x, "must be one of") for x in (None, 3, {}, len)]
@@ -194,10 +193,24 @@ API = [
     *rows(sim, "dtype", [(x, "is unknown; choose one of float32, float64") for x in ("float16", None, np.float32)]),
     *rows(sim, "progress", [(x, "must be True, False or a function") for x in ("yes", None)]),
     *rows(sim, "threads", [case for case in NOT_WHOLE if case[0] is not None]),
-    (lambda steps: sim(net(steps=steps)), "steps", 2, "more than the dense engine takes"),
-    (lambda reset: sim(net(neuron=vf.Neuron(reset=reset))), "reset", "multi_spike", "beyond the dense engine"),
     (lambda delay: sim(net(neuron=vf.Neuron(delay=delay))), "delay", 1, "nothing arrives"),
-    *[(lambda steps, f=f: f(net(steps=steps)), "steps", 2, "must be 1") for f in (vf.finite_width, vf.mean_field)],
+    (lambda steps: vf.finite_width(net(steps=steps)), "steps", 2, "must be 1"),
+    (lambda steps: vf.mean_field(net(steps=steps)), "steps", 101, "must be at most 100"),
+    *rows(
+        lambda method: vf.mean_field(net(steps=2), method=method),
+        "method",
+        [(x, "is unknown; choose one of auto, orthants") for x in ("owen", None, 1)],
+    ),
+    (lambda method: vf.mean_field(net(), method=method), "method", "histories", "is for several steps"),
+    (
+        lambda method: vf.mean_field(net(steps=2, neuron=vf.Neuron(reset="zero")), method=method),
+        "method",
+        "orthants",
+        "use method='quasi_monte_carlo'",
+    ),
+    *rows(lambda points: vf.mean_field(net(), points=points), "points", NOT_WHOLE),
+    *rows(lambda scrambles: vf.mean_field(net(), scrambles=scrambles), "scrambles", [*NOT_WHOLE, (1, WHOLE)]),
+    *rows(lambda seed: vf.mean_field(net(), seed=seed), "seed", [(x, WHOLE) for x in (-1, 0.5, "0", True, None)]),
     *[
         (lambda delay, f=f: f(net(neuron=vf.Neuron(delay=delay))), "delay", 1, "must be 0")
         for f in (vf.finite_width, vf.mean_field)

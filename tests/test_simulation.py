@@ -474,12 +474,6 @@ class TestDoor:
             ({"network": 3}, "network=3 must be a vf.Network or a sequence"),
             ({"network": "dense"}, "network='d' must be a vf.Network"),
             ({"network": [network(), None]}, "network=None must be a vf.Network"),
-            ({"network": network(steps=2)}, "steps=2 is more than the dense engine takes"),
-            ({"network": [network(), network(steps=2)]}, "steps=2 is more than"),
-            (
-                {"network": vf.Network(width=3, depth=2, gain=1.0, neuron=vf.Neuron(reset="multi_spike"))},
-                "reset='multi_spike' is beyond the dense engine, which steps one spike per neuron",
-            ),
             ({"network": vf.Network(width=3, depth=2, gain=1.0, neuron=vf.Neuron(delay=1))}, "delay=1 leaves layer 2 without"),
         ],
     )

@@ -16,7 +16,6 @@ import numpy as np
 
 from varflow._checks import DomainError, choice, integer, require
 from varflow._progress import Progress, check_progress, reporter
-from varflow.model.drives import Given, Spikes
 from varflow.model.network import Network
 from varflow.results import Ensemble
 from varflow.simulation.workers import work
@@ -79,13 +78,15 @@ def simulate(
     progress: Progress = False,
     threads: int | None = None,
 ) -> Ensemble | tuple[Ensemble, ...]:
-    r"""Simulate deep spiking networks with real, random weight matrices, and measure every layer.
+    r"""Simulate deep spiking networks with real, random weight matrices, and measure every layer at every step.
 
     .. math:: u_{l+1} = \lambda \Big(\frac{g}{\sqrt n} W x_l + \frac{m_g}{n} \sum_j x_{l,j} + b\Big),
               \qquad x_l = 1(u_l > \theta)
 
     with ``W`` of independent entries of mean 0 and variance 1 and ``b ~ N(0, bias_std²)``, fresh for every layer and
-    network. Layer 1 receives the drive, without bias or weight mean.
+    network and held over time. Layer 1 receives the drive, without bias or weight mean. With several steps the bracket is
+    the current ``I_t`` of a step, from the spikes ``delay`` steps before, and :class:`varflow.Neuron` says what the
+    membrane makes of it.
 
     Parameters
     ----------
@@ -109,13 +110,15 @@ def simulate(
     Returns
     -------
     Ensemble, or tuple of Ensemble for a sequence, in its order
-        ``variance`` (ddof = 1; NaN at width 1) and ``firing_rate`` of shape (repeats, depth). A silent layer after the last
-        spike of a network without bias has variance exactly 0.
+        ``variance`` (ddof = 1; NaN at width 1; of membranes at the spike test, before the reset) and ``firing_rate`` of
+        shape (repeats, depth), or (repeats, depth, steps) for ``steps > 1``, then with ``potential_mean`` of the same shape
+        and ``coincidences`` of shape (repeats, depth, steps, steps). A silent layer after the last spike of a network
+        without bias has variance exactly 0.
 
     Raises
     ------
     DomainError
-        For an argument outside its domain; ``steps > 1``; a neuron of several spikes a step; a delay.
+        For an argument outside its domain; a delay that leaves layer 2 without input; counts of spikes that explode.
     MissingExtraError
         Without torch.
     Interrupted
@@ -127,9 +130,10 @@ def simulate(
     matrices are not independent of each other (their differences have less noise for it).
     **Accuracy**: float32 weights lie on a grid of 2⁻¹³ of their standard deviation (coarser in proportion to the fan-in
     from 1025 on, 2⁻⁸ at 32768, then 2⁻¹³ again with sums in float64), float64 ones on one of 2⁻⁴⁰, with the variance
-    exact; sums over spikes are exact, potentials float64. The firing rates, and on a CPU the variances, are the same
-    bit for bit whatever ``threads``, ``repeats`` and the networks beside it; a network is also the beginning of a deeper
-    one of the same equal width. Normal weights end at 5.8 (float32) and 8.6 (float64) standard deviations.
+    exact; sums over spikes, and over counts of several spikes a step, are exact, potentials float64. The firing rates, and
+    on a CPU the variances, are the same bit for bit whatever ``threads``, ``repeats`` and the networks beside it; a network
+    is also the beginning of a deeper one of the same equal width, and of a longer run. Normal weights end at 5.8 (float32)
+    and 8.6 (float64) standard deviations.
     **Speed**: one core spends about 0.8 of its time drawing normal numbers (100 layers of 1000, twelve networks); nothing
     is drawn once all networks of a chunk are silent for good. **Source**: the definition of the layer.
 
@@ -139,6 +143,9 @@ def simulate(
     >>> ensemble = vf.simulate(vf.Network(width=100, depth=3, gain=2.51), repeats=2)
     >>> ensemble.variance.shape
     (2, 3)
+    >>> leaky = vf.Neuron(1.0, decay=0.5, reset="subtract")
+    >>> vf.simulate(vf.Network(width=100, depth=3, gain=2.51, neuron=leaky, steps=4), repeats=2).coincidences.shape
+    (2, 3, 4, 4)
     """
     choice("engine", engine, ENGINES)
     networks = (network,) if isinstance(network, Network) else _networks(network)
@@ -172,9 +179,11 @@ class _Table:
     """The results of one batch, filled chunk by chunk."""
 
     def __init__(self, batch: Batch, repeats: int):
+        from varflow.simulation.measures import names
+
         self.batch, self.chunks = batch, batch.chunks(repeats)
         shape = (len(batch.networks), repeats, len(batch.widths))
-        self.variance, self.firing_rate = np.empty(shape), np.empty(shape)
+        self.measured = {name: np.empty((*shape, *[batch.steps] * axes)) for name, axes in names(batch.steps).items()}
         self.finished = np.zeros(len(self.chunks), dtype=bool)
 
     def simulate(self, chunk: int, stop: Event) -> None:
@@ -182,7 +191,8 @@ class _Table:
 
         index, wanted = self.chunks[chunk]
         rows = slice(index * self.batch.streams.repeats, index * self.batch.streams.repeats + wanted)
-        self.variance[:, rows], self.firing_rate[:, rows] = simulate_chunk(self.batch, index, wanted, stop)
+        for name, values in simulate_chunk(self.batch, index, wanted, stop).items():
+            self.measured[name][:, rows] = values
         self.finished[chunk] = True
 
     @property
@@ -212,7 +222,7 @@ def _assemble(tables: Sequence[_Table], count: int, label: dict[str, Any]) -> tu
         rows = table.rows
         for row, (place, network) in enumerate(zip(table.batch.places, table.batch.networks, strict=True)):
             seen = np.s_[row, :rows, : network.depth]
-            ensembles[place] = Ensemble(network, table.variance[seen], table.firing_rate[seen], **label)
+            ensembles[place] = Ensemble(network, **{name: values[seen] for name, values in table.measured.items()}, **label)
     return tuple(ensembles)
 
 
@@ -235,18 +245,9 @@ def _networks(networks: Any) -> tuple[Network, ...]:
 
 
 def _refuse_unsupported(network: Network) -> None:
-    neuron = network.neuron
-    if network.steps > 1:
-        raise DomainError("steps", network.steps, "is more than the dense engine takes: it simulates one step; set steps=1")
-    if neuron.reset == "multi_spike":
-        rule = "is beyond the dense engine, which steps one spike per neuron; at one step any other reset is the same network"
-        raise DomainError("reset", neuron.reset, rule)
-    if neuron.delay:
-        raise DomainError("delay", neuron.delay, "leaves layer 2 without input in a single step: nothing arrives; set delay=0")
-    if isinstance(network.drive, (Spikes, Given)):
-        raise DomainError(
-            "drive", network.drive, "is beyond the dense engine, which takes vf.drives.currents, white and inputs"
-        )
+    delay, steps = network.neuron.delay, network.steps
+    if delay >= steps:
+        raise DomainError("delay", delay, f"leaves layer 2 without input: nothing arrives within steps={steps}; raise steps")
 
 
 def _cores() -> int:
