@@ -33,13 +33,14 @@ class Initialization(Shown):
     Attributes
     ----------
     gain, weight_std, weight_variance : float
-        ``g``, ``g/√fan_in``, ``g²/fan_in``.
+        ``g``, ``g/√fan_in``, ``g²/fan_in`` (None without a fan-in).
     firing_rate, variance : float
         At the fixed point the gain is made for.
     multiplier, stable, depth_scale
         Of that fixed point: ``m``, ``|m| < 1``, ``-1/ln|m|`` layers.
     critical_gain, margin : float
-        Gain below which only silence is left, and ``gain/critical_gain - 1`` (None for ``θ ≤ 0``).
+        Gain below which only silence is left, and ``gain/critical_gain - 1`` (None for ``θ ≤ 0``). In time None: it is
+        :func:`varflow.temporal_critical_gain`.
     survival : float, optional
         With a depth: probability that the network is alive at its last layer, at ``gain``, where the potentials of layer 1
         have variance ``variance``.
@@ -47,7 +48,12 @@ class Initialization(Shown):
         The smallest gain whose survival reaches the target, and that survival. None where no gain does, or none is needed.
     input_gain : float, optional
         Standard deviation of layer 1's current that gives its potentials the variance ``variance``, as in
-        ``vf.drives.currents(input_gain)``; None where it is 1, the default.
+        ``vf.drives.currents(input_gain)``; None where it is 1, the default. In time, of a current (of unit second moment in
+        the mean over steps, times this) that gives layer 1 the wanted late rate or variance.
+    error : dict of float, optional
+        In time: numerical standard errors of ``gain``, ``firing_rate`` and ``variance``.
+    window : tuple of int, optional
+        In time: first and last of the steps over which ``firing_rate`` and ``variance`` are means.
     warnings : tuple of str
         What to mind, in words.
     threshold, fan_in, distribution, width, depth
@@ -55,18 +61,18 @@ class Initialization(Shown):
     """
 
     gain: float
-    weight_std: float
-    weight_variance: float
+    weight_std: float | None
+    weight_variance: float | None
     firing_rate: float
     variance: float
     multiplier: float
     stable: bool
-    critical_gain: float
+    critical_gain: float | None
     margin: float | None
     depth_scale: float
     warnings: tuple[str, ...]
     threshold: float
-    fan_in: int
+    fan_in: int | None
     distribution: str
     width: int | None = None
     depth: int | None = None
@@ -74,13 +80,16 @@ class Initialization(Shown):
     corrected_gain: float | None = None
     corrected_survival: float | None = None
     input_gain: float | None = None
+    error: dict[str, float] | None = None
+    window: tuple[int, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return nothing_if_nan({field.name: getattr(self, field.name) for field in fields(self)})
 
     def _table(self) -> Table:
-        skipped = ("warnings", "threshold", "fan_in", "distribution", "width", "depth")
-        title = f"Initialization for threshold {self.threshold:g}, fan-in {self.fan_in} ({self.distribution})"
+        skipped = ("warnings", "threshold", "fan_in", "distribution", "width", "depth", "error", "window")
+        inputs = "" if self.fan_in is None else f", fan-in {self.fan_in}"
+        title = f"Initialization for threshold {self.threshold:g}{inputs} ({self.distribution})"
         values = {name: getattr(self, name) for field in fields(self) if (name := field.name) not in skipped}
         values["stable"] = "yes" if self.stable else "no"
         rows = [
