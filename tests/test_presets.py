@@ -41,7 +41,8 @@ def agree(neuron, spikes, given):
 def other_families(neuron):
     """Without a leak the two subtractions are one."""
     options = {name: getattr(neuron, name) for name in ("decay", "input_scale", "synaptic_decay", "strict")}
-    alike = {neuron.reset} if neuron.decay < 1 else {"subtract", "delayed_subtract"}
+    pair = {"subtract", "delayed_subtract"}
+    alike = pair if neuron.decay == 1 and neuron.reset in pair else {neuron.reset}
     return [vf.Neuron(neuron.threshold, reset=reset, **options) for reset in RESETS if reset not in alike]
 
 
