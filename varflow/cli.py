@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from varflow._catalogue_command import catalogue
 from varflow._terminal import Stopped, check_folder, option, real, result_json, run, show, whole, write
 
 __all__ = ["app", "main"]
@@ -337,6 +338,9 @@ def _network(
         bias_std=bias_std,
         mean_gain=mean_gain or None,
     )
+
+
+app.command()(catalogue)
 
 
 def _law(text: str) -> Any:
