@@ -4,6 +4,7 @@
   :func:`micheli_normal_`, :func:`micheli_uniform_` of a threshold; :func:`corrected_normal_`, :func:`corrected_uniform_` of a
   threshold, a width and a depth.
 - Gains: :func:`calculate_gain` of a neuron. Layers: :func:`init_fn` for ``model.apply``, :func:`init_layer_` for one.
+- A whole model: :func:`init_model` runs it once to see what follows what, and sets every weight.
 - What others published: :mod:`varflow.init.published` needs no data, :mod:`varflow.init.rates` a firing rate,
   :mod:`varflow.init.statistics` mean and variance of data, :func:`lsuv_` a batch. :func:`varflow.catalogue` sets them side by
   side.
@@ -32,6 +33,7 @@ _HOME = {
     "fan_out": "fans",
     "init_fn": "layers",
     "init_layer_": "layers",
+    "init_model": "models",
     "lsuv_": "lsuv",
     "micheli_normal_": "fills",
     "micheli_uniform_": "fills",
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     )
     from varflow.init.layers import init_fn, init_layer_
     from varflow.init.lsuv import lsuv_
+    from varflow.init.models import init_model
     from varflow.init.neuron_gain import calculate_gain
 
 
