@@ -6,7 +6,7 @@ past ``H_t`` is normal, hence
 
 .. math:: M(s, t) = E[S_s\, p_t] \quad (s < t), \qquad p_t = P(S_t = 1 \mid z_1, …, z_{t-1})
 
-Currents with one random number per neuron are exact (``held_currents``). Every scramble is a replica of the whole network with its own ``M`` in every layer; the recursion stands in ``temporal``.
+Every scramble is a replica of the whole network with its own ``M`` in every layer; the recursion stands in ``temporal``.
 Currents held over time need no points (``held_currents``).
 """
 
