@@ -69,10 +69,11 @@ class Orthants:
         self.pairs = np.triu_indices(steps, 1)
 
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int) -> LayerState:
+        exact = _held(covariance) | (layer == 0) | self.neuron.memoryless
         mean, covariance = filtered(self.leak, mean, covariance)
         variance = np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 0.0)
         h = self._standardised(mean, variance)
-        rho = self._correlation(variance, covariance, exact=layer == 0 or self.neuron.memoryless)
+        rho = self._correlation(variance, covariance, exact)
         rates, (earlier, later) = ndtr(-h), self.pairs
         M = orthant(h[..., earlier], h[..., later], rho)
         coincidences = np.zeros((*M.shape[:-1], *covariance.shape[-2:]))
@@ -87,8 +88,8 @@ class Orthants:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(variance > 0, margin / np.sqrt(variance), np.where(fires, -np.inf, np.inf))
 
-    def _correlation(self, variance: np.ndarray, covariance: np.ndarray, *, exact: bool) -> np.ndarray:
-        """Of all pairs of steps, in both replicas; ``exact`` says whether correlations of ±1 are known to be that."""
+    def _correlation(self, variance: np.ndarray, covariance: np.ndarray, exact: np.ndarray) -> np.ndarray:
+        """Of all pairs of steps, in both replicas; ``exact`` says for which kinds a correlation of ±1 is known to be that."""
         earlier, later = self.pairs
         before, after = variance[..., earlier], variance[..., later]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -96,5 +97,12 @@ class Orthants:
         rho = np.where((before > 0) & (after > 0), rho, 0.0)
         equal = np.abs(rho) >= 1 - ROUNDING
         rho = np.where(equal, np.sign(rho), rho)
-        lowered = np.where(equal & exact, rho, (1 - ROUNDING) * rho)
+        lowered = np.where(equal & exact[..., None], rho, (1 - ROUNDING) * rho)
         return np.concatenate([rho[:1], lowered[-1:]])
+
+
+def _held(covariance: np.ndarray) -> np.ndarray:
+    """Whether one and the same current flows at all steps but silent first ones; an array over the leading axes."""
+    on = np.diagonal(covariance, axis1=-2, axis2=-1) > 0
+    largest = covariance.max(axis=(-2, -1), keepdims=True)
+    return np.all(covariance == largest * (on[..., :, None] & on[..., None, :]), axis=(-2, -1))
