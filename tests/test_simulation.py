@@ -464,7 +464,7 @@ class TestDoor:
             ({"seed": -1}, "seed=-1 must be a whole number, at least 0"),
             ({"seed": 1.0}, "seed=1.0 must be a whole number"),
             ({"seed": None}, "seed=None must be a whole number"),
-            ({"engine": "sparse"}, "engine='sparse' is unknown; choose one of dense"),
+            ({"engine": "sparse"}, "engine='sparse' is unknown; choose one of dense, conditional"),
             ({"device": "tpu"}, "device='tpu' is unknown; choose one of cpu, cuda"),
             ({"dtype": "float16"}, "dtype='float16' is unknown; choose one of float32, float64"),
             ({"dtype": torch.float32}, "dtype=torch.float32 is unknown"),

@@ -206,7 +206,7 @@ class TestDrives:
     def test_covariance(self, drive, weights):
         batch = batches([network(300, drive=drive, weights=weights)], repeats=60, seed=2, device="cpu", dtype="float32")[0]
         found = []
-        for chunk, wanted in batch.chunks(240):
+        for chunk, wanted in batch.streams.chunks(240):
             found.append(driven(batch.networks, 300, batch.streams, chunk, wanted, dtype=batch.dtype, stop=Event())[:, 0])
         currents = torch.cat(found).numpy()
         for kind, expected in enumerate(drive.covariance(6)):

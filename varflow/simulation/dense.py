@@ -25,7 +25,7 @@ from varflow.simulation.products import weighted_sums
 from varflow.simulation.streams import Draws, Streams
 from varflow.simulation.weights import weight_grid
 
-__all__ = ["Batch", "batches", "simulate_chunk"]
+__all__ = ["Batch", "batches"]
 
 # Potentials a batch may hold at once (8 bytes each, and a few copies); larger sweeps draw their weights once per batch.
 _POTENTIALS = 2**22
@@ -77,10 +77,9 @@ class Batch:
     def steps(self) -> int:
         return self.networks[0].steps
 
-    def chunks(self, repeats: int) -> list[tuple[int, int]]:
-        """(chunk, networks wanted of it) for so many networks."""
-        size = self.streams.repeats
-        return [(start // size, min(size, repeats - start)) for start in range(0, repeats, size)]
+    def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
+        """What is measured of every layer, shape (configurations, wanted, depth[, steps…]) each."""
+        return _simulate(self, chunk, wanted, stop)
 
     def columns(self) -> Columns:
         device, depth = self.streams.device, len(self.widths)
@@ -135,18 +134,17 @@ def _stream(law: WeightLaw) -> int:
 
 
 @torch.inference_mode()
-def simulate_chunk(batch: Batch, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
-    """What is measured of every layer, shape (configurations, wanted, depth[, steps…]) each."""
+def _simulate(batch: Batch, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
     columns, draws = batch.columns(), batch.streams.draws(chunk, "weights", dtype=batch.dtype, stop=stop)
     measures = Measures(batch.widths, wanted, len(batch.networks), batch.steps, batch.streams.device)
     currents = driven(batch.networks, batch.widths[0], batch.streams, chunk, wanted, dtype=batch.dtype, stop=stop)
     for layer in range(len(batch.widths)):
-        membranes, fired = respond(currents, columns.cells)
-        spikes = fired if fired.is_floating_point() else fired.to(batch.dtype)
+        membranes, spikes = respond(currents, columns.cells, batch.dtype)
         counts = spikes.sum(-1, dtype=torch.float64)
         if not counts.isfinite().all():
             _refuse_explosion(batch, columns, counts)
-        measures.record(layer, columns.place, membranes, spikes, counts)
+        gram = (spikes @ spikes.mT).double() if batch.steps > 1 else None
+        measures.record(layer, columns.place, membranes, counts, gram)
         if layer + 1 == len(batch.widths):
             break
         active = _active(counts, columns, layer)

@@ -30,13 +30,16 @@ class Measures:
         self.tables["variance"][np.equal(widths, 1)] = math.nan  # also where nothing is alive: one neuron has no variance
 
     def record(
-        self, layer: int, place: torch.Tensor, membranes: torch.Tensor, spikes: torch.Tensor, counts: torch.Tensor
+        self, layer: int, place: torch.Tensor, membranes: torch.Tensor, counts: torch.Tensor, gram: torch.Tensor | None
     ) -> None:
-        """Measure one layer of the configurations at ``place``; the membranes are used up."""
+        """One layer of the configurations at ``place``: its spikes per step and, in time, ``Σ_i S_ti S_t'i``.
+
+        The membranes are used up.
+        """
         width = self.widths[layer]
         found = {"firing_rate": counts / width}
-        if self.steps > 1:
-            found["coincidences"] = (spikes @ spikes.mT).double() / width
+        if gram is not None:
+            found["coincidences"] = gram / width
             found["potential_mean"] = membranes.mean(-1)
         if width > 1:
             found["variance"] = _sample_variance(membranes)

@@ -7,7 +7,7 @@ equations are those of ``varflow.model.neurons``, written here once more: a witn
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,83 +31,70 @@ UPDATES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]] =
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """The neurons of several configurations: columns of shape (configurations, 1)."""
+    """The neurons of several configurations: columns of shape (configurations, 1), and who shares a reset or a delay."""
 
+    neurons: tuple[Neuron, ...]
     decay: Tensor
     input_scale: Tensor
     threshold: Tensor
     strict: Tensor
     synaptic_decay: Tensor
-    delay: Tensor
-    reset: Tensor  # place in UPDATES
+    resets: list[tuple[str, Any]]
+    delays: list[tuple[int, Any]]
 
     @classmethod
-    def of(cls, neurons: Sequence[Neuron], device: torch.device) -> Cells:
-        def column(values: list[Any], dtype: torch.dtype = torch.float64) -> Tensor:
-            return torch.tensor(values, dtype=dtype, device=device)[:, None]
+    def of(cls, neurons: Sequence[Neuron], device: torch.device, dtype: torch.dtype = torch.float64) -> Cells:
+        def column(name: str, dtype: torch.dtype = dtype) -> Tensor:
+            return torch.tensor([getattr(neuron, name) for neuron in neurons], dtype=dtype, device=device)[:, None]
 
-        numbers = {
-            name: column([getattr(neuron, name) for neuron in neurons])
-            for name in ("decay", "input_scale", "threshold", "synaptic_decay")
-        }
-        return cls(
-            **numbers,
-            strict=column([neuron.strict for neuron in neurons], torch.bool),
-            delay=column([neuron.delay for neuron in neurons], torch.int64),
-            reset=column([list(UPDATES).index(neuron.reset) for neuron in neurons], torch.int64),
-        )
+        def shared(name: str) -> list[tuple[Any, Any]]:
+            values = [getattr(neuron, name) for neuron in neurons]
+            which = {value: [place for place, own in enumerate(values) if own == value] for value in dict.fromkeys(values)}
+            return [(value, slice(None) if len(which) == 1 else places) for value, places in which.items()]
+
+        names = ("decay", "input_scale", "threshold", "synaptic_decay")
+        columns = {name: column(name) for name in names} | {"strict": column("strict", torch.bool)}
+        return cls(tuple(neurons), resets=shared("reset"), delays=shared("delay"), **columns)
 
     def only(self, active: Tensor) -> Cells:
-        return Cells(**{field.name: getattr(self, field.name)[active] for field in fields(self)})
-
-    def sharing(self, parameter: str) -> list[tuple[int, Any]]:
-        """The values of a parameter and, for each, the configurations that have it."""
-        values = getattr(self, parameter)[:, 0]
-        distinct = values.unique().tolist()
-        if len(distinct) == 1:
-            return [(distinct[0], slice(None))]
-        return [(value, torch.nonzero(values == value)[:, 0]) for value in distinct]
+        kept = [neuron for neuron, lives in zip(self.neurons, active.tolist(), strict=True) if lives]
+        return Cells.of(kept, self.decay.device, self.decay.dtype) if kept else self
 
 
-def respond(currents: Tensor, cells: Cells) -> tuple[Tensor, Tensor]:
-    """Membranes at the spike test, which overwrite the currents, and spikes (truth values, or counts of several a step)."""
-    steps = currents.shape[2]
-    if cells.synaptic_decay.any():
+def respond(currents: Tensor, cells: Cells, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Membranes at the spike test, which overwrite the currents, and spikes in ``dtype`` (counts of several in float64)."""
+    steps, many = currents.shape[2], any(reset == "multi_spike" for reset, _ in cells.resets)
+    if any(neuron.synaptic_decay for neuron in cells.neurons):
         for t in range(1, steps):
             currents[:, :, t] += cells.synaptic_decay * currents[:, :, t - 1]
     membranes = currents.mul_(cells.input_scale[:, None])
-    resets = [(list(UPDATES)[reset], which) for reset, which in cells.sharing("reset")]
-    fired = _fire(membranes[:, :, 0], cells, resets)
-    if steps == 1:
-        return membranes, fired[:, :, None]
-    spikes = fired.new_empty(membranes.shape)
-    spikes[:, :, 0] = fired
-    for t in range(1, steps):
-        before, last, now = membranes[:, :, t - 1], spikes[:, :, t - 1].to(membranes.dtype), membranes[:, :, t]
-        for reset, which in resets:
-            decay, threshold = cells.decay[which], cells.threshold[which]
-            now[:, which] = UPDATES[reset](before[:, which], last[:, which], now[:, which], decay, threshold)
-        spikes[:, :, t] = _fire(now, cells, resets)
+    spikes = torch.empty(membranes.shape, dtype=torch.float64 if many else dtype, device=membranes.device)
+    for t in range(steps):
+        H = membranes[:, :, t]
+        if t > 0:
+            before, fired = membranes[:, :, t - 1], spikes[:, :, t - 1]
+            for reset, which in cells.resets:
+                decay, threshold = cells.decay[which], cells.threshold[which]
+                H[:, which] = UPDATES[reset](before[:, which], fired[:, which], H[:, which], decay, threshold)
+        _fire(H, cells, out=spikes[:, :, t])
     return membranes, spikes
 
 
-def _fire(membrane: Tensor, cells: Cells, resets: list[tuple[str, Any]]) -> Tensor:
-    fired = membrane > cells.threshold
-    if not cells.strict.all():
-        fired |= (membrane == cells.threshold) & ~cells.strict
-    for reset, which in resets:
+def _fire(membrane: Tensor, cells: Cells, out: Tensor) -> None:
+    torch.gt(membrane, cells.threshold, out=out)
+    if not all(neuron.strict for neuron in cells.neurons):
+        out[(membrane == cells.threshold) & ~cells.strict] = 1
+    for reset, which in cells.resets:
         if reset == "multi_spike":
-            fired = fired.to(membrane.dtype)
-            fired[:, which] = (membrane[:, which] / cells.threshold[which]).floor_().clamp_(min=0)
-    return fired
+            out[:, which] = (membrane[:, which] / cells.threshold[which]).floor_().clamp_(min=0).to(out.dtype)
 
 
 def arriving(spikes: Tensor, cells: Cells) -> Tensor:
     """Spikes as the next layer sees them, ``delay`` steps later; nothing came before the first step."""
-    if not cells.delay.any():
+    if not any(neuron.delay for neuron in cells.neurons):
         return spikes
     later, steps = torch.zeros_like(spikes), spikes.shape[2]
-    for delay, which in cells.sharing("delay"):
+    for delay, which in cells.delays:
         later[:, which, delay:] = spikes[:, which, : max(steps - delay, 0)]
     return later
 
@@ -127,5 +114,5 @@ def step_neurons(neuron: Neuron, currents: np.ndarray) -> tuple[np.ndarray, np.n
         ``H_t`` and ``S_t``.
     """
     given = torch.tensor(np.asarray(currents, dtype=np.float64))[None, None]
-    membranes, spikes = respond(given, Cells.of([neuron], given.device))
-    return membranes[0, 0].numpy(), spikes[0, 0].double().numpy()
+    membranes, spikes = respond(given, Cells.of([neuron], given.device), given.dtype)
+    return membranes[0, 0].numpy(), spikes[0, 0].numpy()

@@ -1,6 +1,6 @@
 """``simulate``: the door to the simulators. It checks, shares the work out, and puts the answers together.
 
-What a layer does lives in the engine (``dense``), which brings torch and loads on the first call.
+What a layer does lives in the engines (``dense``, ``conditional``), which bring torch and load on the first call.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from threading import Event
 from typing import TYPE_CHECKING, Any, overload
 
@@ -21,11 +22,12 @@ from varflow.results import Ensemble
 from varflow.simulation.workers import work
 
 if TYPE_CHECKING:
+    from varflow.simulation.conditional import Block
     from varflow.simulation.dense import Batch
 
 __all__ = ["Interrupted", "simulate"]
 
-ENGINES = ("dense",)
+ENGINES = ("dense", "conditional")
 DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "float64")
 
@@ -97,7 +99,10 @@ def simulate(
     seed : int
         Sets every weight, on a type of device.
     engine : str
-        ``dense``: real weight matrices.
+        ``dense``: real weight matrices. ``conditional``: the currents of a layer drawn from their law given the spikes of the
+        layer before, ``N(0, (g²/n) X Xᵀ + bias_std²)`` over the steps, without a matrix: the same in distribution for normal
+        weights at every width, and much faster while ``steps`` is far below it. Networks of as many steps as neurons are
+        simulated densely.
     device : str
         ``cpu`` or ``cuda``.
     dtype : str
@@ -118,7 +123,8 @@ def simulate(
     Raises
     ------
     DomainError
-        For an argument outside its domain; a delay that leaves layer 2 without input; counts of spikes that explode.
+        For an argument outside its domain; weights other than normal ones for ``conditional``; a delay that leaves layer 2
+        without input; counts of spikes that explode.
     MissingExtraError
         Without torch.
     Interrupted
@@ -135,7 +141,11 @@ def simulate(
     is also the beginning of a deeper one of the same equal width, and of a longer run. Normal weights end at 5.8 (float32)
     and 8.6 (float64) standard deviations.
     **Speed**: one core spends about 0.8 of its time drawing normal numbers (100 layers of 1000, twelve networks); nothing
-    is drawn once all networks of a chunk are silent for good. **Source**: the definition of the layer.
+    is drawn once all networks of a chunk are silent for good.
+    **Conditional**: potentials have the precision of ``dtype``; those of steps with the same spikes, whose covariance is
+    singular, differ by about ``10⁻⁶ √steps`` standard deviations. The numbers of networks of equal widths and steps are
+    drawn alike, so that a sweep has less noise in its differences; fewer ``repeats`` are the beginning of more, bit for bit.
+    **Source**: the definition of the layer; for ``conditional`` the independence of the rows of a matrix.
 
     Examples
     --------
@@ -150,7 +160,7 @@ def simulate(
     choice("engine", engine, ENGINES)
     networks = (network,) if isinstance(network, Network) else _networks(network)
     for one in networks:
-        _refuse_unsupported(one)
+        _refuse_unsupported(one, engine)
     repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
     choice("device", device, DEVICES)
     choice("dtype", dtype, DTYPES)
@@ -161,8 +171,7 @@ def simulate(
         raise DomainError("device", device, "is not available: this torch finds no CUDA device; use device='cpu'")
     threads = 1 if device == "cuda" else threads or min(_cores(), torch.get_num_threads())
 
-    from varflow.simulation.dense import batches
-
+    batches = import_module(f"varflow.simulation.{engine}").batches
     tables = [_Table(batch, repeats) for batch in batches(networks, repeats=repeats, seed=seed, device=device, dtype=dtype)]
     label = {"seed": seed, "engine": engine, "device": device, "dtype": dtype}
     try:
@@ -178,20 +187,18 @@ def simulate(
 class _Table:
     """The results of one batch, filled chunk by chunk."""
 
-    def __init__(self, batch: Batch, repeats: int):
+    def __init__(self, batch: Batch | Block, repeats: int):
         from varflow.simulation.measures import names
 
-        self.batch, self.chunks = batch, batch.chunks(repeats)
+        self.batch, self.chunks = batch, batch.streams.chunks(repeats)
         shape = (len(batch.networks), repeats, len(batch.widths))
         self.measured = {name: np.empty((*shape, *[batch.steps] * axes)) for name, axes in names(batch.steps).items()}
         self.finished = np.zeros(len(self.chunks), dtype=bool)
 
     def simulate(self, chunk: int, stop: Event) -> None:
-        from varflow.simulation.dense import simulate_chunk
-
         index, wanted = self.chunks[chunk]
         rows = slice(index * self.batch.streams.repeats, index * self.batch.streams.repeats + wanted)
-        for name, values in simulate_chunk(self.batch, index, wanted, stop).items():
+        for name, values in self.batch.simulate(index, wanted, stop).items():
             self.measured[name][:, rows] = values
         self.finished[chunk] = True
 
@@ -244,7 +251,11 @@ def _networks(networks: Any) -> tuple[Network, ...]:
     return listed
 
 
-def _refuse_unsupported(network: Network) -> None:
+def _refuse_unsupported(network: Network, engine: str) -> None:
+    law = network.weight_law
+    if engine == "conditional" and not (law.kind == "normal" and law.always_present):
+        rule = "has no normal currents given the spikes, so the conditional engine cannot draw them: use engine='dense'"
+        raise DomainError("weights", network.weights, rule)
     delay, steps = network.neuron.delay, network.steps
     if delay >= steps:
         raise DomainError("delay", delay, f"leaves layer 2 without input: nothing arrives within steps={steps}; raise steps")

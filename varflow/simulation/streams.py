@@ -62,6 +62,10 @@ class Streams:
         counter = -1 - chunk if purpose == "trains" else chunk * len(_PURPOSES) + _PURPOSES.index(purpose)
         return (self.root >> 32 << 32) | _mixed((self.root + counter) % 2**32)
 
+    def chunks(self, repeats: int) -> list[tuple[int, int]]:
+        """(chunk, networks wanted of it) for so many networks."""
+        return [(start // self.repeats, min(self.repeats, repeats - start)) for start in range(0, repeats, self.repeats)]
+
     def draws(self, chunk: int, purpose: str, *, dtype: torch.dtype, stop: Event) -> Draws:
         generator = torch.Generator(self.device).manual_seed(self.seed(chunk, purpose))
         return Draws(generator, self.repeats, self.block, dtype, stop)
