@@ -31,12 +31,16 @@ MAY_IMPORT = {
     "symbolic": WITNESS,
     "certified": WITNESS,
     "compare": {"_checks", "_display", "results", "plots"},  # plots: when a comparison is asked to draw itself
-    "experiment": {"_checks", "_display", "model", "results", "theory", "init", "simulation", "compare", "plots"},
+    "experiment": {"_checks", "_display", "model", "results", "theory", "init", "simulation", "compare", "plots"}
+    | {"plots_in_time", "reading"},
+    "reading": {"results", "experiment"},  # the latter for types
     "phases": {"_checks", "_display", "_progress", "model", "theory", "init", "plots"},
     "plots": {"_checks", "results", "compare", "experiment", "init", "phases"},  # the latter three for types
+    "plots_in_time": {"_checks", "results", "experiment", "plots"},
     "citations": {"_checks"},
-    "cli": {"_catalogue_command", "_checks", "_terminal", PUBLIC},
-    "_catalogue_command": {"_terminal", PUBLIC},
+    "cli": {"_catalogue_command", "_checks", "_terminal", "_options", PUBLIC},
+    "_catalogue_command": {"_options", "_terminal", PUBLIC},
+    "_options": {"_checks", "_terminal", PUBLIC},
     "_terminal": {"_checks", PUBLIC},
     "__main__": {"cli"},
     "testing": {"_checks", PUBLIC},
@@ -56,6 +60,7 @@ THIRD_PARTIES = {
     "cli": {"typer", "matplotlib"},  # the latter only to see that it is there
     "_catalogue_command": {"typer"},
     "_terminal": {"typer"},
+    "_options": {"typer"},
     "testing": {"numpy", "scipy", "torch"},
 }
 

@@ -62,6 +62,7 @@ _ROOMS = {
     "distributions": "model.distributions",
     "drives": "model.drives",
     "init": "init",
+    "neurons": "model.presets",
     "weights": "model.weights",
     "plots": "plots",
     "reference": "reference",
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from varflow.init.rules import gain_by_rule
     from varflow.init.table import CorrectedGainTable, corrected_gain_table
     from varflow.model import distributions, drives, weights
+    from varflow.model import presets as neurons
     from varflow.model.distributions import distribution
     from varflow.model.network import Network
     from varflow.model.neurons import Neuron
