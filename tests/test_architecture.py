@@ -31,11 +31,15 @@ MAY_IMPORT = {
     "symbolic": WITNESS,
     "certified": WITNESS,
     "compare": {"_checks", "_display", "results", "plots"},  # plots: when a comparison is asked to draw itself
-    "experiment": {"_checks", "_display", "model", "results", "theory", "init", "simulation", "compare", "plots"},
+    "experiment": {"_checks", "_display", "model", "results", "theory", "init", "simulation", "compare", "plots"}
+    | {"plots_in_time", "reading"},
+    "reading": {"results", "experiment"},  # the latter for types
     "phases": {"_checks", "_display", "_progress", "model", "theory", "init", "plots"},
     "plots": {"_checks", "results", "compare", "experiment", "phases"},  # the latter two for types
+    "plots_in_time": {"_checks", "results", "experiment", "plots"},
     "citations": {"_checks"},
-    "cli": {"_checks", "_terminal", PUBLIC},
+    "cli": {"_checks", "_terminal", "_options", PUBLIC},
+    "_options": {"_checks", "_terminal", PUBLIC},
     "_terminal": {"_checks", PUBLIC},
     "__main__": {"cli"},
     "testing": {"_checks", PUBLIC},
@@ -54,6 +58,7 @@ THIRD_PARTIES = {
     "certified": {"flint"},
     "cli": {"typer", "matplotlib"},  # the latter only to see that it is there
     "_terminal": {"typer"},
+    "_options": {"typer"},
     "testing": {"numpy", "scipy", "torch"},
 }
 

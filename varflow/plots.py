@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from varflow.experiment import Curve, Experiment
     from varflow.phases import PhaseDiagram
 
-__all__ = ["plot_comparison", "plot_experiment", "plot_phase_diagram"]
+__all__ = ["colours_of", "panel_title", "plot_comparison", "plot_experiment", "plot_phase_diagram", "wrapped"]
 
 TITLES = {"preserving": r"preserving gain, $g^2 = 1/P(u>\theta)$", "kaiming": r"Kaiming's gain, $g^2 = 2$"}
 PANEL, LEFT, RIGHT = 4.7, 0.95, 2.3  # inches: width of a panel with its gap, margins
@@ -35,11 +35,10 @@ def plot_experiment(experiment: Experiment) -> Any:
     Bands and dots: simulated mean ± one standard deviation over networks. Lines: exact mean (solid) ± standard
     deviation (dotted). For a drive of several inputs the light band of the survival panel spans the inputs.
     """
-    thresholds = list(dict.fromkeys(curve.threshold for curve in experiment.curves))
-    colours = dict(zip(thresholds, _colours(len(thresholds)), strict=True))
+    colours = colours_of(experiment)
     right = RIGHT + _columns(colours) - 1
     width = PANEL * len(experiment.panels) + LEFT + right
-    words = _words(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))
+    words = wrapped(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))
     below = 0.8 + LINE * len(words)
     height = 4.9 + below
     figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
@@ -52,7 +51,7 @@ def plot_experiment(experiment: Experiment) -> Any:
         for curve in curves:
             _draw_variance(ax, curve, colours[curve.threshold])
             _draw_survival(alive, curve, colours[curve.threshold])
-        ax.set_title(_title(experiment, *key), fontsize=11)
+        ax.set_title(panel_title(experiment, *key), fontsize=11)
         _dress(ax, alive, first=column == 0, depth=curves[0].network.depth)
         drawn.append(ax)
     drawn[0].set_ylim(0, _ceiling(experiment))
@@ -61,7 +60,7 @@ def plot_experiment(experiment: Experiment) -> Any:
     return figure
 
 
-def _title(experiment: Experiment, rule: str, width: int) -> str:
+def panel_title(experiment: Experiment, rule: str, width: int) -> str:
     """What tells the panels apart: the gain, and the width where there are several."""
     gain = TITLES.get(rule, rule.replace("g = ", "$g$ = "))
     if len(experiment.widths) == 1:
@@ -70,7 +69,7 @@ def _title(experiment: Experiment, rule: str, width: int) -> str:
 
 
 def plot_comparison(comparison: Comparison, ax: Any = None) -> Any:
-    """One comparison's variance over layers: measured mean and band, exact mean and band."""
+    """One comparison's variance over layers, in time at the last step: measured mean and band, predicted mean and band."""
     if ax is None:
         ax = require("plot", "matplotlib.pyplot").subplots()[1]
     _band(ax, comparison.ensemble, comparison.profile, _colours(1)[0], "simulated mean, ± std", "predicted mean, ± std")
@@ -89,7 +88,7 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
     thetas = np.linspace(diagram.thresholds[0], diagram.thresholds[-1], FINE)
     widths = np.geomspace(diagram.widths[0], diagram.widths[-1], FINE)
     survival = 1 / (1 + np.exp(-diagram.logit(thetas, widths).T))
-    words = _words(diagram.reading, columns=116)
+    words = wrapped(diagram.reading, columns=116)
     below = 0.7 + LINE * len(words)
     width, height = 7.4, 4.9 + below
     figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
@@ -137,10 +136,16 @@ def _draw_paper(ax: Any, diagram: PhaseDiagram) -> None:
         ax.text(left, n * 1.07, text, fontsize=8.5, color="0.1", va="bottom", linespacing=1.3)
 
 
-def _words(sentences: list[str], columns: int) -> list[str]:
+def wrapped(sentences: list[str], columns: int) -> list[str]:
     """Wrapped, with no break inside ``θ = 0.5`` or ``2 %``."""
     kept = [re.sub(r" (=|%)", "\u00a0\\1", sentence).replace("= ", "=\u00a0") for sentence in sentences]
     return [line for sentence in kept for line in textwrap.wrap(sentence, columns)]
+
+
+def colours_of(experiment: Experiment) -> dict[float, Any]:
+    """A colour for each threshold."""
+    thresholds = list(dict.fromkeys(curve.threshold for curve in experiment.curves))
+    return dict(zip(thresholds, _colours(len(thresholds)), strict=True))
 
 
 def _colours(number: int) -> list[Any]:
@@ -156,13 +161,14 @@ def _draw_variance(ax: Any, curve: Curve, colour: Any) -> None:
 
 
 def _band(ax: Any, ensemble: Any, profile: Any, colour: Any, measured: str = "", predicted: str = "") -> None:
-    layer = _layers(profile)
-    mean, spread = ensemble.mean().variance, np.nan_to_num(ensemble.variance_std)
+    layer, last = _layers(profile), (..., -1) if profile.variance.ndim > 1 else ...
+    mean, spread = ensemble.mean().variance[last], np.nan_to_num(ensemble.variance_std[last])
     ax.fill_between(layer, np.maximum(mean - spread, 0), mean + spread, color=colour, alpha=0.2, lw=0)
     ax.plot(layer, mean, ".", color=colour, ms=3, label=measured or None)
-    ax.plot(layer, profile.variance, "-", color=colour, lw=1.4, marker=_marker(layer), label=predicted or None)
+    variance, std = profile.variance[last], profile.variance_std[last]
+    ax.plot(layer, variance, "-", color=colour, lw=1.4, marker=_marker(layer), label=predicted or None)
     for sign in (-1, 1):
-        ax.plot(layer, profile.variance + sign * profile.variance_std, ":", color=colour, lw=0.9, marker=_marker(layer))
+        ax.plot(layer, variance + sign * std, ":", color=colour, lw=0.9, marker=_marker(layer))
 
 
 def _draw_survival(ax: Any, curve: Curve, colour: Any) -> None:
