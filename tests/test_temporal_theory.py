@@ -61,6 +61,14 @@ def test_leaky_anchors():
     assert variance[1, -1] == pytest.approx(7.779, abs=5e-4)
 
 
+@pytest.mark.parametrize(("first_step", "dead", "alive"), [(11, 5.28, 5.33), (1, 6.0, 6.04)])
+def test_critical_gains_of_a_leaky_network(first_step, dead, alive):
+    """β = 0.5, 20 steps, layer 100: steps 11 to 20 live from g² = 5.303 on, all steps from the memoryless 6.02."""
+    rates = [vf.mean_field(net(steps=20, depth=100, gain=square**0.5, decay=0.5)).firing_rate[-1] for square in (dead, alive)]
+    assert rates[0][first_step - 1] < 1e-3
+    assert np.all(rates[1][first_step - 1 :] > 0.01)
+
+
 @pytest.mark.parametrize("options", [{}, {"bias_std": 0.4}, {"mean_gain": 0.7}, {"threshold": -0.3}, {"weights": "lognormal"}])
 def test_a_memoryless_neuron_repeats_its_one_step_answer(options):
     """Every step of a held drive is the memoryless network: perfect correlation survives all layers, to the last digits."""
@@ -276,3 +284,52 @@ def test_the_error_shows_where_rounding_grows():
     assert np.all(np.diff(equal[:5]) > 0)
     assert equal[5] > 1e-4
     assert apart.max() < 1e-12
+
+
+# Against real weight matrices.
+
+REAL = {
+    "held current": {"decay": 0.5},
+    "all at once": {
+        "decay": 0.6,
+        "synaptic_decay": 0.3,
+        "delay": 1,
+        "input_scale": 0.8,
+        "bias_std": 0.3,
+        "mean_gain": 0.5,
+        "drive": vf.drives.white(1.5),
+    },
+}
+
+
+def of_infinite_width(network, repeats):
+    """Means of simulated networks, extrapolated from two widths, and their standard errors, by quantity.
+
+    The bias of a mean is ``c/n + O(1/n²)``: twice the mean at width 2n less that at n is off by the second order alone.
+    """
+    runs = []
+    for seed, width in enumerate((100, 200)):
+        same = {name: getattr(network, name) for name in ("depth", "gain", "neuron", "bias_std", "mean_gain", "steps", "drive")}
+        ensemble = vf.simulate(vf.Network(width=width, **same), repeats=repeats, seed=seed, dtype="float64")
+        runs.append({name: getattr(ensemble, name) for name in QUANTITIES})
+    means = {name: 2 * runs[1][name].mean(axis=0) - runs[0][name].mean(axis=0) for name in QUANTITIES}
+    errors = {
+        name: np.hypot(2 * runs[1][name].std(axis=0, ddof=1), runs[0][name].std(axis=0, ddof=1)) / np.sqrt(repeats)
+        for name in QUANTITIES
+    }
+    return means, errors
+
+
+@pytest.mark.parametrize("options", REAL.values(), ids=REAL)
+def test_networks_of_real_weights_approach_the_mean_field(options):
+    """Every quantity of every layer and step within 4.5 standard errors; 8 % more gain is not."""
+    pytest.importorskip("torch")
+    network = net(steps=5, depth=3, gain=2.4, **options)
+    means, errors = of_infinite_width(network, 250)
+
+    def largest_deviation(profile):
+        ratios = [np.abs(means[name] - getattr(profile, name)) / np.maximum(errors[name], 1e-12) for name in QUANTITIES]
+        return max(ratio.max() for ratio in ratios)
+
+    assert largest_deviation(vf.mean_field(network)) < 4.5
+    assert largest_deviation(vf.mean_field(net(steps=5, depth=3, gain=2.4 * 1.08, **options))) > 6
