@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import varflow._options as opt
+from varflow._catalogue_command import catalogue
 from varflow._options import RULES, drive_of, law_of, network_of, numbers
 from varflow._terminal import Stopped, check_folder, option, real, result_json, run, show, whole, write
 
@@ -376,6 +377,9 @@ def phase_diagram(
     write(out, {"phase-diagram.png": picture.getvalue(), "phase-diagram.json": result_json(diagram, []).encode()})
     if not as_json:
         print(f"written: {out / 'phase-diagram.png'}, {out / 'phase-diagram.json'}")
+
+
+app.command()(catalogue)
 
 
 def main() -> None:
