@@ -53,6 +53,8 @@ _HOME = {
     "Initialization": "init.lookup",
     "CorrectedGainTable": "init.table",
     "corrected_gain_table": "init.table",
+    "catalogue": "init.catalogue",
+    "Catalogue": "init.catalogue",
     "citation": "citations",
 }
 _ROOMS = {
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from varflow.citations import citation
     from varflow.compare import Comparison, compare
     from varflow.experiment import Experiment, validate
+    from varflow.init.catalogue import Catalogue, catalogue
     from varflow.init.gains import gain
     from varflow.init.inverse import (
         corrected_gain,
