@@ -29,7 +29,7 @@ def in_time(network: Network, response: Response) -> Profile:
     kinds, size = network.drive.kinds, max(1, AT_ONCE // network.steps**2)
     blocks = [_layers(network, response, slice(first, first + size)) for first in range(0, kinds, size)]
     stacked = {name: np.concatenate([block[name] for block in blocks], axis=2) for name in BY_KIND}
-    stacked["coincidences"] = sum(block["coincidences"] for block in blocks) / kinds
+    stacked["coincidences"] = np.sum([block["coincidences"] for block in blocks], axis=0) / kinds
     per_input = {name: stacked[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # kinds first
     alive = (stacked["firing_rate"] > 0).mean(axis=0).swapaxes(0, 1)  # replicas can disagree on it
     mean = {name: values.mean(axis=2) if name != "coincidences" else values for name, values in stacked.items()}
