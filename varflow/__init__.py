@@ -53,6 +53,8 @@ _HOME = {
     "Initialization": "init.lookup",
     "CorrectedGainTable": "init.table",
     "corrected_gain_table": "init.table",
+    "audit": "init.audit",
+    "AuditReport": "init.report",
     "citation": "citations",
 }
 _ROOMS = {
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     from varflow.citations import citation
     from varflow.compare import Comparison, compare
     from varflow.experiment import Experiment, validate
+    from varflow.init.audit import audit
     from varflow.init.gains import gain
     from varflow.init.inverse import (
         corrected_gain,
@@ -84,6 +87,7 @@ if TYPE_CHECKING:
         sparsest_rate,
     )
     from varflow.init.lookup import Initialization, lookup
+    from varflow.init.report import AuditReport
     from varflow.init.rules import gain_by_rule
     from varflow.init.table import CorrectedGainTable, corrected_gain_table
     from varflow.model import distributions, drives, weights

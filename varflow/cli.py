@@ -9,11 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
+from varflow._audit_command import audit
 from varflow._terminal import Stopped, check_folder, option, real, result_json, run, show, whole, write
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(name="varflow", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+app.command()(audit)
 
 QUICK_WIDTH = 300
 
