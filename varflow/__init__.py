@@ -55,6 +55,8 @@ _HOME = {
     "corrected_gain_table": "init.table",
     "audit": "init.audit",
     "AuditReport": "init.report",
+    "catalogue": "init.catalogue",
+    "Catalogue": "init.catalogue",
     "citation": "citations",
 }
 _ROOMS = {
@@ -62,6 +64,7 @@ _ROOMS = {
     "distributions": "model.distributions",
     "drives": "model.drives",
     "init": "init",
+    "neurons": "model.presets",
     "weights": "model.weights",
     "plots": "plots",
     "reference": "reference",
@@ -78,6 +81,7 @@ if TYPE_CHECKING:
     from varflow.compare import Comparison, compare
     from varflow.experiment import Experiment, validate
     from varflow.init.audit import audit
+    from varflow.init.catalogue import Catalogue, catalogue
     from varflow.init.gains import gain
     from varflow.init.inverse import (
         corrected_gain,
@@ -91,6 +95,7 @@ if TYPE_CHECKING:
     from varflow.init.rules import gain_by_rule
     from varflow.init.table import CorrectedGainTable, corrected_gain_table
     from varflow.model import distributions, drives, weights
+    from varflow.model import presets as neurons
     from varflow.model.distributions import distribution
     from varflow.model.network import Network
     from varflow.model.neurons import Neuron

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+import varflow._options as opt
 from varflow._terminal import show, whole
 
 __all__ = ["audit"]
@@ -18,7 +19,7 @@ def audit(
         str, typer.Argument(help="A function without arguments that returns (model, inputs).", metavar="MODULE:NAME")
     ],
     steps: Annotated[int | None, whole("Call the model this many times; default: it loops in time itself.", "T")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    as_json: opt.Json = False,
 ) -> None:
     """Which layers of a model fire, and why one is dead.
 

@@ -6,6 +6,7 @@ a last axis of steps. What judges them lives in ``compare``; what draws them in 
 
 from varflow.results.ensemble import Ensemble
 from varflow.results.fixed_points import FixedPoint, FixedPoints
+from varflow.results.layout import late_steps
 from varflow.results.profile import QUANTITIES, Profile
 
-__all__ = ["QUANTITIES", "Ensemble", "FixedPoint", "FixedPoints", "Profile"]
+__all__ = ["QUANTITIES", "Ensemble", "FixedPoint", "FixedPoints", "Profile", "late_steps"]

@@ -29,7 +29,7 @@ def in_time(network: Network, response: Response) -> Profile:
     states = [_summary(state) for state in _states(network, response)]
     stacked = {name: _stack([summary[name] for summary in states], response.replicas) for name in states[0]}
     per_input = {name: stacked[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # kinds first
-    alive = per_input["firing_rate"] > 0
+    alive = (stacked["firing_rate"] > 0).mean(axis=0).swapaxes(0, 1)  # replicas can disagree on it
     mean = {name: values.mean(axis=2) if name != "coincidences" else values for name, values in stacked.items()}
     value = {name: values.mean(axis=0) for name, values in mean.items()}
     return Profile(
