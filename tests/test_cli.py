@@ -136,7 +136,9 @@ def test_a_scan_is_announced(varflow):
     assert "can be missed" in err
 
 
-@pytest.mark.parametrize("command", ["", "lookup", "fixed-points", "predict", "simulate", "validate", "phase-diagram"])
+@pytest.mark.parametrize(
+    "command", ["", "lookup", "fixed-points", "predict", "simulate", "validate", "phase-diagram", "catalogue"]
+)
 def test_help(varflow, command):
     code, out, err = varflow(f"{command} --help")
     assert (code, err) == (0, "")

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 import varflow._options as opt
+from varflow._audit_command import audit
+from varflow._catalogue_command import catalogue
 from varflow._options import RULES, drive_of, law_of, network_of, numbers
 from varflow._terminal import Stopped, check_folder, option, real, result_json, run, show, whole, write
 
@@ -376,6 +378,10 @@ def phase_diagram(
     write(out, {"phase-diagram.png": picture.getvalue(), "phase-diagram.json": result_json(diagram, []).encode()})
     if not as_json:
         print(f"written: {out / 'phase-diagram.png'}, {out / 'phase-diagram.json'}")
+
+
+app.command()(catalogue)
+app.command()(audit)
 
 
 def main() -> None:

@@ -13,9 +13,18 @@ from varflow._checks import require
 if TYPE_CHECKING:
     from varflow.compare import Comparison
     from varflow.experiment import Curve, Experiment
+    from varflow.init.catalogue import Catalogue
     from varflow.phases import PhaseDiagram
 
-__all__ = ["colours_of", "panel_title", "plot_comparison", "plot_experiment", "plot_phase_diagram", "wrapped"]
+__all__ = [
+    "colours_of",
+    "panel_title",
+    "plot_catalogue",
+    "plot_comparison",
+    "plot_experiment",
+    "plot_phase_diagram",
+    "wrapped",
+]
 
 TITLES = {"preserving": r"preserving gain, $g^2 = 1/P(u>\theta)$", "kaiming": r"Kaiming's gain, $g^2 = 2$"}
 PANEL, LEFT, RIGHT = 4.7, 0.95, 2.3  # inches: width of a panel with its gap, margins
@@ -238,3 +247,26 @@ def _legends(ax: Any, colours: dict[float, Any], experiment: Experiment) -> None
     side = {"frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}
     ax.add_artist(ax.legend(handles=thresholds, bbox_to_anchor=(1.04, 1), loc="upper left", ncols=_columns(colours), **side))
     ax.legend(*zip(*styles, strict=True), bbox_to_anchor=(1.04, 0), loc="lower left", **side)
+
+
+def plot_catalogue(catalogue: Catalogue) -> Any:
+    """Methods one below the other: their gains beside the critical one, and the rate of the last layer."""
+    shown = [entry for entry in catalogue.methods if entry.gain is not None][::-1]
+    figure = require("plot", "matplotlib.figure").Figure(figsize=(9, 1.2 + 0.3 * len(shown)), dpi=150, layout="constrained")
+    gains, rates = figure.subplots(1, 2, sharey=True)
+    looks = {True: ("o", "tab:blue"), False: ("x", "tab:red"), None: (".", "0.6")}
+    for row, entry in enumerate(shown):
+        marker, colour = looks[entry.survives]
+        gains.plot(entry.gain, row, marker, color=colour)
+        if entry.firing_rate is not None:
+            rates.plot(entry.firing_rate, row, marker, color=colour)
+    if catalogue.critical_gain == catalogue.critical_gain:
+        gains.axvline(catalogue.critical_gain, color="0.4", linewidth=1, linestyle=":", label="critical gain")
+        gains.legend(frameon=False, loc="lower right")
+    gains.set_yticks(range(len(shown)), [entry.name for entry in shown])
+    gains.set(xlabel=r"gain $g = \sigma_w \sqrt{n}$", xlim=(0, None))
+    rates.set(xlabel=f"firing rate of layer {catalogue.depth}", xlim=(-0.02, None))
+    figure.suptitle(
+        f"dots: alive at layer {catalogue.depth}, width {catalogue.width}; crosses: not, or too seldom", fontsize=10
+    )
+    return figure
