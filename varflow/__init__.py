@@ -53,12 +53,19 @@ _HOME = {
     "Initialization": "init.lookup",
     "CorrectedGainTable": "init.table",
     "corrected_gain_table": "init.table",
+<<<<<<< HEAD
     "TemporalCriticalGain": "results",
     "TemporalFixedPoint": "results",
     "temporal_critical_gain": "theory.temporal_critical_gain",
     "temporal_fixed_point": "theory.temporal_fixed_point",
     "gain_for_rate": "init.in_time",
     "gain_for_variance": "init.in_time",
+=======
+    "audit": "init.audit",
+    "AuditReport": "init.report",
+    "catalogue": "init.catalogue",
+    "Catalogue": "init.catalogue",
+>>>>>>> main
     "citation": "citations",
 }
 _ROOMS = {
@@ -66,6 +73,7 @@ _ROOMS = {
     "distributions": "model.distributions",
     "drives": "model.drives",
     "init": "init",
+    "neurons": "model.presets",
     "weights": "model.weights",
     "plots": "plots",
     "reference": "reference",
@@ -81,6 +89,8 @@ if TYPE_CHECKING:
     from varflow.citations import citation
     from varflow.compare import Comparison, compare
     from varflow.experiment import Experiment, validate
+    from varflow.init.audit import audit
+    from varflow.init.catalogue import Catalogue, catalogue
     from varflow.init.gains import gain
     from varflow.init.in_time import gain_for_rate, gain_for_variance
     from varflow.init.inverse import (
@@ -91,9 +101,11 @@ if TYPE_CHECKING:
         sparsest_rate,
     )
     from varflow.init.lookup import Initialization, lookup
+    from varflow.init.report import AuditReport
     from varflow.init.rules import gain_by_rule
     from varflow.init.table import CorrectedGainTable, corrected_gain_table
     from varflow.model import distributions, drives, weights
+    from varflow.model import presets as neurons
     from varflow.model.distributions import distribution
     from varflow.model.network import Network
     from varflow.model.neurons import Neuron

@@ -18,7 +18,7 @@ from varflow._checks import DomainError, frozen, non_negative, nothing_if_nan, p
 from varflow._display import Shown, Table
 from varflow.results import QUANTITIES, Ensemble, Profile
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "allowances", "compare"]
 
 EXCEEDANCES = 20  # drawn ensembles beyond the measured one after which its p-value is known well enough
 BATCH = 64  # ensembles drawn at a time, or as many as hold NUMBERS variances
@@ -78,7 +78,7 @@ class Comparison(Shown):
         return nothing_if_nan({name: getattr(self, name) for name in names} | {"worst": worst})
 
     def plot(self, ax: Any = None) -> Any:
-        """Variance over layers: measured mean and band, predicted mean and band. Returns the matplotlib axes."""
+        """Variance over layers (at the last step): measured mean and band, predicted mean and band. Returns matplotlib axes."""
         from varflow.plots import plot_comparison
 
         return plot_comparison(self, ax)
@@ -151,13 +151,12 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, 
     if profile.variance.shape != ensemble.variance.shape[1:]:
         rule = f"differs in shape from the profile's {profile.variance.shape}: give both networks the same depth and steps"
         raise DomainError("ensemble", f"shape {ensemble.variance.shape[1:]}", rule)
-    if profile.sample is None or profile.variance.ndim > 1:
+    allowed = allowances(profile, bias)
+    if profile.sample is None:
         if ensemble.repeats < 2:
             raise DomainError("ensemble", f"{ensemble.repeats} network", "has no standard error; simulate at least 2 repeats")
-        z = _plain_scores(profile, ensemble, _allowed(profile, bias))
+        z = _plain_scores(profile, ensemble, allowed)
         p_value, calibration = _student_p_value(z, ensemble.repeats - 1), "normal errors"
-    elif bias is not None:
-        raise DomainError("bias", bias, "has no place here: this profile carries its exact law at finite width")
     else:
         score = _Scores(profile, ensemble.repeats)
         z = score(ensemble.variance, ensemble.firing_rate)
@@ -269,8 +268,12 @@ def _plain_scores(profile: Profile, ensemble: Ensemble, allowed: dict[str, Any])
     return scores
 
 
-def _allowed(profile: Profile, bias: Any) -> dict[str, Any]:
+def allowances(profile: Profile, bias: Any) -> dict[str, Any]:
     """What each quantity may be off by: the stated bias, beside what is granted in time."""
+    if profile.sample is not None:
+        if bias is not None:
+            raise DomainError("bias", bias, "has no place here: this profile carries its exact law at finite width")
+        return {}
     scales = {name: np.abs(getattr(profile, name)) for name in QUANTITIES} | {"potential_mean": np.sqrt(profile.variance)}
     granted = _granted(profile, scales)
     if not isinstance(bias, dict):
@@ -285,10 +288,14 @@ def _allowed(profile: Profile, bias: Any) -> dict[str, Any]:
 
 
 def _granted(profile: Profile, scales: dict[str, np.ndarray]) -> dict[str, Any]:
-    """In time: what single precision rounds, and the layers that are silent by chance where infinitely many neurons are not."""
+    """In time: what single precision rounds, and the layers that are silent by chance where infinitely many neurons are not.
+
+    A variance far below the squared threshold tells nothing of its size: no neuron spikes.
+    """
     if profile.variance.ndim == 1:
         return dict.fromkeys(scales, 0.0)
     granted = {name: ROUNDING * scale for name, scale in scales.items()}
+    granted["variance"] = granted["variance"] + ROUNDING * profile.network.neuron.threshold**2
     return granted | {"survival": granted["survival"] + _silent_by_chance(profile)}
 
 

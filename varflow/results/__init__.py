@@ -7,6 +7,7 @@ a last axis of steps. What judges them lives in ``compare``; what draws them in 
 from varflow.results.ensemble import Ensemble
 from varflow.results.fixed_points import FixedPoint, FixedPoints
 from varflow.results.in_time import TemporalCriticalGain, TemporalFixedPoint
+from varflow.results.layout import late_steps
 from varflow.results.profile import QUANTITIES, Profile
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "Profile",
     "TemporalCriticalGain",
     "TemporalFixedPoint",
+    "late_steps",
 ]

@@ -13,7 +13,7 @@ from varflow.model.network import Network
 if TYPE_CHECKING:
     from varflow.results.profile import Profile
 
-__all__ = ["dataset", "freeze", "layers_table", "spikes"]
+__all__ = ["dataset", "freeze", "late_steps", "layers_table", "spikes"]
 
 AXES = ("layer", "step", "other_step")
 HEADER = ("layer", "variance", "firing rate", "survival")
@@ -29,6 +29,11 @@ def freeze(result: Any, *names: str) -> None:
 def spikes(network: Network, rate: np.ndarray, axes: int) -> np.ndarray:
     """``width × rate``, the layers being the first of the last ``axes`` axes."""
     return network.widths.reshape(-1, *[1] * (axes - 1)) * rate
+
+
+def late_steps(steps: int) -> slice:
+    """The later half of the steps, where a beginning is forgotten if it is at all."""
+    return slice(steps // 2, steps)
 
 
 def dataset(arrays: dict[str, Any], network: Network, *first: str) -> Any:

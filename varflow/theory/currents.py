@@ -44,10 +44,13 @@ def exponential_filter(decay: float, steps: int) -> np.ndarray:
 def filtered(matrix: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of ``matrix @ current``.
 
-    What all steps have in common is taken apart: a current held over time then stays perfectly correlated to the last digit,
-    and digits count there, for a coincidence has infinite slope at correlation 1.
+    What all steps (but silent first ones) have in common is taken apart: a current held over time then stays perfectly
+    correlated to the last digit, and digits count there, for a coincidence has infinite slope at correlation 1.
     """
-    held = covariance[..., -1:, -1:]
-    answer = matrix.sum(axis=1)
-    rest = matrix @ (covariance - held) @ matrix.T
-    return mean @ matrix.T, held * np.multiply.outer(answer, answer) + rest
+    on = np.diagonal(covariance, axis1=-2, axis2=-1) > 0
+    both = on[..., :, None] & on[..., None, :]
+    common = np.where(both, covariance, np.inf).min(axis=(-2, -1), keepdims=True)
+    common = np.where(common < np.inf, np.maximum(common, 0.0), 0.0)
+    answer = on @ matrix.T
+    rest = matrix @ (covariance - common * both) @ matrix.T
+    return mean @ matrix.T, common * (answer[..., :, None] * answer[..., None, :]) + rest

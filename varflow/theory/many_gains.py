@@ -14,6 +14,7 @@ from varflow._checks import DomainError
 from varflow.model.drive_kinds import Drive, Given
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
+from varflow.results import late_steps
 from varflow.theory.currents import exponential_filter, filtered
 from varflow.theory.methods import response as response_of
 from varflow.theory.responses import LayerState, Response
@@ -116,4 +117,4 @@ def descend(
 
 def late(values: np.ndarray) -> np.ndarray:
     """The late half of the steps, the last axis: steps 11 to 20 of 20."""
-    return values[..., values.shape[-1] // 2 :]
+    return values[..., late_steps(values.shape[-1])]

@@ -15,11 +15,11 @@ from varflow.theory.responses import LayerState
 __all__ = ["Orthants", "orthant"]
 
 FAR = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
-EQUAL = 1e-15  # a correlation within this of ±1 is ±1: closer it is rounding
+ROUNDING = 1e-15  # of correlations: one that is as near to ±1 may be ±1
 
 
 def orthant(h: np.ndarray, k: np.ndarray, rho: np.ndarray) -> np.ndarray:
-    r"""``P(X > h, Y > k)`` of two standard normal variables of correlation ``ρ``; arrays of one shape, infinities included.
+    r"""``P(X > h, Y > k)`` of two standard normal variables of correlation ``ρ``; arrays that broadcast, infinities included.
 
     By reflection ``h, k ≥ 0``. Seen from the origin the quadrant is the sum of two regions,
 
@@ -41,7 +41,7 @@ def orthant(h: np.ndarray, k: np.ndarray, rho: np.ndarray) -> np.ndarray:
 def _quadrant(h: np.ndarray, k: np.ndarray, rho: np.ndarray) -> np.ndarray:
     """``P(X > h, Y > k)`` for ``h, k ≥ 0``."""
     apart = 1 - rho
-    x = np.maximum(np.stack([h, k]), 1e-300)  # at 0 it is the limit
+    x = np.maximum(np.stack(np.broadcast_arrays(h, k)), 1e-300)  # at 0 it is the limit
     y = x[::-1] - x + x * apart  # of the other less ρ of this
     with np.errstate(divide="ignore", invalid="ignore"):
         b = np.where(y == 0, 0.0, np.abs(y) / np.sqrt(apart * (1 + rho)))
@@ -55,9 +55,13 @@ def _quadrant(h: np.ndarray, k: np.ndarray, rho: np.ndarray) -> np.ndarray:
 
 
 class Orthants:
-    """The response of neurons without reset."""
+    """The response of neurons without reset.
 
-    replicas = 1
+    Its two replicas differ in the last digit of their correlations. Where two steps are all but equal the next correlation
+    moves like the root of that digit, and again in each layer below: their distance shows what is left of it.
+    """
+
+    replicas = 2
 
     def __init__(self, neuron: Neuron, steps: int):
         self.neuron = neuron
@@ -65,13 +69,15 @@ class Orthants:
         self.pairs = np.triu_indices(steps, 1)
 
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int) -> LayerState:
+        exact = _held(covariance) | (layer == 0) | self.neuron.memoryless
         mean, covariance = filtered(self.leak, mean, covariance)
         variance = np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 0.0)
         h = self._standardised(mean, variance)
-        rates = ndtr(-h)
-        coincidences = rates[..., None] * np.eye(len(self.leak))
-        earlier, later = self.pairs
-        M = orthant(h[..., earlier], h[..., later], self._correlation(variance, covariance))
+        rho = self._correlation(variance, covariance, exact)
+        rates, (earlier, later) = ndtr(-h), self.pairs
+        M = orthant(h[..., earlier], h[..., later], rho)
+        coincidences = np.zeros((*M.shape[:-1], *covariance.shape[-2:]))
+        np.einsum("...tt->...t", coincidences)[...] = rates
         coincidences[..., earlier, later] = coincidences[..., later, earlier] = M
         return LayerState(variance, mean, rates, coincidences)
 
@@ -82,10 +88,21 @@ class Orthants:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(variance > 0, margin / np.sqrt(variance), np.where(fires, -np.inf, np.inf))
 
-    def _correlation(self, variance: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    def _correlation(self, variance: np.ndarray, covariance: np.ndarray, exact: np.ndarray) -> np.ndarray:
+        """Of all pairs of steps, in both replicas; ``exact`` says for which kinds a correlation of ±1 is known to be that."""
         earlier, later = self.pairs
         before, after = variance[..., earlier], variance[..., later]
         with np.errstate(divide="ignore", invalid="ignore"):
             rho = covariance[..., earlier, later] / before * np.sqrt(before / after)  # 1 to the last digit where all are alike
         rho = np.where((before > 0) & (after > 0), rho, 0.0)
-        return np.where(np.abs(rho) >= 1 - EQUAL, np.sign(rho), rho)
+        equal = np.abs(rho) >= 1 - ROUNDING
+        rho = np.where(equal, np.sign(rho), rho)
+        lowered = np.where(equal & exact[..., None], rho, (1 - ROUNDING) * rho)
+        return np.concatenate([rho[:1], lowered[-1:]])
+
+
+def _held(covariance: np.ndarray) -> np.ndarray:
+    """Whether one and the same current flows at all steps but silent first ones; an array over the leading axes."""
+    on = np.diagonal(covariance, axis1=-2, axis2=-1) > 0
+    largest = covariance.max(axis=(-2, -1), keepdims=True)
+    return np.all(covariance == largest * (on[..., :, None] & on[..., None, :]), axis=(-2, -1))

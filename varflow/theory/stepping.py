@@ -1,4 +1,6 @@
-"""Neurons stepped through currents as they are: layer 1 under a drive of given currents, which has no Gaussian law."""
+"""The neuron's step, and neurons stepped through currents as they are: layer 1 under a drive of given currents, without a
+Gaussian law.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from varflow.model.drive_kinds import Given
 from varflow.model.neurons import Neuron
 from varflow.theory.responses import LayerState
 
-__all__ = ["driven_by", "stepped"]
+__all__ = ["driven_by", "membrane", "spikes", "stepped"]
 
 
 def driven_by(drive: Given, neuron: Neuron) -> LayerState:
@@ -26,13 +28,14 @@ def stepped(neuron: Neuron, currents: np.ndarray) -> tuple[np.ndarray, np.ndarra
     i = h = s = np.zeros(currents[..., 0, :].shape)
     for t in range(currents.shape[-2]):
         i = neuron.synaptic_decay * i + currents[..., t, :]
-        h = _membrane(neuron, h, s, neuron.input_scale * i)
-        s = _spikes(neuron, h)
+        h = membrane(neuron, h, s, neuron.input_scale * i)
+        s = spikes(neuron, h)
         H[..., t, :], S[..., t, :] = h, s
     return H, S
 
 
-def _membrane(neuron: Neuron, h: np.ndarray, s: np.ndarray, c: np.ndarray) -> np.ndarray:
+def membrane(neuron: Neuron, h: np.ndarray, s: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """The next membrane at the spike test."""
     beta, theta = neuron.decay, neuron.threshold
     match neuron.reset:
         case "none":
@@ -47,7 +50,8 @@ def _membrane(neuron: Neuron, h: np.ndarray, s: np.ndarray, c: np.ndarray) -> np
             return beta * (h - theta * s) + c
 
 
-def _spikes(neuron: Neuron, h: np.ndarray) -> np.ndarray:
+def spikes(neuron: Neuron, h: np.ndarray) -> np.ndarray:
+    """Spikes of this membrane, in its precision."""
     if neuron.reset == "multi_spike":
         return np.maximum(np.floor(h / neuron.threshold), 0.0)
-    return (h > neuron.threshold if neuron.strict else h >= neuron.threshold).astype(float)
+    return (h > neuron.threshold if neuron.strict else h >= neuron.threshold).astype(h.dtype)
