@@ -53,19 +53,16 @@ _HOME = {
     "Initialization": "init.lookup",
     "CorrectedGainTable": "init.table",
     "corrected_gain_table": "init.table",
-<<<<<<< HEAD
     "TemporalCriticalGain": "results",
     "TemporalFixedPoint": "results",
     "temporal_critical_gain": "theory.temporal_critical_gain",
     "temporal_fixed_point": "theory.temporal_fixed_point",
     "gain_for_rate": "init.in_time",
     "gain_for_variance": "init.in_time",
-=======
     "audit": "init.audit",
     "AuditReport": "init.report",
     "catalogue": "init.catalogue",
     "Catalogue": "init.catalogue",
->>>>>>> main
     "citation": "citations",
 }
 _ROOMS = {

@@ -21,6 +21,7 @@ from varflow.theory.many_gains import (
     drive_covariance,
     driven,
     in_units,
+    is_drawn,
     late,
     layer,
     response_for,
@@ -112,7 +113,7 @@ def gain_for_rate(
     >>> import varflow as vf
     >>> init = vf.gain_for_rate(vf.Neuron(1.0, decay=0.5), rate=0.4, steps=20, fan_in=512)
     >>> print(f"{init.gain:.3f} {init.weight_std:.4f} {init.input_gain:.3f} {init.firing_rate:.4f} {init.window}")
-    2.928 0.1294 1.974 0.4000 (11, 20)
+    3.243 0.1433 1.974 0.4000 (11, 20)
     """
     largest = math.inf if isinstance(neuron, Neuron) and neuron.reset == "multi_spike" else 1.0
     wanted = probability("rate", rate, open_ends=True) if largest == 1 else scalar("rate", positive_scale("rate", rate))
@@ -162,7 +163,7 @@ def gain_for_variance(
     >>> import varflow as vf
     >>> init = vf.gain_for_variance(vf.Neuron(1.0, decay=0.5), variance=10.0, steps=20)
     >>> print(f"{init.gain:.3f} {init.variance:.3f} {init.firing_rate:.4f}")
-    2.651 10.000 0.3758
+    2.691 10.000 0.3759
     """
     wanted = scalar("variance", positive_scale("variance", variance))
     options = {"points": points, "scrambles": scrambles, "seed": seed}
@@ -173,7 +174,14 @@ def gain_for_variance(
 
 
 def _question(
-    neuron: Neuron, name: str, wanted: float, read: Reading, steps: int, depth: int, drive: Drive | None, options: dict[str, int]
+    neuron: Any,
+    name: str,
+    wanted: float,
+    read: Reading,
+    steps: int,
+    depth: int,
+    drive: Drive | None,
+    options: dict[str, int],
 ) -> _Question:
     if not isinstance(neuron, Neuron):
         raise DomainError("neuron", neuron, "must be vf.Neuron(threshold, decay=…) or one of vf.neurons")
@@ -265,7 +273,7 @@ def _start(question: _Question) -> tuple[_Fine, list[str]]:
             raise refusal
     lo, hi, complete = between
     layers = question.depth - 1
-    if complete and question.fine.replicas > 1:  # where first steps are dead the next ones are dying: every layer counts
+    if complete and is_drawn(question.fine):  # where first steps are dead the next ones are dying: every layer counts
         layers = min(layers, SETTLING)
     M = driven(question.neuron, question.coarse, strength**2 * question.shape[None]).coincidences
     if layers < question.depth - 1:
@@ -299,7 +307,7 @@ def _read(question: _Question, found: Descent) -> np.ndarray:
 
 def _sustained(found: Descent) -> np.ndarray:
     """Whether the late half of the steps is alive in every replica, per gain."""
-    return late(found.alive).all(axis=(0, 2))
+    return np.asarray(late(found.alive).all(axis=(0, 2)))
 
 
 def _bracket(question: _Question, strength: float) -> tuple[float, float, bool] | None:
@@ -367,8 +375,8 @@ def _words(question: _Question, strength: float, g: float, found: Descent, m: fl
     silent = np.flatnonzero(~(found.last[:, 0] > ALIVE).all(axis=0))
     if len(silent):
         words.append(
-            f"steps up to {int(silent[-1]) + 1} are silent in layer {question.depth}, and deeper layers lose more: at this gain "
-            "activity lasts for a depth only"
+            f"steps up to {int(silent[-1]) + 1} are silent in layer {question.depth}, and deeper layers lose more: at this "
+            "gain activity lasts for a depth only"
         )
     half = _read(question, _deep(question, strength, np.array([g]), max(question.depth // 2, 2))).mean()
     whole = _read(question, _deep(question, strength, np.array([g]))).mean()

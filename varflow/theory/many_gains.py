@@ -17,9 +17,10 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.theory.currents import exponential_filter, filtered
 from varflow.theory.methods import response as response_of
+from varflow.theory.orthants import Orthants
 from varflow.theory.responses import LayerState, Response
 
-__all__ = ["ALIVE", "Descent", "descend", "drive_covariance", "driven", "in_units", "layer", "late", "response_for"]
+__all__ = ["ALIVE", "Descent", "descend", "drive_covariance", "driven", "in_units", "is_drawn", "late", "layer", "response_for"]
 
 ALIVE = 1e-3  # spikes per neuron: a step of a lower rate is called silent. Below the critical gain rates collapse beyond it
 EXTINCT = 1e-12  # of all steps: such a network needs no further layers
@@ -67,6 +68,11 @@ def response_for(neuron: Neuron, steps: int, *, points: int, scrambles: int, see
     """What makes spikes of currents for this neuron."""
     network = Network(width=1, depth=1, gain=1.0, neuron=neuron, steps=steps)
     return response_of(network, "auto", points=points, scrambles=scrambles, seed=seed)
+
+
+def is_drawn(response: Response) -> bool:
+    """Whether numbers are drawn, so that a response has noise."""
+    return not isinstance(response, Orthants)
 
 
 def layer(neuron: Neuron, response: Response, covariance: np.ndarray, number: int) -> LayerState:

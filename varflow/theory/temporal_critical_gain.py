@@ -12,7 +12,7 @@ from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
 from varflow.results import TemporalCriticalGain
-from varflow.theory.many_gains import descend, drive_covariance, driven, in_units, late, response_for
+from varflow.theory.many_gains import descend, drive_covariance, driven, in_units, is_drawn, late, response_for
 from varflow.theory.responses import Response
 
 __all__ = ["temporal_critical_gain"]
@@ -22,7 +22,7 @@ START = (1.6, 3.2)  # gains, in units of θ/λ, between which the search begins
 LARGEST = 1e3
 COARSE = 2**10  # points of a first look
 CLOSE, MARGIN = 1.012, 1.005  # ratio of gains at which it ends, and room around it for the fine one
-EXACT = 1e-6  # relative, where nothing is drawn
+EXACT = 1e-4  # the same where nothing is drawn, less 1
 
 Alive = Callable[[np.ndarray], np.ndarray]  # gains to (replicas, gains): is what was asked for alive?
 
@@ -75,7 +75,7 @@ def temporal_critical_gain(
     >>> import varflow as vf
     >>> found = vf.temporal_critical_gain(vf.Neuron(1.0, decay=0.5), steps=20)
     >>> print(f"{found.gain**2:.3f} {found.late_gain**2:.3f}")
-    6.023 5.303
+    6.021 5.289
     """
     T, L = integer("steps", steps, minimum=1), integer("depth", depth, minimum=2)
     drive = currents() if drive is None else drive
@@ -86,7 +86,7 @@ def temporal_critical_gain(
     fine = response_for(unit, T, points=points, scrambles=scrambles, seed=seed)
     coarse = response_for(unit, T, points=min(points, COARSE), scrambles=2, seed=seed)
     look = partial(_alive, unit, covariance / scale**2, L)
-    exact = fine.replicas == 1
+    exact = not is_drawn(fine)
     floor = _first_step(unit, covariance / scale**2, L)
     first, error = floor, 0.0
     if not look(coarse, every, np.array([floor * CLOSE])).all():  # later steps need more than the first
@@ -120,19 +120,37 @@ def _first_step(neuron: Neuron, covariance: np.ndarray, depth: int) -> float:
 
 def _smallest(coarse: Alive, fine: Alive, *, exact: bool) -> tuple[float, float]:
     """The smallest gain that is alive, and its standard error."""
-    lo, hi = _bracket(coarse, *START)
-    if not np.isfinite(hi):
+    if exact:  # replicas differ in the last digit only: far apart where that digit matters
+        ends = [_between(lambda gains, one=one: coarse(gains)[[one]], 1 + EXACT) for one in range(len(coarse(np.ones(1))))]
+        return _joined(np.sqrt([lo * hi for lo, hi in ends]), 1 + EXACT)
+    lo, hi = _between(coarse, CLOSE)
+    return (lo, 0.0) if np.isinf(lo) else _by_replica(fine, lo / MARGIN, hi * MARGIN)
+
+
+def _joined(answers: np.ndarray, spacing: float) -> tuple[float, float]:
+    """The mean over replicas, and its error: their scatter and the ``spacing``, a ratio, of the gains tried."""
+    if np.isinf(answers).any():
         return np.inf, 0.0
-    while hi / lo > (1 + EXACT if exact else CLOSE):
-        lo, hi = _cell(coarse, np.geomspace(lo, hi, GRID + 1))
-    return ((lo * hi) ** 0.5, (hi - lo) / 12**0.5) if exact else _by_replica(fine, lo / MARGIN, hi * MARGIN)
+    mean = float(answers.mean())
+    scatter = answers.var(ddof=1) / len(answers) if len(answers) > 1 else 0.0
+    return mean, float(np.sqrt(scatter + (mean * np.log(spacing)) ** 2 / 12))
+
+
+def _between(alive: Alive, ratio: float) -> tuple[float, float]:
+    """Two gains within a ratio, the lower of them dead and the upper alive; ``inf`` where none is alive."""
+    lo, hi = _bracket(alive, *START)
+    if np.isinf(hi):
+        return hi, hi
+    while hi / lo > ratio:
+        lo, hi = _cell(alive, np.geomspace(lo, hi, GRID + 1))
+    return lo, hi
 
 
 def _bracket(alive: Alive, lo: float, hi: float) -> tuple[float, float]:
     """A cell whose lower end is dead and whose upper end is alive; ``inf`` where no gain is."""
     while True:
         grid = np.geomspace(lo, hi, GRID + 1)
-        living = alive(grid).all(axis=0)
+        living = np.asarray(alive(grid).all(axis=0))
         if living[0]:
             lo, hi = lo / 4, lo
         elif not living[-1]:
@@ -145,7 +163,7 @@ def _bracket(alive: Alive, lo: float, hi: float) -> tuple[float, float]:
 
 def _cell(alive: Alive, grid: np.ndarray) -> tuple[float, float]:
     """One cell of a grid whose first entry is dead and whose last is alive."""
-    inside = alive(grid[1:-1]).all(axis=0)
+    inside = np.asarray(alive(grid[1:-1]).all(axis=0))
     return _around(grid, np.concatenate([[False], inside, [True]]))
 
 
@@ -161,9 +179,6 @@ def _by_replica(alive: Alive, lo: float, hi: float) -> tuple[float, float]:
         dead = GRID - alive(grid).sum(axis=1)
         if dead.min() > 0 and dead.max() < GRID:
             spacing = grid[1] / grid[0]
-            answers = grid[0] * spacing ** (dead - 0.5)
-            mean = answers.mean()
-            scatter = answers.var(ddof=1) / len(answers) if len(answers) > 1 else 0.0
-            return float(mean), float(np.sqrt(scatter + (mean * np.log(spacing)) ** 2 / 12))
+            return _joined(grid[0] * spacing ** (dead - 0.5), spacing)
         lo, hi = (lo / MARGIN**2 if dead.min() == 0 else lo), (hi * MARGIN**2 if dead.max() == GRID else hi)
     raise DomainError("points", None, "are too few to tell living from dying networks here: raise points")

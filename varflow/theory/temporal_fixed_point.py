@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def temporal_fixed_point(
     >>> leaky = vf.Neuron(1.0, decay=0.5)
     >>> state = vf.temporal_fixed_point(vf.Network(width=1000, depth=2, gain=2.51, steps=20, neuron=leaky))
     >>> print(f"{state.late_rate:.4f} {state.variance[-1]:.3f} {state.stable} {state.depth}")
-    0.3421 6.053 True 9
+    0.3651 8.436 True 6
     """
     network = _alike(network)
     respond = response_of(network, method, points=points, scrambles=scrambles, seed=seed)
@@ -99,7 +100,7 @@ def temporal_fixed_point(
     while len(rates) < longest and not settled:
         group = []
         for _ in range(GROUP):
-            state = step((state.firing_rate, state.coincidences), len(rates))
+            state = _apart(step((state.firing_rate, state.coincidences), len(rates)), respond.replicas)
             group.append(state)
             rates.append(state.firing_rate[:, 0])
         groups = [*groups[-1:], _mean(group)]
@@ -114,10 +115,17 @@ def _alike(network: Network) -> Network:
     if network.drive.kinds > 1:
         raise DomainError("drive", network.drive, "has several inputs, each with its own course: give one of them")
     width, gain = int(network.widths[-1]), float(network.gains[-1])
-    shape = {"depth": 2, "width": width, "gain": gain, "neuron": replace(network.neuron, delay=0)}
+    shape: dict[str, Any] = {"depth": 2, "width": width, "gain": gain, "neuron": replace(network.neuron, delay=0)}
     if network.drive.width is not None:
         shape["width"] = (network.drive.width, width)
     return replace(network, **shape)
+
+
+def _apart(state: LayerState, replicas: int) -> LayerState:
+    """Each replica with values of its own, where some are still alike."""
+    names = ("variance", "potential_mean", "firing_rate", "coincidences")
+    values = [getattr(state, name) for name in names]
+    return LayerState(*(np.broadcast_to(each, (replicas, *each.shape[1:])) for each in values))
 
 
 def _mean(group: list[LayerState]) -> LayerState:
@@ -131,8 +139,6 @@ def _standard_error(replicas: np.ndarray) -> np.ndarray:
 
 def _unchanged(before: np.ndarray, after: np.ndarray) -> bool:
     """Whether rates (replicas, steps) changed by no more than their numerical noise."""
-    if len(before) != len(after):
-        return False
     change = after - before
     noise = _standard_error(change)
     return bool(np.sqrt(np.mean(change.mean(axis=0) ** 2)) <= EXACT + NOISE * np.sqrt(np.mean(noise**2)))
@@ -144,17 +150,19 @@ def _described(
     final = groups[-1]
     rate = final.firing_rate[:, 0]
     living = rate > ALIVE
+    always, ever = np.asarray(living.all(axis=0)), np.asarray(living.any(axis=0))
     alive = bool(living.any())
-    between = _silent_between(living.all(axis=0)) or bool((living.any(axis=0) != living.all(axis=0)).any())
+    between = _silent_between(always) or bool((ever != always).any())
     settled = bool((settled and not between) or not alive)
     multiplier, of_multiplier = np.nan, np.nan
     if alive and settled:
         moments = (final.firing_rate, final.coincidences)
         multiplier, of_multiplier = leading_multiplier(lambda m, n: _moments(step(m, n)), moments, len(rates))
-    error = {"alive_steps": living.sum(axis=1), "mean_rate": rate.mean(axis=1), "late_rate": late(rate).mean(axis=1)}
+    error: dict[str, Any] = {"alive_steps": living.sum(axis=1), "mean_rate": rate.mean(axis=1)}
+    error["late_rate"] = late(rate).mean(axis=1)
     shown = ("variance", "potential_mean", "firing_rate", "coincidences")
     error |= {name: getattr(final, name)[:, 0] for name in shown if settled}
-    errors = {name: _standard_error(values) for name, values in error.items()} if len(rate) > 1 else {}
+    errors: dict[str, Any] = {name: _standard_error(values) for name, values in error.items()} if len(rate) > 1 else {}
     if errors and np.isfinite(of_multiplier):
         errors["multiplier"] = of_multiplier
     change = groups[-1].firing_rate.mean(axis=(0, 1)) - groups[-2].firing_rate.mean(axis=(0, 1))
@@ -171,7 +179,7 @@ def _described(
         depth=_arrival(rates, rate) if settled else None,
         residual=float(np.abs(change).max()),
         error=errors,
-        note=_note(network, alive, settled, between, living.all(axis=0)),
+        note=_note(network, alive, settled, between, always),
     )
 
 
