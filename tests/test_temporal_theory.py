@@ -260,6 +260,19 @@ def test_inputs_are_kinds_of_their_own():
     assert batch.coincidences == pytest.approx(np.mean([profile.coincidences for profile in alone], axis=0), rel=1e-12)
 
 
+@pytest.mark.parametrize("given_ones", [False, True])
+def test_a_batch_in_blocks_is_the_batch_at_once(monkeypatch, given_ones):
+    rng = np.random.default_rng(5)
+    currents, rows = vf.drives.given(rng.normal(size=(7, 5, 100))), vf.drives.inputs(rng.normal(size=(7, 3)), 1.5)
+    network = net(decay=0.5, drive=currents if given_ones else rows)
+    at_once = vf.mean_field(network)
+    monkeypatch.setattr("varflow.theory.temporal.AT_ONCE", 3 * 5**2)
+    in_blocks = vf.mean_field(network)
+    for name in (*QUANTITIES, "survival", "variance_std"):
+        assert getattr(in_blocks, name) == pytest.approx(getattr(at_once, name), rel=1e-13, abs=1e-15)
+    assert np.array_equal(in_blocks.per_input["variance"], at_once.per_input["variance"])
+
+
 @pytest.mark.parametrize("reset", ["none", "subtract", "delayed_subtract", "zero", "gate", "multi_spike"])
 def test_given_currents_step_layer_1_as_they_are(reset):
     currents = np.random.default_rng(3).normal(scale=1.5, size=(2, 6, 100))
@@ -333,3 +346,15 @@ def test_networks_of_real_weights_approach_the_mean_field(options):
 
     assert largest_deviation(vf.mean_field(network)) < 4.5
     assert largest_deviation(vf.mean_field(net(steps=5, depth=3, gain=2.4 * 1.08, **options))) > 6
+
+
+def test_the_order_of_limits():
+    """Late steps of a constant drive: equal in networks of any usual width, and apart in the limit. A limit, not an error."""
+    pytest.importorskip("torch")
+    network = vf.Network(width=500, depth=6, gain=6.303**0.5, neuron=vf.Neuron(1.0, decay=0.2), steps=20)
+    apart = [
+        profile.coincidences for profile in (vf.simulate(network, repeats=20, engine="conditional"), vf.mean_field(network))
+    ]
+    networks, limit = (M[..., -1, -1] + M[..., -2, -2] - 2 * M[..., -1, -2] for M in apart)
+    assert np.abs(networks).max() < 1e-12
+    assert limit[-1] > 0.05

@@ -53,6 +53,8 @@ _HOME = {
     "Initialization": "init.lookup",
     "CorrectedGainTable": "init.table",
     "corrected_gain_table": "init.table",
+    "audit": "init.audit",
+    "AuditReport": "init.report",
     "catalogue": "init.catalogue",
     "Catalogue": "init.catalogue",
     "citation": "citations",
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from varflow.citations import citation
     from varflow.compare import Comparison, compare
     from varflow.experiment import Experiment, validate
+    from varflow.init.audit import audit
     from varflow.init.catalogue import Catalogue, catalogue
     from varflow.init.gains import gain
     from varflow.init.inverse import (
@@ -88,6 +91,7 @@ if TYPE_CHECKING:
         sparsest_rate,
     )
     from varflow.init.lookup import Initialization, lookup
+    from varflow.init.report import AuditReport
     from varflow.init.rules import gain_by_rule
     from varflow.init.table import CorrectedGainTable, corrected_gain_table
     from varflow.model import distributions, drives, weights

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import varflow._options as opt
+from varflow._audit_command import audit
 from varflow._catalogue_command import catalogue
 from varflow._options import RULES, drive_of, law_of, network_of, numbers
 from varflow._terminal import Stopped, check_folder, option, real, result_json, run, show, whole, write
@@ -380,6 +381,7 @@ def phase_diagram(
 
 
 app.command()(catalogue)
+app.command()(audit)
 
 
 def main() -> None:

@@ -52,17 +52,27 @@ class Label:
 class Provenance(TorchFunctionMode):
     """Carries labels from the arguments of every torch function to its result, as attributes of the tensors themselves.
 
-    ``place()`` names the module that is running; ``silent()`` is true inside modules whose outputs are labelled by hand.
+    ``place()`` names the module that is running. Inside modules whose outputs are labelled by hand it is paused.
     ``raw_weights`` collects matrices used outside known layers, ``thresholds`` comparisons made outside known neurons.
     """
 
     ATTRIBUTE = "_varflow_label"
 
-    def __init__(self, place: Any, silent: Any):
+    def __init__(self, place: Any):
         super().__init__()
-        self.place, self.silent = place, silent
+        self.place, self.running = place, False
         self.raw_weights: list[tuple[Any, str]] = []
         self.thresholds: list[tuple[Label, str]] = []
+
+    def resume(self) -> None:
+        if not self.running:
+            self.__enter__()
+            self.running = True
+
+    def pause(self) -> None:
+        if self.running:
+            self.__exit__(None, None, None)
+            self.running = False
 
     def of(self, tensor: Any) -> Label | None:
         return getattr(tensor, self.ATTRIBUTE, None)
@@ -72,8 +82,7 @@ class Provenance(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if not self.silent():
-            self._follow(getattr(func, "__name__", str(func)), args, kwargs or {}, out)
+        self._follow(getattr(func, "__name__", str(func)), args, kwargs or {}, out)
         return out
 
     def _follow(self, name: str, args: Any, kwargs: Any, out: Any) -> None:

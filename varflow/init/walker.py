@@ -67,17 +67,18 @@ class TracedLayer:
 
 @dataclass(slots=True, eq=False)
 class Trace:
-    """What one forward pass showed: ``layers`` in the order in which they first ran, ``readouts`` (names and weight modules
-    that no neuron follows, with their sources), the number of time ``steps``, and for every spiking module the indices of the
-    layers that its calls belonged to."""
+    """What one forward pass showed: ``layers`` in the order in which they first ran, ``readouts`` (name, module, sources and
+    input shape of weight layers that no neuron follows) and the number of time ``steps``.
+    """
 
     layers: list[TracedLayer]
     readouts: list[tuple[str, Any, tuple[str, ...], tuple[int, ...]]]
     steps: int
-    calls: dict[Any, list[int]]
 
 
-def trace(model: Any, inputs: Any, steps: int | None = None) -> Trace:
+def trace(
+    model: Any, inputs: Any, steps: int | None = None, record: Callable[[TracedLayer, Any, Any], None] | None = None
+) -> Trace:
     """Run the model once and say what it is made of.
 
     Parameters
@@ -86,6 +87,8 @@ def trace(model: Any, inputs: Any, steps: int | None = None) -> Trace:
     inputs : tensor, tuple of positional or dict of keyword arguments
     steps : int, optional
         Call the model this many times, for models that leave the loop in time to the caller.
+    record : callable, optional
+        ``record(layer, currents, spikes)``, called after every call of a neuron.
 
     Raises
     ------
@@ -95,7 +98,7 @@ def trace(model: Any, inputs: Any, steps: int | None = None) -> Trace:
     torch = require("torch", "torch")
     check_model(torch, model)
     with kept(model), torch.no_grad():
-        walk = _Walk(torch, model)
+        walk = _Walk(torch, model, record)
         with walk.watching():
             forward(model, walk.labelled(inputs), steps, [module for module, _ in walk.spiking.values()])
         return walk.result()
@@ -139,7 +142,7 @@ def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any
 class _Walk:
     """Hooks and labels of one pass."""
 
-    def __init__(self, torch: Any, model: Any):
+    def __init__(self, torch: Any, model: Any, record: Any = None):
         from varflow.init.provenance import Provenance
 
         nn = torch.nn
@@ -151,12 +154,13 @@ class _Walk:
         if not self.spiking:
             rule = "has no spiking layer of snnTorch, SpikingJelly, Norse or sinabs"
             raise DomainError("model", type(model).__name__, rule)
+        self.record = record
         self.running: list[str] = []
         self.inside = 0
-        self.provenance = Provenance(self._place, lambda: self.inside > 0)
+        self.provenance = Provenance(self._place)
         self.fed: dict[str, list[tuple[Any, Any]]] = defaultdict(list)  # weight name -> (label of its input, input)
         self.layers: dict[tuple[str, tuple[str, ...]], TracedLayer] = {}
-        self.calls: dict[Any, list[int]] = defaultdict(list)
+        self.ran: dict[str, int] = defaultdict(int)  # calls of each neuron layer
 
     def labelled(self, inputs: Any) -> Any:
         from varflow.init.provenance import Label, tensors_in
@@ -178,7 +182,8 @@ class _Walk:
                 ]
                 for handle in handles:
                     stack.callback(handle.remove)
-            stack.enter_context(self.provenance)
+            stack.callback(self.provenance.pause)
+            self.provenance.resume()
             yield
 
     def _place(self) -> str:
@@ -188,8 +193,16 @@ class _Walk:
         def hook(module: Any, args: Any, kwargs: Any) -> None:
             self.running.append(name)
             self.inside += known
+            if known:
+                self.provenance.pause()
 
         return hook
+
+    def _leave(self) -> None:
+        self.running.pop()
+        self.inside -= 1
+        if not self.inside:
+            self.provenance.resume()
 
     def _after(self, name: str) -> Callable[..., None]:
         def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
@@ -201,8 +214,7 @@ class _Walk:
         from varflow.init.provenance import Label
 
         def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
-            self.running.pop()
-            self.inside -= 1
+            self._leave()
             given = _first(args, kwargs)
             label = self.provenance.of(given)
             if label is None:
@@ -216,15 +228,17 @@ class _Walk:
         from varflow.init.provenance import Label, tensors_in
 
         def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
-            self.running.pop()
-            self.inside -= 1
+            self._leave()
             current = _first(args, kwargs)
             label = self.provenance.of(current)
             if label is None:
                 refuse(name, module, UNTRACED)
             layer = self._layer(name, module, label, tuple(current.shape))
-            self.calls[module].append(list(self.layers.values()).index(layer))
-            for tensor in tensors_in(out):
+            self.ran[layer.neuron_name] += 1
+            outputs = list(tensors_in(out))
+            if self.record is not None:
+                self.record(layer, current, outputs[0])
+            for tensor in outputs:
                 self.provenance.put(tensor, Label(frozenset({layer.neuron_name})))
 
         return hook
@@ -267,7 +281,7 @@ class _Walk:
                 sources = tuple(sorted(frozenset().union(*(label.sources for label, _ in calls))))
                 readouts.append((name, self.weights[name], sources, tuple(calls[0][1].shape)))
         self._nothing_left_out(used | {name for name, *_ in readouts})
-        return Trace(list(self.layers.values()), readouts, self._steps(), dict(self.calls))
+        return Trace(list(self.layers.values()), readouts, self._steps())
 
     def _complete(self, layer: TracedLayer) -> None:
         """Sources of the weights, and what was done to the spikes on the way."""
@@ -282,15 +296,14 @@ class _Walk:
 
     def _nothing_left_out(self, used: set[str]) -> None:
         idle = [name for name in self.weights if name not in used]
-        idle += [name for name, (module, _) in self.spiking.items() if module not in self.calls]
+        ran = {name for name, _ in self.layers}
+        idle += [name for name in self.spiking if name not in ran]
         if idle:
             raise DomainError("model", ", ".join(idle), "did not run in this forward pass: leave it out, or use it")
 
     def _steps(self) -> int:
-        counts = {}
-        for layer in self.layers.values():
-            own = sum(list(self.layers.values())[index] is layer for index in self.calls[layer.module])
-            counts[layer.neuron_name] = own * steps_of(layer.spiking, layer.current_shape)
+        layers = self.layers.values()
+        counts = {l.neuron_name: self.ran[l.neuron_name] * steps_of(l.spiking, l.current_shape) for l in layers}
         if len(set(counts.values())) > 1:
             text = ", ".join(f"{name}: {count}" for name, count in counts.items())
             raise DomainError("model", text, "run different numbers of steps")
