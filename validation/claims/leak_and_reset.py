@@ -160,7 +160,7 @@ def reading(settings: Settings, theory: Prediction, measured: np.ndarray) -> str
         f"{wide}, {settings.repeats} networks each): {'; '.join(rows)}. Largest difference {largest:.2g} %; granted are "
         f"{100 * settings.bias:.2g} %. Between the two widths rates differ by {np.abs(narrow_to_wide).max():.2g} % at most, "
         f"{narrow_to_wide.mean():.2g} % in the mean. SpikeInit's method for reset to zero, for a steady state and inputs "
-        f"independent in time, predicts {' and '.join(others)}. Left out is multi_spike: its counts grow without bound at "
+        f"independent in time, predicts {' and '.join(others)}. Left out is multi_spike: counts of spikes explode at "
         "this gain."
     )
 
