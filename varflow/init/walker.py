@@ -314,9 +314,9 @@ def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:
     """Steps in one call of a spiking module."""
     if spiking.time_axis is None:
         return 1
-    if spiking.batch_size is not None and spiking.batch_size > 0:
+    if spiking.batch_size is not None:
         return shape[0] // spiking.batch_size
-    return shape[spiking.time_axis] if spiking.steps is None or spiking.steps < 1 else spiking.steps
+    return shape[spiking.time_axis] if spiking.steps is None else spiking.steps
 
 
 def _first(args: Any, kwargs: Any) -> Any:

@@ -99,9 +99,7 @@ class _Sums:
         if spiking.time_axis is None:
             stacked = torch.stack(values)
         else:
-            stacked = torch.cat(
-                [split_steps(spiking, value, spiking.steps or value.shape[spiking.time_axis]) for value in values]
-            )
+            stacked = torch.cat([split_steps(spiking, value) for value in values])
         axes = 1 if hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
         batched = stacked.dim() > 1 + axes
         return (stacked.flatten(2) if batched else stacked.flatten(1)[:, None]).float()
