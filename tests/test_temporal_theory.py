@@ -69,7 +69,12 @@ def test_critical_gains_of_a_leaky_network(first_step, dead, alive):
     assert np.all(rates[1][first_step - 1 :] > 0.01)
 
 
-@pytest.mark.parametrize("options", [{}, {"bias_std": 0.4}, {"mean_gain": 0.7}, {"threshold": -0.3}, {"weights": "lognormal"}])
+IN_DEGREE = {"weights": vf.weights.fixed_in_degree(20), "mean_gain": 0.7}  # the number of active inputs varies too
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"bias_std": 0.4}, {"mean_gain": 0.7}, {"threshold": -0.3}, {"weights": "lognormal"}, IN_DEGREE]
+)
 def test_a_memoryless_neuron_repeats_its_one_step_answer(options):
     """Every step of a held drive is the memoryless network: perfect correlation survives all layers, to the last digits."""
     once, often = (vf.mean_field(net(steps=steps, depth=30, gain=2.7, input_scale=0.9, **options)) for steps in (1, 4))
@@ -117,6 +122,25 @@ def test_a_wrong_definition_is_noticed():
     exact = vf.reference.mean_field_in_time(net(steps=2, depth=2, gain=2.4, decay=0.5), digits=15)
     wrong = vf.mean_field(net(steps=2, depth=2, gain=2.424, decay=0.5))
     assert np.abs(wrong.variance[1] - np.array(exact.variance[1], dtype=float)).min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("call", "rule"),
+    [
+        (lambda: vf.reference.mean_field_in_time(net(decay=0.5, reset="zero")), "two_steps has a reset"),
+        (lambda: vf.reference.mean_field_in_time(net(drive=vf.drives.inputs(np.eye(2)))), "must be one input"),
+        (lambda: vf.reference.mean_field_in_time(net(weights=vf.weights.fixed_in_degree(5))), "fixed in-degree"),
+        (lambda: vf.reference.mean_field_in_time(net(), digits=3), "digits=3"),
+        (lambda: vf.reference.orthant(0, 0, 1.1), "must lie between -1 and 1"),
+        (lambda: vf.reference.orthant(np.nan, 0, 0.5), "h=nan must be finite"),
+        (lambda: vf.reference.two_steps(vf.Neuron(), covariance=((0, 0), (0, 1))), "first variance is positive"),
+        (lambda: vf.reference.two_steps(vf.Neuron(), covariance=((1, 2), (2, 1))), "must be a symmetric covariance"),
+        (lambda: vf.reference.two_steps(vf.Neuron(), covariance=((1, 0), (0.5, 1))), "must be a symmetric covariance"),
+    ],
+)
+def test_the_reference_says_what_it_does_not_know(call, rule):
+    with pytest.raises(vf.DomainError, match=rule):
+        call()
 
 
 @pytest.mark.parametrize("reset", ["none", "subtract", "delayed_subtract", "zero", "gate", "multi_spike"])
