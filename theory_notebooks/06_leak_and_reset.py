@@ -91,7 +91,8 @@ assert abs(next_moments(0.0, 1.0, COVARIANCE * p, 0.5)[1] - 1) < 1e-12
 # ## Number
 #
 # Layer 100 at infinite width, where the state of a layer is the matrix $\mathrm E[S_t S_{t'}]$. Rates are means over steps
-# 11 to 20. Few points are enough to bracket the edge: $0.54 < \beta < 0.57$. With the default ones (16 times as many in all) 0.55 still loses steps in some scrambles and 0.56 in none.
+# 11 to 20. Few points are enough to bracket the edge, $0.54 < \beta < 0.57$. With the default ones, 16 times as many in all,
+# 0.55 still loses steps in some scrambles and 0.56 in none.
 
 # %%
 GAINS = {0.5: (COVARIANCE, PAPER, 6.6, 6.8, 7.2, 8.0, 10.0, PUBLISHED), 0.54: (PAPER,), 0.57: (PAPER,), 0.6: (PAPER,)}
