@@ -75,7 +75,7 @@ def temporal_critical_gain(
     >>> import varflow as vf
     >>> found = vf.temporal_critical_gain(vf.Neuron(1.0, decay=0.5), steps=20)
     >>> print(f"{found.gain**2:.3f} {found.late_gain**2:.3f}")
-    6.021 5.289
+    6.021 5.300
     """
     T, L = integer("steps", steps, minimum=1), integer("depth", depth, minimum=2)
     drive = currents() if drive is None else drive
