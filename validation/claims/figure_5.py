@@ -148,7 +148,7 @@ CLAIM = Claim(
     name="figure_5",
     statement="Over 20 steps at β = 0.5 with delayed subtraction, Kaiming's gain falls silent, the paper's gain loses "
     "rate from layer to layer as the theory of infinite width says, and g² = 8, above the critical gain in time, keeps rate "
-    "and variance to layer 100.",
+    "and variance to layer 100. Simulated without matrices, the currents drawn from their law given the spikes below.",
     source="derived in vf.mean_field; the paper's gain is that of micheli2024",
     quantity="firing rate and variance over late steps, at infinite width",
     budgets={
