@@ -81,7 +81,7 @@ class Claim:
     quantity : str
         What ``theory``, ``estimate``, ``standard_error`` and ``z`` of a judgement are.
     budgets : mapping
-        ``"quick"`` and ``"standard"`` to settings: a frozen dataclass with at least ``false_alarm``.
+        ``"quick"``, ``"standard"`` and perhaps ``"long"`` to settings: a frozen dataclass with at least ``false_alarm``.
     theory : callable
         ``theory(settings)``: the prediction.
     simulate : callable
