@@ -19,6 +19,7 @@ from validation.claims import (
     expansions,
     figure_2,
     figure_4,
+    figure_5,
     kaiming_death_depth,
     leak_and_reset,
     one_layer_map,
@@ -36,6 +37,7 @@ NAMES = [
     "expansions",
     "figure_2",
     "figure_4",
+    "figure_5",
     "kaiming_death_depth",
     "leak_and_reset",
     "one_layer_map",
@@ -163,6 +165,16 @@ class TestClaimsCanFail:
         assert leak_and_reset.judge(settings, right, measured).p_value > settings.false_alarm
         for control in leak_and_reset.CLAIM.controls[:2]:
             assert leak_and_reset.judge(settings, control.theory(settings), measured).p_value <= settings.false_alarm
+
+    def test_figure_5_rejects_another_reset_and_no_memory(self):
+        settings = figure_5.Settings(repeats=24, widths=(200, 400), depth=20, points=2**9, bias=0.03)
+        right = figure_5.theory(settings)
+        measured = figure_5.simulate(settings, 0, silent)
+        assert not measured.values[:2].any()
+        assert figure_5.judge(settings, right, measured).p_value > settings.false_alarm
+        for assumed in ((0.5, "subtract"), (0.0, "none")):
+            wrong = figure_5.theory(replace(settings, assumed=assumed))
+            assert figure_5.judge(settings, wrong, measured).p_value <= settings.false_alarm
 
     def test_spikeinit_s_rate_belongs_to_its_gain(self):
         rate = leak_and_reset.spikeinit_rate(10**0.5, 0.5)

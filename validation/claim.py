@@ -85,7 +85,7 @@ class Claim:
     theory : callable
         ``theory(settings)``: the prediction.
     simulate : callable
-        ``simulate(settings, seed, progress)``: the measurement, with real weight matrices.
+        ``simulate(settings, seed, progress)``: the measurement, with real weight matrices unless the statement says otherwise.
     judge : callable
         ``judge(settings, theory, measured) -> Judgement``.
     errors : callable
