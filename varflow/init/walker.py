@@ -198,6 +198,12 @@ class _Walk:
 
         return hook
 
+    def _label(self, name: str, module: Any, tensor: Any) -> Any:
+        label = self.provenance.of(tensor)
+        if label is None:
+            refuse(name, module, UNTRACED)
+        return label
+
     def _leave(self) -> None:
         self.running.pop()
         self.inside -= 1
@@ -215,9 +221,7 @@ class _Walk:
 
         def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
             given = _first(args, kwargs)
-            label = self.provenance.of(given)
-            if label is None:
-                refuse(name, module, UNTRACED)
+            label = self._label(name, module, given)
             driven = label.sources == {INPUT}  # only such inputs are kept: held tensors cost the pass its cache
             self.fed[name].append((label, tuple(given.shape), given.detach() if driven else None))
             self.provenance.put(out, Label(frozenset({name})))
@@ -230,9 +234,7 @@ class _Walk:
 
         def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
             current = _first(args, kwargs)
-            label = self.provenance.of(current)
-            if label is None:
-                refuse(name, module, UNTRACED)
+            label = self._label(name, module, current)
             layer = self._layer(name, module, label, tuple(current.shape))
             self.ran[layer.neuron_name] += 1
             outputs = list(tensors_in(out))
