@@ -101,6 +101,7 @@ def correlation_slope(z: Any = z) -> Derivation:
     steps = steps.then(
         lambda e: Eq(both_slope, _above(e.rhs, -density.subs(y, at), x, at)),
         "integrated over $x > z$: $\\varphi_2(z, z; \\rho)$",
+        condition=sympy.Lt(rho, 1, evaluate=False),
     )
     whole = steps.steps[-1].expression.rhs
     steps = steps.then(

@@ -31,11 +31,15 @@ def three_roots(layer: Layer) -> Derivation:
     a, b, q = _cubic(layer)
     angle, quiet = acos(q) / 3, layer.bias**2
     steps = _up_to_the_angle(Derivation("The fixed points", _two_fixed_points(layer)), layer, a, b, q)
+    at = layer.threshold
+    two = sympy.And(_holds(sympy.Gt, at, 0), _holds(sympy.Ge, q, -1), evaluate=False)  # else the cubic has one negative root
     if quiet == 0:
-        steps = steps.then(Eq(V_0, quiet), SILENCE)
+        steps = steps.then(Eq(V_0, quiet), SILENCE, condition=two)
     else:
+        inside = _holds(sympy.Le, 3 * quiet, at**2), _holds(sympy.Le, at**2, a)
+        two = sympy.And(*two.args, *inside, evaluate=False)
         why = "no neuron reaches the threshold: what the bias leaves"
-        steps = steps.then(Eq(V_0, quiet), why, assumption=r"$\sqrt{3}\,\sigma_b \leq \theta$")
+        steps = steps.then(Eq(V_0, quiet), why, assumption=r"$\sqrt{3}\,\sigma_b \leq \theta$", condition=two)
     steps = steps.then(Eq(V_low, 4 * a / 3 * cos(angle - 2 * pi / 3) ** 2), "the second root: the edge of the basin")
     steps = steps.then(Eq(V_high, 4 * a / 3 * cos(angle) ** 2), "the largest root: the stable one")
     return replace(steps, answers=3)
@@ -54,7 +58,12 @@ def one_root(layer: Layer, setting: Setting) -> Derivation:
     return steps.then(
         Eq(V_high, sympy.Piecewise((full, layer.threshold**2 >= 3 * full), (4 * a / 3 * inside, True))),
         r"the only positive root; every neuron spikes where $\theta \leq -\sqrt{3 V}$",
+        condition=_holds(sympy.Lt, layer.threshold, 0),
     )
+
+
+def _holds(relation: Any, left: Any, right: Any) -> Any:
+    return relation(left, right, evaluate=False)
 
 
 def _cubic(layer: Layer) -> tuple[Any, Any, Any]:

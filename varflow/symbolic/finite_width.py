@@ -84,8 +84,15 @@ def finite_width_corrections(order: int = 1, *, distribution: Any = None) -> Der
             _in_law(series.subs(derivatives).subs(g, sqrt(V / p)), order).subs(closed) for series in (first, second)
         )
     rest = O(n ** (-order - 1), (n, oo))
-    steps = steps.then(Eq(shift, first + rest), r"$\mathrm{E}[C] - V^* = \mathrm{E}[X]$")
+    steps = steps.then(Eq(shift, first + rest), r"$\mathrm{E}[C] - V^* = \mathrm{E}[X]$", condition=_stable(law))
     return steps.then(Eq(spread, second + rest), r"$\mathrm{E}[X^2] - \mathrm{E}[X]^2$")
+
+
+def _stable(law: Law | None) -> Any:
+    """A stable fixed point, away from saturation."""
+    if law is None:
+        return sympy.And(sympy.Lt(sympy.Abs(F[1]), 1, evaluate=False), sympy.Lt(p, 1, evaluate=False), evaluate=False)
+    return sympy.And(law.holds(z), sympy.Gt(z, 0, evaluate=False), law.pdf(z) * z < 2 * law.sf(z), evaluate=False)
 
 
 def _given_x(start: Derivation, order: int) -> Derivation:

@@ -131,7 +131,12 @@ def _solved(steps: Derivation, solve: str) -> Derivation:
     if solve == "peak":
         steps = steps.then(lambda e: Eq(1, peak_found**2 * e.rhs), "with $c\\,\\psi$ for $\\psi$", assumption="$\\chi = 1$")
         return steps.then(lambda e: Eq(peak_found, 1 / sqrt(e.rhs / peak_found**2)), "solved for the factor")
-    steps = steps.then(lambda e: Eq(1, e.rhs.subs(a, width_found)), "at the width wanted", assumption="$\\chi = 1$, $g > 1$")
+    steps = steps.then(
+        lambda e: Eq(1, e.rhs.subs(a, width_found)),
+        "at the width wanted",
+        assumption="$\\chi = 1$, $g > 1$",
+        condition=sympy.Gt(g, 1, evaluate=False),
+    )
     return steps.then(lambda e: Eq(width_found, _width(e)), "solved for the width")
 
 

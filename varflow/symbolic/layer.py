@@ -11,6 +11,7 @@ from itertools import chain, product
 from random import Random
 from typing import Any
 
+import sympy
 from mpmath import mp, mpf
 from sympy import sqrt
 
@@ -65,6 +66,13 @@ class Layer:
         values[V] = fed if self.mean != 0 else between(0.2, 4)
         sign = -1 if self.threshold.is_negative else 1 if self.threshold.is_positive else rng.choice([-1, 1])
         return values | {symbol: sign * between(0, 3) for symbol in self.threshold.free_symbols}
+
+    @property
+    def holds(self) -> Any:
+        """For which parameters the formulas of law and response are those given here."""
+        counted = self.response.name in ("multi_spike", "ternary") and self.threshold.free_symbols
+        positive = sympy.Gt(self.threshold, 0, evaluate=False) if counted else sympy.true
+        return sympy.And(self.law.holds(self.z), positive, evaluate=False)
 
     def moments(self, values: Values) -> tuple[Any, Any]:
         """``E[r(u)]`` and ``E[r(u)²]`` by quadrature of the density, split where the response jumps."""

@@ -102,7 +102,8 @@ def membrane_moments(reset: str = "none", *, input: str = "white") -> Derivation
         else ("expectations of products factorise", "input white in time: $I$ independent of $H$")
     )
     spikes = ", $S = \\lfloor H/\\theta \\rfloor_+$" if many else ", $S = 1(H > \\theta)$, $S^2 = S$" if update.has(X) else ""
-    steps = start.then(Eq(mean_next, means[1]), f"the update {shown}{spikes}")
+    possible = sigma**2 * V_I >= C_HI**2 if correlated else sympy.true
+    steps = start.then(Eq(mean_next, means[1]), f"the update {shown}{spikes}", condition=possible)
     steps = steps.then(lambda _: Eq(mean_next, split[1]), why[0], assumption=why[1])
     exact = _in_covariances(steps.steps[-1].expression.rhs, everywhere=False)
     steps = steps.then(lambda _: _stationary(exact), "in a stationary state $\\mathrm{E}[H'] = \\mathrm{E}[H] = \\mu$, exactly")
