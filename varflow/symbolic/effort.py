@@ -10,13 +10,14 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import sympy
 
 __all__ = ["integrated", "neat", "solutions", "symbols_for_long_numbers", "within"]
 
-SECONDS = 3.0
+SECONDS = 2.0
 _LONG = 1000  # a denominator from which on a number is long
 
 
@@ -75,9 +76,10 @@ def _is_long(number: Any) -> bool:
     return number.is_Float or number.q > _LONG or abs(number.p) > _LONG**3
 
 
+@lru_cache(maxsize=512)
 def neat(expression: Any) -> Any:
     """Simplified, where that takes little time."""
-    short, back = symbols_for_long_numbers(sympy.sympify(expression))
+    short, back = symbols_for_long_numbers(expression)
     return within(lambda: sympy.simplify(short, doit=False), short).xreplace(back)
 
 

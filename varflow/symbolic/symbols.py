@@ -130,7 +130,7 @@ class ImplicitRoot(sympy.AtomicExpr):
 
     def _mpmathcode(self, printer: Any) -> str:
         show = printer._print
-        body = f"lambda {show(self.variable)}: {show(self.equation)}"
+        body = f"lambda {show(self.variable)}: {printer._module_format('mpmath.re')}({show(self.equation)})"
         return f"{printer._module_format('mpmath.findroot')}({body}, ({show(self.low)}, {show(self.high)}), 'anderson')"
 
     def _numpycode(self, printer: Any) -> str:
