@@ -280,6 +280,8 @@ def _drawn(setting: Setting, seed: str, given: tuple[Any, ...], digits: int) -> 
 
 def _sign(symbol: Any) -> tuple[Any, ...]:
     """What a symbol was declared to be, as a relation."""
+    if symbol.is_integer and symbol.is_positive:
+        return (sympy.Ge(symbol, 1, evaluate=False),)
     kinds = ((symbol.is_positive, sympy.Gt), (symbol.is_negative, sympy.Lt), (symbol.is_nonnegative, sympy.Ge))
     return next(((relation(symbol, 0, evaluate=False),) for declared, relation in kinds if declared), ())
 

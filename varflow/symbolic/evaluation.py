@@ -64,7 +64,8 @@ def in_digits(
     names: tuple[str, ...], symbols: tuple[Any, ...], results: tuple[Any, ...], conditions: Any
 ) -> Callable[..., Any]:
     """Of single numbers, at mpmath's working precision; an mpf, or one for each result."""
-    holds = as_function(symbols, symbols, sympy.sympify(conditions), "mpmath")
+    pool = tuple(sympy.Dummy() for _ in symbols)  # without a sign, which would decide the conditions
+    holds = as_function(pool, pool, sympy.sympify(conditions).xreplace(dict(zip(symbols, pool, strict=True))), "mpmath")
     formulas = [as_function(symbols, symbols, sympy.sympify(result), "mpmath") for result in results]
 
     def called(*args: Any, **kwargs: Any) -> Any:
