@@ -103,14 +103,43 @@ API = [
     *rows(net, "bias_std", [*NEGATIVE, *VECTORS]),
     *rows(net, "mean_gain", [(value, rule) for value, rule in [*NO_SCALE, *VECTORS] if value is not None]),
     *rows(net, "steps", NOT_WHOLE),
-    *rows(net, "drive", [(x, "must be vf.drives.currents(std) or vf.drives.inputs(x)") for x in (1.0, np.ones((2, 2)), "x")]),
+    *rows(net, "drive", [(x, "must be vf.drives.currents(std), .white(std), .inputs(x)") for x in (1.0, np.ones((2, 2)), "x")]),
     *rows(vf.drives.currents, "std", [*NEGATIVE, *VECTORS]),
     *rows(vf.drives.inputs, "x", [*NO_NUMBERS[:4], (NAN, "finite"), ([[1.0, INF]], "finite"), ([[1e200]], "at most 1e+140")]),
-    *rows(vf.drives.inputs, "x", [(x, "must have shape (batch, n_in)") for x in (1.0, [1.0], np.ones((2, 2, 2)), [[]], [])]),
+    *rows(vf.drives.inputs, "x", [(x, "must have shape (batch, n_in)") for x in (1.0, [1.0], np.ones((2, 2, 2, 2)), [[]], [])]),
     *rows(vf.drives.inputs, "x", [([[0.0, 0.0]], "is zero throughout"), ([[1e-200, 0.0]], "is too small to square")]),
     *rows(
         lambda input_gain: vf.drives.inputs([[1.0]], input_gain), "input_gain", [*NOT_POSITIVE[:2], *NOT_POSITIVE[3:], *VECTORS]
     ),
+    *rows(vf.drives.white, "std", [*NEGATIVE, *VECTORS]),
+    *rows(
+        vf.drives.spikes, "rates", [*NO_NUMBERS[:4], (NAN, "finite"), (-0.1, "shape (n_in,)"), ([-0.1], "must not be negative")]
+    ),
+    *rows(
+        vf.drives.spikes, "rates", [([1.1], "must lie between 0 and 1"), ([0.0], "is zero throughout"), ([], "shape (n_in,)")]
+    ),
+    (lambda kind: vf.drives.spikes([0.5], kind=kind), "kind", "regular", "is unknown; choose one of bernoulli, poisson"),
+    *rows(
+        vf.drives.given,
+        "currents",
+        [*NO_NUMBERS[:4], (NAN, "finite"), (1.0, "must have shape (steps,)"), ([], "shape (steps,)")],
+    ),
+    (vf.drives.given, "currents", [1e200], "at most 1e+140"),
+    *[
+        (
+            lambda drive: net(steps=2, drive=drive),
+            "drive",
+            drive,
+            f"does not fit a network of {there}, layer 1: give it {wanted}",
+        )
+        for drive, there, wanted in [
+            (vf.drives.given([1.0, 2.0, 3.0]), "steps=2", "steps=3"),
+            (vf.drives.given(np.ones((2, 7))), "width=10", "width=7"),
+            (vf.drives.inputs(np.ones((4, 3, 5))), "steps=2", "steps=3"),
+        ]
+    ],
+    (lambda drive: vf.finite_width(net(drive=drive)), "drive", vf.drives.given([1.0]), "has no Gaussian law"),
+    (lambda drive: vf.finite_width(net(drive=drive)), "drive", vf.drives.spikes([0.5]), "law at finite width is not known"),
     *rows(lambda distribution: vf.distribution(distribution), "distribution", [("cauchy", "is unknown; choose one of normal")]),
     *rows(
         lambda distribution: vf.distribution(distribution), "distribution", [(x, "must be one of") for x in (None, 3, {}, len)]
@@ -164,10 +193,24 @@ API = [
     *rows(sim, "dtype", [(x, "is unknown; choose one of float32, float64") for x in ("float16", None, np.float32)]),
     *rows(sim, "progress", [(x, "must be True, False or a function") for x in ("yes", None)]),
     *rows(sim, "threads", [case for case in NOT_WHOLE if case[0] is not None]),
-    (lambda steps: sim(net(steps=steps)), "steps", 2, "more than the dense engine takes"),
-    (lambda reset: sim(net(neuron=vf.Neuron(reset=reset))), "reset", "multi_spike", "beyond the dense engine"),
     (lambda delay: sim(net(neuron=vf.Neuron(delay=delay))), "delay", 1, "nothing arrives"),
-    *[(lambda steps, f=f: f(net(steps=steps)), "steps", 2, "must be 1") for f in (vf.finite_width, vf.mean_field)],
+    (lambda steps: vf.finite_width(net(steps=steps)), "steps", 2, "must be 1"),
+    (lambda steps: vf.mean_field(net(steps=steps)), "steps", 101, "must be at most 100"),
+    *rows(
+        lambda method: vf.mean_field(net(steps=2), method=method),
+        "method",
+        [(x, "is unknown; choose one of auto, orthants") for x in ("owen", None, 1)],
+    ),
+    (lambda method: vf.mean_field(net(), method=method), "method", "histories", "is for several steps"),
+    (
+        lambda method: vf.mean_field(net(steps=2, neuron=vf.Neuron(reset="zero")), method=method),
+        "method",
+        "orthants",
+        "use method='quasi_monte_carlo'",
+    ),
+    *rows(lambda points: vf.mean_field(net(), points=points), "points", NOT_WHOLE),
+    *rows(lambda scrambles: vf.mean_field(net(), scrambles=scrambles), "scrambles", [*NOT_WHOLE, (1, WHOLE)]),
+    *rows(lambda seed: vf.mean_field(net(), seed=seed), "seed", [(x, WHOLE) for x in (-1, 0.5, "0", True, None)]),
     *[
         (lambda delay, f=f: f(net(neuron=vf.Neuron(delay=delay))), "delay", 1, "must be 0")
         for f in (vf.finite_width, vf.mean_field)

@@ -34,7 +34,22 @@ def parsed(text):
 POINT = {"variance", "firing_rate", "multiplier", "stable", "depth_scale", "residual"}
 PROFILE = {"variance", "variance_std", "firing_rate", "firing_rate_std", "survival", "spikes", "gain", "warnings"}
 ENSEMBLE = {"variance", "firing_rate", "survival", "spikes", "seed", "engine", "device", "dtype", "gain", "warnings"}
-EXPERIMENT = {"passed", "complete", "reading", "width", "depth", "drive", "seed", "device", "dtype", "repeats"}
+EXPERIMENT = {
+    "passed",
+    "complete",
+    "reading",
+    "width",
+    "depth",
+    "steps",
+    "neuron",
+    "drive",
+    "engine",
+    "bias",
+    "seed",
+    "device",
+    "dtype",
+    "repeats",
+}
 EXPERIMENT |= {"requested_repeats", "false_alarm", "version", "curves", "warnings"}
 INITIALIZATION = set(vf.lookup(threshold=1.0, fan_in=3).to_dict())
 
@@ -121,7 +136,9 @@ def test_a_scan_is_announced(varflow):
     assert "can be missed" in err
 
 
-@pytest.mark.parametrize("command", ["", "lookup", "fixed-points", "predict", "simulate", "validate", "phase-diagram"])
+@pytest.mark.parametrize(
+    "command", ["", "lookup", "fixed-points", "predict", "simulate", "validate", "phase-diagram", "catalogue"]
+)
 def test_help(varflow, command):
     code, out, err = varflow(f"{command} --help")
     assert (code, err) == (0, "")

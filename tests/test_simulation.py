@@ -464,7 +464,7 @@ class TestDoor:
             ({"seed": -1}, "seed=-1 must be a whole number, at least 0"),
             ({"seed": 1.0}, "seed=1.0 must be a whole number"),
             ({"seed": None}, "seed=None must be a whole number"),
-            ({"engine": "sparse"}, "engine='sparse' is unknown; choose one of dense"),
+            ({"engine": "sparse"}, "engine='sparse' is unknown; choose one of dense, conditional"),
             ({"device": "tpu"}, "device='tpu' is unknown; choose one of cpu, cuda"),
             ({"dtype": "float16"}, "dtype='float16' is unknown; choose one of float32, float64"),
             ({"dtype": torch.float32}, "dtype=torch.float32 is unknown"),
@@ -474,12 +474,6 @@ class TestDoor:
             ({"network": 3}, "network=3 must be a vf.Network or a sequence"),
             ({"network": "dense"}, "network='d' must be a vf.Network"),
             ({"network": [network(), None]}, "network=None must be a vf.Network"),
-            ({"network": network(steps=2)}, "steps=2 is more than the dense engine takes"),
-            ({"network": [network(), network(steps=2)]}, "steps=2 is more than"),
-            (
-                {"network": vf.Network(width=3, depth=2, gain=1.0, neuron=vf.Neuron(reset="multi_spike"))},
-                "reset='multi_spike' is beyond the dense engine, which steps one spike per neuron",
-            ),
             ({"network": vf.Network(width=3, depth=2, gain=1.0, neuron=vf.Neuron(delay=1))}, "delay=1 leaves layer 2 without"),
         ],
     )

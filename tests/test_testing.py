@@ -112,6 +112,26 @@ class TestStrategies:
         assert network.weights in {"sign", "uniform"}
         assert 1 <= network.steps <= 5
 
+    @settings(max_examples=60)
+    @given(testing.drives(), testing.drives(steps=3, width=4, given=True))
+    def test_drives_fit_their_networks_and_have_positive_covariances(self, timeless, drive):
+        assert timeless.steps is None
+        network = vf.Network(width=4, depth=2, gain=2.0, steps=3, drive=drive)
+        assert network.drive is drive
+        if not isinstance(drive, vf.drives.Given):
+            covariance = drive.covariance(3)
+            assert covariance.shape == (drive.kinds, 3, 3)
+            assert np.linalg.eigvalsh(covariance).min() > -1e-12 * max(1.0, covariance.max())
+
+    @settings(max_examples=50, deadline=None)
+    @given(testing.networks(testing.neurons(max_delay=2), min_steps=2, max_steps=4, max_width=5, max_depth=3, any_drive=True))
+    def test_networks_in_time_have_a_theory(self, network):
+        assert 2 <= network.steps <= 4
+        assert network.neuron.delay <= 2
+        profile = vf.mean_field(network)
+        assert profile.variance.shape == (network.depth, network.steps)
+        assert np.all((profile.firing_rate >= 0) & (profile.firing_rate <= 1))
+
     def test_what_should_be_reached_is_reached(self):
         """A strategy that never left its simplest value would pass everything above."""
         reached = {
@@ -127,6 +147,12 @@ class TestStrategies:
             "multi": (testing.neurons(memoryless=False), lambda neuron: neuron.reset == "multi_spike"),
             "ragged": (testing.networks(equal_layers=False), lambda network: len(set(network.widths)) > 2),
             "biased": (testing.networks(max_bias_std=1.0), lambda network: network.bias_std > 0.5),
+            "late": (testing.neurons(max_delay=3), lambda neuron: neuron.delay == 3),
+            "white": (testing.drives(), lambda drive: isinstance(drive, vf.drives.White)),
+            "trains": (testing.drives(), lambda drive: isinstance(drive, vf.drives.Spikes) and drive.kinds == 3),
+            "moving": (testing.drives(steps=4), lambda drive: drive.steps == 4),
+            "own": (testing.drives(steps=4, width=5, given=True), lambda drive: drive.width == 5),
+            "driven": (testing.networks(any_drive=True), lambda network: network.drive.kinds == 2),
         }
         for strategy, wanted in reached.values():
             find(
@@ -164,6 +190,11 @@ class TestStrategies:
             (testing.networks, "min_depth", 9, "is below min_depth=9"),
             (testing.networks, "max_bias_std", -1.0, "must not be negative"),
             (testing.networks, "max_steps", 1.5, "must be a whole number"),
+            (testing.networks, "any_drive", 1, "must be True or False"),
+            (testing.networks, "min_steps", 2, "is below min_steps=2"),
+            (testing.neurons, "max_delay", -1, "must be a whole number, at least 0"),
+            (testing.drives, "steps", 0, "must be a whole number, at least 1"),
+            (testing.drives, "given", True, "is missing: given currents have the network's"),
             (testing.networks, "equal_layers", 1, "must be True or False"),
             (testing.networks, "living", 1, "must be True or False"),
         ],

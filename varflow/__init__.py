@@ -53,12 +53,18 @@ _HOME = {
     "Initialization": "init.lookup",
     "CorrectedGainTable": "init.table",
     "corrected_gain_table": "init.table",
+    "audit": "init.audit",
+    "AuditReport": "init.report",
+    "catalogue": "init.catalogue",
+    "Catalogue": "init.catalogue",
     "citation": "citations",
 }
 _ROOMS = {
     "certified": "certified",
     "distributions": "model.distributions",
     "drives": "model.drives",
+    "init": "init",
+    "neurons": "model.presets",
     "weights": "model.weights",
     "plots": "plots",
     "reference": "reference",
@@ -69,11 +75,13 @@ _ROOMS = {
 __all__ = sorted([*_HOME, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
-    from varflow import certified, plots, reference, symbolic, testing
+    from varflow import certified, init, plots, reference, symbolic, testing
     from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
     from varflow.citations import citation
     from varflow.compare import Comparison, compare
     from varflow.experiment import Experiment, validate
+    from varflow.init.audit import audit
+    from varflow.init.catalogue import Catalogue, catalogue
     from varflow.init.gains import gain
     from varflow.init.inverse import (
         corrected_gain,
@@ -83,9 +91,11 @@ if TYPE_CHECKING:
         sparsest_rate,
     )
     from varflow.init.lookup import Initialization, lookup
+    from varflow.init.report import AuditReport
     from varflow.init.rules import gain_by_rule
     from varflow.init.table import CorrectedGainTable, corrected_gain_table
     from varflow.model import distributions, drives, weights
+    from varflow.model import presets as neurons
     from varflow.model.distributions import distribution
     from varflow.model.network import Network
     from varflow.model.neurons import Neuron

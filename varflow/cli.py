@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+import varflow._options as opt
+from varflow._audit_command import audit
+from varflow._catalogue_command import catalogue
+from varflow._options import RULES, drive_of, law_of, network_of, numbers
 from varflow._terminal import Stopped, check_folder, option, real, result_json, run, show, whole, write
 
 __all__ = ["app", "main"]
@@ -16,21 +19,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(name="varflow", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 QUICK_WIDTH = 300
-
-LAWS = "normal, uniform, laplace, logistic or student_t:DF."
-RULES = "preserving (keeps the variance at 1: the paper's gain), kaiming (√2) or a number."
-
-Threshold = Annotated[float, real("Firing threshold θ, any sign.", "θ")]
-Distribution = Annotated[str, option(f"Law of the standardised potential: {LAWS}", "NAME")]
-BiasStd = Annotated[float, real("Standard deviation of the biases.", "σ")]
-MeanGain = Annotated[float, real("Fan-in times the mean weight.", "m")]
-Gain = Annotated[str, option(RULES, "g")]
-Width = Annotated[int, whole("Neurons in a layer.", "n")]
-Depth = Annotated[int, whole("Layers, the driven one included.", "L")]
-Repeats = Annotated[int, whole("Independent networks to simulate.", "R")]
-Seed = Annotated[int, whole("Sets every weight.", "N")]
-Device = Annotated[str, option("cpu or cuda.", "NAME")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 def _show_version(wanted: bool) -> None:
@@ -65,7 +53,7 @@ def lookup(
     threshold: Annotated[float | None, real("Firing threshold θ, any sign.", "θ")] = None,
     fan_in: Annotated[int | None, whole("Inputs of one neuron.", "n")] = None,
     layer: Annotated[str | None, option("Weight shape instead: out,in[,kernel…].", "SHAPE")] = None,
-    distribution: Distribution = "normal",
+    distribution: opt.Distribution = "normal",
     rate: Annotated[float | None, real("Wanted firing rate; default: keep the variance at 1.", "p")] = None,
     width: Annotated[int | None, whole("With --depth: width of the network; default: the fan-in.", "n")] = None,
     depth: Annotated[int | None, whole("Report survival to this layer, and the corrected gain.", "L")] = None,
@@ -73,7 +61,7 @@ def lookup(
     table: Annotated[
         Path | None, option("Write corrected gains over θ, n and L to this .csv or .json instead.", "FILE")
     ] = None,
-    as_json: Json = False,
+    as_json: opt.Json = False,
 ) -> None:
     """The gain of one layer, or a table of gains.
 
@@ -97,8 +85,8 @@ def lookup(
     found = vf.lookup(
         threshold=threshold,
         fan_in=fan_in,
-        layer=None if layer is None else _numbers("layer", layer),
-        distribution=_law(distribution),
+        layer=None if layer is None else numbers("layer", layer),
+        distribution=law_of(distribution),
         rate=rate,
         width=width,
         depth=depth,
@@ -132,12 +120,12 @@ def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], targe
 
 @app.command("fixed-points")
 def fixed_points(
-    threshold: Threshold,
-    gain: Gain = "preserving",
-    distribution: Distribution = "normal",
-    bias_std: BiasStd = 0.0,
-    mean_gain: MeanGain = 0.0,
-    as_json: Json = False,
+    threshold: opt.Threshold,
+    gain: opt.Gain = "preserving",
+    distribution: opt.Distribution = "normal",
+    bias_std: opt.BiasStd = 0.0,
+    mean_gain: opt.MeanGain = 0.0,
+    as_json: opt.Json = False,
 ) -> None:
     """Every variance a layer keeps, and its stability.
 
@@ -149,7 +137,7 @@ def fixed_points(
     """
     import varflow as vf
 
-    law = _law(distribution)
+    law = law_of(distribution)
     g = vf.gain_by_rule(gain, threshold, distribution=law, bias_std=bias_std, mean_gain=mean_gain)
     points = vf.fixed_points(threshold=threshold, gain=g, distribution=law, bias_std=bias_std, mean_gain=mean_gain)
     scanned = f"scanned in steps of {points.resolution:g} in ln V: a closer pair can be missed" if points.resolution else None
@@ -158,43 +146,78 @@ def fixed_points(
 
 @app.command()
 def predict(
-    threshold: Threshold,
-    gain: Gain = "preserving",
-    width: Width = 1000,
-    depth: Depth = 100,
-    bias_std: BiasStd = 0.0,
-    mean_gain: MeanGain = 0.0,
+    threshold: opt.Threshold,
+    gain: opt.Gain = "preserving",
+    width: opt.Width = 1000,
+    depth: opt.Depth = 100,
+    bias_std: opt.BiasStd = 0.0,
+    mean_gain: opt.MeanGain = 0.0,
+    steps: opt.Steps = 1,
+    decay: opt.Decay = 0.0,
+    reset: opt.Reset = "none",
+    input_scale: opt.InputScale = 1.0,
+    synaptic_decay: opt.SynapticDecay = 0.0,
+    delay: opt.Delay = 0,
+    drive: opt.Drive = None,
+    input_gain: opt.InputGain = None,
     infinite: Annotated[bool, typer.Option("--infinite", help="At infinite width instead of exactly at this one.")] = False,
-    as_json: Json = False,
+    as_json: opt.Json = False,
 ) -> None:
     """The exact law of a network, layer by layer.
+
+    Over several steps that of infinite width.
 
     \b
     Examples:
       varflow predict --threshold 1 --width 600
+      varflow predict --threshold 1 --gain 2.5 --steps 20 --decay 0.5 --depth 40
       varflow predict --threshold 0.7 --gain kaiming --infinite --json
     """
     import varflow as vf
 
-    network = _network(threshold, gain, width, depth, bias_std, mean_gain)
-    profile = vf.mean_field(network) if infinite else vf.finite_width(network)
+    network = network_of(
+        threshold=threshold,
+        gain=gain,
+        width=width,
+        depth=depth,
+        bias_std=bias_std,
+        mean_gain=mean_gain,
+        steps=steps,
+        decay=decay,
+        reset=reset,
+        input_scale=input_scale,
+        synaptic_decay=synaptic_decay,
+        delay=delay,
+        drive=drive,
+        input_gain=input_gain,
+    )
+    profile = vf.mean_field(network) if infinite or steps > 1 else vf.finite_width(network)
     show(profile, as_json, gain=network.gain)
 
 
 @app.command()
 def simulate(
-    threshold: Threshold,
-    gain: Gain = "preserving",
-    width: Width = 1000,
-    depth: Depth = 100,
-    bias_std: BiasStd = 0.0,
-    mean_gain: MeanGain = 0.0,
+    threshold: opt.Threshold,
+    gain: opt.Gain = "preserving",
+    width: opt.Width = 1000,
+    depth: opt.Depth = 100,
+    bias_std: opt.BiasStd = 0.0,
+    mean_gain: opt.MeanGain = 0.0,
     weights: Annotated[str, option("Law of the weights: normal, uniform, sign, exponential or lognormal.", "NAME")] = "normal",
-    repeats: Repeats = 20,
-    seed: Seed = 0,
-    device: Device = "cpu",
+    repeats: opt.Repeats = 20,
+    seed: opt.Seed = 0,
+    steps: opt.Steps = 1,
+    decay: opt.Decay = 0.0,
+    reset: opt.Reset = "none",
+    input_scale: opt.InputScale = 1.0,
+    synaptic_decay: opt.SynapticDecay = 0.0,
+    delay: opt.Delay = 0,
+    drive: opt.Drive = None,
+    input_gain: opt.InputGain = None,
+    engine: opt.Engine = "dense",
+    device: opt.Device = "cpu",
     dtype: Annotated[str, option("float32 or float64.", "NAME")] = "float32",
-    as_json: Json = False,
+    as_json: opt.Json = False,
 ) -> None:
     """Real networks, measured layer by layer.
 
@@ -204,12 +227,30 @@ def simulate(
     Examples:
       varflow simulate --threshold 1 --width 600 --repeats 50
       varflow simulate --threshold 1 --width 100 --weights sign --json
+      varflow simulate --threshold 1 --gain 2.5 --depth 40 --steps 20 --decay 0.5
     """
     import varflow as vf
 
-    network = _network(threshold, gain, width, depth, bias_std, mean_gain, weights)
+    network = network_of(
+        threshold=threshold,
+        gain=gain,
+        width=width,
+        depth=depth,
+        bias_std=bias_std,
+        mean_gain=mean_gain,
+        steps=steps,
+        decay=decay,
+        reset=reset,
+        input_scale=input_scale,
+        synaptic_decay=synaptic_decay,
+        delay=delay,
+        drive=drive,
+        input_gain=input_gain,
+        weights=weights,
+    )
+    options: dict[str, Any] = {"repeats": repeats, "seed": seed, "engine": engine, "device": device, "dtype": dtype}
     try:
-        ensemble = vf.simulate(network, repeats=repeats, seed=seed, device=device, dtype=dtype, progress=not as_json)
+        ensemble = vf.simulate(network, **options, progress=not as_json)
     except vf.Interrupted as stop:
         if not stop.ensembles or not stop.ensembles[0].repeats:
             raise Stopped(str(stop)) from None
@@ -221,22 +262,35 @@ def simulate(
 @app.command()
 def validate(
     threshold: Annotated[
-        list[str] | None, option("Thresholds, with commas or repeated.  [default: 0.1,0.3,0.5,0.7,0.85,1]", "θ,…")
+        list[str] | None,
+        option("Thresholds, with commas or repeated.  [default: 0.1,0.3,0.5,0.7,0.85,1; with a leak 1]", "θ,…"),
     ] = None,
     gain: Annotated[list[str] | None, option(f"A panel each: {RULES}  [default: preserving,kaiming]", "g,…")] = None,
     width: Annotated[list[str] | None, option("Neurons in a layer, a panel each.  [default: 1000]", "n,…")] = None,
-    depth: Depth = 100,
-    repeats: Repeats = 20,
-    seed: Seed = 0,
-    drive: Annotated[str | None, option("Your input vectors, one a row: .npy, .npz or .csv.", "FILE")] = None,
-    device: Device = "cpu",
+    depth: opt.Depth = 100,
+    repeats: opt.Repeats = 20,
+    seed: opt.Seed = 0,
+    steps: opt.Steps = 1,
+    decay: opt.Decay = 0.0,
+    reset: opt.Reset = "none",
+    input_scale: opt.InputScale = 1.0,
+    synaptic_decay: opt.SynapticDecay = 0.0,
+    delay: opt.Delay = 0,
+    drive: opt.Drive = None,
+    input_gain: opt.InputGain = None,
+    engine: opt.Engine = "dense",
+    bias: Annotated[
+        float | None, real("With --steps: share by which infinite width may be off, 0.02 for 2 %.", "SHARE")
+    ] = None,
+    device: opt.Device = "cpu",
     out: Annotated[Path, option("Folder for propagation.png and result.json.", "DIR")] = Path("varflow-results"),
     quick: Annotated[bool, typer.Option("--quick", help=f"Width {QUICK_WIDTH}: a first look in a few seconds.")] = False,
-    as_json: Json = False,
+    as_json: opt.Json = False,
 ) -> None:
     """Theory against simulation: the main job.
 
-    The paper's 100-layer experiment with real weight matrices, the exact law laid over it, and a verdict per curve.
+    The paper's 100-layer experiment with real weight matrices, the exact law laid over it, and a verdict per curve. Over
+    several steps the theory is that of infinite width, from which a finite one departs by order 1/width: see --bias.
     Exit code 0 only if the theory stands, 1 if it is rejected, 130 after Ctrl-C (what was finished is judged and written).
 
     \b
@@ -246,23 +300,26 @@ def validate(
       varflow validate --threshold 0.7,1 --gain preserving,2.6 --width 600 --repeats 50
       varflow validate --threshold 0.7,1 --gain preserving --width 100,600
       varflow validate --drive my_inputs.npy
+      varflow validate --threshold 1 --gain 2.9 --steps 20 --decay 0.5 --reset zero
     """
     import varflow as vf
     from varflow._checks import require
 
     if quick and width:
         raise vf.DomainError("width", width, f"contradicts --quick, which means {QUICK_WIDTH}: give one of the two")
-    options: dict[str, Any] = {"depth": depth, "repeats": repeats, "seed": seed, "device": device}
+    options: dict[str, Any] = {"depth": depth, "repeats": repeats, "seed": seed, "engine": engine, "device": device}
+    options |= {"steps": steps, "bias": bias, "drive": drive_of(drive, input_gain)}
+    cell = vf.Neuron(decay=decay, reset=reset, input_scale=input_scale, synaptic_decay=synaptic_decay, delay=delay)
+    if cell != vf.Neuron():
+        options["neuron"] = cell
     if quick:
         options["width"] = QUICK_WIDTH
     if width:
-        options["width"] = [value for text in width for value in _numbers("width", text, int)]
+        options["width"] = [value for text in width for value in numbers("width", text, int)]
     if threshold:
-        options["threshold"] = [value for text in threshold for value in _numbers("threshold", text)]
+        options["threshold"] = [value for text in threshold for value in numbers("threshold", text)]
     if gain:
         options["gain"] = [name.strip() for text in gain for name in text.split(",")]
-    if drive is not None:
-        options["drive"] = vf.drives.inputs_from_file(drive)
     require("plot", "matplotlib.figure")
     check_folder(out, "propagation.png", "result.json")
     try:
@@ -289,10 +346,10 @@ def phase_diagram(
         list[str] | None, option("Thresholds, with commas or repeated.  [default: 0.3 to 1.3 in steps of 0.05]", "θ,…")
     ] = None,
     width: Annotated[list[str] | None, option("Widths, likewise.  [default: 18 of them, 10 to 3000]", "n,…")] = None,
-    depth: Depth = 100,
-    gain: Gain = "preserving",
+    depth: opt.Depth = 100,
+    gain: opt.Gain = "preserving",
     out: Annotated[Path, option("Folder for phase-diagram.png and phase-diagram.json.", "DIR")] = Path("varflow-results"),
-    as_json: Json = False,
+    as_json: opt.Json = False,
 ) -> None:
     """Exact survival over threshold and width.
 
@@ -309,9 +366,9 @@ def phase_diagram(
 
     options: dict[str, Any] = {"depth": depth, "gain": gain}
     if threshold:
-        options["threshold"] = [value for text in threshold for value in _numbers("threshold", text)]
+        options["threshold"] = [value for text in threshold for value in numbers("threshold", text)]
     if width:
-        options["width"] = [value for text in width for value in _numbers("width", text, int)]
+        options["width"] = [value for text in width for value in numbers("width", text, int)]
     require("plot", "matplotlib.figure")
     check_folder(out, "phase-diagram.png", "phase-diagram.json")
     diagram = vf.phase_diagram(**options, progress=not as_json)
@@ -323,45 +380,8 @@ def phase_diagram(
         print(f"written: {out / 'phase-diagram.png'}, {out / 'phase-diagram.json'}")
 
 
-def _network(
-    threshold: float, gain: str, width: int, depth: int, bias_std: float, mean_gain: float, weights: str = "normal"
-) -> Any:
-    import varflow as vf
-
-    return vf.Network(
-        width=width,
-        depth=depth,
-        gain=vf.gain_by_rule(gain, threshold, bias_std=bias_std, mean_gain=mean_gain),
-        neuron=vf.Neuron(threshold),
-        weights=weights,
-        bias_std=bias_std,
-        mean_gain=mean_gain or None,
-    )
-
-
-def _law(text: str) -> Any:
-    import varflow as vf
-
-    name, _, df = text.partition(":")
-    if name != "student_t":
-        if name not in vf.distributions.NAMES:
-            raise vf.DomainError("distribution", text, f"is unknown; choose one of {LAWS.rstrip('.')}")
-        return vf.distribution(text)
-    try:
-        return vf.distributions.student_t(float(df))
-    except vf.DomainError as error:
-        raise vf.DomainError("distribution", text, f"has degrees of freedom that {error.rule}") from None
-    except ValueError:
-        raise vf.DomainError("distribution", text, "needs its degrees of freedom, as in student_t:5") from None
-
-
-def _numbers(option: str, text: str, kind: Callable[[str], Any] = float) -> list[Any]:
-    import varflow as vf
-
-    try:
-        return [kind(item) for item in text.split(",")]
-    except ValueError:
-        raise vf.DomainError(option, text, f"must be {'whole ' * (kind is int)}numbers separated by commas") from None
+app.command()(catalogue)
+app.command()(audit)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 The networks of a layer are split as they are: how many are alive is judged by the exact binomial, and what the alive
 ones show by the mean over them. The largest deviation over all layers and quantities is then calibrated by ensembles of
 the same size drawn from the profile's own law, so that the false-alarm rate is the one stated also where networks die
-and nothing is Gaussian.
+and nothing is Gaussian. A profile without a law (infinite width, or several steps) is judged by the ensemble's errors.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen, nothing_if_nan, probability
+from varflow._checks import DomainError, frozen, non_negative, nothing_if_nan, probability
 from varflow._display import Shown, Table
 from varflow.results import QUANTITIES, Ensemble, Profile
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "allowances", "compare"]
 
 EXCEEDANCES = 20  # drawn ensembles beyond the measured one after which its p-value is known well enough
 BATCH = 64  # ensembles drawn at a time, or as many as hold NUMBERS variances
@@ -34,9 +34,11 @@ class Comparison(Shown):
 
     Attributes
     ----------
-    z : dict of ndarray, shape (depth,)
+    z : dict of ndarray, shape (depth,) or (depth, steps)
         Signed deviation in standard errors, per quantity and layer: ``variance`` and ``firing_rate`` over the networks
         alive there, ``survival`` as the normal score of its exact binomial probability. NaN where nothing was measured.
+        For a profile without a law over all networks, as far as a deviation exceeds the stated bias; then of
+        ``potential_mean`` too, where both have it.
     p_value : float
         Probability of a largest deviation as large as this one if the theory holds.
     passed : bool
@@ -60,22 +62,23 @@ class Comparison(Shown):
         object.__setattr__(self, "z", {name: frozen(values) for name, values in self.z.items()})
 
     @property
-    def worst(self) -> dict[str, tuple[int, float]]:
-        """Layer and signed deviation of the largest ``|z|`` of each quantity that was measured at all."""
+    def worst(self) -> dict[str, tuple[Any, ...]]:
+        """Layer, step where there are several, and signed deviation of the largest ``|z|`` of each quantity measured at all."""
         found = {}
         for name, values in self.z.items():
             if not np.all(np.isnan(values)):
-                layer = int(np.nanargmax(np.abs(values)))
-                found[name] = (layer + 1, float(values[layer]))
+                place = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
+                found[name] = (*(int(index) + 1 for index in place), float(values[place]))
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        worst = {name: {"layer": layer, "z": z} for name, (layer, z) in self.worst.items()}
+        axes = ("layer", "step", "z") if self.profile.variance.ndim == 2 else ("layer", "z")
+        worst = {name: dict(zip(axes, place, strict=True)) for name, place in self.worst.items()}
         names = ("p_value", "passed", "false_alarm", "calibration", "z")
         return nothing_if_nan({name: getattr(self, name) for name in names} | {"worst": worst})
 
     def plot(self, ax: Any = None) -> Any:
-        """Variance over layers: measured mean and band, predicted mean and band. Returns the matplotlib axes."""
+        """Variance over layers (at the last step): measured mean and band, predicted mean and band. Returns matplotlib axes."""
         from varflow.plots import plot_comparison
 
         return plot_comparison(self, ax)
@@ -85,14 +88,15 @@ class Comparison(Shown):
         p = f"p = {self.p_value:.3g}" if self.p_value > 0 else "impossible under the theory"
         title = f"Comparison: {verdict} ({p}; false alarm {self.false_alarm:g}; {self.calibration})"
         measured, rows = self.ensemble.mean(), []
-        for name, (layer, z) in self.worst.items():
-            predicted, found = (getattr(of, name)[layer - 1] for of in (self.profile, measured))
-            rows.append((name, f"{abs(z):.2f}", str(layer), f"{predicted:.6g}", f"{found:.6g}"))
-        header = ("quantity", "largest |z|", "at layer", "predicted", "measured")
-        return Table(title, "{:<12} {:>11} {:>9} {:>12} {:>12}", rows, header)
+        for name, (*place, z) in self.worst.items():
+            predicted, found = (getattr(of, name)[tuple(np.subtract(place, 1))] for of in (self.profile, measured))
+            rows.append((name, f"{abs(z):.2f}", ", ".join(map(str, place)), f"{predicted:.6g}", f"{found:.6g}"))
+        where = "at layer, step" if self.profile.variance.ndim == 2 else "at layer"
+        header = ("quantity", "largest |z|", where, "predicted", "measured")
+        return Table(title, f"{{:<14}} {{:>11}} {{:>{len(where) + 1}}} {{:>12}} {{:>12}}", rows, header)
 
 
-def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3) -> Comparison:
+def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, bias: Any = None) -> Comparison:
     """Judge a prediction by a simulation.
 
     Parameters
@@ -103,6 +107,10 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3) 
         Of :func:`varflow.simulate`. Only shapes and numbers are judged: the two networks may differ on purpose.
     false_alarm : float
         Probability with which a true theory may be rejected by this one comparison.
+    bias : float or dict, optional
+        What a profile without a law may be wrong by: a share of its own (0.02 for 2 %; of a mean potential, in standard
+        deviations of the potential), or by name of a quantity a number or array in that quantity's own unit. A network of
+        width ``n`` departs from infinite width by order ``1/n``, which enough networks make visible.
 
     Returns
     -------
@@ -111,7 +119,8 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3) 
     Raises
     ------
     DomainError
-        If depths differ, or ``false_alarm`` lies outside (0, 1).
+        If depths or steps differ, ``false_alarm`` lies outside (0, 1), or ``bias`` is negative, of another shape, of an
+        unknown quantity, or given for a profile that carries its exact law.
 
     Notes
     -----
@@ -120,8 +129,11 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3) 
     ``besag1991``), at the cap of ``2/false_alarm`` draws ``(exceedances + 1)/(draws + 1)``. Both keep the stated rate. A
     deviation several times the largest of 32 or more drawn ones ends the drawing: its p-value is then
     ``(largest/it)⁴/(draws + 1)``, an upper bound for any tail that falls at least like the fourth power.
-    A profile without a law (infinite width) is judged by the ensemble's own standard errors as if normal
-    (Student's t), with Šidák's correction; its bias of order 1/width then counts against it.
+    A profile without a law (infinite width, or several steps) is judged by the ensemble's own standard errors, and its own
+    numerical ones, as if normal (Student's t), with Šidák's correction over layers, steps and quantities, which keeps the
+    rate however they correlate; the more they do, the less often than stated a true theory is rejected. In time no
+    standard error is taken to be smaller than the scatter that rare spikes have at least. The profile's bias of order
+    1/width counts against it unless stated: measure it at two widths, or let the width grow with the number of networks.
     **Accuracy**: false-alarm rates measured over drawn ensembles stand in the README and are tested.
 
     Examples
@@ -139,10 +151,11 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3) 
     if profile.variance.shape != ensemble.variance.shape[1:]:
         rule = f"differs in shape from the profile's {profile.variance.shape}: give both networks the same depth and steps"
         raise DomainError("ensemble", f"shape {ensemble.variance.shape[1:]}", rule)
+    allowed = allowances(profile, bias)
     if profile.sample is None:
         if ensemble.repeats < 2:
             raise DomainError("ensemble", f"{ensemble.repeats} network", "has no standard error; simulate at least 2 repeats")
-        z = _plain_scores(profile, ensemble)
+        z = _plain_scores(profile, ensemble, allowed)
         p_value, calibration = _student_p_value(z, ensemble.repeats - 1), "normal errors"
     else:
         score = _Scores(profile, ensemble.repeats)
@@ -209,7 +222,7 @@ def _binomial_scores(repeats: int, alive: np.ndarray) -> np.ndarray:
 
 def _largest(z: dict[str, np.ndarray]) -> Any:
     """Largest ``|z|`` over quantities and layers; what was not measured does not count."""
-    sizes = np.abs(np.concatenate([z[name] for name in QUANTITIES], axis=-1))
+    sizes = np.abs(np.concatenate(list(z.values()), axis=-1))
     return np.max(np.where(np.isnan(sizes), 0.0, sizes), axis=-1)
 
 
@@ -239,22 +252,96 @@ def _drawn_p_value(
     return (beyond + 1) / (drawn + 1), f"{drawn} drawn ensembles"
 
 
-def _plain_scores(profile: Profile, ensemble: Ensemble) -> dict[str, np.ndarray]:
-    """Deviation of each mean in the ensemble's own standard errors; a share of survivors in those of its binomial if larger."""
-    mean, error = ensemble.mean(), ensemble.stderr()
-    binomial = np.sqrt(profile.survival * (1 - profile.survival) / ensemble.repeats)
+def _plain_scores(profile: Profile, ensemble: Ensemble, allowed: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Deviation of each mean beyond what is allowed, in its standard error: the ensemble's own or, if larger, the least."""
+    mean, error, least = ensemble.mean(), ensemble.stderr(), _least_errors(profile, ensemble.repeats)
     scores = {}
-    for name in QUANTITIES:
-        difference = getattr(mean, name) - getattr(profile, name)
-        size = getattr(error, name) if name != "survival" else np.maximum(error.survival, binomial)
+    for name in (*QUANTITIES, "potential_mean"):
+        predicted, measured = getattr(profile, name), getattr(mean, name)
+        if predicted is None or measured is None:
+            continue
+        difference = measured - predicted
+        beyond = np.copysign(np.maximum(np.abs(difference) - allowed.get(name, 0.0), 0.0), difference)
+        size = np.hypot(np.maximum(getattr(error, name), least.get(name, 0.0)), profile.error.get(name, 0.0))
         with np.errstate(divide="ignore", invalid="ignore"):
-            scores[name] = np.where(difference == 0, 0.0, difference / size)
+            scores[name] = np.where(beyond == 0, 0.0, beyond / size)
     return scores
+
+
+def allowances(profile: Profile, bias: Any) -> dict[str, Any]:
+    """What each quantity may be off by: the stated bias, beside what is granted in time."""
+    if profile.sample is not None:
+        if bias is not None:
+            raise DomainError("bias", bias, "has no place here: this profile carries its exact law at finite width")
+        return {}
+    scales = {name: np.abs(getattr(profile, name)) for name in QUANTITIES} | {"potential_mean": np.sqrt(profile.variance)}
+    granted = _granted(profile, scales)
+    if not isinstance(bias, dict):
+        share = non_negative("bias", 0.0 if bias is None else bias)
+        if share.ndim:
+            raise DomainError("bias", share.tolist(), "must be one share, or arrays by name of the quantity")
+        return {name: share * scale + granted[name] for name, scale in scales.items()}
+    for name in bias:
+        if name not in scales:
+            raise DomainError("bias", name, f"is no quantity that is judged: {', '.join(scales)}")
+    return {name: _bound(profile, name, bias.get(name, 0.0)) + granted[name] for name in scales}
+
+
+def _granted(profile: Profile, scales: dict[str, np.ndarray]) -> dict[str, Any]:
+    """In time: what single precision rounds, and the layers that are silent by chance where infinitely many neurons are not.
+
+    A variance far below the squared threshold tells nothing of its size: no neuron spikes.
+    """
+    if profile.variance.ndim == 1:
+        return dict.fromkeys(scales, 0.0)
+    granted = {name: ROUNDING * scale for name, scale in scales.items()}
+    granted["variance"] = granted["variance"] + ROUNDING * profile.network.neuron.threshold**2
+    return granted | {"survival": granted["survival"] + _silent_by_chance(profile)}
+
+
+def _silent_by_chance(profile: Profile) -> np.ndarray:
+    """``(1 - p)^n`` of ``n`` independent neurons, where a theory of infinitely many calls a layer alive for certain."""
+    silent = np.maximum(1 - profile.firing_rate, 0.0) ** profile.network.widths[:, None]
+    return np.where(profile.survival == 1, silent, 0.0)
+
+
+def _bound(profile: Profile, name: str, bias: Any) -> np.ndarray:
+    bound = non_negative("bias", bias)
+    try:
+        return np.broadcast_to(bound, profile.variance.shape)
+    except ValueError:
+        rule = f"for {name} must be one number or fit layers and steps, {profile.variance.shape}"
+        raise DomainError("bias", f"array of shape {bound.shape}", rule) from None
+
+
+def _least_errors(profile: Profile, repeats: int) -> dict[str, np.ndarray]:
+    """Standard errors that no ensemble undercuts but by chance.
+
+    Neurons are independent given the layer before, so ``Var[K/n] ≥ f(1-f)/n`` with ``f`` the fractional part of the rate;
+    and without bias a variance is a mean of ``n`` non-negative terms, of which a share ``q`` at most is not zero: those of
+    the neurons before that have spiked by then. So its relative variance over networks is at least ``(1-q)/(nq)``.
+    """
+    if profile.variance.ndim == 1:
+        return {"survival": np.sqrt(profile.survival * (1 - profile.survival) / repeats)}
+    alive = profile.survival - _silent_by_chance(profile)
+    least = {"survival": np.sqrt(alive * (1 - alive) / repeats)}
+    rate, width = profile.firing_rate, profile.network.widths[:, None]
+    least["firing_rate"] = np.sqrt(rate % 1 * (1 - rate % 1) / (width * repeats))
+    if profile.network.bias_std == 0:
+        spiked = np.minimum(np.cumsum(rate[:-1], axis=1), 1.0)
+        with np.errstate(divide="ignore"):
+            relative = np.sqrt((1 - spiked) / (width[:-1] * spiked * repeats))
+        scatter = np.where(profile.variance[1:] > 0, profile.variance[1:], 0.0) * np.where(spiked > 0, relative, 0.0)
+        least["variance"] = np.concatenate([np.zeros_like(rate[:1]), scatter])
+    return least
 
 
 def _student_p_value(z: dict[str, np.ndarray], degrees: int) -> float:
     """Of the largest deviation, each in its own standard error from few normal numbers; Šidák's correction over all."""
     from scipy.special import stdtr
 
-    tests = sum(np.count_nonzero(~np.isnan(values)) for values in z.values())
-    return float(-np.expm1(tests * np.log1p(-min(2 * stdtr(degrees, -_largest(z)), 1.0)))) if _largest(z) > 0 else 1.0
+    sizes = np.abs(np.concatenate([values.ravel() for values in z.values()]))
+    sizes = sizes[~np.isnan(sizes)]
+    if not sizes.any():
+        return 1.0
+    return float(-np.expm1(len(sizes) * np.log1p(-min(2 * stdtr(degrees, -sizes.max()), 1.0))))

@@ -17,19 +17,20 @@ from varflow._checks import (
     require,
 )
 from varflow._display import Shown, Table
-from varflow.compare import Comparison, compare
+from varflow.compare import Comparison, allowances, compare
 from varflow.init.rules import RULES, gain_by_rule, number
-from varflow.model.drives import Currents, Inputs
+from varflow.model.drives import Drive, Inputs
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.results import Ensemble, Profile
+from varflow.reading import sentence
+from varflow.results import Ensemble, Profile, late_steps
 from varflow.simulation import Interrupted, simulate
 from varflow.theory.finite_width import finite_width
+from varflow.theory.mean_field import mean_field
 
 __all__ = ["PAPER_THRESHOLDS", "Curve", "Experiment", "validate"]
 
 PAPER_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
-DEAD = 0.005  # survival below which a sentence says that activity dies
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,9 +42,10 @@ class Curve:
     rule : str
         Names the gain: preserving, kaiming or a number.
     profile, ensemble, comparison
-        The exact law for the inputs that the simulated networks saw, what they did, and the verdict.
+        The exact law for the inputs that the simulated networks saw (over several steps, infinite width), what they did, and
+        the verdict.
     survival_per_input : ndarray, shape (batch,), optional
-        For a drive of inputs: the exact probability that each of them, seen or not, keeps the last layer active.
+        For a drive of inputs at one step: the exact probability that each, seen or not, keeps the last layer active.
     """
 
     rule: str
@@ -79,18 +81,21 @@ class Experiment(Shown):
     Attributes
     ----------
     curves : tuple of Curve
-    drive : Currents or Inputs
+    drive : Drive
         As given, the whole batch.
     false_alarm : float
         Of the whole experiment; shared out among the curves.
     requested_repeats : int
         Networks asked for; fewer are in ``curves`` after an interruption.
+    bias : float or dict, optional
+        Granted to the theory of infinite width, as in :func:`varflow.compare`.
     """
 
     curves: tuple[Curve, ...]
-    drive: Currents | Inputs
+    drive: Drive
     false_alarm: float
     requested_repeats: int
+    bias: Any = None
 
     @property
     def passed(self) -> bool:
@@ -115,9 +120,13 @@ class Experiment(Shown):
         return list(dict.fromkeys(curve.width for curve in self.curves))
 
     @property
+    def steps(self) -> int:
+        return self.curves[0].network.steps
+
+    @property
     def reading(self) -> list[str]:
         """What a reader should see in the figure, one sentence for each panel."""
-        return [_sentence(rule, curves) for (rule, _), curves in self.panels.items()]
+        return [sentence(rule, curves) for (rule, _), curves in self.panels.items()]
 
     def to_dict(self) -> dict[str, Any]:
         from varflow import __version__
@@ -126,20 +135,31 @@ class Experiment(Shown):
         setting = {
             "width": self.widths if len(self.widths) > 1 else self.widths[0],
             "depth": first.network.depth,
+            "steps": self.steps,
+            "neuron": repr(first.network.neuron),
             "drive": repr(self.drive),
+            "engine": first.ensemble.engine,
             "seed": first.ensemble.seed,
             "device": first.ensemble.device,
             "dtype": first.ensemble.dtype,
             "repeats": self.repeats,
             "requested_repeats": self.requested_repeats,
             "false_alarm": self.false_alarm,
+            "bias": self.bias,
             "version": __version__,
         }
         verdict = {"passed": self.passed, "complete": self.complete, "reading": self.reading}
         return nothing_if_nan(verdict | setting | {"curves": [curve.to_dict() for curve in self.curves]})
 
     def plot(self) -> Any:
-        """The figure: variance over layers, a panel per gain rule and width, survival beneath. Returns a matplotlib Figure."""
+        """The figure, a panel per gain rule and width: variance over layers, survival beneath. Returns a matplotlib Figure.
+
+        Over several steps: variance and firing rate of the later half of them; for one curve also every layer and step.
+        """
+        if self.steps > 1:
+            from varflow.plots_in_time import plot_experiment_in_time
+
+            return plot_experiment_in_time(self)
         from varflow.plots import plot_experiment
 
         return plot_experiment(self)
@@ -149,17 +169,37 @@ class Experiment(Shown):
         widths = " and ".join(map(str, self.widths))
         size = f"{_counted(self.repeats, 'network')} of width {widths}, {_counted(depth, 'layer')}"
         verdict = "the theory stands" if self.passed else "the theory is rejected"
+        if self.steps > 1:
+            size = f"{size}, {self.steps} steps of {_without_threshold(self.curves[0].network.neuron)}"
         title = f"Experiment: {verdict} ({size}, drive {self.drive!r}; false alarm {self.false_alarm:g})"
-        header = ("gain", "n", "θ", "g", "Var u_L exact", "simulated", "p", "verdict")
-        layout = "{:>11} {:>6} {:>6} {:>8}  {:>14} {:>10}  {:>9}  {}"
+        start, layout = ("gain", "n", "θ", "g"), "{:>11} {:>6} {:>6} {:>8}  "
+        if self.steps == 1:
+            header = (*start, "Var u_L exact", "simulated", "p", "verdict")
+            layout += "{:>14} {:>10}  {:>9}  {}"
+        else:
+            header = (*start, "Var H_L theory", "simulated", "rate theory", "simulated", "p", "verdict")
+            layout += "{:>14} {:>10}  {:>12} {:>10}  {:>9}  {}"
         return Table(title, layout, [_row(curve) for curve in self.curves], header, self.reading)
 
 
 def _row(curve: Curve) -> tuple[str, ...]:
-    exact, seen = curve.profile.variance[-1], curve.ensemble.mean().variance[-1]
     verdict = "holds" if curve.comparison.passed else "REJECTED"
     setting = (curve.rule, str(curve.width), f"{curve.threshold:.4g}", f"{curve.network.gains[-1]:.4f}")
-    return (*setting, f"{exact:.4g}", f"{seen:.4g}", f"{curve.comparison.p_value:.3g}", verdict)
+    return (*setting, *_last_layer(curve), f"{curve.comparison.p_value:.3g}", verdict)
+
+
+def _last_layer(curve: Curve) -> list[str]:
+    """Variance, and in time rate of the later steps, predicted and simulated."""
+    seen, steps = curve.ensemble.mean(), curve.network.steps
+    if steps == 1:
+        return [f"{of.variance[-1]:.4g}" for of in (curve.profile, seen)]
+    quantities = ("variance", "firing_rate")
+    return [f"{getattr(of, name)[-1, late_steps(steps)].mean():.4g}" for name in quantities for of in (curve.profile, seen)]
+
+
+def _without_threshold(neuron: Neuron) -> str:
+    """``Neuron(decay=0.5, reset='zero')``: the thresholds stand in the table."""
+    return repr(neuron).replace(f"threshold={neuron.threshold:g}", "").replace("(, ", "(")
 
 
 def validate(
@@ -170,29 +210,45 @@ def validate(
     depth: int = 100,
     repeats: int = 20,
     seed: int = 0,
-    drive: Currents | Inputs | None = None,
+    drive: Drive | None = None,
     device: str = "cpu",
     false_alarm: float = 1e-3,
     progress: Any = False,
+    neuron: Neuron | None = None,
+    steps: int = 1,
+    engine: str = "dense",
+    bias: Any = None,
 ) -> Experiment:
     """Predict, simulate and compare a sweep over thresholds; without arguments, the paper's 100-layer experiment.
+
+    One step is judged by the exact law at the networks' own width (:func:`varflow.finite_width`), several by the theory of
+    infinite width (:func:`varflow.mean_field`), whose bias of order 1/width ``bias`` can grant.
 
     Parameters
     ----------
     threshold : float or sequence of float
-        Thresholds of the sweep. Here, in ``gain`` and in ``width`` what is named twice counts once.
+        Thresholds of the sweep; by default the paper's, or that of ``neuron`` where one is given. Here, in ``gain`` and in
+        ``width`` what is named twice counts once.
     gain : str, float or a sequence of them
         Gain rules: ``"preserving"`` (the paper's), ``"kaiming"`` (``√2``) or a number; one panel each.
     width : int or sequence of int
         Neurons in a layer; one panel each, as in the paper's figure 4 (``micheli2024``).
     depth, repeats, seed, device, progress
         As in :class:`varflow.Network` and :func:`varflow.simulate`.
-    drive : drives.currents(...) or drives.inputs(...), optional
-        Of layer 1. Of a batch larger than ``repeats`` the simulated networks see ``repeats`` inputs, evenly spread over it,
-        and are judged by the exact law of those; ``Curve.survival_per_input`` is of the whole batch.
+    drive : Drive, optional
+        Of layer 1, from ``vf.drives``. Of a batch larger than ``repeats`` the simulated networks see ``repeats`` inputs,
+        evenly spread over it, and are judged by the law of those; ``Curve.survival_per_input`` is of the whole batch.
     false_alarm : float
         Probability that a true theory is rejected anywhere in the experiment (Šidák's correction over the curves, which
         share weights: the true rate is at most this).
+    neuron : Neuron, optional
+        Its leak and reset; the thresholds of the sweep take the place of its own. By default memoryless.
+    steps : int
+        Time steps.
+    engine : str
+        As in :func:`varflow.simulate`.
+    bias : float or dict, optional
+        For several steps, as in :func:`varflow.compare`: what infinite width may be off by.
 
     Returns
     -------
@@ -222,6 +278,13 @@ def validate(
     >>> [round(float(curve.profile.survival[-1]), 3) for curve in experiment.curves]
     [0.288, 0.788]
 
+    A leak and a reset over five steps:
+
+    >>> leaky = vf.Neuron(decay=0.5)
+    >>> experiment = vf.validate(threshold=1.0, gain=2.5, width=200, depth=4, repeats=5, neuron=leaky, steps=5)
+    >>> experiment.curves[0].comparison.z["variance"].shape
+    (4, 5)
+
     Your own data, one input vector a row:
 
     >>> data = np.random.default_rng(0).random((50, 30))
@@ -232,28 +295,59 @@ def validate(
     probability("false_alarm", false_alarm, open_ends=True)
     integer("repeats", repeats, minimum=1)
     require("torch", "torch")
+    if neuron is not None and threshold is PAPER_THRESHOLDS:
+        threshold = neuron.threshold
     axes = (_named("gain", gain), _named("width", width), _named("threshold", threshold))
     sweep = [(rule, n, theta) for rule in axes[0] for n in axes[1] for theta in axes[2]]
+    cell = Neuron() if neuron is None else neuron
     asked = [
-        Network(width=n, depth=depth, gain=gain_by_rule(rule, theta), neuron=Neuron(theta), drive=drive)
+        Network(
+            width=n,
+            depth=depth,
+            gain=gain_by_rule(rule, theta),
+            neuron=replace(cell, threshold=theta),
+            steps=steps,
+            drive=drive,
+        )
         for rule, n, theta in sweep
     ]
     networks = [_seen(network, repeats) for network in asked]
-    profiles = [finite_width(network) for network in networks]
+    profiles = _predicted(networks)
+    if bias is not None:
+        allowances(profiles[0], bias)  # refused before the simulation, not after it
     try:
-        ensembles = simulate(networks, repeats=repeats, seed=seed, device=device, progress=progress)
+        ensembles = simulate(networks, repeats=repeats, seed=seed, engine=engine, device=device, progress=progress)
     except Interrupted as stop:
         ensembles = stop.ensembles
         if not ensembles or not all(ensemble.repeats for ensemble in ensembles):
             raise
-        finished = zip(networks, ensembles, strict=True)
-        profiles = [finite_width(_driven_by(network, slice(ensemble.repeats))) for network, ensemble in finished]
+        if asked[0].drive.kinds > 1:  # fewer networks saw fewer inputs
+            finished = zip(networks, ensembles, strict=True)
+            profiles = _predicted([_driven_by(network, slice(ensemble.repeats)) for network, ensemble in finished])
     each = float(-np.expm1(np.log1p(-false_alarm) / len(networks)))
     curves = [
-        Curve(_title(rule), profile, ensemble, compare(profile, ensemble, false_alarm=each), _survival_per_input(network))
+        Curve(
+            _title(rule),
+            profile,
+            ensemble,
+            compare(profile, ensemble, false_alarm=each, bias=bias),
+            _survival_per_input(network),
+        )
         for (rule, *_), network, profile, ensemble in zip(sweep, asked, profiles, ensembles, strict=True)
     ]
-    return Experiment(tuple(curves), asked[0].drive, false_alarm, repeats)
+    return Experiment(tuple(curves), asked[0].drive, false_alarm, repeats, bias)
+
+
+def _predicted(networks: list[Network]) -> list[Profile]:
+    """The exact law of each network; over several steps that of infinite width, found once for all widths."""
+    if networks[0].steps == 1:
+        return [finite_width(network) for network in networks]
+    found: dict[Any, Profile] = {}
+    for network in networks:
+        of_all_widths = (network.gain, network.neuron)
+        if of_all_widths not in found:
+            found[of_all_widths] = mean_field(network)
+    return [replace(found[network.gain, network.neuron], network=network) for network in networks]
 
 
 def _named(argument: str, value: Any) -> list[Any]:
@@ -271,74 +365,19 @@ def _title(rule: Any) -> str:
 
 def _seen(network: Network, repeats: int) -> Network:
     """The network with the inputs that ``repeats`` simulated ones see, one row each."""
-    if not isinstance(network.drive, Inputs):
-        return network
-    row, batch = np.arange(repeats), len(network.drive.x)
+    row, batch = np.arange(repeats), network.drive.kinds
     return _driven_by(network, row * batch // repeats if batch > repeats else row % batch)
 
 
 def _driven_by(network: Network, rows: Any) -> Network:
-    drive = network.drive
-    return replace(network, drive=replace(drive, x=frozen(drive.x[rows]))) if isinstance(drive, Inputs) else network
+    return replace(network, drive=network.drive.of_rows(rows))
 
 
 def _survival_per_input(network: Network) -> np.ndarray | None:
-    if not isinstance(network.drive, Inputs):
+    if not isinstance(network.drive, Inputs) or network.steps > 1:
         return None
     return frozen(finite_width(network).per_input["survival"][:, -1])
 
 
-def _sentence(rule: str, curves: list[Curve]) -> str:
-    """The plain reading of one panel, from the exact law."""
-    depth, width = curves[0].network.depth, curves[0].network.widths[-1]
-    title = {"preserving": "Preserving gain, g² = 1/P(u > θ)", "kaiming": "Kaiming's gain, g² = 2"}.get(
-        rule, f"The gain {rule}"
-    )
-    dead = [c for c in curves if c.profile.survival[-1] < DEAD]
-    flat = [c for c in curves if c.profile.survival[-1] > 0.995 and _drift(c) < 0.02]
-    parts = []
-    if flat:
-        parts.append(f"the variance stays within 2 % of the drive's for {_thetas(flat)}")
-    for c in curves:
-        if c in dead or c in flat:
-            continue
-        silent, mean = 1 - c.profile.survival[-1], f"goes to {c.profile.variance[-1]:.3g}"
-        leak = f" in the mean, {_percent(silent)} of the networks being silent" if silent > 5e-4 else ""
-        parts.append(f"at θ = {c.threshold:.4g} it {mean}{leak}")
-    if dead:
-        layers = sorted(int(np.argmax(c.profile.survival < 0.5)) + 1 for c in dead)
-        when = f"layer {layers[0]}" if layers[0] == layers[-1] else f"layers {layers[0]} to {layers[-1]}"
-        parts.append(f"activity dies for {_thetas(dead)}, half the networks being silent by {when}")
-    return f"{title}, exact law at width {width}, layer {depth}: " + "; ".join(parts) + "." + _inputs_sentence(curves)
-
-
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def _drift(curve: Curve) -> float:
-    """The largest relative deviation of any layer's variance from the driven one's."""
-    first = curve.profile.variance[0]
-    return float(np.max(np.abs(curve.profile.variance - first))) / first if first > 0 else np.inf
-
-
-def _percent(share: float) -> str:
-    """Two digits of what is small, be it the share or what is missing from the whole."""
-    return f"{100 * share:.2g} %" if share < 0.9 else f"{100 - float(f'{100 * (1 - share):.2g}'):g} %"
-
-
-def _inputs_sentence(curves: list[Curve]) -> str:
-    """How differently the inputs fare, at the largest threshold."""
-    last = max(curves, key=lambda curve: curve.threshold)
-    survival = last.survival_per_input
-    if survival is None or survival.max() < DEAD:
-        return ""
-    if len(survival) == 1:
-        return f" At θ = {last.threshold:.4g} the input survives with probability {survival[0]:.3g}."
-    low, middle, high = (f"{value:.3g}" for value in np.quantile(survival, [0, 0.5, 1]))
-    return f" At θ = {last.threshold:.4g} the {len(survival)} inputs survive with probability {low} to {high}, median {middle}."
-
-
-def _thetas(curves: list[Curve]) -> str:
-    values = [f"{curve.threshold:.4g}" for curve in curves]
-    return "θ = " + (values[0] if len(values) == 1 else ", ".join(values[:-1]) + " and " + values[-1])

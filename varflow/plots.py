@@ -13,9 +13,18 @@ from varflow._checks import require
 if TYPE_CHECKING:
     from varflow.compare import Comparison
     from varflow.experiment import Curve, Experiment
+    from varflow.init.catalogue import Catalogue
     from varflow.phases import PhaseDiagram
 
-__all__ = ["plot_comparison", "plot_experiment", "plot_phase_diagram"]
+__all__ = [
+    "colours_of",
+    "panel_title",
+    "plot_catalogue",
+    "plot_comparison",
+    "plot_experiment",
+    "plot_phase_diagram",
+    "wrapped",
+]
 
 TITLES = {"preserving": r"preserving gain, $g^2 = 1/P(u>\theta)$", "kaiming": r"Kaiming's gain, $g^2 = 2$"}
 PANEL, LEFT, RIGHT = 4.7, 0.95, 2.3  # inches: width of a panel with its gap, margins
@@ -35,11 +44,10 @@ def plot_experiment(experiment: Experiment) -> Any:
     Bands and dots: simulated mean ± one standard deviation over networks. Lines: exact mean (solid) ± standard
     deviation (dotted). For a drive of several inputs the light band of the survival panel spans the inputs.
     """
-    thresholds = list(dict.fromkeys(curve.threshold for curve in experiment.curves))
-    colours = dict(zip(thresholds, _colours(len(thresholds)), strict=True))
+    colours = colours_of(experiment)
     right = RIGHT + _columns(colours) - 1
     width = PANEL * len(experiment.panels) + LEFT + right
-    words = _words(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))
+    words = wrapped(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))
     below = 0.8 + LINE * len(words)
     height = 4.9 + below
     figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
@@ -52,7 +60,7 @@ def plot_experiment(experiment: Experiment) -> Any:
         for curve in curves:
             _draw_variance(ax, curve, colours[curve.threshold])
             _draw_survival(alive, curve, colours[curve.threshold])
-        ax.set_title(_title(experiment, *key), fontsize=11)
+        ax.set_title(panel_title(experiment, *key), fontsize=11)
         _dress(ax, alive, first=column == 0, depth=curves[0].network.depth)
         drawn.append(ax)
     drawn[0].set_ylim(0, _ceiling(experiment))
@@ -61,7 +69,7 @@ def plot_experiment(experiment: Experiment) -> Any:
     return figure
 
 
-def _title(experiment: Experiment, rule: str, width: int) -> str:
+def panel_title(experiment: Experiment, rule: str, width: int) -> str:
     """What tells the panels apart: the gain, and the width where there are several."""
     gain = TITLES.get(rule, rule.replace("g = ", "$g$ = "))
     if len(experiment.widths) == 1:
@@ -70,7 +78,7 @@ def _title(experiment: Experiment, rule: str, width: int) -> str:
 
 
 def plot_comparison(comparison: Comparison, ax: Any = None) -> Any:
-    """One comparison's variance over layers: measured mean and band, exact mean and band."""
+    """One comparison's variance over layers, in time at the last step: measured mean and band, predicted mean and band."""
     if ax is None:
         ax = require("plot", "matplotlib.pyplot").subplots()[1]
     _band(ax, comparison.ensemble, comparison.profile, _colours(1)[0], "simulated mean, ± std", "predicted mean, ± std")
@@ -89,7 +97,7 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
     thetas = np.linspace(diagram.thresholds[0], diagram.thresholds[-1], FINE)
     widths = np.geomspace(diagram.widths[0], diagram.widths[-1], FINE)
     survival = 1 / (1 + np.exp(-diagram.logit(thetas, widths).T))
-    words = _words(diagram.reading, columns=116)
+    words = wrapped(diagram.reading, columns=116)
     below = 0.7 + LINE * len(words)
     width, height = 7.4, 4.9 + below
     figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
@@ -137,10 +145,16 @@ def _draw_paper(ax: Any, diagram: PhaseDiagram) -> None:
         ax.text(left, n * 1.07, text, fontsize=8.5, color="0.1", va="bottom", linespacing=1.3)
 
 
-def _words(sentences: list[str], columns: int) -> list[str]:
+def wrapped(sentences: list[str], columns: int) -> list[str]:
     """Wrapped, with no break inside ``θ = 0.5`` or ``2 %``."""
     kept = [re.sub(r" (=|%)", "\u00a0\\1", sentence).replace("= ", "=\u00a0") for sentence in sentences]
     return [line for sentence in kept for line in textwrap.wrap(sentence, columns)]
+
+
+def colours_of(experiment: Experiment) -> dict[float, Any]:
+    """A colour for each threshold."""
+    thresholds = list(dict.fromkeys(curve.threshold for curve in experiment.curves))
+    return dict(zip(thresholds, _colours(len(thresholds)), strict=True))
 
 
 def _colours(number: int) -> list[Any]:
@@ -156,13 +170,14 @@ def _draw_variance(ax: Any, curve: Curve, colour: Any) -> None:
 
 
 def _band(ax: Any, ensemble: Any, profile: Any, colour: Any, measured: str = "", predicted: str = "") -> None:
-    layer = _layers(profile)
-    mean, spread = ensemble.mean().variance, np.nan_to_num(ensemble.variance_std)
+    layer, last = _layers(profile), (..., -1) if profile.variance.ndim > 1 else ...
+    mean, spread = ensemble.mean().variance[last], np.nan_to_num(ensemble.variance_std[last])
     ax.fill_between(layer, np.maximum(mean - spread, 0), mean + spread, color=colour, alpha=0.2, lw=0)
     ax.plot(layer, mean, ".", color=colour, ms=3, label=measured or None)
-    ax.plot(layer, profile.variance, "-", color=colour, lw=1.4, marker=_marker(layer), label=predicted or None)
+    variance, std = profile.variance[last], profile.variance_std[last]
+    ax.plot(layer, variance, "-", color=colour, lw=1.4, marker=_marker(layer), label=predicted or None)
     for sign in (-1, 1):
-        ax.plot(layer, profile.variance + sign * profile.variance_std, ":", color=colour, lw=0.9, marker=_marker(layer))
+        ax.plot(layer, variance + sign * std, ":", color=colour, lw=0.9, marker=_marker(layer))
 
 
 def _draw_survival(ax: Any, curve: Curve, colour: Any) -> None:
@@ -232,3 +247,26 @@ def _legends(ax: Any, colours: dict[float, Any], experiment: Experiment) -> None
     side = {"frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}
     ax.add_artist(ax.legend(handles=thresholds, bbox_to_anchor=(1.04, 1), loc="upper left", ncols=_columns(colours), **side))
     ax.legend(*zip(*styles, strict=True), bbox_to_anchor=(1.04, 0), loc="lower left", **side)
+
+
+def plot_catalogue(catalogue: Catalogue) -> Any:
+    """Methods one below the other: their gains beside the critical one, and the rate of the last layer."""
+    shown = [entry for entry in catalogue.methods if entry.gain is not None][::-1]
+    figure = require("plot", "matplotlib.figure").Figure(figsize=(9, 1.2 + 0.3 * len(shown)), dpi=150, layout="constrained")
+    gains, rates = figure.subplots(1, 2, sharey=True)
+    looks = {True: ("o", "tab:blue"), False: ("x", "tab:red"), None: (".", "0.6")}
+    for row, entry in enumerate(shown):
+        marker, colour = looks[entry.survives]
+        gains.plot(entry.gain, row, marker, color=colour)
+        if entry.firing_rate is not None:
+            rates.plot(entry.firing_rate, row, marker, color=colour)
+    if catalogue.critical_gain == catalogue.critical_gain:
+        gains.axvline(catalogue.critical_gain, color="0.4", linewidth=1, linestyle=":", label="critical gain")
+        gains.legend(frameon=False, loc="lower right")
+    gains.set_yticks(range(len(shown)), [entry.name for entry in shown])
+    gains.set(xlabel=r"gain $g = \sigma_w \sqrt{n}$", xlim=(0, None))
+    rates.set(xlabel=f"firing rate of layer {catalogue.depth}", xlim=(-0.02, None))
+    figure.suptitle(
+        f"dots: alive at layer {catalogue.depth}, width {catalogue.width}; crosses: not, or too seldom", fontsize=10
+    )
+    return figure

@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
-
-from varflow._checks import DomainError, integer, nothing_if_nan, probability, real_array, scalar, scale
+from varflow._checks import DomainError, integer, nothing_if_nan, probability, scalar, scale
 from varflow._display import Shown, Table
+from varflow.init.fans import fan_in as fan_in_of
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate
 from varflow.init.inverse import corrected_gain, smallest_width
@@ -22,7 +21,7 @@ from varflow.theory.fixed_points import critical_gain, saddle_node
 from varflow.theory.maps import multiplier as map_multiplier
 from varflow.theory.stable import stable_variance
 
-__all__ = ["Initialization", "fan_in_of", "lookup"]
+__all__ = ["Initialization", "lookup"]
 
 NARROW_MARGIN = 0.10  # a gain this close above the critical one is pointed out
 
@@ -209,31 +208,6 @@ def _fan_in(fan_in: int | None, layer: Any) -> int:
     if fan_in is not None and layer is not None:
         raise DomainError("layer", layer, f"contradicts a fan-in of {fan_in}: give one of the two")
     return fan_in_of(layer) if fan_in is None else integer("fan_in", fan_in, minimum=1)
-
-
-def fan_in_of(layer: Any) -> int:
-    """Inputs summed by one neuron of a layer: of a shape ``(out, in, *kernel)`` or of a torch module with such a weight.
-
-    A transposed convolution stores ``(in, out/groups, *kernel)``; there every output sums ``in/groups · kernel/stride`` on
-    average, rounded.
-    """
-    rule = "must be a weight shape (out, in, *kernel) of whole numbers, or a torch layer with a weight"
-    if not hasattr(layer, "weight"):
-        if not isinstance(layer, (list, tuple, np.ndarray)):
-            raise DomainError("layer", layer, rule)
-        sizes = real_array("layer", layer)
-        if sizes.ndim != 1 or len(sizes) < 2 or np.any(sizes < 1) or np.any(sizes % 1):
-            raise DomainError("layer", layer, rule)
-        return math.prod(int(size) for size in sizes[1:])
-    kind = type(layer).__name__
-    if layer.weight is None or "Uninitialized" in type(layer.weight).__name__:
-        raise DomainError("layer", layer, "has no weight yet: run one batch through it first")
-    shape = tuple(layer.weight.shape)
-    if len(shape) < 2 or "Norm" in kind or "Embedding" in kind:
-        raise DomainError("layer", layer, "does not sum over inputs: give a linear layer or a convolution")
-    if "Transpose" in kind:
-        return max(round(shape[0] / layer.groups * math.prod(shape[2:]) / math.prod(layer.stride)), 1)
-    return math.prod(shape[1:])
 
 
 def _gain_and_variance(theta: float, law: Distribution, rate: float | None) -> tuple[float, float]:

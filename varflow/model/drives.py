@@ -1,66 +1,48 @@
 """What the first layer receives.
 
-``currents`` gives every neuron of layer 1 its own Gaussian current; ``inputs`` sends a user's data through real first
-weights, ``inputs_from_file`` reads them first (nothing is unpickled). None adds a bias to the driven layer.
+Gaussian currents of each neuron's own, constant (``currents``) or new at every step (``white``); data through real first
+weights, as numbers (``inputs``, ``inputs_from_file``) or as random spike trains (``spikes``); or currents of one's own
+making (``given``). None adds a bias to the driven layer.
 """
 
 from __future__ import annotations
 
-import warnings
-import zipfile
-import zlib
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from varflow._checks import LARGEST_SCALE, DomainError, frozen, non_negative, positive_scale, real_array, scalar, scale
+from varflow._checks import (
+    LARGEST_SCALE,
+    DomainError,
+    choice,
+    frozen,
+    non_negative,
+    positive_scale,
+    real_array,
+    scalar,
+    scale,
+)
+from varflow.model.drive_kinds import Currents, Drive, Given, Inputs, Spikes, White
+from varflow.model.input_files import from_file
 
-__all__ = ["Currents", "Inputs", "currents", "inputs", "inputs_from_file"]
+__all__ = [
+    "Currents",
+    "Drive",
+    "Given",
+    "Inputs",
+    "Spikes",
+    "White",
+    "currents",
+    "given",
+    "inputs",
+    "inputs_from_file",
+    "spikes",
+    "white",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Currents:
-    """A Gaussian current per neuron, ``I ~ N(0, std²)``; made by :func:`currents`."""
-
-    std: float
-
-    @property
-    def current_variances(self) -> np.ndarray:
-        """Variance of the driven layer's currents, one entry per kind of input: here one."""
-        return np.array([self.std**2])
-
-    def covariance(self, steps: int) -> np.ndarray:
-        """``Cov[I_t, I_t']`` of layer 1's currents, one matrix per kind of input; shape (kinds, steps, steps)."""
-        return np.full((1, steps, steps), self.std**2)
-
-    def __repr__(self) -> str:
-        return f"currents(std={self.std:g})"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Inputs:
-    """Input vectors through first-layer weights of standard deviation ``input_gain/√n_in``; made by :func:`inputs`."""
-
-    x: np.ndarray
-    input_gain: float
-
-    @property
-    def fan_in(self) -> int:
-        return self.x.shape[1]
-
-    @property
-    def current_variances(self) -> np.ndarray:
-        """``input_gain² mean_j x_j²`` for every row: the exact variance of layer 1's currents given that input."""
-        return self.input_gain**2 * np.mean(self.x**2, axis=1)
-
-    def covariance(self, steps: int) -> np.ndarray:
-        """``Cov[I_t, I_t']`` given each input, held constant; shape (batch, steps, steps)."""
-        return np.broadcast_to(self.current_variances[:, None, None], (len(self.x), steps, steps))
-
-    def __repr__(self) -> str:
-        return f"inputs({self.x.shape[0]} vectors of {self.fan_in}, input_gain={self.input_gain:.4g})"
+KINDS = ("bernoulli", "poisson")
 
 
 def currents(std: float = 1.0) -> Currents:
@@ -80,17 +62,36 @@ def currents(std: float = 1.0) -> Currents:
     return Currents(scalar("std", non_negative("std", scale("std", std))))
 
 
-def inputs(x: np.ndarray, input_gain: float | None = None) -> Inputs:
-    r"""A batch of input vectors, sent through real first-layer weights.
-
-    .. math:: \mathrm{Var}[I \mid x] = \frac{g_{in}^2}{n_{in}} \sum_j x_j^2
+def white(std: float = 1.0) -> White:
+    """Currents ``I_t ~ N(0, std²)``, independent between neurons and steps, drawn anew for every network.
 
     Parameters
     ----------
-    x : array, shape (batch, n_in)
-        One input vector per row; truth values count as 0 and 1. Network ``r`` of a simulation sees row ``r mod batch``.
+    std : float
+        Standard deviation of the current at one step, before the neuron's input scale; 0 is a silent drive.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.drives.white(0.5).covariance(2)
+    array([[[0.25, 0.  ],
+            [0.  , 0.25]]])
+    """
+    return White(scalar("std", non_negative("std", scale("std", std))))
+
+
+def inputs(x: Any, input_gain: float | None = None) -> Inputs:
+    r"""A batch of input vectors, sent through real first-layer weights.
+
+    .. math:: \mathrm{Cov}[I_t, I_{t'} \mid x] = \frac{g_{in}^2}{n_{in}} \sum_j x_{tj} x_{t'j}
+
+    Parameters
+    ----------
+    x : array, shape (batch, n_in) or (batch, steps, n_in)
+        One input vector per row, held over time, or one per step; truth values count as 0 and 1. Network ``r`` of a
+        simulation sees row ``r mod batch``.
     input_gain : float, optional
-        ``g_in``. By default ``1/√(mean x²)``: the currents then have variance 1 in the mean over the batch.
+        ``g_in``. By default ``1/√(mean x²)``: the currents then have variance 1 in the mean over the batch (and steps).
 
     Raises
     ------
@@ -107,27 +108,16 @@ def inputs(x: np.ndarray, input_gain: float | None = None) -> Inputs:
     >>> import varflow as vf
     >>> vf.drives.inputs([[3.0, 4.0], [0.0, 5.0]])
     inputs(2 vectors of 2, input_gain=0.2828)
+    >>> vf.drives.inputs([[[3.0, 4.0], [4.0, -3.0]]], input_gain=1.0).covariance(2)
+    array([[[12.5,  0. ],
+            [ 0. , 12.5]]])
     """
-    array = _table(x)
-    if input_gain is None:
-        second_moment = float(np.mean(array**2))
-        if second_moment < 1e-280:
-            size = "zero throughout" if not array.any() else "too small to square"
-            raise DomainError("x", f"array of shape {array.shape}", f"is {size}: name input_gain, or give other inputs")
-        input_gain = second_moment**-0.5
-    return Inputs(frozen(array), scalar("input_gain", positive_scale("input_gain", input_gain)))
-
-
-def _table(x: Any) -> np.ndarray:
-    """A non-empty table of numbers whose squares stay in double precision."""
-    binary = getattr(x, "dtype", None) == np.bool_
-    array = real_array("x", np.asarray(x, dtype=float) if binary else x)
-    if array.ndim != 2 or 0 in array.shape:
-        raise DomainError("x", f"array of shape {array.shape}", "must have shape (batch, n_in), one input vector per row")
-    if max(array.max(), -array.min()) > LARGEST_SCALE:
-        worst = float(array.flat[np.argmax(np.abs(array))])
-        raise DomainError("x", worst, f"must be at most {LARGEST_SCALE:g} in size; measure inputs in larger units")
-    return array
+    array = _numbers("x", x)
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        rule = "must have shape (batch, n_in), one input vector per row, or (batch, steps, n_in), one per step"
+        raise DomainError("x", f"array of shape {array.shape}", rule)
+    _squares_fit("x", array)
+    return Inputs(frozen(array), _input_gain("x", array, array**2, input_gain))
 
 
 def inputs_from_file(path: str | Path, input_gain: float | None = None) -> Inputs:
@@ -136,7 +126,7 @@ def inputs_from_file(path: str | Path, input_gain: float | None = None) -> Input
     Parameters
     ----------
     path : str or Path
-        The file; rows are input vectors.
+        The file; rows are input vectors, or their sequences over time in an array of shape (batch, steps, n_in).
     input_gain : float, optional
         As in :func:`varflow.drives.inputs`.
 
@@ -145,65 +135,115 @@ def inputs_from_file(path: str | Path, input_gain: float | None = None) -> Input
     DomainError
         If the file is missing, unreadable, ragged, holds several arrays, or anything but finite numbers.
     """
-    file = Path(path)
-    reader = {".npy": _npy, ".npz": _npz, ".csv": _csv}.get(file.suffix.lower())
-    if reader is None:
-        raise DomainError("path", str(path), "must be a .npy, .npz or .csv file")
-    try:
-        table = reader(file)
-        return inputs(table, input_gain)
-    except FileNotFoundError:
-        raise DomainError("path", str(path), "does not exist") from None
-    except OSError as error:
-        raise DomainError("path", str(path), f"cannot be read: {error.strerror or 'it is empty or damaged'}") from None
-    except DomainError as error:
-        if error.argument != "x":
-            raise
-        raise DomainError("path", str(path), f"holds {_one_line(error.value)}, which {error.rule}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DomainError("path", str(path), f"is not a table of numbers: {_reason(error)}") from None
+    return from_file(path, partial(inputs, input_gain=input_gain))
 
 
-def _one_line(value: Any) -> str:
-    kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else str(value)
-    return " ".join(kind.split())
+def spikes(rates: Any, input_gain: float | None = None, *, kind: str = "bernoulli") -> Spikes:
+    r"""Random spike trains of given rates, sent through real first-layer weights.
+
+    .. math:: \mathrm{Cov}[I_t, I_{t'}] = \frac{g_{in}^2}{n_{in}} \sum_j
+              \begin{cases} r_j & t = t' \\ r_j^2 & t \ne t' \end{cases}
+
+    Parameters
+    ----------
+    rates : array, shape (n_in,) or (batch, n_in)
+        Spikes per step of each input, independent between inputs and steps: in [0, 1] for Bernoulli trains. Every network
+        has new trains and new weights; network ``r`` of a simulation sees row ``r mod batch``.
+    input_gain : float, optional
+        ``g_in``. By default the mean second moment of the currents at one step is 1 over the batch: ``1/√(mean r)``.
+    kind : str
+        ``bernoulli`` (at most one spike), or ``poisson`` counts of any mean, with ``r + r²`` for ``r`` on the diagonal.
+
+    Raises
+    ------
+    DomainError
+        For rates outside their domain, of another shape, or zero throughout while the gain is left to them.
+
+    Notes
+    -----
+    **Assumes** independent, mean-zero first-layer weights. All neurons of layer 1 see the same trains: the covariance is
+    its mean over trains, from which one network's own departs by a share of order ``1/√n_in``, so that laws at finite
+    width are not exact with this drive. **Source**: derived from the layer's definition.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> drive = vf.drives.spikes([0.1, 0.3])
+    >>> drive
+    spikes(2 trains, mean rate 0.2, input_gain=2.236)
+    >>> drive.covariance(2).round(12)
+    array([[[1.  , 0.25],
+            [0.25, 1.  ]]])
+    """
+    choice("kind", kind, KINDS)
+    array = _numbers("rates", rates)
+    array = array[None] if array.ndim == 1 else array
+    if array.ndim != 2 or 0 in array.shape:
+        raise DomainError(
+            "rates", f"array of shape {array.shape}", "must have shape (n_in,) or (batch, n_in), a rate per input"
+        )
+    non_negative("rates", array)
+    if kind == "bernoulli" and array.max() > 1:
+        raise DomainError(
+            "rates", float(array.max()), "must lie between 0 and 1: a Bernoulli train has one spike a step at most"
+        )
+    _squares_fit("rates", array)
+    second = array + array**2 if kind == "poisson" else array
+    return Spikes(frozen(array), _input_gain("rates", array, second, input_gain), kind)
 
 
-def _reason(error: Exception) -> str:
-    """numpy's words in one line, without its advice to unpickle or to use its own options."""
-    words = " ".join(str(error).split())
-    if "pickle" in words.lower():
-        return "it holds Python objects or is damaged, and nothing is unpickled"
-    return words.partition("; use ")[0] or type(error).__name__
+def given(currents: Any) -> Given:
+    """Currents of one's own making, before the neuron's input scale.
+
+    Parameters
+    ----------
+    currents : array, shape (steps,), (steps, width) or (batch, steps, width)
+        One current for all neurons, one for each, or a batch of those: network ``r`` of a simulation sees ``r mod batch``.
+        A last axis of 1 is one current for all neurons. The network has these steps, and this width in layer 1.
+
+    Raises
+    ------
+    DomainError
+        If they are not finite numbers of one of these shapes.
+
+    Notes
+    -----
+    They have no Gaussian law, so there is no covariance to predict from: a theory steps layer 1 with these currents as they
+    are, exactly, and is about infinite width from layer 2 on.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.drives.given([1.5, 0.0, 0.0])
+    given(3 steps of one current for all neurons)
+    """
+    array = _numbers("currents", currents)
+    if not 1 <= array.ndim <= 3 or 0 in array.shape:
+        rule = "must have shape (steps,), (steps, width) or (batch, steps, width)"
+        raise DomainError("currents", f"array of shape {array.shape}", rule)
+    _squares_fit("currents", array)
+    array = array[:, None] if array.ndim == 1 else array
+    return Given(frozen(array if array.ndim == 3 else array[None]))
 
 
-def _npy(file: Path) -> Any:
-    return np.load(file, allow_pickle=False)
+def _numbers(name: str, value: Any) -> np.ndarray:
+    binary = getattr(value, "dtype", None) == np.bool_
+    return real_array(name, np.asarray(value, dtype=float) if binary else value)
 
 
-def _npz(file: Path) -> Any:
-    with zipfile.ZipFile(file):
-        pass  # refuses here what numpy would try to read as something else
-    with np.load(file, allow_pickle=False) as archive:
-        names = list(archive)
-        if len(names) != 1:
-            held = f"{len(names)}: {', '.join(names)}" if names else "none"
-            raise DomainError("path", str(file), f"must hold one array, not {held}")
-        return archive[names[0]]
+def _squares_fit(name: str, array: np.ndarray) -> None:
+    """Refuse numbers whose squares leave double precision."""
+    if max(array.max(), -array.min()) > LARGEST_SCALE:
+        worst = float(array.flat[np.argmax(np.abs(array))])
+        raise DomainError(name, worst, f"must be at most {LARGEST_SCALE:g} in size; measure inputs in larger units")
 
 
-def _csv(file: Path) -> Any:
-    with file.open(encoding="utf-8-sig") as lines:
-        first = lines.readline()
-    header = bool(first.strip()) and not any(_is_number(cell) for cell in first.split(","))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # an empty file is refused by its shape
-        return np.loadtxt(file, delimiter=",", ndmin=2, skiprows=int(header), encoding="utf-8-sig")
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _input_gain(name: str, array: np.ndarray, squares: np.ndarray, input_gain: float | None) -> float:
+    """The one given, or that of a second moment 1 in the mean."""
+    if input_gain is None:
+        second_moment = float(np.mean(squares))
+        if second_moment < 1e-280:
+            size = "zero throughout" if not array.any() else "too small to square"
+            raise DomainError(name, f"array of shape {array.shape}", f"is {size}: name input_gain, or give other inputs")
+        input_gain = second_moment**-0.5
+    return scalar("input_gain", positive_scale("input_gain", input_gain))

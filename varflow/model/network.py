@@ -9,7 +9,7 @@ import numpy as np
 
 from varflow._checks import DomainError, integer, non_negative, per_layer, positive_scale, real_array, scalar, scale
 from varflow._display import Shown, Table
-from varflow.model.drives import Currents, Inputs, currents
+from varflow.model.drives import Drive, currents
 from varflow.model.neurons import Neuron
 from varflow.model.weights import NAMES, WeightLaw, weight_law
 
@@ -42,8 +42,8 @@ class Network(Shown):
         ``n E[w]``. By default (None) the law's own mean, scaled like its standard deviation: 0 for symmetric laws.
     steps : int
         Time steps.
-    drive : drives.currents(...) or drives.inputs(...)
-        What layer 1 receives.
+    drive : Drive
+        What layer 1 receives, from ``vf.drives``: ``currents``, ``white``, ``inputs``, ``spikes`` or ``given``.
 
     Attributes
     ----------
@@ -57,7 +57,8 @@ class Network(Shown):
     Raises
     ------
     DomainError
-        For a value outside its domain, a sequence that has not one entry per layer, or a fixed in-degree beyond a fan-in.
+        For a value outside its domain, a sequence that has not one entry per layer, a fixed in-degree beyond a fan-in, or a
+        drive of another number of steps or neurons.
 
     Examples
     --------
@@ -74,7 +75,7 @@ class Network(Shown):
     bias_std: float
     mean_gain: float | None
     steps: int
-    drive: Currents | Inputs
+    drive: Drive
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class Network(Shown):
         bias_std: float = 0.0,
         mean_gain: float | None = None,
         steps: int = 1,
-        drive: Currents | Inputs | None = None,
+        drive: Drive | None = None,
     ):
         def put(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
@@ -103,8 +104,8 @@ class Network(Shown):
         symmetric = 0.0 if law.own_mean == 0 else None
         put("mean_gain", symmetric if mean_gain is None else scalar("mean_gain", scale("mean_gain", mean_gain)))
         put("steps", integer("steps", steps, minimum=1))
-        drives = "vf.drives.currents(std) or vf.drives.inputs(x)"
-        put("drive", _instance("drive", currents() if drive is None else drive, (Currents, Inputs), drives))
+        drives = "vf.drives.currents(std), .white(std), .inputs(x), .spikes(rates) or .given(currents)"
+        put("drive", _instance("drive", currents() if drive is None else drive, Drive, drives))
         _fits(self)
 
     @property
@@ -162,9 +163,13 @@ def _instance(name: str, value: Any, kinds: Any, what: str) -> Any:
 
 
 def _fits(network: Network) -> None:
-    """Refuse laws that the layers have no room for."""
+    """Refuse drives of other steps or another width, and laws that the layers have no room for."""
+    drive, width = network.drive, int(network.widths[0])
+    for name, wanted, there in (("steps", drive.steps, network.steps), ("width", drive.width, width)):
+        if wanted not in (None, there):
+            raise DomainError("drive", drive, f"does not fit a network of {name}={there}, layer 1: give it {name}={wanted}")
     law, below = network.weight_law, set(network.widths[:-1].tolist())
-    below |= {network.drive.fan_in} if isinstance(network.drive, Inputs) else set()
+    below |= set() if drive.fan_in is None else {drive.fan_in}
     for fan_in in sorted(below):
         if law.in_degree is not None and law.in_degree > fan_in:
             raise DomainError("weights", law, f"keeps more inputs than a neuron has: a fan-in here is {fan_in}")

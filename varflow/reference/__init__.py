@@ -1,4 +1,4 @@
-"""The memoryless theory in mpmath, straight from the definitions and slow on purpose: a witness for the fast theory.
+"""The theory in mpmath, straight from the definitions and slow on purpose: a witness for the fast theory.
 
 Every tail is written out here from its formula and shares no code with the fast ones. A float means its exact binary value;
 answers are mpf numbers, right to ``digits`` digits. mpmath's own precision is never changed outside a call.
@@ -18,8 +18,11 @@ from varflow.reference.inverse import (
 from varflow.reference.isolation import ExactFixedPoints, fixed_points, stable_variance
 from varflow.reference.laws import pdf, sf
 from varflow.reference.layer import gain, variance_map
+from varflow.reference.leak import ExactMeanFieldInTime, mean_field_in_time
+from varflow.reference.orthant import orthant
 from varflow.reference.overlap import CorrelationPoint, correlation_map, correlation_point
 from varflow.reference.survivors import ExactLifetime, ExactQuasiStationary, lifetime, quasi_stationary, relaxation_depth
+from varflow.reference.two_steps import TwoSteps, two_steps
 
 __all__ = [
     "BiasCusp",
@@ -28,8 +31,10 @@ __all__ = [
     "ExactFixedPoints",
     "ExactLifetime",
     "ExactMeanField",
+    "ExactMeanFieldInTime",
     "ExactQuasiStationary",
     "SaddleNode",
+    "TwoSteps",
     "bias_cusp",
     "corrected_gain",
     "correlation_map",
@@ -43,6 +48,8 @@ __all__ = [
     "largest_threshold",
     "lifetime",
     "mean_field",
+    "mean_field_in_time",
+    "orthant",
     "pdf",
     "quasi_stationary",
     "relaxation_depth",
@@ -52,5 +59,6 @@ __all__ = [
     "sparsest_rate",
     "spike_counts",
     "stable_variance",
+    "two_steps",
     "variance_map",
 ]

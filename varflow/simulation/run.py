@@ -1,6 +1,6 @@
 """``simulate``: the door to the simulators. It checks, shares the work out, and puts the answers together.
 
-What a layer does lives in the engine (``dense``), which brings torch and loads on the first call.
+What a layer does lives in the engines (``dense``, ``conditional``), which bring torch and load on the first call.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from threading import Event
 from typing import TYPE_CHECKING, Any, overload
 
@@ -21,11 +22,12 @@ from varflow.results import Ensemble
 from varflow.simulation.workers import work
 
 if TYPE_CHECKING:
+    from varflow.simulation.conditional import Block
     from varflow.simulation.dense import Batch
 
 __all__ = ["Interrupted", "simulate"]
 
-ENGINES = ("dense",)
+ENGINES = ("dense", "conditional")
 DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "float64")
 
@@ -78,13 +80,15 @@ def simulate(
     progress: Progress = False,
     threads: int | None = None,
 ) -> Ensemble | tuple[Ensemble, ...]:
-    r"""Simulate deep spiking networks with real, random weight matrices, and measure every layer.
+    r"""Simulate deep spiking networks with real, random weight matrices, and measure every layer at every step.
 
     .. math:: u_{l+1} = \lambda \Big(\frac{g}{\sqrt n} W x_l + \frac{m_g}{n} \sum_j x_{l,j} + b\Big),
               \qquad x_l = 1(u_l > \theta)
 
     with ``W`` of independent entries of mean 0 and variance 1 and ``b ~ N(0, bias_std²)``, fresh for every layer and
-    network. Layer 1 receives the drive, without bias or weight mean.
+    network and held over time. Layer 1 receives the drive, without bias or weight mean. With several steps the bracket is
+    the current ``I_t`` of a step, from the spikes ``delay`` steps before, and :class:`varflow.Neuron` says what the
+    membrane makes of it.
 
     Parameters
     ----------
@@ -95,7 +99,10 @@ def simulate(
     seed : int
         Sets every weight, on a type of device.
     engine : str
-        ``dense``: real weight matrices.
+        ``dense``: real weight matrices. ``conditional``: the currents of a layer drawn from their law given the spikes of the
+        layer before, ``N(0, (g²/n) X Xᵀ + bias_std²)`` over the steps, without a matrix: the same in distribution for normal
+        weights at every width, and much faster while ``steps`` is far below it. Networks of as many steps as neurons are
+        simulated densely.
     device : str
         ``cpu`` or ``cuda``.
     dtype : str
@@ -108,13 +115,16 @@ def simulate(
     Returns
     -------
     Ensemble, or tuple of Ensemble for a sequence, in its order
-        ``variance`` (ddof = 1; NaN at width 1) and ``firing_rate`` of shape (repeats, depth). A silent layer after the last
-        spike of a network without bias has variance exactly 0.
+        ``variance`` (ddof = 1; NaN at width 1; of membranes at the spike test, before the reset) and ``firing_rate`` of
+        shape (repeats, depth), or (repeats, depth, steps) for ``steps > 1``, then with ``potential_mean`` of the same shape
+        and ``coincidences`` of shape (repeats, depth, steps, steps). A silent layer after the last spike of a network
+        without bias has variance exactly 0.
 
     Raises
     ------
     DomainError
-        For an argument outside its domain; ``steps > 1``; a neuron of several spikes a step; a delay.
+        For an argument outside its domain; weights other than normal ones for ``conditional``; a delay that leaves layer 2
+        without input; counts of spikes that explode.
     MissingExtraError
         Without torch.
     Interrupted
@@ -126,11 +136,16 @@ def simulate(
     matrices are not independent of each other (their differences have less noise for it).
     **Accuracy**: float32 weights lie on a grid of 2⁻¹³ of their standard deviation (coarser in proportion to the fan-in
     from 1025 on, 2⁻⁸ at 32768, then 2⁻¹³ again with sums in float64), float64 ones on one of 2⁻⁴⁰, with the variance
-    exact; sums over spikes are exact, potentials float64. The firing rates, and on a CPU the variances, are the same
-    bit for bit whatever ``threads``, ``repeats`` and the networks beside it; a network is also the beginning of a deeper
-    one of the same equal width. Normal weights end at 5.8 (float32) and 8.6 (float64) standard deviations.
+    exact; sums over spikes, and over counts of several spikes a step, are exact, potentials float64. The firing rates, and
+    on a CPU the variances, are the same bit for bit whatever ``threads``, ``repeats`` and the networks beside it; a network
+    is also the beginning of a deeper one of the same equal width, and of a longer run. Normal weights end at 5.8 (float32)
+    and 8.6 (float64) standard deviations.
     **Speed**: one core spends about 0.8 of its time drawing normal numbers (100 layers of 1000, twelve networks); nothing
-    is drawn once all networks of a chunk are silent for good. **Source**: the definition of the layer.
+    is drawn once all networks of a chunk are silent for good.
+    **Conditional**: potentials have the precision of ``dtype``; those of steps with the same spikes, whose covariance is
+    singular, differ by about ``10⁻⁶ √steps`` standard deviations. The numbers of networks of equal widths and steps are
+    drawn alike, so that a sweep has less noise in its differences; fewer ``repeats`` are the beginning of more, bit for bit.
+    **Source**: the definition of the layer; for ``conditional`` the independence of the rows of a matrix.
 
     Examples
     --------
@@ -138,11 +153,14 @@ def simulate(
     >>> ensemble = vf.simulate(vf.Network(width=100, depth=3, gain=2.51), repeats=2)
     >>> ensemble.variance.shape
     (2, 3)
+    >>> leaky = vf.Neuron(1.0, decay=0.5, reset="subtract")
+    >>> vf.simulate(vf.Network(width=100, depth=3, gain=2.51, neuron=leaky, steps=4), repeats=2).coincidences.shape
+    (2, 3, 4, 4)
     """
     choice("engine", engine, ENGINES)
     networks = (network,) if isinstance(network, Network) else _networks(network)
     for one in networks:
-        _refuse_unsupported(one)
+        _refuse_unsupported(one, engine)
     repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
     choice("device", device, DEVICES)
     choice("dtype", dtype, DTYPES)
@@ -153,8 +171,7 @@ def simulate(
         raise DomainError("device", device, "is not available: this torch finds no CUDA device; use device='cpu'")
     threads = 1 if device == "cuda" else threads or min(_cores(), torch.get_num_threads())
 
-    from varflow.simulation.dense import batches
-
+    batches = import_module(f"varflow.simulation.{engine}").batches
     tables = [_Table(batch, repeats) for batch in batches(networks, repeats=repeats, seed=seed, device=device, dtype=dtype)]
     label = {"seed": seed, "engine": engine, "device": device, "dtype": dtype}
     try:
@@ -170,18 +187,19 @@ def simulate(
 class _Table:
     """The results of one batch, filled chunk by chunk."""
 
-    def __init__(self, batch: Batch, repeats: int):
-        self.batch, self.chunks = batch, batch.chunks(repeats)
+    def __init__(self, batch: Batch | Block, repeats: int):
+        from varflow.simulation.measures import names
+
+        self.batch, self.chunks = batch, batch.streams.chunks(repeats)
         shape = (len(batch.networks), repeats, len(batch.widths))
-        self.variance, self.firing_rate = np.empty(shape), np.empty(shape)
+        self.measured = {name: np.empty((*shape, *[batch.steps] * axes)) for name, axes in names(batch.steps).items()}
         self.finished = np.zeros(len(self.chunks), dtype=bool)
 
     def simulate(self, chunk: int, stop: Event) -> None:
-        from varflow.simulation.dense import simulate_chunk
-
         index, wanted = self.chunks[chunk]
         rows = slice(index * self.batch.streams.repeats, index * self.batch.streams.repeats + wanted)
-        self.variance[:, rows], self.firing_rate[:, rows] = simulate_chunk(self.batch, index, wanted, stop)
+        for name, values in self.batch.simulate(index, wanted, stop).items():
+            self.measured[name][:, rows] = values
         self.finished[chunk] = True
 
     @property
@@ -211,7 +229,7 @@ def _assemble(tables: Sequence[_Table], count: int, label: dict[str, Any]) -> tu
         rows = table.rows
         for row, (place, network) in enumerate(zip(table.batch.places, table.batch.networks, strict=True)):
             seen = np.s_[row, :rows, : network.depth]
-            ensembles[place] = Ensemble(network, table.variance[seen], table.firing_rate[seen], **label)
+            ensembles[place] = Ensemble(network, **{name: values[seen] for name, values in table.measured.items()}, **label)
     return tuple(ensembles)
 
 
@@ -233,15 +251,14 @@ def _networks(networks: Any) -> tuple[Network, ...]:
     return listed
 
 
-def _refuse_unsupported(network: Network) -> None:
-    neuron = network.neuron
-    if network.steps > 1:
-        raise DomainError("steps", network.steps, "is more than the dense engine takes: it simulates one step; set steps=1")
-    if neuron.reset == "multi_spike":
-        rule = "is beyond the dense engine, which steps one spike per neuron; at one step any other reset is the same network"
-        raise DomainError("reset", neuron.reset, rule)
-    if neuron.delay:
-        raise DomainError("delay", neuron.delay, "leaves layer 2 without input in a single step: nothing arrives; set delay=0")
+def _refuse_unsupported(network: Network, engine: str) -> None:
+    law = network.weight_law
+    if engine == "conditional" and not (law.kind == "normal" and law.always_present):
+        rule = "has no normal currents given the spikes, so the conditional engine cannot draw them: use engine='dense'"
+        raise DomainError("weights", network.weights, rule)
+    delay, steps = network.neuron.delay, network.steps
+    if delay >= steps:
+        raise DomainError("delay", delay, f"leaves layer 2 without input: nothing arrives within steps={steps}; raise steps")
 
 
 def _cores() -> int:

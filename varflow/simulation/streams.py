@@ -1,8 +1,8 @@
 """Random streams: which numbers a seed stands for, whatever the batching, the threads and the company.
 
 A *chunk* is a fixed number of networks, set by the widths alone. It has one stream for its weights and biases, drawn layer
-after layer in fixed shapes, and one for what drives layer 1. Nothing else is drawn from them, so that network ``r`` is
-the same network in a long run or a short one, alone or beside others, shallow or deep.
+after layer in fixed shapes, one for what drives layer 1, and one for input trains. Nothing else is drawn from them, so that
+network ``r`` is the same network in a long run or a short one, alone or beside others, shallow or deep.
 """
 
 from __future__ import annotations
@@ -58,8 +58,13 @@ class Streams:
 
         A counter through a bijection of 32 bits: the streams of an experiment are distinct by construction.
         """
-        counter = chunk * len(_PURPOSES) + _PURPOSES.index(purpose)
+        # Trains count down from 0, the others up.
+        counter = -1 - chunk if purpose == "trains" else chunk * len(_PURPOSES) + _PURPOSES.index(purpose)
         return (self.root >> 32 << 32) | _mixed((self.root + counter) % 2**32)
+
+    def chunks(self, repeats: int) -> list[tuple[int, int]]:
+        """(chunk, networks wanted of it) for so many networks."""
+        return [(start // self.repeats, min(self.repeats, repeats - start)) for start in range(0, repeats, self.repeats)]
 
     def draws(self, chunk: int, purpose: str, *, dtype: torch.dtype, stop: Event) -> Draws:
         generator = torch.Generator(self.device).manual_seed(self.seed(chunk, purpose))
@@ -74,10 +79,20 @@ class Draws:
         self._buffer = torch.empty(0, dtype=dtype, device=generator.device)
         self._wide = torch.empty(0, dtype=torch.float64, device=generator.device)
 
+    @property
+    def device(self) -> torch.device:
+        return self._generator.device
+
     def normals(self, width: int) -> torch.Tensor:
         """Standard normal numbers for every network of the chunk, shape (repeats, width)."""
         shape = (self._repeats, width)
         return torch.empty(shape, dtype=self._buffer.dtype, device=self._buffer.device).normal_(generator=self._generator)
+
+    def trains(self, rates: torch.Tensor, kind: str) -> torch.Tensor:
+        """Spikes of one step for every network of the chunk, ``bernoulli`` or ``poisson``; rates of shape (repeats, n_in)."""
+        if kind == "poisson":
+            return torch.poisson(rates, generator=self._generator)
+        return (torch.empty_like(rates).uniform_(generator=self._generator) < rates).double()
 
     def weights(
         self, grid: WeightGrid, width: int, fan_in: int

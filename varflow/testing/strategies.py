@@ -1,4 +1,4 @@
-"""Hypothesis strategies: thresholds, gains, distributions, neurons and networks, each from a stated domain.
+"""Hypothesis strategies: thresholds, gains, distributions, neurons, drives and networks, each from a stated domain.
 
 Every value drawn is valid, without filtering; examples shrink towards threshold 1, the normal law and small networks.
 Hypothesis is imported when a strategy is made.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import varflow as vf
 from varflow._checks import DomainError, flag, integer, non_negative, real_array, require, scalar
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-__all__ = ["distributions", "gains", "networks", "neurons", "thresholds"]
+__all__ = ["distributions", "drives", "gains", "networks", "neurons", "thresholds"]
 
 TINY = 1e-100  # numbers below, whose squares leave double precision, are drawn as 0
 EDGE = 1e-3  # a living gain is at least this share above the critical one, where every question is ill-conditioned
@@ -119,7 +121,9 @@ def distributions(*, heavy_tails: bool = True) -> SearchStrategy[Any]:
     return st.one_of(named, student) if flag("heavy_tails", heavy_tails) else named
 
 
-def neurons(thresholds: SearchStrategy[float] | None = None, *, memoryless: bool = True) -> SearchStrategy[vf.Neuron]:
+def neurons(
+    thresholds: SearchStrategy[float] | None = None, *, memoryless: bool = True, max_delay: int = 0
+) -> SearchStrategy[vf.Neuron]:
     """Neurons, shrinking towards ``Neuron(threshold=1)``.
 
     Parameters
@@ -129,6 +133,13 @@ def neurons(thresholds: SearchStrategy[float] | None = None, *, memoryless: bool
     memoryless : bool
         Whether only memoryless neurons are drawn, with an input scale from 0.25 to 4 and ``>`` or ``≥``. Else also those
         with a decay in [0, 1], a synaptic decay in [0, 0.9] and any reset, ``multi_spike`` at positive thresholds only.
+    max_delay : int
+        Largest number of steps between a spike and its arrival; by default there is no delay.
+
+    Raises
+    ------
+    DomainError
+        For a negative delay.
 
     Examples
     --------
@@ -142,6 +153,7 @@ def neurons(thresholds: SearchStrategy[float] | None = None, *, memoryless: bool
     st = _hypothesis()
     drawn = _thresholds() if thresholds is None else thresholds
     options = {"input_scale": _floats(0.25, 4.0, towards=1.0), "strict": st.sampled_from([True, False])}
+    options["delay"] = st.integers(0, integer("max_delay", max_delay, minimum=0))
     if flag("memoryless", memoryless):
         return st.builds(vf.Neuron, drawn, **options)
 
@@ -153,6 +165,60 @@ def neurons(thresholds: SearchStrategy[float] | None = None, *, memoryless: bool
     return drawn.flatmap(with_memory)
 
 
+def drives(
+    *, steps: int | None = None, width: int | None = None, max_fan_in: int = 6, max_batch: int = 3, given: bool = False
+) -> SearchStrategy[vf.drives.Drive]:
+    """What layer 1 receives, shrinking towards ``currents(std=1)``: also white currents, inputs and spike trains.
+
+    Parameters
+    ----------
+    steps : int, optional
+        Of the network. With it inputs may have a vector for each step.
+    width : int, optional
+        Of its layer 1, for currents given to each neuron.
+    max_fan_in, max_batch : int
+        Largest number of inputs of a neuron, and of rows in a batch.
+    given : bool
+        Whether currents of one's own are drawn too, which have no covariance; they need ``steps``.
+
+    Raises
+    ------
+    DomainError
+        For a number that is not positive, or ``given`` without ``steps``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> from hypothesis import find
+    >>> find(vf.testing.drives(), lambda drive: True)
+    currents(std=1)
+    >>> find(vf.testing.drives(steps=2), lambda drive: drive.steps == 2).x.shape
+    (1, 2, 1)
+    """
+    st = _hypothesis()
+    if flag("given", given) and steps is None:
+        raise DomainError("steps", steps, "is missing: given currents have the network's")
+    held = [()] if steps is None else [(), (integer("steps", steps, minimum=1),)]
+    alike = [1] if width is None else [1, integer("width", width, minimum=1)]
+    batches, inputs = _integers("batch", 1, max_batch), _integers("fan_in", 1, max_fan_in)
+    gain, number, rate = _floats(0.25, 4.0, towards=1.0), _floats(-3.0, 3.0, towards=1.0), _floats(0.0, 1.0, towards=1.0)
+
+    def arrays(of: Any, *axes: Any) -> Any:
+        return st.tuples(*axes).flatmap(lambda lengths: _array(of, lengths))
+
+    data = st.sampled_from(held).flatmap(lambda time: arrays(number, batches, *map(st.just, time), inputs))
+    kinds = [
+        st.builds(vf.drives.currents, gain),
+        st.builds(vf.drives.white, gain),
+        st.builds(vf.drives.inputs, data, gain),
+        st.builds(vf.drives.spikes, arrays(rate, batches, inputs), gain),
+    ]
+    if given:
+        own = arrays(number, batches, st.just(steps), st.sampled_from(alike))
+        kinds.append(st.builds(vf.drives.given, own))
+    return st.one_of(*kinds)
+
+
 def networks(
     neurons: SearchStrategy[vf.Neuron] | None = None,
     *,
@@ -162,7 +228,9 @@ def networks(
     min_depth: int = 1,
     max_depth: int = 8,
     max_bias_std: float = 0.0,
+    min_steps: int = 1,
     max_steps: int = 1,
+    any_drive: bool = False,
     equal_layers: bool = True,
     living: bool = True,
     memoryless: bool = True,
@@ -179,8 +247,10 @@ def networks(
         Inclusive bounds.
     max_bias_std : float
         Largest standard deviation of the biases; by default there are none.
-    max_steps : int
-        Largest number of time steps.
+    min_steps, max_steps : int
+        Inclusive bounds of the number of time steps.
+    any_drive : bool
+        Whether layer 1 receives any of :func:`drives` that has a covariance. Else constant currents of variance 1.
     equal_layers : bool
         Whether all layers have one width. Else each draws its own.
     living : bool
@@ -207,7 +277,7 @@ def networks(
     st = _hypothesis()
     equal_layers, living = flag("equal_layers", equal_layers), flag("living", living)
     widths, depths = _integers("width", min_width, max_width), _integers("depth", min_depth, max_depth)
-    steps = st.integers(1, integer("max_steps", max_steps, minimum=1))
+    steps, any_drive = _integers("steps", min_steps, max_steps), flag("any_drive", any_drive)
     biases = _floats(0.0, scalar("max_bias_std", non_negative("max_bias_std", max_bias_std)), towards=0.0)
     cells = _neurons(memoryless=memoryless) if neurons is None else neurons
     laws = st.just("normal") if weights is None else weights
@@ -218,6 +288,8 @@ def networks(
         gain = draw(gains(threshold=neuron.threshold, living=living)) / neuron.input_scale
         width = draw(widths if equal_layers else st.lists(widths, min_size=depth, max_size=depth))
         options = {"weights": draw(laws), "bias_std": draw(biases), "steps": draw(steps)}
+        if any_drive:
+            options["drive"] = draw(drives(steps=options["steps"]))
         return vf.Network(width=width, depth=depth, gain=gain, neuron=neuron, **options)
 
     return drawn()
@@ -236,6 +308,12 @@ def _floats(low: float, high: float, *, towards: float) -> Any:
     pieces = [(max(low, towards), high), (max(low, min(0.0, high)), min(high, towards)), (low, min(high, 0.0))]
     held = [piece for i, piece in enumerate(pieces) if piece[0] <= piece[1] and piece not in pieces[:i]]
     return st.one_of(*(st.floats(*piece) for piece in held)).map(lambda x: 0.0 if abs(x) < TINY else x)
+
+
+def _array(of: Any, lengths: tuple[int, ...]) -> Any:
+    """Arrays of this shape of floats."""
+    size = int(np.prod(lengths))
+    return _hypothesis().lists(of, min_size=size, max_size=size).map(lambda flat: np.reshape(flat, lengths))
 
 
 def _integers(name: str, low: int, high: int) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from varflow._checks import DomainError, frozen, integer
 from varflow.model.distributions import distribution
-from varflow.model.drives import Inputs
+from varflow.model.drives import Inputs, Spikes
 from varflow.model.network import Network
 from varflow.theory.binomial import TAIL, WHOLE_TAIL, Kernel
 from varflow.theory.counts import STEP, CountGrid, CountLaw, count_grid
@@ -200,8 +200,11 @@ def equal_layers(network: Network) -> Layer:
 
 
 def _known_start(network: Network) -> None:
-    """Input vectors through weights that are not normal give layer 1 a law that nobody has computed here."""
+    """Spike trains, and input vectors through weights that are not normal, give layer 1 a law not computed here."""
     law = network.weight_law
+    if isinstance(network.drive, Spikes):
+        rule = "gives layer 1 random trains, whose law at finite width is not known here; vf.mean_field takes their mean"
+        raise DomainError("drive", network.drive, rule)
     if isinstance(network.drive, Inputs) and not (law.approximate or (law.kind == "normal" and law.always_present)):
         rule = (
             "reaches layer 1 through weights that are not normal, whose law is not known here; drive with vf.drives.currents()"

@@ -1,0 +1,59 @@
+"""The mean field in time: seconds for 100 layers, against the same coincidences pair by pair from scipy.
+
+Both sides run in one process, in CPU time so that a busy machine does not change the ratio; the naive side computes one layer
+and is scaled to all. Run with ``pytest benchmarks/bench_temporal.py -s``.
+"""
+
+import time
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+import varflow as vf
+
+DEPTH = 100
+
+
+def network(steps, **neuron):
+    return vf.Network(width=1000, depth=DEPTH, gain=6.303**0.5, neuron=vf.Neuron(1.0, decay=0.5, **neuron), steps=steps)
+
+
+def best(function, rounds):
+    """Smallest CPU time of several calls, and the last answer."""
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        answer = function()
+        times.append(time.process_time() - start)
+    return min(times), answer
+
+
+def pair_by_pair(described, below):
+    """Coincidences of the layer above: scipy's bivariate normal for each pair of steps."""
+    neuron, steps = described.neuron, described.steps
+    leak = neuron.decay ** np.maximum(np.subtract.outer(np.arange(steps), np.arange(steps)), 0) * np.tri(steps)
+    H = leak @ (float(described.gains[-1]) ** 2 * below) @ leak.T
+    M = np.zeros((steps, steps))
+    for t in range(steps):
+        M[t, t] = multivariate_normal.cdf(-neuron.threshold, cov=H[t, t])
+        for s in range(t):
+            pair = H[np.ix_([t, s], [t, s])]
+            M[t, s] = M[s, t] = multivariate_normal.cdf([-neuron.threshold] * 2, cov=pair, allow_singular=True)
+    return M
+
+
+@pytest.mark.parametrize(("steps", "seconds_bar", "ratio_bar"), [(20, 0.05, 40), (100, 1.0, 100)])
+def test_without_reset(benchmark, steps, seconds_bar, ratio_bar):
+    described = network(steps)
+    ours, profile = best(lambda: vf.mean_field(described), 5)
+    benchmark.pedantic(vf.mean_field, (described,), rounds=5)
+    layer = 50  # an ordinary one: far from the drive, where steps are perfectly correlated
+    naive, M = best(lambda: pair_by_pair(described, profile.coincidences[layer - 1]), 1)
+    agreement = np.abs(M - profile.coincidences[layer]).max()
+    result = {"seconds": ours, "pair by pair": DEPTH * naive, "ratio": DEPTH * naive / ours, "largest difference": agreement}
+    benchmark.extra_info |= result
+    print(f"\nno reset, {steps} steps:", ", ".join(f"{name} {value:.3g}" for name, value in result.items()))
+    assert agreement <= 1e-10
+    assert ours <= seconds_bar
+    assert result["ratio"] >= ratio_bar

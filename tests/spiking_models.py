@@ -1,0 +1,54 @@
+"""Spiking models of the libraries that tests watch: the same network, with the loop in time in different places."""
+
+import torch
+from torch import nn
+
+snntorch = __import__("pytest").importorskip("snntorch")
+norse = __import__("pytest").importorskip("norse.torch")
+
+
+class Looped(nn.Module):
+    """Weights and neurons in two lists, the neurons' list in reverse order; the membranes are passed along."""
+
+    def __init__(self, width=32, depth=5, steps=4, neuron=lambda: snntorch.Leaky(0.5), readout=3):
+        super().__init__()
+        self.steps = steps
+        self.neurons = nn.ModuleList([neuron() for _ in range(depth)])
+        self.weights = nn.ModuleList([nn.Linear(width, width) for _ in range(depth)])
+        self.readout = nn.Linear(width, readout)
+
+    def forward(self, x):
+        states, out = [None] * len(self.weights), 0.0
+        for neuron in self.neurons:
+            if hasattr(neuron, "reset_mem"):
+                neuron.reset_mem()
+        for _ in range(self.steps):
+            spikes = x
+            for l, weight in enumerate(self.weights):
+                spikes, *state = self.neurons[-1 - l](weight(spikes), *([] if states[l] is None else states[l]))
+                states[l] = state
+            out = out + self.readout(spikes)
+        return out
+
+
+def norse_loop(width=32, depth=3, steps=4, cell=norse.LIFBoxCell):
+    return Looped(width, depth, steps, cell)
+
+
+class Maps(nn.Module):
+    """Convolutions with hidden state, then a dense readout neuron."""
+
+    def __init__(self, channels=8, depth=3, steps=4, beta=0.5, pool=None):
+        super().__init__()
+        self.steps = steps
+        layers = []
+        for l in range(depth):
+            layers += [nn.Conv2d(channels if l else 1, channels, 3, padding=1), snntorch.Leaky(beta, init_hidden=True)]
+            layers += [pool] if pool is not None and l == 0 else []
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(10), snntorch.Leaky(beta, init_hidden=True))
+
+    def forward(self, x):
+        for layer in self.layers:
+            if isinstance(layer, snntorch.Leaky):
+                layer.reset_mem()
+        return torch.stack([self.layers(x) for _ in range(self.steps)]).sum(0)

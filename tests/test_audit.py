@@ -1,0 +1,309 @@
+"""The audit: measured numbers are those of the library's own neurons, predicted ones those of theory, causes the true ones."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import varflow as vf
+
+torch = pytest.importorskip("torch")
+snntorch = pytest.importorskip("snntorch")
+norse = pytest.importorskip("norse.torch")
+
+from spiking_models import Looped, Maps, norse_loop  # noqa: E402
+from torch import nn  # noqa: E402
+
+STEPS = 8
+
+
+def data(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def made(model, x, **options):
+    vf.init.init_model(model, x, generator=seeded(), **options)
+    return model
+
+
+def fill(model, gain, first=None, bias=0.0):
+    """Every weight ``N(0, gain²/n)``, every bias one value."""
+    generator = seeded(3)
+    with torch.no_grad():
+        for l, weight in enumerate(model.weights):
+            g = first if l == 0 and first is not None else gain
+            weight.weight.normal_(0, g / math.sqrt(weight.in_features), generator=generator)
+            weight.bias.fill_(bias)
+    return model
+
+
+@pytest.fixture(scope="module")
+def healthy():
+    model, x = made(Looped(64, 6, STEPS), data(5, 64)), data(5, 64)
+    return model, x, vf.audit(model, x)
+
+
+# Measured.
+
+
+def states(model, x, state):
+    """Spikes and states of every neuron, shape (layers, steps, inputs, neurons), from the library's own return values."""
+    spikes, found = {}, {}
+
+    def hook(module, args, out):
+        spikes.setdefault(module, []).append(out[0])
+        found.setdefault(module, []).append(state(out))
+
+    handles = [neuron.register_forward_hook(hook) for neuron in model.neurons]
+    with torch.no_grad():
+        model(x)
+    for handle in handles:
+        handle.remove()
+    return [torch.stack([torch.stack(values) for values in table.values()]).double().numpy() for table in (spikes, found)]
+
+
+def test_snntorch_membranes_are_its_own(healthy):
+    """Its Leaky returns the membrane before the reset: the reconstructed one must be that."""
+    model, x, report = healthy
+    S, H = states(model, x, lambda out: out[1])
+    half = slice(STEPS // 2, STEPS)
+    assert [layer.firing_rate for layer in report.layers] == pytest.approx(S[:, half].mean((1, 2, 3)), rel=1e-5)
+    assert [layer.mean for layer in report.layers] == pytest.approx(H[:, half].mean((1, 2, 3)), rel=1e-4)
+    variances = H[:, half].var(-1, ddof=1).mean((1, 2))
+    assert [layer.variance for layer in report.layers] == pytest.approx(variances, rel=1e-4)
+    never, always = (1 - S.max((1, 2)).mean(-1), S.min((1, 2)).mean(-1))
+    assert [layer.dead_fraction for layer in report.layers] == pytest.approx(never)
+    assert [layer.saturated_fraction for layer in report.layers] == pytest.approx(always)
+    assert np.array([layer.firing_rates for layer in report.layers]) == pytest.approx(S.mean((2, 3)), rel=1e-5)
+    assert report.survival.tolist() == [1.0] * 5
+
+
+def test_norse_membranes_are_those_before_the_reset():
+    """Norse returns the membrane after the reset, 0 where it spiked: elsewhere the reconstructed one must be that."""
+    model, x = made(norse_loop(64, 3, STEPS), data(5, 64)), data(5, 64)
+    report = vf.audit(model, x)
+    S, V = states(model, x, lambda out: out[1].v)
+    half = slice(STEPS // 2, STEPS)
+    assert [layer.firing_rate for layer in report.layers] == pytest.approx(S[:, half].mean((1, 2, 3)), rel=1e-5)
+    assert (V[S > 0] == 0).all()
+    for layer, spikes, after in zip(report.layers, S[:, half], V[:, half], strict=True):
+        assert layer.mean > after.mean() + 0.5 * spikes.mean()  # those that spiked stood above the threshold of 1
+        assert layer.variance > after.var(-1, ddof=1).mean()
+
+
+def test_neurons_that_step_otherwise_are_refused_by_name():
+    class Leaky(snntorch.Leaky):
+        def forward(self, current, mem=None):
+            spikes, mem = super().forward(current, mem)
+            return spikes, 0.7 * mem
+
+    Leaky.__module__ = "snntorch._neurons.leaky"
+    model = fill(Looped(64, 2, STEPS, lambda: Leaky(0.9)), 4.0)
+    with pytest.raises(vf.DomainError, match=r"neurons.*: Leaky' does not step as Neuron\(.*of its spikes are others"):
+        vf.audit(model, data(5, 64))
+
+
+# Predicted.
+
+
+def test_predictions_stand_in_real_networks():
+    """Sixteen networks: 4 standard errors and 2 %; a prediction of other gains is rejected."""
+    model, x = Looped(96, 5, STEPS), data(4, 96)
+    reports = [vf.audit(fill(model, 3.0, 2.0, bias=0.05), x)]
+    for seed in range(15):
+        with torch.no_grad():
+            for weight in model.weights:
+                std = float(weight.weight.detach().std())
+                weight.weight.normal_(0, std, generator=seeded(100 + seed))
+        reports.append(vf.audit(model, x))
+    rates = np.array([[layer.firing_rate for layer in report.layers] for report in reports])
+    predicted = np.mean([[layer.predicted_rate for layer in report.layers] for report in reports], axis=0)
+    error = rates.std(0, ddof=1) / 4
+    assert np.all(np.abs(rates.mean(0) - predicted) < 4 * error + 0.02 * predicted)
+    other = np.array([layer.predicted_rate for layer in vf.audit(fill(model, 3.6, 2.0, bias=0.05), x).layers])
+    assert not np.all(np.abs(rates.mean(0) - other) < 4 * error + 0.02 * other)
+
+
+def test_the_variance_of_one_step_is_the_gain():
+    """At one step and layer 1, ``Var H = λ² (g² mean x² + σ_b²)`` exactly."""
+    model, x = fill(Looped(400, 2, 1), 2.5), data(3, 400)
+    layer = vf.audit(model, x).layers[0]
+    assert layer.predicted_variance == pytest.approx(layer.gain**2 * float((x.double() ** 2).mean()), rel=0.02)
+
+
+def test_what_the_theory_does_not_cover_is_predicted_by_networks_drawn_anew():
+    model, x = Maps(channels=12, depth=2, steps=6, pool=nn.MaxPool2d(2)), 12 * data(4, 1, 8, 8)
+    model(x)
+    before = [parameter.clone() for parameter in model.parameters()]
+    with torch.no_grad():
+        model.layers[3].weight.mul_(5)
+    scaled = model.layers[3].weight.clone()
+    report = vf.audit(model, x)
+    assert report.predicted_by == "networks drawn anew"
+    assert report.notes == ("not covered by the theory: max_pool2d in 'layers.2', before layers.4",)
+    assert all(math.isfinite(layer.predicted_rate) for layer in report.layers)
+    first, second = report.layers[:2]
+    assert abs(first.firing_rate - first.predicted_rate) < 5 * first.predicted_std + 0.02
+    assert 0.3 < second.firing_rate / second.predicted_rate < 3
+    assert torch.equal(model.layers[3].weight, scaled)
+    assert torch.equal(model.layers[0].weight, before[0])
+
+
+# Verdicts.
+
+
+def test_before_and_after():
+    model, x = Looped(96, 8, STEPS), data(5, 96)
+    torch.manual_seed(0)
+    for weight in model.weights:
+        weight.reset_parameters()
+    before = vf.audit(model, x)
+    assert (before.first_dead, before.cause) == ("weights.1", "below the critical gain")
+    assert not before.healthy
+    with pytest.raises(
+        AssertionError, match=r"weights.1 is dead \(gain 0.5.*below the critical gain.*a gain of 2\.\d+ would"
+    ) as end:
+        before.assert_healthy()
+    assert end.value.report is before
+    made(model, x)
+    after = vf.audit(model, x)
+    assert after.healthy, after
+    after.assert_healthy()
+    assert (after.first_dead, after.cause, after.fix_gain) == (None, None, None)
+    assert "healthy" in repr(after)
+
+
+def leaky(beta, **options):
+    return lambda: snntorch.Leaky(beta, **options)
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "layer", "cause"),
+    [
+        (lambda: fill(Looped(64, 4, STEPS), 3.0), torch.zeros(4, 64), "weights.0", "dead input"),
+        (lambda: fill(Looped(64, 4, STEPS), 3.0), 0.05 * data(4, 64), "weights.0", "first-layer scale"),
+        (lambda: fill(Looped(64, 30, STEPS), 1.5), data(4, 64), None, "below the critical gain"),
+        (lambda: fill(Looped(64, 8, STEPS), 3.0, bias=-2.0), data(4, 64), None, "bias"),
+        (lambda: fill(Looped(10, 40, STEPS), 2.7), data(4, 10), None, "finite width"),
+        (lambda: fill(Looped(12, 40, STEPS, norse.LIFBoxCell), 24.0, 10.0), data(1, 12), None, "finite width"),
+    ],
+)
+def test_causes_are_those_that_were_made(model, x, layer, cause):
+    report = vf.audit(model(), x)
+    assert report.first_dead is not None
+    assert report.cause == cause, report
+    assert layer in (None, report.first_dead)
+    assert (report.fix_gain is None) == (cause == "dead input")
+
+
+def test_leak_or_reset_as_the_cause():
+    """At β = 0.3 a delayed reset thins activity to volleys: fewer narrow networks carry them than memoryless spikes."""
+    report = vf.audit(fill(Looped(60, 80, 4, leaky(0.3)), 2.8, 2.0), data(1, 60))
+    assert report.first_dead is not None
+    assert report.cause == "leak or reset", report
+
+
+def test_the_gain_that_fixes_it_fixes_it():
+    model, x = Looped(96, 6, STEPS), data(5, 96)
+    report = vf.audit(fill(model, 1.2, 2.0), x)
+    assert report.first_dead is not None
+    fixed = vf.audit(fill(model, report.fix_gain, 2.0), x)
+    assert fixed.first_dead is None
+
+
+def test_inputs_that_are_lost_are_counted():
+    x = data(6, 64)
+    x[2] *= 0.01
+    report = vf.audit(fill(Looped(64, 3, STEPS), 3.0), x)
+    assert report.first_dead is None
+    assert report.survival[2] < 1
+    assert report.problems == ["1 of 6 inputs fall silent on the way"]
+
+
+def test_saturation_is_a_problem():
+    report = vf.audit(fill(Looped(64, 2, STEPS), 3.0, bias=50.0), data(4, 64))
+    assert report.layers[0].saturated_fraction > 0.9
+    assert any("saturated" in word for word in report.problems)
+
+
+def test_gradients():
+    model, x = made(Looped(64, 3, STEPS), data(5, 64)), data(5, 64)
+    report = vf.audit(model, x, loss=lambda out: out.square().mean())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    model(x).square().mean().backward()
+    expected = [float(weight.weight.grad.square().mean()) for weight in model.weights]
+    assert [layer.gradient_variance for layer in report.layers] == pytest.approx(expected, rel=1e-4)
+    assert min(expected) > 0
+    with pytest.raises(vf.DomainError, match="loss='Tensor' must return a tensor of one number"):
+        vf.audit(model, x, loss=lambda out: out)
+
+
+def test_a_report_is_json_a_picture_and_a_table(healthy):
+    report = healthy[2]
+    told = report.to_dict()
+    json.dumps(told, allow_nan=False)
+    assert told["healthy"] is True
+    assert len(told["layers"]) == 6
+    assert len(repr(report).splitlines()) == 2 + 6 + 1
+    assert len(report.plot().axes) == 2
+    assert report["weights.2"] is report.layers[2]
+    with pytest.raises(KeyError):
+        report["nobody"]
+
+
+def test_the_audit_leaves_hooks_and_weights_alone(healthy):
+    model, x, _ = healthy
+    before = [parameter.clone() for parameter in model.parameters()]
+    vf.audit(model, x, loss=lambda out: out.sum())
+    with pytest.raises(vf.DomainError, match="do not go through the model"):
+        vf.audit(model, x[:, :3])
+    assert all(map(torch.equal, before, model.parameters()))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+# The command.
+
+FACTORY = """
+import torch, snntorch
+def make(gain={gain}):
+    torch.manual_seed(0)
+    layers = [m for _ in range(3) for m in (torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))]
+    for layer in layers[::2]:
+        torch.nn.init.normal_(layer.weight, std=gain / 8)
+    return torch.nn.Sequential(*layers), torch.rand(4, 64)
+def half():
+    return make()[0]
+def broken():
+    raise RuntimeError("no\\ndata")
+"""
+
+
+@pytest.mark.parametrize(("gain", "code"), [(3.0, 0), (0.6, 1)])
+def test_the_command(varflow, tmp_path, gain, code):
+    (tmp_path / f"made_for_audit_{code}.py").write_text(FACTORY.format(gain=gain))
+    end, out, err = varflow(f"audit made_for_audit_{code}:make --steps 6 --json")
+    assert (end, err) == (code, "")
+    assert json.loads(out)["healthy"] is (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        ("nothing", "must be MODULE:NAME"),
+        ("no_such_module:make", "cannot be run: ModuleNotFoundError"),
+        ("made_for_refusals:broken", "cannot be run: RuntimeError: no data"),
+        ("made_for_refusals:half", r"must return (model, inputs), not a Sequential"),
+    ],
+)
+def test_the_command_refuses_in_one_line(varflow, tmp_path, factory, words):
+    (tmp_path / "made_for_refusals.py").write_text(FACTORY.format(gain=1.0))
+    code, out, err = varflow(f"audit {factory}")
+    assert (code, out) == (2, "")
+    assert words in err
+    assert len(err.splitlines()) == 1

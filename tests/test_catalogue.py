@@ -1,0 +1,217 @@
+"""The catalogue: its gains, what theory makes of them against the theory called by hand, its table, JSON, page and command."""
+
+import importlib.util
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+import varflow as vf
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture(scope="module")
+def found():
+    return vf.catalogue(threshold=1.0, fan_in=512, depth=100)
+
+
+@pytest.fixture(scope="module")
+def leaky():
+    return vf.catalogue(threshold=1.0, decay=0.5, fan_in=64, depth=12, steps=6, width=256)
+
+
+# g² by hand at θ = 1, β = 0, fan-in 512, p = 0.1.
+SQUARED = {
+    "kaiming": 2.0,
+    "torch_default": 1 / 3,
+    "xavier": 1.0,
+    "lecun": 1.0,
+    "orthogonal": 1.0,
+    "micheli": 6.302974,
+    "ding": 2.0,
+    "bellec": 1.0,
+    "spytorch": 49.0,
+    "ikun": 4 / math.pi,
+    "ikun_v2": 2 / math.pi,
+    "fluctuation_driven": 10.0,
+    "spikeinit": 6.088745,
+}
+
+
+def test_hand_values(found):
+    assert {key: found[key].gain ** 2 for key in SQUARED} == pytest.approx(SQUARED, rel=1e-6)
+    for entry in found.methods:
+        assert entry.gain is None or entry.weight_std == pytest.approx(entry.gain / math.sqrt(512), rel=1e-12)
+    assert found["torch_default"].bias_std == pytest.approx(1 / math.sqrt(3 * 512))
+    assert found["ding"].bias == 0.5
+
+
+def test_every_method_is_there_once_with_what_it_needs_and_ignores(found):
+    keys = [entry.key for entry in found.methods]
+    assert len(set(keys)) == len(keys) >= 20
+    for entry in found.methods:
+        assert entry.ignores
+        assert entry.needs in ("nothing", "firing rate", "width and depth", "data")
+        assert entry.citation is None or vf.citation(entry.citation).startswith("@")
+        assert (entry.gain is None) == (entry.weight_std is None)
+        assert entry.gain is not None or entry.firing_rate is None
+
+
+def test_what_becomes_of_activity_is_the_exact_chain(found):
+    for key in ("micheli", "corrected", "kaiming", "fluctuation_driven"):
+        entry = found[key]
+        profile = vf.finite_width(vf.Network(width=512, depth=100, gain=entry.gain))
+        assert entry.survival == pytest.approx(profile.survival[-1], rel=1e-12)
+        assert entry.firing_rate == pytest.approx(profile.firing_rate[-1], rel=1e-12)
+        assert entry.spikes == pytest.approx(profile.spikes[-1], rel=1e-12)
+        assert entry.synaptic_operations == pytest.approx(512 * profile.spikes[-1], rel=1e-12)
+        assert entry.survives == (profile.survival[-1] >= 0.99)
+    assert found["corrected"].survival == pytest.approx(0.99, abs=1e-9)
+    assert [found["micheli"].survives, found["corrected"].survives, found["kaiming"].survives] == [False, True, False]
+    assert found.critical_gain == pytest.approx(math.sqrt(6.034397946968073))
+
+
+def test_a_shared_bias_is_a_lower_threshold(found):
+    profile = vf.finite_width(vf.Network(width=512, depth=100, gain=math.sqrt(2), neuron=vf.Neuron(0.5)))
+    assert found["ding"].survival == pytest.approx(profile.survival[-1], rel=1e-12)
+    assert found["ding"].survives
+    assert found["kaiming"].firing_rate < 1e-9  # the same gain without it
+
+
+def test_an_input_scale_counts_for_methods_that_know_of_it():
+    plain, halved = vf.catalogue(fan_in=100, depth=5), vf.catalogue(fan_in=100, depth=5, input_scale=0.5)
+    for key in ("fluctuation_driven", "spikeinit", "corrected", "ding"):
+        assert halved[key].gain == pytest.approx(2 * plain[key].gain, rel=1e-9)
+        assert halved[key].survival == pytest.approx(plain[key].survival, rel=1e-9)
+    assert halved["micheli"].gain == plain["micheli"].gain
+    assert halved["micheli"].survival < plain["micheli"].survival
+
+
+def test_surviving_methods_are_sorted_by_cost(found):
+    alive = found.surviving
+    assert {entry.key for entry in alive} == {entry.key for entry in found.methods if entry.survives}
+    assert [entry.spikes for entry in alive] == sorted(entry.spikes for entry in alive)
+    assert alive[0].key == "corrected"
+    with pytest.raises(StopIteration):
+        found["nobody"]
+
+
+def test_in_time_it_is_the_mean_field(leaky):
+    neuron = vf.Neuron(1.0, decay=0.5)
+    for key in ("micheli", "torch_default"):
+        entry = leaky[key]
+        network = vf.Network(width=256, depth=12, gain=entry.gain, neuron=neuron, steps=6, bias_std=entry.bias_std)
+        rate = vf.mean_field(network).firing_rate[-1].mean()
+        assert entry.firing_rate == pytest.approx(rate, rel=1e-9)
+        assert entry.spikes == pytest.approx(256 * rate, rel=1e-9)
+        assert entry.survives == (256 * rate >= 1)
+        assert entry.survival is None
+    assert leaky["micheli"].survives
+    assert not leaky["torch_default"].survives
+    assert "not predicted in time" in leaky["ding"].remark
+    assert leaky["ding"].gain == pytest.approx(math.sqrt(2))
+    assert "no corrected gain" in leaky["corrected"].remark
+    assert leaky["spytorch"].gain == 3.5
+    assert leaky.to_dict()["critical_gain"] is None
+
+
+def test_soft_reset_needs_subtraction():
+    entry = vf.init.catalogue.METHODS[7]
+    assert entry.key == "micheli_soft_reset"
+    setting = vf.init.methods.Setting(vf.Neuron(1.0, decay=0.5, reset="delayed_subtract"), 64, 64, 10, 0.1, 0.99)
+    assert entry.weights(setting).gain == vf.init.published.micheli_soft_reset_gain(1.0, 0.5)
+
+
+def test_one_step_of_a_neuron_with_memory_is_memoryless():
+    one, plain = vf.catalogue(fan_in=60, depth=4, decay=0.5, steps=1), vf.catalogue(fan_in=60, depth=4)
+    assert one["micheli"].survival == plain["micheli"].survival
+    assert one.steps == 1
+
+
+def test_table_dict_and_figure(found):
+    pytest.importorskip("matplotlib")
+    text = repr(found)
+    assert text.startswith("Catalogue for Neuron(threshold=1), fan-in 512, to layer 100 at width 512")
+    assert len(text.splitlines()) == len(found.methods) + 2
+    told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert [row["key"] for row in told["methods"]] == [entry.key for entry in found.methods]
+    assert set(told["methods"][0]) == set(type(found.methods[0]).__dataclass_fields__)
+    figure = found.plot()
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels[::-1] == [entry.name for entry in found.methods if entry.gain is not None]
+
+
+def test_progress_is_reported():
+    seen = []
+    made = vf.catalogue(fan_in=20, depth=2, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(n, len(made.methods)) for n in range(1, len(made.methods) + 1)]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "rule"),
+    [
+        ("threshold", 0.0, "must be positive"),
+        ("threshold", "1", "real number"),
+        ("decay", 1.5, "between 0 and 1"),
+        ("fan_in", 0, "whole number"),
+        ("depth", 2.5, "whole number"),
+        ("width", 0, "whole number"),
+        ("steps", 0, "whole number"),
+        ("reset", "hard", "choose one of none"),
+        ("rate", 1.0, "strictly between"),
+        ("survival_target", 0.0, "strictly between"),
+        ("progress", "yes", "must be True, False"),
+    ],
+)
+def test_bad_input(argument, value, rule):
+    with pytest.raises(vf.DomainError, match=rule) as caught:
+        vf.catalogue(**{argument: value})
+    assert caught.value.argument == argument
+
+
+def test_the_command(varflow):
+    code, out, err = varflow("catalogue --threshold 1 --fan-in 30 --depth 3 --json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert {row["key"] for row in told["methods"]} == {entry.key for entry in vf.catalogue(fan_in=30, depth=3).methods}
+    code, out, _ = varflow("catalogue --fan-in 30 --depth 3")
+    assert code == 0
+    assert out.startswith("Catalogue for Neuron(threshold=1), fan-in 30, to layer 3")
+    code, out, err = varflow("catalogue --decay 2")
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"varflow: --decay 2 must lie between 0 and 1\n", err)
+
+
+# The page.
+
+
+def script():
+    spec = importlib.util.spec_from_file_location("choose", DOCS / "choose.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_current():
+    choose = script()
+    page = (DOCS / "choose.md").read_text(encoding="utf-8")
+    assert choose.page() == page
+    assert choose.table(vf.catalogue(threshold=0.98, fan_in=512, depth=100), everything=True) not in page  # it is seen
+
+
+def test_what_the_page_says_in_words(found):
+    for entry in found.methods:
+        if entry.ignores.startswith("threshold, leak") and entry.gain is not None:
+            assert entry.gain < found.critical_gain
+            assert not entry.survives
+    page = (DOCS / "choose.md").read_text(encoding="utf-8")
+    edge = vf.stable_variance(threshold=1.0, gain=found.critical_gain * (1 + 1e-12)) / found.critical_gain**2
+    assert f"Rates below {edge:.3f}" in page
+    for name in re.findall(r"`vf\.([a-z_.]+)", page):
+        value = vf
+        for part in name.strip(".").split("."):
+            value = getattr(value, part)
+        assert value is not None

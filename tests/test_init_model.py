@@ -1,0 +1,187 @@
+"""A whole model initialised: its late rates are the planned ones in real networks; the plan is of the model as it runs."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import varflow as vf
+
+torch = pytest.importorskip("torch")
+snntorch = pytest.importorskip("snntorch")
+norse = pytest.importorskip("norse.torch")
+
+from spiking_models import Looped, Maps  # noqa: E402
+from torch import nn  # noqa: E402
+
+WIDTH, DEPTH, STEPS, NETWORKS = 96, 8, 8, 24
+
+
+def data(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def spikes_of(model, x):
+    """Late rates of all neuron modules in the order in which they first run."""
+    found = {}
+
+    def hook(module, args, out):
+        found.setdefault(module, []).append(float((out[0] if isinstance(out, tuple) else out).mean()))
+
+    kinds = (snntorch.Leaky, snntorch.Synaptic, norse.LIFBoxCell, norse.LIFCell)
+    handles = [module.register_forward_hook(hook) for module in model.modules() if isinstance(module, kinds)]
+    with torch.no_grad():
+        model(x)
+    for handle in handles:
+        handle.remove()
+    return np.array([np.mean(rates[len(rates) // 2 :]) for rates in found.values()])
+
+
+def measured(model, x, plan, networks=NETWORKS):
+    """Late rates of networks drawn anew with the plan's weights, shape (networks, layers)."""
+    weights = [(model.get_submodule(layer.name), layer.weight_std) for layer in plan.layers]
+    rows = []
+    for seed in range(networks):
+        generator = seeded(1000 + seed)
+        with torch.no_grad():
+            for module, std in weights:
+                module.weight.normal_(0, std, generator=generator)
+        rows.append(spikes_of(model, x))
+    return np.array(rows)
+
+
+CASES = {
+    "snntorch leaky 0.5": (lambda: Looped(WIDTH, DEPTH, STEPS), data(5, WIDTH)),
+    "snntorch leaky 0.9": (lambda: Looped(WIDTH, DEPTH, STEPS, lambda: snntorch.Leaky(0.9)), data(5, WIDTH)),
+    "snntorch synaptic": (lambda: Looped(WIDTH, DEPTH, STEPS, lambda: snntorch.Synaptic(0.5, 0.8)), data(5, WIDTH)),
+    "norse box": (lambda: Looped(WIDTH, DEPTH, STEPS, norse.LIFBoxCell), data(5, WIDTH) - 0.5),
+    "norse lif": (lambda: Looped(WIDTH, DEPTH, STEPS, norse.LIFCell), 30 * data(5, WIDTH)),
+}
+
+
+@pytest.mark.parametrize("case", [pytest.param(c, marks=[] if "0.5" in c or "box" in c else pytest.mark.slow) for c in CASES])
+def test_real_networks_have_the_planned_rates(case):
+    """Mean over networks of every layer: 4 standard errors, plus 2 % for the plan's own random numbers."""
+    make, x = CASES[case]
+    torch.manual_seed(0)
+    model = make()
+    plan = vf.init.init_model(model, x, generator=seeded())
+    assert plan.survival > 0.95
+    rates = measured(model, x, plan)
+    planned = np.array([layer.firing_rate for layer in plan.layers if layer.neuron is not None])
+    error = rates.std(0, ddof=1) / math.sqrt(NETWORKS)
+    assert np.all(np.abs(rates.mean(0) - planned) < 4 * error + 0.02 * planned), (rates.mean(0) / planned, error / planned)
+    wrong = 1.15 * planned  # the check rejects a plan that is 15 % off
+    assert not np.all(np.abs(rates.mean(0) - wrong) < 4 * error + 0.02 * wrong)
+
+
+def test_the_weights_are_what_the_plan_says():
+    model, x = Looped(256, 3, STEPS), data(5, 256)
+    plan = vf.init.init_model(model, x, generator=seeded())
+    for layer in plan.layers:
+        module = model.get_submodule(layer.name)
+        entries = module.weight.numel()
+        assert float(module.weight.detach().std()) == pytest.approx(layer.weight_std, rel=4 / math.sqrt(2 * entries))
+        assert not module.bias.any()
+        assert layer.gain == pytest.approx(layer.weight_std * math.sqrt(module.in_features))
+    again = Looped(256, 3, STEPS)
+    vf.init.init_model(again, x, generator=seeded())
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_a_dry_run_changes_nothing():
+    model, x = Looped(), data(6, 32)
+    before = [parameter.clone() for parameter in model.parameters()]
+    plan = vf.init.init_model(model, x, dry_run=True)
+    assert not plan.filled
+    assert "nothing set" in repr(plan)
+    assert all(map(torch.equal, before, model.parameters()))
+    json.dumps(plan.to_dict(), allow_nan=False)
+    filled = vf.init.init_model(model, x)
+    assert [layer.gain for layer in filled.layers] == [layer.gain for layer in plan.layers]
+    assert not any(map(torch.equal, before, model.parameters()))
+
+
+def test_one_step_is_the_memoryless_gain():
+    """At one step the gain for a rate is ``θ/(z√p)``; finite width moves it by a few percent at this width."""
+    plan = vf.init.init_model(Looped(512, 4, 1), data(4, 512), rate=0.25)
+    z = 0.6744897501960817  # Q(z) = 0.25
+    assert plan.layers[2].gain == pytest.approx(1 / (z * 0.5), rel=0.03)
+    x2 = float((data(4, 512) ** 2).mean())
+    assert plan.layers[0].gain == pytest.approx(1 / (z * math.sqrt(x2)), rel=0.03)
+
+
+def test_the_first_layer_is_scaled_to_the_data():
+    one, ten = (vf.init.init_model(Looped(), scale * data(6, 32), dry_run=True) for scale in (1, 10))
+    assert one.layers[0].gain / ten.layers[0].gain == pytest.approx(10, rel=0.01)
+    assert one.layers[1].gain == ten.layers[1].gain
+
+
+@pytest.mark.parametrize(("options", "quantity", "value"), [({"rate": 0.3}, "rate", 0.3), ({"gain": 3.0}, "gain", 3.0)])
+def test_what_is_asked_for(options, quantity, value):
+    plan = vf.init.init_model(Looped(256, 6, STEPS), data(5, 256), **options)
+    deep = plan.layers[-2]
+    assert (deep.firing_rate if quantity == "rate" else deep.gain) == pytest.approx(value, rel=0.04)
+
+
+def test_a_variance_can_be_asked_for():
+    """Delayed subtract at β = 0.5 has variance 2.5 and rate 0.19 at g² = 8 (twenty steps)."""
+    plan = vf.init.init_model(Looped(1024, 6, 20), data(2, 1024), variance=2.5)
+    assert plan.layers[4].gain ** 2 == pytest.approx(8.0, rel=0.06)
+
+
+def test_maps():
+    model, x = Maps(channels=12, depth=3, steps=6), data(4, 1, 6, 6)
+    model(x)
+    plan = vf.init.init_model(model, x, generator=seeded())
+    assert plan.layers[1].fan_in == pytest.approx(12 * (16 / 6) ** 2)
+    rates = measured(model, x, plan, networks=16)
+    planned = np.array([layer.firing_rate for layer in plan.layers])
+    error = rates.std(0, ddof=1) / 4
+    assert np.all(np.abs(rates.mean(0) - planned) < 4 * error + 0.05 * planned), (rates.mean(0) / planned, error / planned)
+
+
+def test_a_rate_that_is_not_kept_is_raised():
+    plan = vf.init.init_model(Looped(256, 20, STEPS, lambda: snntorch.Leaky(0.9)), data(3, 256), rate=0.12)
+    assert any("no constant gain keeps a late firing rate of 0.12" in note for note in plan.notes)
+    assert plan.layers[-2].firing_rate > 0.11
+    assert plan.survival > 0.95
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "options", "words"),
+    [
+        (lambda: Looped(), data(6, 7), {}, r"inputs='shape \(6, 7\)' do not go through the model"),
+        (lambda: Looped(), torch.zeros(6, 32), {}, "inputs='zero throughout' drives nothing through weights.0"),
+        (lambda: Looped(), data(6, 32), {"rate": 0.0}, "rate=0.0 must lie strictly between 0 and 1"),
+        (lambda: Looped(), data(6, 32), {"rate": 0.2, "gain": 2.0}, "gain=2.0 contradicts rate=0.2"),
+        (lambda: Looped(), data(6, 32), {"gain": -1.0}, "gain=-1.0 must be positive"),
+        (lambda: nn.Linear(32, 3), data(6, 32), {}, "no spiking layer"),
+        (
+            lambda: nn.Sequential(nn.Linear(32, 8), nn.BatchNorm1d(8), snntorch.Leaky(0.5, init_hidden=True)),
+            data(6, 32),
+            {},
+            r"model=\"batch_norm in '1', before 2\" is beyond a plain chain",
+        ),
+        (
+            lambda: nn.Sequential(
+                nn.utils.parametrizations.weight_norm(nn.Linear(32, 8)), snntorch.Leaky(0.5, init_hidden=True)
+            ),
+            data(6, 32),
+            {},
+            "model='0' computes its weight from other parameters",
+        ),
+    ],
+)
+def test_refusals_leave_the_model_unchanged(model, x, options, words):
+    made = model()
+    before = [parameter.clone() for parameter in made.parameters()]
+    with pytest.raises(vf.DomainError, match=words):
+        vf.init.init_model(made, x, **options)
+    assert all(map(torch.equal, before, made.parameters()))
+    assert not any(module._forward_hooks for module in made.modules())

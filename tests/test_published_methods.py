@@ -1,0 +1,331 @@
+"""Published initialisations: hand values of their gains, torch's own numbers, the equations they claim to solve."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import integrate, optimize, stats
+
+import varflow as vf
+
+published, rates, statistics = vf.init.published, vf.init.rates, vf.init.statistics
+Q = stats.norm.sf
+
+
+# Hand values: g², each to the digits written.
+
+SQUARED = [
+    (lambda: published.kaiming_gain(), 2.0),
+    (lambda: published.kaiming_gain(slope=0.1), 2 / 1.01),
+    (lambda: published.torch_gain(), 1 / 3),
+    (lambda: published.xavier_gain(300, 100), 1.5),
+    (lambda: published.lecun_gain(), 1.0),
+    (lambda: published.bellec_gain(scale=0.5), 0.25),
+    (lambda: published.spytorch_gain(0.9), 0.49),
+    (lambda: published.ikun_gain(), 4 / math.pi),
+    (lambda: published.ikun_gain(300, 100), 3 / math.pi),
+    (lambda: published.micheli_gain(1.0), 6.302974),
+    (lambda: published.micheli_gain(0.5), 3.241096),
+    (lambda: published.ding_gain(1.0), 2.0),
+    (lambda: published.ding_gain(0.5, input_scale=0.5), 2.0),
+    (lambda: published.norse_recurrent_gain(100, 400), 0.5),
+    (lambda: rates.fluctuation_driven_gain(0.1, threshold=0.5, decay=0.5, input_scale=0.5), 1.875),
+]
+
+
+@pytest.mark.parametrize(("gain", "squared"), SQUARED, ids=range(len(SQUARED)))
+def test_hand_values_of_gains(gain, squared):
+    assert gain() ** 2 == pytest.approx(squared, rel=1e-6)
+
+
+def test_other_hand_values():
+    assert published.ding_bias(1.0, 0.5, input_scale=0.5) == 0.5
+    assert published.torch_bias_std(12) == pytest.approx(1 / 6)
+    assert published.tdbn_std(0.5, alpha=2.0) == 1.0
+    assert [published.herranz_mean(0.5, 0.8, 11, reset=r) for r in ("delayed_subtract", "gate", "zero")] == pytest.approx(
+        [0.07, 0.02, 0.06]
+    )
+    found = statistics.herranz_variance(0.1, input_variance=0.25, input_mean=0.5, weight_variance=0.02, fan_in=51, width=11)
+    assert found == pytest.approx(0.5 * 0.02 * 5.1 - 0.005)
+    assert statistics.ei_init_scale(8, input_variance=1.0, input_mean=0.0) == pytest.approx(0.25)
+    assert rates.spikeinit_surrogate_moment(2.0, 0.2, decay=0.5, input_scale=0.5) == pytest.approx(0.8)
+
+
+def test_torchs_gains_are_torchs():
+    torch = pytest.importorskip("torch")
+    assert published.kaiming_gain() == pytest.approx(torch.nn.init.calculate_gain("relu"), rel=1e-6)
+    assert published.kaiming_gain(slope=0.2) == pytest.approx(torch.nn.init.calculate_gain("leaky_relu", 0.2), rel=1e-6)
+    layer = torch.nn.Linear(4096, 64)
+    for values, std in ((layer.weight, published.torch_gain() / 64), (layer.bias, published.torch_bias_std(4096))):
+        drawn = values.detach().double().numpy().ravel()
+        bound = math.sqrt(3) * std
+        law = stats.uniform(-bound, 2 * bound)
+        assert stats.kstest(drawn, law.cdf).pvalue > 1e-3 / 2
+    drawn = layer.weight.detach().double().numpy().ravel()
+    assert np.abs(drawn).max() / (math.sqrt(3) * published.torch_gain() / 64) == pytest.approx(1.0, abs=1e-4)
+    assert stats.kstest(drawn, stats.uniform(-1.01 / 64, 2.02 / 64).cdf).pvalue < 1e-3
+
+
+def test_ikun_is_the_mean_surrogate_derivative():
+    mean, _ = integrate.quad(lambda x: 1 / (1 + x**2), -1, 1)
+    assert published.ikun_gain() ** 2 == pytest.approx(2 / mean, rel=1e-12)
+
+
+def test_the_finite_size_correction_follows_its_sample_not_a_margin():
+    """``1/g²`` scatters as one sample's share does, and its mean is not below the tail: no margin to speak of."""
+    n, p = 400, float(Q(1.0))
+    shares = np.array([published.micheli_finite_size_gain(1.0, n, seed=s) ** -2 for s in range(400)])
+    scatter = math.sqrt(p * (1 - p) / n)
+    margin = 1.96 * scatter / math.sqrt(1000)
+    assert shares.std(ddof=1) == pytest.approx(scatter, rel=3.3 / math.sqrt(2 * 400))
+    assert shares.mean() == pytest.approx(p - margin, abs=3.3 * scatter / 20)
+    assert abs(shares.mean() - (p - 1.96 * scatter)) > 5 * scatter / 20  # a real lower bound would be there
+    assert published.micheli_finite_size_gain(1.0, n, seed=3) == published.micheli_finite_size_gain(1.0, n, seed=3)
+    with pytest.raises(vf.DomainError, match="no draw above the threshold"):
+        published.micheli_finite_size_gain(9.0, 10)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3, 0.5, 0.9])
+def test_the_soft_reset_gain_by_numbers_of_one_step(decay):
+    """``Var[β u - θ s + c]`` with ``u ~ N(0, 1)``, integrated, and the published E beside it."""
+    theta = 0.8
+    p = float(Q(theta))
+    after = lambda u: decay * u - theta * (u > theta)  # noqa: E731
+
+    def moment(k):
+        parts = [integrate.quad(lambda u: after(u) ** k * stats.norm.pdf(u), *ends) for ends in ((-9, theta), (theta, 9))]
+        return sum(part for part, _ in parts)
+
+    kept = moment(2) - moment(1) ** 2
+    exact = published.micheli_soft_reset_gain(theta, decay, as_published=False)
+    assert exact**2 * p + kept == pytest.approx(1.0, rel=1e-7)
+    told = published.micheli_soft_reset_gain(theta, decay)
+    phi = float(stats.norm.pdf(theta))
+    assert told**2 - exact**2 == pytest.approx(2 * decay * theta * phi * (1 / p - 1) / p, abs=1e-9)
+
+
+# Filters and fluctuations.
+
+
+@pytest.mark.parametrize(("alpha", "beta", "scale"), [(0.0, 0.5, 1.0), (0.8, 0.9, 0.1), (0.6, 0.0, 2.0), (0.7, 0.7, 1.0)])
+def test_the_filter_in_steps_is_summed_right(alpha, beta, scale):
+    i = H = 0.0
+    response = []
+    for t in range(2000):
+        i = alpha * i + (t == 0)
+        H = beta * H + scale * i
+        response.append(H)
+    found = rates.step_filter(vf.Neuron(decay=beta, synaptic_decay=alpha, input_scale=scale))
+    assert found.mean == pytest.approx(sum(response), rel=1e-12)
+    assert found.square == pytest.approx(float(np.sum(np.square(response))), rel=1e-12)
+
+
+@pytest.mark.parametrize(("tau_mem", "tau_syn"), [(20e-3, 10e-3), (10e-3, 5e-3), (5e-3, 30e-3)])
+def test_the_filter_in_seconds_is_integrated_right(tau_mem, tau_syn):
+    kernel = lambda t: tau_syn / (tau_mem - tau_syn) * (math.exp(-t / tau_mem) - math.exp(-t / tau_syn))  # noqa: E731
+    end = 40 * max(tau_mem, tau_syn)
+    found = rates.exponential_filter(tau_mem, tau_syn)
+    assert found.mean == pytest.approx(integrate.quad(kernel, 0, end)[0], rel=1e-8)
+    assert found.square == pytest.approx(integrate.quad(lambda t: kernel(t) ** 2, 0, end)[0], rel=1e-8)
+    assert rates.exponential_filter(0.02) == rates.FilterSums(0.02, 0.01)
+
+
+def test_fluctuation_driven_weights_by_hand():
+    """Numbers of the published example: ν = 15.8 Hz, τ_m = 20 ms, τ_s = 10 ms, 100 inputs, in double precision by hand."""
+    sums = rates.exponential_filter(20e-3, 10e-3)
+    ehat = 1e-4 / 0.06
+    centred = rates.fluctuation_driven(100, 15.8, sums)
+    assert centred.mean == 0.0
+    assert centred.std == pytest.approx(math.sqrt(1 / (100 * 15.8 * ehat)), rel=1e-12)
+    shifted = rates.fluctuation_driven(100, 15.8, sums, mean_potential=0.3, xi=2.0, share=0.9)
+    assert shifted.mean == pytest.approx(0.3 / 15.8, rel=1e-12)
+    assert shifted.std**2 + shifted.mean**2 == pytest.approx(0.9 * 0.35**2 / (1580 * ehat), rel=1e-12)
+
+
+def test_poisson_spikes_through_fluctuation_driven_weights_make_the_wanted_fluctuations():
+    """Through the neuron's filter: mean ``μ_U``, variance ``((θ - μ_U)/ξ)²``, a share p of it less since inputs are Bernoulli.
+
+    That is the fluctuation in time; frozen weights give each neuron a mean of its own beside it.
+    """
+    neuron = vf.Neuron(1.0, decay=0.8, synaptic_decay=0.5)
+    n, p, sums = 200, 0.02, rates.step_filter(neuron)
+    law = rates.fluctuation_driven(n, p, sums, mean_potential=0.2, xi=2.0)
+    rng = np.random.default_rng(4)
+    rows, steps = 1500, 60
+    w = rng.normal(law.mean, law.std, (rows, n))
+    x = rng.random((steps, rows, n)) < p
+    i = H = np.zeros(rows)
+    for spikes in x:
+        i = 0.5 * i + (w * spikes).sum(axis=1)
+        H = 0.8 * H + i
+    own_mean = p * sums.mean * w.sum(axis=1)
+    fluctuation, wanted = (H - own_mean).var(ddof=1), (1 - p) * 0.4**2
+    assert own_mean.mean() == pytest.approx(0.2, abs=3.3 * own_mean.std() / math.sqrt(rows))
+    assert fluctuation == pytest.approx(wanted, rel=3.3 * math.sqrt(3 / rows))
+    assert abs(H.var(ddof=1) - wanted) > 5 * wanted * math.sqrt(3 / rows)
+    assert own_mean.var() == pytest.approx(0.4**2 * p * sums.mean**2 / sums.square, rel=3.3 * math.sqrt(2 / rows) + 0.02)
+
+
+@pytest.mark.parametrize("kind", ["exponential", "lognormal"])
+def test_dales_law_balances_and_fluctuates(kind):
+    """Mean input 0 and variance ``(θ/ξ)²``, by the moments of the law."""
+    n_e, n_i, nu, theta, xi = 80, 20, 15.0, 1.2, 1.5
+    e, i = rates.exponential_filter(20e-3, 5e-3), rates.exponential_filter(20e-3, 10e-3)
+    function = getattr(rates, f"fluctuation_driven_{kind}")
+    found = function(n_e, n_i, nu, e, i, threshold=theta, xi=xi)
+    law = (lambda L: stats.expon(scale=1 / L)) if kind == "exponential" else (lambda m: stats.lognorm(s=1, scale=math.exp(m)))
+    w_e, w_i = law(found.excitatory), law(found.inhibitory)
+    assert nu * n_e * e.mean * w_e.mean() == pytest.approx(nu * n_i * i.mean * w_i.mean(), rel=1e-9)
+    power = nu * (n_e * e.square * w_e.moment(2) + n_i * i.square * w_i.moment(2))
+    assert power == pytest.approx((theta / xi) ** 2, rel=1e-9)
+
+
+# SpikeInit.
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.2, 0.5, 0.8])
+@pytest.mark.parametrize("rate", [0.02, 0.1, 0.15])
+def test_spikeinit_solves_its_equations(rate, decay):
+    """The two moment equations solved by a root finder, without the closed form."""
+    theta, lam = 0.5, 0.7
+    g = rates.spikeinit_gain(rate, threshold=theta, decay=decay, input_scale=lam)
+    drive = lam**2 * g**2 * rate
+
+    def equations(state):
+        m, s = state
+        a = (theta - m) / s
+        below, density = stats.norm.cdf(a), stats.norm.pdf(a)
+        first = decay * (m * below - s * density) - m
+        second = decay**2 * ((m**2 + s**2) * below - s * (theta + m) * density) + drive - m**2 - s**2
+        return first, second
+
+    (m, s), _, found, _ = optimize.fsolve(equations, (0.0, math.sqrt(drive)), full_output=True, xtol=1e-13)
+    assert found == 1
+    assert Q((theta - m) / s) == pytest.approx(rate, rel=1e-8)
+
+
+def test_spikeinit_without_memory_is_the_gain_for_a_rate():
+    assert rates.spikeinit_gain(0.15, threshold=0.7) == pytest.approx(vf.init.calculate_gain(0.7, rate=0.15), rel=1e-12)
+    with pytest.raises(vf.DomainError, match="out of reach"):
+        rates.spikeinit_gain(0.45, decay=0.9)
+
+
+def test_spikeinit_fires_at_its_rate_on_white_input_and_not_on_a_constant_one():
+    neuron = {"decay": 0.5, "threshold": 0.5, "input_scale": 0.5}
+    g = rates.spikeinit_gain(0.1, **neuron)
+    rng = np.random.default_rng(0)
+    measured = {}
+    for kind in ("white", "constant"):
+        H, frozen = np.zeros(40_000), rng.standard_normal(40_000)
+        for _ in range(40):
+            c = 0.5 * g * math.sqrt(0.1) * (rng.standard_normal(40_000) if kind == "white" else frozen)
+            H = 0.5 * H * (H <= 0.5) + c
+        measured[kind] = float(np.mean(H > 0.5))
+    stderr = math.sqrt(0.09 / 40_000)
+    assert measured["white"] == pytest.approx(0.1, abs=3.3 * stderr + 0.004)  # 0.004: the potential is only nearly normal
+    assert abs(measured["constant"] - 0.1) > 10 * stderr
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9])
+def test_the_first_layer_fires_at_its_rate(decay):
+    """A frozen current through the neuron itself, over many steps."""
+    s = rates.spikeinit_first_layer_std(0.12, decay=decay)
+    c = stats.norm.ppf((np.arange(40_000) + 0.5) / 40_000) * s  # evenly over the law: no sampling noise
+    H, spikes = np.zeros_like(c), np.zeros_like(c)
+    steps = 1000
+    for _ in range(steps):
+        H = decay * H * (H <= 1.0) + c
+        spikes += H > 1.0
+    assert spikes.mean() / steps == pytest.approx(0.12, abs=1e-3)  # the last interval is cut off: at most 1/steps
+
+
+# LSUV.
+
+
+def test_lsuv_scales_layer_after_layer():
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+
+    class Spikes(nn.Module):
+        def forward(self, u):
+            return (u > 0.7).float()
+
+    model = nn.Sequential(nn.Conv2d(2, 8, 3), Spikes(), nn.Flatten(), nn.Linear(288, 60), Spikes(), nn.Linear(60, 50))
+    x = torch.rand(64, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    outs = {}
+    for name in "035":
+        model[int(name)].register_forward_hook(lambda _, __, out, name=name: outs.update({name: out.detach().double()}))
+    assert vf.init.lsuv_(model, x, generator=torch.Generator().manual_seed(1)) is model
+    model(x)
+    assert [float(out.var(correction=0)) for out in outs.values()] == pytest.approx([1.0] * 3, rel=0.01)
+    wanted = 0.7 - float(stats.norm.isf(0.2))
+    vf.init.lsuv_(model, x, mean=wanted, tolerance=1e-4, generator=torch.Generator().manual_seed(1))
+    model(x)
+    assert [float(out.mean()) for out in outs.values()] == pytest.approx([wanted] * 3, abs=1e-4)
+    assert [float(out.var(correction=0)) for out in outs.values()] == pytest.approx([1.0] * 3, rel=1e-4)
+
+
+def test_lsuv_reaches_a_layer_that_feeds_itself_and_says_when_not():
+    torch = pytest.importorskip("torch")
+
+    class Loop(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.late, self.early = torch.nn.Linear(30, 30), torch.nn.Linear(10, 30)  # made in the other order
+
+        def forward(self, x):
+            h = self.early(x)
+            for _ in range(3):
+                h = x.new_ones(()) + self.late(torch.tanh(h)) * 0.5 + self.early(x)
+            return h
+
+    x = torch.randn(200, 10, generator=torch.Generator().manual_seed(2))
+    vf.init.lsuv_(Loop(), x, generator=torch.Generator().manual_seed(1))
+    with pytest.raises(vf.ConvergenceError, match="raise iterations"):
+        vf.init.lsuv_(Loop(), x, iterations=1, tolerance=1e-9, generator=torch.Generator().manual_seed(1))
+    silent = torch.nn.Sequential(torch.nn.Linear(10, 5), torch.nn.Threshold(99.0, 0.0), torch.nn.Linear(5, 5))
+    with pytest.raises(vf.DomainError, match="inputs='2' is the name of a layer whose output does not vary"):
+        vf.init.lsuv_(silent, x)
+    with pytest.raises(vf.DomainError, match="needs a bias"):
+        vf.init.lsuv_(torch.nn.Linear(10, 5, bias=False), x, mean=0.1)
+
+
+# What is refused.
+
+SUMS = rates.FilterSums(1.0, 1.0)
+REFUSED = [
+    (lambda decay: published.spytorch_gain(decay), "decay", 1.0, "1 excluded"),
+    (lambda decay: published.ding_bias(1.0, decay), "decay", 1.5, "between 0 and 1"),
+    (lambda threshold: published.ding_gain(threshold), "threshold", 0.0, "must be positive"),
+    (lambda threshold: published.micheli_gain(threshold), "threshold", [1.0, 2.0], "one number"),
+    (lambda reset: published.herranz_mean(1.0, 0.5, 10, reset=reset), "reset", "none", "choose one of delayed_subtract"),
+    (lambda width: published.herranz_mean(1.0, 0.5, width), "width", 1, "at least 2"),
+    (lambda fan_out: published.ikun_gain(10, fan_out), "fan_out", None, "whole number"),
+    (lambda threshold: published.micheli_soft_reset_gain(threshold, 1.0), "threshold", -1.0, "no positive solution"),
+    (lambda neuron: rates.step_filter(neuron), "neuron", vf.Neuron(decay=1.0), "never forgets"),
+    (lambda neuron: rates.step_filter(neuron), "neuron", 0.5, "must be a vf.Neuron"),
+    (lambda rate: rates.fluctuation_driven(10, rate, SUMS), "rate", 0.0, "must be positive"),
+    (lambda rate: rates.fluctuation_driven_gain(rate), "rate", 1.0, "strictly between"),
+    (
+        lambda mean_potential: rates.fluctuation_driven(1, 0.1, SUMS, mean_potential=mean_potential),
+        "mean_potential",
+        0.9,
+        "spends more",
+    ),
+    (lambda rate: rates.spikeinit_gain(rate), "rate", 0.5, "out of reach"),
+    (lambda rate: rates.spikeinit_first_layer_std(rate), "rate", 0.5, "below 1/2"),
+    (
+        lambda mean: statistics.herranz_variance(mean, input_variance=0, input_mean=0, weight_variance=1, fan_in=5, width=5),
+        "mean",
+        0.1,
+        "turns negative",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "argument", "value", "rule"), REFUSED, ids=range(len(REFUSED)))
+def test_what_is_refused(call, argument, value, rule):
+    with pytest.raises(vf.DomainError) as caught:
+        call(**{argument: value})
+    assert caught.value.argument == argument
+    assert rule in str(caught.value)

@@ -1,0 +1,248 @@
+"""Mean field in time with reset: quasi-Monte Carlo against plain Monte Carlo, orthants, identities and published anchors.
+
+Standard errors come from 8 scrambles, so a deviation in their unit follows Student's t with 7 degrees of freedom.
+"""
+
+import numpy as np
+import pytest
+from scipy import special, stats
+
+import varflow as vf
+from varflow.model.neurons import RESETS
+from varflow.theory.held_currents import held
+from varflow.theory.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
+from varflow.theory.responses import LayerState
+from varflow.theory.stepping import stepped
+from varflow.theory.temporal import in_time
+
+ROUNDING = 3e-6  # single precision through a few layers; the first step has no other error
+FAR = 8.0  # standard errors of 8 scrambles: beyond it with probability 1e-4
+GRAIN = {"firing_rate": 0.2, "coincidences": 0.2, "potential_mean": 0.2, "variance": 2.0}
+QMC = {"method": "quasi_monte_carlo"}
+
+
+def net(reset, steps=5, depth=4, gain=8**0.5, **options):
+    neuron = {name: options.pop(name) for name in list(options) if name in vf.Neuron.__dataclass_fields__}
+    neuron = vf.Neuron(**({"decay": 0.5} | neuron), reset=reset)
+    return vf.Network(width=100, depth=depth, gain=gain, steps=steps, neuron=neuron, **options)
+
+
+def deviation(profile, exact, name, points):
+    """Largest distance from exact values, in standard errors; their scatter does not show the grain of the points, 1/points."""
+    distance, error = np.abs(getattr(profile, name) - exact), profile.error[name]
+    return float(np.max(distance / (error + ROUNDING + GRAIN[name] / points)))
+
+
+# One layer.
+
+
+def plain(neuron, mean, covariance, samples, rng):
+    """The table of updates, word for word, on drawn currents: means of H, H², S and S Sᵀ with their standard errors."""
+    c = rng.multivariate_normal(mean, covariance, samples, method="eigh").T
+    beta, theta = neuron.decay, neuron.threshold
+    H, S = np.zeros(c.shape), np.zeros(c.shape)
+    h = s = np.zeros(samples)
+    for t in range(len(c)):
+        h = {
+            "none": beta * h + c[t],
+            "subtract": beta * (h - theta * s) + c[t],
+            "delayed_subtract": beta * h - theta * s + c[t],
+            "zero": beta * h * (1 - s) + c[t],
+            "gate": (beta * h + c[t]) * (1 - s),
+            "multi_spike": beta * (h - theta * s) + c[t],
+        }[neuron.reset]
+        s = np.floor(np.maximum(h / theta, 0)) if neuron.reset == "multi_spike" else np.where(h > theta, 1.0, 0.0)
+        H[t], S[t] = h, s
+    parts = [H, (H - H.mean(axis=1, keepdims=True)) ** 2, S, S[:, None] * S[None]]
+    return [(part.mean(axis=-1), part.std(axis=-1) / samples**0.5) for part in parts]
+
+
+@pytest.mark.parametrize("threshold", [1.0, -0.2])
+@pytest.mark.parametrize("reset", RESETS)
+def test_a_layer_against_plain_monte_carlo(reset, threshold):
+    threshold = abs(threshold) if reset == "multi_spike" else threshold
+    rng, steps = np.random.default_rng(3), 5
+    root = rng.standard_normal((steps, 3))
+    mean, covariance = rng.standard_normal(steps) * 0.3, root @ root.T / 4 + np.diag([1, 0.5, 0, 0.3, 0])
+    neuron = vf.Neuron(threshold, decay=0.7, reset=reset)
+    response = QuasiMonteCarlo(neuron, normal_points(steps, points=2**11, scrambles=8, seed=1), seed=1)
+    state = response(mean[None, None], covariance[None, None], layer=2)
+    drawn = plain(neuron, mean, covariance, 60_000, rng)
+    names = ("potential_mean", "variance", "firing_rate", "coincidences")
+    for name, (value, error) in zip(names, drawn, strict=True):
+        both = np.hypot(error, getattr(state, name)[:, 0].std(axis=0, ddof=1) / 8**0.5) + 1e-9
+        assert np.max(np.abs(getattr(state, name).mean(axis=(0, 1)) - value) / both) < 5, name
+    wrong = plain(vf.Neuron(threshold + 0.1, decay=0.7, reset=reset), mean, covariance, 60_000, rng)[2]
+    assert np.max(np.abs(state.firing_rate.mean(axis=(0, 1)) - wrong[0]) / np.hypot(*[wrong[1]] * 2)) > 5
+
+
+@pytest.mark.parametrize("threshold", [1.0, -0.2])
+@pytest.mark.parametrize("reset", RESETS)
+def test_held_currents_against_a_fine_grid(reset, threshold):
+    """One number a neuron: midpoints of equal probability, wrong by less than a cell at each of the few kinks."""
+    neuron = vf.Neuron(abs(threshold) if reset == "multi_spike" else threshold, decay=0.8, reset=reset)
+    mean, direction = np.array([0.1, -0.3, 0.4, 0.0, 0.2, 0.1]), np.array([1.0, 0.5, -0.4, 1.2, 0.0, 0.8])
+    variance, potential, rate, coincidences = held(neuron, mean, direction)
+    cells = 400_000
+    z = special.ndtri((np.arange(cells) + 0.5) / cells)
+    H, S = stepped(neuron, mean[:, None] + direction[:, None] * z)
+    largest = 1 + coincidences.max()
+    assert potential == pytest.approx(H.mean(axis=1), abs=1e-4 * largest)
+    assert variance == pytest.approx(H.var(axis=1), abs=3e-4 * largest)
+    assert rate == pytest.approx(S.mean(axis=1), abs=1e-4 * largest)
+    assert coincidences == pytest.approx(S @ S.T / cells, abs=1e-4 * largest)
+    assert held(neuron, mean + 0.01, direction)[2] != pytest.approx(S.mean(axis=1), abs=1e-4 * largest)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 2, 5, 8])
+def test_the_causal_factor_holds_for_any_rank(rank):
+    root = np.random.default_rng(rank).standard_normal((8, rank))
+    factor = causal_factor(root @ root.T)
+    assert np.array_equal(factor, np.tril(factor))
+    assert factor @ factor.T == pytest.approx(root @ root.T, abs=1e-13)
+    assert (factor.diagonal() >= 0).all()
+
+
+# Measured with independent code, β = 0.5, θ = 1, unit input: variance and rate, white then constant, to about the digits given.
+STATIONARY = {
+    "none": (1.333, 0.193, 4.00, 0.3085),
+    "subtract": (1.208, 0.148, 2.96, 0.232),
+    "delayed_subtract": (1.182, 0.125, 2.47, 0.176),
+    "zero": (1.178, 0.133, 2.51, 0.222),
+    "gate": (1.044, 0.117, 2.11, 0.122),
+}
+
+
+@pytest.mark.parametrize("reset", STATIONARY)
+def test_stationary_moments_of_a_driven_layer(reset):
+    white, constant = STATIONARY[reset][:2], STATIONARY[reset][2:]
+    for drive, (variance, rate) in ((vf.drives.white(), white), (vf.drives.currents(), constant)):
+        profile = vf.mean_field(net(reset, steps=40, depth=1, drive=drive), points=2**12, **QMC)
+        late = slice(-24, None)  # neurons under one constant current fire in step: average over periods of 2, 3, 4, 6, 8 and 12
+        error = {name: profile.error[name][0, late].max() for name in ("variance", "firing_rate")}
+        assert profile.variance[0, late].mean() == pytest.approx(variance, abs=0.012 + FAR * error["variance"])
+        assert profile.firing_rate[0, late].mean() == pytest.approx(rate, abs=0.0012 + FAR * error["firing_rate"])
+
+
+# Through the layers.
+
+
+@pytest.mark.parametrize("reset", RESETS[:-1])
+def test_the_first_step_is_the_memoryless_layer(reset):
+    profile = vf.mean_field(net(reset, steps=3, depth=6, bias_std=0.2, mean_gain=0.4), points=2**11, **QMC)
+    once = vf.mean_field(vf.Network(width=100, depth=6, gain=8**0.5, bias_std=0.2, mean_gain=0.4))
+    off = vf.mean_field(vf.Network(width=100, depth=6, gain=8.2**0.5, bias_std=0.2, mean_gain=0.4))
+    first = {name: profile.error[name][:, 0] for name in ("variance", "firing_rate")}
+    for name, error in first.items():
+        distance = np.abs(getattr(profile, name)[:, 0] - getattr(once, name)) / (error + ROUNDING * (1 + getattr(once, name)))
+        assert distance.max() < FAR
+        assert (np.abs(getattr(profile, name)[:, 0] - getattr(off, name)) / (error + ROUNDING))[1:].min() > FAR
+
+
+@pytest.mark.parametrize("options", [{}, {"delay": 1, "synaptic_decay": 0.4, "mean_gain": 0.5, "bias_std": 0.3}])
+def test_without_reset_it_gives_the_orthants(options):
+    network = net("none", depth=8, **options)
+    exact, drawn = vf.mean_field(network), vf.mean_field(network, points=2**12, **QMC)
+    for name in ("firing_rate", "potential_mean", "variance", "coincidences"):
+        assert deviation(drawn, getattr(exact, name), name, 2**12) < FAR
+    other = vf.mean_field(net("none", depth=8, gain=8.1**0.5, **options))
+    assert deviation(drawn, other.variance, "variance", 2**12) > FAR
+
+
+@pytest.mark.parametrize(("reset", "other"), [("delayed_subtract", "subtract"), ("subtract", "delayed_subtract")])
+def test_the_mean_potential_obeys_its_exact_recursion(reset, other):
+    profile = vf.mean_field(net(reset, steps=8, depth=5), points=2**12)
+    H, p = profile.potential_mean[:, :-1], profile.firing_rate[:, :-1]
+    expected = {"delayed_subtract": 0.5 * H - p, "subtract": 0.5 * (H - p)}
+    error = profile.error["potential_mean"]
+    error = error[:, 1:] + 0.5 * error[:, :-1] + profile.error["firing_rate"][:, :-1] + ROUNDING
+    assert np.max(np.abs(profile.potential_mean[:, 1:] - expected[reset]) / error) < FAR
+    assert np.max(np.abs(profile.potential_mean[:, 1:] - expected[other]) / error) > FAR
+
+
+def test_the_answer_scales_with_the_threshold():
+    one = vf.mean_field(net("zero"), points=2**9)
+    for unit in (1e-15, 1e15):
+        drive = vf.drives.currents(unit)
+        scaled = vf.mean_field(net("zero", threshold=unit, gain=unit * 8**0.5, drive=drive), points=2**9)
+        assert scaled.firing_rate == pytest.approx(one.firing_rate, rel=1e-3)
+        assert scaled.variance == pytest.approx(unit**2 * one.variance, rel=1e-3)
+
+
+def test_silence_and_runaway():
+    silent = vf.mean_field(net("zero", gain=1.0, depth=30), points=2**9)
+    assert (silent.firing_rate[-1] == 0).all()
+    assert (silent.survival[-1] == 0).all()
+    with pytest.raises(vf.ConvergenceError, match="grows without bound"):
+        vf.mean_field(net("multi_spike", gain=5.0, depth=60), points=2**9)
+
+
+def test_scrambles_that_disagree_on_life_show_in_survival():
+    """Close to the saddle-node, with few points: some replicas die."""
+    profile = vf.mean_field(net("delayed_subtract", steps=20, depth=100, gain=6.7**0.5), points=2**7, scrambles=12)
+    last = profile.survival[-1, 11:]
+    assert ((last > 0) & (last < 1)).any()
+    disputed = (profile.survival[-1] > 0) & (profile.survival[-1] < 1)
+    assert (profile.error["firing_rate"][-1, disputed] > 0.01).all()
+
+
+# Errors and reproducibility.
+
+
+class Biased:
+    """A response that counts one coincidence in a hundred too many."""
+
+    def __init__(self, response):
+        self.response, self.replicas = response, response.replicas
+
+    def __call__(self, mean, covariance, layer):
+        state = self.response(mean, covariance, layer)
+        return LayerState(state.variance, state.potential_mean, 1.01 * state.firing_rate, 1.01 * state.coincidences)
+
+
+def test_stated_errors_have_the_right_size():
+    """Over seeds the deviations from a fine answer, in their stated standard errors, follow Student's t."""
+    network = net("delayed_subtract", steps=4, depth=4)
+    fine = vf.mean_field(network, points=2**17, seed=99).firing_rate[-1, -1]
+    right, wrong = [], []
+    for seed in range(40):
+        response = QuasiMonteCarlo(network.neuron, normal_points(4, points=2**9, scrambles=8, seed=seed), seed)
+        for values, answer in ((right, in_time(network, response)), (wrong, in_time(network, Biased(response)))):
+            values.append((answer.firing_rate[-1, -1] - fine) / answer.error["firing_rate"][-1, -1])
+    assert stats.kstest(right, stats.t(7).cdf).pvalue > 1e-3
+    assert stats.kstest(wrong, stats.t(7).cdf).pvalue < 1e-6
+
+
+def test_results_depend_on_the_seed_and_not_on_threads():
+    network = net("zero", steps=6)
+    points = normal_points(6, points=2**14, scrambles=5, seed=4)
+    one, two, five = (in_time(network, QuasiMonteCarlo(network.neuron, points, 4, threads)) for threads in (1, 2, 5))
+    again, other = (vf.mean_field(network, scrambles=5, seed=seed) for seed in (4, 5))
+    for name in ("variance", "firing_rate", "coincidences"):
+        expected = getattr(one, name)
+        assert all(np.array_equal(getattr(run, name), expected) for run in (two, five, again))
+        assert not np.array_equal(getattr(other, name), expected)
+
+
+@pytest.mark.parametrize("points", [0, 3, 1000, -4])
+def test_points_come_in_powers_of_two(points):
+    with pytest.raises(vf.DomainError, match="points"):
+        vf.mean_field(net("zero"), points=points)
+
+
+# Anchors, measured with independent code: layer 40, last steps, to the digits given.
+ANCHORS = [
+    ("delayed_subtract", 8.0, 0.190, 2.50),
+    ("delayed_subtract", 10.0, 0.247, 4.75),
+    ("zero", 6.303, 0.160, 1.62),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("reset", "squared_gain", "rate", "variance"), ANCHORS)
+def test_anchors_at_depth(reset, squared_gain, rate, variance):
+    profile = vf.mean_field(net(reset, steps=20, depth=40, gain=squared_gain**0.5))
+    rate_error, variance_error = profile.error["firing_rate"][-1, -1], profile.error["variance"][-1, -1]
+    assert profile.firing_rate[-1, -1] == pytest.approx(rate, abs=0.0005 + FAR * rate_error)
+    assert profile.variance[-1, -1] == pytest.approx(variance, abs=0.005 + FAR * variance_error)
+    assert rate_error < 2e-3

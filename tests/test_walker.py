@@ -1,0 +1,258 @@
+"""One watched forward pass: what follows what, read off the tensors; what cannot be described is refused by name."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+
+import varflow as vf
+
+torch = pytest.importorskip("torch")
+snntorch = pytest.importorskip("snntorch")
+norse = pytest.importorskip("norse.torch")
+
+from spiking_models import Looped, Maps  # noqa: E402
+from torch import nn  # noqa: E402
+
+from varflow.init.prediction import uncovered  # noqa: E402
+from varflow.init.spiking import recognise  # noqa: E402
+from varflow.init.walker import trace  # noqa: E402
+
+X = torch.rand(6, 32, generator=torch.Generator().manual_seed(0))
+
+
+def leaky(**options):
+    return snntorch.Leaky(**{"beta": 0.9, "init_hidden": True} | options)
+
+
+def chain(*between, width=32):
+    return nn.Sequential(nn.Linear(width, width), leaky(), *between, nn.Linear(width, width), leaky())
+
+
+# Neurons.
+
+
+@pytest.mark.parametrize(
+    ("module", "neuron"),
+    [
+        (leaky(), vf.Neuron(1.0, decay=0.9, reset="delayed_subtract")),
+        (leaky(threshold=0.5, reset_mechanism="zero"), vf.Neuron(0.5, decay=0.9, reset="zero")),
+        (leaky(reset_mechanism="zero", reset_delay=False), vf.Neuron(1.0, decay=0.9, reset="zero")),
+        (leaky(reset_mechanism="none"), vf.Neuron(1.0, decay=0.9)),
+        (leaky(beta=1.5), vf.Neuron(1.0, decay=1.0, reset="delayed_subtract")),
+        (snntorch.Synaptic(0.8, 0.9), vf.Neuron(1.0, decay=0.9, reset="delayed_subtract", synaptic_decay=0.8)),
+        (snntorch.Synaptic(0.8, 0.9, reset_mechanism="zero"), vf.Neuron(1.0, decay=0.9, reset="gate", synaptic_decay=0.8)),
+        (norse.LIFBoxCell(), vf.Neuron(1.0, decay=0.9, input_scale=0.1, reset="zero")),
+        (norse.LIFCell(), vf.Neuron(1.0, decay=0.9, input_scale=0.1, reset="zero", synaptic_decay=0.8)),
+        (norse.LIF(dt=0.002), vf.Neuron(1.0, decay=0.8, input_scale=0.2, reset="zero", synaptic_decay=0.6)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_neurons_are_read_from_attributes(module, neuron):
+    found = recognise("lif", module)
+    assert found is not None
+    for name in ("threshold", "decay", "input_scale", "synaptic_decay"):
+        assert getattr(found.neuron, name) == pytest.approx(getattr(neuron, name), rel=1e-6, abs=1e-7), name
+    assert (found.neuron.reset, found.neuron.strict) == (neuron.reset, neuron.strict)
+    assert found.time_axis == (0 if isinstance(module, norse.LIF) else None)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (leaky(reset_delay=False), r"lif: Leaky.*reset_delay=False: only True"),
+        (leaky(beta=torch.tensor([0.1, 0.9])), "a beta for each neuron"),
+        (leaky(graded_spikes_factor=2.0), "graded_spikes_factor=2.0"),
+        (snntorch.Lapicque(beta=0.5), r"Lapicque' is a spiking module that is not covered.*Leaky, Synaptic"),
+        (norse.LIFRecurrentCell(3, 3), r"LIFRecurrentCell' holds its weights as raw parameters"),
+        (norse.LSNNCell(), "LSNNCell' is a spiking module that is not covered"),
+        (norse.LIFBoxCell(norse.LIFBoxParameters(v_reset=torch.tensor(0.3))), "v_reset="),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_neurons_beyond_the_families_are_refused_by_name(module, words):
+    with pytest.raises(vf.DomainError, match=words):
+        recognise("lif", module)
+
+
+def test_other_modules_are_no_neurons():
+    assert [
+        recognise("x", module) for module in (nn.Linear(3, 3), nn.ReLU(), nn.Threshold(0.1, 20), norse.Lift(nn.ReLU()))
+    ] == [None] * 4
+
+
+# Order.
+
+
+def test_two_lists_and_a_loop():
+    found = trace(Looped(steps=4), X)
+    assert [(layer.name, layer.neuron_name) for layer in found.layers] == [
+        (f"weights.{l}", f"neurons.{4 - l}") for l in range(5)
+    ]
+    assert [layer.sources for layer in found.layers] == [("input",), *((f"neurons.{4 - l}",) for l in range(4))]
+    assert [readout[0] for readout in found.readouts] == ["readout"]
+    assert found.steps == 4
+    assert len(found.layers[0].weight_inputs) == 4
+    assert uncovered(found) == []
+
+
+def test_a_loop_left_to_the_caller():
+    assert trace(chain(), X).steps == 1
+    assert trace(chain(), X, steps=7).steps == 7
+
+
+def test_modules_of_many_steps():
+    model = norse.SequentialState(nn.Linear(32, 32), norse.LIF(), nn.Linear(32, 32), norse.LIF())
+    found = trace(model, X.expand(9, 6, 32))
+    assert found.steps == 9
+    assert [layer.sources for layer in found.layers] == [("input",), ("1",)]
+
+
+def test_one_stateless_neuron_module_in_two_places():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.lif = nn.Linear(32, 32), nn.Linear(32, 32), snntorch.Leaky(0.5)
+
+        def forward(self, x):
+            first, second = None, None
+            for _ in range(3):
+                spikes, first = self.lif(self.a(x), first)
+                spikes, second = self.lif(self.b(spikes), second)
+            return spikes
+
+    found = trace(Shared(), X)
+    assert [(layer.name, layer.neuron_name) for layer in found.layers] == [("a", "lif"), ("b", "lif (b)")]
+    assert found.steps == 3
+    assert found.layers[1].sources == ("lif",)
+
+
+@pytest.mark.parametrize(
+    ("between", "words"),
+    [
+        ([nn.MaxPool1d(2), nn.Upsample(scale_factor=2)], "max_pool1d in '2'"),
+        ([nn.LayerNorm(32)], "layer_norm in '2'"),
+        ([nn.ReLU()], "relu in '2'"),
+    ],
+)
+def test_what_stands_between_is_named(between, words):
+    found = trace(chain(*between), X[:, None] if isinstance(between[0], nn.MaxPool1d) else X)
+    assert any(words in step for step in uncovered(found))
+
+
+def test_moving_numbers_leaves_no_trace():
+    model = chain(nn.Unflatten(1, (4, 8)), nn.Identity(), nn.Dropout(0.5), nn.Flatten())
+    assert uncovered(trace(model, X)) == []
+    assert model[4].training
+
+
+def test_residual_additions_are_named():
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.one, self.two = nn.Linear(32, 32), nn.Linear(32, 32), leaky(), leaky()
+
+        def forward(self, x):
+            spikes = self.one(self.a(x))
+            return self.two(self.b(spikes) + spikes)
+
+    words = uncovered(trace(Residual(), X))
+    assert any("add in the model's forward" in word for word in words)
+    assert any("one without a weight layer" in word for word in words)
+
+
+class Unknown(nn.Module):
+    def forward(self, x):
+        return (x > 1).to(x.dtype)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (nn.Sequential(nn.Linear(32, 32)), "has no spiking layer of snnTorch, SpikingJelly, Norse or sinabs"),
+        (
+            nn.Sequential(nn.Linear(32, 32), Unknown(), nn.Linear(32, 32), leaky()),
+            r"model=\"'1'\" compares currents with a threshold",
+        ),
+        (nn.Sequential(nn.GRU(32, 32), Unknown()), "no spiking layer"),
+        (nn.Sequential(nn.LazyLinear(32), leaky()), "model='0.weight' belongs to a lazy module"),
+        (nn.Sequential(leaky(), nn.Linear(32, 32)), "model='0: Leaky' follows no weight layer, only input"),
+        (Maps(), "lazy"),
+        ("model", "must be a torch.nn.Module"),
+    ],
+)
+def test_models_are_refused_by_name(model, words):
+    with pytest.raises(vf.DomainError, match=words):
+        trace(model, X)
+
+
+def test_raw_weights_are_refused_by_name():
+    class Raw(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w, self.lif = nn.Parameter(torch.ones(32, 32)), leaky()
+            self.fc = nn.Linear(32, 32)
+
+        def forward(self, x):
+            return self.lif(self.fc(x @ self.w))
+
+    with pytest.raises(vf.DomainError, match=r"a weight in the model's forward.*\(32, 32\) is used as a raw parameter"):
+        trace(Raw(), X)
+
+
+def test_tensors_that_leave_torch_are_refused_by_name():
+    class Leaves(nn.Module):
+        def forward(self, x):
+            return torch.from_numpy(x.numpy().copy())
+
+    with pytest.raises(vf.DomainError, match=r"'3: Linear' receives a tensor that cannot be followed back"):
+        trace(nn.Sequential(*chain(Leaves())), X)
+
+
+# What is left behind.
+
+
+def left_behind(model):
+    """Everything a pass may change: attributes, tensors, hooks, generators."""
+    state = [torch.get_rng_state(), torch.tensor(np.random.get_state()[1].astype(np.int64)), torch.tensor(random.getstate()[1])]  # noqa: NPY002
+    words = []
+    for module in model.modules():
+        words.append((module.training, sorted(vars(module)), len(module._forward_hooks), len(module._forward_pre_hooks)))
+        own = [*module._buffers.values(), *(v for v in vars(module).values() if isinstance(v, torch.Tensor))]
+        state += [tensor.detach().clone() for tensor in [*own, *module._parameters.values()] if tensor is not None]
+    return state, words
+
+
+def same(one, other):
+    return one[1] == other[1] and len(one[0]) == len(other[0]) and all(map(torch.equal, one[0], other[0]))
+
+
+class Noisy(nn.Module):
+    """Draws numbers, counts its calls, writes into its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.count, self.register = 0, self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x):
+        self.count += 1
+        self.calls += 1
+        random.random(), np.random.rand()  # noqa: NPY002
+        return x.add_(torch.rand_like(x))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_model_is_left_as_found(fails):
+    model = nn.Sequential(Noisy(), nn.Linear(32, 32), nn.BatchNorm1d(32), leaky(), nn.Dropout(0.3), nn.Linear(32, 32), leaky())
+    model(X.clone())  # so that membranes are there
+    before, x = copy.deepcopy(left_behind(model)), X.clone()
+    if fails:
+        with pytest.raises(vf.DomainError, match="do not go through the model"):
+            trace(model, X[:, :5])
+    else:
+        trace(model, x)
+    assert torch.equal(x, X)
+    assert same(before, left_behind(model))
+    model(X.clone())
+    assert not same(before, left_behind(model))  # the check sees a pass

@@ -1,0 +1,58 @@
+"""``varflow audit``: the one command that runs a user's own code, which makes the model to be audited."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+
+import varflow._options as opt
+from varflow._terminal import show, whole
+
+__all__ = ["audit"]
+
+
+def audit(
+    factory: Annotated[
+        str, typer.Argument(help="A function without arguments that returns (model, inputs).", metavar="MODULE:NAME")
+    ],
+    steps: Annotated[int | None, whole("Call the model this many times; default: it loops in time itself.", "T")] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """Which layers of a model fire, and why one is dead.
+
+    Exit code 0 if the network is healthy, 1 if it is not. The module is looked for in this folder first; it is run.
+
+    \b
+    Examples:
+      varflow audit my_package.training:model_and_batch
+      varflow audit train:make --steps 20 --json
+    """
+    import varflow as vf
+
+    model, inputs = _made(factory)
+    report = vf.audit(model, inputs, steps=steps)
+    show(report, as_json)
+    raise typer.Exit(0 if report.healthy else 1)
+
+
+def _made(factory: str) -> tuple[Any, Any]:
+    """What the user's function returns, or what is wrong with it in one line."""
+    from varflow import DomainError
+
+    module, _, name = factory.partition(":")
+    if not module or not name:
+        raise DomainError("factory", factory, "must be MODULE:NAME, as in my_package.training:model_and_batch")
+    sys.path.insert(0, "")
+    try:
+        made = getattr(import_module(module), name)()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise DomainError("factory", factory, f"cannot be run: {reason}") from error
+    finally:
+        sys.path.remove("")
+    if not isinstance(made, tuple) or len(made) != 2:
+        raise DomainError("factory", factory, f"must return (model, inputs), not a {type(made).__name__}")
+    return made

@@ -1,0 +1,51 @@
+"""The command ``varflow catalogue``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import varflow._options as opt
+from varflow._terminal import real, show, whole
+
+__all__ = ["catalogue"]
+
+
+def catalogue(
+    threshold: Annotated[float, real("Firing threshold θ, positive.", "θ")] = 1.0,
+    decay: opt.Decay = 0.0,
+    fan_in: Annotated[int, whole("Inputs of one neuron.", "n")] = 512,
+    depth: Annotated[int, whole("Layer that activity should reach.", "L")] = 100,
+    width: Annotated[int | None, whole("Neurons in a layer; default: the fan-in.", "n")] = None,
+    steps: Annotated[int | None, whole("Time steps; default: 1 without memory, else 20.", "T")] = None,
+    reset: opt.Reset = "none",
+    input_scale: opt.InputScale = 1.0,
+    rate: Annotated[float, real("For methods that ask for a firing rate.", "p")] = 0.1,
+    survival_target: Annotated[float, real("Survival that counts as alive.", "P")] = 0.99,
+    as_json: opt.Json = False,
+) -> None:
+    """Published initialisations side by side.
+
+    Each method's gain, whether activity reaches a depth with it, and what that costs in spikes.
+
+    \b
+    Examples:
+      varflow catalogue --threshold 1 --fan-in 512
+      varflow catalogue --threshold 1 --decay 0.5 --fan-in 512 --json
+      varflow catalogue --threshold 0.7 --width 100 --depth 50 --rate 0.15
+    """
+    import varflow as vf
+
+    found = vf.catalogue(
+        threshold=threshold,
+        decay=decay,
+        fan_in=fan_in,
+        depth=depth,
+        width=width,
+        steps=steps,
+        reset=reset,
+        input_scale=input_scale,
+        rate=rate,
+        survival_target=survival_target,
+        progress=not as_json,
+    )
+    show(found, as_json)

@@ -1,0 +1,111 @@
+"""The options that several commands share, and what their text stands for: laws, lists of numbers, drives, networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from varflow._terminal import option, real, whole
+
+LAWS = "normal, uniform, laplace, logistic or student_t:DF."
+RULES = "preserving (keeps the variance at 1: the paper's gain), kaiming (√2) or a number."
+
+Threshold = Annotated[float, real("Firing threshold θ, any sign.", "θ")]
+Distribution = Annotated[str, option(f"Law of the standardised potential: {LAWS}", "NAME")]
+BiasStd = Annotated[float, real("Standard deviation of the biases.", "σ")]
+MeanGain = Annotated[float, real("Fan-in times the mean weight.", "m")]
+Gain = Annotated[str, option(RULES, "g")]
+Width = Annotated[int, whole("Neurons in a layer.", "n")]
+Depth = Annotated[int, whole("Layers, the driven one included.", "L")]
+Repeats = Annotated[int, whole("Independent networks to simulate.", "R")]
+Seed = Annotated[int, whole("Sets every weight.", "N")]
+Device = Annotated[str, option("cpu or cuda.", "NAME")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Decay = Annotated[float, real("What the membrane keeps from step to step, β in [0, 1].", "β")]
+Reset = Annotated[str, option("none, subtract, delayed_subtract, zero, gate or multi_spike.", "NAME")]
+InputScale = Annotated[float, real("What the membrane takes of its input current.", "λ")]
+SynapticDecay = Annotated[float, real("Decay of a synaptic filter in [0, 1).", "α")]
+Delay = Annotated[int, whole("Steps from a spike to its arrival in the next layer.", "d")]
+Steps = Annotated[int, whole("Time steps; several are predicted at infinite width.", "T")]
+Drive = Annotated[
+    str | None,
+    option("Of layer 1: currents[:STD], white[:STD], or a .npy, .npz or .csv FILE of input vectors, one a row.", "DRIVE"),
+]
+InputGain = Annotated[float | None, real("Of a file's first weights; default: currents of second moment 1.", "g")]
+Engine = Annotated[str, option("How networks are simulated.", "NAME")]
+
+
+def law_of(text: str) -> Any:
+    """A law of the standardised potential by its name, ``student_t`` with its degrees of freedom."""
+    import varflow as vf
+
+    name, _, df = text.partition(":")
+    if name != "student_t":
+        if name not in vf.distributions.NAMES:
+            raise vf.DomainError("distribution", text, f"is unknown; choose one of {LAWS.rstrip('.')}")
+        return vf.distribution(text)
+    try:
+        return vf.distributions.student_t(float(df))
+    except vf.DomainError as error:
+        raise vf.DomainError("distribution", text, f"has degrees of freedom that {error.rule}") from None
+    except ValueError:
+        raise vf.DomainError("distribution", text, "needs its degrees of freedom, as in student_t:5") from None
+
+
+def numbers(name: str, text: str, kind: Callable[[str], Any] = float) -> list[Any]:
+    """Numbers separated by commas."""
+    import varflow as vf
+
+    try:
+        return [kind(item) for item in text.split(",")]
+    except ValueError:
+        raise vf.DomainError(name, text, f"must be {'whole ' * (kind is int)}numbers separated by commas") from None
+
+
+def drive_of(text: str | None, input_gain: float | None) -> Any:
+    """What layer 1 receives: a law by name with its standard deviation, or a file."""
+    import varflow as vf
+
+    name, _, std = (text or "currents").partition(":")
+    if name not in ("currents", "white"):
+        return vf.drives.inputs_from_file(text or "", input_gain)
+    if input_gain is not None:
+        raise vf.DomainError("input_gain", input_gain, "is of first weights, which only the inputs of a --drive FILE have")
+    try:
+        return getattr(vf.drives, name)(float(std or 1))
+    except vf.DomainError as error:
+        raise vf.DomainError("drive", text, f"has a standard deviation that {error.rule}") from None
+    except ValueError:
+        raise vf.DomainError("drive", text, f"must give its standard deviation as a number, as in {name}:0.5") from None
+
+
+def network_of(
+    *,
+    threshold: float,
+    gain: str,
+    width: int,
+    depth: int,
+    bias_std: float,
+    mean_gain: float,
+    drive: str | None,
+    input_gain: float | None,
+    steps: int,
+    weights: str = "normal",
+    **neuron: Any,
+) -> Any:
+    """The network that the options of a command describe; what is not named here is the neuron's."""
+    import varflow as vf
+
+    return vf.Network(
+        width=width,
+        depth=depth,
+        gain=vf.gain_by_rule(gain, threshold, bias_std=bias_std, mean_gain=mean_gain),
+        neuron=vf.Neuron(threshold, **neuron),
+        weights=weights,
+        bias_std=bias_std,
+        mean_gain=mean_gain or None,
+        steps=steps,
+        drive=drive_of(drive, input_gain),
+    )

@@ -1,0 +1,286 @@
+"""The catalogue: published initialisations side by side, each asked whether activity reaches a depth and what it costs.
+
+Which weights a method gives is in ``methods``; what follows from them is theory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from varflow._checks import DomainError, integer, nothing_if_nan, probability
+from varflow._display import Shown, Table
+from varflow._progress import check_progress, reporter
+from varflow.init.methods import METHODS, Method, Setting, Weights
+from varflow.model.drives import currents
+from varflow.model.network import Network
+from varflow.model.neurons import Neuron
+from varflow.theory.finite_width import finite_width
+from varflow.theory.fixed_points import critical_gain
+from varflow.theory.mean_field import mean_field
+
+__all__ = ["Catalogue", "CatalogueEntry", "catalogue"]
+
+STEPS = 20  # by default, for a neuron with memory
+POINTS = 2**12  # of quasi-Monte Carlo: a comparison of methods needs no more
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """One method in this setting. None where it does not say, or theory does not.
+
+    Attributes
+    ----------
+    key, name : str
+    gain, weight_std : float, optional
+        ``g`` and ``g/√fan_in``.
+    bias, bias_std : float, optional
+        The one value of all biases, or their standard deviation.
+    survives : bool, optional
+        Whether ``survival`` reaches the target; in time, whether a spike a step is expected in the last layer.
+    survival : float, optional
+        Probability that a network of this width is alive at its last layer; memoryless neurons only.
+    firing_rate : float, optional
+        Of the last layer, dead networks included; in time the mean over steps, at infinite width.
+    spikes, synaptic_operations : float, optional
+        Per step in the last layer: ``width × firing_rate``, and that times the ``width`` neurons each of them reaches.
+    needs, ignores : str
+        What the method asks for beyond the setting, and what it leaves out of account.
+    citation : str, optional
+        For :func:`varflow.citation`.
+    remark : str
+        Why there is no gain, or no prediction.
+    """
+
+    key: str
+    name: str
+    gain: float | None
+    weight_std: float | None
+    bias: float | None
+    bias_std: float | None
+    survives: bool | None
+    survival: float | None
+    firing_rate: float | None
+    spikes: float | None
+    synaptic_operations: float | None
+    needs: str
+    ignores: str
+    citation: str | None
+    remark: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return nothing_if_nan({name.name: getattr(self, name.name) for name in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Catalogue(Shown):
+    """Methods in the order of ``methods``; ``catalogue["micheli"]`` is one of them.
+
+    Attributes
+    ----------
+    methods : tuple of CatalogueEntry
+    neuron : Neuron
+    fan_in, width, depth, steps : int
+    rate, survival_target : float
+    critical_gain : float
+        Below it only silence is left, for memoryless neurons; NaN for others.
+    """
+
+    methods: tuple[CatalogueEntry, ...]
+    neuron: Neuron
+    fan_in: int
+    width: int
+    depth: int
+    steps: int
+    rate: float
+    survival_target: float
+    critical_gain: float
+
+    def __getitem__(self, key: str) -> CatalogueEntry:
+        return next(entry for entry in self.methods if entry.key == key)
+
+    @property
+    def surviving(self) -> tuple[CatalogueEntry, ...]:
+        """Methods whose activity reaches the last layer, cheapest first."""
+        alive = [entry for entry in self.methods if entry.survives]
+        return tuple(sorted(alive, key=lambda entry: entry.spikes or 0.0))
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("fan_in", "width", "depth", "steps", "rate", "survival_target", "critical_gain")
+        setting = {"threshold": self.neuron.threshold, "decay": self.neuron.decay, "reset": self.neuron.reset}
+        setting |= {"input_scale": self.neuron.input_scale} | {name: getattr(self, name) for name in names}
+        return nothing_if_nan({"methods": [entry.to_dict() for entry in self.methods], **setting})
+
+    def plot(self) -> Any:
+        """Gains beside the critical one, and the rate each leads to. Returns a matplotlib Figure."""
+        from varflow.plots import plot_catalogue
+
+        return plot_catalogue(self)
+
+    def _table(self) -> Table:
+        time = f", {self.steps} steps" if self.steps > 1 else ""
+        title = f"Catalogue for {self.neuron}, fan-in {self.fan_in}, to layer {self.depth} at width {self.width}{time}"
+        header = ("method", "gain", "std", "alive", "survival", "rate", "spikes", "syn. ops", "needs", "ignores")
+        layout = "  {:<26}{:>8}{:>9}{:>7}{:>10}{:>9}{:>9}{:>10}  {:<16} {}"
+        return Table(title, layout, [_cells(entry) for entry in self.methods], header)
+
+
+def _cells(entry: CatalogueEntry) -> tuple[str, ...]:
+    alive = {True: "yes", False: "no", None: "–"}[entry.survives]
+    numbers = (
+        _text(entry.gain, ".4f"),
+        _text(entry.weight_std, ".4g"),
+        alive,
+        _text(entry.survival, ".3g"),
+        _text(entry.firing_rate, ".3g"),
+        _text(entry.spikes, ".3g"),
+        _text(entry.synaptic_operations, ".3g"),
+    )
+    return (entry.name, *numbers, entry.needs, entry.remark or entry.ignores)
+
+
+def _text(value: float | None, form: str) -> str:
+    return "–" if value is None else "0" if abs(value) < 1e-99 else f"{value:{form}}"
+
+
+def catalogue(
+    *,
+    threshold: float = 1.0,
+    decay: float = 0.0,
+    fan_in: int = 512,
+    depth: int = 100,
+    width: int | None = None,
+    steps: int | None = None,
+    reset: str = "none",
+    input_scale: float = 1.0,
+    rate: float = 0.1,
+    survival_target: float = 0.99,
+    progress: bool | Callable[[int, int], object] = False,
+) -> Catalogue:
+    r"""Published initialisations side by side: their gains, and what becomes of activity with each.
+
+    Parameters
+    ----------
+    threshold, decay, reset, input_scale
+        Of the neuron, as in :class:`varflow.Neuron`.
+    fan_in : int
+        Inputs of one neuron: sets the standard deviation of a weight.
+    depth : int
+        Layer that activity should reach.
+    width : int, optional
+        Neurons in a layer; by default the fan-in.
+    steps : int, optional
+        Time steps; by default 1 for a memoryless neuron, else 20.
+    rate : float
+        Given to methods that ask for a firing rate.
+    survival_target : float
+        Probability of being alive from which a method counts as surviving, strictly between 0 and 1.
+    progress : bool or callable
+        True draws a bar on stderr; a callable receives ``(done, total)`` in methods.
+
+    Returns
+    -------
+    Catalogue
+        ``.methods``, ``.surviving``, ``["micheli"]``, ``.to_dict()``, ``.plot()``.
+
+    Raises
+    ------
+    DomainError
+        For values outside their domain.
+
+    Notes
+    -----
+    **Assumes** dense layers of equal width, independent normal weights of each method's gain, and a drive that gives the first
+    layer's potentials variance 1 at step 1. Memoryless: exact at this width (:func:`varflow.finite_width`). In time: infinite
+    width (:func:`varflow.mean_field`), ``firing_rate`` the mean over steps; no survival.
+    A bias that all neurons share moves the threshold of a memoryless neuron, in the first layer too; in time it is not
+    predicted. Each method's formula and source are in ``vf.init.published``, ``vf.init.rates``, ``vf.init.statistics``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> found = vf.catalogue(threshold=1.0, fan_in=512)
+    >>> [(key, round(found[key].gain, 4), found[key].survives) for key in ("kaiming", "micheli", "corrected")]
+    [('kaiming', 1.4142, False), ('micheli', 2.5106, False), ('corrected', 2.5606, True)]
+    """
+    n, L = integer("fan_in", fan_in, minimum=1), integer("depth", depth, minimum=1)
+    neuron = Neuron(threshold, decay=decay, reset=reset, input_scale=input_scale)
+    if neuron.threshold <= 0:
+        raise DomainError("threshold", threshold, "must be positive: at θ ≤ 0 activity does not die, and methods scale with θ")
+    setting = Setting(
+        neuron=neuron,
+        fan_in=n,
+        width=n if width is None else integer("width", width, minimum=1),
+        depth=L,
+        rate=probability("rate", rate, open_ends=True),
+        survival_target=probability("survival_target", survival_target, open_ends=True),
+    )
+    T = (1 if neuron.memoryless else STEPS) if steps is None else integer("steps", steps, minimum=1)
+    check_progress(progress)
+    known: dict[Weights, dict[str, Any]] = {}
+    entries = []
+    with reporter(progress, len(METHODS), "methods") as report:
+        for done, method in enumerate(METHODS, start=1):
+            entries.append(_entry(method, setting, T, known))
+            report(done)
+    critical = float(critical_gain(threshold=neuron.threshold)) / neuron.input_scale if T == 1 else float("nan")
+    return Catalogue(
+        tuple(entries), neuron, n, setting.width, L, T, setting.rate, setting.survival_target, critical_gain=critical
+    )
+
+
+def _entry(method: Method, setting: Setting, steps: int, known: dict[Weights, dict[str, Any]]) -> CatalogueEntry:
+    words = {"needs": method.needs, "ignores": method.ignores, "citation": method.citation}
+    silent: dict[str, Any] = dict.fromkeys(("survives", "survival", "firing_rate", "spikes", "synaptic_operations"))
+    nothing = dict.fromkeys(("gain", "weight_std", "bias", "bias_std"))
+    if method.weights is None:
+        return CatalogueEntry(key=method.key, name=method.name, **nothing, **silent, **words)
+    try:
+        weights = method.weights(setting)
+    except DomainError as refusal:
+        return CatalogueEntry(key=method.key, name=method.name, **nothing, **silent, **words, remark=str(refusal))
+    given = {
+        "gain": weights.gain,
+        "weight_std": weights.gain / math.sqrt(setting.fan_in),
+        "bias": weights.bias,
+        "bias_std": weights.bias_std,
+    }
+    if weights.bias and steps > 1:
+        remark = "a bias that all neurons share is not predicted in time"
+        return CatalogueEntry(key=method.key, name=method.name, **given, **silent, **words, remark=remark)
+    if weights not in known:  # several methods agree
+        known[weights] = _prediction(weights, setting, steps)
+    return CatalogueEntry(key=method.key, name=method.name, **given, **known[weights], **words)
+
+
+def _prediction(weights: Weights, setting: Setting, steps: int) -> dict[str, Any]:
+    neuron = setting.neuron
+    if steps == 1:  # the first step is the memoryless layer whatever the reset; a shared bias moves the threshold
+        neuron = Neuron(neuron.threshold - neuron.input_scale * weights.bias, input_scale=neuron.input_scale)
+    network = Network(
+        width=setting.width,
+        depth=setting.depth,
+        gain=weights.gain,
+        neuron=neuron,
+        bias_std=weights.bias_std,
+        steps=steps,
+        drive=currents(1 / neuron.input_scale),
+    )
+    if steps == 1:
+        profile = finite_width(network)
+        survival = float(profile.survival[-1])
+        rate, alive = float(profile.firing_rate[-1]), survival >= setting.survival_target
+    else:
+        profile = mean_field(network, points=POINTS)
+        survival, rate = None, float(profile.firing_rate[-1].mean())
+        alive = setting.width * rate >= 1
+    spikes = setting.width * rate
+    return {
+        "survives": alive,
+        "survival": survival,
+        "firing_rate": rate,
+        "spikes": spikes,
+        "synaptic_operations": spikes * setting.width,
+    }

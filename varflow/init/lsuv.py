@@ -1,0 +1,146 @@
+"""Layer-sequential unit variance: weights scaled by what a batch does to them, layer after layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from varflow._checks import (
+    ConvergenceError,
+    DomainError,
+    choice,
+    integer,
+    positive_scale,
+    probability,
+    real_array,
+    require,
+    scalar,
+)
+from varflow.init.layers import FILLS, init_layer_
+
+__all__ = ["lsuv_"]
+
+
+def lsuv_(
+    model: Any,
+    inputs: Any,
+    *,
+    variance: float = 1.0,
+    mean: float | None = None,
+    fill: str = "orthogonal",
+    run: Callable[[Any, Any], Any] | None = None,
+    tolerance: float = 0.01,
+    iterations: int = 10,
+    generator: Any = None,
+) -> Any:
+    r"""Fill every linear layer and convolution, then scale each until a batch gives its output the wanted variance.
+
+    .. math:: W \leftarrow W \sqrt{v / \operatorname{Var}[W x]}, \quad \text{from the first layer to the last}
+
+    Parameters
+    ----------
+    model : torch module
+    inputs
+        A batch, as ``run`` takes it.
+    variance : float
+        ``v`` of all numbers that come out of a layer: over batch, neurons and calls (time steps). About their mean.
+    mean : float, optional
+        Of them, by a bias that all neurons of a layer share. For memoryless neurons ``θ - √v Q⁻¹(p)`` gives the rate p. By
+        default biases are zero; a layer without a bias refuses.
+    fill : str
+        Law of the weights before scaling.
+    run : callable, optional
+        ``run(model, inputs)`` does one forward pass from a fresh state; default ``model(inputs)``. Neurons that remember must
+        be reset in it.
+    tolerance : float
+        Relative, of the variance.
+    iterations : int
+        Passes for one layer; one is enough unless its output feeds back into its input.
+    generator : torch.Generator, optional
+
+    Returns
+    -------
+    torch module
+        The model.
+
+    Raises
+    ------
+    DomainError
+        For values outside their domain, and where a layer's output does not vary: the layers before it are silent.
+    ConvergenceError
+        Where ``iterations`` passes are not enough.
+
+    Notes
+    -----
+    What is scaled is the current that a layer gives, not the potential of a neuron that remembers. Needs data, and shifts with
+    them. It keeps the variance, not its stability: next to an unstable fixed point other data die out or grow.
+    **Source**: ``mishkin2016``.
+
+    Examples
+    --------
+    >>> import torch, varflow as vf
+    >>> model = torch.nn.Sequential(torch.nn.Linear(20, 50), torch.nn.ReLU(), torch.nn.Linear(50, 40))
+    >>> x = torch.randn(100, 20, generator=torch.Generator().manual_seed(0))
+    >>> round(float(vf.init.lsuv_(model, x)(x).detach().var()), 2)
+    1.0
+    """
+    torch = require("torch", "torch")
+    if not isinstance(model, torch.nn.Module):
+        raise DomainError("model", model, "must be a torch module")
+    v, tolerance = scalar("variance", positive_scale("variance", variance)), probability("tolerance", tolerance, open_ends=True)
+    shift = None if mean is None else scalar("mean", real_array("mean", mean))
+    choice("fill", fill, FILLS)
+    rounds = integer("iterations", iterations, minimum=1)
+    run = run or (lambda model, inputs: model(inputs))
+    for module in model.modules():
+        if isinstance(module, (torch.nn.Linear, torch.nn.modules.conv._ConvNd)):
+            init_layer_(module, 1.0, fill=fill, generator=generator)
+            if shift is not None and module.bias is None:
+                raise DomainError("mean", mean, f"needs a bias, which {type(module).__name__} has not")
+    with torch.no_grad():
+        for name, module in _in_order(torch, model, inputs, run):
+            _scale(torch, name, module, lambda: run(model, inputs), v, shift, tolerance, rounds)
+    return model
+
+
+def _in_order(torch: Any, model: Any, inputs: Any, run: Callable[[Any, Any], Any]) -> list[tuple[str, Any]]:
+    """Layers by their first call, which need not be the order in which they were made."""
+    seen: dict[Any, str] = {}
+    layers = [(n, m) for n, m in model.named_modules() if isinstance(m, (torch.nn.Linear, torch.nn.modules.conv._ConvNd))]
+    hooks = [m.register_forward_pre_hook(lambda module, _, name=n: seen.setdefault(module, name) and None) for n, m in layers]
+    try:
+        run(model, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [(name, module) for module, name in seen.items()]
+
+
+def _scale(
+    torch: Any, name: str, module: Any, run: Callable[[], Any], v: float, shift: float | None, tolerance: float, rounds: int
+) -> None:
+    for passes in range(rounds + 1):
+        out = _outputs(torch, module, run)
+        found, centre = float(out.var(correction=0)), float(out.mean())
+        if not found > 0:
+            rule = "is the name of a layer whose output does not vary: nothing reaches it; scale up the inputs"
+            raise DomainError("inputs", name, rule)
+        aside = 0.0 if shift is None else abs(centre - shift) / v**0.5
+        if abs(found / v - 1) <= tolerance and aside <= tolerance:
+            return
+        if passes == rounds:
+            raise ConvergenceError(f"layer {name} has variance {found:.4g}, not {v:.4g}: raise iterations or tolerance", found)
+        ratio = (v / found) ** 0.5
+        module.weight.mul_(ratio)
+        if shift is not None:  # the weights' own share of the mean is scaled with them
+            module.bias.fill_(shift - ratio * (centre - float(module.bias[0])))
+
+
+def _outputs(torch: Any, module: Any, run: Callable[[], Any]) -> Any:
+    caught: list[Any] = []
+    hook = module.register_forward_hook(lambda _, __, out: caught.append(out.detach().double().flatten()))
+    try:
+        run()
+    finally:
+        hook.remove()
+    return torch.cat(caught)

@@ -1,0 +1,100 @@
+"""The gain of a neuron, by name: what ``torch.nn.init.calculate_gain`` is for activation functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from varflow._checks import DomainError, choice, integer, non_negative, positive_scale, probability, scalar, scale
+from varflow.init.gains import gain as preserving_gain
+from varflow.init.gains import gain_for_rate
+from varflow.init.inverse import corrected_gain
+from varflow.model.neurons import Neuron
+
+__all__ = ["calculate_gain"]
+
+RULES = ("preserving", "corrected", "kaiming")
+
+
+def calculate_gain(
+    neuron: Neuron | float,
+    rule: str = "preserving",
+    *,
+    variance: float = 1.0,
+    rate: float | None = None,
+    distribution: Any = "normal",
+    bias_std: float = 0.0,
+    mean_gain: float = 0.0,
+    width: int | None = None,
+    depth: int | None = None,
+    survival_target: float = 0.99,
+) -> float:
+    r"""The gain of the weights in front of a neuron: ``w`` of standard deviation ``g/√n``.
+
+    Parameters
+    ----------
+    neuron : Neuron or float
+        A number is the threshold of a memoryless neuron.
+    rule : str
+        ``"preserving"`` keeps the variance of the potential (or gives a wanted rate); ``"corrected"`` keeps networks of a
+        finite ``width`` alive to a ``depth``; ``"kaiming"`` is ``√2``, whatever the neuron.
+    variance : float
+        Of the potential, to be kept.
+    rate : float, optional
+        Wanted firing rate, instead of a variance.
+    distribution, bias_std, mean_gain
+        As in :func:`varflow.gain`; bias and mean are those of the current, before the input scale.
+    width, depth, survival_target
+        As in :func:`varflow.corrected_gain`; for ``"corrected"`` only.
+
+    Returns
+    -------
+    float
+        For ``vf.init.normal_(w, g)``, ``torch.nn.init.xavier_normal_(w, gain=g)``, ``orthogonal_(w, g)``.
+
+    Raises
+    ------
+    DomainError
+        For values outside their domain, and for neurons with memory.
+
+    Notes
+    -----
+    **Assumes** memoryless neurons. An input scale ``λ`` divides the gain.
+    **Source**: ``micheli2024`` for the gain at variance 1, ``he2015`` for Kaiming's; the rest derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.init.calculate_gain(vf.Neuron(1.0)), 6)
+    2.510573
+    >>> round(vf.init.calculate_gain(1.0, "corrected", width=100, depth=100) ** 2, 4)
+    8.1639
+    >>> round(vf.init.calculate_gain(0.5, rate=0.2), 4)
+    1.3284
+    """
+    if not isinstance(neuron, Neuron):
+        neuron = Neuron(scalar("neuron", scale("neuron", neuron)))
+    if choice("rule", rule, RULES) == "kaiming":
+        return 2**0.5
+    if not neuron.memoryless:
+        return _with_memory(neuron)
+    theta, unit = neuron.threshold, neuron.input_scale
+    if rule == "corrected":
+        if width is None or depth is None:
+            missing = "depth" if depth is None else "width"
+            raise DomainError(missing, None, "is missing: the corrected gain depends on width and depth")
+        n, L = integer("width", width, minimum=1), integer("depth", depth, minimum=1)
+        return float(corrected_gain(threshold=theta, width=n, depth=L, survival_target=survival_target)) / unit
+    sigma_b, m_g = scalar("bias_std", non_negative("bias_std", bias_std)), scalar("mean_gain", scale("mean_gain", mean_gain))
+    if rate is not None:
+        if sigma_b or m_g:
+            raise DomainError("rate", rate, "is solved for without bias and weight mean only; name a variance instead")
+        return gain_for_rate(probability("rate", rate, open_ends=True), threshold=theta, distribution=distribution) / unit
+    v = scalar("variance", positive_scale("variance", variance))
+    law: dict[str, Any] = {"distribution": distribution, "bias_std": unit * sigma_b, "mean_gain": unit * m_g}
+    return float(preserving_gain(threshold=theta, variance=v, **law)) / unit
+
+
+def _with_memory(neuron: Neuron) -> float:
+    """Where the gains of neurons with leak, reset or filter join."""
+    rule = "has memory (decay, reset or filter); its gain depends on time, and only memoryless neurons are solved here"
+    raise DomainError("neuron", neuron, rule)

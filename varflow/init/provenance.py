@@ -1,0 +1,121 @@
+"""Where a tensor comes from: labels that follow the operations of a forward pass.
+
+A label names the layers whose outputs went into a tensor since the last weight layer or neuron, and what was done to them on
+the way. Operations that only move, split or gather numbers leave no trace; every other one is noted with the module it
+happened in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn import Parameter
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["Label", "Provenance", "tensors_in"]
+
+_MOVES = {
+    *("reshape", "view", "view_as", "flatten", "ravel", "unflatten", "contiguous", "clone", "detach", "to", "float", "type"),
+    *(
+        "unsqueeze",
+        "squeeze",
+        "transpose",
+        "swapaxes",
+        "permute",
+        "movedim",
+        "moveaxis",
+        "t",
+        "__get__",
+        "__getitem__",
+        "select",
+    ),
+    *("narrow", "stack", "vstack", "unbind", "split", "chunk", "tensor_split", "expand", "expand_as", "repeat", "dropout"),
+    *("__setitem__", "requires_grad_", "cpu", "cuda", "double", "type_as", "index_select", "alias", "detach_", "dropout2d"),
+    *("copy_", "reshape_as", "as_strided", "__iter__", "dropout1d", "dropout3d", "feature_dropout"),
+}
+_TESTS = {"gt", "ge", "lt", "le", "heaviside", "sign", "__gt__", "__ge__", "__lt__", "__le__", "greater", "greater_equal"}
+_JOINS = {"cat", "concat", "concatenate", "hstack"}
+_FRESH = {"zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "full_like", "new_zeros", "new_ones", "new_empty"}
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """``sources``: names of layers, ``"input"`` for the model's own input. ``through``: operations since then, in words."""
+
+    sources: frozenset[str]
+    through: tuple[str, ...] = ()
+
+
+class Provenance(TorchFunctionMode):
+    """Carries labels from the arguments of every torch function to its result, as attributes of the tensors themselves.
+
+    ``place()`` names the module that is running. Inside modules whose outputs are labelled by hand it is paused.
+    ``raw_weights`` collects matrices used outside known layers, ``thresholds`` comparisons made outside known neurons.
+    """
+
+    ATTRIBUTE = "_varflow_label"
+
+    def __init__(self, place: Any):
+        super().__init__()
+        self.place, self.running = place, False
+        self.raw_weights: list[tuple[Any, str]] = []
+        self.thresholds: list[tuple[Label, str]] = []
+
+    def resume(self) -> None:
+        if not self.running:
+            self.__enter__()
+            self.running = True
+
+    def pause(self) -> None:
+        if self.running:
+            self.__exit__(None, None, None)
+            self.running = False
+
+    def of(self, tensor: Any) -> Label | None:
+        return getattr(tensor, self.ATTRIBUTE, None)
+
+    def put(self, tensor: Any, label: Label) -> None:
+        setattr(tensor, self.ATTRIBUTE, label)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self._follow(getattr(func, "__name__", str(func)), args, kwargs or {}, out)
+        return out
+
+    def _follow(self, name: str, args: Any, kwargs: Any, out: Any) -> None:
+        given = list(tensors_in((args, kwargs)))
+        labels = [label for tensor in given if (label := self.of(tensor)) is not None]
+        results = [args[0]] if name == "__setitem__" else list(tensors_in(out))
+        if not labels or not results or name in _FRESH:
+            return
+        if name in _TESTS:
+            self.thresholds.append((labels[0], self.place()))
+        self.raw_weights += [(t, self.place()) for t in given if isinstance(t, Parameter) and t.dim() > 1]
+        label = _joined(name, labels, self.place())
+        for tensor in results:
+            self.put(tensor, label)
+
+
+def _joined(name: str, labels: list[Label], place: str) -> Label:
+    sources = frozenset().union(*(label.sources for label in labels))
+    through = tuple(dict.fromkeys(step for label in labels for step in label.through))
+    harmless = name in _MOVES or (name in _JOINS and len(sources) == 1)
+    if harmless:
+        return Label(sources, through)
+    step = f"{name.strip('_')} in {place}"
+    return Label(sources, through if step in through else (*through, step))
+
+
+def tensors_in(tree: Any) -> Iterator[Tensor]:
+    """Every tensor in nested tuples, lists and dicts."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, (tuple, list)):
+        for item in tree:
+            yield from tensors_in(item)
+    elif isinstance(tree, dict):
+        for item in tree.values():
+            yield from tensors_in(item)

@@ -1,0 +1,361 @@
+"""Published initialisations that ask for a firing rate: formulas in one notation, no torch.
+
+Fluctuation-driven initialisation takes the neuron as a linear filter of its input, resets left out; SpikeInit has the hard
+reset and takes inputs as independent in time. Rates are those of the neurons in front: per step for a filter in steps, in
+hertz for one in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from varflow._checks import DomainError, integer, positive_scale, probability, scalar, scale
+from varflow.init.published import checked_decay
+from varflow.model.neurons import Neuron
+from varflow.theory.roots import bisect
+
+__all__ = [
+    "ExcitatoryInhibitory",
+    "FilterSums",
+    "WeightMoments",
+    "exponential_filter",
+    "fluctuation_driven",
+    "fluctuation_driven_exponential",
+    "fluctuation_driven_gain",
+    "fluctuation_driven_lognormal",
+    "spikeinit_first_layer_std",
+    "spikeinit_gain",
+    "spikeinit_surrogate_moment",
+    "step_filter",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FilterSums:
+    """``ε̄``: sum (integral) of a neuron's response to one spike; ``ε̂``: that of its square."""
+
+    mean: float
+    square: float
+
+
+@dataclass(frozen=True, slots=True)
+class WeightMoments:
+    """Mean and standard deviation of a weight."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExcitatoryInhibitory:
+    """One parameter of a weight law for excitatory weights, and one for inhibitory ones."""
+
+    excitatory: float
+    inhibitory: float
+
+
+def step_filter(neuron: Neuron) -> FilterSums:
+    r"""Of a neuron in discrete time, its reset left out: ``β`` membrane, ``α`` synapse, ``λ`` input scale.
+
+    .. math:: \bar\epsilon = \frac{\lambda}{(1-\alpha)(1-\beta)}, \qquad
+              \hat\epsilon = \frac{\lambda^2 (1 + \alpha\beta)}{(1-\alpha\beta)(1-\alpha^2)(1-\beta^2)}
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.init.rates.step_filter(vf.Neuron(decay=0.5)).square
+    1.3333333333333333
+    """
+    if not isinstance(neuron, Neuron):
+        raise DomainError("neuron", neuron, "must be a vf.Neuron")
+    a, b, lam = neuron.synaptic_decay, neuron.decay, neuron.input_scale
+    if b == 1:
+        raise DomainError("neuron", neuron, "never forgets: its response to a spike has no finite sum")
+    return FilterSums(lam / ((1 - a) * (1 - b)), lam**2 * (1 + a * b) / ((1 - a * b) * (1 - a**2) * (1 - b**2)))
+
+
+def exponential_filter(tau_mem: float, tau_syn: float | None = None) -> FilterSums:
+    r"""Of a current-based neuron in continuous time; without ``τ_syn`` synapses are delta functions.
+
+    .. math:: \bar\epsilon = \tau_s, \quad \hat\epsilon = \frac{\tau_s^2}{2(\tau_s + \tau_m)}; \qquad
+              \bar\epsilon = \tau_m, \quad \hat\epsilon = \frac{\tau_m}{2}
+
+    **Source**: ``rossbroich2022`` and its code.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.init.rates.exponential_filter(20e-3, 10e-3).square, 9)
+    0.001666667
+    """
+    tau_m = scalar("tau_mem", positive_scale("tau_mem", tau_mem))
+    if tau_syn is None:
+        return FilterSums(tau_m, tau_m / 2)
+    tau_s = scalar("tau_syn", positive_scale("tau_syn", tau_syn))
+    return FilterSums(tau_s, tau_s**2 / (2 * (tau_s + tau_m)))
+
+
+def fluctuation_driven(
+    fan_in: int,
+    rate: float,
+    filter_sums: FilterSums,
+    *,
+    threshold: float = 1.0,
+    mean_potential: float = 0.0,
+    xi: float = 1.0,
+    share: float = 1.0,
+) -> WeightMoments:
+    r"""Normal weights that make the membrane fluctuate: its mean ``μ_U`` lies ``ξ`` standard deviations below the threshold.
+
+    .. math:: \mu_w = \frac{\mu_U}{n \nu \bar\epsilon}, \qquad
+              \sigma_w^2 = \frac{a}{n \nu \hat\epsilon} \Big(\frac{\theta - \mu_U}{\xi}\Big)^2 - \mu_w^2
+
+    Parameters
+    ----------
+    fan_in : int
+        ``n``.
+    rate : float
+        ``ν`` of the neurons in front, in the filter's unit of time: known or guessed beforehand.
+    filter_sums : FilterSums
+        Of :func:`step_filter` or :func:`exponential_filter`.
+    threshold, mean_potential, xi : float
+    share : float
+        ``a``: of the variance for this connection. The original gives feed-forward ones 0.9 where there are recurrent ones,
+        which get 0.1.
+
+    Raises
+    ------
+    DomainError
+        For values outside their domain, or where the mean alone spends the variance.
+
+    Notes
+    -----
+    **Assumes** Poisson inputs, independent in time, and a linear membrane: the reset is left out, and no fixed point is
+    solved for, so the rate behind is not in general the one in front. Weights are frozen, so each neuron also has a mean
+    potential of its own, whose variance over neurons is ``ν ε̄²/ε̂`` of the fluctuations' and not counted.
+    **Source**: ``rossbroich2022`` and its code.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> sums = vf.init.rates.exponential_filter(20e-3, 10e-3)
+    >>> round(vf.init.rates.fluctuation_driven(100, 15.8, sums).std, 6)
+    0.616236
+    """
+    n, nu = integer("fan_in", fan_in, minimum=1), _rate_in_front(rate)
+    theta, mu = (
+        scalar("threshold", scale("threshold", threshold)),
+        scalar("mean_potential", scale("mean_potential", mean_potential)),
+    )
+    xi, share = scalar("xi", positive_scale("xi", xi)), probability("share", share)
+    mean = mu / (n * nu * filter_sums.mean)
+    variance = share / (n * nu * filter_sums.square) * ((theta - mu) / xi) ** 2 - mean**2
+    if not variance > 0:
+        raise DomainError("mean_potential", mean_potential, "spends more variance than there is: lower it, or xi")
+    return WeightMoments(mean, math.sqrt(variance))
+
+
+def fluctuation_driven_gain(
+    rate: float, *, threshold: float = 1.0, decay: float = 0.0, input_scale: float = 1.0, xi: float = 2.0
+) -> float:
+    r"""The same for centred weights and one membrane filter, as a gain.
+
+    .. math:: g^2 = \frac{\theta^2 (1 - \beta^2)}{\lambda^2 p\, \xi^2}
+
+    Notes
+    -----
+    Inputs are taken as independent in time: the spikes of a neuron driven by a constant current are not, and then the membrane
+    fluctuates more, its variance by up to ``(1 + β)/(1 - β)``. **Source**: ``rossbroich2022``; in this form, with ξ = 2, in a
+    third party's code.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.init.rates.fluctuation_driven_gain(0.1), 6)
+    1.581139
+    """
+    theta, b = scalar("threshold", positive_scale("threshold", threshold)), checked_decay(decay)
+    p, xi = probability("rate", rate, open_ends=True), scalar("xi", positive_scale("xi", xi))
+    return theta * math.sqrt((1 - b**2) / p) / (scalar("input_scale", positive_scale("input_scale", input_scale)) * xi)
+
+
+def fluctuation_driven_exponential(
+    excitatory: int,
+    inhibitory: int,
+    rate: float,
+    excitatory_filter: FilterSums,
+    inhibitory_filter: FilterSums,
+    *,
+    threshold: float = 1.0,
+    xi: float = 1.0,
+) -> ExcitatoryInhibitory:
+    r"""Rates ``L`` of exponential weights (mean ``1/L``) that keep Dale's law: excitation and inhibition balance.
+
+    .. math:: L_e = \frac{\xi \sqrt{2\nu (D^2 n_e \hat\epsilon_e + n_i \hat\epsilon_i)}}{D\theta}, \qquad L_i = D L_e, \qquad
+              D = \frac{n_i \bar\epsilon_i}{n_e \bar\epsilon_e}
+
+    Parameters
+    ----------
+    excitatory, inhibitory : int
+        ``n_e`` and ``n_i``, inputs of each kind; inhibitory weights are subtracted.
+    rate, excitatory_filter, inhibitory_filter, threshold, xi
+        As in :func:`fluctuation_driven`.
+
+    Notes
+    -----
+    **Assumes** what :func:`fluctuation_driven` does. **Source**: ``rossbroich2022`` and its code, without recurrence.
+    """
+    n_e, n_i, nu, theta, xi = _dale(excitatory, inhibitory, rate, threshold, xi)
+    D = n_i * inhibitory_filter.mean / (n_e * excitatory_filter.mean)
+    power = D**2 * n_e * nu * excitatory_filter.square + n_i * nu * inhibitory_filter.square
+    L_e = xi * math.sqrt(2 * power) / (D * theta)
+    return ExcitatoryInhibitory(L_e, D * L_e)
+
+
+def fluctuation_driven_lognormal(
+    excitatory: int,
+    inhibitory: int,
+    rate: float,
+    excitatory_filter: FilterSums,
+    inhibitory_filter: FilterSums,
+    *,
+    threshold: float = 1.0,
+    xi: float = 1.0,
+) -> ExcitatoryInhibitory:
+    r"""Means ``m`` of the logarithms of log-normal weights ``exp N(m, 1)`` that keep Dale's law.
+
+    .. math:: m_e = \frac12 \ln \frac{\theta^2}{\xi^2 \nu (n_e \hat\epsilon_e + n_i \hat\epsilon_i e^{2D})} - 1, \qquad
+              m_i = m_e + D, \qquad D = \ln \frac{n_e \bar\epsilon_e}{n_i \bar\epsilon_i}
+
+    Parameters
+    ----------
+    excitatory, inhibitory, rate, excitatory_filter, inhibitory_filter, threshold, xi
+        As in :func:`fluctuation_driven_exponential`.
+
+    Notes
+    -----
+    **Assumes** what :func:`fluctuation_driven` does. **Source**: ``rossbroich2022`` and its code, without recurrence.
+    """
+    n_e, n_i, nu, theta, xi = _dale(excitatory, inhibitory, rate, threshold, xi)
+    D = math.log(n_e * excitatory_filter.mean / (n_i * inhibitory_filter.mean))
+    power = n_e * nu * excitatory_filter.square + n_i * nu * inhibitory_filter.square * math.exp(2 * D)
+    m_e = 0.5 * math.log(theta**2 / (xi**2 * power)) - 1
+    return ExcitatoryInhibitory(m_e, m_e + D)
+
+
+def spikeinit_gain(rate: float, *, threshold: float = 1.0, decay: float = 0.0, input_scale: float = 1.0) -> float:
+    r"""SpikeInit's gain: a neuron with hard reset (``zero``) fires at a rate, its inputs being independent in time.
+
+    .. math:: m = \beta (m\Phi - s\varphi), \quad
+              m^2 + s^2 = \beta^2 [(m^2 + s^2)\Phi - s(\theta + m)\varphi] + \lambda^2 g^2 p, \quad Q(a) = p, \quad
+              a = \frac{\theta - m}{s}
+
+    Parameters
+    ----------
+    rate : float
+        ``p`` of this layer and the one in front.
+    threshold, decay, input_scale : float
+        ``θ > 0``, ``β``, ``λ``.
+
+    Returns
+    -------
+    float
+        Solved without iteration: ``a`` is known, then ``s = θ/(a - βφ/(1 - βΦ))``.
+
+    Raises
+    ------
+    DomainError
+        For rates that no gain gives.
+
+    Notes
+    -----
+    **Assumes** a normal potential before the spike test, and inputs independent from step to step; a layer in front that
+    remembers itself makes them dependent, and the rate comes out otherwise. At ``β = 0`` it is exact, the memoryless gain for a
+    rate. Method of SpikeInit (2026; there p = 0.1, θ = 0.5, β = λ = 1/2 by default).
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.init.rates.spikeinit_gain(0.1, threshold=0.5, decay=0.5, input_scale=0.5), 4)
+    2.5784
+    """
+    theta, lam = (
+        scalar("threshold", positive_scale("threshold", threshold)),
+        scalar("input_scale", positive_scale("input_scale", input_scale)),
+    )
+    p, b = probability("rate", rate, open_ends=True), checked_decay(decay)
+    a = -float(special.ndtri(p))
+    density, below = math.exp(-(a**2) / 2) / math.sqrt(2 * math.pi), 1 - p
+    pull = b * density / (1 - b * below)
+    if not a > pull:
+        raise DomainError("rate", rate, "is out of reach at any gain: what spikes is reset; take a lower rate")
+    s = theta / (a - pull)
+    m = -pull * s
+    drive = (m**2 + s**2) * (1 - b**2 * below) + b**2 * s * (theta + m) * density
+    return math.sqrt(drive / p) / lam
+
+
+def spikeinit_first_layer_std(rate: float, *, threshold: float = 1.0, decay: float = 0.0, steps: int = 64) -> float:
+    r"""Standard deviation of a constant current, times the input scale, with which a first layer fires at a rate.
+
+    .. math:: p = Q\Big(\frac{\theta}{s}\Big) + \sum_{k \ge 1} \frac{1}{k+1} \Big[\Phi\Big(\frac{\theta}{s S_{k-1}}\Big)
+              - \Phi\Big(\frac{\theta}{s S_k}\Big)\Big], \qquad S_k = \frac{1 - \beta^{k+1}}{1 - \beta}
+
+    A neuron driven by a constant current ``c`` from reset on spikes when ``c S_k`` first exceeds θ: every ``k + 1`` steps.
+
+    Parameters
+    ----------
+    rate : float
+        Below 1/2.
+    threshold, decay : float
+    steps : int
+        Longest interval between spikes that counts.
+
+    Notes
+    -----
+    **Assumes** a frozen input (direct coding) and hard reset; the sum is exact then. Method of SpikeInit.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.init.rates.spikeinit_first_layer_std(0.1, decay=0.5), 4)
+    0.5713
+    """
+    theta, b = scalar("threshold", positive_scale("threshold", threshold)), checked_decay(decay)
+    p = probability("rate", rate, open_ends=True)
+    if p >= 0.5:
+        raise DomainError("rate", rate, "must be below 1/2: currents below 0 give no spike")
+    S = np.cumsum(b ** np.arange(integer("steps", steps, minimum=1)))
+
+    def fires(s: np.ndarray) -> np.ndarray:
+        tails = special.ndtr(-theta / (s * S))  # P(spike within k + 1 steps)
+        return np.asarray(tails[0] + np.sum(np.diff(tails) / np.arange(2, len(S) + 1)))
+
+    return float(
+        bisect(lambda s: p - fires(s), np.array(1e-3 * theta / S[-1]), np.array(1e3 * theta + 1e3 * theta / (0.5 - p)))
+    )
+
+
+def spikeinit_surrogate_moment(gain: float, rate: float, *, decay: float = 0.0, input_scale: float = 1.0) -> float:
+    r"""``E[ψ(H)²]`` that a surrogate derivative should have, so that gradients keep their variance.
+
+    .. math:: E[\psi(H)^2] = \frac{1 - (1 - p)\beta^2}{g^2 \lambda^2}
+
+    SpikeInit solves it for the width of its surrogate; nothing of the weights depends on it. Ignores correlations in time.
+    """
+    g, p, b = scalar("gain", positive_scale("gain", gain)), probability("rate", rate), checked_decay(decay)
+    return (1 - (1 - p) * b**2) / (g * scalar("input_scale", positive_scale("input_scale", input_scale))) ** 2
+
+
+def _rate_in_front(rate: float) -> float:
+    return scalar("rate", positive_scale("rate", rate))
+
+
+def _dale(excitatory: int, inhibitory: int, rate: float, threshold: float, xi: float) -> tuple[int, int, float, float, float]:
+    n_e, n_i = integer("excitatory", excitatory, minimum=1), integer("inhibitory", inhibitory, minimum=1)
+    theta = scalar("threshold", positive_scale("threshold", threshold))
+    return n_e, n_i, _rate_in_front(rate), theta, scalar("xi", positive_scale("xi", xi))

@@ -1,0 +1,92 @@
+"""Weight layers in terms of moments: their fan-in, the gain of their weights, and what they pass on of the moments below.
+
+A layer's state is kept per site of a feature map (one site for a dense layer). A convolution averages the moments over its
+kernel, zeros that pad the map included; a dense layer after a map averages over all its sites.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from varflow._checks import require
+from varflow.init.fans import effective_fan_in, fan_in
+
+__all__ = ["Moments", "currents_from", "mean_fan_in", "measured", "why_not_covered", "width_and_sites"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Of the entries of a layer's weight and bias: standard deviations and means; ``gain`` is ``√(fan-in · Var w)``."""
+
+    fan_in: int
+    weight_std: float
+    weight_mean: float = 0.0
+    bias_std: float = 0.0
+    bias_mean: float = 0.0
+
+    @property
+    def gain(self) -> float:
+        return self.weight_std * math.sqrt(self.fan_in)
+
+
+def measured(weight: Any) -> Moments:
+    """Moments of a layer's weights as they are."""
+    std, mean = _spread(weight.weight)
+    bias_std, bias_mean = (0.0, 0.0) if weight.bias is None else _spread(weight.bias)
+    return Moments(fan_in(weight), std, mean, bias_std, bias_mean)
+
+
+def _spread(tensor: Any) -> tuple[float, float]:
+    torch = require("torch", "torch")
+    variance, mean = torch.var_mean(tensor.detach().float(), correction=0)
+    return math.sqrt(float(variance)), float(mean)
+
+
+def width_and_sites(weight: Any, current_shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """Neurons at one site of a layer, and the shape of its map: ``()`` for a dense layer."""
+    if hasattr(weight, "out_features"):
+        return weight.out_features, ()
+    return weight.out_channels, tuple(current_shape[-len(weight.kernel_size) :])
+
+
+def why_not_covered(weight: Any) -> str | None:
+    """What about a weight layer moments alone do not describe."""
+    if "Transpose" in type(weight).__name__:
+        return "is a transposed convolution"
+    if getattr(weight, "padding_mode", "zeros") != "zeros":
+        return f"pads with {weight.padding_mode!r}"
+    return "has groups" if getattr(weight, "groups", 1) > 1 else None
+
+
+def mean_fan_in(weight: Any, input_shape: tuple[int, ...]) -> float:
+    """Inputs that a neuron sums on average over the map, padding zeros not counted."""
+    return effective_fan_in(weight, [] if hasattr(weight, "in_features") else input_shape[-len(weight.kernel_size) :])
+
+
+def currents_from(weight: Any, moments: Moments, coincidences: Any, rate: Any) -> tuple[Any, Any]:
+    """Covariance and mean of the currents, from second moments (R, *sites, T, T) and means (R, *sites, T) of the inputs."""
+    if hasattr(weight, "in_features"):
+        sites = tuple(range(1, rate.dim() - 1))
+        M, r = (coincidences.mean(sites), rate.mean(sites)) if sites else (coincidences, rate)
+    else:
+        M, r = _over_sites(weight, coincidences, 2), _over_sites(weight, rate, 1)
+    covariance = moments.fan_in * moments.weight_std**2 * M + moments.bias_std**2
+    return covariance, moments.fan_in * moments.weight_mean * r + moments.bias_mean
+
+
+def _over_sites(weight: Any, values: Any, trailing: int) -> Any:
+    """Kernel averages of maps whose last ``trailing`` axes are no sites."""
+    axes = len(weight.kernel_size)
+    kept = values.shape[1 + axes :]
+    maps = values.flatten(1 + axes).movedim(-1, 1).flatten(0, 1)  # (R · kept, *sites)
+    averaged = _kernel_average(weight, maps)
+    return averaged.unflatten(0, (values.shape[0], -1)).movedim(1, -1).unflatten(-1, kept)
+
+
+def _kernel_average(weight: Any, maps: Any) -> Any:
+    torch = require("torch", "torch")
+    kernel = torch.full((1, 1, *weight.kernel_size), 1 / math.prod(weight.kernel_size), dtype=maps.dtype, device=maps.device)
+    conv = (torch.conv1d, torch.conv2d, torch.conv3d)[len(weight.kernel_size) - 1]
+    return conv(maps[:, None], kernel, None, weight.stride, weight.padding, weight.dilation)[:, 0]

@@ -1,0 +1,83 @@
+"""Arrays of numbers from files: ``.npy``, ``.npz`` with one array, ``.csv``. Nothing is unpickled."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from varflow._checks import DomainError
+
+__all__ = ["from_file"]
+
+Made = TypeVar("Made")
+
+
+def from_file(path: str | Path, make: Callable[[Any], Made]) -> Made:
+    """What ``make`` makes of the array in a file; whatever is wrong with its ``x`` is said of the file."""
+    file = Path(path)
+    reader = {".npy": _npy, ".npz": _npz, ".csv": _csv}.get(file.suffix.lower())
+    if reader is None:
+        raise DomainError("path", str(path), "must be a .npy, .npz or .csv file")
+    try:
+        return make(reader(file))
+    except FileNotFoundError:
+        raise DomainError("path", str(path), "does not exist") from None
+    except OSError as error:
+        raise DomainError("path", str(path), f"cannot be read: {error.strerror or 'it is empty or damaged'}") from None
+    except DomainError as error:
+        if error.argument != "x":
+            raise
+        raise DomainError("path", str(path), f"holds {_one_line(error.value)}, which {error.rule}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DomainError("path", str(path), f"is not a table of numbers: {_reason(error)}") from None
+
+
+def _one_line(value: Any) -> str:
+    kind = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else str(value)
+    return " ".join(kind.split())
+
+
+def _reason(error: Exception) -> str:
+    """numpy's words in one line, without its advice to unpickle or to use its own options."""
+    words = " ".join(str(error).split())
+    if "pickle" in words.lower():
+        return "it holds Python objects or is damaged, and nothing is unpickled"
+    return words.partition("; use ")[0] or type(error).__name__
+
+
+def _npy(file: Path) -> Any:
+    return np.load(file, allow_pickle=False)
+
+
+def _npz(file: Path) -> Any:
+    with zipfile.ZipFile(file):
+        pass  # refuses here what numpy would try to read as something else
+    with np.load(file, allow_pickle=False) as archive:
+        names = list(archive)
+        if len(names) != 1:
+            held = f"{len(names)}: {', '.join(names)}" if names else "none"
+            raise DomainError("path", str(file), f"must hold one array, not {held}")
+        return archive[names[0]]
+
+
+def _csv(file: Path) -> Any:
+    with file.open(encoding="utf-8-sig") as lines:
+        first = lines.readline()
+    header = bool(first.strip()) and not any(_is_number(cell) for cell in first.split(","))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # an empty file is refused by its shape
+        return np.loadtxt(file, delimiter=",", ndmin=2, skiprows=int(header), encoding="utf-8-sig")
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,385 @@
+"""The neurons of simulators, by their own names and parameters, as :class:`varflow.Neuron`.
+
+Each function takes the arguments of the class it is named after and returns the neuron that spikes when that one does, given
+the same currents from rest; an argument without such a neuron is refused. What a spike does to the next membrane, and when,
+differs between the libraries more than their names do.
+
+====================  ================================  ===========================  ==================
+preset                reset                             spike at                     current
+====================  ================================  ===========================  ==================
+snntorch_leaky        delayed_subtract, zero, none      ``H > θ``                    as it is
+snntorch_synaptic     delayed_subtract, gate, none      ``H > θ``                    filtered
+spikingjelly_lif      zero, subtract                    ``H ≥ θ``                    divided by τ
+spikingjelly_if       zero, subtract                    ``H ≥ θ``                    as it is
+norse_lif_box         zero, subtract                    ``H > θ``                    times dt/τ
+norse_lif             zero                              ``H > θ``                    filtered, dt/τ
+stork_lif             gate                              ``H > θ``, 3 steps late      filtered, 1 - β
+sinabs_lif            multi_spike, subtract, zero       ``⌊H/θ⌋`` or ``H ≥ θ``       times 1 - α
+====================  ================================  ===========================  ==================
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from varflow._checks import DomainError, choice, flag, positive, probability, real_array, scalar
+from varflow.model.neurons import Neuron
+
+__all__ = [
+    "norse_lif",
+    "norse_lif_box",
+    "sinabs_lif",
+    "snntorch_leaky",
+    "snntorch_synaptic",
+    "spikingjelly_if",
+    "spikingjelly_lif",
+    "stork_lif",
+]
+
+
+def snntorch_leaky(beta: float, threshold: float = 1.0, reset_mechanism: str = "subtract", reset_delay: bool = True) -> Neuron:
+    """``snntorch.Leaky``: ``H' = β H + I - θ S``, the reset of a spike one step late.
+
+    Parameters
+    ----------
+    beta : float
+        Decay of the membrane, in [0, 1].
+    threshold : float
+    reset_mechanism : str
+        ``subtract`` (the reset called delayed_subtract here), ``zero`` (``H' = β H (1 - S) + I``) or ``none``.
+    reset_delay : bool
+        False is the same neuron for ``none`` and, from a threshold of 0 up, for ``zero``. With ``subtract`` it has no
+        equivalent: what a spike leaves above the threshold is subtracted from once more.
+
+    Raises
+    ------
+    DomainError
+        For values outside these domains, and below a threshold of 0, where the library resets a membrane that never spiked.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.neurons.snntorch_leaky(0.9)
+    Neuron(threshold=1, decay=0.9, reset='delayed_subtract')
+    """
+    reset = _snntorch_reset(threshold, reset_mechanism, reset_delay, at_zero="zero")
+    return Neuron(threshold, decay=probability("beta", beta), reset=reset)
+
+
+def snntorch_synaptic(
+    alpha: float, beta: float, threshold: float = 1.0, reset_mechanism: str = "subtract", reset_delay: bool = True
+) -> Neuron:
+    """``snntorch.Synaptic``: ``i' = α i + I``, ``H' = β H + i' - θ S``.
+
+    Parameters
+    ----------
+    alpha : float
+        Decay of the synaptic current, in [0, 1).
+    beta : float
+        Decay of the membrane, in [0, 1].
+    threshold : float
+    reset_mechanism : str
+        ``subtract`` and ``none`` as in :func:`snntorch_leaky`; ``zero`` also drops the input of the step after a spike
+        (the reset called gate here), unlike ``Leaky``.
+    reset_delay : bool
+        As in :func:`snntorch_leaky`; False with ``zero`` keeps the input.
+
+    Raises
+    ------
+    DomainError
+        As :func:`snntorch_leaky`.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.neurons.snntorch_synaptic(0.8, 0.9, reset_mechanism="zero")
+    Neuron(threshold=1, decay=0.9, reset='gate', synaptic_decay=0.8)
+    """
+    reset = _snntorch_reset(threshold, reset_mechanism, reset_delay, at_zero="gate")
+    return Neuron(threshold, decay=probability("beta", beta), reset=reset, synaptic_decay=_below_one("alpha", alpha))
+
+
+def _snntorch_reset(threshold: float, reset_mechanism: str, reset_delay: bool, at_zero: str) -> str:
+    choice("reset_mechanism", reset_mechanism, ("subtract", "zero", "none"))
+    if reset_mechanism == "none":
+        return "none"
+    if _number("threshold", threshold) < 0:
+        raise DomainError("threshold", threshold, "must not be negative here: snnTorch then resets a membrane at rest")
+    if flag("reset_delay", reset_delay):
+        return {"subtract": "delayed_subtract", "zero": at_zero}[reset_mechanism]
+    if reset_mechanism == "subtract":
+        rule = (
+            "has no equivalent for reset_mechanism='subtract': snnTorch then subtracts again from a membrane that stays above "
+            "the threshold; vf.Neuron(threshold, decay=beta, reset='subtract') is the plain reset at the spike"
+        )
+        raise DomainError("reset_delay", reset_delay, rule)
+    return "zero"
+
+
+def spikingjelly_lif(
+    tau: float = 2.0, decay_input: bool = True, v_threshold: float = 1.0, v_reset: float | None = 0.0
+) -> Neuron:
+    """``spikingjelly.activation_based.neuron.LIFNode``: ``H = (1 - 1/τ) V + x/τ``, a spike at ``H ≥ θ``.
+
+    Parameters
+    ----------
+    tau : float
+        Time constant of the membrane in steps, above 1.
+    decay_input : bool
+        Whether the input is divided by ``tau`` too.
+    v_threshold : float
+    v_reset : float, optional
+        0: a spike sets the membrane to 0; None: it subtracts the threshold.
+
+    Raises
+    ------
+    DomainError
+        For values outside these domains; another ``v_reset``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.neurons.spikingjelly_lif()
+    Neuron(threshold=1, decay=0.5, input_scale=0.5, reset='zero', strict=False)
+    """
+    if _number("tau", tau) <= 1:
+        raise DomainError("tau", tau, "must be greater than 1")
+    scale = 1 / tau if flag("decay_input", decay_input) else 1.0
+    reset = _spikingjelly_reset(v_reset)
+    return Neuron(_number("v_threshold", v_threshold), decay=1 - 1 / tau, input_scale=scale, reset=reset, strict=False)
+
+
+def spikingjelly_if(v_threshold: float = 1.0, v_reset: float | None = 0.0) -> Neuron:
+    """``spikingjelly.activation_based.neuron.IFNode``: ``H = V + x``, a spike at ``H ≥ θ``.
+
+    Parameters
+    ----------
+    v_threshold : float
+    v_reset : float, optional
+        0: a spike sets the membrane to 0; None: it subtracts the threshold.
+
+    Raises
+    ------
+    DomainError
+        For another ``v_reset``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.neurons.spikingjelly_if(v_reset=None)
+    Neuron(threshold=1, decay=1.0, reset='subtract', strict=False)
+    """
+    return Neuron(_number("v_threshold", v_threshold), decay=1.0, reset=_spikingjelly_reset(v_reset), strict=False)
+
+
+def _spikingjelly_reset(v_reset: float | None) -> str:
+    if v_reset is None:
+        return "subtract"
+    _at_rest("v_reset", v_reset, "v_threshold - v_reset")
+    return "zero"
+
+
+def norse_lif_box(
+    tau_mem_inv: float = 100.0,
+    v_leak: float = 0.0,
+    v_th: float = 1.0,
+    v_reset: float = 0.0,
+    reset_method: Any = "reset_value",
+    dt: float = 1e-3,
+) -> Neuron:
+    """``norse.torch.LIFBoxCell``: ``H = (1 - dt/τ) V + (dt/τ) x``.
+
+    Parameters
+    ----------
+    tau_mem_inv : float
+        ``1/τ`` of the membrane, per second.
+    v_leak, v_reset : float
+        0, where the membrane rests and restarts.
+    v_th : float
+        Threshold.
+    reset_method : str or function
+        ``reset_value`` (to 0) or ``reset_subtract`` (of the threshold), or Norse's function of that name.
+    dt : float
+        Time step in seconds, at most ``1/tau_mem_inv``.
+
+    Raises
+    ------
+    DomainError
+        For values outside these domains; another leak or reset potential.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.neurons.norse_lif_box(reset_method="reset_subtract")
+    Neuron(threshold=1, decay=0.9, input_scale=0.1, reset='subtract')
+    """
+    _at_rest("v_leak", v_leak, "v_th - v_leak")
+    name = choice("reset_method", getattr(reset_method, "__name__", reset_method), ("reset_value", "reset_subtract"))
+    if name == "reset_value":
+        _at_rest("v_reset", v_reset, "v_th - v_reset")
+    share = _share_of_step("tau_mem_inv", tau_mem_inv, dt)
+    reset = "zero" if name == "reset_value" else "subtract"
+    return Neuron(_number("v_th", v_th), decay=1 - share, input_scale=share, reset=reset)
+
+
+def norse_lif(
+    tau_syn_inv: float = 200.0,
+    tau_mem_inv: float = 100.0,
+    v_leak: float = 0.0,
+    v_th: float = 1.0,
+    v_reset: float = 0.0,
+    dt: float = 1e-3,
+) -> Neuron:
+    """``norse.torch.LIFCell``: ``H = (1 - dt/τ) V + (dt/τ) i`` with the current ``i`` decaying by ``1 - dt/τ_syn`` a step.
+
+    Parameters
+    ----------
+    tau_syn_inv, tau_mem_inv : float
+        ``1/τ`` of the synaptic current and of the membrane, per second.
+    v_leak, v_reset : float
+        0, where the membrane rests and restarts.
+    v_th : float
+        Threshold.
+    dt : float
+        Time step in seconds, at most the shorter of the two time constants.
+
+    Raises
+    ------
+    DomainError
+        For values outside these domains; another leak or reset potential.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.neurons.norse_lif()
+    Neuron(threshold=1, decay=0.9, input_scale=0.1, reset='zero', synaptic_decay=0.8)
+    """
+    filtered = norse_lif_box(tau_mem_inv, v_leak, v_th, v_reset, dt=dt)
+    return Neuron(
+        filtered.threshold,
+        decay=filtered.decay,
+        input_scale=filtered.input_scale,
+        reset="zero",
+        synaptic_decay=1 - _share_of_step("tau_syn_inv", tau_syn_inv, dt),
+    )
+
+
+def stork_lif(tau_mem: float = 10e-3, tau_syn: float = 5e-3, time_step: float = 1e-3) -> Neuron:
+    """``stork.nodes.LIFGroup``: ``H' = (β H + (1 - β) i)(1 - S)`` with ``β = exp(-time_step/τ_mem)`` and threshold 1.
+
+    Parameters
+    ----------
+    tau_mem, tau_syn, time_step : float
+        In seconds.
+
+    Raises
+    ------
+    DomainError
+        For times that are not positive.
+
+    Notes
+    -----
+    A spike acts on the spikes of the next layer 3 steps later: one for the connection, which hands it to the next step, one
+    for the membrane, which takes the synaptic current of the step before, and one for the spike, which is tested on the
+    membrane of the step before. In a network this is the ``delay``; a layer driven by currents has none.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.neurons.stork_lif().delay
+    3
+    """
+    step = _positive("time_step", time_step)
+    decay = math.exp(-step / _positive("tau_mem", tau_mem))
+    filtered = math.exp(-step / _positive("tau_syn", tau_syn))
+    return Neuron(1.0, decay=decay, input_scale=1 - decay, reset="gate", synaptic_decay=filtered, delay=3)
+
+
+def sinabs_lif(
+    tau_mem: float,
+    tau_syn: float | None = None,
+    spike_threshold: float = 1.0,
+    spike_fn: Any = "MultiSpike",
+    reset_fn: Any = "MembraneSubtract",
+    min_v_mem: float | None = None,
+    norm_input: bool = True,
+) -> Neuron:
+    """``sinabs.layers.LIF``: ``H = α V + (1 - α) I``, ``α = exp(-1/τ)``, with several spikes a step.
+
+    Parameters
+    ----------
+    tau_mem : float
+        Time constant of the membrane in steps; ``inf`` with ``norm_input=False`` is the layer ``IAF``.
+    tau_syn : float, optional
+        Of the synaptic current, ``i = α_syn (i + I)``, whose first step is already scaled by ``α_syn``.
+    spike_threshold : float
+    spike_fn : str or class
+        ``MultiSpike`` (``⌊H/θ⌋`` spikes) or ``SingleSpike`` (one, at ``H ≥ θ``), or Sinabs' class of that name.
+    reset_fn : str or object
+        ``MembraneSubtract`` (the threshold for each spike) or, with single spikes, ``MembraneReset`` (to 0), or Sinabs'
+        object of that class with its defaults.
+    min_v_mem : None
+        A lower bound of the membrane has no equivalent.
+    norm_input : bool
+        Whether the current is multiplied by ``1 - α``.
+
+    Raises
+    ------
+    DomainError
+        For values outside these domains; a lower bound; ``MembraneReset`` after several spikes.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.neurons.sinabs_lif(20.0, norm_input=False).reset
+    'multi_spike'
+    """
+    if min_v_mem is not None:
+        raise DomainError("min_v_mem", min_v_mem, "has no equivalent: a vf.Neuron's membrane has no lower bound; use None")
+    single = choice("spike_fn", getattr(spike_fn, "__name__", spike_fn), ("MultiSpike", "SingleSpike")) == "SingleSpike"
+    name = reset_fn if isinstance(reset_fn, str) else type(reset_fn).__name__
+    subtract = choice("reset_fn", name, ("MembraneSubtract", "MembraneReset")) == "MembraneSubtract"
+    if not (single or subtract):
+        raise DomainError("reset_fn", reset_fn, "has no equivalent after several spikes a step: use spike_fn='SingleSpike'")
+    decay = math.exp(-1 / tau_mem) if tau_mem == math.inf else math.exp(-1 / _positive("tau_mem", tau_mem))
+    filtered = 0.0 if tau_syn is None else math.exp(-1 / _positive("tau_syn", tau_syn))
+    scale = 1 - decay if flag("norm_input", norm_input) else 1.0
+    if scale == 0:
+        raise DomainError("tau_mem", tau_mem, "leaves no input with norm_input=True; set norm_input=False")
+    return Neuron(
+        _positive("spike_threshold", spike_threshold),
+        decay=decay,
+        input_scale=scale if tau_syn is None else scale * filtered,
+        reset=("subtract" if subtract else "zero") if single else "multi_spike",
+        strict=not single,
+        synaptic_decay=filtered,
+    )
+
+
+def _number(name: str, value: Any) -> float:
+    return scalar(name, real_array(name, value))
+
+
+def _positive(name: str, value: Any) -> float:
+    return scalar(name, positive(name, value))
+
+
+def _below_one(name: str, value: Any) -> float:
+    number = probability(name, value)
+    if number == 1:
+        raise DomainError(name, value, "must be less than 1: a current that never decays has no stationary state")
+    return number
+
+
+def _at_rest(name: str, value: Any, threshold: str) -> None:
+    if _number(name, value) != 0:
+        rule = f"must be 0: measure potentials from where the membrane rests, with a threshold of {threshold}"
+        raise DomainError(name, value, rule)
+
+
+def _share_of_step(name: str, rate: Any, dt: Any) -> float:
+    share = _positive(name, rate) * _positive("dt", dt)
+    if share > 1:
+        raise DomainError(name, rate, f"must be at most 1/dt: the step dt={dt:g} is longer than the time constant")
+    return share

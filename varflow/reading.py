@@ -1,0 +1,102 @@
+"""What to see in the figure of a sweep, in plain sentences: the exact law at one step, infinite width over several."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from varflow.results import late_steps
+
+if TYPE_CHECKING:
+    from varflow.experiment import Curve
+
+__all__ = ["sentence"]
+
+DEAD = 0.005  # survival, or spikes a step, below which a sentence says that activity dies
+TITLES = {"preserving": "Preserving gain, g² = 1/P(u > θ)", "kaiming": "Kaiming's gain, g² = 2"}
+
+
+def sentence(rule: str, curves: list[Curve]) -> str:
+    """The plain reading of one panel, from its theory."""
+    return _exact(rule, curves) if curves[0].network.steps == 1 else _in_time(rule, curves)
+
+
+def _title(rule: str) -> str:
+    return TITLES.get(rule, f"The gain {rule}")
+
+
+def _exact(rule: str, curves: list[Curve]) -> str:
+    depth, width = curves[0].network.depth, curves[0].network.widths[-1]
+    title = _title(rule)
+    dead = [c for c in curves if c.profile.survival[-1] < DEAD]
+    flat = [c for c in curves if c.profile.survival[-1] > 0.995 and _drift(c) < 0.02]
+    parts = []
+    if flat:
+        parts.append(f"the variance stays within 2 % of the drive's for {_thetas(flat)}")
+    for c in curves:
+        if c in dead or c in flat:
+            continue
+        silent, mean = 1 - c.profile.survival[-1], f"goes to {c.profile.variance[-1]:.3g}"
+        leak = f" in the mean, {_percent(silent)} of the networks being silent" if silent > 5e-4 else ""
+        parts.append(f"at θ = {c.threshold:.4g} it {mean}{leak}")
+    if dead:
+        layers = sorted(int(np.argmax(c.profile.survival < 0.5)) + 1 for c in dead)
+        when = f"layer {layers[0]}" if layers[0] == layers[-1] else f"layers {layers[0]} to {layers[-1]}"
+        parts.append(f"activity dies for {_thetas(dead)}, half the networks being silent by {when}")
+    return f"{title}, exact law at width {width}, layer {depth}: " + "; ".join(parts) + "." + _inputs_sentence(curves)
+
+
+def _in_time(rule: str, curves: list[Curve]) -> str:
+    """The later half of the steps, theory beside simulation."""
+    network = curves[0].network
+    late = late_steps(network.steps)
+    parts, dead = [], [c for c in curves if _late_spikes(c)[-1] < DEAD]
+    for c in curves:
+        if c in dead:
+            continue
+        seen = c.ensemble.mean()
+        theory, measured = ((of.variance[-1, late].mean(), of.firing_rate[-1, late].mean()) for of in (c.profile, seen))
+        found = f"at θ = {c.threshold:.4g} variance {theory[0]:.3g} and rate {theory[1]:.3g}"
+        alive = int(np.count_nonzero(c.profile.spikes[-1] >= 0.5))
+        steps = "" if alive == network.steps else f", only {alive} of {network.steps} steps being alive"
+        parts.append(f"{found} (simulated {measured[0]:.3g} and {measured[1]:.3g}){steps}")
+    if dead:
+        layers = sorted(int(np.argmax(_late_spikes(c) < 0.5)) + 1 for c in dead)
+        when = f"layer {layers[0]}" if layers[0] == layers[-1] else f"layers {layers[0]} to {layers[-1]}"
+        parts.append(f"activity dies for {_thetas(dead)}, a layer spiking less than every other step from {when} on")
+    steps = f"steps {late.start + 1} to {network.steps}"
+    return f"{_title(rule)}, infinite width, layer {network.depth}, {steps}: " + "; ".join(parts) + "."
+
+
+def _late_spikes(curve: Curve) -> np.ndarray:
+    """Spikes a step expected of each layer, over the later half of the steps."""
+    return curve.profile.spikes[:, late_steps(curve.network.steps)].mean(axis=1)
+
+
+def _drift(curve: Curve) -> float:
+    """The largest relative deviation of any layer's variance from the driven one's."""
+    first = curve.profile.variance[0]
+    return float(np.max(np.abs(curve.profile.variance - first))) / first if first > 0 else np.inf
+
+
+def _percent(share: float) -> str:
+    """Two digits of what is small, be it the share or what is missing from the whole."""
+    return f"{100 * share:.2g} %" if share < 0.9 else f"{100 - float(f'{100 * (1 - share):.2g}'):g} %"
+
+
+def _inputs_sentence(curves: list[Curve]) -> str:
+    """How differently the inputs fare, at the largest threshold."""
+    last = max(curves, key=lambda curve: curve.threshold)
+    survival = last.survival_per_input
+    if survival is None or survival.max() < DEAD:
+        return ""
+    if len(survival) == 1:
+        return f" At θ = {last.threshold:.4g} the input survives with probability {survival[0]:.3g}."
+    low, middle, high = (f"{value:.3g}" for value in np.quantile(survival, [0, 0.5, 1]))
+    return f" At θ = {last.threshold:.4g} the {len(survival)} inputs survive with probability {low} to {high}, median {middle}."
+
+
+def _thetas(curves: list[Curve]) -> str:
+    values = [f"{curve.threshold:.4g}" for curve in curves]
+    return "θ = " + (values[0] if len(values) == 1 else ", ".join(values[:-1]) + " and " + values[-1])

@@ -1,0 +1,147 @@
+"""Leaky neurons without reset at infinite width, in mpmath: layer after layer and step by step, from the definition."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from mpmath import mp, mpf
+
+from varflow._checks import DomainError
+from varflow.model.drive_kinds import Currents, White
+from varflow.model.network import Network
+from varflow.model.neurons import Neuron
+from varflow.reference.laws import in_digits, number, rounded
+from varflow.reference.orthant import quadrant
+
+__all__ = ["ExactMeanFieldInTime", "mean_field_in_time"]
+
+
+class ExactMeanFieldInTime(NamedTuple):
+    """Nested tuples of mpf: by layer, then step, and step again for ``coincidences``."""
+
+    variance: tuple[Any, ...]
+    potential_mean: tuple[Any, ...]
+    firing_rate: tuple[Any, ...]
+    coincidences: tuple[Any, ...]
+
+
+@in_digits
+def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldInTime:
+    r"""Every layer and step of a network of neurons without reset, at infinite width.
+
+    .. math:: H_t = \sum_{s \le t} K_{t-s} I_s, \quad K_j = \lambda \sum_{i=0}^{j} \beta^i \alpha^{j-i}, \qquad
+              M(t, t') = P(H_t > \theta, H_{t'} > \theta), \qquad
+              \mathrm{Cov}[I'_t, I'_{t'}] = g^2 M(t - d, t' - d) + \sigma_b^2, \quad E[I'_t] = m_g M(t - d, t - d)
+
+    Parameters
+    ----------
+    network : Network
+        Few steps and layers: each pair of steps of each layer is an integral. Its numbers mean their exact binary values.
+    digits : int
+        Accuracy of the answer, less what depth makes of rounding: where two steps are all but equal, a coincidence loses
+        half of the digits in which their potentials differ.
+
+    Returns
+    -------
+    ExactMeanFieldInTime
+        ``.variance``, ``.potential_mean``, ``.firing_rate``, ``.coincidences``.
+
+    Raises
+    ------
+    DomainError
+        For a reset, a drive of several inputs or of given currents, and weights of fixed in-degree.
+
+    Notes
+    -----
+    **Assumes** infinite width. Drives other than ``currents`` and ``white`` enter by their covariance in double precision.
+    **Source**: the definition of the network.
+
+    Examples
+    --------
+    A leak of 1/2 adds up a constant current, to ``(1 + 1/2 + …)²`` of its variance:
+
+    >>> import mpmath, varflow as vf
+    >>> leaky = vf.Network(width=10, depth=2, gain=2.5, neuron=vf.Neuron(1.0, decay=0.5), steps=2)
+    >>> exact = vf.reference.mean_field_in_time(leaky, digits=15)
+    >>> print(*(mpmath.nstr(V, 6) for V in exact.variance[0] + exact.variance[1]))
+    1.0 2.25 0.991595 2.81757
+    """
+    _known(network)
+    neuron, T = network.neuron, network.steps
+    theta, kernel = number("threshold", neuron.threshold), _kernel(neuron, T)
+    mean, covariance = [mpf(0)] * T, _drive(network)
+    layers = []
+    for gain, mean_gain in zip([*network.gains[1:].tolist(), 0.0], [*network.mean_gains[1:].tolist(), 0.0], strict=True):
+        mu = _product(kernel, mean)
+        V = _sandwich(kernel, covariance)
+        M = _coincidences(theta, neuron.strict, mu, V, digits)
+        rates = [M[t][t] for t in range(T)]
+        layers.append(([V[t][t] for t in range(T)], mu, rates, M))
+        d, bias2 = neuron.delay, mpf(network.bias_std) ** 2
+        mean = [mpf(mean_gain) * rates[t - d] if t >= d else mpf(0) for t in range(T)]
+        covariance = [[bias2 + (mpf(gain) ** 2 * M[t - d][s - d] if min(t, s) >= d else 0) for s in range(T)] for t in range(T)]
+    return ExactMeanFieldInTime(*(tuple(_rounded(layer[i], digits) for layer in layers) for i in range(4)))
+
+
+def _known(network: Network) -> None:
+    if network.neuron.reset != "none":
+        raise DomainError("reset", network.neuron.reset, "must be 'none' here; vf.reference.two_steps has a reset")
+    if network.drive.kinds > 1:
+        raise DomainError("drive", network.drive, "must be one input: call once for each")
+    if network.weight_law.in_degree is not None:
+        raise DomainError("weights", network.weight_law, "has a fixed in-degree, which is not known here")
+
+
+def _drive(network: Network) -> list[list[Any]]:
+    drive, T = network.drive, network.steps
+    if isinstance(drive, (Currents, White)):
+        square, held = mpf(drive.std) ** 2, isinstance(drive, Currents)
+        return [[square if held or t == s else mpf(0) for s in range(T)] for t in range(T)]
+    return [[mpf(x) for x in row] for row in drive.covariance(T)[0].tolist()]
+
+
+def _kernel(neuron: Neuron, T: int) -> list[list[Any]]:
+    """``H_t = Σ_s kernel[t][s] I_s``."""
+    scale, beta, alpha = (mpf(x) for x in (neuron.input_scale, neuron.decay, neuron.synaptic_decay))
+    answer = [scale * mp.fsum(beta**i * alpha ** (j - i) for i in range(j + 1)) for j in range(T)]
+    return [[answer[t - s] if s <= t else mpf(0) for s in range(T)] for t in range(T)]
+
+
+def _product(kernel: list[list[Any]], values: list[Any]) -> list[Any]:
+    return [mp.fsum(a * x for a, x in zip(row, values, strict=True)) for row in kernel]
+
+
+def _sandwich(kernel: list[list[Any]], covariance: list[list[Any]]) -> list[list[Any]]:
+    half = [_product(kernel, list(column)) for column in zip(*covariance, strict=True)]  # (K C)ᵀ: rows are s
+    return [_product(kernel, list(column)) for column in zip(*half, strict=True)]
+
+
+def _coincidences(theta: Any, strict: bool, mu: list[Any], V: list[list[Any]], digits: int) -> list[list[Any]]:
+    T = len(mu)
+    h = [_standardised(theta - mu[t], V[t][t], strict) for t in range(T)]
+    M = [[mpf(0)] * T for _ in range(T)]
+    for t in range(T):
+        M[t][t] = quadrant(h[t], h[t], mpf(1), digits)
+        for s in range(t):
+            M[t][s] = M[s][t] = quadrant(h[t], h[s], _correlation(V[t][t], V[s][s], V[t][s]), digits)
+    return M
+
+
+def _standardised(margin: Any, variance: Any, strict: bool) -> Any:
+    if variance > 0:
+        return margin / mp.sqrt(variance)
+    return -mp.inf if margin < 0 or (margin == 0 and not strict) else mp.inf
+
+
+def _correlation(before: Any, after: Any, covariance: Any) -> Any:
+    """±1 where what is left of it is rounding."""
+    if before == 0 or after == 0:
+        return mpf(0)
+    rest = 1 - covariance**2 / (before * after)
+    if rest < mpf(10) ** (5 - mp.dps):
+        return mpf(1) if covariance > 0 else mpf(-1)
+    return covariance / mp.sqrt(before * after)
+
+
+def _rounded(values: Any, digits: int) -> Any:
+    return tuple(_rounded(item, digits) for item in values) if isinstance(values, list) else rounded(values, digits)

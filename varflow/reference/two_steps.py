@@ -1,0 +1,173 @@
+"""Two steps of any neuron under normal currents, in mpmath: what a reset does, integrated over the first current."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from mpmath import mp, mpf
+
+from varflow._checks import DomainError
+from varflow.model.neurons import Neuron
+from varflow.reference.laws import in_digits, law_of, number, rounded
+from varflow.reference.orthant import stretches
+from varflow.reference.quadrature import integral
+
+__all__ = ["TwoSteps", "two_steps"]
+
+
+class TwoSteps(NamedTuple):
+    """Moments of the membranes and spikes of steps 1 and 2, in mpf; ``coincidences`` is ``E[S_t S_t']``."""
+
+    variance: tuple[Any, Any]
+    potential_mean: tuple[Any, Any]
+    firing_rate: tuple[Any, Any]
+    coincidences: tuple[tuple[Any, Any], tuple[Any, Any]]
+
+
+class _Piece(NamedTuple):
+    """First membranes ``μ + σ x`` with ``lo < x < hi``, all of ``spikes`` spikes; then ``H_2 = a x + b + s z``, both normal."""
+
+    lo: Any
+    hi: Any
+    spikes: int
+    a: Any
+    b: Any
+    s: Any
+
+
+@in_digits
+def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: int = 50) -> TwoSteps:
+    r"""The first two steps of a neuron with any reset, its currents normal.
+
+    .. math:: E[f(H_1, S_1, H_2)] = \int \varphi(x)\, E\bigl[f \mid H_1 = \mu + \sigma x\bigr]\, dx
+
+    with the integral cut where the number of spikes changes.
+
+    Parameters
+    ----------
+    neuron : Neuron
+    covariance : 2 × 2 nested sequence
+        ``Cov[I_t, I_t']`` of the currents, before input scale and synaptic filter.
+    mean : pair
+        ``E[I_t]``.
+    digits : int
+        Accuracy, relative to the largest of the spike probabilities.
+
+    Returns
+    -------
+    TwoSteps
+        ``.variance .potential_mean .firing_rate .coincidences``.
+
+    Raises
+    ------
+    DomainError
+        Where the first current does not vary, or the matrix is no covariance.
+
+    Notes
+    -----
+    **Source**: the definition of the neuron; see :class:`varflow.Neuron`.
+
+    Examples
+    --------
+    A constant current that fired once fires again if the reset takes nothing of the input:
+
+    >>> import mpmath, varflow as vf
+    >>> held = ((1, 1), (1, 1))
+    >>> for reset in ("none", "subtract", "delayed_subtract", "zero", "gate"):
+    ...     neuron = vf.Neuron(1.0, decay=0.5, reset=reset)
+    ...     print(mpmath.nstr(vf.reference.two_steps(neuron, covariance=held, digits=10).firing_rate[1], 6))
+    0.252493
+    0.252493
+    0.185049
+    0.252493
+    0.0938373
+    """
+    (C11, C12), (C21, C22) = ((number("covariance", x) for x in row) for row in covariance)
+    m1, m2 = (number("mean", x) for x in mean)
+    excess = C12**2 - C11 * C22
+    if not (C11 > 0 and C12 == C21 and excess <= C12**2 * mpf(10) ** -14):
+        raise DomainError("covariance", covariance, "must be a symmetric covariance whose first variance is positive")
+    scale, alpha = mpf(neuron.input_scale), mpf(neuron.synaptic_decay)
+    m1, m2 = scale * m1, scale * (alpha * m1 + m2)
+    C11, C12, C22 = scale**2 * C11, scale**2 * (alpha * C11 + C12), scale**2 * (alpha**2 * C11 + 2 * alpha * C12 + C22)
+    rest = C22 - C12**2 / C11
+    spread = mp.sqrt(rest) if rest > C22 * mpf(10) ** (5 - mp.dps) else mpf(0)
+    pieces = _pieces(neuron, m1, mp.sqrt(C11), m2, C12 / mp.sqrt(C11), spread, digits)
+    return _moments(neuron, pieces, m1, C11, digits)
+
+
+def _pieces(neuron: Neuron, m1: Any, std: Any, m2: Any, slope: Any, spread: Any, digits: int) -> list[_Piece]:
+    """``c_1 = m1 + std x`` and ``c_2 = m2 + slope x + spread z``."""
+    theta, cuts = mpf(neuron.threshold), [-mp.inf, (mpf(neuron.threshold) - m1) / std]
+    if neuron.reset == "multi_spike":
+        for k in range(2, _highest(neuron, m1, std, digits) + 1):
+            cuts.append((k * theta - m1) / std)
+    cuts.append(mp.inf)
+    pieces = []
+    for S, (lo, hi) in enumerate(pairwise(cuts)):
+        keep, into, off = _after(neuron, S, theta)
+        pieces.append(_Piece(lo, hi, S, keep * std + into * slope, keep * m1 + into * m2 - off, into * spread))
+    return pieces
+
+
+def _after(neuron: Neuron, S: int, theta: Any) -> tuple[Any, Any, Any]:
+    """``H_2 = keep · H_1 + into · c_2 - off``, as the table of the neuron says."""
+    beta = mpf(neuron.decay)
+    return {
+        "none": (beta, 1, 0),
+        "subtract": (beta, 1, beta * theta * S),
+        "multi_spike": (beta, 1, beta * theta * S),
+        "delayed_subtract": (beta, 1, theta * S),
+        "zero": (beta * (1 - S), 1, 0),
+        "gate": (beta * (1 - S), 1 - S, 0),
+    }[neuron.reset]
+
+
+def _highest(neuron: Neuron, mean: Any, std: Any, digits: int) -> int:
+    """More spikes than these do not happen within the digits asked for."""
+    return max(1, int((mean + std * mp.sqrt(2 * mp.ln(10) * (digits + 3))) / mpf(neuron.threshold)) + 1)
+
+
+def _moments(neuron: Neuron, pieces: list[_Piece], m1: Any, V1: Any, digits: int) -> TwoSteps:
+    mass = [_truncated(piece.lo, piece.hi) for piece in pieces]
+    p1 = mp.fsum(piece.spikes * m[0] for piece, m in zip(pieces, mass, strict=True))
+    square1 = mp.fsum(piece.spikes**2 * m[0] for piece, m in zip(pieces, mass, strict=True))
+    H = mp.fsum(q.a * m[1] + q.b * m[0] for q, m in zip(pieces, mass, strict=True))
+    H2 = mp.fsum(q.a**2 * m[2] + 2 * q.a * q.b * m[1] + (q.b**2 + q.s**2) * m[0] for q, m in zip(pieces, mass, strict=True))
+    levels = 1
+    if neuron.reset == "multi_spike":
+        levels = max(_highest(neuron, q.b, abs(q.a) + q.s, digits) for q in pieces)
+    above = [[_above(neuron, q, k * mpf(neuron.threshold), digits) for k in range(1, levels + 1)] for q in pieces]
+    p2 = mp.fsum(x for row in above for x in row)
+    square2 = mp.fsum((2 * k + 1) * x for row in above for k, x in enumerate(row))  # E[S²] = Σ_k (2k - 1) P(S ≥ k)
+    both = mp.fsum(q.spikes * x for q, row in zip(pieces, above, strict=True) for x in row)
+
+    def shown(*values: Any) -> tuple[Any, Any]:
+        first, second = (rounded(x, digits) for x in values)
+        return first, second
+
+    coincidences = (shown(square1, both), shown(both, square2))
+    return TwoSteps(shown(V1, H2 - H**2), shown(m1, H), shown(p1, p2), coincidences)
+
+
+def _truncated(lo: Any, hi: Any) -> tuple[Any, Any, Any]:
+    """``∫ φ``, ``∫ x φ``, ``∫ x² φ`` from ``lo`` to ``hi``."""
+    law = law_of("normal")
+    tail = law.tail(lo) - law.tail(hi) if lo > 0 or mp.isinf(hi) else law.tail(-hi) - law.tail(-lo)
+    ends = [(mpf(0), mpf(0)) if mp.isinf(x) else (law.density(x), x * law.density(x)) for x in (lo, hi)]
+    return tail, ends[0][0] - ends[1][0], tail + ends[0][1] - ends[1][1]
+
+
+def _above(neuron: Neuron, piece: _Piece, level: Any, digits: int) -> Any:
+    """Probability of this piece and of ``H_2`` above ``level``."""
+    law, (lo, hi, _, a, b, s) = law_of("normal"), piece
+    if s == 0 and a == 0:
+        fires = b > level or (b == level and not (neuron.strict and neuron.reset != "multi_spike"))
+        return _truncated(lo, hi)[0] if fires else mpf(0)
+    step = (level - b) / a if a else mpf(0)
+    if s == 0:
+        lo, hi = (max(lo, step), hi) if a > 0 else (lo, min(hi, step))
+        return _truncated(lo, hi)[0] if lo < hi else mpf(0)
+    ends = stretches(lo, hi, [step] if a else [], s / abs(a) if a else mpf(1))
+    return integral(lambda x: law.density(x) * law.tail((level - b - a * x) / s), ends, digits)

@@ -1,0 +1,117 @@
+"""Ensemble: what a simulation measured, one row per network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import nothing_if_nan
+from varflow._display import Shown, Table
+from varflow.model.network import Network
+from varflow.results.layout import dataset, freeze, layers_table, spikes
+from varflow.results.profile import QUANTITIES, Profile
+
+__all__ = ["Ensemble"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Ensemble(Shown):
+    """What a simulation measured: one row per network.
+
+    Attributes
+    ----------
+    network : Network
+    variance : ndarray, shape (repeats, depth), or (repeats, depth, steps) for a network of several steps
+        Sample variance (ddof = 1) of each layer's potentials; NaN at width 1.
+    firing_rate : ndarray
+        Spikes per neuron (and step).
+    survival : ndarray
+        1 where the layer has at least one spike (at that step), else 0.
+    seed : int
+    engine, device, dtype : str
+    potential_mean : ndarray, optional, shape (repeats, depth, steps)
+        Mean potential of each layer.
+    coincidences : ndarray, optional, shape (repeats, depth, steps, steps)
+        ``(1/n) Σ_i S_ti S_t'i`` of each layer.
+    """
+
+    network: Network
+    variance: np.ndarray
+    firing_rate: np.ndarray
+    seed: int = 0
+    engine: str = "dense"
+    device: str = "cpu"
+    dtype: str = "float32"
+    potential_mean: np.ndarray | None = None
+    coincidences: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        freeze(self, "variance", "firing_rate", "potential_mean", "coincidences")
+
+    @property
+    def repeats(self) -> int:
+        return self.variance.shape[0]
+
+    @property
+    def survival(self) -> np.ndarray:
+        return (self.firing_rate > 0).astype(float)
+
+    @property
+    def spikes(self) -> np.ndarray:
+        """Spikes per layer: width × firing rate."""
+        return spikes(self.network, self.firing_rate, self.firing_rate.ndim - 1)
+
+    @property
+    def variance_std(self) -> np.ndarray:
+        """Sample standard deviation of the variance over networks, shape (depth[, steps])."""
+        return _spread(self.variance)
+
+    @property
+    def firing_rate_std(self) -> np.ndarray:
+        """Sample standard deviation of the firing rate over networks, shape (depth[, steps])."""
+        return _spread(self.firing_rate)
+
+    def _summary(self, reduce: Callable[[np.ndarray], np.ndarray]) -> Profile:
+        return Profile(
+            self.network,
+            variance=reduce(self.variance),
+            variance_std=self.variance_std,
+            firing_rate=reduce(self.firing_rate),
+            firing_rate_std=self.firing_rate_std,
+            survival=reduce(self.survival),
+            potential_mean=None if self.potential_mean is None else reduce(self.potential_mean),
+            coincidences=None if self.coincidences is None else reduce(self.coincidences),
+        )
+
+    def mean(self) -> Profile:
+        """Mean over networks of each quantity, beside the spread over networks, in the shape of a prediction."""
+        return self._summary(lambda rows: rows.mean(axis=0))
+
+    def std(self) -> Profile:
+        """Standard deviation over networks of each quantity (ddof = 1; NaN for one network)."""
+        return self._summary(_spread)
+
+    def stderr(self) -> Profile:
+        """Standard error of each mean, ``std/√repeats``."""
+        return self._summary(lambda rows: _spread(rows) / np.sqrt(len(rows)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the coincidences, which are steps times as many numbers as the rest; ``to_xarray`` has them."""
+        names = (*QUANTITIES, "spikes", "potential_mean", "seed", "engine", "device", "dtype")
+        return nothing_if_nan({name: value for name in names if (value := getattr(self, name)) is not None})
+
+    def to_xarray(self) -> Any:
+        """The same numbers and coincidences as an ``xarray.Dataset`` over ``network``, ``layer`` and ``step``."""
+        names = (*QUANTITIES, "spikes", "potential_mean", "coincidences")
+        return dataset({name: getattr(self, name) for name in names}, self.network, "network")
+
+    def _table(self) -> Table:
+        title = f"Ensemble of {self.repeats} networks ({self.engine}, seed {self.seed})"
+        return layers_table(title, self.network, self.mean())
+
+
+def _spread(rows: np.ndarray) -> np.ndarray:
+    return rows.std(axis=0, ddof=1) if len(rows) > 1 else np.full(rows.shape[1:], np.nan)

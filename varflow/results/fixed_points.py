@@ -1,0 +1,104 @@
+"""Fixed points of a layer map: the variances it reproduces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from varflow._checks import nothing_if_nan
+from varflow._display import Shown, Table
+
+__all__ = ["FixedPoint", "FixedPoints"]
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPoint(Shown):
+    """A variance the layer map reproduces, ``F(V) = V``.
+
+    Attributes
+    ----------
+    variance, firing_rate : float
+        ``V`` and ``P(u > θ)`` there.
+    multiplier : float
+        ``m = F'(V)``: a small deviation is multiplied by it per layer (``inf`` where F jumps).
+    stable : bool
+        Whether ``|m| < 1``.
+    depth_scale : float
+        ``ξ = -1/ln|m|`` layers; 0 where ``m = 0``, ``inf`` at ``|m| = 1``, negative where deviations grow.
+    residual : float
+        ``F(V) - V``, recomputed at the answer, in units of the variance.
+    enclosure : tuple of float, optional
+        Proven bounds of the variance, from ``vf.certified``.
+    """
+
+    variance: float
+    firing_rate: float
+    multiplier: float
+    stable: bool
+    depth_scale: float
+    residual: float
+    enclosure: tuple[float, float] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("variance", "firing_rate", "multiplier", "stable", "depth_scale", "residual")
+        proven = {} if self.enclosure is None else {"enclosure": self.enclosure}
+        return nothing_if_nan({name: getattr(self, name) for name in names} | proven)
+
+    def _table(self) -> Table:
+        shown = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) is not None}
+        rows = [(name, repr(value)) for name, value in shown.items() if name != "stable"]
+        return Table(f"FixedPoint, {_stability(self)}", "{:<12} {}", rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class FixedPoints(Shown, Sequence[FixedPoint]):
+    """All fixed points of a layer map, ascending in variance, silence included.
+
+    Attributes
+    ----------
+    points : tuple of FixedPoint
+    complete : bool
+        Whether it is proven that there are no others.
+    resolution : float, optional
+        Where they come from a scan: its step in ``ln V``. Pairs of roots closer than this can be missed.
+    basin_edge : float
+        The variance below which activity decays to silence, or to the quiet state that a bias leaves in its place:
+        0.0 where neither attracts beside another state, ``inf`` where only silence is left.
+    """
+
+    points: tuple[FixedPoint, ...]
+    complete: bool
+    resolution: float | None
+    basin_edge: float
+
+    @overload
+    def __getitem__(self, index: int) -> FixedPoint: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[FixedPoint]: ...
+    def __getitem__(self, index: int | slice) -> FixedPoint | Sequence[FixedPoint]:
+        return self.points[index]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __iter__(self) -> Iterator[FixedPoint]:
+        return iter(self.points)
+
+    def to_dict(self) -> dict[str, Any]:
+        edge = {"complete": self.complete, "resolution": self.resolution, "basin_edge": self.basin_edge}
+        return nothing_if_nan({"fixed_points": [point.to_dict() for point in self], **edge})
+
+    def _table(self) -> Table:
+        how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln V" if self.resolution else "scanned"
+        title = f"FixedPoints ({how}; basin of silence up to V = {self.basin_edge:.8g})"
+        header = ("variance", "firing_rate", "multiplier", "depth_scale", "stability")
+        rows = [
+            (f"{p.variance:.8g}", f"{p.firing_rate:.6g}", f"{p.multiplier:.6g}", f"{p.depth_scale:.4g}", _stability(p))
+            for p in self
+        ]
+        return Table(title, "{:>14} {:>12} {:>11} {:>12}  {}", rows, header)
+
+
+def _stability(point: FixedPoint) -> str:
+    return "stable" if point.stable else "unstable"

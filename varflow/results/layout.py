@@ -1,0 +1,64 @@
+"""How per-layer results are laid out: beside the widths of their layers, as an ``xarray.Dataset``, as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from varflow._checks import frozen, require
+from varflow._display import Table
+from varflow.model.network import Network
+
+if TYPE_CHECKING:
+    from varflow.results.profile import Profile
+
+__all__ = ["dataset", "freeze", "late_steps", "layers_table", "spikes"]
+
+AXES = ("layer", "step", "other_step")
+HEADER = ("layer", "variance", "firing rate", "survival")
+
+
+def freeze(result: Any, *names: str) -> None:
+    """Make the arrays of these names read-only copies; a missing one stays None."""
+    for name in names:
+        value = getattr(result, name)
+        object.__setattr__(result, name, None if value is None else frozen(value))
+
+
+def spikes(network: Network, rate: np.ndarray, axes: int) -> np.ndarray:
+    """``width × rate``, the layers being the first of the last ``axes`` axes."""
+    return network.widths.reshape(-1, *[1] * (axes - 1)) * rate
+
+
+def late_steps(steps: int) -> slice:
+    """The later half of the steps, where a beginning is forgotten if it is at all."""
+    return slice(steps // 2, steps)
+
+
+def dataset(arrays: dict[str, Any], network: Network, *first: str) -> Any:
+    """Named arrays over layers and steps, behind the axes of ``first``; a single step has its axis too."""
+    axes, variables = [*first, *AXES], {}
+    for name, array in arrays.items():
+        if array is not None:
+            whole = array if array.ndim > len(first) + 1 else array[..., None]
+            variables[name] = (axes[: whole.ndim], whole)
+    coordinates = {"layer": np.arange(1, network.depth + 1), "step": np.arange(1, network.steps + 1)}
+    return require("xarray", "xarray").Dataset(variables, coords=coordinates)
+
+
+def layers_table(title: str, network: Network, profile: Profile) -> Table:
+    """Five layers of a profile, evenly spread; in time at its first and last step."""
+    chosen = np.unique(np.linspace(0, network.depth - 1, 5).round().astype(int))
+    title = f"{title} of {network!r}"
+    if profile.variance.ndim == 1:
+        return Table(title, "{:>7} {:>22} {:>22} {:>10}", [_row(profile, l, str(l + 1)) for l in chosen], HEADER)
+    steps = np.unique([0, profile.variance.shape[1] - 1])
+    rows = [_row(profile, (l, t), str(l + 1), str(t + 1)) for l in chosen for t in steps]
+    return Table(title, "{:>7} {:>5} {:>22} {:>22} {:>10}", rows, (HEADER[0], "step", *HEADER[1:]))
+
+
+def _row(profile: Profile, place: Any, *names: str) -> tuple[str, ...]:
+    variance = f"{profile.variance[place]:.5g} ± {profile.variance_std[place]:.2g}"
+    rate = f"{profile.firing_rate[place]:.5g} ± {profile.firing_rate_std[place]:.2g}"
+    return (*names, variance, rate, f"{profile.survival[place]:.5g}")

@@ -1,0 +1,98 @@
+"""Profile: what a theory predicts for every layer of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from varflow._checks import frozen, nothing_if_nan
+from varflow._display import Shown, Table
+from varflow.model.network import Network
+from varflow.results.layout import dataset, freeze, layers_table, spikes
+
+if TYPE_CHECKING:
+    from varflow.results.ensemble import Ensemble
+
+__all__ = ["QUANTITIES", "Profile", "Sampler"]
+
+QUANTITIES = ("variance", "firing_rate", "survival")
+
+
+class Sampler(Protocol):
+    """Draws ensembles from a profile's exact law."""
+
+    def __call__(self, repeats: int, seed: int = 0, ensembles: int = 1) -> Ensemble: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Profile(Shown):
+    """What a theory predicts for every layer of a network.
+
+    Attributes
+    ----------
+    network : Network
+    variance : ndarray, shape (depth,), or (depth, steps) for a network of several steps
+        Expected sample variance (ddof = 1) of a layer's potentials about their own mean.
+    variance_std : ndarray
+        Standard deviation of that statistic over networks. NaN where it does not exist.
+    firing_rate, firing_rate_std : ndarray
+        Mean spikes per neuron (and step), and its standard deviation over networks.
+    survival : ndarray
+        ``P(K > 0)``, the probability that the layer has at least one spike (at that step).
+    per_input : dict of ndarray, shape (batch, depth[, steps])
+        For a drive of inputs: ``variance``, ``firing_rate`` and ``survival`` of each input vector. Else empty.
+    silent_variance : float
+        Variance of a layer that receives no spike: the biases' share.
+    sample : callable, optional
+        ``sample(repeats, seed) -> Ensemble``: draws from the exact law, where the theory has one.
+    potential_mean : ndarray, optional
+        Mean potential of a layer, in the shape of ``variance``; it is not 0 where a neuron resets.
+    coincidences : ndarray, optional, shape (depth, steps, steps)
+        ``M(t, t') = E[S_t S_t']``: the state of a layer in time.
+    error : dict of ndarray
+        Numerical standard error of a quantity, by its name, where the theory is integrated numerically.
+    """
+
+    network: Network
+    variance: np.ndarray
+    variance_std: np.ndarray
+    firing_rate: np.ndarray
+    firing_rate_std: np.ndarray
+    survival: np.ndarray
+    per_input: dict[str, np.ndarray] = field(default_factory=dict)
+    silent_variance: float = 0.0
+    sample: Sampler | None = None
+    potential_mean: np.ndarray | None = None
+    coincidences: np.ndarray | None = None
+    error: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        freeze(self, *self._names, "coincidences")
+        object.__setattr__(self, "error", {name: frozen(value) for name, value in self.error.items()})
+        object.__setattr__(self, "per_input", {name: frozen(value) for name, value in self.per_input.items()})
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return ("variance", "variance_std", "firing_rate", "firing_rate_std", "survival", "potential_mean")
+
+    @property
+    def spikes(self) -> np.ndarray:
+        """Expected number of spikes in a layer: width × firing rate."""
+        return spikes(self.network, self.firing_rate, self.firing_rate.ndim)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the coincidences, which are steps times as many numbers as the rest; ``to_xarray`` has them."""
+        arrays = {name: getattr(self, name) for name in (*self._names, "spikes")}
+        more = {"per_input": self.per_input, "error": self.error}
+        given = {name: value for name, value in arrays.items() if value is not None}
+        return nothing_if_nan(given | {name: value for name, value in more.items() if value})
+
+    def to_xarray(self) -> Any:
+        """The same numbers, coincidences and numerical errors as an ``xarray.Dataset`` over ``layer`` and ``step``."""
+        arrays = {name: getattr(self, name) for name in (*self._names, "spikes", "coincidences")}
+        return dataset(arrays | {f"{name}_error": value for name, value in self.error.items()}, self.network)
+
+    def _table(self) -> Table:
+        return layers_table("Profile", self.network, self)

@@ -1,0 +1,185 @@
+"""The conditional engine: the currents of a layer drawn from their law given the spikes before, without weight matrices.
+
+The rows of a weight matrix are independent, so given the raster ``X`` (steps × n) of a layer the next layer's neurons are
+i.i.d., each with the currents ``N(m, σ_w² X Xᵀ + σ_b² 1 1ᵀ)`` of its own over the steps: equal in distribution to a network
+with normal weights, at any width. A block of networks is drawn together, from a stream of its own. Tensors have the axes
+(1, networks, steps, neurons), as those of ``neurons`` for one configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from threading import Event
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from varflow._checks import DomainError
+from varflow.model.drives import Given, Inputs, Spikes, White
+from varflow.model.network import Network
+from varflow.simulation import dense
+from varflow.simulation.measures import Measures
+from varflow.simulation.neurons import Cells, respond
+from varflow.simulation.streams import Streams
+from varflow.simulation.workers import Cancelled
+
+__all__ = ["Block", "batches"]
+
+# Potentials drawn at once, networks × steps × neurons, and networks: enough to keep the interpreter out of the way.
+_POTENTIALS, _TOGETHER = 2**19, 32
+_SCALES = (1e-12, 1e12)  # of what float32 potentials and their squares can hold with room to spare
+_STREAM = 2**40  # apart from the streams of weight laws, which are smaller
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Networks of one description, ``streams.repeats`` of them at a time; these own a generator."""
+
+    networks: tuple[Network]
+    places: tuple[int]
+    streams: Streams
+    dtype: torch.dtype
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(self.networks[0].widths.tolist())
+
+    @property
+    def steps(self) -> int:
+        return self.networks[0].steps
+
+    def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
+        """What is measured of every layer, shape (1, wanted, depth[, steps…]) each."""
+        measured = _simulate(self, chunk, stop)
+        return {name: values.swapaxes(0, 1)[:, :wanted] for name, values in measured.items()}
+
+
+def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str, dtype: str) -> list[Block | dense.Batch]:
+    """One for every network; those of as many steps as neurons in a layer, whose weights cost no more, are dense."""
+    made: list[Block | dense.Batch] = []
+    dear = [place for place, network in enumerate(networks) if 1 < network.steps >= network.widths.min()]
+    for place, network in enumerate(networks):
+        if place not in dear:
+            streams = _streams(network, seed, torch.device(device))
+            made.append(Block((network,), (place,), streams, _dtype(network, dtype)))
+    drawn = dense.batches([networks[place] for place in dear], repeats=repeats, seed=seed, device=device, dtype=dtype)
+    return made + [replace(batch, places=tuple(dear[place] for place in batch.places)) for batch in drawn]
+
+
+def _streams(network: Network, seed: int, device: torch.device) -> Streams:
+    widths = network.widths.tolist()
+    most = max(1, _POTENTIALS // (max(widths) * network.steps))
+    together = min(_TOGETHER, 2 ** (most.bit_length() - 1))
+    names = widths if len(set(widths)) > 1 else widths[:1]
+    root = np.random.SeedSequence([seed, _STREAM, *names]).generate_state(1, np.uint64)[0]
+    return Streams(together, together * max(widths), int(root), device)
+
+
+def _dtype(network: Network, dtype: str) -> torch.dtype:
+    """Single precision where it can hold the potentials: not for counts, which can grow without bound."""
+    drive = network.drive
+    received = np.abs(drive.currents).max() if isinstance(drive, Given) else np.sqrt(drive.current_variances)
+    scales = np.abs(
+        [*network.gains, network.neuron.threshold, network.bias_std, network.mean_gain or 0.0, *np.atleast_1d(received)]
+    )
+    held = np.all((scales == 0) | ((scales > _SCALES[0]) & (scales < _SCALES[1])))
+    return getattr(torch, dtype) if held and network.neuron.reset != "multi_spike" else torch.float64
+
+
+@torch.inference_mode()
+def _simulate(block: Block, chunk: int, stop: Event) -> dict[str, np.ndarray]:
+    (network,), device = block.networks, block.streams.device
+    networks, steps, many = block.streams.repeats, block.steps, network.neuron.reset == "multi_spike"
+    cells = Cells.of([network.neuron], device, block.dtype)
+    measures = Measures(block.widths, 1, networks, steps, device)
+    normals = Normals(block, chunk)
+    alive = torch.arange(networks, device=device)
+    currents = _driven(block, chunk, normals, stop)
+    for layer in range(len(block.widths)):
+        if stop.is_set():
+            raise Cancelled
+        membranes, spikes = respond(currents, cells, block.dtype)
+        counts = spikes.sum(-1)
+        gram = (spikes @ spikes.mT if steps > 1 or many else counts[..., None]).double()
+        if not gram.isfinite().all():
+            raise DomainError("gain", network.gain, "makes the counts of spikes leave double precision; lower it")
+        measures.record(layer, alive, membranes, counts, gram if steps > 1 else None)
+        if layer + 1 == len(block.widths):
+            break
+        if network.silence_is_final:
+            living = counts[0].any(-1)
+            if not living.all():
+                alive, gram, counts = alive[living], gram[:, living], counts[:, living]
+            if not len(alive):
+                break
+        currents = _received(network, layer + 1, gram[0], counts[0], normals)
+    return measures.by_configuration()
+
+
+class Normals:
+    """The block's stream of standard normal numbers, and the memory it is read into."""
+
+    def __init__(self, block: Block, chunk: int):
+        device = block.streams.device
+        size = block.streams.repeats * block.steps * max(block.widths)
+        self.generator = torch.Generator(device).manual_seed(block.streams.seed(chunk, "weights"))
+        self.drawn, self.product = (torch.empty(size, dtype=block.dtype, device=device) for _ in range(2))
+
+    def draw(self, networks: int, steps: int, width: int) -> Tensor:
+        """Fresh numbers of shape (networks, steps, width); the next call overwrites them."""
+        return self.drawn[: networks * steps * width].normal_(generator=self.generator).view(networks, steps, width)
+
+    def of_covariance(self, covariance: Tensor, width: int) -> Tensor:
+        """Independent columns of the given covariances, shape (networks, steps, width); the next call overwrites them."""
+        networks, steps, _ = covariance.shape
+        normal = self.draw(networks, steps, width)
+        if steps == 1:
+            return normal.mul_(covariance.sqrt().to(normal.dtype))
+        out = self.product[: normal.numel()].view(normal.shape)
+        return torch.bmm(_factor(covariance).to(normal.dtype), normal, out=out)
+
+
+def _factor(covariance: Tensor) -> Tensor:
+    """Lower triangular ``L`` with ``L Lᵀ`` the covariance; steps of variance 0 stay exactly 0."""
+    size = covariance.diagonal(dim1=-2, dim2=-1)
+    total = size.sum(-1, keepdim=True)
+    ridge = torch.where(total > 0, 1e-12 * total, 1.0)  # rasters repeat themselves: the covariance is often singular
+    return torch.linalg.cholesky(covariance + torch.diag_embed(ridge.expand_as(size))) * (size > 0)[..., None]
+
+
+def _received(network: Network, layer: int, gram: Tensor, counts: Tensor, normals: Normals) -> Tensor:
+    """Currents given the Gram matrices ``X Xᵀ`` of the layer before, ``delay`` steps later; (1, networks, steps, width)."""
+    scale, shift = network.weight_law.connection(float(network.gains[layer]), int(network.widths[layer - 1]), network.mean_gain)
+    delay, steps = network.neuron.delay, gram.shape[-1]
+    covariance, mean = scale**2 * gram, shift * counts
+    if delay:
+        covariance, mean = torch.zeros_like(covariance), torch.zeros_like(mean)
+        covariance[:, delay:, delay:] = scale**2 * gram[:, : steps - delay, : steps - delay]
+        mean[:, delay:] = shift * counts[:, : steps - delay]
+    currents = normals.of_covariance(covariance + network.bias_std**2, int(network.widths[layer]))
+    return (currents.add_(mean[..., None]) if shift else currents)[None]
+
+
+def _driven(block: Block, chunk: int, normals: Normals, stop: Event) -> Tensor:
+    """Currents of layer 1, shape (1, networks, steps, width)."""
+    (network,), streams = block.networks, block.streams
+    networks, steps, width, drive = streams.repeats, block.steps, block.widths[0], network.drive
+    kinds = (chunk * networks + np.arange(networks)) % drive.kinds
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(streams.device)
+
+    if isinstance(drive, Given):
+        return tensor(drive.currents[kinds]).to(block.dtype).expand(-1, -1, width).clone()[None]
+    if isinstance(drive, White):
+        return normals.draw(networks, steps, width).mul_(drive.std)[None]
+    if isinstance(drive, Spikes):
+        draws, rates = streams.draws(chunk, "trains", dtype=block.dtype, stop=stop), tensor(drive.rates[kinds])
+        trains = torch.stack([draws.trains(rates, drive.kind) for _ in range(steps)], 1)
+        return normals.of_covariance(drive.input_gain**2 / drive.rates.shape[1] * (trains @ trains.mT), width)[None]
+    if isinstance(drive, Inputs) and drive.steps:
+        return normals.of_covariance(tensor(drive.covariance(steps)[kinds]), width)[None]
+    held = np.sqrt(drive.current_variances)[kinds, None, None]  # Currents, and Inputs held over time
+    return (normals.draw(networks, 1, width) * tensor(held)).to(block.dtype).expand(-1, steps, -1).clone()[None]

@@ -1,0 +1,95 @@
+"""What drives layer 1: its currents at every step, read from streams of their own.
+
+Every drive reads the chunk's streams from their beginning, so that networks beside it do not change its numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from threading import Event
+
+import numpy as np
+import torch
+
+from varflow.model.drives import Currents, Drive, Given, Inputs, Spikes, White
+from varflow.model.network import Network
+from varflow.model.weights import WeightLaw
+from varflow.simulation.products import weighted_sums
+from varflow.simulation.streams import Draws, Streams
+from varflow.simulation.weights import weight_grid
+
+__all__ = ["driven"]
+
+
+def driven(
+    networks: Sequence[Network], width: int, streams: Streams, chunk: int, wanted: int, *, dtype: torch.dtype, stop: Event
+) -> torch.Tensor:
+    """Currents of the first layer, shape (wanted, configurations, steps, width); its neurons have no bias and no delay."""
+    steps, law = networks[0].steps, networks[0].weight_law
+    currents = torch.empty((wanted, len(networks), steps, width), dtype=torch.float64, device=streams.device)
+
+    def draws(purpose: str = "drive") -> Draws:
+        return streams.draws(chunk, purpose, dtype=dtype, stop=stop)
+
+    def rows(table: np.ndarray) -> torch.Tensor:
+        """What each network of the chunk sees of it, also those not wanted."""
+        seen = (chunk * streams.repeats + np.arange(streams.repeats)) % len(table)
+        return torch.from_numpy(table[seen]).to(streams.device)
+
+    def received(drive: Drive) -> torch.Tensor:
+        """Shape (wanted, steps or 1, width)."""
+        if isinstance(drive, Currents):
+            return drive.std * draws().normals(width)[:wanted, None].double()
+        if isinstance(drive, White):
+            noise = draws()
+            return drive.std * torch.stack([noise.normals(width)[:wanted] for _ in range(steps)], 1).double()
+        if isinstance(drive, Inputs):
+            x = rows(drive.x if drive.steps else drive.x[:, None])[:wanted]
+            return _of_numbers(draws(), x, law, drive.input_gain, width, dtype)
+        if isinstance(drive, Spikes):
+            trains, rates = draws("trains"), rows(drive.rates)
+            arrived = torch.stack([trains.trains(rates, drive.kind)[:wanted] for _ in range(steps)], 1)
+            return _of_spikes(draws(), arrived, law, drive.input_gain, width, dtype)
+        if isinstance(drive, Given):
+            return rows(drive.currents)[:wanted]
+        raise NotImplementedError(repr(drive))
+
+    for drive in dict.fromkeys(network.drive for network in networks):
+        found = received(drive)
+        for place, network in enumerate(networks):
+            if network.drive == drive:
+                currents[:, place] = found
+    return currents
+
+
+def _of_numbers(
+    draws: Draws, x: torch.Tensor, law: WeightLaw, input_gain: float, width: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """``Σ_j w_ij x_j`` with weights of mean 0, for ``x`` of shape (networks, steps or 1, n_in)."""
+    fan_in = x.shape[-1]
+    grid, (scale, shift) = weight_grid(law, fan_in, dtype), law.connection(input_gain, fan_in, 0.0)
+    sums = x.new_empty((*x.shape[:2], width))
+    for networks, neurons, weights, present in draws.weights(grid, width, fan_in):
+        if networks.start >= len(x):
+            break
+        for t, frame in enumerate(x[networks].unbind(1)):
+            # Not a matrix product: its sums of real numbers would depend on how many networks are wanted.
+            received = (weights[: len(frame)].double() * frame[:, None, :]).sum(-1) * (scale * grid.unit)
+            if shift:
+                connected = frame[:, None, :] if present is None else present[: len(frame)] * frame[:, None, :]
+                received = received + shift * connected.sum(-1)
+            sums[networks, t, neurons] = received
+    return sums
+
+
+def _of_spikes(
+    draws: Draws, spikes: torch.Tensor, law: WeightLaw, input_gain: float, width: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """The same for spikes, or counts of them, of shape (networks, steps, n_in)."""
+    fan_in = spikes.shape[-1]
+    grid, (scale, shift) = weight_grid(law, fan_in, dtype), law.connection(input_gain, fan_in, 0.0)
+    sums, present = weighted_sums(draws, grid, spikes[:, None], width, bool(shift))
+    currents = sums[:, 0].double() * (scale * grid.unit)
+    if shift:
+        currents += shift * (spikes.sum(-1, keepdim=True) if present is None else present[:, 0].double())
+    return currents

@@ -1,0 +1,58 @@
+"""What is measured of every layer of every network, as an ensemble carries it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+__all__ = ["Measures", "names"]
+
+
+def names(steps: int) -> dict[str, int]:
+    """The quantities measured, and how many axes of steps each has."""
+    if steps == 1:
+        return {"variance": 0, "firing_rate": 0}
+    return {"variance": 1, "firing_rate": 1, "potential_mean": 1, "coincidences": 2}
+
+
+class Measures:
+    """Quantities of shape (depth, networks, configurations, steps…), zero until something is recorded."""
+
+    def __init__(self, widths: tuple[int, ...], networks: int, configurations: int, steps: int, device: torch.device):
+        shape = (len(widths), networks, configurations)
+        self.widths, self.steps = widths, steps
+        self.tables = {
+            name: torch.zeros((*shape, *[steps] * max(axes, 1)), dtype=torch.float64, device=device)
+            for name, axes in names(steps).items()
+        }
+        self.tables["variance"][np.equal(widths, 1)] = math.nan  # also where nothing is alive: one neuron has no variance
+
+    def record(
+        self, layer: int, place: torch.Tensor, membranes: torch.Tensor, counts: torch.Tensor, gram: torch.Tensor | None
+    ) -> None:
+        """One layer of the configurations at ``place``: its spikes per step and, in time, ``Σ_i S_ti S_t'i``.
+
+        The membranes are used up.
+        """
+        width = self.widths[layer]
+        found = {"firing_rate": counts / width}
+        if gram is not None:
+            found["coincidences"] = gram / width
+            found["potential_mean"] = membranes.mean(-1)
+        if width > 1:
+            found["variance"] = _sample_variance(membranes)
+        for name, value in found.items():
+            self.tables[name][layer].index_copy_(1, place, value.double())
+
+    def by_configuration(self) -> dict[str, np.ndarray]:
+        """The same as arrays of shape (configurations, networks, depth[, steps…])."""
+        tables = {name: table.movedim(2, 0).movedim(1, 2) for name, table in self.tables.items()}
+        return {name: (table if self.steps > 1 else table[..., 0]).cpu().numpy() for name, table in tables.items()}
+
+
+def _sample_variance(membranes: torch.Tensor) -> torch.Tensor:
+    """With ddof = 1; overwrites the membranes, since fresh memory costs more than the arithmetic."""
+    deviation = membranes.sub_(membranes.mean(-1, keepdim=True))
+    return deviation.square_().sum(-1) / (membranes.shape[-1] - 1)

@@ -1,0 +1,118 @@
+"""Neurons in time: membranes and spikes from currents, one step after the other.
+
+Tensors have the axes (networks, configurations, steps, neurons); parameters are columns (configurations, 1). The update
+equations are those of ``varflow.model.neurons``, written here once more: a witness shares no formula with the theory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from varflow.model.neurons import Neuron
+
+__all__ = ["Cells", "arriving", "respond", "step_neurons"]
+
+# The next membrane from the last one, its spikes and the scaled current: update(H, S, c, β, θ).
+UPDATES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]] = {
+    "none": lambda H, S, c, decay, threshold: decay * H + c,
+    "subtract": lambda H, S, c, decay, threshold: decay * (H - threshold * S) + c,
+    "delayed_subtract": lambda H, S, c, decay, threshold: decay * H - threshold * S + c,
+    "zero": lambda H, S, c, decay, threshold: decay * H * (1 - S) + c,
+    "gate": lambda H, S, c, decay, threshold: (decay * H + c) * (1 - S),
+    "multi_spike": lambda H, S, c, decay, threshold: decay * (H - threshold * S) + c,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """The neurons of several configurations: columns of shape (configurations, 1), and who shares a reset or a delay."""
+
+    neurons: tuple[Neuron, ...]
+    decay: Tensor
+    input_scale: Tensor
+    threshold: Tensor
+    strict: Tensor
+    synaptic_decay: Tensor
+    resets: list[tuple[str, Any]]
+    delays: list[tuple[int, Any]]
+
+    @classmethod
+    def of(cls, neurons: Sequence[Neuron], device: torch.device, dtype: torch.dtype = torch.float64) -> Cells:
+        def column(name: str, dtype: torch.dtype = dtype) -> Tensor:
+            return torch.tensor([getattr(neuron, name) for neuron in neurons], dtype=dtype, device=device)[:, None]
+
+        def shared(name: str) -> list[tuple[Any, Any]]:
+            values = [getattr(neuron, name) for neuron in neurons]
+            which = {value: [place for place, own in enumerate(values) if own == value] for value in dict.fromkeys(values)}
+            return [(value, slice(None) if len(which) == 1 else places) for value, places in which.items()]
+
+        names = ("decay", "input_scale", "threshold", "synaptic_decay")
+        columns = {name: column(name) for name in names} | {"strict": column("strict", torch.bool)}
+        return cls(tuple(neurons), resets=shared("reset"), delays=shared("delay"), **columns)
+
+    def only(self, active: Tensor) -> Cells:
+        kept = [neuron for neuron, lives in zip(self.neurons, active.tolist(), strict=True) if lives]
+        return Cells.of(kept, self.decay.device, self.decay.dtype) if kept else self
+
+
+def respond(currents: Tensor, cells: Cells, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Membranes at the spike test, which overwrite the currents, and spikes in ``dtype`` (counts of several in float64)."""
+    steps, many = currents.shape[2], any(reset == "multi_spike" for reset, _ in cells.resets)
+    if any(neuron.synaptic_decay for neuron in cells.neurons):
+        for t in range(1, steps):
+            currents[:, :, t] += cells.synaptic_decay * currents[:, :, t - 1]
+    membranes = currents.mul_(cells.input_scale[:, None])
+    spikes = torch.empty(membranes.shape, dtype=torch.float64 if many else dtype, device=membranes.device)
+    for t in range(steps):
+        H = membranes[:, :, t]
+        if t > 0:
+            before, fired = membranes[:, :, t - 1], spikes[:, :, t - 1]
+            for reset, which in cells.resets:
+                decay, threshold = cells.decay[which], cells.threshold[which]
+                H[:, which] = UPDATES[reset](before[:, which], fired[:, which], H[:, which], decay, threshold)
+        _fire(H, cells, out=spikes[:, :, t])
+    return membranes, spikes
+
+
+def _fire(membrane: Tensor, cells: Cells, out: Tensor) -> None:
+    torch.gt(membrane, cells.threshold, out=out)
+    if not all(neuron.strict for neuron in cells.neurons):
+        out[(membrane == cells.threshold) & ~cells.strict] = 1
+    for reset, which in cells.resets:
+        if reset == "multi_spike":
+            out[:, which] = (membrane[:, which] / cells.threshold[which]).floor_().clamp_(min=0).to(out.dtype)
+
+
+def arriving(spikes: Tensor, cells: Cells) -> Tensor:
+    """Spikes as the next layer sees them, ``delay`` steps later; nothing came before the first step."""
+    if not any(neuron.delay for neuron in cells.neurons):
+        return spikes
+    later, steps = torch.zeros_like(spikes), spikes.shape[2]
+    for delay, which in cells.delays:
+        later[:, which, delay:] = spikes[:, which, : max(steps - delay, 0)]
+    return later
+
+
+def step_neurons(neuron: Neuron, currents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Membranes at the spike test and spikes of neurons that receive given currents.
+
+    Parameters
+    ----------
+    neuron : Neuron
+        Its delay, which is between layers, plays no part.
+    currents : array, shape (steps, neurons)
+
+    Returns
+    -------
+    tuple of two arrays, shape (steps, neurons)
+        ``H_t`` and ``S_t``.
+    """
+    given = torch.tensor(np.asarray(currents, dtype=np.float64))[None, None]
+    membranes, spikes = respond(given, Cells.of([neuron], given.device), given.dtype)
+    return membranes[0, 0].numpy(), spikes[0, 0].numpy()

@@ -1,0 +1,47 @@
+"""Spikes through weights drawn on an integer grid: sums that are exact, hence the same in any order and any company."""
+
+from __future__ import annotations
+
+import torch
+
+from varflow.simulation.streams import Draws
+from varflow.simulation.weights import WeightGrid
+
+__all__ = ["digits_of", "weighted_sums"]
+
+
+def weighted_sums(
+    draws: Draws, grid: WeightGrid, spikes: torch.Tensor, width: int, count: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """``Σ_j w_ij S_j``, exact, in units of the grid; and if wanted the spikes that reach each neuron (None: all of them)."""
+    digits, base = digits_of(spikes, grid)
+    rows = digits.flatten(1, -2)
+    sums = rows.new_empty((*rows.shape[:2], width))
+    numbers = torch.empty_like(sums) if count and not grid.described.always_present else None
+    for networks, neurons, weights, present in draws.weights(grid, width, spikes.shape[-1]):
+        inputs = rows[networks]
+        sums[networks, :, neurons] = inputs @ weights[: len(inputs)].to(rows.dtype).mT
+        if numbers is not None and present is not None:
+            numbers[networks, :, neurons] = inputs @ present[: len(inputs)].to(rows.dtype).mT
+
+    places = base ** torch.arange(digits.shape[1], dtype=torch.float64, device=spikes.device)
+
+    def added(products: torch.Tensor) -> torch.Tensor:
+        parts = products.view(*digits.shape[:-1], width)
+        return parts[:, 0] if len(places) == 1 else (places[:, None, None, None] * parts).sum(1)
+
+    return added(sums), None if numbers is None else added(numbers)
+
+
+def digits_of(spikes: torch.Tensor, grid: WeightGrid) -> tuple[torch.Tensor, float]:
+    """Spikes as 0/1 inputs; counts beyond 1 as digits, lowest first, of a base that keeps every sum exact. Axis 1 is new."""
+    if spikes.dtype != torch.float64 or spikes.max() <= 1:
+        return spikes.to(grid.accumulate)[:, None], 1.0
+    # Grids made for sums in float32 leave 29 bits of a double to the counts, the others none.
+    base = 2.0**29 if grid.accumulate == torch.float32 else 2.0
+    digits = []
+    while spikes.any():
+        higher = (spikes / base).floor_()
+        digits.append(spikes - base * higher)
+        spikes = higher
+    return torch.stack(digits, 1), base

@@ -1,0 +1,50 @@
+"""Spikes of a membrane that is normal given the past: only the newest innovation of its current is still open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from varflow.model.neurons import Neuron
+
+__all__ = ["expected_spikes", "gate_open"]
+
+REACH = 6.0  # standard deviations: what lies beyond has probability below 1e-9
+MOST = 50  # spikes in one step up to which they are summed; where there are more, the sampled number serves as well
+
+
+def gate_open(neuron: Neuron, fired: np.ndarray) -> Any:
+    """Whether the current of the step after ``fired`` gets in: 1 or 0."""
+    return 1 - fired if neuron.reset == "gate" else 1
+
+
+def expected_spikes(
+    neuron: Neuron, expected: np.ndarray, std: float, is_open: Any, sampled: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """``E[S]`` and ``E[S²]`` of ``H ~ N(expected, std²)``, or of ``H = expected`` where the gate is shut.
+
+    ``sampled`` are spikes drawn from the same law, given back where there is nothing to integrate or too much.
+    """
+    if std == 0:
+        return sampled, sampled**2
+    if neuron.reset == "multi_spike":
+        return _expected_count(neuron.threshold, expected, std, sampled)
+    chance = special.ndtr((expected - neuron.threshold) * (1 / std))
+    if neuron.reset == "gate":
+        chance = chance * is_open + (1 - is_open) * neuron.fires_at(0.0)
+    return chance, chance
+
+
+def _expected_count(threshold: float, expected: np.ndarray, std: float, sampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``E[S] = Σ_k P(S ≥ k)`` and ``E[S²] = Σ_k (2k - 1) P(S ≥ k)``."""
+    highest = (float(expected.max()) + REACH * std) / threshold
+    if highest > MOST:
+        return sampled, sampled**2
+    first, second = np.zeros_like(expected), np.zeros_like(expected)
+    for k in range(1, int(highest) + 1):
+        at_least = special.ndtr((expected - k * threshold) * (1 / std))
+        first += at_least
+        second += (2 * k - 1) * at_least
+    return first, second

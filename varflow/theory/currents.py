@@ -1,0 +1,56 @@
+r"""Currents between layers at infinite width, and the linear filters they pass: synapse and leak.
+
+Currents are i.i.d. copies of a Gaussian process in time, ``Cov[I_t, I_t'] = g² M(t-d, t'-d) + σ_b²`` of mean ``m_g r(t-d)``.
+Everything here is linear in them and carries the input scale ``λ``; leading axes of arrays are free.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import toeplitz
+
+from varflow.theory.layers import Layer
+
+__all__ = ["exponential_filter", "filtered", "received"]
+
+
+def received(layer: Layer, firing_rate: np.ndarray, coincidences: np.ndarray, delay: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of the currents ``λ I_t`` into a layer, from the spikes of the one below."""
+    r, M = _delayed(firing_rate, delay, 1), _delayed(coincidences, delay, 2)
+    n, c = layer.fan_in, layer.law.in_degree
+    mean = layer.weight_mean * n * r
+    covariance = layer.weight_variance * n * M + layer.bias_variance
+    if c is not None and layer.connection_mean != 0:  # the number of active inputs varies over neurons of fixed in-degree
+        spread = layer.connection_mean**2 * c * (n - c) / max(n - 1, 1)
+        covariance = covariance + spread * (M - r[..., :, None] * r[..., None, :])
+    return mean, covariance
+
+
+def _delayed(values: np.ndarray, delay: int, axes: int) -> np.ndarray:
+    """Shifted by ``delay`` steps along the last axes; nothing has arrived before."""
+    if delay == 0:
+        return values
+    shifted, steps = np.zeros_like(values), values.shape[-1]
+    late, early = (slice(delay, None),) * axes, (slice(0, max(steps - delay, 0)),) * axes
+    shifted[(..., *late)] = values[(..., *early)]
+    return shifted
+
+
+def exponential_filter(decay: float, steps: int) -> np.ndarray:
+    """The matrix of ``y_t = decay · y_{t-1} + x_t`` from ``y_0 = 0``: ``decay^(t-t')`` below the diagonal; (steps, steps)."""
+    return np.tril(toeplitz(decay ** np.arange(steps)))
+
+
+def filtered(matrix: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of ``matrix @ current``.
+
+    What all steps (but silent first ones) have in common is taken apart: a current held over time then stays perfectly
+    correlated to the last digit, and digits count there, for a coincidence has infinite slope at correlation 1.
+    """
+    on = np.diagonal(covariance, axis1=-2, axis2=-1) > 0
+    both = on[..., :, None] & on[..., None, :]
+    common = np.where(both, covariance, np.inf).min(axis=(-2, -1), keepdims=True)
+    common = np.where(common < np.inf, np.maximum(common, 0.0), 0.0)
+    answer = on @ matrix.T
+    rest = matrix @ (covariance - common * both) @ matrix.T
+    return mean @ matrix.T, common * (answer[..., :, None] * answer[..., None, :]) + rest

@@ -1,0 +1,46 @@
+"""Which response suits which neuron, and the words for those that do not."""
+
+from __future__ import annotations
+
+from varflow._checks import DomainError, choice, integer
+from varflow.model.network import Network
+from varflow.theory.orthants import Orthants
+from varflow.theory.quasi_monte_carlo import QuasiMonteCarlo, normal_points
+from varflow.theory.responses import Response
+
+__all__ = ["METHODS", "response"]
+
+METHODS = ("auto", "orthants", "quasi_monte_carlo", "histories")
+
+
+def response(network: Network, method: str, *, points: int, scrambles: int, seed: int) -> Response:
+    """The response that ``method`` names, or for ``auto`` the one that suits the neuron."""
+    neuron = network.neuron
+    method = choice("method", method, METHODS)
+    points = _power_of_two("points", points)
+    scrambles = integer("scrambles", scrambles, minimum=2)
+    seed = integer("seed", seed, minimum=0)
+    if network.steps == 1 and method not in ("auto", "orthants"):
+        raise DomainError("method", method, "is for several steps: the first is known exactly, with method='auto'")
+    if method == "auto":
+        method = "orthants" if neuron.reset == "none" or network.steps == 1 else "quasi_monte_carlo"
+    if method != "orthants":
+        return _drawn(network, method, points=points, scrambles=scrambles, seed=seed)
+    if neuron.reset != "none" and network.steps > 1:
+        rule = "needs potentials that are normal, hence reset='none'; with a reset use method='quasi_monte_carlo'"
+        raise DomainError("method", method, rule)
+    return Orthants(neuron, network.steps)
+
+
+def _drawn(network: Network, method: str, *, points: int, scrambles: int, seed: int) -> Response:
+    if method == "histories":
+        raise DomainError("method", method, "is not there yet: use method='quasi_monte_carlo'")
+    normals = normal_points(network.steps, points=points, scrambles=scrambles, seed=seed)
+    return QuasiMonteCarlo(network.neuron, normals, seed)
+
+
+def _power_of_two(name: str, value: int) -> int:
+    number = integer(name, value, minimum=1)
+    if number & (number - 1):
+        raise DomainError(name, value, "must be a power of two: only then are the points of a Sobol sequence balanced")
+    return number
