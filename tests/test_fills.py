@@ -1,6 +1,8 @@
 """The fills of ``vf.init``: the law of what they draw, the fan they take, the habits of torch they keep, what they refuse."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -441,6 +443,9 @@ def test_what_is_refused(call, argument, value, rule):
 
 
 def test_init_is_light_and_lazy():
-    assert "normal_" in dir(vf.init)
+    script = "import sys, varflow; assert 'normal_' in dir(varflow.init); varflow.init.published; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False"
+    assert "torch" in sys.modules  # here it is
     with pytest.raises(AttributeError, match="no attribute 'cauchy_'"):
         vf.init.cauchy_  # noqa: B018

@@ -124,7 +124,7 @@ class TestDefinition:
         currents = np.random.default_rng(1).normal(size=(25, 40))
         membranes, spikes = step_neurons(neuron, currents)
         expected = written(neuron, currents)
-        np.testing.assert_allclose(membranes, expected[0], rtol=1e-12)
+        np.testing.assert_allclose(membranes, expected[0], rtol=1e-12, atol=1e-12)
         assert np.array_equal(spikes, expected[1])
         assert (spikes.max() > 1) == (reset == "multi_spike")
 
@@ -262,28 +262,28 @@ class TestCounts:
 class TestKnownValues:
     def test_leak_without_reset(self):
         """Layer 1: ``Var H_t = ((1 - β^t)/(1 - β))²``, exact at any width. Layer 2 at step 20: 7.779 at infinite width."""
-        described = network(500, depth=2, gain=math.sqrt(6.303), threshold=1.0, steps=20, neuron={"decay": 0.5})
-        ensemble = simulate(described, repeats=400, seed=1)
+        described = network(400, depth=2, gain=math.sqrt(6.303), threshold=1.0, steps=20, neuron={"decay": 0.5})
+        ensemble = simulate(described, repeats=225, seed=1)
         expected = (2 * (1 - 0.5 ** np.arange(1, 21))) ** 2
-        error = expected * math.sqrt(2 / 499 / 400)
+        error = expected * math.sqrt(2 / 399 / 225)
         z = (ensemble.variance[:, 0].mean(axis=0) - expected) / error
         assert np.abs(z).max() < K
-        assert np.abs((ensemble.variance[:, 0].mean(axis=0) - 1.03 * expected) / error).min() > K
+        assert np.abs((ensemble.variance[:, 0].mean(axis=0) - 1.06 * expected) / error).min() > K
         last = ensemble.variance[:, 1, -1]
-        error = last.std(ddof=1) / 20  # no bias: the mean over networks is linear in the spikes of layer 1
+        error = last.std(ddof=1) / 15  # no bias: the mean over networks is linear in the spikes of layer 1
         assert abs(last.mean() - 7.779) < K * error + 5e-4
-        assert abs(last.mean() - 1.03 * 7.779) > K * error + 5e-4
+        assert abs(last.mean() - 1.06 * 7.779) > K * error + 5e-4
 
     def test_means_follow_the_rate(self):
         """``E[H_t] = β E[H_{t-1}] - θ p_{t-1}`` for the delayed reset, exactly in expectation over centred weights."""
         neuron = {"decay": 0.5, "reset": "delayed_subtract"}
-        ensemble = simulate(network(300, depth=3, threshold=1.0, gain=2.9, steps=8, neuron=neuron), repeats=300)
+        ensemble = simulate(network(200, depth=3, threshold=1.0, gain=2.9, steps=8, neuron=neuron), repeats=200)
         mean, rate = ensemble.potential_mean, ensemble.firing_rate
         for layer in range(3):
             residual = mean[:, layer, 1:] - 0.5 * mean[:, layer, :-1] + rate[:, layer, :-1]
-            error = residual.std(axis=0, ddof=1) / math.sqrt(300)
+            error = residual.std(axis=0, ddof=1) / math.sqrt(200)
             assert np.abs(residual.mean(axis=0) / error).max() < K
-            assert np.abs((residual.mean(axis=0) - 0.1 * rate[:, layer, :-1].mean(axis=0)) / error).max() > K
+            assert np.abs((residual.mean(axis=0) - 0.25 * rate[:, layer, :-1].mean(axis=0)) / error).max() > K
 
     def test_coincidences(self):
         ensemble = simulate(network(60, neuron={"decay": 0.7}), repeats=5)

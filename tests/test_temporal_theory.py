@@ -69,7 +69,12 @@ def test_critical_gains_of_a_leaky_network(first_step, dead, alive):
     assert np.all(rates[1][first_step - 1 :] > 0.01)
 
 
-@pytest.mark.parametrize("options", [{}, {"bias_std": 0.4}, {"mean_gain": 0.7}, {"threshold": -0.3}, {"weights": "lognormal"}])
+IN_DEGREE = {"weights": vf.weights.fixed_in_degree(20), "mean_gain": 0.7}  # the number of active inputs varies too
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"bias_std": 0.4}, {"mean_gain": 0.7}, {"threshold": -0.3}, {"weights": "lognormal"}, IN_DEGREE]
+)
 def test_a_memoryless_neuron_repeats_its_one_step_answer(options):
     """Every step of a held drive is the memoryless network: perfect correlation survives all layers, to the last digits."""
     once, often = (vf.mean_field(net(steps=steps, depth=30, gain=2.7, input_scale=0.9, **options)) for steps in (1, 4))
@@ -117,6 +122,25 @@ def test_a_wrong_definition_is_noticed():
     exact = vf.reference.mean_field_in_time(net(steps=2, depth=2, gain=2.4, decay=0.5), digits=15)
     wrong = vf.mean_field(net(steps=2, depth=2, gain=2.424, decay=0.5))
     assert np.abs(wrong.variance[1] - np.array(exact.variance[1], dtype=float)).min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("call", "rule"),
+    [
+        (lambda: vf.reference.mean_field_in_time(net(decay=0.5, reset="zero")), "two_steps has a reset"),
+        (lambda: vf.reference.mean_field_in_time(net(drive=vf.drives.inputs(np.eye(2)))), "must be one input"),
+        (lambda: vf.reference.mean_field_in_time(net(weights=vf.weights.fixed_in_degree(5))), "fixed in-degree"),
+        (lambda: vf.reference.mean_field_in_time(net(), digits=3), "digits=3"),
+        (lambda: vf.reference.orthant(0, 0, 1.1), "must lie between -1 and 1"),
+        (lambda: vf.reference.orthant(np.nan, 0, 0.5), "h=nan must be finite"),
+        (lambda: vf.reference.two_steps(vf.Neuron(), covariance=((0, 0), (0, 1))), "first variance is positive"),
+        (lambda: vf.reference.two_steps(vf.Neuron(), covariance=((1, 2), (2, 1))), "must be a symmetric covariance"),
+        (lambda: vf.reference.two_steps(vf.Neuron(), covariance=((1, 0), (0.5, 1))), "must be a symmetric covariance"),
+    ],
+)
+def test_the_reference_says_what_it_does_not_know(call, rule):
+    with pytest.raises(vf.DomainError, match=rule):
+        call()
 
 
 @pytest.mark.parametrize("reset", ["none", "subtract", "delayed_subtract", "zero", "gate", "multi_spike"])
@@ -260,6 +284,19 @@ def test_inputs_are_kinds_of_their_own():
     assert batch.coincidences == pytest.approx(np.mean([profile.coincidences for profile in alone], axis=0), rel=1e-12)
 
 
+@pytest.mark.parametrize("given_ones", [False, True])
+def test_a_batch_in_blocks_is_the_batch_at_once(monkeypatch, given_ones):
+    rng = np.random.default_rng(5)
+    currents, rows = vf.drives.given(rng.normal(size=(7, 5, 100))), vf.drives.inputs(rng.normal(size=(7, 3)), 1.5)
+    network = net(decay=0.5, drive=currents if given_ones else rows)
+    at_once = vf.mean_field(network)
+    monkeypatch.setattr("varflow.theory.temporal.AT_ONCE", 3 * 5**2)
+    in_blocks = vf.mean_field(network)
+    for name in (*QUANTITIES, "survival", "variance_std"):
+        assert getattr(in_blocks, name) == pytest.approx(getattr(at_once, name), rel=1e-13, abs=1e-15)
+    assert np.array_equal(in_blocks.per_input["variance"], at_once.per_input["variance"])
+
+
 @pytest.mark.parametrize("reset", ["none", "subtract", "delayed_subtract", "zero", "gate", "multi_spike"])
 def test_given_currents_step_layer_1_as_they_are(reset):
     currents = np.random.default_rng(3).normal(scale=1.5, size=(2, 6, 100))
@@ -333,3 +370,15 @@ def test_networks_of_real_weights_approach_the_mean_field(options):
 
     assert largest_deviation(vf.mean_field(network)) < 4.5
     assert largest_deviation(vf.mean_field(net(steps=5, depth=3, gain=2.4 * 1.08, **options))) > 6
+
+
+def test_the_order_of_limits():
+    """Late steps of a constant drive: equal in networks of any usual width, and apart in the limit. A limit, not an error."""
+    pytest.importorskip("torch")
+    network = vf.Network(width=500, depth=6, gain=6.303**0.5, neuron=vf.Neuron(1.0, decay=0.2), steps=20)
+    apart = [
+        profile.coincidences for profile in (vf.simulate(network, repeats=20, engine="conditional"), vf.mean_field(network))
+    ]
+    networks, limit = (M[..., -1, -1] + M[..., -2, -2] - 2 * M[..., -1, -2] for M in apart)
+    assert np.abs(networks).max() < 1e-12
+    assert limit[-1] > 0.05

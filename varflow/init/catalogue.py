@@ -24,7 +24,7 @@ from varflow.theory.mean_field import mean_field
 __all__ = ["Catalogue", "CatalogueEntry", "catalogue"]
 
 STEPS = 20  # by default, for a neuron with memory
-POINTS = 2**12  # of quasi-Monte Carlo: a comparison of methods needs no more
+POINTS, SCRAMBLES = 2**12, 4  # of quasi-Monte Carlo: a comparison of methods needs no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +195,7 @@ def catalogue(
     **Assumes** dense layers of equal width, independent normal weights of each method's gain, and a drive that gives the first
     layer's potentials variance 1 at step 1. Memoryless: exact at this width (:func:`varflow.finite_width`). In time: infinite
     width (:func:`varflow.mean_field`), ``firing_rate`` the mean over steps; no survival.
+    **Accuracy** in time with a reset, of a rate: 7e-4 in a step (θ = 1, β = 0.5, zero, 20 steps, layer 100).
     A bias that all neurons share moves the threshold of a memoryless neuron, in the first layer too; in time it is not
     predicted. Each method's formula and source are in ``vf.init.published``, ``vf.init.rates``, ``vf.init.statistics``.
 
@@ -273,7 +274,7 @@ def _prediction(weights: Weights, setting: Setting, steps: int) -> dict[str, Any
         survival = float(profile.survival[-1])
         rate, alive = float(profile.firing_rate[-1]), survival >= setting.survival_target
     else:
-        profile = mean_field(network, points=POINTS)
+        profile = mean_field(network, points=POINTS, scrambles=SCRAMBLES)
         survival, rate = None, float(profile.firing_rate[-1].mean())
         alive = setting.width * rate >= 1
     spikes = setting.width * rate

@@ -27,8 +27,9 @@ from varflow.simulation.workers import Cancelled
 
 __all__ = ["Block", "batches"]
 
-# Potentials drawn at once, networks × steps × neurons, and networks: enough to keep the interpreter out of the way.
-_POTENTIALS, _TOGETHER = 2**19, 32
+# A block holds 32 networks, or fewer where these have more potentials (networks × steps × neurons) than stay in cache, or
+# more where they have too few to keep the interpreter out of the way.
+_TOGETHER, _MOST, _FEWEST = 32, 2**19, 2**14
 _SCALES = (1e-12, 1e12)  # of what float32 potentials and their squares can hold with room to spare
 _STREAM = 2**40  # apart from the streams of weight laws, which are smaller
 
@@ -70,8 +71,9 @@ def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str
 
 def _streams(network: Network, seed: int, device: torch.device) -> Streams:
     widths = network.widths.tolist()
-    most = max(1, _POTENTIALS // (max(widths) * network.steps))
-    together = min(_TOGETHER, 2 ** (most.bit_length() - 1))
+    one = max(widths) * network.steps
+    together = max(1, min(max(_TOGETHER, _FEWEST // one), _MOST // one))
+    together = 2 ** (together.bit_length() - 1)
     names = widths if len(set(widths)) > 1 else widths[:1]
     root = np.random.SeedSequence([seed, _STREAM, *names]).generate_state(1, np.uint64)[0]
     return Streams(together, together * max(widths), int(root), device)
@@ -100,7 +102,7 @@ def _simulate(block: Block, chunk: int, stop: Event) -> dict[str, np.ndarray]:
     for layer in range(len(block.widths)):
         if stop.is_set():
             raise Cancelled
-        membranes, spikes = respond(currents, cells, block.dtype)
+        membranes, spikes = respond(currents, cells, block.dtype, normals.spikes)
         counts = spikes.sum(-1)
         gram = (spikes @ spikes.mT if steps > 1 or many else counts[..., None]).double()
         if not gram.isfinite().all():
@@ -119,13 +121,13 @@ def _simulate(block: Block, chunk: int, stop: Event) -> dict[str, np.ndarray]:
 
 
 class Normals:
-    """The block's stream of standard normal numbers, and the memory it is read into."""
+    """The block's stream of standard normal numbers, and memory that serves every layer: fresh memory costs more."""
 
     def __init__(self, block: Block, chunk: int):
         device = block.streams.device
         size = block.streams.repeats * block.steps * max(block.widths)
         self.generator = torch.Generator(device).manual_seed(block.streams.seed(chunk, "weights"))
-        self.drawn, self.product = (torch.empty(size, dtype=block.dtype, device=device) for _ in range(2))
+        self.drawn, self.product, self.spikes = (torch.empty(size, dtype=block.dtype, device=device) for _ in range(3))
 
     def draw(self, networks: int, steps: int, width: int) -> Tensor:
         """Fresh numbers of shape (networks, steps, width); the next call overwrites them."""

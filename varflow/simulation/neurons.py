@@ -18,14 +18,15 @@ from varflow.model.neurons import Neuron
 
 __all__ = ["Cells", "arriving", "respond", "step_neurons"]
 
-# The next membrane from the last one, its spikes and the scaled current: update(H, S, c, β, θ).
+# update(c, H, S, β, θ) turns the scaled current into the next membrane, from the last one and its spikes; in place, because
+# fresh memory costs more than the arithmetic.
 UPDATES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]] = {
-    "none": lambda H, S, c, decay, threshold: decay * H + c,
-    "subtract": lambda H, S, c, decay, threshold: decay * (H - threshold * S) + c,
-    "delayed_subtract": lambda H, S, c, decay, threshold: decay * H - threshold * S + c,
-    "zero": lambda H, S, c, decay, threshold: decay * H * (1 - S) + c,
-    "gate": lambda H, S, c, decay, threshold: (decay * H + c) * (1 - S),
-    "multi_spike": lambda H, S, c, decay, threshold: decay * (H - threshold * S) + c,
+    "none": lambda c, H, S, decay, threshold: c.addcmul_(decay, H),
+    "subtract": lambda c, H, S, decay, threshold: c.addcmul_(decay, H).addcmul_(decay * threshold, S, value=-1),
+    "delayed_subtract": lambda c, H, S, decay, threshold: c.addcmul_(decay, H).addcmul_(threshold, S, value=-1),
+    "zero": lambda c, H, S, decay, threshold: c.addcmul_(decay, H * (1 - S)),
+    "gate": lambda c, H, S, decay, threshold: c.addcmul_(decay, H).mul_(1 - S),
+    "multi_spike": lambda c, H, S, decay, threshold: c.addcmul_(decay, H).addcmul_(decay * threshold, S, value=-1),
 }
 
 
@@ -61,23 +62,35 @@ class Cells:
         return Cells.of(kept, self.decay.device, self.decay.dtype) if kept else self
 
 
-def respond(currents: Tensor, cells: Cells, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Membranes at the spike test, which overwrite the currents, and spikes in ``dtype`` (counts of several in float64)."""
+def respond(currents: Tensor, cells: Cells, dtype: torch.dtype, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Membranes at the spike test, which overwrite the currents, and spikes in ``dtype`` (counts of several in float64).
+
+    The spikes may be written to memory that is there already.
+    """
     steps, many = currents.shape[2], any(reset == "multi_spike" for reset, _ in cells.resets)
     if any(neuron.synaptic_decay for neuron in cells.neurons):
         for t in range(1, steps):
             currents[:, :, t] += cells.synaptic_decay * currents[:, :, t - 1]
     membranes = currents.mul_(cells.input_scale[:, None])
-    spikes = torch.empty(membranes.shape, dtype=torch.float64 if many else dtype, device=membranes.device)
+    if memory is None:
+        memory = torch.empty(membranes.numel(), dtype=torch.float64 if many else dtype, device=membranes.device)
+    spikes = memory[: membranes.numel()].view(membranes.shape)
+    H, S = membranes.unbind(2), spikes.unbind(2)
     for t in range(steps):
-        H = membranes[:, :, t]
         if t > 0:
-            before, fired = membranes[:, :, t - 1], spikes[:, :, t - 1]
-            for reset, which in cells.resets:
-                decay, threshold = cells.decay[which], cells.threshold[which]
-                H[:, which] = UPDATES[reset](before[:, which], fired[:, which], H[:, which], decay, threshold)
-        _fire(H, cells, out=spikes[:, :, t])
+            _update(H[t], H[t - 1], S[t - 1].to(H[t].dtype), cells)
+        _fire(H[t], cells, out=S[t])
     return membranes, spikes
+
+
+def _update(current: Tensor, before: Tensor, spikes: Tensor, cells: Cells) -> None:
+    """The scaled current becomes the membrane."""
+    if len(cells.resets) == 1:
+        UPDATES[cells.resets[0][0]](current, before, spikes, cells.decay, cells.threshold)
+        return
+    for reset, which in cells.resets:
+        decay, threshold = cells.decay[which], cells.threshold[which]
+        current[:, which] = UPDATES[reset](current[:, which], before[:, which], spikes[:, which], decay, threshold)
 
 
 def _fire(membrane: Tensor, cells: Cells, out: Tensor) -> None:

@@ -54,7 +54,9 @@ def mean_field(network: Network, *, method: str = "auto", points: int = 2**14, s
     **Accuracy** as a statement about finite networks: off by order 1/width; see :func:`varflow.finite_width`. Numerically, by
     orthants: 1e-12 against mpmath (tested for 3 steps), and ``error`` says what rounding became over depth. It counts where
     steps are all but equal, as late steps of a constant drive are: there the limit of infinite width separates potentials
-    that differ in their last digit within a few layers, while ``n`` neurons stay equal until some spike of them differs.
+    that differ in their last digit within a few layers, while ``n`` neurons stay equal until some spike of them differs. This
+    is no matter of 1/n: at β = 0.2, g² = 6.303, step 20 and layer 8, 60 networks of width 2000 have a mean variance of
+    2.635 ± 0.019, the limit 2.440; at β = 0.5, layer 5, they have 9.27 ± 0.06 and 9.126, and agree from layer 8 on.
     Quasi-Monte Carlo: ``error`` is the standard error over scrambles, each a network of its own through all layers. At
     θ = 1, β = 0.5, g² = 8, 20 steps and 100 layers it is below 4e-4 of the rate (zero and delayed_subtract). Not in it: the
     grain of the points, below 1/points, and the bias of the square of that error. Near a critical gain a layer's multiplier

@@ -11,6 +11,7 @@ from varflow.theory.responses import Response
 __all__ = ["METHODS", "response"]
 
 METHODS = ("auto", "orthants", "quasi_monte_carlo", "histories")
+LONGEST = 100  # steps: the work grows with their square, and with a batch of inputs so does memory
 
 
 def response(network: Network, method: str, *, points: int, scrambles: int, seed: int) -> Response:
@@ -20,6 +21,9 @@ def response(network: Network, method: str, *, points: int, scrambles: int, seed
     points = _power_of_two("points", points)
     scrambles = integer("scrambles", scrambles, minimum=2)
     seed = integer("seed", seed, minimum=0)
+    if network.steps > LONGEST:
+        rule = f"must be at most {LONGEST} here; where activity is stationary its first {LONGEST} steps show the late ones too"
+        raise DomainError("steps", network.steps, rule)
     if network.steps == 1 and method not in ("auto", "orthants"):
         raise DomainError("method", method, "is for several steps: the first is known exactly, with method='auto'")
     if method == "auto":

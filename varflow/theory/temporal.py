@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from varflow._checks import DomainError
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import Profile
@@ -19,15 +18,18 @@ from varflow.theory.layers import layers
 from varflow.theory.responses import LayerState, Response
 from varflow.theory.stepping import driven_by
 
-__all__ = ["LONGEST", "in_time"]
+__all__ = ["in_time"]
 
-LONGEST = 100  # steps: the work grows with their square, and with a batch of inputs so does memory
+BY_KIND = ("variance", "potential_mean", "firing_rate")
+AT_ONCE = 2**19  # pairs of steps over the kinds of input taken together: beyond, a batch would fill the memory
 
 
 def in_time(network: Network, response: Response) -> Profile:
     """Profile of a network of several steps; shapes (depth, steps), and (depth, steps, steps) for coincidences."""
-    states = [_summary(state) for state in _states(network, response)]
-    stacked = {name: _stack([summary[name] for summary in states], response.replicas) for name in states[0]}
+    kinds, size = network.drive.kinds, max(1, AT_ONCE // network.steps**2)
+    blocks = [_layers(network, response, slice(first, first + size)) for first in range(0, kinds, size)]
+    stacked = {name: np.concatenate([block[name] for block in blocks], axis=2) for name in BY_KIND}
+    stacked["coincidences"] = np.sum([block["coincidences"] for block in blocks], axis=0) / kinds
     per_input = {name: stacked[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # kinds first
     alive = (stacked["firing_rate"] > 0).mean(axis=0).swapaxes(0, 1)  # replicas can disagree on it
     mean = {name: values.mean(axis=2) if name != "coincidences" else values for name, values in stacked.items()}
@@ -47,31 +49,30 @@ def in_time(network: Network, response: Response) -> Profile:
     )
 
 
-def _stack(layers: list[np.ndarray], replicas: int) -> np.ndarray:
-    """Layers behind the axis of replicas; where all replicas agree (given currents) a layer may hold one."""
-    return np.stack([np.broadcast_to(values, (replicas, *values.shape[1:])) for values in layers], axis=1)
-
-
 def _standard_error(replicas: np.ndarray) -> np.ndarray:
     return replicas.std(axis=0, ddof=1) / np.sqrt(len(replicas))
 
 
-def _summary(state: LayerState) -> dict[str, np.ndarray]:
-    """What a profile keeps of a layer: of a batch only the mean coincidences, for there would be too many."""
-    names = ("variance", "potential_mean", "firing_rate")
-    return {name: getattr(state, name) for name in names} | {"coincidences": state.coincidences.mean(axis=1)}
+def _layers(network: Network, response: Response, kinds: slice) -> dict[str, np.ndarray]:
+    """What a profile keeps, with axes (replicas, depth, kinds, steps); of coincidences the sum over kinds."""
+    kept = []
+    for state in _states(network, response, kinds):
+        kept.append({name: getattr(state, name) for name in BY_KIND} | {"coincidences": state.coincidences.sum(axis=1)})
+
+    def stack(name: str) -> np.ndarray:
+        """A layer in which all replicas agree may hold one."""
+        return np.stack([np.broadcast_to(s[name], (response.replicas, *s[name].shape[1:])) for s in kept], axis=1)
+
+    return {name: stack(name) for name in kept[0]}
 
 
-def _states(network: Network, response: Response) -> Iterator[LayerState]:
-    neuron, steps = network.neuron, network.steps
-    if steps > LONGEST:
-        rule = f"must be at most {LONGEST} here; where activity is stationary its first {LONGEST} steps show the late ones too"
-        raise DomainError("steps", steps, rule)
-    synapse = exponential_filter(neuron.synaptic_decay, steps)
-    if isinstance(network.drive, Given):
-        state = driven_by(network.drive, neuron)
+def _states(network: Network, response: Response, kinds: slice) -> Iterator[LayerState]:
+    neuron, drive = network.neuron, network.drive
+    synapse = exponential_filter(neuron.synaptic_decay, network.steps)
+    if isinstance(drive, Given):
+        state = driven_by(drive.of_rows(kinds), neuron)
     else:
-        covariance = neuron.input_scale**2 * network.drive.covariance(steps)[None]
+        covariance = neuron.input_scale**2 * drive.covariance(network.steps)[None, kinds]
         state = response(*filtered(synapse, np.zeros(covariance.shape[:-1]), covariance), 0)
     yield state
     for number, layer in enumerate(layers(network), start=1):
