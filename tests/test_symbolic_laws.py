@@ -21,18 +21,18 @@ SPARSE = Rational(9, 10) * sympy.exp(-(y**2) / 2) / sympy.sqrt(2 * sympy.pi) + s
 
 QUICK = {
     "normal, decimals": lambda: stats.Normal("X", 0.3, 1.7),
-    "normal, many digits": lambda: stats.Normal("X", Rational(314159265358979323846, 10**20), Rational(27182818284590, 10**13)),
-    "gamma, half-integer": lambda: stats.Gamma("X", Rational(5, 2), 1),
     "gamma, decimals": lambda: stats.Gamma("X", 2.3, 1.1),
     "beta": lambda: stats.Beta("X", 2, 2),
-    "chi-squared": lambda: stats.ChiSquared("X", 3),
     "exponential, decimals": lambda: stats.Exponential("X", 0.7),
-    "Student t, 5": lambda: stats.StudentT("X", 5),
     "Wigner": lambda: stats.WignerSemicircle("X", 1),
-    "triangular": lambda: stats.Triangular("X", 0, 3, 1),
     "mixture": lambda: stats.ContinuousRV(y, SPARSE),
 }
 SLOW = {
+    "normal, many digits": lambda: stats.Normal("X", Rational(314159265358979323846, 10**20), Rational(27182818284590, 10**13)),
+    "gamma, half-integer": lambda: stats.Gamma("X", Rational(5, 2), 1),
+    "chi-squared": lambda: stats.ChiSquared("X", 3),
+    "Student t, 5": lambda: stats.StudentT("X", 5),
+    "triangular": lambda: stats.Triangular("X", 0, 3, 1),
     "Maxwell": lambda: stats.Maxwell("X", 2),
     "Rayleigh": lambda: stats.Rayleigh("X", 2),
     "Weibull": lambda: stats.Weibull("X", 1, Rational(3, 2)),
@@ -60,7 +60,7 @@ def numeric(law, z, digits=15):
     """``S(z)`` by quadrature of sympy.stats' own density, standardised here with moments by quadrature."""
     distribution, support = law.pspace.distribution, law.pspace.domain.set
     density = sympy.lambdify(y, distribution.pdf(y), "mpmath")
-    low, high = (mpf(str(end)) if end.is_infinite else mpf(str(sympy.N(end, 25))) for end in (support.inf, support.sup))
+    low, high = (mpf(float(end)) if end.is_infinite else mpf(str(sympy.N(end, 25))) for end in (support.inf, support.sup))
     with mpmath.workdps(digits):
         cuts = [low, *(mpf(c) for c in (-10, 0, 1, 3, 10) if low < c < high), high]
         mean, second = (mp.quad(lambda x, k=k: x**k * mp.re(density(x)), cuts) for k in (1, 2))
@@ -82,7 +82,7 @@ def test_each_function_answers_or_refuses_in_words(make):
         assert told != pytest.approx(float(numeric(law, mpf("0.71"))), rel=1e-6)  # and would see a wrong place
 
 
-@pytest.mark.parametrize(("name", "digits"), [("gamma, decimals", 12), ("Student t, 5", 12), ("mixture", 12)])
+@pytest.mark.parametrize(("name", "digits"), [("gamma, decimals", 12), ("mixture", 12)])
 def test_the_saddle_node_of_such_a_law_is_the_numeric_one(name, digits):
     law = QUICK[name]()
     gamma = float(vf.symbolic.saddle_node(law).result.evalf(20))

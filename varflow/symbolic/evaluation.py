@@ -152,7 +152,7 @@ def _of_operation(e: Any, bound: Callable[[Any], Any]) -> Any:
     if e.is_Symbol or e.is_Integer:
         return sympy.S.Zero
     if not e.free_symbols:
-        return size
+        return sympy.S.Zero if e.is_Rational and sympy.Rational(float(e)) == e else size
     if e.is_Add:
         return sum((bound(a) + sympy.Abs(a, evaluate=False) for a in e.args), sympy.S.Zero)
     if e.is_Mul:
@@ -167,6 +167,8 @@ def _of_operation(e: Any, bound: Callable[[Any], Any]) -> Any:
     if isinstance(e, sympy.Sum):
         return sympy.Sum(bound(e.function) + sympy.Abs(e.function, evaluate=False), *e.limits)
     if isinstance(e, sympy.Function):
-        passed = (sympy.Abs(e.fdiff(i), evaluate=False) * bound(a) for i, a in enumerate(e.args, 1) if bound(a) != 0)
-        return sum(passed, 8 * size)
+        slopes = {a: e.fdiff(i) for i, a in enumerate(e.args, 1) if bound(a) != 0}
+        if any(slope.has(sympy.meijerg, sympy.hyper, sympy.Derivative, sympy.Subs) for slope in slopes.values()):
+            return sympy.oo
+        return sum((sympy.Abs(slope, evaluate=False) * bound(a) for a, slope in slopes.items()), 8 * size)
     return sympy.oo
