@@ -19,6 +19,7 @@ import sympy
 from mpmath import mp, mpf
 
 from varflow._checks import DomainError, integer
+from varflow.symbolic.conditions import above, all_of, at_least, below
 from varflow.symbolic.display import aligned, plain
 from varflow.symbolic.evaluation import in_digits, in_doubles
 from varflow.symbolic.numbers import DerivationError, Values, value
@@ -259,7 +260,7 @@ class Derivation:
             raise DomainError("modules", modules, "must be 'numpy' or 'mpmath'")
         results = self.result if isinstance(self.result, tuple) else (self.result,)
         make = in_doubles if modules == "numpy" else in_digits
-        return make(self.arguments, _ordered(self.result), results, sympy.And(*self.conditions, evaluate=False))
+        return make(self.arguments, _ordered(self.result), results, all_of(*self.conditions))
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -281,9 +282,9 @@ def _drawn(setting: Setting, seed: str, given: tuple[Any, ...], digits: int) -> 
 def _sign(symbol: Any) -> tuple[Any, ...]:
     """What a symbol was declared to be, as a relation."""
     if symbol.is_integer and symbol.is_positive:
-        return (sympy.Ge(symbol, 1, evaluate=False),)
-    kinds = ((symbol.is_positive, sympy.Gt), (symbol.is_negative, sympy.Lt), (symbol.is_nonnegative, sympy.Ge))
-    return next(((relation(symbol, 0, evaluate=False),) for declared, relation in kinds if declared), ())
+        return (at_least(symbol, 1),)
+    kinds = ((symbol.is_positive, above), (symbol.is_negative, below), (symbol.is_nonnegative, at_least))
+    return next(((relation(symbol, 0),) for declared, relation in kinds if declared), ())
 
 
 def _ordered(result: Any) -> tuple[Any, ...]:

@@ -163,7 +163,7 @@ def _of_operation(e: Any, bound: Callable[[Any], Any]) -> Any:
         off += bound(base) * sympy.Abs(power / base, evaluate=False) if base.free_symbols and bound(base) != 0 else 0
         return size * (1 + off)
     if isinstance(e, sympy.Piecewise):
-        return sympy.Piecewise(*((bound(piece), condition) for piece, condition in e.args))
+        return sympy.Piecewise(*((bound(branch.args[0]), branch.args[1]) for branch in e.args))
     if isinstance(e, sympy.Sum):
         return sympy.Sum(bound(e.function) + sympy.Abs(e.function, evaluate=False), *e.limits)
     if isinstance(e, sympy.Function):

@@ -13,6 +13,7 @@ from mpmath import mp, mpf
 from sympy import Eq, Integral, O, S, exp, oo, sqrt
 
 from varflow._checks import DomainError, choice, integer
+from varflow.symbolic.conditions import above
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.effort import neat
 from varflow.symbolic.large_gain import gain_to_infinity
@@ -151,7 +152,7 @@ def _threshold_to_infinity(law: Law, order: int) -> Derivation:
         Eq(p, Integral(law.pdf(t), (t, theta, oo))),
         "the upper tail",
         assumption=f"{law.name} potentials",
-        condition=sympy.Gt(theta, 0, evaluate=False),
+        condition=above(theta, 0),
     )
     return _by_mills(steps, law, order) if law.name == "normal" else _in_closed_form(steps, law)
 

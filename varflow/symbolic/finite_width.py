@@ -14,6 +14,7 @@ from sympy import Eq, O, Rational, S, exp, oo, sqrt
 
 from varflow._checks import DomainError, integer
 from varflow.symbolic.chains import F, G, M, X, chain_setting, e, f, p, shift, spread, t, u
+from varflow.symbolic.conditions import above, all_of, below
 from varflow.symbolic.derivation import Derivation
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.symbols import V, g, n, z
@@ -91,8 +92,8 @@ def finite_width_corrections(order: int = 1, *, distribution: Any = None) -> Der
 def _stable(law: Law | None) -> Any:
     """A stable fixed point, away from saturation."""
     if law is None:
-        return sympy.And(sympy.Lt(sympy.Abs(F[1]), 1, evaluate=False), sympy.Lt(p, 1, evaluate=False), evaluate=False)
-    return sympy.And(law.holds(z), sympy.Gt(z, 0, evaluate=False), law.pdf(z) * z < 2 * law.sf(z), evaluate=False)
+        return all_of(below(sympy.Abs(F[1]), 1), below(p, 1))
+    return all_of(law.holds(z), above(z, 0), below(law.pdf(z) * z, 2 * law.sf(z)))
 
 
 def _given_x(start: Derivation, order: int) -> Derivation:

@@ -16,6 +16,7 @@ from mpmath import mp, mpf
 from sympy import E, Eq, LambertW, S, exp, sqrt
 
 from varflow._checks import DomainError
+from varflow.symbolic.conditions import above, all_of, at_least
 from varflow.symbolic.cubic import SILENCE, V_0, V_high, V_low, bisected, one_root, three_roots
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.effort import neat
@@ -211,7 +212,7 @@ def _lambert(layer: Layer, amplitude: Any, rate: Any) -> Derivation:
         Eq(z_high, roots[0], evaluate=False),
         "Lambert's $W$, principal branch: the smaller $z$",
         assumption=r"$\gamma \geq \gamma_c$",
-        condition=sympy.And(_positive(at), sympy.Ge(g, E * rate * at / (2 * sqrt(amplitude)), evaluate=False), evaluate=False),
+        condition=all_of(above(at, 0), at_least(g, E * rate * at / (2 * sqrt(amplitude)))),
     )
     steps = steps.then(Eq(z_low, roots[1], evaluate=False), "the other real branch: the larger $z$")
     steps = steps.then(Eq(V_0, S.Zero), SILENCE)
@@ -220,10 +221,6 @@ def _lambert(layer: Layer, amplitude: Any, rate: Any) -> Derivation:
     )
     steps = steps.then(Eq(V_high, at**2 / roots[0] ** 2, evaluate=False), r"$V = \theta^2/z^2$, the stable one")
     return replace(steps, answers=3)
-
-
-def _positive(at: Any) -> Any:
-    return sympy.Gt(at, 0, evaluate=False) if at.free_symbols else sympy.true
 
 
 def _at_threshold_zero(layer: Layer) -> Derivation:

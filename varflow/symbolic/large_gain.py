@@ -13,6 +13,7 @@ from mpmath import mp, mpf
 from sympy import Eq, LambertW, O, S, exp, log, oo, pi, sqrt
 
 from varflow._checks import DomainError
+from varflow.symbolic.conditions import at_most
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.effort import neat
 from varflow.symbolic.laws import Law
@@ -70,7 +71,7 @@ def _two(law: Law) -> Any:
     with mp.workdps(20):
         turn = turning_point(law)
         highest = mp.sqrt(turn**2 * tail(law, turn))
-        return sympy.Le(eta, sympy.Float(mp.nstr(highest, 15)), evaluate=False)
+        return at_most(eta, sympy.Float(mp.nstr(highest, 15)))
 
 
 def _setting(law: Law) -> Setting:

@@ -19,9 +19,11 @@ from sympy import Rational, erfc, exp, pi, sqrt, stats
 from varflow._checks import DomainError
 from varflow.model.distributions import distribution as described
 from varflow.model.student import StudentT
+from varflow.symbolic.conditions import all_of, at_least, at_most
 from varflow.symbolic.effort import integrated, neat, within
 from varflow.symbolic.numbers import DerivationError, value
 from varflow.symbolic.standard import Parameters, branch, density_of, number, on_the_line, side, t, tidy
+from varflow.symbolic.symbols import exact
 
 __all__ = ["Law", "Parameters", "law_of", "pieces_above", "sign_of", "upper_moment"]
 
@@ -74,11 +76,11 @@ class Law:
 
     def holds(self, at: Any) -> Any:
         """Where density and tail are those formulas: relations for ``z`` put as an expression, and for free parameters."""
-        known = [(sympy.Ge, at, self.low), (sympy.Le, at, self.high)]
-        sides = [make(x, end, evaluate=False) for make, x, end in known if end in self.ends and not end.is_infinite]
+        known = [(at_least, at, self.low), (at_most, at, self.high)]
+        sides = [make(x, end) for make, x, end in known if end in self.ends and not end.is_infinite]
         for symbol, (low, high) in self.parameters.items():
-            sides += [sympy.Ge(symbol, low, evaluate=False), sympy.Le(symbol, high, evaluate=False)]
-        return sympy.And(*sides, evaluate=False)
+            sides += [at_least(symbol, low), at_most(symbol, high)]
+        return all_of(*sides)
 
     @property
     def symmetric(self) -> bool:
@@ -106,10 +108,22 @@ def sign_of(threshold: Any) -> int | None:
 
 def law_of(distribution: Any, *, sign: int | None = 1, parameters: Parameters | None = None) -> Law:
     """The symbolic law of the standardised potential on the side of its mean where the threshold lies."""
-    parameters = dict(parameters or {})
+    parameters = {symbol: _range(symbol, ends) for symbol, ends in dict(parameters or {}).items()}
     if isinstance(distribution, str | StudentT):
         return _built_in(described(distribution), sign)
     return _standardised(distribution, sign, parameters)
+
+
+def _range(symbol: Any, ends: Any) -> tuple[float, float]:
+    """A declared range, of numbers of any library."""
+    try:
+        low, high = ends
+    except (TypeError, ValueError):
+        raise DomainError("parameters", {symbol: ends}, "must give each symbol its range (low, high)") from None
+    low, high = (exact("parameters", end) for end in (low, high))
+    if low.free_symbols or high.free_symbols or low > high:
+        raise DomainError("parameters", {symbol: ends}, "must give each symbol its range (low, high), low first, in numbers")
+    return tuple(int(end) if end.is_Integer else float(end) for end in (low, high))  # pyright: ignore[reportReturnType]
 
 
 @lru_cache(maxsize=64)

@@ -16,6 +16,7 @@ from mpmath import mp, mpf
 from sympy import sqrt
 
 from varflow._checks import DomainError
+from varflow.symbolic.conditions import above, all_of
 from varflow.symbolic.laws import Law, Parameters, law_of, sign_of
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.responses import Response, response_of
@@ -71,8 +72,8 @@ class Layer:
     def holds(self) -> Any:
         """For which parameters the formulas of law and response are those given here."""
         counted = self.response.name in ("multi_spike", "ternary") and self.threshold.free_symbols
-        positive = sympy.Gt(self.threshold, 0, evaluate=False) if counted else sympy.true
-        return sympy.And(self.law.holds(self.z), positive, evaluate=False)
+        positive = above(self.threshold, 0) if counted else sympy.true
+        return all_of(self.law.holds(self.z), positive)
 
     def moments(self, values: Values) -> tuple[Any, Any]:
         """``E[r(u)]`` and ``E[r(u)²]`` by quadrature of the density, split where the response jumps."""

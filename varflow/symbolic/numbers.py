@@ -59,7 +59,7 @@ def as_function(arguments: tuple[Any, ...], symbols: tuple[Any, ...], expression
 def _constants_in_double(expression: Any) -> Any:
     """Numbers inside an expression rounded once, as a whole; small integers and halves stay."""
     if isinstance(expression, sympy.Expr) and expression.is_number and not expression.free_symbols:
-        plain = expression.is_Rational and expression.q <= 4 and abs(expression.p) <= 1000
+        plain = isinstance(expression, sympy.Rational) and expression.q <= 4 and abs(expression.p) <= 1000
         found = expression if plain or expression.has(sympy.oo) else expression.evalf(25)
         return sympy.Float(found, 17) if found.is_Float else expression
     if isinstance(expression, sympy.Sum):

@@ -12,6 +12,7 @@ import sympy
 from mpmath import mpf
 from sympy import Eq, O, Rational, S, log, pi, sqrt
 
+from varflow.symbolic.conditions import above, all_of, below
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.effort import neat
 from varflow.symbolic.laws import Law
@@ -62,7 +63,7 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
     steps = steps.then(
         Eq(log(1 - delta**2), sum(c * (z_s - z_c) ** k for k, c in logs.items()) + O(delta ** (order + 2))),
         r"the logarithm of $z^2 S(z)$ as a series about $z_{\mathrm c}$, with $f/S = 2/z$ there",
-        condition=sympy.And(*(sympy.Gt(x, 0, evaluate=False) for x in (theta, 1 - delta)), evaluate=False),
+        condition=all_of(above(theta, 0), below(delta, 1)),
         assumption=r"$\gamma \to \gamma_{\mathrm c}$",
     )
     steps = steps.then(Eq(z_c, closed), reason)

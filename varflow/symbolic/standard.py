@@ -67,7 +67,7 @@ def _refuse_wrong_moments(law: Any, line: Line, parameters: Parameters) -> None:
     with mpmath.workdps(15):
         cuts = sorted({*(mpmath.mpf(number(end, parameters)) for end in line.ends), mpmath.mpf(0)})
         try:
-            found = [mpmath.quad(lambda x, k=k: x**k * density(x, *middle.values()), cuts) for k in range(3)]
+            found: list[Any] = [mpmath.quad(lambda x, k=k: x**k * density(x, *middle.values()), cuts) for k in range(3)]
         except (TypeError, ValueError, ZeroDivisionError, OverflowError):
             found = [mpmath.nan]
     if not all(abs(x - want) < 1e-3 for x, want in zip(found, (1, 0, 1), strict=False)):

@@ -78,7 +78,8 @@ def _ratio(value: Any) -> Any:
     if not isinstance(value, Real | Decimal | np.generic) and hasattr(value, "item"):  # an array or a tensor of one number
         return _ratio(value.item()) if getattr(value, "ndim", 0) == 0 else sympy.nan
     if isinstance(value, mpmath.mpf):
-        return _binary(*value.man_exp) if mpmath.isfinite(value) else sympy.nan
+        parts: Any = value.man_exp  # pyright: ignore[reportAttributeAccessIssue]
+        return _binary(*parts) if mpmath.isfinite(value) else sympy.nan
     if type(value).__module__.startswith("flint"):
         return _flint_ratio(value)
     ratio = getattr(value, "as_integer_ratio", None)
