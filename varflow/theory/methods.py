@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from varflow._checks import DomainError, choice, integer
 from varflow.model.network import Network
+from varflow.theory.histories import Histories, longest, uniform_points
 from varflow.theory.orthants import Orthants
 from varflow.theory.quasi_monte_carlo import QuasiMonteCarlo, normal_points
 from varflow.theory.responses import Response
@@ -38,7 +39,10 @@ def response(network: Network, method: str, *, points: int, scrambles: int, seed
 
 def _drawn(network: Network, method: str, *, points: int, scrambles: int, seed: int) -> Response:
     if method == "histories":
-        raise DomainError("method", method, "is not there yet: use method='quasi_monte_carlo'")
+        most = longest(network.neuron)
+        if network.steps > most:
+            raise DomainError("method", method, f"is for at most {most} steps here: use method='quasi_monte_carlo'")
+        return Histories(network.neuron, uniform_points(network.steps, points=points, scrambles=scrambles, seed=seed))
     normals = normal_points(network.steps, points=points, scrambles=scrambles, seed=seed)
     return QuasiMonteCarlo(network.neuron, normals, seed)
 
