@@ -155,8 +155,9 @@ def _of_operation(e: Any, bound: Callable[[Any], Any]) -> Any:
         return sympy.S.Zero if e.is_Rational and sympy.Rational(float(e)) == e else size
     if e.is_Add:
         return sum((bound(a) + sympy.Abs(a, evaluate=False) for a in e.args), sympy.S.Zero)
-    if e.is_Mul:
-        return size * (len(e.args) - 1 + sum(bound(a) / sympy.Abs(a, evaluate=False) for a in e.args if bound(a) != 0))
+    if e.is_Mul:  # without a division, for factors that are 0
+        others = lambda a: sympy.Mul(*(sympy.Abs(b, evaluate=False) for b in e.args if b is not a))  # noqa: E731
+        return size * (len(e.args) - 1) + sum((bound(a) * others(a) for a in e.args if bound(a) != 0), sympy.S.Zero)
     if e.is_Pow or isinstance(e, sympy.exp):
         base, power = (sympy.E, e.args[0]) if isinstance(e, sympy.exp) else e.args
         off = bound(power) * sympy.Abs(sympy.log(base), evaluate=False) if bound(power) != 0 else sympy.S.Zero

@@ -53,7 +53,8 @@ def as_function(arguments: tuple[Any, ...], symbols: tuple[Any, ...], expression
         return (lambda *given: inner(*given, *(_root(root, mp.prec) for root in roots))) if roots else inner
     own: dict[str, Any] = {"endless_sum": endless_sum, "real_lambertw": _lambertw}
     folded = _constants_in_double(renamed)
-    return _in_double(sympy.lambdify(arguments, folded, [own, "scipy", "numpy"], printer=_Numpy(settings), cse=True))
+    shared = not folded.has(sympy.Sum)  # whose terms must stay inside it
+    return _in_double(sympy.lambdify(arguments, folded, [own, "scipy", "numpy"], printer=_Numpy(settings), cse=shared))
 
 
 def _constants_in_double(expression: Any) -> Any:
