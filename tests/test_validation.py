@@ -19,12 +19,17 @@ from validation.claims import (
     expansions,
     figure_2,
     figure_4,
+    figure_5,
     kaiming_death_depth,
+    leak_and_reset,
     one_layer_map,
 )
+from validation.extrapolation import Prediction, extrapolated, judged
+from validation.extrapolation import drawn as drawn_about
 from validation.goodness import Fit, pooled
 from validation.power import smallest_error
 from validation.report import page
+from varflow.init.rates import spikeinit_gain
 
 NAMES = [
     "chain_narrow",
@@ -32,7 +37,9 @@ NAMES = [
     "expansions",
     "figure_2",
     "figure_4",
+    "figure_5",
     "kaiming_death_depth",
+    "leak_and_reset",
     "one_layer_map",
     "weight_laws",
 ]
@@ -149,6 +156,31 @@ class TestClaimsCanFail:
         for off in (replace(settings, wider=3.0), replace(settings, errors=((60, 0.85, 0.2),))):
             assert figure_4.judge(settings, figure_4.theory(off), measured).p_value <= settings.false_alarm
 
+    def test_leak_and_reset_rejects_wrong_theories_and_not_networks_of_the_right_one(self):
+        curves = {"resets": ("subtract", "delayed_subtract", "zero"), "decays": (0.5,), "drives": ("white",)}
+        settings = leak_and_reset.Settings(repeats=12, widths=(100, 200), depth=16, shallow=6, points=2**9, bias=0.02, **curves)
+        right = leak_and_reset.theory(settings)
+        measured = leak_and_reset.simulate(settings, 0, silent)
+        assert measured.shape == (3, 2, 12)
+        assert leak_and_reset.judge(settings, right, measured).p_value > settings.false_alarm
+        for control in leak_and_reset.CLAIM.controls[:2]:
+            assert leak_and_reset.judge(settings, control.theory(settings), measured).p_value <= settings.false_alarm
+
+    def test_figure_5_rejects_another_reset_and_no_memory(self):
+        settings = figure_5.Settings(repeats=24, widths=(200, 400), depth=20, points=2**9, bias=0.03)
+        right = figure_5.theory(settings)
+        measured = figure_5.simulate(settings, 0, silent)
+        assert not measured.values[:2].any()
+        assert figure_5.judge(settings, right, measured).p_value > settings.false_alarm
+        for assumed in ((0.5, "subtract"), (0.0, "none")):
+            wrong = figure_5.theory(replace(settings, assumed=assumed))
+            assert figure_5.judge(settings, wrong, measured).p_value <= settings.false_alarm
+
+    def test_spikeinit_s_rate_belongs_to_its_gain(self):
+        rate = leak_and_reset.spikeinit_rate(10**0.5, 0.5)
+        assert abs(spikeinit_gain(rate, decay=0.5) - 10**0.5) < 1e-9
+        assert leak_and_reset.spikeinit_rate(1.0, 0.5) == 0.0
+
     def test_the_paper_s_gain_does_not_pass_for_the_corrected_one(self):
         _, settings = SMALL["corrected_gain"]
         measured = corrected_gain.simulate(replace(settings, rule="preserving"), 0, silent)
@@ -200,6 +232,27 @@ class TestGoodness:
         counts = np.append(np.rint(200 * self.LAW).astype(int), 0)
         assert fit.p_value(counts) > 0.5
         assert fit.p_value(counts + np.eye(9, dtype=int)[8]) == 1 / 1001
+
+
+class TestExtrapolation:
+    WIDTHS = (100, 200)
+
+    def test_takes_away_what_is_of_order_one_over_n(self):
+        measured = (0.3 + 5 / np.array(self.WIDTHS))[None, :, None] + np.array([-0.01, 0.01])
+        value, error = extrapolated(measured, self.WIDTHS)
+        assert abs(value[0] - 0.3) < 1e-12
+        assert abs(error[0] - 0.01 * 5**0.5) < 1e-12
+
+    def test_false_alarms_come_at_the_stated_rate(self):
+        theory = Prediction(np.array([0.3, 0.2]), np.zeros(2), np.full((2, 2), 0.01))
+        points = ("a", "b")
+
+        def rejects(seed, bias):
+            return judged(points, theory, drawn_about(theory, 20, seed), self.WIDTHS, bias).p_value <= 0.05
+
+        alarms = np.mean([rejects(seed, 0.0) for seed in range(2000)])
+        assert 0.02 < alarms < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 2000)
+        assert not any(rejects(seed, 0.1) for seed in range(100))
 
 
 class TestPower:

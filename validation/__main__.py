@@ -22,6 +22,7 @@ from validation.runner import examine
 __all__ = ["main"]
 
 INTERRUPTED = 130
+BUDGETS = ("quick", "standard", "long")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -54,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None, claims: dict[str, Claim]) -> argparse.Namespace:
     parser = _Parser(prog="python -m validation", description="The standing evidence for varflow, one claim at a time.")
     parser.add_argument("--claim", nargs="+", metavar="NAME", help="claims to examine; all by default")
-    parser.add_argument("--budget", choices=("quick", "standard"), default="standard", help="width, networks and patience")
+    parser.add_argument(
+        "--budget", choices=BUDGETS, default="standard", help="width, networks and patience; long where a claim has it"
+    )
     parser.add_argument("--out", type=Path, default=Path("validation-results"), help="folder for the report and the JSON files")
     parser.add_argument("--seed", type=int, default=0, help="of the simulations")
     parser.add_argument("--list", action="store_true", help="list the claims and stop")
@@ -77,7 +80,8 @@ def _run(claims: Sequence[Claim], options: argparse.Namespace) -> tuple[list[Res
         overall = bar.add_task("claims", total=len(claims))
         try:
             for claim in claims:
-                result = examine(claim, claim.budgets[options.budget], seed=options.seed, progress=_reporter(bar, claim.name))
+                settings = claim.budgets[options.budget if options.budget in claim.budgets else "standard"]
+                result = examine(claim, settings, seed=options.seed, progress=_reporter(bar, claim.name))
                 text = json.dumps(asdict(result), ensure_ascii=False, indent=1, allow_nan=False)
                 (options.out / f"{claim.name}.json").write_text(text + "\n", encoding="utf-8")
                 results.append(result)

@@ -81,11 +81,11 @@ class Claim:
     quantity : str
         What ``theory``, ``estimate``, ``standard_error`` and ``z`` of a judgement are.
     budgets : mapping
-        ``"quick"`` and ``"standard"`` to settings: a frozen dataclass with at least ``false_alarm``.
+        ``"quick"``, ``"standard"`` and perhaps ``"long"`` to settings: a frozen dataclass with at least ``false_alarm``.
     theory : callable
         ``theory(settings)``: the prediction.
     simulate : callable
-        ``simulate(settings, seed, progress)``: the measurement, with real weight matrices.
+        ``simulate(settings, seed, progress)``: the measurement, with real weight matrices unless the statement says otherwise.
     judge : callable
         ``judge(settings, theory, measured) -> Judgement``.
     errors : callable

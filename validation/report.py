@@ -45,7 +45,8 @@ def _table(results: Sequence[Result]) -> list[str]:
 def _how_to_read(results: Sequence[Result]) -> list[str]:
     alarm = sum(result.false_alarm for result in results)
     return [
-        "A claim *holds* if its simulation, of real weight matrices, does not reject its theory and does reject every control.",
+        "A claim *holds* if its simulation, of real weight matrices unless it says otherwise, does not reject its theory and "
+        "does reject every control.",
         "",
         "- **p**: the probability, if the theory is right, of a deviation as large as the one seen, anywhere in the claim. At "
         "or below **false alarm** the theory is rejected. Added up over the page: with another seed a true theory fails "

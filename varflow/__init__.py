@@ -53,6 +53,12 @@ _HOME = {
     "Initialization": "init.lookup",
     "CorrectedGainTable": "init.table",
     "corrected_gain_table": "init.table",
+    "TemporalCriticalGain": "results",
+    "TemporalFixedPoint": "results",
+    "temporal_critical_gain": "theory.temporal_critical_gain",
+    "temporal_fixed_point": "theory.temporal_fixed_point",
+    "gain_for_rate": "init.in_time",
+    "gain_for_variance": "init.in_time",
     "audit": "init.audit",
     "AuditReport": "init.report",
     "catalogue": "init.catalogue",
@@ -83,6 +89,7 @@ if TYPE_CHECKING:
     from varflow.init.audit import audit
     from varflow.init.catalogue import Catalogue, catalogue
     from varflow.init.gains import gain
+    from varflow.init.in_time import gain_for_rate, gain_for_variance
     from varflow.init.inverse import (
         corrected_gain,
         gain_for_mean_variance,
@@ -100,7 +107,7 @@ if TYPE_CHECKING:
     from varflow.model.network import Network
     from varflow.model.neurons import Neuron
     from varflow.phases import PhaseDiagram, phase_diagram
-    from varflow.results import Ensemble, FixedPoint, FixedPoints, Profile
+    from varflow.results import Ensemble, FixedPoint, FixedPoints, Profile, TemporalCriticalGain, TemporalFixedPoint
     from varflow.simulation import Interrupted, simulate
     from varflow.theory.chain import SpikeChain
     from varflow.theory.escape import EscapeAsymptotics, escape_asymptotics
@@ -110,6 +117,8 @@ if TYPE_CHECKING:
     from varflow.theory.maps import variance_map
     from varflow.theory.mean_field import mean_field
     from varflow.theory.stable import stable_variance
+    from varflow.theory.temporal_critical_gain import temporal_critical_gain
+    from varflow.theory.temporal_fixed_point import temporal_fixed_point
 
 
 class _Package(ModuleType):

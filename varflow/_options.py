@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -29,6 +30,8 @@ InputScale = Annotated[float, real("What the membrane takes of its input current
 SynapticDecay = Annotated[float, real("Decay of a synaptic filter in [0, 1).", "α")]
 Delay = Annotated[int, whole("Steps from a spike to its arrival in the next layer.", "d")]
 Steps = Annotated[int, whole("Time steps; several are predicted at infinite width.", "T")]
+Preset = Annotated[str | None, option("A simulator's: snntorch_leaky, spikingjelly_lif:tau=3, …", "NAME[:key=value,…]")]
+Beta = Annotated[float | None, real("The parameter beta of --neuron.", "β")]
 Drive = Annotated[
     str | None,
     option("Of layer 1: currents[:STD], white[:STD], or a .npy, .npz or .csv FILE of input vectors, one a row.", "DRIVE"),
@@ -79,6 +82,37 @@ def drive_of(text: str | None, input_gain: float | None) -> Any:
         raise vf.DomainError("drive", text, f"has a standard deviation that {error.rule}") from None
     except ValueError:
         raise vf.DomainError("drive", text, f"must give its standard deviation as a number, as in {name}:0.5") from None
+
+
+def preset_of(text: str, beta: float | None = None) -> Any:
+    """A neuron of ``vf.neurons`` by its name and parameters."""
+    import varflow as vf
+
+    name, _, rest = text.partition(":")
+    if name not in vf.neurons.__all__:
+        raise vf.DomainError("neuron", text, "is unknown; choose one of " + ", ".join(vf.neurons.__all__))
+    given = [item.partition("=") for item in rest.split(",") if item]
+    parameters = {key.strip(): _value(value.strip()) for key, _, value in given}
+    if beta is not None:
+        parameters["beta"] = beta
+    preset = getattr(vf.neurons, name)
+    taken = inspect.signature(preset).parameters
+    for key in parameters:
+        if key not in taken:
+            raise vf.DomainError("neuron", text, f"has no parameter {key}; it takes " + ", ".join(taken))
+    for key, parameter in taken.items():
+        if parameter.default is parameter.empty and key not in parameters:
+            raise vf.DomainError("neuron", text, f"needs its {key}, as in {name}:{key}=0.9")
+    return preset(**parameters)
+
+
+def _value(text: str) -> Any:
+    """A parameter written as text: a number, True, False, None, or a name."""
+    words = {"True": True, "False": False, "None": None}
+    try:
+        return words[text] if text in words else float(text)
+    except ValueError:
+        return text
 
 
 def network_of(

@@ -11,8 +11,9 @@ import typer
 import varflow._options as opt
 from varflow._audit_command import audit
 from varflow._catalogue_command import catalogue
+from varflow._lookup_command import lookup
 from varflow._options import RULES, drive_of, law_of, network_of, numbers
-from varflow._terminal import Stopped, check_folder, option, real, result_json, run, show, whole, write
+from varflow._terminal import Stopped, check_folder, option, real, result_json, run, show, write
 
 __all__ = ["app", "main"]
 
@@ -48,74 +49,7 @@ def varflow(
     """
 
 
-@app.command()
-def lookup(
-    threshold: Annotated[float | None, real("Firing threshold θ, any sign.", "θ")] = None,
-    fan_in: Annotated[int | None, whole("Inputs of one neuron.", "n")] = None,
-    layer: Annotated[str | None, option("Weight shape instead: out,in[,kernel…].", "SHAPE")] = None,
-    distribution: opt.Distribution = "normal",
-    rate: Annotated[float | None, real("Wanted firing rate; default: keep the variance at 1.", "p")] = None,
-    width: Annotated[int | None, whole("With --depth: width of the network; default: the fan-in.", "n")] = None,
-    depth: Annotated[int | None, whole("Report survival to this layer, and the corrected gain.", "L")] = None,
-    survival_target: Annotated[float, real("With --depth: wanted probability of being alive there.", "P")] = 0.99,
-    table: Annotated[
-        Path | None, option("Write corrected gains over θ, n and L to this .csv or .json instead.", "FILE")
-    ] = None,
-    as_json: opt.Json = False,
-) -> None:
-    """The gain of one layer, or a table of gains.
-
-    \b
-    Examples:
-      varflow lookup --threshold 1 --fan-in 512
-      varflow lookup --threshold 1 --layer 512,256,3,3 --json
-      varflow lookup --threshold 1 --fan-in 100 --depth 100 --survival-target 0.99
-      varflow lookup --threshold 0.5 --fan-in 784 --rate 0.2
-      varflow lookup --table corrected_gains.csv
-      varflow lookup --table deep.json --depth 500 --survival-target 0.9
-    """
-    import varflow as vf
-
-    if table is not None:
-        unused = {"fan_in": fan_in, "layer": layer, "rate": rate, "distribution": _unless(distribution, "normal")}
-        axes = {"threshold": threshold, "width": width, "depth": depth}
-        return _write_table(table, unused, axes, survival_target, as_json)
-    if threshold is None:
-        raise vf.DomainError("threshold", None, "is missing")
-    found = vf.lookup(
-        threshold=threshold,
-        fan_in=fan_in,
-        layer=None if layer is None else numbers("layer", layer),
-        distribution=law_of(distribution),
-        rate=rate,
-        width=width,
-        depth=depth,
-        survival_target=survival_target,
-    )
-    show(found, as_json, found.warnings, in_table=True)
-
-
-def _unless(value: Any, default: Any) -> Any:
-    return None if value == default else value
-
-
-def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], target: float, as_json: bool) -> None:
-    """The table over the axes that are given and the default values of the others."""
-    import varflow as vf
-
-    for name, value in unused.items():
-        if value is not None:
-            raise vf.DomainError(name, value, "says nothing to --table, whose axes are threshold, width and depth")
-    if path.suffix not in (".csv", ".json"):
-        raise vf.DomainError("table", str(path), "must end in .csv or .json")
-    check_folder(path.parent, path.name, argument="table")
-    given = {name: value for name, value in axes.items() if value is not None}
-    found = vf.corrected_gain_table(**given, survival_target=target, progress=not as_json)
-    content = found.to_csv() if path.suffix == ".csv" else result_json(found, [])
-    write(path.parent, {path.name: content.encode()}, argument="table")
-    show(found, as_json)
-    if not as_json:
-        print(f"written: {path}")
+app.command()(lookup)
 
 
 @app.command("fixed-points")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from varflow.experiment import Curve, Experiment
     from varflow.init.catalogue import Catalogue
     from varflow.phases import PhaseDiagram
+    from varflow.results import TemporalCriticalGain
 
 __all__ = [
     "colours_of",
@@ -23,6 +25,7 @@ __all__ = [
     "plot_comparison",
     "plot_experiment",
     "plot_phase_diagram",
+    "plot_temporal_critical_gain",
     "wrapped",
 ]
 
@@ -31,6 +34,7 @@ PANEL, LEFT, RIGHT = 4.7, 0.95, 2.3  # inches: width of a panel with its gap, ma
 TEXT, LINE, LETTERS = 8.5, 0.165, 16.6  # of the words under the figure: size in points, height in inches, letters to an inch
 LEGEND_ROWS = 9  # then another column, an inch wide
 CONTOURS = {0.01: ("1 %", "white"), 0.5: ("50 %", "white"), 0.99: ("99 %", "0.1")}  # survival: label and colour
+MEMORYLESS = 6.034397946968073  # critical gain² of neurons without memory, in units of θ²
 FINE = 400  # points a side between those of the grid
 PAPER = {
     (0.85, 100): "the paper: at width 100 activity\nis not conserved beyond θ = 0.85",
@@ -86,6 +90,32 @@ def plot_comparison(comparison: Comparison, ax: Any = None) -> Any:
     ax.legend(frameon=False)
     verdict = "holds" if comparison.passed else "rejected"
     ax.set_title(f"theory {verdict} (p = {comparison.p_value:.3g})", fontsize=10)
+    return ax
+
+
+def plot_temporal_critical_gain(results: Sequence[TemporalCriticalGain], ax: Any = None) -> Any:
+    """Critical gains over the decay, a colour per reset: all steps alive (solid) and the late half of them (dashed).
+
+    ``results`` are those of ``vf.temporal_critical_gain`` for several neurons, of the same steps and depth. Gains are squared,
+    in units of ``θ/λ``; grey: below the memoryless critical gain the first step dies.
+    """
+    if ax is None:
+        ax = require("plot", "matplotlib.pyplot").subplots()[1]
+    resets = list(dict.fromkeys(result.neuron.reset for result in results))
+    for reset, colour in zip(resets, _colours(len(resets)), strict=True):
+        of_reset = sorted((r for r in results if r.neuron.reset == reset), key=lambda r: r.neuron.decay)
+        decays = [r.neuron.decay for r in of_reset]
+        for name, style, label in (("gain", "-", reset.replace("_", " ")), ("late_gain", "--", None)):
+            units = [r.neuron.input_scale / r.neuron.threshold for r in of_reset]
+            gains = np.array([getattr(r, name) * unit for r, unit in zip(of_reset, units, strict=True)])
+            errors = np.array([r.error[name] * unit for r, unit in zip(of_reset, units, strict=True)])
+            ax.plot(decays, gains**2, style, color=colour, marker=".", ms=4, lw=1.4, label=label)
+            ax.fill_between(decays, (gains - errors) ** 2, (gains + errors) ** 2, color=colour, alpha=0.25, lw=0)
+    ax.axhline(MEMORYLESS, color="0.6", lw=0.8, ls=":", zorder=0)
+    steps, depth = results[0].steps, results[0].depth
+    ax.set_title(f"alive at layer {depth}: all {steps} steps (solid), late half (dashed)", fontsize=10)
+    ax.set(xlabel="decay β", ylabel=r"critical gain$^2$, in $(\theta/\lambda)^2$")
+    ax.legend(frameon=False, fontsize=8.5)
     return ax
 
 

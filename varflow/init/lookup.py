@@ -33,13 +33,14 @@ class Initialization(Shown):
     Attributes
     ----------
     gain, weight_std, weight_variance : float
-        ``g``, ``g/√fan_in``, ``g²/fan_in``.
+        ``g``, ``g/√fan_in``, ``g²/fan_in`` (None without a fan-in).
     firing_rate, variance : float
         At the fixed point the gain is made for.
     multiplier, stable, depth_scale
         Of that fixed point: ``m``, ``|m| < 1``, ``-1/ln|m|`` layers.
     critical_gain, margin : float
-        Gain below which only silence is left, and ``gain/critical_gain - 1`` (None for ``θ ≤ 0``).
+        Gain below which only silence is left, and ``gain/critical_gain - 1`` (None for ``θ ≤ 0``). In time None: it is
+        :func:`varflow.temporal_critical_gain`.
     survival : float, optional
         With a depth: probability that the network is alive at its last layer, at ``gain``, where the potentials of layer 1
         have variance ``variance``.
@@ -47,7 +48,12 @@ class Initialization(Shown):
         The smallest gain whose survival reaches the target, and that survival. None where no gain does, or none is needed.
     input_gain : float, optional
         Standard deviation of layer 1's current that gives its potentials the variance ``variance``, as in
-        ``vf.drives.currents(input_gain)``; None where it is 1, the default.
+        ``vf.drives.currents(input_gain)``; None where it is 1, the default. In time, of a current (of unit second moment in
+        the mean over steps, times this) that gives layer 1 the wanted late rate or variance.
+    error : dict of float, optional
+        In time: numerical standard errors of ``gain``, ``firing_rate`` and ``variance``.
+    window : tuple of int, optional
+        In time: first and last of the steps over which ``firing_rate`` and ``variance`` are means.
     warnings : tuple of str
         What to mind, in words.
     threshold, fan_in, distribution, width, depth
@@ -55,18 +61,18 @@ class Initialization(Shown):
     """
 
     gain: float
-    weight_std: float
-    weight_variance: float
+    weight_std: float | None
+    weight_variance: float | None
     firing_rate: float
     variance: float
     multiplier: float
     stable: bool
-    critical_gain: float
+    critical_gain: float | None
     margin: float | None
     depth_scale: float
     warnings: tuple[str, ...]
     threshold: float
-    fan_in: int
+    fan_in: int | None
     distribution: str
     width: int | None = None
     depth: int | None = None
@@ -74,13 +80,16 @@ class Initialization(Shown):
     corrected_gain: float | None = None
     corrected_survival: float | None = None
     input_gain: float | None = None
+    error: dict[str, float] | None = None
+    window: tuple[int, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return nothing_if_nan({field.name: getattr(self, field.name) for field in fields(self)})
 
     def _table(self) -> Table:
-        skipped = ("warnings", "threshold", "fan_in", "distribution", "width", "depth")
-        title = f"Initialization for threshold {self.threshold:g}, fan-in {self.fan_in} ({self.distribution})"
+        skipped = ("warnings", "threshold", "fan_in", "distribution", "width", "depth", "error", "window")
+        inputs = "" if self.fan_in is None else f", fan-in {self.fan_in}"
+        title = f"Initialization for threshold {self.threshold:g}{inputs} ({self.distribution})"
         values = {name: getattr(self, name) for field in fields(self) if (name := field.name) not in skipped}
         values["stable"] = "yes" if self.stable else "no"
         rows = [
@@ -113,13 +122,15 @@ def lookup(
     distribution : str or object
         Of the standardised potential.
     neuron : Neuron, optional
-        Memoryless here; its input scale is taken into account.
+        Its input scale is taken into account. With memory (leak, reset or filter) it needs ``steps``, and the answer is that of
+        :func:`varflow.gain_for_rate` or, without a rate, of :func:`varflow.gain_for_variance` at variance 1.
     rate : float, optional
         Wanted firing rate; by default the gain keeps the variance at 1, the paper's choice.
     steps : int
-        1 here.
+        Of a neuron with memory; 1 for others, which repeat their first step.
     width, depth : int, optional
-        With a depth, survival and the corrected gain are reported for a network of this width (default: ``fan_in``).
+        With a depth, survival and the corrected gain are reported for a network of this width (default: ``fan_in``). For a
+        neuron with memory the depth is that of the network (default 100), and a width says nothing.
     survival_target : float
         Wanted probability of being alive at the last layer, strictly between 0 and 1; used with a depth.
 
@@ -150,6 +161,11 @@ def lookup(
     >>> print(f"{init.survival:.4f} {init.corrected_gain**2:.5f} {init.corrected_survival:.4f}")
     0.0171 8.16387 0.9900
     """
+    if isinstance(neuron, Neuron) and not neuron.memoryless:
+        _agrees(threshold, neuron)
+        law = as_distribution(distribution).name
+        asked = {"width": width, "distribution": None if law == "normal" else law}
+        return _in_time(neuron, rate, integer("steps", steps, minimum=1), depth, _fan_in(fan_in, layer), asked)
     theta, input_scale = _threshold_and_scale(threshold, neuron, integer("steps", steps, minimum=1))
     if width is not None and depth is None:
         raise DomainError("width", width, "needs a depth beside it: survival is to a layer")
@@ -193,13 +209,32 @@ def _threshold_and_scale(threshold: float | None, neuron: Neuron | None, steps: 
         return scalar("threshold", scale("threshold", threshold)), 1.0
     if not isinstance(neuron, Neuron):
         raise DomainError("neuron", neuron, "must be vf.Neuron(threshold)")
-    if threshold is not None and scalar("threshold", scale("threshold", threshold)) != neuron.threshold:
-        raise DomainError("threshold", threshold, f"contradicts the neuron's {neuron.threshold:g}: give one of them")
-    if not neuron.memoryless:
-        raise DomainError("neuron", neuron, "has memory (decay, reset or filter); lookup is for memoryless neurons")
+    _agrees(threshold, neuron)
     if steps > 1:
         raise DomainError("steps", steps, "must be 1 for a memoryless neuron: every step repeats the first")
     return neuron.threshold, neuron.input_scale
+
+
+def _agrees(threshold: float | None, neuron: Neuron) -> None:
+    if threshold is not None and scalar("threshold", scale("threshold", threshold)) != neuron.threshold:
+        raise DomainError("threshold", threshold, f"contradicts the neuron's {neuron.threshold:g}: give one of them")
+
+
+def _in_time(
+    neuron: Neuron, rate: float | None, steps: int, depth: int | None, fan_in: int, unused: dict[str, Any]
+) -> Initialization:
+    """For a neuron with memory: the gain of a late rate, or of a late variance of 1."""
+    from varflow.init.in_time import gain_for_rate, gain_for_variance
+
+    for name, value in unused.items():
+        if value is not None:
+            raise DomainError(name, value, "says nothing for neurons with memory, which are solved at infinite width")
+    if steps == 1:
+        raise DomainError("steps", steps, "is too few for a neuron with memory: its gain depends on time, name the steps")
+    deep: dict[str, Any] = {} if depth is None else {"depth": depth}
+    if rate is None:
+        return gain_for_variance(neuron, variance=1.0, steps=steps, fan_in=fan_in, **deep)
+    return gain_for_rate(neuron, rate=rate, steps=steps, fan_in=fan_in, **deep)
 
 
 def _fan_in(fan_in: int | None, layer: Any) -> int:

@@ -23,28 +23,31 @@ class Membrane:
         self.S: Any = None
 
     def step(self, current: Any, spikes: Any = None) -> tuple[Any, Any]:
-        neuron = self.neuron
+        neuron, scale = self.neuron, self.neuron.input_scale
         if neuron.synaptic_decay:
             before = 0.0 if self.filtered is None else neuron.synaptic_decay * self.filtered
             current = self.filtered = current + before
-        c = current if neuron.input_scale == 1 else neuron.input_scale * current
-        self.H = c.clone() if self.H is None else self._next(c)  # its own: the caller may write to the currents
+        if self.H is None:
+            self.H = scale * current
+        else:
+            self._advance(current, scale)
         self.S = self.fired(self.H) if spikes is None else spikes
         return self.H, self.S
 
-    def _next(self, c: Any) -> Any:
+    def _advance(self, current: Any, scale: float) -> None:
+        """The next membranes, written over the last: one tensor serves all steps."""
         beta, theta, H, S = self.neuron.decay, self.neuron.threshold, self.H, self.S
         match self.neuron.reset:
             case "none":
-                return c + beta * H
+                H.mul_(beta).add_(current, alpha=scale)
             case "subtract" | "multi_spike":
-                return (c + beta * H).sub_(S, alpha=beta * theta)
+                H.mul_(beta).add_(current, alpha=scale).sub_(S, alpha=beta * theta)
             case "delayed_subtract":
-                return (c + beta * H).sub_(S, alpha=theta)
+                H.mul_(beta).add_(current, alpha=scale).sub_(S, alpha=theta)
             case "zero":
-                return c + beta * (H - H * S)
+                H.addcmul_(H, S, value=-1).mul_(beta).add_(current, alpha=scale)
             case _:
-                return (c + beta * H) * (1 - S)
+                H.mul_(beta).add_(current, alpha=scale).mul_(1 - S)
 
     def fired(self, H: Any) -> Any:
         """Spikes of membranes at the test."""

@@ -98,7 +98,7 @@ def init_model(
     planner = _Planner(traced, *wanted)
     plan = planner.plan()
     if not dry_run:
-        _fill(torch, traced, plan, generator)
+        fill(torch, traced, plan, generator)
     return ModelPlan(tuple(plan), traced.steps, planner.survival, not dry_run, tuple(planner.notes))
 
 
@@ -140,7 +140,7 @@ def _fillable(torch: Any, traced: Trace) -> None:
             raise DomainError("inputs", "zero throughout", f"drives nothing through {layer.name}: give a batch of data")
 
 
-def _fill(torch: Any, traced: Trace, plan: list[LayerPlan], generator: Any) -> None:
+def fill(torch: Any, traced: Trace, plan: list[LayerPlan], generator: Any) -> None:
     weights = [layer.weights[0] for layer in traced.layers] + [weight for _, weight, *_ in traced.readouts]
     with torch.no_grad():
         for weight, layer in zip(weights, plan, strict=True):

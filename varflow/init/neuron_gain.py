@@ -7,6 +7,8 @@ from typing import Any
 from varflow._checks import DomainError, choice, integer, non_negative, positive_scale, probability, scalar, scale
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate
+from varflow.init.in_time import gain_for_rate as gain_for_late_rate
+from varflow.init.in_time import gain_for_variance as gain_for_late_variance
 from varflow.init.inverse import corrected_gain
 from varflow.model.neurons import Neuron
 
@@ -27,6 +29,7 @@ def calculate_gain(
     width: int | None = None,
     depth: int | None = None,
     survival_target: float = 0.99,
+    steps: int | None = None,
 ) -> float:
     r"""The gain of the weights in front of a neuron: ``w`` of standard deviation ``g/√n``.
 
@@ -44,7 +47,10 @@ def calculate_gain(
     distribution, bias_std, mean_gain
         As in :func:`varflow.gain`; bias and mean are those of the current, before the input scale.
     width, depth, survival_target
-        As in :func:`varflow.corrected_gain`; for ``"corrected"`` only.
+        As in :func:`varflow.corrected_gain`; for ``"corrected"`` only. A neuron with memory takes the depth too.
+    steps : int, optional
+        Of a neuron with memory, whose late variance or rate is meant then: :func:`varflow.gain_for_variance`,
+        :func:`varflow.gain_for_rate`.
 
     Returns
     -------
@@ -54,11 +60,11 @@ def calculate_gain(
     Raises
     ------
     DomainError
-        For values outside their domain, and for neurons with memory.
+        For values outside their domain, and for neurons with memory without steps.
 
     Notes
     -----
-    **Assumes** memoryless neurons. An input scale ``λ`` divides the gain.
+    **Assumes** memoryless neurons, and infinite width for those with memory. An input scale ``λ`` divides the gain.
     **Source**: ``micheli2024`` for the gain at variance 1, ``he2015`` for Kaiming's; the rest derived here.
 
     Examples
@@ -76,7 +82,8 @@ def calculate_gain(
     if choice("rule", rule, RULES) == "kaiming":
         return 2**0.5
     if not neuron.memoryless:
-        return _with_memory(neuron)
+        plain = rule == "preserving" and distribution == "normal" and bias_std == 0 and mean_gain == 0 and width is None
+        return _with_memory(neuron, variance, rate, steps, depth, plain)
     theta, unit = neuron.threshold, neuron.input_scale
     if rule == "corrected":
         if width is None or depth is None:
@@ -94,7 +101,16 @@ def calculate_gain(
     return float(preserving_gain(threshold=theta, variance=v, **law)) / unit
 
 
-def _with_memory(neuron: Neuron) -> float:
-    """Where the gains of neurons with leak, reset or filter join."""
-    rule = "has memory (decay, reset or filter); its gain depends on time, and only memoryless neurons are solved here"
-    raise DomainError("neuron", neuron, rule)
+def _with_memory(
+    neuron: Neuron, variance: float, rate: float | None, steps: int | None, depth: int | None, plain: bool
+) -> float:
+    """The gain of a late rate or variance, of neurons with leak, reset or filter."""
+    if steps is None:
+        raise DomainError("neuron", neuron, "has memory (decay, reset or filter), so its gain depends on time: name the steps")
+    if not plain:
+        rule = "has memory: only a wanted variance or rate is solved for, at infinite width without bias and weight mean"
+        raise DomainError("neuron", neuron, rule)
+    deep: dict[str, Any] = {} if depth is None else {"depth": depth}
+    if rate is None:
+        return gain_for_late_variance(neuron, variance=variance, steps=steps, **deep).gain
+    return gain_for_late_rate(neuron, rate=rate, steps=steps, **deep).gain

@@ -11,7 +11,8 @@ import numpy as np
 
 from varflow._checks import require
 from varflow.init.population import Response, respond
-from varflow.init.walker import INPUT, Trace, TracedLayer
+from varflow.init.spiking import Spiking
+from varflow.init.walker import INPUT, Trace, TracedLayer, steps_of
 from varflow.init.wiring import Moments, currents_from, why_not_covered, width_and_sites
 
 __all__ = ["Prediction", "input_moments", "late", "predict", "uncovered"]
@@ -61,7 +62,7 @@ def uncovered(trace: Trace) -> list[str]:
 def input_moments(layer: TracedLayer, steps: int) -> tuple[Any, Any]:
     """Second moments (inputs, *sites, T, T) and means (inputs, *sites, T) of what an input-driven layer receives."""
     torch = require("torch", "torch")
-    x = _by_step(layer, steps)  # (T or 1, batch, features or channels, *sites)
+    x = _by_step(layer)  # (T or 1, batch, features or channels, *sites)
     rows = (
         np.unique(np.linspace(0, x.shape[1] - 1, MOST_INPUTS).round().astype(int)) if x.shape[1] > MOST_INPUTS else slice(None)
     )
@@ -77,7 +78,7 @@ def input_moments(layer: TracedLayer, steps: int) -> tuple[Any, Any]:
     return products, means
 
 
-def _by_step(layer: TracedLayer, steps: int) -> Any:
+def _by_step(layer: TracedLayer) -> Any:
     """What a layer's weights received, steps first; one step for an input that went through them once."""
     torch = require("torch", "torch")
     calls, spiking = layer.weight_inputs, layer.spiking
@@ -85,13 +86,13 @@ def _by_step(layer: TracedLayer, steps: int) -> Any:
         x = torch.stack(calls)
         axes = 1 if hasattr(layer.weights[0], "in_features") else 1 + len(layer.weights[0].kernel_size)
         return x if calls[0].dim() > axes else x[:, None]
-    return split_steps(spiking, calls[0], steps)
+    return split_steps(spiking, calls[0])
 
 
-def split_steps(spiking: Any, values: Any, steps: int) -> Any:
+def split_steps(spiking: Spiking, values: Any) -> Any:
     """Values of all steps at once, as a multi-step module takes them, with the steps first and the batch second."""
     if spiking.batch_size is not None or spiking.steps is not None:
-        return values.unflatten(0, (-1, steps)).movedim(1, 0)
+        return values.unflatten(0, (-1, steps_of(spiking, tuple(values.shape)))).movedim(1, 0)
     return values.movedim(spiking.time_axis, 0)
 
 

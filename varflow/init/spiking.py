@@ -26,9 +26,8 @@ class Spiking:
     neuron : Neuron
     time_axis : int, optional
         Axis of its input that is time; None for a module that is called once per step.
-    batch_size : int, optional
-        For modules whose input has batch and time in one axis, batch first: the size of the batch, or -1 with ``steps``.
-    steps : int, optional
+    batch_size, steps : int, optional
+        For modules whose input has batch and time in one axis, batch first: one of the two sizes.
     """
 
     neuron: Neuron
@@ -170,9 +169,10 @@ def _sinabs(read: _Reading) -> Spiking | None:
         strict=False,
         synaptic_decay=synapse,
     )
-    squeezed = kind.endswith("Squeeze")
-    batch = getattr(module, "batch_size", None) if squeezed else None
-    return Spiking(neuron, time_axis=1, batch_size=batch, steps=getattr(module, "num_timesteps", None) if squeezed else None)
+    if not kind.endswith("Squeeze"):
+        return Spiking(neuron, time_axis=1)
+    batch, steps = (size if size is not None and size > 0 else None for size in (module.batch_size, module.num_timesteps))
+    return Spiking(neuron, time_axis=1, batch_size=batch, steps=steps)
 
 
 _READERS: dict[str, Callable[[_Reading], Spiking | None]] = {

@@ -214,13 +214,13 @@ class _Walk:
         from varflow.init.provenance import Label
 
         def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
-            self._leave()
             given = _first(args, kwargs)
             label = self.provenance.of(given)
             if label is None:
                 refuse(name, module, UNTRACED)
             self.fed[name].append((label, given))
             self.provenance.put(out, Label(frozenset({name})))
+            self._leave()
 
         return hook
 
@@ -228,7 +228,6 @@ class _Walk:
         from varflow.init.provenance import Label, tensors_in
 
         def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
-            self._leave()
             current = _first(args, kwargs)
             label = self.provenance.of(current)
             if label is None:
@@ -240,6 +239,7 @@ class _Walk:
                 self.record(layer, current, outputs[0])
             for tensor in outputs:
                 self.provenance.put(tensor, Label(frozenset({layer.neuron_name})))
+            self._leave()
 
         return hook
 
@@ -314,9 +314,9 @@ def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:
     """Steps in one call of a spiking module."""
     if spiking.time_axis is None:
         return 1
-    if spiking.batch_size is not None and spiking.batch_size > 0:
+    if spiking.batch_size is not None:
         return shape[0] // spiking.batch_size
-    return shape[spiking.time_axis] if spiking.steps is None or spiking.steps < 1 else spiking.steps
+    return shape[spiking.time_axis] if spiking.steps is None else spiking.steps
 
 
 def _first(args: Any, kwargs: Any) -> Any:

@@ -7,7 +7,6 @@ that does not step as its attributes say is refused by name.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,6 @@ from varflow.init.walker import TracedLayer
 __all__ = ["Recorder", "Watched"]
 
 DISAGREEING = 1e-3  # share of spikes that rounding may decide otherwise
-CHUNK = 2**27  # numbers held before they are summed up
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,79 +39,65 @@ class Watched:
 
 
 class Recorder:
-    """Collects the calls of every neuron layer; an instance is what ``trace`` calls back."""
+    """Follows every neuron layer, call by call; an instance is what ``trace`` calls back. Nothing but sums is kept."""
 
     def __init__(self) -> None:
-        self.calls: dict[str, list[tuple[Any, Any]]] = defaultdict(list)
-        self.sums: dict[str, _Sums] = {}
-        self.held = 0
+        self.layers: dict[str, _Follower] = {}
 
     def __call__(self, layer: TracedLayer, current: Any, spikes: Any) -> None:
-        self.calls[layer.neuron_name].append((current.detach(), spikes.detach()))
-        self.sums.setdefault(layer.neuron_name, _Sums(layer))
-        self.held += 2 * current.numel()
-        if self.held > CHUNK:
-            self._sum_up()
-
-    def _sum_up(self) -> None:
-        for name, calls in self.calls.items():
-            self.sums[name].add(calls)
-        self.calls.clear()
-        self.held = 0
+        if layer.neuron_name not in self.layers:
+            self.layers[layer.neuron_name] = _Follower(layer)
+        self.layers[layer.neuron_name].call(current.detach(), spikes.detach())
 
     def results(self) -> dict[str, Watched]:
-        self._sum_up()
-        return {name: sums.result() for name, sums in self.sums.items()}
+        return {name: follower.result() for name, follower in self.layers.items()}
 
 
-class _Sums:
-    """One layer's statistics, chunk by chunk of steps."""
+class _Follower:
+    """One layer's membranes and sums. Everything is summed while it is in the cache: a second pass would cost more."""
 
     def __init__(self, layer: TracedLayer):
         self.layer, self.membrane = layer, Membrane(layer.neuron)
-        self.rates: list[Any] = []
-        self.moments: list[Any] = []
-        self.ever: Any = False
-        self.always: Any = True
-        self.disagreeing = self.tests = 0
+        self.several = layer.neuron.reset == "multi_spike"
+        self.steps: list[
+            tuple[Any, Any, Any]
+        ] = []  # per step: sums over the neurons of S and H and the norm of H, one entry per input
+        self.counts: Any = 0  # of steps and inputs at which each neuron spikes
+        self.tests = self.disagreeing = 0
 
-    def add(self, calls: list[tuple[Any, Any]]) -> None:
-        torch = require("torch", "torch")
-        currents, S = (self._by_step([call[i] for call in calls]) for i in (0, 1))
-        H = torch.empty_like(currents)
-        for current, spikes, place in zip(currents, S, H, strict=True):
-            place.copy_(self.membrane.step(current, spikes)[0])
-        self.disagreeing += int((self.membrane.fired(H) != S).sum())
-        self.tests += S.numel()
-        self.rates.append(S.mean(-1))
-        variance, mean = torch.var_mean(H, -1, correction=1 if H.shape[-1] > 1 else 0)
-        self.moments.append(torch.stack([variance.mean(-1), mean.mean(-1)]))
-        fired = S > 0
-        self.ever = fired.flatten(0, 1).any(0) | self.ever
-        self.always = fired.flatten(0, 1).all(0) & self.always
-
-    def _by_step(self, values: list[Any]) -> Any:
-        """Shape (steps, inputs, neurons)."""
-        torch = require("torch", "torch")
+    def call(self, current: Any, spikes: Any) -> None:
         spiking, weight = self.layer.spiking, self.layer.weights[0]
-        if spiking.time_axis is None:
-            stacked = torch.stack(values)
-        else:
-            stacked = torch.cat(
-                [split_steps(spiking, value, spiking.steps or value.shape[spiking.time_axis]) for value in values]
-            )
         axes = 1 if hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
-        batched = stacked.dim() > 1 + axes
-        return (stacked.flatten(2) if batched else stacked.flatten(1)[:, None]).float()
+        if spiking.time_axis is None:
+            self._step(_flat(current, axes), _flat(spikes, axes))
+        else:
+            for step in zip(split_steps(spiking, current), split_steps(spiking, spikes), strict=True):
+                self._step(*(_flat(values, axes) for values in step))
+
+    def _step(self, current: Any, S: Any) -> None:
+        norm = require("torch", "torch").linalg.vector_norm
+        H, _ = self.membrane.step(current, S)
+        self.steps.append((S.sum(-1), H.sum(-1), norm(H, dim=-1)))
+        self.counts = self.counts + ((S > 0).float() if self.several else S).sum(0)
+        self.disagreeing = self.disagreeing + (self.membrane.fired(H[0]) != S[0]).sum()  # one input tells whether it steps so
+        self.tests += len(S[0])
 
     def result(self) -> Watched:
         torch = require("torch", "torch")
-        if self.disagreeing > DISAGREEING * self.tests:
-            share = f"{100 * self.disagreeing / self.tests:.2g} %"
+        if float(self.disagreeing) > DISAGREEING * self.tests:
+            share = f"{100 * float(self.disagreeing) / self.tests:.2g} %"
             rule = f"does not step as {self.layer.neuron} from rest: {share} of its spikes are others"
             raise DomainError("model", f"{self.layer.neuron_name}: {type(self.layer.module).__name__}", rule)
-        rates = torch.cat(self.rates).double().cpu().numpy()
-        variance, mean = torch.cat(self.moments, -1).double().cpu().numpy()
-        alive = rates[late(len(rates))].max(0) > 0
-        never, always = (float(mask.float().mean()) for mask in (~self.ever, self.always))
-        return Watched(rates, variance, mean, alive, never, always, self.ever.numel())
+        S, H, norm = (torch.stack(sums).double().cpu().numpy() for sums in zip(*self.steps, strict=True))
+        width = len(self.counts)
+        mean, everything = H / width, S.shape[0] * S.shape[1]
+        variance = np.maximum(norm**2 - width * mean**2, 0.0) / max(width - 1, 1)
+        alive = S[late(len(S))].max(0) > 0
+        never, always = (float(mask.float().mean()) for mask in (self.counts == 0, self.counts == everything))
+        return Watched(S / width, variance.mean(1), mean.mean(1), alive, never, always, width)
+
+
+def _flat(values: Any, axes: int) -> Any:
+    """Shape (inputs, neurons), in single precision at least."""
+    rows = values.flatten(1) if values.dim() > axes else values.flatten()[None]
+    return rows if rows.dtype.itemsize >= 4 else rows.float()

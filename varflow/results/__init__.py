@@ -6,7 +6,17 @@ a last axis of steps. What judges them lives in ``compare``; what draws them in 
 
 from varflow.results.ensemble import Ensemble
 from varflow.results.fixed_points import FixedPoint, FixedPoints
+from varflow.results.in_time import TemporalCriticalGain, TemporalFixedPoint
 from varflow.results.layout import late_steps
 from varflow.results.profile import QUANTITIES, Profile
 
-__all__ = ["QUANTITIES", "Ensemble", "FixedPoint", "FixedPoints", "Profile", "late_steps"]
+__all__ = [
+    "QUANTITIES",
+    "Ensemble",
+    "FixedPoint",
+    "FixedPoints",
+    "Profile",
+    "TemporalCriticalGain",
+    "TemporalFixedPoint",
+    "late_steps",
+]

@@ -1,0 +1,109 @@
+"""The command ``varflow lookup``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import varflow._options as opt
+from varflow._options import law_of, numbers, preset_of
+from varflow._terminal import check_folder, option, real, result_json, show, whole, write
+
+__all__ = ["lookup"]
+
+
+def lookup(
+    threshold: Annotated[float | None, real("Firing threshold θ, any sign.", "θ")] = None,
+    fan_in: Annotated[int | None, whole("Inputs of one neuron.", "n")] = None,
+    layer: Annotated[str | None, option("Weight shape instead: out,in[,kernel…].", "SHAPE")] = None,
+    distribution: opt.Distribution = "normal",
+    rate: Annotated[float | None, real("Wanted firing rate; default: keep the variance at 1.", "p")] = None,
+    width: Annotated[int | None, whole("With --depth: width of the network; default: the fan-in.", "n")] = None,
+    depth: Annotated[int | None, whole("Report survival to this layer, and the corrected gain.", "L")] = None,
+    neuron: opt.Preset = None,
+    beta: opt.Beta = None,
+    decay: opt.Decay = 0.0,
+    reset: opt.Reset = "none",
+    input_scale: opt.InputScale = 1.0,
+    synaptic_decay: opt.SynapticDecay = 0.0,
+    steps: opt.Steps = 1,
+    survival_target: Annotated[float, real("With --depth: wanted probability of being alive there.", "P")] = 0.99,
+    table: Annotated[
+        Path | None, option("Write corrected gains over θ, n and L to this .csv or .json instead.", "FILE")
+    ] = None,
+    as_json: opt.Json = False,
+) -> None:
+    """The gain of one layer, or a table of gains.
+
+    \b
+    Examples:
+      varflow lookup --threshold 1 --fan-in 512
+      varflow lookup --threshold 1 --layer 512,256,3,3 --json
+      varflow lookup --threshold 1 --fan-in 100 --depth 100 --survival-target 0.99
+      varflow lookup --threshold 0.5 --fan-in 784 --rate 0.2
+      varflow lookup --threshold 1 --decay 0.5 --steps 20 --rate 0.4 --fan-in 512
+      varflow lookup --neuron snntorch_leaky --beta 0.5 --rate 0.2 --fan-in 512 --steps 8
+      varflow lookup --table corrected_gains.csv
+      varflow lookup --table deep.json --depth 500 --survival-target 0.9
+    """
+    import varflow as vf
+
+    if table is not None:
+        unused = {"fan_in": fan_in, "layer": layer, "rate": rate, "distribution": _unless(distribution, "normal")}
+        axes = {"threshold": threshold, "width": width, "depth": depth}
+        return _write_table(table, unused, axes, survival_target, as_json)
+    dynamics = {"decay": decay, "reset": reset, "input_scale": input_scale, "synaptic_decay": synaptic_decay}
+    cell = _cell(threshold, neuron, beta, dynamics)
+    found = vf.lookup(
+        threshold=threshold if cell is None or neuron is None else None,
+        neuron=cell,
+        steps=steps,
+        fan_in=fan_in,
+        layer=None if layer is None else numbers("layer", layer),
+        distribution=law_of(distribution),
+        rate=rate,
+        width=width,
+        depth=depth,
+        survival_target=survival_target,
+    )
+    show(found, as_json, found.warnings, in_table=True)
+
+
+def _cell(threshold: float | None, preset: str | None, beta: float | None, dynamics: dict[str, Any]) -> Any:
+    """The neuron of lookup's options; None where only a threshold is given."""
+    import varflow as vf
+
+    changed = {name: value for name, value in dynamics.items() if value != getattr(vf.Neuron(), name)}
+    if preset is None:
+        if threshold is None:
+            raise vf.DomainError("threshold", None, "is missing")
+        if beta is not None:
+            raise vf.DomainError("beta", beta, "is a parameter of --neuron: give that, or --decay")
+        return vf.Neuron(threshold, **changed) if changed else None
+    for name, value in {**changed, "threshold": threshold}.items():
+        if value is not None:
+            raise vf.DomainError(name, value, "contradicts --neuron, which has its own: give one of them")
+    return preset_of(preset, beta)
+
+
+def _unless(value: Any, default: Any) -> Any:
+    return None if value == default else value
+
+
+def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], target: float, as_json: bool) -> None:
+    """The table over the axes that are given and the default values of the others."""
+    import varflow as vf
+
+    for name, value in unused.items():
+        if value is not None:
+            raise vf.DomainError(name, value, "says nothing to --table, whose axes are threshold, width and depth")
+    if path.suffix not in (".csv", ".json"):
+        raise vf.DomainError("table", str(path), "must end in .csv or .json")
+    check_folder(path.parent, path.name, argument="table")
+    given = {name: value for name, value in axes.items() if value is not None}
+    found = vf.corrected_gain_table(**given, survival_target=target, progress=not as_json)
+    content = found.to_csv() if path.suffix == ".csv" else result_json(found, [])
+    write(path.parent, {path.name: content.encode()}, argument="table")
+    show(found, as_json)
+    if not as_json:
+        print(f"written: {path}")

@@ -1,0 +1,123 @@
+"""What a layer map does in time: the state it keeps, and the gains below which steps fall silent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import frozen, nothing_if_nan
+from varflow._display import Shown, Table
+from varflow.model.drives import Drive
+from varflow.model.network import Network
+from varflow.model.neurons import Neuron
+from varflow.results.layout import freeze
+
+__all__ = ["TemporalCriticalGain", "TemporalFixedPoint"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TemporalFixedPoint(Shown):
+    """What deep layers of a network of several steps settle to.
+
+    Attributes
+    ----------
+    network : Network
+    alive : bool
+        Whether any step has spikes.
+    settled : bool
+        Whether the state is one that layers keep. Not so in a regime of isolated volleys, where silent steps lie between
+        living ones and which of them live depends on seed, width and drive.
+    variance, potential_mean, firing_rate : ndarray, shape (steps,), or None
+        Of the membrane at the spike test, and mean spikes per neuron, at every step. None where the state has not settled.
+    coincidences : ndarray, shape (steps, steps), or None
+        ``M(t, t') = E[S_t S_t']``.
+    alive_steps : float
+        Number of steps with spikes; a mean over replicas.
+    mean_rate, late_rate : float
+        Spikes per neuron and step, over all steps and over the late half of them.
+    multiplier : float
+        By what a small deviation of the coincidences is multiplied from layer to layer in the long run; NaN for silence and
+        where the state has not settled.
+    stable : bool
+        Whether the multiplier is below 1 (for silence: whether a resting neuron is silent).
+    depth : int, optional
+        First layer from which on every rate stays within 1 % of the largest (or within numerical noise) of its final value.
+    residual : float
+        Largest change of a step's rate between the last two groups of layers.
+    error : dict
+        Numerical standard error of a quantity, by its name, where numbers were drawn.
+    note : str
+        What to mind, in words.
+    """
+
+    network: Network
+    alive: bool
+    settled: bool
+    variance: np.ndarray | None
+    potential_mean: np.ndarray | None
+    firing_rate: np.ndarray | None
+    coincidences: np.ndarray | None
+    alive_steps: float
+    mean_rate: float
+    late_rate: float
+    multiplier: float
+    stable: bool
+    depth: int | None
+    residual: float
+    error: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        freeze(self, "variance", "potential_mean", "firing_rate", "coincidences")
+        object.__setattr__(self, "error", {name: frozen(value) for name, value in self.error.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the network and the coincidences."""
+        skipped = ("network", "coincidences")
+        return nothing_if_nan({name: getattr(self, name) for name in self.__dataclass_fields__ if name not in skipped})
+
+    def _table(self) -> Table:
+        what = "silence" if not self.alive else "alive" if self.settled else "alive, not settled"
+        names = ("alive_steps", "mean_rate", "late_rate", "multiplier", "depth", "residual")
+        rows = [(name, "-" if (value := getattr(self, name)) is None else f"{value:.5g}") for name in names]
+        title = f"TemporalFixedPoint ({what}) of {self.network!r}"
+        return Table(title, "  {:<12} {}", rows, notes=(self.note,) if self.note else (), bullet="  ! ")
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class TemporalCriticalGain(Shown):
+    """The smallest gains that keep steps alive to a layer.
+
+    Attributes
+    ----------
+    gain : float
+        Above it every step is alive at layer ``depth``; ``inf`` where no gain does it.
+    late_gain : float
+        Above it every step of the late half is.
+    error : dict
+        Numerical standard errors of both, by name: scatter between replicas and resolution of the search.
+    neuron, steps, depth, drive
+        What was asked.
+    """
+
+    gain: float
+    late_gain: float
+    error: dict[str, float]
+    neuron: Neuron
+    steps: int
+    depth: int
+    drive: Drive
+
+    def to_dict(self) -> dict[str, Any]:
+        return nothing_if_nan({name: getattr(self, name) for name in ("gain", "late_gain", "error", "steps", "depth")})
+
+    def _table(self) -> Table:
+        title = f"TemporalCriticalGain of {self.neuron!r}, {self.steps} steps, layer {self.depth}, {self.drive!r}"
+        rows = [
+            (name, f"{g:.5g}", f"± {self.error[name]:.2g}", f"{g**2:.5g}")
+            for name in ("gain", "late_gain")
+            for g in [getattr(self, name)]
+        ]
+        return Table(title, "  {:<10} {:>9} {:>9}  {}", rows, ("", "gain", "error", "gain²"))

@@ -1,0 +1,126 @@
+r"""Networks that differ in their gain alone, taken through their layers side by side: what inverse problems in time ask.
+
+A threshold and an input scale are units: with ``θ > 0`` everything depends on ``λ g/θ`` and on the drive times ``λ/θ``. A
+delay shifts time from layer to layer and changes nothing else, so steps are counted from the arrival of the first spikes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from varflow._checks import DomainError
+from varflow.model.drive_kinds import Drive, Given
+from varflow.model.network import Network
+from varflow.model.neurons import Neuron
+from varflow.results import late_steps
+from varflow.theory.currents import exponential_filter, filtered
+from varflow.theory.methods import response as response_of
+from varflow.theory.orthants import Orthants
+from varflow.theory.responses import LayerState, Response
+
+__all__ = ["ALIVE", "Descent", "descend", "drive_covariance", "driven", "in_units", "is_drawn", "late", "layer", "response_for"]
+
+ALIVE = 1e-3  # spikes per neuron: a step of a lower rate is called silent. Below the critical gain rates collapse beyond it
+EXTINCT = 1e-12  # of all steps: such a network needs no further layers
+RUNAWAY = 1e12  # variance in units of θ²: multi-spike activity beyond it grows without bound
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Descent:
+    """Deep layers of networks of several gains; axes (replicas, gains, steps).
+
+    Attributes
+    ----------
+    firing_rate, variance : ndarray
+        Means over the last layers, as many as were asked for. 0 where a network died, ``inf`` where it grew without bound.
+    last : ndarray
+        Firing rates of the last layer alone.
+    coincidences : ndarray, shape (replicas, gains, steps, steps)
+        Of the last layer.
+    """
+
+    firing_rate: np.ndarray
+    variance: np.ndarray
+    last: np.ndarray
+    coincidences: np.ndarray
+
+    @property
+    def alive(self) -> np.ndarray:
+        """Which steps of the last layer spike."""
+        return self.last > ALIVE
+
+
+def in_units(neuron: Neuron) -> Neuron:
+    """The same neuron, potentials in units of its threshold and of its input scale."""
+    return replace(neuron, threshold=1.0, input_scale=1.0, delay=0)
+
+
+def drive_covariance(drive: Drive, steps: int) -> np.ndarray:
+    """Covariance of layer 1's currents, of a batch of inputs the mean; (steps, steps)."""
+    if isinstance(drive, Given):
+        raise DomainError("drive", drive, "has no covariance in time: name currents, white noise, inputs or spike trains")
+    return drive.covariance(steps).mean(axis=0)
+
+
+def response_for(neuron: Neuron, steps: int, *, points: int, scrambles: int, seed: int) -> Response:
+    """What makes spikes of currents for this neuron."""
+    network = Network(width=1, depth=1, gain=1.0, neuron=neuron, steps=steps)
+    return response_of(network, "auto", points=points, scrambles=scrambles, seed=seed)
+
+
+def is_drawn(response: Response) -> bool:
+    """Whether numbers are drawn, so that a response has noise."""
+    return not isinstance(response, Orthants)
+
+
+def layer(neuron: Neuron, response: Response, covariance: np.ndarray, number: int) -> LayerState:
+    """One layer of the unit neuron under currents of this covariance and mean 0; (replicas, gains, steps, steps)."""
+    synapse = exponential_filter(neuron.synaptic_decay, covariance.shape[-1])
+    return response(*filtered(synapse, np.zeros(covariance.shape[:-1]), covariance), number)
+
+
+def driven(neuron: Neuron, response: Response, covariance: np.ndarray) -> LayerState:
+    """Layer 1 under drives of these covariances (drives, steps, steps)."""
+    return layer(neuron, response, covariance[None], 0)
+
+
+def descend(
+    neuron: Neuron,
+    response: Response,
+    coincidences: np.ndarray,
+    gains: np.ndarray,
+    *,
+    layers: int,
+    window: int = 1,
+    above: int = 1,
+) -> Descent:
+    """Go down ``layers`` from a layer with these coincidences, the one numbered ``above``; average the last ``window``."""
+    steps, shape = coincidences.shape[-1], (response.replicas, len(gains))
+    M = np.array(np.broadcast_to(coincidences, (*shape, steps, steps)))
+    last = np.array(np.diagonal(M, axis1=-2, axis2=-1))
+    rate, variance = np.zeros((*shape, steps)), np.zeros((*shape, steps))
+    active = np.arange(len(gains))
+    for number in range(layers):
+        covariance = gains[active, None, None] ** 2 * M[:, active]
+        wild = covariance.max(axis=(0, 2, 3), initial=0.0) > RUNAWAY
+        rate[:, active[wild]] = variance[:, active[wild]] = last[:, active[wild]] = np.inf
+        active, covariance = active[~wild], covariance[:, ~wild]
+        if not len(active):
+            break
+        state = layer(neuron, response, covariance, above + number)
+        M[:, active], last[:, active] = state.coincidences, state.firing_rate
+        if number >= layers - window:
+            rate[:, active] += state.firing_rate / window
+            variance[:, active] += state.variance / window
+        extinct = state.firing_rate.max(axis=(0, 2)) < EXTINCT
+        for values in (M, last, rate, variance):
+            values[:, active[extinct]] = 0.0
+        active = active[~extinct]
+    return Descent(rate, variance, last, M)
+
+
+def late(values: np.ndarray) -> np.ndarray:
+    """The late half of the steps, the last axis: steps 11 to 20 of 20."""
+    return values[..., late_steps(values.shape[-1])]
