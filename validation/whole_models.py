@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -31,7 +31,7 @@ CONV_DEPTH, CONV_SIDE = 20, 8
 class Looped(nn.Module):
     """Weights and neurons in turn, from rest, with the loop in time outside."""
 
-    def __init__(self, weights: list[nn.Module], neuron: Callable[[], nn.Module], steps: int):
+    def __init__(self, weights: Sequence[nn.Module], neuron: Callable[[], nn.Module], steps: int):
         super().__init__()
         self.steps = steps
         self.weights = nn.ModuleList(weights)
@@ -80,7 +80,7 @@ def models(width: int, depth: int, steps: int, channels: int) -> dict[str, tuple
     return found
 
 
-def late_rates(model: Looped, x: torch.Tensor) -> np.ndarray:
+def late_rates(model: nn.Module, x: torch.Tensor) -> np.ndarray:
     """Spikes per neuron and step over the second half of the steps, layer by layer, counted by a plain forward hook."""
     counts: dict[Any, list[float]] = {neuron: [] for neuron in model.neurons}
 
@@ -95,7 +95,7 @@ def late_rates(model: Looped, x: torch.Tensor) -> np.ndarray:
     return np.array([np.mean(rates[len(rates) // 2 :]) for rates in counts.values()])
 
 
-def examine(maker: Callable[[], Looped], x: torch.Tensor, seeds: int) -> dict[str, Any]:
+def examine(maker: Callable[[], nn.Module], x: torch.Tensor, seeds: int) -> dict[str, Any]:
     """All numbers and verdicts of one model."""
     torch.manual_seed(0)
     model = maker()
