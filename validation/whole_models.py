@@ -80,7 +80,7 @@ def models(width: int, depth: int, steps: int, channels: int) -> dict[str, tuple
     return found
 
 
-def late_rates(model: nn.Module, x: torch.Tensor) -> np.ndarray:
+def late_rates(model: Any, x: torch.Tensor) -> np.ndarray:
     """Spikes per neuron and step over the second half of the steps, layer by layer, counted by a plain forward hook."""
     counts: dict[Any, list[float]] = {neuron: [] for neuron in model.neurons}
 
@@ -95,7 +95,7 @@ def late_rates(model: nn.Module, x: torch.Tensor) -> np.ndarray:
     return np.array([np.mean(rates[len(rates) // 2 :]) for rates in counts.values()])
 
 
-def examine(maker: Callable[[], nn.Module], x: torch.Tensor, seeds: int) -> dict[str, Any]:
+def examine(maker: Callable[[], Any], x: torch.Tensor, seeds: int) -> dict[str, Any]:
     """All numbers and verdicts of one model."""
     torch.manual_seed(0)
     model = maker()
