@@ -1,6 +1,7 @@
 """Whole models of other libraries: initialised, measured over several seeds, laid beside the plan; audited before and after.
 
-    python -m validation.whole_models [--width 512] [--depth 50] [--steps 12] [--seeds 16] [--only NAME] [--json FILE]
+    python -m validation.whole_models [--width 512] [--depth 50] [--steps 12] [--channels 128] [--seeds 16]
+                                      [--only NAME] [--json FILE]
 
 Fifty-layer perceptrons of snnTorch, Norse and SpikingJelly (where installed) and a convolutional network of 20 layers. For
 each: the mean over seeds of every layer's late rate within 5 % of the plan or 3 standard errors; in each single network the
@@ -24,7 +25,7 @@ from torch import nn
 
 import varflow as vf
 
-CONV_DEPTH, CONV_CHANNELS, CONV_SIDE = 20, 64, 8
+CONV_DEPTH, CONV_SIDE = 20, 8
 
 
 class Looped(nn.Module):
@@ -52,12 +53,12 @@ class Looped(nn.Module):
         return spikes
 
 
-def models(width: int, depth: int, steps: int) -> dict[str, tuple[Callable[[], nn.Module], torch.Tensor]]:
+def models(width: int, depth: int, steps: int, channels: int) -> dict[str, tuple[Callable[[], nn.Module], torch.Tensor]]:
     """Name, maker and batch of every model whose library is installed."""
     generator = torch.Generator().manual_seed(0)
     batch, images = torch.rand(8, width, generator=generator), torch.rand(2, 1, CONV_SIDE, CONV_SIDE, generator=generator)
     dense = lambda: [nn.Linear(width, width) for _ in range(depth)]  # noqa: E731
-    maps = lambda: [nn.Conv2d(CONV_CHANNELS if l else 1, CONV_CHANNELS, 3, padding=1) for l in range(CONV_DEPTH)]  # noqa: E731
+    maps = lambda: [nn.Conv2d(channels if l else 1, channels, 3, padding=1) for l in range(CONV_DEPTH)]  # noqa: E731
     neurons = {
         "snnTorch Leaky(0.5)": ("snntorch", lambda lib: lib.Leaky(0.5)),
         "snnTorch Leaky(0.9)": ("snntorch", lambda lib: lib.Leaky(0.9)),
@@ -137,13 +138,13 @@ def holds(result: dict[str, Any]) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("width", 512), ("depth", 50), ("steps", 12), ("seeds", 16)):
+    for name, default in (("width", 512), ("depth", 50), ("steps", 12), ("channels", 128), ("seeds", 16)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--only", default="")
     parser.add_argument("--json", default="")
     options = parser.parse_args()
     results = {}
-    for name, (maker, x) in models(options.width, options.depth, options.steps).items():
+    for name, (maker, x) in models(options.width, options.depth, options.steps, options.channels).items():
         if options.only not in name:
             continue
         results[name] = found = examine(maker, x, options.seeds)
