@@ -230,10 +230,11 @@ def test_points_come_in_powers_of_two(points):
         vf.mean_field(net("zero"), points=points)
 
 
-# Anchors, measured with independent code: layer 40, last steps, to the digits given.
+# Anchors, found before with other code: layer 40, last steps, to the digits given. A variance of 4.73 given with the second is
+# left out: it is not confirmed by the plain Monte Carlo below.
 ANCHORS = [
     ("delayed_subtract", 8.0, 0.190, 2.50),
-    ("delayed_subtract", 10.0, 0.247, 4.75),
+    ("delayed_subtract", 10.0, 0.247, None),
     ("zero", 6.303, 0.160, 1.62),
 ]
 
@@ -244,5 +245,26 @@ def test_anchors_at_depth(reset, squared_gain, rate, variance):
     profile = vf.mean_field(net(reset, steps=20, depth=40, gain=squared_gain**0.5))
     rate_error, variance_error = profile.error["firing_rate"][-1, -1], profile.error["variance"][-1, -1]
     assert profile.firing_rate[-1, -1] == pytest.approx(rate, abs=0.0005 + FAR * rate_error)
-    assert profile.variance[-1, -1] == pytest.approx(variance, abs=0.005 + FAR * variance_error)
+    if variance is not None:
+        assert profile.variance[-1, -1] == pytest.approx(variance, abs=0.005 + FAR * variance_error)
     assert rate_error < 2e-3
+
+
+@pytest.mark.slow
+def test_depth_against_plain_monte_carlo():
+    """Forty layers of drawn neurons, coincidences from raw spikes; six copies of the whole say how far each is off."""
+    neuron, squared_gain = vf.Neuron(1.0, decay=0.5, reset="delayed_subtract"), 10.0
+    profile = vf.mean_field(net("delayed_subtract", steps=20, depth=40, gain=squared_gain**0.5))
+    copies = []
+    for seed in range(6):
+        rng, covariance = np.random.default_rng(seed), np.ones((20, 20))
+        for _ in range(40):
+            (_, variance, rate, coincidences) = plain(neuron, np.zeros(20), covariance, 50_000, rng)
+            covariance = squared_gain * coincidences[0]
+        copies.append([variance[0][10:].mean(), rate[0][10:].mean()])
+    drawn, error = np.mean(copies, axis=0), np.std(copies, axis=0, ddof=1) / 6**0.5
+    late = np.array([profile.variance[-1, 10:].mean(), profile.firing_rate[-1, 10:].mean()])
+    ours = np.array([profile.error[name][-1, 10:].max() for name in ("variance", "firing_rate")])
+    assert np.max(np.abs(late - drawn) / np.hypot(error, ours)) < FAR
+    off = vf.mean_field(net("delayed_subtract", steps=20, depth=40, gain=1.02 * squared_gain**0.5), points=2**12)
+    assert abs(off.variance[-1, 10:].mean() - drawn[0]) / np.hypot(error[0], ours[0]) > FAR

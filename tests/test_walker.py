@@ -59,6 +59,23 @@ def test_neurons_are_read_from_attributes(module, neuron):
 
 
 @pytest.mark.parametrize(
+    ("module", "preset"),
+    [
+        (leaky(), vf.neurons.snntorch_leaky(0.9)),
+        (snntorch.Synaptic(0.8, 0.9), vf.neurons.snntorch_synaptic(0.8, 0.9)),
+        (norse.LIFBoxCell(), vf.neurons.norse_lif_box()),
+        (norse.LIFCell(), vf.neurons.norse_lif()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_neurons_are_those_of_the_presets(module, preset):
+    found = recognise("lif", module).neuron
+    for name in preset.__dataclass_fields__:
+        value = getattr(preset, name)
+        assert getattr(found, name) == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value), name
+
+
+@pytest.mark.parametrize(
     ("module", "words"),
     [
         (leaky(reset_delay=False), r"lif: Leaky.*reset_delay=False: only True"),

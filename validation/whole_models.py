@@ -1,6 +1,7 @@
 """Whole models of other libraries: initialised, measured over several seeds, laid beside the plan; audited before and after.
 
-    python -m validation.whole_models [--width 512] [--depth 50] [--steps 12] [--seeds 16] [--only NAME] [--json FILE]
+    python -m validation.whole_models [--width 512] [--depth 50] [--steps 12] [--channels 128] [--seeds 16]
+                                      [--only NAME] [--json FILE]
 
 Fifty-layer perceptrons of snnTorch, Norse and SpikingJelly (where installed) and a convolutional network of 20 layers. For
 each: the mean over seeds of every layer's late rate within 5 % of the plan or 3 standard errors; in each single network the
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -24,13 +25,13 @@ from torch import nn
 
 import varflow as vf
 
-CONV_DEPTH, CONV_CHANNELS, CONV_SIDE = 20, 64, 8
+CONV_DEPTH, CONV_SIDE = 20, 8
 
 
 class Looped(nn.Module):
     """Weights and neurons in turn, from rest, with the loop in time outside."""
 
-    def __init__(self, weights: list[nn.Module], neuron: Callable[[], nn.Module], steps: int):
+    def __init__(self, weights: Sequence[nn.Module], neuron: Callable[[], nn.Module], steps: int):
         super().__init__()
         self.steps = steps
         self.weights = nn.ModuleList(weights)
@@ -52,12 +53,12 @@ class Looped(nn.Module):
         return spikes
 
 
-def models(width: int, depth: int, steps: int) -> dict[str, tuple[Callable[[], nn.Module], torch.Tensor]]:
+def models(width: int, depth: int, steps: int, channels: int) -> dict[str, tuple[Callable[[], nn.Module], torch.Tensor]]:
     """Name, maker and batch of every model whose library is installed."""
     generator = torch.Generator().manual_seed(0)
     batch, images = torch.rand(8, width, generator=generator), torch.rand(2, 1, CONV_SIDE, CONV_SIDE, generator=generator)
     dense = lambda: [nn.Linear(width, width) for _ in range(depth)]  # noqa: E731
-    maps = lambda: [nn.Conv2d(CONV_CHANNELS if l else 1, CONV_CHANNELS, 3, padding=1) for l in range(CONV_DEPTH)]  # noqa: E731
+    maps = lambda: [nn.Conv2d(channels if l else 1, channels, 3, padding=1) for l in range(CONV_DEPTH)]  # noqa: E731
     neurons = {
         "snnTorch Leaky(0.5)": ("snntorch", lambda lib: lib.Leaky(0.5)),
         "snnTorch Leaky(0.9)": ("snntorch", lambda lib: lib.Leaky(0.9)),
@@ -79,7 +80,7 @@ def models(width: int, depth: int, steps: int) -> dict[str, tuple[Callable[[], n
     return found
 
 
-def late_rates(model: Looped, x: torch.Tensor) -> np.ndarray:
+def late_rates(model: Any, x: torch.Tensor) -> np.ndarray:
     """Spikes per neuron and step over the second half of the steps, layer by layer, counted by a plain forward hook."""
     counts: dict[Any, list[float]] = {neuron: [] for neuron in model.neurons}
 
@@ -94,7 +95,7 @@ def late_rates(model: Looped, x: torch.Tensor) -> np.ndarray:
     return np.array([np.mean(rates[len(rates) // 2 :]) for rates in counts.values()])
 
 
-def examine(maker: Callable[[], Looped], x: torch.Tensor, seeds: int) -> dict[str, Any]:
+def examine(maker: Callable[[], Any], x: torch.Tensor, seeds: int) -> dict[str, Any]:
     """All numbers and verdicts of one model."""
     torch.manual_seed(0)
     model = maker()
@@ -137,13 +138,13 @@ def holds(result: dict[str, Any]) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("width", 512), ("depth", 50), ("steps", 12), ("seeds", 16)):
+    for name, default in (("width", 512), ("depth", 50), ("steps", 12), ("channels", 128), ("seeds", 16)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--only", default="")
     parser.add_argument("--json", default="")
     options = parser.parse_args()
     results = {}
-    for name, (maker, x) in models(options.width, options.depth, options.steps).items():
+    for name, (maker, x) in models(options.width, options.depth, options.steps, options.channels).items():
         if options.only not in name:
             continue
         results[name] = found = examine(maker, x, options.seeds)

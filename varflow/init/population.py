@@ -22,24 +22,32 @@ JITTER = 1e-7  # of the largest variance: what makes a covariance of constant cu
 @dataclass(frozen=True, slots=True)
 class Response:
     """Of every population (leading axes ``...``, the last one of steps): mean spikes ``rate`` and second moments
-    ``coincidences`` of shape (..., steps, steps), ``variance`` and ``mean`` of the membranes at the spike test.
+    ``coincidences`` of shape (..., steps, steps), ``variance`` and ``mean`` of the membranes at the spike test. ``across``, of
+    shape (populations, sites, sites), has the second moments between sites, mean over the steps, where that was asked for.
     """
 
     rate: Any
     coincidences: Any
     variance: Any
     mean: Any
+    across: Any = None
 
 
-def respond(neuron: Neuron, covariance: Any, mean: Any, size: int, generator: Any) -> Response:
-    """Populations of ``size`` neurons whose currents have the given covariance (..., T, T) and mean (..., T)."""
+def respond(
+    neuron: Neuron, covariance: Any, mean: Any, size: int, generator: Any, *, between: Any = None, across: bool = False
+) -> Response:
+    """Populations of ``size`` neurons whose currents have the given covariance (..., T, T) and mean (..., T).
+
+    The leading axes are populations and sites. Sites are independent, or have currents with the covariance ``between`` them
+    (populations, sites, sites), the same at all steps up to its scale. ``across`` asks for the spikes' own.
+    """
     torch = require("torch", "torch")
     *leading, steps, _ = covariance.shape
-    scale = covariance.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None, None].clamp(min=1e-30)
-    eye = torch.eye(steps, dtype=covariance.dtype, device=covariance.device)
-    factor = torch.linalg.cholesky_ex(covariance / scale + JITTER * eye)[0] * scale.sqrt()
     noise = torch.randn((*leading, steps, size), generator=generator, device=covariance.device)
-    currents = factor.float() @ noise + mean.float()[..., None]
+    if between is not None:
+        factor = _factor(torch, _correlation(between)).float()
+        noise = (factor @ noise.flatten(1, -3).flatten(2)).view_as(noise)
+    currents = _factor(torch, covariance).float() @ noise + mean.float()[..., None]
     H, S, membrane = currents, torch.empty_like(currents), Membrane(neuron)
     for current, spikes in zip(currents.unbind(-2), S.unbind(-2), strict=True):
         potential, fired = membrane.step(current)
@@ -47,4 +55,23 @@ def respond(neuron: Neuron, covariance: Any, mean: Any, size: int, generator: An
         current.copy_(potential)  # the currents are not needed any more: their place is taken by the membranes
     coincidences = (S @ S.mT / size).to(covariance.dtype)
     variance, average = torch.var_mean(H, -1, correction=1 if size > 1 else 0)
-    return Response(S.mean(-1).to(covariance.dtype), coincidences, variance.to(covariance.dtype), average.to(covariance.dtype))
+    rate, variance, average = (values.to(covariance.dtype) for values in (S.mean(-1), variance, average))
+    if not across:
+        return Response(rate, coincidences, variance, average)
+    sites = S.flatten(1, -3).flatten(2)
+    return Response(rate, coincidences, variance, average, (sites @ sites.mT / sites.shape[-1]).to(covariance.dtype))
+
+
+def _factor(torch: Any, covariance: Any) -> Any:
+    """Lower Cholesky factors, of singular matrices too."""
+    scale = covariance.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None, None].clamp(min=1e-30)
+    eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
+    return torch.linalg.cholesky_ex(covariance / scale + JITTER * eye)[0] * scale.sqrt()
+
+
+def _correlation(covariance: Any) -> Any:
+    """Correlations; 1 with itself and 0 with all others for a site that is silent."""
+    std = covariance.diagonal(dim1=-2, dim2=-1).clamp(min=1e-30).sqrt()
+    found = covariance / (std[..., None] * std[..., None, :])
+    found.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+    return found

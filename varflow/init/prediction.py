@@ -13,12 +13,14 @@ from varflow._checks import require
 from varflow.init.population import Response, respond
 from varflow.init.spiking import Spiking
 from varflow.init.walker import INPUT, Trace, TracedLayer, steps_of
-from varflow.init.wiring import Moments, currents_from, why_not_covered, width_and_sites
+from varflow.init.wiring import Moments, covariance_between, currents_from, why_not_covered, width_and_sites
 
 __all__ = ["Prediction", "input_moments", "late", "predict", "uncovered"]
 
 POINTS = 2**15  # neurons drawn for one layer, over all populations
+MAPS, MOST_POINTS = 32, 2**22  # of maps, which vary more, so many populations as long as they are no larger than this
 MOST_INPUTS = 64
+MOST_SITES = 1024  # of a map whose sites are taken as correlated
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,7 @@ def uncovered(trace: Trace) -> list[str]:
 def input_moments(layer: TracedLayer, steps: int) -> tuple[Any, Any]:
     """Second moments (inputs, *sites, T, T) and means (inputs, *sites, T) of what an input-driven layer receives."""
     torch = require("torch", "torch")
-    x = _by_step(layer)  # (T or 1, batch, features or channels, *sites)
-    rows = (
-        np.unique(np.linspace(0, x.shape[1] - 1, MOST_INPUTS).round().astype(int)) if x.shape[1] > MOST_INPUTS else slice(None)
-    )
-    x = x[:, rows].double()
+    x = _given(layer)
     if hasattr(layer.weights[0], "in_features"):  # features last, whatever stands before them
         x = x.flatten(2, -2).mean(2) if x.dim() > 3 else x
         products, means = torch.einsum("sbn,tbn->bst", x, x) / x.shape[-1], x.mean(-1).movedim(0, -1)
@@ -76,6 +74,23 @@ def input_moments(layer: TracedLayer, steps: int) -> tuple[Any, Any]:
     if x.shape[0] == 1:
         products, means = products.expand(*products.shape[:-2], steps, steps), means.expand(*means.shape[:-1], steps)
     return products, means
+
+
+def _input_across(layer: TracedLayer) -> Any:
+    """Second moments between the sites of the input, mean over channels and steps, shape (inputs, sites, sites)."""
+    torch = require("torch", "torch")
+    x = _given(layer).flatten(3)
+    return torch.einsum("tbcu,tbcv->buv", x, x) / (x.shape[0] * x.shape[2])
+
+
+def _given(layer: TracedLayer) -> Any:
+    """What an input-driven layer receives, shape (steps or 1, inputs, features) or (…, channels, *sites); not all inputs of a
+    large batch.
+    """
+    x = _by_step(layer)
+    if x.shape[1] > MOST_INPUTS:
+        x = x[:, np.unique(np.linspace(0, x.shape[1] - 1, MOST_INPUTS).round().astype(int))]
+    return x.double()
 
 
 def _by_step(layer: TracedLayer) -> Any:
@@ -111,8 +126,9 @@ def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False,
 
     Notes
     -----
-    **Assumes** independent weights. Exact in law for dense layers and each input by itself; in a convolution the sites of a map
-    are taken as independent given their moments, exact for means at many channels.
+    **Assumes** independent weights. Exact in law for dense layers and each input by itself. In a convolution the currents of
+    two sites are correlated alike at all steps (on maps of more than ``MOST_SITES`` sites they are independent); that matters
+    to the spread at few channels, not to means at many.
     """
     torch = require("torch", "torch")
     device = trace.layers[0].weights[0].weight.device
@@ -126,11 +142,17 @@ def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False,
             below = [_repeated(values, populations) for values in drives[layer.neuron_name]]
         else:
             below = [found[layer.sources[0]].coincidences, found[layer.sources[0]].rate]
-        covariance, mean = currents_from(layer.weights[0], moment, *below)
-        width, sites = width_and_sites(layer.weights[0], layer.current_shape)
+        weight = layer.weights[0]
+        covariance, mean = currents_from(weight, moment, *below)
+        width, sites = width_and_sites(weight, layer.current_shape)
         size = max(POINTS // (populations * math.prod(sites)), 64) if infinite else width
-        response = respond(layer.neuron, covariance, mean, size, generator)
-        found[layer.neuron_name] = response
+        between = None
+        if sites and not infinite and math.prod(sites) <= MOST_SITES:
+            across = _repeated(_input_across(layer), populations) if layer.driven else found[layer.sources[0]].across
+            input_sites = layer.input_shape[-len(sites) :]
+            between = None if across is None else covariance_between(weight, moment, across, input_sites)
+        options = {"between": between, "across": between is not None}
+        response = found[layer.neuron_name] = respond(layer.neuron, covariance, mean, size, generator, **options)
         rows.append(_summary(response))
     rate, variance, mean, late_rates = (torch.stack(values).cpu().numpy() for values in zip(*rows, strict=True))
     return Prediction(rate, variance, mean, late_rates.T)
@@ -142,7 +164,10 @@ def _populations(trace: Trace, inputs: int, infinite: bool) -> int:
         return inputs
     sizes = [width_and_sites(layer.weights[0], layer.current_shape) for layer in trace.layers]
     largest = max(width * math.prod(sites) for width, sites in sizes)
-    return inputs * max(POINTS // largest // inputs, 1)
+    wanted = POINTS // largest
+    if any(sites for _, sites in sizes):
+        wanted = max(wanted, min(MAPS, MOST_POINTS // largest))
+    return inputs * max(wanted // inputs, 1)
 
 
 def _repeated(values: Any, populations: int) -> Any:

@@ -158,7 +158,7 @@ class _Walk:
         self.running: list[str] = []
         self.inside = 0
         self.provenance = Provenance(self._place)
-        self.fed: dict[str, list[tuple[Any, Any]]] = defaultdict(list)  # weight name -> (label of its input, input)
+        self.fed: dict[str, list[tuple[Any, Any, Any]]] = defaultdict(list)  # weight name -> label, shape, input if driven
         self.layers: dict[tuple[str, tuple[str, ...]], TracedLayer] = {}
         self.ran: dict[str, int] = defaultdict(int)  # calls of each neuron layer
 
@@ -198,6 +198,12 @@ class _Walk:
 
         return hook
 
+    def _label(self, name: str, module: Any, tensor: Any) -> Any:
+        label = self.provenance.of(tensor)
+        if label is None:
+            refuse(name, module, UNTRACED)
+        return label
+
     def _leave(self) -> None:
         self.running.pop()
         self.inside -= 1
@@ -215,10 +221,9 @@ class _Walk:
 
         def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
             given = _first(args, kwargs)
-            label = self.provenance.of(given)
-            if label is None:
-                refuse(name, module, UNTRACED)
-            self.fed[name].append((label, given))
+            label = self._label(name, module, given)
+            driven = label.sources == {INPUT}  # only such inputs are kept: held tensors cost the pass its cache
+            self.fed[name].append((label, tuple(given.shape), given.detach() if driven else None))
             self.provenance.put(out, Label(frozenset({name})))
             self._leave()
 
@@ -229,9 +234,7 @@ class _Walk:
 
         def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
             current = _first(args, kwargs)
-            label = self.provenance.of(current)
-            if label is None:
-                refuse(name, module, UNTRACED)
+            label = self._label(name, module, current)
             layer = self._layer(name, module, label, tuple(current.shape))
             self.ran[layer.neuron_name] += 1
             outputs = list(tensors_in(out))
@@ -278,21 +281,21 @@ class _Walk:
         readouts = []
         for name, calls in self.fed.items():
             if name not in used:
-                sources = tuple(sorted(frozenset().union(*(label.sources for label, _ in calls))))
-                readouts.append((name, self.weights[name], sources, tuple(calls[0][1].shape)))
+                sources = tuple(sorted(frozenset().union(*(label.sources for label, *_ in calls))))
+                readouts.append((name, self.weights[name], sources, calls[0][1]))
         self._nothing_left_out(used | {name for name, *_ in readouts})
         return Trace(list(self.layers.values()), readouts, self._steps())
 
     def _complete(self, layer: TracedLayer) -> None:
         """Sources of the weights, and what was done to the spikes on the way."""
         calls = [call for name in layer.name.split("+") for call in self.fed[name]]
-        sources = frozenset().union(*(label.sources for label, _ in calls))
-        through = dict.fromkeys(step for label, _ in calls for step in label.through)
+        sources = frozenset().union(*(label.sources for label, *_ in calls))
+        through = dict.fromkeys(step for label, *_ in calls for step in label.through)
         layer.sources = tuple(sorted(sources))
         layer.through = (*through, *layer.through)
-        layer.input_shape = tuple(calls[0][1].shape)
+        layer.input_shape = calls[0][1]
         if layer.driven:
-            layer.weight_inputs = [given.detach() for _, given in calls]
+            layer.weight_inputs = [given for *_, given in calls]
 
     def _nothing_left_out(self, used: set[str]) -> None:
         idle = [name for name in self.weights if name not in used]

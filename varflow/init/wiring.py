@@ -13,7 +13,7 @@ from typing import Any
 from varflow._checks import require
 from varflow.init.fans import effective_fan_in, fan_in
 
-__all__ = ["Moments", "currents_from", "mean_fan_in", "measured", "why_not_covered", "width_and_sites"]
+__all__ = ["Moments", "covariance_between", "currents_from", "mean_fan_in", "measured", "why_not_covered", "width_and_sites"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,21 @@ def currents_from(weight: Any, moments: Moments, coincidences: Any, rate: Any) -
     return covariance, moments.fan_in * moments.weight_mean * r + moments.bias_mean
 
 
+def covariance_between(weight: Any, moments: Moments, across: Any, input_sites: tuple[int, ...]) -> Any:
+    """Covariance of a convolution's currents between the sites of its map, shape (R, sites, sites), from the second moments
+    between the sites below: two windows of the kernel meet tap by tap.
+    """
+    torch = require("torch", "torch")
+    taps = math.prod(weight.kernel_size)
+    one_hot = torch.eye(taps, dtype=torch.float64).reshape(taps, 1, *weight.kernel_size)
+    numbered = torch.arange(1, math.prod(input_sites) + 1, dtype=torch.float64).reshape(1, 1, *input_sites)
+    met = _conv(weight)(numbered, one_hot, None, weight.stride, weight.padding, weight.dilation)
+    met = met.flatten(2)[0].round().long().to(across.device)  # (taps, sites): the input site, from 1; 0 in the padding
+    padded = torch.nn.functional.pad(across, (1, 0, 1, 0))
+    mean = sum(padded[:, below][:, :, below] for below in met) / taps
+    return moments.fan_in * moments.weight_std**2 * mean + moments.bias_std**2
+
+
 def _over_sites(weight: Any, values: Any, trailing: int) -> Any:
     """Kernel averages of maps whose last ``trailing`` axes are no sites."""
     axes = len(weight.kernel_size)
@@ -88,5 +103,9 @@ def _over_sites(weight: Any, values: Any, trailing: int) -> Any:
 def _kernel_average(weight: Any, maps: Any) -> Any:
     torch = require("torch", "torch")
     kernel = torch.full((1, 1, *weight.kernel_size), 1 / math.prod(weight.kernel_size), dtype=maps.dtype, device=maps.device)
-    conv = (torch.conv1d, torch.conv2d, torch.conv3d)[len(weight.kernel_size) - 1]
-    return conv(maps[:, None], kernel, None, weight.stride, weight.padding, weight.dilation)[:, 0]
+    return _conv(weight)(maps[:, None], kernel, None, weight.stride, weight.padding, weight.dilation)[:, 0]
+
+
+def _conv(weight: Any) -> Any:
+    torch = require("torch", "torch")
+    return (torch.conv1d, torch.conv2d, torch.conv3d)[len(weight.kernel_size) - 1]

@@ -14,6 +14,7 @@ import sympy
 from mpmath import mp, mpf
 from sympy import Eq, Integral, O, Symbol, erfc, exp, pi, sqrt
 
+from varflow.symbolic.conditions import below
 from varflow.symbolic.derivation import Derivation, DerivationError, Setting
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
@@ -101,6 +102,7 @@ def correlation_slope(z: Any = z) -> Derivation:
     steps = steps.then(
         lambda e: Eq(both_slope, _above(e.rhs, -density.subs(y, at), x, at)),
         "integrated over $x > z$: $\\varphi_2(z, z; \\rho)$",
+        condition=below(rho, 1),
     )
     whole = steps.steps[-1].expression.rhs
     steps = steps.then(

@@ -11,6 +11,7 @@ import sympy
 from mpmath import mp, mpf
 from sympy import Eq, acos, acosh, cos, cosh, pi, sqrt
 
+from varflow.symbolic.conditions import above, all_of, at_least, at_most, below
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.layer import Layer
 from varflow.symbolic.numbers import Values, value
@@ -31,11 +32,14 @@ def three_roots(layer: Layer) -> Derivation:
     a, b, q = _cubic(layer)
     angle, quiet = acos(q) / 3, layer.bias**2
     steps = _up_to_the_angle(Derivation("The fixed points", _two_fixed_points(layer)), layer, a, b, q)
+    at = layer.threshold
+    two = all_of(above(at, 0), at_least(q, -1))  # else the cubic has one negative root
     if quiet == 0:
-        steps = steps.then(Eq(V_0, quiet), SILENCE)
+        steps = steps.then(Eq(V_0, quiet), SILENCE, condition=two)
     else:
+        two = all_of(*two.args, at_most(3 * quiet, at**2), at_most(at**2, a))
         why = "no neuron reaches the threshold: what the bias leaves"
-        steps = steps.then(Eq(V_0, quiet), why, assumption=r"$\sqrt{3}\,\sigma_b \leq \theta$")
+        steps = steps.then(Eq(V_0, quiet), why, assumption=r"$\sqrt{3}\,\sigma_b \leq \theta$", condition=two)
     steps = steps.then(Eq(V_low, 4 * a / 3 * cos(angle - 2 * pi / 3) ** 2), "the second root: the edge of the basin")
     steps = steps.then(Eq(V_high, 4 * a / 3 * cos(angle) ** 2), "the largest root: the stable one")
     return replace(steps, answers=3)
@@ -54,6 +58,7 @@ def one_root(layer: Layer, setting: Setting) -> Derivation:
     return steps.then(
         Eq(V_high, sympy.Piecewise((full, layer.threshold**2 >= 3 * full), (4 * a / 3 * inside, True))),
         r"the only positive root; every neuron spikes where $\theta \leq -\sqrt{3 V}$",
+        condition=below(layer.threshold, 0),
     )
 
 

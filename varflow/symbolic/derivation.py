@@ -19,8 +19,10 @@ import sympy
 from mpmath import mp, mpf
 
 from varflow._checks import DomainError, integer
+from varflow.symbolic.conditions import above, all_of, at_least, below
 from varflow.symbolic.display import aligned, plain
-from varflow.symbolic.numbers import DerivationError, Values, as_function, value
+from varflow.symbolic.evaluation import in_digits, in_doubles
+from varflow.symbolic.numbers import DerivationError, Values, value
 from varflow.symbolic.symbols import NAMES
 
 __all__ = ["Derivation", "DerivationError", "Setting", "Step"]
@@ -58,12 +60,15 @@ class Step:
         What it uses beyond that; empty if nothing.
     given : dict
         What all assumptions up to here fix: symbol → expression.
+    condition : Boolean
+        For which values of the parameters it holds, beyond their signs.
     """
 
     expression: Any
     reason: str
     assumption: str = ""
     given: Mapping[sympy.Symbol, Any] = field(default_factory=dict)
+    condition: Any = sympy.true
 
     @property
     def remainder(self) -> Any:
@@ -136,6 +141,18 @@ class Derivation:
         """What the result rests on, in the order it was used."""
         return tuple(step.assumption for step in self.steps if step.assumption)
 
+    @property
+    def conditions(self) -> tuple[Any, ...]:
+        """For which numbers the result holds: relations between its symbols. ``lambdify()`` gives NaN elsewhere."""
+        results = self.result if isinstance(self.result, tuple) else (self.result,)
+        symbols = _ordered(self.result)
+        signs = [relation for s in symbols if s.name not in ("theta", "z") for relation in _sign(s)]
+        last = dict(self.steps[-1].given) if self.steps else {}
+        stated = [part for step in self.steps for part in sympy.And.make_args(sympy.sympify(step.condition))]
+        stated = [part.subs(last) if part.free_symbols & last.keys() else part for part in stated]
+        free = sympy.Tuple(*results).free_symbols
+        return tuple(dict.fromkeys(c for c in (*signs, *stated) if c != sympy.true and c.free_symbols <= free))
+
     def then(
         self,
         change: Callable[[Any], Any] | Any,
@@ -143,6 +160,7 @@ class Derivation:
         *,
         assumption: str = "",
         given: Mapping[sympy.Symbol, Any] | None = None,
+        condition: Any = sympy.true,
     ) -> Derivation:
         """The derivation with one more step, made by ``change`` from the last equation and looked at before it is accepted.
 
@@ -154,6 +172,8 @@ class Derivation:
         given : dict, optional
             What the assumption fixes: symbol → expression. It is put into the last equation before ``change`` sees it, and
             holds from here on.
+        condition : Boolean
+            Relations between parameters without which the step does not hold; ``lambdify()`` heeds them.
 
         Raises
         ------
@@ -163,7 +183,7 @@ class Derivation:
         before = self.steps[-1].expression.subs(dict(given or {})) if self.steps else None
         expression = change(before) if callable(change) else change
         known = dict(self.steps[-1].given) if self.steps else {}
-        step = Step(expression, reason, assumption, known | dict(given or {}))
+        step = Step(expression, reason, assumption, known | dict(given or {}), condition)
         if not isinstance(expression, sympy.Eq) or not replace(self, steps=(step,))._holds_at("first look", 15):
             raise DerivationError(f"{self.title}: the step '{reason}' does not hold: {expression}")
         return replace(self, steps=(*self.steps, step))
@@ -203,10 +223,10 @@ class Derivation:
 
     def to_latex(self) -> str:
         """The derivation as an ``align*`` environment, reasons and assumptions beside the equations."""
-        return aligned(self.steps, "align*")
+        return aligned(self.steps, "align*", self.conditions)
 
     def _repr_latex_(self) -> str:
-        return "$\\displaystyle " + aligned(self.steps, "aligned") + "$"
+        return "$\\displaystyle " + aligned(self.steps, "aligned", self.conditions) + "$"
 
     def lambdify(self, modules: str = "numpy") -> Callable[..., Any]:
         """The result as a function of numbers.
@@ -220,14 +240,27 @@ class Derivation:
         -------
         callable
             Takes the free symbols of the result by the public names (``threshold``, ``gain``, …), by keyword or in the order
-            of ``.arguments``; returns a tuple where the result is one.
+            of ``.arguments``; returns a tuple where the result is one. NaN wherever ``.conditions`` do not hold.
+
+        Notes
+        -----
+        **Accuracy**: in double precision ``1e-13`` relative to the result for the doubles given: where the terms of a closed
+        form cancel, or it holds an integral, mpmath takes over, some thousand times slower.
+
+        Examples
+        --------
+        >>> import varflow as vf
+        >>> derivation = vf.symbolic.fixed_points("laplace")
+        >>> derivation.conditions
+        (g > 0, theta > 0, g >= E*theta)
+        >>> derivation.lambdify()(threshold=1.0, gain=2.0)
+        (nan, nan, nan)
         """
         if modules not in ("numpy", "mpmath"):
             raise DomainError("modules", modules, "must be 'numpy' or 'mpmath'")
-        symbols = _ordered(self.result)
-        named = tuple(sympy.Symbol(NAMES.get(symbol.name, symbol.name)) for symbol in symbols)
-        result = sympy.Tuple(*self.result) if isinstance(self.result, tuple) else self.result
-        return as_function(named, symbols, result, modules)
+        results = self.result if isinstance(self.result, tuple) else (self.result,)
+        make = in_doubles if modules == "numpy" else in_digits
+        return make(self.arguments, _ordered(self.result), results, all_of(*self.conditions))
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -236,6 +269,7 @@ class Derivation:
 
     def __repr__(self) -> str:
         lines = [self.title, *(f"  {plain(step)}" for step in self.steps)]
+        lines += [f"  for {', '.join(map(str, self.conditions))}"] if self.steps and self.conditions else []
         return "\n".join(lines)
 
 
@@ -243,6 +277,14 @@ class Derivation:
 def _drawn(setting: Setting, seed: str, given: tuple[Any, ...], digits: int) -> Values:
     """The point a seed stands for; remembered, since its quantities take quadratures."""
     return setting.point(Random(seed), dict(given))
+
+
+def _sign(symbol: Any) -> tuple[Any, ...]:
+    """What a symbol was declared to be, as a relation."""
+    if symbol.is_integer and symbol.is_positive:
+        return (at_least(symbol, 1),)
+    kinds = ((symbol.is_positive, above), (symbol.is_negative, below), (symbol.is_nonnegative, at_least))
+    return next(((relation(symbol, 0),) for declared, relation in kinds if declared), ())
 
 
 def _ordered(result: Any) -> tuple[Any, ...]:

@@ -18,8 +18,8 @@ def latex(expression: Any) -> str:
     return sympy.latex(expression, symbol_names=LATEX)
 
 
-def aligned(steps: Iterable[Any], environment: str) -> str:
-    """An aligned environment, one row a step; a left-hand side that repeats is left out."""
+def aligned(steps: Iterable[Any], environment: str, conditions: Iterable[Any] = ()) -> str:
+    """An aligned environment, one row a step; a left-hand side that repeats is left out; last, where the result holds."""
     rows, shown = [], None
     for step in steps:
         left, right = step.expression.args
@@ -28,6 +28,8 @@ def aligned(steps: Iterable[Any], environment: str) -> str:
         why = step.reason + (f" ({step.assumption})" if step.assumption else "")
         rows.append(rf"{head} &{relation} {latex(right)} && \text{{{why}}}")
         shown = left
+    held = ",\\ ".join(map(latex, conditions))
+    rows += [rf"& \text{{for }} {held}"] if held else []
     return "\n".join([rf"\begin{{{environment}}}", " \\\\[4pt]\n".join(rows), rf"\end{{{environment}}}"])
 
 

@@ -13,7 +13,9 @@ from mpmath import mp, mpf
 from sympy import Eq, Integral, O, S, exp, oo, sqrt
 
 from varflow._checks import DomainError, choice, integer
+from varflow.symbolic.conditions import above
 from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.effort import neat
 from varflow.symbolic.large_gain import gain_to_infinity
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.numbers import Values
@@ -104,9 +106,12 @@ def _setting(law: Law) -> Setting:
 def _threshold_to_zero(law: Law, order: int) -> Derivation:
     """``S(θ)`` integrated from zero on, its reciprocal, and the slope."""
     f = sympy.expand(_polynomial(law.pdf(theta), theta, order))
-    half = sympy.simplify(law.tail.subs(law.z, 0))
+    half = neat(law.tail.subs(law.z, 0))
     steps = Derivation("Small thresholds: the preserving gain and its multiplier", _setting(law), answers=2).then(
-        Eq(p, half - Integral(law.pdf(t), (t, 0, theta))), "the upper tail, from zero on", assumption=f"{law.name} potentials"
+        Eq(p, half - Integral(law.pdf(t), (t, 0, theta))),
+        "the upper tail, from zero on",
+        assumption=f"{law.name} potentials",
+        condition=law.holds(theta),
     )
     steps = steps.then(
         lambda e: Eq(p, half - sympy.integrate(f, theta) + O(theta ** (order + 1))),
@@ -134,7 +139,7 @@ def _polynomial(expression: Any, variable: Any, order: int) -> Any:
     total, factorial = S.Zero, 1
     for k in range(order + 1):
         factorial *= max(k, 1)
-        total += sympy.factor(sympy.simplify(expression.subs(variable, 0)) / factorial) * variable**k
+        total += sympy.factor(neat(expression.subs(variable, 0)) / factorial) * variable**k
         expression = sympy.diff(expression, variable)
     return total
 
@@ -144,7 +149,10 @@ def _threshold_to_infinity(law: Law, order: int) -> Derivation:
         raise DomainError("distribution", law.name, "has no potentials above √3: no gain keeps a variance of 1 for θ ≥ √3")
     _known(law, "threshold_to_infinity", ("normal", "laplace", "logistic"))
     steps = Derivation("Large thresholds: the preserving gain and its multiplier", _setting(law), answers=2).then(
-        Eq(p, Integral(law.pdf(t), (t, theta, oo))), "the upper tail", assumption=f"{law.name} potentials"
+        Eq(p, Integral(law.pdf(t), (t, theta, oo))),
+        "the upper tail",
+        assumption=f"{law.name} potentials",
+        condition=above(theta, 0),
     )
     return _by_mills(steps, law, order) if law.name == "normal" else _in_closed_form(steps, law)
 

@@ -14,6 +14,7 @@ from sympy import Eq, O, Rational, S, exp, oo, sqrt
 
 from varflow._checks import DomainError, integer
 from varflow.symbolic.chains import F, G, M, X, chain_setting, e, f, p, shift, spread, t, u
+from varflow.symbolic.conditions import above, all_of, below
 from varflow.symbolic.derivation import Derivation
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.symbols import V, g, n, z
@@ -84,8 +85,15 @@ def finite_width_corrections(order: int = 1, *, distribution: Any = None) -> Der
             _in_law(series.subs(derivatives).subs(g, sqrt(V / p)), order).subs(closed) for series in (first, second)
         )
     rest = O(n ** (-order - 1), (n, oo))
-    steps = steps.then(Eq(shift, first + rest), r"$\mathrm{E}[C] - V^* = \mathrm{E}[X]$")
+    steps = steps.then(Eq(shift, first + rest), r"$\mathrm{E}[C] - V^* = \mathrm{E}[X]$", condition=_stable(law))
     return steps.then(Eq(spread, second + rest), r"$\mathrm{E}[X^2] - \mathrm{E}[X]^2$")
+
+
+def _stable(law: Law | None) -> Any:
+    """A stable fixed point, away from saturation."""
+    if law is None:
+        return all_of(below(sympy.Abs(F[1]), 1), below(p, 1))
+    return all_of(law.holds(z), above(z, 0), below(law.pdf(z) * z, 2 * law.sf(z)))
 
 
 def _given_x(start: Derivation, order: int) -> Derivation:

@@ -13,11 +13,13 @@ from typing import Any
 
 import sympy
 from mpmath import mp, mpf
-from sympy import Eq, LambertW, S, exp, sqrt
+from sympy import E, Eq, LambertW, S, exp, sqrt
 
 from varflow._checks import DomainError
+from varflow.symbolic.conditions import above, all_of, at_least
 from varflow.symbolic.cubic import SILENCE, V_0, V_high, V_low, bisected, one_root, three_roots
 from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.effort import neat
 from varflow.symbolic.laws import Law, Parameters
 from varflow.symbolic.layer import Layer, layer_of
 from varflow.symbolic.numbers import Values, value
@@ -72,6 +74,7 @@ def fixed_point_condition(
         Eq(V, layer.bias**2 + g**2 * law.sf(layer.threshold / sqrt(V))),
         "the variance map hands $V$ on unchanged",
         assumption="$V = F(V)$",
+        condition=layer.law.holds(layer.z if layer.threshold.is_zero else z),
     )
     if layer.threshold.is_zero:
         return steps
@@ -159,10 +162,10 @@ def fixed_points(
 
 def _exponential(law: Law) -> tuple[Any, Any]:
     """``A`` and ``b`` of a tail ``A e^{-bz}``; None if it is none."""
-    rate = sympy.simplify(-sympy.diff(law.tail, law.z) / law.tail)
+    rate = neat(-sympy.diff(law.tail, law.z) / law.tail)
     if rate.has(law.z) or not law.z.is_positive:
         return None, None
-    return sympy.simplify(law.tail * exp(rate * law.z)), rate
+    return neat(law.tail * exp(rate * law.z)), rate
 
 
 def _above_the_saddle_node(layer: Layer, bracket: Callable[[Values], tuple[Any, Any]]) -> Setting:
@@ -209,6 +212,7 @@ def _lambert(layer: Layer, amplitude: Any, rate: Any) -> Derivation:
         Eq(z_high, roots[0], evaluate=False),
         "Lambert's $W$, principal branch: the smaller $z$",
         assumption=r"$\gamma \geq \gamma_c$",
+        condition=all_of(above(at, 0), at_least(g, E * rate * at / (2 * sqrt(amplitude)))),
     )
     steps = steps.then(Eq(z_low, roots[1], evaluate=False), "the other real branch: the larger $z$")
     steps = steps.then(Eq(V_0, S.Zero), SILENCE)

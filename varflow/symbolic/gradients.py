@@ -16,6 +16,7 @@ from mpmath import mp, mpf
 from sympy import Eq, Integral, S, Symbol, erf, erfc, exp, oo, pi, sqrt
 
 from varflow._checks import DomainError, choice
+from varflow.symbolic.conditions import above
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
@@ -131,7 +132,12 @@ def _solved(steps: Derivation, solve: str) -> Derivation:
     if solve == "peak":
         steps = steps.then(lambda e: Eq(1, peak_found**2 * e.rhs), "with $c\\,\\psi$ for $\\psi$", assumption="$\\chi = 1$")
         return steps.then(lambda e: Eq(peak_found, 1 / sqrt(e.rhs / peak_found**2)), "solved for the factor")
-    steps = steps.then(lambda e: Eq(1, e.rhs.subs(a, width_found)), "at the width wanted", assumption="$\\chi = 1$, $g > 1$")
+    steps = steps.then(
+        lambda e: Eq(1, e.rhs.subs(a, width_found)),
+        "at the width wanted",
+        assumption="$\\chi = 1$, $g > 1$",
+        condition=above(g, 1),
+    )
     return steps.then(lambda e: Eq(width_found, _width(e)), "solved for the width")
 
 

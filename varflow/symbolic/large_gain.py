@@ -13,12 +13,15 @@ from mpmath import mp, mpf
 from sympy import Eq, LambertW, O, S, exp, log, oo, pi, sqrt
 
 from varflow._checks import DomainError
+from varflow.symbolic.conditions import at_most
 from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.effort import neat
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.power_series import composed, product, short
 from varflow.symbolic.saddle_node_limit import V_e, V_s, m_e, m_s, roots, z_e, z_s
 from varflow.symbolic.symbols import g, quantity, theta
+from varflow.symbolic.tails import tail, turning_point
 
 __all__ = ["gain_to_infinity"]
 
@@ -44,7 +47,12 @@ def gain_to_infinity(law: Law, order: int) -> Derivation:
         "a fixed point, $\\eta = \\theta/g$",
         assumption=f"{law.name} potentials, no bias",
     )
-    steps = steps.then(Eq(z_s, root + O(eta ** (order + 2))), "its root solved for order by order", assumption="$\\eta \\to 0$")
+    steps = steps.then(
+        Eq(z_s, root + O(eta ** (order + 2))),
+        "its root solved for order by order",
+        assumption="$\\eta \\to 0$",
+        condition=_two(law),
+    )
     steps = steps.then(Eq(V_s / g**2, tail_.subs(law.z, z_s)), "$V = g^2 S(z)$")
     steps = steps.then(Eq(m_s, z_s * f.subs(law.z, z_s) / (2 * tail_.subs(law.z, z_s))), "slope of the variance map")
     steps = steps.then(Eq(eta**2, z_e**2 * tail_.subs(law.z, z_e)), "the other fixed point")
@@ -56,6 +64,14 @@ def gain_to_infinity(law: Law, order: int) -> Derivation:
     for equation, reason, assumption in (edge_variance, edge_slope):
         steps = steps.then(equation, reason, assumption=assumption)
     return steps
+
+
+def _two(law: Law) -> Any:
+    """``γ > γ_c``: there are two fixed points."""
+    with mp.workdps(20):
+        turn = turning_point(law)
+        highest = mp.sqrt(turn**2 * tail(law, turn))
+        return at_most(eta, sympy.Float(mp.nstr(highest, 15)))
 
 
 def _setting(law: Law) -> Setting:
@@ -109,14 +125,14 @@ def _stable_root(law: Law, order: int) -> Any:
 def _taylor(expression: Any, order: int) -> Any:
     total = S.Zero
     for k in range(order + 1):
-        total += sympy.simplify(expression.subs(x, 0)) / sympy.factorial(k) * x**k
+        total += neat(expression.subs(x, 0)) / sympy.factorial(k) * x**k
         expression = sympy.diff(expression, x)
     return total
 
 
 def _cut(expression: Any, order: int) -> Any:
     whole = sympy.expand(expression)
-    return sum(sympy.factor(sympy.simplify(whole.coeff(eta, k))) * eta**k for k in range(order + 1))
+    return sum(sympy.factor(neat(whole.coeff(eta, k))) * eta**k for k in range(order + 1))
 
 
 def _powers(expression: Any, root: Any, order: int) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import mpmath
 import sympy
 from mpmath import mp
 from sympy import Rational, erfc, exp, pi, sqrt, stats
@@ -18,8 +19,11 @@ from sympy import Rational, erfc, exp, pi, sqrt, stats
 from varflow._checks import DomainError
 from varflow.model.distributions import distribution as described
 from varflow.model.student import StudentT
-from varflow.symbolic.numbers import as_function, value
-from varflow.symbolic.standard import Parameters, branch, number, on_the_line, side, t, tidy
+from varflow.symbolic.conditions import all_of, at_least, at_most
+from varflow.symbolic.effort import integrated, neat, within
+from varflow.symbolic.numbers import DerivationError, value
+from varflow.symbolic.standard import Parameters, branch, density_of, number, on_the_line, side, t, tidy
+from varflow.symbolic.symbols import exact
 
 __all__ = ["Law", "Parameters", "law_of", "pieces_above", "sign_of", "upper_moment"]
 
@@ -70,6 +74,14 @@ class Law:
         high = "" if self.high not in self.ends or self.high.is_infinite else f" < {sympy.latex(self.high)}"
         return f"${low}z{high}$" if low or high else ""
 
+    def holds(self, at: Any) -> Any:
+        """Where density and tail are those formulas: relations for ``z`` put as an expression, and for free parameters."""
+        known = [(at_least, at, self.low), (at_most, at, self.high)]
+        sides = [make(x, end) for make, x, end in known if end in self.ends and not end.is_infinite]
+        for symbol, (low, high) in self.parameters.items():
+            sides += [at_least(symbol, low), at_most(symbol, high)]
+        return all_of(*sides)
+
     @property
     def symmetric(self) -> bool:
         return bool(sympy.simplify(self.whole - self.whole.subs(t, -t)) == 0)
@@ -77,8 +89,7 @@ class Law:
     def at(self, z: Any, values: Mapping[Any, Any]) -> Any:
         """The density at a number."""
         symbols = tuple(sorted(self.parameters, key=str))
-        density = as_function((t, *symbols), (t, *symbols), self.whole, "mpmath")
-        return density(z, *(values[symbol] for symbol in symbols))
+        return density_of(self.whole, symbols)(z, *(values[symbol] for symbol in symbols))
 
     def integral(self, weight: Callable[[Any], Any], low: Any, high: Any, values: Mapping[Any, Any]) -> Any:
         """``∫ weight(z) f(z) dz`` from low to high, by mpmath's quadrature of the density: the definition, not the tail."""
@@ -97,10 +108,22 @@ def sign_of(threshold: Any) -> int | None:
 
 def law_of(distribution: Any, *, sign: int | None = 1, parameters: Parameters | None = None) -> Law:
     """The symbolic law of the standardised potential on the side of its mean where the threshold lies."""
-    parameters = dict(parameters or {})
+    parameters = {symbol: _range(symbol, ends) for symbol, ends in dict(parameters or {}).items()}
     if isinstance(distribution, str | StudentT):
         return _built_in(described(distribution), sign)
     return _standardised(distribution, sign, parameters)
+
+
+def _range(symbol: Any, ends: Any) -> tuple[float, float]:
+    """A declared range, of numbers of any library."""
+    try:
+        low, high = ends
+    except (TypeError, ValueError):
+        raise DomainError("parameters", {symbol: ends}, "must give each symbol its range (low, high)") from None
+    low, high = (exact("parameters", end) for end in (low, high))
+    if low.free_symbols or high.free_symbols or low > high:
+        raise DomainError("parameters", {symbol: ends}, "must give each symbol its range (low, high), low first, in numbers")
+    return tuple(int(end) if end.is_Integer else float(end) for end in (low, high))  # pyright: ignore[reportReturnType]
 
 
 @lru_cache(maxsize=64)
@@ -120,7 +143,8 @@ def _built_in(law: Any, sign: int | None) -> Law:
 
 
 def _standardised(variable: Any, sign: int | None, parameters: Parameters, name: str | None = None) -> Law:
-    whole, ends = on_the_line(variable, parameters)
+    line = on_the_line(variable, parameters)
+    whole, ends = line.density, line.ends
     if sign is None and len(ends) > 2:
         rule = "must be declared positive or negative, Symbol('theta', positive=True): the law has another formula on each side"
         raise DomainError("threshold", "theta", rule)
@@ -129,7 +153,47 @@ def _standardised(variable: Any, sign: int | None, parameters: Parameters, name:
     density = branch(whole, z, low, high, parameters)
     tail = _familiar(name, z, sign)
     unfinished = Law(name or str(variable.pspace.distribution), z, density, tail, whole, ends, low, high, parameters)
-    return unfinished if tail is not None else replace(unfinished, tail=upper_moment(unfinished, 0))
+    return unfinished if tail is not None else replace(unfinished, tail=_tail(unfinished, line.cumulative))
+
+
+def _tail(law: Law, cumulative: Any) -> Any:
+    """From the distribution function, where sympy.stats has a plain one, else the density integrated."""
+    if cumulative is not None:
+        elementary = cumulative.replace(sympy.hyper, _elementary)
+        known = _above(branch(elementary, law.z, law.low, law.high, law.parameters))
+        if not known.has(sympy.Piecewise, sympy.hyper, sympy.floor, sympy.I) and _is_the_tail(known, law):
+            return known
+    found = upper_moment(law, 0)
+    return found if found.has(sympy.Integral) or _is_the_tail(found, law) else upper_moment(law, 0, closed=False)
+
+
+def _elementary(*arguments: Any) -> Any:
+    whole = sympy.hyper(*arguments)
+    return within(lambda: sympy.hyperexpand(whole), whole)
+
+
+def _above(cumulative: Any) -> Any:
+    """``1 - F``, in functions that do not cancel in the upper tail."""
+    upper = 1 - cumulative.replace(sympy.erf, lambda x: 1 - erfc(x))
+    upper = upper.replace(sympy.lowergamma, lambda s, x: sympy.gamma(s) - sympy.uppergamma(s, x))
+    return neat(sympy.expand(upper, power_base=False, power_exp=False))
+
+
+def _is_the_tail(candidate: Any, law: Law) -> bool:
+    """Whether a formula has the values of the integral of the density, at two places."""
+    values = {symbol: (mp.mpf(low) + mp.mpf(high)) / 2 for symbol, (low, high) in law.parameters.items()}
+    low, high = number(law.low, law.parameters), number(law.high, law.parameters)
+    low, high = max(low, min(-2.0, high - 1)), min(high, max(2.0, low + 1))
+    with mpmath.workdps(15):
+        for share in (0.3, 0.7):
+            z = mp.mpf(low + share * (high - low))
+            try:
+                gap = value(candidate, {**values, law.z: z}) - law.integral(lambda t: 1, z, mp.inf, values)
+            except (DerivationError, TypeError, ValueError, ZeroDivisionError):
+                return False
+            if not abs(gap) < 1e-8:
+                return False
+    return True
 
 
 def _familiar(name: str | None, z: Any, sign: int | None) -> Any:
@@ -154,15 +218,14 @@ def pieces_above(law: Law) -> list[tuple[Any, Any, Any]]:
     ]
 
 
-def upper_moment(law: Law, power: int) -> Any:
-    """``∫_z^∞ tᵏ f(t) dt`` in closed form where sympy finds one, else the integral itself."""
-    return tidy(sum((_integral(law, power, *piece) for piece in pieces_above(law)), sympy.S.Zero))
+def upper_moment(law: Law, power: int, *, closed: bool = True) -> Any:
+    """``∫_z^∞ tᵏ f(t) dt`` in closed form where sympy finds one in time, else the integral itself."""
+    return tidy(sum((_integral(law, power, *piece, closed) for piece in pieces_above(law)), sympy.S.Zero))
 
 
-def _integral(law: Law, power: int, low: Any, high: Any, density: Any) -> Any:
+def _integral(law: Law, power: int, low: Any, high: Any, density: Any, closed: bool) -> Any:
     at = sympy.Symbol("t", real=True, positive=True if low.is_nonnegative else None)
     integrand = at**power * density.subs(t, at)
-    if not law.parameters:
-        return sympy.integrate(integrand, (at, low, high))
-    found = sympy.integrate(integrand, (at, low, high), manual=True)  # the other methods take minutes with free parameters
-    return sympy.Integral(integrand, (at, low, high)) if found.has(sympy.Piecewise, sympy.hyper, sympy.polar_lift) else found
+    if not closed:
+        return sympy.Integral(integrand, (at, low, high))
+    return integrated(integrand, at, low, high, thorough=not law.parameters)  # with free parameters it takes minutes

@@ -11,10 +11,12 @@ from itertools import chain, product
 from random import Random
 from typing import Any
 
+import sympy
 from mpmath import mp, mpf
 from sympy import sqrt
 
 from varflow._checks import DomainError
+from varflow.symbolic.conditions import above, all_of
 from varflow.symbolic.laws import Law, Parameters, law_of, sign_of
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.responses import Response, response_of
@@ -65,6 +67,13 @@ class Layer:
         values[V] = fed if self.mean != 0 else between(0.2, 4)
         sign = -1 if self.threshold.is_negative else 1 if self.threshold.is_positive else rng.choice([-1, 1])
         return values | {symbol: sign * between(0, 3) for symbol in self.threshold.free_symbols}
+
+    @property
+    def holds(self) -> Any:
+        """For which parameters the formulas of law and response are those given here."""
+        counted = self.response.name in ("multi_spike", "ternary") and self.threshold.free_symbols
+        positive = above(self.threshold, 0) if counted else sympy.true
+        return all_of(self.law.holds(self.z), positive)
 
     def moments(self, values: Values) -> tuple[Any, Any]:
         """``E[r(u)]`` and ``E[r(u)²]`` by quadrature of the density, split where the response jumps."""

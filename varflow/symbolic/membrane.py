@@ -18,6 +18,7 @@ from mpmath.calculus.quadrature import GaussLegendre
 from sympy import Eq, S, Sum, Symbol, erfc, exp, pi, sqrt
 
 from varflow._checks import choice
+from varflow.symbolic.conditions import above, all_of, at_most
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.symbols import quantity, theta
@@ -102,7 +103,8 @@ def membrane_moments(reset: str = "none", *, input: str = "white") -> Derivation
         else ("expectations of products factorise", "input white in time: $I$ independent of $H$")
     )
     spikes = ", $S = \\lfloor H/\\theta \\rfloor_+$" if many else ", $S = 1(H > \\theta)$, $S^2 = S$" if update.has(X) else ""
-    steps = start.then(Eq(mean_next, means[1]), f"the update {shown}{spikes}")
+    possible = [at_most(C_HI**2, sigma**2 * V_I)] * correlated + [above(theta, 0)] * many
+    steps = start.then(Eq(mean_next, means[1]), f"the update {shown}{spikes}", condition=all_of(*possible))
     steps = steps.then(lambda _: Eq(mean_next, split[1]), why[0], assumption=why[1])
     exact = _in_covariances(steps.steps[-1].expression.rhs, everywhere=False)
     steps = steps.then(lambda _: _stationary(exact), "in a stationary state $\\mathrm{E}[H'] = \\mathrm{E}[H] = \\mu$, exactly")

@@ -52,7 +52,22 @@ def as_function(arguments: tuple[Any, ...], symbols: tuple[Any, ...], expression
         )
         return (lambda *given: inner(*given, *(_root(root, mp.prec) for root in roots))) if roots else inner
     own: dict[str, Any] = {"endless_sum": endless_sum, "real_lambertw": _lambertw}
-    return _in_double(sympy.lambdify(arguments, renamed, [own, "scipy", "numpy"], printer=_Numpy(settings)))
+    folded = _constants_in_double(renamed)
+    shared = not folded.has(sympy.Sum)  # whose terms must stay inside it
+    return _in_double(sympy.lambdify(arguments, folded, [own, "scipy", "numpy"], printer=_Numpy(settings), cse=shared))
+
+
+def _constants_in_double(expression: Any) -> Any:
+    """Numbers inside an expression rounded once, as a whole; small integers and halves stay."""
+    if isinstance(expression, sympy.Expr) and expression.is_number and not expression.free_symbols:
+        plain = isinstance(expression, sympy.Rational) and expression.q <= 4 and abs(expression.p) <= 1000
+        found = expression if plain or expression.has(sympy.oo) else expression.evalf(25)
+        return sympy.Float(found, 17) if found.is_Float else expression
+    if isinstance(expression, sympy.Sum):
+        return expression.func(_constants_in_double(expression.function), *expression.limits)
+    if not expression.args or isinstance(expression, sympy.Integral):
+        return expression
+    return expression.func(*map(_constants_in_double, expression.args))
 
 
 def _in_double(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,7 +12,9 @@ import sympy
 from mpmath import mpf
 from sympy import Eq, O, Rational, S, log, pi, sqrt
 
+from varflow.symbolic.conditions import above, all_of, below
 from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.effort import neat
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.power_series import composed, product, short
@@ -61,6 +63,7 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
     steps = steps.then(
         Eq(log(1 - delta**2), sum(c * (z_s - z_c) ** k for k, c in logs.items()) + O(delta ** (order + 2))),
         r"the logarithm of $z^2 S(z)$ as a series about $z_{\mathrm c}$, with $f/S = 2/z$ there",
+        condition=all_of(above(theta, 0), below(delta, 1)),
         assumption=r"$\gamma \to \gamma_{\mathrm c}$",
     )
     steps = steps.then(Eq(z_c, closed), reason)
@@ -97,7 +100,7 @@ def _turn(law: Law) -> tuple[Any, str]:
 
 def _derivatives(law: Law, count: int, turn: Any) -> list[Any]:
     """``r = f/S`` and its derivatives at ``z_c``: ``r' = r (f'/f + r)`` and ``r = 2/z`` there."""
-    slope = sympy.simplify(sympy.diff(law.density, law.z) / law.density)
+    slope = neat(sympy.diff(law.density, law.z) / law.density)
     decay = pi / sqrt(3)
     known: Any = {sympy.tanh(decay * law.z / 2): 4 / (decay * law.z) - 1}  # of the logistic law, 1 - 2 S, at z_c
     found = [r]

@@ -8,15 +8,18 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
+import numpy as np
 import sympy
 from mpmath import mp, mpf
 from sympy import Eq, S, sqrt
 
 from varflow._checks import DomainError
 from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.effort import neat, solutions
 from varflow.symbolic.laws import Law, Parameters, law_of
 from varflow.symbolic.layer import Layer, V_next, layer_of
-from varflow.symbolic.numbers import Values, value
+from varflow.symbolic.numbers import Values, as_function, value
+from varflow.symbolic.standard import t
 from varflow.symbolic.symbols import ImplicitRoot, V, g, gamma, quantity, theta
 
 __all__ = ["bias_cusp", "multiplier", "on_fixed_points", "saddle_node"]
@@ -91,16 +94,18 @@ def multiplier(
         raise DomainError("threshold", threshold, "must not be 0 here: the map is constant there and the multiplier is 0")
     z, law = layer.law.z, layer.law
     image = layer.bias**2 + g**2 * law.sf(layer.threshold / sqrt(V))
-    steps = Derivation("The multiplier", on_fixed_points(layer)).then(Eq(V_next, image), "the variance map")
+    steps = Derivation("The multiplier", on_fixed_points(layer)).then(
+        Eq(V_next, image), "the variance map", condition=law.holds(z)
+    )
     steps = steps.then(lambda e: Eq(m, sympy.diff(e.rhs, V)), "its slope, $m = F'(V)$")
     steps = steps.then(
-        lambda e: Eq(m, g**2 * z * sympy.simplify(_in_z(e.rhs, layer) * 2 * layer.threshold**2 / (g**2 * z**3)) / (2 * V)),
+        lambda e: Eq(m, g**2 * z * neat(_in_z(e.rhs, layer) * 2 * layer.threshold**2 / (g**2 * z**3)) / (2 * V)),
         r"$z = \theta/\sqrt{V}$ and $S' = -f$",
     )
     if layer.bias != 0:
         return steps
     return steps.then(
-        lambda e: Eq(m, sympy.simplify((z * law.density / (2 * law.tail)).subs(sympy.tanh(0), 0))),
+        lambda e: Eq(m, neat((z * law.density / (2 * law.tail)).subs(sympy.tanh(0), 0))),
         "a fixed point has $g^2/V = 1/S(z)$",
         assumption="$V = F(V)$",
         given={g: g_star},
@@ -149,20 +154,20 @@ def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None =
     z = law.z
     top = _root_near_the_peak(
         law,
-        lambda z, values: z**2 * law.integral(lambda t: 1, z, mp.inf, values),
+        lambda z, law_there: z**2 * law_there[1],
         lambda z, values: 2 * law.integral(lambda t: 1, z, mp.inf, values) - z * law.at(z, values),
     )
     steps = Derivation("The saddle-node", Setting(_draw_z(law), _define_saddle(law, top))).then(
-        Eq(1 / gamma, z**2 * law.tail), r"a fixed point has $z^2 S(z) = 1/\gamma$, $z = \theta/\sqrt{V}$"
+        Eq(1 / gamma, z**2 * law.tail),
+        r"a fixed point has $z^2 S(z) = 1/\gamma$, $z = \theta/\sqrt{V}$",
+        condition=law.holds(z),
     )
-    steps = steps.then(lambda e: Eq(m, sympy.simplify(z * law.density / (2 * law.tail))), "its multiplier, $m = F'(V)$")
+    steps = steps.then(lambda e: Eq(m, neat(z * law.density / (2 * law.tail))), "its multiplier, $m = F'(V)$")
     steps = steps.then(
         lambda e: Eq(1, e.rhs.subs(z, z_c)), r"$z^2 S(z)$ is highest where $m = 1$", assumption="the highest maximum counts"
     )
     steps = steps.then(lambda e: Eq(z_c, _solved(e.rhs - 1, law, top)), "solved for $z_c$")
-    return steps.then(
-        lambda e: Eq(gamma_c, sympy.simplify(1 / (e.rhs**2 * law.sf(e.rhs)))), r"the smallest $\gamma$ with a fixed point"
-    )
+    return steps.then(lambda e: Eq(gamma_c, neat(1 / (e.rhs**2 * law.sf(e.rhs)))), r"the smallest $\gamma$ with a fixed point")
 
 
 def _draw_z(law: Law) -> Callable[[Random], Values]:
@@ -185,19 +190,40 @@ def _define_saddle(law: Law, top: Callable[[Values], Any]) -> Callable[[Values],
 
 
 def _root_near_the_peak(
-    law: Law, height: Callable[[Any, Values], Any], slope: Callable[[Any, Values], Any]
+    law: Law, height: Callable[[Any, Any], Any], slope: Callable[[Any, Values], Any]
 ) -> Callable[[Values], Any]:
-    """Where ``height(z)`` is highest on a scan, and there the root of ``slope``."""
+    """Where ``height(z, (f, S))`` is highest on a scan, and there the root of ``slope``, first in few digits."""
 
     @lru_cache(maxsize=64)
     def found(shape: tuple[Any, ...], digits: int) -> Any:
         values = dict(shape)
-        last = min(float(law.high.subs(values)), 8.0)
-        with mp.workdps(12):
-            near = max((last * (j + 0.5) / 80 for j in range(80)), key=lambda z: height(mpf(z), values))
-        return mp.findroot(lambda z: slope(z, values), (mpf(near) * 0.99, mpf(near) * 1.01))
+        z, width = _scan(law, height, values)
+        try:
+            with mp.workdps(15):
+                near = mp.findroot(lambda z: slope(z, values), (z - width, z + width), solver="anderson")
+            ends = near * (1 - mpf(10) ** -12), near * (1 + mpf(10) ** -12)
+            return mp.findroot(lambda z: slope(z, values), ends, tol=mp.eps**1.5)
+        except (ValueError, ZeroDivisionError, TypeError):
+            rule = f"has no smooth maximum here (highest near z = {mp.nstr(z, 4)}); vf.critical_gain gives the number"
+            raise DomainError("distribution", law.name, rule) from None
 
     return lambda values: found(tuple((symbol, values[symbol]) for symbol in law.parameters), mp.dps)
+
+
+def _scan(law: Law, height: Callable[[Any, Any], Any], values: Values, points: int = 4000) -> tuple[Any, Any]:
+    """The place of the highest point on a fine grid in doubles, and the uncertainty of the place."""
+    end = float(law.ends[-1].subs(values))
+    last = min(end, 8.0)
+    with mp.workdps(15):
+        beyond = float(law.integral(lambda t: 1, mpf(last), mp.inf, values)) if end > last else 0.0
+    step = last / points
+    z = step * (np.arange(points) + 0.5)
+    symbols = tuple(law.parameters)
+    density = as_function((t, *symbols), (t, *symbols), law.whole, "numpy")
+    f = np.nan_to_num(density(z, *(float(values[s]) for s in symbols)) * np.ones(points), posinf=0.0)
+    tail = beyond + step * np.cumsum(f[::-1])[::-1] - step * f / 2
+    best = int(np.argmax(height(z, (f, tail))))
+    return mpf(float(z[best])), mpf(4 * step)
 
 
 def _solved(equation: Any, law: Law, numeric: Callable[[Values], Any]) -> Any:
@@ -206,10 +232,7 @@ def _solved(equation: Any, law: Law, numeric: Callable[[Values], Any]) -> Any:
     middle = {symbol: mpf(sum(ends)) / 2 for symbol, ends in law.parameters.items()}
     with mp.workdps(20):
         near = numeric(middle)
-    try:
-        candidates = [] if equation.has(sympy.atan) else sympy.solve(sympy.numer(sympy.together(equation)), unknown)
-    except NotImplementedError:
-        candidates = []
+    candidates = solutions(equation, unknown)
     for candidate in candidates:
         if not candidate.has(sympy.I) and abs(sympy.N(candidate.subs(middle)) - near) < 1e-9:
             return candidate
@@ -264,17 +287,15 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
         steps = steps.then(Eq(z_i, law.high), "$z^3 f(z)$ rises to the edge of the support, where the curvature changes sign")
     else:
         steps = steps.then(
-            lambda e: Eq(3, sympy.simplify(-z * sympy.diff(law.density, z) / law.density).subs(z, z_i)),
+            lambda e: Eq(3, neat(-z * sympy.diff(law.density, z) / law.density).subs(z, z_i)),
             "no curvature: $z^3 f(z)$ is at its maximum",
             assumption="$F''(V) = 0$",
         )
         steps = steps.then(lambda e: Eq(z_i, _solved(e.rhs - 3, law, _steepest(law))), "solved for $z_i$")
     root = steps.steps[-1].expression.rhs
+    steps = steps.then(lambda e: Eq(gamma_i, neat(2 / (root**3 * law.pdf(root)))), "slope one", assumption="$F'(V) = 1$")
     steps = steps.then(
-        lambda e: Eq(gamma_i, sympy.simplify(2 / (root**3 * law.pdf(root)))), "slope one", assumption="$F'(V) = 1$"
-    )
-    steps = steps.then(
-        lambda e: Eq(cusp, sympy.simplify(1 / root**2 - e.rhs * law.sf(root))),
+        lambda e: Eq(cusp, neat(1 / root**2 - e.rhs * law.sf(root))),
         r"a fixed point, $V = \theta^2/z_i^2$",
         assumption="$F(V) = V$",
     )
@@ -291,7 +312,9 @@ def _steepest(law: Law) -> Callable[[Values], Any]:
     if _rises_to_the_edge(law):
         return lambda values: value(law.high, {})
     steep = lambda z, values: z**3 * law.at(z, values)  # noqa: E731
-    return _root_near_the_peak(law, steep, lambda z, values: mp.diff(lambda y: steep(y, values), z))
+    return _root_near_the_peak(
+        law, lambda z, law_there: z**3 * law_there[0], lambda z, values: mp.diff(lambda y: steep(y, values), z)
+    )
 
 
 def _draw_cusp(law: Law) -> Callable[[Random], Values]:

@@ -3,35 +3,91 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
 
+import mpmath
 import sympy
 from sympy import gamma, sqrt, stats
+from sympy.stats.crv import SingleContinuousPSpace
 from sympy.stats.rv import RandomSymbol
 
 from varflow._checks import DomainError
+from varflow.symbolic.effort import neat, symbols_for_long_numbers, within
+from varflow.symbolic.numbers import as_function
 
-__all__ = ["Parameters", "branch", "number", "on_the_line", "side", "t", "tidy"]
+__all__ = ["Line", "Parameters", "branch", "density_of", "number", "on_the_line", "side", "t", "tidy"]
 
 Parameters = Mapping[Any, tuple[float, float]]
 t = sympy.Symbol("t", real=True)
 
 
-def on_the_line(variable: Any, parameters: Parameters) -> tuple[Any, tuple[Any, ...]]:
-    """Density of ``(X - E X)/√Var X`` and the ends of its pieces."""
+class Line(NamedTuple):
+    """A law of mean 0 and variance 1 on the whole line, in ``t``: its density, its distribution function where sympy.stats
+    has one, and the ends of its pieces."""
+
+    density: Any
+    cumulative: Any
+    ends: tuple[Any, ...]
+
+
+def on_the_line(variable: Any, parameters: Parameters) -> Line:
+    """The law of ``(X - E X)/√Var X``."""
     if not isinstance(variable, RandomSymbol) or not variable.pspace.is_Continuous:
         rule = "must be a built-in name or a continuous sympy.stats variable, such as Normal('X', 0, 1)"
         raise DomainError("distribution", variable, rule)
-    law, support = variable.pspace.distribution, variable.pspace.domain.set
+    given = variable.pspace.distribution
+    law, numbers = symbols_for_long_numbers(given)
+    parameters = {**parameters, **{symbol: (number, number) for symbol, number in numbers.items()}}
+    variable = SingleContinuousPSpace(variable.symbol, law).value
+    support = variable.pspace.domain.set
     formula: Any = law.pdf if hasattr(law, "pdf") else stats.density(variable)
     density = formula(t)
-    mean, variance = _moments(variable, density, support, parameters)
+    mean, variance = _moments(variable, given, density, support, parameters)
     std = sqrt(variance)
-    whole = tidy(std * _one_sided(density.subs(t, mean + std * t)))
-    _refuse_undeclared(variable, whole, parameters)
-    ends = {end if end.is_infinite else sympy.simplify((end - mean) / std) for end in (support.inf, support.sup)}
-    return whole, tuple(sorted(ends | _knots(whole), key=lambda end: number(end, parameters)))
+    put = lambda e: _one_sided(e.subs(t, mean + std * t))  # noqa: E731
+    whole = tidy(std * put(density))
+    _refuse_undeclared(given, whole, parameters)
+    cumulative = law._cdf(t) if hasattr(law, "_cdf") else None
+    ends = {end if end.is_infinite else neat((end - mean) / std) for end in (support.inf, support.sup)}
+    ends = {end.xreplace(numbers) for end in ends | _knots(whole)}
+    whole = whole.xreplace(numbers)
+    cumulative = None if cumulative is None else put(cumulative).xreplace(numbers)
+    line = Line(whole, cumulative, tuple(sorted(ends, key=lambda end: number(end, parameters))))
+    _refuse_wrong_moments(given, line, parameters)
+    return line
+
+
+def _refuse_wrong_moments(law: Any, line: Line, parameters: Parameters) -> None:
+    """Integral, mean and variance once more as numbers: sympy's own are wrong for some laws."""
+    middle = {symbol: sum(map(mpmath.mpf, map(str, ends))) / 2 for symbol, ends in parameters.items()}
+    symbols = tuple(middle)
+    density = density_of(line.density, symbols)
+    with mpmath.workdps(15):
+        cuts = sorted({*(mpmath.mpf(number(end, parameters)) for end in line.ends), mpmath.mpf(0)})
+        try:
+            found: list[Any] = [mpmath.quad(lambda x, k=k: x**k * density(x, *middle.values()), cuts) for k in range(3)]
+        except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+            found = [mpmath.nan]
+    if not all(abs(x - want) < 1e-3 for x, want in zip(found, (1, 0, 1), strict=False)):
+        raise DomainError("distribution", law, "has a mean or variance that sympy does not find correctly; choose another law")
+
+
+@lru_cache(maxsize=64)
+def density_of(whole: Any, symbols: tuple[Any, ...]) -> Callable[..., Any]:
+    """A density as a real function of numbers; 0 where an exponential inside another underflows in doubles already."""
+    exact = as_function((t, *symbols), (t, *symbols), whole, "mpmath")
+    nested = any(power.args[0].has(sympy.exp) for power in whole.atoms(sympy.exp))
+    rough = as_function((t, *symbols), (t, *symbols), whole, "numpy") if nested else None
+
+    def density(*numbers: Any) -> Any:
+        if rough is not None and rough(*map(float, numbers)) == 0:
+            return mpmath.mpf(0)
+        found = exact(*numbers)
+        return found.real if isinstance(found, mpmath.mpc) else found
+
+    return density
 
 
 def _one_sided(expression: Any) -> Any:
@@ -44,31 +100,39 @@ def _solved(relation: Any) -> Any:
     slope = rest.coeff(t)
     if slope.is_zero is not False or sympy.expand(rest - slope * t).has(t) or slope.is_positive is None:
         return relation
-    return (relation if slope.is_positive else relation.reversed).func(t, sympy.simplify(t - rest / slope))
+    return (relation if slope.is_positive else relation.reversed).func(t, neat(t - rest / slope))
 
 
-def _refuse_undeclared(variable: Any, whole: Any, parameters: Parameters) -> None:
+def _refuse_undeclared(law: Any, whole: Any, parameters: Parameters) -> None:
     for symbol in sorted(whole.free_symbols - {t} - set(parameters), key=str):
         hint = f"declare it positive if it is a scale, or give it a number or a range, parameters={{{symbol}: (1, 5)}}"
-        raise DomainError("distribution", variable.pspace.distribution, f"leaves {symbol} free: {hint}")
+        raise DomainError("distribution", law, f"leaves {symbol} free: {hint}")
 
 
-def _moments(variable: Any, density: Any, support: Any, parameters: Parameters) -> tuple[Any, Any]:
+def _moments(variable: Any, name: Any, density: Any, support: Any, parameters: Parameters) -> tuple[Any, Any]:
     """Mean and variance; where sympy.stats has none, the integrals of the density."""
-    name, between = variable.pspace.distribution, (t, support.inf, support.sup)
-    try:
-        mean, variance = sympy.sympify(stats.E(variable)), sympy.sympify(stats.variance(variable))
-    except NotImplementedError:
-        mean = variance = sympy.Integral(density, between)
+    between = (t, support.inf, support.sup)
+    mean, variance = within(lambda: _known_moments(variable), (sympy.Integral(density, between),) * 2)
     if mean.has(sympy.Integral) or variance.has(sympy.Integral):
-        mean, second = (_decided(name, sympy.integrate(t**k * density, between), parameters) for k in (1, 2))
+        powers = [
+            within(lambda k=k: sympy.integrate(t**k * density, between), sympy.Integral(density, between)) for k in (1, 2)
+        ]
+        mean, second = (_decided(name, moment, parameters) for moment in powers)
         variance = second - mean**2
-    mean, variance = (sympy.simplify(_decided(name, moment, parameters)) for moment in (mean, variance))
-    if variance.has(sympy.Integral):
-        raise DomainError("distribution", name, "has a variance that sympy cannot find; choose another law")
+    mean, variance = (neat(_decided(name, moment, parameters)) for moment in (mean, variance))
+    if mean.has(sympy.Integral) or variance.has(sympy.Integral):
+        raise DomainError("distribution", name, "has a mean or variance that sympy does not find; choose another law")
     if variance.is_finite is False or variance is sympy.nan or mean is sympy.nan:
         raise DomainError("distribution", name, "has no finite variance: it cannot be scaled to variance 1")
     return mean, variance
+
+
+def _known_moments(variable: Any) -> tuple[Any, Any]:
+    try:
+        return sympy.sympify(stats.E(variable)), sympy.sympify(stats.variance(variable))
+    except NotImplementedError:
+        unknown = sympy.Integral(t, (t, 0, 1))
+        return unknown, unknown
 
 
 def _decided(law: Any, moment: Any, parameters: Parameters) -> Any:
@@ -144,4 +208,4 @@ def _case(cases: Any, probe: Mapping[Any, Any]) -> Any:
 
 def tidy(expression: Any) -> Any:
     """Simplified, with beta functions as gamma functions, which have values."""
-    return sympy.simplify(expression, doit=False).replace(sympy.beta, lambda a, b: gamma(a) * gamma(b) / gamma(a + b))
+    return neat(expression).replace(sympy.beta, lambda a, b: gamma(a) * gamma(b) / gamma(a + b))

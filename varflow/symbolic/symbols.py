@@ -7,8 +7,12 @@ them their values.
 
 from __future__ import annotations
 
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
+import mpmath
+import numpy as np
 import sympy
 
 from varflow._checks import DomainError
@@ -52,10 +56,10 @@ def quantity(name: str, latex: str, **assumptions: bool) -> Any:
 
 
 def exact(name: str, value: Any) -> Any:
-    """A user's number or symbol as a sympy expression: a float means its exact binary value."""
+    """A user's number or symbol as a sympy expression: a number of any library means its exact value."""
     try:
-        expression = sympy.nan if isinstance(value, str) else sympy.sympify(value)
-    except (sympy.SympifyError, TypeError, AttributeError):
+        expression = sympy.sympify(_ratio(value))
+    except (sympy.SympifyError, TypeError, AttributeError, ValueError, OverflowError):
         expression = sympy.nan
     expression = expression if isinstance(expression, sympy.Expr) else sympy.nan  # None and truth values are no numbers
     floats = {number: sympy.Rational(number) for number in expression.atoms(sympy.Float)} if expression.is_finite else {}
@@ -63,6 +67,36 @@ def exact(name: str, value: Any) -> Any:
     if expression.is_finite is False or expression.is_extended_real is False or expression is sympy.nan:
         raise DomainError(name, value, "must be one finite real number or a real symbol")
     return expression
+
+
+def _ratio(value: Any) -> Any:
+    """Numbers of Python, numpy, mpmath, torch and python-flint as the ratio they are; whatever else as it is."""
+    if isinstance(value, sympy.Basic):
+        return value
+    if isinstance(value, str | bytes | bool | np.bool_ | complex | np.complexfloating):
+        return sympy.nan
+    if not isinstance(value, Real | Decimal | np.generic) and hasattr(value, "item"):  # an array or a tensor of one number
+        return _ratio(value.item()) if getattr(value, "ndim", 0) == 0 else sympy.nan
+    if isinstance(value, mpmath.mpf):
+        parts: Any = value.man_exp  # pyright: ignore[reportAttributeAccessIssue]
+        return _binary(*parts) if mpmath.isfinite(value) else sympy.nan
+    if type(value).__module__.startswith("flint"):
+        return _flint_ratio(value)
+    ratio = getattr(value, "as_integer_ratio", None)
+    return value if ratio is None else sympy.Rational(*map(int, ratio()))
+
+
+def _flint_ratio(value: Any) -> Any:
+    """An integer, a rational, or a ball of radius zero."""
+    if hasattr(value, "is_exact"):  # arb
+        if not (value.is_exact() and value.is_finite()):
+            return sympy.nan
+        return _binary(*value.mid().man_exp())
+    return sympy.Rational(int(value.p), int(value.q)) if hasattr(value, "q") else sympy.Integer(int(value))
+
+
+def _binary(mantissa: Any, exponent: Any) -> Any:
+    return sympy.Integer(int(mantissa)) * sympy.Integer(2) ** int(exponent)
 
 
 class ImplicitRoot(sympy.AtomicExpr):
@@ -97,7 +131,7 @@ class ImplicitRoot(sympy.AtomicExpr):
 
     def _mpmathcode(self, printer: Any) -> str:
         show = printer._print
-        body = f"lambda {show(self.variable)}: {show(self.equation)}"
+        body = f"lambda {show(self.variable)}: {printer._module_format('mpmath.re')}({show(self.equation)})"
         return f"{printer._module_format('mpmath.findroot')}({body}, ({show(self.low)}, {show(self.high)}), 'anderson')"
 
     def _numpycode(self, printer: Any) -> str:

@@ -9,23 +9,22 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import sympy
 from mpmath import findroot, mp, mpf
 
 from varflow._checks import ConvergenceError
 from varflow.symbolic.laws import Law
-from varflow.symbolic.numbers import as_function, value
+from varflow.symbolic.numbers import value
+from varflow.symbolic.standard import density_of
 
 __all__ = ["density", "map_slope", "outer_roots", "tail", "turning_point"]
 
-_t = sympy.Symbol("t", real=True)
 _KNOTS = 8  # up to here tails are the tail at a whole number, less a short integral
 _ENOUGH = 35  # digits in which roots are first looked for
 
 
 def density(law: Law, z: Any) -> Any:
     """``f(z)``."""
-    return as_function((_t,), (_t,), law.whole, "mpmath")(z)
+    return density_of(law.whole, ())(mpf(z))
 
 
 def end_of(law: Law) -> Any:

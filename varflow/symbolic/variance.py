@@ -10,6 +10,7 @@ from mpmath import mp, mpf
 from sympy import Eq, Integral, S, Sum, sqrt
 
 from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.effort import neat
 from varflow.symbolic.laws import Law, Parameters, pieces_above, upper_moment
 from varflow.symbolic.layer import E_x, E_x2, Layer, V_next, atom, layer_of, spread
 from varflow.symbolic.numbers import Values
@@ -81,8 +82,13 @@ def weight_variance(
         "$u' = \\sum_j w_j x_j$, a sum of $n$ products",
         assumption="weights independent of each other and of the potentials",
     )
-    steps = steps.then(lambda e: Eq(e.lhs, sympy.simplify(e.rhs)), "mean zero", assumption="$\\mathrm{E}[w] = 0$", given=moved)
-    steps = steps.then(lambda e: e.subs(E_x2, mean_square), layer.response.reason, assumption=_law_in_words(layer.law))
+    steps = steps.then(lambda e: Eq(e.lhs, neat(e.rhs)), "mean zero", assumption="$\\mathrm{E}[w] = 0$", given=moved)
+    steps = steps.then(
+        lambda e: e.subs(E_x2, mean_square),
+        layer.response.reason,
+        assumption=_law_in_words(layer.law),
+        condition=layer.holds,
+    )
     steps = steps.then(
         lambda e: e.subs({V_next: V, sigma_w: sqrt(W)}), "the variance is to stay what it is", assumption="$V' = V$"
     )
@@ -181,12 +187,19 @@ def variance_map(
         "$u' = \\sum_j w_j x_j + b$",
         assumption="weights independent, $\\operatorname{Var}[w] = g^2/n$; variance about the population mean",
     )
-    steps = steps.then(lambda e: e.subs(E_x2, integrals), layer.response.reason, assumption=_law_in_words(layer.law))
+    steps = steps.then(
+        lambda e: e.subs(E_x2, integrals),
+        layer.response.reason,
+        assumption=_law_in_words(layer.law),
+        condition=layer.holds,
+    )
     steps = steps.then(
         lambda e: e.replace(Integral, lambda f, limits: Integral(f, limits).transform(u, (centre + sqrt(V) * t, t))),
         "standardised potential $u = \\sqrt{V}\\,t$" if centre == 0 else "standardised potential $u = m_g p + \\sqrt{V}\\,t$",
     )
-    return steps.then(lambda e: Eq(e.lhs, layer.bias**2 + g**2 * _second_moment(layer)), "the integral in closed form")
+    closed = _second_moment(layer)
+    reason = "the integral stays: no closed form is found" if closed.has(Integral) else "the integral in closed form"
+    return steps.then(lambda e: Eq(e.lhs, layer.bias**2 + g**2 * closed), reason)
 
 
 def _integrals(layer: Layer) -> Any:

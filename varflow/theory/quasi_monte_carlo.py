@@ -139,7 +139,7 @@ def _sums(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndar
         h = expected + is_open * (normals[t] * float(new[t] * signs[t]))
         fired[t] = s = spikes(neuron, h)
         chance[t], square = expected_spikes(neuron, expected, float(new[t]), is_open, s)
-        centre = float(expected.mean())
+        centre = float(expected.sum()) / points
         spread = expected - centre
         second = float(np.dot(spread, spread)) + points * (centre**2 + new[t] ** 2 * float(np.mean(is_open)))
         moments[t] = points * centre, second, chance[t].sum(), square.sum()

@@ -1,0 +1,29 @@
+"""Conditions on the parameters of a result, kept as they are stated: sympy would decide them from the declared signs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+
+__all__ = ["above", "all_of", "at_least", "at_most", "below"]
+
+
+def above(left: Any, right: Any) -> Any:
+    return sympy.StrictGreaterThan(left, right, evaluate=False)
+
+
+def below(left: Any, right: Any) -> Any:
+    return sympy.StrictLessThan(left, right, evaluate=False)
+
+
+def at_least(left: Any, right: Any) -> Any:
+    return sympy.GreaterThan(left, right, evaluate=False)
+
+
+def at_most(left: Any, right: Any) -> Any:
+    return sympy.LessThan(left, right, evaluate=False)
+
+
+def all_of(*conditions: Any) -> Any:
+    return sympy.And(*conditions, evaluate=False)  # pyright: ignore[reportCallIssue]
