@@ -73,7 +73,7 @@ def _asked(settings: Settings) -> tuple[tuple[Point | None, str], ...]:
     found: list[tuple[Point | None, str]] = []
     for cell in settings.cells:
         for rate in settings.rates:
-            shape = {"steps": settings.steps, "depth": settings.depth, "points": settings.points}
+            shape = dict[str, Any](steps=settings.steps, depth=settings.depth, points=settings.points)
             try:
                 init = vf.gain_for_rate(CELLS[cell][1], rate=rate, **shape)
                 found.append((Point(cell, rate, init.gain, init.input_gain or 1.0), "; ".join(init.warnings)))
