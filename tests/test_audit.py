@@ -190,7 +190,10 @@ def leaky(beta, **options):
         (lambda: fill(Looped(64, 30, STEPS), 1.5), data(4, 64), None, "below the critical gain"),
         (lambda: fill(Looped(64, 8, STEPS), 3.0, bias=-2.0), data(4, 64), None, "bias"),
         (lambda: fill(Looped(10, 40, STEPS), 2.7), data(4, 10), None, "finite width"),
-        (lambda: fill(Looped(12, 40, STEPS, norse.LIFBoxCell), 24.0, 10.0), data(1, 12), None, "finite width"),
+        pytest.param(
+            *(lambda: fill(Looped(12, 40, STEPS, norse.LIFBoxCell), 24.0, 10.0), data(1, 12), None, "finite width"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_causes_are_those_that_were_made(model, x, layer, cause):

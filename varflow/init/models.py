@@ -155,7 +155,7 @@ class _Aim:
 
     gain: float
     rate: float
-    elasticity: float
+    multiplier: float
     exactly: bool  # or at least: beside an edge below which activity dies, a little more is no error
 
 
@@ -204,7 +204,7 @@ class _Planner:
         if not found.on_target:
             self.notes.append(self._unsustained(neuron, found))
         exactly = found.on_target and self.quantity == "firing_rate"
-        return _Aim(found.gain, self.value if exactly else found.firing_rate, found.elasticity, found.on_target)
+        return _Aim(found.gain, self.value if exactly else found.firing_rate, found.multiplier, found.on_target)
 
     def _unsustained(self, neuron: Neuron, found: Deep) -> str:
         wanted = f"a late {self.quantity.replace('_', ' ')} of {self.value:g}"
@@ -235,8 +235,8 @@ class _Planner:
             if not deepest:
                 continue
             rate = float(np.mean(predicted.firing_rate[deepest, late(self.trace.steps)]))
-            e = min(max(aim.elasticity, 0.2), 0.9)
-            share = 1 / e if len(of_kind) < 3 else (1 - e) / e
+            m = min(max(aim.multiplier, 0.2), 0.9)
+            share = 1 / m if len(of_kind) < 3 else (1 - m) / m
             step = 0.5 * share * math.log(aim.rate / max(rate, 0.1 * aim.rate))
             if abs(rate / aim.rate - 1) < CLOSE or (rate > aim.rate and not aim.exactly):
                 continue

@@ -11,18 +11,23 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from varflow._checks import ConvergenceError, require
+from varflow._checks import ConvergenceError, DomainError, require
+from varflow.init.gains import gain as preserving_gain
+from varflow.init.gains import gain_for_rate as memoryless_gain
+from varflow.init.in_time import gain_for_rate, gain_for_variance
 from varflow.init.population import Response, respond
 from varflow.init.prediction import late
+from varflow.model.distributions import distribution
 from varflow.model.neurons import Neuron
+from varflow.theory.maps import multiplier
 
 __all__ = ["Deep", "deep_layer", "layer_gain", "run_deep"]
 
-SIZE = 2**14
-UNSETTLED, SETTLED = 8, 8  # layers that pass before the state has settled, and those that are averaged over then
-TOLERANCE = 0.05  # relative, of a target that counts as kept
+SIZE = 2**14  # of a population that stands for infinite width
+POINTS = 2**11  # of the theory's quasi-Monte Carlo
+SETTLED = 8  # layers that are averaged over, and that pass at least before
 CLOSE = 0.02  # relative, of the smallest gain that keeps activity
-NUDGE = 1.05
+MARGINAL = 0.9  # multiplier beside the edge below which activity dies
 HIGHEST = 1e6
 
 
@@ -30,40 +35,47 @@ HIGHEST = 1e6
 class Deep:
     """A deep layer that keeps its late firing rate and variance from layer to layer at a constant gain.
 
-    ``elasticity`` is ``d ln rate / d ln g²`` of one layer given those below; ``on_target`` whether the target itself is kept.
-    Where it is not, the gain is the smallest that keeps more.
+    ``multiplier`` is what a small deviation is multiplied by per layer; ``on_target`` says whether the target itself is kept.
+    Where it is not, the gain is the smallest found that keeps more.
     """
 
     gain: float
     firing_rate: float
     variance: float
-    elasticity: float
+    multiplier: float
     on_target: bool
 
 
 @lru_cache(maxsize=256)
 def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Deep:
-    """The gain with which layer ``depth`` has a late ``quantity`` ("firing_rate" or "variance"); no bias, mean-zero weights.
-
-    Each layer in turn is first given the gain that puts it on target: the moments settle, and the gain with them. Whether a
-    constant gain keeps that state is then seen by running it. Where it does not, the smallest gain is searched that keeps
-    more.
+    """The gain with which the layers from ``depth`` on have a late ``quantity`` ("firing_rate" or "variance"); no bias,
+    mean-zero weights. Where the theory knows no such gain, the smallest that keeps more.
     """
-    torch = require("torch", "torch")
-    moments, gain, gains, elasticities = torch.ones(1, steps, steps, dtype=torch.float64), 1.0 / neuron.input_scale, [], []
-    for layer in range(UNSETTLED + SETTLED):
-        gain, at = layer_gain(neuron, moments, quantity, target, SIZE, seed=layer, start=gain)
-        here, above = at(gain), at(gain * NUDGE)
-        moments = here.coincidences
-        gains.append(math.log(gain))
-        elasticities.append(math.log(_late(above.rate) / max(_late(here.rate), 1e-9)) / (2 * math.log(NUDGE)))
-    gain, elasticity = math.exp(sum(gains[UNSETTLED:]) / SETTLED), sum(elasticities[UNSETTLED:]) / SETTLED
-    kept = run_deep(neuron, steps, gain, depth)
-    on_target = abs(kept[quantity] / target - 1) < TOLERANCE
-    if not on_target:
-        gain = _smallest_keeping(lambda g: run_deep(neuron, steps, g, depth)[quantity] - target * (1 - TOLERANCE), gain)
+    name = quantity.removeprefix("firing_")
+    options: Any = {"steps": steps, "depth": max(depth, SETTLED), "points": POINTS, "scrambles": 2, name: target}
+    try:
+        if steps == 1 or neuron.memoryless:
+            return _memoryless(neuron, name, target)
+        found = gain_for_rate(neuron, **options) if name == "rate" else gain_for_variance(neuron, **options)
+        return Deep(found.gain, found.firing_rate, found.variance, found.multiplier, True)
+    except DomainError:
+        start = 2.5 * max(abs(neuron.threshold), 1e-3) / neuron.input_scale
+        gain = _smallest_keeping(lambda g: run_deep(neuron, steps, g, depth)[quantity] - target, start)
         kept = run_deep(neuron, steps, gain, depth)
-    return Deep(gain, kept["firing_rate"], kept["variance"], elasticity, on_target)
+        return Deep(gain, kept["firing_rate"], kept["variance"], MARGINAL, False)
+
+
+def _memoryless(neuron: Neuron, name: str, target: float) -> Deep:
+    """One step, or steps that repeat the first."""
+    if neuron.reset == "multi_spike":
+        raise DomainError("reset", neuron.reset, "counts more than one spike")
+    theta = neuron.threshold
+    gain = memoryless_gain(target, threshold=theta) if name == "rate" else preserving_gain(threshold=theta, variance=target)
+    variance = gain**2 * target if name == "rate" else target
+    m = multiplier(distribution("normal"), variance, theta, gain)
+    if abs(m) >= 1:
+        raise DomainError(name, target, "is not kept: the fixed point is unstable")
+    return Deep(gain / neuron.input_scale, variance / gain**2, variance, m, True)
 
 
 def _late(values: Any) -> float:
@@ -95,6 +107,8 @@ def _smallest_keeping(excess: Callable[[float], float], start: float) -> float:
             raise ConvergenceError("activity is kept at no gain")
     while lo < hi and excess(lo) >= 0:
         lo, hi = lo / 1.2, lo
+        if lo < 1 / HIGHEST:
+            raise ConvergenceError("activity is kept at every gain")
     while hi / lo > 1 + CLOSE:
         middle = math.sqrt(lo * hi)
         lo, hi = (lo, middle) if excess(middle) >= 0 else (middle, hi)
