@@ -129,6 +129,25 @@ def test_below_the_critical_gain_steps_die_above_they_live():
         assert bool((rates > 1e-3).all()) is lives
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("reset", "decay", "every", "late"),
+    [
+        ("delayed_subtract", 0.2, 10.10, None),
+        ("delayed_subtract", 0.5, 6.70, None),
+        ("delayed_subtract", 0.8, 6.02, 5.34),
+        ("subtract", 0.5, 6.02, 5.416),
+    ],
+)
+def test_critical_gains_of_resetting_neurons(reset, decay, every, late):
+    """Squares, by an independent computation, ± 0.03 where late steps are not ahead of the others, else ± 0.01."""
+    found = vf.temporal_critical_gain(vf.Neuron(decay=decay, reset=reset), steps=20)
+    for name, anchor in (("gain", every), ("late_gain", late)):
+        if anchor is not None:
+            gain, bias = getattr(found, name), 0.03 if late is None else 0.01
+            assert abs(gain**2 - anchor) <= bias + 3 * 2 * gain * found.error[name]
+
+
 def test_a_threshold_that_rest_exceeds():
     assert vf.temporal_critical_gain(vf.Neuron(-1.0, decay=0.5, reset="zero"), steps=5).gain == 0
 

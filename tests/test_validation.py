@@ -20,6 +20,7 @@ from validation.claims import (
     figure_2,
     figure_4,
     figure_5,
+    gain_for_rate,
     kaiming_death_depth,
     leak_and_reset,
     one_layer_map,
@@ -180,6 +181,19 @@ class TestClaimsCanFail:
         rate = leak_and_reset.spikeinit_rate(10**0.5, 0.5)
         assert abs(spikeinit_gain(rate, decay=0.5) - 10**0.5) < 1e-9
         assert leak_and_reset.spikeinit_rate(1.0, 0.5) == 0.0
+
+    def test_a_gain_for_a_rate_gives_that_rate_and_no_other(self):
+        pytest.importorskip("snntorch")
+        settings = gain_for_rate.Settings(
+            repeats=12, width=400, depth=14, steps=8, rates=(0.04, 0.3), cells=("snnTorch Leaky β=0.5",), points=2**8
+        )
+        assert [point.rate for point in gain_for_rate.points(settings)] == [0.3]
+        measured = gain_for_rate.simulate(settings, 0, silent)
+        assert gain_for_rate.judge(settings, gain_for_rate.theory(settings), measured).p_value > settings.false_alarm
+        for control in (gain_for_rate.wrong(settings, 0.3), gain_for_rate.wrong(settings, -0.2)):
+            wrong = gain_for_rate.theory(control)
+            assert gain_for_rate.judge(settings, wrong, measured).p_value <= settings.false_alarm
+        assert "out of reach" in gain_for_rate.reading(settings, np.array([0.3]), measured)
 
     def test_the_paper_s_gain_does_not_pass_for_the_corrected_one(self):
         _, settings = SMALL["corrected_gain"]

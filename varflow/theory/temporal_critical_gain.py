@@ -66,8 +66,9 @@ def temporal_critical_gain(
     Notes
     -----
     **Assumes** infinite width, no bias, weights of mean 0. A delay is taken out: steps count from the first arrival.
-    **Accuracy**: a bisection in the gain; ``error`` holds the scatter of the replicas and the resolution. Finitely many points
-    make a network die a little early where it lingers.
+    **Accuracy**: a search in the gain; ``error`` holds the scatter of the replicas and the resolution. Finitely many points
+    make a network die early where it lingers, which the error does not hold: late gain² of ``zero``, β = 0.5, 20 steps, is 5.69
+    with 2⁹ points and 5.64 with 2¹¹.
     **Source**: derived here.
 
     Examples

@@ -1,0 +1,257 @@
+"""Claim: with the gain for a rate, networks stepped by snnTorch, Norse and SpikingJelly fire at it, layer after layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+import varflow as vf
+from validation.claim import Claim, Control, Error, Judgement, Progress
+from varflow.results import late_steps
+
+CELLS: dict[str, tuple[str, vf.Neuron]] = {  # the library that steps it, and what it is called here
+    "snnTorch Leaky β=0.5": ("snntorch", vf.neurons.snntorch_leaky(0.5)),
+    "snnTorch Leaky β=0.9": ("snntorch", vf.neurons.snntorch_leaky(0.9)),
+    "Norse LIFBoxCell": ("norse", vf.neurons.norse_lif_box()),
+    "Norse LIFCell": ("norse", vf.neurons.norse_lif()),
+    "SpikingJelly LIFNode": ("spikingjelly", vf.neurons.spikingjelly_lif()),
+}
+INSTALLED = tuple(name for name, (library, _) in CELLS.items() if find_spec(library))
+SPIKEINIT = "SpikingJelly LIFNode"  # the neuron SpikeInit is for
+SPIKEINIT_RATES = (0.1, 0.15, 0.2)
+FIRST = 10  # the first judged layer
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``bias``: share of the rate granted to finite width. ``scale`` multiplies every gain; ``rule``: whose gain it is."""
+
+    repeats: int
+    width: int = 1500
+    depth: int = 30
+    steps: int = 20
+    rates: tuple[float, ...] = (0.15, 0.2, 0.3)
+    cells: tuple[str, ...] = INSTALLED
+    bias: float = 0.05
+    points: int = 2**11
+    scale: float = 1.0
+    rule: str = "gain_for_rate"
+    false_alarm: float = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A network: its cell, the rate it is to have, its gain and the standard deviation of layer 1's current."""
+
+    cell: str
+    rate: float
+    gain: float
+    input_gain: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell}, rate {self.rate:g}"
+
+
+def points(settings: Settings) -> list[Point]:
+    """Of all cells and rates those that can be had."""
+    return [point for point, _ in _answers(settings) if point is not None]
+
+
+def _answers(settings: Settings) -> tuple[tuple[Point | None, str], ...]:
+    return _asked(replace(settings, scale=1.0, rule="gain_for_rate", repeats=1))
+
+
+@cache
+def _asked(settings: Settings) -> tuple[tuple[Point | None, str], ...]:
+    """The gain for each cell and rate, with its warnings, or the word that refuses it."""
+    found: list[tuple[Point | None, str]] = []
+    for cell in settings.cells:
+        for rate in settings.rates:
+            shape = dict[str, Any](steps=settings.steps, depth=settings.depth, points=settings.points)
+            try:
+                init = vf.gain_for_rate(CELLS[cell][1], rate=rate, **shape)
+                found.append((Point(cell, rate, init.gain, init.input_gain or 1.0), "; ".join(init.warnings)))
+            except vf.DomainError as refusal:
+                found.append((None, f"{cell}: {refusal}"))
+    return tuple(found)
+
+
+def theory(settings: Settings) -> np.ndarray:
+    """The wanted rates; for gains in error, those of infinite width."""
+    wanted = points(settings)
+    if settings.scale == 1 and settings.rule == "gain_for_rate":
+        return np.array([point.rate for point in wanted])
+    return np.array([_predicted(settings, point) for point in wanted])
+
+
+def _predicted(settings: Settings, point: Point) -> float:
+    neuron, gain = CELLS[point.cell][1], settings.scale * point.gain
+    if settings.rule == "spikeinit":
+        try:
+            gain = settings.scale * _spikeinit(neuron, point.rate)
+        except vf.DomainError:  # it has no gain for this rate: nothing to reject
+            return point.rate
+    drive = vf.drives.currents(point.input_gain)
+    network = vf.Network(width=1, depth=settings.depth, gain=gain, neuron=neuron, steps=settings.steps, drive=drive)
+    profile = vf.mean_field(network, points=settings.points // 2, scrambles=2)
+    return float(profile.firing_rate[FIRST - 1 :, late_steps(settings.steps)].mean())
+
+
+def _spikeinit(neuron: vf.Neuron, rate: float) -> float:
+    return vf.init.rates.spikeinit_gain(rate, threshold=neuron.threshold, decay=neuron.decay, input_scale=neuron.input_scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Late rates over the judged layers of every network: of the points, and of SpikeInit's gains; (repeats, …)."""
+
+    rates: np.ndarray
+    spikeinit: np.ndarray
+
+
+def simulate(settings: Settings, seed: int, progress: Progress) -> Measured:
+    """Real weight matrices, shared by all points, whose gains scale them; the libraries' own cells."""
+    import torch
+
+    wanted = points(settings)
+    rivals = [
+        Point(SPIKEINIT, rate, _spikeinit(neuron, rate), _first_layer(neuron, rate))
+        for neuron in [CELLS[SPIKEINIT][1]]
+        for rate in SPIKEINIT_RATES
+        if SPIKEINIT in settings.cells
+    ]
+    everything = [*wanted, *rivals]
+    gains = torch.tensor([settings.scale * point.gain for point in everything])
+    step = [_stepper(point.cell) for point in everything]
+    generator = torch.Generator().manual_seed(seed)
+    n, T, late = settings.width, settings.steps, late_steps(settings.steps)
+    means = np.zeros((settings.repeats, len(everything)))
+    for repeat in range(settings.repeats):
+        held = torch.randn(n, generator=generator)
+        currents = torch.stack([point.input_gain * held.expand(T, n) for point in everything])
+        for layer in range(settings.depth):
+            spikes = torch.stack([one(current) for one, current in zip(step, currents, strict=True)])
+            if layer >= FIRST - 1:
+                means[repeat] += spikes[:, late].mean(dim=(1, 2)).numpy() / (settings.depth - FIRST + 1)
+            weights = torch.randn(n, n, generator=generator) / n**0.5
+            currents = (spikes.flatten(0, 1) @ weights.T).unflatten(0, (-1, T)) * gains[:, None, None]
+        progress("simulating", repeat + 1, settings.repeats)
+    return Measured(*np.split(means, [len(wanted)], axis=1))
+
+
+def _first_layer(neuron: vf.Neuron, rate: float) -> float:
+    std = vf.init.rates.spikeinit_first_layer_std(rate, threshold=neuron.threshold, decay=neuron.decay)
+    return std / neuron.input_scale
+
+
+def _stepper(cell: str) -> Callable[[Any], Any]:
+    """From currents (steps, neurons) to spikes, by the library."""
+    library, neuron = CELLS[cell]
+    import torch
+
+    if library == "snntorch":
+        import snntorch
+
+        leaky = snntorch.Leaky(beta=neuron.decay)
+        return lambda currents: _loop(leaky, currents, torch.zeros(currents.shape[1]))
+    if library == "norse":
+        import norse.torch as norse
+
+        box = norse.LIFBoxCell() if cell == "Norse LIFBoxCell" else norse.LIFCell()
+        return lambda currents: _loop(box, currents[:, None], None)[:, 0]
+    from spikingjelly.activation_based import functional
+    from spikingjelly.activation_based import neuron as nodes
+
+    node = nodes.LIFNode()
+
+    def run(currents: Any) -> Any:
+        functional.reset_net(node)
+        with torch.no_grad():
+            return torch.stack([node(current[None])[0] for current in currents])
+
+    return run
+
+
+def _loop(cell: Any, currents: Any, state: Any) -> Any:
+    import torch
+
+    fired = []
+    with torch.no_grad():
+        for current in currents:
+            spikes, state = cell(current, state)
+            fired.append(spikes)
+    return torch.stack(fired)
+
+
+def judge(settings: Settings, theory: np.ndarray, measured: Measured) -> Judgement:
+    """Of the deviation what goes beyond the bias granted, in standard errors; Bonferroni over the points."""
+    from scipy.stats import t
+
+    estimate = measured.rates.mean(axis=0)
+    error = measured.rates.std(axis=0, ddof=1) / settings.repeats**0.5
+    beyond = np.maximum(np.abs(estimate - theory) - settings.bias * theory, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(beyond > 0, beyond / error, 0.0)
+    p = 2 * t.sf(z, settings.repeats - 1) * len(theory)
+    return Judgement(float(min(1.0, p.min())), tuple(p.name for p in points(settings)), theory, estimate, error, z)
+
+
+def wrong(settings: Settings, error: float) -> Settings:
+    return replace(settings, scale=settings.scale * (1 + error))
+
+
+def draw(settings: Settings, theory: np.ndarray, seed: int) -> Measured:
+    """Networks scatter by 2 % of their rate, more than they were seen to."""
+    noise = np.random.default_rng([2, seed]).standard_normal((settings.repeats, len(theory)))
+    return Measured(theory * (1 + 0.02 * noise), np.zeros((settings.repeats, 0)))
+
+
+def reading(settings: Settings, theory: np.ndarray, measured: Measured) -> str:
+    deviation = measured.rates.mean(axis=0) / theory - 1
+    worst = int(np.argmax(np.abs(deviation)))
+    layers = f"layers {FIRST} to {settings.depth}, steps {settings.steps // 2 + 1} to {settings.steps}"
+    rows = [
+        f"In {layers} of {settings.repeats} networks of width {settings.width} the mean rate is off by "
+        f"{100 * np.abs(deviation).mean():.2g} % on average and by {100 * deviation[worst]:+.2g} % at most "
+        f"({points(settings)[worst].name})."
+    ]
+    gains = "; ".join(f"{p.name}: gain {p.gain:.4g}, layer 1 {p.input_gain:.3g}" for p in points(settings))
+    rows.append(f"Gains: {gains}.")
+    doubtful = ", ".join(point.name for point, word in _answers(settings) if point is not None and word)
+    rows += [f"For a depth only, as its warnings say, since first steps die there: {doubtful}."] if doubtful else []
+    refused = [word for point, word in _answers(settings) if point is None]
+    rows += [f"Refused: {'; '.join(refused)}."] if refused else []
+    if measured.spikeinit.size:
+        seen = zip(SPIKEINIT_RATES, measured.spikeinit.mean(axis=0), strict=True)
+        told = ", ".join(f"{rate:g} gives {found:.3g}" for rate, found in seen)
+        rows.append(f"With SpikeInit's gain and first layer in their place ({SPIKEINIT}), a promised rate of {told}.")
+    return " ".join(rows)
+
+
+CLAIM = Claim(
+    name="gain_for_rate",
+    statement="Networks with real weights of the gain that vf.gain_for_rate returns, stepped by snnTorch, Norse and "
+    "SpikingJelly, fire at the wanted rate to within 5 % in layers 10 to 30 and steps 11 to 20, or the rate is refused.",
+    source="derived in vf.gain_for_rate",
+    quantity="firing rate, mean over layers 10 to 30 and the late half of the steps",
+    budgets={
+        "quick": Settings(repeats=4, rates=(0.2, 0.3), cells=tuple(c for c in INSTALLED if c == "Norse LIFBoxCell")),
+        "standard": Settings(repeats=16),
+    },
+    theory=theory,
+    simulate=simulate,
+    judge=judge,
+    errors=lambda settings: (Error("the gain", wrong),),
+    draw=draw,
+    reading=reading,
+    controls=(
+        Control("the rates at a gain 10 % larger", lambda settings: theory(wrong(settings, 0.1))),
+        Control("the rates that SpikeInit's gain has at infinite width", lambda s: theory(replace(s, rule="spikeinit"))),
+    ),
+)
