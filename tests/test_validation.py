@@ -39,6 +39,7 @@ NAMES = [
     "figure_2",
     "figure_4",
     "figure_5",
+    "gain_for_rate",
     "kaiming_death_depth",
     "leak_and_reset",
     "one_layer_map",
