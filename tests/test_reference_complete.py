@@ -22,15 +22,26 @@ WITHOUT = {  # public name -> why it has no reference
     "Initialization": "what lookup returns",
     "corrected_gain_table": "corrected_gain, interpolated",
     "CorrectedGainTable": "what corrected_gain_table returns",
+    "AuditReport": "what audit returns",
+    "Catalogue": "what catalogue returns",
+    "audit": "measures a model; its predictions are mean_field's",
+    "catalogue": "published gains, judged by finite_width and mean_field",
+    "gain_for_rate": "mean_field in time, inverted; tested by the round trip and against simulation",
+    "gain_for_variance": "mean_field in time, inverted; tested by the round trip",
+    "temporal_critical_gain": "mean_field in time, inverted; tested against published anchors",
+    "temporal_fixed_point": "mean_field in time, iterated until it settles",
 }
 MORE = {  # references whose theory is not a public function: a law's methods, module functions, or no fast one yet
     "bias_cusp",
     "correlation_map",
     "correlation_point",
     "gradient_gain",
+    "mean_field_in_time",
+    "orthant",
     "pdf",
     "saddle_node",
     "sf",
+    "two_steps",
 }
 ROOMS = ("varflow.theory", "varflow.init")
 

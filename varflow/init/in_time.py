@@ -68,7 +68,9 @@ def gain_for_rate(
     Notes
     -----
     **Assumes** infinite width, no bias, weights of mean 0; a step counts as alive above 10⁻³ spikes per neuron.
-    **Accuracy**: ``error`` of the numbers; at finite width rates are lower by order 1/width, most of all near the smallest.
+    **Accuracy**: ``error`` of the numbers. Finite width lowers rates by order 1/width, most near the smallest: real networks of
+    width 1500, stepped by three libraries at rates 0.15, 0.2 and 0.3, were 0.9 % off on average and 3.3 % at most
+    (``validation/claims/gain_for_rate.py``).
     **Source**: derived here.
 
     Examples
