@@ -148,7 +148,7 @@ class Derivation:
         symbols = _ordered(self.result)
         signs = [relation for s in symbols if s.name not in ("theta", "z") for relation in _sign(s)]
         last = dict(self.steps[-1].given) if self.steps else {}
-        stated = [part for step in self.steps for part in sympy.And.make_args(sympy.sympify(step.condition))]
+        stated = [part for step in self.steps for part in sympy.ordered(sympy.And.make_args(sympy.sympify(step.condition)))]
         stated = [part.subs(last) if part.free_symbols & last.keys() else part for part in stated]
         free = sympy.Tuple(*results).free_symbols
         return tuple(dict.fromkeys(c for c in (*signs, *stated) if c != sympy.true and c.free_symbols <= free))
