@@ -4,8 +4,13 @@ import shlex
 import sys
 
 import pytest
+from hypothesis import Phase, settings
 
 from varflow.cli import main
+
+# Without explanations: on Python 3.11 they trace every line, minutes in a process that has imported the whole package.
+settings.register_profile("quick", phases=[phase for phase in Phase if phase is not Phase.explain])
+settings.load_profile("quick")
 
 
 @pytest.fixture
