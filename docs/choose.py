@@ -20,7 +20,8 @@ Made by `python docs/choose.py`.
    expect of it. If it warns about finite width, take its `corrected_gain`, or at once
    `vf.init.corrected_normal_(weight, threshold, depth=…)`.
 2. **A whole model?** `model.apply(vf.init.init_fn(vf.Neuron(…)))` fills every linear layer and convolution with the right
-   fan-in and zeroes the biases.
+   fan-in and zeroes the biases. With the neurons of a spiking library, `vf.init.init_model(model, inputs)` reads them and
+   gives each layer the gain of a wanted rate ([your own model](models.md)).
 3. **A wanted firing rate?** `vf.init.calculate_gain(neuron, rate=…)`. Rates below {edge:.3f} have no stable fixed point
    (normal potentials, θ > 0): activity at them dies or grows, `vf.lookup` says where to.
 4. **A convolution with padding?** The mean number of inputs is `vf.init.effective_fan_in(layer, size)`; borders stay

@@ -17,7 +17,7 @@ __all__ = ["CAUSES", "AuditReport", "AuditedLayer", "UnhealthyError"]
 CAUSES = {
     "dead input": "the input is zero: nothing drives the first layer",
     "first-layer scale": "the first layer's weights do not fit the scale of the data",
-    "below the critical gain": "below this gain only silence is left, at every width",
+    "below the critical gain": "below the critical one only silence is left, at every width",
     "finite width": "at infinite width activity would go on; layers this narrow lose it by chance",
     "bias": "without its biases the network would go on firing",
     "leak or reset": "a memoryless neuron would go on firing at these gains; this one's leak or reset stops it",

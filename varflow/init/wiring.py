@@ -71,7 +71,7 @@ def currents_from(weight: Any, moments: Moments, coincidences: Any, rate: Any) -
         sites = tuple(range(1, rate.dim() - 1))
         M, r = (coincidences.mean(sites), rate.mean(sites)) if sites else (coincidences, rate)
     else:
-        M, r = _over_sites(weight, coincidences, 2), _over_sites(weight, rate, 1)
+        M, r = _over_sites(weight, coincidences), _over_sites(weight, rate)
     covariance = moments.fan_in * moments.weight_std**2 * M + moments.bias_std**2
     return covariance, moments.fan_in * moments.weight_mean * r + moments.bias_mean
 
@@ -91,8 +91,8 @@ def covariance_between(weight: Any, moments: Moments, across: Any, input_sites: 
     return moments.fan_in * moments.weight_std**2 * mean + moments.bias_std**2
 
 
-def _over_sites(weight: Any, values: Any, trailing: int) -> Any:
-    """Kernel averages of maps whose last ``trailing`` axes are no sites."""
+def _over_sites(weight: Any, values: Any) -> Any:
+    """Kernel averages of maps ``(R, *sites, …)``; the axes after the sites stay."""
     axes = len(weight.kernel_size)
     kept = values.shape[1 + axes :]
     maps = values.flatten(1 + axes).movedim(-1, 1).flatten(0, 1)  # (R · kept, *sites)

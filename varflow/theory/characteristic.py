@@ -21,7 +21,6 @@ __all__ = ["characteristic", "core_density", "core_tail"]
 DEGREE = 15
 RESOLVED = 1e-14  # of the whole probability, in the last coefficients of a panel
 DEEPEST = 60  # halvings
-FARTHEST = 2.0**50  # standard deviations
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(DEGREE + 1)
 _TO_SERIES = np.polynomial.legendre.legvander(_NODES, DEGREE).T * _WEIGHTS * (np.arange(DEGREE + 1) + 0.5)[:, None]
