@@ -111,6 +111,7 @@ def spytorch_gain(decay: float) -> float:
     """The SpyTorch tutorials' ``std = 7(1 - β)/√n``: ``g = 7(1 - β)``, found by hand to "give some spikes to begin with".
 
     Ignores threshold, rate and depth; for one hidden layer. At ``β = 0`` that is 7, far above what depth needs.
+    **Source**: the first two tutorials of ``zenke2019``, which accompany ``neftci2019``.
     """
     b = scalar("decay", real_array("decay", decay))
     if not 0 <= b < 1:
@@ -231,7 +232,8 @@ def ding_gain(threshold: float, *, input_scale: float = 1.0) -> float:
     """Ding's slant-asymptote gain, ``g² = 2 θ²/λ²``; with it comes a positive bias, :func:`ding_bias`.
 
     Kaiming's gain in units of the threshold. Ignores the fixed points of the variance: without the bias it is far below the
-    critical gain, ``g² = 6.034 θ²``. Known here from a third party's code; the text was not at hand. **Source**: ``ding2021``.
+    critical gain, ``g² = 6.034 θ²``. Known here from the code of ``shi2026``; the text was not at hand.
+    **Source**: ``ding2021``.
 
     Examples
     --------
