@@ -68,14 +68,14 @@ def simulate(settings: Settings, seed: int, progress: Progress) -> tuple[vf.Ense
         rows = []
         for repeat in range(settings.repeats):
             stream = int(np.random.SeedSequence([seed, number, repeat]).generate_state(1)[0])
-            rows.append(_propagate(_filler(found[key]), settings.width, settings.depth, stream))
+            rows.append(_propagate(filler(found[key]), settings.width, settings.depth, stream))
             progress("simulating", number * settings.repeats + repeat + 1, total)
         variance, rate = np.array(rows).swapaxes(0, 1)
         measured.append(vf.Ensemble(profile.network, variance=variance, firing_rate=rate, seed=seed))
     return tuple(measured)
 
 
-def _filler(entry: Any) -> Callable[[Any], Any]:
+def filler(entry: Any) -> Callable[[Any], Any]:
     """Weights and biases of one layer, as a user of the method would set them."""
     import torch
 
@@ -89,11 +89,11 @@ def _filler(entry: Any) -> Callable[[Any], Any]:
     }
     fill = own.get(entry.key, lambda layer: vf.init.normal_(layer.weight, entry.gain))
 
-    def filler(layer: Any) -> None:
+    def both(layer: Any) -> None:
         torch.nn.init.constant_(layer.bias, entry.bias)
         fill(layer)
 
-    return filler
+    return both
 
 
 def _propagate(fill: Callable[[Any], Any], width: int, depth: int, seed: int) -> np.ndarray:

@@ -81,8 +81,8 @@ def mp_init_potential(potentials: Any, spiked: Any, *, previous: float = 0.0, mo
     Examples
     --------
     >>> import varflow as vf
-    >>> vf.init.statistics.mp_init_potential([0.5, -3.0, 1.0], [True, False, True])
-    0.075
+    >>> vf.init.statistics.mp_init_potential([0.5, -3.0, 1.5], [True, False, True], momentum=0.5)
+    0.5
     """
     values, fired = real_array("potentials", potentials), np.asarray(spiked)
     if fired.shape != values.shape or fired.dtype != bool:
