@@ -6,8 +6,8 @@ import io
 from pathlib import Path
 from typing import Annotated
 
-import varflow._options as opt
-from varflow._terminal import check_folder, option, real, show, whole, write
+from varflow.cli import options as opt
+from varflow.cli.terminal import check_folder, option, real, show, whole, write
 
 __all__ = ["catalogue"]
 
