@@ -1,6 +1,6 @@
 """Writes ``docs/figure-3.png``: variance and spikes over 100 layers with every published initialisation, θ = 1, width 1000.
 
-Run from the repository: ``python docs/figure_3.py`` (two minutes). The networks are those of the claim ``figure_3``: each layer is
+Run from the repository: ``python docs/figure_3.py`` (minutes). The networks are those of the claim ``figure_3``: each layer is
 filled by the method's own function.
 """
 

@@ -189,8 +189,10 @@ class TestPictureOverLayers:
         pytest.importorskip("torch")
         ensembles = vf.simulate(small.networks, repeats=3)
         figure = small.plot_layers(ensembles)
-        dots = sorted(values for style, values in self.lines(figure, 1) if style == "None")
-        assert dots == sorted(tuple(ensemble.spikes.mean(axis=0)) for ensemble in ensembles)
+        shown = np.array(figure.axes[1].containers[0].lines[0].get_xdata(), dtype=int) - 1
+        assert {0, 29} < set(shown)
+        dots = sorted(tuple(container.lines[0].get_ydata()) for container in figure.axes[1].containers)
+        assert dots == sorted(tuple(ensemble.spikes.mean(axis=0)[shown]) for ensemble in ensembles)
         assert "3 simulated networks" in figure.texts[0].get_text()
         with pytest.raises(vf.DomainError, match="as many as the methods that theory judges"):
             small.plot_layers(ensembles[:2])

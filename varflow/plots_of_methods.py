@@ -20,6 +20,7 @@ HEIGHT, PANEL, LEFT, GAP, RIGHT = 4.9, 4.6, 0.85, 0.75, 2.15  # inches
 EARLY = 0.1  # of the depth: methods silent by then are one group
 FLOOR = 1e-3  # of the largest variance: what is smaller lies below the panel
 LABELS = 0.19  # inches between two names at least
+DOTS = 22  # layers whose simulated mean is shown, about
 SILENT = "0.55"
 PALETTE = ("tab:red", "tab:orange", "tab:olive", "tab:green", "tab:cyan", "tab:blue", "tab:purple", "tab:brown", "tab:pink")
 
@@ -27,8 +28,9 @@ PALETTE = ("tab:red", "tab:orange", "tab:olive", "tab:green", "tab:cyan", "tab:b
 def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> Any:
     """Variance and total spikes of every layer, a line a method; methods that fall silent early are one grey group.
 
-    Lines: theory, over networks dead and alive. Dots and bands: mean ± standard deviation of ``ensembles``, those of
-    ``vf.simulate(catalogue.networks)``. In time: variance at the last step, spikes a step in the mean. Returns a Figure.
+    Lines: theory, over networks dead and alive. Dots: mean ± standard error of ``ensembles``, those of
+    ``vf.simulate(catalogue.networks)``, in some of the layers. In time: variance at the last step, mean spikes a step.
+    Returns a Figure.
     """
     keys = list(catalogue.profiles)
     if ensembles and len(ensembles) != len(keys):
@@ -39,7 +41,7 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
     heard = sorted((key for key in keys if key not in silent), key=lambda key: -catalogue.profiles[key].spikes[-1].mean())
     colours = {key: PALETTE[rank % len(PALETTE)] for rank, key in enumerate(heard)} | dict.fromkeys(silent, SILENT)
 
-    words = wrapped(_words(catalogue, measured), columns=150)
+    words = wrapped(_words(catalogue, measured), columns=int(16 * (2 * PANEL + GAP + RIGHT - 0.2)))
     width, below = LEFT + 2 * PANEL + GAP + RIGHT, 0.75 + 0.17 * len(words)
     height = HEIGHT + below
     figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
@@ -78,10 +80,10 @@ def _draw(ax: Any, line: np.ndarray, ensemble: Ensemble | None, quantity: str, c
     rows = getattr(ensemble, quantity)
     if ensemble.network.steps > 1:
         rows = rows[..., -1] if quantity == "variance" else rows.mean(axis=-1)
-    mean, spread = rows.mean(axis=0), rows.std(axis=0, ddof=1) if len(rows) > 1 else 0.0
-    ax.plot(layer, mean, ".", color=colour, ms=4, zorder=2)
-    if colour != SILENT:
-        ax.fill_between(layer, np.maximum(mean - spread, 1e-300), mean + spread, color=colour, alpha=0.13, lw=0, zorder=1)
+    shown = np.unique(np.geomspace(1, len(line), DOTS).round().astype(int)) - 1  # evenly over the logarithm
+    mean, error = rows.mean(axis=0), rows.std(axis=0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.zeros(len(line))
+    dots = {"fmt": "o", "ms": 3.4, "elinewidth": 1.1, "mew": 0, "color": colour, "zorder": 2}
+    ax.errorbar(layer[shown], mean[shown], error[shown], **dots)
 
 
 def _dress(variance: Any, spikes: Any, catalogue: Catalogue) -> None:
@@ -89,7 +91,7 @@ def _dress(variance: Any, spikes: Any, catalogue: Catalogue) -> None:
     for ax in (variance, spikes):
         ax.spines[["top", "right"]].set_visible(False)
         ax.set_xscale("log")
-        ax.set_xlim(1, max(catalogue.depth, 2))
+        ax.set_xlim(0.95, 1.05 * max(catalogue.depth, 2))
         ticks = [n for n in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if n <= catalogue.depth]
         ax.set_xticks(ticks, [str(n) for n in ticks])
         ax.minorticks_off()
@@ -162,7 +164,11 @@ def _words(catalogue: Catalogue, measured: dict[str, Ensemble]) -> list[str]:
     seen = ""
     if measured:
         repeats = next(iter(measured.values())).repeats
-        seen = f" Dots and bands: mean ± standard deviation of {repeats} simulated network{'s' * (repeats > 1)}."
+        seen = f" Dots: mean ± standard error of {repeats} simulated network{'s' * (repeats > 1)}."
     mean = " A mean counts silent networks as 0." if catalogue.steps == 1 else ""
-    setting = f"{catalogue.neuron}, width {catalogue.width}" + (f", {catalogue.steps} steps" * (catalogue.steps > 1))
+    neuron = catalogue.neuron
+    memory = "" if neuron.memoryless else f", β = {neuron.decay:g}, reset {neuron.reset.replace('_', ' ')}"
+    setting = f"θ = {neuron.threshold:g}{memory}, width {catalogue.width}" + (
+        f", {catalogue.steps} steps" * (catalogue.steps > 1)
+    )
     return [f"{setting}. Lines: {what}.{seen}{mean}"]
