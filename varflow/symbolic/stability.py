@@ -219,7 +219,7 @@ def _scan(law: Law, height: Callable[[Any, Any], Any], values: Values, points: i
     step = last / points
     z = step * (np.arange(points) + 0.5)
     symbols = tuple(law.parameters)
-    density = as_function((t, *symbols), (t, *symbols), law.whole, "numpy")
+    density = as_function((t, *symbols), law.whole, "numpy")
     f = np.nan_to_num(density(z, *(float(values[s]) for s in symbols)) * np.ones(points), posinf=0.0)
     tail = beyond + step * np.cumsum(f[::-1])[::-1] - step * f / 2
     best = int(np.argmax(height(z, (f, tail))))
