@@ -6,6 +6,7 @@ counts when they are over; an exponent such as 2.3, exactly 5179139571476070/225
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import threading
 import time
@@ -26,37 +27,44 @@ _LONG = 1000  # a denominator from which on a number is long
 
 
 def within(work: Callable[[], Any], otherwise: Any = None, seconds: float = SECONDS) -> Any:
-    """``work()``, or ``otherwise`` once it has taken too long: interrupted as by a key, in any thread."""
+    """``work()``, or ``otherwise`` once it has taken too long: interrupted as by a key, in any thread; may be nested.
+
+    An exception may arrive between any two operations here too. So nothing is held that is not let go of by itself: locks
+    of C, taken by ``with`` or not at all, in place of events of Python, which have another lock inside.
+    """
     late = type("Late", (BaseException,), {})  # its own class: nobody else catches it
-    me, gate, over = threading.get_ident(), threading.Lock(), threading.Event()
+    me, over, gate, bell = threading.get_ident(), [], threading.Lock(), threading.Lock()
     spent = _clock(me)
     end = spent() + seconds
+    bell.acquire()
 
     def watch() -> None:
-        left = seconds
-        while not over.wait(max(left, 0.05)):
-            left = end - spent()
+        due, wait = end, seconds
+        while not bell.acquire(timeout=max(wait, 0.05)):
             with gate:
-                if left <= 0 and not over.is_set():
+                if over:
+                    return
+                if spent() >= due:
                     _raise_in(me, late)
-                    left = 1.0  # then once more, should the first have been swallowed
+                    due = spent() + 1  # then once more, should the first have been swallowed
+                wait = due - spent()
 
     def close() -> None:
+        over.append(True)
         with gate:
-            over.set()
             _raise_in(me, None)  # what is still on its way
+        if len(over) == 1:
+            bell.release()
 
-    threading.Thread(target=watch, daemon=True).start()
+    _thread.start_new_thread(watch, ())
     try:
-        found = work()
-        close()
-        return found
+        try:
+            return work()
+        finally:
+            close()
     except late:
         close()
         return otherwise
-    except BaseException:
-        close()
-        raise
 
 
 def in_time(derive: Callable[..., Any], distribution: Any, *arguments: Any, **named: Any) -> Any:
