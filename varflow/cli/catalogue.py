@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import varflow._options as opt
-from varflow._terminal import real, show, whole
+from varflow.cli import options as opt
+from varflow.cli.terminal import real, show, whole
 
 __all__ = ["catalogue"]
 

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-import varflow._options as opt
-from varflow._terminal import show, whole
+from varflow.cli import options as opt
+from varflow.cli.terminal import show, whole
 
 __all__ = ["audit"]
 

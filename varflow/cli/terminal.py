@@ -1,6 +1,6 @@
 """Between the commands and the terminal: options are read, results shown, files written, refusals worded.
 
-What is asked and answered is the business of ``cli``.
+What is asked and answered is the business of the commands.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import varflow._options as opt
-from varflow._options import law_of, numbers, preset_of
-from varflow._terminal import check_folder, option, real, result_json, show, whole, write
+from varflow.cli import options as opt
+from varflow.cli.options import law_of, numbers, preset_of
+from varflow.cli.terminal import check_folder, option, real, result_json, show, whole, write
 
 __all__ = ["lookup"]
 

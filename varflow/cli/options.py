@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from varflow._terminal import option, real, whole
+from varflow.cli.terminal import option, real, whole
 
 LAWS = "normal, uniform, laplace, logistic or student_t:DF."
 RULES = "preserving (keeps the variance at 1: the paper's gain), kaiming (√2) or a number."

@@ -1,0 +1,34 @@
+"""The command ``varflow fixed-points``."""
+
+from __future__ import annotations
+
+from varflow.cli import options as opt
+from varflow.cli.options import law_of
+from varflow.cli.terminal import show
+
+__all__ = ["fixed_points"]
+
+
+def fixed_points(
+    threshold: opt.Threshold,
+    gain: opt.Gain = "preserving",
+    distribution: opt.Distribution = "normal",
+    bias_std: opt.BiasStd = 0.0,
+    mean_gain: opt.MeanGain = 0.0,
+    as_json: opt.Json = False,
+) -> None:
+    """Every variance a layer keeps, and its stability.
+
+    \b
+    Examples:
+      varflow fixed-points --threshold 1.5
+      varflow fixed-points --threshold 1 --gain 2.51 --bias-std 0.2236
+      varflow fixed-points --threshold 1 --gain kaiming --distribution laplace --json
+    """
+    import varflow as vf
+
+    law = law_of(distribution)
+    g = vf.gain_by_rule(gain, threshold, distribution=law, bias_std=bias_std, mean_gain=mean_gain)
+    points = vf.fixed_points(threshold=threshold, gain=g, distribution=law, bias_std=bias_std, mean_gain=mean_gain)
+    scanned = f"scanned in steps of {points.resolution:g} in ln V: a closer pair can be missed" if points.resolution else None
+    show(points, as_json, [scanned] if scanned else [], gain=g)

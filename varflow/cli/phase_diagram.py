@@ -1,0 +1,52 @@
+"""The command ``varflow phase-diagram``."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Annotated, Any
+
+from varflow.cli import options as opt
+from varflow.cli.options import numbers
+from varflow.cli.terminal import check_folder, option, result_json, show, write
+
+__all__ = ["phase_diagram"]
+
+
+def phase_diagram(
+    threshold: Annotated[
+        list[str] | None, option("Thresholds, with commas or repeated.  [default: 0.3 to 1.3 in steps of 0.05]", "θ,…")
+    ] = None,
+    width: Annotated[list[str] | None, option("Widths, likewise.  [default: 18 of them, 10 to 3000]", "n,…")] = None,
+    depth: opt.Depth = 100,
+    gain: opt.Gain = "preserving",
+    out: Annotated[Path, option("Folder for phase-diagram.png and phase-diagram.json.", "DIR")] = Path("varflow-results"),
+    as_json: opt.Json = False,
+) -> None:
+    """Exact survival over threshold and width.
+
+    Which share of networks is alive at the last layer: a map, a table, and the numbers in a file.
+
+    \b
+    Examples:
+      varflow phase-diagram
+      varflow phase-diagram --depth 20 --gain 2.6 --out /tmp/look
+      varflow phase-diagram --threshold 0.7,0.85,1 --width 100,200,600 --json
+    """
+    import varflow as vf
+    from varflow._checks import require
+
+    options: dict[str, Any] = {"depth": depth, "gain": gain}
+    if threshold:
+        options["threshold"] = [value for text in threshold for value in numbers("threshold", text)]
+    if width:
+        options["width"] = [value for text in width for value in numbers("width", text, int)]
+    require("plot", "matplotlib.figure")
+    check_folder(out, "phase-diagram.png", "phase-diagram.json")
+    diagram = vf.phase_diagram(**options, progress=not as_json)
+    picture = io.BytesIO()
+    diagram.plot().savefig(picture, format="png")
+    show(diagram, as_json)
+    write(out, {"phase-diagram.png": picture.getvalue(), "phase-diagram.json": result_json(diagram, []).encode()})
+    if not as_json:
+        print(f"written: {out / 'phase-diagram.png'}, {out / 'phase-diagram.json'}")
