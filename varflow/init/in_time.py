@@ -199,7 +199,7 @@ def _initialization(question: Question, neuron: Neuron, fan_in: int | None) -> I
 
 def _words(question: Question, answer: Answer, m: float) -> list[str]:
     words = []
-    silent = np.flatnonzero(~sustained(question.neuron, answer.found.alive[:, 0].all(axis=0)))
+    silent = np.flatnonzero(~sustained(question.neuron, np.asarray(answer.found.alive[:, 0].all(axis=0))))
     if len(silent):
         words.append(
             f"steps up to {int(silent[-1]) + 1} are silent in layer {question.depth}, and deeper layers lose more: at this "

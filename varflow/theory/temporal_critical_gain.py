@@ -23,6 +23,7 @@ LARGEST = 1e3
 COARSE = 2**10  # points of a first look
 CLOSE, MARGIN = 1.012, 1.005  # ratio of gains at which it ends, and room around it for the fine one
 EXACT = 1e-4  # the same where nothing is drawn, less 1
+JUST = 1.001  # above the first step's critical gain, where the other steps are tried
 
 Alive = Callable[[np.ndarray], np.ndarray]  # gains to (replicas, gains): is what was asked for alive?
 
@@ -93,8 +94,9 @@ def temporal_critical_gain(
     exact = not is_drawn(fine)
     floor = _first_step(unit, covariance / scale**2, L)
     first, error = floor, 0.0
-    if not look(coarse, every, np.array([floor * CLOSE])).all():  # later steps need more than the first
+    if not look(coarse, every, np.array([floor * JUST])).all():  # later steps need more than the first
         first, error = _smallest(partial(look, coarse, every), partial(look, fine, every), exact=exact)
+        first, error = max((first, error), (floor, 0.0))  # of a gate, later ones may live where the first does not
     later, late_error = _smallest(partial(look, coarse, late), partial(look, fine, late), exact=exact)
     if later > first:  # by less than their errors
         later = first
@@ -113,7 +115,7 @@ def _alive(
 ) -> np.ndarray:
     M = driven(neuron, response, covariance[None]).coincidences
     living = part(descend(neuron, response, M, gains, layers=depth - 1).alive)
-    return sustained(neuron, living).all(axis=-1)
+    return np.asarray(sustained(neuron, living).all(axis=-1))
 
 
 def _first_step(neuron: Neuron, covariance: np.ndarray, depth: int) -> float:
