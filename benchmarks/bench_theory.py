@@ -1,4 +1,4 @@
-"""The theory's speed: stable fixed points against scipy's elementwise finder, the exact chain, and start-up.
+"""The theory's speed: stable fixed points against scipy's elementwise finder, the exact chain, fifty digits, and start-up.
 
 Ratios are taken inside one process on the same problems, best of several rounds on each side, in CPU time so that a busy
 machine does not change them. Run with ``pytest benchmarks/bench_theory.py -s``.
@@ -98,6 +98,35 @@ def test_chain_that_keeps_its_whole_tails(benchmark, gain_squared):
     benchmark.extra_info["seconds"] = seconds
     print(f"\ndying chain, g² = {gain_squared}: {seconds:.3g} s")
     assert seconds <= 3
+
+
+LAWS = ["normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5)]
+
+
+def fifty_digit_problems(law, *, bias, mean):
+    """Both signs of the threshold, gains from half the critical one to ten times it."""
+    rng = np.random.default_rng(4)
+    critical = vf.critical_gain(threshold=1.0, distribution=law)
+    for _ in range(40):
+        theta = float(10 ** rng.uniform(-1, 1) * (1 if rng.random() < 0.8 else -1))
+        gain = float(abs(theta) * critical * 10 ** rng.uniform(-0.3, 1))
+        bias_std = float(abs(theta) * 10 ** rng.uniform(-2, 0)) if bias else 0.0
+        mean_gain = float(rng.choice([-1, 1]) * 10 ** rng.uniform(-1, 0.7)) if mean else 0.0
+        yield {"threshold": theta, "gain": gain, "bias_std": bias_std, "mean_gain": mean_gain, "distribution": law}
+
+
+@pytest.mark.parametrize("mean", [False, True], ids=["no mean", "weight mean"])
+@pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
+@pytest.mark.parametrize("law", LAWS, ids=str)
+def test_all_fixed_points_to_fifty_digits(benchmark, law, bias, mean):
+    settings = list(fifty_digit_problems(law, bias=bias, mean=mean))
+    vf.reference.fixed_points(**settings[0])
+    times = 1e3 * np.array([best(lambda s=s: vf.reference.fixed_points(**s), 2)[0] for s in settings])
+    benchmark.pedantic(vf.reference.fixed_points, kwargs=settings[0], rounds=3)
+    result = {"median ms": float(np.median(times)), "largest ms": float(times.max())}
+    benchmark.extra_info |= result
+    print("\nreference.fixed_points:", ", ".join(f"{name} {value:.3g}" for name, value in result.items()))
+    assert result["largest ms"] < 50
 
 
 STARTS = {

@@ -112,8 +112,25 @@ def test_three_fixed_points_with_bias_and_none_with_negative_mean():
     assert dead.basin_edge == mp.inf
     alive = reference.fixed_points(threshold=1, gain=PAPER, mean_gain=1)
     np.testing.assert_allclose([float(point.firing_rate) for point in alive], [0, 0.0560, 0.3117], atol=1e-4)
-    assert not alive.complete
-    assert alive.resolution > 0
+    assert alive.complete
+    assert alive.resolution is None
+
+
+def test_roots_that_meet_under_a_weight_mean_leave_a_doubt():
+    """Between one and three fixed points no halving decides; on either side of it the list is complete."""
+    with mpmath.workdps(40):
+        z = lambda v, g: (1 - v / (2 * g**2)) / mp.sqrt(v)  # noqa: E731
+        excess = lambda v, g: g**2 * mp.ncdf(-z(v, g)) - v  # noqa: E731
+        slope = lambda v, g: g**2 * mp.npdf(z(v, g)) * (z(v, g) / (2 * v) + 1 / (2 * g**2 * mp.sqrt(v))) - 1  # noqa: E731
+        _, gain = mp.findroot(lambda v, g: [excess(v, g), slope(v, g)], (mpf("0.65"), mpf("2.2")))
+    setting = {"threshold": 1, "mean_gain": 0.5, "digits": 20}
+    meeting = reference.fixed_points(gain=gain, **setting)
+    assert not meeting.complete
+    assert 0 < meeting.resolution < 1e-11
+    for side, number in ((-1, 1), (1, 3)):
+        apart = reference.fixed_points(gain=gain * (1 + side * mpf(10) ** -16), **setting)
+        assert apart.complete
+        assert len(apart) == number
 
 
 def test_laplace_has_closed_roots():
@@ -144,16 +161,20 @@ def test_threshold_zero_and_below():
     threshold=st.floats(0.1, 5),
     ratio=st.floats(1.5, 8),
     bias=st.sampled_from([0.0, 0.05, 0.2, 0.6]),
+    shift=st.sampled_from([0.0, 0.0, 3.0, 0.4, -0.4, -3.0]),
 )
-def test_no_root_is_missed_and_every_root_is_one(law, threshold, ratio, bias):
+def test_no_root_is_missed_and_every_root_is_one(law, threshold, ratio, bias, shift):
     setting = {"threshold": threshold, "gain": ratio * threshold, "distribution": law, "bias_std": bias * threshold}
+    setting["mean_gain"] = shift
     found = reference.fixed_points(**setting, digits=30)
+    assert found.complete
     for point in found:
         image = reference.variance_map(point.variance, **setting, digits=40)
         assert abs(image - point.variance) <= mpf(10) ** -27 * point.variance
     scan = threshold**2 * np.exp(np.linspace(-7, 5, 3000))  # an independent count: signs of the float map
     fast = vf.distribution(law)
-    excess = setting["bias_std"] ** 2 + setting["gain"] ** 2 * fast.sf(threshold / np.sqrt(scan)) - scan
+    silent, gain2 = setting["bias_std"] ** 2, setting["gain"] ** 2
+    excess = silent + gain2 * fast.sf((threshold - shift * (scan - silent) / gain2) / np.sqrt(scan)) - scan
     inside = [point for point in found if scan[0] < point.variance < scan[-1]]
     assert len(inside) >= np.count_nonzero(np.diff(np.sign(excess)))
     variances = [point.variance for point in found]

@@ -116,6 +116,43 @@ def test_a_limit_interrupts_what_has_none_and_nothing_else():
         effort.within(lambda: 1 / 0, "late")
 
 
+def test_an_outer_limit_ends_an_inner_one():
+    def endless():
+        while True:
+            sum(range(100))
+
+    def three_times():
+        return [effort.within(endless, "inner late", seconds=0.1) for _ in range(3)]
+
+    assert effort.within(three_times, "late", seconds=30) == ["inner late"] * 3
+    assert effort.within(lambda: effort.within(endless, "inner late", seconds=30), "late", seconds=0.3) == "late"
+    assert effort.within(lambda: 3, "late") == 3  # nothing is left on its way
+
+
+def test_a_whole_derivation_is_limited_for_laws_of_sympy_stats_only(monkeypatch):
+    monkeypatch.setattr(effort, "PATIENCE", 0.05)
+    derivations = (vf.symbolic.variance_map, vf.symbolic.weight_variance, vf.symbolic.multiplier, vf.symbolic.saddle_node)
+    derivations += (vf.symbolic.fixed_points, vf.symbolic.fixed_point_condition, vf.symbolic.bias_cusp)
+    derivations += (
+        lambda law: vf.symbolic.expansion("saddle_node", law),
+        lambda law: vf.symbolic.finite_width_corrections(distribution=law),
+    )
+    for shape, derive in enumerate(derivations):
+        with pytest.raises(vf.DomainError, match=r"^distribution=GammaDistribution.*takes sympy more than 0.05 s here"):
+            derive(stats.Gamma("X", Rational(2 * shape + 5, 2), 1))  # each new, so that nothing is remembered
+    assert vf.symbolic.variance_map("laplace").steps
+
+
+@pytest.mark.parametrize("name", ["erfc", "sqrt"])
+def test_a_shape_parameter_may_have_the_name_of_a_function(name):
+    shape = sympy.Symbol(name, positive=True)
+    derivation = vf.symbolic.variance_map(stats.StudentT("X", shape), parameters={shape: (3, 9)})
+    want = vf.variance_map(1.3, threshold=0.8, gain=1.7, distribution=vf.distributions.student_t(5))
+    given = {"variance": 1.3, "threshold": 0.8, "gain": 1.7, name: 5.0}
+    assert derivation.lambdify()(**given) == pytest.approx(want, rel=1e-12)
+    assert float(derivation.lambdify("mpmath")(**given)) == pytest.approx(want, rel=1e-12)
+
+
 def test_long_numbers_stay_out_of_polynomials_and_come_back():
     exponent = Rational(2.3)
     expression = y**exponent + exponent - Rational(3, 2)

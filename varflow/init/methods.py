@@ -132,7 +132,13 @@ METHODS = (
     ),
     Method("ding", "Ding, with bias", _ding, "fixed points of the variance, width", "ding2021"),
     Method("bellec", "LSNN", lambda s: Weights(published.bellec_gain()), f"{NEURON}; made for θ = 0.03", "bellec2018"),
-    Method("spytorch", "SpyTorch", lambda s: Weights(published.spytorch_gain(s.neuron.decay)), "threshold and depth; by hand"),
+    Method(
+        "spytorch",
+        "SpyTorch",
+        lambda s: Weights(published.spytorch_gain(s.neuron.decay)),
+        "threshold and depth; by hand",
+        "zenke2019",
+    ),
     Method("ikun", "IKUN", lambda s: Weights(published.ikun_gain()), NEURON, "chang2024"),
     Method("ikun_v2", "IKUN, version 2", lambda s: Weights(published.ikun_gain(s.fan_in, s.width)), NEURON, "chang2024"),
     Method(
@@ -143,7 +149,7 @@ METHODS = (
         "rossbroich2022",
         "firing rate",
     ),
-    Method("spikeinit", "SpikeInit", _spikeinit, "correlations in time, stability; hard reset", needs="firing rate"),
+    Method("spikeinit", "SpikeInit", _spikeinit, "correlations in time, stability; hard reset", "shi2026", "firing rate"),
     Method(
         "corrected",
         "varflow, corrected",

@@ -169,8 +169,8 @@ def fluctuation_driven_gain(
     Notes
     -----
     Inputs are taken as independent in time: the spikes of a neuron driven by a constant current are not, and then the membrane
-    fluctuates more, its variance by up to ``(1 + β)/(1 - β)``. **Source**: ``rossbroich2022``; in this form, with ξ = 2, in a
-    third party's code.
+    fluctuates more, its variance by up to ``(1 + β)/(1 - β)``. **Source**: ``rossbroich2022``; in this form, with ξ = 2, in
+    the code of ``shi2026``.
 
     Examples
     --------
@@ -275,7 +275,7 @@ def spikeinit_gain(rate: float, *, threshold: float = 1.0, decay: float = 0.0, i
     -----
     **Assumes** a normal potential before the spike test, and inputs independent from step to step; a layer in front that
     remembers itself makes them dependent, and the rate comes out otherwise. At ``β = 0`` it is exact, the memoryless gain for a
-    rate. Method of SpikeInit (2026; there p = 0.1, θ = 0.5, β = λ = 1/2 by default).
+    rate. **Source**: ``shi2026``, theorem 4.1 as its code has it (there p = 0.1, θ = 0.5, β = λ = 1/2 by default).
 
     Examples
     --------
@@ -317,7 +317,7 @@ def spikeinit_first_layer_std(rate: float, *, threshold: float = 1.0, decay: flo
 
     Notes
     -----
-    **Assumes** a frozen input (direct coding) and hard reset; the sum is exact then. Method of SpikeInit.
+    **Assumes** a frozen input (direct coding) and hard reset; the sum is exact then. **Source**: ``shi2026`` and its code.
 
     Examples
     --------
@@ -346,6 +346,7 @@ def spikeinit_surrogate_moment(gain: float, rate: float, *, decay: float = 0.0, 
     .. math:: E[\psi(H)^2] = \frac{1 - (1 - p)\beta^2}{g^2 \lambda^2}
 
     SpikeInit solves it for the width of its surrogate; nothing of the weights depends on it. Ignores correlations in time.
+    **Source**: ``shi2026``, theorem 5.1 as its code has it.
     """
     g, p, b = scalar("gain", positive_scale("gain", gain)), probability("rate", rate), checked_decay(decay)
     return (1 - (1 - p) * b**2) / (g * scalar("input_scale", positive_scale("input_scale", input_scale))) ** 2

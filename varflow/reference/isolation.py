@@ -1,8 +1,13 @@
-"""All fixed points of the infinite-width map, in mpmath: isolated on the monotone pieces of ``F(V) - V``."""
+"""All fixed points of the infinite-width map, in mpmath: isolated on the monotone pieces of ``F(V) - V``.
+
+Without weight mean the pieces follow from the curvature of ``F``; with one the range is halved until the slope, bounded on
+each part, leaves no doubt.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from mpmath import mp, mpf
@@ -16,7 +21,7 @@ from varflow.results import FixedPoint, FixedPoints
 
 __all__ = ["ExactFixedPoints", "fixed_points", "stable_variance"]
 
-_SCAN = 800
+_FINEST = mpf(2) ** -40  # relative width of an interval below which a doubt is left standing
 
 
 class ExactFixedPoints(FixedPoints):
@@ -74,7 +79,9 @@ def fixed_points(
     Without weight mean the list is complete. For ``θ > 0``, ``F'(V) = g² z³ f(z)/(2θ²)`` with ``z = θ/√V``, and ``z³ f``
     has one maximum, at ``z_i``: ``F`` is convex up to ``V_i = (θ/z_i)²`` and concave beyond, ``F(V) - V`` has at most
     three monotone pieces, and each holds at most one root, present exactly if the ends differ in sign. For ``θ < 0``,
-    ``F`` decreases. With weight mean the roots come from a scan in ``ln V``, and ``complete`` is False.
+    ``F`` decreases. With weight mean the range of ``V`` is halved until each part has a slope ``F'`` all above or all below
+    1, bounded through the unimodal density, or no root, by the two lines of those slopes through its ends; where roots meet
+    to within ``resolution`` in ``ln V`` that is not decided, and ``complete`` is False.
 
     **Accuracy**: ``F(V) - V`` changes sign within one unit of the last digit asked for; checked at every root.
     **Source**: derived here.
@@ -89,14 +96,7 @@ def fixed_points(
     1.2620443608847036703 True
     """
     layer = layer_of(threshold, gain, distribution, bias_std, mean_gain)
-    scanned = layer.mean_gain != 0
-    resolution = None
-    if scanned:
-        low, high = _reach(layer)
-        resolution = mp.log(high / low) / _SCAN
-        pieces = [low * mp.exp(resolution * k) for k in range(_SCAN)] + [high]
-    else:
-        pieces = _monotone_pieces(layer)
+    pieces, complete = (_monotone_pieces(layer), True) if layer.mean_gain == 0 else _halved(layer)
     roots = roots_between(layer.excess, pieces, digits)
     points = [_point(layer, root) for root in roots]
     silence = layer.bias2 == 0 and layer.threshold >= 0
@@ -105,7 +105,7 @@ def fixed_points(
     edge = mpf(0)
     if silence and layer.threshold > 0:
         edge = roots[0] if roots else mp.inf
-    return ExactFixedPoints(tuple(points), not scanned, None if resolution is None else float(resolution), edge)
+    return ExactFixedPoints(tuple(points), complete, None if complete else float(_FINEST), edge)
 
 
 def stable_variance(
@@ -173,6 +173,41 @@ def _monotone_pieces(layer: Layer) -> list[Any]:
         bottom = root_between(lambda v: layer.slope(v) - 1, start, inflection, digits)
     first = [low] if low > 0 else []  # without bias F(V) - V falls from 0 at V = 0: no root up to the bottom
     return [*first, *(v for v in (bottom, top) if low < v < high), high]
+
+
+def _halved(layer: Layer) -> tuple[list[Any], bool]:
+    """Such ends with weight mean, and whether no part is left in doubt; between the parts is no root."""
+    low, high = _reach(layer)
+    turn = -layer.threshold * layer.gain2 / layer.mean_gain - layer.bias2  # z(V) turns there, z'(V) at three times that
+    cuts = [low, *(v for v in (turn, 3 * turn) if low < v < high), high]
+    waiting = [(a, layer.excess(a), b, layer.excess(b)) for a, b in pairwise(cuts)]
+    ends, complete = set(), True
+    while waiting:
+        a, at_a, b, at_b = waiting.pop()
+        least, most = _slopes(layer, a, b)
+        if most <= 1 or least >= 1 or b - a <= _FINEST * b:
+            ends |= {a, b}
+            complete &= most <= 1 or least >= 1
+        elif not _one_sided(at_a, at_b, (b - a) * (1 - least), (b - a) * (most - 1)):
+            middle = mp.sqrt(a * b)
+            value = layer.excess(middle)
+            waiting += [(a, at_a, middle, value), (middle, value, b, at_b)]
+    return sorted(ends), complete
+
+
+def _slopes(layer: Layer, a: Any, b: Any) -> tuple[Any, Any]:
+    """Bounds of ``F'`` where ``z`` and ``z'`` are monotone: each factor at its extremes, the density falls with ``|z|``."""
+    places, speeds = [layer.z(v) for v in (a, b)], [layer.gain2 * layer.speed(v) for v in (a, b)]
+    near = mpf(0) if places[0] * places[1] <= 0 else min(map(abs, places))
+    bounds = [layer.law.density(z) * speed for z in (near, max(map(abs, places))) for speed in speeds]
+    return min(bounds), max(bounds)
+
+
+def _one_sided(at_a: Any, at_b: Any, fall: Any, rise: Any) -> bool:
+    """Whether ``F(V) - V`` keeps its sign: lines of the steepest fall and rise (over the whole part) through its ends do."""
+    if at_a < 0:
+        at_a, at_b, fall, rise = -at_a, -at_b, rise, fall
+    return bool(at_a > 0 and at_b > 0 and rise * at_a + fall * at_b > fall * rise)
 
 
 def _reach(layer: Layer) -> tuple[Any, Any]:

@@ -37,11 +37,13 @@ class Layer(NamedTuple):
         """``F(V) - V``."""
         return self.bias2 + self.gain2 * self.rate(variance) - variance
 
+    def speed(self, variance: Any) -> Any:
+        """``-z'(V) = z/(2V) + m_g/(g² √V)``."""
+        return self.z(variance) / (2 * variance) + self.mean_gain / (self.gain2 * mp.sqrt(variance))
+
     def slope(self, variance: Any) -> Any:
-        """``F'(V) = g² f(z) (z/(2V) + m_g/(g² √V))``."""
-        z = self.z(variance)
-        inner = z / (2 * variance) + self.mean_gain / (self.gain2 * mp.sqrt(variance))
-        return self.gain2 * self.law.density(z) * inner
+        """``F'(V) = -g² f(z) z'(V)``."""
+        return self.gain2 * self.law.density(self.z(variance)) * self.speed(variance)
 
 
 def layer_of(threshold: Any, gain: Any, distribution: Any, bias_std: Any, mean_gain: Any) -> Layer:

@@ -118,7 +118,7 @@ def _of_law(law: Law, values: Values) -> tuple[Values, Callable[..., Any], float
 def _integrals(law: Law, ends: np.ndarray, start: float) -> np.ndarray:
     """``∫_end^start f`` for descending ends."""
     argument = sympy.Symbol("t", real=True)
-    height = as_function((argument,), (argument,), law.whole, "numpy")
+    height = as_function((argument,), law.whole, "numpy")
     nodes, weights = np.polynomial.legendre.leggauss(12)
     split = int(np.sum(ends > start))
     places = np.concatenate([ends[:split], [start], ends[split:]])

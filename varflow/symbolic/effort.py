@@ -6,6 +6,7 @@ counts when they are over; an exponent such as 2.3, exactly 5179139571476070/225
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import threading
 import time
@@ -14,40 +15,67 @@ from functools import lru_cache
 from typing import Any
 
 import sympy
+from sympy.stats.rv import RandomSymbol
 
-__all__ = ["integrated", "neat", "solutions", "symbols_for_long_numbers", "within"]
+from varflow._checks import DomainError
 
-SECONDS = 2.0
+__all__ = ["factored", "in_time", "integrated", "neat", "solutions", "symbols_for_long_numbers", "within"]
+
+SECONDS = 2.0  # for one operation
+PATIENCE = 15.0  # for a whole derivation
 _LONG = 1000  # a denominator from which on a number is long
 
 
 def within(work: Callable[[], Any], otherwise: Any = None, seconds: float = SECONDS) -> Any:
-    """``work()``, or ``otherwise`` once it has taken too long: interrupted as by a key, in any thread. Not to be nested."""
+    """``work()``, or ``otherwise`` once it has taken too long: interrupted as by a key, in any thread; may be nested.
+
+    An exception may arrive between any two operations here too. So nothing is held that is not let go of by itself: locks
+    of C, taken by ``with`` or not at all, in place of events of Python, which have another lock inside.
+    """
     late = type("Late", (BaseException,), {})  # its own class: nobody else catches it
-    me, gate, over = threading.get_ident(), threading.Lock(), threading.Event()
+    me, over, gate, bell = threading.get_ident(), [], threading.Lock(), threading.Lock()
     spent = _clock(me)
     end = spent() + seconds
+    bell.acquire()
 
     def watch() -> None:
-        left = seconds
-        while not over.wait(max(left, 0.05)):
-            left = end - spent()
+        due, wait = end, seconds
+        while not bell.acquire(timeout=max(wait, 0.05)):
             with gate:
-                if left <= 0 and not over.is_set():
+                if over:
+                    return
+                if spent() >= due:
                     _raise_in(me, late)
-                    left = 1.0  # then once more, should the first have been swallowed
+                    due = spent() + 1  # then once more, should the first have been swallowed
+                wait = due - spent()
 
-    threading.Thread(target=watch, daemon=True).start()
+    def close() -> None:
+        over.append(True)
+        with gate:
+            _raise_in(me, None)  # what is still on its way
+        if len(over) == 1:
+            bell.release()
+
+    _thread.start_new_thread(watch, ())
     try:
         try:
             return work()
         finally:
-            with gate:
-                over.set()
-                _raise_in(me, None)  # what is still on its way
+            close()
     except late:
-        over.set()
+        close()
         return otherwise
+
+
+def in_time(derive: Callable[..., Any], distribution: Any, *arguments: Any, **named: Any) -> Any:
+    """``derive(distribution, …)``; for a variable of sympy.stats refused in words once it has taken too long."""
+    if not isinstance(distribution, RandomSymbol):
+        return derive(distribution, *arguments, **named)
+    found = within(lambda: derive(distribution, *arguments, **named), seconds=PATIENCE)
+    if found is None:
+        rule = f"takes sympy more than {PATIENCE:g} s here; vf.fixed_points, vf.critical_gain and the like give its numbers"
+        raise DomainError("distribution", getattr(distribution.pspace, "distribution", distribution), rule)
+    return found
 
 
 def _clock(thread: int) -> Callable[[], float]:
@@ -81,6 +109,12 @@ def neat(expression: Any) -> Any:
     """Simplified, where that takes little time."""
     short, back = symbols_for_long_numbers(expression)
     return within(lambda: sympy.simplify(short, doit=False), short).xreplace(back)
+
+
+def factored(expression: Any) -> Any:
+    """Factored, where that takes little time."""
+    short, back = symbols_for_long_numbers(expression)
+    return within(lambda: sympy.factor(short), short).xreplace(back)
 
 
 def integrated(integrand: Any, variable: Any, low: Any, high: Any, *, thorough: bool) -> Any:

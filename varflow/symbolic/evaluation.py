@@ -37,8 +37,8 @@ def in_doubles(
     formulas = tuple(sympy.sympify(result).xreplace(put) for result in results)
     plain = not any(formula.has(sympy.Integral) for formula in formulas)
     holds = _predicate(pool, sympy.sympify(conditions).xreplace(put))
-    fast = as_function(pool, pool, sympy.Tuple(*formulas, *map(rounding, formulas)), "numpy") if plain else None
-    slow = [as_function(pool, pool, formula, "mpmath") for formula in formulas]
+    fast = as_function(pool, sympy.Tuple(*formulas, *map(rounding, formulas)), "numpy") if plain else None
+    slow = [as_function(pool, formula, "mpmath") for formula in formulas]
 
     def called(*args: Any, **kwargs: Any) -> Any:
         numbers = np.broadcast_arrays(*(_double(*pair) for pair in _bound(names, args, kwargs)))
@@ -65,8 +65,8 @@ def in_digits(
 ) -> Callable[..., Any]:
     """Of single numbers, at mpmath's working precision; an mpf, or one for each result."""
     pool = tuple(sympy.Dummy() for _ in symbols)  # without a sign, which would decide the conditions
-    holds = as_function(pool, pool, sympy.sympify(conditions).xreplace(dict(zip(symbols, pool, strict=True))), "mpmath")
-    formulas = [as_function(symbols, symbols, sympy.sympify(result), "mpmath") for result in results]
+    holds = as_function(pool, sympy.sympify(conditions).xreplace(dict(zip(symbols, pool, strict=True))), "mpmath")
+    formulas = [as_function(symbols, sympy.sympify(result), "mpmath") for result in results]
 
     def called(*args: Any, **kwargs: Any) -> Any:
         numbers = [_mpf(*pair) for pair in _bound(names, args, kwargs)]
@@ -80,7 +80,7 @@ def in_digits(
 
 def _predicate(symbols: tuple[Any, ...], conditions: Any) -> Callable[..., Any]:
     """All conditions at once."""
-    tests = [as_function(symbols, symbols, part, "numpy") for part in sympy.And.make_args(conditions)]
+    tests = [as_function(symbols, part, "numpy") for part in sympy.And.make_args(conditions)]
     return lambda *numbers: np.all(np.broadcast_arrays(*(np.asarray(test(*numbers), dtype=bool) for test in tests)), axis=0)
 
 
@@ -109,7 +109,7 @@ def _double(name: str, value: Any) -> np.ndarray:
 def _mpf(name: str, value: Any) -> Any:
     if isinstance(value, float | np.floating) and np.isnan(value):
         return mp.nan
-    return value if isinstance(value, mpmath.mpf) else as_function((), (), exact(name, value), "mpmath")()
+    return value if isinstance(value, mpmath.mpf) else as_function((), exact(name, value), "mpmath")()
 
 
 def _real(number: Any) -> Any:

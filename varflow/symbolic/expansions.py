@@ -15,7 +15,7 @@ from sympy import Eq, Integral, O, S, exp, oo, sqrt
 from varflow._checks import DomainError, choice, integer
 from varflow.symbolic.conditions import above
 from varflow.symbolic.derivation import Derivation, Setting
-from varflow.symbolic.effort import neat
+from varflow.symbolic.effort import factored, in_time, neat
 from varflow.symbolic.large_gain import gain_to_infinity
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.numbers import Values
@@ -81,7 +81,7 @@ def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> De
     order = integer("order", order, minimum=1)
     if order > HIGHEST_ORDER:
         raise DomainError("order", order, f"must be at most {HIGHEST_ORDER}")
-    return LIMITS[limit](law_of(distribution), order)
+    return in_time(lambda law: LIMITS[limit](law_of(law), order), distribution)
 
 
 def _known(law: Law, limit: str, names: tuple[str, ...]) -> None:
@@ -139,7 +139,7 @@ def _polynomial(expression: Any, variable: Any, order: int) -> Any:
     total, factorial = S.Zero, 1
     for k in range(order + 1):
         factorial *= max(k, 1)
-        total += sympy.factor(neat(expression.subs(variable, 0)) / factorial) * variable**k
+        total += factored(neat(expression.subs(variable, 0)) / factorial) * variable**k
         expression = sympy.diff(expression, variable)
     return total
 

@@ -16,6 +16,7 @@ from varflow._checks import DomainError, integer
 from varflow.symbolic.chains import F, G, M, X, chain_setting, e, f, p, shift, spread, t, u
 from varflow.symbolic.conditions import above, all_of, below
 from varflow.symbolic.derivation import Derivation
+from varflow.symbolic.effort import in_time
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.symbols import V, g, n, z
 
@@ -71,6 +72,10 @@ def finite_width_corrections(order: int = 1, *, distribution: Any = None) -> Der
         raise DomainError(
             "order", order, f"must be at most {HIGHEST_ORDER}; vf.expansion(network, order=...) has more as numbers"
         )
+    return in_time(_corrections, distribution, order)
+
+
+def _corrections(distribution: Any, order: int) -> Derivation:
     law = None if distribution is None else law_of(distribution)
     steps = _stationarity(_given_x(Derivation("Finite width", chain_setting(law), answers=2), order), order)
     first, second = _solution(steps, order)

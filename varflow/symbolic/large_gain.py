@@ -15,7 +15,7 @@ from sympy import Eq, LambertW, O, S, exp, log, oo, pi, sqrt
 from varflow._checks import DomainError
 from varflow.symbolic.conditions import at_most
 from varflow.symbolic.derivation import Derivation, Setting
-from varflow.symbolic.effort import neat
+from varflow.symbolic.effort import factored, neat
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.power_series import composed, product, short
@@ -132,7 +132,7 @@ def _taylor(expression: Any, order: int) -> Any:
 
 def _cut(expression: Any, order: int) -> Any:
     whole = sympy.expand(expression)
-    return sum(sympy.factor(neat(whole.coeff(eta, k))) * eta**k for k in range(order + 1))
+    return sum(factored(neat(whole.coeff(eta, k))) * eta**k for k in range(order + 1))
 
 
 def _powers(expression: Any, root: Any, order: int) -> Any:

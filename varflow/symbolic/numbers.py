@@ -32,21 +32,22 @@ def value(expression: Any, point: Values) -> Any:
     for symbol in symbols:
         if symbol not in point:
             raise DerivationError(f"{symbol} has no value: it is neither a parameter nor a quantity of the derivation")
-    number = as_function(symbols, symbols, expression, "mpmath")(*(point[symbol] for symbol in symbols))
+    number = as_function(symbols, expression, "mpmath")(*(point[symbol] for symbol in symbols))
     return number.real if isinstance(number, mp.mpc) else mpf(number)
 
 
 @lru_cache(maxsize=2048)
-def as_function(arguments: tuple[Any, ...], symbols: tuple[Any, ...], expression: Any, modules: str) -> Callable[..., Any]:
-    """A Python function of ``arguments``, which take the places of ``symbols`` in the expression."""
-    renamed = expression.xreplace(dict(zip(symbols, arguments, strict=True)))
+def as_function(symbols: tuple[Any, ...], expression: Any, modules: str) -> Callable[..., Any]:
+    """A Python function of the numbers that take the places of ``symbols``, in this order."""
+    places = tuple(sympy.Dummy(**symbol.assumptions0) for symbol in symbols)  # a symbol may have the name of a function
+    renamed = expression.xreplace(dict(zip(symbols, places, strict=True)))
     settings = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
     if modules == "mpmath":
         roots = tuple(renamed.atoms(ImplicitRoot))  # found once per precision, not at every place where they stand
-        places = tuple(sympy.Dummy() for _ in roots)
+        found = tuple(sympy.Dummy() for _ in roots)
         inner = sympy.lambdify(
-            (*arguments, *places),
-            renamed.xreplace(dict(zip(roots, places, strict=True))),
+            (*places, *found),
+            renamed.xreplace(dict(zip(roots, found, strict=True))),
             [{"endless_sum": endless_sum}, "mpmath"],
             printer=_Mpmath(settings),
         )
@@ -54,7 +55,7 @@ def as_function(arguments: tuple[Any, ...], symbols: tuple[Any, ...], expression
     own: dict[str, Any] = {"endless_sum": endless_sum, "real_lambertw": _lambertw}
     folded = _constants_in_double(renamed)
     shared = not folded.has(sympy.Sum)  # whose terms must stay inside it
-    return _in_double(sympy.lambdify(arguments, folded, [own, "scipy", "numpy"], printer=_Numpy(settings), cse=shared))
+    return _in_double(sympy.lambdify(places, folded, [own, "scipy", "numpy"], printer=_Numpy(settings), cse=shared))
 
 
 def _constants_in_double(expression: Any) -> Any:

@@ -7,12 +7,14 @@ from typing import Any
 import sympy
 from sympy import S
 
+from varflow.symbolic.effort import factored
+
 __all__ = ["composed", "product", "short"]
 
 
 def short(coefficient: Any) -> Any:
     """A number as ``a + b√c``, a rational function as a factored fraction."""
-    return sympy.factor(coefficient) if coefficient.free_symbols else sympy.radsimp(sympy.expand(coefficient))
+    return factored(coefficient) if coefficient.free_symbols else sympy.radsimp(sympy.expand(coefficient))
 
 
 def product(left: list[Any], right: list[Any], order: int) -> list[Any]:

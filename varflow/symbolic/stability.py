@@ -15,7 +15,7 @@ from sympy import Eq, S, sqrt
 
 from varflow._checks import DomainError
 from varflow.symbolic.derivation import Derivation, Setting
-from varflow.symbolic.effort import neat, solutions
+from varflow.symbolic.effort import in_time, neat, solutions
 from varflow.symbolic.laws import Law, Parameters, law_of
 from varflow.symbolic.layer import Layer, V_next, layer_of
 from varflow.symbolic.numbers import Values, as_function, value
@@ -89,6 +89,10 @@ def multiplier(
     >>> vf.symbolic.multiplier("laplace").result
     sqrt(2)*z/2
     """
+    return in_time(_multiplier, distribution, threshold=threshold, bias_std=bias_std, parameters=parameters)
+
+
+def _multiplier(distribution: Any, *, threshold: Any, bias_std: Any, parameters: Parameters | None) -> Derivation:
     layer = layer_of(distribution, threshold=threshold, bias_std=bias_std, parameters=parameters)
     if layer.threshold.is_zero:
         raise DomainError("threshold", threshold, "must not be 0 here: the map is constant there and the multiplier is 0")
@@ -150,6 +154,10 @@ def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None =
     >>> vf.symbolic.saddle_node("normal").result.evalf(30)
     6.03439794696807335630184050485
     """
+    return in_time(_saddle_node, distribution, parameters=parameters)
+
+
+def _saddle_node(distribution: Any, *, parameters: Parameters | None) -> Derivation:
     law = law_of(distribution, parameters=parameters)
     z = law.z
     top = _root_near_the_peak(
@@ -219,7 +227,7 @@ def _scan(law: Law, height: Callable[[Any, Any], Any], values: Values, points: i
     step = last / points
     z = step * (np.arange(points) + 0.5)
     symbols = tuple(law.parameters)
-    density = as_function((t, *symbols), (t, *symbols), law.whole, "numpy")
+    density = as_function((t, *symbols), law.whole, "numpy")
     f = np.nan_to_num(density(z, *(float(values[s]) for s in symbols)) * np.ones(points), posinf=0.0)
     tail = beyond + step * np.cumsum(f[::-1])[::-1] - step * f / 2
     best = int(np.argmax(height(z, (f, tail))))
@@ -275,6 +283,10 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
     >>> gamma.evalf(10), bias.evalf(10)
     (4.323941112, 0.1533179000)
     """
+    return in_time(_bias_cusp, distribution)
+
+
+def _bias_cusp(distribution: Any) -> Derivation:
     law = law_of(distribution)
     z, at = law.z, lambda e: e.subs(V, 1 / law.z**2)
     setting = Setting(_draw_cusp(law), _define_cusp(law, _steepest(law)))

@@ -77,9 +77,9 @@ def _refuse_wrong_moments(law: Any, line: Line, parameters: Parameters) -> None:
 @lru_cache(maxsize=64)
 def density_of(whole: Any, symbols: tuple[Any, ...]) -> Callable[..., Any]:
     """A density as a real function of numbers; 0 where an exponential inside another underflows in doubles already."""
-    exact = as_function((t, *symbols), (t, *symbols), whole, "mpmath")
+    exact = as_function((t, *symbols), whole, "mpmath")
     nested = any(power.args[0].has(sympy.exp) for power in whole.atoms(sympy.exp))
-    rough = as_function((t, *symbols), (t, *symbols), whole, "numpy") if nested else None
+    rough = as_function((t, *symbols), whole, "numpy") if nested else None
 
     def density(*numbers: Any) -> Any:
         if rough is not None and rough(*map(float, numbers)) == 0:

@@ -10,7 +10,7 @@ from mpmath import mp, mpf
 from sympy import Eq, Integral, S, Sum, sqrt
 
 from varflow.symbolic.derivation import Derivation, Setting
-from varflow.symbolic.effort import neat
+from varflow.symbolic.effort import in_time, neat
 from varflow.symbolic.laws import Law, Parameters, pieces_above, upper_moment
 from varflow.symbolic.layer import E_x, E_x2, Layer, V_next, atom, layer_of, spread
 from varflow.symbolic.numbers import Values
@@ -71,6 +71,14 @@ def weight_variance(
     >>> vf.symbolic.weight_variance().result
     2/(n*erfc(sqrt(2)*theta/2))
     """
+    return in_time(
+        _weight_variance, distribution, response=response, threshold=threshold, variance=variance, parameters=parameters
+    )
+
+
+def _weight_variance(
+    distribution: Any, *, response: str, threshold: Any, variance: Any, parameters: Parameters | None
+) -> Derivation:
     layer = layer_of(distribution, response=response, threshold=threshold, parameters=parameters)
     wanted = atom("variance", variance)
     start = Derivation("The weight variance that preserves the variance", Setting(_with_weights(layer), _weighted(layer)))
@@ -177,9 +185,19 @@ def variance_map(
     >>> vf.symbolic.variance_map("laplace", bias_std=vf.symbolic.sigma_b).result
     g**2*exp(-sqrt(2)*theta/sqrt(V))/2 + sigma_b**2
     """
-    layer = layer_of(
-        distribution, response=response, threshold=threshold, bias_std=bias_std, mean_gain=mean_gain, parameters=parameters
+    return in_time(
+        _variance_map,
+        distribution,
+        response=response,
+        threshold=threshold,
+        bias_std=bias_std,
+        mean_gain=mean_gain,
+        parameters=parameters,
     )
+
+
+def _variance_map(distribution: Any, **given: Any) -> Derivation:
+    layer = layer_of(distribution, **given)
     integrals = _integrals(layer)
     centre = layer.incoming_mean
     steps = Derivation("The variance map", Setting(layer.draw, layer.define)).then(
