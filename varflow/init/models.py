@@ -12,6 +12,7 @@ from varflow._checks import ConvergenceError, DomainError, flag, positive_scale,
 from varflow.init.fans import fan_in
 from varflow.init.plan import LayerPlan, ModelPlan
 from varflow.init.prediction import Prediction, input_moments, late, predict, uncovered
+from varflow.init.refine import refined
 from varflow.init.target import RATE, SIZE, Deep, deep_layer, layer_gain, run_deep
 from varflow.init.walker import Trace, TracedLayer, trace
 from varflow.init.wiring import Moments, currents_from, mean_fan_in
@@ -33,6 +34,7 @@ def init_model(
     variance: float | None = None,
     gain: float | None = None,
     steps: int | None = None,
+    refine: bool | None = None,
     dry_run: bool = False,
     generator: Any = None,
 ) -> ModelPlan:
@@ -62,6 +64,9 @@ def init_model(
         Instead: the gain of all layers but the driven ones.
     steps : int, optional
         For a model that does one step per call: how many times it is called, with the same inputs.
+    refine : bool, optional
+        Measure the network that was drawn on the given batch, and scale each layer's weights until its late rate is the planned
+        one; a few forward passes. By default for models with convolutions: there single networks deviate from the mean.
     dry_run : bool
         Only plan; nothing is changed.
     generator : torch.Generator, optional
@@ -77,8 +82,9 @@ def init_model(
 
     Notes
     -----
-    **Assumes** independent weights; convolutions at many channels. Layers that no neuron follows (readouts) are set so that
-    their outputs have variance 1 at every step. Dropout is off while the model is watched.
+    **Assumes** independent weights; convolutions at many channels, as long as ``refine`` does not measure. Layers that no
+    neuron follows (readouts) are set so that their outputs have variance 1 at every step. Dropout is off while the model is
+    watched.
     **Source**: derived here.
 
     Examples
@@ -92,13 +98,24 @@ def init_model(
     torch = require("torch", "torch")
     wanted = _wanted(rate, variance, gain)
     flag("dry_run", dry_run)
+    if refine is not None:
+        flag("refine", refine)
     traced = trace(model, inputs, steps)
     _fillable(torch, traced)
     planner = _Planner(traced, *wanted)
     plan = planner.plan()
     if not dry_run:
         fill(torch, traced, plan, generator)
+        if _has_maps(traced) if refine is None else refine:
+            plan, left = refined(torch, model, inputs, steps, traced, plan)
+            planner.notes.append(
+                f"weights are scaled to these rates on the given batch, where {100 * left:.2g} % is the most missing"
+            )
     return ModelPlan(tuple(plan), traced.steps, planner.survival, not dry_run, tuple(planner.notes))
+
+
+def _has_maps(traced: Trace) -> bool:
+    return any(not hasattr(layer.weights[0], "in_features") for layer in traced.layers)
 
 
 def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float, bool]:
