@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from varflow.init.fans import fan_in
 from varflow.init.plan import LayerPlan, ModelPlan
 from varflow.init.prediction import Prediction, input_moments, late, predict, uncovered
 from varflow.init.refine import refined
-from varflow.init.target import RATE, SIZE, Deep, deep_layer, layer_gain, run_deep
+from varflow.init.target import RATE, Deep, deep_layer, layer_gain, run_deep
 from varflow.init.walker import Trace, TracedLayer, trace
 from varflow.init.wiring import Moments, currents_from, mean_fan_in
 from varflow.model.neurons import Neuron
@@ -157,12 +158,22 @@ def _fillable(torch: Any, traced: Trace) -> None:
 
 
 def fill(torch: Any, traced: Trace, plan: list[LayerPlan], generator: Any) -> None:
+    """Every layer from a generator of its own, seeded by the given one: so as many at a time as torch has threads, and the
+    weights do not depend on their number.
+    """
     weights = [layer.weights[0] for layer in traced.layers] + [weight for _, weight, *_ in traced.readouts]
-    with torch.no_grad():
-        for weight, layer in zip(weights, plan, strict=True):
-            weight.weight.normal_(0.0, layer.weight_std, generator=generator)
+    device = "cpu" if generator is None else generator.device
+    seeds = torch.randint(2**63 - 1, (len(weights),), generator=generator, device=device).tolist()
+
+    def one(weight: Any, layer: LayerPlan, seed: int) -> None:
+        with torch.no_grad():  # which holds for one thread
+            own = torch.Generator(weight.weight.device).manual_seed(seed)
+            weight.weight.normal_(0.0, layer.weight_std, generator=own)
             if weight.bias is not None:
                 weight.bias.zero_()
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(one, weights, plan, seeds))
 
 
 @dataclass(slots=True)
@@ -231,10 +242,8 @@ class _Planner:
         """Gain of an input-driven layer, from the moments of its input; what it shall do is what deep layers do."""
         weight, fan = layer.weights[0], self.fans[self.trace.layers.index(layer)]
         moments, _ = currents_from(weight, _unit(weight, fan), *input_moments(layer, self.trace.steps))
-        size = max(2 * SIZE // math.prod(moments.shape[:-2]), 64)
-        start = 1 / math.sqrt(float(moments.diagonal(dim1=-2, dim2=-1).mean()))
         try:
-            return layer_gain(layer.neuron, moments, "firing_rate", self.aims[layer.neuron].rate, size, start=start)[0]
+            return layer_gain(layer.neuron, moments, self.aims[layer.neuron].rate)
         except ConvergenceError as error:
             raise DomainError("inputs", f"those of {layer.name}", f"cannot drive it to its rate: {error}") from None
 
