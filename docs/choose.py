@@ -20,26 +20,27 @@ An initialisation of a spiking network is one number per layer, the gain `g`: we
 biases are zero. Too small, and activity dies within a few layers; too large, and almost half of all neurons fire at every step.
 In short:
 
-| you have | take |
-|---|---|
-| a PyTorch model with neurons of snnTorch, SpikingJelly, Norse or sinabs | `vf.init.init_model(model, inputs, steps=…, rate=…)`, then `vf.audit(model, inputs, steps=…)` ([your own model](models.md)) |
-| dense layers of threshold neurons without memory, or one time step | `vf.init.corrected_normal_(layer.weight, threshold, depth=…)` in every layer after the first |
-| a neuron of your own, and a wanted rate | `vf.gain_for_rate(neuron, rate=…, steps=…)`: a gain for the first layer and one for the rest, or why there is none |
-| only a question: which gain, and what will happen? | `vf.lookup(threshold=…, fan_in=…, depth=…, width=…)` or `varflow lookup` |
+- **A PyTorch model** with neurons of snnTorch, SpikingJelly, Norse or sinabs ([your own model](models.md)):
+  `vf.init.init_model(model, inputs, steps=…, rate=…)`, then `vf.audit(model, inputs, steps=…)`.
+- **Dense layers of threshold neurons without memory**, or one time step:
+  `vf.init.corrected_normal_(layer.weight, threshold, depth=…)` in every layer after the first.
+- **A neuron of your own and a wanted rate**: `vf.gain_for_rate(neuron, rate=…, steps=…)` gives a gain for the first layer and
+  one for the rest, or says why there is none.
+- **Only a question**, which gain, and what will happen: `vf.lookup(threshold=…, fan_in=…, depth=…, width=…)`, `varflow lookup`.
 
 Then, by case:
 
-1. **Why not the paper's gain, `vf.gain(threshold=…)`?** It keeps the variance of an infinitely wide network. One of finite width
-   wanders and falls silent for good, sooner the narrower it is and the larger θ. `corrected_gain` is the smallest gain with which
-   99 of 100 networks of your width are alive at your depth; its price is a somewhat larger variance and rate.
-2. **A wanted firing rate?** Without memory: `vf.init.calculate_gain(neuron, rate=…)`. Rates below {edge:.3f} have no stable fixed
-   point (normal potentials, θ > 0): activity at them dies or grows, and `vf.lookup` says where to.
+1. **Why not the paper's gain, `vf.gain(threshold=…)`?** It keeps the variance of an infinitely wide network. One of finite
+   width wanders and falls silent for good, sooner the narrower it is and the larger θ. `corrected_gain` is the smallest gain
+   with which 99 of 100 networks of your width are alive at your depth; its price is a somewhat larger variance and rate.
+2. **A wanted firing rate?** Without memory: `vf.init.calculate_gain(neuron, rate=…)`. Rates below {edge:.3f} have no stable
+   fixed point (normal potentials, θ > 0): activity at them dies or grows, and `vf.lookup` says where to.
 3. **The first layer** sees data, not spikes: its gain is another one. `init_model` sets it from your batch; by hand it is
    `√(v / E[x²])`, `v` being the wanted variance and `E[x²]` the mean square of your data.
-4. **Layer by layer without a batch?** `model.apply(vf.init.init_fn(vf.Neuron(…)))` fills every linear layer and convolution with
-   the right fan-in and zeroes the biases. It treats the first layer like the others.
-5. **A convolution with padding?** The mean number of inputs is `vf.init.effective_fan_in(layer, size)`; borders stay
-   quieter than the middle. Finite-width numbers (survival, corrected gains) are for dense layers.
+4. **Layer by layer without a batch?** `model.apply(vf.init.init_fn(vf.Neuron(…)))` fills every linear layer and convolution
+   with the right fan-in and zeroes the biases. It treats the first layer like the others.
+5. **A convolution with padding?** The mean number of inputs is `vf.init.effective_fan_in(layer, size)`; borders stay quieter
+   than the middle. Finite-width numbers (survival, corrected gains) are for dense layers.
 6. **A transposed convolution?** Name the layer: `vf.init.normal_(layer.weight, gain, fan=layer)`. Its tensor alone misleads.
 7. **Data at hand, an unusual architecture?** `vf.init.lsuv_(model, batch)` scales each layer by what it really gives. It
    keeps a variance, not its stability.
@@ -50,11 +51,12 @@ Then, by case:
 
 ![Variance and spikes over 100 layers with every method of the catalogue, theory and simulation](figure-3.png)
 
-`vf.catalogue(threshold={threshold:g}, fan_in={fan_in}, depth={depth})`: memoryless neurons, exact at width {fan_in}; the picture is
-`vf.catalogue(threshold=1, fan_in=1000).plot_layers()`, from the shell `varflow catalogue --fan-in 1000 --plot methods.png`.
-"alive": at least 99 % of networks have a spike in layer {depth}. "survival": the share that has. Rate and spikes are those
-of layer {depth} in the mean over all networks, silent ones included. "needs": what the method asks for beyond threshold and shape.
-"ignores": what it leaves out of account. A dash: there is no gain without data, or the formula is for another neuron.
+`vf.catalogue(threshold={threshold:g}, fan_in={fan_in}, depth={depth})`: memoryless neurons, exact at width {fan_in}; the
+picture is `vf.catalogue(threshold=1, fan_in=1000).plot_layers()`, from the shell
+`varflow catalogue --fan-in 1000 --plot methods.png`. "alive": at least 99 % of networks have a spike in layer {depth}.
+"survival": the share that has. Rate and spikes are those of layer {depth} in the mean over all networks, silent ones
+included. "needs": what the method asks for beyond threshold and shape. "ignores": what it leaves out of account. A dash:
+there is no gain without data, or the formula is for another neuron.
 
 {memoryless}
 
