@@ -9,14 +9,13 @@ from dataclasses import replace
 
 from varflow._checks import ConvergenceError
 from varflow.init.prediction import input_moments, predict
-from varflow.init.target import SIZE, deep_layer, layer_gain, run_deep
+from varflow.init.target import RATE, SIZE, deep_layer, layer_gain, run_deep
 from varflow.init.walker import Trace
 from varflow.init.wiring import Moments, currents_from
 from varflow.model.neurons import Neuron
 
 __all__ = ["cause_of_death", "sustaining_gain"]
 
-RATE = 0.2
 ALIVE = 1e-3  # predicted late rate of a layer that counts as alive
 
 

@@ -12,14 +12,13 @@ from varflow._checks import ConvergenceError, DomainError, flag, positive_scale,
 from varflow.init.fans import fan_in
 from varflow.init.plan import LayerPlan, ModelPlan
 from varflow.init.prediction import Prediction, input_moments, late, predict, uncovered
-from varflow.init.target import SIZE, Deep, deep_layer, layer_gain, run_deep
+from varflow.init.target import RATE, SIZE, Deep, deep_layer, layer_gain, run_deep
 from varflow.init.walker import Trace, TracedLayer, trace
 from varflow.init.wiring import Moments, currents_from, mean_fan_in
 from varflow.model.neurons import Neuron
 
 __all__ = ["init_model"]
 
-RATE = 0.2
 CORRECTIONS = 6  # most steps by which the gain is corrected for finite width
 CLOSE = 0.015  # of the wanted rate, relative: no correction is needed
 SURVIVAL = 0.99
@@ -209,7 +208,7 @@ class _Planner:
     def _unsustained(self, neuron: Neuron, found: Deep) -> str:
         wanted = f"a late {self.quantity.replace('_', ' ')} of {self.value:g}"
         kept = found.firing_rate if self.quantity == "firing_rate" else found.variance
-        return f"no constant gain keeps {wanted} in {neuron}; the smallest that keeps activity gives {kept:.3g}"
+        return f"no constant gain keeps {wanted} in {neuron}; the nearest above that is kept is {kept:.3g}"
 
     def _first_gain(self, layer: TracedLayer) -> float:
         """Gain of an input-driven layer, from the moments of its input; what it shall do is what deep layers do."""
