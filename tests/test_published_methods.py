@@ -185,6 +185,43 @@ def test_fluctuation_driven_weights_by_hand():
     assert shifted.std**2 + shifted.mean**2 == pytest.approx(0.9 * 0.35**2 / (1580 * ehat), rel=1e-12)
 
 
+@pytest.mark.parametrize(("tau_mem", "tau_syn"), [(20e-3, 10e-3), (10e-3, 5e-3), (5e-3, 12e-3)])
+def test_storks_weights_in_steps_are_those_of_its_neuron(tau_mem, tau_syn):
+    """Its formula written out: the response to one spike is stepped for ten time constants, its sums taken times the step."""
+    step, nu, n, mean_potential, xi = 1e-3, 15.8, 100, 0.2, 1.5
+    decay, filtered = math.exp(-step / tau_mem), math.exp(-step / tau_syn)
+    current, potential, kernel = 1.0, 0.0, []
+    for _ in range(round(10 * max(tau_mem, tau_syn) / step)):
+        kernel.append(potential)
+        potential = decay * potential + (1 - decay) * current
+        current *= filtered
+    mean_sum, square_sum = sum(kernel) * step, sum(value**2 for value in kernel) * step
+    sums = rates.step_filter(vf.neurons.stork_lif(tau_mem, tau_syn, step))
+
+    centred = rates.fluctuation_driven(n, nu * step, sums, xi=xi)
+    assert centred.std == pytest.approx(1 / (xi * math.sqrt(n * nu * square_sum)), rel=1e-6)
+    assert rates.fluctuation_driven(n, nu * step, sums, xi=1.001 * xi).std != pytest.approx(centred.std, rel=1e-6)
+    shifted = rates.fluctuation_driven(n, nu * step, sums, mean_potential=mean_potential, xi=xi)
+    mean = mean_potential / (n * nu * mean_sum)
+    tail = math.exp(-10) * 3  # of the sum that the kernel's end cuts off
+    assert shifted.mean == pytest.approx(mean, rel=tail)
+    wanted = ((1 - mean_potential) / xi) ** 2 / (n * nu * square_sum) - mean**2
+    assert shifted.std == pytest.approx(math.sqrt(wanted), rel=tail * mean**2 / wanted + 1e-6)
+    continuous = rates.fluctuation_driven(n, nu, rates.exponential_filter(tau_mem, tau_syn), xi=xi)
+    assert 0.005 < abs(centred.std / continuous.std - 1) < 0.2  # steps of a millisecond are not continuous time
+
+
+def test_with_recurrence_the_mean_is_spread_over_all_inputs():
+    sums = rates.exponential_filter(20e-3, 10e-3)
+    forward = rates.fluctuation_driven(100, 15.8, sums, mean_potential=0.3, share=0.9, all_inputs=164)
+    recurrent = rates.fluctuation_driven(64, 15.8, sums, mean_potential=0.3, share=0.1, all_inputs=164)
+    assert forward.mean == recurrent.mean == pytest.approx(0.3 / (1.64 * 15.8), rel=1e-12)
+    squares = [n * (law.std**2 + law.mean**2) for n, law in ((100, forward), (64, recurrent))]
+    assert squares == pytest.approx([0.9 * 0.49 / (15.8 * sums.square), 0.1 * 0.49 / (15.8 * sums.square)], rel=1e-12)
+    with pytest.raises(vf.DomainError, match="at least 100"):
+        rates.fluctuation_driven(100, 15.8, sums, all_inputs=64)
+
+
 def test_poisson_spikes_through_fluctuation_driven_weights_make_the_wanted_fluctuations():
     """Through the neuron's filter: mean ``μ_U``, variance ``((θ - μ_U)/ξ)²``, a share p of it less since inputs are Bernoulli.
 

@@ -168,7 +168,7 @@ print(f"the paper's gain, rates of layers 2, 8, 14, 20: {', '.join(f'{thinned[nu
 assert thinned[-1] < 0.6 * thinned[1]
 
 # %%
-figure, ax = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
+figure, ax = plt.subplots(figsize=(8.6, 4.2), layout="constrained")
 for colour, (name, report) in zip(plt.get_cmap("tab10").colors, reports.items(), strict=False):
     layers = np.arange(1, 21)
     ax.plot(layers, [layer.predicted_rate for layer in report.layers], color=colour, lw=1.4)
@@ -176,7 +176,7 @@ for colour, (name, report) in zip(plt.get_cmap("tab10").colors, reports.items(),
     ax.errorbar(layers, [layer.firing_rate for layer in report.layers], error, fmt="o", ms=4, lw=0.8, color=colour, label=name)
 ax.set(xlabel="layer", ylabel="firing rate, later half of the steps", xticks=[1, 5, 10, 15, 20], ylim=(-0.01, None))
 ax.set_title("a snnTorch network: audited (dots), predicted for its spikes below (lines)", fontsize=10)
-ax.legend(loc="center right", bbox_to_anchor=(1, 0.6))
+ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
 plt.close(figure)
 figure
 

@@ -144,12 +144,13 @@ def _apart(places: list[float], gap: float) -> np.ndarray:
 def _name_the_silent(ax: Any, catalogue: Catalogue, silent: list[str], ends: dict[str, int]) -> None:
     latest = max(ends[key] for key in silent) + 1
     names = wrapped([", ".join(catalogue[key].name for key in silent)], columns=34)
+    beside = np.log(latest + 0.8) / np.log(max(catalogue.depth, 2))  # the lines that fall: right of them if there is room
     ax.text(
-        0.97,
+        beside if beside < 0.45 else 0.97,
         0.05,
         "\n".join([f"silent by layer {latest}:", *names]),
         transform=ax.transAxes,
-        ha="right",
+        ha="left" if beside < 0.45 else "right",
         va="bottom",
         fontsize=9,
         color="0.35",

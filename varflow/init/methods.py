@@ -162,5 +162,5 @@ METHODS = (
     Method("ei_init", "E-I Init", None, "needs its inhibitory circuit", "liu2025", "data"),
     Method("mp_init", "MP-Init", None, "no weights: potentials at step 0", "kook2025", "data"),
     Method("herranz_celotti", "Herranz-Celotti, Rouat", None, "recurrent weights; half of all fire", "herranz2022", "data"),
-    Method("perez_nieves", "Perez-Nieves, Goodman", None, "formula not at hand", "perez2023", "firing rate"),
+    Method("perez_nieves", "Perez-Nieves, Goodman", None, "not implemented: formulas not at hand", "perez2023", "firing rate"),
 )

@@ -108,10 +108,11 @@ def fluctuation_driven(
     mean_potential: float = 0.0,
     xi: float = 1.0,
     share: float = 1.0,
+    all_inputs: int | None = None,
 ) -> WeightMoments:
     r"""Normal weights that make the membrane fluctuate: its mean ``μ_U`` lies ``ξ`` standard deviations below the threshold.
 
-    .. math:: \mu_w = \frac{\mu_U}{n \nu \bar\epsilon}, \qquad
+    .. math:: \mu_w = \frac{\mu_U}{N \nu \bar\epsilon}, \qquad
               \sigma_w^2 = \frac{a}{n \nu \hat\epsilon} \Big(\frac{\theta - \mu_U}{\xi}\Big)^2 - \mu_w^2
 
     Parameters
@@ -126,6 +127,8 @@ def fluctuation_driven(
     share : float
         ``a``: of the variance for this connection. The original gives feed-forward ones 0.9 where there are recurrent ones,
         which get 0.1.
+    all_inputs : int, optional
+        ``N``, over which the mean is spread: the inputs of all connections of a neuron; by default this one's.
 
     Raises
     ------
@@ -152,7 +155,8 @@ def fluctuation_driven(
         scalar("mean_potential", scale("mean_potential", mean_potential)),
     )
     xi, share = scalar("xi", positive_scale("xi", xi)), probability("share", share)
-    mean = mu / (n * nu * filter_sums.mean)
+    total = n if all_inputs is None else integer("all_inputs", all_inputs, minimum=n)
+    mean = mu / (total * nu * filter_sums.mean)
     variance = share / (n * nu * filter_sums.square) * ((theta - mu) / xi) ** 2 - mean**2
     if not variance > 0:
         raise DomainError("mean_potential", mean_potential, "spends more variance than there is: lower it, or xi")
