@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,10 @@ from varflow.model.neurons import Neuron
 __all__ = ["Trace", "TracedLayer", "forward", "trace"]
 
 INPUT = "input"
-UNTRACED = "receives a tensor that cannot be followed back to a layer or the input: it was made outside of torch's functions"
+UNTRACED = (
+    "receives a tensor that cannot be followed back to a layer or the input: it is a constant, as a recurrent state is at "
+    "first, or was made outside of torch's functions"
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -97,6 +100,7 @@ def trace(
     """
     torch = require("torch", "torch")
     check_model(torch, model)
+    _check_inputs(torch, inputs)
     with kept(model), torch.no_grad():
         walk = _Walk(torch, model, record)
         with walk.watching():
@@ -110,6 +114,24 @@ def check_model(torch: Any, model: Any) -> None:
     for name, parameter in model.named_parameters():
         if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
             raise DomainError("model", name, "belongs to a lazy module without a weight yet: run one batch through it first")
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta:
+            raise DomainError(
+                "model", name, "is on the meta device, without numbers: materialise the model with to_empty first"
+            )
+
+
+def _check_inputs(torch: Any, inputs: Any) -> None:
+    from varflow.init.provenance import tensors_in
+
+    for tensor in tensors_in(inputs):
+        shape = f"shape {tuple(tensor.shape)}"
+        if tensor.is_meta:
+            raise DomainError("inputs", shape, "is on the meta device, without numbers: give a batch of data")
+        if not tensor.numel():
+            raise DomainError("inputs", shape, "is empty: give a batch of data")
+        if not bool(torch.isfinite(tensor).all()):
+            raise DomainError("inputs", shape, "holds numbers that are not finite")
 
 
 def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any] | None = None) -> Any:
@@ -121,10 +143,11 @@ def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any
         for module in off:
             module.training = False
         for _ in range(1 if steps is None else integer("steps", steps, minimum=1)):
-            if isinstance(inputs, dict):
-                out = model(**inputs)
-            else:
-                out = model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+            with _uncompiled(model):
+                if isinstance(inputs, dict):
+                    out = model(**inputs)
+                else:
+                    out = model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
         return out
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         if isinstance(error, DomainError):
@@ -133,10 +156,19 @@ def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any
 
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in(inputs))
         words = " ".join(str(error).split())
-        raise DomainError("inputs", f"shape {shapes}", f"do not go through the model: {words}") from error
+        raise DomainError(
+            "inputs", f"shape {shapes}" if shapes else type(inputs).__name__, f"do not go through the model: {words}"
+        ) from error
     finally:
         for module in off:
             module.training = True
+
+
+def _uncompiled(model: Any) -> Any:
+    """Compiled modules run as they are written: hooks and labels are not to be compiled."""
+    compiled = (type(m).__name__ == "OptimizedModule" or m.__dict__.get("_compiled_call_impl") for m in model.modules())
+    stance = getattr(require("torch", "torch").compiler, "set_stance", None)
+    return stance("force_eager") if stance is not None and any(compiled) else nullcontext()
 
 
 @dataclass(slots=True, eq=False)
