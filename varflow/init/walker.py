@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 from varflow._checks import DomainError, integer, require
@@ -185,7 +186,7 @@ class _Fed:
 
 
 class _Walk:
-    """Hooks and labels of one pass."""
+    """Labels of one pass, and what stands around the modules meanwhile."""
 
     def __init__(self, torch: Any, model: Any, record: Any = None):
         from varflow.init.provenance import Provenance
@@ -221,14 +222,11 @@ class _Walk:
     def watching(self) -> Iterator[None]:
         with ExitStack() as stack:
             for module, name in self.names.items():
-                known = name in self.weights or name in self.spiking
-                leave = self._after_weight if name in self.weights else self._after_spiking if known else self._after
-                handles = [
-                    module.register_forward_pre_hook(self._before(name, known), with_kwargs=True, prepend=True),
-                    module.register_forward_hook(leave(name), with_kwargs=True),
-                ]
-                for handle in handles:
-                    stack.callback(handle.remove)
+                if name in self.weights or name in self.spiking:
+                    stack.callback(self._enclose(name, module))
+                else:
+                    stack.callback(module.register_forward_pre_hook(self._enter(name), prepend=True).remove)
+                    stack.callback(module.register_forward_hook(self._leave).remove)
             stack.callback(self.provenance.pause)
             self.provenance.resume()
             yield
@@ -236,14 +234,39 @@ class _Walk:
     def _place(self) -> str:
         return repr(self.running[-1]) if self.running and self.running[-1] else "the model's forward"
 
-    def _before(self, name: str, known: bool) -> Callable[..., None]:
-        def hook(module: Any, args: Any, kwargs: Any) -> None:
-            self.running.append(name)
-            self.inside += known
-            if known:
-                self.provenance.pause()
+    def _enter(self, name: str) -> Callable[..., None]:
+        return lambda module, args: self.running.append(name)
 
-        return hook
+    def _leave(self, *_: Any) -> None:
+        self.running.pop()
+
+    def _enclose(self, name: str, module: Any) -> Callable[[], None]:
+        """Put a forward of ours around a layer's own, and say how to take it off. A call then costs a third of what it does
+        with hooks; it is made for every layer and step, and Python is what watching costs.
+        """
+        see = (self._weight if name in self.weights else self._neuron)(name, module)
+        inner, before, provenance = module.forward, module.__dict__.get("forward"), self.provenance
+
+        @wraps(inner)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            provenance.pause()
+            self.running.append(name)
+            self.inside += 1
+            out = inner(*args, **kwargs)
+            see(args[0] if args else next(iter(kwargs.values())), out)
+            self.inside -= 1
+            self.running.pop()
+            if not self.inside:
+                provenance.resume()
+            return out
+
+        def restore() -> None:
+            module.__dict__.pop("forward")
+            if before is not None:
+                module.__dict__["forward"] = before
+
+        module.__dict__["forward"] = forward
+        return restore
 
     def _label(self, name: str, module: Any, tensor: Any) -> Any:
         label = self.provenance.of(tensor)
@@ -251,27 +274,12 @@ class _Walk:
             refuse(name, module, UNTRACED)
         return label
 
-    def _leave(self) -> None:
-        self.running.pop()
-        self.inside -= 1
-        if not self.inside:
-            self.provenance.resume()
-
-    # The hooks of every layer and step: each asks no more than a step needs, for Python is what watching costs.
-
-    def _after(self, name: str) -> Callable[..., None]:
-        def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
-            self.running.pop()
-
-        return hook
-
-    def _after_weight(self, name: str) -> Callable[..., None]:
+    def _weight(self, name: str, module: Any) -> Callable[[Any, Any], None]:
         from varflow.init.provenance import Label
 
         own, driven = Label(frozenset({name})), frozenset({INPUT})
 
-        def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
-            given = _first(args, kwargs)
+        def see(given: Any, out: Any) -> None:
             label = self._label(name, module, given)
             fed = self.fed.get(name)
             if fed is None:
@@ -280,15 +288,13 @@ class _Walk:
             if label.sources == driven:  # only such inputs are kept: held tensors cost the pass its cache
                 fed.inputs.append(given.detach())
             self.provenance.put(out, own)
-            self._leave()
 
-        return hook
+        return see
 
-    def _after_spiking(self, name: str) -> Callable[..., None]:
+    def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
         from varflow.init.provenance import tensors_in
 
-        def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
-            current = _first(args, kwargs)
+        def see(current: Any, out: Any) -> None:
             label = self._label(name, module, current)
             layer = self.known.get((name, label.sources))
             if layer is None:
@@ -299,9 +305,8 @@ class _Walk:
                 self.record(layer, current, outputs[0])
             for tensor in outputs:
                 self.provenance.put(tensor, self.labels[layer])
-            self._leave()
 
-        return hook
+        return see
 
     def _layer(self, name: str, module: Any, label: Any, shape: tuple[int, ...]) -> TracedLayer:
         from varflow.init.provenance import Label
@@ -378,11 +383,6 @@ def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:
     if spiking.batch_size is not None:
         return shape[0] // spiking.batch_size
     return shape[spiking.time_axis] if spiking.steps is None else spiking.steps
-
-
-def _first(args: Any, kwargs: Any) -> Any:
-    """The input of a module: its first argument."""
-    return args[0] if args else next(iter(kwargs.values()))
 
 
 def _copied(tree: Any) -> Any:
