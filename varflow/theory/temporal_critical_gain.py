@@ -108,8 +108,8 @@ def every(values: np.ndarray) -> np.ndarray:
 def _alive(
     neuron: Neuron, covariance: np.ndarray, depth: int, response: Response, part: Callable, gains: np.ndarray
 ) -> np.ndarray:
-    M = driven(neuron, response, covariance[None]).coincidences
-    return part(descend(neuron, response, M, gains, layers=depth - 1).alive).all(axis=-1)
+    first = driven(neuron, response, covariance[None])
+    return part(descend(neuron, response, first, gains, layers=depth - 1).alive).all(axis=-1)
 
 
 def _first_step(neuron: Neuron, covariance: np.ndarray, depth: int) -> float:
