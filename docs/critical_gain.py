@@ -1,7 +1,7 @@
 """Writes ``docs/critical-gain.csv`` and ``.png``: the gain that keeps activity alive over 100 layers, against leak and reset.
 
 Run from the repository: ``python docs/critical_gain.py``. The file of numbers is kept and only completed: from nothing it
-takes half an hour on one core, the picture from it a second.
+takes about ten minutes of one core, the picture from it a second.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from varflow._checks import ConvergenceError
 from varflow.init.prediction import input_moments, predict
-from varflow.init.target import RATE, SIZE, deep_layer, layer_gain, run_deep
+from varflow.init.target import RATE, deep_layer, layer_gain, run_deep
 from varflow.init.walker import Trace
 from varflow.init.wiring import Moments, currents_from
 from varflow.model.neurons import Neuron
@@ -70,6 +70,6 @@ def sustaining_gain(trace: Trace, index: int) -> float | None:
         products, means = input_moments(layer, trace.steps)
         fan = Moments(1, 1.0)
         covariance, _ = currents_from(weight, fan, products, means)
-        return layer_gain(layer.neuron, covariance, "firing_rate", RATE, SIZE)[0]
+        return layer_gain(layer.neuron, covariance, RATE)
     except ConvergenceError:
         return None

@@ -66,7 +66,11 @@ class Layers:
         def at(gain: float) -> State:
             H, S = stepped(self.torch, self.neuron, gain * currents)
             half = late(self.steps)
-            return State(gain, float(S[half].mean()), float(H[half].var(-1).mean()), (S @ S.T / S.shape[-1]).double())
+            power = (
+                float(self.torch.linalg.vector_norm(H[half])) ** 2 / H[half].numel()
+            )  # the currents' mean is 0, that of H not
+            variance = power - float((H[half].mean(-1) ** 2).mean())
+            return State(gain, float(S[half].mean()), variance, (S @ S.T / S.shape[-1]).double())
 
         return at
 

@@ -13,8 +13,9 @@ __all__ = ["Membrane"]
 class Membrane:
     """``H/λ`` and ``S`` of a layer of neurons, one step at a time, from rest; ``λ`` is the input scale.
 
-    ``step(current)`` returns both. With ``spikes`` given, those are what resets: the membranes of a library's own
-    neurons, read from what goes in and what comes out of them.
+    ``step(current)`` returns both and writes ``H/λ`` over the current, so that each term costs one pass and no memory. With
+    ``spikes`` given, those are what resets: the membranes of a library's own neurons, read from what goes in and what comes
+    out of them.
     """
 
     def __init__(self, neuron: Neuron):
@@ -23,33 +24,35 @@ class Membrane:
         self.H: Any = None
         self.S: Any = None
 
-    def step(self, current: Any, spikes: Any = None) -> tuple[Any, Any]:
+    def step(self, current: Any, spikes: Any = None, *, out: Any = None) -> tuple[Any, Any]:
         decay = self.neuron.synaptic_decay
         if decay:
-            current = self.filtered = current.clone() if self.filtered is None else self.filtered.mul_(decay).add_(current)
-        if self.H is None:
-            self.H = current.clone()
-        else:
-            self._advance(current)
-        self.S = self.fired(self.H) if spikes is None else spikes
+            self.filtered = current.clone() if self.filtered is None else self.filtered.mul_(decay).add_(current)
+            current.copy_(self.filtered)
+        if self.H is not None:
+            self._continue(current)
+        self.H = current
+        self.S = self.fired(current, out=out) if spikes is None else spikes
         return self.H, self.S
 
-    def _advance(self, current: Any) -> None:
-        """The next membranes, written over the last: one tensor serves all steps, and each term costs one pass."""
-        torch, beta, theta, H, S = require("torch", "torch"), self.neuron.decay, self.threshold, self.H, self.S
-        reset = self.neuron.reset
-        if reset == "zero":
-            H.addcmul_(H, S, value=-1)
-        torch.add(current, H, alpha=beta, out=H)
-        if reset in ("subtract", "multi_spike"):
-            H.sub_(S, alpha=beta * theta)
-        elif reset == "delayed_subtract":
-            H.sub_(S, alpha=theta)
-        elif reset == "gate":
-            H.addcmul_(H, S, value=-1)
+    def _continue(self, current: Any) -> None:
+        """What is left of the last membranes, after their reset."""
+        beta, theta, H, S = self.neuron.decay, self.threshold, self.H, self.S
+        current.add_(H, alpha=beta)
+        match self.neuron.reset:
+            case "subtract" | "multi_spike":
+                current.sub_(S, alpha=beta * theta)
+            case "delayed_subtract":
+                current.sub_(S, alpha=theta)
+            case "zero":
+                current.addcmul_(H, S, value=-beta)
+            case "gate":
+                current.addcmul_(current, S, value=-1)
 
-    def fired(self, H: Any) -> Any:
+    def fired(self, H: Any, *, out: Any = None) -> Any:
         """Spikes of membranes at the test, in these units."""
+        torch = require("torch", "torch")
+        out = torch.empty_like(H) if out is None else out
         if self.neuron.reset == "multi_spike":
-            return (H / self.threshold).floor_().clamp_(min=0)
-        return (self.threshold < H if self.neuron.strict else self.threshold <= H).to(H.dtype)
+            return torch.div(H, self.threshold, out=out).floor_().clamp_(min=0)
+        return (torch.gt if self.neuron.strict else torch.ge)(H, self.threshold, out=out)

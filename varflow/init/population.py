@@ -50,10 +50,9 @@ def respond(
     currents = factor(torch, covariance).float() @ noise + mean.float()[..., None]
     H, S = stepped(torch, neuron, currents)
     coincidences = (S @ S.mT / size).to(covariance.dtype)
-    average = H.mean(-1)
-    variance = (torch.linalg.vector_norm(H - average[..., None], dim=-1) ** 2) / max(size - 1, 1)
-    variance, average = neuron.input_scale**2 * variance, neuron.input_scale * average
-    rate, variance, average = (values.to(covariance.dtype) for values in (S.mean(-1), variance, average))
+    norm, average = (neuron.input_scale * values.double() for values in (torch.linalg.vector_norm(H, dim=-1), H.mean(-1)))
+    variance = (norm**2 - size * average**2).clamp(min=0) / max(size - 1, 1)
+    rate = S.mean(-1).to(covariance.dtype)
     if not across:
         return Response(rate, coincidences, variance, average)
     sites = S.flatten(1, -3).flatten(2)
@@ -64,9 +63,7 @@ def stepped(torch: Any, neuron: Neuron, currents: Any) -> tuple[Any, Any]:
     """Membranes over the input scale, in the place of the currents (..., T, size), and spikes."""
     S, membrane = torch.empty_like(currents), Membrane(neuron)
     for current, spikes in zip(currents.unbind(-2), S.unbind(-2), strict=True):
-        potential, fired = membrane.step(current)
-        spikes.copy_(fired)
-        current.copy_(potential)
+        membrane.step(current, out=spikes)
     return currents, S
 
 

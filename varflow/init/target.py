@@ -5,7 +5,7 @@ One place for every such question of ``init_model`` and ``audit``. "Late" is the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,7 +14,7 @@ from varflow._checks import DomainError, require
 from varflow.init.deep import Layers, rising_root
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate as memoryless_gain
-from varflow.init.population import Response, respond
+from varflow.init.population import factor, stepped
 from varflow.init.prediction import late
 from varflow.model.distributions import distribution
 from varflow.model.neurons import Neuron
@@ -22,7 +22,7 @@ from varflow.theory.maps import multiplier
 
 __all__ = ["Deep", "deep_layer", "layer_gain", "run_deep"]
 
-SIZE = 2**14  # of a population that stands for infinite width
+SIZE = 2**15  # neurons that stand for infinite width, over all populations
 RATE = 0.2  # of layers that activity is to go on from
 KEPT = 0.05  # relative, of the target: what a constant gain may miss it by
 UPWARD = 1.1  # ratio of the targets that are tried where the wanted one is not kept
@@ -87,27 +87,21 @@ def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> dict[str, f
     return {"firing_rate": kept.firing_rate, "variance": neuron.input_scale**2 * kept.variance}
 
 
-def layer_gain(
-    neuron: Neuron, moments: Any, quantity: str, target: float, size: int, *, seed: int = 0, start: float = 1.0
-) -> tuple[float, Callable[[float], Response]]:
-    """The gain for a late quantity of a layer, averaged over populations and sites, given the moments of what it receives, and
-    the layer's response as a function of the gain.
+def layer_gain(neuron: Neuron, moments: Any, rate: float, *, seed: int = 0) -> float:
+    """The gain for a late rate of a layer, averaged over populations and sites, given the moments of what it receives.
 
     ``moments`` of shape (..., T, T) are covariances of the currents at gain 1. The random numbers are the same at every gain,
-    so the quantity is a continuous rising function of it, up to steps of one spike.
+    so the rate is a rising function of it in steps of one spike.
     """
     torch = require("torch", "torch")
-    steps = moments.shape[-1]
-    zero = torch.zeros(moments.shape[:-1], dtype=moments.dtype, device=moments.device)
-
-    def at(gain: float) -> Response:
-        generator = torch.Generator(moments.device).manual_seed(seed)
-        return respond(neuron, gain**2 * moments, zero, size, generator)
+    steps, populations = moments.shape[-1], math.prod(moments.shape[:-2])
+    size = (*moments.shape[:-1], max(SIZE // populations, 64))
+    generator = torch.Generator(moments.device).manual_seed(seed)
+    currents = factor(torch, moments).float() @ torch.randn(size, generator=generator, device=moments.device)
 
     def excess(gain: float) -> float:
-        response = at(gain)
-        values = response.rate if quantity == "firing_rate" else response.variance
-        return float(values[..., late(steps)].mean()) - target
+        _, S = stepped(torch, neuron, gain * currents)
+        return float(S[..., late(steps), :].mean()) - rate
 
-    gain = rising_root(excess, start, what=f"{quantity} {target:g}")
-    return gain, at
+    start = max(neuron.threshold / neuron.input_scale, 1e-3) / math.sqrt(float(moments.diagonal(dim1=-2, dim2=-1).mean()))
+    return rising_root(excess, start, f"firing rate {rate:g}")

@@ -85,7 +85,7 @@ class _Follower:
             self.each, self.ones = map(S.new_ones, S.shape)
             self.counts, self.stride = S.new_zeros(S.shape[1]), -(-len(S) // FOLLOWED)
         followed = S[:: self.stride].clone()  # a view would hold all of it until the next step, and cost the pass its cache
-        H, _ = self.membrane.step(current[:: self.stride], followed)
+        H, _ = self.membrane.step(current[:: self.stride].clone(), followed)
         self.spikes.append(S.mv(self.ones))
         self.moments.append((H.mv(self.ones), torch.linalg.vector_norm(H)))
         self.counts.addmv_(((S > 0).to(S.dtype) if self.several else S).T, self.each)
