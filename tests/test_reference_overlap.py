@@ -79,7 +79,8 @@ def test_gradient_gains_agree_with_plain_integration(name, law):
     ends = [-edge, -10, 0, 10, edge, *kinks] if law != "uniform" else [-edge, 0, edge, *kinks]
     ends = sorted(z for z in ends if abs(z) <= edge)
     plain = sum(
-        scipy.integrate.quad(integrand, low, high, limit=200, epsabs=1e-15, epsrel=1e-13)[0] for low, high in itertools.pairwise(ends)
+        scipy.integrate.quad(integrand, low, high, limit=200, epsabs=1e-15, epsrel=1e-13)[0]
+        for low, high in itertools.pairwise(ends)
     )
     assert g**2 * plain == pytest.approx(float(exact), rel=1e-10)
 

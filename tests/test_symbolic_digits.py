@@ -86,7 +86,7 @@ def functions(name, *given, **options):
 def places(law, seed):
     """Thresholds in standard deviations, inside the support, and variances of order one."""
     rng = np.random.default_rng(seed)
-    for _ in range():
+    for _ in range(POINTS):
         yield rng.uniform(0.02, 1.6 if law == "uniform" else 3), rng.uniform(0.2, 4), rng
 
 
@@ -145,7 +145,7 @@ def test_the_three_fixed_points_of_the_uniform_law_with_bias():
 def test_the_fixed_point_of_the_uniform_law_below_zero():
     exact, _ = functions("fixed_points", "uniform", threshold=BELOW, bias_std=sigma_b)  # doubles: test_symbolic_results
     rng = np.random.default_rng(4)
-    for _ in range():
+    for _ in range(POINTS):
         theta, gain, bias = -rng.uniform(0.05, 5), rng.uniform(0.3, 8), rng.uniform(0, 1)
         (only,) = reference.fixed_points(threshold=theta, gain=gain, bias_std=bias, distribution="uniform")
         assert close(exact(*map(mpf, (theta, gain, bias))), only.variance)
@@ -155,7 +155,7 @@ def test_the_fixed_point_of_the_uniform_law_below_zero():
 @pytest.mark.parametrize("law", LAWS, ids=str)
 def test_fixed_points_at_threshold_zero(law):
     rng = np.random.default_rng(5)
-    for _ in range():
+    for _ in range(POINTS):
         gain, bias = rng.uniform([0.3, 0.05], [8.0, 2.0])
         for options, given in (({}, {}), ({"bias_std": sigma_b}, {"bias_std": bias})):
             exact, fast = functions("fixed_points", law, threshold=0, **options)
@@ -174,7 +174,7 @@ def test_fixed_points_of_an_exponential_law():
     """Tail ``e^{-(1+z)}``: the roots of ``z² e^{-(1+z)} = θ²/g²`` by bracketing."""
     exact, _ = functions("fixed_points", stats.Exponential("X", 2))
     rng = np.random.default_rng(6)
-    for _ in range():
+    for _ in range(POINTS):
         theta = mpf(rng.uniform(0.05, 5))
         gain = theta * mpf(rng.uniform(4.5, 40))  # the critical one is e^{3/2}/2 · θ = 2.24 θ
         lack = lambda z, theta=theta, gain=gain: 2 * mp.log(z) - 1 - z - 2 * mp.log(theta / gain)  # noqa: E731
@@ -251,7 +251,7 @@ def test_expansions_in_the_threshold(limit, law, order, size):
     """So near the limit that what is left out is below the fortieth digit, and every coefficient is above it."""
     exact, _ = functions("expansion", limit, law, order=order)  # doubles against the theory: test_symbolic_expansions
     rng = np.random.default_rng(9)
-    for _ in range():
+    for _ in range(POINTS):
         theta = mpf(10) ** mpf(size + rng.uniform(-0.2, 0.0) * (1 if size < 0 else -1))
         for got, want in zip(exact(theta), at_unit_variance(law, theta), strict=True):
             assert close(got, want)
@@ -264,7 +264,7 @@ def test_expansions_at_the_saddle_node(law, order, size):
     rng = np.random.default_rng(10)
     with mpmath.workdps(120):
         critical = reference.saddle_node(law, digits=120).gamma
-        for _ in range():
+        for _ in range(POINTS):
             theta, delta = mpf(rng.uniform(0.1, 3)), mpf(10) ** mpf(size - rng.uniform(0.2, 0.6))
             gain = theta * mp.sqrt(critical / (1 - delta**2))
             _, edge, stable = reference.fixed_points(threshold=theta, gain=gain, distribution=law, digits=90)
@@ -291,7 +291,7 @@ def test_expansions_at_the_saddle_node(law, order, size):
 def test_expansions_at_large_gain(law, order, size, known):
     exact, _ = functions("expansion", "gain_to_infinity", law, order=order)
     rng = np.random.default_rng(11)
-    for _ in range():
+    for _ in range(POINTS):
         eta = mpf(10) ** mpf(size - rng.uniform(0.2, 0.6))
         _, edge, stable = reference.fixed_points(threshold=1, gain=1 / eta, distribution=law)
         want = (stable.variance * eta**2, stable.multiplier, edge.variance, edge.multiplier)
@@ -336,7 +336,7 @@ def test_finite_width_corrections(order):
     before = vf.symbolic.finite_width_corrections(1).lambdify("mpmath") if order == 2 else None
     names = {order: derivation.arguments, 1: vf.symbolic.finite_width_corrections(1).arguments}
     with mpmath.workdps(260):
-        for _ in range():
+        for _ in range(POINTS):
             F = [mpf(x) for x in (0, rng.uniform(-0.9, 0.9), *rng.uniform(-2, 2, 3))]
             g, p = map(mpf, rng.uniform([0.5, 0.05], [3.0, 0.95]))
             known = {"gain": g, "fan_in": width, "p": p} | {f"F{k}": F[k] for k in range(1, 5)}
@@ -369,7 +369,7 @@ def test_finite_width_corrections_of_a_law(law):
 def test_the_correlation_map():
     exact, _ = functions("correlation_map", FREE)
     rng = np.random.default_rng(14)
-    for _ in range():
+    for _ in range(POINTS):
         z, rho = rng.uniform(-3, 3), rng.uniform(0, 0.99)
         assert close(exact(overlap=mpf(rho), y=mpf(z)), reference.correlation_map(rho, z, digits=45))
 
@@ -379,7 +379,7 @@ def test_the_correlation_map():
 def test_the_gain_of_gradients(surrogate):
     exact, _ = functions("gradient_gain", surrogate)
     rng = np.random.default_rng(15)
-    for _ in range():
+    for _ in range(POINTS):
         variance, theta, gain, a = rng.uniform([0.3, 0.05, 0.5, 0.3], [3.0, 2.0, 3.0, 2.0])
         want = reference.gradient_gain(surrogate, threshold=theta, gain=gain, variance=variance, width=a, digits=45)
         assert close(exact(*map(mpf, (variance, theta, gain, a))), want)
@@ -388,7 +388,7 @@ def test_the_gain_of_gradients(surrogate):
 @pytest.mark.slow
 def test_widths_and_peaks_that_keep_gradients():
     rng = np.random.default_rng(16)
-    for _ in range():
+    for _ in range(POINTS):
         variance, gain, theta, a = map(mpf, rng.uniform([0.3, 1.1, 0.05, 0.3], [3.0, 3.0, 2.0, 2.0]))
         for surrogate in ("box", "gaussian"):
             width = functions("gradient_gain", surrogate, threshold=0, solve="width")[0](variance, gain)
@@ -429,7 +429,7 @@ def test_the_membrane(reset, kind):
     derivation = vf.symbolic.membrane_moments(reset, input=kind)
     exact, fast = derivation.lambdify("mpmath"), derivation.lambdify()
     rng = np.random.default_rng(17)
-    for _ in range():
+    for _ in range(POINTS):
         names = ("threshold", "decay", "input_scale", "V_I", "m_I", "mu", "sigma")
         known = dict(zip(names, map(mpf, rng.uniform([0.3, 0, 0.1, 0.1, -1, -1, 0.3], [2, 1, 2, 2, 1, 1, 2])), strict=True))
         c = mpf(rng.uniform(-0.9, 0.9)) * known["sigma"] * mp.sqrt(known["V_I"]) if kind == "correlated" else mpf(0)
