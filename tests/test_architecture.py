@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "model": {"_checks", "_display"},
     "results": {"_checks", "_display", "model"},
     "theory": {"_checks", "_display", "model", "results"},
-    "init": {"_checks", "_display", "_progress", "model", "results", "theory", "plots"},  # plots: as compare
+    "init": {"_checks", "_display", "_progress", "model", "results", "theory", "plots"}  # plots: as compare
+    | {"plots_of_methods"},
     "simulation": WITNESS | {"_progress"},
     "reference": WITNESS,
     "symbolic": WITNESS,
@@ -37,6 +38,7 @@ MAY_IMPORT = {
     "phases": {"_checks", "_display", "_progress", "model", "theory", "init", "plots"},
     "plots": {"_checks", "results", "compare", "experiment", "init", "phases"},  # the latter three for types
     "plots_in_time": {"_checks", "results", "experiment", "plots"},
+    "plots_of_methods": {"_checks", "results", "init", "plots"},  # init: for a type
     "citations": {"_checks"},
     "cli": {"_checks", PUBLIC},
     "__main__": {"cli"},

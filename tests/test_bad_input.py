@@ -246,6 +246,29 @@ API = [
     *rows(validate, "device", [("tpu", "is unknown")]),
     *rows(validate, "drive", [(np.ones((2, 2)), "must be vf.drives")]),
     *rows(validate, "false_alarm", [*NOT_FINITE, (0.0, "strictly between"), (1.0, "strictly between"), ("0.1", NUMBER)]),
+    *[
+        (
+            lambda call=call, **options: call(vf.Neuron(1.0, decay=0.5), **{"steps": 4, "depth": 5} | options),
+            argument,
+            value,
+            rule,
+        )
+        for call in (vf.temporal_critical_gain, lambda *neuron, **options: vf.gain_for_rate(*neuron, rate=0.3, **options))
+        for argument, value, rule in [
+            ("steps", 0, "must be a whole number, at least"),
+            ("steps", 101, "must be at most 100"),
+            ("depth", 1, "at least 2"),
+            ("drive", vf.drives.given(np.ones((4, 7))), "has no covariance in time"),
+            ("points", 3, "must be a power of two"),
+            ("scrambles", 1, "at least 2"),
+        ]
+    ],
+    (
+        lambda steps: vf.gain_for_rate(vf.Neuron(decay=0.5), rate=0.3, steps=steps, drive=vf.drives.inputs(np.ones((2, 3, 5)))),
+        "steps",
+        4,
+        "is beyond the drive's own 3",
+    ),
     (vf.citation, "name", "knuth1984", "is unknown; choose one of"),
 ]
 
@@ -529,6 +552,28 @@ CLI = [
     ("lookup --threshold 1 --fan-in 9 --rate 0", "--rate", "0", "strictly between 0 and 1"),
     ("lookup --threshold 1 --fan-in 9 --rate 0.6", "--rate", "0.6", "between 0 and 0.5"),
     ("lookup --threshold 1 --fan-in 9 --rate x", "--rate", "x", NUMERIC),
+    *[
+        (f"lookup --fan-in 9 --rate 0.2 --steps 4 {line}", option, value, rule)
+        for line, option, value, rule in [
+            ("--neuron snntorch_leaky --beta 1.5", "--beta", "1.5", "must lie between 0 and 1"),
+            ("--neuron snntorch_leaky:reset_mechanism=none --beta 1", "--beta", "1", "never forgets"),
+            (
+                "--neuron snntorch_leaky:reset_mechanism=hard --beta 0.5",
+                "--neuron",
+                "",
+                "that is unknown; choose one of subtract",
+            ),
+            ("--neuron snntorch_leaky:beta=2", "--neuron", "snntorch_leaky:beta=2", "has a beta that must lie between 0 and 1"),
+            ("--threshold 1 --decay 1", "--decay", "1", "never forgets"),
+            ("--threshold 1 --decay -1", "--decay", "-1", "must not be negative"),
+            ("--threshold 1 --decay 0.5 --reset hard", "--reset", "hard", "is unknown; choose one of none, subtract"),
+            ("--threshold 1 --decay 0.5 --steps 0", "--steps", "0", "at least 1"),
+            ("--threshold 1 --decay 0.5 --rate 0.01 --depth 5", "--rate", "0.01", "is out of reach of this neuron"),
+        ]
+    ],
+    ("predict --threshold 1 --gain 2 --steps 4 --decay 2", "--decay", "2", "must lie between 0 and 1"),
+    ("simulate --threshold 1 --gain 2 --steps 4 --reset soft", "--reset", "soft", "is unknown; choose one of none, subtract"),
+    ("predict --threshold 1 --gain 2 --steps 0 --decay 0.5", "--steps", "0", "at least 1"),
     ("lookup --threshold 1 --fan-in 9 --width 3", "--width", "3", "needs a depth beside it"),
     ("lookup --threshold 1 --fan-in 9 --depth 0", "--depth", "0", "at least 1"),
     ("lookup --threshold 1 --fan-in 9 --survival-target 1", "--survival-target", "1", "strictly between 0 and 1"),

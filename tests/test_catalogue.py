@@ -6,6 +6,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import varflow as vf
@@ -47,6 +48,35 @@ def test_hand_values(found):
         assert entry.gain is None or entry.weight_std == pytest.approx(entry.gain / math.sqrt(512), rel=1e-12)
     assert found["torch_default"].bias_std == pytest.approx(1 / math.sqrt(3 * 512))
     assert found["ding"].bias == 0.5
+
+
+def test_hand_values_of_a_neuron_with_leak_and_input_scale():
+    """g² by hand at θ = 0.5, β = 0.5, λ = 0.5, delayed subtraction, p = 0.1, Q(0.5) = 0.308538, φ(0.5) = 0.352065."""
+    setting = {"threshold": 0.5, "decay": 0.5, "input_scale": 0.5, "reset": "delayed_subtract"}
+    here = vf.catalogue(**setting, fan_in=300, width=100, depth=2, steps=1)
+    squared = {
+        "kaiming": 2.0,
+        "xavier": 1.5,
+        "micheli": 3.241096,
+        "micheli_soft_reset": 4.107129,
+        "ding": 2.0,
+        "spytorch": 12.25,
+        "ikun_v2": 3 / math.pi,
+        "fluctuation_driven": 7.5,
+        "spikeinit": 6.648296,
+    }
+    assert {key: here[key].gain ** 2 for key in squared} == pytest.approx(squared, rel=2e-6)
+    assert here["ding"].bias == 0.25
+    assert "reset" in vf.catalogue(**setting | {"reset": "zero"}, fan_in=3, depth=1, steps=1)["micheli_soft_reset"].remark
+
+
+@pytest.mark.parametrize("threshold", [1e-6, 30.0, 45.0, 1000.0])
+def test_thresholds_far_out_are_answered_in_words(threshold):
+    far = vf.catalogue(threshold=threshold, fan_in=20, depth=4)
+    if threshold > 1:
+        assert far["micheli"].gain is None
+        assert re.search("hardly any potential|no potential", far["micheli"].remark)
+    assert far["kaiming"].gain == math.sqrt(2)
 
 
 def test_every_method_is_there_once_with_what_it_needs_and_ignores(found):
@@ -142,6 +172,80 @@ def test_table_dict_and_figure(found):
     figure = found.plot()
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels[::-1] == [entry.name for entry in found.methods if entry.gain is not None]
+
+
+def test_profiles_are_those_behind_the_entries(found, leaky):
+    assert list(found.profiles) == [entry.key for entry in found.methods if entry.firing_rate is not None]
+    for key, profile in found.profiles.items():
+        assert found[key].spikes == pytest.approx(profile.spikes[-1], rel=1e-12)
+        assert found[key].survival == profile.survival[-1]
+    assert [float(network.gains[-1]) for network in found.networks] == [found[key].gain for key in found.profiles]
+    assert "ding" in found.profiles
+    assert "ding" not in leaky.profiles  # a shared bias is not predicted in time
+    assert leaky.profiles["micheli"].firing_rate[-1].mean() == leaky["micheli"].firing_rate
+
+
+@pytest.fixture(scope="module")
+def small():
+    pytest.importorskip("matplotlib")
+    return vf.catalogue(threshold=1.0, fan_in=60, depth=30)
+
+
+class TestPictureOverLayers:
+    def lines(self, figure, panel):
+        """Style and numbers of every line drawn."""
+        return [(line.get_linestyle(), tuple(line.get_ydata())) for line in figure.axes[panel].lines]
+
+    def test_every_method_is_drawn_once_in_both_panels(self, small):
+        figure = small.plot_layers()
+        for panel, quantity in enumerate(("variance", "spikes")):
+            drawn = sorted(values for _, values in self.lines(figure, panel))
+            assert drawn == sorted(tuple(getattr(profile, quantity)) for profile in small.profiles.values())
+
+    def test_every_method_is_named_and_no_name_lies_over_another(self, small):
+        figure = small.plot_layers()
+        beside, grey = figure.axes[1].texts, figure.axes[0].texts[0].get_text().replace("\n", " ")
+        for key in small.profiles:
+            assert small[key].name in grey or any(text.get_text().startswith(small[key].name) for text in beside)
+        heights = sorted(text.xyann[1] for text in beside)
+        assert len(heights) >= 3
+        assert np.diff(heights).min() > 0.04
+        assert grey.startswith("silent by layer")
+        assert "Kaiming, torch's default" in grey
+        assert not any(text.get_text().startswith("Kaiming") for text in beside)
+
+    def test_simulated_networks_lie_beside_their_lines(self, small):
+        pytest.importorskip("torch")
+        ensembles = vf.simulate(small.networks, repeats=3)
+        figure = small.plot_layers(ensembles)
+        shown = np.array(figure.axes[1].containers[0].lines[0].get_xdata(), dtype=int) - 1
+        assert {0, 29} < set(shown)
+        dots = sorted(tuple(container.lines[0].get_ydata()) for container in figure.axes[1].containers)
+        assert dots == sorted(tuple(ensemble.spikes.mean(axis=0)[shown]) for ensemble in ensembles)
+        assert "3 simulated networks" in figure.texts[0].get_text()
+        with pytest.raises(vf.DomainError, match="as many as the methods that theory judges"):
+            small.plot_layers(ensembles[:2])
+
+    def test_in_time(self, leaky):
+        pytest.importorskip("matplotlib")
+        figure = leaky.plot_layers()
+        assert tuple(leaky.profiles["micheli"].variance[:, -1]) in [values for _, values in self.lines(figure, 0)]
+        assert "6 steps" in figure.texts[0].get_text()
+
+    def test_one_layer_and_all_silent(self):
+        pytest.importorskip("matplotlib")
+        assert len(vf.catalogue(fan_in=5, depth=1).plot_layers().axes) == 2
+        assert len(vf.catalogue(threshold=5.0, fan_in=5, depth=40).plot_layers().axes) == 2
+
+    def test_the_command_writes_it(self, varflow, tmp_path):
+        pytest.importorskip("matplotlib")
+        code, out, _ = varflow(f"catalogue --fan-in 30 --depth 3 --plot {tmp_path / 'new' / 'methods.png'}")
+        assert code == 0
+        assert out.splitlines()[-1] == f"written: {tmp_path / 'new' / 'methods.png'}"
+        assert (tmp_path / "new" / "methods.png").read_bytes().startswith(b"\x89PNG")
+        code, out, err = varflow(f"catalogue --fan-in 30 --depth 3 --plot {tmp_path}")
+        assert (code, out) == (2, "")
+        assert re.fullmatch(r"varflow: --plot .* is a folder there\n", err)
 
 
 def test_progress_is_reported():

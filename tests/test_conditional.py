@@ -150,6 +150,10 @@ COMPANY = [
     network((20, 12, 30), neuron={"decay": 0.3}, drive=vf.drives.inputs(FRAMES)),
     network(neuron={"decay": 0.3}, drive=vf.drives.spikes([[0.2] * 5, [0.6] * 5])),
     network(4, neuron={"decay": 0.3}),
+    network(40, neuron={"decay": 0.6, "reset": "gate", "synaptic_decay": 0.4, "delay": 1}, drive=vf.drives.white(1.5)),
+    network(40, neuron={"decay": 0.9, "reset": "delayed_subtract"}, bias_std=0.3, mean_gain=0.5),
+    network(neuron={"decay": 0.3}, drive=vf.drives.spikes([0.4] * 9, kind="poisson")),
+    network(neuron={"decay": 0.3, "reset": "subtract"}, drive=vf.drives.given([1.0, 0.0, 0.5, 2.0])),
     network(50, depth=30, threshold=1.0, steps=1),
 ]
 
@@ -175,6 +179,17 @@ class TestReproducibility:
             )
         assert not same(simulate(COMPANY[0], repeats=70, seed=5, engine="conditional"), reference[0])
         assert len(np.unique(reference[1].variance[:, 2, 3])) == 70
+
+    def test_threads_inside_torch(self):
+        before = torch.get_num_threads()
+        try:
+            found = []
+            for threads in (1, 3):
+                torch.set_num_threads(threads)
+                found.append(simulate(COMPANY, repeats=33, seed=4, engine="conditional"))
+        finally:
+            torch.set_num_threads(before)
+        assert all(map(same, *found))
 
     def test_as_many_steps_as_neurons_are_drawn_densely(self):
         narrow = COMPANY[5]

@@ -1,5 +1,6 @@
 """What the documentation says is run: doctests, README, examples in help texts, sources, versions."""
 
+import ast
 import doctest
 import importlib
 import inspect
@@ -66,16 +67,34 @@ COMMANDS = [
 ] + [found.strip("`") for found in re.findall(r"`varflow [a-z-]+ [^`\n]*`", README)]
 
 
+def imported(block):
+    """Libraries that an example imports."""
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.Import):
+            yield from (name.name.partition(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").partition(".")[0]
+
+
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_readme_block(block, tmp_path, monkeypatch, capsys):
-    for extra in ("torch", "sklearn", "matplotlib"):
-        if extra in block:
-            pytest.importorskip(extra)
+    for library in imported(block):  # some are in no extra that the tests ask for, such as spikingjelly
+        pytest.importorskip(library, reason=f"the example needs {library}, which is not installed")
+    if "matplotlib" in block:
+        pytest.importorskip("matplotlib")
     if "vf.simulate" in block or "vf.validate" in block:
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
     assert "print(" not in block or capsys.readouterr().out.strip()
+
+
+def test_the_libraries_of_an_example_are_seen():
+    """The skip above names what is missing and nothing else: an example of installed libraries is run."""
+    block = "import torch\nfrom spikingjelly.activation_based import layer\nimport numpy.linalg as la\n"
+    assert list(imported(block)) == ["torch", "spikingjelly", "numpy"]
+    needed = {library for block in BLOCKS for library in imported(block)} - {"varflow", "spikingjelly"}
+    assert needed <= {"torch", "numpy", "sklearn", "snntorch", "mpmath", "sympy", "norse", "matplotlib"}
 
 
 def parsed(line):

@@ -3,10 +3,11 @@
 import math
 import subprocess
 import sys
+from functools import cache
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 import varflow as vf
 
@@ -34,9 +35,17 @@ def truncated(cut):
     return stats.truncnorm(-cut, cut, scale=1 / plain.std())
 
 
+@cache
+def corrected_threshold(g, weights):
+    """At which the corrected gain of these weights is g, for 2 layers of 4, half of the networks alive."""
+    off = lambda t: vf.corrected_gain(threshold=t, width=4, depth=2, survival_target=0.5, weights=weights) - g  # noqa: E731
+    return optimize.brentq(off, 0.05, 0.7, xtol=1e-7)
+
+
+UNIFORM = stats.uniform(-math.sqrt(3), 2 * math.sqrt(3))
 LAWS = {
     "normal_": (vf.init.normal_, {}, stats.norm()),
-    "uniform_": (vf.init.uniform_, {}, stats.uniform(-math.sqrt(3), 2 * math.sqrt(3))),
+    "uniform_": (vf.init.uniform_, {}, UNIFORM),
     "truncated_normal_": (vf.init.truncated_normal_, {}, truncated(2.0)),
     "truncated_normal_ at 0.7": (vf.init.truncated_normal_, {"cut": 0.7}, truncated(0.7)),
     "micheli_normal_": (
@@ -44,7 +53,30 @@ LAWS = {
         {},
         stats.norm(),
     ),
+    "micheli_uniform_": (lambda w, g, **o: vf.init.micheli_uniform_(w, THETA * (g / G) ** 8, **o), {}, UNIFORM),
+    "corrected_normal_": (
+        lambda w, g, **o: vf.init.corrected_normal_(
+            w, corrected_threshold(g, "normal"), depth=2, width=4, survival_target=0.5, **o
+        ),
+        {},
+        stats.norm(),
+    ),
+    "corrected_uniform_": (
+        lambda w, g, **o: vf.init.corrected_uniform_(
+            w, corrected_threshold(g, "uniform"), depth=2, width=4, survival_target=0.5, **o
+        ),
+        {},
+        UNIFORM,
+    ),
 }
+DISCRETE = {"sign_", "orthogonal_"}  # have laws of their own, tested below
+
+
+def test_every_public_fill_has_its_law_tested():
+    """A fill added without a test of its law is seen here; ``init_layer_`` and ``lsuv_`` fill layers and models by these."""
+    public = {name for name in vf.init.__all__ if name.endswith("_")} - {"init_layer_", "lsuv_"}
+    assert public == {name.split()[0] for name in LAWS} | DISCRETE
+    assert len(FILLS) == len(NAMES) == len(public)
 
 
 # The law: moments within their standard errors, Kolmogorov–Smirnov, and controls a few percent off that must be rejected.
@@ -77,7 +109,7 @@ def test_a_law_a_little_off_is_rejected(name):
     fill, options, law = LAWS[name]
     assert not moments_stand(drawn(fill, G * 1.05, **options), G, law)
     assert not law_stands(drawn(fill, G * 1.05, **options), G, law)
-    other = stats.uniform(-math.sqrt(3), 2 * math.sqrt(3)) if name != "uniform_" else stats.norm()
+    other = UNIFORM if law is not UNIFORM else stats.norm()
     assert not law_stands(drawn(fill, G, **options), G, other)
 
 
@@ -157,6 +189,81 @@ def test_torchs_own_initialisers_are_met_draw_by_draw(ours, theirs):
     assert float((wrong - b).abs().max()) > 1e-6 * float(b.abs().max())
 
 
+# Against the laws of torch's layers and initialisers: a gain over the root of a fan is their standard deviation.
+
+TORCHS = [
+    ("xavier_normal_", nn.init.xavier_normal_, "normal", lambda n, m: vf.init.published.xavier_gain(n, m)),
+    ("xavier_uniform_", nn.init.xavier_uniform_, "uniform", lambda n, m: vf.init.published.xavier_gain(n, m)),
+    ("kaiming_normal_", nn.init.kaiming_normal_, "normal", lambda n, m: vf.init.published.kaiming_gain()),
+    ("kaiming_uniform_", nn.init.kaiming_uniform_, "uniform", lambda n, m: vf.init.published.kaiming_gain()),
+    (
+        "leaky",
+        lambda w: nn.init.kaiming_normal_(w, a=0.3, nonlinearity="leaky_relu"),
+        "normal",
+        lambda n, m: vf.init.published.kaiming_gain(slope=0.3),
+    ),
+    (
+        "lecun",
+        lambda w: nn.init.kaiming_normal_(w, nonlinearity="linear"),
+        "normal",
+        lambda n, m: vf.init.published.lecun_gain(),
+    ),
+    (
+        "spikingjelly",
+        lambda w: nn.init.kaiming_normal_(w, a=math.sqrt(5)),
+        "normal",
+        lambda n, m: vf.init.published.torch_gain(),
+    ),
+]
+
+
+def standardised(kind, shape):
+    """The draws of mean 0 and standard deviation 1 that torch scales."""
+    empty = torch.empty(shape)
+    return (empty.normal_() if kind == "normal" else empty.uniform_(-math.sqrt(3), math.sqrt(3))).double()
+
+
+@pytest.mark.parametrize("shape", [(30, 50), (50, 30), (6, 5, 3), (8, 4, 3, 2)], ids=str)
+@pytest.mark.parametrize(("fill", "kind", "gain"), [row[1:] for row in TORCHS], ids=[row[0] for row in TORCHS])
+def test_gains_are_the_standard_deviations_of_torchs_laws(fill, kind, gain, shape):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        theirs = fill(torch.empty(shape)).double()
+        torch.manual_seed(5)
+        unit = standardised(kind, shape)
+    n, m = vf.init.fan_in(shape), vf.init.fan_out(shape)
+    largest = int(unit.abs().argmax())  # where rounding is least
+    std = float(theirs.flatten()[largest] / unit.flatten()[largest])
+    assert gain(n, m) / math.sqrt(n) == pytest.approx(std, rel=1e-6)
+    assert torch.allclose(theirs, unit * std, rtol=0, atol=1e-6 * std)  # all of them: the law is that one
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Linear(50, 30),
+        lambda: nn.Conv1d(5, 6, 3),
+        lambda: nn.Conv2d(8, 6, (3, 2), groups=2),
+        lambda: nn.Bilinear(5, 7, 6),
+    ],
+    ids=["Linear", "Conv1d", "Conv2d, grouped", "Bilinear"],
+)
+def test_torchs_default_is_its_gain_in_every_kind_of_layer(make):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        layer = make()
+        torch.manual_seed(5)
+        unit = standardised("uniform", layer.weight.shape)
+        unit_bias = standardised("uniform", layer.bias.shape)
+    n = vf.init.fan_in(layer) if not isinstance(layer, nn.Bilinear) else layer.in1_features  # torch's fan of a bilinear layer
+    for values, drawn, std in (
+        (layer.weight, unit, vf.init.published.torch_gain() / math.sqrt(n)),
+        (layer.bias, unit_bias, vf.init.published.torch_bias_std(n)),
+    ):
+        assert torch.allclose(values.detach().double(), drawn * std, rtol=0, atol=2e-6 * std)
+        assert not torch.allclose(values.detach().double(), drawn * std * (1 + 1e-5), rtol=0, atol=2e-6 * std)
+
+
 # Habits: in place, no gradient, any strides, half precision, meta, nothing to fill.
 
 FILLS = [
@@ -167,9 +274,10 @@ FILLS = [
     vf.init.orthogonal_,
     vf.init.micheli_normal_,
     vf.init.micheli_uniform_,
-    lambda w, t=1.0, **o: vf.init.corrected_normal_(w, 0.5, depth=3, **o),
+    lambda w, **o: vf.init.corrected_normal_(w, 0.5, depth=3, width=20, **o),
+    lambda w, **o: vf.init.corrected_uniform_(w, 0.5, depth=2, width=4, survival_target=0.5, **o),
 ]
-NAMES = ["normal", "uniform", "truncated", "sign", "orthogonal", "micheli", "micheli_uniform", "corrected"]
+NAMES = ["normal", "uniform", "truncated", "sign", "orthogonal", "micheli", "micheli_uniform", "corrected", "corrected_uniform"]
 
 
 @pytest.mark.parametrize("fill", FILLS, ids=NAMES)
@@ -232,6 +340,39 @@ def test_meta_tensors_stay_and_nothing_is_filled_with_a_warning(fill):
         empty = torch.empty(shape)
         with pytest.warns(UserWarning, match="without elements"):
             assert fill(empty) is empty
+
+
+@pytest.mark.parametrize("fill", FILLS, ids=NAMES)
+def test_a_named_fan_replaces_that_of_the_tensor(fill):
+    """By a number or by the layer: the same draws, another standard deviation."""
+    plain = fill(torch.empty(6, 40), generator=seeded())
+    assert torch.allclose(fill(torch.empty(6, 40), fan=10, generator=seeded()), 2 * plain, rtol=1e-6, atol=0)
+    layer = nn.ConvTranspose1d(6, 8, 5, groups=2, stride=5)  # 3 inputs an output, where its tensor says 20
+    assert (tuple(layer.weight.shape), vf.init.fan_in(layer)) == ((6, 4, 5), 3)
+    named, misled = (fill(torch.empty(6, 4, 5), fan=fan, generator=seeded()) for fan in (layer, None))
+    assert torch.allclose(named, misled * math.sqrt(20 / 3), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("fill", FILLS, ids=NAMES)
+def test_every_fill_refuses_what_it_cannot_fill(fill):
+    refused = [
+        (torch.empty(5), {}, "tensor", "axes"),
+        (torch.tensor(1.0), {}, "tensor", "axes"),
+        (torch.ones(3, 4, dtype=torch.int32), {}, "tensor", "floating-point"),
+        (torch.ones(3, 4, dtype=torch.bool), {}, "tensor", "floating-point"),
+        (np.ones((3, 4)), {}, "tensor", "must be a torch tensor"),
+        (nn.Linear(3, 4), {}, "tensor", "of a layer, its .weight"),
+        (torch.empty(3, 4), {"fan": 0}, "fan", "must be positive"),
+        (torch.empty(3, 4), {"generator": 0}, "generator", "must be a torch.Generator"),
+    ]
+    for tensor, options, argument, rule in refused:
+        with pytest.raises(vf.DomainError, match=rule) as caught:
+            fill(tensor, **options)
+        assert caught.value.argument == argument
+    kept = torch.ones(3, 4, dtype=torch.int32)
+    with pytest.raises(vf.DomainError):
+        fill(kept)
+    assert bool((kept == 1).all())
 
 
 def test_a_vector_can_be_filled_when_its_fan_is_named():

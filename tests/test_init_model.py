@@ -141,12 +141,54 @@ def test_a_variance_can_be_asked_for():
 def test_maps():
     model, x = Maps(channels=12, depth=3, steps=6), data(4, 1, 6, 6)
     model(x)
-    plan = vf.init.init_model(model, x, generator=seeded())
+    plan = vf.init.init_model(model, x, generator=seeded(), refine=False)
     assert plan.layers[1].fan_in == pytest.approx(12 * (16 / 6) ** 2)
     rates = measured(model, x, plan, networks=16)
     planned = np.array([layer.firing_rate for layer in plan.layers])
     error = rates.std(0, ddof=1) / 4
     assert np.all(np.abs(rates.mean(0) - planned) < 4 * error + 0.05 * planned), (rates.mean(0) / planned, error / planned)
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_one_convolutional_network_has_the_planned_rates(refine):
+    """Scaled on the batch all layers are there; drawn only, they are not: they deviate by what the plan says."""
+    torch.manual_seed(0)
+    model, x = Maps(channels=12, depth=3, steps=6), data(4, 1, 6, 6)
+    model(x)
+    state = torch.get_rng_state()
+    plan = vf.init.init_model(model, x, generator=seeded(), **({} if refine else {"refine": False}))
+    assert torch.equal(torch.get_rng_state(), state)
+    planned = np.array([layer.firing_rate for layer in plan.layers])
+    off = np.abs(spikes_of(model, x) / planned - 1)
+    assert (off.max() < 0.05) == refine, off
+    assert any("scaled to these rates" in note for note in plan.notes) == refine
+    stds = [float(model.get_submodule(layer.name).weight.detach().std()) for layer in plan.layers]
+    entries = [model.get_submodule(layer.name).weight.numel() for layer in plan.layers]
+    for layer, std, n in zip(plan.layers, stds, entries, strict=True):
+        assert std == pytest.approx(layer.weight_std, rel=4 / math.sqrt(2 * n))
+
+
+def test_dense_networks_are_refined_when_asked():
+    model, x = Looped(64, 5, STEPS), data(5, 64)
+    plan = vf.init.init_model(model, x, generator=seeded(), refine=True)
+    planned = np.array([layer.firing_rate for layer in plan.layers if layer.neuron is not None])
+    assert np.abs(spikes_of(model, x) / planned - 1).max() < 0.05
+    drawn = vf.init.init_model(model, x, generator=seeded())
+    assert np.abs(spikes_of(model, x) / planned - 1).max() > 0.05
+    assert drawn.notes == ()
+
+
+def test_weights_do_not_depend_on_the_number_of_threads():
+    threads, found = torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            model = Looped(64, 3, STEPS)
+            vf.init.init_model(model, data(5, 64), gain=3.0, generator=seeded())
+            found.append([weight.weight.clone() for weight in model.weights])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.allclose(a / a.std(), b / b.std(), rtol=1e-4, atol=1e-6) for a, b in zip(*found, strict=True))
 
 
 def test_a_rate_that_is_not_kept_is_raised():

@@ -47,7 +47,7 @@ def as_script(path):
 @pytest.fixture(scope="module")
 def scripts():
     """All notebooks under way, two at a time; each test waits for its own."""
-    for extra in ("torch", "matplotlib"):
+    for extra in ("torch", "matplotlib", "snntorch"):
         pytest.importorskip(extra)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {path: pool.submit(as_script, path) for path in NOTEBOOKS}

@@ -51,6 +51,49 @@ def test_other_hand_values():
     assert rates.spikeinit_surrogate_moment(2.0, 0.2, decay=0.5, input_scale=0.5) == pytest.approx(0.8)
 
 
+def test_condition_three_bounds_every_gradient_and_is_reached():
+    """The Jacobian ``dH_t/dH_{t-1} = β + wψ - θψ`` of delayed subtraction: no row exceeds 1, and the worst one is 1."""
+    theta, decay, n, w = 0.8, 0.6, 41, 0.05
+    gamma = published.herranz_dampening(theta, decay, n, smallest=-w, largest=w)
+    rng = np.random.default_rng(0)
+
+    def largest_row(weights, psi):
+        jacobian = decay * np.eye(n) + weights * psi - theta * np.diag(psi)
+        return np.abs(jacobian).sum(axis=1).max()
+
+    draws = [largest_row(rng.uniform(-w, w, (n, n)) * (1 - np.eye(n)), gamma * rng.uniform(0, 1, n)) for _ in range(200)]
+    assert max(draws) < 1
+    assert decay + gamma * ((n - 1) * w + theta) == pytest.approx(1.0, rel=1e-12)
+    assert published.herranz_dampening(theta, decay, n, smallest=-w, largest=w, input_gradient=0.3) == pytest.approx(gamma / 4)
+    assert published.herranz_dampening(1.0, 0.5, 101, smallest=-0.04, largest=0.09) == pytest.approx(0.5 * 0.04 / (0.09 * 5))
+
+
+def test_condition_four_keeps_the_square_of_a_gradient_but_for_the_covariance_it_leaves_out():
+    theta, decay, n, square = 0.8, 0.6, 200, 0.01
+    moment = published.herranz_surrogate_moment(theta, decay, n, weight_square=square)
+    rng = np.random.default_rng(1)
+    heights, sizes = rng.choice([0.0, 2.0], size=(300, n), p=[1 - moment / 4, moment / 4]), []  # E[ψ²] = moment, E[ψ] half
+    for psi in heights:
+        weights = rng.normal(0, math.sqrt(square), (n, n)) * (1 - np.eye(n))
+        v = rng.normal(0, 1, n)
+        sizes.append(np.sum((decay * v + weights @ (psi * v) - theta * psi * v) ** 2) / n)
+    left_out = -2 * decay * theta * moment / 2
+    stderr = np.std(sizes, ddof=1) / math.sqrt(300)
+    assert np.mean(sizes) == pytest.approx(1 + left_out, abs=3.3 * stderr)
+    assert abs(np.mean(sizes) - 1) > 5 * stderr
+    others = [published.herranz_surrogate_moment(theta, decay, n, weight_square=square, reset=r) for r in ("gate", "zero")]
+    assert others == pytest.approx([1.64 / 1.99, 0.82 / 1.99])
+
+
+def test_mp_init_follows_the_neurons_that_spiked():
+    potentials, spiked = np.array([[1.0, 2.0], [30.0, 3.0]]), np.array([[True, True], [False, True]])
+    first = statistics.mp_init_potential(potentials, spiked, momentum=0.25)
+    assert first == pytest.approx(0.25 * 2)
+    assert statistics.mp_init_potential(potentials, spiked, previous=first, momentum=0.25) == pytest.approx(0.75 * first + 0.5)
+    assert statistics.mp_init_potential(potentials, spiked, momentum=1.0) == pytest.approx(2.0)
+    assert statistics.mp_init_potential(potentials, np.zeros_like(spiked), previous=1.0) == pytest.approx(0.9)
+
+
 def test_torchs_gains_are_torchs():
     torch = pytest.importorskip("torch")
     assert published.kaiming_gain() == pytest.approx(torch.nn.init.calculate_gain("relu"), rel=1e-6)
@@ -140,6 +183,43 @@ def test_fluctuation_driven_weights_by_hand():
     shifted = rates.fluctuation_driven(100, 15.8, sums, mean_potential=0.3, xi=2.0, share=0.9)
     assert shifted.mean == pytest.approx(0.3 / 15.8, rel=1e-12)
     assert shifted.std**2 + shifted.mean**2 == pytest.approx(0.9 * 0.35**2 / (1580 * ehat), rel=1e-12)
+
+
+@pytest.mark.parametrize(("tau_mem", "tau_syn"), [(20e-3, 10e-3), (10e-3, 5e-3), (5e-3, 12e-3)])
+def test_storks_weights_in_steps_are_those_of_its_neuron(tau_mem, tau_syn):
+    """Its formula written out: the response to one spike is stepped for ten time constants, its sums taken times the step."""
+    step, nu, n, mean_potential, xi = 1e-3, 15.8, 100, 0.2, 1.5
+    decay, filtered = math.exp(-step / tau_mem), math.exp(-step / tau_syn)
+    current, potential, kernel = 1.0, 0.0, []
+    for _ in range(round(10 * max(tau_mem, tau_syn) / step)):
+        kernel.append(potential)
+        potential = decay * potential + (1 - decay) * current
+        current *= filtered
+    mean_sum, square_sum = sum(kernel) * step, sum(value**2 for value in kernel) * step
+    sums = rates.step_filter(vf.neurons.stork_lif(tau_mem, tau_syn, step))
+
+    centred = rates.fluctuation_driven(n, nu * step, sums, xi=xi)
+    assert centred.std == pytest.approx(1 / (xi * math.sqrt(n * nu * square_sum)), rel=1e-6)
+    assert rates.fluctuation_driven(n, nu * step, sums, xi=1.001 * xi).std != pytest.approx(centred.std, rel=1e-6)
+    shifted = rates.fluctuation_driven(n, nu * step, sums, mean_potential=mean_potential, xi=xi)
+    mean = mean_potential / (n * nu * mean_sum)
+    tail = math.exp(-10) * 3  # of the sum that the kernel's end cuts off
+    assert shifted.mean == pytest.approx(mean, rel=tail)
+    wanted = ((1 - mean_potential) / xi) ** 2 / (n * nu * square_sum) - mean**2
+    assert shifted.std == pytest.approx(math.sqrt(wanted), rel=tail * mean**2 / wanted + 1e-6)
+    continuous = rates.fluctuation_driven(n, nu, rates.exponential_filter(tau_mem, tau_syn), xi=xi)
+    assert 0.005 < abs(centred.std / continuous.std - 1) < 0.2  # steps of a millisecond are not continuous time
+
+
+def test_with_recurrence_the_mean_is_spread_over_all_inputs():
+    sums = rates.exponential_filter(20e-3, 10e-3)
+    forward = rates.fluctuation_driven(100, 15.8, sums, mean_potential=0.3, share=0.9, all_inputs=164)
+    recurrent = rates.fluctuation_driven(64, 15.8, sums, mean_potential=0.3, share=0.1, all_inputs=164)
+    assert forward.mean == recurrent.mean == pytest.approx(0.3 / (1.64 * 15.8), rel=1e-12)
+    squares = [n * (law.std**2 + law.mean**2) for n, law in ((100, forward), (64, recurrent))]
+    assert squares == pytest.approx([0.9 * 0.49 / (15.8 * sums.square), 0.1 * 0.49 / (15.8 * sums.square)], rel=1e-12)
+    with pytest.raises(vf.DomainError, match="at least 100"):
+        rates.fluctuation_driven(100, 15.8, sums, all_inputs=64)
 
 
 def test_poisson_spikes_through_fluctuation_driven_weights_make_the_wanted_fluctuations():
@@ -300,6 +380,29 @@ REFUSED = [
     (lambda threshold: published.micheli_gain(threshold), "threshold", [1.0, 2.0], "one number"),
     (lambda reset: published.herranz_mean(1.0, 0.5, 10, reset=reset), "reset", "none", "choose one of delayed_subtract"),
     (lambda width: published.herranz_mean(1.0, 0.5, width), "width", 1, "at least 2"),
+    (
+        lambda smallest: published.herranz_dampening(1.0, 0.5, 5, smallest=smallest, largest=0.1),
+        "smallest",
+        0.0,
+        "must be negative",
+    ),
+    (
+        lambda input_gradient: published.herranz_dampening(
+            1.0, 0.5, 5, smallest=-0.1, largest=0.1, input_gradient=input_gradient
+        ),
+        "input_gradient",
+        0.5,
+        "leaves nothing",
+    ),
+    (
+        lambda reset: published.herranz_surrogate_moment(1.0, 0.5, 5, weight_square=0.1, reset=reset),
+        "reset",
+        "none",
+        "choose one of delayed_subtract",
+    ),
+    (lambda spiked: statistics.mp_init_potential([1.0, 2.0], spiked), "spiked", [True], "for every potential"),
+    (lambda spiked: statistics.mp_init_potential([1.0, 2.0], spiked), "spiked", [1, 0], "True or False"),
+    (lambda momentum: statistics.mp_init_potential([1.0], [True], momentum=momentum), "momentum", 0.0, "must be positive"),
     (lambda fan_out: published.ikun_gain(10, fan_out), "fan_out", None, "whole number"),
     (lambda threshold: published.micheli_soft_reset_gain(threshold, 1.0), "threshold", -1.0, "no positive solution"),
     (lambda neuron: rates.step_filter(neuron), "neuron", vf.Neuron(decay=1.0), "never forgets"),

@@ -173,6 +173,15 @@ class TestReproducibility:
     def test_threads_and_order(self, reference, threads):
         assert all(map(same, simulate(COMPANY[::-1], repeats=7, seed=7, threads=threads)[::-1], reference))
 
+    def test_threads_inside_torch(self, reference):
+        before = torch.get_num_threads()
+        try:
+            torch.set_num_threads(3)
+            found = simulate(COMPANY, repeats=7, seed=7)
+        finally:
+            torch.set_num_threads(before)
+        assert all(map(same, found, reference))
+
     def test_alone_and_fewer(self, reference):
         for described, ensemble in zip(COMPANY, reference, strict=True):
             alone = simulate(described, repeats=4, seed=7)

@@ -17,7 +17,6 @@ from varflow.theory.temporal import in_time
 
 ROUNDING = 3e-6  # single precision through a few layers; the first step has no other error
 FAR = 8.0  # standard errors of 8 scrambles: beyond it with probability 1e-4
-GRAIN = {"firing_rate": 0.2, "coincidences": 0.2, "potential_mean": 0.2, "variance": 2.0}
 QMC = {"method": "quasi_monte_carlo"}
 
 
@@ -27,10 +26,10 @@ def net(reset, steps=5, depth=4, gain=8**0.5, **options):
     return vf.Network(width=100, depth=depth, gain=gain, steps=steps, neuron=neuron, **options)
 
 
-def deviation(profile, exact, name, points):
-    """Largest distance from exact values, in standard errors; their scatter does not show the grain of the points, 1/points."""
+def deviation(profile, exact, name):
+    """Largest distance from exact values, in standard errors."""
     distance, error = np.abs(getattr(profile, name) - exact), profile.error[name]
-    return float(np.max(distance / (error + ROUNDING + GRAIN[name] / points)))
+    return float(np.max(distance / (error + ROUNDING)))
 
 
 # One layer.
@@ -144,9 +143,9 @@ def test_without_reset_it_gives_the_orthants(options):
     network = net("none", depth=8, **options)
     exact, drawn = vf.mean_field(network), vf.mean_field(network, points=2**12, **QMC)
     for name in ("firing_rate", "potential_mean", "variance", "coincidences"):
-        assert deviation(drawn, getattr(exact, name), name, 2**12) < FAR
+        assert deviation(drawn, getattr(exact, name), name) < FAR
     other = vf.mean_field(net("none", depth=8, gain=8.1**0.5, **options))
-    assert deviation(drawn, other.variance, "variance", 2**12) > FAR
+    assert deviation(drawn, other.variance, "variance") > FAR
 
 
 @pytest.mark.parametrize(("reset", "other"), [("delayed_subtract", "subtract"), ("subtract", "delayed_subtract")])
@@ -211,6 +210,16 @@ def test_stated_errors_have_the_right_size():
             values.append((answer.firing_rate[-1, -1] - fine) / answer.error["firing_rate"][-1, -1])
     assert stats.kstest(right, stats.t(7).cdf).pvalue > 1e-3
     assert stats.kstest(wrong, stats.t(7).cdf).pvalue < 1e-6
+
+
+def test_the_grain_of_the_points_is_in_the_error():
+    """The first step is the same in all scrambles, and so is every rounding of theirs; layer 1 needs no points."""
+    network = net("multi_spike", steps=4, depth=3, gain=3.0)
+    for points in (2**4, 2**9):
+        error = vf.mean_field(network, points=points, scrambles=4).error
+        assert all(not error[name][0].any() for name in error)
+        assert all(error[name][1:].min() >= 0.999 / (points * 4**0.5) for name in ("firing_rate", "coincidences"))
+    assert error["firing_rate"][1, 0] < 1.5 / (points * 4**0.5)
 
 
 def test_results_depend_on_the_seed_and_not_on_threads():

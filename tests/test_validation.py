@@ -18,6 +18,7 @@ from validation.claims import (
     discover,
     expansions,
     figure_2,
+    figure_3,
     figure_4,
     figure_5,
     gain_for_rate,
@@ -37,6 +38,7 @@ NAMES = [
     "corrected_gain",
     "expansions",
     "figure_2",
+    "figure_3",
     "figure_4",
     "figure_5",
     "gain_for_rate",
@@ -77,7 +79,7 @@ class TestCommand:
         [
             (
                 ["--claim", "figure_7"],
-                "figure_7 is unknown; choose from chain_narrow, corrected_gain, expansions, figure_2, figure_4",
+                "figure_7 is unknown; choose from chain_narrow, corrected_gain, expansions, figure_2, figure_3, figure_4",
             ),
             (["--seed", "-1"], "--seed -1"),
             (["--budget", "lavish"], "'lavish'"),
@@ -149,6 +151,34 @@ class TestClaimsCanFail:
         rejected = error.rejected(settings)
         assert not rejected(1e-3, 0)
         assert rejected(0.4, 0)
+
+    def test_figure_3_rejects_one_method_with_another_gain_and_a_bias_left_out(self):
+        settings = figure_3.Settings(width=60, repeats=15, depth=12, probed=())
+        measured = figure_3.simulate(settings, 3, silent)
+        assert len(measured) == len(settings.networks()) >= 15
+        assert figure_3.judge(settings, figure_3.theory(settings), measured).p_value > settings.false_alarm
+        for off in (replace(settings, errors=(("fluctuation_driven", 0.3),)), replace(settings, biased=False)):
+            assert figure_3.judge(settings, figure_3.theory(off), measured).p_value <= settings.false_alarm
+        assert "Silent by layer" in figure_3.reading(settings, figure_3.theory(settings), measured)
+
+    def test_figure_3_fills_layers_as_users_would(self):
+        """The law of each method's own function is that of its gain: torch's for torch's methods, a bias where there is one."""
+        torch = pytest.importorskip("torch")
+        settings = figure_3.Settings(width=400)
+        for entry in settings.catalogue().methods:
+            if entry.gain is None:
+                continue
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                torch.manual_seed(0)
+                layer = torch.nn.Linear(400, 400)
+                figure_3.filler(entry)(layer)
+            std, bias = float(layer.weight.detach().double().std()), layer.bias.detach().double()
+            assert abs(std / entry.weight_std - 1) < 4 / np.sqrt(2 * 160_000)
+            assert abs(std / (1.03 * entry.weight_std) - 1) > 4 / np.sqrt(2 * 160_000)
+            if entry.bias_std:
+                assert abs(float(bias.std()) / entry.bias_std - 1) < 4 * np.sqrt(0.2 / 400)  # uniform: kurtosis 1.8
+            else:
+                assert bias.unique().tolist() == [entry.bias]
 
     def test_figure_4_rejects_another_width_and_one_curve_with_another_gain(self):
         settings = figure_4.Settings(widths=(30, 60), repeats=40, depth=15, thresholds=(0.5, 0.85), probed=())
@@ -287,5 +317,9 @@ def test_the_report_kept_in_the_repository_is_that_of_its_results():
     results = results_of(VALIDATION / "results")
     assert all(result.holds for result in results)
     command = "python -m validation --budget standard --seed 0"
-    assert page(results, command=command) == (VALIDATION / "REPORT.md").read_text(encoding="utf-8")
+    files = sorted((VALIDATION / "results" / "long").glob("*.json"))
+    longer = [Result(**json.loads(path.read_text(encoding="utf-8"))) for path in files]
+    assert longer
+    assert all(result.holds for result in longer)
+    assert page(results, command=command, longer=longer) == (VALIDATION / "REPORT.md").read_text(encoding="utf-8")
     assert asdict(results[0]).keys() >= KEYS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from validation.claim import Result
 from validation.runner import MARGIN
@@ -10,13 +11,18 @@ from validation.runner import MARGIN
 __all__ = ["page"]
 
 
-def page(results: Sequence[Result], *, command: str, missing: Sequence[str] = ()) -> str:
-    """Markdown: the verdicts in a table, how to read it, and a paragraph for every claim. ``missing`` were not finished."""
+def page(results: Sequence[Result], *, command: str, missing: Sequence[str] = (), longer: Sequence[Result] = ()) -> str:
+    """Markdown: the verdicts in a table, how to read it, and a paragraph for every claim.
+
+    ``missing`` were not finished; ``longer`` are results of the long budget, marked as such.
+    """
     held = sum(result.holds for result in results)
     lines = ["# Validation report", "", f"**{held} of {len(results)} claims hold.**"]
     if missing:
         lines[-1] += f" Stopped early: {', '.join(missing)} not examined."
-    lines += ["", f"Made by `{command}`. {_setting(results)}", "", *_table(results), "", *_how_to_read(results)]
+    of_long = " (those marked *long*: by `--budget long`)" if longer else ""
+    results = [*results, *(replace(result, claim=f"{result.claim}, long") for result in longer)]
+    lines += ["", f"Made by `{command}`{of_long}. {_setting(results)}", "", *_table(results), "", *_how_to_read(results)]
     for result in results:
         lines += ["", *_paragraphs(result)]
     return "\n".join(lines) + "\n"
@@ -36,7 +42,7 @@ def _table(results: Sequence[Result]) -> list[str]:
         error, controls = result.smallest_detectable_error, [result.negative_control, *result.further_controls]
         rejected = sum(control["rejected"] for control in controls)
         rows.append(
-            f"| [{result.claim}](#{result.claim}) | {result.verdict} | {result.p_value:.2g} "
+            f"| [{result.claim}](#{result.claim.replace(', ', '-')}) | {result.verdict} | {result.p_value:.2g} "
             f"| {result.false_alarm:g} | {_percent(error['relative_size'])} | {rejected} of {len(controls)} rejected |"
         )
     return rows

@@ -191,7 +191,7 @@ class _Scores:
 
 def _among_the_alive(mean: Any, std: Any, alive: Any, silent: Any, silent_square: Any) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over the networks that are alive, from those over all and the silent ones' moments."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # over: survival next to the smallest number there is
         among = (mean - (1 - alive) * silent) / alive
         square = (std**2 + mean**2 - (1 - alive) * silent_square) / alive
         spread = np.sqrt(np.maximum(square - among**2, 0.0))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Annotated
 
 from varflow.cli import options as opt
-from varflow.cli.terminal import real, show, whole
+from varflow.cli.terminal import check_folder, option, real, show, whole, write
 
 __all__ = ["catalogue"]
 
@@ -21,6 +23,7 @@ def catalogue(
     input_scale: opt.InputScale = 1.0,
     rate: Annotated[float, real("For methods that ask for a firing rate.", "p")] = 0.1,
     survival_target: Annotated[float, real("Survival that counts as alive.", "P")] = 0.99,
+    plot: Annotated[Path | None, option("Picture to write: variance and spikes over layers with every method.", "FILE")] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Published initialisations side by side.
@@ -32,9 +35,12 @@ def catalogue(
       varflow catalogue --threshold 1 --fan-in 512
       varflow catalogue --threshold 1 --decay 0.5 --fan-in 512 --json
       varflow catalogue --threshold 0.7 --width 100 --depth 50 --rate 0.15
+      varflow catalogue --fan-in 1000 --plot methods.png
     """
     import varflow as vf
 
+    if plot is not None:
+        check_folder(plot.parent, plot.name, argument="plot")
     found = vf.catalogue(
         threshold=threshold,
         decay=decay,
@@ -48,4 +54,10 @@ def catalogue(
         survival_target=survival_target,
         progress=not as_json,
     )
+    picture = io.BytesIO()
+    if plot is not None:
+        found.plot_layers().savefig(picture, format="png")
+        write(plot.parent, {plot.name: picture.getvalue()}, argument="plot")
     show(found, as_json)
+    if plot is not None and not as_json:
+        print(f"written: {plot}")

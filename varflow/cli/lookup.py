@@ -54,18 +54,24 @@ def lookup(
         return _write_table(table, unused, axes, survival_target, as_json)
     dynamics = {"decay": decay, "reset": reset, "input_scale": input_scale, "synaptic_decay": synaptic_decay}
     cell = _cell(threshold, neuron, beta, dynamics)
-    found = vf.lookup(
-        threshold=threshold if cell is None or neuron is None else None,
-        neuron=cell,
-        steps=steps,
-        fan_in=fan_in,
-        layer=None if layer is None else numbers("layer", layer),
-        distribution=law_of(distribution),
-        rate=rate,
-        width=width,
-        depth=depth,
-        survival_target=survival_target,
-    )
+    question = {
+        "threshold": threshold if cell is None or neuron is None else None,
+        "neuron": cell,
+        "steps": steps,
+        "fan_in": fan_in,
+        "layer": None if layer is None else numbers("layer", layer),
+        "distribution": law_of(distribution),
+        "rate": rate,
+        "width": width,
+        "depth": depth,
+        "survival_target": survival_target,
+    }
+    try:
+        found = vf.lookup(**question)
+    except vf.DomainError as error:
+        if error.argument == "decay" and beta is not None:
+            raise vf.DomainError("beta", beta, error.rule) from None
+        raise
     show(found, as_json, found.warnings, in_table=True)
 
 

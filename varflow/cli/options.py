@@ -103,7 +103,12 @@ def preset_of(text: str, beta: float | None = None) -> Any:
     for key, parameter in taken.items():
         if parameter.default is parameter.empty and key not in parameters:
             raise vf.DomainError("neuron", text, f"needs its {key}, as in {name}:{key}=0.9")
-    return preset(**parameters)
+    try:
+        return preset(**parameters)
+    except vf.DomainError as error:
+        if error.argument == "beta" and beta is not None:
+            raise
+        raise vf.DomainError("neuron", text, f"has a {error.argument} that {error.rule}") from None
 
 
 def _value(text: str) -> Any:

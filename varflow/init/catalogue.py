@@ -6,8 +6,8 @@ Which weights a method gives is in ``methods``; what follows from them is theory
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from varflow._checks import DomainError, integer, nothing_if_nan, probability
@@ -17,6 +17,7 @@ from varflow.init.methods import METHODS, Method, Setting, Weights
 from varflow.model.drives import currents
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
+from varflow.results import Ensemble, Profile
 from varflow.theory.finite_width import finite_width
 from varflow.theory.fixed_points import critical_gain
 from varflow.theory.mean_field import mean_field
@@ -25,6 +26,7 @@ __all__ = ["Catalogue", "CatalogueEntry", "catalogue"]
 
 STEPS = 20  # by default, for a neuron with memory
 POINTS, SCRAMBLES = 2**12, 4  # of quasi-Monte Carlo: a comparison of methods needs no more
+LARGEST_GAIN = 1e19  # beyond, squares of weights leave single precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Catalogue(Shown):
     rate, survival_target : float
     critical_gain : float
         Below it only silence is left, for memoryless neurons; NaN for others.
+    profiles : dict of Profile
+        By key, what theory says of every layer, for the methods it judges; a bias that all neurons share is in the threshold.
     """
 
     methods: tuple[CatalogueEntry, ...]
@@ -97,6 +101,7 @@ class Catalogue(Shown):
     rate: float
     survival_target: float
     critical_gain: float
+    profiles: dict[str, Profile] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> CatalogueEntry:
         return next(entry for entry in self.methods if entry.key == key)
@@ -106,6 +111,11 @@ class Catalogue(Shown):
         """Methods whose activity reaches the last layer, cheapest first."""
         alive = [entry for entry in self.methods if entry.survives]
         return tuple(sorted(alive, key=lambda entry: entry.spikes or 0.0))
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Those of ``profiles``, to be simulated: ``vf.simulate(found.networks)``."""
+        return tuple(profile.network for profile in self.profiles.values())
 
     def to_dict(self) -> dict[str, Any]:
         names = ("fan_in", "width", "depth", "steps", "rate", "survival_target", "critical_gain")
@@ -118,6 +128,15 @@ class Catalogue(Shown):
         from varflow.plots import plot_catalogue
 
         return plot_catalogue(self)
+
+    def plot_layers(self, ensembles: Sequence[Ensemble] = ()) -> Any:
+        """Variance and spikes of every layer with every method; returns a matplotlib Figure.
+
+        ``ensembles``, if given, are those of ``vf.simulate(found.networks)``, drawn as dots beside the lines of theory.
+        """
+        from varflow.plots_of_methods import plot_methods
+
+        return plot_methods(self, ensembles)
 
     def _table(self) -> Table:
         time = f", {self.steps} steps" if self.steps > 1 else ""
@@ -183,7 +202,7 @@ def catalogue(
     Returns
     -------
     Catalogue
-        ``.methods``, ``.surviving``, ``["micheli"]``, ``.to_dict()``, ``.plot()``.
+        ``.methods``, ``.surviving``, ``["micheli"]``, ``.profiles``, ``.to_dict()``, ``.plot()``, ``.plot_layers()``.
 
     Raises
     ------
@@ -220,28 +239,35 @@ def catalogue(
     )
     T = (1 if neuron.memoryless else STEPS) if steps is None else integer("steps", steps, minimum=1)
     check_progress(progress)
-    known: dict[Weights, dict[str, Any]] = {}
-    entries = []
+    known: dict[Weights, Profile] = {}
+    entries, profiles = [], {}
     with reporter(progress, len(METHODS), "methods") as report:
         for done, method in enumerate(METHODS, start=1):
-            entries.append(_entry(method, setting, T, known))
+            entry, profile = _entry(method, setting, T, known)
+            entries.append(entry)
+            if profile is not None:
+                profiles[method.key] = profile
             report(done)
     critical = float(critical_gain(threshold=neuron.threshold)) / neuron.input_scale if T == 1 else float("nan")
-    return Catalogue(
-        tuple(entries), neuron, n, setting.width, L, T, setting.rate, setting.survival_target, critical_gain=critical
-    )
+    shape = (n, setting.width, L, T, setting.rate, setting.survival_target)
+    return Catalogue(tuple(entries), neuron, *shape, critical_gain=critical, profiles=profiles)
 
 
-def _entry(method: Method, setting: Setting, steps: int, known: dict[Weights, dict[str, Any]]) -> CatalogueEntry:
+def _entry(
+    method: Method, setting: Setting, steps: int, known: dict[Weights, Profile]
+) -> tuple[CatalogueEntry, Profile | None]:
     words = {"needs": method.needs, "ignores": method.ignores, "citation": method.citation}
     silent: dict[str, Any] = dict.fromkeys(("survives", "survival", "firing_rate", "spikes", "synaptic_operations"))
     nothing = dict.fromkeys(("gain", "weight_std", "bias", "bias_std"))
     if method.weights is None:
-        return CatalogueEntry(key=method.key, name=method.name, **nothing, **silent, **words)
+        return CatalogueEntry(key=method.key, name=method.name, **nothing, **silent, **words), None
     try:
         weights = method.weights(setting)
+        if weights.gain > LARGEST_GAIN:
+            rule = f"asks for a gain of {weights.gain:.2g}: hardly any potential of variance 1 is above it"
+            raise DomainError("threshold", setting.neuron.threshold, rule)
     except DomainError as refusal:
-        return CatalogueEntry(key=method.key, name=method.name, **nothing, **silent, **words, remark=str(refusal))
+        return CatalogueEntry(key=method.key, name=method.name, **nothing, **silent, **words, remark=str(refusal)), None
     given = {
         "gain": weights.gain,
         "weight_std": weights.gain / math.sqrt(setting.fan_in),
@@ -250,13 +276,14 @@ def _entry(method: Method, setting: Setting, steps: int, known: dict[Weights, di
     }
     if weights.bias and steps > 1:
         remark = "a bias that all neurons share is not predicted in time"
-        return CatalogueEntry(key=method.key, name=method.name, **given, **silent, **words, remark=remark)
+        return CatalogueEntry(key=method.key, name=method.name, **given, **silent, **words, remark=remark), None
     if weights not in known:  # several methods agree
-        known[weights] = _prediction(weights, setting, steps)
-    return CatalogueEntry(key=method.key, name=method.name, **given, **known[weights], **words)
+        known[weights] = _profile(weights, setting, steps)
+    at_the_end = _last_layer(known[weights], setting)
+    return CatalogueEntry(key=method.key, name=method.name, **given, **at_the_end, **words), known[weights]
 
 
-def _prediction(weights: Weights, setting: Setting, steps: int) -> dict[str, Any]:
+def _profile(weights: Weights, setting: Setting, steps: int) -> Profile:
     neuron = setting.neuron
     if steps == 1:  # the first step is the memoryless layer whatever the reset; a shared bias moves the threshold
         neuron = Neuron(neuron.threshold - neuron.input_scale * weights.bias, input_scale=neuron.input_scale)
@@ -269,12 +296,14 @@ def _prediction(weights: Weights, setting: Setting, steps: int) -> dict[str, Any
         steps=steps,
         drive=currents(1 / neuron.input_scale),
     )
-    if steps == 1:
-        profile = finite_width(network)
-        survival = float(profile.survival[-1])
-        rate, alive = float(profile.firing_rate[-1]), survival >= setting.survival_target
+    return finite_width(network) if steps == 1 else mean_field(network, points=POINTS, scrambles=SCRAMBLES)
+
+
+def _last_layer(profile: Profile, setting: Setting) -> dict[str, Any]:
+    if profile.network.steps == 1:
+        survival, rate = float(profile.survival[-1]), float(profile.firing_rate[-1])
+        alive = survival >= setting.survival_target
     else:
-        profile = mean_field(network, points=POINTS, scrambles=SCRAMBLES)
         survival, rate = None, float(profile.firing_rate[-1].mean())
         alive = setting.width * rate >= 1
     spikes = setting.width * rate

@@ -9,14 +9,13 @@ from dataclasses import replace
 
 from varflow._checks import ConvergenceError
 from varflow.init.prediction import input_moments, predict
-from varflow.init.target import SIZE, deep_layer, layer_gain, run_deep
+from varflow.init.target import RATE, deep_layer, layer_gain, run_deep
 from varflow.init.walker import Trace
 from varflow.init.wiring import Moments, currents_from
 from varflow.model.neurons import Neuron
 
 __all__ = ["cause_of_death", "sustaining_gain"]
 
-RATE = 0.2
 ALIVE = 1e-3  # predicted late rate of a layer that counts as alive
 
 
@@ -71,6 +70,6 @@ def sustaining_gain(trace: Trace, index: int) -> float | None:
         products, means = input_moments(layer, trace.steps)
         fan = Moments(1, 1.0)
         covariance, _ = currents_from(weight, fan, products, means)
-        return layer_gain(layer.neuron, covariance, "firing_rate", RATE, SIZE)[0]
+        return layer_gain(layer.neuron, covariance, RATE)
     except ConvergenceError:
         return None

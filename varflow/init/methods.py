@@ -132,7 +132,13 @@ METHODS = (
     ),
     Method("ding", "Ding, with bias", _ding, "fixed points of the variance, width", "ding2021"),
     Method("bellec", "LSNN", lambda s: Weights(published.bellec_gain()), f"{NEURON}; made for θ = 0.03", "bellec2018"),
-    Method("spytorch", "SpyTorch", lambda s: Weights(published.spytorch_gain(s.neuron.decay)), "threshold and depth; by hand"),
+    Method(
+        "spytorch",
+        "SpyTorch",
+        lambda s: Weights(published.spytorch_gain(s.neuron.decay)),
+        "threshold and depth; by hand",
+        "zenke2019",
+    ),
     Method("ikun", "IKUN", lambda s: Weights(published.ikun_gain()), NEURON, "chang2024"),
     Method("ikun_v2", "IKUN, version 2", lambda s: Weights(published.ikun_gain(s.fan_in, s.width)), NEURON, "chang2024"),
     Method(
@@ -143,7 +149,7 @@ METHODS = (
         "rossbroich2022",
         "firing rate",
     ),
-    Method("spikeinit", "SpikeInit", _spikeinit, "correlations in time, stability; hard reset", needs="firing rate"),
+    Method("spikeinit", "SpikeInit", _spikeinit, "correlations in time, stability; hard reset", "shi2026", "firing rate"),
     Method(
         "corrected",
         "varflow, corrected",
@@ -156,5 +162,5 @@ METHODS = (
     Method("ei_init", "E-I Init", None, "needs its inhibitory circuit", "liu2025", "data"),
     Method("mp_init", "MP-Init", None, "no weights: potentials at step 0", "kook2025", "data"),
     Method("herranz_celotti", "Herranz-Celotti, Rouat", None, "recurrent weights; half of all fire", "herranz2022", "data"),
-    Method("perez_nieves", "Perez-Nieves, Goodman", None, "formula not at hand", "perez2023", "firing rate"),
+    Method("perez_nieves", "Perez-Nieves, Goodman", None, "not implemented: formulas not at hand", "perez2023", "firing rate"),
 )

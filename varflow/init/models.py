@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +13,14 @@ from varflow._checks import ConvergenceError, DomainError, flag, positive_scale,
 from varflow.init.fans import fan_in
 from varflow.init.plan import LayerPlan, ModelPlan
 from varflow.init.prediction import Prediction, input_moments, late, predict, uncovered
-from varflow.init.target import SIZE, Deep, deep_layer, layer_gain, run_deep
+from varflow.init.refine import refined
+from varflow.init.target import RATE, Deep, deep_layer, layer_gain, run_deep
 from varflow.init.walker import Trace, TracedLayer, trace
 from varflow.init.wiring import Moments, currents_from, mean_fan_in
 from varflow.model.neurons import Neuron
 
 __all__ = ["init_model"]
 
-RATE = 0.2
 CORRECTIONS = 6  # most steps by which the gain is corrected for finite width
 CLOSE = 0.015  # of the wanted rate, relative: no correction is needed
 SURVIVAL = 0.99
@@ -34,6 +35,7 @@ def init_model(
     variance: float | None = None,
     gain: float | None = None,
     steps: int | None = None,
+    refine: bool | None = None,
     dry_run: bool = False,
     generator: Any = None,
 ) -> ModelPlan:
@@ -63,6 +65,9 @@ def init_model(
         Instead: the gain of all layers but the driven ones.
     steps : int, optional
         For a model that does one step per call: how many times it is called, with the same inputs.
+    refine : bool, optional
+        Measure the network that was drawn on the given batch, and scale each layer's weights until its late rate is the planned
+        one; a few forward passes. By default for models with convolutions: there single networks deviate from the mean.
     dry_run : bool
         Only plan; nothing is changed.
     generator : torch.Generator, optional
@@ -78,8 +83,9 @@ def init_model(
 
     Notes
     -----
-    **Assumes** independent weights; convolutions at many channels. Layers that no neuron follows (readouts) are set so that
-    their outputs have variance 1 at every step. Dropout is off while the model is watched.
+    **Assumes** independent weights; convolutions at many channels, as long as ``refine`` does not measure. Layers that no
+    neuron follows (readouts) are set so that their outputs have variance 1 at every step. Dropout is off while the model is
+    watched.
     **Source**: derived here.
 
     Examples
@@ -93,13 +99,24 @@ def init_model(
     torch = require("torch", "torch")
     wanted = _wanted(rate, variance, gain)
     flag("dry_run", dry_run)
+    if refine is not None:
+        flag("refine", refine)
     traced = trace(model, inputs, steps)
     _fillable(torch, traced)
     planner = _Planner(traced, *wanted)
     plan = planner.plan()
     if not dry_run:
         fill(torch, traced, plan, generator)
+        if _has_maps(traced) if refine is None else refine:
+            plan, left = refined(torch, model, inputs, steps, traced, plan)
+            planner.notes.append(
+                f"weights are scaled to these rates on the given batch, where {100 * left:.2g} % is the most missing"
+            )
     return ModelPlan(tuple(plan), traced.steps, planner.survival, not dry_run, tuple(planner.notes))
+
+
+def _has_maps(traced: Trace) -> bool:
+    return any(not hasattr(layer.weights[0], "in_features") for layer in traced.layers)
 
 
 def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float, bool]:
@@ -141,12 +158,22 @@ def _fillable(torch: Any, traced: Trace) -> None:
 
 
 def fill(torch: Any, traced: Trace, plan: list[LayerPlan], generator: Any) -> None:
+    """Every layer from a generator of its own, seeded by the given one: so as many at a time as torch has threads, and the
+    weights do not depend on their number.
+    """
     weights = [layer.weights[0] for layer in traced.layers] + [weight for _, weight, *_ in traced.readouts]
-    with torch.no_grad():
-        for weight, layer in zip(weights, plan, strict=True):
-            weight.weight.normal_(0.0, layer.weight_std, generator=generator)
+    device = "cpu" if generator is None else generator.device
+    seeds = torch.randint(2**63 - 1, (len(weights),), generator=generator, device=device).tolist()
+
+    def one(weight: Any, layer: LayerPlan, seed: int) -> None:
+        with torch.no_grad():  # which holds for one thread
+            own = torch.Generator(weight.weight.device).manual_seed(seed)
+            weight.weight.normal_(0.0, layer.weight_std, generator=own)
             if weight.bias is not None:
                 weight.bias.zero_()
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(one, weights, plan, seeds))
 
 
 @dataclass(slots=True)
@@ -209,16 +236,14 @@ class _Planner:
     def _unsustained(self, neuron: Neuron, found: Deep) -> str:
         wanted = f"a late {self.quantity.replace('_', ' ')} of {self.value:g}"
         kept = found.firing_rate if self.quantity == "firing_rate" else found.variance
-        return f"no constant gain keeps {wanted} in {neuron}; the smallest that keeps activity gives {kept:.3g}"
+        return f"no constant gain keeps {wanted} in {neuron}; the nearest above that is kept is {kept:.3g}"
 
     def _first_gain(self, layer: TracedLayer) -> float:
         """Gain of an input-driven layer, from the moments of its input; what it shall do is what deep layers do."""
         weight, fan = layer.weights[0], self.fans[self.trace.layers.index(layer)]
         moments, _ = currents_from(weight, _unit(weight, fan), *input_moments(layer, self.trace.steps))
-        size = max(2 * SIZE // math.prod(moments.shape[:-2]), 64)
-        start = 1 / math.sqrt(float(moments.diagonal(dim1=-2, dim2=-1).mean()))
         try:
-            return layer_gain(layer.neuron, moments, "firing_rate", self.aims[layer.neuron].rate, size, start=start)[0]
+            return layer_gain(layer.neuron, moments, self.aims[layer.neuron].rate)
         except ConvergenceError as error:
             raise DomainError("inputs", f"those of {layer.name}", f"cannot drive it to its rate: {error}") from None
 

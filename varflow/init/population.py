@@ -14,7 +14,7 @@ from varflow._checks import require
 from varflow.init.membrane import Membrane
 from varflow.model.neurons import Neuron
 
-__all__ = ["Response", "respond"]
+__all__ = ["Response", "factor", "respond", "stepped"]
 
 JITTER = 1e-7  # of the largest variance: what makes a covariance of constant currents positive definite
 
@@ -45,24 +45,29 @@ def respond(
     *leading, steps, _ = covariance.shape
     noise = torch.randn((*leading, steps, size), generator=generator, device=covariance.device)
     if between is not None:
-        factor = _factor(torch, _correlation(between)).float()
-        noise = (factor @ noise.flatten(1, -3).flatten(2)).view_as(noise)
-    currents = _factor(torch, covariance).float() @ noise + mean.float()[..., None]
-    H, S, membrane = currents, torch.empty_like(currents), Membrane(neuron)
-    for current, spikes in zip(currents.unbind(-2), S.unbind(-2), strict=True):
-        potential, fired = membrane.step(current)
-        spikes.copy_(fired)
-        current.copy_(potential)  # the currents are not needed any more: their place is taken by the membranes
+        across_sites = factor(torch, _correlation(between)).float()
+        noise = (across_sites @ noise.flatten(1, -3).flatten(2)).view_as(noise)
+    currents = factor(torch, covariance).float() @ noise + mean.float()[..., None]
+    H, S = stepped(torch, neuron, currents)
     coincidences = (S @ S.mT / size).to(covariance.dtype)
-    variance, average = torch.var_mean(H, -1, correction=1 if size > 1 else 0)
-    rate, variance, average = (values.to(covariance.dtype) for values in (S.mean(-1), variance, average))
+    norm, average = (neuron.input_scale * values.double() for values in (torch.linalg.vector_norm(H, dim=-1), H.mean(-1)))
+    variance = (norm**2 - size * average**2).clamp(min=0) / max(size - 1, 1)
+    rate = S.mean(-1).to(covariance.dtype)
     if not across:
         return Response(rate, coincidences, variance, average)
     sites = S.flatten(1, -3).flatten(2)
     return Response(rate, coincidences, variance, average, (sites @ sites.mT / sites.shape[-1]).to(covariance.dtype))
 
 
-def _factor(torch: Any, covariance: Any) -> Any:
+def stepped(torch: Any, neuron: Neuron, currents: Any) -> tuple[Any, Any]:
+    """Membranes over the input scale, in the place of the currents (..., T, size), and spikes."""
+    S, membrane = torch.empty_like(currents), Membrane(neuron)
+    for current, spikes in zip(currents.unbind(-2), S.unbind(-2), strict=True):
+        membrane.step(current, out=spikes)
+    return currents, S
+
+
+def factor(torch: Any, covariance: Any) -> Any:
     """Lower Cholesky factors, of singular matrices too."""
     scale = covariance.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None, None].clamp(min=1e-30)
     eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)

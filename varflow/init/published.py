@@ -19,7 +19,9 @@ __all__ = [
     "bellec_gain",
     "ding_bias",
     "ding_gain",
+    "herranz_dampening",
     "herranz_mean",
+    "herranz_surrogate_moment",
     "ikun_gain",
     "kaiming_gain",
     "lecun_gain",
@@ -111,6 +113,7 @@ def spytorch_gain(decay: float) -> float:
     """The SpyTorch tutorials' ``std = 7(1 - β)/√n``: ``g = 7(1 - β)``, found by hand to "give some spikes to begin with".
 
     Ignores threshold, rate and depth; for one hidden layer. At ``β = 0`` that is 7, far above what depth needs.
+    **Source**: the first two tutorials of ``zenke2019``, which accompany ``neftci2019``.
     """
     b = scalar("decay", real_array("decay", decay))
     if not 0 <= b < 1:
@@ -157,7 +160,9 @@ def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) ->
               \bar p, s \text{: mean and standard deviation of 1000 bootstraps of one sample of } n \text{ normals}
 
     The margin is divided by √1000, so that it vanishes beside the sample's own scatter ``√(p(1-p)/n)``: the gain follows the
-    luck of one draw, up as often as down. Another correction, from the exact law: :func:`varflow.corrected_gain`.
+    luck of one draw, up as often as down. With a sample for every layer, as in the original, fewer networks live than with
+    the plain gain: at θ = 1 and width 400, 40 ± 4 % in place of 55 % at layer 100. Another correction, from the exact law:
+    :func:`varflow.corrected_gain`.
 
     Parameters
     ----------
@@ -173,6 +178,7 @@ def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) ->
 
     Notes
     -----
+    The original draws a sample for every layer anew; :func:`varflow.catalogue` takes that of ``seed=0`` for all.
     **Source**: ``micheli2024`` and its code; the bootstrap is drawn here as the binomial it is.
 
     Examples
@@ -231,7 +237,8 @@ def ding_gain(threshold: float, *, input_scale: float = 1.0) -> float:
     """Ding's slant-asymptote gain, ``g² = 2 θ²/λ²``; with it comes a positive bias, :func:`ding_bias`.
 
     Kaiming's gain in units of the threshold. Ignores the fixed points of the variance: without the bias it is far below the
-    critical gain, ``g² = 6.034 θ²``. Known here from a third party's code; the text was not at hand. **Source**: ``ding2021``.
+    critical gain, ``g² = 6.034 θ²``. Known here from the code of ``shi2026``; the text was not at hand.
+    **Source**: ``ding2021``.
 
     Examples
     --------
@@ -255,8 +262,9 @@ def herranz_mean(threshold: float, decay: float, width: int, *, reset: str = "de
     .. math:: E[w] = \frac{\theta}{n - 1} \times \{3 - 2\beta \text{ (delayed subtract)},\;
               2(1 - \beta) \text{ (gate)},\; 2 - \beta \text{ (zero)}\}
 
-    Condition I of four; the others set the variance (from data in the first layer) and the surrogate derivative. Half of all
-    neurons spike in every step: stable gradients are bought with activity. A mean that all weights share makes the
+    Condition I of four. Condition II sets the variance, from data in the first layer
+    (:func:`varflow.init.statistics.herranz_variance`); III and IV belong to the surrogate derivative. Half of all neurons
+    spike in every step: stable gradients are bought with activity. A mean that all weights share makes the
     population move as one, which a variance alone would not.
     **Source**: ``herranz2022`` and its code.
 
@@ -277,6 +285,88 @@ def herranz_mean(threshold: float, decay: float, width: int, *, reset: str = "de
     theta, b = scalar("threshold", scale("threshold", threshold)), checked_decay(decay)
     factors = {"delayed_subtract": 3 - 2 * b, "gate": 2 * (1 - b), "zero": 2 - b}
     return factors[choice("reset", reset, factors)] * theta / (integer("width", width, minimum=2) - 1)
+
+
+def herranz_dampening(
+    threshold: float, decay: float, width: int, *, smallest: float, largest: float, input_gradient: float = 0.0
+) -> float:
+    r"""Height of a surrogate derivative that keeps the worst gradient of a recurrent layer from growing in time.
+
+    .. math:: \gamma = (1 - \beta - G) \, \frac{w_{min}}{w_{max} ((n - 1) w_{min} - \theta)}
+
+    Condition III of four. Between equal bounds, ``w_min = -w_max``, it says ``β + γ ((n - 1) w_max + θ) + G = 1``: leak,
+    weights and reset of one neuron, all of one sign, hand on no more than they receive. A bound, not a mean: ``γ`` falls as
+    ``1/n``. Weights do not depend on it. **Source**: the code of ``herranz2022``, for reset by subtraction.
+
+    Parameters
+    ----------
+    threshold, decay : float
+    width : int
+        ``n``, at least 2.
+    smallest, largest : float
+        Recurrent weights: ``w_min < 0 < w_max``.
+    input_gradient : float
+        ``G``: fan-in times the largest input weight times the height in the layer in front; 0 for a first layer.
+
+    Raises
+    ------
+    DomainError
+        For values outside their domain, and where ``β + G`` leaves nothing.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.init.published.herranz_dampening(1.0, 0.5, 101, smallest=-0.09, largest=0.09)
+    0.05
+    """
+    theta, b = scalar("threshold", scale("threshold", threshold)), checked_decay(decay)
+    n = integer("width", width, minimum=2)
+    low, high = scalar("smallest", real_array("smallest", smallest)), scalar("largest", positive_scale("largest", largest))
+    if low >= 0:
+        raise DomainError("smallest", smallest, "must be negative: the formula is for weights of both signs")
+    room = 1 - b - scalar("input_gradient", real_array("input_gradient", input_gradient))
+    if not room > 0:
+        raise DomainError("input_gradient", input_gradient, "leaves nothing for the recurrent gradient: decay uses up the rest")
+    return room * low / (high * ((n - 1) * low - theta))
+
+
+def herranz_surrogate_moment(
+    threshold: float, decay: float, width: int, *, weight_square: float, reset: str = "delayed_subtract"
+) -> float:
+    r"""``E[ψ²]`` that a surrogate derivative should have, so that gradients of a recurrent layer keep their variance in time.
+
+    .. math:: E[\psi^2] = \begin{cases}
+              (1 - \beta^2)/((n - 1) E[w^2] + \theta^2) & \text{delayed subtract} \\
+              (2 - \beta^2)/((n - 1) E[w^2]) & \text{gate} \\ (1 - \beta^2/2)/((n - 1) E[w^2]) & \text{zero} \end{cases}
+
+    Condition IV of four, without input from a layer in front; its authors solve it for the sharpness of ``ψ``, with potentials
+    uniform between the worst ones. Ignores the covariance of leak and reset, ``-2βθ E[ψ]``. Weights do not depend on it.
+    **Source**: the code of ``herranz2022``.
+
+    Parameters
+    ----------
+    threshold, decay : float
+    width : int
+        ``n``, at least 2.
+    weight_square : float
+        ``E[w²]`` of recurrent weights.
+    reset : str
+        delayed_subtract, gate or zero.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.init.published.herranz_surrogate_moment(1.0, 0.5, 101, weight_square=0.02)
+    0.25
+    """
+    theta, b = scalar("threshold", scale("threshold", threshold)), checked_decay(decay)
+    weights = scalar("weight_square", positive_scale("weight_square", weight_square)) * (integer("width", width, minimum=2) - 1)
+    moments = {
+        "delayed_subtract": (1 - b**2) / (weights + theta**2),
+        "gate": (2 - b**2) / weights,
+        "zero": (1 - b**2 / 2) / weights,
+    }
+    return moments[choice("reset", reset, moments)]
 
 
 def norse_recurrent_gain(fan_in: int, hidden: int) -> float:

@@ -108,10 +108,11 @@ def fluctuation_driven(
     mean_potential: float = 0.0,
     xi: float = 1.0,
     share: float = 1.0,
+    all_inputs: int | None = None,
 ) -> WeightMoments:
     r"""Normal weights that make the membrane fluctuate: its mean ``μ_U`` lies ``ξ`` standard deviations below the threshold.
 
-    .. math:: \mu_w = \frac{\mu_U}{n \nu \bar\epsilon}, \qquad
+    .. math:: \mu_w = \frac{\mu_U}{N \nu \bar\epsilon}, \qquad
               \sigma_w^2 = \frac{a}{n \nu \hat\epsilon} \Big(\frac{\theta - \mu_U}{\xi}\Big)^2 - \mu_w^2
 
     Parameters
@@ -126,6 +127,8 @@ def fluctuation_driven(
     share : float
         ``a``: of the variance for this connection. The original gives feed-forward ones 0.9 where there are recurrent ones,
         which get 0.1.
+    all_inputs : int, optional
+        ``N``, over which the mean is spread: the inputs of all connections of a neuron; by default this one's.
 
     Raises
     ------
@@ -152,7 +155,8 @@ def fluctuation_driven(
         scalar("mean_potential", scale("mean_potential", mean_potential)),
     )
     xi, share = scalar("xi", positive_scale("xi", xi)), probability("share", share)
-    mean = mu / (n * nu * filter_sums.mean)
+    total = n if all_inputs is None else integer("all_inputs", all_inputs, minimum=n)
+    mean = mu / (total * nu * filter_sums.mean)
     variance = share / (n * nu * filter_sums.square) * ((theta - mu) / xi) ** 2 - mean**2
     if not variance > 0:
         raise DomainError("mean_potential", mean_potential, "spends more variance than there is: lower it, or xi")
@@ -169,8 +173,8 @@ def fluctuation_driven_gain(
     Notes
     -----
     Inputs are taken as independent in time: the spikes of a neuron driven by a constant current are not, and then the membrane
-    fluctuates more, its variance by up to ``(1 + β)/(1 - β)``. **Source**: ``rossbroich2022``; in this form, with ξ = 2, in a
-    third party's code.
+    fluctuates more, its variance by up to ``(1 + β)/(1 - β)``. **Source**: ``rossbroich2022``; in this form, with ξ = 2, in
+    the code of ``shi2026``.
 
     Examples
     --------
@@ -275,7 +279,7 @@ def spikeinit_gain(rate: float, *, threshold: float = 1.0, decay: float = 0.0, i
     -----
     **Assumes** a normal potential before the spike test, and inputs independent from step to step; a layer in front that
     remembers itself makes them dependent, and the rate comes out otherwise. At ``β = 0`` it is exact, the memoryless gain for a
-    rate. Method of SpikeInit (2026; there p = 0.1, θ = 0.5, β = λ = 1/2 by default).
+    rate. **Source**: ``shi2026``, theorem 4.1 as its code has it (there p = 0.1, θ = 0.5, β = λ = 1/2 by default).
 
     Examples
     --------
@@ -317,7 +321,7 @@ def spikeinit_first_layer_std(rate: float, *, threshold: float = 1.0, decay: flo
 
     Notes
     -----
-    **Assumes** a frozen input (direct coding) and hard reset; the sum is exact then. Method of SpikeInit.
+    **Assumes** a frozen input (direct coding) and hard reset; the sum is exact then. **Source**: ``shi2026`` and its code.
 
     Examples
     --------
@@ -346,6 +350,7 @@ def spikeinit_surrogate_moment(gain: float, rate: float, *, decay: float = 0.0, 
     .. math:: E[\psi(H)^2] = \frac{1 - (1 - p)\beta^2}{g^2 \lambda^2}
 
     SpikeInit solves it for the width of its surrogate; nothing of the weights depends on it. Ignores correlations in time.
+    **Source**: ``shi2026``, theorem 5.1 as its code has it.
     """
     g, p, b = scalar("gain", positive_scale("gain", gain)), probability("rate", rate), checked_decay(decay)
     return (1 - (1 - p) * b**2) / (g * scalar("input_scale", positive_scale("input_scale", input_scale))) ** 2

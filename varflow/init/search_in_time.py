@@ -10,7 +10,7 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow.model.neurons import Neuron
-from varflow.theory.many_gains import Descent, descend, driven, is_drawn, late, layer
+from varflow.theory.many_gains import Descent, descend, driven, is_drawn, late, layer, sustained
 from varflow.theory.responses import Response
 from varflow.theory.temporal_fixed_point import leading_multiplier
 
@@ -105,7 +105,7 @@ def _solve(question: Question, strength: float, warnings: tuple[str, ...]) -> An
     each = [np.polyval(np.polyfit(values, np.log(gains), 2), question.wanted) for values in question(down(gains))]
     g = math.exp(np.mean(each))
     found = down(np.array([g]))
-    return Answer(g, standard_error(np.array(each)), strength, found, warnings) if _sustained(found)[0] else None
+    return Answer(g, standard_error(np.array(each)), strength, found, warnings) if _lasting(question, found)[0] else None
 
 
 def standard_error(replicas: np.ndarray) -> float:
@@ -126,9 +126,9 @@ def layers_above(question: Question, strength: float, gains: np.ndarray, depth: 
     return descend(question.neuron, question.coarse, M, gains, layers=depth - 1, window=_window(depth - 1))
 
 
-def _sustained(found: Descent) -> np.ndarray:
+def _lasting(question: Question, found: Descent) -> np.ndarray:
     """Whether the late half of the steps is alive in every replica, per gain."""
-    return np.asarray(late(found.alive).all(axis=(0, 2)))
+    return np.asarray(sustained(question.neuron, late(found.alive)).all(axis=(0, 2)))
 
 
 def _bracket(question: Question, strength: float) -> tuple[float, float, bool] | None:
@@ -148,12 +148,12 @@ def _bracket(question: Question, strength: float) -> tuple[float, float, bool] |
             if lo < LOWEST or hi > HIGHEST:
                 return None
             continue
-        cell, good = int(below[-1]), _sustained(found)
+        cell, good = int(below[-1]), _lasting(question, found)
         lo, hi = float(grid[cell]), float(grid[cell + 1])
         if layers < question.depth:
             lo, hi, layers = lo / NEAR, hi * NEAR, question.depth
         elif hi / lo <= NEAR and good[cell] and good[cell + 1]:
-            return lo, hi, bool(found.alive[:, cell : cell + 2].all())
+            return lo, hi, bool(sustained(question.neuron, found.alive[:, cell : cell + 2]).all())
         elif hi / lo <= JUMP:
             return None
 
@@ -163,14 +163,15 @@ def _out_of_reach(question: Question, strength: float) -> tuple[DomainError, flo
     lo, hi = LOWEST, HIGHEST
     while hi / lo > JUMP:
         grid = np.geomspace(lo, hi, GRID + 1)
-        good = np.r_[False, _sustained(layers_above(question, strength, grid[1:-1], question.depth)), True]
+        good = np.r_[False, _lasting(question, layers_above(question, strength, grid[1:-1], question.depth)), True]
         first = int(np.flatnonzero(~good)[-1])
         lo, hi = float(grid[first]), float(grid[first + 1])
     least, most = question(layers_above(question, strength, np.array([hi * JUMP, HIGHEST]), question.depth)).mean(axis=0)
-    rule = (
-        f"is out of reach of this neuron in {len(question.shape)} steps and {question.depth} layers: gains sustain "
-        f"{question.name}s between about {least:.3g} and {most:.3g}, and below that activity dies"
-    )
+    rule = f"is out of reach of this neuron in {len(question.shape)} steps and {question.depth} layers: "
+    if np.isfinite(most):
+        rule += f"gains sustain {question.name}s between about {least:.3g} and {most:.3g}, and below that activity dies"
+    else:
+        rule += f"from a {question.name} of about {least:.3g} on counts of spikes grow from layer to layer, below they die out"
     return DomainError(question.name, question.wanted, rule), float(least), float(most)
 
 

@@ -1,12 +1,15 @@
-"""Published initialisations that ask for mean and variance of data: formulas, no torch."""
+"""Published initialisations that ask for statistics of data or of a running network: formulas, no torch."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from varflow._checks import DomainError, integer, non_negative, positive_scale, real_array, scalar
+import numpy as np
 
-__all__ = ["ei_init_scale", "herranz_variance"]
+from varflow._checks import DomainError, integer, non_negative, positive_scale, probability, real_array, scalar
+
+__all__ = ["ei_init_scale", "herranz_variance", "mp_init_potential"]
 
 
 def herranz_variance(
@@ -48,3 +51,44 @@ def ei_init_scale(fan_in: int, *, input_variance: float, input_mean: float) -> f
     variance = scalar("input_variance", positive_scale("input_variance", input_variance))
     square = variance + scalar("input_mean", real_array("input_mean", input_mean)) ** 2
     return math.sqrt(variance / (integer("fan_in", fan_in, minimum=1) * (square + variance)))
+
+
+def mp_init_potential(potentials: Any, spiked: Any, *, previous: float = 0.0, momentum: float = 0.1) -> float:
+    r"""MP-Init: the potential from which all neurons of a layer start, a running mean over batches of how they ended.
+
+    .. math:: \mu \leftarrow (1 - m) \mu + m \operatorname{mean}\{H_i : i \text{ spiked in this batch}\}
+
+    Needs a training run: no weights are set by it. It shortens the transient of the first steps; what
+    :func:`varflow.mean_field` calls ``potential_mean`` at late steps is the mean over all neurons, silent ones included.
+    **Source**: ``kook2025`` and its code, without the variant that clips at 0.
+
+    Parameters
+    ----------
+    potentials : array
+        Of the neurons of a layer, over a batch, after the reset of the last step.
+    spiked : array of bool, same shape
+        Which of them spiked at least once. Where none did the batch counts as 0.
+    previous : float
+        ``μ`` so far; 0 before the first batch.
+    momentum : float
+        ``m``, the weight of the new batch, above 0.
+
+    Raises
+    ------
+    DomainError
+        For values outside their domain, or shapes that differ.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.init.statistics.mp_init_potential([0.5, -3.0, 1.5], [True, False, True], momentum=0.5)
+    0.5
+    """
+    values, fired = real_array("potentials", potentials), np.asarray(spiked)
+    if fired.shape != values.shape or fired.dtype != bool:
+        raise DomainError("spiked", spiked, "must be True or False for every potential")
+    m = probability("momentum", momentum)
+    if m == 0:
+        raise DomainError("momentum", momentum, "must be positive: at 0 nothing is learnt")
+    now = float(values[fired].mean()) if fired.any() else 0.0
+    return (1 - m) * scalar("previous", real_array("previous", previous)) + m * now

@@ -139,6 +139,19 @@ def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any
             module.training = True
 
 
+@dataclass(slots=True, eq=False)
+class _Fed:
+    """What one weight layer received: the shape at its first call, every label, and the tensors that are the input's."""
+
+    shape: tuple[int, ...]
+    labels: dict[Any, None] = field(default_factory=dict)
+    inputs: list[Any] = field(default_factory=list)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(sorted(frozenset().union(*(label.sources for label in self.labels))))
+
+
 class _Walk:
     """Hooks and labels of one pass."""
 
@@ -158,8 +171,10 @@ class _Walk:
         self.running: list[str] = []
         self.inside = 0
         self.provenance = Provenance(self._place)
-        self.fed: dict[str, list[tuple[Any, Any, Any]]] = defaultdict(list)  # weight name -> label, shape, input if driven
+        self.fed: dict[str, _Fed] = {}  # by the names of the weights
         self.layers: dict[tuple[str, tuple[str, ...]], TracedLayer] = {}
+        self.known: dict[tuple[str, frozenset[str]], TracedLayer] = {}  # the same, by what their currents come from
+        self.labels: dict[TracedLayer, Any] = {}  # what the outputs of each are labelled with
         self.ran: dict[str, int] = defaultdict(int)  # calls of each neuron layer
 
     def labelled(self, inputs: Any) -> Any:
@@ -210,6 +225,8 @@ class _Walk:
         if not self.inside:
             self.provenance.resume()
 
+    # The hooks of every layer and step: each asks no more than a step needs, for Python is what watching costs.
+
     def _after(self, name: str) -> Callable[..., None]:
         def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
             self.running.pop()
@@ -219,34 +236,44 @@ class _Walk:
     def _after_weight(self, name: str) -> Callable[..., None]:
         from varflow.init.provenance import Label
 
+        own, driven = Label(frozenset({name})), frozenset({INPUT})
+
         def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
             given = _first(args, kwargs)
             label = self._label(name, module, given)
-            driven = label.sources == {INPUT}  # only such inputs are kept: held tensors cost the pass its cache
-            self.fed[name].append((label, tuple(given.shape), given.detach() if driven else None))
-            self.provenance.put(out, Label(frozenset({name})))
+            fed = self.fed.get(name)
+            if fed is None:
+                fed = self.fed[name] = _Fed(tuple(given.shape))
+            fed.labels[label] = None
+            if label.sources == driven:  # only such inputs are kept: held tensors cost the pass its cache
+                fed.inputs.append(given.detach())
+            self.provenance.put(out, own)
             self._leave()
 
         return hook
 
     def _after_spiking(self, name: str) -> Callable[..., None]:
-        from varflow.init.provenance import Label, tensors_in
+        from varflow.init.provenance import tensors_in
 
         def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
             current = _first(args, kwargs)
             label = self._label(name, module, current)
-            layer = self._layer(name, module, label, tuple(current.shape))
+            layer = self.known.get((name, label.sources))
+            if layer is None:
+                layer = self.known[name, label.sources] = self._layer(name, module, label, tuple(current.shape))
             self.ran[layer.neuron_name] += 1
             outputs = list(tensors_in(out))
             if self.record is not None:
                 self.record(layer, current, outputs[0])
             for tensor in outputs:
-                self.provenance.put(tensor, Label(frozenset({layer.neuron_name})))
+                self.provenance.put(tensor, self.labels[layer])
             self._leave()
 
         return hook
 
     def _layer(self, name: str, module: Any, label: Any, shape: tuple[int, ...]) -> TracedLayer:
+        from varflow.init.provenance import Label
+
         feeding = tuple(source for source in self.weights if source in label.sources)
         if not feeding:
             refuse(name, module, f"follows no weight layer, only {', '.join(sorted(label.sources))}")
@@ -264,6 +291,7 @@ class _Walk:
                 current_shape=shape,
             )
             self.layers[key] = layer
+            self.labels[layer] = Label(frozenset({layer.neuron_name}))
         return self.layers[key]
 
     def result(self) -> Trace:
@@ -279,23 +307,21 @@ class _Walk:
             self._complete(layer)
         used = {name for _, feeding in self.layers for name in feeding}
         readouts = []
-        for name, calls in self.fed.items():
+        for name, fed in self.fed.items():
             if name not in used:
-                sources = tuple(sorted(frozenset().union(*(label.sources for label, *_ in calls))))
-                readouts.append((name, self.weights[name], sources, calls[0][1]))
+                readouts.append((name, self.weights[name], fed.sources, fed.shape))
         self._nothing_left_out(used | {name for name, *_ in readouts})
         return Trace(list(self.layers.values()), readouts, self._steps())
 
     def _complete(self, layer: TracedLayer) -> None:
         """Sources of the weights, and what was done to the spikes on the way."""
-        calls = [call for name in layer.name.split("+") for call in self.fed[name]]
-        sources = frozenset().union(*(label.sources for label, *_ in calls))
-        through = dict.fromkeys(step for label, *_ in calls for step in label.through)
-        layer.sources = tuple(sorted(sources))
+        fed = [self.fed[name] for name in layer.name.split("+")]
+        through = dict.fromkeys(step for each in fed for label in each.labels for step in label.through)
+        layer.sources = tuple(sorted({source for each in fed for source in each.sources}))
         layer.through = (*through, *layer.through)
-        layer.input_shape = calls[0][1]
+        layer.input_shape = fed[0].shape
         if layer.driven:
-            layer.weight_inputs = [given for *_, given in calls]
+            layer.weight_inputs = [given for each in fed for given in each.inputs]
 
     def _nothing_left_out(self, used: set[str]) -> None:
         idle = [name for name in self.weights if name not in used]

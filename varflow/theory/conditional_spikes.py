@@ -9,10 +9,27 @@ from scipy import special
 
 from varflow.model.neurons import Neuron
 
-__all__ = ["expected_spikes", "gate_open"]
+__all__ = ["expected_spikes", "gate_open", "normal_cdf"]
 
 REACH = 6.0  # standard deviations: what lies beyond has probability below 1e-9
 MOST = 50  # spikes in one step up to which they are summed; where there are more, the sampled number serves as well
+
+END = 16.0  # standard deviations: beyond, a tail is 0 in single precision
+# -ln(Φ/(1-Φ)) = x N(x²)/D(x²), fitted here over |x| < 6: Φ to 1.1e-7, and to 4e-4 of itself from -4 on.
+N = (-1.05822657e-04, -1.03461281e-02, -1.92318064e-01, -1.59577167)
+D = (0.00310325, 0.07498618, 1.0)
+
+
+def normal_cdf(x: np.ndarray) -> np.ndarray:
+    """``Φ`` in the precision of ``x``; in single precision within 2e-7, from numpy's vector loops alone."""
+    if x.dtype != np.float32:
+        return special.ndtr(x)
+    x = np.clip(x, -END, END)
+    square = x * x
+    above = ((N[0] * square + N[1]) * square + N[2]) * square + N[3]
+    below = (D[0] * square + D[1]) * square + D[2]
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(x * above / below))
 
 
 def gate_open(neuron: Neuron, fired: np.ndarray) -> Any:
@@ -31,7 +48,7 @@ def expected_spikes(
         return sampled, sampled**2
     if neuron.reset == "multi_spike":
         return _expected_count(neuron.threshold, expected, std, sampled)
-    chance = special.ndtr((expected - neuron.threshold) * (1 / std))
+    chance = normal_cdf((expected - neuron.threshold) * (1 / std))
     if neuron.reset == "gate":
         chance = chance * is_open + (1 - is_open) * neuron.fires_at(0.0)
     return chance, chance
@@ -44,7 +61,7 @@ def _expected_count(threshold: float, expected: np.ndarray, std: float, sampled:
         return sampled, sampled**2
     first, second = np.zeros_like(expected), np.zeros_like(expected)
     for k in range(1, int(highest) + 1):
-        at_least = special.ndtr((expected - k * threshold) * (1 / std))
+        at_least = normal_cdf((expected - k * threshold) * (1 / std))
         first += at_least
         second += (2 * k - 1) * at_least
     return first, second

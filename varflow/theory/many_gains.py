@@ -20,7 +20,19 @@ from varflow.theory.methods import response as response_of
 from varflow.theory.orthants import Orthants
 from varflow.theory.responses import LayerState, Response
 
-__all__ = ["ALIVE", "Descent", "descend", "drive_covariance", "driven", "in_units", "is_drawn", "late", "layer", "response_for"]
+__all__ = [
+    "ALIVE",
+    "Descent",
+    "descend",
+    "drive_covariance",
+    "driven",
+    "in_units",
+    "is_drawn",
+    "late",
+    "layer",
+    "response_for",
+    "sustained",
+]
 
 ALIVE = 1e-3  # spikes per neuron: a step of a lower rate is called silent. Below the critical gain rates collapse beyond it
 EXTINCT = 1e-12  # of all steps: such a network needs no further layers
@@ -119,6 +131,14 @@ def descend(
             values[:, active[extinct]] = 0.0
         active = active[~extinct]
     return Descent(rate, variance, last, M)
+
+
+def sustained(neuron: Neuron, living: np.ndarray) -> np.ndarray:
+    """Where activity goes on, of living steps (…, steps): gated neurons never fire twice in a row, so that of two
+    neighbouring steps one will do."""
+    if neuron.reset == "gate" and living.shape[-1] > 1:
+        return living[..., 1:] | living[..., :-1]
+    return living
 
 
 def late(values: np.ndarray) -> np.ndarray:

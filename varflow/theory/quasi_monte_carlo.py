@@ -30,7 +30,8 @@ from varflow.theory.stepping import membrane, spikes
 
 __all__ = ["QuasiMonteCarlo", "causal_factor", "innovations", "normal_points"]
 
-BLOCK = 8192  # points at a time: the rows of all steps stay in the second-level cache
+BLOCK = 16384  # points at a time: what one step works on stays in the second-level cache
+SLICE = 512  # points in one matrix product
 FLAT = 1e-6  # an innovation below this share of its step's standard deviation counts as none,
 NOTHING = 1e-30  # and so does one below this share of the largest potential: single precision ends there
 RUNAWAY = 1e15  # variance in units of θ²: a multi-spike layer beyond it grows without bound
@@ -68,7 +69,7 @@ class QuasiMonteCarlo:
         exact = held_layer(self.neuron, mean, covariance)
         if exact is not None:
             return exact
-        replicas, steps, _ = self.normals.shape
+        replicas, steps, points = self.normals.shape
         kinds = covariance.shape[1]
         signs = 1.0 - 2.0 * np.random.default_rng([self.seed, 1, layer]).integers(0, 2, (replicas, steps))
         factors = np.broadcast_to(causal_factor(covariance), (replicas, kinds, steps, steps))
@@ -79,7 +80,8 @@ class QuasiMonteCarlo:
             return trajectories(self.neuron, means[at, which], factors[at, which], self.normals[at], signs[at])
 
         columns = zip(*_in_threads(one, replicas * kinds, self.threads), strict=True)
-        return LayerState(*(np.reshape(column, (replicas, kinds, *column[0].shape)) for column in columns))
+        moments = (np.reshape(column, (replicas, kinds, *column[0].shape)) for column in columns)
+        return LayerState(*moments, grain=1 / points)
 
 
 def normal_points(steps: int, *, points: int, scrambles: int, seed: int) -> np.ndarray:
@@ -127,23 +129,33 @@ def trajectories(
 
 def _sums(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray) -> np.ndarray:
     """Sums over a block of points, for each step ``s``: ``S_s p_t`` for all ``t``, ``H``, ``H²``, ``E[S]``, ``E[S²]``."""
-    steps, points = normals.shape
-    new = innovations(factor)
-    known = (np.tril(factor, -1) * signs).astype(normals.dtype) @ normals  # the share of earlier innovations
-    fired, chance = np.empty_like(normals), np.empty_like(normals)
-    moments = np.empty((steps, 4))
+    points, new = normals.shape[1], innovations(factor)
+    known, fired = np.empty_like(normals), np.empty_like(normals)
+    earlier = np.tril(factor, -1) * signs
+    np.matmul(earlier.astype(normals.dtype), _slices(normals), out=_slices(known))  # the share of earlier innovations
+    if mean.any():
+        known += mean[:, None].astype(normals.dtype)
+    chance = known  # row by row in its place
+    moments = np.empty((len(mean), 4))
     h = s = np.zeros(points, normals.dtype)
-    for t in range(steps):
-        expected = membrane(neuron, h, s, known[t] + float(mean[t]))
+    for t in range(len(mean)):
+        expected = membrane(neuron, h, s, known[t])
         is_open = gate_open(neuron, s)
-        h = expected + is_open * (normals[t] * float(new[t] * signs[t]))
+        h = expected + is_open * float(new[t] * signs[t]) * normals[t]
         fired[t] = s = spikes(neuron, h)
         chance[t], square = expected_spikes(neuron, expected, float(new[t]), is_open, s)
         centre = float(expected.sum()) / points
         spread = expected - centre
-        second = float(np.dot(spread, spread)) + points * (centre**2 + new[t] ** 2 * float(np.mean(is_open)))
+        share = float(is_open.mean()) if neuron.reset == "gate" else 1.0
+        second = float(np.dot(spread, spread)) + points * (centre**2 + new[t] ** 2 * share)
         moments[t] = points * centre, second, chance[t].sum(), square.sum()
-    return np.hstack([fired @ chance.T, moments])
+    pairs = np.matmul(_slices(fired), _slices(chance).swapaxes(1, 2)).sum(axis=0, dtype=float)
+    return np.hstack([pairs, moments])
+
+
+def _slices(rows: np.ndarray) -> np.ndarray:
+    """Views of ``SLICE`` points, (slices, steps, points): products too small for BLAS to put threads of its own on them."""
+    return rows.reshape(len(rows), -1, min(SLICE, rows.shape[1])).swapaxes(0, 1)
 
 
 def _in_threads(task: Callable[[int], Any], count: int, threads: int | None) -> list[Any]:

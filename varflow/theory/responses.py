@@ -6,7 +6,7 @@ turns the first into the second. Which one suits which neuron is said in ``metho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -26,12 +26,15 @@ class LayerState:
         ``E[S_t]``.
     coincidences : ndarray, shape (replicas, kinds, steps, steps)
         ``M(t, t') = E[S_t S_t']``: all that the next layer feels, where the weights have mean 0.
+    grain : float
+        The share of neurons that one point of the integration stands for; 0 where there are none.
     """
 
     variance: np.ndarray
     potential_mean: np.ndarray
     firing_rate: np.ndarray
     coincidences: np.ndarray
+    grain: float = field(default=0.0, kw_only=True)
 
 
 class Response(Protocol):

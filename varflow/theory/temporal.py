@@ -30,6 +30,7 @@ def in_time(network: Network, response: Response) -> Profile:
     blocks = [_layers(network, response, slice(first, first + size)) for first in range(0, kinds, size)]
     stacked = {name: np.concatenate([block[name] for block in blocks], axis=2) for name in BY_KIND}
     stacked["coincidences"] = np.sum([block["coincidences"] for block in blocks], axis=0) / kinds
+    grain = np.max([block["grain"] for block in blocks], axis=(0, 1))
     per_input = {name: stacked[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # kinds first
     alive = (stacked["firing_rate"] > 0).mean(axis=0).swapaxes(0, 1)  # replicas can disagree on it
     mean = {name: values.mean(axis=2) if name != "coincidences" else values for name, values in stacked.items()}
@@ -45,19 +46,30 @@ def in_time(network: Network, response: Response) -> Profile:
         silent_variance=(network.neuron.input_scale * network.bias_std) ** 2,
         potential_mean=value["potential_mean"],
         coincidences=value["coincidences"],
-        error={name: _standard_error(values) for name, values in mean.items()} if response.replicas > 1 else {},
+        error=_errors(mean, value, grain) if response.replicas > 1 else {},
     )
 
 
-def _standard_error(replicas: np.ndarray) -> np.ndarray:
-    return replicas.std(axis=0, ddof=1) / np.sqrt(len(replicas))
+def _errors(replicas: dict[str, np.ndarray], value: dict[str, np.ndarray], grain: np.ndarray) -> dict[str, np.ndarray]:
+    """Standard errors over replicas. In each a share of neurons can be off by the grain of its points, unseen by the others."""
+    potential = np.sqrt(value["variance"] + value["potential_mean"] ** 2)
+    spikes = np.sqrt(np.maximum(np.diagonal(value["coincidences"], axis1=1, axis2=2), 1.0))
+    unit = {
+        "variance": potential**2,
+        "potential_mean": potential,
+        "firing_rate": spikes,
+        "coincidences": spikes[:, :, None] * spikes[:, None, :],
+    }
+    variances = {name: values.var(axis=0, ddof=1) + (grain * unit[name].T).T ** 2 for name, values in replicas.items()}
+    return {name: np.sqrt(variance / len(replicas[name])) for name, variance in variances.items()}
 
 
 def _layers(network: Network, response: Response, kinds: slice) -> dict[str, np.ndarray]:
     """What a profile keeps, with axes (replicas, depth, kinds, steps); of coincidences the sum over kinds."""
     kept = []
     for state in _states(network, response, kinds):
-        kept.append({name: getattr(state, name) for name in BY_KIND} | {"coincidences": state.coincidences.sum(axis=1)})
+        summed = {"coincidences": state.coincidences.sum(axis=1), "grain": np.full(1, state.grain)}
+        kept.append({name: getattr(state, name) for name in BY_KIND} | summed)
 
     def stack(name: str) -> np.ndarray:
         """A layer in which all replicas agree may hold one."""

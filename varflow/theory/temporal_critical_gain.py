@@ -7,12 +7,12 @@ from functools import partial
 
 import numpy as np
 
-from varflow._checks import DomainError, integer
+from varflow._checks import ConvergenceError, integer
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
 from varflow.results import TemporalCriticalGain
-from varflow.theory.many_gains import descend, drive_covariance, driven, in_units, is_drawn, late, response_for
+from varflow.theory.many_gains import descend, drive_covariance, driven, in_units, is_drawn, late, response_for, sustained
 from varflow.theory.responses import Response
 
 __all__ = ["temporal_critical_gain"]
@@ -23,6 +23,7 @@ LARGEST = 1e3
 COARSE = 2**10  # points of a first look
 CLOSE, MARGIN = 1.012, 1.005  # ratio of gains at which it ends, and room around it for the fine one
 EXACT = 1e-4  # the same where nothing is drawn, less 1
+JUST = 1.001  # above the first step's critical gain, where the other steps are tried
 
 Alive = Callable[[np.ndarray], np.ndarray]  # gains to (replicas, gains): is what was asked for alive?
 
@@ -40,7 +41,8 @@ def temporal_critical_gain(
     r"""The smallest gain with which every step, or every step of the late half, is alive at a layer.
 
     A step is alive where ``E[S_t] > 10⁻³`` in layer ``depth`` at infinite width: below the critical gain rates collapse faster
-    than geometrically, and above it they stay near a tenth, so the number matters little.
+    than geometrically, and above it they stay near a tenth, so the number matters little. With ``reset='gate'`` no neuron
+    fires twice in a row and layers may spike at every other step: there one of two neighbouring steps must be alive.
 
     Parameters
     ----------
@@ -62,13 +64,15 @@ def temporal_critical_gain(
     ------
     DomainError
         For values outside their domain, or a drive of given currents.
+    ConvergenceError
+        Where the points are too few to tell living from dying networks.
 
     Notes
     -----
     **Assumes** infinite width, no bias, weights of mean 0. A delay is taken out: steps count from the first arrival.
     **Accuracy**: a search in the gain; ``error`` holds the scatter of the replicas and the resolution. Finitely many points
     make a network die early where it lingers, which the error does not hold: late gain² of ``zero``, β = 0.5, 20 steps, is 5.69
-    with 2⁹ points and 5.64 with 2¹¹.
+    with 2⁹ points, 5.64 with 2¹¹ and 5.63 with 2¹³.
     **Source**: derived here.
 
     Examples
@@ -90,8 +94,9 @@ def temporal_critical_gain(
     exact = not is_drawn(fine)
     floor = _first_step(unit, covariance / scale**2, L)
     first, error = floor, 0.0
-    if not look(coarse, every, np.array([floor * CLOSE])).all():  # later steps need more than the first
+    if not look(coarse, every, np.array([floor * JUST])).all():  # later steps need more than the first
         first, error = _smallest(partial(look, coarse, every), partial(look, fine, every), exact=exact)
+        first, error = max((first, error), (floor, 0.0))  # of a gate, later ones may live where the first does not
     later, late_error = _smallest(partial(look, coarse, late), partial(look, fine, late), exact=exact)
     if later > first:  # by less than their errors
         later = first
@@ -109,7 +114,8 @@ def _alive(
     neuron: Neuron, covariance: np.ndarray, depth: int, response: Response, part: Callable, gains: np.ndarray
 ) -> np.ndarray:
     M = driven(neuron, response, covariance[None]).coincidences
-    return part(descend(neuron, response, M, gains, layers=depth - 1).alive).all(axis=-1)
+    living = part(descend(neuron, response, M, gains, layers=depth - 1).alive)
+    return np.asarray(sustained(neuron, living).all(axis=-1))
 
 
 def _first_step(neuron: Neuron, covariance: np.ndarray, depth: int) -> float:
@@ -175,11 +181,12 @@ def _around(grid: np.ndarray, living: np.ndarray) -> tuple[float, float]:
 
 def _by_replica(alive: Alive, lo: float, hi: float) -> tuple[float, float]:
     """Every replica has a critical gain of its own: their mean, with scatter and spacing of the grid in the error."""
-    for _ in range(6):
+    for attempt in range(1, 8):
         grid = np.geomspace(lo, hi, GRID)
         dead = GRID - alive(grid).sum(axis=1)
         if dead.min() > 0 and dead.max() < GRID:
             spacing = grid[1] / grid[0]
             return _joined(grid[0] * spacing ** (dead - 0.5), spacing)
-        lo, hi = (lo / MARGIN**2 if dead.min() == 0 else lo), (hi * MARGIN**2 if dead.max() == GRID else hi)
-    raise DomainError("points", None, "are too few to tell living from dying networks here: raise points")
+        room = MARGIN ** (2**attempt)  # 1 % at first, a factor of 1.9 at last
+        lo, hi = (lo / room if dead.min() == 0 else lo), (hi * room if dead.max() == GRID else hi)
+    raise ConvergenceError(f"replicas agree on no critical gain between {lo:.3g} and {hi:.3g} θ/λ: raise points")

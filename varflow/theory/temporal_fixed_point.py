@@ -14,7 +14,7 @@ from varflow.model.network import Network
 from varflow.results import TemporalFixedPoint
 from varflow.theory.currents import exponential_filter, filtered, received
 from varflow.theory.layers import layers
-from varflow.theory.many_gains import ALIVE, late
+from varflow.theory.many_gains import ALIVE, late, sustained
 from varflow.theory.methods import response as response_of
 from varflow.theory.responses import LayerState
 from varflow.theory.stepping import driven_by
@@ -152,7 +152,7 @@ def _described(
     living = rate > ALIVE
     always, ever = np.asarray(living.all(axis=0)), np.asarray(living.any(axis=0))
     alive = bool(living.any())
-    between = _silent_between(always) or bool((ever != always).any())
+    between = _silent_between(sustained(network.neuron, always)) or bool((ever != always).any())
     settled = bool((settled and not between) or not alive)
     multiplier, of_multiplier = np.nan, np.nan
     if alive and settled:
@@ -210,8 +210,11 @@ def _note(network: Network, alive: bool, settled: bool, between: bool, living: n
     elif not settled:
         words.append("the layers are still changing: raise max_depth, or the gain is close to a critical one")
     elif alive and not living.all():
-        silent = int(np.flatnonzero(living)[0])
-        words.append(f"steps 1 to {silent} are silent")
+        first, silent = int(np.flatnonzero(living)[0]), int((~living).sum())
+        if first:
+            words.append(f"steps 1 to {first} are silent")
+        if silent > first:
+            words.append(f"{silent - first} silent steps between living ones: a gated neuron does not fire twice in a row")
     if network.neuron.decay == 1 and network.neuron.reset == "none" and alive:
         words.append("without leak and reset potentials grow with every step: no state is stationary over time")
     return "; ".join(words)
