@@ -138,8 +138,9 @@ def _power(k: int, density: Any, support: Any) -> Any:
     if density.has(sympy.log) and support.inf == 0 and support.sup == sympy.oo:
         over_log = sympy.log((t ** (k + 1) * density).subs(t, sympy.exp(t)))
         exponent: Any = sympy.expand(sympy.expand_log(over_log, force=True))
-        if exponent.is_polynomial(t) and sympy.degree(exponent, t) == 2 and exponent.coeff(t, 2).is_negative:
-            a, b, c = (exponent.coeff(t, power) for power in (2, 1, 0))
+        powers: Any = sympy.Poly(exponent, t).all_coeffs() if exponent.is_polynomial(t) else []
+        if len(powers) == 3 and powers[0].is_negative:
+            a, b, c = powers
             return sympy.simplify(sqrt(-sympy.pi / a) * sympy.exp(sympy.expand(c - b**2 / (4 * a))))
     return sympy.integrate(t**k * density, (t, support.inf, support.sup))
 
