@@ -14,6 +14,7 @@ from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import Profile
 from varflow.theory.currents import exponential_filter, filtered, received
+from varflow.theory.differences import arriving, differences
 from varflow.theory.layers import layers
 from varflow.theory.responses import LayerState, Response
 from varflow.theory.stepping import driven_by
@@ -85,9 +86,10 @@ def _states(network: Network, response: Response, kinds: slice) -> Iterator[Laye
         state = driven_by(drive.of_rows(kinds), neuron)
     else:
         covariance = neuron.input_scale**2 * drive.covariance(network.steps)[None, kinds]
-        state = response(*filtered(synapse, np.zeros(covariance.shape[:-1]), covariance), 0)
+        mean = np.zeros(covariance.shape[:-1])
+        state = response(*filtered(synapse, mean, covariance), 0, differences(mean, covariance))
     yield state
     for number, layer in enumerate(layers(network), start=1):
         mean, covariance = received(layer, state.firing_rate, state.coincidences, neuron.delay)
-        state = response(*filtered(synapse, mean, covariance), number)
+        state = response(*filtered(synapse, mean, covariance), number, arriving(layer, state, neuron.delay))
         yield state
