@@ -50,6 +50,35 @@ def test_hand_values(found):
     assert found["ding"].bias == 0.5
 
 
+def test_hand_values_of_a_neuron_with_leak_and_input_scale():
+    """g² by hand at θ = 0.5, β = 0.5, λ = 0.5, delayed subtraction, p = 0.1, Q(0.5) = 0.308538, φ(0.5) = 0.352065."""
+    setting = {"threshold": 0.5, "decay": 0.5, "input_scale": 0.5, "reset": "delayed_subtract"}
+    here = vf.catalogue(**setting, fan_in=300, width=100, depth=2, steps=1)
+    squared = {
+        "kaiming": 2.0,
+        "xavier": 1.5,
+        "micheli": 3.241096,
+        "micheli_soft_reset": 4.107129,
+        "ding": 2.0,
+        "spytorch": 12.25,
+        "ikun_v2": 3 / math.pi,
+        "fluctuation_driven": 7.5,
+        "spikeinit": 6.648296,
+    }
+    assert {key: here[key].gain ** 2 for key in squared} == pytest.approx(squared, rel=2e-6)
+    assert here["ding"].bias == 0.25
+    assert "reset" in vf.catalogue(**setting | {"reset": "zero"}, fan_in=3, depth=1, steps=1)["micheli_soft_reset"].remark
+
+
+@pytest.mark.parametrize("threshold", [1e-6, 30.0, 45.0, 1000.0])
+def test_thresholds_far_out_are_answered_in_words(threshold):
+    far = vf.catalogue(threshold=threshold, fan_in=20, depth=4)
+    if threshold > 1:
+        assert far["micheli"].gain is None
+        assert re.search("hardly any potential|no potential", far["micheli"].remark)
+    assert far["kaiming"].gain == math.sqrt(2)
+
+
 def test_every_method_is_there_once_with_what_it_needs_and_ignores(found):
     keys = [entry.key for entry in found.methods]
     assert len(set(keys)) == len(keys) >= 20

@@ -57,34 +57,36 @@ def test_the_ends_of_the_map():
 
 
 NUMPY = {
-    "atan": lambda x, k: k / 2 / (1 + (np.pi * k * x / 2) ** 2),
-    "fast_sigmoid": lambda x, k: 1 / (1 + k * abs(x)) ** 2,
-    "sigmoid": lambda x, k: k / 4 / np.cosh(k * x / 2) ** 2,
-    "triangle": lambda x, k: np.maximum(1 - k * abs(x), 0),
-    "box": lambda x, k: (abs(x) < 0.5 / k) * 1.0,
-    "gaussian": lambda x, k: np.exp(-((k * x) ** 2) / 2),
+    "box": lambda x, a: (abs(x) < a) * 1.0,
+    "triangular": lambda x, a: np.maximum(1 - abs(x) / a, 0),
+    "gaussian": lambda x, a: np.exp(-((x / a) ** 2) / 2),
+    "exponential": lambda x, a: np.exp(-abs(x) / a),
+    "fast_sigmoid": lambda x, a: (1 + abs(x) / a) ** -2,
+    "atan": lambda x, a: 1 / (1 + (x / a) ** 2),
+    "sigmoid": lambda x, a: np.cosh(x / (2 * a)) ** -2,
 }
 
 
 @pytest.mark.parametrize("law", ["normal", "uniform", "laplace", T5], ids=str)
 @pytest.mark.parametrize("name", SURROGATES)
 def test_gradient_gains_agree_with_plain_integration(name, law):
-    k, theta, g, V = 1.7, 0.8, 2.5, 1.3
-    exact = reference.gradient_gain(name, threshold=theta, gain=g, variance=V, distribution=law, slope=k, digits=15)
+    a, theta, g, V = 0.6, 0.8, 2.5, 1.3
+    exact = reference.gradient_gain(name, threshold=theta, gain=g, variance=V, distribution=law, width=a, digits=15)
     known = vf.distribution(law)
-    integrand = lambda z: NUMPY[name](V**0.5 * z - theta, k) ** 2 * known.pdf(z)  # noqa: E731
-    kinks = sorted((theta + x) / V**0.5 for x in (-1 / k, -0.5 / k, 0, 0.5 / k, 1 / k))
+    integrand = lambda z: NUMPY[name](V**0.5 * z - theta, a) ** 2 * known.pdf(z)  # noqa: E731
+    kinks = [(theta + x) / V**0.5 for x in (-a, 0, a)]
     edge = 3**0.5 if law == "uniform" else 300.0
     ends = [-edge, -10, 0, 10, edge, *kinks] if law != "uniform" else [-edge, 0, edge, *kinks]
     ends = sorted(z for z in ends if abs(z) <= edge)
     plain = sum(
-        scipy.integrate.quad(integrand, a, b, limit=200, epsabs=1e-15, epsrel=1e-13)[0] for a, b in itertools.pairwise(ends)
+        scipy.integrate.quad(integrand, low, high, limit=200, epsabs=1e-15, epsrel=1e-13)[0]
+        for low, high in itertools.pairwise(ends)
     )
     assert g**2 * plain == pytest.approx(float(exact), rel=1e-10)
 
 
 def test_a_box_counts_neurons_near_the_threshold():
-    exact = reference.gradient_gain("box", threshold=0.7, gain=2, variance=1, slope=2)
+    exact = reference.gradient_gain("box", threshold=0.7, gain=2, variance=1, width=0.25)
     with mpmath.workdps(60):
         theta, quarter = mpf(0.7), mpf(1) / 4
         wanted = 4 * (reference.sf("normal", theta - quarter, digits=60) - reference.sf("normal", theta + quarter, digits=60))
@@ -92,21 +94,21 @@ def test_a_box_counts_neurons_near_the_threshold():
 
 
 def test_a_gaussian_has_a_closed_form():
-    """``E[e^{-k² x²}]``, ``x ~ N(-θ, V)``, is ``e^{-k²θ²/(1+2k²V)}/√(1+2k²V)``, for any slope."""
+    """``E[e^{-x²/a²}]``, ``x ~ N(-θ, V)``, is ``e^{-θ²/(a²+2V)} a/√(a²+2V)``, for any width."""
     with mpmath.workdps(60):
-        for k in (mpf("0.1"), mpf(1), mpf(100)):
-            spread = 1 + 2 * k**2 * 3
-            wanted = 4 * mp.exp(-(k**2) * mpf(0.25) / spread) / mp.sqrt(spread)
-            got = reference.gradient_gain("gaussian", threshold=0.5, gain=2, variance=3, slope=k, digits=30)
+        for a in (mpf(10), mpf(1), mpf("0.01")):
+            spread = a**2 + 2 * 3
+            wanted = 4 * a * mp.exp(-mpf(0.25) / spread) / mp.sqrt(spread)
+            got = reference.gradient_gain("gaussian", threshold=0.5, gain=2, variance=3, width=a, digits=30)
             assert abs(got / wanted - 1) < mpf(10) ** -29
 
 
 def test_the_variance_defaults_to_the_stable_one_and_functions_are_surrogates_too():
     gain = vf.gain(threshold=1.0)
     default = reference.gradient_gain("atan", threshold=1, gain=gain, digits=15)
-    function = reference.gradient_gain(lambda x: 1 / (1 + (mp.pi * x) ** 2), threshold=1, gain=gain, variance=1, digits=15)
+    function = reference.gradient_gain(lambda x: 1 / (1 + x**2), threshold=1, gain=gain, variance=1, digits=15)
     assert float(default) == pytest.approx(float(function), rel=1e-13)
-    triangle = reference.gradient_gain("triangle", threshold=1, gain=gain, variance=1, digits=20)
+    triangle = reference.gradient_gain("triangular", threshold=1, gain=gain, variance=1, digits=20)
     with_kinks = reference.gradient_gain(
         lambda x: max(1 - abs(x), mpf(0)), threshold=1, gain=gain, variance=1, kinks=(-1, 1), digits=20
     )
@@ -124,9 +126,9 @@ BAD = [
     (reference.correlation_map, {"overlap": 1.1, "z": 0}, "overlap="),
     (reference.correlation_map, {"overlap": 0.5, "z": math.nan}, "z="),
     (reference.correlation_point, {"z": math.inf}, "z="),
-    (reference.gradient_gain, GIVEN | {"surrogate": "arctan"}, "is unknown; give a function, or one of atan, "),
-    (reference.gradient_gain, GIVEN | {"surrogate": "atan", "slope": 0}, "slope="),
-    (reference.gradient_gain, GIVEN | {"surrogate": abs, "slope": 1}, "slope="),
+    (reference.gradient_gain, GIVEN | {"surrogate": "arctan"}, "is unknown; give a function, or one of box, "),
+    (reference.gradient_gain, GIVEN | {"surrogate": "atan", "width": 0}, "width="),
+    (reference.gradient_gain, GIVEN | {"surrogate": abs, "width": 1}, "width="),
     (reference.gradient_gain, GIVEN | {"surrogate": "atan", "variance": -1}, "variance="),
     (reference.gradient_gain, GIVEN | {"surrogate": "atan", "gain": 2}, "no active stable state"),
 ]

@@ -194,7 +194,7 @@ class Biased:
     def __init__(self, response):
         self.response, self.replicas = response, response.replicas
 
-    def __call__(self, mean, covariance, layer):
+    def __call__(self, mean, covariance, layer, currents=None):
         state = self.response(mean, covariance, layer)
         return LayerState(state.variance, state.potential_mean, 1.01 * state.firing_rate, 1.01 * state.coincidences)
 

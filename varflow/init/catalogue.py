@@ -26,6 +26,7 @@ __all__ = ["Catalogue", "CatalogueEntry", "catalogue"]
 
 STEPS = 20  # by default, for a neuron with memory
 POINTS, SCRAMBLES = 2**12, 4  # of quasi-Monte Carlo: a comparison of methods needs no more
+LARGEST_GAIN = 1e19  # beyond, squares of weights leave single precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +263,9 @@ def _entry(
         return CatalogueEntry(key=method.key, name=method.name, **nothing, **silent, **words), None
     try:
         weights = method.weights(setting)
+        if weights.gain > LARGEST_GAIN:
+            rule = f"asks for a gain of {weights.gain:.2g}: hardly any potential of variance 1 is above it"
+            raise DomainError("threshold", setting.neuron.threshold, rule)
     except DomainError as refusal:
         return CatalogueEntry(key=method.key, name=method.name, **nothing, **silent, **words, remark=str(refusal)), None
     given = {

@@ -160,7 +160,9 @@ def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) ->
               \bar p, s \text{: mean and standard deviation of 1000 bootstraps of one sample of } n \text{ normals}
 
     The margin is divided by √1000, so that it vanishes beside the sample's own scatter ``√(p(1-p)/n)``: the gain follows the
-    luck of one draw, up as often as down. Another correction, from the exact law: :func:`varflow.corrected_gain`.
+    luck of one draw, up as often as down. With a sample for every layer, as in the original, fewer networks live than with
+    the plain gain: at θ = 1 and width 400, 40 ± 4 % in place of 55 % at layer 100. Another correction, from the exact law:
+    :func:`varflow.corrected_gain`.
 
     Parameters
     ----------
@@ -176,6 +178,7 @@ def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) ->
 
     Notes
     -----
+    The original draws a sample for every layer anew; :func:`varflow.catalogue` takes that of ``seed=0`` for all.
     **Source**: ``micheli2024`` and its code; the bootstrap is drawn here as the binomial it is.
 
     Examples

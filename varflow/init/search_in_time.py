@@ -11,7 +11,7 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.model.neurons import Neuron
 from varflow.theory.many_gains import Descent, descend, driven, is_drawn, late, layer, sustained
-from varflow.theory.responses import Response
+from varflow.theory.responses import LayerState, Response
 from varflow.theory.temporal_fixed_point import leading_multiplier
 
 __all__ = ["Answer", "Question", "answered", "layers_above", "multiplier_at", "standard_error"]
@@ -116,8 +116,8 @@ def _window(layers: int) -> int:
     return max(min(AVERAGED, layers // 2), 1)
 
 
-def _driven(question: Question, strength: float) -> np.ndarray:
-    return driven(question.neuron, question.coarse, strength**2 * question.shape[None]).coincidences
+def _driven(question: Question, strength: float) -> LayerState:
+    return driven(question.neuron, question.coarse, strength**2 * question.shape[None])
 
 
 def layers_above(question: Question, strength: float, gains: np.ndarray, depth: int) -> Descent:

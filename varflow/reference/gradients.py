@@ -17,28 +17,20 @@ __all__ = ["SURROGATES", "Surrogate", "gradient_gain"]
 
 
 class Surrogate(NamedTuple):
-    """``ψ(x; k)``, its usual slope ``k``, and where it is not smooth, in units of ``1/k``."""
+    """``ψ`` of peak 1 as a function of ``|x|/a``, and the edge of its support in units of the width ``a``."""
 
-    shape: Callable[[Any, Any], Any]
-    slope: Any
-    kinks: tuple[Any, ...] = ()
-
-
-def _triangle(x: Any, k: Any) -> Any:
-    return max(1 - k * abs(x), mpf(0))
-
-
-def _box(x: Any, k: Any) -> Any:
-    return mpf(1) if 2 * k * abs(x) < 1 else mpf(0)
+    shape: Callable[[Any], Any]
+    edge: Any = None
 
 
 SURROGATES = {
-    "atan": Surrogate(lambda x, k: k / 2 / (1 + (mp.pi * k * x / 2) ** 2), 2),
-    "fast_sigmoid": Surrogate(lambda x, k: 1 / (1 + k * abs(x)) ** 2, 25),
-    "sigmoid": Surrogate(lambda x, k: k * mp.exp(-k * abs(x)) / (1 + mp.exp(-k * abs(x))) ** 2, 25),
-    "triangle": Surrogate(_triangle, 1, (-1, 1)),
-    "box": Surrogate(_box, 1, (-mpf(1) / 2, mpf(1) / 2)),
-    "gaussian": Surrogate(lambda x, k: mp.exp(-((k * x) ** 2) / 2), 1),
+    "box": Surrogate(lambda s: mpf(s < 1), 1),
+    "triangular": Surrogate(lambda s: max(1 - s, mpf(0)), 1),
+    "gaussian": Surrogate(lambda s: mp.exp(-(s**2) / 2)),
+    "exponential": Surrogate(lambda s: mp.exp(-s)),
+    "fast_sigmoid": Surrogate(lambda s: 1 / (1 + s) ** 2),
+    "atan": Surrogate(lambda s: 1 / (1 + s**2)),
+    "sigmoid": Surrogate(lambda s: 1 / mp.cosh(s / 2) ** 2),
 }
 
 
@@ -51,7 +43,7 @@ def gradient_gain(
     variance: float | None = None,
     distribution: str | Distribution = "normal",
     bias_std: float = 0.0,
-    slope: float | None = None,
+    width: float | None = None,
     kinks: Iterable[float] = (),
     digits: int = 50,
 ) -> Any:
@@ -59,18 +51,19 @@ def gradient_gain(
 
     .. math:: \chi = g^2\, \mathrm{E}[\psi(u - \theta)^2] = g^2 \int \psi(\sqrt V z - \theta)^2 f(z)\, dz
 
-    ====================  =======================================  =========  ============
-    name                  ``ψ(x)``                                 peak       usual ``k``
-    ====================  =======================================  =========  ============
-    ``atan``              ``(k/2)/(1 + (π k x/2)²)``               ``k/2``    2
-    ``fast_sigmoid``      ``1/(1 + k|x|)²``                        1          25
-    ``sigmoid``           ``k e^{-kx}/(1 + e^{-kx})²``             ``k/4``    25
-    ``triangle``          ``max(0, 1 - k|x|)``                     1          1
-    ``box``               ``1`` where ``|x| < 1/(2k)``             1          1
-    ``gaussian``          ``e^{-(kx)²/2}``                         1          1
-    ====================  =======================================  =========  ============
+    Named surrogates have peak 1 and a width ``a``, as in ``vf.symbolic.gradient_gain``; ``c ψ`` has the gain ``c² χ``.
 
-    The first three, with their slopes, are snnTorch's ``atan``, ``fast_sigmoid`` and ``sigmoid``.
+    ================  =========================  ====================================================
+    name              ``ψ(x)``                   as others have it
+    ================  =========================  ====================================================
+    ``box``           ``1`` where ``|x| < a``
+    ``triangular``    ``max(0, 1 - |x|/a)``
+    ``gaussian``      ``e^{-x²/(2a²)}``
+    ``exponential``   ``e^{-|x|/a}``
+    ``fast_sigmoid``  ``1/(1 + |x|/a)²``         snnTorch's ``fast_sigmoid(slope=k)``: ``a = 1/k``
+    ``atan``          ``1/(1 + (x/a)²)``         snnTorch's ``atan(alpha=k)``: ``k/2`` times it, ``a = 2/(π k)``
+    ``sigmoid``       ``cosh(x/(2a))^{-2}``      snnTorch's ``sigmoid(slope=k)``: ``k/4`` times it, ``a = 1/k``
+    ================  =========================  ====================================================
 
     Parameters
     ----------
@@ -82,8 +75,8 @@ def gradient_gain(
         ``V > 0``; by default the largest stable fixed point.
     distribution : str or Distribution
         Of the standardised potential: a built-in name or ``student_t(df)``.
-    slope : float, optional
-        ``k > 0`` of a named surrogate; by default the usual one.
+    width : float, optional
+        ``a > 0`` of a named surrogate, in the units of the potential; by default 1.
     kinks : iterable of float
         Where a callable is not smooth, besides ``x = 0``.
     digits : int
@@ -107,11 +100,11 @@ def gradient_gain(
     Examples
     --------
     >>> import mpmath, varflow as vf
-    >>> mpmath.nstr(vf.reference.gradient_gain("box", threshold=0, gain=2, variance=1, slope=0.5, digits=20), 15)
+    >>> mpmath.nstr(vf.reference.gradient_gain("box", threshold=0, gain=2, variance=1, digits=20), 15)
     '2.73075796854834'
     """
     law, theta = law_of(distribution), number("threshold", threshold)
-    g2, psi, scale, corners = at_least_zero("gain", gain, zero=False) ** 2, *_chosen(surrogate, slope, kinks)
+    g2, psi, scale, corners = at_least_zero("gain", gain, zero=False) ** 2, *_chosen(surrogate, width, kinks)
     V = variance
     if V is None:
         V = stable_variance(threshold=theta, gain=gain, distribution=distribution, bias_std=bias_std, digits=digits)
@@ -124,17 +117,17 @@ def gradient_gain(
     return rounded(g2 * integral(lambda z: psi(s * z - theta) ** 2 * law.density(z), ends, digits), digits)
 
 
-def _chosen(surrogate: Any, slope: Any, kinks: Iterable[Any]) -> tuple[Callable[[Any], Any], Any, list[Any]]:
-    """``ψ``, the length on which it falls, and where it is not smooth."""
+def _chosen(surrogate: Any, width: Any, kinks: Iterable[Any]) -> tuple[Callable[[Any], Any], Any, list[Any]]:
+    """``ψ``, the length on which it falls, and where it is not smooth besides at 0."""
     if callable(surrogate):
-        if slope is not None:
-            raise DomainError("slope", slope, "belongs to named surrogates: build it into the function")
+        if width is not None:
+            raise DomainError("width", width, "belongs to named surrogates: build it into the function")
         return surrogate, mpf(1), [number("kinks", x) for x in kinks]
     if not isinstance(surrogate, str) or surrogate not in SURROGATES:
         raise DomainError("surrogate", surrogate, "is unknown; give a function, or one of " + ", ".join(SURROGATES))
-    shape, usual, corners = SURROGATES[surrogate]
-    k = at_least_zero("slope", usual if slope is None else slope, zero=False)
-    return lambda x: shape(x, k), 1 / k, [x / k for x in corners]
+    shape, edge = SURROGATES[surrogate]
+    a = at_least_zero("width", 1 if width is None else width, zero=False)
+    return lambda x: shape(abs(x) / a), a, [] if edge is None else [-a * edge, a * edge]
 
 
 def _spread(length: Any) -> list[Any]:

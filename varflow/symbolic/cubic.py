@@ -33,7 +33,8 @@ def three_roots(layer: Layer) -> Derivation:
     angle, quiet = acos(q) / 3, layer.bias**2
     steps = _up_to_the_angle(Derivation("The fixed points", _two_fixed_points(layer)), layer, a, b, q)
     at = layer.threshold
-    two = all_of(above(at, 0), at_least(q, -1))  # else the cubic has one negative root
+    real = at_least(g, 3 * at / sqrt(2)) if quiet == 0 else at_most(9 * g**4 * at**2, 2 * (g**2 + 2 * quiet) ** 3)
+    two = all_of(above(at, 0), real)  # q ≥ -1, that is 27 b² ≤ 4 a³; else the cubic has one root, a negative one
     if quiet == 0:
         steps = steps.then(Eq(V_0, quiet), SILENCE, condition=two)
     else:

@@ -114,9 +114,7 @@ def _moments(variable: Any, name: Any, density: Any, support: Any, parameters: P
     between = (t, support.inf, support.sup)
     mean, variance = within(lambda: _known_moments(variable), (sympy.Integral(density, between),) * 2)
     if mean.has(sympy.Integral) or variance.has(sympy.Integral):
-        powers = [
-            within(lambda k=k: sympy.integrate(t**k * density, between), sympy.Integral(density, between)) for k in (1, 2)
-        ]
+        powers = [within(lambda k=k: _power(k, density, support), sympy.Integral(density, between)) for k in (1, 2)]
         mean, second = (_decided(name, moment, parameters) for moment in powers)
         variance = second - mean**2
     mean, variance = (neat(_decided(name, moment, parameters)) for moment in (mean, variance))
@@ -133,6 +131,18 @@ def _known_moments(variable: Any) -> tuple[Any, Any]:
     except NotImplementedError:
         unknown = sympy.Integral(t, (t, 0, 1))
         return unknown, unknown
+
+
+def _power(k: int, density: Any, support: Any) -> Any:
+    """``∫ tᵏ f(t) dt``; where ``ln t`` is normal, by completing the square in it."""
+    if density.has(sympy.log) and support.inf == 0 and support.sup == sympy.oo:
+        over_log = sympy.log((t ** (k + 1) * density).subs(t, sympy.exp(t)))
+        exponent: Any = sympy.expand(sympy.expand_log(over_log, force=True))
+        powers: Any = sympy.Poly(exponent, t).all_coeffs() if exponent.is_polynomial(t) else []
+        if len(powers) == 3 and powers[0].is_negative:
+            a, b, c = powers
+            return sympy.simplify(sqrt(-sympy.pi / a) * sympy.exp(sympy.expand(c - b**2 / (4 * a))))
+    return sympy.integrate(t**k * density, (t, support.inf, support.sup))
 
 
 def _decided(law: Any, moment: Any, parameters: Parameters) -> Any:

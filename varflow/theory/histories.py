@@ -23,6 +23,7 @@ from varflow._checks import ConvergenceError, require
 from varflow.model.neurons import Neuron
 from varflow.theory.conditional_spikes import expected_spikes, gate_open
 from varflow.theory.currents import exponential_filter
+from varflow.theory.differences import Differences
 from varflow.theory.held_currents import held_layer
 from varflow.theory.quasi_monte_carlo import causal_factor, innovations
 from varflow.theory.responses import LayerState
@@ -53,7 +54,7 @@ class Histories:
     def replicas(self) -> int:
         return len(self.uniform)
 
-    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int) -> LayerState:
+    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
         exact = held_layer(self.neuron, mean, covariance)
         if exact is not None:
             return exact

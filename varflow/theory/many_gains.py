@@ -15,7 +15,8 @@ from varflow.model.drive_kinds import Drive, Given
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
-from varflow.theory.currents import exponential_filter, filtered
+from varflow.theory.currents import past_synapse
+from varflow.theory.differences import Differences, differences
 from varflow.theory.methods import response as response_of
 from varflow.theory.orthants import Orthants
 from varflow.theory.responses import LayerState, Response
@@ -87,10 +88,13 @@ def is_drawn(response: Response) -> bool:
     return not isinstance(response, Orthants)
 
 
-def layer(neuron: Neuron, response: Response, covariance: np.ndarray, number: int) -> LayerState:
+def layer(
+    neuron: Neuron, response: Response, covariance: np.ndarray, number: int, currents: Differences | None = None
+) -> LayerState:
     """One layer of the unit neuron under currents of this covariance and mean 0; (replicas, gains, steps, steps)."""
-    synapse = exponential_filter(neuron.synaptic_decay, covariance.shape[-1])
-    return response(*filtered(synapse, np.zeros(covariance.shape[:-1]), covariance), number)
+    mean = np.zeros(covariance.shape[:-1])
+    currents = differences(mean, covariance) if currents is None else currents
+    return response(*past_synapse(neuron, mean, covariance), number, currents)
 
 
 def driven(neuron: Neuron, response: Response, covariance: np.ndarray) -> LayerState:
@@ -101,16 +105,19 @@ def driven(neuron: Neuron, response: Response, covariance: np.ndarray) -> LayerS
 def descend(
     neuron: Neuron,
     response: Response,
-    coincidences: np.ndarray,
+    below: LayerState | np.ndarray,
     gains: np.ndarray,
     *,
     layers: int,
     window: int = 1,
     above: int = 1,
 ) -> Descent:
-    """Go down ``layers`` from a layer with these coincidences, the one numbered ``above``; average the last ``window``."""
-    steps, shape = coincidences.shape[-1], (response.replicas, len(gains))
-    M = np.array(np.broadcast_to(coincidences, (*shape, steps, steps)))
+    """Go down ``layers`` from a layer or its coincidences, the one numbered ``above``; average the last ``window``."""
+    start = below.coincidences if isinstance(below, LayerState) else below
+    steps, shape = start.shape[-1], (response.replicas, len(gains))
+    M, carried = np.array(np.broadcast_to(start, (*shape, steps, steps))), None
+    if isinstance(below, LayerState) and below.mismatch is not None and below.grown is not None:
+        carried = [np.array(np.broadcast_to(x, (*shape, *x.shape[2:]))) for x in (below.mismatch, below.grown)]
     last = np.array(np.diagonal(M, axis1=-2, axis2=-1))
     rate, variance = np.zeros((*shape, steps)), np.zeros((*shape, steps))
     active = np.arange(len(gains))
@@ -121,7 +128,13 @@ def descend(
         active, covariance = active[~wild], covariance[:, ~wild]
         if not len(active):
             break
-        state = layer(neuron, response, covariance, above + number)
+        currents = None
+        if carried is not None:
+            apart, grown = (values[:, active] * gains[active].reshape(-1, *[1] * (values.ndim - 2)) ** 2 for values in carried)
+            currents = Differences(apart, grown, np.zeros_like(grown))
+        state = layer(neuron, response, covariance, above + number, currents)
+        if carried is not None:
+            carried[0][:, active], carried[1][:, active] = state.mismatch, state.grown
         M[:, active], last[:, active] = state.coincidences, state.firing_rate
         if number >= layers - window:
             rate[:, active] += state.firing_rate / window

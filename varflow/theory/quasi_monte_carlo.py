@@ -24,6 +24,7 @@ from scipy import special
 from varflow._checks import ConvergenceError, require
 from varflow.model.neurons import Neuron
 from varflow.theory.conditional_spikes import expected_spikes, gate_open
+from varflow.theory.differences import Differences
 from varflow.theory.held_currents import held_layer
 from varflow.theory.responses import LayerState
 from varflow.theory.stepping import membrane, spikes
@@ -62,7 +63,7 @@ class QuasiMonteCarlo:
     def replicas(self) -> int:
         return len(self.normals)
 
-    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int) -> LayerState:
+    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
         if covariance.max() > RUNAWAY * self.neuron.threshold**2 and self.neuron.reset == "multi_spike":
             hint = "multi-spike activity at this gain grows without bound; lower the gain or the number of layers"
             raise ConvergenceError(f"variance {covariance.max():.3g} of the currents into layer {layer + 1}: {hint}")

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+from varflow.theory.differences import Differences
+
 __all__ = ["LayerState", "Response"]
 
 
@@ -28,6 +30,8 @@ class LayerState:
         ``M(t, t') = E[S_t S_t']``: all that the next layer feels, where the weights have mean 0.
     grain : float
         The share of neurons that one point of the integration stands for; 0 where there are none.
+    mismatch, grown : ndarray, optional, shapes of coincidences and rates
+        ``E[(S_t - S_t')²]`` and ``E[S_t] - E[S_{t-1}]`` with digits of their own, from a response that has them.
     """
 
     variance: np.ndarray
@@ -35,6 +39,8 @@ class LayerState:
     firing_rate: np.ndarray
     coincidences: np.ndarray
     grain: float = field(default=0.0, kw_only=True)
+    mismatch: np.ndarray | None = field(default=None, kw_only=True)
+    grown: np.ndarray | None = field(default=None, kw_only=True)
 
 
 class Response(Protocol):
@@ -51,10 +57,10 @@ class Response(Protocol):
     @property
     def replicas(self) -> int: ...
 
-    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int) -> LayerState:
+    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
         """The state of layer ``layer`` (0 is the driven one).
 
         ``mean`` has shape (replicas, kinds, steps), ``covariance`` (replicas, kinds, steps, steps); a first axis of 1 stands
-        for replicas that are still alike.
+        for replicas that are still alike. What steps of the unfiltered currents differ by is for a response that is exact.
         """
         ...

@@ -113,8 +113,8 @@ def every(values: np.ndarray) -> np.ndarray:
 def _alive(
     neuron: Neuron, covariance: np.ndarray, depth: int, response: Response, part: Callable, gains: np.ndarray
 ) -> np.ndarray:
-    M = driven(neuron, response, covariance[None]).coincidences
-    living = part(descend(neuron, response, M, gains, layers=depth - 1).alive)
+    first = driven(neuron, response, covariance[None])
+    living = part(descend(neuron, response, first, gains, layers=depth - 1).alive)
     return np.asarray(sustained(neuron, living).all(axis=-1))
 
 

@@ -12,7 +12,8 @@ from varflow._checks import DomainError, integer
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import TemporalFixedPoint
-from varflow.theory.currents import exponential_filter, filtered, received
+from varflow.theory.currents import past_synapse, received
+from varflow.theory.differences import Differences, arriving, differences
 from varflow.theory.layers import layers
 from varflow.theory.many_gains import ALIVE, late, sustained
 from varflow.theory.methods import response as response_of
@@ -86,21 +87,24 @@ def temporal_fixed_point(
     network = _alike(network)
     respond = response_of(network, method, points=points, scrambles=scrambles, seed=seed)
     longest = integer("max_depth", max_depth, minimum=3 * GROUP)
-    neuron, synapse = network.neuron, exponential_filter(network.neuron.synaptic_decay, network.steps)
+    neuron = network.neuron
 
-    def step(moments: Moments, number: int) -> LayerState:
-        return respond(*filtered(synapse, *received(layers(network)[-1], *moments, 0)), number)
+    def step(moments: Moments, number: int, currents: Differences | None = None) -> LayerState:
+        mean, covariance = received(layers(network)[-1], *moments, 0)
+        return respond(*past_synapse(neuron, mean, covariance), number, currents or differences(mean, covariance))
 
     if isinstance(network.drive, Given):
         state = driven_by(network.drive, neuron)
     else:
         covariance = neuron.input_scale**2 * network.drive.covariance(network.steps)[None]
-        state = respond(*filtered(synapse, np.zeros(covariance.shape[:-1]), covariance), 0)
+        mean = np.zeros(covariance.shape[:-1])
+        state = respond(*past_synapse(neuron, mean, covariance), 0, differences(mean, covariance))
     groups, rates, settled = [], [state.firing_rate[:, 0]], False
     while len(rates) < longest and not settled:
         group = []
         for _ in range(GROUP):
-            state = _apart(step((state.firing_rate, state.coincidences), len(rates)), respond.replicas)
+            currents = arriving(layers(network)[-1], state, 0)
+            state = _apart(step((state.firing_rate, state.coincidences), len(rates), currents), respond.replicas)
             group.append(state)
             rates.append(state.firing_rate[:, 0])
         groups = [*groups[-1:], _mean(group)]
@@ -124,8 +128,8 @@ def _alike(network: Network) -> Network:
 def _apart(state: LayerState, replicas: int) -> LayerState:
     """Each replica with values of its own, where some are still alike."""
     names = ("variance", "potential_mean", "firing_rate", "coincidences")
-    values = [getattr(state, name) for name in names]
-    return LayerState(*(np.broadcast_to(each, (replicas, *each.shape[1:])) for each in values))
+    values = {name: getattr(state, name) for name in names}
+    return replace(state, **{name: np.broadcast_to(each, (replicas, *each.shape[1:])) for name, each in values.items()})
 
 
 def _mean(group: list[LayerState]) -> LayerState:
