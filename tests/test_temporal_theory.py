@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import varflow as vf
-from varflow.theory.orthants import orthant
+from varflow.theory.orthants import both_or_one, orthant
 from varflow.theory.stepping import driven_by, stepped
 
 PAPER = vf.gain(threshold=1.0)
@@ -50,6 +50,40 @@ def test_orthant_against_mpmath(h, k, rho):
     rarer = float(min(mpmath.ncdf(-h), mpmath.ncdf(-k)))
     assert abs(one(h, k, rho) - exact) <= 1e-15 + 1e-12 * rarer
     assert abs(one(h, k, rho) - exact) <= 1e-11 * rarer
+
+
+def exactly_one(h, change, apart):
+    """``P(X > h, Y ≤ k) + P(X ≤ h, Y > k)`` by quadrature over X, in units of the conditional width from ``h``."""
+    with mpmath.workdps(25):
+        h, change, apart = mpmath.mpf(h), mpmath.mpf(change), mpmath.mpf(apart)
+        width = mpmath.sqrt(apart * (2 - apart))
+        start = (change + h * apart) / width
+        ends = {mpmath.mpf(u) for u in (0, 1, 3, 8, 15)} | {abs(start) + u for u in (-12, -6, -3, -1, 0, 1, 3, 6, 12)}
+        ends = [u for u in sorted(ends) if u >= 0]
+        above = mpmath.quad(lambda u: mpmath.npdf(h + width * u) * mpmath.ncdf(start - (1 - apart) * u), ends)
+        below = mpmath.quad(lambda u: mpmath.npdf(h - width * u) * mpmath.ncdf(-start - (1 - apart) * u), ends)
+        return float(width * (above + below))
+
+
+NEAR = [
+    (1, 0, 1e-30),
+    (1, 1e-15, 1e-30),
+    (0.3, 1e-12, 1e-26),
+    (0.3, -1e-3, 1e-10),
+    (2, 0.5, 0.01),
+    (0, 0, 1e-200),
+    (-1, 1e-9, 1e-20),
+    (-1e-3, 2e-3, 1e-4),
+    (5, 1e-150, 1e-250),
+    (0.7, 0.2, 0.6),
+]
+
+
+@pytest.mark.parametrize(("h", "change", "apart"), NEAR)
+def test_the_probability_of_exactly_one_keeps_its_digits(h, change, apart):
+    """However near two potentials are, their spikes differ with a probability right to 1e-13 of itself."""
+    given = (np.array([float(x)]) for x in (h, h + change, change, apart, 2 - apart))
+    assert both_or_one(*given)[1][0] == pytest.approx(exactly_one(h, change, apart), rel=1e-13)
 
 
 # Anchors and special cases of the recursion.

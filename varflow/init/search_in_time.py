@@ -91,15 +91,15 @@ def _solve(question: Question, strength: float, warnings: tuple[str, ...]) -> An
     if between is None:
         return None
     lo, hi, complete = between
-    layers, M = question.depth - 1, _driven(question, strength)
+    layers, first = question.depth - 1, _driven(question, strength)
     if complete and is_drawn(question.fine):  # where first steps are dead the next ones are dying: every layer counts
         layers = min(layers, SETTLING)
         above = question.depth - 1 - layers
-        M = descend(question.neuron, question.coarse, M, np.array([hi]), layers=above).coincidences.mean(axis=0)[None]
+        first = descend(question.neuron, question.coarse, first, np.array([hi]), layers=above).coincidences.mean(axis=0)[None]
 
     def down(gains: np.ndarray) -> Descent:
         options = {"layers": layers, "window": _window(layers), "above": question.depth - layers}
-        return descend(question.neuron, question.fine, M, gains, **options)
+        return descend(question.neuron, question.fine, first, gains, **options)
 
     gains = np.geomspace(lo, hi, 3)
     each = [np.polyval(np.polyfit(values, np.log(gains), 2), question.wanted) for values in question(down(gains))]
@@ -122,8 +122,8 @@ def _driven(question: Question, strength: float) -> LayerState:
 
 def layers_above(question: Question, strength: float, gains: np.ndarray, depth: int) -> Descent:
     """A coarse look at the layers above a depth."""
-    M = _driven(question, strength)
-    return descend(question.neuron, question.coarse, M, gains, layers=depth - 1, window=_window(depth - 1))
+    first = _driven(question, strength)
+    return descend(question.neuron, question.coarse, first, gains, layers=depth - 1, window=_window(depth - 1))
 
 
 def _lasting(question: Question, found: Descent) -> np.ndarray:

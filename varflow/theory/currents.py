@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import toeplitz
 
+from varflow.model.neurons import Neuron
 from varflow.theory.layers import Layer
 
-__all__ = ["exponential_filter", "filtered", "received"]
+__all__ = ["exponential_filter", "filtered", "past_synapse", "received"]
 
 
 def received(layer: Layer, firing_rate: np.ndarray, coincidences: np.ndarray, delay: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,3 +55,10 @@ def filtered(matrix: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tu
     answer = on @ matrix.T
     rest = matrix @ (covariance - common * both) @ matrix.T
     return mean @ matrix.T, common * (answer[..., :, None] * answer[..., None, :]) + rest
+
+
+def past_synapse(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same of the synapse's own filter, where it has one."""
+    if neuron.synaptic_decay == 0:
+        return mean, covariance
+    return filtered(exponential_filter(neuron.synaptic_decay, mean.shape[-1]), mean, covariance)

@@ -15,7 +15,7 @@ from varflow.model.drive_kinds import Drive, Given
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
-from varflow.theory.currents import exponential_filter, filtered
+from varflow.theory.currents import past_synapse
 from varflow.theory.differences import Differences, differences
 from varflow.theory.methods import response as response_of
 from varflow.theory.orthants import Orthants
@@ -92,9 +92,9 @@ def layer(
     neuron: Neuron, response: Response, covariance: np.ndarray, number: int, currents: Differences | None = None
 ) -> LayerState:
     """One layer of the unit neuron under currents of this covariance and mean 0; (replicas, gains, steps, steps)."""
-    synapse, mean = exponential_filter(neuron.synaptic_decay, covariance.shape[-1]), np.zeros(covariance.shape[:-1])
+    mean = np.zeros(covariance.shape[:-1])
     currents = differences(mean, covariance) if currents is None else currents
-    return response(*filtered(synapse, mean, covariance), number, currents)
+    return response(*past_synapse(neuron, mean, covariance), number, currents)
 
 
 def driven(neuron: Neuron, response: Response, covariance: np.ndarray) -> LayerState:

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.special import erf, ndtr, owens_t
 
 from varflow.model.neurons import Neuron
-from varflow.theory.currents import exponential_filter, filtered
-from varflow.theory.differences import Differences, differences, of_membranes
+from varflow.theory.currents import exponential_filter
+from varflow.theory.differences import Differences, Membranes, differences, membranes
 from varflow.theory.responses import LayerState
 
 __all__ = ["Orthants", "both_or_one", "orthant"]
@@ -42,7 +42,8 @@ def both_or_one(
     with Owen's ``T``; both terms are positive, so nothing cancels between them. Exactly one is true with probability
     ``2 T(h, ·) + 2 T(k, ·)``, which has all its digits however small it is.
     """
-    h, k, change, apart, alike = np.broadcast_arrays(h, k, change, apart, alike)
+    if h.min(initial=0.0) >= 0 and k.min(initial=0.0) >= 0:
+        return _quadrant(h, k, change, apart, alike)
     below_h, below_k = h < 0, k < 0
     same = below_h == below_k
     x, y = np.abs(h), np.abs(k)
@@ -72,7 +73,8 @@ def _quadrant(
     one = 2 * terms.sum(axis=0)
     cancels = np.abs(terms).max(axis=0) > LOST * np.abs(one)
     if cancels.any():
-        one[cancels] = _one_of_near(*(values[cancels] for values in (h, k, change, apart, alike)))
+        each = (np.broadcast_to(values, one.shape)[cancels] for values in (h, k, change, apart, alike))
+        one[cancels] = _one_of_near(*each)
     return both, one
 
 
@@ -112,23 +114,22 @@ class Orthants:
         self.leak = exponential_filter(neuron.decay, steps)
         self.both_filters = self.leak @ exponential_filter(neuron.synaptic_decay, steps)
         self.pairs = np.triu_indices(steps, 1)
+        self.places = np.diag(np.arange(steps))  # of a matrix's entries, in its diagonal followed by its pairs
+        self.places[self.pairs] = self.places.T[self.pairs] = np.arange(steps, steps * (steps + 1) // 2)
 
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
         """``currents`` are before the synapse. Without them differences are what rounding left of them in the moments."""
         kernel = self.leak if currents is None else self.both_filters
-        if currents is None:
-            currents = differences(mean, covariance)
-        mean, covariance = filtered(self.leak, mean, covariance)
-        variance = np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 0.0)
-        h = self._standardised(mean, variance)
-        change, apart = self._changes(h, variance, *of_membranes(kernel, currents))
+        H = membranes(kernel, differences(mean, covariance) if currents is None else currents)
+        h = self._standardised(H.mean, H.variance)
+        change, apart = self._changes(h, H)
         earlier, later = self.pairs
-        apart = apart[..., earlier, later]
         M, one = both_or_one(h[..., earlier], h[..., later], change[..., earlier, later], apart, 2 - apart)
         rates = np.broadcast_to(ndtr(-h), (*M.shape[:-1], h.shape[-1]))
         grown = np.array(rates)
         grown[..., 1:] = -tail_between(h[..., :-1], h[..., 1:], np.diagonal(change, 1, -2, -1))
-        return LayerState(variance, mean, rates, self._matrix(M, rates), mismatch=self._matrix(one, 0.0), grown=grown)
+        mismatch = self._matrix(np.zeros_like(rates), one)
+        return LayerState(H.variance, H.mean, rates, self._matrix(rates, M), mismatch=mismatch, grown=grown)
 
     def _standardised(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
         """``(θ - E[H])/√Var H``; where the membrane is a constant ``±FAR``, by whether that constant fires."""
@@ -138,25 +139,22 @@ class Orthants:
             h = np.where(variance > 0, margin / np.sqrt(variance), np.where(fires, -np.inf, np.inf))
         return np.clip(h, -FAR, FAR)
 
-    def _changes(
-        self, h: np.ndarray, variance: np.ndarray, apart: np.ndarray, grown: np.ndarray, mean: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """``h_t - h_s`` and ``1 - ρ``, shape (…, s, t), of both replicas."""
-        std = np.sqrt(variance)
+    def _changes(self, h: np.ndarray, H: Membranes) -> tuple[np.ndarray, np.ndarray]:
+        """``h_t - h_s``, shape (…, s, t), and of all pairs, in both replicas, ``1 - ρ``."""
+        std = np.sqrt(np.maximum(H.variance, 0.0))
         before, after = std[..., :, None], std[..., None, :]
-        move = (before > 0) & (after > 0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            wider = grown / (before + after)
-            change = np.where(move, -(mean + h[..., :, None] * wider) / after, h[..., None, :] - h[..., :, None])
-            rest = np.where(apart - wider**2 > ROUNDING * apart, apart - wider**2, 0.0)  # one may be a multiple of the other
-            apart = np.where(move, rest / (2 * before * after), 1.0)
+            wider = H.wider / (before + after)
+            change = -(H.moved + h[..., :, None] * wider) / after
+            rest = H.apart - wider**2
+            apart = np.where(rest > ROUNDING * H.apart, rest, 0.0) / (2 * before * after)  # else one is a multiple of the other
+        if not std.all():
+            move = (before > 0) & (after > 0)
+            change = np.where(move, change, h[..., None, :] - h[..., :, None])
+            apart = np.where(move, apart, 1.0)
+        apart = apart[..., self.pairs[0], self.pairs[1]]
         apart = np.concatenate([apart[:1], apart[-1:] * (1 + LAST_DIGITS)])
-        return np.broadcast_to(change, apart.shape), np.clip(apart, 0.0, 2.0)
+        return change, np.minimum(apart, 2.0)
 
-    def _matrix(self, pairs: np.ndarray, diagonal: np.ndarray | float) -> np.ndarray:
-        steps = len(self.leak)
-        matrix = np.zeros((*pairs.shape[:-1], steps, steps))
-        np.einsum("...tt->...t", matrix)[...] = diagonal
-        earlier, later = self.pairs
-        matrix[..., earlier, later] = matrix[..., later, earlier] = pairs
-        return matrix
+    def _matrix(self, diagonal: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+        return np.take(np.concatenate([diagonal, pairs], axis=-1), self.places, axis=-1)

@@ -13,7 +13,7 @@ import numpy as np
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import Profile
-from varflow.theory.currents import exponential_filter, filtered, received
+from varflow.theory.currents import past_synapse, received
 from varflow.theory.differences import arriving, differences
 from varflow.theory.layers import layers
 from varflow.theory.responses import LayerState, Response
@@ -81,15 +81,14 @@ def _layers(network: Network, response: Response, kinds: slice) -> dict[str, np.
 
 def _states(network: Network, response: Response, kinds: slice) -> Iterator[LayerState]:
     neuron, drive = network.neuron, network.drive
-    synapse = exponential_filter(neuron.synaptic_decay, network.steps)
     if isinstance(drive, Given):
         state = driven_by(drive.of_rows(kinds), neuron)
     else:
         covariance = neuron.input_scale**2 * drive.covariance(network.steps)[None, kinds]
         mean = np.zeros(covariance.shape[:-1])
-        state = response(*filtered(synapse, mean, covariance), 0, differences(mean, covariance))
+        state = response(*past_synapse(neuron, mean, covariance), 0, differences(mean, covariance))
     yield state
     for number, layer in enumerate(layers(network), start=1):
         mean, covariance = received(layer, state.firing_rate, state.coincidences, neuron.delay)
-        state = response(*filtered(synapse, mean, covariance), number, arriving(layer, state, neuron.delay))
+        state = response(*past_synapse(neuron, mean, covariance), number, arriving(layer, state, neuron.delay))
         yield state

@@ -12,7 +12,7 @@ from varflow._checks import DomainError, integer
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import TemporalFixedPoint
-from varflow.theory.currents import exponential_filter, filtered, received
+from varflow.theory.currents import past_synapse, received
 from varflow.theory.differences import Differences, arriving, differences
 from varflow.theory.layers import layers
 from varflow.theory.many_gains import ALIVE, late, sustained
@@ -87,18 +87,18 @@ def temporal_fixed_point(
     network = _alike(network)
     respond = response_of(network, method, points=points, scrambles=scrambles, seed=seed)
     longest = integer("max_depth", max_depth, minimum=3 * GROUP)
-    neuron, synapse = network.neuron, exponential_filter(network.neuron.synaptic_decay, network.steps)
+    neuron = network.neuron
 
     def step(moments: Moments, number: int, currents: Differences | None = None) -> LayerState:
         mean, covariance = received(layers(network)[-1], *moments, 0)
-        return respond(*filtered(synapse, mean, covariance), number, currents or differences(mean, covariance))
+        return respond(*past_synapse(neuron, mean, covariance), number, currents or differences(mean, covariance))
 
     if isinstance(network.drive, Given):
         state = driven_by(network.drive, neuron)
     else:
         covariance = neuron.input_scale**2 * network.drive.covariance(network.steps)[None]
         mean = np.zeros(covariance.shape[:-1])
-        state = respond(*filtered(synapse, mean, covariance), 0, differences(mean, covariance))
+        state = respond(*past_synapse(neuron, mean, covariance), 0, differences(mean, covariance))
     groups, rates, settled = [], [state.firing_rate[:, 0]], False
     while len(rates) < longest and not settled:
         group = []
