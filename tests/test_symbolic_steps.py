@@ -142,7 +142,7 @@ def test_a_derivation_is_extended_by_its_user():
     assert mine.check()
 
 
-sigma = sympy.Symbol("sigma")
+sigma, X = sympy.Symbol("sigma"), sympy.Symbol("x", real=True)
 BAD = [
     (lambda: vf.symbolic.variance_map("cauchy"), "distribution='cauchy'"),
     (lambda: vf.symbolic.variance_map(stats.Cauchy("X", 0, 1)), "no finite variance"),
@@ -166,6 +166,21 @@ BAD = [
     (lambda: vf.symbolic.fixed_points("normal"), "vf.fixed_points gives the numbers"),
     (lambda: vf.symbolic.fixed_points("laplace", bias_std=sigma_b), "bias_std=sigma_b"),
     (lambda: vf.symbolic.weight_variance().check(points=0), "points=0"),
+    (lambda: vf.symbolic.variance_map(stats.StudentT("X", nu), parameters=[nu]), "must be a dict"),
+    (
+        lambda: vf.symbolic.variance_map(stats.StudentT("X", nu), parameters={"nu": (3, 9)}),
+        "its keys are the symbols themselves",
+    ),
+    (lambda: vf.symbolic.saddle_node("normal", parameters={nu: (3, 9)}), "gives a range for nu"),
+    (lambda: vf.symbolic.variance_map(stats.Pareto("X", 1, nu), parameters={nu: (1.5, 3)}), "depends on nu"),
+    (lambda: vf.symbolic.variance_map(stats.Pareto("X", 1, 2)), "no finite variance"),
+    (lambda: vf.symbolic.variance_map(stats.ContinuousRV(X, sympy.exp(-(X**2)))), "integrates to"),
+    (lambda: vf.symbolic.multiplier("laplace", threshold=sympy.Symbol("T")), "threshold=T must be declared positive"),
+    (lambda: vf.symbolic.fixed_points("laplace", threshold=vf.symbolic.g), "threshold=g stands for the gain already"),
+    (lambda: vf.symbolic.variance_map(bias_std=V), "bias_std=V stands for the variance already"),
+    (lambda: vf.symbolic.variance_map(bias_std=-1), "bias_std=-1 must not be negative"),
+    (lambda: vf.symbolic.weight_variance(variance=0), "variance=0 must be positive"),
+    (lambda: vf.symbolic.weight_variance("uniform", threshold=2), "threshold=2 is beyond the support"),
 ]
 
 

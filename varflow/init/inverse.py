@@ -22,7 +22,7 @@ from varflow.theory.chain import SpikeChain
 
 __all__ = ["corrected_gain", "gain_for_mean_variance", "largest_threshold", "smallest_width", "sparsest_rate"]
 
-LIMIT = 1e6  # gains this many thresholds large are the limit of large gains: half of the neurons fire
+LIMIT = 1e14  # gains this many thresholds large are the limit of large gains: half of the neurons fire
 ACCURACY = 1e-12  # relative, of gains and thresholds
 WIDEST = 10**8
 

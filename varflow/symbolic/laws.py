@@ -108,10 +108,23 @@ def sign_of(threshold: Any) -> int | None:
 
 def law_of(distribution: Any, *, sign: int | None = 1, parameters: Parameters | None = None) -> Law:
     """The symbolic law of the standardised potential on the side of its mean where the threshold lies."""
-    parameters = {symbol: _range(symbol, ends) for symbol, ends in dict(parameters or {}).items()}
+    parameters = _ranges(distribution, parameters)
     if isinstance(distribution, str | StudentT):
         return _built_in(described(distribution), sign)
     return _standardised(distribution, sign, parameters)
+
+
+def _ranges(distribution: Any, given: Any) -> Parameters:
+    """The declared ranges, of symbols that the law leaves free."""
+    if not isinstance(given or {}, Mapping):
+        raise DomainError("parameters", given, "must be a dict: symbol → (low, high)")
+    law = getattr(getattr(distribution, "pspace", None), "distribution", None)
+    free = law.free_symbols if law is not None else set()
+    for symbol in given or {}:
+        if symbol not in free:
+            rule = f"gives a range for {symbol}, which the distribution does not have; its keys are the symbols themselves"
+            raise DomainError("parameters", given, rule)
+    return {symbol: _range(symbol, ends) for symbol, ends in (given or {}).items()}
 
 
 def _range(symbol: Any, ends: Any) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from varflow.symbolic.conditions import above, all_of
 from varflow.symbolic.laws import Law, Parameters, law_of, sign_of
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.responses import Response, response_of
-from varflow.symbolic.symbols import V, exact, g, n, quantity, sigma_w, theta
+from varflow.symbolic.symbols import NAMES, V, exact, g, n, quantity, sigma_w, theta
 
 __all__ = ["E_x", "E_x2", "Layer", "V_next", "atom", "layer_of", "spread"]
 
@@ -123,9 +123,16 @@ def layer_of(
 ) -> Layer:
     """A layer from what a user gives."""
     at, bias, mean = (atom(name, x) for name, x in (("threshold", threshold), ("bias_std", bias_std), ("mean_gain", mean_gain)))
+    if bias.is_negative:
+        raise DomainError("bias_std", bias_std, "must not be negative")
     if mean != 0 and response != "step":
         raise DomainError("mean_gain", mean_gain, "is supported for response='step' only: leave it 0")
-    law, response = law_of(distribution, sign=sign_of(at), parameters=parameters), response_of(response, at)
+    try:
+        law, response = law_of(distribution, sign=sign_of(at), parameters=parameters), response_of(response, at)
+    except DomainError as error:
+        if error.argument != "threshold":
+            raise
+        raise DomainError("threshold", threshold, error.rule) from None  # as the user wrote it
     if response.name == "ternary" and not law.symmetric:
         raise DomainError("distribution", distribution, "must be symmetric for response='ternary'")
     if response.name == "multi_spike" and not (law.high.is_infinite and law.high in law.ends):
@@ -134,7 +141,10 @@ def layer_of(
 
 
 def atom(name: str, given: Any) -> Any:
+    """A number, or a symbol that does not stand for another quantity of the layer already."""
     expression = exact(name, given)
     if not expression.is_Symbol and expression.free_symbols:
         raise DomainError(name, given, "must be one symbol or a number, not a combination of symbols")
+    if expression.is_Symbol and NAMES.get(expression.name, name) != name:
+        raise DomainError(name, given, f"stands for the {NAMES[expression.name]} already: take a symbol of another name")
     return expression

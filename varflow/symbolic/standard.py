@@ -70,6 +70,8 @@ def _refuse_wrong_moments(law: Any, line: Line, parameters: Parameters) -> None:
             found: list[Any] = [mpmath.quad(lambda x, k=k: x**k * density(x, *middle.values()), cuts) for k in range(3)]
         except (TypeError, ValueError, ZeroDivisionError, OverflowError):
             found = [mpmath.nan]
+    if not abs(found[0] - 1) < 1e-3 and mpmath.isfinite(found[0]):
+        raise DomainError("distribution", law, f"has a density that integrates to {mpmath.nstr(found[0], 5)}, not to 1")
     if not all(abs(x - want) < 1e-3 for x, want in zip(found, (1, 0, 1), strict=False)):
         raise DomainError("distribution", law, "has a mean or variance that sympy does not find correctly; choose another law")
 

@@ -9,6 +9,7 @@ import sympy
 from mpmath import mp, mpf
 from sympy import Eq, Integral, S, Sum, sqrt
 
+from varflow._checks import DomainError
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.effort import in_time, neat
 from varflow.symbolic.laws import Law, Parameters, pieces_above, upper_moment
@@ -81,6 +82,7 @@ def _weight_variance(
 ) -> Derivation:
     layer = layer_of(distribution, response=response, threshold=threshold, parameters=parameters)
     wanted = atom("variance", variance)
+    _refuse_without_weights(layer, wanted, threshold, variance)
     start = Derivation("The weight variance that preserves the variance", Setting(_with_weights(layer), _weighted(layer)))
     moved = {E_w: 0, E_w2: sigma_w**2}
     mean_square = _second_moment(layer)
@@ -104,6 +106,16 @@ def _weight_variance(
     if wanted == V:
         return steps
     return steps.then(lambda e: e, "at the variance wanted", assumption=f"$V = {sympy.latex(wanted)}$", given={V: wanted})
+
+
+def _refuse_without_weights(layer: Layer, wanted: Any, threshold: Any, variance: Any) -> None:
+    """Where the numbers given leave no weight variance."""
+    if wanted.is_positive is False:
+        raise DomainError("variance", variance, "must be positive")
+    end = layer.law.ends[-1]
+    beyond = layer.threshold - end * sqrt(wanted) if end.is_number and not end.is_infinite else S.NegativeOne
+    if layer.response.name != "leaky_relu" and beyond.is_nonnegative:
+        raise DomainError("threshold", threshold, f"is beyond the support at variance={variance}: no spike, no weights keep it")
 
 
 def _with_weights(layer: Layer) -> Any:

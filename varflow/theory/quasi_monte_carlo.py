@@ -32,7 +32,7 @@ from varflow.theory.stepping import membrane, spikes
 __all__ = ["QuasiMonteCarlo", "causal_factor", "innovations", "normal_points"]
 
 BLOCK = 16384  # points at a time: what one step works on stays in the second-level cache
-SLICE = 512  # points in one matrix product
+PRODUCT = 2**18  # multiplications that BLAS leaves to one thread; more threads than ours would only wait for each other
 FLAT = 1e-6  # an innovation below this share of its step's standard deviation counts as none,
 NOTHING = 1e-30  # and so does one below this share of the largest potential: single precision ends there
 RUNAWAY = 1e15  # variance in units of θ²: a multi-spike layer beyond it grows without bound
@@ -155,8 +155,9 @@ def _sums(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndar
 
 
 def _slices(rows: np.ndarray) -> np.ndarray:
-    """Views of ``SLICE`` points, (slices, steps, points): products too small for BLAS to put threads of its own on them."""
-    return rows.reshape(len(rows), -1, min(SLICE, rows.shape[1])).swapaxes(0, 1)
+    """Views of some points each, (slices, steps, points), whose matrix products are small enough."""
+    most = PRODUCT // len(rows) ** 2
+    return rows.reshape(len(rows), -1, min(2 ** (most.bit_length() - 1), rows.shape[1])).swapaxes(0, 1)
 
 
 def _in_threads(task: Callable[[int], Any], count: int, threads: int | None) -> list[Any]:
