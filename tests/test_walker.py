@@ -227,6 +227,79 @@ def test_tensors_that_leave_torch_are_refused_by_name():
         trace(nn.Sequential(*chain(Leaves())), X)
 
 
+@pytest.mark.parametrize(
+    ("model", "x", "words"),
+    [
+        (chain, X[:0], r"inputs='shape \(0, 32\)' is empty"),
+        (chain, float("nan") * X, "holds numbers that are not finite"),
+        (chain, X.to("meta"), "inputs.*is on the meta device"),
+        (lambda: chain().to("meta"), X, "model='0.weight' is on the meta device"),
+        (chain, X.numpy(), "inputs='ndarray' do not go through the model"),
+    ],
+)
+def test_inputs_without_numbers_are_refused_by_name(model, x, words):
+    with pytest.raises(vf.DomainError, match=words):
+        trace(model(), x)
+
+
+class Alternating(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.one, self.two = nn.Linear(32, 32), nn.Linear(32, 32), leaky(), leaky()
+
+    def forward(self, x):
+        for step in range(6):
+            out = self.one(self.a(x))
+            if step % 2:
+                out = self.two(self.b(out))
+        return out
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.back, self.one = nn.Linear(32, 32), nn.Linear(32, 32), leaky()
+
+    def forward(self, x):
+        spikes = torch.zeros_like(x)
+        for _ in range(4):
+            spikes = self.one(self.a(x) + self.back(spikes))
+        return spikes
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (Alternating(), "one: 6, two: 3' run different numbers of steps"),
+        (Recurrent(), "'back: Linear' receives a tensor that cannot be followed back.*recurrent"),
+    ],
+)
+def test_loops_that_are_no_chain_in_time_are_refused_by_name(model, words):
+    with pytest.raises(vf.DomainError, match=words):
+        trace(model, X)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, by its own compiler
+@pytest.mark.parametrize("wrapped", [nn.DataParallel, pytest.param(torch.compile, marks=pytest.mark.slow)])
+def test_wrapped_models_are_seen_through(wrapped):
+    inner = chain()
+    found = trace(wrapped(inner), X, steps=3)
+    assert [layer.weights[0] for layer in found.layers] == [inner[0], inner[2]]
+    assert found.steps == 3
+
+
+def test_one_weight_in_two_places_has_two_sources():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.one, self.two = nn.Linear(32, 32), leaky(), leaky()
+
+        def forward(self, x):
+            return self.two(self.a(self.one(self.a(x))))
+
+    assert uncovered(trace(Tied(), X)) == ["a receives input and one together", "a receives input and one together"]
+
+
 # What is left behind.
 
 

@@ -40,7 +40,8 @@ def cause_of_death(trace: Trace, moments: Sequence[Moments], index: int, covered
 
 def _lives(trace: Trace, moments: Sequence[Moments], index: int) -> bool:
     """Whether a layer is predicted to spike late at infinite width."""
-    return float(predict(trace, moments, infinite=True).late_rates.mean(0)[index]) > ALIVE
+    above = replace(trace, layers=trace.layers[: index + 1])
+    return float(predict(above, moments[: index + 1], infinite=True).late_rates.mean(0)[index]) > ALIVE
 
 
 def _survives_without_memory(trace: Trace, moments: Sequence[Moments]) -> bool:

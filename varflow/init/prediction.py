@@ -19,7 +19,7 @@ __all__ = ["Prediction", "input_moments", "late", "predict", "uncovered"]
 
 POINTS = 2**15  # neurons drawn for one layer, over all populations
 MAPS, MOST_POINTS = 32, 2**22  # of maps, which vary more, so many populations as long as they are no larger than this
-MOST_INPUTS = 64
+MOST_INPUTS, FEW_INPUTS = 64, 8  # of a batch; at infinite width, where each takes many neurons
 MOST_SITES = 1024  # of a map whose sites are taken as correlated
 
 
@@ -61,10 +61,10 @@ def uncovered(trace: Trace) -> list[str]:
     return words
 
 
-def input_moments(layer: TracedLayer, steps: int) -> tuple[Any, Any]:
+def input_moments(layer: TracedLayer, steps: int, most: int = MOST_INPUTS) -> tuple[Any, Any]:
     """Second moments (inputs, *sites, T, T) and means (inputs, *sites, T) of what an input-driven layer receives."""
     torch = require("torch", "torch")
-    x = _given(layer)
+    x = _given(layer, most)
     if hasattr(layer.weights[0], "in_features"):  # features last, whatever stands before them
         x = x.flatten(2, -2).mean(2) if x.dim() > 3 else x
         products, means = torch.einsum("sbn,tbn->bst", x, x) / x.shape[-1], x.mean(-1).movedim(0, -1)
@@ -79,17 +79,17 @@ def input_moments(layer: TracedLayer, steps: int) -> tuple[Any, Any]:
 def _input_across(layer: TracedLayer) -> Any:
     """Second moments between the sites of the input, mean over channels and steps, shape (inputs, sites, sites)."""
     torch = require("torch", "torch")
-    x = _given(layer).flatten(3)
+    x = _given(layer, MOST_INPUTS).flatten(3)
     return torch.einsum("tbcu,tbcv->buv", x, x) / (x.shape[0] * x.shape[2])
 
 
-def _given(layer: TracedLayer) -> Any:
+def _given(layer: TracedLayer, most: int) -> Any:
     """What an input-driven layer receives, shape (steps or 1, inputs, features) or (…, channels, *sites); not all inputs of a
     large batch.
     """
     x = _by_step(layer)
-    if x.shape[1] > MOST_INPUTS:
-        x = x[:, np.unique(np.linspace(0, x.shape[1] - 1, MOST_INPUTS).round().astype(int))]
+    if x.shape[1] > most:
+        x = x[:, np.unique(np.linspace(0, x.shape[1] - 1, most).round().astype(int))]
     return x.double()
 
 
@@ -121,7 +121,7 @@ def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False,
     moments : sequence of Moments
         Of every layer's weights.
     infinite : bool
-        At infinite width instead of the layers' own.
+        At infinite width instead of the layers' own, for a few of the inputs.
     seed : int
 
     Notes
@@ -135,7 +135,8 @@ def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False,
     generator = torch.Generator(device).manual_seed(seed)
     found: dict[str, Response] = {}
     rows: list[tuple[Any, ...]] = []
-    drives = {layer.neuron_name: input_moments(layer, trace.steps) for layer in trace.layers if layer.driven}
+    most = FEW_INPUTS if infinite else MOST_INPUTS
+    drives = {layer.neuron_name: input_moments(layer, trace.steps, most) for layer in trace.layers if layer.driven}
     populations = _populations(trace, next(iter(drives.values()))[0].shape[0], infinite)
     for layer, moment in zip(trace.layers, moments, strict=True):
         if layer.driven:

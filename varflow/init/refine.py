@@ -24,7 +24,7 @@ from varflow.init.walker import Trace, TracedLayer, trace
 
 __all__ = ["late_rates", "refined"]
 
-PASSES = 8
+PASSES = 12
 CLOSE = 0.02  # of the planned rate, relative
 LARGEST_STEP = 0.3  # of one layer in one pass, in ln g
 
@@ -49,20 +49,28 @@ def refined(
     """The plan with the gains that the weights have now, and the largest relative deviation that is left."""
     planned = {layer.neuron_name: layer.firing_rate for layer in plan if layer.neuron is not None}
     factors = dict.fromkeys(planned, 1.0)
-    for number in range(PASSES + 1):
+    best, left = dict(factors), math.inf
+    for number in range(PASSES):
         measured = late_rates(model, inputs, steps)
         off = {name: math.log(min(max(measured[name] / rate, 0.1), 10.0)) for name, rate in planned.items()}
-        if max(map(abs, off.values())) < CLOSE or number == PASSES:
+        if max(map(abs, off.values())) < left:
+            best, left = dict(factors), max(map(abs, off.values()))
+        if left < CLOSE or number == PASSES - 1:
             break
         for layer in traced.layers:
             rise = _rise(planned[layer.neuron_name])
             step = (0.5 * rise * off.get(layer.sources[0], 0.0) - off[layer.neuron_name]) / rise
-            factor = math.exp(min(max(step, -LARGEST_STEP), LARGEST_STEP))
-            factors[layer.neuron_name] *= factor
-            with torch.no_grad():
-                layer.weights[0].weight.mul_(factor)
-    rows = [replace(layer, gain=layer.gain * factors.get(layer.neuron_name, 1.0)) for layer in plan]
-    return rows, max(abs(measured[name] / rate - 1) for name, rate in planned.items())
+            _scale(torch, layer, factors, factors[layer.neuron_name] * math.exp(min(max(step, -LARGEST_STEP), LARGEST_STEP)))
+    for layer in traced.layers:  # few neurons do not close in for good: what came nearest stays
+        _scale(torch, layer, factors, best[layer.neuron_name])
+    return [replace(layer, gain=layer.gain * best.get(layer.neuron_name, 1.0)) for layer in plan], math.expm1(left)
+
+
+def _scale(torch: Any, layer: TracedLayer, factors: dict[str, float], wanted: float) -> None:
+    """Bring a layer's weights from one factor to another."""
+    with torch.no_grad():
+        layer.weights[0].weight.mul_(wanted / factors[layer.neuron_name])
+    factors[layer.neuron_name] = wanted
 
 
 def _rise(rate: float) -> float:

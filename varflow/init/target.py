@@ -25,6 +25,7 @@ __all__ = ["Deep", "deep_layer", "layer_gain", "run_deep"]
 SIZE = 2**15  # neurons that stand for infinite width, over all populations
 RATE = 0.2  # of layers that activity is to go on from
 KEPT = 0.05  # relative, of the target: what a constant gain may miss it by
+DRIFTING = 16  # layers: fewer need not repeat one another, if their late mean is the target
 UPWARD = 1.1  # ratio of the targets that are tried where the wanted one is not kept
 
 
@@ -60,8 +61,13 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
     while True:
         found = layers.choosing(quantity, aim)
         m = layers.multiplier(found)
-        if m < 1 and abs(layers.at_gain(found.gain, found.firing_rate)[quantity] / aim - 1) < KEPT:
+        if m < 1 + 1 / layers.depth and abs(layers.at_gain(found.gain, found.firing_rate)[quantity] / aim - 1) < KEPT:
             return Deep(found.gain, found.firing_rate, scale * found.variance, m, aim == wanted)
+        if layers.depth < DRIFTING:
+            gain = rising_root(lambda g, aim=aim: layers.at_gain(g, RATE)[quantity] - aim, found.gain, f"{quantity} {aim:g}")
+            kept = layers.at_gain(gain, RATE)
+            if abs(kept[quantity] / aim - 1) < KEPT:
+                return Deep(gain, kept.firing_rate, scale * kept.variance, m, aim == wanted)
         aim *= UPWARD
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
 from varflow._checks import DomainError, integer, require
@@ -20,7 +21,10 @@ from varflow.model.neurons import Neuron
 __all__ = ["Trace", "TracedLayer", "forward", "trace"]
 
 INPUT = "input"
-UNTRACED = "receives a tensor that cannot be followed back to a layer or the input: it was made outside of torch's functions"
+UNTRACED = (
+    "receives a tensor that cannot be followed back to a layer or the input: it is a constant, as a recurrent state is at "
+    "first, or was made outside of torch's functions"
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -97,6 +101,7 @@ def trace(
     """
     torch = require("torch", "torch")
     check_model(torch, model)
+    _check_inputs(torch, inputs)
     with kept(model), torch.no_grad():
         walk = _Walk(torch, model, record)
         with walk.watching():
@@ -110,6 +115,24 @@ def check_model(torch: Any, model: Any) -> None:
     for name, parameter in model.named_parameters():
         if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
             raise DomainError("model", name, "belongs to a lazy module without a weight yet: run one batch through it first")
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta:
+            raise DomainError(
+                "model", name, "is on the meta device, without numbers: materialise the model with to_empty first"
+            )
+
+
+def _check_inputs(torch: Any, inputs: Any) -> None:
+    from varflow.init.provenance import tensors_in
+
+    for tensor in tensors_in(inputs):
+        shape = f"shape {tuple(tensor.shape)}"
+        if tensor.is_meta:
+            raise DomainError("inputs", shape, "is on the meta device, without numbers: give a batch of data")
+        if not tensor.numel():
+            raise DomainError("inputs", shape, "is empty: give a batch of data")
+        if not bool(torch.isfinite(tensor).all()):
+            raise DomainError("inputs", shape, "holds numbers that are not finite")
 
 
 def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any] | None = None) -> Any:
@@ -121,10 +144,11 @@ def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any
         for module in off:
             module.training = False
         for _ in range(1 if steps is None else integer("steps", steps, minimum=1)):
-            if isinstance(inputs, dict):
-                out = model(**inputs)
-            else:
-                out = model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+            with _uncompiled(model):
+                if isinstance(inputs, dict):
+                    out = model(**inputs)
+                else:
+                    out = model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
         return out
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         if isinstance(error, DomainError):
@@ -133,10 +157,19 @@ def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any
 
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in(inputs))
         words = " ".join(str(error).split())
-        raise DomainError("inputs", f"shape {shapes}", f"do not go through the model: {words}") from error
+        raise DomainError(
+            "inputs", f"shape {shapes}" if shapes else type(inputs).__name__, f"do not go through the model: {words}"
+        ) from error
     finally:
         for module in off:
             module.training = True
+
+
+def _uncompiled(model: Any) -> Any:
+    """Compiled modules run as they are written: hooks and labels are not to be compiled."""
+    compiled = (type(m).__name__ == "OptimizedModule" or m.__dict__.get("_compiled_call_impl") for m in model.modules())
+    stance = getattr(require("torch", "torch").compiler, "set_stance", None)
+    return stance("force_eager") if stance is not None and any(compiled) else nullcontext()
 
 
 @dataclass(slots=True, eq=False)
@@ -153,7 +186,7 @@ class _Fed:
 
 
 class _Walk:
-    """Hooks and labels of one pass."""
+    """Labels of one pass, and what stands around the modules meanwhile."""
 
     def __init__(self, torch: Any, model: Any, record: Any = None):
         from varflow.init.provenance import Provenance
@@ -189,14 +222,11 @@ class _Walk:
     def watching(self) -> Iterator[None]:
         with ExitStack() as stack:
             for module, name in self.names.items():
-                known = name in self.weights or name in self.spiking
-                leave = self._after_weight if name in self.weights else self._after_spiking if known else self._after
-                handles = [
-                    module.register_forward_pre_hook(self._before(name, known), with_kwargs=True, prepend=True),
-                    module.register_forward_hook(leave(name), with_kwargs=True),
-                ]
-                for handle in handles:
-                    stack.callback(handle.remove)
+                if name in self.weights or name in self.spiking:
+                    stack.callback(self._enclose(name, module))
+                else:
+                    stack.callback(module.register_forward_pre_hook(self._enter(name), prepend=True).remove)
+                    stack.callback(module.register_forward_hook(self._leave).remove)
             stack.callback(self.provenance.pause)
             self.provenance.resume()
             yield
@@ -204,14 +234,39 @@ class _Walk:
     def _place(self) -> str:
         return repr(self.running[-1]) if self.running and self.running[-1] else "the model's forward"
 
-    def _before(self, name: str, known: bool) -> Callable[..., None]:
-        def hook(module: Any, args: Any, kwargs: Any) -> None:
-            self.running.append(name)
-            self.inside += known
-            if known:
-                self.provenance.pause()
+    def _enter(self, name: str) -> Callable[..., None]:
+        return lambda module, args: self.running.append(name)
 
-        return hook
+    def _leave(self, *_: Any) -> None:
+        self.running.pop()
+
+    def _enclose(self, name: str, module: Any) -> Callable[[], None]:
+        """Put a forward of ours around a layer's own, and say how to take it off. A call then costs a third of what it does
+        with hooks; it is made for every layer and step, and Python is what watching costs.
+        """
+        see = (self._weight if name in self.weights else self._neuron)(name, module)
+        inner, before, provenance = module.forward, module.__dict__.get("forward"), self.provenance
+
+        @wraps(inner)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            provenance.pause()
+            self.running.append(name)
+            self.inside += 1
+            out = inner(*args, **kwargs)
+            see(args[0] if args else next(iter(kwargs.values())), out)
+            self.inside -= 1
+            self.running.pop()
+            if not self.inside:
+                provenance.resume()
+            return out
+
+        def restore() -> None:
+            module.__dict__.pop("forward")
+            if before is not None:
+                module.__dict__["forward"] = before
+
+        module.__dict__["forward"] = forward
+        return restore
 
     def _label(self, name: str, module: Any, tensor: Any) -> Any:
         label = self.provenance.of(tensor)
@@ -219,27 +274,12 @@ class _Walk:
             refuse(name, module, UNTRACED)
         return label
 
-    def _leave(self) -> None:
-        self.running.pop()
-        self.inside -= 1
-        if not self.inside:
-            self.provenance.resume()
-
-    # The hooks of every layer and step: each asks no more than a step needs, for Python is what watching costs.
-
-    def _after(self, name: str) -> Callable[..., None]:
-        def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
-            self.running.pop()
-
-        return hook
-
-    def _after_weight(self, name: str) -> Callable[..., None]:
+    def _weight(self, name: str, module: Any) -> Callable[[Any, Any], None]:
         from varflow.init.provenance import Label
 
         own, driven = Label(frozenset({name})), frozenset({INPUT})
 
-        def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
-            given = _first(args, kwargs)
+        def see(given: Any, out: Any) -> None:
             label = self._label(name, module, given)
             fed = self.fed.get(name)
             if fed is None:
@@ -248,15 +288,13 @@ class _Walk:
             if label.sources == driven:  # only such inputs are kept: held tensors cost the pass its cache
                 fed.inputs.append(given.detach())
             self.provenance.put(out, own)
-            self._leave()
 
-        return hook
+        return see
 
-    def _after_spiking(self, name: str) -> Callable[..., None]:
+    def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
         from varflow.init.provenance import tensors_in
 
-        def hook(module: Any, args: Any, kwargs: Any, out: Any) -> None:
-            current = _first(args, kwargs)
+        def see(current: Any, out: Any) -> None:
             label = self._label(name, module, current)
             layer = self.known.get((name, label.sources))
             if layer is None:
@@ -267,9 +305,8 @@ class _Walk:
                 self.record(layer, current, outputs[0])
             for tensor in outputs:
                 self.provenance.put(tensor, self.labels[layer])
-            self._leave()
 
-        return hook
+        return see
 
     def _layer(self, name: str, module: Any, label: Any, shape: tuple[int, ...]) -> TracedLayer:
         from varflow.init.provenance import Label
@@ -346,11 +383,6 @@ def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:
     if spiking.batch_size is not None:
         return shape[0] // spiking.batch_size
     return shape[spiking.time_axis] if spiking.steps is None else spiking.steps
-
-
-def _first(args: Any, kwargs: Any) -> Any:
-    """The input of a module: its first argument."""
-    return args[0] if args else next(iter(kwargs.values()))
 
 
 def _copied(tree: Any) -> Any:

@@ -80,7 +80,7 @@ class _Follower:
                 self._step(*(_flat(values, self.axes) for values in step))
 
     def _step(self, current: Any, S: Any) -> None:
-        torch = require("torch", "torch")
+        torch, S = require("torch", "torch"), S.to(current.dtype)
         if self.counts is None:
             self.each, self.ones = map(S.new_ones, S.shape)
             self.counts, self.stride = S.new_zeros(S.shape[1]), -(-len(S) // FOLLOWED)

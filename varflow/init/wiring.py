@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from varflow._checks import require
+from varflow._checks import DomainError, require
 from varflow.init.fans import effective_fan_in, fan_in
 
 __all__ = ["Moments", "covariance_between", "currents_from", "mean_fan_in", "measured", "why_not_covered", "width_and_sites"]
@@ -41,6 +41,8 @@ def measured(weight: Any) -> Moments:
 def _spread(tensor: Any) -> tuple[float, float]:
     torch = require("torch", "torch")
     variance, mean = torch.var_mean(tensor.detach().float(), correction=0)
+    if not math.isfinite(float(variance)):
+        raise DomainError("model", f"weights of shape {tuple(tensor.shape)}", "hold numbers that are not finite")
     return math.sqrt(float(variance)), float(mean)
 
 
