@@ -15,10 +15,10 @@ import varflow as vf
 torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 
-from varflow.init import models  # noqa: E402
-from varflow.init.target import deep_layer  # noqa: E402
-from varflow.init.walker import trace  # noqa: E402
-from varflow.init.watch import Recorder  # noqa: E402
+from varflow.init.models import initialise  # noqa: E402
+from varflow.init.models.target import deep_layer  # noqa: E402
+from varflow.init.models.walker import trace  # noqa: E402
+from varflow.init.models.watch import Recorder  # noqa: E402
 
 WIDTH, DEPTH, STEPS, BATCH = 512, 50, 12, 64
 BIG_WIDTH, BIG_DEPTH = 1414, 50  # 1e8 parameters
@@ -99,8 +99,8 @@ def test_initialising_over_a_bare_normal(benchmark):
             torch.nn.init.normal_(weight.weight, std=0.05)
 
     found = []
-    fill = lambda: models.fill(torch, traced, list(plan.layers), None)  # noqa: E731
-    planned = min(seconds(lambda: models._Planner(traced, "firing_rate", 0.2, False).plan()) for _ in range(3))
+    fill = lambda: initialise.fill(torch, traced, list(plan.layers), None)  # noqa: E731
+    planned = min(seconds(lambda: initialise._Planner(traced, "firing_rate", 0.2, False).plan()) for _ in range(3))
     watched = min(seconds(lambda: trace(model, x)) for _ in range(3))
     benchmark.pedantic(lambda: found.append(ratio(3, fill, bare)), rounds=1)
     plain = min(seconds(bare) for _ in range(3))

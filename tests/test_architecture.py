@@ -25,20 +25,16 @@ MAY_IMPORT = {
     "model": {"_checks", "_display"},
     "results": {"_checks", "_display", "model"},
     "theory": {"_checks", "_display", "model", "results"},
-    "init": {"_checks", "_display", "_progress", "model", "results", "theory", "plots"}  # plots: as compare
-    | {"plots_of_methods"},
+    "init": {"_checks", "_display", "_progress", "model", "results", "theory", "plots"},  # plots: as compare
     "simulation": WITNESS | {"_progress"},
     "reference": WITNESS,
     "symbolic": WITNESS,
     "certified": WITNESS,
     "compare": {"_checks", "_display", "results", "plots"},  # plots: when a comparison is asked to draw itself
-    "experiment": {"_checks", "_display", "model", "results", "theory", "init", "simulation", "compare", "plots"}
-    | {"plots_in_time", "reading"},
+    "experiment": {"_checks", "_display", "model", "results", "theory", "init", "simulation", "compare", "plots"} | {"reading"},
     "reading": {"results", "experiment"},  # the latter for types
     "phases": {"_checks", "_display", "_progress", "model", "theory", "init", "plots"},
     "plots": {"_checks", "results", "compare", "experiment", "init", "phases"},  # the latter three for types
-    "plots_in_time": {"_checks", "results", "experiment", "plots"},
-    "plots_of_methods": {"_checks", "results", "init", "plots"},  # init: for a type
     "citations": {"_checks"},
     "cli": {"_checks", PUBLIC},
     "__main__": {"cli"},

@@ -15,8 +15,8 @@ norse = pytest.importorskip("norse.torch")
 from spiking_models import Looped, Maps  # noqa: E402
 from torch import nn  # noqa: E402
 
-from varflow.init.prediction import late  # noqa: E402
-from varflow.init.target import run_deep  # noqa: E402
+from varflow.init.models.prediction import late  # noqa: E402
+from varflow.init.models.target import run_deep  # noqa: E402
 
 WIDTH, DEPTH, STEPS, NETWORKS = 96, 8, 8, 24
 

@@ -9,11 +9,11 @@ from scipy import special, stats
 
 import varflow as vf
 from varflow.model.neurons import RESETS
-from varflow.theory.held_currents import held
-from varflow.theory.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
-from varflow.theory.responses import LayerState
-from varflow.theory.stepping import stepped
-from varflow.theory.temporal import in_time
+from varflow.theory.in_time.held_currents import held
+from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
+from varflow.theory.in_time.recursion import in_time
+from varflow.theory.in_time.responses import LayerState
+from varflow.theory.in_time.stepping import stepped
 
 ROUNDING = 3e-6  # single precision through a few layers; the first step has no other error
 FAR = 8.0  # standard errors of 8 scrambles: beyond it with probability 1e-4

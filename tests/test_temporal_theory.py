@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import varflow as vf
-from varflow.theory.orthants import both_or_one, orthant
-from varflow.theory.stepping import driven_by, stepped
+from varflow.theory.in_time.orthants import both_or_one, orthant
+from varflow.theory.in_time.stepping import driven_by, stepped
 
 PAPER = vf.gain(threshold=1.0)
 
@@ -324,7 +324,7 @@ def test_a_batch_in_blocks_is_the_batch_at_once(monkeypatch, given_ones):
     currents, rows = vf.drives.given(rng.normal(size=(7, 5, 100))), vf.drives.inputs(rng.normal(size=(7, 3)), 1.5)
     network = net(decay=0.5, drive=currents if given_ones else rows)
     at_once = vf.mean_field(network)
-    monkeypatch.setattr("varflow.theory.temporal.AT_ONCE", 3 * 5**2)
+    monkeypatch.setattr("varflow.theory.in_time.recursion.AT_ONCE", 3 * 5**2)
     in_blocks = vf.mean_field(network)
     for name in (*QUANTITIES, "survival", "variance_std"):
         assert getattr(in_blocks, name) == pytest.approx(getattr(at_once, name), rel=1e-13, abs=1e-15)
@@ -374,7 +374,7 @@ def test_without_digits_of_their_own_differences_are_lost(monkeypatch):
     """Negative control: with only the moments handed down, layers 4 to 8 are off, and the stationary state is the same."""
     network = net(steps=20, depth=40, decay=0.1)
     carried = vf.mean_field(network).coincidences
-    monkeypatch.setattr("varflow.theory.temporal.arriving", as_is)
+    monkeypatch.setattr("varflow.theory.in_time.recursion.arriving", as_is)
     lost = np.abs(vf.mean_field(network).coincidences - carried).max(axis=(1, 2))
     assert lost[5] > 1e-4
     assert lost[-1] < 1e-6
@@ -394,7 +394,7 @@ def test_the_error_is_that_of_the_last_digits(monkeypatch):
     network = net(steps=20, depth=60, decay=0.5)
     error = vf.mean_field(network).error["coincidences"]
     assert 0 < error.max() < 3e-15
-    monkeypatch.setattr("varflow.theory.orthants.LAST_DIGITS", 1e-6)
+    monkeypatch.setattr("varflow.theory.in_time.orthants.LAST_DIGITS", 1e-6)
     coarse = vf.mean_field(network).error["coincidences"]
     assert 1e-8 < coarse.max() < 1e-6
 

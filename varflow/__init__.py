@@ -50,17 +50,17 @@ _HOME = {
     "smallest_width": "init.inverse",
     "sparsest_rate": "init.inverse",
     "lookup": "init.lookup",
-    "Initialization": "init.lookup",
+    "Initialization": "init.initialization",
     "CorrectedGainTable": "init.table",
     "corrected_gain_table": "init.table",
     "TemporalCriticalGain": "results",
     "TemporalFixedPoint": "results",
-    "temporal_critical_gain": "theory.temporal_critical_gain",
-    "temporal_fixed_point": "theory.temporal_fixed_point",
+    "temporal_critical_gain": "theory.in_time.critical_gain",
+    "temporal_fixed_point": "theory.in_time.fixed_point",
     "gain_for_rate": "init.in_time",
     "gain_for_variance": "init.in_time",
-    "audit": "init.audit",
-    "AuditReport": "init.report",
+    "audit": "init.models.audit",
+    "AuditReport": "init.models.report",
     "catalogue": "init.catalogue",
     "Catalogue": "init.catalogue",
     "citation": "citations",
@@ -86,10 +86,10 @@ if TYPE_CHECKING:
     from varflow.citations import citation
     from varflow.compare import Comparison, compare
     from varflow.experiment import Experiment, validate
-    from varflow.init.audit import audit
     from varflow.init.catalogue import Catalogue, catalogue
     from varflow.init.gains import gain
     from varflow.init.in_time import gain_for_rate, gain_for_variance
+    from varflow.init.initialization import Initialization
     from varflow.init.inverse import (
         corrected_gain,
         gain_for_mean_variance,
@@ -97,8 +97,9 @@ if TYPE_CHECKING:
         smallest_width,
         sparsest_rate,
     )
-    from varflow.init.lookup import Initialization, lookup
-    from varflow.init.report import AuditReport
+    from varflow.init.lookup import lookup
+    from varflow.init.models.audit import audit
+    from varflow.init.models.report import AuditReport
     from varflow.init.rules import gain_by_rule
     from varflow.init.table import CorrectedGainTable, corrected_gain_table
     from varflow.model import distributions, drives, weights
@@ -114,11 +115,11 @@ if TYPE_CHECKING:
     from varflow.theory.expansions import Expansion, expansion
     from varflow.theory.finite_width import finite_width
     from varflow.theory.fixed_points import critical_gain, fixed_points
+    from varflow.theory.in_time.critical_gain import temporal_critical_gain
+    from varflow.theory.in_time.fixed_point import temporal_fixed_point
     from varflow.theory.maps import variance_map
     from varflow.theory.mean_field import mean_field
     from varflow.theory.stable import stable_variance
-    from varflow.theory.temporal_critical_gain import temporal_critical_gain
-    from varflow.theory.temporal_fixed_point import temporal_fixed_point
 
 
 class _Package(ModuleType):

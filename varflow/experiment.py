@@ -157,7 +157,7 @@ class Experiment(Shown):
         Over several steps: variance and firing rate of the later half of them; for one curve also every layer and step.
         """
         if self.steps > 1:
-            from varflow.plots_in_time import plot_experiment_in_time
+            from varflow.plots import plot_experiment_in_time
 
             return plot_experiment_in_time(self)
         from varflow.plots import plot_experiment

@@ -33,7 +33,7 @@ _HOME = {
     "fan_out": "fans",
     "init_fn": "layers",
     "init_layer_": "layers",
-    "init_model": "models",
+    "init_model": "models.initialise",
     "lsuv_": "lsuv",
     "micheli_normal_": "fills",
     "micheli_uniform_": "fills",
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     )
     from varflow.init.layers import init_fn, init_layer_
     from varflow.init.lsuv import lsuv_
-    from varflow.init.models import init_model
+    from varflow.init.models.initialise import init_model
     from varflow.init.neuron_gain import calculate_gain
 
 

@@ -134,7 +134,7 @@ class Catalogue(Shown):
 
         ``ensembles``, if given, are those of ``vf.simulate(found.networks)``, drawn as dots beside the lines of theory.
         """
-        from varflow.plots_of_methods import plot_methods
+        from varflow.plots import plot_methods
 
         return plot_methods(self, ensembles)
 

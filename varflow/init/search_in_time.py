@@ -10,9 +10,9 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow.model.neurons import Neuron
-from varflow.theory.many_gains import Descent, descend, driven, is_drawn, late, layer, sustained
-from varflow.theory.responses import LayerState, Response
-from varflow.theory.temporal_fixed_point import leading_multiplier
+from varflow.theory.in_time.fixed_point import leading_multiplier
+from varflow.theory.in_time.many_gains import Descent, descend, driven, is_drawn, late, layer, sustained
+from varflow.theory.in_time.responses import LayerState, Response
 
 __all__ = ["Answer", "Question", "answered", "layers_above", "multiplier_at", "standard_error"]
 

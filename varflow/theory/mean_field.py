@@ -8,10 +8,10 @@ from varflow.model.distributions import distribution
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import Profile
+from varflow.theory.in_time.methods import response
+from varflow.theory.in_time.recursion import in_time
+from varflow.theory.in_time.stepping import driven_by
 from varflow.theory.layers import driven_threshold, driven_variances, layers, one_step
-from varflow.theory.methods import response
-from varflow.theory.stepping import driven_by
-from varflow.theory.temporal import in_time
 
 __all__ = ["mean_field"]
 

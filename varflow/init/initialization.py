@@ -1,0 +1,83 @@
+"""What lookup and the inverse problems answer: a gain, and what to expect of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from varflow._checks import nothing_if_nan
+from varflow._display import Shown, Table
+
+__all__ = ["Initialization"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Initialization(Shown):
+    """How to initialise one layer, and what to expect of it.
+
+    Attributes
+    ----------
+    gain, weight_std, weight_variance : float
+        ``g``, ``g/√fan_in``, ``g²/fan_in`` (None without a fan-in).
+    firing_rate, variance : float
+        At the fixed point the gain is made for.
+    multiplier, stable, depth_scale
+        Of that fixed point: ``m``, ``|m| < 1``, ``-1/ln|m|`` layers.
+    critical_gain, margin : float
+        Gain below which only silence is left, and ``gain/critical_gain - 1`` (None for ``θ ≤ 0``). In time None: it is
+        :func:`varflow.temporal_critical_gain`.
+    survival : float, optional
+        With a depth: probability that the network is alive at its last layer, at ``gain``, where the potentials of layer 1
+        have variance ``variance``.
+    corrected_gain, corrected_survival : float, optional
+        The smallest gain whose survival reaches the target, and that survival. None where no gain does, or none is needed.
+    input_gain : float, optional
+        Standard deviation of layer 1's current that gives its potentials the variance ``variance``, as in
+        ``vf.drives.currents(input_gain)``; None where it is 1, the default. In time, of a current (of unit second moment in
+        the mean over steps, times this) that gives layer 1 the wanted late rate or variance.
+    error : dict of float, optional
+        In time: numerical standard errors of ``gain``, ``firing_rate`` and ``variance``.
+    window : tuple of int, optional
+        In time: first and last of the steps over which ``firing_rate`` and ``variance`` are means.
+    warnings : tuple of str
+        What to mind, in words.
+    threshold, fan_in, distribution, width, depth
+        What was asked.
+    """
+
+    gain: float
+    weight_std: float | None
+    weight_variance: float | None
+    firing_rate: float
+    variance: float
+    multiplier: float
+    stable: bool
+    critical_gain: float | None
+    margin: float | None
+    depth_scale: float
+    warnings: tuple[str, ...]
+    threshold: float
+    fan_in: int | None
+    distribution: str
+    width: int | None = None
+    depth: int | None = None
+    survival: float | None = None
+    corrected_gain: float | None = None
+    corrected_survival: float | None = None
+    input_gain: float | None = None
+    error: dict[str, float] | None = None
+    window: tuple[int, int] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return nothing_if_nan({field.name: getattr(self, field.name) for field in fields(self)})
+
+    def _table(self) -> Table:
+        skipped = ("warnings", "threshold", "fan_in", "distribution", "width", "depth", "error", "window")
+        inputs = "" if self.fan_in is None else f", fan-in {self.fan_in}"
+        title = f"Initialization for threshold {self.threshold:g}{inputs} ({self.distribution})"
+        values = {name: getattr(self, name) for field in fields(self) if (name := field.name) not in skipped}
+        values["stable"] = "yes" if self.stable else "no"
+        rows = [
+            (name, f"{value:.8g}" if isinstance(value, float) else value) for name, value in values.items() if value is not None
+        ]
+        return Table(title, "  {:<18} {}", rows, notes=self.warnings, bullet="  ! ")

@@ -1,0 +1,156 @@
+"""The audit of a model: each layer measured in one forward pass, predicted over the same steps and inputs, and judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, require
+from varflow.init.models.causes import cause_of_death, sustaining_gain
+from varflow.init.models.prediction import late, predict, uncovered
+from varflow.init.models.redraw import redrawn_rates
+from varflow.init.models.report import AuditedLayer, AuditReport
+from varflow.init.models.state import kept
+from varflow.init.models.walker import Trace, forward, trace
+from varflow.init.models.watch import Recorder, Watched
+from varflow.init.models.wiring import Moments, measured
+
+__all__ = ["audit"]
+
+
+def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, steps: int | None = None) -> AuditReport:
+    r"""Which layers of a spiking model fire, which are dead, and why.
+
+    One forward pass measures every neuron layer; the theory predicts the same layers, from the gains that the weights have
+    now, over the same inputs and steps. The model is left as found.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        As in :func:`varflow.init.init_model`; pooling, normalisation and residual additions are welcome here.
+    inputs : tensor, tuple or dict
+        A batch as the model takes it.
+    loss : callable, optional
+        ``loss(output)`` of the model's output, a scalar: then ``gradient_variance`` is measured too.
+    steps : int, optional
+        For a model that does one step per call: how many times it is called, with the same inputs.
+
+    Returns
+    -------
+    AuditReport
+        Prints as a table; ``.layers``, ``.first_dead``, ``.cause``, ``.fix_gain``, ``.assert_healthy()``, ``.plot()``.
+
+    Raises
+    ------
+    DomainError
+        By name, for what cannot be followed: no spiking layer, neurons that are not covered, raw weights, inputs that do not
+        fit.
+
+    Notes
+    -----
+    **Assumes**, for the prediction of a plain chain of layers: independent weights. Dense layers are predicted at their own
+    width and exactly in law; convolutions at many channels. Anything else is predicted by four networks drawn anew with the
+    same moments of weights, and the report says so. Membranes are those at the spike test, before the reset, also where a
+    library stores them after it. Dropout is off while the model is watched. **Source**: derived here.
+
+    Examples
+    --------
+    PyTorch's default weights are too small for this neuron:
+
+    >>> import torch, varflow as vf, snntorch
+    >>> _ = torch.manual_seed(0)
+    >>> hidden = [m for _ in range(5) for m in (torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))]
+    >>> model, inputs = torch.nn.Sequential(*hidden), torch.rand(8, 64)
+    >>> report = vf.audit(model, inputs, steps=10)
+    >>> report.first_dead, report.cause
+    ('2', 'below the critical gain')
+    >>> plan = vf.init.init_model(model, inputs, steps=10)
+    >>> vf.audit(model, inputs, steps=10).healthy
+    True
+    """
+    torch = require("torch", "torch")
+    recorder = Recorder()
+    traced = trace(model, inputs, steps, recorder)
+    watched = recorder.results()
+    moments = [measured(layer.weights[0]) for layer in traced.layers]
+    reasons = uncovered(traced)
+    predicted = _redrawn(torch, model, inputs, steps, traced) if reasons else _by_theory(traced, moments)
+    gradients = _gradients(torch, model, inputs, steps, traced, loss)
+    rows = zip(traced.layers, moments, predicted, gradients, strict=True)
+    layers = [_audited(layer, watched[layer.neuron_name], moment, rate, gradient) for layer, moment, rate, gradient in rows]
+    dead = next((l for l, layer in enumerate(layers) if layer.dead), None)
+    first_dead = cause = fix = None
+    if dead is not None:
+        first_dead = layers[dead].name
+        cause = cause_of_death(traced, moments, dead, covered=not reasons)
+        fix = None if cause == "dead input" else _fix(traced, dead, bool(reasons))
+    return AuditReport(
+        tuple(layers),
+        traced.steps,
+        len(layers[0].survival),
+        first_dead,
+        cause,
+        fix,
+        "networks drawn anew" if reasons else "theory",
+        tuple(f"not covered by the theory: {reason}" for reason in reasons),
+    )
+
+
+def _audited(
+    layer: Any, seen: Watched, moment: Moments, predicted: tuple[float, float, float], gradient: float
+) -> AuditedLayer:
+    half = late(len(seen.variance))
+    rate, std, variance = predicted
+    return AuditedLayer(
+        layer.name,
+        layer.neuron_name,
+        layer.neuron,
+        seen.width,
+        moment.gain,
+        moment.bias_std,
+        moment.bias_mean,
+        float(seen.firing_rate[half].mean()),
+        rate,
+        std,
+        float(seen.variance[half].mean()),
+        float(seen.mean[half].mean()),
+        variance,
+        seen.dead_fraction,
+        seen.saturated_fraction,
+        seen.alive,
+        seen.firing_rate.mean(1),
+        gradient,
+    )
+
+
+def _by_theory(traced: Trace, moments: list[Moments]) -> list[tuple[float, float, float]]:
+    """Late rate, its spread, and late variance of every layer."""
+    found = predict(traced, moments)
+    rates, spread = found.late_rates.mean(0), found.late_rates.std(0)
+    return list(zip(rates.tolist(), spread.tolist(), found.variance[:, late(traced.steps)].mean(1).tolist(), strict=True))
+
+
+def _redrawn(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace) -> list[tuple[float, float, float]]:
+    rates = redrawn_rates(torch, model, inputs, steps, traced)
+    return [(float(np.mean(row)), float(np.std(row)), math.nan) for row in rates.T]
+
+
+def _gradients(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, loss: Any) -> list[float]:
+    """Mean squares of the gradients by the weights."""
+    if loss is None:
+        return [math.nan] * len(traced.layers)
+    weights = [layer.weights[0].weight for layer in traced.layers]
+    with kept(model), torch.enable_grad():
+        value = loss(forward(model, inputs, steps, [layer.module for layer in traced.layers]))
+        if not isinstance(value, torch.Tensor) or value.numel() != 1:
+            raise DomainError("loss", type(value).__name__, "must return a tensor of one number")
+        wanted = [weight for weight in weights if weight.requires_grad] if value.requires_grad else []
+        found = dict(zip(wanted, torch.autograd.grad(value, wanted, allow_unused=True) if wanted else (), strict=True))
+    return [float(found[w].square().mean()) if found.get(w) is not None else 0.0 for w in weights]
+
+
+def _fix(traced: Trace, dead: int, redrawn: bool) -> float | None:
+    return None if redrawn and traced.layers[dead].driven else sustaining_gain(traced, dead)

@@ -1,0 +1,186 @@
+"""Every layer of a traced model predicted from the moments of its weights, over the same steps and inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import require
+from varflow.init.models.population import Response, respond
+from varflow.init.models.spiking import Spiking
+from varflow.init.models.walker import INPUT, Trace, TracedLayer, steps_of
+from varflow.init.models.wiring import Moments, covariance_between, currents_from, why_not_covered, width_and_sites
+
+__all__ = ["Prediction", "input_moments", "late", "predict", "uncovered"]
+
+POINTS = 2**15  # neurons drawn for one layer, over all populations
+MAPS, MOST_POINTS = 32, 2**22  # of maps, which vary more, so many populations as long as they are no larger than this
+MOST_INPUTS, FEW_INPUTS = 64, 8  # of a batch; at infinite width, where each takes many neurons
+MOST_SITES = 1024  # of a map whose sites are taken as correlated
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Per layer and step, means over populations: ``firing_rate``, ``variance``, ``mean``, shape (depth, steps); ``late_rates``
+    of each population, shape (populations, depth); ``survival``, the share of populations that still spike late, shape
+    (depth,)."""
+
+    firing_rate: np.ndarray
+    variance: np.ndarray
+    mean: np.ndarray
+    late_rates: np.ndarray
+
+    @property
+    def survival(self) -> np.ndarray:
+        return (self.late_rates > 0).mean(0)
+
+
+def late(steps: int) -> slice:
+    """The second half of the steps: where a transient has mostly gone."""
+    return slice(steps // 2, steps)
+
+
+def uncovered(trace: Trace) -> list[str]:
+    """What in a model is not a plain chain of layers, by name; empty where the theory covers it."""
+    words, known = [], {INPUT}
+    for layer in trace.layers:
+        reason = why_not_covered(layer.weights[0])
+        words += [f"{layer.name} {reason}"] if reason else []
+        words += [f"{step}, before {layer.neuron_name}" for step in layer.through]
+        if len(layer.weights) > 1:
+            words.append(f"{layer.neuron_name} sums the currents of {layer.name.replace('+', ' and ')}")
+        if len(layer.sources) != 1:
+            words.append(f"{layer.name} receives {' and '.join(layer.sources)} together")
+        elif layer.sources[0] not in known:
+            words.append(f"{layer.name} receives the spikes of {layer.sources[0]}, a later layer")
+        known.add(layer.neuron_name)
+    return words
+
+
+def input_moments(layer: TracedLayer, steps: int, most: int = MOST_INPUTS) -> tuple[Any, Any]:
+    """Second moments (inputs, *sites, T, T) and means (inputs, *sites, T) of what an input-driven layer receives."""
+    torch = require("torch", "torch")
+    x = _given(layer, most)
+    if hasattr(layer.weights[0], "in_features"):  # features last, whatever stands before them
+        x = x.flatten(2, -2).mean(2) if x.dim() > 3 else x
+        products, means = torch.einsum("sbn,tbn->bst", x, x) / x.shape[-1], x.mean(-1).movedim(0, -1)
+    else:
+        products = torch.einsum("sbc...,tbc...->b...st", x, x) / x.shape[2]
+        means = x.mean(2).movedim(0, -1)
+    if x.shape[0] == 1:
+        products, means = products.expand(*products.shape[:-2], steps, steps), means.expand(*means.shape[:-1], steps)
+    return products, means
+
+
+def _input_across(layer: TracedLayer) -> Any:
+    """Second moments between the sites of the input, mean over channels and steps, shape (inputs, sites, sites)."""
+    torch = require("torch", "torch")
+    x = _given(layer, MOST_INPUTS).flatten(3)
+    return torch.einsum("tbcu,tbcv->buv", x, x) / (x.shape[0] * x.shape[2])
+
+
+def _given(layer: TracedLayer, most: int) -> Any:
+    """What an input-driven layer receives, shape (steps or 1, inputs, features) or (…, channels, *sites); not all inputs of a
+    large batch.
+    """
+    x = _by_step(layer)
+    if x.shape[1] > most:
+        x = x[:, np.unique(np.linspace(0, x.shape[1] - 1, most).round().astype(int))]
+    return x.double()
+
+
+def _by_step(layer: TracedLayer) -> Any:
+    """What a layer's weights received, steps first; one step for an input that went through them once."""
+    torch = require("torch", "torch")
+    calls, spiking = layer.weight_inputs, layer.spiking
+    if len(calls) > 1 or spiking.time_axis is None:
+        x = torch.stack(calls)
+        axes = 1 if hasattr(layer.weights[0], "in_features") else 1 + len(layer.weights[0].kernel_size)
+        return x if calls[0].dim() > axes else x[:, None]
+    return split_steps(spiking, calls[0])
+
+
+def split_steps(spiking: Spiking, values: Any) -> Any:
+    """Values of all steps at once, as a multi-step module takes them, with the steps first and the batch second."""
+    if spiking.batch_size is not None or spiking.steps is not None:
+        return values.unflatten(0, (-1, steps_of(spiking, tuple(values.shape)))).movedim(1, 0)
+    return values.movedim(spiking.time_axis, 0)
+
+
+def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False, seed: int = 0) -> Prediction:
+    """Layer by layer, each from the predicted moments of the one below it.
+
+    Parameters
+    ----------
+    trace : Trace
+        A plain chain, see :func:`uncovered`.
+    moments : sequence of Moments
+        Of every layer's weights.
+    infinite : bool
+        At infinite width instead of the layers' own, for a few of the inputs.
+    seed : int
+
+    Notes
+    -----
+    **Assumes** independent weights. Exact in law for dense layers and each input by itself. In a convolution the currents of
+    two sites are correlated alike at all steps (on maps of more than ``MOST_SITES`` sites they are independent); that matters
+    to the spread at few channels, not to means at many.
+    """
+    torch = require("torch", "torch")
+    device = trace.layers[0].weights[0].weight.device
+    generator = torch.Generator(device).manual_seed(seed)
+    found: dict[str, Response] = {}
+    rows: list[tuple[Any, ...]] = []
+    most = FEW_INPUTS if infinite else MOST_INPUTS
+    drives = {layer.neuron_name: input_moments(layer, trace.steps, most) for layer in trace.layers if layer.driven}
+    populations = _populations(trace, next(iter(drives.values()))[0].shape[0], infinite)
+    for layer, moment in zip(trace.layers, moments, strict=True):
+        if layer.driven:
+            below = [_repeated(values, populations) for values in drives[layer.neuron_name]]
+        else:
+            below = [found[layer.sources[0]].coincidences, found[layer.sources[0]].rate]
+        weight = layer.weights[0]
+        covariance, mean = currents_from(weight, moment, *below)
+        width, sites = width_and_sites(weight, layer.current_shape)
+        size = max(POINTS // (populations * math.prod(sites)), 64) if infinite else width
+        between = None
+        if sites and not infinite and math.prod(sites) <= MOST_SITES:
+            across = _repeated(_input_across(layer), populations) if layer.driven else found[layer.sources[0]].across
+            input_sites = layer.input_shape[-len(sites) :]
+            between = None if across is None else covariance_between(weight, moment, across, input_sites)
+        options = {"between": between, "across": between is not None}
+        response = found[layer.neuron_name] = respond(layer.neuron, covariance, mean, size, generator, **options)
+        rows.append(_summary(response))
+    rate, variance, mean, late_rates = (torch.stack(values).cpu().numpy() for values in zip(*rows, strict=True))
+    return Prediction(rate, variance, mean, late_rates.T)
+
+
+def _populations(trace: Trace, inputs: int, infinite: bool) -> int:
+    """As many as there are inputs, times what the number of points allows."""
+    if infinite:
+        return inputs
+    sizes = [width_and_sites(layer.weights[0], layer.current_shape) for layer in trace.layers]
+    largest = max(width * math.prod(sites) for width, sites in sizes)
+    wanted = POINTS // largest
+    if any(sites for _, sites in sizes):
+        wanted = max(wanted, min(MAPS, MOST_POINTS // largest))
+    return inputs * max(wanted // inputs, 1)
+
+
+def _repeated(values: Any, populations: int) -> Any:
+    return values.repeat(populations // values.shape[0], *([1] * (values.dim() - 1)))
+
+
+def _summary(response: Response) -> tuple[Any, Any, Any, Any]:
+    """Means over populations and sites, and each population's late rate. The variance is about the mean of the whole layer."""
+    sites = tuple(range(1, response.rate.dim() - 1))
+    over = (0, *sites)
+    rates = response.rate.mean(sites) if sites else response.rate
+    variance = response.variance.mean(over)
+    if sites:
+        variance = variance + response.mean.var(sites, correction=0).mean(0)
+    return response.rate.mean(over), variance, response.mean.mean(over), rates[:, late(rates.shape[-1])].mean(-1)

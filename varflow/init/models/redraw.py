@@ -1,0 +1,66 @@
+"""Networks drawn anew: a model's own forward pass with fresh weights of the same moments, where no theory covers its
+structure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from varflow.init.models.prediction import late
+from varflow.init.models.state import kept
+from varflow.init.models.walker import Trace, forward
+from varflow.init.models.wiring import measured
+
+__all__ = ["redrawn_rates"]
+
+NETWORKS = 4
+
+
+def redrawn_rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace) -> np.ndarray:
+    """Late rates of every neuron layer, mean over the inputs, shape (networks, layers).
+
+    The model's own parameters are not touched: others stand in their place during the call.
+    """
+    return np.array([_rates(torch, model, inputs, steps, traced, seed) for seed in range(NETWORKS)])
+
+
+def _rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, seed: int) -> list[float]:
+    names = {module: name for name, module in model.named_modules()}
+    weights = {weight for layer in traced.layers for weight in layer.weights} | {weight for _, weight, *_ in traced.readouts}
+    fresh = {}
+    for weight in sorted(weights, key=lambda module: names[module]):
+        moments, generator = measured(weight), torch.Generator(weight.weight.device).manual_seed(seed + 1)
+        fresh[f"{names[weight]}.weight"] = torch.empty_like(weight.weight).normal_(
+            moments.weight_mean, moments.weight_std, generator=generator
+        )
+        if weight.bias is not None:
+            fresh[f"{names[weight]}.bias"] = torch.empty_like(weight.bias).normal_(
+                moments.bias_mean, moments.bias_std, generator=generator
+            )
+    counts: dict[Any, list[float]] = {layer.module: [] for layer in traced.layers}
+
+    def watch(module: Any, args: Any, out: Any) -> None:
+        spikes = out[0] if isinstance(out, tuple) else out
+        counts[module].append(float(spikes.mean()))
+
+    handles = [module.register_forward_hook(watch) for module in counts]
+    try:
+        with kept(model), torch.no_grad():
+            call = lambda *args, **kwargs: torch.func.functional_call(model, fresh, args, kwargs)  # noqa: E731
+            forward(_Called(model, call), inputs, steps, list(counts))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [float(np.mean(counts[layer.module][late(len(counts[layer.module]))])) for layer in traced.layers]
+
+
+class _Called:
+    """A model that is called with other parameters."""
+
+    def __init__(self, model: Any, call: Any):
+        self.modules, self.call = model.modules, call
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.call(*args, **kwargs)

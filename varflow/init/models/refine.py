@@ -1,0 +1,80 @@
+r"""Weights scaled until each layer of the network at hand has its planned late rate on the given batch.
+
+A plan holds in the mean over networks. One convolutional network deviates from it: all sites see the same few kernels, and
+layers deviate together. A pass measures all layers at once; with ``r_l`` over its plan, in logarithms,
+
+.. math:: \Delta \ln g_l = -(\ln r_l - \tfrac a2 \ln r_{l-1})/a, \qquad a = z φ(z)/Q(z), \quad Q(z) = r
+
+takes from each layer what it does itself, and leaves what the layer below did to that one. ``a`` is ``d ln r/d ln g`` of a
+memoryless neuron, near enough for a few passes to close in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import NormalDist
+from typing import Any
+
+from varflow.init.models.plan import LayerPlan
+from varflow.init.models.prediction import late, split_steps
+from varflow.init.models.walker import Trace, TracedLayer, trace
+
+__all__ = ["late_rates", "refined"]
+
+PASSES = 12
+CLOSE = 0.02  # of the planned rate, relative
+LARGEST_STEP = 0.3  # of one layer in one pass, in ln g
+
+
+def late_rates(model: Any, inputs: Any, steps: int | None = None) -> dict[str, float]:
+    """Measured late rates, mean over the inputs, by the names of the neuron layers."""
+    found: dict[str, list[float]] = defaultdict(list)
+
+    def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
+        rates = (
+            spikes.mean()[None] if layer.spiking.time_axis is None else split_steps(layer.spiking, spikes).flatten(1).mean(1)
+        )
+        found[layer.neuron_name] += rates.tolist()
+
+    trace(model, inputs, steps, record)
+    return {name: sum(rates[late(len(rates))]) / len(rates[late(len(rates))]) for name, rates in found.items()}
+
+
+def refined(
+    torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, plan: Sequence[LayerPlan]
+) -> tuple[list[LayerPlan], float]:
+    """The plan with the gains that the weights have now, and the largest relative deviation that is left."""
+    planned = {layer.neuron_name: layer.firing_rate for layer in plan if layer.neuron is not None}
+    factors = dict.fromkeys(planned, 1.0)
+    best, left = dict(factors), math.inf
+    for number in range(PASSES):
+        measured = late_rates(model, inputs, steps)
+        off = {name: math.log(min(max(measured[name] / rate, 0.1), 10.0)) for name, rate in planned.items()}
+        if max(map(abs, off.values())) < left:
+            best, left = dict(factors), max(map(abs, off.values()))
+        if left < CLOSE or number == PASSES - 1:
+            break
+        for layer in traced.layers:
+            rise = _rise(planned[layer.neuron_name])
+            step = (0.5 * rise * off.get(layer.sources[0], 0.0) - off[layer.neuron_name]) / rise
+            _scale(torch, layer, factors, factors[layer.neuron_name] * math.exp(min(max(step, -LARGEST_STEP), LARGEST_STEP)))
+    for layer in traced.layers:  # few neurons do not close in for good: what came nearest stays
+        _scale(torch, layer, factors, best[layer.neuron_name])
+    return [replace(layer, gain=layer.gain * best.get(layer.neuron_name, 1.0)) for layer in plan], math.expm1(left)
+
+
+def _scale(torch: Any, layer: TracedLayer, factors: dict[str, float], wanted: float) -> None:
+    """Bring a layer's weights from one factor to another."""
+    with torch.no_grad():
+        layer.weights[0].weight.mul_(wanted / factors[layer.neuron_name])
+    factors[layer.neuron_name] = wanted
+
+
+def _rise(rate: float) -> float:
+    """``d ln r/d ln g`` of a memoryless neuron at a rate."""
+    normal, r = NormalDist(), min(max(rate, 1e-4), 0.4)
+    z = normal.inv_cdf(1 - r)
+    return z * normal.pdf(z) / r

@@ -1,0 +1,211 @@
+"""What an audit found: a row per layer, the first dead one, why, and what would help."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import VarflowError, frozen, nothing_if_nan, require
+from varflow._display import Shown, Table
+from varflow.model.neurons import Neuron
+
+__all__ = ["CAUSES", "AuditReport", "AuditedLayer", "UnhealthyError"]
+
+CAUSES = {
+    "dead input": "the input is zero: nothing drives the first layer",
+    "first-layer scale": "the first layer's weights do not fit the scale of the data",
+    "below the critical gain": "below the critical one only silence is left, at every width",
+    "finite width": "at infinite width activity would go on; layers this narrow lose it by chance",
+    "bias": "without its biases the network would go on firing",
+    "leak or reset": "a memoryless neuron would go on firing at these gains; this one's leak or reset stops it",
+    "beyond the theory": "networks drawn anew with these weights die there too, and no theory here covers their structure",
+}
+SATURATED = 0.5  # share of neurons that spike at every step, beyond which a layer counts as saturated
+
+
+class UnhealthyError(VarflowError, AssertionError):
+    """A network that is not fit to be trained; ``.report`` is the audit."""
+
+    def __init__(self, message: str, report: AuditReport):
+        super().__init__(message)
+        self.report = report
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AuditedLayer:
+    """One neuron layer. "Late" is the second half of the steps; means are over inputs.
+
+    Attributes
+    ----------
+    name, neuron_name : str
+        Of the weight module and of the spiking module after it.
+    neuron : Neuron
+    width : int
+        Neurons.
+    gain, bias_std, bias_mean : float
+        ``√(fan-in · Var w)`` and the moments of the biases, as they are.
+    firing_rate, predicted_rate, predicted_std : float
+        Late spikes per neuron and step: measured, predicted, and the spread of that over networks and inputs.
+    variance, mean : float
+        Late variance over neurons, and mean, of the membrane at the spike test, before the reset.
+    predicted_variance : float
+        NaN where the prediction comes from networks drawn anew.
+    dead_fraction, saturated_fraction : float
+        Neurons that never spike for any input, and that spike at every step for every input.
+    survival : ndarray, shape (inputs,)
+        For each input, 1 where the layer spikes late, else 0.
+    firing_rates : ndarray, shape (steps,)
+    gradient_variance : float
+        Mean square of the loss's gradient by the weights; NaN without a loss.
+    """
+
+    name: str
+    neuron_name: str
+    neuron: Neuron
+    width: int
+    gain: float
+    bias_std: float
+    bias_mean: float
+    firing_rate: float
+    predicted_rate: float
+    predicted_std: float
+    variance: float
+    mean: float
+    predicted_variance: float
+    dead_fraction: float
+    saturated_fraction: float
+    survival: np.ndarray
+    firing_rates: np.ndarray
+    gradient_variance: float = math.nan
+
+    def __post_init__(self) -> None:
+        for name in ("survival", "firing_rates"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
+
+    @property
+    def dead(self) -> bool:
+        """Whether it spikes late for no input."""
+        return not self.survival.any()
+
+    def to_dict(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "neuron"}
+        return nothing_if_nan(values | {"neuron": repr(self.neuron), "dead": self.dead})
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class AuditReport(Shown):
+    """Every neuron layer of a model, measured and predicted over the same steps and inputs.
+
+    Attributes
+    ----------
+    layers : tuple of AuditedLayer
+        In the order in which they run.
+    steps, inputs : int
+    first_dead : str or None
+        Name of the first layer that spikes late for no input.
+    cause : str or None
+        Why, one of ``varflow.init.models.report.CAUSES``.
+    fix_gain : float or None
+        The gain of that layer (and of its like) that would keep it at a late rate of 0.2 or the nearest one that is kept.
+    predicted_by : str
+        ``"theory"``, or ``"networks drawn anew"`` where ``notes`` name what the theory does not cover.
+    notes : tuple of str
+    """
+
+    layers: tuple[AuditedLayer, ...]
+    steps: int
+    inputs: int
+    first_dead: str | None
+    cause: str | None
+    fix_gain: float | None
+    predicted_by: str
+    notes: tuple[str, ...] = field(default=())
+
+    def __getitem__(self, name: str) -> AuditedLayer:
+        """A layer by its name, or by that of its neuron."""
+        for layer in self.layers:
+            if name in (layer.name, layer.neuron_name):
+                return layer
+        raise KeyError(name)
+
+    @property
+    def survival(self) -> np.ndarray:
+        """For each input, the share of layers that spike late; shape (inputs,)."""
+        return np.mean([layer.survival for layer in self.layers], axis=0)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, in words; empty for a healthy network."""
+        words = []
+        if self.first_dead is not None:
+            fix = (
+                "" if self.fix_gain is None else f"; a gain of {self.fix_gain:.4g} would keep it (vf.init.init_model sets all)"
+            )
+            gain = self[self.first_dead].gain
+            words.append(f"{self.first_dead} is dead (gain {gain:.4g}): {self.cause}: {CAUSES[self.cause or '']}{fix}")
+        else:
+            lost = int(np.sum(self.survival < 1))
+            if lost:
+                words.append(f"{lost} of {self.inputs} inputs fall silent on the way")
+        saturated = [layer.name for layer in self.layers if layer.saturated_fraction > SATURATED]
+        if saturated:
+            words.append(f"saturated, most neurons spike at every step: {', '.join(saturated)}")
+        return words
+
+    @property
+    def healthy(self) -> bool:
+        """No dead layer, no input lost on the way, no saturated layer."""
+        return not self.problems
+
+    def assert_healthy(self) -> None:
+        """Raise :class:`UnhealthyError`, which says what is wrong, unless the network is healthy."""
+        if self.problems:
+            raise UnhealthyError("; ".join(self.problems), self)
+
+    def to_dict(self) -> dict[str, Any]:
+        names = ("steps", "inputs", "first_dead", "cause", "fix_gain", "predicted_by", "notes", "problems", "healthy")
+        rows = {name: getattr(self, name) for name in names}
+        return nothing_if_nan({"layers": [layer.to_dict() for layer in self.layers]} | rows)
+
+    def plot(self) -> Any:
+        """Measured and predicted late rate, and variance, over layers: a matplotlib figure."""
+        figure = require("plot", "matplotlib.figure").Figure(figsize=(7, 5), dpi=150, layout="constrained")
+        layer = np.arange(1, len(self.layers) + 1)
+        rates, variances = figure.subplots(2, 1, sharex=True)
+        predicted = np.array([each.predicted_rate for each in self.layers])
+        spread = np.array([each.predicted_std for each in self.layers])
+        rates.fill_between(layer, np.maximum(predicted - spread, 0), predicted + spread, alpha=0.2, lw=0, color="C0")
+        rates.plot(layer, predicted, "-", color="C0", label=f"predicted by {self.predicted_by}, ± std")
+        rates.plot(layer, [each.firing_rate for each in self.layers], ".", color="C1", label="measured")
+        rates.set(ylabel="late firing rate", ylim=(0, None))
+        rates.legend(frameon=False)
+        variances.plot(layer, [each.predicted_variance for each in self.layers], "-", color="C0")
+        variances.plot(layer, [each.variance for each in self.layers], ".", color="C1")
+        variances.set(xlabel="layer", ylabel="late variance of $H$", ylim=(0, None))
+        if self.first_dead is not None:
+            rates.axvline(layer[self.layers.index(self[self.first_dead])], color="0.4", ls=":", lw=1)
+        rates.set_title("; ".join(self.problems) or "healthy", fontsize=8, wrap=True)
+        return figure
+
+    def _table(self) -> Table:
+        rows = [
+            (
+                layer.name,
+                f"{layer.gain:.4g}",
+                f"{layer.firing_rate:.4f}",
+                f"{layer.predicted_rate:.4f} ± {layer.predicted_std:.2g}",
+                f"{layer.variance:.4g}",
+                f"{layer.mean:.3g}",
+                f"{layer.dead_fraction:.1%}",
+                f"{layer.survival.mean():.0%}",
+            )
+            for layer in self.layers
+        ]
+        longest = max(5, *(len(layer.name) for layer in self.layers))
+        layout = f"{{:<{longest}}} {{:>8}} {{:>8}} {{:>17}} {{:>9}} {{:>9}} {{:>8}} {{:>8}}"
+        header = ("layer", "gain", "rate", "predicted", "variance", "mean", "dead", "inputs")
+        title = f"AuditReport: {self.steps} steps, {self.inputs} inputs, predicted by {self.predicted_by}"
+        return Table(title, layout, rows, header, [*(self.problems or ["healthy"]), *self.notes], "  ! ")

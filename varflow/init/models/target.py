@@ -1,0 +1,113 @@
+"""The gain that gives a layer its late firing rate or variance, in time and at infinite width.
+
+One place for every such question of ``init_model`` and ``audit``. "Late" is the second half of the steps.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from varflow._checks import DomainError, require
+from varflow.init.gains import gain as preserving_gain
+from varflow.init.gains import gain_for_rate as memoryless_gain
+from varflow.init.models.deep import Layers, rising_root
+from varflow.init.models.population import factor, stepped
+from varflow.init.models.prediction import late
+from varflow.model.distributions import distribution
+from varflow.model.neurons import Neuron
+from varflow.theory.maps import multiplier
+
+__all__ = ["Deep", "deep_layer", "layer_gain", "run_deep"]
+
+SIZE = 2**15  # neurons that stand for infinite width, over all populations
+RATE = 0.2  # of layers that activity is to go on from
+KEPT = 0.05  # relative, of the target: what a constant gain may miss it by
+DRIFTING = 16  # layers: fewer need not repeat one another, if their late mean is the target
+UPWARD = 1.1  # ratio of the targets that are tried where the wanted one is not kept
+
+
+@dataclass(frozen=True, slots=True)
+class Deep:
+    """A deep layer that keeps its late firing rate and variance from layer to layer at a constant gain.
+
+    ``multiplier`` is what a small deviation is multiplied by per layer; ``on_target`` says whether the target itself is kept.
+    Where it is not, the nearest above it is.
+    """
+
+    gain: float
+    firing_rate: float
+    variance: float
+    multiplier: float
+    on_target: bool
+
+
+@lru_cache(maxsize=256)
+def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Deep:
+    """The gain with which deep layers have a late ``quantity`` ("firing_rate" or "variance"); no bias, mean-zero weights.
+
+    Where no constant gain keeps it over ``depth`` layers (deviations grow, or first steps die and the next ones with them), the
+    nearest above it that one keeps. Raises ``ConvergenceError`` where none does.
+    """
+    if steps == 1 or neuron.memoryless:
+        try:
+            return _memoryless(neuron, quantity, target)
+        except DomainError:
+            pass
+    layers, scale = Layers(neuron, steps, depth), neuron.input_scale**2
+    wanted = aim = target if quantity == "firing_rate" else target / scale
+    while True:
+        found = layers.choosing(quantity, aim)
+        m = layers.multiplier(found)
+        if m < 1 + 1 / layers.depth and abs(layers.at_gain(found.gain, found.firing_rate)[quantity] / aim - 1) < KEPT:
+            return Deep(found.gain, found.firing_rate, scale * found.variance, m, aim == wanted)
+        if layers.depth < DRIFTING:
+            gain = rising_root(lambda g, aim=aim: layers.at_gain(g, RATE)[quantity] - aim, found.gain, f"{quantity} {aim:g}")
+            kept = layers.at_gain(gain, RATE)
+            if abs(kept[quantity] / aim - 1) < KEPT:
+                return Deep(gain, kept.firing_rate, scale * kept.variance, m, aim == wanted)
+        aim *= UPWARD
+
+
+def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
+    """One step, or steps that repeat the first."""
+    name = quantity.removeprefix("firing_")
+    if neuron.reset == "multi_spike":
+        raise DomainError("reset", neuron.reset, "counts more than one spike")
+    theta = neuron.threshold
+    gain = memoryless_gain(target, threshold=theta) if name == "rate" else preserving_gain(threshold=theta, variance=target)
+    variance = gain**2 * target if name == "rate" else target
+    m = multiplier(distribution("normal"), variance, theta, gain)
+    if abs(m) >= 1:
+        raise DomainError(name, target, "is not kept: the fixed point is unstable")
+    return Deep(gain / neuron.input_scale, variance / gain**2, variance, m, True)
+
+
+def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> dict[str, float]:
+    """Late rate and variance of deep layers, in a network with one gain, driven by constant currents into a rate of 0.2; what
+    only fades slowly has faded there.
+    """
+    kept = Layers(neuron, steps, depth).at_gain(gain, RATE)
+    return {"firing_rate": kept.firing_rate, "variance": neuron.input_scale**2 * kept.variance}
+
+
+def layer_gain(neuron: Neuron, moments: Any, rate: float, *, seed: int = 0) -> float:
+    """The gain for a late rate of a layer, averaged over populations and sites, given the moments of what it receives.
+
+    ``moments`` of shape (..., T, T) are covariances of the currents at gain 1. The random numbers are the same at every gain,
+    so the rate is a rising function of it in steps of one spike.
+    """
+    torch = require("torch", "torch")
+    steps, populations = moments.shape[-1], math.prod(moments.shape[:-2])
+    size = (*moments.shape[:-1], max(SIZE // populations, 64))
+    generator = torch.Generator(moments.device).manual_seed(seed)
+    currents = factor(torch, moments).float() @ torch.randn(size, generator=generator, device=moments.device)
+
+    def excess(gain: float) -> float:
+        _, S = stepped(torch, neuron, gain * currents)
+        return float(S[..., late(steps), :].mean()) - rate
+
+    start = max(neuron.threshold / neuron.input_scale, 1e-3) / math.sqrt(float(moments.diagonal(dim1=-2, dim2=-1).mean()))
+    return rising_root(excess, start, f"firing rate {rate:g}")

@@ -1,0 +1,394 @@
+"""One forward pass, watched: which neuron layer follows which weight layer, and how many steps run.
+
+The order of modules says nothing: labels on tensors do (``provenance``). What the pass shows and cannot be described is
+refused by name. The model is left as found (``state``).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
+
+from varflow._checks import DomainError, integer, require
+from varflow.init.models.spiking import Spiking, recognise, refuse
+from varflow.init.models.state import at_rest, kept
+from varflow.model.neurons import Neuron
+
+__all__ = ["Trace", "TracedLayer", "forward", "trace"]
+
+INPUT = "input"
+UNTRACED = (
+    "receives a tensor that cannot be followed back to a layer or the input: it is a constant, as a recurrent state is at "
+    "first, or was made outside of torch's functions"
+)
+
+
+@dataclass(slots=True, eq=False)
+class TracedLayer:
+    """A neuron layer with the weights that feed it.
+
+    Attributes
+    ----------
+    name, neuron_name : str
+        Qualified names of the weight module (several are joined by ``+``) and of the spiking module.
+    weights : list of modules
+    module : module
+        The spiking one.
+    spiking : Spiking
+    sources : tuple of str
+        Neuron layers, by ``neuron_name``, whose spikes go into the weights; ``"input"`` for the model's input.
+    through : tuple of str
+        Operations between them and on the currents beyond moving numbers, in words; empty for a plain chain.
+    weight_inputs : list of tensors
+        What the weights received, call by call; kept for the layers that the input drives.
+    input_shape, current_shape : tuple of int
+        Of the weights' input and of the currents, at the first call.
+    """
+
+    name: str
+    neuron_name: str
+    weights: list[Any]
+    module: Any
+    spiking: Spiking
+    sources: tuple[str, ...] = ()
+    through: tuple[str, ...] = ()
+    weight_inputs: list[Any] = field(default_factory=list)
+    input_shape: tuple[int, ...] = ()
+    current_shape: tuple[int, ...] = ()
+
+    @property
+    def neuron(self) -> Neuron:
+        return self.spiking.neuron
+
+    @property
+    def driven(self) -> bool:
+        return self.sources == (INPUT,)
+
+
+@dataclass(slots=True, eq=False)
+class Trace:
+    """What one forward pass showed: ``layers`` in the order in which they first ran, ``readouts`` (name, module, sources and
+    input shape of weight layers that no neuron follows) and the number of time ``steps``.
+    """
+
+    layers: list[TracedLayer]
+    readouts: list[tuple[str, Any, tuple[str, ...], tuple[int, ...]]]
+    steps: int
+
+
+def trace(
+    model: Any, inputs: Any, steps: int | None = None, record: Callable[[TracedLayer, Any, Any], None] | None = None
+) -> Trace:
+    """Run the model once and say what it is made of.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    inputs : tensor, tuple of positional or dict of keyword arguments
+    steps : int, optional
+        Call the model this many times, for models that leave the loop in time to the caller.
+    record : callable, optional
+        ``record(layer, currents, spikes)``, called after every call of a neuron.
+
+    Raises
+    ------
+    DomainError
+        By name: no spiking layer, lazy modules, raw weights, neurons or thresholds that are not known, inputs that do not fit.
+    """
+    torch = require("torch", "torch")
+    check_model(torch, model)
+    _check_inputs(torch, inputs)
+    with kept(model), torch.no_grad():
+        walk = _Walk(torch, model, record)
+        with walk.watching():
+            forward(model, walk.labelled(inputs), steps, [module for module, _ in walk.spiking.values()])
+        return walk.result()
+
+
+def check_model(torch: Any, model: Any) -> None:
+    if not isinstance(model, torch.nn.Module):
+        raise DomainError("model", type(model).__name__, "must be a torch.nn.Module")
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
+            raise DomainError("model", name, "belongs to a lazy module without a weight yet: run one batch through it first")
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta:
+            raise DomainError(
+                "model", name, "is on the meta device, without numbers: materialise the model with to_empty first"
+            )
+
+
+def _check_inputs(torch: Any, inputs: Any) -> None:
+    from varflow.init.models.provenance import tensors_in
+
+    for tensor in tensors_in(inputs):
+        shape = f"shape {tuple(tensor.shape)}"
+        if tensor.is_meta:
+            raise DomainError("inputs", shape, "is on the meta device, without numbers: give a batch of data")
+        if not tensor.numel():
+            raise DomainError("inputs", shape, "is empty: give a batch of data")
+        if not bool(torch.isfinite(tensor).all()):
+            raise DomainError("inputs", shape, "holds numbers that are not finite")
+
+
+def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any] | None = None) -> Any:
+    """The model's output, from empty membranes; with ``steps``, the last of that many calls. Dropout is off."""
+    at_rest(spiking or [])
+    off = [module for module in model.modules() if "Dropout" in type(module).__name__ and module.training]
+    out = None
+    try:
+        for module in off:
+            module.training = False
+        for _ in range(1 if steps is None else integer("steps", steps, minimum=1)):
+            with _uncompiled(model):
+                if isinstance(inputs, dict):
+                    out = model(**inputs)
+                else:
+                    out = model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+        return out
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        if isinstance(error, DomainError):
+            raise
+        from varflow.init.models.provenance import tensors_in
+
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in(inputs))
+        words = " ".join(str(error).split())
+        raise DomainError(
+            "inputs", f"shape {shapes}" if shapes else type(inputs).__name__, f"do not go through the model: {words}"
+        ) from error
+    finally:
+        for module in off:
+            module.training = True
+
+
+def _uncompiled(model: Any) -> Any:
+    """Compiled modules run as they are written: hooks and labels are not to be compiled."""
+    compiled = (type(m).__name__ == "OptimizedModule" or m.__dict__.get("_compiled_call_impl") for m in model.modules())
+    stance = getattr(require("torch", "torch").compiler, "set_stance", None)
+    return stance("force_eager") if stance is not None and any(compiled) else nullcontext()
+
+
+@dataclass(slots=True, eq=False)
+class _Fed:
+    """What one weight layer received: the shape at its first call, every label, and the tensors that are the input's."""
+
+    shape: tuple[int, ...]
+    labels: dict[Any, None] = field(default_factory=dict)
+    inputs: list[Any] = field(default_factory=list)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(sorted(frozenset().union(*(label.sources for label in self.labels))))
+
+
+class _Walk:
+    """Labels of one pass, and what stands around the modules meanwhile."""
+
+    def __init__(self, torch: Any, model: Any, record: Any = None):
+        from varflow.init.models.provenance import Provenance
+
+        nn = torch.nn
+        self.names = {module: name for name, module in model.named_modules()}
+        kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+        self.weights = {name: module for module, name in self.names.items() if isinstance(module, kinds)}
+        found = {name: (module, recognise(name, module)) for module, name in self.names.items()}
+        self.spiking = {name: (module, known) for name, (module, known) in found.items() if known is not None}
+        if not self.spiking:
+            rule = "has no spiking layer of snnTorch, SpikingJelly, Norse or sinabs"
+            raise DomainError("model", type(model).__name__, rule)
+        self.record = record
+        self.running: list[str] = []
+        self.inside = 0
+        self.provenance = Provenance(self._place)
+        self.fed: dict[str, _Fed] = {}  # by the names of the weights
+        self.layers: dict[tuple[str, tuple[str, ...]], TracedLayer] = {}
+        self.known: dict[tuple[str, frozenset[str]], TracedLayer] = {}  # the same, by what their currents come from
+        self.labels: dict[TracedLayer, Any] = {}  # what the outputs of each are labelled with
+        self.ran: dict[str, int] = defaultdict(int)  # calls of each neuron layer
+
+    def labelled(self, inputs: Any) -> Any:
+        from varflow.init.models.provenance import Label, tensors_in
+
+        copies = _copied(inputs)
+        for tensor in tensors_in(copies):
+            self.provenance.put(tensor, Label(frozenset({INPUT})))
+        return copies
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for module, name in self.names.items():
+                if name in self.weights or name in self.spiking:
+                    stack.callback(self._enclose(name, module))
+                else:
+                    stack.callback(module.register_forward_pre_hook(self._enter(name), prepend=True).remove)
+                    stack.callback(module.register_forward_hook(self._leave).remove)
+            stack.callback(self.provenance.pause)
+            self.provenance.resume()
+            yield
+
+    def _place(self) -> str:
+        return repr(self.running[-1]) if self.running and self.running[-1] else "the model's forward"
+
+    def _enter(self, name: str) -> Callable[..., None]:
+        return lambda module, args: self.running.append(name)
+
+    def _leave(self, *_: Any) -> None:
+        self.running.pop()
+
+    def _enclose(self, name: str, module: Any) -> Callable[[], None]:
+        """Put a forward of ours around a layer's own, and say how to take it off. A call then costs a third of what it does
+        with hooks; it is made for every layer and step, and Python is what watching costs.
+        """
+        see = (self._weight if name in self.weights else self._neuron)(name, module)
+        inner, before, provenance = module.forward, module.__dict__.get("forward"), self.provenance
+
+        @wraps(inner)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            provenance.pause()
+            self.running.append(name)
+            self.inside += 1
+            out = inner(*args, **kwargs)
+            see(args[0] if args else next(iter(kwargs.values())), out)
+            self.inside -= 1
+            self.running.pop()
+            if not self.inside:
+                provenance.resume()
+            return out
+
+        def restore() -> None:
+            module.__dict__.pop("forward")
+            if before is not None:
+                module.__dict__["forward"] = before
+
+        module.__dict__["forward"] = forward
+        return restore
+
+    def _label(self, name: str, module: Any, tensor: Any) -> Any:
+        label = self.provenance.of(tensor)
+        if label is None:
+            refuse(name, module, UNTRACED)
+        return label
+
+    def _weight(self, name: str, module: Any) -> Callable[[Any, Any], None]:
+        from varflow.init.models.provenance import Label
+
+        own, driven = Label(frozenset({name})), frozenset({INPUT})
+
+        def see(given: Any, out: Any) -> None:
+            label = self._label(name, module, given)
+            fed = self.fed.get(name)
+            if fed is None:
+                fed = self.fed[name] = _Fed(tuple(given.shape))
+            fed.labels[label] = None
+            if label.sources == driven:  # only such inputs are kept: held tensors cost the pass its cache
+                fed.inputs.append(given.detach())
+            self.provenance.put(out, own)
+
+        return see
+
+    def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
+        from varflow.init.models.provenance import tensors_in
+
+        def see(current: Any, out: Any) -> None:
+            label = self._label(name, module, current)
+            layer = self.known.get((name, label.sources))
+            if layer is None:
+                layer = self.known[name, label.sources] = self._layer(name, module, label, tuple(current.shape))
+            self.ran[layer.neuron_name] += 1
+            outputs = list(tensors_in(out))
+            if self.record is not None:
+                self.record(layer, current, outputs[0])
+            for tensor in outputs:
+                self.provenance.put(tensor, self.labels[layer])
+
+        return see
+
+    def _layer(self, name: str, module: Any, label: Any, shape: tuple[int, ...]) -> TracedLayer:
+        from varflow.init.models.provenance import Label
+
+        feeding = tuple(source for source in self.weights if source in label.sources)
+        if not feeding:
+            refuse(name, module, f"follows no weight layer, only {', '.join(sorted(label.sources))}")
+        key = (name, feeding)
+        if key not in self.layers:
+            again = sum(other == name for other, _ in self.layers)
+            direct = tuple(sorted(label.sources - set(feeding)))
+            layer = TracedLayer(
+                "+".join(feeding),
+                name if not again else f"{name} ({'+'.join(feeding)})",
+                [self.weights[source] for source in feeding],
+                module,
+                self.spiking[name][1],
+                through=(*label.through, *(f"{source} without a weight layer" for source in direct)),
+                current_shape=shape,
+            )
+            self.layers[key] = layer
+            self.labels[layer] = Label(frozenset({layer.neuron_name}))
+        return self.layers[key]
+
+    def result(self) -> Trace:
+        for tensor, place in self.provenance.raw_weights:
+            rule = f"of shape {tuple(tensor.shape)} is used as a raw parameter, outside of Linear and the convolutions"
+            raise DomainError("model", f"a weight in {place}", rule)
+        for label, place in self.provenance.thresholds:
+            if label.sources & set(self.weights):
+                raise DomainError("model", place, "compares currents with a threshold, and is no neuron that is covered")
+        if not self.layers:
+            raise DomainError("model", ", ".join(self.spiking), "did not run: its forward calls no spiking layer")
+        for layer in self.layers.values():
+            self._complete(layer)
+        used = {name for _, feeding in self.layers for name in feeding}
+        readouts = []
+        for name, fed in self.fed.items():
+            if name not in used:
+                readouts.append((name, self.weights[name], fed.sources, fed.shape))
+        self._nothing_left_out(used | {name for name, *_ in readouts})
+        return Trace(list(self.layers.values()), readouts, self._steps())
+
+    def _complete(self, layer: TracedLayer) -> None:
+        """Sources of the weights, and what was done to the spikes on the way."""
+        fed = [self.fed[name] for name in layer.name.split("+")]
+        through = dict.fromkeys(step for each in fed for label in each.labels for step in label.through)
+        layer.sources = tuple(sorted({source for each in fed for source in each.sources}))
+        layer.through = (*through, *layer.through)
+        layer.input_shape = fed[0].shape
+        if layer.driven:
+            layer.weight_inputs = [given for each in fed for given in each.inputs]
+
+    def _nothing_left_out(self, used: set[str]) -> None:
+        idle = [name for name in self.weights if name not in used]
+        ran = {name for name, _ in self.layers}
+        idle += [name for name in self.spiking if name not in ran]
+        if idle:
+            raise DomainError("model", ", ".join(idle), "did not run in this forward pass: leave it out, or use it")
+
+    def _steps(self) -> int:
+        layers = self.layers.values()
+        counts = {l.neuron_name: self.ran[l.neuron_name] * steps_of(l.spiking, l.current_shape) for l in layers}
+        if len(set(counts.values())) > 1:
+            text = ", ".join(f"{name}: {count}" for name, count in counts.items())
+            raise DomainError("model", text, "run different numbers of steps")
+        return next(iter(counts.values()))
+
+
+def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:
+    """Steps in one call of a spiking module."""
+    if spiking.time_axis is None:
+        return 1
+    if spiking.batch_size is not None:
+        return shape[0] // spiking.batch_size
+    return shape[spiking.time_axis] if spiking.steps is None else spiking.steps
+
+
+def _copied(tree: Any) -> Any:
+    """The same with tensors copied, so that the user's own are not touched."""
+    if hasattr(tree, "detach"):
+        return tree.detach().clone()
+    if isinstance(tree, (tuple, list)):
+        return type(tree)(_copied(item) for item in tree)
+    return {key: _copied(item) for key, item in tree.items()} if isinstance(tree, dict) else tree

@@ -1,0 +1,25 @@
+"""One comparison: measured beside predicted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from varflow._checks import require
+from varflow.plots.style import band, colours
+
+if TYPE_CHECKING:
+    from varflow.compare import Comparison
+
+__all__ = ["plot_comparison"]
+
+
+def plot_comparison(comparison: Comparison, ax: Any = None) -> Any:
+    """One comparison's variance over layers, in time at the last step: measured mean and band, predicted mean and band."""
+    if ax is None:
+        ax = require("plot", "matplotlib.pyplot").subplots()[1]
+    band(ax, comparison.ensemble, comparison.profile, colours(1)[0], "simulated mean, ± std", "predicted mean, ± std")
+    ax.set(xlabel="layer", ylabel=r"variance of the potentials, $\mathrm{Var}[u_l]$", ylim=(0, None))
+    ax.legend(frameon=False)
+    verdict = "holds" if comparison.passed else "rejected"
+    ax.set_title(f"theory {verdict} (p = {comparison.p_value:.3g})", fontsize=10)
+    return ax

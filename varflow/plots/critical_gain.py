@@ -1,0 +1,44 @@
+"""Critical gains in time over leak and reset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from varflow._checks import require
+from varflow.plots.style import colours
+
+if TYPE_CHECKING:
+    from varflow.results import TemporalCriticalGain
+
+__all__ = ["plot_temporal_critical_gain"]
+
+MEMORYLESS = 6.034397946968073  # critical gain² of neurons without memory, in units of θ²
+
+
+def plot_temporal_critical_gain(results: Sequence[TemporalCriticalGain], ax: Any = None) -> Any:
+    """Critical gains over the decay, a colour per reset: all steps alive (solid) and the late half of them (dashed).
+
+    ``results`` are those of ``vf.temporal_critical_gain`` for several neurons, of the same steps and depth. Gains are squared,
+    in units of ``θ/λ``; grey: below the memoryless critical gain the first step dies.
+    """
+    if ax is None:
+        ax = require("plot", "matplotlib.pyplot").subplots()[1]
+    resets = list(dict.fromkeys(result.neuron.reset for result in results))
+    for reset, colour in zip(resets, colours(len(resets)), strict=True):
+        of_reset = sorted((r for r in results if r.neuron.reset == reset), key=lambda r: r.neuron.decay)
+        decays = [r.neuron.decay for r in of_reset]
+        for name, style, label in (("gain", "-", reset.replace("_", " ")), ("late_gain", "--", None)):
+            units = [r.neuron.input_scale / r.neuron.threshold for r in of_reset]
+            gains = np.array([getattr(r, name) * unit for r, unit in zip(of_reset, units, strict=True)])
+            errors = np.array([r.error[name] * unit for r, unit in zip(of_reset, units, strict=True)])
+            ax.plot(decays, gains**2, style, color=colour, marker=".", ms=4, lw=1.4, label=label)
+            ax.fill_between(decays, (gains - errors) ** 2, (gains + errors) ** 2, color=colour, alpha=0.25, lw=0)
+    ax.axhline(MEMORYLESS, color="0.6", lw=0.8, ls=":", zorder=0)
+    steps, depth = results[0].steps, results[0].depth
+    ax.set_title(f"alive at layer {depth}: all {steps} steps (solid), late half (dashed)", fontsize=10)
+    ax.set(xlabel="decay β", ylabel=r"critical gain$^2$, in $(\theta/\lambda)^2$")
+    ax.legend(frameon=False, fontsize=8.5)
+    return ax

@@ -1,0 +1,113 @@
+"""Figures of networks of several steps: theory of infinite width, laid over or beside what simulation measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from varflow._checks import require
+from varflow.plots.style import LEFT, LETTERS, LINE, PANEL, RIGHT, TEXT, colours_of, panel_title, wrapped
+from varflow.results import late_steps
+
+if TYPE_CHECKING:
+    from varflow.experiment import Curve, Experiment
+
+__all__ = ["plot_experiment_in_time"]
+
+MAPS = 5.6  # inches more for the two maps of one curve
+LABELS = {
+    "variance": r"variance of the membrane, $\mathrm{Var}[H]$",
+    "firing_rate": "firing rate",
+}
+
+
+def plot_experiment_in_time(experiment: Experiment) -> Any:
+    """Variance and firing rate over layers, averaged over the later half of the steps, a panel per gain rule and width.
+
+    Dots and bands: simulated mean ± one standard deviation over networks. Lines: infinite width. For a single curve, the
+    firing rate of every layer and step stands beside: theory, and simulation on the same scale.
+    """
+    only = experiment.curves[0] if len(experiment.curves) == 1 else None
+    colours = colours_of(experiment)
+    panels = list(experiment.panels.items())
+    right = RIGHT + (MAPS if only else 0.0)
+    width = PANEL * len(panels) + LEFT + right
+    words = wrapped(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))
+    below = 0.8 + LINE * len(words)
+    height = 5.3 + below
+    figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
+    grid = figure.add_gridspec(2, len(panels), hspace=0.09, wspace=0.08)
+    grid.update(left=LEFT / width, right=1 - right / width, bottom=below / height, top=1 - 0.4 / height)
+    axes = [[figure.add_subplot(grid[row, column]) for column in range(len(panels))] for row in range(2)]
+    for row, name in enumerate(LABELS):
+        for column, (key, curves) in enumerate(panels):
+            ax = axes[row][column]
+            for curve in curves:
+                _draw(ax, curve, name, colours[curve.threshold])
+            _dress(ax, name, first=column == 0, last=row == 1, depth=curves[0].network.depth)
+            if row == 0:
+                late = late_steps(experiment.steps)
+                ax.set_title(f"{panel_title(experiment, *key)}, steps {late.start + 1} to {late.stop}", fontsize=11)
+        top = max(ax.get_ylim()[1] for ax in axes[row])
+        for ax in axes[row]:
+            ax.set_ylim(0, top)
+    _legend(axes[0][-1], colours, experiment)
+    if only:
+        _draw_maps(figure, only, (1 - (MAPS + 0.35) / width, below / height, MAPS / width, 1 - (0.4 + below) / height))
+    figure.text(LEFT / width, 0.15 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
+    return figure
+
+
+def _draw(ax: Any, curve: Curve, name: str, colour: Any) -> None:
+    late, layer = late_steps(curve.network.steps), np.arange(1, curve.network.depth + 1)
+    seen = getattr(curve.ensemble, name)[..., late].mean(axis=-1)
+    mean, spread = seen.mean(axis=0), seen.std(axis=0, ddof=1) if len(seen) > 1 else 0.0
+    ax.fill_between(layer, np.maximum(mean - spread, 0), mean + spread, color=colour, alpha=0.2, lw=0)
+    ax.plot(layer, mean, ".", color=colour, ms=3)
+    marker = "_" if len(layer) == 1 else ""
+    ax.plot(layer, getattr(curve.profile, name)[:, late].mean(axis=1), "-", color=colour, lw=1.4, marker=marker)
+
+
+def _dress(ax: Any, name: str, *, first: bool, last: bool, depth: int) -> None:
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_xlim(0, depth + 1)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.tick_params(labelleft=first, labelbottom=last)
+    if last:
+        ax.set_xlabel("layer")
+    if first:
+        ax.set_ylabel(LABELS[name])
+
+
+def _legend(ax: Any, colours: dict[float, Any], experiment: Experiment) -> None:
+    lines, patches = require("plot", "matplotlib.lines"), require("plot", "matplotlib.patches")
+    entries = [(lines.Line2D([], [], color=colour, lw=2.5), f"θ = {theta:.4g}") for theta, colour in colours.items()]
+    entries += [
+        (lines.Line2D([], [], color="0.35", marker=".", ls=""), f"mean of {experiment.repeats} networks"),
+        (patches.Patch(color="0.35", alpha=0.25, lw=0), "± std over them"),
+        (lines.Line2D([], [], color="0.35", lw=1.4), "infinite width"),
+    ]
+    side = {"frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}
+    ax.legend(*zip(*entries, strict=True), bbox_to_anchor=(1.04, 1), loc="upper left", **side)
+
+
+def _draw_maps(figure: Any, curve: Curve, box: tuple[float, float, float, float]) -> None:
+    """Firing rate of every layer and step, theory and simulation on one scale."""
+    theory, seen = curve.profile.firing_rate, curve.ensemble.mean().firing_rate
+    top = max(theory.max(), seen.max()) or 1.0
+    left, bottom, width, height = box
+    extent = (0.5, theory.shape[1] + 0.5, theory.shape[0] + 0.5, 0.5)
+    mesh = None
+    for place, (title, values) in enumerate({"infinite width": theory, "simulated": seen}.items()):
+        ax = figure.add_axes((left + place * 0.46 * width, bottom, 0.41 * width, height))
+        mesh = ax.imshow(values, aspect="auto", extent=extent, cmap="viridis", vmin=0, vmax=top, interpolation="nearest")
+        ax.set_title(f"{LABELS['firing_rate']}, {title}", fontsize=10)
+        ax.set_xlabel("step")
+        ax.tick_params(labelleft=place == 0)
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.get_major_locator().set_params(integer=True)
+        if place == 0:
+            ax.set_ylabel("layer")
+    bar = figure.colorbar(mesh, cax=figure.add_axes((left + 0.9 * width, bottom, 0.025 * width, height)))
+    bar.outline.set_visible(False)

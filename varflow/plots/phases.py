@@ -1,0 +1,78 @@
+"""The map of survival over threshold and width."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from varflow._checks import require
+from varflow.plots.style import LINE, TEXT, TITLES, wrapped
+
+if TYPE_CHECKING:
+    from varflow.phases import PhaseDiagram
+
+__all__ = ["plot_phase_diagram"]
+
+CONTOURS = {0.01: ("1 %", "white"), 0.5: ("50 %", "white"), 0.99: ("99 %", "0.1")}  # survival: label and colour
+FINE = 400  # points a side between those of the grid
+PAPER = {
+    (0.85, 100): "the paper: at width 100 activity\nis not conserved beyond θ = 0.85",
+    (1.0, 600): "at 600 the effect is weaker",
+}
+
+
+def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
+    """A map of survival over threshold and width, with contours at 1, 50 and 99 %, and the paper's remarks on width.
+
+    Between the points of the grid the logit of survival is interpolated.
+    """
+    thetas = np.linspace(diagram.thresholds[0], diagram.thresholds[-1], FINE)
+    widths = np.geomspace(diagram.widths[0], diagram.widths[-1], FINE)
+    survival = 1 / (1 + np.exp(-diagram.logit(thetas, widths).T))
+    words = wrapped(diagram.reading, columns=116)
+    below = 0.7 + LINE * len(words)
+    width, height = 7.4, 4.9 + below
+    figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
+    ax = figure.add_axes((0.78 / width, below / height, 5.45 / width, 4.45 / height))
+    mesh = ax.pcolormesh(thetas, widths, survival, cmap="viridis", vmin=0, vmax=1, shading="gouraud", rasterized=True)
+    ax.set_yscale("log")
+    _draw_contours(ax, thetas, widths, survival)
+    if diagram.gain == "preserving" and diagram.depth == 100:
+        _draw_paper(ax, diagram)
+    bar = figure.colorbar(mesh, cax=figure.add_axes((6.4 / width, below / height, 0.17 / width, 4.45 / height)))
+    bar.set_label(f"share of networks alive at layer {diagram.depth}, exact")
+    bar.outline.set_visible(False)
+    title = TITLES.get(str(diagram.gain), f"gain $g$ = {diagram.gain}")
+    ax.set_title(f"{title}, {diagram.depth} layers", fontsize=11)
+    ax.set(xlabel="threshold θ", ylabel="width $n$")
+    ax.yaxis.set_major_formatter(lambda n, _: f"{n:g}")
+    figure.text(0.2 / width, 0.12 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
+    return figure
+
+
+def _draw_contours(ax: Any, thetas: np.ndarray, widths: np.ndarray, survival: np.ndarray) -> None:
+    if survival.shape[0] < 2 or np.ptp(thetas) == 0 or np.ptp(widths) == 0:
+        return
+    reached = [level for level in CONTOURS if survival.min() < level < survival.max()]
+    if reached:
+        lines = ax.contour(
+            thetas, widths, survival, levels=reached, colors=[CONTOURS[level][1] for level in reached], linewidths=1.3
+        )
+        ax.clabel(lines, fmt={level: CONTOURS[level][0] for level in reached}, fontsize=9)
+
+
+def _draw_paper(ax: Any, diagram: PhaseDiagram) -> None:
+    """The two widths of the paper's figure 4, where they lie within the map."""
+    for (theta, n), text in PAPER.items():
+        inside = diagram.thresholds[0] <= theta <= diagram.thresholds[-1] and diagram.widths[0] <= n <= diagram.widths[-1]
+        if not inside:
+            continue
+        alive = 1 / (1 + np.exp(-diagram.logit([theta], [n])[0, 0]))
+        ax.axhline(n, color="white", lw=0.8, ls=(0, (4, 3)), alpha=0.8)
+        ax.plot(theta, n, "o", color="white", mec="0.1", ms=7, zorder=5)
+        label = {"textcoords": "offset points", "fontsize": 8.5, "color": "white", "va": "center", "zorder": 6}
+        box = {"boxstyle": "round,pad=0.25", "fc": "0.15", "ec": "none"}
+        ax.annotate(f"{100 * alive:.2g} % alive", (theta, n), (9, 0), bbox=box, **label)
+        left = diagram.thresholds[0] + 0.02 * np.ptp(diagram.thresholds)
+        ax.text(left, n * 1.07, text, fontsize=8.5, color="0.1", va="bottom", linespacing=1.3)

@@ -1,0 +1,116 @@
+"""A sweep over layers: the exact law, laid over what simulation measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from varflow._checks import require
+from varflow.plots.style import LEFT, LETTERS, LINE, PANEL, RIGHT, TEXT, band, colours_of, layers, marker, panel_title, wrapped
+
+if TYPE_CHECKING:
+    from varflow.experiment import Curve, Experiment
+
+__all__ = ["plot_experiment"]
+
+LEGEND_ROWS = 9  # then another column, an inch wide
+
+
+def plot_experiment(experiment: Experiment) -> Any:
+    """Variance over layers, a panel per gain rule and width; survival beneath; what to see in words under it.
+
+    Bands and dots: simulated mean ± one standard deviation over networks. Lines: exact mean (solid) ± standard
+    deviation (dotted). For a drive of several inputs the light band of the survival panel spans the inputs.
+    """
+    colours = colours_of(experiment)
+    right = RIGHT + _columns(colours) - 1
+    width = PANEL * len(experiment.panels) + LEFT + right
+    words = wrapped(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))
+    below = 0.8 + LINE * len(words)
+    height = 4.9 + below
+    figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
+    grid = figure.add_gridspec(2, len(experiment.panels), height_ratios=[3.2, 1], hspace=0.09, wspace=0.08)
+    grid.update(left=LEFT / width, right=1 - right / width, bottom=below / height, top=1 - 0.4 / height)
+    drawn = []
+    for column, (key, curves) in enumerate(experiment.panels.items()):
+        ax = figure.add_subplot(grid[0, column], sharey=drawn[0] if drawn else None)
+        alive = figure.add_subplot(grid[1, column], sharex=ax)
+        for curve in curves:
+            _draw_variance(ax, curve, colours[curve.threshold])
+            _draw_survival(alive, curve, colours[curve.threshold])
+        ax.set_title(panel_title(experiment, *key), fontsize=11)
+        _dress(ax, alive, first=column == 0, depth=curves[0].network.depth)
+        drawn.append(ax)
+    drawn[0].set_ylim(0, _ceiling(experiment))
+    _legends(drawn[-1], colours, experiment)
+    figure.text(LEFT / width, 0.15 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
+    return figure
+
+
+def _draw_variance(ax: Any, curve: Curve, colour: Any) -> None:
+    band(ax, curve.ensemble, curve.profile, colour)
+    died = np.flatnonzero(curve.profile.survival < 0.5)
+    if len(died):
+        ax.plot(died[0] + 1, curve.profile.variance[died[0]], "x", color=colour, ms=7, mew=2, clip_on=False, zorder=5)
+
+
+def _draw_survival(ax: Any, curve: Curve, colour: Any) -> None:
+    layer = layers(curve.profile)
+    inputs = curve.profile.per_input.get("survival")
+    if inputs is not None and len(inputs) > 1:
+        ax.fill_between(layer, inputs.min(axis=0), inputs.max(axis=0), color=colour, alpha=0.2, lw=0)
+    ax.plot(layer, curve.ensemble.mean().survival, ".", color=colour, ms=3)
+    ax.plot(layer, curve.profile.survival, "-", color=colour, lw=1.4, marker=marker(layer))
+
+
+def _dress(ax: Any, alive: Any, *, first: bool, depth: int) -> None:
+    for each in (ax, alive):
+        each.spines[["top", "right"]].set_visible(False)
+        each.set_xlim(0, depth + 1)
+        each.tick_params(labelleft=first)
+    ax.tick_params(labelbottom=False)
+    alive.xaxis.get_major_locator().set_params(integer=True)
+    alive.set_ylim(-0.05, 1.08)
+    alive.set_xlabel("layer")
+    if first:
+        ax.set_ylabel(r"variance of the potentials, $\mathrm{Var}[u_l]$")
+        alive.set_ylabel("share of\nnetworks alive")
+
+
+def _ceiling(experiment: Experiment) -> float:
+    """Above every exact band and every simulated mean."""
+    tops = [
+        np.nanmax(np.r_[curve.profile.variance, curve.profile.variance + curve.profile.variance_std, simulated])
+        for curve in experiment.curves
+        for simulated in [curve.ensemble.mean().variance]
+    ]
+    return 1.12 * float(max(tops)) or 1.0
+
+
+def _columns(colours: dict[float, Any]) -> int:
+    return -(-len(colours) // LEGEND_ROWS)
+
+
+def _legends(ax: Any, colours: dict[float, Any], experiment: Experiment) -> None:
+    """Thresholds and line styles, to the right of the last panel."""
+    lines, patches = require("plot", "matplotlib.lines"), require("plot", "matplotlib.patches")
+    thresholds = [lines.Line2D([], [], color=colour, lw=2.5, label=f"θ = {theta:.4g}") for theta, colour in colours.items()]
+    grey = "0.35"
+    styles = [
+        (
+            lines.Line2D([], [], color=grey, marker=".", ls=""),
+            f"mean of {experiment.repeats} network{'s' * (experiment.repeats > 1)}",
+        ),
+        (patches.Patch(color=grey, alpha=0.25, lw=0), "± std over them"),
+        (lines.Line2D([], [], color=grey, ls="-", lw=1.4), "exact mean"),
+        (lines.Line2D([], [], color=grey, ls=":", lw=1), "exact mean ± std"),
+    ]
+    if any(np.any(curve.profile.survival < 0.5) for curve in experiment.curves):
+        silent = lines.Line2D([], [], color=grey, marker="x", ls="", ms=6, mew=1.8)
+        styles.append((silent, "half the networks\nare silent"))
+    if any(len(curve.profile.per_input.get("survival", ())) > 1 for curve in experiment.curves):
+        styles.append((patches.Patch(color=grey, alpha=0.25, lw=0), "below: lowest to\nhighest input"))
+    side = {"frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}
+    ax.add_artist(ax.legend(handles=thresholds, bbox_to_anchor=(1.04, 1), loc="upper left", ncols=_columns(colours), **side))
+    ax.legend(*zip(*styles, strict=True), bbox_to_anchor=(1.04, 0), loc="lower left", **side)

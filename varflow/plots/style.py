@@ -1,0 +1,79 @@
+"""What figures share: sizes, colours, titles, words under a figure, and the band of a variance over layers."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from varflow._checks import require
+
+if TYPE_CHECKING:
+    from varflow.experiment import Experiment
+
+__all__ = [
+    "LEFT",
+    "LETTERS",
+    "LINE",
+    "PANEL",
+    "RIGHT",
+    "TEXT",
+    "TITLES",
+    "band",
+    "colours",
+    "colours_of",
+    "layers",
+    "marker",
+    "panel_title",
+    "wrapped",
+]
+
+TITLES = {"preserving": r"preserving gain, $g^2 = 1/P(u>\theta)$", "kaiming": r"Kaiming's gain, $g^2 = 2$"}
+PANEL, LEFT, RIGHT = 4.7, 0.95, 2.3  # inches: width of a panel with its gap, margins
+TEXT, LINE, LETTERS = 8.5, 0.165, 16.6  # of the words under the figure: size in points, height in inches, letters to an inch
+
+
+def wrapped(sentences: list[str], columns: int) -> list[str]:
+    """Wrapped, with no break inside ``θ = 0.5`` or ``2 %``."""
+    kept = [re.sub(r" (=|%)", "\u00a0\\1", sentence).replace("= ", "=\u00a0") for sentence in sentences]
+    return [line for sentence in kept for line in textwrap.wrap(sentence, columns)]
+
+
+def panel_title(experiment: Experiment, rule: str, width: int) -> str:
+    """What tells the panels apart: the gain, and the width where there are several."""
+    gain = TITLES.get(rule, rule.replace("g = ", "$g$ = "))
+    if len(experiment.widths) == 1:
+        return gain
+    return f"width {width}" if len(experiment.panels) == len(experiment.widths) else f"{gain}, width {width}"
+
+
+def colours_of(experiment: Experiment) -> dict[float, Any]:
+    """A colour for each threshold."""
+    thresholds = list(dict.fromkeys(curve.threshold for curve in experiment.curves))
+    return dict(zip(thresholds, colours(len(thresholds)), strict=True))
+
+
+def colours(number: int) -> list[Any]:
+    cmap = require("plot", "matplotlib").colormaps["viridis"]
+    return [cmap(x) for x in np.linspace(0.05, 0.88, number)]
+
+
+def band(ax: Any, ensemble: Any, profile: Any, colour: Any, measured: str = "", predicted: str = "") -> None:
+    layer, last = layers(profile), (..., -1) if profile.variance.ndim > 1 else ...
+    mean, spread = ensemble.mean().variance[last], np.nan_to_num(ensemble.variance_std[last])
+    ax.fill_between(layer, np.maximum(mean - spread, 0), mean + spread, color=colour, alpha=0.2, lw=0)
+    ax.plot(layer, mean, ".", color=colour, ms=3, label=measured or None)
+    variance, std = profile.variance[last], profile.variance_std[last]
+    ax.plot(layer, variance, "-", color=colour, lw=1.4, marker=marker(layer), label=predicted or None)
+    for sign in (-1, 1):
+        ax.plot(layer, variance + sign * std, ":", color=colour, lw=0.9, marker=marker(layer))
+
+
+def marker(layer: np.ndarray) -> str:
+    return "_" if len(layer) == 1 else ""  # one layer makes no line
+
+
+def layers(profile: Any) -> np.ndarray:
+    return np.arange(1, len(profile.variance) + 1)

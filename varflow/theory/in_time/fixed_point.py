@@ -1,0 +1,254 @@
+"""The state that deep layers keep in time: found by going down, tried by a small deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, integer
+from varflow.model.drive_kinds import Given
+from varflow.model.network import Network
+from varflow.results import TemporalFixedPoint
+from varflow.theory.in_time.currents import past_synapse, received
+from varflow.theory.in_time.differences import Differences, arriving, differences
+from varflow.theory.in_time.many_gains import ALIVE, late, sustained
+from varflow.theory.in_time.methods import response as response_of
+from varflow.theory.in_time.responses import LayerState
+from varflow.theory.in_time.stepping import driven_by
+from varflow.theory.layers import layers
+
+__all__ = ["Map", "leading_multiplier", "temporal_fixed_point"]
+
+GROUP = 8  # layers averaged together
+EXACT = 1e-7  # a change of rates below it is none, where nothing is drawn
+NOISE = 3.0  # root mean square changes are within this many standard errors where the state has settled
+CLOSE = 0.01  # of the largest rate: a layer this near its final rates has arrived
+DEVIATION = 0.02  # of the coincidences, tried to see whether it grows
+ROUNDS = 24  # layers it is followed for; the second half is measured
+
+Moments = tuple[np.ndarray, np.ndarray]  # mean spikes and coincidences; (replicas, kinds, steps[, steps])
+Map = Callable[[Moments, int], Moments]
+
+
+def temporal_fixed_point(
+    network: Network,
+    *,
+    method: str = "auto",
+    points: int = 2**12,
+    scrambles: int = 8,
+    seed: int = 0,
+    max_depth: int = 200,
+) -> TemporalFixedPoint:
+    r"""The state ``M(t, t') = E[S_t S_t']`` that the layers of a network of several steps settle to.
+
+    .. math:: M^* = F(M^*), \qquad F: M \mapsto \mathrm{Cov}[I_t, I_{t'}] = g^2 M + \sigma_b^2 \mapsto E[S_t S_{t'}]
+
+    Layers are iterated from the driven one until their rates change no more, and the leading multiplier of ``F`` there is found
+    by following a small deviation.
+
+    Parameters
+    ----------
+    network : Network
+        All layers alike; its depth is not used.
+    method, points, scrambles, seed
+        As in :func:`varflow.mean_field`.
+    max_depth : int
+        Layers to try.
+
+    Returns
+    -------
+    TemporalFixedPoint
+        Where the layers do not settle (a regime of isolated volleys) only the number of living steps and mean rates.
+
+    Raises
+    ------
+    DomainError
+        If gains or mean weights differ between layers, or the drive has several inputs.
+
+    Notes
+    -----
+    **Assumes** infinite width. The state has ``steps`` steps from rest and need not be stationary over them: without reset and
+    with ``β = 1`` it cannot be, for potentials grow with every step, and the note says so. Several states can be stable; the
+    drive chooses.
+    **Accuracy**: ``error``, from the scatter of independent replicas; the multiplier a few per cent, from finite differences.
+    **Source**: derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> leaky = vf.Neuron(1.0, decay=0.5)
+    >>> state = vf.temporal_fixed_point(vf.Network(width=1000, depth=2, gain=2.51, steps=20, neuron=leaky))
+    >>> print(f"{state.late_rate:.4f} {state.variance[-1]:.3f} {state.stable} {state.depth}")
+    0.3651 8.436 True 6
+    """
+    network = _alike(network)
+    respond = response_of(network, method, points=points, scrambles=scrambles, seed=seed)
+    longest = integer("max_depth", max_depth, minimum=3 * GROUP)
+    neuron = network.neuron
+
+    def step(moments: Moments, number: int, currents: Differences | None = None) -> LayerState:
+        mean, covariance = received(layers(network)[-1], *moments, 0)
+        return respond(*past_synapse(neuron, mean, covariance), number, currents or differences(mean, covariance))
+
+    if isinstance(network.drive, Given):
+        state = driven_by(network.drive, neuron)
+    else:
+        covariance = neuron.input_scale**2 * network.drive.covariance(network.steps)[None]
+        mean = np.zeros(covariance.shape[:-1])
+        state = respond(*past_synapse(neuron, mean, covariance), 0, differences(mean, covariance))
+    groups, rates, settled = [], [state.firing_rate[:, 0]], False
+    while len(rates) < longest and not settled:
+        group = []
+        for _ in range(GROUP):
+            currents = arriving(layers(network)[-1], state, 0)
+            state = _apart(step((state.firing_rate, state.coincidences), len(rates), currents), respond.replicas)
+            group.append(state)
+            rates.append(state.firing_rate[:, 0])
+        groups = [*groups[-1:], _mean(group)]
+        settled = len(rates) > 2 * GROUP and _unchanged(*(g.firing_rate[:, 0] for g in groups))
+    return _described(network, groups, rates, settled, step)
+
+
+def _alike(network: Network) -> Network:
+    """The network with two layers, or a word where its layers differ."""
+    if np.ptp(network.gains[1:]) > 0 if network.depth > 1 else False:
+        raise DomainError("gain", network.gain, "must be the same in every layer: a fixed point belongs to one layer map")
+    if network.drive.kinds > 1:
+        raise DomainError("drive", network.drive, "has several inputs, each with its own course: give one of them")
+    width, gain = int(network.widths[-1]), float(network.gains[-1])
+    shape: dict[str, Any] = {"depth": 2, "width": width, "gain": gain, "neuron": replace(network.neuron, delay=0)}
+    if network.drive.width is not None:
+        shape["width"] = (network.drive.width, width)
+    return replace(network, **shape)
+
+
+def _apart(state: LayerState, replicas: int) -> LayerState:
+    """Each replica with values of its own, where some are still alike."""
+    names = ("variance", "potential_mean", "firing_rate", "coincidences")
+    values = {name: getattr(state, name) for name in names}
+    return replace(state, **{name: np.broadcast_to(each, (replicas, *each.shape[1:])) for name, each in values.items()})
+
+
+def _mean(group: list[LayerState]) -> LayerState:
+    names = ("variance", "potential_mean", "firing_rate", "coincidences")
+    return LayerState(*(np.mean([getattr(state, name) for state in group], axis=0) for name in names))
+
+
+def _standard_error(replicas: np.ndarray) -> np.ndarray:
+    return replicas.std(axis=0, ddof=1) / np.sqrt(len(replicas)) if len(replicas) > 1 else np.zeros(replicas.shape[1:])
+
+
+def _unchanged(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether rates (replicas, steps) changed by no more than their numerical noise."""
+    change = after - before
+    noise = _standard_error(change)
+    return bool(np.sqrt(np.mean(change.mean(axis=0) ** 2)) <= EXACT + NOISE * np.sqrt(np.mean(noise**2)))
+
+
+def _described(
+    network: Network, groups: list[LayerState], rates: list[np.ndarray], settled: bool, step: Callable[..., LayerState]
+) -> TemporalFixedPoint:
+    final = groups[-1]
+    rate = final.firing_rate[:, 0]
+    living = rate > ALIVE
+    always, ever = np.asarray(living.all(axis=0)), np.asarray(living.any(axis=0))
+    alive = bool(living.any())
+    between = _silent_between(sustained(network.neuron, always)) or bool((ever != always).any())
+    settled = bool((settled and not between) or not alive)
+    multiplier, of_multiplier = np.nan, np.nan
+    if alive and settled:
+        moments = (final.firing_rate, final.coincidences)
+        multiplier, of_multiplier = leading_multiplier(lambda m, n: _moments(step(m, n)), moments, len(rates))
+    error: dict[str, Any] = {"alive_steps": living.sum(axis=1), "mean_rate": rate.mean(axis=1)}
+    error["late_rate"] = late(rate).mean(axis=1)
+    shown = ("variance", "potential_mean", "firing_rate", "coincidences")
+    error |= {name: getattr(final, name)[:, 0] for name in shown if settled}
+    errors: dict[str, Any] = {name: _standard_error(values) for name, values in error.items()} if len(rate) > 1 else {}
+    if errors and np.isfinite(of_multiplier):
+        errors["multiplier"] = of_multiplier
+    change = groups[-1].firing_rate.mean(axis=(0, 1)) - groups[-2].firing_rate.mean(axis=(0, 1))
+    return TemporalFixedPoint(
+        network,
+        alive,
+        settled,
+        **{name: getattr(final, name).mean(axis=(0, 1)) if settled else None for name in shown},
+        alive_steps=float(living.sum(axis=1).mean()),
+        mean_rate=float(rate.mean()),
+        late_rate=float(late(rate).mean()),
+        multiplier=multiplier,
+        stable=bool(multiplier < 1) if alive else network.silence_is_final,
+        depth=_arrival(rates, rate) if settled else None,
+        residual=float(np.abs(change).max()),
+        error=errors,
+        note=_note(network, alive, settled, between, always),
+    )
+
+
+def _moments(state: LayerState) -> Moments:
+    return state.firing_rate, state.coincidences
+
+
+def _silent_between(living: np.ndarray) -> bool:
+    """Whether a silent step has living ones on both sides."""
+    steps = np.flatnonzero(living)
+    return bool(len(steps)) and len(steps) < steps[-1] - steps[0] + 1
+
+
+def _arrival(rates: list[np.ndarray], final: np.ndarray) -> int:
+    """The first layer from which on all rates are close to the final ones."""
+    target = final.mean(axis=0)
+    room = CLOSE * target.max()
+    if len(final) > 1:
+        room = max(room, 4 * float(_standard_error(rates[-1]).max()))
+    far = [np.abs(rate.mean(axis=0) - target).max() > room for rate in rates]
+    return int(np.flatnonzero(far)[-1]) + 2 if any(far) else 1
+
+
+def _note(network: Network, alive: bool, settled: bool, between: bool, living: np.ndarray) -> str:
+    words = []
+    if between:
+        words.append("isolated volleys: which steps live depends on seed, width and drive, so no state is named")
+    elif not settled:
+        words.append("the layers are still changing: raise max_depth, or the gain is close to a critical one")
+    elif alive and not living.all():
+        first, silent = int(np.flatnonzero(living)[0]), int((~living).sum())
+        if first:
+            words.append(f"steps 1 to {first} are silent")
+        if silent > first:
+            words.append(f"{silent - first} silent steps between living ones: a gated neuron does not fire twice in a row")
+    if network.neuron.decay == 1 and network.neuron.reset == "none" and alive:
+        words.append("without leak and reset potentials grow with every step: no state is stationary over time")
+    return "; ".join(words)
+
+
+def leading_multiplier(layer: Map, moments: Moments, number: int) -> tuple[float, float]:
+    """By what a small deviation grows from layer to layer in the long run: power iteration, central differences.
+
+    The layer's number stays, so that both sides of a difference are integrated with the same points.
+    """
+    moments = tuple(np.array(np.broadcast_to(values, layer(moments, number)[k].shape)) for k, values in enumerate(moments))  # type: ignore[assignment]
+    deviation, growth = tuple(DEVIATION * values for values in moments), []
+    size = _size(deviation[1])
+    for _ in range(ROUNDS):
+        above = layer(_plus(moments, deviation, 1.0), number)
+        below = layer(_plus(moments, deviation, -1.0), number)
+        response = tuple((a - b) / 2 for a, b in zip(above, below, strict=True))
+        grown = _size(response[1])
+        growth.append(grown / size)
+        if not grown.all():
+            return 0.0, 0.0
+        factor = size / grown
+        deviation = (response[0] * factor[..., None], response[1] * factor[..., None, None])
+    each = np.exp(np.mean(np.log(growth[ROUNDS // 2 :]), axis=0))[:, 0]
+    return float(each.mean()), float(_standard_error(each))
+
+
+def _plus(moments: Moments, deviation: tuple[np.ndarray, ...], sign: float) -> Moments:
+    return moments[0] + sign * deviation[0], moments[1] + sign * deviation[1]
+
+
+def _size(coincidences: np.ndarray) -> np.ndarray:
+    return np.sqrt((coincidences**2).sum(axis=(-2, -1)))

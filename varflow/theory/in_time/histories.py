@@ -1,0 +1,172 @@
+r"""A layer of resetting neurons at infinite width, summed over its spike histories, for a few steps.
+
+Given a history the membrane is linear in the currents ``c = μ + L z`` with a known offset, so its probability is that of an
+orthant. Histories are walked as a tree: at step ``t`` the innovation ``z_t`` is split where ``H_t`` meets the threshold, and
+
+.. math:: P(S_t = 1 \mid z_1, …, z_{t-1}), \qquad M(s, t) = \sum_{histories} P \, S_s S_t
+
+Within a piece everything is smooth in ``z_t``. Up to 4 steps it is integrated by Gauss–Legendre quadrature; beyond, or where
+an innovation is so small that the next step is nearly a kink, ``z_t`` is drawn from its truncated normal law by quasi-Monte
+Carlo: that is ``genz1992``, all orthants at once, and as many replicas say how far it is off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy import special
+
+from varflow._checks import ConvergenceError, require
+from varflow.model.neurons import Neuron
+from varflow.theory.in_time.conditional_spikes import expected_spikes, gate_open
+from varflow.theory.in_time.currents import exponential_filter
+from varflow.theory.in_time.differences import Differences
+from varflow.theory.in_time.held_currents import held_layer
+from varflow.theory.in_time.quasi_monte_carlo import causal_factor, innovations
+from varflow.theory.in_time.responses import LayerState
+from varflow.theory.in_time.stepping import membrane, spikes
+
+__all__ = ["Histories", "longest", "uniform_points"]
+
+NODES = 40  # Gauss–Legendre nodes in each piece
+QUADRATURE = 4  # steps up to which they are used: the work is (2 NODES)^(steps - 1)
+RESOLVED = 0.15  # the smallest innovation, as a share of the membrane's standard deviation, that they resolve to 1e-12
+END = 8.3  # a standard normal number is beyond it with probability 1e-16
+BLOCK = 256  # points walked at a time: with all histories of 8 steps they fill some 50 MB
+
+NEGLIGIBLE = 1e-18  # branches of less weight are cut
+MOST = 30  # spikes in one step
+
+Split = Callable[[int, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Histories:
+    """The response of a layer over at most 8 steps. ``uniform`` are points of :func:`uniform_points`, one set a replica."""
+
+    neuron: Neuron
+    uniform: np.ndarray
+
+    @property
+    def replicas(self) -> int:
+        return len(self.uniform)
+
+    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
+        exact = held_layer(self.neuron, mean, covariance)
+        if exact is not None:
+            return exact
+        factors = causal_factor(covariance)
+        replicas = len(covariance) if self._resolved(factors) else self.replicas
+        means = np.broadcast_to(mean, (replicas, *mean.shape[1:]))
+        factors = np.broadcast_to(factors, (replicas, *factors.shape[1:]))
+        states = []
+        for at in range(replicas):
+            points = None if self._resolved(factors) else _flipped(self.uniform[at], np.random.default_rng([layer, at]))
+            states += [_walked(self.neuron, mean, L, points) for mean, L in zip(means[at], factors[at], strict=True)]
+        shape = means.shape[:2]
+        return LayerState(*(np.reshape(column, (*shape, *column[0].shape)) for column in zip(*states, strict=True)))
+
+    def _resolved(self, factors: np.ndarray) -> bool:
+        """Whether quadrature serves: few steps, one spike at most, the newest innovation a fair part of each membrane."""
+        steps = factors.shape[-1]
+        membranes = exponential_filter(self.neuron.decay, steps) @ factors  # without reset, which can only forget
+        new, all_of_it = np.diagonal(factors, axis1=-2, axis2=-1), np.linalg.norm(membranes, axis=-1)
+        return steps <= QUADRATURE and self.neuron.reset != "multi_spike" and bool((new >= RESOLVED * all_of_it).all())
+
+
+def longest(neuron: Neuron) -> int:
+    """Steps up to which the number of histories can be summed."""
+    return 4 if neuron.reset == "multi_spike" else 8
+
+
+def uniform_points(steps: int, *, points: int, scrambles: int, seed: int) -> np.ndarray:
+    """Independently scrambled Sobol points, shape (scrambles, steps, points)."""
+    sobol = require("scipy", "scipy.stats").qmc.Sobol
+    generators = (np.random.default_rng([seed, 2, which]) for which in range(scrambles))
+    return np.stack([sobol(steps, scramble=True, bits=52, rng=rng).random(points).T for rng in generators])
+
+
+def _flipped(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Each coordinate turned about 1/2 or not: other points in every layer, as well spread."""
+    return np.where(rng.integers(0, 2, (len(points), 1)), 1 - points, points)
+
+
+def _walked(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, points: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    """Variance, mean, rate and coincidences of one layer; by quadrature where no points are given."""
+    steps = len(mean)
+    if points is None:
+        total = _walk(neuron, mean, factor, np.ones(1), _quadrature)
+    else:
+        number = points.shape[1]
+        blocks = (points[:, start : start + BLOCK] for start in range(0, number, BLOCK))
+        parts = [_walk(neuron, mean, factor, np.full(b.shape[1], 1 / number), _truncated(b)) for b in blocks]
+        total = np.sum(parts, axis=0)
+    below, (potential, second, rate, square) = total[:, :steps].T, total[:, steps:].T
+    past = np.tril(below, -1)
+    return second - potential**2, potential, rate, past + past.T + np.diag(square)
+
+
+def _walk(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, weights: np.ndarray, split: Split) -> np.ndarray:
+    """Sums over the tree, for each step ``s``: ``S_s S_t`` for all ``t > s``, then ``H``, ``H²``, ``S``, ``S²``."""
+    steps, new = len(mean), innovations(factor)
+    sums = np.zeros((steps, steps + 4))
+    z, fired, root = np.empty((0, len(weights))), np.empty((0, len(weights))), np.arange(len(weights))
+    h = s = np.zeros(len(weights))
+    for t in range(steps):
+        expected = membrane(neuron, h, s, mean[t] + factor[t, :t] @ z)
+        std = new[t] * gate_open(neuron, s) * np.ones(len(weights))
+        edges = _edges(neuron, expected, std)
+        chance, square = expected_spikes(neuron, expected, new[t], gate_open(neuron, s), spikes(neuron, expected))
+        sums[:t, t] = fired @ (weights * chance)
+        sums[t, steps:] = weights @ expected, weights @ (expected**2 + std**2), weights @ chance, weights @ square
+        if t == steps - 1:
+            break
+        pieces = [split(t, root, lower, upper) for lower, upper in pairwise(edges)]
+        shares = np.stack([share * weights[:, None] for _, share in pieces])
+        count, branch, _ = kept = np.nonzero(shares > NEGLIGIBLE)  # count: spikes, one piece for each number of them
+        weights, newest, s = shares[kept], np.stack([numbers for numbers, _ in pieces])[kept], count.astype(float)
+        h = expected[branch] + std[branch] * newest
+        z, fired, root = np.vstack([z[:, branch], newest]), np.vstack([fired[:, branch], s]), root[branch]
+    return sums
+
+
+def _edges(neuron: Neuron, expected: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Innovations between which the number of spikes is 0, 1, …; shape (highest number + 2, branches)."""
+    highest = 1
+    if neuron.reset == "multi_spike":
+        highest = max(int(np.max(expected + END * std) / neuron.threshold), 1)
+        if highest > MOST:
+            hint = "use method='quasi_monte_carlo'"
+            raise ConvergenceError(f"a neuron can spike {highest} times in one step: too many histories, {hint}")
+    levels = neuron.threshold * np.arange(1, highest + 1)[:, None]
+    decided = np.where(spikes(neuron, expected) >= np.arange(1, highest + 1)[:, None], -END, END)
+    meets = np.where(std > 0, (levels - expected) / np.where(std > 0, std, 1), decided)
+    ends = np.full((1, len(expected)), END)
+    return np.clip(np.vstack([-ends, meets, ends]), -END, END)
+
+
+def _quadrature(t: int, root: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes of each piece and the normal mass they stand for, shape (branches, nodes).
+
+    Gauss–Legendre in ``v = tanh(z/3)``, in which they lie where the mass is.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    low, high = np.tanh(lower / 3)[:, None], np.tanh(upper / 3)[:, None]
+    v = low + (high - low) * (1 + nodes) / 2
+    z = 3 * np.arctanh(v)
+    return z, 1.5 * (high - low) * weights / (1 - v**2) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+
+
+def _truncated(points: np.ndarray) -> Split:
+    """One number of each piece from its truncated normal law, and the mass of the piece; shape (branches, 1)."""
+
+    def split(t: int, root: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        side = np.where(lower + upper > 0, -1.0, 1.0)  # probabilities keep their digits in the lower tail
+        low, high = special.ndtr(side * lower), special.ndtr(side * upper)
+        z = side * special.ndtri(low + points[t, root] * (high - low))
+        return np.clip(z, lower, upper)[:, None], np.abs(high - low)[:, None]
+
+    return split

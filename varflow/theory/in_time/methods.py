@@ -1,0 +1,54 @@
+"""Which response suits which neuron, and the words for those that do not."""
+
+from __future__ import annotations
+
+from varflow._checks import DomainError, choice, integer
+from varflow.model.network import Network
+from varflow.theory.in_time.histories import Histories, longest, uniform_points
+from varflow.theory.in_time.orthants import Orthants
+from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, normal_points
+from varflow.theory.in_time.responses import Response
+
+__all__ = ["METHODS", "response"]
+
+METHODS = ("auto", "orthants", "quasi_monte_carlo", "histories")
+LONGEST = 100  # steps: the work grows with their square, and with a batch of inputs so does memory
+
+
+def response(network: Network, method: str, *, points: int, scrambles: int, seed: int) -> Response:
+    """The response that ``method`` names, or for ``auto`` the one that suits the neuron."""
+    neuron = network.neuron
+    method = choice("method", method, METHODS)
+    points = _power_of_two("points", points)
+    scrambles = integer("scrambles", scrambles, minimum=2)
+    seed = integer("seed", seed, minimum=0)
+    if network.steps > LONGEST:
+        rule = f"must be at most {LONGEST} here; where activity is stationary its first {LONGEST} steps show the late ones too"
+        raise DomainError("steps", network.steps, rule)
+    if network.steps == 1 and method not in ("auto", "orthants"):
+        raise DomainError("method", method, "is for several steps: the first is known exactly, with method='auto'")
+    if method == "auto":
+        method = "orthants" if neuron.reset == "none" or network.steps == 1 else "quasi_monte_carlo"
+    if method != "orthants":
+        return _drawn(network, method, points=points, scrambles=scrambles, seed=seed)
+    if neuron.reset != "none" and network.steps > 1:
+        rule = "needs potentials that are normal, hence reset='none'; with a reset use method='quasi_monte_carlo'"
+        raise DomainError("method", method, rule)
+    return Orthants(neuron, network.steps)
+
+
+def _drawn(network: Network, method: str, *, points: int, scrambles: int, seed: int) -> Response:
+    if method == "histories":
+        most = longest(network.neuron)
+        if network.steps > most:
+            raise DomainError("method", method, f"is for at most {most} steps here: use method='quasi_monte_carlo'")
+        return Histories(network.neuron, uniform_points(network.steps, points=points, scrambles=scrambles, seed=seed))
+    normals = normal_points(network.steps, points=points, scrambles=scrambles, seed=seed)
+    return QuasiMonteCarlo(network.neuron, normals, seed)
+
+
+def _power_of_two(name: str, value: int) -> int:
+    number = integer(name, value, minimum=1)
+    if number & (number - 1):
+        raise DomainError(name, value, "must be a power of two: only then are the points of a Sobol sequence balanced")
+    return number

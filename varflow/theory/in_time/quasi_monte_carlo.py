@@ -1,0 +1,169 @@
+r"""A layer of resetting neurons at infinite width, integrated over its Gaussian currents by quasi-Monte Carlo.
+
+The currents of a neuron are ``c = μ + L z``, ``z`` standard normal and ``L`` lower triangular, so that ``z_t`` is new at step
+``t``. Scrambled Sobol points ``z`` are stepped through the neuron, and the newest number is integrated out exactly: given the
+past ``H_t`` is normal, hence
+
+.. math:: M(s, t) = E[S_s\, p_t] \quad (s < t), \qquad p_t = P(S_t = 1 \mid z_1, …, z_{t-1})
+
+Every scramble is a replica of the whole network with its own ``M`` in every layer; the recursion over layers in ``recursion``.
+Currents held over time need no points (``held_currents``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from varflow._checks import ConvergenceError, require
+from varflow.model.neurons import Neuron
+from varflow.theory.in_time.conditional_spikes import expected_spikes, gate_open
+from varflow.theory.in_time.differences import Differences
+from varflow.theory.in_time.held_currents import held_layer
+from varflow.theory.in_time.responses import LayerState
+from varflow.theory.in_time.stepping import membrane, spikes
+
+__all__ = ["QuasiMonteCarlo", "causal_factor", "innovations", "normal_points"]
+
+BLOCK = 16384  # points at a time: what one step works on stays in the second-level cache
+PRODUCT = 2**18  # multiplications that BLAS leaves to one thread; more threads than ours would only wait for each other
+FLAT = 1e-6  # an innovation below this share of its step's standard deviation counts as none,
+NOTHING = 1e-30  # and so does one below this share of the largest potential: single precision ends there
+RUNAWAY = 1e15  # variance in units of θ²: a multi-spike layer beyond it grows without bound
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuasiMonteCarlo:
+    """The response of a layer, scramble by scramble.
+
+    Parameters
+    ----------
+    neuron : Neuron
+    normals : ndarray, shape (scrambles, steps, points)
+        Of :func:`normal_points`.
+    seed : int
+        Of the signs that every layer draws afresh. Points frozen over depth would repeat their error in every layer, which
+        a multiplier ``m`` amplifies by ``1/(1-m)``; flipped about 0 they are still a scrambled Sobol sequence.
+    threads : int, optional
+        By default as many as this process has processors. Results do not depend on it.
+    """
+
+    neuron: Neuron
+    normals: np.ndarray
+    seed: int
+    threads: int | None = None
+
+    @property
+    def replicas(self) -> int:
+        return len(self.normals)
+
+    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
+        if covariance.max() > RUNAWAY * self.neuron.threshold**2 and self.neuron.reset == "multi_spike":
+            hint = "multi-spike activity at this gain grows without bound; lower the gain or the number of layers"
+            raise ConvergenceError(f"variance {covariance.max():.3g} of the currents into layer {layer + 1}: {hint}")
+        exact = held_layer(self.neuron, mean, covariance)
+        if exact is not None:
+            return exact
+        replicas, steps, points = self.normals.shape
+        kinds = covariance.shape[1]
+        signs = 1.0 - 2.0 * np.random.default_rng([self.seed, 1, layer]).integers(0, 2, (replicas, steps))
+        factors = np.broadcast_to(causal_factor(covariance), (replicas, kinds, steps, steps))
+        means = np.broadcast_to(mean, (replicas, kinds, steps))
+
+        def one(index: int) -> tuple[np.ndarray, ...]:
+            at, which = divmod(index, kinds)
+            return trajectories(self.neuron, means[at, which], factors[at, which], self.normals[at], signs[at])
+
+        columns = zip(*_in_threads(one, replicas * kinds, self.threads), strict=True)
+        moments = (np.reshape(column, (replicas, kinds, *column[0].shape)) for column in columns)
+        return LayerState(*moments, grain=1 / points)
+
+
+def normal_points(steps: int, *, points: int, scrambles: int, seed: int) -> np.ndarray:
+    """Independently scrambled Sobol points as standard normal numbers, float32, shape (scrambles, steps, points)."""
+    sobol = require("scipy", "scipy.stats").qmc.Sobol
+    out = np.empty((scrambles, steps, points), np.float32)
+    for which in range(scrambles):
+        generator = np.random.default_rng([seed, 0, which])
+        uniform = sobol(steps, scramble=True, bits=52, rng=generator).random(points)
+        out[which] = special.ndtri(uniform.T + 2.0**-53)  # the middle of a cell: 0 has no normal number
+    return out
+
+
+def causal_factor(covariance: np.ndarray) -> np.ndarray:
+    """Lower triangular ``L`` with ``L Lᵀ`` the covariance, whose negative eigenvalues (numerical noise) count as 0.
+
+    It neither pivots, which would break the order of time, nor divides by pivots: any rank will do.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0))[..., None, :]
+    upper = np.linalg.qr(np.swapaxes(root, -1, -2)).R
+    signs = np.where(np.diagonal(upper, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
+    return np.swapaxes(upper * signs[..., :, None], -1, -2)
+
+
+def innovations(factor: np.ndarray) -> np.ndarray:
+    """Standard deviation of what is new in each step's current; 0 where that is rounding."""
+    new, all_of_it = factor.diagonal(), np.linalg.norm(factor, axis=1)
+    return np.where(new > np.maximum(FLAT * all_of_it, NOTHING * all_of_it.max()), new, 0.0)
+
+
+def trajectories(
+    neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Variance, mean, rate and coincidences over one set of points (steps, points), block by block."""
+    steps, points = normals.shape
+    unit = max(abs(neuron.threshold), np.linalg.norm(factor, axis=1).max(), np.abs(mean).max()) or 1.0  # single precision
+    neuron, mean, factor = replace(neuron, threshold=neuron.threshold / unit), mean / unit, factor / unit
+    blocks = (normals[:, start : start + BLOCK] for start in range(0, points, BLOCK))
+    total = sum(_sums(neuron, mean, factor, block, signs) for block in blocks) / points
+    below, (potential, second, rate, square) = total[:, :steps].T, total[:, steps:].T
+    past = np.tril(below, -1)
+    return unit**2 * (second - potential**2), unit * potential, rate, past + past.T + np.diag(square)
+
+
+def _sums(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Sums over a block of points, for each step ``s``: ``S_s p_t`` for all ``t``, ``H``, ``H²``, ``E[S]``, ``E[S²]``."""
+    points, new = normals.shape[1], innovations(factor)
+    known, fired = np.empty_like(normals), np.empty_like(normals)
+    earlier = np.tril(factor, -1) * signs
+    np.matmul(earlier.astype(normals.dtype), _slices(normals), out=_slices(known))  # the share of earlier innovations
+    if mean.any():
+        known += mean[:, None].astype(normals.dtype)
+    chance = known  # row by row in its place
+    moments = np.empty((len(mean), 4))
+    h = s = np.zeros(points, normals.dtype)
+    for t in range(len(mean)):
+        expected = membrane(neuron, h, s, known[t])
+        is_open = gate_open(neuron, s)
+        h = expected + is_open * float(new[t] * signs[t]) * normals[t]
+        fired[t] = s = spikes(neuron, h)
+        chance[t], square = expected_spikes(neuron, expected, float(new[t]), is_open, s)
+        centre = float(expected.sum()) / points
+        spread = expected - centre
+        share = float(is_open.mean()) if neuron.reset == "gate" else 1.0
+        second = float(np.dot(spread, spread)) + points * (centre**2 + new[t] ** 2 * share)
+        moments[t] = points * centre, second, chance[t].sum(), square.sum()
+    pairs = np.matmul(_slices(fired), _slices(chance).swapaxes(1, 2)).sum(axis=0, dtype=float)
+    return np.hstack([pairs, moments])
+
+
+def _slices(rows: np.ndarray) -> np.ndarray:
+    """Views of some points each, (slices, steps, points), whose matrix products are small enough."""
+    most = PRODUCT // len(rows) ** 2
+    return rows.reshape(len(rows), -1, min(2 ** (most.bit_length() - 1), rows.shape[1])).swapaxes(0, 1)
+
+
+def _in_threads(task: Callable[[int], Any], count: int, threads: int | None) -> list[Any]:
+    """``[task(0), …]`` in order; numpy's loops run side by side."""
+    workers = min(count, threads or os.cpu_count() or 1)
+    if workers == 1:
+        return [task(index) for index in range(count)]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(task, range(count)))

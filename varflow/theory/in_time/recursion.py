@@ -1,0 +1,94 @@
+"""Every layer in time at infinite width: the recursion from the drive to the last layer.
+
+The state of a layer is the matrix ``M(t, t') = E[S_t S_t']``. It sets the currents of the next one (``currents``); a response
+(``responses``) makes membranes and spikes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from varflow.model.drive_kinds import Given
+from varflow.model.network import Network
+from varflow.results import Profile
+from varflow.theory.in_time.currents import past_synapse, received
+from varflow.theory.in_time.differences import arriving, differences
+from varflow.theory.in_time.responses import LayerState, Response
+from varflow.theory.in_time.stepping import driven_by
+from varflow.theory.layers import layers
+
+__all__ = ["in_time"]
+
+BY_KIND = ("variance", "potential_mean", "firing_rate")
+AT_ONCE = 2**19  # pairs of steps over the kinds of input taken together: beyond, a batch would fill the memory
+
+
+def in_time(network: Network, response: Response) -> Profile:
+    """Profile of a network of several steps; shapes (depth, steps), and (depth, steps, steps) for coincidences."""
+    kinds, size = network.drive.kinds, max(1, AT_ONCE // network.steps**2)
+    blocks = [_layers(network, response, slice(first, first + size)) for first in range(0, kinds, size)]
+    stacked = {name: np.concatenate([block[name] for block in blocks], axis=2) for name in BY_KIND}
+    stacked["coincidences"] = np.sum([block["coincidences"] for block in blocks], axis=0) / kinds
+    grain = np.max([block["grain"] for block in blocks], axis=(0, 1))
+    per_input = {name: stacked[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # kinds first
+    alive = (stacked["firing_rate"] > 0).mean(axis=0).swapaxes(0, 1)  # replicas can disagree on it
+    mean = {name: values.mean(axis=2) if name != "coincidences" else values for name, values in stacked.items()}
+    value = {name: values.mean(axis=0) for name, values in mean.items()}
+    return Profile(
+        network,
+        value["variance"],
+        per_input["variance"].std(axis=0),
+        value["firing_rate"],
+        per_input["firing_rate"].std(axis=0),
+        alive.mean(axis=0),
+        per_input=per_input | {"survival": alive} if len(alive) > 1 else {},
+        silent_variance=(network.neuron.input_scale * network.bias_std) ** 2,
+        potential_mean=value["potential_mean"],
+        coincidences=value["coincidences"],
+        error=_errors(mean, value, grain) if response.replicas > 1 else {},
+    )
+
+
+def _errors(replicas: dict[str, np.ndarray], value: dict[str, np.ndarray], grain: np.ndarray) -> dict[str, np.ndarray]:
+    """Standard errors over replicas. In each a share of neurons can be off by the grain of its points, unseen by the others."""
+    potential = np.sqrt(value["variance"] + value["potential_mean"] ** 2)
+    spikes = np.sqrt(np.maximum(np.diagonal(value["coincidences"], axis1=1, axis2=2), 1.0))
+    unit = {
+        "variance": potential**2,
+        "potential_mean": potential,
+        "firing_rate": spikes,
+        "coincidences": spikes[:, :, None] * spikes[:, None, :],
+    }
+    variances = {name: values.var(axis=0, ddof=1) + (grain * unit[name].T).T ** 2 for name, values in replicas.items()}
+    return {name: np.sqrt(variance / len(replicas[name])) for name, variance in variances.items()}
+
+
+def _layers(network: Network, response: Response, kinds: slice) -> dict[str, np.ndarray]:
+    """What a profile keeps, with axes (replicas, depth, kinds, steps); of coincidences the sum over kinds."""
+    kept = []
+    for state in _states(network, response, kinds):
+        summed = {"coincidences": state.coincidences.sum(axis=1), "grain": np.full(1, state.grain)}
+        kept.append({name: getattr(state, name) for name in BY_KIND} | summed)
+
+    def stack(name: str) -> np.ndarray:
+        """A layer in which all replicas agree may hold one."""
+        return np.stack([np.broadcast_to(s[name], (response.replicas, *s[name].shape[1:])) for s in kept], axis=1)
+
+    return {name: stack(name) for name in kept[0]}
+
+
+def _states(network: Network, response: Response, kinds: slice) -> Iterator[LayerState]:
+    neuron, drive = network.neuron, network.drive
+    if isinstance(drive, Given):
+        state = driven_by(drive.of_rows(kinds), neuron)
+    else:
+        covariance = neuron.input_scale**2 * drive.covariance(network.steps)[None, kinds]
+        mean = np.zeros(covariance.shape[:-1])
+        state = response(*past_synapse(neuron, mean, covariance), 0, differences(mean, covariance))
+    yield state
+    for number, layer in enumerate(layers(network), start=1):
+        mean, covariance = received(layer, state.firing_rate, state.coincidences, neuron.delay)
+        state = response(*past_synapse(neuron, mean, covariance), number, arriving(layer, state, neuron.delay))
+        yield state
