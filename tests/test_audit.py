@@ -189,6 +189,36 @@ def test_networks_drawn_anew_have_late_rates_wherever_the_loop_in_time_is():
         assert abs(late - early) > 0.1 * late  # else a mean over all steps would pass
 
 
+class Shared(nn.Module):
+    """One neuron module for all layers, each with a membrane of its own, and a pool before the last."""
+
+    def __init__(self, cells):
+        super().__init__()
+        self.weights = nn.ModuleList([nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(32, 64)])
+        self.cells, self.pool = nn.ModuleList(cells), nn.MaxPool1d(2)
+        for seed, (weight, std) in enumerate(zip(self.weights, (3.0, 0.9, 1.0), strict=True)):
+            nn.init.normal_(weight.weight, 0, std, generator=torch.Generator().manual_seed(seed))
+            nn.init.zeros_(weight.bias)
+
+    def forward(self, x):
+        states = [None] * 3
+        for _ in range(6):
+            spikes = x
+            for l, weight in enumerate(self.weights):
+                spikes = self.pool(spikes) if l == 2 else spikes
+                spikes, states[l] = self.cells[l % len(self.cells)](weight(spikes), states[l])
+        return spikes
+
+
+def test_networks_drawn_anew_tell_layers_apart_that_share_their_neurons():
+    x = data(4, 64)
+    one, three = (vf.audit(Shared([norse.LIFBoxCell() for _ in range(number)]), x) for number in (1, 3))
+    assert one.predicted_by == three.predicted_by == "networks drawn anew"
+    rates = [layer.predicted_rate for layer in three.layers]
+    assert [layer.predicted_rate for layer in one.layers] == rates
+    assert max(rates) > 1.1 * min(rates)
+
+
 # Verdicts.
 
 
