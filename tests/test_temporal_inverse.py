@@ -215,6 +215,7 @@ def test_a_threshold_that_rest_exceeds():
 def test_critical_gains_draw():
     pytest.importorskip("matplotlib")
     found = [vf.temporal_critical_gain(vf.Neuron(decay=b), steps=4, depth=10) for b in (0.3, 0.6)]
+    found.append(vf.temporal_critical_gain(vf.Neuron(0.0, decay=0.9), steps=4, depth=10))  # gain 0, in whatever unit
     ax = vf.plots.plot_temporal_critical_gain(found)
     every, late = (line.get_ydata() for line in ax.lines[:2])
     assert list(every) == [each.gain**2 for each in found]
