@@ -16,9 +16,10 @@ import varflow as vf
 
 WIDTH, DEPTH, STEPS, REPEATS = 1000, 100, 20, 20
 NEURON = vf.Neuron(1.0, decay=0.5, reset="delayed_subtract")
-GAINS = {"Kaiming": 2**0.5, "memoryless gain of the paper": vf.gain(threshold=1.0), "right in time": 8**0.5}
+GAINS = {"Kaiming": 2**0.5, "the paper's gain": vf.gain(threshold=1.0), "above the critical gain in time": 8**0.5}
 SCALES = {"variance": LogNorm(0.01, 4), "firing_rate": Normalize(0, 0.25)}
-LABELS = {"variance": r"variance of the membrane, $\mathrm{Var}[H]$", "firing_rate": "firing rate"}
+LABELS = {"variance": r"variance of the membrane before its reset, $\mathrm{Var}[H]$", "firing_rate": "firing rate"}
+TITLES = {"theory": "infinite width", "simulated": f"{REPEATS} networks, n = {WIDTH}"}
 COLOURS = {"variance": "viridis", "firing_rate": "magma"}
 
 
@@ -41,7 +42,7 @@ def main() -> None:
             extent = (0.5, STEPS + 0.5, DEPTH + 0.5, 0.5)
             mesh = ax.imshow(shown, aspect="auto", extent=extent, cmap=colours, norm=scale, interpolation="nearest")
             if row == 0:
-                ax.set_title(f"{source}", fontsize=10)
+                ax.set_title(TITLES[source], fontsize=10)
             else:
                 ax.set_xlabel("step")
             ax.set_xticks([1, 5, 10, 15, 20])

@@ -154,6 +154,71 @@ def test_what_the_theory_does_not_cover_is_predicted_by_networks_drawn_anew():
     assert torch.equal(model.layers[0].weight, before[0])
 
 
+class Skipping(nn.Module):
+    """A layer whose spikes go around the next; ``at_once``: modules take all steps in one call."""
+
+    def __init__(self, at_once, steps=6):
+        super().__init__()
+        self.at_once, self.steps = at_once, steps
+        self.weights = nn.ModuleList(nn.Linear(64, 64, bias=False) for _ in range(3))
+        self.neurons = nn.ModuleList(norse.LIF() if at_once else norse.LIFCell() for _ in self.weights)
+        for weight in self.weights:
+            nn.init.normal_(weight.weight, 0, 20 / 8, generator=torch.Generator().manual_seed(0))
+
+    def run(self, x, states):
+        first, states[0] = self.neurons[0](self.weights[0](x), states[0])
+        second, states[1] = self.neurons[1](self.weights[1](first), states[1])
+        third, states[2] = self.neurons[2](self.weights[2](first + second), states[2])
+        return third
+
+    def forward(self, x):
+        states = [None] * 3
+        if self.at_once:
+            return self.run(x.expand(self.steps, *x.shape), states).sum(0)
+        return sum(self.run(x, states) for _ in range(self.steps))
+
+
+def test_networks_drawn_anew_have_late_rates_wherever_the_loop_in_time_is():
+    x = data(4, 64)
+    by_step, at_once = (vf.audit(Skipping(at_once), x) for at_once in (False, True))
+    assert by_step.predicted_by == at_once.predicted_by == "networks drawn anew"
+    for one, other in zip(by_step.layers, at_once.layers, strict=True):
+        assert one.predicted_rate == pytest.approx(other.predicted_rate, rel=1e-3)
+        assert one.firing_rate == pytest.approx(other.firing_rate, rel=1e-3)
+        late, early = one.firing_rates[3:].mean(), one.firing_rates[:3].mean()
+        assert abs(late - early) > 0.1 * late  # else a mean over all steps would pass
+
+
+class Shared(nn.Module):
+    """One neuron module for all layers, each with a membrane of its own, and a pool before the last."""
+
+    def __init__(self, cells):
+        super().__init__()
+        self.weights = nn.ModuleList([nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(32, 64)])
+        self.cells, self.pool = nn.ModuleList(cells), nn.MaxPool1d(2)
+        for seed, (weight, std) in enumerate(zip(self.weights, (3.0, 0.9, 1.0), strict=True)):
+            nn.init.normal_(weight.weight, 0, std, generator=torch.Generator().manual_seed(seed))
+            nn.init.zeros_(weight.bias)
+
+    def forward(self, x):
+        states = [None] * 3
+        for _ in range(6):
+            spikes = x
+            for l, weight in enumerate(self.weights):
+                spikes = self.pool(spikes) if l == 2 else spikes
+                spikes, states[l] = self.cells[l % len(self.cells)](weight(spikes), states[l])
+        return spikes
+
+
+def test_networks_drawn_anew_tell_layers_apart_that_share_their_neurons():
+    x = data(4, 64)
+    one, three = (vf.audit(Shared([norse.LIFBoxCell() for _ in range(number)]), x) for number in (1, 3))
+    assert one.predicted_by == three.predicted_by == "networks drawn anew"
+    rates = [layer.predicted_rate for layer in three.layers]
+    assert [layer.predicted_rate for layer in one.layers] == rates
+    assert max(rates) > 1.1 * min(rates)
+
+
 # Verdicts.
 
 
@@ -352,6 +417,9 @@ def test_the_command(varflow, tmp_path, gain, code):
     ("factory", "words"),
     [
         ("nothing", "must be MODULE:NAME"),
+        ("made_for_refusals.py:make", "names a file; name its module, made_for_refusals:make,"),
+        ("./some/where.py:make", "name its module, some.where:make,"),
+        ("../elsewhere.py:make", "name its module, elsewhere:make,"),
         ("no_such_module:make", "cannot be run: ModuleNotFoundError"),
         ("made_for_refusals:broken", "cannot be run: RuntimeError: no data"),
         ("made_for_refusals:half", r"must return (model, inputs), not a Sequential"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import varflow as vf
+from varflow.init.methods import METHODS
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -204,15 +205,36 @@ class TestPictureOverLayers:
 
     def test_every_method_is_named_and_no_name_lies_over_another(self, small):
         figure = small.plot_layers()
-        beside, grey = figure.axes[1].texts, figure.axes[0].texts[0].get_text().replace("\n", " ")
+        beside, grey = figure.axes[1].texts, re.sub(r"\s", " ", figure.texts[0].get_text())
         for key in small.profiles:
             assert small[key].name in grey or any(text.get_text().startswith(small[key].name) for text in beside)
         heights = sorted(text.xyann[1] for text in beside)
         assert len(heights) >= 3
         assert np.diff(heights).min() > 0.04
-        assert grey.startswith("silent by layer")
-        assert "Kaiming, torch's default" in grey
+        assert re.search(r"Grey, silent by layer \d+: Kaiming · torch's default · ", grey)
         assert not any(text.get_text().startswith("Kaiming") for text in beside)
+
+    @pytest.mark.parametrize("dpi", [60, 150])
+    def test_every_word_lies_within_the_image(self, dpi):
+        pytest.importorskip("matplotlib")
+        figure = vf.catalogue(threshold=1.0, fan_in=256).plot_layers()
+        figure.set_dpi(dpi)
+        figure.draw_without_rendering()
+        words = [*figure.texts, *figure.axes[1].texts]
+        assert "Micheli, finite size, < 0.1 % alive" in [text.get_text() for text in words]
+        assert max(text.get_window_extent().x1 for text in words) < figure.bbox.x1
+
+    def test_a_method_has_its_colour_in_every_figure(self, small):
+        methods = pytest.importorskip("varflow.plots.methods")
+        assert list(methods.COLOURS) == [method.key for method in METHODS if method.weights is not None]
+        assert len(set(methods.COLOURS.values())) == len(methods.COLOURS)
+        names = {small[key].name: colour for key, colour in methods.COLOURS.items()}
+        for catalogue in (small, vf.catalogue(threshold=0.5, fan_in=40, depth=12)):
+            beside = catalogue.plot_layers().axes[1].texts
+            assert len(beside) >= 3
+            for text in beside:
+                name = re.sub(r", [<\d. ]+ % alive$", "", text.get_text())
+                assert text.get_color() == names[name]
 
     def test_simulated_networks_lie_beside_their_lines(self, small):
         pytest.importorskip("torch")
@@ -239,13 +261,28 @@ class TestPictureOverLayers:
 
     def test_the_command_writes_it(self, varflow, tmp_path):
         pytest.importorskip("matplotlib")
-        code, out, _ = varflow(f"catalogue --fan-in 30 --depth 3 --plot {tmp_path / 'new' / 'methods.png'}")
-        assert code == 0
-        assert out.splitlines()[-1] == f"written: {tmp_path / 'new' / 'methods.png'}"
-        assert (tmp_path / "new" / "methods.png").read_bytes().startswith(b"\x89PNG")
-        code, out, err = varflow(f"catalogue --fan-in 30 --depth 3 --plot {tmp_path}")
+        for name, start in {"methods.png": b"\x89PNG", "methods.PDF": b"%PDF", "methods.svg": b"<?xml"}.items():
+            code, out, _ = varflow(f"catalogue --fan-in 30 --depth 3 --plot {tmp_path / name}")
+            assert code == 0
+            assert out.splitlines()[-1] == f"written: {tmp_path / name}"
+            assert (tmp_path / name).read_bytes().startswith(start)
+
+    @pytest.mark.parametrize(
+        ("name", "rule"),
+        [
+            ("taken.png", "is a folder there"),
+            ("new/a.png", "the folder .*new does not exist"),
+            ("a.xyz", "must end in .png, .pdf or .svg"),
+            ("a", "must end in .png, .pdf or .svg"),
+        ],
+    )
+    def test_the_command_refuses_names_before_the_work(self, varflow, tmp_path, monkeypatch, name, rule):
+        (tmp_path / "taken.png").mkdir()
+        monkeypatch.setattr(vf, "catalogue", None)
+        code, out, err = varflow(f"catalogue --plot {tmp_path / name}")
         assert (code, out) == (2, "")
-        assert re.fullmatch(r"varflow: --plot .* is a folder there\n", err)
+        assert re.fullmatch(rf"varflow: --plot .*{rule}\n", err)
+        assert [path.name for path in tmp_path.iterdir()] == ["taken.png"]
 
 
 def test_progress_is_reported():

@@ -168,6 +168,16 @@ def test_one_convolutional_network_has_the_planned_rates(refine):
         assert std == pytest.approx(layer.weight_std, rel=4 / math.sqrt(2 * n))
 
 
+def test_layers_planned_to_be_silent_keep_their_gain():
+    model, x = Maps(channels=8, depth=3, steps=6), data(2, 1, 8, 8)
+    model(x)
+    plan = vf.init.init_model(model, x, gain=0.3, generator=seeded())
+    assert plan.survival == 0
+    assert plan.layers[-1].firing_rate == 0
+    assert plan.layers[-1].gain == pytest.approx(0.3)
+    assert any(note.startswith("100 % of networks") for note in plan.notes)
+
+
 def test_dense_networks_are_refined_when_asked():
     model, x = Looped(64, 5, STEPS), data(5, 64)
     plan = vf.init.init_model(model, x, generator=seeded(), refine=True)

@@ -173,6 +173,7 @@ BAD = [
     ),
     (lambda: vf.symbolic.saddle_node("normal", parameters={nu: (3, 9)}), "gives a range for nu"),
     (lambda: vf.symbolic.variance_map(stats.Pareto("X", 1, nu), parameters={nu: (1.5, 3)}), "depends on nu"),
+    (lambda: vf.symbolic.variance_map(stats.Poisson("X", 2)), "distribution=PoissonDistribution(2) must be a built-in name"),
     (lambda: vf.symbolic.variance_map(stats.Pareto("X", 1, 2)), "no finite variance"),
     (lambda: vf.symbolic.variance_map(stats.ContinuousRV(X, sympy.exp(-(X**2)))), "integrates to"),
     (lambda: vf.symbolic.multiplier("laplace", threshold=sympy.Symbol("T")), "threshold=T must be declared positive"),

@@ -215,6 +215,7 @@ def test_a_threshold_that_rest_exceeds():
 def test_critical_gains_draw():
     pytest.importorskip("matplotlib")
     found = [vf.temporal_critical_gain(vf.Neuron(decay=b), steps=4, depth=10) for b in (0.3, 0.6)]
+    found.append(vf.temporal_critical_gain(vf.Neuron(0.0, decay=0.9), steps=4, depth=10))  # gain 0, in whatever unit
     ax = vf.plots.plot_temporal_critical_gain(found)
     every, late = (line.get_ydata() for line in ax.lines[:2])
     assert list(every) == [each.gain**2 for each in found]
@@ -312,6 +313,32 @@ def test_a_rate_out_of_reach_names_the_range(rate):
         vf.gain_for_rate(LEAKY, rate=0.9 * least, **question)
 
 
+def test_fewer_layers_reach_lower_rates():
+    """As the refusal of too low a rate says; that of too high a one does not."""
+
+    def refused(rate, depth):
+        with pytest.raises(vf.DomainError, match="out of reach") as refusal:
+            vf.gain_for_rate(LEAKY, rate=rate, steps=8, depth=depth)
+        return refusal.value.rule
+
+    low, shallow, high = refused(0.05, 20), refused(0.05, 8), refused(0.9, 20)
+    least = [float(re.findall(r"between about (\S+) and", rule)[0]) for rule in (low, shallow)]
+    assert least[1] < least[0]
+    hint = "fewer layers reach lower rates: name a smaller depth"
+    assert [rule.endswith(hint) for rule in (low, shallow, high)] == [True, True, False]
+
+
+def test_a_variance_out_of_reach_is_told_as_the_user_counts():
+    ranges = []
+    for theta in (1.0, 2.0):
+        neuron = vf.Neuron(theta, decay=0.5)
+        with pytest.raises(vf.DomainError, match="out of reach") as refusal:
+            vf.gain_for_variance(neuron, variance=0.5, steps=6, depth=10)
+        assert refusal.value.value == 0.5
+        ranges.append(float(re.findall(r"between about (\S+) and", refusal.value.rule)[0]))
+    assert ranges[1] == pytest.approx(4 * ranges[0], rel=0.01)  # three digits of each
+
+
 def test_a_rate_below_the_smallest_sustained_one():
     """SpikingJelly's default neuron: about 0.115 in 20 steps and 100 layers, less in a shallower network."""
     with pytest.raises(vf.DomainError, match=r"rate=0\.05 is out of reach .* activity dies") as refusal:
@@ -385,6 +412,8 @@ def test_lookup_in_time():
         with pytest.raises(vf.DomainError, match="says nothing for neurons with memory") as refusal:
             vf.lookup(neuron=LEAKY, rate=0.4, steps=6, fan_in=512, **options)
         assert refusal.value.argument == argument
+    with pytest.raises(vf.DomainError, match=r"rate=None is missing: .* variance is to be 1, which is out of reach"):
+        vf.lookup(neuron=LEAKY, steps=6, depth=20, fan_in=512)
     with pytest.raises(vf.DomainError, match="only a wanted variance or rate"):
         vf.init.calculate_gain(LEAKY, "corrected", steps=6, width=10, depth=10)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -45,6 +46,10 @@ def _made(factory: str) -> tuple[Any, Any]:
     module, _, name = factory.partition(":")
     if not module or not name:
         raise DomainError("factory", factory, "must be MODULE:NAME, as in my_package.training:model_and_batch")
+    if module.endswith(".py"):
+        parts = Path(module).with_suffix("").parts
+        dotted = parts[-1] if Path(module).is_absolute() or ".." in parts else ".".join(parts)
+        raise DomainError("factory", factory, f"names a file; name its module, {dotted}:{name}, from the folder it is in")
     sys.path.insert(0, "")
     try:
         made = getattr(import_module(module), name)()

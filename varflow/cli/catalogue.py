@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from varflow.cli import options as opt
-from varflow.cli.terminal import check_folder, option, real, show, whole, write
+from varflow.cli.terminal import check_picture, option, real, show, whole, write
 
 __all__ = ["catalogue"]
 
@@ -23,7 +23,7 @@ def catalogue(
     input_scale: opt.InputScale = 1.0,
     rate: Annotated[float, real("For methods that ask for a firing rate.", "p")] = 0.1,
     survival_target: Annotated[float, real("Survival that counts as alive.", "P")] = 0.99,
-    plot: Annotated[Path | None, option("Picture to write: variance and spikes over layers with every method.", "FILE")] = None,
+    plot: Annotated[Path | None, option("Write variance and spikes over layers to this .png, .pdf or .svg.", "FILE")] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Published initialisations side by side.
@@ -38,9 +38,11 @@ def catalogue(
       varflow catalogue --fan-in 1000 --plot methods.png
     """
     import varflow as vf
+    from varflow._checks import require
 
+    form = "" if plot is None else check_picture(plot, argument="plot")
     if plot is not None:
-        check_folder(plot.parent, plot.name, argument="plot")
+        require("plot", "matplotlib.figure")
     found = vf.catalogue(
         threshold=threshold,
         decay=decay,
@@ -56,7 +58,7 @@ def catalogue(
     )
     picture = io.BytesIO()
     if plot is not None:
-        found.plot_layers().savefig(picture, format="png")
+        found.plot_layers().savefig(picture, format=form)
         write(plot.parent, {plot.name: picture.getvalue()}, argument="plot")
     show(found, as_json)
     if plot is not None and not as_json:

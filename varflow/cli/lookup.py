@@ -19,7 +19,10 @@ def lookup(
     distribution: opt.Distribution = "normal",
     rate: Annotated[float | None, real("Wanted firing rate; default: keep the variance at 1.", "p")] = None,
     width: Annotated[int | None, whole("With --depth: width of the network; default: the fan-in.", "n")] = None,
-    depth: Annotated[int | None, whole("Report survival to this layer, and the corrected gain.", "L")] = None,
+    depth: Annotated[
+        int | None,
+        whole("Report survival to this layer, and the corrected gain. With memory: the layer whose late rate is meant.", "L"),
+    ] = None,
     neuron: opt.Preset = None,
     beta: opt.Beta = None,
     decay: opt.Decay = 0.0,

@@ -17,9 +17,10 @@ from typing import Any, NoReturn
 
 import typer
 
-__all__ = ["Stopped", "check_folder", "option", "real", "result_json", "run", "show", "whole", "write"]
+__all__ = ["Stopped", "check_folder", "check_picture", "option", "real", "result_json", "run", "show", "whole", "write"]
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer carries click's exceptions inside from 0.2x on; this finds either
+PICTURES = (".png", ".pdf", ".svg")
 INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 OPTION_OF = {"df": "distribution", "path": "drive", "x": "drive"}  # where an argument is not the option it came from
 
@@ -77,6 +78,18 @@ def check_folder(folder: Path, *names: str, argument: str = "out") -> None:
         raise DomainError(argument, str(folder), f"cannot be written: {error.strerror or error}") from None
     if taken:
         raise DomainError(argument, str(folder), f"cannot be written: {taken[0]} is a folder there")
+
+
+def check_picture(path: Path, argument: str) -> str:
+    """The format that a picture's name asks for; names without one and folders that do not exist are refused."""
+    from varflow import DomainError
+
+    if path.suffix.lower() not in PICTURES:
+        raise DomainError(argument, str(path), f"must end in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
+    if not path.parent.exists():
+        raise DomainError(argument, str(path), f"cannot be written: the folder {path.parent} does not exist")
+    check_folder(path.parent, path.name, argument=argument)
+    return path.suffix.lower().removeprefix(".")
 
 
 def write(folder: Path, files: dict[str, bytes], argument: str = "out") -> None:

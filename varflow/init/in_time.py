@@ -133,12 +133,12 @@ def gain_for_variance(
     >>> print(f"{init.gain:.3f} {init.variance:.3f} {init.firing_rate:.4f}")
     2.691 10.000 0.3759
     """
-    wanted = scalar("variance", positive_scale("variance", variance))
+    wanted, unit = scalar("variance", positive_scale("variance", variance)), 1.0
     options = {"points": points, "scrambles": scrambles, "seed": seed}
     read: Reading = lambda _, variances: late(variances).mean(-1)  # noqa: E731
     if isinstance(neuron, Neuron) and neuron.threshold > 0:
-        wanted /= neuron.threshold**2
-    return _initialization(_question(neuron, "variance", wanted, read, steps, depth, drive, options), neuron, fan_in)
+        unit = neuron.threshold**2
+    return _initialization(_question(neuron, "variance", wanted, read, steps, depth, drive, options, unit), neuron, fan_in)
 
 
 def _question(
@@ -150,6 +150,7 @@ def _question(
     depth: int,
     drive: Drive | None,
     options: dict[str, int],
+    unit: float = 1.0,
 ) -> Question:
     """The arguments, checked, in units of the neuron."""
     if not isinstance(neuron, Neuron):
@@ -164,10 +165,10 @@ def _question(
     moment = np.trace(covariance) / T
     if moment <= 0:
         raise DomainError("drive", drive, "is silent: its strength can be chosen, its shape in time cannot")
-    unit = in_units(neuron)
-    fine = response_for(unit, T, **options)
-    coarse = response_for(unit, T, **options | {"points": min(options["points"], COARSE), "scrambles": 2})
-    return Question(name, wanted, read, unit, covariance / moment, L, coarse, fine)
+    own = in_units(neuron)
+    fine = response_for(own, T, **options)
+    coarse = response_for(own, T, **options | {"points": min(options["points"], COARSE), "scrambles": 2})
+    return Question(name, wanted / unit, read, own, covariance / moment, L, coarse, fine, unit)
 
 
 def _initialization(question: Question, neuron: Neuron, fan_in: int | None) -> Initialization:
@@ -209,9 +210,11 @@ def _words(question: Question, answer: Answer, m: float) -> list[str]:
         )
     values = question(answer.found)[:, 0]
     if abs(values.mean() - question.wanted) > OFF * question.wanted + 4 * standard_error(values):
-        words.append(f"the {question.name} jumps over the wanted one near this gain: here it is {values.mean():.3g}")
+        words.append(
+            f"the {question.name} jumps over the wanted one near this gain: here it is {question.unit * values.mean():.3g}"
+        )
     depths, gains = (max(question.depth // 2, 2), question.depth), np.array([answer.gain])
-    half, whole = (question(layers_above(question, answer.strength, gains, depth)).mean() for depth in depths)
+    half, whole = (question.unit * question(layers_above(question, answer.strength, gains, depth)).mean() for depth in depths)
     if abs(half - whole) > DRIFT * whole:
         words.append(f"the {question.name} still drifts over depth: {half:.3g} in the middle, {whole:.3g} in the last layers")
     if m >= 1:

@@ -160,7 +160,13 @@ def _in_time(
         raise DomainError("steps", steps, "is too few for a neuron with memory: its gain depends on time, name the steps")
     deep: dict[str, Any] = {} if depth is None else {"depth": depth}
     if rate is None:
-        return gain_for_variance(neuron, variance=1.0, steps=steps, fan_in=fan_in, **deep)
+        try:
+            return gain_for_variance(neuron, variance=1.0, steps=steps, fan_in=fan_in, **deep)
+        except DomainError as refusal:
+            if refusal.argument != "variance" or neuron.threshold <= 0:
+                raise
+            rule = f"is missing: name one, such as 0.2; without it the variance is to be 1, which {refusal.rule}"
+            raise DomainError("rate", None, rule) from None
     return gain_for_rate(neuron, rate=rate, steps=steps, fan_in=fan_in, **deep)
 
 

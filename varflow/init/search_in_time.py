@@ -40,6 +40,7 @@ class Question:
     depth: int
     coarse: Response
     fine: Response
+    unit: float = 1.0  # of what is wanted, as the user counts
 
     def __call__(self, found: Descent) -> np.ndarray:
         """What the last layers have of it; (replicas, gains)."""
@@ -168,11 +169,14 @@ def _out_of_reach(question: Question, strength: float) -> tuple[DomainError, flo
         lo, hi = float(grid[first]), float(grid[first + 1])
     least, most = question(layers_above(question, strength, np.array([hi * JUMP, HIGHEST]), question.depth)).mean(axis=0)
     rule = f"is out of reach of this neuron in {len(question.shape)} steps and {question.depth} layers: "
+    low, high = question.unit * least, question.unit * most
     if np.isfinite(most):
-        rule += f"gains sustain {question.name}s between about {least:.3g} and {most:.3g}, and below that activity dies"
+        rule += f"gains sustain {question.name}s between about {low:.3g} and {high:.3g}, and below that activity dies"
     else:
-        rule += f"from a {question.name} of about {least:.3g} on counts of spikes grow from layer to layer, below they die out"
-    return DomainError(question.name, question.wanted, rule), float(least), float(most)
+        rule += f"from a {question.name} of about {low:.3g} on counts of spikes grow from layer to layer, below they die out"
+    if question.wanted < least and question.depth > 2:  # where activity lingers before it dies
+        rule += f"; fewer layers reach lower {question.name}s: name a smaller depth"
+    return DomainError(question.name, question.unit * question.wanted, rule), float(least), float(most)
 
 
 def multiplier_at(question: Question, g: float, found: Descent) -> float:

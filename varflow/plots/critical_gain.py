@@ -23,6 +23,7 @@ def plot_temporal_critical_gain(results: Sequence[TemporalCriticalGain], ax: Any
 
     ``results`` are those of ``vf.temporal_critical_gain`` for several neurons, of the same steps and depth. Gains are squared,
     in units of ``θ/λ``; grey: below the memoryless critical gain the first step dies.
+    Neurons of ``θ ≤ 0`` never fall silent, and stand at 0.
     """
     if ax is None:
         ax = require("plot", "matplotlib.pyplot").subplots()[1]
@@ -30,10 +31,10 @@ def plot_temporal_critical_gain(results: Sequence[TemporalCriticalGain], ax: Any
     for reset, colour in zip(resets, colours(len(resets)), strict=True):
         of_reset = sorted((r for r in results if r.neuron.reset == reset), key=lambda r: r.neuron.decay)
         decays = [r.neuron.decay for r in of_reset]
+        units = np.array([r.neuron.input_scale / r.neuron.threshold if r.neuron.threshold > 0 else 0.0 for r in of_reset])
         for name, style, label in (("gain", "-", reset.replace("_", " ")), ("late_gain", "--", None)):
-            units = [r.neuron.input_scale / r.neuron.threshold for r in of_reset]
-            gains = np.array([getattr(r, name) * unit for r, unit in zip(of_reset, units, strict=True)])
-            errors = np.array([r.error[name] * unit for r, unit in zip(of_reset, units, strict=True)])
+            gains = np.array([getattr(r, name) for r in of_reset]) * units
+            errors = np.array([r.error[name] for r in of_reset]) * units
             ax.plot(decays, gains**2, style, color=colour, marker=".", ms=4, lw=1.4, label=label)
             ax.fill_between(decays, (gains - errors) ** 2, (gains + errors) ** 2, color=colour, alpha=0.25, lw=0)
     ax.axhline(MEMORYLESS, color="0.6", lw=0.8, ls=":", zorder=0)

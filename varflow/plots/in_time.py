@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from varflow._checks import require
-from varflow.plots.style import LEFT, LETTERS, LINE, PANEL, RIGHT, TEXT, colours_of, panel_title, wrapped
+from varflow.plots.style import LEFT, LETTERS, LINE, PANEL, RIGHT, TEXT, colours_of, marker, panel_title, wrapped
 from varflow.results import late_steps
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def _draw(ax: Any, curve: Curve, name: str, colour: Any) -> None:
     mean, spread = seen.mean(axis=0), seen.std(axis=0, ddof=1) if len(seen) > 1 else 0.0
     ax.fill_between(layer, np.maximum(mean - spread, 0), mean + spread, color=colour, alpha=0.2, lw=0)
     ax.plot(layer, mean, ".", color=colour, ms=3)
-    marker = "_" if len(layer) == 1 else ""
-    ax.plot(layer, getattr(curve.profile, name)[:, late].mean(axis=1), "-", color=colour, lw=1.4, marker=marker)
+    ax.plot(layer, getattr(curve.profile, name)[:, late].mean(axis=1), "-", color=colour, lw=1.4, marker=marker(layer))
 
 
 def _dress(ax: Any, name: str, *, first: bool, last: bool, depth: int) -> None:
@@ -84,7 +83,10 @@ def _legend(ax: Any, colours: dict[float, Any], experiment: Experiment) -> None:
     lines, patches = require("plot", "matplotlib.lines"), require("plot", "matplotlib.patches")
     entries = [(lines.Line2D([], [], color=colour, lw=2.5), f"θ = {theta:.4g}") for theta, colour in colours.items()]
     entries += [
-        (lines.Line2D([], [], color="0.35", marker=".", ls=""), f"mean of {experiment.repeats} networks"),
+        (
+            lines.Line2D([], [], color="0.35", marker=".", ls=""),
+            f"mean of {experiment.repeats} network{'s' * (experiment.repeats > 1)}",
+        ),
         (patches.Patch(color="0.35", alpha=0.25, lw=0), "± std over them"),
         (lines.Line2D([], [], color="0.35", lw=1.4), "infinite width"),
     ]

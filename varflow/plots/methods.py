@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +16,33 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_catalogue", "plot_methods"]
 
-HEIGHT, PANEL, LEFT, GAP, RIGHT = 4.9, 4.6, 0.85, 0.75, 2.15  # inches
+HEIGHT, PANEL, LEFT, GAP, MARGIN = 4.9, 4.6, 0.85, 0.75, 0.25  # inches; a margin for fonts that come out wider
+BESIDE = 1.05  # where names begin, in widths of a panel
 EARLY = 0.1  # of the depth: methods silent by then are one group
 FLOOR = 1e-3  # of the largest variance: what is smaller lies below the panel
 LABELS = 0.19  # inches between two names at least
 DOTS = 22  # layers whose simulated mean is shown, about
+NAMES = 9  # points
+RAREST = 1e-3  # share of networks alive, below which it is only said to be less
 SILENT = "0.55"
-PALETTE = ("tab:red", "tab:orange", "tab:olive", "tab:green", "tab:cyan", "tab:blue", "tab:purple", "tab:brown", "tab:pink")
+COLOURS = {  # of a method, the same in every figure
+    "kaiming": "tab:brown",
+    "torch_default": "tab:pink",
+    "xavier": "goldenrod",
+    "lecun": "teal",
+    "orthogonal": "black",
+    "micheli": "tab:blue",
+    "micheli_finite_size": "tab:cyan",
+    "micheli_soft_reset": "navy",
+    "ding": "tab:olive",
+    "bellec": "deeppink",
+    "spytorch": "tab:red",
+    "ikun": "slateblue",
+    "ikun_v2": "darkgreen",
+    "fluctuation_driven": "tab:orange",
+    "spikeinit": "tab:purple",
+    "corrected": "tab:green",
+}
 
 
 def plot_catalogue(catalogue: Catalogue) -> Any:
@@ -49,7 +69,7 @@ def plot_catalogue(catalogue: Catalogue) -> Any:
 
 
 def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> Any:
-    """Variance and total spikes of every layer, a line a method; methods that fall silent early are one grey group.
+    """Variance and total spikes of every layer, a line a method; methods that fall silent early are grey and named below.
 
     Lines: theory, over networks dead and alive. Dots: mean ± standard error of ``ensembles``, those of
     ``vf.simulate(catalogue.networks)``, in some of the layers. In time: variance at the last step, mean spikes a step.
@@ -62,10 +82,12 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
     ends = {key: _last_heard(catalogue, key) for key in keys}
     silent = [key for key in keys if ends[key] <= max(EARLY * catalogue.depth, 10) and ends[key] < catalogue.depth]
     heard = sorted((key for key in keys if key not in silent), key=lambda key: -catalogue.profiles[key].spikes[-1].mean())
-    colours = {key: PALETTE[rank % len(PALETTE)] for rank, key in enumerate(heard)} | dict.fromkeys(silent, SILENT)
+    colours = COLOURS | dict.fromkeys(silent, SILENT)
+    labels = {key: _label(catalogue, key) for key in heard}
 
-    words = wrapped(_words(catalogue, measured), columns=int(16 * (2 * PANEL + GAP + RIGHT - 0.2)))
-    width, below = LEFT + 2 * PANEL + GAP + RIGHT, 0.75 + 0.17 * len(words)
+    width = LEFT + 2 * PANEL + GAP + (BESIDE - 1) * PANEL + _inches(labels.values()) + MARGIN
+    words = wrapped([*_words(catalogue, measured), *_silent_words(catalogue, silent, ends)], int(16 * (width - LEFT - MARGIN)))
+    below = 0.75 + 0.17 * len(words)
     height = HEIGHT + below
     figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
     tall = (HEIGHT - 0.4) / height
@@ -75,9 +97,7 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
         _draw(variance, _over_layers(catalogue.profiles[key], "variance"), measured.get(key), "variance", colours[key])
         _draw(spikes, _over_layers(catalogue.profiles[key], "spikes"), measured.get(key), "spikes", colours[key])
     _dress(variance, spikes, catalogue)
-    _name(spikes, catalogue, heard, colours)
-    if silent:
-        _name_the_silent(variance, catalogue, silent, ends)
+    _name(spikes, catalogue, labels, colours)
     figure.text(LEFT / width, 0.12 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
     return figure
 
@@ -126,23 +146,36 @@ def _dress(variance: Any, spikes: Any, catalogue: Catalogue) -> None:
     spikes.set_title("spikes in the layer" + (", a step" if catalogue.steps > 1 else ""), fontsize=11, loc="left")
 
 
-def _name(ax: Any, catalogue: Catalogue, heard: list[str], colours: dict[str, str]) -> None:
-    """Names at the ends of the lines, none over another, with the share of networks alive where it is not all."""
-    if not heard:
+def _label(catalogue: Catalogue, key: str) -> str:
+    """Name, with the share of networks alive where it is not all."""
+    entry = catalogue[key]
+    if entry.survival is None or entry.survival > 0.995:
+        return entry.name
+    share = f"{100 * entry.survival:.2g}" if entry.survival >= RAREST else f"< {100 * RAREST:g}"
+    return f"{entry.name}, {share} % alive"
+
+
+def _inches(labels: Iterable[str]) -> float:
+    """Width of the widest."""
+    drawn = require("plot", "matplotlib.textpath").TextPath
+    return max((drawn((0, 0), label, size=NAMES).get_extents().width / 72 for label in labels), default=0.0)
+
+
+def _name(ax: Any, catalogue: Catalogue, labels: dict[str, str], colours: dict[str, str]) -> None:
+    """Names at the ends of the lines, none over another."""
+    if not labels:
         return
     top = ax.get_ylim()[1]
     gap = LABELS * top / (HEIGHT - 0.4)
-    ends = [float(catalogue.profiles[key].spikes[-1].mean()) for key in heard]
-    for key, end, place in zip(heard, ends, _apart(ends, gap), strict=True):
-        entry = catalogue[key]
-        alive = "" if entry.survival is None or entry.survival > 0.995 else f", {100 * entry.survival:.2g} % alive"
+    ends = [float(catalogue.profiles[key].spikes[-1].mean()) for key in labels]
+    for (key, label), end, place in zip(labels.items(), ends, _apart(ends, gap), strict=True):
         ax.annotate(
-            entry.name + alive,
+            label,
             (catalogue.depth, end),
-            (1.05, place / top),
+            (BESIDE, place / top),
             textcoords="axes fraction",
             color=colours[key],
-            fontsize=9,
+            fontsize=NAMES,
             va="center",
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colours[key], "lw": 0.7, "shrinkA": 1, "shrinkB": 1},
@@ -164,23 +197,12 @@ def _apart(places: list[float], gap: float) -> np.ndarray:
     return np.maximum(falling, floor)
 
 
-def _name_the_silent(ax: Any, catalogue: Catalogue, silent: list[str], ends: dict[str, int]) -> None:
-    latest = max(ends[key] for key in silent) + 1
-    names = wrapped([", ".join(catalogue[key].name for key in silent)], columns=34)
-    beside = np.log(latest + 0.8) / np.log(max(catalogue.depth, 2))  # the lines that fall: right of them if there is room
-    ax.text(
-        beside if beside < 0.45 else 0.97,
-        0.05,
-        "\n".join([f"silent by layer {latest}:", *names]),
-        transform=ax.transAxes,
-        ha="left" if beside < 0.45 else "right",
-        va="bottom",
-        fontsize=9,
-        color="0.35",
-        linespacing=1.4,
-        bbox={"fc": "white", "ec": "none", "alpha": 0.75, "pad": 1.5},
-        zorder=4,
-    )
+def _silent_words(catalogue: Catalogue, silent: list[str], ends: dict[str, int]) -> list[str]:
+    """Under the figure, where they hide no line; no name is broken."""
+    if not silent:
+        return []
+    names = [catalogue[key].name.replace(" ", "\u00a0") for key in silent]
+    return [f"Grey, silent by layer {max(ends[key] for key in silent) + 1}: " + "\u00a0· ".join(names)]
 
 
 def _words(catalogue: Catalogue, measured: dict[str, Ensemble]) -> list[str]:

@@ -36,7 +36,8 @@ def on_the_line(variable: Any, parameters: Parameters) -> Line:
     """The law of ``(X - E X)/√Var X``."""
     if not isinstance(variable, RandomSymbol) or not variable.pspace.is_Continuous:
         rule = "must be a built-in name or a continuous sympy.stats variable, such as Normal('X', 0, 1)"
-        raise DomainError("distribution", variable, rule)
+        law = getattr(getattr(variable, "pspace", None), "distribution", variable)  # a variable shows its own name only
+        raise DomainError("distribution", law, rule)
     given = variable.pspace.distribution
     law, numbers = symbols_for_long_numbers(given)
     parameters = {**parameters, **{symbol: (number, number) for symbol, number in numbers.items()}}

@@ -66,10 +66,8 @@ class Layers:
         def at(gain: float) -> State:
             H, S = stepped(self.torch, self.neuron, gain * currents)
             half = late(self.steps)
-            power = (
-                float(self.torch.linalg.vector_norm(H[half])) ** 2 / H[half].numel()
-            )  # the currents' mean is 0, that of H not
-            variance = power - float((H[half].mean(-1) ** 2).mean())
+            power = float(self.torch.linalg.vector_norm(H[half])) ** 2 / H[half].numel()
+            variance = power - float((H[half].mean(-1) ** 2).mean())  # the currents' mean is 0, that of H not
             return State(gain, float(S[half].mean()), variance, (S @ S.T / S.shape[-1]).double())
 
         return at

@@ -111,9 +111,7 @@ def init_model(
         fill(torch, traced, plan, generator)
         if _has_maps(traced) if refine is None else refine:
             plan, left = refined(torch, model, inputs, steps, traced, plan)
-            planner.notes.append(
-                f"weights are scaled to these rates on the given batch, where {100 * left:.2g} % is the most missing"
-            )
+            planner.notes.append(f"weights are scaled to these rates on the given batch, to within {100 * left:.3g} %")
     return ModelPlan(tuple(plan), traced.steps, planner.survival, not dry_run, tuple(planner.notes))
 
 
@@ -215,7 +213,7 @@ class _Planner:
                 predicted = self._predict()
         self.survival = float(predicted.survival[-1])
         if self.survival < SURVIVAL:
-            dead = f"{100 * (1 - self.survival):.2g} % of networks and inputs fall silent before the last layer"
+            dead = f"{100 * (1 - self.survival):.3g} % of networks and inputs fall silent before the last layer"
             self.notes.append(f"{dead}: these widths do not carry this rate; ask for a higher one")
         spread = predicted.late_rates.std(0)
         rates = predicted.late_rates.mean(0)

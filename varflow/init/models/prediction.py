@@ -15,7 +15,7 @@ from varflow.init.models.spiking import Spiking
 from varflow.init.models.walker import INPUT, Trace, TracedLayer, steps_of
 from varflow.init.models.wiring import Moments, covariance_between, currents_from, why_not_covered, width_and_sites
 
-__all__ = ["Prediction", "input_moments", "late", "predict", "uncovered"]
+__all__ = ["Prediction", "input_moments", "late", "predict", "rates_by_step", "uncovered"]
 
 POINTS = 2**15  # neurons drawn for one layer, over all populations
 MAPS, MOST_POINTS = 32, 2**22  # of maps, which vary more, so many populations as long as they are no larger than this
@@ -109,6 +109,11 @@ def split_steps(spiking: Spiking, values: Any) -> Any:
     if spiking.batch_size is not None or spiking.steps is not None:
         return values.unflatten(0, (-1, steps_of(spiking, tuple(values.shape)))).movedim(1, 0)
     return values.movedim(spiking.time_axis, 0)
+
+
+def rates_by_step(spiking: Spiking, spikes: Any) -> list[float]:
+    """Mean spikes of every step in one call of a neuron layer."""
+    return [float(spikes.mean())] if spiking.time_axis is None else split_steps(spiking, spikes).flatten(1).mean(1).tolist()
 
 
 def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False, seed: int = 0) -> Prediction:

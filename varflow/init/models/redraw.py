@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow.init.models.prediction import late
+from varflow.init.models.prediction import late, rates_by_step
 from varflow.init.models.state import kept
 from varflow.init.models.walker import Trace, forward
 from varflow.init.models.wiring import measured
@@ -39,21 +39,24 @@ def _rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace
             fresh[f"{names[weight]}.bias"] = torch.empty_like(weight.bias).normal_(
                 moments.bias_mean, moments.bias_std, generator=generator
             )
-    counts: dict[Any, list[float]] = {layer.module: [] for layer in traced.layers}
+    modules = dict.fromkeys(layer.module for layer in traced.layers)
+    calls = {module: iter([layer for layer in traced.calls if layer.module is module]) for module in modules}
+    found: dict[Any, list[float]] = {layer: [] for layer in traced.layers}  # step by step
 
     def watch(module: Any, args: Any, out: Any) -> None:
-        spikes = out[0] if isinstance(out, tuple) else out
-        counts[module].append(float(spikes.mean()))
+        layer = next(calls[module], None)  # one module may serve several layers
+        if layer is not None:  # else spikes decided on more calls than there were
+            found[layer] += rates_by_step(layer.spiking, out[0] if isinstance(out, tuple) else out)
 
-    handles = [module.register_forward_hook(watch) for module in counts]
+    handles = [module.register_forward_hook(watch) for module in modules]
     try:
         with kept(model), torch.no_grad():
             call = lambda *args, **kwargs: torch.func.functional_call(model, fresh, args, kwargs)  # noqa: E731
-            forward(_Called(model, call), inputs, steps, list(counts))
+            forward(_Called(model, call), inputs, steps, list(modules))
     finally:
         for handle in handles:
             handle.remove()
-    return [float(np.mean(counts[layer.module][late(len(counts[layer.module]))])) for layer in traced.layers]
+    return [float(np.mean(rates[late(len(rates))])) for rates in found.values()]
 
 
 class _Called:

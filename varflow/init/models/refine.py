@@ -19,7 +19,7 @@ from statistics import NormalDist
 from typing import Any
 
 from varflow.init.models.plan import LayerPlan
-from varflow.init.models.prediction import late, split_steps
+from varflow.init.models.prediction import late, rates_by_step
 from varflow.init.models.walker import Trace, TracedLayer, trace
 
 __all__ = ["late_rates", "refined"]
@@ -34,10 +34,7 @@ def late_rates(model: Any, inputs: Any, steps: int | None = None) -> dict[str, f
     found: dict[str, list[float]] = defaultdict(list)
 
     def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
-        rates = (
-            spikes.mean()[None] if layer.spiking.time_axis is None else split_steps(layer.spiking, spikes).flatten(1).mean(1)
-        )
-        found[layer.neuron_name] += rates.tolist()
+        found[layer.neuron_name] += rates_by_step(layer.spiking, spikes)
 
     trace(model, inputs, steps, record)
     return {name: sum(rates[late(len(rates))]) / len(rates[late(len(rates))]) for name, rates in found.items()}
@@ -46,23 +43,28 @@ def late_rates(model: Any, inputs: Any, steps: int | None = None) -> dict[str, f
 def refined(
     torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, plan: Sequence[LayerPlan]
 ) -> tuple[list[LayerPlan], float]:
-    """The plan with the gains that the weights have now, and the largest relative deviation that is left."""
-    planned = {layer.neuron_name: layer.firing_rate for layer in plan if layer.neuron is not None}
+    """The plan with the gains that the weights have now, and the largest relative deviation that is left.
+
+    Layers that are all but silent have no rate to be scaled to, where it is less than its spread: they keep their gain.
+    """
+    planned = {layer.neuron_name: layer.firing_rate for layer in plan if layer.firing_rate > layer.firing_rate_std}
     factors = dict.fromkeys(planned, 1.0)
     best, left = dict(factors), math.inf
     for number in range(PASSES):
         measured = late_rates(model, inputs, steps)
         off = {name: math.log(min(max(measured[name] / rate, 0.1), 10.0)) for name, rate in planned.items()}
-        if max(map(abs, off.values())) < left:
-            best, left = dict(factors), max(map(abs, off.values()))
+        worst = max(map(abs, off.values()), default=0.0)
+        if worst < left:
+            best, left = dict(factors), worst
         if left < CLOSE or number == PASSES - 1:
             break
-        for layer in traced.layers:
+        for layer in (layer for layer in traced.layers if layer.neuron_name in planned):
             rise = _rise(planned[layer.neuron_name])
             step = (0.5 * rise * off.get(layer.sources[0], 0.0) - off[layer.neuron_name]) / rise
             _scale(torch, layer, factors, factors[layer.neuron_name] * math.exp(min(max(step, -LARGEST_STEP), LARGEST_STEP)))
     for layer in traced.layers:  # few neurons do not close in for good: what came nearest stays
-        _scale(torch, layer, factors, best[layer.neuron_name])
+        if layer.neuron_name in planned:
+            _scale(torch, layer, factors, best[layer.neuron_name])
     return [replace(layer, gain=layer.gain * best.get(layer.neuron_name, 1.0)) for layer in plan], math.expm1(left)
 
 

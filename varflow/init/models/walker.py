@@ -6,7 +6,7 @@ refused by name. The model is left as found (``state``).
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -72,12 +72,14 @@ class TracedLayer:
 @dataclass(slots=True, eq=False)
 class Trace:
     """What one forward pass showed: ``layers`` in the order in which they first ran, ``readouts`` (name, module, sources and
-    input shape of weight layers that no neuron follows) and the number of time ``steps``.
+    input shape of weight layers that no neuron follows), the number of time ``steps``, and ``calls``: the layer of every call
+    of a neuron, one after the other.
     """
 
     layers: list[TracedLayer]
     readouts: list[tuple[str, Any, tuple[str, ...], tuple[int, ...]]]
     steps: int
+    calls: list[TracedLayer]
 
 
 def trace(
@@ -208,7 +210,7 @@ class _Walk:
         self.layers: dict[tuple[str, tuple[str, ...]], TracedLayer] = {}
         self.known: dict[tuple[str, frozenset[str]], TracedLayer] = {}  # the same, by what their currents come from
         self.labels: dict[TracedLayer, Any] = {}  # what the outputs of each are labelled with
-        self.ran: dict[str, int] = defaultdict(int)  # calls of each neuron layer
+        self.calls: list[TracedLayer] = []
 
     def labelled(self, inputs: Any) -> Any:
         from varflow.init.models.provenance import Label, tensors_in
@@ -299,7 +301,7 @@ class _Walk:
             layer = self.known.get((name, label.sources))
             if layer is None:
                 layer = self.known[name, label.sources] = self._layer(name, module, label, tuple(current.shape))
-            self.ran[layer.neuron_name] += 1
+            self.calls.append(layer)
             outputs = list(tensors_in(out))
             if self.record is not None:
                 self.record(layer, current, outputs[0])
@@ -348,7 +350,7 @@ class _Walk:
             if name not in used:
                 readouts.append((name, self.weights[name], fed.sources, fed.shape))
         self._nothing_left_out(used | {name for name, *_ in readouts})
-        return Trace(list(self.layers.values()), readouts, self._steps())
+        return Trace(list(self.layers.values()), readouts, self._steps(), self.calls)
 
     def _complete(self, layer: TracedLayer) -> None:
         """Sources of the weights, and what was done to the spikes on the way."""
@@ -369,7 +371,8 @@ class _Walk:
 
     def _steps(self) -> int:
         layers = self.layers.values()
-        counts = {l.neuron_name: self.ran[l.neuron_name] * steps_of(l.spiking, l.current_shape) for l in layers}
+        ran = Counter(self.calls)
+        counts = {l.neuron_name: ran[l] * steps_of(l.spiking, l.current_shape) for l in layers}
         if len(set(counts.values())) > 1:
             text = ", ".join(f"{name}: {count}" for name, count in counts.items())
             raise DomainError("model", text, "run different numbers of steps")

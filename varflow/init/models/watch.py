@@ -112,7 +112,7 @@ class _Follower:
         shares = [float(share) for share in (*self.tested, self._disagreeing())]
         disagreeing = sum(shares) / len(shares)
         if disagreeing > DISAGREEING[self.halves]:
-            rule = f"does not step as {self.layer.neuron} from rest: {100 * disagreeing:.2g} % of its spikes are others"
+            rule = f"does not step as {self.layer.neuron} from rest: {100 * disagreeing:.3g} % of its spikes are others"
             raise DomainError("model", f"{self.layer.neuron_name}: {type(self.layer.module).__name__}", rule)
 
 

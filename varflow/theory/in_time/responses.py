@@ -1,7 +1,7 @@
 """What one layer makes of its currents in time: the shape of that answer, and what gives it.
 
 At infinite width a layer is one Gaussian process of filtered currents and one law of membranes and spikes. A *response*
-turns the first into the second. Which one suits which neuron is said in ``methods``, the recursion over layers in ``recursion``.
+turns the first into the second. Which one suits which neuron is said in ``methods``; ``recursion`` goes down the layers.
 """
 
 from __future__ import annotations
