@@ -76,7 +76,11 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     torch = require("torch", "torch")
     recorder = Recorder()
     traced = trace(model, inputs, steps, recorder)
-    watched = recorder.results()
+    notes = notes_on_steps(traced, steps)
+    try:
+        watched = recorder.results()
+    except DomainError as error:
+        raise DomainError(error.argument, error.value, "; ".join([error.rule, *notes])) from None
     moments = [measured(layer.weights[0]) for layer in traced.layers]
     reasons = uncovered(traced)
     predicted = _redrawn(torch, model, inputs, steps, traced) if reasons else _by_theory(traced, moments)
@@ -84,14 +88,8 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     rows = zip(traced.layers, moments, predicted, gradients, strict=True)
     layers = [_audited(layer, watched[layer.neuron_name], moment, rate, gradient) for layer, moment, rate, gradient in rows]
     silent = next((l for l, layer in enumerate(layers) if layer.dead), None)
-    cause, mend, needed = None, None, _needed(traced, layers)
-    if needed:
-        rates, gains = [layer.firing_rate for layer in layers], [layer.gain for layer in layers]
-        weakest = to_mend(rates, gains, needed, len(layers) - 1 if silent is None else silent)
-        wide = [l for l, layer in enumerate(layers) if layer.wide and needed[l] is not None]
-        lost = any(not layer.survival.all() for layer in layers) and weakest is not None
-        lost = lost and gains[weakest] < ENOUGH * needed[weakest]  # else inputs are to blame
-        mend = weakest if silent is not None or lost else wide[0] if wide else None
+    cause, needed = None, _needed(traced, layers)
+    mend = _mend(layers, needed, silent) if needed else None
     if silent is not None:
         cause = cause_of_death(traced, moments, silent, silent if mend is None else mend, covered=not reasons)
     return AuditReport(
@@ -103,8 +101,20 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
         None if mend is None else layers[mend].name,
         None if mend is None else needed[mend],
         "networks drawn anew" if reasons else "theory",
-        (*(f"not covered by the theory: {reason}" for reason in reasons), *notes_on_steps(traced, steps)),
+        (*(f"not covered by the theory: {reason}" for reason in reasons), *notes),
     )
+
+
+def _mend(layers: list[AuditedLayer], needed: list[float | None], silent: int | None) -> int | None:
+    """The layer whose weights to change first, if weights are to blame."""
+    rates, gains = [layer.firing_rate for layer in layers], [layer.gain for layer in layers]
+    weakest = to_mend(rates, gains, needed, len(layers) - 1 if silent is None else silent)
+    if silent is not None:
+        return weakest
+    need = None if weakest is None else needed[weakest]
+    if weakest is not None and need and gains[weakest] < ENOUGH * need and not all(layer.survival.all() for layer in layers):
+        return weakest
+    return next((l for l, layer in enumerate(layers) if layer.wide and needed[l] is not None), None)
 
 
 def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
