@@ -15,6 +15,9 @@ norse = pytest.importorskip("norse.torch")
 from spiking_models import Looped, Maps, norse_loop  # noqa: E402
 from torch import nn  # noqa: E402
 
+from varflow.init.models.redraw import redrawn_rates  # noqa: E402
+from varflow.init.models.walker import trace  # noqa: E402
+
 STEPS = 8
 
 
@@ -217,6 +220,18 @@ def test_networks_drawn_anew_tell_layers_apart_that_share_their_neurons():
     rates = [layer.predicted_rate for layer in three.layers]
     assert [layer.predicted_rate for layer in one.layers] == rates
     assert max(rates) > 1.1 * min(rates)
+
+
+def test_layers_of_networks_drawn_anew_are_independent():
+    model, x, seen = Skipping(False), data(4, 64), {}
+    traced = trace(model, x)
+    for weight in model.weights:
+        weight.register_forward_hook(lambda module, args, out: seen.setdefault(module, module.weight.clone()))
+    redrawn_rates(torch, model, x, None, traced)
+    rows = torch.stack([seen[weight].flatten() for weight in model.weights])
+    limit = 5 / math.sqrt(rows.shape[1])  # five standard errors of a correlation that is 0
+    assert (torch.corrcoef(rows) - torch.eye(3)).abs().max() < limit
+    assert not any(torch.equal(weight.weight, seen[weight]) for weight in model.weights)
 
 
 # Verdicts.

@@ -29,9 +29,10 @@ def redrawn_rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced
 def _rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, seed: int) -> list[float]:
     names = {module: name for name, module in model.named_modules()}
     weights = {weight for layer in traced.layers for weight in layer.weights} | {weight for _, weight, *_ in traced.readouts}
+    generators = {device: torch.Generator(device).manual_seed(seed + 1) for device in {w.weight.device for w in weights}}
     fresh = {}
     for weight in sorted(weights, key=lambda module: names[module]):
-        moments, generator = measured(weight), torch.Generator(weight.weight.device).manual_seed(seed + 1)
+        moments, generator = measured(weight), generators[weight.weight.device]  # one for all: layers are independent
         fresh[f"{names[weight]}.weight"] = torch.empty_like(weight.weight).normal_(
             moments.weight_mean, moments.weight_std, generator=generator
         )
