@@ -367,6 +367,7 @@ def test_saturation_is_a_problem():
     report = vf.audit(fill(Looped(64, 2, STEPS), 3.0, bias=50.0), data(4, 64))
     assert report.layers[0].saturated_fraction > 0.9
     assert any("saturated" in word for word in report.problems)
+    assert "always" in repr(report)
 
 
 def test_gradients():

@@ -236,6 +236,7 @@ class AuditReport(Shown):
         return figure
 
     def _table(self) -> Table:
+        always = any(layer.saturated_fraction for layer in self.layers)
         rows = [
             (
                 layer.name,
@@ -246,12 +247,12 @@ class AuditReport(Shown):
                 f"{layer.mean:.3g}",
                 f"{layer.dead_fraction:.1%}",
                 f"{layer.survival.mean():.0%}",
-                f"{layer.saturated_fraction:.1%}" if layer.saturated_fraction else "",
+                *([f"{layer.saturated_fraction:.1%}"] if always else []),
             )
             for layer in self.layers
         ]
         longest = max(5, *(len(layer.name) for layer in self.layers))
-        layout = f"{{:<{longest}}} {{:>8}} {{:>8}} {{:>17}} {{:>9}} {{:>9}} {{:>8}} {{:>8}} {{:>7}}"
+        layout = f"{{:<{longest}}} {{:>8}} {{:>8}} {{:>17}} {{:>9}} {{:>9}} {{:>8}} {{:>8}}{' {:>7}' if always else ''}"
         header = (
             "layer",
             "gain",
@@ -261,7 +262,7 @@ class AuditReport(Shown):
             "mean",
             "dead",
             "inputs",
-            "always" if any(layer.saturated_fraction for layer in self.layers) else "",
+            *(["always"] if always else []),
         )
         title = f"AuditReport: {self.steps} steps, {self.inputs} inputs, predicted by {self.predicted_by}"
         return Table(title, layout, rows, header, [*(self.problems or ["healthy"]), *self.notes], "  ! ")
