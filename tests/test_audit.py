@@ -246,7 +246,7 @@ def test_before_and_after():
     assert (before.first_dead, before.cause) == ("weights.1", "below the critical gain")
     assert not before.healthy
     with pytest.raises(
-        AssertionError, match=r"weights.1 is dead \(gain 0.5.*below the critical gain.*a gain of 2\.\d+ would"
+        AssertionError, match=r"weights.1 is dead \(gain 0.5.*below the critical gain.*weights.1 a gain of 2\.\d+ "
     ) as end:
         before.assert_healthy()
     assert end.value.report is before
@@ -294,9 +294,64 @@ def test_leak_or_reset_as_the_cause():
 def test_the_gain_that_fixes_it_fixes_it():
     model, x = Looped(96, 6, STEPS), data(5, 96)
     report = vf.audit(fill(model, 1.2, 2.0), x)
-    assert report.first_dead is not None
+    assert report.fix_layer == report.first_dead
     fixed = vf.audit(fill(model, report.fix_gain, 2.0), x)
     assert fixed.first_dead is None
+
+
+def test_following_the_advice_ends_in_health():
+    """The layer that is named changes each time; refilling the dead layer instead, as a control, does not help."""
+    model, x = Looped(200, 7, 10, leaky(0.8)), data(16, 200)
+    torch.manual_seed(0)
+    for weight in model.weights:
+        weight.reset_parameters()
+    named, causes = [], []
+    while not (report := vf.audit(model, x)).healthy:
+        named.append(report.fix_layer)
+        causes.append(report.cause)
+        assert len(named) <= 7, named
+        nn.init.normal_(model.get_submodule(report.fix_layer).weight, std=report.fix_gain / 200**0.5, generator=seeded(1))
+    assert len(set(named)) == len(named)
+    assert causes[named.index("weights.0")] == "first-layer scale"
+
+
+def test_the_factor_is_said():
+    model = made(Looped(96, 5, STEPS), data(5, 96))
+    with torch.no_grad():
+        model.weights[2].weight.mul_(0.01)
+    report = vf.audit(model, data(5, 96))
+    assert report.fix_layer == report.first_dead == "weights.2"
+    factor = report.fix_gain / report["weights.2"].gain
+    assert f"weights of weights.2 are {factor:.3g} times too small" in repr(report)
+    assert 80 < factor < 120
+
+
+def test_potentials_many_thresholds_wide_are_not_healthy():
+    model, x = made(Looped(96, 4, STEPS), data(5, 96)), data(5, 96)
+    assert max(layer.width_in_thresholds for layer in vf.audit(model, x).layers) < 5
+    with torch.no_grad():
+        for weight in model.weights:
+            weight.weight.mul_(100)
+    report = vf.audit(model, x)
+    assert not report.healthy
+    assert report.first_dead is None
+    assert "thresholds wide" in repr(report)
+    assert report.fix_layer == "weights.0"
+    assert "times too large" in repr(report)
+
+
+def test_steps_that_are_hardly_meant_are_noted():
+    x = data(4, 64)
+    looped = made(Looped(64, 2, STEPS), x)
+    assert vf.audit(looped, x).notes == ()
+    words = "each call makes 8 steps itself, 3 calls make 24: leave out steps="
+    assert words in vf.init.init_model(looped, x, steps=3, dry_run=True).notes
+    with pytest.raises(vf.DomainError, match=f"of its spikes are others; {words}"):  # it empties its membranes in between
+        vf.audit(looped, x, steps=3)
+    called = nn.Sequential(nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))
+    assert "pass steps=" in vf.init.init_model(called, x).notes[-1]
+    assert "pass steps=" in vf.audit(called, x).notes[-1]
+    assert vf.audit(called, x, steps=6).notes == ()
 
 
 def test_inputs_that_are_lost_are_counted():
@@ -312,6 +367,7 @@ def test_saturation_is_a_problem():
     report = vf.audit(fill(Looped(64, 2, STEPS), 3.0, bias=50.0), data(4, 64))
     assert report.layers[0].saturated_fraction > 0.9
     assert any("saturated" in word for word in report.problems)
+    assert "always" in repr(report)
 
 
 def test_gradients():

@@ -216,6 +216,7 @@ def test_a_rate_that_is_not_kept_is_raised():
         (lambda: Looped(), data(6, 32), {"rate": 0.0}, "rate=0.0 must lie strictly between 0 and 1"),
         (lambda: Looped(), data(6, 32), {"rate": 0.2, "gain": 2.0}, "gain=2.0 contradicts rate=0.2"),
         (lambda: Looped(), data(6, 32), {"gain": -1.0}, "gain=-1.0 must be positive"),
+        (lambda: Looped(), data(6, 32), {"rate": 0.6}, r"is reached at no gain; the largest gains give 0\.[345]"),
         (lambda: nn.Linear(32, 3), data(6, 32), {}, "no spiking layer"),
         (
             lambda: nn.Sequential(nn.Linear(32, 8), nn.BatchNorm1d(8), snntorch.Leaky(0.5, init_hidden=True)),

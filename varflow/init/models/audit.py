@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, require
-from varflow.init.models.causes import cause_of_death, sustaining_gain
+from varflow.init.models.causes import ENOUGH, cause_of_death, needed_gains, to_mend
+from varflow.init.models.plan import notes_on_steps
 from varflow.init.models.prediction import late, predict, uncovered
 from varflow.init.models.redraw import redrawn_rates
 from varflow.init.models.report import AuditedLayer, AuditReport
@@ -41,7 +42,8 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     Returns
     -------
     AuditReport
-        Prints as a table; ``.layers``, ``.first_dead``, ``.cause``, ``.fix_gain``, ``.assert_healthy()``, ``.plot()``.
+        Prints as a table; ``.layers``, ``.first_dead``, ``.cause``, ``.fix_layer``, ``.fix_gain``,
+        ``.assert_healthy()``, ``.plot()``.
 
     Raises
     ------
@@ -74,29 +76,52 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     torch = require("torch", "torch")
     recorder = Recorder()
     traced = trace(model, inputs, steps, recorder)
-    watched = recorder.results()
+    notes = notes_on_steps(traced, steps)
+    try:
+        watched = recorder.results()
+    except DomainError as error:
+        raise DomainError(error.argument, error.value, "; ".join([error.rule, *notes])) from None
     moments = [measured(layer.weights[0]) for layer in traced.layers]
     reasons = uncovered(traced)
     predicted = _redrawn(torch, model, inputs, steps, traced) if reasons else _by_theory(traced, moments)
     gradients = _gradients(torch, model, inputs, steps, traced, loss)
     rows = zip(traced.layers, moments, predicted, gradients, strict=True)
     layers = [_audited(layer, watched[layer.neuron_name], moment, rate, gradient) for layer, moment, rate, gradient in rows]
-    dead = next((l for l, layer in enumerate(layers) if layer.dead), None)
-    first_dead = cause = fix = None
-    if dead is not None:
-        first_dead = layers[dead].name
-        cause = cause_of_death(traced, moments, dead, covered=not reasons)
-        fix = None if cause == "dead input" else _fix(traced, dead, bool(reasons))
+    silent = next((l for l, layer in enumerate(layers) if layer.dead), None)
+    cause, needed = None, _needed(traced, layers)
+    mend = _mend(layers, needed, silent) if needed else None
+    if silent is not None:
+        cause = cause_of_death(traced, moments, silent, silent if mend is None else mend, covered=not reasons)
     return AuditReport(
         tuple(layers),
         traced.steps,
         len(layers[0].survival),
-        first_dead,
+        None if silent is None else layers[silent].name,
         cause,
-        fix,
+        None if mend is None else layers[mend].name,
+        None if mend is None else needed[mend],
         "networks drawn anew" if reasons else "theory",
-        tuple(f"not covered by the theory: {reason}" for reason in reasons),
+        (*(f"not covered by the theory: {reason}" for reason in reasons), *notes),
     )
+
+
+def _mend(layers: list[AuditedLayer], needed: list[float | None], silent: int | None) -> int | None:
+    """The layer whose weights to change first, if weights are to blame."""
+    rates, gains = [layer.firing_rate for layer in layers], [layer.gain for layer in layers]
+    weakest = to_mend(rates, gains, needed, len(layers) - 1 if silent is None else silent)
+    if silent is not None:
+        return weakest
+    need = None if weakest is None else needed[weakest]
+    if weakest is not None and need and gains[weakest] < ENOUGH * need and not all(layer.survival.all() for layer in layers):
+        return weakest
+    return next((l for l, layer in enumerate(layers) if layer.wide and needed[l] is not None), None)
+
+
+def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
+    """The gain that each layer needs; empty where nothing is to be mended, or no input is there to judge by."""
+    ill = any(layer.wide or not layer.survival.all() for layer in layers)
+    driven = all(any(bool(x.any()) for x in layer.weight_inputs) for layer in traced.layers if layer.driven)
+    return needed_gains(traced) if ill and driven else []
 
 
 def _audited(
@@ -150,7 +175,3 @@ def _gradients(torch: Any, model: Any, inputs: Any, steps: int | None, traced: T
         wanted = [weight for weight in weights if weight.requires_grad] if value.requires_grad else []
         found = dict(zip(wanted, torch.autograd.grad(value, wanted, allow_unused=True) if wanted else (), strict=True))
     return [float(found[w].square().mean()) if found.get(w) is not None else 0.0 for w in weights]
-
-
-def _fix(traced: Trace, dead: int, redrawn: bool) -> float | None:
-    return None if redrawn and traced.layers[dead].driven else sustaining_gain(traced, dead)

@@ -7,34 +7,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from varflow._checks import ConvergenceError
-from varflow.init.models.prediction import input_moments, predict
+from varflow._checks import ConvergenceError, DomainError
+from varflow.init.models.initialise import planned_gains
+from varflow.init.models.prediction import input_moments, predict, uncovered
 from varflow.init.models.target import RATE, deep_layer, layer_gain, run_deep
 from varflow.init.models.walker import Trace
 from varflow.init.models.wiring import Moments, currents_from
 from varflow.model.neurons import Neuron
 
-__all__ = ["cause_of_death", "sustaining_gain"]
+__all__ = ["cause_of_death", "needed_gains", "to_mend"]
 
 ALIVE = 1e-3  # predicted late rate of a layer that counts as alive
+ENOUGH = 0.9  # share of the needed gain that is no reason for silence; weights drawn with a gain have it within a few percent
+FEEDING = RATE / 2  # measured late rate of a layer that does not starve the next one
 
 
-def cause_of_death(trace: Trace, moments: Sequence[Moments], index: int, covered: bool = True) -> str:
-    """The cause, one of ``report.CAUSES``, of the silence of layer ``index``; ``covered`` says whether the model is a plain
-    chain.
+def cause_of_death(trace: Trace, moments: Sequence[Moments], index: int, mend: int, covered: bool = True) -> str:
+    """The cause, one of ``report.CAUSES``, of the silence of layer ``index``, where layer ``mend`` is the one to mend;
+    ``covered`` says whether the model is a plain chain.
     """
-    layer = trace.layers[index]
     if any(each.driven and not any(bool(x.any()) for x in each.weight_inputs) for each in trace.layers):
         return "dead input"
     if covered and _lives(trace, moments, index):
         return "leak or reset" if _survives_without_memory(trace, moments) else "finite width"
     if covered and _lives(trace, [replace(each, bias_std=0.0, bias_mean=0.0) for each in moments], index):
         return "bias"
-    if layer.driven:
+    if trace.layers[mend].driven:
         return "first-layer scale"
-    neuron, gain = layer.neuron, moments[index].gain
+    neuron, gain = trace.layers[mend].neuron, moments[mend].gain
     if _kept(trace, neuron, gain):
-        return "first-layer scale" if covered else "beyond the theory"
+        return "starved" if covered else "beyond the theory"
     return "leak or reset" if not neuron.memoryless and _kept(trace, _memoryless(neuron), gain) else "below the critical gain"
 
 
@@ -60,7 +62,28 @@ def _kept(trace: Trace, neuron: Neuron, gain: float) -> bool:
     return run_deep(neuron, trace.steps, gain, len(trace.layers))["firing_rate"] > ALIVE
 
 
-def sustaining_gain(trace: Trace, index: int) -> float | None:
+def to_mend(rates: Sequence[float], gains: Sequence[float], needed: Sequence[float | None], silent: int) -> int | None:
+    """Whose weights to change so that layer ``silent`` fires: its own if they are too small, else the first ones below that
+    are and hardly fire, else those that come closest to being too small. A layer with the gain it needs is not named again as
+    long as another lacks it, so following the advice ends.
+    """
+    share = {l: gains[l] / need for l in range(silent + 1) if (need := needed[l]) is not None}
+    weak = [l for l in (silent, *range(silent)) if share.get(l, 1.0) < ENOUGH and rates[l] < FEEDING]
+    return weak[0] if weak else min(share, key=lambda l: share[l], default=None)
+
+
+def needed_gains(trace: Trace) -> list[float | None]:
+    """The gain that each layer needs: those of ``init_model`` for a plain chain; None where it is not known."""
+    if not uncovered(trace):
+        try:
+            return list(planned_gains(trace))
+        except DomainError:
+            pass
+    known = [not layer.driven or not uncovered(replace(trace, layers=[layer])) for layer in trace.layers]
+    return [_sustaining_gain(trace, l) if is_known else None for l, is_known in enumerate(known)]
+
+
+def _sustaining_gain(trace: Trace, index: int) -> float | None:
     """The gain of a layer that gives it a late rate of 0.2, or the nearest that is kept; None where there is none."""
     layer = trace.layers[index]
     try:

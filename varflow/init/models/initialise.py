@@ -11,7 +11,7 @@ import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, flag, positive_scale, probability, require, scalar
 from varflow.init.fans import fan_in
-from varflow.init.models.plan import LayerPlan, ModelPlan
+from varflow.init.models.plan import LayerPlan, ModelPlan, notes_on_steps
 from varflow.init.models.prediction import Prediction, input_moments, late, predict, uncovered
 from varflow.init.models.refine import refined
 from varflow.init.models.target import RATE, Deep, deep_layer, layer_gain, run_deep
@@ -19,12 +19,13 @@ from varflow.init.models.walker import Trace, TracedLayer, trace
 from varflow.init.models.wiring import Moments, currents_from, mean_fan_in
 from varflow.model.neurons import Neuron
 
-__all__ = ["init_model"]
+__all__ = ["init_model", "planned_gains"]
 
 CORRECTIONS = 6  # most steps by which the gain is corrected for finite width
 CLOSE = 0.015  # of the wanted rate, relative: no correction is needed
 SURVIVAL = 0.99
 LARGEST_STEP = 0.1  # of a correction, in ln g
+LARGEST = 1e4  # gain, in thresholds, at which rates no longer rise
 
 
 def init_model(
@@ -104,6 +105,7 @@ def init_model(
     traced = trace(model, inputs, steps)
     _fillable(torch, traced)
     planner = _Planner(traced, *wanted)
+    planner.notes += notes_on_steps(traced, steps)
     plan = planner.plan()
     if not dry_run:
         fill(torch, traced, plan, generator)
@@ -111,6 +113,13 @@ def init_model(
             plan, left = refined(torch, model, inputs, steps, traced, plan)
             planner.notes.append(f"weights are scaled to these rates on the given batch, to within {100 * left:.3g} %")
     return ModelPlan(tuple(plan), traced.steps, planner.survival, not dry_run, tuple(planner.notes))
+
+
+def planned_gains(traced: Trace) -> list[float]:
+    """Gains that ``init_model`` would give the layers of a plain chain."""
+    planner = _Planner(traced, *_wanted(None, None, None))
+    planner.plan()
+    return planner.gains
 
 
 def _has_maps(traced: Trace) -> bool:
@@ -223,9 +232,11 @@ class _Planner:
         try:
             found = deep_layer(neuron, self.trace.steps, self.quantity, self.value, depth)
         except ConvergenceError as error:
-            raise DomainError(
-                self.quantity.removeprefix("firing_"), self.value, f"cannot be had with {neuron}: {error}"
-            ) from None
+            words = f"cannot be had with {neuron}: {error}"
+            if self.quantity == "firing_rate":
+                strong = LARGEST * max(neuron.threshold, 1.0) / neuron.input_scale
+                words += f"; the largest gains give {run_deep(neuron, self.trace.steps, strong, depth)['firing_rate']:.2g}"
+            raise DomainError(self.quantity.removeprefix("firing_"), self.value, words) from None
         if not found.on_target:
             self.notes.append(self._unsustained(neuron, found))
         exactly = found.on_target and self.quantity == "firing_rate"

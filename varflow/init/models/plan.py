@@ -8,9 +8,10 @@ from typing import Any
 
 from varflow._checks import nothing_if_nan
 from varflow._display import Shown, Table
+from varflow.init.models.walker import Trace
 from varflow.model.neurons import Neuron
 
-__all__ = ["LayerPlan", "ModelPlan"]
+__all__ = ["LayerPlan", "ModelPlan", "notes_on_steps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +94,13 @@ class ModelPlan(Shown):
         title = f"ModelPlan, {self.steps} steps, survival {self.survival:.3g}{'' if self.filled else ' (nothing set)'}"
         header = ("layer", "fan-in", "gain", "weight std", "late rate")
         return Table(title, f"{{:<{max(longest, 5)}}} {{:>8}} {{:>9}} {{:>10}} {{:>18}}", rows, header, self.notes, "  ! ")
+
+
+def notes_on_steps(traced: Trace, steps: int | None) -> list[str]:
+    """What is likely not meant by the number of steps."""
+    if steps is None and traced.steps == 1 and any(not layer.neuron.memoryless for layer in traced.layers):
+        return ["neurons have memory but the model makes one step: pass steps=…"]
+    if steps is not None and traced.steps > steps > 1:
+        own = traced.steps // steps
+        return [f"each call makes {own} steps itself, {steps} calls make {traced.steps}: leave out steps="]
+    return []

@@ -17,13 +17,17 @@ __all__ = ["CAUSES", "AuditReport", "AuditedLayer", "UnhealthyError"]
 CAUSES = {
     "dead input": "the input is zero: nothing drives the first layer",
     "first-layer scale": "the first layer's weights do not fit the scale of the data",
-    "below the critical gain": "below the critical one only silence is left, at every width",
+    "below the critical gain": "deep layers with such a gain fall silent at every width",
+    "starved": "a layer below it hardly fires",
     "finite width": "at infinite width activity would go on; layers this narrow lose it by chance",
-    "bias": "without its biases the network would go on firing",
+    "bias": "without its biases the network would go on firing: set them to 0",
     "leak or reset": "a memoryless neuron would go on firing at these gains; this one's leak or reset stops it",
     "beyond the theory": "networks drawn anew with these weights die there too, and no theory here covers their structure",
 }
 SATURATED = 0.5  # share of neurons that spike at every step, beyond which a layer counts as saturated
+WIDE = (
+    100.0  # std of a layer's potentials in thresholds, beyond which it is not healthy; layers that init_model sets have about 1
+)
 
 
 class UnhealthyError(VarflowError, AssertionError):
@@ -86,6 +90,16 @@ class AuditedLayer:
             object.__setattr__(self, name, frozen(getattr(self, name)))
 
     @property
+    def width_in_thresholds(self) -> float:
+        """Standard deviation of the potentials in thresholds."""
+        return math.sqrt(self.variance) / self.neuron.threshold if self.neuron.threshold > 0 else math.nan
+
+    @property
+    def wide(self) -> bool:
+        """Whether potentials are so wide (``report.WIDE`` = 100 thresholds) that spikes hardly depend on the threshold."""
+        return self.width_in_thresholds > WIDE
+
+    @property
     def dead(self) -> bool:
         """Whether it spikes late for no input."""
         return not self.survival.any()
@@ -99,6 +113,11 @@ class AuditedLayer:
 class AuditReport(Shown):
     """Every neuron layer of a model, measured and predicted over the same steps and inputs.
 
+    Columns of the table: ``gain`` of the weights; late ``rate``, measured and ``predicted``, with ``±`` the spread of the
+    prediction from one network and input to another (no standard error); late ``variance`` and ``mean`` of the potentials;
+    ``dead``, the share of neurons that spike for no input; ``inputs``, the share of inputs for which the layer spikes late;
+    ``always``, where it is not zero, the share of neurons that spike at every step.
+
     Attributes
     ----------
     layers : tuple of AuditedLayer
@@ -108,8 +127,11 @@ class AuditReport(Shown):
         Name of the first layer that spikes late for no input.
     cause : str or None
         Why, one of ``varflow.init.models.report.CAUSES``.
+    fix_layer : str or None
+        Name of the layer whose weights to change first: the dead one, or one below that starves it; without a dead layer, one
+        that loses inputs or whose potentials are far too wide.
     fix_gain : float or None
-        The gain of that layer (and of its like) that would keep it at a late rate of 0.2 or the nearest one that is kept.
+        The gain for that layer: what ``init_model`` would give it.
     predicted_by : str
         ``"theory"``, or ``"networks drawn anew"`` where ``notes`` name what the theory does not cover.
     notes : tuple of str
@@ -120,6 +142,7 @@ class AuditReport(Shown):
     inputs: int
     first_dead: str | None
     cause: str | None
+    fix_layer: str | None
     fix_gain: float | None
     predicted_by: str
     notes: tuple[str, ...] = field(default=())
@@ -141,11 +164,8 @@ class AuditReport(Shown):
         """What is wrong, in words; empty for a healthy network."""
         words = []
         if self.first_dead is not None:
-            fix = (
-                "" if self.fix_gain is None else f"; a gain of {self.fix_gain:.4g} would keep it (vf.init.init_model sets all)"
-            )
             gain = self[self.first_dead].gain
-            words.append(f"{self.first_dead} is dead (gain {gain:.4g}): {self.cause}: {CAUSES[self.cause or '']}{fix}")
+            words.append(f"{self.first_dead} is dead (gain {gain:.4g}): {self.cause}: {CAUSES[self.cause or '']}")
         else:
             lost = int(np.sum(self.survival < 1))
             if lost:
@@ -153,11 +173,25 @@ class AuditReport(Shown):
         saturated = [layer.name for layer in self.layers if layer.saturated_fraction > SATURATED]
         if saturated:
             words.append(f"saturated, most neurons spike at every step: {', '.join(saturated)}")
+        wide = [layer.name for layer in self.layers if layer.wide]
+        if wide:
+            most = max(layer.width_in_thresholds for layer in self.layers if layer.wide)
+            loss = "spikes hardly depend on the threshold, surrogate gradients vanish"
+            words.append(f"potentials are {most:.3g} thresholds wide: {loss}: {', '.join(wide)}")
+        if words and self.fix_layer is not None and self.fix_gain is not None:
+            words[0] += self._advice(self.fix_layer, self.fix_gain)
         return words
+
+    def _advice(self, name: str, needed: float) -> str:
+        gain = self[name].gain
+        factor = needed / gain if gain else math.inf
+        off = max(factor, 1 / factor) if factor else math.inf
+        much = f"weights of {name} are {off:.3g} times too {'small' if factor > 1 else 'large'}: " if off > 1.1 else ""
+        return f"; {much}give {name} a gain of {needed:.4g} (vf.init.init_model sets plain chains at once)"
 
     @property
     def healthy(self) -> bool:
-        """No dead layer, no input lost on the way, no saturated layer."""
+        """No dead layer, no input lost on the way, no saturated layer, no potentials wider than 100 thresholds."""
         return not self.problems
 
     def assert_healthy(self) -> None:
@@ -166,7 +200,18 @@ class AuditReport(Shown):
             raise UnhealthyError("; ".join(self.problems), self)
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("steps", "inputs", "first_dead", "cause", "fix_gain", "predicted_by", "notes", "problems", "healthy")
+        names = (
+            "steps",
+            "inputs",
+            "first_dead",
+            "cause",
+            "fix_layer",
+            "fix_gain",
+            "predicted_by",
+            "notes",
+            "problems",
+            "healthy",
+        )
         rows = {name: getattr(self, name) for name in names}
         return nothing_if_nan({"layers": [layer.to_dict() for layer in self.layers]} | rows)
 
@@ -191,6 +236,7 @@ class AuditReport(Shown):
         return figure
 
     def _table(self) -> Table:
+        always = any(layer.saturated_fraction for layer in self.layers)
         rows = [
             (
                 layer.name,
@@ -201,11 +247,22 @@ class AuditReport(Shown):
                 f"{layer.mean:.3g}",
                 f"{layer.dead_fraction:.1%}",
                 f"{layer.survival.mean():.0%}",
+                *([f"{layer.saturated_fraction:.1%}"] if always else []),
             )
             for layer in self.layers
         ]
         longest = max(5, *(len(layer.name) for layer in self.layers))
-        layout = f"{{:<{longest}}} {{:>8}} {{:>8}} {{:>17}} {{:>9}} {{:>9}} {{:>8}} {{:>8}}"
-        header = ("layer", "gain", "rate", "predicted", "variance", "mean", "dead", "inputs")
+        layout = f"{{:<{longest}}} {{:>8}} {{:>8}} {{:>17}} {{:>9}} {{:>9}} {{:>8}} {{:>8}}{' {:>7}' if always else ''}"
+        header = (
+            "layer",
+            "gain",
+            "rate",
+            "predicted",
+            "variance",
+            "mean",
+            "dead",
+            "inputs",
+            *(["always"] if always else []),
+        )
         title = f"AuditReport: {self.steps} steps, {self.inputs} inputs, predicted by {self.predicted_by}"
         return Table(title, layout, rows, header, [*(self.problems or ["healthy"]), *self.notes], "  ! ")
