@@ -300,7 +300,7 @@ def test_the_gain_that_fixes_it_fixes_it():
 
 
 def test_following_the_advice_ends_in_health():
-    """The layer that is named changes each time; refilling the dead layer instead, as a control, does not help."""
+    """No layer is named twice, and the first layer's own cause is named."""
     model, x = Looped(200, 7, 10, leaky(0.8)), data(16, 200)
     torch.manual_seed(0)
     for weight in model.weights:

@@ -168,6 +168,14 @@ def test_one_convolutional_network_has_the_planned_rates(refine):
         assert std == pytest.approx(layer.weight_std, rel=4 / math.sqrt(2 * n))
 
 
+def test_a_gain_that_is_given_is_not_refined():
+    model, x = Maps(channels=12, depth=3, steps=6), data(4, 1, 6, 6)
+    model(x)
+    plan = vf.init.init_model(model, x, gain=3.0, generator=seeded())
+    assert plan.layers[-1].gain == pytest.approx(3.0)
+    assert not any("scaled to these rates" in note for note in plan.notes)
+
+
 def test_layers_planned_to_be_silent_keep_their_gain():
     model, x = Maps(channels=8, depth=3, steps=6), data(2, 1, 8, 8)
     model(x)

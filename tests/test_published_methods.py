@@ -211,6 +211,25 @@ def test_storks_weights_in_steps_are_those_of_its_neuron(tau_mem, tau_syn):
     assert 0.005 < abs(centred.std / continuous.std - 1) < 0.2  # steps of a millisecond are not continuous time
 
 
+@pytest.mark.parametrize(
+    ("method", "mean", "square"),
+    [
+        (rates.fluctuation_driven_exponential, lambda L: 1 / L, lambda L: 2 / L**2),
+        (rates.fluctuation_driven_lognormal, lambda m: math.exp(m + 0.5), lambda m: math.exp(2 * m + 2)),
+    ],
+)
+def test_weights_of_dales_law_balance_and_fluctuate_as_asked(method, mean, square):
+    """From the moments of the two laws: no drift, and a potential whose standard deviation is the threshold over ξ."""
+    kinds, nu, theta, xi = (80, 20), 15.8, 0.7, 2.0
+    sums = (rates.exponential_filter(20e-3, 10e-3), rates.exponential_filter(20e-3, 5e-3))
+    found = method(*kinds, nu, *sums, threshold=theta, xi=xi)
+    laws = (found.excitatory, found.inhibitory)
+    up, down = (n * nu * mean(law) * each.mean for n, law, each in zip(kinds, laws, sums, strict=True))
+    assert up == pytest.approx(down, rel=1e-12)
+    power = sum(n * nu * square(law) * each.square for n, law, each in zip(kinds, laws, sums, strict=True))
+    assert math.sqrt(power) == pytest.approx(theta / xi, rel=1e-12)
+
+
 def test_with_recurrence_the_mean_is_spread_over_all_inputs():
     sums = rates.exponential_filter(20e-3, 10e-3)
     forward = rates.fluctuation_driven(100, 15.8, sums, mean_potential=0.3, share=0.9, all_inputs=164)

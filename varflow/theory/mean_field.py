@@ -63,8 +63,8 @@ def mean_field(network: Network, *, method: str = "auto", points: int = 2**14, s
     Quasi-Monte Carlo: ``error`` is the standard error over scrambles, each a network of its own through all layers, and in
     each the grain of one point. At θ = 1, β = 0.5, g² = 8, 20 steps and 100 layers it is below 4e-4 for rates (zero and
     delayed_subtract). Not in it: the bias of the square of that error, and single precision, which after 30 such layers has
-    moved rates by 2e-5 at most and 1.4e-6 on average. Near a critical gain a layer's multiplier ``m`` approaches 1 and the error
-    grows as ``1/(1-m)``; where scrambles disagree on life and death, survival is the share of those alive.
+    moved rates by 2e-5 at most and 1.4e-6 on average. Near a critical gain a layer's multiplier ``m`` approaches 1 and the
+    error grows as ``1/(1-m)``; where scrambles disagree on life and death, survival is the share of those alive.
     Histories: at most 8 steps (4 of multi-spike neurons). Up to 4 steps a layer is right to 1e-10 by quadrature where each
     step's newest current is at least 0.15 of the membrane's standard deviation; else ``error`` as above.
     **Source**: ``micheli2024``, with bias, weight mean and input scale added here; in time derived here.

@@ -68,7 +68,8 @@ def init_model(
         For a model that does one step per call: how many times it is called, with the same inputs.
     refine : bool, optional
         Measure the network that was drawn on the given batch, and scale each layer's weights until its late rate is the planned
-        one; a few forward passes. By default for models with convolutions: there single networks deviate from the mean.
+        one; a few forward passes. By default for models with convolutions, where single networks deviate from the mean, unless
+        a gain is given.
     dry_run : bool
         Only plan; nothing is changed.
     generator : torch.Generator, optional
@@ -109,7 +110,7 @@ def init_model(
     plan = planner.plan()
     if not dry_run:
         fill(torch, traced, plan, generator)
-        if _has_maps(traced) if refine is None else refine:
+        if gain is None and _has_maps(traced) if refine is None else refine:  # a gain that is given stays as it is
             plan, left = refined(torch, model, inputs, steps, traced, plan)
             planner.notes.append(f"weights are scaled to these rates on the given batch, to within {100 * left:.3g} %")
     return ModelPlan(tuple(plan), traced.steps, planner.survival, not dry_run, tuple(planner.notes))
