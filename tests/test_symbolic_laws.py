@@ -10,7 +10,7 @@ import scipy.stats
 import sympy
 from mpmath import mp, mpf
 from sympy import Rational, stats
-from sympy.stats.crv_types import GumbelDistribution
+from sympy.stats.crv_types import GumbelDistribution, MoyalDistribution
 
 import varflow as vf
 from varflow.symbolic import effort
@@ -63,8 +63,8 @@ def numeric(law, z, digits=15):
     distribution, support = law.pspace.distribution, law.pspace.domain.set
     density = sympy.lambdify(y, distribution.pdf(y), "mpmath")
     low, high = (mpf(float(end)) if end.is_infinite else mpf(str(sympy.N(end, 25))) for end in (support.inf, support.sup))
-    if isinstance(distribution, GumbelDistribution):
-        low = mpf(-40)  # it ends like exp(-exp(-y/2)): below, mpmath would carry a million digits of an exponent
+    if isinstance(distribution, (GumbelDistribution, MoyalDistribution)):
+        low = mpf(-40)  # they end like exp(-exp(-y)): below, mpmath would carry a million digits of an exponent
     with mpmath.workdps(digits):
         cuts = [low, *(mpf(c) for c in (-10, 0, 1, 3, 10) if low < c < high), high]
         mean, second = (mp.quad(lambda x, k=k: x**k * mp.re(density(x)), cuts) for k in (1, 2))
