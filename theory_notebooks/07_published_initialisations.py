@@ -22,6 +22,8 @@
 # 400.
 
 # %%
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import snntorch
@@ -220,13 +222,15 @@ assert not vf.compare(bare, ensembles["ding"], false_alarm=1e-6).passed
 # %%
 leaky = vf.Neuron(1.0, decay=0.5)
 network = vf.Network(width=WIDTH, depth=40, gain=5.6**0.5, neuron=leaky, steps=20)
-theory, seen = vf.mean_field(network), vf.simulate(network, repeats=10, seed=8, engine="conditional")
+theory, seen = vf.mean_field(network), vf.simulate(network, repeats=60, seed=8, engine="conditional")
 expected, late = theory.firing_rate[-1, 10:].mean(), seen.firing_rate[:, -1, 10:].mean(axis=-1)
 error = late.std(ddof=1) / np.sqrt(len(late))
+other = vf.mean_field(replace(network, neuron=vf.Neuron(1.0, decay=0.3))).firing_rate[-1, 10:].mean()
 forgetful = vf.finite_width(vf.Network(width=WIDTH, depth=DEPTH, gain=5.6**0.5))
 print(f"q = 5.6, β = 0.5: late rate in layer 40 {expected:.4f}, simulated {late.mean():.4f} ± {error:.4f}")
 print(f"         β = 0: alive at layer 100 with probability {forgetful.survival[-1]:.1g}")
 assert abs(late.mean() - expected) < 4 * error + 0.02  # 0.02 for the width
+assert abs(late.mean() - other) > 4 * error + 0.02  # a wrong leak is seen
 assert late.min() > 0.2
 assert forgetful.survival[-1] < 1e-3
 
