@@ -110,7 +110,9 @@ def init_model(
     plan = planner.plan()
     if not dry_run:
         fill(torch, traced, plan, generator)
-        if gain is None and _has_maps(traced) if refine is None else refine:  # a gain that is given stays as it is
+        if refine is None:
+            refine = gain is None and _has_maps(traced)  # a gain that is given stays as it is
+        if refine:
             plan, left = refined(torch, model, inputs, steps, traced, plan)
             planner.notes.append(f"weights are scaled to these rates on the given batch, to within {100 * left:.3g} %")
     return ModelPlan(tuple(plan), traced.steps, planner.survival, not dry_run, tuple(planner.notes))

@@ -33,13 +33,11 @@ class Response:
     across: Any = None
 
 
-def respond(
-    neuron: Neuron, covariance: Any, mean: Any, size: int, generator: Any, *, between: Any = None, across: bool = False
-) -> Response:
+def respond(neuron: Neuron, covariance: Any, mean: Any, size: int, generator: Any, *, between: Any = None) -> Response:
     """Populations of ``size`` neurons whose currents have the given covariance (..., T, T) and mean (..., T).
 
     The leading axes are populations and sites. Sites are independent, or have currents with the covariance ``between`` them
-    (populations, sites, sites), the same at all steps up to its scale. ``across`` asks for the spikes' own.
+    (populations, sites, sites), the same at all steps up to its scale; then ``across`` says how the spikes go together.
     """
     torch = require("torch", "torch")
     *leading, steps, _ = covariance.shape
@@ -53,7 +51,7 @@ def respond(
     norm, average = (neuron.input_scale * values.double() for values in (torch.linalg.vector_norm(H, dim=-1), H.mean(-1)))
     variance = (norm**2 - size * average**2).clamp(min=0) / max(size - 1, 1)
     rate = S.mean(-1).to(covariance.dtype)
-    if not across:
+    if between is None:
         return Response(rate, coincidences, variance, average)
     sites = S.flatten(1, -3).flatten(2)
     return Response(rate, coincidences, variance, average, (sites @ sites.mT / sites.shape[-1]).to(covariance.dtype))

@@ -157,8 +157,7 @@ def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False,
             across = _repeated(_input_across(layer), populations) if layer.driven else found[layer.sources[0]].across
             input_sites = layer.input_shape[-len(sites) :]
             between = None if across is None else covariance_between(weight, moment, across, input_sites)
-        options = {"between": between, "across": between is not None}
-        response = found[layer.neuron_name] = respond(layer.neuron, covariance, mean, size, generator, **options)
+        response = found[layer.neuron_name] = respond(layer.neuron, covariance, mean, size, generator, between=between)
         rows.append(_summary(response))
     rate, variance, mean, late_rates = (torch.stack(values).cpu().numpy() for values in zip(*rows, strict=True))
     return Prediction(rate, variance, mean, late_rates.T)
