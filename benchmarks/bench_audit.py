@@ -106,5 +106,5 @@ def test_initialising_over_a_bare_normal(benchmark):
     plain = min(seconds(bare) for _ in range(3))
     rest = {"tracing": watched, "planning": planned, "meeting the neuron": first}
     words = ", ".join(f"{name} {value / plain:.2f}" for name, value in rest.items())
-    print(f"\nfill / normal_: {found[0]:.3f}; of it {words}")
+    print(f"\nfill / normal_: {found[0]:.3f}; beside it {words}")
     benchmark.extra_info["fill / normal_"] = found[0]
