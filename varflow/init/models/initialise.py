@@ -14,7 +14,7 @@ from varflow.init.fans import fan_in
 from varflow.init.models.plan import LayerPlan, ModelPlan, notes_on_steps
 from varflow.init.models.prediction import Prediction, input_moments, late, predict, uncovered
 from varflow.init.models.refine import refined
-from varflow.init.models.target import RATE, Deep, deep_layer, layer_gain, run_deep
+from varflow.init.models.target import RATE, Deep, deep_layer, layer_gain, run_deep, settles
 from varflow.init.models.walker import Trace, TracedLayer, trace
 from varflow.init.models.wiring import Moments, currents_from, mean_fan_in
 from varflow.model.neurons import Neuron
@@ -24,6 +24,7 @@ __all__ = ["init_model", "planned_gains"]
 CORRECTIONS = 6  # most steps by which the gain is corrected for finite width
 CLOSE = 0.015  # of the wanted rate, relative: no correction is needed
 SURVIVAL = 0.99
+KEPT = 0.25  # relative, rms over networks and inputs: what the late rate of a layer may be off by
 LARGEST_STEP = 0.1  # of a correction, in ln g
 LARGEST = 1e4  # gain, in thresholds, at which rates no longer rise
 
@@ -194,6 +195,7 @@ class _Aim:
     rate: float
     multiplier: float
     exactly: bool  # or at least: beside an edge below which activity dies, a little more is no error
+    settles: bool  # whether deep layers return to it
 
 
 class _Planner:
@@ -218,6 +220,7 @@ class _Planner:
         if self.survival < SURVIVAL:
             dead = f"{100 * (1 - self.survival):.3g} % of networks and inputs fall silent before the last layer"
             self.notes.append(f"{dead}: these widths do not carry this rate; ask for a higher one")
+        self.notes += [note for neuron, aim in self.aims.items() if not aim.settles and (note := self._drift(neuron, predicted))]
         spread = predicted.late_rates.std(0)
         rates = predicted.late_rates.mean(0)
         rows = zip(self.trace.layers, self.fans, self.gains, rates.tolist(), spread.tolist(), strict=True)
@@ -231,7 +234,7 @@ class _Planner:
         depth = sum(layer.neuron == neuron for layer in self.trace.layers)
         if self.quantity == "gain":
             kept = run_deep(neuron, self.trace.steps, self.value, depth)
-            return _Aim(self.value, kept["firing_rate"] or RATE, 0.5, True)
+            return _Aim(self.value, kept["firing_rate"] or RATE, 0.5, True, settles(neuron))
         try:
             found = deep_layer(neuron, self.trace.steps, self.quantity, self.value, depth)
         except ConvergenceError as error:
@@ -243,12 +246,26 @@ class _Planner:
         if not found.on_target:
             self.notes.append(self._unsustained(neuron, found))
         exactly = found.on_target and self.quantity == "firing_rate"
-        return _Aim(found.gain, self.value if exactly else found.firing_rate, found.multiplier, found.on_target)
+        return _Aim(found.gain, self.value if exactly else found.firing_rate, found.multiplier, found.on_target, found.settles)
 
     def _unsustained(self, neuron: Neuron, found: Deep) -> str:
         wanted = f"a late {self.quantity.replace('_', ' ')} of {self.value:g}"
         kept = found.firing_rate if self.quantity == "firing_rate" else found.variance
-        return f"no constant gain keeps {wanted} in {neuron}; the nearest above that is kept is {kept:.3g}"
+        how = "kept" if found.settles else "kept in the mean over networks"
+        return f"no constant gain keeps {wanted} in {neuron}; the nearest above that is {how} is {kept:.3g}"
+
+    def _drift(self, neuron: Neuron, predicted: Prediction) -> str | None:
+        """Over how many layers single networks keep the late rate of the first one, and what becomes of it."""
+        of_kind = [l for l, layer in enumerate(self.trace.layers) if layer.neuron == neuron]
+        rates = predicted.late_rates[:, of_kind].astype(float)
+        off = np.sqrt(np.mean((rates / rates[:, 0].mean() - 1) ** 2, axis=0))
+        lost = np.flatnonzero(~(off <= KEPT))
+        if not lost.size:
+            return None
+        return (
+            f"layers of {neuron} return to no rate: single networks and inputs keep {rates[:, 0].mean():.3g} to within {100 * KEPT:g} % "
+            f"(rms) over {lost[0]} of {len(of_kind)} layers; the last has {rates[:, -1].mean():.3g} ± {rates[:, -1].std():.2g}"
+        )
 
     def _first_gain(self, layer: TracedLayer) -> float:
         """Gain of an input-driven layer, from the moments of its input; what it shall do is what deep layers do."""

@@ -20,7 +20,7 @@ from varflow.model.distributions import distribution
 from varflow.model.neurons import Neuron
 from varflow.theory.maps import multiplier
 
-__all__ = ["Deep", "deep_layer", "layer_gain", "run_deep"]
+__all__ = ["Deep", "deep_layer", "layer_gain", "run_deep", "settles"]
 
 SIZE = 2**15  # neurons that stand for infinite width, over all populations
 RATE = 0.2  # of layers that activity is to go on from
@@ -34,7 +34,8 @@ class Deep:
     """A deep layer that keeps its late firing rate and variance from layer to layer at a constant gain.
 
     ``multiplier`` is what a small deviation is multiplied by per layer; ``on_target`` says whether the target itself is kept.
-    Where it is not, the nearest above it is.
+    Where it is not, the nearest above it is. ``settles`` says whether layers return to it: else it is kept in the mean over
+    networks and for this depth, and each network drifts.
     """
 
     gain: float
@@ -42,6 +43,7 @@ class Deep:
     variance: float
     multiplier: float
     on_target: bool
+    settles: bool
 
 
 @lru_cache(maxsize=256)
@@ -62,13 +64,22 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
         found = layers.choosing(quantity, aim)
         m = layers.multiplier(found)
         if m < 1 + 1 / layers.depth and abs(layers.at_gain(found.gain, found.firing_rate)[quantity] / aim - 1) < KEPT:
-            return Deep(found.gain, found.firing_rate, scale * found.variance, m, aim == wanted)
+            return Deep(found.gain, found.firing_rate, scale * found.variance, m, aim == wanted, settles(neuron, m))
         if layers.depth < DRIFTING:
             gain = rising_root(lambda g, aim=aim: layers.at_gain(g, RATE)[quantity] - aim, found.gain, f"{quantity} {aim:g}")
             kept = layers.at_gain(gain, RATE)
             if abs(kept[quantity] / aim - 1) < KEPT:
-                return Deep(gain, kept.firing_rate, scale * kept.variance, m, aim == wanted)
+                return Deep(gain, kept.firing_rate, scale * kept.variance, m, aim == wanted, settles(neuron, m))
         aim *= UPWARD
+
+
+def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:
+    """Whether deep layers return to what they keep, given what a deviation grows by.
+
+    Neurons of several spikes per step are rectifiers less half a spike: strong layers pass on a larger share than weak ones,
+    so they return to nothing, however slowly they leave it.
+    """
+    return multiplier < 1 and neuron.reset != "multi_spike"
 
 
 def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
@@ -82,7 +93,7 @@ def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
     m = multiplier(distribution("normal"), variance, theta, gain)
     if abs(m) >= 1:
         raise DomainError(name, target, "is not kept: the fixed point is unstable")
-    return Deep(gain / neuron.input_scale, variance / gain**2, variance, m, True)
+    return Deep(gain / neuron.input_scale, variance / gain**2, variance, m, True, True)
 
 
 def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> dict[str, float]:
