@@ -218,6 +218,9 @@ def test_a_rate_that_is_not_kept_is_raised():
     assert plan.survival > 0.95
 
 
+REACH = r"Neuron\(.*\) over 5 wide layers: late rates from about 0\.\d+ to below 0\.49\d"
+
+
 @pytest.mark.parametrize(
     ("model", "x", "options", "words"),
     [
@@ -226,7 +229,10 @@ def test_a_rate_that_is_not_kept_is_raised():
         (lambda: Looped(), data(6, 32), {"rate": 0.0}, "rate=0.0 must lie strictly between 0 and 1"),
         (lambda: Looped(), data(6, 32), {"rate": 0.2, "gain": 2.0}, "gain=2.0 contradicts rate=0.2"),
         (lambda: Looped(), data(6, 32), {"gain": -1.0}, "gain=-1.0 must be positive"),
-        (lambda: Looped(), data(6, 32), {"rate": 0.6}, r"is reached at no gain; the largest gains give 0\.[345]"),
+        (lambda: Looped(), data(6, 32), {"rate": 0.6}, rf"rate=0.6 is out of reach of {REACH} can be had"),
+        (lambda: Looped(), data(6, 32), {"rate": 1e-4}, rf"rate=0.0001 is out of reach of {REACH} can be had"),
+        (lambda: Looped(), data(6, 32), {"variance": 1e-4}, rf"{REACH} and late variances from about 0\.\d+ can be had"),
+        (lambda: Looped(), data(6, 32), {"gain": 1e5}, r"inputs='those of weights.0' cannot drive it.*large gains give 0\.49"),
         (lambda: nn.Linear(32, 3), data(6, 32), {}, "no spiking layer"),
         (
             lambda: nn.Sequential(nn.Linear(32, 8), nn.BatchNorm1d(8), snntorch.Leaky(0.5, init_hidden=True)),
@@ -266,6 +272,45 @@ def test_deep_layers_are_those_of_the_mean_field(neuron):
     right, wrong = (float(rate[-8:, late(STEPS)].mean()) for rate in rates)
     assert found["firing_rate"] == pytest.approx(right, rel=0.015)
     assert found["firing_rate"] != pytest.approx(wrong, rel=0.015)  # of a gain 5 % off
+
+
+# What can be had.
+
+
+def test_the_ends_of_the_reach_are_ends():
+    """Both named ends can be planned, or nearly; what lies beyond them is refused, or raised to the lower one."""
+    neuron = lambda: snntorch.Leaky(0.9)  # noqa: E731
+    with pytest.raises(vf.DomainError) as end:
+        vf.init.init_model(Looped(256, 20, STEPS, neuron), data(3, 256), rate=0.7, dry_run=True)
+    low, high = map(float, re.search(r"from about (\S+) to below (\S+) can be had", str(end.value)).groups())
+    assert 0.2 < low < high < 0.5
+    for rate in (1.1 * low, 0.99 * high):
+        plan = vf.init.init_model(Looped(256, 20, STEPS, neuron), data(3, 256), rate=rate, dry_run=True)
+        assert plan.notes == ()
+        assert plan.layers[-2].firing_rate == pytest.approx(rate, rel=0.03)
+    (note,) = vf.init.init_model(Looped(256, 20, STEPS, neuron), data(3, 256), rate=0.7 * low, dry_run=True).notes
+    kept, most = map(float, re.search(r"above that is kept is (\S+) \(late rates stay below (\S+)\)", note).groups())
+    assert kept == pytest.approx(low, rel=0.1)
+    assert most == high
+
+
+def test_a_rate_that_the_widths_carry_is_named():
+    asked = lambda rate: vf.init.init_model(Looped(48, 6, 4), data(4, 48), rate=rate, dry_run=True)  # noqa: E731
+    low = asked(0.03)
+    assert low.survival < 0.9
+    (carried,) = (float(match[1]) for note in low.notes if (match := re.search(r"this rate; rate=(\S+) is carried", note)))
+    assert 0.03 < carried < 0.4
+    assert asked(carried).survival >= 0.985  # one percent is the edge, counted in 680 populations
+    assert asked(0.7 * carried).survival < 0.985
+    narrow = vf.init.init_model(Looped(3, 12, 4), data(4, 3), rate=0.2, dry_run=True)
+    assert any("make the layers wider: higher rates are not carried either" in note for note in narrow.notes)
+
+
+def test_gains_without_bound_are_refused():
+    model, x = chain_of_sinabs(60, True, 16), data(4, 16)[:, None].expand(4, STEPS, 16)
+    words = r"gain=9.0 lets rates of Neuron.*in \d+ beyond all numbers; gain=1\.[3-5]\d* keeps"
+    with pytest.raises(vf.DomainError, match=words):
+        vf.init.init_model(model, x, gain=9.0)
 
 
 # Neurons of several spikes per step: rectifiers, whose layers return to no rate.
