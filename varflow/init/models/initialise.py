@@ -8,6 +8,7 @@ from typing import Any
 from varflow._checks import DomainError, flag, positive_scale, probability, require, scalar
 from varflow.init.models.plan import LayerPlan, ModelPlan, notes_on_steps
 from varflow.init.models.planner import SURVIVAL, Planner
+from varflow.init.models.precision import advised, check_range, full_precision
 from varflow.init.models.prediction import uncovered
 from varflow.init.models.refine import refined
 from varflow.init.models.target import RATE
@@ -93,13 +94,15 @@ def init_model(
     flag("dry_run", dry_run)
     if refine is not None:
         flag("refine", refine)
-    traced = trace(model, inputs, steps)
+    with advised(model):
+        traced = trace(model, inputs, steps)
     _fillable(torch, traced)
-    planner = Planner(traced, *wanted)
-    planner.notes += notes_on_steps(traced, steps)
-    plan = planner.plan()
-    if planner.survival < SURVIVAL:
-        planner.notes.append(planner.lost())
+    with full_precision(torch):
+        planner = Planner(traced, *wanted)
+        planner.notes += notes_on_steps(traced, steps)
+        plan = planner.plan()
+        if planner.survival < SURVIVAL:
+            planner.notes.append(planner.lost())
     if not dry_run:
         fill(torch, traced, plan, generator)
         if refine is None:
@@ -164,6 +167,7 @@ def fill(torch: Any, traced: Trace, plan: list[LayerPlan], generator: Any) -> No
     weights do not depend on their number.
     """
     weights = [layer.weights[0] for layer in traced.layers] + [weight for _, weight, *_ in traced.readouts]
+    check_range(torch, weights, plan)
     device = "cpu" if generator is None else generator.device
     seeds = torch.randint(2**63 - 1, (len(weights),), generator=generator, device=device).tolist()
 
@@ -176,3 +180,4 @@ def fill(torch: Any, traced: Trace, plan: list[LayerPlan], generator: Any) -> No
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         list(pool.map(one, weights, plan, seeds))
+    torch.clear_autocast_cache()  # which would go on with the old weights
