@@ -41,7 +41,7 @@ def respond(neuron: Neuron, covariance: Any, mean: Any, size: int, generator: An
     """
     torch = require("torch", "torch")
     *leading, steps, _ = covariance.shape
-    noise = torch.randn((*leading, steps, size), generator=generator, device=covariance.device)
+    noise = _normal(torch, (*leading, steps, size), generator, covariance.device)
     if between is not None:
         across_sites = factor(torch, _correlation(between)).float()
         noise = (across_sites @ noise.flatten(1, -3).flatten(2)).view_as(noise)
@@ -55,6 +55,16 @@ def respond(neuron: Neuron, covariance: Any, mean: Any, size: int, generator: An
         return Response(rate, coincidences, variance, average)
     sites = S.flatten(1, -3).flatten(2)
     return Response(rate, coincidences, variance, average, (sites @ sites.mT / sites.shape[-1]).to(covariance.dtype))
+
+
+def _normal(torch: Any, shape: tuple[int, ...], generator: Any, device: Any) -> Any:
+    """Normal numbers, of the second half of the populations those of the first with the sign turned: each population has its
+    law, for half the draws.
+    """
+    if shape[0] % 2:
+        return torch.randn(shape, generator=generator, device=device)
+    half = torch.randn((shape[0] // 2, *shape[1:]), generator=generator, device=device)
+    return torch.cat((half, -half))
 
 
 def stepped(torch: Any, neuron: Neuron, currents: Any) -> tuple[Any, Any]:
