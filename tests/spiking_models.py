@@ -52,3 +52,26 @@ class Maps(nn.Module):
             if isinstance(layer, snntorch.Leaky):
                 layer.reset_mem()
         return torch.stack([self.layers(x) for _ in range(self.steps)]).sum(0)
+
+
+class IAF(nn.Module):
+    """Steps as the class of this name in sinabs does, and is known by the same attributes: time in axis 1; several spikes per
+    step, or one.
+    """
+
+    __module__ = "sinabs.layers.iaf"
+
+    def __init__(self, several=True, tau_mem=None):
+        super().__init__()
+        self.spike_threshold, self.tau_mem, self.norm_input, self.min_v_mem = torch.tensor(1.0), tau_mem, False, None
+        self.spike_fn = type("MultiSpike" if several else "SingleSpike", (), {})
+        self.reset_fn = type("MembraneSubtract", (), {"subtract_value": None})()
+        self.several, self.decay = several, 1.0 if tau_mem is None else float(torch.exp(torch.tensor(-1 / tau_mem)))
+
+    def forward(self, currents):
+        v, spikes = 0.0, []
+        for current in currents.unbind(1):
+            v = self.decay * v + current
+            spikes.append(v.floor().clamp(min=0) if self.several else (v >= 1).to(v.dtype))
+            v = v - spikes[-1]
+        return torch.stack(spikes, 1)

@@ -32,9 +32,9 @@ MAY_IMPORT = {
     "certified": WITNESS,
     "compare": {"_checks", "_display", "results", "plots"},  # plots: when a comparison is asked to draw itself
     "experiment": {"_checks", "_display", "model", "results", "theory", "init", "simulation", "compare", "plots"} | {"reading"},
-    "reading": {"results", "experiment"},  # the latter for types
+    "reading": {"_display", "results", "experiment"},  # the latter for types
     "phases": {"_checks", "_display", "_progress", "model", "theory", "init", "plots"},
-    "plots": {"_checks", "results", "compare", "experiment", "init", "phases"},  # the latter three for types
+    "plots": {"_checks", "_display", "results", "compare", "experiment", "init", "phases"},  # the latter three for types
     "citations": {"_checks"},
     "cli": {"_checks", PUBLIC},
     "__main__": {"cli"},

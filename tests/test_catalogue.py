@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,49 @@ def test_in_time_it_is_the_mean_field(leaky):
     assert "no corrected gain" in leaky["corrected"].remark
     assert leaky["spytorch"].gain == 3.5
     assert leaky.to_dict()["critical_gain"] is None
+
+
+def test_a_neuron_of_a_simulator_is_its_threshold_leak_and_reset():
+    cell = vf.neurons.snntorch_leaky(0.5, threshold=0.7)
+    given = vf.catalogue(neuron=cell, fan_in=32, depth=4, steps=3)
+    pieces = vf.catalogue(threshold=0.7, decay=0.5, reset="delayed_subtract", fan_in=32, depth=4, steps=3)
+    assert given.to_dict() == pieces.to_dict()
+    assert given.neuron == cell
+    assert vf.catalogue(neuron=cell, threshold=0.7, decay=0.5, fan_in=32, depth=4, steps=3).to_dict() == given.to_dict()
+    other = vf.catalogue(neuron=vf.neurons.snntorch_leaky(0.4, threshold=0.7), fan_in=32, depth=4, steps=3)
+    assert other["micheli"].firing_rate != given["micheli"].firing_rate
+
+
+def test_a_filter_counts_where_a_method_knows_of_it_and_a_delay_nowhere():
+    """By hand at θ = 2, α = β = 1/2, p = 0.1: ε̂ = (1 + 1/4)/((1 - 1/4)³) = 80/27, g² = θ²/(p ε̂) = 13.5."""
+    filtered = vf.Neuron(2.0, decay=0.5, synaptic_decay=0.5)
+    found = vf.catalogue(neuron=filtered, fan_in=30, depth=4, steps=5)
+    assert found["fluctuation_driven"].gain ** 2 == pytest.approx(13.5, rel=1e-12)
+    late = vf.catalogue(neuron=replace(filtered, delay=2), fan_in=30, depth=4, steps=5)
+    assert late.neuron.delay == 2
+    assert [entry.firing_rate for entry in late.methods] == [entry.firing_rate for entry in found.methods]
+    network = vf.Network(width=30, depth=4, gain=found["spikeinit"].gain, neuron=filtered, steps=5)
+    assert found["spikeinit"].firing_rate == pytest.approx(vf.mean_field(network).firing_rate[-1].mean(), rel=1e-9)
+    assert found["spikeinit"].firing_rate > 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "argument", "rule"),
+    [
+        ({"threshold": 0.5}, "threshold", "contradicts the neuron's 1.0"),
+        ({"decay": 0.0}, "decay", "contradicts the neuron's 0.5"),
+        ({"reset": "zero"}, "reset", "contradicts the neuron's multi_spike"),
+        ({"input_scale": 2.0}, "input_scale", "contradicts the neuron's 1.0"),
+        ({"decay": 1.5}, "decay", "between 0 and 1"),
+        ({"steps": 1}, "steps", "name more steps"),
+        ({"neuron": 1.0}, "neuron", "one of vf.neurons"),
+        ({"neuron": vf.Neuron(0.0)}, "neuron", "threshold that must be positive"),
+    ],
+)
+def test_what_is_given_beside_a_neuron_must_agree(options, argument, rule):
+    with pytest.raises(vf.DomainError, match=rule) as caught:
+        vf.catalogue(**{"neuron": vf.Neuron(1.0, decay=0.5, reset="multi_spike")} | options)
+    assert caught.value.argument == argument
 
 
 def test_soft_reset_needs_subtraction():
@@ -324,6 +368,25 @@ def test_the_command(varflow):
     code, out, err = varflow("catalogue --decay 2")
     assert (code, out) == (2, "")
     assert re.fullmatch(r"varflow: --decay 2 must lie between 0 and 1\n", err)
+
+
+def test_the_command_takes_a_simulator_s_neuron(varflow):
+    here = "--fan-in 30 --depth 3 --steps 4"
+    code, out, _ = varflow(f"catalogue --neuron snntorch_leaky:reset_mechanism=none --beta 0.5 {here} --json")
+    assert code == 0
+    cell = vf.neurons.snntorch_leaky(0.5, reset_mechanism="none")
+    told, expected = json.loads(out), vf.catalogue(neuron=cell, fan_in=30, depth=3, steps=4).to_dict()
+    assert told == expected | {"warnings": []}
+    assert told["decay"] == 0.5
+    for options, refusal in (
+        ("--neuron snntorch_leaky --beta 0.5 --threshold 2", "--threshold 2 contradicts the neuron's 1.0: give one of them"),
+        ("--neuron snntorch_leaky --beta 0.5 --decay 0.4", "--decay 0.4 contradicts the neuron's 0.5: give one of them"),
+        ("--neuron leaky", "--neuron leaky is unknown; choose one of .*snntorch_leaky.*"),
+        ("--beta 0.5", "--beta 0.5 is a parameter of --neuron: give that, or --decay"),
+    ):
+        code, out, err = varflow(f"catalogue {options} {here}")
+        assert (code, out) == (2, "")
+        assert re.fullmatch(f"varflow: {refusal}\n", err)
 
 
 # The page.

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 import varflow as vf
-from varflow._display import Table
+from varflow._display import Table, percent
 
 EDGE = vf.fixed_points(threshold=1.5, gain=vf.gain(threshold=1.5))
 NETWORK = vf.Network(width=[30, 20, 10, 30], depth=4, gain=2.0, neuron=vf.Neuron(0.7), weights="sign", bias_std=0.1)
@@ -133,3 +133,22 @@ def test_an_experiment_shows_its_curves_and_what_to_read_in_them():
     assert len(page.rows) == 1 + len(sweep.curves)
     assert all(sentence in page.text for sentence in sweep.reading)
     assert set(NUMBER.findall(repr(sweep))) <= set(NUMBER.findall(page.text))
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "words"),
+    [
+        (0.0, 2, "0 %"),
+        (0.000123, 2, "0.012 %"),
+        (0.0171, 3, "1.71 %"),
+        (0.5867, 2, "59 %"),
+        (0.949, 2, "94.9 %"),
+        (0.9964, 2, "99.64 %"),
+        (0.99996, 3, "99.996 %"),
+        (1 - 1.5e-9, 2, "99.99999985 %"),
+        (1.0, 2, "100 %"),
+        (1.5, 2, "150 %"),
+    ],
+)
+def test_shares_near_the_whole_keep_what_is_missing(share, digits, words):
+    assert percent(share, digits) == words

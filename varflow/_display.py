@@ -1,4 +1,4 @@
-"""How results show themselves: a table stated once, written as text for a terminal and as HTML for a notebook.
+"""How results show themselves: a table stated once, written as text for a terminal and as HTML for a notebook; shares in words.
 
 The HTML carries no colours and no scripts, so that it follows the notebook's theme.
 """
@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Shown", "Table"]
+__all__ = ["Shown", "Table", "percent"]
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """Significant digits of what is small, be it the share or what is missing from the whole: 3.1 %, 99.98 %."""
+    if share < 0.9:
+        return f"{100 * share:.{digits}g} %"
+    return f"{100 - float(f'{100 * (1 - share):.{digits}g}'):.15g} %"
 
 
 @dataclass(frozen=True, slots=True)

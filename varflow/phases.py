@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, frozen, integer, nothing_if_nan, scale
-from varflow._display import Shown, Table
+from varflow._display import Shown, Table, percent
 from varflow._progress import check_progress, reporter
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.distributions import distribution
@@ -71,7 +71,7 @@ class PhaseDiagram(Shown):
         sentences = [text for n in within if (text := self._sentence(n))]
         z_c, _ = saddle_node(distribution("normal"))
         if self.gain == "preserving" and self.thresholds[-1] > z_c:
-            seen = f"{100 * self.survival[-1, -1]:.2g} % are alive at θ = {self.thresholds[-1]:.4g}, width {self.widths[-1]}"
+            seen = f"{percent(self.survival[-1, -1])} are alive at θ = {self.thresholds[-1]:.4g}, width {self.widths[-1]}"
             sentences.append(f"Beyond θ = {z_c:.4g} the variance kept is an unstable fixed point; width helps little: {seen}.")
         return sentences
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from varflow._display import percent
 from varflow.results import late_steps
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _exact(rule: str, curves: list[Curve]) -> str:
         if c in dead or c in flat:
             continue
         silent, mean = 1 - c.profile.survival[-1], f"goes to {c.profile.variance[-1]:.3g}"
-        leak = f" in the mean, {_percent(silent)} of the networks being silent" if silent > 5e-4 else ""
+        leak = f" in the mean, {percent(silent)} of the networks being silent" if silent > 5e-4 else ""
         parts.append(f"at θ = {c.threshold:.4g} it {mean}{leak}")
     if dead:
         layers = sorted(int(np.argmax(c.profile.survival < 0.5)) + 1 for c in dead)
@@ -78,11 +79,6 @@ def _drift(curve: Curve) -> float:
     """The largest relative deviation of any layer's variance from the driven one's."""
     first = curve.profile.variance[0]
     return float(np.max(np.abs(curve.profile.variance - first))) / first if first > 0 else np.inf
-
-
-def _percent(share: float) -> str:
-    """Two digits of what is small, be it the share or what is missing from the whole."""
-    return f"{100 * share:.2g} %" if share < 0.9 else f"{100 - float(f'{100 * (1 - share):.2g}'):g} %"
 
 
 def _inputs_sentence(curves: list[Curve]) -> str:

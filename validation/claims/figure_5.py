@@ -139,7 +139,7 @@ def reading(settings: Settings, theory: Prediction, measured: Measured) -> str:
         f"θ = 1, β = {settings.decay:g}, {settings.reset}, steps {start} to {settings.steps}; theory (simulated, extrapolated "
         f"from widths {settings.widths[0]} and {settings.widths[1]}, {settings.repeats} networks each). {'. '.join(rows)}. "
         f"Beyond layer {DEEP} the paper's gain leaves isolated volleys: at width {settings.widths[1]} a layer is active in "
-        f"{100 * (late > 0).mean():.2g} % of these steps, with mean rate {late.mean():.2g}; which steps they are depends on "
+        f"{100 * (late > 0).mean():.0f} % of these steps, with mean rate {late.mean():.2g}; which steps they are depends on "
         "network, width and drive, so they are shown and not judged. The picture is docs/figure-5.png."
     )
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 from varflow.cli import options as opt
+from varflow.cli.options import changed, preset_of
 from varflow.cli.terminal import check_picture, option, real, show, whole, write
 
 __all__ = ["catalogue"]
 
 
 def catalogue(
-    threshold: Annotated[float, real("Firing threshold θ, positive.", "θ")] = 1.0,
+    threshold: Annotated[float | None, real("Firing threshold θ, positive.  [default: 1, or of --neuron]", "θ")] = None,
     decay: opt.Decay = 0.0,
     fan_in: Annotated[int, whole("Inputs of one neuron.", "n")] = 512,
     depth: Annotated[int, whole("Layer that activity should reach.", "L")] = 100,
@@ -21,6 +22,8 @@ def catalogue(
     steps: Annotated[int | None, whole("Time steps; default: 1 without memory, else 20.", "T")] = None,
     reset: opt.Reset = "none",
     input_scale: opt.InputScale = 1.0,
+    neuron: opt.Preset = None,
+    beta: opt.Beta = None,
     rate: Annotated[float, real("For methods that ask for a firing rate.", "p")] = 0.1,
     survival_target: Annotated[float, real("Survival that counts as alive.", "P")] = 0.99,
     plot: Annotated[Path | None, option("Write variance and spikes over layers to this .png, .pdf or .svg.", "FILE")] = None,
@@ -34,6 +37,7 @@ def catalogue(
     Examples:
       varflow catalogue --threshold 1 --fan-in 512
       varflow catalogue --threshold 1 --decay 0.5 --fan-in 512 --json
+      varflow catalogue --neuron snntorch_leaky --beta 0.5 --steps 8 --depth 20
       varflow catalogue --threshold 0.7 --width 100 --depth 50 --rate 0.15
       varflow catalogue --fan-in 1000 --plot methods.png
     """
@@ -45,13 +49,12 @@ def catalogue(
         require("plot", "matplotlib.figure")
     found = vf.catalogue(
         threshold=threshold,
-        decay=decay,
+        neuron=preset_of(neuron, beta),
+        **changed(decay=decay, reset=reset, input_scale=input_scale),
         fan_in=fan_in,
         depth=depth,
         width=width,
         steps=steps,
-        reset=reset,
-        input_scale=input_scale,
         rate=rate,
         survival_target=survival_target,
         progress=not as_json,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from varflow.cli import options as opt
-from varflow.cli.options import law_of, numbers, preset_of
+from varflow.cli.options import changed, law_of, numbers, preset_of
 from varflow.cli.terminal import check_folder, option, real, result_json, show, whole, write
 
 __all__ = ["lookup"]
@@ -17,7 +17,7 @@ def lookup(
     fan_in: Annotated[int | None, whole("Inputs of one neuron.", "n")] = None,
     layer: Annotated[str | None, option("Weight shape instead: out,in[,kernel…].", "SHAPE")] = None,
     distribution: opt.Distribution = "normal",
-    rate: Annotated[float | None, real("Wanted firing rate; default: keep the variance at 1.", "p")] = None,
+    rate: Annotated[float | None, real("Wanted firing rate; default, without memory: keep the variance at 1.", "p")] = None,
     width: Annotated[int | None, whole("With --depth: width of the network; default: the fan-in.", "n")] = None,
     depth: Annotated[
         int | None,
@@ -56,10 +56,9 @@ def lookup(
         axes = {"threshold": threshold, "width": width, "depth": depth}
         return _write_table(table, unused, axes, survival_target, as_json)
     dynamics = {"decay": decay, "reset": reset, "input_scale": input_scale, "synaptic_decay": synaptic_decay}
-    cell = _cell(threshold, neuron, beta, dynamics)
     question = {
-        "threshold": threshold if cell is None or neuron is None else None,
-        "neuron": cell,
+        "threshold": threshold,
+        "neuron": _cell(threshold, neuron, beta, changed(**dynamics)),
         "steps": steps,
         "fan_in": fan_in,
         "layer": None if layer is None else numbers("layer", layer),
@@ -82,17 +81,15 @@ def _cell(threshold: float | None, preset: str | None, beta: float | None, dynam
     """The neuron of lookup's options; None where only a threshold is given."""
     import varflow as vf
 
-    changed = {name: value for name, value in dynamics.items() if value != getattr(vf.Neuron(), name)}
-    if preset is None:
+    cell = preset_of(preset, beta)
+    if cell is None:
         if threshold is None:
             raise vf.DomainError("threshold", None, "is missing")
-        if beta is not None:
-            raise vf.DomainError("beta", beta, "is a parameter of --neuron: give that, or --decay")
-        return vf.Neuron(threshold, **changed) if changed else None
-    for name, value in {**changed, "threshold": threshold}.items():
+        return vf.Neuron(threshold, **dynamics) if dynamics else None
+    for name, value in {**dynamics, "threshold": threshold}.items():
         if value is not None:
             raise vf.DomainError(name, value, "contradicts --neuron, which has its own: give one of them")
-    return preset_of(preset, beta)
+    return cell
 
 
 def _unless(value: Any, default: Any) -> Any:

@@ -84,10 +84,22 @@ def drive_of(text: str | None, input_gain: float | None) -> Any:
         raise vf.DomainError("drive", text, f"must give its standard deviation as a number, as in {name}:0.5") from None
 
 
-def preset_of(text: str, beta: float | None = None) -> Any:
-    """A neuron of ``vf.neurons`` by its name and parameters."""
+def changed(**options: Any) -> dict[str, Any]:
+    """Those of a neuron's options that differ from what they are by default."""
     import varflow as vf
 
+    plain = vf.Neuron()
+    return {name: value for name, value in options.items() if value != getattr(plain, name)}
+
+
+def preset_of(text: str | None, beta: float | None = None) -> Any:
+    """A neuron of ``vf.neurons`` by its name and parameters; None where none is named."""
+    import varflow as vf
+
+    if text is None:
+        if beta is not None:
+            raise vf.DomainError("beta", beta, "is a parameter of --neuron: give that, or --decay")
+        return None
     name, _, rest = text.partition(":")
     if name not in vf.neurons.__all__:
         raise vf.DomainError("neuron", text, "is unknown; choose one of " + ", ".join(vf.neurons.__all__))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from varflow._checks import DomainError, integer, nothing_if_nan, probability
@@ -120,7 +120,8 @@ class Catalogue(Shown):
     def to_dict(self) -> dict[str, Any]:
         names = ("fan_in", "width", "depth", "steps", "rate", "survival_target", "critical_gain")
         setting = {"threshold": self.neuron.threshold, "decay": self.neuron.decay, "reset": self.neuron.reset}
-        setting |= {"input_scale": self.neuron.input_scale} | {name: getattr(self, name) for name in names}
+        setting |= {name: getattr(self.neuron, name) for name in ("input_scale", "synaptic_decay", "delay")}
+        setting |= {name: getattr(self, name) for name in names}
         return nothing_if_nan({"methods": [entry.to_dict() for entry in self.methods], **setting})
 
     def plot(self) -> Any:
@@ -166,14 +167,15 @@ def _text(value: float | None, form: str) -> str:
 
 def catalogue(
     *,
-    threshold: float = 1.0,
-    decay: float = 0.0,
+    threshold: float | None = None,
+    decay: float | None = None,
     fan_in: int = 512,
     depth: int = 100,
     width: int | None = None,
     steps: int | None = None,
-    reset: str = "none",
-    input_scale: float = 1.0,
+    reset: str | None = None,
+    input_scale: float | None = None,
+    neuron: Neuron | None = None,
     rate: float = 0.1,
     survival_target: float = 0.99,
     progress: bool | Callable[[int, int], object] = False,
@@ -183,7 +185,7 @@ def catalogue(
     Parameters
     ----------
     threshold, decay, reset, input_scale
-        Of the neuron, as in :class:`varflow.Neuron`.
+        Of the neuron, with the defaults of :class:`varflow.Neuron`.
     fan_in : int
         Inputs of one neuron: sets the standard deviation of a weight.
     depth : int
@@ -192,6 +194,8 @@ def catalogue(
         Neurons in a layer; by default the fan-in.
     steps : int, optional
         Time steps; by default 1 for a memoryless neuron, else 20.
+    neuron : Neuron, optional
+        Instead of threshold, decay, reset and input scale, such as one of ``vf.neurons``; what is given beside it must agree.
     rate : float
         Given to methods that ask for a firing rate.
     survival_target : float
@@ -207,13 +211,14 @@ def catalogue(
     Raises
     ------
     DomainError
-        For values outside their domain.
+        For values outside their domain, or that contradict the neuron's.
 
     Notes
     -----
     **Assumes** dense layers of equal width, independent normal weights of each method's gain, and a drive that gives the first
     layer's potentials variance 1 at step 1. Memoryless: exact at this width (:func:`varflow.finite_width`). In time: infinite
-    width (:func:`varflow.mean_field`), ``firing_rate`` the mean over steps; no survival.
+    width (:func:`varflow.mean_field`), ``firing_rate`` the mean over steps; no survival. A delay is taken out: steps count
+    from the first arrival. Of a synaptic filter only the fluctuation-driven gain knows.
     **Accuracy** in time with a reset, of a rate: 7e-4 in a step (θ = 1, β = 0.5, zero, 20 steps, layer 100).
     A bias that all neurons share moves the threshold of a memoryless neuron, in the first layer too; in time it is not
     predicted. Each method's formula and source are in ``vf.init.published``, ``vf.init.rates``, ``vf.init.statistics``.
@@ -224,20 +229,26 @@ def catalogue(
     >>> found = vf.catalogue(threshold=1.0, fan_in=512)
     >>> [(key, round(found[key].gain, 4), found[key].survives) for key in ("kaiming", "micheli", "corrected")]
     [('kaiming', 1.4142, False), ('micheli', 2.5106, False), ('corrected', 2.5606, True)]
+
+    For a simulator's neuron, in time:
+
+    >>> found = vf.catalogue(neuron=vf.neurons.snntorch_leaky(0.5, reset_mechanism="none"), depth=20, steps=8)
+    >>> [(entry.key, round(entry.firing_rate, 3)) for entry in found.surviving[:2]]
+    [('micheli_finite_size', 0.3), ('micheli', 0.316)]
     """
     n, L = integer("fan_in", fan_in, minimum=1), integer("depth", depth, minimum=1)
-    neuron = Neuron(threshold, decay=decay, reset=reset, input_scale=input_scale)
-    if neuron.threshold <= 0:
-        raise DomainError("threshold", threshold, "must be positive: at θ ≤ 0 activity does not die, and methods scale with θ")
+    own = _neuron(neuron, threshold=threshold, decay=decay, reset=reset, input_scale=input_scale)
     setting = Setting(
-        neuron=neuron,
+        neuron=own,
         fan_in=n,
         width=n if width is None else integer("width", width, minimum=1),
         depth=L,
         rate=probability("rate", rate, open_ends=True),
         survival_target=probability("survival_target", survival_target, open_ends=True),
     )
-    T = (1 if neuron.memoryless else STEPS) if steps is None else integer("steps", steps, minimum=1)
+    T = (1 if own.memoryless else STEPS) if steps is None else integer("steps", steps, minimum=1)
+    if T == 1 and own.reset == "multi_spike":
+        raise DomainError("steps", T, "is too few for reset='multi_spike', which may spike several times: name more steps")
     check_progress(progress)
     known: dict[Weights, Profile] = {}
     entries, profiles = [], {}
@@ -248,9 +259,28 @@ def catalogue(
             if profile is not None:
                 profiles[method.key] = profile
             report(done)
-    critical = float(critical_gain(threshold=neuron.threshold)) / neuron.input_scale if T == 1 else float("nan")
+    critical = float(critical_gain(threshold=own.threshold)) / own.input_scale if T == 1 else float("nan")
     shape = (n, setting.width, L, T, setting.rate, setting.survival_target)
-    return Catalogue(tuple(entries), neuron, *shape, critical_gain=critical, profiles=profiles)
+    return Catalogue(tuple(entries), own, *shape, critical_gain=critical, profiles=profiles)
+
+
+def _neuron(neuron: Neuron | None, **given: Any) -> Neuron:
+    """The neuron itself, or the one that is given in pieces."""
+    named = {name: value for name, value in given.items() if value is not None}
+    if neuron is None:
+        own = Neuron(**named)
+    elif not isinstance(neuron, Neuron):
+        raise DomainError("neuron", neuron, "must be vf.Neuron(threshold, decay=…) or one of vf.neurons")
+    else:
+        own = replace(neuron, **named)
+        for name, value in named.items():
+            if getattr(own, name) != getattr(neuron, name):
+                raise DomainError(name, value, f"contradicts the neuron's {getattr(neuron, name)}: give one of them")
+    if own.threshold <= 0:
+        argument, value = ("threshold", own.threshold) if neuron is None else ("neuron", neuron)
+        rule = "must be positive: at θ ≤ 0 activity does not die, and methods scale with θ"
+        raise DomainError(argument, value, rule if neuron is None else f"has a threshold that {rule}")
+    return own
 
 
 def _entry(
@@ -284,7 +314,7 @@ def _entry(
 
 
 def _profile(weights: Weights, setting: Setting, steps: int) -> Profile:
-    neuron = setting.neuron
+    neuron = replace(setting.neuron, delay=0)
     if steps == 1:  # the first step is the memoryless layer whatever the reset; a shared bias moves the threshold
         neuron = Neuron(neuron.threshold - neuron.input_scale * weights.bias, input_scale=neuron.input_scale)
     network = Network(

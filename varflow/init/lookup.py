@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from varflow._checks import DomainError, integer, probability, scalar, scale
+from varflow._display import percent
 from varflow.init.fans import fan_in as fan_in_of
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate
@@ -49,10 +50,10 @@ def lookup(
     distribution : str or object
         Of the standardised potential.
     neuron : Neuron, optional
-        Its input scale is taken into account. With memory (leak, reset or filter) it needs ``steps``, and the answer is that of
-        :func:`varflow.gain_for_rate` or, without a rate, of :func:`varflow.gain_for_variance` at variance 1.
+        Its input scale is taken into account. With memory (leak, reset or filter) it needs ``steps`` and a rate, and the answer
+        is that of :func:`varflow.gain_for_rate`.
     rate : float, optional
-        Wanted firing rate; by default the gain keeps the variance at 1, the paper's choice.
+        Wanted firing rate; by default the gain of a memoryless neuron keeps the variance at 1, the paper's choice.
     steps : int
         Of a neuron with memory; 1 for others, which repeat their first step.
     width, depth : int, optional
@@ -150,23 +151,18 @@ def _agrees(threshold: float | None, neuron: Neuron) -> None:
 def _in_time(
     neuron: Neuron, rate: float | None, steps: int, depth: int | None, fan_in: int, unused: dict[str, Any]
 ) -> Initialization:
-    """For a neuron with memory: the gain of a late rate, or of a late variance of 1."""
-    from varflow.init.in_time import gain_for_rate, gain_for_variance
+    """For a neuron with memory: the gain of a late rate."""
+    from varflow.init.in_time import gain_for_rate
 
     for name, value in unused.items():
         if value is not None:
             raise DomainError(name, value, "says nothing for neurons with memory, which are solved at infinite width")
     if steps == 1:
         raise DomainError("steps", steps, "is too few for a neuron with memory: its gain depends on time, name the steps")
-    deep: dict[str, Any] = {} if depth is None else {"depth": depth}
     if rate is None:
-        try:
-            return gain_for_variance(neuron, variance=1.0, steps=steps, fan_in=fan_in, **deep)
-        except DomainError as refusal:
-            if refusal.argument != "variance" or neuron.threshold <= 0:
-                raise
-            rule = f"is missing: name one, such as 0.2; without it the variance is to be 1, which {refusal.rule}"
-            raise DomainError("rate", None, rule) from None
+        rule = "is missing: a neuron with memory needs one, such as 0.2; a wanted variance is for vf.gain_for_variance"
+        raise DomainError("rate", None, rule)
+    deep: dict[str, Any] = {} if depth is None else {"depth": depth}
     return gain_for_rate(neuron, rate=rate, steps=steps, fan_in=fan_in, **deep)
 
 
@@ -230,7 +226,7 @@ def _finite(theta: float, g: float, variance: float, n: int, depth: int | None, 
     known = {"width": n, "depth": depth, "survival": survival, "words": []}
     if depth == 1:
         return known
-    alive = f"finite width: {100 * survival:.3g} % of networks of width {n} are alive at layer {depth}"
+    alive = f"finite width: {percent(survival, 3)} of networks of width {n} are alive at layer {depth}"
     if theta <= 0:
         rule = "at threshold 0 the gain does not matter to that" if theta == 0 else "below threshold 0 silence is not final"
         return known | {"words": [f"{alive}; {rule}"] if survival < target else []}

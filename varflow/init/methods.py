@@ -61,7 +61,7 @@ class Method:
 
 def _corrected(s: Setting) -> Weights:
     if not s.neuron.memoryless:
-        raise DomainError("decay", s.neuron.decay, "has no corrected gain: the finite-width law is of memoryless neurons")
+        raise DomainError("neuron", s.neuron, "has no corrected gain: the finite-width law is of memoryless ones")
     theta = s.neuron.threshold
     found = corrected_gain(threshold=theta, width=s.width, depth=s.depth, survival_target=s.survival_target)
     return Weights(found / s.neuron.input_scale)
@@ -79,8 +79,7 @@ def _ding(s: Setting) -> Weights:
 
 
 def _fluctuations(s: Setting) -> Weights:
-    theta, decay, scale = _neuron(s)
-    return Weights(rates.fluctuation_driven_gain(s.rate, threshold=theta, decay=decay, input_scale=scale, xi=1.0))
+    return Weights(rates.fluctuation_driven(1, s.rate, rates.step_filter(s.neuron), threshold=s.neuron.threshold).std)
 
 
 def _spikeinit(s: Setting) -> Weights:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from varflow._checks import DomainError, require
+from varflow._display import percent
 from varflow.plots.style import TEXT, wrapped
 from varflow.results import Ensemble
 
@@ -151,8 +152,8 @@ def _label(catalogue: Catalogue, key: str) -> str:
     entry = catalogue[key]
     if entry.survival is None or entry.survival > 0.995:
         return entry.name
-    share = f"{100 * entry.survival:.2g}" if entry.survival >= RAREST else f"< {100 * RAREST:g}"
-    return f"{entry.name}, {share} % alive"
+    share = percent(entry.survival) if entry.survival >= RAREST else f"< {percent(RAREST)}"
+    return f"{entry.name}, {share} alive"
 
 
 def _inches(labels: Iterable[str]) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from varflow._checks import require
+from varflow._display import percent
 from varflow.plots.style import LINE, TEXT, TITLES, wrapped
 
 if TYPE_CHECKING:
@@ -73,6 +74,6 @@ def _draw_paper(ax: Any, diagram: PhaseDiagram) -> None:
         ax.plot(theta, n, "o", color="white", mec="0.1", ms=7, zorder=5)
         label = {"textcoords": "offset points", "fontsize": 8.5, "color": "white", "va": "center", "zorder": 6}
         box = {"boxstyle": "round,pad=0.25", "fc": "0.15", "ec": "none"}
-        ax.annotate(f"{100 * alive:.2g} % alive", (theta, n), (9, 0), bbox=box, **label)
+        ax.annotate(f"{percent(alive)} alive", (theta, n), (9, 0), bbox=box, **label)
         left = diagram.thresholds[0] + 0.02 * np.ptp(diagram.thresholds)
         ax.text(left, n * 1.07, text, fontsize=8.5, color="0.1", va="bottom", linespacing=1.3)

@@ -8,7 +8,6 @@ a smooth step joins the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -72,6 +71,8 @@ def count_grid(width: int, step: float = STEP, exact_width: int = EXACT_WIDTH) -
 class CountLaw:
     """The law of a spike count.
 
+    An expectation is ``law.mass @ f(law.counts)``.
+
     Attributes
     ----------
     counts : ndarray
@@ -84,10 +85,6 @@ class CountLaw:
     counts: np.ndarray
     mass: np.ndarray
     width: int
-
-    def expect(self, function: Callable[[np.ndarray], np.ndarray]) -> float:
-        """``E[function(K)]``."""
-        return float(self.mass @ function(self.counts))
 
     @property
     def firing_rate(self) -> float:

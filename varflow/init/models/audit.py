@@ -11,6 +11,7 @@ import numpy as np
 from varflow._checks import DomainError, require
 from varflow.init.models.causes import ENOUGH, cause_of_death, needed_gains, to_mend
 from varflow.init.models.plan import notes_on_steps
+from varflow.init.models.precision import advised, full_precision, in_full_precision
 from varflow.init.models.prediction import late, predict, uncovered
 from varflow.init.models.redraw import redrawn_rates
 from varflow.init.models.report import AuditedLayer, AuditReport
@@ -75,16 +76,26 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     """
     torch = require("torch", "torch")
     recorder = Recorder()
-    traced = trace(model, inputs, steps, recorder)
+    with advised(model):
+        traced = trace(model, inputs, steps, in_full_precision(torch, recorder))
     notes = notes_on_steps(traced, steps)
     try:
         watched = recorder.results()
     except DomainError as error:
         raise DomainError(error.argument, error.value, "; ".join([error.rule, *notes])) from None
-    moments = [measured(layer.weights[0]) for layer in traced.layers]
     reasons = uncovered(traced)
-    predicted = _redrawn(torch, model, inputs, steps, traced) if reasons else _by_theory(traced, moments)
+    redrawn = _redrawn(torch, model, inputs, steps, traced) if reasons else None
     gradients = _gradients(torch, model, inputs, steps, traced, loss)
+    with full_precision(torch):
+        return _report(traced, watched, redrawn, gradients, reasons, notes)
+
+
+def _report(
+    traced: Trace, watched: dict[str, Watched], redrawn: Any, gradients: list[float], reasons: list[str], notes: list[str]
+) -> AuditReport:
+    """Everything that was measured beside what the theory says of it, and the verdict."""
+    moments = [measured(layer.weights[0]) for layer in traced.layers]
+    predicted = _by_theory(traced, moments) if redrawn is None else redrawn
     rows = zip(traced.layers, moments, predicted, gradients, strict=True)
     layers = [_audited(layer, watched[layer.neuron_name], moment, rate, gradient) for layer, moment, rate, gradient in rows]
     silent = next((l for l, layer in enumerate(layers) if layer.dead), None)

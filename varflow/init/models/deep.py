@@ -118,9 +118,12 @@ class Layers:
         return State(math.exp(gain), rate, variance, found[-1].coincidences)
 
     def multiplier(self, state: State) -> float:
-        """What a small deviation of a state that is kept grows by from layer to layer: power iteration on differences."""
+        """What a small deviation of a state that is kept grows by from layer to layer: power iteration on differences. It is
+        relative to what the layer makes of the state itself: the points' own error falls out.
+        """
         M, norm = state.coincidences, self.torch.linalg.matrix_norm
-        if not M.any():
+        repeated = float(norm(self.above(M, 1)(state.gain).coincidences))
+        if not repeated:
             return 0.0
         deviation, growth = DEVIATION * M, []
         for _ in range(ROUNDS):
@@ -130,7 +133,7 @@ class Layers:
             if not growth[-1]:
                 return 0.0
             deviation = response * (DEVIATION * norm(M) / norm(response))
-        return math.prod(growth[ROUNDS // 2 :]) ** (2 / ROUNDS)
+        return math.prod(growth[ROUNDS // 2 :]) ** (2 / ROUNDS) * float(norm(M)) / repeated
 
 
 def rising_root(excess: Callable[[float], float], start: float, what: str, accuracy: float = 1e-3) -> float:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from varflow._checks import ConvergenceError, DomainError, flag, positive_scale, probability, require, scalar
-from varflow.init.fans import fan_in
+from varflow._checks import DomainError, flag, positive_scale, probability, require, scalar
 from varflow.init.models.plan import LayerPlan, ModelPlan, notes_on_steps
-from varflow.init.models.prediction import Prediction, input_moments, late, predict, uncovered
+from varflow.init.models.planner import SURVIVAL, Planner
+from varflow.init.models.precision import advised, check_range, full_precision
+from varflow.init.models.prediction import uncovered
 from varflow.init.models.refine import refined
-from varflow.init.models.target import RATE, Deep, deep_layer, layer_gain, run_deep
-from varflow.init.models.walker import Trace, TracedLayer, trace
-from varflow.init.models.wiring import Moments, currents_from, mean_fan_in
-from varflow.model.neurons import Neuron
+from varflow.init.models.target import RATE
+from varflow.init.models.walker import Trace, trace
 
 __all__ = ["init_model", "planned_gains"]
-
-CORRECTIONS = 6  # most steps by which the gain is corrected for finite width
-CLOSE = 0.015  # of the wanted rate, relative: no correction is needed
-SURVIVAL = 0.99
-LARGEST_STEP = 0.1  # of a correction, in ln g
-LARGEST = 1e4  # gain, in thresholds, at which rates no longer rise
 
 
 def init_model(
@@ -59,7 +48,8 @@ def init_model(
         A batch as the model takes it: positional arguments as a tuple, keyword arguments as a dict.
     rate : float, optional
         Wanted late firing rate of every layer, in spikes per neuron and step. By default 0.2, or the nearest above it that a
-        constant gain keeps.
+        constant gain keeps. One that is out of reach is refused with the range that is not; one that these widths do not
+        carry is noted with one that they do.
     variance : float, optional
         Instead: the wanted late variance of the membranes at the spike test.
     gain : float, optional
@@ -87,7 +77,8 @@ def init_model(
     -----
     **Assumes** independent weights; convolutions at many channels, as long as ``refine`` does not measure. Layers that no
     neuron follows (readouts) are set so that their outputs have variance 1 at every step. Dropout is off while the model is
-    watched.
+    watched. Neurons of several spikes per step (sinabs with ``MultiSpike``) return to no rate, and single networks drift away
+    from the mean over networks: ``.notes`` says over how many layers they keep it.
     **Source**: derived here.
 
     Examples
@@ -103,11 +94,15 @@ def init_model(
     flag("dry_run", dry_run)
     if refine is not None:
         flag("refine", refine)
-    traced = trace(model, inputs, steps)
+    with advised(model):
+        traced = trace(model, inputs, steps)
     _fillable(torch, traced)
-    planner = _Planner(traced, *wanted)
-    planner.notes += notes_on_steps(traced, steps)
-    plan = planner.plan()
+    with full_precision(torch):
+        planner = Planner(traced, *wanted)
+        planner.notes += notes_on_steps(traced, steps)
+        plan = planner.plan()
+        if planner.survival < SURVIVAL:
+            planner.notes.append(planner.lost())
     if not dry_run:
         fill(torch, traced, plan, generator)
         if refine is None:
@@ -120,7 +115,7 @@ def init_model(
 
 def planned_gains(traced: Trace) -> list[float]:
     """Gains that ``init_model`` would give the layers of a plain chain."""
-    planner = _Planner(traced, *_wanted(None, None, None))
+    planner = Planner(traced, *_wanted(None, None, None))
     planner.plan()
     return planner.gains
 
@@ -172,6 +167,7 @@ def fill(torch: Any, traced: Trace, plan: list[LayerPlan], generator: Any) -> No
     weights do not depend on their number.
     """
     weights = [layer.weights[0] for layer in traced.layers] + [weight for _, weight, *_ in traced.readouts]
+    check_range(torch, weights, plan)
     device = "cpu" if generator is None else generator.device
     seeds = torch.randint(2**63 - 1, (len(weights),), generator=generator, device=device).tolist()
 
@@ -184,113 +180,4 @@ def fill(torch: Any, traced: Trace, plan: list[LayerPlan], generator: Any) -> No
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         list(pool.map(one, weights, plan, seeds))
-
-
-@dataclass(slots=True)
-class _Aim:
-    """What the layers of one kind of neuron are to do."""
-
-    gain: float
-    rate: float
-    multiplier: float
-    exactly: bool  # or at least: beside an edge below which activity dies, a little more is no error
-
-
-class _Planner:
-    """Gains of a traced model."""
-
-    def __init__(self, traced: Trace, quantity: str, value: float, asked: bool):
-        self.trace, self.quantity, self.value, self.asked = traced, quantity, value, asked
-        self.notes: list[str] = []
-        self.survival = math.nan
-        self.fans = [mean_fan_in(layer.weights[0], layer.input_shape) for layer in traced.layers]
-        self.aims = {neuron: self._aim(neuron) for neuron in dict.fromkeys(layer.neuron for layer in traced.layers)}
-        self.gains = [self._first_gain(layer) if layer.driven else self.aims[layer.neuron].gain for layer in traced.layers]
-
-    def plan(self) -> list[LayerPlan]:
-        predicted = self._predict()
-        if self.quantity != "gain":
-            for _ in range(CORRECTIONS):
-                if not self._correct(predicted):
-                    break
-                predicted = self._predict()
-        self.survival = float(predicted.survival[-1])
-        if self.survival < SURVIVAL:
-            dead = f"{100 * (1 - self.survival):.3g} % of networks and inputs fall silent before the last layer"
-            self.notes.append(f"{dead}: these widths do not carry this rate; ask for a higher one")
-        spread = predicted.late_rates.std(0)
-        rates = predicted.late_rates.mean(0)
-        rows = zip(self.trace.layers, self.fans, self.gains, rates.tolist(), spread.tolist(), strict=True)
-        plan = [LayerPlan(layer.name, layer.neuron_name, layer.neuron, *numbers) for layer, *numbers in rows]
-        return plan + [
-            self._readout(*readout, dict(zip((r.neuron_name for r in plan), rates, strict=True)))
-            for readout in self.trace.readouts
-        ]
-
-    def _aim(self, neuron: Neuron) -> _Aim:
-        depth = sum(layer.neuron == neuron for layer in self.trace.layers)
-        if self.quantity == "gain":
-            kept = run_deep(neuron, self.trace.steps, self.value, depth)
-            return _Aim(self.value, kept["firing_rate"] or RATE, 0.5, True)
-        try:
-            found = deep_layer(neuron, self.trace.steps, self.quantity, self.value, depth)
-        except ConvergenceError as error:
-            words = f"cannot be had with {neuron}: {error}"
-            if self.quantity == "firing_rate":
-                strong = LARGEST * max(neuron.threshold, 1.0) / neuron.input_scale
-                words += f"; the largest gains give {run_deep(neuron, self.trace.steps, strong, depth)['firing_rate']:.2g}"
-            raise DomainError(self.quantity.removeprefix("firing_"), self.value, words) from None
-        if not found.on_target:
-            self.notes.append(self._unsustained(neuron, found))
-        exactly = found.on_target and self.quantity == "firing_rate"
-        return _Aim(found.gain, self.value if exactly else found.firing_rate, found.multiplier, found.on_target)
-
-    def _unsustained(self, neuron: Neuron, found: Deep) -> str:
-        wanted = f"a late {self.quantity.replace('_', ' ')} of {self.value:g}"
-        kept = found.firing_rate if self.quantity == "firing_rate" else found.variance
-        return f"no constant gain keeps {wanted} in {neuron}; the nearest above that is kept is {kept:.3g}"
-
-    def _first_gain(self, layer: TracedLayer) -> float:
-        """Gain of an input-driven layer, from the moments of its input; what it shall do is what deep layers do."""
-        weight, fan = layer.weights[0], self.fans[self.trace.layers.index(layer)]
-        moments, _ = currents_from(weight, _unit(weight, fan), *input_moments(layer, self.trace.steps))
-        try:
-            return layer_gain(layer.neuron, moments, self.aims[layer.neuron].rate)
-        except ConvergenceError as error:
-            raise DomainError("inputs", f"those of {layer.name}", f"cannot drive it to its rate: {error}") from None
-
-    def _predict(self) -> Prediction:
-        rows = zip(self.trace.layers, self.fans, self.gains, strict=True)
-        return predict(self.trace, [_unit(layer.weights[0], fan, gain) for layer, fan, gain in rows])
-
-    def _correct(self, predicted: Prediction) -> bool:
-        """One step of the gains towards the wanted rate at these widths; whether anything was changed."""
-        changed = False
-        for neuron, aim in self.aims.items():
-            of_kind = [l for l, layer in enumerate(self.trace.layers) if layer.neuron == neuron and not layer.driven]
-            deepest = of_kind[-max(len(of_kind) // 3, 1) :]
-            if not deepest:
-                continue
-            rate = float(np.mean(predicted.firing_rate[deepest, late(self.trace.steps)]))
-            m = min(max(aim.multiplier, 0.2), 0.9)
-            share = 1 / m if len(of_kind) < 3 else (1 - m) / m
-            step = 0.5 * share * math.log(aim.rate / max(rate, 0.1 * aim.rate))
-            if abs(rate / aim.rate - 1) < CLOSE or (rate > aim.rate and not aim.exactly):
-                continue
-            factor = math.exp(min(max(step, -LARGEST_STEP), LARGEST_STEP))
-            for l in of_kind:
-                self.gains[l] *= factor
-            changed = True
-        return changed
-
-    def _readout(
-        self, name: str, weight: Any, sources: tuple[str, ...], shape: tuple[int, ...], rates: dict[str, float]
-    ) -> LayerPlan:
-        """Outputs of variance 1 at every step, from spikes at the predicted rate."""
-        power = max(sum(rates.get(source, 1.0) for source in sources), 1e-3)
-        return LayerPlan(name, "", None, mean_fan_in(weight, shape), 1 / math.sqrt(power))
-
-
-def _unit(weight: Any, fan: float, gain: float = 1.0) -> Moments:
-    """Moments of weights ``N(0, gain²/fan)``, with ``fan`` the mean number of inputs over a map."""
-    return Moments(fan_in(weight), gain / math.sqrt(fan))
+    torch.clear_autocast_cache()  # which would go on with the old weights

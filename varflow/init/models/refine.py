@@ -34,7 +34,7 @@ def late_rates(model: Any, inputs: Any, steps: int | None = None) -> dict[str, f
     found: dict[str, list[float]] = defaultdict(list)
 
     def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
-        found[layer.neuron_name] += rates_by_step(layer.spiking, spikes)
+        found[layer.neuron_name] += rates_by_step(layer.spiking, spikes.float())
 
     trace(model, inputs, steps, record)
     return {name: sum(rates[late(len(rates))]) / len(rates[late(len(rates))]) for name, rates in found.items()}
@@ -72,6 +72,7 @@ def _scale(torch: Any, layer: TracedLayer, factors: dict[str, float], wanted: fl
     """Bring a layer's weights from one factor to another."""
     with torch.no_grad():
         layer.weights[0].weight.mul_(wanted / factors[layer.neuron_name])
+    torch.clear_autocast_cache()  # which would go on with the old weights
     factors[layer.neuron_name] = wanted
 
 

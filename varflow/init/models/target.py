@@ -6,11 +6,11 @@ One place for every such question of ``init_model`` and ``audit``. "Late" is the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from varflow._checks import DomainError, require
+from varflow._checks import ConvergenceError, DomainError, require
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate as memoryless_gain
 from varflow.init.models.deep import Layers, rising_root
@@ -20,12 +20,15 @@ from varflow.model.distributions import distribution
 from varflow.model.neurons import Neuron
 from varflow.theory.maps import multiplier
 
-__all__ = ["Deep", "deep_layer", "layer_gain", "run_deep"]
+__all__ = ["Deep", "deep_layer", "layer_gain", "reach", "run_deep", "settles"]
 
 SIZE = 2**15  # neurons that stand for infinite width, over all populations
 RATE = 0.2  # of layers that activity is to go on from
 KEPT = 0.05  # relative, of the target: what a constant gain may miss it by
 DRIFTING = 16  # layers: fewer need not repeat one another, if their late mean is the target
+LOWEST = 1e-3  # late rate, below which the points of a deep layer are too few
+LARGEST = 1e4  # gain, in thresholds, at which rates no longer rise
+HALVINGS = 7  # of the logarithm of the range in which the lowest rate is looked for
 UPWARD = 1.1  # ratio of the targets that are tried where the wanted one is not kept
 
 
@@ -34,7 +37,8 @@ class Deep:
     """A deep layer that keeps its late firing rate and variance from layer to layer at a constant gain.
 
     ``multiplier`` is what a small deviation is multiplied by per layer; ``on_target`` says whether the target itself is kept.
-    Where it is not, the nearest above it is.
+    Where it is not, the nearest above it is. ``settles`` says whether layers return to it: else it is kept in the mean over
+    networks and for this depth, and each network drifts.
     """
 
     gain: float
@@ -42,6 +46,7 @@ class Deep:
     variance: float
     multiplier: float
     on_target: bool
+    settles: bool
 
 
 @lru_cache(maxsize=256)
@@ -56,19 +61,59 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
             return _memoryless(neuron, quantity, target)
         except DomainError:
             pass
-    layers, scale = Layers(neuron, steps, depth), neuron.input_scale**2
-    wanted = aim = target if quantity == "firing_rate" else target / scale
-    while True:
-        found = layers.choosing(quantity, aim)
-        m = layers.multiplier(found)
-        if m < 1 + 1 / layers.depth and abs(layers.at_gain(found.gain, found.firing_rate)[quantity] / aim - 1) < KEPT:
-            return Deep(found.gain, found.firing_rate, scale * found.variance, m, aim == wanted)
-        if layers.depth < DRIFTING:
-            gain = rising_root(lambda g, aim=aim: layers.at_gain(g, RATE)[quantity] - aim, found.gain, f"{quantity} {aim:g}")
-            kept = layers.at_gain(gain, RATE)
-            if abs(kept[quantity] / aim - 1) < KEPT:
-                return Deep(gain, kept.firing_rate, scale * kept.variance, m, aim == wanted)
+    layers = Layers(neuron, steps, depth)
+    aim = target if quantity == "firing_rate" else target / neuron.input_scale**2
+    found, wanted = _keeping(layers, quantity, aim), aim
+    while found is None:
         aim *= UPWARD
+        found = _keeping(layers, quantity, aim)
+    return replace(found, on_target=aim == wanted)
+
+
+def _keeping(layers: Layers, quantity: str, aim: float) -> Deep | None:
+    """The gain that keeps an aim over the depth of the layers, if one does; variances are those of ``H/λ``."""
+    neuron, scale = layers.neuron, layers.neuron.input_scale**2
+    found = layers.choosing(quantity, aim)
+    m = layers.multiplier(found)
+    if m < 1 + 1 / layers.depth and abs(layers.at_gain(found.gain, found.firing_rate)[quantity] / aim - 1) < KEPT:
+        return Deep(found.gain, found.firing_rate, scale * found.variance, m, True, settles(neuron, m))
+    if layers.depth < DRIFTING:
+        gain = rising_root(lambda g: layers.at_gain(g, RATE)[quantity] - aim, found.gain, f"{quantity} {aim:g}")
+        kept = layers.at_gain(gain, RATE)
+        if abs(kept[quantity] / aim - 1) < KEPT:
+            return Deep(gain, kept.firing_rate, scale * kept.variance, m, True, settles(neuron, m))
+    return None
+
+
+@lru_cache(maxsize=64)
+def reach(neuron: Neuron, steps: int, depth: int) -> tuple[Deep, float]:
+    """The lowest late rate that a constant gain keeps over ``depth`` layers, to within 5 % and not below ``LOWEST``, and the
+    highest rate that there is.
+    """
+    layers, strong = Layers(neuron, steps, depth), LARGEST * max(neuron.threshold, 1.0) / neuron.input_scale
+    highest = math.inf if neuron.reset == "multi_spike" else layers.at_gain(strong, RATE).firing_rate
+    low, high, lowest = LOWEST, 0.9 * min(highest, 1.0), _tried(layers, LOWEST)
+    for _ in range(0 if lowest else HALVINGS):
+        aim = math.sqrt(low * high)
+        found = _tried(layers, aim)
+        low, high, lowest = (low, aim, found) if found else (aim, high, lowest)
+    return lowest or deep_layer(neuron, steps, "firing_rate", high, depth), highest
+
+
+def _tried(layers: Layers, rate: float) -> Deep | None:
+    try:
+        return _keeping(layers, "firing_rate", rate)
+    except ConvergenceError:
+        return None
+
+
+def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:
+    """Whether deep layers return to what they keep, given what a deviation grows by.
+
+    Neurons of several spikes per step are rectifiers less half a spike: strong layers pass on a larger share than weak ones,
+    so they return to nothing, however slowly they leave it.
+    """
+    return multiplier < 1 and neuron.reset != "multi_spike"
 
 
 def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
@@ -82,7 +127,7 @@ def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
     m = multiplier(distribution("normal"), variance, theta, gain)
     if abs(m) >= 1:
         raise DomainError(name, target, "is not kept: the fixed point is unstable")
-    return Deep(gain / neuron.input_scale, variance / gain**2, variance, m, True)
+    return Deep(gain / neuron.input_scale, variance / gain**2, variance, m, True, True)
 
 
 def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> dict[str, float]:
@@ -110,4 +155,7 @@ def layer_gain(neuron: Neuron, moments: Any, rate: float, *, seed: int = 0) -> f
         return float(S[..., late(steps), :].mean()) - rate
 
     start = max(neuron.threshold / neuron.input_scale, 1e-3) / math.sqrt(float(moments.diagonal(dim1=-2, dim2=-1).mean()))
-    return rising_root(excess, start, f"firing rate {rate:g}")
+    try:
+        return rising_root(excess, start, f"firing rate {rate:.3g}")
+    except ConvergenceError as error:
+        raise ConvergenceError(f"{error}, large gains give {excess(LARGEST * start) + rate:.3g}") from None

@@ -1,0 +1,198 @@
+"""Gains of a traced model: deep layers by what they are to keep, driven ones by the batch, all corrected for their widths; and
+what of that cannot be had, in words.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import ConvergenceError, DomainError
+from varflow.init.fans import fan_in
+from varflow.init.models.plan import LayerPlan
+from varflow.init.models.prediction import Prediction, input_moments, late, predict
+from varflow.init.models.target import LOWEST, RATE, Deep, deep_layer, layer_gain, reach, run_deep, settles
+from varflow.init.models.walker import Trace, TracedLayer
+from varflow.init.models.wiring import Moments, currents_from, mean_fan_in
+from varflow.model.neurons import Neuron
+
+__all__ = ["Planner"]
+
+CORRECTIONS = 6  # most steps by which the gain is corrected for finite width
+CLOSE = 0.015  # of the wanted rate, relative: no correction is needed
+SURVIVAL = 0.99
+KEPT = 0.25  # relative, rms over networks and inputs: what the late rate of a layer may be off by
+LARGEST_STEP = 0.1  # of a correction, in ln g
+TRIED, HALVINGS = 64.0, 4  # times the rate, where none is the highest; steps in which one that is carried is looked for
+
+
+@dataclass(slots=True)
+class _Aim:
+    """What the layers of one kind of neuron are to do."""
+
+    gain: float
+    rate: float
+    multiplier: float
+    exactly: bool  # or at least: beside an edge below which activity dies, a little more is no error
+    settles: bool  # whether deep layers return to it
+
+
+class Planner:
+    """Gains of a traced model."""
+
+    def __init__(self, traced: Trace, quantity: str, value: float, asked: bool):
+        self.trace, self.quantity, self.value, self.asked = traced, quantity, value, asked
+        self.notes: list[str] = []
+        self.survival = math.nan
+        self.fans = [mean_fan_in(layer.weights[0], layer.input_shape) for layer in traced.layers]
+        self.aims = {neuron: self._aim(neuron) for neuron in dict.fromkeys(layer.neuron for layer in traced.layers)}
+        self.gains = [self._first_gain(layer) if layer.driven else self.aims[layer.neuron].gain for layer in traced.layers]
+
+    def plan(self) -> list[LayerPlan]:
+        predicted = self.predict()
+        if self.quantity != "gain":
+            for _ in range(CORRECTIONS):
+                if not self._correct(predicted):
+                    break
+                predicted = self.predict()
+        self._finite(predicted)
+        self.survival = float(predicted.survival[-1])
+        drifts = (self._drift(neuron, predicted) for neuron, aim in self.aims.items() if not aim.settles)
+        self.notes += filter(None, drifts)
+        spread = predicted.late_rates.std(0)
+        rates = predicted.late_rates.mean(0)
+        rows = zip(self.trace.layers, self.fans, self.gains, rates.tolist(), spread.tolist(), strict=True)
+        plan = [LayerPlan(layer.name, layer.neuron_name, layer.neuron, *numbers) for layer, *numbers in rows]
+        return plan + [
+            self._readout(*readout, dict(zip((r.neuron_name for r in plan), rates, strict=True)))
+            for readout in self.trace.readouts
+        ]
+
+    def lost(self) -> str:
+        """How much activity these widths do not carry, and a rate that they do."""
+        low = max(aim.rate for aim in self.aims.values())
+        most = min(reach(neuron, self.trace.steps, len(self.trace.layers))[1] for neuron in self.aims)
+        high = low * ((most if most < math.inf else TRIED * low) / low) ** 0.9
+        end = "make the layers wider: higher rates are not carried either"
+        if low < high and self._carries(high):
+            for _ in range(HALVINGS):
+                middle = math.sqrt(low * high)
+                low, high = (low, middle) if self._carries(middle) else (middle, high)
+            end = f"rate={high:.2g} is carried"
+        dead = f"{100 * (1 - self.survival):.3g} % of networks and inputs fall silent before the last layer"
+        return f"{dead}: these widths do not carry this {self.quantity.removeprefix('firing_')}; {end}"
+
+    def _carries(self, rate: float) -> bool:
+        try:
+            planner = Planner(self.trace, "firing_rate", float(f"{rate:.2g}"), True)
+        except DomainError:
+            return False
+        return float(planner.predict().survival[-1]) >= SURVIVAL
+
+    def _aim(self, neuron: Neuron) -> _Aim:
+        depth = sum(layer.neuron == neuron for layer in self.trace.layers)
+        if self.quantity == "gain":
+            kept = run_deep(neuron, self.trace.steps, self.value, depth)
+            return _Aim(self.value, kept["firing_rate"] or RATE, 0.5, True, settles(neuron))
+        if self.quantity == "firing_rate" and self.value < LOWEST:
+            raise self._out_of_reach(neuron, depth)
+        try:
+            found = deep_layer(neuron, self.trace.steps, self.quantity, self.value, depth)
+        except ConvergenceError:
+            raise self._out_of_reach(neuron, depth) from None
+        if not found.on_target:
+            self.notes.append(self._unsustained(neuron, found, depth))
+        exactly = found.on_target and self.quantity == "firing_rate"
+        return _Aim(found.gain, self.value if exactly else found.firing_rate, found.multiplier, found.on_target, found.settles)
+
+    def _out_of_reach(self, neuron: Neuron, depth: int) -> DomainError:
+        """The wanted value is too high or too low: both ends are named."""
+        name = self.quantity.removeprefix("firing_")
+        lowest, highest = reach(neuron, self.trace.steps, depth)
+        most = f"to below {_below(highest)}" if highest < math.inf else "upwards"
+        words = f"late rates from about {lowest.firing_rate:.2g} {most}"
+        words += f" and late variances from about {lowest.variance:.2g}" if name == "variance" else ""
+        return DomainError(name, self.value, f"is out of reach of {neuron} over {depth} wide layers: {words} can be had")
+
+    def _unsustained(self, neuron: Neuron, found: Deep, depth: int) -> str:
+        wanted = f"a late {self.quantity.replace('_', ' ')} of {self.value:g}"
+        kept = found.firing_rate if self.quantity == "firing_rate" else found.variance
+        how = "kept" if found.settles else "kept in the mean over networks"
+        highest = reach(neuron, self.trace.steps, depth)[1]
+        most = f" (late rates stay below {_below(highest)})" if highest < math.inf else ""
+        return f"no constant gain keeps {wanted} in {neuron}; the nearest above that is {how} is {kept:.3g}{most}"
+
+    def _finite(self, predicted: Prediction) -> None:
+        lost = np.flatnonzero(~np.isfinite(predicted.firing_rate).all(1) | ~np.isfinite(predicted.variance).all(1))
+        if lost.size:
+            layer = self.trace.layers[lost[0]]
+            kept = deep_layer(layer.neuron, self.trace.steps, "firing_rate", RATE, len(self.trace.layers)).gain
+            rule = f"lets rates of {layer.neuron} grow from layer to layer, in {layer.name} beyond all numbers"
+            words = f"{rule}; gain={kept:.3g} keeps them in the mean"
+            raise DomainError(self.quantity.removeprefix("firing_"), self.value, words)
+
+    def _drift(self, neuron: Neuron, predicted: Prediction) -> str | None:
+        """Over how many layers single networks keep the late rate of the first one, and what becomes of it."""
+        of_kind = [l for l, layer in enumerate(self.trace.layers) if layer.neuron == neuron]
+        rates = predicted.late_rates[:, of_kind].astype(float)
+        off = np.sqrt(np.mean((rates / rates[:, 0].mean() - 1) ** 2, axis=0))
+        lost = np.flatnonzero(~(off <= KEPT))
+        if not lost.size:
+            return None
+        first, last = rates[:, 0].mean(), rates[:, -1]
+        kept = f"keep {first:.3g} to within {100 * KEPT:g} % (rms) over {lost[0]} of {len(of_kind)} layers"
+        end = f"the last has {last.mean():.3g} ± {last.std():.2g}"
+        return f"layers of {neuron} return to no rate: single networks and inputs {kept}; {end}"
+
+    def _first_gain(self, layer: TracedLayer) -> float:
+        """Gain of an input-driven layer, from the moments of its input; what it shall do is what deep layers do."""
+        weight, fan = layer.weights[0], self.fans[self.trace.layers.index(layer)]
+        moments, _ = currents_from(weight, _unit(weight, fan), *input_moments(layer, self.trace.steps))
+        try:
+            return layer_gain(layer.neuron, moments, self.aims[layer.neuron].rate)
+        except ConvergenceError as error:
+            raise DomainError("inputs", f"those of {layer.name}", f"cannot drive it to its rate: {error}") from None
+
+    def predict(self) -> Prediction:
+        rows = zip(self.trace.layers, self.fans, self.gains, strict=True)
+        return predict(self.trace, [_unit(layer.weights[0], fan, gain) for layer, fan, gain in rows])
+
+    def _correct(self, predicted: Prediction) -> bool:
+        """One step of the gains towards the wanted rate at these widths; whether anything was changed."""
+        changed = False
+        for neuron, aim in self.aims.items():
+            of_kind = [l for l, layer in enumerate(self.trace.layers) if layer.neuron == neuron and not layer.driven]
+            deepest = of_kind[-max(len(of_kind) // 3, 1) :]
+            if not deepest:
+                continue
+            rate = float(np.mean(predicted.firing_rate[deepest, late(self.trace.steps)]))
+            m = min(max(aim.multiplier, 0.2), 0.9)
+            share = 1 / m if len(of_kind) < 3 else (1 - m) / m
+            step = 0.5 * share * math.log(aim.rate / max(rate, 0.1 * aim.rate))
+            if abs(rate / aim.rate - 1) < CLOSE or (rate > aim.rate and not aim.exactly):
+                continue
+            factor = math.exp(min(max(step, -LARGEST_STEP), LARGEST_STEP))
+            for l in of_kind:
+                self.gains[l] *= factor
+            changed = True
+        return changed
+
+    def _readout(
+        self, name: str, weight: Any, sources: tuple[str, ...], shape: tuple[int, ...], rates: dict[str, float]
+    ) -> LayerPlan:
+        """Outputs of variance 1 at every step, from spikes at the predicted rate."""
+        power = max(sum(rates.get(source, 1.0) for source in sources), 1e-3)
+        return LayerPlan(name, "", None, mean_fan_in(weight, shape), 1 / math.sqrt(power))
+
+
+def _below(rate: float) -> str:
+    """Three decimals that are no more than the rate."""
+    return f"{math.floor(1000 * rate) / 1000:g}"
+
+
+def _unit(weight: Any, fan: float, gain: float = 1.0) -> Moments:
+    """Moments of weights ``N(0, gain²/fan)``, with ``fan`` the mean number of inputs over a map."""
+    return Moments(fan_in(weight), gain / math.sqrt(fan))
