@@ -72,7 +72,7 @@ class _Follower:
         self.pending: list[tuple[Any, Any]] = []  # per step: currents and spikes of the followed inputs
         self.sums: list[Any] = []  # of H over the neurons, shape (steps, followed)
         self.norms: list[Any] = []  # of H over neurons and followed inputs, shape (steps,)
-        self.differing: list[Any] = []  # numbers of spikes that are not those of the membranes
+        self.differing: list[Any] = []  # norms of the spikes less those of the membranes
 
     def call(self, current: Any, spikes: Any) -> None:
         spiking = self.layer.spiking
@@ -101,11 +101,12 @@ class _Follower:
             return
         H, S = map(self.torch.stack, zip(*self.pending, strict=True))
         self.pending.clear()
-        for step in zip(H, S, strict=True):
+        for step in zip(H.unbind(), S.unbind(), strict=True):
             self.membrane.step(*step)
+        norm = self.torch.linalg.vector_norm
         self.sums.append(H @ self.ones)
-        self.norms.append(self.torch.linalg.vector_norm(H.flatten(1), dim=1))
-        self.differing.append((self.membrane.fired(H) != S).sum())
+        self.norms.append(norm(H.flatten(1), dim=1))
+        self.differing.append(norm(self.membrane.fired(H).sub_(S)))
 
     def result(self) -> Watched:
         self._continue()
@@ -120,7 +121,7 @@ class _Follower:
         return Watched(S / width, variance, mean.mean(1), alive, never, always, width)
 
     def _check(self, spikes: int) -> None:
-        disagreeing = float(sum(self.differing)) / spikes
+        disagreeing = float(sum(norm**2 for norm in self.differing)) / spikes
         if disagreeing > DISAGREEING[self.halves]:
             rule = f"does not step as {self.layer.neuron} from rest: {100 * disagreeing:.3g} % of its spikes are others"
             raise DomainError("model", f"{self.layer.neuron_name}: {type(self.layer.module).__name__}", rule)
