@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from spiking_models import Looped, Maps, norse_loop  # noqa: E402
 from torch import nn  # noqa: E402
 
 from varflow.init.models.redraw import redrawn_rates  # noqa: E402
+from varflow.init.models.report import CAUSES  # noqa: E402
 from varflow.init.models.walker import trace  # noqa: E402
 
 STEPS = 8
@@ -262,33 +265,167 @@ def leaky(beta, **options):
     return lambda: snntorch.Leaky(beta, **options)
 
 
-@pytest.mark.parametrize(
-    ("model", "x", "layer", "cause"),
-    [
-        (lambda: fill(Looped(64, 4, STEPS), 3.0), torch.zeros(4, 64), "weights.0", "dead input"),
-        (lambda: fill(Looped(64, 4, STEPS), 3.0), 0.05 * data(4, 64), "weights.0", "first-layer scale"),
-        (lambda: fill(Looped(64, 30, STEPS), 1.5), data(4, 64), None, "below the critical gain"),
-        (lambda: fill(Looped(64, 8, STEPS), 3.0, bias=-2.0), data(4, 64), None, "bias"),
-        (lambda: fill(Looped(10, 40, STEPS), 2.7), data(4, 10), None, "finite width"),
-        pytest.param(
-            *(lambda: fill(Looped(12, 40, STEPS, norse.LIFBoxCell), 24.0, 10.0), data(1, 12), None, "finite width"),
-            marks=pytest.mark.slow,
-        ),
-    ],
-)
-def test_causes_are_those_that_were_made(model, x, layer, cause):
-    report = vf.audit(model(), x)
-    assert report.first_dead is not None
-    assert report.cause == cause, report
-    assert layer in (None, report.first_dead)
-    assert (report.fix_gain is None) == (cause == "dead input")
+class Pooled(nn.Module):
+    """Spikes are averaged in pairs on their way: no plain chain."""
+
+    def __init__(self, gain, pool=True, depth=8, width=64):
+        super().__init__()
+        sizes = [width, *[width // 2 if pool else width] * (depth - 1)]
+        self.weights = nn.ModuleList(nn.Linear(size, width) for size in sizes)
+        self.neurons = nn.ModuleList(leaky(0.5)() for _ in sizes)
+        self.pool = nn.AvgPool1d(2) if pool else nn.Identity()
+        fill(self, gain, 2.0)
+
+    def forward(self, x):
+        states = [()] * len(self.weights)
+        for _ in range(STEPS):
+            spikes = x
+            for l, (weight, neuron) in enumerate(zip(self.weights, self.neurons, strict=True)):
+                spikes, *states[l] = neuron(weight(self.pool(spikes) if l else spikes), *states[l])
+        return spikes
 
 
-def test_leak_or_reset_as_the_cause():
-    """At β = 0.3 a delayed reset thins activity to volleys: fewer narrow networks carry them than memoryless spikes."""
-    report = vf.audit(fill(Looped(60, 80, 4, leaky(0.3)), 2.8, 2.0), data(1, 60))
+def with_layer(model, l, gain):
+    weight = model.weights[l].weight
+    nn.init.normal_(weight, 0, gain / math.sqrt(weight.shape[1]), generator=seeded(7))
+    return model
+
+
+def cut(model, x, l):
+    """The same moments of weights, but none from neurons that spike."""
+    seen, neuron = [], model.neurons[-l]
+    handle = neuron.register_forward_hook(lambda module, args, out: seen.append(out[0]))
+    with torch.no_grad():
+        model(x)
+        handle.remove()
+        weight, spiking = model.weights[l].weight, torch.stack(seen).sum((0, 1)) > 0
+        std, weight[:, spiking] = float(weight.std()), 0
+        weight.mul_(std / float(weight.std()))
+    return model
+
+
+@dataclass(frozen=True)
+class Death:
+    """A cause, a model that dies of it, and one in which one thing is different and a neighbouring cause is the true one."""
+
+    cause: str
+    model: Callable[[], tuple[nn.Module, torch.Tensor]]
+    first_dead: str | None
+    neighbour: str | None  # None: it lives
+    other: Callable[[], tuple[nn.Module, torch.Tensor]]
+
+
+WIDE = data(4, 300)
+DEATHS = {
+    "zero input": Death(
+        "dead input",
+        lambda: (fill(Looped(64, 4, STEPS), 3.0), torch.zeros(4, 64)),
+        "weights.0",
+        "first-layer scale",
+        lambda: (fill(Looped(64, 4, STEPS), 3.0), 0.05 * data(4, 64)),
+    ),
+    "weak first layer": Death(
+        "first-layer scale",
+        lambda: (fill(Looped(300, 8, STEPS), 2.4, 0.5), WIDE),
+        "weights.3",
+        "below the critical gain",
+        lambda: (fill(Looped(300, 8, STEPS), 1.6, 0.5), WIDE),
+    ),
+    "deep gain": Death(
+        "below the critical gain",
+        lambda: (fill(Looped(64, 30, STEPS), 1.5), data(4, 64)),
+        None,
+        "finite width",
+        lambda: (fill(Looped(10, 25, STEPS), 2.6), data(4, 10)),
+    ),
+    "weak deep layer": Death(
+        "starved",
+        lambda: (with_layer(fill(Looped(300, 12, STEPS), 2.4, 2.0), 2, 0.8), WIDE),
+        "weights.4",
+        "below the critical gain",
+        lambda: (with_layer(fill(Looped(300, 12, STEPS), 2.0, 2.0), 2, 0.8), WIDE),
+    ),
+    "narrow layers": Death(
+        "finite width",
+        lambda: (fill(Looped(10, 25, STEPS), 2.6), data(4, 10)),
+        None,
+        "below the critical gain",
+        lambda: (fill(Looped(10, 25, STEPS), 1.5), data(4, 10)),
+    ),
+    "biases": Death(
+        "bias",
+        lambda: (fill(Looped(64, 8, STEPS), 3.0, bias=-2.0), data(4, 64)),
+        "weights.1",
+        "below the critical gain",
+        lambda: (fill(Looped(64, 8, STEPS), 1.5, 3.0, bias=-0.05), data(4, 64)),
+    ),
+    "reset in narrow layers": Death(  # a delayed reset thins activity to volleys: fewer narrow networks carry them
+        "leak or reset",
+        lambda: (fill(Looped(60, 80, 4, leaky(0.3)), 2.8, 2.0), data(1, 60)),
+        None,
+        None,
+        lambda: (fill(Looped(60, 80, 4, leaky(0.3, reset_mechanism="none")), 2.8, 2.0), data(1, 60)),
+    ),
+    "reset in wide layers": Death(  # just above the memoryless neuron's critical gain
+        "leak or reset",
+        lambda: (fill(Looped(600, 40, STEPS, leaky(0.4)), 2.47, 1.1), data(2, 600)),
+        None,
+        "below the critical gain",
+        lambda: (fill(Looped(600, 40, STEPS, leaky(0.4)), 2.3, 1.1), data(2, 600)),
+    ),
+    "weights that miss the spikes": Death(
+        "arrangement",
+        lambda: (cut(fill(Looped(100, 4, STEPS), 3.0, 2.0), data(4, 100), 2), data(4, 100)),
+        "weights.2",
+        "below the critical gain",
+        lambda: (with_layer(fill(Looped(100, 4, STEPS), 3.0, 2.0), 2, 0.2), data(4, 100)),
+    ),
+    "pools": Death(
+        "beyond the theory",
+        lambda: (Pooled(2.5), data(4, 64)),
+        "weights.7",
+        "below the critical gain",
+        lambda: (Pooled(1.5), data(4, 64)),
+    ),
+    "pools taken away": Death(
+        "beyond the theory", lambda: (Pooled(2.5), data(4, 64)), None, None, lambda: (Pooled(2.5, pool=False), data(4, 64))
+    ),
+}
+
+
+@pytest.mark.parametrize("death", DEATHS.values(), ids=DEATHS)
+def test_causes_are_those_that_were_made(death):
+    report = vf.audit(*death.model())
     assert report.first_dead is not None
-    assert report.cause == "leak or reset", report
+    assert report.cause == death.cause, report
+    assert death.first_dead in (None, report.first_dead)
+    assert (report.fix_gain is None) == (death.cause == "dead input")
+    other = vf.audit(*death.other())
+    assert other.cause == death.neighbour, other
+    assert (other.first_dead is None) == (death.neighbour is None)
+
+
+def test_every_cause_is_provoked():
+    assert {death.cause for death in DEATHS.values()} == set(CAUSES)
+
+
+@pytest.mark.parametrize(("case", "culprit"), [("weak first layer", "weights.0"), ("weak deep layer", "weights.2")])
+def test_the_layer_that_starves_others_is_the_one_to_mend(case, culprit):
+    """Its gain alone brings the dead layer back; the dead layer's own does not bring back those after it."""
+    model, x = DEATHS[case].model()
+    report = vf.audit(model, x)
+    assert report.fix_layer == culprit != report.first_dead
+    dead = int(report.first_dead.removeprefix("weights."))
+    own = vf.audit(with_layer(DEATHS[case].model()[0], dead, 2.4), x)
+    assert own.layers[-1].dead
+    mended = vf.audit(with_layer(model, int(culprit.removeprefix("weights.")), report.fix_gain), x)
+    assert mended.first_dead is None
+
+
+@pytest.mark.slow
+def test_finite_width_in_a_zero_reset():
+    report = vf.audit(fill(Looped(12, 40, STEPS, norse.LIFBoxCell), 24.0, 10.0), data(1, 12))
+    assert report.cause == "finite width"
 
 
 def test_the_gain_that_fixes_it_fixes_it():
@@ -299,20 +436,44 @@ def test_the_gain_that_fixes_it_fixes_it():
     assert fixed.first_dead is None
 
 
-def test_following_the_advice_ends_in_health():
-    """No layer is named twice, and the first layer's own cause is named."""
-    model, x = Looped(200, 7, 10, leaky(0.8)), data(16, 200)
+def following(follow, rounds):
+    """Layers that were named, until the network is healthy or after so many rounds; ``follow(report)`` is what is then done:
+    a layer and its new gain.
+    """
+    model, x, named = Looped(200, 7, 10, leaky(0.8)), data(16, 200), []
     torch.manual_seed(0)
     for weight in model.weights:
         weight.reset_parameters()
-    named, causes = [], []
-    while not (report := vf.audit(model, x)).healthy:
+    while not (report := vf.audit(model, x)).healthy and len(named) < rounds:
         named.append(report.fix_layer)
-        causes.append(report.cause)
-        assert len(named) <= 7, named
-        nn.init.normal_(model.get_submodule(report.fix_layer).weight, std=report.fix_gain / 200**0.5, generator=seeded(1))
+        layer, gain = follow(report)
+        nn.init.normal_(model.weights[layer].weight, std=gain / 200**0.5, generator=seeded(1))
+    return report, named
+
+
+def advice(report):
+    return int(report.fix_layer.removeprefix("weights.")), report.fix_gain
+
+
+def test_following_the_advice_ends_in_health():
+    """No layer is named twice."""
+    report, named = following(advice, 7)
+    assert report.healthy, report
     assert len(set(named)) == len(named)
-    assert causes[named.index("weights.0")] == "first-layer scale"
+
+
+@pytest.mark.parametrize("part", ["half of it", "to the next layer"])
+def test_other_than_the_advice_does_not_end_in_health(part):
+    """With half of the increase, or in the wrong layer: seven rounds, in which the advice itself ends in health."""
+
+    def follow(report):
+        layer, gain = advice(report)
+        half = (report[report.fix_layer].gain + gain) / 2
+        return (layer, half) if part == "half of it" else ((layer + 1) % 7, gain)
+
+    report, _ = following(follow, 7)
+    assert not report.healthy
+    assert report.first_dead is not None
 
 
 def test_the_factor_is_said():

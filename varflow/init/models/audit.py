@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError, require
-from varflow.init.models.causes import ENOUGH, cause_of_death, needed_gains, to_mend
+from varflow.init.models.causes import ALIVE, ENOUGH, diagnosed, needed_gains, to_mend
 from varflow.init.models.plan import notes_on_steps
 from varflow.init.models.precision import advised, full_precision, in_full_precision
 from varflow.init.models.prediction import late, predict, uncovered
@@ -91,18 +92,26 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
 
 
 def _report(
-    traced: Trace, watched: dict[str, Watched], redrawn: Any, gradients: list[float], reasons: list[str], notes: list[str]
+    traced: Trace,
+    watched: dict[str, Watched],
+    redrawn: _Expected | None,
+    gradients: list[float],
+    reasons: list[str],
+    notes: list[str],
 ) -> AuditReport:
     """Everything that was measured beside what the theory says of it, and the verdict."""
     moments = [measured(layer.weights[0]) for layer in traced.layers]
     predicted = _by_theory(traced, moments) if redrawn is None else redrawn
-    rows = zip(traced.layers, moments, predicted, gradients, strict=True)
+    expected = zip(predicted.rate, predicted.std, predicted.variance, strict=True)
+    rows = zip(traced.layers, moments, expected, gradients, strict=True)
     layers = [_audited(layer, watched[layer.neuron_name], moment, rate, gradient) for layer, moment, rate, gradient in rows]
     silent = next((l for l, layer in enumerate(layers) if layer.dead), None)
     cause, needed = None, _needed(traced, layers)
-    mend = _mend(layers, needed, silent) if needed else None
-    if silent is not None:
-        cause = cause_of_death(traced, moments, silent, silent if mend is None else mend, covered=not reasons)
+    if silent is None:
+        mend = _mend(layers, needed) if needed else None
+    else:
+        known, rates = needed or [None] * len(layers), [layer.firing_rate for layer in layers]
+        cause, mend = diagnosed(traced, moments, rates, known, silent, predicted.survival[silent], covered=not reasons)
     return AuditReport(
         tuple(layers),
         traced.steps,
@@ -116,12 +125,10 @@ def _report(
     )
 
 
-def _mend(layers: list[AuditedLayer], needed: list[float | None], silent: int | None) -> int | None:
-    """The layer whose weights to change first, if weights are to blame."""
+def _mend(layers: list[AuditedLayer], needed: list[float | None]) -> int | None:
+    """Without a dead layer, the one whose weights to change first, if weights are to blame."""
     rates, gains = [layer.firing_rate for layer in layers], [layer.gain for layer in layers]
-    weakest = to_mend(rates, gains, needed, len(layers) - 1 if silent is None else silent)
-    if silent is not None:
-        return weakest
+    weakest = to_mend(rates, gains, needed, len(layers) - 1)
     need = None if weakest is None else needed[weakest]
     if weakest is not None and need and gains[weakest] < ENOUGH * need and not all(layer.survival.all() for layer in layers):
         return weakest
@@ -162,16 +169,27 @@ def _audited(
     )
 
 
-def _by_theory(traced: Trace, moments: list[Moments]) -> list[tuple[float, float, float]]:
-    """Late rate, its spread, and late variance of every layer."""
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """Of every layer: late rate, its spread, late variance, and the share of networks and inputs that fire late."""
+
+    rate: list[float]
+    std: list[float]
+    variance: list[float]
+    survival: list[float]
+
+
+def _by_theory(traced: Trace, moments: list[Moments]) -> _Expected:
     found = predict(traced, moments)
-    rates, spread = found.late_rates.mean(0), found.late_rates.std(0)
-    return list(zip(rates.tolist(), spread.tolist(), found.variance[:, late(traced.steps)].mean(1).tolist(), strict=True))
+    variance = found.variance[:, late(traced.steps)].mean(1)
+    columns = (found.late_rates.mean(0), found.late_rates.std(0), variance, found.survival)
+    return _Expected(*(column.tolist() for column in columns))
 
 
-def _redrawn(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace) -> list[tuple[float, float, float]]:
+def _redrawn(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace) -> _Expected:
     rates = redrawn_rates(torch, model, inputs, steps, traced)
-    return [(float(np.mean(row)), float(np.std(row)), math.nan) for row in rates.T]
+    unknown = np.full(rates.shape[1], math.nan)
+    return _Expected(*(column.tolist() for column in (rates.mean(0), rates.std(0), unknown, (rates > ALIVE).mean(0))))
 
 
 def _gradients(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, loss: Any) -> list[float]:

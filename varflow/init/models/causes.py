@@ -15,29 +15,48 @@ from varflow.init.models.walker import Trace
 from varflow.init.models.wiring import Moments, currents_from
 from varflow.model.neurons import Neuron
 
-__all__ = ["cause_of_death", "needed_gains", "to_mend"]
+__all__ = ["diagnosed", "needed_gains", "to_mend"]
 
 ALIVE = 1e-3  # predicted late rate of a layer that counts as alive
 ENOUGH = 0.9  # share of the needed gain that is no reason for silence; weights drawn with a gain have it within a few percent
+SURE = 0.95  # predicted survival beyond which silence is no chance
 FEEDING = RATE / 2  # measured late rate of a layer that does not starve the next one
 
 
-def cause_of_death(trace: Trace, moments: Sequence[Moments], index: int, mend: int, covered: bool = True) -> str:
-    """The cause, one of ``report.CAUSES``, of the silence of layer ``index``, where layer ``mend`` is the one to mend;
-    ``covered`` says whether the model is a plain chain.
+def diagnosed(
+    trace: Trace,
+    moments: Sequence[Moments],
+    rates: Sequence[float],
+    needed: Sequence[float | None],
+    silent: int,
+    survival: float,
+    covered: bool = True,
+) -> tuple[str, int | None]:
+    """The cause, one of ``report.CAUSES``, of the silence of a layer, and the layer whose weights to change first.
+
+    ``rates`` are measured, ``needed`` the gains of :func:`needed_gains`; ``survival`` is the share of networks and inputs for
+    which the layer is predicted to fire at these widths; ``covered`` says whether the model is a plain chain.
     """
     if any(each.driven and not any(bool(x.any()) for x in each.weight_inputs) for each in trace.layers):
-        return "dead input"
-    if covered and _lives(trace, moments, index):
-        return "leak or reset" if _survives_without_memory(trace, moments) else "finite width"
-    if covered and _lives(trace, [replace(each, bias_std=0.0, bias_mean=0.0) for each in moments], index):
-        return "bias"
-    if trace.layers[mend].driven:
-        return "first-layer scale"
-    neuron, gain = trace.layers[mend].neuron, moments[mend].gain
+        return "dead input", None
+    if survival > SURE:
+        return "arrangement", silent
+    gains = [each.gain for each in moments]
+    if covered and _lives(trace, moments, silent):
+        cause = "leak or reset" if _survives_without_memory(trace, moments) else "finite width"
+        return cause, to_mend(rates, gains, needed, silent)
+    if covered and _lives(trace, [replace(each, bias_std=0.0, bias_mean=0.0) for each in moments], silent):
+        return "bias", to_mend(rates, gains, needed, silent)
+    neuron, gain = trace.layers[silent].neuron, gains[silent]
+    if trace.layers[silent].driven:
+        return "first-layer scale", silent
     if _kept(trace, neuron, gain):
-        return "starved" if covered else "beyond the theory"
-    return "leak or reset" if not neuron.memoryless and _kept(trace, _memoryless(neuron), gain) else "below the critical gain"
+        mend = to_mend(rates, gains, needed, silent)
+        if mend is None or mend == silent or gains[mend] > ENOUGH * (needed[mend] or 0.0):
+            return "starved" if covered else "beyond the theory", silent
+        return "first-layer scale" if trace.layers[mend].driven else "starved", mend
+    held_back = not neuron.memoryless and _kept(trace, _memoryless(neuron), gain)
+    return "leak or reset" if held_back else "below the critical gain", silent
 
 
 def _lives(trace: Trace, moments: Sequence[Moments], index: int) -> bool:
@@ -63,13 +82,14 @@ def _kept(trace: Trace, neuron: Neuron, gain: float) -> bool:
 
 
 def to_mend(rates: Sequence[float], gains: Sequence[float], needed: Sequence[float | None], silent: int) -> int | None:
-    """Whose weights to change so that layer ``silent`` fires: its own if they are too small, else the first ones below that
-    are and hardly fire, else those that come closest to being too small. A layer with the gain it needs is not named again as
-    long as another lacks it, so following the advice ends.
+    """Whose weights to change so that layer ``silent`` fires: of those up to it that hardly fire the one with the least share
+    of the gain it needs, its own if none has clearly less; where all have what they need, the one that has it least. A layer
+    with the gain it needs is not named again as long as another lacks it, so following the advice ends.
     """
     share = {l: gains[l] / need for l in range(silent + 1) if (need := needed[l]) is not None}
-    weak = [l for l in (silent, *range(silent)) if share.get(l, 1.0) < ENOUGH and rates[l] < FEEDING]
-    return weak[0] if weak else min(share, key=lambda l: share[l], default=None)
+    weak = {l: part for l, part in share.items() if part < ENOUGH and rates[l] < FEEDING}
+    least = min(weak or share, key=lambda l: share[l], default=None)
+    return silent if least is not None and silent in weak and weak[least] > ENOUGH * weak[silent] else least
 
 
 def needed_gains(trace: Trace) -> list[float | None]:

@@ -18,10 +18,11 @@ CAUSES = {
     "dead input": "the input is zero: nothing drives the first layer",
     "first-layer scale": "the first layer's weights do not fit the scale of the data",
     "below the critical gain": "deep layers with such a gain fall silent at every width",
-    "starved": "a layer below it hardly fires",
+    "starved": "its gain would keep activity; what reaches it from the layers below is too little",
     "finite width": "at infinite width activity would go on; layers this narrow lose it by chance",
     "bias": "without its biases the network would go on firing: set them to 0",
     "leak or reset": "a memoryless neuron would go on firing at these gains; this one's leak or reset stops it",
+    "arrangement": "networks drawn anew with weights of the same moments go on firing: draw its weights anew",
     "beyond the theory": "networks drawn anew with these weights die there too, and no theory here covers their structure",
 }
 SATURATED = 0.5  # share of neurons that spike at every step, beyond which a layer counts as saturated
