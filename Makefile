@@ -13,7 +13,7 @@ test: $(VENV)/all.stamp         ## every quick check: style, types, tests, docte
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright
-	$(PY) -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile  # a thread a process: on two cores more of them wait for each other
 
 test-slow: $(VENV)/all.stamp    ## the statistical checks that take minutes
 	$(PY) -m pytest -m slow

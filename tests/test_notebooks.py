@@ -34,9 +34,9 @@ def name_of(path):
 
 
 def run(*command):
-    """A command in a process of its own that sees this checkout and draws without a screen."""
+    """A command in a process of its own that sees this checkout, draws without a screen and, of several, takes one core."""
     there = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    env = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": there}
+    env = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": there, "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, timeout=LIMIT, env=env)
 
 

@@ -11,13 +11,14 @@ import numpy as np
 
 from varflow._checks import DomainError, require
 from varflow.init.models.causes import ALIVE, ENOUGH, diagnosed, needed_gains, to_mend
+from varflow.init.models.door import checked, integrators, watched
 from varflow.init.models.plan import notes_on_steps
-from varflow.init.models.precision import advised, full_precision, in_full_precision
+from varflow.init.models.precision import full_precision, in_full_precision
 from varflow.init.models.prediction import late, predict, uncovered
 from varflow.init.models.redraw import redrawn_rates
 from varflow.init.models.report import AuditedLayer, AuditReport
 from varflow.init.models.state import kept
-from varflow.init.models.walker import Trace, forward, trace
+from varflow.init.models.walker import Trace, forward
 from varflow.init.models.watch import Recorder, Watched
 from varflow.init.models.wiring import Moments, measured
 
@@ -77,23 +78,21 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     """
     torch = require("torch", "torch")
     recorder = Recorder()
-    with advised(model):
-        traced = trace(model, inputs, steps, in_full_precision(torch, recorder))
-    notes = notes_on_steps(traced, steps)
-    try:
-        watched = recorder.results()
-    except DomainError as error:
-        raise DomainError(error.argument, error.value, "; ".join([error.rule, *notes])) from None
+    if loss is not None and not callable(loss):
+        raise DomainError("loss", loss, "must be a function of the model's output")
+    traced = watched(torch, model, inputs, steps, in_full_precision(torch, recorder))
+    notes = notes_on_steps(traced, steps) + _shared(traced) + [" ".join(each) for each in integrators(traced)]
+    seen = checked(recorder, notes)
     reasons = uncovered(traced)
     redrawn = _redrawn(torch, model, inputs, steps, traced) if reasons else None
     gradients = _gradients(torch, model, inputs, steps, traced, loss)
     with full_precision(torch):
-        return _report(traced, watched, redrawn, gradients, reasons, notes)
+        return _report(traced, seen, redrawn, gradients, reasons, notes)
 
 
 def _report(
     traced: Trace,
-    watched: dict[str, Watched],
+    seen: dict[str, Watched],
     redrawn: _Expected | None,
     gradients: list[float],
     reasons: list[str],
@@ -104,7 +103,7 @@ def _report(
     predicted = _by_theory(traced, moments) if redrawn is None else redrawn
     expected = zip(predicted.rate, predicted.std, predicted.variance, strict=True)
     rows = zip(traced.layers, moments, expected, gradients, strict=True)
-    layers = [_audited(layer, watched[layer.neuron_name], moment, rate, gradient) for layer, moment, rate, gradient in rows]
+    layers = [_audited(layer, seen[layer.neuron_name], moment, rate, gradient) for layer, moment, rate, gradient in rows]
     silent = next((l for l, layer in enumerate(layers) if layer.dead), None)
     cause, needed = None, _needed(traced, layers)
     if silent is None:
@@ -167,6 +166,18 @@ def _audited(
         seen.firing_rate.mean(1),
         gradient,
     )
+
+
+def _shared(traced: Trace) -> list[str]:
+    """What is said of layers that have one parameter as their weights."""
+    owners: dict[int, str] = {}
+    notes = []
+    for layer in traced.layers:
+        parameter = layer.weights[0]._parameters.get("weight")  # None where it is computed from others
+        owner = layer.name if parameter is None else owners.setdefault(id(parameter), layer.name)
+        if owner != layer.name:
+            notes.append(f"{layer.name} shares its weights with {owner}: predicted as if they were independent")
+    return notes
 
 
 @dataclass(frozen=True, slots=True)

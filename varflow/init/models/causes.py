@@ -78,7 +78,10 @@ def _memoryless(neuron: Neuron) -> Neuron:
 
 def _kept(trace: Trace, neuron: Neuron, gain: float) -> bool:
     """Whether a gain keeps activity in deep layers."""
-    return run_deep(neuron, trace.steps, gain, len(trace.layers))["firing_rate"] > ALIVE
+    try:
+        return run_deep(neuron, trace.steps, gain, len(trace.layers))["firing_rate"] > ALIVE
+    except ConvergenceError:  # nothing drives such a neuron to a rate
+        return False
 
 
 def to_mend(rates: Sequence[float], gains: Sequence[float], needed: Sequence[float | None], silent: int) -> int | None:
@@ -97,7 +100,7 @@ def needed_gains(trace: Trace) -> list[float | None]:
     if not uncovered(trace):
         try:
             return list(planned_gains(trace))
-        except DomainError:
+        except (DomainError, ConvergenceError):
             pass
     known = [not layer.driven or not uncovered(replace(trace, layers=[layer])) for layer in trace.layers]
     return [_sustaining_gain(trace, l) if is_known else None for l, is_known in enumerate(known)]

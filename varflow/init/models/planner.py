@@ -24,6 +24,7 @@ __all__ = ["Planner"]
 CORRECTIONS = 6  # most steps by which the gain is corrected for finite width
 CLOSE = 0.015  # of the wanted rate, relative: no correction is needed
 SURVIVAL = 0.99
+GROWN = 1.5  # times the spread of the first layer, that of the last where layers drift apart
 KEPT = 0.25  # relative, rms over networks and inputs: what the late rate of a layer may be off by
 LARGEST_STEP = 0.1  # of a correction, in ln g
 TRIED, HALVINGS = 64.0, 4  # times the rate, where none is the highest; steps in which one that is carried is looked for
@@ -139,13 +140,13 @@ class Planner:
         of_kind = [l for l, layer in enumerate(self.trace.layers) if layer.neuron == neuron]
         rates = predicted.late_rates[:, of_kind].astype(float)
         off = np.sqrt(np.mean((rates / rates[:, 0].mean() - 1) ** 2, axis=0))
-        lost = np.flatnonzero(~(off <= KEPT))
-        if not lost.size:
+        kept = int(np.argmin([*(off <= KEPT), False]))  # layers before the first that does not
+        if kept == len(of_kind) or off[-1] < GROWN * off[0]:
             return None
         first, last = rates[:, 0].mean(), rates[:, -1]
-        kept = f"keep {first:.3g} to within {100 * KEPT:g} % (rms) over {lost[0]} of {len(of_kind)} layers"
+        span = f"keep {first:.3g} to within {100 * KEPT:g} % (rms) over {kept} of {len(of_kind)} layers"
         end = f"the last has {last.mean():.3g} ± {last.std():.2g}"
-        return f"layers of {neuron} return to no rate: single networks and inputs {kept}; {end}"
+        return f"layers of {neuron} return to no rate: single networks and inputs {span}; {end}"
 
     def _first_gain(self, layer: TracedLayer) -> float:
         """Gain of an input-driven layer, from the moments of its input; what it shall do is what deep layers do."""
