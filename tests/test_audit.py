@@ -363,7 +363,21 @@ class Death:
 
 
 WIDE = data(4, 300)
+
+
+def ending(after):
+    """An input that is there in the first half of the steps only, or ``after`` times as much in the second."""
+    x = torch.rand(10, 4, 64, generator=seeded())
+    x[5:] *= after
+    model = norse.SequentialState(nn.Linear(64, 64), norse.LIF(), nn.Linear(64, 64), norse.LIF())
+    for weight in (model[0], model[2]):
+        nn.init.normal_(weight.weight, 0, 0.01, generator=seeded(2))
+        nn.init.zeros_(weight.bias)
+    return model, x
+
+
 DEATHS = {
+    "input that ends": Death("dead input", lambda: ending(0.0), "0", "first-layer scale", lambda: ending(0.1)),
     "zero input": Death(
         "dead input",
         lambda: (fill(Looped(64, 4, STEPS), 3.0), torch.zeros(4, 64)),
@@ -588,6 +602,28 @@ def test_gradients():
     assert min(expected) > 0
     with pytest.raises(vf.DomainError, match="loss='Tensor' must return a tensor of one number"):
         vf.audit(model, x, loss=lambda out: out)
+
+
+@pytest.mark.parametrize("kind", ["frozen", "weight norm", "pruned"])
+def test_gradients_by_weights_that_are_frozen_or_computed(kind):
+    """The same as by plain weights of the same values; unknown where a hook computes them before every call."""
+    model, x, loss = made(Looped(64, 3, STEPS), data(5, 64)), data(5, 64), lambda out: out.square().mean()
+    plain = [layer.gradient_variance for layer in vf.audit(model, x, loss=loss).layers]
+    match kind:
+        case "frozen":
+            model.requires_grad_(False)
+        case "weight norm":
+            model.weights[1] = nn.utils.parametrizations.weight_norm(model.weights[1])
+        case "pruned":
+            prune.identity(model.weights[1], "weight")
+    before = [(name, parameter.requires_grad) for name, parameter in model.named_parameters()]
+    found = [layer.gradient_variance for layer in vf.audit(model, x, loss=loss).layers]
+    assert [(name, parameter.requires_grad) for name, parameter in model.named_parameters()] == before
+    if kind == "pruned":
+        assert math.isnan(found.pop(1))
+        plain.pop(1)
+    assert found == pytest.approx(plain, rel=1e-3)
+    assert min(plain) > 0
 
 
 def test_a_report_is_json_a_picture_and_a_table(healthy):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -204,14 +205,31 @@ def _redrawn(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Tra
 
 
 def _gradients(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, loss: Any) -> list[float]:
-    """Mean squares of the gradients by the weights."""
+    """Mean squares of the gradients by the weights, frozen ones too; NaN for weights that a hook computes before every call."""
+    layers = [layer.weights[0] for layer in traced.layers]
     if loss is None:
-        return [math.nan] * len(traced.layers)
-    weights = [layer.weights[0].weight for layer in traced.layers]
-    with kept(model), torch.enable_grad():
+        return [math.nan] * len(layers)
+    with kept(model), torch.enable_grad(), torch.nn.utils.parametrize.cached(), _wanting_gradients(layers):
+        weights = [layer.weight for layer in layers]
         value = loss(forward(model, inputs, steps, [layer.module for layer in traced.layers]))
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise DomainError("loss", type(value).__name__, "must return a tensor of one number")
-        wanted = [weight for weight in weights if weight.requires_grad] if value.requires_grad else []
-        found = dict(zip(wanted, torch.autograd.grad(value, wanted, allow_unused=True) if wanted else (), strict=True))
-    return [float(found[w].square().mean()) if found.get(w) is not None else 0.0 for w in weights]
+        one_each = list({id(weight): weight for weight in weights if weight.requires_grad}.values())
+        graph = one_each if value.requires_grad else []
+        gradients = torch.autograd.grad(value, graph, allow_unused=True) if graph else ()
+        found = {id(weight): gradient for weight, gradient in zip(graph, gradients, strict=True)}
+    squares = [0.0 if (g := found.get(id(weight))) is None else float(g.float().square().mean()) for weight in weights]
+    known = [weight.is_leaf or hasattr(layer, "parametrizations") for layer, weight in zip(layers, weights, strict=True)]
+    return [square if is_known else math.nan for square, is_known in zip(squares, known, strict=True)]
+
+
+@contextmanager
+def _wanting_gradients(layers: list[Any]) -> Iterator[None]:
+    frozen = [parameter for layer in layers for parameter in layer.parameters() if not parameter.requires_grad]
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from varflow._checks import ConvergenceError, DomainError
 from varflow.init.models.initialise import planned_gains
-from varflow.init.models.prediction import input_moments, predict, uncovered
+from varflow.init.models.prediction import input_moments, late, predict, uncovered
 from varflow.init.models.target import RATE, deep_layer, layer_gain, run_deep
-from varflow.init.models.walker import Trace
+from varflow.init.models.walker import Trace, TracedLayer
 from varflow.init.models.wiring import Moments, currents_from
 from varflow.model.neurons import Neuron
 
@@ -39,6 +39,8 @@ def diagnosed(
     """
     if any(each.driven and not any(bool(x.any()) for x in each.weight_inputs) for each in trace.layers):
         return "dead input", None
+    if trace.layers[silent].driven and _ends(trace.layers[silent], trace.steps):
+        return "dead input", None
     if survival > SURE:
         return "arrangement", silent
     gains = [each.gain for each in moments]
@@ -57,6 +59,12 @@ def diagnosed(
         return "first-layer scale" if trace.layers[mend].driven else "starved", mend
     held_back = not neuron.memoryless and _kept(trace, _memoryless(neuron), gain)
     return "leak or reset" if held_back else "below the critical gain", silent
+
+
+def _ends(layer: TracedLayer, steps: int) -> bool:
+    """Whether what a layer receives is zero in the second half of the steps."""
+    products, _ = input_moments(layer, steps)
+    return not bool(products.diagonal(dim1=-2, dim2=-1)[..., late(steps)].any())
 
 
 def _lives(trace: Trace, moments: Sequence[Moments], index: int) -> bool:

@@ -14,7 +14,7 @@ from varflow._checks import ConvergenceError, DomainError
 from varflow.init.fans import fan_in
 from varflow.init.models.plan import LayerPlan
 from varflow.init.models.prediction import Prediction, input_moments, late, predict
-from varflow.init.models.target import LOWEST, RATE, Deep, deep_layer, layer_gain, reach, run_deep, settles
+from varflow.init.models.target import LOWEST, RATE, Deep, deep_layer, highest_rate, layer_gain, reach, run_deep, settles
 from varflow.init.models.walker import Trace, TracedLayer
 from varflow.init.models.wiring import Moments, currents_from, mean_fan_in
 from varflow.model.neurons import Neuron
@@ -75,7 +75,7 @@ class Planner:
     def lost(self) -> str:
         """How much activity these widths do not carry, and a rate that they do."""
         low = max(aim.rate for aim in self.aims.values())
-        most = min(reach(neuron, self.trace.steps, len(self.trace.layers))[1] for neuron in self.aims)
+        most = min(highest_rate(neuron, self.trace.steps, len(self.trace.layers)) for neuron in self.aims)
         high = low * ((most if most < math.inf else TRIED * low) / low) ** 0.9
         end = "make the layers wider: higher rates are not carried either"
         if low < high and self._carries(high):
@@ -122,7 +122,7 @@ class Planner:
         wanted = f"a late {self.quantity.replace('_', ' ')} of {self.value:g}"
         kept = found.firing_rate if self.quantity == "firing_rate" else found.variance
         how = "kept" if found.settles else "kept in the mean over networks"
-        highest = reach(neuron, self.trace.steps, depth)[1]
+        highest = highest_rate(neuron, self.trace.steps, depth)
         most = f" (late rates stay below {_below(highest)})" if highest < math.inf else ""
         return f"no constant gain keeps {wanted} in {neuron}; the nearest above that is {how} is {kept:.3g}{most}"
 
