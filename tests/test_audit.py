@@ -16,6 +16,7 @@ norse = pytest.importorskip("norse.torch")
 
 from spiking_models import Looped, Maps, norse_loop  # noqa: E402
 from torch import nn  # noqa: E402
+from torch.nn.utils import prune  # noqa: E402
 
 from varflow.init.models.redraw import redrawn_rates  # noqa: E402
 from varflow.init.models.report import CAUSES  # noqa: E402
@@ -229,12 +230,58 @@ def test_layers_of_networks_drawn_anew_are_independent():
     model, x, seen = Skipping(False), data(4, 64), {}
     traced = trace(model, x)
     for weight in model.weights:
-        weight.register_forward_hook(lambda module, args, out: seen.setdefault(module, module.weight.clone()))
+        weight.register_forward_hook(lambda module, args, out: seen.setdefault(module, module.forward.__self__.weight))
     redrawn_rates(torch, model, x, None, traced)
     rows = torch.stack([seen[weight].flatten() for weight in model.weights])
     limit = 5 / math.sqrt(rows.shape[1])  # five standard errors of a correlation that is 0
     assert (torch.corrcoef(rows) - torch.eye(3)).abs().max() < limit
     assert not any(torch.equal(weight.weight, seen[weight]) for weight in model.weights)
+
+
+def normalised(first):
+    layers = [first, nn.BatchNorm1d(64), leaky(0.5, init_hidden=True)(), nn.Linear(64, 64), leaky(0.5, init_hidden=True)()]
+    return nn.Sequential(*layers)
+
+
+def tied():
+    model = normalised(nn.Linear(64, 64))
+    model[3].weight = model[0].weight
+    return model
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: normalised(nn.utils.parametrizations.weight_norm(nn.Linear(64, 64))),
+        lambda: normalised(nn.utils.parametrizations.orthogonal(nn.Linear(64, 64))),
+        lambda: normalised(prune.l1_unstructured(nn.Linear(64, 64), "weight", 0.5)),
+        lambda: nn.DataParallel(normalised(nn.Linear(64, 64))),
+        tied,
+    ],
+    ids=["weight norm", "orthogonal", "pruned", "wrapped", "tied"],
+)
+def test_networks_drawn_anew_whatever_their_weights_are_made_of(made):
+    """All weights are replaced, those of one parameter by the same, and the model keeps its own."""
+    torch.manual_seed(0)
+    model, x, ran = made(), data(5, 64), []
+
+    def note(module, args, out):
+        running = getattr(module.forward, "__self__", module)
+        if running is not module:
+            ran.append((module.weight.detach(), running.weight))
+
+    for weight in (module for module in model.modules() if isinstance(module, nn.Linear)):
+        weight.register_forward_hook(note)
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    report = vf.audit(model, x, steps=2)
+    assert report.predicted_by == "networks drawn anew"
+    assert all(torch.equal(own[name], value) for name, value in model.state_dict().items())
+    assert len(ran) == 4 * 2 * 2  # networks, layers, steps
+    for was, drawn in ran:
+        assert abs(float(torch.corrcoef(torch.stack([was.flatten(), drawn.flatten()]))[0, 1])) < 5 / 64
+        assert float(drawn.std()) == pytest.approx(float(was.std()), rel=5 / math.sqrt(2 * 64 * 64))
+    for (_, first), (_, second) in zip(ran[::2], ran[1::2], strict=True):
+        assert (first is second) == (made is tied)
 
 
 # Verdicts.
@@ -316,7 +363,21 @@ class Death:
 
 
 WIDE = data(4, 300)
+
+
+def ending(after):
+    """An input that is there in the first half of the steps only, or ``after`` times as much in the second."""
+    x = torch.rand(10, 4, 64, generator=seeded())
+    x[5:] *= after
+    model = norse.SequentialState(nn.Linear(64, 64), norse.LIF(), nn.Linear(64, 64), norse.LIF())
+    for weight in (model[0], model[2]):
+        nn.init.normal_(weight.weight, 0, 0.01, generator=seeded(2))
+        nn.init.zeros_(weight.bias)
+    return model, x
+
+
 DEATHS = {
+    "input that ends": Death("dead input", lambda: ending(0.0), "0", "first-layer scale", lambda: ending(0.1)),
     "zero input": Death(
         "dead input",
         lambda: (fill(Looped(64, 4, STEPS), 3.0), torch.zeros(4, 64)),
@@ -506,9 +567,9 @@ def test_steps_that_are_hardly_meant_are_noted():
     looped = made(Looped(64, 2, STEPS), x)
     assert vf.audit(looped, x).notes == ()
     words = "each call makes 8 steps itself, 3 calls make 24: leave out steps="
-    assert words in vf.init.init_model(looped, x, steps=3, dry_run=True).notes
-    with pytest.raises(vf.DomainError, match=f"of its spikes are others; {words}"):  # it empties its membranes in between
-        vf.audit(looped, x, steps=3)
+    for judge in (vf.audit, vf.init.init_model):
+        with pytest.raises(vf.DomainError, match=f"of its spikes are others; {words}"):  # it empties its membranes in between
+            judge(looped, x, steps=3)
     called = nn.Sequential(nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))
     assert "pass steps=" in vf.init.init_model(called, x).notes[-1]
     assert "pass steps=" in vf.audit(called, x).notes[-1]
@@ -541,6 +602,28 @@ def test_gradients():
     assert min(expected) > 0
     with pytest.raises(vf.DomainError, match="loss='Tensor' must return a tensor of one number"):
         vf.audit(model, x, loss=lambda out: out)
+
+
+@pytest.mark.parametrize("kind", ["frozen", "weight norm", "pruned"])
+def test_gradients_by_weights_that_are_frozen_or_computed(kind):
+    """The same as by plain weights of the same values; unknown where a hook computes them before every call."""
+    model, x, loss = made(Looped(64, 3, STEPS), data(5, 64)), data(5, 64), lambda out: out.square().mean()
+    plain = [layer.gradient_variance for layer in vf.audit(model, x, loss=loss).layers]
+    match kind:
+        case "frozen":
+            model.requires_grad_(False)
+        case "weight norm":
+            model.weights[1] = nn.utils.parametrizations.weight_norm(model.weights[1])
+        case "pruned":
+            prune.identity(model.weights[1], "weight")
+    before = [(name, parameter.requires_grad) for name, parameter in model.named_parameters()]
+    found = [layer.gradient_variance for layer in vf.audit(model, x, loss=loss).layers]
+    assert [(name, parameter.requires_grad) for name, parameter in model.named_parameters()] == before
+    if kind == "pruned":
+        assert math.isnan(found.pop(1))
+        plain.pop(1)
+    assert found == pytest.approx(plain, rel=1e-3)
+    assert min(plain) > 0
 
 
 def test_a_report_is_json_a_picture_and_a_table(healthy):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +12,14 @@ import numpy as np
 
 from varflow._checks import DomainError, require
 from varflow.init.models.causes import ALIVE, ENOUGH, diagnosed, needed_gains, to_mend
+from varflow.init.models.door import checked, integrators, watched
 from varflow.init.models.plan import notes_on_steps
-from varflow.init.models.precision import advised, full_precision, in_full_precision
+from varflow.init.models.precision import full_precision, in_full_precision
 from varflow.init.models.prediction import late, predict, uncovered
 from varflow.init.models.redraw import redrawn_rates
 from varflow.init.models.report import AuditedLayer, AuditReport
 from varflow.init.models.state import kept
-from varflow.init.models.walker import Trace, forward, trace
+from varflow.init.models.walker import Trace, forward
 from varflow.init.models.watch import Recorder, Watched
 from varflow.init.models.wiring import Moments, measured
 
@@ -77,23 +79,21 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     """
     torch = require("torch", "torch")
     recorder = Recorder()
-    with advised(model):
-        traced = trace(model, inputs, steps, in_full_precision(torch, recorder))
-    notes = notes_on_steps(traced, steps)
-    try:
-        watched = recorder.results()
-    except DomainError as error:
-        raise DomainError(error.argument, error.value, "; ".join([error.rule, *notes])) from None
+    if loss is not None and not callable(loss):
+        raise DomainError("loss", loss, "must be a function of the model's output")
+    traced = watched(torch, model, inputs, steps, in_full_precision(torch, recorder))
+    notes = notes_on_steps(traced, steps) + _shared(traced) + [" ".join(each) for each in integrators(traced)]
+    seen = checked(recorder, notes)
     reasons = uncovered(traced)
     redrawn = _redrawn(torch, model, inputs, steps, traced) if reasons else None
     gradients = _gradients(torch, model, inputs, steps, traced, loss)
     with full_precision(torch):
-        return _report(traced, watched, redrawn, gradients, reasons, notes)
+        return _report(traced, seen, redrawn, gradients, reasons, notes)
 
 
 def _report(
     traced: Trace,
-    watched: dict[str, Watched],
+    seen: dict[str, Watched],
     redrawn: _Expected | None,
     gradients: list[float],
     reasons: list[str],
@@ -104,7 +104,7 @@ def _report(
     predicted = _by_theory(traced, moments) if redrawn is None else redrawn
     expected = zip(predicted.rate, predicted.std, predicted.variance, strict=True)
     rows = zip(traced.layers, moments, expected, gradients, strict=True)
-    layers = [_audited(layer, watched[layer.neuron_name], moment, rate, gradient) for layer, moment, rate, gradient in rows]
+    layers = [_audited(layer, seen[layer.neuron_name], moment, rate, gradient) for layer, moment, rate, gradient in rows]
     silent = next((l for l, layer in enumerate(layers) if layer.dead), None)
     cause, needed = None, _needed(traced, layers)
     if silent is None:
@@ -169,6 +169,18 @@ def _audited(
     )
 
 
+def _shared(traced: Trace) -> list[str]:
+    """What is said of layers that have one parameter as their weights."""
+    owners: dict[int, str] = {}
+    notes = []
+    for layer in traced.layers:
+        parameter = layer.weights[0]._parameters.get("weight")  # None where it is computed from others
+        owner = layer.name if parameter is None else owners.setdefault(id(parameter), layer.name)
+        if owner != layer.name:
+            notes.append(f"{layer.name} shares its weights with {owner}: predicted as if they were independent")
+    return notes
+
+
 @dataclass(frozen=True, slots=True)
 class _Expected:
     """Of every layer: late rate, its spread, late variance, and the share of networks and inputs that fire late."""
@@ -193,14 +205,31 @@ def _redrawn(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Tra
 
 
 def _gradients(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, loss: Any) -> list[float]:
-    """Mean squares of the gradients by the weights."""
+    """Mean squares of the gradients by the weights, frozen ones too; NaN for weights that a hook computes before every call."""
+    layers = [layer.weights[0] for layer in traced.layers]
     if loss is None:
-        return [math.nan] * len(traced.layers)
-    weights = [layer.weights[0].weight for layer in traced.layers]
-    with kept(model), torch.enable_grad():
+        return [math.nan] * len(layers)
+    with kept(model), torch.enable_grad(), torch.nn.utils.parametrize.cached(), _wanting_gradients(layers):
+        weights = [layer.weight for layer in layers]
         value = loss(forward(model, inputs, steps, [layer.module for layer in traced.layers]))
         if not isinstance(value, torch.Tensor) or value.numel() != 1:
             raise DomainError("loss", type(value).__name__, "must return a tensor of one number")
-        wanted = [weight for weight in weights if weight.requires_grad] if value.requires_grad else []
-        found = dict(zip(wanted, torch.autograd.grad(value, wanted, allow_unused=True) if wanted else (), strict=True))
-    return [float(found[w].square().mean()) if found.get(w) is not None else 0.0 for w in weights]
+        one_each = list({id(weight): weight for weight in weights if weight.requires_grad}.values())
+        graph = one_each if value.requires_grad else []
+        gradients = torch.autograd.grad(value, graph, allow_unused=True) if graph else ()
+        found = {id(weight): gradient for weight, gradient in zip(graph, gradients, strict=True)}
+    squares = [0.0 if (g := found.get(id(weight))) is None else float(g.float().square().mean()) for weight in weights]
+    known = [weight.is_leaf or hasattr(layer, "parametrizations") for layer, weight in zip(layers, weights, strict=True)]
+    return [square if is_known else math.nan for square, is_known in zip(squares, known, strict=True)]
+
+
+@contextmanager
+def _wanting_gradients(layers: list[Any]) -> Iterator[None]:
+    frozen = [parameter for layer in layers for parameter in layer.parameters() if not parameter.requires_grad]
+    try:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)

@@ -9,15 +9,15 @@ from dataclasses import replace
 
 from varflow._checks import ConvergenceError, DomainError
 from varflow.init.models.initialise import planned_gains
-from varflow.init.models.prediction import input_moments, predict, uncovered
+from varflow.init.models.prediction import input_moments, late, predict, uncovered
 from varflow.init.models.target import RATE, deep_layer, layer_gain, run_deep
-from varflow.init.models.walker import Trace
+from varflow.init.models.walker import Trace, TracedLayer
 from varflow.init.models.wiring import Moments, currents_from
 from varflow.model.neurons import Neuron
 
 __all__ = ["diagnosed", "needed_gains", "to_mend"]
 
-ALIVE = 1e-3  # predicted late rate of a layer that counts as alive
+ALIVE = 0.015  # predicted late rate of a layer that counts as alive: deep layers keep more, those that die pass through less
 ENOUGH = 0.9  # share of the needed gain that is no reason for silence; weights drawn with a gain have it within a few percent
 SURE = 0.95  # predicted survival beyond which silence is no chance
 FEEDING = RATE / 2  # measured late rate of a layer that does not starve the next one
@@ -39,6 +39,8 @@ def diagnosed(
     """
     if any(each.driven and not any(bool(x.any()) for x in each.weight_inputs) for each in trace.layers):
         return "dead input", None
+    if trace.layers[silent].driven and _ends(trace.layers[silent], trace.steps):
+        return "dead input", None
     if survival > SURE:
         return "arrangement", silent
     gains = [each.gain for each in moments]
@@ -57,6 +59,12 @@ def diagnosed(
         return "first-layer scale" if trace.layers[mend].driven else "starved", mend
     held_back = not neuron.memoryless and _kept(trace, _memoryless(neuron), gain)
     return "leak or reset" if held_back else "below the critical gain", silent
+
+
+def _ends(layer: TracedLayer, steps: int) -> bool:
+    """Whether what a layer receives is zero in the second half of the steps."""
+    products, _ = input_moments(layer, steps)
+    return not bool(products.diagonal(dim1=-2, dim2=-1)[..., late(steps)].any())
 
 
 def _lives(trace: Trace, moments: Sequence[Moments], index: int) -> bool:
@@ -78,7 +86,10 @@ def _memoryless(neuron: Neuron) -> Neuron:
 
 def _kept(trace: Trace, neuron: Neuron, gain: float) -> bool:
     """Whether a gain keeps activity in deep layers."""
-    return run_deep(neuron, trace.steps, gain, len(trace.layers))["firing_rate"] > ALIVE
+    try:
+        return run_deep(neuron, trace.steps, gain, len(trace.layers))["firing_rate"] > ALIVE
+    except ConvergenceError:  # nothing drives such a neuron to a rate
+        return False
 
 
 def to_mend(rates: Sequence[float], gains: Sequence[float], needed: Sequence[float | None], silent: int) -> int | None:
@@ -97,7 +108,7 @@ def needed_gains(trace: Trace) -> list[float | None]:
     if not uncovered(trace):
         try:
             return list(planned_gains(trace))
-        except DomainError:
+        except (DomainError, ConvergenceError):
             pass
     known = [not layer.driven or not uncovered(replace(trace, layers=[layer])) for layer in trace.layers]
     return [_sustaining_gain(trace, l) if is_known else None for l, is_known in enumerate(known)]

@@ -6,13 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from varflow._checks import DomainError, flag, positive_scale, probability, require, scalar
+from varflow.init.models.door import checked, integrators, watched
 from varflow.init.models.plan import LayerPlan, ModelPlan, notes_on_steps
 from varflow.init.models.planner import SURVIVAL, Planner
-from varflow.init.models.precision import advised, check_range, full_precision
+from varflow.init.models.precision import check_range, full_precision, in_full_precision
 from varflow.init.models.prediction import uncovered
 from varflow.init.models.refine import refined
 from varflow.init.models.target import RATE
-from varflow.init.models.walker import Trace, trace
+from varflow.init.models.walker import Trace
+from varflow.init.models.watch import Recorder
 
 __all__ = ["init_model", "planned_gains"]
 
@@ -94,8 +96,7 @@ def init_model(
     flag("dry_run", dry_run)
     if refine is not None:
         flag("refine", refine)
-    with advised(model):
-        traced = trace(model, inputs, steps)
+    traced = _stepping(torch, model, inputs, steps)
     _fillable(torch, traced)
     with full_precision(torch):
         planner = Planner(traced, *wanted)
@@ -111,6 +112,14 @@ def init_model(
             plan, left = refined(torch, model, inputs, steps, traced, plan)
             planner.notes.append(f"weights are scaled to these rates on the given batch, to within {100 * left:.3g} %")
     return ModelPlan(tuple(plan), traced.steps, planner.survival, not dry_run, tuple(planner.notes))
+
+
+def _stepping(torch: Any, model: Any, inputs: Any, steps: int | None) -> Trace:
+    """The trace of a model whose neurons step as their attributes say, as far as they spike in this pass."""
+    recorder = Recorder()
+    traced = watched(torch, model, inputs, steps, in_full_precision(torch, recorder))
+    checked(recorder, notes_on_steps(traced, steps))
+    return traced
 
 
 def planned_gains(traced: Trace) -> list[float]:
@@ -142,21 +151,30 @@ def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float, bool]:
 def _fillable(torch: Any, traced: Trace) -> None:
     words = uncovered(traced)
     if words:
-        raise DomainError("model", "; ".join(words), "is beyond a plain chain of weight layers and neurons: set these by hand")
-    seen: set[Any] = set()
-    for layer in traced.layers:
-        weight = layer.weights[0]
-        if weight in seen:
-            raise DomainError("model", layer.name, "feeds several neuron layers: each needs weights of its own")
-        seen.add(weight)
+        more = f" (so are: {'; '.join(words[1:])})" if words[1:] else ""
+        rule = f"is beyond a plain chain of weight layers and neurons{more}: set these by hand"
+        raise DomainError("model", words[0], rule)
     named = [(layer.name, layer.weights[0]) for layer in traced.layers] + [
         (name, weight) for name, weight, *_ in traced.readouts
     ]
+    owners: dict[int, str] = {}
     for name, weight in named:
         if not isinstance(dict(weight.named_parameters(recurse=False)).get("weight"), torch.nn.Parameter):
             raise DomainError("model", name, "computes its weight from other parameters: initialise before that is set up")
         if not weight.weight.is_floating_point():
             raise DomainError("model", name, f"has weights of {weight.weight.dtype}: only floating-point weights can be drawn")
+        if owner := owners.get(id(weight.weight)):
+            rule = "feeds several neuron layers" if owner == name else f"shares its weights with {owner}"
+            raise DomainError("model", name, f"{rule}: each needs weights of its own")
+        owners[id(weight.weight)] = name
+    for layer in traced.layers:
+        if layer.neuron.threshold <= 0:
+            rule = (
+                f"has a threshold of {layer.neuron.threshold:g}: it fires whatever its weights, which cannot be set for a rate"
+            )
+            raise DomainError("model", layer.neuron_name, rule)
+    for name, words in integrators(traced):
+        raise DomainError("model", name, f"{words} leave it out while weights are set")
     for layer in traced.layers:
         if layer.driven and not any(bool(given.any()) for given in layer.weight_inputs):
             raise DomainError("inputs", "zero throughout", f"drives nothing through {layer.name}: give a batch of data")

@@ -14,7 +14,7 @@ from varflow._checks import ConvergenceError, DomainError
 from varflow.init.fans import fan_in
 from varflow.init.models.plan import LayerPlan
 from varflow.init.models.prediction import Prediction, input_moments, late, predict
-from varflow.init.models.target import LOWEST, RATE, Deep, deep_layer, layer_gain, reach, run_deep, settles
+from varflow.init.models.target import LOWEST, RATE, Deep, deep_layer, highest_rate, layer_gain, reach, run_deep, settles
 from varflow.init.models.walker import Trace, TracedLayer
 from varflow.init.models.wiring import Moments, currents_from, mean_fan_in
 from varflow.model.neurons import Neuron
@@ -24,6 +24,7 @@ __all__ = ["Planner"]
 CORRECTIONS = 6  # most steps by which the gain is corrected for finite width
 CLOSE = 0.015  # of the wanted rate, relative: no correction is needed
 SURVIVAL = 0.99
+GROWN = 1.5  # times the spread of the first layer, that of the last where layers drift apart
 KEPT = 0.25  # relative, rms over networks and inputs: what the late rate of a layer may be off by
 LARGEST_STEP = 0.1  # of a correction, in ln g
 TRIED, HALVINGS = 64.0, 4  # times the rate, where none is the highest; steps in which one that is carried is looked for
@@ -74,7 +75,7 @@ class Planner:
     def lost(self) -> str:
         """How much activity these widths do not carry, and a rate that they do."""
         low = max(aim.rate for aim in self.aims.values())
-        most = min(reach(neuron, self.trace.steps, len(self.trace.layers))[1] for neuron in self.aims)
+        most = min(highest_rate(neuron, self.trace.steps, len(self.trace.layers)) for neuron in self.aims)
         high = low * ((most if most < math.inf else TRIED * low) / low) ** 0.9
         end = "make the layers wider: higher rates are not carried either"
         if low < high and self._carries(high):
@@ -121,7 +122,7 @@ class Planner:
         wanted = f"a late {self.quantity.replace('_', ' ')} of {self.value:g}"
         kept = found.firing_rate if self.quantity == "firing_rate" else found.variance
         how = "kept" if found.settles else "kept in the mean over networks"
-        highest = reach(neuron, self.trace.steps, depth)[1]
+        highest = highest_rate(neuron, self.trace.steps, depth)
         most = f" (late rates stay below {_below(highest)})" if highest < math.inf else ""
         return f"no constant gain keeps {wanted} in {neuron}; the nearest above that is {how} is {kept:.3g}{most}"
 
@@ -139,13 +140,13 @@ class Planner:
         of_kind = [l for l, layer in enumerate(self.trace.layers) if layer.neuron == neuron]
         rates = predicted.late_rates[:, of_kind].astype(float)
         off = np.sqrt(np.mean((rates / rates[:, 0].mean() - 1) ** 2, axis=0))
-        lost = np.flatnonzero(~(off <= KEPT))
-        if not lost.size:
+        kept = int(np.argmin([*(off <= KEPT), False]))  # layers before the first that does not
+        if kept == len(of_kind) or off[-1] < GROWN * off[0]:
             return None
         first, last = rates[:, 0].mean(), rates[:, -1]
-        kept = f"keep {first:.3g} to within {100 * KEPT:g} % (rms) over {lost[0]} of {len(of_kind)} layers"
+        span = f"keep {first:.3g} to within {100 * KEPT:g} % (rms) over {kept} of {len(of_kind)} layers"
         end = f"the last has {last.mean():.3g} ± {last.std():.2g}"
-        return f"layers of {neuron} return to no rate: single networks and inputs {kept}; {end}"
+        return f"layers of {neuron} return to no rate: single networks and inputs {span}; {end}"
 
     def _first_gain(self, layer: TracedLayer) -> float:
         """Gain of an input-driven layer, from the moments of its input; what it shall do is what deep layers do."""

@@ -4,6 +4,7 @@ structure.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,25 +22,12 @@ NETWORKS = 4
 def redrawn_rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace) -> np.ndarray:
     """Late rates of every neuron layer, mean over the inputs, shape (networks, layers).
 
-    The model's own parameters are not touched: others stand in their place during the call.
+    The model's own parameters are not touched: layers with others stand in the place of its layers during the call.
     """
     return np.array([_rates(torch, model, inputs, steps, traced, seed) for seed in range(NETWORKS)])
 
 
 def _rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, seed: int) -> list[float]:
-    names = {module: name for name, module in model.named_modules()}
-    weights = {weight for layer in traced.layers for weight in layer.weights} | {weight for _, weight, *_ in traced.readouts}
-    generators = {device: torch.Generator(device).manual_seed(seed + 1) for device in {w.weight.device for w in weights}}
-    fresh = {}
-    for weight in sorted(weights, key=lambda module: names[module]):
-        moments, generator = measured(weight), generators[weight.weight.device]  # one for all: layers are independent
-        fresh[f"{names[weight]}.weight"] = torch.empty_like(weight.weight).normal_(
-            moments.weight_mean, moments.weight_std, generator=generator
-        )
-        if weight.bias is not None:
-            fresh[f"{names[weight]}.bias"] = torch.empty_like(weight.bias).normal_(
-                moments.bias_mean, moments.bias_std, generator=generator
-            )
     modules = dict.fromkeys(layer.module for layer in traced.layers)
     calls = {module: iter([layer for layer in traced.calls if layer.module is module]) for module in modules}
     found: dict[Any, list[float]] = {layer: [] for layer in traced.layers}  # step by step
@@ -47,24 +35,43 @@ def _rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace
     def watch(module: Any, args: Any, out: Any) -> None:
         layer = next(calls[module], None)  # one module may serve several layers
         if layer is not None:  # else spikes decided on more calls than there were
-            found[layer] += rates_by_step(layer.spiking, out[0] if isinstance(out, tuple) else out)
+            found[layer] += rates_by_step(layer.spiking, (out[0] if isinstance(out, tuple) else out).float())
 
     handles = [module.register_forward_hook(watch) for module in modules]
     try:
         with kept(model), torch.no_grad():
-            call = lambda *args, **kwargs: torch.func.functional_call(model, fresh, args, kwargs)  # noqa: E731
-            forward(_Called(model, call), inputs, steps, list(modules))
+            for weight, fresh in _drawn(torch, model, traced, seed):
+                weight.__dict__["forward"] = _with_tensors(torch, weight, fresh).forward
+            forward(model, inputs, steps, list(modules))
     finally:
         for handle in handles:
             handle.remove()
     return [float(np.mean(rates[late(len(rates))])) for rates in found.values()]
 
 
-class _Called:
-    """A model that is called with other parameters."""
+def _drawn(torch: Any, model: Any, traced: Trace, seed: int) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Every weight layer with a weight and a bias drawn anew; those that share a parameter share what is drawn for it."""
+    names = {module: name for name, module in model.named_modules()}
+    weights = {weight for layer in traced.layers for weight in layer.weights} | {weight for _, weight, *_ in traced.readouts}
+    generators = {device: torch.Generator(device).manual_seed(seed + 1) for device in {w.weight.device for w in weights}}
+    shared: dict[int, Any] = {}
+    for weight in sorted(weights, key=lambda module: names[module]):
+        moments, generator = measured(weight), generators[weight.weight.device]  # one for all: layers are independent
+        laws = {"weight": (moments.weight_mean, moments.weight_std), "bias": (moments.bias_mean, moments.bias_std)}
+        fresh = {}
+        for name, law in laws.items():
+            own, parameter = getattr(weight, name), weight._parameters.get(name)
+            if own is not None:
+                drawn = None if parameter is None else shared.get(id(parameter))
+                fresh[name] = torch.empty_like(own).normal_(*law, generator=generator) if drawn is None else drawn
+                shared[id(parameter)] = fresh[name]
+        yield weight, fresh
 
-    def __init__(self, model: Any, call: Any):
-        self.modules, self.call = model.modules, call
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.call(*args, **kwargs)
+def _with_tensors(torch: Any, weight: Any, tensors: dict[str, Any]) -> Any:
+    """A layer like this one with other tensors in the place of its parameters, also where it computes them from others."""
+    kind = torch.nn.utils.parametrize.type_before_parametrizations(weight)
+    layer = kind.__new__(kind)
+    own = {name: value for name, value in vars(weight).items() if name not in ("forward", *tensors)}
+    layer.__dict__ = own | {"_parameters": {**weight._parameters, **tensors}}
+    return layer

@@ -15,7 +15,7 @@ from varflow.model.neurons import Neuron
 __all__ = ["CAUSES", "AuditReport", "AuditedLayer", "UnhealthyError"]
 
 CAUSES = {
-    "dead input": "the input is zero: nothing drives the first layer",
+    "dead input": "the input is zero, throughout or in the second half of the steps: nothing drives the first layer",
     "first-layer scale": "the first layer's weights do not fit the scale of the data",
     "below the critical gain": "deep layers with such a gain fall silent at every width",
     "starved": "its gain would keep activity; what reaches it from the layers below is too little",
@@ -64,7 +64,8 @@ class AuditedLayer:
         For each input, 1 where the layer spikes late, else 0.
     firing_rates : ndarray, shape (steps,)
     gradient_variance : float
-        Mean square of the loss's gradient by the weights; NaN without a loss.
+        Mean square of the loss's gradient by the weights, frozen ones too; NaN without a loss, and for weights that a hook
+        computes before every call.
     """
 
     name: str

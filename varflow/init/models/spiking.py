@@ -37,10 +37,12 @@ class Spiking:
 
 
 def recognise(name: str, module: Any) -> Spiking | None:
-    """The neuron of a spiking module; None for a module that is none. Refuses spiking modules beyond the families."""
+    """The neuron of a spiking module; None for a module that is none, as those that only integrate. Refuses spiking modules
+    beyond the families.
+    """
     package = type(module).__module__.partition(".")[0]
     reader = _READERS.get(package)
-    if reader is None or not hasattr(module, _THRESHOLDS[package]):
+    if reader is None or not hasattr(module, _THRESHOLDS[package]) or type(module).__name__ in _INTEGRATE:
         return None
     found = reader(_Reading(name, module))
     if found is None:
@@ -182,6 +184,7 @@ _READERS: dict[str, Callable[[_Reading], Spiking | None]] = {
     "sinabs": _sinabs,
 }
 _THRESHOLDS = {"snntorch": "threshold", "spikingjelly": "v_threshold", "norse": "p", "sinabs": "spike_threshold"}
+_INTEGRATE = {"LI", "LICell", "LIBoxCell", "ExpLeak", "ExpLeakSqueeze"}  # of Norse and sinabs, for readouts
 _COVERED = {
     "snntorch": ("Leaky", "Synaptic"),
     "spikingjelly": ("IFNode", "LIFNode", "ParametricLIFNode"),

@@ -20,7 +20,7 @@ from varflow.model.distributions import distribution
 from varflow.model.neurons import Neuron
 from varflow.theory.maps import multiplier
 
-__all__ = ["Deep", "deep_layer", "layer_gain", "reach", "run_deep", "settles"]
+__all__ = ["Deep", "deep_layer", "highest_rate", "layer_gain", "reach", "run_deep", "settles"]
 
 SIZE = 2**15  # neurons that stand for infinite width, over all populations
 RATE = 0.2  # of layers that activity is to go on from
@@ -86,12 +86,19 @@ def _keeping(layers: Layers, quantity: str, aim: float) -> Deep | None:
 
 
 @lru_cache(maxsize=64)
+def highest_rate(neuron: Neuron, steps: int, depth: int) -> float:
+    """The late rate at gains so large that it rises no more; without end for several spikes per step."""
+    if neuron.reset == "multi_spike":
+        return math.inf
+    return Layers(neuron, steps, depth).at_gain(LARGEST * max(neuron.threshold, 1.0) / neuron.input_scale, RATE).firing_rate
+
+
+@lru_cache(maxsize=64)
 def reach(neuron: Neuron, steps: int, depth: int) -> tuple[Deep, float]:
     """The lowest late rate that a constant gain keeps over ``depth`` layers, to within 5 % and not below ``LOWEST``, and the
     highest rate that there is.
     """
-    layers, strong = Layers(neuron, steps, depth), LARGEST * max(neuron.threshold, 1.0) / neuron.input_scale
-    highest = math.inf if neuron.reset == "multi_spike" else layers.at_gain(strong, RATE).firing_rate
+    layers, highest = Layers(neuron, steps, depth), highest_rate(neuron, steps, depth)
     low, high, lowest = LOWEST, 0.9 * min(highest, 1.0), _tried(layers, LOWEST)
     for _ in range(0 if lowest else HALVINGS):
         aim = math.sqrt(low * high)
@@ -150,8 +157,10 @@ def layer_gain(neuron: Neuron, moments: Any, rate: float, *, seed: int = 0) -> f
     generator = torch.Generator(moments.device).manual_seed(seed)
     currents = factor(torch, moments).float() @ torch.randn(size, generator=generator, device=moments.device)
 
+    H, S = torch.empty_like(currents), torch.empty_like(currents)  # once: new memory costs as much as what is done in it
+
     def excess(gain: float) -> float:
-        _, S = stepped(torch, neuron, gain * currents)
+        stepped(torch, neuron, torch.mul(currents, gain, out=H), out=S)
         return float(S[..., late(steps), :].mean()) - rate
 
     start = max(neuron.threshold / neuron.input_scale, 1e-3) / math.sqrt(float(moments.diagonal(dim1=-2, dim2=-1).mean()))

@@ -1,0 +1,215 @@
+"""Models and inputs that are easily got wrong: ``init_model`` and ``audit`` are right about them or refuse them by name, and
+leave them as they were.
+"""
+
+import copy
+
+import pytest
+
+import varflow as vf
+
+torch = pytest.importorskip("torch")
+snntorch = pytest.importorskip("snntorch")
+norse = pytest.importorskip("norse.torch")
+
+from spiking_models import Looped  # noqa: E402
+from test_walker import left_behind, same  # noqa: E402
+from torch import nn  # noqa: E402
+
+X = torch.rand(6, 32, generator=torch.Generator().manual_seed(0))
+STEPS = 6
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def leaky(**options):
+    return snntorch.Leaky(**{"beta": 0.5, "init_hidden": True} | options)
+
+
+def chain(*neurons):
+    first, second = neurons or (leaky(), leaky())
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 32), first, nn.Linear(32, 32), second)
+    for weight in model[::2]:
+        nn.init.normal_(weight.weight, std=2.5 / 32**0.5)
+    return model
+
+
+def tied():
+    model = chain()
+    model[2].weight = model[0].weight
+    return model
+
+
+def one_hidden_state_for_two_layers():
+    neuron = leaky()
+    return chain(neuron, neuron)
+
+
+class EmptiedEachStep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = chain()
+
+    def forward(self, x):
+        for _ in range(STEPS):
+            self.layers[1].reset_mem()
+            out = self.layers(x)
+        return out
+
+
+def scripted():
+    return nn.Sequential(torch.jit.trace(nn.Linear(32, 32), X), leaky())
+
+
+# judge, model, inputs, steps, words
+REFUSED = {
+    "tied weights": ("init", tied, X, STEPS, r"model='2' shares its weights with 0: each needs weights of its own"),
+    "one membrane for two layers": ("both", one_hidden_state_for_two_layers, X, STEPS, r"'1: Leaky' does not step as Neuron"),
+    "membranes emptied": ("both", EmptiedEachStep, X, None, r"'layers.1: Leaky' does not step as Neuron"),
+    "an integrator": (
+        "init",
+        lambda: chain(leaky(), leaky(threshold=1e9, reset_mechanism="none")),
+        X,
+        STEPS,
+        r"model='3' has a threshold of 1e\+09, others of 1: a readout\? leave it out",
+    ),
+    "threshold 0": (
+        "init",
+        lambda: chain(leaky(threshold=0.0), leaky()),
+        X,
+        STEPS,
+        r"model='1' has a threshold of 0: it fires",
+    ),
+    "sparse inputs": ("both", chain, X.to_sparse(), STEPS, r"inputs='shape \(6, 32\)' is sparse: give inputs.to_dense"),
+    "whole numbers": (
+        "both",
+        chain,
+        X.long(),
+        STEPS,
+        r"inputs are torch.int64, weights torch.float32: give inputs.to\(",
+    ),
+    "double inputs": ("both", chain, X.double(), STEPS, r"inputs are torch.float64, weights torch.float32: give inputs.to\("),
+    "double weights": ("both", lambda: chain().double(), X, STEPS, r"weights torch.float64: give inputs.to\(torch.float64"),
+}
+
+
+def judges(which):
+    fill = lambda model, x, **options: vf.init.init_model(model, x, generator=seeded(), **options)  # noqa: E731
+    return {"init": [fill], "audit": [vf.audit], "both": [fill, vf.audit]}[which]
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
+def test_refusals_by_name(case):
+    which, make, x, steps, words = case
+    for judge in judges(which):
+        model = make()
+        before = copy.deepcopy(left_behind(model))
+        with pytest.raises(vf.DomainError, match=words):
+            judge(model, x, steps=steps)
+        assert same(before, left_behind(model))
+    for judge in judges("both"):  # and the model beside it goes through
+        judge(chain(), X, steps=STEPS)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, by its own compiler
+@pytest.mark.parametrize("judge", judges("both"))
+def test_scripted_modules_are_refused_by_name(judge):
+    with pytest.raises(vf.DomainError, match=r"model='0' is compiled by torch.jit: give the module it was made from"):
+        judge(scripted(), X, steps=STEPS)
+
+
+def test_a_loss_must_be_a_function():
+    with pytest.raises(vf.DomainError, match="loss=5 must be a function of the model's output"):
+        vf.audit(chain(), X, 5, steps=STEPS)
+
+
+def test_oddities_are_noted_by_the_audit():
+    assert vf.audit(chain(), X, steps=STEPS).notes == ()
+    (note,) = vf.audit(tied(), X, steps=STEPS).notes
+    assert note == "2 shares its weights with 0: predicted as if they were independent"
+    (note,) = vf.audit(chain(leaky(), leaky(threshold=1e9)), X, steps=STEPS).notes
+    assert note == "3 has a threshold of 1e+09, others of 1: a readout?"
+
+
+class Readout(nn.Module):
+    """Norse's leaky integrator after the last weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.lif, self.b, self.li = nn.Linear(32, 64), norse.LIFBoxCell(), nn.Linear(64, 10), norse.LICell()
+
+    def forward(self, x):
+        spiking = integrating = None
+        for _ in range(STEPS):
+            spikes, spiking = self.lif(self.a(x), spiking)
+            out, integrating = self.li(self.b(spikes), integrating)
+        return out
+
+
+def test_integrators_are_readouts():
+    plan = vf.init.init_model(Readout(), 4 * X, generator=seeded())
+    assert [(layer.name, layer.neuron_name) for layer in plan.layers] == [("a", "lif"), ("b", "")]
+    assert plan.layers[1].weight_std == pytest.approx((64 * plan.layers[0].firing_rate) ** -0.5, rel=1e-6)
+    model = norse.SequentialState(nn.Linear(32, 64), norse.LIF(), nn.Linear(64, 10), norse.LI())
+    assert [layer.neuron for layer in vf.init.init_model(model, X.expand(9, 6, 32)).layers][1] is None
+
+
+class Merged(nn.Module):
+    """Time and batch in one axis while the layer inside runs, as SpikingJelly's ``SeqToANNContainer`` does it."""
+
+    def __init__(self, *inner):
+        super().__init__()
+        self.inner = nn.Sequential(*inner)
+
+    def forward(self, x):
+        return self.inner(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+def test_time_and_batch_in_one_axis():
+    """The plan is that of the same layers with the axes apart, for inputs that change in time."""
+    x = torch.rand(9, 5, 32, generator=seeded()) * torch.arange(1, 10)[:, None, None]
+    apart = norse.SequentialState(nn.Linear(32, 48), norse.LIF(), nn.Linear(48, 48), norse.LIF())
+    merged = norse.SequentialState(Merged(nn.Linear(32, 48)), norse.LIF(), Merged(nn.Linear(48, 48)), norse.LIF())
+    one, other = (vf.init.init_model(model, x, generator=seeded()) for model in (apart, merged))
+    assert [layer.gain for layer in one.layers] == [layer.gain for layer in other.layers]
+    still = vf.init.init_model(merged, x.mean(0).expand(9, 5, 32), dry_run=True)
+    assert still.layers[0].gain != pytest.approx(one.layers[0].gain, rel=0.01)
+    rates = [[layer.firing_rate for layer in vf.audit(model, x).layers] for model in (apart, merged)]
+    assert rates[0] == rates[1]
+    maps = norse.SequentialState(
+        Merged(nn.Conv2d(2, 16, 3)), norse.LIF(), Merged(nn.Flatten(), nn.Linear(16 * 36, 10)), norse.LIF()
+    )
+    frames = torch.rand(7, 4, 2, 8, 8, generator=seeded())
+    plan = vf.init.init_model(maps, frames, generator=seeded())
+    report = vf.audit(maps, frames)
+    assert report.layers[0].firing_rate == pytest.approx(plan.layers[0].firing_rate, rel=0.1)  # refined on the batch
+
+
+def test_what_models_are_wrapped_in_and_return():
+    """A tuple, a dict, nothing; dropout in train mode; one input, one layer, one step."""
+
+    class Returns(nn.Module):
+        def __init__(self, what):
+            super().__init__()
+            self.inner, self.what = chain(), what
+
+        def forward(self, x):
+            return self.what(self.inner(x))
+
+    plain = vf.init.init_model(chain(), X, steps=STEPS, dry_run=True)
+    for what in (lambda out: (out, 1), lambda out: {"out": out}, lambda out: None):
+        plan = vf.init.init_model(Returns(what), X, steps=STEPS, dry_run=True)
+        assert [layer.gain for layer in plan.layers] == [layer.gain for layer in plain.layers]
+        vf.audit(Returns(what), X, steps=STEPS)
+    model = nn.Sequential(*chain()[:2], nn.Dropout(0.5), *chain()[2:]).train()
+    plan = vf.init.init_model(model, X, steps=STEPS, dry_run=True)
+    assert [layer.gain for layer in plan.layers] == [layer.gain for layer in plain.layers]
+    assert model[2].training
+    one, alone = (vf.init.init_model(chain(), x, steps=STEPS, dry_run=True) for x in (X[:1], X[0]))
+    assert [layer.gain for layer in one.layers] == [layer.gain for layer in alone.layers]
+    (layer,) = vf.init.init_model(nn.Sequential(nn.Linear(32, 256), leaky()), X, steps=STEPS).layers
+    assert layer.firing_rate == pytest.approx(0.2, rel=0.05)
+    assert vf.audit(Looped(32, 2, 1), X).steps == 1

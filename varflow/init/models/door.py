@@ -1,0 +1,86 @@
+"""Models and inputs that cannot be watched, refused before or after the pass with what to do instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from varflow._checks import DomainError
+from varflow.init.models.walker import Trace, trace
+from varflow.init.models.watch import Recorder, Watched
+
+__all__ = ["checked", "integrators", "watched"]
+
+INTEGRATES = 1e3  # times the least threshold: one that is not meant to be reached
+
+
+def watched(torch: Any, model: Any, inputs: Any, steps: int | None, record: Callable[..., None] | None = None) -> Trace:
+    """:func:`varflow.init.models.walker.trace` behind checks of what it takes."""
+    from varflow.init.models.provenance import tensors_in
+
+    if isinstance(model, torch.nn.Module):
+        for name, module in model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):
+                raise DomainError("model", name or "(root)", "is compiled by torch.jit: give the module it was made from")
+    for tensor in tensors_in(inputs):
+        if tensor.layout != torch.strided:
+            raise DomainError("inputs", f"shape {tuple(tensor.shape)}", "is sparse: give inputs.to_dense()")
+    try:
+        return _split(trace(model, inputs, steps, record))
+    except DomainError as error:
+        advice = _advice(model, inputs) if error.argument == "inputs" and "dtype" in error.rule else ""
+        if not advice:
+            raise
+        raise DomainError("inputs", error.value, f"{error.rule} ({advice})") from error
+
+
+def _split(traced: Trace) -> Trace:
+    """Time and batch told apart where weights received both in one axis and neurons did not: a layer in a container that
+    merges them (``SeqToANNContainer`` of SpikingJelly).
+    """
+    for layer in traced.layers:
+        spiking, shape = layer.spiking, layer.current_shape
+        axes = 1 if hasattr(layer.weights[0], "in_features") else 1 + len(layer.weights[0].kernel_size)
+        if spiking.time_axis == 0 and spiking.batch_size is None and spiking.steps is None and len(layer.weight_inputs) == 1:
+            given = layer.weight_inputs[0]
+            if given.dim() == axes + 1 and len(shape) > 2 and len(given) == shape[0] * shape[1]:
+                layer.weight_inputs = [given.unflatten(0, shape[:2])]
+    return traced
+
+
+def integrators(traced: Trace) -> list[tuple[str, str]]:
+    """Names of neurons whose thresholds are far beyond the others', with what is odd about them."""
+    least = min(layer.neuron.threshold for layer in traced.layers)
+    far = [layer for layer in traced.layers if layer.neuron.threshold > INTEGRATES * least > 0]
+    rule = "has a threshold of {:g}, others of {:g}: a readout?"
+    return [(layer.neuron_name, rule.format(layer.neuron.threshold, least)) for layer in far]
+
+
+def checked(recorder: Recorder, notes: list[str]) -> dict[str, Watched]:
+    """What was recorded, if every neuron stepped as its attributes say; the notes may say why it did not."""
+    try:
+        return recorder.results()
+    except DomainError as error:
+        raise DomainError(error.argument, error.value, "; ".join([error.rule, *notes])) from None
+
+
+def _advice(model: Any, inputs: Any) -> str:
+    """What to do where a model does not run because its layers, neurons or inputs have different precisions.
+
+    snnTorch's neurons return spikes in single precision, and the next layer of a model in half precision refuses them.
+    """
+    from varflow.init.models.provenance import tensors_in
+
+    held = {parameter.dtype for parameter in model.parameters()}
+    given = {tensor.dtype for tensor in tensors_in(inputs)}
+    if len(held) == 1 and not given & held:
+        return f"inputs are {_words(given)}, weights {_words(held)}: give inputs.to({_words(held)})"
+    narrow = {dtype for dtype in held if dtype.itemsize < 4}
+    if not narrow:
+        return ""
+    advice = "take a float32 copy, copy.deepcopy(model).float(), with inputs.float(), or torch.autocast"
+    return f"the model's weights are {_words(narrow)}, its neurons return another precision: {advice}"
+
+
+def _words(dtypes: set[Any]) -> str:
+    return " and ".join(sorted(map(str, dtypes)))
