@@ -75,11 +75,11 @@ def _advice(model: Any, inputs: Any) -> str:
     given = {tensor.dtype for tensor in tensors_in(inputs)}
     if len(held) == 1 and not given & held:
         return f"inputs are {_words(given)}, weights {_words(held)}: give inputs.to({_words(held)})"
-    narrow = {dtype for dtype in held if dtype.itemsize < 4}
-    if not narrow:
+    odd = {dtype for dtype in held if dtype.itemsize != 4}
+    if not odd:
         return ""
     advice = "take a float32 copy, copy.deepcopy(model).float(), with inputs.float(), or torch.autocast"
-    return f"the model's weights are {_words(narrow)}, its neurons return another precision: {advice}"
+    return f"the model's weights are {_words(odd)}, its neurons return another precision: {advice}"
 
 
 def _words(dtypes: set[Any]) -> str:
