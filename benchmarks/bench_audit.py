@@ -1,11 +1,11 @@
 """What it costs to watch, to audit and to initialise a model, beside its own forward pass and a bare ``normal_`` of its
 weights.
 
-Ratios are taken inside one process, on one thread, in CPU time, with the two sides interleaved. Run with
+Ratios are taken inside one process, of the least of several interleaved rounds, in which other work of the machine has the
+smallest part: on one thread in CPU time, and on all of torch's threads in wall time. Run with
 ``pytest benchmarks/bench_audit.py -s``.
 """
 
-import statistics
 import time
 
 import pytest
@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 
 from varflow.init.models import initialise  # noqa: E402
+from varflow.init.models.planner import Planner  # noqa: E402
 from varflow.init.models.target import deep_layer  # noqa: E402
 from varflow.init.models.walker import trace  # noqa: E402
 from varflow.init.models.watch import Recorder  # noqa: E402
@@ -41,25 +42,36 @@ class Perceptron(torch.nn.Module):
         return spikes
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
+CLOCKS = {"one thread, CPU": (1, time.process_time), "all threads, wall": (torch.get_num_threads(), time.perf_counter)}
+
+
+@pytest.fixture(params=CLOCKS)
+def clock(request):
+    """Seconds of a call, by CPU time on one thread and by wall time on all of them."""
+    threads, now = CLOCKS[request.param]
+    with_threads = torch.get_num_threads()
     torch.set_num_threads(threads)
+    torch.zeros(2**23)  # a large block, given back: from then on glibc keeps what is freed, as in any longer run
+
+    def seconds(call):
+        start = now()
+        call()
+        return now() - start
+
+    seconds.name = request.param
+    yield seconds
+    torch.set_num_threads(with_threads)
 
 
-def seconds(call):
-    start = time.process_time()
-    call()
-    return time.process_time() - start
+def least(seconds, rounds, **calls):
+    """The least time of each call, over interleaved rounds."""
+    for call in calls.values():
+        call()
+    times = [{name: seconds(call) for name, call in calls.items()} for _ in range(rounds)]
+    return {name: min(row[name] for row in times) for name in calls}
 
 
-def ratio(rounds, over, under):
-    return statistics.median(seconds(over) / seconds(under) for _ in range(rounds))
-
-
-def test_watching_over_the_forward_pass(benchmark):
+def test_watching_over_the_forward_pass(benchmark, clock):
     """Labels, hooks and statistics of every layer; the model's state is kept and put back."""
     model, x = Perceptron(WIDTH, DEPTH, STEPS), torch.rand(BATCH, WIDTH)
     vf.init.init_model(model, x)
@@ -73,11 +85,10 @@ def test_watching_over_the_forward_pass(benchmark):
         trace(model, x, record=recorder)
         recorder.results()
 
-    forward(), watch()
-    found = []
-    benchmark.pedantic(lambda: found.append(ratio(5, watch, forward)), rounds=1)
-    benchmark.extra_info["watching / forward"] = found[0]
-    print(f"\nwatching / forward pass: {found[0]:.3f}")
+    found = {}
+    benchmark.pedantic(lambda: found.update(least(clock, 9, forward=forward, watch=watch)), rounds=1)
+    ratio = benchmark.extra_info["watching / forward"] = found["watch"] / found["forward"]
+    print(f"\nwatching / forward pass, {clock.name}: {ratio:.3f}")
 
 
 def test_audit_of_fifty_layers(benchmark):
@@ -87,24 +98,30 @@ def test_audit_of_fifty_layers(benchmark):
     benchmark.pedantic(lambda: vf.audit(model, x), rounds=3, warmup_rounds=1)
 
 
-def test_initialising_over_a_bare_normal(benchmark):
-    """1e8 parameters in 50 layers, four steps: filling from the plan, and the planning apart."""
+def test_initialising_over_a_bare_normal(benchmark, clock):
+    """1e8 parameters in 50 layers, four steps: what ``init_model`` does beside the tracing pass, for a neuron that it meets for
+    the first time and again."""
     model, x = Perceptron(BIG_WIDTH, BIG_DEPTH, 4), torch.rand(4, BIG_WIDTH)
     traced = trace(model, x)
-    first = seconds(lambda: deep_layer(traced.layers[0].neuron, 4, "firing_rate", 0.2, BIG_DEPTH))
     plan = vf.init.init_model(model, x)
 
-    def bare():
+    def normal():
         for weight in model.weights:
             torch.nn.init.normal_(weight.weight, std=0.05)
 
-    found = []
-    fill = lambda: initialise.fill(torch, traced, list(plan.layers), None)  # noqa: E731
-    planned = min(seconds(lambda: initialise._Planner(traced, "firing_rate", 0.2, False).plan()) for _ in range(3))
-    watched = min(seconds(lambda: trace(model, x)) for _ in range(3))
-    benchmark.pedantic(lambda: found.append(ratio(3, fill, bare)), rounds=1)
-    plain = min(seconds(bare) for _ in range(3))
-    rest = {"tracing": watched, "planning": planned, "meeting the neuron": first}
-    words = ", ".join(f"{name} {value / plain:.2f}" for name, value in rest.items())
-    print(f"\nfill / normal_: {found[0]:.3f}; beside it {words}")
-    benchmark.extra_info["fill / normal_"] = found[0]
+    def meet():
+        deep_layer.cache_clear()
+        deep_layer(traced.layers[0].neuron, 4, "firing_rate", 0.2, BIG_DEPTH)
+
+    calls = {
+        "normal": normal,
+        "filling": lambda: initialise.fill(torch, traced, list(plan.layers), None),
+        "planning": lambda: Planner(traced, "firing_rate", 0.2, False).plan(),
+        "meeting": meet,
+        "tracing": lambda: trace(model, x),
+    }
+    found = {}
+    benchmark.pedantic(lambda: found.update(least(clock, 5, **calls)), rounds=1)
+    part = {name: found[name] / found["normal"] for name in calls}
+    again = benchmark.extra_info["init_model / normal_"] = part["filling"] + part["planning"]
+    print(f"\ninit_model / normal_, {clock.name}: {again:.3f}, at first {again + part['meeting']:.3f}; ", part)

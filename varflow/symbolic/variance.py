@@ -186,7 +186,9 @@ def variance_map(
 
     Notes
     -----
-    **Assumes** infinite width: the law of the standardised potential is given and the population mean is ``m_g p``.
+    **Assumes** infinite width: the law of the standardised potential is given and the population mean is ``m_g p``. Of a law
+    that ends, the formula is the one within its support, and ``lambdify()`` gives NaN beyond: there nothing spikes and
+    ``V' = σ_b²``, which :func:`varflow.variance_map` says too.
     **Source**: ``micheli2024`` for spikes without bias or weight mean; else derived here.
 
     Examples

@@ -17,7 +17,7 @@ from varflow.model.neurons import Neuron
 
 __all__ = ["diagnosed", "needed_gains", "to_mend"]
 
-ALIVE = 1e-3  # predicted late rate of a layer that counts as alive
+ALIVE = 0.015  # predicted late rate of a layer that counts as alive: deep layers keep more, those that die pass through less
 ENOUGH = 0.9  # share of the needed gain that is no reason for silence; weights drawn with a gain have it within a few percent
 SURE = 0.95  # predicted survival beyond which silence is no chance
 FEEDING = RATE / 2  # measured late rate of a layer that does not starve the next one

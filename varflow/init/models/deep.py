@@ -57,6 +57,7 @@ class Layers:
         self.depth = min(max(depth, SHORTEST), LONGEST)
         uniform = torch.quasirandom.SobolEngine(steps, scramble=True, seed=seed).draw(POINTS, dtype=torch.float64)
         self.points = torch.special.ndtri(uniform.clamp(EDGE, 1 - EDGE)).T.float().contiguous()
+        self.H, self.S = (torch.empty_like(self.points) for _ in range(2))  # room, taken once
         self.signs = 2.0 * torch.randint(0, 2, (self.depth + 1, steps, 1), generator=torch.Generator().manual_seed(seed)) - 1
 
     def above(self, coincidences: Any, number: int) -> Callable[[float], State]:
@@ -64,7 +65,7 @@ class Layers:
         currents = factor(self.torch, coincidences).float() @ (self.points * self.signs[number])
 
         def at(gain: float) -> State:
-            H, S = stepped(self.torch, self.neuron, gain * currents)
+            H, S = stepped(self.torch, self.neuron, self.torch.mul(currents, gain, out=self.H), out=self.S)
             half = late(self.steps)
             power = float(self.torch.linalg.vector_norm(H[half])) ** 2 / H[half].numel()
             variance = power - float((H[half].mean(-1) ** 2).mean())  # the currents' mean is 0, that of H not

@@ -19,7 +19,7 @@ class Membrane:
     """
 
     def __init__(self, neuron: Neuron):
-        self.neuron, self.threshold = neuron, neuron.threshold / neuron.input_scale
+        self.torch, self.neuron, self.threshold = require("torch", "torch"), neuron, neuron.threshold / neuron.input_scale
         self.filtered: Any = None
         self.H: Any = None
         self.S: Any = None
@@ -51,7 +51,7 @@ class Membrane:
 
     def fired(self, H: Any, *, out: Any = None) -> Any:
         """Spikes of membranes at the test, in these units."""
-        torch = require("torch", "torch")
+        torch = self.torch
         out = torch.empty_like(H) if out is None else out
         if self.neuron.reset == "multi_spike":
             return torch.div(H, self.threshold, out=out).floor_().clamp_(min=0)

@@ -41,12 +41,12 @@ def respond(neuron: Neuron, covariance: Any, mean: Any, size: int, generator: An
     """
     torch = require("torch", "torch")
     *leading, steps, _ = covariance.shape
-    noise = torch.randn((*leading, steps, size), generator=generator, device=covariance.device)
+    noise = _normal(torch, (*leading, steps, size), generator, covariance.device)
     if between is not None:
         across_sites = factor(torch, _correlation(between)).float()
         noise = (across_sites @ noise.flatten(1, -3).flatten(2)).view_as(noise)
-    currents = factor(torch, covariance).float() @ noise + mean.float()[..., None]
-    H, S = stepped(torch, neuron, currents)
+    currents = (factor(torch, covariance).float() @ noise).add_(mean.float()[..., None])
+    H, S = stepped(torch, neuron, currents, out=noise)  # in its place: new memory costs as much as the numbers in it
     coincidences = (S @ S.mT / size).to(covariance.dtype)
     norm, average = (neuron.input_scale * values.double() for values in (torch.linalg.vector_norm(H, dim=-1), H.mean(-1)))
     variance = (norm**2 - size * average**2).clamp(min=0) / max(size - 1, 1)
@@ -57,9 +57,21 @@ def respond(neuron: Neuron, covariance: Any, mean: Any, size: int, generator: An
     return Response(rate, coincidences, variance, average, (sites @ sites.mT / sites.shape[-1]).to(covariance.dtype))
 
 
-def stepped(torch: Any, neuron: Neuron, currents: Any) -> tuple[Any, Any]:
+def _normal(torch: Any, shape: tuple[int, ...], generator: Any, device: Any) -> Any:
+    """Normal numbers, of the second half of the populations those of the first with the sign turned: each population has its
+    law, for half the draws.
+    """
+    if shape[0] % 2:
+        return torch.randn(shape, generator=generator, device=device)
+    numbers = torch.empty(shape, device=device)
+    half, mirrored = numbers.chunk(2)
+    torch.neg(half.normal_(generator=generator), out=mirrored)
+    return numbers
+
+
+def stepped(torch: Any, neuron: Neuron, currents: Any, *, out: Any = None) -> tuple[Any, Any]:
     """Membranes over the input scale, in the place of the currents (..., T, size), and spikes."""
-    S, membrane = torch.empty_like(currents), Membrane(neuron)
+    S, membrane = torch.empty_like(currents) if out is None else out, Membrane(neuron)
     for current, spikes in zip(currents.unbind(-2), S.unbind(-2), strict=True):
         membrane.step(current, out=spikes)
     return currents, S

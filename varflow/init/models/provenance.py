@@ -7,7 +7,6 @@ happened in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +51,7 @@ class Label:
 class Provenance(TorchFunctionMode):
     """Carries labels from the arguments of every torch function to its result, as attributes of the tensors themselves.
 
-    ``place()`` names the module that is running. Inside modules whose outputs are labelled by hand it is paused.
+    ``place()`` names the module that is running. Modules whose outputs are labelled by hand disable it.
     ``raw_weights`` collects matrices used outside known layers, ``thresholds`` comparisons made outside known neurons.
     """
 
@@ -60,19 +59,9 @@ class Provenance(TorchFunctionMode):
 
     def __init__(self, place: Any):
         super().__init__()
-        self.place, self.running = place, False
+        self.place = place
         self.raw_weights: list[tuple[Any, str]] = []
         self.thresholds: list[tuple[Label, str]] = []
-
-    def resume(self) -> None:
-        if not self.running:
-            self.__enter__()
-            self.running = True
-
-    def pause(self) -> None:
-        if self.running:
-            self.__exit__(None, None, None)
-            self.running = False
 
     def of(self, tensor: Any) -> Label | None:
         return getattr(tensor, self.ATTRIBUTE, None)
@@ -86,9 +75,9 @@ class Provenance(TorchFunctionMode):
         return out
 
     def _follow(self, name: str, args: Any, kwargs: Any, out: Any) -> None:
-        given = list(tensors_in((args, kwargs)))
+        given = tensors_in((args, kwargs))
         labels = [label for tensor in given if (label := self.of(tensor)) is not None]
-        results = [args[0]] if name == "__setitem__" else list(tensors_in(out))
+        results = [args[0]] if name == "__setitem__" else tensors_in(out)
         if not labels or not results or name in _FRESH:
             return
         if name in _TESTS:
@@ -109,13 +98,14 @@ def _joined(name: str, labels: list[Label], place: str) -> Label:
     return Label(sources, through if step in through else (*through, step))
 
 
-def tensors_in(tree: Any) -> Iterator[Tensor]:
+def tensors_in(tree: Any) -> list[Tensor]:
     """Every tensor in nested tuples, lists and dicts."""
     if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, (tuple, list)):
-        for item in tree:
-            yield from tensors_in(item)
-    elif isinstance(tree, dict):
-        for item in tree.values():
-            yield from tensors_in(item)
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tuple(tree.values())
+    if not isinstance(tree, (tuple, list)):
+        return []
+    if all(type(item) is Tensor for item in tree):  # as most are
+        return list(tree)
+    return [tensor for item in tree for tensor in tensors_in(item)]

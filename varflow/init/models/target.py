@@ -157,8 +157,10 @@ def layer_gain(neuron: Neuron, moments: Any, rate: float, *, seed: int = 0) -> f
     generator = torch.Generator(moments.device).manual_seed(seed)
     currents = factor(torch, moments).float() @ torch.randn(size, generator=generator, device=moments.device)
 
+    H, S = torch.empty_like(currents), torch.empty_like(currents)  # once: new memory costs as much as what is done in it
+
     def excess(gain: float) -> float:
-        _, S = stepped(torch, neuron, gain * currents)
+        stepped(torch, neuron, torch.mul(currents, gain, out=H), out=S)
         return float(S[..., late(steps), :].mean()) - rate
 
     start = max(neuron.threshold / neuron.input_scale, 1e-3) / math.sqrt(float(moments.diagonal(dim1=-2, dim2=-1).mean()))

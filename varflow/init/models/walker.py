@@ -179,7 +179,8 @@ class _Fed:
     """What one weight layer received: the shape at its first call, every label, and the tensors that are the input's."""
 
     shape: tuple[int, ...]
-    labels: dict[Any, None] = field(default_factory=dict)
+    labels: dict[Any, Any] = field(default_factory=dict)
+    last: Any = None
     inputs: list[Any] = field(default_factory=list)
 
     @property
@@ -193,7 +194,7 @@ class _Walk:
     def __init__(self, torch: Any, model: Any, record: Any = None):
         from varflow.init.models.provenance import Provenance
 
-        nn = torch.nn
+        self.torch, nn = torch, torch.nn
         self.names = {module: name for name, module in model.named_modules()}
         kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
         self.weights = {name: module for module, name in self.names.items() if isinstance(module, kinds)}
@@ -204,7 +205,6 @@ class _Walk:
             raise DomainError("model", type(model).__name__, rule)
         self.record = record
         self.running: list[str] = []
-        self.inside = 0
         self.provenance = Provenance(self._place)
         self.fed: dict[str, _Fed] = {}  # by the names of the weights
         self.layers: dict[tuple[str, tuple[str, ...]], TracedLayer] = {}
@@ -229,9 +229,8 @@ class _Walk:
                 else:
                     stack.callback(module.register_forward_pre_hook(self._enter(name), prepend=True).remove)
                     stack.callback(module.register_forward_hook(self._leave).remove)
-            stack.callback(self.provenance.pause)
-            self.provenance.resume()
-            yield
+            with self.provenance:
+                yield
 
     def _place(self) -> str:
         return repr(self.running[-1]) if self.running and self.running[-1] else "the model's forward"
@@ -244,22 +243,19 @@ class _Walk:
 
     def _enclose(self, name: str, module: Any) -> Callable[[], None]:
         """Put a forward of ours around a layer's own, and say how to take it off. A call then costs a third of what it does
-        with hooks; it is made for every layer and step, and Python is what watching costs.
+        with hooks; it is made for every layer and step, and Python is what watching costs. What happens inside is labelled by
+        hand, not by the mode.
         """
         see = (self._weight if name in self.weights else self._neuron)(name, module)
-        inner, before, provenance = module.forward, module.__dict__.get("forward"), self.provenance
+        inner, before, unlabelled = module.forward, module.__dict__.get("forward"), self.torch._C.DisableTorchFunction
 
         @wraps(inner)
         def forward(*args: Any, **kwargs: Any) -> Any:
-            provenance.pause()
-            self.running.append(name)
-            self.inside += 1
-            out = inner(*args, **kwargs)
-            see(args[0] if args else next(iter(kwargs.values())), out)
-            self.inside -= 1
-            self.running.pop()
-            if not self.inside:
-                provenance.resume()
+            with unlabelled():
+                self.running.append(name)
+                out = inner(*args, **kwargs)
+                see(args[0] if args else next(iter(kwargs.values())), out)
+                self.running.pop()
             return out
 
         def restore() -> None:
@@ -286,7 +282,8 @@ class _Walk:
             fed = self.fed.get(name)
             if fed is None:
                 fed = self.fed[name] = _Fed(tuple(given.shape))
-            fed.labels[label] = None
+            if label is not fed.last:
+                fed.last = fed.labels[label] = label
             if label.sources == driven:  # only such inputs are kept: held tensors cost the pass its cache
                 fed.inputs.append(given.detach())
             self.provenance.put(out, own)
@@ -302,7 +299,7 @@ class _Walk:
             if layer is None:
                 layer = self.known[name, label.sources] = self._layer(name, module, label, tuple(current.shape))
             self.calls.append(layer)
-            outputs = list(tensors_in(out))
+            outputs = tensors_in(out)
             if self.record is not None:
                 self.record(layer, current, outputs[0])
             for tensor in outputs:

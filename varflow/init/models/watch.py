@@ -20,6 +20,7 @@ from varflow.init.models.walker import TracedLayer
 __all__ = ["Recorder", "Watched"]
 
 FOLLOWED = 8  # inputs of a batch, evenly spaced, whose membranes are followed; spikes are counted for all
+PENDING = 2**18  # numbers of one layer that wait, so that several steps are taken while its membranes are in the cache
 DISAGREEING = 1e-3, 5e-2  # share of spikes that rounding may decide otherwise, in single and in half precision
 
 
@@ -40,35 +41,38 @@ class Watched:
 
 
 class Recorder:
-    """Follows every neuron layer, call by call; an instance is what ``trace`` calls back. Nothing but sums is kept."""
+    """Follows every neuron layer, call by call; an instance is what ``trace`` calls back. Little but sums is kept."""
 
     def __init__(self) -> None:
         self.layers: dict[str, _Follower] = {}
 
     def __call__(self, layer: TracedLayer, current: Any, spikes: Any) -> None:
-        if layer.neuron_name not in self.layers:
-            self.layers[layer.neuron_name] = _Follower(layer)
-        self.layers[layer.neuron_name].call(current, spikes)
+        follower = self.layers.get(layer.neuron_name)
+        if follower is None:
+            follower = self.layers[layer.neuron_name] = _Follower(layer)
+        follower.call(current, spikes)
 
     def results(self) -> dict[str, Watched]:
         return {name: follower.result() for name, follower in self.layers.items()}
 
 
 class _Follower:
-    """One layer's membranes and sums. Everything is summed while it is in the cache: a second pass would cost more."""
+    """One layer's sums. Spikes are summed at once, a second pass over them would cost more; membranes a few steps at a time."""
 
     def __init__(self, layer: TracedLayer):
-        self.layer, self.membrane = layer, Membrane(layer.neuron)
+        self.torch, self.layer, self.membrane = require("torch", "torch"), layer, Membrane(layer.neuron)
         weight = layer.weights[0]
         self.axes = 1 if hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
         self.several = layer.neuron.reset == "multi_spike"
-        self.spikes: list[Any] = []  # per step: sums over the neurons, one entry per input
-        self.moments: list[tuple[Any, Any]] = []  # per step: sum over the neurons of H per followed input, and of H² over all
-        self.counts: Any = None  # of steps and inputs at which each neuron spikes
-        self.tested: list[Any] = []  # shares of spikes that are not those of the membranes
         self.each: Any = None
         self.ones: Any = None
         self.stride, self.halves = 1, False
+        self.counts: Any = None  # of steps and inputs at which each neuron spikes
+        self.spikes: list[Any] = []  # per step: sums over the neurons, one entry per input
+        self.pending: list[tuple[Any, Any]] = []  # per step: currents and spikes of the followed inputs
+        self.sums: list[Any] = []  # of H over the neurons, shape (steps, followed)
+        self.norms: list[Any] = []  # of H over neurons and followed inputs, shape (steps,)
+        self.differing: list[Any] = []  # norms of the spikes less those of the membranes
 
     def call(self, current: Any, spikes: Any) -> None:
         spiking = self.layer.spiking
@@ -80,37 +84,44 @@ class _Follower:
                 self._step(*(_flat(values, self.axes) for values in step))
 
     def _step(self, current: Any, S: Any) -> None:
-        torch, S = require("torch", "torch"), S.to(current.dtype)
+        S = S.to(current.dtype)
         if self.counts is None:
             self.each, self.ones = map(S.new_ones, S.shape)
             self.counts, self.stride = S.new_zeros(S.shape[1]), -(-len(S) // FOLLOWED)
-        followed = S[:: self.stride].clone()  # a view would hold all of it until the next step, and cost the pass its cache
-        H, _ = self.membrane.step(current[:: self.stride].clone(), followed)
         self.spikes.append(S.mv(self.ones))
-        self.moments.append((H.mv(self.ones), torch.linalg.vector_norm(H)))
         self.counts.addmv_(((S > 0).to(S.dtype) if self.several else S).T, self.each)
-        step = len(self.spikes)
-        if not step & (step - 1):  # steps 1, 2, 4, 8 … and the last tell whether it steps as it should
-            self.tested.append(self._disagreeing())
+        followed = current[:: self.stride].clone(), S[:: self.stride].clone()  # views would hold all inputs
+        self.pending.append(followed)
+        if len(self.pending) * followed[0].numel() >= PENDING:
+            self._continue()
+
+    def _continue(self) -> None:
+        """Take the membranes through the steps that wait."""
+        if not self.pending:
+            return
+        H, S = map(self.torch.stack, zip(*self.pending, strict=True))
+        self.pending.clear()
+        for step in zip(H.unbind(), S.unbind(), strict=True):
+            self.membrane.step(*step)
+        norm = self.torch.linalg.vector_norm
+        self.sums.append(H @ self.ones)
+        self.norms.append(norm(H.flatten(1), dim=1))
+        self.differing.append(norm(self.membrane.fired(H).sub_(S)))
 
     def result(self) -> Watched:
-        torch = require("torch", "torch")
-        self._check()
-        S = torch.stack(self.spikes).double().cpu().numpy()
-        H, norm = (torch.stack(sums).double().cpu().numpy() for sums in zip(*self.moments, strict=True))
-        scale, width, followed = self.layer.neuron.input_scale, len(self.ones), H.shape[1]
+        self._continue()
+        cat, stack = self.torch.cat, self.torch.stack
+        S, H, norm, counts = map(_numbers, (stack(self.spikes), cat(self.sums), cat(self.norms), self.counts))
+        scale, (width,), followed = self.layer.neuron.input_scale, counts.shape, H.shape[1]
+        self._check(width * H.size)
         mean = scale * H / width
         squares = (scale * norm) ** 2 / followed - width * (mean**2).mean(1)
-        alive = S[late(len(S))].max(0) > 0
-        never, always = (float((self.counts == number).double().mean()) for number in (0, S.size))
-        return Watched(S / width, np.maximum(squares, 0) / max(width - 1, 1), mean.mean(1), alive, never, always, width)
+        variance, alive = np.maximum(squares, 0) / max(width - 1, 1), S[late(len(S))].max(0) > 0
+        never, always = (np.count_nonzero(counts == number) / width for number in (0, S.size))
+        return Watched(S / width, variance, mean.mean(1), alive, never, always, width)
 
-    def _disagreeing(self) -> Any:
-        return (self.membrane.fired(self.membrane.H) != self.membrane.S).float().mean()
-
-    def _check(self) -> None:
-        shares = [float(share) for share in (*self.tested, self._disagreeing())]
-        disagreeing = sum(shares) / len(shares)
+    def _check(self, spikes: int) -> None:
+        disagreeing = float(sum(norm**2 for norm in self.differing)) / spikes
         if disagreeing > DISAGREEING[self.halves]:
             rule = f"does not step as {self.layer.neuron} from rest: {100 * disagreeing:.3g} % of its spikes are others"
             raise DomainError("model", f"{self.layer.neuron_name}: {type(self.layer.module).__name__}", rule)
@@ -120,3 +131,7 @@ def _flat(values: Any, axes: int) -> Any:
     """Shape (inputs, neurons), in single precision at least."""
     rows = values.flatten(1) if values.dim() > axes else values.flatten()[None]
     return rows if rows.dtype.itemsize >= 4 else rows.float()
+
+
+def _numbers(values: Any) -> np.ndarray:
+    return values.cpu().numpy().astype(float)
