@@ -119,7 +119,7 @@ def _stepping(torch: Any, model: Any, inputs: Any, steps: int | None) -> Trace:
     """The trace of a model whose neurons step as their attributes say, as far as they spike in this pass."""
     recorder = Recorder()
     traced = watched(torch, model, inputs, steps, in_full_precision(torch, recorder))
-    checked(recorder, notes_on_steps(traced, steps))
+    checked(torch, recorder, notes_on_steps(traced, steps))
     return traced
 
 
