@@ -92,6 +92,14 @@ REFUSED = {
         r"inputs are torch.int64, weights torch.float32: give inputs.to\(",
     ),
     "double inputs": ("both", chain, X.double(), STEPS, r"inputs are torch.float64, weights torch.float32: give inputs.to\("),
+    "tiny inputs": ("init", chain, 1e-20 * X, STEPS, r"inputs='rms 5.*e-21' is out of scale for 0: scale them to about 1"),
+    "double spikes": (
+        "both",
+        lambda: Looped(32, 2, 3).double(),
+        X.double(),
+        None,
+        r"weights are torch.float64, its neurons return another precision: take a float32 copy",
+    ),
     "double weights": ("both", lambda: chain().double(), X, STEPS, r"weights torch.float64: give inputs.to\(torch.float64"),
 }
 
@@ -124,6 +132,27 @@ def test_scripted_modules_are_refused_by_name(judge):
 def test_a_loss_must_be_a_function():
     with pytest.raises(vf.DomainError, match="loss=5 must be a function of the model's output"):
         vf.audit(chain(), X, 5, steps=STEPS)
+
+
+def test_inference_mode():
+    """Weights that were made in it are set in it; gradients are not to be had."""
+    with torch.inference_mode():
+        model = chain()
+        plan = vf.init.init_model(model, X, steps=STEPS, generator=seeded())
+        assert vf.audit(model, X, steps=STEPS).healthy
+        with pytest.raises(vf.DomainError, match=r"has no gradients within torch.inference_mode: leave that mode"):
+            vf.audit(model, X, torch.sum, steps=STEPS)
+    plain = chain()
+    assert [layer.gain for layer in vf.init.init_model(plain, X, steps=STEPS, generator=seeded()).layers] == [
+        layer.gain for layer in plan.layers
+    ]
+    assert torch.equal(plain[0].weight, model[0].weight)
+
+
+def test_inputs_that_are_zero_are_no_fault_of_the_widths():
+    x = torch.cat([X, torch.zeros(2, 32)])
+    notes = [vf.init.init_model(chain(), given, steps=STEPS, dry_run=True).notes for given in (X, x)]
+    assert notes == [(), ("25 % of the inputs are zero throughout: nothing comes of them",)]
 
 
 def test_oddities_are_noted_by_the_audit():

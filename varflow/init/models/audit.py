@@ -81,9 +81,11 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     recorder = Recorder()
     if loss is not None and not callable(loss):
         raise DomainError("loss", loss, "must be a function of the model's output")
+    if loss is not None and torch.is_inference_mode_enabled():
+        raise DomainError("loss", loss, "has no gradients within torch.inference_mode: leave that mode")
     traced = watched(torch, model, inputs, steps, in_full_precision(torch, recorder))
     notes = notes_on_steps(traced, steps) + _shared(traced) + [" ".join(each) for each in integrators(traced)]
-    seen = checked(recorder, notes)
+    seen = checked(torch, recorder, notes)
     reasons = uncovered(traced)
     redrawn = _redrawn(torch, model, inputs, steps, traced) if reasons else None
     gradients = _gradients(torch, model, inputs, steps, traced, loss)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from varflow._checks import DomainError
+from varflow.init.models.precision import full_precision
 from varflow.init.models.walker import Trace, trace
 from varflow.init.models.watch import Recorder, Watched
 
@@ -56,10 +57,11 @@ def integrators(traced: Trace) -> list[tuple[str, str]]:
     return [(layer.neuron_name, rule.format(layer.neuron.threshold, least)) for layer in far]
 
 
-def checked(recorder: Recorder, notes: list[str]) -> dict[str, Watched]:
+def checked(torch: Any, recorder: Recorder, notes: list[str]) -> dict[str, Watched]:
     """What was recorded, if every neuron stepped as its attributes say; the notes may say why it did not."""
     try:
-        return recorder.results()
+        with full_precision(torch):
+            return recorder.results()
     except DomainError as error:
         raise DomainError(error.argument, error.value, "; ".join([error.rule, *notes])) from None
 
@@ -75,11 +77,11 @@ def _advice(model: Any, inputs: Any) -> str:
     given = {tensor.dtype for tensor in tensors_in(inputs)}
     if len(held) == 1 and not given & held:
         return f"inputs are {_words(given)}, weights {_words(held)}: give inputs.to({_words(held)})"
-    narrow = {dtype for dtype in held if dtype.itemsize < 4}
-    if not narrow:
+    odd = {dtype for dtype in held if dtype.itemsize != 4}
+    if not odd:
         return ""
     advice = "take a float32 copy, copy.deepcopy(model).float(), with inputs.float(), or torch.autocast"
-    return f"the model's weights are {_words(narrow)}, its neurons return another precision: {advice}"
+    return f"the model's weights are {_words(odd)}, its neurons return another precision: {advice}"
 
 
 def _words(dtypes: set[Any]) -> str:
