@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from varflow._checks import DomainError, flag, positive_scale, probability, require, scalar
-from varflow.init.models.door import checked, integrators, watched
+from varflow.init.models.door import checked, integrators, unlike_their_kind, watched
 from varflow.init.models.plan import LayerPlan, ModelPlan, notes_on_steps
 from varflow.init.models.planner import Planner
 from varflow.init.models.precision import check_range, full_precision, in_full_precision
@@ -150,7 +150,7 @@ def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float, bool]:
 
 
 def _fillable(torch: Any, traced: Trace) -> None:
-    words = uncovered(traced)
+    words = uncovered(traced) + unlike_their_kind(torch, traced)
     if words:
         more = f" (so are: {'; '.join(words[1:])})" if words[1:] else ""
         rule = f"is beyond a plain chain of weight layers and neurons{more}: set these by hand"
