@@ -48,6 +48,24 @@ def one_hidden_state_for_two_layers():
     return chain(neuron, neuron)
 
 
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Checked(nn.Linear):
+    """A forward of its own that is that of its kind."""
+
+    def forward(self, x):
+        assert x.shape[-1] == self.in_features
+        return nn.functional.linear(x, self.weight, self.bias)
+
+
+def with_first(kind):
+    torch.manual_seed(0)
+    return nn.Sequential(kind(32, 64), leaky(), nn.Linear(64, 64), leaky())
+
+
 class EmptiedEachStep(nn.Module):
     def __init__(self):
         super().__init__()
@@ -92,6 +110,21 @@ REFUSED = {
         r"inputs are torch.int64, weights torch.float32: give inputs.to\(",
     ),
     "double inputs": ("both", chain, X.double(), STEPS, r"inputs are torch.float64, weights torch.float32: give inputs.to\("),
+    "a forward of its own": (
+        "init",
+        lambda: with_first(Doubled),
+        X,
+        STEPS,
+        r"model='0 is a Doubled whose output is not that of a Linear' is beyond a plain chain",
+    ),
+    "tiny inputs": ("init", chain, 1e-20 * X, STEPS, r"inputs='rms 5.*e-21' is out of scale for 0: scale them to about 1"),
+    "double spikes": (
+        "both",
+        lambda: Looped(32, 2, 3).double(),
+        X.double(),
+        None,
+        r"weights are torch.float64, its neurons return another precision: take a float32 copy",
+    ),
     "double weights": ("both", lambda: chain().double(), X, STEPS, r"weights torch.float64: give inputs.to\(torch.float64"),
 }
 
@@ -124,6 +157,38 @@ def test_scripted_modules_are_refused_by_name(judge):
 def test_a_loss_must_be_a_function():
     with pytest.raises(vf.DomainError, match="loss=5 must be a function of the model's output"):
         vf.audit(chain(), X, 5, steps=STEPS)
+
+
+def test_inference_mode():
+    """Weights that were made in it are set in it; gradients are not to be had."""
+    with torch.inference_mode():
+        model = chain()
+        plan = vf.init.init_model(model, X, steps=STEPS, generator=seeded())
+        assert vf.audit(model, X, steps=STEPS).healthy
+        with pytest.raises(vf.DomainError, match=r"has no gradients within torch.inference_mode: leave that mode"):
+            vf.audit(model, X, torch.sum, steps=STEPS)
+    plain = chain()
+    assert [layer.gain for layer in vf.init.init_model(plain, X, steps=STEPS, generator=seeded()).layers] == [
+        layer.gain for layer in plan.layers
+    ]
+    assert torch.equal(plain[0].weight, model[0].weight)
+
+
+def test_inputs_that_are_zero_are_no_fault_of_the_widths():
+    x = torch.cat([X, torch.zeros(2, 32)])
+    notes = [vf.init.init_model(chain(), given, steps=STEPS, dry_run=True).notes for given in (X, x)]
+    assert notes == [(), ("25 % of the inputs are zero throughout: nothing comes of them",)]
+
+
+def test_layers_with_a_forward_of_their_own_are_drawn_anew():
+    """Their predicted rate is what they do, twice the currents here; those that do as their kind does stay with the theory."""
+    doubled, plain = vf.audit(with_first(Doubled), X, steps=STEPS), vf.audit(with_first(Checked), X, steps=STEPS)
+    assert (doubled.predicted_by, plain.predicted_by) == ("networks drawn anew", "theory")
+    assert "0 is a Doubled whose output is not that of a Linear" in doubled.notes[0]
+    first, other = doubled.layers[0], plain.layers[0]
+    assert abs(first.firing_rate - first.predicted_rate) < 5 * first.predicted_std
+    assert first.predicted_rate > 2 * other.predicted_rate
+    vf.init.init_model(with_first(Checked), X, steps=STEPS)
 
 
 def test_oddities_are_noted_by_the_audit():

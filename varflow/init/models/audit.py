@@ -12,7 +12,7 @@ import numpy as np
 
 from varflow._checks import DomainError, require
 from varflow.init.models.causes import ALIVE, ENOUGH, diagnosed, needed_gains, to_mend
-from varflow.init.models.door import checked, integrators, watched
+from varflow.init.models.door import checked, integrators, unlike_their_kind, watched
 from varflow.init.models.plan import notes_on_steps
 from varflow.init.models.precision import full_precision, in_full_precision
 from varflow.init.models.prediction import late, predict, uncovered
@@ -81,10 +81,12 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     recorder = Recorder()
     if loss is not None and not callable(loss):
         raise DomainError("loss", loss, "must be a function of the model's output")
+    if loss is not None and torch.is_inference_mode_enabled():
+        raise DomainError("loss", loss, "has no gradients within torch.inference_mode: leave that mode")
     traced = watched(torch, model, inputs, steps, in_full_precision(torch, recorder))
     notes = notes_on_steps(traced, steps) + _shared(traced) + [" ".join(each) for each in integrators(traced)]
-    seen = checked(recorder, notes)
-    reasons = uncovered(traced)
+    seen = checked(torch, recorder, notes)
+    reasons = uncovered(traced) + unlike_their_kind(torch, traced)
     redrawn = _redrawn(torch, model, inputs, steps, traced) if reasons else None
     gradients = _gradients(torch, model, inputs, steps, traced, loss)
     with full_precision(torch):

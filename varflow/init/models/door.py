@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from varflow._checks import DomainError
+from varflow.init.models.precision import full_precision
+from varflow.init.models.state import kept
 from varflow.init.models.walker import Trace, trace
 from varflow.init.models.watch import Recorder, Watched
 
-__all__ = ["checked", "integrators", "watched"]
+__all__ = ["checked", "integrators", "unlike_their_kind", "watched"]
 
 INTEGRATES = 1e3  # times the least threshold: one that is not meant to be reached
 
@@ -34,6 +36,27 @@ def watched(torch: Any, model: Any, inputs: Any, steps: int | None, record: Call
         raise DomainError("inputs", error.value, f"{error.rule} ({advice})") from error
 
 
+def unlike_their_kind(torch: Any, traced: Trace) -> list[str]:
+    """Weight layers of classes with a forward of their own that is not that of the layer they derive from, in words."""
+    weights = [(layer.name, weight, layer.input_shape) for layer in traced.layers for weight in layer.weights]
+    weights += [(name, weight, shape) for name, weight, _, shape in traced.readouts]
+    words = []
+    for name, weight, shape in weights:
+        kind = next(k for k in type(weight).__mro__ if k.__module__.startswith("torch.nn.modules."))
+        if type(weight).forward is not kind.forward and not _steps_alike(torch, weight, kind, shape):
+            words.append(f"{name} is a {type(weight).__name__} whose output is not that of a {kind.__name__}")
+    return words
+
+
+def _steps_alike(torch: Any, weight: Any, kind: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a layer makes of a random input what its kind would; axes before the batch's are more of the batch."""
+    given = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight.weight)
+    more = 0 if hasattr(weight, "in_features") else max(given.dim() - len(weight.kernel_size) - 2, 0)
+    with kept(weight), torch.no_grad():
+        out, expected = weight.forward(given), kind.forward(weight, given.flatten(0, more))
+    return out.numel() == expected.numel() and torch.allclose(out.reshape(expected.shape), expected, rtol=1e-2, atol=1e-4)
+
+
 def _split(traced: Trace) -> Trace:
     """Time and batch told apart where weights received both in one axis and neurons did not: a layer in a container that
     merges them (``SeqToANNContainer`` of SpikingJelly).
@@ -56,10 +79,11 @@ def integrators(traced: Trace) -> list[tuple[str, str]]:
     return [(layer.neuron_name, rule.format(layer.neuron.threshold, least)) for layer in far]
 
 
-def checked(recorder: Recorder, notes: list[str]) -> dict[str, Watched]:
+def checked(torch: Any, recorder: Recorder, notes: list[str]) -> dict[str, Watched]:
     """What was recorded, if every neuron stepped as its attributes say; the notes may say why it did not."""
     try:
-        return recorder.results()
+        with full_precision(torch):
+            return recorder.results()
     except DomainError as error:
         raise DomainError(error.argument, error.value, "; ".join([error.rule, *notes])) from None
 
@@ -75,11 +99,11 @@ def _advice(model: Any, inputs: Any) -> str:
     given = {tensor.dtype for tensor in tensors_in(inputs)}
     if len(held) == 1 and not given & held:
         return f"inputs are {_words(given)}, weights {_words(held)}: give inputs.to({_words(held)})"
-    narrow = {dtype for dtype in held if dtype.itemsize < 4}
-    if not narrow:
+    odd = {dtype for dtype in held if dtype.itemsize != 4}
+    if not odd:
         return ""
     advice = "take a float32 copy, copy.deepcopy(model).float(), with inputs.float(), or torch.autocast"
-    return f"the model's weights are {_words(narrow)}, its neurons return another precision: {advice}"
+    return f"the model's weights are {_words(odd)}, its neurons return another precision: {advice}"
 
 
 def _words(dtypes: set[Any]) -> str:

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from varflow._checks import DomainError, flag, positive_scale, probability, require, scalar
-from varflow.init.models.door import checked, integrators, watched
+from varflow.init.models.door import checked, integrators, unlike_their_kind, watched
 from varflow.init.models.plan import LayerPlan, ModelPlan, notes_on_steps
-from varflow.init.models.planner import SURVIVAL, Planner
+from varflow.init.models.planner import Planner
 from varflow.init.models.precision import check_range, full_precision, in_full_precision
 from varflow.init.models.prediction import uncovered
 from varflow.init.models.refine import refined
@@ -17,6 +17,8 @@ from varflow.init.models.walker import Trace
 from varflow.init.models.watch import Recorder
 
 __all__ = ["init_model", "planned_gains"]
+
+STRONGEST = 1e12  # inputs, root of the mean square
 
 
 def init_model(
@@ -102,8 +104,7 @@ def init_model(
         planner = Planner(traced, *wanted)
         planner.notes += notes_on_steps(traced, steps)
         plan = planner.plan()
-        if planner.survival < SURVIVAL:
-            planner.notes.append(planner.lost())
+        planner.note_losses()
     if not dry_run:
         fill(torch, traced, plan, generator)
         if refine is None:
@@ -118,7 +119,7 @@ def _stepping(torch: Any, model: Any, inputs: Any, steps: int | None) -> Trace:
     """The trace of a model whose neurons step as their attributes say, as far as they spike in this pass."""
     recorder = Recorder()
     traced = watched(torch, model, inputs, steps, in_full_precision(torch, recorder))
-    checked(recorder, notes_on_steps(traced, steps))
+    checked(torch, recorder, notes_on_steps(traced, steps))
     return traced
 
 
@@ -149,7 +150,7 @@ def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float, bool]:
 
 
 def _fillable(torch: Any, traced: Trace) -> None:
-    words = uncovered(traced)
+    words = uncovered(traced) + unlike_their_kind(torch, traced)
     if words:
         more = f" (so are: {'; '.join(words[1:])})" if words[1:] else ""
         rule = f"is beyond a plain chain of weight layers and neurons{more}: set these by hand"
@@ -175,9 +176,12 @@ def _fillable(torch: Any, traced: Trace) -> None:
             raise DomainError("model", layer.neuron_name, rule)
     for name, words in integrators(traced):
         raise DomainError("model", name, f"{words} leave it out while weights are set")
-    for layer in traced.layers:
-        if layer.driven and not any(bool(given.any()) for given in layer.weight_inputs):
+    for layer in (layer for layer in traced.layers if layer.driven):
+        strength = max(float(given.double().square().mean().sqrt()) for given in layer.weight_inputs)
+        if not strength:
             raise DomainError("inputs", "zero throughout", f"drives nothing through {layer.name}: give a batch of data")
+        if not 1 / STRONGEST < strength < STRONGEST:
+            raise DomainError("inputs", f"rms {strength:.3g}", f"is out of scale for {layer.name}: scale them to about 1")
 
 
 def fill(torch: Any, traced: Trace, plan: list[LayerPlan], generator: Any) -> None:
@@ -189,8 +193,10 @@ def fill(torch: Any, traced: Trace, plan: list[LayerPlan], generator: Any) -> No
     device = "cpu" if generator is None else generator.device
     seeds = torch.randint(2**63 - 1, (len(weights),), generator=generator, device=device).tolist()
 
+    mode = torch.inference_mode if torch.is_inference_mode_enabled() else torch.no_grad
+
     def one(weight: Any, layer: LayerPlan, seed: int) -> None:
-        with torch.no_grad():  # which holds for one thread
+        with mode():  # which holds for one thread
             own = torch.Generator(weight.weight.device).manual_seed(seed)
             weight.weight.normal_(0.0, layer.weight_std, generator=own)
             if weight.bias is not None:

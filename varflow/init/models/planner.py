@@ -72,26 +72,36 @@ class Planner:
             for readout in self.trace.readouts
         ]
 
-    def lost(self) -> str:
+    def note_losses(self) -> None:
+        """Inputs from which nothing reaches the last layer: those that are zero, and those that these widths do not carry."""
+        moments = [input_moments(layer, self.trace.steps)[0].flatten(1) for layer in self.trace.layers if layer.driven]
+        there = np.any([products.any(1).cpu().numpy() for products in moments], axis=0)
+        full = float(there.mean())  # share of the inputs
+        if full < 1:
+            self.notes.append(f"{100 * (1 - full):.3g} % of the inputs are zero throughout: nothing comes of them")
+        if self.survival < SURVIVAL * full:
+            self.notes.append(self._lost(full))
+
+    def _lost(self, full: float) -> str:
         """How much activity these widths do not carry, and a rate that they do."""
         low = max(aim.rate for aim in self.aims.values())
         most = min(highest_rate(neuron, self.trace.steps, len(self.trace.layers)) for neuron in self.aims)
         high = low * ((most if most < math.inf else TRIED * low) / low) ** 0.9
         end = "make the layers wider: higher rates are not carried either"
-        if low < high and self._carries(high):
+        if low < high and self._carries(high, full):
             for _ in range(HALVINGS):
                 middle = math.sqrt(low * high)
-                low, high = (low, middle) if self._carries(middle) else (middle, high)
+                low, high = (low, middle) if self._carries(middle, full) else (middle, high)
             end = f"rate={high:.2g} is carried"
-        dead = f"{100 * (1 - self.survival):.3g} % of networks and inputs fall silent before the last layer"
+        dead = f"{100 * (1 - self.survival / full):.3g} % of networks and inputs fall silent before the last layer"
         return f"{dead}: these widths do not carry this {self.quantity.removeprefix('firing_')}; {end}"
 
-    def _carries(self, rate: float) -> bool:
+    def _carries(self, rate: float, full: float) -> bool:
         try:
             planner = Planner(self.trace, "firing_rate", float(f"{rate:.2g}"), True)
         except DomainError:
             return False
-        return float(planner.predict().survival[-1]) >= SURVIVAL
+        return float(planner.predict().survival[-1]) >= SURVIVAL * full
 
     def _aim(self, neuron: Neuron) -> _Aim:
         depth = sum(layer.neuron == neuron for layer in self.trace.layers)
