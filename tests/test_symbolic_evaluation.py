@@ -1,5 +1,6 @@
 """Results as functions: NaN outside their conditions, all digits of a double inside, numbers of any library."""
 
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
@@ -21,7 +22,8 @@ CLOSE = [10.0**-k for k in range(1, 15, 2)]  # to a saddle-node, relative
 # (derivation, arguments inside, arguments outside)
 EDGES = {
     "map, sign of the variance": (lambda: vf.symbolic.variance_map(), (1.0, 1.0, 2.0), (-1.0, 1.0, 2.0)),
-    "map, beyond the support": (lambda: vf.symbolic.variance_map("uniform"), (1.0, 1.7, 2.0), (1.0, 1.8, 2.0)),
+    "map, below the support": (lambda: vf.symbolic.variance_map("uniform"), (1.0, 1.7, 2.0), (1.0, -1.8, 2.0)),
+    "condition, beyond the support": (lambda: vf.symbolic.fixed_point_condition("uniform"), (1.7,), (1.8,)),
     "map, beyond the kink": (lambda: vf.symbolic.variance_map("laplace"), (1.0, 1.0, 2.0), (1.0, -1.0, 2.0)),
     "map, below the kink": (lambda: vf.symbolic.variance_map("laplace", threshold=BELOW), (1.0, -1.0, 2.0), (1.0, 1.0, 2.0)),
     "map, negative bias": (lambda: vf.symbolic.variance_map(bias_std=sigma_b), (1.0, 1.0, 2.0, 0.1), (1.0, 1.0, 2.0, -0.1)),
@@ -69,6 +71,31 @@ def test_nan_outside_the_conditions_and_only_there(case):
     for relation in derivation.conditions:
         assert str(relation) in repr(derivation)
     assert r"\text{for }" in derivation.to_latex()
+
+
+@pytest.mark.parametrize("bias", [0, sigma_b])
+def test_beyond_the_support_the_map_is_silent(bias):
+    derivation, at = vf.symbolic.variance_map("uniform", bias_std=bias), (0.3,) if bias else ()
+    fast, exact = derivation.lambdify(), derivation.lambdify("mpmath")
+    thresholds = np.array([0.5, 1.7, 1.8, 40.0])
+    setting = {"gain": 2.0, "bias_std": sum(at), "distribution": "uniform"}
+    want = [vf.variance_map(1.0, threshold=threshold, **setting) for threshold in thresholds]
+    assert fast(1.0, thresholds, 2.0, *at) == pytest.approx(want, rel=1e-14)
+    assert [exact(1, threshold, 2, *at) for threshold in thresholds] == pytest.approx(want, rel=1e-14)
+    assert fast(1.0, 1.8, 2.0, *at) == sum(at) ** 2
+    assert fast(0.4, 1.0, 2.0, *at) > sum(at) ** 2 == fast(0.3, 1.0, 2.0, *at)  # the edge is at V = 1/3
+    assert np.isnan(fast(-1.0, 1.8, 2.0, *at))
+    assert "beyond: V' = " in repr(derivation)
+    assert derivation.check()
+
+
+def test_a_wrong_silence_is_seen():
+    derivation = vf.symbolic.variance_map("uniform", bias_std=sigma_b)
+    step = derivation.beyond.steps[-1]
+    wrong = replace(step, expression=sympy.Eq(step.expression.lhs, step.expression.rhs * sympy.Rational(101, 100)))
+    assert not replace(derivation, beyond=replace(derivation.beyond, steps=(wrong,))).check(points=1)
+    assert all(vf.symbolic.variance_map(law).beyond is None for law in ("normal", "laplace", "logistic"))
+    assert vf.symbolic.variance_map("uniform", mean_gain=0.5).beyond is None
 
 
 def test_every_condition_is_needed():

@@ -21,7 +21,7 @@ from mpmath import mp, mpf
 from varflow._checks import DomainError, integer
 from varflow.symbolic.conditions import above, all_of, at_least, below
 from varflow.symbolic.display import aligned, plain
-from varflow.symbolic.evaluation import in_digits, in_doubles
+from varflow.symbolic.evaluation import first_answer, in_digits, in_doubles
 from varflow.symbolic.numbers import DerivationError, Values, value
 from varflow.symbolic.symbols import NAMES
 
@@ -108,6 +108,8 @@ class Derivation:
     steps : tuple of Step
     answers : int
         How many of the last steps state the result: several for several solutions.
+    beyond : Derivation, optional
+        What holds where the threshold lies beyond the support of the law, if there is such a place.
 
     Notes
     -----
@@ -129,6 +131,7 @@ class Derivation:
     setting: Setting = field(repr=False)
     steps: tuple[Step, ...] = ()
     answers: int = 1
+    beyond: Derivation | None = None
 
     @property
     def result(self) -> Any:
@@ -144,14 +147,15 @@ class Derivation:
     @property
     def conditions(self) -> tuple[Any, ...]:
         """For which numbers the result holds: relations between its symbols. ``lambdify()`` gives NaN elsewhere."""
-        results = self.result if isinstance(self.result, tuple) else (self.result,)
-        symbols = _ordered(self.result)
+        return self._conditions(_ordered(self.result))
+
+    def _conditions(self, symbols: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Those between these symbols."""
         signs = [relation for s in symbols if s.name not in ("theta", "z") for relation in _sign(s)]
         last = dict(self.steps[-1].given) if self.steps else {}
         stated = [part for step in self.steps for part in sympy.ordered(sympy.And.make_args(sympy.sympify(step.condition)))]
         stated = [part.subs(last) if part.free_symbols & last.keys() else part for part in stated]
-        free = sympy.Tuple(*results).free_symbols
-        return tuple(dict.fromkeys(c for c in (*signs, *stated) if c != sympy.true and c.free_symbols <= free))
+        return tuple(dict.fromkeys(c for c in (*signs, *stated) if c != sympy.true and c.free_symbols <= set(symbols)))
 
     def then(
         self,
@@ -207,7 +211,8 @@ class Derivation:
         """
         integer("points", points, minimum=1)
         integer("digits", digits, minimum=5)
-        return all(self._holds_at(f"{seed}, {index}", digits) for index in range(points))
+        parts = (self,) if self.beyond is None else (self, self.beyond)
+        return all(part._holds_at(f"{seed}, {index}", digits) for part in parts for index in range(points))
 
     def _holds_at(self, seed: str, digits: int) -> bool:
         """Every step at one point; steps under the same assumptions share it."""
@@ -240,7 +245,8 @@ class Derivation:
         -------
         callable
             Takes the free symbols of the result by the public names (``threshold``, ``gain``, …), by keyword or in the order
-            of ``.arguments``; returns a tuple where the result is one. NaN wherever ``.conditions`` do not hold.
+            of ``.arguments``; returns a tuple where the result is one. NaN wherever ``.conditions`` do not hold, unless
+            ``.beyond`` has the answer.
 
         Notes
         -----
@@ -259,8 +265,12 @@ class Derivation:
         if modules not in ("numpy", "mpmath"):
             raise DomainError("modules", modules, "must be 'numpy' or 'mpmath'")
         results = self.result if isinstance(self.result, tuple) else (self.result,)
-        make = in_doubles if modules == "numpy" else in_digits
-        return make(self.arguments, _ordered(self.result), results, all_of(*self.conditions))
+        make, symbols = in_doubles if modules == "numpy" else in_digits, _ordered(self.result)
+        within = make(self.arguments, symbols, results, all_of(*self.conditions))
+        if self.beyond is None:
+            return within
+        elsewhere = all_of(*self.beyond._conditions(symbols))
+        return first_answer(within, make(self.arguments, symbols, (self.beyond.result,), elsewhere))
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -270,6 +280,7 @@ class Derivation:
     def __repr__(self) -> str:
         lines = [self.title, *(f"  {plain(step)}" for step in self.steps)]
         lines += [f"  for {', '.join(map(str, self.conditions))}"] if self.steps and self.conditions else []
+        lines += [f"  beyond: {plain(self.beyond.steps[-1])}"] if self.beyond else []
         return "\n".join(lines)
 
 

@@ -20,7 +20,7 @@ from varflow._checks import DomainError, unwrap
 from varflow.symbolic.numbers import as_function
 from varflow.symbolic.symbols import exact
 
-__all__ = ["in_digits", "in_doubles", "rounding"]
+__all__ = ["first_answer", "in_digits", "in_doubles", "rounding"]
 
 _ALLOWED = 1e-13
 _UNIT = 2.0**-53
@@ -75,6 +75,19 @@ def in_digits(
         return tuple(values) if len(values) > 1 else values[0]
 
     called.__doc__ = f"Takes {', '.join(names) or 'nothing'}; nan unless {conditions}."
+    return called
+
+
+def first_answer(within: Callable[..., Any], beyond: Callable[..., Any]) -> Callable[..., Any]:
+    """One function, and where it is NaN another of the same arguments."""
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        found, other = within(*args, **kwargs), beyond(*args, **kwargs)
+        if isinstance(found, mpmath.mpf):
+            return other if mp.isnan(found) else found
+        return unwrap(np.where(np.isnan(found), other, found))
+
+    called.__doc__ = within.__doc__
     return called
 
 

@@ -76,8 +76,10 @@ class Law:
 
     def holds(self, at: Any) -> Any:
         """Where density and tail are those formulas: relations for ``z`` put as an expression, and for free parameters."""
-        known = [(at_least, at, self.low), (at_most, at, self.high)]
-        sides = [make(x, end) for make, x, end in known if end in self.ends and not end.is_infinite]
+        low, high = number(self.low, self.parameters), number(self.high, self.parameters)
+        start = [end for end in self.ends if number(end, self.parameters) <= low][-1]  # formulas hold from knot to knot
+        stop = next(end for end in self.ends if number(end, self.parameters) >= high)
+        sides = [make(at, end) for make, end in ((at_least, start), (at_most, stop)) if not end.is_infinite]
         for symbol, (low, high) in self.parameters.items():
             sides += [at_least(symbol, low), at_most(symbol, high)]
         return all_of(*sides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -10,11 +11,12 @@ from mpmath import mp, mpf
 from sympy import Eq, Integral, S, Sum, sqrt
 
 from varflow._checks import DomainError
+from varflow.symbolic.conditions import above
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.effort import in_time, neat
 from varflow.symbolic.laws import Law, Parameters, pieces_above, upper_moment
 from varflow.symbolic.layer import E_x, E_x2, Layer, V_next, atom, layer_of, spread
-from varflow.symbolic.numbers import Values
+from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.responses import k, u
 from varflow.symbolic.symbols import V, g, n, quantity, sigma_w, theta
 
@@ -187,8 +189,7 @@ def variance_map(
     Notes
     -----
     **Assumes** infinite width: the law of the standardised potential is given and the population mean is ``m_g p``. Of a law
-    that ends, the formula is the one within its support, and ``lambdify()`` gives NaN beyond: there nothing spikes and
-    ``V' = σ_b²``, which :func:`varflow.variance_map` says too.
+    that ends, the formula is the one within its support; above it nothing spikes, which ``.beyond`` says.
     **Source**: ``micheli2024`` for spikes without bias or weight mean; else derived here.
 
     Examples
@@ -231,7 +232,22 @@ def _variance_map(distribution: Any, **given: Any) -> Derivation:
     )
     closed = _second_moment(layer)
     reason = "the integral stays: no closed form is found" if closed.has(Integral) else "the integral in closed form"
-    return steps.then(lambda e: Eq(e.lhs, layer.bias**2 + g**2 * closed), reason)
+    found = steps.then(lambda e: Eq(e.lhs, layer.bias**2 + g**2 * closed), reason)
+    ends = layer.law.high == layer.law.ends[-1] and not layer.law.high.is_infinite
+    return replace(found, beyond=_silence(layer)) if ends and layer.mean == 0 and layer.threshold.is_positive else found
+
+
+def _silence(layer: Layer) -> Derivation:
+    """The map where no potential reaches the threshold."""
+    end = layer.law.high
+
+    def draw(rng: Random) -> Values:
+        values = layer.draw(rng)
+        return values | {V: (value(layer.threshold, values) / (value(end, values) * mpf(rng.uniform(1.05, 3)))) ** 2}
+
+    start = Derivation("The variance map beyond the support", Setting(draw, layer.define))
+    silent = Eq(V_next, layer.bias**2 + g**2 * layer.response.base, evaluate=False)
+    return start.then(silent, "no potential reaches the threshold", condition=above(layer.z, end))
 
 
 def _integrals(layer: Layer) -> Any:
