@@ -16,7 +16,9 @@ torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 
 from varflow.init.models import initialise  # noqa: E402
+from varflow.init.models.door import checked, watched  # noqa: E402
 from varflow.init.models.planner import Planner  # noqa: E402
+from varflow.init.models.precision import in_full_precision  # noqa: E402
 from varflow.init.models.target import deep_layer  # noqa: E402
 from varflow.init.models.walker import trace  # noqa: E402
 from varflow.init.models.watch import Recorder  # noqa: E402
@@ -82,8 +84,8 @@ def test_watching_over_the_forward_pass(benchmark, clock):
 
     def watch():
         recorder = Recorder()
-        trace(model, x, record=recorder)
-        recorder.results()
+        watched(torch, model, x, None, in_full_precision(torch, recorder))
+        checked(torch, recorder, [])
 
     found = {}
     benchmark.pedantic(lambda: found.update(least(clock, 9, forward=forward, watch=watch)), rounds=1)

@@ -158,6 +158,28 @@ def test_what_stands_between_is_named(between, words):
     assert any(words in step for step in uncovered(found))
 
 
+class Encoded(nn.Module):
+    """The input is scaled and made into spikes before the first weights; after them, if asked, so are the spikes."""
+
+    def __init__(self, again):
+        super().__init__()
+        self.layers, self.again = chain(), again
+
+    def forward(self, x):
+        spikes = torch.bernoulli((0.5 * x).clamp(0, 1))
+        for number, module in enumerate(self.layers):
+            spikes = module(0.5 * spikes if self.again and number == 2 else spikes)
+        return spikes
+
+
+def test_what_is_made_of_the_input_alone_is_the_input():
+    found = trace(Encoded(False), X, steps=5)
+    assert uncovered(found) == []
+    assert all(set(given.unique().tolist()) <= {0.0, 1.0} for given in found.layers[0].weight_inputs)
+    assert not torch.equal(*found.layers[0].weight_inputs[:2])  # drawn anew at every step
+    assert uncovered(trace(Encoded(True), X, steps=5)) != []
+
+
 def test_moving_numbers_leaves_no_trace():
     model = chain(nn.Unflatten(1, (4, 8)), nn.Identity(), nn.Dropout(0.5), nn.Flatten())
     assert uncovered(trace(model, X)) == []

@@ -28,7 +28,7 @@ def watched(torch: Any, model: Any, inputs: Any, steps: int | None, record: Call
         if tensor.layout != torch.strided:
             raise DomainError("inputs", f"shape {tuple(tensor.shape)}", "is sparse: give inputs.to_dense()")
     try:
-        return _split(trace(model, inputs, steps, record))
+        return trace(model, inputs, steps, record)
     except DomainError as error:
         advice = _advice(model, inputs) if error.argument == "inputs" and "dtype" in error.rule else ""
         if not advice:
@@ -55,20 +55,6 @@ def _steps_alike(torch: Any, weight: Any, kind: Any, shape: tuple[int, ...]) -> 
     with kept(weight), torch.no_grad():
         out, expected = weight.forward(given), kind.forward(weight, given.flatten(0, more))
     return out.numel() == expected.numel() and torch.allclose(out.reshape(expected.shape), expected, rtol=1e-2, atol=1e-4)
-
-
-def _split(traced: Trace) -> Trace:
-    """Time and batch told apart where weights received both in one axis and neurons did not: a layer in a container that
-    merges them (``SeqToANNContainer`` of SpikingJelly).
-    """
-    for layer in traced.layers:
-        spiking, shape = layer.spiking, layer.current_shape
-        axes = 1 if hasattr(layer.weights[0], "in_features") else 1 + len(layer.weights[0].kernel_size)
-        if spiking.time_axis == 0 and spiking.batch_size is None and spiking.steps is None and len(layer.weight_inputs) == 1:
-            given = layer.weight_inputs[0]
-            if given.dim() == axes + 1 and len(shape) > 2 and len(given) == shape[0] * shape[1]:
-                layer.weight_inputs = [given.unflatten(0, shape[:2])]
-    return traced
 
 
 def integrators(traced: Trace) -> list[tuple[str, str]]:

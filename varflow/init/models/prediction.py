@@ -18,6 +18,7 @@ from varflow.init.models.wiring import Moments, covariance_between, currents_fro
 __all__ = ["Prediction", "input_moments", "late", "predict", "rates_by_step", "uncovered"]
 
 POINTS = 2**15  # neurons drawn for one layer, over all populations
+MOST_FACTORED = 2**31  # populations × sites × steps³, which factors of covariances cost
 MAPS, MOST_POINTS = 32, 2**22  # of maps, which vary more, so many populations as long as they are no larger than this
 MOST_INPUTS, FEW_INPUTS = 64, 8  # of a batch; at infinite width, where each takes many neurons
 MOST_SITES = 1024  # of a map whose sites are taken as correlated
@@ -96,12 +97,16 @@ def _given(layer: TracedLayer, most: int) -> Any:
 def _by_step(layer: TracedLayer) -> Any:
     """What a layer's weights received, steps first; one step for an input that went through them once."""
     torch = require("torch", "torch")
-    calls, spiking = layer.weight_inputs, layer.spiking
+    calls, spiking, shape = layer.weight_inputs, layer.spiking, layer.current_shape
+    axes = 1 if hasattr(layer.weights[0], "in_features") else 1 + len(layer.weights[0].kernel_size)
+    given = calls[0]
     if len(calls) > 1 or spiking.time_axis is None:
         x = torch.stack(calls)
-        axes = 1 if hasattr(layer.weights[0], "in_features") else 1 + len(layer.weights[0].kernel_size)
-        return x if calls[0].dim() > axes else x[:, None]
-    return split_steps(spiking, calls[0])
+        return x if given.dim() > axes else x[:, None]
+    merged = given.dim() == axes + 1 and len(shape) > 2 and len(given) == shape[0] * shape[1]
+    if merged and spiking.time_axis == 0 and spiking.batch_size is None and spiking.steps is None:
+        return given.unflatten(0, shape[:2])  # a container has put time into the batch's axis (SpikingJelly)
+    return split_steps(spiking, given)
 
 
 def split_steps(spiking: Spiking, values: Any) -> Any:
@@ -113,7 +118,8 @@ def split_steps(spiking: Spiking, values: Any) -> Any:
 
 def rates_by_step(spiking: Spiking, spikes: Any) -> list[float]:
     """Mean spikes of every step in one call of a neuron layer."""
-    return [float(spikes.mean())] if spiking.time_axis is None else split_steps(spiking, spikes).flatten(1).mean(1).tolist()
+    steps = spikes[None] if spiking.time_axis is None else split_steps(spiking, spikes)
+    return steps.flatten(1).float().mean(1).tolist()
 
 
 def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False, seed: int = 0) -> Prediction:
@@ -164,7 +170,7 @@ def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False,
 
 
 def _populations(trace: Trace, inputs: int, infinite: bool) -> int:
-    """As many as there are inputs, times what the number of points allows."""
+    """As many as there are inputs, times what the number of points and the factors of covariances allow."""
     if infinite:
         return inputs
     sizes = [width_and_sites(layer.weights[0], layer.current_shape) for layer in trace.layers]
@@ -172,6 +178,7 @@ def _populations(trace: Trace, inputs: int, infinite: bool) -> int:
     wanted = POINTS // largest
     if any(sites for _, sites in sizes):
         wanted = max(wanted, min(MAPS, MOST_POINTS // largest))
+    wanted = min(wanted, MOST_FACTORED // (max(math.prod(sites) for _, sites in sizes) * trace.steps**3))
     return inputs * max(wanted // inputs, 1)
 
 

@@ -45,9 +45,9 @@ class _Held:
     def __init__(self, module: Any):
         self.module = module
         self.attributes = dict(vars(module))
-        self.containers = [(c, c.copy()) for c in self.attributes.values() if isinstance(c, (dict, list, set))]
+        self.containers = [(c, c.copy() if c else None) for c in self.attributes.values() if isinstance(c, (dict, list, set))]
         self.tensors = []
-        inner = [item for c, _ in self.containers for item in (c.values() if isinstance(c, dict) else c)]
+        inner = [item for c, _ in self.containers if c for item in (c.values() if isinstance(c, dict) else c)]
         for value in (*self.attributes.values(), *inner):
             if hasattr(value, "copy_") and hasattr(value, "equal") and not _is_parameter(value):
                 self.tensors.append((value, value.detach().clone()))
@@ -58,11 +58,10 @@ class _Held:
             del state[name]
         state.update(self.attributes)
         for container, contents in self.containers:
-            if isinstance(container, list):
-                container[:] = contents
-            else:
+            if container:
                 container.clear()
-                container.update(contents)
+            if contents:
+                container.extend(contents) if isinstance(container, list) else container.update(contents)
         for tensor, contents in self.tensors:
             if not tensor.equal(contents):  # written to only where it must be: it may belong to a graph of gradients
                 tensor.detach().copy_(contents)

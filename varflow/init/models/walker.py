@@ -350,9 +350,10 @@ class _Walk:
         return Trace(list(self.layers.values()), readouts, self._steps(), self.calls)
 
     def _complete(self, layer: TracedLayer) -> None:
-        """Sources of the weights, and what was done to the spikes on the way."""
+        """Sources of the weights, and what was done to the spikes on the way; what is made of the input alone is the input."""
         fed = [self.fed[name] for name in layer.name.split("+")]
-        through = dict.fromkeys(step for each in fed for label in each.labels for step in label.through)
+        spikes = [label for each in fed for label in each.labels if label.sources != {INPUT}]
+        through = dict.fromkeys(step for label in spikes for step in label.through)
         layer.sources = tuple(sorted({source for each in fed for source in each.sources}))
         layer.through = (*through, *layer.through)
         layer.input_shape = fed[0].shape
