@@ -32,7 +32,10 @@ Then, by case:
 
 1. **Why not the paper's gain, `vf.gain(threshold=…)`?** It keeps the variance of an infinitely wide network. One of finite
    width wanders and falls silent for good, sooner the narrower it is and the larger θ. `corrected_gain` is the smallest gain
-   with which 99 of 100 networks of your width are alive at your depth; its price is a somewhat larger variance and rate.
+   with which 99 of 100 networks of your width are alive at your depth. `corrected_normal_` takes the larger of the two. Where
+   the paper's gain leaves too few alive it is raised, at the price of a larger variance and rate: at θ = 1, width {fan_in},
+   depth {depth} from {paper_1:.3f} to {corrected_1:.3f}, the variance from 1 to {raised:.2f}. Where it leaves enough it stays:
+   the smallest gain that does is lower and would only lower the variance, at θ = 0.5 from 1 to {lowered:.2f}.
 2. **A wanted firing rate?** Without memory: `vf.init.calculate_gain(neuron, rate=…)`. Rates below {edge:.3f} have no stable
    fixed point (normal potentials, θ > 0): activity at them dies or grows, and `vf.lookup` says where to.
 3. **The first layer** sees data, not spikes: its gain is another one. `init_model` sets it from your batch; by hand it is
@@ -63,7 +66,8 @@ there is no gain without data, or the formula is for another neuron.
 Sources, for `vf.citation`: {sources}.
 
 With `decay={decay:g}, steps={steps}` (a leak, no reset, a constant drive), those that have a gain there. Infinite width; the
-rate is the mean over steps, and "alive" means a spike a step:
+rate is the mean over steps. "alive": "yes" where every step spikes in layer {depth}, "late" where every step of the late half
+does and earlier ones are silent (deeper layers lose more), "volleys" where only some steps do:
 
 {leaky}
 
@@ -88,23 +92,28 @@ def table(found: vf.Catalogue, *, everything: bool) -> str:
     for entry in found.methods:
         if entry.gain is None and not everything:
             continue
-        alive = {True: "yes", False: "no", None: "–"}[entry.survives]
         gain = "–" if entry.gain is None else f"{entry.gain:.3f}"
         rate = "–" if entry.firing_rate is None else f"{entry.firing_rate:.3f}"
         survival = "–" if entry.survival is None else f"{entry.survival:.2f}"
         spikes = "–" if entry.spikes is None else f"{entry.spikes:.0f}"
-        rows.append(f"| {entry.name} | {gain} | {alive} | {survival} | {rate} | {spikes} | {entry.needs} | {entry.ignores} |")
+        numbers = f"{gain} | {entry.alive or '–'} | {survival} | {rate} | {spikes}"
+        rows.append(f"| {entry.name} | {numbers} | {entry.needs} | {entry.ignores} |")
     return "\n".join(rows)
 
 
 def page() -> str:
     found = vf.catalogue(**SETTING)
+    corrected = {theta: vf.corrected_gain(threshold=theta, width=found.width, depth=found.depth) for theta in (0.5, 1.0)}
     edge = vf.stable_variance(threshold=1.0, gain=vf.critical_gain(threshold=1.0) * (1 + 1e-12))
     return PAGE.format(
         **SETTING,
         **LEAKY,
         edge=edge / vf.critical_gain(threshold=1.0) ** 2,
         critical=found.critical_gain,
+        paper_1=vf.gain(threshold=1.0),
+        corrected_1=corrected[1.0],
+        raised=vf.stable_variance(threshold=1.0, gain=corrected[1.0]),
+        lowered=vf.stable_variance(threshold=0.5, gain=corrected[0.5]),
         memoryless=table(found, everything=True),
         sources=sources(found),
         leaky=table(vf.catalogue(**SETTING, **LEAKY), everything=False),

@@ -737,6 +737,7 @@ def half():
     return make()[0]
 def broken():
     raise RuntimeError("no\\ndata")
+net, number = half(), 3
 """
 
 
@@ -758,6 +759,9 @@ def test_the_command(varflow, tmp_path, gain, code):
         ("no_such_module:make", "cannot be run: ModuleNotFoundError"),
         ("made_for_refusals:broken", "cannot be run: RuntimeError: no data"),
         ("made_for_refusals:half", r"must return (model, inputs), not a Sequential"),
+        ("made_for_refusals:net", "is a model; name a function that returns (model, inputs)"),
+        ("made_for_refusals:number", "is a int; name a function that returns (model, inputs)"),
+        ("made_for_refusals:absent", "cannot be run: AttributeError"),
     ],
 )
 def test_the_command_refuses_in_one_line(varflow, tmp_path, factory, words):

@@ -148,13 +148,13 @@ API = [
         vf.distributions.student_t, "df", [*NO_NUMBERS, *NOT_FINITE, *VECTORS, (2.0, "must be above 2"), (1e16, "at most 1e15")]
     ),
     *[
-        (call, "distribution", "gauss", "is unknown; choose one of")
+        (call, "distribution", "gauss", "is unknown; choose one of normal, uniform, laplace, logistic or student_t:DF")
         for call in (points, lookup, variance_map, vectorised("gain"))
     ],
     *rows(lookup, "threshold", [*NO_SCALE[:2], *NO_SCALE[3:], *VECTORS]),
     (lookup, "threshold", None, "is missing: give a threshold or a neuron"),
     *rows(lookup, "fan_in", [case for case in NOT_WHOLE if case[0] is not None]),
-    (lookup, "fan_in", None, "is missing: give it or a layer"),
+    (lookup, "fan_in", None, "is missing: give it or a layer, by its weight shape or as a torch layer"),
     (lookup, "layer", (3, 4), "contradicts a fan-in of 10"),
     *rows(
         lambda layer: lookup(fan_in=None, layer=layer),
@@ -542,7 +542,7 @@ CLI = [
             ("''", "is unknown"),
         ]
     ],
-    ("lookup --threshold 1", "--fan-in", "", "is missing: give it or a layer"),
+    ("lookup --threshold 1", "--fan-in", "", "is missing: give it or --layer SHAPE"),
     ("lookup --threshold 1 --fan-in 9 --layer 3,3", "--layer", "3,3", "contradicts a fan-in of 9"),
     ("lookup --threshold 1 --fan-in 0", "--fan-in", "0", "at least 1"),
     ("lookup --threshold 1 --fan-in 1.5", "--fan-in", "1.5", "whole number"),

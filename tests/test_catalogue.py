@@ -139,7 +139,6 @@ def test_in_time_it_is_the_mean_field(leaky):
         rate = vf.mean_field(network).firing_rate[-1].mean()
         assert entry.firing_rate == pytest.approx(rate, rel=1e-9)
         assert entry.spikes == pytest.approx(256 * rate, rel=1e-9)
-        assert entry.survives == (256 * rate >= 1)
         assert entry.survival is None
     assert leaky["micheli"].survives
     assert not leaky["torch_default"].survives
@@ -148,6 +147,28 @@ def test_in_time_it_is_the_mean_field(leaky):
     assert "no corrected gain" in leaky["corrected"].remark
     assert leaky["spytorch"].gain == 3.5
     assert leaky.to_dict()["critical_gain"] is None
+
+
+@pytest.mark.parametrize(
+    ("neuron", "told"),
+    [
+        (vf.neurons.snntorch_leaky(0.5), {"micheli": "volleys", "micheli_soft_reset": "yes", "kaiming": "no"}),
+        (vf.Neuron(1.0, decay=0.5), {"micheli": "yes", "micheli_finite_size": "late", "kaiming": "no"}),
+    ],
+)
+def test_alive_in_time_is_what_the_critical_gain_calls_alive(neuron, told):
+    found = vf.catalogue(neuron=neuron, fan_in=512, depth=60, steps=6)
+    critical = vf.temporal_critical_gain(neuron, steps=6, depth=60, points=2**9, scrambles=2)
+    assert {key: found[key].alive for key in told} == told
+    for entry in found.methods:
+        assert entry.survives == (None if entry.alive is None else entry.alive in ("yes", "late"))
+        if entry.alive is None or entry.bias_std or abs(entry.gain / critical.gain - 1) < 0.01:
+            continue
+        assert (entry.alive == "yes") == (entry.gain > critical.gain)
+        assert entry.survives == (entry.gain > critical.late_gain)
+    lines = repr(found).splitlines()
+    assert "to layer 60 over 6 steps at infinite width (spikes: of 512 neurons)" in lines[0]
+    assert told["micheli"] in next(line for line in lines if line.startswith("  Micheli  ")).split()
 
 
 def test_a_neuron_of_a_simulator_is_its_threshold_leak_and_reset():

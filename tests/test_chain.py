@@ -519,3 +519,13 @@ class TestSampling:
             fourth = [scipy.stats.kurtosis(x, fisher=False) - 1 for x in (real, drawn)]
             error = math.sqrt(fourth[0] / len(real) + fourth[1] / len(drawn))
             assert abs(math.log(real.var() / drawn.var())) < K * error
+
+
+def test_a_chain_says_what_it_is_of():
+    network = vf.Network(width=20, depth=5, gain=2.0)
+    chain = vf.SpikeChain(network)
+    assert repr(chain) == f"SpikeChain of 5 layers of width 20: alive at layer 5 with probability {chain.survival():.4g}"
+    assert repr(vf.SpikeChain(vf.Network(width=[20, 30], depth=2, gain=2.0))).startswith(
+        "SpikeChain of 2 layers of widths 20 to 30:"
+    )
+    assert repr(vf.SpikeChain(vf.Network(width=9, depth=1, gain=2.0))).startswith("SpikeChain of 1 layer of width 9:")

@@ -37,6 +37,27 @@ TRUE = {  # description, networks in an ensemble
     "inputs of different energy": (network(depth=6, drive=INPUTS), 10),
     "one network": (network(), 1),
 }
+
+
+def test_what_is_no_prediction_or_measurement_is_refused_at_the_door():
+    profile = vf.finite_width(network(depth=2))
+    ensemble = profile.sample(3, seed=0)
+    for arguments, words in (
+        ((1, 2), "profile=1 must be a Profile, what vf.finite_width or vf.mean_field predicts"),
+        ((ensemble, profile), "must be a Profile"),
+        ((profile, 2), "ensemble=2 must be an Ensemble, what vf.simulate measures"),
+    ):
+        with pytest.raises(DomainError, match=words):
+            vf.compare(*arguments)
+
+
+def test_a_picture_is_of_a_comparison():
+    plots = pytest.importorskip("varflow.plots")
+    profile = vf.finite_width(network(depth=2))
+    with pytest.raises(DomainError, match=r"must be a Comparison, what vf\.compare\(profile, ensemble\) returns"):
+        plots.plot_comparison(profile, profile.sample(3, seed=0))
+
+
 SEEDS = 200  # of the quick tests; the slow ones take thousands
 CONTINUOUS = ("living", "leaking", "threshold below zero", "inputs of different energy")
 

@@ -333,6 +333,28 @@ def test_what_is_not_a_distribution_is_told_why(obj, message):
     assert message in str(error.value)
 
 
+def test_student_t_by_its_name():
+    law = vf.distribution("student_t:5")
+    assert (law.name, law.sf(1.3)) == ("student_t(5)", vf.distributions.student_t(5).sf(1.3))
+    named, made = (vf.fixed_points(threshold=1.0, gain=3.0, distribution=of).to_dict() for of in ("student_t:5", law))
+    assert named == made
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("student_t", "needs its degrees of freedom, as in student_t:5"),
+        ("student_t:x", "needs its degrees of freedom, as in student_t:5"),
+        ("student_t:2", "has degrees of freedom that must be above 2"),
+        ("normal:3", "is unknown; choose one of normal, uniform, laplace, logistic or student_t:DF"),
+    ],
+)
+def test_names_that_are_no_law(name, message):
+    with pytest.raises(DomainError, match=message) as error:
+        vf.distribution(name)
+    assert (error.value.argument, error.value.value) == ("distribution", name)
+
+
 @pytest.mark.parametrize("df", [2, 1, -3, math.nan, math.inf, "5", [3, 4], 1e16])
 def test_student_t_needs_finite_variance(df):
     with pytest.raises(DomainError, match="df="):

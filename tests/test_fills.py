@@ -37,9 +37,9 @@ def truncated(cut):
 
 @cache
 def corrected_threshold(g, weights):
-    """At which the corrected gain of these weights is g, for 2 layers of 4, half of the networks alive."""
-    off = lambda t: vf.corrected_gain(threshold=t, width=4, depth=2, survival_target=0.5, weights=weights) - g  # noqa: E731
-    return optimize.brentq(off, 0.05, 0.7, xtol=1e-7)
+    """At which the corrected gain of these weights is g, for 2 layers of 4, 74 % of the networks alive: above the paper's."""
+    off = lambda t: vf.corrected_gain(threshold=t, width=4, depth=2, survival_target=0.74, weights=weights) - g  # noqa: E731
+    return optimize.brentq(off, 0.05, 0.35, xtol=1e-7)
 
 
 UNIFORM = stats.uniform(-math.sqrt(3), 2 * math.sqrt(3))
@@ -56,14 +56,14 @@ LAWS = {
     "micheli_uniform_": (lambda w, g, **o: vf.init.micheli_uniform_(w, THETA * (g / G) ** 8, **o), {}, UNIFORM),
     "corrected_normal_": (
         lambda w, g, **o: vf.init.corrected_normal_(
-            w, corrected_threshold(g, "normal"), depth=2, width=4, survival_target=0.5, **o
+            w, corrected_threshold(g, "normal"), depth=2, width=4, survival_target=0.74, **o
         ),
         {},
         stats.norm(),
     ),
     "corrected_uniform_": (
         lambda w, g, **o: vf.init.corrected_uniform_(
-            w, corrected_threshold(g, "uniform"), depth=2, width=4, survival_target=0.5, **o
+            w, corrected_threshold(g, "uniform"), depth=2, width=4, survival_target=0.74, **o
         ),
         {},
         UNIFORM,
@@ -510,15 +510,30 @@ def test_rates_and_corrected_gains_of_a_neuron():
     neuron = vf.Neuron(0.5, input_scale=2.0)
     g = vf.init.calculate_gain(neuron, rate=0.2)
     assert g == pytest.approx(0.5 / (stats.norm.isf(0.2) * math.sqrt(0.2)) / 2, rel=1e-9)
+    neuron = vf.Neuron(1.0, input_scale=2.0)
     corrected = vf.init.calculate_gain(neuron, "corrected", width=50, depth=20)
-    assert corrected == pytest.approx(vf.corrected_gain(threshold=0.5, width=50, depth=20) / 2, rel=1e-12)
+    assert corrected == pytest.approx(vf.corrected_gain(threshold=1.0, width=50, depth=20) / 2, rel=1e-12)
     assert vf.init.calculate_gain(neuron, "kaiming") == math.sqrt(2)
-    w = drawn(vf.init.corrected_normal_, 0.5, shape=(200, 50), depth=20)
+    w = drawn(vf.init.corrected_normal_, 1.0, shape=(200, 50), depth=20)
     assert moments_stand(w, 2 * corrected, stats.norm())
-    assert not moments_stand(w, vf.gain(threshold=0.5), stats.norm())
-    uniform = vf.corrected_gain(threshold=0.5, width=20, depth=3, weights="uniform")
-    w = drawn(vf.init.corrected_uniform_, 0.5, shape=(9, 20), depth=3)
+    assert not moments_stand(w, vf.gain(threshold=1.0), stats.norm())
+    uniform = vf.corrected_gain(threshold=0.7, width=20, depth=3, weights="uniform")
+    w = drawn(vf.init.corrected_uniform_, 0.7, shape=(9, 20), depth=3)
     assert 0.9 < abs(w).max() / (uniform * math.sqrt(3 / 20)) <= 1 + 1e-6
+
+
+def test_a_correction_never_goes_below_the_papers_gain():
+    """At θ = 0.5 a smaller gain keeps 99 % too, and would lower the variance."""
+    paper, smallest = vf.gain(threshold=0.5), vf.corrected_gain(threshold=0.5, width=400, depth=100)
+    assert smallest < 0.75 * paper
+    w = drawn(vf.init.corrected_normal_, 0.5, depth=100)
+    assert moments_stand(w, paper, stats.norm())
+    assert not moments_stand(w, smallest, stats.norm())
+    w = drawn(vf.init.corrected_uniform_, 0.2, shape=(64, 100), depth=2, width=10)
+    assert moments_stand(w, vf.gain(threshold=0.2), UNIFORM)
+    assert vf.init.calculate_gain(0.5, "corrected", width=400, depth=100) == paper
+    assert vf.catalogue(threshold=0.5, fan_in=400)["corrected"].gain == paper
+    assert moments_stand(drawn(vf.init.corrected_normal_, 0.5, depth=1), paper, stats.norm())  # and no zeros at depth 1
 
 
 # What is refused.

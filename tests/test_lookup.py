@@ -81,12 +81,34 @@ def test_survival_and_its_target_by_the_definition(target):
     assert survival(theta=0.8, g=found.corrected_gain * 0.999, width=40, depth=30) < target
 
 
-def test_a_correction_downwards_is_reported_without_a_warning():
+def test_a_correction_downwards_says_that_nothing_needs_correcting():
     """Where the paper's gain does more than is asked, the smallest sufficient gain is smaller."""
     found = vf.lookup(threshold=0.5, fan_in=400, depth=100)
     assert found.survival > 0.99
     assert found.corrected_gain < found.gain
     assert not any("finite width" in words for words in found.warnings)
+    V = vf.stable_variance(threshold=0.5, gain=found.corrected_gain)
+    assert V < 0.5
+    assert "the paper's gain already keeps 99 % of networks of width 400 alive at layer 100" in found.warnings[-1]
+    assert f"is lower and would lower the variance from 1 to {V:.4g}" in found.warnings[-1]
+    assert "already keeps" not in warnings(threshold=1.0, depth=100)
+    rated = vf.lookup(threshold=0.5, fan_in=400, depth=100, rate=0.4)
+    assert "this gain already keeps" in rated.warnings[-1]
+    assert f"from {rated.variance:.4g} to" in rated.warnings[-1]
+
+
+def test_another_law_names_what_is_of_normal_potentials():
+    found = vf.lookup(threshold=1.0, distribution="laplace", fan_in=128, depth=20)
+    assert found.survival == pytest.approx(survival(theta=1.0, g=found.gain, width=128, depth=20), rel=1e-9)
+    assert found.critical_gain == pytest.approx(math.e, rel=1e-12)  # Laplace's
+    words = next(words for words in found.warnings if "normal again" in words)
+    assert "survival and the corrected gain are of normal potentials" in words
+    assert "critical gain and margin of laplace ones" in words
+    for name in ("survival", "corrected_gain", "corrected_survival"):
+        assert re.search(rf"^  {name} .*  \(normal potentials\)$", repr(found), re.M)
+    assert "critical_gain      2.7182818\n" in repr(found)
+    assert "of normal potentials" not in warnings(threshold=1.0, distribution="laplace")
+    assert "normal potentials" not in repr(vf.lookup(threshold=1.0, fan_in=128, depth=20))
 
 
 def test_depth_one_is_the_driven_layer():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import mpmath
 import numpy as np
@@ -205,7 +206,14 @@ def test_precision_is_left_alone_and_results_are_shown():
     with pytest.raises(DomainError):
         reference.fixed_points(threshold=1, gain=-1)
     assert (mp.dps, mp.prec) == before
-    assert "1.2620444" in repr(found)
+    with mpmath.workdps(80):
+        for shown in (repr(found), repr(found[2])):
+            texts = re.findall(r"(?:variance|firing_rate) +(1\.26\d+|0\.18\d+)", shown)
+            numbers = [mpf(text) for text in texts]
+            assert [len(text) for text in texts] == [81, 82]
+            for number, value in zip(numbers, (found[2].variance, found[2].firing_rate), strict=True):
+                assert abs(number / value - 1) < mpf(10) ** -79
+    assert "80 digits" in repr(found)
     assert found.to_dict()["fixed_points"][2]["variance"] == pytest.approx(1.26204436)
     coarse = reference.fixed_points(threshold=1, gain=2.6, digits=20)
     assert abs(coarse[2].variance / found[2].variance - 1) < mpf(10) ** -19

@@ -117,3 +117,26 @@ def test_command_refuses_in_one_line(varflow, tmp_path, options, said):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert said in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_says_where_nothing_needs_correcting():
+    table = vf.corrected_gain_table(threshold=[0.5, 1.0], width=100, depth=[1, 20])
+    kept, corrected = table.rows[1], table.rows[3]
+    assert kept.corrected_gain < kept.paper_gain
+    assert kept.survival_at_paper_gain > 0.99
+    assert corrected.corrected_gain > corrected.paper_gain
+    note = repr(table).splitlines()[-1]
+    assert note.startswith(
+        "In 1 of the rows the paper's gain already keeps the share: the corrected one, the smallest that does"
+    )
+    assert "Initialise with the larger of the two" in note
+    assert "already keeps" not in repr(vf.corrected_gain_table(threshold=1.0, width=100, depth=[1, 20]))
+
+
+def test_command_tells_how_far_it_is(varflow):
+    """A terminal gets a bar; elsewhere lines say it, on stderr."""
+    _, out, err = varflow("lookup --table gains.csv --threshold 1 --width 5 --depth 2")
+    assert "rows." not in out
+    assert err.startswith("1 rows. All 520 rows take one to two minutes")
+    assert len(THRESHOLDS) * len(WIDTHS) * len(DEPTHS) == 520
+    assert "one to two minutes" in " ".join(varflow("lookup --help")[1].replace("│", " ").split())

@@ -157,6 +157,14 @@ def choice(name: str, value: Any, options: Iterable[str]) -> str:
     return value
 
 
+def instance(name: str, value: Any, kind: type, words: str) -> Any:
+    """A result of one kind, ``words`` saying where it comes from."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise DomainError(name, value, f"must be {article} {kind.__name__}, {words}")
+    return value
+
+
 def flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise DomainError(name, value, "must be True or False")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen, non_negative, nothing_if_nan, probability
+from varflow._checks import DomainError, frozen, instance, non_negative, nothing_if_nan, probability
 from varflow._display import Shown, Table
 from varflow.results import QUANTITIES, Ensemble, Profile
 
@@ -147,6 +147,8 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, 
     >>> vf.compare(wrong, profile.sample(20, seed=1)).passed
     False
     """
+    instance("profile", profile, Profile, "what vf.finite_width or vf.mean_field predicts")
+    instance("ensemble", ensemble, Ensemble, "what vf.simulate measures")
     probability("false_alarm", false_alarm, open_ends=True)
     if profile.variance.shape != ensemble.variance.shape[1:]:
         rule = f"differs in shape from the profile's {profile.variance.shape}: give both networks the same depth and steps"

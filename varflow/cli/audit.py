@@ -52,12 +52,24 @@ def _made(factory: str) -> tuple[Any, Any]:
         raise DomainError("factory", factory, f"names a file; name its module, {dotted}:{name}, from the folder it is in")
     sys.path.insert(0, "")
     try:
-        made = getattr(import_module(module), name)()
+        named = getattr(import_module(module), name)
+        wrong = _no_function(named)
+        made = None if wrong else named()
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise DomainError("factory", factory, f"cannot be run: {reason}") from error
     finally:
         sys.path.remove("")
+    if wrong:
+        raise DomainError("factory", factory, f"{wrong}; name a function that returns (model, inputs)")
     if not isinstance(made, tuple) or len(made) != 2:
         raise DomainError("factory", factory, f"must return (model, inputs), not a {type(made).__name__}")
     return made
+
+
+def _no_function(named: Any) -> str:
+    """What a thing is that cannot be called for a model and its inputs; nothing of one that can."""
+    torch = sys.modules.get("torch")  # a model's module has loaded it
+    if torch is not None and isinstance(named, torch.nn.Module):
+        return "is a model"
+    return "" if callable(named) else f"is a {type(named).__name__}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,8 @@ from varflow.cli.options import changed, law_of, numbers, preset_of
 from varflow.cli.terminal import check_folder, option, real, result_json, show, whole, write
 
 __all__ = ["lookup"]
+
+EXPECTED = "All 520 rows take one to two minutes, wide and deep networks most of it."
 
 
 def lookup(
@@ -32,7 +35,7 @@ def lookup(
     steps: opt.Steps = 1,
     survival_target: Annotated[float, real("With --depth: wanted probability of being alive there.", "P")] = 0.99,
     table: Annotated[
-        Path | None, option("Write corrected gains over θ, n and L to this .csv or .json instead.", "FILE")
+        Path | None, option(f"Write corrected gains over θ, n and L to this .csv or .json instead. {EXPECTED}", "FILE")
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -73,6 +76,8 @@ def lookup(
     except vf.DomainError as error:
         if error.argument == "decay" and beta is not None:
             raise vf.DomainError("beta", beta, error.rule) from None
+        if error.argument == "fan_in" and error.value is None:
+            raise vf.DomainError("fan_in", None, "is missing: give it or --layer SHAPE") from None
         raise
     show(found, as_json, found.warnings, in_table=True)
 
@@ -107,9 +112,18 @@ def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], targe
         raise vf.DomainError("table", str(path), "must end in .csv or .json")
     check_folder(path.parent, path.name, argument="table")
     given = {name: value for name, value in axes.items() if value is not None}
-    found = vf.corrected_gain_table(**given, survival_target=target, progress=not as_json)
+    progress = (sys.stderr.isatty() or _tell) if not as_json else False
+    found = vf.corrected_gain_table(**given, survival_target=target, progress=progress)
     content = found.to_csv() if path.suffix == ".csv" else result_json(found, [])
     write(path.parent, {path.name: content.encode()}, argument="table")
     show(found, as_json)
     if not as_json:
         print(f"written: {path}")
+
+
+def _tell(done: int, total: int) -> None:
+    """Progress in lines, where no bar can be drawn."""
+    if done == 1:
+        print(f"{total} rows. {EXPECTED}", file=sys.stderr, flush=True)
+    elif done % max(total // 10, 1) == 0:
+        print(f"row {done} of {total}", file=sys.stderr, flush=True)

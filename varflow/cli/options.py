@@ -44,17 +44,7 @@ def law_of(text: str) -> Any:
     """A law of the standardised potential by its name, ``student_t`` with its degrees of freedom."""
     import varflow as vf
 
-    name, _, df = text.partition(":")
-    if name != "student_t":
-        if name not in vf.distributions.NAMES:
-            raise vf.DomainError("distribution", text, f"is unknown; choose one of {LAWS.rstrip('.')}")
-        return vf.distribution(text)
-    try:
-        return vf.distributions.student_t(float(df))
-    except vf.DomainError as error:
-        raise vf.DomainError("distribution", text, f"has degrees of freedom that {error.rule}") from None
-    except ValueError:
-        raise vf.DomainError("distribution", text, "needs its degrees of freedom, as in student_t:5") from None
+    return vf.distribution(text)
 
 
 def numbers(name: str, text: str, kind: Callable[[str], Any] = float) -> list[Any]:

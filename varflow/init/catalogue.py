@@ -20,6 +20,7 @@ from varflow.model.neurons import Neuron
 from varflow.results import Ensemble, Profile
 from varflow.theory.finite_width import finite_width
 from varflow.theory.fixed_points import critical_gain
+from varflow.theory.in_time.many_gains import ALIVE, late, sustained
 from varflow.theory.mean_field import mean_field
 
 __all__ = ["Catalogue", "CatalogueEntry", "catalogue"]
@@ -40,8 +41,11 @@ class CatalogueEntry:
         ``g`` and ``g/√fan_in``.
     bias, bias_std : float, optional
         The one value of all biases, or their standard deviation.
+    alive : str, optional
+        Of the last layer. ``"yes"``: ``survival`` reaches the target; in time, every step spikes. ``"no"``: it does not. In
+        time also ``"late"``: every step of the late half spikes and earlier ones are silent; ``"volleys"``: only some steps do.
     survives : bool, optional
-        Whether ``survival`` reaches the target; in time, whether a spike a step is expected in the last layer.
+        Whether ``alive`` is "yes" or "late".
     survival : float, optional
         Probability that a network of this width is alive at its last layer; memoryless neurons only.
     firing_rate : float, optional
@@ -62,6 +66,7 @@ class CatalogueEntry:
     weight_std: float | None
     bias: float | None
     bias_std: float | None
+    alive: str | None
     survives: bool | None
     survival: float | None
     firing_rate: float | None
@@ -140,19 +145,20 @@ class Catalogue(Shown):
         return plot_methods(self, ensembles)
 
     def _table(self) -> Table:
-        time = f", {self.steps} steps" if self.steps > 1 else ""
-        title = f"Catalogue for {self.neuron}, fan-in {self.fan_in}, to layer {self.depth} at width {self.width}{time}"
+        where = f"at width {self.width}"
+        if self.steps > 1:
+            where = f"over {self.steps} steps at infinite width (spikes: of {self.width} neurons)"
+        title = f"Catalogue for {self.neuron}, fan-in {self.fan_in}, to layer {self.depth} {where}"
         header = ("method", "gain", "std", "alive", "survival", "rate", "spikes", "syn. ops", "needs", "ignores")
-        layout = "  {:<26}{:>8}{:>9}{:>7}{:>10}{:>9}{:>9}{:>10}  {:<16} {}"
+        layout = "  {:<26}{:>8}{:>9}{:>9}{:>10}{:>9}{:>9}{:>10}  {:<16} {}"
         return Table(title, layout, [_cells(entry) for entry in self.methods], header)
 
 
 def _cells(entry: CatalogueEntry) -> tuple[str, ...]:
-    alive = {True: "yes", False: "no", None: "–"}[entry.survives]
     numbers = (
         _text(entry.gain, ".4f"),
         _text(entry.weight_std, ".4g"),
-        alive,
+        entry.alive or "–",
         _text(entry.survival, ".3g"),
         _text(entry.firing_rate, ".3g"),
         _text(entry.spikes, ".3g"),
@@ -217,7 +223,8 @@ def catalogue(
     -----
     **Assumes** dense layers of equal width, independent normal weights of each method's gain, and a drive that gives the first
     layer's potentials variance 1 at step 1. Memoryless: exact at this width (:func:`varflow.finite_width`). In time: infinite
-    width (:func:`varflow.mean_field`), ``firing_rate`` the mean over steps; no survival. A delay is taken out: steps count
+    width (:func:`varflow.mean_field`), ``firing_rate`` the mean over steps; no survival. There a step is alive as
+    :func:`varflow.temporal_critical_gain` has it, in every scramble of the numbers drawn. A delay is taken out: steps count
     from the first arrival. Of a synaptic filter only the fluctuation-driven gain knows.
     **Accuracy** in time with a reset, of a rate: 7e-4 in a step (θ = 1, β = 0.5, zero, 20 steps, layer 100).
     A bias that all neurons share moves the threshold of a memoryless neuron, in the first layer too; in time it is not
@@ -287,7 +294,7 @@ def _entry(
     method: Method, setting: Setting, steps: int, known: dict[Weights, Profile]
 ) -> tuple[CatalogueEntry, Profile | None]:
     words = {"needs": method.needs, "ignores": method.ignores, "citation": method.citation}
-    silent: dict[str, Any] = dict.fromkeys(("survives", "survival", "firing_rate", "spikes", "synaptic_operations"))
+    silent: dict[str, Any] = dict.fromkeys(("alive", "survives", "survival", "firing_rate", "spikes", "synaptic_operations"))
     nothing = dict.fromkeys(("gain", "weight_std", "bias", "bias_std"))
     if method.weights is None:
         return CatalogueEntry(key=method.key, name=method.name, **nothing, **silent, **words), None
@@ -332,15 +339,28 @@ def _profile(weights: Weights, setting: Setting, steps: int) -> Profile:
 def _last_layer(profile: Profile, setting: Setting) -> dict[str, Any]:
     if profile.network.steps == 1:
         survival, rate = float(profile.survival[-1]), float(profile.firing_rate[-1])
-        alive = survival >= setting.survival_target
+        alive = "yes" if survival >= setting.survival_target else "no"
     else:
         survival, rate = None, float(profile.firing_rate[-1].mean())
-        alive = setting.width * rate >= 1
+        alive = _in_time(profile)
     spikes = setting.width * rate
     return {
-        "survives": alive,
+        "alive": alive,
+        "survives": alive in ("yes", "late"),
         "survival": survival,
         "firing_rate": rate,
         "spikes": spikes,
         "synaptic_operations": spikes * setting.width,
     }
+
+
+def _in_time(profile: Profile) -> str:
+    """Which steps of the last layer go on: a mean of r scrambles exceeds r - 1 of its errors only if all are above 0."""
+    rate, error = profile.firing_rate[-1], profile.error.get("firing_rate")
+    safe = rate if error is None else rate - (SCRAMBLES - 1) * error[-1]
+    living = sustained(profile.network.neuron, safe > ALIVE)
+    if living.all():
+        return "yes"
+    if late(living).all():
+        return "late"
+    return "volleys" if (rate > ALIVE).any() else "no"

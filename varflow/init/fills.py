@@ -14,7 +14,7 @@ from typing import Any
 from varflow._checks import DomainError, non_negative, positive_scale, require, scalar, scale
 from varflow.init.fans import fan_in as fan_in_of
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.inverse import corrected_gain
+from varflow.init.inverse import raised_gain
 
 __all__ = [
     "corrected_normal_",
@@ -254,7 +254,13 @@ def corrected_normal_(
     fan: Any = None,
     generator: Any = None,
 ) -> Tensor:
-    r"""Fill with normal weights of the smallest gain that keeps networks of this width alive to a depth.
+    r"""Fill with normal weights that keep the variance and keep networks of this width alive to a depth.
+
+    .. math:: w \sim N\Big(0, \frac{g^2}{n}\Big), \qquad
+              g = \max\Big(\inf \{ g : P(K_L > 0) \ge 1 - \epsilon \},\; \frac{1}{\sqrt{Q(\theta)}}\Big)
+
+    The paper's gain, raised to :func:`varflow.corrected_gain` where it leaves too few networks alive. Where it leaves enough,
+    the smallest gain that does is lower and would only lower the variance.
 
     Parameters
     ----------
@@ -277,6 +283,12 @@ def corrected_normal_(
     >>> weight = vf.init.corrected_normal_(torch.empty(100, 100), 1.0, depth=100)
     >>> round(vf.corrected_gain(threshold=1.0, width=100, depth=100) ** 2, 3)
     8.164
+
+    At θ = 0.5 the paper's gain keeps them all, and stays:
+
+    >>> weight = vf.init.corrected_normal_(torch.empty(400, 500), 0.5, depth=100)
+    >>> print(f"{float(weight.std()) * 500**0.5:.1f} {vf.gain(threshold=0.5):.3f}")
+    1.8 1.800
     """
     return _corrected(normal_, "normal", tensor, threshold, depth, width, survival_target, fan, generator)
 
@@ -323,7 +335,7 @@ def _corrected(
         return fill(tensor)
     n = _fan(tensor, fan) if width is None else width
     theta = scalar("threshold", scale("threshold", threshold))
-    g = corrected_gain(threshold=theta, width=int(n), depth=depth, survival_target=target, weights=weights)
+    g = raised_gain(theta, width=int(n), depth=depth, survival_target=target, weights=weights)
     return fill(tensor, g, fan=fan, generator=generator)
 
 

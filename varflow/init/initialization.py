@@ -10,6 +10,8 @@ from varflow._display import Shown, Table
 
 __all__ = ["Initialization"]
 
+FINITE = ("survival", "corrected_gain", "corrected_survival")  # of the chain of normal weights
+
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Initialization(Shown):
@@ -30,7 +32,8 @@ class Initialization(Shown):
         With a depth: probability that the network is alive at its last layer, at ``gain``, where the potentials of layer 1
         have variance ``variance``.
     corrected_gain, corrected_survival : float, optional
-        The smallest gain whose survival reaches the target, and that survival. None where no gain does, or none is needed.
+        The smallest gain whose survival reaches the target, and that survival; below ``gain`` where that one does more than
+        is asked. None where no gain does, or none is needed.
     input_gain : float, optional
         Standard deviation of layer 1's current that gives its potentials the variance ``variance``, as in
         ``vf.drives.currents(input_gain)``; None where it is 1, the default. In time, of a current (of unit second moment in
@@ -78,6 +81,12 @@ class Initialization(Shown):
         values = {name: getattr(self, name) for field in fields(self) if (name := field.name) not in skipped}
         values["stable"] = "yes" if self.stable else "no"
         rows = [
-            (name, f"{value:.8g}" if isinstance(value, float) else value) for name, value in values.items() if value is not None
+            (name, (f"{value:.8g}" if isinstance(value, float) else value) + self._beside(name))
+            for name, value in values.items()
+            if value is not None
         ]
         return Table(title, "  {:<18} {}", rows, notes=self.warnings, bullet="  ! ")
+
+    def _beside(self, name: str) -> str:
+        """The law of a number that is not of the one in the title."""
+        return "  (normal potentials)" if name in FINITE and self.distribution != "normal" else ""

@@ -20,7 +20,7 @@ from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.theory.chain import SpikeChain
 
-__all__ = ["corrected_gain", "gain_for_mean_variance", "largest_threshold", "smallest_width", "sparsest_rate"]
+__all__ = ["corrected_gain", "gain_for_mean_variance", "largest_threshold", "raised_gain", "smallest_width", "sparsest_rate"]
 
 LIMIT = 1e14  # gains this many thresholds large are the limit of large gains: half of the neurons fire
 ACCURACY = 1e-12  # relative, of gains and thresholds
@@ -47,7 +47,8 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
     -------
     float or ndarray
         The gain; 0.0 where any gain does (depth 1). It moves the variance too; ``vf.stable_variance(threshold=θ, gain=g)``
-        says where to.
+        says where to. Where the paper's :func:`varflow.gain` already keeps the share, it is *lower* than that one, and so is
+        the variance; to initialise, take the larger of the two, as :func:`varflow.init.corrected_normal_` does.
 
     Raises
     ------
@@ -82,6 +83,11 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
         return _smallest(lambda g: _logit_excess(survival(g), target), 2.6 * t, smooth=weights == "normal")
 
     return _vectorised(solve, theta)
+
+
+def raised_gain(threshold: float, **shape: Any) -> float:
+    """The paper's gain, raised where it keeps too few networks alive: ``max(g_corrected, 1/√Q(θ))``."""
+    return max(float(corrected_gain(threshold=threshold, **shape)), float(preserving_gain(threshold=threshold)))
 
 
 def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: float = 1.0, weights: Any = "normal") -> Any:

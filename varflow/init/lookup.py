@@ -104,7 +104,12 @@ def lookup(
     critical = float(critical_gain(threshold=theta, distribution=law))
     m = map_multiplier(law, variance, theta, g)
     finite = _finite(theta, g, variance, n if width is None else integer("width", width, minimum=1), depth, survival_target)
-    warnings = [*_stability_words(law, theta, g, m), *_margin_words(g, critical, depth), *_law_words(law), *finite.pop("words")]
+    warnings = [
+        *_stability_words(law, theta, g, m),
+        *_margin_words(g, critical, depth),
+        *_law_words(law, finite),
+        *finite.pop("words"),
+    ]
     if finite.get("corrected_gain") is not None:
         finite["corrected_gain"] /= input_scale
     input_gain = math.sqrt(variance) / input_scale
@@ -168,7 +173,7 @@ def _in_time(
 
 def _fan_in(fan_in: int | None, layer: Any) -> int:
     if fan_in is None and layer is None:
-        raise DomainError("fan_in", fan_in, "is missing: give it or a layer")
+        raise DomainError("fan_in", fan_in, "is missing: give it or a layer, by its weight shape or as a torch layer")
     if fan_in is not None and layer is not None:
         raise DomainError("layer", layer, f"contradicts a fan-in of {fan_in}: give one of the two")
     return fan_in_of(layer) if fan_in is None else integer("fan_in", fan_in, minimum=1)
@@ -208,12 +213,16 @@ def _margin_words(g: float, critical: float, depth: int | None) -> list[str]:
     ]
 
 
-def _law_words(law: Distribution) -> list[str]:
+def _law_words(law: Distribution, finite: dict[str, Any]) -> list[str]:
     if law.name == "normal":
         return []
-    return [
+    words = (
         f"one dense layer makes potentials normal again: over depth only a structured layer keeps the {law.name} distribution"
-    ]
+    )
+    if "survival" not in finite:
+        return [words]
+    told = "survival and the corrected gain" if "corrected_gain" in finite else "survival"
+    return [f"{words}; {told} are of normal potentials, gain, fixed point, critical gain and margin of {law.name} ones"]
 
 
 def _finite(theta: float, g: float, variance: float, n: int, depth: int | None, target: float) -> dict[str, Any]:
@@ -238,6 +247,14 @@ def _finite(theta: float, g: float, variance: float, n: int, depth: int | None, 
         V = float(stable_variance(threshold=theta, gain=corrected))
         moved = f"the corrected gain keeps {100 * target:g} % and moves the variance: its fixed point is V = {V:.4g}"
         known["words"] = [f"{alive}; {moved}; {_width_words(theta / unit, g / unit, depth, target)}"]
+    elif corrected < g:
+        V = float(stable_variance(threshold=theta, gain=corrected))
+        now = float(stable_variance(threshold=theta, gain=g))
+        named = "the paper's gain" if g == float(preserving_gain(threshold=theta)) else "this gain"
+        known["words"] = [
+            f"{named} already keeps {100 * target:g} % of networks of width {n} alive at layer {depth}; the corrected one, the "
+            f"smallest that does, is lower and would lower the variance from {now:.4g} to {V:.4g}: nothing needs correcting"
+        ]
     at = Network(width=n, depth=depth, gain=corrected / unit, neuron=Neuron(theta / unit))
     return known | {"corrected_gain": corrected, "corrected_survival": float(finite_width(at).survival[-1])}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from varflow._checks import DomainError
 from varflow.init import published, rates
-from varflow.init.inverse import corrected_gain
+from varflow.init.inverse import raised_gain
 from varflow.model.neurons import Neuron
 
 __all__ = ["METHODS", "Method", "Setting", "Weights"]
@@ -63,7 +63,7 @@ def _corrected(s: Setting) -> Weights:
     if not s.neuron.memoryless:
         raise DomainError("neuron", s.neuron, "has no corrected gain: the finite-width law is of memoryless ones")
     theta = s.neuron.threshold
-    found = corrected_gain(threshold=theta, width=s.width, depth=s.depth, survival_target=s.survival_target)
+    found = raised_gain(theta, width=s.width, depth=s.depth, survival_target=s.survival_target)
     return Weights(found / s.neuron.input_scale)
 
 
@@ -153,7 +153,7 @@ METHODS = (
         "corrected",
         "varflow, corrected",
         _corrected,
-        "moves the variance",
+        "raises the variance where it corrects",
         needs="width and depth",
     ),
     Method("lsuv", "LSUV", None, "stability, other data", "mishkin2016", "data"),

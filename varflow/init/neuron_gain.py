@@ -9,7 +9,7 @@ from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate
 from varflow.init.in_time import gain_for_rate as gain_for_late_rate
 from varflow.init.in_time import gain_for_variance as gain_for_late_variance
-from varflow.init.inverse import corrected_gain
+from varflow.init.inverse import raised_gain
 from varflow.model.neurons import Neuron
 
 __all__ = ["calculate_gain"]
@@ -38,8 +38,9 @@ def calculate_gain(
     neuron : Neuron or float
         A number is the threshold of a memoryless neuron.
     rule : str
-        ``"preserving"`` keeps the variance of the potential (or gives a wanted rate); ``"corrected"`` keeps networks of a
-        finite ``width`` alive to a ``depth``; ``"kaiming"`` is ``√2``, whatever the neuron.
+        ``"preserving"`` keeps the variance of the potential (or gives a wanted rate); ``"corrected"`` is the paper's gain,
+        raised to :func:`varflow.corrected_gain` where it does not keep networks of a finite ``width`` alive to a ``depth``;
+        ``"kaiming"`` is ``√2``, whatever the neuron.
     variance : float
         Of the potential, to be kept.
     rate : float, optional
@@ -90,7 +91,7 @@ def calculate_gain(
             missing = "depth" if depth is None else "width"
             raise DomainError(missing, None, "is missing: the corrected gain depends on width and depth")
         n, L = integer("width", width, minimum=1), integer("depth", depth, minimum=1)
-        return float(corrected_gain(threshold=theta, width=n, depth=L, survival_target=survival_target)) / unit
+        return raised_gain(theta, width=n, depth=L, survival_target=survival_target) / unit
     sigma_b, m_g = scalar("bias_std", non_negative("bias_std", bias_std)), scalar("mean_gain", scale("mean_gain", mean_gain))
     if rate is not None:
         if sigma_b or m_g:

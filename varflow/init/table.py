@@ -36,7 +36,8 @@ class CorrectedGain:
     paper_gain, survival_at_paper_gain : float
         The gain that keeps the variance at infinite width, and the share alive with it.
     corrected_gain, corrected_survival : float
-        The smallest gain that reaches the target, and the share alive with it. NaN where no gain does; 0 at depth 1.
+        The smallest gain that reaches the target, and the share alive with it. NaN where no gain does; 0 at depth 1. Lower
+        than ``paper_gain`` where that one reaches it too: initialise with the larger of the two.
     variance : float
         The stable fixed point of the variance at the corrected gain; 0 where only silence is stable.
     """
@@ -78,7 +79,10 @@ class CorrectedGainTable:
             f"{row.corrected_gain:>12.5f} {row.corrected_survival:>9.4g} {row.variance:>9.4g}"
             for row in shown
         ]
-        return "\n".join([title, head, *lines])
+        kept = sum(row.corrected_gain < row.paper_gain for row in self.rows if row.depth > 1)
+        note = f"In {kept} of the rows the paper's gain already keeps the share: the corrected one, the smallest that does, is "
+        note += "lower and would lower the variance. Initialise with the larger of the two."
+        return "\n".join([title, head, *lines, *[note] * (kept > 0)])
 
 
 def _text(value: float) -> str:

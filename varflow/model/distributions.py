@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, real_array, scalar
+from varflow._checks import DomainError, real_array, scalar
 from varflow.model.builtin import Distribution, Laplace, Logistic, Normal, Uniform
 from varflow.model.samples import sample
 from varflow.model.student import StudentT
@@ -34,7 +34,8 @@ def distribution(obj: Any) -> Distribution:
     Parameters
     ----------
     obj : str, Distribution, scipy.stats or sympy.stats object, or array
-        ``"normal"``, ``"uniform"``, ``"laplace"`` or ``"logistic"``; ``vf.distributions.student_t(df)``; a frozen or
+        ``"normal"``, ``"uniform"``, ``"laplace"``, ``"logistic"`` or ``"student_t:5"``, which is
+        ``vf.distributions.student_t(5)``; a frozen or
         new-style scipy.stats distribution, continuous or discrete; a sympy.stats random variable without free symbols;
         or a one-dimensional sample of at least 20 numbers (see :func:`sample`).
 
@@ -82,7 +83,7 @@ def distribution(obj: Any) -> Distribution:
     if isinstance(obj, Distribution):
         return obj
     if isinstance(obj, str):
-        return _NAMED[choice("distribution", obj, _NAMED)]
+        return _by_name(obj)
     for library, convert in (("scipy", _scipy), ("sympy", _sympy)):
         if any(kind.__module__.partition(".")[0] == library for kind in type(obj).__mro__):
             found = convert(obj)
@@ -91,6 +92,20 @@ def distribution(obj: Any) -> Distribution:
     if isinstance(obj, (list, tuple, np.ndarray)) or hasattr(obj, "__array__"):
         return sample(obj)
     raise DomainError("distribution", obj, _ACCEPTED)
+
+
+def _by_name(text: str) -> Distribution:
+    name, _, df = text.partition(":")
+    if name != "student_t":
+        if name != text or name not in _NAMED:
+            raise DomainError("distribution", text, f"is unknown; choose one of {', '.join(NAMES)} or student_t:DF")
+        return _NAMED[name]
+    try:
+        return student_t(float(df))
+    except DomainError as error:
+        raise DomainError("distribution", text, f"has degrees of freedom that {error.rule}") from None
+    except ValueError:
+        raise DomainError("distribution", text, "needs its degrees of freedom, as in student_t:5") from None
 
 
 def _scipy(obj: Any) -> Distribution | None:

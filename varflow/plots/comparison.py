@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from varflow._checks import require
+from varflow._checks import instance, require
+from varflow.compare import Comparison
 from varflow.plots.style import band, colours
-
-if TYPE_CHECKING:
-    from varflow.compare import Comparison
 
 __all__ = ["plot_comparison"]
 
 
 def plot_comparison(comparison: Comparison, ax: Any = None) -> Any:
     """One comparison's variance over layers, in time at the last step: measured mean and band, predicted mean and band."""
+    instance("comparison", comparison, Comparison, "what vf.compare(profile, ensemble) returns")
     if ax is None:
         ax = require("plot", "matplotlib.pyplot").subplots()[1]
     band(ax, comparison.ensemble, comparison.profile, colours(1)[0], "simulated mean, ± std", "predicted mean, ± std")

@@ -63,9 +63,8 @@ def plot_catalogue(catalogue: Catalogue) -> Any:
     gains.set_yticks(range(len(shown)), [entry.name for entry in shown])
     gains.set(xlabel=r"gain $g = \sigma_w \sqrt{n}$", xlim=(0, None))
     rates.set(xlabel=f"firing rate of layer {catalogue.depth}", xlim=(-0.02, None))
-    figure.suptitle(
-        f"dots: alive at layer {catalogue.depth}, width {catalogue.width}; crosses: not, or too seldom", fontsize=10
-    )
+    where = f"width {catalogue.width}" if catalogue.steps == 1 else f"{catalogue.steps} steps, infinite width"
+    figure.suptitle(f"dots: alive at layer {catalogue.depth}, {where}; crosses: not, or too seldom", fontsize=10)
     return figure
 
 

@@ -6,10 +6,12 @@ each part, leaves no doubt.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import mpmath
 from mpmath import mp, mpf
 
 from varflow.model.distributions import Distribution
@@ -18,29 +20,49 @@ from varflow.reference.laws import GUARD, in_digits
 from varflow.reference.layer import Layer, layer_of
 from varflow.reference.roots import first_power, root_between, roots_between
 from varflow.results import FixedPoint, FixedPoints
+from varflow.results.fixed_points import in_full
 
 __all__ = ["ExactFixedPoints", "fixed_points", "stable_variance"]
 
 _FINEST = mpf(2) ** -40  # relative width of an interval below which a doubt is left standing
+_NUMBERS = ("variance", "firing_rate", "multiplier", "depth_scale", "residual")
 
 
-class ExactFixedPoints(FixedPoints):
-    """Fixed points in mpf numbers; shown, and exported by ``to_dict``, as floats."""
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ExactFixedPoint(FixedPoint):
+    """A fixed point in mpf numbers, right to ``digits`` digits and shown with them."""
 
-    __slots__ = ()
-
-    def _floats(self) -> FixedPoints:
-        def rounded(point: FixedPoint) -> FixedPoint:
-            names = ("variance", "firing_rate", "multiplier", "depth_scale", "residual")
-            return replace(point, **{name: float(getattr(point, name)) for name in names})
-
-        return FixedPoints(tuple(map(rounded, self.points)), self.complete, self.resolution, float(self.basin_edge))
-
-    def to_dict(self) -> dict[str, Any]:
-        return self._floats().to_dict()
+    digits: int = 50
 
     def _table(self) -> Any:
-        return self._floats()._table()
+        return in_full(f"ExactFixedPoint, {self.digits} digits", [self], _in_digits(self.digits))
+
+    def __repr__(self) -> str:
+        return self._table().text()
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ExactFixedPoints(FixedPoints):
+    """Fixed points in mpf numbers, shown with their ``digits``; exported by ``to_dict`` as floats."""
+
+    digits: int = 50
+
+    def to_dict(self) -> dict[str, Any]:
+        def rounded(point: FixedPoint) -> FixedPoint:
+            V, rate, m, scale, residual = (float(getattr(point, name)) for name in _NUMBERS)
+            return FixedPoint(V, rate, m, point.stable, scale, residual)
+
+        points = tuple(map(rounded, self.points))
+        return FixedPoints(points, self.complete, self.resolution, float(self.basin_edge)).to_dict()
+
+    def _table(self) -> Any:
+        how = "complete" if self.complete else "perhaps not all"
+        title = f"ExactFixedPoints ({how}; {self.digits} digits; basin of silence up to V = {mpmath.nstr(self.basin_edge, 8)})"
+        return in_full(title, self.points, _in_digits(self.digits))
+
+
+def _in_digits(digits: int) -> Callable[[Any], str]:
+    return lambda value: str(mpmath.nstr(value, digits))
 
 
 @in_digits
@@ -105,7 +127,8 @@ def fixed_points(
     edge = mpf(0)
     if silence and layer.threshold > 0:
         edge = roots[0] if roots else mp.inf
-    return ExactFixedPoints(tuple(points), complete, None if complete else float(_FINEST), edge)
+    exact = tuple(ExactFixedPoint(**{name: getattr(p, name) for name in (*_NUMBERS, "stable")}, digits=digits) for p in points)
+    return ExactFixedPoints(exact, complete, None if complete else float(_FINEST), edge, digits)
 
 
 def stable_variance(

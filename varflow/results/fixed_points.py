@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
 from varflow._checks import nothing_if_nan
 from varflow._display import Shown, Table
 
-__all__ = ["FixedPoint", "FixedPoints"]
+__all__ = ["FixedPoint", "FixedPoints", "in_full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +102,13 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
 
 def _stability(point: FixedPoint) -> str:
     return "stable" if point.stable else "unstable"
+
+
+def in_full(title: str, points: Sequence[FixedPoint], written: Callable[[Any], str]) -> Table:
+    """Points one below the other, for numbers too long for columns."""
+    names = ("variance", "firing_rate", "multiplier", "depth_scale")
+    rows = []
+    for point in points:
+        numbers = [(name, written(getattr(point, name))) for name in names]
+        rows += [("stability", _stability(point)), *numbers, ("residual", f"{float(point.residual):.2g}")]
+    return Table(title, "  {:<12} {}", rows)

@@ -73,6 +73,12 @@ class SpikeChain:
         if min(mass[1:].sum() for mass in self._masses) < rare:
             self._propagate_with(WHOLE_TAIL)
 
+    def __repr__(self) -> str:
+        depth, widths = self.network.depth, self.network.widths
+        width = f"width {widths[0]}" if len(set(widths.tolist())) == 1 else f"widths {widths.min()} to {widths.max()}"
+        alive = f"alive at layer {depth} with probability {self.survival():.4g}"
+        return f"SpikeChain of {depth} layer{'s' * (depth > 1)} of {width}: {alive}"
+
     def _propagate_with(self, tail: float) -> None:
         """Build the kernels, equal layers sharing theirs, and the law of every layer of the network."""
         distinct: dict[Layer, Kernel] = {}
