@@ -66,7 +66,7 @@ class Planner:
         spread = predicted.late_rates.std(0)
         rates = predicted.late_rates.mean(0)
         rows = zip(self.trace.layers, self.fans, self.gains, rates.tolist(), spread.tolist(), strict=True)
-        plan = [LayerPlan(layer.name, layer.neuron_name, layer.neuron, *numbers) for layer, *numbers in rows]
+        plan = [LayerPlan(layer.name, layer.neuron_name, layer.neuron, fan, g, p, std) for layer, fan, g, p, std in rows]
         return plan + [
             self._readout(*readout, dict(zip((r.neuron_name for r in plan), rates, strict=True)))
             for readout in self.trace.readouts
@@ -208,6 +208,6 @@ def _below(rate: float) -> str:
     return f"{math.floor(1000 * rate) / 1000:g}"
 
 
-def _unit(weight: Any, fan: float, gain: float = 1.0) -> Moments:
+def _unit(weight: Any, fan: int, gain: float = 1.0) -> Moments:
     """Moments of weights ``N(0, gain²/fan)``."""
     return Moments(fan_in(weight), gain / math.sqrt(fan))
