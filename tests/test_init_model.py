@@ -114,7 +114,7 @@ def test_a_dry_run_changes_nothing():
 
 def test_one_step_is_the_memoryless_gain():
     """At one step the gain for a rate is ``θ/(z√p)``; finite width moves it by a few percent at this width."""
-    plan = vf.init.init_model(Looped(512, 4, 1), data(4, 512), rate=0.25)
+    plan = vf.init.init_model(Looped(512, 4, 1), data(4, 512), rate=0.25, steps=1)
     z = 0.6744897501960817  # Q(z) = 0.25
     assert plan.layers[2].gain == pytest.approx(1 / (z * 0.5), rel=0.03)
     x2 = float((data(4, 512) ** 2).mean())
@@ -144,11 +144,27 @@ def test_maps():
     model, x = Maps(channels=12, depth=3, steps=6), data(4, 1, 6, 6)
     model(x)
     plan = vf.init.init_model(model, x, generator=seeded(), refine=False)
-    assert plan.layers[1].fan_in == pytest.approx(12 * (16 / 6) ** 2)
+    assert plan.layers[1].fan_in == 12 * 9
     rates = measured(model, x, plan, networks=16)
     planned = np.array([layer.firing_rate for layer in plan.layers])
     error = rates.std(0, ddof=1) / 4
     assert np.all(np.abs(rates.mean(0) - planned) < 4 * error + 0.05 * planned), (rates.mean(0) / planned, error / planned)
+
+
+def test_gains_of_maps_are_torchs_and_make_up_for_the_border():
+    """The audit's gain of what was filled is the plan's, within 4 standard errors of a sample's standard deviation; both are
+    larger than a dense layer's by the zeros around the map, which more than that error tells apart.
+    """
+    model, x = Maps(channels=24, depth=4, steps=6), data(4, 1, 6, 6)
+    model(x)
+    plan = vf.init.init_model(model, x, generator=seeded(), refine=False)
+    dense = vf.init.init_model(Looped(24, 4, 6), data(4, 24), generator=seeded(), dry_run=True)
+    error = 4 / math.sqrt(2 * 24 * 24 * 9)
+    wider = math.sqrt(9 / (16 / 6) ** 2)  # of 3 × 3 windows on 6 × 6 maps, those at the border see two thirds
+    assert 1 + error < wider
+    for planned, layer in zip(plan.layers[1:4], vf.audit(model, x).layers[1:4], strict=True):
+        assert layer.gain == pytest.approx(planned.gain, rel=error)
+        assert abs(planned.gain / dense.layers[2].gain - 1) > error
 
 
 @pytest.mark.parametrize("refine", [True, False])

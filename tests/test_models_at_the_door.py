@@ -277,4 +277,4 @@ def test_what_models_are_wrapped_in_and_return():
     assert [layer.gain for layer in one.layers] == [layer.gain for layer in alone.layers]
     (layer,) = vf.init.init_model(nn.Sequential(nn.Linear(32, 256), leaky()), X, steps=STEPS).layers
     assert layer.firing_rate == pytest.approx(0.2, rel=0.05)
-    assert vf.audit(Looped(32, 2, 1), X).steps == 1
+    assert vf.audit(Looped(32, 2, 1), X, steps=1).steps == 1

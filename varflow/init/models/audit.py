@@ -5,25 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError, require
-from varflow.init.models.causes import ALIVE, ENOUGH, diagnosed, needed_gains, to_mend
+from varflow.init.models.causes import ALIVE, FEEDING, diagnosed, needed_gains, to_mend
 from varflow.init.models.door import checked, integrators, unlike_their_kind, watched
-from varflow.init.models.plan import notes_on_steps
+from varflow.init.models.plan import notes_on_steps, warn_of_one_step
 from varflow.init.models.precision import full_precision, in_full_precision
 from varflow.init.models.prediction import late, predict, uncovered
 from varflow.init.models.redraw import redrawn_rates
-from varflow.init.models.report import AuditedLayer, AuditReport
+from varflow.init.models.report import ENOUGH, AuditedLayer, AuditReport
 from varflow.init.models.state import kept
 from varflow.init.models.walker import Trace, forward
 from varflow.init.models.watch import Recorder, Watched
 from varflow.init.models.wiring import Moments, measured
 
 __all__ = ["audit"]
+
+# Times its gain, for the lowest layer that hardly fires where no theory covers the structure and activity is lost although all
+# have what the theory asks for; and where it asks for nothing, as of a driven layer.
+RAISED, DOUBLED = 1.25, 2.0
+MOSTLY = 0.8  # share of neurons that never spike, from which on it is noted
 
 
 def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, steps: int | None = None) -> AuditReport:
@@ -84,7 +89,9 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     if loss is not None and torch.is_inference_mode_enabled():
         raise DomainError("loss", loss, "has no gradients within torch.inference_mode: leave that mode")
     traced = watched(torch, model, inputs, steps, in_full_precision(torch, recorder))
+    warn_of_one_step(traced, steps)
     notes = notes_on_steps(traced, steps) + _shared(traced) + [" ".join(each) for each in integrators(traced)]
+    notes += _unseen(model)
     seen = checked(torch, recorder, notes)
     reasons = uncovered(traced) + unlike_their_kind(torch, traced)
     redrawn = _redrawn(torch, model, inputs, steps, traced) if reasons else None
@@ -110,10 +117,18 @@ def _report(
     silent = next((l for l, layer in enumerate(layers) if layer.dead), None)
     cause, needed = None, _needed(traced, layers)
     if silent is None:
-        mend = _mend(layers, needed) if needed else None
+        mend = _mend(layers, needed, covered=not reasons) if needed else None
     else:
         known, rates = needed or [None] * len(layers), [layer.firing_rate for layer in layers]
         cause, mend = diagnosed(traced, moments, rates, known, silent, predicted.survival[silent], covered=not reasons)
+    gain = needed[mend] if needed and mend is not None else None
+    if reasons and needed and mend is not None and not (layers[mend].wide or layers[mend].gain < ENOUGH * (gain or 0.0)):
+        mend = next((l for l, layer in enumerate(layers[:mend]) if layer.firing_rate < FEEDING), mend)
+        gain = (RAISED if needed[mend] else DOUBLED) * layers[mend].gain or None
+    idle = [layer.name for layer in layers if not layer.dead and layer.dead_fraction > MOSTLY]
+    notes = notes + ([f"most neurons spike for none of these inputs: {', '.join(idle)}"] if idle else [])
+    if needed:
+        layers = [replace(layer, needed_gain=need or math.nan) for layer, need in zip(layers, needed, strict=True)]
     return AuditReport(
         tuple(layers),
         traced.steps,
@@ -121,20 +136,38 @@ def _report(
         None if silent is None else layers[silent].name,
         cause,
         None if mend is None else layers[mend].name,
-        None if mend is None else needed[mend],
+        gain,
         "networks drawn anew" if reasons else "theory",
-        (*(f"not covered by the theory: {reason}" for reason in reasons), *notes),
+        (*notes, *(f"not covered by the theory: {reason}" for reason in reasons)),
     )
 
 
-def _mend(layers: list[AuditedLayer], needed: list[float | None]) -> int | None:
+def _mend(layers: list[AuditedLayer], needed: list[float | None], covered: bool) -> int | None:
     """Without a dead layer, the one whose weights to change first, if weights are to blame."""
     rates, gains = [layer.firing_rate for layer in layers], [layer.gain for layer in layers]
     weakest = to_mend(rates, gains, needed, len(layers) - 1)
     need = None if weakest is None else needed[weakest]
     if weakest is not None and need and gains[weakest] < ENOUGH * need and not all(layer.survival.all() for layer in layers):
         return weakest
+    if not covered and any(losing := [not layer.survival.all() for layer in layers]):
+        return losing.index(True)
     return next((l for l, layer in enumerate(layers) if layer.wide and needed[l] is not None), None)
+
+
+def _unseen(model: Any) -> list[str]:
+    """Normalisations that use statistics which no batch has gone into."""
+    new = [
+        name
+        for name, module in model.named_modules()
+        if "BatchNorm" in type(module).__name__ and not module.training and _count(module) == 0
+    ]
+    rule = "use running statistics that have seen no batch yet: run some in train mode first"
+    return [f"normalisations {rule}: {', '.join(new)}"] if new else []
+
+
+def _count(module: Any) -> int | None:
+    batches = getattr(module, "num_batches_tracked", None)
+    return None if batches is None else int(batches)
 
 
 def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:

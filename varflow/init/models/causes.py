@@ -10,15 +10,15 @@ from dataclasses import replace
 from varflow._checks import ConvergenceError, DomainError
 from varflow.init.models.initialise import planned_gains
 from varflow.init.models.prediction import input_moments, late, predict, uncovered
+from varflow.init.models.report import ENOUGH
 from varflow.init.models.target import RATE, deep_layer, layer_gain, run_deep
 from varflow.init.models.walker import Trace, TracedLayer
-from varflow.init.models.wiring import Moments, currents_from
+from varflow.init.models.wiring import Moments, border, currents_from
 from varflow.model.neurons import Neuron
 
 __all__ = ["diagnosed", "needed_gains", "to_mend"]
 
 ALIVE = 0.015  # predicted late rate of a layer that counts as alive: deep layers keep more, those that die pass through less
-ENOUGH = 0.9  # share of the needed gain that is no reason for silence; weights drawn with a gain have it within a few percent
 SURE = 0.95  # predicted survival beyond which silence is no chance
 FEEDING = RATE / 2  # measured late rate of a layer that does not starve the next one
 
@@ -49,7 +49,7 @@ def diagnosed(
         return cause, to_mend(rates, gains, needed, silent)
     if covered and _lives(trace, [replace(each, bias_std=0.0, bias_mean=0.0) for each in moments], silent):
         return "bias", to_mend(rates, gains, needed, silent)
-    neuron, gain = trace.layers[silent].neuron, gains[silent]
+    neuron, gain = trace.layers[silent].neuron, gains[silent] / _border(trace.layers[silent])
     if trace.layers[silent].driven:
         return "first-layer scale", silent
     if _kept(trace, neuron, gain):
@@ -114,13 +114,17 @@ def needed_gains(trace: Trace) -> list[float | None]:
     return [_sustaining_gain(trace, l) if is_known else None for l, is_known in enumerate(known)]
 
 
+def _border(layer: TracedLayer) -> float:
+    return border(layer.weights[0], layer.input_shape)
+
+
 def _sustaining_gain(trace: Trace, index: int) -> float | None:
     """The gain of a layer that gives it a late rate of 0.2, or the nearest that is kept; None where there is none."""
     layer = trace.layers[index]
     try:
         if not layer.driven:
             depth = sum(other.neuron == layer.neuron for other in trace.layers)
-            return deep_layer(layer.neuron, trace.steps, "firing_rate", RATE, depth).gain
+            return deep_layer(layer.neuron, trace.steps, "firing_rate", RATE, depth).gain * _border(layer)
         weight = layer.weights[0]
         products, means = input_moments(layer, trace.steps)
         fan = Moments(1, 1.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from varflow._checks import DomainError, flag, positive_scale, probability, require, scalar
 from varflow.init.models.door import checked, integrators, unlike_their_kind, watched
-from varflow.init.models.plan import LayerPlan, ModelPlan, notes_on_steps
+from varflow.init.models.plan import LayerPlan, ModelPlan, notes_on_steps, warn_of_one_step
 from varflow.init.models.planner import Planner
 from varflow.init.models.precision import check_range, full_precision, in_full_precision
 from varflow.init.models.prediction import uncovered
@@ -100,6 +100,7 @@ def init_model(
         flag("refine", refine)
     traced = _stepping(torch, model, inputs, steps)
     _fillable(torch, traced)
+    warn_of_one_step(traced, steps)
     with full_precision(torch):
         planner = Planner(traced, *wanted)
         planner.notes += notes_on_steps(traced, steps)

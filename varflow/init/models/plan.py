@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,9 @@ from varflow._display import Shown, Table
 from varflow.init.models.walker import Trace
 from varflow.model.neurons import Neuron
 
-__all__ = ["LayerPlan", "ModelPlan", "notes_on_steps"]
+__all__ = ["LayerPlan", "ModelPlan", "notes_on_steps", "warn_of_one_step"]
+
+ONE_STEP = "neurons have memory but the model makes one step: pass steps=…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,10 @@ class LayerPlan:
     name, neuron_name : str
         Qualified names of the weight module and of the spiking module after it; ``neuron_name`` is empty for a readout.
     neuron : Neuron, optional
-    fan_in : float
-        Inputs a neuron sums; of a padded convolution the mean over its map.
+    fan_in : int
+        Inputs of a neuron, as torch counts them.
     gain, weight_std : float
-        ``g`` and ``g/√fan_in``.
+        ``g`` and ``g/√fan_in``; a convolution's gain makes up for the zeros that pad its map.
     firing_rate : float
         Predicted late rate, mean over the inputs and over networks of these widths; NaN for a readout.
     firing_rate_std : float
@@ -36,7 +39,7 @@ class LayerPlan:
     name: str
     neuron_name: str
     neuron: Neuron | None
-    fan_in: float
+    fan_in: int
     gain: float
     firing_rate: float = math.nan
     firing_rate_std: float = math.nan
@@ -99,8 +102,14 @@ class ModelPlan(Shown):
 def notes_on_steps(traced: Trace, steps: int | None) -> list[str]:
     """What is likely not meant by the number of steps."""
     if steps is None and traced.steps == 1 and any(not layer.neuron.memoryless for layer in traced.layers):
-        return ["neurons have memory but the model makes one step: pass steps=…"]
+        return [ONE_STEP]
     if steps is not None and traced.steps > steps > 1:
         own = traced.steps // steps
         return [f"each call makes {own} steps itself, {steps} calls make {traced.steps}: leave out steps="]
     return []
+
+
+def warn_of_one_step(traced: Trace, steps: int | None) -> None:
+    """Weights for one step and a verdict on one are useless to a network of many: said even where nobody reads the notes."""
+    if ONE_STEP in notes_on_steps(traced, steps):
+        warnings.warn(ONE_STEP, stacklevel=3)

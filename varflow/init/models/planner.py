@@ -16,7 +16,7 @@ from varflow.init.models.plan import LayerPlan
 from varflow.init.models.prediction import Prediction, input_moments, late, predict
 from varflow.init.models.target import LOWEST, RATE, Deep, deep_layer, highest_rate, layer_gain, reach, run_deep, settles
 from varflow.init.models.walker import Trace, TracedLayer
-from varflow.init.models.wiring import Moments, currents_from, mean_fan_in
+from varflow.init.models.wiring import Moments, border, currents_from
 from varflow.model.neurons import Neuron
 
 __all__ = ["Planner"]
@@ -48,9 +48,9 @@ class Planner:
         self.trace, self.quantity, self.value, self.asked = traced, quantity, value, asked
         self.notes: list[str] = []
         self.survival = math.nan
-        self.fans = [mean_fan_in(layer.weights[0], layer.input_shape) for layer in traced.layers]
+        self.fans = [fan_in(layer.weights[0]) for layer in traced.layers]
         self.aims = {neuron: self._aim(neuron) for neuron in dict.fromkeys(layer.neuron for layer in traced.layers)}
-        self.gains = [self._first_gain(layer) if layer.driven else self.aims[layer.neuron].gain for layer in traced.layers]
+        self.gains = [self._first_gain(layer) if layer.driven else self._deep_gain(layer) for layer in traced.layers]
 
     def plan(self) -> list[LayerPlan]:
         predicted = self.predict()
@@ -66,7 +66,7 @@ class Planner:
         spread = predicted.late_rates.std(0)
         rates = predicted.late_rates.mean(0)
         rows = zip(self.trace.layers, self.fans, self.gains, rates.tolist(), spread.tolist(), strict=True)
-        plan = [LayerPlan(layer.name, layer.neuron_name, layer.neuron, *numbers) for layer, *numbers in rows]
+        plan = [LayerPlan(layer.name, layer.neuron_name, layer.neuron, fan, g, p, std) for layer, fan, g, p, std in rows]
         return plan + [
             self._readout(*readout, dict(zip((r.neuron_name for r in plan), rates, strict=True)))
             for readout in self.trace.readouts
@@ -158,6 +158,10 @@ class Planner:
         end = f"the last has {last.mean():.3g} ± {last.std():.2g}"
         return f"layers of {neuron} return to no rate: single networks and inputs {span}; {end}"
 
+    def _deep_gain(self, layer: TracedLayer) -> float:
+        gain = self.aims[layer.neuron].gain
+        return gain if self.quantity == "gain" else gain * border(layer.weights[0], layer.input_shape)
+
     def _first_gain(self, layer: TracedLayer) -> float:
         """Gain of an input-driven layer, from the moments of its input; what it shall do is what deep layers do."""
         weight, fan = layer.weights[0], self.fans[self.trace.layers.index(layer)]
@@ -196,7 +200,7 @@ class Planner:
     ) -> LayerPlan:
         """Outputs of variance 1 at every step, from spikes at the predicted rate."""
         power = max(sum(rates.get(source, 1.0) for source in sources), 1e-3)
-        return LayerPlan(name, "", None, mean_fan_in(weight, shape), 1 / math.sqrt(power))
+        return LayerPlan(name, "", None, fan_in(weight), border(weight, shape) / math.sqrt(power))
 
 
 def _below(rate: float) -> str:
@@ -204,6 +208,6 @@ def _below(rate: float) -> str:
     return f"{math.floor(1000 * rate) / 1000:g}"
 
 
-def _unit(weight: Any, fan: float, gain: float = 1.0) -> Moments:
-    """Moments of weights ``N(0, gain²/fan)``, with ``fan`` the mean number of inputs over a map."""
+def _unit(weight: Any, fan: int, gain: float = 1.0) -> Moments:
+    """Moments of weights ``N(0, gain²/fan)``."""
     return Moments(fan_in(weight), gain / math.sqrt(fan))

@@ -25,6 +25,8 @@ CAUSES = {
     "arrangement": "networks drawn anew with weights of the same moments go on firing: draw its weights anew",
     "beyond the theory": "networks drawn anew with these weights die there too, and no theory here covers their structure",
 }
+SHOWN = 6  # notes in the table
+ENOUGH = 0.9  # share of the needed gain that is no reason for silence; weights drawn with a gain have it within a few percent
 SATURATED = 0.5  # share of neurons that spike at every step, beyond which a layer counts as saturated
 WIDE = (
     100.0  # std of a layer's potentials in thresholds, beyond which it is not healthy; layers that init_model sets have about 1
@@ -51,7 +53,7 @@ class AuditedLayer:
     width : int
         Neurons.
     gain, bias_std, bias_mean : float
-        ``√(fan-in · Var w)`` and the moments of the biases, as they are.
+        ``√(fan-in · Var w)``, fan-in as torch counts it, and the moments of the biases, as they are.
     firing_rate, predicted_rate, predicted_std : float
         Late spikes per neuron and step: measured, predicted, and the spread of that over networks and inputs.
     variance, mean : float
@@ -66,6 +68,8 @@ class AuditedLayer:
     gradient_variance : float
         Mean square of the loss's gradient by the weights, frozen ones too; NaN without a loss, and for weights that a hook
         computes before every call.
+    needed_gain : float
+        What ``init_model`` would give it; NaN where nothing is to be mended, or it is not known.
     """
 
     name: str
@@ -86,6 +90,7 @@ class AuditedLayer:
     survival: np.ndarray
     firing_rates: np.ndarray
     gradient_variance: float = math.nan
+    needed_gain: float = math.nan
 
     def __post_init__(self) -> None:
         for name in ("survival", "firing_rates"):
@@ -133,7 +138,10 @@ class AuditReport(Shown):
         Name of the layer whose weights to change first: the dead one, or one below that starves it; without a dead layer, one
         that loses inputs or whose potentials are far too wide.
     fix_gain : float or None
-        The gain for that layer: what ``init_model`` would give it.
+        The gain for that layer: what ``init_model`` would give it. Where a structure beyond the theory loses activity although
+        all layers have that, the lowest one that hardly fires gets a quarter more than it has, step by step.
+    fixes : dict of str to float
+        The gains of all layers that have clearly less than they need.
     predicted_by : str
         ``"theory"``, or ``"networks drawn anew"`` where ``notes`` name what the theory does not cover.
     notes : tuple of str
@@ -184,12 +192,20 @@ class AuditReport(Shown):
             words[0] += self._advice(self.fix_layer, self.fix_gain)
         return words
 
+    @property
+    def fixes(self) -> dict[str, float]:
+        lacking = {layer.name: layer.needed_gain for layer in self.layers if layer.gain < ENOUGH * layer.needed_gain}
+        return lacking if self.fix_layer is None or self.fix_gain is None else lacking | {self.fix_layer: self.fix_gain}
+
     def _advice(self, name: str, needed: float) -> str:
         gain = self[name].gain
         factor = needed / gain if gain else math.inf
         off = max(factor, 1 / factor) if factor else math.inf
         much = f"weights of {name} are {off:.3g} times too {'small' if factor > 1 else 'large'}: " if off > 1.1 else ""
-        return f"; {much}give {name} a gain of {needed:.4g} (vf.init.init_model sets plain chains at once)"
+        more = len(self.fixes) - 1
+        others = f"; .fixes has those of {more} more" if more else ""
+        at_once = "; vf.init.init_model sets all at once" if self.predicted_by == "theory" else ""
+        return f"; {much}give {name} a gain of {needed:.4g}, by vf.init.normal_(weight, {needed:.4g}){others}{at_once}"
 
     @property
     def healthy(self) -> bool:
@@ -209,6 +225,7 @@ class AuditReport(Shown):
             "cause",
             "fix_layer",
             "fix_gain",
+            "fixes",
             "predicted_by",
             "notes",
             "problems",
@@ -267,4 +284,8 @@ class AuditReport(Shown):
             *(["always"] if always else []),
         )
         title = f"AuditReport: {self.steps} steps, {self.inputs} inputs, predicted by {self.predicted_by}"
-        return Table(title, layout, rows, header, [*(self.problems or ["healthy"]), *self.notes], "  ! ")
+        return Table(title, layout, rows, header, [*(self.problems or ["healthy"]), *_few(self.notes)], "  ! ")
+
+
+def _few(notes: tuple[str, ...]) -> list[str]:
+    return list(notes) if len(notes) <= SHOWN else [*notes[:SHOWN], f"and {len(notes) - SHOWN} more in .notes"]

@@ -13,7 +13,7 @@ from typing import Any
 from varflow._checks import DomainError, require
 from varflow.init.fans import effective_fan_in, fan_in
 
-__all__ = ["Moments", "covariance_between", "currents_from", "mean_fan_in", "measured", "why_not_covered", "width_and_sites"]
+__all__ = ["Moments", "border", "covariance_between", "currents_from", "measured", "why_not_covered", "width_and_sites"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,10 @@ def why_not_covered(weight: Any) -> str | None:
     return "has groups" if getattr(weight, "groups", 1) > 1 else None
 
 
-def mean_fan_in(weight: Any, input_shape: tuple[int, ...]) -> float:
-    """Inputs that a neuron sums on average over the map, padding zeros not counted."""
-    return effective_fan_in(weight, [] if hasattr(weight, "in_features") else input_shape[-len(weight.kernel_size) :])
+def border(weight: Any, input_shape: tuple[int, ...]) -> float:
+    """What a gain is larger by to make up for the zeros that pad a map: ``√(fan-in / mean inputs over the map)``."""
+    inputs = effective_fan_in(weight, [] if hasattr(weight, "in_features") else input_shape[-len(weight.kernel_size) :])
+    return math.sqrt(fan_in(weight) / inputs)
 
 
 def currents_from(weight: Any, moments: Moments, coincidences: Any, rate: Any) -> tuple[Any, Any]:
