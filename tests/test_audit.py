@@ -760,7 +760,7 @@ def test_the_command(varflow, tmp_path, gain, code):
         ("made_for_refusals:broken", "cannot be run: RuntimeError: no data"),
         ("made_for_refusals:half", r"must return (model, inputs), not a Sequential"),
         ("made_for_refusals:net", "is a model; name a function that returns (model, inputs)"),
-        ("made_for_refusals:number", "is a int; name a function that returns (model, inputs)"),
+        ("made_for_refusals:number", "is of type int; name a function that returns (model, inputs)"),
         ("made_for_refusals:absent", "cannot be run: AttributeError"),
     ],
 )

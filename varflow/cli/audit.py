@@ -72,4 +72,4 @@ def _no_function(named: Any) -> str:
     torch = sys.modules.get("torch")  # a model's module has loaded it
     if torch is not None and isinstance(named, torch.nn.Module):
         return "is a model"
-    return "" if callable(named) else f"is a {type(named).__name__}"
+    return "" if callable(named) else f"is of type {type(named).__name__}"

@@ -162,18 +162,20 @@ def _bracket(question: Question, strength: float) -> tuple[float, float, bool] |
 def _out_of_reach(question: Question, strength: float) -> tuple[DomainError, float, float]:
     """What can be had: from where the late half of the steps just survives to far above the threshold."""
     lo, hi = LOWEST, HIGHEST
-    while hi / lo > JUMP:
+    endless = not np.isfinite(question(layers_above(question, strength, np.array([HIGHEST]), question.depth))).all()
+    fine = NEAR if endless else JUMP  # counts that grow without bound have no smallest lasting rate to be told
+    while hi / lo > fine:
         grid = np.geomspace(lo, hi, GRID + 1)
         good = np.r_[False, _lasting(question, layers_above(question, strength, grid[1:-1], question.depth)), True]
         first = int(np.flatnonzero(~good)[-1])
         lo, hi = float(grid[first]), float(grid[first + 1])
-    least, most = question(layers_above(question, strength, np.array([hi * JUMP, HIGHEST]), question.depth)).mean(axis=0)
+    least, most = question(layers_above(question, strength, np.array([hi * fine, HIGHEST]), question.depth)).mean(axis=0)
     rule = f"is out of reach of this neuron in {len(question.shape)} steps and {question.depth} layers: "
     low, high = question.unit * least, question.unit * most
-    if np.isfinite(most):
-        rule += f"gains sustain {question.name}s between about {low:.3g} and {high:.3g}, and below that activity dies"
+    if endless:
+        rule += f"whatever the gain, counts of spikes die out or grow from layer to layer, and settle at no {question.name}"
     else:
-        rule += f"from a {question.name} of about {low:.3g} on counts of spikes grow from layer to layer, below they die out"
+        rule += f"gains sustain {question.name}s between about {low:.3g} and {high:.3g}, and below that activity dies"
     if question.wanted < least and question.depth > 2:  # where activity lingers before it dies
         rule += f"; fewer layers reach lower {question.name}s: name a smaller depth"
     return DomainError(question.name, question.unit * question.wanted, rule), float(least), float(most)
