@@ -276,7 +276,7 @@ class TestPictureOverLayers:
         heights = sorted(text.xyann[1] for text in beside)
         assert len(heights) >= 3
         assert np.diff(heights).min() > 0.04
-        assert re.search(r"Grey, silent by layer \d+: Kaiming · torch's default · ", grey)
+        assert re.search(r"Grey, most networks silent by layer \d+: Kaiming · torch's default · ", grey)
         assert not any(text.get_text().startswith("Kaiming") for text in beside)
 
     @pytest.mark.parametrize("dpi", [60, 150])

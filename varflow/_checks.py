@@ -97,6 +97,7 @@ def _all(name: str, array: np.ndarray, holds: Any, rule: str) -> np.ndarray:
 
 
 def positive(name: str, value: Any) -> np.ndarray:
+    """Finite numbers above 0, as an array."""
     array = _numbers(name, value)
     if _within(array, SMALLEST_SCALE, LARGEST_SCALE):  # the common case, in two passes
         return array
@@ -105,6 +106,7 @@ def positive(name: str, value: Any) -> np.ndarray:
 
 
 def non_negative(name: str, value: Any) -> np.ndarray:
+    """Finite numbers not below 0, as an array."""
     array = real_array(name, value)
     return _all(name, array, array >= 0, "must not be negative")
 
@@ -121,6 +123,7 @@ def scale(name: str, value: Any) -> np.ndarray:
 
 
 def positive_scale(name: str, value: Any) -> np.ndarray:
+    """Numbers above 0 whose squares stay within double precision."""
     array = _numbers(name, value)
     return array if _within(array, SMALLEST_SCALE, LARGEST_SCALE) else positive(name, scale(name, value))
 
@@ -133,6 +136,7 @@ def scalar(name: str, array: np.ndarray) -> float:
 
 
 def integer(name: str, value: Any, *, minimum: int) -> int:
+    """A whole number that is large enough; True and False are none."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -143,6 +147,7 @@ def integer(name: str, value: Any, *, minimum: int) -> int:
 
 
 def probability(name: str, value: Any, *, open_ends: bool = False) -> float:
+    """One number from 0 to 1, without the ends where they are open."""
     number = scalar(name, real_array(name, value))
     inside = 0 < number < 1 if open_ends else 0 <= number <= 1
     if not inside:
@@ -151,6 +156,7 @@ def probability(name: str, value: Any, *, open_ends: bool = False) -> float:
 
 
 def choice(name: str, value: Any, options: Iterable[str]) -> str:
+    """One of the words that are offered."""
     options = tuple(options)
     if not isinstance(value, str) or value not in options:
         raise DomainError(name, value, "is unknown; choose one of " + ", ".join(options))
@@ -166,6 +172,7 @@ def instance(name: str, value: Any, kind: type, words: str) -> Any:
 
 
 def flag(name: str, value: Any) -> bool:
+    """True or False, and nothing that merely counts as one of them."""
     if not isinstance(value, (bool, np.bool_)):
         raise DomainError(name, value, "must be True or False")
     return bool(value)

@@ -13,6 +13,7 @@ Progress = bool | Callable[[int, int], object]
 
 
 def check_progress(progress: object) -> None:
+    """Refuse what is neither a switch nor a function of how many are done."""
     if not isinstance(progress, bool) and not callable(progress):
         raise DomainError("progress", progress, "must be True, False or a function of (done, total)")
 

@@ -40,18 +40,22 @@ def _reader(kind: Callable[[str], Any], rule: str) -> Callable[[Any], Any]:
 
 
 def option(what: str, metavar: str, *names: str) -> Any:
+    """An option that takes text."""
     return typer.Option(*names, help=what, metavar=metavar)
 
 
 def real(what: str, metavar: str) -> Any:
+    """An option that takes a number, and says so where it gets another thing."""
     return typer.Option(help=what, metavar=metavar, parser=_reader(float, "must be a number"))
 
 
 def whole(what: str, metavar: str) -> Any:
+    """An option that takes a whole number."""
     return typer.Option(help=what, metavar=metavar, parser=_reader(int, "must be a whole number"))
 
 
 def result_json(result: Any, warnings: Iterable[str], **more: Any) -> str:
+    """A result and its warnings as one JSON object; NaN is not JSON and must not be there."""
     return json.dumps(result.to_dict() | more | {"warnings": list(warnings)}, ensure_ascii=False, allow_nan=False)
 
 

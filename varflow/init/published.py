@@ -7,11 +7,10 @@ A gain is ``g = σ_w √fan_in``; a weight of standard deviation ``g/√fan_in``
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, flag, integer, positive_scale, real_array, scalar, scale
+from varflow._checks import DomainError, choice, flag, integer, positive_scale, probability, real_array, scalar, scale
 from varflow.init.gains import gain as preserving_gain
 from varflow.model.distributions import distribution
 
@@ -223,7 +222,7 @@ def micheli_soft_reset_gain(threshold: float, decay: float, *, as_published: boo
     >>> [round(soft(1.0, 0.5, as_published=flag) ** 2, 4) for flag in (True, False)]
     [13.4988, 5.411]
     """
-    theta, b = scalar("threshold", scale("threshold", threshold)), checked_decay(decay)
+    theta, b = scalar("threshold", scale("threshold", threshold)), probability("decay", decay)
     normal = distribution("normal")
     p, density = float(normal.sf(theta)), float(normal.pdf(theta))
     E = density / p if flag("as_published", as_published) else density
@@ -253,7 +252,7 @@ def ding_gain(threshold: float, *, input_scale: float = 1.0) -> float:
 def ding_bias(threshold: float, decay: float, *, input_scale: float = 1.0) -> float:
     """The one value of all biases beside :func:`ding_gain`, ``b = θ(1 - β)/(2λ)``: half the threshold, in the long run."""
     theta = scalar("threshold", positive_scale("threshold", threshold))
-    return theta * (1 - checked_decay(decay)) / (2 * scalar("input_scale", positive_scale("input_scale", input_scale)))
+    return theta * (1 - probability("decay", decay)) / (2 * scalar("input_scale", positive_scale("input_scale", input_scale)))
 
 
 def herranz_mean(threshold: float, decay: float, width: int, *, reset: str = "delayed_subtract") -> float:
@@ -282,7 +281,7 @@ def herranz_mean(threshold: float, decay: float, width: int, *, reset: str = "de
     >>> vf.init.published.herranz_mean(1.0, 0.5, 101)
     0.02
     """
-    theta, b = scalar("threshold", scale("threshold", threshold)), checked_decay(decay)
+    theta, b = scalar("threshold", scale("threshold", threshold)), probability("decay", decay)
     factors = {"delayed_subtract": 3 - 2 * b, "gate": 2 * (1 - b), "zero": 2 - b}
     return factors[choice("reset", reset, factors)] * theta / (integer("width", width, minimum=2) - 1)
 
@@ -319,7 +318,7 @@ def herranz_dampening(
     >>> vf.init.published.herranz_dampening(1.0, 0.5, 101, smallest=-0.09, largest=0.09)
     0.05
     """
-    theta, b = scalar("threshold", scale("threshold", threshold)), checked_decay(decay)
+    theta, b = scalar("threshold", scale("threshold", threshold)), probability("decay", decay)
     n = integer("width", width, minimum=2)
     low, high = scalar("smallest", real_array("smallest", smallest)), scalar("largest", positive_scale("largest", largest))
     if low >= 0:
@@ -359,7 +358,7 @@ def herranz_surrogate_moment(
     >>> vf.init.published.herranz_surrogate_moment(1.0, 0.5, 101, weight_square=0.02)
     0.25
     """
-    theta, b = scalar("threshold", scale("threshold", threshold)), checked_decay(decay)
+    theta, b = scalar("threshold", scale("threshold", threshold)), probability("decay", decay)
     weights = scalar("weight_square", positive_scale("weight_square", weight_square)) * (integer("width", width, minimum=2) - 1)
     moments = {
         "delayed_subtract": (1 - b**2) / (weights + theta**2),
@@ -384,10 +383,3 @@ def tdbn_std(threshold: float, *, alpha: float = 1.0) -> float:
     **Source**: ``zheng2021``.
     """
     return scalar("alpha", positive_scale("alpha", alpha)) * scalar("threshold", positive_scale("threshold", threshold))
-
-
-def checked_decay(value: Any) -> float:
-    b = scalar("decay", real_array("decay", value))
-    if not 0 <= b <= 1:
-        raise DomainError("decay", value, "must lie between 0 and 1")
-    return b

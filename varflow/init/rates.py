@@ -14,7 +14,6 @@ import numpy as np
 from scipy import special
 
 from varflow._checks import DomainError, integer, positive_scale, probability, scalar, scale
-from varflow.init.published import checked_decay
 from varflow.model.neurons import Neuron
 from varflow.theory.roots import bisect
 
@@ -182,7 +181,7 @@ def fluctuation_driven_gain(
     >>> round(vf.init.rates.fluctuation_driven_gain(0.1), 6)
     1.581139
     """
-    theta, b = scalar("threshold", positive_scale("threshold", threshold)), checked_decay(decay)
+    theta, b = scalar("threshold", positive_scale("threshold", threshold)), probability("decay", decay)
     p, xi = probability("rate", rate, open_ends=True), scalar("xi", positive_scale("xi", xi))
     return theta * math.sqrt((1 - b**2) / p) / (scalar("input_scale", positive_scale("input_scale", input_scale)) * xi)
 
@@ -291,7 +290,7 @@ def spikeinit_gain(rate: float, *, threshold: float = 1.0, decay: float = 0.0, i
         scalar("threshold", positive_scale("threshold", threshold)),
         scalar("input_scale", positive_scale("input_scale", input_scale)),
     )
-    p, b = probability("rate", rate, open_ends=True), checked_decay(decay)
+    p, b = probability("rate", rate, open_ends=True), probability("decay", decay)
     a = -float(special.ndtri(p))
     density, below = math.exp(-(a**2) / 2) / math.sqrt(2 * math.pi), 1 - p
     pull = b * density / (1 - b * below)
@@ -329,7 +328,7 @@ def spikeinit_first_layer_std(rate: float, *, threshold: float = 1.0, decay: flo
     >>> round(vf.init.rates.spikeinit_first_layer_std(0.1, decay=0.5), 4)
     0.5713
     """
-    theta, b = scalar("threshold", positive_scale("threshold", threshold)), checked_decay(decay)
+    theta, b = scalar("threshold", positive_scale("threshold", threshold)), probability("decay", decay)
     p = probability("rate", rate, open_ends=True)
     if p >= 0.5:
         raise DomainError("rate", rate, "must be below 1/2: currents below 0 give no spike")
@@ -352,7 +351,7 @@ def spikeinit_surrogate_moment(gain: float, rate: float, *, decay: float = 0.0, 
     SpikeInit solves it for the width of its surrogate; nothing of the weights depends on it. Ignores correlations in time.
     **Source**: ``shi2026``, theorem 5.1 as its code has it.
     """
-    g, p, b = scalar("gain", positive_scale("gain", gain)), probability("rate", rate), checked_decay(decay)
+    g, p, b = scalar("gain", positive_scale("gain", gain)), probability("rate", rate), probability("decay", decay)
     return (1 - (1 - p) * b**2) / (g * scalar("input_scale", positive_scale("input_scale", input_scale))) ** 2
 
 

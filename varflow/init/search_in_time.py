@@ -110,6 +110,7 @@ def _solve(question: Question, strength: float, warnings: tuple[str, ...]) -> An
 
 
 def standard_error(replicas: np.ndarray) -> float:
+    """Of the mean of independent replicas; 0 for one, of which it is not known."""
     return float(replicas.std(ddof=1) / math.sqrt(len(replicas))) if len(replicas) > 1 else 0.0
 
 

@@ -103,7 +103,7 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
 
 
 def _last_heard(catalogue: Catalogue, key: str) -> int:
-    """The last layer in which a spike is expected as likely as not; 0 where there is none."""
+    """The last layer with half a spike in the mean, beyond which most networks are silent; 0 where there is none."""
     spikes = _over_layers(catalogue.profiles[key], "spikes")
     return int(np.max(np.flatnonzero(spikes >= 0.5), initial=-1)) + 1
 
@@ -202,7 +202,7 @@ def _silent_words(catalogue: Catalogue, silent: list[str], ends: dict[str, int])
     if not silent:
         return []
     names = [catalogue[key].name.replace(" ", "\u00a0") for key in silent]
-    return [f"Grey, silent by layer {max(ends[key] for key in silent) + 1}: " + "\u00a0· ".join(names)]
+    return [f"Grey, most networks silent by layer {max(ends[key] for key in silent) + 1}: " + "\u00a0· ".join(names)]
 
 
 def _words(catalogue: Catalogue, measured: dict[str, Ensemble]) -> list[str]:

@@ -56,6 +56,7 @@ def colours_of(experiment: Experiment) -> dict[float, Any]:
 
 
 def colours(number: int) -> list[Any]:
+    """So many colours from dark to light, readable in grey."""
     cmap = require("plot", "matplotlib").colormaps["viridis"]
     return [cmap(x) for x in np.linspace(0.05, 0.88, number)]
 
@@ -72,8 +73,10 @@ def band(ax: Any, ensemble: Any, profile: Any, colour: Any, measured: str = "", 
 
 
 def marker(layer: np.ndarray) -> str:
+    """What a line is drawn with where it has one point."""
     return "_" if len(layer) == 1 else ""  # one layer makes no line
 
 
 def layers(profile: Any) -> np.ndarray:
+    """Numbers of the layers, from 1."""
     return np.arange(1, len(profile.variance) + 1)

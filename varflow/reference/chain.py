@@ -85,6 +85,7 @@ def push(law: list[Any], rows: list[list[Any]]) -> list[Any]:
 
 
 def chain_of(width: Any, threshold: Any, gain: Any, bias_std: Any, mean_gain: Any) -> Chain:
+    """The chain of the numbers a user gives, exact."""
     n = integer("width", width, minimum=1)
     if n > WIDEST:
         rule = f"is wider than {WIDEST}: the matrix of the chain is held in full here; vf.finite_width reaches any width"
@@ -214,6 +215,7 @@ def finite_width(
 
 
 def conditional_variances(chain: Chain) -> list[Any]:
+    """Of the potentials, for every count of spikes below."""
     return [chain.conditional_variance(count) for count in range(chain.width + 1)]
 
 

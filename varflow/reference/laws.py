@@ -34,6 +34,7 @@ class Law(NamedTuple):
 
 
 def law_of(name: Any) -> Law:
+    """A built-in law, by its name or its description."""
     chosen = described(name)
     if isinstance(chosen, StudentT):
         return _student_t(mpf(chosen.df))
@@ -121,6 +122,7 @@ def number(name: str, value: Any) -> Any:
 
 
 def at_least_zero(name: str, value: Any, *, zero: bool) -> Any:
+    """An exact number that is positive, or 0 where that is allowed."""
     exact = number(name, value)
     if exact < 0 or (exact == 0 and not zero):
         raise DomainError(name, value, "must not be negative" if zero else "must be positive")

@@ -47,6 +47,7 @@ class Layer(NamedTuple):
 
 
 def layer_of(threshold: Any, gain: Any, distribution: Any, bias_std: Any, mean_gain: Any) -> Layer:
+    """The layer of the numbers a user gives, exact."""
     return Layer(
         law_of(distribution),
         number("threshold", threshold),

@@ -13,6 +13,7 @@ __all__ = ["aligned", "latex", "plain"]
 
 
 def latex(expression: Any) -> str:
+    """An expression in the symbols of the theory; a root without a formula by its digits."""
     if isinstance(expression, ImplicitRoot):
         return rf"{expression.evalf(12)}\ldots"
     return sympy.latex(expression, symbol_names=LATEX)

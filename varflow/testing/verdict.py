@@ -48,6 +48,7 @@ def judged(values: np.ndarray, expected: float, false_alarm: float, *, bias: Cal
 
 
 def called(name: str, value: Any) -> Any:
+    """A function of the user, to be called."""
     if not callable(value):
         raise DomainError(name, value, "must be a function")
     return value

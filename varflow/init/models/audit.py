@@ -25,9 +25,7 @@ from varflow.init.models.wiring import Moments, measured
 
 __all__ = ["audit"]
 
-# Times its gain, for the lowest layer that hardly fires where no theory covers the structure and activity is lost although all
-# have what the theory asks for; and where it asks for nothing, as of a driven layer.
-RAISED, DOUBLED = 1.25, 2.0
+RAISED, DOUBLED = 1.25, 2.0  # times its gain, of a layer beyond the theory that has what that asks for; where it asks nothing
 MOSTLY = 0.8  # share of neurons that never spike, from which on it is noted
 
 
@@ -122,9 +120,8 @@ def _report(
         known, rates = needed or [None] * len(layers), [layer.firing_rate for layer in layers]
         cause, mend = diagnosed(traced, moments, rates, known, silent, predicted.survival[silent], covered=not reasons)
     gain = needed[mend] if needed and mend is not None else None
-    if reasons and needed and mend is not None and not (layers[mend].wide or layers[mend].gain < ENOUGH * (gain or 0.0)):
-        mend = next((l for l, layer in enumerate(layers[:mend]) if layer.firing_rate < FEEDING), mend)
-        gain = (RAISED if needed[mend] else DOUBLED) * layers[mend].gain or None
+    if reasons and needed and mend is not None:
+        mend, gain = _beyond_the_theory(layers, needed, mend)
     idle = [layer.name for layer in layers if not layer.dead and layer.dead_fraction > MOSTLY]
     notes = notes + ([f"most neurons spike for none of these inputs: {', '.join(idle)}"] if idle else [])
     if needed:
@@ -152,6 +149,16 @@ def _mend(layers: list[AuditedLayer], needed: list[float | None], covered: bool)
     if not covered and any(losing := [not layer.survival.all() for layer in layers]):
         return losing.index(True)
     return next((l for l, layer in enumerate(layers) if layer.wide and needed[l] is not None), None)
+
+
+def _beyond_the_theory(layers: list[AuditedLayer], needed: list[float | None], mend: int) -> tuple[int, float | None]:
+    """The layer to change, and its gain: what the theory asks for. Where that is there and activity is lost, or nothing is
+    asked: the lowest layer that hardly fires, and more than it has.
+    """
+    if layers[mend].wide or layers[mend].gain < ENOUGH * (needed[mend] or 0.0):
+        return mend, needed[mend]
+    mend = next((l for l, layer in enumerate(layers[:mend]) if layer.firing_rate < FEEDING), mend)
+    return mend, (RAISED if needed[mend] else DOUBLED) * layers[mend].gain or None
 
 
 def _unseen(model: Any) -> list[str]:

@@ -52,6 +52,7 @@ def recognise(name: str, module: Any) -> Spiking | None:
 
 
 def refuse(name: str, module: Any, rule: str) -> None:
+    """Say of a module by its name and class what cannot be dealt with."""
     raise DomainError("model", f"{name or '(root)'}: {type(module).__name__}", rule)
 
 

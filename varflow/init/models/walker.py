@@ -112,6 +112,7 @@ def trace(
 
 
 def check_model(torch: Any, model: Any) -> None:
+    """Refuse what is no module, and modules without numbers: lazy ones and those on the meta device."""
     if not isinstance(model, torch.nn.Module):
         raise DomainError("model", type(model).__name__, "must be a torch.nn.Module")
     for name, parameter in model.named_parameters():

@@ -97,6 +97,7 @@ def tail_between(h: np.ndarray, k: np.ndarray, change: np.ndarray) -> np.ndarray
 
 
 def density(x: np.ndarray) -> np.ndarray:
+    """Of the standard normal law."""
     return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
 
 
