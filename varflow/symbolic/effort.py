@@ -46,7 +46,7 @@ def within(work: Callable[[], Any], otherwise: Any = None, seconds: float = SECO
                     return
                 if spent() >= due:
                     _raise_in(me, late)
-                    due = spent() + 1  # then once more, should the first have been swallowed
+                    due = spent() + min(seconds, 1.0)  # then once more, should the first have been swallowed
                 wait = due - spent()
 
     def close() -> None:
