@@ -4,7 +4,6 @@ import ast
 import inspect
 import subprocess
 import sys
-import types
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,21 +19,20 @@ PUBLIC = "varflow"  # `import varflow` itself: the public names, for those who s
 WITNESS = {"_checks", "model", "results"}
 MAY_IMPORT = {
     "_checks": set(),
-    "_display": {"_checks"},
+    "_display": {"_checks", "plots"},  # when a result is asked to draw itself: the one import that points upward
     "_progress": {"_checks"},
     "model": {"_checks", "_display"},
     "results": {"_checks", "_display", "model"},
     "theory": {"_checks", "_display", "model", "results"},
-    "init": {"_checks", "_display", "_progress", "model", "results", "theory", "plots"},  # plots: as compare
+    "init": {"_checks", "_display", "_progress", "model", "results", "theory"},
     "simulation": WITNESS | {"_progress"},
     "reference": WITNESS,
     "symbolic": WITNESS,
     "certified": WITNESS,
-    "compare": {"_checks", "_display", "results", "plots"},  # plots: when a comparison is asked to draw itself
-    "experiment": {"_checks", "_display", "model", "results", "theory", "init", "simulation", "compare", "plots"} | {"reading"},
-    "reading": {"_display", "results", "experiment"},  # the latter for types
-    "phases": {"_checks", "_display", "_progress", "model", "theory", "init", "plots"},
-    "plots": {"_checks", "_display", "results", "compare", "experiment", "init", "phases"},  # the latter three for types
+    "verdict": {"_checks", "results"},
+    "experiment": {"_checks", "model", "results", "theory", "init", "simulation", "verdict"},
+    "phases": {"_checks", "_progress", "model", "results", "theory", "init"},
+    "plots": {"_checks", "_display", "results"},
     "citations": {"_checks"},
     "cli": {"_checks", PUBLIC},
     "__main__": {"cli"},
@@ -45,9 +43,9 @@ THIRD_PARTIES = {
     "_display": set(),
     "_progress": {"rich"},
     "model": {"numpy", "scipy", "sympy", "mpmath"},
-    "results": {"numpy"},
+    "results": {"numpy", "scipy"},
     "theory": {"numpy", "scipy"},
-    "compare": {"numpy", "scipy"},
+    "verdict": {"numpy", "scipy"},
     "simulation": {"numpy", "torch"},
     "reference": {"mpmath", "numpy"},
     "symbolic": {"sympy", "mpmath", "numpy", "scipy"},  # the latter two in what lambdify returns
@@ -123,8 +121,8 @@ def test_a_module_imports_only_what_its_room_may(path):
         ("theory.maps", "import torch"),
         ("model.network", "from varflow.results import Profile"),
         ("results", "from varflow.theory.chain import finite_width"),
-        ("compare", "from varflow.theory.chain import finite_width"),
-        ("compare", "require('torch', 'varflow.simulation')"),
+        ("verdict", "from varflow.theory.chain import finite_width"),
+        ("verdict", "require('torch', 'varflow.simulation')"),
         ("plots", "from varflow.theory.maps import slope"),
         ("cli", "from varflow.theory.maps import slope"),
         ("_checks", "from . import results"),
@@ -256,13 +254,44 @@ def test_unknown_names_are_refused():
         vf.gian  # noqa: B018
 
 
-@pytest.mark.parametrize(
-    "line", ["import varflow.compare", "from varflow.compare import Comparison", "import varflow.experiment"]
-)
-def test_compare_stays_the_function(line):
-    script = f"{line}\nimport varflow as vf\nimport types\nassert isinstance(vf.compare, types.FunctionType), vf.compare"
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
-    assert isinstance(vf.compare, types.FunctionType)
+def circles(imports):
+    """Circles of files that import one another, directly or through others: one for each edge that closes one."""
+    finished, found = set(), []
+
+    def visit(node, path):
+        for other in sorted(imports[node] - finished):
+            if other in path:
+                found.append(path[path.index(other) :])
+            else:
+                visit(other, [*path, other])
+        finished.add(node)
+
+    for node in sorted(imports):
+        if node not in finished:
+            visit(node, [node])
+    return found
+
+
+def files_imported():
+    """For each file the files it imports, those for types included; a package stands for its __init__."""
+    files = {module_of(path): path for path in SOURCES}
+    graph = {}
+    for module, path in files.items():
+        source, graph[module] = path.read_text(encoding="utf-8"), set()
+        for node in ast.walk(ast.parse(source)):
+            for name in [node.module] if isinstance(node, ast.ImportFrom) and node.module else []:
+                for alias in node.names:
+                    whole = [n.removeprefix("varflow.") for n in (f"{name}.{alias.name}", name)]
+                    graph[module] |= {n for n in whole[:1] if n in files} or {n for n in whole[1:] if n in files}
+    return {module: others - {module, "__init__"} for module, others in graph.items()}
+
+
+def test_no_file_imports_itself_through_others():
+    assert circles(files_imported()) == []
+
+
+def test_circles_are_seen():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
 
 
 def test_types_are_shipped():

@@ -17,7 +17,7 @@ from scipy.stats import binom, binomtest
 
 import varflow as vf
 from varflow import DomainError
-from varflow.compare import BATCH, _largest, _Scores
+from varflow.verdict import BATCH, _largest, _Scores
 
 
 def network(width=100, depth=8, gain=None, threshold=1.0, **options):

@@ -18,7 +18,7 @@ from varflow.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-MODULES = ["varflow", *(module.name for module in pkgutil.walk_packages(vf.__path__, "varflow.")), "varflow.compare"]
+MODULES = ["varflow", *(module.name for module in pkgutil.walk_packages(vf.__path__, "varflow."))]
 MODULES = sorted(set(MODULES) - {"varflow.__main__"})
 
 

@@ -4,9 +4,7 @@ Describe a network once; theory predicts it, simulation measures it, comparison 
 round. Heavy rooms (torch, matplotlib, sympy, scipy.stats) load on first use.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -36,12 +34,12 @@ _HOME = {
     "escape_asymptotics": "theory.escape",
     "simulate": "simulation",
     "Interrupted": "simulation",
-    "compare": "compare",
-    "Comparison": "compare",
+    "compare": "verdict",
+    "Comparison": "results",
     "validate": "experiment",
-    "Experiment": "experiment",
+    "Experiment": "results",
     "phase_diagram": "phases",
-    "PhaseDiagram": "phases",
+    "PhaseDiagram": "results",
     "gain": "init.gains",
     "gain_by_rule": "init.rules",
     "corrected_gain": "init.inverse",
@@ -50,8 +48,8 @@ _HOME = {
     "smallest_width": "init.inverse",
     "sparsest_rate": "init.inverse",
     "lookup": "init.lookup",
-    "Initialization": "init.initialization",
-    "CorrectedGainTable": "init.table",
+    "Initialization": "results",
+    "CorrectedGainTable": "results",
     "corrected_gain_table": "init.table",
     "TemporalCriticalGain": "results",
     "TemporalFixedPoint": "results",
@@ -60,9 +58,9 @@ _HOME = {
     "gain_for_rate": "init.in_time",
     "gain_for_variance": "init.in_time",
     "audit": "init.models.audit",
-    "AuditReport": "init.models.report",
+    "AuditReport": "results",
     "catalogue": "init.catalogue",
-    "Catalogue": "init.catalogue",
+    "Catalogue": "results",
     "citation": "citations",
 }
 _ROOMS = {
@@ -84,12 +82,10 @@ if TYPE_CHECKING:
     from varflow import certified, init, plots, reference, symbolic, testing
     from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
     from varflow.citations import citation
-    from varflow.compare import Comparison, compare
-    from varflow.experiment import Experiment, validate
-    from varflow.init.catalogue import Catalogue, catalogue
+    from varflow.experiment import validate
+    from varflow.init.catalogue import catalogue
     from varflow.init.gains import gain
     from varflow.init.in_time import gain_for_rate, gain_for_variance
-    from varflow.init.initialization import Initialization
     from varflow.init.inverse import (
         corrected_gain,
         gain_for_mean_variance,
@@ -99,16 +95,29 @@ if TYPE_CHECKING:
     )
     from varflow.init.lookup import lookup
     from varflow.init.models.audit import audit
-    from varflow.init.models.report import AuditReport
     from varflow.init.rules import gain_by_rule
-    from varflow.init.table import CorrectedGainTable, corrected_gain_table
+    from varflow.init.table import corrected_gain_table
     from varflow.model import distributions, drives, weights
     from varflow.model import presets as neurons
     from varflow.model.distributions import distribution
     from varflow.model.network import Network
     from varflow.model.neurons import Neuron
-    from varflow.phases import PhaseDiagram, phase_diagram
-    from varflow.results import Ensemble, FixedPoint, FixedPoints, Profile, TemporalCriticalGain, TemporalFixedPoint
+    from varflow.phases import phase_diagram
+    from varflow.results import (
+        AuditReport,
+        Catalogue,
+        Comparison,
+        CorrectedGainTable,
+        Ensemble,
+        Experiment,
+        FixedPoint,
+        FixedPoints,
+        Initialization,
+        PhaseDiagram,
+        Profile,
+        TemporalCriticalGain,
+        TemporalFixedPoint,
+    )
     from varflow.simulation import Interrupted, simulate
     from varflow.theory.chain import SpikeChain
     from varflow.theory.escape import EscapeAsymptotics, escape_asymptotics
@@ -120,16 +129,7 @@ if TYPE_CHECKING:
     from varflow.theory.maps import variance_map
     from varflow.theory.mean_field import mean_field
     from varflow.theory.stable import stable_variance
-
-
-class _Package(ModuleType):
-    """The function ``compare`` shares its module's name; importing the module must not hide it."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value.compare if name == "compare" and isinstance(value, ModuleType) else value)
-
-
-sys.modules[__name__].__class__ = _Package
+    from varflow.verdict import compare
 
 
 def __getattr__(name: str) -> Any:

@@ -8,8 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib import import_module
+from typing import Any
 
-__all__ = ["Shown", "Table", "percent"]
+__all__ = ["Shown", "Table", "figures", "percent"]
+
+
+def figures() -> Any:
+    """The module :mod:`varflow.plots`, loaded when a result is asked to draw itself: the one import that points upward."""
+    return import_module("varflow.plots")
 
 
 def percent(share: float, digits: int = 2) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,194 +12,22 @@ from varflow._checks import (
     DomainError,
     frozen,
     integer,
-    nothing_if_nan,
     probability,
     require,
 )
-from varflow._display import Shown, Table
-from varflow.compare import Comparison, allowances, compare
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.drives import Drive, Inputs
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.reading import sentence
-from varflow.results import Ensemble, Profile, late_steps
+from varflow.results import Curve, Experiment, Profile
 from varflow.simulation import Interrupted, simulate
 from varflow.theory.finite_width import finite_width
 from varflow.theory.mean_field import mean_field
+from varflow.verdict import allowances, compare
 
-__all__ = ["PAPER_THRESHOLDS", "Curve", "Experiment", "validate"]
+__all__ = ["PAPER_THRESHOLDS", "validate"]
 
 PAPER_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Curve:
-    """One network of the sweep: predicted, simulated, judged.
-
-    Attributes
-    ----------
-    rule : str
-        Names the gain: preserving, kaiming or a number.
-    profile, ensemble, comparison
-        The exact law for the inputs that the simulated networks saw (over several steps, infinite width), what they did, and
-        the verdict.
-    survival_per_input : ndarray, shape (batch,), optional
-        For a drive of inputs at one step: the exact probability that each, seen or not, keeps the last layer active.
-    """
-
-    rule: str
-    profile: Profile
-    ensemble: Ensemble
-    comparison: Comparison
-    survival_per_input: np.ndarray | None = None
-
-    @property
-    def network(self) -> Network:
-        return self.profile.network
-
-    @property
-    def threshold(self) -> float:
-        return self.network.neuron.threshold
-
-    @property
-    def width(self) -> int:
-        return int(self.network.widths[-1])
-
-    def to_dict(self) -> dict[str, Any]:
-        theory = self.profile.to_dict()
-        theory.pop("per_input", None)  # inputs × depth numbers; the last layer's survival stays
-        network = {"threshold": self.threshold, "rule": self.rule, "gain": self.network.gain, "width": self.width}
-        measured = {"theory": theory, "simulation": self.ensemble.mean().to_dict(), "comparison": self.comparison.to_dict()}
-        return network | measured | {"survival_per_input": nothing_if_nan(self.survival_per_input)}
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Experiment(Shown):
-    """A sweep and its verdict.
-
-    Attributes
-    ----------
-    curves : tuple of Curve
-    drive : Drive
-        As given, the whole batch.
-    false_alarm : float
-        Of the whole experiment; shared out among the curves.
-    requested_repeats : int
-        Networks asked for; fewer are in ``curves`` after an interruption.
-    bias : float or dict, optional
-        Granted to the theory of infinite width, as in :func:`varflow.compare`.
-    """
-
-    curves: tuple[Curve, ...]
-    drive: Drive
-    false_alarm: float
-    requested_repeats: int
-    bias: Any = None
-
-    @property
-    def passed(self) -> bool:
-        return all(curve.comparison.passed for curve in self.curves)
-
-    @property
-    def repeats(self) -> int:
-        return min(curve.ensemble.repeats for curve in self.curves)
-
-    @property
-    def complete(self) -> bool:
-        return self.repeats == self.requested_repeats
-
-    @property
-    def panels(self) -> dict[tuple[str, int], list[Curve]]:
-        """The curves that belong together: those of one gain rule and width."""
-        keys = dict.fromkeys((curve.rule, curve.width) for curve in self.curves)
-        return {key: [curve for curve in self.curves if (curve.rule, curve.width) == key] for key in keys}
-
-    @property
-    def widths(self) -> list[int]:
-        return list(dict.fromkeys(curve.width for curve in self.curves))
-
-    @property
-    def steps(self) -> int:
-        return self.curves[0].network.steps
-
-    @property
-    def reading(self) -> list[str]:
-        """What a reader should see in the figure, one sentence for each panel."""
-        return [sentence(rule, curves) for (rule, _), curves in self.panels.items()]
-
-    def to_dict(self) -> dict[str, Any]:
-        from varflow import __version__
-
-        first = self.curves[0]
-        setting = {
-            "width": self.widths if len(self.widths) > 1 else self.widths[0],
-            "depth": first.network.depth,
-            "steps": self.steps,
-            "neuron": repr(first.network.neuron),
-            "drive": repr(self.drive),
-            "engine": first.ensemble.engine,
-            "seed": first.ensemble.seed,
-            "device": first.ensemble.device,
-            "dtype": first.ensemble.dtype,
-            "repeats": self.repeats,
-            "requested_repeats": self.requested_repeats,
-            "false_alarm": self.false_alarm,
-            "bias": self.bias,
-            "version": __version__,
-        }
-        verdict = {"passed": self.passed, "complete": self.complete, "reading": self.reading}
-        return nothing_if_nan(verdict | setting | {"curves": [curve.to_dict() for curve in self.curves]})
-
-    def plot(self) -> Any:
-        """The figure, a panel per gain rule and width: variance over layers, survival beneath. Returns a matplotlib Figure.
-
-        Over several steps: variance and firing rate of the later half of them; for one curve also every layer and step.
-        """
-        if self.steps > 1:
-            from varflow.plots import plot_experiment_in_time
-
-            return plot_experiment_in_time(self)
-        from varflow.plots import plot_experiment
-
-        return plot_experiment(self)
-
-    def _table(self) -> Table:
-        depth = self.curves[0].network.depth
-        widths = " and ".join(map(str, self.widths))
-        size = f"{_counted(self.repeats, 'network')} of width {widths}, {_counted(depth, 'layer')}"
-        verdict = "the theory stands" if self.passed else "the theory is rejected"
-        if self.steps > 1:
-            size = f"{size}, {self.steps} steps of {_without_threshold(self.curves[0].network.neuron)}"
-        title = f"Experiment: {verdict} ({size}, drive {self.drive!r}; false alarm {self.false_alarm:g})"
-        start, layout = ("gain", "n", "θ", "g"), "{:>11} {:>6} {:>6} {:>8}  "
-        if self.steps == 1:
-            header = (*start, "Var u_L exact", "simulated", "p", "verdict")
-            layout += "{:>14} {:>10}  {:>9}  {}"
-        else:
-            header = (*start, "Var H_L theory", "simulated", "rate theory", "simulated", "p", "verdict")
-            layout += "{:>14} {:>10}  {:>12} {:>10}  {:>9}  {}"
-        return Table(title, layout, [_row(curve) for curve in self.curves], header, self.reading)
-
-
-def _row(curve: Curve) -> tuple[str, ...]:
-    verdict = "holds" if curve.comparison.passed else "REJECTED"
-    setting = (curve.rule, str(curve.width), f"{curve.threshold:.4g}", f"{curve.network.gains[-1]:.4f}")
-    return (*setting, *_last_layer(curve), f"{curve.comparison.p_value:.3g}", verdict)
-
-
-def _last_layer(curve: Curve) -> list[str]:
-    """Variance, and in time rate of the later steps, predicted and simulated."""
-    seen, steps = curve.ensemble.mean(), curve.network.steps
-    if steps == 1:
-        return [f"{of.variance[-1]:.4g}" for of in (curve.profile, seen)]
-    quantities = ("variance", "firing_rate")
-    return [f"{getattr(of, name)[-1, late_steps(steps)].mean():.4g}" for name in quantities for of in (curve.profile, seen)]
-
-
-def _without_threshold(neuron: Neuron) -> str:
-    """``Neuron(decay=0.5, reset='zero')``: the thresholds stand in the table."""
-    return repr(neuron).replace(f"threshold={neuron.threshold:g}", "").replace("(, ", "(")
 
 
 def validate(
@@ -377,7 +205,3 @@ def _survival_per_input(network: Network) -> np.ndarray | None:
     if not isinstance(network.drive, Inputs) or network.steps > 1:
         return None
     return frozen(finite_width(network).per_input["survival"][:, -1])
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

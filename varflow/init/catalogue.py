@@ -6,169 +6,27 @@ Which weights a method gives is in ``methods``; what follows from them is theory
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from varflow._checks import DomainError, integer, nothing_if_nan, probability
-from varflow._display import Shown, Table
+from varflow._checks import DomainError, integer, probability
 from varflow._progress import check_progress, reporter
 from varflow.init.methods import METHODS, Method, Setting, Weights
 from varflow.model.drives import currents
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.results import Ensemble, Profile
+from varflow.results import Catalogue, CatalogueEntry, Profile
 from varflow.theory.finite_width import finite_width
 from varflow.theory.fixed_points import critical_gain
 from varflow.theory.in_time.many_gains import ALIVE, late, sustained
 from varflow.theory.mean_field import mean_field
 
-__all__ = ["Catalogue", "CatalogueEntry", "catalogue"]
+__all__ = ["catalogue"]
 
 STEPS = 20  # by default, for a neuron with memory
 POINTS, SCRAMBLES = 2**12, 4  # of quasi-Monte Carlo: a comparison of methods needs no more
 LARGEST_GAIN = 1e19  # beyond, squares of weights leave single precision
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogueEntry:
-    """One method in this setting. None where it does not say, or theory does not.
-
-    Attributes
-    ----------
-    key, name : str
-    gain, weight_std : float, optional
-        ``g`` and ``g/√fan_in``.
-    bias, bias_std : float, optional
-        The one value of all biases, or their standard deviation.
-    alive : str, optional
-        Of the last layer. ``"yes"``: ``survival`` reaches the target; in time, every step spikes. ``"no"``: it does not. In
-        time also ``"late"``: every step of the late half spikes and earlier ones are silent; ``"volleys"``: only some steps do.
-    survives : bool, optional
-        Whether ``alive`` is "yes" or "late".
-    survival : float, optional
-        Probability that a network of this width is alive at its last layer; memoryless neurons only.
-    firing_rate : float, optional
-        Of the last layer, dead networks included; in time the mean over steps, at infinite width.
-    spikes, synaptic_operations : float, optional
-        Per step in the last layer: ``width × firing_rate``, and that times the ``width`` neurons each of them reaches.
-    needs, ignores : str
-        What the method asks for beyond the setting, and what it leaves out of account.
-    citation : str, optional
-        For :func:`varflow.citation`.
-    remark : str
-        Why there is no gain, or no prediction.
-    """
-
-    key: str
-    name: str
-    gain: float | None
-    weight_std: float | None
-    bias: float | None
-    bias_std: float | None
-    alive: str | None
-    survives: bool | None
-    survival: float | None
-    firing_rate: float | None
-    spikes: float | None
-    synaptic_operations: float | None
-    needs: str
-    ignores: str
-    citation: str | None
-    remark: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        return nothing_if_nan({name.name: getattr(self, name.name) for name in fields(self)})
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Catalogue(Shown):
-    """Methods in the order of ``methods``; ``catalogue["micheli"]`` is one of them.
-
-    Attributes
-    ----------
-    methods : tuple of CatalogueEntry
-    neuron : Neuron
-    fan_in, width, depth, steps : int
-    rate, survival_target : float
-    critical_gain : float
-        Below it only silence is left, for memoryless neurons; NaN for others.
-    profiles : dict of Profile
-        By key, what theory says of every layer, for the methods it judges; a bias that all neurons share is in the threshold.
-    """
-
-    methods: tuple[CatalogueEntry, ...]
-    neuron: Neuron
-    fan_in: int
-    width: int
-    depth: int
-    steps: int
-    rate: float
-    survival_target: float
-    critical_gain: float
-    profiles: dict[str, Profile] = field(default_factory=dict)
-
-    def __getitem__(self, key: str) -> CatalogueEntry:
-        return next(entry for entry in self.methods if entry.key == key)
-
-    @property
-    def surviving(self) -> tuple[CatalogueEntry, ...]:
-        """Methods whose activity reaches the last layer, cheapest first."""
-        alive = [entry for entry in self.methods if entry.survives]
-        return tuple(sorted(alive, key=lambda entry: entry.spikes or 0.0))
-
-    @property
-    def networks(self) -> tuple[Network, ...]:
-        """Those of ``profiles``, to be simulated: ``vf.simulate(found.networks)``."""
-        return tuple(profile.network for profile in self.profiles.values())
-
-    def to_dict(self) -> dict[str, Any]:
-        names = ("fan_in", "width", "depth", "steps", "rate", "survival_target", "critical_gain")
-        setting = {"threshold": self.neuron.threshold, "decay": self.neuron.decay, "reset": self.neuron.reset}
-        setting |= {name: getattr(self.neuron, name) for name in ("input_scale", "synaptic_decay", "delay")}
-        setting |= {name: getattr(self, name) for name in names}
-        return nothing_if_nan({"methods": [entry.to_dict() for entry in self.methods], **setting})
-
-    def plot(self) -> Any:
-        """Gains beside the critical one, and the rate each leads to. Returns a matplotlib Figure."""
-        from varflow.plots import plot_catalogue
-
-        return plot_catalogue(self)
-
-    def plot_layers(self, ensembles: Sequence[Ensemble] = ()) -> Any:
-        """Variance and spikes of every layer with every method; returns a matplotlib Figure.
-
-        ``ensembles``, if given, are those of ``vf.simulate(found.networks)``, drawn as dots beside the lines of theory.
-        """
-        from varflow.plots import plot_methods
-
-        return plot_methods(self, ensembles)
-
-    def _table(self) -> Table:
-        where = f"at width {self.width}"
-        if self.steps > 1:
-            where = f"over {self.steps} steps at infinite width (spikes: of {self.width} neurons)"
-        title = f"Catalogue for {self.neuron}, fan-in {self.fan_in}, to layer {self.depth} {where}"
-        header = ("method", "gain", "std", "alive", "survival", "rate", "spikes", "syn. ops", "needs", "ignores")
-        layout = "  {:<26}{:>8}{:>9}{:>9}{:>10}{:>9}{:>9}{:>10}  {:<16} {}"
-        return Table(title, layout, [_cells(entry) for entry in self.methods], header)
-
-
-def _cells(entry: CatalogueEntry) -> tuple[str, ...]:
-    numbers = (
-        _text(entry.gain, ".4f"),
-        _text(entry.weight_std, ".4g"),
-        entry.alive or "–",
-        _text(entry.survival, ".3g"),
-        _text(entry.firing_rate, ".3g"),
-        _text(entry.spikes, ".3g"),
-        _text(entry.synaptic_operations, ".3g"),
-    )
-    return (entry.name, *numbers, entry.needs, entry.remark or entry.ignores)
-
-
-def _text(value: float | None, form: str) -> str:
-    return "–" if value is None else "0" if abs(value) < 1e-99 else f"{value:{form}}"
 
 
 def catalogue(

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer, positive_scale, probability, scalar
-from varflow.init.initialization import Initialization
 from varflow.init.search_in_time import Answer, Question, Reading, answered, layers_above, multiplier_at, standard_error
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
+from varflow.results import Initialization
 from varflow.theory.in_time.many_gains import drive_covariance, in_units, late, response_for, sustained
 
 __all__ = ["gain_for_rate", "gain_for_variance"]

@@ -10,12 +10,12 @@ from varflow._display import percent
 from varflow.init.fans import fan_in as fan_in_of
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate
-from varflow.init.initialization import Initialization
 from varflow.init.inverse import corrected_gain, smallest_width
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
+from varflow.results import Initialization
 from varflow.theory.finite_width import finite_width
 from varflow.theory.fixed_points import critical_gain, saddle_node
 from varflow.theory.maps import multiplier as map_multiplier

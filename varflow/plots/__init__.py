@@ -1,13 +1,24 @@
-"""Figures: what theory says, laid over what simulation measured. Uses public results only; returns matplotlib objects."""
+"""Figures: what theory says, laid over what simulation measured. Uses results only; returns matplotlib objects.
 
+:func:`draw` finds the figure of a result; it is what ``.plot()`` of a result calls.
+"""
+
+from functools import singledispatch
+from typing import Any
+
+from varflow._checks import DomainError
+from varflow.plots.audit import plot_audit
 from varflow.plots.comparison import plot_comparison
 from varflow.plots.critical_gain import plot_temporal_critical_gain
 from varflow.plots.in_time import plot_experiment_in_time
 from varflow.plots.methods import plot_catalogue, plot_methods
 from varflow.plots.phases import plot_phase_diagram
 from varflow.plots.propagation import plot_experiment
+from varflow.results import AuditReport, Catalogue, Comparison, Experiment, PhaseDiagram
 
 __all__ = [
+    "draw",
+    "plot_audit",
     "plot_catalogue",
     "plot_comparison",
     "plot_experiment",
@@ -16,3 +27,16 @@ __all__ = [
     "plot_phase_diagram",
     "plot_temporal_critical_gain",
 ]
+
+
+@singledispatch
+def draw(result: Any, ax: Any = None) -> Any:
+    """The figure of a result, chosen by its type."""
+    raise DomainError("result", result, "has no figure")
+
+
+draw.register(AuditReport, plot_audit)
+draw.register(Catalogue, plot_catalogue)
+draw.register(Comparison, plot_comparison)
+draw.register(PhaseDiagram, plot_phase_diagram)
+draw.register(Experiment, lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result))

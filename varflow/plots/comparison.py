@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from varflow._checks import instance, require
-from varflow.compare import Comparison
 from varflow.plots.style import band, colours
+from varflow.results import Comparison
 
 __all__ = ["plot_comparison"]
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from varflow._checks import require
 from varflow.plots.style import colours
-
-if TYPE_CHECKING:
-    from varflow.results import TemporalCriticalGain
+from varflow.results import TemporalCriticalGain
 
 __all__ = ["plot_temporal_critical_gain"]
 

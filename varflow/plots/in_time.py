@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from varflow._checks import require
 from varflow.plots.style import LEFT, LETTERS, LINE, PANEL, RIGHT, TEXT, colours_of, marker, panel_title, wrapped
-from varflow.results import late_steps
-
-if TYPE_CHECKING:
-    from varflow.experiment import Curve, Experiment
+from varflow.results import Curve, Experiment, late_steps
 
 __all__ = ["plot_experiment_in_time"]
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError, require
 from varflow._display import percent
 from varflow.plots.style import TEXT, wrapped
-from varflow.results import Ensemble
-
-if TYPE_CHECKING:
-    from varflow.init.catalogue import Catalogue
+from varflow.results import Catalogue, Ensemble
 
 __all__ = ["plot_catalogue", "plot_methods"]
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from varflow._checks import require
 from varflow._display import percent
 from varflow.plots.style import LINE, TEXT, TITLES, wrapped
-
-if TYPE_CHECKING:
-    from varflow.phases import PhaseDiagram
+from varflow.results import PhaseDiagram
 
 __all__ = ["plot_phase_diagram"]
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from varflow._checks import require
 from varflow.plots.style import LEFT, LETTERS, LINE, PANEL, RIGHT, TEXT, band, colours_of, layers, marker, panel_title, wrapped
-
-if TYPE_CHECKING:
-    from varflow.experiment import Curve, Experiment
+from varflow.results import Curve, Experiment
 
 __all__ = ["plot_experiment"]
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from varflow._checks import require
-
-if TYPE_CHECKING:
-    from varflow.experiment import Experiment
+from varflow.results import Experiment
 
 __all__ = [
     "LEFT",

@@ -1,22 +1,45 @@
-"""The shapes in which theory predicts, witnesses answer and simulation measures.
+"""The shapes in which theory predicts, witnesses answer, simulation measures, and comparison and audit judge.
 
 Plain frozen records of read-only arrays. Entry ``l`` of a per-layer array is layer ``l+1``; networks of several steps have
-a last axis of steps. What judges them lives in ``compare``; what draws them in ``plots``.
+a last axis of steps. Figures of them are in ``plots``.
 """
 
+from varflow.results.audit import AuditedLayer, AuditReport, UnhealthyError
+from varflow.results.catalogue import Catalogue, CatalogueEntry
+from varflow.results.comparison import Comparison
+from varflow.results.curve import Curve
 from varflow.results.ensemble import Ensemble
+from varflow.results.experiment import Experiment
 from varflow.results.fixed_points import FixedPoint, FixedPoints
+from varflow.results.gain_table import CorrectedGain, CorrectedGainTable
 from varflow.results.in_time import TemporalCriticalGain, TemporalFixedPoint
-from varflow.results.layout import late_steps
-from varflow.results.profile import QUANTITIES, Profile
+from varflow.results.initialization import Initialization
+from varflow.results.layout import QUANTITIES, late_steps
+from varflow.results.phase_diagram import PhaseDiagram
+from varflow.results.plan import LayerPlan, ModelPlan
+from varflow.results.profile import Profile
 
 __all__ = [
     "QUANTITIES",
+    "AuditReport",
+    "AuditedLayer",
+    "Catalogue",
+    "CatalogueEntry",
+    "Comparison",
+    "CorrectedGain",
+    "CorrectedGainTable",
+    "Curve",
     "Ensemble",
+    "Experiment",
     "FixedPoint",
     "FixedPoints",
+    "Initialization",
+    "LayerPlan",
+    "ModelPlan",
+    "PhaseDiagram",
     "Profile",
     "TemporalCriticalGain",
     "TemporalFixedPoint",
+    "UnhealthyError",
     "late_steps",
 ]

@@ -11,8 +11,8 @@ import numpy as np
 from varflow._checks import nothing_if_nan
 from varflow._display import Shown, Table
 from varflow.model.network import Network
-from varflow.results.layout import dataset, freeze, layers_table, spikes
-from varflow.results.profile import QUANTITIES, Profile
+from varflow.results.layout import QUANTITIES, dataset, freeze, layers_table, spikes
+from varflow.results.profile import Profile
 
 __all__ = ["Ensemble"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -10,11 +10,9 @@ from varflow._checks import frozen, require
 from varflow._display import Table
 from varflow.model.network import Network
 
-if TYPE_CHECKING:
-    from varflow.results.profile import Profile
+__all__ = ["QUANTITIES", "dataset", "freeze", "late_steps", "layers_table", "spikes"]
 
-__all__ = ["dataset", "freeze", "late_steps", "layers_table", "spikes"]
-
+QUANTITIES = ("variance", "firing_rate", "survival")
 AXES = ("layer", "step", "other_step")
 HEADER = ("layer", "variance", "firing rate", "survival")
 
@@ -47,7 +45,7 @@ def dataset(arrays: dict[str, Any], network: Network, *first: str) -> Any:
     return require("xarray", "xarray").Dataset(variables, coords=coordinates)
 
 
-def layers_table(title: str, network: Network, profile: Profile) -> Table:
+def layers_table(title: str, network: Network, profile: Any) -> Table:
     """Five layers of a profile, evenly spread; in time at its first and last step."""
     chosen = np.unique(np.linspace(0, network.depth - 1, 5).round().astype(int))
     title = f"{title} of {network!r}"
@@ -58,7 +56,7 @@ def layers_table(title: str, network: Network, profile: Profile) -> Table:
     return Table(title, "{:>7} {:>5} {:>22} {:>22} {:>10}", rows, (HEADER[0], "step", *HEADER[1:]))
 
 
-def _row(profile: Profile, place: Any, *names: str) -> tuple[str, ...]:
+def _row(profile: Any, place: Any, *names: str) -> tuple[str, ...]:
     variance = f"{profile.variance[place]:.5g} ± {profile.variance_std[place]:.2g}"
     rate = f"{profile.firing_rate[place]:.5g} ± {profile.firing_rate_std[place]:.2g}"
     return (*names, variance, rate, f"{profile.survival[place]:.5g}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,18 +12,13 @@ from varflow._display import Shown, Table
 from varflow.model.network import Network
 from varflow.results.layout import dataset, freeze, layers_table, spikes
 
-if TYPE_CHECKING:
-    from varflow.results.ensemble import Ensemble
-
-__all__ = ["QUANTITIES", "Profile", "Sampler"]
-
-QUANTITIES = ("variance", "firing_rate", "survival")
+__all__ = ["Profile", "Sampler"]
 
 
 class Sampler(Protocol):
-    """Draws ensembles from a profile's exact law."""
+    """Draws an :class:`varflow.Ensemble` from the exact distribution of a profile."""
 
-    def __call__(self, repeats: int, seed: int = 0, ensembles: int = 1) -> Ensemble: ...
+    def __call__(self, repeats: int, seed: int = 0, ensembles: int = 1) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -13,15 +13,15 @@ import numpy as np
 from varflow._checks import DomainError, require
 from varflow.init.models.causes import ALIVE, FEEDING, diagnosed, needed_gains, to_mend
 from varflow.init.models.door import checked, integrators, unlike_their_kind, watched
-from varflow.init.models.plan import notes_on_steps, warn_of_one_step
 from varflow.init.models.precision import full_precision, in_full_precision
 from varflow.init.models.prediction import late, predict, uncovered
 from varflow.init.models.redraw import redrawn_rates
-from varflow.init.models.report import ENOUGH, AuditedLayer, AuditReport
 from varflow.init.models.state import kept
+from varflow.init.models.steps import notes_on_steps, warn_of_one_step
 from varflow.init.models.walker import Trace, forward
 from varflow.init.models.watch import Recorder, Watched
 from varflow.init.models.wiring import Moments, measured
+from varflow.results.audit import ENOUGH, AuditedLayer, AuditReport
 
 __all__ = ["audit"]
 

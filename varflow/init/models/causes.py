@@ -10,11 +10,11 @@ from dataclasses import replace
 from varflow._checks import ConvergenceError, DomainError
 from varflow.init.models.initialise import planned_gains
 from varflow.init.models.prediction import input_moments, late, predict, uncovered
-from varflow.init.models.report import ENOUGH
 from varflow.init.models.target import RATE, deep_layer, layer_gain, run_deep
 from varflow.init.models.walker import Trace, TracedLayer
 from varflow.init.models.wiring import Moments, border, currents_from
 from varflow.model.neurons import Neuron
+from varflow.results.audit import ENOUGH
 
 __all__ = ["diagnosed", "needed_gains", "to_mend"]
 

@@ -7,14 +7,15 @@ from typing import Any
 
 from varflow._checks import DomainError, flag, positive_scale, probability, require, scalar
 from varflow.init.models.door import checked, integrators, unlike_their_kind, watched
-from varflow.init.models.plan import LayerPlan, ModelPlan, notes_on_steps, warn_of_one_step
 from varflow.init.models.planner import Planner
 from varflow.init.models.precision import check_range, full_precision, in_full_precision
 from varflow.init.models.prediction import uncovered
 from varflow.init.models.refine import refined
+from varflow.init.models.steps import notes_on_steps, warn_of_one_step
 from varflow.init.models.target import RATE
 from varflow.init.models.walker import Trace
 from varflow.init.models.watch import Recorder
+from varflow.results import LayerPlan, ModelPlan
 
 __all__ = ["init_model", "planned_gains"]
 

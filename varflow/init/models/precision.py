@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from varflow._checks import DomainError
-from varflow.init.models.plan import LayerPlan
+from varflow.results import LayerPlan
 
 __all__ = ["check_range", "full_precision", "in_full_precision"]
 

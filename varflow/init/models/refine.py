@@ -18,9 +18,9 @@ from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
-from varflow.init.models.plan import LayerPlan
 from varflow.init.models.prediction import late, rates_by_step
 from varflow.init.models.walker import Trace, TracedLayer, trace
+from varflow.results import LayerPlan
 
 __all__ = ["late_rates", "refined"]
 

@@ -10,9 +10,11 @@ import numpy as np
 from scipy.linalg import toeplitz
 
 from varflow.model.neurons import Neuron
+from varflow.theory.in_time.differences import Differences
+from varflow.theory.in_time.responses import LayerState
 from varflow.theory.layers import Layer
 
-__all__ = ["exponential_filter", "filtered", "past_synapse", "received"]
+__all__ = ["arriving", "exponential_filter", "filtered", "past_synapse", "received"]
 
 
 def received(layer: Layer, firing_rate: np.ndarray, coincidences: np.ndarray, delay: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,3 +64,32 @@ def past_synapse(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> tu
     if neuron.synaptic_decay == 0:
         return mean, covariance
     return filtered(exponential_filter(neuron.synaptic_decay, mean.shape[-1]), mean, covariance)
+
+
+def arriving(layer: Layer, below: LayerState, delay: int) -> Differences | None:
+    """Of the currents ``λ I_t`` into a layer, where the layer below knows how its steps differ."""
+    if below.mismatch is None or below.grown is None:
+        return None
+    n, c = layer.fan_in, layer.law.in_degree
+    moment = np.diagonal(below.coincidences, axis1=-2, axis2=-1)
+    mismatch, grown = _arriving_mismatch(below.mismatch, moment, delay), np.zeros_like(below.grown)
+    grown[..., delay:] = below.grown[..., : max(grown.shape[-1] - delay, 0)]
+    apart, variance = layer.weight_variance * n * mismatch, layer.weight_variance * n * grown
+    variance[..., 0] += layer.bias_variance
+    if c is not None and layer.connection_mean != 0:
+        spread = layer.connection_mean**2 * c * (n - c) / max(n - 1, 1)
+        rate = np.cumsum(grown, axis=-1)
+        apart = apart + spread * (mismatch - (rate[..., :, None] - rate[..., None, :]) ** 2)
+        variance = variance + spread * grown * (1 - 2 * rate + grown)
+    return Differences(apart, variance, layer.weight_mean * n * grown)
+
+
+def _arriving_mismatch(mismatch: np.ndarray, moment: np.ndarray, delay: int) -> np.ndarray:
+    """``E[(S_t - S_t')²]`` of spikes that arrive later; before, there are none."""
+    if delay == 0:
+        return mismatch
+    shifted, come = np.zeros_like(mismatch), max(mismatch.shape[-1] - delay, 0)
+    shifted[..., delay:, delay:] = mismatch[..., :come, :come]
+    shifted[..., :delay, delay:] = moment[..., None, :come]
+    shifted[..., delay:, :delay] = moment[..., :come, None]
+    return shifted

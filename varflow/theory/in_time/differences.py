@@ -7,16 +7,10 @@ comes back within a few layers. So differences are carried beside the moments an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from varflow.theory.layers import Layer
-
-if TYPE_CHECKING:
-    from varflow.theory.in_time.responses import LayerState
-
-__all__ = ["Differences", "Membranes", "arriving", "differences", "membranes", "product"]
+__all__ = ["Differences", "Membranes", "differences", "membranes", "product"]
 
 SLICE = 2**17  # products of numbers
 ROUNDING = 1e-15  # of a covariance in double precision: steps that differ by less are equal
@@ -49,35 +43,6 @@ def differences(mean: np.ndarray, covariance: np.ndarray) -> Differences:
 
 def _grown(values: np.ndarray) -> np.ndarray:
     return np.diff(values, axis=-1, prepend=0.0)
-
-
-def arriving(layer: Layer, below: LayerState, delay: int) -> Differences | None:
-    """Of the currents ``λ I_t`` into a layer, where the layer below knows how its steps differ."""
-    if below.mismatch is None or below.grown is None:
-        return None
-    n, c = layer.fan_in, layer.law.in_degree
-    moment = np.diagonal(below.coincidences, axis1=-2, axis2=-1)
-    mismatch, grown = _late(below.mismatch, moment, delay), np.zeros_like(below.grown)
-    grown[..., delay:] = below.grown[..., : max(grown.shape[-1] - delay, 0)]
-    apart, variance = layer.weight_variance * n * mismatch, layer.weight_variance * n * grown
-    variance[..., 0] += layer.bias_variance
-    if c is not None and layer.connection_mean != 0:
-        spread = layer.connection_mean**2 * c * (n - c) / max(n - 1, 1)
-        rate = np.cumsum(grown, axis=-1)
-        apart = apart + spread * (mismatch - (rate[..., :, None] - rate[..., None, :]) ** 2)
-        variance = variance + spread * grown * (1 - 2 * rate + grown)
-    return Differences(apart, variance, layer.weight_mean * n * grown)
-
-
-def _late(mismatch: np.ndarray, moment: np.ndarray, delay: int) -> np.ndarray:
-    """``E[(S_t - S_t')²]`` of spikes that arrive later; before, there are none."""
-    if delay == 0:
-        return mismatch
-    shifted, come = np.zeros_like(mismatch), max(mismatch.shape[-1] - delay, 0)
-    shifted[..., delay:, delay:] = mismatch[..., :come, :come]
-    shifted[..., :delay, delay:] = moment[..., None, :come]
-    shifted[..., delay:, :delay] = moment[..., :come, None]
-    return shifted
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,8 +12,8 @@ from varflow._checks import DomainError, integer
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import TemporalFixedPoint
-from varflow.theory.in_time.currents import past_synapse, received
-from varflow.theory.in_time.differences import Differences, arriving, differences
+from varflow.theory.in_time.currents import arriving, past_synapse, received
+from varflow.theory.in_time.differences import Differences, differences
 from varflow.theory.in_time.many_gains import ALIVE, late, sustained
 from varflow.theory.in_time.methods import response as response_of
 from varflow.theory.in_time.responses import LayerState

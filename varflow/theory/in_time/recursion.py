@@ -13,8 +13,8 @@ import numpy as np
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import Profile
-from varflow.theory.in_time.currents import past_synapse, received
-from varflow.theory.in_time.differences import arriving, differences
+from varflow.theory.in_time.currents import arriving, past_synapse, received
+from varflow.theory.in_time.differences import differences
 from varflow.theory.in_time.responses import LayerState, Response
 from varflow.theory.in_time.stepping import driven_by
 from varflow.theory.layers import layers

@@ -9,16 +9,14 @@ and nothing is Gaussian. A profile without a law (infinite width, or several ste
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen, instance, non_negative, nothing_if_nan, probability
-from varflow._display import Shown, Table
-from varflow.results import QUANTITIES, Ensemble, Profile
+from varflow._checks import DomainError, instance, non_negative, probability
+from varflow.results import QUANTITIES, Comparison, Ensemble, Profile
 
-__all__ = ["Comparison", "allowances", "compare"]
+__all__ = ["allowances", "compare"]
 
 EXCEEDANCES = 20  # drawn ensembles beyond the measured one after which its p-value is known well enough
 BATCH = 64  # ensembles drawn at a time, or as many as hold NUMBERS variances
@@ -26,74 +24,6 @@ NUMBERS = 2**20
 HOPELESS = 32  # ensembles after which a deviation far beyond all of them needs no more
 SEEDS_APART = 2**48  # calibration starts at (seed + 1) times this: away from the ensemble's own, and anew for each ensemble
 ROUNDING = 1e-5  # relative; a quantity that theory calls certain is measured in single precision
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Comparison(Shown):
-    """The verdict on one profile and one ensemble.
-
-    Attributes
-    ----------
-    z : dict of ndarray, shape (depth,) or (depth, steps)
-        Signed deviation in standard errors, per quantity and layer: ``variance`` and ``firing_rate`` over the networks
-        alive there, ``survival`` as the normal score of its exact binomial probability. NaN where nothing was measured.
-        For a profile without a law over all networks, as far as a deviation exceeds the stated bias; then of
-        ``potential_mean`` too, where both have it.
-    p_value : float
-        Probability of a largest deviation as large as this one if the theory holds.
-    passed : bool
-        Whether ``p_value`` exceeds ``false_alarm``.
-    false_alarm : float
-    calibration : str
-        How ``p_value`` was found.
-    profile, ensemble
-        What was compared.
-    """
-
-    z: dict[str, np.ndarray]
-    p_value: float
-    passed: bool
-    false_alarm: float
-    calibration: str
-    profile: Profile
-    ensemble: Ensemble
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "z", {name: frozen(values) for name, values in self.z.items()})
-
-    @property
-    def worst(self) -> dict[str, tuple[Any, ...]]:
-        """Layer, step where there are several, and signed deviation of the largest ``|z|`` of each quantity measured at all."""
-        found = {}
-        for name, values in self.z.items():
-            if not np.all(np.isnan(values)):
-                place = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
-                found[name] = (*(int(index) + 1 for index in place), float(values[place]))
-        return found
-
-    def to_dict(self) -> dict[str, Any]:
-        axes = ("layer", "step", "z") if self.profile.variance.ndim == 2 else ("layer", "z")
-        worst = {name: dict(zip(axes, place, strict=True)) for name, place in self.worst.items()}
-        names = ("p_value", "passed", "false_alarm", "calibration", "z")
-        return nothing_if_nan({name: getattr(self, name) for name in names} | {"worst": worst})
-
-    def plot(self, ax: Any = None) -> Any:
-        """Variance over layers (at the last step): measured mean and band, predicted mean and band. Returns matplotlib axes."""
-        from varflow.plots import plot_comparison
-
-        return plot_comparison(self, ax)
-
-    def _table(self) -> Table:
-        verdict = "the theory stands" if self.passed else "the theory is rejected"
-        p = f"p = {self.p_value:.3g}" if self.p_value > 0 else "impossible under the theory"
-        title = f"Comparison: {verdict} ({p}; false alarm {self.false_alarm:g}; {self.calibration})"
-        measured, rows = self.ensemble.mean(), []
-        for name, (*place, z) in self.worst.items():
-            predicted, found = (getattr(of, name)[tuple(np.subtract(place, 1))] for of in (self.profile, measured))
-            rows.append((name, f"{abs(z):.2f}", ", ".join(map(str, place)), f"{predicted:.6g}", f"{found:.6g}"))
-        where = "at layer, step" if self.profile.variance.ndim == 2 else "at layer"
-        header = ("quantity", "largest |z|", where, "predicted", "measured")
-        return Table(title, f"{{:<14}} {{:>11}} {{:>{len(where) + 1}}} {{:>12}} {{:>12}}", rows, header)
 
 
 def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, bias: Any = None) -> Comparison:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from varflow._checks import nothing_if_nan
 from varflow._display import Shown, Table
-from varflow.init.models.walker import Trace
 from varflow.model.neurons import Neuron
 
-__all__ = ["LayerPlan", "ModelPlan", "notes_on_steps", "warn_of_one_step"]
-
-ONE_STEP = "neurons have memory but the model makes one step: pass steps=…"
+__all__ = ["LayerPlan", "ModelPlan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +93,3 @@ class ModelPlan(Shown):
         title = f"ModelPlan, {self.steps} steps, survival {self.survival:.3g}{'' if self.filled else ' (nothing set)'}"
         header = ("layer", "fan-in", "gain", "weight std", "late rate")
         return Table(title, f"{{:<{max(longest, 5)}}} {{:>8}} {{:>9}} {{:>10}} {{:>18}}", rows, header, self.notes, "  ! ")
-
-
-def notes_on_steps(traced: Trace, steps: int | None) -> list[str]:
-    """What is likely not meant by the number of steps."""
-    if steps is None and traced.steps == 1 and any(not layer.neuron.memoryless for layer in traced.layers):
-        return [ONE_STEP]
-    if steps is not None and traced.steps > steps > 1:
-        own = traced.steps // steps
-        return [f"each call makes {own} steps itself, {steps} calls make {traced.steps}: leave out steps="]
-    return []
-
-
-def warn_of_one_step(traced: Trace, steps: int | None) -> None:
-    """Weights for one step and a verdict on one are useless to a network of many: said even where nobody reads the notes."""
-    if ONE_STEP in notes_on_steps(traced, steps):
-        warnings.warn(ONE_STEP, stacklevel=3)

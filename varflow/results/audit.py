@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import VarflowError, frozen, nothing_if_nan, require
-from varflow._display import Shown, Table
+from varflow._checks import VarflowError, frozen, nothing_if_nan
+from varflow._display import Shown, Table, figures
 from varflow.model.neurons import Neuron
 
 __all__ = ["CAUSES", "AuditReport", "AuditedLayer", "UnhealthyError"]
@@ -133,7 +133,7 @@ class AuditReport(Shown):
     first_dead : str or None
         Name of the first layer that spikes late for no input.
     cause : str or None
-        Why, one of ``varflow.init.models.report.CAUSES``.
+        Why, one of ``varflow.results.audit.CAUSES``.
     fix_layer : str or None
         Name of the layer whose weights to change first: the dead one, or one below that starves it; without a dead layer, one
         that loses inputs or whose potentials are far too wide.
@@ -236,23 +236,7 @@ class AuditReport(Shown):
 
     def plot(self) -> Any:
         """Measured and predicted late rate, and variance, over layers: a matplotlib figure."""
-        figure = require("plot", "matplotlib.figure").Figure(figsize=(7, 5), dpi=150, layout="constrained")
-        layer = np.arange(1, len(self.layers) + 1)
-        rates, variances = figure.subplots(2, 1, sharex=True)
-        predicted = np.array([each.predicted_rate for each in self.layers])
-        spread = np.array([each.predicted_std for each in self.layers])
-        rates.fill_between(layer, np.maximum(predicted - spread, 0), predicted + spread, alpha=0.2, lw=0, color="C0")
-        rates.plot(layer, predicted, "-", color="C0", label=f"predicted by {self.predicted_by}, ± std")
-        rates.plot(layer, [each.firing_rate for each in self.layers], ".", color="C1", label="measured")
-        rates.set(ylabel="late firing rate", ylim=(0, None))
-        rates.legend(frameon=False)
-        variances.plot(layer, [each.predicted_variance for each in self.layers], "-", color="C0")
-        variances.plot(layer, [each.variance for each in self.layers], ".", color="C1")
-        variances.set(xlabel="layer", ylabel="late variance of $H$", ylim=(0, None))
-        if self.first_dead is not None:
-            rates.axvline(layer[self.layers.index(self[self.first_dead])], color="0.4", ls=":", lw=1)
-        rates.set_title("; ".join(self.problems) or "healthy", fontsize=8, wrap=True)
-        return figure
+        return figures().draw(self)
 
     def _table(self) -> Table:
         always = any(layer.saturated_fraction for layer in self.layers)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from varflow._display import percent
-from varflow.results import late_steps
-
-if TYPE_CHECKING:
-    from varflow.experiment import Curve
+from varflow.results.curve import Curve
+from varflow.results.layout import late_steps
 
 __all__ = ["sentence"]
 

@@ -1,0 +1,27 @@
+"""Whether the number of time steps of a traced model fits its neurons: notes, and a warning where ``steps`` seems forgotten."""
+
+from __future__ import annotations
+
+import warnings
+
+from varflow.init.models.walker import Trace
+
+__all__ = ["notes_on_steps", "warn_of_one_step"]
+
+ONE_STEP = "neurons have memory but the model makes one step: pass steps=…"
+
+
+def notes_on_steps(traced: Trace, steps: int | None) -> list[str]:
+    """What is likely not meant by the number of steps."""
+    if steps is None and traced.steps == 1 and any(not layer.neuron.memoryless for layer in traced.layers):
+        return [ONE_STEP]
+    if steps is not None and traced.steps > steps > 1:
+        own = traced.steps // steps
+        return [f"each call makes {own} steps itself, {steps} calls make {traced.steps}: leave out steps="]
+    return []
+
+
+def warn_of_one_step(traced: Trace, steps: int | None) -> None:
+    """Weights for one step and a verdict on one are useless to a network of many: said even where nobody reads the notes."""
+    if ONE_STEP in notes_on_steps(traced, steps):
+        warnings.warn(ONE_STEP, stacklevel=3)

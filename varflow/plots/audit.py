@@ -1,0 +1,33 @@
+"""An audited network: measured and predicted, layer by layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import require
+from varflow.results import AuditReport
+
+__all__ = ["plot_audit"]
+
+
+def plot_audit(report: AuditReport) -> Any:
+    """Measured and predicted late rate, and variance, over layers; a dotted line marks the first dead one."""
+    figure = require("plot", "matplotlib.figure").Figure(figsize=(7, 5), dpi=150, layout="constrained")
+    layer = np.arange(1, len(report.layers) + 1)
+    rates, variances = figure.subplots(2, 1, sharex=True)
+    predicted = np.array([each.predicted_rate for each in report.layers])
+    spread = np.array([each.predicted_std for each in report.layers])
+    rates.fill_between(layer, np.maximum(predicted - spread, 0), predicted + spread, alpha=0.2, lw=0, color="C0")
+    rates.plot(layer, predicted, "-", color="C0", label=f"predicted by {report.predicted_by}, ± std")
+    rates.plot(layer, [each.firing_rate for each in report.layers], ".", color="C1", label="measured")
+    rates.set(ylabel="late firing rate", ylim=(0, None))
+    rates.legend(frameon=False)
+    variances.plot(layer, [each.predicted_variance for each in report.layers], "-", color="C0")
+    variances.plot(layer, [each.variance for each in report.layers], ".", color="C1")
+    variances.set(xlabel="layer", ylabel="late variance of $H$", ylim=(0, None))
+    if report.first_dead is not None:
+        rates.axvline(layer[report.layers.index(report[report.first_dead])], color="0.4", ls=":", lw=1)
+    rates.set_title("; ".join(report.problems) or "healthy", fontsize=8, wrap=True)
+    return figure

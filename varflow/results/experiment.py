@@ -1,0 +1,142 @@
+"""Experiment: a sweep over thresholds, gains and widths, and its verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from varflow._checks import nothing_if_nan
+from varflow._display import Shown, Table, figures
+from varflow.model.drive_kinds import Drive
+from varflow.model.neurons import Neuron
+from varflow.results.curve import Curve
+from varflow.results.layout import late_steps
+from varflow.results.summary import sentence
+
+__all__ = ["Experiment"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Experiment(Shown):
+    """A sweep and its verdict.
+
+    Attributes
+    ----------
+    curves : tuple of Curve
+    drive : Drive
+        As given, the whole batch.
+    false_alarm : float
+        Of the whole experiment; shared out among the curves.
+    requested_repeats : int
+        Networks asked for; fewer are in ``curves`` after an interruption.
+    bias : float or dict, optional
+        Granted to the theory of infinite width, as in :func:`varflow.compare`.
+    """
+
+    curves: tuple[Curve, ...]
+    drive: Drive
+    false_alarm: float
+    requested_repeats: int
+    bias: Any = None
+
+    @property
+    def passed(self) -> bool:
+        return all(curve.comparison.passed for curve in self.curves)
+
+    @property
+    def repeats(self) -> int:
+        return min(curve.ensemble.repeats for curve in self.curves)
+
+    @property
+    def complete(self) -> bool:
+        return self.repeats == self.requested_repeats
+
+    @property
+    def panels(self) -> dict[tuple[str, int], list[Curve]]:
+        """The curves that belong together: those of one gain rule and width."""
+        keys = dict.fromkeys((curve.rule, curve.width) for curve in self.curves)
+        return {key: [curve for curve in self.curves if (curve.rule, curve.width) == key] for key in keys}
+
+    @property
+    def widths(self) -> list[int]:
+        return list(dict.fromkeys(curve.width for curve in self.curves))
+
+    @property
+    def steps(self) -> int:
+        return self.curves[0].network.steps
+
+    @property
+    def reading(self) -> list[str]:
+        """What a reader should see in the figure, one sentence for each panel."""
+        return [sentence(rule, curves) for (rule, _), curves in self.panels.items()]
+
+    def to_dict(self) -> dict[str, Any]:
+        from varflow import __version__
+
+        first = self.curves[0]
+        setting = {
+            "width": self.widths if len(self.widths) > 1 else self.widths[0],
+            "depth": first.network.depth,
+            "steps": self.steps,
+            "neuron": repr(first.network.neuron),
+            "drive": repr(self.drive),
+            "engine": first.ensemble.engine,
+            "seed": first.ensemble.seed,
+            "device": first.ensemble.device,
+            "dtype": first.ensemble.dtype,
+            "repeats": self.repeats,
+            "requested_repeats": self.requested_repeats,
+            "false_alarm": self.false_alarm,
+            "bias": self.bias,
+            "version": __version__,
+        }
+        verdict = {"passed": self.passed, "complete": self.complete, "reading": self.reading}
+        return nothing_if_nan(verdict | setting | {"curves": [curve.to_dict() for curve in self.curves]})
+
+    def plot(self) -> Any:
+        """The figure, a panel per gain rule and width: variance over layers, survival beneath. Returns a matplotlib Figure.
+
+        Over several steps: variance and firing rate of the later half of them; for one curve also every layer and step.
+        """
+        return figures().draw(self)
+
+    def _table(self) -> Table:
+        depth = self.curves[0].network.depth
+        widths = " and ".join(map(str, self.widths))
+        size = f"{_counted(self.repeats, 'network')} of width {widths}, {_counted(depth, 'layer')}"
+        verdict = "the theory stands" if self.passed else "the theory is rejected"
+        if self.steps > 1:
+            size = f"{size}, {self.steps} steps of {_without_threshold(self.curves[0].network.neuron)}"
+        title = f"Experiment: {verdict} ({size}, drive {self.drive!r}; false alarm {self.false_alarm:g})"
+        start, layout = ("gain", "n", "θ", "g"), "{:>11} {:>6} {:>6} {:>8}  "
+        if self.steps == 1:
+            header = (*start, "Var u_L exact", "simulated", "p", "verdict")
+            layout += "{:>14} {:>10}  {:>9}  {}"
+        else:
+            header = (*start, "Var H_L theory", "simulated", "rate theory", "simulated", "p", "verdict")
+            layout += "{:>14} {:>10}  {:>12} {:>10}  {:>9}  {}"
+        return Table(title, layout, [_row(curve) for curve in self.curves], header, self.reading)
+
+
+def _row(curve: Curve) -> tuple[str, ...]:
+    verdict = "holds" if curve.comparison.passed else "REJECTED"
+    setting = (curve.rule, str(curve.width), f"{curve.threshold:.4g}", f"{curve.network.gains[-1]:.4f}")
+    return (*setting, *_last_layer(curve), f"{curve.comparison.p_value:.3g}", verdict)
+
+
+def _last_layer(curve: Curve) -> list[str]:
+    """Variance, and in time rate of the later steps, predicted and simulated."""
+    seen, steps = curve.ensemble.mean(), curve.network.steps
+    if steps == 1:
+        return [f"{of.variance[-1]:.4g}" for of in (curve.profile, seen)]
+    quantities = ("variance", "firing_rate")
+    return [f"{getattr(of, name)[-1, late_steps(steps)].mean():.4g}" for name in quantities for of in (curve.profile, seen)]
+
+
+def _without_threshold(neuron: Neuron) -> str:
+    """``Neuron(decay=0.5, reset='zero')``: the thresholds stand in the table."""
+    return repr(neuron).replace(f"threshold={neuron.threshold:g}", "").replace("(, ", "(")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -1,0 +1,76 @@
+"""CorrectedGainTable: corrected gains over thresholds, widths and depths, as rows and as text."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, astuple, dataclass, fields
+from typing import Any
+
+from varflow._checks import nothing_if_nan
+
+__all__ = ["CorrectedGain", "CorrectedGainTable"]
+
+DIGITS = 12  # in the file; what the gain is accurate to
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectedGain:
+    """One row.
+
+    Attributes
+    ----------
+    threshold, width, depth, survival_target
+        What was asked.
+    paper_gain, survival_at_paper_gain : float
+        The gain that keeps the variance at infinite width, and the share alive with it.
+    corrected_gain, corrected_survival : float
+        The smallest gain that reaches the target, and the share alive with it. NaN where no gain does; 0 at depth 1. Lower
+        than ``paper_gain`` where that one reaches it too: initialise with the larger of the two.
+    variance : float
+        The stable fixed point of the variance at the corrected gain; 0 where only silence is stable.
+    """
+
+    threshold: float
+    width: int
+    depth: int
+    survival_target: float
+    paper_gain: float
+    survival_at_paper_gain: float
+    corrected_gain: float
+    corrected_survival: float
+    variance: float
+
+
+COLUMNS = tuple(field.name for field in fields(CorrectedGain))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CorrectedGainTable:
+    """Rows in the order threshold, width, depth."""
+
+    rows: tuple[CorrectedGain, ...]
+
+    def to_csv(self) -> str:
+        """Comma-separated, a header line first; empty where no gain reaches the target."""
+        lines = [",".join(_text(value) for value in astuple(row)) for row in self.rows]
+        return "\n".join([",".join(COLUMNS), *lines, ""])
+
+    def to_dict(self) -> dict[str, Any]:
+        return nothing_if_nan({"rows": [asdict(row) for row in self.rows]})
+
+    def __repr__(self) -> str:
+        shown = self.rows if len(self.rows) <= 12 else (*self.rows[:6], *self.rows[-6:])
+        title = f"CorrectedGainTable: {len(self.rows)} rows{'' if shown is self.rows else ', the first and last six'}"
+        head = f"{'θ':>6} {'n':>7} {'L':>5} {'paper g':>9} {'alive':>9} {'corrected g':>12} {'alive':>9} {'variance':>9}"
+        lines = [
+            f"{row.threshold:>6.4g} {row.width:>7} {row.depth:>5} {row.paper_gain:>9.5f} {row.survival_at_paper_gain:>9.4g} "
+            f"{row.corrected_gain:>12.5f} {row.corrected_survival:>9.4g} {row.variance:>9.4g}"
+            for row in shown
+        ]
+        kept = sum(row.corrected_gain < row.paper_gain for row in self.rows if row.depth > 1)
+        note = f"In {kept} of the rows the paper's gain already keeps the share: the corrected one, the smallest that does, is "
+        note += "lower and would lower the variance. Initialise with the larger of the two."
+        return "\n".join([title, head, *lines, *[note] * (kept > 0)])
+
+
+def _text(value: float) -> str:
+    return "" if value != value else f"{value:.{DIGITS}g}"
