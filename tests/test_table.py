@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.init.table import COLUMNS, DEPTHS, THRESHOLDS, WIDTHS
+from varflow.init.table import DEPTHS, THRESHOLDS, WIDTHS
+from varflow.results.gain_table import COLUMNS
 
 SHIPPED = files("varflow").joinpath("data", "corrected_gains.csv").read_text(encoding="utf-8")
 
