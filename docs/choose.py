@@ -76,9 +76,9 @@ None of the methods that leave threshold, leak and reset out of account reaches 
 (SpyTorch). What takes its gain from the threshold lives or dies by its distance to that number. A reset moves that number:
 with delayed subtraction at β = 0.5 it lies above the paper's gain. `vf.temporal_critical_gain` finds it for any neuron.
 
-Methods without a gain have their formulas in `vf.init.statistics` (E-I Init, MP-Init, the variance of Herranz-Celotti and
-Rouat), `vf.init.published` (their mean, dampening and surrogate moment; tdBN) and `vf.init.lsuv_`. Those of Perez-Nieves and
-Goodman are not implemented: the formulas could not be checked against a text.
+Methods without a gain have their formulas in `vf.init.published` too (E-I Init; mean and variance of Herranz-Celotti and Rouat)
+and `vf.init.lsuv_`. tdBN and MP-Init set no weights. Those of Perez-Nieves and Goodman are not implemented: the formulas could
+not be checked against a text.
 """
 
 

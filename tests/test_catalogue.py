@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.init.methods import METHODS
+from varflow.init.published import METHODS, Method, Setting, Weights
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -215,10 +215,28 @@ def test_what_is_given_beside_a_neuron_must_agree(options, argument, rule):
 
 
 def test_soft_reset_needs_subtraction():
-    entry = vf.init.catalogue.METHODS[7]
-    assert entry.key == "micheli_soft_reset"
-    setting = vf.init.methods.Setting(vf.Neuron(1.0, decay=0.5, reset="delayed_subtract"), 64, 64, 10, 0.1, 0.99)
+    entry = next(method for method in METHODS if method.key == "micheli_soft_reset")
+    setting = Setting(vf.Neuron(1.0, decay=0.5, reset="delayed_subtract"), 64, 64, 10, 0.1, 0.99)
     assert entry.weights(setting).gain == vf.init.published.micheli_soft_reset_gain(1.0, 0.5)
+
+
+def test_a_method_of_ones_own_is_compared():
+    mine = Method("mine", "Mine", lambda s: Weights(2.6 * s.neuron.threshold), "width", colour="crimson")
+    found = vf.catalogue(fan_in=60, depth=4, methods=[METHODS[0], mine])
+    assert [entry.key for entry in found.methods] == ["kaiming", "mine"]
+    profile = vf.finite_width(vf.Network(width=60, depth=4, gain=2.6))
+    assert found["mine"].survival == profile.survival[-1]
+    assert found["mine"].survival != found["kaiming"].survival
+    with pytest.raises(vf.DomainError, match="more than once"):
+        vf.catalogue(methods=[mine, mine])
+    with pytest.raises(vf.DomainError, match=r"published\.Method"):
+        vf.catalogue(methods=["kaiming"])
+
+
+def test_merged_rooms_are_deprecated():
+    for name in ("rates", "statistics"):
+        with pytest.warns(DeprecationWarning, match=f"vf.init.{name} is now vf.init.published"):
+            assert getattr(vf.init, name) is vf.init.published
 
 
 def test_one_step_of_a_neuron_with_memory_is_memoryless():
@@ -234,7 +252,7 @@ def test_table_dict_and_figure(found):
     assert len(text.splitlines()) == len(found.methods) + 2
     told = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert [row["key"] for row in told["methods"]] == [entry.key for entry in found.methods]
-    assert set(told["methods"][0]) == set(type(found.methods[0]).__dataclass_fields__)
+    assert set(told["methods"][0]) == set(type(found.methods[0]).__dataclass_fields__) - {"colour"}
     figure = found.plot()
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels[::-1] == [entry.name for entry in found.methods if entry.gain is not None]
@@ -290,10 +308,9 @@ class TestPictureOverLayers:
         assert max(text.get_window_extent().x1 for text in words) < figure.bbox.x1
 
     def test_a_method_has_its_colour_in_every_figure(self, small):
-        methods = pytest.importorskip("varflow.plots.methods")
-        assert list(methods.COLOURS) == [method.key for method in METHODS if method.weights is not None]
-        assert len(set(methods.COLOURS.values())) == len(methods.COLOURS)
-        names = {small[key].name: colour for key, colour in methods.COLOURS.items()}
+        colours = {method.key: method.colour for method in METHODS if method.weights is not None}
+        assert len(set(colours.values())) == len(colours)
+        names = {small[key].name: colour for key, colour in colours.items()}
         for catalogue in (small, vf.catalogue(threshold=0.5, fan_in=40, depth=12)):
             beside = catalogue.plot_layers().axes[1].texts
             assert len(beside) >= 3

@@ -8,7 +8,7 @@ from scipy import integrate, optimize, stats
 
 import varflow as vf
 
-published, rates, statistics = vf.init.published, vf.init.rates, vf.init.statistics
+published = vf.init.published
 Q = stats.norm.sf
 
 
@@ -29,7 +29,7 @@ SQUARED = [
     (lambda: published.ding_gain(1.0), 2.0),
     (lambda: published.ding_gain(0.5, input_scale=0.5), 2.0),
     (lambda: published.norse_recurrent_gain(100, 400), 0.5),
-    (lambda: rates.fluctuation_driven_gain(0.1, threshold=0.5, decay=0.5, input_scale=0.5), 1.875),
+    (lambda: published.fluctuation_driven_gain(0.1, threshold=0.5, decay=0.5, input_scale=0.5), 1.875),
 ]
 
 
@@ -41,57 +41,12 @@ def test_hand_values_of_gains(gain, squared):
 def test_other_hand_values():
     assert published.ding_bias(1.0, 0.5, input_scale=0.5) == 0.5
     assert published.torch_bias_std(12) == pytest.approx(1 / 6)
-    assert published.tdbn_std(0.5, alpha=2.0) == 1.0
     assert [published.herranz_mean(0.5, 0.8, 11, reset=r) for r in ("delayed_subtract", "gate", "zero")] == pytest.approx(
         [0.07, 0.02, 0.06]
     )
-    found = statistics.herranz_variance(0.1, input_variance=0.25, input_mean=0.5, weight_variance=0.02, fan_in=51, width=11)
+    found = published.herranz_variance(0.1, input_variance=0.25, input_mean=0.5, weight_variance=0.02, fan_in=51, width=11)
     assert found == pytest.approx(0.5 * 0.02 * 5.1 - 0.005)
-    assert statistics.ei_init_scale(8, input_variance=1.0, input_mean=0.0) == pytest.approx(0.25)
-    assert rates.spikeinit_surrogate_moment(2.0, 0.2, decay=0.5, input_scale=0.5) == pytest.approx(0.8)
-
-
-def test_condition_three_bounds_every_gradient_and_is_reached():
-    """The Jacobian ``dH_t/dH_{t-1} = β + wψ - θψ`` of delayed subtraction: no row exceeds 1, and the worst one is 1."""
-    theta, decay, n, w = 0.8, 0.6, 41, 0.05
-    gamma = published.herranz_dampening(theta, decay, n, smallest=-w, largest=w)
-    rng = np.random.default_rng(0)
-
-    def largest_row(weights, psi):
-        jacobian = decay * np.eye(n) + weights * psi - theta * np.diag(psi)
-        return np.abs(jacobian).sum(axis=1).max()
-
-    draws = [largest_row(rng.uniform(-w, w, (n, n)) * (1 - np.eye(n)), gamma * rng.uniform(0, 1, n)) for _ in range(200)]
-    assert max(draws) < 1
-    assert decay + gamma * ((n - 1) * w + theta) == pytest.approx(1.0, rel=1e-12)
-    assert published.herranz_dampening(theta, decay, n, smallest=-w, largest=w, input_gradient=0.3) == pytest.approx(gamma / 4)
-    assert published.herranz_dampening(1.0, 0.5, 101, smallest=-0.04, largest=0.09) == pytest.approx(0.5 * 0.04 / (0.09 * 5))
-
-
-def test_condition_four_keeps_the_square_of_a_gradient_but_for_the_covariance_it_leaves_out():
-    theta, decay, n, square = 0.8, 0.6, 200, 0.01
-    moment = published.herranz_surrogate_moment(theta, decay, n, weight_square=square)
-    rng = np.random.default_rng(1)
-    heights, sizes = rng.choice([0.0, 2.0], size=(300, n), p=[1 - moment / 4, moment / 4]), []  # E[ψ²] = moment, E[ψ] half
-    for psi in heights:
-        weights = rng.normal(0, math.sqrt(square), (n, n)) * (1 - np.eye(n))
-        v = rng.normal(0, 1, n)
-        sizes.append(np.sum((decay * v + weights @ (psi * v) - theta * psi * v) ** 2) / n)
-    left_out = -2 * decay * theta * moment / 2
-    stderr = np.std(sizes, ddof=1) / math.sqrt(300)
-    assert np.mean(sizes) == pytest.approx(1 + left_out, abs=3.3 * stderr)
-    assert abs(np.mean(sizes) - 1) > 5 * stderr
-    others = [published.herranz_surrogate_moment(theta, decay, n, weight_square=square, reset=r) for r in ("gate", "zero")]
-    assert others == pytest.approx([1.64 / 1.99, 0.82 / 1.99])
-
-
-def test_mp_init_follows_the_neurons_that_spiked():
-    potentials, spiked = np.array([[1.0, 2.0], [30.0, 3.0]]), np.array([[True, True], [False, True]])
-    first = statistics.mp_init_potential(potentials, spiked, momentum=0.25)
-    assert first == pytest.approx(0.25 * 2)
-    assert statistics.mp_init_potential(potentials, spiked, previous=first, momentum=0.25) == pytest.approx(0.75 * first + 0.5)
-    assert statistics.mp_init_potential(potentials, spiked, momentum=1.0) == pytest.approx(2.0)
-    assert statistics.mp_init_potential(potentials, np.zeros_like(spiked), previous=1.0) == pytest.approx(0.9)
+    assert published.ei_init_scale(8, input_variance=1.0, input_mean=0.0) == pytest.approx(0.25)
 
 
 def test_torchs_gains_are_torchs():
@@ -158,7 +113,7 @@ def test_the_filter_in_steps_is_summed_right(alpha, beta, scale):
         i = alpha * i + (t == 0)
         H = beta * H + scale * i
         response.append(H)
-    found = rates.step_filter(vf.Neuron(decay=beta, synaptic_decay=alpha, input_scale=scale))
+    found = published.step_filter(vf.Neuron(decay=beta, synaptic_decay=alpha, input_scale=scale))
     assert found.mean == pytest.approx(sum(response), rel=1e-12)
     assert found.square == pytest.approx(float(np.sum(np.square(response))), rel=1e-12)
 
@@ -167,20 +122,20 @@ def test_the_filter_in_steps_is_summed_right(alpha, beta, scale):
 def test_the_filter_in_seconds_is_integrated_right(tau_mem, tau_syn):
     kernel = lambda t: tau_syn / (tau_mem - tau_syn) * (math.exp(-t / tau_mem) - math.exp(-t / tau_syn))  # noqa: E731
     end = 40 * max(tau_mem, tau_syn)
-    found = rates.exponential_filter(tau_mem, tau_syn)
+    found = published.exponential_filter(tau_mem, tau_syn)
     assert found.mean == pytest.approx(integrate.quad(kernel, 0, end)[0], rel=1e-8)
     assert found.square == pytest.approx(integrate.quad(lambda t: kernel(t) ** 2, 0, end)[0], rel=1e-8)
-    assert rates.exponential_filter(0.02) == rates.FilterSums(0.02, 0.01)
+    assert published.exponential_filter(0.02) == published.FilterSums(0.02, 0.01)
 
 
 def test_fluctuation_driven_weights_by_hand():
     """Numbers of the published example: ν = 15.8 Hz, τ_m = 20 ms, τ_s = 10 ms, 100 inputs, in double precision by hand."""
-    sums = rates.exponential_filter(20e-3, 10e-3)
+    sums = published.exponential_filter(20e-3, 10e-3)
     ehat = 1e-4 / 0.06
-    centred = rates.fluctuation_driven(100, 15.8, sums)
+    centred = published.fluctuation_driven(100, 15.8, sums)
     assert centred.mean == 0.0
     assert centred.std == pytest.approx(math.sqrt(1 / (100 * 15.8 * ehat)), rel=1e-12)
-    shifted = rates.fluctuation_driven(100, 15.8, sums, mean_potential=0.3, xi=2.0, share=0.9)
+    shifted = published.fluctuation_driven(100, 15.8, sums, mean_potential=0.3, xi=2.0, share=0.9)
     assert shifted.mean == pytest.approx(0.3 / 15.8, rel=1e-12)
     assert shifted.std**2 + shifted.mean**2 == pytest.approx(0.9 * 0.35**2 / (1580 * ehat), rel=1e-12)
 
@@ -196,32 +151,32 @@ def test_storks_weights_in_steps_are_those_of_its_neuron(tau_mem, tau_syn):
         potential = decay * potential + (1 - decay) * current
         current *= filtered
     mean_sum, square_sum = sum(kernel) * step, sum(value**2 for value in kernel) * step
-    sums = rates.step_filter(vf.neurons.stork_lif(tau_mem, tau_syn, step))
+    sums = published.step_filter(vf.neurons.stork_lif(tau_mem, tau_syn, step))
 
-    centred = rates.fluctuation_driven(n, nu * step, sums, xi=xi)
+    centred = published.fluctuation_driven(n, nu * step, sums, xi=xi)
     assert centred.std == pytest.approx(1 / (xi * math.sqrt(n * nu * square_sum)), rel=1e-6)
-    assert rates.fluctuation_driven(n, nu * step, sums, xi=1.001 * xi).std != pytest.approx(centred.std, rel=1e-6)
-    shifted = rates.fluctuation_driven(n, nu * step, sums, mean_potential=mean_potential, xi=xi)
+    assert published.fluctuation_driven(n, nu * step, sums, xi=1.001 * xi).std != pytest.approx(centred.std, rel=1e-6)
+    shifted = published.fluctuation_driven(n, nu * step, sums, mean_potential=mean_potential, xi=xi)
     mean = mean_potential / (n * nu * mean_sum)
     tail = math.exp(-10) * 3  # of the sum that the kernel's end cuts off
     assert shifted.mean == pytest.approx(mean, rel=tail)
     wanted = ((1 - mean_potential) / xi) ** 2 / (n * nu * square_sum) - mean**2
     assert shifted.std == pytest.approx(math.sqrt(wanted), rel=tail * mean**2 / wanted + 1e-6)
-    continuous = rates.fluctuation_driven(n, nu, rates.exponential_filter(tau_mem, tau_syn), xi=xi)
+    continuous = published.fluctuation_driven(n, nu, published.exponential_filter(tau_mem, tau_syn), xi=xi)
     assert 0.005 < abs(centred.std / continuous.std - 1) < 0.2  # steps of a millisecond are not continuous time
 
 
 @pytest.mark.parametrize(
     ("method", "mean", "square"),
     [
-        (rates.fluctuation_driven_exponential, lambda L: 1 / L, lambda L: 2 / L**2),
-        (rates.fluctuation_driven_lognormal, lambda m: math.exp(m + 0.5), lambda m: math.exp(2 * m + 2)),
+        (published.fluctuation_driven_exponential, lambda L: 1 / L, lambda L: 2 / L**2),
+        (published.fluctuation_driven_lognormal, lambda m: math.exp(m + 0.5), lambda m: math.exp(2 * m + 2)),
     ],
 )
 def test_weights_of_dales_law_balance_and_fluctuate_as_asked(method, mean, square):
     """From the moments of the two laws: no drift, and a potential whose standard deviation is the threshold over ξ."""
     kinds, nu, theta, xi = (80, 20), 15.8, 0.7, 2.0
-    sums = (rates.exponential_filter(20e-3, 10e-3), rates.exponential_filter(20e-3, 5e-3))
+    sums = (published.exponential_filter(20e-3, 10e-3), published.exponential_filter(20e-3, 5e-3))
     found = method(*kinds, nu, *sums, threshold=theta, xi=xi)
     laws = (found.excitatory, found.inhibitory)
     up, down = (n * nu * mean(law) * each.mean for n, law, each in zip(kinds, laws, sums, strict=True))
@@ -231,14 +186,14 @@ def test_weights_of_dales_law_balance_and_fluctuate_as_asked(method, mean, squar
 
 
 def test_with_recurrence_the_mean_is_spread_over_all_inputs():
-    sums = rates.exponential_filter(20e-3, 10e-3)
-    forward = rates.fluctuation_driven(100, 15.8, sums, mean_potential=0.3, share=0.9, all_inputs=164)
-    recurrent = rates.fluctuation_driven(64, 15.8, sums, mean_potential=0.3, share=0.1, all_inputs=164)
+    sums = published.exponential_filter(20e-3, 10e-3)
+    forward = published.fluctuation_driven(100, 15.8, sums, mean_potential=0.3, share=0.9, all_inputs=164)
+    recurrent = published.fluctuation_driven(64, 15.8, sums, mean_potential=0.3, share=0.1, all_inputs=164)
     assert forward.mean == recurrent.mean == pytest.approx(0.3 / (1.64 * 15.8), rel=1e-12)
     squares = [n * (law.std**2 + law.mean**2) for n, law in ((100, forward), (64, recurrent))]
     assert squares == pytest.approx([0.9 * 0.49 / (15.8 * sums.square), 0.1 * 0.49 / (15.8 * sums.square)], rel=1e-12)
     with pytest.raises(vf.DomainError, match="at least 100"):
-        rates.fluctuation_driven(100, 15.8, sums, all_inputs=64)
+        published.fluctuation_driven(100, 15.8, sums, all_inputs=64)
 
 
 def test_poisson_spikes_through_fluctuation_driven_weights_make_the_wanted_fluctuations():
@@ -247,8 +202,8 @@ def test_poisson_spikes_through_fluctuation_driven_weights_make_the_wanted_fluct
     That is the fluctuation in time; frozen weights give each neuron a mean of its own beside it.
     """
     neuron = vf.Neuron(1.0, decay=0.8, synaptic_decay=0.5)
-    n, p, sums = 200, 0.02, rates.step_filter(neuron)
-    law = rates.fluctuation_driven(n, p, sums, mean_potential=0.2, xi=2.0)
+    n, p, sums = 200, 0.02, published.step_filter(neuron)
+    law = published.fluctuation_driven(n, p, sums, mean_potential=0.2, xi=2.0)
     rng = np.random.default_rng(4)
     rows, steps = 1500, 60
     w = rng.normal(law.mean, law.std, (rows, n))
@@ -269,8 +224,8 @@ def test_poisson_spikes_through_fluctuation_driven_weights_make_the_wanted_fluct
 def test_dales_law_balances_and_fluctuates(kind):
     """Mean input 0 and variance ``(θ/ξ)²``, by the moments of the law."""
     n_e, n_i, nu, theta, xi = 80, 20, 15.0, 1.2, 1.5
-    e, i = rates.exponential_filter(20e-3, 5e-3), rates.exponential_filter(20e-3, 10e-3)
-    function = getattr(rates, f"fluctuation_driven_{kind}")
+    e, i = published.exponential_filter(20e-3, 5e-3), published.exponential_filter(20e-3, 10e-3)
+    function = getattr(published, f"fluctuation_driven_{kind}")
     found = function(n_e, n_i, nu, e, i, threshold=theta, xi=xi)
     law = (lambda L: stats.expon(scale=1 / L)) if kind == "exponential" else (lambda m: stats.lognorm(s=1, scale=math.exp(m)))
     w_e, w_i = law(found.excitatory), law(found.inhibitory)
@@ -287,7 +242,7 @@ def test_dales_law_balances_and_fluctuates(kind):
 def test_spikeinit_solves_its_equations(rate, decay):
     """The two moment equations solved by a root finder, without the closed form."""
     theta, lam = 0.5, 0.7
-    g = rates.spikeinit_gain(rate, threshold=theta, decay=decay, input_scale=lam)
+    g = published.spikeinit_gain(rate, threshold=theta, decay=decay, input_scale=lam)
     drive = lam**2 * g**2 * rate
 
     def equations(state):
@@ -304,14 +259,14 @@ def test_spikeinit_solves_its_equations(rate, decay):
 
 
 def test_spikeinit_without_memory_is_the_gain_for_a_rate():
-    assert rates.spikeinit_gain(0.15, threshold=0.7) == pytest.approx(vf.init.calculate_gain(0.7, rate=0.15), rel=1e-12)
+    assert published.spikeinit_gain(0.15, threshold=0.7) == pytest.approx(vf.init.calculate_gain(0.7, rate=0.15), rel=1e-12)
     with pytest.raises(vf.DomainError, match="out of reach"):
-        rates.spikeinit_gain(0.45, decay=0.9)
+        published.spikeinit_gain(0.45, decay=0.9)
 
 
 def test_spikeinit_fires_at_its_rate_on_white_input_and_not_on_a_constant_one():
     neuron = {"decay": 0.5, "threshold": 0.5, "input_scale": 0.5}
-    g = rates.spikeinit_gain(0.1, **neuron)
+    g = published.spikeinit_gain(0.1, **neuron)
     rng = np.random.default_rng(0)
     measured = {}
     for kind in ("white", "constant"):
@@ -328,7 +283,7 @@ def test_spikeinit_fires_at_its_rate_on_white_input_and_not_on_a_constant_one():
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.9])
 def test_the_first_layer_fires_at_its_rate(decay):
     """A frozen current through the neuron itself, over many steps."""
-    s = rates.spikeinit_first_layer_std(0.12, decay=decay)
+    s = published.spikeinit_first_layer_std(0.12, decay=decay)
     c = stats.norm.ppf((np.arange(40_000) + 0.5) / 40_000) * s  # evenly over the law: no sampling noise
     H, spikes = np.zeros_like(c), np.zeros_like(c)
     steps = 1000
@@ -391,7 +346,7 @@ def test_lsuv_reaches_a_layer_that_feeds_itself_and_says_when_not():
 
 # What is refused.
 
-SUMS = rates.FilterSums(1.0, 1.0)
+SUMS = published.FilterSums(1.0, 1.0)
 REFUSED = [
     (lambda decay: published.spytorch_gain(decay), "decay", 1.0, "1 excluded"),
     (lambda decay: published.ding_bias(1.0, decay), "decay", 1.5, "between 0 and 1"),
@@ -399,45 +354,22 @@ REFUSED = [
     (lambda threshold: published.micheli_gain(threshold), "threshold", [1.0, 2.0], "one number"),
     (lambda reset: published.herranz_mean(1.0, 0.5, 10, reset=reset), "reset", "none", "choose one of delayed_subtract"),
     (lambda width: published.herranz_mean(1.0, 0.5, width), "width", 1, "at least 2"),
-    (
-        lambda smallest: published.herranz_dampening(1.0, 0.5, 5, smallest=smallest, largest=0.1),
-        "smallest",
-        0.0,
-        "must be negative",
-    ),
-    (
-        lambda input_gradient: published.herranz_dampening(
-            1.0, 0.5, 5, smallest=-0.1, largest=0.1, input_gradient=input_gradient
-        ),
-        "input_gradient",
-        0.5,
-        "leaves nothing",
-    ),
-    (
-        lambda reset: published.herranz_surrogate_moment(1.0, 0.5, 5, weight_square=0.1, reset=reset),
-        "reset",
-        "none",
-        "choose one of delayed_subtract",
-    ),
-    (lambda spiked: statistics.mp_init_potential([1.0, 2.0], spiked), "spiked", [True], "for every potential"),
-    (lambda spiked: statistics.mp_init_potential([1.0, 2.0], spiked), "spiked", [1, 0], "True or False"),
-    (lambda momentum: statistics.mp_init_potential([1.0], [True], momentum=momentum), "momentum", 0.0, "must be positive"),
     (lambda fan_out: published.ikun_gain(10, fan_out), "fan_out", None, "whole number"),
     (lambda threshold: published.micheli_soft_reset_gain(threshold, 1.0), "threshold", -1.0, "no positive solution"),
-    (lambda neuron: rates.step_filter(neuron), "neuron", vf.Neuron(decay=1.0), "never forgets"),
-    (lambda neuron: rates.step_filter(neuron), "neuron", 0.5, "must be a vf.Neuron"),
-    (lambda rate: rates.fluctuation_driven(10, rate, SUMS), "rate", 0.0, "must be positive"),
-    (lambda rate: rates.fluctuation_driven_gain(rate), "rate", 1.0, "strictly between"),
+    (lambda neuron: published.step_filter(neuron), "neuron", vf.Neuron(decay=1.0), "never forgets"),
+    (lambda neuron: published.step_filter(neuron), "neuron", 0.5, "must be a vf.Neuron"),
+    (lambda rate: published.fluctuation_driven(10, rate, SUMS), "rate", 0.0, "must be positive"),
+    (lambda rate: published.fluctuation_driven_gain(rate), "rate", 1.0, "strictly between"),
     (
-        lambda mean_potential: rates.fluctuation_driven(1, 0.1, SUMS, mean_potential=mean_potential),
+        lambda mean_potential: published.fluctuation_driven(1, 0.1, SUMS, mean_potential=mean_potential),
         "mean_potential",
         0.9,
         "spends more",
     ),
-    (lambda rate: rates.spikeinit_gain(rate), "rate", 0.5, "out of reach"),
-    (lambda rate: rates.spikeinit_first_layer_std(rate), "rate", 0.5, "below 1/2"),
+    (lambda rate: published.spikeinit_gain(rate), "rate", 0.5, "out of reach"),
+    (lambda rate: published.spikeinit_first_layer_std(rate), "rate", 0.5, "below 1/2"),
     (
-        lambda mean: statistics.herranz_variance(mean, input_variance=0, input_mean=0, weight_variance=1, fan_in=5, width=5),
+        lambda mean: published.herranz_variance(mean, input_variance=0, input_mean=0, weight_variance=1, fan_in=5, width=5),
         "mean",
         0.1,
         "turns negative",

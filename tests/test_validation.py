@@ -31,7 +31,7 @@ from validation.extrapolation import drawn as drawn_about
 from validation.goodness import Fit, pooled
 from validation.power import smallest_error
 from validation.report import page
-from varflow.init.rates import spikeinit_gain
+from varflow.init.published import spikeinit_gain
 
 NAMES = [
     "chain_narrow",

@@ -174,7 +174,7 @@ CLAIM = Claim(
     statement="At θ = 1, variance and spikes over 100 layers follow the exact finite-width law with every method of "
     "vf.catalogue that needs no data: those that leave the threshold out of account are silent within a few layers, the others "
     "leak or live as the law says.",
-    source="micheli2024, figure 3, compares fewer methods; the gains are those of vf.init.published and vf.init.rates, each "
+    source="micheli2024, figure 3, compares fewer methods; the gains are those of vf.init.published, each "
     "with its source; the law is derived in vf.finite_width",
     quantity="mean variance of the last layer's potentials",
     budgets={

@@ -104,7 +104,9 @@ def _predicted(settings: Settings, point: Point) -> float:
 
 
 def _spikeinit(neuron: vf.Neuron, rate: float) -> float:
-    return vf.init.rates.spikeinit_gain(rate, threshold=neuron.threshold, decay=neuron.decay, input_scale=neuron.input_scale)
+    return vf.init.published.spikeinit_gain(
+        rate, threshold=neuron.threshold, decay=neuron.decay, input_scale=neuron.input_scale
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def simulate(settings: Settings, seed: int, progress: Progress) -> Measured:
 
 
 def _first_layer(neuron: vf.Neuron, rate: float) -> float:
-    std = vf.init.rates.spikeinit_first_layer_std(rate, threshold=neuron.threshold, decay=neuron.decay)
+    std = vf.init.published.spikeinit_first_layer_std(rate, threshold=neuron.threshold, decay=neuron.decay)
     return std / neuron.input_scale
 
 

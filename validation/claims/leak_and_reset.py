@@ -11,7 +11,7 @@ from scipy.optimize import root_scalar
 import varflow as vf
 from validation.claim import Claim, Control, Error, Judgement, Progress
 from validation.extrapolation import Prediction, drawn, extrapolated, judged
-from varflow.init.rates import spikeinit_gain
+from varflow.init.published import spikeinit_gain
 from varflow.results import Ensemble, Profile, late_steps
 
 Key = tuple[str, float, str]  # reset, decay, drive

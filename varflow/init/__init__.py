@@ -5,9 +5,8 @@
   threshold, a width and a depth.
 - Gains: :func:`calculate_gain` of a neuron. Layers: :func:`init_fn` for ``model.apply``, :func:`init_layer_` for one.
 - A whole model: :func:`init_model` runs it once to see what follows what, and sets every weight.
-- What others published: :mod:`varflow.init.published` needs no data, :mod:`varflow.init.rates` a firing rate,
-  :mod:`varflow.init.statistics` mean and variance of data, :func:`lsuv_` a batch. :func:`varflow.catalogue` sets them side by
-  side.
+- What others published: :mod:`varflow.init.published`, a file a method; :func:`lsuv_` needs a batch. :func:`varflow.catalogue`
+  sets them side by side.
 - Fans: :func:`fan_in`, :func:`fan_out` of shapes and layers, :func:`effective_fan_in` of a convolution on an input of a size.
 
 Fills need torch; gains, and fans of shapes, do not.
@@ -21,50 +20,42 @@ neurons of one channel are correlated and a layer is not a set of independent ne
 channel numbers stand; the finite-width results (survival, corrected gains, spreads) are for dense layers.
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "calculate_gain": "neuron_gain",
-    "corrected_normal_": "fills",
-    "corrected_uniform_": "fills",
+    "corrected_normal_": "published",
+    "corrected_uniform_": "published",
     "effective_fan_in": "fans",
     "fan_in": "fans",
     "fan_out": "fans",
     "init_fn": "layers",
     "init_layer_": "layers",
     "init_model": "models.initialise",
-    "lsuv_": "lsuv",
-    "micheli_normal_": "fills",
-    "micheli_uniform_": "fills",
+    "lsuv_": "published",
+    "micheli_normal_": "published",
+    "micheli_uniform_": "published",
     "normal_": "fills",
     "orthogonal_": "fills",
     "sign_": "fills",
     "truncated_normal_": "fills",
     "uniform_": "fills",
 }
-_ROOMS = ("published", "rates", "statistics")
+_ROOMS = ("published",)
+_MERGED = ("rates", "statistics")  # into ``published``; the old names go with the next release
 
 __all__ = sorted([*_HOME, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
-    from varflow.init import published, rates, statistics
+    from varflow.init import published
     from varflow.init.fans import effective_fan_in, fan_in, fan_out
-    from varflow.init.fills import (
-        corrected_normal_,
-        corrected_uniform_,
-        micheli_normal_,
-        micheli_uniform_,
-        normal_,
-        orthogonal_,
-        sign_,
-        truncated_normal_,
-        uniform_,
-    )
+    from varflow.init.fills import normal_, orthogonal_, sign_, truncated_normal_, uniform_
     from varflow.init.layers import init_fn, init_layer_
-    from varflow.init.lsuv import lsuv_
     from varflow.init.models.initialise import init_model
     from varflow.init.neuron_gain import calculate_gain
+    from varflow.init.published import corrected_normal_, corrected_uniform_, lsuv_, micheli_normal_, micheli_uniform_
 
 
 def __getattr__(name: str) -> Any:
@@ -72,6 +63,9 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(f"varflow.init.{_HOME[name]}"), name)
     elif name in _ROOMS:
         value = import_module(f"varflow.init.{name}")
+    elif name in _MERGED:
+        warnings.warn(f"vf.init.{name} is now vf.init.published", DeprecationWarning, stacklevel=2)
+        return import_module("varflow.init.published")
     else:
         raise AttributeError(f"module 'varflow.init' has no attribute {name!r}")
     globals()[name] = value

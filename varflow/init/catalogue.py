@@ -1,18 +1,18 @@
 """The catalogue: published initialisations side by side, each asked whether activity reaches a depth and what it costs.
 
-Which weights a method gives is in ``methods``; what follows from them is theory.
+Which weights a method gives is in ``published``; what follows from them is theory.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from varflow._checks import DomainError, integer, probability
 from varflow._progress import check_progress, reporter
-from varflow.init.methods import METHODS, Method, Setting, Weights
+from varflow.init.published import METHODS, Method, Setting, Weights
 from varflow.model.drives import currents
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -42,6 +42,7 @@ def catalogue(
     neuron: Neuron | None = None,
     rate: float = 0.1,
     survival_target: float = 0.99,
+    methods: Sequence[Method] = METHODS,
     progress: bool | Callable[[int, int], object] = False,
 ) -> Catalogue:
     r"""Published initialisations side by side: their gains, and what becomes of activity with each.
@@ -64,6 +65,8 @@ def catalogue(
         Given to methods that ask for a firing rate.
     survival_target : float
         Probability of being alive from which a method counts as surviving, strictly between 0 and 1.
+    methods : sequence of Method
+        Those to compare; ``[*vf.init.published.METHODS, mine]`` adds one of your own (:class:`varflow.init.published.Method`).
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in methods.
 
@@ -86,7 +89,7 @@ def catalogue(
     from the first arrival. Of a synaptic filter only the fluctuation-driven gain knows.
     **Accuracy** in time with a reset, of a rate: 7e-4 in a step (θ = 1, β = 0.5, zero, 20 steps, layer 100).
     A bias that all neurons share moves the threshold of a memoryless neuron, in the first layer too; in time it is not
-    predicted. Each method's formula and source are in ``vf.init.published``, ``vf.init.rates``, ``vf.init.statistics``.
+    predicted. Each method's formula and source are in ``vf.init.published``.
 
     Examples
     --------
@@ -114,11 +117,12 @@ def catalogue(
     T = (1 if own.memoryless else STEPS) if steps is None else integer("steps", steps, minimum=1)
     if T == 1 and own.reset == "multi_spike":
         raise DomainError("steps", T, "is too few for reset='multi_spike', which may spike several times: name more steps")
+    compared = _methods(methods)
     check_progress(progress)
     known: dict[Weights, Profile] = {}
     entries, profiles = [], {}
-    with reporter(progress, len(METHODS), "methods") as report:
-        for done, method in enumerate(METHODS, start=1):
+    with reporter(progress, len(compared), "methods") as report:
+        for done, method in enumerate(compared, start=1):
             entry, profile = _entry(method, setting, T, known)
             entries.append(entry)
             if profile is not None:
@@ -127,6 +131,17 @@ def catalogue(
     critical = float(critical_gain(threshold=own.threshold)) / own.input_scale if T == 1 else float("nan")
     shape = (n, setting.width, L, T, setting.rate, setting.survival_target)
     return Catalogue(tuple(entries), own, *shape, critical_gain=critical, profiles=profiles)
+
+
+def _methods(methods: Any) -> list[Method]:
+    compared = list(methods) if isinstance(methods, (list, tuple)) else [methods]
+    for method in compared:
+        if not isinstance(method, Method):
+            raise DomainError("methods", method, "must be a sequence of vf.init.published.Method")
+    repeated = sorted({method.key for method in compared if sum(method.key == other.key for other in compared) > 1})
+    if repeated:
+        raise DomainError("methods", repeated, "are named more than once: keys must differ")
+    return compared
 
 
 def _neuron(neuron: Neuron | None, **given: Any) -> Neuron:
@@ -151,7 +166,7 @@ def _neuron(neuron: Neuron | None, **given: Any) -> Neuron:
 def _entry(
     method: Method, setting: Setting, steps: int, known: dict[Weights, Profile]
 ) -> tuple[CatalogueEntry, Profile | None]:
-    words = {"needs": method.needs, "ignores": method.ignores, "citation": method.citation}
+    words = {"needs": method.needs, "ignores": method.ignores, "citation": method.citation, "colour": method.colour}
     silent: dict[str, Any] = dict.fromkeys(("alive", "survives", "survival", "firing_rate", "spikes", "synaptic_operations"))
     nothing = dict.fromkeys(("gain", "weight_std", "bias", "bias_std"))
     if method.weights is None:

@@ -13,14 +13,10 @@ from typing import Any
 
 from varflow._checks import DomainError, non_negative, positive_scale, require, scalar, scale
 from varflow.init.fans import fan_in as fan_in_of
-from varflow.init.gains import gain as preserving_gain
-from varflow.init.inverse import raised_gain
 
 __all__ = [
-    "corrected_normal_",
-    "corrected_uniform_",
-    "micheli_normal_",
-    "micheli_uniform_",
+    "check_floating",
+    "fan_of",
     "normal_",
     "orthogonal_",
     "sign_",
@@ -194,169 +190,19 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, *, fan: Any = None, generator
     return _fill(tensor, gain, fan, generator, draw)
 
 
-def micheli_normal_(
-    tensor: Tensor, threshold: float = 1.0, *, variance: float = 1.0, fan: Any = None, generator: Any = None
-) -> Tensor:
-    r"""Fill with normal weights that keep the variance of a spiking layer: the seed paper's initialisation.
-
-    .. math:: w \sim N\Big(0, \frac{v}{n\, Q(\theta/\sqrt v)}\Big)
-
-    Parameters
-    ----------
-    tensor, fan, generator
-        As in :func:`varflow.init.normal_`.
-    threshold, variance : float
-        ``θ`` and ``v``, as in :func:`varflow.gain`.
-
-    Notes
-    -----
-    **Assumes** infinite width and memoryless neurons. At θ = 1 the fixed point is close to the edge and narrow networks die:
-    :func:`varflow.init.corrected_normal_`. The bias is the caller's business: torch's default one is not zero.
-    **Source**: ``micheli2024`` at ``v = 1``.
-
-    Examples
-    --------
-    >>> import torch, varflow as vf
-    >>> weight = vf.init.micheli_normal_(torch.empty(400, 500), 0.5)
-    >>> print(f"{float(weight.std()) * 500**0.5:.1f} {vf.gain(threshold=0.5):.3f}")
-    1.8 1.800
-    """
-    return normal_(tensor, _one_gain(threshold, variance), fan=fan, generator=generator)
-
-
-def micheli_uniform_(
-    tensor: Tensor, threshold: float = 1.0, *, variance: float = 1.0, fan: Any = None, generator: Any = None
-) -> Tensor:
-    """The same gain with uniform weights; at large fan-in potentials are normal all the same.
-
-    Parameters
-    ----------
-    tensor, threshold, variance, fan, generator
-        As in :func:`varflow.init.micheli_normal_`.
-
-    Examples
-    --------
-    >>> import torch, varflow as vf
-    >>> weight = vf.init.micheli_uniform_(torch.empty(40, 50), 0.5)
-    >>> bool(weight.abs().max() <= vf.gain(threshold=0.5) * (3 / 50) ** 0.5)
-    True
-    """
-    return uniform_(tensor, _one_gain(threshold, variance), fan=fan, generator=generator)
-
-
-def corrected_normal_(
-    tensor: Tensor,
-    threshold: float = 1.0,
-    *,
-    depth: int,
-    width: int | None = None,
-    survival_target: float = 0.99,
-    fan: Any = None,
-    generator: Any = None,
-) -> Tensor:
-    r"""Fill with normal weights that keep the variance and keep networks of this width alive to a depth.
-
-    .. math:: w \sim N\Big(0, \frac{g^2}{n}\Big), \qquad
-              g = \max\Big(\inf \{ g : P(K_L > 0) \ge 1 - \epsilon \},\; \frac{1}{\sqrt{Q(\theta)}}\Big)
-
-    The paper's gain, raised to :func:`varflow.corrected_gain` where it leaves too few networks alive. Where it leaves enough,
-    the smallest gain that does is lower and would only lower the variance.
-
-    Parameters
-    ----------
-    tensor, fan, generator
-        As in :func:`varflow.init.normal_`.
-    threshold : float
-        ``θ > 0``.
-    depth, survival_target
-        As in :func:`varflow.corrected_gain`.
-    width : int, optional
-        Of the network; by default the fan.
-
-    Notes
-    -----
-    **Assumes** equal dense layers and memoryless neurons, and normal weights in every layer. **Source**: derived here.
-
-    Examples
-    --------
-    >>> import torch, varflow as vf
-    >>> weight = vf.init.corrected_normal_(torch.empty(100, 100), 1.0, depth=100)
-    >>> round(vf.corrected_gain(threshold=1.0, width=100, depth=100) ** 2, 3)
-    8.164
-
-    At θ = 0.5 the paper's gain keeps them all, and stays:
-
-    >>> weight = vf.init.corrected_normal_(torch.empty(400, 500), 0.5, depth=100)
-    >>> print(f"{float(weight.std()) * 500**0.5:.1f} {vf.gain(threshold=0.5):.3f}")
-    1.8 1.800
-    """
-    return _corrected(normal_, "normal", tensor, threshold, depth, width, survival_target, fan, generator)
-
-
-def corrected_uniform_(
-    tensor: Tensor,
-    threshold: float = 1.0,
-    *,
-    depth: int,
-    width: int | None = None,
-    survival_target: float = 0.99,
-    fan: Any = None,
-    generator: Any = None,
-) -> Tensor:
-    """The same for uniform weights, whose finite-width law is another.
-
-    Parameters
-    ----------
-    tensor, threshold, depth, width, survival_target, fan, generator
-        As in :func:`varflow.init.corrected_normal_`.
-
-    Examples
-    --------
-    >>> import torch, varflow as vf
-    >>> tuple(vf.init.corrected_uniform_(torch.empty(20, 50), 0.7, depth=10).shape)
-    (20, 50)
-    """
-    return _corrected(uniform_, "uniform", tensor, threshold, depth, width, survival_target, fan, generator)
-
-
-def _corrected(
-    fill: Callable[..., Tensor],
-    weights: str,
-    tensor: Tensor,
-    threshold: float,
-    depth: int,
-    width: Any,
-    target: float,
-    fan: Any,
-    generator: Any,
-) -> Tensor:
-    _floating(tensor)
-    if not tensor.numel():
-        return fill(tensor)
-    n = _fan(tensor, fan) if width is None else width
-    theta = scalar("threshold", scale("threshold", threshold))
-    g = raised_gain(theta, width=int(n), depth=depth, survival_target=target, weights=weights)
-    return fill(tensor, g, fan=fan, generator=generator)
-
-
-def _one_gain(threshold: float, variance: float) -> float:
-    theta, v = scalar("threshold", scale("threshold", threshold)), scalar("variance", positive_scale("variance", variance))
-    return float(preserving_gain(threshold=theta, variance=v))
-
-
 def _fill(
     tensor: Tensor, gain: float, fan: Any, generator: Any, draw: Callable[[Tensor, float], Any], mean_gain: float = 0.0
 ) -> Tensor:
     """Check, draw with the standard deviation ``g/√n``, shift by the mean ``m_g/n``."""
     torch = require("torch", "torch")
     g, m_g = scalar("gain", non_negative("gain", scale("gain", gain))), scalar("mean_gain", scale("mean_gain", mean_gain))
-    _floating(tensor)
+    check_floating(tensor)
     if generator is not None and not isinstance(generator, torch.Generator):
         raise DomainError("generator", generator, "must be a torch.Generator")
     if not tensor.numel():
         warnings.warn("a tensor without elements is left as it is", stacklevel=3)
         return tensor
-    n = _fan(tensor, fan)
+    n = fan_of(tensor, fan)
     if tensor.is_meta:
         return tensor
     with torch.no_grad():
@@ -370,7 +216,7 @@ def _fill(
     return tensor
 
 
-def _floating(tensor: Tensor) -> None:
+def check_floating(tensor: Tensor) -> None:
     torch = require("torch", "torch")
     if not isinstance(tensor, torch.Tensor):
         raise DomainError("tensor", tensor, "must be a torch tensor; of a layer, its .weight")
@@ -380,7 +226,7 @@ def _floating(tensor: Tensor) -> None:
         raise DomainError("tensor", str(tensor.dtype), "must be of a floating-point dtype")
 
 
-def _fan(tensor: Tensor, fan: Any) -> float:
+def fan_of(tensor: Tensor, fan: Any) -> float:
     if fan is None:
         if tensor.ndim < 2:
             raise DomainError("tensor", tuple(tensor.shape), "has fewer than two axes and so no fan-in: give fan=")

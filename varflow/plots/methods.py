@@ -23,24 +23,6 @@ DOTS = 22  # layers whose simulated mean is shown, about
 NAMES = 9  # points
 RAREST = 1e-3  # share of networks alive, below which it is only said to be less
 SILENT = "0.55"
-COLOURS = {  # of a method, the same in every figure
-    "kaiming": "tab:brown",
-    "torch_default": "tab:pink",
-    "xavier": "goldenrod",
-    "lecun": "teal",
-    "orthogonal": "black",
-    "micheli": "tab:blue",
-    "micheli_finite_size": "tab:cyan",
-    "micheli_soft_reset": "navy",
-    "ding": "tab:olive",
-    "bellec": "deeppink",
-    "spytorch": "tab:red",
-    "ikun": "slateblue",
-    "ikun_v2": "darkgreen",
-    "fluctuation_driven": "tab:orange",
-    "spikeinit": "tab:purple",
-    "corrected": "tab:green",
-}
 
 
 def plot_catalogue(catalogue: Catalogue) -> Any:
@@ -79,7 +61,7 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
     ends = {key: _last_heard(catalogue, key) for key in keys}
     silent = [key for key in keys if ends[key] <= max(EARLY * catalogue.depth, 10) and ends[key] < catalogue.depth]
     heard = sorted((key for key in keys if key not in silent), key=lambda key: -catalogue.profiles[key].spikes[-1].mean())
-    colours = COLOURS | dict.fromkeys(silent, SILENT)
+    colours = {key: SILENT if key in silent else catalogue[key].colour for key in keys}
     labels = {key: _label(catalogue, key) for key in heard}
 
     width = LEFT + 2 * PANEL + GAP + (BESIDE - 1) * PANEL + _inches(labels.values()) + MARGIN

@@ -44,6 +44,8 @@ class CatalogueEntry:
         For :func:`varflow.citation`.
     remark : str
         Why there is no gain, or no prediction.
+    colour : str
+        Of its line in figures.
     """
 
     key: str
@@ -62,9 +64,10 @@ class CatalogueEntry:
     ignores: str
     citation: str | None
     remark: str = ""
+    colour: str = "0.4"
 
     def to_dict(self) -> dict[str, Any]:
-        return nothing_if_nan({name.name: getattr(self, name.name) for name in fields(self)})
+        return nothing_if_nan({field.name: getattr(self, field.name) for field in fields(self) if field.name != "colour"})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -1,8 +1,6 @@
-"""Published initialisations that ask for a firing rate: formulas in one notation, no torch.
+"""Fluctuation-driven initialisation: the neuron as a linear filter of its input, resets left out.
 
-Fluctuation-driven initialisation takes the neuron as a linear filter of its input, resets left out; SpikeInit has the hard
-reset and takes inputs as independent in time. Rates are those of the neurons in front: per step for a filter in steps, in
-hertz for one in seconds.
+Rates are those of the neurons in front: per step for a filter in steps, in hertz for one in seconds.
 """
 
 from __future__ import annotations
@@ -10,14 +8,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from scipy import special
-
 from varflow._checks import DomainError, integer, positive_scale, probability, scalar, scale
+from varflow.init.published.method import Method, Setting, Weights
 from varflow.model.neurons import Neuron
-from varflow.theory.roots import bisect
 
 __all__ = [
+    "FLUCTUATION_DRIVEN",
     "ExcitatoryInhibitory",
     "FilterSums",
     "WeightMoments",
@@ -26,9 +22,6 @@ __all__ = [
     "fluctuation_driven_exponential",
     "fluctuation_driven_gain",
     "fluctuation_driven_lognormal",
-    "spikeinit_first_layer_std",
-    "spikeinit_gain",
-    "spikeinit_surrogate_moment",
     "step_filter",
 ]
 
@@ -66,7 +59,7 @@ def step_filter(neuron: Neuron) -> FilterSums:
     Examples
     --------
     >>> import varflow as vf
-    >>> vf.init.rates.step_filter(vf.Neuron(decay=0.5)).square
+    >>> vf.init.published.step_filter(vf.Neuron(decay=0.5)).square
     1.3333333333333333
     """
     if not isinstance(neuron, Neuron):
@@ -88,7 +81,7 @@ def exponential_filter(tau_mem: float, tau_syn: float | None = None) -> FilterSu
     Examples
     --------
     >>> import varflow as vf
-    >>> round(vf.init.rates.exponential_filter(20e-3, 10e-3).square, 9)
+    >>> round(vf.init.published.exponential_filter(20e-3, 10e-3).square, 9)
     0.001666667
     """
     tau_m = scalar("tau_mem", positive_scale("tau_mem", tau_mem))
@@ -144,8 +137,8 @@ def fluctuation_driven(
     Examples
     --------
     >>> import varflow as vf
-    >>> sums = vf.init.rates.exponential_filter(20e-3, 10e-3)
-    >>> round(vf.init.rates.fluctuation_driven(100, 15.8, sums).std, 6)
+    >>> sums = vf.init.published.exponential_filter(20e-3, 10e-3)
+    >>> round(vf.init.published.fluctuation_driven(100, 15.8, sums).std, 6)
     0.616236
     """
     n, nu = integer("fan_in", fan_in, minimum=1), _rate_in_front(rate)
@@ -178,7 +171,7 @@ def fluctuation_driven_gain(
     Examples
     --------
     >>> import varflow as vf
-    >>> round(vf.init.rates.fluctuation_driven_gain(0.1), 6)
+    >>> round(vf.init.published.fluctuation_driven_gain(0.1), 6)
     1.581139
     """
     theta, b = scalar("threshold", positive_scale("threshold", threshold)), probability("decay", decay)
@@ -250,111 +243,6 @@ def fluctuation_driven_lognormal(
     return ExcitatoryInhibitory(m_e, m_e + D)
 
 
-def spikeinit_gain(rate: float, *, threshold: float = 1.0, decay: float = 0.0, input_scale: float = 1.0) -> float:
-    r"""SpikeInit's gain: a neuron with hard reset (``zero``) fires at a rate, its inputs being independent in time.
-
-    .. math:: m = \beta (m\Phi - s\varphi), \quad
-              m^2 + s^2 = \beta^2 [(m^2 + s^2)\Phi - s(\theta + m)\varphi] + \lambda^2 g^2 p, \quad Q(a) = p, \quad
-              a = \frac{\theta - m}{s}
-
-    Parameters
-    ----------
-    rate : float
-        ``p`` of this layer and the one in front.
-    threshold, decay, input_scale : float
-        ``θ > 0``, ``β``, ``λ``.
-
-    Returns
-    -------
-    float
-        Solved without iteration: ``a`` is known, then ``s = θ/(a - βφ/(1 - βΦ))``.
-
-    Raises
-    ------
-    DomainError
-        For rates that no gain gives.
-
-    Notes
-    -----
-    **Assumes** a normal potential before the spike test, and inputs independent from step to step; a layer in front that
-    remembers itself makes them dependent, and the rate comes out otherwise. At ``β = 0`` it is exact, the memoryless gain for a
-    rate. **Source**: ``shi2026``, theorem 4.1 as its code has it (there p = 0.1, θ = 0.5, β = λ = 1/2 by default).
-
-    Examples
-    --------
-    >>> import varflow as vf
-    >>> round(vf.init.rates.spikeinit_gain(0.1, threshold=0.5, decay=0.5, input_scale=0.5), 4)
-    2.5784
-    """
-    theta, lam = (
-        scalar("threshold", positive_scale("threshold", threshold)),
-        scalar("input_scale", positive_scale("input_scale", input_scale)),
-    )
-    p, b = probability("rate", rate, open_ends=True), probability("decay", decay)
-    a = -float(special.ndtri(p))
-    density, below = math.exp(-(a**2) / 2) / math.sqrt(2 * math.pi), 1 - p
-    pull = b * density / (1 - b * below)
-    if not a > pull:
-        raise DomainError("rate", rate, "is out of reach at any gain: what spikes is reset; take a lower rate")
-    s = theta / (a - pull)
-    m = -pull * s
-    drive = (m**2 + s**2) * (1 - b**2 * below) + b**2 * s * (theta + m) * density
-    return math.sqrt(drive / p) / lam
-
-
-def spikeinit_first_layer_std(rate: float, *, threshold: float = 1.0, decay: float = 0.0, steps: int = 64) -> float:
-    r"""Standard deviation of a constant current, times the input scale, with which a first layer fires at a rate.
-
-    .. math:: p = Q\Big(\frac{\theta}{s}\Big) + \sum_{k \ge 1} \frac{1}{k+1} \Big[\Phi\Big(\frac{\theta}{s S_{k-1}}\Big)
-              - \Phi\Big(\frac{\theta}{s S_k}\Big)\Big], \qquad S_k = \frac{1 - \beta^{k+1}}{1 - \beta}
-
-    A neuron driven by a constant current ``c`` from reset on spikes when ``c S_k`` first exceeds θ: every ``k + 1`` steps.
-
-    Parameters
-    ----------
-    rate : float
-        Below 1/2.
-    threshold, decay : float
-    steps : int
-        Longest interval between spikes that counts.
-
-    Notes
-    -----
-    **Assumes** a frozen input (direct coding) and hard reset; the sum is exact then. **Source**: ``shi2026`` and its code.
-
-    Examples
-    --------
-    >>> import varflow as vf
-    >>> round(vf.init.rates.spikeinit_first_layer_std(0.1, decay=0.5), 4)
-    0.5713
-    """
-    theta, b = scalar("threshold", positive_scale("threshold", threshold)), probability("decay", decay)
-    p = probability("rate", rate, open_ends=True)
-    if p >= 0.5:
-        raise DomainError("rate", rate, "must be below 1/2: currents below 0 give no spike")
-    S = np.cumsum(b ** np.arange(integer("steps", steps, minimum=1)))
-
-    def fires(s: np.ndarray) -> np.ndarray:
-        tails = special.ndtr(-theta / (s * S))  # P(spike within k + 1 steps)
-        return np.asarray(tails[0] + np.sum(np.diff(tails) / np.arange(2, len(S) + 1)))
-
-    return float(
-        bisect(lambda s: p - fires(s), np.array(1e-3 * theta / S[-1]), np.array(1e3 * theta + 1e3 * theta / (0.5 - p)))
-    )
-
-
-def spikeinit_surrogate_moment(gain: float, rate: float, *, decay: float = 0.0, input_scale: float = 1.0) -> float:
-    r"""``E[ψ(H)²]`` that a surrogate derivative should have, so that gradients keep their variance.
-
-    .. math:: E[\psi(H)^2] = \frac{1 - (1 - p)\beta^2}{g^2 \lambda^2}
-
-    SpikeInit solves it for the width of its surrogate; nothing of the weights depends on it. Ignores correlations in time.
-    **Source**: ``shi2026``, theorem 5.1 as its code has it.
-    """
-    g, p, b = scalar("gain", positive_scale("gain", gain)), probability("rate", rate), probability("decay", decay)
-    return (1 - (1 - p) * b**2) / (g * scalar("input_scale", positive_scale("input_scale", input_scale))) ** 2
-
-
 def _rate_in_front(rate: float) -> float:
     return scalar("rate", positive_scale("rate", rate))
 
@@ -363,3 +251,18 @@ def _dale(excitatory: int, inhibitory: int, rate: float, threshold: float, xi: f
     n_e, n_i = integer("excitatory", excitatory, minimum=1), integer("inhibitory", inhibitory, minimum=1)
     theta = scalar("threshold", positive_scale("threshold", threshold))
     return n_e, n_i, _rate_in_front(rate), theta, scalar("xi", positive_scale("xi", xi))
+
+
+def _fluctuations(s: Setting) -> Weights:
+    return Weights(fluctuation_driven(1, s.rate, step_filter(s.neuron), threshold=s.neuron.threshold).std)
+
+
+FLUCTUATION_DRIVEN = Method(
+    "fluctuation_driven",
+    "Fluctuation-driven, ξ = 1",
+    _fluctuations,
+    "reset, correlations in time, the rate it leads to",
+    "rossbroich2022",
+    "firing rate",
+    colour="tab:orange",
+)

@@ -17,8 +17,11 @@ from varflow._checks import (
     scalar,
 )
 from varflow.init.layers import FILLS, init_layer_
+from varflow.init.published.method import Method
 
-__all__ = ["lsuv_"]
+__all__ = ["LSUV", "lsuv_"]
+
+LSUV = Method("lsuv", "LSUV", None, "stability, other data", "mishkin2016", "data")
 
 
 def lsuv_(

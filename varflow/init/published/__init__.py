@@ -1,0 +1,109 @@
+"""Published initialisations, a file each: formula, source, what the method needs and ignores, its fills, its colour.
+
+A gain is ``g = σ_w √fan_in``; a weight of standard deviation ``g/√fan_in`` follows. :func:`varflow.catalogue` sets the methods
+side by side; a :class:`Method` of your own goes there too.
+"""
+
+from varflow.init.published.bellec import BELLEC, bellec_gain
+from varflow.init.published.corrected import CORRECTED, corrected_normal_, corrected_uniform_
+from varflow.init.published.ding import DING, ding_bias, ding_gain
+from varflow.init.published.ei_init import EI_INIT, ei_init_scale
+from varflow.init.published.fluctuation_driven import (
+    FLUCTUATION_DRIVEN,
+    ExcitatoryInhibitory,
+    FilterSums,
+    WeightMoments,
+    exponential_filter,
+    fluctuation_driven,
+    fluctuation_driven_exponential,
+    fluctuation_driven_gain,
+    fluctuation_driven_lognormal,
+    step_filter,
+)
+from varflow.init.published.herranz import HERRANZ_CELOTTI, herranz_mean, herranz_variance
+from varflow.init.published.ikun import IKUN, IKUN_V2, ikun_gain
+from varflow.init.published.kaiming import KAIMING, kaiming_gain
+from varflow.init.published.lecun import LECUN, ORTHOGONAL, lecun_gain
+from varflow.init.published.lsuv import LSUV, lsuv_
+from varflow.init.published.method import Method, Setting, Weights
+from varflow.init.published.micheli import (
+    MICHELI,
+    MICHELI_FINITE_SIZE,
+    MICHELI_SOFT_RESET,
+    micheli_finite_size_gain,
+    micheli_gain,
+    micheli_normal_,
+    micheli_soft_reset_gain,
+    micheli_uniform_,
+)
+from varflow.init.published.norse import norse_recurrent_gain
+from varflow.init.published.spikeinit import SPIKEINIT, spikeinit_first_layer_std, spikeinit_gain
+from varflow.init.published.spytorch import SPYTORCH, spytorch_gain
+from varflow.init.published.torch_default import TORCH_DEFAULT, torch_bias_std, torch_gain
+from varflow.init.published.without_weights import MP_INIT, PEREZ_NIEVES, TDBN
+from varflow.init.published.xavier import XAVIER, xavier_gain
+
+METHODS = (
+    KAIMING,
+    TORCH_DEFAULT,
+    XAVIER,
+    LECUN,
+    ORTHOGONAL,
+    MICHELI,
+    MICHELI_FINITE_SIZE,
+    MICHELI_SOFT_RESET,
+    DING,
+    BELLEC,
+    SPYTORCH,
+    IKUN,
+    IKUN_V2,
+    FLUCTUATION_DRIVEN,
+    SPIKEINIT,
+    CORRECTED,
+    LSUV,
+    TDBN,
+    EI_INIT,
+    MP_INIT,
+    HERRANZ_CELOTTI,
+    PEREZ_NIEVES,
+)
+
+__all__ = [
+    "METHODS",
+    "ExcitatoryInhibitory",
+    "FilterSums",
+    "Method",
+    "Setting",
+    "WeightMoments",
+    "Weights",
+    "bellec_gain",
+    "corrected_normal_",
+    "corrected_uniform_",
+    "ding_bias",
+    "ding_gain",
+    "ei_init_scale",
+    "exponential_filter",
+    "fluctuation_driven",
+    "fluctuation_driven_exponential",
+    "fluctuation_driven_gain",
+    "fluctuation_driven_lognormal",
+    "herranz_mean",
+    "herranz_variance",
+    "ikun_gain",
+    "kaiming_gain",
+    "lecun_gain",
+    "lsuv_",
+    "micheli_finite_size_gain",
+    "micheli_gain",
+    "micheli_normal_",
+    "micheli_soft_reset_gain",
+    "micheli_uniform_",
+    "norse_recurrent_gain",
+    "spikeinit_first_layer_std",
+    "spikeinit_gain",
+    "spytorch_gain",
+    "step_filter",
+    "torch_bias_std",
+    "torch_gain",
+    "xavier_gain",
+]

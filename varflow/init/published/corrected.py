@@ -1,0 +1,128 @@
+"""varflow's own: the paper's gain, raised where networks of a finite width would die."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from varflow._checks import DomainError, scalar, scale
+from varflow.init.fills import check_floating, fan_of, normal_, uniform_
+from varflow.init.inverse import raised_gain
+from varflow.init.published.method import Method, Setting, Weights
+
+__all__ = ["CORRECTED", "corrected_normal_", "corrected_uniform_"]
+
+Tensor = Any  # torch is imported where it is needed
+
+
+def corrected_normal_(
+    tensor: Tensor,
+    threshold: float = 1.0,
+    *,
+    depth: int,
+    width: int | None = None,
+    survival_target: float = 0.99,
+    fan: Any = None,
+    generator: Any = None,
+) -> Tensor:
+    r"""Fill with normal weights that keep the variance and keep networks of this width alive to a depth.
+
+    .. math:: w \sim N\Big(0, \frac{g^2}{n}\Big), \qquad
+              g = \max\Big(\inf \{ g : P(K_L > 0) \ge 1 - \epsilon \},\; \frac{1}{\sqrt{Q(\theta)}}\Big)
+
+    The paper's gain, raised to :func:`varflow.corrected_gain` where it leaves too few networks alive. Where it leaves enough,
+    the smallest gain that does is lower and would only lower the variance.
+
+    Parameters
+    ----------
+    tensor, fan, generator
+        As in :func:`varflow.init.normal_`.
+    threshold : float
+        ``θ > 0``.
+    depth, survival_target
+        As in :func:`varflow.corrected_gain`.
+    width : int, optional
+        Of the network; by default the fan.
+
+    Notes
+    -----
+    **Assumes** equal dense layers and memoryless neurons, and normal weights in every layer. **Source**: derived here.
+
+    Examples
+    --------
+    >>> import torch, varflow as vf
+    >>> weight = vf.init.corrected_normal_(torch.empty(100, 100), 1.0, depth=100)
+    >>> round(vf.corrected_gain(threshold=1.0, width=100, depth=100) ** 2, 3)
+    8.164
+
+    At θ = 0.5 the paper's gain keeps them all, and stays:
+
+    >>> weight = vf.init.corrected_normal_(torch.empty(400, 500), 0.5, depth=100)
+    >>> print(f"{float(weight.std()) * 500**0.5:.1f} {vf.gain(threshold=0.5):.3f}")
+    1.8 1.800
+    """
+    return _corrected(normal_, "normal", tensor, threshold, depth, width, survival_target, fan, generator)
+
+
+def corrected_uniform_(
+    tensor: Tensor,
+    threshold: float = 1.0,
+    *,
+    depth: int,
+    width: int | None = None,
+    survival_target: float = 0.99,
+    fan: Any = None,
+    generator: Any = None,
+) -> Tensor:
+    """The same for uniform weights, whose finite-width law is another.
+
+    Parameters
+    ----------
+    tensor, threshold, depth, width, survival_target, fan, generator
+        As in :func:`varflow.init.corrected_normal_`.
+
+    Examples
+    --------
+    >>> import torch, varflow as vf
+    >>> tuple(vf.init.corrected_uniform_(torch.empty(20, 50), 0.7, depth=10).shape)
+    (20, 50)
+    """
+    return _corrected(uniform_, "uniform", tensor, threshold, depth, width, survival_target, fan, generator)
+
+
+def _corrected(
+    fill: Callable[..., Tensor],
+    weights: str,
+    tensor: Tensor,
+    threshold: float,
+    depth: int,
+    width: Any,
+    target: float,
+    fan: Any,
+    generator: Any,
+) -> Tensor:
+    check_floating(tensor)
+    if not tensor.numel():
+        return fill(tensor)
+    n = fan_of(tensor, fan) if width is None else width
+    theta = scalar("threshold", scale("threshold", threshold))
+    g = raised_gain(theta, width=int(n), depth=depth, survival_target=target, weights=weights)
+    return fill(tensor, g, fan=fan, generator=generator)
+
+
+def _weights(s: Setting) -> Weights:
+    if not s.neuron.memoryless:
+        raise DomainError("neuron", s.neuron, "has no corrected gain: the finite-width law is of memoryless ones")
+    theta = s.neuron.threshold
+    found = raised_gain(theta, width=s.width, depth=s.depth, survival_target=s.survival_target)
+    return Weights(found / s.neuron.input_scale)
+
+
+CORRECTED = Method(
+    "corrected",
+    "varflow, corrected",
+    _weights,
+    "raises the variance where it corrects",
+    needs="width and depth",
+    colour="tab:green",
+)

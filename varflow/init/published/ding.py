@@ -1,0 +1,41 @@
+"""Ding's slant-asymptote gain and bias."""
+
+from __future__ import annotations
+
+import math
+
+from varflow._checks import positive_scale, probability, scalar
+from varflow.init.published.method import Method, Setting, Weights
+
+__all__ = ["DING", "ding_bias", "ding_gain"]
+
+
+def ding_gain(threshold: float, *, input_scale: float = 1.0) -> float:
+    """Ding's slant-asymptote gain, ``g² = 2 θ²/λ²``; with it comes a positive bias, :func:`ding_bias`.
+
+    Kaiming's gain in units of the threshold. Ignores the fixed points of the variance: without the bias it is far below the
+    critical gain, ``g² = 6.034 θ²``. Known here from the code of ``shi2026``; the text was not at hand.
+    **Source**: ``ding2021``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.init.published.ding_gain(0.5) ** 2, 12)
+    0.5
+    """
+    theta = scalar("threshold", positive_scale("threshold", threshold))
+    return math.sqrt(2) * theta / scalar("input_scale", positive_scale("input_scale", input_scale))
+
+
+def ding_bias(threshold: float, decay: float, *, input_scale: float = 1.0) -> float:
+    """The one value of all biases beside :func:`ding_gain`, ``b = θ(1 - β)/(2λ)``: half the threshold, in the long run."""
+    theta = scalar("threshold", positive_scale("threshold", threshold))
+    return theta * (1 - probability("decay", decay)) / (2 * scalar("input_scale", positive_scale("input_scale", input_scale)))
+
+
+def _ding(s: Setting) -> Weights:
+    theta, scale = s.neuron.threshold, s.neuron.input_scale
+    return Weights(ding_gain(theta, input_scale=scale), bias=ding_bias(theta, s.neuron.decay, input_scale=scale))
+
+
+DING = Method("ding", "Ding, with bias", _ding, "fixed points of the variance, width", "ding2021", colour="tab:olive")

@@ -1,0 +1,67 @@
+"""Herranz-Celotti and Rouat: mean and variance of recurrent weights, conditions I and II of four."""
+
+from __future__ import annotations
+
+from varflow._checks import DomainError, choice, integer, non_negative, positive_scale, probability, real_array, scalar, scale
+from varflow.init.published.method import Method
+
+__all__ = ["HERRANZ_CELOTTI", "herranz_mean", "herranz_variance"]
+
+
+def herranz_mean(threshold: float, decay: float, width: int, *, reset: str = "delayed_subtract") -> float:
+    r"""Mean of recurrent weights that puts a recurrent layer at a rate of one half.
+
+    .. math:: E[w] = \frac{\theta}{n - 1} \times \{3 - 2\beta \text{ (delayed subtract)},\;
+              2(1 - \beta) \text{ (gate)},\; 2 - \beta \text{ (zero)}\}
+
+    Condition I of four. Condition II sets the variance, from data in the first layer
+    (:func:`varflow.init.published.herranz_variance`); III and IV belong to the surrogate derivative. Half of all neurons
+    spike in every step: stable gradients are bought with activity. A mean that all weights share makes the
+    population move as one, which a variance alone would not.
+    **Source**: ``herranz2022`` and its code.
+
+    Parameters
+    ----------
+    threshold, decay : float
+    width : int
+        ``n``, at least 2.
+    reset : str
+        delayed_subtract, gate or zero.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.init.published.herranz_mean(1.0, 0.5, 101)
+    0.02
+    """
+    theta, b = scalar("threshold", scale("threshold", threshold)), probability("decay", decay)
+    factors = {"delayed_subtract": 3 - 2 * b, "gate": 2 * (1 - b), "zero": 2 - b}
+    return factors[choice("reset", reset, factors)] * theta / (integer("width", width, minimum=2) - 1)
+
+
+def herranz_variance(
+    mean: float, *, input_variance: float, input_mean: float, weight_variance: float, fan_in: int, width: int
+) -> float:
+    r"""Variance of recurrent weights beside :func:`varflow.init.published.herranz_mean`, from statistics of the input.
+
+    .. math:: \operatorname{Var}[w_r] = (\operatorname{Var}[x] + E[x]^2) \operatorname{Var}[w_x] \frac{n_x}{n_r - 1}
+              - \frac{E[w_r]^2}{2}
+
+    Condition II of four: input and recurrence contribute alike. The first layer needs the data's mean and variance; later
+    ones take the 1/2 and 1/4 of a half-active layer. **Source**: ``herranz2022`` and its code.
+    """
+    n, width = integer("fan_in", fan_in, minimum=1), integer("width", width, minimum=2)
+    power = (
+        scalar("input_variance", non_negative("input_variance", input_variance))
+        + scalar("input_mean", real_array("input_mean", input_mean)) ** 2
+    )
+    found = power * scalar("weight_variance", positive_scale("weight_variance", weight_variance)) * n / (width - 1)
+    found -= scalar("mean", real_array("mean", mean)) ** 2 / 2
+    if found < 0:
+        raise DomainError("mean", mean, "exceeds what the variance of the input allows: the formula turns negative")
+    return found
+
+
+HERRANZ_CELOTTI = Method(
+    "herranz_celotti", "Herranz-Celotti, Rouat", None, "recurrent weights; half of all fire", "herranz2022", "data"
+)

@@ -1,0 +1,212 @@
+"""The seed paper: the gain that keeps the variance, its finite-size correction and its formula for soft reset."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, flag, integer, positive_scale, probability, scalar, scale
+from varflow.init.fills import normal_, uniform_
+from varflow.init.gains import gain as preserving_gain
+from varflow.init.published.method import Method, Setting, Weights
+from varflow.model.distributions import distribution
+
+__all__ = [
+    "MICHELI",
+    "MICHELI_FINITE_SIZE",
+    "MICHELI_SOFT_RESET",
+    "micheli_finite_size_gain",
+    "micheli_gain",
+    "micheli_normal_",
+    "micheli_soft_reset_gain",
+    "micheli_uniform_",
+]
+
+BOOTSTRAPS = 1000
+
+Tensor = Any  # torch is imported where it is needed
+
+
+def micheli_gain(threshold: float) -> float:
+    """The seed paper's, ``g² = 1/Q(θ)``: keeps the variance at 1. :func:`varflow.gain` does so for any variance.
+
+    Assumes infinite width and no memory; ignores stability, which is lost at θ > 1.19. **Source**: ``micheli2024``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.init.published.micheli_gain(1.0) ** 2, 4)
+    6.303
+    """
+    return float(preserving_gain(threshold=scalar("threshold", scale("threshold", threshold))))
+
+
+def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) -> float:
+    r"""The seed paper's finite-size correction, as its code has it: ``g² = 1/p_low`` from one random sample.
+
+    .. math:: p_\text{low} = \bar p - 1.96\, s/\sqrt{1000}, \qquad
+              \bar p, s \text{: mean and standard deviation of 1000 bootstraps of one sample of } n \text{ normals}
+
+    The margin is divided by √1000, so that it vanishes beside the sample's own scatter ``√(p(1-p)/n)``: the gain follows the
+    luck of one draw, up as often as down. With a sample for every layer, as in the original, fewer networks live than with
+    the plain gain: at θ = 1 and width 400, 40 ± 4 % in place of 55 % at layer 100. Another correction, from the exact law:
+    :func:`varflow.corrected_gain`.
+
+    Parameters
+    ----------
+    threshold : float
+    fan_in : int
+    seed : int
+        Of the sample; the original draws from numpy's global state.
+
+    Raises
+    ------
+    DomainError
+        Where no draw exceeds the threshold, so that the bound is not positive.
+
+    Notes
+    -----
+    The original draws a sample for every layer anew; :func:`varflow.catalogue` takes that of ``seed=0`` for all.
+    **Source**: ``micheli2024`` and its code; the bootstrap is drawn here as the binomial it is.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> [round(vf.init.published.micheli_finite_size_gain(1.0, 512, seed=s) ** 2, 2) for s in (0, 1)]
+    [5.96, 9.37]
+    """
+    theta, n = scalar("threshold", scale("threshold", threshold)), integer("fan_in", fan_in, minimum=1)
+    rng = np.random.default_rng(integer("seed", seed, minimum=0))
+    share = np.mean(rng.standard_normal(n) > theta)
+    bootstrapped = rng.binomial(n, share, BOOTSTRAPS) / n
+    low = bootstrapped.mean() - 1.959963984540054 * bootstrapped.std() / math.sqrt(BOOTSTRAPS)
+    if low <= 0:
+        raise DomainError("fan_in", fan_in, f"leaves no draw above the threshold {theta:g}: the bound is not positive")
+    return float(1 / math.sqrt(low))
+
+
+def micheli_soft_reset_gain(threshold: float, decay: float, *, as_published: bool = True) -> float:
+    r"""The seed paper's gain for leak and delayed subtraction.
+
+    .. math:: g^2 = \frac{1 - \beta^2 - \theta^2 p(1-p) + 2\beta\theta E}{p}, \qquad p = Q(\theta)
+
+    Parameters
+    ----------
+    threshold, decay : float
+        ``θ``, and ``β`` in [0, 1].
+    as_published : bool
+        ``E = φ(θ)/p`` as in the paper's code, which is ``E[u | u > θ]``. Otherwise ``E = φ(θ)``, the covariance of potential
+        and spike that a variance of the sum calls for.
+
+    Notes
+    -----
+    Ignores that the mean of the potential is below 0 after resets, and that a spike train is correlated in time: inputs are
+    taken as independent from step to step, at a potential ``N(0, 1)``.
+    **Source**: ``micheli2024`` and its code.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> soft = vf.init.published.micheli_soft_reset_gain
+    >>> [round(soft(1.0, 0.5, as_published=flag) ** 2, 4) for flag in (True, False)]
+    [13.4988, 5.411]
+    """
+    theta, b = scalar("threshold", scale("threshold", threshold)), probability("decay", decay)
+    normal = distribution("normal")
+    p, density = float(normal.sf(theta)), float(normal.pdf(theta))
+    E = density / p if flag("as_published", as_published) else density
+    squared = (1 - b**2 - theta**2 * p * (1 - p) + 2 * b * theta * E) / p
+    if not squared > 0:
+        raise DomainError("threshold", threshold, "leaves no variance for the input: the formula has no positive solution")
+    return math.sqrt(squared)
+
+
+def micheli_normal_(
+    tensor: Tensor, threshold: float = 1.0, *, variance: float = 1.0, fan: Any = None, generator: Any = None
+) -> Tensor:
+    r"""Fill with normal weights that keep the variance of a spiking layer: the seed paper's initialisation.
+
+    .. math:: w \sim N\Big(0, \frac{v}{n\, Q(\theta/\sqrt v)}\Big)
+
+    Parameters
+    ----------
+    tensor, fan, generator
+        As in :func:`varflow.init.normal_`.
+    threshold, variance : float
+        ``θ`` and ``v``, as in :func:`varflow.gain`.
+
+    Notes
+    -----
+    **Assumes** infinite width and memoryless neurons. At θ = 1 the fixed point is close to the edge and narrow networks die:
+    :func:`varflow.init.corrected_normal_`. The bias is the caller's business: torch's default one is not zero.
+    **Source**: ``micheli2024`` at ``v = 1``.
+
+    Examples
+    --------
+    >>> import torch, varflow as vf
+    >>> weight = vf.init.micheli_normal_(torch.empty(400, 500), 0.5)
+    >>> print(f"{float(weight.std()) * 500**0.5:.1f} {vf.gain(threshold=0.5):.3f}")
+    1.8 1.800
+    """
+    return normal_(tensor, _gain(threshold, variance), fan=fan, generator=generator)
+
+
+def micheli_uniform_(
+    tensor: Tensor, threshold: float = 1.0, *, variance: float = 1.0, fan: Any = None, generator: Any = None
+) -> Tensor:
+    """The same gain with uniform weights; at large fan-in potentials are normal all the same.
+
+    Parameters
+    ----------
+    tensor, threshold, variance, fan, generator
+        As in :func:`varflow.init.micheli_normal_`.
+
+    Examples
+    --------
+    >>> import torch, varflow as vf
+    >>> weight = vf.init.micheli_uniform_(torch.empty(40, 50), 0.5)
+    >>> bool(weight.abs().max() <= vf.gain(threshold=0.5) * (3 / 50) ** 0.5)
+    True
+    """
+    return uniform_(tensor, _gain(threshold, variance), fan=fan, generator=generator)
+
+
+def _gain(threshold: float, variance: float) -> float:
+    theta, v = scalar("threshold", scale("threshold", threshold)), scalar("variance", positive_scale("variance", variance))
+    return float(preserving_gain(threshold=theta, variance=v))
+
+
+def _soft_reset(s: Setting) -> Weights:
+    if s.neuron.reset not in ("subtract", "delayed_subtract"):
+        raise DomainError("reset", s.neuron.reset, "is not subtraction, for which the formula is made")
+    return Weights(micheli_soft_reset_gain(s.neuron.threshold, s.neuron.decay))
+
+
+MICHELI = Method(
+    "micheli",
+    "Micheli",
+    lambda s: Weights(micheli_gain(s.neuron.threshold)),
+    "leak, width, stability",
+    "micheli2024",
+    colour="tab:blue",
+)
+
+MICHELI_FINITE_SIZE = Method(
+    "micheli_finite_size",
+    "Micheli, finite size",
+    lambda s: Weights(micheli_finite_size_gain(s.neuron.threshold, s.fan_in)),
+    "depth and stability; follows one random sample",
+    "micheli2024",
+    colour="tab:cyan",
+)
+
+MICHELI_SOFT_RESET = Method(
+    "micheli_soft_reset",
+    "Micheli, soft reset",
+    _soft_reset,
+    "the mean after resets, correlations in time",
+    "micheli2024",
+    colour="navy",
+)

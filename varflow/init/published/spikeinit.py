@@ -1,0 +1,124 @@
+"""SpikeInit: the gain of a hard reset whose inputs are independent in time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import special
+
+from varflow._checks import DomainError, integer, positive_scale, probability, scalar
+from varflow.init.published.method import Method, Setting, Weights
+from varflow.theory.roots import bisect
+
+__all__ = ["SPIKEINIT", "spikeinit_first_layer_std", "spikeinit_gain"]
+
+
+def spikeinit_gain(rate: float, *, threshold: float = 1.0, decay: float = 0.0, input_scale: float = 1.0) -> float:
+    r"""SpikeInit's gain: a neuron with hard reset (``zero``) fires at a rate, its inputs being independent in time.
+
+    .. math:: m = \beta (m\Phi - s\varphi), \quad
+              m^2 + s^2 = \beta^2 [(m^2 + s^2)\Phi - s(\theta + m)\varphi] + \lambda^2 g^2 p, \quad Q(a) = p, \quad
+              a = \frac{\theta - m}{s}
+
+    Parameters
+    ----------
+    rate : float
+        ``p`` of this layer and the one in front.
+    threshold, decay, input_scale : float
+        ``θ > 0``, ``β``, ``λ``.
+
+    Returns
+    -------
+    float
+        Solved without iteration: ``a`` is known, then ``s = θ/(a - βφ/(1 - βΦ))``.
+
+    Raises
+    ------
+    DomainError
+        For rates that no gain gives.
+
+    Notes
+    -----
+    **Assumes** a normal potential before the spike test, and inputs independent from step to step; a layer in front that
+    remembers itself makes them dependent, and the rate comes out otherwise. At ``β = 0`` it is exact, the memoryless gain for a
+    rate. **Source**: ``shi2026``, theorem 4.1 as its code has it (there p = 0.1, θ = 0.5, β = λ = 1/2 by default).
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.init.published.spikeinit_gain(0.1, threshold=0.5, decay=0.5, input_scale=0.5), 4)
+    2.5784
+    """
+    theta, lam = (
+        scalar("threshold", positive_scale("threshold", threshold)),
+        scalar("input_scale", positive_scale("input_scale", input_scale)),
+    )
+    p, b = probability("rate", rate, open_ends=True), probability("decay", decay)
+    a = -float(special.ndtri(p))
+    density, below = math.exp(-(a**2) / 2) / math.sqrt(2 * math.pi), 1 - p
+    pull = b * density / (1 - b * below)
+    if not a > pull:
+        raise DomainError("rate", rate, "is out of reach at any gain: what spikes is reset; take a lower rate")
+    s = theta / (a - pull)
+    m = -pull * s
+    drive = (m**2 + s**2) * (1 - b**2 * below) + b**2 * s * (theta + m) * density
+    return math.sqrt(drive / p) / lam
+
+
+def spikeinit_first_layer_std(rate: float, *, threshold: float = 1.0, decay: float = 0.0, steps: int = 64) -> float:
+    r"""Standard deviation of a constant current, times the input scale, with which a first layer fires at a rate.
+
+    .. math:: p = Q\Big(\frac{\theta}{s}\Big) + \sum_{k \ge 1} \frac{1}{k+1} \Big[\Phi\Big(\frac{\theta}{s S_{k-1}}\Big)
+              - \Phi\Big(\frac{\theta}{s S_k}\Big)\Big], \qquad S_k = \frac{1 - \beta^{k+1}}{1 - \beta}
+
+    A neuron driven by a constant current ``c`` from reset on spikes when ``c S_k`` first exceeds θ: every ``k + 1`` steps.
+
+    Parameters
+    ----------
+    rate : float
+        Below 1/2.
+    threshold, decay : float
+    steps : int
+        Longest interval between spikes that counts.
+
+    Notes
+    -----
+    **Assumes** a frozen input (direct coding) and hard reset; the sum is exact then. **Source**: ``shi2026`` and its code.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> round(vf.init.published.spikeinit_first_layer_std(0.1, decay=0.5), 4)
+    0.5713
+    """
+    theta, b = scalar("threshold", positive_scale("threshold", threshold)), probability("decay", decay)
+    p = probability("rate", rate, open_ends=True)
+    if p >= 0.5:
+        raise DomainError("rate", rate, "must be below 1/2: currents below 0 give no spike")
+    S = np.cumsum(b ** np.arange(integer("steps", steps, minimum=1)))
+
+    def fires(s: np.ndarray) -> np.ndarray:
+        tails = special.ndtr(-theta / (s * S))  # P(spike within k + 1 steps)
+        return np.asarray(tails[0] + np.sum(np.diff(tails) / np.arange(2, len(S) + 1)))
+
+    return float(
+        bisect(lambda s: p - fires(s), np.array(1e-3 * theta / S[-1]), np.array(1e3 * theta + 1e3 * theta / (0.5 - p)))
+    )
+
+
+def _spikeinit(s: Setting) -> Weights:
+    neuron = s.neuron
+    gain = spikeinit_gain(s.rate, threshold=neuron.threshold, decay=neuron.decay, input_scale=neuron.input_scale)
+    return Weights(gain)
+
+
+SPIKEINIT = Method(
+    "spikeinit",
+    "SpikeInit",
+    _spikeinit,
+    "correlations in time, stability; hard reset",
+    "shi2026",
+    "firing rate",
+    colour="tab:purple",
+)
