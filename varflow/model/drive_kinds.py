@@ -1,6 +1,6 @@
 """The kinds of drive: frozen records of what layer 1 receives, and the second moments of its currents in time.
 
-They are made and checked by the functions in ``drives``. A theory reads ``covariance``, a simulation the fields.
+They check what they are given; the functions in ``drives`` make them. A theory reads ``covariance``, a simulation the fields.
 """
 
 from __future__ import annotations
@@ -10,9 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen
+from varflow._checks import (
+    LARGEST_SCALE,
+    SMALLEST_SCALE,
+    DomainError,
+    choice,
+    frozen,
+    non_negative,
+    positive_scale,
+    real_array,
+    scalar,
+    scale,
+)
 
-__all__ = ["Currents", "Drive", "Given", "Inputs", "Spikes", "White"]
+__all__ = ["Currents", "Drive", "Given", "Inputs", "Spikes", "White", "input_vectors", "train_rates"]
+
+TRAINS = ("bernoulli", "poisson")
 
 
 class Drive:
@@ -66,6 +79,9 @@ class Currents(Drive):
 
     std: float
 
+    def __post_init__(self) -> None:
+        _put(self, std=scalar("std", non_negative("std", scale("std", self.std))))
+
     def covariance(self, steps: int) -> np.ndarray:
         return np.full((1, steps, steps), self.std**2)
 
@@ -78,6 +94,9 @@ class White(Drive):
     """Gaussian currents ``I_t ~ N(0, std²)``, new at every step; made by :func:`white`."""
 
     std: float
+
+    def __post_init__(self) -> None:
+        _put(self, std=scalar("std", non_negative("std", scale("std", self.std))))
 
     def covariance(self, steps: int) -> np.ndarray:
         return self.std**2 * np.eye(steps)[None]
@@ -95,6 +114,14 @@ class Inputs(Drive):
 
     x: np.ndarray
     input_gain: float
+
+    def __post_init__(self) -> None:
+        _put(
+            self,
+            x=frozen(input_vectors(self.x)),
+            input_gain=scalar("input_gain", positive_scale("input_gain", self.input_gain)),
+        )
+        _currents_fit("x", self.x, self.input_gain)
 
     @property
     def kinds(self) -> int:
@@ -116,13 +143,13 @@ class Inputs(Drive):
 
     def covariance(self, steps: int) -> np.ndarray:
         if self.x.ndim == 3:
-            x = self.frames(steps)
-            return self.input_gain**2 / self.fan_in * (x @ x.transpose(0, 2, 1))
-        variances = self.input_gain**2 * np.mean(self.x**2, axis=1)
+            x = self.input_gain * self.frames(steps)
+            return x @ x.transpose(0, 2, 1) / self.fan_in
+        variances = np.mean((self.input_gain * self.x) ** 2, axis=1)
         return np.broadcast_to(variances[:, None, None], (self.kinds, steps, steps))
 
     def of_rows(self, rows: Any) -> Inputs:
-        return replace(self, x=frozen(self.x[rows]))
+        return replace(self, x=self.x[rows])
 
     def __repr__(self) -> str:
         over = "" if self.steps is None else f" over {self.steps} steps"
@@ -140,6 +167,11 @@ class Spikes(Drive):
     input_gain: float
     kind: str = "bernoulli"
 
+    def __post_init__(self) -> None:
+        rates = train_rates(self.rates, choice("kind", self.kind, TRAINS))
+        _put(self, rates=frozen(rates), input_gain=_input_gain(self.input_gain))
+        _currents_fit("rates", np.maximum(rates, np.sqrt(rates)), self.input_gain)
+
     @property
     def kinds(self) -> int:
         return len(self.rates)
@@ -155,12 +187,13 @@ class Spikes(Drive):
 
     def covariance(self, steps: int) -> np.ndarray:
         """The mean over trains; those of ``n_in`` inputs scatter about it by a share of order ``1/√n_in``."""
-        apart, same = np.mean(self.rates**2, axis=1), np.mean(self.second_moments, axis=1)
+        apart = np.mean((self.input_gain * self.rates) ** 2, axis=1)
+        same = np.mean((self.input_gain * np.sqrt(self.second_moments)) ** 2, axis=1)
         now = np.eye(steps)
-        return self.input_gain**2 * (apart[:, None, None] * (1 - now) + same[:, None, None] * now)
+        return apart[:, None, None] * (1 - now) + same[:, None, None] * now
 
     def of_rows(self, rows: Any) -> Spikes:
-        return replace(self, rates=frozen(self.rates[rows]))
+        return replace(self, rates=self.rates[rows])
 
     def __repr__(self) -> str:
         batch = f"{self.kinds} × " if self.kinds > 1 else ""
@@ -176,6 +209,14 @@ class Given(Drive):
     """
 
     currents: np.ndarray
+
+    def __post_init__(self) -> None:
+        array = _numbers("currents", self.currents)
+        if not 1 <= array.ndim <= 3 or 0 in array.shape:
+            rule = "must have shape (steps,), (steps, width) or (batch, steps, width)"
+            raise DomainError("currents", f"array of shape {array.shape}", rule)
+        array = array[:, None] if array.ndim == 1 else array
+        _put(self, currents=frozen(array if array.ndim == 3 else array[None]))
 
     @property
     def kinds(self) -> int:
@@ -193,7 +234,7 @@ class Given(Drive):
         raise DomainError("drive", self, "has no Gaussian law: layer 1 steps these currents as they are")
 
     def of_rows(self, rows: Any) -> Given:
-        return replace(self, currents=frozen(self.currents[rows]))
+        return replace(self, currents=self.currents[rows])
 
     def __repr__(self) -> str:
         batch = f"{self.kinds} inputs, " if self.kinds > 1 else ""
@@ -206,3 +247,53 @@ def _first(drive: Drive, array: np.ndarray, steps: int) -> np.ndarray:
     if steps > array.shape[1]:
         raise DomainError("steps", steps, f"is beyond the drive's own {array.shape[1]}: {drive!r}")
     return array[:, :steps]
+
+
+def input_vectors(x: Any) -> np.ndarray:
+    """Checked input vectors, (batch, n_in) or (batch, steps, n_in)."""
+    array = _numbers("x", x)
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        rule = "must have shape (batch, n_in), one input vector per row, or (batch, steps, n_in), one per step"
+        raise DomainError("x", f"array of shape {array.shape}", rule)
+    return array
+
+
+def train_rates(rates: Any, kind: str) -> np.ndarray:
+    """Checked rates of spike trains, (batch, n_in)."""
+    array = _numbers("rates", rates)
+    array = array[None] if array.ndim == 1 else array
+    if array.ndim != 2 or 0 in array.shape:
+        rule = "must have shape (n_in,) or (batch, n_in), a rate per input"
+        raise DomainError("rates", f"array of shape {array.shape}", rule)
+    non_negative("rates", array)
+    if kind == "bernoulli" and array.max() > 1:
+        rule = "must lie between 0 and 1: a Bernoulli train has one spike a step at most"
+        raise DomainError("rates", float(array.max()), rule)
+    return array
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    """Real numbers, or truth values as 0 and 1, whose squares stay within double precision."""
+    binary = getattr(value, "dtype", None) == np.bool_
+    array = real_array(name, np.asarray(value, dtype=float) if binary else value)
+    if array.size and max(array.max(), -array.min()) > LARGEST_SCALE:
+        worst = float(array.flat[np.argmax(np.abs(array))])
+        raise DomainError(name, worst, f"must be at most {LARGEST_SCALE:g} in size; measure inputs in larger units")
+    return array
+
+
+def _input_gain(value: Any) -> float:
+    return scalar("input_gain", positive_scale("input_gain", value))
+
+
+def _currents_fit(name: str, inputs: np.ndarray, input_gain: float) -> None:
+    """Refuse inputs of whose currents the squares leave double precision."""
+    for size in np.abs(inputs).reshape(len(inputs), -1).max(axis=1).tolist():
+        if size and not SMALLEST_SCALE <= size * input_gain <= LARGEST_SCALE:
+            rule = f"leaves double precision when squared, times input_gain={input_gain:g}; measure inputs in other units"
+            raise DomainError(name, size, rule)
+
+
+def _put(drive: Drive, **values: Any) -> None:
+    for name, value in values.items():
+        object.__setattr__(drive, name, value)

@@ -13,18 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import (
-    LARGEST_SCALE,
-    DomainError,
-    choice,
-    frozen,
-    non_negative,
-    positive_scale,
-    real_array,
-    scalar,
-    scale,
-)
-from varflow.model.drive_kinds import Currents, Drive, Given, Inputs, Spikes, White
+from varflow._checks import DomainError, choice
+from varflow.model.drive_kinds import TRAINS, Currents, Drive, Given, Inputs, Spikes, White, input_vectors, train_rates
 from varflow.model.input_files import from_file
 
 __all__ = [
@@ -42,8 +32,6 @@ __all__ = [
     "white",
 ]
 
-KINDS = ("bernoulli", "poisson")
-
 
 def currents(std: float = 1.0) -> Currents:
     """Constant currents ``I ~ N(0, std²)``, one per neuron, drawn anew for every network.
@@ -59,7 +47,7 @@ def currents(std: float = 1.0) -> Currents:
     >>> vf.drives.currents(0.5)
     currents(std=0.5)
     """
-    return Currents(scalar("std", non_negative("std", scale("std", std))))
+    return Currents(std)
 
 
 def white(std: float = 1.0) -> White:
@@ -77,7 +65,7 @@ def white(std: float = 1.0) -> White:
     array([[[0.25, 0.  ],
             [0.  , 0.25]]])
     """
-    return White(scalar("std", non_negative("std", scale("std", std))))
+    return White(std)
 
 
 def inputs(x: Any, input_gain: float | None = None) -> Inputs:
@@ -112,12 +100,8 @@ def inputs(x: Any, input_gain: float | None = None) -> Inputs:
     array([[[12.5,  0. ],
             [ 0. , 12.5]]])
     """
-    array = _numbers("x", x)
-    if array.ndim not in (2, 3) or 0 in array.shape:
-        rule = "must have shape (batch, n_in), one input vector per row, or (batch, steps, n_in), one per step"
-        raise DomainError("x", f"array of shape {array.shape}", rule)
-    _squares_fit("x", array)
-    return Inputs(frozen(array), _input_gain("x", array, array**2, input_gain))
+    array = input_vectors(x)
+    return Inputs(array, _unit_gain("x", array, array**2) if input_gain is None else input_gain)
 
 
 def inputs_from_file(path: str | Path, input_gain: float | None = None) -> Inputs:
@@ -175,21 +159,9 @@ def spikes(rates: Any, input_gain: float | None = None, *, kind: str = "bernoull
     array([[[1.  , 0.25],
             [0.25, 1.  ]]])
     """
-    choice("kind", kind, KINDS)
-    array = _numbers("rates", rates)
-    array = array[None] if array.ndim == 1 else array
-    if array.ndim != 2 or 0 in array.shape:
-        raise DomainError(
-            "rates", f"array of shape {array.shape}", "must have shape (n_in,) or (batch, n_in), a rate per input"
-        )
-    non_negative("rates", array)
-    if kind == "bernoulli" and array.max() > 1:
-        raise DomainError(
-            "rates", float(array.max()), "must lie between 0 and 1: a Bernoulli train has one spike a step at most"
-        )
-    _squares_fit("rates", array)
+    array = train_rates(rates, choice("kind", kind, TRAINS))
     second = array + array**2 if kind == "poisson" else array
-    return Spikes(frozen(array), _input_gain("rates", array, second, input_gain), kind)
+    return Spikes(array, _unit_gain("rates", array, second) if input_gain is None else input_gain, kind)
 
 
 def given(currents: Any) -> Given:
@@ -217,33 +189,13 @@ def given(currents: Any) -> Given:
     >>> vf.drives.given([1.5, 0.0, 0.0])
     given(3 steps of one current for all neurons)
     """
-    array = _numbers("currents", currents)
-    if not 1 <= array.ndim <= 3 or 0 in array.shape:
-        rule = "must have shape (steps,), (steps, width) or (batch, steps, width)"
-        raise DomainError("currents", f"array of shape {array.shape}", rule)
-    _squares_fit("currents", array)
-    array = array[:, None] if array.ndim == 1 else array
-    return Given(frozen(array if array.ndim == 3 else array[None]))
+    return Given(currents)
 
 
-def _numbers(name: str, value: Any) -> np.ndarray:
-    binary = getattr(value, "dtype", None) == np.bool_
-    return real_array(name, np.asarray(value, dtype=float) if binary else value)
-
-
-def _squares_fit(name: str, array: np.ndarray) -> None:
-    """Refuse numbers whose squares leave double precision."""
-    if max(array.max(), -array.min()) > LARGEST_SCALE:
-        worst = float(array.flat[np.argmax(np.abs(array))])
-        raise DomainError(name, worst, f"must be at most {LARGEST_SCALE:g} in size; measure inputs in larger units")
-
-
-def _input_gain(name: str, array: np.ndarray, squares: np.ndarray, input_gain: float | None) -> float:
-    """The one given, or that of a second moment 1 in the mean."""
-    if input_gain is None:
-        second_moment = float(np.mean(squares))
-        if second_moment < 1e-280:
-            size = "zero throughout" if not array.any() else "too small to square"
-            raise DomainError(name, f"array of shape {array.shape}", f"is {size}: name input_gain, or give other inputs")
-        input_gain = second_moment**-0.5
-    return scalar("input_gain", positive_scale("input_gain", input_gain))
+def _unit_gain(name: str, array: np.ndarray, squares: np.ndarray) -> float:
+    """The input gain of a second moment 1 in the mean."""
+    second_moment = float(np.mean(squares))
+    if second_moment < 1e-280:
+        size = "zero throughout" if not array.any() else "too small to square"
+        raise DomainError(name, f"array of shape {array.shape}", f"is {size}: name input_gain, or give other inputs")
+    return second_moment**-0.5

@@ -7,9 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, integer, non_negative, per_layer, positive_scale, real_array, scalar, scale
+from varflow._checks import (
+    LARGEST_SCALE,
+    SMALLEST_SCALE,
+    DomainError,
+    integer,
+    non_negative,
+    per_layer,
+    positive_scale,
+    real_array,
+    scalar,
+    scale,
+)
 from varflow._display import Shown, Table
-from varflow.model.drives import Drive, currents
+from varflow.model.drives import Drive, Given, currents
 from varflow.model.neurons import Neuron
 from varflow.model.weights import NAMES, WeightLaw, weight_law
 
@@ -175,3 +186,16 @@ def _fits(network: Network) -> None:
             raise DomainError("weights", law, f"keeps more inputs than a neuron has: a fan-in here is {fan_in}")
     for gain, fan_in in zip(network.gains[1:].tolist(), network.widths[:-1].tolist(), strict=True):
         law.connection(gain, fan_in, network.mean_gain)
+    _squares_fit(network)
+
+
+def _squares_fit(network: Network) -> None:
+    """Refuse potentials whose squares leave double precision."""
+    drive, factor = network.drive, network.neuron.input_scale
+    driven = np.abs(drive.currents).max() if isinstance(drive, Given) else np.sqrt(drive.current_variances).max()
+    sizes = {"gain": network.gains, "bias_std": network.bias_std, "mean_gain": network.mean_gains, "drive": driven}
+    for name, size in sizes.items():
+        potential = factor * np.abs(size)
+        if not np.all((potential == 0) | ((potential >= SMALLEST_SCALE) & (potential <= LARGEST_SCALE))):
+            rule = f"times input_scale={factor:g} must lie within {SMALLEST_SCALE:g} and {LARGEST_SCALE:g} in size; measure "
+            raise DomainError(name, getattr(network, name), rule + "potentials in units of the threshold")

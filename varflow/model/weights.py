@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from varflow._checks import DomainError, choice, integer, positive, probability, scalar
+from varflow._checks import SMALLEST_SCALE, DomainError, choice, integer, positive, probability, scalar
 
 __all__ = [
     "NAMES",
@@ -94,11 +94,12 @@ class WeightLaw:
             scale = gain / math.sqrt(number * (1 + absent * self.own_mean**2)) / self.std
             return scale, scale * self.offset
         mean = mean_gain / number
-        variance = gain**2 / number - absent * mean**2
-        if variance <= 0:
+        presence = math.sqrt(absent / number) * abs(mean_gain)  # the gain of weights without any spread of their own
+        if gain <= presence:
             rule = "is more than this gain leaves room for: presence and absence alone vary more; raise gain or density"
             raise DomainError("mean_gain", mean_gain, rule)
-        std = math.sqrt(variance) if absent and mean else gain / math.sqrt(number)
+        rest = math.sqrt(gain - presence) * math.sqrt(gain + presence) if presence else gain
+        std = rest / math.sqrt(number)
         return std / self.std, mean - std / self.std * self.mean
 
     def _present(self, fan_in: int) -> float:
@@ -207,7 +208,7 @@ def sparse(density: float, law: Any = "normal") -> WeightLaw:
     if number == 1:
         return base
     label = f"sparse({number:g}, {base.label})"
-    return replace(base, label=label, density=number * base.density)
+    return replace(base, label=label, density=_density(number * base.density))
 
 
 def fixed_in_degree(k: int, law: Any = "normal") -> WeightLaw:
@@ -290,4 +291,6 @@ def _density(density: Any) -> float:
     number = probability("density", density)
     if number == 0:
         raise DomainError("density", density, "must be positive: without connections nothing arrives")
+    if number < SMALLEST_SCALE:
+        raise DomainError("density", density, f"must be at least {SMALLEST_SCALE:g}: its square leaves double precision")
     return number

@@ -20,15 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen, integer
+from varflow._checks import LARGEST_SCALE, SMALLEST_SCALE, DomainError, frozen, integer
 from varflow._display import Shown, Table
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.results import FixedPoint
 from varflow.theory.chain import equal_layers
-from varflow.theory.finite_width import sample_variance_moments
 from varflow.theory.fixed_points import critical_gain, fixed_points
-from varflow.theory.layers import Layer
+from varflow.theory.layers import Layer, sample_variance_std
 
 __all__ = ["Expansion", "expansion", "rate_series", "stationary_moments"]
 
@@ -115,7 +114,8 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     ------
     DomainError
         Where no active fixed point is stable; where layers differ; where the width is so small that the small parameter
-        reaches 1/4 and the series says little (the message names the width needed); outside ``vf.SpikeChain``'s domain.
+        reaches 1/4 and the series says little (the message names the width needed); for gains whose fourth power, in which the
+        coefficients are measured, leaves double precision; outside ``vf.SpikeChain``'s domain.
 
     Notes
     -----
@@ -140,6 +140,9 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     if order > HIGHEST_ORDER:
         raise DomainError("order", order, f"must be at most {HIGHEST_ORDER}: the series diverges, more terms say no more")
     layer = equal_layers(network)
+    if not SMALLEST_SCALE <= layer.weight_variance * layer.fan_in <= LARGEST_SCALE:
+        rule = "has a fourth power beyond double precision, which the coefficients go with; measure potentials in other units"
+        raise DomainError("gain", network.gain, rule)
     point = _active_state(layer)
     series = rate_series(layer, point.firing_rate, 2 * order + 2)
     small, n = _small_parameter(series, layer.width), layer.width
@@ -151,12 +154,13 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     g2, powers = layer.weight_variance * layer.fan_in, float(n) ** -np.arange(1, order + 1)
     shift, spread = float(mean @ powers), float(variance @ powers)
     expected = point.variance + g2 * shift
-    square = g2**2 * spread + expected**2
+    relative = (g2 / expected) ** 2 * max(spread, 0.0)
     return Expansion(
         network,
         order,
         point,
-        *sample_variance_moments(expected, square, n),
+        expected,
+        expected * sample_variance_std(relative, 1 + relative, n),
         skewness=float(skewness @ powers) * n**0.5,
         firing_rate=float(series[0]) + shift,
         firing_rate_std=float(np.sqrt(max(spread, 0.0))),

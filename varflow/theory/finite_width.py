@@ -103,13 +103,11 @@ def _grid_error(chain: SpikeChain, variance: np.ndarray) -> dict[str, np.ndarray
 
 def _driven_moments(network: Network) -> tuple[float, float]:
     variances = driven_variances(network)
-    return sample_variance_moments(float(variances.mean()), float(np.mean(variances**2)), int(network.widths[0]))
+    return sample_variance_moments(np.full(len(variances), 1 / len(variances)), variances, int(network.widths[0]))
 
 
 def _variance_moments(layer: Layer, mass: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
-    conditional = layer.conditional_variance(counts)
-    fourth = _mean(mass, layer.fourth_cumulant(counts))
-    return sample_variance_moments(_mean(mass, conditional), _mean(mass, conditional**2), layer.width, fourth)
+    return sample_variance_moments(mass, layer.conditional_variance(counts), layer.width, layer.excess_kurtosis(counts))
 
 
 def _count_moments(mass: np.ndarray, counts: np.ndarray, width: int) -> tuple[float, float, float]:

@@ -82,11 +82,9 @@ def quasi_stationary(layer: Layer, grid: CountGrid, driven: Callable[[CountGrid]
     kernel = Kernel(grid, *firing(layer, grid.counts), WHOLE_TAIL)
     mass, escape = _settled(kernel, driven(grid).dense().mean(axis=0))
     law = CountLaw(grid.counts, frozen(mass), grid.width)
-    conditional = layer.conditional_variance(grid.counts)
-    fourth = float(np.sum(mass[mass > 0] * layer.fourth_cumulant(grid.counts[mass > 0])))
-    variance, variance_std = sample_variance_moments(
-        float(mass @ conditional), float(mass @ conditional**2), grid.width, fourth
-    )
+    live = grid.counts[mass > 0]
+    conditional, kurtosis = layer.conditional_variance(live), layer.excess_kurtosis(live)
+    variance, variance_std = sample_variance_moments(mass[mass > 0], conditional, grid.width, kurtosis)
     relaxation = _relaxation_depth(kernel.with_tail(TAIL), escape)
     return QuasiStationary(law, variance, variance_std, law.firing_rate, law.firing_rate_std, escape, relaxation)
 
