@@ -16,15 +16,16 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LONGEST = 400
 
 PUBLIC = "varflow"  # `import varflow` itself: the public names, for those who stand at the door like a user
-WITNESS = {"_checks", "model", "results"}
+WITNESS = {"_checks", "_memory", "model", "results"}
 MAY_IMPORT = {
     "_checks": set(),
     "_display": {"_checks", "plots"},  # when a result is asked to draw itself: the one import that points upward
+    "_memory": {"_checks"},
     "_progress": {"_checks"},
-    "model": {"_checks", "_display"},
+    "model": {"_checks", "_display", "_memory"},
     "results": {"_checks", "_display", "model"},
-    "theory": {"_checks", "_display", "model", "results"},
-    "init": {"_checks", "_display", "_progress", "model", "results", "theory"},
+    "theory": {"_checks", "_display", "_memory", "_progress", "model", "results"},
+    "init": {"_checks", "_display", "_memory", "_progress", "model", "results", "theory"},
     "simulation": WITNESS | {"_progress"},
     "reference": WITNESS,
     "symbolic": WITNESS,
@@ -36,11 +37,12 @@ MAY_IMPORT = {
     "citations": {"_checks"},
     "cli": {"_checks", PUBLIC},
     "__main__": {"cli"},
-    "testing": {"_checks", PUBLIC},
+    "testing": {"_checks", "_memory", PUBLIC},
 }
 THIRD_PARTIES = {
     "_checks": {"numpy"},
     "_display": set(),
+    "_memory": set(),
     "_progress": {"rich"},
     "model": {"numpy", "scipy", "sympy", "mpmath"},
     "results": {"numpy", "scipy"},

@@ -186,7 +186,7 @@ API = [
         1.8,
         "no potential of this variance fires",
     ),
-    *rows(sim, "network", [(1.0, "must be a vf.Network"), ([], "must not be empty"), ([1.0], "must be a vf.Network")]),
+    *rows(sim, "network", [(1.0, "must be vf.Network"), ([], "or a sequence of them"), ([1.0], "must be vf.Network")]),
     *rows(sim, "repeats", NOT_WHOLE),
     *rows(sim, "seed", [(x, "must be a whole number, at least 0") for x in (-1, 0.5, "0", True, None)]),
     *rows(sim, "engine", [(x, "is unknown; choose one of dense") for x in ("sparse", None, 1)]),

@@ -357,7 +357,7 @@ REFUSED = [
     (lambda fan_out: published.ikun_gain(10, fan_out), "fan_out", None, "whole number"),
     (lambda threshold: published.micheli_soft_reset_gain(threshold, 1.0), "threshold", -1.0, "no positive solution"),
     (lambda neuron: published.step_filter(neuron), "neuron", vf.Neuron(decay=1.0), "never forgets"),
-    (lambda neuron: published.step_filter(neuron), "neuron", 0.5, "must be a vf.Neuron"),
+    (lambda neuron: published.step_filter(neuron), "neuron", 0.5, "must be vf.Neuron"),
     (lambda rate: published.fluctuation_driven(10, rate, SUMS), "rate", 0.0, "must be positive"),
     (lambda rate: published.fluctuation_driven_gain(rate), "rate", 1.0, "strictly between"),
     (

@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,36 @@ __all__ = ["ConvergenceError", "DomainError", "MissingExtraError", "VarflowError
 
 # Squares of anything beyond these leave double precision; potentials can be measured in units of the threshold instead.
 SMALLEST_SCALE, LARGEST_SCALE = 1e-140, 1e140
+
+# Whole numbers end where double precision no longer counts, and these, which mean the same everywhere, before.
+COUNTABLE = 2**53
+LARGEST = {
+    "depth": 10**6,
+    "digits": 10**4,
+    "iterations": 10**6,
+    "max_depth": 10**6,
+    "max_precision": 10**5,
+    "seed": 2**128,
+    "steps": 10**6,
+}
+
+
+Kind = TypeVar("Kind")
+
+# What an argument that is no number has to be, by its class.
+WANTED = {
+    "Catalogue": "a Catalogue, what vf.catalogue returns",
+    "Comparison": "a Comparison, what vf.compare(profile, ensemble) returns",
+    "Drive": "vf.drives.currents(std), .white(std), .inputs(x), .spikes(rates) or .given(currents)",
+    "Ensemble": "an Ensemble, what vf.simulate measures",
+    "Experiment": "an Experiment, what vf.validate returns",
+    "FilterSums": "FilterSums, as vf.init.rates.step_filter(neuron) gives them",
+    "Network": "vf.Network(width=…, depth=…, gain=…)",
+    "Neuron": "vf.Neuron(threshold) or one of vf.neurons",
+    "PhaseDiagram": "a PhaseDiagram, what vf.phase_diagram returns",
+    "Profile": "a Profile, what vf.finite_width or vf.mean_field predicts",
+    "TemporalCriticalGain": "a TemporalCriticalGain, what vf.temporal_critical_gain returns",
+}
 
 
 class VarflowError(Exception):
@@ -136,13 +166,15 @@ def scalar(name: str, array: np.ndarray) -> float:
 
 
 def integer(name: str, value: Any, *, minimum: int) -> int:
-    """A whole number that is large enough; True and False are none."""
+    """A whole number within bounds, the upper one by its name; True and False are none."""
     try:
         number = operator.index(value)
-    except TypeError:
+    except Exception:  # objects may raise anything: tensors of several numbers, symbols
         raise DomainError(name, value, f"must be a whole number, at least {minimum}") from None
     if number < minimum or isinstance(value, bool):
         raise DomainError(name, value, f"must be a whole number, at least {minimum}")
+    if number > (most := LARGEST.get(name, COUNTABLE)):
+        raise DomainError(name, value, f"must be at most {most}")
     return number
 
 
@@ -163,12 +195,20 @@ def choice(name: str, value: Any, options: Iterable[str]) -> str:
     return value
 
 
-def instance(name: str, value: Any, kind: type, words: str) -> Any:
-    """A result of one kind, ``words`` saying where it comes from."""
+def instance(name: str, value: Any, kind: type[Kind]) -> Kind:
+    """An object of varflow's own."""
     if not isinstance(value, kind):
-        article = "an" if kind.__name__[0] in "AEIOU" else "a"
-        raise DomainError(name, value, f"must be {article} {kind.__name__}, {words}")
+        raise DomainError(name, value, f"must be {WANTED[kind.__name__]}")
     return value
+
+
+def several(name: str, values: Any, kind: type[Kind], *, empty: bool = False) -> tuple[Kind, ...]:
+    """One object of varflow's own or a sequence of them, which may be ``empty`` or not."""
+    if isinstance(values, kind):
+        return (values,)
+    if not isinstance(values, Iterable) or (not (listed := tuple(values)) and not empty):
+        raise DomainError(name, values, f"must be {WANTED[kind.__name__]}, or a sequence of them")
+    return tuple(instance(name, value, kind) for value in listed)
 
 
 def flag(name: str, value: Any) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from varflow._checks import (
     DomainError,
     frozen,
+    instance,
     integer,
     probability,
     require,
@@ -123,7 +124,7 @@ def validate(
     probability("false_alarm", false_alarm, open_ends=True)
     integer("repeats", repeats, minimum=1)
     require("torch", "torch")
-    if neuron is not None and threshold is PAPER_THRESHOLDS:
+    if neuron is not None and instance("neuron", neuron, Neuron) and threshold is PAPER_THRESHOLDS:
         threshold = neuron.threshold
     axes = (_named("gain", gain), _named("width", width), _named("threshold", threshold))
     sweep = [(rule, n, theta) for rule in axes[0] for n in axes[1] for theta in axes[2]]

@@ -77,8 +77,8 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, 
     >>> vf.compare(wrong, profile.sample(20, seed=1)).passed
     False
     """
-    instance("profile", profile, Profile, "what vf.finite_width or vf.mean_field predicts")
-    instance("ensemble", ensemble, Ensemble, "what vf.simulate measures")
+    instance("profile", profile, Profile)
+    instance("ensemble", ensemble, Ensemble)
     probability("false_alarm", false_alarm, open_ends=True)
     if profile.variance.shape != ensemble.variance.shape[1:]:
         rule = f"differs in shape from the profile's {profile.variance.shape}: give both networks the same depth and steps"

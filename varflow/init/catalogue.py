@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from varflow._checks import DomainError, integer, probability
+from varflow._checks import DomainError, instance, integer, probability
 from varflow._progress import check_progress, reporter
 from varflow.init.published import METHODS, Method, Setting, Weights
 from varflow.model.drives import currents
@@ -149,10 +149,8 @@ def _neuron(neuron: Neuron | None, **given: Any) -> Neuron:
     named = {name: value for name, value in given.items() if value is not None}
     if neuron is None:
         own = Neuron(**named)
-    elif not isinstance(neuron, Neuron):
-        raise DomainError("neuron", neuron, "must be vf.Neuron(threshold, decay=…) or one of vf.neurons")
     else:
-        own = replace(neuron, **named)
+        own = replace(instance("neuron", neuron, Neuron), **named)
         for name, value in named.items():
             if getattr(own, name) != getattr(neuron, name):
                 raise DomainError(name, value, f"contradicts the neuron's {getattr(neuron, name)}: give one of them")

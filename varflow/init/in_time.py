@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, integer, positive_scale, probability, scalar
+from varflow._checks import DomainError, instance, integer, positive_scale, probability, scalar
 from varflow.init.search_in_time import Answer, Question, Reading, answered, layers_above, multiplier_at, standard_error
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
@@ -153,8 +153,7 @@ def _question(
     unit: float = 1.0,
 ) -> Question:
     """The arguments, checked, in units of the neuron."""
-    if not isinstance(neuron, Neuron):
-        raise DomainError("neuron", neuron, "must be vf.Neuron(threshold, decay=…) or one of vf.neurons")
+    instance("neuron", neuron, Neuron)
     T, L = integer("steps", steps, minimum=2), integer("depth", depth, minimum=2)
     if neuron.threshold <= 0:
         raise DomainError(name, wanted, "cannot be chosen at threshold ≤ 0: name a gain")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from varflow._checks import DomainError, integer, probability, scalar, scale
+from varflow._checks import DomainError, instance, integer, probability, scalar, scale
 from varflow._display import percent
 from varflow.init.fans import fan_in as fan_in_of
 from varflow.init.gains import gain as preserving_gain
@@ -140,9 +140,7 @@ def _threshold_and_scale(threshold: float | None, neuron: Neuron | None, steps: 
         if steps > 1:
             raise DomainError("steps", steps, "must be 1 without a neuron: a memoryless one repeats the first step")
         return scalar("threshold", scale("threshold", threshold)), 1.0
-    if not isinstance(neuron, Neuron):
-        raise DomainError("neuron", neuron, "must be vf.Neuron(threshold)")
-    _agrees(threshold, neuron)
+    _agrees(threshold, instance("neuron", neuron, Neuron))
     if steps > 1:
         raise DomainError("steps", steps, "must be 1 for a memoryless neuron: every step repeats the first")
     return neuron.threshold, neuron.input_scale

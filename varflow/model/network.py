@@ -11,6 +11,7 @@ from varflow._checks import (
     LARGEST_SCALE,
     SMALLEST_SCALE,
     DomainError,
+    instance,
     integer,
     non_negative,
     per_layer,
@@ -108,15 +109,14 @@ class Network(Shown):
         put("width", _widths(width, self.depth))
         gains = per_layer("gain", positive_scale("gain", gain), self.depth)
         put("gain", float(gains[0]) if np.ndim(gain) == 0 else tuple(gains.tolist()))
-        put("neuron", _instance("neuron", Neuron() if neuron is None else neuron, Neuron, "vf.Neuron(threshold)"))
+        put("neuron", instance("neuron", Neuron() if neuron is None else neuron, Neuron))
         law = weight_law(weights)
         put("weights", law.label if law.label in NAMES else law)
         put("bias_std", scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std))))
         symmetric = 0.0 if law.own_mean == 0 else None
         put("mean_gain", symmetric if mean_gain is None else scalar("mean_gain", scale("mean_gain", mean_gain)))
         put("steps", integer("steps", steps, minimum=1))
-        drives = "vf.drives.currents(std), .white(std), .inputs(x), .spikes(rates) or .given(currents)"
-        put("drive", _instance("drive", currents() if drive is None else drive, Drive, drives))
+        put("drive", instance("drive", currents() if drive is None else drive, Drive))
         _fits(self)
 
     @property
@@ -165,12 +165,6 @@ def _widths(width: Any, depth: int) -> int | tuple[int, ...]:
         return integer("width", width, minimum=1)
     per_layer("width", real_array("width", width), depth)
     return tuple(integer("width", item, minimum=1) for item in width)
-
-
-def _instance(name: str, value: Any, kinds: Any, what: str) -> Any:
-    if not isinstance(value, kinds):
-        raise DomainError(name, value, f"must be {what}")
-    return value
 
 
 def _fits(network: Network) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from varflow._checks import instance, require
-from varflow.plots.style import band, colours
+from varflow._checks import instance
+from varflow.plots.style import axes, band, colours
 from varflow.results import Comparison
 
 __all__ = ["plot_comparison"]
@@ -13,9 +13,8 @@ __all__ = ["plot_comparison"]
 
 def plot_comparison(comparison: Comparison, ax: Any = None) -> Any:
     """One comparison's variance over layers, in time at the last step: measured mean and band, predicted mean and band."""
-    instance("comparison", comparison, Comparison, "what vf.compare(profile, ensemble) returns")
-    if ax is None:
-        ax = require("plot", "matplotlib.pyplot").subplots()[1]
+    instance("comparison", comparison, Comparison)
+    ax = axes(ax)
     band(ax, comparison.ensemble, comparison.profile, colours(1)[0], "simulated mean, ± std", "predicted mean, ± std")
     ax.set(xlabel="layer", ylabel=r"variance of the potentials, $\mathrm{Var}[u_l]$", ylim=(0, None))
     ax.legend(frameon=False)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import require
-from varflow.plots.style import colours
+from varflow._checks import several
+from varflow.plots.style import axes, colours
 from varflow.results import TemporalCriticalGain
 
 __all__ = ["plot_temporal_critical_gain"]
@@ -23,8 +23,7 @@ def plot_temporal_critical_gain(results: Sequence[TemporalCriticalGain], ax: Any
     in units of ``θ/λ``; grey: below the memoryless critical gain the first step dies.
     Neurons of ``θ ≤ 0`` never fall silent, and stand at 0.
     """
-    if ax is None:
-        ax = require("plot", "matplotlib.pyplot").subplots()[1]
+    results, ax = several("results", results, TemporalCriticalGain), axes(ax)
     resets = list(dict.fromkeys(result.neuron.reset for result in results))
     for reset, colour in zip(resets, colours(len(resets)), strict=True):
         of_reset = sorted((r for r in results if r.neuron.reset == reset), key=lambda r: r.neuron.decay)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import require
-from varflow.plots.style import LEFT, LETTERS, LINE, PANEL, RIGHT, TEXT, colours_of, marker, panel_title, wrapped
+from varflow.plots.style import LEFT, LETTERS, LINE, PANEL, RIGHT, TEXT, colours_of, experiment_of, marker, panel_title, wrapped
 from varflow.results import Curve, Experiment, late_steps
 
 __all__ = ["plot_experiment_in_time"]
@@ -25,7 +25,7 @@ def plot_experiment_in_time(experiment: Experiment) -> Any:
     Dots and bands: simulated mean ± one standard deviation over networks. Lines: infinite width. For a single curve, the
     firing rate of every layer and step stands beside: theory, and simulation on the same scale.
     """
-    only = experiment.curves[0] if len(experiment.curves) == 1 else None
+    only = experiment_of(experiment, in_time=True).curves[0] if len(experiment.curves) == 1 else None
     colours = colours_of(experiment)
     panels = list(experiment.panels.items())
     right = RIGHT + (MAPS if only else 0.0)

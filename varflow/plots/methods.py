@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, require
+from varflow._checks import DomainError, instance, require, several
 from varflow._display import percent
 from varflow.plots.style import TEXT, wrapped
 from varflow.results import Catalogue, Ensemble
@@ -27,6 +27,7 @@ SILENT = "0.55"
 
 def plot_catalogue(catalogue: Catalogue) -> Any:
     """Methods one below the other: their gains beside the critical one, and the rate of the last layer."""
+    instance("catalogue", catalogue, Catalogue)
     shown = [entry for entry in catalogue.methods if entry.gain is not None][::-1]
     figure = require("plot", "matplotlib.figure").Figure(figsize=(9, 1.2 + 0.3 * len(shown)), dpi=150, layout="constrained")
     gains, rates = figure.subplots(1, 2, sharey=True)
@@ -54,7 +55,8 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
     ``vf.simulate(catalogue.networks)``, in some of the layers. In time: variance at the last step, mean spikes a step.
     Returns a Figure.
     """
-    keys = list(catalogue.profiles)
+    keys = list(instance("catalogue", catalogue, Catalogue).profiles)
+    ensembles = several("ensembles", ensembles, Ensemble, empty=True)
     if ensembles and len(ensembles) != len(keys):
         raise DomainError("ensembles", len(ensembles), f"must be as many as the methods that theory judges, {len(keys)}")
     measured = dict(zip(keys, ensembles, strict=True)) if ensembles else {}

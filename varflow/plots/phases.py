@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import require
+from varflow._checks import instance, require
 from varflow._display import percent
 from varflow.plots.style import LINE, TEXT, TITLES, wrapped
 from varflow.results import PhaseDiagram
@@ -26,6 +26,7 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
 
     Between the points of the grid the logit of survival is interpolated.
     """
+    instance("diagram", diagram, PhaseDiagram)
     thetas = np.linspace(diagram.thresholds[0], diagram.thresholds[-1], FINE)
     widths = np.geomspace(diagram.widths[0], diagram.widths[-1], FINE)
     survival = 1 / (1 + np.exp(-diagram.logit(thetas, widths).T))

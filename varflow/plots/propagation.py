@@ -7,7 +7,21 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import require
-from varflow.plots.style import LEFT, LETTERS, LINE, PANEL, RIGHT, TEXT, band, colours_of, layers, marker, panel_title, wrapped
+from varflow.plots.style import (
+    LEFT,
+    LETTERS,
+    LINE,
+    PANEL,
+    RIGHT,
+    TEXT,
+    band,
+    colours_of,
+    experiment_of,
+    layers,
+    marker,
+    panel_title,
+    wrapped,
+)
 from varflow.results import Curve, Experiment
 
 __all__ = ["plot_experiment"]
@@ -21,7 +35,7 @@ def plot_experiment(experiment: Experiment) -> Any:
     Bands and dots: simulated mean ± one standard deviation over networks. Lines: exact mean (solid) ± standard
     deviation (dotted). For a drive of several inputs the light band of the survival panel spans the inputs.
     """
-    colours = colours_of(experiment)
+    colours = colours_of(experiment_of(experiment, in_time=False))
     right = RIGHT + _columns(colours) - 1
     width = PANEL * len(experiment.panels) + LEFT + right
     words = wrapped(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))

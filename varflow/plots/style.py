@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import require
+from varflow._checks import DomainError, instance, require
 from varflow.results import Experiment
 
 __all__ = [
@@ -19,9 +19,11 @@ __all__ = [
     "RIGHT",
     "TEXT",
     "TITLES",
+    "axes",
     "band",
     "colours",
     "colours_of",
+    "experiment_of",
     "layers",
     "marker",
     "panel_title",
@@ -37,6 +39,15 @@ def wrapped(sentences: list[str], columns: int) -> list[str]:
     """Wrapped, with no break inside ``θ = 0.5`` or ``2 %``."""
     kept = [re.sub(r" (=|%)", "\u00a0\\1", sentence).replace("= ", "=\u00a0") for sentence in sentences]
     return [line for sentence in kept for line in textwrap.wrap(sentence, columns)]
+
+
+def experiment_of(experiment: Experiment, *, in_time: bool) -> Experiment:
+    """An experiment of one step, or of several."""
+    steps = instance("experiment", experiment, Experiment).steps
+    if (steps > 1) != in_time:
+        other = "plot_experiment" if in_time else "plot_experiment_in_time"
+        raise DomainError("experiment", experiment, f"has steps={steps}: use vf.plots.{other}")
+    return experiment
 
 
 def panel_title(experiment: Experiment, rule: str, width: int) -> str:
@@ -68,6 +79,15 @@ def band(ax: Any, ensemble: Any, profile: Any, colour: Any, measured: str = "", 
     ax.plot(layer, variance, "-", color=colour, lw=1.4, marker=marker(layer), label=predicted or None)
     for sign in (-1, 1):
         ax.plot(layer, variance + sign * std, ":", color=colour, lw=0.9, marker=marker(layer))
+
+
+def axes(ax: Any) -> Any:
+    """Axes to draw on: those given, or new ones."""
+    if ax is None:
+        return require("plot", "matplotlib.pyplot").subplots()[1]
+    if not isinstance(ax, require("plot", "matplotlib.axes").Axes):
+        raise DomainError("ax", ax, "must be axes of matplotlib, such as plt.subplots()[1]")
+    return ax
 
 
 def marker(layer: np.ndarray) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, integer, require
+from varflow._checks import DomainError, choice, integer, require, several
 from varflow._progress import Progress, check_progress, reporter
 from varflow.model.network import Network
 from varflow.results import Ensemble
@@ -159,7 +159,7 @@ def simulate(
     (2, 3, 4, 4)
     """
     choice("engine", engine, ENGINES)
-    networks = (network,) if isinstance(network, Network) else _networks(network)
+    networks = several("network", network, Network)
     for one in networks:
         _refuse_unsupported(one, engine)
     repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
@@ -237,19 +237,6 @@ def _assemble(tables: Sequence[_Table], count: int, label: dict[str, Any]) -> tu
 def _stopped_after(ensembles: Sequence[Ensemble], repeats: int) -> str:
     finished = sorted({ensemble.repeats for ensemble in ensembles})
     return f"stopped after {' to '.join(map(str, finished[:: max(1, len(finished) - 1)]))} of {repeats} networks"
-
-
-def _networks(networks: Any) -> tuple[Network, ...]:
-    try:
-        listed = tuple(networks)
-    except TypeError:
-        raise DomainError("network", networks, "must be a vf.Network or a sequence of them") from None
-    if not listed:
-        raise DomainError("network", networks, "must not be empty: give a vf.Network or a sequence of them")
-    for one in listed:
-        if not isinstance(one, Network):
-            raise DomainError("network", one, "must be a vf.Network")
-    return listed
 
 
 def _refuse_unsupported(network: Network, engine: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import varflow as vf
-from varflow._checks import DomainError, integer, probability
+from varflow._checks import DomainError, instance, integer, probability
 from varflow.testing.fills import Fill, filled, seeded
 from varflow.testing.verdict import called
 
@@ -131,8 +131,7 @@ def assert_agrees_with_theory(
     ...
     """
     called("fill", fill)
-    if not isinstance(network, vf.Network):
-        raise DomainError("network", network, "must be vf.Network(...)")
+    instance("network", network, vf.Network)
     if not isinstance(network.drive, type(vf.drives.currents())):
         raise DomainError("network", network, "must be driven by vf.drives.currents(std): a fill is not told about inputs")
     profile = vf.finite_width(network)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, instance
 from varflow.model.network import Network
 from varflow.model.weights import WeightLaw
 
@@ -166,6 +166,7 @@ def driven_threshold(network: Network) -> np.ndarray:
 
 def one_step(network: Network) -> None:
     """Refuse what the memoryless theory does not describe."""
+    instance("network", network, Network)
     if network.steps > 1:
         raise DomainError("steps", network.steps, "must be 1: the theory of one layer's spike count holds for one time step")
     if network.neuron.reset == "multi_spike":

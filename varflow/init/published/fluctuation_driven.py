@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from varflow._checks import DomainError, integer, positive_scale, probability, scalar, scale
+from varflow._checks import DomainError, instance, integer, positive_scale, probability, scalar, scale
 from varflow.init.published.method import Method, Setting, Weights
 from varflow.model.neurons import Neuron
 
@@ -62,8 +62,7 @@ def step_filter(neuron: Neuron) -> FilterSums:
     >>> vf.init.published.step_filter(vf.Neuron(decay=0.5)).square
     1.3333333333333333
     """
-    if not isinstance(neuron, Neuron):
-        raise DomainError("neuron", neuron, "must be a vf.Neuron")
+    instance("neuron", neuron, Neuron)
     a, b, lam = neuron.synaptic_decay, neuron.decay, neuron.input_scale
     if b == 1:
         raise DomainError("neuron", neuron, "never forgets: its response to a spike has no finite sum")

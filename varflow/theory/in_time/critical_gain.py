@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from varflow._checks import ConvergenceError, integer
+from varflow._checks import ConvergenceError, instance, integer
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
@@ -94,7 +94,7 @@ def temporal_critical_gain(
     T, L = integer("steps", steps, minimum=1), integer("depth", depth, minimum=2)
     drive = currents() if drive is None else drive
     covariance = drive_covariance(drive, T)
-    if neuron.threshold <= 0:
+    if instance("neuron", neuron, Neuron).threshold <= 0:
         return TemporalCriticalGain(0.0, 0.0, {"gain": 0.0, "late_gain": 0.0}, neuron, T, L, drive)
     unit, scale = in_units(neuron), neuron.threshold / neuron.input_scale
     fine = response_for(unit, T, points=points, scrambles=scrambles, seed=seed)

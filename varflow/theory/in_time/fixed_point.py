@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, integer
+from varflow._checks import DomainError, instance, integer
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import TemporalFixedPoint
@@ -114,6 +114,7 @@ def temporal_fixed_point(
 
 def _alike(network: Network) -> Network:
     """The network with two layers, or a word where its layers differ."""
+    instance("network", network, Network)
     if np.ptp(network.gains[1:]) > 0 if network.depth > 1 else False:
         raise DomainError("gain", network.gain, "must be the same in every layer: a fixed point belongs to one layer map")
     if network.drive.kinds > 1:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, instance
 from varflow.model.drive_kinds import Drive, Given
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -72,7 +72,7 @@ def in_units(neuron: Neuron) -> Neuron:
 
 def drive_covariance(drive: Drive, steps: int) -> np.ndarray:
     """Covariance of layer 1's currents, of a batch of inputs the mean; (steps, steps)."""
-    if isinstance(drive, Given):
+    if isinstance(instance("drive", drive, Drive), Given):
         raise DomainError("drive", drive, "has no covariance in time: name currents, white noise, inputs or spike trains")
     return drive.covariance(steps).mean(axis=0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from varflow._checks import DomainError, choice, integer
+from varflow._checks import DomainError, choice, instance, integer
 from varflow.model.network import Network
 from varflow.theory.in_time.histories import Histories, longest, uniform_points
 from varflow.theory.in_time.orthants import Orthants
@@ -17,7 +17,7 @@ LONGEST = 100  # steps: the work grows with their square, and with a batch of in
 
 def response(network: Network, method: str, *, points: int, scrambles: int, seed: int) -> Response:
     """The response that ``method`` names, or for ``auto`` the one that suits the neuron."""
-    neuron = network.neuron
+    neuron = instance("network", network, Network).neuron
     method = choice("method", method, METHODS)
     points = _power_of_two("points", points)
     scrambles = integer("scrambles", scrambles, minimum=2)

@@ -1,0 +1,63 @@
+"""How much memory is free, and the refusal of what would not fit into it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from varflow._checks import DomainError
+
+__all__ = ["free_memory", "room"]
+
+SMALL = 2**26  # bytes that are not worth looking for room
+
+
+def room(argument: str, value: Any, size: float, what: str) -> None:
+    """Refuse an argument for which ``what`` would take more bytes than are free."""
+    if size > SMALL and size > (free := free_memory()):
+        raise DomainError(argument, value, f"needs {_gib(size)} of memory for {what}, and {_gib(free)} are free")
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.3g} GiB"
+
+
+def free_memory() -> float:
+    """Bytes that this process may still take, of the machine, of its container and of limits set on it; ``inf`` if unknown."""
+    return max(0.0, min(_of_the_machine(), _of_the_container(), _of_the_process()))
+
+
+def _of_the_machine() -> float:
+    return _table(Path("/proc/meminfo")).get("MemAvailable", math.inf)
+
+
+def _of_the_container(folder: Path = Path("/sys/fs/cgroup")) -> float:
+    try:
+        most, taken = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        pages = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except OSError:
+        return math.inf
+    return math.inf if most == "max" else float(most) - float(taken) + float(pages.get("inactive_file", 0))
+
+
+def _of_the_process() -> float:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.inf
+    taken, free = _table(Path("/proc/self/status")), math.inf
+    for limit, name in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        most = resource.getrlimit(limit)[0]
+        if most != resource.RLIM_INFINITY:
+            free = min(free, most - taken.get(name, 0.0))
+    return free
+
+
+def _table(path: Path) -> dict[str, float]:
+    """Bytes by name from a file of lines such as ``VmData:  123 kB``; nothing where there is no such file."""
+    try:
+        cells = [line.split() for line in path.read_text().splitlines()]
+    except OSError:
+        return {}
+    return {cell[0].rstrip(":"): 1024.0 * int(cell[1]) for cell in cells if len(cell) == 3 and cell[2] == "kB"}
