@@ -106,7 +106,7 @@ def test_fixed_points_at_the_papers_gain(threshold, variance, roots, multiplier)
 def test_three_fixed_points_with_bias_and_none_with_negative_mean():
     found = reference.fixed_points(threshold=1, gain=PAPER, bias_std=math.sqrt(0.05))
     np.testing.assert_allclose([float(point.variance) for point in found], [0.0500, 0.3797, 1.1685], atol=1e-4)
-    assert found.basin_edge == 0
+    assert found.basin_edge == found[1].variance
     assert len(reference.fixed_points(threshold=1, gain=PAPER, bias_std=math.sqrt(0.1534))) == 1
     dead = reference.fixed_points(threshold=1, gain=PAPER, mean_gain=-1)
     assert [float(point.variance) for point in dead] == [0.0]

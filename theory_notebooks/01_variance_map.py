@@ -31,7 +31,8 @@ print(vf.citation("micheli2024"))
 # ## Derivation
 #
 # Start from the variance of a sum of $n$ products. Each line follows from the one above for the reason beside it; what is
-# assumed stands in brackets.
+# assumed stands in brackets. How the neurons of a layer depend on each other, $\mathrm E[x_i x_j]$, does not matter: weights of
+# mean zero remove it.
 
 # %%
 derivation = vf.symbolic.weight_variance()
@@ -123,8 +124,8 @@ figure
 # ## Simulation
 #
 # Two layers with real weight matrices. Layer 1 is driven to variance $V$; the variance of layer 2 is measured over 100
-# networks of width 400. For this one step the map is exact at *every* width, since the potentials of layer 1 are
-# independent: so the only tolerance is the standard error.
+# networks of width 400. For this one step the map is exact at *every* width, since it takes only the mean of what layer 1
+# passes on: so the only tolerance is the standard error.
 
 # %%
 variances = np.array([0.2, 0.5, 1.0, 1.5, 2.5, 4.0])

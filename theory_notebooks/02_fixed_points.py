@@ -49,10 +49,16 @@ multiplier
 
 # %% [markdown]
 # $\frac{d}{dz} \ln z^2 S(z) = \frac 2z (1 - m)$: the right side of the condition rises while $m < 1$ and falls once $m > 1$.
-# For the normal law $m$ increases with $z$, so there is one maximum, at $m = 1$. Below its height there are two fixed points, a
-# stable and an unstable one; above it none. They meet and vanish: a saddle-node.
+# For normal potentials $m = z h/2$ with the hazard $h = \varphi/Q$. It is $\mathrm E[Z \mid Z > z]$, so $h > z$. Hence
+# $h' = h (h - z) > 0$: $h$ rises, $m$ rises with it, and there is one maximum, at $m = 1$. Below its height there are two
+# fixed points, a stable and an unstable one; above it none. They meet and vanish: a saddle-node.
 
 # %%
+grid = np.linspace(0, 30, 3001)
+hazard = vf.distribution("normal").hazard(grid)
+assert np.all(hazard > grid)
+assert np.allclose(np.gradient(hazard, grid)[1:-1], (hazard * (hazard - grid))[1:-1], atol=1e-5)
+
 saddle = vf.symbolic.saddle_node()
 print("every line holds:", holds := saddle.check())
 assert holds

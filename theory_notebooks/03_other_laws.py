@@ -7,15 +7,15 @@
 # ---
 
 # %% [markdown]
-# # 3. With a bias a layer has up to three fixed points, with a mixture of laws up to four besides silence
+# # 3. With a bias a layer has up to three fixed points; each scale of a mixture can bring two more besides silence
 #
 # For normal potentials without a bias there are silence and, above the saddle-node, an unstable and a stable active point
 # (notebook 2). Two changes alter the count:
 #
 # * a **bias** of variance $\sigma_b^2 < 0.1533\,\theta^2$: silence becomes a quiet state that fires now and then, and for
 #   a range of gains an active state stands beside it, with an unstable one between;
-# * a **mixture** of a narrow and a wide law: $z^2 S(z)$ has two maxima, and a line can cut it four times:
-#   two stable active states.
+# * a **mixture** of a narrow and a wide normal distribution: $z^2 S(z)$ has two maxima, and a line can cut it four times:
+#   two stable active states. With more scales there are more: three can give six.
 #
 # But a law is kept over depth only by a structured layer. After one dense layer the potentials are normal again.
 
@@ -54,12 +54,18 @@ assert holds
 biased
 
 # %% [markdown]
-# Where three fixed points merge into one, $F$ touches the diagonal with slope 1 and no curvature: a cusp.
+# It never leaves more than three. By the second line below $F'(V) \propto z^3 \varphi(z)$, and
+# $(z^3 \varphi)' = z^2 (3 - z^2)\, \varphi$ changes sign once: $F$ is convex up to $V = \theta^2/3$ and concave beyond, so
+# that $F(V) - V$ has at most three monotone pieces. Where three fixed points merge into one, $F$ touches the diagonal with
+# slope 1 and no curvature: a cusp.
 
 # %%
 cusp = vf.symbolic.bias_cusp()
 print("every line holds:", holds := cusp.check())
 assert holds
+z = vf.symbolic.z
+turn = sympy.diff(z**3 * sympy.exp(-(z**2) / 2), z) * sympy.exp(z**2 / 2)
+assert sympy.factor(turn + z**2 * (z**2 - 3)) == 0
 cusp
 
 # %% [markdown]
@@ -117,6 +123,21 @@ assert not found.complete
 assert [point.stable for point in four] == [False, True, False, True]
 height = mixed.lambdify()
 assert np.allclose([height(point.variance**-0.5) * gamma for point in four], 1, atol=1e-9)
+
+# %% [markdown]
+# Four is no bound. A part of weight $w$ and scale $s \gg 1$ alone adds $w s^2$ times the normal curve, stretched by $s$, to
+# $z^2 S(z)$. With weights $\propto s^{-2}$ and scales far apart all maxima have about the same height, and a line just below
+# it cuts each of them twice. Three scales, 1, 8 and 64:
+
+# %%
+scales, weights = np.array([1.0, 8.0, 64.0]), np.array([4096, 64, 1]) / 4161
+three_scales = scipy.stats.Mixture([scipy.stats.Normal(mu=0.0, sigma=s) for s in scales], weights=weights)
+silence, *six = vf.fixed_points(threshold=1.0, gain=18.47265**0.5, distribution=three_scales)
+print("V =", [float(f"{point.variance:.4g}") for point in six])
+assert [point.stable for point in six] == 3 * [False, True]
+z_six = np.array([point.variance**-0.5 for point in six])
+tails = scipy.stats.norm.sf(z_six[:, None] * np.sqrt(weights @ scales**2) / scales) @ weights
+assert np.allclose(18.47265 * z_six**2 * tails, 1, atol=1e-9)
 
 # %% [markdown]
 # ## Picture

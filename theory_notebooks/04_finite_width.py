@@ -60,8 +60,8 @@ infinite
 # 3. The weights of every layer are fresh, so $K_{l+1}$ depends on the past through $K_l$ alone: a Markov chain.
 #
 # Layer 1 is driven by currents $\mathcal N(0, 1)$: $K_1 \sim \mathrm{Binomial}(n, Q(\theta))$. The paper plots the sample
-# variance of layer $l$. Its mean is $\mathrm E[C] = g^2\,\mathrm E[K_{l-1}]/n$; given $C$ it is a $\chi^2_{n-1}$, so
-# its variance is
+# variance of layer $l$. Given $C$ it is $C/(n-1)$ times a $\chi^2_{n-1}$, of mean $C$ and variance $2 C^2/(n-1)$. So its
+# mean is $\mathrm E[C] = g^2\,\mathrm E[K_{l-1}]/n$ and its variance
 #
 # $$\operatorname{Var}[C] + \frac{2}{n-1}\,\mathrm E[C^2].$$
 #

@@ -257,8 +257,9 @@ figure
 #
 # $$I = \min \sum_l \mathrm{KL}\bigl(x_{l+1} \,\|\, \pi(x_l)\bigr) \quad\text{over paths from } p \text{ to } p_u,$$
 #
-# and Gaussian fluctuations about the cheapest path give the prefactor $A$. The exact rate is that of the quasi-stationary law,
-# $r = \sum_K \nu_K (1 - \pi_K)^n$.
+# That fixes $I$. For the prefactor $A$ it is *assumed* that fluctuations about the cheapest path are Gaussian, layer by layer,
+# as in Laplace's method; `varflow/theory/escape.py` writes the integrals out. The test is the exact rate, that of the
+# quasi-stationary law, $r = \sum_K \nu_K (1 - \pi_K)^n$: relative to $A e^{-nI}$ only $O(1/n)$ may be missing.
 
 # %%
 LADDERS = {t: np.geomspace(100, widest, 10).astype(int) for t, widest in {0.7: 2000, 0.85: 6000, 1.0: 10000}.items()}

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 6. What the leak does to the paper's gain: under its soft reset all 20 steps live only for $\beta \geq 0.555$
+# # 6. What the leak does to the paper's gain: under its soft reset all 20 steps live only for $\beta > 0.553$
 #
 # The paper derives $g^2 = 1/Q(\theta)$, 6.303 at $\theta = 1$, for neurons without memory, and trains neurons with a leak
 # $\beta$ and a delayed soft reset,
@@ -15,9 +15,9 @@
 # $$H_{t+1} = \beta H_t - \theta S_t + I_{t+1}, \qquad S_t = 1(H_t > \theta).$$
 #
 # **Claim.** With that membrane and a constant current the gain carries every one of 20 steps to layer 100 only if the leak is
-# weak, $\beta \geq 0.555$. At the paper's own $\beta = 0.5$ it takes $g^2 \geq 6.70$. The formula for the soft reset that comes
-# with the paper's code does not find this value: it takes $\mathrm E[H \mid H > \theta]$ where the variance of a sum asks for
-# a covariance, and leaves out that resets pull the mean of the membrane below 0.
+# weak, $\beta > 0.553 \pm 0.002$. At the paper's own $\beta = 0.5$ it takes $g^2 > 6.67 \pm 0.01$. The formula for the soft
+# reset that comes with the paper's code does not find this value: it takes $\mathrm E[H \mid H > \theta]$ where the variance
+# of a sum asks for a covariance, and leaves out that resets pull the mean of the membrane below 0.
 
 # %%
 import matplotlib.pyplot as plt
@@ -231,7 +231,7 @@ for name in ("eight", "published"):
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.6, 4), layout="constrained")
 gains = np.array(GAINS[0.5])
 rates = np.array([settled(profiles[0.5, g].firing_rate) for g in gains])
-alive = gains > 6.7
+alive = gains > 6.67
 overstated = [float(normal.sf(settled(profiles[0.5, g].variance) ** -0.5)) for g in gains[alive]]
 left.plot(gains[alive], rates[alive], "-o", color="tab:blue", ms=4, label="infinite width")
 left.plot(gains[~alive], rates[~alive], "o", color="tab:blue", ms=4, mfc="white")
@@ -243,8 +243,8 @@ left.errorbar([], [], [], fmt="s", ms=3, color="0.2", capsize=3, label=r"8 netwo
 left.plot([COVARIANCE, PUBLISHED], [p, p], "D", color="tab:red", ms=6, mfc="white", label="what the formulas promise")
 left.annotate("with\ncovariance", (COVARIANCE, p), (COVARIANCE, p + 0.018), color="tab:red", ha="center", fontsize=9)
 left.annotate("published", (PUBLISHED, p), (PUBLISHED, p - 0.03), color="tab:red", ha="center", fontsize=9)
-left.vlines(6.7, 0, 0.29, color="0.6", lw=1, zorder=0)
-left.text(6.8, 0.02, "6.70: every step alive to the right", color="0.4", fontsize=9)
+left.vlines(6.67, 0, 0.29, color="0.6", lw=1, zorder=0)
+left.text(6.8, 0.02, "6.67: every step alive to the right", color="0.4", fontsize=9)
 left.set(
     title=r"layers 41–100, $\beta = 0.5$",
     xlabel="$g^2$",

@@ -12,6 +12,7 @@ from varflow.certified.layer import Layer, Place
 from varflow.certified.newton import isolate, narrow
 from varflow.model.distributions import Distribution
 from varflow.results import FixedPoint, FixedPoints
+from varflow.results.fixed_points import basin
 
 __all__ = ["CertifiedFixedPoints", "CertifiedPoint", "fixed_points"]
 
@@ -64,7 +65,7 @@ class CertifiedFixedPoints(FixedPoints):
             for p in self
             if p.enclosure
         ]
-        return "\n".join([f"CertifiedFixedPoints ({how}; basin of silence up to V = {self.basin_edge:.8g})", *rows])
+        return "\n".join([f"CertifiedFixedPoints ({how}{basin(self, lambda edge: f'{edge:.8g}')})", *rows])
 
 
 def fixed_points(

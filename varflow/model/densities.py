@@ -117,7 +117,7 @@ def from_sympy(obj: Any) -> Distribution:
         return checked_discrete(f"sympy {obj}", obj, np.array([*table]), np.array([*table.values()]))
     if not obj.pspace.is_Continuous:
         raise DomainError("distribution", obj, "is discrete with infinitely many atoms: give it as a scipy.stats distribution")
-    return _from_expression(obj, sympy.sympify(law(x)), x)
+    return _from_expression(obj, sympy.sympify(law(x), strict=True), x)
 
 
 def _from_expression(obj: Any, expression: Any, x: Any) -> Distribution:

@@ -20,7 +20,7 @@ from varflow.reference.laws import GUARD, in_digits
 from varflow.reference.layer import Layer, layer_of
 from varflow.reference.roots import first_power, root_between, roots_between
 from varflow.results import FixedPoint, FixedPoints
-from varflow.results.fixed_points import in_full
+from varflow.results.fixed_points import basin, in_full
 
 __all__ = ["ExactFixedPoints", "fixed_points", "stable_variance"]
 
@@ -57,7 +57,7 @@ class ExactFixedPoints(FixedPoints):
 
     def _table(self) -> Any:
         how = "complete" if self.complete else "perhaps not all"
-        title = f"ExactFixedPoints ({how}; {self.digits} digits; basin of silence up to V = {mpmath.nstr(self.basin_edge, 8)})"
+        title = f"ExactFixedPoints ({how}; {self.digits} digits{basin(self, _in_digits(8))})"
         return in_full(title, self.points, _in_digits(self.digits))
 
 
@@ -124,7 +124,7 @@ def fixed_points(
     silence = layer.bias2 == 0 and layer.threshold >= 0
     if silence:
         points.insert(0, _silence(layer))
-    edge = mpf(0)
+    edge = next((point.variance for point in points[1:] if not point.stable), mpf(0))
     if silence and layer.threshold > 0:
         edge = roots[0] if roots else mp.inf
     exact = tuple(ExactFixedPoint(**{name: getattr(p, name) for name in (*_NUMBERS, "stable")}, digits=digits) for p in points)

@@ -51,7 +51,8 @@ def correlation_map(overlap: float, z: float, *, digits: int = 50) -> Any:
 
     Notes
     -----
-    **Assumes** infinite width, normal potentials, no bias, no weight mean. **Source**: the definition, given ``u``.
+    **Assumes** infinite width, normal potentials, no bias, no weight mean.
+    **Source**: ``poole2016`` for smooth activations; here the definition, given ``u``.
 
     Examples
     --------
@@ -110,7 +111,8 @@ def correlation_point(z: float, *, digits: int = 50) -> CorrelationPoint:
     Notes
     -----
     The map starts above the diagonal, at ``Q(z)``, and ends below it: at ``ρ = 1`` it arrives with infinite slope.
-    **Assumes** as :func:`correlation_map`. **Source**: derived here; ``∂P/∂ρ = φ₂`` is Plackett's identity.
+    **Assumes** as :func:`correlation_map`. **Source**: ``schoenholz2017`` for smooth activations; ``∂P/∂ρ = φ₂`` is
+    ``plackett1954``'s identity.
 
     Examples
     --------

@@ -70,7 +70,7 @@ def quasi_stationary(
     Notes
     -----
     Power iteration: the law of the next layer, given that it is alive, until it repeats itself.
-    **Source**: derived here.
+    **Source**: ``darroch1965``.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def lifetime(
 
     Notes
     -----
-    **Accuracy**: the linear system loses as many digits as ``1/r`` has. **Source**: derived here.
+    **Accuracy**: the linear system loses as many digits as ``1/r`` has. **Source**: ``darroch1965``.
 
     Examples
     --------

@@ -91,13 +91,19 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
 
     def _table(self) -> Table:
         how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln V" if self.resolution else "scanned"
-        title = f"FixedPoints ({how}; basin of silence up to V = {self.basin_edge:.8g})"
+        title = f"FixedPoints ({how}{basin(self, lambda edge: f'{edge:.8g}')})"
         header = ("variance", "firing_rate", "multiplier", "depth_scale", "stability")
         rows = [
             (f"{p.variance:.8g}", f"{p.firing_rate:.6g}", f"{p.multiplier:.6g}", f"{p.depth_scale:.4g}", _stability(p))
             for p in self
         ]
         return Table(title, "{:>14} {:>12} {:>11} {:>12}  {}", rows, header)
+
+
+def basin(points: FixedPoints, written: Callable[[Any], str]) -> str:
+    """The lowest state's basin in words, where it has one: of silence, or of the quiet state that a bias leaves."""
+    state = "silence" if points[0].variance == 0 else "the quiet state"
+    return f"; basin of {state} up to V = {written(points.basin_edge)}" if points.basin_edge else ""
 
 
 def _stability(point: FixedPoint) -> str:

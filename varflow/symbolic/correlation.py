@@ -70,7 +70,8 @@ def correlation_slope(z: Any = z) -> Derivation:
     -----
     **Assumes** infinite width (jointly normal potentials), weights independent of mean zero, no bias, and both inputs at the
     stationary variance ``V = g² p``; then ``ρ`` is the overlap of spikes ``E[x x̂]/p`` of the layer before.
-    **Source**: derived here; the heat equation in ``ρ`` is Plackett's identity.
+    **Source**: the map of ``poole2016`` and ``schoenholz2017``, for a step; ``∂φ₂/∂ρ = ∂²φ₂/∂x∂y`` is ``plackett1954``'s. The
+    infinite slope at ``ρ = 1`` is known of binary neurons, ``vreeswijk1998``, and quantised activations, ``blumenfeld2019``.
 
     Examples
     --------
@@ -137,7 +138,7 @@ def correlation_map(z: Any = z) -> Derivation:
 
     Notes
     -----
-    **Assumes** what :func:`correlation_slope` does. **Source**: derived here.
+    **Assumes** what :func:`correlation_slope` does. **Source**: as there; for random automata ``derrida1986``.
 
     Examples
     --------

@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 import mpmath
 import sympy
 from mpmath import mp, mpf
+from sympy.logic.boolalg import Boolean
 
 from varflow._checks import DomainError, integer
 from varflow.symbolic.conditions import above, all_of, at_least, below
 from varflow.symbolic.display import aligned, plain
 from varflow.symbolic.evaluation import first_answer, in_digits, in_doubles
 from varflow.symbolic.numbers import DerivationError, Values, value
-from varflow.symbolic.symbols import NAMES
+from varflow.symbolic.symbols import NAMES, exact
 
 __all__ = ["Derivation", "DerivationError", "Setting", "Step"]
 
@@ -41,7 +42,7 @@ class Setting(NamedTuple):
     def point(self, rng: Random, given: Mapping[sympy.Symbol, Any], small: Values | None = None) -> Values:
         """One admissible point: parameters, what has been assumed of them, and the quantities they define."""
         values = self.draw(rng) | (small or {})
-        assumed = {symbol: value(sympy.sympify(expression), values) for symbol, expression in given.items()}
+        assumed = {symbol: value(expression, values) for symbol, expression in given.items()}
         values |= assumed
         return self.define(values) | values
 
@@ -153,7 +154,7 @@ class Derivation:
         """Those between these symbols."""
         signs = [relation for s in symbols if s.name not in ("theta", "z") for relation in _sign(s)]
         last = dict(self.steps[-1].given) if self.steps else {}
-        stated = [part for step in self.steps for part in sympy.ordered(sympy.And.make_args(sympy.sympify(step.condition)))]
+        stated = [part for step in self.steps for part in sympy.ordered(sympy.And.make_args(step.condition))]
         stated = [part.subs(last) if part.free_symbols & last.keys() else part for part in stated]
         return tuple(dict.fromkeys(c for c in (*signs, *stated) if c != sympy.true and c.free_symbols <= set(symbols)))
 
@@ -181,13 +182,20 @@ class Derivation:
 
         Raises
         ------
+        DomainError
+            For anything but sympy's own objects and numbers; strings in particular are not parsed.
         DerivationError
             If the new equation does not hold at a random admissible point.
         """
-        before = self.steps[-1].expression.subs(dict(given or {})) if self.steps else None
+        fixed = _fixed(given)
+        if not callable(change) and not isinstance(change, sympy.Eq):
+            raise DomainError("change", change, "must be a sympy.Eq, or a function from one to the next")
+        if not isinstance(condition, Boolean):
+            raise DomainError("condition", condition, "must be a relation between symbols, such as sympy.Gt(theta, 1)")
+        before = self.steps[-1].expression.subs(fixed) if self.steps else None
         expression = change(before) if callable(change) else change
         known = dict(self.steps[-1].given) if self.steps else {}
-        step = Step(expression, reason, assumption, known | dict(given or {}), condition)
+        step = Step(expression, reason, assumption, known | fixed, condition)
         if not isinstance(expression, sympy.Eq) or not replace(self, steps=(step,))._holds_at("first look", 15):
             raise DerivationError(f"{self.title}: the step '{reason}' does not hold: {expression}")
         return replace(self, steps=(*self.steps, step))
@@ -282,6 +290,13 @@ class Derivation:
         lines += [f"  for {', '.join(map(str, self.conditions))}"] if self.steps and self.conditions else []
         lines += [f"  beyond: {plain(self.beyond.steps[-1])}"] if self.beyond else []
         return "\n".join(lines)
+
+
+def _fixed(given: Any) -> dict[Any, Any]:
+    """What an assumption fixes: a symbol's number or expression."""
+    if not isinstance(given or {}, Mapping) or not all(isinstance(symbol, sympy.Symbol) for symbol in given or {}):
+        raise DomainError("given", given, "must be a dict: symbol → number or expression")
+    return {symbol: exact(f"given[{symbol}]", expression) for symbol, expression in (given or {}).items()}
 
 
 @lru_cache(maxsize=512)

@@ -34,9 +34,9 @@ def in_doubles(
     """Of floats and arrays that broadcast; a float, or one for each result."""
     pool = tuple(sympy.Dummy() for _ in symbols)
     put = dict(zip(symbols, pool, strict=True))
-    formulas = tuple(sympy.sympify(result).xreplace(put) for result in results)
+    formulas = tuple(result.xreplace(put) for result in results)
     plain = not any(formula.has(sympy.Integral) for formula in formulas)
-    holds = _predicate(pool, sympy.sympify(conditions).xreplace(put))
+    holds = _predicate(pool, conditions.xreplace(put))
     fast = as_function(pool, sympy.Tuple(*formulas, *map(rounding, formulas)), "numpy") if plain else None
     slow = [as_function(pool, formula, "mpmath") for formula in formulas]
 
@@ -65,8 +65,8 @@ def in_digits(
 ) -> Callable[..., Any]:
     """Of single numbers, at mpmath's working precision; an mpf, or one for each result."""
     pool = tuple(sympy.Dummy() for _ in symbols)  # without a sign, which would decide the conditions
-    holds = as_function(pool, sympy.sympify(conditions).xreplace(dict(zip(symbols, pool, strict=True))), "mpmath")
-    formulas = [as_function(symbols, sympy.sympify(result), "mpmath") for result in results]
+    holds = as_function(pool, conditions.xreplace(dict(zip(symbols, pool, strict=True))), "mpmath")
+    formulas = [as_function(symbols, result, "mpmath") for result in results]
 
     def called(*args: Any, **kwargs: Any) -> Any:
         numbers = [_mpf(*pair) for pair in _bound(names, args, kwargs)]

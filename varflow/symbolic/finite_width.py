@@ -58,7 +58,8 @@ def finite_width_corrections(order: int = 1, *, distribution: Any = None) -> Der
     With the law of the potentials given, ``F`` does not depend on the spike pattern: exact for normal weights.
     **Accuracy**: ``.check()`` compares with the stationary law of the exact chain at n = 100, 1000 and 10000 and asks that
     what is left falls as ``n^-(order + 1)``.
-    **Source**: derived here.
+    **Source**: ``yaida2020`` and ``roberts2022`` expand networks of smooth activations in ``1/n``; for the binomial chain of
+    spikes derived here.
 
     Examples
     --------

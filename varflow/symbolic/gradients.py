@@ -76,7 +76,8 @@ def gradient_gain(
     **Assumes** backward signals independent of the forward weights and potentials, normal potentials of mean zero and variance
     ``V``. For a peak of 1, ``χ ≤ g²``: below ``g = 1`` no width keeps gradients. The variance of the weight gradient is
     ``p E[δ²]``: a low rate starves learning even at ``χ = 1``.
-    **Source**: derived here.
+    **Source**: the recursion of ``schoenholz2017``, with a surrogate (``neftci2019``, ``zenke2021``) for the derivative, as in
+    the kernel of ``eilers2024``; the closed forms and ``χ ≤ g²`` are derived here.
 
     Examples
     --------

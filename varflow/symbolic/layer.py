@@ -102,12 +102,15 @@ class Layer:
         }
 
 
-def spread(weights: list[Any], fan_in: int, first: Any, second: Any) -> tuple[Any, Any]:
-    """``E[u²]`` and ``E[u]`` of ``u = Σ w_j x_j``, each weight one of two values with equal odds: all patterns are summed."""
+def spread(weights: list[Any], fan_in: int, first: Any, second: Any, mixed: Any = 0) -> tuple[Any, Any]:
+    """``E[u²]`` and ``E[u]`` of ``u = Σ w_j x_j``, each weight one of two values with equal odds: all patterns are summed.
+
+    ``mixed`` is ``E[x_i x_j]`` of two neurons; for weights of mean zero it drops out.
+    """
     total, mean = mpf(0), mpf(0)
     for pattern in product(weights, repeat=fan_in):
         squares, whole = sum(w * w for w in pattern), sum(pattern)
-        total += squares * second + (whole * whole - squares) * first**2
+        total += squares * second + (whole * whole - squares) * mixed
         mean += whole * first
     return total / 2**fan_in, mean / 2**fan_in
 

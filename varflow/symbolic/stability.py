@@ -81,7 +81,8 @@ def multiplier(
 
     Notes
     -----
-    **Assumes** infinite width, no weight mean. **Source**: derived here.
+    **Assumes** infinite width, no weight mean.
+    **Source**: ``poole2016`` and ``schoenholz2017`` for smooth activations; for a step derived here.
 
     Examples
     --------

@@ -130,7 +130,7 @@ def _moments(variable: Any, name: Any, density: Any, support: Any, parameters: P
 
 def _known_moments(variable: Any) -> tuple[Any, Any]:
     try:
-        return sympy.sympify(stats.E(variable)), sympy.sympify(stats.variance(variable))
+        return stats.E(variable), stats.variance(variable)
     except NotImplementedError:
         unknown = sympy.Integral(t, (t, 0, 1))
         return unknown, unknown

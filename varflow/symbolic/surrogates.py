@@ -58,7 +58,7 @@ def surrogate_of(given: Any, argument: Any = None) -> Surrogate:
 
 def _own(expression: Any, argument: Any) -> Surrogate:
     """A surrogate from a user's expression, cut where an absolute value switches."""
-    psi: Any = sympy.sympify(expression) if isinstance(expression, sympy.Basic | int | float) else S.NaN
+    psi: Any = sympy.sympify(expression, strict=True) if isinstance(expression, sympy.Basic | int | float) else S.NaN
     if not isinstance(psi, sympy.Expr) or psi is S.NaN:
         raise DomainError(
             "surrogate", expression, f"must be one of {', '.join(SURROGATES)} or a sympy expression in one symbol"

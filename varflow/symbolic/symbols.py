@@ -8,6 +8,7 @@ them their values.
 from __future__ import annotations
 
 from decimal import Decimal
+from numbers import Rational as RationalNumber
 from numbers import Real
 from typing import Any
 
@@ -56,10 +57,13 @@ def quantity(name: str, latex: str, **assumptions: bool) -> Any:
 
 
 def exact(name: str, value: Any) -> Any:
-    """A user's number or symbol as a sympy expression: a number of any library means its exact value."""
+    """A user's number or symbol as a sympy expression: a number of any library means its exact value.
+
+    Without ``sympify``, which runs strings as code, also those inside a tuple.
+    """
     try:
-        expression = sympy.sympify(_ratio(value))
-    except (sympy.SympifyError, TypeError, AttributeError, ValueError, OverflowError):
+        expression = _ratio(value)
+    except (TypeError, AttributeError, ValueError, OverflowError):
         expression = sympy.nan
     expression = expression if isinstance(expression, sympy.Expr) else sympy.nan  # None and truth values are no numbers
     floats = {number: sympy.Rational(number) for number in expression.atoms(sympy.Float)} if expression.is_finite else {}
@@ -70,10 +74,10 @@ def exact(name: str, value: Any) -> Any:
 
 
 def _ratio(value: Any) -> Any:
-    """Numbers of Python, numpy, mpmath, torch and python-flint as the ratio they are; whatever else as it is."""
+    """Numbers of Python, numpy, mpmath, torch and python-flint as the ratio they are; nan for anything else."""
     if isinstance(value, sympy.Basic):
         return value
-    if isinstance(value, str | bytes | bool | np.bool_ | complex | np.complexfloating):
+    if isinstance(value, bool | np.bool_):
         return sympy.nan
     if not isinstance(value, Real | Decimal | np.generic) and hasattr(value, "item"):  # an array or a tensor of one number
         return _ratio(value.item()) if getattr(value, "ndim", 0) == 0 else sympy.nan
@@ -82,8 +86,10 @@ def _ratio(value: Any) -> Any:
         return _binary(*parts) if mpmath.isfinite(value) else sympy.nan
     if type(value).__module__.startswith("flint"):
         return _flint_ratio(value)
+    if isinstance(value, RationalNumber):
+        return sympy.Rational(int(value.numerator), int(value.denominator))
     ratio = getattr(value, "as_integer_ratio", None)
-    return value if ratio is None else sympy.Rational(*map(int, ratio()))
+    return sympy.nan if ratio is None else sympy.Rational(*map(int, ratio()))
 
 
 def _flint_ratio(value: Any) -> Any:

@@ -24,6 +24,7 @@ __all__ = ["variance_map", "weight_variance"]
 
 E_w, E_w2 = quantity("E[w]", r"\mathrm{E}[w]"), quantity("E[w^2]", r"\mathrm{E}[w^2]", positive=True)
 E_u, E_u2 = quantity("E[u']", r"\mathrm{E}[u']"), quantity("E[u'^2]", r"\mathrm{E}[u'^2]", positive=True)
+E_xx = quantity("E[x_i x_j]", r"\mathrm{E}[x_i x_j]")
 W = quantity("Var[w]", r"\operatorname{Var}[w]", positive=True)
 t = sympy.Symbol("t", real=True)
 
@@ -65,7 +66,7 @@ def weight_variance(
 
     Notes
     -----
-    **Assumes** weights independent of each other and of the potentials, of mean zero.
+    **Assumes** weights independent of each other and of the potentials, of mean zero; potentials may depend on each other.
     **Source**: ``micheli2024`` for spikes; the other responses are derived the same way.
 
     Examples
@@ -90,8 +91,8 @@ def _weight_variance(
     mean_square = _second_moment(layer)
     steps = start.then(Eq(V_next, E_u2 - E_u**2), "the variance of a potential of the next layer")
     steps = steps.then(
-        lambda e: e.subs({E_u: n * E_w * E_x, E_u2: n * E_w2 * E_x2 + n * (n - 1) * E_w**2 * E_x**2}),
-        "$u' = \\sum_j w_j x_j$, a sum of $n$ products",
+        lambda e: e.subs({E_u: n * E_w * E_x, E_u2: n * E_w2 * E_x2 + n * (n - 1) * E_w**2 * E_xx}),
+        "$u' = \\sum_j w_j x_j$, $n$ squares and $n(n-1)$ products of two neurons, however these depend on each other",
         assumption="weights independent of each other and of the potentials",
     )
     steps = steps.then(lambda e: Eq(e.lhs, neat(e.rhs)), "mean zero", assumption="$\\mathrm{E}[w] = 0$", given=moved)
@@ -124,7 +125,7 @@ def _with_weights(layer: Layer) -> Any:
     def draw(rng: Random) -> Values:
         values = layer.draw(rng)
         mean = mpf(rng.uniform(-1, 1))
-        return values | {E_w: mean, E_w2: values[sigma_w] ** 2 + mean**2}
+        return values | {E_w: mean, E_w2: values[sigma_w] ** 2 + mean**2, E_xx: mpf(rng.uniform(-1, 1))}
 
     return draw
 
@@ -134,7 +135,7 @@ def _weighted(layer: Layer) -> Any:
         first, second = layer.moments(values)
         mean, fan_in = values[E_w], int(values[n])
         scale = mp.sqrt(values[E_w2] - mean**2)
-        square, whole = spread([mean - scale, mean + scale], fan_in, first, second)
+        square, whole = spread([mean - scale, mean + scale], fan_in, first, second, values[E_xx])
         unit = spread([-mpf(1), mpf(1)], fan_in, first, second)[0]
         known = {E_x: first, E_x2: second, E_u: whole, E_u2: square, W: values[V] / unit}
         return known | {V_next: square - whole**2}

@@ -60,7 +60,8 @@ class SpikeChain:
     **Accuracy**: total variation at most 1e-12 against the full matrix (n = 2000, 99 transitions), relative accuracy about
     1e-12 also for tiny survivals. Above width 10⁴ the law is held on a grid; its error is measured, see
     :func:`varflow.finite_width`.
-    **Source**: derived here; the seed paper shows the effect in its figure 4 and gives no law (``micheli2024``).
+    **Source**: ``cayco2013`` follow the spike count of feedforward binary neurons as a Markov chain; ``π_K`` is derived here.
+    The seed paper shows the effect in its figure 4 and gives no law (``micheli2024``).
 
     Examples
     --------
@@ -171,6 +172,7 @@ class SpikeChain:
         **Accuracy** of the escape rate: relative 1e-9 against the full matrix (n = 500 … 2000), down to 1e-79 (tested); at
         n = 10⁵ and 2.6e-218 it follows the trend of :func:`varflow.escape_asymptotics` to 1e-5 (tested).
         An escape rate below about 1e-300 is reported as 0.
+        **Source**: ``darroch1965``.
 
         Examples
         --------

@@ -131,7 +131,8 @@ def escape_asymptotics(*, threshold: float, gain: float) -> EscapeAsymptotics:
     ``I`` agrees with 50-digit arithmetic to a relative 1e-14 at θ = 1 and 2e-12 at θ = 0.85. Where the path is
     coarse the ripple leaves the prefactor uncertain: by 1e-5 at θ = 0.7, by 2e-3 at θ = 0.6 (γ = 10.13).
     More in ``docs/expansions.md``.
-    **Source**: derived here, see the module.
+    **Source**: least action is ``freidlin2012``'s, prefactors for populations that die out are reviewed in ``assaf2017``; the
+    map in discrete time, its prefactor and its ripple are derived here, see the module.
 
     Examples
     --------

@@ -125,7 +125,8 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     194, 118 and 350, and 3076, 2525 and 7480 (``docs/expansions.md`` has more).
     What is left shrinks as ``n^-(order+1)`` (mean, variance) and ``n^-(order+1/2)`` (skewness) (tested). The series are
     asymptotic: more terms help only where ``small_parameter`` is small.
-    **Source**: derived here, see the module.
+    **Source**: ``yaida2020``, ``roberts2022`` and, for products of random matrices, ``hanin2020`` expand smooth networks in
+    ``1/n``; for the binomial chain derived here, see the module.
 
     Examples
     --------

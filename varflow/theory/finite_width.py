@@ -53,7 +53,8 @@ def finite_width(network: Network) -> Profile:
     **Accuracy**: total variation at most 1e-12 against the full matrix at n = 2000 over 99 transitions; survival to a
     relative 1e-11 down to 1e-290 (tested). Above width 10⁴ the law is held on a grid, and ``error`` is the change of the
     variance when that grid is made coarser.
-    **Source**: derived here; the seed paper shows the effect in its figure 4 and gives no law (``micheli2024``).
+    **Source**: ``cayco2013`` follow the spike count of feedforward binary neurons as a Markov chain; ``π_K`` is derived here.
+    The seed paper shows the effect in its figure 4 and gives no law (``micheli2024``).
 
     Examples
     --------

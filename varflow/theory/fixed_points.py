@@ -138,7 +138,8 @@ def fixed_points(
     without weight mean, and for discrete laws (finitely many candidates). Else scanned.
     **Accuracy**: 6e-16 relative, times ``1/|1 - m|`` near the saddle-node, against 50-digit roots over θ from 1e-8 to 30 and
     γ up to 1e12 (``docs/accuracy.md``); ``vf.certified`` proves it case by case.
-    **Source**: derived here; ``micheli2024`` names the fixed point ``V = 1`` only.
+    **Source**: ``poole2016`` and ``schoenholz2017`` for multiplier and depth scale with smooth activations; for a threshold
+    derived here. ``micheli2024`` names the fixed point ``V = 1`` only.
 
     Examples
     --------

@@ -67,7 +67,8 @@ def mean_field(network: Network, *, method: str = "auto", points: int = 2**14, s
     error grows as ``1/(1-m)``; where scrambles disagree on life and death, survival is the share of those alive.
     Histories: at most 8 steps (4 of multi-spike neurons). Up to 4 steps a layer is right to 1e-10 by quadrature where each
     step's newest current is at least 0.15 of the membrane's standard deviation; else ``error`` as above.
-    **Source**: ``micheli2024``, with bias, weight mean and input scale added here; in time derived here.
+    **Source**: ``micheli2024``, with bias, weight mean and input scale added here; that currents are normal: ``lee2018``,
+    ``matthews2018``; in time derived here.
 
     Examples
     --------
