@@ -11,8 +11,8 @@ import pytest
 
 import varflow as vf
 from varflow.model.drives import Currents, Inputs
-from varflow.model.neurons import RESETS
 
+RESETS = tuple(vf.resets.FAMILIES)
 RNG = np.random.default_rng(8)
 
 

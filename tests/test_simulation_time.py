@@ -14,7 +14,6 @@ import varflow as vf
 
 torch = pytest.importorskip("torch")
 
-from varflow.model.neurons import RESETS  # noqa: E402
 from varflow.simulation import simulate  # noqa: E402
 from varflow.simulation.dense import batches  # noqa: E402
 from varflow.simulation.driving import driven  # noqa: E402
@@ -22,6 +21,7 @@ from varflow.simulation.neurons import step_neurons  # noqa: E402
 from varflow.simulation.products import digits_of  # noqa: E402
 from varflow.simulation.weights import WeightGrid, weight_grid  # noqa: E402
 
+RESETS = tuple(vf.resets.FAMILIES)
 K = 4.5  # standard errors: one honest test in 150 000 fails
 NAMES = ("variance", "firing_rate", "potential_mean", "coincidences")
 

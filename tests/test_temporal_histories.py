@@ -5,11 +5,11 @@ import pytest
 from scipy import stats
 
 import varflow as vf
-from varflow.model.neurons import RESETS
 from varflow.theory.in_time import histories
 from varflow.theory.in_time.histories import Histories, uniform_points
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 
+RESETS = tuple(vf.resets.FAMILIES)
 FAR = 8.0  # standard errors of 8 scrambles: beyond it with probability 1e-4
 NAMES = ("variance", "potential_mean", "firing_rate", "coincidences")
 

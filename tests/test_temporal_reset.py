@@ -8,13 +8,13 @@ import pytest
 from scipy import special, stats
 
 import varflow as vf
-from varflow.model.neurons import RESETS
 from varflow.theory.in_time.held_currents import held
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.in_time.recursion import in_time
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import stepped
 
+RESETS = tuple(vf.resets.FAMILIES)
 ROUNDING = 3e-6  # single precision through a few layers; the first step has no other error
 FAR = 8.0  # standard errors of 8 scrambles: beyond it with probability 1e-4
 QMC = {"method": "quasi_monte_carlo"}

@@ -69,6 +69,7 @@ _ROOMS = {
     "drives": "model.drives",
     "init": "init",
     "neurons": "model.presets",
+    "resets": "model.resets",
     "weights": "model.weights",
     "plots": "plots",
     "reference": "reference",
@@ -97,7 +98,7 @@ if TYPE_CHECKING:
     from varflow.init.models.audit import audit
     from varflow.init.rules import gain_by_rule
     from varflow.init.table import corrected_gain_table
-    from varflow.model import distributions, drives, weights
+    from varflow.model import distributions, drives, resets, weights
     from varflow.model import presets as neurons
     from varflow.model.distributions import distribution
     from varflow.model.network import Network

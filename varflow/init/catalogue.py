@@ -16,6 +16,7 @@ from varflow.init.published import METHODS, Method, Setting, Weights
 from varflow.model.drives import currents
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
+from varflow.model.resets import Reset
 from varflow.results import Catalogue, CatalogueEntry, Profile
 from varflow.theory.finite_width import finite_width
 from varflow.theory.fixed_points import critical_gain
@@ -37,7 +38,7 @@ def catalogue(
     depth: int = 100,
     width: int | None = None,
     steps: int | None = None,
-    reset: str | None = None,
+    reset: str | Reset | None = None,
     input_scale: float | None = None,
     neuron: Neuron | None = None,
     rate: float = 0.1,
@@ -115,8 +116,8 @@ def catalogue(
         survival_target=probability("survival_target", survival_target, open_ends=True),
     )
     T = (1 if own.memoryless else STEPS) if steps is None else integer("steps", steps, minimum=1)
-    if T == 1 and own.reset == "multi_spike":
-        raise DomainError("steps", T, "is too few for reset='multi_spike', which may spike several times: name more steps")
+    if T == 1 and own.reset_rule.counts:
+        raise DomainError("steps", T, f"is too few for reset={own.reset!r}, which may spike several times: name more steps")
     compared = _methods(methods)
     check_progress(progress)
     known: dict[Weights, Profile] = {}

@@ -83,7 +83,7 @@ def gain_for_rate(
     >>> print(f"{init.gain:.3f} {init.weight_std:.4f} {init.input_gain:.3f} {init.firing_rate:.4f} {init.window}")
     3.243 0.1433 1.974 0.4000 (11, 20)
     """
-    largest = math.inf if isinstance(neuron, Neuron) and neuron.reset == "multi_spike" else 1.0
+    largest = math.inf if isinstance(neuron, Neuron) and neuron.reset_rule.counts else 1.0
     wanted = probability("rate", rate, open_ends=True) if largest == 1 else scalar("rate", positive_scale("rate", rate))
     options = {"points": points, "scrambles": scrambles, "seed": seed}
     question = _question(neuron, "rate", wanted, lambda rates, _: late(rates).mean(-1), steps, depth, drive, options)
@@ -157,8 +157,8 @@ def _question(
     T, L = integer("steps", steps, minimum=2), integer("depth", depth, minimum=2)
     if neuron.threshold <= 0:
         raise DomainError(name, wanted, "cannot be chosen at threshold ≤ 0: name a gain")
-    if neuron.decay == 1 and neuron.reset == "none":
-        rule = "with reset='none' never forgets: potentials grow with every step, and no late rate or variance is stationary"
+    if neuron.decay == 1 and neuron.reset_rule.linear:
+        rule = "without reset never forgets: potentials grow with every step, and no late rate or variance is stationary"
         raise DomainError("decay", neuron.decay, rule)
     covariance = drive_covariance(currents() if drive is None else drive, T)
     moment = np.trace(covariance) / T

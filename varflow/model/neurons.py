@@ -1,6 +1,7 @@
 """The neuron: its threshold, and for later time steps its leak and reset.
 
-Notation: ``H`` membrane at the spike test, ``S`` spike, ``c = input_scale × current``. Names and update equations:
+Notation: ``H`` membrane at the spike test, ``S`` spike, ``c = input_scale × current``. What a spike does to the next membrane
+is the business of :mod:`varflow.resets`, in whose general equation the resets that have a name are:
 
 =================  ===================================
 reset              next membrane
@@ -20,11 +21,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from varflow._checks import DomainError, choice, flag, integer, non_negative, positive_scale, scalar, scale
+from varflow._checks import DomainError, flag, integer, non_negative, positive_scale, scalar, scale
+from varflow.model.resets import Reset, named, rule_of
 
-__all__ = ["RESETS", "Neuron"]
-
-RESETS = ("none", "subtract", "delayed_subtract", "zero", "gate", "multi_spike")
+__all__ = ["Neuron"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,12 @@ class Neuron:
         ``β`` in [0, 1]: what the membrane keeps from step to step. 0 is the paper's memoryless neuron.
     input_scale : float
         ``λ > 0``: what the membrane takes of its input current (``1/τ`` in some libraries).
-    reset : str
-        One of ``none subtract delayed_subtract zero gate multi_spike``; see the module's table.
+    reset : str or Reset
+        One of ``none subtract delayed_subtract zero gate multi_spike`` (see the module's table), or any
+        :class:`varflow.resets.Reset`. What has a name is kept by its name.
     strict : bool
-        Spike at ``H > θ`` (True) or ``H ≥ θ`` (False). The two differ only where the potential has atoms.
+        Spike at ``H > θ`` (True) or ``H ≥ θ`` (False). The two differ only where the potential has atoms. A count of spikes,
+        ``⌊H/θ⌋``, is never strict.
     synaptic_decay : float
         Decay of an exponential synaptic filter in [0, 1); 0 is none.
     delay : int
@@ -65,7 +67,7 @@ class Neuron:
     threshold: float = 1.0
     decay: float = 0.0
     input_scale: float = 1.0
-    reset: str = "none"
+    reset: str | Reset = "none"
     strict: bool = True
     synaptic_decay: float = 0.0
     delay: int = 0
@@ -76,7 +78,7 @@ class Neuron:
         *,
         decay: float = 0.0,
         input_scale: float = 1.0,
-        reset: str = "none",
+        reset: str | Reset = "none",
         strict: bool = True,
         synaptic_decay: float = 0.0,
         delay: int = 0,
@@ -87,17 +89,22 @@ class Neuron:
         put("threshold", scalar("threshold", scale("threshold", threshold)))
         put("decay", _fraction("decay", decay, one_allowed=True))
         put("input_scale", scalar("input_scale", positive_scale("input_scale", input_scale)))
-        put("reset", choice("reset", reset, RESETS))
-        put("strict", flag("strict", strict))
+        put("reset", named(reset))
+        put("strict", flag("strict", strict) and not self.reset_rule.counts)
         put("synaptic_decay", _fraction("synaptic_decay", synaptic_decay, one_allowed=False))
         put("delay", integer("delay", delay, minimum=0))
-        if self.reset == "multi_spike" and self.threshold <= 0:
-            raise DomainError("threshold", threshold, "must be positive for reset='multi_spike', which counts multiples of it")
+        if self.reset_rule.counts and self.threshold <= 0:
+            raise DomainError("threshold", threshold, f"must be positive for reset={reset!r}, which counts multiples of it")
+
+    @property
+    def reset_rule(self) -> Reset:
+        """What a spike does to the next membrane, as data."""
+        return rule_of(self.reset)
 
     @property
     def memoryless(self) -> bool:
         """Whether the spike depends on the present input alone: no decay, no reset, no filter, one spike at most."""
-        return self.decay == 0 and self.synaptic_decay == 0 and self.reset == "none"
+        return self.decay == 0 and self.synaptic_decay == 0 and self.reset_rule.absent
 
     def fires_at(self, membrane: float) -> bool:
         """Whether a membrane held at exactly ``membrane`` spikes: ``>`` or ``≥`` as ``strict`` says."""

@@ -29,7 +29,7 @@ def plot_temporal_critical_gain(results: Sequence[TemporalCriticalGain], ax: Any
         of_reset = sorted((r for r in results if r.neuron.reset == reset), key=lambda r: r.neuron.decay)
         decays = [r.neuron.decay for r in of_reset]
         units = np.array([r.neuron.input_scale / r.neuron.threshold if r.neuron.threshold > 0 else 0.0 for r in of_reset])
-        for name, style, label in (("gain", "-", reset.replace("_", " ")), ("late_gain", "--", None)):
+        for name, style, label in (("gain", "-", str(reset).replace("_", " ")), ("late_gain", "--", None)):
             gains = np.array([getattr(r, name) for r in of_reset]) * units
             errors = np.array([r.error[name] for r in of_reset]) * units
             ax.plot(decays, gains**2, style, color=colour, marker=".", ms=4, lw=1.4, label=label)

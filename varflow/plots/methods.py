@@ -194,7 +194,7 @@ def _words(catalogue: Catalogue, measured: dict[str, Ensemble]) -> list[str]:
         seen = f" Dots: mean ± standard error of {repeats} simulated network{'s' * (repeats > 1)}."
     mean = " A mean counts silent networks as 0." if catalogue.steps == 1 else ""
     neuron = catalogue.neuron
-    memory = "" if neuron.memoryless else f", β = {neuron.decay:g}, reset {neuron.reset.replace('_', ' ')}"
+    memory = "" if neuron.memoryless else f", β = {neuron.decay:g}, reset {str(neuron.reset).replace('_', ' ')}"
     setting = f"θ = {neuron.threshold:g}{memory}, width {catalogue.width}" + (
         f", {catalogue.steps} steps" * (catalogue.steps > 1)
     )

@@ -84,7 +84,7 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
 
 
 def _known(network: Network) -> None:
-    if network.neuron.reset != "none":
+    if not network.neuron.reset_rule.absent:
         raise DomainError("reset", network.neuron.reset, "must be 'none' here; vf.reference.two_steps has a reset")
     if network.drive.kinds > 1:
         raise DomainError("drive", network.drive, "must be one input: call once for each")

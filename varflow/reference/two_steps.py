@@ -100,7 +100,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
 def _pieces(neuron: Neuron, m1: Any, std: Any, m2: Any, slope: Any, spread: Any, digits: int) -> list[_Piece]:
     """``c_1 = m1 + std x`` and ``c_2 = m2 + slope x + spread z``."""
     theta, cuts = mpf(neuron.threshold), [-mp.inf, (mpf(neuron.threshold) - m1) / std]
-    if neuron.reset == "multi_spike":
+    if neuron.reset_rule.counts:
         for k in range(2, _highest(neuron, m1, std, digits) + 1):
             cuts.append((k * theta - m1) / std)
     cuts.append(mp.inf)
@@ -112,16 +112,10 @@ def _pieces(neuron: Neuron, m1: Any, std: Any, m2: Any, slope: Any, spread: Any,
 
 
 def _after(neuron: Neuron, S: int, theta: Any) -> tuple[Any, Any, Any]:
-    """``H_2 = keep · H_1 + into · c_2 - off``, as the table of the neuron says."""
-    beta = mpf(neuron.decay)
-    return {
-        "none": (beta, 1, 0),
-        "subtract": (beta, 1, beta * theta * S),
-        "multi_spike": (beta, 1, beta * theta * S),
-        "delayed_subtract": (beta, 1, theta * S),
-        "zero": (beta * (1 - S), 1, 0),
-        "gate": (beta * (1 - S), 1 - S, 0),
-    }[neuron.reset]
+    """``H_2 = keep · H_1 + into · c_2 - off`` after ``S`` spikes."""
+    reset, beta = neuron.reset_rule, mpf(neuron.decay)
+    keep, into, off = beta * (1 - mpf(reset.membrane) * S), 1 - mpf(reset.input) * S, mpf(reset.threshold) * theta * S
+    return keep, into, off if reset.delayed else beta * off
 
 
 def _highest(neuron: Neuron, mean: Any, std: Any, digits: int) -> int:
@@ -136,7 +130,7 @@ def _moments(neuron: Neuron, pieces: list[_Piece], m1: Any, V1: Any, digits: int
     H = mp.fsum(q.a * m[1] + q.b * m[0] for q, m in zip(pieces, mass, strict=True))
     H2 = mp.fsum(q.a**2 * m[2] + 2 * q.a * q.b * m[1] + (q.b**2 + q.s**2) * m[0] for q, m in zip(pieces, mass, strict=True))
     levels = 1
-    if neuron.reset == "multi_spike":
+    if neuron.reset_rule.counts:
         levels = max(_highest(neuron, q.b, abs(q.a) + q.s, digits) for q in pieces)
     above = [[_above(neuron, q, k * mpf(neuron.threshold), digits) for k in range(1, levels + 1)] for q in pieces]
     p2 = mp.fsum(x for row in above for x in row)
@@ -163,7 +157,7 @@ def _above(neuron: Neuron, piece: _Piece, level: Any, digits: int) -> Any:
     """Probability of this piece and of ``H_2`` above ``level``."""
     law, (lo, hi, _, a, b, s) = law_of("normal"), piece
     if s == 0 and a == 0:
-        fires = b > level or (b == level and not (neuron.strict and neuron.reset != "multi_spike"))
+        fires = b > level or (b == level and not neuron.strict)
         return _truncated(lo, hi)[0] if fires else mpf(0)
     step = (level - b) / a if a else mpf(0)
     if s == 0:

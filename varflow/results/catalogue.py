@@ -113,7 +113,7 @@ class Catalogue(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         names = ("fan_in", "width", "depth", "steps", "rate", "survival_target", "critical_gain")
-        setting = {"threshold": self.neuron.threshold, "decay": self.neuron.decay, "reset": self.neuron.reset}
+        setting = {"threshold": self.neuron.threshold, "decay": self.neuron.decay, "reset": str(self.neuron.reset)}
         setting |= {name: getattr(self.neuron, name) for name in ("input_scale", "synaptic_decay", "delay")}
         setting |= {name: getattr(self, name) for name in names}
         return nothing_if_nan({"methods": [entry.to_dict() for entry in self.methods], **setting})

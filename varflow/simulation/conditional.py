@@ -87,13 +87,13 @@ def _dtype(network: Network, dtype: str) -> torch.dtype:
         [*network.gains, network.neuron.threshold, network.bias_std, network.mean_gain or 0.0, *np.atleast_1d(received)]
     )
     held = np.all((scales == 0) | ((scales > _SCALES[0]) & (scales < _SCALES[1])))
-    return getattr(torch, dtype) if held and network.neuron.reset != "multi_spike" else torch.float64
+    return getattr(torch, dtype) if held and not network.neuron.reset_rule.counts else torch.float64
 
 
 @torch.inference_mode()
 def _simulate(block: Block, chunk: int, stop: Event) -> dict[str, np.ndarray]:
     (network,), device = block.networks, block.streams.device
-    networks, steps, many = block.streams.repeats, block.steps, network.neuron.reset == "multi_spike"
+    networks, steps, many = block.streams.repeats, block.steps, network.neuron.reset_rule.counts
     cells = Cells.of([network.neuron], device, block.dtype)
     measures = Measures(block.widths, 1, networks, steps, device)
     normals = Normals(block, chunk)

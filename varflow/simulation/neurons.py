@@ -1,12 +1,12 @@
 """Neurons in time: membranes and spikes from currents, one step after the other.
 
-Tensors have the axes (networks, configurations, steps, neurons); parameters are columns (configurations, 1). The update
-equations are those of ``varflow.model.neurons``, written here once more: a witness shares no formula with the theory.
+Tensors have the axes (networks, configurations, steps, neurons); parameters are columns (configurations, 1). The update is
+written here from the description of the reset: a witness shares no formula with the theory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +15,9 @@ import torch
 from torch import Tensor
 
 from varflow.model.neurons import Neuron
+from varflow.model.resets import Reset
 
 __all__ = ["Cells", "arriving", "respond", "step_neurons"]
-
-# update(c, H, S, β, θ) turns the scaled current into the next membrane, from the last one and its spikes; in place, because
-# fresh memory costs more than the arithmetic.
-UPDATES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]] = {
-    "none": lambda c, H, S, decay, threshold: c.addcmul_(decay, H),
-    "subtract": lambda c, H, S, decay, threshold: c.addcmul_(decay, H).addcmul_(decay * threshold, S, value=-1),
-    "delayed_subtract": lambda c, H, S, decay, threshold: c.addcmul_(decay, H).addcmul_(threshold, S, value=-1),
-    "zero": lambda c, H, S, decay, threshold: c.addcmul_(decay, H * (1 - S)),
-    "gate": lambda c, H, S, decay, threshold: c.addcmul_(decay, H).mul_(1 - S),
-    "multi_spike": lambda c, H, S, decay, threshold: c.addcmul_(decay, H).addcmul_(decay * threshold, S, value=-1),
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +30,7 @@ class Cells:
     threshold: Tensor
     strict: Tensor
     synaptic_decay: Tensor
-    resets: list[tuple[str, Any]]
+    resets: list[tuple[Reset, Any]]
     delays: list[tuple[int, Any]]
 
     @classmethod
@@ -55,7 +45,7 @@ class Cells:
 
         names = ("decay", "input_scale", "threshold", "synaptic_decay")
         columns = {name: column(name) for name in names} | {"strict": column("strict", torch.bool)}
-        return cls(tuple(neurons), resets=shared("reset"), delays=shared("delay"), **columns)
+        return cls(tuple(neurons), resets=shared("reset_rule"), delays=shared("delay"), **columns)
 
     def only(self, active: Tensor) -> Cells:
         kept = [neuron for neuron, lives in zip(self.neurons, active.tolist(), strict=True) if lives]
@@ -67,7 +57,7 @@ def respond(currents: Tensor, cells: Cells, dtype: torch.dtype, memory: Tensor |
 
     The spikes may be written to memory that is there already.
     """
-    steps, many = currents.shape[2], any(reset == "multi_spike" for reset, _ in cells.resets)
+    steps, many = currents.shape[2], any(reset.counts for reset, _ in cells.resets)
     if any(neuron.synaptic_decay for neuron in cells.neurons):
         for t in range(1, steps):
             currents[:, :, t] += cells.synaptic_decay * currents[:, :, t - 1]
@@ -86,11 +76,23 @@ def respond(currents: Tensor, cells: Cells, dtype: torch.dtype, memory: Tensor |
 def _update(current: Tensor, before: Tensor, spikes: Tensor, cells: Cells) -> None:
     """The scaled current becomes the membrane."""
     if len(cells.resets) == 1:
-        UPDATES[cells.resets[0][0]](current, before, spikes, cells.decay, cells.threshold)
+        _continue(current, before, spikes, cells.resets[0][0], cells.decay, cells.threshold)
         return
     for reset, which in cells.resets:
         decay, threshold = cells.decay[which], cells.threshold[which]
-        current[:, which] = UPDATES[reset](current[:, which], before[:, which], spikes[:, which], decay, threshold)
+        current[:, which] = _continue(current[:, which], before[:, which], spikes[:, which], reset, decay, threshold)
+
+
+def _continue(c: Tensor, H: Tensor, S: Tensor, reset: Reset, decay: Tensor, threshold: Tensor) -> Tensor:
+    """The scaled current becomes the next membrane, from the last one and its spikes; in place, because fresh memory costs
+    more than the arithmetic."""
+    if reset.input:
+        c.mul_(1 - reset.input * S)
+    c.addcmul_(decay, H * (1 - reset.membrane * S) if reset.membrane else H)
+    if reset.threshold:
+        level = reset.threshold * threshold
+        c.addcmul_(level if reset.delayed else decay * level, S, value=-1)
+    return c
 
 
 def _fire(membrane: Tensor, cells: Cells, out: Tensor) -> None:
@@ -98,7 +100,7 @@ def _fire(membrane: Tensor, cells: Cells, out: Tensor) -> None:
     if not all(neuron.strict for neuron in cells.neurons):
         out[(membrane == cells.threshold) & ~cells.strict] = 1
     for reset, which in cells.resets:
-        if reset == "multi_spike":
+        if reset.counts:
             out[:, which] = (membrane[:, which] / cells.threshold[which]).floor_().clamp_(min=0).to(out.dtype)
 
 

@@ -1,8 +1,8 @@
 r"""The membrane over one time step: mean and variance under leak, input and reset, for any law and then for a normal one.
 
-The definition: ``H' = β R(H, S) + λ I`` with the spike ``S`` of the membrane before; the families are those of
-:class:`varflow.Neuron`. In numbers: ``H`` is a mixture of a normal law and two atoms, the input one of two values about its
-mean given ``H``, and moments of ``H'`` are sums and integrals over both, split where the neuron spikes.
+The definition: ``H' = β R(H, S) + λ I`` with the spike ``S`` of the membrane before; what a spike changes is a
+:class:`varflow.resets.Reset`. In numbers: ``H`` is a mixture of a normal law and two atoms, the input one of two values about
+its mean given ``H``, and moments of ``H'`` are sums and integrals over both, split where the neuron spikes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mpmath.calculus.quadrature import GaussLegendre
 from sympy import Eq, S, Sum, Symbol, erfc, exp, pi, sqrt
 
 from varflow._checks import choice
+from varflow.model.resets import Reset, named, rule_of
 from varflow.symbolic.conditions import above, all_of, at_most
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.numbers import Values
@@ -37,17 +38,8 @@ variance_next = quantity("Var[H']", r"\operatorname{Var}[H']", positive=True)
 C_HS = quantity("Cov[H, S]", r"\operatorname{Cov}[H, S]")
 m_kept = quantity("E[I]_stationary", r"\mathrm{E}[I]_{\mathrm{stationary}}")
 
-UPDATES = {
-    "none": beta * H + lam * I,
-    "subtract": beta * (H - theta * X) + lam * I,
-    "delayed_subtract": beta * H - theta * X + lam * I,
-    "zero": beta * H * (1 - X) + lam * I,
-    "gate": (beta * H + lam * I) * (1 - X),
-    "multi_spike": beta * (H - theta * X) + lam * I,
-}
 
-
-def membrane_moments(reset: str = "none", *, input: str = "white") -> Derivation:
+def membrane_moments(reset: str | Reset = "none", *, input: str = "white") -> Derivation:
     r"""Mean and variance of the membrane one step on.
 
     .. math:: \mathrm{E}[H'],\ \operatorname{Var}[H'] \quad \text{of} \quad H' = \beta R(H, S) + \lambda I, \qquad
@@ -55,7 +47,7 @@ def membrane_moments(reset: str = "none", *, input: str = "white") -> Derivation
 
     Parameters
     ----------
-    reset : {"none", "subtract", "delayed_subtract", "zero", "gate", "multi_spike"}
+    reset : str or Reset
         As in :class:`varflow.Neuron`.
     input : {"white", "correlated"}
         White in time: independent of the membrane. Correlated (a constant current, say): the covariance
@@ -90,10 +82,13 @@ def membrane_moments(reset: str = "none", *, input: str = "white") -> Derivation
     >>> round(float(mean), 3), round(float(variance), 3)
     (-0.148, 1.207)
     """
-    update = UPDATES[choice("reset", reset, tuple(UPDATES))]
+    rule = rule_of(reset)
+    update = _update(rule)
     correlated = choice("input", input, ("white", "correlated")) == "correlated"
-    many = reset == "multi_spike"
-    start = Derivation(f"The membrane one step on, reset {reset}", Setting(_draw, _define(update, many, correlated)), answers=2)
+    many = rule.counts
+    start = Derivation(
+        f"The membrane one step on, reset {named(rule)}", Setting(_draw, _define(update, many, correlated)), answers=2
+    )
     shown = f"$H' = {sympy.latex(update)}$"
     means = {power: _expected(update**power, many) for power in (1, 2)}
     split = {power: _split(update**power, many, correlated) for power in (1, 2)}
@@ -111,7 +106,7 @@ def membrane_moments(reset: str = "none", *, input: str = "white") -> Derivation
     steps = steps.then(Eq(square_next, means[2]), "the square of the update")
     steps = steps.then(lambda _: Eq(square_next, split[2]), why[0])
     steps = steps.then(
-        lambda e: Eq(variance_next, _in_covariances(e.rhs - exact**2, everywhere=reset not in ("zero", "gate"))),
+        lambda e: Eq(variance_next, _in_covariances(e.rhs - exact**2, everywhere=not rule.membrane)),
         "$\\operatorname{Var}[H'] = \\mathrm{E}[H'^2] - \\mathrm{E}[H']^2$",
     )
     general = steps.steps[-1].expression.rhs
@@ -127,6 +122,13 @@ def membrane_moments(reset: str = "none", *, input: str = "white") -> Derivation
         given={share: S.Zero},
     )
     return steps.then(lambda _: Eq(variance_next, general.subs(normal)), "likewise")
+
+
+def _update(rule: Reset) -> Any:
+    """``H'`` of ``H``, ``S`` and ``I``, with the exact fractions that the coefficients were written as."""
+    k, a, g = (sympy.Rational(str(value)) for value in (rule.membrane, rule.threshold, rule.input))
+    kept, subtracted, passed = H * (1 - k * X), a * theta * X, lam * I * (1 - g * X)
+    return beta * kept - subtracted + passed if rule.delayed else beta * (kept - subtracted) + passed
 
 
 def _moment(h: int, s: int) -> Any:

@@ -20,7 +20,6 @@ __all__ = ["distributions", "drives", "gains", "networks", "neurons", "threshold
 
 TINY = 1e-100  # numbers below, whose squares leave double precision, are drawn as 0
 EDGE = 1e-3  # a living gain is at least this share above the critical one, where every question is ill-conditioned
-RESETS = ("none", "subtract", "delayed_subtract", "zero", "gate")
 
 
 def thresholds(
@@ -132,7 +131,8 @@ def neurons(
         Of ``θ``; by default :func:`thresholds`, positive.
     memoryless : bool
         Whether only memoryless neurons are drawn, with an input scale from 0.25 to 4 and ``>`` or ``≥``. Else also those
-        with a decay in [0, 1], a synaptic decay in [0, 0.9] and any reset, ``multi_spike`` at positive thresholds only.
+        with a decay in [0, 1], a synaptic decay in [0, 0.9] and any reset that has a name, counts of spikes at positive
+        thresholds only.
     max_delay : int
         Largest number of steps between a spike and its arrival; by default there is no delay.
 
@@ -158,7 +158,7 @@ def neurons(
         return st.builds(vf.Neuron, drawn, **options)
 
     def with_memory(theta: float) -> SearchStrategy[vf.Neuron]:
-        resets = st.sampled_from([*RESETS, "multi_spike"] if theta > 0 else RESETS)
+        resets = st.sampled_from([name for name, rule in vf.resets.FAMILIES.items() if theta > 0 or not rule.counts])
         decays = {"decay": _floats(0.0, 1.0, towards=0.0), "synaptic_decay": _floats(0.0, 0.9, towards=0.0)}
         return st.builds(vf.Neuron, st.just(theta), **options, **decays, reset=resets)
 

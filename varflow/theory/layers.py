@@ -169,8 +169,8 @@ def one_step(network: Network) -> None:
     instance("network", network, Network)
     if network.steps > 1:
         raise DomainError("steps", network.steps, "must be 1: the theory of one layer's spike count holds for one time step")
-    if network.neuron.reset == "multi_spike":
-        raise DomainError("reset", "multi_spike", "is not a count of spiking neurons: one spike per neuron is needed")
+    if network.neuron.reset_rule.counts:
+        raise DomainError("reset", network.neuron.reset, "is not a count of spiking neurons: one spike per neuron is needed")
     if network.neuron.delay:
         raise DomainError("delay", network.neuron.delay, "must be 0: at the first step nothing has arrived yet")
 

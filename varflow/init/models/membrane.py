@@ -36,23 +36,20 @@ class Membrane:
         return self.H, self.S
 
     def _continue(self, current: Any) -> None:
-        """What is left of the last membranes, after their reset."""
-        beta, theta, H, S = self.neuron.decay, self.threshold, self.H, self.S
+        """``c`` becomes ``β (1 - kS) H - ρ a θ S + (1 - gS) c`` with the last membranes and their spikes."""
+        beta, rule, H, S = self.neuron.decay, self.neuron.reset_rule, self.H, self.S
+        if rule.input:
+            current.addcmul_(current, S, value=-rule.input)
         current.add_(H, alpha=beta)
-        match self.neuron.reset:
-            case "subtract" | "multi_spike":
-                current.sub_(S, alpha=beta * theta)
-            case "delayed_subtract":
-                current.sub_(S, alpha=theta)
-            case "zero":
-                current.addcmul_(H, S, value=-beta)
-            case "gate":
-                current.addcmul_(current, S, value=-1)
+        if rule.membrane:
+            current.addcmul_(H, S, value=-beta * rule.membrane)
+        if rule.threshold:
+            current.sub_(S, alpha=(1.0 if rule.delayed else beta) * rule.threshold * self.threshold)
 
     def fired(self, H: Any, *, out: Any = None) -> Any:
         """Spikes of membranes at the test, in these units."""
         torch = self.torch
         out = torch.empty_like(H) if out is None else out
-        if self.neuron.reset == "multi_spike":
+        if self.neuron.reset_rule.counts:
             return torch.div(H, self.threshold, out=out).floor_().clamp_(min=0)
         return (torch.gt if self.neuron.strict else torch.ge)(H, self.threshold, out=out)

@@ -88,7 +88,7 @@ def _keeping(layers: Layers, quantity: str, aim: float) -> Deep | None:
 @lru_cache(maxsize=64)
 def highest_rate(neuron: Neuron, steps: int, depth: int) -> float:
     """The late rate at gains so large that it rises no more; without end for several spikes per step."""
-    if neuron.reset == "multi_spike":
+    if neuron.reset_rule.counts:
         return math.inf
     return Layers(neuron, steps, depth).at_gain(LARGEST * max(neuron.threshold, 1.0) / neuron.input_scale, RATE).firing_rate
 
@@ -120,13 +120,13 @@ def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:
     Neurons of several spikes per step are rectifiers less half a spike: strong layers pass on a larger share than weak ones,
     so they return to nothing, however slowly they leave it.
     """
-    return multiplier < 1 and neuron.reset != "multi_spike"
+    return multiplier < 1 and not neuron.reset_rule.counts
 
 
 def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
     """One step, or steps that repeat the first."""
     name = quantity.removeprefix("firing_")
-    if neuron.reset == "multi_spike":
+    if neuron.reset_rule.counts:
         raise DomainError("reset", neuron.reset, "counts more than one spike")
     theta = neuron.threshold
     gain = memoryless_gain(target, threshold=theta) if name == "rate" else preserving_gain(threshold=theta, variance=target)

@@ -63,7 +63,7 @@ class _Follower:
         self.torch, self.layer, self.membrane = require("torch", "torch"), layer, Membrane(layer.neuron)
         weight = layer.weights[0]
         self.axes = 1 if hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
-        self.several = layer.neuron.reset == "multi_spike"
+        self.several = layer.neuron.reset_rule.counts
         self.each: Any = None
         self.ones: Any = None
         self.stride, self.halves = 1, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from varflow.init.fills import normal_, uniform_
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.published.method import Method, Setting, Weights
 from varflow.model.distributions import distribution
+from varflow.model.resets import Reset
 
 __all__ = [
     "MICHELI",
@@ -179,7 +181,7 @@ def _gain(threshold: float, variance: float) -> float:
 
 
 def _soft_reset(s: Setting) -> Weights:
-    if s.neuron.reset not in ("subtract", "delayed_subtract"):
+    if replace(s.neuron.reset_rule, delayed=False) != Reset(threshold=1.0):
         raise DomainError("reset", s.neuron.reset, "is not subtraction, for which the formula is made")
     return Weights(micheli_soft_reset_gain(s.neuron.threshold, s.neuron.decay))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy import special
 
 from varflow.model.neurons import Neuron
+from varflow.theory.in_time.stepping import spikes
 
-__all__ = ["expected_spikes", "gate_open", "normal_cdf"]
+__all__ = ["expected_spikes", "normal_cdf"]
 
 REACH = 6.0  # standard deviations: what lies beyond has probability below 1e-9
 MOST = 50  # spikes in one step up to which they are summed; where there are more, the sampled number serves as well
@@ -32,25 +31,23 @@ def normal_cdf(x: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(x * above / below))
 
 
-def gate_open(neuron: Neuron, fired: np.ndarray) -> Any:
-    """Whether the current of the step after ``fired`` gets in: 1 or 0."""
-    return 1 - fired if neuron.reset == "gate" else 1
-
-
 def expected_spikes(
-    neuron: Neuron, expected: np.ndarray, std: float, is_open: Any, sampled: np.ndarray
+    neuron: Neuron, expected: np.ndarray, std: float, before: np.ndarray, sampled: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``E[S]`` and ``E[S²]`` of ``H ~ N(expected, std²)``, or of ``H = expected`` where the gate is shut.
+    """``E[S]`` and ``E[S²]`` of ``H ~ N(expected, std²)``; after a spike (``before``), of what the reset lets in of ``std``.
 
-    ``sampled`` are spikes drawn from the same law, given back where there is nothing to integrate or too much.
+    ``sampled`` are spikes drawn from the same distribution, given back where there is nothing to integrate or too much.
     """
     if std == 0:
         return sampled, sampled**2
-    if neuron.reset == "multi_spike":
+    rule = neuron.reset_rule
+    if rule.counts:
         return _expected_count(neuron.threshold, expected, std, sampled)
-    chance = normal_cdf((expected - neuron.threshold) * (1 / std))
-    if neuron.reset == "gate":
-        chance = chance * is_open + (1 - is_open) * neuron.fires_at(0.0)
+    above = expected - neuron.threshold
+    chance = normal_cdf(above * (1 / std))
+    if rule.input:
+        after = spikes(neuron, expected) if rule.input == 1 else normal_cdf(above * (1 / (std * (1 - rule.input))))
+        chance = np.where(before > 0, after, chance)
     return chance, chance
 
 

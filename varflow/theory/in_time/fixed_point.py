@@ -220,7 +220,7 @@ def _note(network: Network, alive: bool, settled: bool, between: bool, living: n
             words.append(f"steps 1 to {first} are silent")
         if silent > first:
             words.append(f"{silent - first} silent steps between living ones: a gated neuron does not fire twice in a row")
-    if network.neuron.decay == 1 and network.neuron.reset == "none" and alive:
+    if network.neuron.decay == 1 and network.neuron.reset_rule.linear and alive:
         words.append("without leak and reset potentials grow with every step: no state is stationary over time")
     return "; ".join(words)
 

@@ -52,10 +52,10 @@ def held(neuron: Neuron, mean: np.ndarray, direction: np.ndarray) -> tuple[np.nd
     steps = len(mean)
     edges, fired = np.array([-END, END]), np.zeros((steps, 1))
     at_zero, slope, s = np.zeros(1), np.zeros(1), np.zeros(1)
-    lines = replace(neuron, reset="none") if neuron.reset in ("subtract", "delayed_subtract", "multi_spike") else neuron
+    slopes = replace(neuron, reset=replace(neuron.reset_rule, threshold=0.0, delayed=False))  # nothing is subtracted from them
     potential, second = np.empty(steps), np.empty(steps)
     for t in range(steps):
-        at_zero, slope = membrane(neuron, at_zero, s, mean[t]), membrane(lines, slope, s, direction[t])
+        at_zero, slope = membrane(neuron, at_zero, s, mean[t]), membrane(slopes, slope, s, direction[t])
         mass, first, square = _moments(edges)
         potential[t] = at_zero @ mass + slope @ first
         second[t] = at_zero**2 @ mass + 2 * (at_zero * slope) @ first + slope**2 @ square
@@ -71,7 +71,7 @@ def held(neuron: Neuron, mean: np.ndarray, direction: np.ndarray) -> tuple[np.nd
 def _crossings(neuron: Neuron, edges: np.ndarray, at_zero: np.ndarray, slope: np.ndarray) -> np.ndarray:
     """Where a membrane meets a threshold inside its piece."""
     levels = 1
-    if neuron.reset == "multi_spike":
+    if neuron.reset_rule.counts:
         reach = np.maximum(at_zero + slope * edges[1:], at_zero + slope * edges[:-1]).max()
         levels = int(min(max(reach / neuron.threshold, 1), MOST))
     thresholds = neuron.threshold * np.arange(1, levels + 1)[:, None]

@@ -21,13 +21,13 @@ from scipy import special
 
 from varflow._checks import ConvergenceError, require
 from varflow.model.neurons import Neuron
-from varflow.theory.in_time.conditional_spikes import expected_spikes, gate_open
+from varflow.theory.in_time.conditional_spikes import expected_spikes
 from varflow.theory.in_time.currents import exponential_filter
 from varflow.theory.in_time.differences import Differences
 from varflow.theory.in_time.held_currents import held_layer
 from varflow.theory.in_time.quasi_monte_carlo import causal_factor, innovations
 from varflow.theory.in_time.responses import LayerState
-from varflow.theory.in_time.stepping import membrane, spikes
+from varflow.theory.in_time.stepping import admitted, membrane, spikes
 
 __all__ = ["Histories", "longest", "uniform_points"]
 
@@ -74,12 +74,14 @@ class Histories:
         steps = factors.shape[-1]
         membranes = exponential_filter(self.neuron.decay, steps) @ factors  # without reset, which can only forget
         new, all_of_it = np.diagonal(factors, axis1=-2, axis2=-1), np.linalg.norm(membranes, axis=-1)
-        return steps <= QUADRATURE and self.neuron.reset != "multi_spike" and bool((new >= RESOLVED * all_of_it).all())
+        rule = self.neuron.reset_rule
+        least = new * (1.0 if rule.membrane == rule.input == 1 else 1 - rule.input)  # after a spike; a gate leaves nothing
+        return steps <= QUADRATURE and not rule.counts and bool((least >= RESOLVED * all_of_it).all())
 
 
 def longest(neuron: Neuron) -> int:
     """Steps up to which the number of histories can be summed."""
-    return 4 if neuron.reset == "multi_spike" else 8
+    return 4 if neuron.reset_rule.counts else 8
 
 
 def uniform_points(steps: int, *, points: int, scrambles: int, seed: int) -> np.ndarray:
@@ -117,9 +119,9 @@ def _walk(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, weights: np.ndar
     h = s = np.zeros(len(weights))
     for t in range(steps):
         expected = membrane(neuron, h, s, mean[t] + factor[t, :t] @ z)
-        std = new[t] * gate_open(neuron, s) * np.ones(len(weights))
+        std = new[t] * admitted(neuron, s) * np.ones(len(weights))
         edges = _edges(neuron, expected, std)
-        chance, square = expected_spikes(neuron, expected, new[t], gate_open(neuron, s), spikes(neuron, expected))
+        chance, square = expected_spikes(neuron, expected, new[t], s, spikes(neuron, expected))
         sums[:t, t] = fired @ (weights * chance)
         sums[t, steps:] = weights @ expected, weights @ (expected**2 + std**2), weights @ chance, weights @ square
         if t == steps - 1:
@@ -136,7 +138,7 @@ def _walk(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, weights: np.ndar
 def _edges(neuron: Neuron, expected: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Innovations between which the number of spikes is 0, 1, …; shape (highest number + 2, branches)."""
     highest = 1
-    if neuron.reset == "multi_spike":
+    if neuron.reset_rule.counts:
         highest = max(int(np.max(expected + END * std) / neuron.threshold), 1)
         if highest > MOST:
             hint = "use method='quasi_monte_carlo'"

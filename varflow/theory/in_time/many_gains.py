@@ -20,6 +20,7 @@ from varflow.theory.in_time.differences import Differences, differences
 from varflow.theory.in_time.methods import response as response_of
 from varflow.theory.in_time.orthants import Orthants
 from varflow.theory.in_time.responses import LayerState, Response
+from varflow.theory.in_time.stepping import refractory
 
 __all__ = [
     "ALIVE",
@@ -147,9 +148,9 @@ def descend(
 
 
 def sustained(neuron: Neuron, living: np.ndarray) -> np.ndarray:
-    """Where activity goes on, of living steps (…, steps): gated neurons never fire twice in a row, so that of two
-    neighbouring steps one will do."""
-    if neuron.reset == "gate" and living.shape[-1] > 1:
+    """Where activity goes on, of living steps (…, steps): where no neuron spikes twice in a row, one spike in each pair of
+    steps suffices."""
+    if living.shape[-1] > 1 and refractory(neuron):
         return living[..., 1:] | living[..., :-1]
     return living
 

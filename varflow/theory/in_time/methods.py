@@ -28,10 +28,10 @@ def response(network: Network, method: str, *, points: int, scrambles: int, seed
     if network.steps == 1 and method not in ("auto", "orthants"):
         raise DomainError("method", method, "is for several steps: the first is known exactly, with method='auto'")
     if method == "auto":
-        method = "orthants" if neuron.reset == "none" or network.steps == 1 else "quasi_monte_carlo"
+        method = "orthants" if neuron.reset_rule.absent or network.steps == 1 else "quasi_monte_carlo"
     if method != "orthants":
         return _drawn(network, method, points=points, scrambles=scrambles, seed=seed)
-    if neuron.reset != "none" and network.steps > 1:
+    if not neuron.reset_rule.absent and network.steps > 1:
         rule = "needs potentials that are normal, hence reset='none'; with a reset use method='quasi_monte_carlo'"
         raise DomainError("method", method, rule)
     return Orthants(neuron, network.steps)

@@ -23,11 +23,11 @@ from scipy import special
 
 from varflow._checks import ConvergenceError, require
 from varflow.model.neurons import Neuron
-from varflow.theory.in_time.conditional_spikes import expected_spikes, gate_open
+from varflow.theory.in_time.conditional_spikes import expected_spikes
 from varflow.theory.in_time.differences import Differences
 from varflow.theory.in_time.held_currents import held_layer
 from varflow.theory.in_time.responses import LayerState
-from varflow.theory.in_time.stepping import membrane, spikes
+from varflow.theory.in_time.stepping import admitted, membrane, spikes
 
 __all__ = ["QuasiMonteCarlo", "causal_factor", "innovations", "normal_points"]
 
@@ -64,7 +64,7 @@ class QuasiMonteCarlo:
         return len(self.normals)
 
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
-        if covariance.max() > RUNAWAY * self.neuron.threshold**2 and self.neuron.reset == "multi_spike":
+        if covariance.max() > RUNAWAY * self.neuron.threshold**2 and self.neuron.reset_rule.counts:
             hint = "multi-spike activity at this gain grows without bound; lower the gain or the number of layers"
             raise ConvergenceError(f"variance {covariance.max():.3g} of the currents into layer {layer + 1}: {hint}")
         exact = held_layer(self.neuron, mean, covariance)
@@ -141,14 +141,13 @@ def _sums(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndar
     h = s = np.zeros(points, normals.dtype)
     for t in range(len(mean)):
         expected = membrane(neuron, h, s, known[t])
-        is_open = gate_open(neuron, s)
-        h = expected + is_open * float(new[t] * signs[t]) * normals[t]
+        fraction, before = admitted(neuron, s), s
+        h = expected + fraction * float(new[t] * signs[t]) * normals[t]
         fired[t] = s = spikes(neuron, h)
-        chance[t], square = expected_spikes(neuron, expected, float(new[t]), is_open, s)
+        chance[t], square = expected_spikes(neuron, expected, float(new[t]), before, s)
         centre = float(expected.sum()) / points
         spread = expected - centre
-        share = float(is_open.mean()) if neuron.reset == "gate" else 1.0
-        second = float(np.dot(spread, spread)) + points * (centre**2 + new[t] ** 2 * share)
+        second = float(np.dot(spread, spread)) + points * (centre**2 + new[t] ** 2 * float(np.mean(fraction**2)))
         moments[t] = points * centre, second, chance[t].sum(), square.sum()
     pairs = np.matmul(_slices(fired), _slices(chance).swapaxes(1, 2)).sum(axis=0, dtype=float)
     return np.hstack([pairs, moments])

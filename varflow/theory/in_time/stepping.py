@@ -4,13 +4,15 @@ Gaussian law.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from varflow.model.drive_kinds import Given
 from varflow.model.neurons import Neuron
 from varflow.theory.in_time.responses import LayerState
 
-__all__ = ["driven_by", "membrane", "spikes", "stepped"]
+__all__ = ["admitted", "driven_by", "membrane", "refractory", "spikes", "stepped"]
 
 
 def driven_by(drive: Given, neuron: Neuron) -> LayerState:
@@ -35,23 +37,30 @@ def stepped(neuron: Neuron, currents: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def membrane(neuron: Neuron, h: np.ndarray, s: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """The next membrane at the spike test."""
-    beta, theta = neuron.decay, neuron.threshold
-    match neuron.reset:
-        case "none":
-            return beta * h + c
-        case "delayed_subtract":
-            return beta * h - theta * s + c
-        case "zero":
-            return beta * h * (1 - s) + c
-        case "gate":
-            return (beta * h + c) * (1 - s)
-        case _:  # subtract and multi_spike
-            return beta * (h - theta * s) + c
+    """The next membrane at the spike test, ``β (1 - kS) H - ρ a θ S + (1 - gS) c``."""
+    rule, kept = neuron.reset_rule, neuron.decay * h
+    if rule.membrane:
+        kept *= 1 - rule.membrane * s
+    if rule.threshold:
+        kept -= (1.0 if rule.delayed else neuron.decay) * rule.threshold * neuron.threshold * s
+    kept += admitted(neuron, s) * c if rule.input else c
+    return kept
+
+
+def admitted(neuron: Neuron, s: np.ndarray) -> Any:
+    """Fraction ``1 - gS`` of the current of the step after ``s`` that gets in."""
+    return 1 - neuron.reset_rule.input * s if neuron.reset_rule.input else 1.0
 
 
 def spikes(neuron: Neuron, h: np.ndarray) -> np.ndarray:
     """Spikes of this membrane, in its precision."""
-    if neuron.reset == "multi_spike":
+    if neuron.reset_rule.counts:
         return np.maximum(np.floor(h / neuron.threshold), 0.0)
     return (h > neuron.threshold if neuron.strict else h >= neuron.threshold).astype(h.dtype)
+
+
+def refractory(neuron: Neuron) -> bool:
+    """Whether no neuron spikes at two neighbouring steps: a spike shuts out the next input, and what it leaves is no spike."""
+    rule = neuron.reset_rule
+    left = membrane(neuron, np.zeros(1), np.ones(1), np.zeros(1))
+    return rule.input == 1 and rule.membrane == 1 and not spikes(neuron, left).any()

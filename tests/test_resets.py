@@ -1,0 +1,274 @@
+"""Resets as data: interpreters take a reset of the user's own and agree on it; none takes a name it does not know."""
+
+import copy
+import pickle
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+import varflow as vf
+from varflow.model.resets import FAMILIES, Reset
+from varflow.theory.in_time.histories import Histories, uniform_points
+from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, normal_points
+from varflow.theory.in_time.stepping import stepped
+
+torch = pytest.importorskip("torch")
+
+from varflow.init.models.membrane import Membrane  # noqa: E402
+from varflow.simulation.neurons import step_neurons  # noqa: E402
+
+OWN = [
+    Reset(threshold=0.5),
+    Reset(threshold=0.5, delayed=True),
+    Reset(membrane=0.7),
+    Reset(membrane=1.0, threshold=-0.3),
+    Reset(input=0.6),
+    Reset(membrane=0.4, threshold=0.3, input=1.0),
+    Reset(membrane=0.25, threshold=0.5, input=0.25, delayed=True),
+    Reset(counts=True),
+    Reset(threshold=0.4, counts=True),
+]
+SINGLE = [reset for reset in OWN if not reset.counts]
+ALL = [*FAMILIES.values(), *OWN]
+FAR = 8.0  # standard errors of 8 scrambles: beyond it with probability 1e-4
+MOMENTS = ("variance", "potential_mean", "firing_rate", "coincidences")
+
+
+def changed(reset):
+    """The same with one coefficient a little off."""
+    if reset.threshold:
+        return replace(reset, threshold=reset.threshold - 0.05)
+    return replace(reset, membrane=reset.membrane - 0.05) if reset.membrane else Reset(threshold=0.05, counts=reset.counts)
+
+
+# One neuron on given currents.
+
+
+def written(neuron, currents):
+    """``H_t`` and ``S_t`` as the definition of a Reset says."""
+    rule, β, θ = neuron.reset_rule, neuron.decay, neuron.threshold
+    ρ = 1 if rule.delayed else β
+    H = S = np.zeros(currents.shape[1])
+    membranes, spikes = [], []
+    for c in neuron.input_scale * currents:
+        H = β * (1 - rule.membrane * S) * H - ρ * rule.threshold * θ * S + (1 - rule.input * S) * c
+        S = np.maximum(np.floor(H / θ), 0.0) if rule.counts else 1.0 * (θ < H)
+        membranes.append(H)
+        spikes.append(S)
+    return np.array(membranes), np.array(spikes)
+
+
+def audited(neuron, currents):
+    """What an audit steps: potentials in units of the input scale."""
+    membrane = Membrane(neuron)
+    steps = [membrane.step(torch.tensor(current)) for current in currents]
+    H, S = (np.array([values.numpy() for values in column]) for column in zip(*steps, strict=True))
+    return neuron.input_scale * H, S
+
+
+@pytest.mark.parametrize("step", [stepped, step_neurons, audited])
+@pytest.mark.parametrize("reset", ALL, ids=repr)
+def test_a_step_is_the_definition(reset, step):
+    neuron = vf.Neuron(0.8, decay=0.7, input_scale=0.6, reset=reset)
+    currents = np.random.default_rng(5).normal(0.4, 2.0, (30, 200))
+    H, S = step(neuron, currents)
+    membranes, spikes = written(neuron, currents)
+    assert np.array_equal(S, spikes)
+    assert pytest.approx(membranes, abs=1e-12) == H
+    assert not np.array_equal(step(replace(neuron, reset=changed(reset)), currents)[1], spikes)
+
+
+# Normal currents, each route from the description alone.
+
+MEAN, COVARIANCE = np.array([0.2, -0.1]), np.array([[1.3, 0.5], [0.5, 0.9]])
+
+
+def two_steps(neuron):
+    exact = vf.reference.two_steps(neuron, covariance=COVARIANCE.tolist(), mean=MEAN.tolist(), digits=10)
+    return {name: np.array(getattr(exact, name), dtype=float) for name in MOMENTS}
+
+
+@pytest.mark.parametrize("method", ["histories", "quasi_monte_carlo"])
+@pytest.mark.parametrize(
+    ("reset", "threshold"), [(OWN[-1], 1.4), *((reset, threshold) for reset in SINGLE for threshold in (1.0, -0.2))], ids=repr
+)
+def test_two_steps_of_theory_and_reference(reset, threshold, method):
+    neuron = vf.Neuron(threshold, decay=0.6, reset=reset)
+    points = {"points": 2**11, "scrambles": 8, "seed": 1}
+    response = Histories(neuron, uniform_points(2, **points))
+    if method == "quasi_monte_carlo":
+        response = QuasiMonteCarlo(neuron, normal_points(2, **points), seed=1)
+    state = response(MEAN[None, None], COVARIANCE[None, None], layer=1)
+
+    def deviation(exact):
+        found = {name: getattr(state, name)[:, 0] for name in MOMENTS}
+        errors = {name: v.std(axis=0, ddof=1) / len(v) ** 0.5 if len(v) > 1 else 0.0 for name, v in found.items()}
+        rounding = 1e-9 if len(state.variance) == 1 else 1 / 2**11  # quadrature, or points in one dimension
+        far = [np.abs(v.mean(axis=0) - exact[name]) / (FAR * errors[name] + rounding) for name, v in found.items()]
+        return max(float(values.max()) for values in far)
+
+    assert deviation(two_steps(neuron)) < 1
+    assert deviation(two_steps(replace(neuron, reset=changed(reset)))) > 1
+
+
+@pytest.mark.parametrize("reset", SINGLE, ids=repr)
+def test_symbolic_moments_and_reference(reset):
+    """From rest the first membrane is normal, the closure of the symbolic moments exact, and the second one theirs."""
+    derivation = vf.symbolic.membrane_moments(reset)
+    assert derivation.check(points=1)
+    values = {"decay": 0.6, "input_scale": 1.0, "m_I": -0.1, "V_I": 0.9, "mu": 0.2, "sigma": 1.3**0.5, "threshold": 0.8}
+    values = {name: value for name, value in values.items() if name != "threshold" or not reset.linear}
+    found = np.array([float(value) for value in derivation.lambdify()(**values)])
+    exact = [
+        vf.reference.two_steps(
+            vf.Neuron(0.8, decay=0.6, reset=rule), covariance=((1.3, 0), (0, 0.9)), mean=(0.2, -0.1), digits=10
+        )
+        for rule in (reset, changed(reset))
+    ]
+    right, wrong = ([float(two.potential_mean[1]), float(two.variance[1])] for two in exact)
+    assert found == pytest.approx(right, rel=1e-9)
+    assert found != pytest.approx(wrong, rel=1e-3)
+
+
+# Networks.
+
+
+def network(rule, width=9):
+    return vf.Network(width=width, depth=3, gain=3.0, steps=5, neuron=vf.Neuron(1.0, decay=0.8, reset=rule))
+
+
+@lru_cache
+def predicted(rule):
+    return vf.mean_field(network(rule), points=2**10)
+
+
+NAMED = [rule for rule in FAMILIES.values() if not rule.counts]
+
+
+@pytest.mark.parametrize(("engine", "width", "repeats", "of"), [("conditional", 2000, 64, min), ("dense", 500, 32, max)])
+@pytest.mark.parametrize("reset", SINGLE, ids=repr)
+def test_networks_of_theory_and_simulation(reset, engine, width, repeats, of):
+    """Finite width shifts rates by order 1/width; resets that have a name are off by more: all of them where noise is small."""
+    measured = vf.simulate(network(reset, width), repeats=repeats, seed=4, engine=engine)
+
+    def deviation(rule):
+        theory = predicted(rule)
+        error = np.hypot(measured.stderr().firing_rate, theory.error.get("firing_rate", 0.0))
+        return np.max(np.abs(measured.mean().firing_rate - theory.firing_rate) / (4.5 * error + 2 / width))
+
+    assert deviation(reset) < 1
+    assert of(map(deviation, NAMED)) > 1
+
+
+def test_a_reset_of_ones_own_in_an_inverse_problem():
+    """Between none and subtract: half a threshold needs a gain between theirs for the same rate."""
+    rules = ("none", Reset(threshold=0.5), "subtract")
+    gains = [vf.gain_for_rate(vf.Neuron(1.0, decay=0.5, reset=rule), rate=0.3, steps=8, depth=10).gain for rule in rules]
+    assert gains == sorted(gains)
+    assert gains[0] < gains[1] < gains[2]
+
+
+def test_a_shut_input_means_no_two_spikes_in_a_row():
+    """A gate by its coefficients: one living step in two suffices; with half of the input let in it does not."""
+    from varflow.theory.in_time.many_gains import sustained
+
+    living = np.array([True, False, True, False])
+    alternating = {Reset(membrane=1.0, input=1.0), Reset(membrane=1.0, input=1.0, threshold=-0.9)}
+    for reset in (
+        *alternating,
+        Reset(membrane=1.0, input=0.5),
+        Reset(input=1.0),
+        Reset(membrane=1.0, threshold=-3.0, input=1.0),
+    ):
+        expected = [True] * 3 if reset in alternating else living.tolist()
+        assert sustained(vf.Neuron(1.0, decay=0.5, reset=reset), living).tolist() == expected, reset
+
+
+# Names.
+
+
+def unknown(name):
+    """A neuron with a family that no interpreter knows, as after a slip in adding one."""
+    neuron = vf.Neuron(1.0, decay=0.5)
+    object.__setattr__(neuron, "reset", name)
+    return neuron
+
+
+CURRENTS = np.full((3, 4), 1.5)
+
+
+@pytest.mark.parametrize("name", ["soft", "subtract_half", None])
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda neuron: stepped(neuron, CURRENTS),
+        lambda neuron: step_neurons(neuron, CURRENTS),
+        lambda neuron: audited(neuron, CURRENTS),
+        lambda neuron: vf.reference.two_steps(neuron, covariance=((1, 0), (0, 1)), digits=10),
+        lambda neuron: vf.mean_field(vf.Network(width=9, depth=2, gain=2.0, steps=2, neuron=neuron)),
+        lambda neuron: vf.simulate(vf.Network(width=9, depth=2, gain=2.0, steps=2, neuron=neuron), repeats=1),
+        lambda neuron: vf.symbolic.membrane_moments(neuron.reset),
+        lambda neuron: replace(neuron, threshold=2.0),
+    ],
+    ids=["theory", "simulation", "audit", "reference", "mean_field", "simulate", "symbolic", "neuron"],
+)
+def test_an_unknown_family_is_an_error_everywhere(question, name):
+    with pytest.raises(vf.DomainError, match="is unknown; choose one of none, subtract"):
+        question(unknown(name))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_name_is_kept_and_a_description_that_has_one_goes_by_it(name):
+    neuron = vf.Neuron(1.0, decay=0.5, reset=name)
+    assert neuron.reset == name
+    assert neuron == vf.Neuron(1.0, decay=0.5, reset=FAMILIES[name])
+    assert neuron.reset_rule == FAMILIES[name]
+    assert repr(neuron) == repr(vf.Neuron(1.0, decay=0.5, reset=FAMILIES[name]))
+
+
+def test_a_description_is_a_value():
+    reset = Reset(membrane=1, threshold=-0.25)
+    assert repr(reset) == "Reset(membrane=1.0, threshold=-0.25)"
+    assert eval(repr(reset)) == reset == copy.deepcopy(reset) == pickle.loads(pickle.dumps(reset))
+    assert len({reset, Reset(membrane=1.0, threshold=-0.25), Reset(membrane=1.0)}) == 2
+    neuron = vf.Neuron(2.0, decay=0.5, reset=reset)
+    assert repr(neuron) == "Neuron(threshold=2, decay=0.5, reset=Reset(membrane=1.0, threshold=-0.25))"
+    assert eval(repr(neuron), {"Neuron": vf.Neuron, "Reset": Reset}) == neuron
+    assert hash(neuron) == hash(copy.deepcopy(neuron))
+
+
+def test_a_count_of_spikes_is_never_strict():
+    """⌊H/θ⌋ is 1 at H = θ, whatever was said of ties."""
+    for reset in ("multi_spike", Reset(threshold=0.5, counts=True)):
+        neuron = vf.Neuron(0.5, decay=0.5, reset=reset)
+        assert neuron.fires_at(0.5)
+        assert neuron == vf.Neuron(0.5, decay=0.5, reset=reset, strict=False)
+        assert stepped(neuron, np.array([[0.5, 0.49, 1.0]]))[1].tolist() == [[1.0, 0.0, 2.0]]
+    assert not vf.Neuron(0.5).fires_at(0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "argument", "rule"),
+    [
+        ({"membrane": 1.5}, "membrane", "must lie between 0 and 1"),
+        ({"input": -0.1}, "input", "must lie between 0 and 1"),
+        ({"membrane": "1"}, "membrane", "must be a real number"),
+        ({"threshold": float("nan")}, "threshold", "must be finite"),
+        ({"threshold": [1.0, 2.0]}, "threshold", "must be one number"),
+        ({"delayed": 1, "threshold": 1.0}, "delayed", "must be True or False"),
+        ({"delayed": True, "membrane": 1.0}, "delayed", "needs a threshold"),
+        ({"counts": True, "membrane": 0.5}, "counts", "needs membrane=0 and input=0"),
+        ({"counts": True, "input": 1.0}, "counts", "needs membrane=0 and input=0"),
+    ],
+)
+def test_bad_descriptions(options, argument, rule):
+    with pytest.raises(vf.DomainError, match=rule) as caught:
+        Reset(**options)
+    assert caught.value.argument == argument
+
+
+def test_a_count_needs_a_positive_threshold():
+    with pytest.raises(vf.DomainError, match="must be positive for reset=Reset"):
+        vf.Neuron(0.0, reset=Reset(counts=True))
