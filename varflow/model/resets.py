@@ -107,7 +107,9 @@ _NAMES = {rule: name for name, rule in FAMILIES.items()}
 
 def rule_of(reset: str | Reset) -> Reset:
     """The description that a name stands for; a description itself."""
-    return reset if isinstance(reset, Reset) else FAMILIES[choice("reset", reset, FAMILIES)]
+    if isinstance(reset, Reset):
+        return reset
+    return FAMILIES[reset] if isinstance(reset, str) and reset in FAMILIES else FAMILIES[choice("reset", reset, FAMILIES)]
 
 
 def named(reset: str | Reset) -> str | Reset:

@@ -87,12 +87,16 @@ def _continue(c: Tensor, H: Tensor, S: Tensor, reset: Reset, decay: Tensor, thre
     """The scaled current becomes the next membrane, from the last one and its spikes; in place, because fresh memory costs
     more than the arithmetic."""
     if reset.input:
-        c.mul_(1 - reset.input * S)
-    c.addcmul_(decay, H * (1 - reset.membrane * S) if reset.membrane else H)
+        c.mul_(_left(reset.input, S))
+    c.addcmul_(decay, H * _left(reset.membrane, S) if reset.membrane else H)
     if reset.threshold:
         level = reset.threshold * threshold
         c.addcmul_(level if reset.delayed else decay * level, S, value=-1)
     return c
+
+
+def _left(fraction: float, S: Tensor) -> Tensor:
+    return 1 - S if fraction == 1 else 1 - fraction * S
 
 
 def _fire(membrane: Tensor, cells: Cells, out: Tensor) -> None:

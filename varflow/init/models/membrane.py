@@ -38,11 +38,11 @@ class Membrane:
     def _continue(self, current: Any) -> None:
         """``c`` becomes ``β (1 - kS) H - ρ a θ S + (1 - gS) c`` with the last membranes and their spikes."""
         beta, rule, H, S = self.neuron.decay, self.neuron.reset_rule, self.H, self.S
+        current.add_(H, alpha=beta)
         if rule.input:
             current.addcmul_(current, S, value=-rule.input)
-        current.add_(H, alpha=beta)
-        if rule.membrane:
-            current.addcmul_(H, S, value=-beta * rule.membrane)
+        if rule.membrane != rule.input:
+            current.addcmul_(H, S, value=-beta * (rule.membrane - rule.input))
         if rule.threshold:
             current.sub_(S, alpha=(1.0 if rule.delayed else beta) * rule.threshold * self.threshold)
 

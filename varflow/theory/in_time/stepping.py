@@ -40,16 +40,20 @@ def membrane(neuron: Neuron, h: np.ndarray, s: np.ndarray, c: np.ndarray) -> np.
     """The next membrane at the spike test, ``β (1 - kS) H - ρ a θ S + (1 - gS) c``."""
     rule, kept = neuron.reset_rule, neuron.decay * h
     if rule.membrane:
-        kept *= 1 - rule.membrane * s
+        kept *= _left(rule.membrane, s)
     if rule.threshold:
         kept -= (1.0 if rule.delayed else neuron.decay) * rule.threshold * neuron.threshold * s
-    kept += admitted(neuron, s) * c if rule.input else c
+    kept += _left(rule.input, s) * c if rule.input else c
     return kept
+
+
+def _left(fraction: float, s: np.ndarray) -> np.ndarray:
+    return 1 - s if fraction == 1 else 1 - fraction * s
 
 
 def admitted(neuron: Neuron, s: np.ndarray) -> Any:
     """Fraction ``1 - gS`` of the current of the step after ``s`` that gets in."""
-    return 1 - neuron.reset_rule.input * s if neuron.reset_rule.input else 1.0
+    return _left(neuron.reset_rule.input, s) if neuron.reset_rule.input else 1.0
 
 
 def spikes(neuron: Neuron, h: np.ndarray) -> np.ndarray:
