@@ -155,7 +155,7 @@ def _padding(layer: Any, axis: int, reach: int) -> tuple[int, int]:
 
 
 def _transposed(layer: Any) -> bool:
-    return hasattr(layer, "weight") and "Transpose" in type(layer).__name__
+    return getattr(layer, "transposed", False)
 
 
 def _shape(layer: Any) -> tuple[int, ...]:
@@ -167,10 +167,11 @@ def _shape(layer: Any) -> tuple[int, ...]:
         if sizes.ndim != 1 or len(sizes) < 2 or np.any(sizes < 1) or np.any(sizes % 1):
             raise DomainError("layer", layer, SHAPE)
         return tuple(int(size) for size in sizes)
-    kind = type(layer).__name__
+    kinds = [kind.__name__ for kind in type(layer).__mro__]
     if layer.weight is None or "Uninitialized" in type(layer.weight).__name__:
         raise DomainError("layer", layer, "has no weight yet: run one batch through it first")
     shape = tuple(layer.weight.shape)
-    if len(shape) < 2 or "Norm" in kind or "Embedding" in kind:
+    sums = any(hasattr(layer, name) for name in ("in_features", "in1_features", "kernel_size"))
+    if len(shape) < 2 or (not sums and any("Norm" in kind or "Embedding" in kind for kind in kinds)):
         raise DomainError("layer", layer, "does not sum over inputs: give a linear layer or a convolution")
     return shape

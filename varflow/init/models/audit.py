@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,6 +86,8 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     if loss is not None and torch.is_inference_mode_enabled():
         raise DomainError("loss", loss, "has no gradients within torch.inference_mode: leave that mode")
     traced = watched(torch, model, inputs, steps, in_full_precision(torch, recorder))
+    if loss is not None and any(parameter.is_inference() for parameter in model.parameters()):
+        raise DomainError("loss", loss, "has no gradients by weights made within torch.inference_mode: make them outside of it")
     warn_of_one_step(traced, steps)
     notes = notes_on_steps(traced, steps) + _shared(traced) + [" ".join(each) for each in integrators(traced)]
     notes += _unseen(model)
@@ -251,27 +252,21 @@ def _gradients(torch: Any, model: Any, inputs: Any, steps: int | None, traced: T
     layers = [layer.weights[0] for layer in traced.layers]
     if loss is None:
         return [math.nan] * len(layers)
-    with kept(model), torch.enable_grad(), torch.nn.utils.parametrize.cached(), _wanting_gradients(layers):
-        weights = [layer.weight for layer in layers]
-        value = loss(forward(model, inputs, steps, [layer.module for layer in traced.layers]))
-        if not isinstance(value, torch.Tensor) or value.numel() != 1:
-            raise DomainError("loss", type(value).__name__, "must return a tensor of one number")
-        one_each = list({id(weight): weight for weight in weights if weight.requires_grad}.values())
-        graph = one_each if value.requires_grad else []
-        gradients = torch.autograd.grad(value, graph, allow_unused=True) if graph else ()
+
+    def squares() -> list[float]:
+        for layer in layers:
+            layer.requires_grad_(True)
+        with torch.enable_grad(), torch.nn.utils.parametrize.cached():
+            weights = [layer.weight for layer in layers]
+            value = loss(forward(model, inputs, steps, [layer.module for layer in traced.layers]))
+            if not isinstance(value, torch.Tensor) or value.numel() != 1:
+                raise DomainError("loss", type(value).__name__, "must return a tensor of one number")
+            one_each = list({id(weight): weight for weight in weights if weight.requires_grad}.values())
+            graph = one_each if value.requires_grad else []
+            gradients = torch.autograd.grad(value, graph, allow_unused=True) if graph else ()
         found = {id(weight): gradient for weight, gradient in zip(graph, gradients, strict=True)}
-    squares = [0.0 if (g := found.get(id(weight))) is None else float(g.float().square().mean()) for weight in weights]
-    known = [weight.is_leaf or hasattr(layer, "parametrizations") for layer, weight in zip(layers, weights, strict=True)]
-    return [square if is_known else math.nan for square, is_known in zip(squares, known, strict=True)]
+        known = [weight.is_leaf or hasattr(layer, "parametrizations") for layer, weight in zip(layers, weights, strict=True)]
+        of = [0.0 if (g := found.get(id(weight))) is None else float(g.float().square().mean()) for weight in weights]
+        return [square if is_known else math.nan for square, is_known in zip(of, known, strict=True)]
 
-
-@contextmanager
-def _wanting_gradients(layers: list[Any]) -> Iterator[None]:
-    frozen = [parameter for layer in layers for parameter in layer.parameters() if not parameter.requires_grad]
-    try:
-        for parameter in frozen:
-            parameter.requires_grad_(True)
-        yield
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
+    return kept(model, squares)

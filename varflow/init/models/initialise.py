@@ -7,10 +7,12 @@ from typing import Any
 
 from varflow._checks import DomainError, flag, positive_scale, probability, require, scalar
 from varflow.init.models.door import checked, integrators, unlike_their_kind, watched
+from varflow.init.models.memory import overlap, repeats, written
 from varflow.init.models.planner import Planner
 from varflow.init.models.precision import check_range, full_precision, in_full_precision
 from varflow.init.models.prediction import uncovered
 from varflow.init.models.refine import refined
+from varflow.init.models.state import all_or_nothing, to_the_end
 from varflow.init.models.steps import notes_on_steps, warn_of_one_step
 from varflow.init.models.target import RATE
 from varflow.init.models.walker import Trace
@@ -76,13 +78,14 @@ def init_model(
     Raises
     ------
     DomainError
-        For a model that is no chain of known layers, by name, and inputs that do not fit it; the model is then unchanged.
+        For a model that is no chain of known layers, by name, and inputs that do not fit it.
 
     Notes
     -----
     **Assumes** independent weights; convolutions at many channels, as long as ``refine`` does not measure. Layers that no
     neuron follows (readouts) are set so that their outputs have variance 1 at every step. Dropout is off while the model is
-    watched. Neurons of several spikes per step (sinabs with ``MultiSpike``) return to no rate, and single networks drift away
+    watched. Beside the weights and biases, set when all is done, the model is left as found; where this fails or is interrupted,
+    they too, and the generator. Neurons of several spikes per step (sinabs with ``MultiSpike``) return to no rate, and single networks drift away
     from the mean over networks: ``.notes`` says over how many layers they keep it.
     **Source**: derived here.
 
@@ -107,14 +110,20 @@ def init_model(
         planner.notes += notes_on_steps(traced, steps)
         plan = planner.plan()
         planner.note_losses()
-    if not dry_run:
-        fill(torch, traced, plan, generator)
-        if refine is None:
-            refine = gain is None and _has_maps(traced)  # a gain that is given stays as it is
-        if refine:
-            plan, left = refined(torch, model, inputs, steps, traced, plan)
-            planner.notes.append(f"weights are scaled to these rates on the given batch, to within {100 * left:.3g} %")
-    return ModelPlan(tuple(plan), traced.steps, planner.survival, not dry_run, tuple(planner.notes))
+    if refine is None:
+        refine = gain is None and _has_maps(traced)  # a gain that is given stays as it is
+
+    def drawn() -> ModelPlan:
+        layers, notes = plan, planner.notes
+        if not dry_run:
+            fill(torch, traced, layers, generator)
+        if refine and not dry_run:
+            layers, left = refined(torch, model, inputs, steps, traced, layers)
+            notes = [*notes, f"weights are scaled to these rates on the given batch, to within {100 * left:.3g} %"]
+        return ModelPlan(tuple(layers), traced.steps, planner.survival, not dry_run, tuple(notes))
+
+    tensors = [(weight.weight, weight.bias) for _, weight in _weights(traced)]
+    return drawn() if dry_run else all_or_nothing([generator, tensors], drawn)
 
 
 def _stepping(torch: Any, model: Any, inputs: Any, steps: int | None) -> Trace:
@@ -157,19 +166,18 @@ def _fillable(torch: Any, traced: Trace) -> None:
         more = f" (so are: {'; '.join(words[1:])})" if words[1:] else ""
         rule = f"is beyond a plain chain of weight layers and neurons{more}: set these by hand"
         raise DomainError("model", words[0], rule)
-    named = [(layer.name, layer.weights[0]) for layer in traced.layers] + [
-        (name, weight) for name, weight, *_ in traced.readouts
-    ]
-    owners: dict[int, str] = {}
-    for name, weight in named:
+    owners: dict[str, Any] = {}
+    for name, weight in _weights(traced):
         if not isinstance(dict(weight.named_parameters(recurse=False)).get("weight"), torch.nn.Parameter):
             raise DomainError("model", name, "computes its weight from other parameters: initialise before that is set up")
         if not weight.weight.is_floating_point():
             raise DomainError("model", name, f"has weights of {weight.weight.dtype}: only floating-point weights can be drawn")
-        if owner := owners.get(id(weight.weight)):
+        if any(repeats(tensor) for tensor in (weight.weight, weight.bias) if tensor is not None):
+            raise DomainError("model", name, "has an expanded weight or bias, one number in several places: clone it")
+        if owner := next((owner for owner, other in owners.items() if overlap(weight.weight, other)), None):
             rule = "feeds several neuron layers" if owner == name else f"shares its weights with {owner}"
             raise DomainError("model", name, f"{rule}: each needs weights of its own")
-        owners[id(weight.weight)] = name
+        owners[name] = weight.weight
     for layer in traced.layers:
         if layer.neuron.threshold <= 0:
             rule = (
@@ -186,24 +194,31 @@ def _fillable(torch: Any, traced: Trace) -> None:
             raise DomainError("inputs", f"rms {strength:.3g}", f"is out of scale for {layer.name}: scale them to about 1")
 
 
+def _weights(traced: Trace) -> list[tuple[str, Any]]:
+    """Weight modules of a plain chain and its readouts, with their names."""
+    readouts = [(name, weight) for name, weight, *_ in traced.readouts]
+    return [(layer.name, layer.weights[0]) for layer in traced.layers] + readouts
+
+
 def fill(torch: Any, traced: Trace, plan: list[LayerPlan], generator: Any) -> None:
     """Every layer from a generator of its own, seeded by the given one: so as many at a time as torch has threads, and the
     weights do not depend on their number.
     """
-    weights = [layer.weights[0] for layer in traced.layers] + [weight for _, weight, *_ in traced.readouts]
+    weights = [weight for _, weight in _weights(traced)]
     check_range(torch, weights, plan)
     device = "cpu" if generator is None else generator.device
     seeds = torch.randint(2**63 - 1, (len(weights),), generator=generator, device=device).tolist()
 
-    mode = torch.inference_mode if torch.is_inference_mode_enabled() else torch.no_grad
-
     def one(weight: Any, layer: LayerPlan, seed: int) -> None:
-        with mode():  # which holds for one thread
+        with written(torch, weight):  # which holds for one thread
             own = torch.Generator(weight.weight.device).manual_seed(seed)
             weight.weight.normal_(0.0, layer.weight_std, generator=own)
             if weight.bias is not None:
                 weight.bias.zero_()
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(one, weights, plan, seeds))
+        try:
+            list(pool.map(one, weights, plan, seeds))
+        finally:
+            to_the_end([pool.shutdown])  # what still draws when this is interrupted must not draw over what is put back
     torch.clear_autocast_cache()  # which would go on with the old weights

@@ -37,15 +37,15 @@ def _rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace
         if layer is not None:  # else spikes decided on more calls than there were
             found[layer] += rates_by_step(layer.spiking, (out[0] if isinstance(out, tuple) else out).float())
 
-    handles = [module.register_forward_hook(watch) for module in modules]
-    try:
-        with kept(model), torch.no_grad():
+    def redrawn() -> None:
+        for module in modules:
+            module.register_forward_hook(watch)
+        with torch.no_grad():
             for weight, fresh in _drawn(torch, model, traced, seed):
                 weight.__dict__["forward"] = _with_tensors(torch, weight, fresh).forward
             forward(model, inputs, steps, list(modules))
-    finally:
-        for handle in handles:
-            handle.remove()
+
+    kept(model, redrawn)
     return [float(np.mean(rates[late(len(rates))])) for rates in found.values()]
 
 

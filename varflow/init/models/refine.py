@@ -18,6 +18,7 @@ from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
+from varflow.init.models.memory import written
 from varflow.init.models.prediction import late, rates_by_step
 from varflow.init.models.walker import Trace, TracedLayer, trace
 from varflow.results import LayerPlan
@@ -70,7 +71,7 @@ def refined(
 
 def _scale(torch: Any, layer: TracedLayer, factors: dict[str, float], wanted: float) -> None:
     """Bring a layer's weights from one factor to another."""
-    with torch.no_grad():
+    with written(torch, layer.weights[0]):
         layer.weights[0].weight.mul_(wanted / factors[layer.neuron_name])
     torch.clear_autocast_cache()  # which would go on with the old weights
     factors[layer.neuron_name] = wanted

@@ -7,8 +7,8 @@ refused by name. The model is left as found (``state``).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
@@ -104,11 +104,15 @@ def trace(
     torch = require("torch", "torch")
     check_model(torch, model)
     _check_inputs(torch, inputs)
-    with kept(model), torch.no_grad():
+
+    def walked() -> Trace:
         walk = _Walk(torch, model, record)
-        with walk.watching():
+        walk.enclose()
+        with torch.no_grad(), walk.provenance:
             forward(model, walk.labelled(inputs), steps, [module for module, _ in walk.spiking.values()])
         return walk.result()
+
+    return kept(model, walked)
 
 
 def check_model(torch: Any, model: Any) -> None:
@@ -139,13 +143,13 @@ def _check_inputs(torch: Any, inputs: Any) -> None:
 
 
 def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any] | None = None) -> Any:
-    """The model's output, from empty membranes; with ``steps``, the last of that many calls. Dropout is off."""
+    """The model's output, from empty membranes; with ``steps``, the last of that many calls. Dropout is switched off."""
     at_rest(spiking or [])
-    off = [module for module in model.modules() if "Dropout" in type(module).__name__ and module.training]
+    for module in model.modules():
+        if "Dropout" in type(module).__name__:
+            module.training = False
     out = None
     try:
-        for module in off:
-            module.training = False
         for _ in range(1 if steps is None else integer("steps", steps, minimum=1)):
             with _uncompiled(model):
                 if isinstance(inputs, dict):
@@ -153,19 +157,18 @@ def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any
                 else:
                     out = model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
         return out
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-        if isinstance(error, DomainError):
-            raise
+    except DomainError:
+        raise
+    except Exception as error:
         from varflow.init.models.provenance import tensors_in
 
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in(inputs))
         words = " ".join(str(error).split())
+        if not words or isinstance(error, LookupError):  # whose words are but the key
+            words = f"{type(error).__name__} {words}".strip()
         raise DomainError(
             "inputs", f"shape {shapes}" if shapes else type(inputs).__name__, f"do not go through the model: {words}"
         ) from error
-    finally:
-        for module in off:
-            module.training = True
 
 
 def _uncompiled(model: Any) -> Any:
@@ -221,17 +224,14 @@ class _Walk:
             self.provenance.put(tensor, Label(frozenset({INPUT})))
         return copies
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            for module, name in self.names.items():
-                if name in self.weights or name in self.spiking:
-                    stack.callback(self._enclose(name, module))
-                else:
-                    stack.callback(module.register_forward_pre_hook(self._enter(name), prepend=True).remove)
-                    stack.callback(module.register_forward_hook(self._leave).remove)
-            with self.provenance:
-                yield
+    def enclose(self) -> None:
+        """Put forwards of ours around those of weights and neurons, and hooks to the other modules."""
+        for module, name in self.names.items():
+            if name in self.weights or name in self.spiking:
+                self._enclose(name, module)
+            else:
+                module.register_forward_pre_hook(self._enter(name), prepend=True)
+                module.register_forward_hook(self._leave)
 
     def _place(self) -> str:
         return repr(self.running[-1]) if self.running and self.running[-1] else "the model's forward"
@@ -242,13 +242,12 @@ class _Walk:
     def _leave(self, *_: Any) -> None:
         self.running.pop()
 
-    def _enclose(self, name: str, module: Any) -> Callable[[], None]:
-        """Put a forward of ours around a layer's own, and say how to take it off. A call then costs a third of what it does
-        with hooks; it is made for every layer and step, and Python is what watching costs. What happens inside is labelled by
-        hand, not by the mode.
+    def _enclose(self, name: str, module: Any) -> None:
+        """A call then costs a third of what it does with hooks; it is made for every layer and step, and Python is what
+        watching costs. What happens inside is labelled by hand, not by the mode.
         """
         see = (self._weight if name in self.weights else self._neuron)(name, module)
-        inner, before, unlabelled = module.forward, module.__dict__.get("forward"), self.torch._C.DisableTorchFunction
+        inner, unlabelled = module.forward, self.torch._C.DisableTorchFunction
 
         @wraps(inner)
         def forward(*args: Any, **kwargs: Any) -> Any:
@@ -259,13 +258,7 @@ class _Walk:
                 self.running.pop()
             return out
 
-        def restore() -> None:
-            module.__dict__.pop("forward")
-            if before is not None:
-                module.__dict__["forward"] = before
-
         module.__dict__["forward"] = forward
-        return restore
 
     def _label(self, name: str, module: Any, tensor: Any) -> Any:
         label = self.provenance.of(tensor)

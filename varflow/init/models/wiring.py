@@ -55,7 +55,7 @@ def width_and_sites(weight: Any, current_shape: tuple[int, ...]) -> tuple[int, t
 
 def why_not_covered(weight: Any) -> str | None:
     """What about a weight layer moments alone do not describe."""
-    if "Transpose" in type(weight).__name__:
+    if getattr(weight, "transposed", False):
         return "is a transposed convolution"
     if getattr(weight, "padding_mode", "zeros") != "zeros":
         return f"pads with {weight.padding_mode!r}"

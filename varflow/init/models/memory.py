@@ -1,0 +1,40 @@
+"""Tensors in memory: numbers that stand in several places of one or of several tensors, and tensors that can be written to only
+in a mode of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["overlap", "repeats", "written"]
+
+
+def repeats(tensor: Any) -> bool:
+    """Whether a number in memory may stand in several places of a tensor, as in an expanded one."""
+    reach = 0
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride <= reach:
+            return True
+        reach += (size - 1) * stride
+    return False
+
+
+def overlap(one: Any, other: Any) -> bool:
+    """Whether two tensors reach into the same stretch of memory."""
+    (start, end), (first, last) = _stretch(one), _stretch(other)
+    return one.device == other.device and start < last and first < end
+
+
+def _stretch(tensor: Any) -> tuple[int, int]:
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (reach + 1) * tensor.element_size()
+
+
+@contextmanager
+def written(torch: Any, weight: Any) -> Iterator[None]:
+    """A mode in which a layer's weight and bias can be written to; those made in inference mode only in that."""
+    made_there = any(tensor.is_inference() for tensor in weight.parameters(recurse=False))
+    with torch.inference_mode(made_there), torch.no_grad():
+        yield
