@@ -1,5 +1,5 @@
-"""What ``audit`` and ``init_model`` leave behind: nothing but weights, and those only when all is done; whatever the model's own
-forward does to it, and wherever an interrupt comes.
+"""What ``audit`` and ``init_model`` leave behind: nothing but weights, and those only when all is done; whatever the model's
+own forward does to it, and wherever an interrupt comes.
 """
 
 import random
@@ -325,7 +325,7 @@ def test_weights_made_in_inference_mode(inside, refine):
     plain = chain()
     assert init(plain, refine=refine).to_dict() == plan.to_dict()
     assert torch.equal(plain[0].weight, model[0].weight)
-    with pytest.raises(vf.DomainError, match="has no gradients by weights made within torch.inference_mode"):
+    with pytest.raises(vf.DomainError, match=r"has no gradients by weights made within torch\.inference_mode"):
         audit(model, loss=torch.sum)
 
 

@@ -84,9 +84,9 @@ def init_model(
     -----
     **Assumes** independent weights; convolutions at many channels, as long as ``refine`` does not measure. Layers that no
     neuron follows (readouts) are set so that their outputs have variance 1 at every step. Dropout is off while the model is
-    watched. Beside the weights and biases, set when all is done, the model is left as found; where this fails or is interrupted,
-    they too, and the generator. Neurons of several spikes per step (sinabs with ``MultiSpike``) return to no rate, and single networks drift away
-    from the mean over networks: ``.notes`` says over how many layers they keep it.
+    watched. Weights and biases are set when all is done: a model for which this fails or is interrupted is left as found.
+    Neurons of several spikes per step (sinabs with ``MultiSpike``) return to no rate, and single networks drift away from the
+    mean over networks: ``.notes`` says over how many layers they keep it.
     **Source**: derived here.
 
     Examples
