@@ -78,8 +78,9 @@ def test_neurons_are_those_of_the_presets(module, preset):
 @pytest.mark.parametrize(
     ("module", "words"),
     [
-        (leaky(reset_delay=False), r"lif: Leaky.*reset_delay=False: only True"),
-        (leaky(beta=torch.tensor([0.1, 0.9])), "a beta for each neuron"),
+        (leaky(reset_delay=False), r"lif: Leaky.*reset_delay=False, which has no equivalent"),
+        (leaky(threshold=-0.5), r"lif: Leaky.*threshold=-0.5, which must not be negative"),
+        (leaky(beta=torch.tensor([0.1, 0.9])), r"lif: Leaky.*beta=.*, which must be one value for all neurons"),
         (leaky(graded_spikes_factor=2.0), "graded_spikes_factor=2.0"),
         (snntorch.Lapicque(beta=0.5), r"Lapicque' is a spiking module that is not covered.*Leaky, Synaptic"),
         (norse.LIFRecurrentCell(3, 3), r"LIFRecurrentCell' holds its weights as raw parameters"),

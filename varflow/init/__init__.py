@@ -39,6 +39,7 @@ _HOME = {
     "micheli_uniform_": "published",
     "normal_": "fills",
     "orthogonal_": "fills",
+    "reads": "models.spiking",
     "sign_": "fills",
     "truncated_normal_": "fills",
     "uniform_": "fills",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from varflow.init.fills import normal_, orthogonal_, sign_, truncated_normal_, uniform_
     from varflow.init.layers import init_fn, init_layer_
     from varflow.init.models.initialise import init_model
+    from varflow.init.models.spiking import reads
     from varflow.init.neuron_gain import calculate_gain
     from varflow.init.published import corrected_normal_, corrected_uniform_, lsuv_, micheli_normal_, micheli_uniform_
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from varflow._checks import DomainError, choice, flag, positive, probability, real_array, scalar
 from varflow.model.neurons import Neuron
+from varflow.model.resets import Reset
 
 __all__ = [
     "norse_lif",
@@ -318,7 +319,7 @@ def sinabs_lif(
         ``MultiSpike`` (``⌊H/θ⌋`` spikes) or ``SingleSpike`` (one, at ``H ≥ θ``), or Sinabs' class of that name.
     reset_fn : str or object
         ``MembraneSubtract`` (the threshold for each spike) or, with single spikes, ``MembraneReset`` (to 0), or Sinabs'
-        object of that class with its defaults.
+        object of that class; its ``subtract_value`` may be another than the threshold.
     min_v_mem : None
         A lower bound of the membrane has no equivalent.
     norm_input : bool
@@ -337,9 +338,8 @@ def sinabs_lif(
     """
     if min_v_mem is not None:
         raise DomainError("min_v_mem", min_v_mem, "has no equivalent: a vf.Neuron's membrane has no lower bound; use None")
-    single = choice("spike_fn", getattr(spike_fn, "__name__", spike_fn), ("MultiSpike", "SingleSpike")) == "SingleSpike"
-    name = reset_fn if isinstance(reset_fn, str) else type(reset_fn).__name__
-    subtract = choice("reset_fn", name, ("MembraneSubtract", "MembraneReset")) == "MembraneSubtract"
+    single = choice("spike_fn", _class_name(spike_fn), ("MultiSpike", "SingleSpike")) == "SingleSpike"
+    subtract = choice("reset_fn", _class_name(reset_fn), ("MembraneSubtract", "MembraneReset")) == "MembraneSubtract"
     if not (single or subtract):
         raise DomainError("reset_fn", reset_fn, "has no equivalent after several spikes a step: use spike_fn='SingleSpike'")
     decay = math.exp(-1 / tau_mem) if tau_mem == math.inf else math.exp(-1 / _positive("tau_mem", tau_mem))
@@ -347,14 +347,22 @@ def sinabs_lif(
     scale = 1 - decay if flag("norm_input", norm_input) else 1.0
     if scale == 0:
         raise DomainError("tau_mem", tau_mem, "leaves no input with norm_input=True; set norm_input=False")
+    threshold = _positive("spike_threshold", spike_threshold)
+    if getattr(reset_fn, "reset_value", 0.0) != 0:
+        raise DomainError("reset_fn", reset_fn, "has no equivalent: Sinabs adds its reset_value to every neuron; use 0")
+    taken = getattr(reset_fn, "subtract_value", None)
     return Neuron(
-        _positive("spike_threshold", spike_threshold),
+        threshold,
         decay=decay,
         input_scale=scale if tau_syn is None else scale * filtered,
-        reset=("subtract" if subtract else "zero") if single else "multi_spike",
-        strict=not single,
+        reset=Reset(threshold=1.0 if taken is None else float(taken) / threshold, counts=not single) if subtract else "zero",
+        strict=False,
         synaptic_decay=filtered,
     )
+
+
+def _class_name(value: Any) -> Any:
+    return value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
 
 
 def _number(name: str, value: Any) -> float:

@@ -205,7 +205,7 @@ class _Walk:
         found = {name: (module, recognise(name, module)) for module, name in self.names.items()}
         self.spiking = {name: (module, known) for name, (module, known) in found.items() if known is not None}
         if not self.spiking:
-            rule = "has no spiking layer of snnTorch, SpikingJelly, Norse or sinabs"
+            rule = "has no spiking layer of snnTorch, SpikingJelly, Norse or sinabs, and none that vf.init.reads was told of"
             raise DomainError("model", type(model).__name__, rule)
         self.record = record
         self.running: list[str] = []
