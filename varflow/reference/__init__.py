@@ -21,6 +21,7 @@ from varflow.reference.layer import gain, variance_map
 from varflow.reference.leak import ExactMeanFieldInTime, mean_field_in_time
 from varflow.reference.orthant import orthant
 from varflow.reference.overlap import CorrelationPoint, correlation_map, correlation_point
+from varflow.reference.stationary import ExactStationary, second_eigenvalue, stationary, switching_rates
 from varflow.reference.survivors import ExactLifetime, ExactQuasiStationary, lifetime, quasi_stationary, relaxation_depth
 from varflow.reference.two_steps import TwoSteps, two_steps
 
@@ -33,6 +34,7 @@ __all__ = [
     "ExactMeanField",
     "ExactMeanFieldInTime",
     "ExactQuasiStationary",
+    "ExactStationary",
     "SaddleNode",
     "TwoSteps",
     "bias_cusp",
@@ -54,11 +56,14 @@ __all__ = [
     "quasi_stationary",
     "relaxation_depth",
     "saddle_node",
+    "second_eigenvalue",
     "sf",
     "smallest_width",
     "sparsest_rate",
     "spike_counts",
     "stable_variance",
+    "stationary",
+    "switching_rates",
     "two_steps",
     "variance_map",
 ]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from mpmath import mp, mpf
 
 from varflow._checks import ConvergenceError, DomainError
-from varflow.reference.chain import chain_of, conditional_variances, moments, push, sample_variance
+from varflow.reference.chain import Chain, chain_of, conditional_variances, moments, push, sample_variance
 from varflow.reference.laws import at_least_zero, in_digits, rounded
 
 __all__ = ["ExactLifetime", "ExactQuasiStationary", "lifetime", "quasi_stationary", "relaxation_depth"]
@@ -40,7 +40,6 @@ def quasi_stationary(
     threshold: float,
     gain: float,
     width: int,
-    bias_std: float = 0.0,
     mean_gain: float = 0.0,
     digits: int = 50,
 ) -> ExactQuasiStationary:
@@ -50,8 +49,8 @@ def quasi_stationary(
 
     Parameters
     ----------
-    threshold, gain, width, bias_std, mean_gain
-        As in :func:`varflow.reference.spike_counts`.
+    threshold, gain, width, mean_gain
+        As in :func:`varflow.reference.spike_counts`; ``θ ≥ 0``.
     digits : int
         Relative accuracy of the escape rate.
 
@@ -63,7 +62,7 @@ def quasi_stationary(
     Raises
     ------
     DomainError
-        For a number outside its domain or a wide layer.
+        For a negative threshold, where silence does not absorb, a number outside its domain or a wide layer.
     ConvergenceError
         If the law does not settle within 20000 layers.
 
@@ -78,7 +77,7 @@ def quasi_stationary(
     >>> mpmath.nstr(vf.reference.quasi_stationary(threshold=1, gain=3, width=10, digits=20).escape_rate, 12)
     '0.0855243086972'
     """
-    chain = chain_of(width, threshold, gain, bias_std, mean_gain)
+    chain = _final(threshold, gain, width, mean_gain)
     living = [row[1:] for row in chain.transitions()[1:]]
     dying = [(1 - chain.firing(count)) ** chain.width for count in range(1, chain.width + 1)]
     law = [mpf(1) / chain.width] * chain.width
@@ -103,7 +102,6 @@ def relaxation_depth(
     threshold: float,
     gain: float,
     width: int,
-    bias_std: float = 0.0,
     mean_gain: float = 0.0,
     digits: int = 20,
 ) -> Any:
@@ -113,8 +111,8 @@ def relaxation_depth(
 
     Parameters
     ----------
-    threshold, gain, width, bias_std, mean_gain
-        As in :func:`varflow.reference.spike_counts`; width at most 40.
+    threshold, gain, width, mean_gain
+        As in :func:`varflow.reference.spike_counts`; ``θ ≥ 0``, width at most 40.
     digits : int
         Carried by the eigenvalues of the chain among live states.
 
@@ -125,7 +123,7 @@ def relaxation_depth(
     Raises
     ------
     DomainError
-        For a number outside its domain or a wide layer.
+        For a negative threshold, where silence does not absorb, a number outside its domain or a wide layer.
 
     Examples
     --------
@@ -133,7 +131,7 @@ def relaxation_depth(
     >>> mpmath.nstr(vf.reference.relaxation_depth(threshold=1, gain=3, width=8), 12)
     '0.801090974869'
     """
-    chain = chain_of(width, threshold, gain, bias_std, mean_gain)
+    chain = _final(threshold, gain, width, mean_gain)
     if not 1 < chain.width <= MOST_EIGENVALUES:
         raise DomainError("width", width, f"must lie between 2 and {MOST_EIGENVALUES}: all eigenvalues are computed")
     values = mp.eig(mp.matrix([row[1:] for row in chain.transitions()[1:]]), left=False, right=False)
@@ -147,28 +145,29 @@ def lifetime(
     threshold: float,
     gain: float,
     width: int,
+    bias_std: float = 0.0,
     mean_gain: float = 0.0,
     drive_std: float = 1.0,
     digits: int = 50,
 ) -> ExactLifetime:
-    r"""Mean number of layers until a narrow network with normal weights and no bias falls silent.
+    r"""Mean number of live layers before the first silent one, of a narrow network with normal weights.
 
-    .. math:: T = \sum_l P(K_l > 0): \qquad T_k = 1 + \sum_{j>0} P_{kj} T_j
+    .. math:: T = \sum_{k>0} P(K_1 = k)\, T_k, \qquad T_k = 1 + \sum_{j>0} P_{kj} T_j
 
     Parameters
     ----------
-    threshold, gain, width, mean_gain, drive_std, digits
-        As in :func:`varflow.reference.spike_counts`; ``θ ≥ 0``.
+    threshold, gain, width, bias_std, mean_gain, drive_std, digits
+        As in :func:`varflow.reference.spike_counts`.
 
     Returns
     -------
     ExactLifetime
-        ``.from_drive`` and ``.from_quasi_stationary``, the latter ``1/r``.
+        ``.from_drive`` and ``.from_quasi_stationary``, the latter ``1/r``; nan where silence does not absorb.
 
     Raises
     ------
     DomainError
-        For a negative threshold, where silence is not final, a number outside its domain or a wide layer.
+        For a number outside its domain or a wide layer.
 
     Notes
     -----
@@ -180,13 +179,20 @@ def lifetime(
     >>> mpmath.nstr(vf.reference.lifetime(threshold=1, gain=3, width=10, digits=20).from_drive, 12)
     '9.1401008972'
     """
-    chain = chain_of(width, threshold, gain, 0, mean_gain)
-    if chain.threshold < 0:
-        raise DomainError(
-            "threshold", threshold, "must not be negative: neurons at rest would fire, and silence would not be final"
-        )
-    state = quasi_stationary(threshold=threshold, gain=gain, width=width, mean_gain=mean_gain, digits=digits)
+    chain = chain_of(width, threshold, gain, bias_std, mean_gain)
     start = chain.driven(at_least_zero("drive_std", drive_std, zero=True))
     leaving = mp.eye(chain.width) - mp.matrix([row[1:] for row in chain.transitions()[1:]])
     layers = mp.lu_solve(leaving, mp.matrix([1] * chain.width))
-    return ExactLifetime(rounded(mp.fdot(start[1:], list(layers)), digits), rounded(1 / state.escape_rate, digits))
+    final = chain.threshold >= 0 and chain.bias2 == 0
+    settled = dict(threshold=threshold, gain=gain, width=width, mean_gain=mean_gain, digits=digits)
+    escape = quasi_stationary(**settled).escape_rate if final else mp.nan
+    return ExactLifetime(rounded(mp.fdot(start[1:], list(layers)), digits), rounded(1 / escape, digits))
+
+
+def _final(threshold: Any, gain: Any, width: Any, mean_gain: Any) -> Chain:
+    """A chain without bias, whose silence absorbs."""
+    chain = chain_of(width, threshold, gain, 0, mean_gain)
+    if chain.threshold < 0:
+        rule = "must not be negative: neurons at rest would fire, and silence would not absorb; reference.stationary answers there"
+        raise DomainError("threshold", threshold, rule)
+    return chain

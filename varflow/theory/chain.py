@@ -18,7 +18,8 @@ from varflow.theory.binomial import TAIL, WHOLE_TAIL, Kernel
 from varflow.theory.counts import STEP, CountGrid, CountLaw, count_grid
 from varflow.theory.firing import firing
 from varflow.theory.layers import Layer, driven_threshold, layers, one_step
-from varflow.theory.quasi_stationary import Lifetime, QuasiStationary, lifetime, quasi_stationary
+from varflow.theory.quasi_stationary import Lifetime, QuasiStationary, quasi_stationary, settled, whole_kernel
+from varflow.theory.stationary import Stationary, layers_until_silence, stationary
 
 __all__ = ["SpikeChain", "equal_layers"]
 
@@ -163,7 +164,8 @@ class SpikeChain:
         Raises
         ------
         DomainError
-            Where layers differ.
+            Where layers differ; where silence does not absorb (a bias, or neurons that fire at rest), so that no network
+            escapes for good: :meth:`stationary` answers there; where no live network survives even one layer.
         ConvergenceError
             If the law does not settle within 100000 layers.
 
@@ -181,17 +183,92 @@ class SpikeChain:
         >>> f"{vf.SpikeChain(network).quasi_stationary().escape_rate:.1e}"
         '6.2e-12'
         """
-        return quasi_stationary(self.layer, self.kernel.target, self.driven_kernel)
+        layer, kernel = self.layer, self._whole_kernel()
+        if not self.network.silence_is_final:
+            rule = "does not stay silent for good once a layer is: no state is left for ever; use SpikeChain(network).stationary()"
+            raise DomainError("network", self.network, rule)
+        state = quasi_stationary(layer, kernel, *self._living(kernel))
+        if not state.firing_rate:
+            rule = "has no state to stay in: whatever the spikes of a layer, the next one is silent"
+            raise DomainError("network", self.network, rule + "; vf.critical_gain says what gain sustains activity")
+        return state
+
+    def stationary(self) -> Stationary:
+        """The state of a deep network whatever its drive, its metastable states and the rates of switching between them.
+
+        Where silence absorbs this is silence; the rates then say how fast the active states fall silent.
+
+        Returns
+        -------
+        Stationary
+            ``.distribution .variance .variance_std .firing_rate .firing_rate_std .silence .second_eigenvalue
+            .relaxation_depth .states .weights .rates``
+
+        Raises
+        ------
+        DomainError
+            Where layers differ; where the layer is so wide that its metastable states exchange fewer than 1e-300 networks
+            per layer.
+        ConvergenceError
+            If the distribution does not settle within 100000 rounds.
+
+        Notes
+        -----
+        **Assumes** equal layers. The distribution is exact whether or not the states are well separated; that the rates alone
+        describe the switching holds where they are small beside ``1/relaxation_depth`` of each state.
+        **Source**: derived here; ``stewart1994``, ``grassmann1985`` for the solution of the chain.
+
+        Examples
+        --------
+        With a bias, a narrow network is drawn to the quiet state, and leaves the active one for it at every 24th layer:
+
+        >>> import varflow as vf
+        >>> network = vf.Network(width=40, depth=2, gain=6.303**0.5, bias_std=0.05**0.5)
+        >>> state = vf.SpikeChain(network).stationary()
+        >>> f"{state.variance:.5f} {state.silence:.5f}"
+        '0.05028 0.99947'
+        >>> state.rates.round(7).tolist()
+        []
+        """
+        return stationary(self.layer, self._whole_kernel())
 
     def lifetime(self) -> Lifetime:
-        """Mean number of layers until silence: ``.from_drive`` and ``.from_quasi_stationary``; ``inf`` where none escapes.
+        r"""Mean number of live layers before the first silent one.
+
+        .. math:: T = \sum_{k>0} P(K_1 = k)\, T_k, \qquad T_k = 1 + \sum_{j>0} P_{kj} T_j
+
+        Returns
+        -------
+        Lifetime
+            ``.from_drive``, and ``.from_quasi_stationary``, the inverse of the escape rate; NaN where silence does not
+            absorb. ``inf`` where no network falls silent.
 
         Raises
         ------
         DomainError
             Where layers differ.
+
+        Examples
+        --------
+        >>> import varflow as vf
+        >>> network = vf.Network(width=60, depth=2, gain=2.2, bias_std=0.3)
+        >>> f"{vf.SpikeChain(network).lifetime().from_drive:.3f}"
+        '11.341'
         """
-        return lifetime(self.quasi_stationary(), self.kernel, self.starts.mean(axis=0))
+        kernel = self._whole_kernel()
+        from_drive = layers_until_silence(kernel, self.driven_kernel(kernel.target).dense().mean(axis=0))
+        if not self.network.silence_is_final:
+            return Lifetime(from_drive, np.nan)
+        escape = settled(kernel, *self._living(kernel))[1]
+        return Lifetime(from_drive, 1 / escape if escape > 0 else np.inf)
+
+    def _whole_kernel(self) -> Kernel:
+        return whole_kernel(self.layer, self.kernel.target)
+
+    def _living(self, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+        """The counts of live layers, and the driven layer's distribution, or any other where none is alive in it."""
+        living, driven = kernel.target.counts > 0, self.driven_kernel(kernel.target).dense().mean(axis=0)
+        return living, driven if driven[living].sum() > 0 else kernel.target.weights
 
     def _one_deeper(self) -> Network:
         n = self.network

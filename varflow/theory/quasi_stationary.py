@@ -1,14 +1,14 @@
-r"""The metastable state of a deep network: what a surviving network looks like, and how fast such networks fall silent.
+r"""The metastable state of a deep network: what a surviving network looks like, and how fast such networks leave it.
 
-Conditioned on being alive, the spike count of a network of equal layers settles to the quasi-stationary law ``ν``, the left
-eigenvector of the chain restricted to ``K > 0``: ``ν P = (1 - r) ν``. The escape rate ``r`` is the flux into silence,
-``Σ_K ν_K (1 - π_K)^n``, a sum of positive terms: with tails kept down to the smallest double it holds its relative accuracy far
-below the smallest probability a double distinguishes from zero beside one.
+Conditioned on not having left a set of counts, for instance on being alive, the spike count of a network of equal layers
+settles to the quasi-stationary distribution ``ν``, the left eigenvector of the chain restricted to that set:
+``ν P = (1 - r) ν``. The escape rate ``r`` is the flux out of the set, for silence ``Σ_K ν_K (1 - π_K)^n``, a sum of positive
+terms: with tails kept down to the smallest double it holds its relative accuracy far below the smallest probability a double
+distinguishes from zero beside one. States of chains in which silence does not absorb are found in ``stationary``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,30 +19,34 @@ from varflow.theory.counts import CountGrid, CountLaw, count_grid
 from varflow.theory.firing import firing, smooth_in_count
 from varflow.theory.layers import Layer, sample_variance_moments
 
-__all__ = ["Lifetime", "QuasiStationary", "lifetime", "quasi_stationary"]
+__all__ = ["KEPT", "SMALLEST", "Lifetime", "QuasiStationary", "depth_of", "eigenvalues", "quasi_stationary", "settled", "summary", "whole_kernel"]
 
 TOLERANCE = 1e-13  # relative error of the escape rate left by stopping
-SETTLED = 1e-10  # change of the law per layer
+SETTLED = 1e-12  # change of the distribution per layer
+KEPT = 0.2  # of the last distribution at every step, so that networks that alternate between layers settle too
 EXACT_WIDTH = 2000  # wider layers are held on a grid here: tails this deep would fill the whole matrix
 LARGEST_MATRIX = 5000  # of laws that are known at whole counts only: 200 MB
 LONGEST = 100_000  # layers of iteration
+SMALLEST = 1e-300  # a probability per layer below this is none
+HIDDEN = 1e-12  # eigenvalues below this are rounding
+DENSE = 64  # counts up to which all eigenvalues are computed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuasiStationary:
-    """What a deep network that is still alive looks like.
+    """What a deep network that has not left a state looks like.
 
     Attributes
     ----------
     distribution : CountLaw
-        Of the spike count, given that it is not 0.
+        Of the spike count, given that the network is still alive, or still in the state.
     variance, variance_std : float
         Expected sample variance (ddof = 1) of a layer fed by such a count, and its standard deviation over networks.
     firing_rate, firing_rate_std : float
     escape_rate : float
-        Probability per layer that a live network falls silent.
+        Probability per layer that the network falls silent, or leaves the state.
     relaxation_depth : float
-        Layers over which a live network forgets its start by a factor e.
+        Layers over which such a network forgets its start by a factor e.
     """
 
     distribution: CountLaw
@@ -62,90 +66,90 @@ class QuasiStationary:
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """Mean number of layers with at least one spike: from the drive on, and from the quasi-stationary state on."""
+    """Mean number of layers with at least one spike before the first silent one.
+
+    From the drive on, and from the quasi-stationary state on (NaN where silence does not absorb: there is none).
+    """
 
     from_drive: float
     from_quasi_stationary: float
 
 
-def quasi_stationary(layer: Layer, grid: CountGrid, driven: Callable[[CountGrid], Kernel]) -> QuasiStationary:
-    """Iterate the law of the live networks, from the driven one, until it repeats itself.
-
-    See :meth:`varflow.SpikeChain.quasi_stationary`.
-    """
+def whole_kernel(layer: Layer, grid: CountGrid) -> Kernel:
+    """The transitions of a network of equal layers with their whole tails."""
     smooth = smooth_in_count(layer)
     if not smooth and grid.width > LARGEST_MATRIX:
         rule = f"has firing probabilities at whole counts only: its stationary law is held in full up to width {LARGEST_MATRIX}"
         raise DomainError("weights", layer.law, rule)
     if grid.width > EXACT_WIDTH and smooth:
         grid = count_grid(grid.width, exact_width=EXACT_WIDTH)
-    kernel = Kernel(grid, *firing(layer, grid.counts), WHOLE_TAIL)
-    mass, escape = _settled(kernel, driven(grid).dense().mean(axis=0))
+    return Kernel(grid, *firing(layer, grid.counts), WHOLE_TAIL)
+
+
+def quasi_stationary(layer: Layer, kernel: Kernel, inside: np.ndarray, start: np.ndarray) -> QuasiStationary:
+    """The state of networks that have not left the counts ``inside``; see :meth:`varflow.SpikeChain.quasi_stationary`."""
+    mass, escape, survival = settled(kernel, inside, start)
+    values = eigenvalues(kernel.with_tail(TAIL), inside)
+    second = abs(values[1]) if len(values) > 1 else 0.0
+    return QuasiStationary(*summary(layer, kernel.target, mass), escape, depth_of(second / survival if second > HIDDEN else 0.0))
+
+
+def summary(layer: Layer, grid: CountGrid, mass: np.ndarray) -> tuple[CountLaw, float, float, float, float]:
+    """A distribution of the count, and mean and standard deviation of the sample variance and of the firing rate."""
     law = CountLaw(grid.counts, frozen(mass), grid.width)
-    live = grid.counts[mass > 0]
-    conditional, kurtosis = layer.conditional_variance(live), layer.excess_kurtosis(live)
-    variance, variance_std = sample_variance_moments(mass[mass > 0], conditional, grid.width, kurtosis)
-    relaxation = _relaxation_depth(kernel.with_tail(TAIL), escape)
-    return QuasiStationary(law, variance, variance_std, law.firing_rate, law.firing_rate_std, escape, relaxation)
+    held = mass > 0
+    conditional, kurtosis = layer.conditional_variance(grid.counts[held]), layer.excess_kurtosis(grid.counts[held])
+    moments = sample_variance_moments(mass[held], conditional, grid.width, kurtosis)
+    return law, *moments, law.firing_rate, law.firing_rate_std
 
 
-def _settled(kernel: Kernel, start: np.ndarray) -> tuple[np.ndarray, float]:
-    """Quasi-stationary law and escape rate."""
-    mass, escape = _alive(start)
-    change = np.inf
+def settled(kernel: Kernel, inside: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Quasi-stationary distribution, escape rate and its complement; zeros, 1 and 0 where none stays for one layer."""
+    mass, escape, change = np.where(inside, start, 0.0) / start[inside].sum(), 0.0, 0.0
     for _ in range(LONGEST):
         previous, before, change_before = mass, escape, change
-        mass, escape = _alive(kernel.push(mass))
+        following = kernel.push(mass)
+        left = float(following[~inside].sum())
+        following[~inside] = 0.0
+        stay = float(following.sum())
+        if stay < SMALLEST:
+            return np.zeros_like(mass), 1.0, 0.0
+        escape = left / (left + stay)
+        mass = KEPT * mass + (1 - KEPT) * following / stay
         change = abs(escape - before)
-        shrink = min(change / change_before, 1.0) if change_before > 0 else 0.0
-        settled = change * shrink <= TOLERANCE * escape * (1 - shrink) or change <= 4e-16 * escape
-        if settled and np.abs(mass - previous).sum() < SETTLED:
-            return mass, escape
+        shrink = min(change / change_before, 1.0) if change_before > 0 else 1.0
+        enough = change * shrink <= TOLERANCE * escape * (1 - shrink) or change <= 4e-16 * escape
+        if enough and np.abs(mass - previous).sum() < SETTLED:
+            return np.where(mass > SMALLEST, mass, 0.0), escape, stay / (left + stay)
     raise ConvergenceError(f"the quasi-stationary law did not settle within {LONGEST} layers", mass)
 
 
-def _relaxation_depth(kernel: Kernel, escape: float) -> float:
-    """``-1/ln(λ₂/λ₁)`` with ``λ₁ = 1 - r`` and ``λ₂`` the chain's second eigenvalue among live states."""
+def eigenvalues(kernel: Kernel, inside: np.ndarray | None = None, mass: np.ndarray | None = None) -> np.ndarray:
+    """The largest eigenvalues of the chain, falling in size: ``inside`` some counts, or all but the 1 of the stationary ``mass``."""
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
-    size = len(kernel.target) - 1
-    if size <= 64:
-        sizes = np.sort(np.abs(np.linalg.eigvals(kernel.dense()[1:, 1:])))
+    size = len(kernel.target)
+    counts, mass = np.arange(size) if inside is None else np.flatnonzero(inside), np.zeros(size) if mass is None else mass
+
+    def pull(v: np.ndarray) -> np.ndarray:
+        full = np.zeros(size)
+        full[counts] = np.ravel(v)
+        return (kernel.pull(full) - mass @ full)[counts]
+
+    start = kernel.target.counts[counts] + 1.0
+    if len(counts) <= DENSE or not pull(start).any():
+        values = np.linalg.eigvals(kernel.dense()[np.ix_(counts, counts)] - mass[counts]) if len(counts) <= DENSE else np.zeros(1)
     else:
-        pull = lambda v: kernel.pull(np.concatenate([[0.0], np.ravel(v)]))[1:]  # noqa: E731
-        chain = LinearOperator((size, size), matvec=pull, dtype=float)  # pyright: ignore[reportCallIssue]
+        chain = LinearOperator((len(counts),) * 2, matvec=pull, dtype=float)  # pyright: ignore[reportCallIssue]
         try:
-            found = eigs(chain, k=2, v0=kernel.target.counts[1:] + 1.0, tol=1e-10, return_eigenvectors=False)  # pyright: ignore[reportArgumentType]
+            values = eigs(chain, k=2, v0=start, tol=1e-10, return_eigenvectors=False)  # pyright: ignore[reportArgumentType]
         except ArpackNoConvergence as error:  # the second eigenvalue is too small to be told from 0
-            found = error.eigenvalues
-        sizes = np.sort(np.abs(found))
-    second = sizes[-2] if len(sizes) > 1 else 0.0
-    return float(-1 / np.log(second / (1 - escape))) if 1e-12 < second < 1 - escape else 0.0
+            values = error.eigenvalues
+    return values[np.argsort(-np.abs(values))]
 
 
-def _alive(mass: np.ndarray) -> tuple[np.ndarray, float]:
-    """The law given at least one spike, and the probability of none."""
-    living = mass.copy()
-    living[0] = 0.0
-    total = living.sum()
-    return living / total, float(mass[0] / (total + mass[0]))
-
-
-def lifetime(state: QuasiStationary, kernel: Kernel, start: np.ndarray) -> Lifetime:
-    """Mean layers to silence from a driven law ``start``; see :meth:`varflow.SpikeChain.lifetime`.
-
-    From the quasi-stationary state it is ``1/r``. From the drive, the survivals of the layers are added until the law of the
-    live networks has settled; what remains is geometric.
-    """
-    rate, std = state.firing_rate, state.firing_rate_std
-    mass, total, survival, grid = start, 0.0, 1.0, kernel.target
-    for _ in range(LONGEST):
-        survival = float(mass[1:].sum())
-        total += survival
-        law = CountLaw(grid.counts, _alive(mass)[0], grid.width) if survival > 0 else None
-        if law is None or (abs(law.firing_rate - rate) < 1e-10 * rate and abs(law.firing_rate_std - std) <= 1e-9 * rate):
-            break
-        mass = kernel.push(mass)
-    with np.errstate(divide="ignore"):
-        per_escape = 1 / np.float64(state.escape_rate)
-    return Lifetime(float(total + (survival * (per_escape - 1) if survival else 0.0)), float(per_escape))
+def depth_of(multiplier: float) -> float:
+    """``-1/ln|m|`` layers; 0 for a multiplier that rounding hides, ``inf`` for one that it hides from 1."""
+    if multiplier <= HIDDEN:
+        return 0.0
+    return float(-1 / np.log(multiplier)) if multiplier < 1 - 1e-13 else np.inf

@@ -1,0 +1,222 @@
+r"""The stationary state of a deep network whose silence does not absorb, and how it switches between metastable states.
+
+The stationary distribution ``ν = ν P`` is iterated layer by layer. What takes long is the exchange between groups of counts
+that are rarely left: it is solved for exactly in every round, from the probabilities that a network in one group is in another
+one a layer later (iterative aggregation, ``stewart1994``). These are sums of positive terms, and the chain of the groups is
+solved without subtractions (``grassmann1985``), so that also very small probabilities keep their relative accuracy.
+
+A metastable state stands where the drift ``n π_K - K``, averaged over the noise of one layer, turns from positive to negative
+with growing ``K``; the counts where it turns back part the groups. Full silence and full activity are groups of their own, and
+states where a network would rather stay there than leave.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from varflow._checks import ConvergenceError, DomainError, frozen
+from varflow.theory.binomial import TAIL, Kernel
+from varflow.theory.counts import CountLaw
+from varflow.theory.layers import Layer
+from varflow.theory.quasi_stationary import KEPT, SMALLEST, QuasiStationary, depth_of, eigenvalues, quasi_stationary, summary
+
+__all__ = ["Stationary", "layers_until_silence", "stationary"]
+
+SETTLED = 1e-10  # change of the distribution in a round, and relative change of the exchange between groups
+TOLERANCE = 1e-12  # what is left of them by stopping
+LONGEST = 100_000  # rounds
+RARE = 1e-7  # switching rates below this give 1 - λ₂ more accurately than the eigenvalue does
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stationary:
+    """What a deep network looks like whatever its drive, and the metastable states it switches between.
+
+    Attributes
+    ----------
+    distribution : CountLaw
+        Of the spike count. Where layers alternate it is the mean over the phases.
+    variance, variance_std : float
+        Expected sample variance (ddof = 1) of a layer and its standard deviation over networks.
+    firing_rate, firing_rate_std : float
+    silence : float
+        ``P(K = 0)``, with its own digits.
+    second_eigenvalue : complex
+        ``λ₂``, the largest in size beside 1: close to 1 where states are metastable, negative where layers alternate.
+    relaxation_depth : float
+        ``-1/ln|λ₂|``: layers over which a network forgets its start by a factor e; ``inf`` from about 1e13 on, unless
+        switching rates give it.
+    states : tuple of QuasiStationary
+        The metastable states, ascending in firing rate: what a network looks like that has not yet reached the typical count
+        of another state, and its ``escape_rate``, with which it does so. One where there is nothing to switch to.
+    weights : ndarray, shape (states,)
+        Fraction of layers spent around each state.
+    rates : ndarray, shape (states, states)
+        ``rates[i, j]``: probability per layer that a network settled in state i reaches the typical count of state j.
+    """
+
+    distribution: CountLaw
+    variance: float
+    variance_std: float
+    firing_rate: float
+    firing_rate_std: float
+    silence: float
+    second_eigenvalue: complex
+    relaxation_depth: float
+    states: tuple[QuasiStationary, ...]
+    weights: np.ndarray
+    rates: np.ndarray
+
+    def __repr__(self) -> str:
+        return (
+            f"Stationary(variance={self.variance:.6g} ± {self.variance_std:.2g}, firing_rate={self.firing_rate:.6g} ± "
+            f"{self.firing_rate_std:.2g}, silence={self.silence:.6g}, relaxation_depth={self.relaxation_depth:.4g}, "
+            f"{len(self.states)} state{'s' * (len(self.states) > 1)})"
+        )
+
+
+def stationary(layer: Layer, kernel: Kernel) -> Stationary:
+    """See :meth:`varflow.SpikeChain.stationary`."""
+    typical, partings = metastable_counts(kernel)
+    states, rates = _states(layer, kernel, typical, partings)
+    if not _reach(rates).all(axis=0).any():
+        rule = "leaves the layer's metastable states an exchange of less than 1e-300 networks per layer: how often each is found"
+        raise DomainError("width", layer.width, rule + " is lost in double precision; ask for a narrower layer")
+    mass = _balanced(kernel, _groups(kernel, partings))
+    value = eigenvalues(kernel.with_tail(TAIL), mass=mass)[0]
+    depth = depth_of(abs(value))
+    law = summary(layer, kernel.target, mass)
+    if len(typical) == 1:
+        states = (QuasiStationary(*law, 0.0, depth),)
+    else:
+        slowest = _slowest(rates)
+        depth = float(-1 / np.log1p(-slowest)) if slowest < RARE else depth
+    around = np.searchsorted(partings, kernel.target.counts)
+    weights = frozen(np.bincount(around, mass, len(typical)))
+    return Stationary(*law, float(mass[0]), complex(value.real, abs(value.imag)), depth, states, weights, frozen(rates))
+
+
+def layers_until_silence(kernel: Kernel, start: np.ndarray) -> float:
+    """Mean number of live layers before the first silent one, the first layer having the distribution ``start``.
+
+    Let every silent layer be followed by one of distribution ``start``: between two silent ones lie ``T`` live layers on
+    average, so that of the stationary state of this chain a fraction ``1/(1 + T)`` is silent.
+    """
+    _, partings = metastable_counts(kernel)
+    mass = _balanced(kernel, _groups(kernel, partings), start)
+    with np.errstate(divide="ignore"):
+        return float(np.float64(mass[1:].sum()) / mass[0])
+
+
+def metastable_counts(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+    """Typical counts of the metastable states, and the counts that part them."""
+    grid, n = kernel.target, kernel.target.width
+    noisy = Kernel(grid, grid.counts / n, 1 - grid.counts / n, TAIL)
+    drift = noisy.pull(n * kernel.p - grid.counts)
+    with np.errstate(divide="ignore"):
+        held_silent, held_full = (n * np.log1p(-p) > -np.log(2) for p in (kernel.p[0], kernel.q[-1]))
+    drift[0], drift[-1] = (-1.0 if held_silent else 1.0), (1.0 if held_full else -1.0)
+    up = np.concatenate([[True], drift >= 0, [False]])
+    turns = np.flatnonzero(up[1:] != up[:-1])
+    between = np.concatenate([[0.0], 0.5 * (grid.counts[1:] + grid.counts[:-1]), [n]])[turns]
+    return between[::2], between[1::2]
+
+
+def _groups(kernel: Kernel, partings: np.ndarray) -> np.ndarray:
+    """The group that each count belongs to: those around the metastable states, full silence and full activity apart."""
+    cuts = np.unique([0.5, *partings, kernel.target.width - 0.5])
+    return np.unique(np.searchsorted(cuts, kernel.target.counts), return_inverse=True)[1]
+
+
+def _balanced(kernel: Kernel, group: np.ndarray, restart: np.ndarray | None = None) -> np.ndarray:
+    """The stationary distribution; with ``restart``, of the chain in which silence is followed by that distribution."""
+    members = (group[:, None] == np.arange(group[-1] + 1)).astype(float)
+    into = kernel.pull(members)
+    if restart is not None:
+        into[0] = restart @ members
+    within = kernel.target.weights / (kernel.target.weights @ members)[group]
+    chain, change = np.zeros((members.shape[1],) * 2), 0.0
+    for _ in range(LONGEST):
+        chain_before, chain = chain, (within * members.T) @ into
+        weights = _without_subtraction(chain)
+        mass = weights[group] * within
+        following = (1 - KEPT) * _next(kernel, mass, restart) + KEPT * mass
+        for lost in np.flatnonzero(weights == 0):  # where a group carries nothing, its own networks go on for themselves
+            alone = np.where(group == lost, within, 0.0)
+            stay = np.where(group == lost, _next(kernel, alone, restart), 0.0)
+            following += KEPT * alone + (1 - KEPT) * (stay / stay.sum() if stay.sum() > SMALLEST else alone)
+        kept, within = within, following / (following @ members)[group]
+        change_before, change = change, _change(chain, chain_before) + float(np.abs(within - kept).sum())
+        shrink = min(change / change_before, 1.0) if change_before > 0 else 1.0
+        if change < SETTLED and (change * shrink <= TOLERANCE * (1 - shrink) or change <= 1e-14):
+            return mass / mass.sum()
+    raise ConvergenceError(f"the stationary distribution did not settle within {LONGEST} rounds", mass)
+
+
+def _next(kernel: Kernel, mass: np.ndarray, restart: np.ndarray | None) -> np.ndarray:
+    if restart is None:
+        return kernel.push(mass)
+    return kernel.push(np.concatenate([[0.0], mass[1:]])) + mass[0] * restart
+
+
+def _change(now: np.ndarray, before: np.ndarray) -> float:
+    """The largest relative change of what is not negligible."""
+    seen = now > SMALLEST
+    return float(np.max(np.abs(now - before)[seen] / now[seen]))
+
+
+def _without_subtraction(chain: np.ndarray) -> np.ndarray:
+    """Stationary distribution of a small chain by elimination of one state after the other (``grassmann1985``).
+
+    Of states that are never left it takes those that the first state leads to.
+    """
+    reach = _reach(chain)
+    closed = (reach <= reach.T).all(axis=1) & reach[0]  # states that come back from wherever they lead to
+    closed &= reach[np.argmax(closed)]
+    order = np.argsort(~closed, kind="stable")[: closed.sum()]
+    chain = np.where(chain > SMALLEST, chain, 0.0)[np.ix_(order, order)]
+    for k in range(len(order) - 1, 0, -1):
+        chain[:k, k] /= chain[k, :k].sum()
+        chain[:k, :k] += np.outer(chain[:k, k], chain[k, :k])
+    law = np.ones(1)
+    for k in range(1, len(order)):
+        law = np.append(law, law @ chain[:k, k])
+        law /= law.sum()
+    out = np.zeros(len(reach))
+    out[order] = np.where(law > SMALLEST, law, 0.0)
+    return out
+
+
+def _reach(chain: np.ndarray) -> np.ndarray:
+    """Which states lead to which, sooner or later."""
+    return np.linalg.matrix_power((chain > SMALLEST) + np.eye(len(chain)), len(chain)) > 0
+
+
+def _states(
+    layer: Layer, kernel: Kernel, typical: np.ndarray, partings: np.ndarray
+) -> tuple[tuple[QuasiStationary, ...], np.ndarray]:
+    """The metastable states and the rates at which each reaches the typical counts of its neighbours."""
+    counts, last = kernel.target.counts, len(typical) - 1
+    around = np.searchsorted(partings, counts)
+    rates, states = np.zeros((last + 1, last + 1)), []
+    for i in range(last + 1 if last else 0):
+        below = counts <= typical[i - 1] if i > 0 else np.zeros(len(counts), bool)
+        above = counts >= typical[i + 1] if i < last else np.zeros(len(counts), bool)
+        state = quasi_stationary(layer, kernel, ~(below | above), kernel.target.weights * (around == i))
+        leaving = state.distribution.mass @ kernel.pull(np.column_stack([below, above]).astype(float))
+        rates[i, [max(i - 1, 0), min(i + 1, last)]] = leaving
+        states.append(state)
+    np.fill_diagonal(rates, 0.0)
+    return tuple(states), np.where(rates > SMALLEST, rates, 0.0)
+
+
+def _slowest(rates: np.ndarray) -> float:
+    """The smallest rate but 0 at which weights settle that neighbouring states exchange.
+
+    The generator is similar to ``BᵀB`` with ``B`` bidiagonal: no subtraction.
+    """
+    up, down = (np.sqrt(np.diag(rates, side))[:, None] for side in (1, -1))
+    states = len(rates)
+    return float(np.linalg.svd(np.eye(states - 1, states) * up - np.eye(states - 1, states, 1) * down, compute_uv=False)[-1] ** 2)
