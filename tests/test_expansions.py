@@ -27,7 +27,8 @@ def network(width: int, **parameters) -> vf.Network:
 
 def exact(net: vf.Network, V: float) -> np.ndarray:
     """Mean shift and variance of ``C``, and its skewness, from the chain."""
-    law, layer = vf.SpikeChain(net).quasi_stationary().distribution, layers(net)[0]
+    chain, layer = vf.SpikeChain(net), layers(net)[0]
+    law = (chain.quasi_stationary() if net.silence_is_final else chain.stationary().states[-1]).distribution
     C = layer.conditional_variance(law.counts) - V
     mean = law.mass @ C
     variance = law.mass @ (C - mean) ** 2

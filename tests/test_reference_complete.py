@@ -10,7 +10,16 @@ import varflow as vf
 from varflow import reference
 
 ELSEWHERE = {  # public name -> its exact counterparts
-    "SpikeChain": {"spike_counts", "finite_width", "quasi_stationary", "relaxation_depth", "lifetime"},
+    "SpikeChain": {
+        "spike_counts",
+        "finite_width",
+        "quasi_stationary",
+        "relaxation_depth",
+        "lifetime",
+        "stationary",
+        "second_eigenvalue",
+        "switching_rates",
+    },
 }
 WITHOUT = {  # public name -> why it has no reference
     "expansion": "an asymptotic series; what it leaves out is tested against the exact chain, order by order",

@@ -66,7 +66,7 @@ def stationary(
     --------
     >>> import mpmath, varflow as vf
     >>> mpmath.nstr(vf.reference.stationary(threshold=1, gain=2.5, bias_std=0.3, width=8, digits=20).silence, 12)
-    ''
+    '0.984255994379'
     """
     chain = chain_of(width, threshold, gain, bias_std, mean_gain)
     size = chain.width + 1
@@ -111,7 +111,7 @@ def second_eigenvalue(
     --------
     >>> import mpmath, varflow as vf
     >>> mpmath.nstr(vf.reference.second_eigenvalue(threshold=-1, gain=1, bias_std=0.3, mean_gain=-4, width=10), 12)
-    ''
+    '-0.999988609614'
     """
     chain = chain_of(width, threshold, gain, bias_std, mean_gain)
     if chain.width > MOST_EIGENVALUES:
@@ -157,9 +157,9 @@ def switching_rates(
 
     Notes
     -----
-    States are told apart as in :meth:`varflow.SpikeChain.stationary`: the drift ``n π_K - K``, averaged over a binomial count of
-    mean ``K``, turns from positive to negative with growing ``K``; a silent layer is a state if the next one is rather silent
-    too, a layer that fires throughout likewise.
+    States are told apart as in :meth:`varflow.SpikeChain.stationary`: the drift ``n π_K - K``, averaged over a binomial count
+    of mean ``K``, turns from positive to negative with growing ``K``; silence is a state if a silent layer is more likely
+    than not followed by another one, full activity likewise.
     **Source**: derived here.
 
     Examples
@@ -167,10 +167,12 @@ def switching_rates(
     >>> import mpmath, varflow as vf
     >>> rates = vf.reference.switching_rates(threshold=1, gain=3, bias_std=0.25, width=12, digits=20)
     >>> mpmath.nstr(rates[0][1], 12), mpmath.nstr(rates[1][0], 12)
-    ''
+    ('0.000252039856174', '0.0552941410767')
     """
     chain = chain_of(width, threshold, gain, bias_std, mean_gain)
     rows, typical = chain.transitions(), typical_counts(chain)
+    if len(typical) == 1:
+        return ((mpf(0),),)
     rates = [[mpf(0)] * len(typical) for _ in typical]
     for i in range(len(typical)):
         low = typical[i - 1][0] if i > 0 else -1  # from here down lies the typical count of the state below

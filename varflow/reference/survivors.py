@@ -184,7 +184,7 @@ def lifetime(
     leaving = mp.eye(chain.width) - mp.matrix([row[1:] for row in chain.transitions()[1:]])
     layers = mp.lu_solve(leaving, mp.matrix([1] * chain.width))
     final = chain.threshold >= 0 and chain.bias2 == 0
-    settled = dict(threshold=threshold, gain=gain, width=width, mean_gain=mean_gain, digits=digits)
+    settled = {"threshold": threshold, "gain": gain, "width": width, "mean_gain": mean_gain, "digits": digits}
     escape = quasi_stationary(**settled).escape_rate if final else mp.nan
     return ExactLifetime(rounded(mp.fdot(start[1:], list(layers)), digits), rounded(1 / escape, digits))
 
@@ -193,6 +193,8 @@ def _final(threshold: Any, gain: Any, width: Any, mean_gain: Any) -> Chain:
     """A chain without bias, whose silence absorbs."""
     chain = chain_of(width, threshold, gain, 0, mean_gain)
     if chain.threshold < 0:
-        rule = "must not be negative: neurons at rest would fire, and silence would not absorb; reference.stationary answers there"
+        rule = (
+            "must not be negative: neurons at rest would fire, and silence would not absorb; reference.stationary answers there"
+        )
         raise DomainError("threshold", threshold, rule)
     return chain

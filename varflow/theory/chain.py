@@ -183,15 +183,11 @@ class SpikeChain:
         >>> f"{vf.SpikeChain(network).quasi_stationary().escape_rate:.1e}"
         '6.2e-12'
         """
-        layer, kernel = self.layer, self._whole_kernel()
         if not self.network.silence_is_final:
-            rule = "does not stay silent for good once a layer is: no state is left for ever; use SpikeChain(network).stationary()"
+            rule = "does not stay silent once it is, so that no state is left for good; use SpikeChain(network).stationary()"
             raise DomainError("network", self.network, rule)
-        state = quasi_stationary(layer, kernel, *self._living(kernel))
-        if not state.firing_rate:
-            rule = "has no state to stay in: whatever the spikes of a layer, the next one is silent"
-            raise DomainError("network", self.network, rule + "; vf.critical_gain says what gain sustains activity")
-        return state
+        kernel = self._whole_kernel()
+        return quasi_stationary(self.layer, kernel, *self._living(kernel))
 
     def stationary(self) -> Stationary:
         """The state of a deep network whatever its drive, its metastable states and the rates of switching between them.
@@ -214,13 +210,17 @@ class SpikeChain:
 
         Notes
         -----
-        **Assumes** equal layers. The distribution is exact whether or not the states are well separated; that the rates alone
-        describe the switching holds where they are small beside ``1/relaxation_depth`` of each state.
+        **Assumes** equal layers. The distribution is exact whether or not the states are well separated. That the rates
+        alone describe the switching, ``weights @ rates`` in balance, holds where they are small beside the inverse relaxation
+        depth of each state.
+        **Accuracy**: total variation 1e-12 against the full matrix, also where layers alternate; relative 1e-9 for
+        ``silence``, ``weights`` and ``rates`` down to 1e-85 (tested). Above width 2000 the distribution is held on a grid.
         **Source**: derived here; ``stewart1994``, ``grassmann1985`` for the solution of the chain.
 
         Examples
         --------
-        With a bias, a narrow network is drawn to the quiet state, and leaves the active one for it at every 24th layer:
+        A narrow network with a bias is nearly always quiet: it leaves the active state for the quiet one with probability
+        0.046 per layer, and comes back with probability 8e-6.
 
         >>> import varflow as vf
         >>> network = vf.Network(width=40, depth=2, gain=6.303**0.5, bias_std=0.05**0.5)
@@ -228,7 +228,7 @@ class SpikeChain:
         >>> f"{state.variance:.5f} {state.silence:.5f}"
         '0.05028 0.99947'
         >>> state.rates.round(7).tolist()
-        []
+        [[0.0, 7.8e-06], [0.0455893, 0.0]]
         """
         return stationary(self.layer, self._whole_kernel())
 

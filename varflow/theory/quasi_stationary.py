@@ -19,7 +19,18 @@ from varflow.theory.counts import CountGrid, CountLaw, count_grid
 from varflow.theory.firing import firing, smooth_in_count
 from varflow.theory.layers import Layer, sample_variance_moments
 
-__all__ = ["KEPT", "SMALLEST", "Lifetime", "QuasiStationary", "depth_of", "eigenvalues", "quasi_stationary", "settled", "summary", "whole_kernel"]
+__all__ = [
+    "KEPT",
+    "SMALLEST",
+    "Lifetime",
+    "QuasiStationary",
+    "depth_of",
+    "eigenvalues",
+    "quasi_stationary",
+    "settled",
+    "summary",
+    "whole_kernel",
+]
 
 TOLERANCE = 1e-13  # relative error of the escape rate left by stopping
 SETTLED = 1e-12  # change of the distribution per layer
@@ -89,9 +100,12 @@ def whole_kernel(layer: Layer, grid: CountGrid) -> Kernel:
 def quasi_stationary(layer: Layer, kernel: Kernel, inside: np.ndarray, start: np.ndarray) -> QuasiStationary:
     """The state of networks that have not left the counts ``inside``; see :meth:`varflow.SpikeChain.quasi_stationary`."""
     mass, escape, survival = settled(kernel, inside, start)
+    if not survival:
+        gain, rule = float(np.sqrt(layer.weight_variance * layer.fan_in)) / layer.input_scale, "sustains no activity"
+        raise DomainError("gain", gain, f"{rule}: after any layer the next one is silent; vf.critical_gain says what does")
     values = eigenvalues(kernel.with_tail(TAIL), inside)
-    second = abs(values[1]) if len(values) > 1 else 0.0
-    return QuasiStationary(*summary(layer, kernel.target, mass), escape, depth_of(second / survival if second > HIDDEN else 0.0))
+    second = abs(values[1]) / survival if len(values) > 1 and abs(values[1]) > HIDDEN else 0.0
+    return QuasiStationary(*summary(layer, kernel.target, mass), escape, depth_of(second))
 
 
 def summary(layer: Layer, grid: CountGrid, mass: np.ndarray) -> tuple[CountLaw, float, float, float, float]:
@@ -125,7 +139,7 @@ def settled(kernel: Kernel, inside: np.ndarray, start: np.ndarray) -> tuple[np.n
 
 
 def eigenvalues(kernel: Kernel, inside: np.ndarray | None = None, mass: np.ndarray | None = None) -> np.ndarray:
-    """The largest eigenvalues of the chain, falling in size: ``inside`` some counts, or all but the 1 of the stationary ``mass``."""
+    """The largest eigenvalues of the chain, falling in size, within some counts or without the 1 of a stationary ``mass``."""
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
     size = len(kernel.target)
@@ -137,8 +151,10 @@ def eigenvalues(kernel: Kernel, inside: np.ndarray | None = None, mass: np.ndarr
         return (kernel.pull(full) - mass @ full)[counts]
 
     start = kernel.target.counts[counts] + 1.0
-    if len(counts) <= DENSE or not pull(start).any():
-        values = np.linalg.eigvals(kernel.dense()[np.ix_(counts, counts)] - mass[counts]) if len(counts) <= DENSE else np.zeros(1)
+    if len(counts) <= DENSE:
+        values = np.linalg.eigvals(kernel.dense()[np.ix_(counts, counts)] - mass[counts])
+    elif not pull(start).any():
+        values = np.zeros(1)
     else:
         chain = LinearOperator((len(counts),) * 2, matvec=pull, dtype=float)  # pyright: ignore[reportCallIssue]
         try:

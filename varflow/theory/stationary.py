@@ -82,7 +82,9 @@ def stationary(layer: Layer, kernel: Kernel) -> Stationary:
     typical, partings = metastable_counts(kernel)
     states, rates = _states(layer, kernel, typical, partings)
     if not _reach(rates).all(axis=0).any():
-        rule = "leaves the layer's metastable states an exchange of less than 1e-300 networks per layer: how often each is found"
+        rule = (
+            "leaves the layer's metastable states an exchange of less than 1e-300 networks per layer: how often each is found"
+        )
         raise DomainError("width", layer.width, rule + " is lost in double precision; ask for a narrower layer")
     mass = _balanced(kernel, _groups(kernel, partings))
     value = eigenvalues(kernel.with_tail(TAIL), mass=mass)[0]
@@ -218,5 +220,5 @@ def _slowest(rates: np.ndarray) -> float:
     The generator is similar to ``BᵀB`` with ``B`` bidiagonal: no subtraction.
     """
     up, down = (np.sqrt(np.diag(rates, side))[:, None] for side in (1, -1))
-    states = len(rates)
-    return float(np.linalg.svd(np.eye(states - 1, states) * up - np.eye(states - 1, states, 1) * down, compute_uv=False)[-1] ** 2)
+    left, right = (np.eye(len(rates) - 1, len(rates), side) for side in (0, 1))
+    return float(np.linalg.svd(left * up - right * down, compute_uv=False)[-1] ** 2)
