@@ -45,13 +45,14 @@ class Network(Shown):
         ``g = σ_w √n`` of the weights into a layer. The driven layer has no such weights: its entry is not used.
     neuron : Neuron
         Threshold and dynamics, the same in every layer.
-    weights : str, WeightLaw or scipy.stats distribution
-        Law of the weights: ``normal``, ``uniform``, ``sign``, ``exponential``, ``lognormal``, one of ``vf.weights`` or a
-        frozen or new-style scipy.stats distribution with a finite variance, scaled to the gain.
+    weights : str, object of vf.weights or scipy.stats distribution
+        Distribution of the weights, scaled to the gain: ``normal``, ``uniform``, ``sign``, ``exponential``, ``lognormal``, one
+        of ``vf.weights``, one's own :class:`varflow.weights.WeightDistribution`, or a frozen or new-style scipy.stats
+        distribution with a finite variance.
     bias_std : float
         Standard deviation of the biases, layer 1 excepted.
     mean_gain : float, optional
-        ``n E[w]``. By default (None) the law's own mean, scaled like its standard deviation: 0 for symmetric laws.
+        ``n E[w]``. By default (None) the distribution's own mean, scaled like its standard deviation: 0 for symmetric ones.
     steps : int
         Time steps.
     drive : Drive
@@ -111,7 +112,8 @@ class Network(Shown):
         put("gain", float(gains[0]) if np.ndim(gain) == 0 else tuple(gains.tolist()))
         put("neuron", instance("neuron", Neuron() if neuron is None else neuron, Neuron))
         law = weight_law(weights)
-        put("weights", law.label if law.label in NAMES else law)
+        named = law.label in NAMES and law == weight_law(law.label)
+        put("weights", law.label if named else law)
         put("bias_std", scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std))))
         symmetric = 0.0 if law.own_mean == 0 else None
         put("mean_gain", symmetric if mean_gain is None else scalar("mean_gain", scale("mean_gain", mean_gain)))

@@ -1,6 +1,6 @@
-"""scipy.stats distributions as laws of weights.
+"""scipy.stats distributions as distributions of weights.
 
-Laws that have a closed form here (normal, uniform, gamma and its kin, log-normal) become it; discrete ones must sit on a
+Those that have a closed form here (normal, uniform, gamma and its kin, log-normal) become it; discrete ones must sit on a
 lattice; others keep their own functions, standardised.
 """
 
@@ -8,26 +8,72 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow.model import weights
-from varflow.model.adapters import from_scipy as membrane_law
+from varflow.model.adapters import from_scipy as membrane_distribution
+from varflow.model.builtin import Distribution
 from varflow.model.levels import Discrete
-from varflow.model.weights import WeightLaw
+from varflow.model.weight_distribution import Pair, Variates, WeightDistribution
+from varflow.model.weight_families import (
+    LARGEST_SIGMA,
+    GammaWeights,
+    LatticeWeights,
+    LogNormalWeights,
+    NormalWeights,
+    UniformWeights,
+)
 
 __all__ = ["from_scipy"]
 
 _LONGEST_LATTICE = 4096  # steps between the smallest and the largest weight
 
+Found = tuple[WeightDistribution, str, float]  # core, label, offset of the mean from the core's in units of the core
 
-def from_scipy(obj: Any) -> WeightLaw | None:
-    """The law of weights of a scipy.stats object, None if it is no univariate distribution."""
+
+@dataclass(frozen=True, slots=True)
+class ScipyWeights(WeightDistribution):
+    """A continuous scipy.stats distribution, standardised."""
+
+    name: str
+    identity: tuple[Any, ...]
+    skew: float
+    kurtosis: float
+    source: Any = field(compare=False, repr=False)
+    standard: Distribution = field(compare=False, repr=False)
+    source_mean: float = 0.0
+    source_std: float = 1.0
+
+    def cumulants(self) -> tuple[float, float, float, float]:
+        return 0.0, 1.0, self.skew, self.kurtosis
+
+    @property
+    def support(self) -> tuple[float, float]:
+        low, high = ((float(end) - self.source_mean) / self.source_std for end in self.source.support())
+        return low, high
+
+    def pdf(self, x: np.ndarray) -> np.ndarray:
+        return np.asarray(self.standard.pdf(x), dtype=float)
+
+    def tails(self, x: np.ndarray) -> Pair:
+        below = self.source.cdf(self.source_mean + self.source_std * x)
+        return np.asarray(self.standard.sf(x), dtype=float), np.asarray(below, dtype=float)
+
+    def draw(self, variates: Variates) -> Any:
+        inverse = self.source.ppf if hasattr(self.source, "ppf") else self.source.icdf
+        return variates.quantile(lambda p: (np.asarray(inverse(p)) - self.source_mean) / self.source_std)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def from_scipy(obj: Any) -> Found | None:
+    """Core, label and offset of a scipy.stats object; None if it is no univariate distribution."""
     try:
-        found = membrane_law(obj)
+        found = membrane_distribution(obj)
     except DomainError as error:
         raise DomainError("weights", error.value, error.rule) from None
     if found is None:
@@ -40,42 +86,36 @@ def from_scipy(obj: Any) -> WeightLaw | None:
     closed = _closed_form(obj, mean, std)
     if closed is not None:
         return closed
-    skewness, kurtosis = _shape(obj, new)
-    return WeightLaw(
-        found.name,
-        "scipy",
-        _identity(obj, mean, std),
-        skewness=skewness,
-        excess_kurtosis=kurtosis,
-        offset=mean / std,
-        source=(obj, found, mean, std),
-    )
+    core = ScipyWeights(found.name, _identity(obj), *_shape(obj, new), obj, found, mean, std)
+    return core, found.name, mean / std
 
 
-def _closed_form(obj: Any, mean: float, std: float) -> WeightLaw | None:
-    """Location-scale copies of laws that are known; a negative scale does not occur in scipy."""
+def _closed_form(obj: Any, mean: float, std: float) -> Found | None:
+    """Location-scale copies of distributions that are known; a negative scale does not occur in scipy."""
     if not hasattr(obj, "dist") or type(obj.dist).__module__ != "scipy.stats._continuous_distns":
-        known = {"Normal": "normal", "StandardNormal": "normal", "Uniform": "uniform"}
+        known = {"Normal": NormalWeights, "StandardNormal": NormalWeights, "Uniform": UniformWeights}
         base = known.get(type(obj).__name__)
-        return None if base is None else _moved(weights.weight_law(base), type(obj).__name__, mean, std)
+        return None if base is None else _moved(base(), type(obj).__name__, mean, std)
     shapes, location, scale = obj.dist._parse_args(*obj.args, **obj.kwds)
     name, label = obj.dist.name, f"scipy {obj.dist.name}"
     if name in ("norm", "uniform"):
-        return _moved(weights.weight_law({"norm": "normal", "uniform": "uniform"}[name]), label, mean, std)
+        return _moved({"norm": NormalWeights, "uniform": UniformWeights}[name](), label, mean, std)
     if name in ("expon", "gamma", "chi2", "erlang"):
         shape = {"expon": 1.0, "chi2": float(shapes[0]) / 2 if shapes else 1.0}.get(name) or float(shapes[0])
-        return weights._gamma(f"{label}({shape:g})", shape, float(location) / (float(scale) * (2 if name == "chi2" else 1)))
-    if name == "lognorm" and 1e-3 <= float(shapes[0]) <= weights.LARGEST_SIGMA:
-        return weights._lognormal(f"{label}({float(shapes[0]):g})", float(shapes[0]), float(location) / float(scale))
+        offset = float(location) / (float(scale) * (2 if name == "chi2" else 1))
+        return GammaWeights(shape), f"{label}({shape:g})", offset
+    if name == "lognorm" and 1e-3 <= float(shapes[0]) <= LARGEST_SIGMA:
+        sigma = float(shapes[0])
+        return LogNormalWeights(sigma), f"{label}({sigma:g})", float(location) / float(scale)
     return None
 
 
-def _moved(base: WeightLaw, label: str, mean: float, std: float) -> WeightLaw:
+def _moved(core: WeightDistribution, label: str, mean: float, std: float) -> Found:
     """A symmetric core with a mean of its own."""
-    return base if mean == 0 else replace(base, label=f"{label}(mean={mean / std:g} std)", offset=mean / std * base.std)
+    return (core, str(core), 0.0) if mean == 0 else (core, f"{label}(mean={mean / std:g} std)", mean / std * core.std)
 
 
-def _from_atoms(law: Discrete, mean: float, std: float) -> WeightLaw:
+def _from_atoms(law: Discrete, mean: float, std: float) -> Found:
     """Integers in units of the lattice's step, with 0 on the lattice if it can be had."""
     atoms = law.levels * std + mean
     atoms[np.abs(atoms) < 1e-12 * std] = 0.0
@@ -83,14 +123,17 @@ def _from_atoms(law: Discrete, mean: float, std: float) -> WeightLaw:
     if np.ptp(atoms) / step > _LONGEST_LATTICE:
         step = _common_step(np.diff(atoms))
     if np.ptp(atoms) / step > _LONGEST_LATTICE:
-        rule = f"has no lattice of at most {_LONGEST_LATTICE} steps: give atoms with a common spacing, or a continuous law"
+        rule = (
+            f"has no lattice of at most {_LONGEST_LATTICE} steps: give atoms with a common spacing, or a continuous "
+            "distribution"
+        )
         raise DomainError("weights", law.name, rule)
     first = round(atoms[0] / step)
     offset = atoms[0] / step - first
     levels = first + np.rint((atoms - atoms[0]) / step).astype(int)
-    exact = float(offset) if abs(offset) > 1e-9 else 0.0
     label = f"{law.name} on {len(levels)} levels"
-    return weights._lattice(label, tuple(levels.tolist()), tuple(law.weights.tolist()), exact)
+    core = LatticeWeights(tuple(levels.tolist()), tuple(law.weights.tolist()), label)
+    return core, label, float(offset) if abs(offset) > 1e-9 else 0.0
 
 
 def _common_step(lengths: np.ndarray) -> float:
@@ -116,8 +159,8 @@ def _shape(obj: Any, new: bool) -> tuple[float, float]:
     return (skewness if math.isfinite(skewness) else 0.0), (kurtosis if math.isfinite(kurtosis) else math.inf)
 
 
-def _identity(obj: Any, mean: float, std: float) -> tuple[Any, ...]:
+def _identity(obj: Any) -> tuple[Any, ...]:
     if hasattr(obj, "dist"):
         named = obj.dist.name if type(obj.dist).__module__ == "scipy.stats._continuous_distns" else id(obj.dist)
-        return (named, *map(float, obj.args), *((k, float(v)) for k, v in sorted(obj.kwds.items())), mean, std)
-    return (type(obj).__name__, repr(obj), mean, std)
+        return (named, *map(float, obj.args), *((k, float(v)) for k, v in sorted(obj.kwds.items())))
+    return type(obj).__name__, repr(obj)

@@ -1,22 +1,35 @@
-r"""Laws of random weights: what a single weight of a network is drawn from.
+r"""The random weights of a network: their distribution, and which connections are present.
 
-A connection that is present has the weight ``scale · x + shift`` with ``x`` the *core* variable of the law: ±1 for sign
-weights, an exponential variable of mean 1, a standard normal one, and so on. Scale and shift are those for which all
-weights into a neuron have the network's gain. Connections may be absent, independently of each other (``sparse``) or so
-that each neuron keeps an exact number of inputs (``fixed_in_degree``). What follows from a law for a layer is theory's
-business, how it is drawn that of the simulator.
+A connection that is present has the weight ``scale · x + shift`` with ``x`` the *core*: ±1 for sign weights, an exponential
+variable of mean 1, a standard normal one, and so on (``weight_distribution``). Scale and shift are those for which all weights
+into a neuron have the network's gain. Connections may be absent, independently of each other (``sparse``) or so that each
+neuron keeps an exact number of inputs (``fixed_in_degree``).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from varflow._checks import SMALLEST_SCALE, DomainError, choice, integer, positive, probability, scalar
+from varflow.model.weight_distribution import Variates, WeightDistribution
+from varflow.model.weight_families import (
+    LARGEST_SIGMA,
+    GammaWeights,
+    LatticeWeights,
+    LogNormalWeights,
+    NormalWeights,
+    UniformWeights,
+)
 
 __all__ = [
     "NAMES",
+    "LatticeWeights",
+    "Variates",
+    "WeightDistribution",
     "WeightLaw",
     "exponential",
     "fixed_in_degree",
@@ -27,28 +40,29 @@ __all__ = [
     "weight_law",
 ]
 
-NAMES = ("normal", "uniform", "sign", "exponential", "lognormal")
-LARGEST_SIGMA = 3.0  # of a log-normal law: its standard deviation is then 8000 times its median
+
+_NAMED: dict[str, WeightDistribution] = {
+    "normal": NormalWeights(),
+    "uniform": UniformWeights(),
+    "sign": LatticeWeights((-1, 1), (0.5, 0.5), "sign"),
+    "exponential": GammaWeights(1.0),
+    "lognormal": LogNormalWeights(1.0),
+}
+NAMES = tuple(_NAMED)
 
 
 @dataclass(frozen=True, slots=True)
 class WeightLaw:
-    """A law of weights; equal laws are equal and hash alike.
+    """The weights of a network: the distribution of those that are present, and which are; equal ones hash alike.
 
     Attributes
     ----------
     label : str
         How it prints.
-    kind : str
-        Of the core: ``normal``, ``uniform`` on (-1, 1), ``gamma``, ``lognormal`` of median 1, ``lattice`` of integers or
-        ``scipy``, standardised.
-    parameters : tuple
-        Shape of the gamma law, log-standard deviation of the log-normal one, levels and probabilities of a lattice, or what
-        identifies a scipy law.
-    mean, std, skewness, excess_kurtosis : float
-        Of the core.
+    core : WeightDistribution
+        What a weight is drawn from, before it is scaled.
     offset : float
-        Of the law itself from its core, in units of the core.
+        Of the weights' own mean from the core's, in units of the core.
     density : float
         Probability that a connection is present.
     in_degree : int or None
@@ -58,22 +72,21 @@ class WeightLaw:
     """
 
     label: str
-    kind: str
-    parameters: tuple[Any, ...] = ()
-    mean: float = 0.0
-    std: float = 1.0
-    skewness: float = 0.0
-    excess_kurtosis: float = 0.0
+    core: WeightDistribution
     offset: float = 0.0
     density: float = 1.0
     in_degree: int | None = None
     approximate: bool = False
-    source: Any = field(default=None, compare=False, repr=False)  # the scipy object
 
     @property
     def own_mean(self) -> float:
         """Mean of a present weight in units of its standard deviation, before any ``mean_gain``."""
-        return (self.mean + self.offset) / self.std
+        return (self.core.mean + self.offset) / self.core.std
+
+    @property
+    def normal_given_spikes(self) -> bool:
+        """Whether potentials are normal given the spikes below."""
+        return self.core.sums_are_normal and self.always_present
 
     @property
     def always_present(self) -> bool:
@@ -82,7 +95,7 @@ class WeightLaw:
     def own_mean_gain(self, gain: float, fan_in: int) -> float:
         """``n E[w]`` at this gain if nobody asks for another."""
         scale, shift = self.connection(gain, fan_in)
-        return self._present(fan_in) * (scale * self.mean + shift)
+        return self._present(fan_in) * (scale * self.core.mean + shift)
 
     def connection(self, gain: float, fan_in: int, mean_gain: float | None = None) -> tuple[float, float]:
         """``(scale, shift)`` of a connection that is present, for ``n Var[w] = gain²`` and ``n E[w] = mean_gain``.
@@ -91,7 +104,7 @@ class WeightLaw:
         """
         number, absent = self._present(fan_in), 0.0 if self.in_degree else 1 - self.density
         if mean_gain is None:
-            scale = gain / math.sqrt(number * (1 + absent * self.own_mean**2)) / self.std
+            scale = gain / math.sqrt(number * (1 + absent * self.own_mean**2)) / self.core.std
             return scale, scale * self.offset
         mean = mean_gain / number
         presence = math.sqrt(absent / number) * abs(mean_gain)  # the gain of weights without any spread of their own
@@ -99,8 +112,8 @@ class WeightLaw:
             rule = "is more than this gain leaves room for: presence and absence alone vary more; raise gain or density"
             raise DomainError("mean_gain", mean_gain, rule)
         rest = math.sqrt(gain - presence) * math.sqrt(gain + presence) if presence else gain
-        std = rest / math.sqrt(number)
-        return std / self.std, mean - std / self.std * self.mean
+        scale = rest / math.sqrt(number) / self.core.std
+        return scale, mean - scale * self.core.mean
 
     def _present(self, fan_in: int) -> float:
         """Expected number of connections a neuron has."""
@@ -108,33 +121,6 @@ class WeightLaw:
 
     def __repr__(self) -> str:
         return self.label
-
-
-def _lattice(label: str, levels: tuple[int, ...], probabilities: tuple[float, ...], offset: float = 0.0) -> WeightLaw:
-    """A law of integers, its moments added up."""
-    mean = math.fsum(p * k for k, p in zip(levels, probabilities, strict=True))
-    second, third, fourth = (
-        math.fsum(p * (k - mean) ** j for k, p in zip(levels, probabilities, strict=True)) for j in (2, 3, 4)
-    )
-    skewness, kurtosis = third / second**1.5, fourth / second**2 - 3
-    return WeightLaw(label, "lattice", (levels, probabilities), mean, math.sqrt(second), skewness, kurtosis, offset)
-
-
-def _gamma(label: str, shape: float, offset: float = 0.0) -> WeightLaw:
-    root = math.sqrt(shape)
-    return WeightLaw(label, "gamma", (shape,), shape, root, 2 / root, 6 / shape, offset)
-
-
-def _lognormal(label: str, sigma: float, offset: float = 0.0) -> WeightLaw:
-    w = math.exp(sigma**2)
-    skewness, kurtosis = (w + 2) * math.sqrt(math.expm1(sigma**2)), w**4 + 2 * w**3 + 3 * w**2 - 6
-    std = math.sqrt(w * math.expm1(sigma**2))
-    return WeightLaw(label, "lognormal", (sigma,), math.sqrt(w), std, skewness, kurtosis, offset)
-
-
-_NORMAL = WeightLaw("normal", "normal")
-_UNIFORM = WeightLaw("uniform", "uniform", std=1 / math.sqrt(3), excess_kurtosis=-1.2)
-_SIGN = _lattice("sign", (-1, 1), (0.5, 0.5))
 
 
 def exponential() -> WeightLaw:
@@ -146,7 +132,7 @@ def exponential() -> WeightLaw:
     >>> vf.Network(width=100, depth=2, gain=1.0, weights="exponential").mean_gains.round(6)
     array([ 0., 10.])
     """
-    return _gamma("exponential", 1.0)
+    return weight_law(GammaWeights(1.0))
 
 
 def lognormal(sigma: float = 1.0) -> WeightLaw:
@@ -166,7 +152,7 @@ def lognormal(sigma: float = 1.0) -> WeightLaw:
     number = scalar("sigma", positive("sigma", sigma))
     if not 1e-3 <= number <= LARGEST_SIGMA:
         raise DomainError("sigma", sigma, f"must lie between 0.001 and {LARGEST_SIGMA:g}")
-    return _lognormal("lognormal" if number == 1 else f"lognormal({number:g})", number)
+    return weight_law(LogNormalWeights(number))
 
 
 def ternary(density: float) -> WeightLaw:
@@ -180,8 +166,8 @@ def ternary(density: float) -> WeightLaw:
     """
     number = _density(density)
     if number == 1:
-        return _SIGN
-    return _lattice(f"ternary({number:g})", (-1, 0, 1), (number / 2, 1 - number, number / 2))
+        return weight_law("sign")
+    return weight_law(LatticeWeights((-1, 0, 1), (number / 2, 1 - number, number / 2), f"ternary({number:g})"))
 
 
 def sparse(density: float, law: Any = "normal") -> WeightLaw:
@@ -252,32 +238,45 @@ def normal_approximation(law: Any) -> WeightLaw:
 
 
 def weight_law(obj: Any, name: str = "weights") -> WeightLaw:
-    """The law that a name, a law or a scipy.stats distribution stands for.
+    """The weights that a name, an object of ``vf.weights`` or a scipy.stats distribution stands for.
 
     Raises
     ------
     DomainError
-        For unknown names, laws without a finite variance and discrete ones that do not sit on a lattice.
+        For unknown names, distributions without a finite variance and discrete ones that do not sit on a lattice.
     """
     if isinstance(obj, WeightLaw):
         return obj
     if isinstance(obj, str):
-        return _named(choice(name, obj, NAMES))
+        return weight_law(_NAMED[choice(name, obj, NAMES)])
+    if isinstance(obj, WeightDistribution):
+        return WeightLaw(str(obj), _usable(name, obj))
     if type(obj).__module__.partition(".")[0] == "scipy" or hasattr(obj, "dist"):
         from varflow.model.scipy_weights import from_scipy
 
         found = from_scipy(obj)
         if found is not None:
-            return found
-    rule = f"must be one of {', '.join(NAMES)}, a law of vf.weights or a frozen or new-style scipy.stats distribution"
+            core, label, offset = found
+            return WeightLaw(label, core, offset)
+    rule = (
+        f"must be one of {', '.join(NAMES)}, an object of vf.weights, a vf.weights.WeightDistribution or a frozen or new-style "
+        "scipy.stats distribution"
+    )
     raise DomainError(name, obj, rule)
 
 
-def _named(name: str) -> WeightLaw:
-    return {"normal": _NORMAL, "uniform": _UNIFORM, "sign": _SIGN}.get(name) or {
-        "exponential": exponential,
-        "lognormal": lognormal,
-    }[name]()
+def _usable(name: str, core: WeightDistribution) -> WeightDistribution:
+    """A distribution with finite mean and variance, and a tail."""
+    mean, variance, third, fourth = core.cumulants()
+    if not (math.isfinite(mean) and 0 < variance < math.inf and math.isfinite(third)) or math.isnan(fourth):
+        raise DomainError(name, core, "must have a finite mean and third cumulant and a positive, finite variance")
+    try:
+        hash(core)
+    except TypeError:
+        raise DomainError(name, core, "must be hashable: make it a frozen dataclass of numbers") from None
+    if core.lattice is None and np.isnan(core.tails(np.full(1, mean))[0]).any():
+        raise DomainError(name, core, "must have a lattice, tails or sum_tails: theory needs the probability to exceed a value")
+    return core
 
 
 def _exact(name: str, law: Any) -> WeightLaw:

@@ -241,7 +241,7 @@ def _stopped_after(ensembles: Sequence[Ensemble], repeats: int) -> str:
 
 def _refuse_unsupported(network: Network, engine: str) -> None:
     law = network.weight_law
-    if engine == "conditional" and not (law.kind == "normal" and law.always_present):
+    if engine == "conditional" and not law.normal_given_spikes:
         rule = "has no normal currents given the spikes, so the conditional engine cannot draw them: use engine='dense'"
         raise DomainError("weights", network.weights, rule)
     delay, steps = network.neuron.delay, network.steps

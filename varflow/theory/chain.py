@@ -301,7 +301,7 @@ def _known_start(network: Network) -> None:
     if isinstance(network.drive, Spikes):
         rule = "gives layer 1 random trains, whose law at finite width is not known here; vf.mean_field takes their mean"
         raise DomainError("drive", network.drive, rule)
-    if isinstance(network.drive, Inputs) and not (law.approximate or (law.kind == "normal" and law.always_present)):
+    if isinstance(network.drive, Inputs) and not (law.approximate or law.normal_given_spikes):
         rule = (
             "reaches layer 1 through weights that are not normal, whose law is not known here; drive with vf.drives.currents()"
         )

@@ -1,8 +1,7 @@
-r"""Characteristic functions ``φ(t) = E[e^{itx}]`` of laws that have no closed form, to about 1e-14.
+r"""Characteristic functions ``φ(t) = E[e^{itx}]`` of single weights, to about 1e-14. Cores here have mean 0 and variance 1.
 
-The log-normal one is an integral over a shifted line on which the integrand does not oscillate. Any other continuous law is
-laid out as Legendre series on panels that are halved until they resolve its density; the Fourier integral of each panel is
-then exact whatever the frequency, ``∫ P_k(z) e^{iωz} dz = 2 i^k j_k(ω)``. Cores here have mean 0 and variance 1.
+Where a distribution does not bring its own, its density is laid out as Legendre series on panels that are halved until they
+resolve it; the Fourier integral of each panel is then exact whatever the frequency, ``∫ P_k(z) e^{iωz} dz = 2 i^k j_k(ω)``.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import ConvergenceError
-from varflow.model.weights import WeightLaw
+from varflow._checks import ConvergenceError, DomainError
+from varflow.model.weight_distribution import WeightDistribution
 
-__all__ = ["characteristic", "core_density", "core_tail"]
+__all__ = ["characteristic", "density_of", "panels"]
 
 DEGREE = 15
 RESOLVED = 1e-14  # of the whole probability, in the last coefficients of a panel
@@ -26,61 +25,26 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(DEGREE + 1)
 _TO_SERIES = np.polynomial.legendre.legvander(_NODES, DEGREE).T * _WEIGHTS * (np.arange(DEGREE + 1) + 0.5)[:, None]
 
 
-def characteristic(law: WeightLaw) -> Callable[[np.ndarray], np.ndarray]:
+def characteristic(core: WeightDistribution) -> Callable[[np.ndarray], np.ndarray]:
     """``φ`` of the standardised core, for an array of ``t > 0``."""
-    if law.kind == "lognormal":
-        return lambda t: _lognormal(law, t)
-    series, middle, half = panels(law)
+    if core.gives("characteristic"):
+        return lambda t: core.characteristic(t / core.std) * np.exp(-1j * core.mean / core.std * t)
+    series, middle, half = panels(core)
     return lambda t: _fourier(series, middle, half, t)
 
 
-def core_tail(law: WeightLaw, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``P(x > z)`` of the standardised core and its complement."""
-    if law.kind == "lognormal":
-        from scipy.special import ndtr
-
-        raw = law.mean + law.std * z
-        score = np.log(np.where(raw > 0, raw, 1.0)) / law.parameters[0]
-        return np.where(raw > 0, ndtr(-score), 1.0), np.where(raw > 0, ndtr(score), 0.0)
-    obj, standard, mean, std = law.source
-    p = np.asarray(standard.sf(z), dtype=float)
-    return p, np.asarray(obj.cdf(mean + std * z), dtype=float)
-
-
-def core_density(law: WeightLaw) -> tuple[Callable[[np.ndarray], np.ndarray], float, float]:
-    """Density of the standardised core, and the ends of its support."""
-    if law.kind == "lognormal":
-        sigma = law.parameters[0]
-
-        def density(z: np.ndarray) -> np.ndarray:
-            raw = np.maximum(law.mean + law.std * z, 1e-300)
-            return law.std / (raw * sigma * np.sqrt(2 * np.pi)) * np.exp(-0.5 * (np.log(raw) / sigma) ** 2)
-
-        return density, -law.mean / law.std, np.inf
-    obj, standard, mean, std = law.source
-    low, high = (float(end) for end in obj.support())
-    return lambda z: np.asarray(standard.pdf(z), dtype=float), (low - mean) / std, (high - mean) / std
-
-
-def _lognormal(law: WeightLaw, t: np.ndarray) -> np.ndarray:
-    """``E[exp(it e^{σz})]`` with ``z`` moved to ``z + iα``: there ``exp(it e^{σz})`` decays instead of turning."""
-    sigma = law.parameters[0]
-    alpha = min(np.pi / 2 / sigma, 2.0)
-    x = np.arange(-12.0, 12.0 + 1e-9, 1 / 16)
-    weight = np.exp(-(x**2 - alpha**2) / 2 - 1j * alpha * x) / (16 * np.sqrt(2 * np.pi))
-    turned = 1j * np.exp(1j * sigma * alpha) * np.exp(sigma * x)
-    raw = np.empty(len(t), dtype=complex)
-    for start in range(0, len(t), 4096):
-        some = t[start : start + 4096] / law.std
-        raw[start : start + 4096] = np.exp(np.outer(some, turned)) @ weight
-    return raw * np.exp(-1j * law.mean / law.std * t)
+def density_of(core: WeightDistribution) -> Callable[[np.ndarray], np.ndarray]:
+    """Density of the standardised core."""
+    mean, std = core.mean, core.std
+    if not core.gives("pdf"):
+        raise DomainError("weights", core, "must have a pdf, a cgf, or a closed form for sums of any number of weights")
+    return lambda z: std * core.pdf(mean + std * z)
 
 
 @lru_cache(maxsize=8)
-def panels(law: WeightLaw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def panels(core: WeightDistribution) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Legendre coefficients of the density on panels, (panels, degree + 1), with their middles and half-widths."""
-    density, low, high = core_density(law)
-    pending = _first_panels(law, low, high)
+    density, pending = density_of(core), _first_panels(core)
     done: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for depth in range(DEEPEST):
         middle, half = pending.mean(axis=1), 0.5 * np.diff(pending, axis=1)[:, 0]
@@ -97,8 +61,8 @@ def panels(law: WeightLaw) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     series, middle, half = (np.concatenate(parts) for parts in zip(*done, strict=True))
     missing = abs(float(np.sum(2 * half * series[:, 0])) - 1)
     if missing > 1e-11:
-        hint = "its density is too rough to be laid out; try a smoother law, or vf.weights.normal_approximation"
-        raise ConvergenceError(f"the law of the weights integrates to 1 only within {missing:.1e}: {hint}", missing)
+        hint = "its density is too rough to be laid out; try a smoother one, or vf.weights.normal_approximation"
+        raise ConvergenceError(f"the distribution of the weights integrates to 1 only within {missing:.1e}: {hint}", missing)
     return series, middle, half
 
 
@@ -108,11 +72,13 @@ def _finite(density: Any, x: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, 0.0)
 
 
-def _first_panels(law: WeightLaw, low: float, high: float) -> np.ndarray:
+def _first_panels(core: WeightDistribution) -> np.ndarray:
     """Dyadic panels out to where less than 1e-17 lies beyond, or to the ends of the support."""
+    mean, std = core.mean, core.std
+    low, high = ((end - mean) / std for end in core.support)
     reach = 2.0 ** np.arange(-2, 51)
-    right = reach[core_tail(law, reach)[0] > 1e-17]
-    left = reach[core_tail(law, -reach)[1] > 1e-17]
+    right = reach[core.tails(mean + std * reach)[0] > 1e-17]
+    left = reach[core.tails(mean - std * reach)[1] > 1e-17]
     edges = np.concatenate([-2 * left[::-1], -reach[:1], [0.0], reach[:1], 2 * right])
     edges = np.unique(np.clip(edges, low, high))
     return np.column_stack([edges[:-1], edges[1:]])

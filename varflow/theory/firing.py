@@ -1,8 +1,9 @@
-r"""Firing probabilities ``π_K = P(u > θ | K)`` of one layer, for every law of weights.
+r"""Firing probabilities ``π_K = P(u > θ | K)`` of one layer, for every distribution of weights.
 
-Each law first gives its tail for ``J`` connections that are present and active; where connections are absent at random, or
-each neuron keeps a fixed number of them, ``π_K`` is the mean of these tails over ``J | K``, binomial or hypergeometric:
-sums of positive terms. How a law's own tails are found stands in ``lattice``, ``contour`` and ``inversion``.
+First comes the tail for ``J`` connections that are present and active, from the first of these that the distribution gives: a
+lattice, a closed form, a cumulant generating function (``contour``), a density (``inversion``). Where connections are absent at
+random, or each neuron keeps a fixed number of them, ``π_K`` is the mean of these tails over ``J | K``, binomial or
+hypergeometric: sums of positive terms.
 """
 
 from __future__ import annotations
@@ -14,17 +15,16 @@ import numpy as np
 
 from varflow._checks import DomainError, frozen
 from varflow.model.distributions import distribution
+from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory import contour, inversion, lattice
 from varflow.theory.layers import Layer
 
-__all__ = ["firing", "mixed", "smooth_in_count"]
-
-SPLINE = 16  # uniform weights: fewer are summed by the recursion of B-splines
+__all__ = ["core_threshold", "firing", "mixed", "smooth_in_count", "sum_tails"]
 
 
 def smooth_in_count(layer: Layer) -> bool:
     """Whether ``π_K`` is known between whole counts, as the coarse grids of wide layers need it."""
-    return layer.is_normal or (layer.law.always_present and layer.law.kind != "lattice")
+    return layer.is_normal or (layer.law.always_present and layer.law.core.lattice is None)
 
 
 def firing(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,11 +111,9 @@ def _presence(layer: Layer) -> Iterator[tuple[int, np.ndarray]]:
 
 def _present(layer: Layer, largest: int) -> tuple[np.ndarray, np.ndarray]:
     """Both tails for 0 … ``largest`` connections that are present."""
-    if layer.law.kind == "lattice":
+    if layer.law.core.lattice is not None:
         return lattice.tails(layer, largest)
-    p, q = np.empty(largest + 1), np.empty(largest + 1)
-    p[:1], q[:1] = _nothing_arrives(layer)
-    p[1:], q[1:] = _at(layer, np.arange(1.0, largest + 1))
+    p, q = _at(layer, np.arange(largest + 1.0))
     return frozen(p), frozen(q)
 
 
@@ -134,56 +132,25 @@ def core_threshold(layer: Layer, number: np.ndarray) -> tuple[np.ndarray, float]
 
 
 def _at(layer: Layer, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both tails of a continuous law for ``J > 0`` present connections."""
-    law, (x, bias) = layer.law, core_threshold(layer, number)
+    """Both tails of a continuous distribution for ``J`` present connections."""
+    p, q = np.empty((2, len(number)))
     silent = number == 0
-    if silent.any():
-        p, q = np.empty(len(number)), np.empty(len(number))
-        p[silent], q[silent] = _nothing_arrives(layer)
-        p[~silent], q[~silent] = _at(layer, number[~silent])
-        return p, q
-    if law.kind == "normal":
-        normal = distribution("normal")
-        z = x / np.sqrt(number + bias**2)
-        return normal.sf(z), normal.sf(-z)
-    if law.kind == "uniform":
-        return _uniform(number, x, bias)
-    if law.kind == "gamma":
-        return _gamma(number * law.parameters[0], x, bias)
-    return inversion.tails(law, number, (x - number * law.mean) / law.std, bias / law.std)
-
-
-def _gamma(shape: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
-    from scipy.special import gammainc, gammaincc
-
-    if bias:
-        return contour.tails(contour.GAMMA, shape, x, bias)
-    reached = np.maximum(x, 0.0)
-    return np.where(x > 0, gammaincc(shape, reached), 1.0), np.where(x > 0, gammainc(shape, reached), 0.0)
-
-
-def _uniform(number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
-    """Within the support; few weights by splines, more (or with a bias) on the contour."""
-    if bias:
-        return contour.tails(contour.UNIFORM, number, x, bias)
-    p, q = np.where(x < number, 1.0, 0.0), np.where(x < number, 0.0, 1.0)
-    p[x <= -number], q[x <= -number] = 1.0, 0.0
-    inside = np.abs(x) < number
-    few = inside & (number < SPLINE)
-    for i in np.flatnonzero(few):
-        p[i], q[i] = _spline_tail(int(number[i]), x[i]), _spline_tail(int(number[i]), -x[i])
-    many = inside & ~few
-    p[many], q[many] = contour.tails(contour.UNIFORM, number[many], x[many], 0.0)
+    p[silent], q[silent] = _nothing_arrives(layer)
+    p[~silent], q[~silent] = sum_tails(layer.law.core, number[~silent], *core_threshold(layer, number[~silent]))
     return p, q
 
 
-def _spline_tail(number: int, x: float) -> float:
-    """``P(S > x)`` of a sum of uniform variables on (-1, 1): a sum of B-splines of the next order, all terms positive."""
-    y = 0.5 * (number - x)  # P(S > x) = P(sum of uniforms on (0, 1) < y)
-    at = y - np.arange(number + 1)
-    spline = np.where((at >= 0) & (at < 1), 1.0, 0.0)
-    for order in range(1, number + 1):  # the cardinal B-spline of this order, at y - j
-        shifted = np.append(spline[1:], 0.0)
-        spline = (at * spline + (order + 1 - at) * shifted) / order
-        spline[(at < 0) | (at > order + 1)] = 0.0
-    return float(spline.sum())
+def sum_tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
+    """``P(S_J + b N > x)`` and its complement for ``J > 0`` cores."""
+    p, q = np.array(core.sum_tails(number, x, bias))
+    if not bias:
+        low, high = core.support
+        p[x >= number * high], q[x >= number * high] = 0.0, 1.0
+        p[x <= number * low], q[x <= number * low] = 1.0, 0.0
+        one = np.isnan(p) & (number == 1)
+        p[one], q[one] = core.tails(x[one]) if one.any() else (0.0, 0.0)
+    rest = np.isnan(p)
+    if rest.any():
+        tails = contour.tails if core.gives("cgf") else inversion.tails
+        p[rest], q[rest] = tails(core, number[rest], x[rest], bias)
+    return p, q

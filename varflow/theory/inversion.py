@@ -3,9 +3,9 @@ r"""Tails of sums of weights from their characteristic function, with an error t
 .. math::
     P(S_J > x) = \frac12 + \frac1\pi \int_0^\infty \operatorname{Im}\bigl[e^{-itx} φ(t)^J e^{-b^2 t^2/2}\bigr] \frac{dt}{t}
 
-(Gil-Pelaez 1951), by the trapezoidal rule in ``w`` with ``t = r ln(1 + e^w)``: exponentially dense towards 0, where laws with
-heavy tails are not analytic, and even further out. The rule on every other node gives the error. One weight comes from its tail
-function, the sum of two from a convolution of the two tails, where ``φ²`` may decay too slowly.
+(Gil-Pelaez 1951), by the trapezoidal rule in ``w`` with ``t = r ln(1 + e^w)``: exponentially dense towards 0, where ``φ`` of
+heavy tails is not analytic, and even further out. The rule on every other node gives the error. The sum of two weights is a
+convolution of density and tail, since ``φ²`` may decay too slowly.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import ConvergenceError
-from varflow.model.weights import WeightLaw
-from varflow.theory.characteristic import characteristic, core_density, core_tail, panels
+from varflow.model.weight_distribution import WeightDistribution
+from varflow.theory.characteristic import characteristic, density_of, panels
 
 __all__ = ["ACCURACY", "tails"]
 
@@ -34,54 +34,51 @@ MOST = 2**17
 REFINED = 3  # attempts, each with twice the nodes
 
 
-def tails(law: WeightLaw, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
-    """``P(S_J + b N > x)`` and its complement, ``S_J`` a sum of ``J ≥ 1`` standardised cores; ``J`` need not be whole.
+def tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
+    """``P(S_J + b N > x)`` and its complement for ``J`` in ``number``, which need not be whole.
 
     Raises
     ------
     ConvergenceError
         Where the error exceeds 1e-10; ``.partial`` is the pair of arrays.
     """
-    p, error = np.empty(len(x)), np.zeros(len(x))
-    single, double = (number == 1) & (bias == 0), (number == 2) & (bias == 0)
-    several = np.flatnonzero(~(single | double))
-    if len(several):
-        p[several], error[several] = _inverted(law, number[several], x[several], bias)
-    p = np.clip(p, 0.0, 1.0)
-    q = 1 - p
-    if single.any():
-        p[single], q[single] = core_tail(law, x[single])
-    if double.any():
-        values = np.array([[*_sum_of_two(law, z)] for z in x[double].tolist()])
-        (p[double], q[double]), error[double] = values[:, :2].T, values[:, 2]
+    z, bias = (x - number * core.mean) / core.std, bias / core.std
+    p, q, error = np.empty((3, len(z)))
+    two = (number == 2) & (bias == 0)
+    if two.any():
+        p[two], q[two], error[two] = np.transpose([_sum_of_two(core, at) for at in z[two].tolist()])
+    if not two.all():
+        inverted, error[~two] = _inverted(core, number[~two], z[~two], bias)
+        p[~two] = np.clip(inverted, 0.0, 1.0)
+        q[~two] = 1 - p[~two]
     if error.max(initial=0.0) > ACCURACY:
         worst = int(np.argmax(error))
         raise ConvergenceError(
-            f"the law of a sum of {number[worst]:g} weights is known only to {error[worst]:.1e}, not to {ACCURACY:g}: "
-            "try a law whose density has no jumps or poles, a bias, or vf.weights.normal_approximation",
+            f"the tail of a sum of {number[worst]:g} weights is known only to {error[worst]:.1e}, not to {ACCURACY:g}: "
+            "try a distribution whose density has no jumps or poles, a bias, or vf.weights.normal_approximation",
             (p, q),
         )
     return p, q
 
 
 @lru_cache(maxsize=8)
-def _scanned(law: WeightLaw) -> tuple[np.ndarray, np.ndarray]:
+def _scanned(core: WeightDistribution) -> tuple[np.ndarray, np.ndarray]:
     """``t`` and the logarithm of the largest ``|φ|`` from there on."""
     t = np.geomspace(1e-3, LARGEST_T, 1200)
-    size = np.maximum(np.abs(characteristic(law)(t)), 1e-300)
+    size = np.maximum(np.abs(characteristic(core)(t)), 1e-300)
     return t, np.log(np.maximum.accumulate(size[::-1])[::-1])
 
 
-def _last_t(law: WeightLaw, number: np.ndarray, bias: float) -> np.ndarray:
+def _last_t(core: WeightDistribution, number: np.ndarray, bias: float) -> np.ndarray:
     """Where the integrand has become negligible, for each count."""
-    t, envelope = _scanned(law)
+    t, envelope = _scanned(core)
     level = np.outer(number, envelope) - bias**2 * t**2 / 2
     beyond = np.argmax(level < np.log(NEGLIGIBLE), axis=1)
     return np.where((level < np.log(NEGLIGIBLE)).any(axis=1), t[beyond], LARGEST_T)
 
 
-def _inverted(law: WeightLaw, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
-    last, phi = _last_t(law, number, bias), characteristic(law)
+def _inverted(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
+    last, phi = _last_t(core, number, bias), characteristic(core)
     p, error = np.empty(len(x)), np.empty(len(x))
     group = np.floor(GROUPS * np.log2(last)).astype(int)
     for name in np.unique(group):
@@ -132,19 +129,11 @@ def _continuous_log(values: np.ndarray) -> Any:
     return np.log(np.maximum(np.abs(values), 1e-300)) + 1j * np.unwrap(np.angle(values))
 
 
-def _edges(law: WeightLaw) -> np.ndarray:
-    """Panels on which density and tail are smooth."""
-    if law.kind == "lognormal":
-        raw = np.exp(law.parameters[0] * np.arange(-9.0, 9.01, 0.25))
-        return (np.concatenate([[0.0], raw]) - law.mean) / law.std
-    _, middle, half = panels(law)
-    return np.unique(np.concatenate([middle - half, middle + half]))
-
-
-def _sum_of_two(law: WeightLaw, x: float) -> tuple[float, float, float]:
+def _sum_of_two(core: WeightDistribution, x: float) -> tuple[float, float, float]:
     """``P(x₁ + x₂ > x) = ∫ f(y) S(x - y) dy``, its complement and the error, by Gauss-Legendre rules on dyadic panels."""
-    density = core_density(law)[0]
-    edges = _edges(law)
+    density, mean, std = density_of(core), core.mean, core.std
+    _, middles, halves = panels(core)
+    edges = np.unique(np.concatenate([middles - halves, middles + halves]))
     grid = np.unique(np.concatenate([edges, x - edges]))
     grid = grid[(grid >= edges[0]) & (grid <= edges[-1])]
     results = []
@@ -154,7 +143,7 @@ def _sum_of_two(law: WeightLaw, x: float) -> tuple[float, float, float]:
         y = (middle + half * nodes).ravel()
         with np.errstate(all="ignore"):
             mass = np.nan_to_num((half * weights).ravel() * density(y), posinf=0.0)
-        above, below = core_tail(law, x - y)
+        above, below = core.tails(mean + std * (x - y))
         results.append((float(np.sum(mass * above)), float(np.sum(mass * below)), float(mass.sum())))
     (p0, q0, _), (p, q, whole) = results
     return p, q, abs(p - p0) + abs(q - q0) + abs(whole - 1)

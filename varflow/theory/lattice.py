@@ -1,4 +1,4 @@
-"""Sums of weights that sit on a lattice: their exact laws, by convolution of positive terms.
+"""Sums of weights that sit on a lattice: their exact distributions, by convolution of positive terms.
 
 A sum of ``J`` integer weights is an integer ``I``, its membrane ``λ (scale · I + shift · J)`` computed in double precision as a
 network would; ties with the threshold are thus decided by the floats given. Since every term is positive, tails keep their
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from varflow._checks import frozen
-from varflow.model.weights import WeightLaw
+from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory.layers import Layer
 
 __all__ = ["membranes", "sums", "tails"]
@@ -20,12 +20,13 @@ __all__ = ["membranes", "sums", "tails"]
 _SMALLEST = 1e-290  # below, products would leave the normal doubles
 
 
-def sums(law: WeightLaw, largest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def sums(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Values and probabilities of the sum of 0, 1, …, ``largest`` core variables."""
-    levels = np.array(law.parameters[0])
+    values, probabilities = core.lattice or ((), ())
+    levels = np.array(values)
     step = int(np.gcd.reduce(np.diff(levels)))
     base = np.zeros((levels[-1] - levels[0]) // step + 1)
-    base[(levels - levels[0]) // step] = law.parameters[1]
+    base[(levels - levels[0]) // step] = probabilities
     first, mass = 0, np.ones(1)
     for number in range(largest + 1):
         yield levels[0] * number + step * (first + np.arange(len(mass))), mass
@@ -54,7 +55,7 @@ def tails(layer: Layer, largest: int) -> tuple[np.ndarray, np.ndarray]:
     """``P(u > θ)`` (``≥`` if not strict) and its complement for 0 … ``largest`` present inputs."""
     p, q = np.zeros(largest + 1), np.zeros(largest + 1)
     bias = np.sqrt(layer.bias_variance)
-    for number, (values, mass) in enumerate(sums(layer.law, largest)):
+    for number, (values, mass) in enumerate(sums(layer.law.core, largest)):
         u = membranes(layer, values, number)
         if bias:
             p[number], q[number] = _smeared((layer.threshold - u) / bias, mass)

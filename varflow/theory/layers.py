@@ -50,15 +50,15 @@ class Layer:
     @property
     def is_normal(self) -> bool:
         """Whether potentials are normal given the count, exactly or because that was asked for."""
-        return self.law.approximate or (self.law.kind == "normal" and self.law.always_present)
+        return self.law.approximate or self.law.normal_given_spikes
 
     @property
     def connection_std(self) -> float:
-        return self.input_scale * self.scale * self.law.std
+        return self.input_scale * self.scale * self.law.core.std
 
     @property
     def connection_mean(self) -> float:
-        return self.input_scale * (self.scale * self.law.mean + self.shift)
+        return self.input_scale * (self.scale * self.law.core.mean + self.shift)
 
     def conditional_variance(self, counts: np.ndarray) -> np.ndarray:
         """``C = λ² (σ_w² K + σ_b²)``, and ``(λ μ)² Var[J | K]`` with it for a fixed in-degree."""
@@ -80,7 +80,7 @@ class Layer:
     def _fourth_cumulant(self, counts: np.ndarray, std: float, mean: float) -> np.ndarray:
         """``κ₄(u | K)`` for connections of this standard deviation and mean."""
         law = self.law
-        third, fourth = law.skewness * std**3, law.excess_kurtosis * std**4
+        third, fourth = law.core.skewness * std**3, law.core.excess_kurtosis * std**4
         if law.in_degree is None:
             each = _thinned_fourth_cumulant(law.density, mean, std**2, third, fourth)
             return each * np.asarray(counts) if np.isfinite(each) else np.where(np.asarray(counts) > 0, np.inf, 0.0)

@@ -1,17 +1,16 @@
-"""Potentials of one layer drawn given the spikes below: as few random numbers as a law allows.
+"""Potentials of one layer drawn given the spikes below: one random number each, from the distribution of the sum of weights.
 
-Sums of normal and exponential weights are one draw each, sums on a lattice one draw from their exact law; others are added up.
+Sums on a lattice are drawn exactly, those of other weights that are not normal from ``cells``; never by the simulator's draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 
-from varflow.model.weights import WeightLaw
-from varflow.theory import lattice
+from varflow.model.weight_distribution import WeightDistribution
+from varflow.theory import cells, lattice
 from varflow.theory.layers import Layer
 
 __all__ = ["potentials"]
@@ -32,34 +31,33 @@ def potentials(rng: np.random.Generator, layer: Layer, counts: np.ndarray) -> np
 
 
 def _core_sums(rng: np.random.Generator, layer: Layer, number: np.ndarray) -> np.ndarray:
-    law = layer.law
-    if law.kind == "normal":
+    core = layer.law.core
+    if core.sums_are_normal:
         return np.sqrt(number) * rng.standard_normal(number.shape)
-    if law.kind == "gamma":
-        return rng.standard_gamma(law.parameters[0] * number)
-    out = np.empty(number.shape)
-    for some in np.unique(number).tolist():
+    quantile = _on_lattice if core.lattice is not None else np.interp
+    tables, out = _tables(core, layer.law.in_degree or layer.fan_in), np.zeros(number.shape)
+    for some in np.unique(number[number > 0]).tolist():
         chosen = number == some
-        size = int(np.count_nonzero(chosen))
-        if law.kind == "lattice":
-            values, cumulative = _lattice_laws(law, layer.law.in_degree or layer.fan_in)[some]
-            out[chosen] = values[np.searchsorted(cumulative, rng.random(size) * cumulative[-1], side="right")]
-        else:
-            out[chosen] = _core(law, rng)((size, some)).sum(axis=1)
+        out[chosen] = quantile(rng.random(np.count_nonzero(chosen)), *tables[some])
     return out
 
 
+def _on_lattice(chance: np.ndarray, cumulative: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return values[np.searchsorted(cumulative[:-1], chance, side="right")]
+
+
 @lru_cache(maxsize=4)
-def _lattice_laws(law: WeightLaw, largest: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(values, np.cumsum(mass)) for values, mass in lattice.sums(law, largest)]
+def _tables(core: WeightDistribution, largest: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Distribution function of every sum, with the values it belongs to."""
+    if core.lattice is not None:
+        return [(np.cumsum(mass) / mass.sum(), values) for values, mass in lattice.sums(core, largest)]
+    return [_edges(core, number, *cells_of) for number, cells_of in enumerate(cells.sums(core, largest))]
 
 
-def _core(law: WeightLaw, rng: np.random.Generator) -> Callable[[tuple[int, int]], np.ndarray]:
-    if law.kind == "uniform":
-        return lambda shape: rng.uniform(-1, 1, shape)
-    if law.kind == "lognormal":
-        return lambda shape: np.exp(law.parameters[0] * rng.standard_normal(shape))
-    obj, _, mean, std = law.source
-    if hasattr(obj, "rvs"):
-        return lambda shape: (obj.rvs(shape, random_state=rng) - mean) / std
-    return lambda shape: (obj.sample(shape, rng=rng) - mean) / std
+def _edges(core: WeightDistribution, number: int, values: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spread evenly over its cell, a sum gains the cell's variance: taken back, so that the variance is exact."""
+    spread = cells.CELL * core.std
+    edges = np.append(values - spread / 2, values[-1] + spread / 2)
+    shrunk = np.sqrt(number / (number + cells.CELL**2 / 12))
+    middle = number * core.mean
+    return np.append(0.0, np.cumsum(mass)) / mass.sum(), middle + shrunk * (edges - middle)
