@@ -58,7 +58,8 @@ def test_a_wrong_example_is_seen():
     assert doctest.DocTestRunner(verbose=False).run(test, out=lambda text: None).failed == 1
 
 
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+PAGES = README + (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGES, flags=re.DOTALL | re.MULTILINE)
 COMMANDS = [
     line.partition("#")[0].strip().strip("`")
     for block in re.findall(r"^```sh\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
@@ -77,7 +78,7 @@ def imported(block):
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_readme_block(block, tmp_path, monkeypatch, capsys):
+def test_block_of_a_page(block, tmp_path, monkeypatch, capsys):
     for library in imported(block):  # some are in no extra that the tests ask for, such as spikingjelly
         pytest.importorskip(library, reason=f"the example needs {library}, which is not installed")
     if "matplotlib" in block:
@@ -85,7 +86,7 @@ def test_readme_block(block, tmp_path, monkeypatch, capsys):
     if "vf.simulate" in block or "vf.validate" in block:
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    exec(compile(block, "page", "exec"), {"__name__": "__main__"})
     assert "print(" not in block or capsys.readouterr().out.strip()
 
 
@@ -93,8 +94,8 @@ def test_the_libraries_of_an_example_are_seen():
     """The skip above names what is missing and nothing else: an example of installed libraries is run."""
     block = "import torch\nfrom spikingjelly.activation_based import layer\nimport numpy.linalg as la\n"
     assert list(imported(block)) == ["torch", "spikingjelly", "numpy"]
-    needed = {library for block in BLOCKS for library in imported(block)} - {"varflow", "spikingjelly"}
-    assert needed <= {"torch", "numpy", "sklearn", "snntorch", "mpmath", "sympy", "norse", "matplotlib"}
+    needed = {library for block in BLOCKS for library in imported(block)} - {"varflow", "spikingjelly", "dataclasses"}
+    assert needed <= {"torch", "numpy", "scipy", "sklearn", "snntorch", "mpmath", "sympy", "norse", "matplotlib"}
 
 
 def parsed(line):

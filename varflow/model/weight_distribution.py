@@ -159,7 +159,7 @@ class WeightDistribution(ABC):
 
     def discretised(self, steps: int) -> Discretised:
         """Whole numbers to draw instead, about ``steps`` to a standard deviation. Read by the simulator only."""
-        return Rounded(self, steps)
+        return Rounded(self, steps) if self.lattice is None else self
 
     @property
     def mean(self) -> float:

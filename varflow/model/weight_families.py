@@ -52,9 +52,6 @@ class UniformWeights(WeightDistribution):
     def support(self) -> tuple[float, float]:
         return -1.0, 1.0
 
-    def cgf_strip(self) -> tuple[float, float]:
-        return -math.inf, math.inf
-
     def cgf(self, s: Any) -> Any:
         """``ln(sinh s / s)``, even; ``Re s`` of one sign."""
         s = np.where(s.real < 0, -s, s)
@@ -209,9 +206,6 @@ class LatticeWeights(WeightDistribution):
     @property
     def lattice(self) -> tuple[tuple[int, ...], tuple[float, ...]]:
         return self.levels, self.probabilities
-
-    def discretised(self, steps: int) -> LatticeWeights:
-        return self
 
     def draw(self, variates: Variates) -> Any:
         return variates.choice(self.levels, self.probabilities)

@@ -1,7 +1,7 @@
 """Moments of a potential beyond the threshold, ``E[(u - θ)^j 1(u > θ) | K]`` for j = 0 … 4.
 
 The sample variance of a layer and its spike count come from the same potentials; given the count, these moments say how the
-variance is distributed. They are exact for normal and lattice weights and for those with a cumulant generating function, and
+variance is distributed. They are exact for normal and lattice weights and for most with a cumulant generating function, and
 else taken from ``cells``: they serve the spread of a calibration, never a prediction.
 """
 
@@ -20,7 +20,7 @@ from varflow.theory.layers import Layer
 __all__ = ["beyond", "normal_beyond"]
 
 ORDERS = np.arange(5)
-TOLERANCE = 3e-5  # of moments on the contour: what 2^16 nodes reach even where one weight's density has a pole
+TOLERANCE = 1e-5  # of moments on the contour, relative
 
 
 @lru_cache(maxsize=32)
@@ -55,6 +55,8 @@ def _present(layer: Layer, largest: int, side: int) -> np.ndarray:
         moments = normal_beyond(-side * x, np.sqrt(number + bias**2))
     else:
         moments = _on_contour(core, number, x, bias, side)
+    if np.isnan(moments).any():
+        return _of_atoms(layer, largest, side)
     unit = side * layer.input_scale * layer.scale
     return np.column_stack([_at_rest(layer, side), moments * unit ** ORDERS[:, None]])
 

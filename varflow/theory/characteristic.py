@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import ConvergenceError, DomainError
+from varflow._checks import ConvergenceError
 from varflow.model.weight_distribution import WeightDistribution
 
 __all__ = ["characteristic", "density_of", "panels"]
@@ -36,8 +36,6 @@ def characteristic(core: WeightDistribution) -> Callable[[np.ndarray], np.ndarra
 def density_of(core: WeightDistribution) -> Callable[[np.ndarray], np.ndarray]:
     """Density of the standardised core."""
     mean, std = core.mean, core.std
-    if not core.gives("pdf"):
-        raise DomainError("weights", core, "must have a pdf, a cgf, or a closed form for sums of any number of weights")
     return lambda z: std * core.pdf(mean + std * z)
 
 

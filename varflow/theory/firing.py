@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen
+from varflow._checks import ConvergenceError, DomainError, frozen
 from varflow.model.distributions import distribution
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory import contour, inversion, lattice
@@ -149,8 +149,11 @@ def sum_tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias:
         p[x <= number * low], q[x <= number * low] = 1.0, 0.0
         one = np.isnan(p) & (number == 1)
         p[one], q[one] = core.tails(x[one]) if one.any() else (0.0, 0.0)
-    rest = np.isnan(p)
-    if rest.any():
-        tails = contour.tails if core.gives("cgf") else inversion.tails
-        p[rest], q[rest] = tails(core, number[rest], x[rest], bias)
+    for given, tails in (("cgf", contour.tails), ("pdf", inversion.tails)):
+        rest = np.isnan(p)
+        if rest.any() and core.gives(given):
+            p[rest], q[rest] = tails(core, number[rest], x[rest], bias)
+    if np.isnan(p).any():
+        hint = "leave out a bias this small" if bias else "give the distribution a pdf or a closed form of such sums"
+        raise ConvergenceError(f"the tail of a sum of {number[np.isnan(p)][0]:g} weights is not known: {hint}", (p, q))
     return p, q
