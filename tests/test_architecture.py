@@ -22,6 +22,9 @@ MAY_IMPORT = {
     "_display": {"_checks", "plots"},  # when a result is asked to draw itself: the one import that points upward
     "_memory": {"_checks"},
     "_progress": {"_checks"},
+    "_files": set(),
+    "_stopping": set(),
+    "_process": {"_checks", "_stopping"},
     "model": {"_checks", "_display", "_memory"},
     "results": {"_checks", "_display", "model"},
     "theory": {"_checks", "_display", "_memory", "_progress", "model", "results"},
@@ -31,11 +34,11 @@ MAY_IMPORT = {
     "symbolic": WITNESS,
     "certified": WITNESS,
     "verdict": {"_checks", "results"},
-    "experiment": {"_checks", "model", "results", "theory", "init", "simulation", "verdict"},
+    "experiment": {"_checks", "_stopping", "model", "results", "theory", "init", "simulation", "verdict"},
     "phases": {"_checks", "_progress", "model", "results", "theory", "init"},
     "plots": {"_checks", "_display", "results"},
     "citations": {"_checks"},
-    "cli": {"_checks", PUBLIC},
+    "cli": {"_checks", "_files", "_process", "_stopping", PUBLIC},
     "__main__": {"cli"},
     "testing": {"_checks", "_memory", PUBLIC},
 }

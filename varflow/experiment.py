@@ -16,6 +16,7 @@ from varflow._checks import (
     probability,
     require,
 )
+from varflow._stopping import finishing
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.drives import Drive, Inputs
 from varflow.model.network import Network
@@ -153,17 +154,18 @@ def validate(
         if asked[0].drive.kinds > 1:  # fewer networks saw fewer inputs
             finished = zip(networks, ensembles, strict=True)
             profiles = _predicted([_driven_by(network, slice(ensemble.repeats)) for network, ensemble in finished])
-    each = float(-np.expm1(np.log1p(-false_alarm) / len(networks)))
-    curves = [
-        Curve(
-            _title(rule),
-            profile,
-            ensemble,
-            compare(profile, ensemble, false_alarm=each, bias=bias),
-            _survival_per_input(network),
-        )
-        for (rule, *_), network, profile, ensemble in zip(sweep, asked, profiles, ensembles, strict=True)
-    ]
+    with finishing():
+        each = float(-np.expm1(np.log1p(-false_alarm) / len(networks)))
+        curves = [
+            Curve(
+                _title(rule),
+                profile,
+                ensemble,
+                compare(profile, ensemble, false_alarm=each, bias=bias),
+                _survival_per_input(network),
+            )
+            for (rule, *_), network, profile, ensemble in zip(sweep, asked, profiles, ensembles, strict=True)
+        ]
     return Experiment(tuple(curves), asked[0].drive, false_alarm, repeats, bias)
 
 

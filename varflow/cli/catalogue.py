@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Annotated
 
+from varflow._stopping import finishing
 from varflow.cli import options as opt
 from varflow.cli.options import changed, preset_of
-from varflow.cli.terminal import check_picture, option, real, show, whole, write
+from varflow.cli.terminal import check_picture, deliver, option, picture, real, whole
 
 __all__ = ["catalogue"]
 
@@ -59,10 +59,6 @@ def catalogue(
         survival_target=survival_target,
         progress=not as_json,
     )
-    picture = io.BytesIO()
-    if plot is not None:
-        found.plot_layers().savefig(picture, format=form)
-        write(plot.parent, {plot.name: picture.getvalue()}, argument="plot")
-    show(found, as_json)
-    if plot is not None and not as_json:
-        print(f"written: {plot}")
+    with finishing():
+        files = {} if plot is None else {plot: picture(found.plot_layers(), form)}
+        deliver(found, as_json, files, argument="plot")

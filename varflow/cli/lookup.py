@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from varflow.cli import options as opt
 from varflow.cli.options import changed, law_of, numbers, preset_of
-from varflow.cli.terminal import check_folder, option, real, result_json, show, whole, write
+from varflow.cli.terminal import check_folder, deliver, option, real, result_json, show, whole
 
 __all__ = ["lookup"]
 
@@ -115,10 +115,7 @@ def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], targe
     progress = (sys.stderr.isatty() or _tell) if not as_json else False
     found = vf.corrected_gain_table(**given, survival_target=target, progress=progress)
     content = found.to_csv() if path.suffix == ".csv" else result_json(found, [])
-    write(path.parent, {path.name: content.encode()}, argument="table")
-    show(found, as_json)
-    if not as_json:
-        print(f"written: {path}")
+    deliver(found, as_json, {path: content}, argument="table")
 
 
 def _tell(done: int, total: int) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Annotated, Any
 
+from varflow._stopping import finishing
 from varflow.cli import options as opt
 from varflow.cli.options import numbers
-from varflow.cli.terminal import check_folder, option, result_json, show, write
+from varflow.cli.terminal import check_folder, deliver, option, picture, result_json
 
 __all__ = ["phase_diagram"]
 
@@ -44,9 +44,6 @@ def phase_diagram(
     require("plot", "matplotlib.figure")
     check_folder(out, "phase-diagram.png", "phase-diagram.json")
     diagram = vf.phase_diagram(**options, progress=not as_json)
-    picture = io.BytesIO()
-    diagram.plot().savefig(picture, format="png")
-    show(diagram, as_json)
-    write(out, {"phase-diagram.png": picture.getvalue(), "phase-diagram.json": result_json(diagram, []).encode()})
-    if not as_json:
-        print(f"written: {out / 'phase-diagram.png'}, {out / 'phase-diagram.json'}")
+    with finishing():
+        files = {"phase-diagram.png": picture(diagram.plot()), "phase-diagram.json": result_json(diagram, [])}
+        deliver(diagram, as_json, {out / name: content for name, content in files.items()})

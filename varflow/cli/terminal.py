@@ -7,21 +7,35 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
-__all__ = ["Stopped", "check_folder", "check_picture", "option", "real", "result_json", "run", "show", "whole", "write"]
+from varflow._files import replace_files
+from varflow._process import BAD_INPUT, INTERRUPTED, run_command
+from varflow._stopping import finishing
+
+__all__ = [
+    "Stopped",
+    "check_folder",
+    "check_picture",
+    "deliver",
+    "option",
+    "picture",
+    "real",
+    "result_json",
+    "run",
+    "show",
+    "whole",
+]
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer carries click's exceptions inside from 0.2x on; this finds either
 PICTURES = (".png", ".pdf", ".svg")
-INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
 OPTION_OF = {"df": "distribution", "path": "drive", "x": "drive"}  # where an argument is not the option it came from
 
 
@@ -96,23 +110,29 @@ def check_picture(path: Path, argument: str) -> str:
     return path.suffix.lower().removeprefix(".")
 
 
-def write(folder: Path, files: dict[str, bytes], argument: str = "out") -> None:
-    """All files or none of them."""
+def picture(figure: Any, form: str = "png") -> bytes:
+    """A matplotlib Figure as the content of a file."""
+    content = io.BytesIO()
+    figure.savefig(content, format=form)
+    return content.getvalue()
+
+
+def deliver(
+    result: Any, as_json: bool, files: dict[Path, str | bytes], warnings: Iterable[str] = (), *, argument: str = "out"
+) -> None:
+    """Write a result, then show it: what happens to the one, a full disk or a closed pipe, does not keep the other back."""
     from varflow import DomainError
 
-    partial = {folder / f"{name}.partial": content for name, content in files.items()}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, content in partial.items():
-            path.write_bytes(content)
-        for path in partial:
-            path.replace(path.with_suffix(""))
-    except OSError as error:
-        raise DomainError(argument, str(folder), f"cannot be written: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            for path in partial:
-                path.unlink(missing_ok=True)
+    with finishing():
+        try:
+            replace_files(files)
+        except OSError as error:
+            (at,) = {path.parent for path in files} if argument == "out" else files
+            raise DomainError(argument, str(at), f"cannot be written: {error.strerror or error}") from None
+        finally:
+            show(result, as_json, warnings)
+        if files and not as_json:
+            print(f"written: {', '.join(map(str, files))}")
 
 
 def run(app: typer.Typer) -> NoReturn:
@@ -120,33 +140,28 @@ def run(app: typer.Typer) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without θ shows \u03b8, valid in JSON too
+    run_command("varflow", partial(_outcome, app))
+
+
+def _outcome(app: typer.Typer) -> tuple[str, int]:
+    """What there is left to say, and the exit code."""
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="varflow", standalone_mode=False)
-        sys.stdout.flush()
         if code == INTERRUPTED:  # what newer versions of typer make of Ctrl-C; older ones abort
             raise KeyboardInterrupt
-    except (KeyboardInterrupt, typer.Abort):
-        _refuse("interrupted", INTERRUPTED)
+        return "", code or 0
+    except typer.Abort:
+        raise KeyboardInterrupt from None
     except Stopped as stop:
-        _refuse(str(stop), INTERRUPTED)
+        return str(stop), INTERRUPTED
     except UsageError as error:
-        _refuse(_usage(error), 2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's last flush is quiet
-        code = 1
+        return _usage(error), BAD_INPUT
     except Exception as error:
         from varflow import DomainError, VarflowError
 
         if not isinstance(error, VarflowError):
             raise
-        _refuse(_domain(app, error) if isinstance(error, DomainError) else str(error), 2)
-    sys.exit(code or 0)
-
-
-def _refuse(message: str, code: int) -> NoReturn:
-    if message:
-        print(f"varflow: {message}", file=sys.stderr)
-    sys.exit(code)
+        return _domain(app, error) if isinstance(error, DomainError) else str(error), BAD_INPUT
 
 
 def _usage(error: Any) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from varflow._stopping import finishing
 from varflow.cli import options as opt
 from varflow.cli.options import RULES, drive_of, numbers
-from varflow.cli.terminal import Stopped, check_folder, option, real, result_json, show, write
+from varflow.cli.terminal import Stopped, check_folder, deliver, option, picture, real, result_json
 
 __all__ = ["validate"]
 
@@ -81,17 +81,13 @@ def validate(
     check_folder(out, "propagation.png", "result.json")
     try:
         experiment = vf.validate(**options, progress=not as_json)
-        finished = f"stopped after {experiment.repeats} of {experiment.requested_repeats} networks; these are judged"
-        warnings = [] if experiment.complete else [finished]
-        picture = io.BytesIO()
-        experiment.plot().savefig(picture, format="png")
     except KeyboardInterrupt as stop:
         raise Stopped(f"{str(stop) or 'interrupted outside the simulation'}; nothing is written") from None
-    show(experiment, as_json, warnings)
-    result = result_json(experiment, warnings).encode()
-    write(out, {"propagation.png": picture.getvalue(), "result.json": result})
-    if not as_json:
-        print(f"written: {out / 'propagation.png'}, {out / 'result.json'}")
+    with finishing():
+        finished = f"stopped after {experiment.repeats} of {experiment.requested_repeats} networks; these are judged"
+        warnings = [] if experiment.complete else [finished]
+        files = {"propagation.png": picture(experiment.plot()), "result.json": result_json(experiment, warnings)}
+        deliver(experiment, as_json, {out / name: content for name, content in files.items()}, warnings)
     if warnings:
         raise Stopped
     raise typer.Exit(0 if experiment.passed else 1)

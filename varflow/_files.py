@@ -1,0 +1,41 @@
+"""Files that a user sees: written beside their place, brought to the disk, then renamed; an older one is whole until then."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["replace_files"]
+
+
+def replace_files(files: Mapping[Path, str | bytes]) -> None:
+    """Replace every file, or none where one cannot be written; folders are made, text is UTF-8.
+
+    Each run has partial files of its own, so that two of them may write to one folder: the later one's files stay.
+    """
+    partial: dict[Path, Path] = {}
+    try:
+        for path, content in files.items():
+            place = Path(os.path.realpath(path))  # what a link points to; the link stays
+            place.parent.mkdir(parents=True, exist_ok=True)
+            partial[place] = place.with_name(f".varflow-{secrets.token_hex(8)}.partial")
+            _store(partial[place], content.encode() if isinstance(content, str) else content)
+            with suppress(FileNotFoundError):
+                shutil.copymode(place, partial[place])
+        for place, written in partial.items():
+            os.replace(written, place)
+    finally:
+        for written in partial.values():
+            with suppress(OSError):
+                written.unlink(missing_ok=True)
+
+
+def _store(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

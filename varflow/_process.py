@@ -1,0 +1,100 @@
+"""A command as a process: how it is stopped, what happens if stdout or stderr is closed or full, and the exit code.
+
+Whatever stdout does not take is an error in words, once the files are written; what stderr does not take is dropped.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from varflow._stopping import listen
+
+__all__ = ["BAD_INPUT", "INTERRUPTED", "PIPE_CLOSED", "run_command"]
+
+BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # the latter two as shells have them
+
+
+def run_command(name: str, command: Callable[[], tuple[str, int]]) -> NoReturn:
+    """End the process as a command says: with its last words on stderr, if there are any, and its exit code."""
+    _open_closed_streams()
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _Guarded(sys.stdout, _refuse), _Guarded(sys.stderr, _forgive)
+    stop = listen()
+    try:
+        message, code = command()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        message, code = stop.word, INTERRUPTED
+    except Unshown as error:
+        message, code = _unshown(error)
+    finally:
+        sys.stdout, sys.stderr = streams[0], sys.stderr
+    if message:
+        print(f"{name}: {message}", file=sys.stderr)
+    sys.stderr = streams[1]
+    sys.exit(code if stop.number is None else stop.code)
+
+
+class Unshown(Exception):
+    """stdout takes no more: it is closed, or its disk is full."""
+
+
+class _Guarded:
+    """A stream with an answer to a failed write, and to each that follows one."""
+
+    def __init__(self, stream: Any, answer: Callable[[OSError], None]):
+        self._stream, self._answer = stream, answer
+        self._failed: OSError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> Any:
+        return self._tried(self._stream.write, text)
+
+    def flush(self) -> None:
+        self._tried(self._stream.flush)
+
+    def _tried(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        if self._failed is None:
+            try:
+                return call(*arguments)
+            except OSError as error:
+                self._failed = error
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # so that the last flush succeeds
+        return self._answer(self._failed)
+
+
+def _refuse(error: OSError) -> None:
+    raise Unshown(error)
+
+
+def _forgive(error: OSError) -> None:
+    """There is nowhere to say it."""
+
+
+def _unshown(error: Unshown) -> tuple[str, int]:
+    """Nothing of a reader that has gone; what went wrong with a file before it is said too."""
+    from varflow._checks import VarflowError
+
+    cause, earlier = error.args[0], error.__context__
+    words = [str(earlier)] if isinstance(earlier, VarflowError) else []
+    if cause.errno != errno.EPIPE:
+        words.append(f"stdout cannot be written: {cause.strerror or cause}")
+    return "; ".join(words), BAD_INPUT if words else PIPE_CLOSED
+
+
+def _open_closed_streams() -> None:
+    """Put a null device, which refuses to be written, where a shell closed stdout: else the next file would take its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                os.open(os.devnull, os.O_RDONLY)
+                if number:
+                    setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
