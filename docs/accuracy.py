@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import varflow as vf
+from varflow._files import replace_files
 
 LAWS = ("normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5))
 BAR = 1e-13
@@ -142,4 +143,4 @@ def page(draws: int = DRAWS) -> str:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_suffix(".md").write_text(page(), encoding="utf-8")
+    replace_files({Path(__file__).with_suffix(".md"): page()})

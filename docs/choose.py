@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import varflow as vf
+from varflow._files import replace_files
 
 SETTING = {"threshold": 1.0, "fan_in": 512, "depth": 100}
 LEAKY = {"decay": 0.5, "steps": 20}
@@ -121,4 +122,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_suffix(".md").write_text(page(), encoding="utf-8")
+    replace_files({Path(__file__).with_suffix(".md"): page()})

@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import varflow as vf
+from varflow._files import picture, replace_files
 
 NUMBERS = Path(__file__).with_name("critical-gain.csv")
 RESETS = {"none": "#0072B2", "subtract": "#009E73", "zero": "#D55E00", "delayed_subtract": "#AA3377", "gate": "#8C6D1F"}
@@ -34,11 +35,9 @@ def numbers() -> Numbers:
 
 def write(known: Numbers) -> None:
     order = list(RESETS)
-    with NUMBERS.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for (reset, decay), values in sorted(known.items(), key=lambda row: (order.index(row[0][0]), row[0][1])):
-            table.writerow([reset, f"{decay:g}", *(f"{value:.5f}" for value in values)])
+    rows = sorted(known.items(), key=lambda row: (order.index(row[0][0]), row[0][1]))
+    table = [[reset, f"{decay:g}", *(f"{value:.5f}" for value in values)] for (reset, decay), values in rows]
+    replace_files({NUMBERS: "".join(",".join(row) + "\n" for row in [COLUMNS, *table])})
 
 
 def complete() -> Numbers:
@@ -95,7 +94,7 @@ def main() -> None:
     left.text(0.45, 5.4, "the first step dies: silence, or late steps only", **note)
     right.text(0.3, 5.2, "silence, or isolated volleys", **note)
     right.text(0.78, 6.6, "late activity lives", **note)
-    figure.savefig(NUMBERS.with_suffix(".png"), dpi=120, bbox_inches="tight")
+    replace_files({NUMBERS.with_suffix(".png"): picture(figure, dpi=120, bbox_inches="tight")})
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import varflow as vf
+from varflow._files import replace_files
 
 THRESHOLDS = (0.3, 0.5, 0.7, 0.85, 1.0)
 WIDTHS = np.unique(np.geomspace(20, 80_000, 85).round().astype(int))
@@ -96,4 +97,4 @@ def escape_table() -> str:
 
 if __name__ == "__main__":
     page = PAGE.format(widths=accuracy_table(), escapes=escape_table())
-    Path(__file__).with_suffix(".md").write_text(page, encoding="utf-8")
+    replace_files({Path(__file__).with_suffix(".md"): page})

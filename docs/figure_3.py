@@ -13,12 +13,13 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # for validation, which is in the repository and not in the wheel
 
 from validation.claims.figure_3 import CLAIM, simulate  # noqa: E402
+from varflow._files import picture, replace_files  # noqa: E402
 
 
 def main() -> None:
     settings = CLAIM.budgets["standard"]
     ensembles = simulate(settings, 0, lambda what, done, total: None)
-    settings.catalogue().plot_layers(ensembles).savefig(HERE / "figure-3.png", dpi=130)
+    replace_files({HERE / "figure-3.png": picture(settings.catalogue().plot_layers(ensembles), dpi=130)})
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 
 import varflow as vf
+from varflow._files import picture, replace_files
 
 WIDTH, DEPTH, STEPS, REPEATS = 1000, 100, 20, 20
 NEURON = vf.Neuron(1.0, decay=0.5, reset="delayed_subtract")
@@ -51,7 +52,7 @@ def main() -> None:
         figure.colorbar(mesh, ax=axes[row], label=LABELS[quantity], extend="both" if row == 0 else "max", aspect=25, pad=0.01)
     for number, (name, gain) in enumerate(GAINS.items()):
         figure.text((0.17, 0.475, 0.775)[number], 1.0, f"{name}, g² = {gain**2:.4g}", ha="center", va="bottom", fontsize=12)
-    figure.savefig(Path(__file__).with_name("figure-5.png"), dpi=110, bbox_inches="tight")
+    replace_files({Path(__file__).with_name("figure-5.png"): picture(figure, dpi=110, bbox_inches="tight")})
 
 
 if __name__ == "__main__":

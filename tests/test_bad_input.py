@@ -1,7 +1,7 @@
 """Bad input, as tables: the public API names argument, value and rule; the command line says so in one line, with code 2."""
 
-import pickle
 import os
+import pickle
 import subprocess
 import sys
 

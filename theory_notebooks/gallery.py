@@ -14,6 +14,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 
+from varflow._files import replace_files
+
 HERE = Path(__file__).parent
 CELL_LIMIT = 300  # seconds
 PAGE = """<!doctype html>
@@ -54,7 +56,7 @@ def render(path: Path, folder: Path, exporter: HTMLExporter) -> str:
     start = time.perf_counter()
     notebook = executed(path)
     page, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": path.stem}})
-    (folder / f"{path.stem}.html").write_text(page, encoding="utf-8")
+    replace_files({folder / f"{path.stem}.html": page})
     seconds = time.perf_counter() - start
     return f'<li><a href="{path.stem}.html">{html.escape(title(notebook))}</a> <small>{seconds:.0f} s</small></li>'
 
@@ -73,7 +75,7 @@ def main(folder: Path, paths: list[Path]) -> int:
         else:
             print(f"{time.perf_counter() - start:.0f} s", flush=True)
     index = PAGE.format(mathjax=html.escape(exporter.mathjax_url), entries="\n".join(entries))
-    (folder / "index.html").write_text(index, encoding="utf-8")
+    replace_files({folder / "index.html": index})
     print(f"{folder / 'index.html'}: {len(entries)} of {len(paths)} notebooks")
     return 1 if failures else 0
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -18,10 +19,13 @@ from validation.claim import Claim, Result
 from validation.claims import discover
 from validation.report import page
 from validation.runner import examine
+from varflow._files import replace_files
+from varflow._process import BAD_INPUT, INTERRUPTED, run_command
+from varflow._stopping import finishing, stop_wanted
 
 __all__ = ["main"]
 
-INTERRUPTED = 130
+NOT_EXAMINED = 3
 BUDGETS = ("quick", "standard", "long")
 
 
@@ -33,7 +37,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 if every claim asked for holds, 1 if one fails, 2 for bad input, 130 after Ctrl-C."""
+    """0 if every claim asked for holds, 1 if one fails, 3 if one cannot be examined here, 2 for bad input, 130 after Ctrl-C."""
     claims = discover()
     options = _options(arguments, claims)
     if options.list:
@@ -41,15 +45,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{claim.name:<22} {claim.statement}")
         return 0
     chosen = [claims[name] for name in dict.fromkeys(options.claim or claims)]
-    options.out.mkdir(parents=True, exist_ok=True)
-    results, interrupted = _run(chosen, options)
-    missing = [claim.name for claim in chosen[len(results) :]]
-    report = page(results, command=_command(options), missing=missing)
-    (options.out / "REPORT.md").write_text(report, encoding="utf-8")
-    for result in results:
-        print(f"{result.claim:<22} {result.verdict:<6} p = {result.p_value:<8.2g} {result.seconds:g} s")
-    print(f"{options.out / 'REPORT.md'}" + (f" (stopped before {', '.join(missing)})" if missing else ""))
-    return INTERRUPTED if interrupted else 0 if all(result.holds for result in results) else 1
+    with _writing_to(options.out):
+        options.out.mkdir(parents=True, exist_ok=True)
+    results: list[Result] = []
+    try:
+        interrupted = _run(chosen, options, results)
+        missing = [claim.name for claim in chosen if claim.name not in {result.claim for result in results}]
+        why = "Stopped early" if interrupted else "Without the libraries"
+        new = {result.claim for result in results}
+        with finishing():
+            _report(options, claims, command=_command(options), missing=missing, why=why, new=new)
+    finally:
+        for result in results:
+            print(f"{result.claim:<22} {result.verdict:<6} p = {result.p_value:<8.2g} {result.seconds:g} s")
+    print(f"{options.out / 'REPORT.md'}" + (f" (not examined: {', '.join(missing)})" if missing else ""))
+    if interrupted:
+        return INTERRUPTED
+    return 1 if not all(result.holds for result in results) else NOT_EXAMINED if missing else 0
 
 
 def _options(arguments: Sequence[str] | None, claims: dict[str, Claim]) -> argparse.Namespace:
@@ -72,23 +84,63 @@ def _options(arguments: Sequence[str] | None, claims: dict[str, Claim]) -> argpa
     return options
 
 
-def _run(claims: Sequence[Claim], options: argparse.Namespace) -> tuple[list[Result], bool]:
-    """Examine one claim after another, each written as soon as it is finished."""
+def _run(claims: Sequence[Claim], options: argparse.Namespace, results: list[Result]) -> bool:
+    """Examine one claim after another, each written as soon as it is finished; whether that was interrupted."""
     columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    results: list[Result] = []
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         overall = bar.add_task("claims", total=len(claims))
         try:
-            for claim in claims:
+            for done, claim in enumerate(claims, start=1):
+                if stop_wanted():
+                    return True
                 settings = claim.budgets[options.budget if options.budget in claim.budgets else "standard"]
-                result = examine(claim, settings, seed=options.seed, progress=_reporter(bar, claim.name))
-                text = json.dumps(asdict(result), ensure_ascii=False, indent=1, allow_nan=False)
-                (options.out / f"{claim.name}.json").write_text(text + "\n", encoding="utf-8")
-                results.append(result)
-                bar.update(overall, completed=len(results))
+                try:
+                    result = examine(claim, settings, seed=options.seed, progress=_reporter(bar, claim.name))
+                except vf.MissingExtraError as missing:
+                    print(f"{claim.name} is not examined: {missing}", file=sys.stderr)
+                    continue
+                with finishing():
+                    text = json.dumps(asdict(result), ensure_ascii=False, indent=1, allow_nan=False)
+                    results.append(result)
+                    _write(options.out, f"{claim.name}.json", text + "\n")
+                bar.update(overall, completed=done)
         except KeyboardInterrupt:
-            return results, True
-    return results, False
+            return True
+    return stop_wanted()
+
+
+def _report(options: argparse.Namespace, claims: Iterable[str], **told: Any) -> None:
+    """Of every claim whose file is there; again while another run into this folder adds some."""
+    written = None
+    while written != (report := page(_on_file(options.out, claims), **told)):
+        _write(options.out, "REPORT.md", report)
+        written = report
+
+
+def _on_file(folder: Path, claims: Iterable[str]) -> list[Result]:
+    """What this run and earlier ones have found; files of another form are left out, in words."""
+    found = []
+    for path in (folder / f"{name}.json" for name in claims):
+        try:
+            found.append(Result(**json.loads(path.read_text(encoding="utf-8"))))
+        except FileNotFoundError:
+            pass
+        except (OSError, TypeError, ValueError) as error:
+            print(f"{path} is left out of the report: {' '.join(str(error).split())}", file=sys.stderr)
+    return found
+
+
+def _write(folder: Path, name: str, text: str) -> None:
+    with _writing_to(folder):
+        replace_files({folder / name: text})
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise vf.DomainError("out", str(folder), f"cannot be written: {error.strerror or error}") from None
 
 
 def _reporter(bar: Progress, name: str) -> Callable[[str, int, int], object]:
@@ -101,9 +153,13 @@ def _command(options: argparse.Namespace) -> str:
     return f"python -m validation{chosen} --budget {options.budget} --seed {options.seed}"
 
 
-if __name__ == "__main__":
+def _outcome() -> tuple[str, int]:
+    """Last words and exit code of the command."""
     try:
-        sys.exit(main())
-    except vf.MissingExtraError as missing:
-        print(f"validation: {missing}", file=sys.stderr)
-        sys.exit(2)
+        return "", main()
+    except vf.VarflowError as error:
+        return str(error), BAD_INPUT
+
+
+if __name__ == "__main__":
+    run_command("validation", _outcome)

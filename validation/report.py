@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from validation.claim import Result
@@ -11,18 +11,30 @@ from validation.runner import MARGIN
 __all__ = ["page"]
 
 
-def page(results: Sequence[Result], *, command: str, missing: Sequence[str] = (), longer: Sequence[Result] = ()) -> str:
+def page(
+    results: Sequence[Result],
+    *,
+    command: str,
+    missing: Sequence[str] = (),
+    why: str = "Stopped early",
+    longer: Sequence[Result] = (),
+    new: Collection[str] | None = None,
+) -> str:
     """Markdown: the verdicts in a table, how to read it, and a paragraph for every claim.
 
-    ``missing`` were not finished; ``longer`` are results of the long budget, marked as such.
+    ``missing`` were not examined, and ``why``; ``longer`` are results of the long budget, marked as such; the ``new`` ones,
+    by default all, are those of the command, the others of earlier runs.
     """
     held = sum(result.holds for result in results)
     lines = ["# Validation report", "", f"**{held} of {len(results)} claims hold.**"]
     if missing:
-        lines[-1] += f" Stopped early: {', '.join(missing)} not examined."
+        lines[-1] += f" {why}: {', '.join(missing)} not examined."
+    made = [result for result in results if new is None or result.claim in new]
+    earlier = [result for result in results if result not in made]
     of_long = " (those marked *long*: by `--budget long`)" if longer else ""
+    lines += ["", f"Made by `{command}`{of_long}. {_setting(made)}", *_earlier(earlier)]
     results = [*results, *(replace(result, claim=f"{result.claim}, long") for result in longer)]
-    lines += ["", f"Made by `{command}`{of_long}. {_setting(results)}", "", *_table(results), "", *_how_to_read(results)]
+    lines += ["", *_table(results), "", *_how_to_read(results)]
     for result in results:
         lines += ["", *_paragraphs(result)]
     return "\n".join(lines) + "\n"
@@ -34,6 +46,14 @@ def _setting(results: Sequence[Result]) -> str:
     first = results[0]
     versions = ", ".join(f"{name} {number}" for name, number in first.version.items())
     return f"Seed {first.seed}, device {first.configuration['device']}; {versions}."
+
+
+def _earlier(results: Sequence[Result]) -> list[str]:
+    """Which claims an earlier run examined, and how."""
+    if not results:
+        return []
+    told = "; ".join(f"{result.claim} ({_setting([result]).removesuffix('.')})" for result in results)
+    return ["", f"Of earlier runs, as their files in this folder say: {told}."]
 
 
 def _table(results: Sequence[Result]) -> list[str]:

@@ -17,6 +17,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ import torch
 from torch import nn
 
 import varflow as vf
+from varflow._files import replace_files
 
 CONV_DEPTH, CONV_SIDE = 20, 8
 
@@ -161,8 +163,7 @@ def main() -> int:
         for problem in found["problems_after"]:
             print(f"  after: {problem}")
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1)
+        replace_files({Path(options.json): json.dumps(results, indent=1)})
     return 0 if results and all(map(holds, results.values())) else 1
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-__all__ = ["replace_files"]
+__all__ = ["picture", "replace_files"]
 
 
 def replace_files(files: Mapping[Path, str | bytes]) -> None:
@@ -39,3 +41,10 @@ def _store(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def picture(figure: Any, form: str = "png", **options: Any) -> bytes:
+    """A matplotlib Figure as the content of a file; ``options`` are those of its ``savefig``."""
+    content = io.BytesIO()
+    figure.savefig(content, format=form, **options)
+    return content.getvalue()

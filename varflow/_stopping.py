@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ["Stop", "finishing", "listen"]
+__all__ = ["Stop", "finishing", "listen", "stop_wanted"]
 
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}  # the last is not known to every system
 NOTICE = b"stopping as soon as what is finished is saved\n"
 _finishing: list[None] = []  # an entry for each block that is open
+_listening: list[Stop] = []  # the one of this process, once there is one
 
 
 class Stop:
@@ -62,9 +63,14 @@ def finishing() -> Iterator[None]:
         _finishing.pop()
 
 
+def stop_wanted() -> bool:
+    """Whether a signal has come; to be asked after :func:`finishing`, before more work."""
+    return any(stop.number is not None for stop in _listening)
+
+
 def listen() -> Stop:
     """Handle signals from here to the end of the process; those that are ignored, or handled by another, stay so."""
-    stop = Stop()
+    _listening[:] = [stop := Stop()]
     if threading.current_thread() is threading.main_thread():
         for number in (getattr(signal, name) for name in WORDS if hasattr(signal, name)):
             handler = signal.getsignal(number)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from varflow._files import picture
 from varflow._stopping import finishing
 from varflow.cli import options as opt
 from varflow.cli.options import changed, preset_of
-from varflow.cli.terminal import check_picture, deliver, option, picture, real, whole
+from varflow.cli.terminal import check_picture, deliver, option, real, whole
 
 __all__ = ["catalogue"]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+from varflow._files import picture
 from varflow._stopping import finishing
 from varflow.cli import options as opt
 from varflow.cli.options import numbers
-from varflow.cli.terminal import check_folder, deliver, option, picture, result_json
+from varflow.cli.terminal import check_folder, deliver, option, result_json
 
 __all__ = ["phase_diagram"]
 

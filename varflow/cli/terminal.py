@@ -9,7 +9,7 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,7 +26,6 @@ __all__ = [
     "check_picture",
     "deliver",
     "option",
-    "picture",
     "real",
     "result_json",
     "run",
@@ -110,15 +109,8 @@ def check_picture(path: Path, argument: str) -> str:
     return path.suffix.lower().removeprefix(".")
 
 
-def picture(figure: Any, form: str = "png") -> bytes:
-    """A matplotlib Figure as the content of a file."""
-    content = io.BytesIO()
-    figure.savefig(content, format=form)
-    return content.getvalue()
-
-
 def deliver(
-    result: Any, as_json: bool, files: dict[Path, str | bytes], warnings: Iterable[str] = (), *, argument: str = "out"
+    result: Any, as_json: bool, files: Mapping[Path, str | bytes], warnings: Iterable[str] = (), *, argument: str = "out"
 ) -> None:
     """Write a result, then show it: what happens to the one, a full disk or a closed pipe, does not keep the other back."""
     from varflow import DomainError

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from varflow._files import picture
 from varflow._stopping import finishing
 from varflow.cli import options as opt
 from varflow.cli.options import RULES, drive_of, numbers
-from varflow.cli.terminal import Stopped, check_folder, deliver, option, picture, real, result_json
+from varflow.cli.terminal import Stopped, check_folder, deliver, option, real, result_json
 
 __all__ = ["validate"]
 
