@@ -25,18 +25,18 @@ def run_command(name: str, command: Callable[[], tuple[str, int]]) -> NoReturn:
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _Guarded(sys.stdout, _refuse), _Guarded(sys.stderr, _forgive)
     stop = listen()
+    message, code = "", 0
     try:
         message, code = command()
         sys.stdout.flush()
     except KeyboardInterrupt:
         message, code = stop.word, INTERRUPTED
     except Unshown as error:
-        message, code = _unshown(error)
-    finally:
-        sys.stdout, sys.stderr = streams[0], sys.stderr
+        message, code = _unshown(error, message)
     if message:
         print(f"{name}: {message}", file=sys.stderr)
-    sys.stderr = streams[1]
+    sys.stderr.flush()
+    sys.stdout, sys.stderr = streams
     sys.exit(code if stop.number is None else stop.code)
 
 
@@ -79,12 +79,12 @@ def _forgive(error: OSError) -> None:
     """There is nowhere to say it."""
 
 
-def _unshown(error: Unshown) -> tuple[str, int]:
-    """Nothing of a reader that has gone; what went wrong with a file before it is said too."""
+def _unshown(error: Unshown, message: str) -> tuple[str, int]:
+    """Nothing of a reader that has gone; what went wrong before it, with a file for instance, is said too."""
     from varflow._checks import VarflowError
 
     cause, earlier = error.args[0], error.__context__
-    words = [str(earlier)] if isinstance(earlier, VarflowError) else []
+    words = [message or str(earlier)] if message or isinstance(earlier, VarflowError) else []
     if cause.errno != errno.EPIPE:
         words.append(f"stdout cannot be written: {cause.strerror or cause}")
     return "; ".join(words), BAD_INPUT if words else PIPE_CLOSED

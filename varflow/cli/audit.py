@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
+from collections.abc import Callable
+from contextlib import nullcontext, redirect_stdout
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from sysconfig import get_path
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +30,8 @@ def audit(
 ) -> None:
     """Which layers of a model fire, and why one is dead.
 
-    Exit code 0 if the network is healthy, 1 if it is not. The module is looked for in this folder first; it is run.
+    Exit code 0 if the network is healthy, 1 if it is not, 2 if the model cannot be made or run. The module is looked for in
+    this folder first; it is run. What it prints goes to stderr with --json.
 
     \b
     Examples:
@@ -33,8 +40,14 @@ def audit(
     """
     import varflow as vf
 
-    model, inputs = _made(factory)
-    report = vf.audit(model, inputs, steps=steps)
+    sys.path.insert(0, "")
+    try:
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            model, inputs = _made(factory)
+            run = partial(vf.audit, model, inputs, steps=steps)
+            report = _result(run, factory, "makes a model that cannot be run", passed_on=vf.VarflowError)
+    finally:
+        sys.path.remove("")
     show(report, as_json)
     raise typer.Exit(0 if report.healthy else 1)
 
@@ -50,21 +63,35 @@ def _made(factory: str) -> tuple[Any, Any]:
         parts = Path(module).with_suffix("").parts
         dotted = parts[-1] if Path(module).is_absolute() or ".." in parts else ".".join(parts)
         raise DomainError("factory", factory, f"names a file; name its module, {dotted}:{name}, from the folder it is in")
-    sys.path.insert(0, "")
-    try:
-        named = getattr(import_module(module), name)
-        wrong = _no_function(named)
-        made = None if wrong else named()
-    except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise DomainError("factory", factory, f"cannot be run: {reason}") from error
-    finally:
-        sys.path.remove("")
+    named = _result(lambda: getattr(import_module(module), name), factory, "cannot be run")
+    wrong = _no_function(named)
+    made = None if wrong else _result(named, factory, "cannot be run")
     if wrong:
         raise DomainError("factory", factory, f"{wrong}; name a function that returns (model, inputs)")
     if not isinstance(made, tuple) or len(made) != 2:
         raise DomainError("factory", factory, f"must return (model, inputs), not a {type(made).__name__}")
     return made
+
+
+def _result(code: Callable[[], Any], factory: str, trouble: str, passed_on: Any = ()) -> Any:
+    """What the user's code returns; an error of it, or its attempt to end the process, in one line."""
+    from varflow import DomainError
+
+    try:
+        return code()
+    except passed_on:
+        raise
+    except (Exception, SystemExit) as error:
+        reason = " ".join("".join(traceback.format_exception_only(error)).split())
+        raise DomainError("factory", factory, f"{trouble}: {reason}{_where(error)}") from error
+
+
+def _where(error: BaseException) -> str:
+    """The innermost line of the user's code: beneath it may be a library's, above it is ours."""
+    frames = traceback.extract_tb(error.__traceback__)
+    libraries = {get_path("stdlib"), get_path("purelib"), get_path("platlib"), str(Path(__file__).parents[1])}
+    theirs = [frame for frame in frames if not frame.filename.startswith(("<", *(path + os.sep for path in libraries)))]
+    return "".join(f" ({Path(at.filename).name}, line {at.lineno}, in {at.name})" for at in (theirs or frames)[-1:])
 
 
 def _no_function(named: Any) -> str:

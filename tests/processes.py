@@ -1,0 +1,153 @@
+"""Commands as real processes, several to one interpreter: each is a fork of one that has imported everything.
+
+A scenario is the arguments of ``python -m varflow``, or of another module, and what happens to the process: where stdout
+and stderr go, source that is run in it first, and the signals it gets once that source has called ``ready()``.
+"""
+
+import json
+import os
+import runpy
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+__all__ = ["Scenario", "ended"]
+
+ROOT = Path(__file__).parent.parent
+LIMIT = 60  # seconds
+
+
+@dataclass
+class Scenario:
+    """What is run, and what happens to it. ``stdout`` and ``stderr``: file, full, closed or gone (a pipe nobody reads)."""
+
+    line: str
+    stdout: str = "file"
+    stderr: str = "file"
+    first: str = ""
+    signals: list = field(default_factory=list)  # pairs of a number and the seconds before it
+    before: dict = field(default_factory=dict)  # files that are there, by name
+    module: str = "varflow"
+
+
+def ended(scenarios, folder):
+    """Run scenarios by name: exit code, stdout, stderr and the folder of each."""
+    listed = []
+    for name, scenario in scenarios.items():
+        (folder / name).mkdir()
+        for file, text in scenario.before.items():
+            (folder / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name / file).write_text(text, encoding="utf-8")
+        listed.append(asdict(scenario) | {"folder": str(folder / name)})
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, __file__], input=json.dumps(listed), text=True, check=True, timeout=600, env=environment)
+    return {name: _end(folder / name) for name in scenarios}
+
+
+def _end(folder):
+    said = [(folder / name).read_text(encoding="utf-8") if (folder / name).exists() else "" for name in ("stdout", "stderr")]
+    return json.loads((folder / "code").read_text()), *said, folder
+
+
+# Within the interpreter that forks.
+
+
+def _drive(scenarios):
+    import matplotlib.figure  # noqa: F401
+    import torch  # noqa: F401
+
+    import varflow.cli
+    import varflow.experiment
+    import varflow.plots  # noqa: F401
+
+    for scenario in scenarios:
+        folder = Path(scenario["folder"])
+        pid = os.fork()
+        if not pid:
+            _exit(scenario, folder)
+        try:
+            code = _waited(pid, folder, scenario["signals"])
+        except TimeoutError as error:
+            code = str(error)
+        (folder / "code").write_text(json.dumps(code))
+
+
+def _exit(scenario, folder):
+    """In the child: run the scenario and leave as an interpreter would."""
+    code = 99
+    try:
+        _run(scenario, folder)
+        code = 0
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                if stream is not None:
+                    stream.flush()
+            except OSError:
+                code = 120
+        os._exit(code)
+
+
+def _run(scenario, folder):
+    os.chdir(folder)
+    streams = {1: "stdout", 2: "stderr"}
+    for number, name in streams.items():
+        opened = _target(name, scenario[name])
+        os.dup2(opened, number)
+        os.close(opened)
+    for number, name in streams.items():
+        closed = scenario[name] == "closed"
+        setattr(sys, name, None if closed else open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+        if closed:
+            os.close(number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
+    exec(scenario["first"], {"ready": Path("ready").touch})
+    sys.argv = [scenario["module"], *shlex.split(scenario["line"])]
+    runpy.run_module(scenario["module"], run_name="__main__")
+
+
+def _target(name, where):
+    """A descriptor of what a stream goes to."""
+    if where == "gone":
+        reader, writer = os.pipe()
+        os.close(reader)
+        return writer
+    return os.open("/dev/full" if where == "full" else name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+
+
+def _waited(pid, folder, signals):
+    """The exit code of a child, after it got its signals."""
+    deadline = time.monotonic() + LIMIT
+
+    def over():
+        time.sleep(0.01)
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+            raise TimeoutError(f"not over after {LIMIT} seconds")
+        found, status = os.waitpid(pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if found else None
+
+    code = None
+    while signals and not (folder / "ready").exists():
+        if (code := over()) is not None:
+            return f"{code} before it was ready"
+    for number, delay in signals:
+        time.sleep(delay)
+        os.kill(pid, number)
+    while (code := over()) is None:
+        pass
+    return code
+
+
+if __name__ == "__main__":
+    _drive(json.load(sys.stdin))
