@@ -75,15 +75,19 @@ def _made(factory: str) -> tuple[Any, Any]:
 
 def _result(code: Callable[[], Any], factory: str, trouble: str, passed_on: Any = ()) -> Any:
     """What the user's code returns; an error of it, or its attempt to end the process, in one line."""
-    from varflow import DomainError
+    from varflow import DomainError, VarflowError
 
     try:
         return code()
-    except passed_on:
-        raise
+    except passed_on as error:
+        cause = error.__cause__
+        if cause is None or isinstance(cause, VarflowError) or not isinstance(error, DomainError):
+            raise
+        at = f" ({type(cause).__name__}: {_where(cause)})"
+        raise DomainError(error.argument, error.value, error.rule + at) from error
     except (Exception, SystemExit) as error:
         reason = " ".join("".join(traceback.format_exception_only(error)).split())
-        raise DomainError("factory", factory, f"{trouble}: {reason}{_where(error)}") from error
+        raise DomainError("factory", factory, f"{trouble}: {reason} ({_where(error)})") from error
 
 
 def _where(error: BaseException) -> str:
@@ -91,7 +95,7 @@ def _where(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     libraries = {get_path("stdlib"), get_path("purelib"), get_path("platlib"), str(Path(__file__).parents[1])}
     theirs = [frame for frame in frames if not frame.filename.startswith(("<", *(path + os.sep for path in libraries)))]
-    return "".join(f" ({Path(at.filename).name}, line {at.lineno}, in {at.name})" for at in (theirs or frames)[-1:])
+    return "".join(f"{Path(at.filename).name}, line {at.lineno}, in {at.name}" for at in (theirs or frames)[-1:])
 
 
 def _no_function(named: Any) -> str:

@@ -1,0 +1,112 @@
+"""``varflow audit`` with a user's code that prints, fails or ends the process: one line, and never the code of a verdict."""
+
+import json
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("snntorch")
+
+FACTORIES = """
+import json, sys
+import snntorch, torch
+print("imported")
+
+class Model(torch.nn.Module):
+    def __init__(self, step=None):
+        super().__init__()
+        self.weight, self.neuron, self.step = torch.nn.Linear(8, 8), snntorch.Leaky(0.5, init_hidden=True), step
+
+    def forward(self, x):
+        print("forward")
+        if self.step:
+            self.step(x)
+        return self.neuron(self.weight(x))
+
+class Odd(Exception):
+    def __str__(self):
+        raise ValueError("no words")
+
+def odd(x):
+    raise Odd
+
+def several(x):
+    raise OSError("no camera\\n  at port 3")
+
+def made(step=None):
+    return Model(step), torch.rand(2, 8)
+
+def whole():
+    return made()
+def missing_key():
+    return made(lambda x: {}["there"])
+def leaves():
+    return made(lambda x: sys.exit(0))
+def beyond():
+    return made(lambda x: [][3])
+def narrow():
+    return made(lambda x: torch.nn.functional.linear(x, torch.ones(2, 3)))
+def without_words():
+    return made(odd)
+def long_words():
+    return made(several)
+def exits():
+    sys.exit(0)
+def says_why():
+    sys.exit("no data")
+def exits_healthily_elsewhere():
+    raise SystemExit
+def library():
+    return json.loads("{")
+"""
+LINES = {  # of the user's file, that the line must name
+    "missing_key": "in <lambda>",
+    "leaves": "in <lambda>",
+    "beyond": "in <lambda>",
+    "narrow": "in <lambda>",
+    "without_words": "in odd",
+    "long_words": "in several",
+    "exits": "in exits",
+    "says_why": "in says_why",
+    "exits_healthily_elsewhere": "in exits_healthily_elsewhere",
+    "library": "in library",
+}
+WORDS = {
+    "missing_key": "KeyError: 'there'",
+    "leaves": "SystemExit: 0",
+    "beyond": "IndexError: users_code.py",
+    "narrow": "RuntimeError: users_code.py",
+    "without_words": "Odd: ",
+    "long_words": "OSError: no camera at port 3",
+    "exits": "cannot be run: SystemExit: 0",
+    "says_why": "cannot be run: SystemExit: no data",
+    "exits_healthily_elsewhere": "cannot be run: SystemExit",
+    "library": "JSONDecodeError: ",
+}
+
+
+@pytest.fixture
+def audited(varflow, tmp_path):
+    (tmp_path / "users_code.py").write_text(FACTORIES, encoding="utf-8")
+    return lambda factory: varflow(f"audit users_code:{factory} --steps 3 --json")
+
+
+@pytest.mark.parametrize("factory", LINES)
+def test_an_error_of_the_users_code_is_one_line(audited, factory):
+    code, out, err = audited(factory)
+    assert (code, out) == (2, "")
+    line = err.splitlines()[-1]
+    assert line.startswith("varflow: ")
+    assert WORDS[factory] in line
+    assert "users_code.py, line " in line
+    assert LINES[factory] in line
+    assert "Traceback" not in err
+    assert err.count("varflow: ") == 1
+
+
+def test_what_a_model_prints_is_not_in_the_json(audited, monkeypatch):
+    monkeypatch.delitem(__import__("sys").modules, "users_code", raising=False)
+    code, out, err = audited("whole")
+    assert code in (0, 1)
+    assert json.loads(out)["healthy"] is (code == 0)
+    assert err.startswith("imported\nforward\n")
