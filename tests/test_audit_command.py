@@ -24,8 +24,7 @@ class Model(torch.nn.Module):
         return self.neuron(self.weight(x))
 
 class Odd(Exception):
-    def __str__(self):
-        raise ValueError("no words")
+    pass
 
 def odd(x):
     raise Odd
@@ -72,12 +71,12 @@ LINES = {  # of the user's file, that the line must name
     "library": "in library",
 }
 WORDS = {
-    "missing_key": "KeyError: 'there'",
+    "missing_key": "'there' (KeyError: users_code.py",
     "leaves": "SystemExit: 0",
-    "beyond": "IndexError: users_code.py",
-    "narrow": "RuntimeError: users_code.py",
-    "without_words": "Odd: ",
-    "long_words": "OSError: no camera at port 3",
+    "beyond": "list index out of range (IndexError: users_code.py",
+    "narrow": "(RuntimeError: users_code.py",
+    "without_words": "(Odd: users_code.py",
+    "long_words": "no camera at port 3 (OSError: users_code.py",
     "exits": "cannot be run: SystemExit: 0",
     "says_why": "cannot be run: SystemExit: no data",
     "exits_healthily_elsewhere": "cannot be run: SystemExit",
