@@ -244,7 +244,11 @@ def per_layer(name: str, value: Any, depth: int) -> np.ndarray:
 
 
 def frozen(array: Any, dtype: Any = np.float64) -> np.ndarray:
-    """A read-only copy, as results carry them."""
+    """A read-only copy, as results carry them; the array itself where nobody can write into it."""
+    if isinstance(array, np.ndarray) and array.dtype == dtype and not array.flags.writeable:
+        owner = array if array.base is None else array.base
+        if isinstance(owner, np.ndarray) and not owner.flags.writeable:
+            return array
     copy = np.array(array, dtype=dtype)
     copy.flags.writeable = False
     return copy

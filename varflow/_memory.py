@@ -16,7 +16,7 @@ SMALL = 2**26  # bytes that are not worth looking for room
 def room(argument: str, value: Any, size: float, what: str) -> None:
     """Refuse an argument for which ``what`` would take more bytes than are free."""
     if size > SMALL and size > (free := free_memory()):
-        raise DomainError(argument, value, f"needs {_gib(size)} of memory for {what}, and {_gib(free)} are free")
+        raise DomainError(argument, value, f"needs {_gib(size)} of memory, with {_gib(free)} free, for {what}")
 
 
 def _gib(size: float) -> str:

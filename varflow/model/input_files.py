@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow._memory import room
 
 __all__ = ["from_file"]
 
@@ -51,13 +53,30 @@ def _reason(error: Exception) -> str:
     return words.partition("; use ")[0] or type(error).__name__
 
 
+def _announced(file: Path, content: IO[bytes], size: int) -> None:
+    """Refuse an array whose header announces more bytes than there are, in the file or in memory."""
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        shape, _, dtype = header[np.lib.format.read_magic(content)](content)
+    except (KeyError, ValueError):  # numpy says what is wrong when it reads the whole
+        return
+    wanted = math.prod(shape) * dtype.itemsize
+    if wanted > size and not dtype.hasobject:
+        raise DomainError("path", str(file), f"announces {wanted} bytes of numbers in {size} bytes: it is cut off or damaged")
+    room("path", str(file), wanted, "its numbers")
+
+
 def _npy(file: Path) -> Any:
+    with file.open("rb") as content:
+        _announced(file, content, file.stat().st_size)
     return np.load(file, allow_pickle=False)
 
 
 def _npz(file: Path) -> Any:
-    with zipfile.ZipFile(file):
-        pass  # refuses here what numpy would try to read as something else
+    with zipfile.ZipFile(file) as archive:  # refuses here what numpy would try to read as something else
+        for entry in archive.infolist():
+            with archive.open(entry) as content:
+                _announced(file, content, entry.file_size)
     with np.load(file, allow_pickle=False) as archive:
         names = list(archive)
         if len(names) != 1:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from varflow._checks import DomainError, choice, integer, require, several
+from varflow._memory import room
 from varflow._progress import Progress, check_progress, reporter
 from varflow.model.network import Network
 from varflow.results import Ensemble
@@ -30,6 +31,7 @@ __all__ = ["Interrupted", "simulate"]
 ENGINES = ("dense", "conditional")
 DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "float64")
+BYTES = 32  # at work for one potential: currents, membranes, spikes and sums
 
 
 class Interrupted(KeyboardInterrupt):
@@ -173,7 +175,9 @@ def simulate(
     threads = 1 if device == "cuda" else threads or min(_cores(), torch.get_num_threads())
 
     batches = import_module(f"varflow.simulation.{engine}").batches
-    tables = [_Table(batch, repeats) for batch in batches(networks, repeats=repeats, seed=seed, device=device, dtype=dtype)]
+    made = batches(networks, repeats=repeats, seed=seed, device=device, dtype=dtype)
+    _fits_in_memory(made, repeats, threads)
+    tables = [_Table(batch, repeats) for batch in made]
     label = {"seed": seed, "engine": engine, "device": device, "dtype": dtype}
     try:
         with _exact_products(torch), reporter(progress, repeats, "networks") as report:
@@ -183,6 +187,19 @@ def simulate(
         raise Interrupted(_stopped_after(ensembles, repeats), ensembles) from interrupt
     ensembles = _assemble(tables, len(networks), label)
     return ensembles[0] if isinstance(network, Network) else ensembles
+
+
+def _fits_in_memory(batches: Sequence[Batch | Block], repeats: int, threads: int) -> None:
+    """Refuse what would not fit before anything is drawn: the numbers that are kept, and the potentials at work."""
+    from varflow.simulation.measures import names
+
+    kept = [sum(batch.steps**axes for axes in names(batch.steps).values()) * len(batch.widths) for batch in batches]
+    kept = [8 * repeats * len(batch.networks) * each for batch, each in zip(batches, kept, strict=True)]
+    room("repeats", repeats, sum(kept), "what is measured of every layer: take fewer repeats, layers or steps")
+    for batch in batches:
+        together = len(batch.networks) * min(repeats, batch.streams.repeats)
+        potentials = BYTES * batch.steps * max(batch.widths) * together * min(threads, -(-repeats // batch.streams.repeats))
+        room("width", max(batch.widths), potentials, "the potentials of a layer: take fewer neurons, steps or threads")
 
 
 class _Table:
@@ -228,6 +245,8 @@ def _assemble(tables: Sequence[_Table], count: int, label: dict[str, Any]) -> tu
     ensembles: list[Any] = [None] * count
     for table in tables:
         rows = table.rows
+        for values in table.measured.values():
+            values.flags.writeable = False  # so that ensembles are views of it, not copies
         for row, (place, network) in enumerate(zip(table.batch.places, table.batch.networks, strict=True)):
             seen = np.s_[row, :rows, : network.depth]
             ensembles[place] = Ensemble(network, **{name: values[seen] for name, values in table.measured.items()}, **label)

@@ -25,12 +25,12 @@ __all__ = ["ACCURACY", "tails"]
 ACCURACY = 1e-10  # absolute, or an error is raised
 NEGLIGIBLE = 1e-13  # of the integrand at its end
 LARGEST_T = 2000.0
-FIRST = -37.0  # of w: e^-37 is rounding
+FIRST, LAST = -37.0, 30.0  # of w: e^-37 is rounding
 COARSE = 0.5  # of the coarser rule's step in w
 TURN = 0.6  # largest phase between nodes of the finer rule
 GROUPS = 3  # of counts per factor 2
 BLOCK = 2**19
-MOST = 2**17
+MOST = 2**17  # nodes; a threshold further out has next to nothing beyond it, by its moments
 REFINED = 3  # attempts, each with twice the nodes
 
 
@@ -46,7 +46,7 @@ def tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: flo
     p, q, error = np.empty((3, len(z)))
     two = (number == 2) & (bias == 0)
     if two.any():
-        p[two], q[two], error[two] = np.transpose([_sum_of_two(core, at) for at in z[two].tolist()])
+        p[two], q[two], error[two] = np.minimum(np.transpose([_sum_of_two(core, at) for at in z[two].tolist()]), 1.0)
     if not two.all():
         inverted, error[~two] = _inverted(core, number[~two], z[~two], bias)
         p[~two] = np.clip(inverted, 0.0, 1.0)
@@ -59,6 +59,15 @@ def tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: flo
             (p, q),
         )
     return p, q
+
+
+def _chance_beyond(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> np.ndarray:
+    """What ``P(|S_J + b N| > |x|)`` cannot exceed, from the second moment (Chebyshev) and the fourth."""
+    variance = number + bias**2
+    with np.errstate(over="ignore", divide="ignore"):
+        by_second = variance / x**2
+        by_fourth = (3 * variance**2 + number * core.excess_kurtosis) / x**4
+    return np.minimum(by_second, by_fourth)
 
 
 @lru_cache(maxsize=8)
@@ -79,10 +88,12 @@ def _last_t(core: WeightDistribution, number: np.ndarray, bias: float) -> np.nda
 
 def _inverted(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
     last, phi = _last_t(core, number, bias), characteristic(core)
-    p, error = np.empty(len(x)), np.empty(len(x))
+    p, error = (x < 0).astype(float), _chance_beyond(core, number, x, bias)
+    nodes = np.abs(x) * last * (LAST - FIRST) / (LAST * TURN)
+    far = (error < ACCURACY / 100) | (nodes > MOST)
     group = np.floor(GROUPS * np.log2(last)).astype(int)
-    for name in np.unique(group):
-        rows = np.flatnonzero(group == name)
+    for name in np.unique(group[~far]):
+        rows = np.flatnonzero((group == name) & ~far)
         for step in COARSE / 2.0 ** np.arange(REFINED):
             p[rows], error[rows] = _rule(phi, float(last[rows].max()), number[rows], x[rows], bias, float(step))
             rows = rows[error[rows] > ACCURACY / 4]
@@ -111,10 +122,10 @@ def _nodes(
     phi: Callable[[np.ndarray], np.ndarray], last: float, number: np.ndarray, x: np.ndarray, step: float
 ) -> tuple[np.ndarray, np.ndarray, Any]:
     """``t``, ``dt/(π t)`` and ``ln φ``, dense enough for every integrand to turn by at most ``TURN`` between nodes."""
-    r = last / 30
+    r = last / LAST
     h = min(step / 2, TURN / (r * max(np.abs(x).max(), 1.0)))
     while True:
-        w = np.arange(FIRST, 30.0 + h, h)
+        w = np.arange(FIRST, LAST + h, h)
         t = r * np.logaddexp(0.0, w)
         log_phi = _continuous_log(phi(t))
         turns = np.diff(log_phi.imag)

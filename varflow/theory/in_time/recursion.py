@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from varflow._memory import room
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import Profile
@@ -28,6 +29,8 @@ AT_ONCE = 2**19  # pairs of steps over the kinds of input taken together: beyond
 def in_time(network: Network, response: Response) -> Profile:
     """Profile of a network of several steps; shapes (depth, steps), and (depth, steps, steps) for coincidences."""
     kinds, size = network.drive.kinds, max(1, AT_ONCE // network.steps**2)
+    kept = 8 * response.replicas * network.depth * network.steps * (network.steps + len(BY_KIND) * kinds)
+    room("depth", network.depth, kept, "coincidences and rates of every layer: take fewer layers, steps, inputs or scrambles")
     blocks = [_layers(network, response, slice(first, first + size)) for first in range(0, kinds, size)]
     stacked = {name: np.concatenate([block[name] for block in blocks], axis=2) for name in BY_KIND}
     stacked["coincidences"] = np.sum([block["coincidences"] for block in blocks], axis=0) / kinds
@@ -84,7 +87,7 @@ def _states(network: Network, response: Response, kinds: slice) -> Iterator[Laye
     if isinstance(drive, Given):
         state = driven_by(drive.of_rows(kinds), neuron)
     else:
-        covariance = neuron.input_scale**2 * drive.covariance(network.steps)[None, kinds]
+        covariance = neuron.input_scale**2 * drive.of_rows(kinds).covariance(network.steps)[None]
         mean = np.zeros(covariance.shape[:-1])
         state = response(*past_synapse(neuron, mean, covariance), 0, differences(mean, covariance))
     yield state
