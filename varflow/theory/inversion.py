@@ -64,10 +64,10 @@ def tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: flo
 def _chance_beyond(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> np.ndarray:
     """What ``P(|S_J + b N| > |x|)`` cannot exceed, from the second moment (Chebyshev) and the fourth."""
     variance = number + bias**2
-    with np.errstate(over="ignore", divide="ignore"):
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         by_second = variance / x**2
         by_fourth = (3 * variance**2 + number * core.excess_kurtosis) / x**4
-    return np.minimum(by_second, by_fourth)
+    return np.fmin(by_second, by_fourth)
 
 
 @lru_cache(maxsize=8)
