@@ -16,9 +16,10 @@ norse = pytest.importorskip("norse.torch")
 from spiking_models import IAF, Looped, Maps  # noqa: E402
 from torch import nn  # noqa: E402
 
-from varflow.init.models.deep import Layers  # noqa: E402
 from varflow.init.models.prediction import late  # noqa: E402
 from varflow.init.models.target import run_deep, settles  # noqa: E402
+from varflow.theory.in_time.many_gains import layer as layer_of  # noqa: E402
+from varflow.theory.in_time.many_gains import response_for
 
 WIDTH, DEPTH, STEPS, NETWORKS = 96, 8, 8, 24
 
@@ -396,8 +397,10 @@ def test_only_neurons_of_several_spikes_return_to_no_rate(steps, decay):
     """What a layer passes on of what it gets rises with that for them: a deviation grows. For one spike it falls."""
 
     def share(reset, gain):
-        layers = Layers(vf.Neuron(1.0, decay=decay, reset=reset), steps, 8)
-        return float(layers.above(torch.eye(steps, dtype=torch.float64) + 1, 1)(gain).coincidences.norm()) / gain**2
+        neuron = vf.Neuron(1.0, decay=decay, reset=reset)
+        response = response_for(neuron, steps, points=2**12, scrambles=2, seed=0)
+        moments = np.eye(steps) + 1
+        return np.linalg.norm(layer_of(neuron, response, gain**2 * moments[None, None], 1).coincidences[0, 0]) / gain**2
 
     gains = [2.0, 4.0, 8.0, 16.0]
     several, one = ([share(reset, gain) for gain in gains] for reset in ("multi_spike", "subtract"))

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, instance, integer, positive_scale, probability, scalar
-from varflow.init.search_in_time import Answer, Question, Reading, answered, layers_above, multiplier_at, standard_error
+from varflow._checks import ConvergenceError, DomainError, instance, integer, positive_scale, probability, scalar
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
 from varflow.results import Initialization
-from varflow.theory.in_time.many_gains import drive_covariance, in_units, late, response_for, sustained
+from varflow.theory.in_time.many_gains import ALIVE, drive_covariance, in_units, late, response_for, sustained
+from varflow.theory.in_time.steady_gain import Quantity, Steady, Wanted, drive_strength, standard_error, steady, sustained_range
 
-__all__ = ["gain_for_rate", "gain_for_variance"]
+__all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
 
-COARSE = 2**10  # points of a first look
+COARSE = 2**11  # points of a first look
 OFF = 0.01  # relative deviation from what was wanted, beyond its errors, that is pointed out
 DRIFT = 0.03  # relative change of the answer over the deeper half of the layers that is pointed out
 
@@ -83,11 +83,10 @@ def gain_for_rate(
     >>> print(f"{init.gain:.3f} {init.weight_std:.4f} {init.input_gain:.3f} {init.firing_rate:.4f} {init.window}")
     3.243 0.1433 1.974 0.4000 (11, 20)
     """
-    largest = math.inf if isinstance(neuron, Neuron) and neuron.reset_rule.counts else 1.0
-    wanted = probability("rate", rate, open_ends=True) if largest == 1 else scalar("rate", positive_scale("rate", rate))
+    counts = _remembering(neuron, steps).reset_rule.counts
+    value = scalar("rate", positive_scale("rate", rate)) if counts else probability("rate", rate, open_ends=True)
     options = {"points": points, "scrambles": scrambles, "seed": seed}
-    question = _question(neuron, "rate", wanted, lambda rates, _: late(rates).mean(-1), steps, depth, drive, options)
-    return _initialization(question, neuron, fan_in)
+    return _initialization("rate", wanted_of("rate", value, neuron, steps, depth, drive, **options), neuron, fan_in)
 
 
 def gain_for_variance(
@@ -133,33 +132,41 @@ def gain_for_variance(
     >>> print(f"{init.gain:.3f} {init.variance:.3f} {init.firing_rate:.4f}")
     2.691 10.000 0.3759
     """
-    wanted, unit = scalar("variance", positive_scale("variance", variance)), 1.0
+    _remembering(neuron, steps)
+    value = scalar("variance", positive_scale("variance", variance))
     options = {"points": points, "scrambles": scrambles, "seed": seed}
-    read: Reading = lambda _, variances: late(variances).mean(-1)  # noqa: E731
-    if isinstance(neuron, Neuron) and neuron.threshold > 0:
-        unit = neuron.threshold**2
-    return _initialization(_question(neuron, "variance", wanted, read, steps, depth, drive, options, unit), neuron, fan_in)
+    return _initialization("variance", wanted_of("variance", value, neuron, steps, depth, drive, **options), neuron, fan_in)
 
 
-def _question(
-    neuron: Any,
-    name: str,
-    wanted: float,
-    read: Reading,
-    steps: int,
-    depth: int,
-    drive: Drive | None,
-    options: dict[str, int],
-    unit: float = 1.0,
-) -> Question:
-    """The arguments, checked, in units of the neuron."""
-    instance("neuron", neuron, Neuron)
-    T, L = integer("steps", steps, minimum=2), integer("depth", depth, minimum=2)
-    if neuron.threshold <= 0:
-        raise DomainError(name, wanted, "cannot be chosen at threshold ≤ 0: name a gain")
-    if neuron.decay == 1 and neuron.reset_rule.linear:
+def _remembering(neuron: Any, steps: Any) -> Neuron:
+    """The neuron, if a late state of it over these steps can be stationary."""
+    integer("steps", steps, minimum=2)
+    if instance("neuron", neuron, Neuron).decay == 1 and neuron.reset_rule.linear:
         rule = "without reset never forgets: potentials grow with every step, and no late rate or variance is stationary"
         raise DomainError("decay", neuron.decay, rule)
+    return neuron
+
+
+def late_rate(rates: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """Mean firing rate over the late half of the steps."""
+    return late(rates).mean(-1)
+
+
+def late_variance(rates: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """Mean variance over the late half of the steps."""
+    return late(variances).mean(-1)
+
+
+QUANTITIES: dict[str, Quantity] = {"rate": late_rate, "variance": late_variance}
+
+
+def wanted_of(
+    name: str, value: float, neuron: Neuron, steps: int, depth: int, drive: Drive | None = None, **options: int
+) -> Wanted:
+    """A late ``"rate"`` or ``"variance"``, in units of the neuron; ``options`` are those of quasi-Monte Carlo."""
+    T, L = integer("steps", steps, minimum=1), integer("depth", depth, minimum=2)
+    if neuron.threshold <= 0:
+        raise DomainError(name, value, "cannot be chosen at threshold ≤ 0: name a gain")
     covariance = drive_covariance(currents() if drive is None else drive, T)
     moment = np.trace(covariance) / T
     if moment <= 0:
@@ -167,16 +174,56 @@ def _question(
     own = in_units(neuron)
     fine = response_for(own, T, **options)
     coarse = response_for(own, T, **options | {"points": min(options["points"], COARSE), "scrambles": 2})
-    return Question(name, wanted / unit, read, own, covariance / moment, L, coarse, fine, unit)
+    unit = neuron.threshold**2 if name == "variance" else 1.0
+    return Wanted(value / unit, QUANTITIES[name], own, covariance / moment, L, coarse, fine)
 
 
-def _initialization(question: Question, neuron: Neuron, fan_in: int | None) -> Initialization:
+def _solved(name: str, wanted: Wanted, unit: float) -> tuple[Steady, tuple[str, ...]]:
+    """Under a drive that gives layer 1 what is wanted; where that is so weak that steps fail to start, a stronger one."""
+    warnings: tuple[str, ...] = ()
+    try:
+        strength = drive_strength(wanted)
+    except ConvergenceError:
+        strength = 1.0
+        warnings = (f"no drive of this shape gives layer 1 the {name}: it is driven at θ/λ instead",)
+    found = _tried(wanted, strength)
+    if found is None and strength < 1:
+        found = _tried(wanted, 1.0)
+        warnings = (f"a drive that gives layer 1 this {name} is too weak to start every step: it is driven at θ/λ",)
+    if found is None:
+        raise out_of_reach(name, wanted, unit, max(strength, 1.0))
+    return found, warnings
+
+
+def _tried(wanted: Wanted, strength: float) -> Steady | None:
+    try:
+        found = steady(wanted, strength)
+    except ConvergenceError:
+        return None
+    return found if found.reached else None
+
+
+def out_of_reach(name: str, wanted: Wanted, unit: float, strength: float) -> DomainError:
+    """The refusal of a value, with the range that gains sustain."""
+    least, most, endless = sustained_range(wanted, strength)
+    rule = f"is out of reach of this neuron in {len(wanted.shape)} steps and {wanted.depth} layers: "
+    if endless:
+        rule += f"whatever the gain, counts of spikes die out or grow from layer to layer, and settle at no {name}"
+    else:
+        low, high = unit * least, unit * most
+        rule += f"gains sustain {name}s between about {low:.3g} and {high:.3g}, and below that activity dies"
+    if wanted.value < least and wanted.depth > 2:  # where activity lingers before it dies
+        rule += f"; fewer layers reach lower {name}s: name a smaller depth"
+    return DomainError(name, unit * wanted.value, rule)
+
+
+def _initialization(name: str, wanted: Wanted, neuron: Neuron, fan_in: int | None) -> Initialization:
     n = None if fan_in is None else integer("fan_in", fan_in, minimum=1)
-    theta, scale, T = neuron.threshold, neuron.threshold / neuron.input_scale, len(question.shape)
-    answer = answered(question)
-    g, found = scale * answer.gain, answer.found
-    rates, variances = late(found.firing_rate[:, 0]).mean(-1), theta**2 * late(found.variance[:, 0]).mean(-1)
-    m = multiplier_at(question, answer.gain, found)
+    theta, scale, T = neuron.threshold, neuron.threshold / neuron.input_scale, len(wanted.shape)
+    unit = theta**2 if name == "variance" else 1.0
+    found, warnings = _solved(name, wanted, unit)
+    g, m = scale * found.gain, found.multiplier
+    rates, variances = late(found.firing_rate).mean(-1), theta**2 * late(found.variance).mean(-1)
     return Initialization(
         gain=g,
         weight_std=None if n is None else g / math.sqrt(n),
@@ -188,34 +235,31 @@ def _initialization(question: Question, neuron: Neuron, fan_in: int | None) -> I
         critical_gain=None,
         margin=None,
         depth_scale=-1 / math.log(m) if 0 < m != 1 else 0.0,
-        warnings=(*answer.warnings, *_words(question, answer, m)),
+        warnings=(*warnings, *_words(name, wanted, found, unit)),
         threshold=theta,
         fan_in=n,
         distribution="normal",
-        depth=question.depth,
-        input_gain=scale * answer.strength,
-        error={"gain": g * answer.error, "firing_rate": standard_error(rates), "variance": standard_error(variances)},
+        depth=wanted.depth,
+        input_gain=scale * found.strength,
+        error={"gain": scale * found.error, "firing_rate": standard_error(rates), "variance": standard_error(variances)},
         window=(T // 2 + 1, T),
     )
 
 
-def _words(question: Question, answer: Answer, m: float) -> list[str]:
+def _words(name: str, wanted: Wanted, found: Steady, unit: float) -> list[str]:
     words = []
-    silent = np.flatnonzero(~sustained(question.neuron, np.asarray(answer.found.alive[:, 0].all(axis=0))))
+    silent = np.flatnonzero(~sustained(wanted.neuron, np.asarray((found.last > ALIVE).all(axis=0))))
     if len(silent):
         words.append(
-            f"steps up to {int(silent[-1]) + 1} are silent in layer {question.depth}, and deeper layers lose more: at this "
+            f"steps up to {int(silent[-1]) + 1} are silent in layer {wanted.depth}, and deeper layers lose more: at this "
             "gain activity lasts for a depth only"
         )
-    values = question(answer.found)[:, 0]
-    if abs(values.mean() - question.wanted) > OFF * question.wanted + 4 * standard_error(values):
-        words.append(
-            f"the {question.name} jumps over the wanted one near this gain: here it is {question.unit * values.mean():.3g}"
-        )
-    depths, gains = (max(question.depth // 2, 2), question.depth), np.array([answer.gain])
-    half, whole = (question.unit * question(layers_above(question, answer.strength, gains, depth)).mean() for depth in depths)
-    if abs(half - whole) > DRIFT * whole:
-        words.append(f"the {question.name} still drifts over depth: {half:.3g} in the middle, {whole:.3g} in the last layers")
-    if m >= 1:
-        words.append(f"unstable: deviations grow by {m:.3g} a layer")
+    reached = float(found.values.mean())
+    if abs(reached - wanted.value) > OFF * wanted.value + 4 * standard_error(found.values):
+        words.append(f"the {name} jumps over the wanted one near this gain: here it is {unit * reached:.3g}")
+    if abs(found.halfway - reached) > DRIFT * reached:
+        middle, end = unit * found.halfway, unit * reached
+        words.append(f"the {name} still drifts over depth: {middle:.3g} in the middle, {end:.3g} in the last layers")
+    if found.multiplier >= 1:
+        words.append(f"unstable: deviations grow by {found.multiplier:.3g} a layer")
     return words

@@ -5,13 +5,17 @@ Each round evaluates the function on a whole grid, so a root to double precision
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["bisect", "crossing", "double_until"]
+from varflow._checks import ConvergenceError
+
+__all__ = ["bisect", "crossing", "double_until", "rising_root"]
 
 GRID = 65
+FARTHEST = 1e6  # factor from the start beyond which no root of a rising function is looked for
 
 
 def crossing(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> float:
@@ -43,3 +47,31 @@ def double_until(condition: Callable[[float], bool], start: float, limit: float)
     while start < limit and not condition(start):
         start *= 2
     return min(start, limit)
+
+
+def rising_root(function: Callable[[float], float], start: float, accuracy: float) -> float:
+    """Where a costly rising function of a positive number passes 0, to a relative accuracy: a bracket that widens from
+    ``start``, then regula falsi (Illinois) in the logarithm.
+    """
+    lo = hi = start
+    at_lo = at_hi = function(start)
+    factor = 1.1
+    while at_lo > 0:
+        hi, at_hi, lo = lo, at_lo, lo / factor
+        if lo < start / FARTHEST:
+            raise ConvergenceError(f"positive down to {lo:.3g}")
+        at_lo, factor = function(lo), factor**1.6
+    while not at_hi > 0:
+        lo, at_lo, hi = hi, at_hi, hi * factor
+        if hi > start * FARTHEST:
+            raise ConvergenceError(f"not positive up to {hi:.3g}")
+        at_hi, factor = function(hi), factor**1.6
+    while hi / lo > 1 + accuracy:
+        fraction = min(max(at_lo / (at_lo - at_hi), 0.02), 0.98) if math.isfinite(at_hi) else 0.5
+        middle = lo * (hi / lo) ** fraction
+        value = function(middle)
+        if value <= 0:
+            lo, at_lo, at_hi = middle, value, at_hi / 2
+        else:
+            hi, at_hi, at_lo = middle, value, at_lo / 2
+    return math.sqrt(lo * hi)

@@ -88,7 +88,7 @@ def _kept(trace: Trace, neuron: Neuron, gain: float) -> bool:
     """Whether a gain keeps activity in deep layers."""
     try:
         return run_deep(neuron, trace.steps, gain, len(trace.layers))["firing_rate"] > ALIVE
-    except ConvergenceError:  # nothing drives such a neuron to a rate
+    except (ConvergenceError, DomainError):  # nothing drives such a neuron to a rate
         return False
 
 
@@ -130,5 +130,5 @@ def _sustaining_gain(trace: Trace, index: int) -> float | None:
         fan = Moments(1, 1.0)
         covariance, _ = currents_from(weight, fan, products, means)
         return layer_gain(layer.neuron, covariance, RATE)
-    except ConvergenceError:
+    except (ConvergenceError, DomainError):
         return None

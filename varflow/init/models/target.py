@@ -1,6 +1,7 @@
-"""The gain that gives a layer its late firing rate or variance, in time and at infinite width.
+"""Gains of a traced model's layers: deep ones by what they are to keep, input-driven ones by the rate they are to have.
 
-One place for every such question of ``init_model`` and ``audit``. "Late" is the second half of the steps.
+Deep layers are those of :func:`varflow.gain_for_rate`, by the same solver with fewer points. "Late" is the second half of the
+steps.
 """
 
 from __future__ import annotations
@@ -13,23 +14,26 @@ from typing import Any
 from varflow._checks import ConvergenceError, DomainError, require
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate as memoryless_gain
-from varflow.init.models.deep import Layers, rising_root
+from varflow.init.in_time import wanted_of
 from varflow.init.models.population import factor, stepped
 from varflow.init.models.prediction import late
 from varflow.model.distributions import distribution
 from varflow.model.neurons import Neuron
+from varflow.theory.in_time.steady_gain import HIGHEST, KEPT, Steady, Wanted, at_gain, drive_strength, steady
 from varflow.theory.maps import multiplier
+from varflow.theory.roots import rising_root
 
 __all__ = ["Deep", "deep_layer", "highest_rate", "layer_gain", "reach", "run_deep", "settles"]
 
+POINTS, SCRAMBLES = 2**10, 2  # of quasi-Monte Carlo: gains within about 0.3 %
+TOLERANCE = 5e-3  # relative, of the value: networks of a model's widths scatter more
+SHORTEST, LONGEST = 8, 96  # layers for which a gain is looked for
+REPEATING = 16  # layers from which on a value must be there half-way too: fewer need not repeat one another
 SIZE = 2**15  # neurons that stand for infinite width, over all populations
 RATE = 0.2  # of layers that activity is to go on from
-KEPT = 0.05  # relative, of the target: what a constant gain may miss it by
-DRIFTING = 16  # layers: fewer need not repeat one another, if their late mean is the target
 LOWEST = 1e-3  # late rate, below which the points of a deep layer are too few
-LARGEST = 1e4  # gain, in thresholds, at which rates no longer rise
-HALVINGS = 7  # of the logarithm of the range in which the lowest rate is looked for
-UPWARD = 1.1  # ratio of the targets that are tried where the wanted one is not kept
+LARGEST = 1e4  # gain of a driven layer, in thresholds, at which rates no longer rise
+HALVINGS = 6  # of the logarithm of the range in which the nearest or lowest value that is kept is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,28 +65,59 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
             return _memoryless(neuron, quantity, target)
         except DomainError:
             pass
-    layers = Layers(neuron, steps, depth)
-    aim = target if quantity == "firing_rate" else target / neuron.input_scale**2
-    found, wanted = _keeping(layers, quantity, aim), aim
-    while found is None:
-        aim *= UPWARD
-        found = _keeping(layers, quantity, aim)
-    return replace(found, on_target=aim == wanted)
+    found = _kept(neuron, steps, quantity, target, depth)
+    if found is not None:
+        return found
+    nearest = _lowest_kept(neuron, steps, quantity, target, depth)
+    if nearest is None:
+        raise ConvergenceError(f"no gain keeps a late {quantity} of {target:g} or more")
+    return replace(nearest, on_target=False)
 
 
-def _keeping(layers: Layers, quantity: str, aim: float) -> Deep | None:
-    """The gain that keeps an aim over the depth of the layers, if one does; variances are those of ``H/λ``."""
-    neuron, scale = layers.neuron, layers.neuron.input_scale**2
-    found = layers.choosing(quantity, aim)
-    m = layers.multiplier(found)
-    if m < 1 + 1 / layers.depth and abs(layers.at_gain(found.gain, found.firing_rate)[quantity] / aim - 1) < KEPT:
-        return Deep(found.gain, found.firing_rate, scale * found.variance, m, True, settles(neuron, m))
-    if layers.depth < DRIFTING:
-        gain = rising_root(lambda g: layers.at_gain(g, RATE)[quantity] - aim, found.gain, f"{quantity} {aim:g}")
-        kept = layers.at_gain(gain, RATE)
-        if abs(kept[quantity] / aim - 1) < KEPT:
-            return Deep(gain, kept.firing_rate, scale * kept.variance, m, True, settles(neuron, m))
-    return None
+def _wanted(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Wanted:
+    layers = min(max(depth, SHORTEST), LONGEST)
+    name = quantity.removeprefix("firing_")
+    wanted = wanted_of(name, target, neuron, steps, layers, points=POINTS, scrambles=SCRAMBLES, seed=0)
+    return replace(wanted, tolerance=TOLERANCE)
+
+
+def _kept(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Deep | None:
+    """The gain that keeps a target over the depth, if one does."""
+    wanted = _wanted(neuron, steps, quantity, target, depth)
+    deep = wanted.depth >= REPEATING
+    found = steady(wanted, drive_strength(wanted), refinements=3 if deep else 8)
+    grows = not neuron.reset_rule.counts and found.multiplier >= 1 + 1 / wanted.depth
+    if not found.reached or grows:
+        return None
+    if deep and abs(found.halfway / wanted.value - 1) > 2 * KEPT:
+        return None
+    return _deep(found, neuron)
+
+
+def _deep(found: Steady, neuron: Neuron) -> Deep:
+    theta, m = neuron.threshold, found.multiplier
+    rate, variance = (float(values[:, late(values.shape[1])].mean()) for values in (found.firing_rate, found.variance))
+    return Deep(found.gain * theta / neuron.input_scale, rate, theta**2 * variance, m, True, settles(neuron, m))
+
+
+def _lowest_kept(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Deep | None:
+    """The lowest value from a target on that a constant gain keeps, to within a few per cent."""
+    low, high, lowest = target, _highest(neuron, steps, quantity, depth), None
+    for _ in range(HALVINGS):
+        aim = math.sqrt(low * high)
+        try:
+            found = _kept(neuron, steps, quantity, aim, depth)
+        except ConvergenceError:
+            found = None
+        low, high, lowest = (low, aim, found) if found else (aim, high, lowest)
+    return lowest
+
+
+def _highest(neuron: Neuron, steps: int, quantity: str, depth: int) -> float:
+    """A value that is as high as any network needs."""
+    if quantity == "firing_rate":
+        return 0.9 * min(highest_rate(neuron, steps, depth), 1.0)
+    return 100 * neuron.threshold**2
 
 
 @lru_cache(maxsize=64)
@@ -90,28 +125,15 @@ def highest_rate(neuron: Neuron, steps: int, depth: int) -> float:
     """The late rate at gains so large that it rises no more; without end for several spikes per step."""
     if neuron.reset_rule.counts:
         return math.inf
-    return Layers(neuron, steps, depth).at_gain(LARGEST * max(neuron.threshold, 1.0) / neuron.input_scale, RATE).firing_rate
+    return float(at_gain(_wanted(neuron, steps, "firing_rate", RATE, depth), HIGHEST, 1.0).values.mean())
 
 
 @lru_cache(maxsize=64)
 def reach(neuron: Neuron, steps: int, depth: int) -> tuple[Deep, float]:
-    """The lowest late rate that a constant gain keeps over ``depth`` layers, to within 5 % and not below ``LOWEST``, and the
-    highest rate that there is.
-    """
-    layers, highest = Layers(neuron, steps, depth), highest_rate(neuron, steps, depth)
-    low, high, lowest = LOWEST, 0.9 * min(highest, 1.0), _tried(layers, LOWEST)
-    for _ in range(0 if lowest else HALVINGS):
-        aim = math.sqrt(low * high)
-        found = _tried(layers, aim)
-        low, high, lowest = (low, aim, found) if found else (aim, high, lowest)
-    return lowest or deep_layer(neuron, steps, "firing_rate", high, depth), highest
-
-
-def _tried(layers: Layers, rate: float) -> Deep | None:
-    try:
-        return _keeping(layers, "firing_rate", rate)
-    except ConvergenceError:
-        return None
+    """The lowest late rate that a constant gain keeps over ``depth`` layers, and the highest rate that there is."""
+    highest = highest_rate(neuron, steps, depth)
+    lowest = _lowest_kept(neuron, steps, "firing_rate", LOWEST, depth)
+    return lowest or deep_layer(neuron, steps, "firing_rate", 0.9 * min(highest, 1.0), depth), highest
 
 
 def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:
@@ -141,8 +163,10 @@ def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> dict[str, f
     """Late rate and variance of deep layers, in a network with one gain, driven by constant currents into a rate of 0.2; what
     only fades slowly has faded there.
     """
-    kept = Layers(neuron, steps, depth).at_gain(gain, RATE)
-    return {"firing_rate": kept.firing_rate, "variance": neuron.input_scale**2 * kept.variance}
+    wanted = _wanted(neuron, steps, "firing_rate", RATE, depth)
+    found = at_gain(wanted, gain * neuron.input_scale / neuron.threshold, drive_strength(wanted))
+    kept = _deep(found, neuron)
+    return {"firing_rate": kept.firing_rate, "variance": kept.variance}
 
 
 def layer_gain(neuron: Neuron, moments: Any, rate: float, *, seed: int = 0) -> float:
@@ -165,6 +189,7 @@ def layer_gain(neuron: Neuron, moments: Any, rate: float, *, seed: int = 0) -> f
 
     start = max(neuron.threshold / neuron.input_scale, 1e-3) / math.sqrt(float(moments.diagonal(dim1=-2, dim2=-1).mean()))
     try:
-        return rising_root(excess, start, f"firing rate {rate:.3g}")
-    except ConvergenceError as error:
-        raise ConvergenceError(f"{error}, large gains give {excess(LARGEST * start) + rate:.3g}") from None
+        return rising_root(excess, start, 1e-3)
+    except ConvergenceError:
+        most = excess(LARGEST * start) + rate
+        raise ConvergenceError(f"firing rate {rate:.3g} is reached at no gain, large gains give {most:.3g}") from None

@@ -20,7 +20,7 @@ from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import driven_by
 from varflow.theory.layers import layers
 
-__all__ = ["Map", "leading_multiplier", "temporal_fixed_point"]
+__all__ = ["Map", "leading_multiplier", "temporal_fixed_point", "unchanged"]
 
 GROUP = 8  # layers averaged together
 EXACT = 1e-7  # a change of rates below it is none, where nothing is drawn
@@ -108,7 +108,7 @@ def temporal_fixed_point(
             group.append(state)
             rates.append(state.firing_rate[:, 0])
         groups = [*groups[-1:], _mean(group)]
-        settled = len(rates) > 2 * GROUP and _unchanged(*(g.firing_rate[:, 0] for g in groups))
+        settled = len(rates) > 2 * GROUP and unchanged(*(g.firing_rate[:, 0] for g in groups))
     return _described(network, groups, rates, settled, step)
 
 
@@ -142,7 +142,7 @@ def _standard_error(replicas: np.ndarray) -> np.ndarray:
     return replicas.std(axis=0, ddof=1) / np.sqrt(len(replicas)) if len(replicas) > 1 else np.zeros(replicas.shape[1:])
 
 
-def _unchanged(before: np.ndarray, after: np.ndarray) -> bool:
+def unchanged(before: np.ndarray, after: np.ndarray) -> bool:
     """Whether rates (replicas, steps) changed by no more than their numerical noise."""
     change = after - before
     noise = _standard_error(change)
@@ -225,25 +225,27 @@ def _note(network: Network, alive: bool, settled: bool, between: bool, living: n
     return "; ".join(words)
 
 
-def leading_multiplier(layer: Map, moments: Moments, number: int) -> tuple[float, float]:
+def leading_multiplier(
+    layer: Map, moments: Moments, number: int, *, rounds: int = ROUNDS, size: float = DEVIATION
+) -> tuple[float, float]:
     """By what a small deviation grows from layer to layer in the long run: power iteration, central differences.
 
     The layer's number stays, so that both sides of a difference are integrated with the same points.
     """
     moments = tuple(np.array(np.broadcast_to(values, layer(moments, number)[k].shape)) for k, values in enumerate(moments))  # type: ignore[assignment]
-    deviation, growth = tuple(DEVIATION * values for values in moments), []
-    size = _size(deviation[1])
-    for _ in range(ROUNDS):
+    deviation, growth = tuple(size * values for values in moments), []
+    initial = _size(deviation[1])
+    for _ in range(rounds):
         above = layer(_plus(moments, deviation, 1.0), number)
         below = layer(_plus(moments, deviation, -1.0), number)
         response = tuple((a - b) / 2 for a, b in zip(above, below, strict=True))
         grown = _size(response[1])
-        growth.append(grown / size)
+        growth.append(grown / initial)
         if not grown.all():
             return 0.0, 0.0
-        factor = size / grown
+        factor = initial / grown
         deviation = (response[0] * factor[..., None], response[1] * factor[..., None, None])
-    each = np.exp(np.mean(np.log(growth[ROUNDS // 2 :]), axis=0))[:, 0]
+    each = np.exp(np.mean(np.log(growth[rounds // 2 :]), axis=0))[:, 0]
     return float(each.mean()), float(_standard_error(each))
 
 

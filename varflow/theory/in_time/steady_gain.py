@@ -1,0 +1,262 @@
+r"""The gain at which every layer repeats the one below it, at a wanted late rate or variance.
+
+With ``M`` the second moments of a layer's spikes, the next layer has ``F(g² M)``. Instead of trying gains over the whole depth,
+each layer chooses the gain that gives it the wanted value. That fixes the direction in which deviations grow, so gains and
+states settle within a few layers, stable or not. A network of that one gain is then taken down to the wanted depth: what it
+does not keep there is refused, with the range of values that gains do keep.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from varflow.model.neurons import Neuron
+from varflow.theory.in_time.differences import Differences
+from varflow.theory.in_time.fixed_point import leading_multiplier, unchanged
+from varflow.theory.in_time.many_gains import ALIVE, Descent, descend, driven, late, layer, sustained
+from varflow.theory.in_time.responses import LayerState, Response
+from varflow.theory.roots import rising_root
+
+__all__ = [
+    "Quantity",
+    "Steady",
+    "Wanted",
+    "at_gain",
+    "drive_strength",
+    "lasting",
+    "standard_error",
+    "steady",
+    "sustained_range",
+]
+
+LONGEST = 48  # layers that choose their gain, at most
+WINDOW = 6  # layers averaged; gains have settled when two windows agree
+NOISE = 2.0  # within this many standard errors
+EXACT = 1e-9  # relative change of the gain that counts as none, where nothing is drawn
+SECANTS = 6  # steps of the secant method before a bracket is looked for
+ACCURACY = 2e-3  # of one layer's value; its gain is corrected for the rest to first order
+KEPT = 0.05  # relative deviation over the depth up to which a value counts as kept
+REFINEMENTS = 12  # networks of one gain that are tried, at most
+ROUNDS, DEVIATION = 8, 0.2  # of the power iteration for the multiplier: relative, large beside the grain of few points
+GRID = 8  # gains at a time, in the search for the range
+LOWEST, HIGHEST = 0.05, 1e3  # gains, in units of θ/λ, between which it is looked for
+EDGE = 1.003  # ratio of gains to which its lower end is found
+
+Quantity = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of firing rates and variances (…, steps): what is wanted (…)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Wanted:
+    """A late rate or variance of the neuron with θ = λ = 1, in a network of some depth.
+
+    ``coarse`` serves to find the gain, ``fine`` to refine it; ``tolerance`` is the relative deviation that needs no refinement.
+    """
+
+    value: float
+    quantity: Quantity
+    neuron: Neuron
+    shape: np.ndarray  # covariance of the drive over steps, of unit second moment
+    depth: int
+    coarse: Response
+    fine: Response
+    tolerance: float = 3e-4
+
+    def of(self, state: LayerState) -> np.ndarray:
+        """The wanted quantity of a layer, one value per replica."""
+        return self.quantity(state.firing_rate, state.variance)[:, 0]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Steady:
+    """Deep layers at the gain found; arrays have a first axis of replicas.
+
+    Attributes
+    ----------
+    gain, error : float
+        In units of θ/λ, and its standard error.
+    strength : float
+        Of the drive, in the same units.
+    firing_rate, variance, last : ndarray, shape (replicas, steps)
+        Means over the last layers, and the rates of the last layer alone, of a network with this gain in every layer.
+    values : ndarray, shape (replicas,)
+        The wanted quantity, mean over the last layers.
+    halfway : float
+        The same half-way down.
+    multiplier : float
+        Leading multiplier of the layer map.
+    reached : bool
+        Whether the last layers have the wanted value to within 5 %.
+    """
+
+    gain: float
+    error: float
+    strength: float
+    firing_rate: np.ndarray
+    variance: np.ndarray
+    last: np.ndarray
+    values: np.ndarray
+    halfway: float
+    multiplier: float
+    reached: bool
+
+
+def steady(wanted: Wanted, strength: float, *, refinements: int = REFINEMENTS) -> Steady:
+    """The gain at which deep layers keep the wanted value, below a layer driven at a strength.
+
+    Raises ConvergenceError where no gain gives a layer that value.
+    """
+    gains, error, state = _choosing(wanted, _driven(wanted, strength))
+    m = _multiplier(wanted, math.exp(gains.mean()), state)
+    first = driven(wanted.neuron, wanted.fine, strength**2 * wanted.shape[None])
+    log_g, slope, before = float(gains.mean()), 1.0, None
+    for _ in range(refinements):
+        found = _down(wanted, math.exp(log_g), first)
+        off = np.log(np.maximum(found.values, 1e-300) / wanted.value)
+        if before is not None and log_g != before[0]:
+            slope = max((off.mean() - before[1]) / (log_g - before[0]), 0.2)
+            error = max(error, standard_error(off) / slope)
+        if abs(off.mean()) < wanted.tolerance or not abs(off.mean()) < 1:
+            break
+        before, log_g = (log_g, float(off.mean())), log_g - min(max(float(off.mean()) / slope, -0.1), 0.1)
+    reached = bool(abs(found.values.mean() / wanted.value - 1) < KEPT) and bool(lasting(wanted, found.last).all())
+    return replace(found, error=found.gain * error, strength=strength, multiplier=m, reached=reached)
+
+
+def lasting(wanted: Wanted, rates: np.ndarray) -> np.ndarray:
+    """Whether the late half of the steps is alive, of rates (…, steps)."""
+    return np.asarray(sustained(wanted.neuron, late(rates) > ALIVE).all(axis=-1))
+
+
+def at_gain(wanted: Wanted, gain: float, strength: float) -> Steady:
+    """Deep layers of a given gain, below a layer driven at a strength."""
+    return replace(_down(wanted, gain, _driven(wanted, strength)), strength=strength)
+
+
+def drive_strength(wanted: Wanted) -> float:
+    """Standard deviation of the drive that gives layer 1 the wanted value."""
+    return rising_root(lambda s: float(wanted.of(_driven(wanted, s)).mean()) - wanted.value, 1.0, ACCURACY)
+
+
+def sustained_range(wanted: Wanted, strength: float) -> tuple[float, float, bool]:
+    """Smallest and largest value that gains sustain: from where the late half of the steps just survives to far above the
+    threshold. The last says whether values grow without bound, as counts of spikes do.
+    """
+    first = _driven(wanted, strength)
+
+    def down(gains: np.ndarray) -> Descent:
+        return descend(wanted.neuron, wanted.coarse, first, gains, layers=wanted.depth - 1, window=_averaged(wanted.depth))
+
+    largest = down(np.array([HIGHEST]))
+    endless = not np.isfinite(largest.firing_rate).all()
+    edge = KEPT + 1 if endless else EDGE  # counts that grow without bound have no smallest lasting rate
+    lo, hi = LOWEST, HIGHEST
+    while hi / lo > edge:
+        grid = np.geomspace(lo, hi, GRID + 1)
+        dead = int(np.flatnonzero(~np.r_[False, lasting(wanted, down(grid[1:-1]).last).all(axis=0), True])[-1])
+        lo, hi = float(grid[dead]), float(grid[dead + 1])
+    ends = down(np.array([hi * edge, HIGHEST]))
+    least, most = wanted.quantity(ends.firing_rate, ends.variance).mean(axis=0)
+    return float(least), float(most), endless
+
+
+def _averaged(depth: int) -> int:
+    return max(min(2 * WINDOW, (depth - 1) // 2), 1)
+
+
+def _driven(wanted: Wanted, strength: float) -> LayerState:
+    return driven(wanted.neuron, wanted.coarse, strength**2 * wanted.shape[None])
+
+
+def _above(wanted: Wanted, response: Response, below: LayerState, gain: np.ndarray | float, number: int) -> LayerState:
+    """The layer above, each replica with its own gain."""
+    g2 = np.reshape(gain, (-1, 1)) ** 2
+    covariance, currents = g2[..., None, None] * below.coincidences, None
+    if below.mismatch is not None and below.grown is not None:
+        grown = g2[..., None] * below.grown
+        currents = Differences(g2[..., None, None] * below.mismatch, grown, np.zeros_like(grown))
+    return layer(wanted.neuron, response, covariance, number, currents)
+
+
+def _choosing(wanted: Wanted, state: LayerState) -> tuple[np.ndarray, float, LayerState]:
+    """Layers each of which chooses its gain, until they settle: ln g of each replica, its error, and the last state."""
+    gains: list[np.ndarray] = []
+    start, slope = np.full(wanted.coarse.replicas, math.log(2.5)), 1.0
+    for number in range(1, LONGEST + 1):
+        state, start, slope = _chosen(wanted, state, start, slope, number)
+        gains.append(start)
+        if _settled(gains):
+            break
+    settled = np.array(gains[-WINDOW:])
+    of_layers = settled.std() / math.sqrt(settled.size) if settled.shape[1] > 1 else 0.0
+    each = settled.mean(axis=0)
+    return each, max(standard_error(each), of_layers), state
+
+
+def _settled(gains: list[np.ndarray]) -> bool:
+    if len(gains) > 1 and np.abs(gains[-1] - gains[-2]).max() < EXACT:
+        return True
+    if len(gains) < 2 * WINDOW or len(gains) % 2 or len(gains[0]) == 1:
+        return False
+    change = np.mean(gains[-WINDOW:], axis=0) - np.mean(gains[-2 * WINDOW : -WINDOW], axis=0)
+    scatter = np.std(np.diff(gains[-2 * WINDOW :], axis=0)) / math.sqrt(WINDOW * len(change))
+    return bool(abs(change.mean()) <= NOISE * scatter)
+
+
+def _chosen(
+    wanted: Wanted, below: LayerState, start: np.ndarray, slope: float, number: int
+) -> tuple[LayerState, np.ndarray, float]:
+    """The layer at the wanted value, its ln g corrected to first order, and d ln value/d ln g: secants from a gain nearby."""
+    log_g, before = start, None
+    for _ in range(SECANTS):
+        state = _above(wanted, wanted.coarse, below, np.exp(log_g), number)
+        values = wanted.of(state)
+        if not (np.all(values > 0) and np.all(np.isfinite(values))):
+            break
+        off = np.log(values / wanted.value)
+        if before is not None and abs(moved := float((log_g - before[0]).mean())) > ACCURACY:
+            slope = min(max(float((off - before[1]).mean()) / moved, 0.2), 5.0)
+        if np.abs(off).max() < ACCURACY:
+            return state, log_g - off / slope, slope
+        before, log_g = (log_g, off), log_g - np.clip(off / slope, -1.0, 1.0)
+    excess = lambda g: float(wanted.of(_above(wanted, wanted.coarse, below, g, number)).mean()) - wanted.value  # noqa: E731
+    g = rising_root(excess, math.exp(float(start.mean())), ACCURACY)
+    return _above(wanted, wanted.coarse, below, g, number), np.full_like(start, math.log(g)), slope
+
+
+def _down(wanted: Wanted, gain: float, first: LayerState) -> Steady:
+    """A network of one gain, down to where its rates change no more."""
+    response = wanted.coarse if first.firing_rate.shape[0] != wanted.fine.replicas else wanted.fine
+    states, means, settled = [first], [], False
+    while len(states) < wanted.depth and not settled:
+        states.append(_above(wanted, response, states[-1], gain, len(states)))
+        means.append(float(wanted.of(states[-1]).mean()))
+        if not 0 < means[-1] < math.inf:
+            break
+        settled = len(states) > 2 * WINDOW and unchanged(_rates(states[-2 * WINDOW : -WINDOW]), _rates(states[-WINDOW:]))
+    last = states[-2 * WINDOW if settled else -_averaged(len(states)) :]
+    rate, variance, values = (
+        np.mean(each, axis=0)
+        for each in zip(*((s.firing_rate[:, 0], s.variance[:, 0], wanted.of(s)) for s in last), strict=True)
+    )
+    halfway = means[min(wanted.depth // 2, len(means)) - 1]
+    return Steady(gain, 0.0, math.nan, rate, variance, states[-1].firing_rate[:, 0], values, halfway, math.nan, True)
+
+
+def _rates(states: list[LayerState]) -> np.ndarray:
+    return np.mean([state.firing_rate[:, 0] for state in states], axis=0)
+
+
+def _multiplier(wanted: Wanted, gain: float, state: LayerState) -> float:
+    def step(moments: tuple[np.ndarray, np.ndarray], number: int) -> tuple[np.ndarray, np.ndarray]:
+        above = layer(wanted.neuron, wanted.coarse, gain**2 * moments[1], number)
+        return above.firing_rate, above.coincidences
+
+    return leading_multiplier(step, (state.firing_rate, state.coincidences), 1, rounds=ROUNDS, size=DEVIATION)[0]
+
+
+def standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
