@@ -19,7 +19,7 @@ from torch import nn  # noqa: E402
 from varflow.init.models.prediction import late  # noqa: E402
 from varflow.init.models.target import run_deep, settles  # noqa: E402
 from varflow.theory.in_time.many_gains import layer as layer_of  # noqa: E402
-from varflow.theory.in_time.many_gains import response_for
+from varflow.theory.in_time.many_gains import response_for  # noqa: E402
 
 WIDTH, DEPTH, STEPS, NETWORKS = 96, 8, 8, 24
 

@@ -116,7 +116,7 @@ def _lowest_kept(neuron: Neuron, steps: int, quantity: str, target: float, depth
 def _highest(neuron: Neuron, steps: int, quantity: str, depth: int) -> float:
     """A value that is as high as any network needs."""
     if quantity == "firing_rate":
-        return 0.9 * min(highest_rate(neuron, steps, depth), 1.0)
+        return 0.9 * min(highest_rate(neuron, steps, depth), 4.0)
     return 100 * neuron.threshold**2
 
 
@@ -133,7 +133,7 @@ def reach(neuron: Neuron, steps: int, depth: int) -> tuple[Deep, float]:
     """The lowest late rate that a constant gain keeps over ``depth`` layers, and the highest rate that there is."""
     highest = highest_rate(neuron, steps, depth)
     lowest = _lowest_kept(neuron, steps, "firing_rate", LOWEST, depth)
-    return lowest or deep_layer(neuron, steps, "firing_rate", 0.9 * min(highest, 1.0), depth), highest
+    return lowest or deep_layer(neuron, steps, "firing_rate", 0.9 * min(highest, 4.0), depth), highest
 
 
 def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:
