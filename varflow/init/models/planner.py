@@ -107,7 +107,8 @@ class Planner:
         depth = sum(layer.neuron == neuron for layer in self.trace.layers)
         if self.quantity == "gain":
             kept = run_deep(neuron, self.trace.steps, self.value, depth)
-            return _Aim(self.value, kept["firing_rate"] or RATE, 0.5, True, settles(neuron))
+            rate = kept["firing_rate"]
+            return _Aim(self.value, rate if 0 < rate < math.inf else RATE, 0.5, True, settles(neuron))
         if self.quantity == "firing_rate" and self.value < LOWEST:
             raise self._out_of_reach(neuron, depth)
         try:

@@ -28,7 +28,7 @@ __all__ = ["Deep", "deep_layer", "highest_rate", "layer_gain", "reach", "run_dee
 POINTS, SCRAMBLES = 2**10, 2  # of quasi-Monte Carlo: gains within about 0.3 %
 TOLERANCE = 5e-3  # relative, of the value: networks of a model's widths scatter more
 SHORTEST, LONGEST = 8, 96  # layers for which a gain is looked for
-REPEATING = 16  # layers from which on a value must be there half-way too: fewer need not repeat one another
+REPEATING = 16  # layers from which on they must repeat one another; for fewer a gain may lead to the value in the end
 SIZE = 2**15  # neurons that stand for infinite width, over all populations
 RATE = 0.2  # of layers that activity is to go on from
 LOWEST = 1e-3  # late rate, below which the points of a deep layer are too few
@@ -84,12 +84,12 @@ def _wanted(neuron: Neuron, steps: int, quantity: str, target: float, depth: int
 def _kept(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Deep | None:
     """The gain that keeps a target over the depth, if one does."""
     wanted = _wanted(neuron, steps, quantity, target, depth)
-    deep = wanted.depth >= REPEATING
-    found = steady(wanted, drive_strength(wanted), refinements=3 if deep else 8)
+    repeating = wanted.depth >= REPEATING
+    found = steady(wanted, drive_strength(wanted), farthest=KEPT if repeating else 1.0)
+    if repeating and abs(found.chosen / wanted.value - 1) > KEPT:
+        return None
     grows = not neuron.reset_rule.counts and found.multiplier >= 1 + 1 / wanted.depth
     if not found.reached or grows:
-        return None
-    if deep and abs(found.halfway / wanted.value - 1) > 2 * KEPT:
         return None
     return _deep(found, neuron)
 
@@ -164,9 +164,13 @@ def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> dict[str, f
     only fades slowly has faded there.
     """
     wanted = _wanted(neuron, steps, "firing_rate", RATE, depth)
-    found = at_gain(wanted, gain * neuron.input_scale / neuron.threshold, drive_strength(wanted))
-    kept = _deep(found, neuron)
-    return {"firing_rate": kept.firing_rate, "variance": kept.variance}
+    try:
+        found = _deep(at_gain(wanted, gain * neuron.input_scale / neuron.threshold, drive_strength(wanted)), neuron)
+    except ConvergenceError:
+        if not neuron.reset_rule.counts:
+            raise
+        return {"firing_rate": math.inf, "variance": math.inf}  # counts grow without bound
+    return {"firing_rate": found.firing_rate, "variance": found.variance}
 
 
 def layer_gain(neuron: Neuron, moments: Any, rate: float, *, seed: int = 0) -> float:

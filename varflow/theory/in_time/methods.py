@@ -27,11 +27,12 @@ def response(network: Network, method: str, *, points: int, scrambles: int, seed
         raise DomainError("steps", network.steps, rule)
     if network.steps == 1 and method not in ("auto", "orthants"):
         raise DomainError("method", method, "is for several steps: the first is known exactly, with method='auto'")
+    normal = neuron.reset_rule.absent or (network.steps == 1 and not neuron.reset_rule.counts)
     if method == "auto":
-        method = "orthants" if neuron.reset_rule.absent or network.steps == 1 else "quasi_monte_carlo"
+        method = "orthants" if normal else "quasi_monte_carlo"
     if method != "orthants":
         return _drawn(network, method, points=points, scrambles=scrambles, seed=seed)
-    if not neuron.reset_rule.absent and network.steps > 1:
+    if not normal:
         rule = "needs potentials that are normal, hence reset='none'; with a reset use method='quasi_monte_carlo'"
         raise DomainError("method", method, rule)
     return Orthants(neuron, network.steps)

@@ -39,6 +39,7 @@ NOISE = 2.0  # within this many standard errors
 EXACT = 1e-9  # relative change of the gain that counts as none, where nothing is drawn
 SECANTS = 6  # steps of the secant method before a bracket is looked for
 ACCURACY = 2e-3  # of one layer's value; its gain is corrected for the rest to first order
+CONTRACTING = 0.9  # multiplier below which a change within the noise is the end of it, not the beginning of a slow decay
 KEPT = 0.05  # relative deviation over the depth up to which a value counts as kept
 REFINEMENTS = 12  # networks of one gain that are tried, at most
 ROUNDS, DEVIATION = 8, 0.2  # of the power iteration for the multiplier: relative, large beside the grain of few points
@@ -84,6 +85,8 @@ class Steady:
         Means over the last layers, and the rates of the last layer alone, of a network with this gain in every layer.
     values : ndarray, shape (replicas,)
         The wanted quantity, mean over the last layers.
+    chosen : float
+        The same with the gain that layers choose, before it was refined.
     halfway : float
         The same half-way down.
     multiplier : float
@@ -99,31 +102,34 @@ class Steady:
     variance: np.ndarray
     last: np.ndarray
     values: np.ndarray
+    chosen: float
     halfway: float
     multiplier: float
     reached: bool
 
 
-def steady(wanted: Wanted, strength: float, *, refinements: int = REFINEMENTS) -> Steady:
+def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0) -> Steady:
     """The gain at which deep layers keep the wanted value, below a layer driven at a strength.
 
-    Raises ConvergenceError where no gain gives a layer that value.
+    A network whose logarithm of that value is off by more than ``farthest`` is not refined. Raises ConvergenceError where no
+    gain gives a layer that value.
     """
     gains, error, state = _choosing(wanted, _driven(wanted, strength))
     m = _multiplier(wanted, math.exp(gains.mean()), state)
     first = driven(wanted.neuron, wanted.fine, strength**2 * wanted.shape[None])
-    log_g, slope, before = float(gains.mean()), 1.0, None
-    for _ in range(refinements):
-        found = _down(wanted, math.exp(log_g), first)
+    log_g, slope, before, chosen = float(gains.mean()), 1.0, None, None
+    for _ in range(REFINEMENTS):
+        found = _down(wanted, math.exp(log_g), first, settling=m < CONTRACTING)
+        chosen = float(found.values.mean()) if chosen is None else chosen
         off = np.log(np.maximum(found.values, 1e-300) / wanted.value)
         if before is not None and log_g != before[0]:
             slope = max((off.mean() - before[1]) / (log_g - before[0]), 0.2)
             error = max(error, standard_error(off) / slope)
-        if abs(off.mean()) < wanted.tolerance or not abs(off.mean()) < 1:
+        if abs(off.mean()) < wanted.tolerance or not abs(off.mean()) < farthest:
             break
         before, log_g = (log_g, float(off.mean())), log_g - min(max(float(off.mean()) / slope, -0.1), 0.1)
     reached = bool(abs(found.values.mean() / wanted.value - 1) < KEPT) and bool(lasting(wanted, found.last).all())
-    return replace(found, error=found.gain * error, strength=strength, multiplier=m, reached=reached)
+    return replace(found, error=found.gain * error, strength=strength, multiplier=m, chosen=chosen, reached=reached)
 
 
 def lasting(wanted: Wanted, rates: np.ndarray) -> np.ndarray:
@@ -227,23 +233,26 @@ def _chosen(
     return _above(wanted, wanted.coarse, below, g, number), np.full_like(start, math.log(g)), slope
 
 
-def _down(wanted: Wanted, gain: float, first: LayerState) -> Steady:
-    """A network of one gain, down to where its rates change no more."""
+def _down(wanted: Wanted, gain: float, first: LayerState, *, settling: bool = False) -> Steady:
+    """A network of one gain, to its depth or, where layers are known to settle, to where its rates change no more."""
     response = wanted.coarse if first.firing_rate.shape[0] != wanted.fine.replicas else wanted.fine
     states, means, settled = [first], [], False
     while len(states) < wanted.depth and not settled:
         states.append(_above(wanted, response, states[-1], gain, len(states)))
         means.append(float(wanted.of(states[-1]).mean()))
-        if not 0 < means[-1] < math.inf:
+        if not 0 < means[-1] < math.inf:  # dead, or beyond all numbers, and so are the layers above
             break
-        settled = len(states) > 2 * WINDOW and unchanged(_rates(states[-2 * WINDOW : -WINDOW]), _rates(states[-WINDOW:]))
-    last = states[-2 * WINDOW if settled else -_averaged(len(states)) :]
+        settled = (
+            settling and len(states) > 2 * WINDOW and unchanged(_rates(states[-2 * WINDOW : -WINDOW]), _rates(states[-WINDOW:]))
+        )
+    number = 1 if len(states) < wanted.depth and not settled else 2 * WINDOW if settled else _averaged(wanted.depth)
+    last = states[-number:]
     rate, variance, values = (
         np.mean(each, axis=0)
         for each in zip(*((s.firing_rate[:, 0], s.variance[:, 0], wanted.of(s)) for s in last), strict=True)
     )
     halfway = means[min(wanted.depth // 2, len(means)) - 1]
-    return Steady(gain, 0.0, math.nan, rate, variance, states[-1].firing_rate[:, 0], values, halfway, math.nan, True)
+    return Steady(gain, 0.0, math.nan, rate, variance, states[-1].firing_rate[:, 0], values, math.nan, halfway, math.nan, True)
 
 
 def _rates(states: list[LayerState]) -> np.ndarray:
