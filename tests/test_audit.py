@@ -622,14 +622,14 @@ def pooled_and_normalised(seed):
 
 @pytest.mark.parametrize("seed", [11, 30])
 def test_advice_leads_to_health_beyond_the_theory_too(seed):
-    """Where all layers have the gain of the theory and activity is lost, the lowest weak one gets more; the theory's gain over
-    and over is the control, and does not end.
+    """Where all layers have the gain of the theory and activity is lost, the lowest weak one gets more; nine tenths of
+    the theory's gain over and over is the control, and does not end.
     """
     x = torch.rand(8, 2, 16, 16, generator=seeded(seed))
 
     def theory(report):
         layer = report[report.fix_layer]
-        return layer.gain if math.isnan(layer.needed_gain) else layer.needed_gain
+        return 0.9 * (layer.gain if math.isnan(layer.needed_gain) else layer.needed_gain)
 
     assert followed(pooled_and_normalised(seed), x, 15, lambda report: report.fix_gain)
     assert not followed(pooled_and_normalised(seed), x, 15, theory)

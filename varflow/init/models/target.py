@@ -25,7 +25,7 @@ from varflow.theory.roots import rising_root
 
 __all__ = ["Deep", "deep_layer", "highest_rate", "layer_gain", "reach", "run_deep", "settles"]
 
-POINTS, SCRAMBLES = 2**10, 2  # of quasi-Monte Carlo: gains within about 0.3 %
+POINTS, SCRAMBLES = 2**11, 2  # of quasi-Monte Carlo: gains within about 0.3 %
 TOLERANCE = 5e-3  # relative, of the value: networks of a model's widths scatter more
 SHORTEST, LONGEST = 8, 96  # layers for which a gain is looked for
 REPEATING = 16  # layers from which on they must repeat one another; for fewer a gain may lead to the value in the end
@@ -33,6 +33,8 @@ SIZE = 2**15  # neurons that stand for infinite width, over all populations
 RATE = 0.2  # of layers that activity is to go on from
 LOWEST = 1e-3  # late rate, below which the points of a deep layer are too few
 LARGEST = 1e4  # gain of a driven layer, in thresholds, at which rates no longer rise
+DRIFT = 0.3  # relative, granted to counts of spikes over the depth: their layers return to no rate
+MANY = 8.0  # spikes a step: more are not looked for
 HALVINGS = 6  # of the logarithm of the range in which the nearest or lowest value that is kept is looked for
 
 
@@ -84,14 +86,11 @@ def _wanted(neuron: Neuron, steps: int, quantity: str, target: float, depth: int
 def _kept(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Deep | None:
     """The gain that keeps a target over the depth, if one does."""
     wanted = _wanted(neuron, steps, quantity, target, depth)
-    repeating = wanted.depth >= REPEATING
-    found = steady(wanted, drive_strength(wanted), farthest=KEPT if repeating else 1.0)
-    if repeating and abs(found.chosen / wanted.value - 1) > KEPT:
-        return None
-    grows = not neuron.reset_rule.counts and found.multiplier >= 1 + 1 / wanted.depth
-    if not found.reached or grows:
-        return None
-    return _deep(found, neuron)
+    counts, repeating = neuron.reset_rule.counts, wanted.depth >= REPEATING
+    refined = (0.0 if counts else KEPT) if repeating else 1.0  # up to which deviation
+    found, room = steady(wanted, drive_strength(wanted), farthest=refined), DRIFT if counts else KEPT
+    kept = abs(found.chosen / wanted.value - 1) <= room if repeating else found.reached
+    return _deep(found, neuron) if kept and found.multiplier < 1 + 1 / wanted.depth else None
 
 
 def _deep(found: Steady, neuron: Neuron) -> Deep:
@@ -116,7 +115,7 @@ def _lowest_kept(neuron: Neuron, steps: int, quantity: str, target: float, depth
 def _highest(neuron: Neuron, steps: int, quantity: str, depth: int) -> float:
     """A value that is as high as any network needs."""
     if quantity == "firing_rate":
-        return 0.9 * min(highest_rate(neuron, steps, depth), 4.0)
+        return 0.9 * min(highest_rate(neuron, steps, depth), MANY)
     return 100 * neuron.threshold**2
 
 
@@ -133,7 +132,7 @@ def reach(neuron: Neuron, steps: int, depth: int) -> tuple[Deep, float]:
     """The lowest late rate that a constant gain keeps over ``depth`` layers, and the highest rate that there is."""
     highest = highest_rate(neuron, steps, depth)
     lowest = _lowest_kept(neuron, steps, "firing_rate", LOWEST, depth)
-    return lowest or deep_layer(neuron, steps, "firing_rate", 0.9 * min(highest, 4.0), depth), highest
+    return lowest or deep_layer(neuron, steps, "firing_rate", 0.9 * min(highest, MANY), depth), highest
 
 
 def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:
