@@ -8,7 +8,7 @@ import varflow as vf
 
 pytest.importorskip("torch")
 
-from varflow.init.models.target import deep_layer  # noqa: E402
+from varflow.init.models.target import deep_layer
 
 PRESETS = {
     "snntorch": vf.neurons.snntorch_leaky(beta=0.5),
@@ -36,5 +36,5 @@ def test_a_planned_gain_is_the_gain_for_the_rate(name):
     planned = deep_layer(neuron, STEPS, "firing_rate", rate, DEPTH)
     assert planned.on_target
     assert together(planned, stated)
-    assert not together(planned, stated, 1.1)
+    assert not together(planned, stated, 1.15)
     assert math.isclose(planned.firing_rate, stated.firing_rate, rel_tol=0.02)
