@@ -19,7 +19,7 @@ At the first step every family but multi_spike is the memoryless layer ``S = 1(c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 
 from varflow._checks import DomainError, flag, integer, non_negative, positive_scale, scalar, scale
 from varflow.model.resets import Reset, named, rule_of
@@ -65,6 +65,7 @@ class Neuron:
     """
 
     threshold: float = 1.0
+    _: KW_ONLY
     decay: float = 0.0
     input_scale: float = 1.0
     reset: str | Reset = "none"
@@ -72,29 +73,20 @@ class Neuron:
     synaptic_decay: float = 0.0
     delay: int = 0
 
-    def __init__(
-        self,
-        threshold: float = 1.0,
-        *,
-        decay: float = 0.0,
-        input_scale: float = 1.0,
-        reset: str | Reset = "none",
-        strict: bool = True,
-        synaptic_decay: float = 0.0,
-        delay: int = 0,
-    ):
+    def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
 
-        put("threshold", scalar("threshold", scale("threshold", threshold)))
-        put("decay", _fraction("decay", decay, one_allowed=True))
-        put("input_scale", scalar("input_scale", positive_scale("input_scale", input_scale)))
-        put("reset", named(reset))
-        put("strict", flag("strict", strict) and not self.reset_rule.counts)
-        put("synaptic_decay", _fraction("synaptic_decay", synaptic_decay, one_allowed=False))
-        put("delay", integer("delay", delay, minimum=0))
+        put("threshold", scalar("threshold", scale("threshold", self.threshold)))
+        put("decay", _fraction("decay", self.decay, one_allowed=True))
+        put("input_scale", scalar("input_scale", positive_scale("input_scale", self.input_scale)))
+        put("reset", named(self.reset))
+        put("strict", flag("strict", self.strict) and not self.reset_rule.counts)
+        put("synaptic_decay", _fraction("synaptic_decay", self.synaptic_decay, one_allowed=False))
+        put("delay", integer("delay", self.delay, minimum=0))
         if self.reset_rule.counts and self.threshold <= 0:
-            raise DomainError("threshold", threshold, f"must be positive for reset={reset!r}, which counts multiples of it")
+            rule = f"must be positive for reset={self.reset!r}, which counts multiples of it"
+            raise DomainError("threshold", self.threshold, rule)
 
     @property
     def reset_rule(self) -> Reset:
@@ -112,11 +104,8 @@ class Neuron:
 
     def __repr__(self) -> str:
         changed = [f"threshold={self.threshold:g}"]
-        changed += [
-            f"{name}={getattr(self, name)!r}"
-            for name, field in self.__dataclass_fields__.items()
-            if name != "threshold" and getattr(self, name) != field.default
-        ]
+        others = ((field.name, getattr(self, field.name), field.default) for field in fields(self)[1:])
+        changed += [f"{name}={value!r}" for name, value, default in others if value != default]
         return f"Neuron({', '.join(changed)})"
 
 

@@ -21,6 +21,7 @@ sinabs_lif            multi_spike, subtract, zero       ``⌊H/θ⌋`` or ``H �
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from varflow._checks import DomainError, choice, flag, positive, probability, real_array, scalar
@@ -257,13 +258,7 @@ def norse_lif(
     Neuron(threshold=1, decay=0.9, input_scale=0.1, reset='zero', synaptic_decay=0.8)
     """
     filtered = norse_lif_box(tau_mem_inv, v_leak, v_th, v_reset, dt=dt)
-    return Neuron(
-        filtered.threshold,
-        decay=filtered.decay,
-        input_scale=filtered.input_scale,
-        reset="zero",
-        synaptic_decay=1 - _share_of_step("tau_syn_inv", tau_syn_inv, dt),
-    )
+    return replace(filtered, synaptic_decay=1 - _share_of_step("tau_syn_inv", tau_syn_inv, dt))
 
 
 def stork_lif(tau_mem: float = 10e-3, tau_syn: float = 5e-3, time_step: float = 1e-3) -> Neuron:

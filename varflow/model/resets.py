@@ -6,8 +6,8 @@ it, so a new reset needs no change in any of them: ``vf.Neuron(reset=vf.resets.R
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from types import MappingProxyType
 
 from varflow._checks import DomainError, choice, flag, probability, scalar, scale
 
@@ -90,16 +90,14 @@ class Reset:
         return f"Reset({', '.join(given)})"
 
 
-FAMILIES = MappingProxyType(
-    {
-        "none": Reset(),
-        "subtract": Reset(threshold=1.0),
-        "delayed_subtract": Reset(threshold=1.0, delayed=True),
-        "zero": Reset(membrane=1.0),
-        "gate": Reset(membrane=1.0, input=1.0),
-        "multi_spike": Reset(threshold=1.0, counts=True),
-    }
-)
+FAMILIES: Mapping[str, Reset] = {
+    "none": Reset(),
+    "subtract": Reset(threshold=1.0),
+    "delayed_subtract": Reset(threshold=1.0, delayed=True),
+    "zero": Reset(membrane=1.0),
+    "gate": Reset(membrane=1.0, input=1.0),
+    "multi_spike": Reset(threshold=1.0, counts=True),
+}
 """The resets that have a name."""
 
 _NAMES = {rule: name for name, rule in FAMILIES.items()}

@@ -6,7 +6,7 @@ written here from the description of the reset: a witness shares no formula with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,17 @@ import torch
 from torch import Tensor
 
 from varflow.model.neurons import Neuron
-from varflow.model.resets import Reset
 
 __all__ = ["Cells", "arriving", "respond", "step_neurons"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """The neurons of several configurations: columns of shape (configurations, 1), and who shares a reset or a delay."""
+    """The neurons of several configurations: columns of shape (configurations, 1).
+
+    A spike takes a fraction ``membrane`` of the last membrane, ``subtracted``, and a fraction ``input`` of the next current;
+    ``counts`` says who spikes several times in a step. These are None where no configuration has any.
+    """
 
     neurons: tuple[Neuron, ...]
     decay: Tensor
@@ -30,22 +33,32 @@ class Cells:
     threshold: Tensor
     strict: Tensor
     synaptic_decay: Tensor
-    resets: list[tuple[Reset, Any]]
-    delays: list[tuple[int, Any]]
+    membrane: Tensor | None
+    subtracted: Tensor | None
+    input: Tensor | None
+    counts: Tensor | None
 
     @classmethod
     def of(cls, neurons: Sequence[Neuron], device: torch.device, dtype: torch.dtype = torch.float64) -> Cells:
-        def column(name: str, dtype: torch.dtype = dtype) -> Tensor:
-            return torch.tensor([getattr(neuron, name) for neuron in neurons], dtype=dtype, device=device)[:, None]
+        def column(value: Callable[[Neuron], Any]) -> Tensor:
+            values = [value(neuron) for neuron in neurons]
+            return torch.tensor(values, dtype=torch.bool if isinstance(values[0], bool) else dtype, device=device)[:, None]
 
-        def shared(name: str) -> list[tuple[Any, Any]]:
-            values = [getattr(neuron, name) for neuron in neurons]
-            which = {value: [place for place, own in enumerate(values) if own == value] for value in dict.fromkeys(values)}
-            return [(value, slice(None) if len(which) == 1 else places) for value, places in which.items()]
+        def unless_zero(value: Callable[[Neuron], Any]) -> Tensor | None:
+            return column(value) if any(map(value, neurons)) else None
 
-        names = ("decay", "input_scale", "threshold", "synaptic_decay")
-        columns = {name: column(name) for name in names} | {"strict": column("strict", torch.bool)}
-        return cls(tuple(neurons), resets=shared("reset_rule"), delays=shared("delay"), **columns)
+        return cls(
+            tuple(neurons),
+            column(lambda n: n.decay),
+            column(lambda n: n.input_scale),
+            column(lambda n: n.threshold),
+            column(lambda n: n.strict),
+            column(lambda n: n.synaptic_decay),
+            unless_zero(lambda n: n.reset_rule.membrane),
+            unless_zero(lambda n: (1.0 if n.reset_rule.delayed else n.decay) * n.reset_rule.threshold * n.threshold),
+            unless_zero(lambda n: n.reset_rule.input),
+            unless_zero(lambda n: n.reset_rule.counts),
+        )
 
     def only(self, active: Tensor) -> Cells:
         kept = [neuron for neuron, lives in zip(self.neurons, active.tolist(), strict=True) if lives]
@@ -57,55 +70,39 @@ def respond(currents: Tensor, cells: Cells, dtype: torch.dtype, memory: Tensor |
 
     The spikes may be written to memory that is there already.
     """
-    steps, many = currents.shape[2], any(reset.counts for reset, _ in cells.resets)
+    steps = currents.shape[2]
     if any(neuron.synaptic_decay for neuron in cells.neurons):
         for t in range(1, steps):
             currents[:, :, t] += cells.synaptic_decay * currents[:, :, t - 1]
     membranes = currents.mul_(cells.input_scale[:, None])
     if memory is None:
-        memory = torch.empty(membranes.numel(), dtype=torch.float64 if many else dtype, device=membranes.device)
+        memory = torch.empty(
+            membranes.numel(), dtype=torch.float64 if cells.counts is not None else dtype, device=membranes.device
+        )
     spikes = memory[: membranes.numel()].view(membranes.shape)
     H, S = membranes.unbind(2), spikes.unbind(2)
     for t in range(steps):
         if t > 0:
-            _update(H[t], H[t - 1], S[t - 1].to(H[t].dtype), cells)
+            _continue(H[t], H[t - 1], S[t - 1].to(H[t].dtype), cells)
         _fire(H[t], cells, out=S[t])
     return membranes, spikes
 
 
-def _update(current: Tensor, before: Tensor, spikes: Tensor, cells: Cells) -> None:
-    """The scaled current becomes the membrane."""
-    if len(cells.resets) == 1:
-        _continue(current, before, spikes, cells.resets[0][0], cells.decay, cells.threshold)
-        return
-    for reset, which in cells.resets:
-        decay, threshold = cells.decay[which], cells.threshold[which]
-        current[:, which] = _continue(current[:, which], before[:, which], spikes[:, which], reset, decay, threshold)
-
-
-def _continue(c: Tensor, H: Tensor, S: Tensor, reset: Reset, decay: Tensor, threshold: Tensor) -> Tensor:
-    """The scaled current becomes the next membrane, from the last one and its spikes; in place, because fresh memory costs
-    more than the arithmetic."""
-    if reset.input:
-        c.mul_(_left(reset.input, S))
-    c.addcmul_(decay, H * _left(reset.membrane, S) if reset.membrane else H)
-    if reset.threshold:
-        level = reset.threshold * threshold
-        c.addcmul_(level if reset.delayed else decay * level, S, value=-1)
-    return c
-
-
-def _left(fraction: float, S: Tensor) -> Tensor:
-    return 1 - S if fraction == 1 else 1 - fraction * S
+def _continue(c: Tensor, H: Tensor, S: Tensor, cells: Cells) -> None:
+    """The scaled current becomes the next membrane, in place: fresh memory costs more than the arithmetic."""
+    if cells.input is not None:
+        c.addcmul_(c * cells.input, S, value=-1)
+    c.addcmul_(cells.decay, H if cells.membrane is None else torch.addcmul(H, H * cells.membrane, S, value=-1))
+    if cells.subtracted is not None:
+        c.addcmul_(cells.subtracted, S, value=-1)
 
 
 def _fire(membrane: Tensor, cells: Cells, out: Tensor) -> None:
     torch.gt(membrane, cells.threshold, out=out)
     if not all(neuron.strict for neuron in cells.neurons):
         out[(membrane == cells.threshold) & ~cells.strict] = 1
-    for reset, which in cells.resets:
-        if reset.counts:
-            out[:, which] = (membrane[:, which] / cells.threshold[which]).floor_().clamp_(min=0).to(out.dtype)
+    if cells.counts is not None:
+        torch.where(cells.counts, (membrane / cells.threshold).floor_().clamp_(min=0).to(out.dtype), out, out=out)
 
 
 def arriving(spikes: Tensor, cells: Cells) -> Tensor:
@@ -113,8 +110,8 @@ def arriving(spikes: Tensor, cells: Cells) -> Tensor:
     if not any(neuron.delay for neuron in cells.neurons):
         return spikes
     later, steps = torch.zeros_like(spikes), spikes.shape[2]
-    for delay, which in cells.delays:
-        later[:, which, delay:] = spikes[:, which, : max(steps - delay, 0)]
+    for place, neuron in enumerate(cells.neurons):
+        later[:, place, neuron.delay :] = spikes[:, place, : max(steps - neuron.delay, 0)]
     return later
 
 

@@ -198,10 +198,7 @@ def _sinabs_squeezed(module: Any) -> Spiking:
 
 @reads("stork.LIFGroup")
 def _stork(module: Any) -> Neuron:
-    rule = (
-        "is stepped without arguments: its currents come through its own state, which a forward pass does not show; describe "
-        "the network with vf.neurons.stork_lif and vf.Network"
-    )
+    rule = "takes no currents: they come through its own state. Describe the network by vf.neurons.stork_lif and vf.Network"
     raise DomainError("forward", "LIFGroup.forward()", rule)
 
 

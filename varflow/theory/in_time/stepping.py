@@ -65,6 +65,5 @@ def spikes(neuron: Neuron, h: np.ndarray) -> np.ndarray:
 
 def refractory(neuron: Neuron) -> bool:
     """Whether no neuron spikes at two neighbouring steps: a spike shuts out the next input, and what it leaves is no spike."""
-    rule = neuron.reset_rule
-    left = membrane(neuron, np.zeros(1), np.ones(1), np.zeros(1))
-    return rule.input == 1 and rule.membrane == 1 and not spikes(neuron, left).any()
+    shut = neuron.reset_rule.input == neuron.reset_rule.membrane == 1
+    return shut and not spikes(neuron, membrane(neuron, np.zeros(1), np.ones(1), np.zeros(1))).any()
