@@ -37,6 +37,7 @@ Kind = TypeVar("Kind")
 
 # What an argument that is no number has to be, by its class.
 WANTED = {
+    "AuditReport": "an AuditReport, what vf.audit returns",
     "Catalogue": "a Catalogue, what vf.catalogue returns",
     "Comparison": "a Comparison, what vf.compare(profile, ensemble) returns",
     "Drive": "vf.drives.currents(std), .white(std), .inputs(x), .spikes(rates) or .given(currents)",
@@ -98,20 +99,20 @@ def require(extra: str, module: str) -> ModuleType:
 
 def real_array(name: str, value: Any) -> np.ndarray:
     """A finite float64 array of any shape. Truth values are no numbers here."""
-    array = _numbers(name, value)
+    array = numbers(name, value)
     if _within(array, -LARGEST_SCALE, LARGEST_SCALE):
         return array
     return _all(name, array, np.isfinite(array), "must be finite")
 
 
-def _numbers(name: str, value: Any) -> np.ndarray:
-    """A float64 array, whatever its values."""
+def numbers(name: str, value: Any) -> np.ndarray:
+    """A float64 array, whatever its values: infinite ones and NaN too."""
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "iuf":
             raise TypeError
         return array.astype(np.float64, copy=False)
-    except (TypeError, ValueError, RuntimeError):  # the last from a tensor that requires a gradient
+    except Exception:  # objects may raise anything: ragged lists, tensors that require a gradient
         raise DomainError(name, value, "must be a real number or an array of them") from None
 
 
@@ -128,7 +129,7 @@ def _all(name: str, array: np.ndarray, holds: Any, rule: str) -> np.ndarray:
 
 def positive(name: str, value: Any) -> np.ndarray:
     """Finite numbers above 0, as an array."""
-    array = _numbers(name, value)
+    array = numbers(name, value)
     if _within(array, SMALLEST_SCALE, LARGEST_SCALE):  # the common case, in two passes
         return array
     array = real_array(name, array)
@@ -143,7 +144,7 @@ def non_negative(name: str, value: Any) -> np.ndarray:
 
 def scale(name: str, value: Any) -> np.ndarray:
     """Finite, and neither so small nor so large (unless 0) that its square leaves double precision."""
-    array = _numbers(name, value)
+    array = numbers(name, value)
     if _within(array, SMALLEST_SCALE, LARGEST_SCALE):  # the common case, in two passes
         return array
     size = np.abs(real_array(name, array))
@@ -154,7 +155,7 @@ def scale(name: str, value: Any) -> np.ndarray:
 
 def positive_scale(name: str, value: Any) -> np.ndarray:
     """Numbers above 0 whose squares stay within double precision."""
-    array = _numbers(name, value)
+    array = numbers(name, value)
     return array if _within(array, SMALLEST_SCALE, LARGEST_SCALE) else positive(name, scale(name, value))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import unwrap
+from varflow._checks import DomainError, numbers, unwrap
 
 __all__ = ["Distribution", "Laplace", "Logistic", "Normal", "Uniform"]
 
@@ -80,7 +80,7 @@ class Distribution(ABC):
         return self._pdf(z) / self._sf(z)
 
     def _elasticity(self, z: np.ndarray) -> np.ndarray:
-        raise NotImplementedError(f"the elasticity of {self.name} is not known")
+        raise DomainError("distribution", self.name, "has no elasticity here: it is known for built-in distributions")
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} is immutable")
@@ -95,7 +95,7 @@ class Distribution(ABC):
 
 def _apply(function: Any, z: Any) -> Any:
     """Evaluate in chunks that fit the cache; overflow to inf and ``ln 0 = -inf`` are answers here, not accidents."""
-    array = np.asarray(z, dtype=np.float64)
+    array = numbers("z", z)
     with np.errstate(all="ignore"):
         if array.size <= _CHUNK:
             return unwrap(function(array))

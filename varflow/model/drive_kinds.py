@@ -16,12 +16,14 @@ from varflow._checks import (
     DomainError,
     choice,
     frozen,
+    integer,
     non_negative,
     positive_scale,
     real_array,
     scalar,
     scale,
 )
+from varflow._memory import room
 
 __all__ = ["Currents", "Drive", "Given", "Inputs", "Spikes", "White", "input_vectors", "train_rates"]
 
@@ -61,6 +63,11 @@ class Drive:
 
     def covariance(self, steps: int) -> np.ndarray:
         """``Cov[I_t, I_t']`` of layer 1's currents, one matrix per kind of input; shape (kinds, steps, steps)."""
+        steps = integer("steps", steps, minimum=1)
+        room("steps", steps, 8 * self.kinds * steps**2, "covariances over the steps: take fewer steps or inputs")
+        return self._covariance(steps)
+
+    def _covariance(self, steps: int) -> np.ndarray:
         raise NotImplementedError
 
     @property
@@ -82,7 +89,7 @@ class Currents(Drive):
     def __post_init__(self) -> None:
         _put(self, std=scalar("std", non_negative("std", scale("std", self.std))))
 
-    def covariance(self, steps: int) -> np.ndarray:
+    def _covariance(self, steps: int) -> np.ndarray:
         return np.full((1, steps, steps), self.std**2)
 
     def __repr__(self) -> str:
@@ -98,7 +105,7 @@ class White(Drive):
     def __post_init__(self) -> None:
         _put(self, std=scalar("std", non_negative("std", scale("std", self.std))))
 
-    def covariance(self, steps: int) -> np.ndarray:
+    def _covariance(self, steps: int) -> np.ndarray:
         return self.std**2 * np.eye(steps)[None]
 
     def __repr__(self) -> str:
@@ -137,11 +144,12 @@ class Inputs(Drive):
 
     def frames(self, steps: int) -> np.ndarray:
         """``x`` of every step, shape (batch, steps, n_in); a view where it is held."""
+        steps = integer("steps", steps, minimum=1)
         if self.x.ndim == 3:
             return _first(self, self.x, steps)
         return np.broadcast_to(self.x[:, None], (self.kinds, steps, self.fan_in))
 
-    def covariance(self, steps: int) -> np.ndarray:
+    def _covariance(self, steps: int) -> np.ndarray:
         if self.x.ndim == 3:
             x = self.input_gain * self.frames(steps)
             return x @ x.transpose(0, 2, 1) / self.fan_in
@@ -149,7 +157,7 @@ class Inputs(Drive):
         return np.broadcast_to(variances[:, None, None], (self.kinds, steps, steps))
 
     def of_rows(self, rows: Any) -> Inputs:
-        return replace(self, x=self.x[rows])
+        return replace(self, x=_rows(self.x, rows))
 
     def __repr__(self) -> str:
         over = "" if self.steps is None else f" over {self.steps} steps"
@@ -185,7 +193,7 @@ class Spikes(Drive):
         """``E[S²]`` of every train at one step: ``r``, or ``r + r²`` for counts."""
         return self.rates + self.rates**2 if self.kind == "poisson" else self.rates
 
-    def covariance(self, steps: int) -> np.ndarray:
+    def _covariance(self, steps: int) -> np.ndarray:
         """The mean over trains; those of ``n_in`` inputs scatter about it by a share of order ``1/√n_in``."""
         apart = np.mean((self.input_gain * self.rates) ** 2, axis=1)
         same = np.mean((self.input_gain * np.sqrt(self.second_moments)) ** 2, axis=1)
@@ -193,7 +201,7 @@ class Spikes(Drive):
         return apart[:, None, None] * (1 - now) + same[:, None, None] * now
 
     def of_rows(self, rows: Any) -> Spikes:
-        return replace(self, rates=self.rates[rows])
+        return replace(self, rates=_rows(self.rates, rows))
 
     def __repr__(self) -> str:
         batch = f"{self.kinds} × " if self.kinds > 1 else ""
@@ -230,16 +238,25 @@ class Given(Drive):
     def width(self) -> int | None:
         return self.currents.shape[2] if self.currents.shape[2] > 1 else None
 
-    def covariance(self, steps: int) -> np.ndarray:
+    def _covariance(self, steps: int) -> np.ndarray:
         raise DomainError("drive", self, "has no Gaussian law: layer 1 steps these currents as they are")
 
     def of_rows(self, rows: Any) -> Given:
-        return replace(self, currents=self.currents[rows])
+        return replace(self, currents=_rows(self.currents, rows))
 
     def __repr__(self) -> str:
         batch = f"{self.kinds} inputs, " if self.kinds > 1 else ""
         steps = f"{self.steps} step{'s' * (self.steps > 1)}"
         return f"given({batch}{steps} of {f'{self.width} neurons' if self.width else 'one current for all neurons'})"
+
+
+def _rows(table: np.ndarray, rows: Any) -> np.ndarray:
+    """Some rows of a table, by a slice or by their numbers."""
+    try:
+        return table[rows if isinstance(rows, slice) else np.atleast_1d(rows)]
+    except Exception:  # objects may raise anything
+        rule = f"must be a slice, or whole numbers below {len(table)}: the inputs to keep"
+        raise DomainError("rows", rows, rule) from None
 
 
 def _first(drive: Drive, array: np.ndarray, steps: int) -> np.ndarray:

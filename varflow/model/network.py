@@ -137,8 +137,9 @@ class Network(Shown):
     def mean_gains(self) -> np.ndarray:
         if self.mean_gain is not None:
             return np.where(np.arange(self.depth) > 0, self.mean_gain, 0.0)
-        law, below = self.weight_law, zip(self.gains[1:].tolist(), self.widths[:-1].tolist(), strict=True)
-        return np.array([0.0, *(law.own_mean_gain(gain, fan_in) for gain, fan_in in below)])
+        below = list(zip(self.gains[1:].tolist(), self.widths[:-1].tolist(), strict=True))
+        own = {pair: self.weight_law.own_mean_gain(*pair) for pair in set(below)}
+        return np.array([0.0, *(own[pair] for pair in below)])
 
     @property
     def silence_is_final(self) -> bool:
@@ -180,7 +181,7 @@ def _fits(network: Network) -> None:
     for fan_in in sorted(below):
         if law.in_degree is not None and law.in_degree > fan_in:
             raise DomainError("weights", law, f"keeps more inputs than a neuron has: a fan-in here is {fan_in}")
-    for gain, fan_in in zip(network.gains[1:].tolist(), network.widths[:-1].tolist(), strict=True):
+    for gain, fan_in in set(zip(network.gains[1:].tolist(), network.widths[:-1].tolist(), strict=True)):
         law.connection(gain, fan_in, network.mean_gain)
     _squares_fit(network)
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, fields
 
-from varflow._checks import DomainError, flag, integer, non_negative, positive_scale, scalar, scale
+from varflow._checks import DomainError, flag, integer, non_negative, numbers, positive_scale, scalar, scale
 from varflow.model.resets import Reset, named, rule_of
 
 __all__ = ["Neuron"]
@@ -100,6 +100,7 @@ class Neuron:
 
     def fires_at(self, membrane: float) -> bool:
         """Whether a membrane held at exactly ``membrane`` spikes: ``>`` or ``≥`` as ``strict`` says."""
+        membrane = scalar("membrane", numbers("membrane", membrane))
         return membrane > self.threshold or (membrane == self.threshold and not self.strict)
 
     def __repr__(self) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import SMALLEST_SCALE, DomainError, choice, integer, positive, probability, scalar
+from varflow._checks import SMALLEST_SCALE, DomainError, choice, integer, positive, positive_scale, probability, scalar, scale
 from varflow.model.weight_distribution import Variates, WeightDistribution
 from varflow.model.weight_families import (
     LARGEST_SIGMA,
@@ -102,18 +102,20 @@ class WeightLaw:
 
         With a fixed in-degree ``gain²`` is the variance of a potential whose inputs are all active.
         """
+        gain, fan_in = scalar("gain", positive_scale("gain", gain)), integer("fan_in", fan_in, minimum=1)
         number, absent = self._present(fan_in), 0.0 if self.in_degree else 1 - self.density
         if mean_gain is None:
-            scale = gain / math.sqrt(number * (1 + absent * self.own_mean**2)) / self.core.std
-            return scale, scale * self.offset
+            factor = gain / math.sqrt(number * (1 + absent * self.own_mean**2)) / self.core.std
+            return factor, factor * self.offset
+        mean_gain = scalar("mean_gain", scale("mean_gain", mean_gain))
         mean = mean_gain / number
         presence = math.sqrt(absent / number) * abs(mean_gain)  # the gain of weights without any spread of their own
         if gain <= presence:
             rule = "is more than this gain leaves room for: presence and absence alone vary more; raise gain or density"
             raise DomainError("mean_gain", mean_gain, rule)
         rest = math.sqrt(gain - presence) * math.sqrt(gain + presence) if presence else gain
-        scale = rest / math.sqrt(number) / self.core.std
-        return scale, mean - scale * self.core.mean
+        factor = rest / math.sqrt(number) / self.core.std
+        return factor, mean - factor * self.core.mean
 
     def _present(self, fan_in: int) -> float:
         """Expected number of connections a neuron has."""

@@ -3,7 +3,6 @@
 :func:`draw` finds the figure of a result; it is what ``.plot()`` of a result calls.
 """
 
-from functools import singledispatch
 from typing import Any
 
 from varflow._checks import DomainError
@@ -29,14 +28,18 @@ __all__ = [
 ]
 
 
-@singledispatch
-def draw(result: Any, ax: Any = None) -> Any:
-    """The figure of a result, chosen by its type."""
+FIGURES = {
+    AuditReport: plot_audit,
+    Catalogue: plot_catalogue,
+    Comparison: plot_comparison,
+    PhaseDiagram: plot_phase_diagram,
+    Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),
+}
+
+
+def draw(result: Any, **options: Any) -> Any:
+    """The figure of a result, chosen by its type; options are those of its own function."""
+    for kind, figure in FIGURES.items():
+        if isinstance(result, kind):
+            return figure(result, **options)
     raise DomainError("result", result, "has no figure")
-
-
-draw.register(AuditReport, plot_audit)
-draw.register(Catalogue, plot_catalogue)
-draw.register(Comparison, plot_comparison)
-draw.register(PhaseDiagram, plot_phase_diagram)
-draw.register(Experiment, lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import require
+from varflow._checks import instance, require
 from varflow.results import AuditReport
 
 __all__ = ["plot_audit"]
@@ -14,6 +14,7 @@ __all__ = ["plot_audit"]
 
 def plot_audit(report: AuditReport) -> Any:
     """Measured and predicted late rate, and variance, over layers; a dotted line marks the first dead one."""
+    instance("report", report, AuditReport)
     figure = require("plot", "matplotlib.figure").Figure(figsize=(7, 5), dpi=150, layout="constrained")
     layer = np.arange(1, len(report.layers) + 1)
     rates, variances = figure.subplots(2, 1, sharex=True)

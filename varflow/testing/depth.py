@@ -144,7 +144,7 @@ def assert_agrees_with_theory(
 
 def _measured(fill: Fill, network: vf.Network, repeats: int, seed: int) -> vf.Ensemble:
     """Networks of the fill's weights, simulated."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(integer("seed", seed, minimum=0))
     with seeded(seed):
         rows = np.array([_propagated(fill, network, generator) for _ in range(repeats)])
     return vf.Ensemble(network, variance=rows[:, 0], firing_rate=rows[:, 1], seed=seed, engine="fill")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import varflow as vf
-from varflow._checks import DomainError, flag, integer, non_negative, real_array, require, scalar
+from varflow._checks import DomainError, flag, integer, non_negative, real_array, require, scalar, scale
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -88,6 +88,7 @@ def gains(
     >>> find(vf.testing.gains(threshold=2.0), lambda gain: True)  # the critical gain is 4.913
     5.0
     """
+    threshold = scalar("threshold", scale("threshold", threshold))
     critical = float(vf.critical_gain(threshold=threshold, distribution=distribution))
     low, high = _bounds(min_value, max_value, 0.1, 4 * max(1.0, critical))
     if low <= 0:
@@ -151,7 +152,7 @@ def neurons(
     Neuron(threshold=1, decay=1.0)
     """
     st = _hypothesis()
-    drawn = _thresholds() if thresholds is None else thresholds
+    drawn = _strategy("thresholds", thresholds, _thresholds())
     options = {"input_scale": _floats(0.25, 4.0, towards=1.0), "strict": st.sampled_from([True, False])}
     options["delay"] = st.integers(0, integer("max_delay", max_delay, minimum=0))
     if flag("memoryless", memoryless):
@@ -279,8 +280,8 @@ def networks(
     widths, depths = _integers("width", min_width, max_width), _integers("depth", min_depth, max_depth)
     steps, any_drive = _integers("steps", min_steps, max_steps), flag("any_drive", any_drive)
     biases = _floats(0.0, scalar("max_bias_std", non_negative("max_bias_std", max_bias_std)), towards=0.0)
-    cells = _neurons(memoryless=memoryless) if neurons is None else neurons
-    laws = st.just("normal") if weights is None else weights
+    cells = _strategy("neurons", neurons, _neurons(memoryless=memoryless))
+    laws = _strategy("weights", weights, st.just("normal"))
 
     @st.composite
     def drawn(draw: Any) -> vf.Network:
@@ -300,6 +301,13 @@ _thresholds, _neurons = thresholds, neurons  # parameters above have these names
 
 def _hypothesis() -> Any:
     return require("test", "hypothesis").strategies
+
+
+def _strategy(name: str, given: Any, usual: Any) -> Any:
+    """The strategy that is given, or the usual one."""
+    if given is not None and not isinstance(given, _hypothesis().SearchStrategy):
+        raise DomainError(name, given, "must be a strategy of Hypothesis, such as vf.testing.thresholds()")
+    return usual if given is None else given
 
 
 def _floats(low: float, high: float, *, towards: float) -> Any:

@@ -147,6 +147,7 @@ def fluctuation_driven(
     )
     xi, share = scalar("xi", positive_scale("xi", xi)), probability("share", share)
     total = n if all_inputs is None else integer("all_inputs", all_inputs, minimum=n)
+    instance("filter_sums", filter_sums, FilterSums)
     mean = mu / (total * nu * filter_sums.mean)
     variance = share / (n * nu * filter_sums.square) * ((theta - mu) / xi) ** 2 - mean**2
     if not variance > 0:
@@ -205,6 +206,7 @@ def fluctuation_driven_exponential(
     **Assumes** what :func:`fluctuation_driven` does. **Source**: ``rossbroich2022`` and its code, without recurrence.
     """
     n_e, n_i, nu, theta, xi = _dale(excitatory, inhibitory, rate, threshold, xi)
+    _filters(excitatory_filter, inhibitory_filter)
     D = n_i * inhibitory_filter.mean / (n_e * excitatory_filter.mean)
     power = D**2 * n_e * nu * excitatory_filter.square + n_i * nu * inhibitory_filter.square
     L_e = xi * math.sqrt(2 * power) / (D * theta)
@@ -236,6 +238,7 @@ def fluctuation_driven_lognormal(
     **Assumes** what :func:`fluctuation_driven` does. **Source**: ``rossbroich2022`` and its code, without recurrence.
     """
     n_e, n_i, nu, theta, xi = _dale(excitatory, inhibitory, rate, threshold, xi)
+    _filters(excitatory_filter, inhibitory_filter)
     D = math.log(n_e * excitatory_filter.mean / (n_i * inhibitory_filter.mean))
     power = n_e * nu * excitatory_filter.square + n_i * nu * inhibitory_filter.square * math.exp(2 * D)
     m_e = 0.5 * math.log(theta**2 / (xi**2 * power)) - 1
@@ -244,6 +247,11 @@ def fluctuation_driven_lognormal(
 
 def _rate_in_front(rate: float) -> float:
     return scalar("rate", positive_scale("rate", rate))
+
+
+def _filters(excitatory: FilterSums, inhibitory: FilterSums) -> None:
+    instance("excitatory_filter", excitatory, FilterSums)
+    instance("inhibitory_filter", inhibitory, FilterSums)
 
 
 def _dale(excitatory: int, inhibitory: int, rate: float, threshold: float, xi: float) -> tuple[int, int, float, float, float]:
