@@ -52,17 +52,14 @@ EXPERIMENT = {
 }
 EXPERIMENT |= {"requested_repeats", "false_alarm", "version", "curves", "warnings"}
 INITIALIZATION = set(vf.lookup(threshold=1.0, fan_in=3).to_dict())
+FIXED_POINTS = {"fixed_points", "cycles", "basin_edge", "complete", "resolution", "gain", "warnings"}
 
 COMMANDS = [
     ("lookup --threshold 1 --fan-in 512 --depth 5", INITIALIZATION, "Initialization for threshold 1, fan-in 512 (normal)"),
     ("lookup --threshold 1.5 --layer 8,4,3,3", INITIALIZATION, "Initialization for threshold 1.5, fan-in 36 (normal)"),
     ("lookup --threshold 0 --fan-in 9", INITIALIZATION, "Initialization for threshold 0, fan-in 9 (normal)"),
-    ("fixed-points --threshold 1.5", {"fixed_points", "complete", "resolution", "basin_edge", "gain", "warnings"}, "unstable"),
-    (
-        "fixed-points --threshold 1 --gain kaiming",
-        {"fixed_points", "basin_edge", "complete", "resolution", "gain", "warnings"},
-        "stable",
-    ),
+    ("fixed-points --threshold 1.5", FIXED_POINTS, "unstable"),
+    ("fixed-points --threshold 1 --gain kaiming", FIXED_POINTS, "stable"),
     (f"predict --threshold 1 {SMALL[:-12]}", PROFILE, "Profile of Network(width=40, depth=4"),
     (f"predict --threshold 1 --infinite {SMALL[:-12]}", PROFILE, "Profile of Network(width=40, depth=4"),
     ("predict --threshold 1 --width 1 --depth 2", PROFILE, "nan"),
@@ -102,6 +99,13 @@ def test_numbers_are_those_of_the_api(varflow):
     found = parsed(varflow(f"simulate {options} --weights sign --repeats 2 --seed 3 --dtype float64 --json")[1])
     assert found["firing_rate"] == measured.firing_rate.tolist()
     assert found["dtype"] == "float64"
+
+
+def test_cycles_are_shown(varflow):
+    line = "fixed-points --threshold -1 --gain 1 --bias-std 0.3 --mean-gain -4"
+    told = vf.fixed_points(threshold=-1.0, gain=1.0, bias_std=0.3, mean_gain=-4.0)
+    assert parsed(varflow(f"{line} --json")[1])["cycles"] == told.to_dict()["cycles"] != []
+    assert varflow(line)[1].count(" stable cycle") == 2
 
 
 def test_infinite_and_undefined_numbers_are_null(varflow):

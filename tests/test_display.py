@@ -15,6 +15,9 @@ ENSEMBLE = PROFILE.sample(20, seed=1)
 SHOWN = {
     "fixed points": EDGE,
     "fixed points in mpf numbers": vf.reference.fixed_points(threshold=1.5, gain=3.0, digits=20),
+    "fixed points and a cycle": vf.fixed_points(threshold=-1.0, gain=1.0, mean_gain=-4.0),
+    "cycle in mpf numbers": vf.reference.fixed_points(threshold=-1.0, gain=1.0, mean_gain=-4.0, digits=20),
+    "cycle": vf.fixed_points(threshold=-1.0, gain=1.0, mean_gain=-4.0).cycles[0],
     "stable point": EDGE[0],
     "unstable point": EDGE[1],
     "network": NETWORK,

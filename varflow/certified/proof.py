@@ -43,6 +43,8 @@ class CertifiedPoint(FixedPoint):
 class CertifiedFixedPoints(FixedPoints):
     """Proven fixed points.
 
+    There are no cycles: for these laws ``F`` rises where ``θ > 0`` and contracts in ``ln V`` where ``θ < 0``.
+
     Attributes
     ----------
     precision : int
@@ -164,7 +166,7 @@ def _proven(layer: Layer, bits: int, accuracy: Any) -> CertifiedFixedPoints:
         found, unresolved = _active(layer, accuracy)
         points += found
     edge = float("nan") if unresolved else _basin_edge(layer, points, silence)
-    return CertifiedFixedPoints(tuple(points), not unresolved, None, edge, bits, unresolved)
+    return CertifiedFixedPoints(tuple(points), not unresolved, None, edge, precision=bits, unresolved=unresolved)
 
 
 def _active(layer: Layer, accuracy: Any) -> tuple[list[CertifiedPoint], tuple[Enclosure, ...]]:

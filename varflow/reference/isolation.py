@@ -16,10 +16,11 @@ from mpmath import mp, mpf
 
 from varflow.model.distributions import Distribution
 from varflow.reference.critical import inflection as inflection_of
+from varflow.reference.cycles import two_cycles
 from varflow.reference.laws import GUARD, in_digits
 from varflow.reference.layer import Layer, layer_of
 from varflow.reference.roots import first_power, root_between, roots_between
-from varflow.results import FixedPoint, FixedPoints
+from varflow.results import Cycle, FixedPoint, FixedPoints
 from varflow.results.fixed_points import basin, in_full
 
 __all__ = ["ExactFixedPoints", "fixed_points", "stable_variance"]
@@ -52,13 +53,18 @@ class ExactFixedPoints(FixedPoints):
             V, rate, m, scale, residual = (float(getattr(point, name)) for name in _NUMBERS)
             return FixedPoint(V, rate, m, point.stable, scale, residual)
 
-        points = tuple(map(rounded, self.points))
-        return FixedPoints(points, self.complete, self.resolution, float(self.basin_edge)).to_dict()
+        def rounded_cycle(cycle: Cycle) -> Cycle:
+            low, high, low_rate, high_rate = map(float, (*cycle.variances, *cycle.firing_rates))
+            m, scale, residual = (float(getattr(cycle, name)) for name in _NUMBERS[2:])
+            return Cycle((low, high), (low_rate, high_rate), m, cycle.stable, scale, residual)
+
+        points, cycles = tuple(map(rounded, self.points)), tuple(map(rounded_cycle, self.cycles))
+        return FixedPoints(points, self.complete, self.resolution, float(self.basin_edge), cycles).to_dict()
 
     def _table(self) -> Any:
         how = "complete" if self.complete else "perhaps not all"
         title = f"ExactFixedPoints ({how}; {self.digits} digits{basin(self, _in_digits(8))})"
-        return in_full(title, self.points, _in_digits(self.digits))
+        return in_full(title, self.points, _in_digits(self.digits), self.cycles, self._unsettled())
 
 
 def _in_digits(digits: int) -> Callable[[Any], str]:
@@ -89,7 +95,7 @@ def fixed_points(
     Returns
     -------
     ExactFixedPoints
-        ``FixedPoints`` whose numbers are mpf.
+        ``FixedPoints`` whose numbers are mpf, ``cycles`` included.
 
     Raises
     ------
@@ -124,11 +130,12 @@ def fixed_points(
     silence = layer.bias2 == 0 and layer.threshold >= 0
     if silence:
         points.insert(0, _silence(layer))
-    edge = next((point.variance for point in points[1:] if not point.stable), mpf(0))
+    edge = next((point.variance for point in points[1:] if point.multiplier >= 1), mpf(0))
     if silence and layer.threshold > 0:
         edge = roots[0] if roots else mp.inf
     exact = tuple(ExactFixedPoint(**{name: getattr(p, name) for name in (*_NUMBERS, "stable")}, digits=digits) for p in points)
-    return ExactFixedPoints(exact, complete, None if complete else float(_FINEST), edge, digits)
+    cycles = two_cycles(layer, *_reach(layer), digits) if layer.mean_gain else ()
+    return ExactFixedPoints(exact, complete, None if complete else float(_FINEST), edge, cycles, digits)
 
 
 def stable_variance(
@@ -149,7 +156,7 @@ def stable_variance(
     Returns
     -------
     mpf
-        0 where only silence is left, nan where no fixed point is stable.
+        0 where only silence is left, nan where no fixed point is stable and layers alternate.
 
     Raises
     ------

@@ -10,7 +10,7 @@ from varflow.results.comparison import Comparison
 from varflow.results.curve import Curve
 from varflow.results.ensemble import Ensemble
 from varflow.results.experiment import Experiment
-from varflow.results.fixed_points import FixedPoint, FixedPoints
+from varflow.results.fixed_points import Cycle, FixedPoint, FixedPoints
 from varflow.results.gain_table import CorrectedGain, CorrectedGainTable
 from varflow.results.in_time import TemporalCriticalGain, TemporalFixedPoint
 from varflow.results.initialization import Initialization
@@ -29,6 +29,7 @@ __all__ = [
     "CorrectedGain",
     "CorrectedGainTable",
     "Curve",
+    "Cycle",
     "Ensemble",
     "Experiment",
     "FixedPoint",

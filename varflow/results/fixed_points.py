@@ -1,4 +1,4 @@
-"""Fixed points of a layer map: the variances it reproduces."""
+"""Fixed points of a layer map, the variances it reproduces, and its cycles, the variances that follow each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, overload
 from varflow._checks import nothing_if_nan
 from varflow._display import Shown, Table
 
-__all__ = ["FixedPoint", "FixedPoints", "in_full"]
+__all__ = ["Cycle", "FixedPoint", "FixedPoints", "in_full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,42 @@ class FixedPoint(Shown):
         return Table(f"FixedPoint, {_stability(self)}", "{:<12} {}", rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Cycle(Shown):
+    """Two variances that follow each other from layer to layer: ``V₂ = F(V₁)`` and ``V₁ = F(V₂)``.
+
+    Attributes
+    ----------
+    variances, firing_rates : tuple of float
+        Of the two phases, the smaller variance first.
+    multiplier : float
+        ``F'(V₁) F'(V₂)``: a small deviation is multiplied by it per two layers.
+    stable : bool
+        Whether that is below 1 in size.
+    depth_scale : float
+        ``-2/ln|multiplier|`` layers; 0 where it is 0, ``inf`` where it is 1 in size, negative where deviations grow.
+    residual : float
+        ``F(F(V₂)) - V₂``, recomputed at the answer, in units of the variance.
+    """
+
+    variances: tuple[float, float]
+    firing_rates: tuple[float, float]
+    multiplier: float
+    stable: bool
+    depth_scale: float
+    residual: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return nothing_if_nan({name: getattr(self, name) for name in self.__dataclass_fields__})
+
+    def _table(self) -> Table:
+        rows = [(name, repr(getattr(self, name))) for name in self.__dataclass_fields__ if name != "stable"]
+        return Table(f"Cycle, {_stability(self)}", "{:<12} {}", rows)
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FixedPoints(Shown, Sequence[FixedPoint]):
-    """All fixed points of a layer map, ascending in variance, silence included.
+    """All fixed points of a layer map, ascending in variance, silence included, and its two-cycles.
 
     Attributes
     ----------
@@ -65,12 +98,16 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
     basin_edge : float
         The variance below which activity decays to silence, or to the quiet state that a bias leaves in its place:
         0.0 where neither attracts beside another state, ``inf`` where only silence is left.
+    cycles : tuple of Cycle
+        Pairs of variances that follow each other, ascending in the larger one. Where neither a fixed point nor one of these
+        is stable, layers follow a longer cycle or never settle.
     """
 
     points: tuple[FixedPoint, ...]
     complete: bool
     resolution: float | None
     basin_edge: float
+    cycles: tuple[Cycle, ...] = ()
 
     @overload
     def __getitem__(self, index: int) -> FixedPoint: ...
@@ -86,8 +123,9 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
         return iter(self.points)
 
     def to_dict(self) -> dict[str, Any]:
+        found = {"fixed_points": [point.to_dict() for point in self], "cycles": [cycle.to_dict() for cycle in self.cycles]}
         edge = {"complete": self.complete, "resolution": self.resolution, "basin_edge": self.basin_edge}
-        return nothing_if_nan({"fixed_points": [point.to_dict() for point in self], **edge})
+        return nothing_if_nan(found | edge)
 
     def _table(self) -> Table:
         how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln V" if self.resolution else "scanned"
@@ -97,7 +135,17 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
             (f"{p.variance:.8g}", f"{p.firing_rate:.6g}", f"{p.multiplier:.6g}", f"{p.depth_scale:.4g}", _stability(p))
             for p in self
         ]
-        return Table(title, "{:>14} {:>12} {:>11} {:>12}  {}", rows, header)
+        for cycle in self.cycles:
+            numbers = f"{cycle.multiplier:.6g}", f"{cycle.depth_scale:.4g}", f"{_stability(cycle)} cycle"
+            phases = zip(cycle.variances, cycle.firing_rates, strict=True)
+            rows += [(f"{variance:.8g}", f"{rate:.6g}", *numbers) for variance, rate in phases]
+        return Table(title, "{:>14} {:>12} {:>11} {:>12}  {}", rows, header, self._unsettled())
+
+    def _unsettled(self) -> tuple[str, ...]:
+        """What is to be said where nothing found is stable."""
+        if any(state.stable for state in (*self.points, *self.cycles)):
+            return ()
+        return ("No fixed point or two-cycle is stable: layers follow a longer cycle or never settle.",)
 
 
 def basin(points: FixedPoints, written: Callable[[Any], str]) -> str:
@@ -106,15 +154,24 @@ def basin(points: FixedPoints, written: Callable[[Any], str]) -> str:
     return f"; basin of {state} up to V = {written(points.basin_edge)}" if points.basin_edge else ""
 
 
-def _stability(point: FixedPoint) -> str:
+def _stability(point: FixedPoint | Cycle) -> str:
     return "stable" if point.stable else "unstable"
 
 
-def in_full(title: str, points: Sequence[FixedPoint], written: Callable[[Any], str]) -> Table:
-    """Points one below the other, for numbers too long for columns."""
-    names = ("variance", "firing_rate", "multiplier", "depth_scale")
+def in_full(
+    title: str,
+    points: Sequence[FixedPoint],
+    written: Callable[[Any], str],
+    cycles: Sequence[Cycle] = (),
+    notes: Sequence[str] = (),
+) -> Table:
+    """Points and cycles one below the other, for numbers too long for columns."""
     rows = []
-    for point in points:
-        numbers = [(name, written(getattr(point, name))) for name in names]
-        rows += [("stability", _stability(point)), *numbers, ("residual", f"{float(point.residual):.2g}")]
-    return Table(title, "  {:<12} {}", rows)
+    for state in (*points, *cycles):
+        own = ("variances", "firing_rates") if isinstance(state, Cycle) else ("variance", "firing_rate")
+        rows.append(("stability", _stability(state) + " cycle" * isinstance(state, Cycle)))
+        for name in (*own, "multiplier", "depth_scale"):
+            values = getattr(state, name)
+            rows += [(name, written(value)) for value in (values if isinstance(values, tuple) else (values,))]
+        rows.append(("residual", f"{float(state.residual):.2g}"))
+    return Table(title, "  {:<12} {}", rows, notes=notes)

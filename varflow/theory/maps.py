@@ -100,7 +100,7 @@ def slope(law: Distribution, V: Any, theta: Any, g: Any, sigma_b: Any = 0.0, m_g
 
 
 def multiplier(law: Distribution, V: float, theta: float, g: float, sigma_b: float = 0.0, m_g: float = 0.0) -> float:
-    """``F'(V)``, its limit at ``V = 0`` included: 0 where a positive threshold silences, ``inf`` where F jumps."""
+    """``F'(V)``, its limit at ``V = 0`` included: 0 where all neurons are silent or all fire, ``inf`` where F jumps."""
     if V > 0:
         return float(slope(law, V, theta, g, sigma_b, m_g))
-    return 0.0 if theta > 0 else np.inf
+    return 0.0 if theta else np.inf

@@ -12,10 +12,11 @@ import numpy as np
 
 from varflow._checks import ConvergenceError
 
-__all__ = ["bisect", "crossing", "double_until", "rising_root"]
+__all__ = ["RESOLUTION", "bisect", "crossing", "double_until", "rising_root", "scan"]
 
 GRID = 65
 FARTHEST = 1e6  # factor from the start beyond which no root of a rising function is looked for
+RESOLUTION = 4e-3  # step of a scan in ln V
 
 
 def crossing(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> float:
@@ -47,6 +48,29 @@ def double_until(condition: Callable[[float], bool], start: float, limit: float)
     while start < limit and not condition(start):
         start *= 2
     return min(start, limit)
+
+
+def scan(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> list[float]:
+    """Sign changes on a grid in ``ln V``; extrema of ``function/V`` between grid points are looked into."""
+    hi *= 1 + 1e-9
+    grid = np.geomspace(lo, hi, max(int(np.log(hi / lo) / RESOLUTION), 2) + 1)
+    values = function(grid) / grid
+    size = np.abs(values)
+    touching = 1 + np.flatnonzero((size[1:-1] <= size[:-2]) & (size[1:-1] < size[2:]) & (size[1:-1] < RESOLUTION))
+    cuts = {*grid.tolist(), *(_closest_approach(function, grid[i - 1], grid[i + 1]) for i in touching)}
+    nodes = np.array(sorted(cuts))
+    above = function(nodes) >= 0
+    return [crossing(function, float(nodes[i]), float(nodes[i + 1])) for i in np.flatnonzero(above[1:] != above[:-1])]
+
+
+def _closest_approach(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> float:
+    """Where ``|function/V|`` is smallest on ``[lo, hi]``, or where its sign differs from that at the ends."""
+    side = np.sign(function(np.array([lo]))[0])
+    for _ in range(6):
+        grid = np.linspace(lo, hi, 33)
+        best = int(np.argmin(side * function(grid) / grid))
+        lo, hi = grid[max(best - 1, 0)], grid[min(best + 1, 32)]
+    return float(grid[best])
 
 
 def rising_root(function: Callable[[float], float], start: float, accuracy: float) -> float:

@@ -16,8 +16,8 @@ import numpy as np
 from varflow._checks import ConvergenceError, non_negative, positive_scale, same_shape, scale, unwrap
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
-from varflow.theory.fixed_points import RESOLUTION, fixed_points, saddle_node
-from varflow.theory.roots import bisect
+from varflow.theory.fixed_points import fixed_points, saddle_node
+from varflow.theory.roots import RESOLUTION, bisect
 
 __all__ = ["stable_variance"]
 
@@ -41,7 +41,8 @@ def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", 
     Returns
     -------
     float or ndarray
-        0.0 where only silence is left; NaN where no fixed point is stable.
+        0.0 where only silence is left; NaN where no fixed point is stable: layers then alternate, see
+        :func:`varflow.fixed_points` for the cycle.
 
     Raises
     ------

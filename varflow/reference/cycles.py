@@ -1,0 +1,52 @@
+"""Two-cycles of the infinite-width map, in mpmath: variances that follow each other from layer to layer."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import mpmath
+from mpmath import mp, mpf
+
+from varflow.reference.layer import Layer
+from varflow.reference.roots import root_between
+from varflow.results import Cycle
+
+__all__ = ["two_cycles"]
+
+STEP = mpf("0.04")  # of the search, in ln V
+SEARCHED = 15  # digits of the search
+FARTHEST = mpf(10) ** 1000  # beyond, the density is smaller than mpmath can tell
+
+
+def two_cycles(layer: Layer, low: Any, high: Any, digits: int) -> tuple[Cycle, ...]:
+    """All cycles whose larger variance lies between two bounds, apart from others by a step of the search."""
+    if layer.mean_gain == 0 or (layer.mean_gain > 0 and layer.threshold >= 0):
+        return ()  # F rises, or contracts in ln V
+
+    def lack(variance: Any) -> Any:
+        """1 and the slope of the secant of ``F`` through ``V`` and ``F(V)``."""
+        following = _image(layer, variance)
+        step = following - variance
+        return 1 + ((_image(layer, following) - following) / step if step else layer.slope(variance))
+
+    with mpmath.workdps(SEARCHED):
+        places = [low * mp.exp(STEP * i) for i in range(int(mp.log(high / low) / STEP) + 2)]
+        signs = [lack(place) > 0 for place in places]
+    turns = [ends for ends, (left, right) in zip(pairwise(places), pairwise(signs), strict=True) if left != right]
+    upper = [root_between(lack, *ends, digits) for ends in turns]
+    return tuple(_cycle(layer, variance) for variance in upper if layer.excess(variance) < 0)
+
+
+def _image(layer: Layer, variance: Any) -> Any:
+    return layer.bias2 + layer.gain2 * layer.rate(variance)
+
+
+def _cycle(layer: Layer, high: Any) -> Cycle:
+    low = _image(layer, high)
+    flat = abs(layer.z(low)) > FARTHEST  # every neuron fires there, or none
+    multiplier = mpf(0) if flat else layer.slope(low) * layer.slope(high)
+    size = abs(multiplier)
+    scale = mpf(0) if size == 0 else mp.inf if size == 1 else -2 / mp.log(size)
+    residual = _image(layer, low) - high
+    return Cycle((low, high), (layer.rate(low), layer.rate(high)), multiplier, bool(size < 1), scale, residual)
