@@ -73,7 +73,7 @@ class Rounded:
         return math.sqrt(self.steps**2 + 1 / 12)  # Sheppard: rounding adds the variance of a unit uniform
 
     def draw(self, variates: Variates) -> Any:
-        return (self.core.draw(variates) * (self.steps / self.core.std)).round()
+        return self.core.draw(variates).mul_(self.steps / self.core.std).round_()
 
 
 class WeightDistribution(ABC):
@@ -152,6 +152,10 @@ class WeightDistribution(ABC):
     def characteristic(self, t: np.ndarray) -> np.ndarray:
         """``E[e^{itx}]`` for real ``t``; where it is not given, theory integrates the density."""
         raise NotImplementedError
+
+    def sum_moments(self, number: np.ndarray, x: np.ndarray, bias: float, side: int) -> np.ndarray:
+        """``E[y^j 1(y > 0)]`` of ``y = side · (S_J + b N - x)``, j = 0 … 4; NaN where theory shall find them itself, slower."""
+        return np.full((5, len(x)), np.nan)
 
     def gives(self, name: str) -> bool:
         """Whether the subclass has its own method of this name."""

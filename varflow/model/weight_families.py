@@ -129,6 +129,18 @@ class GammaWeights(WeightDistribution):
         shape, reached = number * self.shape, np.maximum(x, 0.0)
         return gammaincc(shape, reached), gammainc(shape, reached)
 
+    def sum_moments(self, number: np.ndarray, x: np.ndarray, bias: float, side: int) -> np.ndarray:
+        """From ``E[G^i 1(G > x)] = a (a + 1) … (a + i - 1) Q(a + i, x)``."""
+        from scipy.special import gammainc, gammaincc, poch
+
+        if bias:
+            return WeightDistribution.sum_moments(self, number, x, bias, side)
+        a, reached, orders = number * self.shape, np.maximum(x, 0.0), range(5)
+        fraction = gammaincc if side > 0 else gammainc
+        raw = [poch(a, i) * fraction(a + i, reached) for i in orders]
+        centred = [sum(math.comb(j, i) * (-x) ** (j - i) * raw[i] for i in range(j + 1)) for j in orders]
+        return np.maximum([side**j * moment for j, moment in enumerate(centred)], 0.0)
+
     def draw(self, variates: Variates) -> Any:
         return variates.exponential() if self.shape == 1 else variates.gamma(self.shape)
 

@@ -41,16 +41,6 @@ __all__ = [
 ]
 
 
-_NAMED: dict[str, WeightDistribution] = {
-    "normal": NormalWeights(),
-    "uniform": UniformWeights(),
-    "sign": LatticeWeights((-1, 1), (0.5, 0.5), "sign"),
-    "exponential": GammaWeights(1.0),
-    "lognormal": LogNormalWeights(1.0),
-}
-NAMES = tuple(_NAMED)
-
-
 @dataclass(frozen=True, slots=True)
 class WeightLaw:
     """The weights of a network: the distribution of those that are present, and which are; equal ones hash alike.
@@ -125,6 +115,19 @@ class WeightLaw:
         return self.label
 
 
+_NAMED = {
+    str(core): WeightLaw(str(core), core)
+    for core in (
+        NormalWeights(),
+        UniformWeights(),
+        LatticeWeights((-1, 1), (0.5, 0.5), "sign"),
+        GammaWeights(1.0),
+        LogNormalWeights(1.0),
+    )
+}
+NAMES = tuple(_NAMED)
+
+
 def exponential() -> WeightLaw:
     """Exponential weights, all positive: their mean is their standard deviation unless ``mean_gain`` says otherwise.
 
@@ -134,7 +137,7 @@ def exponential() -> WeightLaw:
     >>> vf.Network(width=100, depth=2, gain=1.0, weights="exponential").mean_gains.round(6)
     array([ 0., 10.])
     """
-    return weight_law(GammaWeights(1.0))
+    return _NAMED["exponential"]
 
 
 def lognormal(sigma: float = 1.0) -> WeightLaw:
@@ -168,7 +171,7 @@ def ternary(density: float) -> WeightLaw:
     """
     number = _density(density)
     if number == 1:
-        return weight_law("sign")
+        return _NAMED["sign"]
     return weight_law(LatticeWeights((-1, 0, 1), (number / 2, 1 - number, number / 2), f"ternary({number:g})"))
 
 
@@ -250,7 +253,7 @@ def weight_law(obj: Any, name: str = "weights") -> WeightLaw:
     if isinstance(obj, WeightLaw):
         return obj
     if isinstance(obj, str):
-        return weight_law(_NAMED[choice(name, obj, NAMES)])
+        return _NAMED[choice(name, obj, NAMES)]
     if isinstance(obj, WeightDistribution):
         return WeightLaw(str(obj), _usable(name, obj))
     if type(obj).__module__.partition(".")[0] == "scipy" or hasattr(obj, "dist"):

@@ -48,12 +48,14 @@ def normal_beyond(margin: np.ndarray, std: np.ndarray) -> np.ndarray:
 def _present(layer: Layer, largest: int, side: int) -> np.ndarray:
     """Moments on one side of the threshold for 0 … ``largest`` present connections, signs of odd ones included."""
     core, number = layer.law.core, np.arange(1.0, largest + 1)
-    if not core.sums_are_normal and (core.lattice is not None or not core.gives("cgf")):
+    if core.lattice is not None:
         return _of_atoms(layer, largest, side)
     x, bias = core_threshold(layer, number)
     if core.sums_are_normal:
         moments = normal_beyond(-side * x, np.sqrt(number + bias**2))
     else:
+        moments = core.sum_moments(number, x, bias, side)
+    if np.isnan(moments).any() and core.gives("cgf"):
         moments = _on_contour(core, number, x, bias, side)
     if np.isnan(moments).any():
         return _of_atoms(layer, largest, side)

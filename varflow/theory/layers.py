@@ -129,8 +129,10 @@ def _in_degree_moments(fan_in: int, in_degree: int, counts: np.ndarray) -> tuple
 
 def layers(network: Network) -> list[Layer]:
     """Layers 2 … depth of a network, in terms of the membrane (input scale included)."""
-    of_each = zip(network.widths[:-1], network.widths[1:], network.gains[1:], network.mean_gains[1:], strict=True)
-    return [_layer(network, int(fan_in), int(width), float(gain), float(mean)) for fan_in, width, gain, mean in of_each]
+    columns = network.widths[:-1], network.widths[1:], network.gains[1:], network.mean_gains[1:]
+    of_each = list(zip(*(column.tolist() for column in columns), strict=True))
+    distinct = {parameters: _layer(network, *parameters) for parameters in set(of_each)}
+    return [distinct[parameters] for parameters in of_each]
 
 
 def _layer(network: Network, fan_in: int, width: int, gain: float, mean_gain: float) -> Layer:

@@ -35,11 +35,13 @@ def _core_sums(rng: np.random.Generator, layer: Layer, number: np.ndarray) -> np
     if core.sums_are_normal:
         return np.sqrt(number) * rng.standard_normal(number.shape)
     quantile = _on_lattice if core.lattice is not None else np.interp
-    tables, out = _tables(core, layer.law.in_degree or layer.fan_in), np.zeros(number.shape)
-    for some in np.unique(number[number > 0]).tolist():
-        chosen = number == some
-        out[chosen] = quantile(rng.random(np.count_nonzero(chosen)), *tables[some])
-    return out
+    tables, out = _tables(core, layer.law.in_degree or layer.fan_in), np.zeros(number.size)
+    order = np.argsort(number, axis=None, kind="stable")
+    counts, first = np.unique(number.ravel()[order], return_index=True)
+    for count, chosen in zip(counts.tolist(), np.split(order, first[1:]), strict=True):
+        if count:
+            out[chosen] = quantile(rng.random(len(chosen)), *tables[count])
+    return out.reshape(number.shape)
 
 
 def _on_lattice(chance: np.ndarray, cumulative: np.ndarray, values: np.ndarray) -> np.ndarray:
