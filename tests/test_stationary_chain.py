@@ -97,6 +97,16 @@ def test_the_stationary_state_by_elimination_of_the_full_matrix(width, setting):
     assert len(state.states) == len(state.weights) == len(state.rates)
 
 
+def test_layers_before_the_first_silent_one_are_what_real_weight_matrices_show():
+    described = vf.Network(width=60, depth=90, gain=2.2, bias_std=0.3, neuron=vf.Neuron(1.0))
+    alive = vf.simulate(described, repeats=200, seed=7).survival > 0
+    assert (~alive).any(axis=1).all()
+    layers = np.argmin(alive, axis=1)
+    error, told = layers.std(ddof=1) / np.sqrt(len(layers)), vf.SpikeChain(described).lifetime().from_drive
+    assert abs(layers.mean() - told) < 4 * error
+    assert abs(layers.mean() - 1.4 * told) > 4 * error
+
+
 def test_published_stationary_state():
     """Networks that last 23 layers on average look quiet in the end: not what live ones look like."""
     state = chain(40, **TWO_STATES).stationary()
@@ -135,9 +145,10 @@ def test_rare_switching_keeps_its_relative_accuracy():
     state = chain(1000, threshold=0.7, gain=2.2, bias_std=0.2).stationary()
     assert state.weights[0] < 1e-70
     assert state.weights @ state.rates == pytest.approx(state.weights * state.rates.sum(axis=1), rel=1e-3)
-    narrow = chain(80, threshold=0.7, gain=2.2, bias_std=0.2)
-    law = eliminated(full_matrix(80, threshold=0.7, gain=2.2, bias_std=0.2))
-    assert narrow.stationary().silence == pytest.approx(law[0], rel=1e-9)
+    narrow = {"threshold": 0.7, "gain": 2.2, "bias_std": 0.2}
+    law = eliminated(full_matrix(400, **narrow))
+    assert law[0] < 1e-25
+    assert chain(400, **narrow).stationary().silence == pytest.approx(law[0], rel=1e-9)
 
 
 def test_the_sum_of_rare_rates_is_what_the_second_eigenvalue_lacks():
@@ -247,6 +258,12 @@ def test_an_expansion_that_is_refused_names_the_exact_answer_there_is():
         with pytest.raises(vf.DomainError, match="too small for a series") as error:
             vf.expansion(vf.Network(width=40, depth=2, gain=2.6, bias_std=bias_std))
         assert str(error.value).endswith(exact)
+
+
+def test_an_expansion_about_a_point_that_layers_overshoot_is_refused():
+    network = vf.Network(width=1000, depth=2, gain=1.0, bias_std=0.3, mean_gain=-4.0, neuron=vf.Neuron(-1.0))
+    with pytest.raises(vf.DomainError, match="cycles"):
+        vf.expansion(network)
 
 
 def test_layers_that_differ_have_no_stationary_state():

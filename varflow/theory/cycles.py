@@ -16,9 +16,14 @@ from varflow.results import Cycle
 from varflow.theory.maps import multiplier, rate
 from varflow.theory.roots import scan
 
-__all__ = ["two_cycles"]
+__all__ = ["may_cycle", "two_cycles"]
 
 CLOSED = 1e-6  # relative residual above which a change of sign is a jump of F, not a cycle
+
+
+def may_cycle(law: Distribution, theta: float, m_g: float) -> bool:
+    """Whether ``F`` falls anywhere without contracting."""
+    return m_g < 0 or (theta < 0 and (m_g > 0 or law.inflection is None))
 
 
 def two_cycles(law: Distribution, lowest: float, theta: float, g: float, sigma_b: float, m_g: float) -> tuple[Cycle, ...]:
@@ -27,8 +32,6 @@ def two_cycles(law: Distribution, lowest: float, theta: float, g: float, sigma_b
     image = lambda V: sigma_b**2 + g**2 * rate(law, V, *parameters)  # noqa: E731
     if law.levels is not None:
         upper = _on_the_levels(law, *parameters)
-    elif (theta >= 0 and m_g >= 0) or (m_g == 0 and law.inflection is not None):
-        return ()
     else:
         upper = [V for V in scan(partial(_secant, image), lowest, sigma_b**2 + g**2) if image(V) < V]
     cycles = (_described(law, V, *parameters) for V in upper)

@@ -179,6 +179,9 @@ def _active_state(layer: Layer) -> FixedPoint:
     bias_std = float(np.sqrt(layer.bias_variance))
     found = fixed_points(threshold=layer.threshold, gain=gain, bias_std=bias_std, mean_gain=mean_gain)
     active = [point for point in found if point.stable and 0 < point.firing_rate < 1]
+    if not active and any(point.multiplier <= -1 for point in found):
+        rule = "leaves no stable fixed point to expand about: layers overshoot it, see vf.fixed_points(...).cycles"
+        raise DomainError("mean_gain", mean_gain, rule)
     if not active:
         hint = f"; the critical gain is {critical_gain(threshold=layer.threshold):.6g}" if mean_gain == bias_std == 0 else ""
         raise DomainError(

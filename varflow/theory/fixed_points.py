@@ -17,7 +17,7 @@ from varflow._checks import DomainError, non_negative, positive_scale, scalar, s
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.results import FixedPoint, FixedPoints
-from varflow.theory.cycles import two_cycles
+from varflow.theory.cycles import may_cycle, two_cycles
 from varflow.theory.maps import multiplier, rate, standardised
 from varflow.theory.roots import RESOLUTION, crossing, double_until, scan
 
@@ -171,7 +171,7 @@ def fixed_points(
     if sigma_b == 0 and theta >= 0:
         variances = [0.0, *variances]
     points = tuple(_described(law, V, *parameters) for V in sorted(set(variances)))
-    cycles = two_cycles(law, _smallest_variance(law, *parameters), *parameters)
+    cycles = two_cycles(law, _smallest_variance(law, *parameters), *parameters) if may_cycle(law, theta, m_g) else ()
     return FixedPoints(points, complete, None if complete else RESOLUTION, _basin_edge(law, points, *parameters), cycles)
 
 
