@@ -682,7 +682,7 @@ def test_a_missing_extra_is_named_before_the_simulation(tmp_path, package, extra
     run = [sys.executable, "-W", "error", "-c", BLOCKED.format(package=package)]
     done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"varflow: {package} is not installed: pip install 'varflow[{extra}]'\n"
+    assert done.stderr == f"varflow: {package} is not installed: in a clone of varflow, pip install '.[{extra}]'\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -692,7 +692,7 @@ def test_a_missing_extra_is_named_before_the_simulation(tmp_path, package, extra
 )
 def test_a_missing_extra_is_named_by_the_api(monkeypatch, package, call):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(vf.MissingExtraError, match=rf"{package} is not installed: pip install 'varflow\[{package}\]'"):
+    with pytest.raises(vf.MissingExtraError, match=rf"{package} is not installed: .* clone .*, pip install '\.\[{package}\]'"):
         call()
 
 

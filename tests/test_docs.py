@@ -17,7 +17,10 @@ import varflow as vf
 from varflow.cli import app
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", ROOT / "validation" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+}
 MODULES = ["varflow", *(module.name for module in pkgutil.walk_packages(vf.__path__, "varflow."))]
 MODULES = sorted(set(MODULES) - {"varflow.__main__"})
 
@@ -58,14 +61,18 @@ def test_a_wrong_example_is_seen():
     assert doctest.DocTestRunner(verbose=False).run(test, out=lambda text: None).failed == 1
 
 
-PAGES = README + (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGES, flags=re.DOTALL | re.MULTILINE)
+BLOCKS = {
+    f"{name}, block {number}": block
+    for name, page in PAGES.items()
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE), start=1)
+}
+TEXT = "\n".join(PAGES.values())
 COMMANDS = [
     line.partition("#")[0].strip().strip("`")
-    for block in re.findall(r"^```sh\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+    for block in re.findall(r"^```sh\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)
     for line in block.splitlines()
     if line.startswith("varflow ")
-] + [found.strip("`") for found in re.findall(r"`varflow [a-z-]+ [^`\n]*`", README)]
+] + [found.strip("`") for found in re.findall(r"`varflow [a-z-]+ [^`\n]*`", TEXT)]
 
 
 def imported(block):
@@ -77,8 +84,9 @@ def imported(block):
             yield (node.module or "").partition(".")[0]
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_block_of_a_page(block, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("name", BLOCKS)
+def test_block_of_a_page(name, tmp_path, monkeypatch, capsys):
+    block = BLOCKS[name]
     for library in imported(block):  # some are in no extra that the tests ask for, such as spikingjelly
         pytest.importorskip(library, reason=f"the example needs {library}, which is not installed")
     if "matplotlib" in block:
@@ -86,7 +94,7 @@ def test_block_of_a_page(block, tmp_path, monkeypatch, capsys):
     if "vf.simulate" in block or "vf.validate" in block:
         pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "page", "exec"), {"__name__": "__main__"})
+    exec(compile(block, name, "exec"), {"__name__": "__main__"})
     assert "print(" not in block or capsys.readouterr().out.strip()
 
 
@@ -94,7 +102,7 @@ def test_the_libraries_of_an_example_are_seen():
     """The skip above names what is missing and nothing else: an example of installed libraries is run."""
     block = "import torch\nfrom spikingjelly.activation_based import layer\nimport numpy.linalg as la\n"
     assert list(imported(block)) == ["torch", "spikingjelly", "numpy"]
-    needed = {library for block in BLOCKS for library in imported(block)} - {"varflow", "spikingjelly", "dataclasses"}
+    needed = {library for block in BLOCKS.values() for library in imported(block)} - {"varflow", "spikingjelly", "dataclasses"}
     assert needed <= {"torch", "numpy", "scipy", "sklearn", "snntorch", "mpmath", "sympy", "norse", "matplotlib"}
 
 

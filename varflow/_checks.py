@@ -94,7 +94,7 @@ def require(extra: str, module: str) -> ModuleType:
         package = module.partition(".")[0]
         absent = isinstance(missing, ModuleNotFoundError) and (missing.name or "").partition(".")[0] == package
         trouble = "is not installed" if absent else f"cannot be imported ({' '.join(str(missing).split())})"
-        raise MissingExtraError(f"{package} {trouble}: pip install 'varflow[{extra}]'") from missing
+        raise MissingExtraError(f"{package} {trouble}: in a clone of varflow, pip install '.[{extra}]'") from missing
 
 
 def real_array(name: str, value: Any) -> np.ndarray:
