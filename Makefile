@@ -21,7 +21,7 @@ test-slow: $(VENV)/all.stamp    ## the statistical checks that take minutes
 validate: $(VENV)/all.stamp     ## the standing evidence: one claim a file, report in validation-results/REPORT.md
 	$(PY) -m validation
 
-bench: $(VENV)/all.stamp        ## speed, as ratios inside one run
+bench: $(VENV)/all.stamp        ## speed, as ratios inside one run: the table after pytest-benchmark's own
 	$(PY) -m pytest benchmarks -m "" --benchmark-group-by=group --benchmark-columns=min,median,rounds
 
 # The settings in theory_notebooks/jupyter make a double click open a .py file there as a notebook. Saving writes the .py file,

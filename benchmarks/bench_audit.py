@@ -2,13 +2,13 @@
 weights.
 
 Ratios are taken inside one process, of the least of several interleaved rounds, in which other work of the machine has the
-smallest part: on one thread in CPU time, and on all of torch's threads in wall time. Run with
-``pytest benchmarks/bench_audit.py -s``.
+smallest part: on one thread in CPU time, and on all of torch's threads in wall time.
 """
 
 import time
 
 import pytest
+from setting import size
 
 import varflow as vf
 
@@ -23,8 +23,9 @@ from varflow.init.models.target import deep_layer  # noqa: E402
 from varflow.init.models.walker import trace  # noqa: E402
 from varflow.init.models.watch import Recorder  # noqa: E402
 
-WIDTH, DEPTH, STEPS, BATCH = 512, 50, 12, 64
-BIG_WIDTH, BIG_DEPTH = 1414, 50  # 1e8 parameters
+WIDTH, DEPTH, STEPS, BATCH = size((512, 50, 12, 64), (20, 3, 4, 4))
+BIG_WIDTH, BIG_DEPTH = size((1414, 50), (20, 3))  # 1e8 parameters
+ROUNDS = size(9, 1)
 
 
 class Perceptron(torch.nn.Module):
@@ -88,16 +89,24 @@ def test_watching_over_the_forward_pass(benchmark, clock):
         checked(torch, recorder, [])
 
     found = {}
-    benchmark.pedantic(lambda: found.update(least(clock, 9, forward=forward, watch=watch)), rounds=1)
-    ratio = benchmark.extra_info["watching / forward"] = found["watch"] / found["forward"]
-    print(f"\nwatching / forward pass, {clock.name}: {ratio:.3f}")
+    benchmark.pedantic(lambda: found.update(least(clock, ROUNDS, forward=forward, watch=watch)), rounds=1)
+    benchmark.extra_info[f"watching / forward pass, {clock.name}"] = found["watch"] / found["forward"]
 
 
-def test_audit_of_fifty_layers(benchmark):
+def test_audit_of_fifty_layers(benchmark, clock):
     """The whole audit, prediction included, of a batch of 16."""
     model, x = Perceptron(WIDTH, DEPTH, STEPS), torch.rand(16, WIDTH)
     vf.init.init_model(model, x)
-    benchmark.pedantic(lambda: vf.audit(model, x), rounds=3, warmup_rounds=1)
+
+    def forward():
+        with torch.no_grad():
+            model(x)
+
+    found = {}
+    calls = {"forward": forward, "audit": lambda: vf.audit(model, x)}
+    benchmark.pedantic(lambda: found.update(least(clock, size(3, 1), **calls)), rounds=1)
+    benchmark.extra_info[f"audit / forward pass, {clock.name}"] = found["audit"] / found["forward"]
+    benchmark.extra_info[f"seconds of an audit, {clock.name}"] = found["audit"]
 
 
 def test_initialising_over_a_bare_normal(benchmark, clock):
@@ -123,7 +132,8 @@ def test_initialising_over_a_bare_normal(benchmark, clock):
         "tracing": lambda: trace(model, x),
     }
     found = {}
-    benchmark.pedantic(lambda: found.update(least(clock, 5, **calls)), rounds=1)
+    benchmark.pedantic(lambda: found.update(least(clock, size(5, 1), **calls)), rounds=1)
     part = {name: found[name] / found["normal"] for name in calls}
-    again = benchmark.extra_info["init_model / normal_"] = part["filling"] + part["planning"]
-    print(f"\ninit_model / normal_, {clock.name}: {again:.3f}, at first {again + part['meeting']:.3f}; ", part)
+    again = part["filling"] + part["planning"]
+    benchmark.extra_info |= {f"init_model / normal_, {clock.name}": again, "the same, of a new neuron": again + part["meeting"]}
+    benchmark.extra_info |= {f"{name} / normal_": ratio for name, ratio in part.items() if name != "normal"}

@@ -2,7 +2,7 @@
 
 Seconds a network of 100 layers of 1000 neurons, weights included, in CPU time of one thread and in one process: the
 conditional engine over 64 networks, the others network by network, as they draw their weights. Each round takes all sides in
-turn. Run with ``pytest benchmarks/bench_conditional.py -s -m ""``.
+turn.
 """
 
 import math
@@ -10,14 +10,15 @@ import statistics
 import time
 
 import pytest
+from setting import bar, size
 
 import varflow as vf
 
 torch = pytest.importorskip("torch")
 
-WIDTH, DEPTH, NETWORKS, ROUNDS = 1000, 100, 64, 3
+WIDTH, DEPTH, NETWORKS, ROUNDS = size((1000, 100, 64, 3), (30, 4, 4, 1))
 GAIN = 3.0
-BARS = {1: 300, 20: 20}
+BARS = size({1: 300, 20: 20}, {1: 0, 3: 0})
 LEAKY = {"decay": 0.5, "reset": "delayed_subtract"}
 
 
@@ -96,14 +97,13 @@ def ratios(steps, other, benchmark, name):
 
     simulated(steps, "conditional", 1, 0)()
     benchmark.pedantic(run, rounds=ROUNDS)
-    benchmark.extra_info[name] = found
-    print(f"\n{name} / conditional, {steps} steps:", *(f"{ratio:.0f}" for ratio in found))
+    benchmark.extra_info[f"{name} / conditional, {steps} steps"] = found
     return found
 
 
 @pytest.mark.parametrize("steps", BARS)
 def test_dense(benchmark, steps):
-    assert statistics.median(ratios(steps, simulated(steps, "dense", 1, 1), benchmark, "dense")) >= BARS[steps]
+    bar(statistics.median(ratios(steps, simulated(steps, "dense", 1, 1), benchmark, "dense")) >= BARS[steps])
 
 
 @pytest.mark.parametrize("steps", BARS)

@@ -1,0 +1,37 @@
+"""What the benchmarks measured, ratios above all, in a table at the end of the run."""
+
+import statistics
+
+import pytest
+
+ROWS = pytest.StashKey[list]()
+
+
+def pytest_configure(config):
+    config.stash[ROWS] = []
+
+
+@pytest.fixture(autouse=True)
+def _in_the_table(request):
+    """The ``extra_info`` of each benchmark."""
+    if "benchmark" not in request.fixturenames:
+        yield
+        return
+    benchmark = request.getfixturevalue("benchmark")
+    yield
+    request.config.stash[ROWS].append((request.node.name, benchmark.extra_info))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    terminalreporter.section("measured inside this run; of several rounds the median, the least and the largest")
+    for name, found in config.stash[ROWS]:
+        if found:  # nothing of one that was skipped or failed
+            terminalreporter.write_line(name)
+        for quantity, value in found.items():
+            terminalreporter.write_line(f"    {quantity:<44} {shown(value)}")
+
+
+def shown(value):
+    if isinstance(value, list):
+        return f"{statistics.median(value):.3g} ({min(value):.3g} to {max(value):.3g})"
+    return f"{value:.3g}"
