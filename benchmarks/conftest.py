@@ -22,6 +22,7 @@ def _in_the_table(request):
     request.config.stash[ROWS].append((request.node.name, benchmark.extra_info))
 
 
+@pytest.hookimpl(trylast=True)  # after the table of pytest-benchmark
 def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.section("measured inside this run; of several rounds the median, the least and the largest")
     for name, found in config.stash[ROWS]:
