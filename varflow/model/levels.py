@@ -19,7 +19,7 @@ class Discrete(Distribution):
     for ties counts with ``levels`` and ``weights``.
     """
 
-    __slots__ = ("_tails", "levels", "name", "upper", "weights")
+    __slots__ = ("_tails", "levels", "name", "upper", "weights")  # pyright: ignore[reportIncompatibleVariableOverride]
     levels: np.ndarray
     weights: np.ndarray
     _tails: np.ndarray

@@ -112,12 +112,12 @@ def _lambertw(argument: Any, branch: int = 0) -> Any:
 class _Sums:
     """Prints a series without end as a sum that stops by itself."""
 
-    def _print_Sum(self, expression: Any) -> str:
-        index, first, last = expression.limits[0]
-        if len(expression.limits) > 1 or last != sympy.oo:
-            return super()._print_Sum(expression)  # pyright: ignore[reportAttributeAccessIssue]
+    def _print_Sum(self, expr: Any) -> str:
+        index, first, last = expr.limits[0]
+        if len(expr.limits) > 1 or last != sympy.oo:
+            return super()._print_Sum(expr)  # pyright: ignore[reportAttributeAccessIssue]
         show = self._print  # pyright: ignore[reportAttributeAccessIssue]
-        return f"endless_sum(lambda {show(index)}: {show(expression.function)}, {int(first)})"
+        return f"endless_sum(lambda {show(index)}: {show(expr.function)}, {int(first)})"
 
 
 class _Mpmath(_Sums, MpmathPrinter):

@@ -65,12 +65,12 @@ def scan(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> 
 
 def _closest_approach(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> float:
     """Where ``|function/V|`` is smallest on ``[lo, hi]``, or where its sign differs from that at the ends."""
-    side = np.sign(function(np.array([lo]))[0])
+    side, nearest = np.sign(function(np.array([lo]))[0]), lo
     for _ in range(6):
         grid = np.linspace(lo, hi, 33)
         best = int(np.argmin(side * function(grid) / grid))
-        lo, hi = grid[max(best - 1, 0)], grid[min(best + 1, 32)]
-    return float(grid[best])
+        nearest, lo, hi = grid[best], grid[max(best - 1, 0)], grid[min(best + 1, 32)]
+    return float(nearest)
 
 
 def rising_root(function: Callable[[float], float], start: float, accuracy: float) -> float:

@@ -139,7 +139,7 @@ def _balanced(kernel: Kernel, group: np.ndarray, restart: np.ndarray | None = No
     if restart is not None:
         into[0] = restart @ members
     within = kernel.target.weights / (kernel.target.weights @ members)[group]
-    chain, change = np.zeros((members.shape[1],) * 2), 0.0
+    chain, change, mass = np.zeros((members.shape[1],) * 2), 0.0, within
     for _ in range(LONGEST):
         chain_before, chain = chain, (within * members.T) @ into
         weights = _without_subtraction(chain)

@@ -126,7 +126,7 @@ class _Snapshot:
         return ()
 
     def _object(self, value: Any) -> Iterable[Any]:
-        slots = {name: getattr(value, name) for name in copyreg._slotnames(type(value)) if hasattr(value, name)}
+        slots = {name: getattr(value, name) for name in _slot_names(type(value)) if hasattr(value, name)}
         if slots:
             self.undo.append(partial(_refill_slots, value, slots))
         return [*slots.values(), getattr(value, "__dict__", None)]
@@ -192,7 +192,7 @@ def _refill_dict(container: Any, keys: list[Any], values: list[Any]) -> None:
 
 
 def _refill_slots(value: Any, slots: dict[str, Any]) -> None:
-    for name in copyreg._slotnames(type(value)):
+    for name in _slot_names(type(value)):
         if name not in slots and hasattr(value, name):
             object.__delattr__(value, name)
         elif name in slots and getattr(value, name, slots) is not slots[name]:
@@ -207,3 +207,8 @@ def at_rest(modules: list[Any]) -> None:
             if callable(method):
                 method()
                 break
+
+
+def _slot_names(kind: type) -> list[str]:
+    """Names of the slots of a class and its bases, as copying an object finds them."""
+    return copyreg._slotnames(kind)  # pyright: ignore[reportAttributeAccessIssue]

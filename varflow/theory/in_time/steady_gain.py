@@ -117,10 +117,10 @@ def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0) -> Steady:
     gains, error, state = _choosing(wanted, _driven(wanted, strength))
     m = _multiplier(wanted, math.exp(gains.mean()), state)
     first = driven(wanted.neuron, wanted.fine, strength**2 * wanted.shape[None])
-    log_g, slope, before, chosen = float(gains.mean()), 1.0, None, None
+    log_g, slope, before = float(gains.mean()), 1.0, None
+    found = _down(wanted, math.exp(log_g), first, settling=m < CONTRACTING)
+    chosen = float(found.values.mean())
     for _ in range(REFINEMENTS):
-        found = _down(wanted, math.exp(log_g), first, settling=m < CONTRACTING)
-        chosen = float(found.values.mean()) if chosen is None else chosen
         off = np.log(np.maximum(found.values, 1e-300) / wanted.value)
         if before is not None and log_g != before[0]:
             slope = max((off.mean() - before[1]) / (log_g - before[0]), 0.2)
@@ -128,6 +128,7 @@ def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0) -> Steady:
         if abs(off.mean()) < wanted.tolerance or not abs(off.mean()) < farthest:
             break
         before, log_g = (log_g, float(off.mean())), log_g - min(max(float(off.mean()) / slope, -0.1), 0.1)
+        found = _down(wanted, math.exp(log_g), first, settling=m < CONTRACTING)
     reached = bool(abs(found.values.mean() / wanted.value - 1) < KEPT) and bool(lasting(wanted, found.last).all())
     return replace(found, error=found.gain * error, strength=strength, multiplier=m, chosen=chosen, reached=reached)
 
