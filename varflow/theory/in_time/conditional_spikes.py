@@ -47,7 +47,7 @@ def expected_spikes(
     chance = normal_cdf(above * (1 / std))
     if rule.input:
         after = spikes(neuron, expected) if rule.input == 1 else normal_cdf(above * (1 / (std * (1 - rule.input))))
-        chance = np.where(before > 0, after, chance)
+        chance += before * (after - chance)  # np.where on a random mask is slower
     return chance, chance
 
 

@@ -147,8 +147,8 @@ def _sums(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndar
         chance[t], square = expected_spikes(neuron, expected, float(new[t]), before, s)
         centre = float(expected.sum()) / points
         spread = expected - centre
-        let_in = float(np.mean(fraction**2)) if neuron.reset_rule.input else 1.0
-        second = float(np.dot(spread, spread)) + points * (centre**2 + new[t] ** 2 * let_in)
+        let_in = points if np.isscalar(fraction) else float(np.dot(fraction, fraction))
+        second = float(np.dot(spread, spread)) + points * centre**2 + new[t] ** 2 * let_in
         moments[t] = points * centre, second, chance[t].sum(), square.sum()
     pairs = np.matmul(_slices(fired), _slices(chance).swapaxes(1, 2)).sum(axis=0, dtype=float)
     return np.hstack([pairs, moments])
