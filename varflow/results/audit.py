@@ -22,6 +22,7 @@ CAUSES = {
     "finite width": "at infinite width activity would go on; layers this narrow lose it by chance",
     "bias": "without its biases the network would go on firing: set them to 0",
     "leak or reset": "a memoryless neuron would go on firing at these gains; this one's leak or reset stops it",
+    "normalisation": "a normalisation sets the scale of its currents, whatever their gain: raise the weight of that one",
     "arrangement": "networks drawn anew with weights of the same moments go on firing: draw its weights anew",
     "beyond the theory": "networks drawn anew with these weights die there too, and no theory here covers their structure",
 }
@@ -48,12 +49,13 @@ class AuditedLayer:
     Attributes
     ----------
     name, neuron_name : str
-        Of the weight module and of the spiking module after it.
+        Of the weight module and of the spiking module after it; the names of several are joined by ``+``.
     neuron : Neuron
     width : int
         Neurons.
     gain, bias_std, bias_mean : float
-        ``√(fan-in · Var w)``, fan-in as torch counts it, and the moments of the biases, as they are.
+        ``√(fan-in · Var w)``, fan-in as torch counts it, and the moments of the biases, as they are while the model runs; of
+        several modules that of their sum, for inputs that are alike.
     firing_rate, predicted_rate, predicted_std : float
         Late spikes per neuron and step: measured, predicted, and the spread of that over networks and inputs.
     variance, mean : float
@@ -70,6 +72,8 @@ class AuditedLayer:
         computes before every call.
     needed_gain : float
         What ``init_model`` would give it; NaN where nothing is to be mended, or it is not known.
+    gains : dict of str to float
+        Of the weight modules that set the scale of its currents, by their names; empty where a normalisation sets it.
     """
 
     name: str
@@ -91,6 +95,7 @@ class AuditedLayer:
     firing_rates: np.ndarray
     gradient_variance: float = math.nan
     needed_gain: float = math.nan
+    gains: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("survival", "firing_rates"):
@@ -110,6 +115,16 @@ class AuditedLayer:
     def dead(self) -> bool:
         """Whether it spikes late for no input."""
         return not self.survival.any()
+
+    def scaled_to(self, gain: float) -> dict[str, float]:
+        """The gains of its modules with which its own is another: in the same proportions."""
+        equal = 1 / math.sqrt(max(len(self.gains), 1))
+        return {name: gain * (own / self.gain if self.gain else equal) for name, own in self.gains.items()}
+
+    def first_to_mend(self, gain: float | None) -> tuple[str | None, float | None]:
+        """The strongest of its modules, and the gain of that one, if that of the layer is known."""
+        name = max(self.gains, key=lambda each: self.gains[each], default=None)
+        return name, None if name is None or gain is None else self.scaled_to(gain)[name]
 
     def to_dict(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "neuron"}
@@ -135,13 +150,13 @@ class AuditReport(Shown):
     cause : str or None
         Why, one of ``varflow.results.audit.CAUSES``.
     fix_layer : str or None
-        Name of the layer whose weights to change first: the dead one, or one below that starves it; without a dead layer, one
-        that loses inputs or whose potentials are far too wide.
+        Name of the weight module to change first: of the dead layer, or of one below that starves it; without a dead layer, of
+        one that loses inputs or whose potentials are far too wide. None where gains are not to blame or have no effect.
     fix_gain : float or None
-        The gain for that layer: what ``init_model`` would give it. Where a structure beyond the theory loses activity although
+        The gain for that module: what ``init_model`` would give it. Where a structure beyond the theory loses activity although
         all layers have that, the lowest one that hardly fires gets a quarter more than it has, step by step.
     fixes : dict of str to float
-        The gains of all layers that have clearly less than they need.
+        The gains of the weight modules of all layers that have clearly less than they need.
     predicted_by : str
         ``"theory"``, or ``"networks drawn anew"`` where ``notes`` name what the theory does not cover.
     notes : tuple of str
@@ -158,9 +173,9 @@ class AuditReport(Shown):
     notes: tuple[str, ...] = field(default=())
 
     def __getitem__(self, name: str) -> AuditedLayer:
-        """A layer by its name, or by that of its neuron."""
+        """A layer by its name, by that of its neuron, or of one of its weight modules."""
         for layer in self.layers:
-            if name in (layer.name, layer.neuron_name):
+            if name in (layer.name, layer.neuron_name, *layer.gains):
                 return layer
         raise KeyError(name)
 
@@ -194,11 +209,14 @@ class AuditReport(Shown):
 
     @property
     def fixes(self) -> dict[str, float]:
-        lacking = {layer.name: layer.needed_gain for layer in self.layers if layer.gain < ENOUGH * layer.needed_gain}
+        lacking: dict[str, float] = {}
+        for layer in self.layers:
+            if layer.gain < ENOUGH * layer.needed_gain:
+                lacking |= {name: gain for name, gain in layer.scaled_to(layer.needed_gain).items() if name not in lacking}
         return lacking if self.fix_layer is None or self.fix_gain is None else lacking | {self.fix_layer: self.fix_gain}
 
     def _advice(self, name: str, needed: float) -> str:
-        gain = self[name].gain
+        gain = self[name].gains[name]
         factor = needed / gain if gain else math.inf
         off = max(factor, 1 / factor) if factor else math.inf
         much = f"weights of {name} are {off:.3g} times too {'small' if factor > 1 else 'large'}: " if off > 1.1 else ""

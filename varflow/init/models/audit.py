@@ -12,14 +12,15 @@ import numpy as np
 from varflow._checks import DomainError, require
 from varflow.init.models.causes import ALIVE, FEEDING, diagnosed, needed_gains, to_mend
 from varflow.init.models.door import checked, integrators, unlike_their_kind, watched
+from varflow.init.models.memory import overlap
 from varflow.init.models.precision import full_precision, in_full_precision
 from varflow.init.models.prediction import late, predict, uncovered
 from varflow.init.models.redraw import redrawn_rates
 from varflow.init.models.state import kept
 from varflow.init.models.steps import notes_on_steps, warn_of_one_step
-from varflow.init.models.walker import Trace, forward
+from varflow.init.models.walker import Trace, TracedLayer, forward
 from varflow.init.models.watch import Recorder, Watched
-from varflow.init.models.wiring import Moments, measured
+from varflow.init.models.wiring import Moments, measured, together
 from varflow.results.audit import ENOUGH, AuditedLayer, AuditReport
 
 __all__ = ["audit"]
@@ -85,22 +86,30 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
         raise DomainError("loss", loss, "must be a function of the model's output")
     if loss is not None and torch.is_inference_mode_enabled():
         raise DomainError("loss", loss, "has no gradients within torch.inference_mode: leave that mode")
-    traced = watched(torch, model, inputs, steps, in_full_precision(torch, recorder))
+    used: dict[TracedLayer, list[Moments]] = {}
+
+    def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
+        if layer not in used:  # a forward may clamp its weights, which are put back after the pass
+            used[layer] = [measured(weight) for weight in layer.weights]
+        recorder(layer, current, spikes)
+
+    traced = watched(torch, model, inputs, steps, in_full_precision(torch, record))
     if loss is not None and any(parameter.is_inference() for parameter in model.parameters()):
         raise DomainError("loss", loss, "has no gradients by weights made within torch.inference_mode: make them outside of it")
     warn_of_one_step(traced, steps)
-    notes = notes_on_steps(traced, steps) + _shared(traced) + [" ".join(each) for each in integrators(traced)]
-    notes += _unseen(model)
+    notes = notes_on_steps(traced, steps) + [" ".join(each) for each in integrators(traced)] + _unseen(model)
     seen = checked(torch, recorder, notes)
     reasons = uncovered(traced) + unlike_their_kind(torch, traced)
+    notes += _normalised(traced) if reasons else _shared(traced)
     redrawn = _redrawn(torch, model, inputs, steps, traced) if reasons else None
     gradients = _gradients(torch, model, inputs, steps, traced, loss)
     with full_precision(torch):
-        return _report(traced, seen, redrawn, gradients, reasons, notes)
+        return _report(traced, used, seen, redrawn, gradients, reasons, notes)
 
 
 def _report(
     traced: Trace,
+    used: dict[TracedLayer, list[Moments]],
     seen: dict[str, Watched],
     redrawn: _Expected | None,
     gradients: list[float],
@@ -108,11 +117,11 @@ def _report(
     notes: list[str],
 ) -> AuditReport:
     """Everything that was measured beside what the theory says of it, and the verdict."""
-    moments = [measured(layer.weights[0]) for layer in traced.layers]
+    moments = [together(used[layer]) for layer in traced.layers]
     predicted = _by_theory(traced, moments) if redrawn is None else redrawn
     expected = zip(predicted.rate, predicted.std, predicted.variance, strict=True)
-    rows = zip(traced.layers, moments, expected, gradients, strict=True)
-    layers = [_audited(layer, seen[layer.neuron_name], moment, rate, gradient) for layer, moment, rate, gradient in rows]
+    rows = zip(traced.layers, expected, gradients, strict=True)
+    layers = [_audited(layer, used[layer], seen[layer.neuron_name], rate, gradient) for layer, rate, gradient in rows]
     silent = next((l for l, layer in enumerate(layers) if layer.dead), None)
     cause, needed = None, _needed(traced, layers)
     if silent is None:
@@ -133,8 +142,7 @@ def _report(
         len(layers[0].survival),
         None if silent is None else layers[silent].name,
         cause,
-        None if mend is None else layers[mend].name,
-        gain,
+        *((None, None) if mend is None else layers[mend].first_to_mend(gain)),
         "networks drawn anew" if reasons else "theory",
         (*notes, *(f"not covered by the theory: {reason}" for reason in reasons)),
     )
@@ -147,8 +155,9 @@ def _mend(layers: list[AuditedLayer], needed: list[float | None], covered: bool)
     need = None if weakest is None else needed[weakest]
     if weakest is not None and need and gains[weakest] < ENOUGH * need and not all(layer.survival.all() for layer in layers):
         return weakest
-    if not covered and any(losing := [not layer.survival.all() for layer in layers]):
-        return losing.index(True)
+    losing = [l for l, layer in enumerate(layers) if layer.gains and not layer.survival.all()]
+    if not covered and losing:
+        return losing[0]
     return next((l for l, layer in enumerate(layers) if layer.wide and needed[l] is not None), None)
 
 
@@ -158,7 +167,7 @@ def _beyond_the_theory(layers: list[AuditedLayer], needed: list[float | None], m
     """
     if layers[mend].wide or layers[mend].gain < ENOUGH * (needed[mend] or 0.0):
         return mend, needed[mend]
-    mend = next((l for l, layer in enumerate(layers[:mend]) if layer.firing_rate < FEEDING), mend)
+    mend = next((l for l, layer in enumerate(layers[:mend]) if layer.gains and layer.firing_rate < FEEDING), mend)
     return mend, (RAISED if needed[mend] else DOUBLED) * layers[mend].gain or None
 
 
@@ -186,18 +195,21 @@ def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
 
 
 def _audited(
-    layer: Any, seen: Watched, moment: Moments, predicted: tuple[float, float, float], gradient: float
+    layer: TracedLayer, used: list[Moments], seen: Watched, predicted: tuple[float, float, float], gradient: float
 ) -> AuditedLayer:
     half = late(len(seen.variance))
     rate, std, variance = predicted
+    gains = {name: moments.gain for name, moments in zip(layer.names, used, strict=True)}
+    own = together(used)
+    scaling = {name: gains[name] for name in layer.scaled_by}
     return AuditedLayer(
         layer.name,
         layer.neuron_name,
         layer.neuron,
         seen.width,
-        moment.gain,
-        moment.bias_std,
-        moment.bias_mean,
+        math.hypot(*(scaling or gains).values()),
+        own.bias_std,
+        own.bias_mean,
         float(seen.firing_rate[half].mean()),
         rate,
         std,
@@ -209,18 +221,29 @@ def _audited(
         seen.alive,
         seen.firing_rate.mean(1),
         gradient,
+        gains=scaling,
     )
 
 
+def _normalised(traced: Trace) -> list[str]:
+    """What is said of layers whose gain has no effect."""
+    without = [layer.name for layer in traced.layers if not layer.scaled_by]
+    rule = "have currents that are normalised: their gain has no effect, the normalisation's own weight has"
+    return [f"{rule}: {', '.join(without)}"] if without else []
+
+
 def _shared(traced: Trace) -> list[str]:
-    """What is said of layers that have one parameter as their weights."""
-    owners: dict[int, str] = {}
+    """What is said of layers of a plain chain that have the same weights in memory."""
+    owners: dict[str, Any] = {}
     notes = []
     for layer in traced.layers:
         parameter = layer.weights[0]._parameters.get("weight")  # None where it is computed from others
-        owner = layer.name if parameter is None else owners.setdefault(id(parameter), layer.name)
+        if parameter is None:
+            continue
+        owner = next((name for name, other in owners.items() if overlap(parameter, other)), layer.name)
         if owner != layer.name:
             notes.append(f"{layer.name} shares its weights with {owner}: predicted as if they were independent")
+        owners.setdefault(layer.name, parameter)
     return notes
 
 
@@ -248,16 +271,18 @@ def _redrawn(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Tra
 
 
 def _gradients(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, loss: Any) -> list[float]:
-    """Mean squares of the gradients by the weights, frozen ones too; NaN for weights that a hook computes before every call."""
-    layers = [layer.weights[0] for layer in traced.layers]
+    """Mean squares of the gradients by each layer's weights, frozen ones too; NaN for those that a hook computes before every
+    call.
+    """
     if loss is None:
-        return [math.nan] * len(layers)
+        return [math.nan] * len(traced.layers)
+    modules = list(dict.fromkeys(weight for layer in traced.layers for weight in layer.weights))
 
-    def squares() -> list[float]:
-        for layer in layers:
-            layer.requires_grad_(True)
+    def squares() -> dict[Any, Any]:
+        for module in modules:
+            module.requires_grad_(True)
         with torch.enable_grad(), torch.nn.utils.parametrize.cached():
-            weights = [layer.weight for layer in layers]
+            weights = [module.weight for module in modules]
             value = loss(forward(model, inputs, steps, [layer.module for layer in traced.layers]))
             if not isinstance(value, torch.Tensor) or value.numel() != 1:
                 raise DomainError("loss", type(value).__name__, "must return a tensor of one number")
@@ -265,8 +290,12 @@ def _gradients(torch: Any, model: Any, inputs: Any, steps: int | None, traced: T
             graph = one_each if value.requires_grad else []
             gradients = torch.autograd.grad(value, graph, allow_unused=True) if graph else ()
         found = {id(weight): gradient for weight, gradient in zip(graph, gradients, strict=True)}
-        known = [weight.is_leaf or hasattr(layer, "parametrizations") for layer, weight in zip(layers, weights, strict=True)]
-        of = [0.0 if (g := found.get(id(weight))) is None else float(g.float().square().mean()) for weight in weights]
-        return [square if is_known else math.nan for square, is_known in zip(of, known, strict=True)]
+        known = [weight.is_leaf or hasattr(module, "parametrizations") for module, weight in zip(modules, weights, strict=True)]
+        of = [weight.new_zeros(1) if (g := found.get(id(weight))) is None else g for weight in weights]
+        return {
+            module: g.float().square() if is_known else g.new_full((1,), math.nan)
+            for module, g, is_known in zip(modules, of, known, strict=True)
+        }
 
-    return kept(model, squares)
+    found = kept(model, squares)
+    return [float(torch.cat([found[weight].flatten() for weight in layer.weights]).mean()) for layer in traced.layers]

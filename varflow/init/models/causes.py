@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from varflow._checks import ConvergenceError, DomainError
 from varflow.init.models.initialise import planned_gains
-from varflow.init.models.prediction import input_moments, late, predict, uncovered
+from varflow.init.models.prediction import by_step, input_moments, late, predict, uncovered
 from varflow.init.models.target import RATE, deep_layer, layer_gain, run_deep
-from varflow.init.models.walker import Trace, TracedLayer
+from varflow.init.models.walker import INPUT, Trace, TracedLayer
 from varflow.init.models.wiring import Moments, border, currents_from
 from varflow.model.neurons import Neuron
 from varflow.results.audit import ENOUGH
@@ -39,10 +39,12 @@ def diagnosed(
     """
     if any(each.driven and not any(bool(x.any()) for x in each.weight_inputs) for each in trace.layers):
         return "dead input", None
-    if trace.layers[silent].driven and _ends(trace.layers[silent], trace.steps):
+    if trace.layers[silent].driven and _ends(trace.layers[silent]):
         return "dead input", None
     if survival > SURE:
         return "arrangement", silent
+    if not trace.layers[silent].scaled_by:
+        return "normalisation", None
     gains = [each.gain for each in moments]
     if covered and _lives(trace, moments, silent):
         cause = "leak or reset" if _survives_without_memory(trace, moments) else "finite width"
@@ -61,10 +63,10 @@ def diagnosed(
     return "leak or reset" if held_back else "below the critical gain", silent
 
 
-def _ends(layer: TracedLayer, steps: int) -> bool:
+def _ends(layer: TracedLayer) -> bool:
     """Whether what a layer receives is zero in the second half of the steps."""
-    products, _ = input_moments(layer, steps)
-    return not bool(products.diagonal(dim1=-2, dim2=-1)[..., late(steps)].any())
+    given = (by_step(layer, module) for module in range(len(layer.weights)))
+    return not any(bool(x[late(len(x))].any()) for x in given)
 
 
 def _lives(trace: Trace, moments: Sequence[Moments], index: int) -> bool:
@@ -110,8 +112,14 @@ def needed_gains(trace: Trace) -> list[float | None]:
             return list(planned_gains(trace))
         except (DomainError, ConvergenceError):
             pass
-    known = [not layer.driven or not uncovered(replace(trace, layers=[layer])) for layer in trace.layers]
-    return [_sustaining_gain(trace, l) if is_known else None for l, is_known in enumerate(known)]
+    return [_sustaining_gain(trace, l) if _asks_for_one(trace, layer) else None for l, layer in enumerate(trace.layers)]
+
+
+def _asks_for_one(trace: Trace, layer: TracedLayer) -> bool:
+    """Whether the theory knows a gain for a layer of a model that it does not cover, and that gain has an effect."""
+    if layer.driven and layer.scaled_by:
+        return not uncovered(replace(trace, layers=[layer]))
+    return bool(layer.scaled_by) and {INPUT, *(other.neuron_name for other in trace.layers)}.issuperset(layer.sources)
 
 
 def _border(layer: TracedLayer) -> float:

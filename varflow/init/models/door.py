@@ -38,10 +38,12 @@ def watched(torch: Any, model: Any, inputs: Any, steps: int | None, record: Call
 
 def unlike_their_kind(torch: Any, traced: Trace) -> list[str]:
     """Weight layers of classes with a forward of their own that is not that of the layer they derive from, in words."""
-    weights = [(layer.name, weight, layer.input_shape) for layer in traced.layers for weight in layer.weights]
-    weights += [(name, weight, shape) for name, weight, _, shape in traced.readouts]
+    weights: dict[Any, tuple[str, tuple[int, ...]]] = {}
+    for layer in traced.layers:
+        weights |= {w: (name, fed.shape) for name, w, fed in zip(layer.names, layer.weights, layer.fed, strict=True)}
+    weights |= {weight: (name, shape) for name, weight, _, shape in traced.readouts}
     words = []
-    for name, weight, shape in weights:
+    for weight, (name, shape) in weights.items():
         kind = next(k for k in type(weight).__mro__ if k.__module__.startswith("torch.nn.modules."))
         if type(weight).forward is not kind.forward and not _steps_alike(torch, weight, kind, shape):
             words.append(f"{name} is a {type(weight).__name__} whose output is not that of a {kind.__name__}")

@@ -15,7 +15,7 @@ from varflow.init.models.spiking import Spiking
 from varflow.init.models.walker import INPUT, Trace, TracedLayer, steps_of
 from varflow.init.models.wiring import Moments, covariance_between, currents_from, why_not_covered, width_and_sites
 
-__all__ = ["Prediction", "input_moments", "late", "predict", "rates_by_step", "uncovered"]
+__all__ = ["Prediction", "by_step", "input_moments", "late", "predict", "rates_by_step", "uncovered"]
 
 POINTS = 2**15  # neurons drawn for one layer, over all populations
 MOST_FACTORED = 2**31  # populations × sites × steps³, which factors of covariances cost
@@ -47,15 +47,17 @@ def late(steps: int) -> slice:
 
 def uncovered(trace: Trace) -> list[str]:
     """What in a model is not a plain chain of layers, by name; empty where the theory covers it."""
-    words, known = [], {INPUT}
+    words, known, neurons = [], {INPUT}, {layer.neuron_name for layer in trace.layers}
     for layer in trace.layers:
-        reason = why_not_covered(layer.weights[0])
-        words += [f"{layer.name} {reason}"] if reason else []
+        reasons = [(name, why_not_covered(weight)) for name, weight in zip(layer.names, layer.weights, strict=True)]
+        words += [f"{name} {reason}" for name, reason in reasons if reason]
         words += [f"{step}, before {layer.neuron_name}" for step in layer.through]
         if len(layer.weights) > 1:
-            words.append(f"{layer.neuron_name} sums the currents of {layer.name.replace('+', ' and ')}")
+            words.append(f"{layer.neuron_name} sums the currents of {' and '.join(layer.names)}")
         if len(layer.sources) != 1:
             words.append(f"{layer.name} receives {' and '.join(layer.sources)} together")
+        elif layer.sources[0] not in neurons | {INPUT}:
+            words.append(f"{layer.name} receives the currents of {layer.sources[0]}, without a neuron between")
         elif layer.sources[0] not in known:
             words.append(f"{layer.name} receives the spikes of {layer.sources[0]}, a later layer")
         known.add(layer.neuron_name)
@@ -88,17 +90,17 @@ def _given(layer: TracedLayer, most: int) -> Any:
     """What an input-driven layer receives, shape (steps or 1, inputs, features) or (…, channels, *sites); not all inputs of a
     large batch.
     """
-    x = _by_step(layer)
+    x = by_step(layer)
     if x.shape[1] > most:
         x = x[:, np.unique(np.linspace(0, x.shape[1] - 1, most).round().astype(int))]
     return x.double()
 
 
-def _by_step(layer: TracedLayer) -> Any:
-    """What a layer's weights received, steps first; one step for an input that went through them once."""
+def by_step(layer: TracedLayer, module: int = 0) -> Any:
+    """What one of an input-driven layer's weights received, steps first; one step for an input that went through them once."""
     torch = require("torch", "torch")
-    calls, spiking, shape = layer.weight_inputs, layer.spiking, layer.current_shape
-    axes = 1 if hasattr(layer.weights[0], "in_features") else 1 + len(layer.weights[0].kernel_size)
+    calls, weight, spiking, shape = layer.fed[module].inputs, layer.weights[module], layer.spiking, layer.current_shape
+    axes = 1 if hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
     given = calls[0]
     if len(calls) > 1 or spiking.time_axis is None:
         x = torch.stack(calls)

@@ -37,15 +37,20 @@ _MOVES = {
 }
 _TESTS = {"gt", "ge", "lt", "le", "heaviside", "sign", "__gt__", "__ge__", "__lt__", "__le__", "greater", "greater_equal"}
 _JOINS = {"cat", "concat", "concatenate", "hstack"}
+_OWN_SCALE = {"layer_norm", "group_norm", "rms_norm", "normalize"}  # whatever that of what they receive
+_OF_THE_BATCH = {"batch_norm", "instance_norm"}  # the same, if their sixth argument says so
 _FRESH = {"zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "full_like", "new_zeros", "new_ones", "new_empty"}
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """``sources``: names of layers, ``"input"`` for the model's own input. ``through``: operations since then, in words."""
+    """``sources``: names of layers, ``"input"`` for the model's own input. ``through``: operations since then, in words.
+    ``normalised``: those of the sources whose scale has no effect any more.
+    """
 
     sources: frozenset[str]
     through: tuple[str, ...] = ()
+    normalised: frozenset[str] = frozenset()
 
 
 class Provenance(TorchFunctionMode):
@@ -83,19 +88,29 @@ class Provenance(TorchFunctionMode):
         if name in _TESTS:
             self.thresholds.append((labels[0], self.place()))
         self.raw_weights += [(t, self.place()) for t in given if isinstance(t, Parameter) and t.dim() > 1]
-        label = _joined(name, labels, self.place())
+        label = _joined(name, labels, self.place(), _takes_out_scale(name, args, kwargs))
         for tensor in results:
             self.put(tensor, label)
 
 
-def _joined(name: str, labels: list[Label], place: str) -> Label:
+def _takes_out_scale(name: str, args: Any, kwargs: Any) -> bool:
+    if name in _OF_THE_BATCH:
+        return bool(
+            kwargs.get("training", kwargs.get("use_input_stats", args[5] if len(args) > 5 else name == "instance_norm"))
+        )
+    return name in _OWN_SCALE
+
+
+def _joined(name: str, labels: list[Label], place: str, normalising: bool) -> Label:
     sources = frozenset().union(*(label.sources for label in labels))
+    raw = frozenset().union(*(label.sources - label.normalised for label in labels))
+    normalised = sources if normalising else sources - raw
     through = tuple(dict.fromkeys(step for label in labels for step in label.through))
     harmless = name in _MOVES or (name in _JOINS and len(sources) == 1)
     if harmless:
-        return Label(sources, through)
+        return Label(sources, through, normalised)
     step = f"{name.strip('_')} in {place}"
-    return Label(sources, through if step in through else (*through, step))
+    return Label(sources, through if step in through else (*through, step), normalised)
 
 
 def tensors_in(tree: Any) -> list[Tensor]:

@@ -18,7 +18,7 @@ from varflow.init.models.spiking import Spiking, recognise, refuse
 from varflow.init.models.state import at_rest, kept
 from varflow.model.neurons import Neuron
 
-__all__ = ["Trace", "TracedLayer", "forward", "trace"]
+__all__ = ["Fed", "Trace", "TracedLayer", "forward", "trace"]
 
 INPUT = "input"
 UNTRACED = (
@@ -28,14 +28,34 @@ UNTRACED = (
 
 
 @dataclass(slots=True, eq=False)
+class Fed:
+    """What one weight module received: the ``shape`` at its first call, every label, and the ``inputs`` that are the model's
+    own, call by call.
+    """
+
+    shape: tuple[int, ...]
+    labels: dict[Any, Any] = field(default_factory=dict)
+    last: Any = None
+    inputs: list[Any] = field(default_factory=list)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(sorted(frozenset().union(*(label.sources for label in self.labels))))
+
+
+@dataclass(slots=True, eq=False)
 class TracedLayer:
     """A neuron layer with the weights that feed it.
 
     Attributes
     ----------
-    name, neuron_name : str
-        Qualified names of the weight module (several are joined by ``+``) and of the spiking module.
+    names : tuple of str
+        Qualified names of the weight modules; ``name`` joins several by ``+``.
+    neuron_name : str
+        That of the spiking module.
     weights : list of modules
+    fed : list of Fed
+        What each of them received.
     module : module
         The spiking one.
     spiking : Spiking
@@ -43,22 +63,26 @@ class TracedLayer:
         Neuron layers, by ``neuron_name``, whose spikes go into the weights; ``"input"`` for the model's input.
     through : tuple of str
         Operations between them and on the currents beyond moving numbers, in words; empty for a plain chain.
-    weight_inputs : list of tensors
-        What the weights received, call by call; kept for the layers that the input drives.
-    input_shape, current_shape : tuple of int
-        Of the weights' input and of the currents, at the first call.
+    scaled_by : tuple of str
+        Those of the weight modules whose scale has an effect on the currents: no normalisation takes it out.
+    current_shape : tuple of int
+        Of the currents, at the first call.
     """
 
-    name: str
+    names: tuple[str, ...]
     neuron_name: str
     weights: list[Any]
     module: Any
     spiking: Spiking
     sources: tuple[str, ...] = ()
     through: tuple[str, ...] = ()
-    weight_inputs: list[Any] = field(default_factory=list)
-    input_shape: tuple[int, ...] = ()
+    scaled_by: tuple[str, ...] = ()
+    fed: list[Fed] = field(default_factory=list)
     current_shape: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return "+".join(self.names)
 
     @property
     def neuron(self) -> Neuron:
@@ -67,6 +91,16 @@ class TracedLayer:
     @property
     def driven(self) -> bool:
         return self.sources == (INPUT,)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of what the first of its weights received, at the first call."""
+        return self.fed[0].shape
+
+    @property
+    def weight_inputs(self) -> list[Any]:
+        """What the weights of a layer received that the input drives."""
+        return [given for each in self.fed for given in each.inputs] if self.driven else []
 
 
 @dataclass(slots=True, eq=False)
@@ -178,20 +212,6 @@ def _uncompiled(model: Any) -> Any:
     return stance("force_eager") if stance is not None and any(compiled) else nullcontext()
 
 
-@dataclass(slots=True, eq=False)
-class _Fed:
-    """What one weight layer received: the shape at its first call, every label, and the tensors that are the input's."""
-
-    shape: tuple[int, ...]
-    labels: dict[Any, Any] = field(default_factory=dict)
-    last: Any = None
-    inputs: list[Any] = field(default_factory=list)
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return tuple(sorted(frozenset().union(*(label.sources for label in self.labels))))
-
-
 class _Walk:
     """Labels of one pass, and what stands around the modules meanwhile."""
 
@@ -210,7 +230,7 @@ class _Walk:
         self.record = record
         self.running: list[str] = []
         self.provenance = Provenance(self._place)
-        self.fed: dict[str, _Fed] = {}  # by the names of the weights
+        self.fed: dict[str, Fed] = {}  # by the names of the weights
         self.layers: dict[tuple[str, tuple[str, ...]], TracedLayer] = {}
         self.known: dict[tuple[str, frozenset[str]], TracedLayer] = {}  # the same, by what their currents come from
         self.labels: dict[TracedLayer, Any] = {}  # what the outputs of each are labelled with
@@ -275,7 +295,7 @@ class _Walk:
             label = self._label(name, module, given)
             fed = self.fed.get(name)
             if fed is None:
-                fed = self.fed[name] = _Fed(tuple(given.shape))
+                fed = self.fed[name] = Fed(tuple(given.shape))
             if label is not fed.last:
                 fed.last = fed.labels[label] = label
             if label.sources == driven:  # only such inputs are kept: held tensors cost the pass its cache
@@ -312,12 +332,13 @@ class _Walk:
             again = sum(other == name for other, _ in self.layers)
             direct = tuple(sorted(label.sources - set(feeding)))
             layer = TracedLayer(
-                "+".join(feeding),
+                feeding,
                 name if not again else f"{name} ({'+'.join(feeding)})",
                 [self.weights[source] for source in feeding],
                 module,
                 self.spiking[name][1],
                 through=(*label.through, *(f"{source} without a weight layer" for source in direct)),
+                scaled_by=tuple(source for source in feeding if source not in label.normalised),
                 current_shape=shape,
             )
             self.layers[key] = layer
@@ -345,14 +366,11 @@ class _Walk:
 
     def _complete(self, layer: TracedLayer) -> None:
         """Sources of the weights, and what was done to the spikes on the way; what is made of the input alone is the input."""
-        fed = [self.fed[name] for name in layer.name.split("+")]
-        spikes = [label for each in fed for label in each.labels if label.sources != {INPUT}]
+        layer.fed = [self.fed[name] for name in layer.names]
+        spikes = [label for each in layer.fed for label in each.labels if label.sources != {INPUT}]
         through = dict.fromkeys(step for label in spikes for step in label.through)
-        layer.sources = tuple(sorted({source for each in fed for source in each.sources}))
+        layer.sources = tuple(sorted({source for each in layer.fed for source in each.sources}))
         layer.through = (*through, *layer.through)
-        layer.input_shape = fed[0].shape
-        if layer.driven:
-            layer.weight_inputs = [given for each in fed for given in each.inputs]
 
     def _nothing_left_out(self, used: set[str]) -> None:
         idle = [name for name in self.weights if name not in used]

@@ -7,13 +7,23 @@ kernel, zeros that pad the map included; a dense layer after a map averages over
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from varflow._checks import DomainError, require
 from varflow.init.fans import effective_fan_in, fan_in
 
-__all__ = ["Moments", "border", "covariance_between", "currents_from", "measured", "why_not_covered", "width_and_sites"]
+__all__ = [
+    "Moments",
+    "border",
+    "covariance_between",
+    "currents_from",
+    "measured",
+    "together",
+    "why_not_covered",
+    "width_and_sites",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,14 @@ class Moments:
     @property
     def gain(self) -> float:
         return self.weight_std * math.sqrt(self.fan_in)
+
+
+def together(moments: Sequence[Moments]) -> Moments:
+    """Of the one module that makes of inputs which are alike what several make whose currents add up."""
+    fan = moments[0].fan_in
+    std, bias_std = math.hypot(*(each.gain for each in moments)), math.hypot(*(each.bias_std for each in moments))
+    mean, bias_mean = sum(each.fan_in * each.weight_mean for each in moments), sum(each.bias_mean for each in moments)
+    return Moments(fan, std / math.sqrt(fan), mean / fan, bias_std, bias_mean)
 
 
 def measured(weight: Any) -> Moments:
