@@ -365,6 +365,27 @@ class Death:
     other: Callable[[], tuple[nn.Module, torch.Tensor]]
 
 
+class Normalised(nn.Module):
+    """Batch normalisations before the neurons, the first with a weight of its own."""
+
+    def __init__(self, weight, gain=2.5):
+        super().__init__()
+        self.weights = nn.ModuleList(nn.Linear(64, 64) for _ in range(5))
+        self.norms, self.neurons = nn.ModuleList(nn.BatchNorm1d(64) for _ in range(5)), [leaky(0.5)() for _ in range(5)]
+        self.neurons = nn.ModuleList(self.neurons)
+        fill(self, gain)
+        for l, norm in enumerate(self.norms):
+            nn.init.constant_(norm.weight, weight if l else 1.0)
+
+    def forward(self, x):
+        states = [()] * 5
+        for _ in range(STEPS):
+            spikes = x
+            for l, (weight, norm, neuron) in enumerate(zip(self.weights, self.norms, self.neurons, strict=True)):
+                spikes, *states[l] = neuron(norm(weight(spikes)), *states[l])
+        return spikes
+
+
 WIDE = data(4, 300)
 
 
@@ -444,6 +465,13 @@ DEATHS = {
         "below the critical gain",
         lambda: (with_layer(fill(Looped(100, 4, STEPS), 3.0, 2.0), 2, 0.2), data(4, 100)),
     ),
+    "weights of normalisations": Death(
+        "normalisation",
+        lambda: (Normalised(0.05), data(4, 64)),
+        "weights.1",
+        None,
+        lambda: (Normalised(1.0, gain=0.1), data(4, 64)),
+    ),
     "pools": Death(
         "beyond the theory",
         lambda: (Pooled(2.5), data(4, 64)),
@@ -463,7 +491,7 @@ def test_causes_are_those_that_were_made(death):
     assert report.first_dead is not None
     assert report.cause == death.cause, report
     assert death.first_dead in (None, report.first_dead)
-    assert (report.fix_gain is None) == (death.cause == "dead input")
+    assert (report.fix_gain is None) == (death.cause in ("dead input", "normalisation"))
     other = vf.audit(*death.other())
     assert other.cause == death.neighbour, other
     assert (other.first_dead is None) == (death.neighbour is None)

@@ -187,6 +187,21 @@ def test_models_that_write_to_themselves(made, watch):
     assert everything(model) != before  # the check sees a pass
 
 
+def test_the_prediction_is_that_of_the_weights_in_use():
+    """A forward that clamps its weights runs with clamped ones, and they are put back."""
+
+    class Small(nn.Linear):
+        def forward(self, x):
+            self.weight.data.clamp_(-0.25, 0.25)
+            return super().forward(x)
+
+    models = [chain(kind(300, 300, bias=False), width=300) for kind in (Small, nn.Linear, nn.Linear)]
+    models[1][0].weight.data.clamp_(-0.25, 0.25)
+    clamped, by_hand, free = (audit(model, 9 * X.repeat(1, 10)[:, :300]) for model in models)
+    assert clamped.layers[0].gain == by_hand.layers[0].gain < 0.99 * free.layers[0].gain
+    assert clamped.layers[0].predicted_rate == by_hand.layers[0].predicted_rate != free.layers[0].predicted_rate
+
+
 # Interrupts.
 
 

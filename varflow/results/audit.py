@@ -22,7 +22,7 @@ CAUSES = {
     "finite width": "at infinite width activity would go on; layers this narrow lose it by chance",
     "bias": "without its biases the network would go on firing: set them to 0",
     "leak or reset": "a memoryless neuron would go on firing at these gains; this one's leak or reset stops it",
-    "normalisation": "a normalisation sets the scale of its currents, whatever their gain: raise the weight of that one",
+    "normalisation": "whatever its gain, a normalisation sets the scale of its currents: raise that one's own weight",
     "arrangement": "networks drawn anew with weights of the same moments go on firing: draw its weights anew",
     "beyond the theory": "networks drawn anew with these weights die there too, and no theory here covers their structure",
 }
@@ -74,6 +74,8 @@ class AuditedLayer:
         What ``init_model`` would give it; NaN where nothing is to be mended, or it is not known.
     gains : dict of str to float
         Of the weight modules that set the scale of its currents, by their names; empty where a normalisation sets it.
+    normalised_by : str
+        What takes out the scale of other weight modules; empty where nothing does.
     """
 
     name: str
@@ -96,6 +98,7 @@ class AuditedLayer:
     gradient_variance: float = math.nan
     needed_gain: float = math.nan
     gains: dict[str, float] = field(default_factory=dict)
+    normalised_by: str = ""
 
     def __post_init__(self) -> None:
         for name in ("survival", "firing_rates"):
@@ -189,8 +192,9 @@ class AuditReport(Shown):
         """What is wrong, in words; empty for a healthy network."""
         words = []
         if self.first_dead is not None:
-            gain = self[self.first_dead].gain
-            words.append(f"{self.first_dead} is dead (gain {gain:.4g}): {self.cause}: {CAUSES[self.cause or '']}")
+            dead = self[self.first_dead]
+            scale = f"gain {dead.gain:.4g}" if dead.gains else f"scaled by {dead.normalised_by}"
+            words.append(f"{self.first_dead} is dead ({scale}): {self.cause}: {CAUSES[self.cause or '']}")
         else:
             lost = int(np.sum(self.survival < 1))
             if lost:

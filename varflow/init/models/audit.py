@@ -18,7 +18,8 @@ from varflow.init.models.prediction import late, predict, uncovered
 from varflow.init.models.redraw import redrawn_rates
 from varflow.init.models.state import kept
 from varflow.init.models.steps import notes_on_steps, warn_of_one_step
-from varflow.init.models.walker import Trace, TracedLayer, forward
+from varflow.init.models.traced import Trace, TracedLayer
+from varflow.init.models.walker import forward
 from varflow.init.models.watch import Recorder, Watched
 from varflow.init.models.wiring import Moments, measured, together
 from varflow.results.audit import ENOUGH, AuditedLayer, AuditReport
@@ -100,7 +101,7 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     notes = notes_on_steps(traced, steps) + [" ".join(each) for each in integrators(traced)] + _unseen(model)
     seen = checked(torch, recorder, notes)
     reasons = uncovered(traced) + unlike_their_kind(torch, traced)
-    notes += _normalised(traced) if reasons else _shared(traced)
+    notes += [] if reasons else _shared(traced)  # networks drawn anew share what layers share
     redrawn = _redrawn(torch, model, inputs, steps, traced) if reasons else None
     gradients = _gradients(torch, model, inputs, steps, traced, loss)
     with full_precision(torch):
@@ -222,14 +223,8 @@ def _audited(
         seen.firing_rate.mean(1),
         gradient,
         gains=scaling,
+        normalised_by=", ".join(layer.normalised_by),
     )
-
-
-def _normalised(traced: Trace) -> list[str]:
-    """What is said of layers whose gain has no effect."""
-    without = [layer.name for layer in traced.layers if not layer.scaled_by]
-    rule = "have currents that are normalised: their gain has no effect, the normalisation's own weight has"
-    return [f"{rule}: {', '.join(without)}"] if without else []
 
 
 def _shared(traced: Trace) -> list[str]:

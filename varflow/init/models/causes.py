@@ -11,7 +11,7 @@ from varflow._checks import ConvergenceError, DomainError
 from varflow.init.models.initialise import planned_gains
 from varflow.init.models.prediction import by_step, input_moments, late, predict, uncovered
 from varflow.init.models.target import RATE, deep_layer, layer_gain, run_deep
-from varflow.init.models.walker import INPUT, Trace, TracedLayer
+from varflow.init.models.traced import INPUT, Trace, TracedLayer
 from varflow.init.models.wiring import Moments, border, currents_from
 from varflow.model.neurons import Neuron
 from varflow.results.audit import ENOUGH

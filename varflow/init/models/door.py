@@ -8,7 +8,8 @@ from typing import Any
 from varflow._checks import DomainError
 from varflow.init.models.precision import full_precision
 from varflow.init.models.state import kept
-from varflow.init.models.walker import Trace, trace
+from varflow.init.models.traced import Trace
+from varflow.init.models.walker import trace
 from varflow.init.models.watch import Recorder, Watched
 
 __all__ = ["checked", "integrators", "unlike_their_kind", "watched"]

@@ -15,7 +15,7 @@ from varflow.init.models.refine import refined
 from varflow.init.models.state import all_or_nothing, to_the_end
 from varflow.init.models.steps import notes_on_steps, warn_of_one_step
 from varflow.init.models.target import RATE
-from varflow.init.models.walker import Trace
+from varflow.init.models.traced import Trace
 from varflow.init.models.watch import Recorder
 from varflow.results import LayerPlan, ModelPlan
 

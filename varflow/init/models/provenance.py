@@ -45,12 +45,17 @@ _FRESH = {"zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "f
 @dataclass(frozen=True, slots=True)
 class Label:
     """``sources``: names of layers, ``"input"`` for the model's own input. ``through``: operations since then, in words.
-    ``normalised``: those of the sources whose scale has no effect any more.
+    ``normalised``: those of the sources whose scale has no effect any more, each with the operation that took it out.
     """
 
     sources: frozenset[str]
     through: tuple[str, ...] = ()
-    normalised: frozenset[str] = frozenset()
+    normalised: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def scaling(self) -> frozenset[str]:
+        """Sources whose scale has an effect."""
+        return self.sources - {source for source, _ in self.normalised}
 
 
 class Provenance(TorchFunctionMode):
@@ -94,22 +99,23 @@ class Provenance(TorchFunctionMode):
 
 
 def _takes_out_scale(name: str, args: Any, kwargs: Any) -> bool:
-    if name in _OF_THE_BATCH:
-        return bool(
-            kwargs.get("training", kwargs.get("use_input_stats", args[5] if len(args) > 5 else name == "instance_norm"))
-        )
-    return name in _OWN_SCALE
+    if name not in _OF_THE_BATCH:
+        return name in _OWN_SCALE
+    by_default = args[5] if len(args) > 5 else name == "instance_norm"
+    return bool(kwargs.get("training", kwargs.get("use_input_stats", by_default)))
 
 
 def _joined(name: str, labels: list[Label], place: str, normalising: bool) -> Label:
     sources = frozenset().union(*(label.sources for label in labels))
-    raw = frozenset().union(*(label.sources - label.normalised for label in labels))
-    normalised = sources if normalising else sources - raw
+    scaling = frozenset().union(*(label.scaling for label in labels))
+    normalised = frozenset(pair for label in labels for pair in label.normalised if pair[0] not in scaling)
     through = tuple(dict.fromkeys(step for label in labels for step in label.through))
     harmless = name in _MOVES or (name in _JOINS and len(sources) == 1)
     if harmless:
         return Label(sources, through, normalised)
     step = f"{name.strip('_')} in {place}"
+    if normalising:
+        normalised = frozenset((source, step) for source in sources)
     return Label(sources, through if step in through else (*through, step), normalised)
 
 

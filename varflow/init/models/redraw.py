@@ -11,7 +11,8 @@ import numpy as np
 
 from varflow.init.models.prediction import late, rates_by_step
 from varflow.init.models.state import kept
-from varflow.init.models.walker import Trace, forward
+from varflow.init.models.traced import Trace
+from varflow.init.models.walker import forward
 from varflow.init.models.wiring import measured
 
 __all__ = ["redrawn_rates"]

@@ -20,7 +20,8 @@ from typing import Any
 
 from varflow.init.models.memory import written
 from varflow.init.models.prediction import late, rates_by_step
-from varflow.init.models.walker import Trace, TracedLayer, trace
+from varflow.init.models.traced import Trace, TracedLayer
+from varflow.init.models.walker import trace
 from varflow.results import LayerPlan
 
 __all__ = ["late_rates", "refined"]

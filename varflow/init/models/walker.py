@@ -9,111 +9,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
 from varflow._checks import DomainError, integer, require
-from varflow.init.models.spiking import Spiking, recognise, refuse
+from varflow.init.models.spiking import recognise, refuse
 from varflow.init.models.state import at_rest, kept
-from varflow.model.neurons import Neuron
+from varflow.init.models.traced import INPUT, Fed, Trace, TracedLayer, steps_of
 
-__all__ = ["Fed", "Trace", "TracedLayer", "forward", "trace"]
+__all__ = ["forward", "trace"]
 
-INPUT = "input"
 UNTRACED = (
     "receives a tensor that cannot be followed back to a layer or the input: it is a constant, as a recurrent state is at "
     "first, or was made outside of torch's functions"
 )
-
-
-@dataclass(slots=True, eq=False)
-class Fed:
-    """What one weight module received: the ``shape`` at its first call, every label, and the ``inputs`` that are the model's
-    own, call by call.
-    """
-
-    shape: tuple[int, ...]
-    labels: dict[Any, Any] = field(default_factory=dict)
-    last: Any = None
-    inputs: list[Any] = field(default_factory=list)
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        return tuple(sorted(frozenset().union(*(label.sources for label in self.labels))))
-
-
-@dataclass(slots=True, eq=False)
-class TracedLayer:
-    """A neuron layer with the weights that feed it.
-
-    Attributes
-    ----------
-    names : tuple of str
-        Qualified names of the weight modules; ``name`` joins several by ``+``.
-    neuron_name : str
-        That of the spiking module.
-    weights : list of modules
-    fed : list of Fed
-        What each of them received.
-    module : module
-        The spiking one.
-    spiking : Spiking
-    sources : tuple of str
-        Neuron layers, by ``neuron_name``, whose spikes go into the weights; ``"input"`` for the model's input.
-    through : tuple of str
-        Operations between them and on the currents beyond moving numbers, in words; empty for a plain chain.
-    scaled_by : tuple of str
-        Those of the weight modules whose scale has an effect on the currents: no normalisation takes it out.
-    current_shape : tuple of int
-        Of the currents, at the first call.
-    """
-
-    names: tuple[str, ...]
-    neuron_name: str
-    weights: list[Any]
-    module: Any
-    spiking: Spiking
-    sources: tuple[str, ...] = ()
-    through: tuple[str, ...] = ()
-    scaled_by: tuple[str, ...] = ()
-    fed: list[Fed] = field(default_factory=list)
-    current_shape: tuple[int, ...] = ()
-
-    @property
-    def name(self) -> str:
-        return "+".join(self.names)
-
-    @property
-    def neuron(self) -> Neuron:
-        return self.spiking.neuron
-
-    @property
-    def driven(self) -> bool:
-        return self.sources == (INPUT,)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Of what the first of its weights received, at the first call."""
-        return self.fed[0].shape
-
-    @property
-    def weight_inputs(self) -> list[Any]:
-        """What the weights of a layer received that the input drives."""
-        return [given for each in self.fed for given in each.inputs] if self.driven else []
-
-
-@dataclass(slots=True, eq=False)
-class Trace:
-    """What one forward pass showed: ``layers`` in the order in which they first ran, ``readouts`` (name, module, sources and
-    input shape of weight layers that no neuron follows), the number of time ``steps``, and ``calls``: the layer of every call
-    of a neuron, one after the other.
-    """
-
-    layers: list[TracedLayer]
-    readouts: list[tuple[str, Any, tuple[str, ...], tuple[int, ...]]]
-    steps: int
-    calls: list[TracedLayer]
 
 
 def trace(
@@ -338,7 +247,8 @@ class _Walk:
                 module,
                 self.spiking[name][1],
                 through=(*label.through, *(f"{source} without a weight layer" for source in direct)),
-                scaled_by=tuple(source for source in feeding if source not in label.normalised),
+                scaled_by=tuple(source for source in feeding if source in label.scaling),
+                normalised_by=tuple(sorted({step for source, step in label.normalised if source in feeding})),
                 current_shape=shape,
             )
             self.layers[key] = layer
@@ -387,15 +297,6 @@ class _Walk:
             text = ", ".join(f"{name}: {count}" for name, count in counts.items())
             raise DomainError("model", text, "run different numbers of steps")
         return next(iter(counts.values()))
-
-
-def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:
-    """Steps in one call of a spiking module."""
-    if spiking.time_axis is None:
-        return 1
-    if spiking.batch_size is not None:
-        return shape[0] // spiking.batch_size
-    return shape[spiking.time_axis] if spiking.steps is None else spiking.steps
 
 
 def _copied(tree: Any) -> Any:

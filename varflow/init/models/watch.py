@@ -15,7 +15,7 @@ import numpy as np
 from varflow._checks import DomainError, require
 from varflow.init.models.membrane import Membrane
 from varflow.init.models.prediction import late, split_steps
-from varflow.init.models.walker import TracedLayer
+from varflow.init.models.traced import TracedLayer
 
 __all__ = ["Recorder", "Watched"]
 
