@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, integer, positive_scale, probability, real_array, scale, unwrap
+from varflow._checks import DomainError, choice, integer, positive_scale, probability, real_array, scalar, scale, unwrap
 from varflow.init.gains import gain as preserving_gain
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -67,7 +67,7 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
     >>> round(vf.corrected_gain(threshold=1.0, width=100, depth=100) ** 2, 5)
     8.16387
     """
-    theta = scale("threshold", threshold)
+    theta, width, depth = scale("threshold", threshold), integer("width", width, minimum=1), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     if np.any(theta <= 0):
         raise DomainError("threshold", float(theta[theta <= 0].flat[0]), "must be positive: at θ ≤ 0 no gain is too small")
@@ -123,8 +123,8 @@ def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: 
     >>> round(vf.gain_for_mean_variance(threshold=1.0, width=600, depth=100) ** 2, 4)
     6.4168
     """
-    theta, wanted = positive_scale("threshold", threshold), float(positive_scale("variance", variance))
-    integer("depth", depth, minimum=2)
+    theta, wanted = positive_scale("threshold", threshold), scalar("variance", positive_scale("variance", variance))
+    width, depth = integer("width", width, minimum=1), integer("depth", depth, minimum=2)
     chain = lambda t, g: _chain(t, g, width, depth, weights)  # noqa: E731
 
     def solve(t: float) -> float:
@@ -165,23 +165,23 @@ def largest_threshold(*, width: Any, depth: int, survival_target: float = 0.99, 
     >>> round(vf.largest_threshold(width=100, depth=100), 4)
     0.7284
     """
+    widths, depth = _whole("width", width), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     rules: dict[str, Callable[[float], float]] = {
         "preserving": lambda t: float(preserving_gain(threshold=t)),
         "best": lambda t: LIMIT * max(t, 1.0),
     }
-    if gain not in rules:
-        raise DomainError("gain", gain, "must be preserving or best")
+    rule = rules[choice("gain", gain, rules)]
 
     def solve(n: float) -> float:
-        whole = integer("width", int(n) if float(n).is_integer() else n, minimum=1)
-        lack = lambda t: target - _survival(t, rules[gain](t), whole, depth)  # noqa: E731
+        whole = int(n)
+        lack = lambda t: target - _survival(t, rule(t), whole, depth)  # noqa: E731
         if lack(1e-6) > 0:
-            rule = f"is out of reach at width {whole}, depth {depth}: at θ → 0 survival is {target - lack(1e-6):.4g}"
-            raise DomainError("survival_target", target, rule)
+            why = f"is out of reach at width {whole}, depth {depth}: at θ → 0 survival is {target - lack(1e-6):.4g}"
+            raise DomainError("survival_target", target, why)
         return _smallest(lack, 0.7, smooth=True)
 
-    return _vectorised(solve, real_array("width", width))
+    return _vectorised(solve, widths)
 
 
 def smallest_width(*, threshold: Any, depth: int, survival_target: float = 0.99, gain: float | None = None) -> Any:
@@ -214,11 +214,12 @@ def smallest_width(*, threshold: Any, depth: int, survival_target: float = 0.99,
     >>> vf.smallest_width(threshold=[0.5, 1.0], depth=100).tolist()
     [34, 1206]
     """
-    theta = scale("threshold", threshold)
+    theta, depth = scale("threshold", threshold), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
+    fixed = None if gain is None else scalar("gain", positive_scale("gain", gain))
 
     def solve(t: float) -> float:
-        g = float(preserving_gain(threshold=t)) if gain is None else float(positive_scale("gain", gain))
+        g = float(preserving_gain(threshold=t)) if fixed is None else fixed
         enough = lambda n: _survival(t, g, n, depth) >= target  # noqa: E731
         hi = 1
         while not enough(hi):
@@ -267,11 +268,12 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
     from varflow.theory.fixed_points import critical_gain
     from varflow.theory.stable import stable_variance
 
+    widths, depth = _whole("width", width), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     lowest = float(critical_gain(threshold=1.0))
 
     def solve(n: float) -> float:
-        whole = integer("width", int(n) if float(n).is_integer() else n, minimum=1)
+        whole = int(n)
 
         def excess(g: float) -> float:
             if g <= lowest:
@@ -286,7 +288,15 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
         g = _smallest(excess, 1.1 * lowest, smooth=False)
         return float(stable_variance(threshold=1.0, gain=g)) / g**2
 
-    return _vectorised(solve, real_array("width", width))
+    return _vectorised(solve, widths)
+
+
+def _whole(name: str, values: Any) -> np.ndarray:
+    """Whole numbers from 1 on, of any shape."""
+    array = real_array(name, values)
+    for value in np.unique(array).tolist():
+        integer(name, int(value) if value.is_integer() else value, minimum=1)
+    return array
 
 
 def _chain(theta: float, g: float, width: int, depth: int, weights: Any = "normal") -> SpikeChain:

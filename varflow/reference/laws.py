@@ -21,6 +21,7 @@ from varflow.model.student import StudentT
 
 __all__ = ["Law", "at_least_zero", "deep", "in_digits", "law_of", "number", "pdf", "rounded", "sf"]
 
+FURTHEST = 1e150
 GUARD = 15  # digits carried beyond those asked for
 
 
@@ -32,16 +33,28 @@ class Law(NamedTuple):
     slope: Callable[[Any], Any]
     edge: Any = None
 
+    def _reaching(self) -> Law:
+        """The same law, refusing thresholds for which exponents leave mpmath's range."""
+
+        def within(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            return lambda z: function(z if abs(z) < FURTHEST or mp.isinf(z) else _too_far(z))
+
+        return self._replace(tail=within(self.tail), density=within(self.density))
+
+
+def _too_far(z: Any) -> Any:
+    raise DomainError("z", mp.nstr(z, 5), f"is the threshold in standard deviations here, and must be below {FURTHEST:g}")
+
 
 def law_of(name: Any) -> Law:
     """A built-in law, by its name or its description."""
     chosen = described(name)
     if isinstance(chosen, StudentT):
-        return _student_t(mpf(chosen.df))
+        return _student_t(mpf(chosen.df))._reaching()
     laws = {"normal": _normal, "uniform": _uniform, "laplace": _laplace, "logistic": _logistic}
     if chosen.name not in laws:
         raise DomainError("distribution", name, "has no reference; choose normal, uniform, laplace, logistic or student_t(df)")
-    return laws[chosen.name]()
+    return laws[chosen.name]()._reaching()
 
 
 def _normal() -> Law:

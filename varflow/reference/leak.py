@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from mpmath import mp, mpf
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, instance
 from varflow.model.drive_kinds import Currents, White
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -84,6 +84,7 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
 
 
 def _known(network: Network) -> None:
+    instance("network", network, Network)
     if not network.neuron.reset_rule.absent:
         raise DomainError("reset", network.neuron.reset, "must be 'none' here; vf.reference.two_steps has a reset")
     if network.drive.kinds > 1:

@@ -15,6 +15,9 @@ from varflow.reference.roots import first_power, root_between
 __all__ = ["CorrelationPoint", "correlation_map", "correlation_point"]
 
 
+LOWEST = -5
+
+
 class CorrelationPoint(NamedTuple):
     """The stable overlap, the factor by which deviations from it shrink per layer, and ``-1/ln`` of that factor, in layers."""
 
@@ -122,6 +125,8 @@ def correlation_point(z: float, *, digits: int = 50) -> CorrelationPoint:
     0.78983 0.51899
     """
     z = number("z", z)
+    if z < LOWEST:
+        raise DomainError("z", z, f"must be at least {LOWEST}: nearly all neurons fire, and any two inputs end alike")
     with deep(z):
         rho = _crossing(z, digits)
         multiplier = _slope(law_of("normal"), rho, z)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from mpmath import mp, mpf
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, instance
 from varflow.model.neurons import Neuron
 from varflow.reference.laws import in_digits, law_of, number, rounded
 from varflow.reference.orthant import stretches
@@ -83,8 +84,8 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     0.252493
     0.0938373
     """
-    (C11, C12), (C21, C22) = ((number("covariance", x) for x in row) for row in covariance)
-    m1, m2 = (number("mean", x) for x in mean)
+    instance("neuron", neuron, Neuron)
+    (C11, C12, C21, C22), (m1, m2) = _numbers("covariance", covariance, (2, 2)), _numbers("mean", mean, (2,))
     excess = C12**2 - C11 * C22
     if not (C11 > 0 and C12 == C21 and excess <= C12**2 * mpf(10) ** -14):
         raise DomainError("covariance", covariance, "must be a symmetric covariance whose first variance is positive")
@@ -95,6 +96,18 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     spread = mp.sqrt(rest) if rest > C22 * mpf(10) ** (5 - mp.dps) else mpf(0)
     pieces = _pieces(neuron, m1, mp.sqrt(C11), m2, C12 / mp.sqrt(C11), spread, digits)
     return _moments(neuron, pieces, m1, C11, digits)
+
+
+def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> list[Any]:
+    """The exact numbers of a vector or matrix."""
+    try:
+        flat = [*values] if len(shape) == 1 else [x for row in values for x in row]
+        fits = len(values) == 2 and len(flat) == math.prod(shape)
+    except TypeError:
+        fits = False
+    if not fits:
+        raise DomainError(name, values, f"must have shape {shape}")
+    return [number(name, x) for x in flat]
 
 
 def _pieces(neuron: Neuron, m1: Any, std: Any, m2: Any, slope: Any, spread: Any, digits: int) -> list[_Piece]:

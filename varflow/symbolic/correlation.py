@@ -16,6 +16,7 @@ from sympy import Eq, Integral, O, Symbol, erfc, exp, pi, sqrt
 
 from varflow.symbolic.conditions import below
 from varflow.symbolic.derivation import Derivation, DerivationError, Setting
+from varflow.symbolic.effort import factored, neat
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.symbols import g, quantity, z
@@ -166,9 +167,9 @@ def _heat_equation() -> Any:
 
 def _above(expression: Any, antiderivative: Any, variable: Any, level: Any) -> Any:
     """The integral over ``variable > z``, from an antiderivative that vanishes at infinity."""
-    if sympy.simplify(sympy.diff(antiderivative, variable) - expression) != 0:
+    if neat(sympy.diff(antiderivative, variable) - expression) != 0:
         raise DerivationError(f"{antiderivative} is no antiderivative of {expression}")
-    return (-antiderivative.subs(variable, level)).replace(exp, lambda power: exp(sympy.factor(power)))
+    return (-antiderivative.subs(variable, level)).replace(exp, lambda power: exp(factored(power)))
 
 
 def _leading(expression: Any) -> Any:
