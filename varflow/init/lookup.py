@@ -102,7 +102,7 @@ def lookup(
     probability("survival_target", survival_target, open_ends=True)
     g, variance = _gain_and_variance(theta, law, rate)
     critical = float(critical_gain(threshold=theta, distribution=law))
-    m = map_multiplier(law, variance, theta, g)
+    m = map_multiplier(law, theta / math.sqrt(variance), math.sqrt(variance), g)
     finite = _finite(theta, g, variance, n if width is None else integer("width", width, minimum=1), depth, survival_target)
     warnings = [
         *_stability_words(law, theta, g, m),

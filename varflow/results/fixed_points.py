@@ -94,7 +94,7 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
     complete : bool
         Whether it is proven that there are no others.
     resolution : float, optional
-        Where they come from a scan: its step in ``ln V``. Pairs of roots closer than this can be missed.
+        Where they come from a scan: its step in ``ln p``. Pairs of roots closer than this can be missed.
     basin_edge : float
         The variance below which activity decays to silence, or to the quiet state that a bias leaves in its place:
         0.0 where neither attracts beside another state, ``inf`` where only silence is left.
@@ -128,7 +128,7 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
         return nothing_if_nan(found | edge)
 
     def _table(self) -> Table:
-        how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln V" if self.resolution else "scanned"
+        how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln p" if self.resolution else "scanned"
         title = f"FixedPoints ({how}{basin(self, lambda edge: f'{edge:.8g}')})"
         header = ("variance", "firing_rate", "multiplier", "depth_scale", "stability")
         rows = [

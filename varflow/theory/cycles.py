@@ -11,9 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from varflow.model.distributions import Distribution
 from varflow.results import Cycle
-from varflow.theory.maps import multiplier, rate
+from varflow.theory.maps import RateMap
 from varflow.theory.roots import scan
 
 __all__ = ["may_cycle", "two_cycles"]
@@ -21,50 +20,46 @@ __all__ = ["may_cycle", "two_cycles"]
 CLOSED = 1e-6  # relative residual above which a change of sign is a jump of F, not a cycle
 
 
-def may_cycle(law: Distribution, theta: float, m_g: float) -> bool:
+def may_cycle(layer: RateMap) -> bool:
     """Whether ``F`` falls anywhere without contracting."""
-    return m_g < 0 or (theta < 0 and (m_g > 0 or law.inflection is None))
+    return layer.m_g < 0 or (layer.theta < 0 and (layer.m_g > 0 or layer.law.inflection is None))
 
 
-def two_cycles(law: Distribution, lowest: float, theta: float, g: float, sigma_b: float, m_g: float) -> tuple[Cycle, ...]:
-    """All cycles, of continuous laws those that a scan finds from ``lowest`` on, below which every variance rises or falls."""
-    parameters = (theta, g, sigma_b, m_g)
-    image = lambda V: sigma_b**2 + g**2 * rate(law, V, *parameters)  # noqa: E731
-    if law.levels is not None:
-        upper = _on_the_levels(law, *parameters)
+def two_cycles(layer: RateMap, lowest: float) -> tuple[Cycle, ...]:
+    """All cycles, of continuous laws those that a scan finds from ``lowest`` on, below which every rate rises or all fall."""
+    if layer.law.levels is not None:
+        upper = _on_the_levels(layer)
     else:
-        upper = [V for V in scan(partial(_secant, image), lowest, sigma_b**2 + g**2) if image(V) < V]
-    cycles = (_described(law, V, *parameters) for V in upper)
+        upper = [y for y in scan(partial(_secant, layer), lowest, layer.unit) if layer(y) < y]
+    cycles = (_described(layer, y) for y in upper)
     return tuple(cycle for cycle in cycles if abs(cycle.residual) <= CLOSED * cycle.variances[1])
 
 
-def _secant(image, V: np.ndarray) -> np.ndarray:
-    """``V (1 + slope)`` of the secant through ``V`` and ``F(V)``."""
-    following = image(V)
-    step = following - V
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = (image(following) - following) / step
-    return V * (1 + np.where(step == 0, 0.0, slope))
+def _secant(layer: RateMap, y: np.ndarray) -> np.ndarray:
+    """``y (1 + slope)`` of the secant through ``y`` and its image."""
+    following = layer(y)
+    step = following - y
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        slope = (layer(following) - following) / step
+    return y * (1 + np.where(step == 0, 0.0, slope))
 
 
-def _on_the_levels(law: Distribution, theta: float, g: float, sigma_b: float, m_g: float) -> list[float]:
-    """The larger variances of the cycles of a discrete law: its tail takes finitely many values, and so does ``F``."""
-    assert law.levels is not None
-    tails = np.unique(law.sf(np.concatenate([[-np.inf], law.levels])))
-    variances = sigma_b**2 + g**2 * tails
-    following = np.searchsorted(tails, rate(law, variances, theta, g, sigma_b, m_g))
-    places = np.arange(len(tails))
-    return variances[(following < places) & (following[following] == places)].tolist()
+def _on_the_levels(layer: RateMap) -> list[float]:
+    """The upper phases of the cycles of a discrete law: its tail takes finitely many values, and so does the rate."""
+    assert layer.law.levels is not None
+    rates = layer.unit * np.unique(layer.law.sf(np.concatenate([[-np.inf], layer.law.levels])))
+    following = np.searchsorted(rates, layer(rates))
+    places = np.arange(len(rates))
+    return rates[(following < places) & (following[following] == places)].tolist()
 
 
-def _described(law: Distribution, V: float, theta: float, g: float, sigma_b: float, m_g: float) -> Cycle:
-    parameters = (theta, g, sigma_b, m_g)
-    image = lambda V: sigma_b**2 + g**2 * float(rate(law, V, *parameters))  # noqa: E731
-    product = lambda V: multiplier(law, V, *parameters) * multiplier(law, image(V), *parameters)  # noqa: E731
-    if abs(product(V)) < 0.5:
-        V = image(image(V))  # two layers contract what rounding is left
-    low, m = image(V), product(V)
+def _described(layer: RateMap, y: float) -> Cycle:
+    image = lambda y: float(layer(y))  # noqa: E731
+    product = lambda y: layer.slope(y) * layer.slope(image(y))  # noqa: E731
+    if abs(product(y)) < 0.5:
+        y = image(image(y))  # two layers contract what rounding is left
+    low, m = image(y), product(y)
     with np.errstate(divide="ignore"):
         depth_scale = float(-2 / np.log(np.abs(m))) if abs(m) not in (0.0, 1.0) else (np.inf if m else 0.0)
-    rates = tuple(float(rate(law, v, *parameters)) for v in (low, V))
-    return Cycle((low, V), rates, m, bool(abs(m) < 1), depth_scale + 0.0, image(low) - V)  # pyright: ignore[reportArgumentType]
+    variances, rates = (layer.variance(low), layer.variance(y)), (image(low) / layer.unit, low / layer.unit)
+    return Cycle(variances, rates, m, bool(abs(m) < 1), depth_scale + 0.0, layer.residual(y, image(low)))

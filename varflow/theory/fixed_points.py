@@ -1,14 +1,15 @@
 r"""All fixed points of the layer map, with their stability, and the gain below which only silence is left.
 
-Without bias and weight mean everything follows from ``z² S(z) = 1/γ``, ``γ = g²/θ²``. With a bias, for every law whose
-``z³ f(z)`` has one maximum (all built-in ones), ``F'(V) = z³ f(z)/(2θ²) g²`` is unimodal: ``F - V`` is monotone on at
-most three pieces, split where ``F' = 1``, and each is searched. That proves the list complete. Everything else is scanned.
+They are looked for as firing rates, ``p = S((θ - m_g p)/√(σ_b² + g² p))``: beside a large bias the variance no longer tells
+one rate from another. Without bias and weight mean everything follows from ``z² S(z) = 1/γ``, ``γ = g²/θ²``. With a bias,
+for every law whose ``z³ f(z)`` has one maximum (all built-in ones), ``F'(V) = z³ f(z)/(2θ²) g²`` is unimodal: ``F - V`` is
+monotone on at most three pieces, split where ``F' = 1``, and each is searched. That proves the list complete. Everything else
+is scanned.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,13 @@ from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.results import FixedPoint, FixedPoints
 from varflow.theory.cycles import may_cycle, two_cycles
-from varflow.theory.maps import multiplier, rate, standardised
+from varflow.theory.maps import RateMap
 from varflow.theory.roots import RESOLUTION, crossing, double_until, scan
 
 __all__ = ["critical_gain", "fixed_points", "saddle_node"]
 
-LARGEST_Z = 1e130  # beyond, V = (θ/z)² leaves double precision
-LARGEST_RATIO = 1e140  # of gain to threshold: (g/θ)² still has room in double precision
+LARGEST_Z = 1e150  # beyond, z² leaves double precision
+SMALLEST = 1e-300  # rate or variance of a fixed point
 
 
 def critical_gain(*, threshold: Any, distribution: Any = "normal") -> Any:
@@ -94,9 +95,10 @@ def _scanned_maximum(law: Distribution) -> float:
     return float(grid[np.argmax(grid**2 * law.sf(grid))])
 
 
-def _last_z(law: Distribution) -> float:
-    """A ``z`` beyond which the tail is empty in double precision."""
-    return min(double_until(lambda z: law.sf(z) < 1e-300, 1.0, LARGEST_Z), law.upper)
+def _last_z(law: Distribution, log_gamma: float = -np.inf) -> float:
+    """A ``z`` beyond which the tail is empty in double precision, and ``γ z² S(z) < 1``."""
+    empty = lambda z: law.sf(z) < SMALLEST and log_gamma + 2 * np.log(z) + law.log_sf(z) < 0  # noqa: E731
+    return min(double_until(empty, 1.0, LARGEST_Z), law.upper)
 
 
 def fixed_points(
@@ -129,7 +131,8 @@ def fixed_points(
     Raises
     ------
     DomainError
-        For values that are not finite single numbers in their domain.
+        For values that are not finite single numbers in their domain, and where a fixed point fires at less than 1e-300 or has
+        a variance below that.
 
     Notes
     -----
@@ -137,7 +140,7 @@ def fixed_points(
     **Complete** for the built-in laws with any threshold and bias (see the module), for any continuous law at ``θ ≤ 0``
     without weight mean, and for discrete laws (finitely many candidates). Else scanned.
     **Cycles** need a map that falls: none without weight mean for the built-in laws (proven), and none for ``θ ≥ 0`` with
-    ``m_g ≥ 0``. They come from a scan in ``ln V`` (0.004), for discrete laws from a list that is complete. One that comes so
+    ``m_g ≥ 0``. They come from a scan in ``ln p`` (0.004), for discrete laws from a list that is complete. One that comes so
     close to silence that its smaller variance underflows is lost where silence absorbs. A map that only falls (``θ ≤ 0``,
     ``m_g ≤ 0``) has no longer ones. Where it rises and then falls, at small ``θ > 0`` with a bias and ``m_g < 0``, longer
     cycles and chaos occur and are not listed. Of 400 000 random networks (θ uniform in ±2g, σ_b log-uniform in 0.01 … 3g,
@@ -164,93 +167,107 @@ def fixed_points(
     g = scalar("gain", positive_scale("gain", gain))
     sigma_b = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))
     m_g = scalar("mean_gain", scale("mean_gain", mean_gain))
-    if abs(theta) > 0 and g > LARGEST_RATIO * abs(theta):
-        raise DomainError("gain", gain, f"must be at most {LARGEST_RATIO:g} times the threshold, or the threshold 0")
-    parameters = (theta, g, sigma_b, m_g)
-    variances, complete = _roots(law, *parameters)
+    layer = RateMap(law, theta, g, sigma_b, m_g)
+    lowest = _lowest(layer)
+    found, complete = _roots(layer, lowest)
     if sigma_b == 0 and theta >= 0:
-        variances = [0.0, *variances]
-    points = tuple(_described(law, V, *parameters) for V in sorted(set(variances)))
-    cycles = two_cycles(law, _smallest_variance(law, *parameters), *parameters) if may_cycle(law, theta, m_g) else ()
-    return FixedPoints(points, complete, None if complete else RESOLUTION, _basin_edge(law, points, *parameters), cycles)
+        found = [0.0, *found]
+    points = tuple(_described(layer, y) for y in sorted(set(found)))
+    cycles = two_cycles(layer, lowest) if may_cycle(layer) else ()
+    return FixedPoints(points, complete, None if complete else RESOLUTION, _basin_edge(layer, points), cycles)
 
 
-def _roots(law: Distribution, theta: float, g: float, sigma_b: float, m_g: float) -> tuple[list[float], bool]:
-    """Variances of all fixed points but silence, and whether the list is proven complete."""
+def _roots(layer: RateMap, lowest: float) -> tuple[list[float], bool]:
+    """All fixed points but silence, and whether the list is proven complete."""
+    law, theta, unit = layer.law, layer.theta, layer.unit
     if law.levels is not None:
-        return _on_the_levels(law, theta, g, sigma_b, m_g), True
-    if m_g == 0 and theta == 0:
-        return [sigma_b**2 + g**2 * law.sf(0.0)], True
-    excess = lambda V: sigma_b**2 + g**2 * rate(law, V, theta, g, sigma_b, m_g) - V  # noqa: E731
-    if m_g == 0 and theta < 0:  # F falls: one crossing
-        return [crossing(excess, sigma_b**2 + g**2 * law.sf(0.0) * 0.5, (sigma_b**2 + g**2) * 2)], True
-    if m_g == 0 and law.inflection is not None:
-        return _piece_by_piece(law, law.inflection, theta, g, sigma_b), True
-    return scan(excess, _smallest_variance(law, theta, g, sigma_b, m_g), sigma_b**2 + g**2), False
+        return _on_the_levels(layer), True
+    if layer.m_g == 0 and theta == 0:
+        return [unit * float(law.sf(0.0))], True
+    excess = lambda y: layer(y) - y  # noqa: E731
+    quiet = float(layer(0.0)) if layer.sigma_b else np.inf if theta <= 0 else 0.0  # what the bias alone makes fire
+    if (excess(lowest) >= 0) != (quiet > SMALLEST):
+        rule = f"puts a fixed point below a rate or variance of {SMALLEST:g}, beyond double precision"
+        raise DomainError("gain", layer.g, f"{rule}; bring the gain nearer to the threshold")
+    falls, unimodal = layer.m_g == 0 and theta < 0, layer.m_g == 0 and law.inflection is not None
+    if falls or unimodal:  # one crossing at most between two of these
+        ends = np.array([lowest, *([] if falls else _turns(layer, lowest)), 2 * unit])
+        change = np.flatnonzero(np.diff(excess(ends) >= 0))
+        found = [crossing(excess, float(ends[i]), float(ends[i + 1])) for i in change]
+    else:
+        found = scan(excess, lowest, unit)
+    return [quiet, *found] if layer.sigma_b and quiet <= SMALLEST else found, falls or unimodal
 
 
-def _piece_by_piece(law: Distribution, inflection: float, theta: float, g: float, sigma_b: float) -> list[float]:
-    """Roots on the monotone pieces of ``F - V``, in ``z = θ/√V``; pieces end where ``F'(V) = 1``."""
-    half_gamma = 0.5 * (g / theta) ** 2
-    steepness = lambda z: half_gamma * z**3 * law.pdf(z) - 1  # noqa: E731
-    excess = lambda z: sigma_b**2 + g**2 * law.sf(z) - (theta / z) ** 2  # noqa: E731
-    first = theta / np.hypot(g, sigma_b) / 2
-    last = theta / sigma_b if sigma_b > 0 else np.inf
-    ends = [first]
+def _turns(layer: RateMap, lowest: float) -> list[float]:
+    """Where ``F'(V) = g² z³ f(z)/(2θ²) = 1``, for ``θ > 0``: between these ``F - V`` is monotone."""
+    law, theta, inflection = layer.law, layer.theta, layer.law.inflection
+    assert inflection is not None
+    log_half_gamma = 2 * np.log(layer.g / theta) - np.log(2.0)
+
+    def steepness(z: Any) -> Any:
+        f = law.pdf(z)
+        with np.errstate(divide="ignore", invalid="ignore"):  # f may underflow where the rate does not
+            return log_half_gamma + 3 * np.log(z) + np.where(f > 0, np.log(f), law.log_sf(z) + np.log(law.hazard(z)))
+
+    turns = []
     if steepness(inflection) > 0:
-        ends.append(crossing(steepness, min(first, inflection / 2), inflection))
-        beyond = double_until(lambda z: steepness(z) < 0, 2 * inflection, LARGEST_Z)
-        ends.append(crossing(steepness, inflection, beyond))
-    ends = [*(z for z in ends if z < last), last]
-    if sigma_b == 0:
-        ends.pop()  # beyond the last end F - V rises towards silence and is negative: no root but V = 0
-    above = [bool(excess(z) >= 0) for z in ends]
-    if sigma_b > 0:
-        above[-1] = True  # F ≥ σ_b², though the tail may be lost in rounding there
-    cells = zip(pairwise(ends), pairwise(above), strict=True)
-    return [(theta / crossing(excess, lo, hi)) ** 2 for (lo, hi), (left, right) in cells if left != right]
+        turns.append(crossing(steepness, min(theta / np.hypot(layer.g, layer.sigma_b), inflection) / 2, inflection))
+        beyond = double_until(lambda z: not steepness(z) >= 0, 2 * inflection, LARGEST_Z)
+        turns.append(crossing(steepness, inflection, beyond))
+    root, sigma = layer.g / layer.root_unit, layer.sigma_b
+    ends = [(theta / z - sigma) / root * ((theta / z + sigma) / root) for z in turns]
+    return sorted(y for y in ends if lowest < y < layer.unit)
 
 
-def _smallest_variance(law: Distribution, theta: float, g: float, sigma_b: float, m_g: float) -> float:
-    """Where a scan begins: at the bias, or where F is certain to lie below V (θ > 0) or above it."""
-    if sigma_b > 0:
-        return sigma_b**2 * (1 - 1e-9)
-    if theta > 0:
-        empty = (theta / _last_z(law)) ** 2
-        # while the mean m_g V/g² is below θ/2, twice the standard deviation still does not reach the threshold
-        return empty if m_g <= 0 else min(empty / 4, 0.5 * g**2 * theta / m_g)
-    lively = max(float(law.sf(1.0)), 1e-12) * g**2  # z ≤ 1 as long as the mean is above -√V
-    return 0.5 * (min(lively, (g**2 / m_g) ** 2) if m_g < 0 else lively)
+def _lowest(layer: RateMap) -> float:
+    """Where a search begins: not before a rate or variance is a double, and where all rates below rise, or all fall."""
+    smallest = SMALLEST if layer.sigma_b else max(SMALLEST, SMALLEST / layer.g / layer.g)
+    return min(max(layer.unit * _least_rate(layer), smallest), 0.5 * layer.unit)
 
 
-def _on_the_levels(law: Distribution, theta: float, g: float, sigma_b: float, m_g: float) -> list[float]:
-    """A discrete law's tail takes finitely many values; each gives one variance, a root if it gives the value back."""
-    assert law.levels is not None
-    tails = np.unique(law.sf(np.concatenate([[-np.inf], law.levels])))
-    variances = sigma_b**2 + g**2 * tails
-    reproduced = rate(law, variances, theta, g, sigma_b, m_g) == tails
-    return [float(V) for V in variances[reproduced] if V > 0 or sigma_b > 0]
+def _least_rate(layer: RateMap) -> float:
+    """A rate below which ``S > p`` throughout; with ``θ > 0`` and no bias one below which ``S < p``."""
+    law, g, sigma_b, m_g = layer.law, layer.g, layer.sigma_b, layer.m_g
+    if sigma_b == 0 and layer.theta > 0:
+        # while the mean m_g p is below θ/2, twice the standard deviation still does not reach the threshold
+        s = layer.theta / g
+        empty = s / (last := _last_z(law, -2 * np.log(s))) * s / last * (1 - 1e-9)
+        return empty if m_g <= 0 else min(empty / 4, 0.5 * layer.theta / m_g)
+    top = max(layer.theta / sigma_b, 0.0) if sigma_b else 0.0  # where z begins at p = 0, or what it stays below
+    if m_g >= 0:
+        return 0.5 * float(law.sf(top))
+    room = min(1.0, 0.5 * (law.upper - top))  # the mean raises z by no more than this as long as |m_g| p/√V does not
+    if room <= 0:
+        return 0.0
+    return 0.5 * min(float(law.sf(top + room)), max(room * sigma_b / -m_g, (room * g / m_g) * (room * g / m_g)))
 
 
-def _described(law: Distribution, V: float, theta: float, g: float, sigma_b: float, m_g: float) -> FixedPoint:
-    image = lambda V: sigma_b**2 + g**2 * float(rate(law, V, theta, g, sigma_b, m_g))  # noqa: E731
-    while law.upper <= standardised(V, theta, g, sigma_b, m_g) < np.inf and image(V) < V * (1 - 1e-9):
-        V = float(np.nextafter(V, np.inf))  # rounding put a root next to the edge of a bounded law upon it
-    m = multiplier(law, V, theta, g, sigma_b, m_g)
-    if abs(m) < 0.5 and V > 0:
-        V = image(V)  # the map itself contracts what rounding is left
+def _on_the_levels(layer: RateMap) -> list[float]:
+    """A discrete law's tail takes finitely many values; each is a rate, a root if it gives the value back."""
+    assert layer.law.levels is not None
+    tails = layer.unit * np.unique(layer.law.sf(np.concatenate([[-np.inf], layer.law.levels])))
+    return [float(y) for y in tails[layer(tails) == tails] if y > 0 or layer.sigma_b > 0]
+
+
+def _described(layer: RateMap, y: float) -> FixedPoint:
+    image = lambda y: float(layer(y))  # noqa: E731
+    while layer.law.upper <= layer.z(y) < np.inf and image(y) < y * (1 - 1e-9):
+        y = float(np.nextafter(y, np.inf))  # rounding put a root next to the edge of a bounded law upon it
+    m = layer.slope(y)
+    if abs(m) < 0.5:
+        y = image(y)  # the map itself contracts what rounding is left
     with np.errstate(divide="ignore"):
         depth_scale = float(-1 / np.log(np.abs(m))) if abs(m) not in (0.0, 1.0) else (np.inf if m else 0.0)
-    # where the map magnifies the rounding of V, the rate that makes V is the better known
-    p = (V - sigma_b**2) / g**2 if 1 < abs(m) < np.inf else float(rate(law, V, theta, g, sigma_b, m_g))
-    return FixedPoint(float(V), p, m, bool(abs(m) < 1), depth_scale + 0.0, image(V) - V)
+    return FixedPoint(layer.variance(y), y / layer.unit, m, bool(abs(m) < 1), depth_scale + 0.0, layer.residual(y))
 
 
-def _basin_edge(law: Distribution, points: tuple[FixedPoint, ...], theta: float, g: float, sigma_b: float, m_g: float) -> float:
+def _basin_edge(layer: RateMap, points: tuple[FixedPoint, ...]) -> float:
     """The smallest variance from which activity does not decay to silence, or to the quiet state a bias leaves."""
-    if sigma_b > 0 or theta <= 0:
+    law, theta, g = layer.law, layer.theta, layer.g
+    if layer.sigma_b > 0 or theta <= 0:
         return next((point.variance for point in points[1:] if point.multiplier >= 1), 0.0)
-    if law.levels is not None and m_g == 0:
+    if law.levels is not None and layer.m_g == 0:
         jumps = np.sort((theta / law.levels[law.levels > 0]) ** 2)
         # F jumps just above each of these variances
         holds = g**2 * law.sf(np.nextafter(theta / np.sqrt(jumps), 0)) >= jumps

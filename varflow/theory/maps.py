@@ -6,6 +6,8 @@ is carried along. Fixed points of the map live in ``fixed_points``, the gain tha
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,9 @@ from varflow._checks import non_negative, positive_scale, same_shape, scale, unw
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 
-__all__ = ["multiplier", "rate", "slope", "standardised", "variance_map"]
+__all__ = ["RateMap", "multiplier", "standardised", "variance_map"]
+
+TINY = 1e-290  # tails below it are taken from their logarithm
 
 
 def variance_map(
@@ -67,7 +71,10 @@ def variance_map(
     checked = _checked(threshold=threshold, gain=gain, bias_std=bias_std, mean_gain=mean_gain)
     V, *parameters = same_shape(variance=non_negative("variance", scale("variance", variance)), **checked)
     theta, g, sigma_b, m_g = parameters
-    return unwrap(sigma_b**2 + g**2 * rate(as_distribution(distribution), V, theta, g, sigma_b, m_g))
+    std = np.sqrt(V)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.where(m_g == 0, 0.0, m_g * ((std - sigma_b) / g) * ((std + sigma_b) / g))
+    return unwrap(sigma_b**2 + g**2 * as_distribution(distribution).sf(standardised(theta - mean, std)))
 
 
 def _checked(*, threshold: Any, gain: Any, bias_std: Any, mean_gain: Any = 0.0) -> dict[str, np.ndarray]:
@@ -79,28 +86,67 @@ def _checked(*, threshold: Any, gain: Any, bias_std: Any, mean_gain: Any = 0.0) 
     }
 
 
-def standardised(V: Any, theta: Any, g: Any, sigma_b: Any, m_g: Any) -> Any:
-    """``z = (θ - m_g p)/√V`` with ``p`` the rate that made ``V``; ``±inf`` at ``V = 0``, where the potential is constant."""
-    margin = theta - m_g * (V - sigma_b**2) / g**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = margin / np.sqrt(V)
-    return np.where(V > 0, z, np.where(margin < 0, -np.inf, np.inf))
+def standardised(margin: Any, std: Any) -> Any:
+    """``z = margin/std``; ``±inf`` where the potential is constant."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        z = margin / std
+    return np.where(std > 0, z, np.where(margin < 0, -np.inf, np.inf))
 
 
-def rate(law: Distribution, V: Any, theta: Any, g: Any, sigma_b: Any = 0.0, m_g: Any = 0.0) -> Any:
-    """``p = P(u > θ)``."""
-    return law.sf(standardised(V, theta, g, sigma_b, m_g))
+def multiplier(law: Distribution, z: float, std: float, g: float) -> float:
+    """``F'(V) = g² z f(z)/(2V)`` with ``√V = std > 0``, without weight mean."""
+    return float(law.pdf(z)) * 0.5 * z * (g / std) * (g / std)
 
 
-def slope(law: Distribution, V: Any, theta: Any, g: Any, sigma_b: Any = 0.0, m_g: Any = 0.0) -> Any:
-    """``F'(V) = f(z) (g² z/(2V) + m_g/√V)``, for ``V > 0``."""
-    z = standardised(V, theta, g, sigma_b, m_g)
-    f = law.pdf(z)
-    return g**2 * (f * z / (2 * V)) + f * m_g / np.sqrt(V)
+@dataclass(frozen=True, slots=True)
+class RateMap:
+    r"""The same map, of the firing rate: ``p' = S(z)``, ``z = (θ - m_g p)/√V``, ``V = σ_b² + g² p``.
 
+    It acts on ``y = unit · p``, where ``unit``, a power of two, is 1 for small gains and about ``g²`` for large ones: a fixed
+    point whose variance is a double has such a ``y``, though its rate may be none.
+    """
 
-def multiplier(law: Distribution, V: float, theta: float, g: float, sigma_b: float = 0.0, m_g: float = 0.0) -> float:
-    """``F'(V)``, its limit at ``V = 0`` included: 0 where all neurons are silent or all fire, ``inf`` where F jumps."""
-    if V > 0:
-        return float(slope(law, V, theta, g, sigma_b, m_g))
-    return 0.0 if theta else np.inf
+    law: Distribution
+    theta: float
+    g: float
+    sigma_b: float
+    m_g: float
+
+    @property
+    def root_unit(self) -> float:
+        return 2.0 ** max(math.ceil(math.log2(self.g)), 0)
+
+    @property
+    def unit(self) -> float:
+        return self.root_unit**2
+
+    def std(self, y: Any) -> Any:
+        """``√V``; no square is formed that could leave double precision."""
+        return np.hypot(self.sigma_b, self.g / self.root_unit * np.sqrt(y))
+
+    def z(self, y: Any) -> Any:
+        return standardised(self.theta - self.m_g / self.unit * y, self.std(y))
+
+    def __call__(self, y: Any) -> Any:
+        z = self.z(y)
+        image = self.unit * self.law.sf(z)
+        if self.unit > 1 and np.any(rare := image < TINY * self.unit):
+            return np.where(rare, np.exp(math.log(self.unit) + np.asarray(self.law.log_sf(z))), image)
+        return image
+
+    def variance(self, y: float) -> float:
+        return self.sigma_b**2 + (self.g / self.root_unit) ** 2 * y
+
+    def residual(self, y: float, image: float | None = None) -> float:
+        """``F(V) - V`` at ``y``, or the difference in variance between ``y`` and what several layers make of it."""
+        return (self.g / self.root_unit) ** 2 * (float(self(y) if image is None else image) - y)
+
+    def slope(self, y: float) -> float:
+        """``F'(V) = f(z) (g² z/(2V) + m_g/√V)``; at ``V = 0`` 0 where all neurons are silent or all fire, ``inf`` at a jump."""
+        z, std, image = float(self.z(y)), float(self.std(y)), float(self(y))
+        if std == 0:
+            return 0.0 if self.theta else np.inf
+        if image == 0:
+            return 0.0
+        hazard, ratio = float(self.law.hazard(z)), self.g / self.root_unit / std  # f underflows before its products do
+        return 0.5 * (hazard * z) * (image * ratio) * ratio + hazard * (self.m_g / self.unit) * (image / std)

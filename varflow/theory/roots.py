@@ -16,7 +16,7 @@ __all__ = ["RESOLUTION", "bisect", "crossing", "double_until", "rising_root", "s
 
 GRID = 65
 FARTHEST = 1e6  # factor from the start beyond which no root of a rising function is looked for
-RESOLUTION = 4e-3  # step of a scan in ln V
+RESOLUTION = 4e-3  # step of a scan in the logarithm
 
 
 def crossing(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> float:
@@ -51,11 +51,10 @@ def double_until(condition: Callable[[float], bool], start: float, limit: float)
 
 
 def scan(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> list[float]:
-    """Sign changes on a grid in ``ln V``; extrema of ``function/V`` between grid points are looked into."""
+    """Sign changes on a grid in ``ln y``; extrema of ``function/y`` between grid points are looked into."""
     hi *= 1 + 1e-9
-    grid = np.geomspace(lo, hi, max(int(np.log(hi / lo) / RESOLUTION), 2) + 1)
-    values = function(grid) / grid
-    size = np.abs(values)
+    grid = np.geomspace(lo, hi, max(int((np.log(hi) - np.log(lo)) / RESOLUTION), 2) + 1)
+    size = np.abs(function(grid) / grid)
     touching = 1 + np.flatnonzero((size[1:-1] <= size[:-2]) & (size[1:-1] < size[2:]) & (size[1:-1] < RESOLUTION))
     cuts = {*grid.tolist(), *(_closest_approach(function, grid[i - 1], grid[i + 1]) for i in touching)}
     nodes = np.array(sorted(cuts))
@@ -64,7 +63,7 @@ def scan(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> 
 
 
 def _closest_approach(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> float:
-    """Where ``|function/V|`` is smallest on ``[lo, hi]``, or where its sign differs from that at the ends."""
+    """Where ``|function/y|`` is smallest on ``[lo, hi]``, or where its sign differs from that at the ends."""
     side, nearest = np.sign(function(np.array([lo]))[0]), lo
     for _ in range(6):
         grid = np.linspace(lo, hi, 33)

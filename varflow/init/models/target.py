@@ -152,7 +152,7 @@ def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
     theta = neuron.threshold
     gain = memoryless_gain(target, threshold=theta) if name == "rate" else preserving_gain(threshold=theta, variance=target)
     variance = gain**2 * target if name == "rate" else target
-    m = multiplier(distribution("normal"), variance, theta, gain)
+    m = multiplier(distribution("normal"), theta / variance**0.5, variance**0.5, gain)
     if abs(m) >= 1:
         raise DomainError(name, target, "is not kept: the fixed point is unstable")
     return Deep(gain / neuron.input_scale, variance / gain**2, variance, m, True, True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
-from varflow._checks import ConvergenceError, instance, integer
+from varflow._checks import LARGEST_SCALE, ConvergenceError, DomainError, instance, integer
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
 from varflow.results import TemporalCriticalGain
 from varflow.theory.in_time.many_gains import (
+    EXTINCT,
     descend,
     drive_covariance,
     driven,
@@ -22,17 +24,18 @@ from varflow.theory.in_time.many_gains import (
     response_for,
     sustained,
 )
-from varflow.theory.in_time.responses import Response
+from varflow.theory.in_time.responses import LayerState, Response
 
 __all__ = ["temporal_critical_gain"]
 
 GRID = 8  # gains at a time
 START = (1.6, 3.2)  # gains, in units of θ/λ, between which the search begins
-LARGEST = 1e3
+LARGEST = 1e6  # raises a rate of EXTINCT in layer 1
 COARSE = 2**10  # points of a first look
 CLOSE, MARGIN = 1.012, 1.005  # ratio of gains at which it ends, and room around it for the fine one
 EXACT = 1e-4  # the same where nothing is drawn, less 1
-JUST = 1.001  # above the first step's critical gain, where the other steps are tried
+FIRST = 1e-10  # the same of the first step alone
+JUST = 1.001  # around the first step's critical gain, where the other steps are tried
 
 Alive = Callable[[np.ndarray], np.ndarray]  # gains to (replicas, gains): is what was asked for alive?
 
@@ -72,16 +75,19 @@ def temporal_critical_gain(
     Raises
     ------
     DomainError
-        For values outside their domain, or a drive of given currents.
+        For values outside their domain, a drive of given currents, or one that leaves layer 1 silent.
     ConvergenceError
         Where the points are too few to tell living from dying networks.
 
     Notes
     -----
     **Assumes** infinite width, no bias, weights of mean 0. A delay is taken out: steps count from the first arrival.
-    **Accuracy**: a search in the gain; ``error`` holds the scatter of the replicas and the resolution. Finitely many points
+    **Accuracy**: a search in the gain; ``error`` holds the scatter of the replicas and the resolution. Where the first step
+    decides, which needs no numbers drawn, the gain is known to 1e-10; if some later step is alive a thousandth above that
+    gain but not a thousandth below, the error says so. Finitely many points
     make a network die early where it lingers, which the error does not hold: late gain² of ``zero``, β = 0.5, 20 steps, is 5.69
-    with 2⁹ points, 5.64 with 2¹¹ and 5.63 with 2¹³.
+    with 2⁹ points, 5.64 with 2¹¹ and 5.63 with 2¹³. Nor are rates below one in so many points resolved: driven with a
+    standard deviation of θ/6, that neuron's gain is 0.4 % too large.
     **Source**: derived here.
 
     Examples
@@ -97,15 +103,21 @@ def temporal_critical_gain(
     if instance("neuron", neuron, Neuron).threshold <= 0:
         return TemporalCriticalGain(0.0, 0.0, {"gain": 0.0, "late_gain": 0.0}, neuron, T, L, drive)
     unit, scale = in_units(neuron), neuron.threshold / neuron.input_scale
+    if math.sqrt(covariance.max()) / scale > LARGEST_SCALE:
+        raise DomainError("drive", drive, f"must be at most {LARGEST_SCALE:g} times threshold/input_scale={scale:g}")
+    covariance = covariance / scale / scale
     fine = response_for(unit, T, points=points, scrambles=scrambles, seed=seed)
     coarse = response_for(unit, T, points=min(points, COARSE), scrambles=2, seed=seed)
-    look = partial(_alive, unit, covariance / scale**2, L)
+    look = partial(_alive, unit, covariance, L)
     exact = not is_drawn(fine)
-    floor = _first_step(unit, covariance / scale**2, L)
-    first, error = floor, 0.0
-    if not look(coarse, every, np.array([floor * JUST])).all():  # later steps need more than the first
-        first, error = _smallest(partial(look, coarse, every), partial(look, fine, every), exact=exact)
-        first, error = max((first, error), (floor, 0.0))  # of a gate, later ones may live where the first does not
+    _starts(driven(unit, fine, covariance[None]), drive)
+    first, error = floor = _first_step(unit, covariance, L)
+    if np.isfinite(first) and look(coarse, every, np.array([first * JUST])).all():
+        if not look(coarse, but_the_first, np.array([first / JUST])).all():  # some step may need up to this much more
+            error = first * np.log(JUST) / np.sqrt(3)
+    elif np.isfinite(first):  # later steps need more than the first
+        found = _smallest(partial(look, coarse, every), partial(look, fine, every), exact=exact)
+        first, error = max(found, floor)  # of a gate, later ones may live where the first does not
     later, late_error = _smallest(partial(look, coarse, late), partial(look, fine, late), exact=exact)
     if later > first:  # by less than their errors
         later = first
@@ -119,6 +131,18 @@ def every(values: np.ndarray) -> np.ndarray:
     return values
 
 
+def but_the_first(values: np.ndarray) -> np.ndarray:
+    return values[..., 1:]
+
+
+def _starts(first: LayerState, drive: Drive) -> None:
+    """Refuse a drive that leaves layer 1 silent."""
+    rate = float(first.firing_rate.max())
+    if rate < EXTINCT:
+        rule = f"leaves layer 1 silent, which no gain wakes: its highest rate is {rate:.2g}; drive more or lower the threshold"
+        raise DomainError("drive", drive, rule)
+
+
 def _alive(
     neuron: Neuron, covariance: np.ndarray, depth: int, response: Response, part: Callable, gains: np.ndarray
 ) -> np.ndarray:
@@ -127,18 +151,19 @@ def _alive(
     return np.asarray(sustained(neuron, living).all(axis=-1))
 
 
-def _first_step(neuron: Neuron, covariance: np.ndarray, depth: int) -> float:
+def _first_step(neuron: Neuron, covariance: np.ndarray, depth: int) -> tuple[float, float]:
     """Of the first step, which knows no memory and needs no numbers drawn."""
     response = response_for(neuron, 1, points=1, scrambles=2, seed=0)
     alive = partial(_alive, neuron, covariance[:1, :1], depth, response, every)
-    return _smallest(alive, alive, exact=True)[0]
+    return _smallest(alive, alive, exact=True, resolution=FIRST)
 
 
-def _smallest(coarse: Alive, fine: Alive, *, exact: bool) -> tuple[float, float]:
+def _smallest(coarse: Alive, fine: Alive, *, exact: bool, resolution: float = EXACT) -> tuple[float, float]:
     """The smallest gain that is alive, and its standard error."""
     if exact:  # replicas differ in the last digit only: far apart where that digit matters
-        ends = [_between(lambda gains, one=one: coarse(gains)[[one]], 1 + EXACT) for one in range(len(coarse(np.ones(1))))]
-        return _joined(np.sqrt([lo * hi for lo, hi in ends]), 1 + EXACT)
+        ratio, replicas = 1 + resolution, range(len(coarse(np.ones(1))))
+        ends = [_between(lambda gains, one=one: coarse(gains)[[one]], ratio) for one in replicas]
+        return _joined(np.sqrt([lo * hi for lo, hi in ends]), ratio)
     lo, hi = _between(coarse, CLOSE)
     return (lo, 0.0) if np.isinf(lo) else _by_replica(fine, lo / MARGIN, hi * MARGIN)
 

@@ -24,6 +24,7 @@ from varflow.theory.in_time.stepping import refractory
 
 __all__ = [
     "ALIVE",
+    "EXTINCT",
     "Descent",
     "descend",
     "drive_covariance",
