@@ -19,13 +19,11 @@ def agree(found, exact, *, places):
 
 
 EXTREME = [
-    {"threshold": 0.1187, "gain": 1.15e54, "mean_gain": -1.48, "distribution": "student_t:3"},  # the edge fires at 3e-329
     {"threshold": 2.0, "gain": 3e48, "mean_gain": 0.7, "distribution": "student_t:3"},
     {"threshold": 1.0, "gain": 1e6, "distribution": "student_t:2.1"},  # its tail is heavier than its density is a double
     {"threshold": 0.3, "gain": 5e15, "distribution": "student_t:2.25"},
     {"threshold": 1.0, "gain": 1e140, "mean_gain": 1.0},
-    {"threshold": 3e-20, "gain": 2e110, "mean_gain": -4.0, "distribution": "laplace"},
-    {"threshold": -3.4, "gain": 1.2e79, "mean_gain": -0.25, "distribution": "logistic"},
+    {"threshold": 3e-20, "gain": 2e110, "mean_gain": 4.0, "distribution": "laplace"},
     {"threshold": 1e-100, "gain": 2.6e-100, "mean_gain": 2e-101, "bias_std": 1e-101},
 ]
 
@@ -33,6 +31,25 @@ EXTREME = [
 @pytest.mark.parametrize("case", EXTREME, ids=lambda case: f"{case['gain']:g}")
 def test_gains_far_from_the_threshold(case):
     agree(vf.fixed_points(**case), vf.reference.fixed_points(**case, digits=25), places=1e-12)
+
+
+def test_an_edge_whose_rate_is_no_double():
+    """The reference gives it in 25 digits and many seconds: a rate of 2.7e-329 under a variance of 3.6e-221."""
+    case = {"threshold": 0.1187, "gain": 1.15e54, "mean_gain": -1.48, "distribution": "student_t:3"}
+    silence, edge, alive = vf.fixed_points(**case)
+    assert (silence.variance, silence.stable) == (0, True)
+    assert edge.variance == pytest.approx(3.5513642277910855e-221, rel=1e-12)
+    assert (edge.firing_rate, edge.stable) == (0, False)
+    assert edge.multiplier == pytest.approx(1.5, rel=1e-12)
+    assert alive.variance == pytest.approx(6.6125e107, rel=1e-15)
+    assert alive.multiplier == pytest.approx(-4.864056759e-55, rel=1e-9)
+
+
+def test_a_falling_map_at_a_giant_gain():
+    """``V = g² S((θ - m p)/√V)``: a threshold of 1e-79 standard deviations does nothing, and the mean as little."""
+    (point,) = vf.fixed_points(threshold=-3.4, gain=1.2e79, mean_gain=-0.25, distribution="logistic")
+    assert point.variance == pytest.approx(0.72e158, rel=1e-15)
+    assert abs(point.multiplier) < 1e-78
 
 
 @pytest.mark.parametrize("gain", [0.3, 0.1, 1e-3])

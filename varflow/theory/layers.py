@@ -74,8 +74,8 @@ class Layer:
         unit = float(np.hypot(self.connection_std, self.connection_mean))  # its fourth power may leave double precision
         fourth = self._fourth_cumulant(counts, self.connection_std / unit, self.connection_mean / unit)
         varies = np.isfinite(fourth) & (fourth != 0)
-        variance = np.where(varies, self.conditional_variance(counts), 1.0)
-        return fourth * np.where(varies, (unit / variance * unit) ** 2, 1.0)
+        unchanged = np.full(np.shape(fourth), 1 / unit)
+        return fourth * (np.divide(unit, self.conditional_variance(counts), out=unchanged, where=varies) * unit) ** 2
 
     def _fourth_cumulant(self, counts: np.ndarray, std: float, mean: float) -> np.ndarray:
         """``κ₄(u | K)`` for connections of this standard deviation and mean."""

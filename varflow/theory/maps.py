@@ -129,9 +129,10 @@ class RateMap:
 
     def __call__(self, y: Any) -> Any:
         z = self.z(y)
-        image = self.unit * self.law.sf(z)
-        if self.unit > 1 and np.any(rare := image < TINY * self.unit):
-            return np.where(rare, np.exp(math.log(self.unit) + np.asarray(self.law.log_sf(z))), image)
+        image = np.asarray(self.unit * self.law.sf(z))
+        rare = image < TINY * self.unit
+        if self.unit > 1 and rare.any():
+            image[rare] = np.exp(math.log(self.unit) + np.asarray(self.law.log_sf(z[rare])))
         return image
 
     def variance(self, y: float) -> float:

@@ -54,7 +54,8 @@ def scan(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> 
     """Sign changes on a grid in ``ln y``; extrema of ``function/y`` between grid points are looked into."""
     hi *= 1 + 1e-9
     grid = np.geomspace(lo, hi, max(int((np.log(hi) - np.log(lo)) / RESOLUTION), 2) + 1)
-    size = np.abs(function(grid) / grid)
+    with np.errstate(over="ignore"):
+        size = np.abs(function(grid) / grid)
     touching = 1 + np.flatnonzero((size[1:-1] <= size[:-2]) & (size[1:-1] < size[2:]) & (size[1:-1] < RESOLUTION))
     cuts = {*grid.tolist(), *(_closest_approach(function, grid[i - 1], grid[i + 1]) for i in touching)}
     nodes = np.array(sorted(cuts))
