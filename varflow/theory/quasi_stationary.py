@@ -40,7 +40,7 @@ LARGEST_MATRIX = 5000  # of laws that are known at whole counts only: 200 MB
 LONGEST = 100_000  # layers of iteration
 SMALLEST = 1e-300  # a probability per layer below this is none
 HIDDEN = 1e-12  # eigenvalues below this are rounding
-DENSE = 64  # counts up to which all eigenvalues are computed
+DENSE = 256  # counts up to which all eigenvalues are computed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
