@@ -213,9 +213,9 @@ class SpikeChain:
         **Assumes** equal layers. The distribution is exact whether or not the states are well separated. That the rates
         alone describe the switching, ``weights @ rates`` in balance, holds where they are small beside the inverse relaxation
         depth of each state.
-        **Accuracy**: total variation 1e-12 against the full matrix, also where layers alternate; relative 1e-9 for
-        ``silence`` and ``rates``, down to 1e-30 (tested); absolute 1e-11 for ``second_eigenvalue``, but 1e-5 above width 255 where nearly every network
-        dies within a layer (measured). Above width 2000 the distribution is held on a grid.
+        **Accuracy**: total variation 1e-11 against the full matrix, also where layers alternate; relative 1e-9 for
+        ``silence`` and ``rates``, down to 1e-30 (tested). Absolute 1e-11 for ``second_eigenvalue``, but 1e-5 above width 255
+        where nearly every network dies within a layer (measured). Above width 2000 the distribution is held on a grid.
         **Source**: derived here; ``stewart1994``, ``grassmann1985`` for the solution of the chain.
 
         Examples
