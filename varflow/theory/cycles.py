@@ -7,7 +7,6 @@ are the places where the secant of ``F`` through ``V`` and ``F(V)`` has slope -1
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
