@@ -2,9 +2,14 @@
 own forward does to it, and wherever an interrupt comes.
 """
 
+import functools
+import itertools
+import logging
+import queue
 import random
 import sys
-from collections import deque
+import threading
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -107,6 +112,7 @@ class Remembering(nn.Module):
         self.inner = nn.Linear(32, 32)
         self.spare = [nn.Linear(2, 2)]
         self.nested = {"a": [torch.zeros(3), {"b": (torch.zeros(2), deque([1, 2], maxlen=3))}]}
+        self.counts, self.order = Counter(a=2), OrderedDict(a=1, b=2)
         self.memory, self.slotted = Memory(torch.zeros(2)), Slotted(torch.zeros(2))
         self.space = SimpleNamespace(count=0, array=np.zeros(2), seen={1})
         self.generator, self.numpy, self.python = torch.Generator(), np.random.default_rng(0), random.Random(0)
@@ -124,6 +130,8 @@ class Remembering(nn.Module):
         deep[1].append(3)
         self.nested["c"] = 1
         self.memory.past.append(x)
+        self.counts["a"] += 1
+        self.order.move_to_end("a")
         self.space.count += 1
         self.space.array += 1
         self.space.seen.add(2)
@@ -200,6 +208,31 @@ def test_the_prediction_is_that_of_the_weights_in_use():
     clamped, by_hand, free = (audit(model, 9 * X.repeat(1, 10)[:, :300]) for model in models)
     assert clamped.layers[0].gain == by_hand.layers[0].gain < 0.99 * free.layers[0].gain
     assert clamped.layers[0].predicted_rate == by_hand.layers[0].predicted_rate != free.layers[0].predicted_rate
+
+
+def test_machinery_is_left_alone():
+    """Loggers, locks, queues, functions, iterators and objects with threads of their own go on as they are."""
+
+    class Writer:
+        def __init__(self):
+            self.lock, self.written = threading.Lock(), []
+
+    class Logging(nn.Linear):
+        def __init__(self):
+            super().__init__(32, 32)
+            self.log, self.lock, self.queue = logging.getLogger("varflow.test"), threading.Lock(), queue.Queue()
+            self.writer, self.numbers, self.call = Writer(), itertools.count(), functools.partial(max, 1)
+            self.itself, self.kinds, self.prior = self, nn.Linear, torch.distributions.Normal(0, 1)
+
+        def forward(self, x):
+            self.queue.put(1)
+            self.writer.written.append(1)
+            return super().forward(x)
+
+    model = chain(Logging())
+    audit(model)
+    assert model[0].queue.qsize() == len(model[0].writer.written) >= STEPS
+    assert not model[0].lock.locked()
 
 
 # Interrupts.
@@ -381,6 +414,27 @@ def test_weights_that_are_stretches_of_one_tensor():
     stds = [float(weight.weight.detach().std()) for weight in (model[0], model[2])]
     assert stds == pytest.approx([layer.weight_std for layer in plan.layers], rel=5 / 2048**0.5)
     assert model[0].weight.data_ptr() == flat.data_ptr()
+
+
+@pytest.mark.parametrize(
+    ("calls", "options", "error"),
+    [
+        (1, {}, KeyboardInterrupt),
+        (3, {}, KeyboardInterrupt),
+        (10**9, {"iterations": 1, "tolerance": 1e-12}, vf.ConvergenceError),
+        (10**9, {"mean": 0.1}, vf.DomainError),
+    ],
+)
+def test_lsuv_sets_all_or_nothing(calls, options, error, stopping):
+    model, generator = nn.Sequential(Stopped(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 8, bias=False)), torch.Generator()
+    before = everything([model, generator])
+    stopping(calls)
+    with pytest.raises(error):
+        vf.init.lsuv_(model, X[:, :8], generator=generator, **options)
+    assert everything([model, generator]) == before
+    model[0] = nn.Linear(8, 8)  # one that does not clamp itself
+    before = model[0].weight.detach().clone()
+    assert not torch.equal(vf.init.lsuv_(model, X[:, :8], generator=generator)[0].weight, before)
 
 
 # Classes are known by what they are, not by their names.

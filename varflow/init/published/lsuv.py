@@ -17,6 +17,7 @@ from varflow._checks import (
     scalar,
 )
 from varflow.init.layers import FILLS, init_layer_
+from varflow.init.models.state import all_or_nothing
 from varflow.init.published.method import Method
 
 __all__ = ["LSUV", "lsuv_"]
@@ -71,7 +72,7 @@ def lsuv_(
     DomainError
         For values outside their domain, and where a layer's output does not vary: the layers before it are silent.
     ConvergenceError
-        Where ``iterations`` passes are not enough.
+        Where ``iterations`` passes are not enough. Whatever is raised, an interrupt too, the model is then as before.
 
     Notes
     -----
@@ -95,15 +96,19 @@ def lsuv_(
     choice("fill", fill, FILLS)
     rounds = integer("iterations", iterations, minimum=1)
     run = run or (lambda model, inputs: model(inputs))
-    for module in model.modules():
-        if isinstance(module, (torch.nn.Linear, torch.nn.modules.conv._ConvNd)):
-            init_layer_(module, 1.0, fill=fill, generator=generator)
-            if shift is not None and module.bias is None:
-                raise DomainError("mean", mean, f"needs a bias, which {type(module).__name__} has not")
-    with torch.no_grad():
-        for name, module in _in_order(torch, model, inputs, run):
-            _scale(torch, name, module, lambda: run(model, inputs), v, shift, tolerance, rounds)
-    return model
+
+    def scaled() -> Any:
+        for module in model.modules():
+            if isinstance(module, (torch.nn.Linear, torch.nn.modules.conv._ConvNd)):
+                init_layer_(module, 1.0, fill=fill, generator=generator)
+                if shift is not None and module.bias is None:
+                    raise DomainError("mean", mean, f"needs a bias, which {type(module).__name__} has not")
+        with torch.no_grad():
+            for name, module in _in_order(torch, model, inputs, run):
+                _scale(torch, name, module, lambda: run(model, inputs), v, shift, tolerance, rounds)
+        return model
+
+    return all_or_nothing([model, generator], scaled)
 
 
 def _in_order(torch: Any, model: Any, inputs: Any, run: Callable[[Any, Any], Any]) -> list[tuple[str, Any]]:
