@@ -361,6 +361,15 @@ def test_a_generator_that_drew_for_nothing_is_put_back(stopping):
     assert not torch.equal(generator.get_state(), before)
 
 
+@pytest.mark.parametrize("generator", [np.random.default_rng(0), random.Random(0), 3])
+def test_generators_of_other_kinds_are_refused(generator):
+    model = chain()
+    before = everything(model)
+    with pytest.raises(vf.DomainError, match=r"generator=.* must be a torch\.Generator"):
+        vf.init.init_model(model, X, steps=STEPS, generator=generator)
+    assert everything(model) == before
+
+
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("refine", [False, True])
 def test_weights_made_in_inference_mode(inside, refine):

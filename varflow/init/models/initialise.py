@@ -102,6 +102,8 @@ def init_model(
     flag("dry_run", dry_run)
     if refine is not None:
         flag("refine", refine)
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise DomainError("generator", generator, "must be a torch.Generator")
     traced = _stepping(torch, model, inputs, steps)
     _fillable(torch, traced)
     warn_of_one_step(traced, steps)
