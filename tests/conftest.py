@@ -1,6 +1,7 @@
 """What several test files share."""
 
 import shlex
+import signal
 import sys
 
 import pytest
@@ -24,7 +25,10 @@ def varflow(monkeypatch, capsys, tmp_path):
             main()
         return end.value.code, *capsys.readouterr()
 
-    return run
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def pytest_make_parametrize_id(config, val, argname):

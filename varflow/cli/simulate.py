@@ -36,7 +36,7 @@ def simulate(
 ) -> None:
     """Real networks, measured layer by layer.
 
-    Exit code 130 after Ctrl-C; the networks finished until then are shown.
+    Exit code 130 after Ctrl-C and 143 after SIGTERM; the networks finished until then are shown.
 
     \b
     Examples:

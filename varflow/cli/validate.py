@@ -49,7 +49,8 @@ def validate(
 
     The paper's 100-layer experiment with real weight matrices, the exact law laid over it, and a verdict per curve. Over
     several steps the theory is that of infinite width, from which a finite one departs by order 1/width: see --bias.
-    Exit code 0 only if the theory stands, 1 if it is rejected, 130 after Ctrl-C (what was finished is judged and written).
+    Exit code 0 only if the theory stands, 1 if it is rejected, 130 after Ctrl-C and 143 after SIGTERM (what was finished is
+    judged and written).
 
     \b
     Examples:
