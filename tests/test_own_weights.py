@@ -77,9 +77,6 @@ class Triplet(W.WeightDistribution):
     def cumulants(self):
         return 0.0, 1.5, 1.5, 4.5 - 3 * 1.5**2
 
-    def draw(self, variates):
-        return variates.choice(*self.lattice)
-
     def __str__(self):
         return "normal"
 
@@ -157,9 +154,6 @@ class Bare(W.WeightDistribution):
     def cumulants(self):
         return 0.0, 1.0, 0.0, 0.0
 
-    def draw(self, variates):
-        return variates.normal()
-
 
 class Constant(Triplet):
     def cumulants(self):
@@ -169,13 +163,20 @@ class Constant(Triplet):
 @dataclass
 class Mutable(ByDensity.__bases__[0]):
     lattice = Triplet.lattice
-    cumulants, draw = Triplet.cumulants, Triplet.draw
+    cumulants = Triplet.cumulants
     __hash__ = None
 
 
 class OneWeightOnly(Bare):
     def tails(self, x):
         return st.norm.sf(x), st.norm.cdf(x)
+
+
+def test_a_distribution_without_draws_serves_theory():
+    pytest.importorskip("torch")
+    described = network(OneWeightOnly(), depth=2, bias_std=0.0)
+    with pytest.raises(vf.DomainError, match="has no draw, which the simulator needs"):
+        vf.simulate(described, repeats=1)
 
 
 def test_sums_that_are_not_known():
@@ -191,10 +192,6 @@ def test_sums_that_are_not_known():
         (lambda: network(ByDensity(kurtosis=math.nan)), "positive, finite variance"),
         (lambda: network(Mutable()), "must be hashable"),
         (lambda: network(ByDensity), "must be one of normal, uniform"),
-        (lambda: W.LatticeWeights((0, 0, 1), (0.2, 0.3, 0.5)), "levels"),
-        (lambda: W.LatticeWeights((0, 1), (0.4, 0.5)), "must add up to 1"),
-        (lambda: W.LatticeWeights((0, 1), (1.5, -0.5)), "must be positive"),
-        (lambda: W.LatticeWeights((0, 1, 2), (0.5, 0.5)), "one for each level"),
     ],
 )
 def test_bad_objects(make, words):
@@ -203,7 +200,7 @@ def test_bad_objects(make, words):
 
 
 THEORY = {"sum_tails", "tails", "cgf", "cgf_strip", "pdf", "characteristic", "gives"}
-DRAWS = {"draw", "discretised", "short_tails"}
+DRAWS = {"draw_steps", "steps_std", "short_tails"}
 
 
 def attributes(room):
@@ -218,5 +215,5 @@ def test_theory_and_simulation_read_different_halves():
     read_by_simulation = {name for name, _ in attributes("simulation")}
     assert THEORY - {"cgf_strip"} <= read_by_theory  # the probe sees what is read
     assert read_by_simulation >= DRAWS
-    assert not DRAWS & read_by_theory
+    assert not (DRAWS | {"draw"}) & read_by_theory
     assert not THEORY & read_by_simulation

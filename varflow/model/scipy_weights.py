@@ -16,58 +16,43 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow.model.adapters import from_scipy as membrane_distribution
 from varflow.model.builtin import Distribution
-from varflow.model.levels import Discrete
-from varflow.model.weight_distribution import Pair, Variates, WeightDistribution
-from varflow.model.weight_families import (
-    LARGEST_SIGMA,
-    GammaWeights,
-    LatticeWeights,
-    LogNormalWeights,
-    NormalWeights,
-    UniformWeights,
-)
+from varflow.model.levels import Discrete as Atoms
+from varflow.model.weight_distribution import Pair, WeightDistribution
+from varflow.model.weight_families import LARGEST_SIGMA, Discrete, Gamma, LogNormal, Normal, Uniform
 
 __all__ = ["from_scipy"]
 
+_SYMMETRIC = dict.fromkeys(("norm", "Normal", "StandardNormal"), Normal()) | dict.fromkeys(("uniform", "Uniform"), Uniform())
 _LONGEST_LATTICE = 4096  # steps between the smallest and the largest weight
 
 Found = tuple[WeightDistribution, str, float]  # core, label, offset of the mean from the core's in units of the core
 
 
-@dataclass(frozen=True, slots=True)
-class ScipyWeights(WeightDistribution):
+@dataclass(frozen=True)
+class Adapted(WeightDistribution):
     """A continuous scipy.stats distribution, standardised."""
 
-    name: str
     identity: tuple[Any, ...]
-    skew: float
-    kurtosis: float
-    source: Any = field(compare=False, repr=False)
-    standard: Distribution = field(compare=False, repr=False)
-    source_mean: float = 0.0
-    source_std: float = 1.0
+    shape: tuple[float, float]
+    location: float
+    scale: float
+    source: Any = field(compare=False)
+    standard: Distribution = field(compare=False)
+    support: tuple[float, float]
 
     def cumulants(self) -> tuple[float, float, float, float]:
-        return 0.0, 1.0, self.skew, self.kurtosis
-
-    @property
-    def support(self) -> tuple[float, float]:
-        low, high = ((float(end) - self.source_mean) / self.source_std for end in self.source.support())
-        return low, high
+        return 0.0, 1.0, *self.shape
 
     def pdf(self, x: np.ndarray) -> np.ndarray:
         return np.asarray(self.standard.pdf(x), dtype=float)
 
     def tails(self, x: np.ndarray) -> Pair:
-        below = self.source.cdf(self.source_mean + self.source_std * x)
+        below = self.source.cdf(self.location + self.scale * x)
         return np.asarray(self.standard.sf(x), dtype=float), np.asarray(below, dtype=float)
 
-    def draw(self, variates: Variates) -> Any:
+    def draw(self, variates: Any) -> Any:
         inverse = self.source.ppf if hasattr(self.source, "ppf") else self.source.icdf
-        return variates.quantile(lambda p: (np.asarray(inverse(p)) - self.source_mean) / self.source_std)
-
-    def __str__(self) -> str:
-        return self.name
+        return variates.quantile(lambda p: (np.asarray(inverse(p)) - self.location) / self.scale)
 
 
 def from_scipy(obj: Any) -> Found | None:
@@ -81,41 +66,34 @@ def from_scipy(obj: Any) -> Found | None:
     obj = obj if hasattr(obj, "mean") and not hasattr(obj, "numargs") else obj()
     new = hasattr(obj, "standard_deviation")
     mean, std = float(obj.mean()), float(obj.standard_deviation() if new else obj.std())
-    if isinstance(found, Discrete):
+    if isinstance(found, Atoms):
         return _from_atoms(found, mean, std)
-    closed = _closed_form(obj, mean, std)
-    if closed is not None:
-        return closed
-    core = ScipyWeights(found.name, _identity(obj), *_shape(obj, new), obj, found, mean, std)
-    return core, found.name, mean / std
+    low, high = ((float(end) - mean) / std for end in obj.support())
+    core = Adapted(_identity(obj), _shape(obj, new), mean, std, obj, found, (low, high))
+    return _closed_form(obj, mean, std) or (core, found.name, mean / std)
 
 
 def _closed_form(obj: Any, mean: float, std: float) -> Found | None:
     """Location-scale copies of distributions that are known; a negative scale does not occur in scipy."""
-    if not hasattr(obj, "dist") or type(obj.dist).__module__ != "scipy.stats._continuous_distns":
-        known = {"Normal": NormalWeights, "StandardNormal": NormalWeights, "Uniform": UniformWeights}
-        base = known.get(type(obj).__name__)
-        return None if base is None else _moved(base(), type(obj).__name__, mean, std)
+    frozen = hasattr(obj, "dist")
+    name, label = (obj.dist.name, f"scipy {obj.dist.name}") if frozen else (type(obj).__name__,) * 2
+    if frozen and type(obj.dist).__module__ != "scipy.stats._continuous_distns":
+        return None
+    if name in _SYMMETRIC:
+        core = _SYMMETRIC[name]
+        return core, f"{label}(mean={mean / std:g} std)" if mean else str(core), mean / std * core.std
+    if name not in ("expon", "gamma", "erlang", "chi2", "lognorm"):
+        return None
     shapes, location, scale = obj.dist._parse_args(*obj.args, **obj.kwds)
-    name, label = obj.dist.name, f"scipy {obj.dist.name}"
-    if name in ("norm", "uniform"):
-        return _moved({"norm": NormalWeights, "uniform": UniformWeights}[name](), label, mean, std)
-    if name in ("expon", "gamma", "chi2", "erlang"):
-        shape = {"expon": 1.0, "chi2": float(shapes[0]) / 2 if shapes else 1.0}.get(name) or float(shapes[0])
-        offset = float(location) / (float(scale) * (2 if name == "chi2" else 1))
-        return GammaWeights(shape), f"{label}({shape:g})", offset
-    if name == "lognorm" and 1e-3 <= float(shapes[0]) <= LARGEST_SIGMA:
-        sigma = float(shapes[0])
-        return LogNormalWeights(sigma), f"{label}({sigma:g})", float(location) / float(scale)
-    return None
+    shape = float(shapes[0]) if shapes else 1.0
+    if name == "chi2":
+        shape, scale = shape / 2, scale * 2
+    if name == "lognorm" and not 1e-3 <= shape <= LARGEST_SIGMA:
+        return None
+    return (LogNormal if name == "lognorm" else Gamma)(shape), f"{label}({shape:g})", float(location) / float(scale)
 
 
-def _moved(core: WeightDistribution, label: str, mean: float, std: float) -> Found:
-    """A symmetric core with a mean of its own."""
-    return (core, str(core), 0.0) if mean == 0 else (core, f"{label}(mean={mean / std:g} std)", mean / std * core.std)
-
-
-def _from_atoms(law: Discrete, mean: float, std: float) -> Found:
+def _from_atoms(law: Atoms, mean: float, std: float) -> Found:
     """Integers in units of the lattice's step, with 0 on the lattice if it can be had."""
     atoms = law.levels * std + mean
     atoms[np.abs(atoms) < 1e-12 * std] = 0.0
@@ -123,16 +101,13 @@ def _from_atoms(law: Discrete, mean: float, std: float) -> Found:
     if np.ptp(atoms) / step > _LONGEST_LATTICE:
         step = _common_step(np.diff(atoms))
     if np.ptp(atoms) / step > _LONGEST_LATTICE:
-        rule = (
-            f"has no lattice of at most {_LONGEST_LATTICE} steps: give atoms with a common spacing, or a continuous "
-            "distribution"
-        )
+        rule = f"has no lattice of at most {_LONGEST_LATTICE} steps: give atoms with a common spacing, or a density"
         raise DomainError("weights", law.name, rule)
     first = round(atoms[0] / step)
     offset = atoms[0] / step - first
     levels = first + np.rint((atoms - atoms[0]) / step).astype(int)
     label = f"{law.name} on {len(levels)} levels"
-    core = LatticeWeights(tuple(levels.tolist()), tuple(law.weights.tolist()), label)
+    core = Discrete(label, (tuple(levels.tolist()), tuple(law.weights.tolist())))
     return core, label, float(offset) if abs(offset) > 1e-9 else 0.0
 
 

@@ -8,72 +8,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import numpy as np
 
-__all__ = ["Discretised", "Pair", "Variates", "WeightDistribution", "unknown"]
+from varflow._checks import DomainError
+
+__all__ = ["Lattice", "Pair", "WeightDistribution", "unknown"]
 
 Pair = tuple[np.ndarray, np.ndarray]  # P(X > x) and P(X ≤ x), each with its own digits
-
-
-def unknown(x: np.ndarray) -> Pair:
-    """Where there is no closed form."""
-    return np.full(len(x), np.nan), np.full(len(x), np.nan)
-
-
-class Variates(Protocol):
-    """Independent random numbers, one for each weight, of which :meth:`WeightDistribution.draw` makes its own.
-
-    Every call returns a fresh array of the simulator, to which arithmetic and its methods apply.
-    """
-
-    def normal(self) -> Any:
-        """Standard normal."""
-
-    def uniform(self) -> Any:
-        """Uniform on [0, 1)."""
-
-    def exponential(self) -> Any:
-        """Exponential of mean 1."""
-
-    def gamma(self, shape: float) -> Any:
-        """Gamma of this shape and scale 1."""
-
-    def integers(self, largest: int) -> Any:
-        """Whole numbers, uniform on -largest … largest."""
-
-    def choice(self, levels: tuple[int, ...], probabilities: tuple[float, ...]) -> Any:
-        """Whole numbers with these probabilities."""
-
-    def quantile(self, function: Callable[[np.ndarray], np.ndarray]) -> Any:
-        """The quantile function of a distribution (of numpy arrays) at uniform numbers in (0, 1): slower."""
-
-
-class Discretised(Protocol):
-    """Whole numbers the simulator draws in place of a core, and their exact standard deviation."""
-
-    @property
-    def std(self) -> float: ...
-
-    def draw(self, variates: Variates) -> Any: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Rounded:
-    """A continuous core, rounded at ``steps`` per standard deviation."""
-
-    core: WeightDistribution
-    steps: int
-
-    @property
-    def std(self) -> float:
-        return math.sqrt(self.steps**2 + 1 / 12)  # Sheppard: rounding adds the variance of a unit uniform
-
-    def draw(self, variates: Variates) -> Any:
-        return self.core.draw(variates).mul_(self.steps / self.core.std).round_()
+Lattice = tuple[tuple[int, ...], tuple[float, ...]]  # whole numbers, ascending, and their probabilities
 
 
 class WeightDistribution(ABC):
@@ -109,29 +53,15 @@ class WeightDistribution(ABC):
         Whether ``Σ|x|`` of many weights stays below two standard deviations each, so that single precision holds their sums.
     """
 
-    __slots__ = ()
-    sums_are_normal: ClassVar[bool] = False
-    short_tails: ClassVar[bool] = False
+    lattice: Lattice | None = None
+    support: tuple[float, float] = (-math.inf, math.inf)
+    cgf_strip: tuple[float, float] = (-math.inf, math.inf)
+    sums_are_normal: bool = False
+    short_tails: bool = False
 
     @abstractmethod
     def cumulants(self) -> tuple[float, float, float, float]:
         """Mean, variance, third and fourth cumulant; the fourth may be infinite."""
-
-    @abstractmethod
-    def draw(self, variates: Variates) -> Any:
-        """One core for each weight. Read by the simulator only."""
-
-    @property
-    def lattice(self) -> tuple[tuple[int, ...], tuple[float, ...]] | None:
-        return None
-
-    @property
-    def support(self) -> tuple[float, float]:
-        return -math.inf, math.inf
-
-    @property
-    def cgf_strip(self) -> tuple[float, float]:
-        return -math.inf, math.inf
 
     def sum_tails(self, number: np.ndarray, x: np.ndarray, bias: float) -> Pair:
         """``P(S_J + b N > x)`` and its complement for every ``J`` in ``number``, ``N`` standard normal; NaN where unknown."""
@@ -153,17 +83,29 @@ class WeightDistribution(ABC):
         """``E[e^{itx}]`` for real ``t``; where it is not given, theory integrates the density."""
         raise NotImplementedError
 
-    def sum_moments(self, number: np.ndarray, x: np.ndarray, bias: float, side: int) -> np.ndarray:
-        """``E[y^j 1(y > 0)]`` of ``y = side · (S_J + b N - x)``, j = 0 … 4; NaN where theory shall find them itself, slower."""
-        return np.full((5, len(x)), np.nan)
-
     def gives(self, name: str) -> bool:
         """Whether the subclass has its own method of this name."""
         return getattr(type(self), name) is not getattr(WeightDistribution, name)
 
-    def discretised(self, steps: int) -> Discretised:
-        """Whole numbers to draw instead, about ``steps`` to a standard deviation. Read by the simulator only."""
-        return Rounded(self, steps) if self.lattice is None else self
+    def draw(self, variates: Any) -> Any:
+        """A fresh tensor of cores, one for each weight, made from independent ones. Read by the simulator only.
+
+        ``variates`` offers ``normal()``, ``uniform()`` on [0, 1), ``exponential()`` of mean 1, ``gamma(shape)``,
+        ``integers(largest)`` uniform on -largest … largest, ``choice(levels, probabilities)`` of whole numbers, and
+        ``quantile(function)``: a function of numpy arrays at uniform numbers in (0, 1), slower. On a lattice the default
+        serves.
+        """
+        if self.lattice is None:
+            raise DomainError("weights", self, "has no draw, which the simulator needs")
+        return variates.choice(*self.lattice)
+
+    def draw_steps(self, variates: Any, steps: int) -> Any:
+        """Cores in units of about ``std/steps``, as whole numbers. Read by the simulator only."""
+        return self.draw(variates) if self.lattice else self.draw(variates).mul_(steps / self.std).round_()
+
+    def steps_std(self, steps: int) -> float:
+        """The standard deviation of these whole numbers; rounding adds the variance of a unit uniform (Sheppard)."""
+        return self.std if self.lattice else math.sqrt(steps**2 + 1 / 12)
 
     @property
     def mean(self) -> float:
@@ -180,3 +122,8 @@ class WeightDistribution(ABC):
     @property
     def excess_kurtosis(self) -> float:
         return self.cumulants()[3] / self.std**4
+
+
+def unknown(x: np.ndarray) -> Pair:
+    """Where there is no closed form."""
+    return np.full(len(x), np.nan), np.full(len(x), np.nan)

@@ -15,20 +15,11 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import SMALLEST_SCALE, DomainError, choice, integer, positive, positive_scale, probability, scalar, scale
-from varflow.model.weight_distribution import Variates, WeightDistribution
-from varflow.model.weight_families import (
-    LARGEST_SIGMA,
-    GammaWeights,
-    LatticeWeights,
-    LogNormalWeights,
-    NormalWeights,
-    UniformWeights,
-)
+from varflow.model.weight_distribution import WeightDistribution
+from varflow.model.weight_families import LARGEST_SIGMA, Discrete, Gamma, LogNormal, Normal, Uniform
 
 __all__ = [
     "NAMES",
-    "LatticeWeights",
-    "Variates",
     "WeightDistribution",
     "WeightLaw",
     "exponential",
@@ -47,10 +38,10 @@ class WeightLaw:
 
     Attributes
     ----------
-    label : str
-        How it prints.
     core : WeightDistribution
         What a weight is drawn from, before it is scaled.
+    label : str
+        How it prints.
     offset : float
         Of the weights' own mean from the core's, in units of the core.
     density : float
@@ -61,8 +52,8 @@ class WeightLaw:
         Whether theory is asked to take the potential for normal.
     """
 
-    label: str
     core: WeightDistribution
+    label: str
     offset: float = 0.0
     density: float = 1.0
     in_degree: int | None = None
@@ -115,16 +106,8 @@ class WeightLaw:
         return self.label
 
 
-_NAMED = {
-    str(core): WeightLaw(str(core), core)
-    for core in (
-        NormalWeights(),
-        UniformWeights(),
-        LatticeWeights((-1, 1), (0.5, 0.5), "sign"),
-        GammaWeights(1.0),
-        LogNormalWeights(1.0),
-    )
-}
+_CORES = Normal(), Uniform(), Discrete("sign", ((-1, 1), (0.5, 0.5))), Gamma(1.0), LogNormal(1.0)
+_NAMED = {str(core): WeightLaw(core, str(core)) for core in _CORES}
 NAMES = tuple(_NAMED)
 
 
@@ -157,7 +140,7 @@ def lognormal(sigma: float = 1.0) -> WeightLaw:
     number = scalar("sigma", positive("sigma", sigma))
     if not 1e-3 <= number <= LARGEST_SIGMA:
         raise DomainError("sigma", sigma, f"must lie between 0.001 and {LARGEST_SIGMA:g}")
-    return weight_law(LogNormalWeights(number))
+    return weight_law(LogNormal(number))
 
 
 def ternary(density: float) -> WeightLaw:
@@ -172,7 +155,7 @@ def ternary(density: float) -> WeightLaw:
     number = _density(density)
     if number == 1:
         return _NAMED["sign"]
-    return weight_law(LatticeWeights((-1, 0, 1), (number / 2, 1 - number, number / 2), f"ternary({number:g})"))
+    return weight_law(Discrete(f"ternary({number:g})", ((-1, 0, 1), (number / 2, 1 - number, number / 2))))
 
 
 def sparse(density: float, law: Any = "normal") -> WeightLaw:
@@ -255,30 +238,23 @@ def weight_law(obj: Any, name: str = "weights") -> WeightLaw:
     if isinstance(obj, str):
         return _NAMED[choice(name, obj, NAMES)]
     if isinstance(obj, WeightDistribution):
-        return WeightLaw(str(obj), _usable(name, obj))
+        return WeightLaw(_usable(name, obj), str(obj))
     if type(obj).__module__.partition(".")[0] == "scipy" or hasattr(obj, "dist"):
         from varflow.model.scipy_weights import from_scipy
 
         found = from_scipy(obj)
         if found is not None:
-            core, label, offset = found
-            return WeightLaw(label, core, offset)
-    rule = (
-        f"must be one of {', '.join(NAMES)}, an object of vf.weights, a vf.weights.WeightDistribution or a frozen or new-style "
-        "scipy.stats distribution"
-    )
-    raise DomainError(name, obj, rule)
+            return WeightLaw(*found)
+    raise DomainError(name, obj, f"must be one of {', '.join(NAMES)}, an object of vf.weights or a scipy.stats distribution")
 
 
 def _usable(name: str, core: WeightDistribution) -> WeightDistribution:
-    """A distribution with finite mean and variance, and a tail."""
+    """A distribution that can be looked up, with the moments and the tail that theory needs."""
     mean, variance, third, fourth = core.cumulants()
     if not (math.isfinite(mean) and 0 < variance < math.inf and math.isfinite(third)) or math.isnan(fourth):
         raise DomainError(name, core, "must have a finite mean and third cumulant and a positive, finite variance")
-    try:
-        hash(core)
-    except TypeError:
-        raise DomainError(name, core, "must be hashable: make it a frozen dataclass of numbers") from None
+    if type(core).__hash__ is None:
+        raise DomainError(name, core, "must be hashable: make it a frozen dataclass of numbers")
     if core.lattice is None and np.isnan(core.tails(np.full(1, mean))[0]).any():
         raise DomainError(name, core, "must have a lattice, tails or sum_tails: theory needs the probability to exceed a value")
     return core

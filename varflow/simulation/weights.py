@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from varflow.model.weight_distribution import Discretised
 from varflow.model.weights import WeightLaw, weight_law
 
 __all__ = ["WeightGrid", "weight_grid"]
@@ -48,13 +47,9 @@ class WeightGrid:
         return weight_law(self.law)
 
     @property
-    def drawn(self) -> Discretised:
-        return self.described.core.discretised(2**self.exponent)
-
-    @property
     def std(self) -> float:
         """Exact standard deviation of the integers drawn (with long tails up to 2⁻⁴⁰)."""
-        return self.drawn.std
+        return self.described.core.steps_std(2**self.exponent)
 
     @property
     def unit(self) -> float:
@@ -68,7 +63,7 @@ class WeightGrid:
 
     def fill(self, weights: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Draw every entry of a contiguous tensor afresh, as if all connections were present."""
-        return weights.copy_(self.drawn.draw(TorchVariates(weights, generator)))
+        return weights.copy_(self.described.core.draw_steps(Variates(weights, generator), 2**self.exponent))
 
     def present(self, shape: torch.Size, generator: torch.Generator) -> torch.Tensor | None:
         """Which connections there are, shape (…, neurons, fan_in); None if all."""
@@ -105,8 +100,8 @@ def _exponent(fan_in: int, dtype: torch.dtype) -> int:
     return min(_FINEST[dtype], _BITS[dtype] - 1 - (fan_in - 1).bit_length())
 
 
-class TorchVariates:
-    """:class:`varflow.weights.Variates` for a block of weights: tensors of its shape and type, the first being the block."""
+class Variates:
+    """What a distribution draws from: tensors of a block's shape and type, the first of them the block itself."""
 
     def __init__(self, block: torch.Tensor, generator: torch.Generator):
         self._like, self._blank, self._generator = block, block, generator

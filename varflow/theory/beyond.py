@@ -7,6 +7,7 @@ else taken from ``cells``: they serve the spread of a calibration, never a predi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -20,18 +21,17 @@ from varflow.theory.layers import Layer
 __all__ = ["beyond", "normal_beyond"]
 
 ORDERS = np.arange(5)
+FEW = 8  # weights, whose sum may be rough: left to the cells
 TOLERANCE = 1e-5  # of moments on the contour, relative
 
 
 @lru_cache(maxsize=32)
 def beyond(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
     """``E[(u - θ)^j 1(u > θ) | K]`` and ``E[(u - θ)^j 1(u ≤ θ) | K]`` for every count, shape (5, fan_in + 1) each."""
-    largest = layer.law.in_degree or layer.fan_in
-    above, below = _present(layer, largest, 1), _present(layer, largest, -1)
-    if not layer.law.always_present:
-        above, below = mixed(layer, above), mixed(layer, below)
-    above[0], below[0] = firing(layer, np.arange(layer.fan_in + 1))
-    return frozen(above), frozen(below)
+    sides = _present(layer, layer.law.in_degree or layer.fan_in)
+    sides = sides if layer.law.always_present else mixed(layer, sides)
+    sides[:, 0] = firing(layer, np.arange(layer.fan_in + 1))
+    return frozen(sides[0]), frozen(sides[1])
 
 
 def normal_beyond(margin: np.ndarray, std: np.ndarray) -> np.ndarray:
@@ -45,60 +45,42 @@ def normal_beyond(margin: np.ndarray, std: np.ndarray) -> np.ndarray:
     return np.maximum(np.array(moments), 0.0)
 
 
-def _present(layer: Layer, largest: int, side: int) -> np.ndarray:
-    """Moments on one side of the threshold for 0 … ``largest`` present connections, signs of odd ones included."""
-    core, number = layer.law.core, np.arange(1.0, largest + 1)
-    if core.lattice is not None:
-        return _of_atoms(layer, largest, side)
-    x, bias = core_threshold(layer, number)
-    if core.sums_are_normal:
-        moments = normal_beyond(-side * x, np.sqrt(number + bias**2))
-    else:
-        moments = core.sum_moments(number, x, bias, side)
-    if np.isnan(moments).any() and core.gives("cgf"):
-        moments = _on_contour(core, number, x, bias, side)
-    if np.isnan(moments).any():
-        return _of_atoms(layer, largest, side)
-    unit = side * layer.input_scale * layer.scale
-    return np.column_stack([_at_rest(layer, side), moments * unit ** ORDERS[:, None]])
-
-
-def _of_atoms(layer: Layer, largest: int, side: int) -> np.ndarray:
-    out, bias = np.zeros((5, largest + 1)), np.sqrt(layer.bias_variance)
-    sums = cells.sums if layer.law.core.lattice is None else lattice.sums
-    for number, (values, mass) in enumerate(sums(layer.law.core, largest)):
-        margin = lattice.membranes(layer, values, number) - layer.threshold
-        if bias:
-            out[:, number] = normal_beyond(side * margin, np.full_like(margin, bias)) @ mass * side**ORDERS
-            continue
-        chosen = (margin > 0 if layer.strict else margin >= 0) == (side > 0)
-        out[:, number] = margin[chosen] ** ORDERS[:, None] @ mass[chosen]
+def _present(layer: Layer, largest: int) -> np.ndarray:
+    """Moments above and below the threshold for 0 … ``largest`` present connections, shape (2, 5, largest + 1)."""
+    core, number = layer.law.core, np.arange(largest + 1.0)
+    out, bias = np.full((2, 5, largest + 1), np.nan), np.sqrt(layer.bias_variance)
+    if core.gives("cgf"):
+        _on_contour(layer, number, out)
+    missing = np.any(np.isnan(out[:, 1:]), axis=(0, 1))
+    sums = _normal if core.sums_are_normal else cells.sums if core.lattice is None else lattice.sums
+    for count, (values, mass) in enumerate(sums(core, int(np.max(number, where=missing, initial=-1)))):
+        if missing[count]:
+            spread = np.hypot(bias, layer.connection_std * np.sqrt(count)) if core.sums_are_normal else bias
+            out[..., count] = _of_atoms(layer, lattice.membranes(layer, values, count) - layer.threshold, mass, spread)
     return out
 
 
-def _at_rest(layer: Layer, side: int) -> np.ndarray:
-    if layer.bias_variance:
-        bias = np.array(np.sqrt(layer.bias_variance))
-        return normal_beyond(np.array(-side * layer.threshold), bias) * side**ORDERS
-    return (-layer.threshold) ** ORDERS * float(layer.fires_at_rest == (side > 0))
+def _normal(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The means of normal sums."""
+    return ((np.array([count * core.mean]), np.ones(1)) for count in range(largest + 1))
 
 
-def _on_contour(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float, side: int) -> np.ndarray:
-    """Moments of ``y = side · (S_J + b N - x)`` where it is positive; orders 1 to 4, ``firing`` has the probability."""
-    ends = sorted(side * end for end in core.support)
-    reach = [side * x < number * ends[1], side * x <= number * ends[0]]  # P(y > 0) > 0, P(y > 0) = 1
-    inside = np.full(len(x), True) if bias else reach[0] & ~reach[1]
-    whole = reach[1] & ~inside
-    out = np.zeros((5, len(x)))
-    out[1:, inside] = contour.tail_moments(core, side, number[inside], x[inside], bias, range(1, 5), TOLERANCE)
-    _, variance, third, fourth = core.cumulants()
-    cumulants = (number[whole] * cumulant for cumulant in (variance, side * third, fourth))
-    out[:, whole] = _about(side * (x[whole] - number[whole] * core.mean), *cumulants)
-    return out
+def _of_atoms(layer: Layer, margin: np.ndarray, mass: np.ndarray, spread: float) -> np.ndarray:
+    """Both sides of a potential that exceeds the threshold by one of ``margin``, smeared by a normal variable."""
+    if spread:
+        above, below = (normal_beyond(side * margin, np.full_like(margin, spread)) @ mass for side in (1, -1))
+        return np.array([above, below * (-1) ** ORDERS])
+    fires = margin > 0 if layer.strict else margin >= 0
+    powers = margin ** ORDERS[:, None] * mass
+    return np.array([powers[:, fires].sum(axis=1), powers[:, ~fires].sum(axis=1)])
 
 
-def _about(x: np.ndarray, variance: np.ndarray, third: np.ndarray, fourth: np.ndarray) -> np.ndarray:
-    """``E[(S - x)^j]`` of a variable of mean 0 with these cumulants."""
-    m = -x
-    moments = [np.ones_like(m), m, variance + m**2, third + 3 * m * variance + m**3]
-    return np.array([*moments, fourth + 3 * variance**2 + 4 * m * third + 6 * m**2 * variance + m**4])
+def _on_contour(layer: Layer, number: np.ndarray, out: np.ndarray) -> None:
+    """Orders 1 to 4 where a sum's density is smooth and the threshold within its support; ``firing`` has the probability."""
+    core, (x, bias) = layer.law.core, core_threshold(layer, number)
+    low, high = (np.maximum(number, 1) * end for end in core.support)
+    inside = np.flatnonzero((number > FEW) & ((bias > 0) | ((low < x) & (x < high))))
+    unit = layer.input_scale * layer.scale
+    for row, side in ((0, 1), (1, -1)):
+        moments = contour.tail_moments(core, side, number[inside], x[inside], bias, range(1, 5), TOLERANCE)
+        out[row, 1:, inside] = (moments * (side * unit) ** ORDERS[1:, None]).T

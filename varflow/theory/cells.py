@@ -21,23 +21,18 @@ CELLS = 2**15
 
 def sums(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Middles of cells and their probabilities for the sum of 0, 1, …, ``largest`` cores."""
-    mass, index = _single(core)
+    index = np.arange(-CELLS // 2, CELLS // 2)
+    edges = core.mean + core.std * CELL * (np.append(index, CELLS // 2) - 0.5)
+    above, below = sum_tails(core, np.ones(len(edges)), edges, 0.0)
+    mass = np.maximum(np.where(index <= 0, np.diff(below), -np.diff(above)), 0.0)
+    mass /= mass.sum()
     mean = float(mass @ index)
     std = float(np.sqrt(mass @ (index - mean) ** 2))
-    spectrum = np.fft.rfft(np.roll(np.pad(mass, (0, CELLS - len(mass))), index[0]))
+    spectrum = np.fft.rfft(np.fft.ifftshift(mass))
     power = np.ones_like(spectrum)
     for number in range(largest + 1):
-        lowest = round(number * mean) - CELLS // 4
-        masses = np.roll(np.fft.irfft(power, CELLS), -lowest)  # circular
+        centre = round(number * mean)
+        masses = np.roll(np.fft.irfft(power, CELLS), CELLS // 2 - centre)  # circular
         held = np.flatnonzero(masses > 1e-15)
-        yield number * core.mean + core.std * (lowest + held - number * mean) / std, masses[held]
+        yield number * core.mean + core.std * (centre + index[held] - number * mean) / std, masses[held]
         power = power * spectrum
-
-
-def _single(core: WeightDistribution) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of the cells of one core, and their numbers from the mean."""
-    index = np.arange(-CELLS // 8, CELLS // 2)
-    edges = np.append(index, index[-1] + 1) - 0.5
-    above, below = sum_tails(core, np.ones(len(edges)), core.mean + core.std * CELL * edges, 0.0)
-    mass = np.maximum(np.where(index <= 0, np.diff(below), -np.diff(above)), 0.0)
-    return mass / mass.sum(), index

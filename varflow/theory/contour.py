@@ -51,8 +51,8 @@ def tail_moments(
     tolerance: float = TOLERANCE,
 ) -> np.ndarray:
     """``E[y^j 1(y > 0)]`` of ``y = side · (S_J + b N - x)`` for j in ``orders``; shape (len(orders), len(x))."""
-    x, cgf = side * x, _generating(core, side)
-    c, curvature = _saddle(core, side, number, x, bias)
+    x, cgf = side * x, lambda s: core.cgf(side * s)
+    c, curvature = _saddle(cgf, core.cgf_strip[1] if side > 0 else -core.cgf_strip[0], core.std, number, x, bias)
     width = 1 / np.sqrt(number * curvature + bias**2 + 1 / c**2)
     peak = number * cgf(c + 0j).real + bias**2 * c**2 / 2 - c * x
     total = np.zeros((2, len(orders), len(x)))  # the rule, and the rule on every other node
@@ -64,10 +64,12 @@ def tail_moments(
         s = c[active, None] + 1j * STEP * width[active, None] * index
         exponent = number[active, None] * cgf(s) + bias**2 * s**2 / 2 - s * x[active, None] - peak[active, None]
         values = np.exp(exponent) * np.where(index == 0, 0.5, 1.0)
+        ratio = c[active, None] / s
+        terms = values * ratio ** orders[0]
         for row, j in enumerate(orders):
-            terms = (factorial(j) * values / (s / c[active, None]) ** (j + 1)).real
-            total[0, row, active] += terms.sum(axis=1)
-            total[1, row, active] += 2 * terms[:, ::2].sum(axis=1)
+            terms = terms * ratio
+            total[0, row, active] += factorial(j) * terms.real.sum(axis=1)
+            total[1, row, active] += 2 * factorial(j) * terms.real[:, ::2].sum(axis=1)
         decay = np.abs(s[:, -1] / c[active]) ** (orders[0] + 1)
         left[active] = np.abs(values[:, -1]) / decay * (start + BLOCK)  # of a power law that begins here
         active = active[left[active] > 1e-3 * tolerance]
@@ -77,28 +79,19 @@ def tail_moments(
     return np.where(failed, np.nan, np.maximum(total[0], 0.0))
 
 
-def _generating(core: WeightDistribution, side: int) -> Callable[[np.ndarray], Any]:
-    """``κ`` of the core, or of its mirror image."""
-    return lambda s: core.cgf(side * s)
-
-
 def _saddle(
-    core: WeightDistribution, side: int, number: np.ndarray, x: np.ndarray, bias: float
+    cgf: Callable[[Any], Any], end: float, std: float, number: np.ndarray, x: np.ndarray, bias: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where ``J κ(s) + b² s²/2 - s x - ln s`` is least, and ``κ''`` there, by bisection in ``ln s``."""
-
-    cgf = _generating(core, side)
 
     def slope(s: np.ndarray) -> np.ndarray:
         return cgf(s + 1e-30j).imag / 1e-30  # κ is analytic: no cancellation
 
-    end = core.cgf_strip[1] if side > 0 else -core.cgf_strip[0]
-    low = np.log(1e-3 / (np.sqrt(number * core.std**2 + bias**2) + np.abs(x)))
+    low = np.log(1e-3 / (np.sqrt(number * std**2 + bias**2) + np.abs(x)))
     high = np.full_like(low, np.log(1e6 if np.isinf(end) else end * (1 - 1e-12)))
     for _ in range(HALVINGS):
-        middle = 0.5 * (low + high)
-        s = np.exp(middle)
+        s = np.exp(0.5 * (low + high))
         rising = ~(number * slope(s) + bias**2 * s - x - 1 / s <= 0)  # also where κ has left double precision
-        low, high = np.where(rising, low, middle), np.where(rising, middle, high)
+        low, high = np.where(rising, low, np.log(s)), np.where(rising, np.log(s), high)
     c = np.exp(0.5 * (low + high))
     return c, (slope(c) - slope(c * (1 - 1e-6))) / (1e-6 * c)

@@ -117,14 +117,6 @@ def _present(layer: Layer, largest: int) -> tuple[np.ndarray, np.ndarray]:
     return frozen(p), frozen(q)
 
 
-def _nothing_arrives(layer: Layer) -> tuple[float, float]:
-    if layer.bias_variance:
-        z = layer.threshold / np.sqrt(layer.bias_variance)
-        normal = distribution("normal")
-        return normal.sf(z), normal.sf(-z)
-    return float(layer.fires_at_rest), float(not layer.fires_at_rest)
-
-
 def core_threshold(layer: Layer, number: np.ndarray) -> tuple[np.ndarray, float]:
     """What the sum of ``J`` core variables plus a normal of the returned standard deviation has to exceed."""
     x = (layer.threshold / layer.input_scale - layer.shift * number) / layer.scale
@@ -133,10 +125,10 @@ def core_threshold(layer: Layer, number: np.ndarray) -> tuple[np.ndarray, float]
 
 def _at(layer: Layer, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both tails of a continuous distribution for ``J`` present connections."""
-    p, q = np.empty((2, len(number)))
-    silent = number == 0
-    p[silent], q[silent] = _nothing_arrives(layer)
-    p[~silent], q[~silent] = sum_tails(layer.law.core, number[~silent], *core_threshold(layer, number[~silent]))
+    normal, z = distribution("normal"), layer.standardised_threshold(np.zeros(len(number)))
+    p, q = normal.sf(z), normal.sf(-z)  # of the bias alone
+    some = number > 0
+    p[some], q[some] = sum_tails(layer.law.core, number[some], *core_threshold(layer, number[some]))
     return p, q
 
 

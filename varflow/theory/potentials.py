@@ -34,32 +34,19 @@ def _core_sums(rng: np.random.Generator, layer: Layer, number: np.ndarray) -> np
     core = layer.law.core
     if core.sums_are_normal:
         return np.sqrt(number) * rng.standard_normal(number.shape)
-    quantile = _on_lattice if core.lattice is not None else np.interp
     tables, out = _tables(core, layer.law.in_degree or layer.fan_in), np.zeros(number.size)
     order = np.argsort(number, axis=None, kind="stable")
     counts, first = np.unique(number.ravel()[order], return_index=True)
     for count, chosen in zip(counts.tolist(), np.split(order, first[1:]), strict=True):
-        if count:
-            out[chosen] = quantile(rng.random(len(chosen)), *tables[count])
+        values, cumulative = tables[count]
+        out[chosen] = values[np.searchsorted(cumulative, rng.random(len(chosen)), side="right")]
+    if core.lattice is None:  # anywhere in the cell
+        out += core.std * cells.CELL * (rng.random(len(out)) - 0.5) * (number.ravel() > 0)
     return out.reshape(number.shape)
-
-
-def _on_lattice(chance: np.ndarray, cumulative: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return values[np.searchsorted(cumulative[:-1], chance, side="right")]
 
 
 @lru_cache(maxsize=4)
 def _tables(core: WeightDistribution, largest: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Distribution function of every sum, with the values it belongs to."""
-    if core.lattice is not None:
-        return [(np.cumsum(mass) / mass.sum(), values) for values, mass in lattice.sums(core, largest)]
-    return [_edges(core, number, *cells_of) for number, cells_of in enumerate(cells.sums(core, largest))]
-
-
-def _edges(core: WeightDistribution, number: int, values: np.ndarray, mass: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Spread evenly over its cell, a sum gains the cell's variance: taken back, so that the variance is exact."""
-    spread = cells.CELL * core.std
-    edges = np.append(values - spread / 2, values[-1] + spread / 2)
-    shrunk = np.sqrt(number / (number + cells.CELL**2 / 12))
-    middle = number * core.mean
-    return np.append(0.0, np.cumsum(mass)) / mass.sum(), middle + shrunk * (edges - middle)
+    """Values of every sum, with its distribution function below the last."""
+    sums = cells.sums if core.lattice is None else lattice.sums
+    return [(values, np.cumsum(mass / mass.sum())[:-1]) for values, mass in sums(core, largest)]
