@@ -219,6 +219,13 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def called(name: str, value: Any) -> Any:
+    """A function of the user, to be called."""
+    if not callable(value):
+        raise DomainError(name, value, "must be a function")
+    return value
+
+
 def same_shape(**arrays: np.ndarray) -> list[np.ndarray]:
     """Broadcast checked arrays together, or say which do not fit."""
     try:

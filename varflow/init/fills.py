@@ -197,8 +197,7 @@ def _fill(
     torch = require("torch", "torch")
     g, m_g = scalar("gain", non_negative("gain", scale("gain", gain))), scalar("mean_gain", scale("mean_gain", mean_gain))
     check_floating(tensor)
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise DomainError("generator", generator, "must be a torch.Generator")
+    check_generator(generator)
     if not tensor.numel():
         warnings.warn("a tensor without elements is left as it is", stacklevel=3)
         return tensor
@@ -214,6 +213,11 @@ def _fill(
         if work is not tensor:
             tensor.copy_(work)
     return tensor
+
+
+def check_generator(generator: Any) -> None:
+    if generator is not None and not isinstance(generator, require("torch", "torch").Generator):
+        raise DomainError("generator", generator, "must be a torch.Generator, such as torch.Generator().manual_seed(0)")
 
 
 def check_floating(tensor: Tensor) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from varflow._checks import DomainError, choice, non_negative, real_array, require, scalar
+from varflow._checks import DomainError, choice, non_negative, real_array, require, scalar, scale
 from varflow.init import fills
 from varflow.init.fans import fan_in
 from varflow.init.neuron_gain import calculate_gain
@@ -77,7 +77,9 @@ def init_fn(
     """
     choice("fill", fill, FILLS)
     policy = _bias_policy(bias, bias_std)
-    g = calculate_gain(neuron, bias_std=bias_std) if gain is None else gain
+    g = calculate_gain(neuron, bias_std=bias_std) if gain is None else scalar("gain", non_negative("gain", scale("gain", gain)))
+    if generator is not None:
+        fills.check_generator(generator)
 
     def initialise(module: Any) -> None:
         torch = require("torch", "torch")

@@ -22,7 +22,10 @@ Made = TypeVar("Made")
 
 def from_file(path: str | Path, make: Callable[[Any], Made]) -> Made:
     """What ``make`` makes of the array in a file; whatever is wrong with its ``x`` is said of the file."""
-    file = Path(path)
+    try:
+        file = Path(path)
+    except TypeError:
+        raise DomainError("path", path, "must be the path of a file") from None
     reader = {".npy": _npy, ".npz": _npz, ".csv": _csv}.get(file.suffix.lower())
     if reader is None:
         raise DomainError("path", str(path), "must be a .npy, .npz or .csv file")

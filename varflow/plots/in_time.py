@@ -25,7 +25,8 @@ def plot_experiment_in_time(experiment: Experiment) -> Any:
     Dots and bands: simulated mean ± one standard deviation over networks. Lines: infinite width. For a single curve, the
     firing rate of every layer and step stands beside: theory, and simulation on the same scale.
     """
-    only = experiment_of(experiment, in_time=True).curves[0] if len(experiment.curves) == 1 else None
+    curves = experiment_of(experiment, in_time=True).curves
+    only = curves[0] if len(curves) == 1 else None
     colours = colours_of(experiment)
     panels = list(experiment.panels.items())
     right = RIGHT + (MAPS if only else 0.0)

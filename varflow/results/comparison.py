@@ -66,7 +66,7 @@ class Comparison(Shown):
 
     def plot(self, ax: Any = None) -> Any:
         """Variance over layers (at the last step): measured mean and band, predicted mean and band. Returns matplotlib axes."""
-        return figures().draw(self, ax)
+        return figures().draw(self, ax=ax)
 
     def _table(self) -> Table:
         verdict = "the theory stands" if self.passed else "the theory is rejected"

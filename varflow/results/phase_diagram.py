@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import nothing_if_nan
+from varflow._checks import DomainError, integer, nothing_if_nan, probability, real_array
 from varflow._display import Shown, Table, figures, percent
 
 __all__ = ["LEVELS", "PhaseDiagram"]
@@ -41,20 +41,35 @@ class PhaseDiagram(Shown):
     unstable_from: float | None = None
 
     def logit(self, thresholds: Any = None, widths: Any = None) -> np.ndarray:
-        """``ln(S/(1-S))``, clipped at ±28, interpolated in ``ln n`` and then θ without overshooting; shape (t, w)."""
+        """``ln(S/(1-S))``, clipped at ±28, interpolated in ``ln n`` and then θ without overshooting; shape (t, w).
+
+        Raises
+        ------
+        DomainError
+            Outside the grid.
+        """
         S = np.clip(self.survival, np.exp(-LARGEST_LOGIT), 1 - np.exp(-LARGEST_LOGIT))
         table = np.log(S / (1 - S))
         if widths is not None:
-            table = _between(np.log(self.widths), table, np.log(widths), axis=1)
-        return table if thresholds is None else _between(self.thresholds, table, thresholds, axis=0)
+            table = _between(np.log(self.widths), table, np.log(_inside("widths", widths, self.widths)), axis=1)
+        if thresholds is None:
+            return table
+        return _between(self.thresholds, table, _inside("thresholds", thresholds, self.thresholds), axis=0)
 
     def largest_threshold(self, width: int, survival: float) -> float:
         """The first threshold at which survival falls below a level, interpolated; NaN where it starts below or never does.
 
         Exactly: :func:`varflow.largest_threshold`.
+
+        Raises
+        ------
+        DomainError
+            For a width outside the grid, or a survival that is no probability between 0 and 1.
         """
+        level = probability("survival", survival, open_ends=True)
+        widths = _inside("width", integer("width", width, minimum=1), self.widths)
         thetas = np.linspace(self.thresholds[0], self.thresholds[-1], 2001)
-        enough = self.logit(thetas, [width])[:, 0] >= np.log(survival / (1 - survival))
+        enough = self.logit(thetas, widths)[:, 0] >= np.log(level / (1 - level))
         return float(thetas[np.argmin(enough)]) if enough[0] and not enough.all() else float("nan")
 
     @property
@@ -87,6 +102,18 @@ class PhaseDiagram(Shown):
         header = ("θ", *(str(self.widths[j]) for j in columns))
         cells = [(f"{self.thresholds[i]:.4g}", *(f"{self.survival[i, j]:.3g}" for j in columns)) for i in rows]
         return Table(title, "{:>6}" + "{:>9}" * len(columns), cells, header, self.reading)
+
+
+def _inside(name: str, values: Any, grid: np.ndarray) -> np.ndarray:
+    """Values within a grid, as a vector; rounding at its ends does not count."""
+    array = np.atleast_1d(real_array(name, values))
+    if array.ndim > 1:
+        raise DomainError(name, values, "must be one number or a sequence of them")
+    low, high = float(grid[0]), float(grid[-1])
+    room = 1e-12 * np.abs(array)
+    for value in array[(array < low - room) | (array > high + room)].tolist():
+        raise DomainError(name, value, f"is outside the diagram, which goes from {low:g} to {high:g}")
+    return np.clip(array, low, high)
 
 
 def _between(at: np.ndarray, table: np.ndarray, wanted: Any, axis: int) -> np.ndarray:

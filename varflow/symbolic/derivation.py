@@ -19,7 +19,7 @@ import sympy
 from mpmath import mp, mpf
 from sympy.logic.boolalg import Boolean
 
-from varflow._checks import DomainError, integer
+from varflow._checks import DomainError, choice, integer
 from varflow.symbolic.conditions import above, all_of, at_least, below
 from varflow.symbolic.display import aligned, plain
 from varflow.symbolic.evaluation import first_answer, in_digits, in_doubles
@@ -270,8 +270,7 @@ class Derivation:
         >>> derivation.lambdify()(threshold=1.0, gain=2.0)
         (nan, nan, nan)
         """
-        if modules not in ("numpy", "mpmath"):
-            raise DomainError("modules", modules, "must be 'numpy' or 'mpmath'")
+        choice("modules", modules, ("numpy", "mpmath"))
         results = self.result if isinstance(self.result, tuple) else (self.result,)
         make, symbols = in_doubles if modules == "numpy" else in_digits, _ordered(self.result)
         within = make(self.arguments, symbols, results, all_of(*self.conditions))

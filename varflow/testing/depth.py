@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 import varflow as vf
-from varflow._checks import DomainError, instance, integer, probability
+from varflow._checks import DomainError, called, instance, integer, probability
 from varflow.testing.fills import Fill, filled, seeded
-from varflow.testing.verdict import called
 
 __all__ = ["assert_agrees_with_theory", "assert_survives"]
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 import varflow as vf
-from varflow._checks import DomainError, integer, positive_scale, probability, scalar
+from varflow._checks import DomainError, called, integer, positive_scale, probability, scalar
 from varflow.testing.fills import Fill, filled, seeded
-from varflow.testing.verdict import Judged, called, judged
+from varflow.testing.verdict import Judged, judged
 
 __all__ = ["assert_gain", "assert_preserves_variance"]
 

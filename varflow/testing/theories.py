@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, integer, non_negative, positive_scale, probability, scalar, scale
-from varflow.testing.verdict import Judged, called, judged
+from varflow._checks import DomainError, called, integer, non_negative, positive_scale, probability, scalar, scale
+from varflow.testing.verdict import Judged, judged
 
 __all__ = ["assert_variance_map"]
 

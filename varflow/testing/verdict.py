@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError
-
-__all__ = ["Judged", "called", "judged"]
+__all__ = ["Judged", "judged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +42,3 @@ def judged(values: np.ndarray, expected: float, false_alarm: float, *, bias: Cal
     mean, stderr = float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
     tolerance = t * stderr + (bias(t) if bias is not None else 0.0)
     return Judged(mean, stderr, expected, bool(abs(mean - expected) <= tolerance), false_alarm)
-
-
-def called(name: str, value: Any) -> Any:
-    """A function of the user, to be called."""
-    if not callable(value):
-        raise DomainError(name, value, "must be a function")
-    return value

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from varflow._checks import DomainError, flag, positive_scale, probability, require, scalar
+from varflow.init.fills import check_generator
 from varflow.init.models.door import checked, integrators, unlike_their_kind, watched
 from varflow.init.models.memory import overlap, repeats, written
 from varflow.init.models.planner import Planner
@@ -102,8 +103,7 @@ def init_model(
     flag("dry_run", dry_run)
     if refine is not None:
         flag("refine", refine)
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise DomainError("generator", generator, "must be a torch.Generator")
+    check_generator(generator)
     traced = _stepping(torch, model, inputs, steps)
     _fillable(torch, traced)
     warn_of_one_step(traced, steps)

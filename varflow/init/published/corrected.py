@@ -104,9 +104,9 @@ def _corrected(
     check_floating(tensor)
     if not tensor.numel():
         return fill(tensor)
-    n = fan_of(tensor, fan) if width is None else width
+    n = int(fan_of(tensor, fan)) if width is None else width
     theta = scalar("threshold", scale("threshold", threshold))
-    g = raised_gain(theta, width=int(n), depth=depth, survival_target=target, weights=weights)
+    g = raised_gain(theta, width=n, depth=depth, survival_target=target, weights=weights)
     return fill(tensor, g, fan=fan, generator=generator)
 
 

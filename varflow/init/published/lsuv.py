@@ -8,6 +8,7 @@ from typing import Any
 from varflow._checks import (
     ConvergenceError,
     DomainError,
+    called,
     choice,
     integer,
     positive_scale,
@@ -16,6 +17,7 @@ from varflow._checks import (
     require,
     scalar,
 )
+from varflow.init.fills import check_generator
 from varflow.init.layers import FILLS, init_layer_
 from varflow.init.models.state import all_or_nothing
 from varflow.init.published.method import Method
@@ -95,7 +97,8 @@ def lsuv_(
     shift = None if mean is None else scalar("mean", real_array("mean", mean))
     choice("fill", fill, FILLS)
     rounds = integer("iterations", iterations, minimum=1)
-    run = run or (lambda model, inputs: model(inputs))
+    check_generator(generator)
+    run = (lambda model, inputs: model(inputs)) if run is None else called("run", run)
 
     def scaled() -> Any:
         for module in model.modules():
@@ -118,6 +121,11 @@ def _in_order(torch: Any, model: Any, inputs: Any, run: Callable[[Any, Any], Any
     hooks = [m.register_forward_pre_hook(lambda module, _, name=n: seen.setdefault(module, name) and None) for n, m in layers]
     try:
         run(model, inputs)
+    except DomainError:
+        raise
+    except Exception as error:
+        kind = type(inputs).__name__ if not hasattr(inputs, "shape") else f"shape {tuple(inputs.shape)}"
+        raise DomainError("inputs", kind, f"do not go through the model: {' '.join(str(error).split())}") from error
     finally:
         for hook in hooks:
             hook.remove()

@@ -235,6 +235,8 @@ def leading_multiplier(
     moments = tuple(np.array(np.broadcast_to(values, layer(moments, number)[k].shape)) for k, values in enumerate(moments))  # type: ignore[assignment]
     deviation, growth = tuple(size * values for values in moments), []
     initial = _size(deviation[1])
+    if not initial.all():  # silence
+        return 0.0, 0.0
     for _ in range(rounds):
         above = layer(_plus(moments, deviation, 1.0), number)
         below = layer(_plus(moments, deviation, -1.0), number)
