@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from varflow._checks import LARGEST_SCALE, DomainError, real_array, scalar, scale
+from varflow._checks import LARGEST_SCALE, DomainError, positive_scale, real_array, scalar, scale
 from varflow.init.gains import gain as preserving_gain
 
 __all__ = ["RULES", "gain_by_rule"]
@@ -36,11 +36,11 @@ def gain_by_rule(
     >>> [round(vf.gain_by_rule(rule, 1.0), 6) for rule in ("preserving", "kaiming", 2.5)]
     [2.510573, 1.414214, 2.5]
     """
+    threshold = scalar("threshold", scale("threshold", threshold))
     if not isinstance(rule, str) or rule not in RULES:
         return number(rule)
     if rule == "kaiming":
         return 2**0.5
-    threshold = scalar("threshold", scale("threshold", threshold))
     if scalar("bias_std", real_array("bias_std", bias_std)) >= 1:
         raise DomainError(
             "bias_std", bias_std, "leaves no room for a preserving gain, which keeps the variance at 1: name a gain"
@@ -53,9 +53,8 @@ def gain_by_rule(
 
 def number(rule: Any) -> float:
     """A gain given as a number or as text."""
-    if not isinstance(rule, str):
-        return scalar("gain", real_array("gain", rule))
     try:
-        return float(rule)
+        value = float(rule) if isinstance(rule, str) else rule
     except ValueError:
         raise DomainError("gain", rule, "must be a number or one of " + ", ".join(RULES)) from None
+    return scalar("gain", positive_scale("gain", value))

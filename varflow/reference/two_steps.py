@@ -100,6 +100,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
 
 def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> list[Any]:
     """The exact numbers of a vector or matrix."""
+    flat: list[Any] = []
     try:
         flat = [*values] if len(shape) == 1 else [x for row in values for x in row]
         fits = len(values) == 2 and len(flat) == math.prod(shape)

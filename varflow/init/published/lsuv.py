@@ -98,7 +98,7 @@ def lsuv_(
     choice("fill", fill, FILLS)
     rounds = integer("iterations", iterations, minimum=1)
     check_generator(generator)
-    run = (lambda model, inputs: model(inputs)) if run is None else called("run", run)
+    forward: Callable[[Any, Any], Any] = (lambda model, inputs: model(inputs)) if run is None else called("run", run)
 
     def scaled() -> Any:
         for module in model.modules():
@@ -107,8 +107,8 @@ def lsuv_(
                 if shift is not None and module.bias is None:
                     raise DomainError("mean", mean, f"needs a bias, which {type(module).__name__} has not")
         with torch.no_grad():
-            for name, module in _in_order(torch, model, inputs, run):
-                _scale(torch, name, module, lambda: run(model, inputs), v, shift, tolerance, rounds)
+            for name, module in _in_order(torch, model, inputs, forward):
+                _scale(torch, name, module, lambda: forward(model, inputs), v, shift, tolerance, rounds)
         return model
 
     return all_or_nothing([model, generator], scaled)

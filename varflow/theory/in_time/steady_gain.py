@@ -145,7 +145,7 @@ def at_gain(wanted: Wanted, gain: float, strength: float) -> Steady:
 
 def drive_strength(wanted: Wanted) -> float:
     """Standard deviation of the drive that gives layer 1 the wanted value."""
-    return rising_root(lambda s: float(wanted.of(_driven(wanted, s)).mean()) - wanted.value, 1.0, ACCURACY)
+    return rising_root(lambda s: float(wanted.of(_driven(wanted, s)).mean()) - wanted.value, 1.0, ACCURACY / 10)
 
 
 def sustained_range(wanted: Wanted, strength: float) -> tuple[float, float, bool]:
