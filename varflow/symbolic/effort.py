@@ -108,7 +108,8 @@ def _is_long(number: Any) -> bool:
 def neat(expression: Any) -> Any:
     """Simplified, where that takes little time."""
     short, back = symbols_for_long_numbers(expression)
-    return within(lambda: sympy.simplify(short, doit=False), short).xreplace(back)
+    found = within(lambda: sympy.simplify(short, doit=False), short)
+    return found.replace(sympy.catalan, lambda n: sympy.catalan(n).rewrite(sympy.gamma)).xreplace(back)  # sympy's habit at 1/2
 
 
 def factored(expression: Any) -> Any:
