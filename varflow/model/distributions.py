@@ -6,6 +6,7 @@ The laws live with their nouns: ``builtin`` and ``student`` (closed forms), ``sa
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,7 @@ def _scipy(obj: Any) -> Distribution | None:
     return from_scipy(obj)
 
 
+@lru_cache(maxsize=64)  # equal variables of sympy.stats are equal keys; conversion takes up to seconds
 def _sympy(obj: Any) -> Distribution:
     from varflow.model.densities import from_sympy
 
