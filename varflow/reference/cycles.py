@@ -8,6 +8,7 @@ from typing import Any
 import mpmath
 from mpmath import mp, mpf
 
+from varflow.reference.laws import FURTHEST
 from varflow.reference.layer import Layer
 from varflow.reference.roots import root_between
 from varflow.results import Cycle
@@ -39,7 +40,9 @@ def two_cycles(layer: Layer, low: Any, high: Any, digits: int) -> tuple[Cycle, .
 
 
 def _image(layer: Layer, variance: Any) -> Any:
-    return layer.bias2 + layer.gain2 * layer.rate(variance)
+    z = layer.z(variance)
+    rate = mpf(z < 0) if abs(z) >= FURTHEST else layer.rate(variance)  # so far out every neuron fires, or none
+    return layer.bias2 + layer.gain2 * rate
 
 
 def _cycle(layer: Layer, high: Any) -> Cycle:
