@@ -17,7 +17,6 @@ __all__ = ["two_cycles"]
 
 STEP = mpf("0.04")  # of the search, in ln V
 SEARCHED = 15  # digits of the search
-FARTHEST = mpf(10) ** 1000  # beyond, the density is smaller than mpmath can tell
 
 
 def two_cycles(layer: Layer, low: Any, high: Any, digits: int) -> tuple[Cycle, ...]:
@@ -39,17 +38,21 @@ def two_cycles(layer: Layer, low: Any, high: Any, digits: int) -> tuple[Cycle, .
     return tuple(_cycle(layer, variance) for variance in upper if layer.excess(variance) < 0)
 
 
-def _image(layer: Layer, variance: Any) -> Any:
+def _rate(layer: Layer, variance: Any) -> Any:
+    """``P(u > θ)``; so far out that exponents leave mpmath's range every neuron fires, or none."""
     z = layer.z(variance)
-    rate = mpf(z < 0) if abs(z) >= FURTHEST else layer.rate(variance)  # so far out every neuron fires, or none
-    return layer.bias2 + layer.gain2 * rate
+    return mpf(z < 0) if abs(z) >= FURTHEST else layer.rate(variance)
+
+
+def _image(layer: Layer, variance: Any) -> Any:
+    return layer.bias2 + layer.gain2 * _rate(layer, variance)
 
 
 def _cycle(layer: Layer, high: Any) -> Cycle:
     low = _image(layer, high)
-    flat = abs(layer.z(low)) > FARTHEST  # every neuron fires there, or none
+    flat = abs(layer.z(low)) >= FURTHEST  # every neuron fires there, or none
     multiplier = mpf(0) if flat else layer.slope(low) * layer.slope(high)
     size = abs(multiplier)
     scale = mpf(0) if size == 0 else mp.inf if size == 1 else -2 / mp.log(size)
     residual = _image(layer, low) - high
-    return Cycle((low, high), (layer.rate(low), layer.rate(high)), multiplier, bool(size < 1), scale, residual)
+    return Cycle((low, high), (_rate(layer, low), _rate(layer, high)), multiplier, bool(size < 1), scale, residual)
