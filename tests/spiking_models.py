@@ -1,5 +1,10 @@
-"""Spiking models of the libraries that tests watch: the same network, with the loop in time in different places."""
+"""Spiking models of the libraries that tests watch: the same network, with the loop in time in different places; and what a
+forward pass may change in a model.
+"""
 
+import random
+
+import numpy as np
 import torch
 from torch import nn
 
@@ -75,3 +80,18 @@ class IAF(nn.Module):
             spikes.append(v.floor().clamp(min=0) if self.several else (v >= 1).to(v.dtype))
             v = v - spikes[-1]
         return torch.stack(spikes, 1)
+
+
+def left_behind(model):
+    """Everything a pass may change: attributes, tensors, hooks, generators."""
+    state = [torch.get_rng_state(), torch.tensor(np.random.get_state()[1].astype(np.int64)), torch.tensor(random.getstate()[1])]  # noqa: NPY002
+    words = []
+    for module in model.modules():
+        words.append((module.training, sorted(vars(module)), len(module._forward_hooks), len(module._forward_pre_hooks)))
+        own = [*module._buffers.values(), *(v for v in vars(module).values() if isinstance(v, torch.Tensor))]
+        state += [tensor.detach().clone() for tensor in [*own, *module._parameters.values()] if tensor is not None]
+    return state, words
+
+
+def same(one, other):
+    return one[1] == other[1] and len(one[0]) == len(other[0]) and all(map(torch.equal, one[0], other[0]))

@@ -301,3 +301,8 @@ def test_circles_are_seen():
 
 def test_types_are_shipped():
     assert files("varflow").joinpath("py.typed").is_file()
+
+
+def test_no_file_imports_a_test_file():
+    for path in Path(__file__).parent.glob("*.py"):
+        assert not [name for name in imported(path.stem, path.read_text(encoding="utf-8")) if name.startswith("test_")], path

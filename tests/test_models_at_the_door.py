@@ -12,8 +12,7 @@ torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 norse = pytest.importorskip("norse.torch")
 
-from spiking_models import Looped  # noqa: E402
-from test_walker import left_behind, same  # noqa: E402
+from spiking_models import Looped, left_behind, same  # noqa: E402
 from torch import nn  # noqa: E402
 
 X = torch.rand(6, 32, generator=torch.Generator().manual_seed(0))

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 norse = pytest.importorskip("norse.torch")
 
-from spiking_models import Looped, Maps  # noqa: E402
+from spiking_models import Looped, Maps, left_behind, same  # noqa: E402
 from torch import nn  # noqa: E402
 
 from varflow.init.models.prediction import uncovered  # noqa: E402
@@ -324,21 +324,6 @@ def test_one_weight_in_two_places_has_two_sources():
 
 
 # What is left behind.
-
-
-def left_behind(model):
-    """Everything a pass may change: attributes, tensors, hooks, generators."""
-    state = [torch.get_rng_state(), torch.tensor(np.random.get_state()[1].astype(np.int64)), torch.tensor(random.getstate()[1])]  # noqa: NPY002
-    words = []
-    for module in model.modules():
-        words.append((module.training, sorted(vars(module)), len(module._forward_hooks), len(module._forward_pre_hooks)))
-        own = [*module._buffers.values(), *(v for v in vars(module).values() if isinstance(v, torch.Tensor))]
-        state += [tensor.detach().clone() for tensor in [*own, *module._parameters.values()] if tensor is not None]
-    return state, words
-
-
-def same(one, other):
-    return one[1] == other[1] and len(one[0]) == len(other[0]) and all(map(torch.equal, one[0], other[0]))
 
 
 class Noisy(nn.Module):
