@@ -15,13 +15,13 @@ import varflow as vf
 torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 
-from varflow.init.models import initialise  # noqa: E402
-from varflow.init.models.door import checked, watched  # noqa: E402
-from varflow.init.models.planner import Planner  # noqa: E402
-from varflow.init.models.precision import in_full_precision  # noqa: E402
-from varflow.init.models.target import deep_layer  # noqa: E402
-from varflow.init.models.walker import trace  # noqa: E402
-from varflow.init.models.watch import Recorder  # noqa: E402
+from varflow.torch_models import initialise  # noqa: E402
+from varflow.torch_models.layer_gains import deep_layer  # noqa: E402
+from varflow.torch_models.planner import Planner  # noqa: E402
+from varflow.torch_models.precision import in_full_precision  # noqa: E402
+from varflow.torch_models.refusals import checked, watched  # noqa: E402
+from varflow.torch_models.walker import trace  # noqa: E402
+from varflow.torch_models.watch import Recorder  # noqa: E402
 
 WIDTH, DEPTH, STEPS, BATCH = size((512, 50, 12, 64), (20, 3, 4, 4))
 BIG_WIDTH, BIG_DEPTH = size((1414, 50), (20, 3))  # 1e8 parameters

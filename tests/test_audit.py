@@ -19,9 +19,9 @@ from spiking_models import Looped, Maps, norse_loop  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn.utils import prune  # noqa: E402
 
-from varflow.init.models.redraw import redrawn_rates  # noqa: E402
-from varflow.init.models.walker import trace  # noqa: E402
 from varflow.results.audit import CAUSES  # noqa: E402
+from varflow.torch_models.redraw import redrawn_rates  # noqa: E402
+from varflow.torch_models.walker import trace  # noqa: E402
 
 STEPS = 8
 

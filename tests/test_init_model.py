@@ -16,10 +16,10 @@ norse = pytest.importorskip("norse.torch")
 from spiking_models import IAF, Looped, Maps  # noqa: E402
 from torch import nn  # noqa: E402
 
-from varflow.init.models.prediction import late  # noqa: E402
-from varflow.init.models.target import run_deep, settles  # noqa: E402
 from varflow.theory.in_time.many_gains import layer as layer_of  # noqa: E402
 from varflow.theory.in_time.many_gains import response_for  # noqa: E402
+from varflow.torch_models.layer_gains import run_deep, settles  # noqa: E402
+from varflow.torch_models.prediction import late  # noqa: E402
 
 WIDTH, DEPTH, STEPS, NETWORKS = 96, 8, 8, 24
 

@@ -16,9 +16,9 @@ norse = pytest.importorskip("norse.torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
-from varflow.init.models.door import unlike_their_kind  # noqa: E402
-from varflow.init.models.prediction import uncovered  # noqa: E402
-from varflow.init.models.walker import trace  # noqa: E402
+from varflow.torch_models.prediction import uncovered  # noqa: E402
+from varflow.torch_models.refusals import unlike_their_kind  # noqa: E402
+from varflow.torch_models.walker import trace  # noqa: E402
 
 STEPS = 6
 

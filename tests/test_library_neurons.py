@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from varflow.init.models.spiking import recognise  # noqa: E402
 from varflow.simulation.neurons import step_neurons  # noqa: E402
+from varflow.torch_models.library_neurons import recognise  # noqa: E402
 
 
 def stand_in(path, **attributes):
@@ -180,9 +180,9 @@ def model(neuron, width=64, depth=3):
 @pytest.fixture
 def readers(monkeypatch):
     """The registry, restored afterwards."""
-    from varflow.init.models import spiking
+    from varflow.torch_models import library_neurons
 
-    monkeypatch.setattr(spiking, "_READERS", dict(spiking._READERS))
+    monkeypatch.setattr(library_neurons, "_READERS", dict(library_neurons._READERS))
 
 
 @pytest.mark.usefixtures("readers")

@@ -24,10 +24,11 @@ snntorch = pytest.importorskip("snntorch")
 
 from torch import nn  # noqa: E402
 
-from varflow.init.models import state  # noqa: E402
+from varflow import _restoring  # noqa: E402
 
 X, STEPS = torch.rand(6, 32, generator=torch.Generator().manual_seed(0)), 6
-MODELS = Path(state.__file__).parent
+PACKAGE = Path(_restoring.__file__).parent
+INTERRUPTED = {PACKAGE / "_restoring.py", *PACKAGE.glob("torch_models/*.py")}
 
 
 def leaky(**options):
@@ -239,7 +240,7 @@ def test_machinery_is_left_alone():
 
 
 def interrupted(call, at, files=None):
-    """Whether a KeyboardInterrupt was raised, at the latest at that line of those that ``varflow.init.models`` runs in a call;
+    """Whether a KeyboardInterrupt was raised, at the latest at that line of those that ``varflow.torch_models`` runs in a call;
     and how many lines were run.
     """
     lines = 0
@@ -247,7 +248,7 @@ def interrupted(call, at, files=None):
     def trace(frame, event, arg):
         nonlocal lines
         path = Path(frame.f_code.co_filename)
-        if path.parent != MODELS or (files and path.name not in files):
+        if path not in INTERRUPTED or (files and path.name not in files):
             return None
         if event == "line":
             lines += 1
@@ -313,18 +314,18 @@ def test_interrupted_again_while_state_is_put_back(stopping):
     model, x = small(Stopped)
     before = everything(model)
     stopping(1)
-    _, lines = interrupted(lambda: audit(model, x), 10**9, ["state.py"])
+    _, lines = interrupted(lambda: audit(model, x), 10**9, ["_restoring.py"])
     assert everything(model) == before
     for at in range(lines - 1, 0, -(lines // 30)):
         stopping(1)
-        assert interrupted(lambda: audit(model, x), at, ["state.py"])[0]
+        assert interrupted(lambda: audit(model, x), at, ["_restoring.py"])[0]
         assert everything(model) == before
 
 
 def test_what_cannot_be_put_back_is_said_and_does_not_stop_the_rest():
     done, calls = [], [lambda: done.append("last"), lambda: 1 / 0, lambda: done.append("first")]
     with pytest.raises(ZeroDivisionError):
-        state.to_the_end(calls)
+        _restoring.to_the_end(calls)
     assert (done, calls) == (["first", "last"], [])
 
 

@@ -8,7 +8,7 @@ import varflow as vf
 
 pytest.importorskip("torch")
 
-from varflow.init.models.target import deep_layer
+from varflow.torch_models.layer_gains import deep_layer
 
 PRESETS = {
     "snntorch": vf.neurons.snntorch_leaky(beta=0.5),

@@ -16,8 +16,8 @@ from varflow.theory.in_time.stepping import stepped
 
 torch = pytest.importorskip("torch")
 
-from varflow.init.models.membrane import Membrane  # noqa: E402
 from varflow.simulation.neurons import step_neurons  # noqa: E402
+from varflow.torch_models.membrane import Membrane  # noqa: E402
 
 OWN = [
     Reset(threshold=0.5),

@@ -15,9 +15,9 @@ norse = pytest.importorskip("norse.torch")
 from spiking_models import Looped, Maps, left_behind, same  # noqa: E402
 from torch import nn  # noqa: E402
 
-from varflow.init.models.prediction import uncovered  # noqa: E402
-from varflow.init.models.spiking import recognise  # noqa: E402
-from varflow.init.models.walker import trace  # noqa: E402
+from varflow.torch_models.library_neurons import recognise  # noqa: E402
+from varflow.torch_models.prediction import uncovered  # noqa: E402
+from varflow.torch_models.walker import trace  # noqa: E402
 
 X = torch.rand(6, 32, generator=torch.Generator().manual_seed(0))
 

@@ -4,8 +4,9 @@ Describe a network once; theory predicts it, simulation measures it, comparison 
 round. Heavy rooms (torch, matplotlib, sympy, scipy.stats) load on first use.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from varflow._lazy import loaded_when_asked
 
 __version__ = "0.1.0"
 
@@ -58,7 +59,7 @@ _HOME = {
     "temporal_fixed_point": "theory.in_time.fixed_point",
     "gain_for_rate": "init.in_time",
     "gain_for_variance": "init.in_time",
-    "audit": "init.models.audit",
+    "audit": "torch_models.audit",
     "AuditReport": "results",
     "catalogue": "init.catalogue",
     "Catalogue": "results",
@@ -96,7 +97,6 @@ if TYPE_CHECKING:
         sparsest_rate,
     )
     from varflow.init.lookup import lookup
-    from varflow.init.models.audit import audit
     from varflow.init.rules import gain_by_rule
     from varflow.init.table import corrected_gain_table
     from varflow.model import distributions, drives, resets, weights
@@ -132,19 +132,7 @@ if TYPE_CHECKING:
     from varflow.theory.maps import variance_map
     from varflow.theory.mean_field import mean_field
     from varflow.theory.stable import stable_variance
+    from varflow.torch_models.audit import audit
     from varflow.verdict import compare
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(import_module(f"varflow.{_HOME[name]}"), name)
-    elif name in _ROOMS:
-        value = import_module(f"varflow.{_ROOMS[name]}")
-    else:
-        raise AttributeError(f"module 'varflow' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+__getattr__, __dir__ = loaded_when_asked(globals(), _HOME, _ROOMS, also=("__version__",))

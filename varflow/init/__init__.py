@@ -20,32 +20,32 @@ neurons of one channel are correlated and a layer is not a set of independent ne
 channel numbers stand; the finite-width results (survival, corrected gains, spreads) are for dense layers.
 """
 
-import warnings
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from varflow._lazy import loaded_when_asked
 
 _HOME = {
-    "calculate_gain": "neuron_gain",
-    "corrected_normal_": "published",
-    "corrected_uniform_": "published",
-    "effective_fan_in": "fans",
-    "fan_in": "fans",
-    "fan_out": "fans",
-    "init_fn": "layers",
-    "init_layer_": "layers",
-    "init_model": "models.initialise",
-    "lsuv_": "published",
-    "micheli_normal_": "published",
-    "micheli_uniform_": "published",
-    "normal_": "fills",
-    "orthogonal_": "fills",
-    "reads": "models.spiking",
-    "sign_": "fills",
-    "truncated_normal_": "fills",
-    "uniform_": "fills",
+    "calculate_gain": "init.neuron_gain",
+    "corrected_normal_": "init.published",
+    "corrected_uniform_": "init.published",
+    "effective_fan_in": "init.fans",
+    "fan_in": "init.fans",
+    "fan_out": "init.fans",
+    "init_fn": "init.layers",
+    "init_layer_": "init.layers",
+    "init_model": "torch_models.initialise",
+    "lsuv_": "init.published",
+    "micheli_normal_": "init.published",
+    "micheli_uniform_": "init.published",
+    "normal_": "init.fills",
+    "orthogonal_": "init.fills",
+    "reads": "torch_models.library_neurons",
+    "sign_": "init.fills",
+    "truncated_normal_": "init.fills",
+    "uniform_": "init.fills",
 }
-_ROOMS = ("published",)
-_MERGED = ("rates", "statistics")  # into ``published``; the old names go with the next release
+_ROOMS = {"published": "init.published"}
+_MERGED = {"rates": "published", "statistics": "published"}  # into ``published``; the old names go with the next release
 
 __all__ = sorted([*_HOME, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
@@ -54,25 +54,9 @@ if TYPE_CHECKING:
     from varflow.init.fans import effective_fan_in, fan_in, fan_out
     from varflow.init.fills import normal_, orthogonal_, sign_, truncated_normal_, uniform_
     from varflow.init.layers import init_fn, init_layer_
-    from varflow.init.models.initialise import init_model
-    from varflow.init.models.spiking import reads
     from varflow.init.neuron_gain import calculate_gain
     from varflow.init.published import corrected_normal_, corrected_uniform_, lsuv_, micheli_normal_, micheli_uniform_
+    from varflow.torch_models.initialise import init_model
+    from varflow.torch_models.library_neurons import reads
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(import_module(f"varflow.init.{_HOME[name]}"), name)
-    elif name in _ROOMS:
-        value = import_module(f"varflow.init.{name}")
-    elif name in _MERGED:
-        warnings.warn(f"vf.init.{name} is now vf.init.published", DeprecationWarning, stacklevel=2)
-        return import_module("varflow.init.published")
-    else:
-        raise AttributeError(f"module 'varflow.init' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = loaded_when_asked(globals(), _HOME, _ROOMS, renamed=_MERGED)

@@ -17,9 +17,9 @@ from varflow._checks import (
     require,
     scalar,
 )
+from varflow._restoring import all_or_nothing
 from varflow.init.fills import check_generator
 from varflow.init.layers import FILLS, init_layer_
-from varflow.init.models.state import all_or_nothing
 from varflow.init.published.method import Method
 
 __all__ = ["LSUV", "lsuv_"]

@@ -18,11 +18,11 @@ from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
-from varflow.init.models.memory import written
-from varflow.init.models.prediction import late, rates_by_step
-from varflow.init.models.traced import Trace, TracedLayer
-from varflow.init.models.walker import trace
 from varflow.results import LayerPlan
+from varflow.torch_models.prediction import late, rates_by_step
+from varflow.torch_models.tensor_memory import written
+from varflow.torch_models.traced import Trace, TracedLayer
+from varflow.torch_models.walker import trace
 
 __all__ = ["late_rates", "refined"]
 

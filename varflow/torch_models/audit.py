@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, require
-from varflow.init.models.causes import ALIVE, FEEDING, diagnosed, needed_gains, to_mend
-from varflow.init.models.door import checked, integrators, unlike_their_kind, watched
-from varflow.init.models.memory import overlap
-from varflow.init.models.precision import full_precision, in_full_precision
-from varflow.init.models.prediction import late, predict, uncovered
-from varflow.init.models.redraw import redrawn_rates
-from varflow.init.models.state import kept
-from varflow.init.models.steps import notes_on_steps, warn_of_one_step
-from varflow.init.models.traced import Trace, TracedLayer
-from varflow.init.models.walker import forward
-from varflow.init.models.watch import Recorder, Watched
-from varflow.init.models.wiring import Moments, measured, together
+from varflow._restoring import kept
 from varflow.results.audit import ENOUGH, AuditedLayer, AuditReport
+from varflow.torch_models.causes import ALIVE, FEEDING, diagnosed, needed_gains, to_mend
+from varflow.torch_models.precision import full_precision, in_full_precision
+from varflow.torch_models.prediction import late, predict, uncovered
+from varflow.torch_models.redraw import redrawn_rates
+from varflow.torch_models.refusals import checked, integrators, unlike_their_kind, watched
+from varflow.torch_models.steps import notes_on_steps, warn_of_one_step
+from varflow.torch_models.tensor_memory import overlap
+from varflow.torch_models.traced import Trace, TracedLayer
+from varflow.torch_models.walker import forward
+from varflow.torch_models.watch import Recorder, Watched
+from varflow.torch_models.wiring import Moments, measured, together
 
 __all__ = ["audit"]
 

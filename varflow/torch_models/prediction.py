@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import require
-from varflow.init.models.population import Response, respond
-from varflow.init.models.spiking import Spiking
-from varflow.init.models.traced import INPUT, Trace, TracedLayer, steps_of
-from varflow.init.models.wiring import Moments, covariance_between, currents_from, why_not_covered, width_and_sites
+from varflow.torch_models.library_neurons import Spiking
+from varflow.torch_models.population import Response, respond
+from varflow.torch_models.traced import INPUT, Trace, TracedLayer, steps_of
+from varflow.torch_models.wiring import Moments, covariance_between, currents_from, why_not_covered, width_and_sites
 
 __all__ = ["Prediction", "by_step", "input_moments", "late", "predict", "rates_by_step", "uncovered"]
 

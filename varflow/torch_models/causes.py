@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from varflow._checks import ConvergenceError, DomainError
-from varflow.init.models.initialise import planned_gains
-from varflow.init.models.prediction import by_step, input_moments, late, predict, uncovered
-from varflow.init.models.target import RATE, deep_layer, layer_gain, run_deep
-from varflow.init.models.traced import INPUT, Trace, TracedLayer
-from varflow.init.models.wiring import Moments, border, currents_from
 from varflow.model.neurons import Neuron
 from varflow.results.audit import ENOUGH
+from varflow.torch_models.initialise import planned_gains
+from varflow.torch_models.layer_gains import RATE, deep_layer, layer_gain, run_deep
+from varflow.torch_models.prediction import by_step, input_moments, late, predict, uncovered
+from varflow.torch_models.traced import INPUT, Trace, TracedLayer
+from varflow.torch_models.wiring import Moments, border, currents_from
 
 __all__ = ["diagnosed", "needed_gains", "to_mend"]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from varflow.init.models.prediction import late, rates_by_step
-from varflow.init.models.state import kept
-from varflow.init.models.traced import Trace
-from varflow.init.models.walker import forward
-from varflow.init.models.wiring import measured
+from varflow._restoring import kept
+from varflow.torch_models.prediction import late, rates_by_step
+from varflow.torch_models.traced import Trace
+from varflow.torch_models.walker import forward
+from varflow.torch_models.wiring import measured
 
 __all__ = ["redrawn_rates"]
 

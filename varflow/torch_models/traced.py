@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from varflow.init.models.spiking import Spiking
 from varflow.model.neurons import Neuron
+from varflow.torch_models.library_neurons import Spiking
 
 __all__ = ["INPUT", "Fed", "Trace", "TracedLayer", "steps_of"]
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError
 from varflow.init.fans import fan_in
-from varflow.init.models.prediction import Prediction, input_moments, late, predict
-from varflow.init.models.target import LOWEST, RATE, Deep, deep_layer, highest_rate, layer_gain, reach, run_deep, settles
-from varflow.init.models.traced import Trace, TracedLayer
-from varflow.init.models.wiring import Moments, border, currents_from
 from varflow.model.neurons import Neuron
 from varflow.results import LayerPlan
+from varflow.torch_models.layer_gains import LOWEST, RATE, Deep, deep_layer, highest_rate, layer_gain, reach, run_deep, settles
+from varflow.torch_models.prediction import Prediction, input_moments, late, predict
+from varflow.torch_models.traced import Trace, TracedLayer
+from varflow.torch_models.wiring import Moments, border, currents_from
 
 __all__ = ["Planner"]
 

@@ -13,9 +13,9 @@ from functools import wraps
 from typing import Any
 
 from varflow._checks import DomainError, integer, require
-from varflow.init.models.spiking import recognise, refuse
-from varflow.init.models.state import at_rest, kept
-from varflow.init.models.traced import INPUT, Fed, Trace, TracedLayer, steps_of
+from varflow._restoring import at_rest, kept
+from varflow.torch_models.library_neurons import recognise, refuse
+from varflow.torch_models.traced import INPUT, Fed, Trace, TracedLayer, steps_of
 
 __all__ = ["forward", "trace"]
 
@@ -73,7 +73,7 @@ def check_model(torch: Any, model: Any) -> None:
 
 
 def _check_inputs(torch: Any, inputs: Any) -> None:
-    from varflow.init.models.provenance import tensors_in
+    from varflow.torch_models.provenance import tensors_in
 
     for tensor in tensors_in(inputs):
         shape = f"shape {tuple(tensor.shape)}"
@@ -103,7 +103,7 @@ def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any
     except DomainError:
         raise
     except Exception as error:
-        from varflow.init.models.provenance import tensors_in
+        from varflow.torch_models.provenance import tensors_in
 
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in(inputs))
         words = " ".join(str(error).split())
@@ -125,7 +125,7 @@ class _Walk:
     """Labels of one pass, and what stands around the modules meanwhile."""
 
     def __init__(self, torch: Any, model: Any, record: Any = None):
-        from varflow.init.models.provenance import Provenance
+        from varflow.torch_models.provenance import Provenance
 
         self.torch, nn = torch, torch.nn
         self.names = {module: name for name, module in model.named_modules()}
@@ -146,7 +146,7 @@ class _Walk:
         self.calls: list[TracedLayer] = []
 
     def labelled(self, inputs: Any) -> Any:
-        from varflow.init.models.provenance import Label, tensors_in
+        from varflow.torch_models.provenance import Label, tensors_in
 
         copies = _copied(inputs)
         for tensor in tensors_in(copies):
@@ -196,7 +196,7 @@ class _Walk:
         return label
 
     def _weight(self, name: str, module: Any) -> Callable[[Any, Any], None]:
-        from varflow.init.models.provenance import Label
+        from varflow.torch_models.provenance import Label
 
         own, driven = Label(frozenset({name})), frozenset({INPUT})
 
@@ -214,7 +214,7 @@ class _Walk:
         return see
 
     def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
-        from varflow.init.models.provenance import tensors_in
+        from varflow.torch_models.provenance import tensors_in
 
         def see(current: Any, out: Any) -> None:
             label = self._label(name, module, current)
@@ -231,7 +231,7 @@ class _Walk:
         return see
 
     def _layer(self, name: str, module: Any, label: Any, shape: tuple[int, ...]) -> TracedLayer:
-        from varflow.init.models.provenance import Label
+        from varflow.torch_models.provenance import Label
 
         feeding = tuple(source for source in self.weights if source in label.sources)
         if not feeding:

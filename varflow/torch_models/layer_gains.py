@@ -15,13 +15,13 @@ from varflow._checks import ConvergenceError, DomainError, require
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate as memoryless_gain
 from varflow.init.in_time import wanted_of
-from varflow.init.models.population import factor, stepped
-from varflow.init.models.prediction import late
 from varflow.model.distributions import distribution
 from varflow.model.neurons import Neuron
 from varflow.theory.in_time.steady_gain import HIGHEST, KEPT, Steady, Wanted, at_gain, drive_strength, steady
 from varflow.theory.maps import multiplier
 from varflow.theory.roots import rising_root
+from varflow.torch_models.population import factor, stepped
+from varflow.torch_models.prediction import late
 
 __all__ = ["Deep", "deep_layer", "highest_rate", "layer_gain", "reach", "run_deep", "settles"]
 

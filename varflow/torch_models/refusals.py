@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from varflow._checks import DomainError
-from varflow.init.models.precision import full_precision
-from varflow.init.models.state import kept
-from varflow.init.models.traced import Trace
-from varflow.init.models.walker import trace
-from varflow.init.models.watch import Recorder, Watched
+from varflow._restoring import kept
+from varflow.torch_models.precision import full_precision
+from varflow.torch_models.traced import Trace
+from varflow.torch_models.walker import trace
+from varflow.torch_models.watch import Recorder, Watched
 
 __all__ = ["checked", "integrators", "unlike_their_kind", "watched"]
 
@@ -18,8 +18,8 @@ INTEGRATES = 1e3  # times the least threshold: one that is not meant to be reach
 
 
 def watched(torch: Any, model: Any, inputs: Any, steps: int | None, record: Callable[..., None] | None = None) -> Trace:
-    """:func:`varflow.init.models.walker.trace` behind checks of what it takes."""
-    from varflow.init.models.provenance import tensors_in
+    """:func:`varflow.torch_models.walker.trace` behind checks of what it takes."""
+    from varflow.torch_models.provenance import tensors_in
 
     if isinstance(model, torch.nn.Module):
         for name, module in model.named_modules():
@@ -85,7 +85,7 @@ def _advice(model: Any, inputs: Any) -> str:
 
     snnTorch's neurons return spikes in single precision, and the next layer of a model in half precision refuses them.
     """
-    from varflow.init.models.provenance import tensors_in
+    from varflow.torch_models.provenance import tensors_in
 
     held = {parameter.dtype for parameter in model.parameters()}
     given = {tensor.dtype for tensor in tensors_in(inputs)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from varflow.init.models.traced import Trace
+from varflow.torch_models.traced import Trace
 
 __all__ = ["notes_on_steps", "warn_of_one_step"]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from varflow._checks import require
-from varflow.init.models.membrane import Membrane
 from varflow.model.neurons import Neuron
+from varflow.torch_models.membrane import Membrane
 
 __all__ = ["Response", "factor", "respond", "stepped"]
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, require
-from varflow.init.models.membrane import Membrane
-from varflow.init.models.prediction import late, split_steps
-from varflow.init.models.traced import TracedLayer
+from varflow.torch_models.membrane import Membrane
+from varflow.torch_models.prediction import late, split_steps
+from varflow.torch_models.traced import TracedLayer
 
 __all__ = ["Recorder", "Watched"]
 

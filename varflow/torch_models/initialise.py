@@ -6,19 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from varflow._checks import DomainError, flag, positive_scale, probability, require, scalar
+from varflow._restoring import all_or_nothing, to_the_end
 from varflow.init.fills import check_generator
-from varflow.init.models.door import checked, integrators, unlike_their_kind, watched
-from varflow.init.models.memory import overlap, repeats, written
-from varflow.init.models.planner import Planner
-from varflow.init.models.precision import check_range, full_precision, in_full_precision
-from varflow.init.models.prediction import uncovered
-from varflow.init.models.refine import refined
-from varflow.init.models.state import all_or_nothing, to_the_end
-from varflow.init.models.steps import notes_on_steps, warn_of_one_step
-from varflow.init.models.target import RATE
-from varflow.init.models.traced import Trace
-from varflow.init.models.watch import Recorder
 from varflow.results import LayerPlan, ModelPlan
+from varflow.torch_models.layer_gains import RATE
+from varflow.torch_models.planner import Planner
+from varflow.torch_models.precision import check_range, full_precision, in_full_precision
+from varflow.torch_models.prediction import uncovered
+from varflow.torch_models.refine import refined
+from varflow.torch_models.refusals import checked, integrators, unlike_their_kind, watched
+from varflow.torch_models.steps import notes_on_steps, warn_of_one_step
+from varflow.torch_models.tensor_memory import overlap, repeats, written
+from varflow.torch_models.traced import Trace
+from varflow.torch_models.watch import Recorder
 
 __all__ = ["init_model", "planned_gains"]
 
