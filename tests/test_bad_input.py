@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -81,6 +82,14 @@ def critical_in_time(**options):
 def gain_for_rate(**options):
     return vf.gain_for_rate(vf.Neuron(1.0, decay=0.5), **{"rate": 0.3, "steps": 4, "depth": 5} | options)
 
+
+def by_rule(rule, threshold=0.7, **options):
+    return vf.gain_by_rule(rule, threshold, **options)
+
+
+BY_RULE = {"threshold": SCALE + ONE, "bias_std": NEGATIVE + ONE, "mean_gain": SCALE + ONE, "distribution": CHOICE[:1]}
+SAMPLED = vf.finite_width(net(weights="uniform")).sample
+DIAGRAM = vf.phase_diagram(threshold=[0.4, 0.6, 0.8], width=[5, 20], depth=4)
 
 IN_TIME = {
     "steps": [(0, "whole number, at least"), (101, "at most 100")],
@@ -280,9 +289,26 @@ API = [
         {"steps": [(4, "beyond the drive's own 3")]},
     ),
     (vf.citation, {"name": CHOICE[:1]}),
+    *[(partial(by_rule, rule), BY_RULE) for rule in ("preserving", "kaiming", "1.5", 3.0)],  # whether it needs them or not
+    (lambda gain: vf.gain_by_rule(gain, 0.7), {"gain": [*POSITIVE[1:], ("best", "must be a number or one of")]}),
+    (
+        partial(vf.init.calculate_gain, 0.7, "kaiming"),
+        {"bias_std": NEGATIVE, "mean_gain": SCALE + ONE, "variance": POSITIVE, "rate": PROBABILITY, "distribution": CHOICE[:1]},
+    ),
+    (SAMPLED, {"repeats": WHOLE}),
+    (partial(SAMPLED, 2), {"seed": FROM_0, "ensembles": WHOLE}),
+    (
+        DIAGRAM.logit,
+        {
+            "thresholds": [("1", "real number"), (NAN, "finite"), (0.1, "from 0.4 to 0.8"), ([0.5, 0.81], "from 0.4 to 0.8")],
+            "widths": [(4, "from 5 to 20"), ([6, 25], "from 5 to 20"), (np.ones((2, 2)), "sequence")],
+        },
+    ),
+    (partial(DIAGRAM.largest_threshold, survival=0.7), {"width": [*WHOLE, (21, "from 5 to 20"), (4, "from 5 to 20")]}),
+    (partial(DIAGRAM.largest_threshold, 10), {"survival": PROBABILITY}),
 ]
 ROWS = [
-    pytest.param(call, argument, cases, id=f"{call.__name__}-{argument}".replace("<lambda>", "special"))
+    pytest.param(call, argument, cases, id=f"{getattr(call, '__name__', 'special')}-{argument}".replace("<lambda>", "special"))
     for call, arguments in API
     for argument, cases in arguments.items()
 ]

@@ -155,6 +155,37 @@ class TestDensity:
             vf.Network(width=6, depth=2, gain=1e-30, mean_gain=mean_gain, weights=vf.weights.sparse(1e-130))
 
 
+class TestCalibration:
+    @pytest.mark.parametrize("name", [name for name in WEIGHTS if name not in ("normal", "fixed")])
+    @pytest.mark.parametrize("repeats", [3, 1200])  # potentials, and moments of the sample variance
+    def test_draws_are_the_same_bits_in_every_unit(self, name, repeats):
+        def drawn(unit):
+            network = scaled(unit, weights=WEIGHTS[name], mean_gain=0.0, bias=0.4, width=8)
+            return vf.finite_width(network).sample(repeats, 5).variance / unit / unit
+
+        ordinary = drawn(1.0)
+        for exponent in (-410, -90, 270, 430):
+            assert np.array_equal(drawn(2.0**exponent), ordinary)
+
+
+class TestSpreadOverInputs:
+    @pytest.mark.parametrize("neuron", [{}, {"decay": 0.5}, {"decay": 0.5, "reset": "zero"}])
+    def test_large_and_small_potentials(self, neuron):
+        def predicted(unit):
+            drive = vf.drives.inputs([[3.0, 1.0], [0.4, -0.2], [0.0, 0.7]], unit)
+            neurons = vf.Neuron(0.8 * unit, **neuron)
+            network = vf.Network(width=7, depth=3, gain=2.2 * unit, neuron=neurons, drive=drive, steps=1 if neuron == {} else 3)
+            return vf.mean_field(network, points=256)
+
+        ordinary, exact = predicted(1.0), {"rtol": 1e-6}
+        assert np.all(ordinary.variance_std > 0)
+        for unit in (2.0**-400, 2.0**400):
+            found = predicted(unit)
+            np.testing.assert_allclose(found.variance_std / unit / unit, ordinary.variance_std, **exact)
+            if "reset" in neuron:
+                np.testing.assert_allclose(found.error["variance"] / unit / unit, ordinary.error["variance"], **exact)
+
+
 class TestGridOfWideLayers:
     @pytest.mark.parametrize("step", [-1, -1e-3, 0, 1e-9, 0.01, 1.5, 1e9, np.nan, np.inf, "0.5", None, 1j, True])
     def test_step(self, step):

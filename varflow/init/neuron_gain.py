@@ -10,6 +10,7 @@ from varflow.init.gains import gain_for_rate
 from varflow.init.in_time import gain_for_rate as gain_for_late_rate
 from varflow.init.in_time import gain_for_variance as gain_for_late_variance
 from varflow.init.inverse import raised_gain
+from varflow.model.distributions import distribution as as_distribution
 from varflow.model.neurons import Neuron
 
 __all__ = ["calculate_gain"]
@@ -80,26 +81,30 @@ def calculate_gain(
     """
     if not isinstance(neuron, Neuron):
         neuron = Neuron(scalar("neuron", scale("neuron", neuron)))
-    if choice("rule", rule, RULES) == "kaiming":
+    choice("rule", rule, RULES)
+    theta, unit, law = neuron.threshold, neuron.input_scale, as_distribution(distribution)
+    sigma_b = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))
+    m_g = scalar("mean_gain", scale("mean_gain", mean_gain))
+    v, p = scalar("variance", positive_scale("variance", variance)), rate
+    if p is not None:
+        p = probability("rate", p, open_ends=True)
+    if rule == "kaiming":
         return 2**0.5
     if not neuron.memoryless:
-        plain = rule == "preserving" and distribution == "normal" and bias_std == 0 and mean_gain == 0 and width is None
-        return _with_memory(neuron, variance, rate, steps, depth, plain)
-    theta, unit = neuron.threshold, neuron.input_scale
+        plain = rule == "preserving" and law.name == "normal" and sigma_b == m_g == 0 and width is None
+        return _with_memory(neuron, v, p, steps, depth, plain)
     if rule == "corrected":
         if width is None or depth is None:
             missing = "depth" if depth is None else "width"
             raise DomainError(missing, None, "is missing: the corrected gain depends on width and depth")
         n, L = integer("width", width, minimum=1), integer("depth", depth, minimum=1)
         return raised_gain(theta, width=n, depth=L, survival_target=survival_target) / unit
-    sigma_b, m_g = scalar("bias_std", non_negative("bias_std", bias_std)), scalar("mean_gain", scale("mean_gain", mean_gain))
-    if rate is not None:
+    if p is not None:
         if sigma_b or m_g:
             raise DomainError("rate", rate, "is solved for without bias and weight mean only; name a variance instead")
-        return gain_for_rate(probability("rate", rate, open_ends=True), threshold=theta, distribution=distribution) / unit
-    v = scalar("variance", positive_scale("variance", variance))
-    law: dict[str, Any] = {"distribution": distribution, "bias_std": unit * sigma_b, "mean_gain": unit * m_g}
-    return float(preserving_gain(threshold=theta, variance=v, **law)) / unit
+        return gain_for_rate(p, threshold=theta, distribution=law) / unit
+    current: dict[str, Any] = {"bias_std": unit * sigma_b, "mean_gain": unit * m_g}
+    return float(preserving_gain(threshold=theta, variance=v, distribution=law, **current)) / unit
 
 
 def _with_memory(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from varflow._checks import LARGEST_SCALE, DomainError, positive_scale, real_array, scalar, scale
+from varflow._checks import LARGEST_SCALE, DomainError, non_negative, positive_scale, scalar, scale
 from varflow.init.gains import gain as preserving_gain
+from varflow.model.distributions import distribution as as_distribution
 
 __all__ = ["RULES", "gain_by_rule"]
 
@@ -36,16 +37,17 @@ def gain_by_rule(
     >>> [round(vf.gain_by_rule(rule, 1.0), 6) for rule in ("preserving", "kaiming", 2.5)]
     [2.510573, 1.414214, 2.5]
     """
-    threshold = scalar("threshold", scale("threshold", threshold))
+    theta, m_g = scalar("threshold", scale("threshold", threshold)), scalar("mean_gain", scale("mean_gain", mean_gain))
+    sigma_b, law = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std))), as_distribution(distribution)
     if not isinstance(rule, str) or rule not in RULES:
         return number(rule)
     if rule == "kaiming":
         return 2**0.5
-    if scalar("bias_std", real_array("bias_std", bias_std)) >= 1:
+    if sigma_b >= 1:
         raise DomainError(
             "bias_std", bias_std, "leaves no room for a preserving gain, which keeps the variance at 1: name a gain"
         )
-    gain = float(preserving_gain(threshold=threshold, distribution=distribution, bias_std=bias_std, mean_gain=mean_gain))
+    gain = preserving_gain(threshold=theta, distribution=law, bias_std=sigma_b, mean_gain=m_g)
     if gain > LARGEST_SCALE:
         raise DomainError("threshold", threshold, f"has no preserving gain below {LARGEST_SCALE:g}: name a gain")
     return gain

@@ -1,4 +1,4 @@
-"""Moments of a potential beyond the threshold, ``E[(u - θ)^j 1(u > θ) | K]`` for j = 0 … 4.
+"""Moments of a potential beyond the threshold, ``E[(u - θ)^j 1(u > θ) | K]`` for j = 0 … 4, in powers of a unit.
 
 The sample variance of a layer and its spike count come from the same potentials; given the count, these moments say how the
 variance is distributed. They are exact for normal and lattice weights and for most with a cumulant generating function, and
@@ -8,6 +8,7 @@ else taken from ``cells``: they serve the spread of a calibration, never a predi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -18,20 +19,38 @@ from varflow.theory import cells, contour, lattice
 from varflow.theory.firing import core_threshold, firing, mixed
 from varflow.theory.layers import Layer
 
-__all__ = ["beyond", "normal_beyond"]
+__all__ = ["beyond", "normal_beyond", "unit"]
 
 ORDERS = np.arange(5)
 FEW = 8  # weights, whose sum may be rough: left to the cells
+ORDINARY = 1e50  # size of potentials, and of its inverse
 TOLERANCE = 1e-5  # of moments on the contour, relative
 
 
 @lru_cache(maxsize=32)
 def beyond(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
-    """``E[(u - θ)^j 1(u > θ) | K]`` and ``E[(u - θ)^j 1(u ≤ θ) | K]`` for every count, shape (5, fan_in + 1) each."""
-    sides = _present(layer, layer.law.in_degree or layer.fan_in)
-    sides = sides if layer.law.always_present else mixed(layer, sides)
+    """``E[(u - θ)^j 1(u > θ) | K]`` and ``E[(u - θ)^j 1(u ≤ θ) | K]`` for every count, shape (5, fan_in + 1) each.
+
+    Potentials are measured in ``unit(layer)``.
+    """
+    measured = _in_units(layer, unit(layer))
+    sides = _present(measured, layer.law.in_degree or layer.fan_in)
+    sides = sides if layer.law.always_present else mixed(measured, sides)
     sides[:, 0] = firing(layer, np.arange(layer.fan_in + 1))
     return frozen(sides[0]), frozen(sides[1])
+
+
+def unit(layer: Layer) -> float:
+    """1, or the size of potentials whose fourth powers leave double precision: a power of two, so that nothing is rounded."""
+    size = np.sqrt(layer.weight_variance * layer.fan_in + layer.bias_variance) + abs(layer.threshold)
+    return 1.0 if 1 / ORDINARY < size < ORDINARY else float(2.0 ** np.round(np.log2(size)))
+
+
+def _in_units(layer: Layer, unit: float) -> Layer:
+    names = ("weight_mean", "threshold", "scale", "shift")
+    lengths = {name: getattr(layer, name) / unit for name in names}
+    variances = {name: getattr(layer, name) / unit**2 for name in ("weight_variance", "bias_variance")}
+    return replace(layer, **lengths, **variances)
 
 
 def normal_beyond(margin: np.ndarray, std: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from varflow.results import Profile
 from varflow.theory.in_time.methods import response
 from varflow.theory.in_time.recursion import in_time
 from varflow.theory.in_time.stepping import driven_by
-from varflow.theory.layers import driven_threshold, driven_variances, layers, one_step
+from varflow.theory.layers import driven_threshold, driven_variances, layers, one_step, spread
 
 __all__ = ["mean_field"]
 
@@ -94,9 +94,9 @@ def mean_field(network: Network, *, method: str = "auto", points: int = 2**14, s
     return Profile(
         network,
         mean_variance,
-        variance.std(axis=0),
+        spread(variance),
         mean_rate,
-        rates.std(axis=0),
+        spread(rates),
         alive.mean(axis=0),
         per_input=per_input,
         silent_variance=(network.neuron.input_scale * network.bias_std) ** 2,

@@ -16,7 +16,7 @@ from varflow._checks import integer
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.results import Ensemble
-from varflow.theory.beyond import beyond
+from varflow.theory.beyond import beyond, unit
 from varflow.theory.layers import Layer, driven_threshold, driven_variances, layers
 from varflow.theory.potentials import potentials
 
@@ -37,6 +37,7 @@ class ExactLaw:
     def __call__(self, repeats: int, seed: int = 0, ensembles: int = 1) -> Ensemble:
         network = self.network
         integer("repeats", repeats, minimum=1)
+        integer("ensembles", ensembles, minimum=1)
         rng = np.random.default_rng(integer("seed", seed, minimum=0))
         inputs = np.tile(np.arange(repeats), ensembles)
         kind = inputs % len(network.drive.current_variances)
@@ -103,7 +104,7 @@ def _layer_of_moments(rng: np.random.Generator, layer: Layer, below: np.ndarray)
         return counts.astype(float), np.full(len(below), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         up, down = (np.where(side[0] > 1e-12, side[1:] / side[0], 0.0) for side in (upper, lower))
-    return counts.astype(float), _given_counts(rng, layer.width, counts, below, up, down)
+    return counts.astype(float), unit(layer) ** 2 * _given_counts(rng, layer.width, counts, below, up, down)
 
 
 def _given_counts(

@@ -18,7 +18,7 @@ from varflow.theory.in_time.currents import arriving, past_synapse, received
 from varflow.theory.in_time.differences import differences
 from varflow.theory.in_time.responses import LayerState, Response
 from varflow.theory.in_time.stepping import driven_by
-from varflow.theory.layers import layers
+from varflow.theory.layers import layers, spread
 
 __all__ = ["in_time"]
 
@@ -42,9 +42,9 @@ def in_time(network: Network, response: Response) -> Profile:
     return Profile(
         network,
         value["variance"],
-        per_input["variance"].std(axis=0),
+        spread(per_input["variance"]),
         value["firing_rate"],
-        per_input["firing_rate"].std(axis=0),
+        spread(per_input["firing_rate"]),
         alive.mean(axis=0),
         per_input=per_input | {"survival": alive} if len(alive) > 1 else {},
         silent_variance=(network.neuron.input_scale * network.bias_std) ** 2,
@@ -64,8 +64,8 @@ def _errors(replicas: dict[str, np.ndarray], value: dict[str, np.ndarray], grain
         "firing_rate": spikes,
         "coincidences": spikes[:, :, None] * spikes[:, None, :],
     }
-    variances = {name: values.var(axis=0, ddof=1) + (grain * unit[name].T).T ** 2 for name, values in replicas.items()}
-    return {name: np.sqrt(variance / len(replicas[name])) for name, variance in variances.items()}
+    whole = {name: np.hypot(spread(values, ddof=1), (grain * unit[name].T).T) for name, values in replicas.items()}
+    return {name: error / np.sqrt(len(replicas[name])) for name, error in whole.items()}
 
 
 def _layers(network: Network, response: Response, kinds: slice) -> dict[str, np.ndarray]:
