@@ -583,6 +583,15 @@ REFUSED = [
         nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)),
         "initialise before",
     ),
+    *[
+        (lambda gain, dtype=dtype: vf.init.normal_(torch.empty(3, 4, dtype=dtype), gain), "gain", value, "cannot hold")
+        for dtype, value in [(torch.float32, 1e39), (torch.float32, 1e-60), (torch.float16, 1e5), (torch.bfloat16, 1e-100)]
+    ],
+    (lambda mean_gain: vf.init.uniform_(torch.empty(3, 4), mean_gain=mean_gain), "mean_gain", -1e60, "float32 cannot hold"),
+    (lambda gain: vf.init.init_layer_(nn.Linear(3, 4), gain), "gain", 1e100, "float32 cannot hold"),
+    (lambda bias: vf.init.init_layer_(nn.Linear(3, 4), 1.0, bias=bias), "bias", -1e50, "float32 cannot hold"),
+    (lambda bias_std: vf.init.init_layer_(nn.Linear(3, 4), 1.0, bias_std=bias_std), "bias_std", 1e50, "float32 cannot hold"),
+    (lambda bias_std: vf.init.init_fn(1.0, gain=2.0, bias_std=bias_std), "bias_std", 1e200, "must lie within"),
     (lambda size: vf.init.effective_fan_in(nn.Conv2d(1, 1, 3), size), "size", (4,), "must be 2 whole numbers"),
     (lambda size: vf.init.effective_fan_in(nn.Conv2d(1, 1, 3), size), "size", (4, 2), "the output is empty"),
     (lambda layer: vf.init.fan_out(layer), "layer", (3,), "must be a weight shape"),

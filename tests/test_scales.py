@@ -186,6 +186,38 @@ class TestSpreadOverInputs:
                 np.testing.assert_allclose(found.error["variance"] / unit / unit, ordinary.error["variance"], **exact)
 
 
+class TestVerdict:
+    """At the smallest scales squares of variances are 0, and a true theory was rejected with p = 0."""
+
+    @pytest.mark.parametrize("bias", [0.0, 0.4])
+    def test_the_p_value_is_the_same_in_every_unit(self, bias):
+        pytest.importorskip("torch")
+
+        def judged(unit, wrong=1.0):
+            ensemble = vf.simulate(scaled(unit, bias=bias), repeats=40, dtype="float64")
+            exact = vf.compare(vf.finite_width(scaled(unit, bias=bias, gain=2.7 * wrong)), ensemble)
+            limit = vf.compare(vf.mean_field(scaled(unit, bias=bias)), ensemble, bias=0.2)
+            return exact.p_value, limit.p_value, (ensemble.std().variance / unit / unit).tolist()
+
+        ordinary = judged(1.0)
+        assert ordinary[0] > 0.01
+        assert judged(1.0, wrong=3.0)[0] < 0.01
+        for exponent in (-440, -280, 290, 430):
+            assert judged(2.0**exponent) == ordinary
+            assert judged(2.0**exponent, wrong=3.0)[0] < 0.01
+
+    def test_errors_of_a_fixed_point_in_time(self):
+        def found(unit):
+            neuron = vf.Neuron(0.9 * unit, decay=0.4, reset="zero")
+            drive = vf.drives.white(unit)
+            network = vf.Network(width=9, depth=3, gain=3.1 * unit, neuron=neuron, steps=3, drive=drive)
+            point = vf.temporal_fixed_point(network, points=64, max_depth=30)
+            return point.variance / unit / unit, point.error["variance"] / unit / unit
+
+        for exponent in (-430, 410):
+            np.testing.assert_allclose(found(2.0**exponent), found(1.0), rtol=1e-6, atol=1e-14)
+
+
 class TestGridOfWideLayers:
     @pytest.mark.parametrize("step", [-1, -1e-3, 0, 1e-9, 0.01, 1.5, 1e9, np.nan, np.inf, "0.5", None, 1j, True])
     def test_step(self, step):

@@ -103,10 +103,9 @@ class _Scores:
         alive = profile.survival
         below = np.concatenate([[1.0], alive[:-1]])  # a layer's variance is that of potentials fed by the layer before
         width = profile.network.widths
-        silent = profile.silent_variance
-        silent_square = silent**2 * (1 + 2 / np.maximum(width - 1, 1))
+        silent, relative_square = profile.silent_variance, 1 + 2 / np.maximum(width - 1, 1)
         self.rate = _among_the_alive(profile.firing_rate, profile.firing_rate_std, alive, 0.0, 0.0)
-        self.variance = _among_the_alive(profile.variance, profile.variance_std, below, silent, silent_square)
+        self.variance = _among_the_alive(profile.variance, profile.variance_std, below, silent, relative_square)
         self.survival = _binomial_scores(repeats, alive)
 
     def __call__(self, variance: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
@@ -121,13 +120,18 @@ class _Scores:
         }
 
 
-def _among_the_alive(mean: Any, std: Any, alive: Any, silent: Any, silent_square: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over the networks that are alive, from those over all and the silent ones' moments."""
+def _among_the_alive(mean: Any, std: Any, alive: Any, silent: Any, relative_square: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation over the networks that are alive, from those over all and the silent ones' moments.
+
+    Of those the mean is ``silent`` and the second moment ``silent²`` times ``relative_square``. Squares are of shares of the
+    mean: those of variances may leave double precision.
+    """
+    unit = np.where(mean > 0, mean, 1.0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # over: survival next to the smallest number there is
-        among = (mean - (1 - alive) * silent) / alive
-        square = (std**2 + mean**2 - (1 - alive) * silent_square) / alive
+        among = (mean - (1 - alive) * silent) / unit / alive
+        square = ((std / unit) ** 2 + (mean / unit) ** 2 - (1 - alive) * (silent / unit) ** 2 * relative_square) / alive
         spread = np.sqrt(np.maximum(square - among**2, 0.0))
-    return among, spread
+    return unit * among, unit * spread
 
 
 def _mean_score(values: np.ndarray, chosen: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:

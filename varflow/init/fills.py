@@ -16,6 +16,7 @@ from varflow.init.fans import fan_in as fan_in_of
 
 __all__ = [
     "check_floating",
+    "check_representable",
     "fan_of",
     "normal_",
     "orthogonal_",
@@ -202,6 +203,8 @@ def _fill(
         warnings.warn("a tensor without elements is left as it is", stacklevel=3)
         return tensor
     n = fan_of(tensor, fan)
+    check_representable("gain", g, g / math.sqrt(n), tensor.dtype)
+    check_representable("mean_gain", m_g, m_g / n, tensor.dtype)
     if tensor.is_meta:
         return tensor
     with torch.no_grad():
@@ -213,6 +216,13 @@ def _fill(
         if work is not tensor:
             tensor.copy_(work)
     return tensor
+
+
+def check_representable(name: str, value: float, weight: float, dtype: Any) -> None:
+    """Refuse what would leave infinite weights, or nothing but zeros, in a tensor of this dtype."""
+    info = require("torch", "torch").finfo(dtype)
+    if weight and not info.tiny * info.eps <= abs(weight) <= info.max / 100:
+        raise DomainError(name, value, f"gives weights of size {abs(weight):.3g}, which {dtype} cannot hold")
 
 
 def check_generator(generator: Any) -> None:

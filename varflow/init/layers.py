@@ -134,6 +134,9 @@ def init_layer_(
     fan_in(layer)  # refuses what has none
     if "weight" not in layer._parameters:
         raise DomainError("layer", layer, "computes its weight from other parameters: initialise before parametrising it")
+    if layer.bias is not None:
+        name, value = ("bias_std", float(bias_std)) if bias_std else ("bias", 0.0 if isinstance(policy, str) else policy)
+        fills.check_representable(name, value, value, layer.bias.dtype)
     FILLS[fill](layer.weight, gain, fan=layer if layer.weight.numel() else None, generator=generator)
     if layer.bias is not None:
         with torch.no_grad():
@@ -145,7 +148,7 @@ def init_layer_(
 
 
 def _bias_policy(bias: str | float, bias_std: float) -> str | float:
-    sigma_b = scalar("bias_std", non_negative("bias_std", bias_std))
+    sigma_b = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))
     if sigma_b and bias != "zero":
         raise DomainError("bias", bias, f"contradicts a bias_std of {sigma_b:g}: give one of the two")
     if isinstance(bias, str):

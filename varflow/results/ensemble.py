@@ -14,7 +14,7 @@ from varflow.model.network import Network
 from varflow.results.layout import QUANTITIES, dataset, freeze, layers_table, spikes
 from varflow.results.profile import Profile
 
-__all__ = ["Ensemble"]
+__all__ = ["Ensemble", "spread"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -67,12 +67,12 @@ class Ensemble(Shown):
     @property
     def variance_std(self) -> np.ndarray:
         """Sample standard deviation of the variance over networks, shape (depth[, steps])."""
-        return _spread(self.variance)
+        return spread(self.variance)
 
     @property
     def firing_rate_std(self) -> np.ndarray:
         """Sample standard deviation of the firing rate over networks, shape (depth[, steps])."""
-        return _spread(self.firing_rate)
+        return spread(self.firing_rate)
 
     def _summary(self, reduce: Callable[[np.ndarray], np.ndarray]) -> Profile:
         return Profile(
@@ -92,11 +92,11 @@ class Ensemble(Shown):
 
     def std(self) -> Profile:
         """Standard deviation over networks of each quantity (ddof = 1; NaN for one network)."""
-        return self._summary(_spread)
+        return self._summary(spread)
 
     def stderr(self) -> Profile:
         """Standard error of each mean, ``std/√repeats``."""
-        return self._summary(lambda rows: _spread(rows) / np.sqrt(len(rows)))
+        return self._summary(lambda rows: spread(rows) / np.sqrt(len(rows)))
 
     def to_dict(self) -> dict[str, Any]:
         """All but the coincidences, which are steps times as many numbers as the rest; ``to_xarray`` has them."""
@@ -113,5 +113,10 @@ class Ensemble(Shown):
         return layers_table(title, self.network, self.mean())
 
 
-def _spread(rows: np.ndarray) -> np.ndarray:
-    return rows.std(axis=0, ddof=1) if len(rows) > 1 else np.full(rows.shape[1:], np.nan)
+def spread(rows: np.ndarray, ddof: int = 1) -> np.ndarray:
+    """Standard deviation along the first axis, in units of the largest value: squares of variances leave double precision."""
+    if len(rows) <= ddof:
+        return np.full(rows.shape[1:], np.nan)
+    largest = np.abs(rows).max(axis=0)
+    unit = np.where(largest > 0, largest, 1.0)
+    return unit * (rows / unit).std(axis=0, ddof=ddof)

@@ -23,7 +23,6 @@ __all__ = [
     "one_step",
     "sample_variance_moments",
     "sample_variance_std",
-    "spread",
 ]
 
 
@@ -191,13 +190,6 @@ def sample_variance_moments(
     mean, square = float(np.sum(mass * C)), float(np.sum(mass * C**2))
     fourth = float(np.sum(mass * C**2 * excess_kurtosis))
     return unit * mean, unit * sample_variance_std(max(square - mean**2, 0.0), square, width, fourth)
-
-
-def spread(values: np.ndarray, ddof: int = 0) -> np.ndarray:
-    """Standard deviation along the first axis, in units of the largest value: squares of variances leave double precision."""
-    largest = np.abs(values).max(axis=0)
-    unit = np.where(largest > 0, largest, 1.0)
-    return unit * (values / unit).std(axis=0, ddof=ddof)
 
 
 def sample_variance_std(spread: float, square: float, width: int, fourth: float = 0.0) -> float:

@@ -8,10 +8,11 @@ from varflow.model.distributions import distribution
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import Profile
+from varflow.results.ensemble import spread
 from varflow.theory.in_time.methods import response
 from varflow.theory.in_time.recursion import in_time
 from varflow.theory.in_time.stepping import driven_by
-from varflow.theory.layers import driven_threshold, driven_variances, layers, one_step, spread
+from varflow.theory.layers import driven_threshold, driven_variances, layers, one_step
 
 __all__ = ["mean_field"]
 
@@ -94,9 +95,9 @@ def mean_field(network: Network, *, method: str = "auto", points: int = 2**14, s
     return Profile(
         network,
         mean_variance,
-        spread(variance),
+        spread(variance, ddof=0),
         mean_rate,
-        spread(rates),
+        spread(rates, ddof=0),
         alive.mean(axis=0),
         per_input=per_input,
         silent_variance=(network.neuron.input_scale * network.bias_std) ** 2,

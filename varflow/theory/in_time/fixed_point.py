@@ -12,6 +12,7 @@ from varflow._checks import DomainError, instance, integer
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import TemporalFixedPoint
+from varflow.results.ensemble import spread
 from varflow.theory.in_time.currents import arriving, past_synapse, received
 from varflow.theory.in_time.differences import Differences, differences
 from varflow.theory.in_time.many_gains import ALIVE, late, sustained
@@ -139,7 +140,7 @@ def _mean(group: list[LayerState]) -> LayerState:
 
 
 def _standard_error(replicas: np.ndarray) -> np.ndarray:
-    return replicas.std(axis=0, ddof=1) / np.sqrt(len(replicas)) if len(replicas) > 1 else np.zeros(replicas.shape[1:])
+    return spread(replicas) / np.sqrt(len(replicas)) if len(replicas) > 1 else np.zeros(replicas.shape[1:])
 
 
 def unchanged(before: np.ndarray, after: np.ndarray) -> bool:

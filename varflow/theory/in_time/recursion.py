@@ -14,11 +14,12 @@ from varflow._memory import room
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import Profile
+from varflow.results.ensemble import spread
 from varflow.theory.in_time.currents import arriving, past_synapse, received
 from varflow.theory.in_time.differences import differences
 from varflow.theory.in_time.responses import LayerState, Response
 from varflow.theory.in_time.stepping import driven_by
-from varflow.theory.layers import layers, spread
+from varflow.theory.layers import layers
 
 __all__ = ["in_time"]
 
@@ -42,9 +43,9 @@ def in_time(network: Network, response: Response) -> Profile:
     return Profile(
         network,
         value["variance"],
-        spread(per_input["variance"]),
+        spread(per_input["variance"], ddof=0),
         value["firing_rate"],
-        spread(per_input["firing_rate"]),
+        spread(per_input["firing_rate"], ddof=0),
         alive.mean(axis=0),
         per_input=per_input | {"survival": alive} if len(alive) > 1 else {},
         silent_variance=(network.neuron.input_scale * network.bias_std) ** 2,
@@ -64,7 +65,7 @@ def _errors(replicas: dict[str, np.ndarray], value: dict[str, np.ndarray], grain
         "firing_rate": spikes,
         "coincidences": spikes[:, :, None] * spikes[:, None, :],
     }
-    whole = {name: np.hypot(spread(values, ddof=1), (grain * unit[name].T).T) for name, values in replicas.items()}
+    whole = {name: np.hypot(spread(values), (grain * unit[name].T).T) for name, values in replicas.items()}
     return {name: error / np.sqrt(len(replicas[name])) for name, error in whole.items()}
 
 
