@@ -11,9 +11,9 @@ import scipy.stats as st
 from scipy.special import ndtr
 
 import varflow as vf
-from varflow.theory.beyond import beyond
 from varflow.theory.firing import firing
 from varflow.theory.layers import layers
+from varflow.theory.partial_moments import partial_moments
 from varflow.theory.potentials import potentials
 
 W = vf.weights
@@ -221,7 +221,7 @@ class TestFiring:
     def test_monte_carlo_and_moments(self, law, options):
         """Potentials drawn from the definition: rate, variance and the moments beyond the threshold."""
         described = layer(weights=law, **options)
-        above, below = beyond(described)
+        above, below = partial_moments(described)
         rng = np.random.default_rng(3)
         p, q = firing(described, np.arange(21))
         np.testing.assert_allclose(p + q, 1, atol=1e-12)

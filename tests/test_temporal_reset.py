@@ -8,8 +8,8 @@ import pytest
 from scipy import special, stats
 
 import varflow as vf
-from varflow.theory.in_time.held_currents import held
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
+from varflow.theory.in_time.rank_one_currents import rank_one
 from varflow.theory.in_time.recursion import in_time
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import stepped
@@ -77,11 +77,11 @@ def test_a_layer_against_plain_monte_carlo(reset, threshold):
 
 @pytest.mark.parametrize("threshold", [1.0, -0.2])
 @pytest.mark.parametrize("reset", RESETS)
-def test_held_currents_against_a_fine_grid(reset, threshold):
+def test_currents_of_rank_one_against_a_fine_grid(reset, threshold):
     """One number a neuron: midpoints of equal probability, wrong by less than a cell at each of the few kinks."""
     neuron = vf.Neuron(abs(threshold) if reset == "multi_spike" else threshold, decay=0.8, reset=reset)
     mean, direction = np.array([0.1, -0.3, 0.4, 0.0, 0.2, 0.1]), np.array([1.0, 0.5, -0.4, 1.2, 0.0, 0.8])
-    variance, potential, rate, coincidences = held(neuron, mean, direction)
+    variance, potential, rate, coincidences = rank_one(neuron, mean, direction)
     cells = 400_000
     z = special.ndtri((np.arange(cells) + 0.5) / cells)
     H, S = stepped(neuron, mean[:, None] + direction[:, None] * z)
@@ -90,7 +90,7 @@ def test_held_currents_against_a_fine_grid(reset, threshold):
     assert variance == pytest.approx(H.var(axis=1), abs=3e-4 * largest)
     assert rate == pytest.approx(S.mean(axis=1), abs=1e-4 * largest)
     assert coincidences == pytest.approx(S @ S.T / cells, abs=1e-4 * largest)
-    assert held(neuron, mean + 0.01, direction)[2] != pytest.approx(S.mean(axis=1), abs=1e-4 * largest)
+    assert rank_one(neuron, mean + 0.01, direction)[2] != pytest.approx(S.mean(axis=1), abs=1e-4 * largest)
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2, 5, 8])

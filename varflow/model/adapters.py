@@ -1,6 +1,6 @@
-"""scipy.stats distributions, frozen or new-style, as laws of the standardised membrane potential.
+"""scipy.stats distributions, frozen or new-style, as distributions of the standardised membrane potential.
 
-A location-scale copy of a law with a closed form here is that law. Others keep their own tail, read at ``mean + std z``.
+Location-scale copies of the built-in distributions become those. All others keep scipy's tail, evaluated at ``mean + std z``.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ __all__ = ["Adapted", "from_scipy"]
 
 _SAME = {"norm": Normal, "uniform": Uniform, "laplace": Laplace, "logistic": Logistic}
 _SAME_NEW = {"Normal": Normal, "StandardNormal": Normal, "Uniform": Uniform, "Logistic": Logistic}
-_MOST_ATOMS, _NEGLIGIBLE = 2_000_000, 1e-17
+_MOST_ATOMS = 2_000_000  # 16 MB of levels
+_NEGLIGIBLE = 1e-17  # probability left out at either end of an infinite lattice: below the rounding of 1
 
 
 class Adapted(Distribution):
-    """A continuous scipy law, standardised."""
+    """A continuous scipy distribution, standardised."""
 
     __slots__ = ("_law", "_mean", "_std", "_tail", "name", "upper")
     _law: Any
@@ -63,7 +64,7 @@ class Adapted(Distribution):
 
 
 def from_scipy(obj: Any) -> Distribution | None:
-    """The law of a scipy.stats object; None if it is not a univariate distribution."""
+    """The distribution of a scipy.stats object; None if it is not a univariate distribution."""
     if hasattr(obj, "ccdf") and hasattr(obj, "standard_deviation"):
         return _from_new_style(obj)
     if hasattr(obj, "sf") and hasattr(obj, "numargs"):  # rv_discrete(values=…) and rv_histogram need no parameters
@@ -103,12 +104,12 @@ def _from_new_style(obj: Any) -> Distribution:
 
 
 def _moments(name: str, mean: Callable[[], Any], std: Callable[[], Any]) -> tuple[float, float]:
-    """Mean and standard deviation, or what is wrong with them."""
+    """Mean and standard deviation; DomainError unless both are finite and the second positive."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # a divergent integral is answered below
+        warnings.simplefilter("ignore")  # a divergent integral raises below
         first, second = np.asarray(mean(), dtype=np.float64), np.asarray(std(), dtype=np.float64)
     if first.ndim or second.ndim:
-        raise DomainError("distribution", name, "has array parameters: give one law at a time")
+        raise DomainError("distribution", name, "has array parameters: give one distribution at a time")
     if not (np.isfinite(first) and np.isfinite(second)):
         raise DomainError("distribution", name, "has infinite or undefined variance: it cannot be scaled to variance 1")
     if second <= 0:
@@ -117,18 +118,19 @@ def _moments(name: str, mean: Callable[[], Any], std: Callable[[], Any]) -> tupl
 
 
 def _lattice(name: str, obj: Any, pmf: Any, sf: Any, cdf: Any, mean: float, std: float) -> Discrete:
-    """Atoms on the integers (shifted), cut where what lies beyond has probability below 1e-17."""
+    """Atoms on the (shifted) integers; an infinite end is cut where less than 1e-17 of the probability lies beyond."""
     low, high = (float(end) for end in obj.support())
     anchor = low if np.isfinite(low) else high if np.isfinite(high) else np.floor(mean)
     first = low if np.isfinite(low) else anchor - _reach(lambda k: cdf(anchor - k), std)
     last = high if np.isfinite(high) else anchor + _reach(lambda k: sf(anchor + k), std + max(mean - anchor, 0.0))
     if last - first > _MOST_ATOMS:
-        raise DomainError("distribution", name, f"has more than {_MOST_ATOMS} atoms of weight: give a continuous law instead")
+        raise DomainError("distribution", name, f"has more than {_MOST_ATOMS} atoms: give a continuous distribution instead")
     atoms = first + np.arange(int(last - first) + 1)
     return checked_discrete(name, obj, atoms, np.asarray(pmf(atoms), dtype=np.float64))
 
 
 def _reach(beyond: Callable[[float], Any], start: float) -> float:
+    """A distance at which the probability ``beyond`` it is negligible."""
     distance = float(np.ceil(start)) + 1.0
     while beyond(distance) > _NEGLIGIBLE and distance < 2 * _MOST_ATOMS:
         distance = np.ceil(1.5 * distance)

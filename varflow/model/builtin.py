@@ -1,9 +1,9 @@
-"""The laws of the standardised membrane potential that have closed forms: normal, uniform, Laplace, logistic.
+"""The distributions of the standardised membrane potential that have closed forms: normal, uniform, Laplace, logistic.
 
-Every law is standardised (mean 0, variance 1) and knows its upper tail ``S``, density ``f``, ``ln S`` and hazard ``f/S``.
-Far out in the tail rounding ``z²`` before exponentiating would cost ``z²`` ulp; so exponents are carried as an unevaluated
-sum ``hi + lo`` of two floats (Dekker 1971) and ``exp(hi + lo) = exp(hi) (1 + lo)``. Laws made from a user's object live in
-``adapters``, ``samples`` and ``levels``.
+Each is standardised (mean 0, variance 1) and knows its upper tail ``S``, density ``f``, ``ln S`` and hazard ``f/S``.
+Rounding ``z²`` before exponentiating would cost ``z²`` ulp in the tail, so exponents are carried as an unevaluated sum
+``hi + lo`` of two floats (Dekker 1971), and ``exp(hi + lo) = exp(hi) (1 + lo)``. Distributions made from a user's object are in
+``adapters``, ``samples``, ``levels`` and ``densities``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CHUNK = 1 << 14  # intermediates of this many elements stay in cache
 
 
 class Distribution(ABC):
-    """The law of a standardised membrane potential: mean 0, variance 1. Immutable.
+    """The distribution of a standardised membrane potential: mean 0, variance 1. Immutable.
 
     Attributes
     ----------
@@ -30,13 +30,13 @@ class Distribution(ABC):
     upper : float
         Upper end of the support.
     inflection : float or None
-        The ``z_i`` such that ``z³ f(z)`` rises on ``(0, z_i)`` and falls, or is 0, beyond; None where there is no single
-        one or it is not known. With it the map ``V → S(θ/√V)`` is convex up to ``V = (θ/z_i)²`` and concave beyond, so
+        The ``z_i`` such that ``z³ f(z)`` rises on ``(0, z_i)`` and falls, or is 0, beyond; None if there is no unique
+        one or it is unknown. The map ``V → S(θ/√V)`` is then convex up to ``V = (θ/z_i)²`` and concave beyond, so
         all its fixed points can be found.
     log_concave : bool
         Whether ``ln f`` is known to be concave; then the hazard increases.
     levels, weights : ndarray or None
-        Of a discrete law: its atoms, ascending, and their probabilities.
+        Atoms of a discrete distribution, ascending, and their probabilities.
     """
 
     __slots__ = ()
@@ -52,7 +52,7 @@ class Distribution(ABC):
         return _apply(self._sf, z)
 
     def pdf(self, z: Any) -> Any:
-        """Density ``f(z)``; 0 throughout for a discrete law."""
+        """Density ``f(z)``; 0 throughout for a discrete distribution."""
         return _apply(self._pdf, z)
 
     def log_sf(self, z: Any) -> Any:
@@ -64,7 +64,7 @@ class Distribution(ABC):
         return _apply(self._hazard, z)
 
     def elasticity(self, z: Any) -> Any:
-        """``z f'(z)/f(z)``, for the laws that have an inflection: there it is -3."""
+        """``z f'(z)/f(z)``, for distributions with an ``inflection``; there it equals -3."""
         return _apply(self._elasticity, z)
 
     @abstractmethod
@@ -80,7 +80,7 @@ class Distribution(ABC):
         return self._pdf(z) / self._sf(z)
 
     def _elasticity(self, z: np.ndarray) -> np.ndarray:
-        raise DomainError("distribution", self.name, "has no elasticity here: it is known for built-in distributions")
+        raise DomainError("distribution", self.name, "has no known elasticity; only built-in distributions do")
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} is immutable")
@@ -94,7 +94,7 @@ class Distribution(ABC):
 
 
 def _apply(function: Any, z: Any) -> Any:
-    """Evaluate in chunks that fit the cache; overflow to inf and ``ln 0 = -inf`` are answers here, not accidents."""
+    """Evaluate in chunks that fit the cache; overflow to inf and ``ln 0 = -inf`` are valid results."""
     array = numbers("z", z)
     with np.errstate(all="ignore"):
         if array.size <= _CHUNK:
@@ -106,7 +106,7 @@ def _apply(function: Any, z: Any) -> Any:
 
 
 def two_product(a: np.ndarray, b: Any) -> tuple[np.ndarray, np.ndarray]:
-    """``a·b = hi + lo`` exactly (Veltkamp's split, Dekker's product), while nothing leaves the range of doubles."""
+    """``a·b = hi + lo`` exactly, barring overflow (Veltkamp's split, Dekker's product)."""
     hi = a * b
     scaled_a, scaled_b = 134217729.0 * a, 134217729.0 * b
     a_top, b_top = scaled_a - (scaled_a - a), scaled_b - (scaled_b - b)
@@ -155,7 +155,7 @@ _MILLS = (
 
 
 class Normal(Distribution):
-    r"""The standard normal law, the limit of infinite fan-in.
+    r"""The standard normal distribution, the limit of infinite fan-in.
 
     .. math:: S(z) = \tfrac12 \operatorname{erfc}(z/\sqrt2), \qquad f(z) = e^{-z^2/2}/\sqrt{2\pi}
     """
@@ -195,7 +195,7 @@ def _gauss(t: np.ndarray) -> np.ndarray:
 
 
 def _scaled_tail(t: np.ndarray) -> np.ndarray:
-    """``Q(t) exp(t²/2)`` for ``t ≥ 0``: smooth in ``t``, never underflows."""
+    """``Q(t) exp(t²/2)`` for ``t ≥ 0``, which is smooth and never underflows."""
     s = 1.0 - 8.0 / (t + 4.0)
     value = _MILLS[0] * s + _MILLS[1]
     for coefficient in _MILLS[2:]:
@@ -208,7 +208,7 @@ _ROOT_3, _ROOT_3_REST = 1.7320508075688772, 1.0035084221806903e-16  # √3 to tw
 
 
 class Uniform(Distribution):
-    r"""The uniform law on ``(-√3, √3)``.
+    r"""The uniform distribution on ``(-√3, √3)``.
 
     .. math:: S(z) = \frac{\sqrt3 - z}{2\sqrt3}, \qquad f(z) = \frac{1}{2\sqrt3} \qquad (|z| < \sqrt3)
     """
@@ -239,7 +239,7 @@ _ROOT_2, _ROOT_2_REST = 1.4142135623730951, -9.667293313452913e-17  # √2 to tw
 
 
 class Laplace(Distribution):
-    r"""The Laplace law, two exponentials back to back.
+    r"""The Laplace distribution, two exponentials back to back.
 
     .. math:: S(z) = \tfrac12 e^{-\sqrt2 z} \; (z \ge 0), \qquad f(z) = e^{-\sqrt2 |z|}/\sqrt2
     """
@@ -271,7 +271,7 @@ _PI_ROOT_3, _PI_ROOT_3_REST = 1.8137993642342178, 1.372758647784072e-17  # π/�
 
 
 class Logistic(Distribution):
-    r"""The logistic law, ``c = π/√3``.
+    r"""The logistic distribution, ``c = π/√3``.
 
     .. math:: S(z) = \frac{1}{1 + e^{cz}}, \qquad f(z) = c\, S(z) (1 - S(z))
     """

@@ -1,8 +1,8 @@
-"""sympy.stats random variables as laws of the standardised membrane potential.
+"""sympy.stats random variables as distributions of the standardised membrane potential.
 
-sympy's symbolic tails come back unevaluated (Laplace, Student t) or as differences that cancel far out (``1 - 1/(1 + e^-z)``),
-so the tail is the density integrated numerically, piece by piece between its kinks, by double-exponential quadrature:
-all terms positive, full relative accuracy in the tail. Every law is checked at entry against mpmath's quadrature.
+sympy leaves some tails unevaluated (Laplace, Student t) and gives others as differences that cancel (``1 - 1/(1 + e^-z)``). So
+the density is integrated numerically between its kinks, by double-exponential quadrature: all terms are positive, and the tail
+has full relative accuracy. Every distribution is checked once, when it is made, against mpmath's quadrature.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["FromDensity", "from_sympy"]
 
 Density = Callable[[np.ndarray], np.ndarray]
 
-_STEP = 1 / 24
+_STEP = 1 / 24  # with the cut at ±4.2: 1e-13 relative for the densities of sympy.stats
 _NODES = np.arange(-4.2, 4.2 + _STEP, _STEP)
 _GROWTH = 0.5 * math.pi * np.sinh(_NODES)
 _RATE = 0.5 * math.pi * np.cosh(_NODES) * _STEP
@@ -30,7 +30,7 @@ _BLOCK = 256
 
 
 class FromDensity(Distribution):
-    """A law known by its density on the standardised variable, smooth between its ``knots``."""
+    """A distribution known by its density on the standardised variable, smooth between its ``knots``."""
 
     __slots__ = ("_areas", "_density", "_knots", "name", "upper")
     _density: Density
@@ -64,7 +64,7 @@ class FromDensity(Distribution):
             here = (z >= a) & (z < b) & np.isfinite(z)
             if not here.any():
                 continue
-            if a >= 0:  # from the right above the mean, from the left below: no cancellation where the tail is small
+            if a >= 0:  # integrate the smaller tail, so that it does not cancel
                 tail[here] = _integral(self._density, z[here], b) + np.sum(self._areas[index + 1 :])
             else:
                 mirrored = _integral(lambda y: self._density(-y), -z[here], -a)
@@ -76,7 +76,7 @@ class FromDensity(Distribution):
         return np.where(np.isnan(z), z, np.where(inside, self._density(np.where(inside, z, 0.0)), 0.0))
 
     def __reduce__(self) -> Any:
-        raise TypeError("laws made from sympy variables cannot be pickled; pickle the variable instead")
+        raise TypeError("distributions made from sympy variables cannot be pickled; pickle the variable instead")
 
     def __repr__(self) -> str:
         return f"distribution({self.name})"
@@ -92,20 +92,20 @@ def _integral(density: Density, start: np.ndarray, end: float) -> np.ndarray:
     if math.isinf(end):
         reach = np.exp(_GROWTH)
         return np.sum(density(start + reach) * (reach * _RATE), axis=1)
-    share = 1.0 / (1.0 + np.exp(-2.0 * _GROWTH))
-    weight = 2.0 * _RATE * share / (1.0 + np.exp(2.0 * _GROWTH))
+    fraction = 1.0 / (1.0 + np.exp(-2.0 * _GROWTH))
+    weight = 2.0 * _RATE * fraction / (1.0 + np.exp(2.0 * _GROWTH))
     width = end - start
-    return np.sum(density(start + width * share) * (width * weight), axis=1)
+    return np.sum(density(start + width * fraction) * (width * weight), axis=1)
 
 
 def from_sympy(obj: Any) -> Distribution:
-    """The law of a sympy.stats random variable without free symbols."""
+    """The distribution of a sympy.stats random variable without free symbols."""
     import sympy
     from sympy.stats import density
     from sympy.stats.rv import RandomSymbol
 
     if not isinstance(obj, RandomSymbol):
-        raise DomainError("distribution", obj, "must be a random variable itself, as sympy.stats.Normal('X', 0, 1) makes it")
+        raise DomainError("distribution", obj, "must be a single random variable, such as sympy.stats.Normal('X', 0, 1)")
     x = sympy.Dummy("x", real=True)
     law: Any = density(obj)
     parameters = obj.pspace.distribution.free_symbols - {obj.symbol}
@@ -147,7 +147,7 @@ def _from_pieces(obj: Any, original: Density, ends: list[float], witness: Any) -
 
 
 def _kinks(expression: Any, x: Any) -> list[float]:
-    """Where an absolute value or a case distinction of the density switches."""
+    """Points where an absolute value or a case of the density switches."""
     import sympy
 
     edges: list[Any] = [part.args[0] for part in expression.atoms(sympy.Abs, sympy.sign, sympy.Heaviside)]
@@ -161,20 +161,20 @@ def _roots(edge: Any, x: Any) -> list[Any]:
     import sympy
 
     roots = sympy.solveset(edge, x, sympy.S.Reals)
-    return list(roots) if isinstance(roots, sympy.FiniteSet) else []  # a kink overlooked shows in the check at entry
+    return list(roots) if isinstance(roots, sympy.FiniteSet) else []  # _check would reject a missed kink
 
 
 def _moments(obj: Any, density: Density, ends: list[float]) -> tuple[float, float]:
-    """Mean and standard deviation by quadrature, about a first guess of the centre."""
+    """Mean and standard deviation by quadrature, starting from a first guess."""
     for end in (ends[0], ends[-1]):
         if math.isinf(end):
             reach = math.copysign(1.0, end) * np.array([1e20, 1e30])
-            tail = np.abs(reach) ** 3 * density(reach)  # goes to 0 where the variance is finite
+            tail = np.abs(reach) ** 3 * density(reach)  # tends to 0 if the variance is finite
             if tail[1] > 0 and tail[1] > 0.99 * tail[0]:
                 raise DomainError("distribution", obj, "has infinite variance: it cannot be scaled to variance 1")
     centre, width = _guess(obj, ends)
     mass = 0.0
-    for _ in range(3):  # each pass integrates outward from a better centre
+    for _ in range(3):  # each pass starts from a better centre
         knots = sorted({(end - centre) / width for end in ends} | {0.0})
         mass, first, second = (_moment(density, centre, width, power, knots) for power in range(3))
         if not (mass > 0 and math.isfinite(second)):
@@ -184,7 +184,7 @@ def _moments(obj: Any, density: Density, ends: list[float]) -> tuple[float, floa
         raise DomainError(
             "distribution",
             obj,
-            "has a density that does not integrate to 1 numerically; give it as a scipy.stats law or a sample",
+            "has a density that does not integrate to 1 numerically; give it as a scipy.stats distribution or a sample",
         )
     return centre, width
 
@@ -227,5 +227,5 @@ def _check(obj: Any, law: FromDensity, density: Any, mean: float, std: float) ->
         with mpmath.workdps(20):
             want = size * std * mpmath.quad(lambda y, s=size: density(mean + std * y) / s, ends)
         if not abs(got - want) <= 1e-9 * abs(want):
-            rule = f"has a tail that two quadratures disagree about at z={z:g}; give it as a scipy.stats law or a sample"
+            rule = f"has a tail on which two quadratures disagree at z={z:g}; give a scipy.stats distribution or a sample"
             raise DomainError("distribution", obj, rule)

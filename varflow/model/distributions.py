@@ -1,7 +1,7 @@
-"""The public door to the laws of the standardised membrane potential: ``distribution``, ``student_t`` and ``sample``.
+"""Distributions of the standardised membrane potential: ``distribution``, ``student_t`` and ``sample``.
 
-The laws live with their nouns: ``builtin`` and ``student`` (closed forms), ``samples``, ``levels`` (discrete), ``adapters``
-(scipy) and ``densities`` (sympy). scipy.stats and sympy load only when one of their objects is handed in.
+Each kind has its own file: ``builtin`` and ``student`` (closed forms), ``samples``, ``levels`` (discrete), ``adapters``
+(scipy) and ``densities`` (sympy). scipy.stats and sympy load only when one of their objects is given.
 """
 
 from __future__ import annotations
@@ -28,15 +28,14 @@ _ACCEPTED = (
 
 
 def distribution(obj: Any) -> Distribution:
-    r"""The law of the standardised membrane potential that ``obj`` names or describes, with mean 0 and variance 1.
+    r"""The distribution of the standardised membrane potential (mean 0, variance 1) that ``obj`` names or describes.
 
     .. math:: S(z) = P\Bigl(\frac{u - E[u]}{\sqrt{\operatorname{Var} u}} > z\Bigr)
 
     Parameters
     ----------
     obj : str, Distribution, scipy.stats or sympy.stats object, or array
-        ``"normal"``, ``"uniform"``, ``"laplace"``, ``"logistic"`` or ``"student_t:5"``, which is
-        ``vf.distributions.student_t(5)``; a frozen or
+        ``"normal"``, ``"uniform"``, ``"laplace"``, ``"logistic"`` or ``"student_t:5"`` (for ``student_t(5)``); a frozen or
         new-style scipy.stats distribution, continuous or discrete; a sympy.stats random variable without free symbols;
         or a one-dimensional sample of at least 20 numbers (see :func:`sample`).
 
@@ -48,28 +47,28 @@ def distribution(obj: Any) -> Distribution:
     Raises
     ------
     DomainError
-        For anything else, and for laws whose variance is infinite, undefined or 0.
+        For anything else, and if the variance is infinite, undefined or 0.
 
     Notes
     -----
-    **Assumes** that the standardised potential has this law in every layer. Over depth that holds for the normal law, the
-    limit of large fan-in; after one dense layer other laws become normal again, so only a structured layer keeps one.
+    **Assumes** that the standardised potential has this distribution in every layer. In a deep dense network only the normal
+    distribution does (large fan-in); any other becomes normal after one dense layer.
 
-    **Accuracy**, largest error measured against mpmath, in units in the last place, wherever the value is a normal double
-    (``|z|`` up to 1e150):
+    **Accuracy**, largest error measured against mpmath in units in the last place (``|z|`` up to 1e150, values that are normal
+    doubles):
 
-    ==========  =====  =====  =======  =======
-    law            sf    pdf   log_sf   hazard
-    ==========  =====  =====  =======  =======
-    normal        3.8    3.2      3.7      4.0
-    uniform       1.6    0.7      1.9      2.0
-    laplace       1.9    3.1      2.2      3.3
-    logistic      3.0    4.6      2.3      3.4
-    student_t     6.1    4.4      5.6      4.7
-    ==========  =====  =====  =======  =======
+    ============  =====  =====  =======  =======
+    distribution     sf    pdf   log_sf   hazard
+    ============  =====  =====  =======  =======
+    normal          3.8    3.2      3.7      4.0
+    uniform         1.6    0.7      1.9      2.0
+    laplace         1.9    3.1      2.2      3.3
+    logistic        3.0    4.6      2.3      3.4
+    student_t       6.1    4.4      5.6      4.7
+    ============  =====  =====  =======  =======
 
-    scipy laws are as accurate as scipy, laws from sympy have been checked to 1e-9 relative at entry (1e-13 is typical).
-    Discrete laws with infinitely many atoms are cut where less than 1e-17 lies beyond.
+    Those from scipy are as accurate as scipy; those from sympy are checked to 1e-9 relative when made (1e-13 is typical).
+    Discrete ones with infinitely many atoms are cut where less than 1e-17 of the probability lies beyond.
 
     **Source**: definitions; derived here.
 
@@ -115,7 +114,7 @@ def _scipy(obj: Any) -> Distribution | None:
     return from_scipy(obj)
 
 
-@lru_cache(maxsize=64)  # equal variables of sympy.stats are equal keys; conversion takes up to seconds
+@lru_cache(maxsize=64)  # equal sympy.stats variables are equal keys; one conversion may take seconds
 def _sympy(obj: Any) -> Distribution:
     from varflow.model.densities import from_sympy
 
@@ -123,7 +122,7 @@ def _sympy(obj: Any) -> Distribution:
 
 
 def student_t(df: float) -> StudentT:
-    r"""Student's t law, scaled to variance 1.
+    r"""Student's t distribution, scaled to variance 1.
 
     .. math:: f(z) = \frac{\Gamma(\frac{\nu+1}{2})}{\Gamma(\frac\nu2)\sqrt{\pi(\nu-2)}}
               \Bigl(1 + \frac{z^2}{\nu-2}\Bigr)^{-(\nu+1)/2}
@@ -140,7 +139,7 @@ def student_t(df: float) -> StudentT:
 
     Notes
     -----
-    **Accuracy**: at most 6.1 units in the last place, measured for ``df`` from 2.0001 to 1e14 and every depth.
+    **Accuracy**: at most 6.1 units in the last place, measured for ``df`` from 2.0001 to 1e14 over the whole tail.
     **Source**: the definition; Gauss's continued fraction of ``₂F₁(1/2, 1; ν/2 + 1; -(ν-2)/z²)`` for the Mills ratio.
 
     Examples

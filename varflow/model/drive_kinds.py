@@ -1,6 +1,6 @@
-"""The kinds of drive: frozen records of what layer 1 receives, and the second moments of its currents in time.
+"""The classes of drive: what layer 1 receives, and the covariance of its currents over time.
 
-They check what they are given; the functions in ``drives`` make them. A theory reads ``covariance``, a simulation the fields.
+The functions in ``drives`` make them; the classes check their fields. Theory reads ``covariance``, simulation the fields.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Drive:
     Attributes
     ----------
     kinds : int
-        Different inputs, one a row; 1 where all networks are driven alike. Network ``r`` of a simulation sees ``r mod kinds``.
+        Number of different inputs; 1 if all networks get the same. Network ``r`` of a simulation sees input ``r mod kinds``.
     fan_in : int, optional
-        Inputs of a neuron of layer 1; None where it receives a current of its own.
+        Inputs per neuron of layer 1; None if it receives currents directly.
     steps, width : int, optional
-        What the network must have; None where any fits.
+        Steps and width of layer 1 that the network must have; None if any will do.
     """
 
     __slots__ = ()
@@ -62,7 +62,7 @@ class Drive:
         return None
 
     def covariance(self, steps: int) -> np.ndarray:
-        """``Cov[I_t, I_t']`` of layer 1's currents, one matrix per kind of input; shape (kinds, steps, steps)."""
+        """``Cov[I_t, I_t']`` of layer 1's currents, one matrix per input; shape (kinds, steps, steps)."""
         steps = integer("steps", steps, minimum=1)
         room("steps", steps, 8 * self.kinds * steps**2, "covariances over the steps: take fewer steps or inputs")
         return self._covariance(steps)
@@ -72,11 +72,11 @@ class Drive:
 
     @property
     def current_variances(self) -> np.ndarray:
-        """Variance of layer 1's currents at the first step, one entry per kind of input."""
+        """Variance of layer 1's currents at the first step, one entry per input."""
         return self.covariance(1)[:, 0, 0]
 
     def of_rows(self, rows: Any) -> Drive:
-        """The drive by some of its inputs, in this order; itself where all networks are driven alike."""
+        """The drive with only these inputs, in this order; itself if all networks get the same."""
         return self
 
 
@@ -116,7 +116,7 @@ class White(Drive):
 class Inputs(Drive):
     """Input vectors through first-layer weights of standard deviation ``input_gain/√n_in``; made by :func:`inputs`.
 
-    ``x`` has shape (batch, n_in), held over time, or (batch, steps, n_in).
+    ``x`` has shape (batch, n_in), constant in time, or (batch, steps, n_in).
     """
 
     x: np.ndarray
@@ -143,7 +143,7 @@ class Inputs(Drive):
         return self.x.shape[1] if self.x.ndim == 3 else None
 
     def frames(self, steps: int) -> np.ndarray:
-        """``x`` of every step, shape (batch, steps, n_in); a view where it is held."""
+        """``x`` at every step, shape (batch, steps, n_in); a view if it is constant in time."""
         steps = integer("steps", steps, minimum=1)
         if self.x.ndim == 3:
             return _first(self, self.x, steps)
@@ -190,15 +190,15 @@ class Spikes(Drive):
 
     @property
     def second_moments(self) -> np.ndarray:
-        """``E[S²]`` of every train at one step: ``r``, or ``r + r²`` for counts."""
+        """``E[S²]`` of every train at one step: ``r``, or ``r + r²`` for Poisson counts."""
         return self.rates + self.rates**2 if self.kind == "poisson" else self.rates
 
     def _covariance(self, steps: int) -> np.ndarray:
-        """The mean over trains; those of ``n_in`` inputs scatter about it by a share of order ``1/√n_in``."""
-        apart = np.mean((self.input_gain * self.rates) ** 2, axis=1)
-        same = np.mean((self.input_gain * np.sqrt(self.second_moments)) ** 2, axis=1)
-        now = np.eye(steps)
-        return apart[:, None, None] * (1 - now) + same[:, None, None] * now
+        """Its mean over trains, about which one network's own scatters by a fraction of order ``1/√n_in``."""
+        other_steps = np.mean((self.input_gain * self.rates) ** 2, axis=1)
+        same_step = np.mean((self.input_gain * np.sqrt(self.second_moments)) ** 2, axis=1)
+        identity = np.eye(steps)
+        return other_steps[:, None, None] * (1 - identity) + same_step[:, None, None] * identity
 
     def of_rows(self, rows: Any) -> Spikes:
         return replace(self, rates=_rows(self.rates, rows))
@@ -211,9 +211,9 @@ class Spikes(Drive):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Given(Drive):
-    """A user's own currents, of shape (batch, steps, width), or (batch, steps, 1) for all neurons alike; by :func:`given`.
+    """Given currents, shape (batch, steps, width), or (batch, steps, 1) for the same in all neurons; made by :func:`given`.
 
-    They have no Gaussian law: a theory steps layer 1 with them as they are and averages over its neurons.
+    They are not Gaussian: theory steps layer 1 with these numbers and averages over its neurons.
     """
 
     currents: np.ndarray
@@ -239,7 +239,7 @@ class Given(Drive):
         return self.currents.shape[2] if self.currents.shape[2] > 1 else None
 
     def _covariance(self, steps: int) -> np.ndarray:
-        raise DomainError("drive", self, "has no Gaussian law: layer 1 steps these currents as they are")
+        raise DomainError("drive", self, "has no covariance: its currents are given numbers, not Gaussian")
 
     def of_rows(self, rows: Any) -> Given:
         return replace(self, currents=_rows(self.currents, rows))
@@ -251,18 +251,18 @@ class Given(Drive):
 
 
 def _rows(table: np.ndarray, rows: Any) -> np.ndarray:
-    """Some rows of a table, by a slice or by their numbers."""
+    """Rows of a table, chosen by a slice or by index."""
     try:
         return table[rows if isinstance(rows, slice) else np.atleast_1d(rows)]
-    except Exception:  # objects may raise anything
+    except Exception:  # a user's object may raise anything
         rule = f"must be a slice, or whole numbers below {len(table)}: the inputs to keep"
         raise DomainError("rows", rows, rule) from None
 
 
 def _first(drive: Drive, array: np.ndarray, steps: int) -> np.ndarray:
-    """The first steps of a batch of them."""
+    """The first ``steps`` steps."""
     if steps > array.shape[1]:
-        raise DomainError("steps", steps, f"is beyond the drive's own {array.shape[1]}: {drive!r}")
+        raise DomainError("steps", steps, f"is more than the drive has, {array.shape[1]}: {drive!r}")
     return array[:, :steps]
 
 
@@ -290,7 +290,7 @@ def train_rates(rates: Any, kind: str) -> np.ndarray:
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:
-    """Real numbers, or truth values as 0 and 1, whose squares stay within double precision."""
+    """Real numbers (booleans count as 0 and 1) whose squares do not overflow."""
     binary = getattr(value, "dtype", None) == np.bool_
     array = real_array(name, np.asarray(value, dtype=float) if binary else value)
     if array.size and max(array.max(), -array.min()) > LARGEST_SCALE:
@@ -304,10 +304,10 @@ def _input_gain(value: Any) -> float:
 
 
 def _currents_fit(name: str, inputs: np.ndarray, input_gain: float) -> None:
-    """Refuse inputs of whose currents the squares leave double precision."""
+    """Raise if the square of a current would overflow or underflow."""
     for size in np.abs(inputs).reshape(len(inputs), -1).max(axis=1).tolist():
         if size and not SMALLEST_SCALE <= size * input_gain <= LARGEST_SCALE:
-            rule = f"leaves double precision when squared, times input_gain={input_gain:g}; measure inputs in other units"
+            rule = f"times input_gain={input_gain:g} over- or underflows when squared; measure inputs in other units"
             raise DomainError(name, size, rule)
 
 

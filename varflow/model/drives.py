@@ -1,8 +1,8 @@
 """What the first layer receives.
 
-Gaussian currents of each neuron's own, constant (``currents``) or new at every step (``white``); data through real first
-weights, as numbers (``inputs``, ``inputs_from_file``) or as random spike trains (``spikes``); or currents of one's own
-making (``given``). None adds a bias to the driven layer.
+Independent Gaussian currents, constant (``currents``) or new at every step (``white``); data sent through real first-layer
+weights, as numbers (``inputs``, ``inputs_from_file``) or as random spike trains (``spikes``); or currents given as numbers
+(``given``). No drive adds a bias to layer 1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def currents(std: float = 1.0) -> Currents:
     Parameters
     ----------
     std : float
-        Standard deviation of the current, before the neuron's input scale; 0 is a silent drive.
+        Standard deviation of the current, before the neuron's input scale; 0 is no drive.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def white(std: float = 1.0) -> White:
     Parameters
     ----------
     std : float
-        Standard deviation of the current at one step, before the neuron's input scale; 0 is a silent drive.
+        Standard deviation of the current at one step, before the neuron's input scale; 0 is no drive.
 
     Examples
     --------
@@ -76,20 +76,20 @@ def inputs(x: Any, input_gain: float | None = None) -> Inputs:
     Parameters
     ----------
     x : array, shape (batch, n_in) or (batch, steps, n_in)
-        One input vector per row, held over time, or one per step; truth values count as 0 and 1. Network ``r`` of a
+        One input vector per row, constant in time, or one per step; booleans count as 0 and 1. Network ``r`` of a
         simulation sees row ``r mod batch``.
     input_gain : float, optional
-        ``g_in``. By default ``1/√(mean x²)``: the currents then have variance 1 in the mean over the batch (and steps).
+        ``g_in``. By default ``1/√(mean x²)``: the currents then have variance 1, averaged over the batch (and steps).
 
     Raises
     ------
     DomainError
-        If ``x`` is not a finite, non-empty table of numbers, or is zero throughout while the gain is left to it.
+        If ``x`` is not a finite, non-empty table of numbers, or is all zero and ``input_gain`` is not given.
 
     Notes
     -----
-    **Assumes** independent, mean-zero first-layer weights; the stated variance is then exact for each input. Inputs differ
-    in energy, so each has its own survival. **Source**: derived from the layer's definition.
+    **Assumes** independent, mean-zero first-layer weights; the covariance is then exact for each input. Inputs differ
+    in norm, so each has its own survival probability. **Source**: derived from the layer's definition.
 
     Examples
     --------
@@ -117,13 +117,13 @@ def inputs_from_file(path: str | Path, input_gain: float | None = None) -> Input
     Raises
     ------
     DomainError
-        If the file is missing, unreadable, ragged, holds several arrays, or anything but finite numbers.
+        If the file is missing, unreadable or ragged, or holds several arrays or anything but finite numbers.
     """
     return from_file(path, partial(inputs, input_gain=input_gain))
 
 
 def spikes(rates: Any, input_gain: float | None = None, *, kind: str = "bernoulli") -> Spikes:
-    r"""Random spike trains of given rates, sent through real first-layer weights.
+    r"""Random spike trains with given rates, sent through real first-layer weights.
 
     .. math:: \mathrm{Cov}[I_t, I_{t'}] = \frac{g_{in}^2}{n_{in}} \sum_j
               \begin{cases} r_j & t = t' \\ r_j^2 & t \ne t' \end{cases}
@@ -131,23 +131,23 @@ def spikes(rates: Any, input_gain: float | None = None, *, kind: str = "bernoull
     Parameters
     ----------
     rates : array, shape (n_in,) or (batch, n_in)
-        Spikes per step of each input, independent between inputs and steps: in [0, 1] for Bernoulli trains. Every network
+        Spikes per step of each input, independent between inputs and steps; in [0, 1] for Bernoulli trains. Every network
         has new trains and new weights; network ``r`` of a simulation sees row ``r mod batch``.
     input_gain : float, optional
-        ``g_in``. By default the mean second moment of the currents at one step is 1 over the batch: ``1/√(mean r)``.
+        ``g_in``. By default ``1/√(mean r)``: the currents then have variance 1 at each step, averaged over the batch.
     kind : str
-        ``bernoulli`` (at most one spike), or ``poisson`` counts of any mean, with ``r + r²`` for ``r`` on the diagonal.
+        ``bernoulli`` (at most one spike a step), or ``poisson`` (counts of any mean; the diagonal is ``r + r²``).
 
     Raises
     ------
     DomainError
-        For rates outside their domain, of another shape, or zero throughout while the gain is left to them.
+        For rates outside their domain or of another shape, or all zero with no ``input_gain``.
 
     Notes
     -----
-    **Assumes** independent, mean-zero first-layer weights. All neurons of layer 1 see the same trains: the covariance is
-    its mean over trains, from which one network's own departs by a share of order ``1/√n_in``, so that laws at finite
-    width are not exact with this drive. **Source**: derived from the layer's definition.
+    **Assumes** independent, mean-zero first-layer weights. All neurons of layer 1 see the same trains; the covariance given
+    is the mean over trains, from which one network's own departs by a fraction of order ``1/√n_in``. Finite-width results are
+    therefore not exact with this drive. **Source**: derived from the layer's definition.
 
     Examples
     --------
@@ -165,13 +165,14 @@ def spikes(rates: Any, input_gain: float | None = None, *, kind: str = "bernoull
 
 
 def given(currents: Any) -> Given:
-    """Currents of one's own making, before the neuron's input scale.
+    """Currents given as numbers, before the neuron's input scale.
 
     Parameters
     ----------
     currents : array, shape (steps,), (steps, width) or (batch, steps, width)
-        One current for all neurons, one for each, or a batch of those: network ``r`` of a simulation sees ``r mod batch``.
-        A last axis of 1 is one current for all neurons. The network has these steps, and this width in layer 1.
+        One current for all neurons, one for each, or a batch: network ``r`` of a simulation sees entry ``r mod batch``.
+        A last axis of length 1 means the same current in all neurons. The network must have these steps, and this width in
+        layer 1.
 
     Raises
     ------
@@ -180,8 +181,8 @@ def given(currents: Any) -> Given:
 
     Notes
     -----
-    They have no Gaussian law, so there is no covariance to predict from: a theory steps layer 1 with these currents as they
-    are, exactly, and is about infinite width from layer 2 on.
+    They are not Gaussian, so there is no covariance: theory steps layer 1 with these numbers, exactly, and takes infinite
+    width from layer 2 on.
 
     Examples
     --------
@@ -193,9 +194,9 @@ def given(currents: Any) -> Given:
 
 
 def _unit_gain(name: str, array: np.ndarray, squares: np.ndarray) -> float:
-    """The input gain of a second moment 1 in the mean."""
+    """The input gain at which the currents have second moment 1, averaged over the batch."""
     second_moment = float(np.mean(squares))
     if second_moment < 1e-280:
-        size = "zero throughout" if not array.any() else "too small to square"
-        raise DomainError(name, f"array of shape {array.shape}", f"is {size}: name input_gain, or give other inputs")
+        size = "all zero" if not array.any() else "too small to square"
+        raise DomainError(name, f"array of shape {array.shape}", f"is {size}: give input_gain, or other inputs")
     return second_moment**-0.5

@@ -21,7 +21,7 @@ Made = TypeVar("Made")
 
 
 def from_file(path: str | Path, make: Callable[[Any], Made]) -> Made:
-    """What ``make`` makes of the array in a file; whatever is wrong with its ``x`` is said of the file."""
+    """``make(array)`` of the array in a file; a DomainError about its ``x`` becomes one about the file."""
     try:
         file = Path(path)
     except TypeError:
@@ -49,7 +49,7 @@ def _one_line(value: Any) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """numpy's words in one line, without its advice to unpickle or to use its own options."""
+    """numpy's message in one line, without its advice to allow pickles or to use other numpy options."""
     words = " ".join(str(error).split())
     if "pickle" in words.lower():
         return "it holds Python objects or is damaged, and nothing is unpickled"
@@ -57,11 +57,11 @@ def _reason(error: Exception) -> str:
 
 
 def _announced(file: Path, content: IO[bytes], size: int) -> None:
-    """Refuse an array whose header announces more bytes than there are, in the file or in memory."""
+    """Raise if the header announces more bytes than the file has or memory can hold."""
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         shape, _, dtype = header[np.lib.format.read_magic(content)](content)
-    except (KeyError, ValueError):  # numpy says what is wrong when it reads the whole
+    except (KeyError, ValueError):  # numpy names the fault when it reads the whole file
         return
     wanted = math.prod(shape) * dtype.itemsize
     if wanted > size and not dtype.hasobject:
@@ -76,7 +76,7 @@ def _npy(file: Path) -> Any:
 
 
 def _npz(file: Path) -> Any:
-    with zipfile.ZipFile(file) as archive:  # refuses here what numpy would try to read as something else
+    with zipfile.ZipFile(file) as archive:  # raises here on what numpy would try to read as another format
         for entry in archive.infolist():
             with archive.open(entry) as content:
                 _announced(file, content, entry.file_size)
@@ -93,7 +93,7 @@ def _csv(file: Path) -> Any:
         first = lines.readline()
     header = bool(first.strip()) and not any(_is_number(cell) for cell in first.split(","))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # an empty file is refused by its shape
+        warnings.simplefilter("ignore", UserWarning)  # an empty file raises by its shape
         return np.loadtxt(file, delimiter=",", ndmin=2, skiprows=int(header), encoding="utf-8-sig")
 
 

@@ -1,4 +1,4 @@
-"""Purely discrete laws of the standardised membrane potential: atoms and their probabilities."""
+"""Discrete distributions of the standardised membrane potential: atoms and their probabilities."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["Discrete"]
 
 
 class Discrete(Distribution):
-    """A law of atoms; ``sf`` is the step function ``P(Z > z)``, ``pdf`` and ``hazard`` are 0: there is no density.
+    """Atoms with probabilities. ``sf`` is the step function ``P(Z > z)``; ``pdf`` and ``hazard`` are 0.
 
-    Atoms are standardised in floating point. Whether a threshold lies on an atom is then a matter of rounding; who cares
-    for ties counts with ``levels`` and ``weights``.
+    Atoms are standardised in floating point, so whether a threshold lies on one is decided by rounding; where ties matter,
+    count with ``levels`` and ``weights``.
     """
 
     __slots__ = ("_tails", "levels", "name", "upper", "weights")  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -36,7 +36,7 @@ class Discrete(Distribution):
         put("levels", frozen(levels))
         put("weights", frozen(weights))
         put("upper", float(levels[-1]))
-        tails = np.append(np.cumsum(weights[::-1])[::-1], 0.0)  # from the right: rare atoms keep their digits
+        tails = np.append(np.cumsum(weights[::-1])[::-1], 0.0)  # summed from the right: small tails keep their digits
         tails[0] = 1.0
         put("_tails", frozen(tails))
 
@@ -55,7 +55,7 @@ class Discrete(Distribution):
 
 
 def checked_discrete(name: str, obj: Any, atoms: np.ndarray, weights: np.ndarray) -> Discrete:
-    """A :class:`Discrete`, if at least two atoms have weight."""
+    """A :class:`Discrete` of the atoms with positive probability; DomainError if there are fewer than two."""
     some = weights > 0
     if np.count_nonzero(some) < 2:
         raise DomainError("distribution", obj, "is constant: a variance of 0 cannot be scaled to 1")

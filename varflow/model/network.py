@@ -30,24 +30,26 @@ __all__ = ["Network"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network(Shown):
-    """A deep feed-forward spiking network with independent random weights.
+    r"""A deep feed-forward spiking network with independent random weights.
 
-    ``u_{l+1} = λ (W x_l + b)``, ``x_l = 1(u_l > θ)``, ``W_ij`` of mean ``mean_gain/n`` and standard deviation ``gain/√n``
-    with ``n`` the number of neurons of layer ``l``, ``b ~ N(0, bias_std²)``.
+    .. math:: u_{l+1} = \lambda (W x_l + b), \qquad x_l = 1(u_l > \theta), \qquad
+              E[W_{ij}] = \frac{m}{n}, \quad \operatorname{Std}[W_{ij}] = \frac{g}{\sqrt n}, \quad b \sim N(0, \sigma_b^2)
+
+    with ``g`` the gain, ``m`` the mean gain, ``λ`` the neuron's input scale and ``n`` the number of neurons of layer ``l``.
 
     Parameters
     ----------
     width : int or sequence of int
-        Neurons in a layer; with one entry per layer, ``width[l]`` is that of layer ``l+1``.
+        Neurons per layer; with one entry per layer, ``width[l]`` is that of layer ``l+1``.
     depth : int
         Number of layers, the driven one included.
     gain : float or sequence of float
-        ``g = σ_w √n`` of the weights into a layer. The driven layer has no such weights: its entry is not used.
+        ``g = σ_w √n`` of the weights into a layer. Layer 1 has no such weights; its entry is not used.
     neuron : Neuron
         Threshold and dynamics, the same in every layer.
     weights : str, object of vf.weights or scipy.stats distribution
-        Distribution of the weights, scaled to the gain: ``normal``, ``uniform``, ``sign``, ``exponential``, ``lognormal``, one
-        of ``vf.weights``, one's own :class:`varflow.weights.WeightDistribution`, or a frozen or new-style scipy.stats
+        Distribution of the weights, scaled to the gain: ``normal``, ``uniform``, ``sign``, ``exponential``, ``lognormal``, an
+        object of ``vf.weights``, your own :class:`varflow.weights.WeightDistribution`, or a frozen or new-style scipy.stats
         distribution with a finite variance.
     bias_std : float
         Standard deviation of the biases, layer 1 excepted.
@@ -61,17 +63,17 @@ class Network(Shown):
     Attributes
     ----------
     widths, gains : ndarray, shape (depth,)
-        The same, one entry per layer.
+        Width and gain of each layer.
     mean_gains : ndarray, shape (depth,)
-        ``n E[w]`` of the weights into each layer; 0 for the driven one.
+        ``n E[w]`` of the weights into each layer; 0 for layer 1.
     weight_law : WeightLaw
         What ``weights`` stands for.
 
     Raises
     ------
     DomainError
-        For a value outside its domain, a sequence that has not one entry per layer, a fixed in-degree beyond a fan-in, or a
-        drive of another number of steps or neurons.
+        For a value outside its domain, a sequence without exactly one entry per layer, a fixed in-degree above a fan-in, or a
+        drive made for another number of steps or neurons.
 
     Examples
     --------
@@ -143,7 +145,7 @@ class Network(Shown):
 
     @property
     def silence_is_final(self) -> bool:
-        """Whether a layer without spikes keeps all later layers silent: no bias, and a resting membrane that does not fire."""
+        """Whether silence is absorbing: a layer without spikes silences all later ones (no bias, and θ above rest)."""
         return self.bias_std == 0 and not self.neuron.fires_at(0.0)
 
     def _parts(self) -> list[tuple[str, str]]:
@@ -171,23 +173,23 @@ def _widths(width: Any, depth: int) -> int | tuple[int, ...]:
 
 
 def _fits(network: Network) -> None:
-    """Refuse drives of other steps or another width, and laws that the layers have no room for."""
+    """Raise if the drive has other steps or another width, or the weights need a larger fan-in or gain."""
     drive, width = network.drive, int(network.widths[0])
     for name, wanted, there in (("steps", drive.steps, network.steps), ("width", drive.width, width)):
         if wanted not in (None, there):
-            raise DomainError("drive", drive, f"does not fit a network of {name}={there}, layer 1: give it {name}={wanted}")
+            raise DomainError("drive", drive, f"needs a network with {name}={wanted} (in layer 1), not {name}={there}")
     law, below = network.weight_law, set(network.widths[:-1].tolist())
     below |= set() if drive.fan_in is None else {drive.fan_in}
     for fan_in in sorted(below):
         if law.in_degree is not None and law.in_degree > fan_in:
-            raise DomainError("weights", law, f"keeps more inputs than a neuron has: a fan-in here is {fan_in}")
+            raise DomainError("weights", law, f"needs more inputs than a neuron has: the smallest fan-in is {fan_in}")
     for gain, fan_in in set(zip(network.gains[1:].tolist(), network.widths[:-1].tolist(), strict=True)):
         law.connection(gain, fan_in, network.mean_gain)
     _squares_fit(network)
 
 
 def _squares_fit(network: Network) -> None:
-    """Refuse potentials whose squares leave double precision."""
+    """Raise if the square of a potential would overflow or underflow."""
     drive, factor = network.drive, network.neuron.input_scale
     driven = np.abs(drive.currents).max() if isinstance(drive, Given) else np.sqrt(drive.current_variances).max()
     sizes = {"gain": network.gains, "bias_std": network.bias_std, "mean_gain": network.mean_gains, "drive": driven}

@@ -1,7 +1,7 @@
-"""The neuron: its threshold, and for later time steps its leak and reset.
+"""The neuron: threshold, leak and reset.
 
-Notation: ``H`` membrane at the spike test, ``S`` spike, ``c = input_scale × current``. What a spike does to the next membrane
-is the business of :mod:`varflow.resets`, in whose general equation the resets that have a name are:
+Notation: ``H`` membrane at the spike test, ``S`` spike, ``c = input_scale × current``. The named resets are special cases of
+the general equation of :mod:`varflow.resets`:
 
 =================  ===================================
 reset              next membrane
@@ -14,7 +14,7 @@ gate               ``(β H + c) (1 - S)``
 multi_spike        ``β (H - θ S) + c``, ``S = ⌊H/θ⌋₊``
 =================  ===================================
 
-At the first step every family but multi_spike is the memoryless layer ``S = 1(c > θ)`` of the paper.
+At the first step every reset but multi_spike gives the paper's memoryless layer ``S = 1(c > θ)``.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ class Neuron:
     Parameters
     ----------
     threshold : float
-        ``θ``, in the unit of the membrane potential. Any sign; positive for ``multi_spike``.
+        ``θ``, in units of the membrane potential. Any sign; positive for ``multi_spike``.
     decay : float
-        ``β`` in [0, 1]: what the membrane keeps from step to step. 0 is the paper's memoryless neuron.
+        ``β`` in [0, 1]: fraction of the membrane kept from step to step. 0 is the paper's memoryless neuron.
     input_scale : float
-        ``λ > 0``: what the membrane takes of its input current (``1/τ`` in some libraries).
+        ``λ > 0``: factor on the input current (``1/τ`` in some libraries).
     reset : str or Reset
         One of ``none subtract delayed_subtract zero gate multi_spike`` (see the module's table), or any
-        :class:`varflow.resets.Reset`. What has a name is kept by its name.
+        :class:`varflow.resets.Reset`; a Reset that has a name is stored by name.
     strict : bool
-        Spike at ``H > θ`` (True) or ``H ≥ θ`` (False). The two differ only where the potential has atoms. A count of spikes,
-        ``⌊H/θ⌋``, is never strict.
+        Spike at ``H > θ`` (True) or ``H ≥ θ`` (False). They differ only if the potential has atoms. The spike count
+        ``⌊H/θ⌋`` is never strict.
     synaptic_decay : float
-        Decay of an exponential synaptic filter in [0, 1); 0 is none.
+        Decay of an exponential synaptic filter, in [0, 1); 0 is no filter.
     delay : int
         Steps between a spike and its arrival in the next layer.
 
@@ -85,21 +85,21 @@ class Neuron:
         put("synaptic_decay", _fraction("synaptic_decay", self.synaptic_decay, one_allowed=False))
         put("delay", integer("delay", self.delay, minimum=0))
         if self.reset_rule.counts and self.threshold <= 0:
-            rule = f"must be positive for reset={self.reset!r}, which counts multiples of it"
+            rule = f"must be positive for reset={self.reset!r}, which counts multiples of the threshold"
             raise DomainError("threshold", self.threshold, rule)
 
     @property
     def reset_rule(self) -> Reset:
-        """What a spike does to the next membrane, as data."""
+        """The reset's coefficients."""
         return rule_of(self.reset)
 
     @property
     def memoryless(self) -> bool:
-        """Whether the spike depends on the present input alone: no decay, no reset, no filter, one spike at most."""
+        """Whether spikes depend on the present input only: no decay, no reset, no filter, at most one spike a step."""
         return self.decay == 0 and self.synaptic_decay == 0 and self.reset_rule.absent
 
     def fires_at(self, membrane: float) -> bool:
-        """Whether a membrane held at exactly ``membrane`` spikes: ``>`` or ``≥`` as ``strict`` says."""
+        """Whether a membrane of exactly this value spikes (``>`` or ``≥``, by ``strict``)."""
         membrane = scalar("membrane", numbers("membrane", membrane))
         return membrane > self.threshold or (membrane == self.threshold and not self.strict)
 

@@ -1,8 +1,8 @@
 """The neurons of simulators, by their own names and parameters, as :class:`varflow.Neuron`.
 
-Each function takes the arguments of the class it is named after and returns the neuron that spikes when that one does, given
-the same currents from rest; an argument without such a neuron is refused. What a spike does to the next membrane, and when,
-differs between the libraries more than their names do.
+Each function takes the arguments of the class it is named after and returns the neuron with the same spikes for the same
+currents, from rest; arguments without an equivalent raise DomainError. What a spike does to the next membrane, and when,
+differs between the libraries even where the names agree.
 
 ====================  ================================  ===========================  ==================
 preset                reset                             spike at                     current
@@ -41,7 +41,7 @@ __all__ = [
 
 
 def snntorch_leaky(beta: float, threshold: float = 1.0, reset_mechanism: str = "subtract", reset_delay: bool = True) -> Neuron:
-    """``snntorch.Leaky``: ``H' = β H + I - θ S``, the reset of a spike one step late.
+    """``snntorch.Leaky``: ``H' = β H + I - θ S``; the reset comes one step after the spike.
 
     Parameters
     ----------
@@ -51,13 +51,13 @@ def snntorch_leaky(beta: float, threshold: float = 1.0, reset_mechanism: str = "
     reset_mechanism : str
         ``subtract`` (the reset called delayed_subtract here), ``zero`` (``H' = β H (1 - S) + I``) or ``none``.
     reset_delay : bool
-        False is the same neuron for ``none`` and, from a threshold of 0 up, for ``zero``. With ``subtract`` it has no
-        equivalent: what a spike leaves above the threshold is subtracted from once more.
+        False gives the same neuron for ``none`` and ``zero``. With ``subtract`` it has no equivalent: snnTorch subtracts
+        again from a membrane that is still above the threshold.
 
     Raises
     ------
     DomainError
-        For values outside these domains, and below a threshold of 0, where the library resets a membrane that never spiked.
+        For values outside these domains, and for a negative threshold, where the library resets membranes that never spiked.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def _snntorch_reset(threshold: float, reset_mechanism: str, reset_delay: bool, a
     if reset_mechanism == "none":
         return "none"
     if _number("threshold", threshold) < 0:
-        raise DomainError("threshold", threshold, "must not be negative here: snnTorch then resets a membrane at rest")
+        raise DomainError("threshold", threshold, "must not be negative: snnTorch then resets a membrane at rest")
     if flag("reset_delay", reset_delay):
         return {"subtract": "delayed_subtract", "zero": at_zero}[reset_mechanism]
     if reset_mechanism == "subtract":
@@ -197,11 +197,11 @@ def norse_lif_box(
     tau_mem_inv : float
         ``1/τ`` of the membrane, per second.
     v_leak, v_reset : float
-        0, where the membrane rests and restarts.
+        Resting and reset potential; both 0.
     v_th : float
         Threshold.
     reset_method : str or function
-        ``reset_value`` (to 0) or ``reset_subtract`` (of the threshold), or Norse's function of that name.
+        ``reset_value`` (to 0) or ``reset_subtract`` (by the threshold), or Norse's function of that name.
     dt : float
         Time step in seconds, at most ``1/tau_mem_inv``.
 
@@ -220,9 +220,9 @@ def norse_lif_box(
     name = choice("reset_method", getattr(reset_method, "__name__", reset_method), ("reset_value", "reset_subtract"))
     if name == "reset_value":
         _at_rest("v_reset", v_reset, "v_th - v_reset")
-    share = _share_of_step("tau_mem_inv", tau_mem_inv, dt)
+    leak = _leak("tau_mem_inv", tau_mem_inv, dt)
     reset = "zero" if name == "reset_value" else "subtract"
-    return Neuron(_number("v_th", v_th), decay=1 - share, input_scale=share, reset=reset)
+    return Neuron(_number("v_th", v_th), decay=1 - leak, input_scale=leak, reset=reset)
 
 
 def norse_lif(
@@ -240,7 +240,7 @@ def norse_lif(
     tau_syn_inv, tau_mem_inv : float
         ``1/τ`` of the synaptic current and of the membrane, per second.
     v_leak, v_reset : float
-        0, where the membrane rests and restarts.
+        Resting and reset potential; both 0.
     v_th : float
         Threshold.
     dt : float
@@ -258,7 +258,7 @@ def norse_lif(
     Neuron(threshold=1, decay=0.9, input_scale=0.1, reset='zero', synaptic_decay=0.8)
     """
     filtered = norse_lif_box(tau_mem_inv, v_leak, v_th, v_reset, dt=dt)
-    return replace(filtered, synaptic_decay=1 - _share_of_step("tau_syn_inv", tau_syn_inv, dt))
+    return replace(filtered, synaptic_decay=1 - _leak("tau_syn_inv", tau_syn_inv, dt))
 
 
 def stork_lif(tau_mem: float = 10e-3, tau_syn: float = 5e-3, time_step: float = 1e-3) -> Neuron:
@@ -276,9 +276,9 @@ def stork_lif(tau_mem: float = 10e-3, tau_syn: float = 5e-3, time_step: float = 
 
     Notes
     -----
-    A spike acts on the spikes of the next layer 3 steps later: one for the connection, which hands it to the next step, one
-    for the membrane, which takes the synaptic current of the step before, and one for the spike, which is tested on the
-    membrane of the step before. In a network this is the ``delay``; a layer driven by currents has none.
+    A spike affects the next layer's spikes 3 steps later: the connection, the membrane (which uses the previous synaptic
+    current) and the spike test (which uses the previous membrane) each take one step. This is the ``delay`` between layers;
+    a layer driven by currents has none.
 
     Examples
     --------
@@ -301,22 +301,22 @@ def sinabs_lif(
     min_v_mem: float | None = None,
     norm_input: bool = True,
 ) -> Neuron:
-    """``sinabs.layers.LIF``: ``H = α V + (1 - α) I``, ``α = exp(-1/τ)``, with several spikes a step.
+    """``sinabs.layers.LIF``: ``H = α V + (1 - α) I``, ``α = exp(-1/τ)``, with possibly several spikes a step.
 
     Parameters
     ----------
     tau_mem : float
         Time constant of the membrane in steps; ``inf`` with ``norm_input=False`` is the layer ``IAF``.
     tau_syn : float, optional
-        Of the synaptic current, ``i = α_syn (i + I)``, whose first step is already scaled by ``α_syn``.
+        Time constant of the synaptic current, ``i' = α_syn (i + I)``.
     spike_threshold : float
     spike_fn : str or class
         ``MultiSpike`` (``⌊H/θ⌋`` spikes) or ``SingleSpike`` (one, at ``H ≥ θ``), or Sinabs' class of that name.
     reset_fn : str or object
-        ``MembraneSubtract`` (the threshold for each spike) or, with single spikes, ``MembraneReset`` (to 0), or Sinabs'
-        object of that class; its ``subtract_value`` may be another than the threshold.
+        ``MembraneSubtract`` (one threshold per spike) or, with single spikes, ``MembraneReset`` (to 0), or Sinabs'
+        object of that class; its ``subtract_value`` may differ from the threshold.
     min_v_mem : None
-        A lower bound of the membrane has no equivalent.
+        Must be None: a lower bound on the membrane has no equivalent.
     norm_input : bool
         Whether the current is multiplied by ``1 - α``.
 
@@ -377,12 +377,13 @@ def _below_one(name: str, value: Any) -> float:
 
 def _at_rest(name: str, value: Any, threshold: str) -> None:
     if _number(name, value) != 0:
-        rule = f"must be 0: measure potentials from where the membrane rests, with a threshold of {threshold}"
+        rule = f"must be 0: measure potentials from rest, with a threshold of {threshold}"
         raise DomainError(name, value, rule)
 
 
-def _share_of_step(name: str, rate: Any, dt: Any) -> float:
-    share = _positive(name, rate) * _positive("dt", dt)
-    if share > 1:
+def _leak(name: str, rate: Any, dt: Any) -> float:
+    """``dt/τ``, the fraction lost in one step."""
+    leak = _positive(name, rate) * _positive("dt", dt)
+    if leak > 1:
         raise DomainError(name, rate, f"must be at most 1/dt: the step dt={dt:g} is longer than the time constant")
-    return share
+    return leak

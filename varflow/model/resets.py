@@ -1,7 +1,7 @@
-r"""Resets: what a spike takes from the next membrane, as data.
+r"""Resets as data: the coefficients of what a spike does to the next membrane.
 
-A :class:`Reset` holds the coefficients of one update equation and no code. Theory and each witness write their own step from
-it, so a new reset needs no change in any of them: ``vf.Neuron(reset=vf.resets.Reset(threshold=0.5))``.
+A :class:`Reset` holds coefficients, no code; theory, simulation and symbolic derivations each write their own update from
+them, so a new reset needs no change there: ``vf.Neuron(reset=vf.resets.Reset(threshold=0.5))``.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ class Reset:
     membrane : float
         ``k`` in [0, 1]: fraction of the membrane that a spike removes. 1 resets it to 0.
     threshold : float
-        ``a``: thresholds that each spike subtracts, 1 for the usual soft reset. A negative number adds: with ``membrane=1``
-        the membrane restarts at ``-a θ``.
+        ``a``: each spike subtracts ``a θ``; 1 is the usual soft reset. Negative values add: with ``membrane=1`` the
+        membrane restarts at ``-a β θ`` (``-a θ`` if delayed).
     input : float
-        ``g`` in [0, 1]: fraction of the next current that is lost. 1 shuts it out.
+        ``g`` in [0, 1]: fraction of the next current that is lost; 1 blocks it.
     delayed : bool
-        Whether the thresholds are subtracted after the leak (one step late), undiminished by it.
+        Whether ``a θ`` is subtracted after the leak (one step late) and so does not decay.
     counts : bool
-        Whether ``S = ⌊H/θ⌋`` for ``H ≥ θ``, several spikes in a step, instead of one. Then only thresholds can be subtracted.
+        Whether a step can have several spikes, ``S = ⌊H/θ⌋`` for ``H ≥ θ``. Only ``threshold`` may then be set.
 
     Raises
     ------
     DomainError
-        For a value outside these domains, ``delayed`` without a threshold, and ``counts`` with a fraction of membrane or input.
+        For a value outside these domains, ``delayed`` without ``threshold``, and ``counts`` with ``membrane`` or ``input``.
 
     Examples
     --------
-    A spike takes half a threshold; or it leaves 30 % of the membrane:
+    A spike subtracts half a threshold; or it leaves 30 % of the membrane:
 
     >>> import varflow as vf
     >>> vf.Neuron(1.0, decay=0.9, reset=vf.resets.Reset(threshold=0.5))
@@ -53,7 +53,7 @@ class Reset:
     >>> vf.Neuron(1.0, decay=0.9, reset=vf.resets.Reset(membrane=0.7)).reset
     Reset(membrane=0.7)
 
-    What has a name goes by it:
+    Named resets are stored by name:
 
     >>> vf.Neuron(1.0, decay=0.9, reset=vf.resets.Reset(threshold=1.0)).reset
     'subtract'
@@ -77,12 +77,12 @@ class Reset:
 
     @property
     def linear(self) -> bool:
-        """Whether a spike changes nothing, so that membranes are linear in the currents."""
+        """Whether spikes leave the membrane unchanged, so that it is linear in the currents."""
         return not (self.membrane or self.threshold or self.input)
 
     @property
     def absent(self) -> bool:
-        """Whether there is no reset and one spike at most: membranes are normal where currents are."""
+        """Whether there is no reset and at most one spike a step."""
         return self.linear and not self.counts
 
     def __repr__(self) -> str:
@@ -98,19 +98,19 @@ FAMILIES: Mapping[str, Reset] = {
     "gate": Reset(membrane=1.0, input=1.0),
     "multi_spike": Reset(threshold=1.0, counts=True),
 }
-"""The resets that have a name."""
+"""The named resets."""
 
 _NAMES = {rule: name for name, rule in FAMILIES.items()}
 
 
 def rule_of(reset: str | Reset) -> Reset:
-    """The description that a name stands for; a description itself."""
+    """The Reset of this name; a Reset unchanged."""
     if isinstance(reset, Reset):
         return reset
     return FAMILIES[reset] if isinstance(reset, str) and reset in FAMILIES else FAMILIES[choice("reset", reset, FAMILIES)]
 
 
 def named(reset: str | Reset) -> str | Reset:
-    """The name of a description that has one, else the description."""
+    """The name of a Reset that has one, else the Reset."""
     rule = rule_of(reset)
     return _NAMES.get(rule, rule)

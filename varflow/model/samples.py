@@ -1,8 +1,7 @@
-"""A law of the standardised membrane potential made from a sample of it.
+"""A distribution of the standardised membrane potential estimated from a sample.
 
-The empirical tail, joined linearly from one order statistic to the next, is smeared with a box of half-width ``h``: a
-continuous tail with a density of bounded variation, so that the layer map has few fixed points and their multipliers
-mean something.
+The empirical tail, interpolated linearly between order statistics, is smoothed with a box of half-width ``h``. The density is
+then of bounded variation, so that the layer map has few fixed points and meaningful multipliers.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from varflow.model.builtin import Distribution
 
 __all__ = ["Sample", "sample"]
 
-_FEWEST, _FEWEST_DISTINCT = 20, 5
+_FEWEST, _FEWEST_DISTINCT = 20, 5  # the default bandwidth of 20 normal draws, 0.86, is near its limit of 1
 
 
 class Sample(Distribution):
-    """The smoothed law of a sample; made by :func:`sample`. ``bandwidth`` is its box's half-width, in standard deviations."""
+    """A smoothed sample; made by :func:`sample`. ``bandwidth`` is the half-width of the box, in standard deviations."""
 
     __slots__ = ("_area", "_knots", "_slope", "bandwidth", "name", "upper")
     bandwidth: float
@@ -39,7 +38,7 @@ class Sample(Distribution):
         put("upper", float(knots[-1] + bandwidth))
         put("_knots", frozen(knots))
         put("_slope", frozen(np.divide(1.0, intervals * gaps, out=np.zeros_like(gaps), where=gaps > 0)))  # ties: a jump
-        # ∫ S from each knot to the last, added up from the right: the small areas of the tail keep their digits
+        # ∫ S from each knot to the last, summed from the right: small tails keep their digits
         panels = gaps * (np.arange(intervals - 1, -1, -1) + 0.5) / intervals
         put("_area", frozen(np.append(np.cumsum(panels[::-1])[::-1], 0.0)))
 
@@ -54,19 +53,19 @@ class Sample(Distribution):
         return fall / (2 * self.bandwidth)
 
     def _panel(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Index of the knot right of ``y``, and the distance to it; ``y`` is held within the knots."""
+        """Index of the knot right of ``y`` and the distance to it; ``y`` is clipped to the knots."""
         right = np.clip(np.searchsorted(self._knots, y, side="right"), 1, self._knots.size - 1)
         return right, self._knots[right] - np.clip(y, self._knots[0], self._knots[-1])
 
     def _joined_tail(self, y: np.ndarray) -> np.ndarray:
-        """The empirical tail, linear between order statistics, from 1 at the smallest to 0 at the largest."""
+        """``S_n``: the empirical tail, linear between order statistics, 1 at the smallest and 0 at the largest."""
         right, distance = self._panel(y)
         intervals = self._knots.size - 1
         inside = (intervals - right) / intervals + distance * self._slope[right - 1]
         return np.where(y < self._knots[0], 1.0, inside)
 
     def _area_above(self, y: np.ndarray) -> np.ndarray:
-        """``∫_y^∞`` of it, exact."""
+        """``∫_y^∞ S_n``, exact."""
         right, distance = self._panel(y)
         intervals = self._knots.size - 1
         inside = self._area[right] + distance * ((intervals - right) / intervals + 0.5 * distance * self._slope[right - 1])
@@ -77,9 +76,9 @@ class Sample(Distribution):
 
 
 def _standardised(ordered: np.ndarray, bandwidth: float) -> np.ndarray:
-    """The order statistics shifted and shrunk so that the smoothed law has mean 0 and variance 1 exactly.
+    """The order statistics, shifted and scaled so that the smoothed distribution has mean 0 and variance 1 exactly.
 
-    A panel from ``a`` to ``b`` is a uniform law: its own variance ``(b - a)²/12`` counts, and the box adds ``h²/3``.
+    Between neighbours ``a`` and ``b`` it is uniform and adds ``(b - a)²/12`` to the variance; the box adds ``h²/3``.
     """
     scaled = (ordered - np.mean(ordered)) / np.std(ordered)
     middle, gaps = 0.5 * (scaled[1:] + scaled[:-1]), np.diff(scaled)
@@ -89,35 +88,35 @@ def _standardised(ordered: np.ndarray, bandwidth: float) -> np.ndarray:
 
 
 def sample(x: Any, *, bandwidth: float | None = None) -> Sample:
-    r"""The smoothed law of a one-dimensional sample of the membrane potential.
+    r"""A smoothed distribution from a one-dimensional sample of the membrane potential.
 
     .. math:: S(z) = \frac{1}{2h} \int_{z-h}^{z+h} S_n(y)\, dy, \qquad f(z) = \frac{S_n(z-h) - S_n(z+h)}{2h}
 
-    with :math:`S_n` the empirical tail joined linearly between order statistics, shifted and shrunk so that the
-    smoothed law has mean 0 and variance 1.
+    with :math:`S_n` the empirical tail, linear between order statistics, which are shifted and scaled so that the result
+    has mean 0 and variance 1.
 
     Parameters
     ----------
     x : array, shape (n,)
         At least 20 finite numbers, at least 5 of them distinct.
     bandwidth : float, optional
-        ``h``, in standard deviations, between 0 and 1. By default Silverman's rule of thumb carried over to a box,
+        ``h``, in standard deviations, between 0 and 1. By default Silverman's rule of thumb, adapted to a box:
         ``1.566 min(1, IQR/1.349 σ) n^{-1/5}``.
 
     Returns
     -------
     Distribution
-        With ``.bandwidth``; ``.upper`` is the largest value plus ``h``: no spike beyond the sample's reach.
+        With ``.bandwidth``; ``.upper`` is the largest value plus ``h``, above which nothing spikes.
 
     Raises
     ------
     DomainError
-        For a sample that is too small, constant, nearly so, or not a list of finite numbers.
+        For a sample that is too small, (nearly) constant, or not a list of finite numbers.
 
     Notes
     -----
-    **Assumes** independent draws, for the rule of thumb. The smoothing bias of the tail is ``h²/6 (|f'| + |z| f)`` to leading
-    order, 0.4 % at its worst for 10⁴ normal draws. **Accuracy**: mean 0 and variance 1 to rounding; ``f = -S'`` exactly.
+    **Assumes** independent draws (for the rule of thumb). Smoothing biases the tail by ``h²/6 (|f'| + |z| f)`` to leading
+    order, at most 0.4 % for 10⁴ normal draws. **Accuracy**: mean 0 and variance 1 to rounding; ``f = -S'`` exactly.
     **Source**: derived here; Silverman 1986, equation 3.31, and the canonical bandwidths of Marron and Nolan 1988.
 
     Examples
@@ -131,10 +130,12 @@ def sample(x: Any, *, bandwidth: float | None = None) -> Sample:
     if array.ndim != 1 or array.size < _FEWEST:
         raise DomainError("distribution", x, f"must be a one-dimensional sample of at least {_FEWEST} numbers")
     if np.unique(array).size < _FEWEST_DISTINCT:
-        raise DomainError("distribution", x, f"has fewer than {_FEWEST_DISTINCT} distinct values; give its law instead")
+        raise DomainError(
+            "distribution", x, f"has fewer than {_FEWEST_DISTINCT} distinct values; give its distribution instead"
+        )
     array = array / np.max(np.abs(array))  # squares stay in range
     if not np.std(array) > 1e-12:
-        raise DomainError("distribution", x, "hardly varies: its spread is lost in rounding")
+        raise DomainError("distribution", x, "is constant to rounding: it cannot be scaled to variance 1")
     if bandwidth is None:
         return Sample(array, _rule_of_thumb(array))
     number = scalar("bandwidth", positive("bandwidth", bandwidth))

@@ -1,7 +1,7 @@
 """scipy.stats distributions as distributions of weights.
 
-Those that have a closed form here (normal, uniform, gamma and its kin, log-normal) become it; discrete ones must sit on a
-lattice; others keep their own functions, standardised.
+Normal, uniform, gamma-type and log-normal ones become those of ``weight_families``; discrete ones must have their atoms on a
+lattice; all others keep scipy's functions, standardised.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Adapted(WeightDistribution):
 
 
 def from_scipy(obj: Any) -> Found | None:
-    """Core, label and offset of a scipy.stats object; None if it is no univariate distribution."""
+    """Core, label and offset of a scipy.stats object; None if it is not a univariate distribution."""
     try:
         found = membrane_distribution(obj)
     except DomainError as error:
@@ -74,7 +74,7 @@ def from_scipy(obj: Any) -> Found | None:
 
 
 def _closed_form(obj: Any, mean: float, std: float) -> Found | None:
-    """Location-scale copies of distributions that are known; a negative scale does not occur in scipy."""
+    """Core, label and offset if this is a location-scale copy of a built-in distribution (scipy's scales are positive)."""
     frozen = hasattr(obj, "dist")
     name, label = (obj.dist.name, f"scipy {obj.dist.name}") if frozen else (type(obj).__name__,) * 2
     if frozen and type(obj.dist).__module__ != "scipy.stats._continuous_distns":
@@ -94,7 +94,7 @@ def _closed_form(obj: Any, mean: float, std: float) -> Found | None:
 
 
 def _from_atoms(law: Atoms, mean: float, std: float) -> Found:
-    """Integers in units of the lattice's step, with 0 on the lattice if it can be had."""
+    """Atoms as integers in units of the lattice step; the lattice contains 0 if possible."""
     atoms = law.levels * std + mean
     atoms[np.abs(atoms) < 1e-12 * std] = 0.0
     step = _common_step(np.append(np.diff(atoms), np.abs(atoms[atoms != 0])))
@@ -112,7 +112,7 @@ def _from_atoms(law: Atoms, mean: float, std: float) -> Found:
 
 
 def _common_step(lengths: np.ndarray) -> float:
-    """Greatest common measure of some lengths by Euclid's algorithm, to a tolerance of 1e-9 of the longest."""
+    """Greatest common divisor of lengths by Euclid's algorithm, within 1e-9 of the longest."""
     step = lengths.min()
     for _ in range(60):
         rest = np.abs(lengths - step * np.rint(lengths / step))

@@ -1,8 +1,8 @@
-"""Student's t as a law of the standardised membrane potential.
+"""Student's t as a distribution of the standardised membrane potential.
 
-With ``ν`` degrees of freedom and ``r = ν - 2``, the law scaled to variance 1 has density ``C (1 + z²/r)^{-(ν+1)/2}``. scipy's
-tails lose 10 to 20 ulp where ``z`` passes 1, so the tail is taken as density times Mills ratio there, the ratio from the
-continued fraction of Gauss, whose terms are all positive.
+With ``ν`` degrees of freedom and ``r = ν - 2``, the density at variance 1 is ``C (1 + z²/r)^{-(ν+1)/2}``. scipy's tail loses 10
+to 20 ulp beyond ``z = 1``; there the tail is computed as density times Mills ratio, the latter from Gauss's continued fraction,
+whose terms are all positive.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from varflow.model.builtin import Distribution, two_product
 
 __all__ = ["StudentT"]
 
-_FAR = 2.0**400  # beyond, z² would leave the range of doubles
+_FAR = 2.0**400  # above, z² is rescaled so that it does not overflow
 
 
 class StudentT(Distribution):
-    r"""Student's t law with ``df > 2`` degrees of freedom, scaled to variance 1; made by ``student_t(df)``.
+    r"""Student's t distribution with ``df > 2`` degrees of freedom, scaled to variance 1; made by ``student_t(df)``.
 
     .. math:: f(z) = \frac{\Gamma(\frac{\nu+1}{2})}{\Gamma(\frac\nu2)\sqrt{\pi(\nu-2)}}
               \Bigl(1 + \frac{z^2}{\nu-2}\Bigr)^{-(\nu+1)/2}
@@ -50,7 +50,7 @@ class StudentT(Distribution):
         return np.where(z < 0, 1.0 - tail, tail)
 
     def _pdf(self, z: np.ndarray) -> np.ndarray:
-        t = np.abs(z)  # the last half power apart: ν + 1 would round
+        t = np.abs(z)  # exponent ν/2, and a factor for the last half power: (ν + 1)/2 would round
         return self._constant * self._power(t, 0.5 * self.df) / np.hypot(1.0, t / math.sqrt(self.df - 2))
 
     def _log_sf(self, z: np.ndarray) -> np.ndarray:
@@ -71,9 +71,9 @@ class StudentT(Distribution):
         return np.where(centre, self._pdf(z) / self._sf(z), 1.0 / self._mills(t))
 
     def _tail(self, t: np.ndarray) -> np.ndarray:
-        """``S(t)`` for ``t ≥ 0``: incomplete beta function up to ``_switch``, beyond ``f`` times the Mills ratio, arranged as
-        ``C (1 + t²/r)^{-ν/2}`` times a bounded factor because ``f`` underflows before ``S``."""
-        from scipy.special import betaincc  # 0.2 s to import: only when a tail is asked for
+        """``S(t)`` for ``t ≥ 0``: incomplete beta function below ``_switch``; above, density times Mills ratio, written as
+        ``C (1 + t²/r)^{-ν/2}`` times a bounded factor because the density underflows before the tail."""
+        from scipy.special import betaincc  # takes 0.2 s to import
 
         rest, t = self.df - 2, np.asarray(t)
         bounded = np.where(np.isinf(t), 1.0, self._mills(t) / np.hypot(1.0, t / math.sqrt(rest)))
@@ -114,7 +114,7 @@ class StudentT(Distribution):
 
 
 def _fraction_terms(df: float, smallest: float) -> np.ndarray:
-    """Coefficients ``e_k`` of the fraction, as many as it needs for double precision from ``t = smallest`` on."""
+    """Coefficients ``e_k`` of the fraction, as many as double precision needs for ``t ≥ smallest``."""
     c = 0.5 * df + 1.0
     q = np.array([(df - 2) / smallest**2])
     previous = -1.0
@@ -146,7 +146,7 @@ def _mills_fraction(t: np.ndarray, df: float, terms: np.ndarray) -> np.ndarray:
 
 
 def _density_at_zero(df: float) -> float:
-    """``Γ((ν+1)/2)/(Γ(ν/2) √(π r))``: recurrence in exact fractions up to where the series of Tricomi and Erdélyi holds."""
+    """``Γ((ν+1)/2)/(Γ(ν/2) √(π r))``: exact recurrence up to ``ν/2 ≥ 160``, then the series of Tricomi and Erdélyi."""
     a, shift = Fraction(df) / 2, Fraction(1)
     while a < 160:
         shift *= a / (a + Fraction(1, 2))

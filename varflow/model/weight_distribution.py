@@ -1,7 +1,7 @@
-r"""What a distribution of random weights is: one object that holds everything theory and simulation ask of it.
+r"""The interface of a weight distribution: everything theory and simulation need from it.
 
-Theory reads its cumulants and the tails of its sums, the simulator its draws; neither reads the other's half, so that an error
-in one shows as a disagreement. The distributions that varflow brings are in ``weight_families``; anyone may add their own.
+Theory reads cumulants and tails of sums, the simulator draws; neither uses the other's part, so an error in one shows as a
+disagreement. The built-in distributions are in ``weight_families``; users can add their own.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ from varflow._checks import DomainError
 
 __all__ = ["Lattice", "Pair", "WeightDistribution", "unknown"]
 
-Pair = tuple[np.ndarray, np.ndarray]  # P(X > x) and P(X ≤ x), each with its own digits
-Lattice = tuple[tuple[int, ...], tuple[float, ...]]  # whole numbers, ascending, and their probabilities
+Pair = tuple[np.ndarray, np.ndarray]  # P(X > x) and P(X ≤ x), both to full relative accuracy
+Lattice = tuple[tuple[int, ...], tuple[float, ...]]  # integers, ascending, and their probabilities
 
 
 class WeightDistribution(ABC):
     r"""The distribution of a weight ``x``, the *core*, before it is scaled: a connection has ``w = scale · x + shift``.
 
-    A subclass gives :meth:`cumulants`, :meth:`draw` and what is known of sums of ``J`` weights, from which theory takes
+    A subclass defines :meth:`cumulants`, :meth:`draw` and what is known of sums of ``J`` weights, from which theory computes
 
     .. math:: \pi_J = P(\text{scale} \cdot S_J + \text{shift} \cdot J + b > \theta), \qquad S_J = x_1 + \dots + x_J
 
-    by the first of these that it gives:
+    from the first of these that is defined:
 
-    1. ``lattice``: all values are whole numbers; their sums are convolved, exact to rounding;
-    2. :meth:`sum_tails`: a closed form of all sums, or of some;
+    1. ``lattice``: all values are integers; sums are convolved, exact to rounding;
+    2. :meth:`sum_tails`: a closed form, for all sums or some;
     3. :meth:`cgf`: an integral through the saddle point, relative accuracy 1e-11;
-    4. :meth:`pdf`, and :meth:`characteristic` where it is known: Fourier inversion, absolute accuracy 1e-10.
+    4. :meth:`pdf`, and :meth:`characteristic` if known: Fourier inversion, absolute accuracy 1e-10.
 
-    Off a lattice it must have :meth:`tails`, or :meth:`sum_tails` for ``J = 1``. Objects must be immutable, hashable, and equal
-    if they are the same distribution: a frozen dataclass is. ``str`` is the name they print by.
+    Without a lattice it must define :meth:`tails`, or :meth:`sum_tails` for ``J = 1``. Objects must be immutable and hashable,
+    and equal if they are the same distribution, like a frozen dataclass. ``str`` gives the printed name.
 
     Attributes
     ----------
     mean, std, skewness, excess_kurtosis : float
         Of the core, from its cumulants. The mean is scaled like the standard deviation, unless ``mean_gain`` replaces it.
     lattice : tuple or None
-        The whole numbers it takes, ascending, and their probabilities; None if it is continuous.
+        Its integer values, ascending, and their probabilities; None if continuous.
     support : tuple of float
         Smallest and largest value.
     cgf_strip : tuple of float
-        Between which real ``s`` :meth:`cgf` exists.
+        Interval of real ``s`` where :meth:`cgf` exists.
     sums_are_normal : bool
-        Whether any sum of weights is normal.
+        Whether sums of weights are normal.
     short_tails : bool
-        Whether ``Σ|x|`` of many weights stays below two standard deviations each, so that single precision holds their sums.
+        Whether ``Σ|x|`` of ``n`` weights stays below ``2 n`` standard deviations, so that single precision can hold the sums.
     """
 
     lattice: Lattice | None = None
@@ -72,7 +72,7 @@ class WeightDistribution(ABC):
         return self.sum_tails(np.ones(len(x)), x, 0.0)
 
     def cgf(self, s: Any) -> Any:
-        """``ln E[e^{sx}]`` for complex ``s`` with real part in the strip; any branch, if ``J`` stays whole (widths to 10⁴)."""
+        """``ln E[e^{sx}]`` for complex ``s`` with real part in the strip; any branch of the logarithm."""
         raise NotImplementedError
 
     def pdf(self, x: np.ndarray) -> np.ndarray:
@@ -80,31 +80,31 @@ class WeightDistribution(ABC):
         raise NotImplementedError
 
     def characteristic(self, t: np.ndarray) -> np.ndarray:
-        """``E[e^{itx}]`` for real ``t``; where it is not given, theory integrates the density."""
+        """``E[e^{itx}]`` for real ``t``; if not defined, theory integrates the density."""
         raise NotImplementedError
 
     def gives(self, name: str) -> bool:
-        """Whether the subclass has its own method of this name."""
+        """Whether the subclass defines this method."""
         return getattr(type(self), name) is not getattr(WeightDistribution, name)
 
     def draw(self, variates: Any) -> Any:
-        """A fresh tensor of cores, one for each weight, made from independent ones. Read by the simulator only.
+        """A new tensor of independent cores, one per weight. Used by the simulator only.
 
         ``variates`` offers ``normal()``, ``uniform()`` on [0, 1), ``exponential()`` of mean 1, ``gamma(shape)``,
-        ``integers(largest)`` uniform on -largest … largest, ``choice(levels, probabilities)`` of whole numbers, and
-        ``quantile(function)``: a function of numpy arrays at uniform numbers in (0, 1), slower. On a lattice the default
-        serves.
+        ``integers(largest)`` uniform on -largest … largest, ``choice(levels, probabilities)`` of integers, and
+        ``quantile(function)``, slower: a function of numpy arrays at uniform numbers in (0, 1). With a lattice this default
+        is enough.
         """
         if self.lattice is None:
-            raise DomainError("weights", self, "has no draw, which the simulator needs")
+            raise DomainError("weights", self, "must define draw, which simulation needs")
         return variates.choice(*self.lattice)
 
     def draw_steps(self, variates: Any, steps: int) -> Any:
-        """Cores in units of about ``std/steps``, as whole numbers. Read by the simulator only."""
+        """Cores rounded to integers, in units of about ``std/steps``. Used by the simulator only."""
         return self.draw(variates) if self.lattice else self.draw(variates).mul_(steps / self.std).round_()
 
     def steps_std(self, steps: int) -> float:
-        """The standard deviation of these whole numbers; rounding adds the variance of a unit uniform (Sheppard)."""
+        """Standard deviation of :meth:`draw_steps`; rounding adds 1/12 to the variance (Sheppard)."""
         return self.std if self.lattice else math.sqrt(steps**2 + 1 / 12)
 
     @property
@@ -125,5 +125,5 @@ class WeightDistribution(ABC):
 
 
 def unknown(x: np.ndarray) -> Pair:
-    """Where there is no closed form."""
+    """NaN: no closed form."""
     return np.full(len(x), np.nan), np.full(len(x), np.nan)

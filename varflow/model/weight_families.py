@@ -1,4 +1,4 @@
-"""The distributions of weights that varflow brings: normal, uniform, gamma, log-normal, and those on a lattice."""
+"""The built-in weight distributions: normal, uniform, gamma, log-normal, and discrete ones on a lattice."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from varflow.model.weight_distribution import Lattice, Pair, WeightDistribution,
 __all__ = ["Discrete", "Gamma", "LogNormal", "Normal", "Uniform"]
 
 LARGEST_SIGMA = 3.0  # of log-normal weights: the standard deviation is then 8000 times the median
-SPLINE = 16  # uniform weights: fewer are summed by the recursion of B-splines
+SPLINE = 16  # sums of fewer uniform weights use the B-spline recursion; more, the saddle-point integral
 
 
 @dataclass(frozen=True)
 class Normal(WeightDistribution):
-    """Standard normal: a sum of ``J`` with a normal bias is normal, of variance ``J + b²``."""
+    """Standard normal: a sum of ``J`` with a normal bias is normal with variance ``J + b²``."""
 
     sums_are_normal = True
     short_tails = True  # P(Σ|z| > 2n) ≤ (2 e⁻² Φ(2))ⁿ = 0.265ⁿ
@@ -41,7 +41,7 @@ class Normal(WeightDistribution):
 
 @dataclass(frozen=True)
 class Uniform(WeightDistribution):
-    """Uniform on (-1, 1). The tail of a sum is a sum of B-splines."""
+    """Uniform on (-1, 1). Tails of sums are sums of B-splines."""
 
     support = (-1.0, 1.0)
     short_tails = True
@@ -50,7 +50,7 @@ class Uniform(WeightDistribution):
         return 0.0, 1 / 3, 0.0, -2 / 15
 
     def cgf(self, s: Any) -> Any:
-        """``ln(sinh s / s)``, even; ``Re s`` of one sign."""
+        """``ln(sinh s / s)``, an even function."""
         s = np.where(s.real < 0, -s, s)
         return s + np.log(-np.expm1(-2 * s) / (2 * s))
 
@@ -74,7 +74,7 @@ class Uniform(WeightDistribution):
 
 
 def _spline_tail(number: int, x: np.ndarray) -> np.ndarray:
-    """``P(S > x)`` of a sum of uniform variables on (-1, 1): a sum of B-splines of the next order, all terms positive."""
+    """``P(S > x)`` of a sum of uniform variables on (-1, 1): a sum of B-splines, all terms positive."""
     y = 0.5 * (number - x)  # P(S > x) = P(sum of uniforms on (0, 1) < y)
     at = y - np.arange(number + 1)[:, None]
     spline = np.where((at >= 0) & (at < 1), 1.0, 0.0)
@@ -87,7 +87,7 @@ def _spline_tail(number: int, x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Gamma(WeightDistribution):
-    """Gamma of this shape and scale 1, exponential for shape 1: sums are gamma of the summed shape."""
+    """Gamma with scale 1 (exponential for shape 1): a sum of ``J`` is gamma with shape ``J · shape``."""
 
     shape: float
     support = (0.0, math.inf)
@@ -138,7 +138,7 @@ class LogNormal(WeightDistribution):
         return np.where(x > 0, ndtr(-z), 1.0), np.where(x > 0, ndtr(z), 0.0)
 
     def characteristic(self, t: np.ndarray) -> np.ndarray:
-        """``E[exp(it e^{σz})]`` with ``z`` moved to ``z + iα``: there ``exp(it e^{σz})`` decays instead of turning."""
+        """``E[exp(it e^{σz})]`` on the shifted line ``z + iα``, where the integrand decays instead of oscillating."""
         alpha = min(np.pi / 2 / self.sigma, 2.0)
         z = np.arange(-12.0, 12.0 + 1e-9, 1 / 16)
         weight = np.exp(-(z**2 - alpha**2) / 2 - 1j * alpha * z) / (16 * np.sqrt(2 * np.pi))
@@ -155,7 +155,7 @@ class LogNormal(WeightDistribution):
 
 @dataclass(frozen=True)
 class Discrete(WeightDistribution):
-    """Whole numbers with their probabilities."""
+    """Integers with their probabilities."""
 
     name: str
     lattice: Lattice | None

@@ -1,9 +1,9 @@
 r"""The random weights of a network: their distribution, and which connections are present.
 
-A connection that is present has the weight ``scale · x + shift`` with ``x`` the *core*: ±1 for sign weights, an exponential
-variable of mean 1, a standard normal one, and so on (``weight_distribution``). Scale and shift are those for which all weights
-into a neuron have the network's gain. Connections may be absent, independently of each other (``sparse``) or so that each
-neuron keeps an exact number of inputs (``fixed_in_degree``).
+A connection that is present has weight ``scale · x + shift``, with ``x`` the *core*: ±1 for sign weights, a standard normal or
+unit exponential variable, and so on (``weight_distribution``). Scale and shift are set by the network's gain and mean gain.
+Connections may be absent, independently (``sparse``) or so that each neuron keeps an exact number of inputs
+(``fixed_in_degree``).
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class WeightLaw:
-    """The weights of a network: the distribution of those that are present, and which are; equal ones hash alike.
+    """The weights of a network: their distribution, and which connections are present. Hashable.
 
     Attributes
     ----------
     core : WeightDistribution
-        What a weight is drawn from, before it is scaled.
+        Distribution of a weight before it is scaled.
     label : str
-        How it prints.
+        Printed name.
     offset : float
-        Of the weights' own mean from the core's, in units of the core.
+        Added to the core's mean, in units of the core.
     density : float
         Probability that a connection is present.
     in_degree : int or None
         Exact number of inputs that each neuron keeps.
     approximate : bool
-        Whether theory is asked to take the potential for normal.
+        Whether theory treats the potential as normal.
     """
 
     core: WeightDistribution
@@ -66,7 +66,7 @@ class WeightLaw:
 
     @property
     def normal_given_spikes(self) -> bool:
-        """Whether potentials are normal given the spikes below."""
+        """Whether potentials are normal given the spikes of the layer below."""
         return self.core.sums_are_normal and self.always_present
 
     @property
@@ -74,14 +74,14 @@ class WeightLaw:
         return self.density == 1 and self.in_degree is None
 
     def own_mean_gain(self, gain: float, fan_in: int) -> float:
-        """``n E[w]`` at this gain if nobody asks for another."""
+        """``n E[w]`` at this gain, unless the network's ``mean_gain`` replaces it."""
         scale, shift = self.connection(gain, fan_in)
         return self._present(fan_in) * (scale * self.core.mean + shift)
 
     def connection(self, gain: float, fan_in: int, mean_gain: float | None = None) -> tuple[float, float]:
         """``(scale, shift)`` of a connection that is present, for ``n Var[w] = gain²`` and ``n E[w] = mean_gain``.
 
-        With a fixed in-degree ``gain²`` is the variance of a potential whose inputs are all active.
+        With a fixed in-degree, ``gain²`` is the variance of a potential whose inputs are all active.
         """
         gain, fan_in = scalar("gain", positive_scale("gain", gain)), integer("fan_in", fan_in, minimum=1)
         number, absent = self._present(fan_in), 0.0 if self.in_degree else 1 - self.density
@@ -90,16 +90,16 @@ class WeightLaw:
             return factor, factor * self.offset
         mean_gain = scalar("mean_gain", scale("mean_gain", mean_gain))
         mean = mean_gain / number
-        presence = math.sqrt(absent / number) * abs(mean_gain)  # the gain of weights without any spread of their own
+        presence = math.sqrt(absent / number) * abs(mean_gain)  # the gain if all present weights were equal
         if gain <= presence:
-            rule = "is more than this gain leaves room for: presence and absence alone vary more; raise gain or density"
+            rule = "is too large for this gain: absent connections alone give the weights more variance; raise gain or density"
             raise DomainError("mean_gain", mean_gain, rule)
         rest = math.sqrt(gain - presence) * math.sqrt(gain + presence) if presence else gain
         factor = rest / math.sqrt(number) / self.core.std
         return factor, mean - factor * self.core.mean
 
     def _present(self, fan_in: int) -> float:
-        """Expected number of connections a neuron has."""
+        """Expected number of inputs a neuron keeps."""
         return self.in_degree or fan_in * self.density
 
     def __repr__(self) -> str:
@@ -112,7 +112,7 @@ NAMES = tuple(_NAMED)
 
 
 def exponential() -> WeightLaw:
-    """Exponential weights, all positive: their mean is their standard deviation unless ``mean_gain`` says otherwise.
+    """Exponential weights, all positive: their mean equals their standard deviation unless ``mean_gain`` replaces it.
 
     Examples
     --------
@@ -124,12 +124,12 @@ def exponential() -> WeightLaw:
 
 
 def lognormal(sigma: float = 1.0) -> WeightLaw:
-    """Log-normal weights ``exp(sigma z)``, scaled, with a heavy right tail; all positive unless ``mean_gain`` shifts them.
+    """Log-normal weights ``exp(sigma z)``, scaled; all positive unless ``mean_gain`` shifts them.
 
     Parameters
     ----------
     sigma : float
-        Standard deviation of the logarithm, at most 3.
+        Standard deviation of the logarithm, from 0.001 to 3.
 
     Examples
     --------
@@ -168,7 +168,7 @@ def sparse(density: float, law: Any = "normal") -> WeightLaw:
     density : float
         In (0, 1].
     law : str, WeightLaw or scipy.stats distribution
-        Of the connections that are present. A ``mean_gain`` shifts these and no others.
+        Distribution of the connections that are present. A ``mean_gain`` shifts only these.
 
     Examples
     --------
@@ -178,7 +178,7 @@ def sparse(density: float, law: Any = "normal") -> WeightLaw:
     """
     base, number = _exact("law", law), _density(density)
     if base.in_degree is not None:
-        raise DomainError("law", base, "already fixes the in-degree: thin a law that has all its connections")
+        raise DomainError("law", base, "already fixes the in-degree: give weights with all connections present")
     if number == 1:
         return base
     label = f"sparse({number:g}, {base.label})"
@@ -190,7 +190,7 @@ def fixed_in_degree(k: int, law: Any = "normal") -> WeightLaw:
 
     .. math:: u = \sum_{j \in A} (s x_j + m), \quad |A| = k, \qquad k s^2 \operatorname{Var}[x] = g^2, \quad k E[w] = m_g
 
-    The gain is thus that of a neuron whose inputs are all active.
+    The gain is that of a neuron whose inputs are all active.
 
     Parameters
     ----------
@@ -206,14 +206,14 @@ def fixed_in_degree(k: int, law: Any = "normal") -> WeightLaw:
     """
     base, number = _exact("law", law), integer("k", k, minimum=1)
     if not base.always_present:
-        raise DomainError("law", base, "already leaves connections out: fix the in-degree of a law that has them all")
+        raise DomainError("law", base, "already has absent connections: give weights with all connections present")
     return replace(base, label=f"fixed_in_degree({number}, {base.label})", in_degree=number)
 
 
 def normal_approximation(law: Any) -> WeightLaw:
-    """The same weights, of whose potentials theory keeps only mean and variance: what most theories do; for comparison.
+    """The same weights with potentials treated as normal by theory, as most theories do; for comparison.
 
-    The simulator draws the law itself.
+    Simulation still draws the exact weights.
 
     Examples
     --------
@@ -226,12 +226,12 @@ def normal_approximation(law: Any) -> WeightLaw:
 
 
 def weight_law(obj: Any, name: str = "weights") -> WeightLaw:
-    """The weights that a name, an object of ``vf.weights`` or a scipy.stats distribution stands for.
+    """The :class:`WeightLaw` of a name, an object of ``vf.weights`` or a scipy.stats distribution.
 
     Raises
     ------
     DomainError
-        For unknown names, distributions without a finite variance and discrete ones that do not sit on a lattice.
+        For unknown names, distributions without a finite variance, and discrete ones whose atoms are not on a lattice.
     """
     if isinstance(obj, WeightLaw):
         return obj
@@ -249,7 +249,7 @@ def weight_law(obj: Any, name: str = "weights") -> WeightLaw:
 
 
 def _usable(name: str, core: WeightDistribution) -> WeightDistribution:
-    """A distribution that can be looked up, with the moments and the tail that theory needs."""
+    """The distribution itself; DomainError unless it has the hash, moments and tails that theory needs."""
     mean, variance, third, fourth = core.cumulants()
     if not (math.isfinite(mean) and 0 < variance < math.inf and math.isfinite(third)) or math.isnan(fourth):
         raise DomainError(name, core, "must have a finite mean and third cumulant and a positive, finite variance")
@@ -263,14 +263,14 @@ def _usable(name: str, core: WeightDistribution) -> WeightDistribution:
 def _exact(name: str, law: Any) -> WeightLaw:
     base = weight_law(law, name)
     if base.approximate:
-        raise DomainError(name, base, "is an approximation: approximate the finished law instead")
+        raise DomainError(name, base, "is an approximation: apply normal_approximation last")
     return base
 
 
 def _density(density: Any) -> float:
     number = probability("density", density)
     if number == 0:
-        raise DomainError("density", density, "must be positive: without connections nothing arrives")
+        raise DomainError("density", density, "must be positive: 0 leaves no connections")
     if number < SMALLEST_SCALE:
-        raise DomainError("density", density, f"must be at least {SMALLEST_SCALE:g}: its square leaves double precision")
+        raise DomainError("density", density, f"must be at least {SMALLEST_SCALE:g}: its square underflows")
     return number

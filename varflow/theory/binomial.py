@@ -1,7 +1,7 @@
-"""Binomial transition kernels between spike counts, accurate to rounding and no larger than the mass they carry.
+"""Binomial transition kernels between spike counts, accurate to rounding and stored only where probabilities matter.
 
-Row ``K`` is the law Binomial(n, p_K). Probabilities come from Loader's saddle-point form, which keeps the digits that
-differences of log-gammas lose (C. Loader, *Fast and accurate computation of binomial probabilities*, 2000).
+Row ``K`` is Binomial(n, p_K). Probabilities come from Loader's saddle-point form, which avoids the cancellation of log-gammas
+(C. Loader, *Fast and accurate computation of binomial probabilities*, 2000).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from varflow.theory.counts import CountGrid
 __all__ = ["Kernel", "deviance", "log_pmf", "window"]
 
 BLOCK = 64  # rows that share one column window
-TAIL = -math.log(1e-17)  # mass left outside a row's window, on either side
-WHOLE_TAIL = 745.0  # down to the smallest double: what few survivors there are may come from far out
-NEGLIGIBLE = 1e-18  # of the mass still alive: blocks that carry less are not multiplied
+TAIL = -math.log(1e-17)  # of the probability outside a row's window, on either side: below the rounding of 1
+WHOLE_TAIL = 745.0  # -ln of the smallest double: rare survivors may come from far out in the tail
+NEGLIGIBLE = 1e-18  # blocks that carry less than this fraction of the live mass are skipped
 
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
 _STIRLING_TABLE = np.array(
@@ -36,7 +36,7 @@ def _stirling_error(k: np.ndarray) -> np.ndarray:
 
 
 def log_pmf(k: Any, n: int, p: Any, q: Any) -> np.ndarray:
-    """``ln P(Binomial(n, p) = k)`` for ``0 < p < 1``, also between the integers; ``q = 1 - p`` is given for its own digits.
+    """``ln P(Binomial(n, p) = k)`` for ``0 < p < 1``, also between integers; ``q = 1 - p`` is passed to full precision.
 
     ``k``, ``p`` and ``q`` broadcast.
     """
@@ -51,7 +51,7 @@ def log_pmf(k: Any, n: int, p: Any, q: Any) -> np.ndarray:
 
 
 def deviance(k: np.ndarray, mean: np.ndarray, excess: np.ndarray) -> np.ndarray:
-    """``k ln(k/mean) - excess`` with ``excess = k - mean``; by a series where its two terms nearly cancel."""
+    """``k ln(k/mean) - excess`` with ``excess = k - mean``; a series where the two terms nearly cancel."""
     v = excess / (k + mean)
     near = np.abs(v) < 0.1
     if near.all():
@@ -70,7 +70,7 @@ def _near_deviance(k: np.ndarray, v: np.ndarray, excess: np.ndarray) -> np.ndarr
 
 
 def _log_complement(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """``ln p`` where ``p = 1 - q``, from whichever of the two is small."""
+    """``ln p``, from ``p`` or ``q = 1 - p``, whichever is smaller."""
     with np.errstate(divide="ignore"):
         return np.where(p < 0.5, np.log(p), np.log1p(-q))
 
@@ -84,19 +84,19 @@ def window(n: int, p: np.ndarray, tail: float = TAIL) -> tuple[np.ndarray, np.nd
 
 
 class Kernel:
-    """The transition matrix between laws held on count grids, row ``i`` being Binomial(n, p_i).
+    """The transition matrix between distributions on count grids; row ``i`` is Binomial(n, p_i).
 
-    A law is the vector of its masses, the grid's weights included. Rows stand in dense blocks with one window of columns
-    each, and a block is built when mass first reaches it.
+    A distribution is its vector of masses, grid weights included. Rows are stored in dense blocks, each with one window of
+    columns; a block is built when mass first reaches it.
 
     Parameters
     ----------
     target : CountGrid
         Counts of the next layer.
     p, q : ndarray
-        Firing probability given each count of the layer below, and its complement with its own digits.
+        Firing probability given each count of the layer below, and its complement to full relative precision.
     tail : float
-        Each row leaves out less than ``e^-tail`` on either side.
+        Each row omits less than ``e^-tail`` on either side.
     """
 
     def __init__(self, target: CountGrid, p: np.ndarray, q: np.ndarray, tail: float = TAIL):
@@ -105,7 +105,7 @@ class Kernel:
         self._blocks: dict[int, tuple[int, np.ndarray]] = {}
 
     def push(self, mass: np.ndarray) -> np.ndarray:
-        """Law of the next count from the law of this one: ``mass @ P``."""
+        """Distribution of the next count from that of this one: ``mass @ P``."""
         out = np.zeros(len(self.target))
         carried = np.add.reduceat(mass, self._starts)
         carries = carried > (NEGLIGIBLE if self.tail <= TAIL else 0.0) * mass[1:].sum()
@@ -132,7 +132,7 @@ class Kernel:
         return out
 
     def with_tail(self, tail: float) -> Kernel:
-        """The same kernel with windows cut further out."""
+        """The same kernel with windows for another ``tail``."""
         return Kernel(self.target, self.p, self.q, tail)
 
     def _block(self, start: int) -> tuple[int, np.ndarray]:
@@ -145,7 +145,7 @@ class Kernel:
 def _rows(target: CountGrid, p: np.ndarray, q: np.ndarray, tail: float) -> tuple[int, np.ndarray]:
     """First column and dense rows Binomial(n, p_i) of one block.
 
-    Only the middle row is evaluated in full; the others follow from it by two products and an exponential an entry.
+    Only the middle row is evaluated in full; the others follow from it by :func:`_log_rows`.
     """
     n = target.width
     lo, hi = window(n, p, tail)
@@ -153,31 +153,31 @@ def _rows(target: CountGrid, p: np.ndarray, q: np.ndarray, tail: float) -> tuple
     counts, weights = target.counts[first:last], target.weights[first:last]
     certain = (p == 0) | (q == 0)
     block = np.zeros((len(p), len(counts)))
-    block[p == 0, :1] = 1.0  # a window that holds p = 0 starts at 0, one that holds q = 0 ends at n
+    block[p == 0, :1] = 1.0  # a window that contains p = 0 starts at 0, one with q = 0 ends at n
     block[q == 0, -1:] = 1.0
     if not certain.all():
         random = np.flatnonzero(~certain)
         block[random] = np.exp(_log_rows(n, counts, p[random], q[random], len(random) // 2)) * weights
         if not target.exact:
-            block[random] /= block[random].sum(axis=1, keepdims=True)  # what is missing from 1 is rounding
+            block[random] /= block[random].sum(axis=1, keepdims=True)  # rows sum to 1 up to rounding
     return int(first), block
 
 
 def _log_rows(n: int, k: np.ndarray, p: np.ndarray, q: np.ndarray, middle: int) -> np.ndarray:
-    """``ln P(Binomial(n, p_i) = k_j)``, from one row ``p₀`` by ``k ln(p/p₀) + (n - k) ln(q/q₀)``."""
+    """``ln P(Binomial(n, p_i) = k_j)``: that of the row ``p₀`` plus ``k ln(p/p₀) + (n - k) ln(q/q₀)``."""
     p0, q0 = float(p[middle]), float(q[middle])
     up = _log_ratio(p, p0, q0 - q if p0 > 0.5 else p - p0)
     down = _log_ratio(q, q0, p0 - p if q0 > 0.5 else q - q0)
     row = log_pmf(k, n, p0, q0)
     if max(np.abs(up).max(), np.abs(down).max()) > 0.1:
         return row + (np.outer(up, k) + np.outer(down, n - k))
-    # Nearby rows of wide layers: the two products nearly cancel, so they are taken relative to one count.
+    # In nearby rows of wide layers the two products nearly cancel, so they are taken relative to one count k₀.
     k0 = np.round(n * p0)
     return (row - log_pmf(k0, n, p0, q0)) + log_pmf(k0, n, p, q)[:, None] + np.outer(up - down, k - k0)
 
 
 def _log_ratio(a: np.ndarray, b: float, difference: np.ndarray) -> np.ndarray:
-    """``ln(a/b)``, with ``a - b`` given where it has digits that ``a/b`` has lost."""
+    """``ln(a/b)`` from ``difference = a - b``, accurate also for ``a ≈ b``."""
     change = difference / b
     near = np.abs(change) < 0.5
     return np.where(near, np.log1p(np.where(near, change, 0.0)), np.log(a / b))

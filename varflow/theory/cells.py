@@ -1,7 +1,7 @@
-"""Sums of continuous weights laid out on cells of a sixteenth of a standard deviation and convolved.
+"""Distributions of sums of continuous weights, binned in cells of 1/16 standard deviation and convolved.
 
-They serve ensembles drawn from the chain and the spread of a calibration, never a prediction: probabilities are known to about
-1e-3, mean and variance of every sum are exact.
+Probabilities are accurate to about 1e-3; mean and variance of every sum are exact. They enter ensembles drawn from the chain
+and the calibration of ``vf.compare``, never a prediction.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from varflow.theory.firing import sum_tails
 __all__ = ["CELL", "sums"]
 
 CELL = 1 / 16  # in standard deviations of a weight
-CELLS = 2**15
+CELLS = 2**15  # the bins span 2048 standard deviations
 
 
 def sums(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Middles of cells and their probabilities for the sum of 0, 1, …, ``largest`` cores."""
+    """Centres of cells and their probabilities, for the sum of 0, 1, …, ``largest`` cores."""
     index = np.arange(-CELLS // 2, CELLS // 2)
     edges = core.mean + core.std * CELL * (np.append(index, CELLS // 2) - 0.5)
     above, below = sum_tails(core, np.ones(len(edges)), edges, 0.0)

@@ -1,9 +1,8 @@
-"""The exact law of a layer of any width: the spike count is a Markov chain.
+"""The exact distribution of a layer of any width: the spike count is a Markov chain.
 
-Given the spikes of one layer, the rows of the next weight matrix are independent, so the next potentials are
-independent and identically distributed, and ``K' | K ~ Binomial(n', π_K)`` with no approximation. Here: the chain and what it
-says layer by layer. Its per-layer summary is ``finite_width``, its metastable state ``quasi_stationary``; how ensembles are
-drawn from it stands in ``sampling``.
+Given the spikes of one layer, the rows of the next weight matrix are independent, so the next potentials are i.i.d. and
+``K' | K ~ Binomial(n', π_K)`` without approximation. Moments per layer are in ``finite_width``, metastable states in
+``quasi_stationary`` and ``stationary``, draws of ensembles in ``sampling``.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from varflow.theory.stationary import Stationary, layers_until_silence, stationa
 
 __all__ = ["SpikeChain", "equal_layers"]
 
-RARE = 1e-3  # survival below which the chain keeps its whole tails: few survivors come from far out in them
-FINEST, COARSEST = 0.05, 1.0  # steps of the grid of wide layers
+RARE = 1e-3  # survival below which the chain keeps its whole tails, where rare survivors come from
+FINEST, COARSEST = 0.05, 1.0  # steps of the grid of wide layers: finer gains nothing, coarser loses digits (1e-9 at 1)
 
 
 class SpikeChain:
-    r"""The Markov chain of the spike count from layer to layer, for any weight law and one time step.
+    r"""The Markov chain of the spike count from layer to layer, for any weights and one time step.
 
     .. math::
         K_{l+1} \mid K_l \sim \mathrm{Binomial}(n_{l+1}, \pi_{K_l}), \qquad
@@ -39,30 +38,30 @@ class SpikeChain:
     Parameters
     ----------
     network : Network
-        Any widths, gains, threshold, weight law, bias, weight mean and input scale; ``steps=1``.
+        Any widths, gains, threshold, weights, bias, weight mean and input scale; ``steps=1``.
     step : float
-        Of the grid that holds the law above width 10⁴, in standard deviations of a binomial count: from 0.05 to 1.
-        Moments of the law change by less than 1e-13 up to 0.8 and by 1e-9 at 1 (measured).
+        Step of the count grid used above width 10⁴, in standard deviations of a binomial count: from 0.05 to 1.
+        Moments change by less than 1e-13 up to 0.8 and by 1e-9 at 1 (measured).
     rare : float
-        Survival, from 0 to 1, below which every tail is kept down to the smallest double: few survivors come from far out in
-        them. With 0, which is faster, a survival of 5e-77 at width 1000 comes out 50 times too small (measured).
+        Survival, from 0 to 1, below which tails are kept down to the smallest double, since rare survivors come from there.
+        0 is faster, but a survival of 5e-77 at width 1000 then comes out 50 times too small (measured).
 
     Raises
     ------
     DomainError
         For values outside these domains; for several time steps, multi-spike neurons or delays; for input vectors through
-        weights that are not normal; for lattice, sparse and fixed in-degree laws in layers wider than 10⁴.
+        weights that are not normal; for lattice, sparse and fixed in-degree weights in layers wider than 10⁴.
     ConvergenceError
-        Where a general weight law is not known to 1e-10.
+        If the tail of a sum of weights is not accurate to 1e-10.
 
     Notes
     -----
-    **Assumes** nothing beyond independent rows of weights, fresh in each layer.
+    **Assumes** only independent rows of weights, independent from layer to layer.
     **Accuracy**: total variation at most 1e-12 against the full matrix (n = 2000, 99 transitions), relative accuracy about
-    1e-12 also for tiny survivals. Above width 10⁴ the law is held on a grid; its error is measured, see
+    1e-12 also for tiny survivals. Above width 10⁴ counts are kept on a grid; its error is measured, see
     :func:`varflow.finite_width`.
-    **Source**: ``cayco2013`` follow the spike count of feedforward binary neurons as a Markov chain; ``π_K`` is derived here.
-    The seed paper shows the effect in its figure 4 and gives no law (``micheli2024``).
+    **Source**: ``cayco2013`` treat the spike count of feedforward binary neurons as a Markov chain; ``π_K`` is derived here.
+    ``micheli2024`` show the effect in their figure 4, without the distribution.
 
     Examples
     --------
@@ -93,24 +92,24 @@ class SpikeChain:
         return f"SpikeChain of {depth} layer{'s' * (depth > 1)} of {width}: {alive}"
 
     def _propagate_with(self, tail: float) -> None:
-        """Build the kernels, equal layers sharing theirs, and the law of every layer of the network."""
+        """Build the kernels (equal layers share one) and the distribution of every layer."""
         distinct: dict[Layer, Kernel] = {}
         for layer, below, above in zip(self.layers, self.grids, self.grids[1:], strict=False):
             if layer not in distinct:
                 distinct[layer] = Kernel(above, *firing(layer, below.counts), tail)
         self.kernels = [distinct[layer] for layer in self.layers]
-        self.starts = frozen(self.driven_kernel(self.grids[0]).dense())  # one row for each kind of input
+        self.starts = frozen(self.driven_kernel(self.grids[0]).dense())  # one row per input
         self._masses = [self.starts.mean(axis=0)]
         for kernel in self.kernels:
             self._masses.append(kernel.push(self._masses[-1]))
 
     def propagate(self, depth: int | None = None) -> tuple[CountLaw, ...]:
-        """The law of the spike count in layers 1 … ``depth`` (default: the network's).
+        """The distribution of the spike count in layers 1 … ``depth`` (default: the network's).
 
         Raises
         ------
         DomainError
-            For a depth beyond the network's where layers differ, so that nothing says what the next one is.
+            For a depth beyond the network's if its layers differ.
         """
         masses = self.masses(depth)
         grids = self.grids + self.grids[-1:] * (len(masses) - len(self.grids))
@@ -121,31 +120,33 @@ class SpikeChain:
         return min(float(self.masses(depth)[-1][1:].sum()), 1.0)
 
     def masses(self, depth: int | None = None) -> list[np.ndarray]:
-        """The laws of layers 1 … ``depth`` as plain vectors on the layers' count grids."""
+        """The distributions of layers 1 … ``depth`` as vectors on the layers' count grids."""
         wanted = self.network.depth if depth is None else integer("depth", depth, minimum=1)
         masses = self._masses[:wanted]
         if wanted > self.network.depth and not self.homogeneous:
-            rule = f"exceeds the network's {self.network.depth} and its layers differ: describe a deeper network"
+            rule = f"exceeds the network's {self.network.depth}, and its layers differ: give a deeper network"
             raise DomainError("depth", wanted, rule)
         while len(masses) < wanted:
             masses.append(self.kernel.push(masses[-1]))
         return masses
 
     def driven_kernel(self, grid: CountGrid) -> Kernel:
-        """The driven layer's law on a grid, one row for each kind of input."""
+        """The distribution of layer 1 on a grid, one row per input."""
         z, normal = driven_threshold(self.network), distribution("normal")
         return Kernel(grid, normal.sf(z), normal.sf(-z), WHOLE_TAIL)
 
     @property
     def homogeneous(self) -> bool:
-        """Whether all layers, the driven one included, have one width, gain and law."""
+        """Whether all layers have the same width and gain."""
         return len(set(self.network.widths.tolist())) == 1 and len(set(self.network.gains[1:].tolist())) <= 1
 
     @property
     def kernel(self) -> Kernel:
         """The one transition kernel of a homogeneous network."""
         if not self.homogeneous:
-            raise DomainError("network", self.network, "has layers that differ: a stationary law needs equal widths and gains")
+            raise DomainError(
+                "network", self.network, "has layers that differ: a stationary state needs equal widths and gains"
+            )
         return self.kernels[0] if self.kernels else Kernel(self.grids[0], *firing(self.layer, self.grids[0].counts))
 
     @property
@@ -154,7 +155,7 @@ class SpikeChain:
         return self.layers[0] if self.layers else layers(self._one_deeper())[0]
 
     def quasi_stationary(self) -> QuasiStationary:
-        """The state of a deep network that is still alive, and its escape rate to silence per layer.
+        """The state of a deep network that is still alive, and its escape rate to silence (probability per layer).
 
         Returns
         -------
@@ -164,10 +165,10 @@ class SpikeChain:
         Raises
         ------
         DomainError
-            Where layers differ; where silence does not absorb (a bias, or neurons that fire at rest), so that no network
-            escapes for good: :meth:`stationary` answers there; where no live network survives even one layer.
+            If layers differ; if silence is not absorbing (a bias, or neurons that fire at rest; use :meth:`stationary`); if no
+            live network survives even one layer.
         ConvergenceError
-            If the law does not settle within 100000 layers.
+            If the distribution does not settle within 100000 layers.
 
         Notes
         -----
@@ -184,15 +185,15 @@ class SpikeChain:
         '6.2e-12'
         """
         if not self.network.silence_is_final:
-            rule = "does not stay silent once it is, so that no state is left for good; use SpikeChain(network).stationary()"
+            rule = "has no absorbing silence, so it never escapes for good; use SpikeChain(network).stationary()"
             raise DomainError("network", self.network, rule)
         kernel = self._whole_kernel()
         return quasi_stationary(self.layer, kernel, *self._living(kernel))
 
     def stationary(self) -> Stationary:
-        """The state of a deep network whatever its drive, its metastable states and the rates of switching between them.
+        """The stationary state of a deep network, its metastable states, and the rates of switching between them.
 
-        Where silence absorbs this is silence; the rates then say how fast the active states fall silent.
+        If silence is absorbing, the stationary state is silence; the rates then say how fast active states fall silent.
 
         Returns
         -------
@@ -203,25 +204,24 @@ class SpikeChain:
         Raises
         ------
         DomainError
-            Where layers differ; where the layer is so wide that its metastable states exchange fewer than 1e-300 networks
-            per layer.
+            If layers differ; if the layer is so wide that switching rates are below 1e-300 per layer.
         ConvergenceError
             If the distribution does not settle within 100000 rounds.
 
         Notes
         -----
-        **Assumes** equal layers. The distribution is exact whether or not the states are well separated. That the rates
-        alone describe the switching, ``weights @ rates`` in balance, holds where they are small beside the inverse relaxation
-        depth of each state.
-        **Accuracy**: total variation 1e-11 against the full matrix, also where layers alternate; relative 1e-9 for
+        **Assumes** equal layers. The distribution is exact whether or not the states are well separated. The rates alone
+        describe the switching (``weights @ rates`` in balance) if they are small compared with each state's inverse
+        relaxation depth.
+        **Accuracy**: total variation 1e-11 against the full matrix, also if layers alternate; relative 1e-9 for
         ``silence`` and ``rates``, down to 1e-30 (tested). Absolute 1e-11 for ``second_eigenvalue``, but 1e-5 above width 255
-        where nearly every network dies within a layer (measured). Above width 2000 the distribution is held on a grid.
+        if nearly every network dies within a layer (measured). Above width 2000 counts are kept on a grid.
         **Source**: derived here; ``stewart1994``, ``grassmann1985`` for the solution of the chain.
 
         Examples
         --------
-        A narrow network with a bias is nearly always quiet: it leaves the active state for the quiet one with probability
-        0.046 per layer, and comes back with probability 8e-6.
+        A narrow network with a bias is almost always quiet: it leaves the active state with probability 0.046 per layer and
+        returns with probability 8e-6.
 
         >>> import varflow as vf
         >>> network = vf.Network(width=40, depth=2, gain=6.303**0.5, bias_std=0.05**0.5)
@@ -241,13 +241,13 @@ class SpikeChain:
         Returns
         -------
         Lifetime
-            ``.from_drive``, and ``.from_quasi_stationary``, the inverse of the escape rate; NaN where silence does not
-            absorb. ``inf`` where no network falls silent.
+            ``.from_drive``, and ``.from_quasi_stationary``, the inverse of the escape rate (NaN if silence is not
+            absorbing). ``inf`` if no network falls silent.
 
         Raises
         ------
         DomainError
-            Where layers differ.
+            If layers differ.
 
         Examples
         --------
@@ -267,7 +267,7 @@ class SpikeChain:
         return whole_kernel(self.layer, self.kernel.target)
 
     def _living(self, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
-        """The counts of live layers, and the driven layer's distribution, or any other where none is alive in it."""
+        """Which counts are alive, and a starting distribution: that of layer 1, unless it is silent."""
         living, driven = kernel.target.counts > 0, self.driven_kernel(kernel.target).dense().mean(axis=0)
         return living, driven if driven[living].sum() > 0 else kernel.target.weights
 
@@ -285,25 +285,23 @@ class SpikeChain:
 
 
 def equal_layers(network: Network) -> Layer:
-    """The one layer of a network of equal layers that has a chain; refuse all others."""
+    """The layer of a network of equal layers with normal weights; DomainError for any other network."""
     one_step(network)
     if network.weights != "normal":
-        raise DomainError("weights", network.weights, "must be 'normal' here: the series is that of normal potentials")
+        raise DomainError("weights", network.weights, "must be 'normal': the series is derived for normal potentials")
     if network.depth == 1:
-        raise DomainError("depth", 1, "must be at least 2: layer 1 has no weights from spikes")
+        raise DomainError("depth", 1, "must be at least 2: layer 1 is not driven by spikes")
     if len(set(network.widths.tolist())) > 1 or len(set(network.gains[1:].tolist())) > 1:
-        raise DomainError("network", network, "has layers that differ: a stationary law needs equal widths and gains")
+        raise DomainError("network", network, "has layers that differ: a stationary state needs equal widths and gains")
     return layers(network)[0]
 
 
 def _known_start(network: Network) -> None:
-    """Spike trains, and input vectors through weights that are not normal, give layer 1 a law not computed here."""
+    """Raise for drives whose layer 1 is not i.i.d. normal: spike trains, and inputs through weights that are not normal."""
     law = network.weight_law
     if isinstance(network.drive, Spikes):
-        rule = "gives layer 1 random trains, whose law at finite width is not known here; vf.mean_field takes their mean"
+        rule = "is not supported at finite width: all neurons of layer 1 see the same random trains; use vf.mean_field"
         raise DomainError("drive", network.drive, rule)
     if isinstance(network.drive, Inputs) and not (law.approximate or law.normal_given_spikes):
-        rule = (
-            "reaches layer 1 through weights that are not normal, whose law is not known here; drive with vf.drives.currents()"
-        )
+        rule = "is not supported for weights that are not normal; drive with vf.drives.currents()"
         raise DomainError("drive", network.drive, rule)

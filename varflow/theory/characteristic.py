@@ -1,7 +1,7 @@
 r"""Characteristic functions ``φ(t) = E[e^{itx}]`` of single weights, to about 1e-14. Cores here have mean 0 and variance 1.
 
-Where a distribution does not bring its own, its density is laid out as Legendre series on panels that are halved until they
-resolve it; the Fourier integral of each panel is then exact whatever the frequency, ``∫ P_k(z) e^{iωz} dz = 2 i^k j_k(ω)``.
+If a distribution does not define its own, its density is expanded in Legendre series on panels, halved until resolved; each
+panel's Fourier integral is then exact at any frequency, ``∫ P_k(z) e^{iωz} dz = 2 i^k j_k(ω)``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from varflow.model.weight_distribution import WeightDistribution
 __all__ = ["characteristic", "density_of", "panels"]
 
 DEGREE = 15
-RESOLVED = 1e-14  # of the whole probability, in the last coefficients of a panel
-DEEPEST = 60  # halvings
+RESOLVED = 1e-14  # probability in a panel's last three coefficients, below which it is resolved
+DEEPEST = 60  # halvings: a panel is then narrower than the rounding of its position
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(DEGREE + 1)
 _TO_SERIES = np.polynomial.legendre.legvander(_NODES, DEGREE).T * _WEIGHTS * (np.arange(DEGREE + 1) + 0.5)[:, None]
@@ -59,7 +59,7 @@ def panels(core: WeightDistribution) -> tuple[np.ndarray, np.ndarray, np.ndarray
     series, middle, half = (np.concatenate(parts) for parts in zip(*done, strict=True))
     missing = abs(float(np.sum(2 * half * series[:, 0])) - 1)
     if missing > 1e-11:
-        hint = "its density is too rough to be laid out; try a smoother one, or vf.weights.normal_approximation"
+        hint = "its density is too rough to resolve; try a smoother one, or vf.weights.normal_approximation"
         raise ConvergenceError(f"the distribution of the weights integrates to 1 only within {missing:.1e}: {hint}", missing)
     return series, middle, half
 
@@ -71,7 +71,7 @@ def _finite(density: Any, x: np.ndarray) -> np.ndarray:
 
 
 def _first_panels(core: WeightDistribution) -> np.ndarray:
-    """Dyadic panels out to where less than 1e-17 lies beyond, or to the ends of the support."""
+    """Dyadic panels up to the ends of the support, or up to where less than 1e-17 of the probability lies beyond."""
     mean, std = core.mean, core.std
     low, high = ((end - mean) / std for end in core.support)
     reach = 2.0 ** np.arange(-2, 51)
@@ -96,7 +96,7 @@ def _fourier(series: np.ndarray, middle: np.ndarray, half: np.ndarray, t: np.nda
 
 
 def _spherical_bessel(z: np.ndarray) -> np.ndarray:
-    """``j_0 … j_15``: upward recurrence where it is stable, Miller's downward one elsewhere; shape (16, *z.shape)."""
+    """``j_0 … j_15``, shape (16, *z.shape): upward recurrence where it is stable, else Miller's downward recurrence."""
     flat = z.ravel()
     out = np.empty((DEGREE + 1, flat.size))
     large = flat > DEGREE + 1
@@ -114,7 +114,7 @@ def _upward(z: np.ndarray) -> np.ndarray:
 
 
 def _downward(z: np.ndarray) -> np.ndarray:
-    """From a start at order 40, scaled to the closed form of ``j_0`` or ``j_1``; two terms of the series next to 0."""
+    """Started at order 40 and scaled to the closed form of ``j_0`` or ``j_1``; for small ``z``, three terms of the series."""
     near = z < 1e-2
     safe = np.where(near, 1.0, z)
     upper, current = np.zeros(z.size), np.full(z.size, 1e-250)

@@ -3,11 +3,11 @@ r"""Tails of sums whose moment generating function is known, by an integral thro
 .. math::
     P(u > θ) = \frac{1}{2\pi i} \int_{c - i\infty}^{c + i\infty} \frac{e^{J \kappa(s) + b^2 s^2/2 - s x}}{s}\, ds, \qquad c > 0
 
-with ``κ`` the cumulant generating function of one core variable, ``x`` the threshold and ``b`` the bias in its units. On the
+with ``κ`` the cumulant generating function of one core, and ``x`` the threshold and ``b`` the bias in its units. On the
 vertical line through the saddle point the integrand does not oscillate near its maximum, so the trapezoidal rule keeps relative
-accuracy in any tail; below the mean the complement is computed. ``j!/s^{j+1}`` in place of ``1/s`` gives ``E[(u-x)^j 1(u>x)]``.
-``J`` may be any positive real number. NaN stands where few weights with a jump in their density, without a bias or with a tiny
-one, need more nodes than the rule may take. Source: Daniels 1954; the trapezoidal rule on it, derived here.
+accuracy in any tail; below the mean the complement is computed. ``j!/s^{j+1}`` instead of ``1/s`` gives ``E[(u-x)^j 1(u>x)]``.
+``J`` may be any positive real number. The result is NaN if the rule would need too many nodes: for few weights whose density
+jumps, with little or no bias. Source: Daniels 1954; the trapezoidal rule is derived here.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = ["tail_moments", "tails"]
 
 STEP = 0.12  # of the trapezoidal rule, in units of the integrand's width
 BLOCK = 64  # nodes at a time
-MOST = 2**16  # nodes on one line
-TOLERANCE = 1e-11  # relative to the saddle point's value; what is left beyond the last node is smaller
-HALVINGS = 30  # of the interval of ln s that holds the saddle point, 25 wide: the rule need not know it to more digits
+MOST_NODES = 2**16  # on one line; NaN if it needs more
+TOLERANCE = 1e-11  # relative to the value at the saddle point: bounds the truncation and the squared coarse error
+HALVINGS = 30  # bisections of ln s over an interval of 25: any line near the saddle point will do
 
 
 def tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
@@ -55,9 +55,9 @@ def tail_moments(
     c, curvature = _saddle(cgf, core.cgf_strip[1] if side > 0 else -core.cgf_strip[0], core.std, number, x, bias)
     width = 1 / np.sqrt(number * curvature + bias**2 + 1 / c**2)
     peak = number * cgf(c + 0j).real + bias**2 * c**2 / 2 - c * x
-    total = np.zeros((2, len(orders), len(x)))  # the rule, and the rule on every other node
+    total = np.zeros((2, len(orders), len(x)))  # the rule on all nodes, and on every other node
     active, left = np.arange(len(x)), np.zeros(len(x))
-    for start in range(0, MOST, BLOCK):
+    for start in range(0, MOST_NODES, BLOCK):
         if not len(active):
             break
         index = np.arange(start, start + BLOCK)
@@ -71,10 +71,10 @@ def tail_moments(
             total[0, row, active] += factorial(j) * terms.real.sum(axis=1)
             total[1, row, active] += 2 * factorial(j) * terms.real[:, ::2].sum(axis=1)
         decay = np.abs(s[:, -1] / c[active]) ** (orders[0] + 1)
-        left[active] = np.abs(values[:, -1]) / decay * (start + BLOCK)  # of a power law that begins here
+        left[active] = np.abs(values[:, -1]) / decay * (start + BLOCK)  # the remainder, if the integrand falls as a power
         active = active[left[active] > 1e-3 * tolerance]
     total *= STEP * width / np.pi * np.exp(peak) / c ** (np.array(orders) + 1.0)[:, None]
-    error = np.abs(total[0, 0] - total[1, 0])  # of the coarse rule; the fine one has about its square, relative to 1
+    error = np.abs(total[0, 0] - total[1, 0])  # of the coarse rule; that of the fine rule is about its square (relative errors)
     failed = (left > tolerance) | (error**2 > tolerance * total[0, 0] ** 2)
     return np.where(failed, np.nan, np.maximum(total[0], 0.0))
 
@@ -82,16 +82,16 @@ def tail_moments(
 def _saddle(
     cgf: Callable[[Any], Any], end: float, std: float, number: np.ndarray, x: np.ndarray, bias: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where ``J κ(s) + b² s²/2 - s x - ln s`` is least, and ``κ''`` there, by bisection in ``ln s``."""
+    """The minimum of ``J κ(s) + b² s²/2 - s x - ln s`` over ``s > 0``, by bisection in ``ln s``, and ``κ''`` there."""
 
     def slope(s: np.ndarray) -> np.ndarray:
-        return cgf(s + 1e-30j).imag / 1e-30  # κ is analytic: no cancellation
+        return cgf(s + 1e-30j).imag / 1e-30  # complex-step derivative: no cancellation
 
     low = np.log(1e-3 / (np.sqrt(number * std**2 + bias**2) + np.abs(x)))
     high = np.full_like(low, np.log(1e6 if np.isinf(end) else end * (1 - 1e-12)))
     for _ in range(HALVINGS):
         s = np.exp(0.5 * (low + high))
-        rising = ~(number * slope(s) + bias**2 * s - x - 1 / s <= 0)  # also where κ has left double precision
+        rising = ~(number * slope(s) + bias**2 * s - x - 1 / s <= 0)  # true also where κ overflows
         low, high = np.where(rising, low, np.log(s)), np.where(rising, np.log(s), high)
     c = np.exp(0.5 * (low + high))
     return c, (slope(c) - slope(c * (1 - 1e-6))) / (1e-6 * c)

@@ -1,9 +1,8 @@
-r"""Where the law of a spike count is held: at every integer, or, in wide layers, at few points of a smooth curve.
+r"""Grids for the distribution of a spike count: every integer, or, in wide layers, few points of a smooth function.
 
-A binomial count has constant width in ``y = arcsin √(K/n)``: one standard deviation is ``1/(2√n)`` everywhere. Beyond some
-hundred spikes its law, taken at real ``K``, is smooth on that scale, and sums over ``K`` become integrals over ``y``, which
-the trapezoidal rule on a uniform grid gives with spectral accuracy. Near 0 and near ``n`` the integers themselves are kept;
-a smooth step joins the two.
+In ``y = arcsin √(K/n)`` a binomial count has the same standard deviation everywhere, ``1/(2√n)``. Above some hundred spikes its
+probability, extended to real ``K``, is smooth on that scale, so sums over ``K`` become integrals over ``y``, for which the
+trapezoidal rule on a uniform grid has spectral accuracy. Near 0 and ``n`` the integers are kept; a smooth step joins the parts.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from varflow._checks import frozen
 
 __all__ = ["EXACT_WIDTH", "CountGrid", "CountLaw", "count_grid"]
 
-EXACT_WIDTH = 10_000  # up to here every count is kept
-STEP = 0.5  # of the grid in y, in standard deviations of a binomial count
-INTEGERS = 700  # counts kept one by one at either end of a wide layer
-JOIN, JOIN_WIDTH = 300.0, 1.0  # where, and how gently in √K, the integers hand over to the grid
+EXACT_WIDTH = 10_000  # largest width at which every count is kept: a matrix of 10⁸ entries, banded
+STEP = 0.5  # of the grid in y, in standard deviations of a binomial count; up to 0.8 moments change by less than 1e-13
+INTEGERS = 700  # counts kept individually at either end of a wide layer: 9 JOIN_WIDTH beyond √JOIN
+JOIN, JOIN_WIDTH = 300.0, 1.0  # count at which the grid replaces the integers, and width of the step in √K
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CountGrid:
-    """Counts at which a law is held, with their weights: ``Σ_K f(K) = Σ_i weights_i f(counts_i)``.
+    """Counts at which a distribution is stored, with weights such that ``Σ_K f(K) = Σ_i weights_i f(counts_i)``.
 
     Attributes
     ----------
@@ -46,7 +45,7 @@ class CountGrid:
 
 @lru_cache(maxsize=8)
 def count_grid(width: int, step: float = STEP, exact_width: int = EXACT_WIDTH) -> CountGrid:
-    """Every count of a layer, or the points that carry its law when the layer is wider than ``exact_width``."""
+    """Every count of a layer, or the grid of a layer wider than ``exact_width``."""
     if width <= exact_width:
         return CountGrid(width, frozen(np.arange(width + 1)), frozen(np.ones(width + 1)), exact=True)
     from scipy.special import erfc
@@ -69,16 +68,14 @@ def count_grid(width: int, step: float = STEP, exact_width: int = EXACT_WIDTH) -
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CountLaw:
-    """The law of a spike count.
-
-    An expectation is ``law.mass @ f(law.counts)``.
+    """The distribution of a spike count: ``E[f(K)] = mass @ f(counts)``.
 
     Attributes
     ----------
     counts : ndarray
-        Every count ``0 … n``; in layers wider than 10⁴ the points that carry the law, some of them between integers.
+        Every count ``0 … n``; in layers wider than 10⁴ the points of a grid, not all integers.
     mass : ndarray
-        Probability of each count; in wide layers the probability that each point stands for. Sums to 1.
+        Probability of each count, or of the cell around each grid point. Sums to 1.
     width : int
     """
 

@@ -1,8 +1,9 @@
-r"""Two-cycles of the layer map: variances that follow each other from layer to layer, ``V₂ = F(V₁)`` and ``V₁ = F(V₂)``.
+r"""Two-cycles of the layer map: layers alternate between two variances, ``V₂ = F(V₁)`` and ``V₁ = F(V₂)``.
 
-``F`` has none where it rises, and none for a unimodal symmetric law without weight mean: for ``θ < 0`` its slope in ``ln V`` is
-``-g² |z| f(z)/(2F)``, at most 1/2 in size since ``F ≥ g²/2`` and ``|z| f(z) ≤ 1/2``, so that ``F`` contracts. Elsewhere they
-are the places where the secant of ``F`` through ``V`` and ``F(V)`` has slope -1; at a fixed point it is the tangent.
+A rising ``F`` has none. A unimodal symmetric distribution without weight mean has none either: for ``θ < 0`` the slope of ``F``
+in ``ln V`` is ``-g² |z| f(z)/(2F)``, at most 1/2 in size since ``F ≥ g²/2`` and ``|z| f(z) ≤ 1/2``, so ``F`` contracts.
+Otherwise cycles are the points where the secant of ``F`` through ``V`` and ``F(V)`` has slope -1 (at a fixed point, the
+tangent).
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ from varflow.theory.roots import scan
 
 __all__ = ["may_cycle", "two_cycles"]
 
-CLOSED = 1e-6  # relative residual above which a change of sign is a jump of F, not a cycle
+CLOSED = 1e-6  # relative residual: a sign change with a larger one is a jump of F, with a smaller one a cycle
 
 
 def may_cycle(layer: RateMap) -> bool:
-    """Whether ``F`` falls anywhere without contracting."""
+    """Whether ``F`` may fall somewhere without contracting."""
     return layer.m_g < 0 or (layer.theta < 0 and (layer.m_g > 0 or layer.law.inflection is None))
 
 
 def two_cycles(layer: RateMap, lowest: float) -> tuple[Cycle, ...]:
-    """All cycles, of continuous laws those that a scan finds from ``lowest`` on, below which every rate rises or all fall."""
+    """All cycles of a discrete distribution; for a continuous one, those found by a scan from ``lowest``.
+
+    Below ``lowest`` all rates rise, or all fall, so there are no cycles.
+    """
     if layer.law.levels is not None:
         upper = _on_the_levels(layer)
     else:
@@ -45,7 +49,7 @@ def _secant(layer: RateMap, y: np.ndarray) -> np.ndarray:
 
 
 def _on_the_levels(layer: RateMap) -> list[float]:
-    """The upper phases of the cycles of a discrete law: its tail takes finitely many values, and so does the rate."""
+    """The larger rate of each cycle of a discrete distribution, whose tail takes finitely many values."""
     assert layer.law.levels is not None
     rates = layer.unit * np.unique(layer.law.sf(np.concatenate([[-np.inf], layer.law.levels])))
     following = np.searchsorted(rates, layer(rates))
@@ -57,7 +61,7 @@ def _described(layer: RateMap, y: float) -> Cycle:
     image = lambda y: float(layer(y))  # noqa: E731
     product = lambda y: layer.slope(y) * layer.slope(image(y))  # noqa: E731
     if abs(product(y)) < 0.5:
-        y = image(image(y))  # two layers contract what rounding is left
+        y = image(image(y))  # two contracting layers remove the rounding error
     low, m = image(y), product(y)
     with np.errstate(divide="ignore"):
         depth_scale = float(-2 / np.log(np.abs(m))) if abs(m) not in (0.0, 1.0) else (np.inf if m else 0.0)

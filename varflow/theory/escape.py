@@ -1,24 +1,26 @@
-r"""How fast wide networks fall silent: the least unlikely way to die, its cost per neuron, and the prefactor.
+r"""The rate at which wide networks fall silent: the most likely path to silence, its action per neuron, and the prefactor.
 
 A layer of firing fraction ``x`` is followed by ``y`` with probability ``√(n/(2π y(1-y))) e^{-n ℓ(x, y)}/n``, where
-``ℓ(x, y) = y ln(y/π) + (1-y) ln((1-y)/(1-π))``, ``π = π(x)``, is a relative entropy. Silence costs what the cheapest path from
-the stable fixed point ``p`` to the edge ``p_u`` of the basin of silence costs; below the edge the map itself leads to silence.
+``ℓ(x, y) = y ln(y/π) + (1-y) ln((1-y)/(1-π))``, ``π = π(x)``, is a relative entropy. The action of silence is that of the
+cheapest path from the stable fixed point ``p`` to the edge ``p_u`` of the basin of silence; below the edge the map leads to
+silence.
 
-*Path.* With the momentum ``λ = ∂_y ℓ(x_-, x) = -∂_x ℓ(x, y)``, stationary action is a map of ``(x, λ)`` that can be solved both
-ways, ``y = π + λ π(1-π)/π'`` and ``π(x_-) = expit(logit x - λ)``. The path leaves ``p`` along its unstable curve
-``λ = Φ'(x)`` and reaches ``p_u`` along its stable curve ``λ = -Ψ'(x)``; each is followed the way in which errors shrink.
+*Path.* With the momentum ``λ = ∂_y ℓ(x_-, x) = -∂_x ℓ(x, y)``, stationary action is a map of ``(x, λ)`` that can be solved in
+both directions, ``y = π + λ π(1-π)/π'`` and ``π(x_-) = expit(logit x - λ)``. The path leaves ``p`` along its unstable manifold
+``λ = Φ'(x)`` and reaches ``p_u`` along its stable manifold ``λ = -Ψ'(x)``; each is followed in the direction where errors
+shrink.
 
 *Prefactor.* Away from the ends the quasi-stationary density is ``√n K(x) e^{-nΦ}`` and the probability of dying from ``x`` is
-``H(x) e^{-nΨ}/√n``. One layer is a Gaussian integral, which carries ``K``, ``H`` and the curvatures along:
-``K(y) = K(x)/√(y(1-y)(Φ''(x) + ℓ_xx))``, ``Φ''(y) = ℓ_yy - ℓ_xy²/(Φ''(x) + ℓ_xx)``,
-``H(x) = H(y)/√(y(1-y)(Ψ''(y) + ℓ_yy))``, ``Ψ''(x) = ℓ_xx - ℓ_xy²/(Ψ''(y) + ℓ_yy)``. At ``p`` the density is normal,
-``K = √(Φ''/2π)`` with ``Φ'' = (1-m²)/(p(1-p))``; at ``p_u`` the map is linear with slope ``m_u > 1``, whence
-``Ψ'' = (m_u²-1)/(p_u(1-p_u))``, ``H = 1/((x-p_u)√(2πΨ''))``. Every dying path crosses a level ``a`` once, net, from above: what
-crosses it now is found below ``a`` and above its image, so ``r = ∫ K H e^{-n(Φ+Ψ)} dx`` over that stretch, and the powers of
-``n`` cancel. The levels are averaged over one layer with a smooth window, which removes what ripple the Gaussians leave.
+``H(x) e^{-nΨ}/√n``. One layer is a Gaussian integral, which propagates ``K``, ``H`` and the curvatures:
+``K(y) = K(x)/√(y(1-y)(Φ''(x) + ℓ_xx))``, ``Φ''(y) = ℓ_yy - ℓ_xy²/(Φ''(x) + ℓ_xx)``, ``H(x) = H(y)/√(y(1-y)(Ψ''(y) + ℓ_yy))``,
+``Ψ''(x) = ℓ_xx - ℓ_xy²/(Ψ''(y) + ℓ_yy)``. At ``p`` the density is normal, ``K = √(Φ''/2π)`` with ``Φ'' = (1-m²)/(p(1-p))``; at
+``p_u`` the map is linear with slope ``m_u > 1``, whence ``Ψ'' = (m_u²-1)/(p_u(1-p_u))``, ``H = 1/((x-p_u)√(2πΨ''))``. Every
+path to silence crosses a level ``a`` downwards once, net; the paths crossing it in this layer lie between the image of ``a``
+and ``a``, so ``r = ∫ K H e^{-n(Φ+Ψ)} dx`` over that interval, and the powers of ``n`` cancel. Averaging ``a`` over one layer
+with a smooth window removes the remaining ripple.
 
-``Φ + Ψ`` is not quite constant there: in discrete time a path cannot be shifted freely. It ripples by ``Δ``,
-exponentially small in ``1/ln m_u``. While ``nΔ ≪ 1`` the prefactor is constant; for ``nΔ ≫ 1`` the same integral
+``Φ + Ψ`` is not quite constant there, since in discrete time a path cannot be shifted continuously. Its ripple ``Δ`` is
+exponentially small in ``1/ln m_u``. For ``nΔ ≪ 1`` the prefactor is constant; for ``nΔ ≫ 1`` the same integral
 falls like ``1/√n``.
 """
 
@@ -38,9 +40,9 @@ from varflow.theory.fixed_points import critical_gain, fixed_points
 
 __all__ = ["EscapeAsymptotics", "escape_asymptotics"]
 
-START = 1e-7  # first and last step off the fixed points, in units of their distance; the prefactor's relative error
-PHASES = 32  # points between two successive points of the path
-LARGEST_GAMMA = 10.2  # above, the path is a few jumps and its two curves no longer stay graphs over x
+START = 1e-7  # distance of the path's ends from the fixed points, in units of p - p_u; the prefactor's relative error
+PHASES = 32  # points of the manifold between two layers of the path
+LARGEST_GAMMA = 10.2  # above, the path is a few jumps, and its two manifolds are no longer graphs over x
 NARROWEST = 0.01  # smallest 1 - m: the path takes about 20/(1 - m) layers
 
 
@@ -55,13 +57,13 @@ class EscapeAsymptotics:
     prefactor : float
         ``A`` in ``r = A e^{-nI}``, for widths well below ``1/ripple``.
     path : ndarray
-        Firing rates of successive layers on the cheapest way out, from the stable state to the edge of the basin.
+        Firing rates of successive layers on the path of least action, from the stable state to the edge of the basin.
     ripple : float
-        ``Δ``: how much dearer the worst timing of the path is, per neuron. Values below 1e-16 are rounding.
+        ``Δ``: range of the action per neuron over shifts of the path. Values below 1e-16 are rounding.
     residual : float
-        Largest violation of the condition for stationary action along ``path``, a momentum (a difference of log-odds).
+        Largest violation of stationary action along ``path``, in units of momentum (differences of log-odds).
     actions, weights : ndarray
-        ``Φ + Ψ`` and ``K H dx`` along the stretch, so that ``r = Σ weights e^{-n actions}``.
+        ``Φ + Ψ`` and ``K H dx`` over the interval of the module's text: ``r = Σ weights e^{-n actions}``.
     """
 
     rate_per_neuron: float
@@ -73,7 +75,7 @@ class EscapeAsymptotics:
     weights: np.ndarray
 
     def escape_rate(self, width: int) -> float:
-        """Probability per layer that a live network of this width falls silent: ``A e^{-nI}``, ripple included."""
+        """Probability per layer that a live network of this width falls silent: ``A e^{-nI}``, with the ripple."""
         n = integer("width", width, minimum=1)
         return float(np.sum(self.weights * np.exp(-n * self.actions)))
 
@@ -101,20 +103,20 @@ def escape_asymptotics(*, threshold: float, gain: float) -> EscapeAsymptotics:
     Returns
     -------
     EscapeAsymptotics
-        ``.rate_per_neuron .prefactor .path .escape_rate(width)``, and what checks them.
+        ``.rate_per_neuron .prefactor .path .escape_rate(width)``, and ``.ripple .residual``.
 
     Raises
     ------
     DomainError
-        For ``θ ≤ 0``, where no finite state is the edge of a basin of silence; for gains below or within 0.01 (in ``1 - m``) of
-        the critical one; for ``γ > 10.2``, where death takes a few jumps through layers of single spikes and is rare beyond
-        measure (1e-28 per layer at a width of 400): ``vf.SpikeChain`` has the exact rate.
+        For ``θ ≤ 0``, where silence has no basin; for gains below or too close to the critical one (``1 - m < 0.01``); for
+        ``γ > 10.2``, where the path is a few jumps through layers of single spikes (and the rate tiny, 1e-28 at width 400):
+        use ``vf.SpikeChain``.
 
     Notes
     -----
-    **Assumes** normal weights, equal widths, memoryless neurons, no bias (with one, silence is not final), no weight mean.
-    **Accuracy**: what is missing is ``O(1/n)``, with a measured coefficient. Exact rates from ``vf.SpikeChain`` at the paper's
-    gain, and their ratio to ``A e^{-nI}``:
+    **Assumes** normal weights, equal widths, memoryless neurons, no bias (so that silence is absorbing), no weight mean.
+    **Accuracy**: the relative error is ``O(1/n)``. Exact rates from ``vf.SpikeChain`` at the paper's gain, and their ratio to
+    ``A e^{-nI}``:
 
     ====  ============  =======  ======  ===========  =======  ============
     θ     I             A        n       exact        ratio    n(ratio - 1)
@@ -128,11 +130,10 @@ def escape_asymptotics(*, threshold: float, gain: float) -> EscapeAsymptotics:
     1.0                          100000  2.6435e-218  0.99923    -76.79
     ====  ============  =======  ======  ===========  =======  ============
 
-    ``I`` agrees with 50-digit arithmetic to a relative 1e-14 at θ = 1 and 2e-12 at θ = 0.85. Where the path is
-    coarse the ripple leaves the prefactor uncertain: by 1e-5 at θ = 0.7, by 2e-3 at θ = 0.6 (γ = 10.13).
-    More in ``docs/expansions.md``.
-    **Source**: least action is ``freidlin2012``'s, prefactors for populations that die out are reviewed in ``assaf2017``; the
-    map in discrete time, its prefactor and its ripple are derived here, see the module.
+    ``I`` agrees with 50-digit arithmetic to a relative 1e-14 at θ = 1 and 2e-12 at θ = 0.85. For few, large jumps the ripple
+    makes the prefactor uncertain: by 1e-5 at θ = 0.7, by 2e-3 at θ = 0.6 (γ = 10.13). More in ``docs/expansions.md``.
+    **Source**: least action, ``freidlin2012``; prefactors for population extinction are reviewed in ``assaf2017``; the map in
+    discrete time, its prefactor and its ripple are derived here, see the module.
 
     Examples
     --------
@@ -153,7 +154,7 @@ def escape_asymptotics(*, threshold: float, gain: float) -> EscapeAsymptotics:
     mean, harmonic = float(window @ actions), complex(window @ (actions * np.exp(-2j * np.pi * phase)))
     ripple, trough = 4 * abs(harmonic), float(-np.angle(-harmonic) / (2 * np.pi))
     action, path, residual = well.best_path(1 + trough, polish=ripple > 1e-6 * mean)
-    actions += action - (mean - ripple / 2)  # the curves' mismatch, second order in the ripple
+    actions += action - (mean - ripple / 2)  # the manifolds' mismatch, second order in the ripple
     return EscapeAsymptotics(
         rate_per_neuron=action,
         prefactor=float(weights.sum()),
@@ -173,7 +174,7 @@ class State(NamedTuple):
 
 
 class Leg(NamedTuple):
-    """Where one end's curve has come after some layers; ``slope`` is the derivative of ``x`` by the phase."""
+    """A manifold after some layers; ``slope`` is ``dx/dphase``."""
 
     x: np.ndarray
     slope: np.ndarray
@@ -196,19 +197,17 @@ class Cost(NamedTuple):
 
 
 def _states(threshold: float, gain: float) -> tuple[float, State, State]:
-    """``s = θ/g``, which is all that matters, and the two fixed points; refuse what has no such escape."""
+    """``s = θ/g``, on which everything depends, and the two fixed points; DomainError where the method does not apply."""
     theta, g = scalar("threshold", scale("threshold", threshold)), scalar("gain", positive_scale("gain", gain))
     if theta <= 0:
-        raise DomainError(
-            "threshold", threshold, "must be positive: at θ ≤ 0 no state with spikes is the edge of a basin of silence"
-        )
+        raise DomainError("threshold", threshold, "must be positive: at θ ≤ 0 silence has no basin to escape to")
     critical = critical_gain(threshold=theta)
     found = fixed_points(threshold=theta, gain=g)
     if len(found) < 3:
-        raise DomainError("gain", gain, f"leaves only silence, nothing to escape from: the critical gain is {critical:.8g}")
+        raise DomainError("gain", gain, f"leaves only silence: the critical gain is {critical:.8g}")
     if (g / theta) ** 2 > LARGEST_GAMMA:
-        rule = f"is so far above the critical {critical:.6g} that silence comes in a few jumps: it must be at most "
-        raise DomainError("gain", gain, rule + f"{theta * LARGEST_GAMMA**0.5:.6g} here; vf.SpikeChain has the exact rate")
+        rule = f"must be at most {theta * LARGEST_GAMMA**0.5:.6g} at this threshold: above, the path to silence is a few jumps"
+        raise DomainError("gain", gain, rule + "; vf.SpikeChain has the exact rate")
     edge, stable = (_refined(theta / g, point.firing_rate) for point in found[1:])
     if 1 - stable.m < NARROWEST:
         raise DomainError("gain", gain, f"is too close to the critical {critical:.10g}: 1 - m must be at least {NARROWEST}")
@@ -216,7 +215,7 @@ def _states(threshold: float, gain: float) -> tuple[float, State, State]:
 
 
 def _refined(s: float, p: float) -> State:
-    """Newton's method from a fixed point found to a few digits less."""
+    """A fixed point refined by Newton's method."""
     for _ in range(3):
         rate, slope, _ = _response(s, np.array(p))
         p += float((rate - p) / (1 - slope))
@@ -245,7 +244,7 @@ def _cost(s: float, x: np.ndarray, y: np.ndarray) -> Cost:
 
 
 class _Well:
-    """The two curves of one escape, and where they meet. ``phase`` counts layers: one more is one layer later in time."""
+    """The two manifolds and where they meet. ``phase`` is time in layers, along each manifold."""
 
     def __init__(self, s: float, stable: State, edge: State):
         self.s, self.stable, self.edge = s, stable, edge
@@ -255,14 +254,14 @@ class _Well:
         self.layers_in = self._layers(self.way_in, edge.m, lambda x: x > first)
 
     def _layers(self, way: Callable[..., Leg], multiplier: float, arrived: Callable[[np.ndarray], np.ndarray]) -> int:
-        """Layers from the start of a curve until it has arrived somewhere."""
+        """Layers from the start of a manifold until it has ``arrived``."""
         layers = max(int(np.log(0.02 / START) / abs(np.log(multiplier))) - 2, 1)
         while not (there := [bool(arrived(x)[0]) for x in way(np.zeros(1), layers).visited])[-1]:
             layers += 1 + layers // 10
         return there.index(True)
 
     def way_out(self, phase: np.ndarray, layers: int) -> Leg:
-        """The unstable curve of the stable state, followed for so many layers."""
+        """The unstable manifold of the stable state, followed for so many layers."""
         p, m = self.stable
         curvature = (1 - m**2) / (p * (1 - p)) + 0 * phase
         distance = START * (p - self.edge.p) * m**-phase
@@ -282,7 +281,7 @@ class _Well:
         return Leg(x, slope, momentum, action, curvature, log_amplitude, visited)
 
     def way_in(self, phase: np.ndarray, layers: int) -> Leg:
-        """The stable curve of the edge, followed backwards for so many layers."""
+        """The stable manifold of the edge, followed backwards for so many layers."""
         p, m = self.edge
         curvature = (m**2 - 1) / (p * (1 - p)) + 0 * phase
         distance = START * (self.stable.p - p) * m**-phase
@@ -302,7 +301,7 @@ class _Well:
         return Leg(y, slope, momentum, action, curvature, log_amplitude, visited)
 
     def both_legs(self, phase: np.ndarray) -> tuple[Leg, Leg]:
-        """The way out, and the way in from where it has come to: Newton's method for the phase of the latter."""
+        """The way out, and the way in from the same ``x``, whose phase is found by Newton's method."""
         out = self.way_out(phase, self.layers_out)
         table = np.linspace(0, 4, 401)
         own = np.interp(-out.x, -self.way_in(table, self.layers_in).x, table)
@@ -310,7 +309,7 @@ class _Well:
             leg = self.way_in(own, self.layers_in)
             own = own + (out.x - leg.x) / leg.slope
         leg = self.way_in(own, self.layers_in)
-        gap = out.x - leg.x  # rounding at the start of the curve, amplified on the way
+        gap = out.x - leg.x  # rounding at the start of the manifold, amplified on the way
         return out, leg._replace(
             x=out.x,
             action=leg.action - leg.momentum * gap + leg.curvature * gap**2 / 2,
@@ -318,7 +317,7 @@ class _Well:
         )
 
     def best_path(self, phase: float, polish: bool) -> tuple[float, np.ndarray, float]:
-        """Action and points of the path through the trough of the action, and how far it is from being stationary."""
+        """Action and points of the path of least action, and its residual."""
         best = np.array([phase])
         for _ in range(4 if polish else 0):
             out, last = self.both_legs(best)

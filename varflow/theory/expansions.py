@@ -1,7 +1,7 @@
-r"""What a surviving network looks like when it is wide: its law as a series in ``1/n`` about the stable fixed point.
+r"""Moments of a wide, surviving network as a series in ``1/n`` about the stable fixed point.
 
 The firing fraction ``x = K/n`` is a Markov chain, ``n x' ~ Binomial(n, π(x))``, with ``π(p) = p`` at the fixed point. With
-``ξ = x - p``, ``u(ξ) = π(p + ξ) - p = m ξ + π'' ξ²/2 + …`` and ``ε = 1/n``, three lines give every order:
+``ξ = x - p``, ``u(ξ) = π(p + ξ) - p = m ξ + π'' ξ²/2 + …`` and ``ε = 1/n``, three steps give every order:
 
 1. ``N_k(u) = E[(x' - p)^k]`` follows from the derivative of a binomial mean by its probability,
    ``N_{k+1} = u N_k + ε (p + u)(1 - p - u) dN_k/du``, ``N_0 = 1``: a polynomial in ``u`` and ``ε``;
@@ -9,8 +9,8 @@ The firing fraction ``x = K/n`` is a Markov chain, ``n x' ~ Binomial(n, π(x))``
 3. in the stationary state, ``E[ξ^k] = Σ_j e_{kj} ε^j`` starting at ``j = ⌈k/2⌉``,
    ``(1 - m^k) e_{kj} = Σ_{(a,b) ≠ (k,0)} T^k_{ab} e_{a,j-b}``: triangular, for ``j`` upwards and in it ``k`` downwards.
 
-Cumulants are then those of moments. Leading order: ``Var[x] = p(1-p)/(n(1-m²))``, ``E[x] - p = π'' Var[x]/(2(1-m))``.
-How fast such a network falls silent is beyond all orders in ``1/n``; see ``escape``.
+Cumulants follow from these moments. Leading order: ``Var[x] = p(1-p)/(n(1-m²))``, ``E[x] - p = π'' Var[x]/(2(1-m))``.
+The rate of falling silent is beyond all orders in ``1/n``; see ``escape``.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from varflow.theory.layers import Layer, sample_variance_std
 
 __all__ = ["Expansion", "expansion", "rate_series", "stationary_moments"]
 
-HIGHEST_ORDER = 8
-LARGEST_PARAMETER = 0.25  # beyond, the first correction is half the leading term and more terms do not help
+HIGHEST_ORDER = 8  # the series is asymptotic: more terms do not help
+LARGEST_PARAMETER = 0.25  # above, the first correction is half the leading term and more terms do not help
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Expansion(Shown):
-    """The quasi-stationary law of a wide network, to a stated order in ``1/n``.
+    """Moments of the quasi-stationary state of a wide network, to a given order in ``1/n``.
 
     Attributes
     ----------
@@ -45,20 +45,20 @@ class Expansion(Shown):
     order : int
         Number of terms kept in each series.
     fixed_point : FixedPoint
-        The one expanded about; ``V*`` is its variance.
+        The one expanded about, with variance ``V*``.
     variance, variance_std : float
         Expected sample variance (ddof = 1) of a layer, ``E[C]``, and its standard deviation over networks,
         ``√(Var[C] + 2 E[C²]/(n-1))``.
     skewness : float
-        Of ``C``, which is also that of the firing rate.
+        Of ``C``; the firing rate has the same.
     firing_rate, firing_rate_std : float
     mean_coefficients, variance_coefficients : ndarray, shape (order,)
         ``E[C] = V* + Σ_k mean_coefficients[k-1] n^-k`` and ``Var[C] = Σ_k variance_coefficients[k-1] n^-k``.
     skewness_coefficients : ndarray, shape (order,)
         ``n^(1/2-k)`` in the skewness.
     small_parameter : float
-        What the series is really in: the larger of ``(π''/(1-m))² p(1-p)/(n(1-m²))``, which grows as ``(1-m)^-3/n`` towards
-        the saddle-node, and ``1/(n p(1-p))``.
+        The effective expansion parameter: the larger of ``(π''/(1-m))² p(1-p)/(n(1-m²))``, which grows as ``(1-m)^-3/n``
+        towards the saddle-node, and ``1/(n p(1-p))``.
     """
 
     network: Network
@@ -91,7 +91,7 @@ class Expansion(Shown):
 
 
 def expansion(network: Network, *, order: int = 2) -> Expansion:
-    r"""The ``1/n`` expansion of what a surviving network of equal layers looks like.
+    r"""The ``1/n`` expansion of variance and firing rate in a surviving network of equal layers.
 
     .. math::
         E[C] = V^* + \frac{F'' s^2}{2n(1-m^2)(1-m)} + \dots, \qquad
@@ -113,18 +113,18 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     Raises
     ------
     DomainError
-        Where no active fixed point is stable; where layers differ; where the width is so small that the small parameter
-        reaches 1/4 and the series says little (the message names the width needed); for gains whose fourth power, in which the
-        coefficients are measured, leaves double precision; outside ``vf.SpikeChain``'s domain.
+        If no active fixed point is stable; if layers differ; if the width is so small that the small parameter reaches 1/4
+        (the message names the width needed); if the fourth power of the gain, the unit of the coefficients, over- or
+        underflows; outside ``vf.SpikeChain``'s domain.
 
     Notes
     -----
     **Assumes** that the network is alive and deep. Escape to silence is beyond all orders.
-    **Accuracy**, measured against the exact chain at the paper's gain: the widths above which mean shift, variance and
-    skewness are within 1 % are, at order 1, 1265, 288 and 1701 for θ = 0.7 and 18191, 10059 and 72478 for θ = 1; at order 2,
-    194, 118 and 350, and 3076, 2525 and 7480 (``docs/expansions.md`` has more).
-    What is left shrinks as ``n^-(order+1)`` (mean, variance) and ``n^-(order+1/2)`` (skewness) (tested). The series are
-    asymptotic: more terms help only where ``small_parameter`` is small.
+    **Accuracy**, measured against the exact chain at the paper's gain: mean shift, variance and skewness are within 1 % above
+    these widths: order 1, θ = 0.7: 1265, 288, 1701; order 1, θ = 1: 18191, 10059, 72478; order 2, θ = 0.7: 194, 118, 350;
+    order 2, θ = 1: 3076, 2525, 7480 (more in ``docs/expansions.md``).
+    The error falls as ``n^-(order+1)`` (mean, variance) and ``n^-(order+1/2)`` (skewness) (tested). The series are
+    asymptotic: more terms help only if ``small_parameter`` is small.
     **Source**: ``yaida2020``, ``roberts2022`` and, for products of random matrices, ``hanin2020`` expand smooth networks in
     ``1/n``; for the binomial chain derived here, see the module.
 
@@ -139,17 +139,19 @@ def expansion(network: Network, *, order: int = 2) -> Expansion:
     """
     order = integer("order", order, minimum=1)
     if order > HIGHEST_ORDER:
-        raise DomainError("order", order, f"must be at most {HIGHEST_ORDER}: the series diverges, more terms say no more")
+        raise DomainError(
+            "order", order, f"must be at most {HIGHEST_ORDER}: the series is asymptotic, so more terms do not help"
+        )
     layer = equal_layers(network)
     if not SMALLEST_SCALE <= layer.weight_variance * layer.fan_in <= LARGEST_SCALE:
-        rule = "has a fourth power beyond double precision, which the coefficients go with; measure potentials in other units"
+        rule = "has a fourth power that over- or underflows; measure potentials in other units"
         raise DomainError("gain", network.gain, rule)
     point = _active_state(layer)
     series = rate_series(layer, point.firing_rate, 2 * order + 2)
     small, n = _small_parameter(series, layer.width), layer.width
     if not small < LARGEST_PARAMETER:
         needed = f"below {LARGEST_PARAMETER} only above {small * n / LARGEST_PARAMETER:.0f} neurons"
-        rule = f"is too small for a series in 1/n here: its small parameter is {small:.3g}, {needed}"
+        rule = f"is too small for a series in 1/n: the small parameter is {small:.3g}, {needed}"
         exact = "quasi_stationary" if network.silence_is_final else "stationary"
         raise DomainError("width", n, f"{rule}; use vf.SpikeChain(network).{exact}()")
     mean, variance, skewness = _cumulants(stationary_moments(series, order + 1))
@@ -180,7 +182,7 @@ def _active_state(layer: Layer) -> FixedPoint:
     found = fixed_points(threshold=layer.threshold, gain=gain, bias_std=bias_std, mean_gain=mean_gain)
     active = [point for point in found if point.stable and 0 < point.firing_rate < 1]
     if not active and any(point.multiplier <= -1 for point in found):
-        rule = "leaves no stable fixed point to expand about: layers overshoot it, see vf.fixed_points(...).cycles"
+        rule = "leaves no stable fixed point to expand about: layers alternate, see vf.fixed_points(...).cycles"
         raise DomainError("mean_gain", mean_gain, rule)
     if not active:
         hint = f"; the critical gain is {critical_gain(threshold=layer.threshold):.6g}" if mean_gain == bias_std == 0 else ""

@@ -1,4 +1,4 @@
-"""The chain, summarised layer by layer: variance, rate and survival, with their exact spread over networks."""
+"""Variance, rate and survival of every layer at finite width, with their exact spread over networks, from the chain."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from varflow.theory.sampling import ExactLaw
 
 __all__ = ["finite_width"]
 
-COARSER = 0.6  # step of the second grid that measures the error of the first
+COARSER = 0.6  # step of a second, coarser grid; the change measures the error of the first (step 0.5)
 
 
 def finite_width(network: Network) -> Profile:
-    r"""The exact law of every layer at finite width, for any weight law and memoryless neurons.
+    r"""The exact distribution of every layer at finite width, for any weights and memoryless neurons.
 
     .. math::
         K_{l+1} \mid K_l \sim \mathrm{Binomial}(n_{l+1}, \pi_{K_l}), \qquad
@@ -28,37 +28,37 @@ def finite_width(network: Network) -> Profile:
     Parameters
     ----------
     network : Network
-        Any widths, gains, threshold, weight law, bias and weight mean; ``steps=1``.
+        Any widths, gains, threshold, weights, bias and weight mean; ``steps=1``.
 
     Returns
     -------
     Profile
         ``variance``: ``E[C]``, the expected sample variance (ddof = 1). ``variance_std``: the standard deviation of the
-        *sample* variance over networks, ``√(Var[C] + 2 E[C²]/(n-1) + E[κ₄(u | K)]/n)``; NaN at width 1, infinite where a
-        weight has no fourth moment. ``firing_rate``, its standard deviation and ``survival``: those of ``K/n``.
-        ``sample(repeats, seed)`` draws ensembles from the same law. For a drive of inputs the law is the mean over the
-        batch, and ``per_input`` holds each input's own.
+        *sample* variance over networks, ``√(Var[C] + 2 E[C²]/(n-1) + E[κ₄(u | K)]/n)``; NaN at width 1, infinite if the
+        weights have no fourth moment. ``firing_rate`` and its standard deviation: those of ``K/n``. ``survival``:
+        ``P(K > 0)``. ``sample(repeats, seed)`` draws ensembles from the same distribution. For a drive of inputs these are
+        means over the batch, and ``per_input`` holds the values of each input.
 
     Raises
     ------
     DomainError
-        For several time steps, multi-spike neurons or delays; for weight laws and drives without a chain, see
-        :class:`varflow.SpikeChain`.
+        For several time steps, multi-spike neurons or delays; for weights and drives that :class:`varflow.SpikeChain` does
+        not support.
     ConvergenceError
-        Where a general weight law is not known to 1e-10.
+        If the tail of a sum of weights is not accurate to 1e-10.
 
     Notes
     -----
-    **Assumes** nothing beyond independent rows of weights, fresh in each layer.
+    **Assumes** only independent rows of weights, independent from layer to layer.
     **Accuracy**: total variation at most 1e-12 against the full matrix at n = 2000 over 99 transitions; survival to a
-    relative 1e-11 down to 1e-290 (tested). Above width 10⁴ the law is held on a grid, and ``error`` is the change of the
-    variance when that grid is made coarser.
-    **Source**: ``cayco2013`` follow the spike count of feedforward binary neurons as a Markov chain; ``π_K`` is derived here.
-    The seed paper shows the effect in its figure 4 and gives no law (``micheli2024``).
+    relative 1e-11 down to 1e-290 (tested). Above width 10⁴ counts are kept on a grid; ``error`` is the change of the
+    variance on a coarser grid.
+    **Source**: ``cayco2013`` treat the spike count of feedforward binary neurons as a Markov chain; ``π_K`` is derived here.
+    ``micheli2024`` show the effect in their figure 4, without the distribution.
 
     Examples
     --------
-    Nineteen in a hundred networks of width 600 are silent at layer 100 although the gain is the paper's:
+    At the paper's gain, 19 % of networks of width 600 are silent at layer 100:
 
     >>> import varflow as vf
     >>> network = vf.Network(width=600, depth=100, gain=vf.gain(threshold=1.0), neuron=vf.Neuron(1.0))
@@ -87,7 +87,7 @@ def _summary(chain: SpikeChain) -> np.ndarray:
     """Mean and spread of variance and rate, and survival; shape (5, depth)."""
     moments, counted = [_driven_moments(chain.network)], []
     for mass, grid, above in zip(chain.masses(), chain.grids, [*chain.layers, None], strict=True):
-        held = np.flatnonzero(mass)  # of a wide layer's points few carry mass
+        held = np.flatnonzero(mass)  # in wide layers few grid points carry mass
         mass, counts = mass[held], grid.counts[held]
         counted.append(_count_moments(mass, counts, grid.width))
         if above is not None:
@@ -96,7 +96,7 @@ def _summary(chain: SpikeChain) -> np.ndarray:
 
 
 def _grid_error(chain: SpikeChain, variance: np.ndarray) -> dict[str, np.ndarray]:
-    """Change of the variance when the grid of wide layers is made coarser, which bounds its error; nothing where exact."""
+    """Change of the variance on a coarser grid, which bounds its error; empty if no grid is used."""
     if all(grid.exact for grid in chain.grids):
         return {}
     return {"variance": np.abs(_summary(SpikeChain(chain.network, step=COARSER, rare=0.0))[0] - variance)}
@@ -119,12 +119,12 @@ def _count_moments(mass: np.ndarray, counts: np.ndarray, width: int) -> tuple[fl
 
 
 def _mean(mass: np.ndarray, values: np.ndarray) -> float:
-    """Not ``mass @ values``: on a busy machine threaded BLAS takes milliseconds to start for one dot product."""
+    """``mass @ values``; not by BLAS, whose threads take milliseconds to start on a busy machine."""
     return float(np.sum(mass * values))
 
 
 def _per_input(chain: SpikeChain) -> dict[str, np.ndarray]:
-    """Mean variance, firing rate and survival of every input vector: observables pulled back to the driven layer."""
+    """Mean variance, firing rate and survival of every input: observables pulled back to layer 1."""
     observed = [chain.starts @ _observables(chain, 0)]
     pulled = _observables(chain, 0)
     for depth, kernel in enumerate(chain.kernels, start=1):
@@ -141,7 +141,7 @@ def _per_input(chain: SpikeChain) -> dict[str, np.ndarray]:
 
 
 def _observables(chain: SpikeChain, depth: int) -> np.ndarray:
-    """Rate and survival given the count in a layer, and the variance it gives the next one."""
+    """Rate and survival given the count in a layer, and the next layer's variance."""
     grid = chain.grids[depth]
     above = chain.layers[min(depth, len(chain.layers) - 1)].conditional_variance(grid.counts) if chain.layers else grid.counts
     return np.column_stack([grid.counts / grid.width, grid.counts > 0, above])

@@ -1,9 +1,9 @@
 r"""Firing probabilities ``π_K = P(u > θ | K)`` of one layer, for every distribution of weights.
 
-First comes the tail for ``J`` connections that are present and active, from the first of these that the distribution gives: a
-lattice, a closed form, a cumulant generating function (``contour``), a density (``inversion``). Where connections are absent at
-random, or each neuron keeps a fixed number of them, ``π_K`` is the mean of these tails over ``J | K``, binomial or
-hypergeometric: sums of positive terms.
+The tail for ``J`` present and active connections comes from the first of these that the distribution defines: a lattice, a
+closed form, a cumulant generating function (``contour``), a density (``inversion``). If connections are absent at random, or
+each neuron keeps a fixed number, ``π_K`` is the mean of these tails over ``J | K``, binomial or hypergeometric: a sum of
+positive terms.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ __all__ = ["core_threshold", "firing", "mixed", "smooth_in_count", "sum_tails"]
 
 
 def smooth_in_count(layer: Layer) -> bool:
-    """Whether ``π_K`` is known between whole counts, as the coarse grids of wide layers need it."""
+    """Whether ``π_K`` is defined for real ``K``, as the grids of wide layers need."""
     return layer.is_normal or (layer.law.always_present and layer.law.core.lattice is None)
 
 
 def firing(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    r"""Probability that a neuron fires given the count of spikes below, and its complement, each with its own digits.
+    r"""Probability that a neuron fires given the spike count below, and its complement, both to full relative accuracy.
 
     .. math:: \pi_K = P\Bigl(\lambda \sum_{i \le K} w_i + \lambda b > \theta\Bigr)
 
@@ -36,7 +36,7 @@ def firing(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ----------
     layer : Layer
     counts : ndarray
-        Spikes below; whole numbers, unless :func:`smooth_in_count`.
+        Spikes in the layer below; integers, unless :func:`smooth_in_count`.
 
     Returns
     -------
@@ -46,16 +46,16 @@ def firing(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     DomainError
-        For counts between the whole numbers where the law has no tails there.
+        For non-integer counts if ``π_K`` is not defined there.
     ConvergenceError
-        Where a general law is not known to 1e-10.
+        If the tail of a sum of weights is not accurate to 1e-10.
 
     Notes
     -----
     **Assumes** independent, identically distributed weights, or connections drawn without replacement.
-    **Accuracy**: relative 1e-11 in both tails (tested down to 1e-140) for lattice, uniform and exponential laws and for their
-    thinned versions; absolute 1e-10 for log-normal and general ones (tested). Ties of a lattice law with the threshold are
-    decided by ``λ (scale · I + shift · J)`` in double precision.
+    **Accuracy**: relative 1e-11 in both tails (tested down to 1e-140) for lattice, uniform and exponential weights, also
+    sparse; absolute 1e-10 for log-normal and general ones (tested). Ties of lattice weights with the threshold are decided by
+    ``λ (scale · I + shift · J)`` in double precision.
     **Source**: derived here; Daniels 1954 and Gil-Pelaez 1951 for the integrals.
     """
     if layer.is_normal:
@@ -66,10 +66,8 @@ def firing(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         p, q = _table(layer, int(layer.fan_in))
         return p[whole], q[whole]
     if not smooth_in_count(layer):
-        rule = (
-            "is known at whole counts only, so layers wider than 10000 are out of reach; vf.weights.normal_approximation is not"
-        )
-        raise DomainError("weights", layer.law, rule)
+        rule = "is not supported in layers wider than 10000, whose grid needs non-integer counts"
+        raise DomainError("weights", layer.law, f"{rule}; try vf.weights.normal_approximation")
     return _at(layer, np.asarray(counts, dtype=float))
 
 
@@ -93,7 +91,7 @@ def mixed(layer: Layer, values: np.ndarray) -> np.ndarray:
 
 
 def _presence(layer: Layer) -> Iterator[tuple[int, np.ndarray]]:
-    """The law of the number of present connections among the first 0, 1, …, fan-in active ones: ``(first, probabilities)``."""
+    """Distribution of ``J | K`` for K = 0 … fan-in, as ``(smallest J, probabilities)``."""
     law, first, mass = layer.law, 0, np.ones(1)
     for count in range(layer.fan_in + 1):
         yield first, mass
@@ -118,7 +116,7 @@ def _present(layer: Layer, largest: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def core_threshold(layer: Layer, number: np.ndarray) -> tuple[np.ndarray, float]:
-    """What the sum of ``J`` core variables plus a normal of the returned standard deviation has to exceed."""
+    """``(x, b)`` such that a neuron with ``J`` inputs fires if ``S_J + b N > x``, ``N`` standard normal."""
     x = (layer.threshold / layer.input_scale - layer.shift * number) / layer.scale
     return x, float(np.sqrt(layer.bias_variance) / layer.input_scale / layer.scale)
 
@@ -126,7 +124,7 @@ def core_threshold(layer: Layer, number: np.ndarray) -> tuple[np.ndarray, float]
 def _at(layer: Layer, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both tails of a continuous distribution for ``J`` present connections."""
     normal, z = distribution("normal"), layer.standardised_threshold(np.zeros(len(number)))
-    p, q = normal.sf(z), normal.sf(-z)  # of the bias alone
+    p, q = normal.sf(z), normal.sf(-z)  # J = 0: the bias alone
     some = number > 0
     p[some], q[some] = sum_tails(layer.law.core, number[some], *core_threshold(layer, number[some]))
     return p, q
@@ -146,6 +144,6 @@ def sum_tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias:
         if rest.any() and core.gives(given):
             p[rest], q[rest] = tails(core, number[rest], x[rest], bias)
     if np.isnan(p).any():
-        hint = "leave out a bias this small" if bias else "give the distribution a pdf or a closed form of such sums"
-        raise ConvergenceError(f"the tail of a sum of {number[np.isnan(p)][0]:g} weights is not known: {hint}", (p, q))
+        hint = "set such a small bias to 0" if bias else "give the distribution a pdf or a closed form of such sums"
+        raise ConvergenceError(f"no tail was found for a sum of {number[np.isnan(p)][0]:g} weights: {hint}", (p, q))
     return p, q

@@ -1,10 +1,9 @@
-r"""All fixed points of the layer map, with their stability, and the gain below which only silence is left.
+r"""All fixed points of the layer map, with their stability, and the critical gain.
 
-They are looked for as firing rates, ``p = S((θ - m_g p)/√(σ_b² + g² p))``: beside a large bias the variance no longer tells
-one rate from another. Without bias and weight mean everything follows from ``z² S(z) = 1/γ``, ``γ = g²/θ²``. With a bias,
-for every law whose ``z³ f(z)`` has one maximum (all built-in ones), ``F'(V) = z³ f(z)/(2θ²) g²`` is unimodal: ``F - V`` is
-monotone on at most three pieces, split where ``F' = 1``, and each is searched. That proves the list complete. Everything else
-is scanned.
+The unknown is the firing rate, ``p = S((θ - m_g p)/√(σ_b² + g² p))``: with a large bias the variance hardly depends on it.
+Without bias and weight mean everything follows from ``z² S(z) = 1/γ``, ``γ = g²/θ²``. With a bias, and if ``z³ f(z)`` has a
+single maximum (all built-in distributions), ``F'(V) = g² z³ f(z)/(2θ²)`` is unimodal: ``F - V`` is monotone on at most three
+intervals, split where ``F' = 1``. Each is searched, which proves the list complete. All other cases are scanned.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ from varflow.theory.roots import RESOLUTION, crossing, double_until, scan
 
 __all__ = ["critical_gain", "fixed_points", "saddle_node"]
 
-LARGEST_Z = 1e150  # beyond, z² leaves double precision
-SMALLEST = 1e-300  # rate or variance of a fixed point
+LARGEST_Z = 1e150  # above, z² overflows
+SMALLEST = 1e-300  # rate or variance of a fixed point: below, its products underflow
 
 
 def critical_gain(*, threshold: Any, distribution: Any = "normal") -> Any:
-    r"""The gain below which only silence is left, at infinite width.
+    r"""The gain below which only silence is stable, at infinite width.
 
     .. math:: g_c = \sqrt{\gamma_c}\,\theta, \qquad 1/\gamma_c = \max_z z^2 S(z)
 
     Parameters
     ----------
     threshold : float or array
-        ``θ``; for ``θ ≤ 0`` activity never dies and the answer is 0.
+        ``θ``; for ``θ ≤ 0`` activity never dies and the result is 0.
     distribution : str or object
         Of the standardised potential.
 
@@ -52,9 +51,9 @@ def critical_gain(*, threshold: Any, distribution: Any = "normal") -> Any:
     Notes
     -----
     **Assumes** infinite width, no bias, no weight mean.
-    **Accuracy**: full precision for the built-in laws (γ_c = 6.034397946968073, 9/2, e², 6.813718279415934 for normal,
-    uniform, Laplace and logistic); for others the maximum is found on a scan and refined.
-    **Source**: derived here; at ``γ_c`` the two non-zero fixed points meet (a saddle-node).
+    **Accuracy**: full precision for the built-in distributions (γ_c = 6.034397946968073, 9/2, e², 6.813718279415934 for
+    normal, uniform, Laplace and logistic); for others the maximum is found by a scan and refined.
+    **Source**: derived here; at ``γ_c`` the two non-zero fixed points meet in a saddle-node.
 
     Examples
     --------
@@ -71,7 +70,7 @@ def critical_gain(*, threshold: Any, distribution: Any = "normal") -> Any:
 def saddle_node(law: Distribution) -> tuple[float, float]:
     """``z_c`` and ``γ_c``: the global maximum of ``z² S(z)``, where the multiplier ``z f/(2S)`` is 1."""
     if law.inflection is not None:
-        # z f/S rises to 2 once; the maximum itself is flat and would give half the digits.
+        # z f/S reaches 2 once, rising; the maximum itself is flat and would give only half the digits.
         ratio = lambda z: z * law.hazard(np.minimum(z, law.upper)) - 2  # noqa: E731
         hi = double_until(lambda z: ratio(z) >= 0 or z >= law.upper, 1.0, law.upper if np.isfinite(law.upper) else LARGEST_Z)
         z = crossing(ratio, 1e-3, hi)
@@ -81,11 +80,11 @@ def saddle_node(law: Distribution) -> tuple[float, float]:
 
 
 def _scanned_maximum(law: Distribution) -> float:
-    """The largest of ``z² S(z)`` on a grid, refined around its best cell."""
+    """The maximum of ``z² S(z)``: on a grid, then refined in the best cell."""
     lo, hi = 1e-3, _last_z(law)
     grid = np.geomspace(lo, hi, max(int(2 * np.log(hi / lo) / RESOLUTION), 3))
     if law.levels is not None:
-        # S is a staircase: z² S(z) is largest just below an atom.
+        # S is a step function, so z² S(z) is largest just below an atom.
         atoms = law.levels[law.levels > 0]
         grid = np.nextafter(atoms, 0) if len(atoms) else grid
         return float(grid[np.argmax(grid**2 * law.sf(grid))])
@@ -96,7 +95,7 @@ def _scanned_maximum(law: Distribution) -> float:
 
 
 def _last_z(law: Distribution, log_gamma: float = -np.inf) -> float:
-    """A ``z`` beyond which the tail is empty in double precision, and ``γ z² S(z) < 1``."""
+    """A ``z`` beyond which the tail underflows and ``γ z² S(z) < 1``."""
     empty = lambda z: law.sf(z) < SMALLEST and log_gamma + 2 * np.log(z) + law.log_sf(z) < 0  # noqa: E731
     return min(double_until(empty, 1.0, LARGEST_Z), law.upper)
 
@@ -124,36 +123,36 @@ def fixed_points(
     Returns
     -------
     FixedPoints
-        Ascending in variance, silence (``V = 0``) included where it is one. ``complete`` says whether the list is proven
-        to hold all of them; where it comes from a scan, ``resolution`` is the step in ``ln V``. ``cycles`` holds the pairs of
-        variances that follow each other, stable and unstable.
+        Ascending in variance, including silence (``V = 0``) if it is a fixed point. ``complete`` says whether the list is
+        proven complete; after a scan, ``resolution`` is the step in ``ln V``. ``cycles`` holds the two-cycles, stable and
+        unstable.
 
     Raises
     ------
     DomainError
-        For values that are not finite single numbers in their domain, and where a fixed point fires at less than 1e-300 or has
-        a variance below that.
+        For values that are not finite single numbers in their domain, and if a fixed point has a rate or variance below
+        1e-300.
 
     Notes
     -----
     **Assumes** infinite width and memoryless neurons.
-    **Complete** for the built-in laws with any threshold and bias (see the module), for any continuous law at ``θ ≤ 0``
-    without weight mean, and for discrete laws (finitely many candidates). Else scanned.
-    **Cycles** need a map that falls: none without weight mean for the built-in laws (proven), and none for ``θ ≥ 0`` with
-    ``m_g ≥ 0``. They come from a scan in ``ln p`` (0.004), for discrete laws from a list that is complete. One that comes so
-    close to silence that its smaller variance underflows is lost where silence absorbs. A map that only falls (``θ ≤ 0``,
-    ``m_g ≤ 0``) has no longer ones. Where it rises and then falls, at small ``θ > 0`` with a bias and ``m_g < 0``, longer
-    cycles and chaos occur and are not listed. Of 400 000 random networks (θ uniform in ±2g, σ_b log-uniform in 0.01 … 3g,
-    -m_g in 0.1 … 100g) 134 174 ended in two-cycles, 84 in cycles of 3 to 32 layers and 52 in chaos; the last two kinds
-    all had ``0 < θ < 0.07 g``, ``σ_b < 0.04 g`` and ``m_g < -7 g``.
+    **Complete** for the built-in distributions with any threshold and bias (see the module), for any continuous one at
+    ``θ ≤ 0`` without weight mean, and for discrete ones (finitely many candidates). Otherwise scanned.
+    **Cycles** need a map that falls: none without weight mean for the built-in distributions (proven), and none for ``θ ≥ 0``
+    with ``m_g ≥ 0``. They are found by a scan in ``ln p`` (step 0.004), or for discrete distributions from a complete list. A
+    cycle so close to absorbing silence that its smaller variance underflows is missed. A map that only falls (``θ ≤ 0``,
+    ``m_g ≤ 0``) has no longer cycles. If it rises and then falls, at small ``θ > 0`` with a bias and ``m_g < 0``, longer cycles
+    and chaos occur and are not listed. Of 400 000 random networks (θ uniform in ±2g, σ_b log-uniform in 0.01 … 3g, -m_g in
+    0.1 … 100g) 134 174 ended in two-cycles, 84 in cycles of 3 to 32 layers and 52 in chaos; the last two kinds all had
+    ``0 < θ < 0.07 g``, ``σ_b < 0.04 g`` and ``m_g < -7 g``.
     **Accuracy**: 6e-16 relative, times ``1/|1 - m|`` near the saddle-node, against 50-digit roots over θ from 1e-8 to 30 and
     γ up to 1e12 (``docs/accuracy.md``); ``vf.certified`` proves it case by case.
     **Source**: ``poole2016`` and ``schoenholz2017`` for multiplier and depth scale with smooth activations; for a threshold
-    derived here. ``micheli2024`` names the fixed point ``V = 1`` only.
+    derived here. ``micheli2024`` name only the fixed point ``V = 1``.
 
     Examples
     --------
-    At θ = 1.5 the paper's gain balances on an unstable fixed point:
+    At θ = 1.5 the fixed point of the paper's gain, ``V = 1``, is unstable:
 
     >>> import varflow as vf
     >>> for point in vf.fixed_points(threshold=1.5, gain=vf.gain(threshold=1.5)):
@@ -178,19 +177,19 @@ def fixed_points(
 
 
 def _roots(layer: RateMap, lowest: float) -> tuple[list[float], bool]:
-    """All fixed points but silence, and whether the list is proven complete."""
+    """All fixed points except silence, and whether the list is proven complete."""
     law, theta, unit = layer.law, layer.theta, layer.unit
     if law.levels is not None:
         return _on_the_levels(layer), True
     if layer.m_g == 0 and theta == 0:
         return [unit * float(law.sf(0.0))], True
     excess = lambda y: layer(y) - y  # noqa: E731
-    quiet = float(layer(0.0)) if layer.sigma_b else np.inf if theta <= 0 else 0.0  # what the bias alone makes fire
+    quiet = float(layer(0.0)) if layer.sigma_b else np.inf if theta <= 0 else 0.0  # rate due to the bias alone
     if (excess(lowest) >= 0) != (quiet > SMALLEST):
-        rule = f"puts a fixed point below a rate or variance of {SMALLEST:g}, beyond double precision"
-        raise DomainError("gain", layer.g, f"{rule}; bring the gain nearer to the threshold")
+        rule = f"gives a fixed point a rate or variance below {SMALLEST:g}, which underflows"
+        raise DomainError("gain", layer.g, f"{rule}; choose a gain closer to the threshold")
     falls, unimodal = layer.m_g == 0 and theta < 0, layer.m_g == 0 and law.inflection is not None
-    if falls or unimodal:  # one crossing at most between two of these
+    if falls or unimodal:  # at most one crossing between two of these
         ends = np.array([lowest, *([] if falls else _turns(layer, lowest)), 2 * unit])
         change = np.flatnonzero(np.diff(excess(ends) >= 0))
         found = [crossing(excess, float(ends[i]), float(ends[i + 1])) for i in change]
@@ -200,14 +199,14 @@ def _roots(layer: RateMap, lowest: float) -> tuple[list[float], bool]:
 
 
 def _turns(layer: RateMap, lowest: float) -> list[float]:
-    """Where ``F'(V) = g² z³ f(z)/(2θ²) = 1``, for ``θ > 0``: between these ``F - V`` is monotone."""
+    """Rates at which ``F'(V) = g² z³ f(z)/(2θ²) = 1``, for ``θ > 0``; ``F - V`` is monotone between them."""
     law, theta, inflection = layer.law, layer.theta, layer.law.inflection
     assert inflection is not None
     log_half_gamma = 2 * np.log(layer.g / theta) - np.log(2.0)
 
     def steepness(z: Any) -> Any:
         f = law.pdf(z)
-        with np.errstate(divide="ignore", invalid="ignore"):  # f may underflow where the rate does not
+        with np.errstate(divide="ignore", invalid="ignore"):  # f may underflow before the rate
             return log_half_gamma + 3 * np.log(z) + np.where(f > 0, np.log(f), law.log_sf(z) + np.log(law.hazard(z)))
 
     turns = []
@@ -221,30 +220,30 @@ def _turns(layer: RateMap, lowest: float) -> list[float]:
 
 
 def _lowest(layer: RateMap) -> float:
-    """Where a search begins: not before a rate or variance is a double, and where all rates below rise, or all fall."""
+    """Where the search starts: the smallest rate or variance in range, below which all rates rise or all fall."""
     smallest = SMALLEST if layer.sigma_b else max(SMALLEST, SMALLEST / layer.g / layer.g)
     return min(max(layer.unit * _least_rate(layer), smallest), 0.5 * layer.unit)
 
 
 def _least_rate(layer: RateMap) -> float:
-    """A rate below which ``S > p`` throughout; with ``θ > 0`` and no bias one below which ``S < p``."""
+    """A rate below which ``S > p`` everywhere; for ``θ > 0`` without bias, one below which ``S < p`` everywhere."""
     law, g, sigma_b, m_g = layer.law, layer.g, layer.sigma_b, layer.m_g
     if sigma_b == 0 and layer.theta > 0:
-        # while the mean m_g p is below θ/2, twice the standard deviation still does not reach the threshold
+        # while the mean m_g p is below θ/2, two standard deviations do not reach the threshold
         s = layer.theta / g
         empty = s / (last := _last_z(law, -2 * np.log(s))) * s / last * (1 - 1e-9)
         return empty if m_g <= 0 else min(empty / 4, 0.5 * layer.theta / m_g)
-    top = max(layer.theta / sigma_b, 0.0) if sigma_b else 0.0  # where z begins at p = 0, or what it stays below
+    top = max(layer.theta / sigma_b, 0.0) if sigma_b else 0.0  # z at p = 0, or a bound on it
     if m_g >= 0:
         return 0.5 * float(law.sf(top))
-    room = min(1.0, 0.5 * (law.upper - top))  # the mean raises z by no more than this as long as |m_g| p/√V does not
+    room = min(1.0, 0.5 * (law.upper - top))  # the mean raises z by at most this while |m_g| p/√V does not exceed it
     if room <= 0:
         return 0.0
     return 0.5 * min(float(law.sf(top + room)), max(room * sigma_b / -m_g, (room * g / m_g) * (room * g / m_g)))
 
 
 def _on_the_levels(layer: RateMap) -> list[float]:
-    """A discrete law's tail takes finitely many values; each is a rate, a root if it gives the value back."""
+    """Fixed points of a discrete distribution: its tail takes finitely many values, each a candidate rate."""
     assert layer.law.levels is not None
     tails = layer.unit * np.unique(layer.law.sf(np.concatenate([[-np.inf], layer.law.levels])))
     return [float(y) for y in tails[layer(tails) == tails] if y > 0 or layer.sigma_b > 0]
@@ -253,17 +252,17 @@ def _on_the_levels(layer: RateMap) -> list[float]:
 def _described(layer: RateMap, y: float) -> FixedPoint:
     image = lambda y: float(layer(y))  # noqa: E731
     while layer.law.upper <= layer.z(y) < np.inf and image(y) < y * (1 - 1e-9):
-        y = float(np.nextafter(y, np.inf))  # rounding put a root next to the edge of a bounded law upon it
+        y = float(np.nextafter(y, np.inf))  # a root next to the edge of a bounded support, rounded onto the edge
     m = layer.slope(y)
     if abs(m) < 0.5:
-        y = image(y)  # the map itself contracts what rounding is left
+        y = image(y)  # a contracting layer removes the rounding error
     with np.errstate(divide="ignore"):
         depth_scale = float(-1 / np.log(np.abs(m))) if abs(m) not in (0.0, 1.0) else (np.inf if m else 0.0)
     return FixedPoint(layer.variance(y), y / layer.unit, m, bool(abs(m) < 1), depth_scale + 0.0, layer.residual(y))
 
 
 def _basin_edge(layer: RateMap, points: tuple[FixedPoint, ...]) -> float:
-    """The smallest variance from which activity does not decay to silence, or to the quiet state a bias leaves."""
+    """The smallest variance from which activity does not decay to silence, or to the quiet state with a bias."""
     law, theta, g = layer.law, layer.theta, layer.g
     if layer.sigma_b > 0 or theta <= 0:
         return next((point.variance for point in points[1:] if point.multiplier >= 1), 0.0)

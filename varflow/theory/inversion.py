@@ -1,11 +1,11 @@
-r"""Tails of sums of weights from their characteristic function, with an error that is measured.
+r"""Tails of sums of weights by inverting their characteristic function, with a measured error.
 
 .. math::
     P(S_J > x) = \frac12 + \frac1\pi \int_0^\infty \operatorname{Im}\bigl[e^{-itx} φ(t)^J e^{-b^2 t^2/2}\bigr] \frac{dt}{t}
 
-(Gil-Pelaez 1951), by the trapezoidal rule in ``w`` with ``t = r ln(1 + e^w)``: exponentially dense towards 0, where ``φ`` of
-heavy tails is not analytic, and even further out. The rule on every other node gives the error. The sum of two weights is a
-convolution of density and tail, since ``φ²`` may decay too slowly.
+(Gil-Pelaez 1951), by the trapezoidal rule in ``w`` with ``t = r ln(1 + e^w)``: nodes are exponentially dense towards 0, where
+``φ`` of heavy tails is not analytic, and equidistant for large ``t``. The rule on every other node measures the error. Sums of
+two weights are a convolution of density and tail, because ``φ²`` may decay too slowly.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from varflow.theory.characteristic import characteristic, density_of, panels
 
 __all__ = ["ACCURACY", "tails"]
 
-ACCURACY = 1e-10  # absolute, or an error is raised
-NEGLIGIBLE = 1e-13  # of the integrand at its end
-LARGEST_T = 2000.0
-FIRST, LAST = -37.0, 30.0  # of w: e^-37 is rounding
-COARSE = 0.5  # of the coarser rule's step in w
-TURN = 0.6  # largest phase between nodes of the finer rule
-GROUPS = 3  # of counts per factor 2
-BLOCK = 2**19
-MOST = 2**17  # nodes; a threshold further out has next to nothing beyond it, by its moments
+ACCURACY = 1e-10  # absolute; a larger error raises
+NEGLIGIBLE = 1e-13  # integrand below which the integral is cut off
+LARGEST_T = 2000.0  # largest cut-off, for weights of standard deviation 1
+FIRST, LAST = -37.0, 30.0  # range of w: e^-37 is below rounding
+COARSE = 0.5  # step in w of the coarse rule
+TURN = 0.6  # largest phase between nodes of the fine rule
+GROUPS = 3  # groups of counts per factor 2; a group shares its nodes
+BLOCK = 2**19  # numbers handled at a time
+MOST_NODES = 2**17  # a threshold so far out that it needs more is bounded by moments instead
 REFINED = 3  # attempts, each with twice the nodes
 
 
 def tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> tuple[np.ndarray, np.ndarray]:
-    """``P(S_J + b N > x)`` and its complement for ``J`` in ``number``, which need not be whole.
+    """``P(S_J + b N > x)`` and its complement for ``J`` in ``number``, not necessarily integers.
 
     Raises
     ------
     ConvergenceError
-        Where the error exceeds 1e-10; ``.partial`` is the pair of arrays.
+        If the error exceeds 1e-10; ``.partial`` is the pair of arrays.
     """
     z, bias = (x - number * core.mean) / core.std, bias / core.std
     p, q, error = np.empty((3, len(z)))
@@ -54,7 +54,7 @@ def tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: flo
     if error.max(initial=0.0) > ACCURACY:
         worst = int(np.argmax(error))
         raise ConvergenceError(
-            f"the tail of a sum of {number[worst]:g} weights is known only to {error[worst]:.1e}, not to {ACCURACY:g}: "
+            f"the tail of a sum of {number[worst]:g} weights has an error of {error[worst]:.1e}, above {ACCURACY:g}: "
             "try a distribution whose density has no jumps or poles, a bias, or vf.weights.normal_approximation",
             (p, q),
         )
@@ -62,7 +62,7 @@ def tails(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: flo
 
 
 def _chance_beyond(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias: float) -> np.ndarray:
-    """What ``P(|S_J + b N| > |x|)`` cannot exceed, from the second moment (Chebyshev) and the fourth."""
+    """An upper bound on ``P(|S_J + b N| > |x|)``, from the second moment (Chebyshev) and the fourth."""
     variance = number + bias**2
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         by_second = variance / x**2
@@ -72,14 +72,14 @@ def _chance_beyond(core: WeightDistribution, number: np.ndarray, x: np.ndarray, 
 
 @lru_cache(maxsize=8)
 def _scanned(core: WeightDistribution) -> tuple[np.ndarray, np.ndarray]:
-    """``t`` and the logarithm of the largest ``|φ|`` from there on."""
+    """``t`` and ``ln max |φ|`` over all larger ``t``."""
     t = np.geomspace(1e-3, LARGEST_T, 1200)
     size = np.maximum(np.abs(characteristic(core)(t)), 1e-300)
     return t, np.log(np.maximum.accumulate(size[::-1])[::-1])
 
 
 def _last_t(core: WeightDistribution, number: np.ndarray, bias: float) -> np.ndarray:
-    """Where the integrand has become negligible, for each count."""
+    """The cut-off at which the integrand is negligible, for each count."""
     t, envelope = _scanned(core)
     level = np.outer(number, envelope) - bias**2 * t**2 / 2
     beyond = np.argmax(level < np.log(NEGLIGIBLE), axis=1)
@@ -90,7 +90,7 @@ def _inverted(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias:
     last, phi = _last_t(core, number, bias), characteristic(core)
     p, error = (x < 0).astype(float), _chance_beyond(core, number, x, bias)
     nodes = np.abs(x) * last * (LAST - FIRST) / (LAST * TURN)
-    far = (error < ACCURACY / 100) | (nodes > MOST)
+    far = (error < ACCURACY / 100) | (nodes > MOST_NODES)
     group = np.floor(GROUPS * np.log2(last)).astype(int)
     for name in np.unique(group[~far]):
         rows = np.flatnonzero((group == name) & ~far)
@@ -105,7 +105,7 @@ def _inverted(core: WeightDistribution, number: np.ndarray, x: np.ndarray, bias:
 def _rule(
     phi: Callable[[np.ndarray], np.ndarray], last: float, number: np.ndarray, x: np.ndarray, bias: float, step: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The integral up to ``last`` for some counts, and its error: what halving the nodes changes, and what lies beyond."""
+    """The integral up to ``last``, and its error: the change on halving the nodes plus a bound on the remainder."""
     t, jacobian, log_phi = _nodes(phi, last, number, x, step)
     total, left = np.zeros((2, len(x))), np.zeros(len(x))
     size = max(1, BLOCK // len(t))
@@ -121,7 +121,7 @@ def _rule(
 def _nodes(
     phi: Callable[[np.ndarray], np.ndarray], last: float, number: np.ndarray, x: np.ndarray, step: float
 ) -> tuple[np.ndarray, np.ndarray, Any]:
-    """``t``, ``dt/(π t)`` and ``ln φ``, dense enough for every integrand to turn by at most ``TURN`` between nodes."""
+    """``t``, ``dt/(π t)`` and ``ln φ``, dense enough that the phase changes by at most ``TURN`` between nodes."""
     r = last / LAST
     h = min(step / 2, TURN / (r * max(np.abs(x).max(), 1.0)))
     while True:
@@ -131,7 +131,7 @@ def _nodes(
         turns = np.diff(log_phi.imag)
         extremes = (number.min() * turns, number.max() * turns)
         turn = max(np.abs(turned - z * np.diff(t)).max() for turned in extremes for z in (x.min(), x.max()))
-        if turn <= 1.5 * TURN or len(w) > MOST:
+        if turn <= 1.5 * TURN or len(w) > MOST_NODES:
             return t, h * r / (1 + np.exp(-w)) / t / np.pi, log_phi
         h *= max(TURN / turn, 0.1)
 

@@ -1,8 +1,8 @@
-"""Sums of weights that sit on a lattice: their exact distributions, by convolution of positive terms.
+"""Exact distributions of sums of lattice weights, by convolution of positive terms.
 
-A sum of ``J`` integer weights is an integer ``I``, its membrane ``λ (scale · I + shift · J)`` computed in double precision as a
-network would; ties with the threshold are thus decided by the floats given. Since every term is positive, tails keep their
-relative accuracy: about ``J`` roundings, down to 1e-280.
+A sum of ``J`` integer weights is an integer ``I``; its membrane ``λ (scale · I + shift · J)`` is computed in double precision,
+as in a network, so ties with the threshold are decided in floating point. As every term is positive, tails keep their relative
+accuracy: about ``J`` roundings, down to 1e-280.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from varflow.theory.layers import Layer
 
 __all__ = ["membranes", "sums", "tails"]
 
-_SMALLEST = 1e-290  # below, products would leave the normal doubles
+_SMALLEST = 1e-290  # probabilities below are dropped: their products would underflow
 
 
 def sums(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -36,7 +36,7 @@ def sums(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray, n
 
 
 def _convolved(mass: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """Few atoms one after the other; ``np.convolve`` does the rest."""
+    """Convolution; atom by atom if there are few, else ``np.convolve``."""
     atoms = np.flatnonzero(base)
     if len(atoms) > 8:
         return np.convolve(mass, base)
@@ -47,7 +47,7 @@ def _convolved(mass: np.ndarray, base: np.ndarray) -> np.ndarray:
 
 
 def membranes(layer: Layer, values: np.ndarray, number: int) -> np.ndarray:
-    """Without bias; rounded as the simulator rounds."""
+    """``λ (scale · I + shift · J)``, without bias, rounded as in a simulation."""
     return layer.input_scale * (layer.scale * values + layer.shift * number)
 
 

@@ -1,8 +1,8 @@
-"""One layer in terms of the membrane: ``u = λ (Σ w + b)`` over the ``K`` active inputs, its parameters and its cumulants.
+"""Parameters and cumulants of one layer: ``u = λ (Σ w + b)`` over the ``K`` active inputs.
 
-Given the count ``K`` of spikes below, the potentials of a layer are independent of each other and alike, of mean ``λ μ K`` and
-variance ``λ² (σ_w² K + σ_b²)``; with a fixed in-degree and a weight mean the number of connected active inputs adds to it.
-Infinite and finite width read the same record. Firing probabilities stand in ``firing``.
+Given the spike count ``K`` below, potentials are i.i.d. with mean ``λ μ K`` and variance ``λ² (σ_w² K + σ_b²)``; a fixed
+in-degree with a weight mean adds the variance of the number of connected active inputs. Theories of infinite and finite width
+both use this record. Firing probabilities are in ``firing``.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Parameters of a layer, input scale included where not said otherwise.
+    """Parameters of a layer, input scale included unless stated otherwise.
 
-    A present connection has the weight ``scale · x + shift`` with ``x`` the core of ``law``; ``strict`` says how ties are
-    decided. A membrane is ``input_scale · (scale · Σx + shift · J)`` with ``J`` present active inputs, in double precision.
+    A present connection has weight ``scale · x + shift`` with ``x`` the core of ``law``; ``strict`` decides ties. A membrane is
+    ``input_scale · (scale · Σx + shift · J)`` for ``J`` present active inputs, in double precision.
     """
 
     fan_in: int
@@ -42,14 +42,14 @@ class Layer:
     threshold: float
     fires_at_rest: bool
     law: WeightLaw
-    scale: float  # of the core and shift of a present connection, without the input scale
+    scale: float  # scale and shift of a present connection, without the input scale
     shift: float
     input_scale: float
     strict: bool
 
     @property
     def is_normal(self) -> bool:
-        """Whether potentials are normal given the count, exactly or because that was asked for."""
+        """Whether potentials are normal given the count, exactly or by ``normal_approximation``."""
         return self.law.approximate or self.law.normal_given_spikes
 
     @property
@@ -61,17 +61,17 @@ class Layer:
         return self.input_scale * (self.scale * self.law.core.mean + self.shift)
 
     def conditional_variance(self, counts: np.ndarray) -> np.ndarray:
-        """``C = λ² (σ_w² K + σ_b²)``, and ``(λ μ)² Var[J | K]`` with it for a fixed in-degree."""
+        """``C = λ² (σ_w² K + σ_b²)``, plus ``(λ μ)² Var[J | K]`` for a fixed in-degree."""
         plain = self.weight_variance * counts + self.bias_variance
         if self.law.in_degree is None or self.connection_mean == 0:
             return plain
         return plain + self.connection_mean**2 * _in_degree_moments(self.fan_in, self.law.in_degree, counts)[1]
 
     def excess_kurtosis(self, counts: np.ndarray) -> np.ndarray:
-        """``κ₄(u | K)/C²``; infinite where a weight has no fourth moment, 0 where the potential is a constant."""
+        """``κ₄(u | K)/C²``; infinite if weights have no fourth moment, 0 if the potential is constant."""
         if self.is_normal:
             return np.zeros(np.shape(counts))
-        unit = float(np.hypot(self.connection_std, self.connection_mean))  # its fourth power may leave double precision
+        unit = float(np.hypot(self.connection_std, self.connection_mean))  # its fourth power may overflow
         fourth = self._fourth_cumulant(counts, self.connection_std / unit, self.connection_mean / unit)
         varies = np.isfinite(fourth) & (fourth != 0)
         unchanged = np.full(np.shape(fourth), 1 / unit)
@@ -91,7 +91,7 @@ class Layer:
         return central - 3 * (std**2 * expected + mean**2 * var) ** 2
 
     def standardised_threshold(self, counts: np.ndarray) -> np.ndarray:
-        """``z = (θ - λ μ K)/√C``; ``±inf`` where the potential is a constant, by whether that constant fires."""
+        """``z = (θ - λ μ K)/√C``; if the potential is constant, ``-inf`` if that constant fires, else ``+inf``."""
         margin = self.threshold - self.weight_mean * counts
         return _standardised(margin, self.conditional_variance(counts), self.fires_at_rest)
 
@@ -103,7 +103,7 @@ def _standardised(margin: np.ndarray, variance: np.ndarray, fires_at_rest: bool)
 
 
 def _thinned_fourth_cumulant(density: float, mean: float, variance: float, third: float, fourth: float) -> float:
-    """Of a connection that is present with probability ``density`` and then has these cumulants."""
+    """Fourth cumulant of a connection that is present with probability ``density`` and then has these cumulants."""
     m1 = mean
     m2 = variance + m1**2
     m3 = third + 3 * m1 * variance + m1**3
@@ -115,7 +115,7 @@ def _thinned_fourth_cumulant(density: float, mean: float, variance: float, third
 
 
 def _in_degree_moments(fan_in: int, in_degree: int, counts: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Mean and second to fourth central moments of ``J | K``, hypergeometric, from its factorial moments."""
+    """Mean and second to fourth central moments of the hypergeometric ``J | K``, from its factorial moments."""
     K = np.asarray(counts, dtype=float)
     factorial, moments = np.ones_like(K), [np.ones_like(K)]
     for j in range(4):
@@ -128,7 +128,7 @@ def _in_degree_moments(fan_in: int, in_degree: int, counts: np.ndarray) -> tuple
 
 
 def layers(network: Network) -> list[Layer]:
-    """Layers 2 … depth of a network, in terms of the membrane (input scale included)."""
+    """Layers 2 … depth of a network."""
     columns = network.widths[:-1], network.widths[1:], network.gains[1:], network.mean_gains[1:]
     of_each = list(zip(*(column.tolist() for column in columns), strict=True))
     distinct = {parameters: _layer(network, *parameters) for parameters in set(of_each)}
@@ -156,25 +156,27 @@ def _layer(network: Network, fan_in: int, width: int, gain: float, mean_gain: fl
 
 
 def driven_variances(network: Network) -> np.ndarray:
-    """Variance of the driven layer's membrane, one entry per kind of input."""
+    """Variance of layer 1's membrane, one entry per input."""
     return network.neuron.input_scale**2 * network.drive.current_variances
 
 
 def driven_threshold(network: Network) -> np.ndarray:
-    """``θ`` in standard deviations of the driven layer's membrane, one entry per kind of input."""
+    """``θ`` in standard deviations of layer 1's membrane, one entry per input."""
     neuron, variances = network.neuron, driven_variances(network)
     return _standardised(np.full_like(variances, neuron.threshold), variances, neuron.fires_at(0.0))
 
 
 def one_step(network: Network) -> None:
-    """Refuse what the memoryless theory does not describe."""
+    """Raise for networks that the one-step theory does not describe."""
     instance("network", network, Network)
     if network.steps > 1:
-        raise DomainError("steps", network.steps, "must be 1: the theory of one layer's spike count holds for one time step")
+        raise DomainError("steps", network.steps, "must be 1: the theory at finite width is for one time step")
     if network.neuron.reset_rule.counts:
-        raise DomainError("reset", network.neuron.reset, "is not a count of spiking neurons: one spike per neuron is needed")
+        raise DomainError(
+            "reset", network.neuron.reset, "is not supported at finite width: neurons must spike at most once per step"
+        )
     if network.neuron.delay:
-        raise DomainError("delay", network.neuron.delay, "must be 0: at the first step nothing has arrived yet")
+        raise DomainError("delay", network.neuron.delay, "must be 0: with a delay no spike arrives in the first step")
 
 
 def sample_variance_moments(
@@ -182,11 +184,11 @@ def sample_variance_moments(
 ) -> tuple[float, float]:
     """Mean and standard deviation of the sample variance of ``width`` potentials of random variance ``C``.
 
-    ``mass`` is the probability of each value of C, ``excess_kurtosis`` that of the potential there.
+    ``mass`` is the probability of each value of C, ``excess_kurtosis`` that of the potential given C.
     """
-    unit = float(variances.max()) or 1.0  # fourth powers of potentials may leave double precision
+    unit = float(variances.max()) or 1.0  # fourth powers of potentials may overflow
     C = variances / unit
-    # not ``mass @ C``: on a busy machine threaded BLAS takes milliseconds to start for one dot product
+    # not ``mass @ C``: BLAS threads take milliseconds to start on a busy machine
     mean, square = float(np.sum(mass * C)), float(np.sum(mass * C**2))
     fourth = float(np.sum(mass * C**2 * excess_kurtosis))
     return unit * mean, unit * sample_variance_std(max(square - mean**2, 0.0), square, width, fourth)

@@ -1,7 +1,7 @@
-"""The layer map at infinite width: what one layer makes of the variance below it.
+"""The layer map at infinite width: the variance of one layer from that of the layer below.
 
-Memoryless neurons. The standardised potential has the given distribution; the population mean that a weight mean brings
-is carried along. Fixed points of the map live in ``fixed_points``, the gain that preserves a variance in ``init.gains``.
+For memoryless neurons whose standardised potential has the given distribution, with the population mean due to a weight mean.
+Fixed points are in ``fixed_points``, the gain that preserves a variance in ``init.gains``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from varflow.model.distributions import distribution as as_distribution
 
 __all__ = ["RateMap", "multiplier", "standardised", "variance_map"]
 
-TINY = 1e-290  # tails below it are taken from their logarithm
+TINY = 1e-290  # tails below use their logarithm
 
 
 def variance_map(
@@ -44,7 +44,7 @@ def variance_map(
     distribution : str or object
         Of the standardised potential; see :func:`varflow.distribution`.
     mean_gain : float or array
-        ``m_g = n E[w]``. Then ``V`` is taken as an image of the map, fed by the rate ``(V - σ_b²)/g²``.
+        ``m_g = n E[w]``. ``V`` then belongs to a layer fed by the rate ``(V - σ_b²)/g²``.
 
     Returns
     -------
@@ -54,13 +54,13 @@ def variance_map(
     Raises
     ------
     DomainError
-        For values that are not finite, negative where they must not be, or do not broadcast.
+        For values outside their domain, or shapes that do not broadcast.
 
     Notes
     -----
     **Assumes** infinite width and memoryless neurons that spike at ``u > θ``.
     **Accuracy**: that of the tail, a few ulp.
-    **Source**: ``micheli2024`` for ``σ_b = m_g = 0`` and the normal law; else derived from the layer's definition.
+    **Source**: ``micheli2024`` for ``σ_b = m_g = 0`` and the normal distribution; else derived from the layer's definition.
 
     Examples
     --------
@@ -100,10 +100,10 @@ def multiplier(law: Distribution, z: float, std: float, g: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class RateMap:
-    r"""The same map, of the firing rate: ``p' = S(z)``, ``z = (θ - m_g p)/√V``, ``V = σ_b² + g² p``.
+    r"""The same map of the firing rate: ``p' = S(z)``, ``z = (θ - m_g p)/√V``, ``V = σ_b² + g² p``.
 
-    It acts on ``y = unit · p``, where ``unit``, a power of two, is 1 for small gains and about ``g²`` for large ones: a fixed
-    point whose variance is a double has such a ``y``, though its rate may be none.
+    It acts on ``y = unit · p`` with ``unit`` a power of two: 1 for small gains, about ``g²`` for large ones, where ``p`` may
+    underflow though the variance does not.
     """
 
     law: Distribution
@@ -121,7 +121,7 @@ class RateMap:
         return self.root_unit**2
 
     def std(self, y: Any) -> Any:
-        """``√V``; no square is formed that could leave double precision."""
+        """``√V``, without squares that could overflow."""
         return np.hypot(self.sigma_b, self.g / self.root_unit * np.sqrt(y))
 
     def z(self, y: Any) -> Any:
@@ -139,15 +139,15 @@ class RateMap:
         return self.sigma_b**2 + (self.g / self.root_unit) ** 2 * y
 
     def residual(self, y: float, image: float | None = None) -> float:
-        """``F(V) - V`` at ``y``, or the difference in variance between ``y`` and what several layers make of it."""
+        """``F(V) - V`` at ``y``; with ``image``, the variance at ``image`` minus that at ``y``."""
         return (self.g / self.root_unit) ** 2 * (float(self(y) if image is None else image) - y)
 
     def slope(self, y: float) -> float:
-        """``F'(V) = f(z) (g² z/(2V) + m_g/√V)``; at ``V = 0`` 0 where all neurons are silent or all fire, ``inf`` at a jump."""
+        """``F'(V) = f(z) (g² z/(2V) + m_g/√V)``; at ``V = 0``, 0 if all neurons agree and ``inf`` at a jump."""
         z, std, image = float(self.z(y)), float(self.std(y)), float(self(y))
         if std == 0:
             return 0.0 if self.theta else np.inf
         if image == 0:
             return 0.0
-        hazard, ratio = float(self.law.hazard(z)), self.g / self.root_unit / std  # f underflows before its products do
+        hazard, ratio = float(self.law.hazard(z)), self.g / self.root_unit / std  # f may underflow before its products
         return 0.5 * (hazard * z) * (image * ratio) * ratio + hazard * (self.m_g / self.unit) * (image / std)

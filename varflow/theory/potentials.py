@@ -1,6 +1,6 @@
-"""Potentials of one layer drawn given the spikes below: one random number each, from the distribution of the sum of weights.
+"""Draws of a layer's potentials given the spikes below, one random number each, from the distribution of the sum of weights.
 
-Sums on a lattice are drawn exactly, those of other weights that are not normal from ``cells``; never by the simulator's draws.
+Lattice sums are drawn exactly, sums of other non-normal weights from ``cells``. The simulator's draws are not used.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def _core_sums(rng: np.random.Generator, layer: Layer, number: np.ndarray) -> np
     for count, chosen in zip(counts.tolist(), np.split(order, first[1:]), strict=True):
         values, cumulative = tables[count]
         out[chosen] = values[np.searchsorted(cumulative, rng.random(len(chosen)), side="right")]
-    if core.lattice is None:  # anywhere in the cell
+    if core.lattice is None:  # uniform within the cell
         out += core.std * cells.CELL * (rng.random(len(out)) - 0.5) * (number.ravel() > 0)
     return out.reshape(number.shape)
 
 
 @lru_cache(maxsize=4)
 def _tables(core: WeightDistribution, largest: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Values of every sum, with its distribution function below the last."""
+    """Values of every sum, and its cumulative probabilities except the last."""
     sums = cells.sums if core.lattice is None else lattice.sums
     return [(values, np.cumsum(mass / mass.sum())[:-1]) for values, mass in sums(core, largest)]

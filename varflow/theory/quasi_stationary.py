@@ -1,10 +1,9 @@
-r"""The metastable state of a deep network: what a surviving network looks like, and how fast such networks leave it.
+r"""The quasi-stationary (metastable) state of a deep network and its escape rate.
 
-Conditioned on not having left a set of counts, for instance on being alive, the spike count of a network of equal layers
+Conditioned on not having left a set of counts (for instance, on being alive), the spike count of a network of equal layers
 settles to the quasi-stationary distribution ``ν``, the left eigenvector of the chain restricted to that set:
-``ν P = (1 - r) ν``. The escape rate ``r`` is the flux out of the set, for silence ``Σ_K ν_K (1 - π_K)^n``, a sum of positive
-terms: with tails kept down to the smallest double it holds its relative accuracy far below the smallest probability a double
-distinguishes from zero beside one. States of chains in which silence does not absorb are found in ``stationary``.
+``ν P = (1 - r) ν``. The escape rate ``r`` is the flux out of the set, for silence ``Σ_K ν_K (1 - π_K)^n``: a sum of positive
+terms, which is accurate far below 1e-16. Chains without absorbing silence are treated in ``stationary``.
 """
 
 from __future__ import annotations
@@ -34,30 +33,30 @@ __all__ = [
 
 TOLERANCE = 1e-13  # relative error of the escape rate left by stopping
 SETTLED = 1e-12  # change of the distribution per layer
-KEPT = 0.2  # of the last distribution at every step, so that networks that alternate between layers settle too
-EXACT_WIDTH = 2000  # wider layers are held on a grid here: tails this deep would fill the whole matrix
-LARGEST_MATRIX = 5000  # of laws that are known at whole counts only: 200 MB
-LONGEST = 100_000  # layers of iteration
-SMALLEST = 1e-300  # a probability per layer below this is none
-HIDDEN = 1e-12  # eigenvalues below this are rounding
-DENSE = 256  # counts up to which all eigenvalues are computed
+KEPT = 0.2  # fraction of the last distribution kept in each step, so that alternating networks settle too
+EXACT_WIDTH = 2000  # wider layers use a grid of counts: with whole tails the full matrix would be dense
+LARGEST_MATRIX = 5000  # for weights whose π_K needs integer counts: 200 MB
+LONGEST = 100_000  # iterations
+SMALLEST = 1e-300  # a smaller probability per layer underflows in products and counts as 0
+HIDDEN = 1e-12  # smaller eigenvalues are rounding
+DENSE = 256  # number of counts up to which all eigenvalues are computed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuasiStationary:
-    """What a deep network that has not left a state looks like.
+    """The state of a deep network that has not yet left a set of counts.
 
     Attributes
     ----------
     distribution : CountLaw
-        Of the spike count, given that the network is still alive, or still in the state.
+        Of the spike count, given that the network is still alive (or in the set).
     variance, variance_std : float
-        Expected sample variance (ddof = 1) of a layer fed by such a count, and its standard deviation over networks.
+        Expected sample variance (ddof = 1) of the next layer, and its standard deviation over networks.
     firing_rate, firing_rate_std : float
     escape_rate : float
-        Probability per layer that the network falls silent, or leaves the state.
+        Probability per layer that the network falls silent (or leaves the set).
     relaxation_depth : float
-        Layers over which such a network forgets its start by a factor e.
+        Layers over which the memory of the start decays by a factor e.
     """
 
     distribution: CountLaw
@@ -79,7 +78,7 @@ class QuasiStationary:
 class Lifetime:
     """Mean number of layers with at least one spike before the first silent one.
 
-    From the drive on, and from the quasi-stationary state on (NaN where silence does not absorb: there is none).
+    Starting from the drive, and from the quasi-stationary state (NaN if silence is not absorbing).
     """
 
     from_drive: float
@@ -87,10 +86,10 @@ class Lifetime:
 
 
 def whole_kernel(layer: Layer, grid: CountGrid) -> Kernel:
-    """The transitions of a network of equal layers with their whole tails."""
+    """The transition kernel of equal layers, with whole tails."""
     smooth = smooth_in_count(layer)
     if not smooth and grid.width > LARGEST_MATRIX:
-        rule = f"has firing probabilities at whole counts only: its stationary law is held in full up to width {LARGEST_MATRIX}"
+        rule = f"has a stationary state up to width {LARGEST_MATRIX} only: its firing probability needs integer counts"
         raise DomainError("weights", layer.law, rule)
     if grid.width > EXACT_WIDTH and smooth:
         grid = count_grid(grid.width, exact_width=EXACT_WIDTH)
@@ -98,18 +97,18 @@ def whole_kernel(layer: Layer, grid: CountGrid) -> Kernel:
 
 
 def quasi_stationary(layer: Layer, kernel: Kernel, inside: np.ndarray, start: np.ndarray) -> QuasiStationary:
-    """The state of networks that have not left the counts ``inside``; see :meth:`varflow.SpikeChain.quasi_stationary`."""
+    """The state conditioned on the counts ``inside``; see :meth:`varflow.SpikeChain.quasi_stationary`."""
     mass, escape, survival = settled(kernel, inside, start)
     if not survival:
         gain, rule = float(np.sqrt(layer.weight_variance * layer.fan_in)) / layer.input_scale, "sustains no activity"
-        raise DomainError("gain", gain, f"{rule}: after any layer the next one is silent; vf.critical_gain says what does")
+        raise DomainError("gain", gain, f"{rule}: every layer is followed by silence; see vf.critical_gain")
     values = eigenvalues(kernel.with_tail(TAIL), inside)
     second = abs(values[1]) / survival if len(values) > 1 and abs(values[1]) > HIDDEN else 0.0
     return QuasiStationary(*summary(layer, kernel.target, mass), escape, depth_of(second))
 
 
 def summary(layer: Layer, grid: CountGrid, mass: np.ndarray) -> tuple[CountLaw, float, float, float, float]:
-    """A distribution of the count, and mean and standard deviation of the sample variance and of the firing rate."""
+    """The count's distribution, and mean and standard deviation of the sample variance and of the firing rate."""
     law = CountLaw(grid.counts, frozen(mass), grid.width)
     held = mass > 0
     conditional, kurtosis = layer.conditional_variance(grid.counts[held]), layer.excess_kurtosis(grid.counts[held])
@@ -118,7 +117,7 @@ def summary(layer: Layer, grid: CountGrid, mass: np.ndarray) -> tuple[CountLaw, 
 
 
 def settled(kernel: Kernel, inside: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """Quasi-stationary distribution, escape rate and its complement; zeros, 1 and 0 where none stays for one layer."""
+    """Quasi-stationary distribution, escape rate and its complement; zeros, 1 and 0 if all leave within one layer."""
     mass, escape, change = np.where(inside, start, 0.0) / start[inside].sum(), 0.0, 0.0
     for _ in range(LONGEST):
         previous, before, change_before = mass, escape, change
@@ -135,11 +134,11 @@ def settled(kernel: Kernel, inside: np.ndarray, start: np.ndarray) -> tuple[np.n
         enough = change * shrink <= TOLERANCE * escape * (1 - shrink) or change <= 4e-16 * escape
         if enough and np.abs(mass - previous).sum() < SETTLED:
             return np.where(mass > SMALLEST, mass, 0.0), escape, stay / (left + stay)
-    raise ConvergenceError(f"the quasi-stationary law did not settle within {LONGEST} layers", mass)
+    raise ConvergenceError(f"the quasi-stationary distribution did not settle within {LONGEST} layers", mass)
 
 
 def eigenvalues(kernel: Kernel, inside: np.ndarray | None = None, mass: np.ndarray | None = None) -> np.ndarray:
-    """The largest eigenvalues of the chain, falling in size, within some counts or without the 1 of a stationary ``mass``."""
+    """The largest eigenvalues by size: of the chain restricted to ``inside``, or without the eigenvalue 1 of ``mass``."""
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
     size = len(kernel.target)
@@ -159,13 +158,13 @@ def eigenvalues(kernel: Kernel, inside: np.ndarray | None = None, mass: np.ndarr
         chain = LinearOperator((len(counts),) * 2, matvec=pull, dtype=float)  # pyright: ignore[reportCallIssue]
         try:
             values = eigs(chain, k=2, v0=start, tol=1e-10, return_eigenvectors=False)  # pyright: ignore[reportArgumentType]
-        except ArpackNoConvergence as error:  # the second eigenvalue is too small to be told from 0
+        except ArpackNoConvergence as error:  # the second eigenvalue is 0 within rounding
             values = error.eigenvalues
     return values[np.argsort(-np.abs(values))]
 
 
 def depth_of(multiplier: float) -> float:
-    """``-1/ln|m|`` layers; 0 for a multiplier that rounding hides, ``inf`` for one that it hides from 1."""
+    """``-1/ln|m|`` layers; 0 or ``inf`` for a multiplier that equals 0 or 1 within rounding."""
     if multiplier <= HIDDEN:
         return 0.0
     return float(-1 / np.log(multiplier)) if multiplier < 1 - 1e-13 else np.inf

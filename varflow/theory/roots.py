@@ -1,6 +1,6 @@
-"""Bracketed roots by repeated subdivision: no derivative, no step control, the sign of a function to the last bit.
+"""Bracketed roots by repeated subdivision, to adjacent floats, without derivatives.
 
-Each round evaluates the function on a whole grid, so a root to double precision costs about ten array calls.
+Each round evaluates the function on a grid, so a root to double precision takes about ten array calls.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from varflow._checks import ConvergenceError
 
 __all__ = ["RESOLUTION", "bisect", "crossing", "double_until", "rising_root", "scan"]
 
-GRID = 65
-FARTHEST = 1e6  # factor from the start beyond which no root of a rising function is looked for
-RESOLUTION = 4e-3  # step of a scan in the logarithm
+GRID = 65  # points per subdivision: 6 bits a round
+FARTHEST = 1e6  # largest ratio of a root of a rising function to its start
+RESOLUTION = 4e-3  # step of a scan in ln y: closer pairs of roots are found only through the extremum between them
 
 
 def crossing(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> float:
-    """The first place in ``[lo, hi]`` (both positive) where ``function ≥ 0`` changes, to adjacent floats."""
+    """The first sign change in ``[lo, hi]`` (both positive), to adjacent floats."""
     while True:
         grid = np.geomspace(lo, hi, GRID) if hi > 2 * lo else np.linspace(lo, hi, GRID)
         grid[0], grid[-1] = lo, hi
@@ -35,7 +35,7 @@ def crossing(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float)
 
 
 def bisect(function: Callable[[np.ndarray], np.ndarray], lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
-    """Elementwise: where ``function``, positive at ``lo``, stops being positive before ``hi``; both positive."""
+    """Elementwise root in ``[lo, hi]`` (both positive) of a function that is positive at ``lo``."""
     for _ in range(64):
         middle = np.where(hi > 2 * lo, np.sqrt(lo) * np.sqrt(hi), lo + 0.5 * (hi - lo))
         above = function(middle) > 0
@@ -51,7 +51,7 @@ def double_until(condition: Callable[[float], bool], start: float, limit: float)
 
 
 def scan(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> list[float]:
-    """Sign changes on a grid in ``ln y``; extrema of ``function/y`` between grid points are looked into."""
+    """Sign changes on a grid in ``ln y``, including pairs hidden between grid points around an extremum of ``function/y``."""
     hi *= 1 + 1e-9
     grid = np.geomspace(lo, hi, max(int((np.log(hi) - np.log(lo)) / RESOLUTION), 2) + 1)
     with np.errstate(over="ignore"):
@@ -64,7 +64,7 @@ def scan(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> 
 
 
 def _closest_approach(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> float:
-    """Where ``|function/y|`` is smallest on ``[lo, hi]``, or where its sign differs from that at the ends."""
+    """The minimum of ``|function/y|`` on ``[lo, hi]``, or a point where the sign differs from that at the ends."""
     side, nearest = np.sign(function(np.array([lo]))[0]), lo
     for _ in range(6):
         grid = np.linspace(lo, hi, 33)
@@ -74,7 +74,7 @@ def _closest_approach(function: Callable[[np.ndarray], np.ndarray], lo: float, h
 
 
 def rising_root(function: Callable[[float], float], start: float, accuracy: float) -> float:
-    """Where a costly rising function of a positive number passes 0, to a relative accuracy: a bracket that widens from
+    """Root of an expensive rising function of a positive number, to a relative accuracy: a bracket that widens from
     ``start``, then regula falsi (Illinois) in the logarithm.
     """
     lo = hi = start

@@ -1,9 +1,8 @@
-"""Ensembles drawn from the exact chain: what a perfect simulation of ``repeats`` networks would have measured.
+"""Ensembles drawn from the exact chain, as an exact simulation of ``repeats`` networks would measure them.
 
-Counts are exact draws. A layer's sample variance and its own spike count come from the same potentials and are
-correlated. In small layers of few networks the potentials themselves are drawn; otherwise the sample variance is drawn given
-the count, as a gamma variable with the exact conditional mean and variance: in wide layers it is nearly one, and in the mean
-over many networks nothing else shows.
+Counts are exact draws. A layer's sample variance and spike count come from the same potentials and are correlated. In narrow
+layers of few networks the potentials themselves are drawn. Otherwise the sample variance is a gamma variable with its exact
+mean and variance given the count: nearly exact in wide layers, and sufficient for means over many networks.
 """
 
 from __future__ import annotations
@@ -16,21 +15,21 @@ from varflow._checks import integer
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.results import Ensemble
-from varflow.theory.beyond import beyond, unit
 from varflow.theory.layers import Layer, driven_threshold, driven_variances, layers
+from varflow.theory.partial_moments import partial_moments, unit
 from varflow.theory.potentials import potentials
 
 __all__ = ["ExactLaw"]
 
-EXACT_WIDTH = 64
-EXACT_FAN_IN = 256  # of weights that are not normal: potentials are sums of that many draws
-MANY = 1000  # networks in whose mean the shape of one sample variance no longer shows
-LAST_Z = 40.0  # beyond, a normal tail is empty in double precision, and fourth powers need not overflow
+EXACT_WIDTH = 64  # up to here potentials are drawn; wider, a gamma variable is close enough
+EXACT_FAN_IN = 256  # the same for weights that are not normal, whose tables grow with the fan-in
+MANY = 1000  # networks whose mean hides the shape of a single sample variance
+LAST_Z = 40.0  # above, a normal tail is 0 in double precision
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExactLaw:
-    """``law(repeats, seed)`` draws an Ensemble of a network; ``law(repeats, seed, ensembles=m)`` stacks m of them."""
+    """``law(repeats, seed)`` draws an Ensemble of the network; ``law(repeats, seed, ensembles=m)`` stacks m of them."""
 
     network: Network
 
@@ -60,7 +59,7 @@ class ExactLaw:
 def _normal_layer(
     rng: np.random.Generator, width: int, conditional: np.ndarray, z: np.ndarray, many: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Spike count and sample variance of ``width`` normal potentials of variance ``conditional``, for each network."""
+    """Spike count and sample variance of ``width`` normal potentials with variance ``conditional``, for each network."""
     counts, spread = np.zeros_like(z), np.zeros_like(z)
     certain = np.isinf(z)
     counts[certain & (z < 0)] = width
@@ -98,7 +97,7 @@ def _layer_of_potentials(rng: np.random.Generator, layer: Layer, below: np.ndarr
 
 
 def _layer_of_moments(rng: np.random.Generator, layer: Layer, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    upper, lower = beyond(layer)
+    upper, lower = partial_moments(layer)
     counts = rng.binomial(layer.width, np.minimum(upper[0][below], 1.0))
     if layer.width == 1:
         return counts.astype(float), np.full(len(below), np.nan)
@@ -110,29 +109,29 @@ def _layer_of_moments(rng: np.random.Generator, layer: Layer, below: np.ndarray)
 def _given_counts(
     rng: np.random.Generator, width: int, counts: np.ndarray, state: np.ndarray, above: np.ndarray, below: np.ndarray
 ) -> np.ndarray:
-    """Sample variances given how many potentials lie above the threshold: gamma variables of the exact mean and variance.
+    """Sample variances given the number of potentials above threshold: gamma variables with the exact mean and variance.
 
-    ``above`` and ``below`` hold the first four moments on either side of the threshold in every state below, shape
-    (4, states). Networks that agree in state and count share the arithmetic.
+    ``above`` and ``below`` hold the first four moments on either side of the threshold for every state of the layer below,
+    shape (4, states). Networks with the same state and count share the arithmetic.
     """
     pairs, which = np.unique(state * (width + 1) + counts, return_inverse=True)
     state, share = pairs // (width + 1), pairs % (width + 1) / width
     above, below = above[:, state], below[:, state]
     centre = share * above[0] + (1 - share) * below[0]
     up, down = _about(centre, above), _about(centre, below)
-    # Σ(u-ū)² = Σ(u-c)² - n(ū-c)² with c = E[ū | K]; the last term has the mean of one potential's conditional variance.
+    # Σ(u-ū)² = Σ(u-c)² - n(ū-c)² with c = E[ū | K]; the mean of the last term is the mean variance of one potential given K
     squares = share * up[0] + (1 - share) * down[0]
     scatter = share * (above[1] - above[0] ** 2) + (1 - share) * (below[1] - below[0] ** 2)
     mean = np.maximum((width * squares - scatter) / (width - 1), 0.0)
     variance = (share * up[1] + (1 - share) * down[1]) * width / (width - 1) ** 2
-    varies = (mean > 0) & (variance > 1e-12 * mean**2)  # on a lattice the count can leave no choice
+    varies = (mean > 0) & (variance > 1e-12 * mean**2)  # on a lattice the count may fix the variance
     safe = np.where(varies, variance, 1.0)
     shape, size = np.where(varies, mean**2 / safe, 1.0), np.where(varies, safe / np.where(varies, mean, 1.0), 0.0)
     return rng.standard_gamma(shape[which]) * size[which] + np.where(varies, 0.0, mean)[which]
 
 
 def _tail_moments(z: np.ndarray, hazard: np.ndarray) -> tuple[np.ndarray, ...]:
-    """First four moments of a standard normal beyond ``z``: above it with hazard φ/Q, below it with ``-φ/(1-Q)``."""
+    """First four moments of a standard normal truncated at ``z``: above with hazard ``φ/Q``, below with ``-φ/(1-Q)``."""
     return hazard, 1 + z * hazard, (z**2 + 2) * hazard, 3 + (z**3 + 3 * z) * hazard
 
 

@@ -1,9 +1,9 @@
 r"""The largest stable fixed point for millions of networks at once.
 
 Without a bias no iteration is needed. With ``s = θ/g`` and its critical value ``s_c = 1/√γ_c``, the stable root of
-``z² S(z) = s²`` is analytic in ``w = √(1 - s/s_c)`` on [0, 1], the saddle-node's square root taken out: ``V = g² P(w)``
-with one polynomial ``P`` per law. With a bias, two third-order steps from that root mostly suffice; Newton's method does the
-rest.
+``z² S(z) = s²`` is analytic in ``w = √(1 - s/s_c)`` on [0, 1], which absorbs the square root at the saddle-node:
+``V = g² P(w)`` with one polynomial ``P`` per distribution. With a bias, two third-order steps from that root usually suffice;
+the rest use Newton's method.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from varflow.theory.roots import RESOLUTION, bisect
 __all__ = ["stable_variance"]
 
 CHUNK = 16384  # elements whose intermediates stay in cache
-DEGREE = {"normal": 14}
-NEWTON_STEPS = 60
+DEGREE = {"normal": 14}  # of P, where a lower degree than the default reaches rounding
+NEWTON_STEPS = 60  # then ConvergenceError
 
 
 def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", bias_std: Any = 0.0) -> Any:
@@ -41,8 +41,8 @@ def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", 
     Returns
     -------
     float or ndarray
-        0.0 where only silence is left; NaN where no fixed point is stable: layers then alternate, see
-        :func:`varflow.fixed_points` for the cycle.
+        0.0 where only silence is stable; NaN where no fixed point is stable and layers alternate (see
+        :func:`varflow.fixed_points` for the cycle).
 
     Raises
     ------
@@ -53,8 +53,8 @@ def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", 
     -----
     **Assumes** infinite width, memoryless neurons, no weight mean.
     **Accuracy**: relative residual at most 1e-14 for γ = g²/θ² from 6.0344 to 1e12 (tested; measured values in the README).
-    **Speed**: for a built-in law without bias one polynomial an element; with a bias about ten times that; for other laws
-    with a bias or a negative threshold a scan an element.
+    **Speed**: one polynomial per element for a built-in distribution without bias; about ten times that with a bias; one scan
+    per element for other distributions with a bias or a negative threshold.
     **Source**: derived here.
 
     Examples
@@ -144,15 +144,15 @@ def _biased_chunk(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: 
     V[rising] = quick[rising]
     slow = np.flatnonzero(rising & np.isnan(quick))
     V[slow] = _newton(law, theta[slow], g2[slow], b[slow], ceiling[slow], floor[slow])
-    lost = slow[np.isnan(V[slow])]  # no root in the concave part: the only one is next to the bias, where F is convex
+    lost = slow[np.isnan(V[slow])]  # no root in the concave part: the only one is near V = b, where F is convex
     V[lost] = _newton(law, theta[lost], g2[lost], b[lost], b[lost], np.zeros(len(lost)))
     return V
 
 
 def _halley(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor: np.ndarray) -> np.ndarray:
-    """Two steps of third order from the unbiased root ``V``, where ``F - V`` is just ``b``; NaN where they do not suffice.
+    """Two steps of third order (Halley) from the unbiased root ``V``, where ``F - V = b``; NaN where they do not suffice.
 
-    ``F'' = F' (-3 - z f'/f)/(2V)`` costs no further evaluation.
+    ``F'' = F' (-3 - z f'/f)/(2V)`` needs no further evaluation.
     """
     with np.errstate(all="ignore"):
         z = theta / np.sqrt(V)
@@ -170,7 +170,7 @@ def _halley(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor
 
 
 def _newton(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor: np.ndarray) -> np.ndarray:
-    """Root of ``b + g² S(θ/√V) - V`` from a side where Newton's method is monotone; NaN where it falls below ``floor``."""
+    """Root of ``b + g² S(θ/√V) - V`` by monotone Newton steps; NaN where they fall below ``floor``."""
     V, result, todo = V.copy(), np.empty(V.shape), np.arange(len(V))
     gone = np.zeros(V.shape, dtype=bool)
     for _ in range(NEWTON_STEPS):
@@ -180,7 +180,7 @@ def _newton(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor
             step = (b + g2 * law.sf(z) - V) / (1 - slope)
             V += step
             gone |= (slope >= 1) & (floor > 0) | (floor > V)
-            left = ~(gone | (np.abs(step) <= 1e-8 * V))  # quadratic: one more step would be lost in rounding
+            left = ~(gone | (np.abs(step) <= 1e-8 * V))  # quadratic convergence: one more step is below rounding
         remaining = np.count_nonzero(left)
         if remaining <= len(todo) / 2:
             result[todo] = np.where(gone, np.nan, V)
@@ -191,14 +191,14 @@ def _newton(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor
 
 
 def _falling(law: Distribution, theta: np.ndarray, g2: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """``θ < 0``: F falls, so there is one fixed point; NaN where it repels."""
+    """``θ < 0``: F falls, so there is one fixed point; NaN where it is unstable."""
     V = bisect(lambda V: b + g2 * law.sf(theta / np.sqrt(V)) - V, 0.5 * (b + g2 * law.sf(0.0)), 2 * (b + g2))
     z = theta / np.sqrt(V)
     return np.where(g2 * law.pdf(z) * -z / (2 * V) < 1, b + g2 * law.sf(z), np.nan)
 
 
 def _general(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
-    """Any law: the first rise of ``z² S(z)`` to ``1/γ`` where that decides, else all fixed points of each element."""
+    """Any distribution: the smallest root of ``z² S(z) = 1/γ`` where that suffices, else all fixed points per element."""
     out = np.empty(theta.shape)
     direct = (theta >= 0) & (sigma_b == 0) & (law.levels is None)
     if direct.any():
@@ -210,7 +210,7 @@ def _general(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.nd
 
 
 def _first_rise(law: Distribution, theta: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """``z² S(z)`` starts at 0, so its smallest root is a rise: there ``m < 1``, and no fixed point has a larger variance."""
+    """The smallest root of ``z² S(z) = s²``: the left side rises there, so ``m < 1``, and no variance is larger."""
     z_c, _ = saddle_node(law)
     grid = np.append(np.geomspace(1e-6 * z_c, z_c, 1 + round(2 * np.log(1e6) / RESOLUTION))[:-1], z_c)
     highest = np.maximum.accumulate(grid**2 * law.sf(grid))

@@ -1,13 +1,13 @@
-r"""The stationary state of a deep network whose silence does not absorb, and how it switches between metastable states.
+r"""The stationary state of a deep network and its switching between metastable states.
 
-The stationary distribution ``ν = ν P`` is iterated layer by layer. What takes long is the exchange between groups of counts
-that are rarely left: it is solved for exactly in every round, from the probabilities that a network in one group is in another
-one a layer later (iterative aggregation, ``stewart1994``). These are sums of positive terms, and the chain of the groups is
-solved without subtractions (``grassmann1985``), so that also very small probabilities keep their relative accuracy.
+The stationary distribution ``ν = ν P`` is found by iteration. The slow part, the exchange between groups of counts that are
+rarely left, is solved exactly in every round from the transition probabilities between groups (iterative aggregation,
+``stewart1994``). These are sums of positive terms, and the small chain of groups is solved without subtractions
+(``grassmann1985``), so very small probabilities keep their relative accuracy.
 
-A metastable state stands where the drift ``n π_K - K``, averaged over the noise of one layer, turns from positive to negative
-with growing ``K``; the counts where it turns back part the groups. Full silence and full activity are groups of their own, and
-states where a network would rather stay there than leave.
+A metastable state is a count where the drift ``n π_K - K``, averaged over the noise of one layer, changes from positive to
+negative with growing ``K``; the counts where it changes back separate the groups. Silence and full activity are groups of their
+own, and metastable states if a network is more likely to stay there than to leave.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ from varflow.theory.quasi_stationary import KEPT, SMALLEST, QuasiStationary, dep
 __all__ = ["Stationary", "layers_until_silence", "stationary"]
 
 SETTLED = 1e-10  # change of the distribution in a round, and relative change of the exchange between groups
-TOLERANCE = 1e-12  # what is left of them by stopping
+TOLERANCE = 1e-12  # error left in both when the iteration stops
 LONGEST = 100_000  # rounds
-RARE = 1e-7  # switching rates below this give 1 - λ₂ more accurately than the eigenvalue does
+SLOW = 1e-7  # smaller switching rates give 1 - λ₂ more accurately than the eigenvalue does
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stationary:
-    """What a deep network looks like whatever its drive, and the metastable states it switches between.
+    """The stationary state of a deep network, for any drive, and the metastable states it switches between.
 
     Attributes
     ----------
     distribution : CountLaw
-        Of the spike count. Where layers alternate it is the mean over the phases.
+        Of the spike count; its mean over the phases if layers alternate.
     variance, variance_std : float
         Expected sample variance (ddof = 1) of a layer and its standard deviation over networks.
     firing_rate, firing_rate_std : float
     silence : float
-        ``P(K = 0)``, with its own digits.
+        ``P(K = 0)``, to full relative accuracy.
     second_eigenvalue : complex
-        ``λ₂``, the largest in size beside 1: close to 1 where states are metastable, negative where layers alternate.
+        ``λ₂``, the largest in size after 1: close to 1 if states are metastable, negative if layers alternate.
     relaxation_depth : float
-        ``-1/ln|λ₂|``: layers over which a network forgets its start by a factor e; ``inf`` from about 1e13 on, unless
-        switching rates give it.
+        ``-1/ln|λ₂|``: layers over which the memory of the start decays by a factor e; ``inf`` above about 1e13, unless
+        switching rates determine it.
     states : tuple of QuasiStationary
-        The metastable states, ascending in firing rate: what a network looks like that has not yet reached the typical count
-        of another state, and its ``escape_rate``, with which it does so. One where there is nothing to switch to.
+        The metastable states, ascending in firing rate, each conditioned on not having reached the typical count of another
+        state; ``escape_rate`` is the rate of doing so. A single one if there is no other.
     weights : ndarray, shape (states,)
-        Fraction of layers spent around each state.
+        Fraction of layers spent near each state.
     rates : ndarray, shape (states, states)
-        ``rates[i, j]``: probability per layer that a network settled in state i reaches the typical count of state j.
+        ``rates[i, j]``: probability per layer of reaching the typical count of state j from state i.
     """
 
     distribution: CountLaw
@@ -82,10 +82,8 @@ def stationary(layer: Layer, kernel: Kernel) -> Stationary:
     typical, partings = metastable_counts(kernel)
     states, rates = _states(layer, kernel, typical, partings)
     if not _reach(rates).all(axis=0).any():
-        rule = (
-            "leaves the layer's metastable states an exchange of less than 1e-300 networks per layer: how often each is found"
-        )
-        raise DomainError("width", layer.width, rule + " is lost in double precision; ask for a narrower layer")
+        rule = "gives switching rates below 1e-300 per layer: the weight of each metastable state"
+        raise DomainError("width", layer.width, rule + " underflows; choose a narrower layer")
     mass = _balanced(kernel, _groups(kernel, partings))
     value = eigenvalues(kernel.with_tail(TAIL), mass=mass)[0]
     depth = depth_of(abs(value))
@@ -94,17 +92,17 @@ def stationary(layer: Layer, kernel: Kernel) -> Stationary:
         states = (QuasiStationary(*law, 0.0, depth),)
     else:
         slowest = _slowest(rates)
-        depth = float(-1 / np.log1p(-slowest)) if slowest < RARE else depth
+        depth = float(-1 / np.log1p(-slowest)) if slowest < SLOW else depth
     around = np.searchsorted(partings, kernel.target.counts)
     weights = frozen(np.bincount(around, mass, len(typical)))
     return Stationary(*law, float(mass[0]), complex(value.real, abs(value.imag)), depth, states, weights, frozen(rates))
 
 
 def layers_until_silence(kernel: Kernel, start: np.ndarray) -> float:
-    """Mean number of live layers before the first silent one, the first layer having the distribution ``start``.
+    """Mean number ``T`` of live layers before the first silent one, for a first layer with distribution ``start``.
 
-    Let every silent layer be followed by one of distribution ``start``: between two silent ones lie ``T`` live layers on
-    average, so that of the stationary state of this chain a fraction ``1/(1 + T)`` is silent.
+    Let every silent layer be followed by a layer with distribution ``start``. Two silent layers are then ``T`` live ones apart
+    on average, so the stationary probability of silence is ``1/(1 + T)``.
     """
     _, partings = metastable_counts(kernel)
     mass = _balanced(kernel, _groups(kernel, partings), start)
@@ -113,7 +111,7 @@ def layers_until_silence(kernel: Kernel, start: np.ndarray) -> float:
 
 
 def metastable_counts(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
-    """Typical counts of the metastable states, and the counts that part them."""
+    """Typical counts of the metastable states, and the counts that separate them."""
     grid, n = kernel.target, kernel.target.width
     noisy = Kernel(grid, grid.counts / n, 1 - grid.counts / n, TAIL)
     drift = noisy.pull(n * kernel.p - grid.counts)
@@ -127,13 +125,13 @@ def metastable_counts(kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _groups(kernel: Kernel, partings: np.ndarray) -> np.ndarray:
-    """The group that each count belongs to: those around the metastable states, full silence and full activity apart."""
+    """The group of each count: one around each metastable state, one for silence, one for full activity."""
     cuts = np.unique([0.5, *partings, kernel.target.width - 0.5])
     return np.unique(np.searchsorted(cuts, kernel.target.counts), return_inverse=True)[1]
 
 
 def _balanced(kernel: Kernel, group: np.ndarray, restart: np.ndarray | None = None) -> np.ndarray:
-    """The stationary distribution; with ``restart``, of the chain in which silence is followed by that distribution."""
+    """The stationary distribution; with ``restart``, of the chain whose silence is followed by that distribution."""
     members = (group[:, None] == np.arange(group[-1] + 1)).astype(float)
     into = kernel.pull(members)
     if restart is not None:
@@ -145,7 +143,7 @@ def _balanced(kernel: Kernel, group: np.ndarray, restart: np.ndarray | None = No
         weights = _without_subtraction(chain)
         mass = weights[group] * within
         following = (1 - KEPT) * _next(kernel, mass, restart) + KEPT * mass
-        for lost in np.flatnonzero(weights == 0):  # where a group carries nothing, its own networks go on for themselves
+        for lost in np.flatnonzero(weights == 0):  # groups of zero weight keep their own distribution
             alone = np.where(group == lost, within, 0.0)
             stay = np.where(group == lost, _next(kernel, alone, restart), 0.0)
             following += KEPT * alone + (1 - KEPT) * (stay / stay.sum() if stay.sum() > SMALLEST else alone)
@@ -164,18 +162,18 @@ def _next(kernel: Kernel, mass: np.ndarray, restart: np.ndarray | None) -> np.nd
 
 
 def _change(now: np.ndarray, before: np.ndarray) -> float:
-    """The largest relative change of what is not negligible."""
+    """The largest relative change of non-negligible entries."""
     seen = now > SMALLEST
     return float(np.max(np.abs(now - before)[seen] / now[seen]))
 
 
 def _without_subtraction(chain: np.ndarray) -> np.ndarray:
-    """Stationary distribution of a small chain by elimination of one state after the other (``grassmann1985``).
+    """Stationary distribution of a small chain by successive elimination of states (``grassmann1985``).
 
-    Of states that are never left it takes those that the first state leads to.
+    With several closed classes, that of the classes reached from the first state.
     """
     reach = _reach(chain)
-    closed = (reach <= reach.T).all(axis=1) & reach[0]  # states that come back from wherever they lead to
+    closed = (reach <= reach.T).all(axis=1) & reach[0]  # members of closed classes
     closed &= reach[np.argmax(closed)]
     order = np.argsort(~closed, kind="stable")[: closed.sum()]
     chain = np.where(chain > SMALLEST, chain, 0.0)[np.ix_(order, order)]
@@ -192,7 +190,7 @@ def _without_subtraction(chain: np.ndarray) -> np.ndarray:
 
 
 def _reach(chain: np.ndarray) -> np.ndarray:
-    """Which states lead to which, sooner or later."""
+    """Which states are reachable from which."""
     return np.linalg.matrix_power((chain > SMALLEST) + np.eye(len(chain)), len(chain)) > 0
 
 
@@ -215,9 +213,9 @@ def _states(
 
 
 def _slowest(rates: np.ndarray) -> float:
-    """The smallest rate but 0 at which weights settle that neighbouring states exchange.
+    """The smallest non-zero relaxation rate of a chain with exchange between neighbouring states.
 
-    The generator is similar to ``BᵀB`` with ``B`` bidiagonal: no subtraction.
+    Its generator is similar to ``BᵀB`` with ``B`` bidiagonal, so there is no cancellation.
     """
     up, down = (np.sqrt(np.diag(rates, side))[:, None] for side in (1, -1))
     left, right = (np.eye(len(rates) - 1, len(rates), side) for side in (0, 1))

@@ -1,6 +1,6 @@
-"""Networks of several steps at infinite width: the matrix of coincidences ``E[S_t S_t']``, from layer to layer.
+"""Networks of several steps at infinite width: second moments of spikes, ``M(t, t') = E[S_t S_t']``, from layer to layer.
 
-``recursion`` goes down the layers; one layer's response is that of ``orthants`` without a reset, of ``quasi_monte_carlo``,
-``histories`` or ``held_currents`` with one, and ``methods`` chooses. ``fixed_point`` and
-``critical_gain`` ask what deep layers keep.
+``recursion`` iterates over layers. One layer's response is computed by ``orthants`` (no reset), ``quasi_monte_carlo``,
+``histories`` or ``rank_one_currents``; ``response_choice`` chooses. ``fixed_point`` and ``critical_gain`` are about deep
+layers.
 """

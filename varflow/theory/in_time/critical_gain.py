@@ -1,4 +1,4 @@
-"""The smallest gains that keep activity alive over the steps of a network, by mean field."""
+"""The smallest gains that keep the steps of a network alive, by mean field."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from varflow.theory.in_time.responses import LayerState, Response
 
 __all__ = ["temporal_critical_gain"]
 
-GRID = 8  # gains at a time
-START = (1.6, 3.2)  # gains, in units of θ/λ, between which the search begins
-LARGEST = 1e6  # raises a rate of EXTINCT in layer 1
-COARSE = 2**10  # points of a first look
-CLOSE, MARGIN = 1.012, 1.005  # ratio of gains at which it ends, and room around it for the fine one
-EXACT = 1e-4  # the same where nothing is drawn, less 1
-FIRST = 1e-10  # the same of the first step alone
-JUST = 1.001  # around the first step's critical gain, where the other steps are tried
+GRID = 8  # gains tried together
+START = (1.6, 3.2)  # gains in units of θ/λ where the search starts; the memoryless critical gain is 2.4565
+LARGEST = 1e6  # gain in units of θ/λ: the largest tried, which revives a layer 1 with rates of EXTINCT
+COARSE = 2**10  # points of the coarse search
+COARSE_RATIO, MARGIN = 1.012, 1.005  # ratio of gains that ends the coarse search, and margin around it for the fine one
+RESOLUTION = 1e-4  # relative, without sampling
+FIRST_STEP_RESOLUTION = 1e-10  # relative, for the first step, which is exact
+JUST = 1.001  # ratio to the first step's critical gain at which the other steps are tested
 
-Alive = Callable[[np.ndarray], np.ndarray]  # gains to (replicas, gains): is what was asked for alive?
+Alive = Callable[[np.ndarray], np.ndarray]  # gains to (replicas, gains): whether the wanted steps are alive
 
 
 def temporal_critical_gain(
@@ -50,23 +50,23 @@ def temporal_critical_gain(
     scrambles: int = 4,
     seed: int = 0,
 ) -> TemporalCriticalGain:
-    r"""The smallest gain with which every step, or every step of the late half, is alive at a layer.
+    r"""The smallest gains with which every step, and every step of the late half, is alive in layer ``depth``.
 
-    A step is alive where ``E[S_t] > 10⁻³`` in layer ``depth`` at infinite width: below the critical gain rates collapse faster
-    than geometrically, and above it they stay near a tenth, so the number matters little. With ``reset='gate'`` no neuron
-    fires twice in a row and layers may spike at every other step: there one of two neighbouring steps must be alive.
+    A step is alive if ``E[S_t] > 10⁻³`` at infinite width. Below the critical gain rates collapse faster than geometrically,
+    above it they stay near 0.1, so the threshold hardly matters. With ``reset='gate'`` no neuron fires twice in a row and
+    layers may spike at every other step; there one of each two neighbouring steps must be alive.
 
     Parameters
     ----------
     neuron : Neuron
         With ``θ ≤ 0`` activity never dies and both gains are 0.
     steps, depth : int
-        Of the network; the answer depends on both. Below the memoryless critical gain the first living step dies over
-        layers, then the next one: late steps outlive it for a depth only.
+        Of the network; the result depends on both. Below the memoryless critical gain the first living step dies after some
+        layers, then the next one, so late steps survive to a limited depth only.
     drive : Drive
-        What layer 1 receives; by default ``vf.drives.currents()``. Of a batch of inputs, the mean covariance.
+        What layer 1 receives; by default ``vf.drives.currents()``. For a batch of inputs, their mean covariance.
     points, scrambles, seed : int
-        Of quasi-Monte Carlo, as in :func:`varflow.mean_field`; not used without a reset.
+        For quasi-Monte Carlo, as in :func:`varflow.mean_field`; not used without a reset.
 
     Returns
     -------
@@ -77,17 +77,16 @@ def temporal_critical_gain(
     DomainError
         For values outside their domain, a drive of given currents, or one that leaves layer 1 silent.
     ConvergenceError
-        Where the points are too few to tell living from dying networks.
+        If the points are too few to tell live from dying networks.
 
     Notes
     -----
-    **Assumes** infinite width, no bias, weights of mean 0. A delay is taken out: steps count from the first arrival.
-    **Accuracy**: a search in the gain; ``error`` holds the scatter of the replicas and the resolution. Where the first step
-    decides, which needs no numbers drawn, the gain is known to 1e-10; if some later step is alive a thousandth above that
-    gain but not a thousandth below, the error says so. Finitely many points
-    make a network die early where it lingers, which the error does not hold: late gain² of ``zero``, β = 0.5, 20 steps, is 5.69
-    with 2⁹ points, 5.64 with 2¹¹ and 5.63 with 2¹³. Nor are rates below one in so many points resolved: driven with a
-    standard deviation of θ/6, that neuron's gain is 0.4 % too large.
+    **Assumes** infinite width, no bias, weights of mean 0. Steps count from the first arrival, so a delay has no effect.
+    **Accuracy**: a search in the gain; ``error`` contains the scatter of the replicas and the resolution. If the first step
+    decides, which needs no sampling, the gain is accurate to 1e-10, or to 1e-3 if some later step dies within 1e-3 of it
+    (``error`` says which). Not in ``error``: with few points a lingering network dies early; late gain² of ``zero``, β = 0.5,
+    20 steps, is 5.69 with 2⁹ points, 5.64 with 2¹¹ and 5.63 with 2¹³. Rates below 1/points are not resolved either: driven with
+    a standard deviation of θ/6, that neuron's gain is 0.4 % too large.
     **Source**: derived here.
 
     Examples
@@ -113,21 +112,20 @@ def temporal_critical_gain(
     _starts(driven(unit, fine, covariance[None]), drive)
     first, error = floor = _first_step(unit, covariance, L)
     if np.isfinite(first) and look(coarse, every, np.array([first * JUST])).all():
-        if not look(coarse, but_the_first, np.array([first / JUST])).all():  # some step may need up to this much more
+        if not look(coarse, but_the_first, np.array([first / JUST])).all():  # a later step may need up to JUST times this gain
             error = first * np.log(JUST) / np.sqrt(3)
-    elif np.isfinite(first):  # later steps need more than the first
+    elif np.isfinite(first):  # a later step needs more gain than the first
         found = _smallest(partial(look, coarse, every), partial(look, fine, every), exact=exact)
-        first, error = max(found, floor)  # of a gate, later ones may live where the first does not
+        first, error = max(found, floor)  # with a gate, later steps may live where the first does not
     later, late_error = _smallest(partial(look, coarse, late), partial(look, fine, late), exact=exact)
-    if later > first:  # by less than their errors
-        later = first
+    later = min(later, first)  # they differ by less than their errors
     return TemporalCriticalGain(
         scale * first, scale * later, {"gain": scale * error, "late_gain": scale * late_error}, neuron, T, L, drive
     )
 
 
 def every(values: np.ndarray) -> np.ndarray:
-    """All steps, where :func:`late` takes half of them."""
+    """All steps, as :func:`late` gives half of them."""
     return values
 
 
@@ -136,10 +134,10 @@ def but_the_first(values: np.ndarray) -> np.ndarray:
 
 
 def _starts(first: LayerState, drive: Drive) -> None:
-    """Refuse a drive that leaves layer 1 silent."""
+    """Raise if the drive leaves layer 1 silent."""
     rate = float(first.firing_rate.max())
     if rate < EXTINCT:
-        rule = f"leaves layer 1 silent, which no gain wakes: its highest rate is {rate:.2g}; drive more or lower the threshold"
+        rule = f"leaves layer 1 silent at any gain (its highest rate is {rate:.2g}); raise the drive or lower the threshold"
         raise DomainError("drive", drive, rule)
 
 
@@ -152,24 +150,24 @@ def _alive(
 
 
 def _first_step(neuron: Neuron, covariance: np.ndarray, depth: int) -> tuple[float, float]:
-    """Of the first step, which knows no memory and needs no numbers drawn."""
+    """The critical gain of the first step, which has no memory and needs no sampling, and its error."""
     response = response_for(neuron, 1, points=1, scrambles=2, seed=0)
     alive = partial(_alive, neuron, covariance[:1, :1], depth, response, every)
-    return _smallest(alive, alive, exact=True, resolution=FIRST)
+    return _smallest(alive, alive, exact=True, resolution=FIRST_STEP_RESOLUTION)
 
 
-def _smallest(coarse: Alive, fine: Alive, *, exact: bool, resolution: float = EXACT) -> tuple[float, float]:
+def _smallest(coarse: Alive, fine: Alive, *, exact: bool, resolution: float = RESOLUTION) -> tuple[float, float]:
     """The smallest gain that is alive, and its standard error."""
-    if exact:  # replicas differ in the last digit only: far apart where that digit matters
+    if exact:  # replicas differ in their last digit, which may grow with depth: each has its own search
         ratio, replicas = 1 + resolution, range(len(coarse(np.ones(1))))
         ends = [_between(lambda gains, one=one: coarse(gains)[[one]], ratio) for one in replicas]
         return _joined(np.sqrt([lo * hi for lo, hi in ends]), ratio)
-    lo, hi = _between(coarse, CLOSE)
+    lo, hi = _between(coarse, COARSE_RATIO)
     return (lo, 0.0) if np.isinf(lo) else _by_replica(fine, lo / MARGIN, hi * MARGIN)
 
 
 def _joined(answers: np.ndarray, spacing: float) -> tuple[float, float]:
-    """The mean over replicas, and its error: their scatter and the ``spacing``, a ratio, of the gains tried."""
+    """The mean over replicas, and its error from their scatter and the ``spacing`` (a ratio) of the gains tried."""
     if np.isinf(answers).any():
         return np.inf, 0.0
     mean = float(answers.mean())
@@ -178,7 +176,7 @@ def _joined(answers: np.ndarray, spacing: float) -> tuple[float, float]:
 
 
 def _between(alive: Alive, ratio: float) -> tuple[float, float]:
-    """Two gains within a ratio, the lower of them dead and the upper alive; ``inf`` where none is alive."""
+    """Two gains within a ratio, the lower dead and the upper alive; ``inf`` if none is alive."""
     lo, hi = _bracket(alive, *START)
     if np.isinf(hi):
         return hi, hi
@@ -188,7 +186,7 @@ def _between(alive: Alive, ratio: float) -> tuple[float, float]:
 
 
 def _bracket(alive: Alive, lo: float, hi: float) -> tuple[float, float]:
-    """A cell whose lower end is dead and whose upper end is alive; ``inf`` where no gain is."""
+    """Neighbouring gains of a grid, the lower dead and the upper alive; ``inf`` if none is alive."""
     while True:
         grid = np.geomspace(lo, hi, GRID + 1)
         living = np.asarray(alive(grid).all(axis=0))
@@ -203,7 +201,7 @@ def _bracket(alive: Alive, lo: float, hi: float) -> tuple[float, float]:
 
 
 def _cell(alive: Alive, grid: np.ndarray) -> tuple[float, float]:
-    """One cell of a grid whose first entry is dead and whose last is alive."""
+    """The same for a grid whose first gain is dead and whose last is alive."""
     inside = np.asarray(alive(grid[1:-1]).all(axis=0))
     return _around(grid, np.concatenate([[False], inside, [True]]))
 
@@ -214,13 +212,13 @@ def _around(grid: np.ndarray, living: np.ndarray) -> tuple[float, float]:
 
 
 def _by_replica(alive: Alive, lo: float, hi: float) -> tuple[float, float]:
-    """Every replica has a critical gain of its own: their mean, with scatter and spacing of the grid in the error."""
+    """The mean of the replicas' critical gains, with their scatter and the grid's spacing in the error."""
     for attempt in range(1, 8):
         grid = np.geomspace(lo, hi, GRID)
         dead = GRID - alive(grid).sum(axis=1)
         if dead.min() > 0 and dead.max() < GRID:
             spacing = grid[1] / grid[0]
             return _joined(grid[0] * spacing ** (dead - 0.5), spacing)
-        room = MARGIN ** (2**attempt)  # 1 % at first, a factor of 1.9 at last
+        room = MARGIN ** (2**attempt)  # from 1 % to a factor of 1.9
         lo, hi = (lo / room if dead.min() == 0 else lo), (hi * room if dead.max() == GRID else hi)
-    raise ConvergenceError(f"replicas agree on no critical gain between {lo:.3g} and {hi:.3g} θ/λ: raise points")
+    raise ConvergenceError(f"replicas disagree on the critical gain between {lo:.3g} and {hi:.3g} θ/λ: raise points")

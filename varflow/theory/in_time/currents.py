@@ -1,7 +1,7 @@
-r"""Currents between layers at infinite width, and the linear filters they pass: synapse and leak.
+r"""Currents between layers at infinite width, and the linear filters (synapse, leak) applied to them.
 
-Currents are i.i.d. copies of a Gaussian process in time, ``Cov[I_t, I_t'] = g² M(t-d, t'-d) + σ_b²`` of mean ``m_g r(t-d)``.
-Everything here is linear in them and carries the input scale ``λ``; leading axes of arrays are free.
+Currents are i.i.d. copies of a Gaussian process in time with ``Cov[I_t, I_t'] = g² M(t-d, t'-d) + σ_b²`` and mean
+``m_g r(t-d)``. Everything here is linear in them and includes the input scale ``λ``; leading axes of arrays are free.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ __all__ = ["arriving", "exponential_filter", "filtered", "past_synapse", "receiv
 
 
 def received(layer: Layer, firing_rate: np.ndarray, coincidences: np.ndarray, delay: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of the currents ``λ I_t`` into a layer, from the spikes of the one below."""
+    """Mean and covariance of the currents ``λ I_t`` into a layer, from the spikes of the layer below."""
     r, M = _delayed(firing_rate, delay, 1), _delayed(coincidences, delay, 2)
     n, c = layer.fan_in, layer.law.in_degree
     mean = layer.weight_mean * n * r
     covariance = layer.weight_variance * n * M + layer.bias_variance
-    if c is not None and layer.connection_mean != 0:  # the number of active inputs varies over neurons of fixed in-degree
+    if c is not None and layer.connection_mean != 0:  # variance of the number of active inputs (hypergeometric)
         spread = layer.connection_mean**2 * c * (n - c) / max(n - 1, 1)
         covariance = covariance + spread * (M - r[..., :, None] * r[..., None, :])
     return mean, covariance
 
 
 def _delayed(values: np.ndarray, delay: int, axes: int) -> np.ndarray:
-    """Shifted by ``delay`` steps along the last axes; nothing has arrived before."""
+    """Shifted by ``delay`` steps along the last axes; 0 before."""
     if delay == 0:
         return values
     shifted, steps = np.zeros_like(values), values.shape[-1]
@@ -47,8 +47,8 @@ def exponential_filter(decay: float, steps: int) -> np.ndarray:
 def filtered(matrix: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and covariance of ``matrix @ current``.
 
-    What all steps (but silent first ones) have in common is taken apart: a current held over time then stays perfectly
-    correlated to the last digit, and digits count there, for a coincidence has infinite slope at correlation 1.
+    The covariance common to all steps (except silent first ones) is split off: constant currents then stay perfectly
+    correlated to the last digit, which matters because second moments have infinite slope at correlation 1.
     """
     on = np.diagonal(covariance, axis1=-2, axis2=-1) > 0
     both = on[..., :, None] & on[..., None, :]
@@ -60,36 +60,39 @@ def filtered(matrix: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tu
 
 
 def past_synapse(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same of the synapse's own filter, where it has one."""
+    """Mean and covariance after the synaptic filter."""
     if neuron.synaptic_decay == 0:
         return mean, covariance
     return filtered(exponential_filter(neuron.synaptic_decay, mean.shape[-1]), mean, covariance)
 
 
 def arriving(layer: Layer, below: LayerState, delay: int) -> Differences | None:
-    """Of the currents ``λ I_t`` into a layer, where the layer below knows how its steps differ."""
+    """Increments of the currents ``λ I_t`` into a layer, or None if the layer below does not track its own.
+
+    .. math:: \\mathrm{Var}[I_t - I_{t'}] = g^2 E[(S_{t-d} - S_{t'-d})^2]
+    """
     if below.mismatch is None or below.grown is None:
         return None
     n, c = layer.fan_in, layer.law.in_degree
     moment = np.diagonal(below.coincidences, axis1=-2, axis2=-1)
     mismatch, grown = _arriving_mismatch(below.mismatch, moment, delay), np.zeros_like(below.grown)
     grown[..., delay:] = below.grown[..., : max(grown.shape[-1] - delay, 0)]
-    apart, variance = layer.weight_variance * n * mismatch, layer.weight_variance * n * grown
-    variance[..., 0] += layer.bias_variance
+    increment_var, var_change = layer.weight_variance * n * mismatch, layer.weight_variance * n * grown
+    var_change[..., 0] += layer.bias_variance
     if c is not None and layer.connection_mean != 0:
         spread = layer.connection_mean**2 * c * (n - c) / max(n - 1, 1)
         rate = np.cumsum(grown, axis=-1)
-        apart = apart + spread * (mismatch - (rate[..., :, None] - rate[..., None, :]) ** 2)
-        variance = variance + spread * grown * (1 - 2 * rate + grown)
-    return Differences(apart, variance, layer.weight_mean * n * grown)
+        increment_var = increment_var + spread * (mismatch - (rate[..., :, None] - rate[..., None, :]) ** 2)
+        var_change = var_change + spread * grown * (1 - 2 * rate + grown)  # of r (1 - r)
+    return Differences(increment_var, var_change, layer.weight_mean * n * grown)
 
 
 def _arriving_mismatch(mismatch: np.ndarray, moment: np.ndarray, delay: int) -> np.ndarray:
-    """``E[(S_t - S_t')²]`` of spikes that arrive later; before, there are none."""
+    """``E[(S_{t-d} - S_{t'-d})²]`` with ``S = 0`` before the first step."""
     if delay == 0:
         return mismatch
-    shifted, come = np.zeros_like(mismatch), max(mismatch.shape[-1] - delay, 0)
-    shifted[..., delay:, delay:] = mismatch[..., :come, :come]
-    shifted[..., :delay, delay:] = moment[..., None, :come]
-    shifted[..., delay:, :delay] = moment[..., :come, None]
+    shifted, left = np.zeros_like(mismatch), max(mismatch.shape[-1] - delay, 0)
+    shifted[..., delay:, delay:] = mismatch[..., :left, :left]
+    shifted[..., :delay, delay:] = moment[..., None, :left]
+    shifted[..., delay:, :delay] = moment[..., :left, None]
     return shifted

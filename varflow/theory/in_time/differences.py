@@ -1,7 +1,8 @@
-r"""What two steps differ by, with digits of its own: currents, membranes.
+r"""Moments of increments over time, of currents and membranes, free of cancellation.
 
-Late steps of a held drive are all but equal, and a layer makes of a small difference its root: what is lost of it in rounding
-comes back within a few layers. So differences are carried beside the moments and never found by subtracting those.
+Under a constant drive late steps are almost equal, and each layer maps a small difference to about its square root, so rounding
+errors grow to order 1 within a few layers. Moments of increments are therefore propagated beside the moments themselves and
+never computed by subtracting them.
 """
 
 from __future__ import annotations
@@ -12,94 +13,92 @@ import numpy as np
 
 __all__ = ["Differences", "Membranes", "differences", "membranes", "product"]
 
-SLICE = 2**17  # products of numbers
-ROUNDING = 1e-15  # of a covariance in double precision: steps that differ by less are equal
+SLICE = 2**17  # multiplications that BLAS does on one thread
+EQUAL = 1e-15  # relative: steps whose increment has less variance than rounding leaves are equal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Differences:
-    """Of a Gaussian process over steps; leading axes as those of its covariance. Before the first step it is 0.
+    """Increments of a Gaussian process ``x_t`` with ``x_0 = 0``; leading axes as those of its covariance.
 
     Attributes
     ----------
-    apart : ndarray, shape (…, steps, steps)
+    increment_var : ndarray, shape (…, steps, steps)
         ``Var[x_t - x_t']``.
-    variance, mean : ndarray, shape (…, steps)
-        By how much each of them has grown since the step before.
+    var_change, mean_change : ndarray, shape (…, steps)
+        ``Var[x_t] - Var[x_{t-1}]`` and ``E[x_t] - E[x_{t-1}]``.
     """
 
-    apart: np.ndarray
-    variance: np.ndarray
-    mean: np.ndarray
+    increment_var: np.ndarray
+    var_change: np.ndarray
+    mean_change: np.ndarray
 
 
 def differences(mean: np.ndarray, covariance: np.ndarray) -> Differences:
-    """Of a process of which only the moments are known."""
+    """Increments by subtracting moments: ``Var[x_t - x_t'] = Var[x_t] + Var[x_t'] - 2 Cov[x_t, x_t']``."""
     variance = np.diagonal(covariance, axis1=-2, axis2=-1)
     both = variance[..., :, None] + variance[..., None, :]
-    apart = both - 2 * covariance
-    return Differences(np.where(apart > ROUNDING * both, apart, 0.0), _grown(variance), _grown(mean))
-
-
-def _grown(values: np.ndarray) -> np.ndarray:
-    return np.diff(values, axis=-1, prepend=0.0)
+    increment_var = both - 2 * covariance
+    var_change, mean_change = (np.diff(values, axis=-1, prepend=0.0) for values in (variance, mean))
+    return Differences(np.where(increment_var > EQUAL * both, increment_var, 0.0), var_change, mean_change)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Membranes:
-    """A membrane's moments (…, steps), and how two steps ``s < t`` differ (…, s, t)."""
+    """Moments of a membrane (…, steps), and of its increments between steps ``s < t`` (…, s, t)."""
 
     variance: np.ndarray
     mean: np.ndarray
-    apart: np.ndarray  # Var[H_t - H_s]
-    wider: np.ndarray  # Var H_t - Var H_s
-    moved: np.ndarray | float  # E[H_t - H_s]
+    increment_var: np.ndarray  # Var[H_t - H_s]
+    var_change: np.ndarray  # Var[H_t] - Var[H_s]
+    mean_change: np.ndarray | float  # E[H_t - H_s]
 
 
 def membranes(kernel: np.ndarray, currents: Differences) -> Membranes:
-    r"""Of ``H = kernel @ I``.
+    r"""Moments of ``H = kernel @ I`` from the increments of the currents, ``ΔI_t = I_t - I_{t-1}``.
 
-    .. math:: \mathrm{Cov}[I_s, I_t - I_{t-1}] = \tfrac12 \big(\mathrm{Var} I_t - \mathrm{Var} I_{t-1}
+    .. math:: \mathrm{Cov}[I_s, \Delta I_t] = \tfrac12 \big(\mathrm{Var} I_t - \mathrm{Var} I_{t-1}
               - \mathrm{Var}[I_s - I_t] + \mathrm{Var}[I_s - I_{t-1}]\big)
 
-    Its rounding is a share of ``Var[I_s - I_t]``, and by the time ``t`` the kernel has forgotten as much of step ``s``.
+    Rounding errors of this are of order ``Var[I_s - I_t]``, small where the kernel gives step ``s`` weight at time ``t``.
     """
-    doubled = np.array(np.broadcast_to(currents.variance[..., None, :], currents.apart.shape))  # of I_s and I_t - I_(t-1)
-    doubled -= currents.apart
-    doubled[..., 1:] += currents.apart[..., :-1]
-    doubled[..., 0] += np.cumsum(currents.variance, axis=-1)
-    with_step = product(kernel / 2, doubled.swapaxes(-1, -2)).swapaxes(-1, -2)  # covariance of I_s and H_t - H_(t-1)
-    of_steps = np.array(with_step)
-    of_steps[..., 1:, :] -= with_step[..., :-1, :]
-    of_steps, with_step = product(kernel, of_steps), product(kernel, with_step)  # of H_s - H_(s-1), and of H_s
-    grown = np.array(np.diagonal(with_step, axis1=-2, axis2=-1))
-    grown[..., 1:] += np.diagonal(with_step, 1, -2, -1)
-    moved = currents.mean @ kernel.T
-    variance, mean = np.cumsum(grown, axis=-1), np.cumsum(moved, axis=-1)
+    twice = np.array(np.broadcast_to(currents.var_change[..., None, :], currents.increment_var.shape))  # 2 Cov[I_s, ΔI_t]
+    twice -= currents.increment_var
+    twice[..., 1:] += currents.increment_var[..., :-1]
+    twice[..., 0] += np.cumsum(currents.var_change, axis=-1)
+    current_step = product(kernel / 2, twice.swapaxes(-1, -2)).swapaxes(-1, -2)  # Cov[I_s, ΔH_t]
+    step_step = np.array(current_step)
+    step_step[..., 1:, :] -= current_step[..., :-1, :]  # Cov[ΔI_s, ΔH_t]
+    step_step, membrane_step = product(kernel, step_step), product(kernel, current_step)  # Cov[ΔH_s, ΔH_t], Cov[H_s, ΔH_t]
+    var_change = np.array(np.diagonal(membrane_step, axis1=-2, axis2=-1))  # Cov[H_t + H_(t-1), ΔH_t]
+    var_change[..., 1:] += np.diagonal(membrane_step, 1, -2, -1)
+    mean_change = currents.mean_change @ kernel.T
+    variance, mean = np.cumsum(var_change, axis=-1), np.cumsum(mean_change, axis=-1)
     upper = np.triu(np.ones(kernel.shape))
-    return Membranes(variance, mean, _apart(of_steps, upper), _since(grown, upper), _since(moved, upper) if mean.any() else 0.0)
+    since = _sum_since(mean_change, upper) if mean.any() else 0.0
+    return Membranes(variance, mean, _variance_since(step_step, upper), _sum_since(var_change, upper), since)
 
 
-def _apart(steps: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """Variance of sums of steps ``s + 1, …, t`` from the covariance of single ones, smallest first."""
-    with_later = np.cumsum(upper * steps, axis=-1)
-    with_later *= 2
-    with_later -= np.diagonal(steps, axis1=-2, axis2=-1)[..., :, None]
-    with_later *= upper
+def _variance_since(steps: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """``Var[ΔH_{s+1} + … + ΔH_t] = Σ_r (2 Σ_{q=r}^t Cov[ΔH_r, ΔH_q] - Var[ΔH_r])``, ``s < r ≤ t``; late terms first."""
+    terms = np.cumsum(upper * steps, axis=-1)
+    terms *= 2
+    terms -= np.diagonal(steps, axis1=-2, axis2=-1)[..., :, None]
+    terms *= upper
     total = np.zeros_like(steps)
-    total[..., :-1, :] = np.cumsum(with_later[..., :0:-1, :], axis=-2)[..., ::-1, :]
+    total[..., :-1, :] = np.cumsum(terms[..., :0:-1, :], axis=-2)[..., ::-1, :]
     return total
 
 
-def _since(grown: np.ndarray, upper: np.ndarray) -> np.ndarray:
-    """Sums over ``s + 1, …, t``."""
-    sums = np.zeros((*grown.shape, grown.shape[-1]))
-    sums[..., :-1, :] = np.cumsum(grown[..., None, :] * upper[1:], axis=-1)
+def _sum_since(changes: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """``Σ_{r=s+1}^t changes_r``, shape (…, s, t)."""
+    sums = np.zeros((*changes.shape, changes.shape[-1]))
+    sums[..., :-1, :] = np.cumsum(changes[..., None, :] * upper[1:], axis=-1)
     return sums
 
 
 def product(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """``matrix @ values``, in slices too small for BLAS to put threads of its own on."""
+    """``matrix @ values``, in slices so small that BLAS starts no threads."""
     columns = SLICE // matrix.size + 1
     if columns >= values.shape[-1]:
         return matrix @ values

@@ -1,4 +1,4 @@
-"""The state that deep layers keep in time: found by going down, tried by a small deviation."""
+"""The fixed point of deep layers in time, by iteration over layers, and its leading multiplier."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from varflow.results.ensemble import spread
 from varflow.theory.in_time.currents import arriving, past_synapse, received
 from varflow.theory.in_time.differences import Differences, differences
 from varflow.theory.in_time.many_gains import ALIVE, late, sustained
-from varflow.theory.in_time.methods import response as response_of
+from varflow.theory.in_time.response_choice import response as response_of
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import driven_by
 from varflow.theory.layers import layers
@@ -24,13 +24,13 @@ from varflow.theory.layers import layers
 __all__ = ["Map", "leading_multiplier", "temporal_fixed_point", "unchanged"]
 
 GROUP = 8  # layers averaged together
-EXACT = 1e-7  # a change of rates below it is none, where nothing is drawn
-NOISE = 3.0  # root mean square changes are within this many standard errors where the state has settled
-CLOSE = 0.01  # of the largest rate: a layer this near its final rates has arrived
-DEVIATION = 0.02  # of the coincidences, tried to see whether it grows
-ROUNDS = 24  # layers it is followed for; the second half is measured
+EXACT = 1e-7  # change of rates between groups below which a deterministic iteration has settled
+NOISE = 3.0  # the same in standard errors (root mean square over steps), with sampling
+ARRIVED = 0.01  # distance from the final rates, relative to the largest, at which a layer counts as there
+DEVIATION = 0.02  # relative size of the deviation from M whose growth is measured: linear, yet above the noise
+ROUNDS = 24  # layers over which it is followed; the second half is used
 
-Moments = tuple[np.ndarray, np.ndarray]  # mean spikes and coincidences; (replicas, kinds, steps[, steps])
+Moments = tuple[np.ndarray, np.ndarray]  # E[S_t] and E[S_t S_t']; (replicas, inputs, steps[, steps])
 Map = Callable[[Moments, int], Moments]
 
 
@@ -43,26 +43,26 @@ def temporal_fixed_point(
     seed: int = 0,
     max_depth: int = 200,
 ) -> TemporalFixedPoint:
-    r"""The state ``M(t, t') = E[S_t S_t']`` that the layers of a network of several steps settle to.
+    r"""The fixed point ``M(t, t') = E[S_t S_t']`` of deep layers over several steps, and its stability.
 
     .. math:: M^* = F(M^*), \qquad F: M \mapsto \mathrm{Cov}[I_t, I_{t'}] = g^2 M + \sigma_b^2 \mapsto E[S_t S_{t'}]
 
-    Layers are iterated from the driven one until their rates change no more, and the leading multiplier of ``F`` there is found
-    by following a small deviation.
+    Layers are iterated from the driven one until their rates settle; the leading multiplier of ``F`` there follows from the
+    growth of a small deviation.
 
     Parameters
     ----------
     network : Network
-        All layers alike; its depth is not used.
+        With equal layers; its depth is not used.
     method, points, scrambles, seed
         As in :func:`varflow.mean_field`.
     max_depth : int
-        Layers to try.
+        Largest number of layers.
 
     Returns
     -------
     TemporalFixedPoint
-        Where the layers do not settle (a regime of isolated volleys) only the number of living steps and mean rates.
+        If the layers do not settle (isolated volleys), only the number of live steps and mean rates.
 
     Raises
     ------
@@ -71,10 +71,9 @@ def temporal_fixed_point(
 
     Notes
     -----
-    **Assumes** infinite width. The state has ``steps`` steps from rest and need not be stationary over them: without reset and
-    with ``β = 1`` it cannot be, for potentials grow with every step, and the note says so. Several states can be stable; the
-    drive chooses.
-    **Accuracy**: ``error``, from the scatter of independent replicas; the multiplier a few per cent, from finite differences.
+    **Assumes** infinite width. The state covers ``steps`` steps from rest and need not be stationary in time; without reset and
+    leak (``β = 1``) potentials grow with every step, and ``note`` says so. Several states can be stable; the drive decides.
+    **Accuracy**: ``error``, from the scatter of independent replicas; a few per cent for the multiplier (finite differences).
     **Source**: derived here.
 
     Examples
@@ -114,12 +113,12 @@ def temporal_fixed_point(
 
 
 def _alike(network: Network) -> Network:
-    """The network with two layers, or a word where its layers differ."""
+    """The network reduced to two layers; DomainError if its layers differ."""
     instance("network", network, Network)
     if np.ptp(network.gains[1:]) > 0 if network.depth > 1 else False:
-        raise DomainError("gain", network.gain, "must be the same in every layer: a fixed point belongs to one layer map")
+        raise DomainError("gain", network.gain, "must be the same in every layer for a fixed point")
     if network.drive.kinds > 1:
-        raise DomainError("drive", network.drive, "has several inputs, each with its own course: give one of them")
+        raise DomainError("drive", network.drive, "has several inputs, each with its own fixed point: give one of them")
     width, gain = int(network.widths[-1]), float(network.gains[-1])
     shape: dict[str, Any] = {"depth": 2, "width": width, "gain": gain, "neuron": replace(network.neuron, delay=0)}
     if network.drive.width is not None:
@@ -128,7 +127,7 @@ def _alike(network: Network) -> Network:
 
 
 def _apart(state: LayerState, replicas: int) -> LayerState:
-    """Each replica with values of its own, where some are still alike."""
+    """The state with one entry per replica, also if replicas are still equal."""
     names = ("variance", "potential_mean", "firing_rate", "coincidences")
     values = {name: getattr(state, name) for name in names}
     return replace(state, **{name: np.broadcast_to(each, (replicas, *each.shape[1:])) for name, each in values.items()})
@@ -144,7 +143,7 @@ def _standard_error(replicas: np.ndarray) -> np.ndarray:
 
 
 def unchanged(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether rates (replicas, steps) changed by no more than their numerical noise."""
+    """Whether rates (replicas, steps) changed by no more than numerical noise."""
     change = after - before
     noise = _standard_error(change)
     return bool(np.sqrt(np.mean(change.mean(axis=0) ** 2)) <= EXACT + NOISE * np.sqrt(np.mean(noise**2)))
@@ -194,15 +193,15 @@ def _moments(state: LayerState) -> Moments:
 
 
 def _silent_between(living: np.ndarray) -> bool:
-    """Whether a silent step has living ones on both sides."""
+    """Whether a silent step lies between live ones."""
     steps = np.flatnonzero(living)
     return bool(len(steps)) and len(steps) < steps[-1] - steps[0] + 1
 
 
 def _arrival(rates: list[np.ndarray], final: np.ndarray) -> int:
-    """The first layer from which on all rates are close to the final ones."""
+    """The first layer from which all rates stay close to the final ones."""
     target = final.mean(axis=0)
-    room = CLOSE * target.max()
+    room = ARRIVED * target.max()
     if len(final) > 1:
         room = max(room, 4 * float(_standard_error(rates[-1]).max()))
     far = [np.abs(rate.mean(axis=0) - target).max() > room for rate in rates]
@@ -212,26 +211,26 @@ def _arrival(rates: list[np.ndarray], final: np.ndarray) -> int:
 def _note(network: Network, alive: bool, settled: bool, between: bool, living: np.ndarray) -> str:
     words = []
     if between:
-        words.append("isolated volleys: which steps live depends on seed, width and drive, so no state is named")
+        words.append("isolated volleys: which steps are alive depends on seed, width and drive, so there is no fixed point")
     elif not settled:
-        words.append("the layers are still changing: raise max_depth, or the gain is close to a critical one")
+        words.append("the layers have not settled: raise max_depth, or the gain is close to a critical one")
     elif alive and not living.all():
         first, silent = int(np.flatnonzero(living)[0]), int((~living).sum())
         if first:
             words.append(f"steps 1 to {first} are silent")
         if silent > first:
-            words.append(f"{silent - first} silent steps between living ones: a gated neuron does not fire twice in a row")
+            words.append(f"{silent - first} silent steps between live ones: a gated neuron does not fire twice in a row")
     if network.neuron.decay == 1 and network.neuron.reset_rule.linear and alive:
-        words.append("without leak and reset potentials grow with every step: no state is stationary over time")
+        words.append("without leak and reset potentials grow with every step: the state is not stationary in time")
     return "; ".join(words)
 
 
 def leading_multiplier(
     layer: Map, moments: Moments, number: int, *, rounds: int = ROUNDS, size: float = DEVIATION
 ) -> tuple[float, float]:
-    """By what a small deviation grows from layer to layer in the long run: power iteration, central differences.
+    """Leading multiplier at the fixed point, and its standard error: power iteration with central differences.
 
-    The layer's number stays, so that both sides of a difference are integrated with the same points.
+    The layer number is kept fixed, so that both sides of a difference use the same points.
     """
     moments = tuple(np.array(np.broadcast_to(values, layer(moments, number)[k].shape)) for k, values in enumerate(moments))  # type: ignore[assignment]
     deviation, growth = tuple(size * values for values in moments), []

@@ -1,13 +1,13 @@
 r"""A layer of resetting neurons at infinite width, summed over its spike histories, for a few steps.
 
-Given a history the membrane is linear in the currents ``c = μ + L z`` with a known offset, so its probability is that of an
-orthant. Histories are walked as a tree: at step ``t`` the innovation ``z_t`` is split where ``H_t`` meets the threshold, and
+Given a spike history, the membrane is linear in the currents ``c = μ + L z``, so the history's probability is an orthant
+probability. Histories form a tree: at step ``t`` the innovation ``z_t`` is split where ``H_t`` crosses the threshold, and
 
-.. math:: P(S_t = 1 \mid z_1, …, z_{t-1}), \qquad M(s, t) = \sum_{histories} P \, S_s S_t
+.. math:: M(s, t) = \sum_{histories} P \, S_s S_t
 
-Within a piece everything is smooth in ``z_t``. Up to 4 steps it is integrated by Gauss–Legendre quadrature; beyond, or where
-an innovation is so small that the next step is nearly a kink, ``z_t`` is drawn from its truncated normal law by quasi-Monte
-Carlo: that is ``genz1992``, all orthants at once, and as many replicas say how far it is off.
+Within a piece everything is smooth in ``z_t``, which is integrated by Gauss–Legendre quadrature up to 4 steps. For more steps,
+or if an innovation is so small that the next step is nearly a kink, ``z_t`` is drawn from its truncated normal distribution by
+quasi-Monte Carlo (``genz1992``, all orthants at once), with replicas for the error.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from varflow.model.neurons import Neuron
 from varflow.theory.in_time.conditional_spikes import expected_spikes
 from varflow.theory.in_time.currents import exponential_filter
 from varflow.theory.in_time.differences import Differences
-from varflow.theory.in_time.held_currents import held_layer
 from varflow.theory.in_time.quasi_monte_carlo import causal_factor, innovations
+from varflow.theory.in_time.rank_one_currents import rank_one_layer
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import admitted, membrane, spikes
 
 __all__ = ["Histories", "longest", "uniform_points"]
 
 NODES = 40  # Gauss–Legendre nodes in each piece
-QUADRATURE = 4  # steps up to which they are used: the work is (2 NODES)^(steps - 1)
-RESOLVED = 0.15  # the smallest innovation, as a share of the membrane's standard deviation, that they resolve to 1e-12
-END = 8.3  # a standard normal number is beyond it with probability 1e-16
-BLOCK = 256  # points walked at a time: with all histories of 8 steps they fill some 50 MB
+QUADRATURE = 4  # largest number of steps for quadrature: the work is (2 NODES)^(steps - 1)
+RESOLVED = 0.15  # smallest innovation, in standard deviations of the membrane, that the nodes resolve to 1e-12
+END = 8.3  # standard deviations: 1e-16 of a normal distribution lies beyond
+BLOCK = 256  # points handled at a time: with all histories of 8 steps, about 50 MB
 
-NEGLIGIBLE = 1e-18  # branches of less weight are cut
-MOST = 30  # spikes in one step
+NEGLIGIBLE = 1e-18  # branches of less weight are dropped
+MOST_SPIKES = 30  # in one step
 
 Split = Callable[[int, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Histories:
-    """The response of a layer over at most 8 steps. ``uniform`` are points of :func:`uniform_points`, one set a replica."""
+    """The response of a layer over at most 8 steps. ``uniform`` has points of :func:`uniform_points`, one set per replica."""
 
     neuron: Neuron
     uniform: np.ndarray
@@ -55,7 +55,7 @@ class Histories:
         return len(self.uniform)
 
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
-        exact = held_layer(self.neuron, mean, covariance)
+        exact = rank_one_layer(self.neuron, mean, covariance)
         if exact is not None:
             return exact
         factors = causal_factor(covariance)
@@ -70,17 +70,19 @@ class Histories:
         return LayerState(*(np.reshape(column, (*shape, *column[0].shape)) for column in zip(*states, strict=True)))
 
     def _resolved(self, factors: np.ndarray) -> bool:
-        """Whether quadrature serves: few steps, one spike at most, the newest innovation a fair part of each membrane."""
+        """Whether quadrature is accurate: few steps, at most one spike each, and no innovation too small."""
         steps = factors.shape[-1]
-        membranes = exponential_filter(self.neuron.decay, steps) @ factors  # without reset, which can only forget
+        membranes = exponential_filter(self.neuron.decay, steps) @ factors  # without reset: the largest spread
         new, all_of_it = np.diagonal(factors, axis1=-2, axis2=-1), np.linalg.norm(membranes, axis=-1)
         rule = self.neuron.reset_rule
-        least = new * (1.0 if rule.membrane == rule.input == 1 else 1 - rule.input)  # after a spike; a gate leaves nothing
+        least = new * (
+            1.0 if rule.membrane == rule.input == 1 else 1 - rule.input
+        )  # after a spike (after a gate the next step is certain)
         return steps <= QUADRATURE and not rule.counts and bool((least >= RESOLVED * all_of_it).all())
 
 
 def longest(neuron: Neuron) -> int:
-    """Steps up to which the number of histories can be summed."""
+    """Largest number of steps whose histories are summed."""
     return 4 if neuron.reset_rule.counts else 8
 
 
@@ -92,12 +94,12 @@ def uniform_points(steps: int, *, points: int, scrambles: int, seed: int) -> np.
 
 
 def _flipped(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each coordinate turned about 1/2 or not: other points in every layer, as well spread."""
+    """Points with random coordinates reflected, ``1 - u``: different in every layer, and equally well distributed."""
     return np.where(rng.integers(0, 2, (len(points), 1)), 1 - points, points)
 
 
 def _walked(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, points: np.ndarray | None) -> tuple[np.ndarray, ...]:
-    """Variance, mean, rate and coincidences of one layer; by quadrature where no points are given."""
+    """Variance, mean, rate and second moments of spikes in one layer; by quadrature if ``points`` is None."""
     steps = len(mean)
     if points is None:
         total = _walk(neuron, mean, factor, np.ones(1), _quadrature)
@@ -127,22 +129,22 @@ def _walk(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, weights: np.ndar
         if t == steps - 1:
             break
         pieces = [split(t, root, lower, upper) for lower, upper in pairwise(edges)]
-        shares = np.stack([share * weights[:, None] for _, share in pieces])
-        count, branch, _ = kept = np.nonzero(shares > NEGLIGIBLE)  # count: spikes, one piece for each number of them
-        weights, newest, s = shares[kept], np.stack([numbers for numbers, _ in pieces])[kept], count.astype(float)
+        masses = np.stack([mass * weights[:, None] for _, mass in pieces])
+        count, branch, _ = kept = np.nonzero(masses > NEGLIGIBLE)  # piece number = spike count
+        weights, newest, s = masses[kept], np.stack([numbers for numbers, _ in pieces])[kept], count.astype(float)
         h = expected[branch] + std[branch] * newest
         z, fired, root = np.vstack([z[:, branch], newest]), np.vstack([fired[:, branch], s]), root[branch]
     return sums
 
 
 def _edges(neuron: Neuron, expected: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Innovations between which the number of spikes is 0, 1, …; shape (highest number + 2, branches)."""
+    """Innovations that separate 0, 1, … spikes; shape (highest number + 2, branches)."""
     highest = 1
     if neuron.reset_rule.counts:
         highest = max(int(np.max(expected + END * std) / neuron.threshold), 1)
-        if highest > MOST:
+        if highest > MOST_SPIKES:
             hint = "use method='quasi_monte_carlo'"
-            raise ConvergenceError(f"a neuron can spike {highest} times in one step: too many histories, {hint}")
+            raise ConvergenceError(f"a neuron can spike {highest} times in one step, too many histories: {hint}")
     levels = neuron.threshold * np.arange(1, highest + 1)[:, None]
     decided = np.where(spikes(neuron, expected) >= np.arange(1, highest + 1)[:, None], -END, END)
     meets = np.where(std > 0, (levels - expected) / np.where(std > 0, std, 1), decided)
@@ -151,9 +153,9 @@ def _edges(neuron: Neuron, expected: np.ndarray, std: np.ndarray) -> np.ndarray:
 
 
 def _quadrature(t: int, root: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes of each piece and the normal mass they stand for, shape (branches, nodes).
+    """Nodes of each piece and their weights (normal mass), shape (branches, nodes).
 
-    Gauss–Legendre in ``v = tanh(z/3)``, in which they lie where the mass is.
+    Gauss–Legendre in ``v = tanh(z/3)``, which puts the nodes where the mass is.
     """
     nodes, weights = np.polynomial.legendre.leggauss(NODES)
     low, high = np.tanh(lower / 3)[:, None], np.tanh(upper / 3)[:, None]
@@ -163,10 +165,10 @@ def _quadrature(t: int, root: np.ndarray, lower: np.ndarray, upper: np.ndarray) 
 
 
 def _truncated(points: np.ndarray) -> Split:
-    """One number of each piece from its truncated normal law, and the mass of the piece; shape (branches, 1)."""
+    """One draw from each piece's truncated normal distribution, and the piece's mass; shape (branches, 1)."""
 
     def split(t: int, root: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        side = np.where(lower + upper > 0, -1.0, 1.0)  # probabilities keep their digits in the lower tail
+        side = np.where(lower + upper > 0, -1.0, 1.0)  # mirrored to the lower tail, where Φ has full relative accuracy
         low, high = special.ndtr(side * lower), special.ndtr(side * upper)
         z = side * special.ndtri(low + points[t, root] * (high - low))
         return np.clip(z, lower, upper)[:, None], np.abs(high - low)[:, None]

@@ -1,7 +1,7 @@
-r"""Networks that differ in their gain alone, taken through their layers side by side: what inverse problems in time ask.
+r"""Networks that differ only in their gain, propagated through their layers together, for inverse problems in time.
 
-A threshold and an input scale are units: with ``θ > 0`` everything depends on ``λ g/θ`` and on the drive times ``λ/θ``. A
-delay shifts time from layer to layer and changes nothing else, so steps are counted from the arrival of the first spikes.
+Threshold and input scale set units: with ``θ > 0`` everything depends on ``λ g/θ`` and on the drive times ``λ/θ``. A delay only
+shifts time from layer to layer, so steps are counted from the arrival of the first spikes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.theory.in_time.currents import past_synapse
 from varflow.theory.in_time.differences import Differences, differences
-from varflow.theory.in_time.methods import response as response_of
 from varflow.theory.in_time.orthants import Orthants
+from varflow.theory.in_time.response_choice import response as response_of
 from varflow.theory.in_time.responses import LayerState, Response
 from varflow.theory.in_time.stepping import refractory
 
@@ -37,9 +37,9 @@ __all__ = [
     "sustained",
 ]
 
-ALIVE = 1e-3  # spikes per neuron: a step of a lower rate is called silent. Below the critical gain rates collapse beyond it
-EXTINCT = 1e-12  # of all steps: such a network needs no further layers
-RUNAWAY = 1e12  # variance in units of θ²: multi-spike activity beyond it grows without bound
+ALIVE = 1e-3  # firing rate below which a step is silent: live rates are near 0.1, and below the critical gain rates collapse
+EXTINCT = 1e-12  # rates below this in all steps cannot recover: no further layers are computed
+RUNAWAY = 1e12  # variance in units of θ² above which multi-spike activity grows without bound
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,11 +49,11 @@ class Descent:
     Attributes
     ----------
     firing_rate, variance : ndarray
-        Means over the last layers, as many as were asked for. 0 where a network died, ``inf`` where it grew without bound.
+        Means over the last ``window`` layers. 0 where a network died, ``inf`` where it grew without bound.
     last : ndarray
-        Firing rates of the last layer alone.
+        Firing rates of the last layer.
     coincidences : ndarray, shape (replicas, gains, steps, steps)
-        Of the last layer.
+        Second moments ``E[S_t S_t']`` of the last layer.
     """
 
     firing_rate: np.ndarray
@@ -63,44 +63,44 @@ class Descent:
 
     @property
     def alive(self) -> np.ndarray:
-        """Which steps of the last layer spike."""
+        """Which steps of the last layer are alive."""
         return self.last > ALIVE
 
 
 def in_units(neuron: Neuron) -> Neuron:
-    """The same neuron, potentials in units of its threshold and of its input scale."""
+    """The same neuron with threshold 1, input scale 1 and no delay."""
     return replace(neuron, threshold=1.0, input_scale=1.0, delay=0)
 
 
 def drive_covariance(drive: Drive, steps: int) -> np.ndarray:
-    """Covariance of layer 1's currents, of a batch of inputs the mean; (steps, steps)."""
+    """Covariance of layer 1's currents, averaged over a batch of inputs; (steps, steps)."""
     if isinstance(instance("drive", drive, Drive), Given):
-        raise DomainError("drive", drive, "has no covariance in time: name currents, white noise, inputs or spike trains")
+        raise DomainError("drive", drive, "has no covariance in time: use currents, white noise, inputs or spike trains")
     return drive.covariance(steps).mean(axis=0)
 
 
 def response_for(neuron: Neuron, steps: int, *, points: int, scrambles: int, seed: int) -> Response:
-    """What makes spikes of currents for this neuron."""
+    """The response for this neuron."""
     network = Network(width=1, depth=1, gain=1.0, neuron=neuron, steps=steps)
     return response_of(network, "auto", points=points, scrambles=scrambles, seed=seed)
 
 
 def is_drawn(response: Response) -> bool:
-    """Whether numbers are drawn, so that a response has noise."""
+    """Whether the response samples, and so has noise."""
     return not isinstance(response, Orthants)
 
 
 def layer(
     neuron: Neuron, response: Response, covariance: np.ndarray, number: int, currents: Differences | None = None
 ) -> LayerState:
-    """One layer of the unit neuron under currents of this covariance and mean 0; (replicas, gains, steps, steps)."""
+    """One layer under currents with this covariance, (replicas, gains, steps, steps), and mean 0."""
     mean = np.zeros(covariance.shape[:-1])
     currents = differences(mean, covariance) if currents is None else currents
     return response(*past_synapse(neuron, mean, covariance), number, currents)
 
 
 def driven(neuron: Neuron, response: Response, covariance: np.ndarray) -> LayerState:
-    """Layer 1 under drives of these covariances (drives, steps, steps)."""
+    """Layer 1 under drives with these covariances (drives, steps, steps)."""
     return layer(neuron, response, covariance[None], 0)
 
 
@@ -114,7 +114,13 @@ def descend(
     window: int = 1,
     above: int = 1,
 ) -> Descent:
-    """Go down ``layers`` from a layer or its coincidences, the one numbered ``above``; average the last ``window``."""
+    r"""Propagate through ``layers`` layers at every gain, and average the last ``window``.
+
+    .. math:: M_{l+1} = F(g^2 M_l), \qquad M(t, t') = E[S_t S_{t'}]
+
+    ``below`` is the layer to start from, or its second moments; the first layer computed has number ``above``. Gains whose
+    network dies (rates below ``EXTINCT``) or runs away leave the iteration.
+    """
     start = below.coincidences if isinstance(below, LayerState) else below
     steps, shape = start.shape[-1], (response.replicas, len(gains))
     M, carried = np.array(np.broadcast_to(start, (*shape, steps, steps))), None
@@ -132,8 +138,10 @@ def descend(
             break
         currents = None
         if carried is not None:
-            apart, grown = (values[:, active] * gains[active].reshape(-1, *[1] * (values.ndim - 2)) ** 2 for values in carried)
-            currents = Differences(apart, grown, np.zeros_like(grown))
+            increment_var, var_change = (
+                values[:, active] * gains[active].reshape(-1, *[1] * (values.ndim - 2)) ** 2 for values in carried
+            )
+            currents = Differences(increment_var, var_change, np.zeros_like(var_change))
         state = layer(neuron, response, covariance, above + number, currents)
         if carried is not None:
             carried[0][:, active], carried[1][:, active] = state.mismatch, state.grown
@@ -149,13 +157,12 @@ def descend(
 
 
 def sustained(neuron: Neuron, living: np.ndarray) -> np.ndarray:
-    """Where activity goes on, of living steps (…, steps): where no neuron spikes twice in a row, one spike in each pair of
-    steps suffices."""
+    """Which steps (…, steps) sustain activity: living ones, or, if neurons cannot spike twice in a row, pairs with one."""
     if living.shape[-1] > 1 and refractory(neuron):
         return living[..., 1:] | living[..., :-1]
     return living
 
 
 def late(values: np.ndarray) -> np.ndarray:
-    """The late half of the steps, the last axis: steps 11 to 20 of 20."""
+    """The late half of the steps (last axis): steps 11 to 20 of 20."""
     return values[..., late_steps(values.shape[-1])]

@@ -1,4 +1,4 @@
-r"""A layer without reset: potentials are normal in time, and two spikes coincide with the probability of an orthant.
+r"""A layer without reset: potentials are jointly normal, and second moments of spikes are bivariate orthant probabilities.
 
 .. math:: M(t, t') = P(H_t > \theta, H_{t'} > \theta) = L(h_t, h_{t'}; \rho), \qquad h_t = (\theta - E[H_t])/\sigma_t
 """
@@ -16,15 +16,15 @@ from varflow.theory.in_time.responses import LayerState
 __all__ = ["Orthants", "both_or_one", "orthant"]
 
 FAR = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
-ROUNDING = 1e-14  # relative, of what two potentials differ by
-LAST_DIGITS = 8e-15  # the same, by which the replicas differ
-LOST = 4.0  # two terms that cancel to less than a share of 1/LOST: another formula is taken
+ROUNDING = 1e-14  # relative error of the variance of an increment, about 50 roundings
+LAST_DIGITS = 8e-15  # relative change of 1 - ρ between the replicas, which shows the effect of rounding
+CANCELLED = 4.0  # two terms that cancel to less than 1/CANCELLED: the other formula is used
 NODES, WEIGHTS = (1 + np.polynomial.legendre.leggauss(40)[0]) / 2, np.polynomial.legendre.leggauss(40)[1] / 2  # on [0, 1]
-REACH = 9.0  # standard deviations over which a tail is integrated
+REACH = 9.0  # standard deviations over which a tail is integrated: 1e-19 lies beyond
 
 
 def orthant(h: np.ndarray, k: np.ndarray, rho: np.ndarray) -> np.ndarray:
-    """``P(X > h, Y > k)`` of two standard normal variables of correlation ``ρ``; arrays that broadcast, infinities included."""
+    """``P(X > h, Y > k)`` for standard normal ``X, Y`` of correlation ``ρ``; arrays broadcast, infinities are allowed."""
     h, k, rho = np.clip(h, -FAR, FAR), np.clip(k, -FAR, FAR), np.asarray(rho)
     return both_or_one(h, k, k - h, 1 - rho, 1 + rho)[0]
 
@@ -32,15 +32,16 @@ def orthant(h: np.ndarray, k: np.ndarray, rho: np.ndarray) -> np.ndarray:
 def both_or_one(
     h: np.ndarray, k: np.ndarray, change: np.ndarray, apart: np.ndarray, alike: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    r"""``P(X > h, Y > k)`` and the probability that exactly one of the two is true, from ``k - h``, ``1 - ρ`` and ``1 + ρ``.
+    r"""``P(X > h, Y > k)``, and the probability of exactly one of the two events.
 
-    By reflection ``h, k ≥ 0``. Seen from the origin the quadrant is the sum of two regions,
+    Arguments are ``change = k - h``, ``apart = 1 - ρ`` and ``alike = 1 + ρ``, so that nothing is lost for ``ρ → ±1``. By
+    reflection let ``h, k ≥ 0``. With Owen's ``T``,
 
-    .. math:: L = \bar T(h, k - \rho h) + \bar T(k, h - \rho k), \qquad
-              \bar T(x, y) = \tfrac12 Q(x) - T(x, a), \quad a = \frac{y}{x \sqrt{1 - \rho^2}}
+    .. math:: L = \bar T(h, a_h) + \bar T(k, a_k), \qquad \bar T(x, a) = \tfrac12 Q(x) - T(x, a), \qquad
+              a_h = \frac{k - \rho h}{h \sqrt{1 - \rho^2}} = \frac{(k - h)/h + (1 - \rho)}{\sqrt{1 - \rho^2}},
 
-    with Owen's ``T``; both terms are positive, so nothing cancels between them. Exactly one is true with probability
-    ``2 T(h, ·) + 2 T(k, ·)``, which has all its digits however small it is.
+    and ``a_k`` with ``h`` and ``k`` exchanged. Both terms are positive. Exactly one event has probability
+    ``2 T(h, a_h) + 2 T(k, a_k)``, accurate however small it is.
     """
     if h.min(initial=0.0) >= 0 and k.min(initial=0.0) >= 0:
         return _quadrant(h, k, change, apart, alike)
@@ -58,20 +59,25 @@ def both_or_one(
 def _quadrant(
     h: np.ndarray, k: np.ndarray, change: np.ndarray, apart: np.ndarray, alike: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same for ``h, k ≥ 0``."""
-    x = np.maximum(np.stack([h, k]), 1e-150)  # at 0 it is the limit
+    r"""The same for ``h, k ≥ 0``.
+
+    ``T`` is odd in ``a``. Large ``a`` are reduced to ``1/a`` by
+
+    .. math:: \bar T(x, a) = T(xa, 1/a) - \tfrac12 Q(xa)\,\mathrm{erf}(x/\sqrt2), \qquad a > 1
+    """
+    x = np.maximum(np.stack([h, k]), 1e-150)  # x = 0 by its limit
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        a = np.stack([change, -change]) / x + apart  # of the other less ρ of this, in units of this
+        a = np.stack([change, -change]) / x + apart  # (k - ρh)/h and (h - ρk)/k
         a = np.where(a == 0, 0.0, a / np.sqrt(apart * alike))
-    behind, b = a < 0, np.minimum(np.abs(a) * x, FAR)
-    large, small = np.maximum(x, b), np.minimum(x, b)
+    negative, xa = a < 0, np.minimum(np.abs(a) * x, FAR)
+    large, small = np.maximum(x, xa), np.minimum(x, xa)
     T = owens_t(large, small / large)
     tail = ndtr(-x)
-    beyond = np.maximum(np.where(b > x, T - ndtr(-b) * 0.5 * erf(x / np.sqrt(2)), 0.5 * tail - T), 0.0)
-    both = np.clip(np.where(behind, tail - beyond, beyond).sum(axis=0), 0.0, tail.min(axis=0))
-    terms = np.where(behind, -1.0, 1.0) * np.where(b > x, 0.5 * tail - beyond, T)
+    T_bar = np.maximum(np.where(xa > x, T - ndtr(-xa) * 0.5 * erf(x / np.sqrt(2)), 0.5 * tail - T), 0.0)
+    both = np.clip(np.where(negative, tail - T_bar, T_bar).sum(axis=0), 0.0, tail.min(axis=0))
+    terms = np.where(negative, -1.0, 1.0) * np.where(xa > x, 0.5 * tail - T_bar, T)  # T(x, a)
     one = 2 * terms.sum(axis=0)
-    cancels = np.abs(terms).max(axis=0) > LOST * np.abs(one)
+    cancels = np.abs(terms).max(axis=0) > CANCELLED * np.abs(one)
     if cancels.any():
         each = (np.broadcast_to(values, one.shape)[cancels] for values in (h, k, change, apart, alike))
         one[cancels] = _one_of_near(*each)
@@ -79,33 +85,34 @@ def _quadrant(
 
 
 def _one_of_near(h: np.ndarray, k: np.ndarray, change: np.ndarray, apart: np.ndarray, alike: np.ndarray) -> np.ndarray:
-    """The probability of exactly one where thresholds differ by more than potentials do.
+    r"""The probability of exactly one event if the thresholds differ by more than the potentials. For ``h ≤ k``,
 
-    ``|Q(h) - Q(k)|``, and twice the rarer of both ways, ``P(Y > k, X ≤ h)`` for ``h ≤ k``, integrated over ``Y = k + w u``.
+    .. math:: P = Q(h) - Q(k) + 2 P(X \le h, Y > k), \qquad P(X \le h, Y > k) = w \int_0^\infty \varphi(k + w u)\,
+              \Phi\Bigl(\frac{h - \rho k}{w} - \rho u\Bigr) du, \qquad w = \sqrt{1 - \rho^2}
     """
     h, k, change = np.where(change < 0, k, h), np.where(change < 0, h, k), np.abs(change)
     width, u = np.sqrt(apart * alike), REACH * NODES
     start = np.maximum((k * apart - change) / np.maximum(width, 1e-300), -FAR)
-    rarer = density(k[:, None] + width[:, None] * u) * ndtr(start[:, None] - (1 - apart)[:, None] * u)
-    return tail_between(h, k, change) + 2 * width * (rarer @ (REACH * WEIGHTS))
+    integrand = density(k[:, None] + width[:, None] * u) * ndtr(start[:, None] - (1 - apart)[:, None] * u)
+    return tail_between(h, k, change) + 2 * width * (integrand @ (REACH * WEIGHTS))
 
 
 def tail_between(h: np.ndarray, k: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """``Q(h) - Q(k)`` from ``k - h``."""
+    """``Q(h) - Q(k) = ∫_h^k φ``, from ``change = k - h``; by quadrature if that is small."""
     near = change * (density(h[..., None] + change[..., None] * NODES) @ WEIGHTS)
     return np.where(np.abs(change) * (1 + np.abs(h)) < 1, near, ndtr(-h) - ndtr(-k))
 
 
 def density(x: np.ndarray) -> np.ndarray:
-    """Of the standard normal law."""
+    """Density of the standard normal distribution."""
     return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
 
 
 class Orthants:
     """The response of neurons without reset.
 
-    What two steps differ by is carried from layer to layer (``differences``). The two replicas differ in its last digits: their
-    distance shows what depth makes of them.
+    Increments between steps are propagated from layer to layer (``differences``). The two replicas differ in their last
+    digits, and their distance shows how rounding errors grow with depth.
     """
 
     replicas = 2
@@ -115,15 +122,15 @@ class Orthants:
         self.leak = exponential_filter(neuron.decay, steps)
         self.both_filters = self.leak @ exponential_filter(neuron.synaptic_decay, steps)
         self.pairs = np.triu_indices(steps, 1)
-        self.places = np.diag(np.arange(steps))  # of a matrix's entries, in its diagonal followed by its pairs
+        self.places = np.diag(np.arange(steps))  # index of each matrix entry in (diagonal, pairs)
         self.places[self.pairs] = self.places.T[self.pairs] = np.arange(steps, steps * (steps + 1) // 2)
 
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
-        """``currents`` are before the synapse. Without them differences are what rounding left of them in the moments."""
+        """``currents`` are increments before the synapse; without them they are computed from the moments, with rounding."""
         kernel = self.leak if currents is None else self.both_filters
         H = membranes(kernel, differences(mean, covariance) if currents is None else currents)
         h = self._standardised(H.mean, H.variance)
-        change, apart = self._changes(h, H)
+        change, apart = self._changes(h, H)  # h_t - h_s and 1 - ρ
         earlier, later = self.pairs
         M, one = both_or_one(h[..., earlier], h[..., later], change[..., earlier, later], apart, 2 - apart)
         rates = np.broadcast_to(ndtr(-h), (*M.shape[:-1], h.shape[-1]))
@@ -133,7 +140,7 @@ class Orthants:
         return LayerState(H.variance, H.mean, rates, self._matrix(rates, M), mismatch=mismatch, grown=grown)
 
     def _standardised(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-        """``(θ - E[H])/√Var H``; where the membrane is a constant ``±FAR``, by whether that constant fires."""
+        """``(θ - E[H])/√Var H``; for a constant membrane ``-FAR`` if it fires, else ``FAR``."""
         margin = self.neuron.threshold - mean
         fires = (margin < 0) | ((margin == 0) & (not self.neuron.strict))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -141,18 +148,22 @@ class Orthants:
         return np.clip(h, -FAR, FAR)
 
     def _changes(self, h: np.ndarray, H: Membranes) -> tuple[np.ndarray, np.ndarray]:
-        """``h_t - h_s``, shape (…, s, t), and of all pairs, in both replicas, ``1 - ρ``."""
+        r"""``h_t - h_s``, shape (…, s, t), and ``1 - ρ`` of all pairs, in both replicas.
+
+        .. math:: h_t - h_s = -\frac{E[H_t - H_s] + h_s (\sigma_t - \sigma_s)}{\sigma_t}, \qquad
+                  1 - \rho = \frac{\mathrm{Var}[H_t - H_s] - (\sigma_t - \sigma_s)^2}{2 \sigma_s \sigma_t}
+        """
         std = np.sqrt(np.maximum(H.variance, 0.0))
         before, after = std[..., :, None], std[..., None, :]
         with np.errstate(divide="ignore", invalid="ignore"):
-            wider = H.wider / (before + after)
-            change = -(H.moved + h[..., :, None] * wider) / after
-            rest = H.apart - wider**2
-            apart = np.where(rest > ROUNDING * H.apart, rest, 0.0) / (2 * before * after)  # else one is a multiple of the other
+            std_change = H.var_change / (before + after)
+            change = -(H.mean_change + h[..., :, None] * std_change) / after
+            rest = H.increment_var - std_change**2
+            apart = np.where(rest > ROUNDING * H.increment_var, rest, 0.0) / (2 * before * after)
         if not std.all():
-            move = (before > 0) & (after > 0)
-            change = np.where(move, change, h[..., None, :] - h[..., :, None])
-            apart = np.where(move, apart, 1.0)
+            varies = (before > 0) & (after > 0)
+            change = np.where(varies, change, h[..., None, :] - h[..., :, None])
+            apart = np.where(varies, apart, 1.0)
         apart = apart[..., self.pairs[0], self.pairs[1]]
         apart = np.concatenate([apart[:1], apart[-1:] * (1 + LAST_DIGITS)])
         return change, np.minimum(apart, 2.0)

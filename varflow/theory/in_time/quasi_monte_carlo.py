@@ -1,13 +1,13 @@
 r"""A layer of resetting neurons at infinite width, integrated over its Gaussian currents by quasi-Monte Carlo.
 
-The currents of a neuron are ``c = μ + L z``, ``z`` standard normal and ``L`` lower triangular, so that ``z_t`` is new at step
-``t``. Scrambled Sobol points ``z`` are stepped through the neuron, and the newest number is integrated out exactly: given the
-past ``H_t`` is normal, hence
+The currents of a neuron are ``c = μ + L z`` with ``z`` standard normal and ``L`` lower triangular, so ``z_t`` is the innovation
+of step ``t``. The neuron is stepped with scrambled Sobol points ``z``, and the newest innovation is integrated exactly, since
+``H_t`` is normal given the past:
 
 .. math:: M(s, t) = E[S_s\, p_t] \quad (s < t), \qquad p_t = P(S_t = 1 \mid z_1, …, z_{t-1})
 
-Every scramble is a replica of the whole network with its own ``M`` in every layer; the recursion over layers in ``recursion``.
-Currents held over time need no points (``held_currents``).
+Every scramble is a replica of the whole network with its own ``M`` in every layer (see ``recursion``). Currents of rank one
+need no points (``rank_one_currents``).
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from varflow._checks import ConvergenceError, require
 from varflow.model.neurons import Neuron
 from varflow.theory.in_time.conditional_spikes import expected_spikes
 from varflow.theory.in_time.differences import Differences
-from varflow.theory.in_time.held_currents import held_layer
+from varflow.theory.in_time.rank_one_currents import rank_one_layer
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import admitted, membrane, spikes
 
 __all__ = ["QuasiMonteCarlo", "causal_factor", "innovations", "normal_points"]
 
-BLOCK = 16384  # points at a time: what one step works on stays in the second-level cache
-PRODUCT = 2**18  # multiplications that BLAS leaves to one thread; more threads than ours would only wait for each other
-FLAT = 1e-6  # an innovation below this share of its step's standard deviation counts as none,
-NOTHING = 1e-30  # and so does one below this share of the largest potential: single precision ends there
-RUNAWAY = 1e15  # variance in units of θ²: a multi-spike layer beyond it grows without bound
+BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
+PRODUCT = 2**18  # multiplications that BLAS does on one thread, since replicas already run in threads
+FLAT = 1e-6  # an innovation below this fraction of its step's standard deviation counts as 0 (rounding of the factor),
+NOTHING = 1e-30  # and so does one below this fraction of the largest potential (it underflows in single precision)
+OVERFLOW = 1e15  # variance in units of θ² above which a multi-spike layer grows without bound
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,10 +48,10 @@ class QuasiMonteCarlo:
     normals : ndarray, shape (scrambles, steps, points)
         Of :func:`normal_points`.
     seed : int
-        Of the signs that every layer draws afresh. Points frozen over depth would repeat their error in every layer, which
-        a multiplier ``m`` amplifies by ``1/(1-m)``; flipped about 0 they are still a scrambled Sobol sequence.
+        Of random signs, new in every layer. The same points in every layer would repeat their error, which a multiplier
+        ``m`` amplifies by ``1/(1-m)``; with signs they are still a scrambled Sobol sequence.
     threads : int, optional
-        By default as many as this process has processors. Results do not depend on it.
+        By default the number of processors. Results do not depend on it.
     """
 
     neuron: Neuron
@@ -64,10 +64,10 @@ class QuasiMonteCarlo:
         return len(self.normals)
 
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
-        if covariance.max() > RUNAWAY * self.neuron.threshold**2 and self.neuron.reset_rule.counts:
+        if covariance.max() > OVERFLOW * self.neuron.threshold**2 and self.neuron.reset_rule.counts:
             hint = "multi-spike activity at this gain grows without bound; lower the gain or the number of layers"
             raise ConvergenceError(f"variance {covariance.max():.3g} of the currents into layer {layer + 1}: {hint}")
-        exact = held_layer(self.neuron, mean, covariance)
+        exact = rank_one_layer(self.neuron, mean, covariance)
         if exact is not None:
             return exact
         replicas, steps, points = self.normals.shape
@@ -92,15 +92,12 @@ def normal_points(steps: int, *, points: int, scrambles: int, seed: int) -> np.n
     for which in range(scrambles):
         generator = np.random.default_rng([seed, 0, which])
         uniform = sobol(steps, scramble=True, bits=52, rng=generator).random(points)
-        out[which] = special.ndtri(uniform.T + 2.0**-53)  # the middle of a cell: 0 has no normal number
+        out[which] = special.ndtri(uniform.T + 2.0**-53)  # the middle of a cell, never 0
     return out
 
 
 def causal_factor(covariance: np.ndarray) -> np.ndarray:
-    """Lower triangular ``L`` with ``L Lᵀ`` the covariance, whose negative eigenvalues (numerical noise) count as 0.
-
-    It neither pivots, which would break the order of time, nor divides by pivots: any rank will do.
-    """
+    """Lower triangular ``L`` with ``L Lᵀ`` the covariance, of any rank; negative eigenvalues (rounding) count as 0."""
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0))[..., None, :]
     upper = np.linalg.qr(np.swapaxes(root, -1, -2)).R
@@ -109,7 +106,7 @@ def causal_factor(covariance: np.ndarray) -> np.ndarray:
 
 
 def innovations(factor: np.ndarray) -> np.ndarray:
-    """Standard deviation of what is new in each step's current; 0 where that is rounding."""
+    """Standard deviation of each step's innovation; 0 where that is rounding."""
     new, all_of_it = factor.diagonal(), np.linalg.norm(factor, axis=1)
     return np.where(new > np.maximum(FLAT * all_of_it, NOTHING * all_of_it.max()), new, 0.0)
 
@@ -117,7 +114,7 @@ def innovations(factor: np.ndarray) -> np.ndarray:
 def trajectories(
     neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """Variance, mean, rate and coincidences over one set of points (steps, points), block by block."""
+    """Variance, mean, rate and second moments of spikes over one set of points (steps, points), block by block."""
     steps, points = normals.shape
     unit = max(abs(neuron.threshold), np.linalg.norm(factor, axis=1).max(), np.abs(mean).max()) or 1.0  # single precision
     neuron, mean, factor = replace(neuron, threshold=neuron.threshold / unit), mean / unit, factor / unit
@@ -133,10 +130,10 @@ def _sums(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndar
     points, new = normals.shape[1], innovations(factor)
     known, fired = np.empty_like(normals), np.empty_like(normals)
     earlier = np.tril(factor, -1) * signs
-    np.matmul(earlier.astype(normals.dtype), _slices(normals), out=_slices(known))  # the share of earlier innovations
+    np.matmul(earlier.astype(normals.dtype), _slices(normals), out=_slices(known))  # contribution of earlier innovations
     if mean.any():
         known += mean[:, None].astype(normals.dtype)
-    chance = known  # row by row in its place
+    chance = known  # overwritten row by row
     moments = np.empty((len(mean), 4))
     h = s = np.zeros(points, normals.dtype)
     for t in range(len(mean)):
@@ -155,13 +152,13 @@ def _sums(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndar
 
 
 def _slices(rows: np.ndarray) -> np.ndarray:
-    """Views of some points each, (slices, steps, points), whose matrix products are small enough."""
+    """A view (slices, steps, points) whose matrix products are small enough for one BLAS thread."""
     most = PRODUCT // len(rows) ** 2
     return rows.reshape(len(rows), -1, min(2 ** (most.bit_length() - 1), rows.shape[1])).swapaxes(0, 1)
 
 
 def _in_threads(task: Callable[[int], Any], count: int, threads: int | None) -> list[Any]:
-    """``[task(0), …]`` in order; numpy's loops run side by side."""
+    """``[task(0), …]``, computed in threads (numpy releases the lock)."""
     workers = min(count, threads or os.cpu_count() or 1)
     if workers == 1:
         return [task(index) for index in range(count)]

@@ -1,7 +1,7 @@
 """Every layer in time at infinite width: the recursion from the drive to the last layer.
 
-The state of a layer is the matrix ``M(t, t') = E[S_t S_t']``. It sets the currents of the next one (``currents``); a response
-(``responses``) makes membranes and spikes of them.
+The state of a layer is the matrix ``M(t, t') = E[S_t S_t']``. It gives the currents of the next layer (``currents``), and a
+response (``responses``) gives that layer's membranes and spikes.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from varflow.theory.layers import layers
 
 __all__ = ["in_time"]
 
-BY_KIND = ("variance", "potential_mean", "firing_rate")
-AT_ONCE = 2**19  # pairs of steps over the kinds of input taken together: beyond, a batch would fill the memory
+PER_INPUT = ("variance", "potential_mean", "firing_rate")
+AT_ONCE = 2**19  # inputs × steps² computed together, so that a batch does not fill the memory
 
 
 def in_time(network: Network, response: Response) -> Profile:
-    """Profile of a network of several steps; shapes (depth, steps), and (depth, steps, steps) for coincidences."""
+    """Profile of a network of several steps; shapes (depth, steps), and (depth, steps, steps) for second moments."""
     kinds, size = network.drive.kinds, max(1, AT_ONCE // network.steps**2)
-    kept = 8 * response.replicas * network.depth * network.steps * (network.steps + len(BY_KIND) * kinds)
-    room("depth", network.depth, kept, "coincidences and rates of every layer: take fewer layers, steps, inputs or scrambles")
+    kept = 8 * response.replicas * network.depth * network.steps * (network.steps + len(PER_INPUT) * kinds)
+    room("depth", network.depth, kept, "second moments and rates of every layer: take fewer layers, steps, inputs or scrambles")
     blocks = [_layers(network, response, slice(first, first + size)) for first in range(0, kinds, size)]
-    stacked = {name: np.concatenate([block[name] for block in blocks], axis=2) for name in BY_KIND}
+    stacked = {name: np.concatenate([block[name] for block in blocks], axis=2) for name in PER_INPUT}
     stacked["coincidences"] = np.sum([block["coincidences"] for block in blocks], axis=0) / kinds
     grain = np.max([block["grain"] for block in blocks], axis=(0, 1))
-    per_input = {name: stacked[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # kinds first
-    alive = (stacked["firing_rate"] > 0).mean(axis=0).swapaxes(0, 1)  # replicas can disagree on it
+    per_input = {name: stacked[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # inputs first
+    alive = (stacked["firing_rate"] > 0).mean(axis=0).swapaxes(0, 1)  # the fraction of replicas alive
     mean = {name: values.mean(axis=2) if name != "coincidences" else values for name, values in stacked.items()}
     value = {name: values.mean(axis=0) for name, values in mean.items()}
     return Profile(
@@ -56,7 +56,7 @@ def in_time(network: Network, response: Response) -> Profile:
 
 
 def _errors(replicas: dict[str, np.ndarray], value: dict[str, np.ndarray], grain: np.ndarray) -> dict[str, np.ndarray]:
-    """Standard errors over replicas. In each a share of neurons can be off by the grain of its points, unseen by the others."""
+    """Standard errors over replicas, at least that of one point: a fraction ``grain`` of neurons may be wrong in each."""
     potential = np.sqrt(value["variance"] + value["potential_mean"] ** 2)
     spikes = np.sqrt(np.maximum(np.diagonal(value["coincidences"], axis1=1, axis2=2), 1.0))
     unit = {
@@ -70,14 +70,14 @@ def _errors(replicas: dict[str, np.ndarray], value: dict[str, np.ndarray], grain
 
 
 def _layers(network: Network, response: Response, kinds: slice) -> dict[str, np.ndarray]:
-    """What a profile keeps, with axes (replicas, depth, kinds, steps); of coincidences the sum over kinds."""
+    """Quantities of a profile, axes (replicas, depth, inputs, steps); second moments are summed over inputs."""
     kept = []
     for state in _states(network, response, kinds):
         summed = {"coincidences": state.coincidences.sum(axis=1), "grain": np.full(1, state.grain)}
-        kept.append({name: getattr(state, name) for name in BY_KIND} | summed)
+        kept.append({name: getattr(state, name) for name in PER_INPUT} | summed)
 
     def stack(name: str) -> np.ndarray:
-        """A layer in which all replicas agree may hold one."""
+        """All layers; replicas that are still equal are stored once and broadcast here."""
         return np.stack([np.broadcast_to(s[name], (response.replicas, *s[name].shape[1:])) for s in kept], axis=1)
 
     return {name: stack(name) for name in kept[0]}

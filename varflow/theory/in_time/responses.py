@@ -1,7 +1,6 @@
-"""What one layer makes of its currents in time: the shape of that answer, and what gives it.
+"""The interface of a *response*: the map from a layer's filtered currents, a Gaussian process, to its membranes and spikes.
 
-At infinite width a layer is one Gaussian process of filtered currents and one law of membranes and spikes. A *response*
-turns the first into the second. Which one suits which neuron is said in ``methods``; ``recursion`` goes down the layers.
+``response_choice`` chooses one for a neuron; ``recursion`` iterates it over layers.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ __all__ = ["LayerState", "Response"]
 
 @dataclass(frozen=True, slots=True)
 class LayerState:
-    """Membranes and spikes of a layer of infinitely many neurons. Leading axes: (replicas, kinds of input).
+    """Membranes and spikes of a layer of infinitely many neurons. Leading axes: (replicas, inputs).
 
     Attributes
     ----------
-    variance, potential_mean : ndarray, shape (replicas, kinds, steps)
+    variance, potential_mean : ndarray, shape (replicas, inputs, steps)
         Of the membrane ``H_t`` at the spike test.
-    firing_rate : ndarray, shape (replicas, kinds, steps)
+    firing_rate : ndarray, shape (replicas, inputs, steps)
         ``E[S_t]``.
-    coincidences : ndarray, shape (replicas, kinds, steps, steps)
-        ``M(t, t') = E[S_t S_t']``: all that the next layer feels, where the weights have mean 0.
+    coincidences : ndarray, shape (replicas, inputs, steps, steps)
+        ``M(t, t') = E[S_t S_t']``: all that the next layer depends on, if weights have mean 0.
     grain : float
-        The share of neurons that one point of the integration stands for; 0 where there are none.
+        Fraction of neurons that one sampling point represents; 0 without sampling.
     mismatch, grown : ndarray, optional, shapes of coincidences and rates
-        ``E[(S_t - S_t')²]`` and ``E[S_t] - E[S_{t-1}]`` with digits of their own, from a response that has them.
+        ``E[(S_t - S_t')²]`` and ``E[S_t] - E[S_{t-1}]``, free of cancellation, from responses that compute them.
     """
 
     variance: np.ndarray
@@ -44,14 +43,13 @@ class LayerState:
 
 
 class Response(Protocol):
-    """One layer: from the law of its filtered currents ``c_t`` (input scale included) to its membranes and spikes.
+    """From the moments of a layer's filtered currents ``c_t`` (input scale included) to its membranes and spikes.
 
     Attributes
     ----------
     replicas : int
-        Independent copies of the whole network that the response computes with, each with numbers of its own: they go
-        through all layers side by side, so that their scatter contains what depth makes of numerical errors. 1 where the
-        response is deterministic.
+        Independent numerical copies of the whole network, followed through all layers, so that their scatter shows how
+        numerical errors grow with depth. 1 for a deterministic response.
     """
 
     @property
@@ -60,7 +58,7 @@ class Response(Protocol):
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
         """The state of layer ``layer`` (0 is the driven one).
 
-        ``mean`` has shape (replicas, kinds, steps), ``covariance`` (replicas, kinds, steps, steps); a first axis of 1 stands
-        for replicas that are still alike. What steps of the unfiltered currents differ by is for a response that is exact.
+        ``mean`` has shape (replicas, inputs, steps), ``covariance`` (replicas, inputs, steps, steps); a first axis of 1 means
+        that replicas are still equal. ``currents``, the increments of unfiltered currents, is used by exact responses.
         """
         ...

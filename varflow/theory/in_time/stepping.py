@@ -1,6 +1,4 @@
-"""The neuron's step, and neurons stepped through currents as they are: layer 1 under a drive of given currents, without a
-Gaussian law.
-"""
+"""The neuron's update, and layer 1 under given currents, stepped neuron by neuron."""
 
 from __future__ import annotations
 
@@ -16,10 +14,10 @@ __all__ = ["admitted", "driven_by", "membrane", "refractory", "spikes", "stepped
 
 
 def driven_by(drive: Given, neuron: Neuron) -> LayerState:
-    """The state of layer 1, averaged over its own neurons; the variance with ddof = 1, as it is measured."""
+    """The state of layer 1, averaged over its neurons; sample variance (ddof = 1), as in a simulation."""
     H, S = stepped(neuron, drive.currents)
     width = H.shape[-1]
-    variance = H.var(axis=-1, ddof=1) if width > 1 else np.zeros(H.shape[:-1])  # one current for all: no spread
+    variance = H.var(axis=-1, ddof=1) if width > 1 else np.zeros(H.shape[:-1])  # the same current in all neurons
     coincidences = S @ S.swapaxes(-1, -2) / width
     return LayerState(variance[None], H.mean(axis=-1)[None], S.mean(axis=-1)[None], coincidences[None])
 
@@ -37,7 +35,7 @@ def stepped(neuron: Neuron, currents: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def membrane(neuron: Neuron, h: np.ndarray, s: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """The next membrane at the spike test, ``β (1 - kS) H - ρ a θ S + (1 - gS) c``."""
+    """The next membrane at the spike test, ``β (1 - kS) H - ρ a θ S + (1 - gS) c`` (see :class:`varflow.resets.Reset`)."""
     rule, kept = neuron.reset_rule, neuron.decay * h
     if rule.membrane:
         kept *= _left(rule.membrane, s)
@@ -52,18 +50,18 @@ def _left(fraction: float, s: np.ndarray) -> np.ndarray:
 
 
 def admitted(neuron: Neuron, s: np.ndarray) -> Any:
-    """Fraction ``1 - gS`` of the current of the step after ``s`` that gets in."""
+    """``1 - gS``: the fraction of the next current that enters after spikes ``s``."""
     return _left(neuron.reset_rule.input, s) if neuron.reset_rule.input else 1.0
 
 
 def spikes(neuron: Neuron, h: np.ndarray) -> np.ndarray:
-    """Spikes of this membrane, in its precision."""
+    """Spikes of a membrane, in the same floating-point type."""
     if neuron.reset_rule.counts:
         return np.maximum(np.floor(h / neuron.threshold), 0.0)
     return (h > neuron.threshold if neuron.strict else h >= neuron.threshold).astype(h.dtype)
 
 
 def refractory(neuron: Neuron) -> bool:
-    """Whether no neuron spikes at two neighbouring steps: a spike shuts out the next input, and what it leaves is no spike."""
-    shut = neuron.reset_rule.input == neuron.reset_rule.membrane == 1
-    return shut and not spikes(neuron, membrane(neuron, np.zeros(1), np.ones(1), np.zeros(1))).any()
+    """Whether a neuron cannot spike twice in a row: a spike removes membrane and next input, and the rest does not fire."""
+    gated = neuron.reset_rule.input == neuron.reset_rule.membrane == 1
+    return gated and not spikes(neuron, membrane(neuron, np.zeros(1), np.ones(1), np.zeros(1))).any()

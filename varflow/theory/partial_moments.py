@@ -1,8 +1,8 @@
-"""Moments of a potential beyond the threshold, ``E[(u - θ)^j 1(u > θ) | K]`` for j = 0 … 4, in powers of a unit.
+"""Partial moments of a potential about the threshold: ``E[(u - θ)^j 1(u > θ) | K]`` and the same for ``u ≤ θ``, j = 0 … 4.
 
-The sample variance of a layer and its spike count come from the same potentials; given the count, these moments say how the
-variance is distributed. They are exact for normal and lattice weights and for most with a cumulant generating function, and
-else taken from ``cells``: they serve the spread of a calibration, never a prediction.
+A layer's sample variance and spike count come from the same potentials; these moments give the distribution of the variance
+given the count. They are exact for normal and lattice weights and for most with a cumulant generating function; others use
+``cells``. They enter the calibration of ``vf.compare``, never a prediction.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from varflow.theory import cells, contour, lattice
 from varflow.theory.firing import core_threshold, firing, mixed
 from varflow.theory.layers import Layer
 
-__all__ = ["beyond", "normal_beyond", "unit"]
+__all__ = ["normal_partial_moments", "partial_moments", "unit"]
 
 ORDERS = np.arange(5)
-FEW = 8  # weights, whose sum may be rough: left to the cells
-ORDINARY = 1e50  # size of potentials, and of its inverse
-TOLERANCE = 1e-5  # of moments on the contour, relative
+FEW = 8  # sums of up to so many weights may have a rough density: they use cells
+ORDINARY = 1e50  # potentials between 1/ORDINARY and this have fourth powers in range
+TOLERANCE = 1e-5  # relative, of moments on the contour: a calibration needs no more
 
 
 @lru_cache(maxsize=32)
-def beyond(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+def partial_moments(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
     """``E[(u - θ)^j 1(u > θ) | K]`` and ``E[(u - θ)^j 1(u ≤ θ) | K]`` for every count, shape (5, fan_in + 1) each.
 
     Potentials are measured in ``unit(layer)``.
@@ -41,7 +41,7 @@ def beyond(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
 
 
 def unit(layer: Layer) -> float:
-    """1, or the size of potentials whose fourth powers leave double precision: a power of two, so that nothing is rounded."""
+    """1, or a power of two near the size of potentials whose fourth powers would over- or underflow."""
     size = np.sqrt(layer.weight_variance * layer.fan_in + layer.bias_variance) + abs(layer.threshold)
     return 1.0 if 1 / ORDINARY < size < ORDINARY else float(2.0 ** np.round(np.log2(size)))
 
@@ -53,7 +53,7 @@ def _in_units(layer: Layer, unit: float) -> Layer:
     return replace(layer, **lengths, **variances)
 
 
-def normal_beyond(margin: np.ndarray, std: np.ndarray) -> np.ndarray:
+def normal_partial_moments(margin: np.ndarray, std: np.ndarray) -> np.ndarray:
     """``E[y^j 1(y > 0)]`` of ``y ~ N(margin, std²)``, shape (5, …): ``m_j = margin m_{j-1} + (j-1) std² m_{j-2}``."""
     from scipy.special import ndtr
 
@@ -80,14 +80,14 @@ def _present(layer: Layer, largest: int) -> np.ndarray:
 
 
 def _normal(core: WeightDistribution, largest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The means of normal sums."""
+    """The means of normal sums, as atoms."""
     return ((np.array([count * core.mean]), np.ones(1)) for count in range(largest + 1))
 
 
 def _of_atoms(layer: Layer, margin: np.ndarray, mass: np.ndarray, spread: float) -> np.ndarray:
-    """Both sides of a potential that exceeds the threshold by one of ``margin``, smeared by a normal variable."""
+    """Both sides for ``u - θ = margin + spread N`` with margins of probability ``mass`` and ``N`` standard normal."""
     if spread:
-        above, below = (normal_beyond(side * margin, np.full_like(margin, spread)) @ mass for side in (1, -1))
+        above, below = (normal_partial_moments(side * margin, np.full_like(margin, spread)) @ mass for side in (1, -1))
         return np.array([above, below * (-1) ** ORDERS])
     fires = margin > 0 if layer.strict else margin >= 0
     powers = margin ** ORDERS[:, None] * mass
@@ -95,7 +95,7 @@ def _of_atoms(layer: Layer, margin: np.ndarray, mass: np.ndarray, spread: float)
 
 
 def _on_contour(layer: Layer, number: np.ndarray, out: np.ndarray) -> None:
-    """Orders 1 to 4 where a sum's density is smooth and the threshold within its support; ``firing`` has the probability."""
+    """Orders 1 to 4 where the sum's density is smooth and the threshold inside its support (order 0 comes from ``firing``)."""
     core, (x, bias) = layer.law.core, core_threshold(layer, number)
     low, high = (np.maximum(number, 1) * end for end in core.support)
     inside = np.flatnonzero((number > FEW) & ((bias > 0) | ((low < x) & (x < high))))

@@ -1,4 +1,4 @@
-"""Which response suits which neuron, and the words for those that do not."""
+"""The choice of a response (the method that gives a layer's spikes from its currents) for a neuron."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from varflow.theory.in_time.responses import Response
 __all__ = ["METHODS", "response"]
 
 METHODS = ("auto", "orthants", "quasi_monte_carlo", "histories")
-LONGEST = 100  # steps: the work grows with their square, and with a batch of inputs so does memory
+LONGEST = 100  # steps: work and memory grow with their square
 
 
 def response(network: Network, method: str, *, points: int, scrambles: int, seed: int) -> Response:
-    """The response that ``method`` names, or for ``auto`` the one that suits the neuron."""
+    """The response named by ``method``; for ``auto``, orthants without reset, else quasi-Monte Carlo."""
     neuron = instance("network", network, Network).neuron
     method = choice("method", method, METHODS)
     points = _power_of_two("points", points)
     scrambles = integer("scrambles", scrambles, minimum=2)
     seed = integer("seed", seed, minimum=0)
     if network.steps > LONGEST:
-        rule = f"must be at most {LONGEST} here; where activity is stationary its first {LONGEST} steps show the late ones too"
+        rule = f"must be at most {LONGEST}; if activity becomes stationary, the first {LONGEST} steps show it"
         raise DomainError("steps", network.steps, rule)
     if network.steps == 1 and method not in ("auto", "orthants"):
-        raise DomainError("method", method, "is for several steps: the first is known exactly, with method='auto'")
+        raise DomainError("method", method, "needs several steps; a single one is exact with method='auto'")
     normal = neuron.reset_rule.absent or (network.steps == 1 and not neuron.reset_rule.counts)
     if method == "auto":
         method = "orthants" if normal else "quasi_monte_carlo"
     if method != "orthants":
         return _drawn(network, method, points=points, scrambles=scrambles, seed=seed)
     if not normal:
-        rule = "needs potentials that are normal, hence reset='none'; with a reset use method='quasi_monte_carlo'"
+        rule = "needs normal potentials, so reset='none'; with a reset use method='quasi_monte_carlo'"
         raise DomainError("method", method, rule)
     return Orthants(neuron, network.steps)
 
@@ -42,7 +42,7 @@ def _drawn(network: Network, method: str, *, points: int, scrambles: int, seed: 
     if method == "histories":
         most = longest(network.neuron)
         if network.steps > most:
-            raise DomainError("method", method, f"is for at most {most} steps here: use method='quasi_monte_carlo'")
+            raise DomainError("method", method, f"is for at most {most} steps of this neuron: use method='quasi_monte_carlo'")
         return Histories(network.neuron, uniform_points(network.steps, points=points, scrambles=scrambles, seed=seed))
     normals = normal_points(network.steps, points=points, scrambles=scrambles, seed=seed)
     return QuasiMonteCarlo(network.neuron, normals, seed)
@@ -51,5 +51,5 @@ def _drawn(network: Network, method: str, *, points: int, scrambles: int, seed: 
 def _power_of_two(name: str, value: int) -> int:
     number = integer(name, value, minimum=1)
     if number & (number - 1):
-        raise DomainError(name, value, "must be a power of two: only then are the points of a Sobol sequence balanced")
+        raise DomainError(name, value, "must be a power of two, for which Sobol points are balanced")
     return number
