@@ -343,7 +343,7 @@ def test_shapes_that_do_not_broadcast_are_named(call, shapes):
 
 def test_comparison_of_unlike_shapes():
     profile = vf.finite_width(net())
-    with pytest.raises(vf.DomainError, match=r"ensemble='shape \(4,\)' differs in shape from the profile's \(3,\)"):
+    with pytest.raises(vf.DomainError, match=r"ensemble='shape \(4,\)' differs from the profile's shape \(3,\)"):
         vf.compare(profile, sim(net(depth=4)))
     for value in (0.0, 1.0, NAN, "x", True):
         with pytest.raises(vf.DomainError, match="false_alarm="):
@@ -443,7 +443,7 @@ FILES = [
     ("complex.npy", "must be a real number"),
     ("vector.npy", "must have shape (batch, n_in)"),
     ("none.npy", "must have shape (batch, n_in)"),
-    ("zeros.npy", "is zero throughout"),
+    ("zeros.npy", "is all zero"),
     ("huge.npy", "at most 1e+140"),
     ("nan.npy", "holds nan, which must be finite"),
     ("two.npz", "must hold one array, not 2: a, b"),
@@ -569,7 +569,7 @@ CLI = {
             *((x, "must be numbers separated by commas") for x in ("x", "0.5,x", ",")),
         ]
     },
-    "validate --quick": {"--width": [("9", "contradicts --quick")]},
+    "validate --quick": {"--width": [("9", "conflicts with --quick")]},
     **{line: {"--threshold": [(None, "missing")]} for line in ("lookup --fan-in 9", "fixed-points", "predict", "simulate")},
     "lookup": {"--threshold": [("", "requires an argument")]},
     "lookup --treshold 1": {"--treshold": [(None, "No such option")]},

@@ -327,7 +327,7 @@ class TestPictureOverLayers:
         dots = sorted(tuple(container.lines[0].get_ydata()) for container in figure.axes[1].containers)
         assert dots == sorted(tuple(ensemble.spikes.mean(axis=0)[shown]) for ensemble in ensembles)
         assert "3 simulated networks" in figure.texts[0].get_text()
-        with pytest.raises(vf.DomainError, match="as many as the methods that theory judges"):
+        with pytest.raises(vf.DomainError, match="as many as catalogue"):
             small.plot_layers(ensembles[:2])
 
     def test_in_time(self, leaky):

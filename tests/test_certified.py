@@ -385,7 +385,7 @@ BAD = [
     ("threshold", 1e200, "must lie within"),
     ("threshold", "1", "must be a real number"),
     ("threshold", True, "must be a real number"),
-    ("threshold", [1.0, 2.0], "must be one number here"),
+    ("threshold", [1.0, 2.0], "must be a single number"),
     ("gain", 0.0, "must be positive"),
     ("gain", -1.0, "must be positive"),
     ("gain", math.inf, "must be finite"),

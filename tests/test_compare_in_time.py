@@ -149,8 +149,8 @@ def test_what_single_precision_rounds_is_no_deviation():
     [
         (-0.1, "must not be negative"),
         ("2 %", "must be a real number"),
-        ([0.1, 0.2], "must be one share"),
-        ({"rate": 0.1}, "is no quantity that is judged: variance, firing_rate, survival, potential_mean"),
+        ([0.1, 0.2], "must be one fraction"),
+        ({"rate": 0.1}, "is not one of the quantities variance, firing_rate, survival, potential_mean"),
         ({"variance": np.ones(3)}, "must be one number or fit layers and steps"),
     ],
 )
@@ -162,7 +162,7 @@ def test_bad_biases(bias, rule):
 
 def test_an_exact_law_needs_no_bias():
     exact = vf.finite_width(vf.Network(width=20, depth=3, gain=2.5))
-    with pytest.raises(DomainError, match="carries its exact law"):
+    with pytest.raises(DomainError, match="without an exact distribution"):
         vf.compare(exact, exact.sample(5), bias=0.1)
 
 

@@ -86,12 +86,12 @@ def test_given_currents_have_three_axes_and_no_law(array):
     assert drive.width in (None, 10)
     network = vf.Network(width=10, depth=2, gain=2.0, steps=3, drive=drive)
     assert network.drive is drive
-    with pytest.raises(DomainError, match="has no Gaussian law"):
+    with pytest.raises(DomainError, match="has no covariance"):
         drive.covariance(3)
 
 
 def test_an_input_in_time_ends():
-    with pytest.raises(DomainError, match="steps=5 is beyond the drive's own 4"):
+    with pytest.raises(DomainError, match="steps=5 is more than the drive has, 4"):
         DRIVES["inputs in time"].covariance(5)
 
 

@@ -126,7 +126,7 @@ def test_small_parameter_grows_towards_the_saddle_node():
         ({"gain": 2.4}, "critical gain is 2.4565"),
         ({"gain": vf.critical_gain(threshold=1.0) * 1.0001}, "too small for a series"),
         ({"gain": vf.gain(threshold=1.0), "width": 400}, "small parameter is 0.327"),
-        ({"gain": 3.0, "weights": "sign"}, "must be .normal. here"),
+        ({"gain": 3.0, "weights": "sign"}, "must be .normal."),
         ({"gain": 3.0, "steps": 5}, "steps"),
         ({"gain": 3.0, "width": [100, 200]}, "equal widths"),
         ({"gain": 3.0, "depth": 1}, "at least 2"),

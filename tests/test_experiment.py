@@ -88,7 +88,7 @@ def test_the_reading_says_what_the_exact_law_says():
     died = int(np.argmax(by["kaiming", 1.0].survival < 0.5)) + 1
     assert f"activity dies for θ = 1, half the networks being silent by layer {died}" in kaiming
     grown = by["g = 3", 0.3].variance[-1]
-    assert number.startswith(f"The gain g = 3, exact law at width 200, layer 50: at θ = 0.3 it goes to {grown:.3g};")
+    assert number.startswith(f"The gain g = 3, exact at width 200, layer 50: at θ = 0.3 it goes to {grown:.3g};")
 
 
 def test_flat_means_flat_in_every_layer():

@@ -85,7 +85,7 @@ def test_the_table_and_the_reading_are_of_the_later_steps(leaky, dying):
 def test_early_steps_that_die_are_counted(dying):
     alive = np.count_nonzero(dying.curves[0].profile.spikes[-1] >= 0.5)
     assert 0 < alive < STEPS
-    assert f"only {alive} of {STEPS} steps being alive" in dying.reading[0]
+    assert f"only {alive} of {STEPS} steps alive" in dying.reading[0]
 
 
 def test_the_figure_has_panels_and_for_one_curve_maps(leaky, dying):
@@ -149,12 +149,12 @@ def test_predict_and_simulate_take_the_neuron_and_the_drive(capsys, monkeypatch,
     [
         ("--drive white:x", "--drive white:x must give its standard deviation as a number, as in white:0.5"),
         ("--drive white:-1", "--drive white:-1 has a standard deviation that must not be negative"),
-        ("--input-gain 2", "--input-gain 2 is of first weights, which only the inputs of a --drive FILE have"),
+        ("--input-gain 2", "--input-gain 2 applies only to a --drive FILE"),
         ("--decay 1.5", "--decay 1.5 must lie between 0 and 1"),
         ("--reset hard", "--reset hard is unknown; choose one of none, subtract"),
         ("--steps 0", "--steps 0 must be a whole number, at least 1"),
         ("--engine sparse", "--engine sparse is unknown; choose one of dense"),
-        ("--bias 0.1", "--bias 0.1 has no place here: this profile carries its exact law"),
+        ("--bias 0.1", "--bias 0.1 applies only to profiles without an exact distribution"),
     ],
 )
 def test_bad_options_are_one_line(capsys, monkeypatch, tmp_path, options, message):

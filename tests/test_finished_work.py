@@ -301,7 +301,7 @@ class TestSignals:
         code, out, err, folder = runs[f"validate, {name}"]
         assert code == 128 + number
         assert "Traceback" not in err
-        assert err.count("stopping as soon as what is finished is saved\n") == 1
+        assert err.count("saving finished work, then stopping\n") == 1
         assert complete(folder, WRITERS["validate"][1])
         result = json.loads((folder / "varflow-results" / "result.json").read_text(encoding="utf-8"))
         assert (result["complete"], result["repeats"], result["warnings"]) == (True, 3, [])
@@ -318,7 +318,7 @@ class TestSignals:
     def test_elsewhere_a_command_ends_at_once(self, runs, name, number, word):
         code, out, err, _ = runs[f"predict, {name}"]
         assert (code, out) == (128 + number, "")
-        assert err.replace("stopping as soon as what is finished is saved\n", "") == f"varflow: {word}\n"
+        assert err.replace("saving finished work, then stopping\n", "") == f"varflow: {word}\n"
 
 
 class TestValidation:

@@ -239,11 +239,11 @@ class TestWritten:
 REFUSED = [
     (lambda: vf.neurons.snntorch_leaky(1.5), "beta=1.5 must lie between 0 and 1"),
     (lambda: vf.neurons.snntorch_leaky(0.5, reset_mechanism="soft"), "reset_mechanism='soft' is unknown"),
-    (lambda: vf.neurons.snntorch_leaky(0.5, -1.0), "threshold=-1.0 must not be negative here"),
+    (lambda: vf.neurons.snntorch_leaky(0.5, -1.0), "threshold=-1.0 must not be negative"),
     (lambda: vf.neurons.snntorch_synaptic(1.0, 0.5), "alpha=1.0 must be less than 1"),
     (lambda: vf.neurons.snntorch_synaptic(0.5, 0.5, reset_delay=False), "reset_delay=False has no equivalent"),
     (lambda: vf.neurons.spikingjelly_lif(1.0), "tau=1.0 must be greater than 1"),
-    (lambda: vf.neurons.spikingjelly_lif(v_reset=-0.1), "v_reset=-0.1 must be 0: measure potentials from where"),
+    (lambda: vf.neurons.spikingjelly_lif(v_reset=-0.1), "v_reset=-0.1 must be 0: measure potentials from rest"),
     (lambda: vf.neurons.spikingjelly_if(v_reset=0.1), "v_reset=0.1 must be 0"),
     (lambda: vf.neurons.norse_lif_box(v_leak=-65.0), "v_leak=-65.0 must be 0"),
     (lambda: vf.neurons.norse_lif(v_reset=0.2), "v_reset=0.2 must be 0"),

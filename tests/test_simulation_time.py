@@ -254,7 +254,7 @@ class TestCounts:
 
     def test_explosions_are_named(self):
         described = network(gain=1e3, depth=150, threshold=1e-3, steps=1, neuron={"reset": "multi_spike"})
-        with pytest.raises(vf.DomainError, match=r"gain=1000.0 makes the counts of spikes leave double precision"):
+        with pytest.raises(vf.DomainError, match=r"gain=1000.0 beyond double precision"):
             simulate(described, repeats=2)
 
     def test_one_step_of_several_spikes(self):

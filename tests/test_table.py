@@ -105,9 +105,9 @@ def test_command(varflow, tmp_path, suffix):
     ("options", "said"),
     [
         ("--table x.txt", "--table x.txt must end in .csv or .json"),
-        ("--table x.csv --rate 0.3", "--rate 0.3 says nothing to --table"),
-        ("--table x.csv --fan-in 3", "--fan-in 3 says nothing to --table"),
-        ("--table x.csv --distribution laplace", "--distribution laplace says nothing to --table"),
+        ("--table x.csv --rate 0.3", "--rate 0.3 does not apply to --table"),
+        ("--table x.csv --fan-in 3", "--fan-in 3 does not apply to --table"),
+        ("--table x.csv --distribution laplace", "--distribution laplace does not apply to --table"),
         ("--table x.csv --threshold 0", "--threshold 0 must be positive"),
         ("--table /dev/null/x.csv", "--table /dev/null cannot be written"),
         ("--fan-in 3", "--threshold is missing"),
@@ -127,9 +127,7 @@ def test_the_table_says_where_nothing_needs_correcting():
     assert kept.survival_at_paper_gain > 0.99
     assert corrected.corrected_gain > corrected.paper_gain
     note = repr(table).splitlines()[-1]
-    assert note.startswith(
-        "In 1 of the rows the paper's gain already keeps the share: the corrected one, the smallest that does"
-    )
+    assert note.startswith("In 1 of the rows the paper's gain already reaches the target: the corrected gain")
     assert "Initialise with the larger of the two" in note
     assert "already keeps" not in repr(vf.corrected_gain_table(threshold=1.0, width=100, depth=[1, 20]))
 

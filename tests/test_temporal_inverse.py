@@ -92,7 +92,7 @@ def test_a_gate_lets_every_other_step_pass():
     assert state.stable
     assert np.all(state.firing_rate[::2] > 0.2)
     assert np.all(state.firing_rate[1::2] < 1e-3)
-    assert state.note.startswith("4 silent steps between living ones")
+    assert state.note.startswith("4 silent steps between live ones")
     deep = vf.mean_field(network(10**0.5, GATED, steps=8, depth=40), seed=1, **FEW)
     error = np.hypot(state.error["firing_rate"], deep.error["firing_rate"][-1])
     assert np.all(np.abs(state.firing_rate - deep.firing_rate[-1]) <= 6 * error + 1e-4)

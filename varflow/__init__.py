@@ -1,7 +1,7 @@
 """varflow: the analytical theory of deep spiking networks.
 
-Describe a network once; theory predicts it, simulation measures it, comparison judges; initialisation is theory turned
-round. Heavy rooms (torch, matplotlib, sympy, scipy.stats) load on first use.
+Describe a network once; theory predicts it, simulation measures it, and a comparison judges; initialisation inverts the theory.
+Heavy libraries (torch, matplotlib, sympy, scipy.stats) load on first use.
 """
 
 from typing import TYPE_CHECKING

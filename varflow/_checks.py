@@ -1,7 +1,7 @@
-"""The errors varflow raises and the validators its public doors share.
+"""The errors varflow raises, and the validators of public arguments.
 
-Every validator names the argument, the value, the rule and, where it helps, what to try; it returns the value in the
-form the mathematics wants. Checks happen once, at the public door; nothing below it checks again.
+A validator's error names the argument, the value, the rule and, if it helps, what to try; otherwise the value is returned in
+the form that computations need. Arguments are checked once, in the public function.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 
 __all__ = ["ConvergenceError", "DomainError", "MissingExtraError", "VarflowError"]
 
-# Squares of anything beyond these leave double precision; potentials can be measured in units of the threshold instead.
+# Squares, and products of a few, stay within double precision between these.
 SMALLEST_SCALE, LARGEST_SCALE = 1e-140, 1e140
 
-# Whole numbers end where double precision no longer counts, and these, which mean the same everywhere, before.
+# Integers above this are not exact in double precision; some arguments have a smaller limit.
 COUNTABLE = 2**53
 LARGEST = {
     "depth": 10**6,
@@ -35,20 +35,20 @@ LARGEST = {
 
 Kind = TypeVar("Kind")
 
-# What an argument that is no number has to be, by its class.
+# How an error describes an object of each class.
 WANTED = {
-    "AuditReport": "an AuditReport, what vf.audit returns",
-    "Catalogue": "a Catalogue, what vf.catalogue returns",
-    "Comparison": "a Comparison, what vf.compare(profile, ensemble) returns",
+    "AuditReport": "an AuditReport, as vf.audit returns it",
+    "Catalogue": "a Catalogue, as vf.catalogue returns it",
+    "Comparison": "a Comparison, as vf.compare(profile, ensemble) returns it",
     "Drive": "vf.drives.currents(std), .white(std), .inputs(x), .spikes(rates) or .given(currents)",
-    "Ensemble": "an Ensemble, what vf.simulate measures",
-    "Experiment": "an Experiment, what vf.validate returns",
+    "Ensemble": "an Ensemble, as vf.simulate returns it",
+    "Experiment": "an Experiment, as vf.validate returns it",
     "FilterSums": "FilterSums, as vf.init.rates.step_filter(neuron) gives them",
     "Network": "vf.Network(width=…, depth=…, gain=…)",
     "Neuron": "vf.Neuron(threshold) or one of vf.neurons",
-    "PhaseDiagram": "a PhaseDiagram, what vf.phase_diagram returns",
-    "Profile": "a Profile, what vf.finite_width or vf.mean_field predicts",
-    "TemporalCriticalGain": "a TemporalCriticalGain, what vf.temporal_critical_gain returns",
+    "PhaseDiagram": "a PhaseDiagram, as vf.phase_diagram returns it",
+    "Profile": "a Profile, as vf.finite_width or vf.mean_field returns it",
+    "TemporalCriticalGain": "a TemporalCriticalGain, as vf.temporal_critical_gain returns it",
 }
 
 
@@ -57,7 +57,7 @@ class VarflowError(Exception):
 
 
 class DomainError(VarflowError, ValueError):
-    """A value outside the domain of the question asked: ``.argument``, ``.value`` and ``.rule`` say which and why."""
+    """A value outside an argument's domain; ``.argument``, ``.value`` and ``.rule`` say which and why."""
 
     def __init__(self, argument: str, value: Any, rule: str):
         super().__init__(f"{argument}={_short(value)} {rule}")
@@ -68,7 +68,7 @@ class DomainError(VarflowError, ValueError):
 
 
 class ConvergenceError(VarflowError, RuntimeError):
-    """A solver that did not reach its tolerance; ``.partial`` holds what it had."""
+    """A solver did not reach its tolerance; ``.partial`` holds its last result."""
 
     def __init__(self, message: str, partial: Any = None):
         super().__init__(message)
@@ -87,7 +87,7 @@ def _short(value: Any) -> str:
 
 
 def require(extra: str, module: str) -> ModuleType:
-    """Import ``module``, or say which extra brings it."""
+    """Import ``module``; MissingExtraError names the extra that installs it."""
     try:
         return importlib.import_module(module)
     except ImportError as missing:
@@ -98,7 +98,7 @@ def require(extra: str, module: str) -> ModuleType:
 
 
 def real_array(name: str, value: Any) -> np.ndarray:
-    """A finite float64 array of any shape. Truth values are no numbers here."""
+    """A finite float64 array of any shape; booleans are not accepted."""
     array = numbers(name, value)
     if _within(array, -LARGEST_SCALE, LARGEST_SCALE):
         return array
@@ -106,13 +106,13 @@ def real_array(name: str, value: Any) -> np.ndarray:
 
 
 def numbers(name: str, value: Any) -> np.ndarray:
-    """A float64 array, whatever its values: infinite ones and NaN too."""
+    """A float64 array, possibly with infinities and NaN."""
     try:
         array = np.asarray(value)
         if array.dtype.kind not in "iuf":
             raise TypeError
         return array.astype(np.float64, copy=False)
-    except Exception:  # objects may raise anything: ragged lists, tensors that require a gradient
+    except Exception:  # anything may be raised: by ragged lists, by tensors that require a gradient
         raise DomainError(name, value, "must be a real number or an array of them") from None
 
 
@@ -143,7 +143,7 @@ def non_negative(name: str, value: Any) -> np.ndarray:
 
 
 def scale(name: str, value: Any) -> np.ndarray:
-    """Finite, and neither so small nor so large (unless 0) that its square leaves double precision."""
+    """Finite numbers that are 0 or whose squares neither over- nor underflow."""
     array = numbers(name, value)
     if _within(array, SMALLEST_SCALE, LARGEST_SCALE):  # the common case, in two passes
         return array
@@ -154,23 +154,23 @@ def scale(name: str, value: Any) -> np.ndarray:
 
 
 def positive_scale(name: str, value: Any) -> np.ndarray:
-    """Numbers above 0 whose squares stay within double precision."""
+    """Numbers above 0 whose squares neither over- nor underflow."""
     array = numbers(name, value)
     return array if _within(array, SMALLEST_SCALE, LARGEST_SCALE) else positive(name, scale(name, value))
 
 
 def scalar(name: str, array: np.ndarray) -> float:
-    """The one number of a checked array."""
+    """The single number of a checked array."""
     if array.ndim:
-        raise DomainError(name, array.tolist(), "must be one number here; call once for each value")
+        raise DomainError(name, array.tolist(), "must be a single number; call once for each value")
     return float(array)
 
 
 def integer(name: str, value: Any, *, minimum: int) -> int:
-    """A whole number within bounds, the upper one by its name; True and False are none."""
+    """An integer of at least ``minimum`` and at most the limit for this name; booleans are not accepted."""
     try:
         number = operator.index(value)
-    except Exception:  # objects may raise anything: tensors of several numbers, symbols
+    except Exception:  # anything may be raised: by tensors of several numbers, by symbols
         raise DomainError(name, value, f"must be a whole number, at least {minimum}") from None
     if number < minimum or isinstance(value, bool):
         raise DomainError(name, value, f"must be a whole number, at least {minimum}")
@@ -180,7 +180,7 @@ def integer(name: str, value: Any, *, minimum: int) -> int:
 
 
 def probability(name: str, value: Any, *, open_ends: bool = False) -> float:
-    """One number from 0 to 1, without the ends where they are open."""
+    """A number from 0 to 1, the ends excluded with ``open_ends``."""
     number = scalar(name, real_array(name, value))
     inside = 0 < number < 1 if open_ends else 0 <= number <= 1
     if not inside:
@@ -189,7 +189,7 @@ def probability(name: str, value: Any, *, open_ends: bool = False) -> float:
 
 
 def choice(name: str, value: Any, options: Iterable[str]) -> str:
-    """One of the words that are offered."""
+    """One of the allowed words."""
     options = tuple(options)
     if not isinstance(value, str) or value not in options:
         raise DomainError(name, value, "is unknown; choose one of " + ", ".join(options))
@@ -197,14 +197,14 @@ def choice(name: str, value: Any, options: Iterable[str]) -> str:
 
 
 def instance(name: str, value: Any, kind: type[Kind]) -> Kind:
-    """An object of varflow's own."""
+    """An object of a varflow class."""
     if not isinstance(value, kind):
         raise DomainError(name, value, f"must be {WANTED[kind.__name__]}")
     return value
 
 
 def several(name: str, values: Any, kind: type[Kind], *, empty: bool = False) -> tuple[Kind, ...]:
-    """One object of varflow's own or a sequence of them, which may be ``empty`` or not."""
+    """One object of a varflow class or a sequence of them; an empty one only with ``empty``."""
     if isinstance(values, kind):
         return (values,)
     if not isinstance(values, Iterable) or (not (listed := tuple(values)) and not empty):
@@ -213,21 +213,21 @@ def several(name: str, values: Any, kind: type[Kind], *, empty: bool = False) ->
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False, and nothing that merely counts as one of them."""
+    """True or False; nothing merely truthy or falsy."""
     if not isinstance(value, (bool, np.bool_)):
         raise DomainError(name, value, "must be True or False")
     return bool(value)
 
 
 def called(name: str, value: Any) -> Any:
-    """A function of the user, to be called."""
+    """A callable of the user."""
     if not callable(value):
         raise DomainError(name, value, "must be a function")
     return value
 
 
 def same_shape(**arrays: np.ndarray) -> list[np.ndarray]:
-    """Broadcast checked arrays together, or say which do not fit."""
+    """Broadcast checked arrays; DomainError names the one that does not fit."""
     try:
         return list(np.broadcast_arrays(*arrays.values()))
     except ValueError:
@@ -237,12 +237,12 @@ def same_shape(**arrays: np.ndarray) -> list[np.ndarray]:
 
 
 def unwrap(array: np.ndarray) -> Any:
-    """Scalars in give Python floats out."""
+    """A Python float for an array without axes."""
     return float(array) if np.ndim(array) == 0 else array
 
 
 def per_layer(name: str, value: Any, depth: int) -> np.ndarray:
-    """One value for every layer, or one each."""
+    """One value for all layers, or one per layer; shape (depth,)."""
     array = real_array(name, value)
     if array.ndim == 0:
         return np.full(depth, array)
@@ -252,7 +252,7 @@ def per_layer(name: str, value: Any, depth: int) -> np.ndarray:
 
 
 def frozen(array: Any, dtype: Any = np.float64) -> np.ndarray:
-    """A read-only copy, as results carry them; the array itself where nobody can write into it."""
+    """A read-only copy; the array itself if it cannot be written to."""
     if isinstance(array, np.ndarray) and array.dtype == dtype and not array.flags.writeable:
         owner = array if array.base is None else array.base
         if isinstance(owner, np.ndarray) and not owner.flags.writeable:
@@ -262,14 +262,14 @@ def frozen(array: Any, dtype: Any = np.float64) -> np.ndarray:
     return copy
 
 
-def nothing_if_nan(value: Any) -> Any:
-    """JSON has no NaN: undefined numbers become None, arrays become lists."""
+def nan_to_none(value: Any) -> Any:
+    """For JSON, which has no NaN: NaN becomes None, arrays become lists."""
     if isinstance(value, np.ndarray):
-        return [nothing_if_nan(item) for item in value.tolist()] if value.ndim else nothing_if_nan(value.item())
+        return [nan_to_none(item) for item in value.tolist()] if value.ndim else nan_to_none(value.item())
     if isinstance(value, (list, tuple)):
-        return [nothing_if_nan(item) for item in value]
+        return [nan_to_none(item) for item in value]
     if isinstance(value, dict):
-        return {key: nothing_if_nan(item) for key, item in value.items()}
+        return {key: nan_to_none(item) for key, item in value.items()}
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,6 +1,6 @@
-"""How results show themselves: a table stated once, written as text for a terminal and as HTML for a notebook; shares in words.
+"""Display of results: one table, as text in a terminal and as HTML in a notebook; fractions as per cent.
 
-The HTML carries no colours and no scripts, so that it follows the notebook's theme.
+The HTML has no colours or scripts, so that it follows the notebook's theme.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ __all__ = ["Shown", "Table", "figures", "percent"]
 
 
 def figures() -> Any:
-    """The module :mod:`varflow.plots`, loaded when a result is asked to draw itself: the one import that points upward."""
+    """The module :mod:`varflow.plots`, loaded when a result is plotted: the only import that points upward."""
     return import_module("varflow.plots")
 
 
-def percent(share: float, digits: int = 2) -> str:
-    """Significant digits of what is small, be it the share or what is missing from the whole: 3.1 %, 99.98 %."""
-    if share < 0.9:
-        return f"{100 * share:.{digits}g} %"
-    return f"{100 - float(f'{100 * (1 - share):.{digits}g}'):.15g} %"
+def percent(fraction: float, digits: int = 2) -> str:
+    """A fraction in per cent with significant digits of it or of its complement, whichever is smaller: 3.1 %, 99.98 %."""
+    if fraction < 0.9:
+        return f"{100 * fraction:.{digits}g} %"
+    return f"{100 - float(f'{100 * (1 - fraction):.{digits}g}'):.15g} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class Table:
     ----------
     title : str
     layout : str
-        Format string of one line of text, a field per column: ``"{:>9} {:<5}"``.
+        Format string of a line, one field per column: ``"{:>9} {:<5}"``.
     rows : sequence of sequence of str
     header : sequence of str
-        Column names; none for a list of names and values, whose first column then heads each row.
+        Column names; empty for a list of names and values.
     notes : sequence of str
-        Sentences below.
+        Sentences below the table.
     bullet : str
-        What stands before each of them in text.
+        Put before each note in text.
     """
 
     title: str
@@ -68,7 +68,7 @@ class Table:
 
 
 class Shown:
-    """What prints as its table."""
+    """A result that prints as its table."""
 
     __slots__ = ()
 

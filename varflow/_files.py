@@ -1,4 +1,4 @@
-"""Files that a user sees: written beside their place, brought to the disk, then renamed; an older one is whole until then."""
+"""Output files, replaced atomically: written under another name, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["picture", "replace_files"]
 
 
 def replace_files(files: Mapping[Path, str | bytes]) -> None:
-    """Replace every file, or none where one cannot be written; folders are made, text is UTF-8.
+    """Replace all files, or none if one cannot be written; folders are created, text is UTF-8.
 
-    Each run has partial files of its own, so that two of them may write to one folder: the later one's files stay.
+    Partial files have unique names, so two runs may write to one folder; the later one's files stay.
     """
     partial: dict[Path, Path] = {}
     try:
         for path, content in files.items():
-            place = Path(os.path.realpath(path))  # what a link points to; the link stays
+            place = Path(os.path.realpath(path))  # the target of a link; the link stays
             place.parent.mkdir(parents=True, exist_ok=True)
             partial[place] = place.with_name(f".varflow-{secrets.token_hex(8)}.partial")
             _store(partial[place], content.encode() if isinstance(content, str) else content)
@@ -44,7 +44,7 @@ def _store(path: Path, content: bytes) -> None:
 
 
 def picture(figure: Any, form: str = "png", **options: Any) -> bytes:
-    """A matplotlib Figure as the content of a file; ``options`` are those of its ``savefig``."""
+    """A matplotlib Figure as bytes of a file; ``options`` go to ``savefig``."""
     content = io.BytesIO()
     figure.savefig(content, format=form, **options)
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""How much memory is free, and the refusal of what would not fit into it."""
+"""Free memory, and an error for what would not fit into it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from varflow._checks import DomainError
 
 __all__ = ["free_memory", "room"]
 
-SMALL = 2**26  # bytes that are not worth looking for room
+SMALL = 2**26  # bytes; smaller requests are not checked
 
 
 def room(argument: str, value: Any, size: float, what: str) -> None:
-    """Refuse an argument for which ``what`` would take more bytes than are free."""
+    """Raise if ``what`` would need more memory than is free."""
     if size > SMALL and size > (free := free_memory()):
         raise DomainError(argument, value, f"needs {_gib(size)} of memory, with {_gib(free)} free, for {what}")
 
@@ -24,7 +24,7 @@ def _gib(size: float) -> str:
 
 
 def free_memory() -> float:
-    """Bytes that this process may still take, of the machine, of its container and of limits set on it; ``inf`` if unknown."""
+    """Bytes that this process can still allocate (machine, container and process limits); ``inf`` if unknown."""
     return max(0.0, min(_of_the_machine(), _of_the_container(), _of_the_process()))
 
 
@@ -55,7 +55,7 @@ def _of_the_process() -> float:
 
 
 def _table(path: Path) -> dict[str, float]:
-    """Bytes by name from a file of lines such as ``VmData:  123 kB``; nothing where there is no such file."""
+    """Bytes by name from a file of lines such as ``VmData:  123 kB``; empty without such a file."""
     try:
         cells = [line.split() for line in path.read_text().splitlines()]
     except OSError:

@@ -1,6 +1,6 @@
-"""A command as a process: how it is stopped, what happens if stdout or stderr is closed or full, and the exit code.
+"""A command as a process: signals, closed or full streams, and the exit code.
 
-Whatever stdout does not take is an error in words, once the files are written; what stderr does not take is dropped.
+If stdout cannot be written, an error is printed once all files are written; a failed write to stderr is ignored.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from varflow._stopping import listen
 
 __all__ = ["BAD_INPUT", "INTERRUPTED", "PIPE_CLOSED", "run_command"]
 
-BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # the latter two as shells have them
+BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # the latter two are the shells' codes
 
 
 def run_command(name: str, command: Callable[[], tuple[str, int]]) -> NoReturn:
-    """End the process as a command says: with its last words on stderr, if there are any, and its exit code."""
+    """Run a command and end the process with its final message (on stderr, if any) and exit code."""
     _open_closed_streams()
     streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _Guarded(sys.stdout, _refuse), _Guarded(sys.stderr, _forgive)
@@ -41,11 +41,11 @@ def run_command(name: str, command: Callable[[], tuple[str, int]]) -> NoReturn:
 
 
 class Unshown(Exception):
-    """stdout takes no more: it is closed, or its disk is full."""
+    """stdout is closed, or its disk is full."""
 
 
 class _Guarded:
-    """A stream with an answer to a failed write, and to each that follows one."""
+    """A stream that calls ``answer`` on a failed write, and on each later one."""
 
     def __init__(self, stream: Any, answer: Callable[[OSError], None]):
         self._stream, self._answer = stream, answer
@@ -76,11 +76,11 @@ def _refuse(error: OSError) -> None:
 
 
 def _forgive(error: OSError) -> None:
-    """There is nowhere to say it."""
+    """Ignore it: there is no other place to report it."""
 
 
 def _unshown(error: Unshown, message: str) -> tuple[str, int]:
-    """Nothing of a reader that has gone; what went wrong before it, with a file for instance, is said too."""
+    """The final message and exit code: silent if the reader closed the pipe; an earlier error is kept."""
     from varflow._checks import VarflowError
 
     cause, earlier = error.args[0], error.__context__
@@ -91,7 +91,7 @@ def _unshown(error: Unshown, message: str) -> tuple[str, int]:
 
 
 def _open_closed_streams() -> None:
-    """Put a null device, which refuses to be written, where a shell closed stdout: else the next file would take its place."""
+    """Open a read-only null device if a shell closed stdout; else the next opened file would take its number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             with suppress(OSError):

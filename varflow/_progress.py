@@ -1,4 +1,4 @@
-"""How a long run tells that it is getting on: nothing, a bar on stderr, or a function of the caller's."""
+"""Progress of a long run: none, a bar on stderr, or a function of the caller."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Progress = bool | Callable[[int, int], object]
 
 
 def check_progress(progress: object) -> None:
-    """Refuse what is neither a switch nor a function of how many are done."""
+    """Raise unless ``progress`` is a bool or a function."""
     if not isinstance(progress, bool) and not callable(progress):
         raise DomainError("progress", progress, "must be True, False or a function of (done, total)")
 
 
 @contextmanager
 def reporter(progress: Progress, total: int, what: str) -> Iterator[Callable[[int], object]]:
-    """A function of how many are done, for the length of a run."""
+    """A context with a function that reports how many are done."""
     if progress is False:
         yield lambda done: None
     elif progress is True:

@@ -1,4 +1,4 @@
-"""How a command is stopped: the first Ctrl-C, SIGTERM or hang-up ends the run, and what is finished is saved all the same."""
+"""Stopping a command: the first Ctrl-C, SIGTERM or hang-up ends the run, and finished work is still saved."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 
 __all__ = ["Stop", "finishing", "listen", "stop_wanted"]
 
-WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}  # the last is not known to every system
-NOTICE = b"stopping as soon as what is finished is saved\n"
-_finishing: list[None] = []  # an entry for each block that is open
-_listening: list[Stop] = []  # the one of this process, once there is one
+WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}  # SIGHUP does not exist everywhere
+NOTICE = b"saving finished work, then stopping\n"
+_finishing: list[None] = []  # one entry per open block
+_listening: list[Stop] = []  # the handler of this process, if any
 
 
 class Stop:
-    """A handler of signals: the first raises KeyboardInterrupt unless something is being finished, later ones never do.
+    """A signal handler: the first signal raises KeyboardInterrupt (unless inside :func:`finishing`), later ones do not.
 
     Attributes
     ----------
     number : int or None
-        The first signal that came.
+        The first signal received.
     """
 
     def __init__(self) -> None:
@@ -46,15 +46,15 @@ class Stop:
 
     @property
     def code(self) -> int:
-        """The exit code, as shells have it."""
+        """The shells' exit code for this signal."""
         return 128 + (signal.SIGINT if self.number is None else self.number)
 
 
 @contextmanager
 def finishing() -> Iterator[None]:
-    """Inside, what is finished is judged, drawn or written: a command that is told to stop does so afterwards.
+    """A block that judges, draws or writes finished work: a signal to stop takes effect after it.
 
-    Without :func:`listen`, in a notebook for instance, signals do what they always do.
+    Without :func:`listen`, for instance in a notebook, signals act as usual.
     """
     _finishing.append(None)
     try:
@@ -64,12 +64,12 @@ def finishing() -> Iterator[None]:
 
 
 def stop_wanted() -> bool:
-    """Whether a signal has come; to be asked after :func:`finishing`, before more work."""
+    """Whether a signal was received; to be checked after :func:`finishing`, before more work."""
     return any(stop.number is not None for stop in _listening)
 
 
 def listen() -> Stop:
-    """Handle signals from here to the end of the process; those that are ignored, or handled by another, stay so."""
+    """Handle signals until the process ends; signals that are ignored or already handled stay so."""
     _listening[:] = [stop := Stop()]
     if threading.current_thread() is threading.main_thread():
         for number in (getattr(signal, name) for name in WORDS if hasattr(signal, name)):

@@ -1,4 +1,4 @@
-"""BibTeX of the works a result rests on, by key."""
+"""BibTeX entries of the sources named in docstrings."""
 
 from __future__ import annotations
 

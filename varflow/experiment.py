@@ -1,4 +1,4 @@
-"""A sweep predicted, simulated, compared and drawn: where theory and simulation meet."""
+"""A sweep that is predicted, simulated and compared: where theory and simulation meet."""
 
 from __future__ import annotations
 
@@ -51,39 +51,39 @@ def validate(
 ) -> Experiment:
     """Predict, simulate and compare a sweep over thresholds; without arguments, the paper's 100-layer experiment.
 
-    One step is judged by the exact law at the networks' own width (:func:`varflow.finite_width`), several by the theory of
-    infinite width (:func:`varflow.mean_field`), whose bias of order 1/width ``bias`` can grant.
+    One step is judged by the exact distribution at the networks' width (:func:`varflow.finite_width`), several by the theory
+    of infinite width (:func:`varflow.mean_field`), whose error of order 1/width is allowed for by ``bias``.
 
     Parameters
     ----------
     threshold : float or sequence of float
-        Thresholds of the sweep; by default the paper's, or that of ``neuron`` where one is given. Here, in ``gain`` and in
-        ``width`` what is named twice counts once.
+        Thresholds of the sweep; by default the paper's, or that of ``neuron``. Repeated values here, in ``gain`` and in
+        ``width`` count once.
     gain : str, float or a sequence of them
         Gain rules: ``"preserving"`` (the paper's), ``"kaiming"`` (``√2``) or a number; one panel each.
     width : int or sequence of int
-        Neurons in a layer; one panel each, as in the paper's figure 4 (``micheli2024``).
+        Neurons per layer; one panel each, as in the paper's figure 4 (``micheli2024``).
     depth, repeats, seed, device, progress
         As in :class:`varflow.Network` and :func:`varflow.simulate`.
     drive : Drive, optional
-        Of layer 1, from ``vf.drives``. Of a batch larger than ``repeats`` the simulated networks see ``repeats`` inputs,
-        evenly spread over it, and are judged by the law of those; ``Curve.survival_per_input`` is of the whole batch.
+        Drive of layer 1, from ``vf.drives``. From a batch larger than ``repeats`` the simulated networks see ``repeats``
+        evenly spaced inputs, and are judged by the prediction for those; ``Curve.survival_per_input`` covers the whole batch.
     false_alarm : float
         Probability that a true theory is rejected anywhere in the experiment (Šidák's correction over the curves, which
-        share weights: the true rate is at most this).
+        share weights, so the true rate is at most this).
     neuron : Neuron, optional
-        Its leak and reset; the thresholds of the sweep take the place of its own. By default memoryless.
+        Leak and reset; the sweep replaces its threshold. By default memoryless.
     steps : int
         Time steps.
     engine : str
         As in :func:`varflow.simulate`.
     bias : float or dict, optional
-        For several steps, as in :func:`varflow.compare`: what infinite width may be off by.
+        For several steps, as in :func:`varflow.compare`: the allowed error of infinite width.
 
     Returns
     -------
     Experiment
-        After Ctrl-C, of the networks finished until then; ``.complete`` is False.
+        After Ctrl-C, that of the networks finished so far, with ``.complete`` False.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def validate(
     >>> experiment.curves[0].comparison.z["variance"].shape
     (4, 5)
 
-    Your own data, one input vector a row:
+    Your own data, one input vector per row:
 
     >>> data = np.random.default_rng(0).random((50, 30))
     >>> experiment = vf.validate(threshold=1.0, width=100, depth=10, repeats=5, drive=vf.drives.inputs(data))
@@ -144,14 +144,14 @@ def validate(
     networks = [_seen(network, repeats) for network in asked]
     profiles = _predicted(networks)
     if bias is not None:
-        allowances(profiles[0], bias)  # refused before the simulation, not after it
+        allowances(profiles[0], bias)  # raises before the simulation, not after it
     try:
         ensembles = simulate(networks, repeats=repeats, seed=seed, engine=engine, device=device, progress=progress)
     except Interrupted as stop:
         ensembles = stop.ensembles
         if not ensembles or not all(ensemble.repeats for ensemble in ensembles):
             raise
-        if asked[0].drive.kinds > 1:  # fewer networks saw fewer inputs
+        if asked[0].drive.kinds > 1:  # fewer networks have seen fewer inputs
             finished = zip(networks, ensembles, strict=True)
             profiles = _predicted([_driven_by(network, slice(ensemble.repeats)) for network, ensemble in finished])
     with finishing():
@@ -170,7 +170,7 @@ def validate(
 
 
 def _predicted(networks: list[Network]) -> list[Profile]:
-    """The exact law of each network; over several steps that of infinite width, found once for all widths."""
+    """The exact prediction of each network; over several steps that of infinite width, computed once for all widths."""
     if networks[0].steps == 1:
         return [finite_width(network) for network in networks]
     found: dict[Any, Profile] = {}
@@ -182,7 +182,7 @@ def _predicted(networks: list[Network]) -> list[Profile]:
 
 
 def _named(argument: str, value: Any) -> list[Any]:
-    """One value or several, each once."""
+    """A list of distinct values."""
     value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
     listed = list(value) if isinstance(value, (list, tuple)) else [value]
     if not listed:
@@ -195,7 +195,7 @@ def _title(rule: Any) -> str:
 
 
 def _seen(network: Network, repeats: int) -> Network:
-    """The network with the inputs that ``repeats`` simulated ones see, one row each."""
+    """The network driven by the inputs that ``repeats`` simulated networks see."""
     row, batch = np.arange(repeats), network.drive.kinds
     return _driven_by(network, row * batch // repeats if batch > repeats else row % batch)
 

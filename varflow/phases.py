@@ -1,4 +1,4 @@
-"""Survival over threshold and width at one depth: which networks a gain carries that far, and which fall silent before."""
+"""Survival over threshold and width at one depth."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def phase_diagram(
     Parameters
     ----------
     threshold : float or sequence of float
-        Put in ascending order, each once; so are the widths.
+        Sorted, without duplicates; so are the widths.
     width : int or sequence of int
     depth : int
         ``L``, the driven layer included.
@@ -62,8 +62,7 @@ def phase_diagram(
     **Assumes** normal weights, no bias and the paper's drive ``N(0, 1)``.
     **Accuracy**: that of :class:`varflow.SpikeChain`, absolute 1e-12 (tested against it). ``reading`` and ``largest_threshold``
     interpolate: within 0.003 in θ on the default grid (tested).
-    **Source**: derived here; the seed paper remarks that activity is not conserved beyond θ = 0.85 at width 100
-    (``micheli2024``, figure 4).
+    **Source**: derived here; ``micheli2024`` remark (figure 4) that activity is not conserved beyond θ = 0.85 at width 100.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""A profile against an ensemble: does the theory stand?
+"""A statistical test of a profile by an ensemble.
 
-The networks of a layer are split as they are: how many are alive is judged by the exact binomial, and what the alive
-ones show by the mean over them. The largest deviation over all layers and quantities is then calibrated by ensembles of
-the same size drawn from the profile's own law, so that the false-alarm rate is the one stated also where networks die
-and nothing is Gaussian. A profile without a law (infinite width, or several steps) is judged by the ensemble's errors.
+In each layer the number of live networks is tested by the exact binomial, and variance and rate by their means over the live
+networks. The largest deviation over all layers and quantities is calibrated by ensembles of the same size drawn from the
+profile's exact distribution, so that the false-alarm rate is as stated also where networks die and nothing is Gaussian. A
+profile without one (infinite width, or several steps) is judged by the ensemble's standard errors.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from varflow.results import QUANTITIES, Comparison, Ensemble, Profile
 
 __all__ = ["allowances", "compare"]
 
-EXCEEDANCES = 20  # drawn ensembles beyond the measured one after which its p-value is known well enough
+EXCEEDANCES = 20  # drawn ensembles exceeding the measured one, at which the p-value is known to 22 %
 BATCH = 64  # ensembles drawn at a time, or as many as hold NUMBERS variances
 NUMBERS = 2**20
-HOPELESS = 32  # ensembles after which a deviation far beyond all of them needs no more
-SEEDS_APART = 2**48  # calibration starts at (seed + 1) times this: away from the ensemble's own, and anew for each ensemble
-ROUNDING = 1e-5  # relative; a quantity that theory calls certain is measured in single precision
+HOPELESS = 32  # ensembles after which a deviation far beyond all of them is rejected
+SEEDS_APART = 2**48  # calibration starts at (seed + 1) times this: distinct from the ensemble's seed, and for each ensemble
+SINGLE = 1e-5  # relative error allowed in time, where simulation measures in single precision
 
 
 def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, bias: Any = None) -> Comparison:
@@ -32,15 +32,15 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, 
     Parameters
     ----------
     profile : Profile
-        Of :func:`varflow.finite_width`, which carries its law; another profile is judged by normal errors.
+        From :func:`varflow.finite_width`, which has an exact distribution; other profiles are judged by normal errors.
     ensemble : Ensemble
-        Of :func:`varflow.simulate`. Only shapes and numbers are judged: the two networks may differ on purpose.
+        From :func:`varflow.simulate`. Its network is not compared with the profile's: they may differ on purpose.
     false_alarm : float
-        Probability with which a true theory may be rejected by this one comparison.
+        Probability with which a true theory may be rejected.
     bias : float or dict, optional
-        What a profile without a law may be wrong by: a share of its own (0.02 for 2 %; of a mean potential, in standard
-        deviations of the potential), or by name of a quantity a number or array in that quantity's own unit. A network of
-        width ``n`` departs from infinite width by order ``1/n``, which enough networks make visible.
+        Allowed error of a profile without an exact distribution: a fraction of each quantity (0.02 for 2 %; for the mean
+        potential, in standard deviations of the potential), or by quantity a number or array in its own unit. A network of
+        width ``n`` departs from infinite width by order ``1/n``, which shows with enough networks.
 
     Returns
     -------
@@ -50,21 +50,23 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, 
     ------
     DomainError
         If depths or steps differ, ``false_alarm`` lies outside (0, 1), or ``bias`` is negative, of another shape, of an
-        unknown quantity, or given for a profile that carries its exact law.
+        unknown quantity, or given for a profile with an exact distribution.
 
     Notes
     -----
-    **Method**: the statistic is the largest ``|z|`` over layers and quantities. Its p-value comes from ensembles drawn from
+    **Method**: the statistic is the largest ``|z|`` over layers and quantities. Its p-value comes from ensembles drawn by
     ``profile.sample``, sequentially: after 20 exceedances at draw ``m`` it is ``20/m`` (Besag and Clifford 1991,
-    ``besag1991``), at the cap of ``2/false_alarm`` draws ``(exceedances + 1)/(draws + 1)``. Both keep the stated rate. A
-    deviation several times the largest of 32 or more drawn ones ends the drawing: its p-value is then
-    ``(largest/it)⁴/(draws + 1)``, an upper bound for any tail that falls at least like the fourth power.
-    A profile without a law (infinite width, or several steps) is judged by the ensemble's own standard errors, and its own
-    numerical ones, as if normal (Student's t), with Šidák's correction over layers, steps and quantities, which keeps the
-    rate however they correlate; the more they do, the less often than stated a true theory is rejected. In time no
-    standard error is taken to be smaller than the scatter that rare spikes have at least. The profile's bias of order
-    1/width counts against it unless stated: measure it at two widths, or let the width grow with the number of networks.
-    **Accuracy**: false-alarm rates measured over drawn ensembles stand in the README and are tested.
+    ``besag1991``); at the cap of ``2/false_alarm`` draws it is ``(exceedances + 1)/(draws + 1)``. Both keep the stated rate.
+    If the deviation is several times the largest of 32 or more draws, drawing stops with
+    ``p = (largest/deviation)⁴/(draws + 1)``, an upper bound if the tail falls at least like the fourth power.
+
+    A profile without an exact distribution (infinite width, or several steps) is judged by the standard errors of the
+    ensemble and of the numerics, as if normal (Student's t), with Šidák's correction over layers, steps and quantities:
+    conservative if these are correlated. In time, standard errors are at least the scatter that rare spikes must have. The
+    profile's error of order 1/width counts against it unless allowed by ``bias``: measure it at two widths, or let the width
+    grow with the number of networks.
+
+    **Accuracy**: measured false-alarm rates are in the README and tested.
 
     Examples
     --------
@@ -81,7 +83,7 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, 
     instance("ensemble", ensemble, Ensemble)
     probability("false_alarm", false_alarm, open_ends=True)
     if profile.variance.shape != ensemble.variance.shape[1:]:
-        rule = f"differs in shape from the profile's {profile.variance.shape}: give both networks the same depth and steps"
+        rule = f"differs from the profile's shape {profile.variance.shape}: give both networks the same depth and steps"
         raise DomainError("ensemble", f"shape {ensemble.variance.shape[1:]}", rule)
     allowed = allowances(profile, bias)
     if profile.sample is None:
@@ -101,7 +103,7 @@ class _Scores:
 
     def __init__(self, profile: Profile, repeats: int):
         alive = profile.survival
-        below = np.concatenate([[1.0], alive[:-1]])  # a layer's variance is that of potentials fed by the layer before
+        below = np.concatenate([[1.0], alive[:-1]])  # a layer's variance depends on whether the layer before is alive
         width = profile.network.widths
         silent, relative_square = profile.silent_variance, 1 + 2 / np.maximum(width - 1, 1)
         self.rate = _among_the_alive(profile.firing_rate, profile.firing_rate_std, alive, 0.0, 0.0)
@@ -121,13 +123,13 @@ class _Scores:
 
 
 def _among_the_alive(mean: Any, std: Any, alive: Any, silent: Any, relative_square: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over the networks that are alive, from those over all and the silent ones' moments.
+    """Mean and standard deviation over live networks, from those over all networks and the moments of silent ones.
 
-    Of those the mean is ``silent`` and the second moment ``silent²`` times ``relative_square``. Squares are of shares of the
-    mean: those of variances may leave double precision.
+    Silent networks have mean ``silent`` and second moment ``silent² relative_square``. Everything is divided by the mean before
+    it is squared, since squares of variances may over- or underflow.
     """
     unit = np.where(mean > 0, mean, 1.0)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # over: survival next to the smallest number there is
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # over: for a survival near the smallest double
         among = (mean - (1 - alive) * silent) / unit / alive
         square = ((std / unit) ** 2 + (mean / unit) ** 2 - (1 - alive) * (silent / unit) ** 2 * relative_square) / alive
         spread = np.sqrt(np.maximum(square - among**2, 0.0))
@@ -135,13 +137,13 @@ def _among_the_alive(mean: Any, std: Any, alive: Any, silent: Any, relative_squa
 
 
 def _mean_score(values: np.ndarray, chosen: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """``(mean over the chosen - mean)/(std/√chosen)``; where theory has no spread, 0 or ±inf."""
+    """``(mean of the chosen - mean)/(std/√chosen)``; 0 or ±inf if theory predicts no spread."""
     number = chosen.sum(axis=-2)
     with np.errstate(divide="ignore", invalid="ignore"):
         difference = np.where(chosen, values, 0.0).sum(axis=-2) / number - mean
         score = difference / (std / np.sqrt(number))
     certain = (std <= 1e-9 * np.abs(mean)) & (number > 0)
-    exact = np.where(np.abs(difference) <= ROUNDING * np.abs(mean), 0.0, np.copysign(np.inf, difference))
+    exact = np.where(np.abs(difference) <= SINGLE * np.abs(mean), 0.0, np.copysign(np.inf, difference))
     return np.where(certain, exact, score)
 
 
@@ -157,7 +159,7 @@ def _binomial_scores(repeats: int, alive: np.ndarray) -> np.ndarray:
 
 
 def _largest(z: dict[str, np.ndarray]) -> Any:
-    """Largest ``|z|`` over quantities and layers; what was not measured does not count."""
+    """Largest ``|z|`` over quantities and layers, ignoring NaN."""
     sizes = np.abs(np.concatenate(list(z.values()), axis=-1))
     return np.max(np.where(np.isnan(sizes), 0.0, sizes), axis=-1)
 
@@ -189,7 +191,7 @@ def _drawn_p_value(
 
 
 def _plain_scores(profile: Profile, ensemble: Ensemble, allowed: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Deviation of each mean beyond what is allowed, in its standard error: the ensemble's own or, if larger, the least."""
+    """Deviation of each mean beyond the allowed error, in standard errors (the ensemble's, but at least the least ones)."""
     mean, error, least = ensemble.mean(), ensemble.stderr(), _least_errors(profile, ensemble.repeats)
     scores = {}
     for name in (*QUANTITIES, "potential_mean"):
@@ -205,38 +207,38 @@ def _plain_scores(profile: Profile, ensemble: Ensemble, allowed: dict[str, Any])
 
 
 def allowances(profile: Profile, bias: Any) -> dict[str, Any]:
-    """What each quantity may be off by: the stated bias, beside what is granted in time."""
+    """The allowed error of each quantity: the stated bias, plus in time single precision and silence by chance."""
     if profile.sample is not None:
         if bias is not None:
-            raise DomainError("bias", bias, "has no place here: this profile carries its exact law at finite width")
+            raise DomainError("bias", bias, "applies only to profiles without an exact distribution")
         return {}
     scales = {name: np.abs(getattr(profile, name)) for name in QUANTITIES} | {"potential_mean": np.sqrt(profile.variance)}
     granted = _granted(profile, scales)
     if not isinstance(bias, dict):
-        share = non_negative("bias", 0.0 if bias is None else bias)
-        if share.ndim:
-            raise DomainError("bias", share.tolist(), "must be one share, or arrays by name of the quantity")
-        return {name: share * scale + granted[name] for name, scale in scales.items()}
+        fraction = non_negative("bias", 0.0 if bias is None else bias)
+        if fraction.ndim:
+            raise DomainError("bias", fraction.tolist(), "must be one fraction, or arrays by name of the quantity")
+        return {name: fraction * scale + granted[name] for name, scale in scales.items()}
     for name in bias:
         if name not in scales:
-            raise DomainError("bias", name, f"is no quantity that is judged: {', '.join(scales)}")
+            raise DomainError("bias", name, f"is not one of the quantities {', '.join(scales)}")
     return {name: _bound(profile, name, bias.get(name, 0.0)) + granted[name] for name in scales}
 
 
 def _granted(profile: Profile, scales: dict[str, np.ndarray]) -> dict[str, Any]:
-    """In time: what single precision rounds, and the layers that are silent by chance where infinitely many neurons are not.
+    """Allowed errors in time: single precision, and layers silent by chance that are alive at infinite width.
 
-    A variance far below the squared threshold tells nothing of its size: no neuron spikes.
+    The error of a variance is at least that fraction of ``θ²``: far below it no neuron spikes, whatever the variance.
     """
     if profile.variance.ndim == 1:
         return dict.fromkeys(scales, 0.0)
-    granted = {name: ROUNDING * scale for name, scale in scales.items()}
-    granted["variance"] = granted["variance"] + ROUNDING * profile.network.neuron.threshold**2
+    granted = {name: SINGLE * scale for name, scale in scales.items()}
+    granted["variance"] = granted["variance"] + SINGLE * profile.network.neuron.threshold**2
     return granted | {"survival": granted["survival"] + _silent_by_chance(profile)}
 
 
 def _silent_by_chance(profile: Profile) -> np.ndarray:
-    """``(1 - p)^n`` of ``n`` independent neurons, where a theory of infinitely many calls a layer alive for certain."""
+    """``(1 - p)^n`` for ``n`` independent neurons, in layers that are alive for certain at infinite width."""
     silent = np.maximum(1 - profile.firing_rate, 0.0) ** profile.network.widths[:, None]
     return np.where(profile.survival == 1, silent, 0.0)
 
@@ -251,11 +253,11 @@ def _bound(profile: Profile, name: str, bias: Any) -> np.ndarray:
 
 
 def _least_errors(profile: Profile, repeats: int) -> dict[str, np.ndarray]:
-    """Standard errors that no ensemble undercuts but by chance.
+    """Lower bounds on standard errors, which an ensemble undercuts only by chance.
 
-    Neurons are independent given the layer before, so ``Var[K/n] ≥ f(1-f)/n`` with ``f`` the fractional part of the rate;
-    and without bias a variance is a mean of ``n`` non-negative terms, of which a share ``q`` at most is not zero: those of
-    the neurons before that have spiked by then. So its relative variance over networks is at least ``(1-q)/(nq)``.
+    Neurons are independent given the layer before, so ``Var[K/n] ≥ f(1-f)/n`` with ``f`` the fractional part of the rate.
+    Without bias a variance is a mean of ``n`` non-negative terms, of which at most a fraction ``q`` is not zero (neurons of
+    the layer before that have spiked), so its relative variance over networks is at least ``(1-q)/(nq)``.
     """
     if profile.variance.ndim == 1:
         return {"survival": np.sqrt(profile.survival * (1 - profile.survival) / repeats)}
@@ -273,7 +275,7 @@ def _least_errors(profile: Profile, repeats: int) -> dict[str, np.ndarray]:
 
 
 def _student_p_value(z: dict[str, np.ndarray], degrees: int) -> float:
-    """Of the largest deviation, each in its own standard error from few normal numbers; Šidák's correction over all."""
+    """p-value of the largest deviation, Student-t distributed, with Šidák's correction over all of them."""
     from scipy.special import stdtr
 
     sizes = np.abs(np.concatenate([values.ravel() for values in z.values()]))

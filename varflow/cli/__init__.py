@@ -1,6 +1,6 @@
-"""The command line: each command asks the public API one question and prints a table, or one JSON object with --json.
+"""The command line: each command calls one public function and prints a table, or one JSON object with --json.
 
-A command per file; ``options`` are those that several share, ``terminal`` reads, shows and refuses.
+One command per file; ``options`` are shared by several, ``terminal`` reads options and prints results and errors.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def varflow(
 
     \b
     Examples:
-      varflow lookup --threshold 1 --fan-in 512    one gain, and what to expect of it
-      varflow predict --threshold 1 --width 600    the exact law, layer by layer
-      varflow phase-diagram                        which thresholds a width carries
+      varflow lookup --threshold 1 --fan-in 512    the gain of a layer, and what to expect
+      varflow predict --threshold 1 --width 600    exact theory, layer by layer
+      varflow phase-diagram                        survival over threshold and width
       varflow validate                             theory against simulation, half a minute
 
-    Each command has --help and --json.
+    Every command has --help and --json.
     """
 
 

@@ -1,4 +1,4 @@
-"""``varflow audit``: the one command that runs a user's own code, which makes the model to be audited."""
+"""``varflow audit``, the only command that runs a user's code: a function that makes the model."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def audit(
     factory: Annotated[
         str, typer.Argument(help="A function without arguments that returns (model, inputs).", metavar="MODULE:NAME")
     ],
-    steps: Annotated[int | None, whole("Call the model this many times; default: it loops in time itself.", "T")] = None,
+    steps: Annotated[int | None, whole("Call the model this often; default: once, if it loops over time itself.", "T")] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Which layers of a model fire, and why one is dead.
 
-    Exit code 0 if the network is healthy, 1 if it is not, 2 if the model cannot be made or run. The module is looked for in
-    this folder first; it is run. What it prints goes to stderr with --json.
+    Exit code 0 if the network is healthy, 1 if not, 2 if the model cannot be made or run. The module is imported, from the
+    current folder first. With --json, what it prints goes to stderr.
 
     \b
     Examples:
@@ -53,7 +53,7 @@ def audit(
 
 
 def _made(factory: str) -> tuple[Any, Any]:
-    """What the user's function returns, or what is wrong with it in one line."""
+    """What the user's function returns; DomainError in one line if it fails."""
     from varflow import DomainError
 
     module, _, name = factory.partition(":")
@@ -62,7 +62,7 @@ def _made(factory: str) -> tuple[Any, Any]:
     if module.endswith(".py"):
         parts = Path(module).with_suffix("").parts
         dotted = parts[-1] if Path(module).is_absolute() or ".." in parts else ".".join(parts)
-        raise DomainError("factory", factory, f"names a file; name its module, {dotted}:{name}, from the folder it is in")
+        raise DomainError("factory", factory, f"names a file; give its module, {dotted}:{name}, from its folder")
     named = _result(lambda: getattr(import_module(module), name), factory, "cannot be run")
     wrong = _no_function(named)
     made = None if wrong else _result(named, factory, "cannot be run")
@@ -74,7 +74,7 @@ def _made(factory: str) -> tuple[Any, Any]:
 
 
 def _result(code: Callable[[], Any], factory: str, trouble: str, passed_on: Any = ()) -> Any:
-    """What the user's code returns; an error of it, or its attempt to end the process, in one line."""
+    """What the user's code returns; an error or exit becomes a DomainError in one line."""
     from varflow import DomainError, VarflowError
 
     try:
@@ -91,7 +91,7 @@ def _result(code: Callable[[], Any], factory: str, trouble: str, passed_on: Any 
 
 
 def _where(error: BaseException) -> str:
-    """The innermost line of the user's code: beneath it may be a library's, above it is ours."""
+    """The innermost line of the user's code (not of a library below it, nor of varflow above it)."""
     frames = traceback.extract_tb(error.__traceback__)
     libraries = {get_path("stdlib"), get_path("purelib"), get_path("platlib"), str(Path(__file__).parents[1])}
     theirs = [frame for frame in frames if not frame.filename.startswith(("<", *(path + os.sep for path in libraries)))]
@@ -99,8 +99,8 @@ def _where(error: BaseException) -> str:
 
 
 def _no_function(named: Any) -> str:
-    """What a thing is that cannot be called for a model and its inputs; nothing of one that can."""
-    torch = sys.modules.get("torch")  # a model's module has loaded it
+    """What an object is that is not a function returning a model; empty if it may be one."""
+    torch = sys.modules.get("torch")  # loaded by the model's module
     if torch is not None and isinstance(named, torch.nn.Module):
         return "is a model"
     return "" if callable(named) else f"is of type {type(named).__name__}"

@@ -17,22 +17,22 @@ __all__ = ["catalogue"]
 def catalogue(
     threshold: Annotated[float | None, real("Firing threshold θ, positive.  [default: 1, or of --neuron]", "θ")] = None,
     decay: opt.Decay = 0.0,
-    fan_in: Annotated[int, whole("Inputs of one neuron.", "n")] = 512,
+    fan_in: Annotated[int, whole("Inputs per neuron.", "n")] = 512,
     depth: Annotated[int, whole("Layer that activity should reach.", "L")] = 100,
-    width: Annotated[int | None, whole("Neurons in a layer; default: the fan-in.", "n")] = None,
+    width: Annotated[int | None, whole("Neurons per layer; default: the fan-in.", "n")] = None,
     steps: Annotated[int | None, whole("Time steps; default: 1 without memory, else 20.", "T")] = None,
     reset: opt.Reset = "none",
     input_scale: opt.InputScale = 1.0,
     neuron: opt.Preset = None,
     beta: opt.Beta = None,
-    rate: Annotated[float, real("For methods that ask for a firing rate.", "p")] = 0.1,
-    survival_target: Annotated[float, real("Survival that counts as alive.", "P")] = 0.99,
+    rate: Annotated[float, real("Firing rate, for methods that need one.", "p")] = 0.1,
+    survival_target: Annotated[float, real("Survival probability that counts as alive.", "P")] = 0.99,
     plot: Annotated[Path | None, option("Write variance and spikes over layers to this .png, .pdf or .svg.", "FILE")] = None,
     as_json: opt.Json = False,
 ) -> None:
     """Published initialisations side by side.
 
-    Each method's gain, whether activity reaches a depth with it, and what that costs in spikes.
+    For each method its gain, whether activity reaches the given depth, and the number of spikes.
 
     \b
     Examples:

@@ -17,7 +17,7 @@ def fixed_points(
     mean_gain: opt.MeanGain = 0.0,
     as_json: opt.Json = False,
 ) -> None:
-    """Every variance a layer keeps, and its stability.
+    """All fixed points of the variance, and their stability.
 
     \b
     Examples:

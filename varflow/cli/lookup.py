@@ -12,19 +12,19 @@ from varflow.cli.terminal import check_folder, deliver, option, real, result_jso
 
 __all__ = ["lookup"]
 
-EXPECTED = "All 520 rows take one to two minutes, wide and deep networks most of it."
+EXPECTED = "All 520 rows take one to two minutes."
 
 
 def lookup(
     threshold: Annotated[float | None, real("Firing threshold θ, any sign.", "θ")] = None,
-    fan_in: Annotated[int | None, whole("Inputs of one neuron.", "n")] = None,
-    layer: Annotated[str | None, option("Weight shape instead: out,in[,kernel…].", "SHAPE")] = None,
+    fan_in: Annotated[int | None, whole("Inputs per neuron.", "n")] = None,
+    layer: Annotated[str | None, option("Weight shape instead of --fan-in: out,in[,kernel…].", "SHAPE")] = None,
     distribution: opt.Distribution = "normal",
-    rate: Annotated[float | None, real("Wanted firing rate; default, without memory: keep the variance at 1.", "p")] = None,
+    rate: Annotated[float | None, real("Wanted firing rate; default without memory: preserve variance 1.", "p")] = None,
     width: Annotated[int | None, whole("With --depth: width of the network; default: the fan-in.", "n")] = None,
     depth: Annotated[
         int | None,
-        whole("Report survival to this layer, and the corrected gain. With memory: the layer whose late rate is meant.", "L"),
+        whole("Report survival to this layer, and the corrected gain. With memory: the layer that has the late rate.", "L"),
     ] = None,
     neuron: opt.Preset = None,
     beta: opt.Beta = None,
@@ -33,9 +33,9 @@ def lookup(
     input_scale: opt.InputScale = 1.0,
     synaptic_decay: opt.SynapticDecay = 0.0,
     steps: opt.Steps = 1,
-    survival_target: Annotated[float, real("With --depth: wanted probability of being alive there.", "P")] = 0.99,
+    survival_target: Annotated[float, real("With --depth: wanted survival probability.", "P")] = 0.99,
     table: Annotated[
-        Path | None, option(f"Write corrected gains over θ, n and L to this .csv or .json instead. {EXPECTED}", "FILE")
+        Path | None, option(f"Instead, write corrected gains over θ, n and L to this .csv or .json. {EXPECTED}", "FILE")
     ] = None,
     as_json: opt.Json = False,
 ) -> None:
@@ -83,7 +83,7 @@ def lookup(
 
 
 def _cell(threshold: float | None, preset: str | None, beta: float | None, dynamics: dict[str, Any]) -> Any:
-    """The neuron of lookup's options; None where only a threshold is given."""
+    """The neuron of lookup's options; None if only a threshold is given."""
     import varflow as vf
 
     cell = preset_of(preset, beta)
@@ -93,7 +93,7 @@ def _cell(threshold: float | None, preset: str | None, beta: float | None, dynam
         return vf.Neuron(threshold, **dynamics) if dynamics else None
     for name, value in {**dynamics, "threshold": threshold}.items():
         if value is not None:
-            raise vf.DomainError(name, value, "contradicts --neuron, which has its own: give one of them")
+            raise vf.DomainError(name, value, "conflicts with --neuron, which sets it: give one of them")
     return cell
 
 
@@ -102,12 +102,12 @@ def _unless(value: Any, default: Any) -> Any:
 
 
 def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], target: float, as_json: bool) -> None:
-    """The table over the axes that are given and the default values of the others."""
+    """Write the table over the given axes, the others at their defaults."""
     import varflow as vf
 
     for name, value in unused.items():
         if value is not None:
-            raise vf.DomainError(name, value, "says nothing to --table, whose axes are threshold, width and depth")
+            raise vf.DomainError(name, value, "does not apply to --table, whose axes are threshold, width and depth")
     if path.suffix not in (".csv", ".json"):
         raise vf.DomainError("table", str(path), "must end in .csv or .json")
     check_folder(path.parent, path.name, argument="table")
@@ -119,7 +119,7 @@ def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], targe
 
 
 def _tell(done: int, total: int) -> None:
-    """Progress in lines, where no bar can be drawn."""
+    """Print progress as lines, where no bar can be drawn."""
     if done == 1:
         print(f"{total} rows. {EXPECTED}", file=sys.stderr, flush=True)
     elif done % max(total // 10, 1) == 0:

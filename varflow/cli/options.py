@@ -1,4 +1,4 @@
-"""The options that several commands share, and what their text stands for: laws, lists of numbers, drives, networks."""
+"""Options shared by several commands, and the parsing of their text: distributions, numbers, drives, neurons, networks."""
 
 from __future__ import annotations
 
@@ -10,38 +10,40 @@ import typer
 
 from varflow.cli.terminal import option, real, whole
 
-LAWS = "normal, uniform, laplace, logistic or student_t:DF."
-RULES = "preserving (keeps the variance at 1: the paper's gain), kaiming (√2) or a number."
+DISTRIBUTIONS = "normal, uniform, laplace, logistic or student_t:DF."
+RULES = "preserving (the paper's gain, which keeps the variance at 1), kaiming (√2) or a number."
 
 Threshold = Annotated[float, real("Firing threshold θ, any sign.", "θ")]
-Distribution = Annotated[str, option(f"Law of the standardised potential: {LAWS}", "NAME")]
+Distribution = Annotated[str, option(f"Distribution of the standardised potential: {DISTRIBUTIONS}", "NAME")]
 BiasStd = Annotated[float, real("Standard deviation of the biases.", "σ")]
-MeanGain = Annotated[float, real("Fan-in times the mean weight.", "m")]
+MeanGain = Annotated[float, real("Fan-in times mean weight.", "m")]
 Gain = Annotated[str, option(RULES, "g")]
-Width = Annotated[int, whole("Neurons in a layer.", "n")]
-Depth = Annotated[int, whole("Layers, the driven one included.", "L")]
-Repeats = Annotated[int, whole("Independent networks to simulate.", "R")]
-Seed = Annotated[int, whole("Sets every weight.", "N")]
+Width = Annotated[int, whole("Neurons per layer.", "n")]
+Depth = Annotated[int, whole("Number of layers, including the first.", "L")]
+Repeats = Annotated[int, whole("Number of independent networks.", "R")]
+Seed = Annotated[int, whole("Seed of all random numbers.", "N")]
 Device = Annotated[str, option("cpu or cuda.", "NAME")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Decay = Annotated[float, real("What the membrane keeps from step to step, β in [0, 1].", "β")]
+Decay = Annotated[float, real("Fraction of the membrane kept from step to step, in [0, 1].", "β")]
 Reset = Annotated[str, option("none, subtract, delayed_subtract, zero, gate or multi_spike.", "NAME")]
-InputScale = Annotated[float, real("What the membrane takes of its input current.", "λ")]
-SynapticDecay = Annotated[float, real("Decay of a synaptic filter in [0, 1).", "α")]
+InputScale = Annotated[float, real("Factor on the input current.", "λ")]
+SynapticDecay = Annotated[float, real("Decay of the synaptic current, in [0, 1); 0: none.", "α")]
 Delay = Annotated[int, whole("Steps from a spike to its arrival in the next layer.", "d")]
 Steps = Annotated[int, whole("Time steps; several are predicted at infinite width.", "T")]
-Preset = Annotated[str | None, option("A simulator's: snntorch_leaky, spikingjelly_lif:tau=3, …", "NAME[:key=value,…]")]
-Beta = Annotated[float | None, real("The parameter beta of --neuron.", "β")]
+Preset = Annotated[str | None, option("A library's neuron: snntorch_leaky, spikingjelly_lif:tau=3, …", "NAME[:key=value,…]")]
+Beta = Annotated[float | None, real("Parameter beta of --neuron.", "β")]
 Drive = Annotated[
     str | None,
-    option("Of layer 1: currents[:STD], white[:STD], or a .npy, .npz or .csv FILE of input vectors, one a row.", "DRIVE"),
+    option(
+        "Drive of layer 1: currents[:STD], white[:STD], or a .npy, .npz or .csv FILE of input vectors (rows).", "DRIVE"
+    ),
 ]
-InputGain = Annotated[float | None, real("Of a file's first weights; default: currents of second moment 1.", "g")]
-Engine = Annotated[str, option("How networks are simulated.", "NAME")]
+InputGain = Annotated[float | None, real("Gain of the first weights for a FILE; default: unit variance in layer 1.", "g")]
+Engine = Annotated[str, option("dense (weight matrices) or conditional (equal in distribution, faster).", "NAME")]
 
 
 def law_of(text: str) -> Any:
-    """A law of the standardised potential by its name, ``student_t`` with its degrees of freedom."""
+    """A distribution of the standardised potential by name, ``student_t`` with its degrees of freedom."""
     import varflow as vf
 
     return vf.distribution(text)
@@ -58,24 +60,24 @@ def numbers(name: str, text: str, kind: Callable[[str], Any] = float) -> list[An
 
 
 def drive_of(text: str | None, input_gain: float | None) -> Any:
-    """What layer 1 receives: a law by name with its standard deviation, or a file."""
+    """The drive of layer 1: a name with its standard deviation, or a file."""
     import varflow as vf
 
     name, _, std = (text or "currents").partition(":")
     if name not in ("currents", "white"):
         return vf.drives.inputs_from_file(text or "", input_gain)
     if input_gain is not None:
-        raise vf.DomainError("input_gain", input_gain, "is of first weights, which only the inputs of a --drive FILE have")
+        raise vf.DomainError("input_gain", input_gain, "applies only to a --drive FILE, which has first weights")
     try:
         return getattr(vf.drives, name)(float(std or 1))
     except vf.DomainError as error:
         raise vf.DomainError("drive", text, f"has a standard deviation that {error.rule}") from None
     except ValueError:
-        raise vf.DomainError("drive", text, f"must give its standard deviation as a number, as in {name}:0.5") from None
+        raise vf.DomainError("drive", text, f"needs its standard deviation as a number, as in {name}:0.5") from None
 
 
 def changed(**options: Any) -> dict[str, Any]:
-    """Those of a neuron's options that differ from what they are by default."""
+    """The neuron options that differ from their defaults."""
     import varflow as vf
 
     plain = vf.Neuron()
@@ -83,7 +85,7 @@ def changed(**options: Any) -> dict[str, Any]:
 
 
 def preset_of(text: str | None, beta: float | None = None) -> Any:
-    """A neuron of ``vf.neurons`` by its name and parameters; None where none is named."""
+    """A neuron of ``vf.neurons`` by its name and parameters; None without a name."""
     import varflow as vf
 
     if text is None:
@@ -136,7 +138,7 @@ def network_of(
     weights: str = "normal",
     **neuron: Any,
 ) -> Any:
-    """The network that the options of a command describe; what is not named here is the neuron's."""
+    """The network described by a command's options; the remaining ones are the neuron's."""
     import varflow as vf
 
     return vf.Network(

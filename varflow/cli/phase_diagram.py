@@ -16,7 +16,7 @@ __all__ = ["phase_diagram"]
 
 def phase_diagram(
     threshold: Annotated[
-        list[str] | None, option("Thresholds, with commas or repeated.  [default: 0.3 to 1.3 in steps of 0.05]", "θ,…")
+        list[str] | None, option("Thresholds, separated by commas or repeated.  [default: 0.3 to 1.3 in steps of 0.05]", "θ,…")
     ] = None,
     width: Annotated[list[str] | None, option("Widths, likewise.  [default: 18 of them, 10 to 3000]", "n,…")] = None,
     depth: opt.Depth = 100,
@@ -26,7 +26,7 @@ def phase_diagram(
 ) -> None:
     """Exact survival over threshold and width.
 
-    Which share of networks is alive at the last layer: a map, a table, and the numbers in a file.
+    The fraction of networks alive at the last layer: a map, a table, and the numbers in a file.
 
     \b
     Examples:

@@ -28,12 +28,14 @@ def predict(
     delay: opt.Delay = 0,
     drive: opt.Drive = None,
     input_gain: opt.InputGain = None,
-    infinite: Annotated[bool, typer.Option("--infinite", help="At infinite width instead of exactly at this one.")] = False,
+    infinite: Annotated[
+        bool, typer.Option("--infinite", help="Infinite width, not exact theory at this width.")
+    ] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """The exact law of a network, layer by layer.
+    """Exact theory of a network, layer by layer.
 
-    Over several steps that of infinite width.
+    Over several steps, theory of infinite width.
 
     \b
     Examples:

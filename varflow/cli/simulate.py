@@ -18,7 +18,7 @@ def simulate(
     depth: opt.Depth = 100,
     bias_std: opt.BiasStd = 0.0,
     mean_gain: opt.MeanGain = 0.0,
-    weights: Annotated[str, option("Law of the weights: normal, uniform, sign, exponential or lognormal.", "NAME")] = "normal",
+    weights: Annotated[str, option("Weight distribution: normal, uniform, sign, exponential or lognormal.", "NAME")] = "normal",
     repeats: opt.Repeats = 20,
     seed: opt.Seed = 0,
     steps: opt.Steps = 1,
@@ -34,9 +34,9 @@ def simulate(
     dtype: Annotated[str, option("float32 or float64.", "NAME")] = "float32",
     as_json: opt.Json = False,
 ) -> None:
-    """Real networks, measured layer by layer.
+    """Simulate networks and measure every layer.
 
-    Exit code 130 after Ctrl-C and 143 after SIGTERM; the networks finished until then are shown.
+    Exit code 130 after Ctrl-C and 143 after SIGTERM; networks finished by then are shown.
 
     \b
     Examples:

@@ -1,7 +1,4 @@
-"""Between the commands and the terminal: options are read, results shown, files written, refusals worded.
-
-What is asked and answered is the business of the commands.
-"""
+"""Input and output of the commands: options are read, results printed, files written, errors worded."""
 
 from __future__ import annotations
 
@@ -33,13 +30,13 @@ __all__ = [
     "whole",
 ]
 
-UsageError: Any = typer.BadParameter.__bases__[0]  # typer carries click's exceptions inside from 0.2x on; this finds either
+UsageError: Any = typer.BadParameter.__bases__[0]  # click's, or typer's own copy in newer versions
 PICTURES = (".png", ".pdf", ".svg")
-OPTION_OF = {"df": "distribution", "path": "drive", "x": "drive"}  # where an argument is not the option it came from
+OPTION_OF = {"df": "distribution", "path": "drive", "x": "drive"}  # arguments whose option has another name
 
 
 class Stopped(Exception):
-    """Ctrl-C, with what is left to say about it: nothing where the result was shown."""
+    """Ctrl-C, with a message; none if the result was shown."""
 
 
 def _reader(kind: Callable[[str], Any], rule: str) -> Callable[[Any], Any]:
@@ -53,27 +50,27 @@ def _reader(kind: Callable[[str], Any], rule: str) -> Callable[[Any], Any]:
 
 
 def option(what: str, metavar: str, *names: str) -> Any:
-    """An option that takes text."""
+    """A text option."""
     return typer.Option(*names, help=what, metavar=metavar)
 
 
 def real(what: str, metavar: str) -> Any:
-    """An option that takes a number, and says so where it gets another thing."""
+    """A number option."""
     return typer.Option(help=what, metavar=metavar, parser=_reader(float, "must be a number"))
 
 
 def whole(what: str, metavar: str) -> Any:
-    """An option that takes a whole number."""
+    """An integer option."""
     return typer.Option(help=what, metavar=metavar, parser=_reader(int, "must be a whole number"))
 
 
 def result_json(result: Any, warnings: Iterable[str], **more: Any) -> str:
-    """A result and its warnings as one JSON object; NaN is not JSON and must not be there."""
+    """A result and its warnings as one JSON object (without NaN, which JSON lacks)."""
     return json.dumps(result.to_dict() | more | {"warnings": list(warnings)}, ensure_ascii=False, allow_nan=False)
 
 
 def show(result: Any, as_json: bool, warnings: Iterable[str] = (), *, in_table: bool = False, **more: Any) -> None:
-    """One JSON object or a table on stdout; warnings on stderr, unless the table has them."""
+    """Print one JSON object or a table; warnings go to stderr, unless they are in the table."""
     if as_json:
         print(result_json(result, warnings, **more))
     else:
@@ -84,7 +81,7 @@ def show(result: Any, as_json: bool, warnings: Iterable[str] = (), *, in_table: 
 
 
 def check_folder(folder: Path, *names: str, argument: str = "out") -> None:
-    """Refuse before the work, not after it; nothing is made yet."""
+    """Raise before the work if the folder cannot be written; nothing is created yet."""
     from varflow import DomainError
 
     try:
@@ -98,7 +95,7 @@ def check_folder(folder: Path, *names: str, argument: str = "out") -> None:
 
 
 def check_picture(path: Path, argument: str) -> str:
-    """The format that a picture's name asks for; names without one and folders that do not exist are refused."""
+    """The format of a picture by its suffix; DomainError for another suffix or a missing folder."""
     from varflow import DomainError
 
     if path.suffix.lower() not in PICTURES:
@@ -112,7 +109,7 @@ def check_picture(path: Path, argument: str) -> str:
 def deliver(
     result: Any, as_json: bool, files: Mapping[Path, str | bytes], warnings: Iterable[str] = (), *, argument: str = "out"
 ) -> None:
-    """Write a result, then show it: what happens to the one, a full disk or a closed pipe, does not keep the other back."""
+    """Write a result and print it; if one fails (full disk, closed pipe), the other still happens."""
     from varflow import DomainError
 
     with finishing():
@@ -128,7 +125,7 @@ def deliver(
 
 
 def run(app: typer.Typer) -> NoReturn:
-    """Run the command line: every refusal is one line on stderr and exit code 2."""
+    """Run the command line; bad input gives one line on stderr and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without θ shows \u03b8, valid in JSON too
@@ -136,10 +133,10 @@ def run(app: typer.Typer) -> NoReturn:
 
 
 def _outcome(app: typer.Typer) -> tuple[str, int]:
-    """What there is left to say, and the exit code."""
+    """The final message, and the exit code."""
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="varflow", standalone_mode=False)
-        if code == INTERRUPTED:  # what newer versions of typer make of Ctrl-C; older ones abort
+        if code == INTERRUPTED:  # Ctrl-C in newer versions of typer; older ones abort
             raise KeyboardInterrupt
         return "", code or 0
     except typer.Abort:
@@ -157,7 +154,7 @@ def _outcome(app: typer.Typer) -> tuple[str, int]:
 
 
 def _usage(error: Any) -> str:
-    """An option that cannot be read, in the words of those that can."""
+    """The message for an option that cannot be read."""
     option = getattr(getattr(error, "param", None), "opts", [""])[0]
     if option.startswith("--"):
         return f"{option} {error.message}" if error.message else f"{option} is missing"
@@ -165,7 +162,7 @@ def _usage(error: Any) -> str:
 
 
 def _domain(app: typer.Typer, error: Any) -> str:
-    """A refusal of the library, by the option the value came in."""
+    """The message of a DomainError, in terms of the option."""
     command = typer.main.get_command(app).commands[sys.argv[1]]  # pyright: ignore[reportAttributeAccessIssue]
     argument: str = error.argument
     option = "--" + OPTION_OF.get(argument, argument).replace("_", "-")

@@ -21,10 +21,10 @@ QUICK_WIDTH = 300
 def validate(
     threshold: Annotated[
         list[str] | None,
-        option("Thresholds, with commas or repeated.  [default: 0.1,0.3,0.5,0.7,0.85,1; with a leak 1]", "θ,…"),
+        option("Thresholds, separated by commas or repeated.  [default: 0.1,0.3,0.5,0.7,0.85,1; with a leak 1]", "θ,…"),
     ] = None,
-    gain: Annotated[list[str] | None, option(f"A panel each: {RULES}  [default: preserving,kaiming]", "g,…")] = None,
-    width: Annotated[list[str] | None, option("Neurons in a layer, a panel each.  [default: 1000]", "n,…")] = None,
+    gain: Annotated[list[str] | None, option(f"Gains, one panel each: {RULES}  [default: preserving,kaiming]", "g,…")] = None,
+    width: Annotated[list[str] | None, option("Neurons per layer, one panel each.  [default: 1000]", "n,…")] = None,
     depth: opt.Depth = 100,
     repeats: opt.Repeats = 20,
     seed: opt.Seed = 0,
@@ -38,18 +38,18 @@ def validate(
     input_gain: opt.InputGain = None,
     engine: opt.Engine = "dense",
     bias: Annotated[
-        float | None, real("With --steps: share by which infinite width may be off, 0.02 for 2 %.", "SHARE")
+        float | None, real("With --steps: allowed relative error of infinite width, 0.02 for 2 %.", "FRACTION")
     ] = None,
     device: opt.Device = "cpu",
     out: Annotated[Path, option("Folder for propagation.png and result.json.", "DIR")] = Path("varflow-results"),
-    quick: Annotated[bool, typer.Option("--quick", help=f"Width {QUICK_WIDTH}: a first look in a few seconds.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help=f"Width {QUICK_WIDTH}: a few seconds.")] = False,
     as_json: opt.Json = False,
 ) -> None:
-    """Theory against simulation: the main job.
+    """Test theory against simulation.
 
-    The paper's 100-layer experiment with real weight matrices, the exact law laid over it, and a verdict per curve. Over
-    several steps the theory is that of infinite width, from which a finite one departs by order 1/width: see --bias.
-    Exit code 0 only if the theory stands, 1 if it is rejected, 130 after Ctrl-C and 143 after SIGTERM (what was finished is
+    The paper's 100-layer experiment with random weight matrices, exact theory, and a verdict per curve. Over several steps the
+    theory is that of infinite width, from which finite networks depart by order 1/width: see --bias.
+    Exit code 0 only if the theory stands, 1 if it is rejected, 130 after Ctrl-C and 143 after SIGTERM (finished networks are
     judged and written).
 
     \b
@@ -65,7 +65,7 @@ def validate(
     from varflow._checks import require
 
     if quick and width:
-        raise vf.DomainError("width", width, f"contradicts --quick, which means {QUICK_WIDTH}: give one of the two")
+        raise vf.DomainError("width", width, f"conflicts with --quick, which sets {QUICK_WIDTH}: give one of them")
     options: dict[str, Any] = {"depth": depth, "repeats": repeats, "seed": seed, "engine": engine, "device": device}
     options |= {"steps": steps, "bias": bias, "drive": drive_of(drive, input_gain)}
     cell = vf.Neuron(decay=decay, reset=reset, input_scale=input_scale, synaptic_decay=synaptic_decay, delay=delay)

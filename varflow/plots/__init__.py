@@ -1,18 +1,18 @@
-"""Figures: what theory says, laid over what simulation measured. Uses results only; returns matplotlib objects.
+"""Figures of results: theory and simulation in one plot. Returns matplotlib objects.
 
-:func:`draw` finds the figure of a result; it is what ``.plot()`` of a result calls.
+:func:`draw` chooses the figure of a result; ``.plot()`` of a result calls it.
 """
 
 from typing import Any
 
 from varflow._checks import DomainError
 from varflow.plots.audit import plot_audit
+from varflow.plots.catalogue import plot_catalogue, plot_methods
 from varflow.plots.comparison import plot_comparison
 from varflow.plots.critical_gain import plot_temporal_critical_gain
-from varflow.plots.in_time import plot_experiment_in_time
-from varflow.plots.methods import plot_catalogue, plot_methods
 from varflow.plots.phases import plot_phase_diagram
 from varflow.plots.propagation import plot_experiment
+from varflow.plots.temporal import plot_experiment_in_time
 from varflow.results import AuditReport, Catalogue, Comparison, Experiment, PhaseDiagram
 
 __all__ = [
@@ -38,7 +38,7 @@ FIGURES = {
 
 
 def draw(result: Any, **options: Any) -> Any:
-    """The figure of a result, chosen by its type; options are those of its own function."""
+    """The figure of a result, chosen by its type; ``options`` go to its plot function."""
     for kind, figure in FIGURES.items():
         if isinstance(result, kind):
             return figure(result, **options)

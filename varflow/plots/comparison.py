@@ -1,4 +1,4 @@
-"""One comparison: measured beside predicted."""
+"""One comparison: measured and predicted variance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["plot_comparison"]
 
 
 def plot_comparison(comparison: Comparison, ax: Any = None) -> Any:
-    """One comparison's variance over layers, in time at the last step: measured mean and band, predicted mean and band."""
+    """Variance over layers (at the last step): measured and predicted mean, each with a band of ± one standard deviation."""
     instance("comparison", comparison, Comparison)
     ax = axes(ax)
     band(ax, comparison.ensemble, comparison.profile, colours(1)[0], "simulated mean, ± std", "predicted mean, ± std")

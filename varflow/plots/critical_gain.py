@@ -19,9 +19,9 @@ MEMORYLESS = 6.034397946968073  # critical gain² of neurons without memory, in 
 def plot_temporal_critical_gain(results: Sequence[TemporalCriticalGain], ax: Any = None) -> Any:
     """Critical gains over the decay, a colour per reset: all steps alive (solid) and the late half of them (dashed).
 
-    ``results`` are those of ``vf.temporal_critical_gain`` for several neurons, of the same steps and depth. Gains are squared,
-    in units of ``θ/λ``; grey: below the memoryless critical gain the first step dies.
-    Neurons of ``θ ≤ 0`` never fall silent, and stand at 0.
+    ``results`` are from ``vf.temporal_critical_gain`` for several neurons with the same steps and depth. Gains are squared, in
+    units of ``θ/λ``; in the grey area, below the memoryless critical gain, the first step dies. Neurons with ``θ ≤ 0`` never
+    fall silent and are drawn at 0.
     """
     results, ax = several("results", results, TemporalCriticalGain), axes(ax)
     resets = list(dict.fromkeys(result.neuron.reset for result in results))

@@ -14,7 +14,7 @@ from varflow.results import PhaseDiagram
 __all__ = ["plot_phase_diagram"]
 
 CONTOURS = {0.01: ("1 %", "white"), 0.5: ("50 %", "white"), 0.99: ("99 %", "0.1")}  # survival: label and colour
-FINE = 400  # points a side between those of the grid
+FINE = 400  # interpolated points per axis
 PAPER = {
     (0.85, 100): "the paper: at width 100 activity\nis not conserved beyond θ = 0.85",
     (1.0, 600): "at 600 the effect is weaker",
@@ -24,7 +24,7 @@ PAPER = {
 def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
     """A map of survival over threshold and width, with contours at 1, 50 and 99 %, and the paper's remarks on width.
 
-    Between the points of the grid the logit of survival is interpolated.
+    The logit of survival is interpolated between grid points.
     """
     instance("diagram", diagram, PhaseDiagram)
     thetas = np.linspace(diagram.thresholds[0], diagram.thresholds[-1], FINE)
@@ -41,7 +41,7 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
     if diagram.gain == "preserving" and diagram.depth == 100:
         _draw_paper(ax, diagram)
     bar = figure.colorbar(mesh, cax=figure.add_axes((6.4 / width, below / height, 0.17 / width, 4.45 / height)))
-    bar.set_label(f"share of networks alive at layer {diagram.depth}, exact")
+    bar.set_label(f"fraction of networks alive at layer {diagram.depth}, exact")
     bar.outline.set_visible(False)
     title = TITLES.get(str(diagram.gain), f"gain $g$ = {diagram.gain}")
     ax.set_title(f"{title}, {diagram.depth} layers", fontsize=11)
@@ -63,7 +63,7 @@ def _draw_contours(ax: Any, thetas: np.ndarray, widths: np.ndarray, survival: np
 
 
 def _draw_paper(ax: Any, diagram: PhaseDiagram) -> None:
-    """The two widths of the paper's figure 4, where they lie within the map."""
+    """The two widths of the paper's figure 4, if they lie within the map."""
     for (theta, n), text in PAPER.items():
         inside = diagram.thresholds[0] <= theta <= diagram.thresholds[-1] and diagram.widths[0] <= n <= diagram.widths[-1]
         if not inside:

@@ -1,4 +1,4 @@
-"""A sweep over layers: the exact law, laid over what simulation measured."""
+"""A sweep over layers: exact theory and simulation."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from varflow.results import Curve, Experiment
 
 __all__ = ["plot_experiment"]
 
-LEGEND_ROWS = 9  # then another column, an inch wide
+LEGEND_ROWS = 9  # per column of the legend, an inch wide
 
 
 def plot_experiment(experiment: Experiment) -> Any:
-    """Variance over layers, a panel per gain rule and width; survival beneath; what to see in words under it.
+    """Variance over layers with survival below, a panel per gain rule and width, and the main findings in words.
 
     Bands and dots: simulated mean ± one standard deviation over networks. Lines: exact mean (solid) ± standard
     deviation (dotted). For a drive of several inputs the light band of the survival panel spans the inputs.
@@ -87,11 +87,11 @@ def _dress(ax: Any, alive: Any, *, first: bool, depth: int) -> None:
     alive.set_xlabel("layer")
     if first:
         ax.set_ylabel(r"variance of the potentials, $\mathrm{Var}[u_l]$")
-        alive.set_ylabel("share of\nnetworks alive")
+        alive.set_ylabel("fraction of\nnetworks alive")
 
 
 def _ceiling(experiment: Experiment) -> float:
-    """Above every exact band and every simulated mean."""
+    """Upper limit of the axis: above every exact band and every simulated mean."""
     tops = [
         np.nanmax(np.r_[curve.profile.variance, curve.profile.variance + curve.profile.variance_std, simulated])
         for curve in experiment.curves

@@ -1,4 +1,4 @@
-"""What figures share: sizes, colours, titles, words under a figure, and the band of a variance over layers."""
+"""Sizes, colours, titles, captions and bands common to all figures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 TITLES = {"preserving": r"preserving gain, $g^2 = 1/P(u>\theta)$", "kaiming": r"Kaiming's gain, $g^2 = 2$"}
 PANEL, LEFT, RIGHT = 4.7, 0.95, 2.3  # inches: width of a panel with its gap, margins
-TEXT, LINE, LETTERS = 8.5, 0.165, 16.6  # of the words under the figure: size in points, height in inches, letters to an inch
+TEXT, LINE, LETTERS = 8.5, 0.165, 16.6  # of the caption: font size in points, line height in inches, letters per inch
 
 
 def wrapped(sentences: list[str], columns: int) -> list[str]:
@@ -42,7 +42,7 @@ def wrapped(sentences: list[str], columns: int) -> list[str]:
 
 
 def experiment_of(experiment: Experiment, *, in_time: bool) -> Experiment:
-    """An experiment of one step, or of several."""
+    """The experiment; DomainError unless it has one step, or several with ``in_time``."""
     steps = instance("experiment", experiment, Experiment).steps
     if (steps > 1) != in_time:
         other = "plot_experiment" if in_time else "plot_experiment_in_time"
@@ -51,7 +51,7 @@ def experiment_of(experiment: Experiment, *, in_time: bool) -> Experiment:
 
 
 def panel_title(experiment: Experiment, rule: str, width: int) -> str:
-    """What tells the panels apart: the gain, and the width where there are several."""
+    """The gain, and the width if there are several."""
     gain = TITLES.get(rule, rule.replace("g = ", "$g$ = "))
     if len(experiment.widths) == 1:
         return gain
@@ -65,7 +65,7 @@ def colours_of(experiment: Experiment) -> dict[float, Any]:
 
 
 def colours(number: int) -> list[Any]:
-    """So many colours from dark to light, readable in grey."""
+    """Colours from dark to light, distinguishable in grey."""
     cmap = require("plot", "matplotlib").colormaps["viridis"]
     return [cmap(x) for x in np.linspace(0.05, 0.88, number)]
 
@@ -82,17 +82,17 @@ def band(ax: Any, ensemble: Any, profile: Any, colour: Any, measured: str = "", 
 
 
 def axes(ax: Any) -> Any:
-    """Axes to draw on: those given, or new ones."""
+    """The given axes, or new ones."""
     if ax is None:
         return require("plot", "matplotlib.pyplot").subplots()[1]
     if not isinstance(ax, require("plot", "matplotlib.axes").Axes):
-        raise DomainError("ax", ax, "must be axes of matplotlib, such as plt.subplots()[1]")
+        raise DomainError("ax", ax, "must be matplotlib axes, such as plt.subplots()[1]")
     return ax
 
 
 def marker(layer: np.ndarray) -> str:
-    """What a line is drawn with where it has one point."""
-    return "_" if len(layer) == 1 else ""  # one layer makes no line
+    """The marker of a line with a single point, which would be invisible."""
+    return "_" if len(layer) == 1 else ""
 
 
 def layers(profile: Any) -> np.ndarray:

@@ -12,12 +12,12 @@ from varflow.results.ensemble import Ensemble
 from varflow.results.experiment import Experiment
 from varflow.results.fixed_points import Cycle, FixedPoint, FixedPoints
 from varflow.results.gain_table import CorrectedGain, CorrectedGainTable
-from varflow.results.in_time import TemporalCriticalGain, TemporalFixedPoint
 from varflow.results.initialization import Initialization
 from varflow.results.layout import QUANTITIES, late_steps
 from varflow.results.phase_diagram import PhaseDiagram
 from varflow.results.plan import LayerPlan, ModelPlan
 from varflow.results.profile import Profile
+from varflow.results.temporal import TemporalCriticalGain, TemporalFixedPoint
 
 __all__ = [
     "QUANTITIES",

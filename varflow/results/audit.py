@@ -1,4 +1,4 @@
-"""What an audit found: a row per layer, the first dead one, why, and what would help."""
+"""The result of an audit: a row per layer, the first dead one, the cause, and what would help."""
 
 from __future__ import annotations
 
@@ -8,34 +8,32 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import VarflowError, frozen, nothing_if_nan
+from varflow._checks import VarflowError, frozen, nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.model.neurons import Neuron
 
 __all__ = ["CAUSES", "AuditReport", "AuditedLayer", "UnhealthyError"]
 
 CAUSES = {
-    "dead input": "the input is zero, throughout or in the second half of the steps: nothing drives the first layer",
+    "dead input": "the input is zero, always or in the second half of the steps: nothing drives the first layer",
     "first-layer scale": "the first layer's weights do not fit the scale of the data",
-    "below the critical gain": "deep layers with such a gain fall silent at every width",
-    "starved": "its gain would keep activity; what reaches it from the layers below is too little",
-    "finite width": "at infinite width activity would go on; layers this narrow lose it by chance",
-    "bias": "without its biases the network would go on firing: set them to 0",
-    "leak or reset": "a memoryless neuron would go on firing at these gains; this one's leak or reset stops it",
-    "normalisation": "whatever its gain, a normalisation sets the scale of its currents: raise that one's own weight",
-    "arrangement": "networks drawn anew with weights of the same moments go on firing: draw its weights anew",
-    "beyond the theory": "networks drawn anew with these weights die there too, and no theory here covers their structure",
+    "below the critical gain": "deep layers with this gain fall silent at any width",
+    "starved": "its own gain would keep activity, but it receives too little from the layers below",
+    "finite width": "activity would persist at infinite width; layers this narrow lose it by chance",
+    "bias": "without its biases the network would keep firing: set them to 0",
+    "leak or reset": "a memoryless neuron would keep firing at these gains; this one's leak or reset stops it",
+    "normalisation": "a normalisation, not the gain, sets the scale of its currents: raise the normalisation's weight",
+    "arrangement": "redrawn networks with weights of the same moments keep firing: redraw its weights",
+    "beyond the theory": "redrawn networks with these weights die there too, and the theory does not cover their structure",
 }
 SHOWN = 6  # notes in the table
-ENOUGH = 0.9  # share of the needed gain that is no reason for silence; weights drawn with a gain have it within a few percent
-SATURATED = 0.5  # share of neurons that spike at every step, beyond which a layer counts as saturated
-WIDE = (
-    100.0  # std of a layer's potentials in thresholds, beyond which it is not healthy; layers that init_model sets have about 1
-)
+ENOUGH = 0.9  # fraction of the needed gain that is enough: drawn weights have their gain within a few per cent
+SATURATED = 0.5  # fraction of neurons spiking at every step, above which a layer counts as saturated
+WIDE = 100.0  # standard deviation of potentials in thresholds, above which a layer is unhealthy (about 1 after init_model)
 
 
 class UnhealthyError(VarflowError, AssertionError):
-    """A network that is not fit to be trained; ``.report`` is the audit."""
+    """A network unfit for training; ``.report`` is the audit."""
 
     def __init__(self, message: str, report: AuditReport):
         super().__init__(message)
@@ -44,38 +42,38 @@ class UnhealthyError(VarflowError, AssertionError):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AuditedLayer:
-    """One neuron layer. "Late" is the second half of the steps; means are over inputs.
+    """One neuron layer. "Late" means the second half of the steps; means are over inputs.
 
     Attributes
     ----------
     name, neuron_name : str
-        Of the weight module and of the spiking module after it; the names of several are joined by ``+``.
+        Names of the weight module and of the spiking module after it; several names are joined by ``+``.
     neuron : Neuron
     width : int
-        Neurons.
+        Number of neurons.
     gain, bias_std, bias_mean : float
-        ``√(fan-in · Var w)``, fan-in as torch counts it, and the moments of the biases, as they are while the model runs; of
-        several modules that of their sum, for inputs that are alike.
+        ``√(fan-in · Var w)``, fan-in as torch counts it, and the moments of the biases, while the model runs; for several
+        modules, those of their sum for similar inputs.
     firing_rate, predicted_rate, predicted_std : float
-        Late spikes per neuron and step: measured, predicted, and the spread of that over networks and inputs.
+        Late spikes per neuron and step: measured, predicted, and the predicted spread over networks and inputs.
     variance, mean : float
         Late variance over neurons, and mean, of the membrane at the spike test, before the reset.
     predicted_variance : float
-        NaN where the prediction comes from networks drawn anew.
+        NaN if the prediction comes from redrawn networks.
     dead_fraction, saturated_fraction : float
-        Neurons that never spike for any input, and that spike at every step for every input.
+        Fraction of neurons that spike for no input, and at every step for every input.
     survival : ndarray, shape (inputs,)
-        For each input, 1 where the layer spikes late, else 0.
+        For each input, 1 if the layer spikes late, else 0.
     firing_rates : ndarray, shape (steps,)
     gradient_variance : float
-        Mean square of the loss's gradient by the weights, frozen ones too; NaN without a loss, and for weights that a hook
-        computes before every call.
+        Mean square of the loss's gradient with respect to the weights, frozen ones included; NaN without a loss, and for
+        weights that a hook computes before every call.
     needed_gain : float
-        What ``init_model`` would give it; NaN where nothing is to be mended, or it is not known.
+        The gain ``init_model`` would set; NaN if nothing needs fixing or it is unknown.
     gains : dict of str to float
-        Of the weight modules that set the scale of its currents, by their names; empty where a normalisation sets it.
+        Gains of the weight modules that set the scale of its currents, by name; empty if a normalisation sets it.
     normalised_by : str
-        What takes out the scale of other weight modules; empty where nothing does.
+        Name of the module that normalises its currents; empty if none does.
     """
 
     name: str
@@ -111,37 +109,37 @@ class AuditedLayer:
 
     @property
     def wide(self) -> bool:
-        """Whether potentials are so wide (``report.WIDE`` = 100 thresholds) that spikes hardly depend on the threshold."""
+        """Whether potentials have a standard deviation above 100 thresholds, so that spikes hardly depend on the threshold."""
         return self.width_in_thresholds > WIDE
 
     @property
     def dead(self) -> bool:
-        """Whether it spikes late for no input."""
+        """Whether it spikes late for none of the inputs."""
         return not self.survival.any()
 
     def scaled_to(self, gain: float) -> dict[str, float]:
-        """The gains of its modules with which its own is another: in the same proportions."""
+        """The gains of its modules, scaled together so that the layer has this gain."""
         equal = 1 / math.sqrt(max(len(self.gains), 1))
         return {name: gain * (own / self.gain if self.gain else equal) for name, own in self.gains.items()}
 
     def first_to_mend(self, gain: float | None) -> tuple[str | None, float | None]:
-        """The strongest of its modules, and the gain of that one, if that of the layer is known."""
+        """The module with the largest gain, and the gain to give it so that the layer has ``gain`` (None if unknown)."""
         name = max(self.gains, key=lambda each: self.gains[each], default=None)
         return name, None if name is None or gain is None else self.scaled_to(gain)[name]
 
     def to_dict(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "neuron"}
-        return nothing_if_nan(values | {"neuron": repr(self.neuron), "dead": self.dead})
+        return nan_to_none(values | {"neuron": repr(self.neuron), "dead": self.dead})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class AuditReport(Shown):
     """Every neuron layer of a model, measured and predicted over the same steps and inputs.
 
-    Columns of the table: ``gain`` of the weights; late ``rate``, measured and ``predicted``, with ``±`` the spread of the
-    prediction from one network and input to another (no standard error); late ``variance`` and ``mean`` of the potentials;
-    ``dead``, the share of neurons that spike for no input; ``inputs``, the share of inputs for which the layer spikes late;
-    ``always``, where it is not zero, the share of neurons that spike at every step.
+    Columns of the table: ``gain`` of the weights; late ``rate``, measured and ``predicted`` (``±`` is the predicted standard
+    deviation over networks and inputs, not a standard error); late ``variance`` and ``mean`` of the potentials; ``dead``, the
+    fraction of neurons that spike for no input; ``inputs``, the fraction of inputs for which the layer spikes late;
+    ``always`` (if not all zero), the fraction of neurons that spike at every step.
 
     Attributes
     ----------
@@ -153,15 +151,15 @@ class AuditReport(Shown):
     cause : str or None
         Why, one of ``varflow.results.audit.CAUSES``.
     fix_layer : str or None
-        Name of the weight module to change first: of the dead layer, or of one below that starves it; without a dead layer, of
-        one that loses inputs or whose potentials are far too wide. None where gains are not to blame or have no effect.
+        Name of the weight module to change first: that of the dead layer, or of a layer below that starves it; without a dead
+        layer, of one that loses inputs or whose potentials are far too wide. None if gains are not the cause.
     fix_gain : float or None
-        The gain for that module: what ``init_model`` would give it. Where a structure beyond the theory loses activity although
-        all layers have that, the lowest one that hardly fires gets a quarter more than it has, step by step.
+        The gain for that module, as ``init_model`` would set it. If a structure beyond the theory loses activity although all
+        layers have that gain, 1.25 times the present gain of the lowest layer that hardly fires (repeat as needed).
     fixes : dict of str to float
-        The gains of the weight modules of all layers that have clearly less than they need.
+        Gains for the weight modules of all layers that have clearly less than they need.
     predicted_by : str
-        ``"theory"``, or ``"networks drawn anew"`` where ``notes`` name what the theory does not cover.
+        ``"theory"``, or ``"networks drawn anew"`` if ``notes`` name something the theory does not cover.
     notes : tuple of str
     """
 
@@ -184,12 +182,12 @@ class AuditReport(Shown):
 
     @property
     def survival(self) -> np.ndarray:
-        """For each input, the share of layers that spike late; shape (inputs,)."""
+        """For each input, the fraction of layers that spike late; shape (inputs,)."""
         return np.mean([layer.survival for layer in self.layers], axis=0)
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, in words; empty for a healthy network."""
+        """The problems found, as sentences; empty for a healthy network."""
         words = []
         if self.first_dead is not None:
             dead = self[self.first_dead]
@@ -205,7 +203,7 @@ class AuditReport(Shown):
         wide = [layer.name for layer in self.layers if layer.wide]
         if wide:
             most = max(layer.width_in_thresholds for layer in self.layers if layer.wide)
-            loss = "spikes hardly depend on the threshold, surrogate gradients vanish"
+            loss = "spikes hardly depend on the threshold, and surrogate gradients vanish"
             words.append(f"potentials are {most:.3g} thresholds wide: {loss}: {', '.join(wide)}")
         if words and self.fix_layer is not None and self.fix_gain is not None:
             words[0] += self._advice(self.fix_layer, self.fix_gain)
@@ -225,8 +223,8 @@ class AuditReport(Shown):
         off = max(factor, 1 / factor) if factor else math.inf
         much = f"weights of {name} are {off:.3g} times too {'small' if factor > 1 else 'large'}: " if off > 1.1 else ""
         more = len(self.fixes) - 1
-        others = f"; .fixes has those of {more} more" if more else ""
-        at_once = "; vf.init.init_model sets all at once" if self.predicted_by == "theory" else ""
+        others = f"; .fixes lists {more} more" if more else ""
+        at_once = "; vf.init.init_model sets all gains" if self.predicted_by == "theory" else ""
         return f"; {much}give {name} a gain of {needed:.4g}, by vf.init.normal_(weight, {needed:.4g}){others}{at_once}"
 
     @property
@@ -235,7 +233,7 @@ class AuditReport(Shown):
         return not self.problems
 
     def assert_healthy(self) -> None:
-        """Raise :class:`UnhealthyError`, which says what is wrong, unless the network is healthy."""
+        """Raise :class:`UnhealthyError`, with the problems, unless the network is healthy."""
         if self.problems:
             raise UnhealthyError("; ".join(self.problems), self)
 
@@ -254,7 +252,7 @@ class AuditReport(Shown):
             "healthy",
         )
         rows = {name: getattr(self, name) for name in names}
-        return nothing_if_nan({"layers": [layer.to_dict() for layer in self.layers]} | rows)
+        return nan_to_none({"layers": [layer.to_dict() for layer in self.layers]} | rows)
 
     def plot(self) -> Any:
         """Measured and predicted late rate, and variance, over layers: a matplotlib figure."""

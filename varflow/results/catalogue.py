@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from varflow._checks import nothing_if_nan
+from varflow._checks import nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -18,7 +18,7 @@ __all__ = ["Catalogue", "CatalogueEntry"]
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """One method in this setting. None where it does not say, or theory does not.
+    """One method in this setting. None where the method does not specify a value, or theory cannot predict it.
 
     Attributes
     ----------
@@ -26,26 +26,27 @@ class CatalogueEntry:
     gain, weight_std : float, optional
         ``g`` and ``g/√fan_in``.
     bias, bias_std : float, optional
-        The one value of all biases, or their standard deviation.
+        The common value of all biases, or their standard deviation.
     alive : str, optional
-        Of the last layer. ``"yes"``: ``survival`` reaches the target; in time, every step spikes. ``"no"``: it does not. In
-        time also ``"late"``: every step of the late half spikes and earlier ones are silent; ``"volleys"``: only some steps do.
+        Whether the last layer is alive. ``"yes"``: ``survival`` reaches the target, or in time every step spikes. ``"no"``:
+        not so. In time also ``"late"``: every step of the late half spikes, earlier ones are silent; ``"volleys"``: only some
+        steps spike.
     survives : bool, optional
         Whether ``alive`` is "yes" or "late".
     survival : float, optional
         Probability that a network of this width is alive at its last layer; memoryless neurons only.
     firing_rate : float, optional
-        Of the last layer, dead networks included; in time the mean over steps, at infinite width.
+        Of the last layer, including dead networks; in time the mean over steps, at infinite width.
     spikes, synaptic_operations : float, optional
-        Per step in the last layer: ``width × firing_rate``, and that times the ``width`` neurons each of them reaches.
+        Per step in the last layer: ``width × firing_rate``, and that times ``width``.
     needs, ignores : str
-        What the method asks for beyond the setting, and what it leaves out of account.
+        What the method needs beyond the setting, and what it does not account for.
     citation : str, optional
         For :func:`varflow.citation`.
     remark : str
-        Why there is no gain, or no prediction.
+        Why there is no gain or no prediction.
     colour : str
-        Of its line in figures.
+        Line colour in figures.
     """
 
     key: str
@@ -67,12 +68,12 @@ class CatalogueEntry:
     colour: str = "0.4"
 
     def to_dict(self) -> dict[str, Any]:
-        return nothing_if_nan({field.name: getattr(self, field.name) for field in fields(self) if field.name != "colour"})
+        return nan_to_none({field.name: getattr(self, field.name) for field in fields(self) if field.name != "colour"})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Catalogue(Shown):
-    """Methods in the order of ``methods``; ``catalogue["micheli"]`` is one of them.
+    """Published methods in one setting; ``catalogue["micheli"]`` is one of them.
 
     Attributes
     ----------
@@ -81,9 +82,9 @@ class Catalogue(Shown):
     fan_in, width, depth, steps : int
     rate, survival_target : float
     critical_gain : float
-        Below it only silence is left, for memoryless neurons; NaN for others.
+        For memoryless neurons, the gain below which only silence is stable; NaN for others.
     profiles : dict of Profile
-        By key, what theory says of every layer, for the methods it judges; a bias that all neurons share is in the threshold.
+        Theory's prediction of every layer, by method; a bias common to all neurons is included in the threshold.
     """
 
     methods: tuple[CatalogueEntry, ...]
@@ -108,7 +109,7 @@ class Catalogue(Shown):
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """Those of ``profiles``, to be simulated: ``vf.simulate(found.networks)``."""
+        """The networks of ``profiles``, for ``vf.simulate(found.networks)``."""
         return tuple(profile.network for profile in self.profiles.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,16 +117,16 @@ class Catalogue(Shown):
         setting = {"threshold": self.neuron.threshold, "decay": self.neuron.decay, "reset": str(self.neuron.reset)}
         setting |= {name: getattr(self.neuron, name) for name in ("input_scale", "synaptic_decay", "delay")}
         setting |= {name: getattr(self, name) for name in names}
-        return nothing_if_nan({"methods": [entry.to_dict() for entry in self.methods], **setting})
+        return nan_to_none({"methods": [entry.to_dict() for entry in self.methods], **setting})
 
     def plot(self) -> Any:
-        """Gains beside the critical one, and the rate each leads to. Returns a matplotlib Figure."""
+        """Gains, with the critical gain, and the resulting firing rates. Returns a matplotlib Figure."""
         return figures().draw(self)
 
     def plot_layers(self, ensembles: Sequence[Ensemble] = ()) -> Any:
-        """Variance and spikes of every layer with every method; returns a matplotlib Figure.
+        """Variance and spikes of every layer for every method; returns a matplotlib Figure.
 
-        ``ensembles``, if given, are those of ``vf.simulate(found.networks)``, drawn as dots beside the lines of theory.
+        ``ensembles`` from ``vf.simulate(found.networks)`` are drawn as dots, theory as lines.
         """
         return figures().plot_methods(self, ensembles)
 

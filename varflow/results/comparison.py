@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import frozen, nothing_if_nan
+from varflow._checks import frozen, nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.results.ensemble import Ensemble
 from varflow.results.profile import Profile
@@ -24,10 +24,10 @@ class Comparison(Shown):
     z : dict of ndarray, shape (depth,) or (depth, steps)
         Signed deviation in standard errors, per quantity and layer: ``variance`` and ``firing_rate`` over the networks
         alive there, ``survival`` as the normal score of its exact binomial probability. NaN where nothing was measured.
-        For a profile without a law over all networks, as far as a deviation exceeds the stated bias; then of
-        ``potential_mean`` too, where both have it.
+        For a profile without an exact distribution: over all networks, after subtracting the stated bias, and also for
+        ``potential_mean`` if both have it.
     p_value : float
-        Probability of a largest deviation as large as this one if the theory holds.
+        Probability, if the theory holds, of a largest deviation at least as large as the observed one.
     passed : bool
         Whether ``p_value`` exceeds ``false_alarm``.
     false_alarm : float
@@ -50,7 +50,7 @@ class Comparison(Shown):
 
     @property
     def worst(self) -> dict[str, tuple[Any, ...]]:
-        """Layer, step where there are several, and signed deviation of the largest ``|z|`` of each quantity measured at all."""
+        """Layer (and step) and signed deviation of the largest ``|z|`` of each measured quantity."""
         found = {}
         for name, values in self.z.items():
             if not np.all(np.isnan(values)):
@@ -62,7 +62,7 @@ class Comparison(Shown):
         axes = ("layer", "step", "z") if self.profile.variance.ndim == 2 else ("layer", "z")
         worst = {name: dict(zip(axes, place, strict=True)) for name, place in self.worst.items()}
         names = ("p_value", "passed", "false_alarm", "calibration", "z")
-        return nothing_if_nan({name: getattr(self, name) for name in names} | {"worst": worst})
+        return nan_to_none({name: getattr(self, name) for name in names} | {"worst": worst})
 
     def plot(self, ax: Any = None) -> Any:
         """Variance over layers (at the last step): measured mean and band, predicted mean and band. Returns matplotlib axes."""

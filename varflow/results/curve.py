@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import nothing_if_nan
+from varflow._checks import nan_to_none
 from varflow.model.network import Network
 from varflow.results.comparison import Comparison
 from varflow.results.ensemble import Ensemble
@@ -23,12 +23,12 @@ class Curve:
     Attributes
     ----------
     rule : str
-        Names the gain: preserving, kaiming or a number.
+        The gain rule: preserving, kaiming or a number.
     profile, ensemble, comparison
-        The exact law for the inputs that the simulated networks saw (over several steps, infinite width), what they did, and
-        the verdict.
+        The prediction for the inputs that the simulated networks saw (exact at one step, infinite width over several), the
+        measurement, and the verdict.
     survival_per_input : ndarray, shape (batch,), optional
-        For a drive of inputs at one step: the exact probability that each, seen or not, keeps the last layer active.
+        For a drive of inputs at one step: the exact probability that the last layer is alive, for each input of the batch.
     """
 
     rule: str
@@ -54,4 +54,4 @@ class Curve:
         theory.pop("per_input", None)  # inputs × depth numbers; the last layer's survival stays
         network = {"threshold": self.threshold, "rule": self.rule, "gain": self.network.gain, "width": self.width}
         measured = {"theory": theory, "simulation": self.ensemble.mean().to_dict(), "comparison": self.comparison.to_dict()}
-        return network | measured | {"survival_per_input": nothing_if_nan(self.survival_per_input)}
+        return network | measured | {"survival_per_input": nan_to_none(self.survival_per_input)}

@@ -1,4 +1,4 @@
-"""Ensemble: what a simulation measured, one row per network."""
+"""Ensemble: the measurements of a simulation, one row per network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import nothing_if_nan
+from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow.model.network import Network
 from varflow.results.layout import QUANTITIES, dataset, freeze, layers_table, spikes
@@ -19,7 +19,7 @@ __all__ = ["Ensemble", "spread"]
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Ensemble(Shown):
-    """What a simulation measured: one row per network.
+    """The measurements of a simulation: one row per network.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Ensemble(Shown):
     potential_mean : ndarray, optional, shape (repeats, depth, steps)
         Mean potential of each layer.
     coincidences : ndarray, optional, shape (repeats, depth, steps, steps)
-        ``(1/n) Σ_i S_ti S_t'i`` of each layer.
+        Second moments ``(1/n) Σ_i S_ti S_t'i`` of each layer.
     """
 
     network: Network
@@ -87,7 +87,7 @@ class Ensemble(Shown):
         )
 
     def mean(self) -> Profile:
-        """Mean over networks of each quantity, beside the spread over networks, in the shape of a prediction."""
+        """Mean of each quantity over networks, with its spread over networks, as a :class:`varflow.Profile`."""
         return self._summary(lambda rows: rows.mean(axis=0))
 
     def std(self) -> Profile:
@@ -99,12 +99,12 @@ class Ensemble(Shown):
         return self._summary(lambda rows: spread(rows) / np.sqrt(len(rows)))
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the coincidences, which are steps times as many numbers as the rest; ``to_xarray`` has them."""
+        """Everything except ``coincidences``, which are large; ``to_xarray`` has them."""
         names = (*QUANTITIES, "spikes", "potential_mean", "seed", "engine", "device", "dtype")
-        return nothing_if_nan({name: value for name in names if (value := getattr(self, name)) is not None})
+        return nan_to_none({name: value for name in names if (value := getattr(self, name)) is not None})
 
     def to_xarray(self) -> Any:
-        """The same numbers and coincidences as an ``xarray.Dataset`` over ``network``, ``layer`` and ``step``."""
+        """All quantities as an ``xarray.Dataset`` over ``network``, ``layer`` and ``step``."""
         names = (*QUANTITIES, "spikes", "potential_mean", "coincidences")
         return dataset({name: getattr(self, name) for name in names}, self.network, "network")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from varflow._checks import nothing_if_nan
+from varflow._checks import nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.model.drive_kinds import Drive
 from varflow.model.neurons import Neuron
@@ -26,11 +26,11 @@ class Experiment(Shown):
     drive : Drive
         As given, the whole batch.
     false_alarm : float
-        Of the whole experiment; shared out among the curves.
+        Of the whole experiment, divided among the curves.
     requested_repeats : int
-        Networks asked for; fewer are in ``curves`` after an interruption.
+        Networks requested; after an interruption ``curves`` have fewer.
     bias : float or dict, optional
-        Granted to the theory of infinite width, as in :func:`varflow.compare`.
+        Allowed error of the theory of infinite width, as in :func:`varflow.compare`.
     """
 
     curves: tuple[Curve, ...]
@@ -53,7 +53,7 @@ class Experiment(Shown):
 
     @property
     def panels(self) -> dict[tuple[str, int], list[Curve]]:
-        """The curves that belong together: those of one gain rule and width."""
+        """The curves of each gain rule and width."""
         keys = dict.fromkeys((curve.rule, curve.width) for curve in self.curves)
         return {key: [curve for curve in self.curves if (curve.rule, curve.width) == key] for key in keys}
 
@@ -67,7 +67,7 @@ class Experiment(Shown):
 
     @property
     def reading(self) -> list[str]:
-        """What a reader should see in the figure, one sentence for each panel."""
+        """The main findings of the figure, one sentence per panel."""
         return [sentence(rule, curves) for (rule, _), curves in self.panels.items()]
 
     def to_dict(self) -> dict[str, Any]:
@@ -91,12 +91,12 @@ class Experiment(Shown):
             "version": __version__,
         }
         verdict = {"passed": self.passed, "complete": self.complete, "reading": self.reading}
-        return nothing_if_nan(verdict | setting | {"curves": [curve.to_dict() for curve in self.curves]})
+        return nan_to_none(verdict | setting | {"curves": [curve.to_dict() for curve in self.curves]})
 
     def plot(self) -> Any:
-        """The figure, a panel per gain rule and width: variance over layers, survival beneath. Returns a matplotlib Figure.
+        """A panel per gain rule and width: variance over layers, with survival below. Returns a matplotlib Figure.
 
-        Over several steps: variance and firing rate of the later half of them; for one curve also every layer and step.
+        Over several steps: late variance and firing rate; for a single curve also every layer and step.
         """
         return figures().draw(self)
 
@@ -125,7 +125,7 @@ def _row(curve: Curve) -> tuple[str, ...]:
 
 
 def _last_layer(curve: Curve) -> list[str]:
-    """Variance, and in time rate of the later steps, predicted and simulated."""
+    """Predicted and simulated variance, and over several steps the late rate."""
     seen, steps = curve.ensemble.mean(), curve.network.steps
     if steps == 1:
         return [f"{of.variance[-1]:.4g}" for of in (curve.profile, seen)]
@@ -134,7 +134,7 @@ def _last_layer(curve: Curve) -> list[str]:
 
 
 def _without_threshold(neuron: Neuron) -> str:
-    """``Neuron(decay=0.5, reset='zero')``: the thresholds stand in the table."""
+    """``Neuron(decay=0.5, reset='zero')``; the thresholds are in the table."""
     return repr(neuron).replace(f"threshold={neuron.threshold:g}", "").replace("(, ", "(")
 
 

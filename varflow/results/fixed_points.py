@@ -1,4 +1,4 @@
-"""Fixed points of a layer map, the variances it reproduces, and its cycles, the variances that follow each other."""
+"""Fixed points and two-cycles of a layer map."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-from varflow._checks import nothing_if_nan
+from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 
 __all__ = ["Cycle", "FixedPoint", "FixedPoints", "in_full"]
@@ -14,20 +14,20 @@ __all__ = ["Cycle", "FixedPoint", "FixedPoints", "in_full"]
 
 @dataclass(frozen=True, slots=True)
 class FixedPoint(Shown):
-    """A variance the layer map reproduces, ``F(V) = V``.
+    """A fixed point of the layer map, ``F(V) = V``.
 
     Attributes
     ----------
     variance, firing_rate : float
         ``V`` and ``P(u > θ)`` there.
     multiplier : float
-        ``m = F'(V)``: a small deviation is multiplied by it per layer (``inf`` where F jumps).
+        ``m = F'(V)``, by which a small deviation is multiplied per layer (``inf`` where F jumps).
     stable : bool
         Whether ``|m| < 1``.
     depth_scale : float
-        ``ξ = -1/ln|m|`` layers; 0 where ``m = 0``, ``inf`` at ``|m| = 1``, negative where deviations grow.
+        ``ξ = -1/ln|m|`` layers; 0 for ``m = 0``, ``inf`` for ``|m| = 1``, negative if deviations grow.
     residual : float
-        ``F(V) - V``, recomputed at the answer, in units of the variance.
+        ``F(V) - V``, recomputed at the result, in units of the variance.
     enclosure : tuple of float, optional
         Proven bounds of the variance, from ``vf.certified``.
     """
@@ -43,7 +43,7 @@ class FixedPoint(Shown):
     def to_dict(self) -> dict[str, Any]:
         names = ("variance", "firing_rate", "multiplier", "stable", "depth_scale", "residual")
         proven = {} if self.enclosure is None else {"enclosure": self.enclosure}
-        return nothing_if_nan({name: getattr(self, name) for name in names} | proven)
+        return nan_to_none({name: getattr(self, name) for name in names} | proven)
 
     def _table(self) -> Table:
         shown = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) is not None}
@@ -53,20 +53,20 @@ class FixedPoint(Shown):
 
 @dataclass(frozen=True, slots=True)
 class Cycle(Shown):
-    """Two variances that follow each other from layer to layer: ``V₂ = F(V₁)`` and ``V₁ = F(V₂)``.
+    """A two-cycle, in which layers alternate between two variances: ``V₂ = F(V₁)`` and ``V₁ = F(V₂)``.
 
     Attributes
     ----------
     variances, firing_rates : tuple of float
-        Of the two phases, the smaller variance first.
+        Smaller variance first.
     multiplier : float
-        ``F'(V₁) F'(V₂)``: a small deviation is multiplied by it per two layers.
+        ``m = F'(V₁) F'(V₂)``, by which a small deviation is multiplied per two layers.
     stable : bool
-        Whether that is below 1 in size.
+        Whether ``|m| < 1``.
     depth_scale : float
-        ``-2/ln|multiplier|`` layers; 0 where it is 0, ``inf`` where it is 1 in size, negative where deviations grow.
+        ``-2/ln|m|`` layers; 0 for ``m = 0``, ``inf`` for ``|m| = 1``, negative if deviations grow.
     residual : float
-        ``F(F(V₂)) - V₂``, recomputed at the answer, in units of the variance.
+        ``F(F(V₂)) - V₂``, recomputed at the result, in units of the variance.
     """
 
     variances: tuple[float, float]
@@ -77,7 +77,7 @@ class Cycle(Shown):
     residual: float
 
     def to_dict(self) -> dict[str, Any]:
-        return nothing_if_nan({name: getattr(self, name) for name in self.__dataclass_fields__})
+        return nan_to_none({name: getattr(self, name) for name in self.__dataclass_fields__})
 
     def _table(self) -> Table:
         rows = [(name, repr(getattr(self, name))) for name in self.__dataclass_fields__ if name != "stable"]
@@ -92,15 +92,15 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
     ----------
     points : tuple of FixedPoint
     complete : bool
-        Whether it is proven that there are no others.
+        Whether the list is proven complete.
     resolution : float, optional
-        Where they come from a scan: its step in ``ln p``. Pairs of roots closer than this can be missed.
+        After a scan, its step in ``ln p``: closer pairs of roots can be missed.
     basin_edge : float
-        The variance below which activity decays to silence, or to the quiet state that a bias leaves in its place:
-        0.0 where neither attracts beside another state, ``inf`` where only silence is left.
+        The variance below which activity decays to silence (or, with a bias, to the quiet state): 0.0 if that is unstable or
+        the only stable state is active, ``inf`` if only silence is stable.
     cycles : tuple of Cycle
-        Pairs of variances that follow each other, ascending in the larger one. Where neither a fixed point nor one of these
-        is stable, layers follow a longer cycle or never settle.
+        Two-cycles, ascending in the larger variance. If no fixed point or two-cycle is stable, layers follow a longer cycle or
+        never settle.
     """
 
     points: tuple[FixedPoint, ...]
@@ -125,7 +125,7 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
     def to_dict(self) -> dict[str, Any]:
         found = {"fixed_points": [point.to_dict() for point in self], "cycles": [cycle.to_dict() for cycle in self.cycles]}
         edge = {"complete": self.complete, "resolution": self.resolution, "basin_edge": self.basin_edge}
-        return nothing_if_nan(found | edge)
+        return nan_to_none(found | edge)
 
     def _table(self) -> Table:
         how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln p" if self.resolution else "scanned"
@@ -142,14 +142,14 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
         return Table(title, "{:>14} {:>12} {:>11} {:>12}  {}", rows, header, self._unsettled())
 
     def _unsettled(self) -> tuple[str, ...]:
-        """What is to be said where nothing found is stable."""
+        """A note if nothing found is stable."""
         if any(state.stable for state in (*self.points, *self.cycles)):
             return ()
         return ("No fixed point or two-cycle is stable: layers follow a longer cycle or never settle.",)
 
 
 def basin(points: FixedPoints, written: Callable[[Any], str]) -> str:
-    """The lowest state's basin in words, where it has one: of silence, or of the quiet state that a bias leaves."""
+    """The basin of silence (or of the quiet state with a bias) in words; empty if there is none."""
     state = "silence" if points[0].variance == 0 else "the quiet state"
     return f"; basin of {state} up to V = {written(points.basin_edge)}" if points.basin_edge else ""
 
@@ -165,7 +165,7 @@ def in_full(
     cycles: Sequence[Cycle] = (),
     notes: Sequence[str] = (),
 ) -> Table:
-    """Points and cycles one below the other, for numbers too long for columns."""
+    """A table of points and cycles, one number per line, for numbers too long for columns."""
     rows = []
     for state in (*points, *cycles):
         own = ("variances", "firing_rates") if isinstance(state, Cycle) else ("variance", "firing_rate")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, astuple, dataclass, fields
 from typing import Any
 
-from varflow._checks import nothing_if_nan
+from varflow._checks import nan_to_none
 
 __all__ = ["CorrectedGain", "CorrectedGainTable"]
 
-DIGITS = 12  # in the file; what the gain is accurate to
+DIGITS = 12  # in the file: the accuracy of the gain
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +19,12 @@ class CorrectedGain:
     Attributes
     ----------
     threshold, width, depth, survival_target
-        What was asked.
+        The arguments.
     paper_gain, survival_at_paper_gain : float
-        The gain that keeps the variance at infinite width, and the share alive with it.
+        The gain that preserves the variance at infinite width, and the fraction of networks alive with it.
     corrected_gain, corrected_survival : float
-        The smallest gain that reaches the target, and the share alive with it. NaN where no gain does; 0 at depth 1. Lower
-        than ``paper_gain`` where that one reaches it too: initialise with the larger of the two.
+        The smallest gain that reaches the target, and the fraction alive with it. NaN if no gain does; 0 at depth 1. It is
+        below ``paper_gain`` if that reaches the target too: initialise with the larger of the two.
     variance : float
         The stable fixed point of the variance at the corrected gain; 0 where only silence is stable.
     """
@@ -50,12 +50,12 @@ class CorrectedGainTable:
     rows: tuple[CorrectedGain, ...]
 
     def to_csv(self) -> str:
-        """Comma-separated, a header line first; empty where no gain reaches the target."""
+        """Comma-separated values with a header line; empty cells where no gain reaches the target."""
         lines = [",".join(_text(value) for value in astuple(row)) for row in self.rows]
         return "\n".join([",".join(COLUMNS), *lines, ""])
 
     def to_dict(self) -> dict[str, Any]:
-        return nothing_if_nan({"rows": [asdict(row) for row in self.rows]})
+        return nan_to_none({"rows": [asdict(row) for row in self.rows]})
 
     def __repr__(self) -> str:
         shown = self.rows if len(self.rows) <= 12 else (*self.rows[:6], *self.rows[-6:])
@@ -67,8 +67,10 @@ class CorrectedGainTable:
             for row in shown
         ]
         kept = sum(row.corrected_gain < row.paper_gain for row in self.rows if row.depth > 1)
-        note = f"In {kept} of the rows the paper's gain already keeps the share: the corrected one, the smallest that does, is "
-        note += "lower and would lower the variance. Initialise with the larger of the two."
+        note = (
+            f"In {kept} of the rows the paper's gain already reaches the target: the corrected gain, the smallest that does, "
+        )
+        note += "is lower and would lower the variance. Initialise with the larger of the two."
         return "\n".join([title, head, *lines, *[note] * (kept > 0)])
 
 

@@ -1,51 +1,50 @@
-"""What lookup and the inverse problems answer: a gain, and what to expect of it."""
+"""Initialization, the result of lookup and of the inverse problems: a gain, and what to expect with it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from typing import Any
 
-from varflow._checks import nothing_if_nan
+from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 
 __all__ = ["Initialization"]
 
-FINITE = ("survival", "corrected_gain", "corrected_survival")  # of the chain of normal weights
+FINITE = ("survival", "corrected_gain", "corrected_survival")  # computed for normal potentials
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Initialization(Shown):
-    """How to initialise one layer, and what to expect of it.
+    """The gain of one layer, and what to expect with it.
 
     Attributes
     ----------
     gain, weight_std, weight_variance : float
         ``g``, ``g/√fan_in``, ``g²/fan_in`` (None without a fan-in).
     firing_rate, variance : float
-        At the fixed point the gain is made for.
+        At the fixed point that the gain is for.
     multiplier, stable, depth_scale
-        Of that fixed point: ``m``, ``|m| < 1``, ``-1/ln|m|`` layers.
+        ``m``, ``|m| < 1`` and ``-1/ln|m|`` layers at that fixed point.
     critical_gain, margin : float
-        Gain below which only silence is left, and ``gain/critical_gain - 1`` (None for ``θ ≤ 0``). In time None: it is
+        Gain below which only silence is stable, and ``gain/critical_gain - 1`` (None for ``θ ≤ 0``). None in time; see
         :func:`varflow.temporal_critical_gain`.
     survival : float, optional
-        With a depth: probability that the network is alive at its last layer, at ``gain``, where the potentials of layer 1
-        have variance ``variance``.
+        With a depth: probability that the last layer is alive at ``gain``, if layer 1 has variance ``variance``.
     corrected_gain, corrected_survival : float, optional
-        The smallest gain whose survival reaches the target, and that survival; below ``gain`` where that one does more than
-        is asked. None where no gain does, or none is needed.
+        The smallest gain whose survival reaches the target, and that survival; it may lie below ``gain``. None if no gain does,
+        or none is needed.
     input_gain : float, optional
-        Standard deviation of layer 1's current that gives its potentials the variance ``variance``, as in
-        ``vf.drives.currents(input_gain)``; None where it is 1, the default. In time, of a current (of unit second moment in
-        the mean over steps, times this) that gives layer 1 the wanted late rate or variance.
+        Standard deviation of layer 1's currents that gives its potentials the variance ``variance``, as in
+        ``vf.drives.currents(input_gain)``; None for the default, 1. In time, the factor on currents of second moment 1
+        (averaged over steps) that gives layer 1 the wanted late rate or variance.
     error : dict of float, optional
         In time: numerical standard errors of ``gain``, ``firing_rate`` and ``variance``.
     window : tuple of int, optional
-        In time: first and last of the steps over which ``firing_rate`` and ``variance`` are means.
+        In time: first and last step of the mean in ``firing_rate`` and ``variance``.
     warnings : tuple of str
-        What to mind, in words.
+        Remarks for the user.
     threshold, fan_in, distribution, width, depth
-        What was asked.
+        The arguments.
     """
 
     gain: float
@@ -72,7 +71,7 @@ class Initialization(Shown):
     window: tuple[int, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return nothing_if_nan({field.name: getattr(self, field.name) for field in fields(self)})
+        return nan_to_none({field.name: getattr(self, field.name) for field in fields(self)})
 
     def _table(self) -> Table:
         skipped = ("warnings", "threshold", "fan_in", "distribution", "width", "depth", "error", "window")
@@ -88,5 +87,5 @@ class Initialization(Shown):
         return Table(title, "  {:<18} {}", rows, notes=self.warnings, bullet="  ! ")
 
     def _beside(self, name: str) -> str:
-        """The law of a number that is not of the one in the title."""
+        """A remark on numbers that are for normal potentials although the title names another distribution."""
         return "  (normal potentials)" if name in FINITE and self.distribution != "normal" else ""

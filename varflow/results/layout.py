@@ -1,4 +1,4 @@
-"""How per-layer results are laid out: beside the widths of their layers, as an ``xarray.Dataset``, as a table."""
+"""Per-layer results as read-only arrays, as an ``xarray.Dataset``, and as a table."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ HEADER = ("layer", "variance", "firing rate", "survival")
 
 
 def freeze(result: Any, *names: str) -> None:
-    """Make the arrays of these names read-only copies; a missing one stays None."""
+    """Replace these arrays of a result by read-only copies; None stays None."""
     for name in names:
         value = getattr(result, name)
         object.__setattr__(result, name, None if value is None else frozen(value))
 
 
 def spikes(network: Network, rate: np.ndarray, axes: int) -> np.ndarray:
-    """``width × rate``, the layers being the first of the last ``axes`` axes."""
+    """``width × rate``; layers are the first of the last ``axes`` axes."""
     return network.widths.reshape(-1, *[1] * (axes - 1)) * rate
 
 
 def late_steps(steps: int) -> slice:
-    """The later half of the steps, where a beginning is forgotten if it is at all."""
+    """The late half of the steps."""
     return slice(steps // 2, steps)
 
 
 def dataset(arrays: dict[str, Any], network: Network, *first: str) -> Any:
-    """Named arrays over layers and steps, behind the axes of ``first``; a single step has its axis too."""
+    """Named arrays over the axes ``first``, then layers and steps (also for a single step)."""
     axes, variables = [*first, *AXES], {}
     for name, array in arrays.items():
         if array is not None:
@@ -46,7 +46,7 @@ def dataset(arrays: dict[str, Any], network: Network, *first: str) -> Any:
 
 
 def layers_table(title: str, network: Network, profile: Any) -> Table:
-    """Five layers of a profile, evenly spread; in time at its first and last step."""
+    """Five layers of a profile, evenly spaced; over several steps, at the first and last."""
     chosen = np.unique(np.linspace(0, network.depth - 1, 5).round().astype(int))
     title = f"{title} of {network!r}"
     if profile.variance.ndim == 1:

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, integer, nothing_if_nan, probability, real_array
+from varflow._checks import DomainError, integer, nan_to_none, probability, real_array
 from varflow._display import Shown, Table, figures, percent
 
 __all__ = ["LEVELS", "PhaseDiagram"]
 
-LEVELS = (0.99, 0.5, 0.01)  # of survival: nearly sure, even, hopeless
-LARGEST_LOGIT = 28.0  # what double precision tells from 1
+LEVELS = (0.99, 0.5, 0.01)  # survival probabilities of the contours
+LARGEST_LOGIT = 28.0  # of a survival that differs from 1 in double precision, to a few digits
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -41,7 +41,7 @@ class PhaseDiagram(Shown):
     unstable_from: float | None = None
 
     def logit(self, thresholds: Any = None, widths: Any = None) -> np.ndarray:
-        """``ln(S/(1-S))``, clipped at ±28, interpolated in ``ln n`` and then θ without overshooting; shape (t, w).
+        """``ln(S/(1-S))``, clipped at ±28, interpolated monotonically in ``ln n`` and then θ; shape (t, w).
 
         Raises
         ------
@@ -57,14 +57,14 @@ class PhaseDiagram(Shown):
         return _between(self.thresholds, table, _inside("thresholds", thresholds, self.thresholds), axis=0)
 
     def largest_threshold(self, width: int, survival: float) -> float:
-        """The first threshold at which survival falls below a level, interpolated; NaN where it starts below or never does.
+        """The first threshold at which survival falls below a level, interpolated; NaN if it starts below or never does.
 
-        Exactly: :func:`varflow.largest_threshold`.
+        The exact value is :func:`varflow.largest_threshold`.
 
         Raises
         ------
         DomainError
-            For a width outside the grid, or a survival that is no probability between 0 and 1.
+            For a width outside the grid, or a survival that is not a probability between 0 and 1.
         """
         level = probability("survival", survival, open_ends=True)
         widths = _inside("width", integer("width", width, minimum=1), self.widths)
@@ -74,13 +74,13 @@ class PhaseDiagram(Shown):
 
     @property
     def reading(self) -> list[str]:
-        """What a reader should see in the figure, in sentences."""
+        """The main findings of the figure, as sentences."""
         within = [n for n in (100, 600) if self.widths[0] <= n <= self.widths[-1]] or [int(self.widths[-1])]
         sentences = [text for n in within if (text := self._sentence(n))]
         edge = self.unstable_from
         if edge is not None and self.thresholds[-1] > edge:
             seen = f"{percent(self.survival[-1, -1])} are alive at θ = {self.thresholds[-1]:.4g}, width {self.widths[-1]}"
-            sentences.append(f"Beyond θ = {edge:.4g} the variance kept is an unstable fixed point; width helps little: {seen}.")
+            sentences.append(f"Beyond θ = {edge:.4g} the preserved variance is unstable and width helps little: {seen}.")
         return sentences
 
     def _sentence(self, width: int) -> str:
@@ -90,10 +90,10 @@ class PhaseDiagram(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         names = ("thresholds", "widths", "depth", "gain", "survival", "reading")
-        return nothing_if_nan({name: getattr(self, name) for name in names})
+        return nan_to_none({name: getattr(self, name) for name in names})
 
     def plot(self) -> Any:
-        """The map, with contours and the widths that the paper shows. Returns a matplotlib Figure."""
+        """A map of survival with contours, and the paper's two widths. Returns a matplotlib Figure."""
         return figures().draw(self)
 
     def _table(self) -> Table:
@@ -105,16 +105,14 @@ class PhaseDiagram(Shown):
 
 
 def _inside(name: str, values: Any, grid: np.ndarray) -> np.ndarray:
-    """Values within a grid, as a vector; rounding at its ends does not count."""
+    """Values as a vector within a grid, up to rounding at its ends."""
     array = np.atleast_1d(real_array(name, values))
     if array.ndim > 1:
         raise DomainError(name, values, "must be one number or a sequence of them")
     low, high = float(grid[0]), float(grid[-1])
     room = 1e-12 * np.abs(array)
     for value in array[(array < low - room) | (array > high + room)].tolist():
-        raise DomainError(
-            name, value if np.ndim(values) else values, f"is outside the diagram, which goes from {low:g} to {high:g}"
-        )
+        raise DomainError(name, value if np.ndim(values) else values, f"is outside the diagram, {low:g} to {high:g}")
     return np.clip(array, low, high)
 
 

@@ -1,4 +1,4 @@
-"""What ``init_model`` decides for a model: a gain for every weight layer, and what to expect of each."""
+"""The plan of ``init_model``: a gain for every weight layer, and the firing rate to expect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from varflow._checks import nothing_if_nan
+from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow.model.neurons import Neuron
 
@@ -25,11 +25,11 @@ class LayerPlan:
     fan_in : int
         Inputs of a neuron, as torch counts them.
     gain, weight_std : float
-        ``g`` and ``g/√fan_in``; a convolution's gain makes up for the zeros that pad its map.
+        ``g`` and ``g/√fan_in``; a convolution's gain compensates for zero padding.
     firing_rate : float
-        Predicted late rate, mean over the inputs and over networks of these widths; NaN for a readout.
+        Predicted late rate, averaged over inputs and networks of these widths; NaN for a readout.
     firing_rate_std : float
-        Its spread from one network and input to another.
+        Its standard deviation over networks and inputs.
     """
 
     name: str
@@ -47,7 +47,7 @@ class LayerPlan:
     def to_dict(self) -> dict[str, Any]:
         names = ("name", "neuron_name", "fan_in", "gain", "weight_std", "firing_rate", "firing_rate_std")
         neuron = None if self.neuron is None else repr(self.neuron)
-        return nothing_if_nan({name: getattr(self, name) for name in names} | {"neuron": neuron})
+        return nan_to_none({name: getattr(self, name) for name in names} | {"neuron": neuron})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -60,11 +60,11 @@ class ModelPlan(Shown):
     steps : int
         Time steps of one forward pass.
     survival : float
-        Predicted probability that the last neuron layer still spikes late, over networks and inputs.
+        Predicted probability, over networks and inputs, that the last neuron layer spikes late.
     filled : bool
-        Whether the weights were set (not so after ``dry_run``).
+        Whether the weights were set (False after ``dry_run``).
     notes : tuple of str
-        What to mind, in words.
+        Remarks for the user.
     """
 
     layers: tuple[LayerPlan, ...]
@@ -76,7 +76,7 @@ class ModelPlan(Shown):
     def to_dict(self) -> dict[str, Any]:
         names = ("steps", "survival", "filled", "notes")
         rows = {name: getattr(self, name) for name in names}
-        return nothing_if_nan({"layers": [layer.to_dict() for layer in self.layers]} | rows)
+        return nan_to_none({"layers": [layer.to_dict() for layer in self.layers]} | rows)
 
     def _table(self) -> Table:
         rows = [

@@ -1,4 +1,4 @@
-"""Profile: what a theory predicts for every layer of a network."""
+"""Profile: a theory's prediction for every layer of a network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from varflow._checks import frozen, nothing_if_nan
+from varflow._checks import frozen, nan_to_none
 from varflow._display import Shown, Table
 from varflow.model.network import Network
 from varflow.results.layout import dataset, freeze, layers_table, spikes
@@ -23,7 +23,7 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Profile(Shown):
-    """What a theory predicts for every layer of a network.
+    """A theory's prediction for every layer of a network.
 
     Attributes
     ----------
@@ -31,23 +31,23 @@ class Profile(Shown):
     variance : ndarray, shape (depth,), or (depth, steps) for a network of several steps
         Expected sample variance (ddof = 1) of a layer's potentials about their own mean.
     variance_std : ndarray
-        Standard deviation of that statistic over networks. NaN where it does not exist.
+        Standard deviation of that statistic over networks; NaN where undefined.
     firing_rate, firing_rate_std : ndarray
         Mean spikes per neuron (and step), and its standard deviation over networks.
     survival : ndarray
         ``P(K > 0)``, the probability that the layer has at least one spike (at that step).
     per_input : dict of ndarray, shape (batch, depth[, steps])
-        For a drive of inputs: ``variance``, ``firing_rate`` and ``survival`` of each input vector. Else empty.
+        For a drive of inputs: ``variance``, ``firing_rate`` and ``survival`` of each input. Empty otherwise.
     silent_variance : float
-        Variance of a layer that receives no spike: the biases' share.
+        Variance of a layer that receives no spikes, due to its biases.
     sample : callable, optional
-        ``sample(repeats, seed) -> Ensemble``: draws from the exact law, where the theory has one.
+        ``sample(repeats, seed) -> Ensemble``: draws from the exact distribution, if the theory has one.
     potential_mean : ndarray, optional
-        Mean potential of a layer, in the shape of ``variance``; it is not 0 where a neuron resets.
+        Mean potential of a layer, in the shape of ``variance``; not 0 in general with a reset.
     coincidences : ndarray, optional, shape (depth, steps, steps)
-        ``M(t, t') = E[S_t S_t']``: the state of a layer in time.
+        Second moments ``M(t, t') = E[S_t S_t']``: the state of a layer in time.
     error : dict of ndarray
-        Numerical standard error of a quantity, by its name, where the theory is integrated numerically.
+        Numerical standard errors by quantity, if the theory is evaluated numerically.
     """
 
     network: Network
@@ -78,14 +78,14 @@ class Profile(Shown):
         return spikes(self.network, self.firing_rate, self.firing_rate.ndim)
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the coincidences, which are steps times as many numbers as the rest; ``to_xarray`` has them."""
+        """Everything except ``coincidences``, which are large; ``to_xarray`` has them."""
         arrays = {name: getattr(self, name) for name in (*self._names, "spikes")}
         more = {"per_input": self.per_input, "error": self.error}
         given = {name: value for name, value in arrays.items() if value is not None}
-        return nothing_if_nan(given | {name: value for name, value in more.items() if value})
+        return nan_to_none(given | {name: value for name, value in more.items() if value})
 
     def to_xarray(self) -> Any:
-        """The same numbers, coincidences and numerical errors as an ``xarray.Dataset`` over ``layer`` and ``step``."""
+        """All quantities and numerical errors as an ``xarray.Dataset`` over ``layer`` and ``step``."""
         arrays = {name: getattr(self, name) for name in (*self._names, "spikes", "coincidences")}
         return dataset(arrays | {f"{name}_error": value for name, value in self.error.items()}, self.network)
 

@@ -1,4 +1,4 @@
-"""What to see in the figure of a sweep, in plain sentences: the exact law at one step, infinite width over several."""
+"""The main findings of a sweep as sentences: exact theory at one step, infinite width over several."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from varflow.results.layout import late_steps
 
 __all__ = ["sentence"]
 
-DEAD = 0.005  # survival, or spikes a step, below which a sentence says that activity dies
+DEAD = 0.005  # survival, or spikes per step, below which activity is said to die: rounds to 0 in per cent
 TITLES = {"preserving": "Preserving gain, g² = 1/P(u > θ)", "kaiming": "Kaiming's gain, g² = 2"}
 
 
 def sentence(rule: str, curves: list[Curve]) -> str:
-    """The plain reading of one panel, from its theory."""
+    """The main finding of one panel, from its theory."""
     return _exact(rule, curves) if curves[0].network.steps == 1 else _in_time(rule, curves)
 
 
@@ -35,17 +35,17 @@ def _exact(rule: str, curves: list[Curve]) -> str:
         if c in dead or c in flat:
             continue
         silent, mean = 1 - c.profile.survival[-1], f"goes to {c.profile.variance[-1]:.3g}"
-        leak = f" in the mean, {percent(silent)} of the networks being silent" if silent > 5e-4 else ""
+        leak = f" on average, with {percent(silent)} of the networks silent" if silent > 5e-4 else ""
         parts.append(f"at θ = {c.threshold:.4g} it {mean}{leak}")
     if dead:
         layers = sorted(int(np.argmax(c.profile.survival < 0.5)) + 1 for c in dead)
         when = f"layer {layers[0]}" if layers[0] == layers[-1] else f"layers {layers[0]} to {layers[-1]}"
-        parts.append(f"activity dies for {_thetas(dead)}, half the networks being silent by {when}")
-    return f"{title}, exact law at width {width}, layer {depth}: " + "; ".join(parts) + "." + _inputs_sentence(curves)
+        parts.append(f"activity dies for {_thetas(dead)}, half of the networks by {when}")
+    return f"{title}, exact at width {width}, layer {depth}: " + "; ".join(parts) + "." + _inputs_sentence(curves)
 
 
 def _in_time(rule: str, curves: list[Curve]) -> str:
-    """The later half of the steps, theory beside simulation."""
+    """The late half of the steps, theory and simulation."""
     network = curves[0].network
     late = late_steps(network.steps)
     parts, dead = [], [c for c in curves if _late_spikes(c)[-1] < DEAD]
@@ -56,29 +56,29 @@ def _in_time(rule: str, curves: list[Curve]) -> str:
         theory, measured = ((of.variance[-1, late].mean(), of.firing_rate[-1, late].mean()) for of in (c.profile, seen))
         found = f"at θ = {c.threshold:.4g} variance {theory[0]:.3g} and rate {theory[1]:.3g}"
         alive = int(np.count_nonzero(c.profile.spikes[-1] >= 0.5))
-        steps = "" if alive == network.steps else f", only {alive} of {network.steps} steps being alive"
+        steps = "" if alive == network.steps else f", with only {alive} of {network.steps} steps alive"
         parts.append(f"{found} (simulated {measured[0]:.3g} and {measured[1]:.3g}){steps}")
     if dead:
         layers = sorted(int(np.argmax(_late_spikes(c) < 0.5)) + 1 for c in dead)
         when = f"layer {layers[0]}" if layers[0] == layers[-1] else f"layers {layers[0]} to {layers[-1]}"
-        parts.append(f"activity dies for {_thetas(dead)}, a layer spiking less than every other step from {when} on")
+        parts.append(f"activity dies for {_thetas(dead)}: fewer than one spike in two steps from {when}")
     steps = f"steps {late.start + 1} to {network.steps}"
     return f"{_title(rule)}, infinite width, layer {network.depth}, {steps}: " + "; ".join(parts) + "."
 
 
 def _late_spikes(curve: Curve) -> np.ndarray:
-    """Spikes a step expected of each layer, over the later half of the steps."""
+    """Expected spikes per step of each layer, over the late half of the steps."""
     return curve.profile.spikes[:, late_steps(curve.network.steps)].mean(axis=1)
 
 
 def _drift(curve: Curve) -> float:
-    """The largest relative deviation of any layer's variance from the driven one's."""
+    """The largest relative deviation of any layer's variance from that of layer 1."""
     first = curve.profile.variance[0]
     return float(np.max(np.abs(curve.profile.variance - first))) / first if first > 0 else np.inf
 
 
 def _inputs_sentence(curves: list[Curve]) -> str:
-    """How differently the inputs fare, at the largest threshold."""
+    """Survival per input at the largest threshold."""
     last = max(curves, key=lambda curve: curve.threshold)
     survival = last.survival_per_input
     if survival is None or survival.max() < DEAD:

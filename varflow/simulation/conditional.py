@@ -1,9 +1,9 @@
-"""The conditional engine: the currents of a layer drawn from their law given the spikes before, without weight matrices.
+"""The conditional engine: a layer's currents are drawn given the spikes of the layer before, without weight matrices.
 
 The rows of a weight matrix are independent, so given the raster ``X`` (steps × n) of a layer the next layer's neurons are
-i.i.d., each with the currents ``N(m, σ_w² X Xᵀ + σ_b² 1 1ᵀ)`` of its own over the steps: equal in distribution to a network
-with normal weights, at any width. A block of networks is drawn together, from a stream of its own. Tensors have the axes
-(1, networks, steps, neurons), as those of ``neurons`` for one configuration.
+i.i.d. with currents ``N(m, σ_w² X Xᵀ + σ_b² 1 1ᵀ)`` over the steps: equal in distribution to a network with normal weights, at
+any width. A block of networks is drawn together, from its own stream. Tensors have axes (1, networks, steps, neurons), as in
+``neurons`` for one configuration.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from varflow.simulation.workers import Cancelled
 
 __all__ = ["Block", "batches"]
 
-# A block holds 32 networks, or fewer where these have more potentials (networks × steps × neurons) than stay in cache, or
-# more where they have too few to keep the interpreter out of the way.
+# A block has 32 networks; fewer if they have more than _MOST potentials (networks × steps × neurons), which would leave the
+# cache, and more if they have fewer than _FEWEST, where Python would take most of the time.
 _TOGETHER, _MOST, _FEWEST = 32, 2**19, 2**14
-_SCALES = (1e-12, 1e12)  # of what float32 potentials and their squares can hold with room to spare
-_STREAM = 2**40  # apart from the streams of weight laws, which are smaller
+_SCALES = (1e-12, 1e12)  # of potentials in float32: their squares are far from over- and underflow
+_STREAM = 2**40  # distinct from the streams of weight distributions, which are smaller
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Networks of one description, ``streams.repeats`` of them at a time; these own a generator."""
+    """Networks of one description, simulated ``streams.repeats`` at a time from one generator."""
 
     networks: tuple[Network]
     places: tuple[int]
@@ -52,13 +52,13 @@ class Block:
         return self.networks[0].steps
 
     def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
-        """What is measured of every layer, shape (1, wanted, depth[, steps…]) each."""
+        """The measurements of every layer, shape (1, wanted, depth[, steps…]) each."""
         measured = _simulate(self, chunk, stop)
         return {name: values.swapaxes(0, 1)[:, :wanted] for name, values in measured.items()}
 
 
 def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str, dtype: str) -> list[Block | dense.Batch]:
-    """One for every network; those of as many steps as neurons in a layer, whose weights cost no more, are dense."""
+    """One block per network; networks with at least as many steps as neurons are dense, which is then as fast."""
     made: list[Block | dense.Batch] = []
     dear = [place for place, network in enumerate(networks) if 1 < network.steps >= network.widths.min()]
     for place, network in enumerate(networks):
@@ -80,7 +80,7 @@ def _streams(network: Network, seed: int, device: torch.device) -> Streams:
 
 
 def _dtype(network: Network, dtype: str) -> torch.dtype:
-    """Single precision where it can hold the potentials: not for counts, which can grow without bound."""
+    """The wanted precision if it can hold the potentials; double for spike counts, which can grow without bound."""
     drive = network.drive
     received = np.abs(drive.currents).max() if isinstance(drive, Given) else np.sqrt(drive.current_variances)
     scales = np.abs(
@@ -106,7 +106,7 @@ def _simulate(block: Block, chunk: int, stop: Event) -> dict[str, np.ndarray]:
         counts = spikes.sum(-1)
         gram = (spikes @ spikes.mT if steps > 1 or many else counts[..., None]).double()
         if not gram.isfinite().all():
-            raise DomainError("gain", network.gain, "makes the counts of spikes leave double precision; lower it")
+            raise DomainError("gain", network.gain, "makes spike counts grow beyond double precision; lower it")
         measures.record(layer, alive, membranes, counts, gram if steps > 1 else None)
         if layer + 1 == len(block.widths):
             break
@@ -121,7 +121,7 @@ def _simulate(block: Block, chunk: int, stop: Event) -> dict[str, np.ndarray]:
 
 
 class Normals:
-    """The block's stream of standard normal numbers, and memory that serves every layer: fresh memory costs more."""
+    """The block's stream of standard normal numbers, and memory reused in every layer, which is faster."""
 
     def __init__(self, block: Block, chunk: int):
         device = block.streams.device
@@ -130,11 +130,11 @@ class Normals:
         self.drawn, self.product, self.spikes = (torch.empty(size, dtype=block.dtype, device=device) for _ in range(3))
 
     def draw(self, networks: int, steps: int, width: int) -> Tensor:
-        """Fresh numbers of shape (networks, steps, width); the next call overwrites them."""
+        """New numbers of shape (networks, steps, width); the next call overwrites them."""
         return self.drawn[: networks * steps * width].normal_(generator=self.generator).view(networks, steps, width)
 
     def of_covariance(self, covariance: Tensor, width: int) -> Tensor:
-        """Independent columns of the given covariances, shape (networks, steps, width); the next call overwrites them."""
+        """Independent columns with these covariances, shape (networks, steps, width); the next call overwrites them."""
         networks, steps, _ = covariance.shape
         normal = self.draw(networks, steps, width)
         if steps == 1:
@@ -147,7 +147,7 @@ def _factor(covariance: Tensor) -> Tensor:
     """Lower triangular ``L`` with ``L Lᵀ`` the covariance; steps of variance 0 stay exactly 0."""
     size = covariance.diagonal(dim1=-2, dim2=-1)
     total = size.sum(-1, keepdim=True)
-    ridge = torch.where(total > 0, 1e-12 * total, 1.0)  # rasters repeat themselves: the covariance is often singular
+    ridge = torch.where(total > 0, 1e-12 * total, 1.0)  # often singular, as rasters repeat
     return torch.linalg.cholesky(covariance + torch.diag_embed(ridge.expand_as(size))) * (size > 0)[..., None]
 
 
@@ -183,5 +183,5 @@ def _driven(block: Block, chunk: int, normals: Normals, stop: Event) -> Tensor:
         return normals.of_covariance(drive.input_gain**2 / drive.rates.shape[1] * (trains @ trains.mT), width)[None]
     if isinstance(drive, Inputs) and drive.steps:
         return normals.of_covariance(tensor(drive.covariance(steps)[kinds]), width)[None]
-    held = np.sqrt(drive.current_variances)[kinds, None, None]  # Currents, and Inputs held over time
+    held = np.sqrt(drive.current_variances)[kinds, None, None]  # Currents, and Inputs constant in time
     return (normals.draw(networks, 1, width) * tensor(held)).to(block.dtype).expand(-1, steps, -1).clone()[None]

@@ -1,8 +1,8 @@
-"""The dense engine: networks with real weight matrices, one chunk of them at a time, layer by layer.
+"""The dense engine: networks with real weight matrices, a chunk of networks at a time, layer by layer.
 
-Every configuration of a batch sends its spikes of every step through the same matrices, in one product. Tensors have the
-axes (networks, configurations, steps, neurons); parameters are columns (configurations, 1). What a neuron does with its
-currents is the business of ``neurons``; how chunks are shared out to threads, and what the user is told, that of ``run``.
+All configurations of a batch send their spikes of all steps through the same matrices, in one product. Tensors have axes
+(networks, configurations, steps, neurons); parameters are columns (configurations, 1). The neurons' update is in ``neurons``,
+the distribution of chunks over threads in ``run``.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from varflow.simulation.weights import weight_grid
 
 __all__ = ["Batch", "batches"]
 
-# Potentials a batch may hold at once (8 bytes each, and a few copies); larger sweeps draw their weights once per batch.
+# Potentials in a batch (8 bytes each, and a few copies). Larger sweeps are split, and weights are then drawn once per batch.
 _POTENTIALS = 2**22
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """The parameters of the configurations that are still active, shape (configurations, 1) each."""
+    """Parameters of the configurations still active, shape (configurations, 1) each."""
 
-    place: torch.Tensor  # of the configuration in its batch, shape (configurations,)
+    place: torch.Tensor  # index of the configuration in its batch, shape (configurations,)
     depth: torch.Tensor
     silence_is_final: torch.Tensor
-    scales: torch.Tensor  # of the cores of present connections, shape (depth, configurations, 1)
-    shifts: torch.Tensor  # of present connections, likewise
+    scales: torch.Tensor  # scale of present connections, shape (depth, configurations, 1)
+    shifts: torch.Tensor  # their shift, likewise
     bias_std: torch.Tensor
     cells: Cells
 
@@ -57,14 +57,14 @@ class Columns:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Networks that share their widths, weight law and number of steps, hence their weights.
+    """Networks with the same widths, weights and number of steps, which share their weight matrices.
 
     Attributes
     ----------
     places : tuple of int
-        Where they stand in the sequence the user gave.
+        Their indices in the user's sequence.
     widths : tuple of int
-        Of the deepest of them.
+        Of the deepest network.
     """
 
     networks: tuple[Network, ...]
@@ -78,7 +78,7 @@ class Batch:
         return self.networks[0].steps
 
     def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
-        """What is measured of every layer, shape (configurations, wanted, depth[, steps…]) each."""
+        """The measurements of every layer, shape (configurations, wanted, depth[, steps…]) each."""
         return _simulate(self, chunk, wanted, stop)
 
     def columns(self) -> Columns:
@@ -101,7 +101,7 @@ class Batch:
 
 
 def _connections(network: Network, depth: int) -> np.ndarray:
-    """Scale and shift of the connections into each layer, shape (depth, 2); nothing for layer 1 and beyond the last."""
+    """Scale and shift of the connections into each layer, shape (depth, 2); 0 for layer 1 and beyond the last."""
     found, law = np.zeros((depth, 2)), network.weight_law
     for layer in range(1, network.depth):
         found[layer] = law.connection(float(network.gains[layer]), int(network.widths[layer - 1]), network.mean_gain)
@@ -109,7 +109,7 @@ def _connections(network: Network, depth: int) -> np.ndarray:
 
 
 def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str, dtype: str) -> list[Batch]:
-    """Sort networks into batches that share weights; networks of one equal width do so whatever their depths."""
+    """Group networks into batches that share weights; networks of one equal width do at any depth."""
     families: dict[tuple[WeightLaw, tuple[int, ...], int], list[int]] = {}
     for place, network in enumerate(networks):
         widths = tuple(network.widths.tolist())
@@ -129,7 +129,7 @@ def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str
 
 
 def _stream(law: WeightLaw) -> int:
-    """A number that keeps the streams of different laws apart."""
+    """A number that gives different weight distributions different streams."""
     return NAMES.index(law.label) if law.label in NAMES else crc32(law.label.encode()) + len(NAMES)
 
 
@@ -158,23 +158,23 @@ def _simulate(batch: Batch, chunk: int, wanted: int, stop: Event) -> dict[str, n
 
 def _refuse_explosion(batch: Batch, columns: Columns, counts: torch.Tensor) -> None:
     exploded = columns.place[~counts.isfinite().all(-1).all(0)][0]
-    raise DomainError("gain", batch.networks[exploded].gain, "makes the counts of spikes leave double precision; lower it")
+    raise DomainError("gain", batch.networks[exploded].gain, "makes spike counts grow beyond double precision; lower it")
 
 
 def _active(counts: torch.Tensor, columns: Columns, layer: int) -> torch.Tensor:
-    """Which configurations have a next layer, and anything to tell it."""
+    """Which configurations have a next layer that is not silent for good."""
     dead = columns.silence_is_final[:, 0] & ~(counts > 0).any(-1).any(0)
     return ~dead & (columns.depth[:, 0] > layer + 1)
 
 
 def _received(draws: Draws, batch: Batch, columns: Columns, layer: int, spikes: torch.Tensor) -> torch.Tensor:
-    """``Σ_j w_ij S_j + b_i``, the weights of present connections being ``scale · core + shift``; held over time."""
+    """``Σ_j w_ij S_j + b_i`` with weights ``scale · core + shift`` of present connections, constant in time."""
     fan_in, law = batch.widths[layer - 1], batch.networks[0].weight_law
     grid, shifts = weight_grid(law, fan_in, batch.dtype), columns.shifts[layer][:, None]
     sums, present = weighted_sums(draws, grid, spikes, batch.widths[layer], bool(shifts.any()))
     current = sums.double()
     current *= (columns.scales[layer] * grid.unit)[:, None]
-    bias = draws.normals(batch.widths[layer])  # always, so that a stream does not depend on who reads it
+    bias = draws.normals(batch.widths[layer])  # always drawn, so that all configurations read the same stream
     if shifts.any():
         counts = spikes.sum(-1, keepdim=True, dtype=torch.float64)
         current += shifts * (counts if present is None else present.double())

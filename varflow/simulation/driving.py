@@ -1,6 +1,6 @@
-"""What drives layer 1: its currents at every step, read from streams of their own.
+"""Currents of layer 1 at every step, from their own random streams.
 
-Every drive reads the chunk's streams from their beginning, so that networks beside it do not change its numbers.
+Every drive reads the chunk's streams from the beginning, so its numbers do not depend on the other networks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["driven"]
 def driven(
     networks: Sequence[Network], width: int, streams: Streams, chunk: int, wanted: int, *, dtype: torch.dtype, stop: Event
 ) -> torch.Tensor:
-    """Currents of the first layer, shape (wanted, configurations, steps, width); its neurons have no bias and no delay."""
+    """Currents of layer 1, shape (wanted, configurations, steps, width), without bias or delay."""
     steps, law = networks[0].steps, networks[0].weight_law
     currents = torch.empty((wanted, len(networks), steps, width), dtype=torch.float64, device=streams.device)
 
@@ -32,7 +32,7 @@ def driven(
         return streams.draws(chunk, purpose, dtype=dtype, stop=stop)
 
     def rows(table: np.ndarray) -> torch.Tensor:
-        """What each network of the chunk sees of it, also those not wanted."""
+        """The row that each network of the chunk sees, including networks not wanted."""
         seen = (chunk * streams.repeats + np.arange(streams.repeats)) % len(table)
         return torch.from_numpy(table[seen]).to(streams.device)
 
@@ -73,7 +73,7 @@ def _of_numbers(
         if networks.start >= len(x):
             break
         for t, frame in enumerate(x[networks].unbind(1)):
-            # Not a matrix product: its sums of real numbers would depend on how many networks are wanted.
+            # Not a matrix product: its rounding would depend on how many networks are wanted.
             received = (weights[: len(frame)].double() * frame[:, None, :]).sum(-1) * (scale * grid.unit)
             if shift:
                 connected = frame[:, None, :] if present is None else present[: len(frame)] * frame[:, None, :]
@@ -85,7 +85,7 @@ def _of_numbers(
 def _of_spikes(
     draws: Draws, spikes: torch.Tensor, law: WeightLaw, input_gain: float, width: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    """The same for spikes, or counts of them, of shape (networks, steps, n_in)."""
+    """The same for spikes or spike counts, shape (networks, steps, n_in)."""
     fan_in = spikes.shape[-1]
     grid, (scale, shift) = weight_grid(law, fan_in, dtype), law.connection(input_gain, fan_in, 0.0)
     sums, present = weighted_sums(draws, grid, spikes[:, None], width, bool(shift))

@@ -1,4 +1,4 @@
-"""What is measured of every layer of every network, as an ensemble carries it."""
+"""The measurements of every layer of every network that an Ensemble holds."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["Measures", "names"]
 
 
 def names(steps: int) -> dict[str, int]:
-    """The quantities measured, and how many axes of steps each has."""
+    """The measured quantities, and the number of step axes of each."""
     if steps == 1:
         return {"variance": 0, "firing_rate": 0}
     return {"variance": 1, "firing_rate": 1, "potential_mean": 1, "coincidences": 2}
 
 
 class Measures:
-    """Quantities of shape (depth, networks, configurations, steps…), zero until something is recorded."""
+    """Quantities of shape (depth, networks, configurations, steps…), zero until recorded."""
 
     def __init__(self, widths: tuple[int, ...], networks: int, configurations: int, steps: int, device: torch.device):
         shape = (len(widths), networks, configurations)
@@ -27,14 +27,14 @@ class Measures:
             name: torch.zeros((*shape, *[steps] * max(axes, 1)), dtype=torch.float64, device=device)
             for name, axes in names(steps).items()
         }
-        self.tables["variance"][np.equal(widths, 1)] = math.nan  # also where nothing is alive: one neuron has no variance
+        self.tables["variance"][np.equal(widths, 1)] = math.nan  # one neuron has no sample variance
 
     def record(
         self, layer: int, place: torch.Tensor, membranes: torch.Tensor, counts: torch.Tensor, gram: torch.Tensor | None
     ) -> None:
-        """One layer of the configurations at ``place``: its spikes per step and, in time, ``Σ_i S_ti S_t'i``.
+        """Record one layer of the configurations at ``place``: spike counts per step and, in time, ``Σ_i S_ti S_t'i``.
 
-        The membranes are used up.
+        The membranes are overwritten.
         """
         width = self.widths[layer]
         found = {"firing_rate": counts / width}
@@ -53,6 +53,6 @@ class Measures:
 
 
 def _sample_variance(membranes: torch.Tensor) -> torch.Tensor:
-    """With ddof = 1; overwrites the membranes, since fresh memory costs more than the arithmetic."""
+    """With ddof = 1; overwrites the membranes, since allocating memory costs more than the arithmetic."""
     deviation = membranes.sub_(membranes.mean(-1, keepdim=True))
     return deviation.square_().sum(-1) / (membranes.shape[-1] - 1)

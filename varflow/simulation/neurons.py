@@ -1,7 +1,7 @@
-"""Neurons in time: membranes and spikes from currents, one step after the other.
+"""Neurons in time: membranes and spikes from currents, step by step.
 
-Tensors have the axes (networks, configurations, steps, neurons); parameters are columns (configurations, 1). The update is
-written here from the description of the reset: a witness shares no formula with the theory.
+Tensors have axes (networks, configurations, steps, neurons); parameters are columns (configurations, 1). The update is written
+here anew from the reset's coefficients, so that simulation shares no formula with theory.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ __all__ = ["Cells", "arriving", "respond", "step_neurons"]
 class Cells:
     """The neurons of several configurations: columns of shape (configurations, 1).
 
-    A spike takes a fraction ``membrane`` of the last membrane, ``subtracted``, and a fraction ``input`` of the next current;
-    ``counts`` says who spikes several times in a step. These are None where no configuration has any.
+    A spike removes a fraction ``membrane`` of the membrane, then ``subtracted``, and a fraction ``input`` of the next current;
+    ``counts`` marks neurons with several spikes per step. Each is None if no configuration needs it.
     """
 
     neurons: tuple[Neuron, ...]
@@ -66,9 +66,9 @@ class Cells:
 
 
 def respond(currents: Tensor, cells: Cells, dtype: torch.dtype, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Membranes at the spike test, which overwrite the currents, and spikes in ``dtype`` (counts of several in float64).
+    """Membranes at the spike test, which overwrite the currents, and spikes in ``dtype`` (float64 for counts).
 
-    The spikes may be written to memory that is there already.
+    Spikes are written to ``memory`` if given.
     """
     steps = currents.shape[2]
     if any(neuron.synaptic_decay for neuron in cells.neurons):
@@ -89,7 +89,7 @@ def respond(currents: Tensor, cells: Cells, dtype: torch.dtype, memory: Tensor |
 
 
 def _continue(c: Tensor, H: Tensor, S: Tensor, cells: Cells) -> None:
-    """The scaled current becomes the next membrane, in place: fresh memory costs more than the arithmetic."""
+    """Turn the scaled current ``c`` into the next membrane, in place: allocating memory costs more than the arithmetic."""
     if cells.input is not None:
         c.addcmul_(c * cells.input, S, value=-1)
     c.addcmul_(cells.decay, H if cells.membrane is None else torch.addcmul(H, H * cells.membrane, S, value=-1))
@@ -106,7 +106,7 @@ def _fire(membrane: Tensor, cells: Cells, out: Tensor) -> None:
 
 
 def arriving(spikes: Tensor, cells: Cells) -> Tensor:
-    """Spikes as the next layer sees them, ``delay`` steps later; nothing came before the first step."""
+    """Spikes as they arrive in the next layer, ``delay`` steps later."""
     if not any(neuron.delay for neuron in cells.neurons):
         return spikes
     later, steps = torch.zeros_like(spikes), spikes.shape[2]
@@ -116,12 +116,12 @@ def arriving(spikes: Tensor, cells: Cells) -> Tensor:
 
 
 def step_neurons(neuron: Neuron, currents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Membranes at the spike test and spikes of neurons that receive given currents.
+    """Membranes at the spike test and spikes of neurons with given currents.
 
     Parameters
     ----------
     neuron : Neuron
-        Its delay, which is between layers, plays no part.
+        Its delay, which acts between layers, has no effect.
     currents : array, shape (steps, neurons)
 
     Returns

@@ -1,4 +1,4 @@
-"""Spikes through weights drawn on an integer grid: sums that are exact, hence the same in any order and any company."""
+"""Sums of integer weights over spikes: exact, hence independent of their order and of other networks in the product."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["digits_of", "weighted_sums"]
 def weighted_sums(
     draws: Draws, grid: WeightGrid, spikes: torch.Tensor, width: int, count: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """``Σ_j w_ij S_j``, exact, in units of the grid; and if wanted the spikes that reach each neuron (None: all of them)."""
+    """``Σ_j w_ij S_j``, exact, in units of the grid; with ``count`` also the number of spikes that reach each neuron."""
     digits, base = digits_of(spikes, grid)
     rows = digits.flatten(1, -2)
     sums = rows.new_empty((*rows.shape[:2], width))
@@ -34,10 +34,10 @@ def weighted_sums(
 
 
 def digits_of(spikes: torch.Tensor, grid: WeightGrid) -> tuple[torch.Tensor, float]:
-    """Spikes as 0/1 inputs; counts beyond 1 as digits, lowest first, of a base that keeps every sum exact. Axis 1 is new."""
+    """Spikes as 0/1 inputs; counts above 1 as digits (new axis 1, lowest first) in a base that keeps sums exact."""
     if spikes.dtype != torch.float64 or spikes.max() <= 1:
         return spikes.to(grid.accumulate)[:, None], 1.0
-    # Grids made for sums in float32 leave 29 bits of a double to the counts, the others none.
+    # Grids for sums in float32 leave 29 bits of a double for the counts, the others none.
     base = 2.0**29 if grid.accumulate == torch.float32 else 2.0
     digits = []
     while spikes.any():

@@ -1,6 +1,6 @@
-"""``simulate``: the door to the simulators. It checks, shares the work out, and puts the answers together.
+"""``simulate``: checks its arguments, distributes chunks of networks over threads, and assembles the results.
 
-What a layer does lives in the engines (``dense``, ``conditional``), which bring torch and load on the first call.
+The engines (``dense``, ``conditional``) simulate the layers; they import torch, on the first call.
 """
 
 from __future__ import annotations
@@ -31,15 +31,14 @@ __all__ = ["Interrupted", "simulate"]
 ENGINES = ("dense", "conditional")
 DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "float64")
-BYTES = 32  # at work for one potential: currents, membranes, spikes and sums
+BYTES = 32  # of memory per potential: currents, membranes, spikes and sums
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a simulation; ``.ensembles`` holds what was finished.
+    """Ctrl-C during a simulation; ``.ensembles`` holds the finished networks.
 
-    One ensemble per network, in the order given. Each is the beginning of the full run, bit for bit: networks that
-    another thread finished beyond the first unfinished one (at most one chunk a thread) are not in it, so that row ``r``
-    stays network ``r`` and its input.
+    One ensemble per network, in the order given. Each equals the first rows of the full run, bit for bit, so that row ``r``
+    stays network ``r`` and its input: chunks finished beyond the first unfinished one (at most one per thread) are dropped.
     """
 
     def __init__(self, message: str, ensembles: tuple[Ensemble, ...]):
@@ -82,73 +81,72 @@ def simulate(
     progress: Progress = False,
     threads: int | None = None,
 ) -> Ensemble | tuple[Ensemble, ...]:
-    r"""Simulate deep spiking networks with real, random weight matrices, and measure every layer at every step.
+    r"""Simulate deep spiking networks with random weight matrices, and measure every layer at every step.
 
     .. math:: u_{l+1} = \lambda \Big(\frac{g}{\sqrt n} W x_l + \frac{m_g}{n} \sum_j x_{l,j} + b\Big),
               \qquad x_l = 1(u_l > \theta)
 
-    with ``W`` of independent entries of mean 0 and variance 1 and ``b ~ N(0, bias_std²)``, fresh for every layer and
-    network and held over time. Layer 1 receives the drive, without bias or weight mean. With several steps the bracket is
-    the current ``I_t`` of a step, from the spikes ``delay`` steps before, and :class:`varflow.Neuron` says what the
-    membrane makes of it.
+    with independent ``W_ij`` of mean 0 and variance 1 and ``b ~ N(0, bias_std²)``, new for every layer and network and
+    constant in time. Layer 1 receives the drive, without bias or weight mean. Over several steps the bracket is the current
+    ``I_t``, from the spikes ``delay`` steps earlier; :class:`varflow.Neuron` has the membrane's update.
 
     Parameters
     ----------
     network : Network or sequence of Network
-        Networks of one weight law and the same widths share their matrices: a sweep costs little more than one of them.
+        Networks with the same weights and widths share their matrices: a sweep costs little more than one network.
     repeats : int
-        How many independent networks of each description.
+        Number of independent networks of each description.
     seed : int
-        Sets every weight, on a type of device.
+        Determines every random number (CPU and CUDA differ).
     engine : str
-        ``dense``: real weight matrices. ``conditional``: the currents of a layer drawn from their law given the spikes of the
-        layer before, ``N(0, (g²/n) X Xᵀ + bias_std²)`` over the steps, without a matrix: the same in distribution for normal
-        weights at every width, and much faster while ``steps`` is far below it. Networks of as many steps as neurons are
-        simulated densely.
+        ``dense``: real weight matrices. ``conditional``: each neuron's currents are drawn from
+        ``N(0, (g²/n) X Xᵀ + bias_std²)`` given the raster ``X`` of the layer before: the same distribution for normal weights
+        at every width, and much faster if ``steps`` is far below it. Networks with as many steps as neurons are simulated
+        densely.
     device : str
         ``cpu`` or ``cuda``.
     dtype : str
-        Of the weights and their sums: ``float32``, or ``float64``, four times slower, on a finer grid.
+        Precision of weights and their sums: ``float32``, or ``float64``, four times slower on a finer grid.
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in repeats.
     threads : int, optional
-        CPU threads; by default as many as there are cores, or as torch was told to use if that is fewer.
+        CPU threads; by default the number of cores, or torch's setting if that is smaller.
 
     Returns
     -------
     Ensemble, or tuple of Ensemble for a sequence, in its order
         ``variance`` (ddof = 1; NaN at width 1; of membranes at the spike test, before the reset) and ``firing_rate`` of
         shape (repeats, depth), or (repeats, depth, steps) for ``steps > 1``, then with ``potential_mean`` of the same shape
-        and ``coincidences`` of shape (repeats, depth, steps, steps). A silent layer after the last spike of a network
-        without bias has variance exactly 0.
+        and ``coincidences`` of shape (repeats, depth, steps, steps). Without bias, layers after the last spike have variance
+        exactly 0.
 
     Raises
     ------
     DomainError
-        For an argument outside its domain; weights other than normal ones for ``conditional``; a delay that leaves layer 2
-        without input; counts of spikes that explode.
+        For an argument outside its domain; weights that are not normal with ``conditional``; a delay that leaves layer 2
+        without input; spike counts that grow beyond double precision.
     MissingExtraError
         Without torch.
     Interrupted
-        On Ctrl-C, with the finished part. Nothing finished before it is disturbed.
+        On Ctrl-C, with the finished networks.
 
     Notes
     -----
-    **Assumes** nothing about depth or width: this is the network itself. Repeats are independent; networks that share
-    matrices are not independent of each other (their differences have less noise for it).
+    **Assumes** nothing about depth or width. Repeats are independent; networks that share matrices are correlated, which
+    reduces the noise of their differences.
     **Accuracy**: float32 weights lie on a grid of 2⁻¹³ of their standard deviation (coarser in proportion to the fan-in
-    from 1025 on, 2⁻⁸ at 32768, then 2⁻¹³ again with sums in float64), float64 ones on one of 2⁻⁴⁰, with the variance
-    exact; sums over spikes, and over counts of several spikes a step, are exact, potentials float64. The firing rates, and
-    on a CPU the variances, are the same bit for bit whatever ``threads``, ``repeats`` and the networks beside it; a network
-    is also the beginning of a deeper one of the same equal width, and of a longer run. Normal weights end at 5.8 (float32)
-    and 8.6 (float64) standard deviations.
-    **Speed**: one core spends about 0.8 of its time drawing normal numbers (100 layers of 1000, twelve networks); nothing
+    above 1024, 2⁻⁸ at 32768, then 2⁻¹³ again with sums in float64), float64 weights on a grid of 2⁻⁴⁰; their variance is
+    exact. Sums over spikes and spike counts are exact; potentials are float64. Firing rates, and on a CPU variances, do not
+    depend on ``threads``, ``repeats`` or the other networks, bit for bit; a network equals the first layers of a deeper one
+    of the same equal width, and the first steps of a longer run. Normal weights are cut at 5.8 (float32) and 8.6 (float64)
+    standard deviations.
+    **Speed**: one core spends about 80 % of its time drawing normal numbers (100 layers of 1000, twelve networks); nothing
     is drawn once all networks of a chunk are silent for good.
-    **Conditional**: potentials have the precision of ``dtype``; those of steps with the same spikes, whose covariance is
-    singular, differ by about ``10⁻⁶ √steps`` standard deviations. The numbers of networks of equal widths and steps are
-    drawn alike, so that a sweep has less noise in its differences; fewer ``repeats`` are the beginning of more, bit for bit.
-    Measured at 100 layers of 1000, 64 networks: 1/500 of the dense engine's CPU time for one step, 1/30 for 20.
-    **Source**: the definition of the layer; for ``conditional`` the independence of the rows of a matrix.
+    **Conditional**: potentials have the precision of ``dtype``; in steps with equal spikes, whose covariance is singular, they
+    differ by about ``10⁻⁶ √steps`` standard deviations. Networks of equal widths and steps use the same random numbers, which
+    reduces the noise of differences; runs with fewer ``repeats`` equal the first rows of longer ones, bit for bit. Measured at
+    100 layers of 1000, 64 networks: 1/500 of the dense engine's CPU time for one step, 1/30 for 20.
+    **Source**: the definition of the layer; for ``conditional``, the independence of the rows of a matrix.
 
     Examples
     --------
@@ -190,12 +188,12 @@ def simulate(
 
 
 def _fits_in_memory(batches: Sequence[Batch | Block], repeats: int, threads: int) -> None:
-    """Refuse what would not fit before anything is drawn: the numbers that are kept, and the potentials at work."""
+    """Raise before anything is drawn if the results, or the potentials of one layer, would not fit in memory."""
     from varflow.simulation.measures import names
 
     kept = [sum(batch.steps**axes for axes in names(batch.steps).values()) * len(batch.widths) for batch in batches]
     kept = [8 * repeats * len(batch.networks) * each for batch, each in zip(batches, kept, strict=True)]
-    room("repeats", repeats, sum(kept), "what is measured of every layer: take fewer repeats, layers or steps")
+    room("repeats", repeats, sum(kept), "the measurements of every layer: take fewer repeats, layers or steps")
     for batch in batches:
         together = len(batch.networks) * min(repeats, batch.streams.repeats)
         potentials = BYTES * batch.steps * max(batch.widths) * together * min(threads, -(-repeats // batch.streams.repeats))
@@ -222,12 +220,12 @@ class _Table:
 
     @property
     def rows(self) -> int:
-        """Networks finished without a gap."""
+        """Networks finished before the first unfinished one."""
         return sum(wanted for _, wanted in self.chunks[: np.logical_and.accumulate(self.finished).sum()])
 
 
 def _fill(tables: Sequence[_Table], threads: int, report: Callable[[int], object]) -> None:
-    """Run all chunks, those of the first repeats first, so that an interrupted sweep has something of every width."""
+    """Run all chunks, the first repeats of every batch first, so that an interrupted sweep has networks of every width."""
     chunks = [(table, chunk) for table in tables for chunk in range(len(table.chunks))]
     chunks.sort(key=lambda job: job[0].chunks[job[1]][0] * job[0].batch.streams.repeats)
     done = 0
@@ -246,7 +244,7 @@ def _assemble(tables: Sequence[_Table], count: int, label: dict[str, Any]) -> tu
     for table in tables:
         rows = table.rows
         for values in table.measured.values():
-            values.flags.writeable = False  # so that ensembles are views of it, not copies
+            values.flags.writeable = False  # ensembles are views of it
         for row, (place, network) in enumerate(zip(table.batch.places, table.batch.networks, strict=True)):
             seen = np.s_[row, :rows, : network.depth]
             ensembles[place] = Ensemble(network, **{name: values[seen] for name, values in table.measured.items()}, **label)
@@ -261,7 +259,7 @@ def _stopped_after(ensembles: Sequence[Ensemble], repeats: int) -> str:
 def _refuse_unsupported(network: Network, engine: str) -> None:
     law = network.weight_law
     if engine == "conditional" and not law.normal_given_spikes:
-        rule = "has no normal currents given the spikes, so the conditional engine cannot draw them: use engine='dense'"
+        rule = "gives currents that are not normal given the spikes, which the conditional engine needs: use engine='dense'"
         raise DomainError("weights", network.weights, rule)
     delay, steps = network.neuron.delay, network.steps
     if delay >= steps:
@@ -274,7 +272,7 @@ def _cores() -> int:
 
 @contextmanager
 def _exact_products(torch: Any) -> Iterator[None]:
-    """One thread inside each worker, and products in full float32: TF32 and bfloat16 would round the integers."""
+    """One torch thread per worker, and full float32 products: TF32 and bfloat16 would round the integers."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     try:
         torch.set_num_threads(1)

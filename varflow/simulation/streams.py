@@ -1,8 +1,8 @@
-"""Random streams: which numbers a seed stands for, whatever the batching, the threads and the company.
+"""Random streams that depend on the seed only, not on batching, threads or other networks.
 
-A *chunk* is a fixed number of networks, set by the widths alone. It has one stream for its weights and biases, drawn layer
-after layer in fixed shapes, one for what drives layer 1, and one for input trains. Nothing else is drawn from them, so that
-network ``r`` is the same network in a long run or a short one, alone or beside others, shallow or deep.
+A *chunk* is a fixed number of networks, determined by the widths. It has one stream for weights and biases, drawn layer by
+layer in fixed shapes, one for the drive of layer 1, and one for input trains. Nothing else reads them, so network ``r`` is the
+same in a long or short run, alone or with others, shallow or deep.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from varflow.simulation.workers import Cancelled
 
 __all__ = ["Draws", "Streams"]
 
-# Weights drawn at once: a block that stays in a core's cache until it is multiplied, or one that keeps a GPU busy.
+# Weights drawn at a time: a block that fits a core's cache until it is multiplied, or keeps a GPU busy.
 _BLOCK = {"cpu": 2**18, "cuda": 2**24}
 _PURPOSES = ("weights", "drive")
 
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """All streams of one experiment: a seed, a weight law and a sequence of widths.
+    """All streams of one experiment: a seed, a weight distribution and a sequence of widths.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Streams:
     block : int
         Weights in a block.
     root : int
-        64 bits from the seed, the law and the widths. Different experiments start from different roots.
+        64 bits from the seed, the weight distribution and the widths.
     device : torch.device
     """
 
@@ -48,22 +48,22 @@ class Streams:
     def of(cls, *, seed: int, law: int, widths: tuple[int, ...], device: torch.device) -> Streams:
         block = _BLOCK[device.type]
         pairs = list(zip(widths[1:], widths, strict=False)) or [(widths[0], widths[0])]
-        # Layers of equal width go by that one width, so that a shallow network is the beginning of a deep one.
+        # Equal layers are identified by their one width, so that a shallow network equals the first layers of a deep one.
         names = widths if len(set(widths)) > 1 else widths[:1]
         root = np.random.SeedSequence([seed, law, *names]).generate_state(1, np.uint64)[0]
         return cls(max(1, block // max(rows * columns for rows, columns in pairs)), block, int(root), device)
 
     def seed(self, chunk: int, purpose: str) -> int:
-        """The generator's seed. Torch's CPU generator reads the lower 32 bits only, so these alone must differ.
+        """The generator's seed: a counter through a bijection of 32 bits, so that all streams of an experiment differ.
 
-        A counter through a bijection of 32 bits: the streams of an experiment are distinct by construction.
+        (Torch's CPU generator uses only the lower 32 bits of a seed.)
         """
         # Trains count down from 0, the others up.
         counter = -1 - chunk if purpose == "trains" else chunk * len(_PURPOSES) + _PURPOSES.index(purpose)
         return (self.root >> 32 << 32) | _mixed((self.root + counter) % 2**32)
 
     def chunks(self, repeats: int) -> list[tuple[int, int]]:
-        """(chunk, networks wanted of it) for so many networks."""
+        """Pairs (chunk, number of its networks wanted) for ``repeats`` networks."""
         return [(start // self.repeats, min(self.repeats, repeats - start)) for start in range(0, repeats, self.repeats)]
 
     def draws(self, chunk: int, purpose: str, *, dtype: torch.dtype, stop: Event) -> Draws:
@@ -72,7 +72,7 @@ class Streams:
 
 
 class Draws:
-    """One stream, read from its beginning."""
+    """One stream, read from the beginning."""
 
     def __init__(self, generator: torch.Generator, repeats: int, block: int, dtype: torch.dtype, stop: Event):
         self._generator, self._repeats, self._block, self._stop = generator, repeats, block, stop
@@ -97,10 +97,10 @@ class Draws:
     def weights(
         self, grid: WeightGrid, width: int, fan_in: int
     ) -> Iterator[tuple[slice, slice, torch.Tensor, torch.Tensor | None]]:
-        """The matrices of one layer block by block: networks, neurons, weights of shape (networks, neurons, fan_in), and which
-        of these connections are present (None: all); absent ones are 0.
+        """The matrices of one layer in blocks: networks, neurons, weights of shape (networks, neurons, fan_in), and which
+        connections are present (None: all); absent weights are 0.
 
-        A block lives in a buffer that the next one overwrites.
+        Each block overwrites the one before.
         """
         for networks, neurons in _blocks(self._repeats, width, fan_in, self._block):
             if self._stop.is_set():
@@ -124,7 +124,7 @@ class Draws:
 
 
 def _blocks(repeats: int, width: int, fan_in: int, block: int) -> Iterator[tuple[slice, slice]]:
-    """Several whole networks at once where they are small, else equal parts of one after the other."""
+    """Slices of networks and neurons: several small networks at once, or equal parts of one."""
     together = max(1, block // (width * fan_in))
     most = max(1, block // fan_in)
     rows = -(-width // -(-width // most))
@@ -134,7 +134,7 @@ def _blocks(repeats: int, width: int, fan_in: int, block: int) -> Iterator[tuple
 
 
 def _mixed(number: int) -> int:
-    """A bijection of 32-bit numbers (xor-shifts and odd multipliers) that takes neighbours far apart."""
+    """A bijection of 32-bit numbers (xor-shifts and odd multipliers) that scatters neighbours."""
     number = ((number ^ number >> 16) * 0x7FEB352D) % 2**32
     number = ((number ^ number >> 15) * 0x846CA68B) % 2**32
     return number ^ number >> 16

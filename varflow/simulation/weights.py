@@ -1,9 +1,9 @@
 """Random weights on an integer grid, so that sums over spikes are exact.
 
-Floating-point sums depend on their order, hence on how many networks share a matrix product. Integer weights small enough
-that no partial sum leaves the mantissa make every sum of 0/1 inputs exact, in any order: the spikes then depend on the
-draws alone. The price is a lattice of spacing ``1/std`` (2⁻¹³ standard deviations of a weight at widths up to 1024, 2⁻²⁰ for
-long tails, which are drawn and summed in double precision). Distributions that live on a lattice are drawn on it.
+Floating-point sums depend on their order, hence on how many networks share a matrix product. With integer weights so small that
+no partial sum exceeds the mantissa, sums over 0/1 inputs are exact in any order, and spikes depend on the draws only. Weights
+are therefore rounded to a grid of 2⁻¹³ standard deviations at widths up to 1024 (2⁻²⁰ for long tails, which are drawn and
+summed in double precision). Lattice distributions are drawn exactly.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from varflow.model.weights import WeightLaw, weight_law
 
 __all__ = ["WeightGrid", "weight_grid"]
 
-# Mantissa bits, and the finest grid worth having: 13 costs nothing up to fan-in 1024, 40 up to 4096.
+# Mantissa bits, and the finest grid (exponent of 2): 13 is exact up to fan-in 1024, 40 up to 4096.
 _BITS = {torch.float32: 24, torch.float64: 53}
 _FINEST = {torch.float32: 13, torch.float64: 40}
 _COARSEST = 8
-_LONG_TAILS = 20  # of distributions that may reach 2³³/fan-in standard deviations
+_LONG_TAILS = 20  # exponent for distributions with weights up to 2³³/fan-in standard deviations
 
 
 @dataclass(frozen=True, slots=True)
 class WeightGrid:
-    """Integers drawn for weights: the core of a weight is ``unit`` times one of them.
+    """Integers that represent weights: a core is ``unit`` times an integer.
 
     Attributes
     ----------
     law : str or WeightLaw
     exponent : int
-        A standard deviation has about ``2^exponent`` steps, where the core does not sit on a lattice of its own.
+        A standard deviation has about ``2^exponent`` steps (unless the core is on a lattice).
     accumulate : torch.dtype
-        The type in which sums of them over 0/1 inputs are exact.
+        The type in which sums over 0/1 inputs are exact.
     """
 
     law: str | WeightLaw
@@ -48,7 +48,7 @@ class WeightGrid:
 
     @property
     def std(self) -> float:
-        """Exact standard deviation of the integers drawn (with long tails up to 2⁻⁴⁰)."""
+        """Exact standard deviation of the integers drawn (for long tails within 2⁻⁴⁰)."""
         return self.described.core.steps_std(2**self.exponent)
 
     @property
@@ -57,16 +57,16 @@ class WeightGrid:
         return self.described.core.std / self.std
 
     def draw_dtype(self, dtype: torch.dtype) -> torch.dtype:
-        """In what the integers are drawn: long tails always in double precision."""
+        """The type in which integers are drawn: double for long tails."""
         core = self.described.core
         return dtype if core.short_tails or core.lattice is not None else torch.float64
 
     def fill(self, weights: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Draw every entry of a contiguous tensor afresh, as if all connections were present."""
+        """Draw every entry of a contiguous tensor, as if all connections were present."""
         return weights.copy_(self.described.core.draw_steps(Variates(weights, generator), 2**self.exponent))
 
     def present(self, shape: torch.Size, generator: torch.Generator) -> torch.Tensor | None:
-        """Which connections there are, shape (…, neurons, fan_in); None if all."""
+        """Which connections are present, shape (…, neurons, fan_in); None if all."""
         law = self.described
         if law.always_present:
             return None
@@ -94,14 +94,17 @@ def _exponent(fan_in: int, dtype: torch.dtype) -> int:
     """Largest ``s`` with ``2 · fan_in · 2^s ≤ 2^bits``, capped.
 
     A partial sum is at most ``Σ|w|``, about ``0.8 fan_in 2^s`` for normal weights and at most ``1.74 fan_in 2^s`` for
-    uniform ones. Torch's normals end at 5.8 (float32) and 8.6 (float64) standard deviations, so with the caps the bound
-    holds for certain up to fan-in 350 and 950; beyond, ``P(Σ|z| > 2n) ≤ (2 e⁻² Φ(2))ⁿ = 0.265ⁿ < 10⁻²⁰⁰``.
+    uniform ones. Torch's normals are cut at 5.8 (float32) and 8.6 (float64) standard deviations, so with the caps the bound
+    is certain up to fan-in 350 and 950; above, ``P(Σ|z| > 2n) ≤ (2 e⁻² Φ(2))ⁿ = 0.265ⁿ < 10⁻²⁰⁰``.
     """
     return min(_FINEST[dtype], _BITS[dtype] - 1 - (fan_in - 1).bit_length())
 
 
 class Variates:
-    """What a distribution draws from: tensors of a block's shape and type, the first of them the block itself."""
+    """Random variates for :meth:`varflow.weights.WeightDistribution.draw`: tensors of a block's shape and type.
+
+    The first is the block itself.
+    """
 
     def __init__(self, block: torch.Tensor, generator: torch.Generator):
         self._like, self._blank, self._generator = block, block, generator
@@ -126,7 +129,7 @@ class Variates:
         return self._fresh().random_(-largest, largest + 1, generator=self._generator)
 
     def choice(self, levels: tuple[int, ...], probabilities: tuple[float, ...]) -> torch.Tensor:
-        """By inversion of the distribution function; fair signs eight from each random word."""
+        """By inversion of the cumulative distribution; fair signs take eight from each random word."""
         fresh = self._fresh()
         if levels == (-1, 1) and probabilities == (0.5, 0.5):
             return _signs(fresh, self._generator)

@@ -1,4 +1,4 @@
-"""The figures of the catalogue: its table drawn; and every method over layers, theory beside simulation."""
+"""Figures of the catalogue: gains and firing rates of all methods, and every method over layers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from varflow.results import Catalogue, Ensemble
 
 __all__ = ["plot_catalogue", "plot_methods"]
 
-HEIGHT, PANEL, LEFT, GAP, MARGIN = 4.9, 4.6, 0.85, 0.75, 0.25  # inches; a margin for fonts that come out wider
-BESIDE = 1.05  # where names begin, in widths of a panel
-EARLY = 0.1  # of the depth: methods silent by then are one group
-FLOOR = 1e-3  # of the largest variance: what is smaller lies below the panel
-LABELS = 0.19  # inches between two names at least
-DOTS = 22  # layers whose simulated mean is shown, about
-NAMES = 9  # points
-RAREST = 1e-3  # share of networks alive, below which it is only said to be less
-SILENT = "0.55"
+HEIGHT, PANEL, LEFT, GAP, MARGIN = 4.9, 4.6, 0.85, 0.75, 0.25  # inches; the margin is for wider fonts
+BESIDE = 1.05  # left end of the names, in panel widths
+EARLY = 0.1  # fraction of the depth: methods silent by then form one group
+FLOOR = 1e-3  # smallest variance shown, relative to the largest
+LABELS = 0.19  # least distance between names, inches
+DOTS = 22  # approximate number of layers whose simulated mean is shown
+NAMES = 9  # font size in points
+RAREST = 1e-3  # smallest fraction of networks alive that is printed; below, "< 0.1 %"
+SILENT = "0.55"  # grey
 
 
 def plot_catalogue(catalogue: Catalogue) -> Any:
-    """Methods one below the other: their gains beside the critical one, and the rate of the last layer."""
+    """Gains of all methods, with the critical gain, and the firing rate of the last layer."""
     instance("catalogue", catalogue, Catalogue)
     shown = [entry for entry in catalogue.methods if entry.gain is not None][::-1]
     figure = require("plot", "matplotlib.figure").Figure(figsize=(9, 1.2 + 0.3 * len(shown)), dpi=150, layout="constrained")
@@ -44,21 +44,20 @@ def plot_catalogue(catalogue: Catalogue) -> Any:
     gains.set(xlabel=r"gain $g = \sigma_w \sqrt{n}$", xlim=(0, None))
     rates.set(xlabel=f"firing rate of layer {catalogue.depth}", xlim=(-0.02, None))
     where = f"width {catalogue.width}" if catalogue.steps == 1 else f"{catalogue.steps} steps, infinite width"
-    figure.suptitle(f"dots: alive at layer {catalogue.depth}, {where}; crosses: not, or too seldom", fontsize=10)
+    figure.suptitle(f"dots: alive at layer {catalogue.depth}, {where}; crosses: dead, or alive too rarely", fontsize=10)
     return figure
 
 
 def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> Any:
-    """Variance and total spikes of every layer, a line a method; methods that fall silent early are grey and named below.
+    """Variance and total spikes of every layer, one line per method; methods that fall silent early are grey, named below.
 
-    Lines: theory, over networks dead and alive. Dots: mean ± standard error of ``ensembles``, those of
-    ``vf.simulate(catalogue.networks)``, in some of the layers. In time: variance at the last step, mean spikes a step.
-    Returns a Figure.
+    Lines: theory, averaged over dead and live networks. Dots, in some layers: mean ± standard error of ``ensembles``, from
+    ``vf.simulate(catalogue.networks)``. In time: variance at the last step, mean spikes per step. Returns a Figure.
     """
     keys = list(instance("catalogue", catalogue, Catalogue).profiles)
     ensembles = several("ensembles", ensembles, Ensemble, empty=True)
     if ensembles and len(ensembles) != len(keys):
-        raise DomainError("ensembles", len(ensembles), f"must be as many as the methods that theory judges, {len(keys)}")
+        raise DomainError("ensembles", len(ensembles), f"must be as many as catalogue.networks, {len(keys)}")
     measured = dict(zip(keys, ensembles, strict=True)) if ensembles else {}
     ends = {key: _last_heard(catalogue, key) for key in keys}
     silent = [key for key in keys if ends[key] <= max(EARLY * catalogue.depth, 10) and ends[key] < catalogue.depth]
@@ -84,7 +83,7 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
 
 
 def _last_heard(catalogue: Catalogue, key: str) -> int:
-    """The last layer with half a spike in the mean, beyond which most networks are silent; 0 where there is none."""
+    """The last layer with at least half a spike on average, beyond which most networks are silent; 0 if there is none."""
     spikes = _over_layers(catalogue.profiles[key], "spikes")
     return int(np.max(np.flatnonzero(spikes >= 0.5), initial=-1)) + 1
 
@@ -104,7 +103,7 @@ def _draw(ax: Any, line: np.ndarray, ensemble: Ensemble | None, quantity: str, c
     rows = getattr(ensemble, quantity)
     if ensemble.network.steps > 1:
         rows = rows[..., -1] if quantity == "variance" else rows.mean(axis=-1)
-    shown = np.unique(np.geomspace(1, len(line), DOTS).round().astype(int)) - 1  # evenly over the logarithm
+    shown = np.unique(np.geomspace(1, len(line), DOTS).round().astype(int)) - 1  # evenly spaced in log
     mean, error = rows.mean(axis=0), rows.std(axis=0, ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.zeros(len(line))
     dots = {"fmt": "o", "ms": 3.4, "elinewidth": 1.1, "mew": 0, "color": colour, "zorder": 2}
     ax.errorbar(layer[shown], mean[shown], error[shown], **dots)
@@ -124,26 +123,26 @@ def _dress(variance: Any, spikes: Any, catalogue: Catalogue) -> None:
     variance.set_ylim(FLOOR * top, 1.6 * top)
     variance.set_title(r"variance of the potentials, $\mathrm{Var}[u_l]$", fontsize=11, loc="left")
     spikes.set_ylim(0, None)
-    spikes.set_title("spikes in the layer" + (", a step" if catalogue.steps > 1 else ""), fontsize=11, loc="left")
+    spikes.set_title("spikes in the layer" + (", per step" if catalogue.steps > 1 else ""), fontsize=11, loc="left")
 
 
 def _label(catalogue: Catalogue, key: str) -> str:
-    """Name, with the share of networks alive where it is not all."""
+    """Name, with the fraction of networks alive if not 1."""
     entry = catalogue[key]
     if entry.survival is None or entry.survival > 0.995:
         return entry.name
-    share = percent(entry.survival) if entry.survival >= RAREST else f"< {percent(RAREST)}"
-    return f"{entry.name}, {share} alive"
+    alive = percent(entry.survival) if entry.survival >= RAREST else f"< {percent(RAREST)}"
+    return f"{entry.name}, {alive} alive"
 
 
 def _inches(labels: Iterable[str]) -> float:
-    """Width of the widest."""
+    """Width of the widest label."""
     drawn = require("plot", "matplotlib.textpath").TextPath
     return max((drawn((0, 0), label, size=NAMES).get_extents().width / 72 for label in labels), default=0.0)
 
 
 def _name(ax: Any, catalogue: Catalogue, labels: dict[str, str], colours: dict[str, str]) -> None:
-    """Names at the ends of the lines, none over another."""
+    """Write names at the ends of the lines, without overlap."""
     if not labels:
         return
     top = ax.get_ylim()[1]
@@ -164,7 +163,7 @@ def _name(ax: Any, catalogue: Catalogue, labels: dict[str, str], colours: dict[s
 
 
 def _apart(places: list[float], gap: float) -> np.ndarray:
-    """Falling places moved no further than needed to be ``gap`` apart, none below 0: neighbours too close become a block."""
+    """Descending positions, moved as little as possible to be ``gap`` apart and not below 0."""
     blocks: list[tuple[float, int]] = []  # centre, members
     for place in places:
         centre, members = place, 1
@@ -179,7 +178,7 @@ def _apart(places: list[float], gap: float) -> np.ndarray:
 
 
 def _silent_words(catalogue: Catalogue, silent: list[str], ends: dict[str, int]) -> list[str]:
-    """Under the figure, where they hide no line; no name is broken."""
+    """The silent methods, for the text under the figure; names are not broken."""
     if not silent:
         return []
     names = [catalogue[key].name.replace(" ", "\u00a0") for key in silent]

@@ -1,4 +1,4 @@
-"""Figures of networks of several steps: theory of infinite width, laid over or beside what simulation measured."""
+"""Figures of networks of several steps: theory of infinite width and simulation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from varflow.results import Curve, Experiment, late_steps
 
 __all__ = ["plot_experiment_in_time"]
 
-MAPS = 5.6  # inches more for the two maps of one curve
+MAPS = 5.6  # extra inches for the two maps of a single curve
 LABELS = {
     "variance": r"variance of the membrane, $\mathrm{Var}[H]$",
     "firing_rate": "firing rate",
@@ -20,10 +20,10 @@ LABELS = {
 
 
 def plot_experiment_in_time(experiment: Experiment) -> Any:
-    """Variance and firing rate over layers, averaged over the later half of the steps, a panel per gain rule and width.
+    """Variance and firing rate over layers, averaged over the late half of the steps, a panel per gain rule and width.
 
-    Dots and bands: simulated mean ± one standard deviation over networks. Lines: infinite width. For a single curve, the
-    firing rate of every layer and step stands beside: theory, and simulation on the same scale.
+    Dots and bands: simulated mean ± one standard deviation over networks. Lines: infinite width. For a single curve, maps
+    show the firing rate of every layer and step, in theory and simulation on the same scale.
     """
     curves = experiment_of(experiment, in_time=True).curves
     only = curves[0] if len(curves) == 1 else None
@@ -93,7 +93,7 @@ def _legend(ax: Any, colours: dict[float, Any], experiment: Experiment) -> None:
 
 
 def _draw_maps(figure: Any, curve: Curve, box: tuple[float, float, float, float]) -> None:
-    """Firing rate of every layer and step, theory and simulation on one scale."""
+    """Firing rate of every layer and step, theory and simulation on the same scale."""
     theory, seen = curve.profile.firing_rate, curve.ensemble.mean().firing_rate
     top = max(theory.max(), seen.max()) or 1.0
     left, bottom, width, height = box

@@ -1,4 +1,4 @@
-"""What a layer map does in time: the state it keeps, and the gains below which steps fall silent."""
+"""Results for networks of several steps: the fixed point of deep layers, and the critical gains."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import frozen, nothing_if_nan
+from varflow._checks import frozen, nan_to_none
 from varflow._display import Shown, Table
 from varflow.model.drives import Drive
 from varflow.model.network import Network
@@ -19,7 +19,7 @@ __all__ = ["TemporalCriticalGain", "TemporalFixedPoint"]
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TemporalFixedPoint(Shown):
-    """What deep layers of a network of several steps settle to.
+    """The fixed point of deep layers in a network of several steps.
 
     Attributes
     ----------
@@ -27,29 +27,28 @@ class TemporalFixedPoint(Shown):
     alive : bool
         Whether any step has spikes.
     settled : bool
-        Whether the state is one that layers keep. Not so in a regime of isolated volleys, where silent steps lie between
-        living ones and which of them live depends on seed, width and drive.
+        Whether layers have reached a fixed point. Not so for isolated volleys, where silent steps lie between live ones and
+        which steps live depends on seed, width and drive.
     variance, potential_mean, firing_rate : ndarray, shape (steps,), or None
-        Of the membrane at the spike test, and mean spikes per neuron, at every step. None where the state has not settled.
+        Variance and mean of the membrane at the spike test, and spikes per neuron, at every step. None if not settled.
     coincidences : ndarray, shape (steps, steps), or None
         ``M(t, t') = E[S_t S_t']``.
     alive_steps : float
-        Number of steps with spikes; a mean over replicas.
+        Number of steps with spikes (mean over replicas).
     mean_rate, late_rate : float
-        Spikes per neuron and step, over all steps and over the late half of them.
+        Spikes per neuron and step, over all steps and over the late half.
     multiplier : float
-        By what a small deviation of the coincidences is multiplied from layer to layer in the long run; NaN for silence and
-        where the state has not settled.
+        Leading multiplier: the factor by which a small deviation of ``M`` grows per layer; NaN for silence and if not settled.
     stable : bool
         Whether the multiplier is below 1 (for silence: whether a resting neuron is silent).
     depth : int, optional
-        First layer from which on every rate stays within 1 % of the largest (or within numerical noise) of its final value.
+        First layer from which every rate stays within 1 % of the largest rate (or within noise) of its final value.
     residual : float
         Largest change of a step's rate between the last two groups of layers.
     error : dict
-        Numerical standard error of a quantity, by its name, where numbers were drawn.
+        Numerical standard errors by quantity, if the method samples.
     note : str
-        What to mind, in words.
+        Remarks.
     """
 
     network: Network
@@ -74,9 +73,9 @@ class TemporalFixedPoint(Shown):
         object.__setattr__(self, "error", {name: frozen(value) for name, value in self.error.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the network and the coincidences."""
+        """Everything except ``network`` and ``coincidences``."""
         skipped = ("network", "coincidences")
-        return nothing_if_nan({name: getattr(self, name) for name in self.__dataclass_fields__ if name not in skipped})
+        return nan_to_none({name: getattr(self, name) for name in self.__dataclass_fields__ if name not in skipped})
 
     def _table(self) -> Table:
         what = "silence" if not self.alive else "alive" if self.settled else "alive, not settled"
@@ -88,18 +87,18 @@ class TemporalFixedPoint(Shown):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class TemporalCriticalGain(Shown):
-    """The smallest gains that keep steps alive to a layer.
+    """The smallest gains that keep the steps of a network alive.
 
     Attributes
     ----------
     gain : float
-        Above it every step is alive at layer ``depth``; ``inf`` where no gain does it.
+        Above it every step is alive in layer ``depth``; ``inf`` if no gain does it.
     late_gain : float
-        Above it every step of the late half is.
+        Above it every step of the late half is alive.
     error : dict
-        Numerical standard errors of both, by name: scatter between replicas and resolution of the search.
+        Numerical standard errors of both, by name: scatter of replicas and resolution of the search.
     neuron, steps, depth, drive
-        What was asked.
+        The arguments.
     """
 
     gain: float
@@ -111,7 +110,7 @@ class TemporalCriticalGain(Shown):
     drive: Drive
 
     def to_dict(self) -> dict[str, Any]:
-        return nothing_if_nan({name: getattr(self, name) for name in ("gain", "late_gain", "error", "steps", "depth")})
+        return nan_to_none({name: getattr(self, name) for name in ("gain", "late_gain", "error", "steps", "depth")})
 
     def _table(self) -> Table:
         title = f"TemporalCriticalGain of {self.neuron!r}, {self.steps} steps, layer {self.depth}, {self.drive!r}"
