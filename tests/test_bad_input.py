@@ -44,7 +44,7 @@ def validate(**options):
 SCALE = [("1", "real number"), (NAN, "finite"), (1e200, "must lie within")]
 POSITIVE = [*SCALE, (0.0, "must be positive"), (-1.0, "must be positive")]
 NEGATIVE = [*SCALE, (-0.5, "must not be negative")]
-ONE = [([1.0, 2.0], "one number here")]
+ONE = [([1.0, 2.0], "single number")]
 PROBABILITY = [("0.1", "real number"), (NAN, "finite"), (0.0, "strictly between"), (1.0, "strictly between")]
 WHOLE = [(x, "whole number, at least 1") for x in (0, 1.5, True)]
 FROM_2 = [(x, "whole number, at least 2") for x in (1, 2.5, True)]
@@ -256,7 +256,7 @@ API = [
     (lambda steps: vf.finite_width(net(steps=steps)), {"steps": [(2, "must be 1")]}),
     (
         lambda drive: vf.finite_width(net(drive=drive)),
-        {"drive": [(vf.drives.given([1.0]), "no Gaussian"), (vf.drives.spikes([0.5]), "at finite width")]},
+        {"drive": [(vf.drives.given([1.0]), "no covariance"), (vf.drives.spikes([0.5]), "at finite width")]},
     ),
     (lambda delay: vf.finite_width(net(neuron=vf.Neuron(delay=delay))), {"delay": [(1, "must be 0")]}),
     (lambda delay: vf.mean_field(net(neuron=vf.Neuron(delay=delay))), {"delay": [(1, "must be 0")]}),
@@ -286,7 +286,7 @@ API = [
     (gain_for_rate, IN_TIME),
     (
         lambda steps: gain_for_rate(steps=steps, drive=vf.drives.inputs(np.ones((2, 3, 5)))),
-        {"steps": [(4, "beyond the drive's own 3")]},
+        {"steps": [(4, "more than the drive has")]},
     ),
     (vf.citation, {"name": CHOICE[:1]}),
     *[(partial(by_rule, rule), BY_RULE) for rule in ("preserving", "kaiming", "1.5", 3.0)],  # whether it needs them or not

@@ -47,7 +47,7 @@ VALIDATORS = {
     "scalar": (
         lambda name, value: _checks.scalar(name, np.asarray(value)),
         [(2, 2.0)],
-        [(x, "one number here") for x in ([1.0], np.ones((2, 2)))],
+        [(x, "a single number") for x in ([1.0], np.ones((2, 2)))],
     ),
     "integer": (
         lambda name, value: _checks.integer(name, value, minimum=1),

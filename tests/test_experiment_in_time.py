@@ -104,7 +104,7 @@ def test_the_figure_has_panels_and_for_one_curve_maps(leaky, dying):
 
 def test_a_bias_is_refused_where_the_law_is_exact_and_before_the_simulation(monkeypatch):
     monkeypatch.setattr("varflow.experiment.simulate", None)
-    with pytest.raises(vf.DomainError, match=r"bias=0.1 has no place here"):
+    with pytest.raises(vf.DomainError, match=r"bias=0.1 applies only to profiles"):
         vf.validate(threshold=1.0, gain=2.0, width=20, depth=2, repeats=2, bias=0.1)
     with pytest.raises(vf.DomainError, match=r"bias=-0.1 must not be negative"):
         vf.validate(threshold=1.0, gain=2.0, width=20, depth=2, repeats=2, steps=2, bias=-0.1)

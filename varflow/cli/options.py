@@ -34,9 +34,7 @@ Preset = Annotated[str | None, option("A library's neuron: snntorch_leaky, spiki
 Beta = Annotated[float | None, real("Parameter beta of --neuron.", "β")]
 Drive = Annotated[
     str | None,
-    option(
-        "Drive of layer 1: currents[:STD], white[:STD], or a .npy, .npz or .csv FILE of input vectors (rows).", "DRIVE"
-    ),
+    option("Drive of layer 1: currents[:STD], white[:STD], or a .npy, .npz or .csv FILE of input vectors (rows).", "DRIVE"),
 ]
 InputGain = Annotated[float | None, real("Gain of the first weights for a FILE; default: unit variance in layer 1.", "g")]
 Engine = Annotated[str, option("dense (weight matrices) or conditional (equal in distribution, faster).", "NAME")]

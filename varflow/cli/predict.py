@@ -28,9 +28,7 @@ def predict(
     delay: opt.Delay = 0,
     drive: opt.Drive = None,
     input_gain: opt.InputGain = None,
-    infinite: Annotated[
-        bool, typer.Option("--infinite", help="Infinite width, not exact theory at this width.")
-    ] = False,
+    infinite: Annotated[bool, typer.Option("--infinite", help="Infinite width, not exact theory at this width.")] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Exact theory of a network, layer by layer.
