@@ -67,8 +67,8 @@ class CorrectedGainTable:
             for row in shown
         ]
         kept = sum(row.corrected_gain < row.paper_gain for row in self.rows if row.depth > 1)
-        note = f"In {kept} of the rows the paper's gain already reaches the target. The corrected gain, the smallest that does, is "
-        note += "then lower and would lower the variance. Initialise with the larger of the two."
+        note = f"In {kept} of the rows the paper's gain already reaches the target. The corrected gain, the smallest that "
+        note += "does, is then lower and would lower the variance. Initialise with the larger of the two."
         return "\n".join([title, head, *lines, *[note] * (kept > 0)])
 
 
