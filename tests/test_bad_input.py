@@ -188,7 +188,7 @@ API = [
                 ([[]], "must have shape"),
                 ([[1.0, INF]], "finite"),
                 ([[1e200]], "at most 1e+140"),
-                ([[0.0, 0.0]], "zero throughout"),
+                ([[0.0, 0.0]], "all zero"),
                 ([[1e-200, 0.0]], "too small to square"),
             ]
         },
@@ -196,7 +196,7 @@ API = [
     (lambda input_gain: vf.drives.inputs([[1.0]], input_gain), {"input_gain": POSITIVE + ONE}),
     (
         vf.drives.spikes,
-        {"rates": [*TABLE, ([-0.1], "must not be negative"), ([1.1], "between 0 and 1"), ([0.0], "zero throughout")]},
+        {"rates": [*TABLE, ([-0.1], "must not be negative"), ([1.1], "between 0 and 1"), ([0.0], "all zero")]},
     ),
     (lambda kind: vf.drives.spikes([0.5], kind=kind), {"kind": CHOICE[:1]}),
     (vf.drives.given, {"currents": [*TABLE, ([1e200], "at most 1e+140")]}),
@@ -271,7 +271,7 @@ API = [
         validate,
         {
             "threshold": [*SCALE, ([], "at least one value"), ([0.5, "x"], "real number")],
-            "gain": [*POSITIVE[1:], ([], "at least one"), ("best", "number or one of"), ([[1.0, 2.0]], "one number here")],
+            "gain": [*POSITIVE[1:], ([], "at least one"), ("best", "number or one of"), ([[1.0, 2.0]], "single number")],
             "width": WHOLE,
             "depth": WHOLE,
             "repeats": WHOLE,

@@ -62,7 +62,7 @@ VALIDATORS = {
     "probability": (
         _checks.probability,
         [(0, 0.0), (1, 1.0)],
-        [*REAL[:-1], ([0.5], "one number here"), *BOTH_ENDS],
+        [*REAL[:-1], ([0.5], "single number"), *BOTH_ENDS],
     ),
     "probability without its ends": (
         lambda name, value: _checks.probability(name, value, open_ends=True),

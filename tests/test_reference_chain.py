@@ -125,7 +125,7 @@ BAD = [
     (reference.spike_counts, NARROW | {"depth": 0}, "depth="),
     (reference.finite_width, NARROW | {"depth": 2, "gain": 0}, "gain="),
     (reference.finite_width, NARROW | {"depth": 2, "drive_std": -1}, "drive_std="),
-    (reference.quasi_stationary, NARROW | {"threshold": -1}, "silence would not absorb"),
+    (reference.quasi_stationary, NARROW | {"threshold": -1}, "silence is not absorbing"),
     (reference.quasi_stationary, NARROW | {"width": 0}, "width="),
     (reference.lifetime, NARROW | {"bias_std": -1}, "bias_std="),
     (reference.relaxation_depth, NARROW | {"width": 41}, "between 2 and 40"),

@@ -117,7 +117,7 @@ def test_the_variance_defaults_to_the_stable_one_and_functions_are_surrogates_to
 
 
 def test_an_integral_that_is_not_known_is_refused():
-    with pytest.raises(vf.ConvergenceError, match="not known to 20 digits"):
+    with pytest.raises(vf.ConvergenceError, match="did not reach 20 digits"):
         reference.gradient_gain(lambda x: mpf(1) if x > mpf("0.37") else mpf(0), threshold=1, gain=2, variance=1, digits=20)
 
 

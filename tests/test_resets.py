@@ -256,7 +256,7 @@ def test_a_count_of_spikes_is_never_strict():
         ({"input": -0.1}, "input", "must lie between 0 and 1"),
         ({"membrane": "1"}, "membrane", "must be a real number"),
         ({"threshold": float("nan")}, "threshold", "must be finite"),
-        ({"threshold": [1.0, 2.0]}, "threshold", "must be one number"),
+        ({"threshold": [1.0, 2.0]}, "threshold", "must be a single number"),
         ({"delayed": 1, "threshold": 1.0}, "delayed", "must be True or False"),
         ({"delayed": True, "membrane": 1.0}, "delayed", "needs a threshold"),
         ({"counts": True, "membrane": 0.5}, "counts", "needs membrane=0 and input=0"),

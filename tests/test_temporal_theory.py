@@ -161,13 +161,13 @@ def test_a_wrong_definition_is_noticed():
 @pytest.mark.parametrize(
     ("call", "rule"),
     [
-        (lambda: vf.reference.mean_field_in_time(net(decay=0.5, reset="zero")), "two_steps has a reset"),
+        (lambda: vf.reference.mean_field_in_time(net(decay=0.5, reset="zero")), "two_steps has resets"),
         (lambda: vf.reference.mean_field_in_time(net(drive=vf.drives.inputs(np.eye(2)))), "must be one input"),
         (lambda: vf.reference.mean_field_in_time(net(weights=vf.weights.fixed_in_degree(5))), "fixed in-degree"),
         (lambda: vf.reference.mean_field_in_time(net(), digits=3), "digits=3"),
         (lambda: vf.reference.orthant(0, 0, 1.1), "must lie between -1 and 1"),
         (lambda: vf.reference.orthant(np.nan, 0, 0.5), "h=nan must be finite"),
-        (lambda: vf.reference.two_steps(vf.Neuron(), covariance=((0, 0), (0, 1))), "first variance is positive"),
+        (lambda: vf.reference.two_steps(vf.Neuron(), covariance=((0, 0), (0, 1))), "positive first variance"),
         (lambda: vf.reference.two_steps(vf.Neuron(), covariance=((1, 2), (2, 1))), "must be a symmetric covariance"),
         (lambda: vf.reference.two_steps(vf.Neuron(), covariance=((1, 0), (0.5, 1))), "must be a symmetric covariance"),
     ],

@@ -180,7 +180,7 @@ class TestStrategies:
             (testing.thresholds, "max_value", -1.0, "must be positive"),
             (testing.thresholds, "positive", 1, "must be True or False"),
             (testing.gains, "min_value", -1.0, "must be positive"),
-            (testing.gains, "max_value", 2.0, "leaves no living gain"),
+            (testing.gains, "max_value", 2.0, "no gain is live"),
             (testing.gains, "threshold", math.inf, "must be finite"),
             (testing.gains, "distribution", "cauchy", "is unknown"),
             (testing.gains, "living", None, "must be True or False"),
@@ -194,7 +194,7 @@ class TestStrategies:
             (testing.networks, "min_steps", 2, "is below min_steps=2"),
             (testing.neurons, "max_delay", -1, "must be a whole number, at least 0"),
             (testing.drives, "steps", 0, "must be a whole number, at least 1"),
-            (testing.drives, "given", True, "is missing: given currents have the network's"),
+            (testing.drives, "given", True, "needed for given currents"),
             (testing.networks, "equal_layers", 1, "must be True or False"),
             (testing.networks, "living", 1, "must be True or False"),
         ],
@@ -253,7 +253,7 @@ class TestVariance:
     @pytest.mark.parametrize("law", [normal, uniform, sign, lognormal], ids=lambda law: law.__name__)
     @pytest.mark.parametrize("factor", [0.95, 1.05])
     def test_rejects_five_per_cent(self, law, factor):
-        with pytest.raises(AssertionError, match="the variance is not kept"):
+        with pytest.raises(AssertionError, match="the variance is not preserved"):
             testing.assert_preserves_variance(law(factor * PAPER), threshold=1.0)
 
     def test_rejects_kaiming_and_says_what_would_do(self):
@@ -263,7 +263,7 @@ class TestVariance:
         testing.assert_preserves_variance(torch.nn.init.kaiming_normal_, threshold=0.0)
 
     def test_rejects_the_wrong_fan(self):
-        with pytest.raises(AssertionError, match="the variance is not kept"):
+        with pytest.raises(AssertionError, match="the variance is not preserved"):
             testing.assert_preserves_variance(wrong_fan(PAPER), threshold=1.0)
         testing.assert_preserves_variance(wrong_fan(PAPER), threshold=1.0, shape=(128, 128))  # where it is the same
 
@@ -365,7 +365,7 @@ class TestVarianceMap:
             "nan": lambda V: math.nan,
         }
         for fault in faults.values():
-            with pytest.raises(AssertionError, match="the variance map is off at V = "):
+            with pytest.raises(AssertionError, match="the variance map is wrong at V = "):
                 testing.assert_variance_map(fault, gain=2.0, threshold=0.8, bias_std=0.3)
 
     def test_takes_other_laws_and_neurons(self):
@@ -431,7 +431,7 @@ class TestManners:
 
         call(module)
         for wrong in (lambda weight: weight.T[:-1], lambda weight: 3.0):
-            with pytest.raises(DomainError, match="came back: it must fill the tensor in place"):
+            with pytest.raises(DomainError, match="the fill must work in place"):
                 call(wrong)
         with pytest.raises(DomainError, match="fill='normal' must be a function"):
             call("normal")
@@ -449,7 +449,7 @@ class TestManners:
             (testing.assert_gain, "false_alarm", 0.0, "strictly between"),
             (testing.assert_preserves_variance, "threshold", math.nan, "must be finite"),
             (testing.assert_preserves_variance, "threshold", [1.0, 2.0], "must be one number"),
-            (testing.assert_preserves_variance, "threshold", 5.0, "too few to judge"),
+            (testing.assert_preserves_variance, "threshold", 5.0, "too few for a test"),
             (testing.assert_preserves_variance, "variance", 0.0, "must be positive"),
             (testing.assert_preserves_variance, "bias_std", 2.0, "must exceed bias_std"),
             (testing.assert_preserves_variance, "distribution", "cauchy", "is unknown"),

@@ -12,7 +12,7 @@ from varflow.model.distributions import Distribution
 
 __all__ = ["critical_gain"]
 
-_BITS = 128
+_BITS = 128  # enough for neighbouring doubles
 
 
 class _Ratio(NamedTuple):
@@ -25,14 +25,14 @@ class _Ratio(NamedTuple):
 
 
 def critical_gain(*, threshold: float, distribution: str | Distribution = "normal") -> Enclosure:
-    r"""Proven bounds of the gain below which only silence is left.
+    r"""Proven bounds of the gain below which only silence is stable.
 
     .. math:: g_c = \theta / \max_z \sqrt{z^2 S(z)}
 
     Parameters
     ----------
     threshold : float
-        ``θ``, meant as its exact binary value; for ``θ ≤ 0`` activity never dies and the gain is 0.
+        ``θ``, taken as its exact binary value; for ``θ ≤ 0`` activity never dies and the gain is 0.
     distribution : str or Distribution
         A built-in name or ``student_t(df)`` with ``df ≤ 1e6``.
 
@@ -44,14 +44,14 @@ def critical_gain(*, threshold: float, distribution: str | Distribution = "norma
     Raises
     ------
     DomainError
-        For a law without certified tails or a threshold outside its domain.
+        For a distribution without certified tails or a threshold outside its domain.
     MissingExtraError
         Without python-flint.
 
     Notes
     -----
     **Assumes** infinite width, no bias, no weight mean.
-    **Accuracy**: neighbouring doubles for the built-in laws (tested). ``z f/S`` increases for every law here (see
+    **Accuracy**: neighbouring doubles for the built-in distributions (tested). ``z f/S`` increases for all of them (see
     ``certified.laws``), so ``z² S`` has one maximum, where ``z f = 2 S``.
     **Source**: derived here.
 
@@ -79,9 +79,9 @@ def _critical(law: Law) -> Any:
         return _Ratio(x, ratio, law.log_slope(z), ratio - 2)
 
     def slope(left: _Ratio, right: _Ratio) -> tuple[Any, Any]:
-        """Of ``z f/S = η`` in ``ln z``: ``η (1 + z f'/f + η)``, where η rises and ``z f'/f`` falls."""
+        """Bounds of ``dη/d ln z = η (1 + z f'/f + η)``, ``η = z f/S``: η rises and ``z f'/f`` falls."""
         least, most = 1 + right.log_slope + left.ratio, 1 + left.log_slope + right.ratio
-        return (left.ratio * least).lower(), (right.ratio * most).upper()  # used where the least is positive only
+        return (left.ratio * least).lower(), (right.ratio * most).upper()  # used only if the least is positive
 
     left = place(ball(-1))
     right = next((end for end in (place(law.far(k).log().mid()) for k in (1, 2, 4, 8, 16, 32, 64)) if end.value > 0), left)
@@ -90,4 +90,4 @@ def _critical(law: Law) -> Any:
             return narrow(place, slope, left, right)
         middle = place(((left.at + right.at) / 2).mid())
         left, right = (middle, right) if middle.value < 0 else (left, middle)
-    raise ConvergenceError("the maximum of z² S(z) could not be enclosed: the law is too close to infinite variance", None)
+    raise ConvergenceError("the maximum of z² S(z) could not be enclosed: the variance is nearly infinite", None)

@@ -1,4 +1,4 @@
-"""The way into balls and out again: a float to its exact ball, a ball to the two doubles around it."""
+"""Conversion between numbers and balls: a float to its exact ball, a ball to the two doubles around it."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def ball(value: Any) -> Any:
 
 
 def precision(bits: int) -> Any:
-    """A context in which balls carry ``bits`` bits; what was set before comes back after."""
+    """A context with a working precision of ``bits`` bits, restored afterwards."""
     return require("certified", "flint").ctx.workprec(bits)
 
 
 def exact(name: str, value: Any, check: Any) -> Any:
-    """The ball of a checked scalar; a number that is neither a double nor an integer is refused, not rounded."""
+    """The ball of a checked scalar; DomainError for numbers that are neither doubles nor integers (rounding is not exact)."""
     number = scalar(name, check(name, value))
     if isinstance(value, numbers.Integral):
         return ball(int(value))
     if number != value:
-        raise DomainError(name, value, "must be a double or an integer: rounding it would prove something else")
+        raise DomainError(name, value, "must be a double or an integer: a rounded number would be another problem")
     return ball(number)
 
 

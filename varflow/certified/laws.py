@@ -1,6 +1,6 @@
-"""Standardised laws in ball arithmetic, each written out from its formula.
+"""Standardised distributions in ball arithmetic, each written out from its formula.
 
-For every law here ``f`` falls with ``|z|``, and so does ``(ln f)'·z``; hence ``f(zu)/f(z)`` falls with ``z`` for ``u > 1``, and
+For all of them ``f`` falls with ``|z|``, and so does ``z (ln f)'``; hence ``f(zu)/f(z)`` falls with ``z`` for ``u > 1``, and
 ``z f(z)/S(z) = 1/∫₁^∞ f(zu)/f(z) du`` increases. The bounds of a slope over an interval rest on these two facts.
 """
 
@@ -16,14 +16,14 @@ from varflow.model.student import StudentT
 
 __all__ = ["Law", "law_of"]
 
-_LARGEST_DF = 1e6  # beyond, the tails of arb lose their speed and then their digits
+_LARGEST_DF = 1e6  # above, arb's tails become slow and then lose their digits
 
 
 class Law(NamedTuple):
-    """A law at the precision set when it was made.
+    """A distribution at the precision set when it was made.
 
-    ``log_slope(z)`` is ``z f'(z)/f(z)``. ``beyond(Z)`` bounds ``z² S(z)`` for all ``z ≥ Z``, where ``Z`` is one of the points
-    ``far(k)``, ``k ≥ 1``, which run to the end of the support.
+    ``log_slope(z)`` is ``z f'(z)/f(z)``. ``beyond(Z)`` bounds ``z² S(z)`` for all ``z ≥ Z``, with ``Z`` one of the points
+    ``far(k)``, ``k ≥ 1``, which tend to the end of the support.
     """
 
     tail: Callable[[Any], Any]
@@ -34,12 +34,12 @@ class Law(NamedTuple):
 
 
 def law_of(name: Any) -> Callable[[], Law]:
-    """What makes the law at the precision then set."""
+    """A function that makes the distribution at the current precision."""
     chosen = distribution(name)
     if isinstance(chosen, StudentT):
         if chosen.df > _LARGEST_DF:
             raise DomainError(
-                "distribution", name, f"has df above {_LARGEST_DF:g}, where nothing is proven; choose 'normal', its limit"
+                "distribution", name, f"has df above {_LARGEST_DF:g}, which is not supported; choose 'normal', its limit"
             )
         return lambda: _student_t(ball(chosen.df))
     laws = {"normal": _normal, "uniform": _uniform, "laplace": _laplace, "logistic": _logistic}
@@ -116,13 +116,13 @@ def _student_t(df: Any) -> Law:
     constant = ((df + 1) / 2).gamma() / ((df / 2).gamma() * (ball(0).pi() * rest).sqrt())
 
     def upper(z: Any) -> Any:
-        """For ``z > 0``: half the incomplete beta function, from the side on which its series is short."""
+        """For ``z > 0``: half the incomplete beta function, from the side where its series is short."""
         square = z * z
         if square < nearby:
             tail = half - (square / (rest + square)).beta_lower(half, df / 2, regularized=1) / 2
         else:
             tail = (rest / (rest + square)).beta_lower(df / 2, half, regularized=1) / 2
-        return tail if tail > 0 else ball(0).union(bound(z))  # where arb finds no digit
+        return tail if tail > 0 else ball(0).union(bound(z))  # if arb finds no digit
 
     def bound(z: Any) -> Any:
         """``S(z) ≤ ∫_z^∞ (t/z) f(t) dt = f(z) (r + z²)/((ν - 1) z)``."""

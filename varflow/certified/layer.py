@@ -1,10 +1,10 @@
-r"""The memoryless layer at infinite width in balls: ``E(y) = ln F(e^y) - y``, whose roots are the fixed points but silence.
+r"""The memoryless layer at infinite width in balls: ``E(y) = ln F(e^y) - y``, whose roots are all fixed points but silence.
 
 .. math:: F(V) = \sigma_b^2 + g^2 S(\theta/\sqrt V), \qquad E'(y) = \frac{V F'(V)}{F(V)} - 1
         = \frac{g^2 z f(z)}{2 F(V)} - 1, \qquad z = \theta e^{-y/2}
 
-At a root ``F = V``, so ``E' = m - 1``. ``F`` is monotone and ``f`` falls with ``|z|``: values at the two ends of an interval
-bound ``E'`` on all of it, and the mean value theorem holds across the kinks of ``S`` too.
+At a root ``F = V``, so ``E' = m - 1``. Since ``F`` is monotone and ``f`` falls with ``|z|``, values at the ends of an interval
+bound ``E'`` on all of it; the mean value theorem also holds across the kinks of ``S``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Layer(NamedTuple):
         most = self.gain2 * abs(far.z) * near.density / (2 * small)
         if self.threshold < 0:
             return (-1 - most).lower(), (-1 - least).upper()
-        if far.rate > 0:  # z f/S increases and the share g² S/F of the spikes in F falls with z: often closer
+        if far.rate > 0:  # z f/S increases and g² S/F falls with z: often tighter bounds
             hazards = [place.z * place.density / place.rate / 2 for place in (near, far)]
             shares = [self.gain2 * place.rate / place.image for place in (near, far)]
             least, most = (
@@ -66,7 +66,7 @@ class Layer(NamedTuple):
         return (least - 1).lower(), (most - 1).upper()
 
     def range(self) -> tuple[Any, Any] | None:
-        r"""Log-variances between which every fixed point but silence lies; None where this precision finds no lower one.
+        r"""Bounds of ``ln V`` for all fixed points but silence; None if this precision finds no lower bound.
 
         Above, ``V ≤ σ_b² + g²``. Below, ``V ≥ σ_b²``; ``V ≥ σ_b² + g²/2`` for ``θ < 0``; else the tail bound
         ``z² S(z) < θ²/g²`` for ``z ≥ Z``, so that ``F(V) < V`` for ``V ≤ (θ/Z)²``.

@@ -1,8 +1,10 @@
-"""All roots of a function on an interval, proven: exclusion by mean values from both ends, uniqueness by the sign of the slope,
-interval Newton to the end.
+"""Proven isolation of all roots of a function on an interval.
 
-A function is given by ``place(y)``, a record with ``.at`` and ``.value`` in balls, and by ``slope(left, right)``, a two
-exact numbers that bound the slope between two places.
+Intervals without a root are excluded by mean values from both ends; single roots are proven by the sign of the slope and
+refined by interval Newton.
+
+A function is given by ``place(y)``, a record with ``.at`` and ``.value`` in balls, and by ``slope(left, right)``, two exact
+numbers that bound the slope between two places.
 """
 
 from __future__ import annotations
@@ -12,22 +14,22 @@ from typing import Any
 
 __all__ = ["isolate", "narrow", "sign"]
 
-_FRACTIONS = (0.5, 0.4375, 0.59375, 0.328125)  # where to cut: a cut in a root is no use, so there are others
+_FRACTIONS = (0.5, 0.4375, 0.59375, 0.328125)  # cuts to try, should one hit a root
 
-_MOST_PIECES = 50_000
+_MOST_PIECES = 50_000  # intervals; then the rest is left unresolved
 
 
 def sign(number: Any) -> int:
-    """1 or -1 where that is certain, else 0."""
+    """1 or -1 if certain, else 0."""
     return 1 if number > 0 else -1 if number < 0 else 0
 
 
 def isolate(
     place: Callable[[Any], Any], slope: Callable[[Any, Any], tuple[Any, Any]], low: Any, high: Any
 ) -> tuple[list[Any], list[Any]]:
-    """Intervals with exactly one root each, ascending, and intervals about which nothing is known at this precision.
+    """Intervals with exactly one root each, ascending, and intervals undecided at this precision.
 
-    There is no root between the exact numbers ``low`` and ``high`` outside of them.
+    There are no other roots between the exact numbers ``low`` and ``high``.
     """
     single, unknown = [], []
     waiting = [(place(low), place(high))] if low < high else []
@@ -39,7 +41,7 @@ def isolate(
             unknown.append((left, right))
             continue
         least, most = slope(left, right)
-        if least > 0 or most < 0:  # monotone: one root or none, as the ends say
+        if least > 0 or most < 0:  # monotone: one root or none, by the signs of the ends
             if sign(left.value) != sign(right.value):
                 single.append((left, right))
         elif not _excluded(left, right, least, most):
@@ -52,7 +54,7 @@ def isolate(
 
 
 def _excluded(left: Any, right: Any, least: Any, most: Any) -> bool:
-    """Whether the steepest lines from both ends meet before they reach 0."""
+    """Whether the steepest lines from both ends meet before reaching 0, which excludes a root."""
     side = sign(left.value)
     if side != sign(right.value):
         return False
@@ -62,7 +64,7 @@ def _excluded(left: Any, right: Any, least: Any, most: Any) -> bool:
 
 
 def _cut(place: Callable[[Any], Any], left: Any, right: Any) -> Any:
-    """A place between two at which the sign is certain, if there is one."""
+    """A place between two with a certain sign, if one is found."""
     for fraction in _FRACTIONS:
         y = (left.at + fraction * (right.at - left.at)).mid()
         if left.at < y < right.at:
@@ -73,9 +75,9 @@ def _cut(place: Callable[[Any], Any], left: Any, right: Any) -> Any:
 
 
 def narrow(place: Callable[[Any], Any], slope: Callable[[Any, Any], tuple[Any, Any]], left: Any, right: Any) -> Any:
-    """A ball around the one root between two places where the slope has a sign: interval Newton until it gains no more.
+    """A ball around the only root between two places where the slope has one sign, by interval Newton.
 
-    ``y - E(y)/E'`` holds the root and lies on one side of ``y``, so each step at least halves the interval.
+    ``y - E(y)/E'`` contains the root and lies on one side of ``y``, so each step at least halves the interval.
     """
     while True:
         middle = place(((left.at + right.at) / 2).mid())

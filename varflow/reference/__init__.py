@@ -1,7 +1,7 @@
-"""The theory in mpmath, straight from the definitions and slow on purpose: a witness for the fast theory.
+"""The theory in mpmath, computed from the definitions: slow, and independent of the fast theory that it checks.
 
 Every tail is written out here from its formula and shares no code with the fast ones. A float means its exact binary value;
-answers are mpf numbers, right to ``digits`` digits. mpmath's own precision is never changed outside a call.
+results are mpf numbers, correct to ``digits`` digits. mpmath's precision is unchanged after a call.
 """
 
 from varflow.reference.chain import ExactChain, finite_width, spike_counts

@@ -1,8 +1,8 @@
-"""The exact law of narrow layers with normal weights, in mpmath: the chain of spike counts as a full matrix of binomials.
+"""Narrow layers with normal weights, exactly, in mpmath: the chain of spike counts as a full matrix of binomials.
 
 Given ``K`` spikes below, potentials are independent ``N(m_g K/n, g² K/n + σ_b²)``, so ``K' | K ~ Binomial(n, π_K)``. Layers are
-equal and memoryless and spike at ``u > θ``. Networks that stay alive are in ``survivors``,
-inverse problems in ``inverse``.
+equal and memoryless and spike at ``u > θ``. Networks conditioned on being alive are in ``survivors``, inverse problems in
+``inverse``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
     "survival",
 ]
 
-WIDEST = 200
+WIDEST = 200  # the matrix has width² entries in mpmath
 
 
 class Chain(NamedTuple):
@@ -53,7 +53,7 @@ class Chain(NamedTuple):
         return [binomial(self.width, self.firing(count)) for count in range(self.width + 1)]
 
     def driven(self, drive_std: Any) -> list[Any]:
-        """The law of ``K_1``: the driven layer has neither bias nor weight mean."""
+        """The distribution of ``K_1``; layer 1 has neither bias nor weight mean."""
         return binomial(self.width, normal_above(self.threshold, drive_std**2))
 
 
@@ -68,7 +68,7 @@ class ExactChain(NamedTuple):
 
 
 def normal_above(gap: Any, variance: Any) -> Any:
-    """``P(u - E[u] > gap)``; without variance a spike still needs ``u > θ``."""
+    """``P(u - E[u] > gap)``; for variance 0, whether ``gap < 0``."""
     if variance == 0:
         return mpf(1) if gap < 0 else mpf(0)
     return law_of("normal").tail(gap / mp.sqrt(variance))
@@ -80,15 +80,15 @@ def binomial(n: int, p: Any) -> list[Any]:
 
 
 def push(law: list[Any], rows: list[list[Any]]) -> list[Any]:
-    """The law of the next layer."""
+    """The distribution in the next layer."""
     return [mp.fdot(law, column) for column in zip(*rows, strict=True)]
 
 
 def chain_of(width: Any, threshold: Any, gain: Any, bias_std: Any, mean_gain: Any) -> Chain:
-    """The chain of the numbers a user gives, exact."""
+    """The chain of the user's numbers, taken as exact."""
     n = integer("width", width, minimum=1)
     if n > WIDEST:
-        rule = f"is wider than {WIDEST}: the matrix of the chain is held in full here; vf.finite_width reaches any width"
+        rule = f"is wider than {WIDEST}, the limit of this full matrix; vf.finite_width has none"
         raise DomainError("width", width, rule)
     return Chain(
         n,
@@ -100,7 +100,7 @@ def chain_of(width: Any, threshold: Any, gain: Any, bias_std: Any, mean_gain: An
 
 
 def laws_of(chain: Chain, drive_std: Any, depth: Any) -> list[list[Any]]:
-    """The laws of the spike count in layers 1 … ``depth``."""
+    """The distributions of the spike count in layers 1 … ``depth``."""
     transitions = integer("depth", depth, minimum=1) - 1
     laws, rows = [chain.driven(at_least_zero("drive_std", drive_std, zero=True))], chain.transitions() if transitions else []
     for _ in range(transitions):
@@ -120,7 +120,7 @@ def spike_counts(
     drive_std: float = 1.0,
     digits: int = 50,
 ) -> tuple[tuple[Any, ...], ...]:
-    r"""The law of the spike count in every layer of a narrow network with normal weights.
+    r"""The distribution of the spike count in every layer of a narrow network with normal weights.
 
     .. math:: P(K_{l+1} = j) = \sum_k P(K_l = k) \binom{n}{j} \pi_k^j (1 - \pi_k)^{n-j}, \qquad
               \pi_k = Q\Bigl(\frac{\theta - m_g k/n}{\sqrt{g^2 k/n + \sigma_b^2}}\Bigr)
@@ -130,7 +130,7 @@ def spike_counts(
     threshold, gain, bias_std, mean_gain, drive_std : float
         ``θ``, ``g > 0``, ``σ_b ≥ 0``, ``m_g = n E[w]``; layer 1 receives ``N(0, drive_std²)`` and nothing else.
     width, depth : int
-        Neurons in every layer, at most 200; layers.
+        Neurons per layer, at most 200; number of layers.
     digits : int
         Relative accuracy of every probability.
 
@@ -194,7 +194,7 @@ def finite_width(
 
     Notes
     -----
-    **Accuracy**: at ``n = 100``, ``θ = 0.85`` and 1 the anchors 0.5422 ± 0.5031 and 0.01490 ± 0.1233 of ``g² K_100/n``.
+    **Accuracy**: agrees with the known ``g² K_100/n`` at ``n = 100``: 0.5422 ± 0.5031 at ``θ = 0.85``, 0.01490 ± 0.1233 at 1.
     **Source**: derived here.
 
     Examples
@@ -215,7 +215,7 @@ def finite_width(
 
 
 def conditional_variances(chain: Chain) -> list[Any]:
-    """Of the potentials, for every count of spikes below."""
+    """Conditional variance of the potentials for every spike count below."""
     return [chain.conditional_variance(count) for count in range(chain.width + 1)]
 
 

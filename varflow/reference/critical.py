@@ -1,4 +1,4 @@
-"""Where fixed points of the infinite-width map meet, in mpmath: the saddle-node without a bias, the cusp with one."""
+"""Bifurcations of the infinite-width map, in mpmath: the saddle-node without bias, the cusp with one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["BiasCusp", "SaddleNode", "bias_cusp", "critical_gain", "inflection",
 
 
 class SaddleNode(NamedTuple):
-    """Where the two non-zero fixed points meet: ``z_c = θ/√V`` and ``γ_c = g²/θ²``."""
+    """The saddle-node of the two non-zero fixed points: ``z_c = θ/√V`` and ``γ_c = g²/θ²``."""
 
     z: Any
     gamma: Any
 
 
 class BiasCusp(NamedTuple):
-    """Where all three fixed points meet: ``γ = g²/θ²``, and ``σ_b²`` and ``V`` in units of ``θ²``."""
+    """The cusp where all three fixed points meet: ``γ = g²/θ²``, and ``σ_b²`` and ``V`` in units of ``θ²``."""
 
     gamma: Any
     bias_variance: Any
@@ -30,7 +30,7 @@ class BiasCusp(NamedTuple):
 
 @in_digits
 def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50) -> SaddleNode:
-    r"""Where the two non-zero fixed points meet and vanish, without a bias.
+    r"""The saddle-node where the two non-zero fixed points meet and vanish, without bias.
 
     .. math:: z_c f(z_c) = 2 S(z_c), \qquad \gamma_c = \frac{1}{z_c^2 S(z_c)}
 
@@ -49,7 +49,7 @@ def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50
     Raises
     ------
     DomainError
-        For a law without a reference.
+        For a distribution without a reference.
 
     Notes
     -----
@@ -66,18 +66,18 @@ def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50
 
 @in_digits
 def critical_gain(*, threshold: float, distribution: str | Distribution = "normal", digits: int = 50) -> Any:
-    r"""The gain below which only silence is left, at infinite width and without bias.
+    r"""The gain below which only silence is stable, at infinite width and without bias.
 
     .. math:: g_c = \theta \sqrt{\gamma_c}
 
     Parameters
     ----------
     threshold : float
-        ``θ``; for ``θ ≤ 0`` activity never dies and the answer is 0.
+        ``θ``; for ``θ ≤ 0`` activity never dies and the result is 0.
     distribution : str or Distribution
         As in :func:`saddle_node`.
     digits : int
-        Relative accuracy of the answer.
+        Relative accuracy.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def critical_gain(*, threshold: float, distribution: str | Distribution = "norma
     Raises
     ------
     DomainError
-        For a law without a reference or a threshold that is not one finite number.
+        For a distribution without a reference or a threshold that is not one finite number.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def _saddle_node(law: Law, digits: int) -> SaddleNode:
 
 @in_digits
 def bias_cusp(distribution: str | Distribution = "normal", *, digits: int = 50) -> BiasCusp:
-    r"""The bias beyond which there is one fixed point only, whatever the gain.
+    r"""The bias above which there is a single fixed point at any gain.
 
     .. math:: F(V) = V, \quad F'(V) = 1, \quad F''(V) = 0: \qquad
               \gamma = \frac{2}{z_i^3 f(z_i)}, \quad \frac{V}{\theta^2} = \frac{1}{z_i^2}, \quad
@@ -129,12 +129,12 @@ def bias_cusp(distribution: str | Distribution = "normal", *, digits: int = 50) 
     Raises
     ------
     DomainError
-        For a law without a reference.
+        For a distribution without a reference.
 
     Notes
     -----
-    ``F'(V) = γ z³ f(z)/2``, so ``F'' = 0`` is the maximum ``z_i`` of ``z³ f``. For the uniform law that is the edge of the
-    support, where ``f`` is the density inside.
+    ``F'(V) = γ z³ f(z)/2``, so ``F'' = 0`` at the maximum ``z_i`` of ``z³ f``. For the uniform distribution that is the edge of
+    the support, with ``f`` the density inside.
     **Source**: derived here.
 
     Examples

@@ -1,4 +1,4 @@
-"""Two-cycles of the infinite-width map, in mpmath: variances that follow each other from layer to layer."""
+"""Two-cycles of the infinite-width map, in mpmath: layers alternate between two variances."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SEARCHED = 15  # digits of the search
 
 
 def two_cycles(layer: Layer, low: Any, high: Any, digits: int) -> tuple[Cycle, ...]:
-    """All cycles whose larger variance lies between two bounds, apart from others by a step of the search."""
+    """All cycles whose larger variance lies between two bounds (pairs closer than ``STEP`` may be missed)."""
     if layer.mean_gain == 0 or (layer.mean_gain > 0 and layer.threshold >= 0):
         return ()  # F rises, or contracts in ln V
 
     def lack(variance: Any) -> Any:
-        """1 and the slope of the secant of ``F`` through ``V`` and ``F(V)``."""
+        """1 + the slope of the secant of ``F`` through ``V`` and ``F(V)``, which vanishes on a cycle."""
         following = _image(layer, variance)
         step = following - variance
         return 1 + ((_image(layer, following) - following) / step if step else layer.slope(variance))
@@ -39,7 +39,7 @@ def two_cycles(layer: Layer, low: Any, high: Any, digits: int) -> tuple[Cycle, .
 
 
 def _rate(layer: Layer, variance: Any) -> Any:
-    """``P(u > θ)``; so far out that exponents leave mpmath's range every neuron fires, or none."""
+    """``P(u > θ)``; 0 or 1 for ``|z|`` so large that mpmath's exponents overflow."""
     z = layer.z(variance)
     return mpf(z < 0) if abs(z) >= FURTHEST else layer.rate(variance)
 
@@ -50,7 +50,7 @@ def _image(layer: Layer, variance: Any) -> Any:
 
 def _cycle(layer: Layer, high: Any) -> Cycle:
     low = _image(layer, high)
-    flat = abs(layer.z(low)) >= FURTHEST  # every neuron fires there, or none
+    flat = abs(layer.z(low)) >= FURTHEST  # all neurons fire there, or none
     multiplier = mpf(0) if flat else layer.slope(low) * layer.slope(high)
     size = abs(multiplier)
     scale = mpf(0) if size == 0 else mp.inf if size == 1 else -2 / mp.log(size)

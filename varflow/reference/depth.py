@@ -1,4 +1,4 @@
-"""Layer after layer at infinite width, in mpmath: the recursion as the network runs it."""
+"""Layer after layer at infinite width, in mpmath: the iterated variance map."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mean_field(
     drive_std: float = 1.0,
     digits: int = 50,
 ) -> ExactMeanField:
-    r"""Every layer at infinite width, from the drive on.
+    r"""Every layer at infinite width, starting from the drive.
 
     .. math:: V_1 = \sigma_I^2, \quad p_1 = S(\theta/\sqrt{V_1}), \qquad
               V_{l+1} = \sigma_b^2 + g^2 p_l, \quad p_{l+1} = S\Bigl(\frac{\theta - m_g p_l}{\sqrt{V_{l+1}}}\Bigr)
@@ -41,23 +41,23 @@ def mean_field(
     Parameters
     ----------
     threshold, gain, bias_std, mean_gain, drive_std : float
-        ``θ``, ``g > 0``, ``σ_b ≥ 0``, ``m_g = n E[w]``, ``σ_I ≥ 0``; the driven layer has neither bias nor weight mean.
+        ``θ``, ``g > 0``, ``σ_b ≥ 0``, ``m_g = n E[w]``, ``σ_I ≥ 0``; layer 1 has neither bias nor weight mean.
     depth : int
-        Layers, the driven one included.
+        Number of layers, including layer 1.
     distribution : str or Distribution
-        Of the standardised potential in every layer, the driven one included.
+        Of the standardised potential in every layer.
     digits : int
-        Relative accuracy while the map's slopes do not add up to a factor beyond the guard digits, 1e15.
+        Relative accuracy, unless the product of the map's slopes exceeds 1e15 (the guard digits).
 
     Returns
     -------
     ExactMeanField
-        ``.variance`` and ``.firing_rate``, one mpf for each layer.
+        ``.variance`` and ``.firing_rate``, one mpf per layer.
 
     Raises
     ------
     DomainError
-        For a law without a reference or a number outside its domain.
+        For a distribution without a reference or a number outside its domain.
 
     Examples
     --------
@@ -74,7 +74,7 @@ def mean_field(
         if V > 0:
             rates.append(layer.law.tail(gap / mp.sqrt(V)))
         else:
-            rates.append(mpf(1) if gap < 0 else mpf(0))  # the potential is its mean, and a spike needs u > θ
+            rates.append(mpf(1) if gap < 0 else mpf(0))  # a constant potential, which spikes if u > θ
         mean = layer.mean_gain * rates[-1]
         variances.append(layer.bias2 + layer.gain2 * rates[-1])
     return ExactMeanField(tuple(rounded(V, digits) for V in variances[:-1]), tuple(rounded(p, digits) for p in rates))

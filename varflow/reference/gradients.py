@@ -1,4 +1,4 @@
-"""What a layer does to the variance of a gradient at infinite width, in mpmath: integrals of the surrogate's square."""
+"""The factor of one layer on the variance of a gradient at infinite width, in mpmath: integrals of the squared surrogate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["SURROGATES", "Surrogate", "gradient_gain"]
 
 
 class Surrogate(NamedTuple):
-    """``ψ`` of peak 1 as a function of ``|x|/a``, and the edge of its support in units of the width ``a``."""
+    """``ψ`` with peak 1 as a function of ``|x|/a``, and the edge of its support in units of the width ``a``."""
 
     shape: Callable[[Any], Any]
     edge: Any = None
@@ -47,14 +47,14 @@ def gradient_gain(
     kinks: Iterable[float] = (),
     digits: int = 50,
 ) -> Any:
-    r"""The factor by which one layer multiplies the variance of a gradient on its way back.
+    r"""The factor by which one layer multiplies the variance of a backpropagated gradient.
 
     .. math:: \chi = g^2\, \mathrm{E}[\psi(u - \theta)^2] = g^2 \int \psi(\sqrt V z - \theta)^2 f(z)\, dz
 
     Named surrogates have peak 1 and a width ``a``, as in ``vf.symbolic.gradient_gain``; ``c ψ`` has the gain ``c² χ``.
 
     ================  =========================  ====================================================
-    name              ``ψ(x)``                   as others have it
+    name              ``ψ(x)``                   elsewhere
     ================  =========================  ====================================================
     ``box``           ``1`` where ``|x| < a``
     ``triangular``    ``max(0, 1 - |x|/a)``
@@ -68,7 +68,7 @@ def gradient_gain(
     Parameters
     ----------
     surrogate : str or callable
-        A name from the table, or ``ψ`` itself: an mpf in, a real number out.
+        A name from the table, or ``ψ`` itself: a function of an mpf that returns a real number.
     threshold, gain, bias_std : float
         ``θ``, ``g > 0``, ``σ_b ≥ 0``; the bias enters through the default variance only.
     variance : float, optional
@@ -78,9 +78,9 @@ def gradient_gain(
     width : float, optional
         ``a > 0`` of a named surrogate, in the units of the potential; by default 1.
     kinks : iterable of float
-        Where a callable is not smooth, besides ``x = 0``.
+        Points other than ``x = 0`` where a callable is not smooth.
     digits : int
-        Relative accuracy of the answer.
+        Relative accuracy.
 
     Returns
     -------
@@ -89,9 +89,9 @@ def gradient_gain(
     Raises
     ------
     DomainError
-        For an unknown name, a number outside its domain, or where only silence is left to take the variance from.
+        For an unknown name, a number outside its domain, or if there is no active stable state for the default variance.
     ConvergenceError
-        Where the integral is not known to ``digits`` digits: name the kinks of a callable.
+        If the integral is not accurate to ``digits`` digits: give the kinks of a callable.
 
     Notes
     -----
@@ -109,7 +109,7 @@ def gradient_gain(
     if V is None:
         V = stable_variance(threshold=theta, gain=gain, distribution=distribution, bias_std=bias_std, digits=digits)
         if not V > 0:
-            raise DomainError("gain", gain, "leaves no active stable state to take the variance from: name variance")
+            raise DomainError("gain", gain, "leaves no active stable state whose variance could be used: give variance")
     s = mp.sqrt(at_least_zero("variance", V, zero=False))
     places = [(theta + x) / s for x in (*corners, *_spread(scale))]
     edge = mp.inf if law.edge is None else law.edge
@@ -118,10 +118,10 @@ def gradient_gain(
 
 
 def _chosen(surrogate: Any, width: Any, kinks: Iterable[Any]) -> tuple[Callable[[Any], Any], Any, list[Any]]:
-    """``ψ``, the length on which it falls, and where it is not smooth besides at 0."""
+    """``ψ``, its width, and the points other than 0 where it is not smooth."""
     if callable(surrogate):
         if width is not None:
-            raise DomainError("width", width, "belongs to named surrogates: build it into the function")
+            raise DomainError("width", width, "applies to named surrogates only: include it in the function")
         return surrogate, mpf(1), [number("kinks", x) for x in kinks]
     if not isinstance(surrogate, str) or surrogate not in SURROGATES:
         raise DomainError("surrogate", surrogate, "is unknown; give a function, or one of " + ", ".join(SURROGATES))
@@ -131,6 +131,6 @@ def _chosen(surrogate: Any, width: Any, kinks: Iterable[Any]) -> tuple[Callable[
 
 
 def _spread(length: Any) -> list[Any]:
-    """Places at which a peak of this width around 0 is cut, so that it is tame in between."""
+    """Points that cut a peak of this width around 0 into smooth pieces."""
     steps = [length * mpf(4) ** j / 4 for j in range(6)]
     return [mpf(0), *steps, *(-x for x in steps)]

@@ -1,6 +1,6 @@
-"""Inverse problems of narrow layers, in mpmath: the exact chain, solved for its gain, its threshold or its width.
+"""Inverse problems of narrow layers, in mpmath: the exact chain, solved for gain, threshold or width.
 
-Normal weights, equal layers, no bias, and a drive ``N(0, 1)`` where nothing else is said. Survival is ``P(K_L > 0)``.
+Normal weights, equal layers, no bias, and a drive ``N(0, 1)`` unless stated otherwise. Survival is ``P(K_L > 0)``.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from varflow.reference.roots import first_power, root_between
 
 __all__ = ["corrected_gain", "gain_for_mean_variance", "largest_threshold", "smallest_width", "sparsest_rate"]
 
-WIDEST_COUNTED = 60
+WIDEST_COUNTED = 60  # widths are tried one by one
 
 
 @in_digits
 def corrected_gain(*, threshold: float, width: int, depth: int, survival_target: float = 0.99, digits: int = 50) -> Any:
-    r"""The smallest gain with which a narrow network with normal weights is still alive at layer ``depth``.
+    r"""The smallest gain with which a narrow network with normal weights reaches a survival at layer ``depth``.
 
     .. math:: g = \inf \{ g : P(K_L > 0) \ge 1 - \epsilon \}
 
@@ -43,16 +43,16 @@ def corrected_gain(*, threshold: float, width: int, depth: int, survival_target:
     Returns
     -------
     mpf
-        0 where any gain does (depth 1).
+        0 if any gain does (depth 1).
 
     Raises
     ------
     DomainError
-        Where no gain reaches the target, and for a number outside its domain or a wide layer.
+        If no gain reaches the target, and for a number outside its domain or a wide layer.
 
     Notes
     -----
-    Every ``π_K`` rises with the gain for ``θ > 0``, to 1/2, and survival with it: one crossing.
+    For ``θ > 0`` every ``π_K``, and so survival, rises with the gain: there is one crossing.
     **Source**: derived here.
 
     Examples
@@ -69,7 +69,7 @@ def corrected_gain(*, threshold: float, width: int, depth: int, survival_target:
 
     limit = excess(theta * _limit())
     if limit < 0:
-        rule = f"is out of reach at width {width}, depth {depth}: the highest survival, at any gain, is "
+        rule = f"is not attainable at width {width}, depth {depth}: the highest survival at any gain is "
         raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(limit + target, 4)}")
     if layers == 1:
         return mpf(0)
@@ -78,7 +78,7 @@ def corrected_gain(*, threshold: float, width: int, depth: int, survival_target:
 
 @in_digits
 def gain_for_mean_variance(*, threshold: float, width: int, depth: int, variance: float = 1.0, digits: int = 50) -> Any:
-    """The gain at which the expected sample variance of layer ``depth`` is the wanted one, dead networks included.
+    """The gain at which layer ``depth`` has a wanted expected sample variance, averaged over all networks, dead ones too.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def gain_for_mean_variance(*, threshold: float, width: int, depth: int, variance
 
     Notes
     -----
-    Every ``π_K`` rises with the gain, and the mean with it. **Source**: derived here.
+    Every ``π_K``, and so the mean, rises with the gain. **Source**: derived here.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def gain_for_mean_variance(*, threshold: float, width: int, depth: int, variance
 def largest_threshold(
     *, width: int, depth: int, survival_target: float = 0.99, gain: str = "preserving", digits: int = 50
 ) -> Any:
-    """The largest threshold that a narrow width carries to a depth.
+    """The largest threshold at which a narrow network reaches a survival at layer ``depth``.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def largest_threshold(
     Raises
     ------
     DomainError
-        Where not even a threshold near 0 survives, and for a number outside its domain or a wide layer.
+        If not even a threshold near 0 reaches it, and for a number outside its domain or a wide layer.
 
     Notes
     -----
@@ -164,7 +164,7 @@ def largest_threshold(
 
     least = mpf(10) ** -6
     if lack(least) > 0:
-        rule = f"is out of reach at width {width}, depth {depth}: at θ → 0 survival is "
+        rule = f"is not attainable at width {width}, depth {depth}: for θ → 0 survival is "
         raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(target - lack(least), 4)}")
     return rounded(root_between(lack, least, first_power(lambda theta: lack(theta) > 0, mpf(1) / 4), digits), digits)
 
@@ -173,7 +173,7 @@ def largest_threshold(
 def smallest_width(
     *, threshold: float, depth: int, survival_target: float = 0.99, gain: float | None = None, digits: int = 20
 ) -> int:
-    """The smallest width whose networks are alive at layer ``depth``, by counting up.
+    """The smallest width that reaches a survival at layer ``depth``, found by trying one width after the other.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def smallest_width(
     gain : float, optional
         By default the paper's.
     digits : int
-        Carried by the probabilities.
+        Working precision of the probabilities.
 
     Returns
     -------
@@ -193,7 +193,7 @@ def smallest_width(
     Raises
     ------
     DomainError
-        Where no width up to 60 suffices, and for a number outside its domain.
+        If no width up to 60 suffices, and for a number outside its domain.
 
     Examples
     --------
@@ -206,16 +206,14 @@ def smallest_width(
     for width in range(1, WIDEST_COUNTED + 1):
         if survival(chain_of(width, theta, g, 0, 0), layers, mpf(1)) >= target:
             return width
-    raise DomainError(
-        "threshold", threshold, f"needs a width above {WIDEST_COUNTED}, the last tried here: see vf.smallest_width"
-    )
+    raise DomainError("threshold", threshold, f"needs a width above {WIDEST_COUNTED}, the limit here: see vf.smallest_width")
 
 
 @in_digits
 def sparsest_rate(*, width: int, depth: int, survival_target: float = 0.99, digits: int = 50) -> Any:
-    """The smallest stationary firing rate with which a narrow network survives to a depth.
+    """The smallest stationary firing rate with which a narrow network reaches a survival at layer ``depth``.
 
-    The drive has the variance ``V*`` of the stable fixed point; the answer is ``V*/g²`` at the smallest ``g/θ`` that suffices.
+    The drive has the variance ``V*`` of the stable fixed point; the rate is ``V*/g²`` at the smallest ``g/θ`` that suffices.
 
     Parameters
     ----------
@@ -233,7 +231,7 @@ def sparsest_rate(*, width: int, depth: int, survival_target: float = 0.99, digi
     Raises
     ------
     DomainError
-        Where not even a rate next to one half survives, and for a number outside its domain or a wide layer.
+        If not even a rate near 1/2 suffices, and for a number outside its domain or a wide layer.
 
     Notes
     -----
@@ -255,7 +253,7 @@ def sparsest_rate(*, width: int, depth: int, survival_target: float = 0.99, digi
 
     limit = excess(mpf(10) ** 12)
     if limit < 0:
-        rule = f"is out of reach at width {width}, depth {depth}: at rate 1/2 survival is "
+        rule = f"is not attainable at width {width}, depth {depth}: at rate 1/2 survival is "
         raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(limit + target, 4)}")
     lowest = critical_gain(threshold=1, digits=mp.dps) * (1 + mpf(10) ** -8)
     if excess(lowest) >= 0:
@@ -271,11 +269,11 @@ def _target(survival_target: Any) -> Any:
 
 
 def _limit() -> Any:
-    """A gain so many thresholds large that ``π`` is 1/2 in every digit."""
+    """A gain so large that ``π`` is 1/2 in working precision."""
     return mpf(10) ** (2 * mp.dps)
 
 
 def _rising(excess: Callable[[Any], Any], guess: Any, digits: int) -> Any:
-    """The crossing of a function that rises with its positive argument."""
+    """The root of a rising function of a positive number."""
     low = first_power(lambda g: excess(g) < 0, guess, factor=mpf(1) / 2)
     return root_between(excess, low, first_power(lambda g: excess(g) >= 0, low), digits)

@@ -1,7 +1,7 @@
-"""All fixed points of the infinite-width map, in mpmath: isolated on the monotone pieces of ``F(V) - V``.
+"""All fixed points of the infinite-width map, in mpmath, isolated on intervals where ``F(V) - V`` is monotone.
 
-Without weight mean the pieces follow from the curvature of ``F``; with one the range is halved until the slope, bounded on
-each part, leaves no doubt.
+Without weight mean the intervals follow from the curvature of ``F``; with one the range is halved until bounds on the slope
+decide each part.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from varflow.results.fixed_points import basin, in_full
 
 __all__ = ["ExactFixedPoints", "fixed_points", "stable_variance"]
 
-_FINEST = mpf(2) ** -40  # relative width of an interval below which a doubt is left standing
+_FINEST = mpf(2) ** -40  # relative width of an interval below which it is left undecided
 _NUMBERS = ("variance", "firing_rate", "multiplier", "depth_scale", "residual")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ExactFixedPoint(FixedPoint):
-    """A fixed point in mpf numbers, right to ``digits`` digits and shown with them."""
+    """A fixed point in mpf numbers, correct to ``digits`` digits."""
 
     digits: int = 50
 
@@ -44,7 +44,7 @@ class ExactFixedPoint(FixedPoint):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ExactFixedPoints(FixedPoints):
-    """Fixed points in mpf numbers, shown with their ``digits``; exported by ``to_dict`` as floats."""
+    """Fixed points in mpf numbers; ``to_dict`` gives floats."""
 
     digits: int = 50
 
@@ -81,7 +81,7 @@ def fixed_points(
     mean_gain: float = 0.0,
     digits: int = 50,
 ) -> ExactFixedPoints:
-    r"""All fixed points ``F(V) = V`` of the infinite-width map, silence included.
+    r"""All fixed points ``F(V) = V`` of the infinite-width map, including silence.
 
     Parameters
     ----------
@@ -95,23 +95,23 @@ def fixed_points(
     Returns
     -------
     ExactFixedPoints
-        ``FixedPoints`` whose numbers are mpf, ``cycles`` included.
+        ``FixedPoints`` with mpf numbers, also in ``cycles``.
 
     Raises
     ------
     DomainError
-        For a law without a reference or a number outside its domain.
+        For a distribution without a reference or a number outside its domain.
 
     Notes
     -----
     Without weight mean the list is complete. For ``θ > 0``, ``F'(V) = g² z³ f(z)/(2θ²)`` with ``z = θ/√V``, and ``z³ f``
-    has one maximum, at ``z_i``: ``F`` is convex up to ``V_i = (θ/z_i)²`` and concave beyond, ``F(V) - V`` has at most
-    three monotone pieces, and each holds at most one root, present exactly if the ends differ in sign. For ``θ < 0``,
-    ``F`` decreases. With weight mean the range of ``V`` is halved until each part has a slope ``F'`` all above or all below
-    1, bounded through the unimodal density, or no root, by the two lines of those slopes through its ends; where roots meet
-    to within ``resolution`` in ``ln V`` that is not decided, and ``complete`` is False.
+    has one maximum, at ``z_i``: ``F`` is convex up to ``V_i = (θ/z_i)²`` and concave beyond, so ``F(V) - V`` has at most
+    three monotone intervals, each with one root if its ends differ in sign, else none. For ``θ < 0``, ``F`` decreases. With
+    weight mean the range of ``V`` is halved until in each part either ``F' - 1`` has one sign (bounded through the unimodal
+    density) or lines of the extreme slopes through its ends exclude a root; roots closer than ``resolution`` in ``ln V``
+    remain undecided, and ``complete`` is False.
 
-    **Accuracy**: ``F(V) - V`` changes sign within one unit of the last digit asked for; checked at every root.
+    **Accuracy**: ``F(V) - V`` changes sign within one unit of the last digit, checked at every root.
     **Source**: derived here.
 
     Examples
@@ -156,12 +156,12 @@ def stable_variance(
     Returns
     -------
     mpf
-        0 where only silence is left, nan where no fixed point is stable and layers alternate.
+        0 if only silence is stable, nan if no fixed point is stable and layers alternate.
 
     Raises
     ------
     DomainError
-        For a law without a reference or a number outside its domain.
+        For a distribution without a reference or a number outside its domain.
 
     Examples
     --------
@@ -187,7 +187,7 @@ def _point(layer: Layer, variance: Any) -> FixedPoint:
 
 
 def _monotone_pieces(layer: Layer) -> list[Any]:
-    """Ends of intervals on which ``F(V) - V`` is monotone and which hold all its positive roots."""
+    """Ends of intervals on which ``F(V) - V`` is monotone and which contain all its positive roots."""
     low, high = layer.bias2, layer.bias2 + layer.gain2
     if layer.threshold <= 0:
         return [layer.bias2 + layer.gain2 * layer.law.tail(mpf(0)) / 2, high]  # the rate is at least S(0) = 1/2
@@ -206,9 +206,9 @@ def _monotone_pieces(layer: Layer) -> list[Any]:
 
 
 def _halved(layer: Layer) -> tuple[list[Any], bool]:
-    """Such ends with weight mean, and whether no part is left in doubt; between the parts is no root."""
+    """The same with weight mean, and whether every part was decided; there are no roots between the parts."""
     low, high = _reach(layer)
-    turn = -layer.threshold * layer.gain2 / layer.mean_gain - layer.bias2  # z(V) turns there, z'(V) at three times that
+    turn = -layer.threshold * layer.gain2 / layer.mean_gain - layer.bias2  # extremum of z(V); that of z'(V) is at 3 times this
     cuts = [low, *(v for v in (turn, 3 * turn) if low < v < high), high]
     waiting = [(a, layer.excess(a), b, layer.excess(b)) for a, b in pairwise(cuts)]
     ends, complete = set(), True
@@ -226,7 +226,7 @@ def _halved(layer: Layer) -> tuple[list[Any], bool]:
 
 
 def _slopes(layer: Layer, a: Any, b: Any) -> tuple[Any, Any]:
-    """Bounds of ``F'`` where ``z`` and ``z'`` are monotone: each factor at its extremes, the density falls with ``|z|``."""
+    """Bounds of ``F'`` where ``z`` and ``z'`` are monotone, from each factor's extremes (the density falls with ``|z|``)."""
     places, speeds = [layer.z(v) for v in (a, b)], [layer.gain2 * layer.speed(v) for v in (a, b)]
     near = mpf(0) if places[0] * places[1] <= 0 else min(map(abs, places))
     bounds = [layer.law.density(z) * speed for z in (near, max(map(abs, places))) for speed in speeds]
@@ -234,21 +234,21 @@ def _slopes(layer: Layer, a: Any, b: Any) -> tuple[Any, Any]:
 
 
 def _one_sided(at_a: Any, at_b: Any, fall: Any, rise: Any) -> bool:
-    """Whether ``F(V) - V`` keeps its sign: lines of the steepest fall and rise (over the whole part) through its ends do."""
+    """Whether ``F(V) - V`` keeps its sign: the lines of steepest fall and rise through its ends do not reach 0."""
     if at_a < 0:
         at_a, at_b, fall, rise = -at_a, -at_b, rise, fall
     return bool(at_a > 0 and at_b > 0 and rise * at_a + fall * at_b > fall * rise)
 
 
 def _reach(layer: Layer) -> tuple[Any, Any]:
-    """Bounds of the variance of any fixed point other than silence, with weight mean."""
+    """Bounds on the variance of all fixed points except silence, with weight mean."""
     high = layer.bias2 + layer.gain2
     if layer.bias2 > 0:
         return layer.bias2, high
-    if layer.threshold <= 0:  # below this z < 1: the rate is at least S(1), which gives more variance than was there
+    if layer.threshold <= 0:  # below this z < 1 and the rate is at least S(1), so F(V) > V
         low = layer.gain2 * layer.law.tail(mpf(1))
         return (min(low, (layer.gain2 / layer.mean_gain) ** 2) if layer.mean_gain < 0 else low) / 2, high
-    z = mpf(2)  # from here on the mean is below θ/2 and F(V) below V
+    z = mpf(2)  # from here the mean is below θ/2, and F(V) < V
     while (
         2 * abs(layer.mean_gain) * layer.threshold > z**2 * layer.gain2
         or z**2 * layer.law.tail(z / 2) * layer.gain2 > layer.threshold**2 / 1000

@@ -1,7 +1,4 @@
-"""Standardised laws in mpmath, each written out from its formula, and what every exact function here shares.
-
-A float means its exact binary value; mpmath's own precision is never changed outside a call.
-"""
+"""Standardised distributions in mpmath, each written out from its formula, and the precision of all functions here."""
 
 from __future__ import annotations
 
@@ -21,12 +18,12 @@ from varflow.model.student import StudentT
 
 __all__ = ["Law", "at_least_zero", "deep", "in_digits", "law_of", "number", "pdf", "rounded", "sf"]
 
-FURTHEST = 1e150
-GUARD = 15  # digits carried beyond those asked for
+FURTHEST = 1e150  # largest |z|: beyond, exponents overflow even in mpmath
+GUARD = 15  # extra digits of the working precision
 
 
 class Law(NamedTuple):
-    """Upper tail, density, and ``(ln z³ f)'·z``, whose root is the inflection; ``edge`` is the end of the support."""
+    """Upper tail, density, and ``z (ln z³ f)'``, whose root is the inflection; ``edge`` is the end of the support."""
 
     tail: Callable[[Any], Any]
     density: Callable[[Any], Any]
@@ -34,7 +31,7 @@ class Law(NamedTuple):
     edge: Any = None
 
     def _reaching(self) -> Law:
-        """The same law, refusing thresholds for which exponents leave mpmath's range."""
+        """The same with DomainError for thresholds at which mpmath's exponents overflow."""
 
         def within(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
             return lambda z: function(z if abs(z) < FURTHEST or mp.isinf(z) else _too_far(z))
@@ -43,11 +40,11 @@ class Law(NamedTuple):
 
 
 def _too_far(z: Any) -> Any:
-    raise DomainError("z", mp.nstr(z, 5), f"is the threshold in standard deviations here, and must be below {FURTHEST:g}")
+    raise DomainError("z", mp.nstr(z, 5), f"(the threshold in standard deviations) must be below {FURTHEST:g}")
 
 
 def law_of(name: Any) -> Law:
-    """A built-in law, by its name or its description."""
+    """A built-in distribution by its name or object."""
     chosen = described(name)
     if isinstance(chosen, StudentT):
         return _student_t(mpf(chosen.df))._reaching()
@@ -95,9 +92,9 @@ def _student_t(df: Any) -> Law:
     rest, half = df - 2, mpf(1) / 2
 
     def tail(z: Any) -> Any:
-        share = rest / (rest + z**2)  # half the regularised incomplete beta function I_share(ν/2, 1/2)
-        series = mp.hyp2f1(df / 2, half, df / 2 + 1, share, maxterms=10**7)
-        upper = share ** (df / 2) * series / (df * mp.beta(df / 2, half))
+        x = rest / (rest + z**2)  # half the regularised incomplete beta function I_x(ν/2, 1/2)
+        series = mp.hyp2f1(df / 2, half, df / 2 + 1, x, maxterms=10**7)
+        upper = x ** (df / 2) * series / (df * mp.beta(df / 2, half))
         return upper if z > 0 else 1 - upper
 
     constant = mp.exp(mp.loggamma((df + 1) / 2) - mp.loggamma(df / 2)) / mp.sqrt(mp.pi * rest)
@@ -109,7 +106,7 @@ def _student_t(df: Any) -> Law:
 
 
 def in_digits(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Run with ``digits`` and a guard, and leave mpmath's precision as it was."""
+    """Run with ``digits`` plus guard digits, and restore mpmath's precision."""
 
     @wraps(function)
     def wrapped(*args: Any, digits: int = 50, **kwargs: Any) -> Any:
@@ -135,7 +132,7 @@ def number(name: str, value: Any) -> Any:
 
 
 def at_least_zero(name: str, value: Any, *, zero: bool) -> Any:
-    """An exact number that is positive, or 0 where that is allowed."""
+    """An exact number that is positive, or 0 if ``zero``."""
     exact = number(name, value)
     if exact < 0 or (exact == 0 and not zero):
         raise DomainError(name, value, "must not be negative" if zero else "must be positive")
@@ -143,26 +140,26 @@ def at_least_zero(name: str, value: Any, *, zero: bool) -> Any:
 
 
 def rounded(value: Any, digits: int) -> Any:
-    """To the digits asked for: guard digits are not an answer."""
+    """Rounded to ``digits`` digits, without the guard digits."""
     with mpmath.workdps(digits):
         return +value
 
 
 def deep(z: Any) -> Any:
-    """Digits that ``exp(-z²/2)`` needs on top: rounding ``z`` in the last place costs ``z²`` of them."""
+    """Extra digits for ``exp(-z²/2)``: a relative error in ``z`` is amplified by ``z²``."""
     return mpmath.workdps(mp.dps + max(0, 2 * int(mp.mag(z) if z else 0)) // 3)
 
 
 @in_digits
 def sf(distribution: str | Distribution, z: float, *, digits: int = 50) -> Any:
-    """Upper tail ``P(Z > z)`` of a standardised law, from its definition.
+    """Upper tail ``P(Z > z)`` of a standardised distribution, from its definition.
 
     Parameters
     ----------
     distribution : str or Distribution
         A built-in name or ``student_t(df)``.
     z : float
-        Meant as its exact binary value.
+        Taken as its exact binary value.
     digits : int
         Relative accuracy.
 
@@ -173,7 +170,7 @@ def sf(distribution: str | Distribution, z: float, *, digits: int = 50) -> Any:
     Raises
     ------
     DomainError
-        For a law without a reference, or a ``z`` that is not one finite number.
+        For a distribution without a reference, or a ``z`` that is not one finite number.
 
     Examples
     --------
@@ -188,7 +185,7 @@ def sf(distribution: str | Distribution, z: float, *, digits: int = 50) -> Any:
 
 @in_digits
 def pdf(distribution: str | Distribution, z: float, *, digits: int = 50) -> Any:
-    """Density ``f(z)`` of a standardised law, from its definition; parameters as in :func:`sf`.
+    """Density ``f(z)`` of a standardised distribution, from its definition; parameters as in :func:`sf`.
 
     Examples
     --------

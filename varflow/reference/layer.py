@@ -26,7 +26,7 @@ class Layer(NamedTuple):
     def z(self, variance: Any) -> Any:
         gap = self.threshold - self.mean_gain * (variance - self.bias2) / self.gain2
         if variance == 0:
-            return mp.inf if gap >= 0 else -mp.inf  # u = 0, and a spike needs u > θ
+            return mp.inf if gap >= 0 else -mp.inf  # u = 0, which spikes if 0 > θ
         return gap / mp.sqrt(variance)
 
     def rate(self, variance: Any) -> Any:
@@ -47,7 +47,7 @@ class Layer(NamedTuple):
 
 
 def layer_of(threshold: Any, gain: Any, distribution: Any, bias_std: Any, mean_gain: Any) -> Layer:
-    """The layer of the numbers a user gives, exact."""
+    """The layer of the user's numbers, taken as exact."""
     return Layer(
         law_of(distribution),
         number("threshold", threshold),
@@ -75,7 +75,7 @@ def variance_map(
     Parameters
     ----------
     variance, threshold, gain, bias_std, mean_gain : float
-        ``V ≥ 0``, ``θ``, ``g > 0``, ``σ_b ≥ 0``, ``m_g = n E[w]``; numbers, meant as their exact binary values.
+        ``V ≥ 0``, ``θ``, ``g > 0``, ``σ_b ≥ 0``, ``m_g = n E[w]``, taken as their exact binary values.
     distribution : str or Distribution
         A built-in name or ``student_t(df)``.
     digits : int
@@ -88,7 +88,7 @@ def variance_map(
     Raises
     ------
     DomainError
-        For a law without a reference or a number outside its domain.
+        For a distribution without a reference or a number outside its domain.
 
     Notes
     -----
@@ -122,8 +122,7 @@ def gain(
     Parameters
     ----------
     threshold, variance, bias_std, mean_gain : float
-        ``θ``, ``v > σ_b²``, ``σ_b ≥ 0``, ``m_g = n E[w]``; where a large ``m_g`` admits several
-        rates ``p``, the lowest is meant.
+        ``θ``, ``v > σ_b²``, ``σ_b ≥ 0``, ``m_g = n E[w]``; if a large ``m_g`` allows several rates ``p``, the lowest is used.
     distribution : str or Distribution
         A built-in name or ``student_t(df)``.
     digits : int
@@ -136,7 +135,7 @@ def gain(
     Raises
     ------
     DomainError
-        Where no gain preserves the variance: ``v ≤ σ_b²``, or a threshold beyond the support.
+        If no gain preserves the variance: ``v ≤ σ_b²``, or a threshold beyond the support.
 
     Examples
     --------
@@ -146,22 +145,22 @@ def gain(
     """
     law, threshold = law_of(distribution), number("threshold", threshold)
     wanted = at_least_zero("variance", variance, zero=False)
-    share = wanted - at_least_zero("bias_std", bias_std, zero=True) ** 2
-    if share <= 0:
-        raise DomainError("variance", variance, "must exceed bias_std²: the biases alone make more")
+    by_weights = wanted - at_least_zero("bias_std", bias_std, zero=True) ** 2
+    if by_weights <= 0:
+        raise DomainError("variance", variance, "must exceed bias_std², the variance due to the biases")
     z, shift = threshold / mp.sqrt(wanted), number("mean_gain", mean_gain) / mp.sqrt(wanted)
     with deep(max(abs(z), abs(shift))):
         rate = _rate(law, z, shift, digits)
     if rate == 0:
         raise DomainError("threshold", threshold, f"is beyond the support: no spike, no gain preserves variance={variance}")
-    return rounded(mp.sqrt(share / rate), digits)
+    return rounded(mp.sqrt(by_weights / rate), digits)
 
 
 def _rate(law: Law, z: Any, shift: Any, digits: int) -> Any:
     """The smallest solution of ``p = S(z - shift p)``.
 
-    ``S`` is convex above the mode, 0, and concave below: what is lacking, ``S(z - shift p) - p``, starts positive, is convex
-    in ``p`` up to ``z/shift`` and concave beyond, and ends negative at ``p = 1``.
+    ``S`` is convex above the mode, 0, and concave below, so ``S(z - shift p) - p`` is positive at ``p = 0``, convex up to
+    ``p = z/shift``, concave beyond, and negative at ``p = 1``.
     """
 
     def lack(p: Any) -> Any:
@@ -169,7 +168,7 @@ def _rate(law: Law, z: Any, shift: Any, digits: int) -> Any:
 
     if shift == 0 or lack(mpf(0)) == 0:
         return law.tail(z)
-    if shift < 0:  # falls throughout
+    if shift < 0:  # monotone
         highest = law.tail(z)
         return root_between(lack, first_power(lambda p: lack(p) > 0, highest, factor=mpf(1) / 2), highest, digits)
     lowest = law.tail(z) * (1 - mpf(10) ** (2 - mp.dps))
@@ -178,12 +177,12 @@ def _rate(law: Law, z: Any, shift: Any, digits: int) -> Any:
         valley = _valley(law, z, shift, convex_to, digits)
         if lack(valley) <= 0:
             return root_between(lack, lowest, valley, digits)
-        lowest = convex_to  # positive throughout the convex part: one root, where it is concave
+        lowest = convex_to  # positive on the convex part: the only root is on the concave part
     return root_between(lack, lowest, mpf(1), digits)
 
 
 def _valley(law: Law, z: Any, shift: Any, end: Any, digits: int) -> Any:
-    """Where the convex ``S(z - shift p) - p`` is smallest on ``[0, end]``; its slope rises with ``p``."""
+    """The minimum of the convex ``S(z - shift p) - p`` on ``[0, end]``, a root of its rising slope."""
 
     def slope(p: Any) -> Any:
         return shift * law.density(z - shift * p) - 1

@@ -36,10 +36,10 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
     Parameters
     ----------
     network : Network
-        Few steps and layers: each pair of steps of each layer is an integral. Its numbers mean their exact binary values.
+        With few steps and layers: each pair of steps of each layer is an integral. Floats mean their exact binary values.
     digits : int
-        Accuracy of the answer, less what depth makes of rounding: where two steps are all but equal, a coincidence loses
-        half of the digits in which their potentials differ.
+        Accuracy of a layer; rounding grows with depth, since the second moment of two nearly equal steps loses half of the
+        digits in which their potentials differ.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
 
     Examples
     --------
-    A leak of 1/2 adds up a constant current, to ``(1 + 1/2 + …)²`` of its variance:
+    A leaky membrane with β = 1/2 sums a constant current, up to ``(1 + 1/2 + …)²`` times its variance:
 
     >>> import mpmath, varflow as vf
     >>> leaky = vf.Network(width=10, depth=2, gain=2.5, neuron=vf.Neuron(1.0, decay=0.5), steps=2)
@@ -86,11 +86,11 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
 def _known(network: Network) -> None:
     instance("network", network, Network)
     if not network.neuron.reset_rule.absent:
-        raise DomainError("reset", network.neuron.reset, "must be 'none' here; vf.reference.two_steps has a reset")
+        raise DomainError("reset", network.neuron.reset, "must be 'none'; vf.reference.two_steps has resets")
     if network.drive.kinds > 1:
         raise DomainError("drive", network.drive, "must be one input: call once for each")
     if network.weight_law.in_degree is not None:
-        raise DomainError("weights", network.weight_law, "has a fixed in-degree, which is not known here")
+        raise DomainError("weights", network.weight_law, "has a fixed in-degree, which is not supported here")
 
 
 def _drive(network: Network) -> list[list[Any]]:
@@ -135,7 +135,7 @@ def _standardised(margin: Any, variance: Any, strict: bool) -> Any:
 
 
 def _correlation(before: Any, after: Any, covariance: Any) -> Any:
-    """±1 where what is left of it is rounding."""
+    """The correlation; ±1 if it differs from that by rounding only."""
     if before == 0 or after == 0:
         return mpf(0)
     rest = 1 - covariance**2 / (before * after)

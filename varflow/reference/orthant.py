@@ -1,4 +1,4 @@
-"""Two normal variables above two thresholds, in mpmath: the probability of a quadrant, integrated from its definition."""
+"""Bivariate normal orthant probabilities, in mpmath, integrated from the definition."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def orthant(h: float, k: float, correlation: float, *, digits: int = 50) -> Any:
     Parameters
     ----------
     h, k : float
-        Thresholds; numbers, meant as their exact binary values.
+        Thresholds, taken as their exact binary values.
     correlation : float
         ``ρ`` in [-1, 1].
     digits : int
-        Accuracy of the answer, relative to the smaller of ``Q(h)`` and ``Q(k)``.
+        Accuracy, relative to the smaller of ``Q(h)`` and ``Q(k)``.
 
     Returns
     -------
@@ -55,9 +55,9 @@ def orthant(h: float, k: float, correlation: float, *, digits: int = 50) -> Any:
 
 
 def quadrant(h: Any, k: Any, rho: Any, digits: int) -> Any:
-    """The same in working precision, for thresholds that may be infinite."""
+    """The same in working precision, also for infinite thresholds."""
     Q = law_of("normal").tail
-    h, k = max(h, k), min(h, k)  # the rarer one is integrated over: a tail in front of a factor of size 1
+    h, k = max(h, k), min(h, k)  # integrate over the rarer one: a tail times a factor of order 1
     if mp.isinf(h) or mp.isinf(k):
         return mpf(0) if h == mp.inf else Q(h) if h != -mp.inf else mpf(1)
     if abs(rho) == 1:
@@ -69,8 +69,8 @@ def quadrant(h: Any, k: Any, rho: Any, digits: int) -> Any:
 
 
 def stretches(lo: Any, hi: Any, steps: list[Any], width: Any) -> list[Any]:
-    """Ends between which a normal density times functions that step at ``steps``, within ``width``, is tame."""
-    reach = mp.sqrt(2 * mp.ln(10) * mp.dps)  # in standard deviations: beyond, a tail is lost in rounding
+    """Points that cut a normal density times functions with steps of this ``width`` at ``steps`` into smooth pieces."""
+    reach = mp.sqrt(2 * mp.ln(10) * mp.dps)  # standard deviations: the tail beyond is below rounding
     around = [step + j * width for step in steps for j in (-reach, -reach / 3, -2, 0, 2, reach / 3, reach)]
     first = max(lo, mpf(-8))
     falls = [first + j / (1 + max(first, 0)) for j in (1, 4)] + [mpf(j) for j in (-8, -3, 0, 3, 8)]

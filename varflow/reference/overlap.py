@@ -1,4 +1,4 @@
-"""Two inputs at infinite width, in mpmath: the map of their overlap, integrated from its definition, and where it settles."""
+"""Two inputs at infinite width, in mpmath: the map of their overlap, integrated from the definition, and its fixed point."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from varflow.reference.roots import first_power, root_between
 __all__ = ["CorrelationPoint", "correlation_map", "correlation_point"]
 
 
-LOWEST = -5
+LOWEST = -5  # of z: below, 1 - p is under 3e-7 and ρ* too close to 1
 
 
 class CorrelationPoint(NamedTuple):
-    """The stable overlap, the factor by which deviations from it shrink per layer, and ``-1/ln`` of that factor, in layers."""
+    """The stable overlap, its multiplier ``m`` per layer, and the depth scale ``-1/ln m``."""
 
     overlap: Any
     multiplier: Any
@@ -39,7 +39,7 @@ def correlation_map(overlap: float, z: float, *, digits: int = 50) -> Any:
     overlap : float
         ``ρ = E[x x̂]/p`` in [0, 1]: without bias the correlation of the next potentials.
     z : float
-        The threshold in standard deviations of the potential, of either sign.
+        Threshold in standard deviations of the potential, of either sign.
     digits : int
         Relative accuracy of the answer.
 
@@ -80,8 +80,8 @@ def _map(law: Law, rho: Any, z: Any, digits: int) -> Any:
 
 
 def _ends(rho: Any, z: Any, width: Any) -> list[Any]:
-    """The second factor steps up around ``z/ρ``, within ``width/ρ``; the density falls within 1, or ``1/z``."""
-    reach = mp.sqrt(2 * mp.ln(10) * mp.dps)  # in standard deviations: beyond, a tail is lost in rounding
+    """Ends of smooth pieces: the second factor rises at ``z/ρ`` within ``width/ρ``, the density falls within 1 or ``1/z``."""
+    reach = mp.sqrt(2 * mp.ln(10) * mp.dps)  # standard deviations: the tail beyond is below rounding
     steps = [(z + k * width) / rho for k in (-reach, -reach / 3, -2, 0, 2, reach / 3, reach)]
     falls = [z + k / (1 + max(z, 0)) for k in (1, 4)] + [mpf(k) for k in (-8, -3, 0, 3, 8)]
     far = max(z, 0) + reach
@@ -90,7 +90,7 @@ def _ends(rho: Any, z: Any, width: Any) -> list[Any]:
 
 @in_digits
 def correlation_point(z: float, *, digits: int = 50) -> CorrelationPoint:
-    r"""The overlap that two inputs end with, whatever they started with (short of ``ρ = 1``).
+    r"""The stable fixed point of the overlap of two inputs, reached from any overlap below 1.
 
     .. math:: \rho^* = \rho'(\rho^*), \qquad m = \frac{\varphi_2(z, z; \rho^*)}{Q(z)}
 
@@ -113,7 +113,7 @@ def correlation_point(z: float, *, digits: int = 50) -> CorrelationPoint:
 
     Notes
     -----
-    The map starts above the diagonal, at ``Q(z)``, and ends below it: at ``ρ = 1`` it arrives with infinite slope.
+    The map is above the diagonal at ``ρ = 0``, where it is ``Q(z)``, and below it near ``ρ = 1``, where its slope is infinite.
     **Assumes** as :func:`correlation_map`. **Source**: ``schoenholz2017`` for smooth activations; ``∂P/∂ρ = φ₂`` is
     ``plackett1954``'s identity.
 
@@ -126,7 +126,7 @@ def correlation_point(z: float, *, digits: int = 50) -> CorrelationPoint:
     """
     z = number("z", z)
     if z < LOWEST:
-        raise DomainError("z", z, f"must be at least {LOWEST}: nearly all neurons fire, and any two inputs end alike")
+        raise DomainError("z", z, f"must be at least {LOWEST}: below, nearly all neurons fire and any two inputs become equal")
     with deep(z):
         rho = _crossing(z, digits)
         multiplier = _slope(law_of("normal"), rho, z)
@@ -134,7 +134,7 @@ def correlation_point(z: float, *, digits: int = 50) -> CorrelationPoint:
 
 
 def _crossing(z: Any, digits: int) -> Any:
-    """Bracketed to ten digits, polished by Newton's method, and confirmed by a change of sign in the last digit."""
+    """The root: bracketed to ten digits, refined by Newton's method, confirmed by a sign change in the last digit."""
     with mpmath.workdps(mp.dps - digits + 12):
         law = law_of("normal")
         gap = first_power(lambda d: _map(law, 1 - d, z, 12) < 1 - d, mpf(1), factor=mpf(1) / 2)
@@ -146,7 +146,7 @@ def _crossing(z: Any, digits: int) -> Any:
     if not all(
         side * (_map(law, rho * (1 - side * last), z, digits + 2) / rho / (1 - side * last) - 1) > 0 for side in (1, -1)
     ):
-        raise ConvergenceError("no change of sign within the digits asked for: ask for fewer", rho)
+        raise ConvergenceError("no change of sign within the requested digits: request fewer", rho)
     return rho
 
 

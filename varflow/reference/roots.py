@@ -1,4 +1,4 @@
-"""Real roots by brackets: every root is confirmed by a change of sign."""
+"""Bracketed real roots, each confirmed by a change of sign."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["first_power", "root_between", "roots_between"]
 
 
 def roots_between(function: Callable[[Any], Any], ends: list[Any], digits: int) -> list[Any]:
-    """The roots, one per interval whose ends differ in sign."""
+    """One root for each interval whose ends differ in sign."""
     found = []
     values = [function(end) for end in ends]
     for index in range(len(ends) - 1):
@@ -56,13 +56,13 @@ def root_between(function: Callable[[Any], Any], low: Any, high: Any, digits: in
     before, after = max(root * (1 - spread), ends[0]), min(root * (1 + spread), ends[1])
     if function(before) * function(after) > 0:
         raise ConvergenceError(
-            "no change of sign within the digits asked for; ask for fewer, or more if roots nearly meet", root
+            "no change of sign within the requested digits; request fewer, or more if roots nearly meet", root
         )
     return root
 
 
 def _illinois(function: Callable[[Any], Any], low: Any, high: Any, below: Any, above: Any) -> Any:
-    """False position that halves the weight of an end kept twice; from here superlinear."""
+    """Illinois rule: false position that halves the weight of an end kept twice."""
     kept = 0
     for _ in range(500):
         if below == above:

@@ -1,4 +1,4 @@
-"""Deep networks whose silence does not absorb, in mpmath: the stationary chain of spike counts, and how it switches states."""
+"""Deep networks without absorbing silence, in mpmath: the stationary chain of spike counts and its switching rates."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from varflow.reference.laws import in_digits, rounded
 
 __all__ = ["ExactStationary", "second_eigenvalue", "stationary", "switching_rates"]
 
-LONGEST = 20_000
-MOST_EIGENVALUES = 40
+LONGEST = 20_000  # layers of iteration
+MOST_EIGENVALUES = 40  # largest matrix whose eigenvalues are computed
 
 
 class ExactStationary(NamedTuple):
@@ -37,7 +37,7 @@ def stationary(
     mean_gain: float = 0.0,
     digits: int = 50,
 ) -> ExactStationary:
-    r"""The state of a narrow, deep network with normal weights whatever its drive.
+    r"""The stationary state of a narrow, deep network with normal weights, for any drive.
 
     .. math:: \nu_j = \sum_k \nu_k P_{kj}, \qquad \sum_k \nu_k = 1
 
@@ -46,7 +46,7 @@ def stationary(
     threshold, gain, width, bias_std, mean_gain
         As in :func:`varflow.reference.spike_counts`.
     digits : int
-        Of every probability, less those that the linear system loses: as many as the smallest switching rate has zeros.
+        Of every probability, minus those lost in the linear system (as many as the smallest switching rate has zeros).
 
     Returns
     -------
@@ -71,7 +71,7 @@ def stationary(
     chain = chain_of(width, threshold, gain, bias_std, mean_gain)
     size = chain.width + 1
     balance = mp.matrix(chain.transitions()).T - mp.eye(size)
-    balance[size - 1, :] = mp.ones(1, size)  # one of the equations follows from the others
+    balance[size - 1, :] = mp.ones(1, size)  # normalisation replaces one equation, which follows from the others
     law = list(mp.lu_solve(balance, mp.matrix([0] * chain.width + [1])))
     variance = sample_variance(chain.width, law, conditional_variances(chain))
     rate = moments(law, [mpf(k) / chain.width for k in range(size)])
@@ -89,14 +89,14 @@ def second_eigenvalue(
     mean_gain: float = 0.0,
     digits: int = 20,
 ) -> Any:
-    r"""The largest eigenvalue ``λ₂`` of the chain of a narrow network in size, beside the 1 of its stationary state.
+    r"""The second largest eigenvalue ``λ₂`` (by size) of the chain of a narrow network, after the 1 of its stationary state.
 
     Parameters
     ----------
     threshold, gain, width, bias_std, mean_gain
         As in :func:`varflow.reference.spike_counts`; width at most 40.
     digits : int
-        Carried by the eigenvalues.
+        Working precision of the eigenvalues.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def switching_rates(
     mean_gain: float = 0.0,
     digits: int = 50,
 ) -> tuple[tuple[Any, ...], ...]:
-    r"""How often a narrow network with normal weights leaves each of its metastable states for another one.
+    r"""Rates at which a narrow network with normal weights switches between its metastable states.
 
     Parameters
     ----------
@@ -145,8 +145,8 @@ def switching_rates(
     Returns
     -------
     tuple of tuples of mpf
-        ``[i][j]``: probability per layer that a network settled in state ``i`` reaches the typical count of state ``j``;
-        states ascend in firing rate.
+        ``[i][j]``: probability per layer of reaching the typical count of state ``j`` from state ``i``; states ascend in
+        firing rate.
 
     Raises
     ------
@@ -157,9 +157,9 @@ def switching_rates(
 
     Notes
     -----
-    States are told apart as in :meth:`varflow.SpikeChain.stationary`: the drift ``n π_K - K``, averaged over a binomial count
-    of mean ``K``, turns from positive to negative with growing ``K``; silence is a state if a silent layer is more likely
-    than not followed by another one, full activity likewise.
+    States are defined as in :meth:`varflow.SpikeChain.stationary`: counts where the drift ``n π_K - K``, averaged over a
+    binomial count of mean ``K``, changes from positive to negative with growing ``K``. Silence is a state if a silent layer is
+    more likely than not followed by another one; full activity likewise.
     **Source**: derived here.
 
     Examples
@@ -175,7 +175,7 @@ def switching_rates(
         return ((mpf(0),),)
     rates = [[mpf(0)] * len(typical) for _ in typical]
     for i in range(len(typical)):
-        low = typical[i - 1][0] if i > 0 else -1  # from here down lies the typical count of the state below
+        low = typical[i - 1][0] if i > 0 else -1  # the typical count of the state below
         high = typical[i + 1][1] if i + 1 < len(typical) else chain.width + 1
         law = _settled(rows, low, high)
         following = push(law, rows)
@@ -186,7 +186,7 @@ def switching_rates(
 
 
 def typical_counts(chain: Chain) -> list[tuple[int, int]]:
-    """The counts next to each other between which the drift turns from positive to negative."""
+    """Neighbouring counts between which the drift changes from positive to negative."""
     n = chain.width
     drift = [n * chain.firing(count) - count for count in range(n + 1)]
     averaged = [mp.fdot(binomial(n, mpf(count) / n), drift) for count in range(n + 1)]
@@ -198,7 +198,7 @@ def typical_counts(chain: Chain) -> list[tuple[int, int]]:
 
 
 def _settled(rows: list[list[Any]], low: int, high: int) -> list[Any]:
-    """The distribution of networks that have stayed between two counts for long."""
+    """The quasi-stationary distribution between two counts."""
     inside = range(low + 1, high)
     law = [mpf(1) / len(inside) if count in inside else mpf(0) for count in range(len(rows))]
     for _ in range(LONGEST):

@@ -1,4 +1,4 @@
-"""Networks that stay alive, in mpmath: the quasi-stationary law of the chain of spike counts, and how long it lasts."""
+"""Networks that stay alive, in mpmath: the quasi-stationary distribution of the chain of spike counts, and its lifetime."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from varflow.reference.laws import at_least_zero, in_digits, rounded
 
 __all__ = ["ExactLifetime", "ExactQuasiStationary", "lifetime", "quasi_stationary", "relaxation_depth"]
 
-LONGEST = 20_000
-MOST_EIGENVALUES = 40
+LONGEST = 20_000  # layers of iteration
+MOST_EIGENVALUES = 40  # largest matrix whose eigenvalues are computed
 
 
 class ExactQuasiStationary(NamedTuple):
@@ -62,13 +62,13 @@ def quasi_stationary(
     Raises
     ------
     DomainError
-        For a negative threshold, where silence does not absorb, a number outside its domain or a wide layer.
+        For a negative threshold, where silence is not absorbing, a number outside its domain or a wide layer.
     ConvergenceError
-        If the law does not settle within 20000 layers.
+        If the distribution does not settle within 20000 layers.
 
     Notes
     -----
-    Power iteration: the law of the next layer, given that it is alive, until it repeats itself.
+    Power iteration of the distribution of the next layer, given that it is alive.
     **Source**: ``darroch1965``.
 
     Examples
@@ -88,7 +88,7 @@ def quasi_stationary(
         if all(abs(p - q) <= mpf(10) ** (5 - mp.dps) * p for p, q in zip(law, before, strict=True)):
             break
     else:
-        raise ConvergenceError(f"the quasi-stationary law did not settle within {LONGEST} layers", law)
+        raise ConvergenceError(f"the quasi-stationary distribution did not settle within {LONGEST} layers", law)
     escape, law = mp.fdot(law, dying), [mpf(0), *law]
     variance = sample_variance(chain.width, law, conditional_variances(chain))
     rate = moments(law, [mpf(k) / chain.width for k in range(chain.width + 1)])
@@ -105,7 +105,7 @@ def relaxation_depth(
     mean_gain: float = 0.0,
     digits: int = 20,
 ) -> Any:
-    r"""Layers over which a narrow, live network forgets its start by a factor e.
+    r"""Layers over which the memory of the start of a narrow, live network decays by a factor e.
 
     .. math:: -\frac{1}{\ln(|\lambda_2|/\lambda_1)}
 
@@ -114,7 +114,7 @@ def relaxation_depth(
     threshold, gain, width, mean_gain
         As in :func:`varflow.reference.spike_counts`; ``θ ≥ 0``, width at most 40.
     digits : int
-        Carried by the eigenvalues of the chain among live states.
+        Working precision of the eigenvalues of the chain among live states.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def relaxation_depth(
     Raises
     ------
     DomainError
-        For a negative threshold, where silence does not absorb, a number outside its domain or a wide layer.
+        For a negative threshold, where silence is not absorbing, a number outside its domain or a wide layer.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def lifetime(
     Returns
     -------
     ExactLifetime
-        ``.from_drive`` and ``.from_quasi_stationary``, the latter ``1/r``; nan where silence does not absorb.
+        ``.from_drive`` and ``.from_quasi_stationary``, the latter ``1/r``; nan if silence is not absorbing.
 
     Raises
     ------
@@ -190,11 +190,9 @@ def lifetime(
 
 
 def _final(threshold: Any, gain: Any, width: Any, mean_gain: Any) -> Chain:
-    """A chain without bias, whose silence absorbs."""
+    """A chain without bias, whose silence is absorbing."""
     chain = chain_of(width, threshold, gain, 0, mean_gain)
     if chain.threshold < 0:
-        rule = (
-            "must not be negative: neurons at rest would fire, and silence would not absorb; reference.stationary answers there"
-        )
+        rule = "must not be negative: neurons at rest would fire, so silence is not absorbing; use reference.stationary"
         raise DomainError("threshold", threshold, rule)
     return chain

@@ -1,4 +1,4 @@
-"""Two steps of any neuron under normal currents, in mpmath: what a reset does, integrated over the first current."""
+"""Two steps of any neuron under normal currents, in mpmath: the effect of a reset, integrated over the first current."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TwoSteps(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """First membranes ``μ + σ x`` with ``lo < x < hi``, all of ``spikes`` spikes; then ``H_2 = a x + b + s z``, both normal."""
+    """``H_1 = μ + σ x`` for ``lo < x < hi``, with ``spikes`` spikes; then ``H_2 = a x + b + s z``; ``x, z`` standard normal."""
 
     lo: Any
     hi: Any
@@ -39,11 +39,11 @@ class _Piece(NamedTuple):
 
 @in_digits
 def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: int = 50) -> TwoSteps:
-    r"""The first two steps of a neuron with any reset, its currents normal.
+    r"""The first two steps of a neuron with any reset under normal currents.
 
     .. math:: E[f(H_1, S_1, H_2)] = \int \varphi(x)\, E\bigl[f \mid H_1 = \mu + \sigma x\bigr]\, dx
 
-    with the integral cut where the number of spikes changes.
+    with the integral split where the number of spikes changes.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     mean : pair
         ``E[I_t]``.
     digits : int
-        Accuracy, relative to the largest of the spike probabilities.
+        Accuracy, relative to the largest spike probability.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     Raises
     ------
     DomainError
-        Where the first current does not vary, or the matrix is no covariance.
+        If the first current does not vary, or the matrix is not a covariance.
 
     Notes
     -----
@@ -71,7 +71,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
 
     Examples
     --------
-    A constant current that fired once fires again if the reset takes nothing of the input:
+    A constant current that fired once fires again unless the reset removes input:
 
     >>> import mpmath, varflow as vf
     >>> held = ((1, 1), (1, 1))
@@ -88,7 +88,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     (C11, C12, C21, C22), (m1, m2) = _numbers("covariance", covariance, (2, 2)), _numbers("mean", mean, (2,))
     excess = C12**2 - C11 * C22
     if not (C11 > 0 and C12 == C21 and excess <= C12**2 * mpf(10) ** -14):
-        raise DomainError("covariance", covariance, "must be a symmetric covariance whose first variance is positive")
+        raise DomainError("covariance", covariance, "must be a symmetric covariance with positive first variance")
     scale, alpha = mpf(neuron.input_scale), mpf(neuron.synaptic_decay)
     m1, m2 = scale * m1, scale * (alpha * m1 + m2)
     C11, C12, C22 = scale**2 * C11, scale**2 * (alpha * C11 + C12), scale**2 * (alpha**2 * C11 + 2 * alpha * C12 + C22)
@@ -126,14 +126,14 @@ def _pieces(neuron: Neuron, m1: Any, std: Any, m2: Any, slope: Any, spread: Any,
 
 
 def _after(neuron: Neuron, S: int, theta: Any) -> tuple[Any, Any, Any]:
-    """``H_2 = keep · H_1 + into · c_2 - off`` after ``S`` spikes."""
+    """``(keep, into, off)`` of ``H_2 = keep · H_1 + into · c_2 - off`` after ``S`` spikes."""
     reset, beta = neuron.reset_rule, mpf(neuron.decay)
     keep, into, off = beta * (1 - mpf(reset.membrane) * S), 1 - mpf(reset.input) * S, mpf(reset.threshold) * theta * S
     return keep, into, off if reset.delayed else beta * off
 
 
 def _highest(neuron: Neuron, mean: Any, std: Any, digits: int) -> int:
-    """More spikes than these do not happen within the digits asked for."""
+    """Largest spike count with a probability above the requested accuracy."""
     return max(1, int((mean + std * mp.sqrt(2 * mp.ln(10) * (digits + 3))) / mpf(neuron.threshold)) + 1)
 
 
@@ -168,7 +168,7 @@ def _truncated(lo: Any, hi: Any) -> tuple[Any, Any, Any]:
 
 
 def _above(neuron: Neuron, piece: _Piece, level: Any, digits: int) -> Any:
-    """Probability of this piece and of ``H_2`` above ``level``."""
+    """Probability of this piece with ``H_2`` above ``level``."""
     law, (lo, hi, _, a, b, s) = law_of("normal"), piece
     if s == 0 and a == 0:
         fires = b > level or (b == level and not neuron.strict)

@@ -1,14 +1,14 @@
-"""Tools for the tests of those who build on varflow: Hypothesis strategies, and properties for their own code to pass.
+"""Tools for testing code that builds on varflow: Hypothesis strategies, and properties to assert.
 
-- Strategies draw what the theory is about: :func:`thresholds`, :func:`gains`, :func:`distributions`,
-  :func:`neurons`, :func:`drives`, :func:`networks`. They need Hypothesis.
-- Of initialisers, :func:`assert_gain`, :func:`assert_preserves_variance`, :func:`assert_survives`,
-  :func:`assert_agrees_with_theory` judge a function that fills a weight tensor. They need torch.
-- Of theories, :func:`assert_variance_map` judges a variance map by Monte Carlo.
+- Strategies: :func:`thresholds`, :func:`gains`, :func:`distributions`, :func:`neurons`, :func:`drives`, :func:`networks`. They
+  need Hypothesis.
+- Properties of initialisers: :func:`assert_gain`, :func:`assert_preserves_variance`, :func:`assert_survives`,
+  :func:`assert_agrees_with_theory` test a function that fills a weight tensor. They need torch.
+- Properties of theories: :func:`assert_variance_map` tests a variance map by Monte Carlo.
 
-Every property is a statistical test with fixed seeds and a stated false-alarm rate: correct code fails it for that share of
-all seeds, and with a given seed always or never. A property that does not hold raises ``AssertionError`` with what was
-measured, its standard error, and what was due.
+Every property is a statistical test with fixed seeds and a stated false-alarm rate: correct code fails for that fraction of all
+seeds, and for a given seed always or never. A failure raises ``AssertionError`` with the measured value, its standard error,
+and the expected value.
 """
 
 from varflow.testing.depth import assert_agrees_with_theory, assert_survives

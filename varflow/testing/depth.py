@@ -1,4 +1,4 @@
-"""Properties of an initialiser over depth: whether activity survives, and whether the exact law of a network holds."""
+"""Properties of an initialiser over depth: survival of activity, and agreement with the exact theory of a network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def assert_survives(
     seed: int = 0,
     false_alarm: float = 1e-3,
 ) -> None:
-    r"""Assert that activity survives to the last layer in at least a stated share of networks.
+    r"""Assert that activity survives to the last layer in at least a fraction ``share`` of networks.
 
     .. math:: P(K_L > 0) \ge \text{share}
 
@@ -35,26 +35,26 @@ def assert_survives(
     width, depth : int
         Of the networks. Layer 1 is driven by N(0, 1) potentials.
     share : float
-        The smallest share of networks that should be alive, strictly between 0 and 1.
+        Smallest acceptable fraction of live networks, strictly between 0 and 1.
     repeats : int
-        Networks, each with weights of its own.
+        Number of networks, each with its own weights.
     seed : int
         Of torch's generator and of the drive.
     false_alarm : float
-        Probability with which a fill is rejected that keeps just this share alive; less if it keeps more.
+        Probability of rejecting a fill that keeps exactly this fraction alive; less if it keeps more.
 
     Raises
     ------
     AssertionError
-        If so few are alive that the share is not believable, or the fill leaves numbers that are not finite.
+        If significantly fewer networks are alive, or the fill leaves weights that are not finite.
     DomainError
-        For values outside their domain, or so few networks that not even all of them dead would count.
+        For values outside their domain, or so few networks that even all of them dead would not be significant.
 
     Notes
     -----
     **Method**: the exact one-sided binomial test. With the defaults 79 or fewer of 100 alive fail: a fill that keeps 80 %
-    alive is rejected by 44 of 100 seeds, one that keeps 60 % by all. The preserving gain itself fails where the network is
-    narrow: at θ = 1 it carries 54 % of networks of width 100 to layer 20, and the message says which gain carries the share.
+    alive is rejected by 44 of 100 seeds, one that keeps 60 % by all. The preserving gain itself fails in narrow networks: at
+    θ = 1 it keeps 54 % of networks of width 100 alive to layer 20. The message names the call for a gain that suffices.
     **Assumes** memoryless neurons without bias.
 
     Examples
@@ -65,7 +65,7 @@ def assert_survives(
     >>> vf.testing.assert_survives(torch.nn.init.kaiming_normal_, threshold=1.0)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    AssertionError: activity survives to layer 20 in 0 of 100 networks where at least 90 % were due (p = ...)
+    AssertionError: activity survives to layer 20 in 0 of 100 networks, expected at least 90 % (p = ...)
     Half of them are silent at layer ... vf.corrected_gain(threshold=1, width=100, depth=20, survival_target=0.9)
     """
     called("fill", fill)
@@ -83,39 +83,39 @@ def assert_survives(
         half = np.flatnonzero(2 * alive <= repeats)
         fall = f"Half of them are silent at layer {half[0] + 1}. " if len(half) else ""
         raise AssertionError(
-            f"activity survives to layer {depth} in {alive[-1]} of {repeats} networks where at least {100 * wanted:g} % were "
-            f"due (p = {p_value:.2g})\n{fall}A gain that carries {100 * wanted:g} %: vf.corrected_gain({setting})"
+            f"activity survives to layer {depth} in {alive[-1]} of {repeats} networks, expected at least {100 * wanted:g} % "
+            f"(p = {p_value:.2g})\n{fall}A gain that keeps {100 * wanted:g} % alive: vf.corrected_gain({setting})"
         )
 
 
 def assert_agrees_with_theory(
     fill: Fill, network: vf.Network, *, repeats: int = 20, seed: int = 0, false_alarm: float = 1e-3
 ) -> None:
-    """Assert that deep networks of a fill's weights follow the exact law of a network: variance, rate and survival.
+    """Assert that deep networks with a fill's weights agree with the exact theory: variance, rate and survival.
 
     Parameters
     ----------
     fill : callable
         Fills a tensor of shape ``(width[l], width[l-1])`` in place, or returns one.
     network : Network
-        What the fill should make: its law of weights, its gain. Memoryless, driven by currents.
+        The network that the fill should produce (weight distribution, gain). Memoryless, driven by currents.
     repeats : int
-        Networks, each with weights of its own; 2 at least.
+        Number of networks, each with its own weights; at least 2.
     seed : int
-        Of torch's generator, of drive and biases.
+        Of torch's generator, the drive and the biases.
     false_alarm : float
-        Probability with which a fill that makes this network is rejected.
+        Probability of rejecting a fill that produces this network.
 
     Raises
     ------
     AssertionError
         If the theory does not hold for the fill; the message is the comparison.
     DomainError
-        For networks without an exact law, or driven by inputs.
+        For networks without exact theory, or driven by inputs.
 
     Notes
     -----
-    **Method**: :func:`varflow.compare` with :func:`varflow.finite_width`, calibrated by draws from that law.
+    **Method**: :func:`varflow.compare` with :func:`varflow.finite_width`, calibrated by draws from its distribution.
 
     Examples
     --------
@@ -132,7 +132,7 @@ def assert_agrees_with_theory(
     called("fill", fill)
     instance("network", network, vf.Network)
     if not isinstance(network.drive, type(vf.drives.currents())):
-        raise DomainError("network", network, "must be driven by vf.drives.currents(std): a fill is not told about inputs")
+        raise DomainError("network", network, "must be driven by vf.drives.currents(std)")
     profile = vf.finite_width(network)
     verdict = vf.compare(
         profile, _measured(fill, network, integer("repeats", repeats, minimum=2), seed), false_alarm=false_alarm
@@ -142,7 +142,7 @@ def assert_agrees_with_theory(
 
 
 def _measured(fill: Fill, network: vf.Network, repeats: int, seed: int) -> vf.Ensemble:
-    """Networks of the fill's weights, simulated."""
+    """Simulated networks with the fill's weights."""
     generator = np.random.default_rng(integer("seed", seed, minimum=0))
     with seeded(seed):
         rows = np.array([_propagated(fill, network, generator) for _ in range(repeats)])

@@ -1,6 +1,6 @@
-"""Hypothesis strategies: thresholds, gains, distributions, neurons, drives and networks, each from a stated domain.
+"""Hypothesis strategies: thresholds, gains, distributions, neurons, drives and networks.
 
-Every value drawn is valid, without filtering; examples shrink towards threshold 1, the normal law and small networks.
+Every value drawn is valid, without filtering; examples shrink towards threshold 1, the normal distribution and small networks.
 Hypothesis is imported when a strategy is made.
 """
 
@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
 __all__ = ["distributions", "drives", "gains", "networks", "neurons", "thresholds"]
 
-TINY = 1e-100  # numbers below, whose squares leave double precision, are drawn as 0
-EDGE = 1e-3  # a living gain is at least this share above the critical one, where every question is ill-conditioned
+TINY = 1e-100  # smaller numbers are drawn as 0, since their squares underflow
+EDGE = 1e-3  # live gains exceed the critical gain, where everything is ill-conditioned, by at least this fraction
 
 
 def thresholds(
     min_value: float | None = None, max_value: float | None = None, *, positive: bool = True
 ) -> SearchStrategy[float]:
-    """Thresholds ``θ``, shrinking towards 1 where that lies between the bounds.
+    """Thresholds ``θ``, shrinking towards 1 if that is within the bounds.
 
     Parameters
     ----------
     min_value, max_value : float, optional
         Inclusive bounds; by default 0.05 and 3, and -3 and 3 with ``positive=False``.
     positive : bool
-        Whether only ``θ > 0`` is drawn. Else 0 and negative thresholds are too.
+        Whether to draw only ``θ > 0``; otherwise 0 and negative thresholds too.
 
     Raises
     ------
     DomainError
-        For bounds that are not finite, in the wrong order, or not positive where they must be.
+        For bounds that are not finite, in the wrong order, or not positive with ``positive=True``.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def thresholds(
     """
     low, high = _bounds(min_value, max_value, 0.05 if flag("positive", positive) else -3.0, 3.0)
     if positive and low <= 0:
-        raise DomainError("min_value", low, "must be positive; positive=False draws other thresholds too")
+        raise DomainError("min_value", low, "must be positive, unless positive=False")
     return _floats(low, high, towards=1.0)
 
 
@@ -69,17 +69,17 @@ def gains(
     min_value, max_value : float, optional
         Inclusive bounds; by default 0.1 and four times the larger of 1 and the critical gain.
     threshold : float
-        ``θ``, which decides what lives. Where it is drawn too: ``thresholds().flatmap(lambda t: gains(threshold=t))``.
+        ``θ``, for the critical gain. To draw both: ``thresholds().flatmap(lambda t: gains(threshold=t))``.
     distribution : str or object
         Of the standardised potential.
     living : bool
-        Whether every gain drawn is above the critical one, by 0.1 % at least: at infinite width activity can last. Else
-        any positive gain.
+        Whether to draw only gains at least 0.1 % above the critical one, with which activity can persist at infinite width;
+        otherwise any positive gain.
 
     Raises
     ------
     DomainError
-        For bounds in the wrong order or not positive, and where none between them is above the critical gain.
+        For bounds in the wrong order or not positive, or all below the critical gain.
 
     Examples
     --------
@@ -96,17 +96,17 @@ def gains(
     if flag("living", living):
         low = max(low, (1 + EDGE) * critical)
         if low > high:
-            raise DomainError("max_value", high, f"leaves no living gain: the critical one is {critical:.6g}")
+            raise DomainError("max_value", high, f"is below the critical gain {critical:.6g}, so no gain is live")
     return _floats(low, high, towards=low)
 
 
 def distributions(*, heavy_tails: bool = True) -> SearchStrategy[Any]:
-    """Laws of the standardised potential, shrinking towards the normal one.
+    """Distributions of the standardised potential, shrinking towards the normal one.
 
     Parameters
     ----------
     heavy_tails : bool
-        Whether Student's t with 2.5 to 50 degrees of freedom is drawn beside normal, uniform, Laplace and logistic.
+        Whether to draw Student's t with 2.5 to 50 degrees of freedom, besides normal, uniform, Laplace and logistic.
 
     Examples
     --------
@@ -131,11 +131,10 @@ def neurons(
     thresholds : strategy, optional
         Of ``θ``; by default :func:`thresholds`, positive.
     memoryless : bool
-        Whether only memoryless neurons are drawn, with an input scale from 0.25 to 4 and ``>`` or ``≥``. Else also those
-        with a decay in [0, 1], a synaptic decay in [0, 0.9] and any reset that has a name, counts of spikes at positive
-        thresholds only.
+        Whether to draw only memoryless neurons, with an input scale from 0.25 to 4 and ``>`` or ``≥``; otherwise also decays
+        in [0, 1], synaptic decays in [0, 0.9] and any named reset (``multi_spike`` at positive thresholds only).
     max_delay : int
-        Largest number of steps between a spike and its arrival; by default there is no delay.
+        Largest delay in steps; by default 0.
 
     Raises
     ------
@@ -174,13 +173,13 @@ def drives(
     Parameters
     ----------
     steps : int, optional
-        Of the network. With it inputs may have a vector for each step.
+        Steps of the network. If set, inputs may have one vector per step.
     width : int, optional
-        Of its layer 1, for currents given to each neuron.
+        Width of layer 1, for given currents of each neuron.
     max_fan_in, max_batch : int
-        Largest number of inputs of a neuron, and of rows in a batch.
+        Largest number of inputs per neuron, and of rows in a batch.
     given : bool
-        Whether currents of one's own are drawn too, which have no covariance; they need ``steps``.
+        Whether to draw given currents too, which have no covariance; needs ``steps``.
 
     Raises
     ------
@@ -198,7 +197,7 @@ def drives(
     """
     st = _hypothesis()
     if flag("given", given) and steps is None:
-        raise DomainError("steps", steps, "is missing: given currents have the network's")
+        raise DomainError("steps", steps, "is missing, but needed for given currents")
     held = [()] if steps is None else [(), (integer("steps", steps, minimum=1),)]
     alike = [1] if width is None else [1, integer("width", width, minimum=1)]
     batches, inputs = _integers("batch", 1, max_batch), _integers("fan_in", 1, max_fan_in)
@@ -243,21 +242,21 @@ def networks(
     neurons : strategy, optional
         By default :func:`neurons` with this ``memoryless``.
     weights : strategy, optional
-        Of weight laws or their names; by default ``"normal"``.
+        Of weight distributions or their names; by default ``"normal"``.
     min_width, max_width, min_depth, max_depth : int
         Inclusive bounds.
     max_bias_std : float
-        Largest standard deviation of the biases; by default there are none.
+        Largest standard deviation of the biases; by default 0.
     min_steps, max_steps : int
         Inclusive bounds of the number of time steps.
     any_drive : bool
-        Whether layer 1 receives any of :func:`drives` that has a covariance. Else constant currents of variance 1.
+        Whether layer 1 receives any of :func:`drives` that has a covariance; otherwise constant currents of variance 1.
     equal_layers : bool
-        Whether all layers have one width. Else each draws its own.
+        Whether all layers have the same width; otherwise each draws its own.
     living : bool
-        Whether the gain is above the critical one, which the input scale moves too: at infinite width activity can last.
+        Whether the gain is above the critical one (input scale included), so that activity can persist at infinite width.
     memoryless : bool
-        Of the neurons, where no strategy is given for them.
+        For the neurons, if no strategy is given for them.
 
     Raises
     ------
@@ -304,14 +303,14 @@ def _hypothesis() -> Any:
 
 
 def _strategy(name: str, given: Any, usual: Any) -> Any:
-    """The strategy that is given, or the usual one."""
+    """The given strategy, or the default."""
     if given is not None and not isinstance(given, _hypothesis().SearchStrategy):
-        raise DomainError(name, given, "must be a strategy of Hypothesis, such as vf.testing.thresholds()")
+        raise DomainError(name, given, "must be a Hypothesis strategy, such as vf.testing.thresholds()")
     return usual if given is None else given
 
 
 def _floats(low: float, high: float, *, towards: float) -> Any:
-    """Floats that shrink to the round number next to ``towards``, on its upper side if failing there."""
+    """Floats that shrink to a round number near ``towards``, preferably above it."""
     st = _hypothesis()
     pieces = [(max(low, towards), high), (max(low, min(0.0, high)), min(high, towards)), (low, min(high, 0.0))]
     held = [piece for i, piece in enumerate(pieces) if piece[0] <= piece[1] and piece not in pieces[:i]]
@@ -333,7 +332,7 @@ def _integers(name: str, low: int, high: int) -> Any:
 
 
 def _bounds(low: float | None, high: float | None, usual_low: float, usual_high: float) -> tuple[float, float]:
-    """Bounds given, the missing ones as usual unless the other is beyond."""
+    """The given bounds; missing ones have their default, or the other bound if that is beyond it."""
     given_low = None if low is None else scalar("min_value", real_array("min_value", low))
     given_high = None if high is None else scalar("max_value", real_array("max_value", high))
     if given_low is None:

@@ -1,4 +1,4 @@
-"""A property for a theory of one's own: its variance map against potentials that are drawn."""
+"""A property of a user's theory: its variance map against sampled potentials."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from varflow.testing.verdict import Judged, judged
 
 __all__ = ["assert_variance_map"]
 
-POTENTIALS = 2**16  # drawn at a time
-FEWEST = 20  # active neurons among them, below which their mean is not normal enough to judge
+POTENTIALS = 2**16  # per batch
+FEWEST = 20  # active neurons per batch, below which the batch mean is not normal enough for a t test
 
 
 def assert_variance_map(
@@ -29,44 +29,44 @@ def assert_variance_map(
     seed: int = 0,
     false_alarm: float = 1e-3,
 ) -> None:
-    r"""Assert that a variance map is the one of the neuron it is meant for.
+    r"""Assert that a variance map is correct for a neuron.
 
     .. math:: F(V) = \sigma_b^2 + g^2\, E[\phi(\sqrt V z)^2]
 
     Parameters
     ----------
     function : callable
-        ``F``: takes a variance, gives the next layer's.
+        ``F``: the next layer's variance from a variance.
     gain, bias_std : float
         ``g`` and ``σ_b``.
     threshold : float
         ``θ`` of the default neuron.
     activation : callable, optional
-        ``φ``: what a neuron sends out, from an array of potentials; by default ``1(u > θ)``.
+        ``φ``: a neuron's output for an array of potentials; by default ``1(u > θ)``.
     sampler : callable, optional
-        ``sampler(generator, size)`` draws ``z``; by default the standard normal law.
+        ``sampler(generator, size)`` draws ``z``; by default standard normal.
     variances : sequence of float, optional
         Where to compare; by default ``θ²`` (1 at θ = 0) times 1/4, 1/2, 1, 2, 4.
     repeats : int
-        Batches of 65536 potentials for each variance; 10 at least.
+        Batches of 65536 potentials per variance; at least 10.
     seed : int
         Of the potentials.
     false_alarm : float
-        Probability with which the true map is rejected, over all variances together.
+        Probability of rejecting the true map, over all variances together.
 
     Raises
     ------
     AssertionError
-        If the map is off.
+        If the map is wrong.
     DomainError
         For values outside their domain, or a variance at which fewer than 20 neurons in 65536 are active.
 
     Notes
     -----
-    **Method**: for each variance a two-sided t test of the batches' means, Bonferroni's correction over the variances.
-    Nothing of varflow's theory is used.
-    **Accuracy**: with the defaults a map 1 % off at θ = 1, g = 2 was rejected with all of 60 seeds; it takes more
-    batches at small rates.
+    **Method**: for each variance a two-sided t test of the batches' means, with Bonferroni's correction over the variances.
+    varflow's theory is not used.
+    **Accuracy**: with the defaults a map 1 % off at θ = 1, g = 2 was rejected with all of 60 seeds; small rates need more
+    batches.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def assert_variance_map(
     >>> vf.testing.assert_variance_map(lambda V: 1.02 * theory(V), gain=1.8, activation=ternary)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    AssertionError: the variance map is off at V = ...: it gives ..., drawn potentials ... ± ... (z = ...; ...)
+    AssertionError: the variance map is wrong at V = ...: it gives ..., sampled potentials ... ± ... (z = ...; ...)
     """
     called("function", function)
     g = scalar("gain", positive_scale("gain", gain))
@@ -100,12 +100,12 @@ def assert_variance_map(
 def _mean_square(outputs: Any, V: float) -> float:
     outputs = np.asarray(outputs, dtype=float)
     if np.count_nonzero(outputs) < FEWEST:
-        raise DomainError("variances", V, f"leaves fewer than {FEWEST} neurons in {POTENTIALS} active: take a larger one")
+        raise DomainError("variances", V, f"leaves fewer than {FEWEST} neurons in {POTENTIALS} active: use a larger one")
     return float(np.mean(outputs**2))
 
 
 def _message(V: float, found: Judged, repeats: int) -> str:
     return (
-        f"the variance map is off at V = {V:.6g}: it gives {found.expected:.6g}, drawn potentials {found.text} "
+        f"the variance map is wrong at V = {V:.6g}: it gives {found.expected:.6g}, sampled potentials {found.text} "
         f"(z = {found.z:.3g}; {repeats} batches of {POTENTIALS} potentials; false alarm {found.false_alarm:.2g} at this V)"
     )

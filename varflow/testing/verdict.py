@@ -1,4 +1,4 @@
-"""The one statistical judgement of the properties: does the mean of independent repeats agree with a number?"""
+"""The statistical test of all properties: whether the mean of independent repeats agrees with a number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Judged", "judged"]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Mean of the repeats, its standard error, what was expected, and the verdict at a false-alarm rate."""
+    """Mean of the repeats, its standard error, the expected value, and the verdict at a false-alarm rate."""
 
     mean: float
     stderr: float
@@ -22,7 +22,7 @@ class Judged:
 
     @property
     def z(self) -> float:
-        """Deviation in standard errors; infinite where repeats that do not vary miss the number."""
+        """Deviation in standard errors; infinite if repeats without spread miss the number."""
         gap = self.mean - self.expected
         return gap / self.stderr if self.stderr > 0 else (0.0 if self.passed else float(np.copysign(np.inf, gap)))
 
@@ -32,10 +32,7 @@ class Judged:
 
 
 def judged(values: np.ndarray, expected: float, false_alarm: float, *, bias: Callable[[float], float] | None = None) -> Judged:
-    """Two-sided t test of ``E[value] = expected``; ``bias(t)`` bounds what the mean may be off by beside it.
-
-    Fails for anything that is not a number.
-    """
+    """Two-sided t test of ``E[value] = expected``; ``bias(t)`` bounds a systematic error of the mean. NaN fails."""
     from scipy.special import stdtrit
 
     t = float(stdtrit(len(values) - 1, 1 - false_alarm / 2))
