@@ -219,7 +219,7 @@ class TestGain:
     @pytest.mark.parametrize("sign_of_error", [-1, 1])
     def test_rejects_a_gain_slightly_off(self, law, sign_of_error):
         error = 0.03 if law is lognormal else 0.01  # its fourth moment is 114
-        with pytest.raises(AssertionError, match=r"the gain is 2\.\d+ ± .* where 2\.51057 was due \(z = -?\d"):
+        with pytest.raises(AssertionError, match=r"the gain is 2\.\d+ ± .*, expected 2\.51057 \(z = -?\d"):
             testing.assert_gain(
                 law((1 + sign_of_error * error) * PAPER),
                 PAPER,
@@ -257,7 +257,7 @@ class TestVariance:
             testing.assert_preserves_variance(law(factor * PAPER), threshold=1.0)
 
     def test_rejects_kaiming_and_says_what_would_do(self):
-        pattern = r"kept: 0\.31\d* ± \S+ where 1 was due \(z = -\d+; 64 tensors .*\nThe gain is about 1\.4\d*; 2\.51057 would"
+        pattern = r"preserved: 0\.31\d* ± \S+, expected 1 \(z = -\d+; 64 tensors .*\nThe gain is about 1\.4\d*; 2\.51057 would"
         with pytest.raises(AssertionError, match=pattern):
             testing.assert_preserves_variance(torch.nn.init.kaiming_normal_, threshold=1.0)
         testing.assert_preserves_variance(torch.nn.init.kaiming_normal_, threshold=0.0)
