@@ -82,7 +82,7 @@ VALIDATORS = {
     "several": (
         lambda name, value: _checks.several(name, value, vf.Network),
         [(NETWORK, (NETWORK,)), (iter([NETWORK]), (NETWORK,))],
-        [*((x, "or a sequence of them") for x in (1.0, [], None)), ([NETWORK, 1.0], "must be vf.Network")],
+        [*((x, "or a sequence of them") for x in (1.0, [], None, np.array(NAN))), ([NETWORK, 1.0], "must be vf.Network")],
     ),
     "several or none": (lambda name, value: _checks.several(name, value, vf.Network, empty=True), [([], ())], []),
     "flag": (_checks.flag, [(True, True), (np.False_, False)], [(x, "True or False") for x in (1, "yes", None)]),

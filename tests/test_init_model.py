@@ -246,6 +246,7 @@ REACH = r"Neuron\(.*\) over 5 wide layers: late rates from about 0\.\d+ to below
         (lambda: Looped(), data(6, 32), {"rate": 0.0}, "rate=0.0 must lie strictly between 0 and 1"),
         (lambda: Looped(), data(6, 32), {"rate": 0.2, "gain": 2.0}, "gain=2.0 contradicts rate=0.2"),
         (lambda: Looped(), data(6, 32), {"gain": -1.0}, "gain=-1.0 must be positive"),
+        (lambda: Looped(), data(6, 32), {"rate": "x", "gain": "y"}, "rate='x' must be a real number"),
         (lambda: Looped(), data(6, 32), {"rate": 0.6}, rf"rate=0.6 is out of reach of {REACH} can be had"),
         (lambda: Looped(), data(6, 32), {"rate": 1e-4}, rf"rate=0.0001 is out of reach of {REACH} can be had"),
         (lambda: Looped(), data(6, 32), {"variance": 1e-4}, rf"{REACH} and late variances from about 0\.\d+ can be had"),

@@ -359,6 +359,12 @@ def test_fewer_layers_reach_lower_rates():
     assert [rule.endswith(hint) for rule in (low, shallow, high)] == [True, True, False]
 
 
+def test_membranes_too_small_for_single_precision_are_silent():
+    """Down there a current leaves nothing open: its inverse standard deviation overflowed."""
+    with pytest.raises(vf.DomainError, match="out of reach"):
+        vf.gain_for_variance(vf.neurons.snntorch_leaky(0.7), variance=2e-3, steps=2, depth=90)
+
+
 def test_a_variance_out_of_reach_is_told_as_the_user_counts():
     ranges = []
     for theta in (1.0, 2.0):

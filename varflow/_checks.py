@@ -207,7 +207,11 @@ def several(name: str, values: Any, kind: type[Kind], *, empty: bool = False) ->
     """One object of a varflow class or a sequence of them; an empty one only with ``empty``."""
     if isinstance(values, kind):
         return (values,)
-    if not isinstance(values, Iterable) or (not (listed := tuple(values)) and not empty):
+    try:
+        listed = tuple(values)
+    except Exception:  # what cannot be iterated, and arrays and tensors of one number, which say that they can
+        listed = None
+    if listed is None or not (listed or empty):
         raise DomainError(name, values, f"must be {WANTED[kind.__name__]}, or a sequence of them")
     return tuple(instance(name, value, kind) for value in listed)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, integer, positive_scale, probability
+from varflow._checks import DomainError, integer, positive_scale, probability, scalar
 from varflow._progress import check_progress, reporter
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.inverse import corrected_gain
@@ -70,7 +70,7 @@ def corrected_gain_table(
     >>> print(f"{row.paper_gain**2:.4f} {row.survival_at_paper_gain:.4f} {row.corrected_gain**2:.4f} {row.variance:.3f}")
     6.3030 0.0171 8.1639 1.921
     """
-    thetas = [float(positive_scale("threshold", value)) for value in _listed("threshold", threshold)]
+    thetas = [scalar("threshold", positive_scale("threshold", value)) for value in _listed("threshold", threshold)]
     widths = [integer("width", n, minimum=1) for n in _listed("width", width)]
     depths = [integer("depth", n, minimum=1) for n in _listed("depth", depth)]
     target = probability("survival_target", survival_target, open_ends=True)

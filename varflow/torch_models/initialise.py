@@ -149,17 +149,17 @@ def _has_maps(traced: Trace) -> bool:
 
 def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float, bool]:
     """Quantity, value, and whether it was asked for."""
-    given = [(name, v) for name, v in (("rate", rate), ("variance", variance), ("gain", gain)) if v is not None]
-    if len(given) > 1:
-        raise DomainError(
-            given[1][0], given[1][1], f"contradicts {given[0][0]}={given[0][1]:g}: give one of rate, variance, gain"
-        )
-    if not given:
+    given = {name: value for name, value in (("rate", rate), ("variance", variance), ("gain", gain)) if value is not None}
+    checked = {
+        name: probability(name, value, open_ends=True) if name == "rate" else scalar(name, positive_scale(name, value))
+        for name, value in given.items()
+    }
+    if not checked:
         return "firing_rate", RATE, False
-    name, value = given[0]
-    if name == "rate":
-        return "firing_rate", probability("rate", value, open_ends=True), True
-    return name, scalar(name, positive_scale(name, value)), True
+    (name, value), *others = checked.items()
+    for other, also in others:
+        raise DomainError(other, also, f"contradicts {name}={value:g}: give one of rate, variance, gain")
+    return "firing_rate" if name == "rate" else name, value, True
 
 
 def _fillable(torch: Any, traced: Trace) -> None:

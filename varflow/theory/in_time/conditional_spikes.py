@@ -13,6 +13,7 @@ __all__ = ["expected_spikes", "normal_cdf"]
 REACH = 6.0  # standard deviations: the probability beyond is below 1e-9
 MOST_SPIKES = 50  # in one step, up to which they are summed; for more, the sampled number is accurate enough
 
+TINY = 1e-30  # standard deviation in units of the membrane's: its inverse leaves single precision, and nothing is open
 END = 16.0  # standard deviations: beyond, a tail is 0 in single precision
 # -ln(Φ/(1-Φ)) = x N(x²)/D(x²), fitted here over |x| < 6: Φ within 1.1e-7 absolute, and 4e-4 relative for x > -4.
 N = (-1.05822657e-04, -1.03461281e-02, -1.92318064e-01, -1.59577167)
@@ -38,7 +39,7 @@ def expected_spikes(
 
     ``sampled``, spikes drawn from the same distribution, is returned if ``std`` is 0 or a neuron spikes too often to sum.
     """
-    if std == 0:
+    if std < TINY:
         return sampled, sampled**2
     rule = neuron.reset_rule
     if rule.counts:
