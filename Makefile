@@ -4,7 +4,7 @@ VENV   ?= .venv
 OUT    ?= varflow-results
 PY     := $(VENV)/bin/python
 
-.PHONY: run test test-slow validate bench notebooks gallery lint format clean
+.PHONY: run test test-slow fuzz validate bench notebooks gallery lint format clean
 
 run: $(VENV)/run.stamp          ## the paper's 100-layer experiment beside the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
@@ -17,6 +17,11 @@ test: $(VENV)/all.stamp         ## every quick check: style, types, tests, docte
 
 test-slow: $(VENV)/all.stamp    ## the statistical checks that take minutes
 	$(PY) -m pytest -m slow
+
+CALLS ?= 2000
+SEED  ?= 0
+fuzz: $(VENV)/all.stamp         ## every public callable with good, extreme and wrong arguments: CALLS=2000 SEED=0
+	OMP_NUM_THREADS=1 $(PY) tests/fuzzing.py --calls $(CALLS) --seed $(SEED)
 
 validate: $(VENV)/all.stamp     ## the standing evidence: one claim a file, report in validation-results/REPORT.md
 	$(PY) -m validation

@@ -1,0 +1,370 @@
+"""The arguments that the fuzz run draws, as source: good ones by the parameter's name, extreme ones, and ones of another kind.
+
+The most particular entry counts: ``room.callable.parameter``, ``callable.parameter``, then ``parameter``. Good values are kept
+small: what is under test is the door, not the machine.
+"""
+
+# ruff: noqa: F401 (the sources name these modules)
+import decimal
+import fractions
+import pathlib
+
+import mpmath
+import numpy as np
+import sympy
+import torch
+
+import varflow as vf
+
+__all__ = ["EXCEPTIONS", "GOOD", "INSTANCES", "NEEDED", "ODD"]
+
+nan, inf = float("nan"), float("inf")
+
+SMALL = "vf.Network(width=9, depth=3, gain=2.5)"
+BIAS = "vf.Network(width=12, depth=3, gain=2.2, bias_std=0.3)"
+LEAKY = "vf.Neuron(1.0, decay=0.5, reset='subtract')"
+IN_TIME = f"vf.Network(width=9, depth=2, gain=2.5, steps=3, neuron={LEAKY})"
+ROWS = "vf.drives.inputs([[1.0, 2.0], [0.5, -1.0]])"
+LAWS = ["'normal'", "'uniform'", "'laplace'", "'logistic'", "'student_t:5'", "vf.distributions.student_t(3)"]
+NETWORKS = [
+    SMALL,
+    BIAS,
+    IN_TIME,
+    "vf.Network(width=1, depth=1, gain=1.0)",
+    "vf.Network(width=[5, 7], depth=2, gain=[2.0, 3.0], mean_gain=-1.0)",
+    "vf.Network(width=6, depth=2, gain=1e-100)",
+    "vf.Network(width=6, depth=3, gain=1e100)",
+    "vf.Network(width=8, depth=2, gain=2.0, neuron=vf.Neuron(0.0))",
+    "vf.Network(width=8, depth=2, gain=2.0, neuron=vf.Neuron(-1.0, strict=False))",
+    "vf.Network(width=8, depth=2, gain=2.0, neuron=vf.Neuron(1e100))",
+    "vf.Network(width=8, depth=2, gain=2.0, weights='sign')",
+    "vf.Network(width=8, depth=2, gain=2.0, weights=vf.weights.lognormal(0.5))",
+    "vf.Network(width=8, depth=2, gain=2.0, weights=vf.weights.ternary(0.3))",
+    f"vf.Network(width=8, depth=2, gain=2.0, drive={ROWS})",
+    f"vf.Network(width=8, depth=2, gain=2.0, drive={ROWS}, steps=2, neuron={LEAKY})",
+    "vf.Network(width=8, depth=2, gain=2.0, drive=vf.drives.currents(0.0))",
+    "vf.Network(width=8, depth=2, gain=2.0, drive=vf.drives.currents(1e140))",
+    "vf.Network(width=8, depth=2, gain=2.0, drive=vf.drives.white(), steps=3, neuron=vf.Neuron(decay=0.9, reset='zero'))",
+    "vf.Network(width=8, depth=2, gain=2.0, drive=vf.drives.spikes([0.5, 0.2]), steps=2, neuron=vf.Neuron(decay=0.9))",
+    "vf.Network(width=8, depth=2, gain=2.0, drive=vf.drives.given([1.0, 2.0]), steps=2, neuron=vf.Neuron(reset='multi_spike'))",
+]
+NEURONS = [
+    "vf.Neuron()",
+    LEAKY,
+    "vf.Neuron(0.5, decay=0.9, reset='zero')",
+    "vf.Neuron(2.0, reset='gate', delay=1)",
+    "vf.Neuron(decay=0.7, synaptic_decay=0.5, input_scale=0.3)",
+    "vf.Neuron(0.0)",
+    "vf.Neuron(-1.0, decay=0.5)",
+    "vf.Neuron(1e100, decay=0.5)",
+    "vf.Neuron(reset='multi_spike', decay=1.0)",
+    "vf.neurons.snntorch_leaky(0.8)",
+]
+LAYERS = ["torch.nn.Linear(6, 5)", "torch.nn.Conv2d(2, 3, 3)", "torch.nn.ConvTranspose1d(2, 4, 3, stride=2)", "(5, 6)"]
+TENSORS = [
+    "torch.empty(5, 6)",
+    "torch.empty(3, 2, 3, 3, dtype=torch.float64)",
+    "torch.empty(4, 4, dtype=torch.bfloat16)",
+    "torch.empty(0, 3)",
+    "torch.empty(5)",
+    "torch.nn.Linear(3, 4).weight",
+]
+PROFILES = [f"vf.finite_width({SMALL})", f"vf.mean_field({SMALL})", f"vf.mean_field({IN_TIME})", f"vf.finite_width({BIAS})"]
+ENSEMBLES = [f"vf.simulate({SMALL}, repeats=3)", f"vf.simulate({IN_TIME}, repeats=2)", f"vf.simulate({BIAS}, repeats=4)"]
+EXPERIMENT = "vf.validate(threshold=[0.5, 1.0], gain=[2.0, 'kaiming'], width=8, depth=2, repeats=2)"
+EXPERIMENT_IN_TIME = f"vf.validate(gain=2.0, width=8, depth=2, repeats=2, steps=3, neuron={LEAKY})"
+COMPARISON = f"vf.compare({PROFILES[0]}, {ENSEMBLES[0]})"
+CATALOGUE = (
+    "vf.catalogue(threshold=1.0, decay=0.5, fan_in=20, depth=3, width=10, steps=2, methods=vf.init.published.METHODS[:4])"
+)
+DIAGRAM = "vf.phase_diagram(threshold=[0.5, 1.0, 1.2], width=[5, 10, 20], depth=4)"
+CRITICAL = f"vf.temporal_critical_gain({LEAKY}, steps=2, depth=4, points=256)"
+FILTER = ["vf.init.published.step_filter(vf.Neuron(decay=0.5))", "vf.init.published.exponential_filter(0.02, 0.01)"]
+
+NUMBERS = ["1.0", "0.5", "0.05", "3", "2.5", "0.9", "1e-3"]
+SIGNED = [*NUMBERS, "0.0", "-1.0", "-0.3"]
+SHARES = ["0.5", "0.1", "0.9", "0.01", "0.999"]
+COUNTS = ["1", "2", "3", "10", "40"]
+FEW = ["1", "2", "3", "5"]
+BOOLEANS = ["True", "False", "np.True_"]
+SEEDS = ["0", "1", "7", "2**32"]
+ARRAYS = ["[1.0, 2.0]", "np.array([[0.5], [2.0]])", "np.float32(1.5)", "np.array([])", "torch.tensor(1.5)"]
+
+EXTREME = [
+    *["0.0", "-0.0", "5e-324", "-5e-324", "1e-300", "1e-140", "1e-17", "1 - 1e-16", "1 + 1e-15", "40.0", "-40.0"],
+    *["1e15", "1e140", "-1e140", "1e300", "1.7976931348623157e308", "nan", "inf", "-inf"],
+    *["0", "-1", "2**31", "2**53", "2**63", "2**64", "10**30", "10**400", "-(10**400)", "True", "False"],
+    *["np.int8(3)", "np.float16(0.5)", "np.uint64(2**63)", "fractions.Fraction(1, 3)", "decimal.Decimal('0.1')"],
+    *["mpmath.mpf('0.3')", "sympy.Rational(1, 3)", "sympy.sqrt(2)", "np.longdouble(0.5)", "torch.tensor(0.5)"],
+]
+WRONG = [
+    *[
+        "None",
+        "''",
+        "'x'",
+        "'nan'",
+        "'1.0'",
+        "b'1'",
+        "1j",
+        "complex(nan, 0)",
+        "...",
+        "NotImplemented",
+        "object()",
+        "int",
+        "vf",
+        "len",
+    ],
+    *["[]", "()", "{}", "{1: 2}", "set()", "[None]", "['x']", "[1.0, nan]", "[[1.0], [1.0, 2.0]]", "range(3)", "slice(3)"],
+    *["np.array([])", "np.array(nan)", "np.array('x')", "np.array([1.0, inf])", "np.zeros((2, 2, 2, 2))", "np.array([None])"],
+    *["np.datetime64('2020-01-01')", "np.ma.masked", "np.ma.array([1.0, 2.0], mask=[True, False])", "np.random.default_rng(1)"],
+    *["torch.tensor([1.0, nan], requires_grad=True)", "torch.tensor([1.0, 2.0])", "torch.empty(2, 2, device='meta')"],
+    *["sympy.Symbol('x')", "sympy.nan", "sympy.oo", "mpmath.mpc(1, 2)", "iter([1.0])", "(lambda *_: nan)", "(lambda: 1 / 0)"],
+    *["Unwilling()", "type('T', (), {})", "'\\x00'", "'x' * 10**5", "list(range(1000))", SMALL, "vf.Neuron()", "'normal'"],
+]
+ODD = (EXTREME, WRONG)
+
+
+class Unwilling:
+    """An object that does nothing it is asked to."""
+
+    def _refuse(self, *_):
+        raise RuntimeError("unwilling")
+
+    __float__ = __int__ = __index__ = __len__ = __iter__ = __bool__ = __eq__ = __array__ = _refuse
+    __hash__ = object.__hash__  # pyright: ignore[reportAssignmentType]
+
+
+class Half(torch.nn.Module):
+    """A neuron that varflow knows by the reader below."""
+
+    def __init__(self):
+        super().__init__()
+        self.v = 0.0
+
+    def forward(self, current):
+        h = 0.5 * self.v + current
+        spikes = (h > 1).to(h.dtype)
+        self.v = h - spikes
+        return spikes
+
+
+@vf.init.reads(Half)
+def half(_):
+    return vf.Neuron(1.0, decay=0.5, reset="subtract")
+
+
+class Net(torch.nn.Module):
+    """Two layers, over ``steps``."""
+
+    def __init__(self, steps=2):
+        super().__init__()
+        self.steps, self.first, self.second = steps, torch.nn.Linear(6, 8), torch.nn.Linear(8, 4)
+        self.neurons = torch.nn.ModuleList([Half(), Half()])
+
+    def forward(self, x):
+        for neuron in self.neurons:
+            neuron.v = 0.0
+        return sum(self.neurons[1](self.second(self.neurons[0](self.first(x)))) for _ in range(self.steps))
+
+
+def each(names, values):
+    """The same good values for several names."""
+    return dict.fromkeys(names.split(), tuple(values))
+
+
+# By callable or parameter.
+GOOD = {
+    # numbers
+    **each("threshold thresholds v_threshold spike_threshold v_th", [*NUMBERS, "0.0", "-1.0"]),
+    **each("gain variance input_scale scale std xi sigma tau_mem_inv tau_syn_inv", NUMBERS),
+    **each("input_gain input_variance weight_variance drive_std bandwidth cut tolerance", NUMBERS),
+    **each("tau time_step dt step", ["2.0", "5.0", "0.5", "1e-3"]),
+    **each("tau_mem tau_syn", ["2.0", "20.0", "0.02", "0.01"]),
+    **each("mean_gain mean mean_potential input_mean z h k slope membrane input", SIGNED),
+    **each("bias_std max_bias_std bias", ["0.0", "0.3", "1.5"]),
+    **each("rate decay alpha beta density share survival survival_target rare", SHARES),
+    **each("synaptic_decay overlap false_alarm", ["0.0", *SHARES]),
+    "correlation": ["0.0", "0.5", "-0.9", "1.0"],
+    "df": ["3", "5.5", "2.01", "100.0"],
+    "v_leak": ["0.0"],
+    "v_reset": ["0.0", "None", "-0.5"],
+    "min_v_mem": ["None", "-1.0"],
+    "variances": ["None", "[0.5, 1.0]"],
+    # whole numbers
+    **each("width widths fan_in fan_out hidden all_inputs inhibitory excitatory", COUNTS),
+    **each("depth steps repeats iterations max_depth order scrambles threads delay", FEW),
+    **each("min_width min_depth min_steps max_fan_in max_batch max_delay max_width", FEW),
+    "max_steps": FEW,
+    "in_degree": COUNTS,
+    "digits": ["15", "20", "30"],
+    "points": ["64", "128", "256"],
+    "max_precision": ["96", "512"],
+    "seed": ["0", "1", "7", "2**32"],
+    "time_axis": ["None", "0", "1"],
+    "shape": ["(5, 6)", "(3, 2, 2)"],
+    "size": ["(8, 8)", "(5,)"],
+    # switches and words
+    **each("strict delayed counts as_published decay_input reset_delay norm_input", BOOLEANS),
+    **each("approximate dry_run positive living memoryless any_drive equal_layers", BOOLEANS),
+    **each("heavy_tails given", BOOLEANS),
+    "refine": ["None", *BOOLEANS],
+    "progress": ["False", "(lambda done, total: None)"],
+    "device": ["'cpu'"],
+    "dtype": ["'float32'", "'float64'"],
+    "engine": ["'dense'", "'conditional'"],
+    "method": ["'auto'", "'orthants'", "'quasi_monte_carlo'", "'histories'"],
+    "rule": ["'preserving'", "'kaiming'", "2.0", "'1.5'"],
+    "calculate_gain.rule": ["'preserving'", "'kaiming'", "'corrected'"],
+    "fill": ["'normal'", "'uniform'", "'sign'", "'orthogonal'", "'truncated_normal'"],
+    **each("init.init_fn.bias init.init_layer_.bias", ["'zero'", "'keep'", "0.1"]),
+    "reset": [
+        "'none'",
+        "'subtract'",
+        "'zero'",
+        "'delayed_subtract'",
+        "'gate'",
+        "'multi_spike'",
+        "vf.resets.Reset(threshold=0.5)",
+    ],
+    "reset_mechanism": ["'subtract'", "'zero'", "'none'"],
+    "reset_method": ["'reset_value'", "'reset_subtract'"],
+    "reset_fn": ["'MembraneSubtract'", "'MembraneReset'"],
+    "spike_fn": ["'MultiSpike'", "'SingleSpike'"],
+    "kind": ["'bernoulli'", "'poisson'"],
+    "init.reads.kind": ["type('Own', (), {})", "'no_package.Own'"],
+    "name": ["'micheli2024'", "'weights'"],
+    "label": ["'mine'"],
+    # varflow's own
+    "network": NETWORKS,
+    "neuron": NEURONS,
+    "neurons": ["None", "vf.testing.neurons()"],
+    "weights": ["'normal'", "'uniform'", "'sign'", "vf.weights.exponential()", "vf.weights.sparse(0.5)"],
+    "testing.networks.weights": ["None"],
+    "testing.neurons.thresholds": ["None", "vf.testing.thresholds()"],
+    "law": ["'normal'", "'uniform'", "vf.weights.ternary(0.5)"],
+    "core": ["vf.weights.ternary(0.5).core"],
+    "offset": SIGNED,
+    "distribution": LAWS,
+    "obj": [*LAWS, "np.linspace(-3, 4, 30) ** 3", "np.linspace(-2, 3, 50)"],
+    "weights.weight_law.obj": ["'normal'", "'uniform'", "vf.weights.lognormal()"],
+    "drive": [
+        "None",
+        "vf.drives.currents(2.0)",
+        "vf.drives.white()",
+        ROWS,
+        "vf.drives.given([1.0, 2.0])",
+        "vf.drives.spikes([0.5])",
+    ],
+    "x": ["[[1.0, 2.0], [0.5, -1.0]]", "np.ones((2, 3, 4))"],
+    "distributions.sample.x": ["np.linspace(-3, 4, 30) ** 3", "np.linspace(-2, 3, 50)"],
+    "rates": ["[0.5, 0.2]", "[[0.5], [0.1]]"],
+    "currents": ["[1.0, 2.0]", "[[1.0, 2.0]]"],
+    "rows": ["[0]", "np.array([0, 0])"],
+    "path": ["'no such file.npy'", "pathlib.Path('no such file.csv')", "'/dev/null'", "'.'"],
+    "profile": PROFILES,
+    "ensemble": ENSEMBLES,
+    "ensembles": ["()", "[]"],
+    "experiment": [EXPERIMENT, EXPERIMENT_IN_TIME],
+    "comparison": [COMPARISON],
+    "catalogue": [CATALOGUE],
+    "diagram": [DIAGRAM],
+    "result": [DIAGRAM, COMPARISON, PROFILES[0], EXPERIMENT, CRITICAL],
+    "results": [f"[{CRITICAL}]"],
+    "report": ["vf.audit(Net(), torch.ones(4, 6))"],
+    "methods": ["vf.init.published.METHODS[:3]", "()"],
+    "compare.bias": ["None", "0.01"],
+    "validate.bias": ["None"],
+    "ax": ["None"],
+    **each("filter_sums excitatory_filter inhibitory_filter", FILTER),
+    # torch
+    "tensor": TENSORS,
+    "layer": LAYERS,
+    "fan": ["None", "6", "torch.nn.Linear(6, 5)"],
+    "generator": ["None", "torch.Generator().manual_seed(0)"],
+    "model": ["Net()", "Net(steps=1)", "torch.nn.Linear(6, 5)"],
+    "inputs": ["torch.ones(4, 6)", "torch.randn(3, 6)", "[torch.ones(2, 6)]"],
+    "loss": ["None", "(lambda y: y.sum())"],
+    "run": ["None"],
+    "lsuv_.mean": ["None", "0.0"],
+    # functions
+    "testing.assert_gain.fill": ["(lambda w: torch.nn.init.normal_(w, 0, w[0].numel() ** -0.5))"],
+    "testing.assert_agrees_with_theory.fill": ["(lambda w: torch.nn.init.normal_(w, 0, 2.5 * w[0].numel() ** -0.5))"],
+    "testing.assert_preserves_variance.fill": ["(lambda w: vf.init.micheli_normal_(w))"],
+    "testing.assert_survives.fill": ["(lambda w: vf.init.normal_(w, 3.0))"],
+    "function": ["(lambda v: vf.variance_map(v, threshold=1.0, gain=2.0))"],
+    "activation": ["None"],
+    "sampler": ["None"],
+    **each("min_value max_value", ["None", "0.5", "2.0"]),
+    "surrogate": ["'triangular'", "'box'", "'fast_sigmoid'"],
+    "kinks": ["()", "[1.0]"],
+    "reference.gradient_gain.width": ["None", "1.0"],
+    "covariance": ["[[1.0, 0.5], [0.5, 1.0]]", "np.eye(2)"],
+    "reference.two_steps.mean": ["(0, 0)", "(0.5, -1)"],
+    # one of several ways to say it
+    "lookup.layer": ["None"],
+    "lookup.neuron": ["None", "vf.Neuron(0.7)"],
+    "lookup.rate": ["None", "0.1"],
+    "lookup.threshold": ["0.7", "1.0", "0.3"],
+    "lookup.steps": ["1"],
+    "validate.steps": ["1"],
+    "validate.neuron": ["None"],
+    "catalogue.neuron": ["None"],
+    "phase_diagram.gain": ["'preserving'", "2.0"],
+    "validate.gain": ["'preserving'", "2.0", "['kaiming', 3.0]"],
+    "largest_threshold.gain": ["'preserving'", "'best'"],
+    # symbolic
+    "limit": ["'threshold_to_zero'", "'threshold_to_infinity'", "'saddle_node'", "'gain_to_infinity'"],
+    "parameters": ["None"],
+    "response": ["'step'", "'identity'", "'relu'"],
+    "solve": ["None", "'peak'", "'width'"],
+    "symbolic.membrane_moments.input": ["'white'", "'correlated'"],
+    "argument": ["None"],
+}
+
+# An instance of each class whose methods are called too.
+INSTANCES = {
+    "AuditReport": ["vf.audit(Net(), torch.ones(4, 6))"],
+    "Catalogue": [CATALOGUE],
+    "Comparison": [COMPARISON],
+    "CorrectedGainTable": ["vf.corrected_gain_table(threshold=1.0, width=[10, 20], depth=5)"],
+    "Ensemble": ENSEMBLES,
+    "EscapeAsymptotics": ["vf.escape_asymptotics(threshold=1.0, gain=2.6)"],
+    "Experiment": [EXPERIMENT, EXPERIMENT_IN_TIME],
+    "FixedPoints": ["vf.fixed_points(threshold=1.0, gain=2.6)"],
+    "Initialization": ["vf.lookup(threshold=1.0, fan_in=20)"],
+    "Neuron": NEURONS,
+    "PhaseDiagram": [DIAGRAM],
+    "Profile": PROFILES,
+    "SpikeChain": [f"vf.SpikeChain({SMALL})", f"vf.SpikeChain({BIAS})"],
+    "TemporalCriticalGain": [CRITICAL],
+    "TemporalFixedPoint": [f"vf.temporal_fixed_point({IN_TIME}, points=256)"],
+    "distributions.Distribution": [f"vf.distribution({law})" for law in [*LAWS, "np.linspace(-3, 4, 30) ** 3"]],
+    "drives.Currents": ["vf.drives.currents()"],
+    "drives.Given": ["vf.drives.given([1.0, 2.0])", "vf.drives.given([[1.0, 2.0]])"],
+    "drives.Inputs": [ROWS, "vf.drives.inputs(np.ones((2, 3, 4)))"],
+    "drives.Spikes": ["vf.drives.spikes([0.5, 0.2])"],
+    "drives.White": ["vf.drives.white()"],
+    "weights.WeightLaw": ["vf.weights.ternary(0.5)", "vf.weights.lognormal()"],
+}
+
+# Optional parameters without which a call is mostly refused.
+NEEDED = {
+    "lookup": ("threshold", "fan_in"),
+    "corrected_gain_table": ("threshold", "width", "depth"),
+    "catalogue": ("depth", "fan_in", "methods"),
+    "validate": ("width", "depth", "repeats"),
+}
+
+# What is not called, and why.
+RECORD = "a record that functions return or read; what reads it checks it"
+BASE = "a base class; what derives from it is called"
+ERROR = "an error, raised and not called"
+EXCEPTIONS = {
+    **dict.fromkeys(["init.published.ExcitatoryInhibitory", "init.published.FilterSums", "init.published.Method"], RECORD),
+    **dict.fromkeys(["init.published.Setting", "init.published.WeightMoments", "init.published.Weights"], RECORD),
+    **dict.fromkeys(["distributions.Distribution", "drives.Drive", "weights.WeightDistribution"], BASE),
+    **dict.fromkeys(["EscapeAsymptotics", "Expansion", "symbolic.Derivation", "symbolic.Step"], RECORD),
+    "weights.WeightLaw": RECORD,
+    "SpikeChain.driven_kernel": "a step of the recursion",
+    **dict.fromkeys(["Interrupted", "symbolic.DerivationError"], ERROR),
+}
