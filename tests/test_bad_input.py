@@ -170,9 +170,9 @@ API = [
         lambda drive: net(steps=2, drive=drive),
         {
             "drive": [
-                (vf.drives.given([1.0, 2.0, 3.0]), "give it steps=3"),
+                (vf.drives.given([1.0, 2.0, 3.0]), "needs a network with steps=3"),
                 (vf.drives.given(np.ones((2, 7))), "give it width=7"),
-                (vf.drives.inputs(np.ones((4, 3, 5))), "give it steps=3"),
+                (vf.drives.inputs(np.ones((4, 3, 5))), "needs a network with steps=3"),
             ]
         },
     ),
@@ -233,7 +233,7 @@ API = [
     (lambda steps: lookup(neuron=vf.Neuron(decay=0.5), steps=steps), {"steps": [(1, "too few")]}),
     (
         lambda threshold: lookup(threshold=threshold, neuron=vf.Neuron(2.0)),
-        {"threshold": [(1.0, "contradicts the neuron's 2")]},
+        {"threshold": [(1.0, "conflicts with the neuron's 2")]},
     ),
     (lambda threshold: lookup(threshold=threshold, distribution="uniform"), {"threshold": [(1.8, "no potential")]}),
     (lambda rate: lookup(threshold=0.0, rate=rate), {"rate": [(0.3, "cannot be chosen")]}),
@@ -508,7 +508,7 @@ LAWS = [
 THRESHOLD = [*NUMERIC, ("nan", "finite"), ("1e+200", "must lie within")]
 GAIN = [("-1", "positive"), ("nan", "finite"), *((x, "must be a number") for x in ("best", "''"))]
 COUNT = [("0", "at least 1"), ("1e3", "whole number"), ("x", "whole number")]
-BIAS = [*NUMERIC, ("-1", "must not be negative"), ("nan", "finite"), ("1", "no room for a preserving gain")]
+BIAS = [*NUMERIC, ("-1", "must not be negative"), ("nan", "finite"), ("1", "too large for a preserving gain")]
 NETWORK = {
     "--threshold": THRESHOLD,
     "--gain": GAIN,
@@ -528,7 +528,7 @@ CLI = {
     "lookup --threshold 1 --fan-in 9": {
         "--threshold": [*THRESHOLD, ("99", "no potential")],
         "--fan-in": COUNT[:2],
-        "--layer": [("3,3", "contradicts a fan-in of 9")],
+        "--layer": [("3,3", "conflicts with fan_in=9")],
         "--rate": [*NUMERIC, ("0", "strictly between"), ("0.6", "between 0 and 0.5")],
         "--width": [("3", "needs a depth")],
         "--depth": COUNT[:1],

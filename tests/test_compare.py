@@ -54,7 +54,7 @@ def test_what_is_no_prediction_or_measurement_is_refused_at_the_door():
 def test_a_picture_is_of_a_comparison():
     plots = pytest.importorskip("varflow.plots")
     profile = vf.finite_width(network(depth=2))
-    with pytest.raises(DomainError, match=r"must be a Comparison, what vf\.compare\(profile, ensemble\) returns"):
+    with pytest.raises(DomainError, match=r"must be a Comparison"):
         plots.plot_comparison(profile, profile.sample(3, seed=0))
 
 

@@ -102,12 +102,12 @@ def test_another_law_names_what_is_of_normal_potentials():
     assert found.survival == pytest.approx(survival(theta=1.0, g=found.gain, width=128, depth=20), rel=1e-9)
     assert found.critical_gain == pytest.approx(math.e, rel=1e-12)  # Laplace's
     words = next(words for words in found.warnings if "normal again" in words)
-    assert "survival and the corrected gain are of normal potentials" in words
-    assert "critical gain and margin of laplace ones" in words
+    assert "survival and the corrected gain are for normal potentials" in words
+    assert "critical gain and margin for laplace ones" in words
     for name in ("survival", "corrected_gain", "corrected_survival"):
         assert re.search(rf"^  {name} .*  \(normal potentials\)$", repr(found), re.M)
     assert "critical_gain      2.7182818\n" in repr(found)
-    assert "of normal potentials" not in warnings(threshold=1.0, distribution="laplace")
+    assert "for normal potentials" not in warnings(threshold=1.0, distribution="laplace")
     assert "normal potentials" not in repr(vf.lookup(threshold=1.0, fan_in=128, depth=20))
 
 
@@ -164,8 +164,8 @@ def test_a_target_out_of_reach_says_so():
     supremum = survival(theta=1.0, g=1e9, width=3, depth=100)
     assert found.corrected_gain is None
     assert found.corrected_survival is None
-    assert "99 % is out of reach at width 3, depth 100" in found.warnings[-1]
-    assert f"the highest survival, at any gain, is {supremum:.4g}" in found.warnings[-1]
+    assert "99 % is not attainable at width 3, depth 100" in found.warnings[-1]
+    assert f"the highest survival at any gain is {supremum:.4g}" in found.warnings[-1]
 
 
 # Thresholds that are not positive.
@@ -177,7 +177,7 @@ def test_threshold_zero_is_kaiming():
     assert (found.critical_gain, found.margin, found.multiplier, found.stable) == (0.0, None, 0.0, True)
     narrow = vf.lookup(threshold=0.0, fan_in=5, depth=100)
     assert narrow.survival == pytest.approx((1 - 2**-5) ** 100, rel=1e-12)
-    assert "the gain does not matter" in narrow.warnings[-1]
+    assert "the gain has no effect" in narrow.warnings[-1]
     assert narrow.corrected_gain is None
 
 

@@ -260,7 +260,7 @@ def test_spikeinit_solves_its_equations(rate, decay):
 
 def test_spikeinit_without_memory_is_the_gain_for_a_rate():
     assert published.spikeinit_gain(0.15, threshold=0.7) == pytest.approx(vf.init.calculate_gain(0.7, rate=0.15), rel=1e-12)
-    with pytest.raises(vf.DomainError, match="out of reach"):
+    with pytest.raises(vf.DomainError, match="not attainable"):
         published.spikeinit_gain(0.45, decay=0.9)
 
 
@@ -338,7 +338,7 @@ def test_lsuv_reaches_a_layer_that_feeds_itself_and_says_when_not():
     with pytest.raises(vf.ConvergenceError, match="raise iterations"):
         vf.init.lsuv_(Loop(), x, iterations=1, tolerance=1e-9, generator=torch.Generator().manual_seed(1))
     silent = torch.nn.Sequential(torch.nn.Linear(10, 5), torch.nn.Threshold(99.0, 0.0), torch.nn.Linear(5, 5))
-    with pytest.raises(vf.DomainError, match="inputs='2' is the name of a layer whose output does not vary"):
+    with pytest.raises(vf.DomainError, match="inputs='2' is a layer whose output does not vary"):
         vf.init.lsuv_(silent, x)
     with pytest.raises(vf.DomainError, match="needs a bias"):
         vf.init.lsuv_(torch.nn.Linear(10, 5, bias=False), x, mean=0.1)
@@ -364,15 +364,15 @@ REFUSED = [
         lambda mean_potential: published.fluctuation_driven(1, 0.1, SUMS, mean_potential=mean_potential),
         "mean_potential",
         0.9,
-        "spends more",
+        "needs more variance",
     ),
-    (lambda rate: published.spikeinit_gain(rate), "rate", 0.5, "out of reach"),
+    (lambda rate: published.spikeinit_gain(rate), "rate", 0.5, "not attainable"),
     (lambda rate: published.spikeinit_first_layer_std(rate), "rate", 0.5, "below 1/2"),
     (
         lambda mean: published.herranz_variance(mean, input_variance=0, input_mean=0, weight_variance=1, fan_in=5, width=5),
         "mean",
         0.1,
-        "turns negative",
+        "becomes negative",
     ),
 ]
 

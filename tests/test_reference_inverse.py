@@ -73,7 +73,7 @@ def test_the_sparsest_rate_agrees():
 
 
 BAD = [
-    (reference.corrected_gain, {"threshold": 1, "width": 20, "depth": 3}, "highest survival, at any gain, is 0.96"),
+    (reference.corrected_gain, {"threshold": 1, "width": 20, "depth": 3}, "highest survival at any gain is 0.96"),
     (reference.corrected_gain, {"threshold": 1, "width": 20, "depth": 3, "survival_target": 1}, "survival_target="),
     (reference.corrected_gain, {"threshold": 0, "width": 20, "depth": 3}, "threshold="),
     (reference.corrected_gain, {"threshold": 1, "width": 300, "depth": 3}, "wider than 200"),

@@ -450,12 +450,12 @@ def test_lookup_in_time():
     by_variance = vf.gain_for_variance(LEAKY, variance=6.0, steps=6, depth=20)
     assert vf.init.calculate_gain(LEAKY, variance=6.0, steps=6, depth=20) == by_variance.gain
     for options, argument in (({"width": 100}, "width"), ({"distribution": "laplace"}, "distribution")):
-        with pytest.raises(vf.DomainError, match="says nothing for neurons with memory") as refusal:
+        with pytest.raises(vf.DomainError, match="is not supported for neurons with memory") as refusal:
             vf.lookup(neuron=LEAKY, rate=0.4, steps=6, fan_in=512, **options)
         assert refusal.value.argument == argument
     with pytest.raises(vf.DomainError, match=r"rate=None is missing: a neuron with memory needs one, such as 0\.2"):
         vf.lookup(neuron=LEAKY, steps=6, depth=20, fan_in=512)
-    with pytest.raises(vf.DomainError, match="only a wanted variance or rate"):
+    with pytest.raises(vf.DomainError, match="only a variance or rate"):
         vf.init.calculate_gain(LEAKY, "corrected", steps=6, width=10, depth=10)
 
 

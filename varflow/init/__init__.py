@@ -1,23 +1,22 @@
-"""Initialisation: theory turned round, and written into tensors.
+"""Initialisation: the theory solved for gains, and tensors filled with them.
 
 - Fills, in place: :func:`normal_`, :func:`uniform_`, :func:`truncated_normal_`, :func:`sign_`, :func:`orthogonal_` of a gain;
   :func:`micheli_normal_`, :func:`micheli_uniform_` of a threshold; :func:`corrected_normal_`, :func:`corrected_uniform_` of a
   threshold, a width and a depth.
 - Gains: :func:`calculate_gain` of a neuron. Layers: :func:`init_fn` for ``model.apply``, :func:`init_layer_` for one.
-- A whole model: :func:`init_model` runs it once to see what follows what, and sets every weight.
-- What others published: :mod:`varflow.init.published`, a file a method; :func:`lsuv_` needs a batch. :func:`varflow.catalogue`
-  sets them side by side.
-- Fans: :func:`fan_in`, :func:`fan_out` of shapes and layers, :func:`effective_fan_in` of a convolution on an input of a size.
+- A whole model: :func:`init_model` traces it in one run and sets every weight.
+- Published methods: :mod:`varflow.init.published`, one file per method; :func:`lsuv_` needs a batch. :func:`varflow.catalogue`
+  compares them.
+- Fans: :func:`fan_in`, :func:`fan_out` of shapes and layers, :func:`effective_fan_in` of a convolution for an input size.
 
 Fills need torch; gains, and fans of shapes, do not.
 
-**Convolutions.** A convolution is covered as far as one neuron goes: it sums ``n = in/groups · kernel`` inputs, and a weight
-standard deviation of ``g/√n`` gives its potential the variance that theory says, if all of them are there. At borders padded
-with zeros they are not: the mean number is ``effective_fan_in``, and the variance differs from position to position. A
-transposed convolution with a stride has output positions with different numbers of inputs likewise; ``fan_in`` is their mean.
-Stride and pooling change how many neurons there are, not what one of them sums. What is not covered: weights are shared, so
-neurons of one channel are correlated and a layer is not a set of independent neurons. Means over many networks at large
-channel numbers stand; the finite-width results (survival, corrected gains, spreads) are for dense layers.
+**Convolutions.** The theory holds for each neuron: it sums ``n = in/groups · kernel`` inputs, and weights of standard deviation
+``g/√n`` give its potential the predicted variance, if all inputs are present. At zero-padded borders they are not: the mean
+number is ``effective_fan_in``, and the variance depends on position. In a transposed convolution with a stride, too, the number
+of inputs depends on position; ``fan_in`` is its mean. Stride and pooling change the number of neurons, not their fan-in.
+Weights are shared, so neurons of one channel are correlated, which the theory ignores: means over many networks with many
+channels are correct, but finite-width results (survival, corrected gains, spreads) are for dense layers.
 """
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
-"""The catalogue: published initialisations side by side, each asked whether activity reaches a depth and what it costs.
+"""The catalogue: a comparison of published initialisations by survival of activity and number of spikes.
 
-Which weights a method gives is in ``published``; what follows from them is theory.
+The methods' weights come from ``published``, their consequences from theory.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from varflow.theory.mean_field import mean_field
 
 __all__ = ["catalogue"]
 
-STEPS = 20  # by default, for a neuron with memory
-POINTS, SCRAMBLES = 2**12, 4  # of quasi-Monte Carlo: a comparison of methods needs no more
-LARGEST_GAIN = 1e19  # beyond, squares of weights leave single precision
+STEPS = 20  # default for a neuron with memory
+POINTS, SCRAMBLES = 2**12, 4  # of quasi-Monte Carlo: rates are then accurate to 1e-3
+LARGEST_GAIN = 1e19  # above, squares of weights overflow in single precision
 
 
 def catalogue(
@@ -46,28 +46,28 @@ def catalogue(
     methods: Sequence[Method] = METHODS,
     progress: bool | Callable[[int, int], object] = False,
 ) -> Catalogue:
-    r"""Published initialisations side by side: their gains, and what becomes of activity with each.
+    r"""A comparison of published initialisations: their gains, survival, firing rates and spikes.
 
     Parameters
     ----------
     threshold, decay, reset, input_scale
         Of the neuron, with the defaults of :class:`varflow.Neuron`.
     fan_in : int
-        Inputs of one neuron: sets the standard deviation of a weight.
+        Inputs per neuron, for the standard deviation of a weight.
     depth : int
         Layer that activity should reach.
     width : int, optional
-        Neurons in a layer; by default the fan-in.
+        Neurons per layer; by default the fan-in.
     steps : int, optional
         Time steps; by default 1 for a memoryless neuron, else 20.
     neuron : Neuron, optional
-        Instead of threshold, decay, reset and input scale, such as one of ``vf.neurons``; what is given beside it must agree.
+        Instead of threshold, decay, reset and input scale, for instance one of ``vf.neurons``; other arguments must agree.
     rate : float
-        Given to methods that ask for a firing rate.
+        Firing rate for methods that need one.
     survival_target : float
-        Probability of being alive from which a method counts as surviving, strictly between 0 and 1.
+        Survival at which a method counts as surviving, strictly between 0 and 1.
     methods : sequence of Method
-        Those to compare; ``[*vf.init.published.METHODS, mine]`` adds one of your own (:class:`varflow.init.published.Method`).
+        Methods to compare; ``[*vf.init.published.METHODS, mine]`` adds your own (:class:`varflow.init.published.Method`).
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in methods.
 
@@ -79,18 +79,18 @@ def catalogue(
     Raises
     ------
     DomainError
-        For values outside their domain, or that contradict the neuron's.
+        For values outside their domain, or in conflict with the neuron's.
 
     Notes
     -----
-    **Assumes** dense layers of equal width, independent normal weights of each method's gain, and a drive that gives the first
-    layer's potentials variance 1 at step 1. Memoryless: exact at this width (:func:`varflow.finite_width`). In time: infinite
-    width (:func:`varflow.mean_field`), ``firing_rate`` the mean over steps; no survival. There a step is alive as
-    :func:`varflow.temporal_critical_gain` has it, in every scramble of the numbers drawn. A delay is taken out: steps count
-    from the first arrival. Of a synaptic filter only the fluctuation-driven gain knows.
-    **Accuracy** in time with a reset, of a rate: 7e-4 in a step (θ = 1, β = 0.5, zero, 20 steps, layer 100).
-    A bias that all neurons share moves the threshold of a memoryless neuron, in the first layer too; in time it is not
-    predicted. Each method's formula and source are in ``vf.init.published``.
+    **Assumes** dense layers of equal width, independent normal weights of each method's gain, and a drive that gives layer 1
+    potentials of variance 1 at step 1. Memoryless neurons: exact at this width (:func:`varflow.finite_width`). In time:
+    infinite width (:func:`varflow.mean_field`), ``firing_rate`` is the mean over steps, and there is no survival; a step is
+    alive as in :func:`varflow.temporal_critical_gain`, in every scramble. Steps count from the first arrival, so a delay has no
+    effect. Only the fluctuation-driven gain accounts for synaptic filters.
+    **Accuracy** in time with a reset: rates within 7e-4 per step (θ = 1, β = 0.5, zero, 20 steps, layer 100).
+    A bias common to all neurons shifts the threshold of a memoryless neuron, in layer 1 too; in time it is not predicted.
+    Formulas and sources of the methods are in ``vf.init.published``.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def catalogue(
     >>> [(key, round(found[key].gain, 4), found[key].survives) for key in ("kaiming", "micheli", "corrected")]
     [('kaiming', 1.4142, False), ('micheli', 2.5106, False), ('corrected', 2.5606, True)]
 
-    For a simulator's neuron, in time:
+    For a library's neuron, in time:
 
     >>> found = vf.catalogue(neuron=vf.neurons.snntorch_leaky(0.5, reset_mechanism="none"), depth=20, steps=8)
     >>> [(entry.key, round(entry.firing_rate, 3)) for entry in found.surviving[:2]]
@@ -117,7 +117,7 @@ def catalogue(
     )
     T = (1 if own.memoryless else STEPS) if steps is None else integer("steps", steps, minimum=1)
     if T == 1 and own.reset_rule.counts:
-        raise DomainError("steps", T, f"is too few for reset={own.reset!r}, which may spike several times: name more steps")
+        raise DomainError("steps", T, f"is too few for reset={own.reset!r}, with several spikes per step: give more steps")
     compared = _methods(methods)
     check_progress(progress)
     known: dict[Weights, Profile] = {}
@@ -141,12 +141,12 @@ def _methods(methods: Any) -> list[Method]:
             raise DomainError("methods", method, "must be a sequence of vf.init.published.Method")
     repeated = sorted({method.key for method in compared if sum(method.key == other.key for other in compared) > 1})
     if repeated:
-        raise DomainError("methods", repeated, "are named more than once: keys must differ")
+        raise DomainError("methods", repeated, "occur more than once: keys must differ")
     return compared
 
 
 def _neuron(neuron: Neuron | None, **given: Any) -> Neuron:
-    """The neuron itself, or the one that is given in pieces."""
+    """The given neuron, or one made from threshold, decay, reset and input scale."""
     named = {name: value for name, value in given.items() if value is not None}
     if neuron is None:
         own = Neuron(**named)
@@ -154,10 +154,10 @@ def _neuron(neuron: Neuron | None, **given: Any) -> Neuron:
         own = replace(instance("neuron", neuron, Neuron), **named)
         for name, value in named.items():
             if getattr(own, name) != getattr(neuron, name):
-                raise DomainError(name, value, f"contradicts the neuron's {getattr(neuron, name)}: give one of them")
+                raise DomainError(name, value, f"conflicts with the neuron's {getattr(neuron, name)}: give one of them")
     if own.threshold <= 0:
         argument, value = ("threshold", own.threshold) if neuron is None else ("neuron", neuron)
-        rule = "must be positive: at θ ≤ 0 activity does not die, and methods scale with θ"
+        rule = "must be positive: at θ ≤ 0 activity never dies, and gains scale with θ"
         raise DomainError(argument, value, rule if neuron is None else f"has a threshold that {rule}")
     return own
 
@@ -173,7 +173,7 @@ def _entry(
     try:
         weights = method.weights(setting)
         if weights.gain > LARGEST_GAIN:
-            rule = f"asks for a gain of {weights.gain:.2g}: hardly any potential of variance 1 is above it"
+            rule = f"is too large: a gain of {weights.gain:.2g} would be needed"
             raise DomainError("threshold", setting.neuron.threshold, rule)
     except DomainError as refusal:
         return CatalogueEntry(key=method.key, name=method.name, **nothing, **silent, **words, remark=str(refusal)), None
@@ -184,9 +184,9 @@ def _entry(
         "bias_std": weights.bias_std,
     }
     if weights.bias and steps > 1:
-        remark = "a bias that all neurons share is not predicted in time"
+        remark = "a bias common to all neurons is not predicted in time"
         return CatalogueEntry(key=method.key, name=method.name, **given, **silent, **words, remark=remark), None
-    if weights not in known:  # several methods agree
+    if weights not in known:  # several methods may have the same weights
         known[weights] = _profile(weights, setting, steps)
     at_the_end = _last_layer(known[weights], setting)
     return CatalogueEntry(key=method.key, name=method.name, **given, **at_the_end, **words), known[weights]
@@ -194,7 +194,7 @@ def _entry(
 
 def _profile(weights: Weights, setting: Setting, steps: int) -> Profile:
     neuron = replace(setting.neuron, delay=0)
-    if steps == 1:  # the first step is the memoryless layer whatever the reset; a shared bias moves the threshold
+    if steps == 1:  # the first step is memoryless with any reset; a common bias shifts the threshold
         neuron = Neuron(neuron.threshold - neuron.input_scale * weights.bias, input_scale=neuron.input_scale)
     network = Network(
         width=setting.width,
@@ -227,7 +227,7 @@ def _last_layer(profile: Profile, setting: Setting) -> dict[str, Any]:
 
 
 def _in_time(profile: Profile) -> str:
-    """Which steps of the last layer go on: a mean of r scrambles exceeds r - 1 of its errors only if all are above 0."""
+    """Which steps of the last layer are alive in all r scrambles: only then the mean can exceed r - 1 standard errors."""
     rate, error = profile.firing_rate[-1], profile.error.get("firing_rate")
     safe = rate if error is None else rate - (SCRAMBLES - 1) * error[-1]
     living = sustained(profile.network.neuron, safe > ALIVE)

@@ -1,7 +1,7 @@
-"""Fans: how many inputs a neuron sums, and into how many neurons an input goes; of shapes and of torch layers.
+"""Fan-in and fan-out of weight shapes and torch layers.
 
-A tensor alone cannot say that it belongs to a transposed or a grouped convolution; a layer can. The inputs that a convolution
-really sums, padding and strides considered, are :func:`effective_fan_in`.
+A shape does not show whether it belongs to a transposed or grouped convolution; a layer does. The number of inputs including
+padding and strides is :func:`effective_fan_in`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SHAPE = "must be a weight shape (out, in, *kernel) of whole numbers, or a torch 
 
 
 def fan_in(layer: Any) -> int:
-    """Inputs summed by one neuron of a layer: of a shape ``(out, in, *kernel)`` or of a torch module with such a weight.
+    """Number of inputs per neuron, of a shape ``(out, in, *kernel)`` or a torch module with such a weight.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ def fan_in(layer: Any) -> int:
     Raises
     ------
     DomainError
-        For what has no fan-in: no weight yet (a lazy layer), normalisation, an embedding, one axis only.
+        For layers without a fan-in: lazy layers without a weight, normalisations, embeddings, weights with one axis.
 
     Notes
     -----
-    Borders are left out: see :func:`effective_fan_in`.
+    Borders are ignored: see :func:`effective_fan_in`.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def fan_in(layer: Any) -> int:
 
 
 def fan_out(layer: Any) -> int:
-    """Neurons of a layer that one of its inputs reaches: the fan-in of the layer read backwards.
+    """Number of neurons that one input of a layer reaches.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def fan_out(layer: Any) -> int:
     Returns
     -------
     int
-        ``out/groups · kernel/stride`` on average, rounded; ``out/groups · kernel`` of a transposed convolution.
+        ``out/groups · kernel/stride`` on average, rounded; ``out/groups · kernel`` for a transposed convolution.
 
     Raises
     ------
@@ -86,19 +86,19 @@ def fan_out(layer: Any) -> int:
 
 
 def effective_fan_in(layer: Any, size: Sequence[int]) -> float:
-    """Inputs that a neuron of a convolution really sums, on average over the output: zeros that pad it do not count.
+    """Number of inputs per neuron of a convolution without padded zeros, averaged over the output.
 
     Parameters
     ----------
     layer : torch module
-        A convolution, transposed or not, padded with zeros; of any other layer it is :func:`fan_in`.
+        A convolution, transposed or not, with zero padding; for any other layer the result is :func:`fan_in`.
     size : sequence of int
         Spatial size of its input, such as ``(28, 28)``.
 
     Returns
     -------
     float
-        Mean over output positions. Those at the border sum fewer inputs than it, those inside more.
+        Mean over output positions; positions at the border have fewer inputs, those inside more.
 
     Raises
     ------
@@ -107,9 +107,9 @@ def effective_fan_in(layer: Any, size: Sequence[int]) -> float:
 
     Notes
     -----
-    One output position has a potential of variance ``g² p · (its inputs)/fan``: with ``fan=effective_fan_in(...)`` the
-    variance averaged over the output is the wanted one; no choice makes it the same everywhere.
-    **Source**: derived here, tested against the layers themselves.
+    A position with ``k`` inputs has a potential of variance ``g² p k/fan``; ``fan=effective_fan_in(...)`` makes the variance
+    averaged over the output correct. No choice makes it the same everywhere.
+    **Source**: derived here, tested against torch's layers.
 
     Examples
     --------
@@ -128,10 +128,10 @@ def effective_fan_in(layer: Any, size: Sequence[int]) -> float:
 
 
 def _mean_taps(layer: Any, axis: int, size: int) -> float:
-    """Kernel taps that meet an input, averaged over the output positions along one axis."""
+    """Number of kernel taps on real inputs along one axis, averaged over output positions."""
     kernel, stride, dilation = layer.kernel_size[axis], layer.stride[axis], layer.dilation[axis]
     reach = dilation * (kernel - 1)
-    if _transposed(layer):  # every input meets every tap; what padding cuts off is counted out
+    if _transposed(layer):  # every input meets every tap, minus those that padding cuts off
         out = (size - 1) * stride - 2 * layer.padding[axis] + reach + layer.output_padding[axis] + 1
         at = stride * np.arange(size)[:, None] + dilation * np.arange(kernel) - layer.padding[axis]
         met = (at >= 0) & (at < out)
@@ -148,7 +148,7 @@ def _mean_taps(layer: Any, axis: int, size: int) -> float:
 
 
 def _padding(layer: Any, axis: int, reach: int) -> tuple[int, int]:
-    """Zeros before and after; ``"same"`` puts the odd one after."""
+    """Number of zeros before and after; ``"same"`` puts the odd one after."""
     if isinstance(layer.padding, str):
         return (reach // 2, reach - reach // 2) if layer.padding == "same" else (0, 0)
     return layer.padding[axis], layer.padding[axis]
@@ -159,7 +159,7 @@ def _transposed(layer: Any) -> bool:
 
 
 def _shape(layer: Any) -> tuple[int, ...]:
-    """Of the weight."""
+    """Shape of the weight."""
     if not hasattr(layer, "weight"):
         if not isinstance(layer, (list, tuple, np.ndarray)):
             raise DomainError("layer", layer, SHAPE)

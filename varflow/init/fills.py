@@ -1,7 +1,7 @@
-"""Fills: a weight tensor filled in place with independent draws of a law, scaled so that its gain is the one asked for.
+"""Fills: functions that fill a weight tensor in place with independent random weights of a given gain.
 
-They keep to the habits of ``torch.nn.init``: a trailing underscore, no gradient, the tensor returned. Which gain to ask for is
-the business of ``gains``, ``published`` and :func:`varflow.init.calculate_gain`; whole layers are filled by ``layers``.
+They follow ``torch.nn.init``: a trailing underscore, no gradient, the tensor returned. Gains come from ``gains``, ``published``
+and :func:`varflow.init.calculate_gain`; whole layers are filled by ``layers``.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ Tensor = Any  # torch is imported where it is needed
 
 
 def normal_(tensor: Tensor, gain: float = 1.0, *, mean_gain: float = 0.0, fan: Any = None, generator: Any = None) -> Tensor:
-    r"""Fill with normal weights of a gain.
+    r"""Fill with normal weights of a given gain.
 
     .. math:: w \sim N(m_g/n,\; g^2/n)
 
     Parameters
     ----------
     tensor : torch.Tensor
-        Of a floating-point dtype, any device, any strides; ``(out, in, *kernel)`` unless ``fan`` is given. A meta tensor stays
-        as it is; one without elements as well, with a warning.
+        Of a floating-point dtype, any device, any strides; ``(out, in, *kernel)`` unless ``fan`` is given. Meta tensors are
+        unchanged; so are tensors without elements, with a warning.
     gain, mean_gain : float
         ``g = σ_w √n`` and ``m_g = n E[w]``.
     fan : int or torch layer, optional
-        ``n``; of a layer its :func:`varflow.init.fan_in`. By default ``in · kernel`` of the tensor, which is wrong for
-        transposed convolutions: name the layer.
+        ``n``, or a layer for its :func:`varflow.init.fan_in`. By default ``in · kernel`` of the tensor, which is wrong for
+        transposed convolutions: give the layer.
     generator : torch.Generator, optional
 
     Returns
@@ -53,12 +53,12 @@ def normal_(tensor: Tensor, gain: float = 1.0, *, mean_gain: float = 0.0, fan: A
     Raises
     ------
     DomainError
-        For values outside their domain, tensors of whole numbers, tensors without a fan.
+        For values outside their domain, integer tensors, tensors without a fan.
 
     Notes
     -----
-    **Accuracy**: the standard deviation is computed in double precision; half precision is drawn in single precision and
-    rounded, since torch's own draws in bfloat16 have a grid coarse enough to shift the mean of uniform weights.
+    **Accuracy**: the standard deviation is computed in double precision. Half precision is drawn in single precision and
+    rounded, because torch's draws in bfloat16 are on a grid so coarse that it shifts the mean of uniform weights.
     Convolutions: see ``varflow.init``.
 
     Examples
@@ -73,7 +73,7 @@ def normal_(tensor: Tensor, gain: float = 1.0, *, mean_gain: float = 0.0, fan: A
 
 
 def uniform_(tensor: Tensor, gain: float = 1.0, *, mean_gain: float = 0.0, fan: Any = None, generator: Any = None) -> Tensor:
-    r"""Fill with uniform weights of a gain, ``w ~ U(m_g/n ± g √(3/n))``.
+    r"""Fill with uniform weights of a given gain, ``w ~ U(m_g/n ± g √(3/n))``.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def uniform_(tensor: Tensor, gain: float = 1.0, *, mean_gain: float = 0.0, fan: 
 
 
 def truncated_normal_(tensor: Tensor, gain: float = 1.0, *, cut: float = 2.0, fan: Any = None, generator: Any = None) -> Tensor:
-    r"""Fill with normal weights cut off at ``±cut`` standard deviations, and scaled so that the gain is met after the cut.
+    r"""Fill with truncated normal weights, scaled so that they have the gain after truncation.
 
     .. math:: w = \frac{g}{\sqrt n} \frac{z}{s}, \quad z \sim N(0, 1) \text{ given } |z| \le c, \qquad
               s^2 = 1 - \frac{2 c\, \varphi(c)}{2\Phi(c) - 1}
@@ -105,8 +105,8 @@ def truncated_normal_(tensor: Tensor, gain: float = 1.0, *, cut: float = 2.0, fa
     tensor, gain, fan, generator
         As in :func:`varflow.init.normal_`.
     cut : float
-        ``c > 0``, in standard deviations of the normal law before the cut. ``torch.nn.init.trunc_normal_`` leaves out ``s``:
-        at ``c = 2`` its weights are 12 % too small.
+        ``c > 0``, in standard deviations before truncation. ``torch.nn.init.trunc_normal_`` omits ``s``: at ``c = 2`` its
+        weights are 12 % too small.
 
     Examples
     --------
@@ -119,15 +119,15 @@ def truncated_normal_(tensor: Tensor, gain: float = 1.0, *, cut: float = 2.0, fa
     inside = math.erf(c / math.sqrt(2))
     s = truncated_std(c)
 
-    def draw(w: Tensor, std: float) -> None:  # by the inverse of the distribution function; erfinv(±1) is infinite
+    def draw(w: Tensor, std: float) -> None:  # by inversion; erfinv(±1) is infinite
         w.uniform_(-inside, inside, generator=generator).erfinv_().mul_(math.sqrt(2)).clamp_(-c, c).mul_(std / s)
 
     return _fill(tensor, gain, fan, generator, draw)
 
 
 def truncated_std(cut: float) -> float:
-    """Standard deviation of a standard normal variable given that it lies within ``±cut``."""
-    if cut < 0.1:  # the formula below cancels; here the series is exact to 1e-9
+    """Standard deviation of a standard normal variable truncated to ``±cut``."""
+    if cut < 0.1:  # the formula below cancels; the series is accurate to 1e-9
         return cut / math.sqrt(3) * (1 - cut**2 / 15)
     density = math.exp(-(cut**2) / 2) / math.sqrt(2 * math.pi)
     return math.sqrt(1 - 2 * cut * density / math.erf(cut / math.sqrt(2)))
@@ -139,7 +139,7 @@ def sign_(tensor: Tensor, gain: float = 1.0, *, fan: Any = None, generator: Any 
     Parameters
     ----------
     tensor, gain, fan, generator
-        As in :func:`varflow.init.normal_`. Half precision rounds the one magnitude there is: by up to 0.2 % in bfloat16.
+        As in :func:`varflow.init.normal_`. Half precision rounds the magnitude by up to 0.2 % (bfloat16).
 
     Examples
     --------
@@ -155,20 +155,20 @@ def sign_(tensor: Tensor, gain: float = 1.0, *, fan: Any = None, generator: Any 
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1.0, *, fan: Any = None, generator: Any = None) -> Tensor:
-    r"""Fill with a random orthogonal matrix of a gain: rows (or columns, of which there are fewer) are orthogonal.
+    r"""Fill with a random orthogonal matrix of a given gain: rows are orthogonal, or columns if there are fewer.
 
-    .. math:: \frac{1}{N} \sum w^2 = \frac{g^2}{n} \quad \text{exactly}, \qquad W W^\top = g^2 I \text{ where } \text{out} \le n
+    .. math:: \frac{1}{N} \sum w^2 = \frac{g^2}{n} \quad \text{exactly}, \qquad W W^\top = g^2 I \text{ if } \text{out} \le n
 
     Parameters
     ----------
     tensor, gain, fan, generator
-        As in :func:`varflow.init.normal_`; the tensor has two axes at least, all but the first taken together. Where
-        ``out > n`` it is larger than ``torch.nn.init.orthogonal_`` by ``√(out/n)``: that keeps ``WᵀW`` and so loses gain.
+        As in :func:`varflow.init.normal_`; the tensor has at least two axes, all but the first combined. For ``out > n`` it is
+        ``√(out/n)`` times ``torch.nn.init.orthogonal_``, which fixes ``WᵀW`` and so has a smaller gain.
 
     Notes
     -----
-    **Source**: ``saxe2013`` for the idea; the law of the matrix is uniform (Haar). Rows are not independent: the finite-width
-    results, which need that, do not cover it.
+    **Source**: ``saxe2013``; the matrix is uniformly (Haar) distributed. Rows are not independent, as finite-width results
+    would need.
 
     Examples
     --------
@@ -179,13 +179,13 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, *, fan: Any = None, generator
     """
     torch = require("torch", "torch")
     if isinstance(tensor, torch.Tensor) and tensor.ndim < 2:
-        raise DomainError("tensor", tuple(tensor.shape), "must have two axes at least: a matrix is made orthogonal")
+        raise DomainError("tensor", tuple(tensor.shape), "must have at least two axes to be made orthogonal")
 
     def draw(w: Tensor, std: float) -> None:
         rows, columns = w.shape[0], w[0].numel()
         gaussian = torch.empty(rows, columns, dtype=w.dtype, device=w.device).normal_(generator=generator)
         q, r = torch.linalg.qr(gaussian if rows >= columns else gaussian.T)
-        q = q * torch.where(r.diagonal() < 0, -1.0, 1.0).to(w.dtype)  # makes the law uniform
+        q = q * torch.where(r.diagonal() < 0, -1.0, 1.0).to(w.dtype)  # makes the distribution uniform (Haar)
         w.copy_((q if rows >= columns else q.T).reshape(w.shape)).mul_(std * math.sqrt(max(rows, columns)))
 
     return _fill(tensor, gain, fan, generator, draw)
@@ -200,7 +200,7 @@ def _fill(
     check_floating(tensor)
     check_generator(generator)
     if not tensor.numel():
-        warnings.warn("a tensor without elements is left as it is", stacklevel=3)
+        warnings.warn("a tensor without elements is unchanged", stacklevel=3)
         return tensor
     n = fan_of(tensor, fan)
     check_representable("gain", g, g / math.sqrt(n), tensor.dtype)
@@ -219,7 +219,7 @@ def _fill(
 
 
 def check_representable(name: str, value: float, weight: float, dtype: Any) -> None:
-    """Refuse what would leave infinite weights, or nothing but zeros, in a tensor of this dtype."""
+    """Raise if weights of this size would be infinite or 0 in this dtype."""
     info = require("torch", "torch").finfo(dtype)
     if weight and not info.tiny * info.eps <= abs(weight) <= info.max / 100:
         raise DomainError(name, value, f"gives weights of size {abs(weight):.3g}, which {dtype} cannot hold")
@@ -233,7 +233,7 @@ def check_generator(generator: Any) -> None:
 def check_floating(tensor: Tensor) -> None:
     torch = require("torch", "torch")
     if not isinstance(tensor, torch.Tensor):
-        raise DomainError("tensor", tensor, "must be a torch tensor; of a layer, its .weight")
+        raise DomainError("tensor", tensor, "must be a torch tensor; for a layer, give its .weight")
     if "Uninitialized" in type(tensor).__name__:
         raise DomainError("tensor", type(tensor).__name__, "has no shape yet: run one batch through its layer first")
     if not tensor.is_floating_point():

@@ -42,14 +42,14 @@ def gain(
     Raises
     ------
     DomainError
-        Where no gain does it: ``v ≤ σ_b²``, or no part of the distribution lies above the threshold.
+        If no gain does: ``v ≤ σ_b²``, or the threshold is above the support.
 
     Notes
     -----
-    **Assumes** infinite width and memoryless neurons. Preserving is not attracting: for the normal law the fixed point is
-    unstable beyond ``θ = 1.190601 √v``; :func:`varflow.lookup` says so.
-    With a large positive ``mean_gain`` several rates are self-consistent; the smallest is taken.
-    **Accuracy**: a few ulp of the tail's.
+    **Assumes** infinite width and memoryless neurons. The fixed point need not be stable: for the normal distribution it is
+    unstable above ``θ = 1.190601 √v``, which :func:`varflow.lookup` reports.
+    With a large positive ``mean_gain`` several rates are self-consistent; the smallest is used.
+    **Accuracy**: that of the tail, a few ulp.
     **Source**: ``micheli2024`` for ``v = 1``, ``σ_b = m_g = 0``; at ``θ = 0`` it is Kaiming's ``√2``.
 
     Examples
@@ -67,19 +67,17 @@ def gain(
     )
     room = v - sigma_b**2
     if not np.all(room > 0):
-        raise DomainError(
-            "variance", float(v[room <= 0].flat[0]), "must exceed bias_std²: the weights would have nothing to add"
-        )
+        raise DomainError("variance", float(v[room <= 0].flat[0]), "must exceed bias_std², the variance due to the biases")
     z = theta / np.sqrt(v)
     p = law.sf(z)
     if np.any(m_g != 0):
-        p = _self_consistent_rate(law, theta, v, m_g)  # not S(z): a large mean makes z the worse-conditioned of the two
+        p = _self_consistent_rate(law, theta, v, m_g)  # not S(z): with a large mean, z is ill-conditioned
         z = (theta - m_g * p) / np.sqrt(v)
     with np.errstate(divide="ignore", over="ignore"):
         answer = np.where(p > 1e-290, np.sqrt(room / p), np.sqrt(room) * np.exp(-0.5 * np.asarray(law.log_sf(z))))
     if not np.all(np.isfinite(answer)):
         worst = float(theta[~np.isfinite(answer)].flat[0])
-        raise DomainError("threshold", worst, "lies where no potential of this variance fires; raise the variance")
+        raise DomainError("threshold", worst, "is so high that nothing fires at this variance; raise the variance")
     return unwrap(answer)
 
 
@@ -100,9 +98,9 @@ def gain_for_rate(rate: float, *, threshold: float, distribution: Any = "normal"
     law = as_distribution(distribution)
     ceiling = float(law.sf(0.0))
     if threshold <= 0:
-        raise DomainError("rate", rate, "cannot be chosen at threshold ≤ 0: name a gain")
+        raise DomainError("rate", rate, "cannot be chosen at threshold ≤ 0: give a gain")
     if not 0 < rate < ceiling:
-        raise DomainError("rate", rate, f"must lie between 0 and {ceiling:g}, the share of potentials above their mean")
+        raise DomainError("rate", rate, f"must lie between 0 and {ceiling:g}, the fraction of potentials above their mean")
     edge = law.upper if np.isfinite(law.upper) else 1e6
     z = float(bisect(lambda z: law.sf(z) - rate, np.array(1e-300), np.array(edge)))
     return float(threshold / (z * math.sqrt(rate)))

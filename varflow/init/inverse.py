@@ -1,8 +1,8 @@
-"""Inverse problems at finite width: the chain, solved for its gain, its threshold or its width.
+"""Inverse problems at finite width: the chain, solved for gain, threshold or width.
 
-All at the law of ``finite_width``: currents of standard deviation 1, equal layers, no bias. Survival is ``P(K_L > 0)``: L - 1
-transitions after the driven layer. Each answer is vectorised over its first argument; a single infeasible question is
-refused with the reason, among several it is answered by NaN.
+All use the chain of ``finite_width`` with currents of standard deviation 1, equal layers and no bias. Survival is
+``P(K_L > 0)``: L - 1 transitions after layer 1. Functions are vectorised over their first argument; an infeasible problem
+raises DomainError, or gives NaN in an array.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from varflow.theory.chain import SpikeChain
 
 __all__ = ["corrected_gain", "gain_for_mean_variance", "largest_threshold", "raised_gain", "smallest_width", "sparsest_rate"]
 
-LIMIT = 1e14  # gains this many thresholds large are the limit of large gains: half of the neurons fire
+LIMIT = 1e14  # gain in thresholds that stands for infinity: half of the neurons fire, to 1e-14
 ACCURACY = 1e-12  # relative, of gains and thresholds
-WIDEST = 10**8
+WIDEST = 10**8  # largest width tried
 
 
 def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: float = 0.99, weights: Any = "normal") -> Any:
-    r"""The smallest gain with which a network of this width is still alive at layer ``depth``.
+    r"""The smallest gain with which networks of this width reach a survival at layer ``depth``.
 
     .. math:: g = \inf \{ g : P(K_L > 0) \ge 1 - \epsilon \}
 
@@ -39,21 +39,21 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
     width, depth : int
     survival_target : float
         ``1 - ε``, strictly between 0 and 1.
-    weights : str or law
-        As in :class:`varflow.Network`. For weights on a lattice survival is a step function of the gain, and the answer
-        the first gain beyond the step, to a relative 1e-12.
+    weights : str or distribution
+        As in :class:`varflow.Network`. For lattice weights survival is a step function of the gain; the result is the first
+        gain beyond the step, to a relative 1e-12.
 
     Returns
     -------
     float or ndarray
-        The gain; 0.0 where any gain does (depth 1). It moves the variance too; ``vf.stable_variance(threshold=θ, gain=g)``
-        says where to. Where the paper's :func:`varflow.gain` already keeps the share, it is *lower* than that one, and so is
-        the variance; to initialise, take the larger of the two, as :func:`varflow.init.corrected_normal_` does.
+        The gain; 0.0 if any gain does (depth 1). It also changes the variance, to ``vf.stable_variance(threshold=θ, gain=g)``.
+        If the paper's :func:`varflow.gain` already reaches the target, the result is *below* it, and so is the variance; to
+        initialise, use the larger of the two, as :func:`varflow.init.corrected_normal_` does.
 
     Raises
     ------
     DomainError
-        Where no gain reaches the target; the message names the highest survival.
+        If no gain reaches the target; the message has the highest survival.
 
     Notes
     -----
@@ -70,15 +70,15 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
     theta, width, depth = scale("threshold", threshold), integer("width", width, minimum=1), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     if np.any(theta <= 0):
-        raise DomainError("threshold", float(theta[theta <= 0].flat[0]), "must be positive: at θ ≤ 0 no gain is too small")
+        raise DomainError("threshold", float(theta[theta <= 0].flat[0]), "must be positive: at θ ≤ 0 any gain will do")
 
     def solve(t: float) -> float:
         survival = lambda g: _survival(t, g, width, depth, weights)  # noqa: E731
         best = survival(LIMIT * t)
         if best < target:
-            rule = f"is out of reach at width {width}, depth {depth}: the highest survival, at any gain, is {best:.4g}"
+            rule = f"is not attainable at width {width}, depth {depth}: the highest survival at any gain is {best:.4g}"
             raise DomainError("survival_target", target, rule)
-        if depth == 1:  # the drive alone decides
+        if depth == 1:  # independent of the gain
             return 0.0
         return _smallest(lambda g: _logit_excess(survival(g), target), 2.6 * t, smooth=weights == "normal")
 
@@ -86,22 +86,22 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
 
 
 def raised_gain(threshold: float, **shape: Any) -> float:
-    """The paper's gain, raised where it keeps too few networks alive: ``max(g_corrected, 1/√Q(θ))``."""
+    """The paper's gain, raised if too few networks survive with it: ``max(g_corrected, 1/√Q(θ))``."""
     return max(float(corrected_gain(threshold=threshold, **shape)), float(preserving_gain(threshold=threshold)))
 
 
 def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: float = 1.0, weights: Any = "normal") -> Any:
-    """The gain at which the expected sample variance of layer ``depth`` is the wanted one, dead networks included.
+    """The gain at which layer ``depth`` has a wanted expected sample variance, averaged over all networks, dead ones too.
 
     Parameters
     ----------
     threshold : float or array
         ``θ > 0``.
     width, depth : int
-        ``depth ≥ 2``: the driven layer's variance does not depend on the gain.
+        ``depth ≥ 2``, since the variance of layer 1 does not depend on the gain.
     variance : float
         Wanted ``E[Var u_depth]``.
-    weights : str or law
+    weights : str or distribution
         As in :class:`varflow.Network`.
 
     Returns
@@ -115,7 +115,7 @@ def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: 
 
     Notes
     -----
-    **Accuracy**: relative 1e-12. **Source**: derived here; the mean rises with the gain, since every ``π_K`` does.
+    **Accuracy**: relative 1e-12. **Source**: derived here; every ``π_K``, and so the mean, rises with the gain.
 
     Examples
     --------
@@ -139,7 +139,7 @@ def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: 
 
 
 def largest_threshold(*, width: Any, depth: int, survival_target: float = 0.99, gain: str = "preserving") -> Any:
-    """The largest threshold that a width carries to a depth.
+    """The largest threshold at which networks of a width reach a survival at layer ``depth``.
 
     Parameters
     ----------
@@ -147,8 +147,8 @@ def largest_threshold(*, width: Any, depth: int, survival_target: float = 0.99, 
     depth : int
     survival_target : float
     gain : str
-        ``"preserving"``: each threshold at the paper's gain. ``"best"``: at the gain that survives best, the limit of large
-        gains; what is left is that the drive itself must make a spike.
+        ``"preserving"``: the paper's gain at each threshold. ``"best"``: the limit of large gains, with the highest survival,
+        limited only by the spikes of layer 1.
 
     Returns
     -------
@@ -157,7 +157,7 @@ def largest_threshold(*, width: Any, depth: int, survival_target: float = 0.99, 
     Raises
     ------
     DomainError
-        Where not even a threshold near 0 survives.
+        If not even a threshold near 0 reaches it.
 
     Examples
     --------
@@ -177,7 +177,7 @@ def largest_threshold(*, width: Any, depth: int, survival_target: float = 0.99, 
         whole = int(n)
         lack = lambda t: target - _survival(t, rule(t), whole, depth)  # noqa: E731
         if lack(1e-6) > 0:
-            why = f"is out of reach at width {whole}, depth {depth}: at θ → 0 survival is {target - lack(1e-6):.4g}"
+            why = f"is not attainable at width {whole}, depth {depth}: for θ → 0 survival is {target - lack(1e-6):.4g}"
             raise DomainError("survival_target", target, why)
         return _smallest(lack, 0.7, smooth=True)
 
@@ -185,7 +185,7 @@ def largest_threshold(*, width: Any, depth: int, survival_target: float = 0.99, 
 
 
 def smallest_width(*, threshold: Any, depth: int, survival_target: float = 0.99, gain: float | None = None) -> Any:
-    """The smallest width whose networks are alive at layer ``depth``.
+    """The smallest width with which networks reach a survival at layer ``depth``.
 
     Parameters
     ----------
@@ -202,7 +202,7 @@ def smallest_width(*, threshold: Any, depth: int, survival_target: float = 0.99,
     Raises
     ------
     DomainError
-        Where no width up to 10⁸ suffices: below the critical gain, or on the unstable side of it.
+        If no width up to 10⁸ suffices: the gain is below the critical one, or the drive below an unstable fixed point.
 
     Notes
     -----
@@ -225,7 +225,7 @@ def smallest_width(*, threshold: Any, depth: int, survival_target: float = 0.99,
         while not enough(hi):
             hi *= 2
             if hi > WIDEST:
-                rule = f"dies at gain {g:.4g} at every width up to 1e8: raise the gain above √γ_c·θ and off unstable points"
+                rule = f"leaves no survival at gain {g:.4g} and any width up to 1e8: raise the gain above the critical √γ_c·θ"
                 raise DomainError("threshold", t, rule)
         lo = hi // 2
         while hi - lo > 1:
@@ -238,10 +238,10 @@ def smallest_width(*, threshold: Any, depth: int, survival_target: float = 0.99,
 
 
 def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> Any:
-    r"""The smallest stationary firing rate with which a network of this width survives to a depth.
+    r"""The smallest stationary firing rate with which networks of a width reach a survival at layer ``depth``.
 
-    Everything depends on ``θ/g`` alone when the drive has the variance of the fixed point; the answer is ``p = Q(z)`` at the
-    smallest ``g/θ`` that reaches the target. At infinite width it is ``Q(z_c) = 0.1169``.
+    If the drive has the variance of the fixed point, everything depends on ``θ/g``; the result is ``p = Q(z)`` at the smallest
+    ``g/θ`` that reaches the target. At infinite width it is ``Q(z_c) = 0.1169``.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
     Raises
     ------
     DomainError
-        Where not even a rate next to one half survives.
+        If not even a rate near 1/2 suffices.
 
     Examples
     --------
@@ -283,7 +283,7 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
             return SpikeChain(network, rare=0.0).survival() - target
 
         if excess(LIMIT) < 0:
-            rule = f"is out of reach at width {whole}, depth {depth}: at rate 1/2 survival is {excess(LIMIT) + target:.4g}"
+            rule = f"is not attainable at width {whole}, depth {depth}: at rate 1/2 survival is {excess(LIMIT) + target:.4g}"
             raise DomainError("survival_target", target, rule)
         g = _smallest(excess, 1.1 * lowest, smooth=False)
         return float(stable_variance(threshold=1.0, gain=g)) / g**2
@@ -292,7 +292,7 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
 
 
 def _whole(name: str, values: Any) -> np.ndarray:
-    """Whole numbers from 1 on, of any shape."""
+    """Positive integers, of any shape."""
     array = real_array(name, values)
     for value in np.unique(array).tolist():
         integer(name, int(value) if value.is_integer() else value, minimum=1)
@@ -308,17 +308,17 @@ def _survival(theta: float, g: float, width: int, depth: int, weights: Any = "no
 
 
 def _logit_excess(survival: float, target: float) -> float:
-    """Of the sign of ``survival - target``, and nearly linear in gains and thresholds."""
+    """``logit(survival) - logit(target)``: nearly linear in gains and thresholds."""
     S = min(max(survival, 1e-300), 1 - 1e-16)
     excess = math.log(S / (1 - S)) - math.log(target / (1 - target))
     return max(excess, 0.0) if survival >= target else min(excess, -1e-300)
 
 
 def _smallest(excess: Callable[[float], float], guess: float, *, smooth: bool) -> float:
-    """The smallest ``x`` with ``excess(x) ≥ 0``, from above; Brent's method, or bisection where the function has steps."""
+    """The smallest ``x`` with ``excess(x) ≥ 0``, from above: Brent's method, or bisection for a step function."""
     from scipy.optimize import brentq
 
-    excess = cache(excess)  # ends of brackets are asked for twice
+    excess = cache(excess)  # ends of brackets are evaluated twice
     lo = hi = guess
     while excess(hi) < 0:
         lo, hi = hi, 1.2 * hi

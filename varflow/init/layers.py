@@ -1,7 +1,4 @@
-"""Layers: weight and bias of every linear layer and convolution of a model, filled alike.
-
-The neuron that follows a layer cannot be seen from the layer: one neuron is named for all of them.
-"""
+"""Weights and biases of linear layers and convolutions, filled for one neuron that follows all of them."""
 
 from __future__ import annotations
 
@@ -34,21 +31,21 @@ def init_fn(
     bias_std: float = 0.0,
     generator: Any = None,
 ) -> Callable[[Any], None]:
-    """A function for ``model.apply``: fills linear layers and convolutions, leaves every other module alone.
+    """A function for ``model.apply`` that fills linear layers and convolutions; other modules are unchanged.
 
     Parameters
     ----------
     neuron : Neuron or float
-        That follows each layer; a number is the threshold of a memoryless one.
+        The neuron after each layer; a number is the threshold of a memoryless one.
     fill : str
-        Law of the weights: normal, uniform, truncated_normal, sign or orthogonal.
+        Distribution of the weights: normal, uniform, truncated_normal, sign or orthogonal.
     gain : float, optional
         By default ``vf.init.calculate_gain(neuron, bias_std=bias_std)``.
     bias : str or float
-        ``"zero"``, ``"keep"`` (as it is: torch's default is uniform with variance ``1/(3n)``, constant in time and so amplified
-        by a leak), or the one value of all biases.
+        ``"zero"``, ``"keep"`` (unchanged; torch's default is uniform with variance ``1/(3n)``, constant in time and so summed
+        by a leaky membrane), or one value for all biases.
     bias_std : float
-        Instead: biases are normal with this standard deviation, and the gain leaves room for them.
+        Alternatively, normal biases with this standard deviation, for which the gain is reduced.
     generator : torch.Generator, optional
 
     Returns
@@ -59,12 +56,12 @@ def init_fn(
     Raises
     ------
     DomainError
-        For values outside their domain; when applied, for lazy layers, and for weights that are computed from other parameters
+        For values outside their domain; when applied, for lazy layers and for weights computed from other parameters
         (initialise before ``weight_norm``).
 
     Notes
     -----
-    The first layer receives data, not spikes: its gain is another.
+    The first layer receives data, not spikes, and needs another gain.
 
     Examples
     --------
@@ -98,7 +95,7 @@ def init_layer_(
     bias_std: float = 0.0,
     generator: Any = None,
 ) -> Any:
-    """Fill one layer's weight, with the fan-in of its kind, and set its bias.
+    """Fill one layer's weight, by its fan-in, and set its bias.
 
     Parameters
     ----------
@@ -131,7 +128,7 @@ def init_layer_(
     policy = _bias_policy(bias, bias_std)
     if not isinstance(layer, torch.nn.Module):
         raise DomainError("layer", layer, "must be a torch module; to fill a tensor: vf.init.normal_(tensor, gain)")
-    fan_in(layer)  # refuses what has none
+    fan_in(layer)  # raises for layers without one
     if "weight" not in layer._parameters:
         raise DomainError("layer", layer, "computes its weight from other parameters: initialise before parametrising it")
     if layer.bias is not None:
@@ -150,7 +147,7 @@ def init_layer_(
 def _bias_policy(bias: str | float, bias_std: float) -> str | float:
     sigma_b = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))
     if sigma_b and bias != "zero":
-        raise DomainError("bias", bias, f"contradicts a bias_std of {sigma_b:g}: give one of the two")
+        raise DomainError("bias", bias, f"conflicts with bias_std={sigma_b:g}: give one of the two")
     if isinstance(bias, str):
         return choice("bias", bias, ("zero", "keep"))
     return scalar("bias", real_array("bias", bias))

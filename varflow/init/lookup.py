@@ -1,4 +1,4 @@
-"""Lookup: everything a practitioner needs to know about one layer's gain, in one call."""
+"""Lookup: the gain of one layer and everything to expect with it, in one call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from varflow.theory.stable import stable_variance
 
 __all__ = ["lookup"]
 
-NARROW_MARGIN = 0.10  # a gain this close above the critical one is pointed out
+NARROW_MARGIN = 0.10  # relative distance from the critical gain below which a warning is given
 
 
 def lookup(
@@ -39,7 +39,7 @@ def lookup(
     depth: int | None = None,
     survival_target: float = 0.99,
 ) -> Initialization:
-    r"""The initialisation of one layer, with its fixed point, its margin and, at finite width, its survival.
+    r"""The gain of one layer, with its fixed point, its margin above the critical gain and, at finite width, its survival.
 
     Parameters
     ----------
@@ -50,15 +50,15 @@ def lookup(
     distribution : str or object
         Of the standardised potential.
     neuron : Neuron, optional
-        Its input scale is taken into account. With memory (leak, reset or filter) it needs ``steps`` and a rate, and the answer
-        is that of :func:`varflow.gain_for_rate`.
+        Its input scale is included. A neuron with memory (leak, reset or filter) needs ``steps`` and ``rate``; the result is
+        that of :func:`varflow.gain_for_rate`.
     rate : float, optional
-        Wanted firing rate; by default the gain of a memoryless neuron keeps the variance at 1, the paper's choice.
+        Wanted firing rate; by default the gain of a memoryless neuron preserves variance 1, the paper's choice.
     steps : int
-        Of a neuron with memory; 1 for others, which repeat their first step.
+        For a neuron with memory; 1 otherwise.
     width, depth : int, optional
-        With a depth, survival and the corrected gain are reported for a network of this width (default: ``fan_in``). For a
-        neuron with memory the depth is that of the network (default 100), and a width says nothing.
+        With a depth, survival and the corrected gain are given for a network of this width (default: ``fan_in``). For a
+        neuron with memory the depth is that of the network (default 100), and the width is not used.
     survival_target : float
         Wanted probability of being alive at the last layer, strictly between 0 and 1; used with a depth.
 
@@ -69,7 +69,7 @@ def lookup(
     Raises
     ------
     DomainError
-        For values outside their domain, contradictory or missing arguments, rates no gain gives.
+        For values outside their domain, conflicting or missing arguments, rates that no gain gives.
 
     Notes
     -----
@@ -83,7 +83,7 @@ def lookup(
     >>> print(f"{init.gain:.6f} {init.weight_std:.6f} {init.multiplier:.6f} {init.stable}")
     2.510573 0.110953 0.762568 True
 
-    At width 100 hardly a network reaches layer 100 with it; a larger gain carries 99 in 100:
+    At width 100 hardly any network is alive at layer 100; with a larger gain 99 % are:
 
     >>> init = vf.lookup(threshold=1.0, fan_in=100, depth=100)
     >>> print(f"{init.survival:.4f} {init.corrected_gain**2:.5f} {init.corrected_survival:.4f}")
@@ -96,7 +96,7 @@ def lookup(
         return _in_time(neuron, rate, integer("steps", steps, minimum=1), depth, _fan_in(fan_in, layer), asked)
     theta, input_scale = _threshold_and_scale(threshold, neuron, integer("steps", steps, minimum=1))
     if width is not None and depth is None:
-        raise DomainError("width", width, "needs a depth beside it: survival is to a layer")
+        raise DomainError("width", width, "needs a depth: survival is that of a layer")
     n = _fan_in(fan_in, layer)
     law = as_distribution(distribution)
     probability("survival_target", survival_target, open_ends=True)
@@ -148,7 +148,7 @@ def _threshold_and_scale(threshold: float | None, neuron: Neuron | None, steps: 
 
 def _agrees(threshold: float | None, neuron: Neuron) -> None:
     if threshold is not None and scalar("threshold", scale("threshold", threshold)) != neuron.threshold:
-        raise DomainError("threshold", threshold, f"contradicts the neuron's {neuron.threshold:g}: give one of them")
+        raise DomainError("threshold", threshold, f"conflicts with the neuron's {neuron.threshold:g}: give one of them")
 
 
 def _in_time(
@@ -159,11 +159,11 @@ def _in_time(
 
     for name, value in unused.items():
         if value is not None:
-            raise DomainError(name, value, "says nothing for neurons with memory, which are solved at infinite width")
+            raise DomainError(name, value, "is not supported for neurons with memory, which are solved at infinite width")
     if steps == 1:
-        raise DomainError("steps", steps, "is too few for a neuron with memory: its gain depends on time, name the steps")
+        raise DomainError("steps", steps, "is too few for a neuron with memory, whose gain depends on time: give the steps")
     if rate is None:
-        rule = "is missing: a neuron with memory needs one, such as 0.2; a wanted variance is for vf.gain_for_variance"
+        rule = "is missing: a neuron with memory needs one, such as 0.2; for a wanted variance use vf.gain_for_variance"
         raise DomainError("rate", None, rule)
     deep: dict[str, Any] = {} if depth is None else {"depth": depth}
     return gain_for_rate(neuron, rate=rate, steps=steps, fan_in=fan_in, **deep)
@@ -173,7 +173,7 @@ def _fan_in(fan_in: int | None, layer: Any) -> int:
     if fan_in is None and layer is None:
         raise DomainError("fan_in", fan_in, "is missing: give it or a layer, by its weight shape or as a torch layer")
     if fan_in is not None and layer is not None:
-        raise DomainError("layer", layer, f"contradicts a fan-in of {fan_in}: give one of the two")
+        raise DomainError("layer", layer, f"conflicts with fan_in={fan_in}: give one of the two")
     return fan_in_of(layer) if fan_in is None else integer("fan_in", fan_in, minimum=1)
 
 
@@ -192,11 +192,11 @@ def _stability_words(law: Distribution, theta: float, g: float, m: float) -> lis
     if m < 0:
         return [f"{words}; activity alternates from layer to layer"]
     if law.inflection is None:
-        return [f"{words}; what activity goes to instead is in vf.fixed_points"]
+        return [f"{words}; see vf.fixed_points for the stable states"]
     V = float(stable_variance(threshold=theta, gain=g, distribution=law))
     rate = float(law.sf(theta / math.sqrt(V)))
     return [
-        f"{words}; a little above it activity grows to V = {V:.4g} (rate {rate:.3g}), below it dies. "
+        f"{words}; slightly above it activity grows to V = {V:.4g} (rate {rate:.3g}), below it activity dies. "
         f"For the {law.name} distribution this holds for every threshold above {saddle_node(law)[0]:.4f} standard deviations."
     ]
 
@@ -205,8 +205,8 @@ def _margin_words(g: float, critical: float, depth: int | None) -> list[str]:
     if critical <= 0 or g / critical - 1 >= NARROW_MARGIN:
         return []
     return [
-        f"close to the edge: the gain is {100 * (g / critical - 1):.1f} % above the critical gain, below which only silence "
-        "is left; a narrow network crosses it by chance"
+        f"close to the edge: the gain is only {100 * (g / critical - 1):.1f} % above the critical gain, below which only "
+        "silence is stable; narrow networks fall silent by chance"
         + (" (give width and depth to see the survival)" if depth is None else "")
     ]
 
@@ -214,28 +214,26 @@ def _margin_words(g: float, critical: float, depth: int | None) -> list[str]:
 def _law_words(law: Distribution, finite: dict[str, Any]) -> list[str]:
     if law.name == "normal":
         return []
-    words = (
-        f"one dense layer makes potentials normal again: over depth only a structured layer keeps the {law.name} distribution"
-    )
+    words = f"potentials become normal again after one dense layer; over depth only structured layers keep the {law.name} one"
     if "survival" not in finite:
         return [words]
-    told = "survival and the corrected gain" if "corrected_gain" in finite else "survival"
-    return [f"{words}; {told} are of normal potentials, gain, fixed point, critical gain and margin of {law.name} ones"]
+    normal = "survival and the corrected gain" if "corrected_gain" in finite else "survival"
+    return [f"{words}; {normal} are for normal potentials, gain, fixed point, critical gain and margin for {law.name} ones"]
 
 
 def _finite(theta: float, g: float, variance: float, n: int, depth: int | None, target: float) -> dict[str, Any]:
-    """Survival at finite width and the gain that corrects it, for a network driven at ``variance``."""
+    """Survival at finite width and the corrected gain, for a network driven at ``variance``."""
     if depth is None:
         return {"words": []}
     depth = integer("depth", depth, minimum=1)
-    unit = math.sqrt(variance)  # everything is measured in it: there the drive has variance 1
+    unit = math.sqrt(variance)  # of all potentials, so that the drive has variance 1
     survival = float(finite_width(Network(width=n, depth=depth, gain=g / unit, neuron=Neuron(theta / unit))).survival[-1])
     known = {"width": n, "depth": depth, "survival": survival, "words": []}
     if depth == 1:
         return known
     alive = f"finite width: {percent(survival, 3)} of networks of width {n} are alive at layer {depth}"
     if theta <= 0:
-        rule = "at threshold 0 the gain does not matter to that" if theta == 0 else "below threshold 0 silence is not final"
+        rule = "at threshold 0 the gain has no effect" if theta == 0 else "below threshold 0 silence is not absorbing"
         return known | {"words": [f"{alive}; {rule}"] if survival < target else []}
     try:
         corrected = corrected_gain(threshold=theta / unit, width=n, depth=depth, survival_target=target) * unit
@@ -243,24 +241,24 @@ def _finite(theta: float, g: float, variance: float, n: int, depth: int | None, 
         return known | {"words": [f"{alive}; {100 * target:g} % {refusal.rule}"]}
     if survival < target:
         V = float(stable_variance(threshold=theta, gain=corrected))
-        moved = f"the corrected gain keeps {100 * target:g} % and moves the variance: its fixed point is V = {V:.4g}"
+        moved = f"the corrected gain keeps {100 * target:g} % alive and changes the variance to V = {V:.4g}"
         known["words"] = [f"{alive}; {moved}; {_width_words(theta / unit, g / unit, depth, target)}"]
     elif corrected < g:
         V = float(stable_variance(threshold=theta, gain=corrected))
         now = float(stable_variance(threshold=theta, gain=g))
         named = "the paper's gain" if g == float(preserving_gain(threshold=theta)) else "this gain"
         known["words"] = [
-            f"{named} already keeps {100 * target:g} % of networks of width {n} alive at layer {depth}; the corrected one, the "
-            f"smallest that does, is lower and would lower the variance from {now:.4g} to {V:.4g}: nothing needs correcting"
+            f"{named} already keeps {100 * target:g} % of networks of width {n} alive at layer {depth}; the corrected gain, "
+            f"the smallest that does, is lower and would lower the variance from {now:.4g} to {V:.4g}: no correction is needed"
         ]
     at = Network(width=n, depth=depth, gain=corrected / unit, neuron=Neuron(theta / unit))
     return known | {"corrected_gain": corrected, "corrected_survival": float(finite_width(at).survival[-1])}
 
 
 def _width_words(theta: float, g: float, depth: int, target: float) -> str:
-    """How wide the network would have to be to do without the correction."""
+    """The width at which no correction would be needed."""
     try:
         width = smallest_width(threshold=theta, depth=depth, survival_target=target, gain=g)
     except DomainError:
-        return "without it no width does"
-    return f"without it, it takes width {width}"
+        return "without it no width suffices"
+    return f"without it, width {width} would be needed"

@@ -1,4 +1,4 @@
-"""The gain of a neuron, by name: what ``torch.nn.init.calculate_gain`` is for activation functions."""
+"""``calculate_gain``: the gain for a neuron, as ``torch.nn.init.calculate_gain`` gives it for activation functions."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ def calculate_gain(
         A number is the threshold of a memoryless neuron.
     rule : str
         ``"preserving"`` keeps the variance of the potential (or gives a wanted rate); ``"corrected"`` is the paper's gain,
-        raised to :func:`varflow.corrected_gain` where it does not keep networks of a finite ``width`` alive to a ``depth``;
-        ``"kaiming"`` is ``√2``, whatever the neuron.
+        raised to :func:`varflow.corrected_gain` if networks of this ``width`` would not survive to ``depth``; ``"kaiming"`` is
+        ``√2`` for any neuron.
     variance : float
-        Of the potential, to be kept.
+        Of the potential, to be preserved.
     rate : float, optional
         Wanted firing rate, instead of a variance.
     distribution, bias_std, mean_gain
         As in :func:`varflow.gain`; bias and mean are those of the current, before the input scale.
     width, depth, survival_target
-        As in :func:`varflow.corrected_gain`; for ``"corrected"`` only. A neuron with memory takes the depth too.
+        As in :func:`varflow.corrected_gain`; for ``"corrected"`` only. ``depth`` also applies to a neuron with memory.
     steps : int, optional
-        Of a neuron with memory, whose late variance or rate is meant then: :func:`varflow.gain_for_variance`,
+        For a neuron with memory, whose late variance or rate is then prescribed: :func:`varflow.gain_for_variance`,
         :func:`varflow.gain_for_rate`.
 
     Returns
@@ -101,7 +101,7 @@ def calculate_gain(
         return raised_gain(theta, width=n, depth=L, survival_target=survival_target) / unit
     if p is not None:
         if sigma_b or m_g:
-            raise DomainError("rate", rate, "is solved for without bias and weight mean only; name a variance instead")
+            raise DomainError("rate", rate, "is supported without bias and weight mean only; give a variance instead")
         return gain_for_rate(p, threshold=theta, distribution=law) / unit
     current: dict[str, Any] = {"bias_std": unit * sigma_b, "mean_gain": unit * m_g}
     return float(preserving_gain(threshold=theta, variance=v, distribution=law, **current)) / unit
@@ -112,9 +112,9 @@ def _with_memory(
 ) -> float:
     """The gain of a late rate or variance, of neurons with leak, reset or filter."""
     if steps is None:
-        raise DomainError("neuron", neuron, "has memory (decay, reset or filter), so its gain depends on time: name the steps")
+        raise DomainError("neuron", neuron, "has memory (decay, reset or filter), so its gain depends on time: give steps")
     if not plain:
-        rule = "has memory: only a wanted variance or rate is solved for, at infinite width without bias and weight mean"
+        rule = "has memory, for which only a variance or rate can be given, at infinite width without bias and weight mean"
         raise DomainError("neuron", neuron, rule)
     deep: dict[str, Any] = {} if depth is None else {"depth": depth}
     if rate is None:

@@ -1,4 +1,4 @@
-"""Gain rules: how a sweep's gain depends on its threshold, by name or as a number."""
+"""Gain rules of a sweep: the gain at each threshold, by name or as a number."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ RULES = ("preserving", "kaiming")
 def gain_by_rule(
     rule: Any, threshold: Any, *, distribution: Any = "normal", bias_std: float = 0.0, mean_gain: float = 0.0
 ) -> float:
-    """The gain a rule gives a threshold.
+    """The gain of a rule at a threshold.
 
     Parameters
     ----------
     rule : str or float
         ``preserving`` keeps the variance at 1, the paper's choice (``micheli2024``); ``kaiming`` is ``√2`` (``he2015``);
-        a number, or its text, is its own rule.
+        a number, or its text, is the gain itself.
     threshold, distribution, bias_std, mean_gain
         As in :func:`varflow.gain`.
 
     Raises
     ------
     DomainError
-        For an unknown rule, or where no gain in range preserves the variance.
+        For an unknown rule, or if no gain in range preserves the variance.
 
     Examples
     --------
@@ -45,11 +45,11 @@ def gain_by_rule(
         return 2**0.5
     if sigma_b >= 1:
         raise DomainError(
-            "bias_std", bias_std, "leaves no room for a preserving gain, which keeps the variance at 1: name a gain"
+            "bias_std", bias_std, "is too large for a preserving gain, which keeps the variance at 1: give a gain"
         )
     gain = preserving_gain(threshold=theta, distribution=law, bias_std=sigma_b, mean_gain=m_g)
     if gain > LARGEST_SCALE:
-        raise DomainError("threshold", threshold, f"has no preserving gain below {LARGEST_SCALE:g}: name a gain")
+        raise DomainError("threshold", threshold, f"has no preserving gain below {LARGEST_SCALE:g}: give a gain")
     return gain
 
 

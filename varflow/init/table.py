@@ -1,4 +1,4 @@
-"""The table of corrected gains: for each threshold, width and depth the gain with which networks stay alive, and its price."""
+"""The table of corrected gains over thresholds, widths and depths, with the resulting variance."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def corrected_gain_table(
     Raises
     ------
     DomainError
-        For values outside their domain. Where no gain reaches the target the row says so by NaN.
+        For values outside their domain. A row is NaN if no gain reaches the target.
 
     Notes
     -----
@@ -88,7 +88,7 @@ def _row(theta: float, width: int, depth: int, target: float) -> CorrectedGain:
     paper = float(preserving_gain(threshold=theta))
     try:
         corrected = float(corrected_gain(threshold=theta, width=width, depth=depth, survival_target=target))
-    except DomainError:  # out of reach at any gain
+    except DomainError:  # not attainable at any gain
         reached = (float("nan"), float("nan"), float("nan"))
     else:
         variance = float(stable_variance(threshold=theta, gain=corrected)) if corrected else 0.0
@@ -102,7 +102,7 @@ def _survival(theta: float, gain: float, width: int, depth: int) -> float:
 
 
 def _listed(argument: str, value: Any) -> list[Any]:
-    """One value or several, each once."""
+    """A list of distinct values."""
     value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
     listed = list(value) if isinstance(value, (list, tuple, range)) else [value]
     if not listed:

@@ -112,7 +112,9 @@ def _inside(name: str, values: Any, grid: np.ndarray) -> np.ndarray:
     low, high = float(grid[0]), float(grid[-1])
     room = 1e-12 * np.abs(array)
     for value in array[(array < low - room) | (array > high + room)].tolist():
-        raise DomainError(name, value if np.ndim(values) else values, f"is outside the diagram, {low:g} to {high:g}")
+        raise DomainError(
+            name, value if np.ndim(values) else values, f"is outside the diagram, which goes from {low:g} to {high:g}"
+        )
     return np.clip(array, low, high)
 
 

@@ -1,7 +1,7 @@
-"""Published initialisations, a file each: formula, source, what the method needs and ignores, its fills, its colour.
+"""Published initialisations, one file each: formula, source, what the method needs and ignores, fills, colour in figures.
 
-A gain is ``g = σ_w √fan_in``; a weight of standard deviation ``g/√fan_in`` follows. :func:`varflow.catalogue` sets the methods
-side by side; a :class:`Method` of your own goes there too.
+A gain is ``g = σ_w √fan_in``, so weights have standard deviation ``g/√fan_in``. :func:`varflow.catalogue` compares the methods,
+and any :class:`Method` of your own.
 """
 
 from varflow.init.published.bellec import BELLEC, bellec_gain

@@ -11,7 +11,7 @@ __all__ = ["BELLEC", "bellec_gain"]
 def bellec_gain(*, scale: float = 1.0) -> float:
     """LSNN's, ``w ~ N(0, V₀²/n)`` with ``V₀ = 1``: ``g = V₀``.
 
-    Made beside a threshold of 0.03 and an input scale of ``1 - β``; taken elsewhere without them it is LeCun's.
+    Designed for a threshold of 0.03 and an input scale of ``1 - β``; without them it equals LeCun's.
     **Source**: ``bellec2018`` and its code.
     """
     return scalar("scale", positive_scale("scale", scale))

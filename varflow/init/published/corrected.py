@@ -1,4 +1,4 @@
-"""varflow's own: the paper's gain, raised where networks of a finite width would die."""
+"""varflow's own method: the paper's gain, raised if networks of finite width would die."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ def corrected_normal_(
     fan: Any = None,
     generator: Any = None,
 ) -> Tensor:
-    r"""Fill with normal weights that keep the variance and keep networks of this width alive to a depth.
+    r"""Fill with normal weights of the paper's gain, raised if networks of this width would not survive to a depth.
 
     .. math:: w \sim N\Big(0, \frac{g^2}{n}\Big), \qquad
               g = \max\Big(\inf \{ g : P(K_L > 0) \ge 1 - \epsilon \},\; \frac{1}{\sqrt{Q(\theta)}}\Big)
 
-    The paper's gain, raised to :func:`varflow.corrected_gain` where it leaves too few networks alive. Where it leaves enough,
-    the smallest gain that does is lower and would only lower the variance.
+    If the paper's gain is enough, the corrected gain, the smallest that suffices, is lower and would lower the variance.
 
     Parameters
     ----------
@@ -42,7 +41,7 @@ def corrected_normal_(
     depth, survival_target
         As in :func:`varflow.corrected_gain`.
     width : int, optional
-        Of the network; by default the fan.
+        Width of the network; by default the fan-in.
 
     Notes
     -----
@@ -55,7 +54,7 @@ def corrected_normal_(
     >>> round(vf.corrected_gain(threshold=1.0, width=100, depth=100) ** 2, 3)
     8.164
 
-    At θ = 0.5 the paper's gain keeps them all, and stays:
+    At θ = 0.5 the paper's gain is enough:
 
     >>> weight = vf.init.corrected_normal_(torch.empty(400, 500), 0.5, depth=100)
     >>> print(f"{float(weight.std()) * 500**0.5:.1f} {vf.gain(threshold=0.5):.3f}")
@@ -74,7 +73,7 @@ def corrected_uniform_(
     fan: Any = None,
     generator: Any = None,
 ) -> Tensor:
-    """The same for uniform weights, whose finite-width law is another.
+    """The same for uniform weights, with their own survival at finite width.
 
     Parameters
     ----------
@@ -112,7 +111,7 @@ def _corrected(
 
 def _weights(s: Setting) -> Weights:
     if not s.neuron.memoryless:
-        raise DomainError("neuron", s.neuron, "has no corrected gain: the finite-width law is of memoryless ones")
+        raise DomainError("neuron", s.neuron, "has no corrected gain, which is known for memoryless neurons only")
     theta = s.neuron.threshold
     found = raised_gain(theta, width=s.width, depth=s.depth, survival_target=s.survival_target)
     return Weights(found / s.neuron.input_scale)
@@ -122,7 +121,7 @@ CORRECTED = Method(
     "corrected",
     "varflow, corrected",
     _weights,
-    "raises the variance where it corrects",
+    "raises the variance if it corrects",
     needs="width and depth",
     colour="tab:green",
 )

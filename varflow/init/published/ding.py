@@ -11,11 +11,10 @@ __all__ = ["DING", "ding_bias", "ding_gain"]
 
 
 def ding_gain(threshold: float, *, input_scale: float = 1.0) -> float:
-    """Ding's slant-asymptote gain, ``g² = 2 θ²/λ²``; with it comes a positive bias, :func:`ding_bias`.
+    """Ding's slant-asymptote gain, ``g² = 2 θ²/λ²``, used with a positive bias, :func:`ding_bias`.
 
     Kaiming's gain in units of the threshold. Ignores the fixed points of the variance: without the bias it is far below the
-    critical gain, ``g² = 6.034 θ²``. Known here from the code of ``shi2026``; the text was not at hand.
-    **Source**: ``ding2021``.
+    critical gain, ``g² = 6.034 θ²``. **Source**: ``ding2021``, as in the code of ``shi2026`` (the text was not available).
 
     Examples
     --------
@@ -28,7 +27,7 @@ def ding_gain(threshold: float, *, input_scale: float = 1.0) -> float:
 
 
 def ding_bias(threshold: float, decay: float, *, input_scale: float = 1.0) -> float:
-    """The one value of all biases beside :func:`ding_gain`, ``b = θ(1 - β)/(2λ)``: half the threshold, in the long run."""
+    """The common bias used with :func:`ding_gain`, ``b = θ(1 - β)/(2λ)``: in the long run half the threshold."""
     theta = scalar("threshold", positive_scale("threshold", threshold))
     return theta * (1 - probability("decay", decay)) / (2 * scalar("input_scale", positive_scale("input_scale", input_scale)))
 

@@ -11,11 +11,11 @@ __all__ = ["EI_INIT", "ei_init_scale"]
 
 
 def ei_init_scale(fan_in: int, *, input_variance: float, input_mean: float) -> float:
-    r"""E-I Init: mean of the exponential law of excitatory weights, from statistics of a first batch.
+    r"""E-I Init: mean of the exponential distribution of excitatory weights, from statistics of a first batch.
 
     .. math:: \frac1L = \sqrt{\frac{\operatorname{Var}[x]}{n (E[x^2] + \operatorname{Var}[x])}}
 
-    Needs a batch, and a circuit that inhibits its own mean away. **Source**: ``liu2025`` and its code.
+    Needs a batch, and a circuit whose inhibition cancels the mean. **Source**: ``liu2025`` and its code.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Fluctuation-driven initialisation: the neuron as a linear filter of its input, resets left out.
+"""Fluctuation-driven initialisation: the neuron as a linear filter of its input, without reset.
 
-Rates are those of the neurons in front: per step for a filter in steps, in hertz for one in seconds.
+Rates are those of the presynaptic neurons: per step for a filter in steps, in hertz for one in seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class FilterSums:
-    """``ε̄``: sum (integral) of a neuron's response to one spike; ``ε̂``: that of its square."""
+    """``ε̄`` and ``ε̂``: sums (integrals) of a neuron's response to one spike, and of its square."""
 
     mean: float
     square: float
@@ -44,14 +44,14 @@ class WeightMoments:
 
 @dataclass(frozen=True, slots=True)
 class ExcitatoryInhibitory:
-    """One parameter of a weight law for excitatory weights, and one for inhibitory ones."""
+    """A parameter of the weight distribution, for excitatory and for inhibitory weights."""
 
     excitatory: float
     inhibitory: float
 
 
 def step_filter(neuron: Neuron) -> FilterSums:
-    r"""Of a neuron in discrete time, its reset left out: ``β`` membrane, ``α`` synapse, ``λ`` input scale.
+    r"""Filter sums of a neuron in discrete time, without its reset: ``β`` membrane, ``α`` synapse, ``λ`` input scale.
 
     .. math:: \bar\epsilon = \frac{\lambda}{(1-\alpha)(1-\beta)}, \qquad
               \hat\epsilon = \frac{\lambda^2 (1 + \alpha\beta)}{(1-\alpha\beta)(1-\alpha^2)(1-\beta^2)}
@@ -65,12 +65,12 @@ def step_filter(neuron: Neuron) -> FilterSums:
     instance("neuron", neuron, Neuron)
     a, b, lam = neuron.synaptic_decay, neuron.decay, neuron.input_scale
     if b == 1:
-        raise DomainError("neuron", neuron, "never forgets: its response to a spike has no finite sum")
+        raise DomainError("neuron", neuron, "has decay 1: its response to a spike has no finite sum")
     return FilterSums(lam / ((1 - a) * (1 - b)), lam**2 * (1 + a * b) / ((1 - a * b) * (1 - a**2) * (1 - b**2)))
 
 
 def exponential_filter(tau_mem: float, tau_syn: float | None = None) -> FilterSums:
-    r"""Of a current-based neuron in continuous time; without ``τ_syn`` synapses are delta functions.
+    r"""Filter sums of a current-based neuron in continuous time; without ``τ_syn`` synapses are delta functions.
 
     .. math:: \bar\epsilon = \tau_s, \quad \hat\epsilon = \frac{\tau_s^2}{2(\tau_s + \tau_m)}; \qquad
               \bar\epsilon = \tau_m, \quad \hat\epsilon = \frac{\tau_m}{2}
@@ -101,7 +101,7 @@ def fluctuation_driven(
     share: float = 1.0,
     all_inputs: int | None = None,
 ) -> WeightMoments:
-    r"""Normal weights that make the membrane fluctuate: its mean ``μ_U`` lies ``ξ`` standard deviations below the threshold.
+    r"""Normal weights for fluctuation-driven firing: the mean potential ``μ_U`` is ``ξ`` standard deviations below threshold.
 
     .. math:: \mu_w = \frac{\mu_U}{N \nu \bar\epsilon}, \qquad
               \sigma_w^2 = \frac{a}{n \nu \hat\epsilon} \Big(\frac{\theta - \mu_U}{\xi}\Big)^2 - \mu_w^2
@@ -111,26 +111,26 @@ def fluctuation_driven(
     fan_in : int
         ``n``.
     rate : float
-        ``ν`` of the neurons in front, in the filter's unit of time: known or guessed beforehand.
+        Presynaptic rate ``ν``, in the filter's unit of time: known or guessed.
     filter_sums : FilterSums
-        Of :func:`step_filter` or :func:`exponential_filter`.
+        From :func:`step_filter` or :func:`exponential_filter`.
     threshold, mean_potential, xi : float
     share : float
-        ``a``: of the variance for this connection. The original gives feed-forward ones 0.9 where there are recurrent ones,
-        which get 0.1.
+        ``a``: fraction of the variance due to this connection. The original uses 0.9 for feed-forward and 0.1 for recurrent
+        connections.
     all_inputs : int, optional
-        ``N``, over which the mean is spread: the inputs of all connections of a neuron; by default this one's.
+        ``N``: inputs of all connections of a neuron, over which the mean is distributed; by default this connection's.
 
     Raises
     ------
     DomainError
-        For values outside their domain, or where the mean alone spends the variance.
+        For values outside their domain, or if the mean alone needs more variance than there is.
 
     Notes
     -----
-    **Assumes** Poisson inputs, independent in time, and a linear membrane: the reset is left out, and no fixed point is
-    solved for, so the rate behind is not in general the one in front. Weights are frozen, so each neuron also has a mean
-    potential of its own, whose variance over neurons is ``ν ε̄²/ε̂`` of the fluctuations' and not counted.
+    **Assumes** Poisson inputs, independent in time, and a linear membrane without reset. There is no fixed-point condition, so
+    the output rate differs from the input rate in general. Weights are fixed, so mean potentials also vary over neurons, with
+    ``ν ε̄²/ε̂`` times the variance of the fluctuations; this is ignored.
     **Source**: ``rossbroich2022`` and its code.
 
     Examples
@@ -151,22 +151,22 @@ def fluctuation_driven(
     mean = mu / (total * nu * filter_sums.mean)
     variance = share / (n * nu * filter_sums.square) * ((theta - mu) / xi) ** 2 - mean**2
     if not variance > 0:
-        raise DomainError("mean_potential", mean_potential, "spends more variance than there is: lower it, or xi")
+        raise DomainError("mean_potential", mean_potential, "needs more variance than available: lower it, or xi")
     return WeightMoments(mean, math.sqrt(variance))
 
 
 def fluctuation_driven_gain(
     rate: float, *, threshold: float = 1.0, decay: float = 0.0, input_scale: float = 1.0, xi: float = 2.0
 ) -> float:
-    r"""The same for centred weights and one membrane filter, as a gain.
+    r"""The fluctuation-driven gain for weights of mean 0 and one membrane filter.
 
     .. math:: g^2 = \frac{\theta^2 (1 - \beta^2)}{\lambda^2 p\, \xi^2}
 
     Notes
     -----
-    Inputs are taken as independent in time: the spikes of a neuron driven by a constant current are not, and then the membrane
-    fluctuates more, its variance by up to ``(1 + β)/(1 - β)``. **Source**: ``rossbroich2022``; in this form, with ξ = 2, in
-    the code of ``shi2026``.
+    **Assumes** inputs independent in time. Spikes of neurons driven by a constant current are not, and the membrane's variance
+    is then larger by up to ``(1 + β)/(1 - β)``. **Source**: ``rossbroich2022``; in this form, with ξ = 2, in the code of
+    ``shi2026``.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def fluctuation_driven_exponential(
     threshold: float = 1.0,
     xi: float = 1.0,
 ) -> ExcitatoryInhibitory:
-    r"""Rates ``L`` of exponential weights (mean ``1/L``) that keep Dale's law: excitation and inhibition balance.
+    r"""Rates ``L`` of exponential weights (mean ``1/L``) under Dale's law, with excitation and inhibition in balance.
 
     .. math:: L_e = \frac{\xi \sqrt{2\nu (D^2 n_e \hat\epsilon_e + n_i \hat\epsilon_i)}}{D\theta}, \qquad L_i = D L_e, \qquad
               D = \frac{n_i \bar\epsilon_i}{n_e \bar\epsilon_e}
@@ -223,7 +223,7 @@ def fluctuation_driven_lognormal(
     threshold: float = 1.0,
     xi: float = 1.0,
 ) -> ExcitatoryInhibitory:
-    r"""Means ``m`` of the logarithms of log-normal weights ``exp N(m, 1)`` that keep Dale's law.
+    r"""Means ``m`` of the logarithms of log-normal weights ``exp N(m, 1)`` under Dale's law.
 
     .. math:: m_e = \frac12 \ln \frac{\theta^2}{\xi^2 \nu (n_e \hat\epsilon_e + n_i \hat\epsilon_i e^{2D})} - 1, \qquad
               m_i = m_e + D, \qquad D = \ln \frac{n_e \bar\epsilon_e}{n_i \bar\epsilon_i}
@@ -268,7 +268,7 @@ FLUCTUATION_DRIVEN = Method(
     "fluctuation_driven",
     "Fluctuation-driven, ξ = 1",
     _fluctuations,
-    "reset, correlations in time, the rate it leads to",
+    "reset, correlations in time, the resulting rate",
     "rossbroich2022",
     "firing rate",
     colour="tab:orange",

@@ -9,16 +9,15 @@ __all__ = ["HERRANZ_CELOTTI", "herranz_mean", "herranz_variance"]
 
 
 def herranz_mean(threshold: float, decay: float, width: int, *, reset: str = "delayed_subtract") -> float:
-    r"""Mean of recurrent weights that puts a recurrent layer at a rate of one half.
+    r"""Mean of recurrent weights that gives a recurrent layer a firing rate of 1/2.
 
     .. math:: E[w] = \frac{\theta}{n - 1} \times \{3 - 2\beta \text{ (delayed subtract)},\;
               2(1 - \beta) \text{ (gate)},\; 2 - \beta \text{ (zero)}\}
 
     Condition I of four. Condition II sets the variance, from data in the first layer
-    (:func:`varflow.init.published.herranz_variance`); III and IV belong to the surrogate derivative. Half of all neurons
-    spike in every step: stable gradients are bought with activity. A mean that all weights share makes the
-    population move as one, which a variance alone would not.
-    **Source**: ``herranz2022`` and its code.
+    (:func:`varflow.init.published.herranz_variance`); III and IV concern the surrogate derivative. Half of all neurons spike in
+    every step: stable gradients at the price of high activity. A common mean of all weights couples the whole population,
+    which a variance does not. **Source**: ``herranz2022`` and its code.
 
     Parameters
     ----------
@@ -42,13 +41,13 @@ def herranz_mean(threshold: float, decay: float, width: int, *, reset: str = "de
 def herranz_variance(
     mean: float, *, input_variance: float, input_mean: float, weight_variance: float, fan_in: int, width: int
 ) -> float:
-    r"""Variance of recurrent weights beside :func:`varflow.init.published.herranz_mean`, from statistics of the input.
+    r"""Variance of recurrent weights, used with :func:`varflow.init.published.herranz_mean`, from statistics of the input.
 
     .. math:: \operatorname{Var}[w_r] = (\operatorname{Var}[x] + E[x]^2) \operatorname{Var}[w_x] \frac{n_x}{n_r - 1}
               - \frac{E[w_r]^2}{2}
 
-    Condition II of four: input and recurrence contribute alike. The first layer needs the data's mean and variance; later
-    ones take the 1/2 and 1/4 of a half-active layer. **Source**: ``herranz2022`` and its code.
+    Condition II of four: input and recurrence contribute equally. The first layer uses the data's mean and variance; later
+    ones 1/2 and 1/4, those of a half-active layer. **Source**: ``herranz2022`` and its code.
     """
     n, width = integer("fan_in", fan_in, minimum=1), integer("width", width, minimum=2)
     power = (
@@ -58,7 +57,7 @@ def herranz_variance(
     found = power * scalar("weight_variance", positive_scale("weight_variance", weight_variance)) * n / (width - 1)
     found -= scalar("mean", real_array("mean", mean)) ** 2 / 2
     if found < 0:
-        raise DomainError("mean", mean, "exceeds what the variance of the input allows: the formula turns negative")
+        raise DomainError("mean", mean, "is too large for the variance of the input: the formula becomes negative")
     return found
 
 

@@ -13,8 +13,8 @@ __all__ = ["IKUN", "IKUN_V2", "ikun_gain"]
 def ikun_gain(fan_in: int | None = None, fan_out: int | None = None) -> float:
     r"""IKUN's: one over the mean of the surrogate derivative ``1/(1 + x²)`` on [-1, 1], ``g² = 4/π``.
 
-    With fans the second version, ``Var[w] = (4/π)/(n_in + n_out)``. Ignores threshold, leak and reset: the surrogate belongs to
-    the backward pass, spikes do not know it. **Source**: ``chang2024`` and its code.
+    With fans, version 2: ``Var[w] = (4/π)/(n_in + n_out)``. Ignores threshold, leak and reset: the surrogate affects the
+    backward pass only. **Source**: ``chang2024`` and its code.
 
     Examples
     --------

@@ -11,15 +11,15 @@ __all__ = ["KAIMING", "kaiming_gain"]
 
 
 def kaiming_gain(*, slope: float = 0.0) -> float:
-    r"""Kaiming's gain for rectifiers of a negative slope, ``g² = 2/(1 + a²)``.
+    r"""Kaiming's gain for rectifiers with negative slope ``a``, ``g² = 2/(1 + a²)``.
 
-    Ignores the threshold: made for activations that pass half of a symmetric potential on, ``E[x²] = V/2``, where a spike
-    passes on 1, at a rate below 1/2. It is the preserving gain at θ = 0. **Source**: ``he2015``.
+    Ignores the threshold: for rectifiers ``E[x²] = V/2``, while for spikes ``E[x²]`` is the firing rate, below 1/2 for θ > 0.
+    It is the preserving gain at θ = 0. **Source**: ``he2015``.
 
     Parameters
     ----------
     slope : float
-        ``a``; ``√5`` is behind :func:`torch_gain`.
+        ``a``; ``√5`` gives :func:`torch_gain`.
 
     Examples
     --------

@@ -8,7 +8,7 @@ __all__ = ["LECUN", "ORTHOGONAL", "lecun_gain"]
 
 
 def lecun_gain() -> float:
-    """``g = 1``: keeps the variance of linear units. Ignores the threshold. **Source**: ``lecun1998``."""
+    """``g = 1``: preserves the variance of linear units. Ignores the threshold. **Source**: ``lecun1998``."""
     return 1.0
 
 
@@ -18,7 +18,7 @@ ORTHOGONAL = Method(
     "orthogonal",
     "Orthogonal, gain 1",
     lambda s: Weights(1.0),
-    f"{NEURON}; rows judged as independent",
+    f"{NEURON}; predicted with independent rows",
     "saxe2013",
     colour="black",
 )

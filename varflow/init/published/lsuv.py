@@ -1,4 +1,4 @@
-"""Layer-sequential unit variance: weights scaled by what a batch does to them, layer after layer."""
+"""Layer-sequential unit variance (LSUV): weights scaled layer by layer, from the outputs for a batch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def lsuv_(
     iterations: int = 10,
     generator: Any = None,
 ) -> Any:
-    r"""Fill every linear layer and convolution, then scale each until a batch gives its output the wanted variance.
+    r"""Fill every linear layer and convolution, then scale each so that its output has the wanted variance for a batch.
 
     .. math:: W \leftarrow W \sqrt{v / \operatorname{Var}[W x]}, \quad \text{from the first layer to the last}
 
@@ -49,19 +49,19 @@ def lsuv_(
     inputs
         A batch, as ``run`` takes it.
     variance : float
-        ``v`` of all numbers that come out of a layer: over batch, neurons and calls (time steps). About their mean.
+        ``v``: variance of a layer's outputs over batch, neurons and calls (time steps), about their mean.
     mean : float, optional
-        Of them, by a bias that all neurons of a layer share. For memoryless neurons ``θ - √v Q⁻¹(p)`` gives the rate p. By
-        default biases are zero; a layer without a bias refuses.
+        Mean of the outputs, set by a common bias of the layer. For memoryless neurons ``θ - √v Q⁻¹(p)`` gives the rate p. By
+        default biases are zero; a layer without a bias raises DomainError.
     fill : str
-        Law of the weights before scaling.
+        Distribution of the weights before scaling.
     run : callable, optional
-        ``run(model, inputs)`` does one forward pass from a fresh state; default ``model(inputs)``. Neurons that remember must
-        be reset in it.
+        ``run(model, inputs)`` does one forward pass from a reset state; default ``model(inputs)``. It must reset neurons with
+        memory.
     tolerance : float
         Relative, of the variance.
     iterations : int
-        Passes for one layer; one is enough unless its output feeds back into its input.
+        Largest number of passes per layer; one is enough unless its output feeds back into its input.
     generator : torch.Generator, optional
 
     Returns
@@ -72,14 +72,14 @@ def lsuv_(
     Raises
     ------
     DomainError
-        For values outside their domain, and where a layer's output does not vary: the layers before it are silent.
+        For values outside their domain, and if a layer's output does not vary (the layers before it are silent).
     ConvergenceError
-        Where ``iterations`` passes are not enough. Whatever is raised, an interrupt too, the model is then as before.
+        If ``iterations`` passes are not enough. After any exception or interrupt the model is unchanged.
 
     Notes
     -----
-    What is scaled is the current that a layer gives, not the potential of a neuron that remembers. Needs data, and shifts with
-    them. It keeps the variance, not its stability: next to an unstable fixed point other data die out or grow.
+    The layer's output (a current) is scaled, not the potential of a neuron with memory. The result depends on the data. The
+    variance is preserved, but need not be stable: near an unstable fixed point other data die out or grow.
     **Source**: ``mishkin2016``.
 
     Examples
@@ -105,7 +105,7 @@ def lsuv_(
             if isinstance(module, (torch.nn.Linear, torch.nn.modules.conv._ConvNd)):
                 init_layer_(module, 1.0, fill=fill, generator=generator)
                 if shift is not None and module.bias is None:
-                    raise DomainError("mean", mean, f"needs a bias, which {type(module).__name__} has not")
+                    raise DomainError("mean", mean, f"needs a bias, but {type(module).__name__} has none")
         with torch.no_grad():
             for name, module in _in_order(torch, model, inputs, forward):
                 _scale(torch, name, module, lambda: forward(model, inputs), v, shift, tolerance, rounds)
@@ -115,7 +115,7 @@ def lsuv_(
 
 
 def _in_order(torch: Any, model: Any, inputs: Any, run: Callable[[Any, Any], Any]) -> list[tuple[str, Any]]:
-    """Layers by their first call, which need not be the order in which they were made."""
+    """Layers in the order of their first call."""
     seen: dict[Any, str] = {}
     layers = [(n, m) for n, m in model.named_modules() if isinstance(m, (torch.nn.Linear, torch.nn.modules.conv._ConvNd))]
     hooks = [m.register_forward_pre_hook(lambda module, _, name=n: seen.setdefault(module, name) and None) for n, m in layers]
@@ -125,7 +125,7 @@ def _in_order(torch: Any, model: Any, inputs: Any, run: Callable[[Any, Any], Any
         raise
     except Exception as error:
         kind = type(inputs).__name__ if not hasattr(inputs, "shape") else f"shape {tuple(inputs.shape)}"
-        raise DomainError("inputs", kind, f"do not go through the model: {' '.join(str(error).split())}") from error
+        raise DomainError("inputs", kind, f"do not run through the model: {' '.join(str(error).split())}") from error
     finally:
         for hook in hooks:
             hook.remove()
@@ -139,7 +139,7 @@ def _scale(
         out = _outputs(torch, module, run)
         found, centre = float(out.var(correction=0)), float(out.mean())
         if not found > 0:
-            rule = "is the name of a layer whose output does not vary: nothing reaches it; scale up the inputs"
+            rule = "is a layer whose output does not vary: nothing reaches it; scale up the inputs"
             raise DomainError("inputs", name, rule)
         aside = 0.0 if shift is None else abs(centre - shift) / v**0.5
         if abs(found / v - 1) <= tolerance and aside <= tolerance:
@@ -148,7 +148,7 @@ def _scale(
             raise ConvergenceError(f"layer {name} has variance {found:.4g}, not {v:.4g}: raise iterations or tolerance", found)
         ratio = (v / found) ** 0.5
         module.weight.mul_(ratio)
-        if shift is not None:  # the weights' own share of the mean is scaled with them
+        if shift is not None:  # the mean due to the weights is scaled with them
             module.bias.fill_(shift - ratio * (centre - float(module.bias[0])))
 
 

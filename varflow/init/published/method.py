@@ -1,4 +1,4 @@
-"""What a published method is: its weights in a setting, what it needs and ignores, its source, its colour in figures."""
+"""The description of a published method: its weights, what it needs and ignores, its source, its colour in figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NEURON = "threshold, leak and reset"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a method may know of the network."""
+    """The network and targets that a method may use."""
 
     neuron: Neuron
     fan_in: int
@@ -26,7 +26,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Gain, the one value of all biases, and their spread."""
+    """Gain, common value of all biases, and their standard deviation."""
 
     gain: float
     bias: float = 0.0
@@ -41,15 +41,15 @@ class Method:
     ----------
     key, name : str
     weights : callable, optional
-        From a setting; None where they depend on data.
+        A function from a Setting to Weights; None if they depend on data.
     needs : str
-        ``nothing`` but the setting, or ``firing rate``, ``width and depth``, ``data``.
+        ``nothing`` beyond the setting, or ``firing rate``, ``width and depth``, ``data``.
     ignores : str
-        What to mind.
+        What the method does not account for.
     citation : str, optional
-        Key of references.bib; None where no entry could be verified.
+        Key of references.bib; None if no entry could be verified.
     colour : str
-        Of its line in every figure, as matplotlib names it.
+        Line colour in figures, a matplotlib name.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""The seed paper: the gain that keeps the variance, its finite-size correction and its formula for soft reset."""
+"""Micheli et al. (the paper): the gain that preserves the variance, its finite-size correction, its formula for soft reset."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ Tensor = Any  # torch is imported where it is needed
 
 
 def micheli_gain(threshold: float) -> float:
-    """The seed paper's, ``g² = 1/Q(θ)``: keeps the variance at 1. :func:`varflow.gain` does so for any variance.
+    """The paper's gain, ``g² = 1/Q(θ)``, which preserves variance 1; :func:`varflow.gain` preserves any variance.
 
-    Assumes infinite width and no memory; ignores stability, which is lost at θ > 1.19. **Source**: ``micheli2024``.
+    Assumes infinite width and no memory; ignores stability, lost at θ > 1.19. **Source**: ``micheli2024``.
 
     Examples
     --------
@@ -46,14 +46,14 @@ def micheli_gain(threshold: float) -> float:
 
 
 def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) -> float:
-    r"""The seed paper's finite-size correction, as its code has it: ``g² = 1/p_low`` from one random sample.
+    r"""The paper's finite-size correction, as in its code: ``g² = 1/p_low`` from one random sample.
 
     .. math:: p_\text{low} = \bar p - 1.96\, s/\sqrt{1000}, \qquad
               \bar p, s \text{: mean and standard deviation of 1000 bootstraps of one sample of } n \text{ normals}
 
-    The margin is divided by √1000, so that it vanishes beside the sample's own scatter ``√(p(1-p)/n)``: the gain follows the
-    luck of one draw, up as often as down. With a sample for every layer, as in the original, fewer networks live than with
-    the plain gain: at θ = 1 and width 400, 40 ± 4 % in place of 55 % at layer 100. Another correction, from the exact law:
+    The margin is divided by √1000, so it is small compared with the sample's own scatter ``√(p(1-p)/n)``: the gain is randomly
+    too high or too low. With a new sample for every layer, as in the original, fewer networks survive than with the plain
+    gain: at θ = 1 and width 400, 40 ± 4 % instead of 55 % at layer 100. For an exact correction see
     :func:`varflow.corrected_gain`.
 
     Parameters
@@ -66,12 +66,12 @@ def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) ->
     Raises
     ------
     DomainError
-        Where no draw exceeds the threshold, so that the bound is not positive.
+        If no draw exceeds the threshold, so that the bound is not positive.
 
     Notes
     -----
-    The original draws a sample for every layer anew; :func:`varflow.catalogue` takes that of ``seed=0`` for all.
-    **Source**: ``micheli2024`` and its code; the bootstrap is drawn here as the binomial it is.
+    The original draws a new sample for every layer; :func:`varflow.catalogue` uses ``seed=0`` for all.
+    **Source**: ``micheli2024`` and its code; the bootstrap is drawn here as the equivalent binomial.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) ->
 
 
 def micheli_soft_reset_gain(threshold: float, decay: float, *, as_published: bool = True) -> float:
-    r"""The seed paper's gain for leak and delayed subtraction.
+    r"""The paper's gain for leak and delayed subtraction.
 
     .. math:: g^2 = \frac{1 - \beta^2 - \theta^2 p(1-p) + 2\beta\theta E}{p}, \qquad p = Q(\theta)
 
@@ -99,13 +99,13 @@ def micheli_soft_reset_gain(threshold: float, decay: float, *, as_published: boo
     threshold, decay : float
         ``θ``, and ``β`` in [0, 1].
     as_published : bool
-        ``E = φ(θ)/p`` as in the paper's code, which is ``E[u | u > θ]``. Otherwise ``E = φ(θ)``, the covariance of potential
-        and spike that a variance of the sum calls for.
+        ``E = φ(θ)/p = E[u | u > θ]`` as in the paper's code; else ``E = φ(θ) = E[u 1(u > θ)]``, the covariance of potential and
+        spike, which is what the variance of the sum contains.
 
     Notes
     -----
-    Ignores that the mean of the potential is below 0 after resets, and that a spike train is correlated in time: inputs are
-    taken as independent from step to step, at a potential ``N(0, 1)``.
+    Ignores the negative mean potential after resets, and correlations in time: inputs are independent from step to step, with
+    a potential ``N(0, 1)``.
     **Source**: ``micheli2024`` and its code.
 
     Examples
@@ -121,14 +121,14 @@ def micheli_soft_reset_gain(threshold: float, decay: float, *, as_published: boo
     E = density / p if flag("as_published", as_published) else density
     squared = (1 - b**2 - theta**2 * p * (1 - p) + 2 * b * theta * E) / p
     if not squared > 0:
-        raise DomainError("threshold", threshold, "leaves no variance for the input: the formula has no positive solution")
+        raise DomainError("threshold", threshold, "is too large: the formula has no positive solution")
     return math.sqrt(squared)
 
 
 def micheli_normal_(
     tensor: Tensor, threshold: float = 1.0, *, variance: float = 1.0, fan: Any = None, generator: Any = None
 ) -> Tensor:
-    r"""Fill with normal weights that keep the variance of a spiking layer: the seed paper's initialisation.
+    r"""Fill with normal weights that preserve the variance of a spiking layer: the paper's initialisation.
 
     .. math:: w \sim N\Big(0, \frac{v}{n\, Q(\theta/\sqrt v)}\Big)
 
@@ -141,8 +141,8 @@ def micheli_normal_(
 
     Notes
     -----
-    **Assumes** infinite width and memoryless neurons. At θ = 1 the fixed point is close to the edge and narrow networks die:
-    :func:`varflow.init.corrected_normal_`. The bias is the caller's business: torch's default one is not zero.
+    **Assumes** infinite width and memoryless neurons. At θ = 1 the fixed point is close to the saddle-node and narrow networks
+    die: see :func:`varflow.init.corrected_normal_`. The bias is not set; torch's default is not zero.
     **Source**: ``micheli2024`` at ``v = 1``.
 
     Examples
@@ -158,7 +158,7 @@ def micheli_normal_(
 def micheli_uniform_(
     tensor: Tensor, threshold: float = 1.0, *, variance: float = 1.0, fan: Any = None, generator: Any = None
 ) -> Tensor:
-    """The same gain with uniform weights; at large fan-in potentials are normal all the same.
+    """The same gain with uniform weights, for which potentials are also normal at large fan-in.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def _gain(threshold: float, variance: float) -> float:
 
 def _soft_reset(s: Setting) -> Weights:
     if replace(s.neuron.reset_rule, delayed=False) != Reset(threshold=1.0):
-        raise DomainError("reset", s.neuron.reset, "is not subtraction, for which the formula is made")
+        raise DomainError("reset", s.neuron.reset, "is not subtraction, which the formula assumes")
     return Weights(micheli_soft_reset_gain(s.neuron.threshold, s.neuron.decay))
 
 

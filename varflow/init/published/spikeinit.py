@@ -1,4 +1,4 @@
-"""SpikeInit: the gain of a hard reset whose inputs are independent in time."""
+"""SpikeInit: the gain for a hard reset and inputs independent in time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["SPIKEINIT", "spikeinit_first_layer_std", "spikeinit_gain"]
 
 
 def spikeinit_gain(rate: float, *, threshold: float = 1.0, decay: float = 0.0, input_scale: float = 1.0) -> float:
-    r"""SpikeInit's gain: a neuron with hard reset (``zero``) fires at a rate, its inputs being independent in time.
+    r"""SpikeInit's gain: a firing rate for neurons with hard reset (``zero``) and inputs independent in time.
 
     .. math:: m = \beta (m\Phi - s\varphi), \quad
               m^2 + s^2 = \beta^2 [(m^2 + s^2)\Phi - s(\theta + m)\varphi] + \lambda^2 g^2 p, \quad Q(a) = p, \quad
@@ -24,14 +24,14 @@ def spikeinit_gain(rate: float, *, threshold: float = 1.0, decay: float = 0.0, i
     Parameters
     ----------
     rate : float
-        ``p`` of this layer and the one in front.
+        ``p`` of this layer and of the layer below.
     threshold, decay, input_scale : float
         ``θ > 0``, ``β``, ``λ``.
 
     Returns
     -------
     float
-        Solved without iteration: ``a`` is known, then ``s = θ/(a - βφ/(1 - βΦ))``.
+        In closed form: ``a = Q⁻¹(p)``, then ``s = θ/(a - βφ/(1 - βΦ))``.
 
     Raises
     ------
@@ -40,9 +40,9 @@ def spikeinit_gain(rate: float, *, threshold: float = 1.0, decay: float = 0.0, i
 
     Notes
     -----
-    **Assumes** a normal potential before the spike test, and inputs independent from step to step; a layer in front that
-    remembers itself makes them dependent, and the rate comes out otherwise. At ``β = 0`` it is exact, the memoryless gain for a
-    rate. **Source**: ``shi2026``, theorem 4.1 as its code has it (there p = 0.1, θ = 0.5, β = λ = 1/2 by default).
+    **Assumes** a normal potential before the spike test, and inputs independent from step to step; a layer below with memory
+    makes them dependent, and the rate differs. At ``β = 0`` it is exact, the memoryless gain for a rate.
+    **Source**: ``shi2026``, theorem 4.1 as in its code (defaults p = 0.1, θ = 0.5, β = λ = 1/2).
 
     Examples
     --------
@@ -59,7 +59,7 @@ def spikeinit_gain(rate: float, *, threshold: float = 1.0, decay: float = 0.0, i
     density, below = math.exp(-(a**2) / 2) / math.sqrt(2 * math.pi), 1 - p
     pull = b * density / (1 - b * below)
     if not a > pull:
-        raise DomainError("rate", rate, "is out of reach at any gain: what spikes is reset; take a lower rate")
+        raise DomainError("rate", rate, "is not attainable at any gain, because neurons that spike are reset; use a lower rate")
     s = theta / (a - pull)
     m = -pull * s
     drive = (m**2 + s**2) * (1 - b**2 * below) + b**2 * s * (theta + m) * density
@@ -67,12 +67,12 @@ def spikeinit_gain(rate: float, *, threshold: float = 1.0, decay: float = 0.0, i
 
 
 def spikeinit_first_layer_std(rate: float, *, threshold: float = 1.0, decay: float = 0.0, steps: int = 64) -> float:
-    r"""Standard deviation of a constant current, times the input scale, with which a first layer fires at a rate.
+    r"""Standard deviation of a constant current (times the input scale) for which a first layer has a firing rate.
 
     .. math:: p = Q\Big(\frac{\theta}{s}\Big) + \sum_{k \ge 1} \frac{1}{k+1} \Big[\Phi\Big(\frac{\theta}{s S_{k-1}}\Big)
               - \Phi\Big(\frac{\theta}{s S_k}\Big)\Big], \qquad S_k = \frac{1 - \beta^{k+1}}{1 - \beta}
 
-    A neuron driven by a constant current ``c`` from reset on spikes when ``c S_k`` first exceeds θ: every ``k + 1`` steps.
+    A neuron driven by a constant current ``c`` spikes when ``c S_k`` first exceeds θ after a reset: every ``k + 1`` steps.
 
     Parameters
     ----------
@@ -80,11 +80,11 @@ def spikeinit_first_layer_std(rate: float, *, threshold: float = 1.0, decay: flo
         Below 1/2.
     threshold, decay : float
     steps : int
-        Longest interval between spikes that counts.
+        Longest interval between spikes included.
 
     Notes
     -----
-    **Assumes** a frozen input (direct coding) and hard reset; the sum is exact then. **Source**: ``shi2026`` and its code.
+    **Assumes** a constant input (direct coding) and hard reset; the sum is then exact. **Source**: ``shi2026`` and its code.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def spikeinit_first_layer_std(rate: float, *, threshold: float = 1.0, decay: flo
     theta, b = scalar("threshold", positive_scale("threshold", threshold)), probability("decay", decay)
     p = probability("rate", rate, open_ends=True)
     if p >= 0.5:
-        raise DomainError("rate", rate, "must be below 1/2: currents below 0 give no spike")
+        raise DomainError("rate", rate, "must be below 1/2, since negative currents give no spike")
     S = np.cumsum(b ** np.arange(integer("steps", steps, minimum=1)))
 
     def fires(s: np.ndarray) -> np.ndarray:

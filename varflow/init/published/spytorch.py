@@ -11,7 +11,7 @@ __all__ = ["SPYTORCH", "spytorch_gain"]
 def spytorch_gain(decay: float) -> float:
     """The SpyTorch tutorials' ``std = 7(1 - β)/√n``: ``g = 7(1 - β)``, found by hand to "give some spikes to begin with".
 
-    Ignores threshold, rate and depth; for one hidden layer. At ``β = 0`` that is 7, far above what depth needs.
+    Ignores threshold, rate and depth; for one hidden layer. At ``β = 0`` it is 7, far above the critical gain.
     **Source**: the first two tutorials of ``zenke2019``, which accompany ``neftci2019``.
     """
     b = scalar("decay", real_array("decay", decay))

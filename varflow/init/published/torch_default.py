@@ -1,4 +1,4 @@
-"""What torch's layers begin with."""
+"""torch's default initialisation of linear layers and convolutions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ __all__ = ["TORCH_DEFAULT", "torch_bias_std", "torch_gain"]
 
 
 def torch_gain() -> float:
-    """What ``torch.nn.Linear`` and ``torch.nn.Conv2d`` begin with: ``U(±1/√n)``, ``g² = 1/3``.
+    """The default of ``torch.nn.Linear`` and ``torch.nn.Conv2d``: ``U(±1/√n)``, ``g² = 1/3``.
 
-    Written there as Kaiming's uniform law with a slope of √5; SpikingJelly's ``kaiming_normal_conv_linear_weight`` has the same
-    gain under Kaiming's name, lava-dl the same times its ``weight_scale``. Ignores the neuron altogether; the bias that comes
-    with it is :func:`torch_bias_std`.
+    In torch it is Kaiming's uniform distribution with slope √5; SpikingJelly's ``kaiming_normal_conv_linear_weight`` has the
+    same gain, lava-dl the same times its ``weight_scale``. Ignores the neuron. The default bias is :func:`torch_bias_std`.
 
     Examples
     --------
@@ -27,7 +26,7 @@ def torch_gain() -> float:
 
 
 def torch_bias_std(fan_in: int) -> float:
-    """Standard deviation of torch's default biases, ``U(±1/√n)``: ``1/√(3n)``. Constant in time, so a leak amplifies it."""
+    """Standard deviation of torch's default biases, ``U(±1/√n)``: ``1/√(3n)``. Constant in time, so a leak sums it."""
     return 1 / math.sqrt(3 * integer("fan_in", fan_in, minimum=1))
 
 
@@ -35,6 +34,6 @@ TORCH_DEFAULT = Method(
     "torch_default",
     "torch's default",
     lambda s: Weights(torch_gain(), bias_std=torch_bias_std(s.fan_in)),
-    f"{NEURON}; a leak amplifies its biases",
+    f"{NEURON}; a leak sums its biases",
     colour="tab:pink",
 )

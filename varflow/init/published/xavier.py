@@ -1,4 +1,4 @@
-"""Glorot's and Bengio's gain, a compromise between forward and backward variance."""
+"""Glorot and Bengio's gain, a compromise between forward and backward variance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["XAVIER", "xavier_gain"]
 
 
 def xavier_gain(fan_in: int, fan_out: int) -> float:
-    """Glorot's and Bengio's, ``Var[w] = 2/(n_in + n_out)``: ``g² = 2 n_in/(n_in + n_out)``, 1 in a square layer.
+    """Glorot and Bengio's gain, ``Var[w] = 2/(n_in + n_out)``: ``g² = 2 n_in/(n_in + n_out)``, 1 for a square layer.
 
     A compromise between forward and backward variance of linear units; ignores the threshold. **Source**: ``glorot2010``.
 
