@@ -98,7 +98,7 @@ REFUSED = {
         lambda: chain(leaky(threshold=0.0), leaky()),
         X,
         STEPS,
-        r"model='1' has a threshold of 0: it fires",
+        r"model='1' has a threshold of 0 and fires",
     ),
     "sparse inputs": ("both", chain, X.to_sparse(), STEPS, r"inputs='shape \(6, 32\)' is sparse: give inputs.to_dense"),
     "whole numbers": (
@@ -114,7 +114,7 @@ REFUSED = {
         lambda: with_first(Doubled),
         X,
         STEPS,
-        r"model='0 is a Doubled whose output is not that of a Linear' is beyond a plain chain",
+        r"model='0 is a Doubled whose output is not that of a Linear' is not part of a plain chain",
     ),
     "tiny inputs": ("init", chain, 1e-20 * X, STEPS, r"inputs='rms 5.*e-21' is out of scale for 0: scale them to about 1"),
     "double spikes": (
@@ -176,7 +176,7 @@ def test_inference_mode():
 def test_inputs_that_are_zero_are_no_fault_of_the_widths():
     x = torch.cat([X, torch.zeros(2, 32)])
     notes = [vf.init.init_model(chain(), given, steps=STEPS, dry_run=True).notes for given in (X, x)]
-    assert notes == [(), ("25 % of the inputs are zero throughout: nothing comes of them",)]
+    assert notes == [(), ("25 % of the inputs are all zero and cannot activate any layer",)]
 
 
 def test_layers_with_a_forward_of_their_own_are_drawn_anew():

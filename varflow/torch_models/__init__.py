@@ -1,6 +1,6 @@
-"""A user's own torch model: watched for one forward pass, initialised, audited.
+"""A user's torch model: traced in one forward pass, initialised, audited.
 
-``walker`` finds which neuron follows which weight layer (``traced``, ``provenance``, ``library_neurons``), ``watch`` reads
-membranes and spikes, ``refusals`` says what cannot be watched; ``prediction`` says what to expect (``wiring``, ``population``,
-``redraw``), ``planner`` what to aim at (``layer_gains``); ``initialise`` and ``audit`` are what users call.
+``walker`` finds which neuron follows which weight layer (``traced``, ``provenance``, ``library_neurons``), ``watch`` records
+membranes and spikes, ``refusals`` raises for models that cannot be traced; ``prediction`` predicts every layer (``wiring``,
+``population``, ``redraw``), ``planner`` chooses gains (``layer_gains``); users call ``initialise`` and ``audit``.
 """

@@ -12,7 +12,7 @@ import numpy as np
 from varflow._checks import DomainError, require
 from varflow._restoring import kept
 from varflow.results.audit import ENOUGH, AuditedLayer, AuditReport
-from varflow.torch_models.causes import ALIVE, FEEDING, diagnosed, needed_gains, to_mend
+from varflow.torch_models.causes import FEEDING, LIVE_RATE, diagnosed, needed_gains, to_mend
 from varflow.torch_models.precision import full_precision, in_full_precision
 from varflow.torch_models.prediction import late, predict, uncovered
 from varflow.torch_models.redraw import redrawn_rates
@@ -26,26 +26,27 @@ from varflow.torch_models.wiring import Moments, measured, together
 
 __all__ = ["audit"]
 
-RAISED, DOUBLED = 1.25, 2.0  # times its gain, of a layer beyond the theory that has what that asks for; where it asks nothing
-MOSTLY = 0.8  # share of neurons that never spike, from which on it is noted
+# Factors on the gain of a layer beyond the theory: if it has the gain that theory asks for, and if theory knows none.
+RAISED, DOUBLED = 1.25, 2.0
+MOSTLY = 0.8  # fraction of neurons that never spike, above which a note is given
 
 
 def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, steps: int | None = None) -> AuditReport:
-    r"""Which layers of a spiking model fire, which are dead, and why.
+    r"""Find which layers of a spiking model fire, which are dead, and why.
 
-    One forward pass measures every neuron layer; the theory predicts the same layers, from the gains that the weights have
-    now, over the same inputs and steps. The model is left as found.
+    One forward pass measures every neuron layer; theory predicts the same layers from the present gains of the weights, over
+    the same inputs and steps. The model is unchanged.
 
     Parameters
     ----------
     model : torch.nn.Module
-        As in :func:`varflow.init.init_model`; pooling, normalisation and residual additions are welcome here.
+        As in :func:`varflow.init.init_model`, also with pooling, normalisation and residual additions.
     inputs : tensor, tuple or dict
         A batch as the model takes it.
     loss : callable, optional
-        ``loss(output)`` of the model's output, a scalar: then ``gradient_variance`` is measured too.
+        ``loss(output)``, a scalar; ``gradient_variance`` is then measured too.
     steps : int, optional
-        For a model that does one step per call: how many times it is called, with the same inputs.
+        For a model that does one step per call: number of calls with the same inputs.
 
     Returns
     -------
@@ -56,15 +57,15 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     Raises
     ------
     DomainError
-        By name, for what cannot be followed: no spiking layer, neurons that are not covered, raw weights, inputs that do not
-        fit.
+        If the model cannot be traced (the message names the module): no spiking layer, unsupported neurons, raw weights,
+        inputs that do not fit.
 
     Notes
     -----
-    **Assumes**, for the prediction of a plain chain of layers: independent weights. Dense layers are predicted at their own
-    width and exactly in law; convolutions at many channels. Anything else is predicted by four networks drawn anew with the
-    same moments of weights, and the report says so. Membranes are those at the spike test, before the reset, also where a
-    library stores them after it. Dropout is off while the model is watched. **Source**: derived here.
+    **Assumes** independent weights. In a plain chain, dense layers are predicted at their width, exactly in distribution, and
+    convolutions for many channels. Any other model is predicted by four redrawn networks with the same moments of weights,
+    and the report says so. Membranes are those at the spike test, before the reset, also if a library stores them after it.
+    Dropout is off. **Source**: derived here.
 
     Examples
     --------
@@ -90,18 +91,20 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     used: dict[TracedLayer, list[Moments]] = {}
 
     def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
-        if layer not in used:  # a forward may clamp its weights, which are put back after the pass
+        if layer not in used:  # the forward may clamp weights, which are restored after the pass
             used[layer] = [measured(weight) for weight in layer.weights]
         recorder(layer, current, spikes)
 
     traced = watched(torch, model, inputs, steps, in_full_precision(torch, record))
     if loss is not None and any(parameter.is_inference() for parameter in model.parameters()):
-        raise DomainError("loss", loss, "has no gradients by weights made within torch.inference_mode: make them outside of it")
+        raise DomainError(
+            "loss", loss, "has no gradients with respect to weights made in torch.inference_mode: make them outside"
+        )
     warn_of_one_step(traced, steps)
     notes = notes_on_steps(traced, steps) + [" ".join(each) for each in integrators(traced)] + _unseen(model)
     seen = checked(torch, recorder, notes)
     reasons = uncovered(traced) + unlike_their_kind(torch, traced)
-    notes += [] if reasons else _shared(traced)  # networks drawn anew share what layers share
+    notes += [] if reasons else _shared(traced)  # redrawn networks share weights as the model does
     redrawn = _redrawn(torch, model, inputs, steps, traced) if reasons else None
     gradients = _gradients(torch, model, inputs, steps, traced, loss)
     with full_precision(torch):
@@ -117,7 +120,7 @@ def _report(
     reasons: list[str],
     notes: list[str],
 ) -> AuditReport:
-    """Everything that was measured beside what the theory says of it, and the verdict."""
+    """The report: measurements, predictions and verdict."""
     moments = [together(used[layer]) for layer in traced.layers]
     predicted = _by_theory(traced, moments) if redrawn is None else redrawn
     expected = zip(predicted.rate, predicted.std, predicted.variance, strict=True)
@@ -150,7 +153,7 @@ def _report(
 
 
 def _mend(layers: list[AuditedLayer], needed: list[float | None], covered: bool) -> int | None:
-    """Without a dead layer, the one whose weights to change first, if weights are to blame."""
+    """The layer whose weights to change first if no layer is dead; None if weights are not the cause."""
     rates, gains = [layer.firing_rate for layer in layers], [layer.gain for layer in layers]
     weakest = to_mend(rates, gains, needed, len(layers) - 1)
     need = None if weakest is None else needed[weakest]
@@ -163,8 +166,8 @@ def _mend(layers: list[AuditedLayer], needed: list[float | None], covered: bool)
 
 
 def _beyond_the_theory(layers: list[AuditedLayer], needed: list[float | None], mend: int) -> tuple[int, float | None]:
-    """The layer to change, and its gain: what the theory asks for. Where that is there and activity is lost, or nothing is
-    asked: the lowest layer that hardly fires, and more than it has.
+    """The layer to change and the gain that theory asks for. If it already has that, or theory knows none: the lowest layer
+    that hardly fires, with a larger gain than now.
     """
     if layers[mend].wide or layers[mend].gain < ENOUGH * (needed[mend] or 0.0):
         return mend, needed[mend]
@@ -173,7 +176,7 @@ def _beyond_the_theory(layers: list[AuditedLayer], needed: list[float | None], m
 
 
 def _unseen(model: Any) -> list[str]:
-    """Normalisations that use statistics which no batch has gone into."""
+    """A note on normalisations whose running statistics have seen no batch."""
     new = [
         name
         for name, module in model.named_modules()
@@ -189,7 +192,7 @@ def _count(module: Any) -> int | None:
 
 
 def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
-    """The gain that each layer needs; empty where nothing is to be mended, or no input is there to judge by."""
+    """The gain that each layer needs; empty if nothing needs fixing, or if all inputs are 0."""
     ill = any(layer.wide or not layer.survival.all() for layer in layers)
     driven = all(any(bool(x.any()) for x in layer.weight_inputs) for layer in traced.layers if layer.driven)
     return needed_gains(traced) if ill and driven else []
@@ -228,11 +231,11 @@ def _audited(
 
 
 def _shared(traced: Trace) -> list[str]:
-    """What is said of layers of a plain chain that have the same weights in memory."""
+    """Notes on layers of a plain chain that share weights."""
     owners: dict[str, Any] = {}
     notes = []
     for layer in traced.layers:
-        parameter = layer.weights[0]._parameters.get("weight")  # None where it is computed from others
+        parameter = layer.weights[0]._parameters.get("weight")  # None if it is computed from others
         if parameter is None:
             continue
         owner = next((name for name, other in owners.items() if overlap(parameter, other)), layer.name)
@@ -244,7 +247,7 @@ def _shared(traced: Trace) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
-    """Of every layer: late rate, its spread, late variance, and the share of networks and inputs that fire late."""
+    """For every layer: late rate, its spread, late variance, and the fraction of networks and inputs that fire late."""
 
     rate: list[float]
     std: list[float]
@@ -262,13 +265,11 @@ def _by_theory(traced: Trace, moments: list[Moments]) -> _Expected:
 def _redrawn(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace) -> _Expected:
     rates = redrawn_rates(torch, model, inputs, steps, traced)
     unknown = np.full(rates.shape[1], math.nan)
-    return _Expected(*(column.tolist() for column in (rates.mean(0), rates.std(0), unknown, (rates > ALIVE).mean(0))))
+    return _Expected(*(column.tolist() for column in (rates.mean(0), rates.std(0), unknown, (rates > LIVE_RATE).mean(0))))
 
 
 def _gradients(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, loss: Any) -> list[float]:
-    """Mean squares of the gradients by each layer's weights, frozen ones too; NaN for those that a hook computes before every
-    call.
-    """
+    """Mean square of the gradient with respect to each layer's weights, frozen ones too; NaN if a hook computes the weights."""
     if loss is None:
         return [math.nan] * len(traced.layers)
     modules = list(dict.fromkeys(weight for layer in traced.layers for weight in layer.weights))

@@ -1,6 +1,4 @@
-"""Why a layer is dead: predictions are repeated with one thing changed at a time, and what brings the layer back is the
-cause.
-"""
+"""The cause of a dead layer: predictions are repeated with one change at a time; the one that revives it is the cause."""
 
 from __future__ import annotations
 
@@ -18,9 +16,9 @@ from varflow.torch_models.wiring import Moments, border, currents_from
 
 __all__ = ["diagnosed", "needed_gains", "to_mend"]
 
-ALIVE = 0.015  # predicted late rate of a layer that counts as alive: deep layers keep more, those that die pass through less
-SURE = 0.95  # predicted survival beyond which silence is no chance
-FEEDING = RATE / 2  # measured late rate of a layer that does not starve the next one
+LIVE_RATE = 0.015  # predicted late rate above which a layer is alive: stable layers have more, dying ones fall below
+SURE = 0.95  # predicted survival above which silence is not by chance
+FEEDING = RATE / 2  # measured late rate with which a layer does not starve the next one
 
 
 def diagnosed(
@@ -32,10 +30,10 @@ def diagnosed(
     survival: float,
     covered: bool = True,
 ) -> tuple[str, int | None]:
-    """The cause, one of ``report.CAUSES``, of the silence of a layer, and the layer whose weights to change first.
+    """The cause of a layer's silence, one of ``varflow.results.audit.CAUSES``, and the layer whose weights to change first.
 
-    ``rates`` are measured, ``needed`` the gains of :func:`needed_gains`; ``survival`` is the share of networks and inputs for
-    which the layer is predicted to fire at these widths; ``covered`` says whether the model is a plain chain.
+    ``rates`` are measured, ``needed`` the gains of :func:`needed_gains`; ``survival`` is the predicted fraction of networks and
+    inputs for which the layer fires at these widths; ``covered`` says whether the model is a plain chain.
     """
     if any(each.driven and not any(bool(x.any()) for x in each.weight_inputs) for each in trace.layers):
         return "dead input", None
@@ -64,7 +62,7 @@ def diagnosed(
 
 
 def _ends(layer: TracedLayer) -> bool:
-    """Whether what a layer receives is zero in the second half of the steps."""
+    """Whether a layer's input is zero in the second half of the steps."""
     given = (by_step(layer, module) for module in range(len(layer.weights)))
     return not any(bool(x[late(len(x))].any()) for x in given)
 
@@ -72,11 +70,11 @@ def _ends(layer: TracedLayer) -> bool:
 def _lives(trace: Trace, moments: Sequence[Moments], index: int) -> bool:
     """Whether a layer is predicted to spike late at infinite width."""
     above = replace(trace, layers=trace.layers[: index + 1])
-    return float(predict(above, moments[: index + 1], infinite=True).late_rates.mean(0)[index]) > ALIVE
+    return float(predict(above, moments[: index + 1], infinite=True).late_rates.mean(0)[index]) > LIVE_RATE
 
 
 def _survives_without_memory(trace: Trace, moments: Sequence[Moments]) -> bool:
-    """Whether at these widths memoryless neurons would mostly still spike in the last layer, where these mostly do not."""
+    """Whether at these widths the last layer would mostly spike with memoryless neurons, but mostly does not with these."""
     memoryless = [replace(layer, spiking=replace(layer.spiking, neuron=_memoryless(layer.neuron))) for layer in trace.layers]
     rates = [predict(each, moments).survival[-1] for each in (trace, replace(trace, layers=memoryless))]
     return rates[0] < 0.5 < rates[1]
@@ -89,15 +87,16 @@ def _memoryless(neuron: Neuron) -> Neuron:
 def _kept(trace: Trace, neuron: Neuron, gain: float) -> bool:
     """Whether a gain keeps activity in deep layers."""
     try:
-        return run_deep(neuron, trace.steps, gain, len(trace.layers))["firing_rate"] > ALIVE
-    except (ConvergenceError, DomainError):  # nothing drives such a neuron to a rate
+        return run_deep(neuron, trace.steps, gain, len(trace.layers))["firing_rate"] > LIVE_RATE
+    except (ConvergenceError, DomainError):  # no drive gives such a neuron the rate
         return False
 
 
 def to_mend(rates: Sequence[float], gains: Sequence[float], needed: Sequence[float | None], silent: int) -> int | None:
-    """Whose weights to change so that layer ``silent`` fires: of those up to it that hardly fire the one with the least share
-    of the gain it needs, its own if none has clearly less; where all have what they need, the one that has it least. A layer
-    with the gain it needs is not named again as long as another lacks it, so following the advice ends.
+    """The layer whose weights to change so that layer ``silent`` fires.
+
+    Of the layers up to it that hardly fire, the one with the smallest fraction of the gain it needs; the silent one if none is
+    clearly below its need. A layer that has its gain is not named while another lacks it, so that following the advice ends.
     """
     share = {l: gains[l] / need for l in range(silent + 1) if (need := needed[l]) is not None}
     weak = {l: part for l, part in share.items() if part < ENOUGH and rates[l] < FEEDING}
@@ -106,7 +105,7 @@ def to_mend(rates: Sequence[float], gains: Sequence[float], needed: Sequence[flo
 
 
 def needed_gains(trace: Trace) -> list[float | None]:
-    """The gain that each layer needs: those of ``init_model`` for a plain chain; None where it is not known."""
+    """The gain that each layer needs: that of ``init_model`` for a plain chain; None if unknown."""
     if not uncovered(trace):
         try:
             return list(planned_gains(trace))
@@ -116,7 +115,7 @@ def needed_gains(trace: Trace) -> list[float | None]:
 
 
 def _asks_for_one(trace: Trace, layer: TracedLayer) -> bool:
-    """Whether the theory knows a gain for a layer of a model that it does not cover, and that gain has an effect."""
+    """Whether, in a model beyond the theory, theory still knows a gain for this layer that has an effect."""
     if layer.driven and layer.scaled_by:
         return not uncovered(replace(trace, layers=[layer]))
     return bool(layer.scaled_by) and {INPUT, *(other.neuron_name for other in trace.layers)}.issuperset(layer.sources)
@@ -127,7 +126,7 @@ def _border(layer: TracedLayer) -> float:
 
 
 def _sustaining_gain(trace: Trace, index: int) -> float | None:
-    """The gain of a layer that gives it a late rate of 0.2, or the nearest that is kept; None where there is none."""
+    """The gain that gives a layer a late rate of 0.2, or the nearest one sustained; None if there is none."""
     layer = trace.layers[index]
     try:
         if not layer.driven:

@@ -1,4 +1,4 @@
-"""Initialise a whole spiking model: one forward pass says what follows what, the theory in time says the gains."""
+"""Initialisation of a whole spiking model: one forward pass gives its structure, theory in time the gains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from varflow.torch_models.watch import Recorder
 
 __all__ = ["init_model", "planned_gains"]
 
-STRONGEST = 1e12  # inputs, root of the mean square
+STRONGEST = 1e12  # largest root mean square of inputs: float32 squares overflow at 1e19
 
 
 def init_model(
@@ -37,10 +37,10 @@ def init_model(
     dry_run: bool = False,
     generator: Any = None,
 ) -> ModelPlan:
-    r"""Set every weight of a spiking model so that its layers keep firing; biases are set to 0.
+    r"""Set all weights of a spiking model so that its layers keep firing; biases are set to 0.
 
-    Weights are drawn from ``N(0, g²/n)`` with ``n`` the fan-in. The layers that the input drives get a gain of their own, from
-    the second moments of the given batch over the steps; all others the gain at which a deep layer repeats
+    Weights are drawn from ``N(0, g²/n)`` with ``n`` the fan-in. Layers driven by the input get their own gain, from the second
+    moments of the batch over the steps; all others the gain for which deep layers are at a fixed point of
 
     .. math:: \mathrm{Cov}[I_t, I_{t'}] = g^2\, \mathrm{E}[S_t S_{t'}]
 
@@ -50,24 +50,24 @@ def init_model(
     ----------
     model : torch.nn.Module
         Linear layers and convolutions followed by spiking modules of snnTorch (Leaky, Synaptic), SpikingJelly (IFNode,
-        LIFNode, ParametricLIFNode), Norse (LIFBoxCell, LIFCell, LIF) or sinabs (LIF, IAF). The loop in time is in its forward,
-        in multi-step modules, or with the caller (``steps``).
+        LIFNode, ParametricLIFNode), Norse (LIFBoxCell, LIFCell, LIF) or sinabs (LIF, IAF). The loop over time is in its
+        forward, in multi-step modules, or left to the caller (``steps``).
     inputs : tensor, tuple or dict
         A batch as the model takes it: positional arguments as a tuple, keyword arguments as a dict.
     rate : float, optional
-        Wanted late firing rate of every layer, in spikes per neuron and step. By default 0.2, or the nearest above it that a
-        constant gain keeps. One that is out of reach is refused with the range that is not; one that these widths do not
-        carry is noted with one that they do.
+        Wanted late firing rate of every layer, in spikes per neuron and step. By default 0.2, or the nearest rate above that a
+        constant gain sustains. An unattainable rate raises DomainError with the attainable range; a rate that networks of these
+        widths do not sustain gives a note with one that they do.
     variance : float, optional
-        Instead: the wanted late variance of the membranes at the spike test.
+        Alternatively, the wanted late variance of the membranes at the spike test.
     gain : float, optional
-        Instead: the gain of all layers but the driven ones.
+        Alternatively, the gain of all layers except those driven by the input.
     steps : int, optional
-        For a model that does one step per call: how many times it is called, with the same inputs.
+        For a model that does one step per call: number of calls with the same inputs.
     refine : bool, optional
-        Measure the network that was drawn on the given batch, and scale each layer's weights until its late rate is the planned
-        one; a few forward passes. By default for models with convolutions, where single networks deviate from the mean, unless
-        a gain is given.
+        Measure the drawn network on the batch, and scale each layer's weights until it has its planned late rate, in a few
+        forward passes. By default for models with convolutions (where single networks deviate from the mean), unless a gain is
+        given.
     dry_run : bool
         Only plan; nothing is changed.
     generator : torch.Generator, optional
@@ -79,15 +79,14 @@ def init_model(
     Raises
     ------
     DomainError
-        For a model that is no chain of known layers, by name, and inputs that do not fit it.
+        For a model that is not a plain chain of supported layers (the message names the module), and inputs that do not fit.
 
     Notes
     -----
-    **Assumes** independent weights; convolutions at many channels, as long as ``refine`` does not measure. Layers that no
-    neuron follows (readouts) are set so that their outputs have variance 1 at every step. Dropout is off while the model is
-    watched. Weights and biases are set when all is done: a model for which this fails or is interrupted is left as found.
-    Neurons of several spikes per step (sinabs with ``MultiSpike``) return to no rate, and single networks drift away from the
-    mean over networks: ``.notes`` says over how many layers they keep it.
+    **Assumes** independent weights, and many channels in convolutions unless ``refine`` measures them. Layers without a neuron
+    after them (readouts) get outputs of variance 1 at every step. Dropout is off. Weights and biases are set at the end: after
+    an error or interrupt the model is unchanged. Neurons with several spikes per step (sinabs with ``MultiSpike``) have no
+    stable rate, and single networks drift from the mean over networks: ``.notes`` says over how many layers they keep it.
     **Source**: derived here.
 
     Examples
@@ -113,7 +112,7 @@ def init_model(
         plan = planner.plan()
         planner.note_losses()
     if refine is None:
-        refine = gain is None and _has_maps(traced)  # a gain that is given stays as it is
+        refine = gain is None and _has_maps(traced)  # a given gain is not changed
 
     def drawn() -> ModelPlan:
         layers, notes = plan, planner.notes
@@ -129,7 +128,7 @@ def init_model(
 
 
 def _stepping(torch: Any, model: Any, inputs: Any, steps: int | None) -> Trace:
-    """The trace of a model whose neurons step as their attributes say, as far as they spike in this pass."""
+    """The trace of a model; DomainError unless its neurons step as their attributes say, in this pass."""
     recorder = Recorder()
     traced = watched(torch, model, inputs, steps, in_full_precision(torch, recorder))
     checked(torch, recorder, notes_on_steps(traced, steps))
@@ -137,7 +136,7 @@ def _stepping(torch: Any, model: Any, inputs: Any, steps: int | None) -> Trace:
 
 
 def planned_gains(traced: Trace) -> list[float]:
-    """Gains that ``init_model`` would give the layers of a plain chain."""
+    """The gains that ``init_model`` would set in a plain chain."""
     planner = Planner(traced, *_wanted(None, None, None))
     planner.plan()
     return planner.gains
@@ -148,7 +147,7 @@ def _has_maps(traced: Trace) -> bool:
 
 
 def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float, bool]:
-    """Quantity, value, and whether it was asked for."""
+    """Quantity, value, and whether the user gave it."""
     given = {name: value for name, value in (("rate", rate), ("variance", variance), ("gain", gain)) if value is not None}
     checked = {
         name: probability(name, value, open_ends=True) if name == "rate" else scalar(name, positive_scale(name, value))
@@ -158,7 +157,7 @@ def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float, bool]:
         return "firing_rate", RATE, False
     (name, value), *others = checked.items()
     for other, also in others:
-        raise DomainError(other, also, f"contradicts {name}={value:g}: give one of rate, variance, gain")
+        raise DomainError(other, also, f"conflicts with {name}={value:g}: give one of rate, variance, gain")
     return "firing_rate" if name == "rate" else name, value, True
 
 
@@ -166,7 +165,7 @@ def _fillable(torch: Any, traced: Trace) -> None:
     words = uncovered(traced) + unlike_their_kind(torch, traced)
     if words:
         more = f" (so are: {'; '.join(words[1:])})" if words[1:] else ""
-        rule = f"is beyond a plain chain of weight layers and neurons{more}: set these by hand"
+        rule = f"is not part of a plain chain of weight layers and neurons{more}: set these weights by hand"
         raise DomainError("model", words[0], rule)
     owners: dict[str, Any] = {}
     for name, weight in _weights(traced):
@@ -178,13 +177,11 @@ def _fillable(torch: Any, traced: Trace) -> None:
             raise DomainError("model", name, "has an expanded weight or bias, one number in several places: clone it")
         if owner := next((owner for owner, other in owners.items() if overlap(weight.weight, other)), None):
             rule = "feeds several neuron layers" if owner == name else f"shares its weights with {owner}"
-            raise DomainError("model", name, f"{rule}: each needs weights of its own")
+            raise DomainError("model", name, f"{rule}: each layer needs its own weights")
         owners[name] = weight.weight
     for layer in traced.layers:
         if layer.neuron.threshold <= 0:
-            rule = (
-                f"has a threshold of {layer.neuron.threshold:g}: it fires whatever its weights, which cannot be set for a rate"
-            )
+            rule = f"has a threshold of {layer.neuron.threshold:g} and fires without input: no gain sets its rate"
             raise DomainError("model", layer.neuron_name, rule)
     for name, words in integrators(traced):
         raise DomainError("model", name, f"{words} leave it out while weights are set")
@@ -203,8 +200,8 @@ def _weights(traced: Trace) -> list[tuple[str, Any]]:
 
 
 def fill(torch: Any, traced: Trace, plan: list[LayerPlan], generator: Any) -> None:
-    """Every layer from a generator of its own, seeded by the given one: so as many at a time as torch has threads, and the
-    weights do not depend on their number.
+    """Fill every layer in parallel, each from its own generator seeded by the given one, so that the number of threads has no
+    effect on the weights.
     """
     weights = [weight for _, weight in _weights(traced)]
     check_range(torch, weights, plan)
@@ -222,5 +219,5 @@ def fill(torch: Any, traced: Trace, plan: list[LayerPlan], generator: Any) -> No
         try:
             list(pool.map(one, weights, plan, seeds))
         finally:
-            to_the_end([pool.shutdown])  # what still draws when this is interrupted must not draw over what is put back
-    torch.clear_autocast_cache()  # which would go on with the old weights
+            to_the_end([pool.shutdown])  # after an interrupt, drawing must end before weights are restored
+    torch.clear_autocast_cache()  # it holds the old weights

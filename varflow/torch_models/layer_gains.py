@@ -1,7 +1,6 @@
-"""Gains of a traced model's layers: deep ones by what they are to keep, input-driven ones by the rate they are to have.
+"""Gains of a traced model's layers: for deep layers from a fixed point, for input-driven layers from the wanted rate.
 
-Deep layers are those of :func:`varflow.gain_for_rate`, by the same solver with fewer points. "Late" is the second half of the
-steps.
+Deep layers use the solver of :func:`varflow.gain_for_rate` with fewer points. "Late" is the second half of the steps.
 """
 
 from __future__ import annotations
@@ -40,11 +39,11 @@ HALVINGS = 6  # of the logarithm of the range in which the nearest or lowest val
 
 @dataclass(frozen=True, slots=True)
 class Deep:
-    """A deep layer that keeps its late firing rate and variance from layer to layer at a constant gain.
+    """The fixed point of deep layers at a constant gain: late firing rate and variance.
 
-    ``multiplier`` is what a small deviation is multiplied by per layer; ``on_target`` says whether the target itself is kept.
-    Where it is not, the nearest above it is. ``settles`` says whether layers return to it: else it is kept in the mean over
-    networks and for this depth, and each network drifts.
+    ``multiplier`` is the factor on a small deviation per layer. ``on_target`` says whether the target is sustained, else this
+    is the nearest value above it that is. ``settles`` says whether layers return to it; else it holds in the mean over networks
+    and for this depth only, and each network drifts.
     """
 
     gain: float
@@ -57,10 +56,10 @@ class Deep:
 
 @lru_cache(maxsize=256)
 def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Deep:
-    """The gain with which deep layers have a late ``quantity`` ("firing_rate" or "variance"); no bias, mean-zero weights.
+    """The gain at which deep layers have a late ``quantity`` ("firing_rate" or "variance"); no bias, weights of mean 0.
 
-    Where no constant gain keeps it over ``depth`` layers (deviations grow, or first steps die and the next ones with them), the
-    nearest above it that one keeps. Raises ``ConvergenceError`` where none does.
+    If no constant gain sustains it over ``depth`` layers (deviations grow, or steps die one after the other), the nearest value
+    above it that one sustains; ``ConvergenceError`` if there is none.
     """
     if steps == 1 or neuron.memoryless:
         try:
@@ -72,7 +71,7 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
         return found
     nearest = _lowest_kept(neuron, steps, quantity, target, depth)
     if nearest is None:
-        raise ConvergenceError(f"no gain keeps a late {quantity} of {target:g} or more")
+        raise ConvergenceError(f"no gain sustains a late {quantity} of {target:g} or more")
     return replace(nearest, on_target=False)
 
 
@@ -84,10 +83,10 @@ def _wanted(neuron: Neuron, steps: int, quantity: str, target: float, depth: int
 
 
 def _kept(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Deep | None:
-    """The gain that keeps a target over the depth, if one does."""
+    """The gain that sustains a target over the depth, or None."""
     wanted = _wanted(neuron, steps, quantity, target, depth)
     counts, repeating = neuron.reset_rule.counts, wanted.depth >= REPEATING
-    refined = (0.0 if counts else KEPT) if repeating else 1.0  # up to which deviation
+    refined = (0.0 if counts else KEPT) if repeating else 1.0  # largest deviation allowed
     found, room = steady(wanted, drive_strength(wanted), farthest=refined), DRIFT if counts else KEPT
     kept = abs(found.chosen / wanted.value - 1) <= room if repeating else found.reached
     return _deep(found, neuron) if kept and found.multiplier < 1 + 1 / wanted.depth else None
@@ -100,7 +99,7 @@ def _deep(found: Steady, neuron: Neuron) -> Deep:
 
 
 def _lowest_kept(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Deep | None:
-    """The lowest value from a target on that a constant gain keeps, to within a few per cent."""
+    """The lowest value at or above a target that a constant gain sustains, within a few per cent."""
     low, high, lowest = target, _highest(neuron, steps, quantity, depth), None
     for _ in range(HALVINGS):
         aim = math.sqrt(low * high)
@@ -113,7 +112,7 @@ def _lowest_kept(neuron: Neuron, steps: int, quantity: str, target: float, depth
 
 
 def _highest(neuron: Neuron, steps: int, quantity: str, depth: int) -> float:
-    """A value that is as high as any network needs."""
+    """The largest value considered."""
     if quantity == "firing_rate":
         return 0.9 * min(highest_rate(neuron, steps, depth), MANY)
     return 100 * neuron.threshold**2
@@ -121,7 +120,7 @@ def _highest(neuron: Neuron, steps: int, quantity: str, depth: int) -> float:
 
 @lru_cache(maxsize=64)
 def highest_rate(neuron: Neuron, steps: int, depth: int) -> float:
-    """The late rate at gains so large that it rises no more; without end for several spikes per step."""
+    """The late rate in the limit of large gains; ``inf`` with several spikes per step."""
     if neuron.reset_rule.counts:
         return math.inf
     return float(at_gain(_wanted(neuron, steps, "firing_rate", RATE, depth), HIGHEST, 1.0).values.mean())
@@ -129,23 +128,23 @@ def highest_rate(neuron: Neuron, steps: int, depth: int) -> float:
 
 @lru_cache(maxsize=64)
 def reach(neuron: Neuron, steps: int, depth: int) -> tuple[Deep, float]:
-    """The lowest late rate that a constant gain keeps over ``depth`` layers, and the highest rate that there is."""
+    """The lowest late rate that a constant gain sustains over ``depth`` layers, and the highest rate."""
     highest = highest_rate(neuron, steps, depth)
     lowest = _lowest_kept(neuron, steps, "firing_rate", LOWEST, depth)
     return lowest or deep_layer(neuron, steps, "firing_rate", 0.9 * min(highest, MANY), depth), highest
 
 
 def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:
-    """Whether deep layers return to what they keep, given what a deviation grows by.
+    """Whether deep layers return to their fixed point, given its multiplier.
 
-    Neurons of several spikes per step are rectifiers less half a spike: strong layers pass on a larger share than weak ones,
-    so they return to nothing, however slowly they leave it.
+    Neurons with several spikes per step do not: ``⌊H/θ⌋ ≈ H/θ - 1/2``, a rectifier with an offset, so strong layers pass on
+    a larger fraction than weak ones and deviations grow, if slowly.
     """
     return multiplier < 1 and not neuron.reset_rule.counts
 
 
 def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
-    """One step, or steps that repeat the first."""
+    """The same for a single step, or steps that repeat the first."""
     name = quantity.removeprefix("firing_")
     if neuron.reset_rule.counts:
         raise DomainError("reset", neuron.reset, "counts more than one spike")
@@ -154,13 +153,13 @@ def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
     variance = gain**2 * target if name == "rate" else target
     m = multiplier(distribution("normal"), theta / variance**0.5, variance**0.5, gain)
     if abs(m) >= 1:
-        raise DomainError(name, target, "is not kept: the fixed point is unstable")
+        raise DomainError(name, target, "is not sustained: the fixed point is unstable")
     return Deep(gain / neuron.input_scale, variance / gain**2, variance, m, True, True)
 
 
 def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> dict[str, float]:
-    """Late rate and variance of deep layers, in a network with one gain, driven by constant currents into a rate of 0.2; what
-    only fades slowly has faded there.
+    """Late rate and variance of deep layers of a network with one gain, driven by constant currents to a rate of 0.2;
+    transients have decayed.
     """
     wanted = _wanted(neuron, steps, "firing_rate", RATE, depth)
     try:
@@ -173,10 +172,10 @@ def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> dict[str, f
 
 
 def layer_gain(neuron: Neuron, moments: Any, rate: float, *, seed: int = 0) -> float:
-    """The gain for a late rate of a layer, averaged over populations and sites, given the moments of what it receives.
+    """The gain at which a layer has a late rate, averaged over populations and sites, given the moments of its input.
 
-    ``moments`` of shape (..., T, T) are covariances of the currents at gain 1. The random numbers are the same at every gain,
-    so the rate is a rising function of it in steps of one spike.
+    ``moments``, shape (..., T, T), are covariances of the currents at gain 1. Random numbers are the same at every gain, so the
+    rate is a rising step function of it.
     """
     torch = require("torch", "torch")
     steps, populations = moments.shape[-1], math.prod(moments.shape[:-2])
@@ -184,7 +183,7 @@ def layer_gain(neuron: Neuron, moments: Any, rate: float, *, seed: int = 0) -> f
     generator = torch.Generator(moments.device).manual_seed(seed)
     currents = factor(torch, moments).float() @ torch.randn(size, generator=generator, device=moments.device)
 
-    H, S = torch.empty_like(currents), torch.empty_like(currents)  # once: new memory costs as much as what is done in it
+    H, S = torch.empty_like(currents), torch.empty_like(currents)  # once: allocation costs as much as the arithmetic
 
     def excess(gain: float) -> float:
         stepped(torch, neuron, torch.mul(currents, gain, out=H), out=S)
@@ -195,4 +194,4 @@ def layer_gain(neuron: Neuron, moments: Any, rate: float, *, seed: int = 0) -> f
         return rising_root(excess, start, 1e-3)
     except ConvergenceError:
         most = excess(LARGEST * start) + rate
-        raise ConvergenceError(f"firing rate {rate:.3g} is reached at no gain, large gains give {most:.3g}") from None
+        raise ConvergenceError(f"no gain reaches firing rate {rate:.3g}; large gains give {most:.3g}") from None

@@ -1,8 +1,8 @@
-"""Spiking modules: which :class:`varflow.Neuron` each one is.
+"""The :class:`varflow.Neuron` of each spiking module.
 
-A module is known by its class. What it computes is said once, by a preset of :mod:`varflow.neurons`; its reader here calls that
-with the module's attributes of the same names, and adds how the module is called. Nothing is imported from the libraries. What
-a module does beyond its preset is refused by name; nothing is approximated.
+Modules are recognised by class. Their equations are given by the presets of :mod:`varflow.neurons`; a reader here calls a
+preset with the module's attributes of the same names, and adds how the module is called. Nothing is imported from the
+libraries. A module that does something beyond its preset raises DomainError; nothing is approximated.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ __all__ = ["Spiking", "reads", "recognise"]
 
 @dataclass(frozen=True, slots=True)
 class Spiking:
-    """What a spiking module is.
+    """The neuron of a spiking module, and how the module is called.
 
     Attributes
     ----------
     neuron : Neuron
     time_axis : int, optional
-        Axis of its input that is time; None for a module that is called once per step.
+        Time axis of its input; None for a module that is called once per step.
     batch_size, steps : int, optional
-        For modules whose input has batch and time in one axis, batch first: one of the two sizes.
+        For modules whose input has batch and time in one axis (batch first): one of the two sizes.
     """
 
     neuron: Neuron
@@ -45,22 +45,22 @@ _READERS: dict[type | str, Callable[[Any], Spiking]] = {}
 
 
 def reads(kind: type | str, *, time_axis: int | None = None) -> Callable[[Reader], Reader]:
-    """Say which neuron the modules of a class are, so that ``audit`` and ``init_model`` cover them.
+    """Register the neuron of a module class, so that ``audit`` and ``init_model`` support it.
 
     Decorates a function from a module to its :class:`varflow.Neuron`, which may raise :class:`varflow.DomainError` for a module
-    without one. An audit checks that the module steps as that neuron does.
+    without one. An audit checks that the module steps like that neuron.
 
     Parameters
     ----------
     kind : class or str
-        The class, without its subclasses, or ``"package.Class"``, which is not imported.
+        The class (subclasses excluded), or ``"package.Class"``, which is not imported.
     time_axis : int, optional
-        Axis of the module's input that is time; by default the module is called once per step.
+        Time axis of the module's input; by default the module is called once per step.
 
     Raises
     ------
     DomainError
-        For a kind that is neither, or a negative axis.
+        For another kind, or a negative axis.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def reads(kind: type | str, *, time_axis: int | None = None) -> Callable[[Reader
         def read(module: Any) -> Spiking:
             found = reader(module)
             if not isinstance(found, (Neuron, Spiking)):
-                raise DomainError("neuron", found, "must be a vf.Neuron: that is what a reader returns")
+                raise DomainError("neuron", found, "was returned by the reader, which must return a vf.Neuron")
             return found if isinstance(found, Spiking) else Spiking(found, time_axis=axis)
 
         _READERS[kind] = read
@@ -95,8 +95,8 @@ def reads(kind: type | str, *, time_axis: int | None = None) -> Callable[[Reader
 
 
 def recognise(name: str, module: Any) -> Spiking | None:
-    """The neuron of a spiking module; None for a module that is none, as those that only integrate. Refuses spiking modules
-    without a reader.
+    """The neuron of a spiking module; None for modules that do not spike, such as pure integrators. DomainError for spiking
+    modules without a reader.
     """
     package, kind = type(module).__module__.partition(".")[0], type(module).__name__
     read = _READERS.get(type(module)) or _READERS.get(f"{package}.{kind}")
@@ -111,12 +111,12 @@ def recognise(name: str, module: Any) -> Spiking | None:
         rule = "holds its weights as raw parameters (input_weights, recurrent_weights): use a layer and a feed-forward cell"
         refuse(name, module, rule)
     covered = sorted(key.partition(".")[2] for key in _READERS if isinstance(key, str) and key.startswith(f"{package}."))
-    rule = f"is a spiking module that is not covered; those of {package} that are: {', '.join(covered)}"
+    rule = f"is a spiking module that is not supported; of {package} these are: {', '.join(covered)}"
     refuse(name, module, f"{rule}. vf.init.reads adds one")
 
 
 def refuse(name: str, module: Any, rule: str) -> NoReturn:
-    """Say of a module by its name and class what cannot be dealt with."""
+    """Raise DomainError for a module, with its name and class."""
     raise DomainError("model", f"{name or '(root)'}: {type(module).__name__}", rule)
 
 
@@ -124,29 +124,29 @@ def refuse(name: str, module: Any, rule: str) -> NoReturn:
 
 
 def _preset(preset: Callable[..., Neuron], *holders: Any, **given: Any) -> Neuron:
-    """A preset called with the attributes that are named as its parameters."""
+    """A preset called with the module's attributes of the same names."""
     taken = [name for name in inspect.signature(preset).parameters if name not in given]
     found = {name: _plain(name, getattr(holder, name)) for name in taken for holder in holders if hasattr(holder, name)}
     return preset(**found, **given)
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Of a tensor, its one number for all neurons; anything else as it is."""
+    """The number of a tensor that is the same for all neurons; anything else unchanged."""
     if not hasattr(value, "detach"):
         return value
     values = value.detach().double().flatten().tolist()
     if max(values) - min(values) > 1e-6 * max(map(abs, values)):
         raise DomainError(name, values, "must be one value for all neurons")
-    short = float(f"{values[0]:.7g}")  # of what was stored in single precision, the decimal it came from
+    short = float(f"{values[0]:.7g}")  # the decimal that was stored in single precision
     return short if abs(short - values[0]) <= 1e-7 * abs(values[0]) else values[0]
 
 
 def _only(module: Any, **wanted: Any) -> None:
-    """Refuse any other value of an attribute."""
+    """Raise unless attributes have these values."""
     for name, value in wanted.items():
         found = _plain(name, getattr(module, name, value))
         if found != value and not (found is None and value is False):
-            raise DomainError(name, found, f"is not covered: only {value!r} is")
+            raise DomainError(name, found, f"is not supported, only {value!r}")
 
 
 # The libraries.

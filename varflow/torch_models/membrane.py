@@ -1,4 +1,4 @@
-"""The update of a neuron on torch tensors: membranes at the spike test, from currents and, where known, from spikes."""
+"""The update of a neuron on torch tensors: membranes at the spike test, from currents and, if known, spikes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ __all__ = ["Membrane"]
 class Membrane:
     """``H/λ`` and ``S`` of a layer of neurons, one step at a time, from rest; ``λ`` is the input scale.
 
-    ``step(current)`` returns both and writes ``H/λ`` over the current, so that each term costs one pass and no memory. With
-    ``spikes`` given, those are what resets: the membranes of a library's own neurons, read from what goes in and what comes
-    out of them.
+    ``step(current)`` returns both and overwrites the current by ``H/λ``, so that no memory is allocated. Given ``spikes`` are
+    used for the reset: that gives the membranes of a library's neurons from their inputs and outputs.
     """
 
     def __init__(self, neuron: Neuron):

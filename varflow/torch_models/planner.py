@@ -1,5 +1,5 @@
-"""Gains of a traced model: deep layers by what they are to keep, driven ones by the batch, all corrected for their widths; and
-what of that cannot be had, in words.
+"""The gains of a traced model: deep layers from a fixed point, input-driven ones from the batch, all corrected for their
+widths; with notes on what cannot be attained.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from varflow.torch_models.wiring import Moments, border, currents_from
 
 __all__ = ["Planner"]
 
-CORRECTIONS = 6  # most steps by which the gain is corrected for finite width
-CLOSE = 0.015  # of the wanted rate, relative: no correction is needed
-SURVIVAL = 0.99
-GROWN = 1.5  # times the spread of the first layer, that of the last where layers drift apart
-KEPT = 0.25  # relative, rms over networks and inputs: what the late rate of a layer may be off by
+CORRECTIONS = 6  # largest number of corrections of the gain for finite width
+ON_TARGET = 0.015  # relative deviation from the wanted rate that needs no correction: below the scatter of networks
+SURVIVAL = 0.99  # below, a note is given
+GROWN = 1.5  # ratio of the spread of the last layer to that of the first, above which layers drift
+DRIFTED = 0.25  # relative deviation (rms over networks and inputs) of a late rate up to which it counts as kept
 LARGEST_STEP = 0.1  # of a correction, in ln g
-TRIED, HALVINGS = 64.0, 4  # times the rate, where none is the highest; steps in which one that is carried is looked for
+TRIED, HALVINGS = 64.0, 4  # largest factor on the rate, and bisections, in the search for a rate that survives
 
 
 @dataclass(slots=True)
 class _Aim:
-    """What the layers of one kind of neuron are to do."""
+    """The target of all layers of one kind of neuron."""
 
     gain: float
     rate: float
     multiplier: float
-    exactly: bool  # or at least: beside an edge below which activity dies, a little more is no error
+    exactly: bool  # else at least: above an edge below which activity dies, a little more is not an error
     settles: bool  # whether deep layers return to it
 
 
@@ -73,28 +73,28 @@ class Planner:
         ]
 
     def note_losses(self) -> None:
-        """Inputs from which nothing reaches the last layer: those that are zero, and those that these widths do not carry."""
+        """Note the inputs that do not reach the last layer: those that are zero, and those lost at these widths."""
         moments = [input_moments(layer, self.trace.steps)[0].flatten(1) for layer in self.trace.layers if layer.driven]
         there = np.any([products.any(1).cpu().numpy() for products in moments], axis=0)
-        full = float(there.mean())  # share of the inputs
+        full = float(there.mean())  # fraction of the inputs
         if full < 1:
-            self.notes.append(f"{100 * (1 - full):.3g} % of the inputs are zero throughout: nothing comes of them")
+            self.notes.append(f"{100 * (1 - full):.3g} % of the inputs are all zero and cannot activate any layer")
         if self.survival < SURVIVAL * full:
             self.notes.append(self._lost(full))
 
     def _lost(self, full: float) -> str:
-        """How much activity these widths do not carry, and a rate that they do."""
+        """A note on activity lost at these widths, with a rate that would survive."""
         low = max(aim.rate for aim in self.aims.values())
         most = min(highest_rate(neuron, self.trace.steps, len(self.trace.layers)) for neuron in self.aims)
         high = low * ((most if most < math.inf else TRIED * low) / low) ** 0.9
-        end = "make the layers wider: higher rates are not carried either"
+        end = "make the layers wider: higher rates do not survive either"
         if low < high and self._carries(high, full):
             for _ in range(HALVINGS):
                 middle = math.sqrt(low * high)
                 low, high = (low, middle) if self._carries(middle, full) else (middle, high)
-            end = f"rate={high:.2g} is carried"
+            end = f"rate={high:.2g} does"
         dead = f"{100 * (1 - self.survival / full):.3g} % of networks and inputs fall silent before the last layer"
-        return f"{dead}: these widths do not carry this {self.quantity.removeprefix('firing_')}; {end}"
+        return f"{dead}: at these widths activity does not survive at this {self.quantity.removeprefix('firing_')}; {end}"
 
     def _carries(self, rate: float, full: float) -> bool:
         try:
@@ -121,50 +121,50 @@ class Planner:
         return _Aim(found.gain, self.value if exactly else found.firing_rate, found.multiplier, found.on_target, found.settles)
 
     def _out_of_reach(self, neuron: Neuron, depth: int) -> DomainError:
-        """The wanted value is too high or too low: both ends are named."""
+        """The error for a value that is too high or too low, with the attainable range."""
         name = self.quantity.removeprefix("firing_")
         lowest, highest = reach(neuron, self.trace.steps, depth)
         most = f"to below {_below(highest)}" if highest < math.inf else "upwards"
         words = f"late rates from about {lowest.firing_rate:.2g} {most}"
         words += f" and late variances from about {lowest.variance:.2g}" if name == "variance" else ""
-        return DomainError(name, self.value, f"is out of reach of {neuron} over {depth} wide layers: {words} can be had")
+        return DomainError(name, self.value, f"is not attainable by {neuron} over {depth} wide layers: attainable are {words}")
 
     def _unsustained(self, neuron: Neuron, found: Deep, depth: int) -> str:
         wanted = f"a late {self.quantity.replace('_', ' ')} of {self.value:g}"
         kept = found.firing_rate if self.quantity == "firing_rate" else found.variance
-        how = "kept" if found.settles else "kept in the mean over networks"
+        how = "sustained" if found.settles else "sustained in the mean over networks"
         highest = highest_rate(neuron, self.trace.steps, depth)
         most = f" (late rates stay below {_below(highest)})" if highest < math.inf else ""
-        return f"no constant gain keeps {wanted} in {neuron}; the nearest above that is {how} is {kept:.3g}{most}"
+        return f"no constant gain sustains {wanted} in {neuron}; the nearest above that is {how} is {kept:.3g}{most}"
 
     def _finite(self, predicted: Prediction) -> None:
         lost = np.flatnonzero(~np.isfinite(predicted.firing_rate).all(1) | ~np.isfinite(predicted.variance).all(1))
         if lost.size:
             layer = self.trace.layers[lost[0]]
             kept = deep_layer(layer.neuron, self.trace.steps, "firing_rate", RATE, len(self.trace.layers)).gain
-            rule = f"lets rates of {layer.neuron} grow from layer to layer, in {layer.name} beyond all numbers"
+            rule = f"lets rates of {layer.neuron} grow from layer to layer, in {layer.name} without bound"
             words = f"{rule}; gain={kept:.3g} keeps them in the mean"
             raise DomainError(self.quantity.removeprefix("firing_"), self.value, words)
 
     def _drift(self, neuron: Neuron, predicted: Prediction) -> str | None:
-        """Over how many layers single networks keep the late rate of the first one, and what becomes of it."""
+        """A note on the number of layers over which single networks keep the late rate of the first."""
         of_kind = [l for l, layer in enumerate(self.trace.layers) if layer.neuron == neuron]
         rates = predicted.late_rates[:, of_kind].astype(float)
         off = np.sqrt(np.mean((rates / rates[:, 0].mean() - 1) ** 2, axis=0))
-        kept = int(np.argmin([*(off <= KEPT), False]))  # layers before the first that does not
+        kept = int(np.argmin([*(off <= DRIFTED), False]))  # number of layers before the first that does not
         if kept == len(of_kind) or off[-1] < GROWN * off[0]:
             return None
         first, last = rates[:, 0].mean(), rates[:, -1]
-        span = f"keep {first:.3g} to within {100 * KEPT:g} % (rms) over {kept} of {len(of_kind)} layers"
+        span = f"keep {first:.3g} to within {100 * DRIFTED:g} % (rms) over {kept} of {len(of_kind)} layers"
         end = f"the last has {last.mean():.3g} ± {last.std():.2g}"
-        return f"layers of {neuron} return to no rate: single networks and inputs {span}; {end}"
+        return f"layers of {neuron} have no stable rate: single networks and inputs {span}; {end}"
 
     def _deep_gain(self, layer: TracedLayer) -> float:
         gain = self.aims[layer.neuron].gain
         return gain if self.quantity == "gain" else gain * border(layer.weights[0], layer.input_shape)
 
     def _first_gain(self, layer: TracedLayer) -> float:
-        """Gain of an input-driven layer, from the moments of its input; what it shall do is what deep layers do."""
+        """Gain of an input-driven layer, from the moments of its input, for the late rate of deep layers."""
         weight, fan = layer.weights[0], self.fans[self.trace.layers.index(layer)]
         moments, _ = currents_from(weight, _unit(weight, fan), *input_moments(layer, self.trace.steps))
         try:
@@ -177,7 +177,7 @@ class Planner:
         return predict(self.trace, [_unit(layer.weights[0], fan, gain) for layer, fan, gain in rows])
 
     def _correct(self, predicted: Prediction) -> bool:
-        """One step of the gains towards the wanted rate at these widths; whether anything was changed."""
+        """Correct the gains once towards the wanted rate at these widths; whether anything changed."""
         changed = False
         for neuron, aim in self.aims.items():
             of_kind = [l for l, layer in enumerate(self.trace.layers) if layer.neuron == neuron and not layer.driven]
@@ -188,7 +188,7 @@ class Planner:
             m = min(max(aim.multiplier, 0.2), 0.9)
             share = 1 / m if len(of_kind) < 3 else (1 - m) / m
             step = 0.5 * share * math.log(aim.rate / max(rate, 0.1 * aim.rate))
-            if abs(rate / aim.rate - 1) < CLOSE or (rate > aim.rate and not aim.exactly):
+            if abs(rate / aim.rate - 1) < ON_TARGET or (rate > aim.rate and not aim.exactly):
                 continue
             factor = math.exp(min(max(step, -LARGEST_STEP), LARGEST_STEP))
             for l in of_kind:
@@ -205,7 +205,7 @@ class Planner:
 
 
 def _below(rate: float) -> str:
-    """Three decimals that are no more than the rate."""
+    """The rate rounded down to three decimals."""
     return f"{math.floor(1000 * rate) / 1000:g}"
 
 

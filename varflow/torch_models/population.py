@@ -1,8 +1,8 @@
-r"""A layer of neurons driven by Gaussian currents, as populations: what a random layer makes of the layer below it.
+r"""A layer of neurons driven by Gaussian currents, simulated as populations without weight matrices.
 
 The state of a layer in time is ``M(t, t') = E[S_t S_t']``. Given the spikes below, currents of a dense layer with normal
-weights are independent over its neurons, of covariance ``g² M + σ_b²``: drawing them so is exact at finite width, one
-population for one network, and no weight matrix is needed. With few large populations it is infinite width.
+weights are independent over its neurons with covariance ``g² M + σ_b²``: sampling them is exact at finite width, one population
+per network. A few large populations stand for infinite width.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from varflow.torch_models.membrane import Membrane
 
 __all__ = ["Response", "factor", "respond", "stepped"]
 
-JITTER = 1e-7  # of the largest variance: what makes a covariance of constant currents positive definite
+JITTER = 1e-7  # added to the diagonal, relative to the largest variance, so that singular covariances can be factored
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Of every population (leading axes ``...``, the last one of steps): mean spikes ``rate`` and second moments
-    ``coincidences`` of shape (..., steps, steps), ``variance`` and ``mean`` of the membranes at the spike test. ``across``, of
-    shape (populations, sites, sites), has the second moments between sites, mean over the steps, where that was asked for.
+    """For every population (leading axes ``...``, then steps): mean spikes ``rate``, second moments ``coincidences`` of shape
+    (..., steps, steps), ``variance`` and ``mean`` of the membranes at the spike test. ``across``, shape (populations, sites,
+    sites), has second moments between sites, averaged over steps, if requested.
     """
 
     rate: Any
@@ -36,8 +36,8 @@ class Response:
 def respond(neuron: Neuron, covariance: Any, mean: Any, size: int, generator: Any, *, between: Any = None) -> Response:
     """Populations of ``size`` neurons whose currents have the given covariance (..., T, T) and mean (..., T).
 
-    The leading axes are populations and sites. Sites are independent, or have currents with the covariance ``between`` them
-    (populations, sites, sites), the same at all steps up to its scale; then ``across`` says how the spikes go together.
+    The leading axes are populations and sites. Sites are independent, or their currents have the covariance ``between``
+    (populations, sites, sites), the same at all steps up to a factor; ``across`` then has the second moments of their spikes.
     """
     torch = require("torch", "torch")
     *leading, steps, _ = covariance.shape
@@ -46,7 +46,7 @@ def respond(neuron: Neuron, covariance: Any, mean: Any, size: int, generator: An
         across_sites = factor(torch, _correlation(between)).float()
         noise = (across_sites @ noise.flatten(1, -3).flatten(2)).view_as(noise)
     currents = (factor(torch, covariance).float() @ noise).add_(mean.float()[..., None])
-    H, S = stepped(torch, neuron, currents, out=noise)  # in its place: new memory costs as much as the numbers in it
+    H, S = stepped(torch, neuron, currents, out=noise)  # in place: allocation costs as much as the arithmetic
     coincidences = (S @ S.mT / size).to(covariance.dtype)
     norm, average = (neuron.input_scale * values.double() for values in (torch.linalg.vector_norm(H, dim=-1), H.mean(-1)))
     variance = (norm**2 - size * average**2).clamp(min=0) / max(size - 1, 1)
@@ -58,9 +58,7 @@ def respond(neuron: Neuron, covariance: Any, mean: Any, size: int, generator: An
 
 
 def _normal(torch: Any, shape: tuple[int, ...], generator: Any, device: Any) -> Any:
-    """Normal numbers, of the second half of the populations those of the first with the sign turned: each population has its
-    law, for half the draws.
-    """
+    """Normal numbers; the second half of the populations are minus the first half (antithetic), which halves the draws."""
     if shape[0] % 2:
         return torch.randn(shape, generator=generator, device=device)
     numbers = torch.empty(shape, device=device)
@@ -70,7 +68,7 @@ def _normal(torch: Any, shape: tuple[int, ...], generator: Any, device: Any) -> 
 
 
 def stepped(torch: Any, neuron: Neuron, currents: Any, *, out: Any = None) -> tuple[Any, Any]:
-    """Membranes over the input scale, in the place of the currents (..., T, size), and spikes."""
+    """Membranes divided by the input scale, overwriting the currents (..., T, size), and spikes."""
     S, membrane = torch.empty_like(currents) if out is None else out, Membrane(neuron)
     for current, spikes in zip(currents.unbind(-2), S.unbind(-2), strict=True):
         membrane.step(current, out=spikes)
@@ -78,14 +76,14 @@ def stepped(torch: Any, neuron: Neuron, currents: Any, *, out: Any = None) -> tu
 
 
 def factor(torch: Any, covariance: Any) -> Any:
-    """Lower Cholesky factors, of singular matrices too."""
+    """Lower Cholesky factors, also of singular matrices."""
     scale = covariance.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None, None].clamp(min=1e-30)
     eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)
     return torch.linalg.cholesky_ex(covariance / scale + JITTER * eye)[0] * scale.sqrt()
 
 
 def _correlation(covariance: Any) -> Any:
-    """Correlations; 1 with itself and 0 with all others for a site that is silent."""
+    """Correlations; a silent site has 1 with itself and 0 with all others."""
     std = covariance.diagonal(dim1=-2, dim2=-1).clamp(min=1e-30).sqrt()
     found = covariance / (std[..., None] * std[..., None, :])
     found.diagonal(dim1=-2, dim2=-1).fill_(1.0)

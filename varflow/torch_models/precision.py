@@ -1,6 +1,4 @@
-"""Half precision: what weights of it cannot hold, and ``torch.autocast``, which holds for the model and not for what is
-computed about it.
-"""
+"""Half precision: the range of weights, and ``torch.autocast``, which applies to the model but not to computations about it."""
 
 from __future__ import annotations
 
@@ -13,13 +11,13 @@ from varflow.results import LayerPlan
 
 __all__ = ["check_range", "full_precision", "in_full_precision"]
 
-SIGMAS = 8.0  # that the largest weight of a layer may be from 0
-COARSEST = 0.01  # step between neighbouring numbers, in standard deviations
+SIGMAS = 8.0  # largest weight of a layer, in standard deviations
+COARSEST = 0.01  # largest step between neighbouring numbers, in standard deviations
 
 
 @contextmanager
 def full_precision(torch: Any) -> Iterator[None]:
-    """As if ``torch.autocast`` were off."""
+    """A context with ``torch.autocast`` off."""
     with ExitStack() as stack:
         for device in _lowered(torch):
             stack.enter_context(torch.autocast(device, enabled=False))
@@ -27,7 +25,7 @@ def full_precision(torch: Any) -> Iterator[None]:
 
 
 def in_full_precision(torch: Any, call: Callable[..., None]) -> Callable[..., None]:
-    """The same function, called as if ``torch.autocast`` were off."""
+    """The function, called with ``torch.autocast`` off."""
 
     def called(*args: Any) -> None:
         if not _lowered(torch):
@@ -43,7 +41,7 @@ def _lowered(torch: Any) -> list[str]:
 
 
 def check_range(torch: Any, weights: Sequence[Any], plan: Sequence[LayerPlan]) -> None:
-    """Refuse weights that their precision rounds to 0 or to infinity."""
+    """Raise for weights that their precision would round to 0 or infinity."""
     for weight, layer in zip(weights, plan, strict=True):
         held = torch.finfo(weight.weight.dtype)
         if not held.smallest_normal * held.eps / COARSEST < layer.weight_std < held.max / SIGMAS:

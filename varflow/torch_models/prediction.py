@@ -1,4 +1,4 @@
-"""Every layer of a traced model predicted from the moments of its weights, over the same steps and inputs."""
+"""Prediction of every layer of a traced model from the moments of its weights, over the same steps and inputs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from varflow.torch_models.wiring import Moments, covariance_between, currents_fr
 
 __all__ = ["Prediction", "by_step", "input_moments", "late", "predict", "rates_by_step", "uncovered"]
 
-POINTS = 2**15  # neurons drawn for one layer, over all populations
-MOST_FACTORED = 2**31  # populations × sites × steps³, which factors of covariances cost
-MAPS, MOST_POINTS = 32, 2**22  # of maps, which vary more, so many populations as long as they are no larger than this
-MOST_INPUTS, FEW_INPUTS = 64, 8  # of a batch; at infinite width, where each takes many neurons
-MOST_SITES = 1024  # of a map whose sites are taken as correlated
+POINTS = 2**15  # neurons drawn per layer, over all populations
+MOST_FACTORED = 2**31  # populations × sites × steps³, the cost of factoring covariances
+MAPS, MOST_POINTS = 32, 2**22  # populations for feature maps, which vary more, up to this total number of neurons
+MOST_INPUTS, FEW_INPUTS = 64, 8  # inputs of a batch that are used; at infinite width, where each needs many neurons
+MOST_SITES = 1024  # sites of a map up to which they are correlated
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Per layer and step, means over populations: ``firing_rate``, ``variance``, ``mean``, shape (depth, steps); ``late_rates``
-    of each population, shape (populations, depth); ``survival``, the share of populations that still spike late, shape
-    (depth,)."""
+    """Means over populations: ``firing_rate``, ``variance``, ``mean``, shape (depth, steps); ``late_rates`` of each population,
+    shape (populations, depth); ``survival``, the fraction of populations that spike late, shape (depth,)."""
 
     firing_rate: np.ndarray
     variance: np.ndarray
@@ -41,12 +40,12 @@ class Prediction:
 
 
 def late(steps: int) -> slice:
-    """The second half of the steps: where a transient has mostly gone."""
+    """The second half of the steps."""
     return slice(steps // 2, steps)
 
 
 def uncovered(trace: Trace) -> list[str]:
-    """What in a model is not a plain chain of layers, by name; empty where the theory covers it."""
+    """What makes a model more than a plain chain of layers, by name; empty if theory covers it."""
     words, known, neurons = [], {INPUT}, {layer.neuron_name for layer in trace.layers}
     for layer in trace.layers:
         reasons = [(name, why_not_covered(weight)) for name, weight in zip(layer.names, layer.weights, strict=True)]
@@ -65,10 +64,10 @@ def uncovered(trace: Trace) -> list[str]:
 
 
 def input_moments(layer: TracedLayer, steps: int, most: int = MOST_INPUTS) -> tuple[Any, Any]:
-    """Second moments (inputs, *sites, T, T) and means (inputs, *sites, T) of what an input-driven layer receives."""
+    """Second moments (inputs, *sites, T, T) and means (inputs, *sites, T) of the input of an input-driven layer."""
     torch = require("torch", "torch")
     x = _given(layer, most)
-    if hasattr(layer.weights[0], "in_features"):  # features last, whatever stands before them
+    if hasattr(layer.weights[0], "in_features"):  # features are the last axis
         x = x.flatten(2, -2).mean(2) if x.dim() > 3 else x
         products, means = torch.einsum("sbn,tbn->bst", x, x) / x.shape[-1], x.mean(-1).movedim(0, -1)
     else:
@@ -80,15 +79,15 @@ def input_moments(layer: TracedLayer, steps: int, most: int = MOST_INPUTS) -> tu
 
 
 def _input_across(layer: TracedLayer) -> Any:
-    """Second moments between the sites of the input, mean over channels and steps, shape (inputs, sites, sites)."""
+    """Second moments between the sites of the input, averaged over channels and steps, shape (inputs, sites, sites)."""
     torch = require("torch", "torch")
     x = _given(layer, MOST_INPUTS).flatten(3)
     return torch.einsum("tbcu,tbcv->buv", x, x) / (x.shape[0] * x.shape[2])
 
 
 def _given(layer: TracedLayer, most: int) -> Any:
-    """What an input-driven layer receives, shape (steps or 1, inputs, features) or (…, channels, *sites); not all inputs of a
-    large batch.
+    """The input of an input-driven layer, shape (steps or 1, inputs, features) or (…, channels, *sites); some inputs of a large
+    batch.
     """
     x = by_step(layer)
     if x.shape[1] > most:
@@ -97,7 +96,7 @@ def _given(layer: TracedLayer, most: int) -> Any:
 
 
 def by_step(layer: TracedLayer, module: int = 0) -> Any:
-    """What one of an input-driven layer's weights received, steps first; one step for an input that went through them once."""
+    """The input of one weight module of an input-driven layer, steps first; a single step if it was called once."""
     torch = require("torch", "torch")
     calls, weight, spiking, shape = layer.fed[module].inputs, layer.weights[module], layer.spiking, layer.current_shape
     axes = 1 if hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
@@ -107,12 +106,12 @@ def by_step(layer: TracedLayer, module: int = 0) -> Any:
         return x if given.dim() > axes else x[:, None]
     merged = given.dim() == axes + 1 and len(shape) > 2 and len(given) == shape[0] * shape[1]
     if merged and spiking.time_axis == 0 and spiking.batch_size is None and spiking.steps is None:
-        return given.unflatten(0, shape[:2])  # a container has put time into the batch's axis (SpikingJelly)
+        return given.unflatten(0, shape[:2])  # a container merged time into the batch axis (SpikingJelly)
     return split_steps(spiking, given)
 
 
 def split_steps(spiking: Spiking, values: Any) -> Any:
-    """Values of all steps at once, as a multi-step module takes them, with the steps first and the batch second."""
+    """Values of all steps, as a multi-step module takes them, with steps first and batch second."""
     if spiking.batch_size is not None or spiking.steps is not None:
         return values.unflatten(0, (-1, steps_of(spiking, tuple(values.shape)))).movedim(1, 0)
     return values.movedim(spiking.time_axis, 0)
@@ -134,14 +133,14 @@ def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False,
     moments : sequence of Moments
         Of every layer's weights.
     infinite : bool
-        At infinite width instead of the layers' own, for a few of the inputs.
+        Infinite width instead of the layers' own, for a few of the inputs.
     seed : int
 
     Notes
     -----
-    **Assumes** independent weights. Exact in law for dense layers and each input by itself. In a convolution the currents of
-    two sites are correlated alike at all steps (on maps of more than ``MOST_SITES`` sites they are independent); that matters
-    to the spread at few channels, not to means at many.
+    **Assumes** independent weights. Exact in distribution for dense layers and single inputs. In a convolution, currents of two
+    sites are taken to have the same correlation at all steps (on maps of more than ``MOST_SITES`` sites they are independent);
+    this affects the spread with few channels, not means with many.
     """
     torch = require("torch", "torch")
     device = trace.layers[0].weights[0].weight.device
@@ -172,7 +171,7 @@ def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False,
 
 
 def _populations(trace: Trace, inputs: int, infinite: bool) -> int:
-    """As many as there are inputs, times what the number of points and the factors of covariances allow."""
+    """Number of populations: a multiple of the inputs, within the limits on points and on the cost of factoring."""
     if infinite:
         return inputs
     sizes = [width_and_sites(layer.weights[0], layer.current_shape) for layer in trace.layers]
@@ -189,7 +188,7 @@ def _repeated(values: Any, populations: int) -> Any:
 
 
 def _summary(response: Response) -> tuple[Any, Any, Any, Any]:
-    """Means over populations and sites, and each population's late rate. The variance is about the mean of the whole layer."""
+    """Means over populations and sites, and each population's late rate; the variance is about the mean of the layer."""
     sites = tuple(range(1, response.rate.dim() - 1))
     over = (0, *sites)
     rates = response.rate.mean(sites) if sites else response.rate

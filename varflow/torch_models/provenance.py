@@ -1,8 +1,7 @@
-"""Where a tensor comes from: labels that follow the operations of a forward pass.
+"""Labels on tensors that record where they come from in a forward pass.
 
-A label names the layers whose outputs went into a tensor since the last weight layer or neuron, and what was done to them on
-the way. Operations that only move, split or gather numbers leave no trace; every other one is noted with the module it
-happened in.
+A label names the layers whose outputs went into a tensor since the last weight layer or neuron, and the operations on the way.
+Operations that only move, split or gather numbers are not recorded; all others are, with their module.
 """
 
 from __future__ import annotations
@@ -37,15 +36,15 @@ _MOVES = {
 }
 _TESTS = {"gt", "ge", "lt", "le", "heaviside", "sign", "__gt__", "__ge__", "__lt__", "__le__", "greater", "greater_equal"}
 _JOINS = {"cat", "concat", "concatenate", "hstack"}
-_OWN_SCALE = {"layer_norm", "group_norm", "rms_norm", "normalize"}  # whatever that of what they receive
-_OF_THE_BATCH = {"batch_norm", "instance_norm"}  # the same, if their sixth argument says so
+_OWN_SCALE = {"layer_norm", "group_norm", "rms_norm", "normalize"}  # the output scale does not depend on that of the input
+_OF_THE_BATCH = {"batch_norm", "instance_norm"}  # the same, if their sixth argument (training) is true
 _FRESH = {"zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "full_like", "new_zeros", "new_ones", "new_empty"}
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """``sources``: names of layers, ``"input"`` for the model's own input. ``through``: operations since then, in words.
-    ``normalised``: those of the sources whose scale has no effect any more, each with the operation that took it out.
+    """``sources``: names of layers, ``"input"`` for the model's input. ``through``: operations since then, in words.
+    ``normalised``: sources whose scale has been normalised away, each with the operation that did it.
     """
 
     sources: frozenset[str]
@@ -59,10 +58,10 @@ class Label:
 
 
 class Provenance(TorchFunctionMode):
-    """Carries labels from the arguments of every torch function to its result, as attributes of the tensors themselves.
+    """Propagates labels from the arguments of every torch function to its result, as attributes of the tensors.
 
-    ``place()`` names the module that is running. Modules whose outputs are labelled by hand disable it.
-    ``raw_weights`` collects matrices used outside known layers, ``thresholds`` comparisons made outside known neurons.
+    ``place()`` names the running module. It is disabled in modules whose outputs are labelled explicitly. ``raw_weights``
+    collects matrices used outside known layers, ``thresholds`` comparisons outside known neurons.
     """
 
     ATTRIBUTE = "_varflow_label"
@@ -130,4 +129,4 @@ def tensors_in(tree: Any) -> list[Tensor]:
     for item in tree:
         if type(item) is not Tensor:
             return [tensor for item in tree for tensor in tensors_in(item)]
-    return list(tree)  # as most are, and quicker
+    return list(tree)  # the common case, faster

@@ -1,6 +1,4 @@
-"""Networks drawn anew: a model's own forward pass with fresh weights of the same moments, where no theory covers its
-structure.
-"""
+"""Redrawn networks: the model's forward pass with new weights of the same moments, for structures beyond the theory."""
 
 from __future__ import annotations
 
@@ -17,13 +15,13 @@ from varflow.torch_models.wiring import measured
 
 __all__ = ["redrawn_rates"]
 
-NETWORKS = 4
+NETWORKS = 4  # redrawn: enough for a mean and a spread
 
 
 def redrawn_rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace) -> np.ndarray:
-    """Late rates of every neuron layer, mean over the inputs, shape (networks, layers).
+    """Late rates of every neuron layer, averaged over the inputs, shape (networks, layers).
 
-    The model's own parameters are not touched: layers with others stand in the place of its layers during the call.
+    The model's parameters are not changed: its layers are replaced during the call.
     """
     return np.array([_rates(torch, model, inputs, steps, traced, seed) for seed in range(NETWORKS)])
 
@@ -35,7 +33,7 @@ def _rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace
 
     def watch(module: Any, args: Any, out: Any) -> None:
         layer = next(calls[module], None)  # one module may serve several layers
-        if layer is not None:  # else spikes decided on more calls than there were
+        if layer is not None:  # None if the spikes led to more calls than in the trace
             found[layer] += rates_by_step(layer.spiking, (out[0] if isinstance(out, tuple) else out).float())
 
     def redrawn() -> None:
@@ -51,13 +49,13 @@ def _rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace
 
 
 def _drawn(torch: Any, model: Any, traced: Trace, seed: int) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Every weight layer with a weight and a bias drawn anew; those that share a parameter share what is drawn for it."""
+    """All weight layers with redrawn weights and biases; shared parameters stay shared."""
     names = {module: name for name, module in model.named_modules()}
     weights = {weight for layer in traced.layers for weight in layer.weights} | {weight for _, weight, *_ in traced.readouts}
     generators = {device: torch.Generator(device).manual_seed(seed + 1) for device in {w.weight.device for w in weights}}
     shared: dict[int, Any] = {}
     for weight in sorted(weights, key=lambda module: names[module]):
-        moments, generator = measured(weight), generators[weight.weight.device]  # one for all: layers are independent
+        moments, generator = measured(weight), generators[weight.weight.device]  # one generator per device
         laws = {"weight": (moments.weight_mean, moments.weight_std), "bias": (moments.bias_mean, moments.bias_std)}
         fresh = {}
         for name, law in laws.items():
@@ -70,7 +68,7 @@ def _drawn(torch: Any, model: Any, traced: Trace, seed: int) -> Iterator[tuple[A
 
 
 def _with_tensors(torch: Any, weight: Any, tensors: dict[str, Any]) -> Any:
-    """A layer like this one with other tensors in the place of its parameters, also where it computes them from others."""
+    """A copy of a layer with other tensors as its parameters, also if it computes them from others."""
     kind = torch.nn.utils.parametrize.type_before_parametrizations(weight)
     layer = kind.__new__(kind)
     own = {name: value for name, value in vars(weight).items() if name not in ("forward", *tensors)}

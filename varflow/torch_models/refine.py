@@ -1,12 +1,12 @@
-r"""Weights scaled until each layer of the network at hand has its planned late rate on the given batch.
+r"""Scaling of weights until each layer of the drawn network has its planned late rate on the batch.
 
-A plan holds in the mean over networks. One convolutional network deviates from it: all sites see the same few kernels, and
-layers deviate together. A pass measures all layers at once; with ``r_l`` over its plan, in logarithms,
+The plan holds in the mean over networks. A single convolutional network deviates from it, since all sites see the same few
+kernels. A pass measures all layers; with ``r_l`` the measured rate divided by the planned one,
 
 .. math:: \Delta \ln g_l = -(\ln r_l - \tfrac a2 \ln r_{l-1})/a, \qquad a = z φ(z)/Q(z), \quad Q(z) = r
 
-takes from each layer what it does itself, and leaves what the layer below did to that one. ``a`` is ``d ln r/d ln g`` of a
-memoryless neuron, near enough for a few passes to close in.
+corrects each layer's own deviation without that caused by the layer below. ``a`` is ``d ln r/d ln g`` of a memoryless neuron,
+accurate enough for convergence in a few passes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from varflow.torch_models.walker import trace
 
 __all__ = ["late_rates", "refined"]
 
-PASSES = 12
-CLOSE = 0.02  # of the planned rate, relative
+PASSES = 12  # forward passes, at most
+REFINED = 0.02  # relative deviation from the planned rate at which refinement ends
 LARGEST_STEP = 0.3  # of one layer in one pass, in ln g
 
 
 def late_rates(model: Any, inputs: Any, steps: int | None = None) -> dict[str, float]:
-    """Measured late rates, mean over the inputs, by the names of the neuron layers."""
+    """Measured late rates, averaged over the inputs, by name of the neuron layer."""
     found: dict[str, list[float]] = defaultdict(list)
 
     def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
@@ -45,9 +45,9 @@ def late_rates(model: Any, inputs: Any, steps: int | None = None) -> dict[str, f
 def refined(
     torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, plan: Sequence[LayerPlan]
 ) -> tuple[list[LayerPlan], float]:
-    """The plan with the gains that the weights have now, and the largest relative deviation that is left.
+    """The plan with the present gains of the weights, and the largest remaining relative deviation.
 
-    Layers that are all but silent have no rate to be scaled to, where it is less than its spread: they keep their gain.
+    Almost silent layers, whose rate is below its spread, keep their gain.
     """
     planned = {layer.neuron_name: layer.firing_rate for layer in plan if layer.firing_rate > layer.firing_rate_std}
     factors = dict.fromkeys(planned, 1.0)
@@ -58,23 +58,23 @@ def refined(
         worst = max(map(abs, off.values()), default=0.0)
         if worst < left:
             best, left = dict(factors), worst
-        if left < CLOSE or number == PASSES - 1:
+        if left < REFINED or number == PASSES - 1:
             break
         for layer in (layer for layer in traced.layers if layer.neuron_name in planned):
             rise = _rise(planned[layer.neuron_name])
             step = (0.5 * rise * off.get(layer.sources[0], 0.0) - off[layer.neuron_name]) / rise
             _scale(torch, layer, factors, factors[layer.neuron_name] * math.exp(min(max(step, -LARGEST_STEP), LARGEST_STEP)))
-    for layer in traced.layers:  # few neurons do not close in for good: what came nearest stays
+    for layer in traced.layers:  # layers of few neurons may not converge: keep the best
         if layer.neuron_name in planned:
             _scale(torch, layer, factors, best[layer.neuron_name])
     return [replace(layer, gain=layer.gain * best.get(layer.neuron_name, 1.0)) for layer in plan], math.expm1(left)
 
 
 def _scale(torch: Any, layer: TracedLayer, factors: dict[str, float], wanted: float) -> None:
-    """Bring a layer's weights from one factor to another."""
+    """Rescale a layer's weights to a new factor."""
     with written(torch, layer.weights[0]):
         layer.weights[0].weight.mul_(wanted / factors[layer.neuron_name])
-    torch.clear_autocast_cache()  # which would go on with the old weights
+    torch.clear_autocast_cache()  # it holds the old weights
     factors[layer.neuron_name] = wanted
 
 

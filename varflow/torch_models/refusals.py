@@ -1,4 +1,4 @@
-"""Models and inputs that cannot be watched, refused before or after the pass with what to do instead."""
+"""Errors for models and inputs that cannot be traced, raised before or after the pass, with what to do instead."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from varflow.torch_models.watch import Recorder, Watched
 
 __all__ = ["checked", "integrators", "unlike_their_kind", "watched"]
 
-INTEGRATES = 1e3  # times the least threshold: one that is not meant to be reached
+INTEGRATES = 1e3  # times the lowest threshold: above this ratio a neuron counts as an integrator
 
 
 def watched(torch: Any, model: Any, inputs: Any, steps: int | None, record: Callable[..., None] | None = None) -> Trace:
-    """:func:`varflow.torch_models.walker.trace` behind checks of what it takes."""
+    """:func:`varflow.torch_models.walker.trace` after checks of model and inputs."""
     from varflow.torch_models.provenance import tensors_in
 
     if isinstance(model, torch.nn.Module):
@@ -38,7 +38,7 @@ def watched(torch: Any, model: Any, inputs: Any, steps: int | None, record: Call
 
 
 def unlike_their_kind(torch: Any, traced: Trace) -> list[str]:
-    """Weight layers of classes with a forward of their own that is not that of the layer they derive from, in words."""
+    """Notes on weight layers of derived classes whose output is not that of their base class."""
     weights: dict[Any, tuple[str, tuple[int, ...]]] = {}
     for layer in traced.layers:
         weights |= {w: (name, fed.shape) for name, w, fed in zip(layer.names, layer.weights, layer.fed, strict=True)}
@@ -52,19 +52,19 @@ def unlike_their_kind(torch: Any, traced: Trace) -> list[str]:
 
 
 def _steps_alike(torch: Any, weight: Any, kind: Any, shape: tuple[int, ...]) -> bool:
-    """Whether a layer makes of a random input what its kind would; axes before the batch's are more of the batch."""
+    """Whether a layer gives the same output as its base class for a random input; leading axes are part of the batch."""
     given = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight.weight)
     more = 0 if hasattr(weight, "in_features") else max(given.dim() - len(weight.kernel_size) - 2, 0)
     try:
         with torch.no_grad():
             out, expected = kept(weight, lambda: (weight.forward(given), kind.forward(weight, given.flatten(0, more))))
-    except Exception:  # it takes more than its input, or only one that is like it
+    except Exception:  # it needs other arguments, or a special input
         return False
     return out.numel() == expected.numel() and torch.allclose(out.reshape(expected.shape), expected, rtol=1e-2, atol=1e-4)
 
 
 def integrators(traced: Trace) -> list[tuple[str, str]]:
-    """Names of neurons whose thresholds are far beyond the others', with what is odd about them."""
+    """Names of neurons whose thresholds are far above the others', with a note."""
     least = min(layer.neuron.threshold for layer in traced.layers)
     far = [layer for layer in traced.layers if layer.neuron.threshold > INTEGRATES * least > 0]
     rule = "has a threshold of {:g}, others of {:g}: a readout?"
@@ -72,7 +72,7 @@ def integrators(traced: Trace) -> list[tuple[str, str]]:
 
 
 def checked(torch: Any, recorder: Recorder, notes: list[str]) -> dict[str, Watched]:
-    """What was recorded, if every neuron stepped as its attributes say; the notes may say why it did not."""
+    """The recorded layers; DomainError, with the notes, if a neuron did not step as its attributes say."""
     try:
         with full_precision(torch):
             return recorder.results()
@@ -81,9 +81,9 @@ def checked(torch: Any, recorder: Recorder, notes: list[str]) -> dict[str, Watch
 
 
 def _advice(model: Any, inputs: Any) -> str:
-    """What to do where a model does not run because its layers, neurons or inputs have different precisions.
+    """Advice if a model does not run because layers, neurons or inputs have different precisions.
 
-    snnTorch's neurons return spikes in single precision, and the next layer of a model in half precision refuses them.
+    For instance, snnTorch's neurons return spikes in single precision, which the next layer in half precision does not accept.
     """
     from varflow.torch_models.provenance import tensors_in
 

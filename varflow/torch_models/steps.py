@@ -1,4 +1,4 @@
-"""Whether the number of time steps of a traced model fits its neurons: notes, and a warning where ``steps`` seems forgotten."""
+"""Notes on the number of time steps of a traced model, and a warning if ``steps`` seems to be missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ONE_STEP = "neurons have memory but the model makes one step: pass steps=…"
 
 
 def notes_on_steps(traced: Trace, steps: int | None) -> list[str]:
-    """What is likely not meant by the number of steps."""
+    """Notes on a number of steps that is probably a mistake."""
     if steps is None and traced.steps == 1 and any(not layer.neuron.memoryless for layer in traced.layers):
         return [ONE_STEP]
     if steps is not None and traced.steps > steps > 1:
@@ -22,6 +22,6 @@ def notes_on_steps(traced: Trace, steps: int | None) -> list[str]:
 
 
 def warn_of_one_step(traced: Trace, steps: int | None) -> None:
-    """Weights for one step and a verdict on one are useless to a network of many: said even where nobody reads the notes."""
+    """Warn (not only in the notes) if neurons have memory but only one step was made."""
     if ONE_STEP in notes_on_steps(traced, steps):
         warnings.warn(ONE_STEP, stacklevel=3)

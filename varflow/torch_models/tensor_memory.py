@@ -1,6 +1,4 @@
-"""Tensors in memory: numbers that stand in several places of one or of several tensors, and tensors that can be written to only
-in a mode of torch.
-"""
+"""Memory of tensors: overlaps within and between tensors, and tensors that can be written to in inference mode only."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ __all__ = ["overlap", "repeats", "written"]
 
 
 def repeats(tensor: Any) -> bool:
-    """Whether a number in memory may stand in several places of a tensor, as in an expanded one."""
+    """Whether elements of a tensor may share memory, as in an expanded one."""
     reach = 0
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size > 1 and stride <= reach:
@@ -22,7 +20,7 @@ def repeats(tensor: Any) -> bool:
 
 
 def overlap(one: Any, other: Any) -> bool:
-    """Whether two tensors reach into the same stretch of memory."""
+    """Whether two tensors overlap in memory."""
     (start, end), (first, last) = _stretch(one), _stretch(other)
     return one.device == other.device and start < last and first < end
 
@@ -34,7 +32,7 @@ def _stretch(tensor: Any) -> tuple[int, int]:
 
 @contextmanager
 def written(torch: Any, weight: Any) -> Iterator[None]:
-    """A mode in which a layer's weight and bias can be written to; those made in inference mode only in that."""
+    """A context in which a layer's weight and bias can be written to (inference mode for those made in it)."""
     made_there = any(tensor.is_inference() for tensor in weight.parameters(recurse=False))
     with torch.inference_mode(made_there), torch.no_grad():
         yield

@@ -1,4 +1,4 @@
-"""What one forward pass showed: neuron layers with the weights that feed them, and the number of time steps."""
+"""The result of tracing a model: neuron layers with the weights that feed them, and the number of time steps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INPUT = "input"
 
 @dataclass(slots=True, eq=False)
 class Fed:
-    """What one weight module received: the ``shape`` at its first call, every label, and the ``inputs`` that are the model's
+    """The inputs of one weight module: the ``shape`` at its first call, every label, and those ``inputs`` that are the model's
     own, call by call.
     """
 
@@ -38,23 +38,23 @@ class TracedLayer:
     names : tuple of str
         Qualified names of the weight modules; ``name`` joins several by ``+``.
     neuron_name : str
-        That of the spiking module.
+        Name of the spiking module.
     weights : list of modules
     fed : list of Fed
-        What each of them received.
+        Their inputs.
     module : module
-        The spiking one.
+        The spiking module.
     spiking : Spiking
     sources : tuple of str
         Neuron layers, by ``neuron_name``, whose spikes go into the weights; ``"input"`` for the model's input.
     through : tuple of str
-        Operations between them and on the currents beyond moving numbers, in words; empty for a plain chain.
+        Operations on spikes and currents other than moving numbers, in words; empty for a plain chain.
     scaled_by : tuple of str
-        Those of the weight modules whose scale has an effect on the currents: no normalisation takes it out.
+        Weight modules whose scale affects the currents (is not normalised away).
     normalised_by : tuple of str
-        What takes out that of the others.
+        The normalisations of the others.
     current_shape : tuple of int
-        Of the currents, at the first call.
+        Shape of the currents, at the first call.
     """
 
     names: tuple[str, ...]
@@ -83,20 +83,19 @@ class TracedLayer:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of what the first of its weights received, at the first call."""
+        """Input shape of its first weight module, at the first call."""
         return self.fed[0].shape
 
     @property
     def weight_inputs(self) -> list[Any]:
-        """What the weights of a layer received that the input drives."""
+        """Inputs of the weights of an input-driven layer."""
         return [given for each in self.fed for given in each.inputs] if self.driven else []
 
 
 @dataclass(slots=True, eq=False)
 class Trace:
-    """What one forward pass showed: ``layers`` in the order in which they first ran, ``readouts`` (name, module, sources and
-    input shape of weight layers that no neuron follows), the number of time ``steps``, and ``calls``: the layer of every call
-    of a neuron, one after the other.
+    """A traced model: ``layers`` in the order of their first call, ``readouts`` (name, module, sources and input shape of
+    weight layers without a neuron), the number of time ``steps``, and ``calls``, the layer of every neuron call in order.
     """
 
     layers: list[TracedLayer]

@@ -1,7 +1,7 @@
-"""One forward pass, watched: which neuron layer follows which weight layer, and how many steps run.
+"""Tracing of one forward pass: which neuron layer follows which weight layer, and the number of steps.
 
-The order of modules says nothing: labels on tensors do (``provenance``). What the pass shows and cannot be described is
-refused by name. The model is left as found (``state``).
+The structure comes from labels on tensors (``provenance``), not from the order of modules. Anything that cannot be described
+raises DomainError with its name. The model is unchanged afterwards.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ UNTRACED = (
 def trace(
     model: Any, inputs: Any, steps: int | None = None, record: Callable[[TracedLayer, Any, Any], None] | None = None
 ) -> Trace:
-    """Run the model once and say what it is made of.
+    """Run the model once and return its structure.
 
     Parameters
     ----------
     model : torch.nn.Module
     inputs : tensor, tuple of positional or dict of keyword arguments
     steps : int, optional
-        Call the model this many times, for models that leave the loop in time to the caller.
+        Number of calls, for models that leave the loop over time to the caller.
     record : callable, optional
         ``record(layer, currents, spikes)``, called after every call of a neuron.
 
     Raises
     ------
     DomainError
-        By name: no spiking layer, lazy modules, raw weights, neurons or thresholds that are not known, inputs that do not fit.
+        For models without spiking layers, lazy modules, raw weights, unknown neurons or thresholds, inputs that do not fit.
     """
     torch = require("torch", "torch")
     check_model(torch, model)
@@ -59,7 +59,7 @@ def trace(
 
 
 def check_model(torch: Any, model: Any) -> None:
-    """Refuse what is no module, and modules without numbers: lazy ones and those on the meta device."""
+    """Raise unless ``model`` is a module with numbers (not lazy, not on the meta device)."""
     if not isinstance(model, torch.nn.Module):
         raise DomainError("model", type(model).__name__, "must be a torch.nn.Module")
     for name, parameter in model.named_parameters():
@@ -86,7 +86,7 @@ def _check_inputs(torch: Any, inputs: Any) -> None:
 
 
 def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any] | None = None) -> Any:
-    """The model's output, from empty membranes; with ``steps``, the last of that many calls. Dropout is switched off."""
+    """The model's output from reset membranes, without dropout; with ``steps``, that of the last call."""
     at_rest(spiking or [])
     for module in model.modules():
         if "Dropout" in type(module).__name__:
@@ -107,7 +107,7 @@ def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any
 
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in(inputs))
         words = " ".join(str(error).split())
-        if not words or isinstance(error, LookupError):  # whose words are but the key
+        if not words or isinstance(error, LookupError):  # whose message is only the key
             words = f"{type(error).__name__} {words}".strip()
         raise DomainError(
             "inputs", f"shape {shapes}" if shapes else type(inputs).__name__, f"do not go through the model: {words}"
@@ -115,14 +115,14 @@ def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any
 
 
 def _uncompiled(model: Any) -> Any:
-    """Compiled modules run as they are written: hooks and labels are not to be compiled."""
+    """A context in which compiled modules run uncompiled, so that hooks and labels work."""
     compiled = (type(m).__name__ == "OptimizedModule" or m.__dict__.get("_compiled_call_impl") for m in model.modules())
     stance = getattr(require("torch", "torch").compiler, "set_stance", None)
     return stance("force_eager") if stance is not None and any(compiled) else nullcontext()
 
 
 class _Walk:
-    """Labels of one pass, and what stands around the modules meanwhile."""
+    """Labels of one pass, and the wrappers around the modules."""
 
     def __init__(self, torch: Any, model: Any, record: Any = None):
         from varflow.torch_models.provenance import Provenance
@@ -134,15 +134,15 @@ class _Walk:
         found = {name: (module, recognise(name, module)) for module, name in self.names.items()}
         self.spiking = {name: (module, known) for name, (module, known) in found.items() if known is not None}
         if not self.spiking:
-            rule = "has no spiking layer of snnTorch, SpikingJelly, Norse or sinabs, and none that vf.init.reads was told of"
+            rule = "has no spiking layer of snnTorch, SpikingJelly, Norse or sinabs, and none registered by vf.init.reads"
             raise DomainError("model", type(model).__name__, rule)
         self.record = record
         self.running: list[str] = []
         self.provenance = Provenance(self._place)
-        self.fed: dict[str, Fed] = {}  # by the names of the weights
+        self.fed: dict[str, Fed] = {}  # by name of the weight module
         self.layers: dict[tuple[str, tuple[str, ...]], TracedLayer] = {}
-        self.known: dict[tuple[str, frozenset[str]], TracedLayer] = {}  # the same, by what their currents come from
-        self.labels: dict[TracedLayer, Any] = {}  # what the outputs of each are labelled with
+        self.known: dict[tuple[str, frozenset[str]], TracedLayer] = {}  # layers by neuron and sources of their currents
+        self.labels: dict[TracedLayer, Any] = {}  # labels of their outputs
         self.calls: list[TracedLayer] = []
 
     def labelled(self, inputs: Any) -> Any:
@@ -154,7 +154,7 @@ class _Walk:
         return copies
 
     def enclose(self) -> None:
-        """Put forwards of ours around those of weights and neurons, and hooks to the other modules."""
+        """Wrap the forwards of weights and neurons, and add hooks to all other modules."""
         for module, name in self.names.items():
             if name in self.weights or name in self.spiking:
                 self._enclose(name, module)
@@ -172,8 +172,8 @@ class _Walk:
         self.running.pop()
 
     def _enclose(self, name: str, module: Any) -> None:
-        """A call then costs a third of what it does with hooks; it is made for every layer and step, and Python is what
-        watching costs. What happens inside is labelled by hand, not by the mode.
+        """Wrap a module's forward: a third of the cost of hooks, which would dominate tracing. Its output is labelled here, not
+        by the torch-function mode.
         """
         see = (self._weight if name in self.weights else self._neuron)(name, module)
         inner, unlabelled = module.forward, self.torch._C.DisableTorchFunction
@@ -207,7 +207,7 @@ class _Walk:
                 fed = self.fed[name] = Fed(tuple(given.shape))
             if label is not fed.last:
                 fed.last = fed.labels[label] = label
-            if label.sources == driven:  # only such inputs are kept: held tensors cost the pass its cache
+            if label.sources == driven:  # keep only these: kept tensors slow down the pass
                 fed.inputs.append(given.detach())
             self.provenance.put(out, own)
 
@@ -261,7 +261,7 @@ class _Walk:
             raise DomainError("model", f"a weight in {place}", rule)
         for label, place in self.provenance.thresholds:
             if label.sources & set(self.weights):
-                raise DomainError("model", place, "compares currents with a threshold, and is no neuron that is covered")
+                raise DomainError("model", place, "compares currents with a threshold, but is not a supported neuron")
         if not self.layers:
             raise DomainError("model", ", ".join(self.spiking), "did not run: its forward calls no spiking layer")
         for layer in self.layers.values():
@@ -275,7 +275,7 @@ class _Walk:
         return Trace(list(self.layers.values()), readouts, self._steps(), self.calls)
 
     def _complete(self, layer: TracedLayer) -> None:
-        """Sources of the weights, and what was done to the spikes on the way; what is made of the input alone is the input."""
+        """Set the sources of the weights and the operations on the way; functions of the input alone count as input."""
         layer.fed = [self.fed[name] for name in layer.names]
         spikes = [label for each in layer.fed for label in each.labels if label.sources != {INPUT}]
         through = dict.fromkeys(step for label in spikes for step in label.through)
@@ -300,7 +300,7 @@ class _Walk:
 
 
 def _copied(tree: Any) -> Any:
-    """The same with tensors copied, so that the user's own are not touched."""
+    """The same with tensors copied, so that the user's are not changed."""
     if hasattr(tree, "detach"):
         return tree.detach().clone()
     if isinstance(tree, (tuple, list)):

@@ -1,8 +1,8 @@
-"""What the neurons of a layer do, read off the currents that go into them and the spikes that come out.
+"""Membranes and spikes of a layer, from the currents into its neurons and the spikes they return.
 
-The membrane at the spike test is reconstructed from both by the neuron's update, so that it is the same quantity for libraries
-that return it before the reset and for those that return it after. The spikes it implies must be those that came out: a module
-that does not step as its attributes say is refused by name.
+The membrane at the spike test is reconstructed by the neuron's update, so that it is the same quantity for libraries that
+return it before or after the reset. If the implied spikes differ from those returned, the module does not step as its
+attributes say, which raises DomainError.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from varflow.torch_models.traced import TracedLayer
 
 __all__ = ["Recorder", "Watched"]
 
-FOLLOWED = 8  # inputs of a batch, evenly spaced, whose membranes are followed; spikes are counted for all
-PENDING = 2**18  # numbers of one layer that wait, so that several steps are taken while its membranes are in the cache
-DISAGREEING = 1e-3, 5e-2  # share of spikes that rounding may decide otherwise, in single and in half precision
+FOLLOWED = 8  # inputs of a batch, evenly spaced, whose membranes are reconstructed; spikes are counted for all
+PENDING = 2**18  # numbers of one layer that are buffered, so that several steps run while its membranes are in the cache
+DISAGREEING = 1e-3, 5e-2  # fraction of spikes that may differ by rounding, in single and in half precision
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """Of one layer: ``firing_rate`` (steps, inputs), ``variance`` and ``mean`` of the membranes over neurons (steps,), mean
-    over at most ``FOLLOWED`` inputs; ``alive`` (inputs,), whether it spikes late; the shares of neurons that never and that
-    always spike; ``width``.
+    """Measurements of one layer: ``firing_rate`` (steps, inputs); ``variance`` and ``mean`` of the membranes over neurons
+    (steps,), averaged over at most ``FOLLOWED`` inputs; ``alive`` (inputs,), whether it spikes late; the fractions of neurons
+    that never and always spike; ``width``.
     """
 
     firing_rate: np.ndarray
@@ -41,7 +41,7 @@ class Watched:
 
 
 class Recorder:
-    """Follows every neuron layer, call by call; an instance is what ``trace`` calls back. Little but sums is kept."""
+    """Records every neuron layer, call by call; passed to ``trace`` as ``record``. Mostly sums are kept."""
 
     def __init__(self) -> None:
         self.layers: dict[str, _Follower] = {}
@@ -57,7 +57,7 @@ class Recorder:
 
 
 class _Follower:
-    """One layer's sums. Spikes are summed at once, a second pass over them would cost more; membranes a few steps at a time."""
+    """One layer's sums; spikes are summed at once, membranes a few steps at a time."""
 
     def __init__(self, layer: TracedLayer):
         self.torch, self.layer, self.membrane = require("torch", "torch"), layer, Membrane(layer.neuron)
@@ -67,12 +67,12 @@ class _Follower:
         self.each: Any = None
         self.ones: Any = None
         self.stride, self.halves = 1, False
-        self.counts: Any = None  # of steps and inputs at which each neuron spikes
+        self.counts: Any = None  # number of steps and inputs with a spike, per neuron
         self.spikes: list[Any] = []  # per step: sums over the neurons, one entry per input
         self.pending: list[tuple[Any, Any]] = []  # per step: currents and spikes of the followed inputs
         self.sums: list[Any] = []  # of H over the neurons, shape (steps, followed)
         self.norms: list[Any] = []  # of H over neurons and followed inputs, shape (steps,)
-        self.differing: list[Any] = []  # norms of the spikes less those of the membranes
+        self.differing: list[Any] = []  # norms of returned minus implied spikes
 
     def call(self, current: Any, spikes: Any) -> None:
         spiking = self.layer.spiking
@@ -90,13 +90,13 @@ class _Follower:
             self.counts, self.stride = S.new_zeros(S.shape[1]), -(-len(S) // FOLLOWED)
         self.spikes.append(S.mv(self.ones))
         self.counts.addmv_(((S > 0).to(S.dtype) if self.several else S).T, self.each)
-        followed = current[:: self.stride].clone(), S[:: self.stride].clone()  # views would hold all inputs
+        followed = current[:: self.stride].clone(), S[:: self.stride].clone()  # views would keep all inputs in memory
         self.pending.append(followed)
         if len(self.pending) * followed[0].numel() >= PENDING:
             self._continue()
 
     def _continue(self) -> None:
-        """Take the membranes through the steps that wait."""
+        """Step the membranes through the buffered steps."""
         if not self.pending:
             return
         H, S = map(self.torch.stack, zip(*self.pending, strict=True))
@@ -128,7 +128,7 @@ class _Follower:
 
 
 def _flat(values: Any, axes: int) -> Any:
-    """Shape (inputs, neurons), in single precision at least."""
+    """Shape (inputs, neurons), at least in single precision."""
     rows = values.flatten(1) if values.dim() > axes else values.flatten()[None]
     return rows if rows.dtype.itemsize >= 4 else rows.float()
 

@@ -1,7 +1,7 @@
-"""Weight layers in terms of moments: their fan-in, the gain of their weights, and what they pass on of the moments below.
+"""Weight layers in terms of moments: fan-in, gain of the weights, and the map from moments below to moments of currents.
 
-A layer's state is kept per site of a feature map (one site for a dense layer). A convolution averages the moments over its
-kernel, zeros that pad the map included; a dense layer after a map averages over all its sites.
+A layer's state is stored per site of a feature map (one site for a dense layer). A convolution averages the moments over its
+kernel, including padded zeros; a dense layer after a map averages over all sites.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """Of the entries of a layer's weight and bias: standard deviations and means; ``gain`` is ``√(fan-in · Var w)``."""
+    """Standard deviations and means of a layer's weights and biases; ``gain`` is ``√(fan-in · Var w)``."""
 
     fan_in: int
     weight_std: float
@@ -42,7 +42,7 @@ class Moments:
 
 
 def together(moments: Sequence[Moments]) -> Moments:
-    """Of the one module that makes of inputs which are alike what several make whose currents add up."""
+    """Moments of a single module equivalent to several whose currents add up, for similar inputs."""
     fan = moments[0].fan_in
     std, bias_std = math.hypot(*(each.gain for each in moments)), math.hypot(*(each.bias_std for each in moments))
     mean, bias_mean = sum(each.fan_in * each.weight_mean for each in moments), sum(each.bias_mean for each in moments)
@@ -50,7 +50,7 @@ def together(moments: Sequence[Moments]) -> Moments:
 
 
 def measured(weight: Any) -> Moments:
-    """Moments of a layer's weights as they are."""
+    """Moments of a layer's present weights."""
     std, mean = _spread(weight.weight)
     bias_std, bias_mean = (0.0, 0.0) if weight.bias is None else _spread(weight.bias)
     return Moments(fan_in(weight), std, mean, bias_std, bias_mean)
@@ -72,7 +72,7 @@ def width_and_sites(weight: Any, current_shape: tuple[int, ...]) -> tuple[int, t
 
 
 def why_not_covered(weight: Any) -> str | None:
-    """What about a weight layer moments alone do not describe."""
+    """Why moments do not describe a weight layer; None if they do."""
     if getattr(weight, "transposed", False):
         return "is a transposed convolution"
     if getattr(weight, "padding_mode", "zeros") != "zeros":
@@ -81,7 +81,7 @@ def why_not_covered(weight: Any) -> str | None:
 
 
 def border(weight: Any, input_shape: tuple[int, ...]) -> float:
-    """What a gain is larger by to make up for the zeros that pad a map: ``√(fan-in / mean inputs over the map)``."""
+    """Factor on the gain that compensates for zero padding: ``√(fan-in / mean inputs over the map)``."""
     inputs = effective_fan_in(weight, [] if hasattr(weight, "in_features") else input_shape[-len(weight.kernel_size) :])
     return math.sqrt(fan_in(weight) / inputs)
 
@@ -98,8 +98,8 @@ def currents_from(weight: Any, moments: Moments, coincidences: Any, rate: Any) -
 
 
 def covariance_between(weight: Any, moments: Moments, across: Any, input_sites: tuple[int, ...]) -> Any:
-    """Covariance of a convolution's currents between the sites of its map, shape (R, sites, sites), from the second moments
-    between the sites below: two windows of the kernel meet tap by tap.
+    """Covariance of a convolution's currents between sites, shape (R, sites, sites), from the second moments between the sites
+    below, summed over kernel taps.
     """
     torch = require("torch", "torch")
     taps = math.prod(weight.kernel_size)
