@@ -244,7 +244,7 @@ REACH = r"Neuron\(.*\) over 5 wide layers: attainable are late rates from about 
         (lambda: Looped(), data(6, 7), {}, r"inputs='shape \(6, 7\)' do not go through the model"),
         (lambda: Looped(), torch.zeros(6, 32), {}, "inputs='zero throughout' drives nothing through weights.0"),
         (lambda: Looped(), data(6, 32), {"rate": 0.0}, "rate=0.0 must lie strictly between 0 and 1"),
-        (lambda: Looped(), data(6, 32), {"rate": 0.2, "gain": 2.0}, "gain=2.0 contradicts rate=0.2"),
+        (lambda: Looped(), data(6, 32), {"rate": 0.2, "gain": 2.0}, "gain=2.0 conflicts with rate=0.2"),
         (lambda: Looped(), data(6, 32), {"gain": -1.0}, "gain=-1.0 must be positive"),
         (lambda: Looped(), data(6, 32), {"rate": "x", "gain": "y"}, "rate='x' must be a real number"),
         (lambda: Looped(), data(6, 32), {"rate": 0.6}, rf"rate=0.6 is not attainable by {REACH}"),
