@@ -16,9 +16,9 @@ from sympy import Eq, Integral, O, Symbol, erfc, exp, pi, sqrt
 
 from varflow.symbolic.conditions import below
 from varflow.symbolic.derivation import Derivation, DerivationError, Setting
-from varflow.symbolic.effort import factored, neat
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
+from varflow.symbolic.simplify import factored, neat
 from varflow.symbolic.symbols import g, quantity, z
 
 __all__ = ["correlation_map", "correlation_slope", "rho"]

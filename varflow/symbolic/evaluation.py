@@ -181,7 +181,10 @@ def _of_operation(e: Any, bound: Callable[[Any], Any]) -> Any:
     if isinstance(e, sympy.Sum):
         return sympy.Sum(bound(e.function) + sympy.Abs(e.function, evaluate=False), *e.limits)
     if isinstance(e, sympy.Function):
-        slopes = {a: e.fdiff(i) for i, a in enumerate(e.args, 1) if bound(a) != 0}
+        try:
+            slopes = {a: e.fdiff(i) for i, a in enumerate(e.args, 1) if bound(a) != 0}
+        except sympy.core.function.ArgumentIndexError:  # of a shape parameter
+            return sympy.oo
         if any(slope.has(sympy.meijerg, sympy.hyper, sympy.Derivative, sympy.Subs) for slope in slopes.values()):
             return sympy.oo
         return sum((sympy.Abs(slope, evaluate=False) * bound(a) for a, slope in slopes.items()), 8 * size)

@@ -15,11 +15,11 @@ from sympy import Eq, Integral, O, S, exp, oo, sqrt
 from varflow._checks import DomainError, choice, integer
 from varflow.symbolic.conditions import above
 from varflow.symbolic.derivation import Derivation, Setting
-from varflow.symbolic.effort import factored, in_time, neat
 from varflow.symbolic.large_gain import gain_to_infinity
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.saddle_node_limit import saddle_node_root
+from varflow.symbolic.simplify import factored, neat
 from varflow.symbolic.symbols import g, quantity, theta
 from varflow.symbolic.tails import map_slope, tail
 
@@ -81,7 +81,7 @@ def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> De
     order = integer("order", order, minimum=1)
     if order > HIGHEST_ORDER:
         raise DomainError("order", order, f"must be at most {HIGHEST_ORDER}")
-    return in_time(lambda law: LIMITS[limit](law_of(law), order), distribution)
+    return LIMITS[limit](law_of(distribution), order)
 
 
 def _known(law: Law, limit: str, names: tuple[str, ...]) -> None:

@@ -10,19 +10,20 @@ from functools import lru_cache
 from typing import Any
 
 import sympy
-from sympy import Eq, O, Rational, S, exp, oo, sqrt
+from sympy import Eq, O, S, exp, oo, sqrt
 
 from varflow._checks import DomainError, integer
 from varflow.symbolic.chains import F, G, M, X, chain_setting, e, f, p, shift, spread, t, u
 from varflow.symbolic.conditions import above, all_of, below
 from varflow.symbolic.derivation import Derivation
-from varflow.symbolic.effort import in_time
 from varflow.symbolic.laws import Law, law_of
+from varflow.symbolic.simplify import factored, neat, symbols_for_long_numbers
 from varflow.symbolic.symbols import V, g, n, z
 
 __all__ = ["finite_width_corrections"]
 
 HIGHEST_ORDER = 2
+LARGEST = 1000  # operations in a polynomial that is factored
 small = sympy.Symbol("epsilon", positive=True)  # 1/n
 
 
@@ -73,10 +74,6 @@ def finite_width_corrections(order: int = 1, *, distribution: Any = None) -> Der
         raise DomainError(
             "order", order, f"must be at most {HIGHEST_ORDER}; vf.expansion(network, order=...) has more as numbers"
         )
-    return in_time(_corrections, distribution, order)
-
-
-def _corrections(distribution: Any, order: int) -> Derivation:
     law = None if distribution is None else law_of(distribution)
     steps = _stationarity(_given_x(Derivation("Finite width", chain_setting(law), answers=2), order), order)
     first, second = _solution(steps, order)
@@ -187,23 +184,24 @@ def _series(coefficients: list[Any]) -> Any:
 
 
 def _in_law(series: Any, order: int) -> Any:
-    """Each coefficient of ``1/n`` factored, in ``p``, ``f`` and ``z``."""
-    whole = sympy.expand(series.subs(n, 1 / small))
-    return _series([_neat(sympy.together(whole.coeff(small, j))) for j in range(order + 1)])
+    """Each coefficient of ``1/n`` factored if it is short, in ``p``, ``f`` and ``z``."""
+    short, back = symbols_for_long_numbers(series)
+    whole = sympy.expand(short.subs(n, 1 / small))
+    found = [sympy.together(whole.coeff(small, j)) for j in range(order + 1)]
+    return _series([_neat(c) if c.count_ops() <= LARGEST else c for c in found]).xreplace(back)
 
 
 def _derivatives(steps: Derivation, law: Law) -> tuple[Derivation, dict[Any, Any]]:
     """``F', F'', …`` of ``F(V) = g² S(θ/√V)`` at its fixed point, where ``θ = z √V`` and ``g² = V/p``."""
-    theta, found = sympy.Symbol("theta", positive=True), {}
+    found: dict[Any, Any] = {}
     used = set().union(*(step.expression.free_symbols for step in steps.steps))
     steps = steps.then(Eq(p, law.sf(z)), "the firing rate", assumption=f"{law.name} potentials, no bias")
     steps = steps.then(Eq(f, law.pdf(z)), "the density at the threshold")
     steps = steps.then(Eq(g**2, V / p), "the fixed point, $V = g^2 p$")
-    mapped = law.pdf(theta / sqrt(V)) * theta / (2 * V ** Rational(3, 2))  # of S(θ/√V), once
-    for k in range(1, 5):
-        if F[k] in used:
-            ratio = sympy.factor(sympy.simplify(mapped.subs(theta, z * sqrt(V)) * V**k / law.pdf(z)))
-            found[F[k]] = ratio * f / p * V ** (1 - k)
-            steps = steps.then(Eq(F[k], found[F[k]]), r"derivative of $F(V) = g^2 S(\theta/\sqrt V)$")
-        mapped = sympy.diff(mapped, V)
+    slope = neat(sympy.diff(law.density, law.z) / law.density).subs(law.z, z)
+    ratio = z / 2  # of the k-th derivative to f(z) g² V^-k, z = θ/√V
+    for k in range(1, max(F.index(symbol) for symbol in used & {*F}) + 1):
+        found[F[k]] = ratio * f / p * V ** (1 - k)
+        steps = steps.then(Eq(F[k], found[F[k]]), r"derivative of $F(V) = g^2 S(\theta/\sqrt V)$")
+        ratio = factored(-z / 2 * (slope * ratio + sympy.diff(ratio, z)) - k * ratio)
     return steps, found

@@ -19,10 +19,10 @@ from varflow._checks import DomainError
 from varflow.symbolic.conditions import above, all_of, at_least
 from varflow.symbolic.cubic import SILENCE, V_0, V_high, V_low, bisected, one_root, three_roots
 from varflow.symbolic.derivation import Derivation, Setting
-from varflow.symbolic.effort import in_time, neat
 from varflow.symbolic.laws import Law, Parameters
 from varflow.symbolic.layer import Layer, layer_of
 from varflow.symbolic.numbers import Values, value
+from varflow.symbolic.simplify import neat
 from varflow.symbolic.stability import g_star, on_fixed_points
 from varflow.symbolic.symbols import V, g, gamma, quantity, theta
 
@@ -67,10 +67,6 @@ def fixed_point_condition(
     >>> vf.symbolic.fixed_point_condition("uniform").steps[-1].expression
     Eq(1/gamma, z**2*(-sqrt(3)*z + 3)/6)
     """
-    return in_time(_fixed_point_condition, distribution, threshold=threshold, bias_std=bias_std, parameters=parameters)
-
-
-def _fixed_point_condition(distribution: Any, *, threshold: Any, bias_std: Any, parameters: Parameters | None) -> Derivation:
     layer = layer_of(distribution, threshold=threshold, bias_std=bias_std, parameters=parameters)
     z, law = layer.law.z, layer.law
     start = Derivation("The condition of a fixed point", at_fixed_points(layer))
@@ -149,10 +145,6 @@ def fixed_points(
     >>> vf.symbolic.fixed_points("laplace").lambdify()(threshold=1.0, gain=3.0)[2]
     1.304676116399741
     """
-    return in_time(_fixed_points, distribution, threshold=threshold, bias_std=bias_std, parameters=parameters)
-
-
-def _fixed_points(distribution: Any, *, threshold: Any, bias_std: Any, parameters: Parameters | None) -> Derivation:
     layer = layer_of(distribution, threshold=threshold, bias_std=bias_std, parameters=parameters)
     if layer.threshold.is_zero:
         return _at_threshold_zero(layer)

@@ -18,6 +18,7 @@ from sympy import Eq, Integral, S, Symbol, erf, erfc, exp, oo, pi, sqrt
 from varflow._checks import DomainError, choice
 from varflow.symbolic.conditions import above
 from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.integrals import integral
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.surrogates import Surrogate, a, surrogate_of, v
@@ -184,45 +185,9 @@ def _gathered(total: Any, short: bool) -> Any:
 
 
 def _gaussian(square: Any, at: Any, low: Any, high: Any) -> Any:
-    """``∫ ψ² f_u dv`` between two ends, term by term."""
-    total: Any = S.Zero
-    for term in sympy.Add.make_args(square):
-        factors: Any = sympy.Mul.make_args(term)
-        rest: Any = sympy.Mul(*(f for f in factors if not isinstance(f, exp)))
-        powers: list[Any] = [f.exp for f in factors if isinstance(f, exp)]
-        exponent: Any = sum(powers, S.Zero) - (v + at) ** 2 / (2 * V)
-        if not rest.is_polynomial(v) or not exponent.is_polynomial(v) or sympy.Poly(exponent, v).degree() != 2:
-            return None
-        A = sympy.factor(-sympy.expand(exponent).coeff(v, 2))
-        if not A.is_positive:
-            return None
-        total += _moments(rest, sympy.expand(exponent), A, low, high)
-    return total / sqrt(2 * pi * V)
-
-
-def _moments(polynomial: Any, exponent: Any, A: Any, low: Any, high: Any) -> Any:
-    """``∫ polynomial(v) e^{exponent(v)} dv``, ``A`` the curvature: the square completed, then powers by parts."""
-    centre = sympy.simplify(exponent.coeff(v, 1) / (2 * A))
-    front = exp(sympy.simplify(exponent.coeff(v, 0) + A * centre**2))
-
-    def between(k: int) -> Any:
-        """``tᵏ e^{exponent}`` at the ends, ``t`` from the centre."""
-        at = [0 if end.is_infinite else (end - centre) ** k * exp(sympy.factor(exponent.subs(v, end))) for end in (low, high)]
-        return at[1] - at[0]
-
-    powers: list[Any] = [front * sqrt(pi / A) / 2 * _between_erf(*(sqrt(A) * (end - centre) for end in (low, high)))]
-    powers.append(-between(0) / (2 * A))
-    factors = sympy.Poly(polynomial.subs(v, v + centre), v).all_coeffs()[::-1]
-    for k in range(2, len(factors)):
-        powers.append(((k - 1) * powers[k - 2] - between(k - 1)) / (2 * A))
-    return sum(factor * power for factor, power in zip(factors, powers, strict=False))
-
-
-def _between_erf(low: Any, high: Any) -> Any:
-    """``erf(high) - erf(low)``, without cancellation in the tails."""
-    if high.is_infinite:
-        return erfc(low)
-    return erfc(-high) if low.is_infinite else erf(high) - erf(low)
+    """``∫ ψ² f_u dv`` between two ends; None where it is no sum of polynomials times exponentials of quadratics."""
+    found = integral(square * exp(-((v + at) ** 2) / (2 * V)), v, low, high)
+    return None if found is None else found / sqrt(2 * pi * V)
 
 
 def _draw(surrogate: Surrogate, at: Any, solve: str | None) -> Callable[[Random], Values]:

@@ -20,8 +20,9 @@ from varflow._checks import DomainError
 from varflow.model.distributions import distribution as described
 from varflow.model.student import StudentT
 from varflow.symbolic.conditions import all_of, at_least, at_most
-from varflow.symbolic.effort import integrated, neat, within
+from varflow.symbolic.integrals import integral
 from varflow.symbolic.numbers import DerivationError, value
+from varflow.symbolic.simplify import neat
 from varflow.symbolic.standard import Parameters, branch, density_of, number, on_the_line, side, t, tidy
 from varflow.symbolic.symbols import exact
 
@@ -86,7 +87,7 @@ class Law:
 
     @property
     def symmetric(self) -> bool:
-        return bool(sympy.simplify(self.whole - self.whole.subs(t, -t)) == 0)
+        return neat(self.whole - self.whole.subs(t, -t)) == 0
 
     def at(self, z: Any, values: Mapping[Any, Any]) -> Any:
         """The density at a number."""
@@ -168,30 +169,17 @@ def _standardised(variable: Any, sign: int | None, parameters: Parameters, name:
     density = branch(whole, z, low, high, parameters)
     tail = _familiar(name, z, sign)
     unfinished = Law(name or str(variable.pspace.distribution), z, density, tail, whole, ends, low, high, parameters)
-    return unfinished if tail is not None else replace(unfinished, tail=_tail(unfinished, line.cumulative))
+    return unfinished if tail is not None else replace(unfinished, tail=_tail(unfinished, line.tail))
 
 
-def _tail(law: Law, cumulative: Any) -> Any:
-    """From the distribution function, where sympy.stats has a plain one, else the density integrated."""
-    if cumulative is not None:
-        elementary = cumulative.replace(sympy.hyper, _elementary)
-        known = _above(branch(elementary, law.z, law.low, law.high, law.parameters))
-        if not known.has(sympy.Piecewise, sympy.hyper, sympy.floor, sympy.I) and _is_the_tail(known, law):
-            return known
+def _tail(law: Law, known: Any) -> Any:
+    """That of the family, where there is a plain one, else the density integrated."""
+    if known is not None:
+        here = neat(sympy.expand(branch(known, law.z, law.low, law.high, law.parameters), power_base=False, power_exp=False))
+        if not here.has(sympy.Piecewise, sympy.hyper, sympy.floor, sympy.I) and _is_the_tail(here, law):
+            return here
     found = upper_moment(law, 0)
     return found if found.has(sympy.Integral) or _is_the_tail(found, law) else upper_moment(law, 0, closed=False)
-
-
-def _elementary(*arguments: Any) -> Any:
-    whole = sympy.hyper(*arguments)
-    return within(lambda: sympy.hyperexpand(whole), whole)
-
-
-def _above(cumulative: Any) -> Any:
-    """``1 - F``, in functions that do not cancel in the upper tail."""
-    upper = 1 - cumulative.replace(sympy.erf, lambda x: 1 - erfc(x))
-    upper = upper.replace(sympy.lowergamma, lambda s, x: sympy.gamma(s) - sympy.uppergamma(s, x))
-    return neat(sympy.expand(upper, power_base=False, power_exp=False))
 
 
 def _is_the_tail(candidate: Any, law: Law) -> bool:
@@ -234,13 +222,13 @@ def pieces_above(law: Law) -> list[tuple[Any, Any, Any]]:
 
 
 def upper_moment(law: Law, power: int, *, closed: bool = True) -> Any:
-    """``∫_z^∞ tᵏ f(t) dt`` in closed form where sympy finds one in time, else the integral itself."""
+    """``∫_z^∞ tᵏ f(t) dt`` in closed form where there is a simple one, else the integral itself."""
     return tidy(sum((_integral(law, power, *piece, closed) for piece in pieces_above(law)), sympy.S.Zero))
 
 
 def _integral(law: Law, power: int, low: Any, high: Any, density: Any, closed: bool) -> Any:
     at = sympy.Symbol("t", real=True, positive=True if low.is_nonnegative else None)
     integrand = at**power * density.subs(t, at)
-    if not closed:
-        return sympy.Integral(integrand, (at, low, high))
-    return integrated(integrand, at, low, high, thorough=not law.parameters)  # with free parameters it takes minutes
+    found = integral(integrand, at, low, high) if closed else None
+    constant, rest = integrand.as_independent(at, as_Add=False)
+    return constant * sympy.Integral(rest, (at, low, high)) if found is None else found

@@ -7,7 +7,7 @@ from typing import Any
 import sympy
 from sympy import S
 
-from varflow.symbolic.effort import factored
+from varflow.symbolic.simplify import factored
 
 __all__ = ["composed", "product", "short"]
 

@@ -14,10 +14,10 @@ from sympy import Eq, O, Rational, S, log, pi, sqrt
 
 from varflow.symbolic.conditions import above, all_of, below
 from varflow.symbolic.derivation import Derivation, Setting
-from varflow.symbolic.effort import neat
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.power_series import composed, product, short
+from varflow.symbolic.simplify import neat
 from varflow.symbolic.symbols import ImplicitRoot, gamma, quantity, theta
 from varflow.symbolic.tails import map_slope, outer_roots, tail, turning_point
 

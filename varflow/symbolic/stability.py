@@ -15,10 +15,10 @@ from sympy import Eq, S, sqrt
 
 from varflow._checks import DomainError
 from varflow.symbolic.derivation import Derivation, Setting
-from varflow.symbolic.effort import in_time, neat, solutions
 from varflow.symbolic.laws import Law, Parameters, law_of
 from varflow.symbolic.layer import Layer, V_next, layer_of
 from varflow.symbolic.numbers import Values, as_function, value
+from varflow.symbolic.simplify import neat, solutions
 from varflow.symbolic.standard import t
 from varflow.symbolic.symbols import ImplicitRoot, V, g, gamma, quantity, theta
 
@@ -90,10 +90,6 @@ def multiplier(
     >>> vf.symbolic.multiplier("laplace").result
     sqrt(2)*z/2
     """
-    return in_time(_multiplier, distribution, threshold=threshold, bias_std=bias_std, parameters=parameters)
-
-
-def _multiplier(distribution: Any, *, threshold: Any, bias_std: Any, parameters: Parameters | None) -> Derivation:
     layer = layer_of(distribution, threshold=threshold, bias_std=bias_std, parameters=parameters)
     if layer.threshold.is_zero:
         raise DomainError("threshold", threshold, "must not be 0 here: the map is constant there and the multiplier is 0")
@@ -155,10 +151,6 @@ def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None =
     >>> vf.symbolic.saddle_node("normal").result.evalf(30)
     6.03439794696807335630184050485
     """
-    return in_time(_saddle_node, distribution, parameters=parameters)
-
-
-def _saddle_node(distribution: Any, *, parameters: Parameters | None) -> Derivation:
     law = law_of(distribution, parameters=parameters)
     z = law.z
     top = _root_near_the_peak(
@@ -284,10 +276,6 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
     >>> gamma.evalf(10), bias.evalf(10)
     (4.323941112, 0.1533179000)
     """
-    return in_time(_bias_cusp, distribution)
-
-
-def _bias_cusp(distribution: Any) -> Derivation:
     law = law_of(distribution)
     z, at = law.z, lambda e: e.subs(V, 1 / law.z**2)
     setting = Setting(_draw_cusp(law), _define_cusp(law, _steepest(law)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import mpmath
@@ -14,8 +15,10 @@ from sympy.stats.crv import SingleContinuousPSpace
 from sympy.stats.rv import RandomSymbol
 
 from varflow._checks import DomainError
-from varflow.symbolic.effort import neat, symbols_for_long_numbers, within
+from varflow.symbolic import families
+from varflow.symbolic.integrals import integral
 from varflow.symbolic.numbers import as_function
+from varflow.symbolic.simplify import neat, solutions, symbols_for_long_numbers
 
 __all__ = ["Line", "Parameters", "branch", "density_of", "number", "on_the_line", "side", "t", "tidy"]
 
@@ -24,11 +27,11 @@ t = sympy.Symbol("t", real=True)
 
 
 class Line(NamedTuple):
-    """A law of mean 0 and variance 1 on the whole line, in ``t``: its density, its distribution function where sympy.stats
-    has one, and the ends of its pieces."""
+    """A law of mean 0 and variance 1 on the whole line, in ``t``: its density, its upper tail where its family has a
+    plain one, and the ends of its pieces."""
 
     density: Any
-    cumulative: Any
+    tail: Any
     ends: tuple[Any, ...]
 
 
@@ -45,36 +48,33 @@ def on_the_line(variable: Any, parameters: Parameters) -> Line:
     support = variable.pspace.domain.set
     formula: Any = law.pdf if hasattr(law, "pdf") else stats.density(variable)
     density = formula(t)
-    mean, variance = _moments(variable, given, density, support, parameters)
+    mean, variance = _moments(law, given, density, support, parameters)
     std = sqrt(variance)
     put = lambda e: _one_sided(e.subs(t, mean + std * t))  # noqa: E731
     whole = tidy(std * put(density))
     _refuse_undeclared(given, whole, parameters)
-    cumulative = law._cdf(t) if hasattr(law, "_cdf") else None
+    tail = families.upper_tail(law, t)
     ends = {end if end.is_infinite else neat((end - mean) / std) for end in (support.inf, support.sup)}
     ends = {end.xreplace(numbers) for end in ends | _knots(whole)}
     whole = whole.xreplace(numbers)
-    cumulative = None if cumulative is None else put(cumulative).xreplace(numbers)
-    line = Line(whole, cumulative, tuple(sorted(ends, key=lambda end: number(end, parameters))))
-    _refuse_wrong_moments(given, line, parameters)
+    tail = None if tail is None else put(tail).xreplace(numbers)
+    line = Line(whole, tail, tuple(sorted(ends, key=lambda end: number(end, parameters))))
+    _refuse_unnormalised(given, line, parameters)
     return line
 
 
-def _refuse_wrong_moments(law: Any, line: Line, parameters: Parameters) -> None:
-    """Integral, mean and variance once more as numbers: sympy's own are wrong for some laws."""
+def _refuse_unnormalised(law: Any, line: Line, parameters: Parameters) -> None:
+    """A density of the user's own, or one that sympy has wrong."""
     middle = {symbol: sum(map(mpmath.mpf, map(str, ends))) / 2 for symbol, ends in parameters.items()}
-    symbols = tuple(middle)
-    density = density_of(line.density, symbols)
+    density = density_of(line.density, tuple(middle))
     with mpmath.workdps(15):
         cuts = sorted({*(mpmath.mpf(number(end, parameters)) for end in line.ends), mpmath.mpf(0)})
         try:
-            found: list[Any] = [mpmath.quad(lambda x, k=k: x**k * density(x, *middle.values()), cuts) for k in range(3)]
+            total: Any = mpmath.quad(lambda x: density(x, *middle.values()), cuts)
         except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-            found = [mpmath.nan]
-    if not abs(found[0] - 1) < 1e-3 and mpmath.isfinite(found[0]):
-        raise DomainError("distribution", law, f"has a density that integrates to {mpmath.nstr(found[0], 5)}, not to 1")
-    if not all(abs(x - want) < 1e-3 for x, want in zip(found, (1, 0, 1), strict=False)):
-        raise DomainError("distribution", law, "has a mean or variance that sympy does not find correctly; choose another law")
+            total = mpmath.nan
+    if not abs(total - 1) < 1e-3:
+        raise DomainError("distribution", law, f"has a density that integrates to {mpmath.nstr(total, 5)}, not to 1")
 
 
 @lru_cache(maxsize=64)
@@ -112,40 +112,27 @@ def _refuse_undeclared(law: Any, whole: Any, parameters: Parameters) -> None:
         raise DomainError("distribution", law, f"leaves {symbol} free: {hint}")
 
 
-def _moments(variable: Any, name: Any, density: Any, support: Any, parameters: Parameters) -> tuple[Any, Any]:
-    """Mean and variance; where sympy.stats has none, the integrals of the density."""
-    between = (t, support.inf, support.sup)
-    mean, variance = within(lambda: _known_moments(variable), (sympy.Integral(density, between),) * 2)
-    if mean.has(sympy.Integral) or variance.has(sympy.Integral):
-        powers = [within(lambda k=k: _power(k, density, support), sympy.Integral(density, between)) for k in (1, 2)]
-        mean, second = (_decided(name, moment, parameters) for moment in powers)
-        variance = second - mean**2
-    mean, variance = (neat(_decided(name, moment, parameters)) for moment in (mean, variance))
-    if mean.has(sympy.Integral) or variance.has(sympy.Integral):
-        raise DomainError("distribution", name, "has a mean or variance that sympy does not find; choose another law")
+def _moments(law: Any, name: Any, density: Any, support: Any, parameters: Parameters) -> tuple[Any, Any]:
+    """Mean and variance: those of the family, else the integrals of the density."""
+    known = families.moments(law) or _integrated(density, support, parameters)
+    if known is None:
+        raise DomainError("distribution", name, "has a mean or variance without a closed form here; choose another law")
+    mean, variance = (neat(_decided(name, moment, parameters)) for moment in known)
     if variance.is_finite is False or variance is sympy.nan or mean is sympy.nan:
         raise DomainError("distribution", name, "has no finite variance: it cannot be scaled to variance 1")
     return mean, variance
 
 
-def _known_moments(variable: Any) -> tuple[Any, Any]:
-    try:
-        return stats.E(variable), stats.variance(variable)
-    except NotImplementedError:
-        unknown = sympy.Integral(t, (t, 0, 1))
-        return unknown, unknown
-
-
-def _power(k: int, density: Any, support: Any) -> Any:
-    """``∫ tᵏ f(t) dt``; where ``ln t`` is normal, by completing the square in it."""
-    if density.has(sympy.log) and support.inf == 0 and support.sup == sympy.oo:
-        over_log = sympy.log((t ** (k + 1) * density).subs(t, sympy.exp(t)))
-        exponent: Any = sympy.expand(sympy.expand_log(over_log, force=True))
-        powers: Any = sympy.Poly(exponent, t).all_coeffs() if exponent.is_polynomial(t) else []
-        if len(powers) == 3 and powers[0].is_negative:
-            a, b, c = powers
-            return sympy.simplify(sqrt(-sympy.pi / a) * sympy.exp(sympy.expand(c - b**2 / (4 * a))))
-    return sympy.integrate(t**k * density, (t, support.inf, support.sup))
+def _integrated(density: Any, support: Any, parameters: Parameters) -> tuple[Any, Any] | None:
+    """Mean and variance of a density, piece by piece; None where a piece has no closed integral."""
+    knots = sorted({support.inf, support.sup, *_knots(density)}, key=lambda end: number(end, parameters))
+    knots = knots[knots.index(support.inf) : knots.index(support.sup) + 1]
+    pieces = [(low, high, branch(density, t, low, high, parameters)) for low, high in pairwise(knots)]
+    found = [[integral(t**k * piece, t, low, high) for low, high, piece in pieces] for k in (1, 2)]
+    if any(None in parts for parts in found):
+        return None
+    mean, second = map(sum, found)
+    return mean, second - mean**2
 
 
 def _decided(law: Any, moment: Any, parameters: Parameters) -> Any:
@@ -184,8 +171,7 @@ def _knots(whole: Any) -> set[Any]:
     """Where an absolute value or a case distinction of the density switches."""
     edges: list[Any] = [part.args[0] for part in whole.atoms(sympy.Abs, sympy.sign, sympy.Heaviside)]
     edges += [part.lhs - part.rhs for part in whole.atoms(sympy.core.relational.Relational)]
-    found = [sympy.solveset(edge, t, sympy.S.Reals) for edge in edges if edge.has(t)]
-    return {root for roots in found if isinstance(roots, sympy.FiniteSet) for root in roots}
+    return {root for edge in edges for root in solutions(edge, t) if root.is_real}
 
 
 def number(end: Any, parameters: Parameters) -> float:

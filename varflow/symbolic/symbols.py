@@ -8,6 +8,7 @@ them their values.
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 from numbers import Rational as RationalNumber
 from numbers import Real
 from typing import Any
@@ -130,10 +131,7 @@ class ImplicitRoot(sympy.AtomicExpr):
         return self._hashable_content()
 
     def _eval_evalf(self, prec: int) -> Any:
-        from mpmath import workprec
-
-        with workprec(prec + 20):
-            return sympy.Float._new(sympy.lambdify((), self, "mpmath")()._mpf_, prec)
+        return sympy.Float._new(_root(self, prec), prec)
 
     def _mpmathcode(self, printer: Any) -> str:
         show = printer._print
@@ -148,3 +146,10 @@ class ImplicitRoot(sympy.AtomicExpr):
 
     def _latex(self, printer: Any) -> str:
         return printer._print(sympy.Symbol(self.name))
+
+
+@lru_cache(maxsize=256)
+def _root(root: ImplicitRoot, prec: int) -> Any:
+    """The root in bits, found once: sympy asks for it whenever it compares."""
+    with mpmath.workprec(prec + 20):
+        return sympy.lambdify((), root, "mpmath")()._mpf_

@@ -13,11 +13,11 @@ from sympy import Eq, Integral, S, Sum, sqrt
 from varflow._checks import DomainError
 from varflow.symbolic.conditions import above
 from varflow.symbolic.derivation import Derivation, Setting
-from varflow.symbolic.effort import in_time, neat
 from varflow.symbolic.laws import Law, Parameters, pieces_above, upper_moment
 from varflow.symbolic.layer import E_x, E_x2, Layer, V_next, atom, layer_of, spread
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.responses import k, u
+from varflow.symbolic.simplify import neat
 from varflow.symbolic.symbols import V, g, n, quantity, sigma_w, theta
 
 __all__ = ["variance_map", "weight_variance"]
@@ -75,14 +75,6 @@ def weight_variance(
     >>> vf.symbolic.weight_variance().result
     2/(n*erfc(sqrt(2)*theta/2))
     """
-    return in_time(
-        _weight_variance, distribution, response=response, threshold=threshold, variance=variance, parameters=parameters
-    )
-
-
-def _weight_variance(
-    distribution: Any, *, response: str, threshold: Any, variance: Any, parameters: Parameters | None
-) -> Derivation:
     layer = layer_of(distribution, response=response, threshold=threshold, parameters=parameters)
     wanted = atom("variance", variance)
     _refuse_without_weights(layer, wanted, threshold, variance)
@@ -105,7 +97,7 @@ def _weight_variance(
     steps = steps.then(
         lambda e: e.subs({V_next: V, sigma_w: sqrt(W)}), "the variance is to stay what it is", assumption="$V' = V$"
     )
-    steps = steps.then(lambda e: Eq(W, sympy.solve(e, W)[0]), "solved for the weight variance")
+    steps = steps.then(lambda e: Eq(W, neat(e.lhs * W / e.rhs)), "solved for the weight variance")
     if wanted == V:
         return steps
     return steps.then(lambda e: e, "at the variance wanted", assumption=f"$V = {sympy.latex(wanted)}$", given={V: wanted})
@@ -201,8 +193,7 @@ def variance_map(
     >>> vf.symbolic.variance_map("laplace", bias_std=vf.symbolic.sigma_b).result
     g**2*exp(-sqrt(2)*theta/sqrt(V))/2 + sigma_b**2
     """
-    return in_time(
-        _variance_map,
+    layer = layer_of(
         distribution,
         response=response,
         threshold=threshold,
@@ -210,10 +201,6 @@ def variance_map(
         mean_gain=mean_gain,
         parameters=parameters,
     )
-
-
-def _variance_map(distribution: Any, **given: Any) -> Derivation:
-    layer = layer_of(distribution, **given)
     integrals = _integrals(layer)
     centre = layer.incoming_mean
     steps = Derivation("The variance map", Setting(layer.draw, layer.define)).then(

@@ -1,0 +1,122 @@
+"""Mean and variance of the families of sympy.stats, and upper tails it lacks: sympy would integrate for them without end.
+
+Of a law that is not here, the moments are integrals of its density (``integrals``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sympy
+from sympy import EulerGamma, Piecewise, S, erf, erfc, exp, log, oo, pi, sqrt
+from sympy import gamma as G
+from sympy.stats import crv_types as types
+
+__all__ = ["moments", "upper_tail"]
+
+
+def _if(finite: Any, value: Any) -> Any:
+    return Piecewise((value, finite), (oo, True))
+
+
+def _chi(k: Any) -> tuple[Any, Any]:
+    mean = sqrt(2) * G((k + 1) / 2) / G(k / 2)
+    return mean, k - mean**2
+
+
+def _weibull(scale: Any, shape: Any) -> tuple[Any, Any]:
+    first, second = (G(1 + S(k) / shape) for k in (1, 2))
+    return scale * first, scale**2 * (second - first**2)
+
+
+def _triangular(a: Any, b: Any, c: Any) -> tuple[Any, Any]:
+    return (a + b + c) / 3, (a**2 + b**2 + c**2 - a * b - a * c - b * c) / 18
+
+
+def _f(d1: Any, d2: Any) -> tuple[Any, Any]:
+    return _if(d2 > 2, d2 / (d2 - 2)), _if(d2 > 4, 2 * d2**2 * (d1 + d2 - 2) / (d1 * (d2 - 2) ** 2 * (d2 - 4)))
+
+
+def _gumbel(scale: Any, place: Any, minimum: Any) -> tuple[Any, Any]:
+    return place + (-1 if minimum == sympy.true else 1) * EulerGamma * scale, pi**2 * scale**2 / 6
+
+
+def _nakagami(m: Any, omega: Any) -> tuple[Any, Any]:
+    ratio = G(m + S.Half) / G(m)
+    return ratio * sqrt(omega / m), omega * (1 - ratio**2 / m)
+
+
+_MOMENTS: Mapping[Any, Callable[..., tuple[Any, Any]]] = {
+    types.ArcsinDistribution: lambda a, b: ((a + b) / 2, (b - a) ** 2 / 8),
+    types.BetaDistribution: lambda a, b: (a / (a + b), a * b / ((a + b) ** 2 * (a + b + 1))),
+    types.CauchyDistribution: lambda x0, scale: (sympy.nan, oo),
+    types.ChiDistribution: _chi,
+    types.ChiSquaredDistribution: lambda k: (k, 2 * k),
+    types.ExGaussianDistribution: lambda mean, std, rate: (mean + 1 / rate, std**2 + 1 / rate**2),
+    types.ExponentialDistribution: lambda rate: (1 / rate, 1 / rate**2),
+    types.FDistributionDistribution: _f,
+    types.GammaDistribution: lambda k, scale: (k * scale, k * scale**2),
+    types.GammaInverseDistribution: lambda a, b: (_if(a > 1, b / (a - 1)), _if(a > 2, b**2 / ((a - 1) ** 2 * (a - 2)))),
+    types.GaussianInverseDistribution: lambda mean, shape: (mean, mean**3 / shape),
+    types.GumbelDistribution: _gumbel,
+    types.LaplaceDistribution: lambda mu, b: (mu, 2 * b**2),
+    types.LogisticDistribution: lambda mu, s: (mu, pi**2 * s**2 / 3),
+    types.LogNormalDistribution: lambda mean, std: (exp(mean + std**2 / 2), (exp(std**2) - 1) * exp(2 * mean + std**2)),
+    types.MaxwellDistribution: lambda a: (2 * a * sqrt(2 / pi), a**2 * (3 - 8 / pi)),
+    types.MoyalDistribution: lambda mu, s: (mu + s * (EulerGamma + log(2)), pi**2 * s**2 / 2),
+    types.NakagamiDistribution: _nakagami,
+    types.NormalDistribution: lambda mean, std: (mean, std**2),
+    types.ParetoDistribution: lambda x, a: (_if(a > 1, a * x / (a - 1)), _if(a > 2, a * x**2 / ((a - 1) ** 2 * (a - 2)))),
+    types.RayleighDistribution: lambda s: (s * sqrt(pi / 2), s**2 * (2 - pi / 2)),
+    types.StudentTDistribution: lambda nu: (S.Zero, _if(nu > 2, nu / (nu - 2))),
+    types.TriangularDistribution: _triangular,
+    types.UniformDistribution: lambda a, b: ((a + b) / 2, (b - a) ** 2 / 12),
+    types.WeibullDistribution: _weibull,
+    types.WignerSemicircleDistribution: lambda R: (S.Zero, R**2 / 4),
+}
+
+
+def moments(law: Any) -> tuple[Any, Any] | None:
+    """Mean and variance of a law of sympy.stats; None if it is of no family here."""
+    known = _MOMENTS.get(type(law))
+    return None if known is None else known(*law.args)
+
+
+class betainc_regularized(sympy.betainc_regularized):
+    """sympy's, with the code for mpmath that it lacks."""
+
+    def _mpmathcode(self, printer: Any) -> str:
+        arguments = ", ".join(map(printer._print, self.args))
+        return f"{printer._module_format('mpmath.betainc')}({arguments}, regularized=True)"
+
+
+def _beyond(a: Any, b: Any, x: Any) -> Any:
+    """``P(B > x)`` of a beta law, without cancellation in the tail."""
+    return betainc_regularized(b, a, 0, 1 - x)
+
+
+def _student_tail(nu: Any, x: Any) -> Any:
+    """Of a number that is none of the integers, whose tails are elementary."""
+    half = betainc_regularized(nu / 2, S.Half, 0, nu / (nu + x**2)) / 2
+    return None if nu.is_Integer or (nu.is_Symbol and not nu.is_Dummy) else Piecewise((half, x > 0), (1 - half, True))
+
+
+_TAILS: Mapping[Any, Callable[..., Any]] = {
+    types.BetaDistribution: lambda x, a, b: None if a.is_Integer and b.is_Integer else _beyond(a, b, x),
+    types.FDistributionDistribution: lambda x, d1, d2: _beyond(d1 / 2, d2 / 2, d1 * x / (d1 * x + d2)),
+    types.MoyalDistribution: lambda x, mu, s: erf(exp((mu - x) / (2 * s)) / sqrt(2)),
+    types.StudentTDistribution: lambda x, nu: _student_tail(nu, x),
+    types.WignerSemicircleDistribution: lambda x, R: (sympy.acos(x / R) - x * sqrt(R**2 - x**2) / R**2) / pi,
+}
+
+
+def upper_tail(law: Any, x: Any) -> Any:
+    """``P(X > x)`` where there is a plain formula, else None: the density is to be integrated."""
+    if type(law) in _TAILS:
+        return _TAILS[type(law)](x, *law.args)
+    lower = law._cdf(x) if hasattr(law, "_cdf") else None
+    if lower is None:
+        return None
+    upper = 1 - lower.replace(sympy.erf, lambda y: 1 - erfc(y))  # functions that do not cancel there
+    return upper.replace(sympy.lowergamma, lambda s, y: G(s) - sympy.uppergamma(s, y))

@@ -1,0 +1,90 @@
+"""What sympy is asked to simplify, factor and solve: small expressions only, so that every machine finds the same formulas.
+
+These routines of sympy have no bound of their own, and their time grows steeply with the size of an expression: beyond
+``LARGEST`` operations it stays as it is. Meanwhile symbols stand for what makes them slow: unevaluated integrals, logarithms,
+roots without a formula, and long numbers, such as the exponent 2.3, which is exactly 5179139571476070/2251799813685248.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import sympy
+
+from varflow.symbolic.symbols import ImplicitRoot
+
+__all__ = ["factored", "neat", "solutions", "symbols_for_long_numbers"]
+
+LARGEST = 60  # operations in an expression that is simplified
+_LONG = 1000  # a denominator from which on a number is long
+
+
+def symbols_for_long_numbers(expression: Any) -> tuple[Any, dict[Any, Any]]:
+    """The expression with symbols in place of long rationals and decimals, and what they stand for."""
+    found = sorted((x for x in expression.atoms(sympy.Rational, sympy.Float) if _is_long(x)), key=sympy.default_sort_key)
+    places = {x: sympy.Dummy("x", positive=True) for x in {abs(sympy.Rational(x)) for x in found}}
+    signed = {x: places[abs(sympy.Rational(x))] * sympy.sign(x) for x in found}
+    return expression.xreplace(signed), {symbol: number for number, symbol in places.items()}
+
+
+def _is_long(number: Any) -> bool:
+    return number.is_Float or number.q > _LONG or abs(number.p) > _LONG**3
+
+
+def _short(expression: Any) -> tuple[Any, dict[Any, Any]]:
+    """The expression with symbols in place of what makes sympy slow, and what they stand for."""
+    wholes = sorted(expression.atoms(sympy.Integral, sympy.log, ImplicitRoot), key=sympy.default_sort_key)
+    places = {whole: sympy.Dummy(getattr(whole, "name", "w"), real=True, positive=whole.is_positive) for whole in wholes}
+    short, numbers = symbols_for_long_numbers(expression.xreplace(places))
+    return short, {symbol: whole for whole, symbol in places.items()} | numbers
+
+
+@lru_cache(maxsize=512)
+def neat(expression: Any) -> Any:
+    """Simplified, if it is small."""
+    short, back = _short(expression)
+    found = sympy.simplify(short, doit=False) if short.count_ops() <= LARGEST else short
+    return found.replace(sympy.catalan, lambda n: sympy.catalan(n).rewrite(sympy.gamma)).xreplace(back)  # sympy's habit at 1/2
+
+
+def factored(expression: Any) -> Any:
+    """Factored, if it is small."""
+    short, back = _short(expression)
+    return (sympy.factor(short) if short.count_ops() <= LARGEST else short).xreplace(back)
+
+
+def solutions(equation: Any, unknown: Any) -> list[Any]:
+    """The zeros of a polynomial up to degree two, or of ``p + q x + r e^{a x}``; none of others."""
+    short, back = _short(equation)
+    w = sympy.Dummy("w", positive=True)  # the exponential
+    if short.count_ops() > LARGEST or any(hidden.has(unknown) for hidden in back.values()):
+        return []
+    fraction, rate = _in_one_exponential(short.rewrite((sympy.cosh, sympy.tanh), sympy.exp), unknown, w)
+    if not fraction.has(unknown) or not fraction.is_rational_function(unknown, w):
+        return []
+    zero = sympy.Poly(sympy.numer(sympy.cancel(fraction)), unknown, w)
+    power = zero.degree(w)
+    if power == 0:
+        found = sympy.roots(zero.as_expr(), unknown) if zero.degree(unknown) <= 2 else ()
+        return [root.xreplace(back) for root in found]
+    p, q, r, s = (zero.coeff_monomial(unknown**i * w**j) for i, j in ((0, 0), (1, 0), (0, power), (1, power)))
+    if not all(i <= 1 and j in (0, power) for i, j in zero.monoms()) or (q == 0) == (s == 0):
+        return []
+    p, q, r, rate = (p, q, r, rate * power) if s == 0 else (r, s, p, -rate * power)
+    inside = rate * r / q * sympy.exp(-rate * p / q)
+    return [factored(-p / q - sympy.LambertW(inside, branch) / rate).xreplace(back) for branch in (0, -1)]
+
+
+def _in_one_exponential(expression: Any, x: Any, w: Any) -> tuple[Any, Any]:
+    """The expression in ``w = e^{a x}``, of which every exponential in it is a power, and ``a``."""
+    slopes = {power: sympy.diff(power.exp, x) for power in expression.atoms(sympy.exp) if power.has(x)}
+    if not slopes:
+        return expression, sympy.S.Zero
+    first = min(slopes.values(), key=sympy.default_sort_key)
+    ratios = {power: sympy.cancel(slope / first) for power, slope in slopes.items()}
+    if first.has(x) or not all(ratio.is_Rational for ratio in ratios.values()):
+        return w, sympy.S.Zero
+    unit = sympy.gcd(list(ratios.values()))
+    in_w = {power: w ** (ratio / unit) * sympy.exp(power.exp.subs(x, 0)) for power, ratio in ratios.items()}
+    return expression.xreplace(in_w), first * unit
