@@ -1,7 +1,7 @@
-"""Derivations in sympy: equations one can print, check against numbers, and turn into functions.
+"""Derivations in sympy: equations that can be printed, checked numerically and turned into functions.
 
-Each function returns a :class:`Derivation`, from the definition of a layer to its result. Symbols of the literature, to be
-put in place of numbers: ``theta g V sigma_b m_g n gamma z``.
+Each function returns a :class:`Derivation`, from the definition of a layer to its result. Wherever a number is expected, a
+symbol may stand instead; those of the literature are ``theta g V sigma_b m_g n gamma z``.
 """
 
 from varflow.symbolic.correlation import correlation_map, correlation_slope

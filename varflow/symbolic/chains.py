@@ -1,6 +1,7 @@
-"""The chains of spike counts behind the finite-width series, as numbers: any smooth firing probability, or a law's.
+"""Chains of spike counts in numbers, to check the finite-width series.
 
-With few neurons the binomial law is summed; with many the stationary law of the chain is found (``stationary``).
+The firing probability is a random smooth function, or that of a distribution. With few neurons the binomial distribution is
+summed; with many the stationary distribution of the chain is computed (``stationary``).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from varflow.symbolic.tails import density, map_slope, tail
 
 __all__ = ["F", "G", "M", "X", "chain_setting", "e", "f", "p", "shift", "spread", "t", "u"]
 
-_FEW = 12  # neurons at which sums over the binomial law are compared; the chain is solved for many
+_FEW = 12  # up to so many neurons the binomial distribution is summed; beyond, the chain is solved
 p, f = quantity("p", "p", positive=True), quantity("f", "f", positive=True)
 F = [S.Zero, *(quantity(f"F{k}", "F" + "'" * k if k < 4 else "F''''") for k in range(1, 5))]
 X, u, t = quantity("X", "X"), quantity("u", "u"), sympy.Symbol("t", real=True)
@@ -37,7 +38,7 @@ a = [sympy.Symbol(f"a_{k}", real=True) for k in range(6)]  # Taylor coefficients
 
 
 def chain_setting(law: Law | None) -> Setting:
-    """A chain: of a smooth firing probability drawn at random, or of a law at a drawn ``z``."""
+    """A chain with a random smooth firing probability, or with that of a distribution at a random ``z``."""
     draw, chain = (_any_chain, _polynomial) if law is None else (_drawn_law, lambda values: _of_law(law, values))
 
     def define(values: Values) -> Values:
@@ -92,7 +93,7 @@ def _drawn_law(rng: Random) -> Values:
 
 @lru_cache(maxsize=256)
 def _at_fixed_point(law: Law, at: Any, variance: Any, precision: int) -> Values:
-    """Firing rate, gain and the derivatives of the map, the first from spikes gained, the others by differentiating it."""
+    """Firing rate, gain and derivatives of the map: the first by ``map_slope``, the others by differentiating it."""
     rate, theta = tail(law, at), at * mp.sqrt(variance)
     gain2 = variance / rate
     slope = lambda v: gain2 * density(law, theta / mp.sqrt(v)) * theta / (2 * v * mp.sqrt(v))  # noqa: E731
@@ -108,7 +109,7 @@ def _of_law(law: Law, values: Values) -> tuple[Values, Callable[..., Any], float
     spot, chance = float(at), float(rate)
 
     def above(xi: np.ndarray) -> np.ndarray:
-        """Integrals of the density from ``z`` on, piece by piece with Gauss's rule."""
+        """``∫_s^z f`` for ``s = z √(p/(p + ξ))``."""
         ends = spot * np.sqrt(chance / (chance + xi))
         return _integrals(law, ends, spot)
 
@@ -116,7 +117,7 @@ def _of_law(law: Law, values: Values) -> tuple[Values, Callable[..., Any], float
 
 
 def _integrals(law: Law, ends: np.ndarray, start: float) -> np.ndarray:
-    """``∫_end^start f`` for descending ends."""
+    """``∫_end^start f`` for descending ends, piece by piece by Gauss–Legendre quadrature."""
     argument = sympy.Symbol("t", real=True)
     height = as_function((argument,), law.whole, "numpy")
     nodes, weights = np.polynomial.legendre.leggauss(12)
@@ -129,7 +130,7 @@ def _integrals(law: Law, ends: np.ndarray, start: float) -> np.ndarray:
 
 
 def _binomial(values: Values) -> Values:
-    """Moments of the next ``X`` and ``E[exp(t X')]`` by summing over the binomial law."""
+    """Moments of the next ``X`` and ``E[exp(t X')]`` by summing over the binomial distribution."""
     size, gain2 = int(values[n]), values[g] ** 2
     q = values[p] + values[u] / gain2
     mass = [mp.binomial(size, K) * q**K * (1 - q) ** (size - K) for K in range(size + 1)]

@@ -1,4 +1,4 @@
-"""Conditions on the parameters of a result, kept as they are stated: sympy would decide them from the declared signs."""
+"""Conditions on the parameters of a result, unevaluated: sympy would simplify them by the declared signs."""
 
 from __future__ import annotations
 

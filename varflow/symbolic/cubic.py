@@ -1,4 +1,8 @@
-"""The fixed points of the uniform law: a cubic in ``√V``, solved by the cosine of a third of an angle."""
+r"""Fixed points of the uniform distribution: a cubic in ``s = √V``, in trigonometric form.
+
+``s³ = a s - b`` with ``a = σ_b² + g²/2``, ``b = g² θ/(2√3)``. Put ``s = 2 √(a/3) cos φ``; then ``cos 3φ = q``,
+``q = -(3b/2a) √(3/a)``, with three real roots for ``|q| ≤ 1``.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +28,11 @@ V_low, V_high = quantity("V_-", "V_-", positive=True), quantity("V_+", "V_+", po
 c = quantity("c", "c")
 s = quantity("s", "s", positive=True)
 
-SILENCE = "no variance, no spikes: silence is a fixed point"
+SILENCE = "no variance, no spikes: silence is a fixed point"  # a reason, in every derivation without a bias
 
 
 def three_roots(layer: Layer) -> Derivation:
-    """Threshold in the upper half of the support: the quiet state and two roots of the cubic."""
+    """Threshold in the upper half of the support: the state without spikes and two roots of the cubic."""
     a, b, q = _cubic(layer)
     angle, quiet = acos(q) / 3, layer.bias**2
     steps = _up_to_the_angle(Derivation("The fixed points", _two_fixed_points(layer)), layer, a, b, q)
@@ -39,7 +43,7 @@ def three_roots(layer: Layer) -> Derivation:
         steps = steps.then(Eq(V_0, quiet), SILENCE, condition=two)
     else:
         two = all_of(*two.args, at_most(3 * quiet, at**2), at_most(at**2, a))
-        why = "no neuron reaches the threshold: what the bias leaves"
+        why = "no neuron reaches the threshold: only the bias is left"
         steps = steps.then(Eq(V_0, quiet), why, assumption=r"$\sqrt{3}\,\sigma_b \leq \theta$", condition=two)
     steps = steps.then(Eq(V_low, 4 * a / 3 * cos(angle - 2 * pi / 3) ** 2), "the second root: the edge of the basin")
     steps = steps.then(Eq(V_high, 4 * a / 3 * cos(angle) ** 2), "the largest root: the stable one")
@@ -47,7 +51,7 @@ def three_roots(layer: Layer) -> Derivation:
 
 
 def one_root(layer: Layer, setting: Setting) -> Derivation:
-    """Threshold below 0: the only fixed point, which ``setting`` draws."""
+    """Threshold below 0: the only fixed point, drawn by ``setting``."""
     a, b, q = _cubic(layer)
 
     def define(values: Values) -> Values:
@@ -83,7 +87,7 @@ def _up_to_the_angle(start: Derivation, layer: Layer, a: Any, b: Any, q: Any) ->
 
 
 def _two_fixed_points(layer: Layer) -> Setting:
-    """Gain and bias at which two chosen places of the threshold are fixed points, and the quiet state too."""
+    """Gain and bias for which two chosen ``z = θ/√V``, and the state without spikes, are fixed points."""
 
     symbols = layer.bias.free_symbols
 
@@ -107,7 +111,7 @@ def _two_fixed_points(layer: Layer) -> Setting:
 
 
 def _two_places(layer: Layer, rng: Random) -> tuple[Any, Any]:
-    """Two values of ``z``; without a bias the second follows, since ``z² S(z)`` is the same at both."""
+    """Two values of ``z``; without a bias the second follows from ``z₂² S(z₂) = z₁² S(z₁)``."""
     if layer.bias != 0:
         first, second = sorted(mpf(rng.uniform(0.2, 1.7)) for _ in range(2))
         return first, second

@@ -1,9 +1,9 @@
-"""A derivation: equations one can print, check and evaluate, each made from the one before.
+"""A derivation: equations to print, check and evaluate, each obtained from the one before.
 
-Every step is an equation between quantities of the layer. What a quantity *is*, numerically, comes from a
-:class:`Setting`: it draws admissible values for the parameters and computes the quantities from the definition of the
-layer, by quadrature, summation or root finding in mpmath, never from the expressions under test. A step holds if both sides
-agree there to 40 digits; a step with a remainder ``O(εᵏ)`` holds if what is missing shrinks as ``εᵏ``.
+Every step is an equation between quantities of the layer. Their numerical values come from a :class:`Setting`: it draws
+admissible parameters and computes the quantities from the definition of the layer, by quadrature, summation or root finding
+in mpmath, never from the expressions under test. A step holds if both sides agree to 40 digits; a step with a remainder
+``O(εᵏ)`` holds if the difference of the sides shrinks as ``εᵏ``.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from varflow.symbolic.symbols import NAMES, exact
 __all__ = ["Derivation", "DerivationError", "Setting", "Step"]
 
 DIGITS = 40
-_GUARD = 20
-_SMALL = (4, 6, 8)  # powers of ten at which a remainder is looked at
+_GUARD = 20  # digits beyond those compared
+_SMALL = (4, 6, 8)  # a remainder is evaluated at ε = 10^-4, 10^-6, 10^-8
 
 
 class Setting(NamedTuple):
-    """What the symbols stand for: ``draw`` gives the parameters values, ``define`` computes the quantities from them."""
+    """Numerical meaning of the symbols: ``draw`` draws parameters, ``define`` computes the quantities from them."""
 
     draw: Callable[[Random], Values]
     define: Callable[[Values], Values] = lambda values: {}
 
     def point(self, rng: Random, given: Mapping[sympy.Symbol, Any], small: Values | None = None) -> Values:
-        """One admissible point: parameters, what has been assumed of them, and the quantities they define."""
+        """One admissible point: parameters, values fixed by assumptions, and the quantities defined by both."""
         values = self.draw(rng) | (small or {})
         assumed = {symbol: value(expression, values) for symbol, expression in given.items()}
         values |= assumed
@@ -58,11 +58,11 @@ class Step:
     reason : str
         Why it follows from the step before.
     assumption : str
-        What it uses beyond that; empty if nothing.
+        A further assumption that it needs; empty if none.
     given : dict
-        What all assumptions up to here fix: symbol → expression.
+        Symbols fixed by the assumptions up to here: symbol → expression.
     condition : Boolean
-        For which values of the parameters it holds, beyond their signs.
+        Range of the parameters in which it holds, beyond their signs.
     """
 
     expression: Any
@@ -110,13 +110,13 @@ class Derivation:
     answers : int
         How many of the last steps state the result: several for several solutions.
     beyond : Derivation, optional
-        What holds where the threshold lies beyond the support of the law, if there is such a place.
+        The result for thresholds beyond the support of the distribution, where that is possible.
 
     Notes
     -----
     Every function of ``varflow.symbolic`` builds its derivation by operations on the step before (substituting, integrating,
-    differentiating, solving) and looks at one random point after each: a step that fails raises :class:`DerivationError`
-    there and then, wherever sympy went wrong.
+    differentiating, solving) and checks each step at one random point. A step that fails raises :class:`DerivationError`, so
+    errors of sympy do not reach the result.
 
     Examples
     --------
@@ -142,16 +142,16 @@ class Derivation:
 
     @property
     def assumptions(self) -> tuple[str, ...]:
-        """What the result rests on, in the order it was used."""
+        """The assumptions of the result, in the order of their use."""
         return tuple(step.assumption for step in self.steps if step.assumption)
 
     @property
     def conditions(self) -> tuple[Any, ...]:
-        """For which numbers the result holds: relations between its symbols. ``lambdify()`` gives NaN elsewhere."""
+        """Relations between the symbols under which the result holds. ``lambdify()`` gives NaN elsewhere."""
         return self._conditions(_ordered(self.result))
 
     def _conditions(self, symbols: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Those between these symbols."""
+        """Conditions that involve only these symbols."""
         signs = [relation for s in symbols if s.name not in ("theta", "z") for relation in _sign(s)]
         last = dict(self.steps[-1].given) if self.steps else {}
         stated = [part for step in self.steps for part in sympy.ordered(sympy.And.make_args(step.condition))]
@@ -167,23 +167,23 @@ class Derivation:
         given: Mapping[sympy.Symbol, Any] | None = None,
         condition: Any = sympy.true,
     ) -> Derivation:
-        """The derivation with one more step, made by ``change`` from the last equation and looked at before it is accepted.
+        """The derivation with one more step, obtained by ``change`` from the last equation and checked at a random point.
 
         Parameters
         ----------
         change : callable or sympy.Eq
-            From the last equation to the next one; or an equation, where it starts a new quantity.
+            Maps the last equation to the next; or the next equation itself, where it introduces a new quantity.
         reason, assumption : str
         given : dict, optional
-            What the assumption fixes: symbol → expression. It is put into the last equation before ``change`` sees it, and
-            holds from here on.
+            Symbols fixed by the assumption: symbol → expression. They are substituted in the last equation before ``change``
+            is applied, and stay fixed from here on.
         condition : Boolean
-            Relations between parameters without which the step does not hold; ``lambdify()`` heeds them.
+            Relations between parameters under which the step holds; ``lambdify()`` gives NaN elsewhere.
 
         Raises
         ------
         DomainError
-            For anything but sympy's own objects and numbers; strings in particular are not parsed.
+            For anything but sympy objects and numbers; strings are not parsed.
         DerivationError
             If the new equation does not hold at a random admissible point.
         """
@@ -208,14 +208,14 @@ class Derivation:
         points : int
             Random points per step.
         digits : int
-            To which both sides must agree, relative to the larger one.
+            Digits to which both sides must agree, relative to the larger one.
         seed : int
 
         Returns
         -------
         bool
-            False as soon as one step fails at one point. The first step states its quantity in terms of the definition of
-            the layer, and is compared with numbers computed from that definition.
+            False if any step fails at any point. The first step is compared with numbers computed from the definition of the
+            layer.
         """
         integer("points", points, minimum=1)
         integer("digits", digits, minimum=5)
@@ -223,7 +223,7 @@ class Derivation:
         return all(part._holds_at(f"{seed}, {index}", digits) for part in parts for index in range(points))
 
     def _holds_at(self, seed: str, digits: int) -> bool:
-        """Every step at one point; steps under the same assumptions share it."""
+        """Whether every step holds at one point, which steps under the same assumptions share."""
         for step in self.steps:
             if step.remainder is not None:
                 held = step.shrinks(self.setting, Random(seed))
@@ -252,14 +252,14 @@ class Derivation:
         Returns
         -------
         callable
-            Takes the free symbols of the result by the public names (``threshold``, ``gain``, …), by keyword or in the order
-            of ``.arguments``; returns a tuple where the result is one. NaN wherever ``.conditions`` do not hold, unless
-            ``.beyond`` has the answer.
+            Takes the free symbols of the result under their public names (``threshold``, ``gain``, …), by keyword or in the
+            order of ``.arguments``; returns a tuple if the result is one. NaN where neither ``.conditions`` nor those of
+            ``.beyond`` hold.
 
         Notes
         -----
-        **Accuracy**: in double precision ``1e-13`` relative to the result for the doubles given: where the terms of a closed
-        form cancel, or it holds an integral, mpmath takes over, some thousand times slower.
+        **Accuracy**: relative ``1e-13`` in double precision. Where terms of a closed form cancel, or it contains an integral,
+        mpmath is used, about a thousand times slower.
 
         Examples
         --------
@@ -292,7 +292,7 @@ class Derivation:
 
 
 def _fixed(given: Any) -> dict[Any, Any]:
-    """What an assumption fixes: a symbol's number or expression."""
+    """Symbols fixed by an assumption, checked."""
     if not isinstance(given or {}, Mapping) or not all(isinstance(symbol, sympy.Symbol) for symbol in given or {}):
         raise DomainError("given", given, "must be a dict: symbol → number or expression")
     return {symbol: exact(f"given[{symbol}]", expression) for symbol, expression in (given or {}).items()}
@@ -300,12 +300,12 @@ def _fixed(given: Any) -> dict[Any, Any]:
 
 @lru_cache(maxsize=512)
 def _drawn(setting: Setting, seed: str, given: tuple[Any, ...], digits: int) -> Values:
-    """The point a seed stands for; remembered, since its quantities take quadratures."""
+    """The point of a seed; cached, since its quantities take quadratures."""
     return setting.point(Random(seed), dict(given))
 
 
 def _sign(symbol: Any) -> tuple[Any, ...]:
-    """What a symbol was declared to be, as a relation."""
+    """The declared sign of a symbol, as a relation."""
     if symbol.is_integer and symbol.is_positive:
         return (at_least(symbol, 1),)
     kinds = ((symbol.is_positive, above), (symbol.is_negative, below), (symbol.is_nonnegative, at_least))
@@ -313,7 +313,7 @@ def _sign(symbol: Any) -> tuple[Any, ...]:
 
 
 def _ordered(result: Any) -> tuple[Any, ...]:
-    """Free symbols in the order of the house: threshold, gain, …, then alphabetically."""
+    """Free symbols: those of ``NAMES`` in its order, then the others alphabetically."""
     order = list(NAMES)
     free = sympy.Tuple(*result).free_symbols if isinstance(result, tuple) else result.free_symbols
     return tuple(sorted(free, key=lambda s: (order.index(s.name) if s.name in order else len(order), s.name)))

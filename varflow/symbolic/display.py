@@ -1,4 +1,4 @@
-"""How a derivation is printed: LaTeX with the reasons beside the equations, and plain lines."""
+"""Printing a derivation: LaTeX with the reasons beside the equations, and plain text."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["aligned", "latex", "plain"]
 
 
 def latex(expression: Any) -> str:
-    """An expression in the symbols of the theory; a root without a formula by its digits."""
+    """An expression in the symbols of the theory; a root without closed form by its digits."""
     if isinstance(expression, ImplicitRoot):
         return rf"{expression.evalf(12)}\ldots"
     return sympy.latex(expression, symbol_names=LATEX)
 
 
 def aligned(steps: Iterable[Any], environment: str, conditions: Iterable[Any] = ()) -> str:
-    """An aligned environment, one row a step; a left-hand side that repeats is left out; last, where the result holds."""
+    """An aligned environment, one row per step, without repeated left-hand sides; the last row states the conditions."""
     rows, shown = [], None
     for step in steps:
         left, right = step.expression.args
@@ -35,7 +35,7 @@ def aligned(steps: Iterable[Any], environment: str, conditions: Iterable[Any] = 
 
 
 def plain(step: Any) -> str:
-    """One line: the equation, and why."""
+    """One line: the equation and its reason."""
     left, right = step.expression.args
     right = f"{right.evalf(12)}…" if isinstance(right, ImplicitRoot) else right
     why = step.reason + (f"; {step.assumption}" if step.assumption else "")

@@ -1,7 +1,7 @@
-"""A layer as a derivation sees it: what its parameters may be, and what its quantities are by definition.
+"""A layer in a derivation: admissible parameters, and its quantities computed from the definition.
 
-The definition: ``u' = Σ_j w_j r(u_j) + b``, weights, potentials and bias independent. Quantities are computed from it by
-quadrature of the density and by summing over all patterns of two-valued weights.
+The definition is ``u' = Σ_j w_j r(u_j) + b`` with independent weights, potentials and bias. Quantities are computed from it
+by quadrature of the density and by summing over all patterns of two-valued weights.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ E_x, E_x2 = quantity("E[x]", r"\mathrm{E}[x]"), quantity("E[x^2]", r"\mathrm{E}[
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A layer as a derivation sees it: threshold, bias and weight mean are symbols or numbers."""
+    """A layer; threshold, bias and weight mean are symbols or numbers."""
 
     law: Law
     threshold: Any
@@ -40,7 +40,7 @@ class Layer:
 
     @property
     def incoming_mean(self) -> Any:
-        """``m_g p``, the mean of the potentials, from the variance that the same spikes give."""
+        """``m_g p``, the mean of the potentials, with ``p = (V - σ_b²)/g²``."""
         return self.mean * (V - self.bias**2) / g**2
 
     @property
@@ -49,7 +49,7 @@ class Layer:
         return (self.threshold - self.incoming_mean) / sqrt(V)
 
     def draw(self, rng: Random) -> Values:
-        """Admissible parameters: ``z`` where the law's formulas hold, everything else of order one."""
+        """Random admissible parameters: ``z`` in the range of the distribution's formulas, the others of order one."""
         low, high = (0.3, 2.5) if self.response.name == "multi_spike" else (-2.5, 2.5)
         while True:
             values = self._drawn(rng)
@@ -63,14 +63,14 @@ class Layer:
         values |= {symbol: between(-0.9, 0.9) for symbol in (*self.response.parameters, *self.mean.free_symbols)}
         values |= {g: between(0.5, 4), n: mpf(rng.randint(1, 5)), sigma_w: between(0.2, 2)}
         values |= {symbol: between(0.1, 1) for symbol in self.bias.free_symbols}
-        fed = value(self.bias, values) ** 2 + values[g] ** 2 * between(0.1, 0.9)  # an image of the map, as a weight mean needs
+        fed = value(self.bias, values) ** 2 + values[g] ** 2 * between(0.1, 0.9)  # so that 0 < p < 1 in the mean m_g p
         values[V] = fed if self.mean != 0 else between(0.2, 4)
         sign = -1 if self.threshold.is_negative else 1 if self.threshold.is_positive else rng.choice([-1, 1])
         return values | {symbol: sign * between(0, 3) for symbol in self.threshold.free_symbols}
 
     @property
     def holds(self) -> Any:
-        """For which parameters the formulas of law and response are those given here."""
+        """Range of the parameters in which the formulas of distribution and response hold."""
         counted = self.response.name in ("multi_spike", "ternary") and self.threshold.free_symbols
         positive = above(self.threshold, 0) if counted else sympy.true
         return all_of(self.law.holds(self.z), positive)
@@ -86,13 +86,13 @@ class Layer:
                 kernel = lambda z, p=power: self.response.at(mean + scale * z, theta, slope) ** p  # noqa: E731
                 piece = self.law.integral(kernel, low, high, values)
                 out[power - 1] += piece
-            if low > 0 and abs(piece) < mp.eps * out[1]:  # endless kinks: the rest no longer counts
+            if low > 0 and abs(piece) < mp.eps * out[1]:  # infinitely many jumps: the rest is negligible
                 break
             low = high
         return out[0], out[1]
 
     def define(self, values: Values) -> Values:
-        """``V'`` of a fan-in of three: the variance over the weights, enumerated as ``±σ_w`` about their mean."""
+        """``V'`` for a fan-in of three, summed over all patterns of weights ``±g/√3``."""
         first, second = self.moments(values)
         weights = values[g] / mp.sqrt(3)
         return {
@@ -103,9 +103,9 @@ class Layer:
 
 
 def spread(weights: list[Any], fan_in: int, first: Any, second: Any, mixed: Any = 0) -> tuple[Any, Any]:
-    """``E[u²]`` and ``E[u]`` of ``u = Σ w_j x_j``, each weight one of two values with equal odds: all patterns are summed.
+    """``E[u²]`` and ``E[u]`` of ``u = Σ w_j x_j`` for weights with two equally probable values, summed over all patterns.
 
-    ``mixed`` is ``E[x_i x_j]`` of two neurons; for weights of mean zero it drops out.
+    ``mixed`` is ``E[x_i x_j]`` of two neurons; it drops out for weights of mean zero.
     """
     total, mean = mpf(0), mpf(0)
     for pattern in product(weights, repeat=fan_in):
@@ -124,7 +124,7 @@ def layer_of(
     mean_gain: Any = 0,
     parameters: Parameters | None = None,
 ) -> Layer:
-    """A layer from what a user gives."""
+    """A layer from the arguments of a public function, checked."""
     at, bias, mean = (atom(name, x) for name, x in (("threshold", threshold), ("bias_std", bias_std), ("mean_gain", mean_gain)))
     if bias.is_negative:
         raise DomainError("bias_std", bias_std, "must not be negative")
@@ -135,7 +135,7 @@ def layer_of(
     except DomainError as error:
         if error.argument != "threshold":
             raise
-        raise DomainError("threshold", threshold, error.rule) from None  # as the user wrote it
+        raise DomainError("threshold", threshold, error.rule) from None  # the threshold as given
     if response.name == "ternary" and not law.symmetric:
         raise DomainError("distribution", distribution, "must be symmetric for response='ternary'")
     if response.name == "multi_spike" and not (law.high.is_infinite and law.high in law.ends):
@@ -144,10 +144,10 @@ def layer_of(
 
 
 def atom(name: str, given: Any) -> Any:
-    """A number, or a symbol that does not stand for another quantity of the layer already."""
+    """A number, or a symbol not already used for another quantity of the layer."""
     expression = exact(name, given)
     if not expression.is_Symbol and expression.free_symbols:
         raise DomainError(name, given, "must be one symbol or a number, not a combination of symbols")
     if expression.is_Symbol and NAMES.get(expression.name, name) != name:
-        raise DomainError(name, given, f"stands for the {NAMES[expression.name]} already: take a symbol of another name")
+        raise DomainError(name, given, f"already stands for the {NAMES[expression.name]}: use a symbol of another name")
     return expression

@@ -1,8 +1,8 @@
-r"""The membrane over one time step: mean and variance under leak, input and reset, for any law and then for a normal one.
+r"""The membrane over one time step: mean and variance under leak, input and reset, for any distribution, then for a normal one.
 
-The definition: ``H' = β R(H, S) + λ I`` with the spike ``S`` of the membrane before; what a spike changes is a
-:class:`varflow.resets.Reset`. In numbers: ``H`` is a mixture of a normal law and two atoms, the input one of two values about
-its mean given ``H``, and moments of ``H'`` are sums and integrals over both, split where the neuron spikes.
+The definition is ``H' = β R(H, S) + λ I``, where ``S`` is the spike of ``H`` and ``R`` a :class:`varflow.resets.Reset`. For
+numerical checks ``H`` is a mixture of a normal distribution and two atoms, and the input takes two values about its mean given
+``H``; moments of ``H'`` are sums and integrals over both, split at the thresholds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["membrane_moments"]
 beta, lam = Symbol("beta", positive=True), Symbol("lambda", positive=True)
 mu, sigma = Symbol("mu", real=True), Symbol("sigma", positive=True)
 m_I, V_I, C_HI = Symbol("m_I", real=True), Symbol("V_I", positive=True), Symbol("C_HI", real=True)
-share = Symbol("w", nonnegative=True)  # of the atoms in the law of the membrane
+atoms = Symbol("w", nonnegative=True)  # weight of the atoms in the distribution of the membrane
 k = Symbol("k", integer=True, positive=True)
 H, X, I, eta = (Symbol(name, real=True) for name in ("H", "S", "I", "eta"))
 
@@ -40,7 +40,7 @@ m_kept = quantity("E[I]_stationary", r"\mathrm{E}[I]_{\mathrm{stationary}}")
 
 
 def membrane_moments(reset: str | Reset = "none", *, input: str = "white") -> Derivation:
-    r"""Mean and variance of the membrane one step on.
+    r"""Mean and variance of the membrane after one time step.
 
     .. math:: \mathrm{E}[H'],\ \operatorname{Var}[H'] \quad \text{of} \quad H' = \beta R(H, S) + \lambda I, \qquad
               \mathrm{E}[H S] = \mu Q(a) + \sigma \varphi(a), \quad a = (\theta - \mu)/\sigma
@@ -50,14 +50,14 @@ def membrane_moments(reset: str | Reset = "none", *, input: str = "white") -> De
     reset : str or Reset
         As in :class:`varflow.Neuron`.
     input : {"white", "correlated"}
-        White in time: independent of the membrane. Correlated (a constant current, say): the covariance
-        ``C_HI = Cov[H, I]`` is carried along.
+        White in time: independent of the membrane. Correlated (e.g. a constant current): with covariance
+        ``C_HI = Cov[H, I]``.
 
     Returns
     -------
     Derivation
-        ``.result`` is (mean, variance) for a normal membrane, ``N(μ, σ²)``; the steps before hold for any law. One of them
-        is the exact condition for a stationary mean.
+        ``.result`` is (mean, variance) for a normal membrane, ``N(μ, σ²)``; the steps before hold for any distribution. One of
+        them is the exact condition for a stationary mean.
 
     Raises
     ------
@@ -66,9 +66,8 @@ def membrane_moments(reset: str | Reset = "none", *, input: str = "white") -> De
 
     Notes
     -----
-    **Assumes** a normal membrane (a closure: exact at the first step and without reset, else approximate); for
-    correlated input that ``H`` and ``I`` are jointly normal. What a spike takes away enters through ``E[H S]``, the mean over
-    *all* neurons of ``H 1(H > θ)``; the mean of those that fire, ``E[H | H > θ]``, is larger by ``1/p``.
+    **Assumes** a normal membrane (a closure: exact at the first step and without reset, else approximate); for correlated
+    input, ``H`` and ``I`` jointly normal. The reset enters through ``E[H S] = p E[H | H > θ]``, a mean over *all* neurons.
     **Source**: derived here.
 
     Examples
@@ -87,7 +86,7 @@ def membrane_moments(reset: str | Reset = "none", *, input: str = "white") -> De
     correlated = choice("input", input, ("white", "correlated")) == "correlated"
     many = rule.counts
     start = Derivation(
-        f"The membrane one step on, reset {named(rule)}", Setting(_draw, _define(update, many, correlated)), answers=2
+        f"The membrane after one step, reset {named(rule)}", Setting(_draw, _define(update, many, correlated)), answers=2
     )
     shown = f"$H' = {sympy.latex(update)}$"
     means = {power: _expected(update**power, many) for power in (1, 2)}
@@ -114,25 +113,25 @@ def membrane_moments(reset: str | Reset = "none", *, input: str = "white") -> De
     reason = "$\\mathrm{E}[S] = Q(a)$, $\\operatorname{Cov}[H, S] = \\sigma\\varphi(a)$, $a = (\\theta - \\mu)/\\sigma$"
     if many:
         reason = "sums over the spikes $k$ with $a_k = (k\\theta - \\mu)/\\sigma$: $\\mathrm{E}[S] = \\sum_k Q(a_k)$"
-    reason = reason if update.has(X) else "nothing depends on the law"
+    reason = reason if update.has(X) else "nothing depends on the distribution"
     steps = steps.then(
         lambda _: Eq(mean_next, exact.subs(normal)),
         reason,
         assumption="normal membrane",
-        given={share: S.Zero},
+        given={atoms: S.Zero},
     )
     return steps.then(lambda _: Eq(variance_next, general.subs(normal)), "likewise")
 
 
 def _update(rule: Reset) -> Any:
-    """``H'`` of ``H``, ``S`` and ``I``, with the exact fractions that the coefficients were written as."""
+    """``H'(H, S, I)``, with coefficients as exact fractions."""
     k, a, g = (sympy.Rational(str(value)) for value in (rule.membrane, rule.threshold, rule.input))
     kept, subtracted, passed = H * (1 - k * X), a * theta * X, lam * I * (1 - g * X)
     return beta * kept - subtracted + passed if rule.delayed else beta * (kept - subtracted) + passed
 
 
 def _moment(h: int, s: int) -> Any:
-    """``E[Hʰ Sˢ]``: a symbol, unless the two first moments of ``H`` give it."""
+    """``E[Hʰ Sˢ]``: in ``μ`` and ``σ`` for ``s = 0``, else a symbol."""
     if s == 0:
         return (S.One, mu, mu**2 + sigma**2)[h]
     name = "*".join([f"H^{h}" if h > 1 else "H"] * (h > 0) + [f"S^{s}" if s > 1 else "S"])
@@ -144,7 +143,7 @@ def _terms(polynomial: Any, *generators: Any) -> Any:
 
 
 def _expected(polynomial: Any, many: bool) -> Any:
-    """The expectation, term by term; ``S² = S`` unless several spikes count."""
+    """The expectation, term by term; ``S² = S`` unless a neuron emits several spikes per step."""
     total = S.Zero
     for (h, s, i), factor in _terms(polynomial, H, X, I):
         total += factor * _mixed(h, s if many else min(s, 1), i)
@@ -160,7 +159,7 @@ def _mixed(h: int, s: int, i: int) -> Any:
 
 
 def _split(polynomial: Any, many: bool, correlated: bool) -> Any:
-    """The expectation with the input put as ``I = m_I + C_HI (H - μ)/σ² + η``, ``η`` independent of the membrane."""
+    """The expectation with the input written as ``I = m_I + C_HI (H - μ)/σ² + η``, ``η`` independent of the membrane."""
     tilt = C_HI / sigma**2 if correlated else S.Zero
     whole = polynomial.subs(I, m_I + tilt * (H - mu) + eta)
     rest = (S.One, S.Zero, V_I - tilt**2 * sigma**2)
@@ -171,14 +170,14 @@ def _split(polynomial: Any, many: bool, correlated: bool) -> Any:
 
 
 def _stationary(exact: Any) -> Any:
-    """What remains of the mean, ``μ (1-β) = …``, when it does not change."""
+    """The equation of a stationary mean, ``μ (1 - β) = …``."""
     kept = sympy.expand(exact.subs(m_I, m_kept))
     linear = kept.coeff(mu, 1)
     return Eq(mu * (1 - linear), sympy.collect(kept - sympy.expand(linear * mu), [m_kept, beta]))
 
 
 def _in_covariances(expression: Any, everywhere: bool) -> Any:
-    """With ``E[H S] = Cov[H, S] + μ E[S]`` where the input's covariance multiplies it, or everywhere."""
+    """Substitutes ``E[H S] = Cov[H, S] + μ E[S]`` in terms with ``C_HI``, or everywhere."""
     product = _moment(1, 1)
     carried, free = sympy.expand(expression).as_independent(C_HI, as_Add=True)[::-1]
     written = {product: C_HS + mu * _moment(0, 1)}
@@ -187,7 +186,7 @@ def _in_covariances(expression: Any, everywhere: bool) -> Any:
 
 
 def _normal(many: bool) -> dict[Any, Any]:
-    """Expectations with the spike for ``H ~ N(μ, σ²)``; a count is the sum of its indicators."""
+    """``E[Hʰ Sˢ]`` for ``H ~ N(μ, σ²)``; several spikes are a sum, ``S = Σ_k 1(H > kθ)``."""
     at = lambda level: (level - mu) / sigma  # noqa: E731
     tail = lambda level: erfc(at(level) / sqrt(2)) / 2  # noqa: E731
     density = lambda level: exp(-(at(level) ** 2) / 2) / sqrt(2 * pi)  # noqa: E731
@@ -205,13 +204,13 @@ def _normal(many: bool) -> dict[Any, Any]:
 
 def _draw(rng: Random) -> Values:
     between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
-    values = {beta: between(0.1, 0.95), lam: between(0.2, 1.5), theta: between(0.3, 2), share: between(0.2, 0.8)}
+    values = {beta: between(0.1, 0.95), lam: between(0.2, 1.5), theta: between(0.3, 2), atoms: between(0.2, 0.8)}
     values |= {mu: between(-1, 1), sigma: between(0.5, 2), m_I: between(-1, 1), V_I: between(0.2, 2)}
     return values | {C_HI: between(-0.9, 0.9) * values[sigma] * mp.sqrt(values[V_I])}
 
 
 def _define(update: Any, many: bool, correlated: bool) -> Any:
-    """Every moment from the update itself."""
+    """Every moment, computed from the update."""
     step = sympy.lambdify((H, X, I, beta, lam, theta), update, "mpmath")
     powers = [(h, s, i) for h in range(3) for s in range(3) for i in range(3) if s + i > 0]
     stated = [made for power in (1, 2) for made in (_expected(update**power, many), _split(update**power, many, correlated))]
@@ -222,12 +221,12 @@ def _define(update: Any, many: bool, correlated: bool) -> Any:
         tilt = values[C_HI] / values[sigma] ** 2 if correlated else mpf(0)
         spread = mp.sqrt(values[V_I] - tilt**2 * values[sigma] ** 2)
 
-        law = [
+        points = [
             (weight / 2, h, s, values[m_I] + tilt * (h - values[mu]) + side)
-            for weight, h, s in _membrane_law(values, many)
+            for weight, h, s in _membrane_points(values, many)
             for side in (-spread, spread)  # the input: two values about its mean given the membrane
         ]
-        mean = lambda kernel, shift=0: mp.fsum(w * kernel(h, s, i + shift) for w, h, s, i in law)  # noqa: E731
+        mean = lambda kernel, shift=0: mp.fsum(w * kernel(h, s, i + shift) for w, h, s, i in points)  # noqa: E731
         moments = [mean(lambda h, s, i, power=power: step(h, s, i, *constants) ** power) for power in (1, 2)]
         ends = [mean(lambda h, s, i: step(h, s, i, *constants), centre - values[m_I]) for centre in (0, 1)]
         known = {mean_next: moments[0], square_next: moments[1], variance_next: moments[1] - moments[0] ** 2}
@@ -238,21 +237,21 @@ def _define(update: Any, many: bool, correlated: bool) -> Any:
     return define
 
 
-def _membrane_law(values: Values, many: bool) -> list[tuple[Any, Any, Any]]:
-    """Weights, membranes, spikes: a normal law by Gauss's rule between the thresholds, two atoms that keep its moments."""
+def _membrane_points(values: Values, many: bool) -> list[tuple[Any, Any, Any]]:
+    """(weight, H, S): Gauss–Legendre nodes of ``N(μ, σ²)`` between the thresholds, and atoms at ``μ ± σ``, of equal moments."""
     centre, scale, level = values[mu], values[sigma], values[theta]
     spikes = (lambda h: max(mp.floor(h / level), 0)) if many else (lambda h: int(h > level))
     reach = int(mp.sqrt(1.4 * mp.prec)) // 3 + 2
     cuts = [centre + 3 * j * scale for j in range(-reach, reach + 1)]
     jumps = [level * j for j in range(1, int(max(cuts[-1] / level, 1)) + 1 if many else 2)]
     cuts = sorted({*cuts, *(jump for jump in jumps if cuts[0] < jump < cuts[-1])})
-    law = [(values[share] / 2, h, spikes(h)) for h in (centre - scale, centre + scale)]
+    points = [(values[atoms] / 2, h, spikes(h)) for h in (centre - scale, centre + scale)]
     for low, high in pairwise(cuts):
         half, middle = (high - low) / 2, (high + low) / 2
         for node, weight in _gauss(mp.prec):
             h = middle + half * node
-            law.append(((1 - values[share]) * weight * half * mp.npdf(h, centre, scale), h, spikes(middle)))
-    return law
+            points.append(((1 - values[atoms]) * weight * half * mp.npdf(h, centre, scale), h, spikes(middle)))
+    return points
 
 
 @lru_cache(maxsize=8)

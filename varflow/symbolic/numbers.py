@@ -1,4 +1,4 @@
-"""From expressions to numbers: at mpmath's working precision for checks, in double precision for users' arrays."""
+"""From expressions to numbers: at mpmath's working precision for checks, in double precision for arrays."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Values = dict[sympy.Symbol, Any]
 
 
 class DerivationError(VarflowError):
-    """A step that does not hold at an admissible point, or has no number there."""
+    """A step does not hold, or cannot be evaluated, at an admissible point."""
 
 
 def value(expression: Any, point: Values) -> Any:
-    """The number an expression has at a point, at mpmath's working precision."""
+    """Value of an expression at a point, at mpmath's working precision."""
     if expression.has(sympy.I, sympy.nan, sympy.zoo):
         raise DerivationError(f"{expression} is not a real number")
     symbols = tuple(sorted(expression.free_symbols, key=str))
@@ -38,12 +38,12 @@ def value(expression: Any, point: Values) -> Any:
 
 @lru_cache(maxsize=2048)
 def as_function(symbols: tuple[Any, ...], expression: Any, modules: str) -> Callable[..., Any]:
-    """A Python function of the numbers that take the places of ``symbols``, in this order."""
+    """A Python function of the values of ``symbols``, in this order."""
     places = tuple(sympy.Dummy(**symbol.assumptions0) for symbol in symbols)  # a symbol may have the name of a function
     renamed = expression.xreplace(dict(zip(symbols, places, strict=True)))
     settings = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
     if modules == "mpmath":
-        roots = tuple(renamed.atoms(ImplicitRoot))  # found once per precision, not at every place where they stand
+        roots = tuple(renamed.atoms(ImplicitRoot))  # computed once per precision, not at every occurrence
         found = tuple(sympy.Dummy() for _ in roots)
         inner = sympy.lambdify(
             (*places, *found),
@@ -54,12 +54,12 @@ def as_function(symbols: tuple[Any, ...], expression: Any, modules: str) -> Call
         return (lambda *given: inner(*given, *(_root(root, mp.prec) for root in roots))) if roots else inner
     own: dict[str, Any] = {"endless_sum": endless_sum, "real_lambertw": _lambertw}
     folded = _constants_in_double(renamed)
-    shared = not folded.has(sympy.Sum)  # whose terms must stay inside it
+    shared = not folded.has(sympy.Sum)  # common subexpressions would take the summation index out of its sum
     return _in_double(sympy.lambdify(places, folded, [own, "scipy", "numpy"], printer=_Numpy(settings), cse=shared))
 
 
 def _constants_in_double(expression: Any) -> Any:
-    """Numbers inside an expression rounded once, as a whole; small integers and halves stay."""
+    """Constants of an expression each rounded once, as a whole; small fractions stay exact."""
     if isinstance(expression, sympy.Expr) and expression.is_number and not expression.free_symbols:
         plain = isinstance(expression, sympy.Rational) and expression.q <= 4 and abs(expression.p) <= 1000
         found = expression if plain or expression.has(sympy.oo) else expression.evalf(25)
@@ -72,7 +72,7 @@ def _constants_in_double(expression: Any) -> Any:
 
 
 def _in_double(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Scalars in, floats out; NaN, without a warning, where a closed form does not apply."""
+    """Scalars give floats; NaN without a warning where a closed form does not apply."""
 
     @wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
@@ -89,12 +89,12 @@ def _root(root: Any, precision: int) -> Any:
 
 
 def endless_sum(term: Callable[[int], Any], first: int) -> Any:
-    """``Σ term(k)`` from ``first``, until three terms in a row no longer count; for terms that fall at least geometrically."""
+    """``Σ_{k ≥ first} term(k)``, until three terms in a row are negligible; for terms that decay at least geometrically."""
     total, quiet, k = term(first), 0, first
     while quiet < 3:
         k += 1
         if k > 100_000:
-            raise ConvergenceError("a series did not settle within 100000 terms")
+            raise ConvergenceError("a series did not converge within 100000 terms")
         new = term(k)
         small = mp.eps * abs(total) if isinstance(new, mpf) else 1e-17 * np.abs(total)
         quiet = quiet + 1 if np.all(abs(new) <= small) else 0
@@ -110,7 +110,7 @@ def _lambertw(argument: Any, branch: int = 0) -> Any:
 
 
 class _Sums:
-    """Prints a series without end as a sum that stops by itself."""
+    """Prints an infinite series as ``endless_sum``."""
 
     def _print_Sum(self, expr: Any) -> str:
         index, first, last = expr.limits[0]

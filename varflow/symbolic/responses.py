@@ -1,7 +1,7 @@
-"""What a neuron makes of its potential: the step of the paper, and responses beyond it.
+"""Responses ``r(u)`` of a neuron to its potential: the spike of the paper, and four others.
 
-A response is given twice: by what its square adds up to above the threshold, for sympy to integrate; and as a plain Python
-function of one number, from which a check computes ``E[r(u)²]`` by quadrature.
+Each is given twice, independently: as an integrand of ``E[r(u)²]``, for sympy; and as a function of a number, from which
+checks compute ``E[r(u)²]`` by quadrature.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ RESPONSES = {
         S(2),
         lambda u, theta, a: int(u > theta) - int(u < -theta),
         lambda theta: [-theta, theta],
-        "$x = \\pm 1$ beyond $\\pm\\theta$, and the law is symmetric",
+        "$x = \\pm 1$ beyond $\\pm\\theta$, and the distribution is symmetric",
     ),
     "leaky_relu": Response(
         "leaky_relu",
@@ -81,7 +81,7 @@ RESPONSES = {
 
 
 def response_of(name: Any, theta: Any) -> Response:
-    """A response by name; some need a threshold known to be positive."""
+    """A response by name; some need a positive threshold."""
     found = RESPONSES[choice("response", name, tuple(RESPONSES))]
     if name in ("multi_spike", "ternary") and not theta.is_positive:
         raise DomainError(

@@ -1,8 +1,8 @@
-"""What the finite-width series are compared with: the stationary law of the spike count, as numbers.
+"""Stationary distribution of the spike count in numbers, to check the finite-width series.
 
-``n x' ~ Binomial(n, π(x))``, ``x = K/n``. The chain is taken as it is, all counts within nine standard deviations, and
-iterated from the middle until its law stands still: double precision, no expansion. ``π(x) - p`` is given as a function of
-``x - p``, so that nothing cancels.
+The chain ``n x' ~ Binomial(n, π(x))``, ``x = K/n``, is iterated from its centre until it is stationary, over all counts within
+nine standard deviations, in double precision and without an expansion. ``π(x) - p`` is given as a function of ``x - p``, which
+avoids cancellation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from varflow._checks import ConvergenceError
 
 __all__ = ["stationary_moments"]
 
-_REACH = 9  # standard deviations
+_REACH = 9  # standard deviations; a normal distribution has 2e-19 beyond
 
 
 def stationary_moments(
@@ -28,7 +28,7 @@ def stationary_moments(
     n : int
         Neurons.
     p, slope : float
-        The fixed point, ``π(p) = p``, and ``π'(p)``, which says how wide the law is.
+        The fixed point, ``π(p) = p``, and ``π'(p)``. The variance is about ``p (1 - p)/(n (1 - π'(p)²))``.
     above : callable
         ``π(p + ξ) - p`` for an ascending array of ``ξ``.
     highest : int
@@ -39,16 +39,16 @@ def stationary_moments(
     xi = (K - n * p) / n
     chain = _rows(n, np.arange(K[0] - 1, K[-1] + 1), centre, p + above(xi))[:, 1:]
     law = before = np.equal(K, centre).astype(float)
-    for _ in range(int(-50 / np.log(abs(slope))) + 20):  # the start forgotten to e^-50
+    for _ in range(int(-50 / np.log(abs(slope))) + 20):  # |slope|^steps < e^-50
         law, before = law @ chain, law
         law /= law.sum()
     if np.abs(law - before).max() > 1e-13 * law.max():
-        raise ConvergenceError(f"the chain of {n} neurons has not settled: its slope at the fixed point is not {slope:.3g}")
+        raise ConvergenceError(f"the chain of {n} neurons did not converge: its slope at the fixed point is not {slope:.3g}")
     return tuple(float(law @ xi**k) for k in range(1, highest + 1))
 
 
 def _rows(n: int, K: np.ndarray, centre: int, q: np.ndarray) -> np.ndarray:
-    """Binomial probabilities of ``K`` for each success probability: ratios to the central count, then normalised."""
+    """Binomial probabilities of ``K`` for each probability ``q``: ratios to the central count, then normalised."""
     q = np.clip(q, 1e-200, 1 - 1e-15)
     start, odds = centre - int(K[0]), np.log(q / (1 - q))
     usual = np.median(odds)

@@ -1,6 +1,6 @@
-"""Surrogate derivatives of the spike, as formulas in pieces for sympy and as plain functions of one number for checks.
+"""Surrogate derivatives ``ψ(v)`` of the spike, ``v = u - θ``: piecewise formulas for sympy, functions of a number for checks.
 
-Each named one has peak 1 and width ``a``; a user's own is an expression in ``v = u - θ``, smooth up to ``|v|``.
+Those with a name have peak 1 and width ``a``; a user's own is an expression in ``v``, smooth except for ``|v|``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Piece = tuple[Any, Any, Any]
 
 
 class Surrogate(NamedTuple):
-    """``ψ(v)`` of peak 1 in pieces (low, high, formula), and as a function of a number and of the parameters' values."""
+    """``ψ(v)`` in pieces (low, high, formula), and as a function ``at(v, values of the parameters)``."""
 
     name: str
     pieces: tuple[Piece, ...]
@@ -50,14 +50,14 @@ SURROGATES = {
 
 
 def surrogate_of(given: Any, argument: Any = None) -> Surrogate:
-    """A surrogate by name, or from an expression, cut where an absolute value switches."""
+    """A surrogate by name, or from an expression."""
     if isinstance(given, str):
         return SURROGATES[choice("surrogate", given, tuple(SURROGATES))]
     return _own(given, argument)
 
 
 def _own(expression: Any, argument: Any) -> Surrogate:
-    """A surrogate from a user's expression, cut where an absolute value switches."""
+    """A surrogate from a user's expression, in two pieces: ``v < 0`` and ``v > 0``."""
     psi: Any = sympy.sympify(expression, strict=True) if isinstance(expression, sympy.Basic | int | float) else S.NaN
     if not isinstance(psi, sympy.Expr) or psi is S.NaN:
         raise DomainError(
@@ -68,11 +68,13 @@ def _own(expression: Any, argument: Any) -> Surrogate:
         argument = unsigned.pop()
     if unsigned or argument not in psi.free_symbols:
         names = ", ".join(map(str, unsigned)) or "no symbol"
-        rule = f"leaves {names} for u - θ: declare widths positive, Symbol('k', positive=True), and name the other, argument=x"
+        rule = (
+            f"has {names} for u - θ: declare widths positive, Symbol('k', positive=True), and pass argument=x"
+        )
         raise DomainError("surrogate", expression, rule)
     psi = psi.xreplace({argument: v})
     if psi.has(sympy.Piecewise, sympy.Heaviside, sympy.Max, sympy.Min, sympy.sign, sympy.DiracDelta):
-        raise DomainError("surrogate", expression, "must be smooth up to Abs(v): no case distinctions; use a named surrogate")
+        raise DomainError("surrogate", expression, "must be smooth except for Abs(v), without case distinctions")
     t = Symbol("t", positive=True)
     sides = [psi.subs(v, sign * t).subs(t, sign * v) for sign in (-1, 1)]
     number = lambda at, values: value(psi.subs(v, _number), values | {_number: at})  # noqa: E731

@@ -1,7 +1,7 @@
-"""What expansions are compared with: tail, fixed points and multiplier of a law as numbers, from its density by quadrature.
+"""Tail, fixed points and multiplier of a distribution in numbers, to check expansions.
 
-No formula for a tail is used here, nor any expansion: roots are found by Newton's method from outside, where
-``ln(z² S(z))`` is concave.
+Everything comes from the density by quadrature, without closed forms or expansions; roots by Newton's method from outside,
+where ``ln(z² S(z))`` is concave.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from varflow.symbolic.standard import density_of
 
 __all__ = ["density", "map_slope", "outer_roots", "tail", "turning_point"]
 
-_KNOTS = 8  # up to here tails are the tail at a whole number, less a short integral
-_ENOUGH = 35  # digits in which roots are first looked for
+_KNOTS = 8  # for z below, S(z) = S(round(z)) - ∫ f, with S cached at integers
+_COARSE = 35  # digits in which a root is found first, before the working precision
 
 
 def density(law: Law, z: Any) -> Any:
@@ -28,7 +28,7 @@ def density(law: Law, z: Any) -> Any:
 
 
 def end_of(law: Law) -> Any:
-    """Where the support ends."""
+    """Upper end of the support."""
     return mp.inf if law.ends[-1].is_infinite else value(law.ends[-1], {})
 
 
@@ -47,7 +47,7 @@ def _near(law: Law, z: Any, precision: int) -> Any:
 
 @lru_cache(maxsize=256)
 def _tail(law: Law, z: Any, precision: int) -> Any:
-    """By quadrature in units of ``f(z)`` and of the length on which the density falls."""
+    """By quadrature in units of ``f(z)`` and of the decay length of the density."""
     unit = density(law, z)
     with mp.workdps(15):
         fall = abs(mp.diff(lambda t: density(law, t), z, direction=1)) / unit
@@ -60,7 +60,7 @@ def _tail(law: Law, z: Any, precision: int) -> Any:
 
 
 def map_slope(law: Law, z: Any) -> Any:
-    """``dF/dV`` at a fixed point ``V = θ²/z²`` of ``F(V) = g² S(θ/√V)``: spikes gained over a small change of ``V``."""
+    """``dF/dV`` at a fixed point ``V = θ²/z²`` of ``F(V) = g² S(θ/√V)``, as a difference quotient."""
     with mp.extradps(mp.dps):
         h = mpf(10) ** (-mp.dps // 3)
         low, high = z / mp.sqrt(1 + h), z / mp.sqrt(1 - h)
@@ -72,7 +72,7 @@ def map_slope(law: Law, z: Any) -> Any:
 def _turning_point(law: Law, precision: int) -> Any:
     high = min(end_of(law), mpf(3))
     gap = lambda z: z * density(law, z) - 2 * tail(law, z)  # noqa: E731
-    with mp.workdps(_ENOUGH):
+    with mp.workdps(_COARSE):
         near = findroot(gap, (high / 5, high * 0.99), solver="anderson")
     return findroot(gap, (near, near * (1 + mpf(10) ** -15)), solver="secant", tol=mp.eps**1.5)
 
@@ -83,22 +83,22 @@ def turning_point(law: Law) -> Any:
 
 
 def outer_roots(law: Law, inverse_gain: Any) -> tuple[Any, Any]:
-    """The two roots of ``z² S(z) = 1/γ``: the stable point and the edge of the basin of silence."""
+    """The two roots of ``z² S(z) = 1/γ``: the stable fixed point and the edge of the basin of silence."""
     return _outer_roots(law, mpf(inverse_gain), mp.prec)
 
 
 @lru_cache(maxsize=1024)
 def _outer_roots(law: Law, inverse_gain: Any, precision: int) -> tuple[Any, Any]:
     beyond, high = turning_point(law), end_of(law)
-    with mp.workdps(_ENOUGH):
+    with mp.workdps(_COARSE):
         while beyond**2 * tail(law, beyond) > 0.99 * inverse_gain:
             beyond = 2 * beyond if high == mp.inf else (beyond + high) / 2
     return tuple(_newton(law, inverse_gain, z) for z in (mp.sqrt(inverse_gain / tail(law, mpf(0))), beyond))
 
 
 def _newton(law: Law, inverse_gain: Any, z: Any) -> Any:
-    """From outside towards the root, first in few digits."""
-    for digits in (_ENOUGH, mp.dps):
+    """Newton's method for ``ln(γ z² S(z)) = 0``, first in few digits."""
+    for digits in (_COARSE, mp.dps):
         with mp.workdps(digits):
             for _ in range(200):
                 S = tail(law, z)
