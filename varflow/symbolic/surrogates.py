@@ -68,9 +68,7 @@ def _own(expression: Any, argument: Any) -> Surrogate:
         argument = unsigned.pop()
     if unsigned or argument not in psi.free_symbols:
         names = ", ".join(map(str, unsigned)) or "no symbol"
-        rule = (
-            f"has {names} for u - θ: declare widths positive, Symbol('k', positive=True), and pass argument=x"
-        )
+        rule = f"leaves {names} for u - θ: declare widths positive, Symbol('k', positive=True), and pass argument=x"
         raise DomainError("surrogate", expression, rule)
     psi = psi.xreplace({argument: v})
     if psi.has(sympy.Piecewise, sympy.Heaviside, sympy.Max, sympy.Min, sympy.sign, sympy.DiracDelta):
