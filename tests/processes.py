@@ -1,9 +1,10 @@
 """Commands as real processes, several to one interpreter: each is a fork of one that has imported everything.
 
-A scenario is the arguments of ``python -m varflow``, or of another module, and what happens to the process: where stdout
-and stderr go, source that is run in it first, and the signals it gets once that source has called ``ready()``.
+A scenario is the arguments of ``python -m varflow``, of another module or of a script, and what happens to the process: where
+stdout and stderr go, source that is run in it first, and the signals it gets once that source has called ``ready()``.
 """
 
+import importlib
 import json
 import os
 import runpy
@@ -20,6 +21,7 @@ __all__ = ["Scenario", "ended"]
 
 ROOT = Path(__file__).parent.parent
 LIMIT = 60  # seconds
+PRELOADED = ("matplotlib.figure", "torch", "varflow.cli", "varflow.experiment", "varflow.plots")
 
 
 @dataclass
@@ -32,10 +34,11 @@ class Scenario:
     first: str = ""
     signals: list = field(default_factory=list)  # pairs of a number and the seconds before it
     before: dict = field(default_factory=dict)  # files that are there, by name
-    module: str = "varflow"
+    module: str = "varflow"  # or the path of a script
+    limit: int = LIMIT
 
 
-def ended(scenarios, folder):
+def ended(scenarios, folder, preloaded=PRELOADED):
     """Run scenarios by name: exit code, stdout, stderr and the folder of each."""
     listed = []
     for name, scenario in scenarios.items():
@@ -45,8 +48,9 @@ def ended(scenarios, folder):
             (folder / name / file).write_text(text, encoding="utf-8")
         listed.append(asdict(scenario) | {"folder": str(folder / name)})
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, __file__], input=json.dumps(listed), text=True, check=True, timeout=600, env=environment)
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    command, timeout = [sys.executable, __file__, *preloaded], sum(scenario.limit for scenario in scenarios.values())
+    subprocess.run(command, input=json.dumps(listed), text=True, check=True, timeout=timeout, env=environment)
     return {name: _end(folder / name) for name in scenarios}
 
 
@@ -58,21 +62,16 @@ def _end(folder):
 # Within the interpreter that forks.
 
 
-def _drive(scenarios):
-    import matplotlib.figure  # noqa: F401
-    import torch  # noqa: F401
-
-    import varflow.cli
-    import varflow.experiment
-    import varflow.plots  # noqa: F401
-
+def _drive(scenarios, preloaded):
+    for name in preloaded:
+        importlib.import_module(name)
     for scenario in scenarios:
         folder = Path(scenario["folder"])
         pid = os.fork()
         if not pid:
             _exit(scenario, folder)
         try:
-            code = _waited(pid, folder, scenario["signals"])
+            code = _waited(pid, folder, scenario["signals"], scenario["limit"])
         except TimeoutError as error:
             code = str(error)
         (folder / "code").write_text(json.dumps(code))
@@ -113,7 +112,8 @@ def _run(scenario, folder):
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
     exec(scenario["first"], {"ready": Path("ready").touch})
     sys.argv = [scenario["module"], *shlex.split(scenario["line"])]
-    runpy.run_module(scenario["module"], run_name="__main__")
+    run = runpy.run_path if scenario["module"].endswith(".py") else runpy.run_module
+    run(scenario["module"], run_name="__main__")
 
 
 def _target(name, where):
@@ -125,15 +125,15 @@ def _target(name, where):
     return os.open("/dev/full" if where == "full" else name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 
 
-def _waited(pid, folder, signals):
+def _waited(pid, folder, signals, limit):
     """The exit code of a child, after it got its signals."""
-    deadline = time.monotonic() + LIMIT
+    deadline = time.monotonic() + limit
 
     def over():
         time.sleep(0.01)
         if time.monotonic() > deadline:
             os.kill(pid, signal.SIGKILL)
-            raise TimeoutError(f"not over after {LIMIT} seconds")
+            raise TimeoutError(f"not over after {limit} seconds")
         found, status = os.waitpid(pid, os.WNOHANG)
         return os.waitstatus_to_exitcode(status) if found else None
 
@@ -150,4 +150,4 @@ def _waited(pid, folder, signals):
 
 
 if __name__ == "__main__":
-    _drive(json.load(sys.stdin))
+    _drive(json.load(sys.stdin), sys.argv[1:])

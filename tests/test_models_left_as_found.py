@@ -293,9 +293,10 @@ def stopping(monkeypatch):
     return after
 
 
+@pytest.mark.parametrize("times", [5, pytest.param(30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    ("call", "times"),
-    [(lambda *given: audit(*given, steps=2), 30), (lambda *given: init(*given, steps=2, gain=2.0, refine=True), 15)],
+    "call",
+    [lambda *given: audit(*given, steps=2), lambda *given: init(*given, steps=2, gain=2.0, refine=True)],
     ids=["audit", "init_model"],
 )
 def test_interrupted_at_any_line(call, times):

@@ -1,20 +1,19 @@
-"""The theory notebooks: each runs as a script with warnings as errors, one as a notebook; what a stored one may contain."""
+"""The theory notebooks: each runs as a script, warnings as errors; what the gallery shows; what a stored one may contain."""
 
 import ast
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from processes import Scenario, ended
 
 import varflow as vf
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "theory_notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
-AT_ONCE = 2
 LIMIT = 400  # seconds; a guard against cells that hang, no measurement
 HEADER = """\
 # ---
@@ -33,70 +32,75 @@ def name_of(path):
     return path.stem
 
 
-def run(*command):
-    """A command in a process of its own that sees this checkout, draws without a screen and, of several, takes one core."""
-    there = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    env = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": there, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, timeout=LIMIT, env=env)
-
-
-def as_script(path):
-    return run("-W", "error", path)
+def as_scripts(folder, *paths):
+    """Exit code, stdout and stderr of each, run with warnings as errors in a fork that has imported the libraries."""
+    strict = "import warnings; warnings.simplefilter('error')"
+    scenarios = {path.stem: Scenario("", module=str(path), first=strict, limit=LIMIT) for path in paths}
+    return ended(scenarios, folder, ("matplotlib.pyplot", "scipy.stats", "sympy.stats", "snntorch"))
 
 
 @pytest.fixture(scope="module")
-def scripts():
-    """All notebooks under way, two at a time; each test waits for its own."""
+def scripts(tmp_path_factory):
     for extra in ("torch", "matplotlib", "snntorch"):
         pytest.importorskip(extra)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {path: pool.submit(as_script, path) for path in NOTEBOOKS}
-        pool.shutdown(cancel_futures=True)
+    return as_scripts(tmp_path_factory.mktemp("scripts"), *NOTEBOOKS)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
-def test_a_notebook_runs_as_a_script(path, scripts):
-    done = scripts[path].result()
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    assert done.stdout.strip()
+@pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
+def test_a_notebook_runs_as_a_script(name, scripts):
+    code, out, err, _ = scripts[name]
+    assert code == 0, out[-2000:] + err[-4000:]
+    assert out.strip()
 
 
-@pytest.mark.parametrize(
-    "line", ["assert 1 + 1 == 3", "import warnings; warnings.warn('look')", "import varflow as vf; vf.gian"]
-)
-def test_a_failing_cell_fails_the_script(line, tmp_path):
-    path = tmp_path / "99_wrong.py"
-    path.write_text(f"{HEADER}One equals two\n\n# %%\n{line}\n", encoding="utf-8")
-    assert as_script(path).returncode == 1
-    path.write_text(f"{HEADER}One equals one\n\n# %%\nassert 1 + 1 == 2\n", encoding="utf-8")
-    assert as_script(path).returncode == 0
+WRONG = {
+    "assert": "assert 1 + 1 == 3",
+    "warning": "import warnings; warnings.warn('look')",
+    "name": "import varflow as vf; vf.gian",
+}
 
 
-def gallery(folder, *paths):
-    for extra in ("jupytext", "nbclient", "nbconvert", "ipykernel"):
+def test_a_failing_cell_fails_the_script(tmp_path):
+    cells = {**WRONG, "right": "assert 1 + 1 == 2"}
+    for name, line in cells.items():
+        (tmp_path / f"99_{name}.py").write_text(f"{HEADER}One equals two\n\n# %%\n{line}\n", encoding="utf-8")
+    (tmp_path / "runs").mkdir()
+    runs = as_scripts(tmp_path / "runs", *tmp_path.glob("99_*.py"))
+    assert {name: run[0] != 0 for name, run in runs.items()} == {f"99_{name}": name in WRONG for name in cells}
+
+
+SHOWN = """
+import matplotlib.pyplot as plt
+import varflow as vf
+
+# %%
+vf.symbolic.variance_map()
+
+# %%
+figure, ax = plt.subplots()
+plt.close(figure)
+figure
+"""
+
+
+def test_the_gallery_shows_formulas_and_figures_and_fails_where_a_cell_does(tmp_path):
+    for extra in ("jupytext", "nbclient", "nbconvert", "ipykernel", "matplotlib"):
         pytest.importorskip(extra)
-    return run(FOLDER / "gallery.py", folder, *paths)
-
-
-def test_a_notebook_runs_in_a_kernel_and_shows_formulas_and_figures(tmp_path, scripts):
-    path = NOTEBOOKS[0]
-    for started in scripts.values():
-        started.result()  # two processes at once are enough
-    done = gallery(tmp_path, path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    page = (tmp_path / f"{path.stem}.html").read_text(encoding="utf-8")
-    assert "data:image/png" in page
-    assert r"$\displaystyle \begin{aligned}" in page
-    assert f'href="{path.stem}.html"' in (tmp_path / "index.html").read_text(encoding="utf-8")
-
-
-def test_a_failing_cell_fails_the_gallery(tmp_path):
-    path = tmp_path / "99_wrong.py"
-    path.write_text(f"{HEADER}One equals two\n\n# %%\nassert 1 + 1 == 3\n", encoding="utf-8")
-    done = gallery(tmp_path / "pages", path)
+    paths = [tmp_path / "98_right.py", tmp_path / "99_wrong.py"]
+    for path, cells in zip(paths, (SHOWN, "\nassert 1 + 1 == 3\n"), strict=True):
+        path.write_text(f"{HEADER}One equals two\n\n# %%{cells}", encoding="utf-8")
+    there = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, FOLDER / "gallery.py", tmp_path / "pages", *paths]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=os.environ | {"PYTHONPATH": there})
     assert done.returncode == 1
     assert "AssertionError" in done.stdout
-    assert "0 of 1 notebooks" in done.stdout
+    assert "1 of 2 notebooks" in done.stdout
+    page = (tmp_path / "pages" / "98_right.html").read_text(encoding="utf-8")
+    assert "data:image/png" in page
+    assert r"$\displaystyle \begin{aligned}" in page
+    index = (tmp_path / "pages" / "index.html").read_text(encoding="utf-8")
+    assert 'href="98_right.html"' in index
+    assert "99_wrong" not in index
 
 
 # What a stored notebook may contain.
