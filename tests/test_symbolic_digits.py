@@ -1,6 +1,6 @@
 """Every public derivation at 200 random admissible points: 40 digits against mpmath, doubles against the theory.
 
-Run with ``pytest -m slow tests/test_symbolic_digits.py`` (minutes). The numbers come from ``vf.reference`` or from mpmath as
+Run with ``pytest -m slow tests -k symbolic`` (minutes). The numbers come from ``vf.reference`` or from mpmath as
 written out here; floats go in as their exact binary values.
 """
 

@@ -111,7 +111,7 @@ def test_the_stationary_identities():
 def test_random_points_to_forty_digits(reset):
     predict, rng = moments(reset, "white").lambdify("mpmath"), Random(3)
     with mpmath.workdps(60):
-        for _ in range(200):
+        for _ in range(20):
             names = ("threshold", "decay", "input_scale", "V_I", "m_I", "mu", "sigma")
             ends = ((-2, 2), (0, 1), (0.1, 2), (0.1, 2), (-1, 1), (-1, 1), (0.3, 2))
             point = {name: mpf(rng.uniform(*end)) for name, end in zip(names, ends, strict=True)}

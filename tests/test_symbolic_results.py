@@ -1,4 +1,7 @@
-"""Results of symbolic derivations equal the reference at 40 digits on 200 random points, and the fast theory in doubles."""
+"""Results of symbolic derivations equal the reference at 40 digits on random points, and the fast theory in doubles.
+
+200 points with ``pytest -m slow``, fewer without.
+"""
 
 import mpmath
 import numpy as np
@@ -12,8 +15,12 @@ from varflow.symbolic import V, m_g, sigma_b
 
 LAWS = ("normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5))
 EACH = [*LAWS[:-1], pytest.param(LAWS[-1], marks=pytest.mark.slow)]  # whose derivations take sympy long
-POINTS = 200
 DIGITS = 40
+
+
+@pytest.fixture(params=[20, pytest.param(200, marks=pytest.mark.slow)], ids="{} points".format)
+def points(request):
+    return request.param
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +33,10 @@ def close(got, want, digits=DIGITS):
     return abs(got - want) <= mpf(10) ** -digits * abs(want)
 
 
-def random_points(law, seed=0, below=False):
+def random_points(points, law, seed=0, below=False):
     """Thresholds inside the support, variances and gains of order one."""
     rng = np.random.default_rng(seed)
-    for _ in range(POINTS):
+    for _ in range(points):
         variance, gain = rng.uniform(0.2, 4), rng.uniform(0.5, 4)
         threshold = rng.uniform(0.02, 1.6 if law == "uniform" else 3) * np.sqrt(variance)
         yield variance, -threshold if below else threshold, gain
@@ -37,32 +44,32 @@ def random_points(law, seed=0, below=False):
 
 @pytest.mark.parametrize("law", LAWS, ids=str)
 @pytest.mark.parametrize("below", [False, True])
-def test_the_variance_map(law, below):
+def test_the_variance_map(law, below, points):
     threshold = sympy.Symbol("theta", negative=True) if below else vf.symbolic.theta
     derivation = vf.symbolic.variance_map(law, threshold=threshold, bias_std=sigma_b)
     exact, fast = derivation.lambdify("mpmath"), derivation.lambdify()
-    for variance, theta, gain in random_points(law, below=below):
+    for variance, theta, gain in random_points(points, law, below=below):
         setting = {"threshold": theta, "gain": gain, "bias_std": 0.25, "distribution": law}
         numbers = (variance, theta, gain, 0.25)
         assert close(exact(*map(mpf, numbers)), vf.reference.variance_map(variance, **setting))
         assert fast(*numbers) == pytest.approx(vf.variance_map(variance, **setting), rel=1e-14)
 
 
-def test_the_variance_map_with_a_weight_mean():
+def test_the_variance_map_with_a_weight_mean(points):
     derivation = vf.symbolic.variance_map(mean_gain=m_g)
     exact = derivation.lambdify("mpmath")
     rng = np.random.default_rng(1)
-    for variance, theta, gain in random_points("normal"):
+    for variance, theta, gain in random_points(points, "normal"):
         shift = rng.uniform(-2, 2)
         want = vf.reference.variance_map(variance, threshold=theta, gain=gain, mean_gain=shift)
         assert close(exact(*map(mpf, (variance, theta, gain, shift))), want)
 
 
 @pytest.mark.parametrize("law", LAWS, ids=str)
-def test_the_weight_variance_is_the_preserving_gain(law):
+def test_the_weight_variance_is_the_preserving_gain(law, points):
     derivation = vf.symbolic.weight_variance(law, variance=V)
     exact = derivation.lambdify("mpmath")
-    for variance, theta, _ in random_points(law):
+    for variance, theta, _ in random_points(points, law):
         want = vf.reference.gain(threshold=theta, variance=variance, distribution=law) ** 2
         assert close(7 * exact(mpf(variance), mpf(theta), 7), want)
         assert derivation.lambdify()(variance, theta, 7) * 7 == pytest.approx(
@@ -71,9 +78,9 @@ def test_the_weight_variance_is_the_preserving_gain(law):
 
 
 @pytest.mark.parametrize("law", EACH, ids=str)
-def test_the_multiplier_is_that_of_the_fixed_points(law):
+def test_the_multiplier_is_that_of_the_fixed_points(law, points):
     exact = vf.symbolic.multiplier(law).lambdify("mpmath")
-    for variance, theta, _ in random_points(law):
+    for variance, theta, _ in random_points(points, law):
         gain = mp.sqrt(mpf(variance) / vf.reference.sf(law, mpf(theta) / mp.sqrt(mpf(variance)), digits=48))
         found = vf.reference.fixed_points(threshold=theta, gain=gain, distribution=law)
         point = min(found, key=lambda p: abs(p.variance - variance))
@@ -81,12 +88,12 @@ def test_the_multiplier_is_that_of_the_fixed_points(law):
 
 
 @pytest.mark.parametrize("law", ["uniform", "laplace"])
-def test_closed_fixed_points_are_all_of_them(law):
+def test_closed_fixed_points_are_all_of_them(law, points):
     derivation = vf.symbolic.fixed_points(law)
     exact, fast = derivation.lambdify("mpmath"), derivation.lambdify()
     critical = vf.critical_gain(threshold=1.0, distribution=law)
     rng = np.random.default_rng(2)
-    for _ in range(POINTS):
+    for _ in range(points):
         theta = rng.uniform(0.05, 5)
         gain = theta * critical * rng.uniform(1.01, 6)
         found = vf.reference.fixed_points(threshold=theta, gain=gain, distribution=law)
@@ -96,10 +103,10 @@ def test_closed_fixed_points_are_all_of_them(law):
         assert fast(theta, gain) == pytest.approx(theory, rel=2e-13)
 
 
-def test_closed_fixed_points_below_and_at_zero():
+def test_closed_fixed_points_below_and_at_zero(points):
     below = vf.symbolic.fixed_points("uniform", threshold=sympy.Symbol("theta", negative=True), bias_std=sigma_b)
     function, rng, kinds = below.lambdify(), np.random.default_rng(3), set()
-    for _ in range(POINTS):
+    for _ in range(points):
         theta, gain, bias = -rng.uniform(0.05, 5), rng.uniform(0.3, 8), rng.uniform(0, 1)
         (only,) = vf.fixed_points(threshold=theta, gain=gain, bias_std=bias, distribution="uniform")
         assert function(theta, gain, bias) == pytest.approx(only.variance, rel=1e-13)
@@ -171,6 +178,6 @@ def test_a_law_of_ones_own_equals_the_numeric_law_of_the_same_variable():
     variable = stats.Gamma("X", 3, 2)
     derivation, law = vf.symbolic.variance_map(variable), vf.distribution(variable)
     function = derivation.lambdify()
-    for variance, theta, gain in list(random_points("normal", seed=5))[:50]:
+    for variance, theta, gain in random_points(50, "normal", seed=5):
         want = vf.variance_map(variance, threshold=theta, gain=gain, distribution=law)
         assert function(variance, theta, gain) == pytest.approx(want, rel=1e-9)
