@@ -14,6 +14,7 @@ import varflow as vf
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "theory_notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
+LONG = ("04_finite_width", "05_expansions_and_escape", "07_published_initialisations")  # 20 to 30 seconds each
 LIMIT = 400  # seconds; a guard against cells that hang, no measurement
 HEADER = """\
 # ---
@@ -39,18 +40,13 @@ def as_scripts(folder, *paths):
     return ended(scenarios, folder, ("matplotlib.pyplot", "scipy.stats", "sympy.stats", "snntorch"))
 
 
-@pytest.fixture(scope="module")
-def scripts(tmp_path_factory):
+@pytest.mark.parametrize("long", [pytest.param(False, id="short"), pytest.param(True, id="long", marks=pytest.mark.slow)])
+def test_notebooks_run_as_scripts(long, tmp_path):
     for extra in ("torch", "matplotlib", "snntorch"):
         pytest.importorskip(extra)
-    return as_scripts(tmp_path_factory.mktemp("scripts"), *NOTEBOOKS)
-
-
-@pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
-def test_a_notebook_runs_as_a_script(name, scripts):
-    code, out, err, _ = scripts[name]
-    assert code == 0, out[-2000:] + err[-4000:]
-    assert out.strip()
+    for name, (code, out, err, _) in as_scripts(tmp_path, *(path for path in NOTEBOOKS if (path.stem in LONG) == long)).items():
+        assert code == 0, name + out[-2000:] + err[-4000:]
+        assert out.strip(), name
 
 
 WRONG = {

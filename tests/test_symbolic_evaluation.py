@@ -55,7 +55,14 @@ EDGES = {
 }
 
 
-@pytest.mark.parametrize("case", EDGES)
+LONG = {"expansion, below the saddle-node", "large gain"}
+
+
+def long_ones_marked(cases):
+    return [pytest.param(case, marks=[pytest.mark.slow] * (case in LONG)) for case in cases]
+
+
+@pytest.mark.parametrize("case", long_ones_marked(EDGES))
 def test_nan_outside_the_conditions_and_only_there(case):
     make, inside, outside = EDGES[case]
     derivation = make()
@@ -154,7 +161,7 @@ def relative_error(got, want):
     return max(float(abs(mpf(x) - y) / abs(y)) if y else abs(x) for x, y in zip(np.atleast_1d(got), want, strict=True))
 
 
-@pytest.mark.parametrize("case", DELICATE)
+@pytest.mark.parametrize("case", long_ones_marked(DELICATE))
 def test_doubles_have_their_digits_where_terms_cancel(case):
     make, points = DELICATE[case]
     derivation = make()

@@ -30,9 +30,7 @@ CASES = [
     ("gain_to_infinity", "laplace", 1),
 ]
 LONG = {("gain_to_infinity", "normal", 1), ("gain_to_infinity", "laplace", 1), ("saddle_node", "normal", 1)}
-STEPS = [  # the notebook on expansions checks the long ones of the normal law
-    pytest.param(*case, id="-".join(map(str, case)), marks=[pytest.mark.slow] * (case in LONG)) for case in CASES
-]
+STEPS = [pytest.param(*case, id="-".join(map(str, case)), marks=[pytest.mark.slow] * (case in LONG)) for case in CASES]
 
 
 @lru_cache
