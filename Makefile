@@ -9,13 +9,15 @@ PY     := $(VENV)/bin/python
 run: $(VENV)/run.stamp          ## the paper's 100-layer experiment beside the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
 
+# Types are checked beside the tests and shown after them. A thread a process: on two cores more of them wait for each other.
 test: $(VENV)/all.stamp         ## every quick check: style, types, tests, doctests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/pyright
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile  # a thread a process: on two cores more of them wait for each other
+	$(VENV)/bin/pyright > $(VENV)/pyright.txt & types=$$!; \
+	  OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile; tests=$$?; \
+	  wait $$types; types=$$?; cat $(VENV)/pyright.txt; exit $$((tests + types))
 
-test-slow: $(VENV)/all.stamp    ## the statistical checks that take minutes
+test-slow: $(VENV)/all.stamp    ## what takes minutes: statistics, long derivations, long notebooks
 	$(PY) -m pytest -m slow
 
 CALLS ?= 2000

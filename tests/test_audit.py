@@ -648,7 +648,7 @@ def pooled_and_normalised(seed):
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(384, 10), snntorch.Leaky(0.8, init_hidden=True)).eval()
 
 
-@pytest.mark.parametrize("seed", [11, 30])
+@pytest.mark.parametrize("seed", [30, pytest.param(11, marks=pytest.mark.slow)])
 def test_advice_leads_to_health_beyond_the_theory_too(seed):
     """Where all layers have the gain of the theory and activity is lost, the lowest weak one gets more; nine tenths of
     the theory's gain over and over is the control, and does not end.

@@ -140,13 +140,16 @@ class TestDense:
     def _torch():
         pytest.importorskip("torch")
 
-    @pytest.mark.parametrize("width", [12, 20])
-    @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
-    @pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS.keys())
+    @pytest.mark.parametrize(
+        ("law", "options", "width"),
+        [
+            pytest.param(law, options, width, marks=[pytest.mark.slow] * (law == "mixture" and width == 20))  # an integral each
+            for law in LAWS
+            for options, width in [("plain", 12), *((options, 20) for options in SETTINGS)]
+        ],
+    )
     def test_counts_in_distribution(self, law, options, width):
-        if width == 12 and options:
-            return
-        described = network(width, depth=6, weights=law, **options)
+        described = network(width, depth=6, weights=LAWS[law], **SETTINGS[options])
         repeats = 1500
         ensemble = vf.simulate(described, repeats=repeats, seed=11)
         laws = vf.SpikeChain(described).propagate()
@@ -165,9 +168,9 @@ class TestDense:
         assert chi_square(counts, right, len(counts)) > LEVEL
         assert chi_square(counts, wrong, len(counts)) < LEVEL
 
-    @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
+    @pytest.mark.parametrize("law", [pytest.param(law, marks=[pytest.mark.slow] * (law == "mixture")) for law in LAWS])
     def test_verdict(self, law):
-        described = network(20, depth=10, weights=law, mean_gain=0.2)
+        described = network(20, depth=10, weights=LAWS[law], mean_gain=0.2)
         assert vf.compare(vf.finite_width(described), vf.simulate(described, repeats=100, seed=2)).passed
 
     def test_wide_verdicts(self):
