@@ -24,26 +24,27 @@ SMALLEST = 1e-290
 PAGE = """# How exact is double precision?
 
 Made by `python docs/accuracy.py`: the theory in double precision against `vf.reference`, {draws} random settings for each
-law and row, seed 0.
+distribution and row, seed 0.
 
-- θ is log-uniform in [1e-8, 30]; `γ = g²/θ²` runs from the law's own γ_c to 1e12, half of it log-uniform and half clustered
-  above γ_c, `γ/γ_c - 1` log-uniform in [1e-12, 1]. Floats mean their exact binary values. "bias": `σ_b/θ` log-uniform in
-  [1e-3, 3].
-- **error** is the largest relative error divided by `max(1, 1/|1 - m|)`, with `m` the multiplier: near the saddle-node rounding
-  `g` alone moves the fixed point by that factor. Rows without a fixed point have no such factor, and
-  numbers below 1e-290 need only be small. `fixed_points` covers every fixed point but silence, unstable ones included, and
-  their number. A multiplier far below 1 belongs to a far tail, where rounding `z` costs `z²` of its digits.
-- `variance_map` at `z = θ/√V` uniform in [0.01, 8]; `gain` at variance 1, θ below √3 for the uniform law, and with a
-  `mean_gain` uniform in [-3, 3], θ below a tenth of that ("mean"); `sf` and `pdf` at |z| log-uniform in [1e-8, 30], both signs.
+- θ is log-uniform in [1e-8, 30]; `γ = g²/θ²` runs from γ_c of the distribution to 1e12, half of the values log-uniform and
+  half close to γ_c, `γ/γ_c - 1` log-uniform in [1e-12, 1]. Floats mean their exact binary values. "bias": `σ_b/θ` log-uniform
+  in [1e-3, 3].
+- **error** is the largest relative error divided by `max(1, 1/|1 - m|)`, with `m` the multiplier: near the saddle-node a
+  rounding error of `g` is amplified by that factor. Rows without a fixed point have no such factor, and for numbers below
+  1e-290 only the size is checked. `fixed_points` covers all active fixed points, unstable ones included, and their number. A
+  multiplier far below 1 belongs to a far tail, where the relative rounding error of `z` is amplified by `z²`.
+- `variance_map` at `z = θ/√V` uniform in [0.01, 8]; `gain` at variance 1, θ below √3 for the uniform distribution, and with a
+  `mean_gain` uniform in [-3, 3], θ below a tenth of that ("mean"); `sf` and `pdf` at |z| log-uniform in [1e-8, 30], both
+  signs.
 
-The bar for `stable_variance` and `fixed_points` is {bar:.0e}: {verdict}.
+The bound for `stable_variance` and `fixed_points` is {bar:.0e}: {verdict}.
 
 {table}
 """
 
 
 class Case(NamedTuple):
-    """One comparison: its relative error, what it may be multiplied by, and where it was made."""
+    """One comparison: its relative error, the allowed amplification, and the setting."""
 
     error: float
     allowance: float
@@ -51,7 +52,7 @@ class Case(NamedTuple):
 
 
 def size(told: float, truth: Any) -> float:
-    """Relative error; numbers that double precision cannot hold to all digits need only be as small as they are."""
+    """Relative error; below ``SMALLEST``, near the end of double precision, only the size is compared."""
     if abs(truth) < SMALLEST:
         return 0.0 if abs(told) <= SMALLEST else np.inf
     return float(abs(told / truth - 1))
@@ -95,7 +96,7 @@ def at_fixed_points(law: Any, rng: np.random.Generator, draws: int, *, bias: boo
 
 
 def at_plain_values(law: Any, rng: np.random.Generator, draws: int) -> dict[str, list[Case]]:
-    """What has no fixed point in it."""
+    """Quantities without a fixed point."""
     found: dict[str, list[Case]] = {}
 
     def compare(name: str, function: Callable[..., Any], exact: Callable[..., Any], where: str, **arguments: Any) -> None:
@@ -131,7 +132,7 @@ def measured(law: Any, draws: int) -> dict[str, list[Case]]:
 
 
 def page(draws: int = DRAWS) -> str:
-    rows, misses = ["| law | quantity | error | 1/abs(1 - m) there | where |", "|---|---|---|---|---|"], []
+    rows, misses = ["| distribution | quantity | error | 1/abs(1 - m) there | where |", "|---|---|---|---|---|"], []
     for law in LAWS:
         for name, cases in measured(law, draws).items():
             case = worst(cases)

@@ -1,7 +1,7 @@
 """Writes ``docs/critical-gain.csv`` and ``.png``: the gain that keeps activity alive over 100 layers, against leak and reset.
 
-Run from the repository: ``python docs/critical_gain.py``. The file of numbers is kept and only completed: from nothing it
-takes about ten minutes of one core, the picture from it a second.
+Run from the repository: ``python docs/critical_gain.py``. Numbers already in the file are kept; computing
+all of them takes about ten minutes on one core, drawing the figure a second.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def write(known: Numbers) -> None:
 
 
 def complete() -> Numbers:
-    """Every reset and decay, each written as soon as it is known."""
+    """Every reset and decay, saved as soon as it is computed."""
     known = numbers()
     for reset, decay in ((reset, decay) for reset in RESETS for decay in DECAYS):
         if (reset, decay) not in known:

@@ -24,10 +24,9 @@ Made by `python docs/expansions.py`. Normal weights, the paper's gain `vf.gain(t
 
 ## The 1/n series against the exact chain
 
-`vf.expansion(network, order=…)` against `vf.SpikeChain(network).quasi_stationary()`: the width above which mean shift
-`E[C] - V*`, variance `Var[C]` and skewness are within 1 %, on a grid of widths with a step of 10 %. Order 1 is the leading term
-alone; where the small parameter exceeds 1/4 there is no series, and none counts as good. 20 is the smallest
-width looked at.
+`vf.expansion(network, order=…)` against `vf.SpikeChain(network).quasi_stationary()`: the width above which mean shift `E[C] -
+V*`, variance `Var[C]` and skewness are within 1 %, on a grid of widths from 20 on with a step of 10 %. Order 1 is the leading
+term alone. Where the small parameter exceeds 1/4 there is no series, which counts as a deviation.
 
 {widths}
 
@@ -35,8 +34,8 @@ The small parameter is `(π''/(1-m))² p(1-p)/(n(1-m²))` near the saddle-node, 
 
 ## Escape to silence
 
-`vf.escape_asymptotics` against the exact escape rate per layer. What is missing is O(1/n): the last column is its coefficient
-(at θ = 0.7 it drifts by what the path's ripple leaves uncertain in `A`, 1e-5).
+`vf.escape_asymptotics` against the exact escape rate per layer. The relative difference is O(1/n); the last column is its
+coefficient (at θ = 0.7 it drifts, because `A` is known to a relative 1e-5).
 
 {escapes}
 """
@@ -48,12 +47,12 @@ def network(threshold: float, width: int) -> vf.Network:
 
 def exact(threshold: float, width: int) -> np.ndarray:
     """Mean shift, variance and skewness of ``C``."""
-    law = vf.SpikeChain(network(threshold, width)).quasi_stationary().distribution
+    counts = vf.SpikeChain(network(threshold, width)).quasi_stationary().distribution
     g2 = vf.gain(threshold=threshold) ** 2
-    C = g2 * law.counts / width
-    mean = law.mass @ C
-    variance = law.mass @ (C - mean) ** 2
-    return np.array([mean - 1, variance, law.mass @ (C - mean) ** 3 / variance**1.5])
+    C = g2 * counts.counts / width
+    mean = counts.mass @ C
+    variance = counts.mass @ (C - mean) ** 2
+    return np.array([mean - 1, variance, counts.mass @ (C - mean) ** 3 / variance**1.5])
 
 
 def series(threshold: float, width: int, order: int) -> np.ndarray:
@@ -65,7 +64,7 @@ def series(threshold: float, width: int, order: int) -> np.ndarray:
 
 
 def good_from(good: np.ndarray) -> str:
-    """The smallest width from which on every one is good."""
+    """The smallest width from which on all are good."""
     bad = np.flatnonzero(~good)
     first = bad[-1] + 1 if len(bad) else 0
     return str(WIDTHS[first]) if first < len(WIDTHS) else f"> {WIDTHS[-1]}"

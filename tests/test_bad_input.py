@@ -252,7 +252,7 @@ API = [
             "threads": WHOLE,
         },
     ),
-    (lambda delay: sim(net(neuron=vf.Neuron(delay=delay))), {"delay": [(1, "nothing arrives")]}),
+    (lambda delay: sim(net(neuron=vf.Neuron(delay=delay))), {"delay": [(1, "must be below steps=1")]}),
     (lambda steps: vf.finite_width(net(steps=steps)), {"steps": [(2, "must be 1")]}),
     (
         lambda drive: vf.finite_width(net(drive=drive)),

@@ -225,10 +225,10 @@ class TestReproducibility:
 class TestDoor:
     @pytest.mark.parametrize("law", ["uniform", "sign", vf.weights.sparse(0.5)], ids=repr)
     def test_other_weights_are_refused_by_name(self, law):
-        with pytest.raises(vf.DomainError, match=r"weights=.* currents that are not normal.*use engine='dense'"):
+        with pytest.raises(vf.DomainError, match=r"weights=.* must be normal .*use engine='dense'"):
             simulate(network(weights=law), engine="conditional")
 
     def test_explosions_are_named(self):
         described = network(gain=1e3, depth=150, threshold=1e-3, steps=1, neuron={"reset": "multi_spike"})
-        with pytest.raises(vf.DomainError, match=r"gain=1000.0 beyond double precision"):
+        with pytest.raises(vf.DomainError, match=r"gain=1000.0 .* double precision"):
             simulate(described, repeats=2, engine="conditional")

@@ -233,7 +233,7 @@ BAD = [
     (reference.fixed_points, GOOD | {"bias_std": -1}, "bias_std="),
     (reference.fixed_points, GOOD | {"mean_gain": math.inf}, "mean_gain="),
     (reference.fixed_points, GOOD | {"digits": 3}, "digits="),
-    (reference.fixed_points, GOOD | {"distribution": scipy.stats.gamma(3)}, "has no reference"),
+    (reference.fixed_points, GOOD | {"distribution": scipy.stats.gamma(3)}, "is not built in"),
     (reference.fixed_points, GOOD | {"distribution": "cauchy"}, "distribution="),
     (reference.variance_map, GOOD | {"variance": -1}, "variance="),
     (reference.variance_map, GOOD | {"variance": "1"}, "variance="),

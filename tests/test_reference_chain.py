@@ -121,11 +121,11 @@ def test_lifetimes_agree_with_the_fast_ones_and_with_the_sum():
 
 NARROW = {"threshold": 1, "gain": 2, "width": 5}
 BAD = [
-    (reference.spike_counts, NARROW | {"depth": 2, "width": 201}, "wider than 200"),
+    (reference.spike_counts, NARROW | {"depth": 2, "width": 201}, "must be at most 200"),
     (reference.spike_counts, NARROW | {"depth": 0}, "depth="),
     (reference.finite_width, NARROW | {"depth": 2, "gain": 0}, "gain="),
     (reference.finite_width, NARROW | {"depth": 2, "drive_std": -1}, "drive_std="),
-    (reference.quasi_stationary, NARROW | {"threshold": -1}, "silence is not absorbing"),
+    (reference.quasi_stationary, NARROW | {"threshold": -1}, "threshold="),
     (reference.quasi_stationary, NARROW | {"width": 0}, "width="),
     (reference.lifetime, NARROW | {"bias_std": -1}, "bias_std="),
     (reference.relaxation_depth, NARROW | {"width": 41}, "between 2 and 40"),
@@ -139,7 +139,7 @@ def test_bad_input_names_argument_and_rule(function, arguments, message):
     assert message in str(error.value)
 
 
-def test_a_law_that_does_not_settle_is_refused(monkeypatch):
+def test_a_distribution_that_does_not_settle_raises(monkeypatch):
     monkeypatch.setattr("varflow.reference.survivors.LONGEST", 3)
     with pytest.raises(vf.ConvergenceError, match="did not settle within 3"):
         reference.quasi_stationary(**NARROW)

@@ -73,10 +73,10 @@ def test_the_sparsest_rate_agrees():
 
 
 BAD = [
-    (reference.corrected_gain, {"threshold": 1, "width": 20, "depth": 3}, "highest survival at any gain is 0.96"),
+    (reference.corrected_gain, {"threshold": 1, "width": 20, "depth": 3}, "is 0.96"),
     (reference.corrected_gain, {"threshold": 1, "width": 20, "depth": 3, "survival_target": 1}, "survival_target="),
     (reference.corrected_gain, {"threshold": 0, "width": 20, "depth": 3}, "threshold="),
-    (reference.corrected_gain, {"threshold": 1, "width": 300, "depth": 3}, "wider than 200"),
+    (reference.corrected_gain, {"threshold": 1, "width": 300, "depth": 3}, "must be at most 200"),
     (reference.gain_for_mean_variance, {"threshold": 1, "width": 20, "depth": 1}, "depth="),
     (reference.gain_for_mean_variance, {"threshold": 1, "width": 20, "depth": 2, "variance": 0}, "variance="),
     (reference.largest_threshold, {"width": 2, "depth": 3}, "at θ → 0 survival is 0."),

@@ -116,8 +116,8 @@ def test_the_variance_defaults_to_the_stable_one_and_functions_are_surrogates_to
     assert default <= gain**2  # peak 1
 
 
-def test_an_integral_that_is_not_known_is_refused():
-    with pytest.raises(vf.ConvergenceError, match="did not reach 20 digits"):
+def test_an_integral_that_does_not_converge_raises():
+    with pytest.raises(vf.ConvergenceError, match="20 digits"):
         reference.gradient_gain(lambda x: mpf(1) if x > mpf("0.37") else mpf(0), threshold=1, gain=2, variance=1, digits=20)
 
 
@@ -130,7 +130,7 @@ BAD = [
     (reference.gradient_gain, GIVEN | {"surrogate": "atan", "width": 0}, "width="),
     (reference.gradient_gain, GIVEN | {"surrogate": abs, "width": 1}, "width="),
     (reference.gradient_gain, GIVEN | {"surrogate": "atan", "variance": -1}, "variance="),
-    (reference.gradient_gain, GIVEN | {"surrogate": "atan", "gain": 2}, "no active stable state"),
+    (reference.gradient_gain, GIVEN | {"surrogate": "atan", "gain": 2}, "gain="),
 ]
 
 

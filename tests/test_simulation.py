@@ -474,7 +474,7 @@ class TestDoor:
             ({"network": 3}, "network=3 must be vf.Network.* or a sequence of them"),
             ({"network": "dense"}, "network='d' must be vf.Network"),
             ({"network": [network(), None]}, "network=None must be vf.Network"),
-            ({"network": vf.Network(width=3, depth=2, gain=1.0, neuron=vf.Neuron(delay=1))}, "delay=1 leaves layer 2 without"),
+            ({"network": vf.Network(width=3, depth=2, gain=1.0, neuron=vf.Neuron(delay=1))}, "delay=1 must be below steps=1"),
         ],
     )
     def test_bad_input(self, arguments, message):

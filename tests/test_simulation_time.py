@@ -254,7 +254,7 @@ class TestCounts:
 
     def test_explosions_are_named(self):
         described = network(gain=1e3, depth=150, threshold=1e-3, steps=1, neuron={"reset": "multi_spike"})
-        with pytest.raises(vf.DomainError, match=r"gain=1000.0 beyond double precision"):
+        with pytest.raises(vf.DomainError, match=r"gain=1000.0 .* double precision"):
             simulate(described, repeats=2)
 
     def test_one_step_of_several_spikes(self):
@@ -308,5 +308,5 @@ class TestKnownValues:
 
     @pytest.mark.parametrize("steps", [1, 3])
     def test_a_delay_beyond_the_steps(self, steps):
-        with pytest.raises(vf.DomainError, match=f"delay=3 leaves layer 2 without input: nothing arrives within steps={steps}"):
+        with pytest.raises(vf.DomainError, match=f"delay=3 must be below steps={steps}"):
             simulate(network(steps=steps, neuron={"delay": 3}))

@@ -7,15 +7,15 @@
 # ---
 
 # %% [markdown]
-# # 1. Weights of variance $1/(n\,P(u>\theta))$ hand a layer's variance on
+# # 1. Weights of variance $1/(n\,P(u>\theta))$ preserve a layer's unit variance
 #
 # A spiking neuron emits $x = 1$ if its membrane potential $u$ exceeds the threshold $\theta$, else $0$. Let a layer have $n$
-# neurons with potentials of variance $V$, and let the next layer see them through independent weights of mean zero. Then
+# neurons with potentials of variance $V$, and let independent weights of mean zero connect them to the next layer. Then
 #
 # $$V' = n \operatorname{Var}[w]\, P(u > \theta), \qquad\text{so}\qquad
-#   \operatorname{Var}[w] = \frac{1}{n\,P(u>\theta)} \quad\text{keeps } V = 1.$$
+#   \operatorname{Var}[w] = \frac{1}{n\,P(u>\theta)} \quad\text{preserves } V = 1.$$
 #
-# This is the initialisation of Micheli et al. (2024). Kaiming's $2/n$ is the same statement about a ReLU.
+# This is the initialisation of Micheli et al. (2024). Kaiming's $2/n$ is the same result for a ReLU.
 
 # %%
 import matplotlib.pyplot as plt
@@ -30,16 +30,16 @@ print(vf.citation("micheli2024"))
 # %% [markdown]
 # ## Derivation
 #
-# Start from the variance of a sum of $n$ products. Each line follows from the one above for the reason beside it; what is
-# assumed stands in brackets. How the neurons of a layer depend on each other, $\mathrm E[x_i x_j]$, does not matter: weights of
-# mean zero remove it.
+# Start from the variance of a sum of $n$ products. Each line gives the reason why it follows from the one above, with
+# assumptions in brackets. Correlations $\mathrm E[x_i x_j]$ between the neurons of a layer drop out because the weights have
+# mean zero.
 
 # %%
 derivation = vf.symbolic.weight_variance()
 derivation
 
 # %% [markdown]
-# `check()` draws random parameters and compares both sides of every line, to 40 digits, with numbers computed from the
+# `check()` draws random parameters and compares both sides of every line, to 40 digits, with values computed from the
 # definition of the layer.
 
 # %%
@@ -47,7 +47,7 @@ print("every line holds:", holds := derivation.check())
 assert holds
 
 # %% [markdown]
-# For a ReLU $x = \max(u, 0)$, or a leaky one of slope $a$ below zero, the same steps give Kaiming's rule.
+# For a ReLU $x = \max(u, 0)$, or a leaky one with slope $a$ below zero, the same steps give Kaiming's rule.
 
 # %%
 kaiming = vf.symbolic.weight_variance(response="leaky_relu", threshold=0)
@@ -57,7 +57,7 @@ assert kaiming.result.subs(a, 0) * vf.symbolic.n == 2
 kaiming.result
 
 # %% [markdown]
-# For any variance, not only the one that is kept, this is the **variance map** $V' = F(V)$ with the gain
+# For any variance, not only the preserved one, this is the **variance map** $V' = F(V)$ with the gain
 # $g^2 = n \operatorname{Var}[w]$:
 
 # %%
@@ -69,7 +69,8 @@ variance_map
 # %% [markdown]
 # ## Number
 #
-# For normal potentials $P(u > \theta) = Q(\theta)$. Beside the double-precision gain stand 30 digits from the definition.
+# For normal potentials $P(u > \theta) = Q(\theta)$. The table compares the gain in double precision with 30 digits computed
+# from the definition.
 
 # %%
 print("   θ     g² = 1/Q(θ)    to 30 digits")
@@ -87,9 +88,9 @@ assert abs(vf.variance_map(1.0, threshold=1.0, gain=paper) - 1) < 1e-14
 # %% [markdown]
 # ## Picture
 #
-# What reaches the next layer is the mean square of a neuron's output. Below, a ReLU and a threshold act on the same potentials,
-# $u \sim \mathcal N(0, 1)$: the shaded area *is* $\mathrm E[x^2]$, and its inverse the gain that undoes the loss. A threshold
-# at $\theta = 1$ passes on three times less than a ReLU.
+# The next layer receives the mean square of a neuron's output. Below, a ReLU and a threshold act on the same potentials,
+# $u \sim \mathcal N(0, 1)$. The shaded area is $\mathrm E[x^2]$, and its inverse is the gain $g^2$ that compensates the loss.
+# A threshold at $\theta = 1$ passes on a third of what a ReLU does.
 
 # %%
 theta = 1.0
@@ -102,7 +103,7 @@ passed = {
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.3), sharey=True, layout="constrained")
 for ax, (name, (x, area, response)), colour in zip(axes, passed.items(), ("tab:blue", "tab:orange"), strict=True):
-    assert abs(np.trapezoid(x**2 * density, u) - area) < 3e-3  # the area drawn is the number written
+    assert abs(np.trapezoid(x**2 * density, u) - area) < 3e-3  # the shaded area is the number in the figure
     ax.fill_between(u, x**2 * density, color=colour, alpha=0.35, lw=0)
     ax.plot(u, density, color="0.3", lw=1.3)
     ax.plot(u, 0.2 * x, color=colour, lw=1.3, ls="--")
@@ -124,8 +125,8 @@ figure
 # ## Simulation
 #
 # Two layers with real weight matrices. Layer 1 is driven to variance $V$; the variance of layer 2 is measured over 100
-# networks of width 400. For this one step the map is exact at *every* width, since it takes only the mean of what layer 1
-# passes on: so the only tolerance is the standard error.
+# networks of width 400. For this single step the map is exact at *every* width, because it only needs the mean of the output
+# of layer 1. The only tolerance is therefore the standard error.
 
 # %%
 variances = np.array([0.2, 0.5, 1.0, 1.5, 2.5, 4.0])
@@ -146,7 +147,7 @@ for first_seed, (name, gain) in zip((0, 100), gains.items(), strict=True):
     wrong = (measured[name] - vf.variance_map(variances, threshold=theta, gain=1.05 * gain)) / errors[name]
     print(f"{name}: largest deviation {np.abs(z).max():.1f} standard errors;  gain wrong by 5 %: {np.abs(wrong).max():.1f}")
     assert np.abs(z).max() < 4
-    assert np.abs(wrong).max() > 6  # a theory off by that little is seen
+    assert np.abs(wrong).max() > 6  # so small an error of the theory is detected
 
 # %%
 figure, ax = plt.subplots(figsize=(6, 4.2), layout="constrained")
@@ -158,7 +159,7 @@ for (name, gain), colour in zip(gains.items(), ("tab:orange", "tab:blue"), stric
     ax.errorbar(variances, measured[name], 2 * errors[name], fmt="o", ms=4, color=colour, capsize=2)
     ax.text(2.6, vf.variance_map(2.6, threshold=theta, gain=gain) - 0.33, name, color=colour)
 ax.plot(1, 1, "o", ms=11, mfc="none", mec="0.2")
-ax.annotate("handed on: $V = V' = 1$", (0.95, 1.08), (0.1, 1.75), arrowprops={"arrowstyle": "-", "color": "0.5"})
+ax.annotate("preserved: $V = V' = 1$", (0.95, 1.08), (0.1, 1.75), arrowprops={"arrowstyle": "-", "color": "0.5"})
 ax.set(xlabel="variance of a layer, $V$", ylabel="variance of the next, $V'$", xlim=(0, 4.3), ylim=(0, 3.5))
 ax.set_title(r"variance map at $\theta = 1$; bars: $\pm 2$ standard errors", fontsize=10)
 plt.close(figure)
@@ -168,18 +169,18 @@ figure
 # ## Where it stops being true
 #
 # **Finite width, from the third layer on.** The variance of layer 2 fluctuates from network to network, and $F$ is curved:
-# $\mathrm E[F(V)] \neq F(\mathrm E[V])$. The map says 1 for ever. The exact law of a network of width 100 says otherwise, and
-# simulation sides with it.
+# $\mathrm E[F(V)] \neq F(\mathrm E[V])$. According to the map the variance stays 1 for ever. The exact theory of a network of
+# width 100 predicts a decay, and simulation confirms it.
 
 # %%
 deep = vf.Network(width=100, depth=25, gain=paper, neuron=vf.Neuron(theta))
 limit, exact, ensemble = vf.mean_field(deep), vf.finite_width(deep), vf.simulate(deep, repeats=200, seed=200)
 mean, error = ensemble.mean().variance, ensemble.stderr().variance
-verdicts = {"exact law": vf.compare(exact, ensemble), "map iterated": vf.compare(limit, ensemble)}
+verdicts = {"exact theory": vf.compare(exact, ensemble), "map iterated": vf.compare(limit, ensemble)}
 for name, verdict in verdicts.items():
-    print(f"{name}: {'stands' if verdict.passed else 'is rejected'}")
+    print(f"{name}: {'agrees' if verdict.passed else 'is rejected'}")
 assert np.allclose(limit.variance, 1)
-assert verdicts["exact law"].passed
+assert verdicts["exact theory"].passed
 assert not verdicts["map iterated"].passed
 assert abs(mean[1] - 1) < 4 * error[1]  # layer 2: still the map
 assert mean[-1] + 10 * error[-1] < 1  # layer 25: no longer
@@ -190,7 +191,7 @@ ax.plot(layer, limit.variance, color="0.5", lw=1.5, ls="--")
 ax.text(25, 1.03, "the map, iterated (infinite width)", color="0.4", ha="right")
 ax.plot(layer, exact.variance, color="tab:orange", lw=1.5)
 ax.errorbar(layer, mean, 2 * error, fmt="o", ms=3.5, color="0.2", capsize=2, lw=1)
-ax.text(10.3, 0.83, "exact law at width 100", color="tab:orange")
+ax.text(10.3, 0.83, "exact theory at width 100", color="tab:orange")
 ax.text(2, 0.25, r"mean of 200 networks, $\pm 2$ standard errors", color="0.2")
 ax.set(xlabel="layer $l$", ylabel=r"$\mathrm{Var}[u_l]$", ylim=(0, 1.15), xlim=(0, 26))
 ax.set_title(r"width 100, $\theta = 1$, the gain that preserves the variance", fontsize=10)
@@ -198,9 +199,9 @@ plt.close(figure)
 figure
 
 # %% [markdown]
-# **A weight mean.** With $n\,\mathrm E[w] = m_g \neq 0$ the spikes shift the mean potential of the next layer, and the distance
-# to the threshold with it. At $\theta = 1$, $m_g = -1$ the gain above lets activity die; the map with that term says which gain
-# keeps it.
+# **A weight mean.** With $n\,\mathrm E[w] = m_g \neq 0$ the spikes shift the mean potential of the next layer, and with it the
+# distance to the threshold. At $\theta = 1$, $m_g = -1$ activity dies with the gain above; the map with this term gives the
+# gain that preserves the variance.
 
 # %%
 shifted = vf.symbolic.variance_map(mean_gain=vf.symbolic.m_g)
@@ -213,4 +214,4 @@ assert abs(vf.variance_map(1.0, threshold=theta, gain=kept, mean_gain=-1.0) - 1)
 shifted.result
 
 # %% [markdown]
-# That $V = 1$ is handed on does not say that it is an attractor: notebook 2. Nor are all potentials normal: notebook 3.
+# That $V = 1$ is preserved does not mean that it is stable (notebook 2), and not all potentials are normal (notebook 3).

@@ -7,15 +7,15 @@
 # ---
 
 # %% [markdown]
-# # 2. Below $g^2 = 6.034\,\theta^2$ only silence is left, and that is why Kaiming's weights die
+# # 2. Below $g^2 = 6.034\,\theta^2$ silence is the only fixed point, which is why Kaiming's weights die
 #
-# A layer maps the variance of its potentials to $F(V) = g^2 P(u > \theta)$ (notebook 1). Over depth the variance runs into a
-# stable fixed point of $F$. Silence, $V = 0$, is always one. Activity needs another, and there is one only if
+# A layer maps the variance of its potentials to $F(V) = g^2 P(u > \theta)$ (notebook 1). With depth the variance approaches a
+# stable fixed point of $F$. Silence, $V = 0$, always is one. Activity needs another one, which exists only if
 #
 # $$g^2 \geq \gamma_c\,\theta^2, \qquad \gamma_c = 6.0344 \text{ for normal potentials.}$$
 #
-# Kaiming's gain, $g^2 = 2$, falls short of it above $\theta = 0.5757$. The gain that preserves $V = 1$ never does; but above
-# $\theta = 1.19$ the point it preserves is unstable.
+# Kaiming's gain, $g^2 = 2$, is below this for $\theta > 0.5757$. The gain that preserves $V = 1$ never is, but for
+# $\theta > 1.19$ the fixed point that it preserves is unstable.
 
 # %%
 import matplotlib.pyplot as plt
@@ -39,7 +39,7 @@ assert holds
 condition
 
 # %% [markdown]
-# A small deviation from a fixed point is multiplied by $m = F'(V)$ per layer. At a fixed point, $m$ too depends on $z$ alone:
+# A small deviation from a fixed point is multiplied by $m = F'(V)$ per layer. At a fixed point, $m$ also depends on $z$ alone:
 
 # %%
 multiplier = vf.symbolic.multiplier()
@@ -50,8 +50,9 @@ multiplier
 # %% [markdown]
 # $\frac{d}{dz} \ln z^2 S(z) = \frac 2z (1 - m)$: the right side of the condition rises while $m < 1$ and falls once $m > 1$.
 # For normal potentials $m = z h/2$ with the hazard $h = \varphi/Q$. It is $\mathrm E[Z \mid Z > z]$, so $h > z$. Hence
-# $h' = h (h - z) > 0$: $h$ rises, $m$ rises with it, and there is one maximum, at $m = 1$. Below its height there are two
-# fixed points, a stable and an unstable one; above it none. They meet and vanish: a saddle-node.
+# $h' = h (h - z) > 0$: $h$ rises, $m$ rises with it, and there is one maximum, at $m = 1$. For $1/\gamma$ below this maximum
+# there are two fixed points, one stable and one unstable; above it there is none. They merge and vanish in a saddle-node
+# bifurcation.
 
 # %%
 grid = np.linspace(0, 30, 3001)
@@ -67,7 +68,7 @@ saddle
 # %% [markdown]
 # ## Number
 #
-# $\gamma_c$ to 30 digits, and bounds that ball arithmetic has proven for $g_c = \sqrt{\gamma_c}$ at $\theta = 1$: neighbouring
+# $\gamma_c$ to 30 digits, and proven bounds for $g_c = \sqrt{\gamma_c}$ at $\theta = 1$ from ball arithmetic: two neighbouring
 # doubles.
 
 # %%
@@ -79,7 +80,7 @@ assert vf.critical_gain(threshold=1.0) in proven
 assert abs(vf.critical_gain(threshold=1.0) ** 2 / float(gamma_c) - 1) < 1e-14
 
 # %% [markdown]
-# Every fixed gain dies at $\theta_c = g/\sqrt{\gamma_c}$:
+# With a fixed gain activity dies above $\theta_c = g/\sqrt{\gamma_c}$:
 
 # %%
 for name, gain2 in {"Kaiming": 2.0, "LeCun": 1.0, "torch's default for a linear layer": 1 / 3}.items():
@@ -89,8 +90,9 @@ for name, gain2 in {"Kaiming": 2.0, "LeCun": 1.0, "torch's default for a linear 
     assert active[1] == 0.0 < 0.1 * gain2 < active[0]  # V does not shrink to 0: it falls off an edge
 
 # %% [markdown]
-# The gain that preserves $V = 1$ has $\gamma = 1/(\theta^2 Q(\theta)) \geq \gamma_c$ at every threshold. Its second fixed point
-# bounds the basin of silence up to $\theta = 1.19$. From there on the two have changed roles, and activity settles elsewhere.
+# The gain that preserves $V = 1$ has $\gamma = 1/(\theta^2 Q(\theta)) \geq \gamma_c$ at every threshold. Up to $\theta = 1.19$
+# its second fixed point is the edge of the basin of silence. Beyond, the two exchange roles, and activity settles at the
+# second one.
 
 # %%
 print("   θ       V = 1:  m   stable      the other one:  V   stable")
@@ -103,7 +105,7 @@ for theta in (0.5, 1.0, 1.2, 1.5, 2.0):
     assert abs(multiplier.lambdify()(z=theta) - one.multiplier) < 1e-12
 
 # %% [markdown]
-# Proven for $\theta = 1.5$: these three and no other.
+# For $\theta = 1.5$ these three are proven to be all:
 
 # %%
 certified = vf.certified.fixed_points(threshold=1.5, gain=vf.gain(threshold=1.5))
@@ -114,8 +116,8 @@ certified
 # %% [markdown]
 # ## Picture
 #
-# One curve serves all gains and thresholds. A network sits on a horizontal line at $1/\gamma$; where the line meets the curve
-# on its rising side activity is stable.
+# One curve describes all gains and thresholds. The fixed points of a network are the intersections with the horizontal line at
+# $1/\gamma$; those on the rising side of the curve are stable.
 
 # %%
 z = np.linspace(0, 4, 600)
@@ -140,8 +142,9 @@ figure
 # %% [markdown]
 # ## Simulation
 #
-# Kaiming's gain, 40 networks of width 200 for each threshold, variance at layer 30. The exact law of that width is judged at
-# every layer. At $\theta \leq 0.47$ it differs from the fixed point by less than 0.005, which is the bias allowed for below.
+# Kaiming's gain, 40 networks of width 200 for each threshold, variance at layer 30. The exact theory of that width is tested
+# at every layer. At $\theta \leq 0.47$ it differs from the fixed point by less than 0.005, which the test below allows as a
+# bias.
 
 # %%
 thresholds = (0.2, 0.3, 0.4, 0.47, 0.53, 0.56, 0.6, 0.7, 0.9)
@@ -164,8 +167,8 @@ for theta, ensemble in zip(thresholds[:4], ensembles, strict=False):  # a theory
     assert not vf.compare(vf.finite_width(wrong), ensemble, false_alarm=1e-2).passed
 
 # %% [markdown]
-# Left: Kaiming's fixed points and what was measured. Right: the gain that preserves $V = 1$, where the branches do not end
-# but cross and exchange their stability.
+# Left: fixed points with Kaiming's gain, and simulation. Right: the gain that preserves $V = 1$; here the branches cross and
+# exchange their stability.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.9), layout="constrained")
@@ -202,8 +205,8 @@ plt.close(figure)
 figure
 
 # %% [markdown]
-# **Both sides of the basin edge.** At $\theta = 1$ the preserving gain has it at $V = 0.514$. Networks driven below it fall
-# silent, networks driven above it are drawn to 1.
+# **Both sides of the basin edge.** At $\theta = 1$ with the preserving gain the edge is at $V = 0.514$. Networks driven below
+# it fall silent, networks driven above it approach 1.
 
 # %%
 starts = (0.3, 0.4, 0.8, 1.5)
@@ -236,9 +239,9 @@ figure
 # %% [markdown]
 # ## Where it stops being true
 #
-# **A finite depth cannot see the edge sharply.** A little below it, $g^2 = (1-\delta)\,\gamma_c \theta^2$, the two fixed points
-# are gone but $F$ still nearly touches the diagonal, and activity lingers there. Where they met, $F = V$, $F' = 1$ and
-# $F'' = -(3 - z_c^2)/(2V)$, so that $x = V/V_c - 1$ obeys $x' = x - \delta - \frac{3 - z_c^2}{4} x^2$ to leading order;
+# **At finite depth the transition is smooth.** Slightly below $g_c$, $g^2 = (1-\delta)\,\gamma_c \theta^2$, there are no
+# active fixed points, but $F$ nearly touches the diagonal, where activity decays slowly. At the saddle-node $F = V$, $F' = 1$
+# and $F'' = -(3 - z_c^2)/(2V)$, so that $x = V/V_c - 1$ obeys $x' = x - \delta - \frac{3 - z_c^2}{4} x^2$ to leading order;
 # summed as an integral, the number of layers is
 #
 # $$L \approx \frac{2\pi}{\sqrt{(3 - z_c^2)\,\delta}}.$$
@@ -256,21 +259,22 @@ for delta in (0.04, 0.01, 0.002, 0.0001):
 assert abs(ratios[-1] - 1) < 0.03 < abs(ratios[0] - 1)
 
 # %% [markdown]
-# A hundred layers do not tell a gain 0.1 % short of $g_c$ from one that keeps activity.
+# In a hundred layers a gain 0.1 % below $g_c$ cannot be distinguished from one that sustains activity.
 #
-# **At finite width the condition is necessary, not sufficient.** The fluctuations of a narrow layer carry it over the edge of
-# the basin, and once silent it stays silent. At $\theta = 1$ the preserving gain lies 2 % above $g_c$ and its fixed point is
-# stable, yet this is the share of networks that are alive at layer 100:
+# **At finite width the condition is necessary, not sufficient.** Fluctuations carry a narrow layer over the edge of the basin,
+# and once silent it stays silent. At $\theta = 1$ the preserving gain lies 2 % above $g_c$ and its fixed point is stable, yet
+# only these fractions of networks are alive at layer 100:
 
 # %%
-shares = {}
+alive = {}
 for width in (100, 300, 1000, 3000):
     network = vf.Network(width=width, depth=100, gain=paper, neuron=vf.Neuron(1.0))
-    shares[width] = float(vf.finite_width(network).survival[-1])
-    print(f"width {width:5d}: {shares[width]:.4f}")
-assert shares[100] < 0.02 < 0.99 < shares[3000]
-assert list(shares.values()) == sorted(shares.values())
+    alive[width] = float(vf.finite_width(network).survival[-1])
+    print(f"width {width:5d}: {alive[width]:.4f}")
+assert alive[100] < 0.02 < 0.99 < alive[3000]
+assert list(alive.values()) == sorted(alive.values())
 print(f"margin: g/g_c - 1 = {vf.lookup(threshold=1.0, fan_in=100).margin:.4f}")
 
 # %% [markdown]
-# **Other laws of the potential** have another $\gamma_c$, and a bias another number of fixed points: notebook 3.
+# **Other distributions of the potential** have a different $\gamma_c$, and with a bias the number of fixed points changes:
+# notebook 3.

@@ -7,18 +7,18 @@
 # ---
 
 # %% [markdown]
-# # 4. At finite width activity is a binomial Markov chain: 100 neurons lose it beyond $\theta \approx 0.85$
+# # 4. At finite width activity is a binomial Markov chain: in layers of 100 neurons it dies beyond $\theta \approx 0.85$
 #
-# The paper's gain keeps $\operatorname{Var}[u]$ in an infinitely wide network. Its figure 4 shows that narrow networks do not
-# obey: at $n = 100$ activity is not conserved for $\theta > 0.85$, at $n = 600$ the effect is weaker.
+# The paper's gain preserves $\operatorname{Var}[u]$ in an infinitely wide network. Its figure 4 shows that in narrow networks
+# this fails: at $n = 100$ activity is not conserved for $\theta > 0.85$; at $n = 600$ the effect is weaker.
 #
-# **Claim.** Nothing is missing but the fluctuations of the spike count $K_l$ of a layer, and these have an exact law at any
-# width:
+# **Claim.** The fluctuations of the spike count $K_l$ of a layer explain all of it, and at any width they have an exact
+# distribution:
 #
 # $$K_{l+1} \mid K_l \;\sim\; \mathrm{Binomial}(n, \pi_{K_l}), \qquad
 #   \pi_K = P\Bigl(\sum_{i \le K} w_i > \theta\Bigr) = Q\Bigl(\frac{\theta}{g\sqrt{K/n}}\Bigr)\ \text{for normal weights.}$$
 #
-# $K = 0$ is absorbing, so every finite network falls silent in the end; the width decides when.
+# $K = 0$ is absorbing, so every finite network falls silent eventually; the width determines when.
 
 # %%
 import matplotlib.pyplot as plt
@@ -33,7 +33,7 @@ COLOURS = dict(zip(THRESHOLDS, plt.get_cmap("viridis")(np.linspace(0.05, 0.85, l
 
 
 def network(threshold, width, **options):
-    """The paper's network: its gain, currents N(0, 1) into layer 1."""
+    """The paper's network: the preserving gain, and N(0, 1) currents into layer 1."""
     options = {"gain": vf.gain(threshold=threshold)} | options
     return vf.Network(width=width, depth=DEPTH, neuron=vf.Neuron(threshold), **options)
 
@@ -50,14 +50,14 @@ assert infinite.check()
 infinite
 
 # %% [markdown]
-# A finite layer has $K$ spikes instead, a random number. Three sentences replace the limit, and none is an approximation:
+# In a finite layer the number of spikes $K$ is random. Three statements replace the limit; none of them is an approximation:
 #
 # 1. *Given* $K_l = K$, a potential of the next layer is a sum of $K$ weights (spikes are 0 or 1, so it does not matter
 #    which neurons spiked). For normal weights it is $\mathcal N(0, C)$ with $C = g^2 K/n$: the first line above with $K/n$
 #    in place of $\mathrm E[x^2]$.
 # 2. The rows of the weight matrix are independent, so the $n$ potentials are independent given $K$, and each exceeds $\theta$
 #    with the same probability $\pi_K$. Hence $K_{l+1} \mid K \sim \mathrm{Binomial}(n, \pi_K)$.
-# 3. The weights of every layer are fresh, so $K_{l+1}$ depends on the past through $K_l$ alone: a Markov chain.
+# 3. Every layer has new weights, so $K_{l+1}$ depends on the past only through $K_l$: a Markov chain.
 #
 # Layer 1 is driven by currents $\mathcal N(0, 1)$: $K_1 \sim \mathrm{Binomial}(n, Q(\theta))$. The paper plots the sample
 # variance of layer $l$. Given $C$ it is $C/(n-1)$ times a $\chi^2_{n-1}$, of mean $C$ and variance $2 C^2/(n-1)$. So its
@@ -65,7 +65,7 @@ infinite
 #
 # $$\operatorname{Var}[C] + \frac{2}{n-1}\,\mathrm E[C^2].$$
 #
-# Written out with no other ingredient, in 50-digit arithmetic, the chain agrees with the fast one:
+# This chain, written out in 50-digit arithmetic, agrees with the fast implementation:
 
 # %%
 gain = vf.gain(threshold=1.0)
@@ -79,7 +79,7 @@ assert np.allclose(fast.variance_std, [float(s) for s in slow.variance_std], rto
 # %% [markdown]
 # ## The numbers of figure 4
 #
-# Layer 100, the paper's gain, every network counted, the silent ones with variance 0.
+# Layer 100 with the paper's gain. Silent networks count, with variance 0.
 
 # %%
 profiles = {(n, t): vf.finite_width(network(t, n)) for n in (100, 600) for t in THRESHOLDS}
@@ -92,14 +92,14 @@ assert alive[600, 0.85] > 1 - 1e-6  # and conserved there by 600 neurons
 assert 0.80 < alive[600, 1.0] < 0.82
 
 # %% [markdown]
-# At $n = 100$ and $\theta = 0.85$ 59 % of the networks are alive at layer 100, at 0.9 26 %, at 1 less than 2 %. The threshold
-# 0.85 of the paper is where half of the networks are lost. At $n = 600$ one in five is lost at $\theta = 1$, which twenty runs
-# show as a slow decay of the mean.
+# At $n = 100$ and $\theta = 0.85$ 59 % of the networks are alive at layer 100, at 0.9 26 %, at 1 less than 2 %. So at the
+# paper's threshold of 0.85 about half of the networks are lost. At $n = 600$ and $\theta = 1$ one in five is lost, which shows
+# in twenty runs as a slow decay of the mean.
 #
 # ## Simulation
 #
-# Real weight matrices, fresh in every layer; error bars are standard errors over networks. The verdict of `vf.compare` takes
-# all layers and all three quantities at once; its false-alarm rate is exact also where networks die.
+# Real weight matrices, drawn anew in every layer; error bars are standard errors over networks. `vf.compare` tests all layers
+# and all three quantities at once, with a false-alarm rate that is exact also where networks die.
 
 # %%
 REPEATS = {100: 300, 600: 20}
@@ -111,15 +111,15 @@ for n, repeats in REPEATS.items():
 print("    n     θ   alive: exact  simulated     deviation of Var u: largest |z|   p-value")
 for key, ensemble in ensembles.items():
     verdict = vf.compare(profiles[key], ensemble)
-    share, largest = ensemble.survival[:, -1].mean(), np.nanmax(np.abs(verdict.z["variance"]))
-    print(f"{key[0]:5d}  {key[1]:4.2f}  {alive[key]:12.4f}  {share:9.4f}  {largest:31.2f}  {verdict.p_value:9.3f}")
+    fraction, largest = ensemble.survival[:, -1].mean(), np.nanmax(np.abs(verdict.z["variance"]))
+    print(f"{key[0]:5d}  {key[1]:4.2f}  {alive[key]:12.4f}  {fraction:9.4f}  {largest:31.2f}  {verdict.p_value:9.3f}")
     assert verdict.passed  # false alarm 1e-3 each
     assert (
-        abs(share - alive[key]) < 4 * np.sqrt(alive[key] * (1 - alive[key]) / ensemble.repeats) + 1 / ensemble.repeats
+        abs(fraction - alive[key]) < 4 * np.sqrt(alive[key] * (1 - alive[key]) / ensemble.repeats) + 1 / ensemble.repeats
     )  # a whole count
 
 # %% [markdown]
-# The same test rejects a law whose gain is 3 % off, so it does see something:
+# The same test rejects a theory whose gain is wrong by 3 %:
 
 # %%
 wrong = vf.finite_width(network(0.85, 100, gain=1.03 * vf.gain(threshold=0.85)))
@@ -133,7 +133,7 @@ layers, shown = np.arange(1, DEPTH + 1), np.arange(4, DEPTH, 12)
 for column, n in enumerate(REPEATS):
     for shift, t in enumerate(THRESHOLDS):
         profile, ensemble, colour = profiles[n, t], ensembles[n, t], COLOURS[t]
-        at = np.clip(shown + 2 * shift - 4, 0, DEPTH - 1)  # beside each other, not on top
+        at = np.clip(shown + 2 * shift - 4, 0, DEPTH - 1)  # shifted so that dots do not overlap
         for ax, name in zip(axes[:, column], ("variance", "survival"), strict=True):
             exact, error = getattr(profile, name), getattr(ensemble.stderr(), name)
             ax.plot(layers, exact, color=colour, lw=1.6)
@@ -142,7 +142,7 @@ for column, n in enumerate(REPEATS):
     axes[0, column].set_title(f"$n$ = {n}, {REPEATS[n]} networks", fontsize=11)
     axes[1, column].set_xlabel("layer $l$")
 axes[0, 0].set(ylabel=r"mean of $\mathrm{Var}[u_l]$", ylim=(0, 1.3))
-axes[1, 0].set(ylabel="share of networks alive", ylim=(-0.04, 1.06))
+axes[1, 0].set(ylabel="fraction of networks alive", ylim=(-0.04, 1.06))
 axes[0, 1].legend(ncols=3, loc="lower center", title="lines: exact chain; dots: simulation ± standard error")
 plt.close(figure)
 figure
@@ -150,8 +150,8 @@ figure
 # %% [markdown]
 # ## Survival
 #
-# $P(K_{100} > 0)$ over the threshold: every width has its own edge, and it moves towards large $\theta$ slowly, since a layer
-# escapes to silence at a rate exponentially small in $n$ (notebook 05).
+# $P(K_{100} > 0)$ over the threshold. Every width has its own critical threshold, which increases slowly with the width, since
+# the rate of falling silent is exponentially small in $n$ (notebook 5).
 
 # %%
 grid = np.linspace(0.4, 1.15, 51)
@@ -161,20 +161,20 @@ for n, colour in zip(widths, plt.get_cmap("plasma")(np.linspace(0.1, 0.8, len(wi
     curve = [vf.SpikeChain(network(t, n)).survival() for t in grid]
     ax.plot(grid, curve, color=colour, label=f"$n$ = {n}")
     for t in THRESHOLDS if n in REPEATS else ():
-        share = ensembles[n, t].survival[:, -1].mean()
+        fraction = ensembles[n, t].survival[:, -1].mean()
         error = np.sqrt(alive[n, t] * (1 - alive[n, t]) / REPEATS[n])
-        ax.errorbar(t, share, error, fmt="o", ms=4, color=colour, clip_on=False)
+        ax.errorbar(t, fraction, error, fmt="o", ms=4, color=colour, clip_on=False)
 ax.axvline(0.85, color="0.6", lw=0.8, ls="--")
-ax.text(0.856, 1.05, "the paper's edge at $n$ = 100", color="0.4", fontsize=9)
-ax.set(xlabel="threshold θ", ylabel="share of networks alive at layer 100", ylim=(-0.03, 1.1))
+ax.text(0.856, 1.05, "the paper's limit at $n$ = 100", color="0.4", fontsize=9)
+ax.set(xlabel="threshold θ", ylabel="fraction of networks alive at layer 100", ylim=(-0.03, 1.1))
 ax.legend(loc="lower left")
 plt.close(figure)
 figure
 
 # %%
-edges = [vf.largest_threshold(width=[100, 600], depth=DEPTH, survival_target=share) for share in (0.99, 0.5)]
-for share, edge in zip((99, 50), edges, strict=True):
-    print(f"largest θ that keeps {share} % alive to layer 100: {edge[0]:.4f} at n = 100, {edge[1]:.4f} at n = 600")
+edges = [vf.largest_threshold(width=[100, 600], depth=DEPTH, survival_target=fraction) for fraction in (0.99, 0.5)]
+for fraction, edge in zip((99, 50), edges, strict=True):
+    print(f"largest θ that keeps {fraction} % alive to layer 100: {edge[0]:.4f} at n = 100, {edge[1]:.4f} at n = 600")
 print("smallest width for 99 % at θ = 1:", vf.smallest_width(threshold=1.0, depth=DEPTH))
 assert abs(edges[0][0] - 0.7284) < 1e-4
 assert 0.85 < edges[1][0] < 0.87
@@ -182,27 +182,27 @@ assert 0.85 < edges[1][0] < 0.87
 # %% [markdown]
 # ## The corrected gain
 #
-# A slightly larger gain moves the fixed point away from the edge of the basin of silence. The smallest one with
-# $P(K_{100} > 0) \ge 0.99$ follows from the chain by solving for $g$; its price is a larger variance.
+# A slightly larger gain moves the fixed point away from the edge of the basin of silence. The smallest gain with
+# $P(K_{100} > 0) \ge 0.99$ follows from the chain by solving for $g$, at the price of a larger variance.
 
 # %%
 corrected = vf.corrected_gain(threshold=1.0, width=100, depth=DEPTH)
 repaired = network(1.0, 100, gain=corrected)
 profile, ensemble = vf.finite_width(repaired), vf.simulate(repaired, repeats=200, seed=5)
-share = ensemble.survival[:, -1].mean()
+fraction = ensemble.survival[:, -1].mean()
 settled = vf.stable_variance(threshold=1.0, gain=corrected)
 print(f"θ = 1, n = 100: g² = {corrected**2:.5f} in place of {gain**2:.5f}")
-print(f"alive at layer 100: {alive[100, 1.0]:.4f} → {profile.survival[-1]:.4f} exact, {share:.4f} of 200 simulated networks")
+print(f"alive at layer 100: {alive[100, 1.0]:.4f} → {profile.survival[-1]:.4f} exact, {fraction:.4f} of 200 simulated networks")
 print(f"price: the infinitely wide network settles at V* = {settled:.4f}, this one at {profile.variance[-1]:.4f}")
 assert abs(profile.survival[-1] - 0.99) < 1e-9
-assert abs(share - 0.99) < 4 * np.sqrt(0.99 * 0.01 / 200)
+assert abs(fraction - 0.99) < 4 * np.sqrt(0.99 * 0.01 / 200)
 assert vf.compare(profile, ensemble).passed
 
 # %% [markdown]
 # ## Where it stops being true
 #
-# **Another law of weights** keeps the chain but changes $\pi_K$. At $n = 100$ the sum of $K \approx 16$ weights $\pm\sigma$ is
-# not normal, and its tail decides: the chain above is wrong, the one with that law's own $\pi_K$ is right.
+# **Another distribution of weights** changes $\pi_K$. At $n = 100$ the sum of $K \approx 16$ weights $\pm\sigma$ is not
+# normal, and its tail matters: the chain above is wrong, the one with the right $\pi_K$ agrees.
 
 # %%
 signs = network(1.0, 100, weights="sign")
@@ -214,10 +214,10 @@ assert own.passed
 assert not normal.passed
 
 # %% [markdown]
-# **Dependent rows** break the second sentence of the derivation, and with it the binomial law. Take $W = g\,O$ with $O$ a
-# random orthogonal matrix: the same variance per weight. A Haar-random $O$ turns the spikes into a vector that is uniform on
-# the sphere of radius $g\sqrt K$, so the potentials share one constraint, $\sum_i u_i^2 = g^2 K$, and the count fluctuates
-# less than the binomial.
+# **Dependent rows** violate the second statement of the derivation, and the count is no longer binomial. Take $W = g\,O$ with
+# $O$ a random orthogonal matrix: the same variance per weight. A Haar-random $O$ turns the spikes into a vector that is
+# uniform on the sphere of radius $g\sqrt K$, so the potentials fraction one constraint, $\sum_i u_i^2 = g^2 K$, and the count
+# fluctuates less than the binomial.
 
 # %%
 rng = np.random.default_rng(7)
@@ -225,7 +225,7 @@ RUNS, n = 2000, 100
 
 
 def orthogonal(counts):
-    """Spike counts after a layer of Haar-orthogonal weights, one network a row."""
+    """Spike counts after a layer of Haar-orthogonal weights, for one network per row."""
     direction = rng.standard_normal((len(counts), n))
     potentials = direction * (gain * np.sqrt(counts) / np.linalg.norm(direction, axis=1))[:, None]
     return (potentials > 1.0).sum(axis=1)
@@ -253,18 +253,18 @@ assert z > 5
 figure, ax = plt.subplots(figsize=(7.4, 3.9), layout="constrained")
 ax.plot(layers, own.profile.survival, color="C2", label="weights ±σ, exact")
 ax.plot(layers, chain, color="C0", label="normal weights, exact")
-for label, colour, runs, share in (
+for label, colour, runs, fraction in (
     ("weights ±σ, simulated", "C2", ensemble.repeats, ensemble.survival.mean(axis=0)),
     ("normal weights, simulated", "C0", REPEATS[100], ensembles[100, 1.0].survival.mean(axis=0)),
     ("orthogonal weights, simulated", "C3", RUNS, alive_orthogonal),
 ):
-    error = np.sqrt(share * (1 - share) / runs)
-    ax.errorbar(layers[::6], share[::6], error[::6], fmt="o", ms=3.5, lw=1, color=colour, label=label)
-ax.set(xlabel="layer $l$", ylabel="share of networks alive", title="$n$ = 100, θ = 1, the paper's gain", ylim=(-0.03, 1.1))
+    error = np.sqrt(fraction * (1 - fraction) / runs)
+    ax.errorbar(layers[::6], fraction[::6], error[::6], fmt="o", ms=3.5, lw=1, color=colour, label=label)
+ax.set(xlabel="layer $l$", ylabel="fraction of networks alive", title="$n$ = 100, θ = 1, the paper's gain", ylim=(-0.03, 1.1))
 ax.legend(loc="center right", bbox_to_anchor=(1, 0.56))
 plt.close(figure)
 figure
 
 # %% [markdown]
-# Likewise outside the claim: weights shared between layers (no Markov property), trained weights, and neurons with memory,
-# whose state is more than one count.
+# Also outside the claim are weights shared between layers (no Markov property), trained weights, and neurons with memory,
+# whose state is more than a spike count.

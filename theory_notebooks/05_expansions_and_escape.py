@@ -7,16 +7,16 @@
 # ---
 
 # %% [markdown]
-# # 5. A live network of width $n$ leaves the fixed point by powers of $1/n$, and dies at a rate exponentially small in $n$
+# # 5. A live network of width $n$ is off its fixed point by powers of $1/n$ and dies at a rate exponentially small in $n$
 #
-# Notebook 4 has the exact law of a finite network: a Markov chain. Here is what it says when $n$ is large. Two things happen
-# at very different speeds. A network that is alive fluctuates about the stable fixed point $V^*$ of the variance map $F$, and
-# its mean is shifted. With $C = g^2 K/n$, $p$ the firing rate, $m = F'(V^*)$,
+# Notebook 4 describes a finite network exactly by a Markov chain. For large $n$ two things happen on very different scales. A
+# network that is alive fluctuates about the stable fixed point $V^*$ of the variance map $F$, and its mean is shifted. With
+# $C = g^2 K/n$, $p$ the firing rate, $m = F'(V^*)$,
 #
 # $$\mathrm E[C] - V^* \sim \frac{F''(V^*)\, s^2}{2n(1-m^2)(1-m)}, \qquad \operatorname{Var}[C] \sim \frac{s^2}{n(1-m^2)},
 #   \qquad s^2 = g^4 p(1-p).$$
 #
-# And at long last it falls silent. That is no correction: the rate per layer is beyond all powers of $1/n$,
+# After very many layers it falls silent. The rate per layer is smaller than any power of $1/n$:
 #
 # $$r(n) \simeq A\, e^{-nI}.$$
 
@@ -37,21 +37,21 @@ def network(threshold, width, depth=2):
 # %% [markdown]
 # ## Derivation: powers of $1/n$
 #
-# $X = C - V^*$ is a Markov chain. Its binomial moments given the layer before are known exactly; expand $F$ about the fixed
-# point, ask that the moments do not change from layer to layer, and solve from the highest one down.
+# $X = C - V^*$ is a Markov chain. Its moments given the layer before are binomial, hence known exactly. Expand $F$ about the
+# fixed point, require that the moments do not change from layer to layer, and solve from the highest one down.
 
 # %%
 corrections = vf.symbolic.finite_width_corrections(order=1)
-print("every step holds, the remainders fall as stated:", corrections.check())
+print("every step holds, with remainders of the stated order:", corrections.check())
 assert corrections.check()
 corrections
 
 # %% [markdown]
 # ## The number
 #
-# At $\theta = 0.7$ and $n = 2000$ the mean lies about a thousandth below 1. The derivation with its symbols replaced by
-# numbers, the numerical series to higher orders, and the quasi-stationary law of the exact chain (its law given that it
-# is alive, after many layers):
+# At $\theta = 0.7$ and $n = 2000$ the mean lies about a thousandth below 1. Compare the formula derived above, the numerical
+# series to higher orders, and the quasi-stationary distribution of the exact chain (the distribution after many layers, given
+# that the network is alive):
 
 # %%
 theta, n = 0.7, 2000
@@ -75,8 +75,8 @@ assert abs(orders[2] - exact) < abs(orders[1] - exact) / 50 < abs(orders[0] - ex
 # %% [markdown]
 # ## Picture and simulation
 #
-# Left: the mean shift over $1/n$; dots are real networks, their error bars the spread of independent networks, each averaged
-# over the layers 16 … 60 in which it is alive. Right: what the series leaves, which must fall as $n^{-(k+1)}$ at order $k$.
+# Left: the mean shift over $1/n$. Dots are real networks, each averaged over the layers 16 … 60 in which it is alive, with
+# standard errors over networks. Right: the remainder of the series, which must decrease as $n^{-(k+1)}$ at order $k$.
 
 # %%
 REPEATS = {60: 800, 100: 300, 200: 80}
@@ -107,7 +107,7 @@ exact = np.array([vf.SpikeChain(network(theta, n)).quasi_stationary().variance -
 series = {k: np.array([vf.expansion(network(theta, n), order=k).variance - 1 for n in widths]) for k in (1, 2, 3)}
 for k, values in series.items():
     slope = np.polyfit(np.log(widths[-8:]), np.log(np.abs(values - exact)[-8:]), 1)[0]
-    print(f"order {k}: what is left falls as n^{slope:.3f}")
+    print(f"order {k}: the remainder decreases as n^{slope:.3f}")
     assert abs(slope + k + 1) < 0.1
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
@@ -124,7 +124,7 @@ for k, colour in zip(series, ("C1", "C2", "C4"), strict=True):
     right.loglog(widths, left_over, "o-", ms=3, color=colour, label=f"order {k}")
     right.loglog(widths[-9:], 2.2 * left_over[-1] * (widths[-9:] / widths[-1]) ** -(k + 1.0), color="0.6", lw=0.8, ls="--")
     right.text(widths[-6], 3.2 * left_over[-1] * (widths[-6] / widths[-1]) ** -(k + 1.0), f"$n^{{-{k + 1}}}$", color="0.4")
-right.set(xlabel="width $n$", ylabel="|series - exact|", title="what is left")
+right.set(xlabel="width $n$", ylabel="|series - exact|", title="remainder of the series")
 right.legend(loc="lower left")
 plt.close(figure)
 figure
@@ -132,8 +132,8 @@ figure
 # %% [markdown]
 # ## Derivation: the fixed point near the limits of the theory
 #
-# The coefficients above contain $p$, $m$ and $F''$. Near its limits the theory gives them in closed form. First the paper's
-# gain at small thresholds, where Kaiming's 2 is the leading term:
+# The coefficients above contain $p$, $m$ and $F''$, which have closed forms in several limits. First the paper's gain at small
+# thresholds, where Kaiming's 2 is the leading term:
 
 # %%
 small = vf.symbolic.expansion("threshold_to_zero", order=2)
@@ -149,8 +149,8 @@ assert large.check(points=2)
 large
 
 # %% [markdown]
-# For a given gain only $\gamma = g^2/\theta^2$ matters. Where two fixed points are born, with
-# $\delta = \sqrt{1 - \gamma_c/\gamma}$, the stable one (s) and the edge of the basin of silence (e) part as a square root:
+# For a given gain only $\gamma = g^2/\theta^2$ matters. At the saddle-node, with $\delta = \sqrt{1 - \gamma_c/\gamma}$, the
+# stable fixed point (s) and the edge of the basin of silence (e) separate as a square root:
 
 # %%
 born = vf.symbolic.expansion("saddle_node", order=1)
@@ -158,7 +158,7 @@ assert born.check(points=1)
 born
 
 # %% [markdown]
-# And at large gain, $\eta = \theta/g \to 0$, the edge retreats logarithmically, by the lower branch of Lambert's function:
+# At large gain, $\eta = \theta/g \to 0$, the edge decreases logarithmically, given by the lower branch of Lambert's function:
 
 # %%
 strong = vf.symbolic.expansion("gain_to_infinity", order=1)
@@ -167,8 +167,8 @@ strong
 
 
 # %% [markdown]
-# Against the fixed points found numerically, each series must miss by its stated order: halving what is small divides the
-# miss by $2^{k+1}$.
+# The error of each series against the numerical fixed points must have the stated order: halving the small parameter divides
+# the error by $2^{k+1}$.
 
 
 # %%
@@ -194,7 +194,7 @@ def halving(miss, size):
 
 
 powers = halving(lambda t: np.subtract(near_zero(t), preserving(t)), 0.02)
-print("θ → 0:   g², m miss by powers", powers.round(2))
+print("θ → 0:   orders of the errors of g², m", powers.round(2))
 assert np.allclose(powers, [3, 4], atol=0.1)
 
 
@@ -219,7 +219,7 @@ print("γ → ∞:   V_s/g², m_s           ", powers.round(2))
 assert np.allclose(powers, 2, atol=0.2)
 
 error = [near_infinity(t)[1] - preserving(t)[1] for t in (5.0, 8.0)]
-print(f"θ → ∞:   m misses by {error[0]:.4f} at θ = 5, {error[1]:.4f} at 8; a next term 5/θ⁴ is {5 / 5**4:.4f}, {5 / 8**4:.4f}")
+print(f"θ → ∞:   error of m {error[0]:.4f} at θ = 5, {error[1]:.4f} at 8; the next term 5/θ⁴ is {5 / 5**4:.4f}, {5 / 8**4:.4f}")
 assert np.all(np.abs(error) < [10 / 5**4, 10 / 8**4])
 
 # %%
@@ -245,21 +245,21 @@ eta = np.linspace(0.01, 0.35, 50)
 axes[1, 1].plot(eta, [living(e**-2)[0].variance for e in eta], color="0.1")
 axes[1, 1].plot(eta, near_strong(eta)[2], color="C1", ls="--")
 axes[1, 1].set(xlabel=r"$\eta = \theta/g$", ylabel=r"edge $V_e/\theta^2$")
-axes[1, 1].set_title(r"$\gamma \to \infty$: the edge retreats as $1/\ln$")
+axes[1, 1].set_title(r"$\gamma \to \infty$: the edge decreases as $1/\ln$")
 plt.close(figure)
 figure
 
 # %% [markdown]
 # ## Escape to silence
 #
-# A live network must be carried by chance from $p$ down to the edge $p_u$ of the basin of silence; from there it falls by
-# itself. One layer that goes from firing fraction $x$ to $y$ costs $\mathrm{KL}(y \,\|\, \pi(x))$ per neuron, so
+# To die, a live network must fluctuate from $p$ down to the edge $p_u$ of the basin of silence; from there it decays by
+# itself. A step from the firing fraction $x$ to $y$ costs $\mathrm{KL}(y \,\|\, \pi(x))$ per neuron, so
 #
 # $$I = \min \sum_l \mathrm{KL}\bigl(x_{l+1} \,\|\, \pi(x_l)\bigr) \quad\text{over paths from } p \text{ to } p_u,$$
 #
-# That fixes $I$. For the prefactor $A$ it is *assumed* that fluctuations about the cheapest path are Gaussian, layer by layer,
-# as in Laplace's method; `varflow/theory/escape.py` writes the integrals out. The test is the exact rate, that of the
-# quasi-stationary law, $r = \sum_K \nu_K (1 - \pi_K)^n$: relative to $A e^{-nI}$ only $O(1/n)$ may be missing.
+# The prefactor $A$ *assumes* Gaussian fluctuations about the cheapest path, layer by layer, as in Laplace's method; the
+# integrals are in `varflow/theory/escape.py`. The exact rate is that of the quasi-stationary distribution,
+# $r = \sum_K \nu_K (1 - \pi_K)^n$; its relative difference from $A e^{-nI}$ must be $O(1/n)$.
 
 # %%
 LADDERS = {t: np.geomspace(100, widest, 10).astype(int) for t, widest in {0.7: 2000, 0.85: 6000, 1.0: 10000}.items()}
@@ -274,18 +274,19 @@ for t, escape in escapes.items():
     assert abs(missing[t][-1]) < 0.01
 
 # %% [markdown]
-# In simulation a death is an event: the rate is deaths over live layers, after twelve layers in which the start is forgotten.
+# In simulations the rate is the number of deaths divided by the number of live layers, after twelve layers in which the start
+# is forgotten.
 
 # %%
 DEATHS = {100: 300, 200: 120, 300: 50}
 BINS = np.arange(0.5, 66, 5)
 
 
-def share_alive(hits, alive):
+def fraction_alive(hits, alive):
     """Share of live layers with a property, and its standard error over independent networks."""
     hits, layers = np.sum(hits & alive, axis=1), alive.sum(axis=1)
-    share = hits.sum() / layers.sum()
-    return share, np.sqrt(np.sum((hits - share * layers) ** 2)) / layers.sum()
+    fraction = hits.sum() / layers.sum()
+    return fraction, np.sqrt(np.sum((hits - fraction * layers) ** 2)) / layers.sum()
 
 
 counted, occupied = {}, {}
@@ -293,14 +294,14 @@ for n, repeats in DEATHS.items():
     ensemble = vf.simulate(network(1.0, n, depth=40), repeats=repeats, seed=2)
     spikes = ensemble.spikes[:, 12:]
     before, after = spikes[:, :-1] > 0, spikes[:, 1:] > 0
-    law, exposed = vf.SpikeChain(network(1.0, n)).quasi_stationary(), before.sum()
-    share, error = np.sum(before & ~after) / exposed, np.sqrt(law.escape_rate * (1 - law.escape_rate) / exposed)
-    counted[n] = share, error
-    occupied[n] = np.array([share_alive((a < spikes) & (spikes < a + 5), spikes > 0) for a in BINS[:-1]])
-    print(f"n = {n}: {share:.4f} ± {error:.4f} of live layers fall silent, exact {law.escape_rate:.4f}")
-    assert abs(share - law.escape_rate) < 4 * error
+    state, exposed = vf.SpikeChain(network(1.0, n)).quasi_stationary(), before.sum()
+    fraction, error = np.sum(before & ~after) / exposed, np.sqrt(state.escape_rate * (1 - state.escape_rate) / exposed)
+    counted[n] = fraction, error
+    occupied[n] = np.array([fraction_alive((a < spikes) & (spikes < a + 5), spikes > 0) for a in BINS[:-1]])
+    print(f"n = {n}: {fraction:.4f} ± {error:.4f} of live layers fall silent, exact {state.escape_rate:.4f}")
+    assert abs(fraction - state.escape_rate) < 4 * error
     mean, mean_error = mean_alive(ensemble, 1.0, first=12)
-    assert abs(mean - law.firing_rate) < 4 * mean_error
+    assert abs(mean - state.firing_rate) < 4 * mean_error
 
 # %%
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
@@ -316,13 +317,13 @@ left.set_title("lines: $A e^{-nI}$; circles: exact", fontsize=10)
 left.legend(loc="lower left")
 middle.axhline(0, color="0.7", lw=0.8)
 middle.set(xlabel="width $n$", ylabel="$n$ (exact / asymptotic - 1)")
-middle.set_title("what $A e^{-nI}$ misses is $O(1/n)$", fontsize=10)
+middle.set_title("relative error of $A e^{-nI}$: $O(1/n)$", fontsize=10)
 
 n, centres = 200, BINS[:-1] + 2.5
-law = vf.SpikeChain(network(1.0, n)).quasi_stationary().distribution
-inside = np.array([law.mass[(law.counts > a) & (law.counts < a + 5)].sum() for a in BINS[:-1]])
+counts = vf.SpikeChain(network(1.0, n)).quasi_stationary().distribution
+inside = np.array([counts.mass[(counts.counts > a) & (counts.counts < a + 5)].sum() for a in BINS[:-1]])
 found, errors = occupied[n].T
-right.bar(centres, inside, 4.6, color="0.85", label="quasi-stationary law")
+right.bar(centres, inside, 4.6, color="0.85", label="quasi-stationary distribution")
 right.errorbar(centres, found, errors, fmt="o", ms=3.5, lw=1, color="C3", label="simulated, alive")
 edge, stable = vf.fixed_points(threshold=1.0, gain=vf.gain(threshold=1.0))[1:]
 for state, name in ((stable, "$np$"), (edge, "$np_u$")):

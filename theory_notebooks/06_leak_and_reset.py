@@ -7,17 +7,17 @@
 # ---
 
 # %% [markdown]
-# # 6. What the leak does to the paper's gain: under its soft reset all 20 steps live only for $\beta > 0.553$
+# # 6. What the leak does to the paper's gain: under its soft reset all 20 steps stay alive only for $\beta > 0.553$
 #
 # The paper derives $g^2 = 1/Q(\theta)$, 6.303 at $\theta = 1$, for neurons without memory, and trains neurons with a leak
 # $\beta$ and a delayed soft reset,
 #
 # $$H_{t+1} = \beta H_t - \theta S_t + I_{t+1}, \qquad S_t = 1(H_t > \theta).$$
 #
-# **Claim.** With that membrane and a constant current the gain carries every one of 20 steps to layer 100 only if the leak is
-# weak, $\beta > 0.553 \pm 0.002$. At the paper's own $\beta = 0.5$ it takes $g^2 > 6.67 \pm 0.01$. The formula for the soft
-# reset that comes with the paper's code does not find this value: it takes $\mathrm E[H \mid H > \theta]$ where the variance
-# of a sum asks for a covariance, and leaves out that resets pull the mean of the membrane below 0.
+# **Claim.** With this neuron and a constant current, the gain keeps every one of 20 steps alive up to layer 100 only if the
+# leak is weak, $\beta > 0.553 \pm 0.002$. At the paper's own $\beta = 0.5$ this needs $g^2 > 6.67 \pm 0.01$. The formula for
+# the soft reset in the paper's code does not give this value: it uses $\mathrm E[H \mid H > \theta]$ where the variance of a
+# sum requires a covariance, and it ignores that resets pull the mean potential below 0.
 
 # %%
 import matplotlib.pyplot as plt
@@ -33,20 +33,20 @@ normal = vf.distribution("normal")
 
 
 def network(gain2, decay, *, reset="delayed_subtract", width=500, depth=DEPTH, **options):
-    """Threshold 1; a constant current N(0, 1) drives each neuron of layer 1 unless told otherwise."""
+    """Threshold 1; by default a constant current N(0, 1) drives each neuron of layer 1."""
     neuron = vf.Neuron(1.0, decay=decay, reset=reset)
     return vf.Network(width=width, depth=depth, gain=gain2**0.5, neuron=neuron, steps=STEPS, **options)
 
 
 def infinite(*description, **options):
-    """The limit of infinite width, with a numerical error from four scrambles."""
+    """Infinite width, with a numerical error from four scrambles."""
     return vf.mean_field(network(*description, **options), points=2**11, scrambles=4)
 
 
 # %% [markdown]
 # ## Derivation
 #
-# One step of the membrane, for any law of it, then for a normal one:
+# One step of the membrane, first for any distribution of the potential, then for a normal one:
 
 # %%
 membrane = vf.symbolic.membrane_moments("delayed_subtract")
@@ -55,15 +55,15 @@ assert holds
 membrane
 
 # %% [markdown]
-# Two lines of it matter. The mean that stays, exactly: $\mu\,(1 - \beta) = -\theta p$ for currents of mean 0. And the variance:
-# what a spike takes away enters through $\operatorname{Cov}[H, S]$. For $H \sim \mathcal N(0, 1)$ that is
+# Two lines matter. The stationary mean is exactly $\mu\,(1 - \beta) = -\theta p$ for currents of mean 0. In the variance the
+# reset enters through $\operatorname{Cov}[H, S]$. For $H \sim \mathcal N(0, 1)$ that is
 # $\mathrm E[H\,1(H > \theta)] = \varphi(\theta)$. Set $\operatorname{Var}[H'] = 1$ and the variance of the currents to
 # $g^2 p$, and solve:
 #
 # $$g^2 = \frac{1 - \beta^2 - \theta^2 p(1-p) + 2\beta\theta E}{p}, \qquad p = Q(\theta), \qquad E = \varphi(\theta).$$
 #
-# The published formula is this one with $E = \varphi(\theta)/p = \mathrm E[H \mid H > \theta]$: the mean of the neurons that
-# fire, $1/p = 6.3$ times too large.
+# The published formula has $E = \varphi(\theta)/p = \mathrm E[H \mid H > \theta]$ instead, the mean over neurons that fire,
+# which is $1/p = 6.3$ times too large.
 
 # %%
 moments = membrane.lambdify()
@@ -73,7 +73,7 @@ PUBLISHED, COVARIANCE = (soft(1.0, 0.5, as_published=flag) ** 2 for flag in (Tru
 
 
 def next_moments(mean, variance, input_variance, decay):
-    """Mean and variance one step on, for a normal membrane and currents that are white in time."""
+    """Mean and variance after one step, for a normal potential and currents that are white in time."""
     parameters = {"threshold": 1.0, "decay": decay, "input_scale": 1.0, "m_I": 0.0, "V_I": input_variance}
     return np.array(moments(mu=mean, sigma=variance**0.5, **parameters), dtype=float)
 
@@ -82,7 +82,7 @@ print("                      g²     one step after N(0, 1):  mean      variance
 for name, gain2 in {"published": PUBLISHED, "with covariance": COVARIANCE}.items():
     mean, variance = next_moments(0.0, 1.0, gain2 * p, decay=0.5)
     print(f"{name:18} {gain2:8.4f} {mean:29.4f} {variance:13.4f}")
-    assert abs(mean + p) < 1e-12  # neither keeps the mean
+    assert abs(mean + p) < 1e-12  # neither preserves the mean
 excess = 2 * 0.5 * float(normal.pdf(1.0)) * (1 / p - 1)  # 2βθ (φ/p - φ)
 assert abs(next_moments(0.0, 1.0, PUBLISHED * p, 0.5)[1] - 1 - excess) < 1e-12
 assert abs(next_moments(0.0, 1.0, COVARIANCE * p, 0.5)[1] - 1) < 1e-12
@@ -90,9 +90,9 @@ assert abs(next_moments(0.0, 1.0, COVARIANCE * p, 0.5)[1] - 1) < 1e-12
 # %% [markdown]
 # ## Number
 #
-# Layer 100 at infinite width, where the state of a layer is the matrix $\mathrm E[S_t S_{t'}]$. Rates are means over steps
-# 11 to 20. Few points are enough to bracket the edge, $0.54 < \beta < 0.57$. With the default ones, 16 times as many in all,
-# 0.55 still loses steps in some scrambles and 0.56 in none.
+# Layer 100 at infinite width, where the state of a layer is the matrix $\mathrm E[S_t S_{t'}]$. Rates are means over steps 11
+# to 20. With few points the critical leak is bracketed by $0.54 < \beta < 0.57$. With the default number, 16 times as many,
+# $\beta = 0.55$ still loses steps in some scrambles and 0.56 in none.
 
 # %%
 GAINS = {0.5: (COVARIANCE, PAPER, 6.6, 6.8, 7.2, 8.0, 10.0, PUBLISHED), 0.54: (PAPER,), 0.57: (PAPER,), 0.6: (PAPER,)}
@@ -105,7 +105,7 @@ def every_step(profile):
 
 
 def settled(values):
-    """Mean over deep layers and late steps, where neither the drive nor the start is remembered."""
+    """Mean over deep layers and late steps, where drive and start are forgotten."""
     return values[..., 40:, LATE].mean(axis=(-2, -1))
 
 
@@ -119,12 +119,12 @@ assert every_step(profiles[0.57, PAPER])
 assert every_step(profiles[0.6, PAPER])
 assert not every_step(profiles[0.5, 6.6])  # the critical gain² lies between
 assert every_step(profiles[0.5, 6.8])
-assert profiles[0.5, COVARIANCE].survival[-1].sum() == 0  # the formula put right in one place only: silence
-assert every_step(profiles[0.5, PUBLISHED])  # twice the gain² it takes
+assert profiles[0.5, COVARIANCE].survival[-1].sum() == 0  # the formula with only one error corrected: silence
+assert every_step(profiles[0.5, PUBLISHED])  # twice the critical gain²
 
 # %% [markdown]
-# At $g^2 = 8$ the rate is 0.190. The variance alone would say $S(\theta/\sqrt V) = 0.264$; with the mean, a normal membrane
-# comes close.
+# At $g^2 = 8$ the rate is 0.190. The variance alone gives $S(\theta/\sqrt V) = 0.264$; with the mean, a normal potential comes
+# close.
 
 # %%
 eight = profiles[0.5, 8.0]
@@ -139,8 +139,8 @@ assert abs(normal_membrane - rate) < 0.02 * rate
 # %% [markdown]
 # ## Picture
 #
-# The firing rate of every layer at every step under the paper's gain, the mean of the four scrambles. At $\beta = 0.5$ all
-# steps but the first thin out over some thirty layers; what remains beyond are volleys.
+# The firing rate of every layer at every step with the paper's gain, averaged over four scrambles. At $\beta = 0.5$ all steps
+# but the first thin out over some thirty layers, and only volleys remain.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.8), sharey=True, layout="constrained")
@@ -157,8 +157,8 @@ figure
 # %% [markdown]
 # ## Simulation
 #
-# **The formula under its own assumptions.** Layer 1 driven by currents that are white in time, of the variance $g^2 p$ that the
-# formula says keeps $\mathcal N(0, 1)$: 100 layers of width 2000, at step 20. Beside it the two moments of the derivation,
+# **The formula under its own assumptions.** Layer 1 receives white currents of variance $g^2 p$, which according to the
+# formula preserve $\mathcal N(0, 1)$: 100 layers of width 2000, at step 20. For comparison, the two moments of the derivation,
 # iterated from the start.
 
 # %%
@@ -191,14 +191,14 @@ for (flag, decay), found in measured.items():
     exact = vf.mean_field(layers[flag, decay], points=2**11, scrambles=4)
     bound = 4 * np.hypot(V[1], exact.error["variance"][0, -1])
     assert abs(V[0] - exact.variance[0, -1]) < bound
-    assert abs(variance - exact.variance[0, -1]) < 0.04 * variance  # the closure: a normal membrane
-    assert abs(r[0] - p) > 4 * r[1]  # neither keeps the rate it counts on
+    assert abs(variance - exact.variance[0, -1]) < 0.04 * variance  # the approximation of a normal potential
+    assert abs(r[0] - p) > 4 * r[1]  # neither preserves the rate it assumes
     if flag and decay >= 0.5:
-        assert V[0] > 2 + 4 * V[1]  # the published one: more than twice the variance it promises
+        assert V[0] > 2 + 4 * V[1]  # the published one: more than twice the intended variance
 
 # %% [markdown]
-# **Deep networks.** Real networks deviate by order $1/n$, and two widths remove that order: $2\,r_{1000} - r_{500}$. Error bars
-# are standard errors over networks.
+# **Deep networks.** Real networks deviate by order $1/n$, which two widths eliminate: $2\,r_{1000} - r_{500}$. Error bars are
+# standard errors over networks.
 
 # %%
 points = {"lost": (PAPER, 0.5), "kept": (PAPER, 0.6), "eight": (8.0, 0.5), "published": (PUBLISHED, 0.5)}
@@ -240,7 +240,7 @@ for name in ("lost", "eight", "published"):
     rate, error = estimate(narrow[name], "firing_rate")
     left.errorbar(points[name][0], rate, 2 * error, fmt="s", ms=3, color="0.2", capsize=3, zorder=3)
 left.errorbar([], [], [], fmt="s", ms=3, color="0.2", capsize=3, label=r"8 networks, $n = 500$, $\pm 2$ s.e.")
-left.plot([COVARIANCE, PUBLISHED], [p, p], "D", color="tab:red", ms=6, mfc="white", label="what the formulas promise")
+left.plot([COVARIANCE, PUBLISHED], [p, p], "D", color="tab:red", ms=6, mfc="white", label="according to the formulas")
 left.annotate("with\ncovariance", (COVARIANCE, p), (COVARIANCE, p + 0.018), color="tab:red", ha="center", fontsize=9)
 left.annotate("published", (PUBLISHED, p), (PUBLISHED, p - 0.03), color="tab:red", ha="center", fontsize=9)
 left.vlines(6.67, 0, 0.29, color="0.6", lw=1, zorder=0)
@@ -273,14 +273,14 @@ plt.close(figure)
 figure
 
 # %% [markdown]
-# Only the combination of both errors keeps the published gain alive: it is larger than needed. With the covariance put right
-# and the mean still missing the gain is below the critical one, and the network is silent.
+# The published gain keeps the network alive only because its two errors together make it larger than needed. With the
+# covariance corrected but the mean still ignored, the gain is below the critical one and the network falls silent.
 #
 # ## Where it stops being true
 #
-# **Near the critical gain** a step is not simply alive or dead. Just below it activity thins to isolated volleys, and which
-# steps have one depends on the seed of the points, on the width, and on the drive. The number of steps alive then says more
-# than any pattern, and the numerical error of a rate is as large as the rate.
+# **Near the critical gain** a step is not simply alive or dead. Just below it activity thins out to isolated volleys, at steps
+# that depend on the seed of the points, the width and the drive. Then only the number of live steps is meaningful, and the
+# numerical error of a rate is as large as the rate.
 
 # %%
 volleys = profiles[0.5, 6.6]
@@ -288,23 +288,23 @@ relative = {
     gain2: profiles[0.5, gain2].error["firing_rate"][-1].max() / settled(profiles[0.5, gain2].firing_rate)
     for gain2 in (6.6, 8.0)
 }
-print("share of scrambles with a spike at each step, g² = 6.6:", volleys.survival[-1])
+print("fraction of scrambles with a spike at each step, g² = 6.6:", volleys.survival[-1])
 print("error / rate:", {gain2: round(float(value), 3) for gain2, value in relative.items()})
 assert np.any((volleys.survival[-1] > 0) & (volleys.survival[-1] < 1))
 assert relative[8.0] < 0.02 < 0.2 < relative[6.6]
 
 # %% [markdown]
-# **Currents white in time.** The moments above take them for independent from step to step. That holds in layer 1 under a
-# white drive and nowhere else: weights are held over time, so deeper currents are correlated. Driven by white
-# $\mathcal N(0, 1)$ at $g^2 = 8$, layer 1 fires at 0.125, and $g^2 \cdot 0.125 = 1$ is the variance of its drive again: a
-# theory with white currents in every layer stays there, and at the paper's gain it expects silence. The network leaves 0.125
-# behind, forgets the drive over some twenty layers, and settles at the same 0.190 as under a constant one.
+# **White currents.** The moments above assume currents that are independent from step to step. This is only true in layer 1
+# under a white drive: weights are constant in time, so deeper currents are correlated. Driven by white $\mathcal N(0, 1)$ at
+# $g^2 = 8$, layer 1 fires at a rate of 0.125, and $g^2 \cdot 0.125 = 1$ is again the variance of its drive. A theory with
+# white currents in every layer stays at this rate, and predicts silence with the paper's gain. The network does not: it
+# forgets the drive over some twenty layers and settles at 0.190, as under a constant drive.
 
 # %%
 
 
 def all_white(gain2, decay):
-    """The rate that layers would return to themselves if currents were white in time."""
+    """The fixed point of the rate if currents were white in every layer."""
     rate = p
     for _ in range(60):
         mean, variance = closure(gain2 * rate, decay) if rate > 1e-6 else (0.0, 0.0)
@@ -322,9 +322,9 @@ assert abs(all_white(8.0, 0.5) - settled(eight.firing_rate)) > 4 * error
 assert all_white(PAPER, 0.5) == 0.0
 
 # %% [markdown]
-# **Another reset.** The loss belongs to the delayed soft reset, which takes the whole threshold from a membrane that has
-# leaked. Without reset, with the leak after the subtraction, and with a reset to zero the paper's gain keeps every step at the
-# same leak.
+# **Other resets.** Only the delayed soft reset loses steps, because it subtracts the whole threshold after the leak. Without
+# reset, with the leak after the subtraction, and with a reset to zero, the paper's gain keeps every step alive at the same
+# leak.
 
 # %%
 for reset in ("none", "subtract", "zero"):

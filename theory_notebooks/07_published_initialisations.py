@@ -7,19 +7,19 @@
 # ---
 
 # %% [markdown]
-# # 7. Without bias or memory a published initialisation lives to layer 100 only if its gain clears $g^2 = 6.034\,\theta^2$
+# # 7. Without bias or memory a published initialisation is alive at layer 100 only if its gain exceeds $g^2 = 6.034\,\theta^2$
 #
-# The paper's figure 3 lays its gain beside published ones at $\theta = 1$: all but its own lose their activity. Two dozen
+# The paper's figure 3 compares its gain with published ones at $\theta = 1$: activity dies with all but its own. Two dozen
 # recipes for the weights of spiking networks are in circulation. Which of them keep 100 layers of threshold neurons alive?
 #
-# **Claim.** For independent weights of mean 0, no bias and no memory, one number decides. With
+# **Claim.** For independent weights of mean 0, without bias or memory, one number matters. With
 # $q = g^2 = n \operatorname{Var}[w]$,
 #
 # $$q > \gamma_c\,\theta^2, \qquad \gamma_c = 6.034,$$
 #
-# or nothing but silence is left. Methods made for other activations have $q \le 2$: most of their networks are silent by
-# layer 3, all by layer 4. Above it a network lives for a number of layers that the exact law of its width gives; a gain 1 %
-# above is too close for a width of 400.
+# or silence is the only fixed point. Methods made for other activations have $q \le 2$: most of their networks are silent by
+# layer 3, all by layer 4. Above $\gamma_c\,\theta^2$ a network survives for a number of layers that the exact theory of its
+# width predicts; a gain 1 % above is too small at width 400.
 
 # %%
 from dataclasses import replace
@@ -37,7 +37,7 @@ WIDTH, DEPTH, REPEATS = 400, 100, 20
 # %% [markdown]
 # ## Derivation
 #
-# Fixed points of the variance, for neurons with potentials of a normal law:
+# Fixed points of the variance, for normal potentials:
 
 # %%
 condition = vf.symbolic.fixed_point_condition()
@@ -46,7 +46,7 @@ assert condition.check()
 condition
 
 # %% [markdown]
-# $z^2 Q(z)$ has one maximum, and there the two fixed points that are not silence meet and vanish:
+# At the only maximum of $z^2 Q(z)$ the two active fixed points merge and vanish:
 
 # %%
 edge = vf.symbolic.saddle_node("normal")
@@ -65,8 +65,8 @@ assert len(proven) == 1  # silence
 # %% [markdown]
 # ## The numbers
 #
-# `vf.catalogue` holds each method's formula, its source, what it asks for and what it leaves out of account. Survival and
-# rate are exact at this width.
+# `vf.catalogue` has each method's formula, its source, what it needs and what it ignores. Survival and rate are exact at this
+# width.
 
 # %%
 found = vf.catalogue(threshold=1.0, fan_in=WIDTH, depth=DEPTH)
@@ -79,41 +79,42 @@ below = {key for key, entry in plain.items() if entry.gain < critical}
 assert below == {"kaiming", "torch_default", "xavier", "lecun", "orthogonal", "bellec", "ikun", "ikun_v2"}
 assert max(plain[key].gain ** 2 for key in below) < 2 + 1e-12
 third, fourth = (max(found.profiles[key].survival[layer - 1] for key in below) for layer in (3, 4))
-print(f"alive below the edge: at most {third:.2f} at layer 3, {fourth:.1g} at layer 4")
+print(f"alive below the critical gain: at most {third:.2f} at layer 3, {fourth:.1g} at layer 4")
 assert third < 0.2
 assert fourth < 1e-6
 assert min(entry.survival for key, entry in plain.items() if key not in below) > 0.01
 assert 1.0 < entries["spikeinit"].gain / critical < 1.01
 assert entries["spikeinit"].survival < 0.1 < 0.9 < entries["corrected"].survival
 samples = [vf.init.published.micheli_finite_size_gain(1.0, WIDTH, seed=seed) for seed in range(200)]
-share = np.mean(np.array(samples) < critical)
-print(f"of 200 samples, {100 * share:.0f} % put the finite-size gain below the edge")
-assert 0.2 < share < 0.6
+fraction = np.mean(np.array(samples) < critical)
+print(f"of 200 samples, {100 * fraction:.0f} % have a finite-size gain below the critical one")
+assert 0.2 < fraction < 0.6
 
 # %% [markdown]
-# Eight recipes are below the edge, by a factor of 1.7 at least. The paper's own gain is 2 % above it, which keeps half of the
-# networks at this width. What survives everywhere costs more spikes.
+# Eight methods are below the critical gain, by a factor of at least 1.7. The paper's own gain is 2 % above it, which keeps
+# half of the networks alive at this width. Methods that always survive cost more spikes.
 #
-# The paper's finite-size correction happens to be larger here. It follows one random sample of $n$ numbers, and its code draws
-# a new one for every layer: too large here, below the edge there. That does not correct the loss, it adds to it:
+# The paper's finite-size correction happens to be larger here. It depends on one random sample of $n$ numbers, and its code
+# draws a new one for every layer, too large in some layers and below the critical gain in others. This does not compensate the
+# loss but increases it:
 
 
 # %%
 def sampled(run):
-    """Survival to layer 100 with a finite-size gain of its own in every layer."""
+    """Survival to layer 100 with a new finite-size gain in every layer."""
     gains = [vf.init.published.micheli_finite_size_gain(1.0, WIDTH, seed=DEPTH * run + layer) for layer in range(DEPTH)]
     return vf.finite_width(vf.Network(width=WIDTH, depth=DEPTH, gain=gains)).survival[-1]
 
 
 survivals = np.array([sampled(run) for run in range(30)])
 mean, error = survivals.mean(), survivals.std(ddof=1) / np.sqrt(len(survivals))
-print(f"alive with a sample a layer: {mean:.3f} ± {error:.3f} over 30 draws; plain gain: {entries['micheli'].survival:.3f}")
+print(f"alive with a sample per layer: {mean:.3f} ± {error:.3f} over 30 draws; plain gain: {entries['micheli'].survival:.3f}")
 assert mean + 3 * error < entries["micheli"].survival
 
 # %% [markdown]
 # ## Simulation
 #
-# Real weight matrices, 20 networks a method. `vf.compare` takes all layers, variance, rate and survival at once.
+# Real weight matrices, 20 networks per method. `vf.compare` tests variance, rate and survival in all layers at once.
 
 # %%
 ensembles = dict(zip(found.profiles, vf.simulate(found.networks, repeats=REPEATS, seed=7), strict=True))
@@ -128,11 +129,11 @@ for key, profile in found.profiles.items():
     assert verdict.passed  # false alarm 1e-3 each
 
 # %% [markdown]
-# The same comparison tells two methods apart whose gains differ by 2.9 %:
+# The same comparison distinguishes two methods whose gains differ by 2.9 %:
 
 # %%
 verdict = vf.compare(found.profiles["corrected"], ensembles["micheli"])
-print(f"networks of the paper's gain judged by the law of the corrected gain: p = {verdict.p_value:.2g}")
+print(f"networks with the paper's gain against the theory of the corrected gain: p = {verdict.p_value:.2g}")
 assert not verdict.passed
 
 # %%
@@ -142,9 +143,8 @@ figure
 # %% [markdown]
 # ## A network of your own
 #
-# snnTorch's neurons remember: `Leaky(beta=0.5)` with its default reset. The edge is another one then (notebook 6), and
-# `vf.audit` does not need to be told: it reads the neurons from the model and lays a prediction beside what it measures.
-# Here are 20 layers with the weights they are born with.
+# snnTorch's `Leaky(beta=0.5)` has memory and a reset, hence a different critical gain (notebook 6). `vf.audit` recognises the
+# neurons of a model and compares its measurement with a prediction. Here are 20 layers with PyTorch's default weights.
 
 # %%
 torch.manual_seed(0)
@@ -158,8 +158,8 @@ assert not born.healthy
 
 
 # %% [markdown]
-# Published gains in the same network, its first layer included, and then `init_model`, which gives the first layer a gain
-# of its own and the others that of a wanted rate.
+# The same network with published gains in all layers, and with `init_model`, which chooses the gain of the first layer for the
+# data and that of the others for a given firing rate.
 
 
 # %%
@@ -183,7 +183,7 @@ for name, report in reports.items():
 reports["init_model, rate 0.2"].assert_healthy()
 assert all(reports[name].first_dead for name in ("PyTorch's default", "Kaiming", "IKUN"))
 aimed = np.array([layer.firing_rate for layer in reports["init_model, rate 0.2"].layers])
-scatter = np.array([layer.firing_rate_std for layer in plan.layers])  # of one network about the plan
+scatter = np.array([layer.firing_rate_std for layer in plan.layers])  # of a single network around the plan
 assert np.all(np.abs(aimed - 0.2) < 4 * scatter)
 thinned = [layer.firing_rate for layer in reports["Micheli"].layers]
 print(f"the paper's gain, rates of layers 2, 8, 14, 20: {', '.join(f'{thinned[number]:.3f}' for number in (1, 7, 13, 19))}")
@@ -197,7 +197,7 @@ for colour, (name, report) in zip(plt.get_cmap("tab10").colors, reports.items(),
     error = [layer.predicted_std for layer in report.layers]
     ax.errorbar(layers, [layer.firing_rate for layer in report.layers], error, fmt="o", ms=4, lw=0.8, color=colour, label=name)
 ax.set(xlabel="layer", ylabel="firing rate, later half of the steps", xticks=[1, 5, 10, 15, 20], ylim=(-0.01, None))
-ax.set_title("a snnTorch network: audited (dots), predicted for its spikes below (lines)", fontsize=10)
+ax.set_title("a snnTorch network: measured (dots) and predicted from the layer before (lines)", fontsize=10)
 ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
 plt.close(figure)
 figure
@@ -205,8 +205,8 @@ figure
 # %% [markdown]
 # ## Where it stops being true
 #
-# **With a bias.** Ding's method has Kaiming's $q = 2$ in units of the threshold and lives, since a bias of half the
-# threshold lies under every neuron. Take it away and most networks are silent by layer 3, all by layer 4.
+# **With a bias.** Ding's method has Kaiming's $q = 2$ in units of the threshold and survives, since every neuron has a bias of
+# half the threshold. Without it most networks are silent by layer 3, all by layer 4.
 
 # %%
 ding = entries["ding"]
@@ -220,9 +220,9 @@ assert vf.compare(found.profiles["ding"], ensembles["ding"]).passed
 assert not vf.compare(bare, ensembles["ding"], false_alarm=1e-6).passed
 
 # %% [markdown]
-# **With memory.** A leak without reset adds up what arrives: at $\beta = 0.5$ and a constant drive, $q = 5.6$ keeps the
-# late half of 20 steps alive, where a network without memory is silent. A reset can move the edge the other way, above the
-# paper's gain (notebook 6): of a neuron that remembers, a method says little unless it knows how.
+# **With memory.** A leak without reset adds up the input: at $\beta = 0.5$ and a constant drive, $q = 5.6$ keeps the late half
+# of 20 steps alive, where a network without memory is silent. A reset can raise the critical gain above the paper's (notebook
+# 6). A method for neurons with memory has to take leak and reset into account.
 
 # %%
 leaky = vf.Neuron(1.0, decay=0.5)
@@ -240,6 +240,6 @@ assert late.min() > 0.2
 assert forgetful.survival[-1] < 1e-3
 
 # %% [markdown]
-# **With a mean weight, another law of potentials, dependent rows**: the edge is another one (notebook 3), or the law of the
-# width is (notebook 4). And being alive is not being good to train: at $q = 49$ almost half of all neurons fire, and two
-# inputs are no longer told apart after a few layers.
+# **With a mean weight, other distributions of the potential, or dependent rows** the critical gain differs (notebook 3), or
+# the effect of the width (notebook 4). A live network need not train well: at $q = 49$ almost half of all neurons fire, and
+# after a few layers two inputs cannot be distinguished.

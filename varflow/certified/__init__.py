@@ -1,7 +1,7 @@
 """Proven fixed points and critical gains: ball arithmetic (python-flint's ``arb``), extra ``certified``.
 
-Every number is a ball that provably contains the exact value, every float means its exact binary value, and lists of fixed
-points are proven complete. Tails are written out here from their formulas and share no code with the fast theory.
+Every number is a ball proven to hold the exact value, a float means its exact binary value, and a list of fixed points is
+proven complete. Tails are written out from their formulas here and share no code with the fast theory.
 """
 
 from varflow.certified.critical import critical_gain

@@ -1,22 +1,22 @@
-"""The critical gain, enclosed: interval Newton for the ``z`` at which ``z f = 2 S``."""
+"""Proven bounds of the critical gain: interval Newton for the ``z`` at which ``z f(z) = 2 S(z)``."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 from varflow._checks import ConvergenceError, scale
+from varflow.certified.distributions import Standardised, distribution_named
 from varflow.certified.enclosure import Enclosure, ball, exact, outward, precision
-from varflow.certified.laws import Law, law_of
 from varflow.certified.newton import narrow, sign
 from varflow.model.distributions import Distribution
 
 __all__ = ["critical_gain"]
 
-_BITS = 128  # enough for neighbouring doubles
+_BITS = 128  # of precision: makes the bounds neighbouring doubles for every built-in distribution
 
 
 class _Ratio(NamedTuple):
-    """``z f/S`` at ``z = e^x``, its ``value`` above 2, and ``z f'/f``."""
+    """At ``z = e^x``: ``ratio = z f/S``, ``value = ratio - 2`` and ``log_slope = z f'/f``."""
 
     at: Any
     ratio: Any
@@ -25,14 +25,14 @@ class _Ratio(NamedTuple):
 
 
 def critical_gain(*, threshold: float, distribution: str | Distribution = "normal") -> Enclosure:
-    r"""Proven bounds of the gain below which only silence is stable.
+    r"""Proven bounds of the gain below which silence is the only fixed point.
 
     .. math:: g_c = \theta / \max_z \sqrt{z^2 S(z)}
 
     Parameters
     ----------
     threshold : float
-        ``θ``, taken as its exact binary value; for ``θ ≤ 0`` activity never dies and the gain is 0.
+        ``θ``, meant as its exact binary value; for ``θ ≤ 0`` activity never dies and the bounds are 0.
     distribution : str or Distribution
         A built-in name or ``student_t(df)`` with ``df ≤ 1e6``.
 
@@ -44,15 +44,15 @@ def critical_gain(*, threshold: float, distribution: str | Distribution = "norma
     Raises
     ------
     DomainError
-        For a distribution without certified tails or a threshold outside its domain.
+        For a distribution that is not built in or a threshold outside its domain.
     MissingExtraError
         Without python-flint.
 
     Notes
     -----
     **Assumes** infinite width, no bias, no weight mean.
-    **Accuracy**: neighbouring doubles for the built-in distributions (tested). ``z f/S`` increases for all of them (see
-    ``certified.laws``), so ``z² S`` has one maximum, where ``z f = 2 S``.
+    **Accuracy**: neighbouring doubles for the built-in distributions (tested). For each of them ``z f/S`` increases (see
+    ``certified.distributions``), so ``z² S`` has a single maximum, at ``z f = 2 S``.
     **Source**: derived here.
 
     Examples
@@ -63,31 +63,35 @@ def critical_gain(*, threshold: float, distribution: str | Distribution = "norma
     """
     with precision(_BITS):
         theta = exact("threshold", threshold, scale)
-        law = law_of(distribution)()
+        potential = distribution_named(distribution)()
         if theta <= 0:
             return Enclosure(0.0, 0.0)
-        z = _critical(law).exp()
-        return outward(theta / (z * law.tail(z).sqrt()))
+        z = _critical(potential).exp()
+        return outward(theta / (z * potential.tail(z).sqrt()))
 
 
-def _critical(law: Law) -> Any:
+def _critical(potential: Standardised) -> Any:
     """``ln z_c``."""
 
     def place(x: Any) -> _Ratio:
         z = x.exp()
-        ratio = z * law.density(z) / law.tail(z)
-        return _Ratio(x, ratio, law.log_slope(z), ratio - 2)
+        ratio = z * potential.density(z) / potential.tail(z)
+        return _Ratio(x, ratio, potential.log_slope(z), ratio - 2)
 
     def slope(left: _Ratio, right: _Ratio) -> tuple[Any, Any]:
-        """Bounds of ``dη/d ln z = η (1 + z f'/f + η)``, ``η = z f/S``: η rises and ``z f'/f`` falls."""
+        """Bounds of ``dη/d ln z = η (1 + z f'/f + η)``, ``η = z f/S``: η increases and ``z f'/f`` decreases with z."""
         least, most = 1 + right.log_slope + left.ratio, 1 + left.log_slope + right.ratio
-        return (left.ratio * least).lower(), (right.ratio * most).upper()  # used only if the least is positive
+        return (left.ratio * least).lower(), (right.ratio * most).upper()  # used only where the lower one is positive
 
     left = place(ball(-1))
-    right = next((end for end in (place(law.far(k).log().mid()) for k in (1, 2, 4, 8, 16, 32, 64)) if end.value > 0), left)
+    right = next(
+        (end for end in (place(potential.far(k).log().mid()) for k in (1, 2, 4, 8, 16, 32, 64)) if end.value > 0), left
+    )
     while sign(left.value) * sign(right.value) < 0:
         if slope(left, right)[0] > 0:
             return narrow(place, slope, left, right)
         middle = place(((left.at + right.at) / 2).mid())
         left, right = (middle, right) if middle.value < 0 else (left, middle)
-    raise ConvergenceError("the maximum of z² S(z) could not be enclosed: the variance is nearly infinite", None)
+    raise ConvergenceError(
+        "the maximum of z² S(z) could not be enclosed: the variance of the distribution is nearly infinite", None
+    )

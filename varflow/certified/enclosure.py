@@ -1,4 +1,4 @@
-"""Conversion between numbers and balls: a float to its exact ball, a ball to the two doubles around it."""
+"""Conversions between floats and balls: a float to its exact ball, a ball to the two doubles that enclose it."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def ball(value: Any) -> Any:
 
 
 def precision(bits: int) -> Any:
-    """A context with a working precision of ``bits`` bits, restored afterwards."""
+    """A context in which balls carry ``bits`` bits; python-flint's precision is restored afterwards."""
     return require("certified", "flint").ctx.workprec(bits)
 
 
 def exact(name: str, value: Any, check: Any) -> Any:
-    """The ball of a checked scalar; DomainError for numbers that are neither doubles nor integers (rounding is not exact)."""
+    """The exact ball of a checked scalar; raises DomainError for numbers that are neither doubles nor integers."""
     number = scalar(name, check(name, value))
     if isinstance(value, numbers.Integral):
         return ball(int(value))
     if number != value:
-        raise DomainError(name, value, "must be a double or an integer: a rounded number would be another problem")
+        raise DomainError(name, value, "must be a double or an integer: a proof for its rounded value would not hold for it")
     return ball(number)
 
 

@@ -1,10 +1,7 @@
-"""Proven isolation of all roots of a function on an interval.
-
-Intervals without a root are excluded by mean values from both ends; single roots are proven by the sign of the slope and
-refined by interval Newton.
+"""All roots of a function on an interval, proven by bounds of its slope, and narrowed by interval Newton.
 
 A function is given by ``place(y)``, a record with ``.at`` and ``.value`` in balls, and by ``slope(left, right)``, two exact
-numbers that bound the slope between two places.
+numbers that bound its slope between two places.
 """
 
 from __future__ import annotations
@@ -14,9 +11,14 @@ from typing import Any
 
 __all__ = ["isolate", "narrow", "sign"]
 
-_FRACTIONS = (0.5, 0.4375, 0.59375, 0.328125)  # cuts to try, should one hit a root
+_FRACTIONS = (
+    0.5,
+    0.4375,
+    0.59375,
+    0.328125,
+)  # of an interval, tried in turn: the sign at a cut must be certain, and is not near a root
 
-_MOST_PIECES = 50_000  # intervals; then the rest is left unresolved
+_MOST_PIECES = 50_000  # intervals examined before the rest is left undecided
 
 
 def sign(number: Any) -> int:
@@ -27,9 +29,9 @@ def sign(number: Any) -> int:
 def isolate(
     place: Callable[[Any], Any], slope: Callable[[Any, Any], tuple[Any, Any]], low: Any, high: Any
 ) -> tuple[list[Any], list[Any]]:
-    """Intervals with exactly one root each, ascending, and intervals undecided at this precision.
+    """Intervals with exactly one root each, ascending, and intervals left undecided at this precision.
 
-    There are no other roots between the exact numbers ``low`` and ``high``.
+    Outside of them there is no root between the exact numbers ``low`` and ``high``.
     """
     single, unknown = [], []
     waiting = [(place(low), place(high))] if low < high else []
@@ -41,7 +43,7 @@ def isolate(
             unknown.append((left, right))
             continue
         least, most = slope(left, right)
-        if least > 0 or most < 0:  # monotone: one root or none, by the signs of the ends
+        if least > 0 or most < 0:  # monotone: one root if the signs at the ends differ, else none
             if sign(left.value) != sign(right.value):
                 single.append((left, right))
         elif not _excluded(left, right, least, most):
@@ -54,7 +56,7 @@ def isolate(
 
 
 def _excluded(left: Any, right: Any, least: Any, most: Any) -> bool:
-    """Whether the steepest lines from both ends meet before reaching 0, which excludes a root."""
+    """Whether slopes between ``down < 0`` and ``up > 0`` exclude a root: ``a/|down| + b/up > Δy``, a and b the end values."""
     side = sign(left.value)
     if side != sign(right.value):
         return False
@@ -64,7 +66,7 @@ def _excluded(left: Any, right: Any, least: Any, most: Any) -> bool:
 
 
 def _cut(place: Callable[[Any], Any], left: Any, right: Any) -> Any:
-    """A place between two with a certain sign, if one is found."""
+    """A place between two others at which the sign is certain, or None."""
     for fraction in _FRACTIONS:
         y = (left.at + fraction * (right.at - left.at)).mid()
         if left.at < y < right.at:
@@ -75,7 +77,7 @@ def _cut(place: Callable[[Any], Any], left: Any, right: Any) -> Any:
 
 
 def narrow(place: Callable[[Any], Any], slope: Callable[[Any, Any], tuple[Any, Any]], left: Any, right: Any) -> Any:
-    """A ball around the only root between two places where the slope has one sign, by interval Newton.
+    """A ball around the only root between two places, where the slope has one sign: interval Newton until it stops shrinking.
 
     ``y - E(y)/E'`` contains the root and lies on one side of ``y``, so each step at least halves the interval.
     """

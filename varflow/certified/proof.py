@@ -1,4 +1,4 @@
-"""All fixed points of the memoryless layer at infinite width, enclosed and proven complete."""
+"""All fixed points of the memoryless layer at infinite width, in proven bounds, and the proof that there are no others."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from varflow._checks import ConvergenceError, DomainError, integer, nan_to_none, non_negative, positive_scale, scale
+from varflow.certified.distributions import distribution_named
 from varflow.certified.enclosure import Enclosure, ball, exact, outward, precision
-from varflow.certified.laws import law_of
 from varflow.certified.layer import Layer, Place
 from varflow.certified.newton import isolate, narrow
 from varflow.model.distributions import Distribution
@@ -16,14 +16,14 @@ from varflow.results.fixed_points import basin
 
 __all__ = ["CertifiedFixedPoints", "CertifiedPoint", "fixed_points"]
 
-_FIRST_BITS = 96  # doubled until everything is proven
+_FIRST_BITS = 96  # of precision; doubled while anything is undecided
 
 
 @dataclass(frozen=True, slots=True)
 class CertifiedPoint(FixedPoint):
     """A proven fixed point; ``enclosure`` bounds its variance.
 
-    Fixed points closer than neighbouring doubles may have the same bounds; their number is still proven.
+    Fixed points closer together than neighbouring doubles may have the same bounds; that they differ is still proven.
 
     Attributes
     ----------
@@ -43,14 +43,14 @@ class CertifiedPoint(FixedPoint):
 class CertifiedFixedPoints(FixedPoints):
     """Proven fixed points.
 
-    There are no cycles: for these distributions ``F`` rises for ``θ > 0`` and contracts in ``ln V`` for ``θ < 0``.
+    There are no cycles: ``F`` increases for ``θ > 0`` and contracts in ``ln V`` for ``θ < 0``.
 
     Attributes
     ----------
     precision : int
-        Number of bits with which the proof succeeded.
+        Bits of precision with which the proof succeeded.
     unresolved : tuple of Enclosure
-        Intervals of variance where nothing is proven. Empty, except in the ``.partial`` of a ConvergenceError.
+        Ranges of variance that are undecided. Empty, except in the ``.partial`` of a ConvergenceError.
     """
 
     precision: int = _FIRST_BITS
@@ -79,7 +79,7 @@ def fixed_points(
     digits: int = 15,
     max_precision: int = 4096,
 ) -> CertifiedFixedPoints:
-    r"""All fixed points of the variance in proven bounds, and a proof that there are no others.
+    r"""All fixed points of the variance map, in proven bounds, and the proof that there are no others.
 
     .. math:: V = F(V) = \sigma_b^2 + g^2 S(\theta/\sqrt V)
 
@@ -90,38 +90,37 @@ def fixed_points(
     distribution : str or Distribution
         A built-in name or ``vf.distributions.student_t(df)`` with ``df ≤ 1e6``.
     digits : int
-        Bounds are within a relative ``10^-digits``; at most 15, since they are doubles.
+        Relative accuracy ``10^-digits`` of each variance; at most 15, since the bounds are doubles.
     max_precision : int
-        Largest number of bits, at least 64. The proof starts with 96 bits and doubles them while anything is undecided.
+        Most bits of precision to try, at least 64. Starts at 96 bits, doubled while anything is undecided.
 
     Returns
     -------
     CertifiedFixedPoints
-        ``FixedPoints``, including silence, whose points have ``.enclosure``, ``.firing_rate_enclosure`` and
-        ``.multiplier_enclosure``. ``stable`` is proven from ``|m| < 1`` or ``|m| > 1``.
+        ``FixedPoints``, silence included, whose points carry ``.enclosure``, ``.firing_rate_enclosure`` and
+        ``.multiplier_enclosure``. ``stable`` is proven by ``|m| < 1`` or ``|m| > 1``.
 
     Raises
     ------
     DomainError
-        For a distribution without certified tails or a number outside its domain.
+        For a distribution that is not built in or a number outside its domain.
     ConvergenceError
-        "cannot separate": at ``max_precision`` it is undecided whether two fixed points are one or none (as exactly at a
-        saddle-node), or whether ``|m| = 1``. ``.partial`` has what is proven, ``.partial.unresolved`` the undecided intervals.
+        "cannot separate": with ``max_precision`` bits two neighbouring fixed points cannot be told from one or none (as exactly
+        at a saddle-node), or ``|m|`` from 1. ``.partial`` holds what is proven, ``.partial.unresolved`` what is not.
     MissingExtraError
         Without python-flint.
 
     Notes
     -----
-    In ``y = ln V`` all fixed points but silence are roots of ``E(y) = ln F(e^y) - y`` in a finite interval: above,
-    ``V ≤ σ_b² + g²``; below, ``V ≥ σ_b²``, or without bias a bound from the tail, ``z² S(z) < θ²/g²`` for all ``z ≥ Z``. The
-    interval is cut until each piece has provably no root (by mean values from both ends) or exactly one (slope of one sign,
-    ends of opposite signs). Interval Newton then narrows each root. At ``θ = 0`` the map is constant except for the jump at
-    silence.
+    Active fixed points are the roots of ``E(y) = ln F(e^y) - y`` in ``y = ln V``. They lie in a finite interval: ``V ≤ σ_b² +
+    g²``, and ``V ≥ σ_b²`` or, without bias, ``V ≥ (θ/Z)²`` with ``z² S(z) < θ²/g²`` for all ``z ≥ Z``. The interval is divided
+    until each part is proven to hold no root (bounds of ``E'`` from both ends) or exactly one (``E'`` has one sign, ``E``
+    changes it). Interval Newton then narrows each root. At ``θ = 0`` the map is constant except at ``V = 0``.
 
-    **Assumes** infinite width, memoryless neurons, no weight mean. During a call python-flint's working precision, which
-    threads share, is changed.
-    **Accuracy**: proven. For 5000 random networks, 1000 per distribution, the bounds of a variance were at most 2.3e-16 apart,
-    relative. If the variance underflows (very heavy tails and large gains), the bounds are 0 and the smallest double.
+    **Assumes** infinite width, memoryless neurons, no weight mean. python-flint's working precision is changed during the call;
+    threads share it.
+    **Accuracy**: proven. For 5000 random networks, 1000 per distribution, the relative width of a variance's bounds was at most
+    2.3e-16. Where the variance underflows (very heavy tails and large gains) the bounds are 0 and the smallest double.
     **Source**: derived here.
 
     Examples
@@ -137,18 +136,18 @@ def fixed_points(
     if digits > 15:
         raise DomainError("digits", digits, "must be at most 15: the bounds are doubles")
     bits, most = _FIRST_BITS, integer("max_precision", max_precision, minimum=64)
-    law = law_of(distribution)
+    potential = distribution_named(distribution)
     while True:
         bits = min(bits, most)
         with precision(bits):
             theta = exact("threshold", threshold, scale)
             gain2 = exact("gain", gain, positive_scale) ** 2
             bias2 = exact("bias_std", bias_std, _bias) ** 2
-            found = _proven(Layer(law(), theta, gain2, bias2), bits, ball(10) ** -digits)
+            found = _proven(Layer(potential(), theta, gain2, bias2), bits, ball(10) ** -digits)
         if found.complete:
             return found
         if bits == most:
-            raise ConvergenceError(_cannot(found), found)
+            raise ConvergenceError(_undecided(found), found)
         bits *= 2
 
 
@@ -157,7 +156,7 @@ def _bias(name: str, value: Any) -> Any:
 
 
 def _proven(layer: Layer, bits: int, accuracy: Any) -> CertifiedFixedPoints:
-    """The result at this precision."""
+    """The fixed points proven with this precision, and what stays undecided."""
     silence = bool(layer.bias2 == 0) and bool(layer.threshold >= 0)
     points = [_silence(layer)] if silence else []
     unresolved: tuple[Enclosure, ...] = ()
@@ -171,7 +170,7 @@ def _proven(layer: Layer, bits: int, accuracy: Any) -> CertifiedFixedPoints:
 
 
 def _active(layer: Layer, accuracy: Any) -> tuple[list[CertifiedPoint], tuple[Enclosure, ...]]:
-    """All fixed points but silence for ``θ ≠ 0``, and the undecided intervals of variance."""
+    """The active fixed points at ``θ ≠ 0``, and the ranges of variance left undecided."""
     ends = layer.range()
     if ends is None:
         return [], (Enclosure(0.0, outward(layer.bias2 + layer.gain2).upper),)
@@ -189,7 +188,7 @@ def _active(layer: Layer, accuracy: Any) -> tuple[list[CertifiedPoint], tuple[En
 
 
 def _silence(layer: Layer) -> CertifiedPoint:
-    """``V = 0``: slope 0 for ``θ > 0``, since ``z² S(z) → 0``; at ``θ = 0`` the map jumps."""
+    """``V = 0``: ``F' = 0`` there for ``θ > 0``, as ``z² S(z) → 0``; at ``θ = 0`` the map is discontinuous."""
     stable = bool(layer.threshold > 0)
     m = 0.0 if stable else float("inf")
     zero = Enclosure(0.0, 0.0)
@@ -197,7 +196,7 @@ def _silence(layer: Layer) -> CertifiedPoint:
 
 
 def _at_zero_threshold(layer: Layer) -> CertifiedPoint:
-    """``S(0) = 1/2``, so ``F`` is constant for ``V > 0``."""
+    """``F(V) = σ_b² + g²/2`` for all ``V > 0``, since ``S(0) = 1/2``."""
     variance = layer.bias2 + layer.gain2 / 2
     half, zero = Enclosure(0.5, 0.5), Enclosure(0.0, 0.0)
     stated = float(variance.mid())
@@ -205,7 +204,7 @@ def _at_zero_threshold(layer: Layer) -> CertifiedPoint:
 
 
 def _point(layer: Layer, place: Place, accuracy: Any) -> CertifiedPoint | None:
-    """The fixed point in the ball ``place.at``, or None if its stability or accuracy is not proven."""
+    """The fixed point in the ball ``place.at``, or None where its stability or accuracy is not proven."""
     variance = place.at.exp().intersection(place.image)  # the root lies in both
     multiplier = layer.multiplier(place, variance)
     size = abs(multiplier)
@@ -213,7 +212,7 @@ def _point(layer: Layer, place: Place, accuracy: Any) -> CertifiedPoint | None:
         return None
     stated = float(variance.mid())
     depth_scale = float((-1 / size.log()).mid()) if size > 0 else 0.0
-    image = layer.bias2 + layer.gain2 * layer.law.tail(layer.threshold / ball(stated).sqrt())
+    image = layer.bias2 + layer.gain2 * layer.potential.tail(layer.threshold / ball(stated).sqrt())
     return CertifiedPoint(
         stated,
         float(place.rate.mid()),
@@ -228,19 +227,19 @@ def _point(layer: Layer, place: Place, accuracy: Any) -> CertifiedPoint | None:
 
 
 def _probability(rate: Any) -> Enclosure:
-    """Bounds of a probability, clipped to [0, 1]."""
+    """The bounds within [0, 1]."""
     lower, upper = outward(rate)
     return Enclosure(max(lower, 0.0), min(upper, 1.0))
 
 
 def _basin_edge(layer: Layer, points: list[CertifiedPoint], silence: bool) -> float:
-    """The smallest variance from which activity does not decay to silence, or to the quiet state with a bias."""
+    """The smallest variance from which activity does not decay to silence or, with a bias, to the state of lowest rate."""
     if silence and layer.threshold > 0:
         return points[1].variance if len(points) > 1 else float("inf")
     return next((point.variance for point in points[1:] if not point.stable), 0.0)
 
 
-def _cannot(found: CertifiedFixedPoints) -> str:
+def _undecided(found: CertifiedFixedPoints) -> str:
     where = "; ".join(f"[{low:.10g}, {high:.10g}]" for low, high in found.unresolved)
     return (
         f"cannot separate the fixed points with variance in {where} at max_precision={found.precision} bits: their number, "

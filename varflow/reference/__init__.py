@@ -1,12 +1,14 @@
-"""The theory in mpmath, computed from the definitions: slow, and independent of the fast theory that it checks.
+"""The theory in mpmath, straight from the definitions, to any number of digits: an independent check of the fast theory.
 
-Every tail is written out here from its formula and shares no code with the fast ones. A float means its exact binary value;
-results are mpf numbers, correct to ``digits`` digits. mpmath's precision is unchanged after a call.
+It shares no formula with the fast theory and is slow. A float means its exact binary value; answers are mpf numbers, correct to
+``digits`` digits. mpmath's own precision is never changed outside a call.
 """
 
 from varflow.reference.chain import ExactChain, finite_width, spike_counts
 from varflow.reference.critical import BiasCusp, SaddleNode, bias_cusp, critical_gain, saddle_node
 from varflow.reference.depth import ExactMeanField, mean_field
+from varflow.reference.distributions import pdf, sf
+from varflow.reference.fixed_points import ExactFixedPoints, fixed_points, stable_variance
 from varflow.reference.gradients import gradient_gain
 from varflow.reference.inverse import (
     corrected_gain,
@@ -15,8 +17,6 @@ from varflow.reference.inverse import (
     smallest_width,
     sparsest_rate,
 )
-from varflow.reference.isolation import ExactFixedPoints, fixed_points, stable_variance
-from varflow.reference.laws import pdf, sf
 from varflow.reference.layer import gain, variance_map
 from varflow.reference.leak import ExactMeanFieldInTime, mean_field_in_time
 from varflow.reference.orthant import orthant

@@ -1,8 +1,8 @@
-"""Narrow layers with normal weights, exactly, in mpmath: the chain of spike counts as a full matrix of binomials.
+"""Narrow networks with normal weights, exactly, in mpmath: the Markov chain of spike counts as a full transition matrix.
 
-Given ``K`` spikes below, potentials are independent ``N(m_g K/n, g² K/n + σ_b²)``, so ``K' | K ~ Binomial(n, π_K)``. Layers are
-equal and memoryless and spike at ``u > θ``. Networks conditioned on being alive are in ``survivors``, inverse problems in
-``inverse``.
+Given ``K`` spikes in one layer, the potentials of the next are independent ``N(m_g K/n, g² K/n + σ_b²)``, so
+``K' | K ~ Binomial(n, π_K)``. Layers have equal width, no memory, and spike at ``u > θ``. Networks conditioned on being alive
+are in ``survivors``, inverse problems in ``inverse``.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 from mpmath import mp, mpf
 
 from varflow._checks import DomainError, integer
-from varflow.reference.laws import at_least_zero, in_digits, law_of, number, rounded
+from varflow.reference.digits import at_least_zero, in_digits, number, rounded
+from varflow.reference.distributions import distribution_named
 
 __all__ = [
     "Chain",
     "ExactChain",
     "chain_of",
     "conditional_variances",
+    "count_distributions",
     "finite_width",
-    "laws_of",
     "moments",
     "push",
     "sample_variance",
@@ -28,11 +29,13 @@ __all__ = [
     "survival",
 ]
 
-WIDEST = 200  # the matrix has width² entries in mpmath
+WIDEST = 200  # the full matrix has (n + 1)² entries of many digits
+LONGEST = 20_000  # layers of power iteration towards a quasi-stationary distribution
+MOST_EIGENVALUES = 40  # width up to which all eigenvalues are computed
 
 
 class Chain(NamedTuple):
-    """Equal layers, in mpf numbers."""
+    """The parameters of equal layers, as mpf numbers."""
 
     width: int
     threshold: Any
@@ -53,12 +56,12 @@ class Chain(NamedTuple):
         return [binomial(self.width, self.firing(count)) for count in range(self.width + 1)]
 
     def driven(self, drive_std: Any) -> list[Any]:
-        """The distribution of ``K_1``; layer 1 has neither bias nor weight mean."""
+        """``P(K_1 = k)``: the driven layer has neither bias nor weight mean."""
         return binomial(self.width, normal_above(self.threshold, drive_std**2))
 
 
 class ExactChain(NamedTuple):
-    """Layers 1 … depth of a network of finite width, in mpf numbers; named as in a ``Profile``."""
+    """Layers 1 … depth of a network of finite width, in mpf numbers; fields as in :class:`varflow.Profile`."""
 
     variance: tuple[Any, ...]
     variance_std: tuple[Any, ...]
@@ -68,10 +71,10 @@ class ExactChain(NamedTuple):
 
 
 def normal_above(gap: Any, variance: Any) -> Any:
-    """``P(u - E[u] > gap)``; for variance 0, whether ``gap < 0``."""
+    """``P(u - E[u] > gap)``; at variance 0, whether ``0 > gap``."""
     if variance == 0:
         return mpf(1) if gap < 0 else mpf(0)
-    return law_of("normal").tail(gap / mp.sqrt(variance))
+    return distribution_named("normal").tail(gap / mp.sqrt(variance))
 
 
 def binomial(n: int, p: Any) -> list[Any]:
@@ -79,16 +82,16 @@ def binomial(n: int, p: Any) -> list[Any]:
     return [mp.binomial(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)]
 
 
-def push(law: list[Any], rows: list[list[Any]]) -> list[Any]:
-    """The distribution in the next layer."""
-    return [mp.fdot(law, column) for column in zip(*rows, strict=True)]
+def push(distribution: list[Any], rows: list[list[Any]]) -> list[Any]:
+    """The distribution of the spike count in the next layer: ``Σ_k p_k P_kj``."""
+    return [mp.fdot(distribution, column) for column in zip(*rows, strict=True)]
 
 
 def chain_of(width: Any, threshold: Any, gain: Any, bias_std: Any, mean_gain: Any) -> Chain:
-    """The chain of the user's numbers, taken as exact."""
+    """The chain with the exact values of a user's numbers."""
     n = integer("width", width, minimum=1)
     if n > WIDEST:
-        rule = f"is wider than {WIDEST}, the limit of this full matrix; vf.finite_width has none"
+        rule = f"must be at most {WIDEST} here, where the full transition matrix is built; vf.finite_width takes any width"
         raise DomainError("width", width, rule)
     return Chain(
         n,
@@ -99,13 +102,14 @@ def chain_of(width: Any, threshold: Any, gain: Any, bias_std: Any, mean_gain: An
     )
 
 
-def laws_of(chain: Chain, drive_std: Any, depth: Any) -> list[list[Any]]:
-    """The distributions of the spike count in layers 1 … ``depth``."""
+def count_distributions(chain: Chain, drive_std: Any, depth: Any) -> list[list[Any]]:
+    """Distributions of the spike count in layers 1 … ``depth``."""
     transitions = integer("depth", depth, minimum=1) - 1
-    laws, rows = [chain.driven(at_least_zero("drive_std", drive_std, zero=True))], chain.transitions() if transitions else []
+    distributions = [chain.driven(at_least_zero("drive_std", drive_std, zero=True))]
+    rows = chain.transitions() if transitions else []
     for _ in range(transitions):
-        laws.append(push(laws[-1], rows))
-    return laws
+        distributions.append(push(distributions[-1], rows))
+    return distributions
 
 
 @in_digits
@@ -120,7 +124,7 @@ def spike_counts(
     drive_std: float = 1.0,
     digits: int = 50,
 ) -> tuple[tuple[Any, ...], ...]:
-    r"""The distribution of the spike count in every layer of a narrow network with normal weights.
+    r"""Distribution of the number of spikes in every layer of a narrow network with normal weights.
 
     .. math:: P(K_{l+1} = j) = \sum_k P(K_l = k) \binom{n}{j} \pi_k^j (1 - \pi_k)^{n-j}, \qquad
               \pi_k = Q\Bigl(\frac{\theta - m_g k/n}{\sqrt{g^2 k/n + \sigma_b^2}}\Bigr)
@@ -142,7 +146,7 @@ def spike_counts(
     Raises
     ------
     DomainError
-        For a number outside its domain or a wide layer.
+        For a number outside its domain or a width above 200.
 
     Notes
     -----
@@ -151,12 +155,12 @@ def spike_counts(
     Examples
     --------
     >>> import varflow as vf
-    >>> laws = vf.reference.spike_counts(threshold=0, gain=1, width=2, depth=2, digits=15)
-    >>> [[float(p) for p in law] for law in laws]
+    >>> counts = vf.reference.spike_counts(threshold=0, gain=1, width=2, depth=2, digits=15)
+    >>> [[float(p) for p in layer] for layer in counts]
     [[0.25, 0.5, 0.25], [0.4375, 0.375, 0.1875]]
     """
-    laws = laws_of(chain_of(width, threshold, gain, bias_std, mean_gain), drive_std, depth)
-    return tuple(tuple(rounded(p, digits) for p in law) for law in laws)
+    distributions = count_distributions(chain_of(width, threshold, gain, bias_std, mean_gain), drive_std, depth)
+    return tuple(tuple(rounded(p, digits) for p in distribution) for distribution in distributions)
 
 
 @in_digits
@@ -171,7 +175,7 @@ def finite_width(
     drive_std: float = 1.0,
     digits: int = 50,
 ) -> ExactChain:
-    r"""Variance, rate and survival in every layer of a narrow network with normal weights, and their spread over networks.
+    r"""Variance, firing rate and survival in every layer of a narrow network with normal weights.
 
     .. math:: C = g^2 K/n + \sigma_b^2, \qquad \mathrm{E}[s^2] = \mathrm{E}[C], \qquad
               \mathrm{Var}[s^2] = \mathrm{Var}[C] + \frac{2\,\mathrm{E}[C^2]}{n - 1}
@@ -184,18 +188,18 @@ def finite_width(
     Returns
     -------
     ExactChain
-        ``.variance``, the expected sample variance (ddof = 1), ``.variance_std``, the standard deviation of the sample variance
-        over networks (nan at width 1), ``.firing_rate .firing_rate_std .survival``, one mpf for each layer.
+        One mpf per layer: ``.variance`` and ``.variance_std``, mean and standard deviation over networks of the sample variance
+        ``s²`` (ddof = 1; its standard deviation is nan at width 1), ``.firing_rate``, ``.firing_rate_std``, and ``.survival``,
+        ``P(K > 0)``.
 
     Raises
     ------
     DomainError
-        For a number outside its domain or a wide layer.
+        For a number outside its domain or a width above 200.
 
     Notes
     -----
-    **Accuracy**: agrees with the known ``g² K_100/n`` at ``n = 100``: 0.5422 ± 0.5031 at ``θ = 0.85``, 0.01490 ± 0.1233 at 1.
-    **Source**: derived here.
+    **Source**: derived here: the law of total variance.
 
     Examples
     --------
@@ -205,34 +209,37 @@ def finite_width(
     0.35773520071786491256
     """
     chain = chain_of(width, threshold, gain, bias_std, mean_gain)
-    laws = laws_of(chain, drive_std, depth)
+    distributions = count_distributions(chain, drive_std, depth)
     drive = number("drive_std", drive_std) ** 2
     spread = [sample_variance(chain.width, [mpf(1)], [drive])]
-    spread += [sample_variance(chain.width, law, conditional_variances(chain)) for law in laws[:-1]]
-    rates = [moments(law, [mpf(k) / chain.width for k in range(chain.width + 1)]) for law in laws]
-    table = [(*of_variance, *of_rate, mp.fsum(law[1:])) for of_variance, of_rate, law in zip(spread, rates, laws, strict=True)]
+    spread += [sample_variance(chain.width, distribution, conditional_variances(chain)) for distribution in distributions[:-1]]
+    rates = [moments(distribution, [mpf(k) / chain.width for k in range(chain.width + 1)]) for distribution in distributions]
+    table = [
+        (*of_variance, *of_rate, mp.fsum(distribution[1:]))
+        for of_variance, of_rate, distribution in zip(spread, rates, distributions, strict=True)
+    ]
     return ExactChain(*(tuple(rounded(x, digits) for x in column) for column in zip(*table, strict=True)))
 
 
 def conditional_variances(chain: Chain) -> list[Any]:
-    """Conditional variance of the potentials for every spike count below."""
+    """Variance of the potentials given ``K = 0 … n`` spikes in the layer before."""
     return [chain.conditional_variance(count) for count in range(chain.width + 1)]
 
 
-def moments(law: list[Any], values: list[Any]) -> tuple[Any, Any]:
-    """Mean and standard deviation."""
-    mean = mp.fdot(law, values)
-    return mean, mp.sqrt(mp.fdot(law, [(x - mean) ** 2 for x in values]))
+def moments(distribution: list[Any], values: list[Any]) -> tuple[Any, Any]:
+    """Mean and standard deviation of ``values``."""
+    mean = mp.fdot(distribution, values)
+    return mean, mp.sqrt(mp.fdot(distribution, [(x - mean) ** 2 for x in values]))
 
 
-def sample_variance(n: int, law: list[Any], conditional: list[Any]) -> tuple[Any, Any]:
+def sample_variance(n: int, distribution: list[Any], conditional: list[Any]) -> tuple[Any, Any]:
     """Mean and standard deviation of the sample variance (ddof = 1) of ``n`` normal potentials of random variance ``C``."""
-    mean, spread = moments(law, conditional)
+    mean, spread = moments(distribution, conditional)
     if n == 1:
         return mean, mp.nan
-    return mean, mp.sqrt(spread**2 + 2 * mp.fdot(law, [C**2 for C in conditional]) / (n - 1))
+    return mean, mp.sqrt(spread**2 + 2 * mp.fdot(distribution, [C**2 for C in conditional]) / (n - 1))
 
 
 def survival(chain: Chain, depth: int, drive_std: Any) -> Any:
     """``P(K_depth > 0)``."""
-    return mp.fsum(laws_of(chain, drive_std, depth)[-1][1:])
+    return mp.fsum(count_distributions(chain, drive_std, depth)[-1][1:])

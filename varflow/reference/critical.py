@@ -1,4 +1,4 @@
-"""Bifurcations of the infinite-width map, in mpmath: the saddle-node without bias, the cusp with one."""
+"""Bifurcations of the infinite-width map, in mpmath: its saddle-node without bias and its cusp with bias."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from typing import Any, NamedTuple
 from mpmath import mp, mpf
 
 from varflow.model.distributions import Distribution
-from varflow.reference.laws import Law, in_digits, law_of, number, rounded
+from varflow.reference.digits import in_digits, number, rounded
+from varflow.reference.distributions import Standardised, distribution_named
 from varflow.reference.roots import first_power, root_between
 
 __all__ = ["BiasCusp", "SaddleNode", "bias_cusp", "critical_gain", "inflection", "saddle_node"]
 
 
 class SaddleNode(NamedTuple):
-    """The saddle-node of the two non-zero fixed points: ``z_c = θ/√V`` and ``γ_c = g²/θ²``."""
+    """Where the two non-zero fixed points merge: ``z_c = θ/√V`` and ``γ_c = g²/θ²``."""
 
     z: Any
     gamma: Any
 
 
 class BiasCusp(NamedTuple):
-    """The cusp where all three fixed points meet: ``γ = g²/θ²``, and ``σ_b²`` and ``V`` in units of ``θ²``."""
+    """Where all three fixed points merge: ``γ = g²/θ²``, and ``σ_b²`` and ``V`` in units of ``θ²``."""
 
     gamma: Any
     bias_variance: Any
@@ -30,7 +31,7 @@ class BiasCusp(NamedTuple):
 
 @in_digits
 def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50) -> SaddleNode:
-    r"""The saddle-node where the two non-zero fixed points meet and vanish, without bias.
+    r"""Where the two non-zero fixed points merge and vanish, without bias.
 
     .. math:: z_c f(z_c) = 2 S(z_c), \qquad \gamma_c = \frac{1}{z_c^2 S(z_c)}
 
@@ -49,11 +50,12 @@ def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50
     Raises
     ------
     DomainError
-        For a distribution without a reference.
+        For a distribution that is not built in.
 
     Notes
     -----
-    **Source**: derived here: ``z² S(z) = 1/γ`` has no root below the maximum of its left side.
+    **Source**: derived here: a fixed point solves ``z² S(z) = 1/γ``, which has no root once ``1/γ`` exceeds the maximum of
+    ``z² S``.
 
     Examples
     --------
@@ -61,12 +63,12 @@ def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50
     >>> mpmath.nstr(vf.reference.saddle_node("normal").gamma, 25)
     '6.034397946968073356301841'
     """
-    return SaddleNode(*(rounded(value, digits) for value in _saddle_node(law_of(distribution), digits)))
+    return SaddleNode(*(rounded(value, digits) for value in _saddle_node(distribution_named(distribution), digits)))
 
 
 @in_digits
 def critical_gain(*, threshold: float, distribution: str | Distribution = "normal", digits: int = 50) -> Any:
-    r"""The gain below which only silence is stable, at infinite width and without bias.
+    r"""The gain below which silence is the only fixed point, at infinite width and without bias.
 
     .. math:: g_c = \theta \sqrt{\gamma_c}
 
@@ -86,7 +88,7 @@ def critical_gain(*, threshold: float, distribution: str | Distribution = "norma
     Raises
     ------
     DomainError
-        For a distribution without a reference or a threshold that is not one finite number.
+        For a distribution that is not built in or a threshold that is not one finite number.
 
     Examples
     --------
@@ -94,21 +96,24 @@ def critical_gain(*, threshold: float, distribution: str | Distribution = "norma
     >>> print(vf.reference.critical_gain(threshold=1, distribution="uniform", digits=20) ** 2)
     4.5
     """
-    law, threshold = law_of(distribution), number("threshold", threshold)
+    potential, threshold = distribution_named(distribution), number("threshold", threshold)
     if threshold <= 0:
         return mpf(0)
-    return rounded(threshold * mp.sqrt(_saddle_node(law, digits).gamma), digits)
+    return rounded(threshold * mp.sqrt(_saddle_node(potential, digits).gamma), digits)
 
 
-def _saddle_node(law: Law, digits: int) -> SaddleNode:
-    end = law.edge if law.edge is not None else first_power(lambda z: z * law.density(z) > 2 * law.tail(z), mpf(1))
-    z = root_between(lambda z: z * law.density(z) - 2 * law.tail(z), mpf(1) / 2, end * (1 - mpf(2) ** -40), digits)
-    return SaddleNode(z, 1 / (z**2 * law.tail(z)))
+def _saddle_node(potential: Standardised, digits: int) -> SaddleNode:
+    def excess(z: Any) -> Any:
+        return z * potential.density(z) - 2 * potential.tail(z)
+
+    end = potential.edge or first_power(lambda z: excess(z) > 0, mpf(1))
+    z = root_between(excess, mpf(1) / 2, end * (1 - mpf(2) ** -40), digits)
+    return SaddleNode(z, 1 / (z**2 * potential.tail(z)))
 
 
 @in_digits
 def bias_cusp(distribution: str | Distribution = "normal", *, digits: int = 50) -> BiasCusp:
-    r"""The bias above which there is a single fixed point at any gain.
+    r"""The bias beyond which there is only one fixed point, at any gain.
 
     .. math:: F(V) = V, \quad F'(V) = 1, \quad F''(V) = 0: \qquad
               \gamma = \frac{2}{z_i^3 f(z_i)}, \quad \frac{V}{\theta^2} = \frac{1}{z_i^2}, \quad
@@ -129,12 +134,12 @@ def bias_cusp(distribution: str | Distribution = "normal", *, digits: int = 50) 
     Raises
     ------
     DomainError
-        For a distribution without a reference.
+        For a distribution that is not built in.
 
     Notes
     -----
-    ``F'(V) = γ z³ f(z)/2``, so ``F'' = 0`` at the maximum ``z_i`` of ``z³ f``. For the uniform distribution that is the edge of
-    the support, with ``f`` the density inside.
+    ``F'(V) = γ z³ f(z)/2``, so ``F'' = 0`` at the maximum ``z_i`` of ``z³ f``. For the uniform distribution ``z_i`` is the edge
+    of the support and ``f(z_i)`` the density inside it.
     **Source**: derived here.
 
     Examples
@@ -144,15 +149,15 @@ def bias_cusp(distribution: str | Distribution = "normal", *, digits: int = 50) 
     >>> print(mpmath.nstr(cusp.gamma, 7), mpmath.nstr(cusp.bias_variance, 6), mpmath.nstr(3 * cusp.variance, 6))
     4.323941 0.153318 1.0
     """
-    law = law_of(distribution)
-    z = inflection(law, digits)
-    inside = law.density(z) if law.edge is None else law.density(mpf(0))
+    potential = distribution_named(distribution)
+    z = inflection(potential, digits)
+    inside = potential.density(z) if potential.edge is None else potential.density(mpf(0))
     gamma = 2 / (z**3 * inside)
-    return BiasCusp(*(rounded(value, digits) for value in (gamma, 1 / z**2 - gamma * law.tail(z), 1 / z**2)))
+    return BiasCusp(*(rounded(value, digits) for value in (gamma, 1 / z**2 - gamma * potential.tail(z), 1 / z**2)))
 
 
-def inflection(law: Law, digits: int) -> Any:
-    """The only maximum ``z_i`` of ``z³ f(z)``."""
-    if law.edge is not None:
-        return law.edge
-    return root_between(law.slope, mpf(1), first_power(lambda y: law.slope(y) < 0, mpf(1)), digits)
+def inflection(potential: Standardised, digits: int) -> Any:
+    """The only maximum ``z_i`` of ``z³ f(z)``, where ``F`` has its inflection."""
+    if potential.edge is not None:
+        return potential.edge
+    return root_between(potential.slope, mpf(1), first_power(lambda y: potential.slope(y) < 0, mpf(1)), digits)

@@ -1,4 +1,4 @@
-"""Two-cycles of the infinite-width map, in mpmath: layers alternate between two variances."""
+"""Two-cycles of the infinite-width map, in mpmath: two variances that alternate from layer to layer."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ from typing import Any
 import mpmath
 from mpmath import mp, mpf
 
-from varflow.reference.laws import FURTHEST
+from varflow.reference.distributions import FURTHEST
 from varflow.reference.layer import Layer
 from varflow.reference.roots import root_between
 from varflow.results import Cycle
 
 __all__ = ["two_cycles"]
 
-STEP = mpf("0.04")  # of the search, in ln V
-SEARCHED = 15  # digits of the search
+STEP = mpf("0.04")  # of the search, in ln V: cycles closer to each other than this are not told apart
+SEARCH_DIGITS = 15  # during the search only signs matter
 
 
 def two_cycles(layer: Layer, low: Any, high: Any, digits: int) -> tuple[Cycle, ...]:
-    """All cycles whose larger variance lies between two bounds (pairs closer than ``STEP`` may be missed)."""
+    """All two-cycles whose larger variance lies between ``low`` and ``high``, to within the step of the search."""
     if layer.mean_gain == 0 or (layer.mean_gain > 0 and layer.threshold >= 0):
-        return ()  # F rises, or contracts in ln V
+        return ()  # F increases, or contracts in ln V: no cycle
 
-    def lack(variance: Any) -> Any:
-        """1 + the slope of the secant of ``F`` through ``V`` and ``F(V)``, which vanishes on a cycle."""
+    def secant(variance: Any) -> Any:
+        """``1 + (F(F(V)) - F(V))/(F(V) - V)``: 0 on a cycle, but not at a fixed point unless ``F' = -1`` there."""
         following = _image(layer, variance)
         step = following - variance
         return 1 + ((_image(layer, following) - following) / step if step else layer.slope(variance))
 
-    with mpmath.workdps(SEARCHED):
+    with mpmath.workdps(SEARCH_DIGITS):
         places = [low * mp.exp(STEP * i) for i in range(int(mp.log(high / low) / STEP) + 2)]
-        signs = [lack(place) > 0 for place in places]
+        signs = [secant(place) > 0 for place in places]
     turns = [ends for ends, (left, right) in zip(pairwise(places), pairwise(signs), strict=True) if left != right]
-    upper = [root_between(lack, *ends, digits) for ends in turns]
+    upper = [root_between(secant, *ends, digits) for ends in turns]
     return tuple(_cycle(layer, variance) for variance in upper if layer.excess(variance) < 0)
 
 
 def _rate(layer: Layer, variance: Any) -> Any:
-    """``P(u > θ)``; 0 or 1 for ``|z|`` so large that mpmath's exponents overflow."""
+    """``P(u > θ)``: 0 or 1 for ``|z| ≥ FURTHEST``."""
     z = layer.z(variance)
     return mpf(z < 0) if abs(z) >= FURTHEST else layer.rate(variance)
 
@@ -50,7 +50,7 @@ def _image(layer: Layer, variance: Any) -> Any:
 
 def _cycle(layer: Layer, high: Any) -> Cycle:
     low = _image(layer, high)
-    flat = abs(layer.z(low)) >= FURTHEST  # all neurons fire there, or none
+    flat = abs(layer.z(low)) >= FURTHEST
     multiplier = mpf(0) if flat else layer.slope(low) * layer.slope(high)
     size = abs(multiplier)
     scale = mpf(0) if size == 0 else mp.inf if size == 1 else -2 / mp.log(size)

@@ -1,4 +1,4 @@
-"""Layer after layer at infinite width, in mpmath: the iterated variance map."""
+"""The variance of every layer at infinite width, in mpmath: the recursion from layer to layer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mpmath import mp, mpf
 
 from varflow._checks import integer
 from varflow.model.distributions import Distribution
-from varflow.reference.laws import at_least_zero, in_digits, rounded
+from varflow.reference.digits import at_least_zero, in_digits, rounded
 from varflow.reference.layer import layer_of
 
 __all__ = ["ExactMeanField", "mean_field"]
@@ -33,7 +33,7 @@ def mean_field(
     drive_std: float = 1.0,
     digits: int = 50,
 ) -> ExactMeanField:
-    r"""Every layer at infinite width, starting from the drive.
+    r"""Variance and firing rate of every layer at infinite width.
 
     .. math:: V_1 = \sigma_I^2, \quad p_1 = S(\theta/\sqrt{V_1}), \qquad
               V_{l+1} = \sigma_b^2 + g^2 p_l, \quad p_{l+1} = S\Bigl(\frac{\theta - m_g p_l}{\sqrt{V_{l+1}}}\Bigr)
@@ -47,7 +47,8 @@ def mean_field(
     distribution : str or Distribution
         Of the standardised potential in every layer.
     digits : int
-        Relative accuracy, unless the product of the map's slopes exceeds 1e15 (the guard digits).
+        Relative accuracy, as long as the product of the slopes of the map, by which rounding errors grow, stays below the
+        1e15 of the guard digits.
 
     Returns
     -------
@@ -57,7 +58,11 @@ def mean_field(
     Raises
     ------
     DomainError
-        For a distribution without a reference or a number outside its domain.
+        For a distribution that is not built in or a number outside its domain.
+
+    Notes
+    -----
+    **Assumes** infinite width, no memory. **Source**: the definition of the layer.
 
     Examples
     --------
@@ -72,9 +77,9 @@ def mean_field(
     for _ in range(integer("depth", depth, minimum=1)):
         gap, V = layer.threshold - mean, variances[-1]
         if V > 0:
-            rates.append(layer.law.tail(gap / mp.sqrt(V)))
+            rates.append(layer.potential.tail(gap / mp.sqrt(V)))
         else:
-            rates.append(mpf(1) if gap < 0 else mpf(0))  # a constant potential, which spikes if u > θ
+            rates.append(mpf(1) if gap < 0 else mpf(0))  # u is its mean, and a spike needs u > θ
         mean = layer.mean_gain * rates[-1]
         variances.append(layer.bias2 + layer.gain2 * rates[-1])
     return ExactMeanField(tuple(rounded(V, digits) for V in variances[:-1]), tuple(rounded(p, digits) for p in rates))

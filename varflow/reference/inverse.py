@@ -1,6 +1,6 @@
-"""Inverse problems of narrow layers, in mpmath: the exact chain, solved for gain, threshold or width.
+"""Inverse problems of narrow layers, in mpmath: the exact chain, solved for its gain, threshold or width.
 
-Normal weights, equal layers, no bias, and a drive ``N(0, 1)`` unless stated otherwise. Survival is ``P(K_L > 0)``.
+Normal weights, equal layers, no bias; the drive is ``N(0, 1)`` unless stated otherwise. Survival is ``P(K_L > 0)``.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import Any
 from mpmath import mp, mpf
 
 from varflow._checks import DomainError, integer
-from varflow.reference.chain import chain_of, conditional_variances, laws_of, survival
+from varflow.reference.chain import chain_of, conditional_variances, count_distributions, survival
 from varflow.reference.critical import critical_gain
-from varflow.reference.isolation import stable_variance
-from varflow.reference.laws import at_least_zero, in_digits, number, rounded
+from varflow.reference.digits import at_least_zero, in_digits, number, rounded
+from varflow.reference.fixed_points import stable_variance
 from varflow.reference.layer import gain as preserving_gain
 from varflow.reference.roots import first_power, root_between
 
 __all__ = ["corrected_gain", "gain_for_mean_variance", "largest_threshold", "smallest_width", "sparsest_rate"]
 
-WIDEST_COUNTED = 60  # widths are tried one by one
+WIDEST_COUNTED = 60  # every width up to this is tried, each with a full transition matrix
 
 
 @in_digits
 def corrected_gain(*, threshold: float, width: int, depth: int, survival_target: float = 0.99, digits: int = 50) -> Any:
-    r"""The smallest gain with which a narrow network with normal weights reaches a survival at layer ``depth``.
+    r"""The smallest gain with which a narrow network is still alive at layer ``depth`` with a given probability.
 
     .. math:: g = \inf \{ g : P(K_L > 0) \ge 1 - \epsilon \}
 
@@ -43,16 +43,16 @@ def corrected_gain(*, threshold: float, width: int, depth: int, survival_target:
     Returns
     -------
     mpf
-        0 if any gain does (depth 1).
+        0 at depth 1, where the gain does not matter.
 
     Raises
     ------
     DomainError
-        If no gain reaches the target, and for a number outside its domain or a wide layer.
+        Where no gain reaches the target, and for a number outside its domain or a width above 200.
 
     Notes
     -----
-    For ``θ > 0`` every ``π_K``, and so survival, rises with the gain: there is one crossing.
+    For ``θ > 0`` every ``π_K`` increases with the gain, to 1/2, and so does survival: the solution is unique.
     **Source**: derived here.
 
     Examples
@@ -69,7 +69,7 @@ def corrected_gain(*, threshold: float, width: int, depth: int, survival_target:
 
     limit = excess(theta * _limit())
     if limit < 0:
-        rule = f"is not attainable at width {width}, depth {depth}: the highest survival at any gain is "
+        rule = f"cannot be reached at width {width}, depth {depth}: the highest survival of any gain is "
         raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(limit + target, 4)}")
     if layers == 1:
         return mpf(0)
@@ -78,14 +78,16 @@ def corrected_gain(*, threshold: float, width: int, depth: int, survival_target:
 
 @in_digits
 def gain_for_mean_variance(*, threshold: float, width: int, depth: int, variance: float = 1.0, digits: int = 50) -> Any:
-    """The gain at which layer ``depth`` has a wanted expected sample variance, averaged over all networks, dead ones too.
+    r"""The gain at which the sample variance of layer ``depth`` has a given mean over networks, silent ones included.
+
+    .. math:: \mathrm{E}[g^2 K_{L-1}/n] = v
 
     Parameters
     ----------
     threshold, variance : float
-        ``θ > 0`` and the wanted ``E[Var u_depth]``.
+        ``θ > 0``, ``v > 0``.
     width, depth : int
-        At most 200; at least 2.
+        Width at most 200; ``L ≥ 2``.
     digits : int
         Relative accuracy of the answer.
 
@@ -96,11 +98,11 @@ def gain_for_mean_variance(*, threshold: float, width: int, depth: int, variance
     Raises
     ------
     DomainError
-        For a number outside its domain or a wide layer.
+        For a number outside its domain or a width above 200.
 
     Notes
     -----
-    Every ``π_K``, and so the mean, rises with the gain. **Source**: derived here.
+    Every ``π_K`` increases with the gain, and so does the mean. **Source**: derived here.
 
     Examples
     --------
@@ -113,7 +115,7 @@ def gain_for_mean_variance(*, threshold: float, width: int, depth: int, variance
 
     def excess(g: Any) -> Any:
         chain = chain_of(width, theta, g, 0, 0)
-        return mp.fdot(laws_of(chain, mpf(1), below)[-1], conditional_variances(chain)) - wanted
+        return mp.fdot(count_distributions(chain, mpf(1), below)[-1], conditional_variances(chain)) - wanted
 
     return rounded(_rising(excess, 4 * theta, digits), digits)
 
@@ -122,7 +124,7 @@ def gain_for_mean_variance(*, threshold: float, width: int, depth: int, variance
 def largest_threshold(
     *, width: int, depth: int, survival_target: float = 0.99, gain: str = "preserving", digits: int = 50
 ) -> Any:
-    """The largest threshold at which a narrow network reaches a survival at layer ``depth``.
+    """The largest threshold at which a narrow network is alive at layer ``depth`` with a given probability.
 
     Parameters
     ----------
@@ -131,7 +133,7 @@ def largest_threshold(
     survival_target : float
         Strictly between 0 and 1.
     gain : str
-        ``"preserving"``, the paper's at each threshold, or ``"best"``, the limit of large gains.
+        ``"preserving"``, the gain of :func:`gain` at each threshold, or ``"best"``, the limit of large gains.
     digits : int
         Relative accuracy of the answer.
 
@@ -142,11 +144,11 @@ def largest_threshold(
     Raises
     ------
     DomainError
-        If not even a threshold near 0 reaches it, and for a number outside its domain or a wide layer.
+        Where even a threshold near 0 misses the target, and for a number outside its domain or a width above 200.
 
     Notes
     -----
-    **Assumes** that survival falls with the threshold. **Source**: derived here.
+    **Assumes** that survival decreases with the threshold. **Source**: derived here.
 
     Examples
     --------
@@ -164,7 +166,7 @@ def largest_threshold(
 
     least = mpf(10) ** -6
     if lack(least) > 0:
-        rule = f"is not attainable at width {width}, depth {depth}: for θ → 0 survival is "
+        rule = f"cannot be reached at width {width}, depth {depth}: at θ → 0 survival is "
         raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(target - lack(least), 4)}")
     return rounded(root_between(lack, least, first_power(lambda theta: lack(theta) > 0, mpf(1) / 4), digits), digits)
 
@@ -173,7 +175,7 @@ def largest_threshold(
 def smallest_width(
     *, threshold: float, depth: int, survival_target: float = 0.99, gain: float | None = None, digits: int = 20
 ) -> int:
-    """The smallest width that reaches a survival at layer ``depth``, found by trying one width after the other.
+    """The smallest width at which networks are alive at layer ``depth`` with a given probability, by trying 1, 2, 3, ….
 
     Parameters
     ----------
@@ -182,7 +184,7 @@ def smallest_width(
     survival_target : float
         Strictly between 0 and 1.
     gain : float, optional
-        By default the paper's.
+        By default the gain of :func:`gain`.
     digits : int
         Working precision of the probabilities.
 
@@ -206,14 +208,16 @@ def smallest_width(
     for width in range(1, WIDEST_COUNTED + 1):
         if survival(chain_of(width, theta, g, 0, 0), layers, mpf(1)) >= target:
             return width
-    raise DomainError("threshold", threshold, f"needs a width above {WIDEST_COUNTED}, the limit here: see vf.smallest_width")
+    raise DomainError(
+        "threshold", threshold, f"needs a width above {WIDEST_COUNTED}, the largest tried here; use vf.smallest_width"
+    )
 
 
 @in_digits
 def sparsest_rate(*, width: int, depth: int, survival_target: float = 0.99, digits: int = 50) -> Any:
-    """The smallest stationary firing rate with which a narrow network reaches a survival at layer ``depth``.
+    """The smallest stationary firing rate at which a narrow network is alive at layer ``depth`` with a given probability.
 
-    The drive has the variance ``V*`` of the stable fixed point; the rate is ``V*/g²`` at the smallest ``g/θ`` that suffices.
+    The drive has the variance ``V*`` of the stable fixed point. The rate is ``V*/g²`` at the smallest sufficient ``g/θ``.
 
     Parameters
     ----------
@@ -231,11 +235,11 @@ def sparsest_rate(*, width: int, depth: int, survival_target: float = 0.99, digi
     Raises
     ------
     DomainError
-        If not even a rate near 1/2 suffices, and for a number outside its domain or a wide layer.
+        Where even rates near 1/2 miss the target, and for a number outside its domain or a width above 200.
 
     Notes
     -----
-    **Assumes** that survival rises with ``g/θ``. **Source**: derived here.
+    **Assumes** that survival increases with ``g/θ``. **Source**: derived here.
 
     Examples
     --------
@@ -253,7 +257,7 @@ def sparsest_rate(*, width: int, depth: int, survival_target: float = 0.99, digi
 
     limit = excess(mpf(10) ** 12)
     if limit < 0:
-        rule = f"is not attainable at width {width}, depth {depth}: at rate 1/2 survival is "
+        rule = f"cannot be reached at width {width}, depth {depth}: at rate 1/2 survival is "
         raise DomainError("survival_target", survival_target, f"{rule}{mp.nstr(limit + target, 4)}")
     lowest = critical_gain(threshold=1, digits=mp.dps) * (1 + mpf(10) ** -8)
     if excess(lowest) >= 0:
@@ -269,11 +273,11 @@ def _target(survival_target: Any) -> Any:
 
 
 def _limit() -> Any:
-    """A gain so large that ``π`` is 1/2 in working precision."""
+    """A gain, in units of the threshold, at which ``π = 1/2`` to every digit."""
     return mpf(10) ** (2 * mp.dps)
 
 
 def _rising(excess: Callable[[Any], Any], guess: Any, digits: int) -> Any:
-    """The root of a rising function of a positive number."""
+    """The root of an increasing function of a positive argument."""
     low = first_power(lambda g: excess(g) < 0, guess, factor=mpf(1) / 2)
     return root_between(excess, low, first_power(lambda g: excess(g) >= 0, low), digits)

@@ -8,7 +8,8 @@ from mpmath import mp, mpf
 
 from varflow._checks import DomainError
 from varflow.model.distributions import Distribution
-from varflow.reference.laws import Law, at_least_zero, deep, in_digits, law_of, number, rounded
+from varflow.reference.digits import at_least_zero, enough_digits_for, in_digits, number, rounded
+from varflow.reference.distributions import Standardised, distribution_named
 from varflow.reference.roots import first_power, root_between
 
 __all__ = ["Layer", "gain", "layer_of", "variance_map"]
@@ -17,7 +18,7 @@ __all__ = ["Layer", "gain", "layer_of", "variance_map"]
 class Layer(NamedTuple):
     """``F(V) = σ_b² + g² S((θ - m_g (V - σ_b²)/g²)/√V)``."""
 
-    law: Law
+    potential: Standardised
     threshold: Any
     gain2: Any
     bias2: Any
@@ -31,25 +32,25 @@ class Layer(NamedTuple):
 
     def rate(self, variance: Any) -> Any:
         z = self.z(variance)
-        return (mpf(0) if z > 0 else mpf(1)) if mp.isinf(z) else self.law.tail(z)
+        return (mpf(0) if z > 0 else mpf(1)) if mp.isinf(z) else self.potential.tail(z)
 
     def excess(self, variance: Any) -> Any:
         """``F(V) - V``."""
         return self.bias2 + self.gain2 * self.rate(variance) - variance
 
-    def speed(self, variance: Any) -> Any:
+    def approach(self, variance: Any) -> Any:
         """``-z'(V) = z/(2V) + m_g/(g² √V)``."""
         return self.z(variance) / (2 * variance) + self.mean_gain / (self.gain2 * mp.sqrt(variance))
 
     def slope(self, variance: Any) -> Any:
         """``F'(V) = -g² f(z) z'(V)``."""
-        return self.gain2 * self.law.density(self.z(variance)) * self.speed(variance)
+        return self.gain2 * self.potential.density(self.z(variance)) * self.approach(variance)
 
 
 def layer_of(threshold: Any, gain: Any, distribution: Any, bias_std: Any, mean_gain: Any) -> Layer:
     """The layer of the user's numbers, taken as exact."""
     return Layer(
-        law_of(distribution),
+        distribution_named(distribution),
         number("threshold", threshold),
         at_least_zero("gain", gain, zero=False) ** 2,
         at_least_zero("bias_std", bias_std, zero=True) ** 2,
@@ -88,7 +89,7 @@ def variance_map(
     Raises
     ------
     DomainError
-        For a distribution without a reference or a number outside its domain.
+        For a distribution that is not built in or a number outside its domain.
 
     Notes
     -----
@@ -122,7 +123,8 @@ def gain(
     Parameters
     ----------
     threshold, variance, bias_std, mean_gain : float
-        ``θ``, ``v > σ_b²``, ``σ_b ≥ 0``, ``m_g = n E[w]``; if a large ``m_g`` allows several rates ``p``, the lowest is used.
+        ``θ``, ``v > σ_b²``, ``σ_b ≥ 0``, ``m_g = n E[w]``; where a large ``m_g`` allows several
+        rates ``p``, the lowest is taken.
     distribution : str or Distribution
         A built-in name or ``student_t(df)``.
     digits : int
@@ -137,55 +139,61 @@ def gain(
     DomainError
         If no gain preserves the variance: ``v ≤ σ_b²``, or a threshold beyond the support.
 
+    Notes
+    -----
+    **Source**: ``F(v) = v`` of :func:`variance_map`, solved for ``g``.
+
     Examples
     --------
     >>> import varflow as vf
     >>> print(vf.reference.gain(threshold=0, digits=20) ** 2)
     2.0
     """
-    law, threshold = law_of(distribution), number("threshold", threshold)
+    potential, threshold = distribution_named(distribution), number("threshold", threshold)
     wanted = at_least_zero("variance", variance, zero=False)
-    by_weights = wanted - at_least_zero("bias_std", bias_std, zero=True) ** 2
-    if by_weights <= 0:
-        raise DomainError("variance", variance, "must exceed bias_std², the variance due to the biases")
+    from_spikes = wanted - at_least_zero("bias_std", bias_std, zero=True) ** 2
+    if from_spikes <= 0:
+        raise DomainError("variance", variance, "must exceed bias_std², the variance of the biases alone")
     z, shift = threshold / mp.sqrt(wanted), number("mean_gain", mean_gain) / mp.sqrt(wanted)
-    with deep(max(abs(z), abs(shift))):
-        rate = _rate(law, z, shift, digits)
+    with enough_digits_for(max(abs(z), abs(shift))):
+        rate = _rate(potential, z, shift, digits)
     if rate == 0:
-        raise DomainError("threshold", threshold, f"is beyond the support: no spike, no gain preserves variance={variance}")
-    return rounded(mp.sqrt(by_weights / rate), digits)
+        raise DomainError(
+            "threshold", threshold, f"is beyond the support: no neuron spikes and no gain preserves variance={variance}"
+        )
+    return rounded(mp.sqrt(from_spikes / rate), digits)
 
 
-def _rate(law: Law, z: Any, shift: Any, digits: int) -> Any:
+def _rate(potential: Standardised, z: Any, shift: Any, digits: int) -> Any:
     """The smallest solution of ``p = S(z - shift p)``.
 
-    ``S`` is convex above the mode, 0, and concave below, so ``S(z - shift p) - p`` is positive at ``p = 0``, convex up to
-    ``p = z/shift``, concave beyond, and negative at ``p = 1``.
+    ``S`` is convex above the mode 0 and concave below it. For ``shift > 0``, ``S(z - shift p) - p`` is therefore positive at
+    ``p = 0``, convex up to ``p = z/shift``, concave beyond, and negative at ``p = 1``.
     """
 
-    def lack(p: Any) -> Any:
-        return law.tail(z - shift * p) - p
+    def difference(p: Any) -> Any:
+        return potential.tail(z - shift * p) - p
 
-    if shift == 0 or lack(mpf(0)) == 0:
-        return law.tail(z)
-    if shift < 0:  # monotone
-        highest = law.tail(z)
-        return root_between(lack, first_power(lambda p: lack(p) > 0, highest, factor=mpf(1) / 2), highest, digits)
-    lowest = law.tail(z) * (1 - mpf(10) ** (2 - mp.dps))
+    if shift == 0 or difference(mpf(0)) == 0:
+        return potential.tail(z)
+    if shift < 0:  # the difference falls with p: one root
+        highest = potential.tail(z)
+        return root_between(difference, first_power(lambda p: difference(p) > 0, highest, factor=mpf(1) / 2), highest, digits)
+    lowest = potential.tail(z) * (1 - mpf(10) ** (2 - mp.dps))
     convex_to = min(z / shift, mpf(1))
     if convex_to > 0:
-        valley = _valley(law, z, shift, convex_to, digits)
-        if lack(valley) <= 0:
-            return root_between(lack, lowest, valley, digits)
-        lowest = convex_to  # positive on the convex part: the only root is on the concave part
-    return root_between(lack, lowest, mpf(1), digits)
+        minimum = _minimum(potential, z, shift, convex_to, digits)
+        if difference(minimum) <= 0:
+            return root_between(difference, lowest, minimum, digits)
+        lowest = convex_to  # no root in the convex part, one in the concave part
+    return root_between(difference, lowest, mpf(1), digits)
 
 
-def _valley(law: Law, z: Any, shift: Any, end: Any, digits: int) -> Any:
-    """The minimum of the convex ``S(z - shift p) - p`` on ``[0, end]``, a root of its rising slope."""
+def _minimum(potential: Standardised, z: Any, shift: Any, end: Any, digits: int) -> Any:
+    """The minimum of the convex ``S(z - shift p) - p`` on ``[0, end]``: the root of its increasing slope, or an end."""
 
     def slope(p: Any) -> Any:
-        return shift * law.density(z - shift * p) - 1
+        return shift * potential.density(z - shift * p) - 1
 
     if slope(mpf(0)) >= 0:
         return mpf(0)

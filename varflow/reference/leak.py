@@ -1,4 +1,4 @@
-"""Leaky neurons without reset at infinite width, in mpmath: layer after layer and step by step, from the definition."""
+"""Leaky neurons without reset at infinite width, in mpmath: second moments of spikes, from layer to layer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from varflow._checks import DomainError, instance
 from varflow.model.drive_kinds import Currents, White
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.reference.laws import in_digits, number, rounded
+from varflow.reference.digits import in_digits, number, rounded
 from varflow.reference.orthant import quadrant
 
 __all__ = ["ExactMeanFieldInTime", "mean_field_in_time"]
 
 
 class ExactMeanFieldInTime(NamedTuple):
-    """Nested tuples of mpf: by layer, then step, and step again for ``coincidences``."""
+    """Nested tuples of mpf, indexed ``[layer][step]``; ``coincidences[layer][t][s]`` is the second moment ``E[S_t S_s]``."""
 
     variance: tuple[Any, ...]
     potential_mean: tuple[Any, ...]
@@ -27,7 +27,7 @@ class ExactMeanFieldInTime(NamedTuple):
 
 @in_digits
 def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldInTime:
-    r"""Every layer and step of a network of neurons without reset, at infinite width.
+    r"""Every layer and step of a network of leaky neurons without reset, at infinite width.
 
     .. math:: H_t = \sum_{s \le t} K_{t-s} I_s, \quad K_j = \lambda \sum_{i=0}^{j} \beta^i \alpha^{j-i}, \qquad
               M(t, t') = P(H_t > \theta, H_{t'} > \theta), \qquad
@@ -36,20 +36,20 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
     Parameters
     ----------
     network : Network
-        With few steps and layers: each pair of steps of each layer is an integral. Floats mean their exact binary values.
+        Each pair of steps in each layer costs an integral. Numbers mean their exact binary values.
     digits : int
-        Accuracy of a layer; rounding grows with depth, since the second moment of two nearly equal steps loses half of the
-        digits in which their potentials differ.
+        Accuracy while rounding errors, amplified from layer to layer, stay within the 15 guard digits. Where the potentials of
+        two steps have a correlation ``1 - ε``, their second moment varies as ``√ε`` and loses digits.
 
     Returns
     -------
     ExactMeanFieldInTime
-        ``.variance``, ``.potential_mean``, ``.firing_rate``, ``.coincidences``.
+        ``.variance``, ``.potential_mean``, ``.firing_rate``, ``.coincidences`` (the matrices ``M``).
 
     Raises
     ------
     DomainError
-        For a reset, a drive of several inputs or of given currents, and weights of fixed in-degree.
+        For a reset, a drive with several inputs or given currents, or weights of fixed in-degree.
 
     Notes
     -----
@@ -58,7 +58,7 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
 
     Examples
     --------
-    A leaky membrane with β = 1/2 sums a constant current, up to ``(1 + 1/2 + …)²`` times its variance:
+    At ``β = 1/2`` a constant current of variance 1 adds up to the variance ``(1 + 1/2)² = 2.25``:
 
     >>> import mpmath, varflow as vf
     >>> leaky = vf.Network(width=10, depth=2, gain=2.5, neuron=vf.Neuron(1.0, decay=0.5), steps=2)
@@ -66,7 +66,7 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
     >>> print(*(mpmath.nstr(V, 6) for V in exact.variance[0] + exact.variance[1]))
     1.0 2.25 0.991595 2.81757
     """
-    _known(network)
+    _check(network)
     neuron, T = network.neuron, network.steps
     theta, kernel = number("threshold", neuron.threshold), _kernel(neuron, T)
     mean, covariance = [mpf(0)] * T, _drive(network)
@@ -74,7 +74,7 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
     for gain, mean_gain in zip([*network.gains[1:].tolist(), 0.0], [*network.mean_gains[1:].tolist(), 0.0], strict=True):
         mu = _product(kernel, mean)
         V = _sandwich(kernel, covariance)
-        M = _coincidences(theta, neuron.strict, mu, V, digits)
+        M = _second_moments(theta, neuron.strict, mu, V, digits)
         rates = [M[t][t] for t in range(T)]
         layers.append(([V[t][t] for t in range(T)], mu, rates, M))
         d, bias2 = neuron.delay, mpf(network.bias_std) ** 2
@@ -83,12 +83,12 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
     return ExactMeanFieldInTime(*(tuple(_rounded(layer[i], digits) for layer in layers) for i in range(4)))
 
 
-def _known(network: Network) -> None:
+def _check(network: Network) -> None:
     instance("network", network, Network)
     if not network.neuron.reset_rule.absent:
-        raise DomainError("reset", network.neuron.reset, "must be 'none'; vf.reference.two_steps has resets")
+        raise DomainError("reset", network.neuron.reset, "must be 'none' here; vf.reference.two_steps takes any reset")
     if network.drive.kinds > 1:
-        raise DomainError("drive", network.drive, "must be one input: call once for each")
+        raise DomainError("drive", network.drive, "must be a single input: call once for each")
     if network.weight_law.in_degree is not None:
         raise DomainError("weights", network.weight_law, "has a fixed in-degree, which is not supported here")
 
@@ -117,7 +117,7 @@ def _sandwich(kernel: list[list[Any]], covariance: list[list[Any]]) -> list[list
     return [_product(kernel, list(column)) for column in zip(*half, strict=True)]
 
 
-def _coincidences(theta: Any, strict: bool, mu: list[Any], V: list[list[Any]], digits: int) -> list[list[Any]]:
+def _second_moments(theta: Any, strict: bool, mu: list[Any], V: list[list[Any]], digits: int) -> list[list[Any]]:
     T = len(mu)
     h = [_standardised(theta - mu[t], V[t][t], strict) for t in range(T)]
     M = [[mpf(0)] * T for _ in range(T)]
@@ -135,7 +135,7 @@ def _standardised(margin: Any, variance: Any, strict: bool) -> Any:
 
 
 def _correlation(before: Any, after: Any, covariance: Any) -> Any:
-    """The correlation; ±1 if it differs from that by rounding only."""
+    """``ρ``, and ±1 where ``1 - ρ²`` is below the rounding error."""
     if before == 0 or after == 0:
         return mpf(0)
     rest = 1 - covariance**2 / (before * after)

@@ -1,4 +1,4 @@
-"""Two inputs at infinite width, in mpmath: the map of their overlap, integrated from the definition, and its fixed point."""
+"""Two inputs at infinite width, in mpmath: the map of their overlap from layer to layer, and its stable fixed point."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import mpmath
 from mpmath import mp, mpf
 
 from varflow._checks import ConvergenceError, DomainError
-from varflow.reference.laws import Law, deep, in_digits, law_of, number, rounded
-from varflow.reference.quadrature import integral
+from varflow.reference.digits import enough_digits_for, in_digits, number, rounded
+from varflow.reference.distributions import distribution_named
+from varflow.reference.orthant import quadrant
 from varflow.reference.roots import first_power, root_between
 
 __all__ = ["CorrelationPoint", "correlation_map", "correlation_point"]
 
-
-LOWEST = -5  # of z: below, 1 - p is under 3e-7 and ρ* too close to 1
+LOWEST = -5  # of z, where Q(z) = 1 - 3e-7 and 1 - ρ* is smaller still
 
 
 class CorrelationPoint(NamedTuple):
-    """The stable overlap, its multiplier ``m`` per layer, and the depth scale ``-1/ln m``."""
+    """The stable overlap, the factor ``m`` by which deviations from it shrink per layer, and ``-1/ln m`` in layers."""
 
     overlap: Any
     multiplier: Any
@@ -28,7 +28,7 @@ class CorrelationPoint(NamedTuple):
 
 @in_digits
 def correlation_map(overlap: float, z: float, *, digits: int = 50) -> Any:
-    r"""The overlap of two inputs in the next layer, both at the stationary variance.
+    r"""The overlap in the next layer of the spikes of two inputs, both at the stationary variance.
 
     .. math:: \rho' = \frac{P(u > \theta, \hat u > \theta; \rho)}{Q(z)}
               = \frac{1}{Q(z)} \int_z^\infty \varphi(x)\, Q\Bigl(\frac{z - \rho x}{\sqrt{1 - \rho^2}}\Bigr) dx,
@@ -37,7 +37,7 @@ def correlation_map(overlap: float, z: float, *, digits: int = 50) -> Any:
     Parameters
     ----------
     overlap : float
-        ``ρ = E[x x̂]/p`` in [0, 1]: without bias the correlation of the next potentials.
+        ``ρ = E[x x̂]/p`` in [0, 1]; without bias, also the correlation of the next layer's potentials.
     z : float
         Threshold in standard deviations of the potential, of either sign.
     digits : int
@@ -55,42 +55,28 @@ def correlation_map(overlap: float, z: float, *, digits: int = 50) -> Any:
     Notes
     -----
     **Assumes** infinite width, normal potentials, no bias, no weight mean.
-    **Source**: ``poole2016`` for smooth activations; here the definition, given ``u``.
+    **Source**: ``poole2016`` for smooth activations; here the definition, as in :func:`orthant`.
 
     Examples
     --------
     >>> import mpmath, varflow as vf
-    >>> mpmath.nstr(vf.reference.correlation_map(0.5, 0, digits=20), 20)  # an orthant: 1/2 + arcsin(ρ)/π
+    >>> mpmath.nstr(vf.reference.correlation_map(0.5, 0, digits=20), 20)  # 1/2 + arcsin(ρ)/π
     '0.66666666666666666667'
     """
     rho, z = number("overlap", overlap), number("z", z)
     if not 0 <= rho <= 1:
         raise DomainError("overlap", overlap, "must lie between 0 and 1")
-    with deep(z):
-        return rounded(_map(law_of("normal"), rho, z, digits), digits)
+    with enough_digits_for(z):
+        return rounded(_map(rho, z, digits), digits)
 
 
-def _map(law: Law, rho: Any, z: Any, digits: int) -> Any:
-    if rho == 1:
-        return mpf(1)
-    if rho == 0:
-        return law.tail(z)
-    width = mp.sqrt(1 - rho**2)
-    return integral(lambda x: law.density(x) * law.tail((z - rho * x) / width), _ends(rho, z, width), digits) / law.tail(z)
-
-
-def _ends(rho: Any, z: Any, width: Any) -> list[Any]:
-    """Ends of smooth pieces: the second factor rises at ``z/ρ`` within ``width/ρ``, the density falls within 1 or ``1/z``."""
-    reach = mp.sqrt(2 * mp.ln(10) * mp.dps)  # standard deviations: the tail beyond is below rounding
-    steps = [(z + k * width) / rho for k in (-reach, -reach / 3, -2, 0, 2, reach / 3, reach)]
-    falls = [z + k / (1 + max(z, 0)) for k in (1, 4)] + [mpf(k) for k in (-8, -3, 0, 3, 8)]
-    far = max(z, 0) + reach
-    return [z, *(x for x in (*steps, *falls) if z < x < far), far, mp.inf]
+def _map(rho: Any, z: Any, digits: int) -> Any:
+    return quadrant(z, z, rho, digits) / distribution_named("normal").tail(z)
 
 
 @in_digits
 def correlation_point(z: float, *, digits: int = 50) -> CorrelationPoint:
-    r"""The stable fixed point of the overlap of two inputs, reached from any overlap below 1.
+    r"""The overlap that two different inputs approach with depth, whatever their first one.
 
     .. math:: \rho^* = \rho'(\rho^*), \qquad m = \frac{\varphi_2(z, z; \rho^*)}{Q(z)}
 
@@ -109,11 +95,11 @@ def correlation_point(z: float, *, digits: int = 50) -> CorrelationPoint:
     Raises
     ------
     DomainError
-        For a ``z`` that is not one finite number.
+        For a ``z`` below -5 or not finite.
 
     Notes
     -----
-    The map is above the diagonal at ``ρ = 0``, where it is ``Q(z)``, and below it near ``ρ = 1``, where its slope is infinite.
+    ``ρ'(0) = Q(z) > 0``, and ``ρ'(1) = 1`` with infinite slope: the map crosses the diagonal at a ``ρ* < 1``.
     **Assumes** as :func:`correlation_map`. **Source**: ``schoenholz2017`` for smooth activations; ``∂P/∂ρ = φ₂`` is
     ``plackett1954``'s identity.
 
@@ -126,30 +112,29 @@ def correlation_point(z: float, *, digits: int = 50) -> CorrelationPoint:
     """
     z = number("z", z)
     if z < LOWEST:
-        raise DomainError("z", z, f"must be at least {LOWEST}: below, nearly all neurons fire and any two inputs become equal")
-    with deep(z):
+        raise DomainError(
+            "z", z, f"must be at least {LOWEST}: below it nearly every neuron fires and any two inputs become alike"
+        )
+    with enough_digits_for(z):
         rho = _crossing(z, digits)
-        multiplier = _slope(law_of("normal"), rho, z)
+        multiplier = _slope(rho, z)
         return CorrelationPoint(*(rounded(x, digits) for x in (rho, multiplier, -1 / mp.log(multiplier))))
 
 
 def _crossing(z: Any, digits: int) -> Any:
-    """The root: bracketed to ten digits, refined by Newton's method, confirmed by a sign change in the last digit."""
+    """``ρ'(ρ*) = ρ*``: ten digits by bracketing, more by Newton's method, confirmed by a change of sign in the last."""
     with mpmath.workdps(mp.dps - digits + 12):
-        law = law_of("normal")
-        gap = first_power(lambda d: _map(law, 1 - d, z, 12) < 1 - d, mpf(1), factor=mpf(1) / 2)
-        rho = root_between(lambda r: _map(law, r, z, 12) - r, law.tail(z), 1 - gap, 10)
-    law = law_of("normal")
-    for _ in range(2 + int(mp.log(digits / 10, 2))):
-        rho += (_map(law, rho, z, digits + 2) - rho) / (1 - _slope(law, rho, z))
-    last = mpf(10) ** -digits
-    if not all(
-        side * (_map(law, rho * (1 - side * last), z, digits + 2) / rho / (1 - side * last) - 1) > 0 for side in (1, -1)
-    ):
-        raise ConvergenceError("no change of sign within the requested digits: request fewer", rho)
+        gap = first_power(lambda d: _map(1 - d, z, 12) < 1 - d, mpf(1), factor=mpf(1) / 2)
+        rho = root_between(lambda r: _map(r, z, 12) - r, distribution_named("normal").tail(z), 1 - gap, 10)
+    for _ in range(2 + int(mp.log(digits / 10, 2))):  # every step doubles the digits
+        rho += (_map(rho, z, digits + 2) - rho) / (1 - _slope(rho, z))
+    below, above = (rho * (1 + side * mpf(10) ** -digits) for side in (-1, 1))
+    if not (_map(below, z, digits + 2) > below and _map(above, z, digits + 2) < above):
+        raise ConvergenceError("the overlap could not be confirmed to the digits asked for; ask for fewer", rho)
     return rho
 
 
-def _slope(law: Law, rho: Any, z: Any) -> Any:
-    """``φ₂(z, z; ρ)/Q(z)``."""
-    return mp.exp(-(z**2) / (1 + rho)) / (2 * mp.pi * mp.sqrt(1 - rho**2)) / law.tail(z)
+def _slope(rho: Any, z: Any) -> Any:
+    """``dρ'/dρ = φ₂(z, z; ρ)/Q(z)``."""
+    density = mp.exp(-(z**2) / (1 + rho)) / (2 * mp.pi * mp.sqrt(1 - rho**2))
+    return density / distribution_named("normal").tail(z)

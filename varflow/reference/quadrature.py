@@ -1,4 +1,4 @@
-"""Numerical integration: tanh-sinh on smooth pieces, with ConvergenceError if the error estimate is large."""
+"""Quadrature for every integral here: tanh-sinh on intervals, with ConvergenceError where the error estimate is large."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from varflow._checks import ConvergenceError
 
 __all__ = ["integral"]
 
-DEGREE = 11  # largest degree of the rule; each doubles the nodes
-SPARE = 10  # guard digits that the integral does not use, since each costs nodes
+DEGREE = 11  # highest tanh-sinh level; nodes double with each, and where 11 are too few the error estimate says so
+SPARE = 10  # guard digits (of GUARD = 15) not carried by the quadrature, whose nodes grow with its digits
 
 
 def integral(function: Callable[[Any], Any], ends: Iterable[Any], digits: int) -> Any:
-    """``∫ function``, of a non-negative function over the pieces between ``ends``, to ``digits`` digits.
+    """``∫ function`` of a non-negative function over the intervals between ``ends``, to ``digits`` digits.
 
-    ``ends`` contains every point where the function is not smooth, and enough others that it varies slowly in between.
+    ``ends`` holds every kink or jump, and cuts around every narrow peak or step.
     """
-    stretches = list(pairwise(sorted(set(ends))))
+    intervals = list(pairwise(sorted(set(ends))))
     with mpmath.workdps(15):
-        size = mp.fsum(mp.quad(function, stretch, maxdegree=5) for stretch in stretches)
+        size = mp.fsum(mp.quad(function, interval, maxdegree=5) for interval in intervals)
     if size == 0:
         return mpf(0)
-    with mpmath.workdps(mp.dps - SPARE):  # mpmath's error estimates are absolute, so the integrand is scaled to 1
-        parts = [mp.quad(lambda x: function(x) / size, stretch, maxdegree=DEGREE, error=True) for stretch in stretches]
+    with mpmath.workdps(mp.dps - SPARE):  # mpmath's error estimates are absolute: scale the integral to 1
+        parts = [mp.quad(lambda x: function(x) / size, interval, maxdegree=DEGREE, error=True) for interval in intervals]
     if mp.fsum(error for _, error in parts) > mpf(10) ** -digits:
-        raise ConvergenceError(f"an integral did not reach {digits} digits; request fewer", size)
+        raise ConvergenceError(f"an integral did not converge to {digits} digits; ask for fewer", size)
     return size * mp.fsum(value for value, _ in parts)

@@ -1,4 +1,4 @@
-"""Bracketed real roots, each confirmed by a change of sign."""
+"""Positive roots by bracketing, each confirmed by a change of sign."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["first_power", "root_between", "roots_between"]
 
 
 def roots_between(function: Callable[[Any], Any], ends: list[Any], digits: int) -> list[Any]:
-    """One root for each interval whose ends differ in sign."""
+    """One root for each interval whose ends differ in sign, and every end that is a root."""
     found = []
     values = [function(end) for end in ends]
     for index in range(len(ends) - 1):
@@ -27,22 +27,22 @@ def roots_between(function: Callable[[Any], Any], ends: list[Any], digits: int) 
 
 
 def first_power(holds: Callable[[Any], bool], start: Any, *, factor: Any = 2) -> Any:
-    """The first of ``start·factor^k`` at which ``holds``."""
+    """The first ``start·factor^k``, ``k = 1, 2, …``, for which ``holds`` is true."""
     point = start * factor
     for _ in range(20_000):
         if holds(point):
             return point
         point *= factor
-    raise ConvergenceError("no change of sign found: the parameters are too extreme")
+    raise ConvergenceError("found no bracket of a root: the parameters are too extreme")
 
 
 def root_between(function: Callable[[Any], Any], low: Any, high: Any, digits: int) -> Any:
-    """The root between ``0 < low < high``: geometric bisection, then the Illinois rule, then a test of the signs."""
+    """The root between ``0 < low < high``: geometric bisection, the Illinois rule, then a check that the sign changes."""
     below, above = function(low), function(high)
     if below == 0 or above == 0:
         return low if below == 0 else high
     if below * above > 0 or low <= 0:
-        raise ConvergenceError("the ends do not bracket a positive root")
+        raise ConvergenceError("the function has the same sign at both ends: they bracket no root")
     ends = (low, high)
     while high > low * mpf("1.2"):
         middle = mp.sqrt(low * high)
@@ -56,13 +56,13 @@ def root_between(function: Callable[[Any], Any], low: Any, high: Any, digits: in
     before, after = max(root * (1 - spread), ends[0]), min(root * (1 + spread), ends[1])
     if function(before) * function(after) > 0:
         raise ConvergenceError(
-            "no change of sign within the requested digits; request fewer, or more if roots nearly meet", root
+            "a root could not be confirmed to the digits asked for; ask for fewer, or for more if two roots nearly meet", root
         )
     return root
 
 
 def _illinois(function: Callable[[Any], Any], low: Any, high: Any, below: Any, above: Any) -> Any:
-    """Illinois rule: false position that halves the weight of an end kept twice."""
+    """The Illinois rule: false position, halving the value at an end that was kept twice; superlinear."""
     kept = 0
     for _ in range(500):
         if below == above:
@@ -79,4 +79,4 @@ def _illinois(function: Callable[[Any], Any], low: Any, high: Any, below: Any, a
             below, kept = (below / 2 if kept == -1 else below), -1
         if step <= abs(root) * mpf(10) ** (4 - mp.dps):
             return root
-    raise ConvergenceError("a root was bracketed but not reached in 500 steps", (low + high) / 2)
+    raise ConvergenceError("a root was bracketed but not found in 500 steps", (low + high) / 2)

@@ -1,4 +1,4 @@
-"""Deep networks without absorbing silence, in mpmath: the stationary chain of spike counts and its switching rates."""
+"""Deep, narrow networks that can leave silence, in mpmath: the stationary distribution of spike counts and switching rates."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ from typing import Any, NamedTuple
 from mpmath import mp, mpf
 
 from varflow._checks import ConvergenceError, DomainError
-from varflow.reference.chain import Chain, binomial, chain_of, conditional_variances, moments, push, sample_variance
-from varflow.reference.laws import in_digits, rounded
+from varflow.reference.chain import (
+    LONGEST,
+    MOST_EIGENVALUES,
+    Chain,
+    binomial,
+    chain_of,
+    conditional_variances,
+    moments,
+    push,
+    sample_variance,
+)
+from varflow.reference.digits import in_digits, rounded
 
 __all__ = ["ExactStationary", "second_eigenvalue", "stationary", "switching_rates"]
 
-LONGEST = 20_000  # layers of iteration
-MOST_EIGENVALUES = 40  # largest matrix whose eigenvalues are computed
-
 
 class ExactStationary(NamedTuple):
-    """A deep network, in mpf numbers; ``distribution[k]`` is ``P(K = k)``, ``silence`` is ``P(K = 0)``."""
+    """A deep layer, in mpf numbers; ``distribution[k] = P(K = k)``, ``silence = P(K = 0)``."""
 
     distribution: tuple[Any, ...]
     variance: Any
@@ -37,7 +44,7 @@ def stationary(
     mean_gain: float = 0.0,
     digits: int = 50,
 ) -> ExactStationary:
-    r"""The stationary state of a narrow, deep network with normal weights, for any drive.
+    r"""The stationary state of a narrow, deep network with normal weights, which does not depend on its drive.
 
     .. math:: \nu_j = \sum_k \nu_k P_{kj}, \qquad \sum_k \nu_k = 1
 
@@ -46,7 +53,8 @@ def stationary(
     threshold, gain, width, bias_std, mean_gain
         As in :func:`varflow.reference.spike_counts`.
     digits : int
-        Of every probability, minus those lost in the linear system (as many as the smallest switching rate has zeros).
+        Accuracy of every probability; the linear system loses ``log10(1/r)`` digits at a smallest switching rate ``r``, of
+        which 15 are guard digits.
 
     Returns
     -------
@@ -56,11 +64,11 @@ def stationary(
     Raises
     ------
     DomainError
-        For a number outside its domain or a wide layer.
+        For a number outside its domain or a width above 200.
 
     Notes
     -----
-    **Source**: derived here.
+    **Source**: derived here: the balance equations, solved by LU decomposition.
 
     Examples
     --------
@@ -71,12 +79,12 @@ def stationary(
     chain = chain_of(width, threshold, gain, bias_std, mean_gain)
     size = chain.width + 1
     balance = mp.matrix(chain.transitions()).T - mp.eye(size)
-    balance[size - 1, :] = mp.ones(1, size)  # normalisation replaces one equation, which follows from the others
-    law = list(mp.lu_solve(balance, mp.matrix([0] * chain.width + [1])))
-    variance = sample_variance(chain.width, law, conditional_variances(chain))
-    rate = moments(law, [mpf(k) / chain.width for k in range(size)])
-    numbers = (rounded(x, digits) for x in (*variance, *rate, law[0]))
-    return ExactStationary(tuple(rounded(p, digits) for p in law), *numbers)
+    balance[size - 1, :] = mp.ones(1, size)  # in place of one balance equation, which follows from the others
+    distribution = list(mp.lu_solve(balance, mp.matrix([0] * chain.width + [1])))
+    variance = sample_variance(chain.width, distribution, conditional_variances(chain))
+    rate = moments(distribution, [mpf(k) / chain.width for k in range(size)])
+    numbers = (rounded(x, digits) for x in (*variance, *rate, distribution[0]))
+    return ExactStationary(tuple(rounded(p, digits) for p in distribution), *numbers)
 
 
 @in_digits
@@ -89,14 +97,14 @@ def second_eigenvalue(
     mean_gain: float = 0.0,
     digits: int = 20,
 ) -> Any:
-    r"""The second largest eigenvalue ``λ₂`` (by size) of the chain of a narrow network, after the 1 of its stationary state.
+    r"""The eigenvalue ``λ₂`` of the chain of spike counts that is largest in modulus, after the 1 of the stationary state.
 
     Parameters
     ----------
     threshold, gain, width, bias_std, mean_gain
         As in :func:`varflow.reference.spike_counts`; width at most 40.
     digits : int
-        Working precision of the eigenvalues.
+        Working digits, 15 guard digits aside.
 
     Returns
     -------
@@ -105,7 +113,7 @@ def second_eigenvalue(
     Raises
     ------
     DomainError
-        For a number outside its domain or a wide layer.
+        For a number outside its domain or a width above 200.
 
     Examples
     --------
@@ -115,7 +123,7 @@ def second_eigenvalue(
     """
     chain = chain_of(width, threshold, gain, bias_std, mean_gain)
     if chain.width > MOST_EIGENVALUES:
-        raise DomainError("width", width, f"must be at most {MOST_EIGENVALUES}: all eigenvalues are computed")
+        raise DomainError("width", width, f"must be at most {MOST_EIGENVALUES}: every eigenvalue is computed")
     values = sorted(mp.eig(mp.matrix(chain.transitions()), left=False, right=False), key=lambda value: abs(value - 1))[1:]
     value = max(values, key=abs)
     if abs(mp.im(value)) <= abs(value) * mpf(10) ** -digits:
@@ -133,7 +141,7 @@ def switching_rates(
     mean_gain: float = 0.0,
     digits: int = 50,
 ) -> tuple[tuple[Any, ...], ...]:
-    r"""Rates at which a narrow network with normal weights switches between its metastable states.
+    r"""Probability per layer that a narrow network with normal weights passes from one metastable state to another.
 
     Parameters
     ----------
@@ -145,21 +153,21 @@ def switching_rates(
     Returns
     -------
     tuple of tuples of mpf
-        ``[i][j]``: probability per layer of reaching the typical count of state ``j`` from state ``i``; states ascend in
-        firing rate.
+        ``[i][j]``: probability per layer that a network settled in state ``i`` reaches the typical spike count of state ``j``;
+        states in order of firing rate.
 
     Raises
     ------
     DomainError
-        For a number outside its domain or a wide layer.
+        For a number outside its domain or a width above 200.
     ConvergenceError
         If the distribution within a state does not settle within 20000 layers.
 
     Notes
     -----
-    States are defined as in :meth:`varflow.SpikeChain.stationary`: counts where the drift ``n π_K - K``, averaged over a
-    binomial count of mean ``K``, changes from positive to negative with growing ``K``. Silence is a state if a silent layer is
-    more likely than not followed by another one; full activity likewise.
+    A state is defined as in :meth:`varflow.SpikeChain.stationary`: a count ``K`` at which the drift ``n π_K - K``, averaged
+    over a binomial count of mean ``K``, changes from positive to negative. Silence is a state if ``P(0 → 0) > 1/2``, full
+    activity if ``P(n → n) > 1/2``.
     **Source**: derived here.
 
     Examples
@@ -175,10 +183,10 @@ def switching_rates(
         return ((mpf(0),),)
     rates = [[mpf(0)] * len(typical) for _ in typical]
     for i in range(len(typical)):
-        low = typical[i - 1][0] if i > 0 else -1  # the typical count of the state below
+        low = typical[i - 1][0] if i > 0 else -1  # at or below low: the typical count of the state below
         high = typical[i + 1][1] if i + 1 < len(typical) else chain.width + 1
-        law = _settled(rows, low, high)
-        following = push(law, rows)
+        distribution = _settled(rows, low, high)
+        following = push(distribution, rows)
         for j, part in ((i - 1, following[: low + 1]), (i + 1, following[high:])):
             if part:
                 rates[i][j] = rounded(mp.fsum(part), digits)
@@ -186,7 +194,7 @@ def switching_rates(
 
 
 def typical_counts(chain: Chain) -> list[tuple[int, int]]:
-    """Neighbouring counts between which the drift changes from positive to negative."""
+    """For every state the two neighbouring counts between which the averaged drift changes from positive to negative."""
     n = chain.width
     drift = [n * chain.firing(count) - count for count in range(n + 1)]
     averaged = [mp.fdot(binomial(n, mpf(count) / n), drift) for count in range(n + 1)]
@@ -198,13 +206,18 @@ def typical_counts(chain: Chain) -> list[tuple[int, int]]:
 
 
 def _settled(rows: list[list[Any]], low: int, high: int) -> list[Any]:
-    """The quasi-stationary distribution between two counts."""
+    """Quasi-stationary distribution of networks whose counts stayed between ``low`` and ``high``, both exclusive.
+
+    Power iteration, averaging two consecutive layers so that alternation dies out.
+    """
     inside = range(low + 1, high)
-    law = [mpf(1) / len(inside) if count in inside else mpf(0) for count in range(len(rows))]
+    distribution = [mpf(1) / len(inside) if count in inside else mpf(0) for count in range(len(rows))]
     for _ in range(LONGEST):
-        before, following = law, push(law, rows)
+        before, following = distribution, push(distribution, rows)
         total = mp.fsum(following[low + 1 : high])
-        law = [(following[count] / total + before[count]) / 2 if count in inside else mpf(0) for count in range(len(rows))]
-        if all(abs(p - q) <= mpf(10) ** (5 - mp.dps) * p for p, q in zip(law, before, strict=True)):
-            return law
-    raise ConvergenceError(f"the distribution within a state did not settle within {LONGEST} layers", law)
+        distribution = [
+            (following[count] / total + before[count]) / 2 if count in inside else mpf(0) for count in range(len(rows))
+        ]
+        if all(abs(p - q) <= mpf(10) ** (5 - mp.dps) * p for p, q in zip(distribution, before, strict=True)):
+            return distribution
+    raise ConvergenceError(f"the distribution within a state did not settle within {LONGEST} layers", distribution)

@@ -1,4 +1,4 @@
-"""Networks that stay alive, in mpmath: the quasi-stationary distribution of the chain of spike counts, and its lifetime."""
+"""Narrow networks conditioned on being alive, in mpmath: quasi-stationary distribution, relaxation depth and lifetime."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from typing import Any, NamedTuple
 from mpmath import mp, mpf
 
 from varflow._checks import ConvergenceError, DomainError
-from varflow.reference.chain import Chain, chain_of, conditional_variances, moments, push, sample_variance
-from varflow.reference.laws import at_least_zero, in_digits, rounded
+from varflow.reference.chain import (
+    LONGEST,
+    MOST_EIGENVALUES,
+    Chain,
+    chain_of,
+    conditional_variances,
+    moments,
+    push,
+    sample_variance,
+)
+from varflow.reference.digits import at_least_zero, in_digits, rounded
 
 __all__ = ["ExactLifetime", "ExactQuasiStationary", "lifetime", "quasi_stationary", "relaxation_depth"]
 
-LONGEST = 20_000  # layers of iteration
-MOST_EIGENVALUES = 40  # largest matrix whose eigenvalues are computed
-
 
 class ExactQuasiStationary(NamedTuple):
-    """A deep network that is still alive, in mpf numbers; ``distribution[k]`` is ``P(K = k | K > 0)``."""
+    """A deep layer that is still alive, in mpf numbers; ``distribution[k] = P(K = k | K > 0)``."""
 
     distribution: tuple[Any, ...]
     variance: Any
@@ -28,7 +34,7 @@ class ExactQuasiStationary(NamedTuple):
 
 
 class ExactLifetime(NamedTuple):
-    """Mean number of layers with at least one spike, in mpf numbers."""
+    """Mean number of layers before the first silent one, in mpf numbers."""
 
     from_drive: Any
     from_quasi_stationary: Any
@@ -43,7 +49,7 @@ def quasi_stationary(
     mean_gain: float = 0.0,
     digits: int = 50,
 ) -> ExactQuasiStationary:
-    r"""The state of a narrow, deep network with normal weights that is still alive, and its escape rate to silence.
+    r"""The state of a narrow, deep network with normal weights given that it is alive, and its escape rate ``r`` to silence.
 
     .. math:: \nu_j = \frac{\sum_{k>0} \nu_k P_{kj}}{1 - r}, \quad j > 0, \qquad r = \sum_{k>0} \nu_k (1 - \pi_k)^n
 
@@ -62,13 +68,14 @@ def quasi_stationary(
     Raises
     ------
     DomainError
-        For a negative threshold, where silence is not absorbing, a number outside its domain or a wide layer.
+        For a negative threshold (neurons at rest fire, so silence is not absorbing), a number outside its domain or a width
+        above 200.
     ConvergenceError
         If the distribution does not settle within 20000 layers.
 
     Notes
     -----
-    Power iteration of the distribution of the next layer, given that it is alive.
+    Power iteration of the chain among live states.
     **Source**: ``darroch1965``.
 
     Examples
@@ -80,20 +87,20 @@ def quasi_stationary(
     chain = _final(threshold, gain, width, mean_gain)
     living = [row[1:] for row in chain.transitions()[1:]]
     dying = [(1 - chain.firing(count)) ** chain.width for count in range(1, chain.width + 1)]
-    law = [mpf(1) / chain.width] * chain.width
+    distribution = [mpf(1) / chain.width] * chain.width
     for _ in range(LONGEST):
-        before, law = law, push(law, living)
-        total = mp.fsum(law)
-        law = [p / total for p in law]
-        if all(abs(p - q) <= mpf(10) ** (5 - mp.dps) * p for p, q in zip(law, before, strict=True)):
+        before, distribution = distribution, push(distribution, living)
+        total = mp.fsum(distribution)
+        distribution = [p / total for p in distribution]
+        if all(abs(p - q) <= mpf(10) ** (5 - mp.dps) * p for p, q in zip(distribution, before, strict=True)):
             break
     else:
-        raise ConvergenceError(f"the quasi-stationary distribution did not settle within {LONGEST} layers", law)
-    escape, law = mp.fdot(law, dying), [mpf(0), *law]
-    variance = sample_variance(chain.width, law, conditional_variances(chain))
-    rate = moments(law, [mpf(k) / chain.width for k in range(chain.width + 1)])
+        raise ConvergenceError(f"the quasi-stationary distribution did not settle within {LONGEST} layers", distribution)
+    escape, distribution = mp.fdot(distribution, dying), [mpf(0), *distribution]
+    variance = sample_variance(chain.width, distribution, conditional_variances(chain))
+    rate = moments(distribution, [mpf(k) / chain.width for k in range(chain.width + 1)])
     numbers = (rounded(x, digits) for x in (*variance, *rate, escape))
-    return ExactQuasiStationary(tuple(rounded(p, digits) for p in law), *numbers)
+    return ExactQuasiStationary(tuple(rounded(p, digits) for p in distribution), *numbers)
 
 
 @in_digits
@@ -105,16 +112,17 @@ def relaxation_depth(
     mean_gain: float = 0.0,
     digits: int = 20,
 ) -> Any:
-    r"""Layers over which the memory of the start of a narrow, live network decays by a factor e.
+    r"""Layers over which the memory of the drive in a narrow, live network decays by a factor e.
 
-    .. math:: -\frac{1}{\ln(|\lambda_2|/\lambda_1)}
+    .. math:: -\frac{1}{\ln(|\lambda_2|/\lambda_1)}, \qquad \lambda_1 > |\lambda_2| \ge \dots
+                \text{ eigenvalues of } (P_{kj})_{k, j > 0}
 
     Parameters
     ----------
     threshold, gain, width, mean_gain
         As in :func:`varflow.reference.spike_counts`; ``θ ≥ 0``, width at most 40.
     digits : int
-        Working precision of the eigenvalues of the chain among live states.
+        Working digits, 15 guard digits aside.
 
     Returns
     -------
@@ -123,7 +131,7 @@ def relaxation_depth(
     Raises
     ------
     DomainError
-        For a negative threshold, where silence is not absorbing, a number outside its domain or a wide layer.
+        For a negative threshold (silence is not absorbing) or a number outside its domain.
 
     Examples
     --------
@@ -133,7 +141,7 @@ def relaxation_depth(
     """
     chain = _final(threshold, gain, width, mean_gain)
     if not 1 < chain.width <= MOST_EIGENVALUES:
-        raise DomainError("width", width, f"must lie between 2 and {MOST_EIGENVALUES}: all eigenvalues are computed")
+        raise DomainError("width", width, f"must lie between 2 and {MOST_EIGENVALUES}: every eigenvalue is computed")
     values = mp.eig(mp.matrix([row[1:] for row in chain.transitions()[1:]]), left=False, right=False)
     sizes = sorted(abs(value) for value in values)
     return rounded(-1 / mp.log(sizes[-2] / sizes[-1]), digits)
@@ -150,7 +158,7 @@ def lifetime(
     drive_std: float = 1.0,
     digits: int = 50,
 ) -> ExactLifetime:
-    r"""Mean number of live layers before the first silent one, of a narrow network with normal weights.
+    r"""Mean number of layers of a narrow network with normal weights before the first silent one.
 
     .. math:: T = \sum_{k>0} P(K_1 = k)\, T_k, \qquad T_k = 1 + \sum_{j>0} P_{kj} T_j
 
@@ -162,16 +170,16 @@ def lifetime(
     Returns
     -------
     ExactLifetime
-        ``.from_drive`` and ``.from_quasi_stationary``, the latter ``1/r``; nan if silence is not absorbing.
+        ``.from_drive`` is ``T``, ``.from_quasi_stationary`` is ``1/r``, nan where silence is not absorbing.
 
     Raises
     ------
     DomainError
-        For a number outside its domain or a wide layer.
+        For a number outside its domain or a width above 200.
 
     Notes
     -----
-    **Accuracy**: the linear system loses as many digits as ``1/r`` has. **Source**: ``darroch1965``.
+    **Accuracy**: the linear system loses ``log10(1/r)`` digits, of which 15 are guard digits. **Source**: ``darroch1965``.
 
     Examples
     --------
@@ -193,6 +201,6 @@ def _final(threshold: Any, gain: Any, width: Any, mean_gain: Any) -> Chain:
     """A chain without bias, whose silence is absorbing."""
     chain = chain_of(width, threshold, gain, 0, mean_gain)
     if chain.threshold < 0:
-        rule = "must not be negative: neurons at rest would fire, so silence is not absorbing; use reference.stationary"
+        rule = "must not be negative: neurons at rest fire, so silence is not absorbing; use vf.reference.stationary"
         raise DomainError("threshold", threshold, rule)
     return chain

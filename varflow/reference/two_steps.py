@@ -1,4 +1,4 @@
-"""Two steps of any neuron under normal currents, in mpmath: the effect of a reset, integrated over the first current."""
+"""The first two steps of a neuron with any reset under normal currents, in mpmath, integrated over the first membrane."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from mpmath import mp, mpf
 
 from varflow._checks import DomainError, instance
 from varflow.model.neurons import Neuron
-from varflow.reference.laws import in_digits, law_of, number, rounded
-from varflow.reference.orthant import stretches
+from varflow.reference.digits import in_digits, number, rounded
+from varflow.reference.distributions import distribution_named
+from varflow.reference.orthant import intervals
 from varflow.reference.quadrature import integral
 
 __all__ = ["TwoSteps", "two_steps"]
 
 
 class TwoSteps(NamedTuple):
-    """Moments of the membranes and spikes of steps 1 and 2, in mpf; ``coincidences`` is ``E[S_t S_t']``."""
+    """Moments of potentials and spikes at steps 1 and 2, in mpf; ``coincidences[t][s]`` is the second moment ``E[S_t S_s]``."""
 
     variance: tuple[Any, Any]
     potential_mean: tuple[Any, Any]
@@ -27,7 +28,7 @@ class TwoSteps(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """``H_1 = μ + σ x`` for ``lo < x < hi``, with ``spikes`` spikes; then ``H_2 = a x + b + s z``; ``x, z`` standard normal."""
+    """``H_1 = μ + σ x`` with ``lo < x < hi`` makes ``spikes`` spikes; then ``H_2 = a x + b + s z``. x and z are N(0, 1)."""
 
     lo: Any
     hi: Any
@@ -39,11 +40,11 @@ class _Piece(NamedTuple):
 
 @in_digits
 def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: int = 50) -> TwoSteps:
-    r"""The first two steps of a neuron with any reset under normal currents.
+    r"""Moments of the first two steps of a neuron with any reset, under normal currents.
 
     .. math:: E[f(H_1, S_1, H_2)] = \int \varphi(x)\, E\bigl[f \mid H_1 = \mu + \sigma x\bigr]\, dx
 
-    with the integral split where the number of spikes changes.
+    split where the number of spikes ``S_1`` changes.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     covariance : 2 × 2 nested sequence
         ``Cov[I_t, I_t']`` of the currents, before input scale and synaptic filter.
     mean : pair
-        ``E[I_t]``.
+        ``(E[I_1], E[I_2])``.
     digits : int
         Accuracy, relative to the largest spike probability.
 
@@ -63,7 +64,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     Raises
     ------
     DomainError
-        If the first current does not vary, or the matrix is not a covariance.
+        Where the first current has no variance or ``covariance`` is not a covariance matrix.
 
     Notes
     -----
@@ -71,7 +72,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
 
     Examples
     --------
-    A constant current that fired once fires again unless the reset removes input:
+    The firing rate at step 2 under a constant current depends on the reset:
 
     >>> import mpmath, varflow as vf
     >>> held = ((1, 1), (1, 1))
@@ -88,7 +89,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     (C11, C12, C21, C22), (m1, m2) = _numbers("covariance", covariance, (2, 2)), _numbers("mean", mean, (2,))
     excess = C12**2 - C11 * C22
     if not (C11 > 0 and C12 == C21 and excess <= C12**2 * mpf(10) ** -14):
-        raise DomainError("covariance", covariance, "must be a symmetric covariance with positive first variance")
+        raise DomainError("covariance", covariance, "must be a covariance matrix whose first variance is positive")
     scale, alpha = mpf(neuron.input_scale), mpf(neuron.synaptic_decay)
     m1, m2 = scale * m1, scale * (alpha * m1 + m2)
     C11, C12, C22 = scale**2 * C11, scale**2 * (alpha * C11 + C12), scale**2 * (alpha**2 * C11 + 2 * alpha * C12 + C22)
@@ -112,7 +113,7 @@ def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> list[Any]:
 
 
 def _pieces(neuron: Neuron, m1: Any, std: Any, m2: Any, slope: Any, spread: Any, digits: int) -> list[_Piece]:
-    """``c_1 = m1 + std x`` and ``c_2 = m2 + slope x + spread z``."""
+    """Intervals of ``x`` by spikes at step 1, given the filtered currents ``m1 + std x`` and ``m2 + slope x + spread z``."""
     theta, cuts = mpf(neuron.threshold), [-mp.inf, (mpf(neuron.threshold) - m1) / std]
     if neuron.reset_rule.counts:
         for k in range(2, _highest(neuron, m1, std, digits) + 1):
@@ -133,7 +134,7 @@ def _after(neuron: Neuron, S: int, theta: Any) -> tuple[Any, Any, Any]:
 
 
 def _highest(neuron: Neuron, mean: Any, std: Any, digits: int) -> int:
-    """Largest spike count with a probability above the requested accuracy."""
+    """The most spikes at a potential ``N(mean, std²)``: more have a probability below ``10^-(digits + 3)``."""
     return max(1, int((mean + std * mp.sqrt(2 * mp.ln(10) * (digits + 3))) / mpf(neuron.threshold)) + 1)
 
 
@@ -161,15 +162,15 @@ def _moments(neuron: Neuron, pieces: list[_Piece], m1: Any, V1: Any, digits: int
 
 def _truncated(lo: Any, hi: Any) -> tuple[Any, Any, Any]:
     """``∫ φ``, ``∫ x φ``, ``∫ x² φ`` from ``lo`` to ``hi``."""
-    law = law_of("normal")
-    tail = law.tail(lo) - law.tail(hi) if lo > 0 or mp.isinf(hi) else law.tail(-hi) - law.tail(-lo)
-    ends = [(mpf(0), mpf(0)) if mp.isinf(x) else (law.density(x), x * law.density(x)) for x in (lo, hi)]
+    normal = distribution_named("normal")
+    tail = normal.tail(lo) - normal.tail(hi) if lo > 0 or mp.isinf(hi) else normal.tail(-hi) - normal.tail(-lo)
+    ends = [(mpf(0), mpf(0)) if mp.isinf(x) else (normal.density(x), x * normal.density(x)) for x in (lo, hi)]
     return tail, ends[0][0] - ends[1][0], tail + ends[0][1] - ends[1][1]
 
 
 def _above(neuron: Neuron, piece: _Piece, level: Any, digits: int) -> Any:
-    """Probability of this piece with ``H_2`` above ``level``."""
-    law, (lo, hi, _, a, b, s) = law_of("normal"), piece
+    """``P(lo < x < hi, H_2 > level)``."""
+    normal, (lo, hi, _, a, b, s) = distribution_named("normal"), piece
     if s == 0 and a == 0:
         fires = b > level or (b == level and not neuron.strict)
         return _truncated(lo, hi)[0] if fires else mpf(0)
@@ -177,5 +178,5 @@ def _above(neuron: Neuron, piece: _Piece, level: Any, digits: int) -> Any:
     if s == 0:
         lo, hi = (max(lo, step), hi) if a > 0 else (lo, min(hi, step))
         return _truncated(lo, hi)[0] if lo < hi else mpf(0)
-    ends = stretches(lo, hi, [step] if a else [], s / abs(a) if a else mpf(1))
-    return integral(lambda x: law.density(x) * law.tail((level - b - a * x) / s), ends, digits)
+    ends = intervals(lo, hi, [step] if a else [], s / abs(a) if a else mpf(1))
+    return integral(lambda x: normal.density(x) * normal.tail((level - b - a * x) / s), ends, digits)

@@ -1,4 +1,4 @@
-"""Simulation of spiking networks with random weights. It shares no formula with the theory it is compared with."""
+"""Simulation of spiking networks. It shares no formula with the theory it is compared with."""
 
 from varflow.simulation.run import Interrupted, simulate
 

@@ -1,9 +1,9 @@
-"""The conditional engine: a layer's currents are drawn given the spikes of the layer before, without weight matrices.
+"""The conditional engine: draws the currents of a layer given the spikes of the layer before, without weight matrices.
 
-The rows of a weight matrix are independent, so given the raster ``X`` (steps × n) of a layer the next layer's neurons are
-i.i.d. with currents ``N(m, σ_w² X Xᵀ + σ_b² 1 1ᵀ)`` over the steps: equal in distribution to a network with normal weights, at
-any width. A block of networks is drawn together, from its own stream. Tensors have axes (1, networks, steps, neurons), as in
-``neurons`` for one configuration.
+The rows of a weight matrix are independent. Given the spikes ``X`` (steps × n) of a layer, the currents of the next layer's
+neurons over the steps are therefore independent samples of ``N(m, σ_w² X Xᵀ + σ_b² 1 1ᵀ)``. For normal weights this equals the
+network in distribution, at any width. Blocks of networks are drawn together, each from its own stream. Tensors have the axes
+(1, networks, steps, neurons), as in ``neurons`` for one configuration.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from varflow.simulation.workers import Cancelled
 
 __all__ = ["Block", "batches"]
 
-# A block has 32 networks; fewer if they have more than _MOST potentials (networks × steps × neurons), which would leave the
-# cache, and more if they have fewer than _FEWEST, where Python would take most of the time.
+# A block holds 32 networks; fewer if their potentials (networks × steps × neurons) exceed 2^19, about the cache, and more below
+# 2^14, where Python's overhead dominates.
 _TOGETHER, _MOST, _FEWEST = 32, 2**19, 2**14
-_SCALES = (1e-12, 1e12)  # of potentials in float32: their squares are far from over- and underflow
-_STREAM = 2**40  # distinct from the streams of weight distributions, which are smaller
+_SCALES = (1e-12, 1e12)  # between these, float32 can hold potentials and their squares
+_STREAM = 2**40  # above every stream number of a weight distribution
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Networks of one description, simulated ``streams.repeats`` at a time from one generator."""
+    """Networks of one description, ``streams.repeats`` of them from one random generator."""
 
     networks: tuple[Network]
     places: tuple[int]
@@ -52,21 +52,21 @@ class Block:
         return self.networks[0].steps
 
     def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
-        """The measurements of every layer, shape (1, wanted, depth[, steps…]) each."""
+        """The measured quantities, each of shape (1, wanted, depth[, steps…])."""
         measured = _simulate(self, chunk, stop)
         return {name: values.swapaxes(0, 1)[:, :wanted] for name, values in measured.items()}
 
 
 def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str, dtype: str) -> list[Block | dense.Batch]:
-    """One block per network; networks with at least as many steps as neurons are dense, which is then as fast."""
+    """One block per network; networks with at least as many steps as neurons in a layer are dense, which is no slower."""
     made: list[Block | dense.Batch] = []
-    dear = [place for place, network in enumerate(networks) if 1 < network.steps >= network.widths.min()]
+    use_dense = [place for place, network in enumerate(networks) if 1 < network.steps >= network.widths.min()]
     for place, network in enumerate(networks):
-        if place not in dear:
+        if place not in use_dense:
             streams = _streams(network, seed, torch.device(device))
             made.append(Block((network,), (place,), streams, _dtype(network, dtype)))
-    drawn = dense.batches([networks[place] for place in dear], repeats=repeats, seed=seed, device=device, dtype=dtype)
-    return made + [replace(batch, places=tuple(dear[place] for place in batch.places)) for batch in drawn]
+    drawn = dense.batches([networks[place] for place in use_dense], repeats=repeats, seed=seed, device=device, dtype=dtype)
+    return made + [replace(batch, places=tuple(use_dense[place] for place in batch.places)) for batch in drawn]
 
 
 def _streams(network: Network, seed: int, device: torch.device) -> Streams:
@@ -80,7 +80,7 @@ def _streams(network: Network, seed: int, device: torch.device) -> Streams:
 
 
 def _dtype(network: Network, dtype: str) -> torch.dtype:
-    """The wanted precision if it can hold the potentials; double for spike counts, which can grow without bound."""
+    """float64 where float32 could not hold the potentials, and for spike counts, which can grow without bound."""
     drive = network.drive
     received = np.abs(drive.currents).max() if isinstance(drive, Given) else np.sqrt(drive.current_variances)
     scales = np.abs(
@@ -106,7 +106,7 @@ def _simulate(block: Block, chunk: int, stop: Event) -> dict[str, np.ndarray]:
         counts = spikes.sum(-1)
         gram = (spikes @ spikes.mT if steps > 1 or many else counts[..., None]).double()
         if not gram.isfinite().all():
-            raise DomainError("gain", network.gain, "makes spike counts grow beyond double precision; lower it")
+            raise DomainError("gain", network.gain, "makes the spike counts grow beyond double precision; lower it")
         measures.record(layer, alive, membranes, counts, gram if steps > 1 else None)
         if layer + 1 == len(block.widths):
             break
@@ -121,7 +121,7 @@ def _simulate(block: Block, chunk: int, stop: Event) -> dict[str, np.ndarray]:
 
 
 class Normals:
-    """The block's stream of standard normal numbers, and memory reused in every layer, which is faster."""
+    """The block's stream of standard normal numbers, and buffers reused by every layer, since allocation costs more."""
 
     def __init__(self, block: Block, chunk: int):
         device = block.streams.device
@@ -144,10 +144,10 @@ class Normals:
 
 
 def _factor(covariance: Tensor) -> Tensor:
-    """Lower triangular ``L`` with ``L Lᵀ`` the covariance; steps of variance 0 stay exactly 0."""
+    """The Cholesky factor ``L``, ``L Lᵀ = C + 1e-12 tr(C) 1``, with exact zeros for steps of variance 0."""
     size = covariance.diagonal(dim1=-2, dim2=-1)
     total = size.sum(-1, keepdim=True)
-    ridge = torch.where(total > 0, 1e-12 * total, 1.0)  # often singular, as rasters repeat
+    ridge = torch.where(total > 0, 1e-12 * total, 1.0)  # steps with equal spikes make C singular
     return torch.linalg.cholesky(covariance + torch.diag_embed(ridge.expand_as(size))) * (size > 0)[..., None]
 
 

@@ -1,8 +1,8 @@
 """The dense engine: networks with real weight matrices, a chunk of networks at a time, layer by layer.
 
-All configurations of a batch send their spikes of all steps through the same matrices, in one product. Tensors have axes
-(networks, configurations, steps, neurons); parameters are columns (configurations, 1). The neurons' update is in ``neurons``,
-the distribution of chunks over threads in ``run``.
+All configurations of a batch send their spikes of all steps through the same matrices, in one product. Tensors have the axes
+(networks, configurations, steps, neurons), parameters the shape (configurations, 1). Neurons are updated in ``neurons``;
+``run`` distributes chunks over threads.
 """
 
 from __future__ import annotations
@@ -27,19 +27,18 @@ from varflow.simulation.weights import weight_grid
 
 __all__ = ["Batch", "batches"]
 
-# Potentials in a batch (8 bytes each, and a few copies). Larger sweeps are split, and weights are then drawn once per batch.
-_POTENTIALS = 2**22
+_POTENTIALS = 2**22  # per batch: 32 MiB and a few copies; a larger sweep is split and draws its weights again for each batch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """Parameters of the configurations still active, shape (configurations, 1) each."""
+    """Parameters of the configurations that are still active, each of shape (configurations, 1)."""
 
-    place: torch.Tensor  # index of the configuration in its batch, shape (configurations,)
+    place: torch.Tensor  # index within the batch, shape (configurations,)
     depth: torch.Tensor
     silence_is_final: torch.Tensor
-    scales: torch.Tensor  # scale of present connections, shape (depth, configurations, 1)
-    shifts: torch.Tensor  # their shift, likewise
+    scales: torch.Tensor  # (depth, configurations, 1): a present connection has the weight scale · core + shift
+    shifts: torch.Tensor
     bias_std: torch.Tensor
     cells: Cells
 
@@ -57,7 +56,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Networks with the same widths, weights and number of steps, which share their weight matrices.
+    """Networks that share their widths, weight distribution and number of steps, hence their weights.
 
     Attributes
     ----------
@@ -78,7 +77,7 @@ class Batch:
         return self.networks[0].steps
 
     def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
-        """The measurements of every layer, shape (configurations, wanted, depth[, steps…]) each."""
+        """The measured quantities, each of shape (configurations, wanted, depth[, steps…])."""
         return _simulate(self, chunk, wanted, stop)
 
     def columns(self) -> Columns:
@@ -101,7 +100,7 @@ class Batch:
 
 
 def _connections(network: Network, depth: int) -> np.ndarray:
-    """Scale and shift of the connections into each layer, shape (depth, 2); 0 for layer 1 and beyond the last."""
+    """Scale and shift of the weights into each layer, shape (depth, 2); 0 for layer 1 and beyond the last layer."""
     found, law = np.zeros((depth, 2)), network.weight_law
     for layer in range(1, network.depth):
         found[layer] = law.connection(float(network.gains[layer]), int(network.widths[layer - 1]), network.mean_gain)
@@ -109,7 +108,7 @@ def _connections(network: Network, depth: int) -> np.ndarray:
 
 
 def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str, dtype: str) -> list[Batch]:
-    """Group networks into batches that share weights; networks of one equal width do at any depth."""
+    """Group networks that share weights: equal weight distribution, steps and widths (of one width, any depth)."""
     families: dict[tuple[WeightLaw, tuple[int, ...], int], list[int]] = {}
     for place, network in enumerate(networks):
         widths = tuple(network.widths.tolist())
@@ -129,7 +128,7 @@ def batches(networks: Sequence[Network], *, repeats: int, seed: int, device: str
 
 
 def _stream(law: WeightLaw) -> int:
-    """A number that gives different weight distributions different streams."""
+    """A number that gives every weight distribution its own random stream."""
     return NAMES.index(law.label) if law.label in NAMES else crc32(law.label.encode()) + len(NAMES)
 
 
@@ -142,7 +141,7 @@ def _simulate(batch: Batch, chunk: int, wanted: int, stop: Event) -> dict[str, n
         membranes, spikes = respond(currents, columns.cells, batch.dtype)
         counts = spikes.sum(-1, dtype=torch.float64)
         if not counts.isfinite().all():
-            _refuse_explosion(batch, columns, counts)
+            _raise_explosion(batch, columns, counts)
         gram = (spikes @ spikes.mT).double() if batch.steps > 1 else None
         measures.record(layer, columns.place, membranes, counts, gram)
         if layer + 1 == len(batch.widths):
@@ -156,25 +155,25 @@ def _simulate(batch: Batch, chunk: int, wanted: int, stop: Event) -> dict[str, n
     return measures.by_configuration()
 
 
-def _refuse_explosion(batch: Batch, columns: Columns, counts: torch.Tensor) -> None:
+def _raise_explosion(batch: Batch, columns: Columns, counts: torch.Tensor) -> None:
     exploded = columns.place[~counts.isfinite().all(-1).all(0)][0]
-    raise DomainError("gain", batch.networks[exploded].gain, "makes spike counts grow beyond double precision; lower it")
+    raise DomainError("gain", batch.networks[exploded].gain, "makes the spike counts grow beyond double precision; lower it")
 
 
 def _active(counts: torch.Tensor, columns: Columns, layer: int) -> torch.Tensor:
-    """Which configurations have a next layer that is not silent for good."""
+    """Which configurations have a next layer and are not silent for good."""
     dead = columns.silence_is_final[:, 0] & ~(counts > 0).any(-1).any(0)
     return ~dead & (columns.depth[:, 0] > layer + 1)
 
 
 def _received(draws: Draws, batch: Batch, columns: Columns, layer: int, spikes: torch.Tensor) -> torch.Tensor:
-    """``Σ_j w_ij S_j + b_i`` with weights ``scale · core + shift`` of present connections, constant in time."""
+    """``Σ_j w_ij S_j + b_i`` with ``w = scale · core + shift`` for present connections; weights and biases constant in time."""
     fan_in, law = batch.widths[layer - 1], batch.networks[0].weight_law
     grid, shifts = weight_grid(law, fan_in, batch.dtype), columns.shifts[layer][:, None]
     sums, present = weighted_sums(draws, grid, spikes, batch.widths[layer], bool(shifts.any()))
     current = sums.double()
     current *= (columns.scales[layer] * grid.unit)[:, None]
-    bias = draws.normals(batch.widths[layer])  # always drawn, so that all configurations read the same stream
+    bias = draws.normals(batch.widths[layer])  # always drawn, so that later numbers do not depend on bias_std
     if shifts.any():
         counts = spikes.sum(-1, keepdim=True, dtype=torch.float64)
         current += shifts * (counts if present is None else present.double())

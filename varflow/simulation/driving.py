@@ -1,6 +1,6 @@
-"""Currents of layer 1 at every step, from their own random streams.
+"""The currents of layer 1 at every step.
 
-Every drive reads the chunk's streams from the beginning, so its numbers do not depend on the other networks.
+Every drive reads its random streams from the beginning, so that its numbers do not depend on other networks in a sweep.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def driven(
         return streams.draws(chunk, purpose, dtype=dtype, stop=stop)
 
     def rows(table: np.ndarray) -> torch.Tensor:
-        """The row that each network of the chunk sees, including networks not wanted."""
+        """The rows of ``table`` that the networks of the chunk receive, also those beyond ``wanted``."""
         seen = (chunk * streams.repeats + np.arange(streams.repeats)) % len(table)
         return torch.from_numpy(table[seen]).to(streams.device)
 
@@ -73,7 +73,7 @@ def _of_numbers(
         if networks.start >= len(x):
             break
         for t, frame in enumerate(x[networks].unbind(1)):
-            # Not a matrix product: its rounding would depend on how many networks are wanted.
+            # Not a matrix product, whose rounding would depend on the number of networks.
             received = (weights[: len(frame)].double() * frame[:, None, :]).sum(-1) * (scale * grid.unit)
             if shift:
                 connected = frame[:, None, :] if present is None else present[: len(frame)] * frame[:, None, :]
@@ -85,7 +85,7 @@ def _of_numbers(
 def _of_spikes(
     draws: Draws, spikes: torch.Tensor, law: WeightLaw, input_gain: float, width: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    """The same for spikes or spike counts, shape (networks, steps, n_in)."""
+    """The same for spikes or spike counts of shape (networks, steps, n_in), as exact sums."""
     fan_in = spikes.shape[-1]
     grid, (scale, shift) = weight_grid(law, fan_in, dtype), law.connection(input_gain, fan_in, 0.0)
     sums, present = weighted_sums(draws, grid, spikes[:, None], width, bool(shift))

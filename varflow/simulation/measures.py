@@ -1,4 +1,4 @@
-"""The measurements of every layer of every network that an Ensemble holds."""
+"""The quantities measured in every layer of every network, named as in an ``Ensemble``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Measures", "names"]
 
 
 def names(steps: int) -> dict[str, int]:
-    """The measured quantities, and the number of step axes of each."""
+    """The measured quantities and their numbers of step axes."""
     if steps == 1:
         return {"variance": 0, "firing_rate": 0}
     return {"variance": 1, "firing_rate": 1, "potential_mean": 1, "coincidences": 2}
@@ -27,14 +27,14 @@ class Measures:
             name: torch.zeros((*shape, *[steps] * max(axes, 1)), dtype=torch.float64, device=device)
             for name, axes in names(steps).items()
         }
-        self.tables["variance"][np.equal(widths, 1)] = math.nan  # one neuron has no sample variance
+        self.tables["variance"][np.equal(widths, 1)] = math.nan  # one neuron has no sample variance, even 0
 
     def record(
         self, layer: int, place: torch.Tensor, membranes: torch.Tensor, counts: torch.Tensor, gram: torch.Tensor | None
     ) -> None:
-        """Record one layer of the configurations at ``place``: spike counts per step and, in time, ``Σ_i S_ti S_t'i``.
+        """Record a layer of the configurations at ``place``: spikes per step, and ``gram = Σ_i S_ti S_t'i`` with several steps.
 
-        The membranes are overwritten.
+        Overwrites ``membranes``.
         """
         width = self.widths[layer]
         found = {"firing_rate": counts / width}
@@ -47,12 +47,12 @@ class Measures:
             self.tables[name][layer].index_copy_(1, place, value.double())
 
     def by_configuration(self) -> dict[str, np.ndarray]:
-        """The same as arrays of shape (configurations, networks, depth[, steps…])."""
+        """Arrays of shape (configurations, networks, depth[, steps…])."""
         tables = {name: table.movedim(2, 0).movedim(1, 2) for name, table in self.tables.items()}
         return {name: (table if self.steps > 1 else table[..., 0]).cpu().numpy() for name, table in tables.items()}
 
 
 def _sample_variance(membranes: torch.Tensor) -> torch.Tensor:
-    """With ddof = 1; overwrites the membranes, since allocating memory costs more than the arithmetic."""
+    """With ddof = 1. Overwrites ``membranes``: allocation would cost more than the arithmetic."""
     deviation = membranes.sub_(membranes.mean(-1, keepdim=True))
     return deviation.square_().sum(-1) / (membranes.shape[-1] - 1)

@@ -1,7 +1,10 @@
-"""Neurons in time: membranes and spikes from currents, step by step.
+r"""Neurons in time: membrane potentials and spikes from currents, step by step.
 
-Tensors have axes (networks, configurations, steps, neurons); parameters are columns (configurations, 1). The update is written
-here anew from the reset's coefficients, so that simulation shares no formula with theory.
+.. math:: H_t = \beta H_{t-1} (1 - r_H S_{t-1}) + c_t (1 - r_c S_{t-1}) - r_\theta \theta S_{t-1}, \qquad S_t = 1(H_t > \theta)
+
+with ``r_H, r_c, r_θ`` the fractions ``membrane``, ``input``, ``threshold`` of the reset (``r_θ`` times ``β`` unless it is
+delayed) and ``c_t`` the filtered and scaled current. Tensors have the axes (networks, configurations, steps, neurons),
+parameters the shape (configurations, 1).
 """
 
 from __future__ import annotations
@@ -21,10 +24,10 @@ __all__ = ["Cells", "arriving", "respond", "step_neurons"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """The neurons of several configurations: columns of shape (configurations, 1).
+    """The neurons of several configurations; parameters of shape (configurations, 1).
 
-    A spike removes a fraction ``membrane`` of the membrane, then ``subtracted``, and a fraction ``input`` of the next current;
-    ``counts`` marks neurons with several spikes per step. Each is None if no configuration needs it.
+    A spike removes the fraction ``membrane`` of the potential, the amount ``subtracted`` and the fraction ``input`` of the next
+    current; ``counts`` marks neurons that can spike several times in a step. Each is None if no configuration uses it.
     """
 
     neurons: tuple[Neuron, ...]
@@ -66,9 +69,9 @@ class Cells:
 
 
 def respond(currents: Tensor, cells: Cells, dtype: torch.dtype, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Membranes at the spike test, which overwrite the currents, and spikes in ``dtype`` (float64 for counts).
+    """Potentials before the reset, which overwrite ``currents``, and spikes in ``dtype`` (spike counts in float64).
 
-    Spikes are written to ``memory`` if given.
+    ``memory``, if given, is reused for the spikes.
     """
     steps = currents.shape[2]
     if any(neuron.synaptic_decay for neuron in cells.neurons):
@@ -89,7 +92,7 @@ def respond(currents: Tensor, cells: Cells, dtype: torch.dtype, memory: Tensor |
 
 
 def _continue(c: Tensor, H: Tensor, S: Tensor, cells: Cells) -> None:
-    """Turn the scaled current ``c`` into the next membrane, in place: allocating memory costs more than the arithmetic."""
+    """Turn the scaled current ``c`` into the next potential, in place: allocation would cost more than the arithmetic."""
     if cells.input is not None:
         c.addcmul_(c * cells.input, S, value=-1)
     c.addcmul_(cells.decay, H if cells.membrane is None else torch.addcmul(H, H * cells.membrane, S, value=-1))
@@ -106,7 +109,7 @@ def _fire(membrane: Tensor, cells: Cells, out: Tensor) -> None:
 
 
 def arriving(spikes: Tensor, cells: Cells) -> Tensor:
-    """Spikes as they arrive in the next layer, ``delay`` steps later."""
+    """Spikes as they arrive at the next layer, ``delay`` steps later; none before the first step."""
     if not any(neuron.delay for neuron in cells.neurons):
         return spikes
     later, steps = torch.zeros_like(spikes), spikes.shape[2]
@@ -116,12 +119,12 @@ def arriving(spikes: Tensor, cells: Cells) -> Tensor:
 
 
 def step_neurons(neuron: Neuron, currents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Membranes at the spike test and spikes of neurons with given currents.
+    """Potentials before the reset, and spikes, of neurons that receive given currents.
 
     Parameters
     ----------
     neuron : Neuron
-        Its delay, which acts between layers, has no effect.
+        Its delay acts between layers and is ignored.
     currents : array, shape (steps, neurons)
 
     Returns

@@ -1,4 +1,4 @@
-"""Sums of integer weights over spikes: exact, hence independent of their order and of other networks in the product."""
+"""Weighted sums of spikes with weights on an integer grid: exact, hence independent of order and batching."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["digits_of", "weighted_sums"]
 def weighted_sums(
     draws: Draws, grid: WeightGrid, spikes: torch.Tensor, width: int, count: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """``Σ_j w_ij S_j``, exact, in units of the grid; with ``count`` also the number of spikes that reach each neuron."""
+    """``Σ_j w_ij S_j``, exact, in grid units; and with ``count`` the number of spikes that reach each neuron (None: all)."""
     digits, base = digits_of(spikes, grid)
     rows = digits.flatten(1, -2)
     sums = rows.new_empty((*rows.shape[:2], width))
@@ -34,10 +34,10 @@ def weighted_sums(
 
 
 def digits_of(spikes: torch.Tensor, grid: WeightGrid) -> tuple[torch.Tensor, float]:
-    """Spikes as 0/1 inputs; counts above 1 as digits (new axis 1, lowest first) in a base that keeps sums exact."""
+    """With a new axis 1: counts as digits, lowest first, in a base for which every sum is exact; 0/1 spikes as they are."""
     if spikes.dtype != torch.float64 or spikes.max() <= 1:
         return spikes.to(grid.accumulate)[:, None], 1.0
-    # Grids for sums in float32 leave 29 bits of a double for the counts, the others none.
+    # A grid for sums in float32 needs 24 of the 53 bits of a double and leaves 29 to the counts; one for float64 leaves none.
     base = 2.0**29 if grid.accumulate == torch.float32 else 2.0
     digits = []
     while spikes.any():

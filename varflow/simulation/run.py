@@ -1,6 +1,6 @@
-"""``simulate``: checks its arguments, distributes chunks of networks over threads, and assembles the results.
+"""``simulate``: checks the arguments, distributes the work over threads and assembles the results.
 
-The engines (``dense``, ``conditional``) simulate the layers; they import torch, on the first call.
+The layers are simulated by an engine (``dense`` or ``conditional``), which imports torch and is loaded on the first call.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ __all__ = ["Interrupted", "simulate"]
 ENGINES = ("dense", "conditional")
 DEVICES = ("cpu", "cuda")
 DTYPES = ("float32", "float64")
-BYTES = 32  # of memory per potential: currents, membranes, spikes and sums
+BYTES = 32  # of working memory per potential: currents, membranes, spikes and sums, 8 bytes each
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a simulation; ``.ensembles`` holds the finished networks.
+    """Ctrl-C during a simulation; ``.ensembles`` holds the finished part, one ensemble per network in the order given.
 
-    One ensemble per network, in the order given. Each equals the first rows of the full run, bit for bit, so that row ``r``
-    stays network ``r`` and its input: chunks finished beyond the first unfinished one (at most one per thread) are dropped.
+    Each is the beginning of the full run, bit for bit, so that row ``r`` is still network ``r`` with its input. Repeats that
+    other threads finished after the first unfinished one (at most one chunk per thread) are dropped.
     """
 
     def __init__(self, message: str, ensembles: tuple[Ensemble, ...]):
@@ -81,72 +81,70 @@ def simulate(
     progress: Progress = False,
     threads: int | None = None,
 ) -> Ensemble | tuple[Ensemble, ...]:
-    r"""Simulate deep spiking networks with random weight matrices, and measure every layer at every step.
+    r"""Simulate deep spiking networks with random weight matrices and measure every layer at every step.
 
     .. math:: u_{l+1} = \lambda \Big(\frac{g}{\sqrt n} W x_l + \frac{m_g}{n} \sum_j x_{l,j} + b\Big),
               \qquad x_l = 1(u_l > \theta)
 
-    with independent ``W_ij`` of mean 0 and variance 1 and ``b ~ N(0, bias_std²)``, new for every layer and network and
-    constant in time. Layer 1 receives the drive, without bias or weight mean. Over several steps the bracket is the current
-    ``I_t``, from the spikes ``delay`` steps earlier; :class:`varflow.Neuron` has the membrane's update.
+    with ``W`` of independent entries of mean 0 and variance 1 and ``b ~ N(0, bias_std²)``, drawn anew for every layer and
+    network and constant in time. Layer 1 receives the drive, without bias or weight mean. With several steps the bracket is
+    the current ``I_t`` at one step, from the spikes ``delay`` steps before; :class:`varflow.Neuron` gives the dynamics.
 
     Parameters
     ----------
     network : Network or sequence of Network
-        Networks with the same weights and widths share their matrices: a sweep costs little more than one network.
+        Networks with the same weight distribution and widths share matrices, so a sweep costs little more than one network.
     repeats : int
         Number of independent networks of each description.
     seed : int
-        Determines every random number (CPU and CUDA differ).
+        Determines every random number, for a given type of device.
     engine : str
-        ``dense``: real weight matrices. ``conditional``: each neuron's currents are drawn from
-        ``N(0, (g²/n) X Xᵀ + bias_std²)`` given the raster ``X`` of the layer before: the same distribution for normal weights
-        at every width, and much faster if ``steps`` is far below it. Networks with as many steps as neurons are simulated
-        densely.
+        ``dense``: real weight matrices. ``conditional``: draws the currents of a layer given the spikes ``X`` of the layer
+        before from ``N(0, (g²/n) X Xᵀ + bias_std²)`` over the steps, without a matrix. This is equal in distribution for normal
+        weights at every width, and much faster while ``steps`` is far below the width. Networks with at least as many steps as
+        neurons are simulated densely.
     device : str
         ``cpu`` or ``cuda``.
     dtype : str
-        Precision of weights and their sums: ``float32``, or ``float64``, four times slower on a finer grid.
+        Of the weights and their sums: ``float32``, or ``float64``, which is four times slower and has a finer grid of weights.
     progress : bool or callable
-        True draws a bar on stderr; a callable receives ``(done, total)`` in repeats.
+        True shows a bar on stderr; a callable receives ``(done, total)`` in repeats.
     threads : int, optional
-        CPU threads; by default the number of cores, or torch's setting if that is smaller.
+        CPU threads; by default the number of cores or ``torch.get_num_threads()``, whichever is smaller.
 
     Returns
     -------
     Ensemble, or tuple of Ensemble for a sequence, in its order
-        ``variance`` (ddof = 1; NaN at width 1; of membranes at the spike test, before the reset) and ``firing_rate`` of
-        shape (repeats, depth), or (repeats, depth, steps) for ``steps > 1``, then with ``potential_mean`` of the same shape
-        and ``coincidences`` of shape (repeats, depth, steps, steps). Without bias, layers after the last spike have variance
-        exactly 0.
+        ``variance`` (ddof = 1; NaN at width 1; of potentials before the reset) and ``firing_rate`` of shape (repeats, depth),
+        or (repeats, depth, steps) for ``steps > 1``. Then also ``potential_mean``, of the same shape, and the second moments
+        of spikes ``coincidences[r, l, t, s] = mean of S_t S_s`` over neurons, of shape (repeats, depth, steps, steps). A layer
+        that receives nothing has variance exactly 0.
 
     Raises
     ------
     DomainError
-        For an argument outside its domain; weights that are not normal with ``conditional``; a delay that leaves layer 2
-        without input; spike counts that grow beyond double precision.
+        For an argument outside its domain; non-normal weights with ``conditional``; a delay of at least ``steps``; spike counts
+        that grow beyond double precision.
     MissingExtraError
         Without torch.
     Interrupted
-        On Ctrl-C, with the finished networks.
+        On Ctrl-C, with the finished part.
 
     Notes
     -----
-    **Assumes** nothing about depth or width. Repeats are independent; networks that share matrices are correlated, which
-    reduces the noise of their differences.
-    **Accuracy**: float32 weights lie on a grid of 2⁻¹³ of their standard deviation (coarser in proportion to the fan-in
-    above 1024, 2⁻⁸ at 32768, then 2⁻¹³ again with sums in float64), float64 weights on a grid of 2⁻⁴⁰; their variance is
-    exact. Sums over spikes and spike counts are exact; potentials are float64. Firing rates, and on a CPU variances, do not
-    depend on ``threads``, ``repeats`` or the other networks, bit for bit; a network equals the first layers of a deeper one
-    of the same equal width, and the first steps of a longer run. Normal weights are cut at 5.8 (float32) and 8.6 (float64)
-    standard deviations.
-    **Speed**: one core spends about 80 % of its time drawing normal numbers (100 layers of 1000, twelve networks); nothing
-    is drawn once all networks of a chunk are silent for good.
-    **Conditional**: potentials have the precision of ``dtype``; in steps with equal spikes, whose covariance is singular, they
-    differ by about ``10⁻⁶ √steps`` standard deviations. Networks of equal widths and steps use the same random numbers, which
-    reduces the noise of differences; runs with fewer ``repeats`` equal the first rows of longer ones, bit for bit. Measured at
-    100 layers of 1000, 64 networks: 1/500 of the dense engine's CPU time for one step, 1/30 for 20.
-    **Source**: the definition of the layer; for ``conditional``, the independence of the rows of a matrix.
+    **Assumes** nothing about depth or width: this is the network itself. Repeats are independent. Networks that share matrices
+    are not independent of each other, which reduces the noise of their differences. **Accuracy**: weights lie on a grid: in
+    float32 of 2⁻¹³ standard deviations (coarser in proportion to the fan-in above 1024, 2⁻⁸ at 32768; beyond, 2⁻¹³ with sums
+    in float64), in float64 of 2⁻⁴⁰. Their variance is exact, sums over spikes and spike counts are exact, and potentials are
+    float64. Normal weights are cut off at 5.8 (float32) and 8.6 (float64) standard deviations. **Reproducibility**: firing
+    rates, and on a CPU variances, are the same bit for bit for any ``threads`` and ``repeats`` and in any sweep. A network is
+    also the beginning of a deeper one of the same equal width, and of a longer run. **Speed**: one core spends about 80 % of
+    its time drawing normal numbers (100 layers of 1000, twelve networks). Nothing is drawn once all networks of a chunk are
+    silent for good. **Conditional**: potentials have the precision of ``dtype``. Steps with equal spikes have a singular
+    covariance; their potentials differ by about ``10⁻⁶ √steps`` standard deviations. Networks of equal widths and steps use
+    the same random numbers, which reduces the noise of differences in a sweep; fewer ``repeats`` are the beginning of more,
+    bit for bit. Measured at 100 layers of 1000, 64 networks: 1/500 of the dense engine's CPU time for one step, 1/30 for 20.
+    **Source**: the definition of the layer; for ``conditional``, the independence of the rows of a weight matrix.
 
     Examples
     --------
@@ -161,7 +159,7 @@ def simulate(
     choice("engine", engine, ENGINES)
     networks = several("network", network, Network)
     for one in networks:
-        _refuse_unsupported(one, engine)
+        _check_supported(one, engine)
     repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
     choice("device", device, DEVICES)
     choice("dtype", dtype, DTYPES)
@@ -169,7 +167,7 @@ def simulate(
     threads = None if threads is None else integer("threads", threads, minimum=1)
     torch = require("torch", "torch")
     if device == "cuda" and not torch.cuda.is_available():
-        raise DomainError("device", device, "is not available: this torch finds no CUDA device; use device='cpu'")
+        raise DomainError("device", device, "is not available: torch finds no CUDA device; use device='cpu'")
     threads = 1 if device == "cuda" else threads or min(_cores(), torch.get_num_threads())
 
     batches = import_module(f"varflow.simulation.{engine}").batches
@@ -188,12 +186,12 @@ def simulate(
 
 
 def _fits_in_memory(batches: Sequence[Batch | Block], repeats: int, threads: int) -> None:
-    """Raise before anything is drawn if the results, or the potentials of one layer, would not fit in memory."""
+    """Raise DomainError where the results or the potentials of a layer would not fit into memory, before drawing anything."""
     from varflow.simulation.measures import names
 
     kept = [sum(batch.steps**axes for axes in names(batch.steps).values()) * len(batch.widths) for batch in batches]
     kept = [8 * repeats * len(batch.networks) * each for batch, each in zip(batches, kept, strict=True)]
-    room("repeats", repeats, sum(kept), "the measurements of every layer: take fewer repeats, layers or steps")
+    room("repeats", repeats, sum(kept), "the results of every layer: take fewer repeats, layers or steps")
     for batch in batches:
         together = len(batch.networks) * min(repeats, batch.streams.repeats)
         potentials = BYTES * batch.steps * max(batch.widths) * together * min(threads, -(-repeats // batch.streams.repeats))
@@ -220,12 +218,12 @@ class _Table:
 
     @property
     def rows(self) -> int:
-        """Networks finished before the first unfinished one."""
+        """Number of networks finished before the first unfinished one."""
         return sum(wanted for _, wanted in self.chunks[: np.logical_and.accumulate(self.finished).sum()])
 
 
 def _fill(tables: Sequence[_Table], threads: int, report: Callable[[int], object]) -> None:
-    """Run all chunks, the first repeats of every batch first, so that an interrupted sweep has networks of every width."""
+    """Run all chunks in the order of repeats, so that an interrupted sweep has some networks of every width."""
     chunks = [(table, chunk) for table in tables for chunk in range(len(table.chunks))]
     chunks.sort(key=lambda job: job[0].chunks[job[1]][0] * job[0].batch.streams.repeats)
     done = 0
@@ -244,7 +242,7 @@ def _assemble(tables: Sequence[_Table], count: int, label: dict[str, Any]) -> tu
     for table in tables:
         rows = table.rows
         for values in table.measured.values():
-            values.flags.writeable = False  # ensembles are views of it
+            values.flags.writeable = False  # ensembles then hold views, not copies
         for row, (place, network) in enumerate(zip(table.batch.places, table.batch.networks, strict=True)):
             seen = np.s_[row, :rows, : network.depth]
             ensembles[place] = Ensemble(network, **{name: values[seen] for name, values in table.measured.items()}, **label)
@@ -256,14 +254,13 @@ def _stopped_after(ensembles: Sequence[Ensemble], repeats: int) -> str:
     return f"stopped after {' to '.join(map(str, finished[:: max(1, len(finished) - 1)]))} of {repeats} networks"
 
 
-def _refuse_unsupported(network: Network, engine: str) -> None:
-    law = network.weight_law
-    if engine == "conditional" and not law.normal_given_spikes:
-        rule = "gives currents that are not normal given the spikes, which the conditional engine needs: use engine='dense'"
+def _check_supported(network: Network, engine: str) -> None:
+    if engine == "conditional" and not network.weight_law.normal_given_spikes:
+        rule = "must be normal for engine='conditional', which draws normal currents: use engine='dense'"
         raise DomainError("weights", network.weights, rule)
     delay, steps = network.neuron.delay, network.steps
     if delay >= steps:
-        raise DomainError("delay", delay, f"leaves layer 2 without input: nothing arrives within steps={steps}; raise steps")
+        raise DomainError("delay", delay, f"must be below steps={steps}: otherwise no spike arrives at layer 2")
 
 
 def _cores() -> int:
@@ -272,7 +269,7 @@ def _cores() -> int:
 
 @contextmanager
 def _exact_products(torch: Any) -> Iterator[None]:
-    """One torch thread per worker, and full float32 products: TF32 and bfloat16 would round the integers."""
+    """One torch thread per worker, and float32 products in full precision: TF32 and bfloat16 would round the integers."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     try:
         torch.set_num_threads(1)

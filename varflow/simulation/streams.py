@@ -1,8 +1,8 @@
-"""Random streams that depend on the seed only, not on batching, threads or other networks.
+"""Random streams: the numbers that belong to a seed, independent of batching, threads and other networks.
 
 A *chunk* is a fixed number of networks, determined by the widths. It has one stream for weights and biases, drawn layer by
-layer in fixed shapes, one for the drive of layer 1, and one for input trains. Nothing else reads them, so network ``r`` is the
-same in a long or short run, alone or with others, shallow or deep.
+layer in fixed shapes, one for the drive of layer 1, and one for input spike trains. Network ``r`` is therefore the same in a
+long or short run, alone or in a sweep, shallow or deep.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from varflow.simulation.workers import Cancelled
 
 __all__ = ["Draws", "Streams"]
 
-# Weights drawn at a time: a block that fits a core's cache until it is multiplied, or keeps a GPU busy.
+# Weights drawn at once: on a CPU few enough to stay in cache until multiplied, on a GPU enough to keep it busy.
 _BLOCK = {"cpu": 2**18, "cuda": 2**24}
 _PURPOSES = ("weights", "drive")
 
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """All streams of one experiment: a seed, a weight distribution and a sequence of widths.
+    """All random streams of one experiment: a seed, a weight distribution and a sequence of widths.
 
     Attributes
     ----------
@@ -48,22 +48,23 @@ class Streams:
     def of(cls, *, seed: int, law: int, widths: tuple[int, ...], device: torch.device) -> Streams:
         block = _BLOCK[device.type]
         pairs = list(zip(widths[1:], widths, strict=False)) or [(widths[0], widths[0])]
-        # Equal layers are identified by their one width, so that a shallow network equals the first layers of a deep one.
+        # Equal widths count once, so that a shallow network is the beginning of a deep one.
         names = widths if len(set(widths)) > 1 else widths[:1]
         root = np.random.SeedSequence([seed, law, *names]).generate_state(1, np.uint64)[0]
         return cls(max(1, block // max(rows * columns for rows, columns in pairs)), block, int(root), device)
 
     def seed(self, chunk: int, purpose: str) -> int:
-        """The generator's seed: a counter through a bijection of 32 bits, so that all streams of an experiment differ.
+        """The seed of torch's generator for one chunk.
 
-        (Torch's CPU generator uses only the lower 32 bits of a seed.)
+        torch's CPU generator only reads the lower 32 bits. They are a bijection of a counter, so all streams of an experiment
+        differ.
         """
-        # Trains count down from 0, the others up.
+        # Spike trains count down from 0, the other purposes up.
         counter = -1 - chunk if purpose == "trains" else chunk * len(_PURPOSES) + _PURPOSES.index(purpose)
         return (self.root >> 32 << 32) | _mixed((self.root + counter) % 2**32)
 
     def chunks(self, repeats: int) -> list[tuple[int, int]]:
-        """Pairs (chunk, number of its networks wanted) for ``repeats`` networks."""
+        """``(chunk, networks wanted from it)`` for ``repeats`` networks."""
         return [(start // self.repeats, min(self.repeats, repeats - start)) for start in range(0, repeats, self.repeats)]
 
     def draws(self, chunk: int, purpose: str, *, dtype: torch.dtype, stop: Event) -> Draws:
@@ -72,7 +73,7 @@ class Streams:
 
 
 class Draws:
-    """One stream, read from the beginning."""
+    """One random stream, read from its beginning."""
 
     def __init__(self, generator: torch.Generator, repeats: int, block: int, dtype: torch.dtype, stop: Event):
         self._generator, self._repeats, self._block, self._stop = generator, repeats, block, stop
@@ -97,10 +98,10 @@ class Draws:
     def weights(
         self, grid: WeightGrid, width: int, fan_in: int
     ) -> Iterator[tuple[slice, slice, torch.Tensor, torch.Tensor | None]]:
-        """The matrices of one layer in blocks: networks, neurons, weights of shape (networks, neurons, fan_in), and which
-        connections are present (None: all); absent weights are 0.
+        """The matrices of one layer, block by block.
 
-        Each block overwrites the one before.
+        Yields slices of networks and neurons, their weights of shape (networks, neurons, fan_in) with 0 for absent connections,
+        and which connections are present (None: all). The next block overwrites the weights.
         """
         for networks, neurons in _blocks(self._repeats, width, fan_in, self._block):
             if self._stop.is_set():
@@ -124,7 +125,7 @@ class Draws:
 
 
 def _blocks(repeats: int, width: int, fan_in: int, block: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of networks and neurons: several small networks at once, or equal parts of one."""
+    """Several small networks at once, or a large one in equal parts."""
     together = max(1, block // (width * fan_in))
     most = max(1, block // fan_in)
     rows = -(-width // -(-width // most))
@@ -134,7 +135,7 @@ def _blocks(repeats: int, width: int, fan_in: int, block: int) -> Iterator[tuple
 
 
 def _mixed(number: int) -> int:
-    """A bijection of 32-bit numbers (xor-shifts and odd multipliers) that scatters neighbours."""
+    """A bijection of 32-bit numbers that scatters neighbours: xor-shifts and odd multipliers, as in hash functions."""
     number = ((number ^ number >> 16) * 0x7FEB352D) % 2**32
     number = ((number ^ number >> 15) * 0x846CA68B) % 2**32
     return number ^ number >> 16

@@ -1,9 +1,9 @@
 """Random weights on an integer grid, so that sums over spikes are exact.
 
-Floating-point sums depend on their order, hence on how many networks share a matrix product. With integer weights so small that
-no partial sum exceeds the mantissa, sums over 0/1 inputs are exact in any order, and spikes depend on the draws only. Weights
-are therefore rounded to a grid of 2⁻¹³ standard deviations at widths up to 1024 (2⁻²⁰ for long tails, which are drawn and
-summed in double precision). Lattice distributions are drawn exactly.
+Floating-point sums depend on their order, hence on how many networks share a matrix product. With integer weights whose
+partial sums all fit into the mantissa, every sum over 0/1 inputs is exact in any order, and spikes depend only on the random
+numbers. The price is a grid of spacing 2⁻¹³ standard deviations at widths up to 1024, and 2⁻²⁰ for long tails, which are drawn
+and summed in double precision. Distributions on a lattice use their own.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from varflow.model.weights import WeightLaw, weight_law
 
 __all__ = ["WeightGrid", "weight_grid"]
 
-# Mantissa bits, and the finest grid (exponent of 2): 13 is exact up to fan-in 1024, 40 up to 4096.
+# Mantissa bits, and the finest grid used: 2⁻¹³ fits into float32 up to fan-in 1024, 2⁻⁴⁰ into float64 up to 4096.
 _BITS = {torch.float32: 24, torch.float64: 53}
 _FINEST = {torch.float32: 13, torch.float64: 40}
-_COARSEST = 8
-_LONG_TAILS = 20  # exponent for distributions with weights up to 2³³/fan-in standard deviations
+_COARSEST = 8  # bits; a coarser grid is replaced by a finer one summed in float64
+_LONG_TAILS = 20  # bits of the grid of long tails: sums stay exact for weights up to 2³³/fan-in standard deviations
 
 
 @dataclass(frozen=True, slots=True)
 class WeightGrid:
-    """Integers that represent weights: a core is ``unit`` times an integer.
+    """Integers that stand for weights: the core of a weight is ``unit`` times an integer.
 
     Attributes
     ----------
     law : str or WeightLaw
     exponent : int
-        A standard deviation has about ``2^exponent`` steps (unless the core is on a lattice).
+        A standard deviation is about ``2^exponent`` grid steps, unless the core has its own lattice.
     accumulate : torch.dtype
         The type in which sums over 0/1 inputs are exact.
     """
@@ -48,16 +48,16 @@ class WeightGrid:
 
     @property
     def std(self) -> float:
-        """Exact standard deviation of the integers drawn (for long tails within 2⁻⁴⁰)."""
+        """Standard deviation of the integers: exact, or for long tails to within 2⁻⁴⁰."""
         return self.described.core.steps_std(2**self.exponent)
 
     @property
     def unit(self) -> float:
-        """Core value of the integer 1."""
+        """The core value of the integer 1."""
         return self.described.core.std / self.std
 
     def draw_dtype(self, dtype: torch.dtype) -> torch.dtype:
-        """The type in which integers are drawn: double for long tails."""
+        """The type in which integers are drawn: float64 for long tails."""
         core = self.described.core
         return dtype if core.short_tails or core.lattice is not None else torch.float64
 
@@ -77,7 +77,7 @@ class WeightGrid:
 
 
 def weight_grid(law: str | WeightLaw, fan_in: int, dtype: torch.dtype) -> WeightGrid:
-    """The finest grid on which sums of ``fan_in`` weights are exact in ``dtype`` (or, where coarse, in float64)."""
+    """The finest grid on which sums of ``fan_in`` weights are exact in ``dtype``, or in float64 where that is too coarse."""
     core = weight_law(law).core
     if core.lattice is not None:
         size = max(map(abs, core.lattice[0]))
@@ -91,20 +91,17 @@ def weight_grid(law: str | WeightLaw, fan_in: int, dtype: torch.dtype) -> Weight
 
 
 def _exponent(fan_in: int, dtype: torch.dtype) -> int:
-    """Largest ``s`` with ``2 · fan_in · 2^s ≤ 2^bits``, capped.
+    """The largest ``s`` with ``2 · fan_in · 2^s ≤ 2^bits``, at most ``_FINEST``.
 
     A partial sum is at most ``Σ|w|``, about ``0.8 fan_in 2^s`` for normal weights and at most ``1.74 fan_in 2^s`` for
-    uniform ones. Torch's normals are cut at 5.8 (float32) and 8.6 (float64) standard deviations, so with the caps the bound
-    is certain up to fan-in 350 and 950; above, ``P(Σ|z| > 2n) ≤ (2 e⁻² Φ(2))ⁿ = 0.265ⁿ < 10⁻²⁰⁰``.
+    uniform ones. Torch's normal numbers end at 5.8 (float32) and 8.6 (float64) standard deviations, so with the caps the
+    bound holds with certainty up to fan-in 350 and 950; beyond, ``P(Σ|z| > 2n) ≤ (2 e⁻² Φ(2))ⁿ = 0.265ⁿ < 10⁻²⁰⁰``.
     """
     return min(_FINEST[dtype], _BITS[dtype] - 1 - (fan_in - 1).bit_length())
 
 
 class Variates:
-    """Random variates for :meth:`varflow.weights.WeightDistribution.draw`: tensors of a block's shape and type.
-
-    The first is the block itself.
-    """
+    """Random numbers from which a weight distribution is drawn: tensors like ``block``, the first of them ``block`` itself."""
 
     def __init__(self, block: torch.Tensor, generator: torch.Generator):
         self._like, self._blank, self._generator = block, block, generator
@@ -129,7 +126,7 @@ class Variates:
         return self._fresh().random_(-largest, largest + 1, generator=self._generator)
 
     def choice(self, levels: tuple[int, ...], probabilities: tuple[float, ...]) -> torch.Tensor:
-        """By inversion of the cumulative distribution; fair signs take eight from each random word."""
+        """By inversion of the distribution function; fair signs from random bits."""
         fresh = self._fresh()
         if levels == (-1, 1) and probabilities == (0.5, 0.5):
             return _signs(fresh, self._generator)
@@ -147,7 +144,7 @@ class Variates:
 
 
 def _signs(weights: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """±1: the lowest bit of every byte."""
+    """±1 from the lowest bit of every random byte."""
     words = torch.empty(-(-weights.numel() // 8), dtype=torch.int64, device=weights.device).random_(generator=generator)
     bits = words.view(torch.int8)[: weights.numel()].bitwise_and_(1)
     return weights.copy_(bits.view(weights.shape)).mul_(2).sub_(1)

@@ -1,4 +1,4 @@
-"""Threads that take jobs in order, stop soon when asked, and pass on every error."""
+"""Threads that take jobs in order, stop soon when asked to, and pass on every error."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Cancelled(Exception):
 
 
 def work(jobs: Sequence[Job], *, threads: int, finished: Callable[[int], None]) -> None:
-    """Run every job; call ``finished(index)`` in the calling thread as each one ends.
+    """Run every job, calling ``finished(index)`` in this thread as each one ends.
 
-    An exception (the first error of a job, an error of ``finished``, Ctrl-C) stops the other jobs when they next check their
-    event, and waits for them.
+    The first error of a job, an error of ``finished`` or Ctrl-C sets the event that jobs check, waits for them to stop, and is
+    then raised.
     """
     stop, pending, outcomes = Event(), SimpleQueue(), SimpleQueue()
     for job in enumerate(jobs):

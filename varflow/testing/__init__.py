@@ -1,14 +1,14 @@
-"""Tools for testing code that builds on varflow: Hypothesis strategies, and properties to assert.
+"""Tools for testing code that builds on varflow: Hypothesis strategies, and assertions about initialisers and theories.
 
 - Strategies: :func:`thresholds`, :func:`gains`, :func:`distributions`, :func:`neurons`, :func:`drives`, :func:`networks`. They
   need Hypothesis.
-- Properties of initialisers: :func:`assert_gain`, :func:`assert_preserves_variance`, :func:`assert_survives`,
+- Initialisers: :func:`assert_gain`, :func:`assert_preserves_variance`, :func:`assert_survives` and
   :func:`assert_agrees_with_theory` test a function that fills a weight tensor. They need torch.
-- Properties of theories: :func:`assert_variance_map` tests a variance map by Monte Carlo.
+- Theories: :func:`assert_variance_map` tests a variance map by Monte Carlo.
 
-Every property is a statistical test with fixed seeds and a stated false-alarm rate: correct code fails for that fraction of all
-seeds, and for a given seed always or never. A failure raises ``AssertionError`` with the measured value, its standard error,
-and the expected value.
+Every assertion is a statistical test with a fixed seed and a stated false-alarm rate: correct code fails it for that fraction
+of seeds, and for a given seed always or never. A failed one raises ``AssertionError`` with the measured value, its standard
+error and the expected value.
 """
 
 from varflow.testing.depth import assert_agrees_with_theory, assert_survives

@@ -1,4 +1,4 @@
-"""Properties of an initialiser over depth: survival of activity, and agreement with the exact theory of a network."""
+"""Assertions about an initialiser over depth: activity survives, and layers are distributed as the theory predicts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def assert_survives(
     seed: int = 0,
     false_alarm: float = 1e-3,
 ) -> None:
-    r"""Assert that activity survives to the last layer in at least a fraction ``share`` of networks.
+    r"""Assert that activity survives to the last layer in at least a stated fraction of networks.
 
     .. math:: P(K_L > 0) \ge \text{share}
 
@@ -33,28 +33,28 @@ def assert_survives(
     threshold : float
         ``θ``.
     width, depth : int
-        Of the networks. Layer 1 is driven by N(0, 1) potentials.
+        Of the networks. Layer 1 has N(0, 1) potentials.
     share : float
-        Smallest acceptable fraction of live networks, strictly between 0 and 1.
+        Smallest fraction of networks that must be alive, strictly between 0 and 1.
     repeats : int
-        Number of networks, each with its own weights.
+        Number of networks, each with new weights.
     seed : int
         Of torch's generator and of the drive.
     false_alarm : float
-        Probability of rejecting a fill that keeps exactly this fraction alive; less if it keeps more.
+        Probability of rejecting a fill that keeps exactly this fraction alive; smaller if it keeps more.
 
     Raises
     ------
     AssertionError
         If significantly fewer networks are alive, or the fill leaves weights that are not finite.
     DomainError
-        For values outside their domain, or so few networks that even all of them dead would not be significant.
+        For values outside their domain, or ``repeats`` so small that even no survivor would not be significant.
 
     Notes
     -----
-    **Method**: the exact one-sided binomial test. With the defaults 79 or fewer of 100 alive fail: a fill that keeps 80 %
-    alive is rejected by 44 of 100 seeds, one that keeps 60 % by all. The preserving gain itself fails in narrow networks: at
-    θ = 1 it keeps 54 % of networks of width 100 alive to layer 20. The message names the call for a gain that suffices.
+    **Method**: the exact one-sided binomial test. With the defaults it fails for 79 or fewer of 100 networks alive: a fill that
+    keeps 80 % alive is rejected for 44 of 100 seeds, one that keeps 60 % for all. In narrow networks the preserving gain itself
+    fails: at θ = 1, 54 % of networks of width 100 are alive at layer 20. The message names a sufficient gain.
     **Assumes** memoryless neurons without bias.
 
     Examples
@@ -66,14 +66,14 @@ def assert_survives(
     Traceback (most recent call last):
         ...
     AssertionError: activity survives to layer 20 in 0 of 100 networks, expected at least 90 % (p = ...)
-    Half of them are silent at layer ... vf.corrected_gain(threshold=1, width=100, depth=20, survival_target=0.9)
+    Half of them are silent by layer ... vf.corrected_gain(threshold=1, width=100, depth=20, survival_target=0.9)
     """
     called("fill", fill)
     wanted = probability("share", share, open_ends=True)
     repeats, alpha = integer("repeats", repeats, minimum=1), probability("false_alarm", false_alarm, open_ends=True)
     if (1 - wanted) ** repeats >= alpha:
-        raise DomainError("repeats", repeats, f"is too few to reject anything at a false-alarm rate of {alpha:g}")
-    network = vf.Network(width=width, depth=depth, gain=1.0, neuron=vf.Neuron(threshold))  # its gain is not used
+        raise DomainError("repeats", repeats, f"is too few to reject any fill at a false-alarm rate of {alpha:g}")
+    network = vf.Network(width=width, depth=depth, gain=1.0, neuron=vf.Neuron(threshold))  # the gain is not used
     alive = (_measured(fill, network, repeats, seed).firing_rate > 0).sum(axis=0)
     from scipy.special import bdtr
 
@@ -81,41 +81,41 @@ def assert_survives(
     if p_value < alpha:
         setting = f"threshold={threshold:g}, width={width}, depth={depth}, survival_target={wanted:g}"
         half = np.flatnonzero(2 * alive <= repeats)
-        fall = f"Half of them are silent at layer {half[0] + 1}. " if len(half) else ""
+        fall = f"Half of them are silent by layer {half[0] + 1}. " if len(half) else ""
         raise AssertionError(
-            f"activity survives to layer {depth} in {alive[-1]} of {repeats} networks, expected at least {100 * wanted:g} % "
-            f"(p = {p_value:.2g})\n{fall}A gain that keeps {100 * wanted:g} % alive: vf.corrected_gain({setting})"
+            f"activity survives to layer {depth} in {alive[-1]} of {repeats} networks, expected at least "
+            f"{100 * wanted:g} % (p = {p_value:.2g})\n{fall}A sufficient gain: vf.corrected_gain({setting})"
         )
 
 
 def assert_agrees_with_theory(
     fill: Fill, network: vf.Network, *, repeats: int = 20, seed: int = 0, false_alarm: float = 1e-3
 ) -> None:
-    """Assert that deep networks with a fill's weights agree with the exact theory: variance, rate and survival.
+    """Assert that deep networks with a fill's weights have the variance, rate and survival of the exact theory.
 
     Parameters
     ----------
     fill : callable
         Fills a tensor of shape ``(width[l], width[l-1])`` in place, or returns one.
     network : Network
-        The network that the fill should produce (weight distribution, gain). Memoryless, driven by currents.
+        What the fill should produce: its weight distribution and gain. Memoryless, driven by currents.
     repeats : int
-        Number of networks, each with its own weights; at least 2.
+        Number of networks, each with new weights; at least 2.
     seed : int
         Of torch's generator, the drive and the biases.
     false_alarm : float
-        Probability of rejecting a fill that produces this network.
+        Probability of rejecting a fill that does produce this network.
 
     Raises
     ------
     AssertionError
-        If the theory does not hold for the fill; the message is the comparison.
+        If the fill's networks disagree with the theory; the message is the comparison.
     DomainError
-        For networks without exact theory, or driven by inputs.
+        For networks without an exact theory, or driven by inputs.
 
     Notes
     -----
-    **Method**: :func:`varflow.compare` with :func:`varflow.finite_width`, calibrated by draws from its distribution.
+    **Method**: :func:`varflow.compare` with :func:`varflow.finite_width`, calibrated by samples of the exact theory.
 
     Examples
     --------

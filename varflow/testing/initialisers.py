@@ -1,7 +1,7 @@
-"""Properties of one layer of an initialiser: a function that fills a weight tensor, like those of ``torch.nn.init``.
+"""Assertions about one layer of an initialiser: a function that fills a weight tensor in place, as in ``torch.nn.init``.
 
-The tensor is ``(out, in, *kernel)``, filled in place or returned. Weights are drawn from torch's global generator, which is
-seeded and restored. The tests judge the fill; the theory is taken as true.
+The tensor has shape ``(out, in, *kernel)``; if the function returns a tensor, that one is tested. torch's global generator is
+seeded during the call and restored afterwards. The fill is tested, not the theory.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from varflow.testing.verdict import Judged, judged
 
 __all__ = ["assert_gain", "assert_preserves_variance"]
 
-SHAPE = (128, 256)  # not square, so that a fill with the wrong fan fails
-FEWEST_REPEATS, ROWS = 20, 8192  # default number of rows in total: means over tensors are then normal enough for a t test
-SPIKES = 256  # least number of spikes per matrix, over all inputs
-FEWEST_INPUTS, MOST_INPUTS = 64, 4096  # per matrix
-SINGLE = 1e-6  # relative error allowed for single precision in the fill
+SHAPE = (128, 256)  # not square, so that a fill that uses the wrong fan fails
+FEWEST_REPEATS, ROWS = 20, 8192  # tensors, and by default rows in all: enough for the false-alarm rates in the docstrings
+SPIKES = 256  # least expected number of input spikes per matrix
+FEWEST_INPUTS, MOST_INPUTS = 64, 4096  # input vectors per matrix
+SINGLE = 1e-6  # relative error of a fill in single precision
 
 
 def assert_gain(
@@ -35,7 +35,7 @@ def assert_gain(
     seed: int = 0,
     false_alarm: float = 1e-3,
 ) -> None:
-    r"""Assert that a fill's weights have standard deviation ``gain/√fan_in``, for any distribution.
+    r"""Assert that a fill's weights have the standard deviation ``gain/√fan_in``, whatever their distribution.
 
     .. math:: g^2 = n \operatorname{Var}[w], \qquad n = \text{in} \times \text{kernel}
 
@@ -52,23 +52,23 @@ def assert_gain(
     seed : int
         Of torch's generator.
     false_alarm : float
-        Probability of rejecting a fill that has the gain.
+        Probability of rejecting a fill with the right gain.
 
     Raises
     ------
     AssertionError
-        If the gain is wrong, or the fill leaves weights that are not finite.
+        If the gain differs, or the fill leaves weights that are not finite.
     DomainError
         For values outside their domain.
 
     Notes
     -----
-    **Method**: a two-sided t test over tensors of ``n Σ(w - w̄)²/N`` with ``w̄`` the mean of all weights; its spread includes
-    kurtosis and dependence within a tensor. Estimating ``w̄`` changes it by at most a fraction ``t²/N``, which is added to
-    the tolerance, as is 1e-6 for single precision.
-    **Accuracy**: with the defaults and normal weights the standard error of the gain is 0.05 %; an error of 0.4 % was found
-    with all of 60 seeds, one of 0.2 % with 48. False alarms over 300 seeds at a rate of 0.05 and 0.01: 0.04 and
-    0.017 for normal weights, 0.063 and 0.017 for log-normal ones, none for sign weights, whose variance is fixed.
+    **Method**: a two-sided t test over tensors of ``n Σ(w - w̄)²/N``, ``w̄`` the mean over all tensors and ``N`` the weights of
+    one; its spread between tensors includes kurtosis and dependence within a tensor. The tolerance adds the relative bias
+    ``t²/N`` of an estimated ``w̄`` (``N`` over all tensors) and 1e-6 for single precision.
+    **Accuracy**: with the defaults and normal weights the standard error of the gain is 0.05 %. An error of 0.4 % was detected
+    with all of 60 seeds, one of 0.2 % with 48. False alarms over 300 seeds at nominal rates 0.05 and 0.01: 0.04 and 0.017 for
+    normal weights, 0.063 and 0.017 for log-normal ones, none for sign weights, whose variance is always exact.
 
     Examples
     --------
@@ -121,11 +121,11 @@ def assert_preserves_variance(
     variance : float
         ``v``, to be preserved.
     distribution : str or object
-        Of the standardised potential of the layer below, whose spikes arrive.
+        Of the standardised potential ``u`` of the layer before.
     bias_std, mean_gain : float
-        ``σ_b`` of the biases that will be added, and ``n E[w]``, which shifts that layer's mean.
+        ``σ_b`` of biases added to the layer, and ``n E[w]``, which shifts the mean of ``u``.
     shape : sequence of int
-        ``(out, in, *kernel)``. Not square by default, so that a fill with the wrong fan fails.
+        ``(out, in, *kernel)``. Not square by default, so that a fill that uses the wrong fan fails.
     repeats : int, optional
         Number of tensors, at least 20; by default so many that there are 8192 rows in total.
     seed : int
@@ -136,24 +136,22 @@ def assert_preserves_variance(
     Raises
     ------
     AssertionError
-        If the variance is not preserved, or the fill leaves weights that are not finite. The message has the measured
-        variance and the gain that would preserve it.
+        If the variance is not preserved, or the fill leaves weights that are not finite. The message gives the measured
+        variance and the preserving gain.
     DomainError
-        For values outside their domain; if no gain preserves this variance; if too few neurons spike.
+        For values outside their domain; where no gain preserves this variance; where too few neurons spike.
 
     Notes
     -----
-    **Method**: every matrix receives the spikes of many independent layers. The statistic is the mean sample variance
-    (ddof = 1) of the potentials, minus ``(v - σ_b²)`` times the relative excess of spikes over their expected number: a
-    control variate of mean 0 that removes the noise of the count. A two-sided t test over matrices judges the mean. The
-    expectation is exact at every width, also for dependent weights.
-    **Assumes** only that calls of the fill are independent. A fill that reseeds its generator in each call returns the same
-    matrix each time, and that matrix is judged.
+    **Method**: a two-sided t test over matrices. Each receives many independent spike vectors ``x``; its statistic is the mean
+    sample variance (ddof = 1) of ``W x`` minus ``(v - σ_b²)(x̄/p - 1)``, a control variate of mean 0 that removes the noise of
+    the spike count. The expectation is exact at every width, also for dependent weights.
+    **Assumes** independent calls of the fill. If it seeds its own generator in every call, only that one matrix is tested.
     **Accuracy**, measured at θ = 1 with the defaults: the standard error of the variance is 0.33 % for normal weights, and a
-    gain 1 % off was rejected with all of 60 seeds. False alarms over 300 seeds at a rate of 0.05 and 0.01: 0.037 and 0.013
-    for normal weights, 0.043 and 0.013 for sign, 0.063 and 0.02 for log-normal ones, whose tails are heavy.
+    gain 1 % off was rejected with all of 60 seeds. False alarms over 300 seeds at nominal rates 0.05 and 0.01: 0.037 and 0.013
+    for normal weights, 0.043 and 0.013 for sign weights, 0.063 and 0.02 for log-normal ones (heavy tails).
 
-    Over depth no network of finite width preserves the variance exactly; use :func:`assert_agrees_with_theory` for that.
+    Over depth no fill preserves the variance exactly at finite width; see :func:`assert_agrees_with_theory`.
 
     Examples
     --------
@@ -187,7 +185,7 @@ def _asked(fill: Fill, shape: Any, repeats: int | None, false_alarm: float) -> t
         raise DomainError("shape", shape, "must be (out, in, *kernel)")
     sizes = tuple(integer("shape", size, minimum=1) for size in shape)
     if sizes[0] < 2:
-        raise DomainError("shape", shape, "must have at least two outputs: a single one has no variance")
+        raise DomainError("shape", shape, "must have at least two outputs: a variance over one does not exist")
     alpha = probability("false_alarm", false_alarm, open_ends=True)
     number = max(FEWEST_REPEATS, math.ceil(ROWS / sizes[0])) if repeats is None else repeats
     return sizes, integer("repeats", number, minimum=FEWEST_REPEATS), alpha
@@ -196,15 +194,15 @@ def _asked(fill: Fill, shape: Any, repeats: int | None, false_alarm: float) -> t
 def _inputs(threshold: float, rate: float, fan_in: int) -> int:
     inputs = max(FEWEST_INPUTS, math.ceil(SPIKES / (fan_in * rate)))
     if inputs > MOST_INPUTS:
-        rule = f"lets {fan_in * rate:.2g} neurons of {fan_in} spike, too few for a test; use a larger fan-in"
+        rule = f"lets only {fan_in * rate:.2g} of {fan_in} neurons spike, too few for a test; take a larger fan-in"
         raise DomainError("threshold", threshold, rule)
     return inputs
 
 
 def _kept(W: np.ndarray, rate: float, by_weights: float, inputs: int, generator: np.random.Generator) -> float:
-    """Mean variance over a matrix's inputs, corrected for the noise of their spike count."""
+    """Mean variance over the inputs of a matrix, minus the control variate ``(v - σ_b²)(x̄/p - 1)``."""
     x = (generator.random((W.shape[1], inputs)) < rate).astype(float)
-    u = np.einsum("ij,jk->ik", W, x)  # not W @ x: BLAS threads can be slow to start on a busy machine
+    u = np.einsum("ij,jk->ik", W, x)  # not W @ x: threaded BLAS may start slowly on a busy machine
     return float(u.var(axis=0, ddof=1).mean() - by_weights * (x.mean() / rate - 1))
 
 

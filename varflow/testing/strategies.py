@@ -1,7 +1,7 @@
-"""Hypothesis strategies: thresholds, gains, distributions, neurons, drives and networks.
+"""Hypothesis strategies for thresholds, gains, distributions, neurons, drives and networks.
 
-Every value drawn is valid, without filtering; examples shrink towards threshold 1, the normal distribution and small networks.
-Hypothesis is imported when a strategy is made.
+Every value is valid as drawn, without filtering. Examples shrink towards threshold 1, the normal distribution and small
+networks. Hypothesis is imported on first use.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["distributions", "drives", "gains", "networks", "neurons", "thresholds"]
 
-TINY = 1e-100  # smaller numbers are drawn as 0, since their squares underflow
-EDGE = 1e-3  # live gains exceed the critical gain, where everything is ill-conditioned, by at least this fraction
+TINY = 1e-100  # smaller numbers become 0: their squares would leave double precision
+EDGE = 1e-3  # relative distance of a living gain from the critical one, where every problem is ill-conditioned
 
 
 def thresholds(
@@ -32,7 +32,7 @@ def thresholds(
     min_value, max_value : float, optional
         Inclusive bounds; by default 0.05 and 3, and -3 and 3 with ``positive=False``.
     positive : bool
-        Whether to draw only ``θ > 0``; otherwise 0 and negative thresholds too.
+        Whether all ``θ > 0``; otherwise 0 and negative thresholds are drawn too.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def thresholds(
     """
     low, high = _bounds(min_value, max_value, 0.05 if flag("positive", positive) else -3.0, 3.0)
     if positive and low <= 0:
-        raise DomainError("min_value", low, "must be positive, unless positive=False")
+        raise DomainError("min_value", low, "must be positive; positive=False allows other thresholds")
     return _floats(low, high, towards=1.0)
 
 
@@ -69,17 +69,17 @@ def gains(
     min_value, max_value : float, optional
         Inclusive bounds; by default 0.1 and four times the larger of 1 and the critical gain.
     threshold : float
-        ``θ``, for the critical gain. To draw both: ``thresholds().flatmap(lambda t: gains(threshold=t))``.
+        ``θ``, which sets the critical gain. To draw both: ``thresholds().flatmap(lambda t: gains(threshold=t))``.
     distribution : str or object
         Of the standardised potential.
     living : bool
-        Whether to draw only gains at least 0.1 % above the critical one, with which activity can persist at infinite width;
-        otherwise any positive gain.
+        Whether gains are at least 0.1 % above the critical one, so that activity can last at infinite width; otherwise any
+        positive gain.
 
     Raises
     ------
     DomainError
-        For bounds in the wrong order or not positive, or all below the critical gain.
+        For bounds in the wrong order or not positive, and where no gain between them is above the critical one.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def gains(
     if flag("living", living):
         low = max(low, (1 + EDGE) * critical)
         if low > high:
-            raise DomainError("max_value", high, f"is below the critical gain {critical:.6g}, so no gain is live")
+            raise DomainError("max_value", high, f"must exceed the critical gain {critical:.6g} by 0.1 %, or set living=False")
     return _floats(low, high, towards=low)
 
 
@@ -106,13 +106,13 @@ def distributions(*, heavy_tails: bool = True) -> SearchStrategy[Any]:
     Parameters
     ----------
     heavy_tails : bool
-        Whether to draw Student's t with 2.5 to 50 degrees of freedom, besides normal, uniform, Laplace and logistic.
+        Whether to draw Student's t with 2.5 to 50 degrees of freedom besides normal, uniform, Laplace and logistic.
 
     Examples
     --------
     >>> import varflow as vf
     >>> from hypothesis import find
-    >>> find(vf.testing.distributions(), lambda law: True).name
+    >>> find(vf.testing.distributions(), lambda distribution: True).name
     'normal'
     """
     st = _hypothesis()
@@ -131,10 +131,10 @@ def neurons(
     thresholds : strategy, optional
         Of ``θ``; by default :func:`thresholds`, positive.
     memoryless : bool
-        Whether to draw only memoryless neurons, with an input scale from 0.25 to 4 and ``>`` or ``≥``; otherwise also decays
-        in [0, 1], synaptic decays in [0, 0.9] and any named reset (``multi_spike`` at positive thresholds only).
+        Whether all neurons are memoryless, with an input scale from 0.25 to 4 and ``>`` or ``≥``. Otherwise they also have a
+        decay in [0, 1], a synaptic decay in [0, 0.9] and any named reset (several spikes per step only for ``θ > 0``).
     max_delay : int
-        Largest delay in steps; by default 0.
+        Largest delay in steps; by default none.
 
     Raises
     ------
@@ -173,9 +173,9 @@ def drives(
     Parameters
     ----------
     steps : int, optional
-        Steps of the network. If set, inputs may have one vector per step.
+        Of the network; allows inputs with one vector per step.
     width : int, optional
-        Width of layer 1, for given currents of each neuron.
+        Of layer 1; allows given currents with one value per neuron.
     max_fan_in, max_batch : int
         Largest number of inputs per neuron, and of rows in a batch.
     given : bool
@@ -197,7 +197,7 @@ def drives(
     """
     st = _hypothesis()
     if flag("given", given) and steps is None:
-        raise DomainError("steps", steps, "is missing, but needed for given currents")
+        raise DomainError("steps", steps, "must be given together with given=True")
     held = [()] if steps is None else [(), (integer("steps", steps, minimum=1),)]
     alike = [1] if width is None else [1, integer("width", width, minimum=1)]
     batches, inputs = _integers("batch", 1, max_batch), _integers("fan_in", 1, max_fan_in)
@@ -246,17 +246,17 @@ def networks(
     min_width, max_width, min_depth, max_depth : int
         Inclusive bounds.
     max_bias_std : float
-        Largest standard deviation of the biases; by default 0.
+        Largest standard deviation of the biases; by default no biases.
     min_steps, max_steps : int
         Inclusive bounds of the number of time steps.
     any_drive : bool
         Whether layer 1 receives any of :func:`drives` that has a covariance; otherwise constant currents of variance 1.
     equal_layers : bool
-        Whether all layers have the same width; otherwise each draws its own.
+        Whether all layers have the same width.
     living : bool
-        Whether the gain is above the critical one (input scale included), so that activity can persist at infinite width.
+        Whether the gain (times the input scale) is above the critical one, so that activity can last at infinite width.
     memoryless : bool
-        For the neurons, if no strategy is given for them.
+        Of the neurons, if no strategy for them is given.
 
     Raises
     ------
@@ -265,7 +265,7 @@ def networks(
 
     Notes
     -----
-    The critical gain is that of a memoryless neuron; a leak or a reset moves it.
+    The critical gain is that of a memoryless neuron, also for neurons with a leak or a reset.
 
     Examples
     --------
@@ -280,14 +280,14 @@ def networks(
     steps, any_drive = _integers("steps", min_steps, max_steps), flag("any_drive", any_drive)
     biases = _floats(0.0, scalar("max_bias_std", non_negative("max_bias_std", max_bias_std)), towards=0.0)
     cells = _strategy("neurons", neurons, _neurons(memoryless=memoryless))
-    laws = _strategy("weights", weights, st.just("normal"))
+    weight_distributions = _strategy("weights", weights, st.just("normal"))
 
     @st.composite
     def drawn(draw: Any) -> vf.Network:
         neuron, depth = draw(cells), draw(depths)
         gain = draw(gains(threshold=neuron.threshold, living=living)) / neuron.input_scale
         width = draw(widths if equal_layers else st.lists(widths, min_size=depth, max_size=depth))
-        options = {"weights": draw(laws), "bias_std": draw(biases), "steps": draw(steps)}
+        options = {"weights": draw(weight_distributions), "bias_std": draw(biases), "steps": draw(steps)}
         if any_drive:
             options["drive"] = draw(drives(steps=options["steps"]))
         return vf.Network(width=width, depth=depth, gain=gain, neuron=neuron, **options)
@@ -303,14 +303,14 @@ def _hypothesis() -> Any:
 
 
 def _strategy(name: str, given: Any, usual: Any) -> Any:
-    """The given strategy, or the default."""
+    """The strategy given, or the default one."""
     if given is not None and not isinstance(given, _hypothesis().SearchStrategy):
         raise DomainError(name, given, "must be a Hypothesis strategy, such as vf.testing.thresholds()")
     return usual if given is None else given
 
 
 def _floats(low: float, high: float, *, towards: float) -> Any:
-    """Floats that shrink to a round number near ``towards``, preferably above it."""
+    """Floats that shrink to the round number nearest ``towards``, preferably from above."""
     st = _hypothesis()
     pieces = [(max(low, towards), high), (max(low, min(0.0, high)), min(high, towards)), (low, min(high, 0.0))]
     held = [piece for i, piece in enumerate(pieces) if piece[0] <= piece[1] and piece not in pieces[:i]]
@@ -318,7 +318,7 @@ def _floats(low: float, high: float, *, towards: float) -> Any:
 
 
 def _array(of: Any, lengths: tuple[int, ...]) -> Any:
-    """Arrays of this shape of floats."""
+    """Arrays of floats of this shape."""
     size = int(np.prod(lengths))
     return _hypothesis().lists(of, min_size=size, max_size=size).map(lambda flat: np.reshape(flat, lengths))
 
@@ -332,7 +332,7 @@ def _integers(name: str, low: int, high: int) -> Any:
 
 
 def _bounds(low: float | None, high: float | None, usual_low: float, usual_high: float) -> tuple[float, float]:
-    """The given bounds; missing ones have their default, or the other bound if that is beyond it."""
+    """The given bounds; a missing one is the default, or the other bound if that lies beyond the default."""
     given_low = None if low is None else scalar("min_value", real_array("min_value", low))
     given_high = None if high is None else scalar("max_value", real_array("max_value", high))
     if given_low is None:

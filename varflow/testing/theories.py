@@ -1,4 +1,4 @@
-"""A property of a user's theory: its variance map against sampled potentials."""
+"""An assertion about a theory of your own: its variance map agrees with Monte Carlo."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from varflow.testing.verdict import Judged, judged
 __all__ = ["assert_variance_map"]
 
 POTENTIALS = 2**16  # per batch
-FEWEST = 20  # active neurons per batch, below which the batch mean is not normal enough for a t test
+FEWEST = 20  # active neurons in a batch, for its mean to be nearly normal as the t test assumes
 
 
 def assert_variance_map(
@@ -29,22 +29,22 @@ def assert_variance_map(
     seed: int = 0,
     false_alarm: float = 1e-3,
 ) -> None:
-    r"""Assert that a variance map is correct for a neuron.
+    r"""Assert that a function is the variance map of a neuron.
 
     .. math:: F(V) = \sigma_b^2 + g^2\, E[\phi(\sqrt V z)^2]
 
     Parameters
     ----------
     function : callable
-        ``F``: the next layer's variance from a variance.
+        ``F``: from a variance to that of the next layer.
     gain, bias_std : float
         ``g`` and ``σ_b``.
     threshold : float
         ``θ`` of the default neuron.
     activation : callable, optional
-        ``φ``: a neuron's output for an array of potentials; by default ``1(u > θ)``.
+        ``φ``: the outputs of neurons from an array of their potentials; by default ``1(u > θ)``.
     sampler : callable, optional
-        ``sampler(generator, size)`` draws ``z``; by default standard normal.
+        ``sampler(generator, size)`` draws ``z``; by default from N(0, 1).
     variances : sequence of float, optional
         Where to compare; by default ``θ²`` (1 at θ = 0) times 1/4, 1/2, 1, 2, 4.
     repeats : int
@@ -52,7 +52,7 @@ def assert_variance_map(
     seed : int
         Of the potentials.
     false_alarm : float
-        Probability of rejecting the true map, over all variances together.
+        Probability of rejecting the right map, over all variances together.
 
     Raises
     ------
@@ -63,9 +63,8 @@ def assert_variance_map(
 
     Notes
     -----
-    **Method**: for each variance a two-sided t test of the batches' means, with Bonferroni's correction over the variances.
-    varflow's theory is not used.
-    **Accuracy**: with the defaults a map 1 % off at θ = 1, g = 2 was rejected with all of 60 seeds; small rates need more
+    **Method**: a two-sided t test of batch means at each variance, with Bonferroni correction. Uses none of varflow's theory.
+    **Accuracy**: with the defaults a map 1 % off at θ = 1, g = 2 was rejected with all of 60 seeds. Small rates need more
     batches.
 
     Examples
@@ -79,7 +78,7 @@ def assert_variance_map(
     >>> vf.testing.assert_variance_map(lambda V: 1.02 * theory(V), gain=1.8, activation=ternary)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    AssertionError: the variance map is wrong at V = ...: it gives ..., sampled potentials ... ± ... (z = ...; ...)
+    AssertionError: the variance map is wrong at V = ...: it gives ..., sampling ... ± ... (z = ...; ...)
     """
     called("function", function)
     g = scalar("gain", positive_scale("gain", gain))
@@ -100,12 +99,12 @@ def assert_variance_map(
 def _mean_square(outputs: Any, V: float) -> float:
     outputs = np.asarray(outputs, dtype=float)
     if np.count_nonzero(outputs) < FEWEST:
-        raise DomainError("variances", V, f"leaves fewer than {FEWEST} neurons in {POTENTIALS} active: use a larger one")
+        raise DomainError("variances", V, f"leaves fewer than {FEWEST} of {POTENTIALS} neurons active: take a larger one")
     return float(np.mean(outputs**2))
 
 
 def _message(V: float, found: Judged, repeats: int) -> str:
     return (
-        f"the variance map is wrong at V = {V:.6g}: it gives {found.expected:.6g}, sampled potentials {found.text} "
+        f"the variance map is wrong at V = {V:.6g}: it gives {found.expected:.6g}, sampling {found.text} "
         f"(z = {found.z:.3g}; {repeats} batches of {POTENTIALS} potentials; false alarm {found.false_alarm:.2g} at this V)"
     )

@@ -1,4 +1,4 @@
-"""The statistical test of all properties: whether the mean of independent repeats agrees with a number."""
+"""The statistical test behind the assertions: does the mean of independent repeats agree with an expected value?"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Judged", "judged"]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Mean of the repeats, its standard error, the expected value, and the verdict at a false-alarm rate."""
+    """Mean of the repeats, its standard error, the expected value, and whether they agree at a false-alarm rate."""
 
     mean: float
     stderr: float
@@ -22,7 +22,7 @@ class Judged:
 
     @property
     def z(self) -> float:
-        """Deviation in standard errors; infinite if repeats without spread miss the number."""
+        """Deviation in standard errors; infinite where all repeats equal one wrong value."""
         gap = self.mean - self.expected
         return gap / self.stderr if self.stderr > 0 else (0.0 if self.passed else float(np.copysign(np.inf, gap)))
 
@@ -32,7 +32,10 @@ class Judged:
 
 
 def judged(values: np.ndarray, expected: float, false_alarm: float, *, bias: Callable[[float], float] | None = None) -> Judged:
-    """Two-sided t test of ``E[value] = expected``; ``bias(t)`` bounds a systematic error of the mean. NaN fails."""
+    """Two-sided t test of ``E[value] = expected``: ``|mean - expected| ≤ t·stderr + bias(t)``, ``t`` the critical value.
+
+    NaN fails.
+    """
     from scipy.special import stdtrit
 
     t = float(stdtrit(len(values) - 1, 1 - false_alarm / 2))

@@ -1,7 +1,7 @@
-"""Standardised distributions in ball arithmetic, each written out from its formula.
+"""The built-in standardised distributions in ball arithmetic, each written out from its formula.
 
-For all of them ``f`` falls with ``|z|``, and so does ``z (ln f)'``; hence ``f(zu)/f(z)`` falls with ``z`` for ``u > 1``, and
-``z f(z)/S(z) = 1/∫₁^∞ f(zu)/f(z) du`` increases. The bounds of a slope over an interval rest on these two facts.
+For all of them ``f`` and ``z f'(z)/f(z)`` decrease with ``z > 0``. Hence ``f(zu)/f(z)`` decreases with ``z`` for ``u > 1``, and
+``z f(z)/S(z) = 1/∫₁^∞ f(zu)/f(z) du`` increases. The bounds of slopes over intervals rest on this monotonicity.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from varflow.certified.enclosure import ball
 from varflow.model.distributions import Distribution, distribution
 from varflow.model.student import StudentT
 
-__all__ = ["Law", "law_of"]
+__all__ = ["Standardised", "distribution_named"]
 
-_LARGEST_DF = 1e6  # above, arb's tails become slow and then lose their digits
+_LARGEST_DF = 1e6  # above it, arb's incomplete beta function gets slow and then loses digits
 
 
-class Law(NamedTuple):
-    """A distribution at the precision set when it was made.
+class Standardised(NamedTuple):
+    """Tail ``S``, density ``f`` and their bounds, at the precision set when the record was made.
 
     ``log_slope(z)`` is ``z f'(z)/f(z)``. ``beyond(Z)`` bounds ``z² S(z)`` for all ``z ≥ Z``, with ``Z`` one of the points
     ``far(k)``, ``k ≥ 1``, which tend to the end of the support.
@@ -33,37 +33,37 @@ class Law(NamedTuple):
     far: Callable[[int], Any]
 
 
-def law_of(name: Any) -> Callable[[], Law]:
-    """A function that makes the distribution at the current precision."""
+def distribution_named(name: Any) -> Callable[[], Standardised]:
+    """A function that makes the record at the precision set when it is called."""
     chosen = distribution(name)
     if isinstance(chosen, StudentT):
         if chosen.df > _LARGEST_DF:
             raise DomainError(
-                "distribution", name, f"has df above {_LARGEST_DF:g}, which is not supported; choose 'normal', its limit"
+                "distribution", name, f"has df above {_LARGEST_DF:g}, where no tail is proven; choose its limit, 'normal'"
             )
         return lambda: _student_t(ball(chosen.df))
-    laws = {"normal": _normal, "uniform": _uniform, "laplace": _laplace, "logistic": _logistic}
+    built_in = {"normal": _normal, "uniform": _uniform, "laplace": _laplace, "logistic": _logistic}
     if type(chosen).__module__ != Distribution.__module__:
         rule = "has no certified tail; choose normal, uniform, laplace, logistic or vf.distributions.student_t(df)"
         raise DomainError("distribution", name, rule)
-    return laws[chosen.name]
+    return built_in[chosen.name]
 
 
 def _power_of_two(k: int) -> Any:
     return ball(2) ** k
 
 
-def _normal() -> Law:
+def _normal() -> Standardised:
     root_2, root_2_pi = ball(2).sqrt(), (2 * ball(0).pi()).sqrt()
 
     def density(z: Any) -> Any:
         return (-z * z / 2).exp() / root_2_pi
 
-    # S(z) ≤ f(z)/z, and z f(z) falls from z = 1 on
-    return Law(lambda z: (z / root_2).erfc() / 2, density, lambda z: -z * z, lambda z: z * density(z), _power_of_two)
+    # S(z) ≤ f(z)/z, and z f(z) decreases from z = 1 on
+    return Standardised(lambda z: (z / root_2).erfc() / 2, density, lambda z: -z * z, lambda z: z * density(z), _power_of_two)
 
 
-def _uniform() -> Law:
+def _uniform() -> Standardised:
     edge = ball(3).sqrt()
     height = 1 / (2 * edge)
 
@@ -76,11 +76,11 @@ def _uniform() -> Law:
             return height
         return ball(0) if size > edge else height.union(ball(0))
 
-    # z² < 3 up to the edge, and nothing beyond
-    return Law(tail, density, lambda z: ball(0), lambda z: 3 * tail(z), lambda k: edge * (1 - ball(2) ** -k))
+    # z² < 3 on the support
+    return Standardised(tail, density, lambda z: ball(0), lambda z: 3 * tail(z), lambda k: edge * (1 - ball(2) ** -k))
 
 
-def _laplace() -> Law:
+def _laplace() -> Standardised:
     root_2 = ball(2).sqrt()
 
     def tail(z: Any) -> Any:
@@ -91,11 +91,11 @@ def _laplace() -> Law:
     def density(z: Any) -> Any:
         return (-root_2 * abs(z)).exp() / root_2
 
-    # z² S(z) falls from z = √2 on
-    return Law(tail, density, lambda z: -root_2 * abs(z), lambda z: z * z * tail(z), _power_of_two)
+    # z² S(z) decreases from z = √2 on
+    return Standardised(tail, density, lambda z: -root_2 * abs(z), lambda z: z * z * tail(z), _power_of_two)
 
 
-def _logistic() -> Law:
+def _logistic() -> Standardised:
     c = ball(0).pi() / ball(3).sqrt()
 
     def tail(z: Any) -> Any:
@@ -106,35 +106,35 @@ def _logistic() -> Law:
         decay = (-c * abs(z)).exp()
         return c * decay / (1 + decay) ** 2
 
-    # S(z) ≤ exp(-cz), and z² exp(-cz) falls from z = 2/c < 2 on
-    return Law(tail, density, lambda z: -c * z * (c * z / 2).tanh(), lambda z: z * z * (-c * z).exp(), _power_of_two)
+    # S(z) ≤ exp(-cz), and z² exp(-cz) decreases from z = 2/c < 2 on
+    return Standardised(tail, density, lambda z: -c * z * (c * z / 2).tanh(), lambda z: z * z * (-c * z).exp(), _power_of_two)
 
 
-def _student_t(df: Any) -> Law:
+def _student_t(df: Any) -> Standardised:
     rest, half = df - 2, ball(1) / 2
     nearby = rest.min(ball(1))
     constant = ((df + 1) / 2).gamma() / ((df / 2).gamma() * (ball(0).pi() * rest).sqrt())
 
     def upper(z: Any) -> Any:
-        """For ``z > 0``: half the incomplete beta function, from the side where its series is short."""
+        """``I_x(ν/2, 1/2)/2`` at ``x = (ν - 2)/(ν - 2 + z²)`` for ``z > 0``, from ``1 - x`` where that converges faster."""
         square = z * z
         if square < nearby:
             tail = half - (square / (rest + square)).beta_lower(half, df / 2, regularized=1) / 2
         else:
             tail = (rest / (rest + square)).beta_lower(df / 2, half, regularized=1) / 2
-        return tail if tail > 0 else ball(0).union(bound(z))  # if arb finds no digit
+        return tail if tail > 0 else ball(0).union(bound(z))  # where arb's ball includes 0
 
     def bound(z: Any) -> Any:
-        """``S(z) ≤ ∫_z^∞ (t/z) f(t) dt = f(z) (r + z²)/((ν - 1) z)``."""
+        """``S(z) ≤ ∫_z^∞ (t/z) f(t) dt = f(z) (ν - 2 + z²)/((ν - 1) z)``."""
         return density(z) * (rest + z * z) / ((df - 1) * z)
 
     def density(z: Any) -> Any:
         return constant * (1 + z * z / rest) ** (-(df + 1) / 2)
 
-    return Law(
+    return Standardised(
         lambda z: upper(z) if z > 0 else 1 - upper(-z),
         density,
         lambda z: -(df + 1) * z * z / (rest + z * z),
-        lambda z: z * z * bound(z),  # which falls from z = 1 on
+        lambda z: z * z * bound(z),  # decreases from z = 1 on
         _power_of_two,
     )

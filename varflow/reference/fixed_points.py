@@ -1,7 +1,7 @@
-"""All fixed points of the infinite-width map, in mpmath, isolated on intervals where ``F(V) - V`` is monotone.
+"""All fixed points of the infinite-width map, in mpmath: one on each monotone piece of ``F(V) - V`` with a change of sign.
 
-Without weight mean the intervals follow from the curvature of ``F``; with one the range is halved until bounds on the slope
-decide each part.
+Without a weight mean the pieces follow from the curvature of ``F``; with one, intervals are halved until bounds of ``F'`` prove
+that ``F(V) - V`` is monotone or has no root there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mpmath import mp, mpf
 from varflow.model.distributions import Distribution
 from varflow.reference.critical import inflection as inflection_of
 from varflow.reference.cycles import two_cycles
-from varflow.reference.laws import GUARD, in_digits
+from varflow.reference.digits import GUARD, in_digits
 from varflow.reference.layer import Layer, layer_of
 from varflow.reference.roots import first_power, root_between, roots_between
 from varflow.results import Cycle, FixedPoint, FixedPoints
@@ -25,13 +25,13 @@ from varflow.results.fixed_points import basin, in_full
 
 __all__ = ["ExactFixedPoints", "fixed_points", "stable_variance"]
 
-_FINEST = mpf(2) ** -40  # relative width of an interval below which it is left undecided
+_FINEST = mpf(2) ** -40  # relative width at which halving stops undecided: roots closer than 1e-12 are not told apart
 _NUMBERS = ("variance", "firing_rate", "multiplier", "depth_scale", "residual")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ExactFixedPoint(FixedPoint):
-    """A fixed point in mpf numbers, correct to ``digits`` digits."""
+    """A fixed point in mpf numbers, correct to and printed with ``digits`` digits."""
 
     digits: int = 50
 
@@ -44,7 +44,7 @@ class ExactFixedPoint(FixedPoint):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ExactFixedPoints(FixedPoints):
-    """Fixed points in mpf numbers; ``to_dict`` gives floats."""
+    """Fixed points in mpf numbers, printed with ``digits`` digits; ``to_dict`` gives floats."""
 
     digits: int = 50
 
@@ -100,18 +100,19 @@ def fixed_points(
     Raises
     ------
     DomainError
-        For a distribution without a reference or a number outside its domain.
+        For a distribution that is not built in or a number outside its domain.
 
     Notes
     -----
-    Without weight mean the list is complete. For ``θ > 0``, ``F'(V) = g² z³ f(z)/(2θ²)`` with ``z = θ/√V``, and ``z³ f``
-    has one maximum, at ``z_i``: ``F`` is convex up to ``V_i = (θ/z_i)²`` and concave beyond, so ``F(V) - V`` has at most
-    three monotone intervals, each with one root if its ends differ in sign, else none. For ``θ < 0``, ``F`` decreases. With
-    weight mean the range of ``V`` is halved until in each part either ``F' - 1`` has one sign (bounded through the unimodal
-    density) or lines of the extreme slopes through its ends exclude a root; roots closer than ``resolution`` in ``ln V``
-    remain undecided, and ``complete`` is False.
+    Without a weight mean the list is complete. For ``θ > 0``, ``F'(V) = g² z³ f(z)/(2θ²)`` with ``z = θ/√V``, and ``z³ f`` has
+    one maximum, at ``z_i``. So ``F`` is convex up to ``V_i = (θ/z_i)²`` and concave beyond, ``F(V) - V`` has at most three
+    monotone pieces, and a piece holds one root if its ends differ in sign and none otherwise. For ``θ < 0``, ``F`` decreases.
 
-    **Accuracy**: ``F(V) - V`` changes sign within one unit of the last digit, checked at every root.
+    With a weight mean, intervals of ``V`` are halved until bounds of ``F'`` (the density is unimodal) lie on one side of 1, or
+    lines of these slopes through the ends of the interval exclude a root. Roots closer than ``resolution`` in ``ln V`` are not
+    separated, and ``complete`` is then False.
+
+    **Accuracy**: checked at every root: ``F(V) - V`` changes sign within one unit of the last digit asked for.
     **Source**: derived here.
 
     Examples
@@ -156,12 +157,12 @@ def stable_variance(
     Returns
     -------
     mpf
-        0 if only silence is stable, nan if no fixed point is stable and layers alternate.
+        0 where silence is the only stable fixed point, nan where none is stable.
 
     Raises
     ------
     DomainError
-        For a distribution without a reference or a number outside its domain.
+        For a distribution that is not built in or a number outside its domain.
 
     Examples
     --------
@@ -174,7 +175,7 @@ def stable_variance(
 
 
 def _silence(layer: Layer) -> FixedPoint:
-    """``V = 0``: flat for ``θ > 0``; at ``θ = 0`` the map jumps."""
+    """``V = 0``: ``F' = 0`` there for ``θ > 0``; at ``θ = 0`` the map is discontinuous."""
     stable = layer.threshold > 0
     return FixedPoint(mpf(0), mpf(0), mpf(0) if stable else mp.inf, stable, mpf(0), mpf(0))
 
@@ -190,25 +191,25 @@ def _monotone_pieces(layer: Layer) -> list[Any]:
     """Ends of intervals on which ``F(V) - V`` is monotone and which contain all its positive roots."""
     low, high = layer.bias2, layer.bias2 + layer.gain2
     if layer.threshold <= 0:
-        return [layer.bias2 + layer.gain2 * layer.law.tail(mpf(0)) / 2, high]  # the rate is at least S(0) = 1/2
+        return [layer.bias2 + layer.gain2 * layer.potential.tail(mpf(0)) / 2, high]  # the rate is at least S(0) = 1/2
     digits = mp.dps - GUARD
-    inflection = (layer.threshold / inflection_of(layer.law, digits)) ** 2
-    steepest = inflection if layer.law.edge is None else inflection * (1 + mpf(10) ** (5 - mp.dps))
+    inflection = (layer.threshold / inflection_of(layer.potential, digits)) ** 2
+    steepest = inflection if layer.potential.edge is None else inflection * (1 + mpf(10) ** (5 - mp.dps))
     if layer.slope(steepest) <= 1:
         return [low, high] if low > 0 else []
     top = root_between(lambda v: layer.slope(v) - 1, steepest, first_power(lambda v: layer.slope(v) < 1, steepest), digits)
     bottom = inflection
-    if layer.law.edge is None:
+    if layer.potential.edge is None:
         start = first_power(lambda v: layer.slope(v) < 1, inflection, factor=mpf(1) / 2)
         bottom = root_between(lambda v: layer.slope(v) - 1, start, inflection, digits)
-    first = [low] if low > 0 else []  # without bias F(V) - V falls from 0 at V = 0: no root up to the bottom
+    first = [low] if low > 0 else []  # without bias F(V) - V decreases from 0 at V = 0: no root below bottom
     return [*first, *(v for v in (bottom, top) if low < v < high), high]
 
 
 def _halved(layer: Layer) -> tuple[list[Any], bool]:
-    """The same with weight mean, and whether every part was decided; there are no roots between the parts."""
+    """With a weight mean: ends of intervals that hold all positive roots, and whether all of them were decided."""
     low, high = _reach(layer)
-    turn = -layer.threshold * layer.gain2 / layer.mean_gain - layer.bias2  # extremum of z(V); that of z'(V) is at 3 times this
+    turn = -layer.threshold * layer.gain2 / layer.mean_gain - layer.bias2  # z' = 0 at turn, z'' = 0 at 3 turn
     cuts = [low, *(v for v in (turn, 3 * turn) if low < v < high), high]
     waiting = [(a, layer.excess(a), b, layer.excess(b)) for a, b in pairwise(cuts)]
     ends, complete = set(), True
@@ -226,32 +227,36 @@ def _halved(layer: Layer) -> tuple[list[Any], bool]:
 
 
 def _slopes(layer: Layer, a: Any, b: Any) -> tuple[Any, Any]:
-    """Bounds of ``F'`` where ``z`` and ``z'`` are monotone, from each factor's extremes (the density falls with ``|z|``)."""
-    places, speeds = [layer.z(v) for v in (a, b)], [layer.gain2 * layer.speed(v) for v in (a, b)]
-    near = mpf(0) if places[0] * places[1] <= 0 else min(map(abs, places))
-    bounds = [layer.law.density(z) * speed for z in (near, max(map(abs, places))) for speed in speeds]
+    """Bounds of ``F' = -g² f(z) z'`` on an interval on which ``z`` and ``z'`` are monotone; ``f`` decreases with ``|z|``."""
+    z, factors = [layer.z(v) for v in (a, b)], [layer.gain2 * layer.approach(v) for v in (a, b)]
+    nearest = mpf(0) if z[0] * z[1] <= 0 else min(map(abs, z))
+    bounds = [layer.potential.density(y) * factor for y in (nearest, max(map(abs, z))) for factor in factors]
     return min(bounds), max(bounds)
 
 
 def _one_sided(at_a: Any, at_b: Any, fall: Any, rise: Any) -> bool:
-    """Whether ``F(V) - V`` keeps its sign: the lines of steepest fall and rise through its ends do not reach 0."""
+    """Whether ``F(V) - V`` has no zero on an interval over which it falls by at most ``fall`` and rises by at most ``rise``.
+
+    From ``at_a > 0`` it can reach 0 after ``at_a/fall`` of the interval; from ``at_b`` backwards after ``at_b/rise``. The two
+    bounds together exclude a zero if ``at_a/fall + at_b/rise > 1``.
+    """
     if at_a < 0:
         at_a, at_b, fall, rise = -at_a, -at_b, rise, fall
     return bool(at_a > 0 and at_b > 0 and rise * at_a + fall * at_b > fall * rise)
 
 
 def _reach(layer: Layer) -> tuple[Any, Any]:
-    """Bounds on the variance of all fixed points except silence, with weight mean."""
+    """With a weight mean: bounds of the variance of any fixed point other than silence."""
     high = layer.bias2 + layer.gain2
     if layer.bias2 > 0:
         return layer.bias2, high
-    if layer.threshold <= 0:  # below this z < 1 and the rate is at least S(1), so F(V) > V
-        low = layer.gain2 * layer.law.tail(mpf(1))
+    if layer.threshold <= 0:  # at a smaller V, z < 1 and F(V) ≥ g² S(1) > V
+        low = layer.gain2 * layer.potential.tail(mpf(1))
         return (min(low, (layer.gain2 / layer.mean_gain) ** 2) if layer.mean_gain < 0 else low) / 2, high
-    z = mpf(2)  # from here the mean is below θ/2, and F(V) < V
+    z = mpf(2)  # doubled until, for V ≤ (θ/z)², the mean is below θ/2 and F(V) < V
     while (
         2 * abs(layer.mean_gain) * layer.threshold > z**2 * layer.gain2
-        or z**2 * layer.law.tail(z / 2) * layer.gain2 > layer.threshold**2 / 1000
+        or z**2 * layer.potential.tail(z / 2) * layer.gain2 > layer.threshold**2 / 1000
     ):
         z *= 2
     return min((layer.threshold / z) ** 2, high / 2), high

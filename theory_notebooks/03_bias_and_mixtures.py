@@ -12,12 +12,12 @@
 # For normal potentials without a bias there are silence and, above the saddle-node, an unstable and a stable active point
 # (notebook 2). Two changes alter the count:
 #
-# * a **bias** of variance $\sigma_b^2 < 0.1533\,\theta^2$: silence becomes a quiet state that fires now and then, and for
-#   a range of gains an active state stands beside it, with an unstable one between;
-# * a **mixture** of a narrow and a wide normal distribution: $z^2 S(z)$ has two maxima, and a line can cut it four times:
-#   two stable active states. With more scales there are more: three can give six.
+# * a **bias** of variance $\sigma_b^2 < 0.1533\,\theta^2$: silence becomes a quiet state of low rate, and for a range of gains
+#   there is also an active state, with an unstable one in between;
+# * a **mixture** of a narrow and a wide normal distribution: $z^2 S(z)$ has two maxima, so up to four active fixed points, two
+#   of them stable. With three scales there can be six.
 #
-# But a law is kept over depth only by a structured layer. After one dense layer the potentials are normal again.
+# Only structured layers keep such a distribution over depth: after one dense layer the potentials are normal again.
 
 # %%
 import matplotlib.pyplot as plt
@@ -34,8 +34,9 @@ print(vf.citation("micheli2024"))
 # %% [markdown]
 # ## Derivation
 #
-# **A law in closed form.** Let $S$ be the upper tail of the standardised potential. For Laplace's law $S$ is an exponential and
-# Lambert's $W$ gives every fixed point. $W$ is real from $-1/e$ on, so activity needs $g \geq e\,\theta$: $\gamma_c = e^2$.
+# **A closed form.** Let $S$ be the upper tail of the standardised potential. For the Laplace distribution $S$ is an
+# exponential, and Lambert's $W$ gives every fixed point. $W$ is real from $-1/e$ on, so activity needs $g \geq e\,\theta$:
+# $\gamma_c = e^2$.
 
 # %%
 laplace = vf.symbolic.fixed_points("laplace")
@@ -44,8 +45,8 @@ assert holds
 laplace
 
 # %% [markdown]
-# **A bias** enters the condition as a constant beside the tail. The right side then grows without bound in $z$, so at least
-# one fixed point is left at every gain.
+# **A bias** adds a constant to the tail in the condition. Its right side then grows without bound in $z$, so at every gain
+# there is at least one fixed point.
 
 # %%
 biased = vf.symbolic.fixed_point_condition(bias_std=vf.symbolic.sigma_b)
@@ -54,7 +55,7 @@ assert holds
 biased
 
 # %% [markdown]
-# It never leaves more than three. By the second line below $F'(V) \propto z^3 \varphi(z)$, and
+# There are never more than three. By the second line below $F'(V) \propto z^3 \varphi(z)$, and
 # $(z^3 \varphi)' = z^2 (3 - z^2)\, \varphi$ changes sign once: $F$ is convex up to $V = \theta^2/3$ and concave beyond, so
 # that $F(V) - V$ has at most three monotone pieces. Where three fixed points merge into one, $F$ touches the diagonal with
 # slope 1 and no curvature: a cusp.
@@ -69,8 +70,8 @@ assert sympy.factor(turn + z**2 * (z**2 - 3)) == 0
 cusp
 
 # %% [markdown]
-# **A mixture**, $0.95\,\mathcal N(0,1) + 0.05\,\mathcal N(0,6^2)$, whose potentials are standardised on entry: one neuron in
-# twenty sees currents six times as strong.
+# **A mixture**, $0.95\,\mathcal N(0,1) + 0.05\,\mathcal N(0,6^2)$, standardised: one neuron in twenty receives currents six
+# times as strong.
 
 # %%
 x = sympy.Symbol("x", real=True)
@@ -84,19 +85,19 @@ mixed
 # %% [markdown]
 # ## Number
 #
-# The critical $\gamma_c = g^2/\theta^2$ depends on the law:
+# The critical $\gamma_c = g^2/\theta^2$ depends on the distribution:
 
 # %%
-laws = {"uniform": "uniform", "normal": "normal", "logistic": "logistic", "Laplace": "laplace"}
-laws |= {"Student t, 5 d.o.f.": vf.distributions.student_t(5), "mixture": vf.distribution(mixture)}
-gamma_c = {name: vf.critical_gain(threshold=1.0, distribution=law) ** 2 for name, law in laws.items()}
+potentials = {"uniform": "uniform", "normal": "normal", "logistic": "logistic", "Laplace": "laplace"}
+potentials |= {"Student t, 5 d.o.f.": vf.distributions.student_t(5), "mixture": vf.distribution(mixture)}
+gamma_c = {name: vf.critical_gain(threshold=1.0, distribution=potential) ** 2 for name, potential in potentials.items()}
 for name, value in gamma_c.items():
     print(f"{name:20} γ_c = {value:.6f}")
 assert abs(gamma_c["uniform"] - 9 / 2) < 1e-12
 assert abs(gamma_c["Laplace"] - np.e**2) < 1e-12
 
 # %% [markdown]
-# With a bias: three fixed points, proven to be all, the outer two stable.
+# With a bias there are three fixed points, proven complete; the outer two are stable.
 
 # %%
 theta, gain, bias_std = 1.0, 6.303**0.5, 0.05**0.5
@@ -107,8 +108,8 @@ assert np.allclose([point.variance for point in three], [0.0500, 0.3797, 1.1686]
 three
 
 # %% [markdown]
-# The cusp, and for the mixture at $\gamma = 15$ silence and four more. That list comes from a scan, not from a proof
-# (`complete` is false); so its roots are put into the condition derived above.
+# The cusp; and the mixture at $\gamma = 15$, with four active fixed points. This list comes from a scan, not from a proof
+# (`complete` is false), so its roots are checked in the condition derived above.
 
 # %%
 cusp_gamma, cusp_bias = (float(value) for value in cusp.result)
@@ -116,7 +117,7 @@ print(f"cusp: γ = {cusp_gamma:.6f}, σ_b²/θ² = {cusp_bias:.6f}, V/θ² = 1/3
 assert len(vf.fixed_points(threshold=1.0, gain=4.33**0.5, bias_std=(cusp_bias + 1e-3) ** 0.5)) == 1
 
 gamma = 15.0
-silence, *four = found = vf.fixed_points(threshold=1.0, gain=gamma**0.5, distribution=laws["mixture"])
+silence, *four = found = vf.fixed_points(threshold=1.0, gain=gamma**0.5, distribution=potentials["mixture"])
 for point in four:
     print(f"V = {point.variance:.6f}   m = {point.multiplier:.4f}   {'stable' if point.stable else 'unstable'}")
 assert not found.complete
@@ -125,9 +126,9 @@ height = mixed.lambdify()
 assert np.allclose([height(point.variance**-0.5) * gamma for point in four], 1, atol=1e-9)
 
 # %% [markdown]
-# Four is no bound. A part of weight $w$ and scale $s \gg 1$ alone adds $w s^2$ times the normal curve, stretched by $s$, to
-# $z^2 S(z)$. With weights $\propto s^{-2}$ and scales far apart all maxima have about the same height, and a line just below
-# it cuts each of them twice. Three scales, 1, 8 and 64:
+# Four is not the maximum. A component of weight $w$ and scale $s$ contributes $w s^2$ times the normal curve, stretched by
+# $s$, to $z^2 S(z)$. With weights $\propto s^{-2}$ and very different scales all maxima have about the same height, and a line
+# just below it intersects each of them twice. Three scales, 1, 8 and 64:
 
 # %%
 scales, weights = np.array([1.0, 8.0, 64.0]), np.array([4096, 64, 1]) / 4161
@@ -142,20 +143,20 @@ assert np.allclose(18.47265 * z_six**2 * tails, 1, atol=1e-9)
 # %% [markdown]
 # ## Picture
 #
-# The condition $z^2 S(z) = 1/\gamma$. Left: three laws with one maximum each, so two roots or none. Right: the mixture, with
-# four at $\gamma = 15$; rising parts (solid) are stable.
+# The condition $z^2 S(z) = 1/\gamma$. Left: three distributions with one maximum each, so two roots or none. Right: the
+# mixture, with four roots at $\gamma = 15$; rising parts (solid) are stable.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.7), layout="constrained")
 z = np.linspace(1e-3, 4.5, 900)
 shown = {"uniform": (1.2, 0.226), "normal": (1.78, 0.139), "Laplace": (2.6, 0.098)}
 for (name, place), colour in zip(shown.items(), ("tab:green", "tab:orange", "tab:purple"), strict=True):
-    left.plot(z, z**2 * vf.distribution(laws[name]).sf(z), color=colour, lw=1.8)
+    left.plot(z, z**2 * vf.distribution(potentials[name]).sf(z), color=colour, lw=1.8)
     left.text(*place, rf"{name}, $\gamma_c = {gamma_c[name]:.3f}$", color=colour)
 left.set(xlabel=r"$z = \theta/\sqrt{V}$", ylabel="$z^2 S(z)$", xlim=(0, 4.5), ylim=(0, 0.25))
 
 z = np.linspace(1e-3, 9, 1800)
-curve = z**2 * laws["mixture"].sf(z)
+curve = z**2 * potentials["mixture"].sf(z)
 rises = np.gradient(curve) > 0
 for wanted, style in ((True, "-"), (False, "--")):
     right.plot(z, np.where(rises == wanted, curve, np.nan), style, color="tab:red", lw=1.8)
@@ -169,8 +170,8 @@ plt.close(figure)
 figure
 
 # %% [markdown]
-# With a bias. Left: the map and its three fixed points. Right: the gains and biases that have three; the wedge ends in the
-# cusp. Its sides are saddle-nodes, $F' = 1$: by the lines of the derivation $\gamma = 2/(z^3 \varphi(z))$ and
+# With a bias. Left: the map and its three fixed points. Right: the region of gains and biases with three fixed points, which
+# ends in the cusp. Its sides are saddle-nodes, $F' = 1$; from the derivation, $\gamma = 2/(z^3 \varphi(z))$ and
 # $\sigma_b^2/\theta^2 = z^{-2} - \gamma Q(z)$.
 
 # %%
@@ -218,8 +219,8 @@ figure
 # %% [markdown]
 # ## Simulation
 #
-# Networks of width 600 with the bias above, driven below and above the unstable point. Each kind stays on its side; the exact
-# law of that width agrees at every layer. In the quiet state a bias off by 5 % is seen.
+# Networks of width 600 with the bias above, driven below and above the unstable point. All stay on their side, and the exact
+# theory of that width agrees at every layer. In the quiet state a bias wrong by 5 % is detected.
 
 # %%
 starts = (0.2, 0.6, 1.6)
@@ -237,7 +238,7 @@ for start, run in zip(starts, runs, strict=True):
     last, error = run.mean().variance[-1], run.stderr().variance[-1]
     print(f"from {start:.1f} to {last:.4f} ± {error:.4f}")
     assert last + 4 * error < edge if start < edge else last - 4 * error > edge
-bias = abs(vf.finite_width(network(0.2)).variance[-1] - quiet)  # of the finite width
+bias = abs(vf.finite_width(network(0.2)).variance[-1] - quiet)  # from the finite width
 assert abs(runs[0].mean().variance[-1] - quiet) < 4 * runs[0].stderr().variance[-1] + bias
 wrong = vf.finite_width(network(0.2, bias_std=1.05 * bias_std)).variance[-1]
 assert abs(runs[0].mean().variance[-1] - wrong) > 5 * runs[0].stderr().variance[-1]
@@ -263,33 +264,33 @@ figure
 # %% [markdown]
 # ## Where it stops being true
 #
-# **After one dense layer potentials are normal.** Layer 1 below gets one input through uniform or Laplace weights, so that its
-# potentials *have* that law, with variance 1. The gain is the one that this law preserves. Layer 2 obeys it, since
-# $\mathrm E[V_2] = g^2 S(\theta)$ exactly. But a potential of layer 2 is a sum of many weights: from layer 3 on the normal map
-# takes over, and for the uniform law, whose $\gamma = 4.73$ lies below 6.03, that is death.
+# **After one dense layer potentials are normal.** Layer 1 below receives one input through uniform or Laplace weights, so its
+# potentials have that distribution, with variance 1. The gain is the one that preserves this variance. It does so in layer 2,
+# since $\mathrm E[V_2] = g^2 S(\theta)$ exactly. But a potential of layer 2 is a sum of many weights: from layer 3 on the
+# normal map applies, and with the uniform distribution, whose $\gamma = 4.73$ is below 6.03, activity dies.
 
 # %%
 figure, ax = plt.subplots(figsize=(6.6, 3.7), layout="constrained")
 layer = np.arange(1, 10)
 weights = {"uniform": ("uniform", "tab:green", 10), "laplace": (scipy.stats.laplace(), "tab:purple", 11)}
-for name, (law_of_weights, colour, seed) in weights.items():
+for name, (weight_distribution, colour, seed) in weights.items():
     preserving = vf.gain(threshold=1.0, distribution=name)
     common = {"width": 300, "gain": preserving, "neuron": vf.Neuron(1.0)}
     one_input = vf.drives.inputs(np.ones((1, 1)), input_gain=1.0)
-    run = vf.simulate(vf.Network(**common, depth=9, weights=law_of_weights, drive=one_input), repeats=60, seed=seed)
+    run = vf.simulate(vf.Network(**common, depth=9, weights=weight_distribution, drive=one_input), repeats=60, seed=seed)
     mean, error = run.mean().variance, run.stderr().variance
-    by_its_law = vf.variance_map(1.0, threshold=1.0, gain=preserving, distribution=name)
+    by_its_own = vf.variance_map(1.0, threshold=1.0, gain=preserving, distribution=name)
     normal_again = vf.mean_field(vf.Network(**common, depth=8)).variance  # from layer 2 on, where the variance is 1
-    print(f"{name}: its law says {by_its_law:.3f}, the normal map {normal_again[1]:.3f};", end=" ")
+    print(f"{name}: by its own map {by_its_own:.3f}, by the normal map {normal_again[1]:.3f};", end=" ")
     print("measured", ", ".join(f"{mean[l]:.3f} ± {error[l]:.3f} in layer {l + 1}" for l in (1, 2)))
-    assert abs(mean[1] - by_its_law) < 4 * error[1]
+    assert abs(mean[1] - by_its_own) < 4 * error[1]
     assert abs(mean[1] - normal_again[1]) > 8 * error[1]
     assert abs(mean[2] - normal_again[1]) < 4 * error[2] + 0.02  # 0.02: curvature times the variance of layer 2, order 1/n
-    assert abs(mean[2] - by_its_law) > 8 * error[2]
+    assert abs(mean[2] - by_its_own) > 8 * error[2]
     ax.plot(layer[1:], normal_again, "-", color=colour, lw=1.5)
     ax.errorbar(layer, mean, 2 * error, fmt="o", ms=4, color=colour, capsize=2, lw=1)
 ax.axhline(1, color="0.6", lw=1, ls="--", zorder=0)
-ax.text(9.2, 1.03, "if each law were kept", color="0.4", ha="right")
+ax.text(9.2, 1.03, "if distributions were kept", color="0.4", ha="right")
 ax.text(5.2, 1.5, "Laplace potentials in layer 1", color="tab:purple")
 ax.text(6.2, 0.42, "uniform potentials in layer 1", color="tab:green")
 ax.text(1, 1.9, "lines: normal map from layer 2 on\nbars: 60 networks of width 300, ± 2 s.e.", color="0.3", va="center")
@@ -298,8 +299,8 @@ plt.close(figure)
 figure
 
 # %% [markdown]
-# **Two stable states are metastable at finite width.** With a bias the number of spikes is a chain without an absorbing state:
-# a narrow network forgets on which side it started.
+# **Two stable states are metastable at finite width.** With a bias the chain of spike counts has no absorbing state, and a
+# narrow network forgets in which state it started.
 
 # %%
 difference = {}
@@ -311,12 +312,12 @@ for width in (50, 600):
 assert difference[50][-1] < 0.01 < 0.8 < difference[600][-1]
 
 # %% [markdown]
-# **A law without a variance** has no map at all, and is refused:
+# **A distribution without a variance** has no map, and raises an error:
 
 # %%
 try:
     vf.distributions.student_t(2)
-except vf.DomainError as refusal:
-    print(refusal)
+except vf.DomainError as error:
+    print(error)
 else:
-    raise AssertionError("a law of infinite variance was accepted")
+    raise AssertionError("infinite variance was accepted")

@@ -1,0 +1,66 @@
+"""Numbers of a chosen precision in mpmath: exact input, guard digits while computing, rounded output.
+
+A float means its exact binary value. mpmath's own precision is never changed outside a call.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import mpmath
+import numpy as np
+from mpmath import mp, mpf
+
+from varflow._checks import DomainError, integer
+
+__all__ = ["GUARD", "at_least_zero", "enough_digits_for", "in_digits", "number", "rounded"]
+
+GUARD = 15  # digits carried beyond those asked for: rounding errors may grow by a factor up to 1e15
+
+
+def in_digits(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Run the function with ``digits + GUARD`` digits, then restore mpmath's precision."""
+
+    @wraps(function)
+    def wrapped(*args: Any, digits: int = 50, **kwargs: Any) -> Any:
+        with mpmath.workdps(integer("digits", digits, minimum=10) + GUARD):
+            return function(*args, digits=digits, **kwargs)
+
+    return wrapped
+
+
+def number(name: str, value: Any) -> Any:
+    """The exact value of one finite real number."""
+    if isinstance(value, mpf):
+        exact = value
+    elif isinstance(value, numbers.Integral):
+        exact = mpf(int(value))
+    elif isinstance(value, numbers.Real) or (isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"):
+        exact = mpf(float(value))
+    else:
+        raise DomainError(name, value, "must be one real number")
+    if not mp.isfinite(exact):
+        raise DomainError(name, value, "must be finite")
+    return exact
+
+
+def at_least_zero(name: str, value: Any, *, zero: bool) -> Any:
+    """The exact value of a positive number, or of 0 if ``zero`` is allowed."""
+    exact = number(name, value)
+    if exact < 0 or (exact == 0 and not zero):
+        raise DomainError(name, value, "must not be negative" if zero else "must be positive")
+    return exact
+
+
+def rounded(value: Any, digits: int) -> Any:
+    """``value`` rounded to ``digits`` digits: guard digits are not part of the answer."""
+    with mpmath.workdps(digits):
+        return +value
+
+
+def enough_digits_for(z: Any) -> Any:
+    """Add ``2 log10|z|`` digits: a relative error ``ε`` of ``z`` makes one of ``z² ε`` in ``exp(-z²/2)``."""
+    return mpmath.workdps(mp.dps + max(0, 2 * int(mp.mag(z) if z else 0)) // 3)  # mag ≈ log2|z|, log10(2) < 1/3
