@@ -507,19 +507,21 @@ LAWS = [
 ]
 THRESHOLD = [*NUMERIC, ("nan", "finite"), ("1e+200", "must lie within")]
 GAIN = [("-1", "positive"), ("nan", "finite"), *((x, "must be a number") for x in ("best", "''"))]
-COUNT = [("0", "at least 1"), ("1e3", "whole number"), ("x", "whole number")]
+HUGE = [(str(10**30 + 7), "must be at most")]
+COUNT = [("0", "at least 1"), ("1e3", "whole number"), *HUGE, ("x", "whole number")]
+DEPTH = [*COUNT, ("1000001", "must be at most 1000000"), ("2147483649", "must be at most 1000000")]
 BIAS = [*NUMERIC, ("-1", "must not be negative"), ("nan", "finite"), ("1", "too large for a preserving gain")]
 NETWORK = {
     "--threshold": THRESHOLD,
     "--gain": GAIN,
     "--width": COUNT,
-    "--depth": COUNT,
+    "--depth": DEPTH,
     "--bias-std": BIAS,
     "--mean-gain": [*NUMERIC, ("inf", "finite")],
 }
 MEASURED = {
-    "--repeats": [("0", "at least 1"), ("2.5", "whole number")],
-    "--seed": [("-1", "at least 0"), ("x", "whole number")],
+    "--repeats": [("0", "at least 1"), ("2.5", "whole number"), *HUGE],
+    "--seed": [("-1", "at least 0"), (str(2**128 + 1), "must be at most"), ("x", "whole number")],
     "--device": [("tpu", "choose one of")],
 }
 
@@ -527,7 +529,7 @@ MEASURED = {
 CLI = {
     "lookup --threshold 1 --fan-in 9": {
         "--threshold": [*THRESHOLD, ("99", "no potential")],
-        "--fan-in": COUNT[:2],
+        "--fan-in": COUNT[:3],
         "--layer": [("3,3", "conflicts with fan_in=9")],
         "--rate": [*NUMERIC, ("0", "strictly between"), ("0.6", "between 0 and 0.5")],
         "--width": [("3", "needs a depth")],

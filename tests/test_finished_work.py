@@ -33,10 +33,30 @@ SAYERS = {
     "fixed-points": "fixed-points --threshold 1.2",
     "predict": "predict --threshold 0.9 --width 30 --depth 500 --json",  # more than a buffer holds
     "simulate": f"simulate --threshold 0.5 {SMALL}",
+    "audit": "audit users_code:made --steps 2",
     "help": "--help",
     "help of a command": "predict --help",
     "version": "--version",
 }
+USERS_CODE = """
+import torch, varflow as vf
+
+class Half(torch.nn.Module):
+    v = 0.0
+    def forward(self, current):
+        h = 0.5 * self.v + current
+        spikes = (h > 1).to(h.dtype)
+        self.v = h - spikes
+        return spikes
+
+@vf.init.reads(Half)
+def half(module):
+    return vf.Neuron(1.0, decay=0.5, reset="subtract")
+
+def made():
+    print("made")
+    return torch.nn.Sequential(torch.nn.Linear(6, 6), Half()), torch.rand(3, 6)
+"""
 OLD = "an older result, still good"
 
 # Networks that say when 20 of them are finished, so that a signal can be sent then.
@@ -144,11 +164,17 @@ VALIDATION = {"line": "--budget quick --out out", "module": "validation", "first
 
 NOWHERE = ("full", "closed", "gone")
 EVERY = {**SAYERS, **{name: line for name, (line, _) in WRITERS.items()}}
-STDOUT = [*((name, "full") for name in EVERY), *((name, where) for name in ("predict", "validate") for where in NOWHERE[1:])]
+STDOUT = [
+    *((name, "full") for name in EVERY),
+    *((name, where) for name in ("predict", "validate", "audit") for where in NOWHERE[1:]),
+]
 STDERR = [("validate", "full"), ("lookup --table", "closed"), ("lookup --table", "gone")]
 
 SCENARIOS = {
-    **{f"{name}, stdout {where}": Scenario(EVERY[name], stdout=where) for name, where in STDOUT},
+    **{
+        f"{name}, stdout {where}": Scenario(EVERY[name], stdout=where, before={"users_code.py": USERS_CODE})
+        for name, where in STDOUT
+    },
     **{f"{name}, stderr {where}": Scenario(EVERY[name], stderr=where) for name, where in STDERR},
     **{
         f"{name}, disk full": Scenario(line, first=FULL, before=dict.fromkeys(files, OLD))
