@@ -300,11 +300,11 @@ API = [
     (
         DIAGRAM.logit,
         {
-            "thresholds": [("1", "real number"), (NAN, "finite"), (0.1, "from 0.4 to 0.8"), ([0.5, 0.81], "from 0.4 to 0.8")],
-            "widths": [(4, "from 5 to 20"), ([6, 25], "from 5 to 20"), (np.ones((2, 2)), "sequence")],
+            "thresholds": [("1", "real number"), (NAN, "finite"), (0.1, "0.4 to 0.8"), ([0.5, 0.81], "0.4 to 0.8")],
+            "widths": [(4, "5 to 20"), ([6, 25], "5 to 20"), (np.ones((2, 2)), "sequence")],
         },
     ),
-    (partial(DIAGRAM.largest_threshold, survival=0.7), {"width": [*WHOLE, (21, "from 5 to 20"), (4, "from 5 to 20")]}),
+    (partial(DIAGRAM.largest_threshold, survival=0.7), {"width": [*WHOLE, (21, "5 to 20"), (4, "5 to 20")]}),
     (partial(DIAGRAM.largest_threshold, 10), {"survival": PROBABILITY}),
 ]
 ROWS = [
