@@ -344,7 +344,7 @@ def campaign(listed, number, start, limit=SECONDS, say=lambda line: None):
 # Faults that have to be found.
 
 PLANTED = {
-    "raw_error": lambda threshold: 1 / 0 if threshold == 0 else threshold,
+    "raw_error": lambda threshold: 1 / 0,
     "not_a_number": lambda threshold: float("nan"),
     "no_probability": lambda threshold: {"survival": 1.5},
     "negative": lambda threshold: {"variance": np.array([1.0, -1e-9])},

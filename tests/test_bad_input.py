@@ -104,7 +104,7 @@ API = [
     (
         gain,
         {
-            "threshold": [*SCALE, (100.0, "no potential")],
+            "threshold": [*SCALE, (100.0, "nothing fires")],
             "variance": POSITIVE,
             "bias_std": NEGATIVE,
             "mean_gain": SCALE,
@@ -171,7 +171,7 @@ API = [
         {
             "drive": [
                 (vf.drives.given([1.0, 2.0, 3.0]), "needs a network with steps=3"),
-                (vf.drives.given(np.ones((2, 7))), "give it width=7"),
+                (vf.drives.given(np.ones((2, 7))), "network with width=7"),
                 (vf.drives.inputs(np.ones((4, 3, 5))), "needs a network with steps=3"),
             ]
         },
@@ -208,9 +208,9 @@ API = [
     (
         lookup,
         {
-            "threshold": [*SCALE, *ONE, (None, "missing"), (100.0, "no potential")],
+            "threshold": [*SCALE, *ONE, (None, "missing"), (100.0, "nothing fires")],
             "fan_in": [*WHOLE, (None, "missing")],
-            "layer": [((3, 4), "contradicts a fan-in of 10")],
+            "layer": [((3, 4), "conflicts with fan_in=10")],
             "neuron": [(1.0, "must be vf.Neuron")],
             "rate": [*PROBABILITY, *((x, "between 0 and 0.5") for x in (0.5, 0.7))],
             "steps": [*WHOLE, (2, "must be 1")],
@@ -235,7 +235,7 @@ API = [
         lambda threshold: lookup(threshold=threshold, neuron=vf.Neuron(2.0)),
         {"threshold": [(1.0, "conflicts with the neuron's 2")]},
     ),
-    (lambda threshold: lookup(threshold=threshold, distribution="uniform"), {"threshold": [(1.8, "no potential")]}),
+    (lambda threshold: lookup(threshold=threshold, distribution="uniform"), {"threshold": [(1.8, "nothing fires")]}),
     (lambda rate: lookup(threshold=0.0, rate=rate), {"rate": [(0.3, "cannot be chosen")]}),
     (lambda steps: lookup(threshold=None, neuron=vf.Neuron(), steps=steps), {"steps": [(2, "must be 1")]}),
     (lambda width: lookup(width=width, depth=5), {"width": WHOLE}),
@@ -528,7 +528,7 @@ MEASURED = {
 # A command, and for each of its options what is refused, by which rule; a value of None is the option left out.
 CLI = {
     "lookup --threshold 1 --fan-in 9": {
-        "--threshold": [*THRESHOLD, ("99", "no potential")],
+        "--threshold": [*THRESHOLD, ("99", "nothing fires")],
         "--fan-in": COUNT[:3],
         "--layer": [("3,3", "conflicts with fan_in=9")],
         "--rate": [*NUMERIC, ("0", "strictly between"), ("0.6", "between 0 and 0.5")],
