@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "results": {"_checks", "_display", "model"},
     "theory": {"_checks", "_display", "_memory", "_progress", "model", "results"},
     "init": {"_checks", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},
-    "torch_models": {"_checks", "_restoring", "model", "results", "theory", "init"},
+    "torch_models": {"_checks", "_progress", "_restoring", "model", "results", "theory", "init"},
     "simulation": WITNESS | {"_progress"},
     "reference": WITNESS,
     "symbolic": WITNESS,

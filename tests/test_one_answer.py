@@ -22,7 +22,7 @@ PRESETS = {
 }
 STEPS, DEPTH = 12, 10
 RATES = {"norse": 0.42}  # its slow synapse sustains less at no gain
-ROUGH = 6e-3  # relative: init_model uses few points and stops within 0.5 % of the rate
+ROUGH = 6e-3  # relative: init_model uses few points and stops within 0.2 % of the rate, which some gains hardly change
 
 
 def together(planned, stated, factor=1.0):

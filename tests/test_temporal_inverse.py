@@ -315,6 +315,21 @@ def test_the_same_seed_gives_the_same_gain(init):
     assert 0 < abs(other.gain - init.gain) <= 6 * np.hypot(other.error["gain"], init.error["gain"])
 
 
+@pytest.mark.parametrize("drive", [vf.drives.currents, vf.drives.white])
+def test_the_answer_is_refined_with_the_points_and_scrambles_asked_for(drive):
+    """Also under a held drive, which leaves layer 1 exact: the rate is that of a mean field of the same points."""
+    question = {"rate": 0.2, "steps": 6, "depth": 12, "drive": drive(), "points": 2**8}
+    few, many = (vf.gain_for_rate(RESETTING, scrambles=scrambles, **question) for scrambles in (4, 8))
+    assert 0 < abs(few.gain - many.gain) <= 6 * np.hypot(few.error["gain"], many.error["gain"])
+    for found, scrambles in ((few, 4), (many, 8)):
+        net = network(found.gain, RESETTING, steps=6, depth=12, drive=drive(found.input_gain))
+        same, other = (
+            vf.mean_field(net, points=2**8, scrambles=number).firing_rate[-5:, 3:].mean() for number in (scrambles, 2)
+        )
+        assert found.firing_rate == pytest.approx(same, rel=1e-6)
+        assert found.firing_rate != pytest.approx(other, rel=1e-6)
+
+
 def test_a_variance():
     found = vf.gain_for_variance(LEAKY, variance=10.0, steps=20, depth=40)
     profile = vf.mean_field(network(found.gain, steps=20, depth=40, drive=vf.drives.currents(found.input_gain)))

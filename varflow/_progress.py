@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 from varflow._checks import DomainError
 
-__all__ = ["Progress", "check_progress", "reporter"]
+__all__ = ["Progress", "Report", "beyond", "check_progress", "reporter", "unreported"]
 
 Progress = bool | Callable[[int, int], object]
+Report = Callable[[int], object]  # of how many are done
 
 
 def check_progress(progress: object) -> None:
@@ -19,10 +20,10 @@ def check_progress(progress: object) -> None:
 
 
 @contextmanager
-def reporter(progress: Progress, total: int, what: str) -> Iterator[Callable[[int], object]]:
+def reporter(progress: Progress, total: int, what: str) -> Iterator[Report]:
     """A context with a function that reports how many are done."""
     if progress is False:
-        yield lambda done: None
+        yield unreported
     elif progress is True:
         from rich import progress as rich_progress
         from rich.console import Console
@@ -33,3 +34,12 @@ def reporter(progress: Progress, total: int, what: str) -> Iterator[Callable[[in
             yield lambda done: bar.update(task, completed=done)
     else:
         yield lambda done: progress(done, total)
+
+
+def unreported(done: int) -> None:
+    """What reports to nobody."""
+
+
+def beyond(report: Report, start: int) -> Report:
+    """The report of a part of the work that begins when ``start`` are done."""
+    return lambda done: report(start + done)

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from varflow.cli import options as opt
-from varflow.cli.terminal import show, whole
+from varflow.cli.terminal import bar, show, whole
 
 __all__ = ["audit"]
 
@@ -44,7 +44,7 @@ def audit(
     try:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             model, inputs = _made(factory)
-            run = partial(vf.audit, model, inputs, steps=steps)
+            run = partial(vf.audit, model, inputs, steps=steps, progress=bar(as_json))
             report = _result(run, factory, "makes a model that cannot be run", passed_on=vf.VarflowError)
     finally:
         sys.path.remove("")

@@ -9,7 +9,7 @@ from varflow._files import picture
 from varflow._stopping import finishing
 from varflow.cli import options as opt
 from varflow.cli.options import changed, preset_of
-from varflow.cli.terminal import check_picture, deliver, option, real, whole
+from varflow.cli.terminal import bar, check_picture, deliver, option, real, whole
 
 __all__ = ["catalogue"]
 
@@ -58,7 +58,7 @@ def catalogue(
         steps=steps,
         rate=rate,
         survival_target=survival_target,
-        progress=not as_json,
+        progress=bar(as_json),
     )
     with finishing():
         files = {} if plot is None else {plot: picture(found.plot_layers(), form)}

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from varflow.cli import options as opt
 from varflow.cli.options import changed, law_of, numbers, preset_of
-from varflow.cli.terminal import check_folder, deliver, option, real, result_json, show, whole
+from varflow.cli.terminal import bar, check_folder, deliver, option, real, result_json, show, whole
 
 __all__ = ["lookup"]
 
@@ -70,6 +70,7 @@ def lookup(
         "width": width,
         "depth": depth,
         "survival_target": survival_target,
+        "progress": bar(as_json),
     }
     try:
         found = vf.lookup(**question)
@@ -112,7 +113,7 @@ def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], targe
         raise vf.DomainError("table", str(path), "must end in .csv or .json")
     check_folder(path.parent, path.name, argument="table")
     given = {name: value for name, value in axes.items() if value is not None}
-    progress = (sys.stderr.isatty() or _tell) if not as_json else False
+    progress = bar(as_json) or (not as_json and _tell)
     found = vf.corrected_gain_table(**given, survival_target=target, progress=progress)
     content = found.to_csv() if path.suffix == ".csv" else result_json(found, [])
     deliver(found, as_json, {path: content}, argument="table")

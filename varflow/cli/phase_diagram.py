@@ -9,7 +9,7 @@ from varflow._files import picture
 from varflow._stopping import finishing
 from varflow.cli import options as opt
 from varflow.cli.options import numbers
-from varflow.cli.terminal import check_folder, deliver, option, result_json
+from varflow.cli.terminal import bar, check_folder, deliver, option, result_json
 
 __all__ = ["phase_diagram"]
 
@@ -44,7 +44,7 @@ def phase_diagram(
         options["width"] = [value for text in width for value in numbers("width", text, int)]
     require("plot", "matplotlib.figure")
     check_folder(out, "phase-diagram.png", "phase-diagram.json")
-    diagram = vf.phase_diagram(**options, progress=not as_json)
+    diagram = vf.phase_diagram(**options, progress=bar(as_json))
     with finishing():
         files = {"phase-diagram.png": picture(diagram.plot()), "phase-diagram.json": result_json(diagram, [])}
         deliver(diagram, as_json, {out / name: content for name, content in files.items()})

@@ -8,7 +8,7 @@ import typer
 
 from varflow.cli import options as opt
 from varflow.cli.options import network_of
-from varflow.cli.terminal import show
+from varflow.cli.terminal import bar, show
 
 __all__ = ["predict"]
 
@@ -59,5 +59,6 @@ def predict(
         drive=drive,
         input_gain=input_gain,
     )
-    profile = vf.mean_field(network) if infinite or steps > 1 else vf.finite_width(network)
+    in_the_limit = infinite or steps > 1
+    profile = vf.mean_field(network, progress=bar(as_json)) if in_the_limit else vf.finite_width(network)
     show(profile, as_json, gain=network.gain)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from varflow.cli import options as opt
 from varflow.cli.options import network_of
-from varflow.cli.terminal import Stopped, option, show
+from varflow.cli.terminal import Stopped, bar, option, show
 
 __all__ = ["simulate"]
 
@@ -65,7 +65,7 @@ def simulate(
     )
     options: dict[str, Any] = {"repeats": repeats, "seed": seed, "engine": engine, "device": device, "dtype": dtype}
     try:
-        ensemble = vf.simulate(network, **options, progress=not as_json)
+        ensemble = vf.simulate(network, **options, progress=bar(as_json))
     except vf.Interrupted as stop:
         if not stop.ensembles or not stop.ensembles[0].repeats:
             raise Stopped(str(stop)) from None

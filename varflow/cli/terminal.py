@@ -19,6 +19,7 @@ from varflow._stopping import finishing
 
 __all__ = [
     "Stopped",
+    "bar",
     "check_folder",
     "check_picture",
     "deliver",
@@ -78,6 +79,11 @@ def show(result: Any, as_json: bool, warnings: Iterable[str] = (), *, in_table: 
     if as_json or not in_table:
         for warning in warnings:
             print(f"warning: {warning}", file=sys.stderr)
+
+
+def bar(as_json: bool) -> bool:
+    """Whether progress is drawn on stderr: where a person reads it."""
+    return not as_json and sys.stderr.isatty()
 
 
 def check_folder(folder: Path, *names: str, argument: str = "out") -> None:

@@ -11,7 +11,7 @@ from varflow._files import picture
 from varflow._stopping import finishing
 from varflow.cli import options as opt
 from varflow.cli.options import RULES, drive_of, numbers
-from varflow.cli.terminal import Stopped, check_folder, deliver, option, real, result_json
+from varflow.cli.terminal import Stopped, bar, check_folder, deliver, option, real, result_json
 
 __all__ = ["validate"]
 
@@ -82,7 +82,7 @@ def validate(
     require("plot", "matplotlib.figure")
     check_folder(out, "propagation.png", "result.json")
     try:
-        experiment = vf.validate(**options, progress=not as_json)
+        experiment = vf.validate(**options, progress=bar(as_json))
     except KeyboardInterrupt as stop:
         raise Stopped(f"{str(stop) or 'interrupted outside the simulation'}; nothing is written") from None
     with finishing():

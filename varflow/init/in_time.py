@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, instance, integer, positive_scale, probability, scalar
+from varflow._progress import Progress, Report, beyond, check_progress, reporter
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
 from varflow.results import Initialization
+from varflow.theory.in_time.fixed_point import standard_error
 from varflow.theory.in_time.many_gains import ALIVE, drive_covariance, in_units, late, response_for, sustained
-from varflow.theory.in_time.steady_gain import Quantity, Steady, Wanted, drive_strength, standard_error, steady, sustained_range
+from varflow.theory.in_time.steady_gain import STAGES, Quantity, Steady, Wanted, drive_strength, steady, sustained_range
 
 __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
 
@@ -33,6 +35,7 @@ def gain_for_rate(
     points: int = 2**12,
     scrambles: int = 4,
     seed: int = 0,
+    progress: Progress = False,
 ) -> Initialization:
     r"""The gain with which the deep layers of a network fire at a wanted rate, late in time.
 
@@ -53,6 +56,8 @@ def gain_for_rate(
         For ``weight_std`` and ``weight_variance``.
     points, scrambles, seed : int
         Of quasi-Monte Carlo, as in :func:`varflow.mean_field`; not used without a reset.
+    progress : bool or callable
+        True draws a bar on stderr; a callable receives ``(done, total)`` in stages of which some may be left out.
 
     Returns
     -------
@@ -86,7 +91,7 @@ def gain_for_rate(
     counts = _remembering(neuron, steps).reset_rule.counts
     value = scalar("rate", positive_scale("rate", rate)) if counts else probability("rate", rate, open_ends=True)
     options = {"points": points, "scrambles": scrambles, "seed": seed}
-    return _initialization("rate", wanted_of("rate", value, neuron, steps, depth, drive, **options), neuron, fan_in)
+    return _initialization("rate", wanted_of("rate", value, neuron, steps, depth, drive, **options), neuron, fan_in, progress)
 
 
 def gain_for_variance(
@@ -100,6 +105,7 @@ def gain_for_variance(
     points: int = 2**12,
     scrambles: int = 4,
     seed: int = 0,
+    progress: Progress = False,
 ) -> Initialization:
     r"""The gain with which the membranes of deep layers have a wanted variance, late in time.
 
@@ -107,7 +113,7 @@ def gain_for_variance(
 
     Parameters
     ----------
-    neuron, steps, depth, drive, fan_in, points, scrambles, seed
+    neuron, steps, depth, drive, fan_in, points, scrambles, seed, progress
         As in :func:`varflow.gain_for_rate`.
     variance : float
         Of the membrane before its reset, mean over the late half of the steps.
@@ -135,7 +141,9 @@ def gain_for_variance(
     _remembering(neuron, steps)
     value = scalar("variance", positive_scale("variance", variance))
     options = {"points": points, "scrambles": scrambles, "seed": seed}
-    return _initialization("variance", wanted_of("variance", value, neuron, steps, depth, drive, **options), neuron, fan_in)
+    return _initialization(
+        "variance", wanted_of("variance", value, neuron, steps, depth, drive, **options), neuron, fan_in, progress
+    )
 
 
 def _remembering(neuron: Any, steps: Any) -> Neuron:
@@ -173,12 +181,13 @@ def wanted_of(
         raise DomainError("drive", drive, "is silent: its strength can be chosen, its shape in time cannot")
     own = in_units(neuron)
     fine = response_for(own, T, **options)
-    coarse = response_for(own, T, **options | {"points": min(options["points"], COARSE), "scrambles": 2})
+    rough = options | {"points": min(options["points"], COARSE), "scrambles": 2}
+    coarse = fine if rough == options else response_for(own, T, **rough)
     unit = neuron.threshold**2 if name == "variance" else 1.0
     return Wanted(value / unit, QUANTITIES[name], own, covariance / moment, L, coarse, fine)
 
 
-def _solved(name: str, wanted: Wanted, unit: float) -> tuple[Steady, tuple[str, ...]]:
+def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Steady, tuple[str, ...]]:
     """Under a drive that gives layer 1 what is wanted; where that is so weak that steps fail to start, a stronger one."""
     warnings: tuple[str, ...] = ()
     try:
@@ -186,18 +195,18 @@ def _solved(name: str, wanted: Wanted, unit: float) -> tuple[Steady, tuple[str, 
     except ConvergenceError:
         strength = 1.0
         warnings = (f"no drive of this shape gives layer 1 the {name}: it is driven at θ/λ instead",)
-    found = _tried(wanted, strength)
+    found = _tried(wanted, strength, report)
     if found is None and strength < 1:
-        found = _tried(wanted, 1.0)
+        found = _tried(wanted, 1.0, beyond(report, STAGES))
         warnings = (f"a drive that gives layer 1 this {name} is too weak to start every step: it is driven at θ/λ",)
     if found is None:
         raise out_of_reach(name, wanted, unit, max(strength, 1.0))
     return found, warnings
 
 
-def _tried(wanted: Wanted, strength: float) -> Steady | None:
+def _tried(wanted: Wanted, strength: float, report: Report) -> Steady | None:
     try:
-        found = steady(wanted, strength)
+        found = steady(wanted, strength, report=report)
     except ConvergenceError:
         return None
     return found if found.reached else None
@@ -211,19 +220,26 @@ def out_of_reach(name: str, wanted: Wanted, unit: float, strength: float) -> Dom
         rule += f"whatever the gain, counts of spikes die out or grow from layer to layer, and settle at no {name}"
     else:
         low, high = unit * least, unit * most
-        rule += f"gains sustain {name}s between about {low:.3g} and {high:.3g}, and below that activity dies"
+        rule += f"gains sustain {name}s between about {low:.3g} and {high:.3g}, "
+        within = least < wanted.value < most
+        jumps = f"and at the gain where this {name} would lie it jumps to another {name} or to silence"
+        rule += jumps if within else "and below that activity dies"
     if wanted.value < least and wanted.depth > 2:  # where activity lingers before it dies
         rule += f"; fewer layers reach lower {name}s: name a smaller depth"
     return DomainError(name, unit * wanted.value, rule)
 
 
-def _initialization(name: str, wanted: Wanted, neuron: Neuron, fan_in: int | None) -> Initialization:
+def _initialization(name: str, wanted: Wanted, neuron: Neuron, fan_in: int | None, progress: Progress) -> Initialization:
+    check_progress(progress)
     n = None if fan_in is None else integer("fan_in", fan_in, minimum=1)
     theta, scale, T = neuron.threshold, neuron.threshold / neuron.input_scale, len(wanted.shape)
     unit = theta**2 if name == "variance" else 1.0
-    found, warnings = _solved(name, wanted, unit)
+    with reporter(progress, 2 * STAGES, "stages") as report:
+        found, warnings = _solved(name, wanted, unit, report)
+        report(2 * STAGES)
     g, m = scale * found.gain, found.multiplier
     rates, variances = late(found.firing_rate).mean(-1), theta**2 * late(found.variance).mean(-1)
+    errors = {"firing_rate": float(standard_error(rates)), "variance": float(standard_error(variances))}
     return Initialization(
         gain=g,
         weight_std=None if n is None else g / math.sqrt(n),
@@ -241,7 +257,7 @@ def _initialization(name: str, wanted: Wanted, neuron: Neuron, fan_in: int | Non
         distribution="normal",
         depth=wanted.depth,
         input_gain=scale * found.strength,
-        error={"gain": scale * found.error, "firing_rate": standard_error(rates), "variance": standard_error(variances)},
+        error={"gain": scale * found.error, **errors},
         window=(T // 2 + 1, T),
     )
 

@@ -8,8 +8,8 @@ raises DomainError, or gives NaN in an array.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from varflow.init.gains import gain as preserving_gain
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.theory.chain import SpikeChain
+from varflow.theory.roots import double_until, rising_root
 
 __all__ = ["corrected_gain", "gain_for_mean_variance", "largest_threshold", "raised_gain", "smallest_width", "sparsest_rate"]
 
@@ -221,17 +222,12 @@ def smallest_width(*, threshold: Any, depth: int, survival_target: float = 0.99,
     def solve(t: float) -> float:
         g = float(preserving_gain(threshold=t)) if fixed is None else fixed
         enough = lambda n: _survival(t, g, n, depth) >= target  # noqa: E731
-        hi = 1
-        while not enough(hi):
-            hi *= 2
-            if hi > WIDEST:
-                rule = f"leaves no survival at gain {g:.4g} and any width up to 1e8: raise the gain above the critical √γ_c·θ"
-                raise DomainError("threshold", t, rule)
-        lo = hi // 2
-        while hi - lo > 1:
-            middle = (lo + hi) // 2
-            lo, hi = (lo, middle) if enough(middle) else (middle, hi)
-        return hi
+        hi = int(double_until(enough, 1, WIDEST))
+        if hi == WIDEST and not enough(hi):
+            rule = f"leaves no survival at gain {g:.4g} and any width up to 1e8: raise the gain above the critical √γ_c·θ"
+            raise DomainError("threshold", t, rule)
+        between = range(hi // 2 + 1, hi)
+        return between.start + bisect_left(between, True, key=enough)
 
     answer = _vectorised(solve, theta)
     return int(answer) if np.ndim(answer) == 0 else answer if np.isnan(answer).any() else answer.astype(int)
@@ -315,25 +311,11 @@ def _logit_excess(survival: float, target: float) -> float:
 
 
 def _smallest(excess: Callable[[float], float], guess: float, *, smooth: bool) -> float:
-    """The smallest ``x`` with ``excess(x) ≥ 0``, from above: Brent's method, or bisection for a step function."""
-    from scipy.optimize import brentq
-
-    excess = cache(excess)  # ends of brackets are evaluated twice
-    lo = hi = guess
-    while excess(hi) < 0:
-        lo, hi = hi, 1.2 * hi
-    while excess(lo) >= 0:
-        lo, hi = lo / 1.2, lo
-    if smooth:
-        x = float(brentq(excess, lo, hi, xtol=ACCURACY * lo, rtol=4 * np.finfo(float).eps))  # pyright: ignore[reportArgumentType]
-        step = ACCURACY
-        while excess(x) < 0:
-            x, step = x * (1 + step), 2 * step
-        return x
-    while hi - lo > ACCURACY * hi:
-        middle = 0.5 * (lo + hi)
-        lo, hi = (lo, middle) if excess(middle) >= 0 else (middle, hi)
-    return hi
+    """The smallest ``x`` with ``excess(x) ≥ 0``, from above."""
+    x, step = rising_root(excess, guess, ACCURACY, smooth=smooth), ACCURACY
+    while excess(x) < 0:
+        x, step = x * (1 + step), 2 * step
+    return x
 
 
 def _vectorised(solve: Callable[[float], float], values: np.ndarray) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from varflow._checks import DomainError, instance, integer, probability, scalar, scale
 from varflow._display import percent
+from varflow._progress import Progress, check_progress
 from varflow.init.fans import fan_in as fan_in_of
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate
@@ -38,6 +39,7 @@ def lookup(
     width: int | None = None,
     depth: int | None = None,
     survival_target: float = 0.99,
+    progress: Progress = False,
 ) -> Initialization:
     r"""The gain of one layer, with its fixed point, its margin above the critical gain and, at finite width, its survival.
 
@@ -61,6 +63,8 @@ def lookup(
         neuron with memory the depth is that of the network (default 100), and the width is not used.
     survival_target : float
         Wanted probability of being alive at the last layer, strictly between 0 and 1; used with a depth.
+    progress : bool or callable
+        For a neuron with memory, as in :func:`varflow.gain_for_rate`; other answers take no time.
 
     Returns
     -------
@@ -93,7 +97,9 @@ def lookup(
         _agrees(threshold, neuron)
         law = as_distribution(distribution).name
         asked = {"width": width, "distribution": None if law == "normal" else law}
-        return _in_time(neuron, rate, integer("steps", steps, minimum=1), depth, _fan_in(fan_in, layer), asked)
+        deep = {"progress": progress} | ({} if depth is None else {"depth": depth})
+        return _in_time(neuron, rate, integer("steps", steps, minimum=1), _fan_in(fan_in, layer), asked, deep)
+    check_progress(progress)
     theta, input_scale = _threshold_and_scale(threshold, neuron, integer("steps", steps, minimum=1))
     if width is not None and depth is None:
         raise DomainError("width", width, "needs a depth: survival is that of a layer")
@@ -152,7 +158,7 @@ def _agrees(threshold: float | None, neuron: Neuron) -> None:
 
 
 def _in_time(
-    neuron: Neuron, rate: float | None, steps: int, depth: int | None, fan_in: int, unused: dict[str, Any]
+    neuron: Neuron, rate: float | None, steps: int, fan_in: int, unused: dict[str, Any], deep: dict[str, Any]
 ) -> Initialization:
     """For a neuron with memory: the gain of a late rate."""
     from varflow.init.in_time import gain_for_rate
@@ -165,7 +171,6 @@ def _in_time(
     if rate is None:
         rule = "is missing: a neuron with memory needs one, such as 0.2; for a wanted variance use vf.gain_for_variance"
         raise DomainError("rate", None, rule)
-    deep: dict[str, Any] = {} if depth is None else {"depth": depth}
     return gain_for_rate(neuron, rate=rate, steps=steps, fan_in=fan_in, **deep)
 
 

@@ -71,6 +71,7 @@ def colours(number: int) -> list[Any]:
 
 
 def band(ax: Any, ensemble: Any, profile: Any, colour: Any, measured: str = "", predicted: str = "") -> None:
+    """Variance over depth, of the last step: networks as dots with one standard deviation shaded, theory as lines."""
     layer, last = layers(profile), (..., -1) if profile.variance.ndim > 1 else ...
     mean, spread = ensemble.mean().variance[last], np.nan_to_num(ensemble.variance_std[last])
     ax.fill_between(layer, np.maximum(mean - spread, 0), mean + spread, color=colour, alpha=0.2, lw=0)

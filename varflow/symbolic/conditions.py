@@ -10,20 +10,25 @@ __all__ = ["above", "all_of", "at_least", "at_most", "below"]
 
 
 def above(left: Any, right: Any) -> Any:
+    """``left > right``."""
     return sympy.StrictGreaterThan(left, right, evaluate=False)
 
 
 def below(left: Any, right: Any) -> Any:
+    """``left < right``."""
     return sympy.StrictLessThan(left, right, evaluate=False)
 
 
 def at_least(left: Any, right: Any) -> Any:
+    """``left ≥ right``."""
     return sympy.GreaterThan(left, right, evaluate=False)
 
 
 def at_most(left: Any, right: Any) -> Any:
+    """``left ≤ right``."""
     return sympy.LessThan(left, right, evaluate=False)
 
 
 def all_of(*conditions: Any) -> Any:
+    """All conditions at once."""
     return sympy.And(*conditions, evaluate=False)  # pyright: ignore[reportCallIssue]

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from varflow.model.weight_distribution import WeightDistribution
+from varflow.theory.roots import bisect
 
 __all__ = ["tail_moments", "tails"]
 
@@ -87,11 +88,7 @@ def _saddle(
     def slope(s: np.ndarray) -> np.ndarray:
         return cgf(s + 1e-30j).imag / 1e-30  # complex-step derivative: no cancellation
 
-    low = np.log(1e-3 / (np.sqrt(number * std**2 + bias**2) + np.abs(x)))
-    high = np.full_like(low, np.log(1e6 if np.isinf(end) else end * (1 - 1e-12)))
-    for _ in range(HALVINGS):
-        s = np.exp(0.5 * (low + high))
-        rising = ~(number * slope(s) + bias**2 * s - x - 1 / s <= 0)  # true also where κ overflows
-        low, high = np.where(rising, low, np.log(s)), np.where(rising, np.log(s), high)
-    c = np.exp(0.5 * (low + high))
+    low = 1e-3 / (np.sqrt(number * std**2 + bias**2) + np.abs(x))
+    high = np.full_like(low, 1e6 if np.isinf(end) else end * (1 - 1e-12))  # here, or before κ leaves double precision, it rises
+    c = bisect(lambda s: x + 1 / s - number * slope(s) - bias**2 * s, low, high, rounds=HALVINGS)
     return c, (slope(c) - slope(c * (1 - 1e-6))) / (1e-6 * c)

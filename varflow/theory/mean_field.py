@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from varflow._progress import Progress, Report, check_progress, reporter
 from varflow.model.distributions import distribution
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
@@ -17,7 +18,15 @@ from varflow.theory.layers import driven_threshold, driven_variances, layers, on
 __all__ = ["mean_field"]
 
 
-def mean_field(network: Network, *, method: str = "auto", points: int = 2**14, scrambles: int = 8, seed: int = 0) -> Profile:
+def mean_field(
+    network: Network,
+    *,
+    method: str = "auto",
+    points: int = 2**14,
+    scrambles: int = 8,
+    seed: int = 0,
+    progress: Progress = False,
+) -> Profile:
     r"""Every layer at infinite width: the iterated variance map, or over several steps the map of second moments.
 
     .. math:: V_{l+1} = \lambda^2 (\sigma_b^2 + g^2 p_l), \qquad p_l = Q\big((\theta - \lambda m_g p_{l-1})/\sqrt{V_l}\big)
@@ -36,6 +45,8 @@ def mean_field(network: Network, *, method: str = "auto", points: int = 2**14, s
         ``2^T`` spike histories, for few steps), or ``auto``: orthants without reset, else quasi-Monte Carlo.
     points, scrambles, seed : int
         For quasi-Monte Carlo: points per scramble, number of independent scrambles, and seed.
+    progress : bool or callable
+        True draws a bar on stderr; a callable receives ``(done, total)`` in layers, those of each block of a large batch.
 
     Returns
     -------
@@ -88,11 +99,13 @@ def mean_field(network: Network, *, method: str = "auto", points: int = 2**14, s
     >>> print(vf.mean_field(leaky).variance[:, -1].round(3))
     [4.    7.779]
     """
+    check_progress(progress)
     chosen = response(network, method, points=points, scrambles=scrambles, seed=seed)
     if network.steps > 1:
-        return in_time(network, chosen)
+        return in_time(network, chosen, progress)
     one_step(network)
-    variance, rates = _layer_by_layer(network)
+    with reporter(progress, network.depth, "layers") as report:
+        variance, rates = _layer_by_layer(network, report)
     mean_variance, mean_rate = variance.mean(axis=0), rates.mean(axis=0)
     alive = rates > 0
     per_input = {"variance": variance, "firing_rate": rates, "survival": alive} if len(variance) > 1 else {}
@@ -108,7 +121,7 @@ def mean_field(network: Network, *, method: str = "auto", points: int = 2**14, s
     )
 
 
-def _layer_by_layer(network: Network) -> tuple[np.ndarray, np.ndarray]:
+def _layer_by_layer(network: Network, report: Report) -> tuple[np.ndarray, np.ndarray]:
     """Variance and rate of every layer for each input; shapes (batch, depth)."""
     normal = distribution("normal")
     if isinstance(network.drive, Given):
@@ -116,8 +129,10 @@ def _layer_by_layer(network: Network) -> tuple[np.ndarray, np.ndarray]:
         variances, rates = [state.variance[0, :, 0]], [state.firing_rate[0, :, 0]]
     else:
         variances, rates = [driven_variances(network)], [normal.sf(driven_threshold(network))]
-    for layer in layers(network):
+    report(1)
+    for number, layer in enumerate(layers(network), start=2):
         count = layer.fan_in * rates[-1]
         variances.append(layer.conditional_variance(count))
         rates.append(normal.sf(layer.standardised_threshold(count)))
+        report(number)
     return np.column_stack(variances), np.column_stack(rates)

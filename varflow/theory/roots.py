@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 
 from varflow._checks import ConvergenceError
 
-__all__ = ["RESOLUTION", "bisect", "crossing", "double_until", "rising_root", "scan"]
+__all__ = ["RESOLUTION", "bisect", "crossing", "double_until", "first_to_hold", "rising_root", "scan"]
 
 GRID = 65  # points per subdivision: 6 bits a round
-FARTHEST = 1e6  # largest ratio of a root of a rising function to its start
+FARTHEST = 1e15  # largest ratio of a root of a rising function to its start
+LARGE = 1e6  # replaces larger values, infinity included, of a function whose root is sought
 RESOLUTION = 4e-3  # step of a scan in ln y: closer pairs of roots are found only through the extremum between them
 
 
@@ -34,9 +36,9 @@ def crossing(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float)
         lo, hi = float(grid[right - 1]), float(grid[right])
 
 
-def bisect(function: Callable[[np.ndarray], np.ndarray], lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+def bisect(function: Callable[[np.ndarray], np.ndarray], lo: np.ndarray, hi: np.ndarray, *, rounds: int = 64) -> np.ndarray:
     """Elementwise root in ``[lo, hi]`` (both positive) of a function that is positive at ``lo``."""
-    for _ in range(64):
+    for _ in range(rounds):
         middle = np.where(hi > 2 * lo, np.sqrt(lo) * np.sqrt(hi), lo + 0.5 * (hi - lo))
         above = function(middle) > 0
         lo, hi = np.where(above, middle, lo), np.where(above, hi, middle)
@@ -73,29 +75,35 @@ def _closest_approach(function: Callable[[np.ndarray], np.ndarray], lo: float, h
     return float(nearest)
 
 
-def rising_root(function: Callable[[float], float], start: float, accuracy: float) -> float:
+def rising_root(function: Callable[[float], float], start: float, accuracy: float, *, smooth: bool = True) -> float:
     """Root of an expensive rising function of a positive number, to a relative accuracy: a bracket that widens from
-    ``start``, then regula falsi (Illinois) in the logarithm.
+    ``start``, then Brent's method in the logarithm, or bisection for a step function.
     """
-    lo = hi = start
-    at_lo = at_hi = function(start)
-    factor = 1.1
-    while at_lo > 0:
-        hi, at_hi, lo = lo, at_lo, lo / factor
-        if lo < start / FARTHEST:
-            raise ConvergenceError(f"positive down to {lo:.3g}")
-        at_lo, factor = function(lo), factor**1.6
-    while not at_hi > 0:
-        lo, at_lo, hi = hi, at_hi, hi * factor
-        if hi > start * FARTHEST:
-            raise ConvergenceError(f"not positive up to {hi:.3g}")
-        at_hi, factor = function(hi), factor**1.6
-    while hi / lo > 1 + accuracy:
-        fraction = min(max(at_lo / (at_lo - at_hi), 0.02), 0.98) if math.isfinite(at_hi) else 0.5
-        middle = lo * (hi / lo) ** fraction
-        value = function(middle)
-        if value <= 0:
-            lo, at_lo, at_hi = middle, value, at_hi / 2
-        else:
-            hi, at_hi, at_lo = middle, value, at_lo / 2
-    return math.sqrt(lo * hi)
+    from scipy.optimize import bisect as halving
+    from scipy.optimize import brentq
+
+    excess = cache(lambda x: min(function(math.exp(x)), LARGE))  # ends of brackets are evaluated twice
+    lo = hi = math.log(start)
+    step = math.log(1.1)
+    while excess(lo) >= 0:
+        lo, hi, step = lo - step, lo, 1.6 * step
+        if lo < math.log(start / FARTHEST):
+            raise ConvergenceError(f"not negative down to {math.exp(lo):.3g}")
+    while not excess(hi) >= 0:
+        lo, hi, step = hi, hi + step, 1.6 * step
+        if hi > math.log(start * FARTHEST):
+            raise ConvergenceError(f"negative up to {math.exp(hi):.3g}")
+    return math.exp((brentq if smooth else halving)(excess, lo, hi, xtol=accuracy, rtol=1e-15))  # pyright: ignore
+
+
+def first_to_hold(
+    holds: Callable[[np.ndarray], np.ndarray | list[bool]], lo: float, hi: float, ratio: float, *, at_once: int = 7
+) -> tuple[float, float]:
+    """Two numbers of ``[lo, hi]`` within a ratio: a condition fails at the lower and holds from the upper on, as it does at
+    ``hi``. ``at_once`` numbers are tested together.
+    """
+    while hi / lo > ratio:
+        grid = np.geomspace(lo, hi, at_once + 2)
+        last = int(np.flatnonzero(~np.r_[False, holds(grid[1:-1]), True])[-1])
+        lo, hi = float(grid[last]), float(grid[last + 1])
+    return lo, hi

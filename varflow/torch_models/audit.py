@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, require
+from varflow._checks import DomainError, integer, require
+from varflow._progress import Progress, Report, beyond, check_progress, reporter
 from varflow._restoring import kept
 from varflow.results.audit import ENOUGH, AuditedLayer, AuditReport
 from varflow.torch_models.causes import FEEDING, LIVE_RATE, diagnosed, needed_gains, to_mend
 from varflow.torch_models.precision import full_precision, in_full_precision
 from varflow.torch_models.prediction import late, predict, uncovered
-from varflow.torch_models.redraw import redrawn_rates
+from varflow.torch_models.redraw import NETWORKS, redrawn_rates
 from varflow.torch_models.refusals import checked, integrators, unlike_their_kind, watched
 from varflow.torch_models.steps import notes_on_steps, warn_of_one_step
 from varflow.torch_models.tensor_memory import overlap
@@ -31,7 +32,9 @@ RAISED, DOUBLED = 1.25, 2.0
 MOSTLY = 0.8  # fraction of neurons that never spike, above which a note is given
 
 
-def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, steps: int | None = None) -> AuditReport:
+def audit(
+    model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, steps: int | None = None, progress: Progress = False
+) -> AuditReport:
     r"""Find which layers of a spiking model fire, which are dead, and why.
 
     One forward pass measures every neuron layer; theory predicts the same layers from the present gains of the weights, over
@@ -47,6 +50,9 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
         ``loss(output)``, a scalar; ``gradient_variance`` is then measured too.
     steps : int, optional
         For a model that does one step per call: number of calls with the same inputs.
+    progress : bool or callable
+        True draws a bar on stderr; a callable receives ``(done, total)`` in calls of the model, including those of redrawn
+        networks and for gradients, which may be skipped.
 
     Returns
     -------
@@ -83,6 +89,7 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
     True
     """
     torch = require("torch", "torch")
+    check_progress(progress)
     recorder = Recorder()
     if loss is not None and not callable(loss):
         raise DomainError("loss", loss, "must be a function of the model's output")
@@ -95,20 +102,27 @@ def audit(model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, 
             used[layer] = [measured(weight) for weight in layer.weights]
         recorder(layer, current, spikes)
 
-    traced = watched(torch, model, inputs, steps, in_full_precision(torch, record))
-    if loss is not None and any(parameter.is_inference() for parameter in model.parameters()):
-        raise DomainError(
-            "loss", loss, "has no gradients with respect to weights made in torch.inference_mode: make them outside"
-        )
-    warn_of_one_step(traced, steps)
-    notes = notes_on_steps(traced, steps) + [" ".join(each) for each in integrators(traced)] + _unseen(model)
-    seen = checked(torch, recorder, notes)
-    reasons = uncovered(traced) + unlike_their_kind(torch, traced)
-    notes += [] if reasons else _shared(traced)  # redrawn networks share weights as the model does
-    redrawn = _redrawn(torch, model, inputs, steps, traced) if reasons else None
-    gradients = _gradients(torch, model, inputs, steps, traced, loss)
-    with full_precision(torch):
-        return _report(traced, used, seen, redrawn, gradients, reasons, notes)
+    calls = 1 if steps is None else integer("steps", steps, minimum=1)
+    total = calls * (2 + NETWORKS) + 1
+    with reporter(progress, total, "calls of the model") as report:
+        traced = watched(torch, model, inputs, steps, in_full_precision(torch, record), report)
+        if loss is not None and any(parameter.is_inference() for parameter in model.parameters()):
+            raise DomainError(
+                "loss", loss, "has no gradients with respect to weights made in torch.inference_mode: make them outside"
+            )
+        warn_of_one_step(traced, steps)
+        notes = notes_on_steps(traced, steps) + [" ".join(each) for each in integrators(traced)] + _unseen(model)
+        seen = checked(torch, recorder, notes)
+        reasons = uncovered(traced) + unlike_their_kind(torch, traced)
+        notes += [] if reasons else _shared(traced)  # redrawn networks share weights as the model does
+        redrawn = _redrawn(torch, model, inputs, steps, traced, beyond(report, calls)) if reasons else None
+        report(calls * (1 + NETWORKS))
+        gradients = _gradients(torch, model, inputs, steps, traced, loss)
+        report(calls * (2 + NETWORKS))
+        with full_precision(torch):
+            found = _report(traced, used, seen, redrawn, gradients, reasons, notes)
+        report(total)
+        return found
 
 
 def _report(
@@ -262,8 +276,8 @@ def _by_theory(traced: Trace, moments: list[Moments]) -> _Expected:
     return _Expected(*(column.tolist() for column in columns))
 
 
-def _redrawn(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace) -> _Expected:
-    rates = redrawn_rates(torch, model, inputs, steps, traced)
+def _redrawn(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, report: Report) -> _Expected:
+    rates = redrawn_rates(torch, model, inputs, steps, traced, report)
     unknown = np.full(rates.shape[1], math.nan)
     return _Expected(*(column.tolist() for column in (rates.mean(0), rates.std(0), unknown, (rates > LIVE_RATE).mean(0))))
 

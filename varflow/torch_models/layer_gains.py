@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from varflow._checks import ConvergenceError, DomainError, require
@@ -16,16 +16,16 @@ from varflow.init.gains import gain_for_rate as memoryless_gain
 from varflow.init.in_time import wanted_of
 from varflow.model.distributions import distribution
 from varflow.model.neurons import Neuron
-from varflow.theory.in_time.steady_gain import HIGHEST, KEPT, Steady, Wanted, at_gain, drive_strength, steady
+from varflow.theory.in_time.steady_gain import HIGHEST, KEPT, Steady, Wanted, at_gain, drive_strength, lasting, steady
 from varflow.theory.maps import multiplier
-from varflow.theory.roots import rising_root
+from varflow.theory.roots import first_to_hold, rising_root
 from varflow.torch_models.population import factor, stepped
 from varflow.torch_models.prediction import late
 
 __all__ = ["Deep", "deep_layer", "highest_rate", "layer_gain", "reach", "run_deep", "settles"]
 
 POINTS, SCRAMBLES = 2**11, 2  # of quasi-Monte Carlo: gains within about 0.3 %
-TOLERANCE = 5e-3  # relative, of the value: networks of a model's widths scatter more
+TOLERANCE = 2e-3  # relative, of the value: networks of a model's widths scatter more
 SHORTEST, LONGEST = 8, 96  # layers for which a gain is looked for
 REPEATING = 16  # layers from which on they must repeat one another; for fewer a gain may lead to the value in the end
 SIZE = 2**15  # neurons that stand for infinite width, over all populations
@@ -34,7 +34,7 @@ LOWEST = 1e-3  # late rate, below which the points of a deep layer are too few
 LARGEST = 1e4  # gain of a driven layer, in thresholds, at which rates no longer rise
 DRIFT = 0.3  # relative, granted to counts of spikes over the depth: their layers return to no rate
 MANY = 8.0  # spikes a step: more are not looked for
-HALVINGS = 6  # of the logarithm of the range in which the nearest or lowest value that is kept is looked for
+EDGE = 1.04  # ratio of values to which the lowest one that is kept is found
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,11 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
             return _memoryless(neuron, quantity, target)
         except DomainError:
             pass
-    found = _kept(neuron, steps, quantity, target, depth)
+    wanted = _wanted(neuron, steps, quantity, target, depth)
+    found = _kept(neuron, wanted)
     if found is not None:
         return found
-    nearest = _lowest_kept(neuron, steps, quantity, target, depth)
+    nearest = _lowest_kept(neuron, wanted, _highest(neuron, steps, quantity, depth))
     if nearest is None:
         raise ConvergenceError(f"no gain sustains a late {quantity} of {target:g} or more")
     return replace(nearest, on_target=False)
@@ -82,13 +83,13 @@ def _wanted(neuron: Neuron, steps: int, quantity: str, target: float, depth: int
     return replace(wanted, tolerance=TOLERANCE)
 
 
-def _kept(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Deep | None:
-    """The gain that sustains a target over the depth, or None."""
-    wanted = _wanted(neuron, steps, quantity, target, depth)
+def _kept(neuron: Neuron, wanted: Wanted) -> Deep | None:
+    """The gain that sustains a value over the depth, or None."""
     counts, repeating = neuron.reset_rule.counts, wanted.depth >= REPEATING
     refined = (0.0 if counts else KEPT) if repeating else 1.0  # largest deviation allowed
     found, room = steady(wanted, drive_strength(wanted), farthest=refined), DRIFT if counts else KEPT
-    kept = abs(found.chosen / wanted.value - 1) <= room if repeating else found.reached
+    repeats = abs(found.chosen / wanted.value - 1) <= room and bool(lasting(wanted, found.last).all())
+    kept = repeats if repeating else found.reached
     return _deep(found, neuron) if kept and found.multiplier < 1 + 1 / wanted.depth else None
 
 
@@ -98,24 +99,23 @@ def _deep(found: Steady, neuron: Neuron) -> Deep:
     return Deep(found.gain * theta / neuron.input_scale, rate, theta**2 * variance, m, True, settles(neuron, m))
 
 
-def _lowest_kept(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Deep | None:
-    """The lowest value at or above a target that a constant gain sustains, within a few per cent."""
-    low, high, lowest = target, _highest(neuron, steps, quantity, depth), None
-    for _ in range(HALVINGS):
-        aim = math.sqrt(low * high)
+def _lowest_kept(neuron: Neuron, wanted: Wanted, highest: float) -> Deep | None:
+    """The lowest value at or above the wanted one that a constant gain sustains, within a few per cent."""
+
+    @cache
+    def kept(value: float) -> Deep | None:
         try:
-            found = _kept(neuron, steps, quantity, aim, depth)
+            return _kept(neuron, replace(wanted, value=value))
         except ConvergenceError:
-            found = None
-        low, high, lowest = (low, aim, found) if found else (aim, high, lowest)
-    return lowest
+            return None
+
+    _, lowest = first_to_hold(lambda values: [kept(float(values[0])) is not None], wanted.value, highest, EDGE, at_once=1)
+    return kept(lowest)
 
 
 def _highest(neuron: Neuron, steps: int, quantity: str, depth: int) -> float:
-    """The largest value considered."""
-    if quantity == "firing_rate":
-        return 0.9 * min(highest_rate(neuron, steps, depth), MANY)
-    return 100 * neuron.threshold**2
+    """The largest value considered, for the neuron with θ = λ = 1."""
+    return 0.9 * min(highest_rate(neuron, steps, depth), MANY) if quantity == "firing_rate" else 100.0
 
 
 @lru_cache(maxsize=64)
@@ -130,8 +130,9 @@ def highest_rate(neuron: Neuron, steps: int, depth: int) -> float:
 def reach(neuron: Neuron, steps: int, depth: int) -> tuple[Deep, float]:
     """The lowest late rate that a constant gain sustains over ``depth`` layers, and the highest rate."""
     highest = highest_rate(neuron, steps, depth)
-    lowest = _lowest_kept(neuron, steps, "firing_rate", LOWEST, depth)
-    return lowest or deep_layer(neuron, steps, "firing_rate", 0.9 * min(highest, MANY), depth), highest
+    most = _highest(neuron, steps, "firing_rate", depth)
+    lowest = _lowest_kept(neuron, _wanted(neuron, steps, "firing_rate", LOWEST, depth), most)
+    return lowest or deep_layer(neuron, steps, "firing_rate", most, depth), highest
 
 
 def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:

@@ -14,6 +14,7 @@ from varflow._checks import ConvergenceError, DomainError
 from varflow.init.fans import fan_in
 from varflow.model.neurons import Neuron
 from varflow.results import LayerPlan
+from varflow.theory.roots import first_to_hold
 from varflow.torch_models.layer_gains import LOWEST, RATE, Deep, deep_layer, highest_rate, layer_gain, reach, run_deep, settles
 from varflow.torch_models.prediction import Prediction, input_moments, late, predict
 from varflow.torch_models.traced import Trace, TracedLayer
@@ -27,7 +28,7 @@ SURVIVAL = 0.99  # below, a note is given
 GROWN = 1.5  # ratio of the spread of the last layer to that of the first, above which layers drift
 DRIFTED = 0.25  # relative deviation (rms over networks and inputs) of a late rate up to which it counts as kept
 LARGEST_STEP = 0.1  # of a correction, in ln g
-TRIED, HALVINGS = 64.0, 4  # largest factor on the rate, and bisections, in the search for a rate that survives
+TRIED, EDGE = 64.0, 1.3  # largest factor on the rate, and accuracy as a ratio, in the search for a rate that survives
 
 
 @dataclass(slots=True)
@@ -89,9 +90,7 @@ class Planner:
         high = low * ((most if most < math.inf else TRIED * low) / low) ** 0.9
         end = "make the layers wider: higher rates do not survive either"
         if low < high and self._carries(high, full):
-            for _ in range(HALVINGS):
-                middle = math.sqrt(low * high)
-                low, high = (low, middle) if self._carries(middle, full) else (middle, high)
+            _, high = first_to_hold(lambda rates: [self._carries(float(rates[0]), full)], low, high, EDGE, at_once=1)
             end = f"rate={high:.2g} does"
         dead = f"{100 * (1 - self.survival / full):.3g} % of networks and inputs fall silent before the last layer"
         return f"{dead}: at these widths activity does not survive at this {self.quantity.removeprefix('firing_')}; {end}"

@@ -7,26 +7,30 @@ from typing import Any
 
 import numpy as np
 
+from varflow._progress import Report, beyond, unreported
 from varflow._restoring import kept
 from varflow.torch_models.prediction import late, rates_by_step
 from varflow.torch_models.traced import Trace
 from varflow.torch_models.walker import forward
 from varflow.torch_models.wiring import measured
 
-__all__ = ["redrawn_rates"]
+__all__ = ["NETWORKS", "redrawn_rates"]
 
 NETWORKS = 4  # redrawn: enough for a mean and a spread
 
 
-def redrawn_rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace) -> np.ndarray:
+def redrawn_rates(
+    torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, report: Report = unreported
+) -> np.ndarray:
     """Late rates of every neuron layer, averaged over the inputs, shape (networks, layers).
 
     The model's parameters are not changed: its layers are replaced during the call.
     """
-    return np.array([_rates(torch, model, inputs, steps, traced, seed) for seed in range(NETWORKS)])
+    reports = (beyond(report, seed * (steps or 1)) for seed in range(NETWORKS))
+    return np.array([_rates(torch, model, inputs, steps, traced, seed, each) for seed, each in enumerate(reports)])
 
 
-def _rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, seed: int) -> list[float]:
+def _rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, seed: int, report: Report) -> list[float]:
     modules = dict.fromkeys(layer.module for layer in traced.layers)
     calls = {module: iter([layer for layer in traced.calls if layer.module is module]) for module in modules}
     found: dict[Any, list[float]] = {layer: [] for layer in traced.layers}  # step by step
@@ -42,7 +46,7 @@ def _rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace
         with torch.no_grad():
             for weight, fresh in _drawn(torch, model, traced, seed):
                 weight.__dict__["forward"] = _with_tensors(torch, weight, fresh).forward
-            forward(model, inputs, steps, list(modules))
+            forward(model, inputs, steps, list(modules), report)
 
     kept(model, redrawn)
     return [float(np.mean(rates[late(len(rates))])) for rates in found.values()]

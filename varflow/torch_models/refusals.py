@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from varflow._checks import DomainError
+from varflow._progress import Report, unreported
 from varflow._restoring import kept
 from varflow.torch_models.precision import full_precision
 from varflow.torch_models.traced import Trace
@@ -17,7 +18,14 @@ __all__ = ["checked", "integrators", "unlike_their_kind", "watched"]
 INTEGRATES = 1e3  # times the lowest threshold: above this ratio a neuron counts as an integrator
 
 
-def watched(torch: Any, model: Any, inputs: Any, steps: int | None, record: Callable[..., None] | None = None) -> Trace:
+def watched(
+    torch: Any,
+    model: Any,
+    inputs: Any,
+    steps: int | None,
+    record: Callable[..., None] | None = None,
+    report: Report = unreported,
+) -> Trace:
     """:func:`varflow.torch_models.walker.trace` after checks of model and inputs."""
     from varflow.torch_models.provenance import tensors_in
 
@@ -29,7 +37,7 @@ def watched(torch: Any, model: Any, inputs: Any, steps: int | None, record: Call
         if tensor.layout != torch.strided:
             raise DomainError("inputs", f"shape {tuple(tensor.shape)}", "is sparse: give inputs.to_dense()")
     try:
-        return trace(model, inputs, steps, record)
+        return trace(model, inputs, steps, record, report)
     except DomainError as error:
         advice = _advice(model, inputs) if error.argument == "inputs" and "dtype" in error.rule else ""
         if not advice:

@@ -13,6 +13,7 @@ from functools import wraps
 from typing import Any
 
 from varflow._checks import DomainError, integer, require
+from varflow._progress import Report, unreported
 from varflow._restoring import at_rest, kept
 from varflow.torch_models.library_neurons import recognise, refuse
 from varflow.torch_models.traced import INPUT, Fed, Trace, TracedLayer, steps_of
@@ -26,7 +27,11 @@ UNTRACED = (
 
 
 def trace(
-    model: Any, inputs: Any, steps: int | None = None, record: Callable[[TracedLayer, Any, Any], None] | None = None
+    model: Any,
+    inputs: Any,
+    steps: int | None = None,
+    record: Callable[[TracedLayer, Any, Any], None] | None = None,
+    report: Report = unreported,
 ) -> Trace:
     """Run the model once and return its structure.
 
@@ -38,6 +43,8 @@ def trace(
         Number of calls, for models that leave the loop over time to the caller.
     record : callable, optional
         ``record(layer, currents, spikes)``, called after every call of a neuron.
+    report : callable, optional
+        ``report(done)``, called after every call of the model.
 
     Raises
     ------
@@ -52,7 +59,7 @@ def trace(
         walk = _Walk(torch, model, record)
         walk.enclose()
         with torch.no_grad(), walk.provenance:
-            forward(model, walk.labelled(inputs), steps, [module for module, _ in walk.spiking.values()])
+            forward(model, walk.labelled(inputs), steps, [module for module, _ in walk.spiking.values()], report)
         return walk.result()
 
     return kept(model, walked)
@@ -85,7 +92,9 @@ def _check_inputs(torch: Any, inputs: Any) -> None:
             raise DomainError("inputs", shape, "holds numbers that are not finite")
 
 
-def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any] | None = None) -> Any:
+def forward(
+    model: Any, inputs: Any, steps: int | None = None, spiking: list[Any] | None = None, report: Report = unreported
+) -> Any:
     """The model's output from reset membranes, without dropout; with ``steps``, that of the last call."""
     at_rest(spiking or [])
     for module in model.modules():
@@ -93,12 +102,13 @@ def forward(model: Any, inputs: Any, steps: int | None = None, spiking: list[Any
             module.training = False
     out = None
     try:
-        for _ in range(1 if steps is None else integer("steps", steps, minimum=1)):
+        for called in range(1, 1 + (1 if steps is None else integer("steps", steps, minimum=1))):
             with _uncompiled(model):
                 if isinstance(inputs, dict):
                     out = model(**inputs)
                 else:
                     out = model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+            report(called)
         return out
     except DomainError:
         raise

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import count
+from typing import Any
 
 import numpy as np
 
 from varflow._checks import LARGEST_SCALE, ConvergenceError, DomainError, instance, integer
+from varflow._progress import Progress, Report, beyond, check_progress, reporter
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
@@ -25,6 +28,7 @@ from varflow.theory.in_time.many_gains import (
     sustained,
 )
 from varflow.theory.in_time.responses import LayerState, Response
+from varflow.theory.roots import first_to_hold
 
 __all__ = ["temporal_critical_gain"]
 
@@ -36,6 +40,7 @@ COARSE_RATIO, MARGIN = 1.012, 1.005  # ratio of gains that ends the coarse searc
 RESOLUTION = 1e-4  # relative, without sampling
 FIRST_STEP_RESOLUTION = 1e-10  # relative, for the first step, which is exact
 JUST = 1.001  # ratio to the first step's critical gain at which the other steps are tested
+LOOKS = 12  # sets of gains that a search is reported to try; few need more
 
 Alive = Callable[[np.ndarray], np.ndarray]  # gains to (replicas, gains): whether the wanted steps are alive
 
@@ -49,6 +54,7 @@ def temporal_critical_gain(
     points: int = 2**11,
     scrambles: int = 4,
     seed: int = 0,
+    progress: Progress = False,
 ) -> TemporalCriticalGain:
     r"""The smallest gains with which every step, and every step of the late half, is alive in layer ``depth``.
 
@@ -67,6 +73,8 @@ def temporal_critical_gain(
         What layer 1 receives; by default ``vf.drives.currents()``. For a batch of inputs, their mean covariance.
     points, scrambles, seed : int
         For quasi-Monte Carlo, as in :func:`varflow.mean_field`; not used without a reset.
+    progress : bool or callable
+        True draws a bar on stderr; a callable receives ``(done, total)`` in sets of gains, some of which may be skipped.
 
     Returns
     -------
@@ -96,6 +104,7 @@ def temporal_critical_gain(
     >>> print(f"{found.gain**2:.3f} {found.late_gain**2:.3f}")
     6.021 5.300
     """
+    check_progress(progress)
     T, L = integer("steps", steps, minimum=1), integer("depth", depth, minimum=2)
     drive = currents() if drive is None else drive
     covariance = drive_covariance(drive, T)
@@ -107,17 +116,20 @@ def temporal_critical_gain(
     covariance = covariance / scale / scale
     fine = response_for(unit, T, points=points, scrambles=scrambles, seed=seed)
     coarse = response_for(unit, T, points=min(points, COARSE), scrambles=2, seed=seed)
-    look = partial(_alive, unit, covariance, L)
     exact = not is_drawn(fine)
     _starts(driven(unit, fine, covariance[None]), drive)
-    first, error = floor = _first_step(unit, covariance, L)
-    if np.isfinite(first) and look(coarse, every, np.array([first * JUST])).all():
-        if not look(coarse, but_the_first, np.array([first / JUST])).all():  # a later step may need up to JUST times this gain
-            error = first * np.log(JUST) / np.sqrt(3)
-    elif np.isfinite(first):  # a later step needs more gain than the first
-        found = _smallest(partial(look, coarse, every), partial(look, fine, every), exact=exact)
-        first, error = max(found, floor)  # with a gate, later steps may live where the first does not
-    later, late_error = _smallest(partial(look, coarse, late), partial(look, fine, late), exact=exact)
+    with reporter(progress, 3 * LOOKS, "sets of gains") as report:
+        first, error = floor = _first_step(unit, covariance, L)
+        look = _counted(partial(_alive, unit, covariance, L), beyond(report, LOOKS))
+        if np.isfinite(first) and look(coarse, every, np.array([first * JUST])).all():
+            if not look(coarse, but_the_first, np.array([first / JUST])).all():  # a later step may need up to JUST times this
+                error = first * np.log(JUST) / np.sqrt(3)
+        elif np.isfinite(first):  # a later step needs more gain than the first
+            found = _smallest(partial(look, coarse, every), partial(look, fine, every), exact=exact)
+            first, error = max(found, floor)  # with a gate, later steps may live where the first does not
+        look = _counted(partial(_alive, unit, covariance, L), beyond(report, 2 * LOOKS))
+        later, late_error = _smallest(partial(look, coarse, late), partial(look, fine, late), exact=exact)
+        report(3 * LOOKS)
     later = min(later, first)  # they differ by less than their errors
     return TemporalCriticalGain(
         scale * first, scale * later, {"gain": scale * error, "late_gain": scale * late_error}, neuron, T, L, drive
@@ -130,6 +142,7 @@ def every(values: np.ndarray) -> np.ndarray:
 
 
 def but_the_first(values: np.ndarray) -> np.ndarray:
+    """All steps from the second on."""
     return values[..., 1:]
 
 
@@ -139,6 +152,17 @@ def _starts(first: LayerState, drive: Drive) -> None:
     if rate < EXTINCT:
         rule = f"leaves layer 1 silent at any gain (its highest rate is {rate:.2g}); raise the drive or lower the threshold"
         raise DomainError("drive", drive, rule)
+
+
+def _counted(look: Callable[..., np.ndarray], report: Report) -> Callable[..., np.ndarray]:
+    """The same, which reports how often it looked."""
+    number = count()
+
+    def looked(*question: Any) -> np.ndarray:
+        report(min(next(number), LOOKS))
+        return look(*question)
+
+    return looked
 
 
 def _alive(
@@ -177,38 +201,13 @@ def _joined(answers: np.ndarray, spacing: float) -> tuple[float, float]:
 
 def _between(alive: Alive, ratio: float) -> tuple[float, float]:
     """Two gains within a ratio, the lower dead and the upper alive; ``inf`` if none is alive."""
-    lo, hi = _bracket(alive, *START)
-    if np.isinf(hi):
-        return hi, hi
-    while hi / lo > ratio:
-        lo, hi = _cell(alive, np.geomspace(lo, hi, GRID + 1))
-    return lo, hi
-
-
-def _bracket(alive: Alive, lo: float, hi: float) -> tuple[float, float]:
-    """Neighbouring gains of a grid, the lower dead and the upper alive; ``inf`` if none is alive."""
-    while True:
-        grid = np.geomspace(lo, hi, GRID + 1)
-        living = np.asarray(alive(grid).all(axis=0))
-        if living[0]:
-            lo, hi = lo / 4, lo
-        elif not living[-1]:
-            lo, hi = hi, 4 * hi
-            if hi > LARGEST:
-                return lo, np.inf
-        else:
-            return _around(grid, living)
-
-
-def _cell(alive: Alive, grid: np.ndarray) -> tuple[float, float]:
-    """The same for a grid whose first gain is dead and whose last is alive."""
-    inside = np.asarray(alive(grid[1:-1]).all(axis=0))
-    return _around(grid, np.concatenate([[False], inside, [True]]))
-
-
-def _around(grid: np.ndarray, living: np.ndarray) -> tuple[float, float]:
-    dead = int(np.flatnonzero(~living)[-1])
-    return float(grid[dead]), float(grid[dead + 1])
+    living = lambda gains: np.asarray(alive(gains).all(axis=0))  # noqa: E731
+    lo, hi = START
+    while not (ends := living(np.array([lo, hi])))[1] or ends[0]:
+        lo, hi = (lo / 4, lo) if ends[0] else (hi, 4 * hi)
+        if hi > LARGEST:
+            return np.inf, np.inf
+    return first_to_hold(living, lo, hi, ratio)
 
 
 def _by_replica(alive: Alive, lo: float, hi: float) -> tuple[float, float]:

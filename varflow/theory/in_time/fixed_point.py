@@ -21,7 +21,7 @@ from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import driven_by
 from varflow.theory.layers import layers
 
-__all__ = ["Map", "leading_multiplier", "temporal_fixed_point", "unchanged"]
+__all__ = ["Map", "leading_multiplier", "standard_error", "temporal_fixed_point", "unchanged"]
 
 GROUP = 8  # layers averaged together
 EXACT = 1e-7  # change of rates between groups below which a deterministic iteration has settled
@@ -138,14 +138,15 @@ def _mean(group: list[LayerState]) -> LayerState:
     return LayerState(*(np.mean([getattr(state, name) for state in group], axis=0) for name in names))
 
 
-def _standard_error(replicas: np.ndarray) -> np.ndarray:
+def standard_error(replicas: np.ndarray) -> np.ndarray:
+    """Of the mean over replicas, the first axis; 0 of a single one, which is deterministic."""
     return spread(replicas) / np.sqrt(len(replicas)) if len(replicas) > 1 else np.zeros(replicas.shape[1:])
 
 
 def unchanged(before: np.ndarray, after: np.ndarray) -> bool:
     """Whether rates (replicas, steps) changed by no more than numerical noise."""
     change = after - before
-    noise = _standard_error(change)
+    noise = standard_error(change)
     return bool(np.sqrt(np.mean(change.mean(axis=0) ** 2)) <= EXACT + NOISE * np.sqrt(np.mean(noise**2)))
 
 
@@ -167,7 +168,7 @@ def _described(
     error["late_rate"] = late(rate).mean(axis=1)
     shown = ("variance", "potential_mean", "firing_rate", "coincidences")
     error |= {name: getattr(final, name)[:, 0] for name in shown if settled}
-    errors: dict[str, Any] = {name: _standard_error(values) for name, values in error.items()} if len(rate) > 1 else {}
+    errors: dict[str, Any] = {name: standard_error(values) for name, values in error.items()} if len(rate) > 1 else {}
     if errors and np.isfinite(of_multiplier):
         errors["multiplier"] = of_multiplier
     change = groups[-1].firing_rate.mean(axis=(0, 1)) - groups[-2].firing_rate.mean(axis=(0, 1))
@@ -203,7 +204,7 @@ def _arrival(rates: list[np.ndarray], final: np.ndarray) -> int:
     target = final.mean(axis=0)
     room = ARRIVED * target.max()
     if len(final) > 1:
-        room = max(room, 4 * float(_standard_error(rates[-1]).max()))
+        room = max(room, 4 * float(standard_error(rates[-1]).max()))
     far = [np.abs(rate.mean(axis=0) - target).max() > room for rate in rates]
     return int(np.flatnonzero(far)[-1]) + 2 if any(far) else 1
 
@@ -248,7 +249,7 @@ def leading_multiplier(
         factor = initial / grown
         deviation = (response[0] * factor[..., None], response[1] * factor[..., None, None])
     each = np.exp(np.mean(np.log(growth[rounds // 2 :]), axis=0))[:, 0]
-    return float(each.mean()), float(_standard_error(each))
+    return float(each.mean()), float(standard_error(each))
 
 
 def _plus(moments: Moments, deviation: tuple[np.ndarray, ...], sign: float) -> Moments:

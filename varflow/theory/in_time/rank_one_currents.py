@@ -74,14 +74,18 @@ def rank_one(neuron: Neuron, mean: np.ndarray, direction: np.ndarray) -> tuple[n
 
 def _crossings(neuron: Neuron, edges: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """``z`` inside a piece where ``a + b z`` equals the threshold, or a multiple of it for neurons that count."""
-    levels = 1
-    if neuron.reset_rule.counts:
-        highest = np.maximum(a + b * edges[1:], a + b * edges[:-1]).max()
-        levels = int(min(max(highest / neuron.threshold, 1), MOST_PIECES))
-    thresholds = neuron.threshold * np.arange(1, levels + 1)[:, None]
-    varies = b != 0
-    z = (thresholds - a[varies]) / b[varies]
-    return z[(z > edges[:-1][varies]) & (z < edges[1:][varies])]
+    varies = np.flatnonzero(b)
+    a, b, lower, upper = a[varies], b[varies], edges[:-1][varies], edges[1:][varies]
+    multiple = np.ones(len(varies))
+    if neuron.reset_rule.counts:  # only those between the ends of a piece, and one more on each side
+        ends = np.sort([a + b * lower, a + b * upper], axis=0) / neuron.threshold
+        first, last = np.clip(np.floor(ends) + np.array([[0.0], [1.0]]), 1, MOST_PIECES)
+        number = (last - first + 1).astype(int)
+        piece = np.repeat(np.arange(len(varies)), number)
+        a, b, lower, upper = a[piece], b[piece], lower[piece], upper[piece]
+        multiple = first[piece] + np.arange(len(piece)) - np.repeat(np.cumsum(number) - number, number)
+    z = (neuron.threshold * multiple - a) / b
+    return z[(z > lower) & (z < upper)]
 
 
 def _cut(edges: np.ndarray, crossings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

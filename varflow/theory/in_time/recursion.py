@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from varflow._memory import room
+from varflow._progress import Progress, Report, beyond, reporter
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import Profile
@@ -27,12 +28,17 @@ PER_INPUT = ("variance", "potential_mean", "firing_rate")
 AT_ONCE = 2**19  # inputs × steps² computed together, so that a batch does not fill the memory
 
 
-def in_time(network: Network, response: Response) -> Profile:
+def in_time(network: Network, response: Response, progress: Progress = False) -> Profile:
     """Profile of a network of several steps; shapes (depth, steps), and (depth, steps, steps) for second moments."""
     kinds, size = network.drive.kinds, max(1, AT_ONCE // network.steps**2)
     kept = 8 * response.replicas * network.depth * network.steps * (network.steps + len(PER_INPUT) * kinds)
     room("depth", network.depth, kept, "second moments and rates of every layer: take fewer layers, steps, inputs or scrambles")
-    blocks = [_layers(network, response, slice(first, first + size)) for first in range(0, kinds, size)]
+    starts = range(0, kinds, size)
+    with reporter(progress, len(starts) * network.depth, "layers") as report:
+        blocks = [
+            _layers(network, response, slice(first, first + size), beyond(report, block * network.depth))
+            for block, first in enumerate(starts)
+        ]
     stacked = {name: np.concatenate([block[name] for block in blocks], axis=2) for name in PER_INPUT}
     stacked["coincidences"] = np.sum([block["coincidences"] for block in blocks], axis=0) / kinds
     grain = np.max([block["grain"] for block in blocks], axis=(0, 1))
@@ -69,12 +75,13 @@ def _errors(replicas: dict[str, np.ndarray], value: dict[str, np.ndarray], grain
     return {name: error / np.sqrt(len(replicas[name])) for name, error in whole.items()}
 
 
-def _layers(network: Network, response: Response, kinds: slice) -> dict[str, np.ndarray]:
+def _layers(network: Network, response: Response, kinds: slice, report: Report) -> dict[str, np.ndarray]:
     """Quantities of a profile, axes (replicas, depth, inputs, steps); second moments are summed over inputs."""
     kept = []
-    for state in _states(network, response, kinds):
+    for number, state in enumerate(_states(network, response, kinds), start=1):
         summed = {"coincidences": state.coincidences.sum(axis=1), "grain": np.full(1, state.grain)}
         kept.append({name: getattr(state, name) for name in PER_INPUT} | summed)
+        report(number)
 
     def stack(name: str) -> np.ndarray:
         """All layers; replicas that are still equal are stored once and broadcast here."""

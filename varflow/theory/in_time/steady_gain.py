@@ -14,21 +14,22 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from varflow._progress import Report, beyond, unreported
 from varflow.model.neurons import Neuron
 from varflow.theory.in_time.differences import Differences
-from varflow.theory.in_time.fixed_point import leading_multiplier, unchanged
+from varflow.theory.in_time.fixed_point import leading_multiplier, standard_error, unchanged
 from varflow.theory.in_time.many_gains import ALIVE, Descent, descend, driven, late, layer, sustained
 from varflow.theory.in_time.responses import LayerState, Response
-from varflow.theory.roots import rising_root
+from varflow.theory.roots import first_to_hold, rising_root
 
 __all__ = [
+    "STAGES",
     "Quantity",
     "Steady",
     "Wanted",
     "at_gain",
     "drive_strength",
     "lasting",
-    "standard_error",
     "steady",
     "sustained_range",
 ]
@@ -38,14 +39,22 @@ WINDOW = 6  # layers averaged; gains have settled when two windows agree
 NOISE = 2.0  # within this many standard errors
 EXACT = 1e-9  # relative change of the gain that counts as none, where nothing is drawn
 SECANTS = 6  # steps of the secant method before a bracket is looked for
-ACCURACY = 2e-3  # of one layer's value; its gain is corrected for the rest to first order
+CLOSE = 1e-2  # relative deviation of a layer's value for which its gain is corrected to first order
+ACCURACY = 2e-4  # relative, of drives and gains that are bracketed
 CONTRACTING = 0.9  # multiplier below which a change within the noise is the end of it, not the beginning of a slow decay
 KEPT = 0.05  # relative deviation over the depth up to which a value counts as kept
-REFINEMENTS = 12  # networks of one gain that are tried, at most
+REFINEMENTS = 16  # networks of one gain that are tried after the first, at most
+STAGES = LONGEST + 1 + REFINEMENTS  # of a solution, at most, as they are reported
+STRIDE = 0.1  # change of ln g from one to the next, at most
+FLATTEST, STEEPEST = 0.2, 5.0  # d ln value/d ln g of one layer, where noise hides it
+STEADIEST = (
+    0.1  # 1 - m, with the multiplier m, by which that derivative of a network is not more than 10 times as large at first
+)
+JUMP = 1e-4  # a value that passes the wanted one between gains this close, in ln g, jumps over it
 ROUNDS, DEVIATION = 8, 0.2  # of the power iteration for the multiplier: relative, large beside the grain of few points
-GRID = 8  # gains at a time, in the search for the range
 LOWEST, HIGHEST = 0.05, 1e3  # gains, in units of θ/λ, between which it is looked for
-EDGE = 1.003  # ratio of gains to which its lower end is found
+EDGE = 1.003  # ratio of gains to which its lower end is found,
+ROUGH_EDGE = 1.05  # and where values grow without bound, which have no smallest lasting one
 
 Quantity = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of firing rates and variances (…, steps): what is wanted (…)
 
@@ -78,7 +87,7 @@ class Steady:
     Attributes
     ----------
     gain, error : float
-        In units of θ/λ, and its standard error.
+        In units of θ/λ, and its standard error: that of the value, over ``d ln value/d ln g``.
     strength : float
         Of the drive, in the same units.
     firing_rate, variance, last : ndarray, shape (replicas, steps)
@@ -108,29 +117,57 @@ class Steady:
     reached: bool
 
 
-def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0) -> Steady:
+def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Report = unreported) -> Steady:
     """The gain at which deep layers keep the wanted value, below a layer driven at a strength.
 
-    A network whose logarithm of that value is off by more than ``farthest`` is not refined. Raises ConvergenceError where no
-    gain gives a layer that value.
+    A network of the gain that layers choose is not refined if the logarithm of its value is off by more than ``farthest``.
+    Raises ConvergenceError where no gain gives a layer that value.
     """
-    gains, error, state = _choosing(wanted, _driven(wanted, strength))
-    m = _multiplier(wanted, math.exp(gains.mean()), state)
-    first = driven(wanted.neuron, wanted.fine, strength**2 * wanted.shape[None])
-    log_g, slope, before = float(gains.mean()), 1.0, None
-    found = _down(wanted, math.exp(log_g), first, settling=m < CONTRACTING)
-    chosen = float(found.values.mean())
-    for _ in range(REFINEMENTS):
-        off = np.log(np.maximum(found.values, 1e-300) / wanted.value)
-        if before is not None and log_g != before[0]:
-            slope = max((off.mean() - before[1]) / (log_g - before[0]), 0.2)
-            error = max(error, standard_error(off) / slope)
-        if abs(off.mean()) < wanted.tolerance or not abs(off.mean()) < farthest:
-            break
-        before, log_g = (log_g, float(off.mean())), log_g - min(max(float(off.mean()) / slope, -0.1), 0.1)
-        found = _down(wanted, math.exp(log_g), first, settling=m < CONTRACTING)
+    chosen, state, slope = _choosing(wanted, _driven(wanted, wanted.coarse, strength), report)
+    m = _multiplier(wanted, math.exp(chosen), state)
+    first = _driven(wanted, wanted.fine, strength)
+
+    def down(log_g: float) -> Steady:
+        return _down(wanted, wanted.fine, math.exp(log_g), first, settling=m < CONTRACTING)
+
+    found = down(chosen)
+    report(LONGEST + 1)
+    value, of_network = float(found.values.mean()), slope / max(1 - m, STEADIEST)  # the layers below change too
+    if abs(_off(wanted, found).mean()) < farthest:
+        found, of_network = _refined(wanted, down, found, of_network, slope, beyond(report, LONGEST + 1))
+    error = found.gain * float(standard_error(_off(wanted, found))) / of_network
     reached = bool(abs(found.values.mean() / wanted.value - 1) < KEPT) and bool(lasting(wanted, found.last).all())
-    return replace(found, error=found.gain * error, strength=strength, multiplier=m, chosen=chosen, reached=reached)
+    return replace(found, error=error, strength=strength, multiplier=m, chosen=value, reached=reached)
+
+
+def _off(wanted: Wanted, found: Steady) -> np.ndarray:
+    """Of each replica, ``ln(value/wanted)``."""
+    return np.log(np.maximum(found.values, 1e-300) / wanted.value)
+
+
+def _refined(
+    wanted: Wanted, down: Callable[[float], Steady], found: Steady, slope: float, flattest: float, report: Report
+) -> tuple[Steady, float]:
+    """The network nearest to the wanted value, and ``d ln value/d ln g`` there: secants in ``ln g`` within a bracket.
+
+    ``flattest`` is that derivative of one layer, less than a network's.
+    """
+    log_g, nearest = math.log(found.gain), found
+    lo, hi, off = -math.inf, math.inf, float(_off(wanted, found).mean())
+    for number in range(1, REFINEMENTS + 1):
+        lo, hi = (log_g, hi) if off < 0 else (lo, log_g)
+        if abs(off) < wanted.tolerance or hi - lo < JUMP:
+            break
+        before, tried = (log_g, off), log_g + min(max(-off / slope, -STRIDE), STRIDE)
+        log_g = tried if lo < tried < hi else (lo + hi) / 2
+        found = down(log_g)
+        report(number)
+        off = float(_off(wanted, found).mean())
+        if abs(log_g - before[0]) > JUMP and abs(off - before[1]) < 1:  # not from living to dead
+            slope = max((off - before[1]) / (log_g - before[0]), flattest)
+        if abs(off) < abs(float(_off(wanted, nearest).mean())):
+            nearest = found
+    return nearest, slope
 
 
 def lasting(wanted: Wanted, rates: np.ndarray) -> np.ndarray:
@@ -140,32 +177,29 @@ def lasting(wanted: Wanted, rates: np.ndarray) -> np.ndarray:
 
 def at_gain(wanted: Wanted, gain: float, strength: float) -> Steady:
     """Deep layers of a given gain, below a layer driven at a strength."""
-    return replace(_down(wanted, gain, _driven(wanted, strength)), strength=strength)
+    return replace(_down(wanted, wanted.coarse, gain, _driven(wanted, wanted.coarse, strength)), strength=strength)
 
 
-def drive_strength(wanted: Wanted) -> float:
+def drive_strength(wanted: Wanted, guess: float = 1.0) -> float:
     """Standard deviation of the drive that gives layer 1 the wanted value."""
-    return rising_root(lambda s: float(wanted.of(_driven(wanted, s)).mean()) - wanted.value, 1.0, ACCURACY / 10)
+    excess = lambda s: float(wanted.of(_driven(wanted, wanted.coarse, s)).mean()) - wanted.value  # noqa: E731
+    return rising_root(excess, guess, ACCURACY)
 
 
 def sustained_range(wanted: Wanted, strength: float) -> tuple[float, float, bool]:
     """Smallest and largest value that gains sustain: from where the late half of the steps just survives to far above the
     threshold. The last says whether values grow without bound, as counts of spikes do.
     """
-    first = _driven(wanted, strength)
+    first = _driven(wanted, wanted.coarse, strength)
 
     def down(gains: np.ndarray) -> Descent:
         return descend(wanted.neuron, wanted.coarse, first, gains, layers=wanted.depth - 1, window=_averaged(wanted.depth))
 
     largest = down(np.array([HIGHEST]))
     endless = not np.isfinite(largest.firing_rate).all()
-    edge = KEPT + 1 if endless else EDGE  # counts that grow without bound have no smallest lasting rate
-    lo, hi = LOWEST, HIGHEST
-    while hi / lo > edge:
-        grid = np.geomspace(lo, hi, GRID + 1)
-        dead = int(np.flatnonzero(~np.r_[False, lasting(wanted, down(grid[1:-1]).last).all(axis=0), True])[-1])
-        lo, hi = float(grid[dead]), float(grid[dead + 1])
-    ends = down(np.array([hi * edge, HIGHEST]))
+    edge = ROUGH_EDGE if endless else EDGE
+    _, lowest = first_to_hold(lambda gains: np.asarray(lasting(wanted, down(gains).last).all(axis=0)), LOWEST, HIGHEST, edge)
+    ends = down(np.array([lowest * edge, HIGHEST]))
     least, most = wanted.quantity(ends.firing_rate, ends.variance).mean(axis=0)
     return float(least), float(most), endless
 
@@ -174,8 +208,8 @@ def _averaged(depth: int) -> int:
     return max(min(2 * WINDOW, (depth - 1) // 2), 1)
 
 
-def _driven(wanted: Wanted, strength: float) -> LayerState:
-    return driven(wanted.neuron, wanted.coarse, strength**2 * wanted.shape[None])
+def _driven(wanted: Wanted, response: Response, strength: float) -> LayerState:
+    return driven(wanted.neuron, response, strength**2 * wanted.shape[None])
 
 
 def _above(wanted: Wanted, response: Response, below: LayerState, gain: np.ndarray | float, number: int) -> LayerState:
@@ -188,19 +222,17 @@ def _above(wanted: Wanted, response: Response, below: LayerState, gain: np.ndarr
     return layer(wanted.neuron, response, covariance, number, currents)
 
 
-def _choosing(wanted: Wanted, state: LayerState) -> tuple[np.ndarray, float, LayerState]:
-    """Layers each of which chooses its gain, until they settle: ln g of each replica, its error, and the last state."""
+def _choosing(wanted: Wanted, state: LayerState, report: Report) -> tuple[float, LayerState, float]:
+    """Layers each of which chooses its gain, until they settle: ln g, the last state, and d ln value/d ln g of one layer."""
     gains: list[np.ndarray] = []
     start, slope = np.full(wanted.coarse.replicas, math.log(2.5)), 1.0
     for number in range(1, LONGEST + 1):
         state, start, slope = _chosen(wanted, state, start, slope, number)
         gains.append(start)
+        report(number)
         if _settled(gains):
             break
-    settled = np.array(gains[-WINDOW:])
-    of_layers = settled.std() / math.sqrt(settled.size) if settled.shape[1] > 1 else 0.0
-    each = settled.mean(axis=0)
-    return each, max(standard_error(each), of_layers), state
+    return float(np.mean(gains[-WINDOW:])), state, slope
 
 
 def _settled(gains: list[np.ndarray]) -> bool:
@@ -224,9 +256,9 @@ def _chosen(
         if not (np.all(values > 0) and np.all(np.isfinite(values))):
             break
         off = np.log(values / wanted.value)
-        if before is not None and abs(moved := float((log_g - before[0]).mean())) > ACCURACY:
-            slope = min(max(float((off - before[1]).mean()) / moved, 0.2), 5.0)
-        if np.abs(off).max() < ACCURACY:
+        if before is not None and abs(moved := float((log_g - before[0]).mean())) > CLOSE / 2:
+            slope = min(max(float((off - before[1]).mean()) / moved, FLATTEST), STEEPEST)
+        if np.abs(off).max() < CLOSE:
             return state, log_g - off / slope, slope
         before, log_g = (log_g, off), log_g - np.clip(off / slope, -1.0, 1.0)
     excess = lambda g: float(wanted.of(_above(wanted, wanted.coarse, below, g, number)).mean()) - wanted.value  # noqa: E731
@@ -234,9 +266,8 @@ def _chosen(
     return _above(wanted, wanted.coarse, below, g, number), np.full_like(start, math.log(g)), slope
 
 
-def _down(wanted: Wanted, gain: float, first: LayerState, *, settling: bool = False) -> Steady:
+def _down(wanted: Wanted, response: Response, gain: float, first: LayerState, *, settling: bool = False) -> Steady:
     """A network of one gain, to its depth or, where layers are known to settle, to where its rates change no more."""
-    response = wanted.coarse if first.firing_rate.shape[0] != wanted.fine.replicas else wanted.fine
     states, means, settled = [first], [], False
     while len(states) < wanted.depth and not settled:
         states.append(_above(wanted, response, states[-1], gain, len(states)))
@@ -266,7 +297,3 @@ def _multiplier(wanted: Wanted, gain: float, state: LayerState) -> float:
         return above.firing_rate, above.coincidences
 
     return leading_multiplier(step, (state.firing_rate, state.coincidences), 1, rounds=ROUNDS, size=DEVIATION)[0]
-
-
-def standard_error(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0
