@@ -34,7 +34,7 @@ LOWEST = 1e-3  # late rate, below which the points of a deep layer are too few
 LARGEST = 1e4  # gain of a driven layer, in thresholds, at which rates no longer rise
 DRIFT = 0.3  # relative, granted to counts of spikes over the depth: their layers return to no rate
 MANY = 8.0  # spikes a step: more are not looked for
-EDGE = 1.04  # ratio of values to which the lowest one that is kept is found
+EDGE = 1.05  # accuracy, as a ratio, of the lowest value that is sustained
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,11 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
         except DomainError:
             pass
     wanted = _wanted(neuron, steps, quantity, target, depth)
-    found = _kept(neuron, wanted)
+    drive = drive_strength(wanted)
+    found = _kept(neuron, wanted, drive)
     if found is not None:
         return found
-    nearest = _lowest_kept(neuron, wanted, _highest(neuron, steps, quantity, depth))
+    nearest = _lowest_kept(neuron, wanted, _highest(neuron, steps, quantity, depth), drive)
     if nearest is None:
         raise ConvergenceError(f"no gain sustains a late {quantity} of {target:g} or more")
     return replace(nearest, on_target=False)
@@ -83,11 +84,11 @@ def _wanted(neuron: Neuron, steps: int, quantity: str, target: float, depth: int
     return replace(wanted, tolerance=TOLERANCE)
 
 
-def _kept(neuron: Neuron, wanted: Wanted) -> Deep | None:
+def _kept(neuron: Neuron, wanted: Wanted, drive: float) -> Deep | None:
     """The gain that sustains a value over the depth, or None."""
     counts, repeating = neuron.reset_rule.counts, wanted.depth >= REPEATING
     refined = (0.0 if counts else KEPT) if repeating else 1.0  # largest deviation allowed
-    found, room = steady(wanted, drive_strength(wanted), farthest=refined), DRIFT if counts else KEPT
+    found, room = steady(wanted, drive, farthest=refined), DRIFT if counts else KEPT
     repeats = abs(found.chosen / wanted.value - 1) <= room and bool(lasting(wanted, found.last).all())
     kept = repeats if repeating else found.reached
     return _deep(found, neuron) if kept and found.multiplier < 1 + 1 / wanted.depth else None
@@ -99,15 +100,19 @@ def _deep(found: Steady, neuron: Neuron) -> Deep:
     return Deep(found.gain * theta / neuron.input_scale, rate, theta**2 * variance, m, True, settles(neuron, m))
 
 
-def _lowest_kept(neuron: Neuron, wanted: Wanted, highest: float) -> Deep | None:
+def _lowest_kept(neuron: Neuron, wanted: Wanted, highest: float, drive: float = 1.0) -> Deep | None:
     """The lowest value at or above the wanted one that a constant gain sustains, within a few per cent."""
 
     @cache
     def kept(value: float) -> Deep | None:
+        nonlocal drive  # that of the last value is near
         try:
-            return _kept(neuron, replace(wanted, value=value))
+            aim = replace(wanted, value=value)
+            drive = drive_strength(aim, drive)
+            found = _kept(neuron, aim, drive)
         except ConvergenceError:
             return None
+        return found if found and (found.settles or neuron.reset_rule.counts) else None
 
     _, lowest = first_to_hold(lambda values: [kept(float(values[0])) is not None], wanted.value, highest, EDGE, at_once=1)
     return kept(lowest)
