@@ -1,4 +1,4 @@
-"""The standing evidence: one file per claim, each able to fail, each with a control that must.
+"""Statistical evidence: one file per claim, each with a simulation that could refute it and controls that must fail.
 
 ``python -m validation`` runs the claims and writes one JSON per claim and a one-page report. Public names of varflow only.
 """

@@ -1,4 +1,4 @@
-"""``python -m validation``: choose claims, show progress, write what was found, say by the exit code whether all hold."""
+"""``python -m validation``: examine claims, write results and report; the exit code says whether all hold."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ BUDGETS = ("quick", "standard", "long")
 
 
 class _Parser(argparse.ArgumentParser):
-    """One line on stderr and exit code 2, without the usage."""
+    """Errors as one line on stderr and exit code 2, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"validation: {message}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 if every claim asked for holds, 1 if one fails, 3 if one cannot be examined here, 2 for bad input, 130 after Ctrl-C."""
+    """0 if every chosen claim holds, 1 if one fails, 2 for bad input, 3 if one cannot be examined here, 130 after Ctrl-C."""
     claims = discover()
     options = _options(arguments, claims)
     if options.list:
@@ -65,13 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _options(arguments: Sequence[str] | None, claims: dict[str, Claim]) -> argparse.Namespace:
-    parser = _Parser(prog="python -m validation", description="The standing evidence for varflow, one claim at a time.")
+    parser = _Parser(prog="python -m validation", description="Statistical evidence for varflow, one claim at a time.")
     parser.add_argument("--claim", nargs="+", metavar="NAME", help="claims to examine; all by default")
     parser.add_argument(
-        "--budget", choices=BUDGETS, default="standard", help="width, networks and patience; long where a claim has it"
+        "--budget", choices=BUDGETS, default="standard", help="width and number of networks; 'long' where a claim has it"
     )
     parser.add_argument("--out", type=Path, default=Path("validation-results"), help="folder for the report and the JSON files")
-    parser.add_argument("--seed", type=int, default=0, help="of the simulations")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the simulations")
     parser.add_argument("--list", action="store_true", help="list the claims and stop")
     options = parser.parse_args(arguments)
     for name in options.claim or ():
@@ -85,7 +85,7 @@ def _options(arguments: Sequence[str] | None, claims: dict[str, Claim]) -> argpa
 
 
 def _run(claims: Sequence[Claim], options: argparse.Namespace, results: list[Result]) -> bool:
-    """Examine one claim after another, each written as soon as it is finished; whether that was interrupted."""
+    """Examine the claims in turn, each written as soon as it is finished; returns whether it was interrupted."""
     columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         overall = bar.add_task("claims", total=len(claims))
@@ -110,7 +110,7 @@ def _run(claims: Sequence[Claim], options: argparse.Namespace, results: list[Res
 
 
 def _report(options: argparse.Namespace, claims: Iterable[str], **told: Any) -> None:
-    """Of every claim whose file is there; again while another run into this folder adds some."""
+    """Write the report on all claims with a file in the folder; repeated while another run adds files."""
     written = None
     while written != (report := page(_on_file(options.out, claims), **told)):
         _write(options.out, "REPORT.md", report)
@@ -118,7 +118,7 @@ def _report(options: argparse.Namespace, claims: Iterable[str], **told: Any) -> 
 
 
 def _on_file(folder: Path, claims: Iterable[str]) -> list[Result]:
-    """What this run and earlier ones have found; files of another form are left out, in words."""
+    """Results of this run and of earlier ones; files of another format are named on stderr and left out."""
     found = []
     for path in (folder / f"{name}.json" for name in claims):
         try:
@@ -154,7 +154,7 @@ def _command(options: argparse.Namespace) -> str:
 
 
 def _outcome() -> tuple[str, int]:
-    """Last words and exit code of the command."""
+    """Message and exit code of the command."""
     try:
         return "", main()
     except vf.VarflowError as error:

@@ -1,6 +1,6 @@
-"""What a claim is: a theory, a simulation that could refute it, and the errors that the pair would have caught.
+"""Types: a claim is a theory, a simulation that could refute it, and errors whose smallest detectable size is measured.
 
-Only the shapes. How a claim is examined lives in ``runner``, the claims themselves in ``claims``.
+``runner`` examines claims; ``claims`` contains them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Progress = Callable[[str, int, int], object]  # (what is being done, done, total
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One theory judged by one simulation.
+    """Comparison of one theory with one simulation.
 
     Attributes
     ----------
     p_value : float
-        Probability, if the theory is right, of a deviation as large as the one seen, over the whole family of points.
+        Probability, if the theory is right, of a deviation at least as large as that observed, over all points together.
     points : tuple of str
-        Names of the places where theory and simulation are laid side by side.
+        Names of the points where theory and simulation are compared.
     theory, estimate, standard_error, z : ndarray, shape (points,)
     """
 
@@ -39,17 +39,17 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """A way to be wrong, of any size ε: how small may it be and still be caught?
+    """An error of any size ε; the smallest size detected is to be found.
 
     Attributes
     ----------
     what : str
-        What is changed by a factor 1 + ε, for instance "the gain".
+        The quantity changed by a factor 1 + ε, for instance "the gain".
     wrong : callable
-        ``wrong(settings, ε)``: settings of the network in error.
+        ``wrong(settings, ε)``: settings of the wrong network.
     rejected : callable, optional
-        ``rejected(settings) -> ((ε, seed) -> bool)``: whether one simulation drawn from the network in error makes the claim's
-        own verdict reject the right theory. By default ``draw`` and ``judge`` of the claim, called for all of it.
+        ``rejected(settings) -> ((ε, seed) -> bool)``: whether the right theory is rejected by one simulation drawn from the
+        wrong network. By default by ``draw`` and ``judge`` of the claim.
     """
 
     what: str
@@ -59,10 +59,10 @@ class Error:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A theory that is wrong in kind and must be rejected.
+    """A wrong theory, which must be rejected.
 
-    ``theory(settings)`` is the wrong theory; it is judged by the claim's own simulation, or, where the *network* is the
-    wrong one, by ``simulate(settings, seed)``.
+    ``theory(settings)`` is compared with the claim's own simulation, or with ``simulate(settings, seed)`` if given: then the
+    network is wrong instead.
     """
 
     what: str
@@ -77,11 +77,11 @@ class Claim:
     Attributes
     ----------
     name, statement, source : str
-        ``source``: key of varflow's references and the place there.
+        ``source``: where the statement comes from, by the keys of varflow's references.
     quantity : str
-        What ``theory``, ``estimate``, ``standard_error`` and ``z`` of a judgement are.
+        The quantity of which a judgement has ``theory``, ``estimate``, ``standard_error`` and ``z``.
     budgets : mapping
-        ``"quick"``, ``"standard"`` and perhaps ``"long"`` to settings: a frozen dataclass with at least ``false_alarm``.
+        ``"quick"``, ``"standard"`` and optionally ``"long"`` to settings: a frozen dataclass with at least ``false_alarm``.
     theory : callable
         ``theory(settings)``: the prediction.
     simulate : callable
@@ -89,14 +89,14 @@ class Claim:
     judge : callable
         ``judge(settings, theory, measured) -> Judgement``.
     errors : callable
-        ``errors(settings)``: ways to be wrong. For each the smallest size caught is found, and a
-        control half as large again must be rejected.
+        ``errors(settings)``: errors. For each the smallest size detected is found, and a control 1.5 times as large must be
+        rejected.
     draw : callable
-        ``draw(settings, theory, seed)``: what a perfect simulation of a network with this theory would have measured.
+        ``draw(settings, theory, seed)``: a measurement drawn from the distribution that this theory predicts.
     controls : tuple of Control
         Further wrong theories.
     reading : callable
-        ``reading(settings, theory, measured)``: what a reader should know, in sentences.
+        ``reading(settings, theory, measured)``: the result in sentences.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What examining a claim found: the content of its JSON file."""
+    """Result of examining a claim: the content of its JSON file."""
 
     claim: str
     statement: str

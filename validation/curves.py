@@ -1,4 +1,4 @@
-"""Curves over layers as claims judge them: ``vf.compare`` for each, and the smallest error that it would have caught."""
+"""Curves over layers: each is judged by ``vf.compare``; whether an error would have been detected."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from validation.power import DRAWS
 
 __all__ = ["caught", "drawn", "judged"]
 
-START, GROWTH, LARGEST = 0.005, 1.25, 0.5  # errors among whose simulations the critical deviation is found
-STEP = 0.3  # of the critical deviation, in standard errors
+START, GROWTH, LARGEST = 0.005, 1.25, 0.5  # the critical deviation is searched among simulations with errors of these sizes
+STEP = 0.3  # to which the critical deviation is found, in standard errors
 
 
 def judged(profiles: Sequence[vf.Profile], ensembles: Sequence[vf.Ensemble], points: Sequence[str], each: float) -> Judgement:
-    """``vf.compare`` for every curve, all layers and quantities; Bonferroni over curves. Shown: the last layer's variance.
+    """``vf.compare`` for every curve, over all layers and quantities; Bonferroni over curves. Stated is the last variance.
 
     ``each``: false-alarm rate of one curve.
     """
@@ -35,7 +35,7 @@ def judged(profiles: Sequence[vf.Profile], ensembles: Sequence[vf.Ensemble], poi
 
 
 def drawn(profiles: Sequence[vf.Profile], repeats: int, seed: int) -> tuple[vf.Ensemble, ...]:
-    """What perfect simulations of networks with these laws would have measured."""
+    """Ensembles drawn from the exact distributions of these networks."""
     return tuple(_law(profile)(repeats, seed) for profile in profiles)
 
 
@@ -45,7 +45,7 @@ def _law(profile: vf.Profile) -> Callable[..., vf.Ensemble]:
 
 
 def caught(right: vf.Network, wrong: Callable[[float], vf.Network], repeats: int, each: float) -> Callable[[float, int], bool]:
-    """Whether one curve's own comparison rejects it: ``(ε, seed) -> bool``, for simulations of ``wrong(ε)``."""
+    """``(ε, seed) -> bool``: whether a simulation of ``wrong(ε)`` is rejected in the comparison of this curve."""
 
     @lru_cache(maxsize=4)
     def draws(error: float) -> list[vf.Ensemble]:
@@ -59,14 +59,14 @@ def caught(right: vf.Network, wrong: Callable[[float], vf.Network], repeats: int
 
 
 def _parts(ensemble: vf.Ensemble, repeats: int) -> Iterator[vf.Ensemble]:
-    """Simulations of ``repeats`` networks each, out of one drawn all at once."""
+    """An ensemble cut into simulations of ``repeats`` networks each."""
     for first in range(0, ensemble.repeats, repeats):
         part = slice(first, first + repeats)
         yield replace(ensemble, variance=ensemble.variance[part], firing_rate=ensemble.firing_rate[part])
 
 
 def _largest_deviation(profile: vf.Profile) -> Callable[[vf.Ensemble], float]:
-    """The statistic of ``vf.compare``, the calibration kept short: its first draws are remembered."""
+    """The statistic of ``vf.compare``, with few calibration draws, which are cached."""
     remembered = replace(profile, sample=lru_cache(maxsize=1)(_law(profile)))
     return lambda ensemble: max(abs(z) for _, z in vf.compare(remembered, ensemble, false_alarm=0.5).worst.values())
 
@@ -77,7 +77,7 @@ def _critical(
     largest: Callable[[vf.Ensemble], float],
     false_alarm: float,
 ) -> float:
-    """A deviation that ``vf.compare``, at its full length, rejects, as it does every larger one; the smallest to a STEP."""
+    """The smallest deviation, to within ``STEP``, from which on fully calibrated ``vf.compare`` rejects."""
     error, tried = START, 0.95 * norm.isf(false_alarm / (6 * profile.network.depth))
     while error <= LARGEST:
         for ensemble in sorted(draws(error), key=largest):

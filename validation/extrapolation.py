@@ -1,4 +1,4 @@
-"""Infinite width from two finite ones: networks of width ``n`` are off by order 1/n, which two widths take away."""
+"""Infinite width by extrapolation from two finite ones: the deviation of order 1/n cancels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["Prediction", "drawn", "extrapolated", "judged"]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """At infinite width, one entry a point: the value, its numerical standard error, and the scatter between networks.
+    """At infinite width, per point: the value, its numerical standard error, and the scatter between networks.
 
-    ``scatter`` has shape (points, 2), a column for each of the two widths; only ``drawn`` needs it.
+    ``scatter`` has shape (points, 2), one column per width; only ``drawn`` needs it.
     """
 
     value: np.ndarray
@@ -33,9 +33,9 @@ def extrapolated(measured: np.ndarray, widths: tuple[int, int]) -> tuple[np.ndar
 def judged(
     points: tuple[str, ...], theory: Prediction, measured: np.ndarray, widths: tuple[int, int], bias: float
 ) -> Judgement:
-    """Student's t of what exceeds the stated bias, Bonferroni over the points.
+    """Student's t test of the deviation beyond the bias, Bonferroni over the points.
 
-    ``bias``: share of a value granted to the terms of order 1/n² that two widths leave.
+    ``bias``: relative deviation allowed for terms of order 1/n², which do not cancel.
     """
     from scipy.stats import t
 
@@ -50,6 +50,6 @@ def judged(
 
 
 def drawn(theory: Prediction, repeats: int, seed: int) -> np.ndarray:
-    """Networks without a bias of width that scatter about the prediction as simulated ones do; points independent."""
+    """Measurements that scatter about the prediction as those of simulated networks; points independent."""
     noise = np.random.default_rng([1, seed]).standard_normal((*theory.scatter.shape, repeats))
     return theory.value[:, None, None] + theory.scatter[..., None] * noise

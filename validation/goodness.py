@@ -1,4 +1,4 @@
-"""Goodness of fit of a discrete law, calibrated by the law itself: Pearson's statistic over pooled cells."""
+"""Goodness of fit of a discrete distribution: Pearson's statistic over pooled cells, calibrated by draws from it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 __all__ = ["Fit", "pooled"]
 
-EXPECTED = 5.0  # per cell, at least
+EXPECTED = 5.0  # smallest expected count of a cell: the usual rule for Pearson's statistic
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
-    """A law on ``0 … m``, a sample size, and Pearson's statistic under the law, drawn ``draws`` times.
+    """A distribution on ``0 … m``, a sample size, and Pearson's statistic of ``draws`` samples from the distribution.
 
-    The p-value ``(exceedances + 1)/(draws + 1)`` has the stated rate of false alarms whatever the cells hold.
+    The false-alarm rate of the p-value ``(exceedances + 1)/(draws + 1)`` is exact, for any cells.
     """
 
     law: np.ndarray
@@ -31,7 +31,7 @@ class Fit:
         object.__setattr__(self, "null", np.sort(_pearson(drawn, self.sample * chances)))
 
     def p_value(self, counts: np.ndarray) -> float:
-        """Of observed counts of the values ``0 … m``; one outside a law of smaller support is impossible."""
+        """p-value of observed counts of the values ``0 … m``; 0 if a value outside the support was observed."""
         if counts[len(self.law) :].any():
             return 1 / (self.draws + 1)
         seen = np.bincount(self.cells[: len(counts)], counts[: len(self.law)], minlength=self.cells[-1] + 1)
@@ -40,7 +40,7 @@ class Fit:
 
     @property
     def expected(self) -> np.ndarray:
-        """Of the pooled cells."""
+        """Expected counts of the pooled cells."""
         return self.sample * np.bincount(self.cells, self.law)
 
 
@@ -51,7 +51,7 @@ def _pearson(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
 
 
 def pooled(law: np.ndarray, sample: int) -> np.ndarray:
-    """Cell of each value: neighbours are pooled until every cell expects at least five of the sample."""
+    """Cell of each value: neighbours are pooled until the expected count of every cell is at least five."""
     cells, filled, cell = np.empty(len(law), dtype=int), 0.0, 0
     for value, chance in enumerate(law):
         cells[value] = cell

@@ -1,4 +1,4 @@
-"""The smallest error that a comparison would have caught: found by drawing from wrong networks, not asserted."""
+"""The smallest error that a comparison detects, measured by drawing simulations from wrong networks."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ __all__ = ["DRAWS", "POWER", "smallest_error"]
 
 DRAWS = 100  # simulations drawn from the wrong network, for each sign of the error
 POWER = 0.99
-SCOUTS = 20  # draws while searching, all of which must be rejected
+SCOUTS = 20  # draws during the search, all of which must be rejected
 START, LARGEST, PRECISION = 1e-3, 0.5, 1.1
 
 
 def smallest_error(rejected: Callable[[float, int], bool], step: Callable[[int], object] = lambda done: None) -> float:
     """The smallest ε at which at least 99 of 100 drawn simulations are rejected, for +ε and for -ε.
 
-    ``rejected(ε, seed)`` draws one simulation of a network in error by ε and says whether the right theory is rejected
-    by it. Doubling brackets ε and bisection in ln ε narrows the bracket to ten per cent, on 20 draws; then ε grows in
-    steps of ten per cent until 100 draws confirm it. ``inf`` where no error up to one half is caught.
+    ``rejected(ε, seed)`` draws one simulation of a network with an error ε and tells whether it rejects the right theory.
+    Doubling brackets ε, and bisection in ln ε narrows the bracket to 10 %, with 20 draws; then ε grows in steps of 10 %
+    until 100 draws confirm it. ``inf`` if no error up to one half is detected.
     """
     low, high, done = START / 2, START, 0
     while high <= LARGEST and not _caught(rejected, high, SCOUTS):
@@ -34,7 +34,7 @@ def smallest_error(rejected: Callable[[float, int], bool], step: Callable[[int],
 
 
 def _caught(rejected: Callable[[float, int], bool], error: float, draws: int) -> bool:
-    """Whether both signs of an error are rejected often enough; gives up as soon as they cannot be."""
+    """Whether both signs of an error are rejected often enough; stops as soon as that is impossible."""
     allowed = round((1 - POWER) * draws)
     for sign in (-1, 1):
         missed = 0

@@ -1,4 +1,4 @@
-"""The one-page report, from the results alone."""
+"""The one-page report, made from the results alone."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def page(
 ) -> str:
     """Markdown: the verdicts in a table, how to read it, and a paragraph for every claim.
 
-    ``missing`` were not examined, and ``why``; ``longer`` are results of the long budget, marked as such; the ``new`` ones,
-    by default all, are those of the command, the others of earlier runs.
+    ``missing`` claims were not examined, for the reason ``why``; ``longer`` are results of the long budget; ``new`` ones, by
+    default all, come from this command, the others from earlier runs.
     """
     held = sum(result.holds for result in results)
     lines = ["# Validation report", "", f"**{held} of {len(results)} claims hold.**"]
@@ -49,11 +49,11 @@ def _setting(results: Sequence[Result]) -> str:
 
 
 def _earlier(results: Sequence[Result]) -> list[str]:
-    """Which claims an earlier run examined, and how."""
+    """The claims examined in earlier runs, and their settings."""
     if not results:
         return []
     told = "; ".join(f"{result.claim} ({_setting([result]).removesuffix('.')})" for result in results)
-    return ["", f"Of earlier runs, as their files in this folder say: {told}."]
+    return ["", f"From earlier runs into this folder: {told}."]
 
 
 def _table(results: Sequence[Result]) -> list[str]:
@@ -74,16 +74,16 @@ def _how_to_read(results: Sequence[Result]) -> list[str]:
         "A claim *holds* if its simulation, of real weight matrices unless it says otherwise, does not reject its theory and "
         "does reject every control.",
         "",
-        "- **p**: the probability, if the theory is right, of a deviation as large as the one seen, anywhere in the claim. At "
-        "or below **false alarm** the theory is rejected. Added up over the page: with another seed a true theory fails "
-        f"somewhere with probability at most {100 * alarm:.2g} %.",
-        "- **smallest error caught**: simulations are drawn from the exact law of a *wrong* network and compared with the "
-        "right theory; this is the smallest relative error, to about ten per cent of itself, of which at least 99 of 100 draws "
-        "are rejected, too large and too small alike. A smaller error may be there unseen.",
-        f"- **control**: wrong theories, among them one in error by {MARGIN:g} times that, judged by the very simulation that "
-        "upholds the right one.",
+        "- **p**: the probability, if the theory is right, of a deviation at least as large as that observed, anywhere in the "
+        "claim. At or below **false alarm** the theory is rejected. With another seed, right theories fail somewhere on this "
+        f"page with probability at most {100 * alarm:.2g} %.",
+        "- **smallest error caught**: simulations are drawn from the exact distribution of a *wrong* network and compared "
+        "with the right theory; this is the smallest relative error, to about 10 % of itself, for which at least 99 of 100 "
+        "draws are rejected, for either sign. A smaller error may go unnoticed.",
+        f"- **control**: wrong theories, among them one with an error {MARGIN:g} times as large, compared with the same "
+        "simulation.",
         "",
-        "The numbers behind each line stand in the claim's JSON file.",
+        "All numbers are in the JSON file of the claim.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Examining a claim: theory against simulation, the smallest error that would have been caught, and the controls."""
+"""Examining a claim: theory against simulation, the smallest error that would be detected, and the controls."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from validation.power import DRAWS, POWER, smallest_error
 
 __all__ = ["MARGIN", "examine"]
 
-MARGIN = 1.5  # size of a control in units of the smallest error caught
+MARGIN = 1.5  # size of a control in units of the smallest error detected
 
 
 def examine(claim: Claim, settings: Any, *, seed: int = 0, progress: Progress = lambda what, done, total: None) -> Result:
     """Run one claim on the given settings.
 
-    It holds only if the theory is not rejected, some error of every kind is small enough to be caught, and every control is
-    rejected by the very same simulation.
+    It holds if the theory is not rejected, errors of every kind are detected, and the same simulation rejects every control.
     """
     start = time.perf_counter()
     progress("theory", 0, 0)
@@ -65,7 +64,7 @@ def _smallest(claim: Claim, error: Error, settings: Any, predicted: Any, progres
 
 
 def _by_judging(claim: Claim, error: Error, settings: Any, predicted: Any) -> Callable[[float, int], bool]:
-    """Draw from the wrong network's exact law; judge by the right theory."""
+    """Draw from the exact distribution of the wrong network; compare with the right theory."""
     laws: dict[float, Any] = {}
 
     def rejected(size: float, seed: int) -> bool:
@@ -78,7 +77,7 @@ def _by_judging(claim: Claim, error: Error, settings: Any, predicted: Any) -> Ca
 
 
 def _in_error(claim: Claim, error: Error, size: float, settings: Any, measured: Any) -> dict[str, Any]:
-    """The theory of a network in error by half as much again as the smallest error caught."""
+    """The theory of a network whose error is ``MARGIN`` times the smallest one detected."""
     if not np.isfinite(size):
         return {"what": f"{error.what}: no error was caught", "p_value": 1.0, "rejected": False}
     amount = MARGIN * size
@@ -94,7 +93,7 @@ def _control(claim: Claim, control: Control, settings: Any, seed: int, measured:
 
 
 def _worst(errors: tuple[Error, ...], sizes: list[float]) -> dict[str, Any]:
-    """The largest of the smallest errors caught, and all of them."""
+    """The largest of the smallest errors detected, and all of them."""
     each = [{"what": error.what, "relative_size": _number(size)} for error, size in zip(errors, sizes, strict=True)]
     return each[int(np.argmax(sizes))] | {"power": POWER, "draws": DRAWS, "each": each}
 
@@ -105,7 +104,7 @@ def _numbers(judgement: Judgement) -> dict[str, list]:
 
 
 def _number(value: float) -> float | None:
-    """Six digits; None where undefined or infinite, as JSON has neither."""
+    """Six digits; None for NaN and infinity, which JSON lacks."""
     return float(f"{value:.6g}") if np.isfinite(value) else None
 
 

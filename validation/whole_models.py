@@ -1,13 +1,12 @@
-"""Whole models of other libraries: initialised, measured over several seeds, laid beside the plan; audited before and after.
+"""Whole models of other libraries: initialised, measured over several seeds, compared with the plan; audited before and after.
 
     python -m validation.whole_models [--width 512] [--depth 50] [--steps 12] [--channels 128] [--seeds 16]
                                       [--only NAME] [--json FILE]
 
 Fifty-layer perceptrons of snnTorch, Norse and SpikingJelly (where installed) and a convolutional network of 20 layers. For
 each: the mean over seeds of every layer's late rate within 5 % of the plan or 3 standard errors; in each single network the
-median over layers within 15 % of it, and no dead layer; the audit names the first dead layer of PyTorch's own weights, and
-finds the initialised network healthy. The negative control, a plan that is 15 % off, must be rejected. Exit code 0 if all that
-holds.
+median over layers within 15 % of it, and no dead layer; the audit names the first dead layer with PyTorch's own weights, and
+finds the initialised network healthy. The negative control, a plan 15 % off, must be rejected. Exit code 0 if all holds.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ CONV_DEPTH, CONV_SIDE = 20, 8
 
 
 class Looped(nn.Module):
-    """Weights and neurons in turn, from rest, with the loop in time outside."""
+    """Weights and neurons alternate; the loop over time is in ``forward``."""
 
     def __init__(self, weights: Sequence[nn.Module], neuron: Callable[[], nn.Module], steps: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The claims, one a file, in alphabetical order; a file here that defines ``CLAIM`` is a claim."""
+"""The claims: every file here that defines ``CLAIM``, in alphabetical order."""
 
 from importlib import import_module
 from pkgutil import iter_modules

@@ -1,4 +1,4 @@
-"""Claim: in a layer of twelve neurons the spike count has exactly the chain's law, in every shape of it, at every depth."""
+"""Claim: in layers of twelve neurons the spike count has exactly the distribution of the chain, at every depth."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import varflow as vf
 from validation.claim import Claim, Control, Error, Judgement, Progress
 from validation.goodness import Fit
 
-EXACT = 1e-12  # within which two ways of computing the same moments must agree
+EXACT = 1e-12  # to which two computations of the same moments must agree
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Settings:
     width: int = 12
     thresholds: tuple[float, ...] = (0.5, 1.0)
     layers: tuple[int, ...] = (2, 3, 5, 10, 20)
-    scale: float = 1.0  # of the thresholds, the gains staying: an error
+    scale: float = 1.0  # multiplies the thresholds at fixed gains: an error
     false_alarm: float = 1e-3
 
     def networks(self, weights: str = "normal") -> list[vf.Network]:
@@ -43,7 +43,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
-    """The law of the spike count straight from the definition of the layer: of layer 1, and from one layer to the next."""
+    """Distribution of the spike count in layer 1, and transition matrix to the next layer, from the definition."""
 
     start: np.ndarray
     step: np.ndarray
@@ -58,7 +58,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Law:
-    """The chain at every threshold, a test at every threshold and layer, and how far varflow's moments are from the law."""
+    """The chain at every threshold, a test at every threshold and layer, and the deviation of varflow's moments."""
 
     chains: list[Chain]
     fits: list[Fit]
@@ -66,7 +66,7 @@ class Law:
 
 
 def theory(settings: Settings) -> Law:
-    """The law from the definition, a matrix of binomials, beside ``vf.finite_width``."""
+    """The distribution from the definition, a matrix of binomials, compared with ``vf.finite_width``."""
     draws = int(np.ceil(4 * len(settings.points()) / settings.false_alarm))
     chains, fits, disagreement = [], [], 0.0
     for network in settings.networks():
@@ -78,7 +78,7 @@ def theory(settings: Settings) -> Law:
 
 
 def chain_of(network: vf.Network) -> Chain:
-    """``K_1 ~ Binomial(n, Q(θ))`` and ``K' | K ~ Binomial(n, Q(θ/(σ_w √K)))``, silence staying silent."""
+    """``K_1 ~ Binomial(n, Q(θ))`` and ``K' | K ~ Binomial(n, Q(θ/(σ_w √K)))``, with ``K' = 0`` for ``K = 0``."""
     n, theta = int(network.widths[0]), network.neuron.threshold
     counts = np.arange(n + 1)
     chance = np.append(0.0, norm.sf(theta / (float(network.gains[0]) / np.sqrt(n) * np.sqrt(counts[1:]))))
@@ -95,7 +95,7 @@ def _disagreement(laws: np.ndarray, profile: vf.Profile) -> float:
 
 
 def simulate(settings: Settings, seed: int, progress: Progress, weights: str = "normal") -> list[np.ndarray]:
-    """How often each spike count was seen, per threshold and layer, in networks with real weight matrices."""
+    """Histogram of spike counts, per threshold and layer, in networks with real weight matrices."""
     networks = settings.networks(weights)
     ensembles = vf.simulate(networks, repeats=settings.repeats, seed=seed, progress=partial(progress, "simulating"))
     counts = [np.rint(ensemble.spikes).astype(int)[:, layer - 1] for ensemble in ensembles for layer in settings.layers]
@@ -103,7 +103,7 @@ def simulate(settings: Settings, seed: int, progress: Progress, weights: str = "
 
 
 def judge(settings: Settings, theory: Law, measured: list[np.ndarray]) -> Judgement:
-    """Pearson's statistic per threshold and layer, Bonferroni over them; 0 if varflow's moments are not the law's."""
+    """Pearson's test per threshold and layer, Bonferroni over them; p = 0 if varflow's moments deviate."""
     worst = min(fit.p_value(counts) for fit, counts in zip(theory.fits, measured, strict=True))
     p_value = min(1.0, worst * len(measured)) if theory.disagreement <= EXACT else 0.0
     expected = [_moments(fit.law) for fit in theory.fits]
@@ -124,7 +124,7 @@ def wrong(settings: Settings, error: float) -> Settings:
 
 
 def draw(settings: Settings, theory: Law, seed: int) -> list[np.ndarray]:
-    """Networks moved from layer to layer by the chain; thresholds independent, which in the simulation share weights."""
+    """Draws from the chain; thresholds are independent here, but share weights in the simulation."""
     rng = np.random.default_rng([1, seed])
     return [counts for chain in theory.chains for counts in _walk(rng, chain, settings)]
 
@@ -144,18 +144,18 @@ def reading(settings: Settings, theory: Law, measured: list[np.ndarray]) -> str:
         if point.endswith(f" {max(settings.layers)}")
     )
     return (
-        f"{settings.repeats} networks of {settings.width} neurons per layer. Share of silent networks, exact (simulated): "
-        f"{silent}. The law comes from a matrix of binomials written in the claim itself. Mean and standard deviation of the "
-        f"rate and survival of vf.finite_width must agree with it within {EXACT:g} in every layer; they do so within "
+        f"{settings.repeats} networks of {settings.width} neurons per layer. Fraction of silent networks, exact (simulated): "
+        f"{silent}. The distribution comes from a matrix of binomials written in the claim itself. Mean and standard deviation "
+        f"of the rate and survival of vf.finite_width must agree with it within {EXACT:g} in every layer; they do so within "
         f"{theory.disagreement:.1g}."
     )
 
 
 CLAIM = Claim(
     name="chain_narrow",
-    statement="In networks of width 12 the number of spikes of a layer has the law of the chain "
-    "K' | K ~ Binomial(n, Q(θ/(σ_w √K))), in distribution and not only on average, at layers 2, 3, 5, 10 and 20.",
-    source="derived in vf.finite_width; micheli2024, figure 4, shows the effect of width and gives no law",
+    statement="In networks of width 12 the number of spikes of a layer has the distribution of the chain "
+    "K' | K ~ Binomial(n, Q(θ/(σ_w √K))), not only its mean, at layers 2, 3, 5, 10 and 20.",
+    source="derived in vf.finite_width; micheli2024, figure 4, shows the effect of width without a theory",
     quantity="mean spike count",
     budgets={"quick": Settings(repeats=20_000), "standard": Settings(repeats=60_000)},
     theory=theory,
@@ -165,9 +165,9 @@ CLAIM = Claim(
     draw=draw,
     reading=reading,
     controls=(
-        Control("the law of width one more", lambda settings: theory(replace(settings, width=settings.width + 1))),
+        Control("the theory of layers one neuron wider", lambda settings: theory(replace(settings, width=settings.width + 1))),
         Control(
-            "networks with uniform weights of the same gain, judged by the law for normal ones",
+            "networks with uniform weights of the same gain, compared with the theory of normal ones",
             theory,
             lambda settings, seed: simulate(settings, seed, lambda *_: None, weights="uniform"),
         ),

@@ -1,4 +1,4 @@
-"""Claim: the corrected gain keeps alive exactly the share of narrow networks that it promises."""
+"""Claim: the corrected gain keeps exactly the stated fraction of narrow networks alive."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from validation.claim import Claim, Control, Error, Judgement, Progress
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``repeats`` networks at ``scale`` times the corrected gain of each target; ``rule``: or the paper's gain in its place."""
+    """``repeats`` networks at ``scale`` times the corrected gain of each target, or, by ``rule``, at the paper's gain."""
 
     repeats: int
     width: int = 100
@@ -43,7 +43,7 @@ def theory(settings: Settings) -> np.ndarray:
 
 
 def simulate(settings: Settings, seed: int, progress: Progress) -> np.ndarray:
-    """How many are; real weight matrices, shared by the targets."""
+    """Numbers of networks alive in the last layer; real weight matrices, shared by the targets."""
     report = partial(progress, "simulating")
     ensembles = vf.simulate(settings.networks(), repeats=settings.repeats, seed=seed, progress=report)
     return np.array([int(ensemble.survival[:, -1].sum()) for ensemble in ensembles])
@@ -67,7 +67,7 @@ def wrong(settings: Settings, error: float) -> Settings:
 
 
 def draw(settings: Settings, theory: np.ndarray, seed: int) -> np.ndarray:
-    """Targets independent, which in the simulation share weights."""
+    """Binomial draws; targets are independent here, but share weights in the simulation."""
     return np.random.default_rng([1, seed]).binomial(settings.repeats, np.minimum(theory, 1.0))
 
 
@@ -77,7 +77,7 @@ def reading(settings: Settings, theory: np.ndarray, measured: np.ndarray) -> str
         gain = float(network.gains[-1])
         V = vf.stable_variance(threshold=settings.threshold, gain=gain)
         seen = f"{alive} of {settings.repeats} networks are alive at layer {settings.depth}"
-        rows.append(f"At g² = {gain**2:.5g} {seen}, promised were {100 * promised:.4g} %; the variance settles at {V:.4g}.")
+        rows.append(f"At g² = {gain**2:.5g} {seen}; theory says {100 * promised:.4g} %. The variance settles at {V:.4g}.")
     paper = replace(settings, rule="preserving", scale=1.0).networks()[0]
     kept, square = vf.finite_width(paper).survival[-1], paper.gains[-1] ** 2
     rows.append(f"The paper's gain, g² = {square:.5g}, would have kept {100 * kept:.3g} %, at variance 1.")
@@ -86,10 +86,10 @@ def reading(settings: Settings, theory: np.ndarray, measured: np.ndarray) -> str
 
 CLAIM = Claim(
     name="corrected_gain",
-    statement="Of networks of width 100 at θ = 1 with the gain that vf.corrected_gain gives for 100 layers and a share of 99 % "
-    "or 50 %, that share is alive at layer 100; at the paper's gain hardly any are.",
+    statement="Of networks of width 100 at θ = 1 with the gain of vf.corrected_gain for 100 layers and a fraction of 99 % or "
+    "50 %, that fraction is alive at layer 100; at the paper's gain hardly any are.",
     source="derived in vf.corrected_gain; micheli2024, figure 4, shows the loss that it corrects",
-    quantity="share of networks alive in the last layer",
+    quantity="fraction of networks alive in the last layer",
     budgets={"quick": Settings(repeats=1000), "standard": Settings(repeats=4000)},
     theory=theory,
     simulate=simulate,
@@ -101,12 +101,12 @@ CLAIM = Claim(
         Control("the survival at the paper's gain", lambda settings: theory(replace(settings, rule="preserving"))),
         Control("the survival at a gain 2 % lower", lambda settings: theory(wrong(settings, -0.02))),
         Control(
-            "networks with the paper's gain, judged by what the corrected gain promises",
+            "networks with the paper's gain, compared with the theory of the corrected gain",
             theory,
             lambda settings, seed: simulate(replace(settings, rule="preserving"), seed, lambda *_: None),
         ),
         Control(
-            "networks with a gain 2 % lower, judged by what the corrected gain promises",
+            "networks with a gain 2 % lower, compared with the theory of the corrected gain",
             theory,
             lambda settings, seed: simulate(wrong(settings, -0.02), seed, lambda *_: None),
         ),

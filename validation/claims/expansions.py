@@ -1,4 +1,4 @@
-"""Claim: the 1/n series of a living network's law has the orders it states, and its spread is that of real networks."""
+"""Claim: the 1/n series of a live network has its stated orders, and predicts the spread over real networks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from validation.claim import Claim, Control, Error, Judgement, Progress
 
 ORDERS = (1, 2, 3)
 PAIRS = ((800, 1600), (1600, 3200))  # widths between which an order is measured
-TOLERANCE = 0.1  # of a measured order: what the next term leaves at these widths
+TOLERANCE = 0.1  # of a measured order: the effect of the next term at these widths
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``repeats`` networks of ``width``, looked at in layers far enough apart to be independent.
+    """``repeats`` networks of ``width``, measured in layers far enough apart to be independent.
 
-    ``amplified``: whether the spread carries the factor 1/(1-m²); ``spread`` multiplies the standard deviation,
+    ``amplified``: whether the spread has the factor 1/(1-m²). ``spread`` multiplies the standard deviation and
     ``coefficient`` the first coefficient of the mean: errors.
     """
 
@@ -41,7 +41,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """Mean and standard deviation of ``Var u`` at the width simulated, and the measured orders of what the series leaves."""
+    """Mean and standard deviation of ``Var u`` at the simulated width, and the measured orders of the remainder."""
 
     mean: float
     std: float
@@ -87,7 +87,7 @@ def _seen(settings: Settings, ensemble: vf.Ensemble) -> np.ndarray:
 
 
 def judge(settings: Settings, theory: Series, measured: np.ndarray) -> Judgement:
-    """Standard deviation about the theoretical mean, one number a network; 0 if an order is not the one stated."""
+    """Test of the standard deviation about the theoretical mean; p = 0 if an order is not the stated one."""
     from scipy.special import ndtr
 
     squares = np.mean((measured - theory.mean) ** 2, axis=1)
@@ -107,7 +107,7 @@ def wrong(settings: Settings, error: float) -> Settings:
 
 
 def draw(settings: Settings, theory: Series, seed: int) -> np.ndarray:
-    """From the exact law of the network, its spread stretched where theory's is."""
+    """Draws from the exact distribution of the network, its spread scaled as in the theory."""
     return theory.mean + (_drawn(replace(settings, spread=1.0), seed) - theory.mean) * theory.spread
 
 
@@ -131,15 +131,15 @@ def reading(settings: Settings, theory: Series, measured: np.ndarray) -> str:
         f"Over networks of width {settings.width}, Var u in layers {layers} has standard deviation {theory.std:.4f} by the "
         f"series, {seen:.4f} in {len(measured)} networks. Without the memory of earlier layers, the factor 1/(1-m²) = "
         f"{1 / (1 - m**2):.3f}, it would be {bare:.4f}. The mean shift, {theory.mean - 1:.4f}, and the step from order 1 to 2 "
-        "are too small to be seen in a simulation, so there the series stands against the exact chain: the powers of 1/n "
-        f"with which its error in mean shift and variance falls from width 800 to 1600 to 3200 are {orders}."
+        "are too small to be seen in a simulation, so there the series is compared with the exact chain: the powers of 1/n "
+        f"by which its error in mean shift and variance falls from width 800 to 1600 to 3200 are {orders}."
     )
 
 
 CLAIM = Claim(
     name="expansions",
-    statement="The law of a living network in powers of 1/n: what order k leaves falls as n^-(k+1), and the standard deviation "
-    "of Var u over networks, amplified by the memory of earlier layers, is that of dense networks at n = 200, θ = 0.7.",
+    statement="For a live network the error of the 1/n series of order k falls as n^-(k+1), and its standard deviation of Var "
+    "u over networks, amplified by the memory of earlier layers, is that of dense networks at n = 200, θ = 0.7.",
     source="derived in vf.expansion; the exact chain is vf.SpikeChain",
     quantity="standard deviation of the variance over networks",
     budgets={"quick": Settings(repeats=600), "standard": Settings(repeats=4000)},

@@ -1,4 +1,4 @@
-"""Claim: over a hundred layers the variance follows the exact law, at the preserving gain and at Kaiming's."""
+"""Claim: over 100 layers the variance follows the exact theory, at the preserving gain and at Kaiming's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = {"preserving": "preserving", "kaiming": "Kaiming's"}
 class Settings:
     """One curve for every rule of the gain and every threshold.
 
-    ``probed``: curves whose sensitivity to the gain is found; ``errors`` puts the gain of single curves off.
+    ``probed``: curves whose sensitivity to the gain is measured; ``errors`` changes the gain of single curves.
     """
 
     width: int
@@ -74,7 +74,7 @@ def draw(settings: Settings, theory: list[vf.Profile], seed: int) -> tuple[vf.En
 
 
 def _gain_of(rule: str, threshold: float) -> Error:
-    """A wrong gain in one curve alone; caught if that curve's own comparison rejects."""
+    """A wrong gain in one curve only; caught if the comparison of that curve rejects it."""
     curve = (rule, threshold)
 
     def wrong(settings: Settings, error: float) -> Settings:
@@ -88,11 +88,11 @@ def _gain_of(rule: str, threshold: float) -> Error:
 
 
 def reading(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ensemble, ...]) -> str:
-    """What the two panels show, with the numbers; the leak at the largest threshold by name."""
+    """The numbers of the two panels, and the leak at the largest threshold."""
     curves = dict(zip(settings.networks(), zip(theory, measured, strict=True), strict=True))
     parts = [_panel(rule, {key[1]: pair for key, pair in curves.items() if key[0] == rule}) for rule in settings.rules]
     last = ("preserving", max(settings.thresholds))
-    judged = "Judged are all layers of all curves, and rate and survival beside the variance"
+    judged = "Compared are variance, rate and survival in all layers of all curves"
     parts.append(f"{judged}; the smallest errors are those of {len(settings.probed)} curves of {len(curves)}.")
     return " ".join([*parts, _leak(*curves[last])] if last in curves else parts)
 
@@ -113,22 +113,22 @@ def _leak(profile: vf.Profile, ensemble: vf.Ensemble) -> str:
     top = points[-1]
     silent = int(ensemble.repeats - ensemble.survival[:, -1].sum())
     return (
-        f"What looks flat at θ = {network.neuron.threshold:g} is a slow leak. At infinite width V = {top.variance:.4g} is "
-        f"stable (multiplier {top.multiplier:.4g}), but the basin of silence reaches up to V = {points.basin_edge:.4g}, and "
-        f"networks of width {network.widths[-1]} wander over that edge: {100 * (1 - alive[half - 1]):.2g} % are silent by "
-        f"layer {half}, {100 * (1 - alive[-1]):.2g} % by layer {network.depth} ({silent} of {ensemble.repeats} simulated), and "
-        f"between them {100 * hazard:.2g} % of the living ones fall silent in every layer, half in about "
-        f"{float(f'{np.log(2) / hazard:.2g}'):,.0f} layers. "
-        f"A network that lives looks flat: the mean variance over those is {profile.variance[-1] / alive[-2]:.3g} in "
-        f"the last layer, over all of them {profile.variance[-1]:.3g}."
+        f"The curve at θ = {network.neuron.threshold:g} looks flat but is a slow leak. At infinite width "
+        f"V = {top.variance:.4g} is stable (multiplier {top.multiplier:.4g}), but the basin of silence extends to "
+        f"V = {points.basin_edge:.4g}, and networks of width {network.widths[-1]} fluctuate across that edge: "
+        f"{100 * (1 - alive[half - 1]):.2g} % are silent by layer {half}, {100 * (1 - alive[-1]):.2g} % by layer "
+        f"{network.depth} ({silent} of {ensemble.repeats} simulated), and between them {100 * hazard:.2g} % of the live ones "
+        f"fall silent in every layer, half in about {float(f'{np.log(2) / hazard:.2g}'):,.0f} layers. The variance of live "
+        f"networks is flat: its mean is {profile.variance[-1] / alive[-2]:.3g} in the last layer, over all networks "
+        f"{profile.variance[-1]:.3g}."
     )
 
 
 CLAIM = Claim(
     name="figure_2",
-    statement="Over 100 layers Var[u] of the paper's six thresholds follows the exact finite-width law: kept by the gain "
-    "g² = 1/P(u > θ) up to a leak that the law gives, and decaying under Kaiming's g² = 2.",
-    source="micheli2024, figure 2; the law is derived in vf.finite_width; he2015 for the other gain",
+    statement="Over 100 layers Var[u] at the paper's six thresholds follows the exact finite-width theory: preserved by the "
+    "gain g² = 1/P(u > θ), up to a leak that the theory predicts, and decaying with Kaiming's g² = 2.",
+    source="micheli2024, figure 2; the theory is derived in vf.finite_width; he2015 for the other gain",
     quantity="mean variance of the last layer's potentials",
     budgets={"quick": Settings(width=300, repeats=10, probed=(("preserving", 1.0),)), "standard": Settings(width=1000)},
     theory=theory,

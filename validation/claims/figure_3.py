@@ -1,4 +1,4 @@
-"""Claim: what becomes of activity with every published initialisation, its weights drawn by its own function."""
+"""Claim: with every published initialisation, its weights drawn by its own function, activity follows the theory."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ THRESHOLD = 1.0
 class Settings:
     """One curve for every method of the catalogue that has a gain at θ = 1.
 
-    ``probed``: methods whose sensitivity to the gain is found; ``errors`` puts the gain of single methods off; ``wider``
-    multiplies the widths that theory assumes; ``biased``: whether theory knows of the bias that a method gives all neurons.
+    ``probed``: methods whose sensitivity to the gain is measured; ``errors`` changes the gain of single methods; ``wider``
+    multiplies the widths assumed by the theory; ``biased``: whether the theory includes a method's common bias of all neurons.
     """
 
     width: int
@@ -34,7 +34,7 @@ class Settings:
     false_alarm: float = 0.01
 
     def networks(self) -> dict[str, vf.Network]:
-        """The network that theory takes each method for."""
+        """The network by which the theory describes each method."""
         return {key: self._network(key, profile.network) for key, profile in self.catalogue().profiles.items()}
 
     def _network(self, key: str, network: vf.Network) -> vf.Network:
@@ -61,7 +61,7 @@ def theory(settings: Settings) -> list[vf.Profile]:
 
 
 def simulate(settings: Settings, seed: int, progress: Progress) -> tuple[vf.Ensemble, ...]:
-    """Real layers of torch, filled by torch's own functions where the method is torch's, else by those of ``vf.init``."""
+    """Layers of torch, filled by torch's own functions where the method is torch's, else by those of ``vf.init``."""
     found = settings.catalogue()
     total, measured = settings.repeats * len(found.profiles), []
     for number, (key, profile) in enumerate(found.profiles.items()):
@@ -110,7 +110,7 @@ def _propagate(fill: Callable[[Any], Any], width: int, depth: int, seed: int) ->
             spikes = (potential > THRESHOLD).float()
             measured[:, number] = float(potential.double().var()), float(spikes.mean())
             if not spikes.any() and not layer.bias.any():
-                break  # for good: nothing arrives any more
+                break  # silent layers stay silent
             if number + 1 < depth:
                 fill(layer)
                 potential = layer(spikes)
@@ -127,7 +127,7 @@ def draw(settings: Settings, theory: list[vf.Profile], seed: int) -> tuple[vf.En
 
 
 def _gain_of(key: str) -> Error:
-    """A wrong gain of one method alone; caught if that curve's own comparison rejects."""
+    """A wrong gain of one method only; caught if the comparison of that curve rejects it."""
 
     def wrong(settings: Settings, error: float) -> Settings:
         return replace(settings, errors=((key, error),))
@@ -140,7 +140,7 @@ def _gain_of(key: str) -> Error:
 
 
 def reading(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ensemble, ...]) -> str:
-    """Who dies, who leaks, who lives, and at what price."""
+    """Which methods die, which leak, which stay alive, and at what cost."""
     found = settings.catalogue()
     rows = [(found[key].name, p, e) for key, p, e in zip(settings.networks(), theory, measured, strict=True)]
     dead = [row for row in rows if row[1].spikes[-1] < 0.5]
@@ -148,12 +148,12 @@ def reading(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ens
     latest = max(int(np.argmax(profile.spikes < 0.5)) + 1 for _, profile, _ in dead)
     survivors = "; ".join(_in_words(*row) for row in kept)
     return (
-        f"θ = 1, width {settings.width}, {settings.repeats} networks a method, each layer filled by the method's own function. "
-        f"Silent by layer {latest}: {', '.join(name for name, *_ in dead)}. In layer {settings.depth}, exact (simulated), "
-        f"silent networks counted as 0: {survivors}. The paper's gain is not the only one that keeps activity: a bias does it, "
-        "and so does any gain above the critical one, at the price of more spikes. The sample behind the finite-size gain "
-        "decides whether that one lives. Orthogonal weights and torch's uniform ones are judged by the law of independent "
-        "normal weights. The picture is docs/figure-3.png."
+        f"θ = 1, width {settings.width}, {settings.repeats} networks per method, each layer filled by the method's own "
+        f"function. Silent by layer {latest}: {', '.join(name for name, *_ in dead)}. In layer {settings.depth}, exact "
+        f"(simulated), silent networks counted as 0: {survivors}. The paper's gain is not the only one that keeps networks "
+        "alive: so do a bias and any gain above the critical one, at the cost of more spikes. With the finite-size gain it "
+        "depends on the sample from which that gain is computed. Orthogonal weights and torch's uniform ones are compared with "
+        "the theory of independent normal weights. The figure is docs/figure-3.png."
     )
 
 
@@ -171,11 +171,11 @@ def _in_words(name: str, profile: vf.Profile, ensemble: vf.Ensemble) -> str:
 
 CLAIM = Claim(
     name="figure_3",
-    statement="At θ = 1, variance and spikes over 100 layers follow the exact finite-width law with every method of "
-    "vf.catalogue that needs no data: those that leave the threshold out of account are silent within a few layers, the others "
-    "leak or live as the law says.",
+    statement="At θ = 1, variance and spikes over 100 layers follow the exact finite-width theory with every method of "
+    "vf.catalogue that needs no data: methods that ignore the threshold are silent within a few layers, the others leak or "
+    "stay alive as predicted.",
     source="micheli2024, figure 3, compares fewer methods; the gains are those of vf.init.published, each "
-    "with its source; the law is derived in vf.finite_width",
+    "with its source; the theory is derived in vf.finite_width",
     quantity="mean variance of the last layer's potentials",
     budgets={
         "quick": Settings(width=300, depth=50, probed=("micheli",)),
@@ -188,7 +188,7 @@ CLAIM = Claim(
     draw=draw,
     reading=reading,
     controls=(
-        Control("the law without the bias of Ding's method", lambda settings: theory(replace(settings, biased=False))),
-        Control("the law of networks three times as wide", lambda settings: theory(replace(settings, wider=3.0))),
+        Control("the theory without the bias of Ding's method", lambda settings: theory(replace(settings, biased=False))),
+        Control("the theory of networks three times as wide", lambda settings: theory(replace(settings, wider=3.0))),
     ),
 )

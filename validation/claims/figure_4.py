@@ -1,4 +1,4 @@
-"""Claim: narrow networks lose activity as the exact law of their width says; wider ones less."""
+"""Claim: narrow networks lose activity as the exact theory of their width predicts; wider ones less."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from validation.curves import caught, drawn, judged
 class Settings:
     """One curve for every width and threshold, at the preserving gain.
 
-    ``probed``: curves whose sensitivity to the gain is found; ``errors`` puts the gain of single curves off; ``wider``
-    multiplies the widths that theory assumes.
+    ``probed``: curves whose sensitivity to the gain is measured; ``errors`` changes the gain of single curves; ``wider``
+    multiplies the widths assumed by the theory.
     """
 
     repeats: int
@@ -54,7 +54,7 @@ def theory(settings: Settings) -> list[vf.Profile]:
 
 
 def simulate(settings: Settings, seed: int, progress: Progress) -> tuple[vf.Ensemble, ...]:
-    """Real weight matrices; one width after the other, all thresholds of a width sharing theirs."""
+    """Real weight matrices, shared by all thresholds of a width."""
     measured = []
     for number, width in enumerate(settings.widths):
         networks = [network for (n, _), network in settings.networks().items() if n == width]
@@ -76,7 +76,7 @@ def draw(settings: Settings, theory: list[vf.Profile], seed: int) -> tuple[vf.En
 
 
 def _gain_of(width: int, threshold: float) -> Error:
-    """A wrong gain in one curve alone; caught if that curve's own comparison rejects."""
+    """A wrong gain in one curve only; caught if the comparison of that curve rejects it."""
     curve = (width, threshold)
 
     def wrong(settings: Settings, error: float) -> Settings:
@@ -90,7 +90,7 @@ def _gain_of(width: int, threshold: float) -> Error:
 
 
 def reading(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ensemble, ...]) -> str:
-    """The share alive at the end, predicted and seen, and what the paper's remark means."""
+    """The fraction alive in the last layer, predicted and simulated, and the thresholds of the paper's remark."""
     rows = []
     curves = list(zip(settings.networks(), theory, measured, strict=True))
     for width in settings.widths:
@@ -102,22 +102,22 @@ def reading(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ens
         edge = vf.largest_threshold(width=width, depth=settings.depth)
         rows.append(f"width {width}: {', '.join(parts)}; 99 % would be alive up to θ = {edge:.3f}")
     return (
-        f"Networks alive at layer {settings.depth}, exact (simulated), {settings.repeats} a curve. {'. '.join(rows)}. "
-        "Judged are all layers of all curves, variance, rate and survival; "
+        f"Networks alive at layer {settings.depth}, exact (simulated), {settings.repeats} per curve. {'. '.join(rows)}. "
+        "Compared are variance, rate and survival in all layers of all curves; "
         f"the smallest errors are those of {len(settings.probed)} curves of {len(curves)}."
     )
 
 
-def _percent(share: float) -> str:
-    return f"{np.round(100 * share, 1):g} %"
+def _percent(fraction: float) -> str:
+    return f"{np.round(100 * fraction, 1):g} %"
 
 
 CLAIM = Claim(
     name="figure_4",
-    statement="At the gain that keeps the variance of an infinitely wide network, networks of width 100 and 600 lose activity "
-    "over 100 layers as the exact law of their own width says: half of those of width 100 at θ = 0.86, of width 600 at 1.04.",
+    statement="At the gain that preserves the variance at infinite width, networks of width 100 and 600 lose activity over 100 "
+    "layers as the exact theory of their width predicts: half of those of width 100 at θ = 0.86, of width 600 at 1.04.",
     source="micheli2024, figure 4, which remarks that activity is not conserved for θ > 0.85 at width 100 and that the effect "
-    "is weaker at 600; the law is derived in vf.finite_width",
+    "is weaker at 600; the theory is derived in vf.finite_width",
     quantity="mean variance of the last layer's potentials",
     budgets={"quick": Settings(repeats=20, probed=((100, 0.85),)), "standard": Settings(repeats=100)},
     theory=theory,
@@ -127,7 +127,7 @@ CLAIM = Claim(
     draw=draw,
     reading=reading,
     controls=(
-        Control("the law of networks three times as wide", lambda settings: theory(replace(settings, wider=3.0))),
-        Control("the law of networks a third as wide", lambda settings: theory(replace(settings, wider=1 / 3))),
+        Control("the theory of networks three times as wide", lambda settings: theory(replace(settings, wider=3.0))),
+        Control("the theory of networks a third as wide", lambda settings: theory(replace(settings, wider=1 / 3))),
     ),
 )

@@ -1,4 +1,4 @@
-"""Claim: in time, the paper's gain thins activity out over a hundred layers, and a larger one keeps it."""
+"""Claim: with memory, the paper's gain loses activity over 100 layers, and a larger one keeps it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from varflow.results import Ensemble, Profile, late_steps
 GAINS = {"Kaiming": 2**0.5, "paper": vf.gain(threshold=1.0), "temporal": 8**0.5}
 JUDGED = {"Kaiming": (11, 100), "paper": (2, 8), "temporal": (11, 100)}  # layers, first and last
 QUANTITIES = ("firing_rate", "variance")
-DEEP = 50  # where volleys are all that the paper's gain leaves
+DEEP = 50  # layer from which on the paper's gain leaves only volleys
 PILOT = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The three gains; judged are rate and variance over late steps, in layers where networks agree on what they do.
+    """The three gains; compared are rate and variance over late steps, in layers where networks behave alike.
 
-    ``points``: of quasi-Monte Carlo. ``bias``: share granted to what extrapolation in 1/n leaves. ``assumed``: decay and
-    reset of a wrong theory. ``scale`` multiplies the gain called ``off``.
+    ``points``: of quasi-Monte Carlo. ``bias``: relative deviation allowed for the extrapolation in 1/n. ``assumed``: decay
+    and reset of a wrong theory. ``scale`` multiplies the gain called ``off``.
     """
 
     repeats: int
@@ -74,7 +74,7 @@ def theory(settings: Settings) -> Prediction:
 
 @cache
 def _predicted(settings: Settings, name: str, neuron: vf.Neuron, gain: float) -> np.ndarray:
-    """Rows of value and standard error; errors of layers and steps depend on each other: their mean is a bound."""
+    """Rows of value and standard error; since errors of layers and steps are correlated, their mean is used, a bound."""
     depth = min(JUDGED[name][1], settings.depth)
     network = vf.Network(width=2, depth=depth, gain=gain, neuron=neuron, steps=settings.steps)
     profile = vf.mean_field(network, points=settings.points)
@@ -85,12 +85,12 @@ def _predicted(settings: Settings, name: str, neuron: vf.Neuron, gain: float) ->
 
 @cache
 def _scatter(settings: Settings) -> np.ndarray:
-    """Of the values between networks; shape (points, 2)."""
+    """Standard deviation of the values between networks; shape (points, 2)."""
     return _simulated(settings, PILOT, 1000, lambda *_: None).values.std(axis=2, ddof=1)
 
 
 def simulate(settings: Settings, seed: int, progress: Progress) -> Measured:
-    """Networks of normal weights, their currents drawn from the law given the spikes below: the same in distribution."""
+    """Networks of normal weights, currents drawn from their distribution given the spikes below: equal in distribution."""
     return _simulated(settings, settings.repeats, seed, progress)
 
 
@@ -140,15 +140,16 @@ def reading(settings: Settings, theory: Prediction, measured: Measured) -> str:
         f"from widths {settings.widths[0]} and {settings.widths[1]}, {settings.repeats} networks each). {'. '.join(rows)}. "
         f"Beyond layer {DEEP} the paper's gain leaves isolated volleys: at width {settings.widths[1]} a layer is active in "
         f"{100 * (late > 0).mean():.0f} % of these steps, with mean rate {late.mean():.2g}; which steps they are depends on "
-        "network, width and drive, so they are shown and not judged. The picture is docs/figure-5.png."
+        "network, width and drive, so they are shown, not compared. The figure is docs/figure-5.png."
     )
 
 
 CLAIM = Claim(
     name="figure_5",
-    statement="Over 20 steps at β = 0.5 with delayed subtraction, Kaiming's gain falls silent, the paper's gain loses "
-    "rate from layer to layer as the theory of infinite width says, and g² = 8, above the critical gain in time, keeps rate "
-    "and variance to layer 100. Simulated without matrices, the currents drawn from their law given the spikes below.",
+    statement="Over 20 steps at β = 0.5 with delayed subtraction, networks with Kaiming's gain fall silent, with the paper's "
+    "gain the rate falls from layer to layer as the theory of infinite width predicts, and g² = 8, above the critical gain, "
+    "keeps rate and variance to layer 100. Simulated without matrices, currents drawn from their distribution given the spikes "
+    "below.",
     source="derived in vf.mean_field; the paper's gain is that of micheli2024",
     quantity="firing rate and variance over late steps, at infinite width",
     budgets={

@@ -1,4 +1,4 @@
-"""Claim: with the gain for a rate, networks stepped by snnTorch, Norse and SpikingJelly fire at it, layer after layer."""
+"""Claim: with the gain for a rate, networks run by snnTorch, Norse and SpikingJelly fire at it in every layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import varflow as vf
 from validation.claim import Claim, Control, Error, Judgement, Progress
 from varflow.results import late_steps
 
-CELLS: dict[str, tuple[str, vf.Neuron]] = {  # the library that steps it, and what it is called here
+CELLS: dict[str, tuple[str, vf.Neuron]] = {  # by name: the library that runs it, and our neuron
     "snnTorch Leaky β=0.5": ("snntorch", vf.neurons.snntorch_leaky(0.5)),
     "snnTorch Leaky β=0.9": ("snntorch", vf.neurons.snntorch_leaky(0.9)),
     "Norse LIFBoxCell": ("norse", vf.neurons.norse_lif_box()),
@@ -30,7 +30,7 @@ FIRST = 10  # the first judged layer
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``bias``: share of the rate granted to finite width. ``scale`` multiplies every gain; ``rule``: whose gain it is."""
+    """``bias``: relative deviation allowed for finite width. ``scale`` multiplies every gain; ``rule``: whose gain it is."""
 
     repeats: int
     width: int = 1500
@@ -47,7 +47,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A network: its cell, the rate it is to have, its gain and the standard deviation of layer 1's current."""
+    """A network: its cell, the wanted rate, its gain and the standard deviation of the current of layer 1."""
 
     cell: str
     rate: float
@@ -60,7 +60,7 @@ class Point:
 
 
 def points(settings: Settings) -> list[Point]:
-    """Of all cells and rates those that can be had."""
+    """The attainable rates of all cells."""
     return [point for point, _ in _answers(settings) if point is not None]
 
 
@@ -70,7 +70,7 @@ def _answers(settings: Settings) -> tuple[tuple[Point | None, str], ...]:
 
 @cache
 def _asked(settings: Settings) -> tuple[tuple[Point | None, str], ...]:
-    """The gain for each cell and rate, with its warnings, or the word that refuses it."""
+    """The gain for each cell and rate with its warnings, or the message of its DomainError."""
     found: list[tuple[Point | None, str]] = []
     for cell in settings.cells:
         for rate in settings.rates:
@@ -84,9 +84,9 @@ def _asked(settings: Settings) -> tuple[tuple[Point | None, str], ...]:
 
 
 def theory(settings: Settings) -> np.ndarray:
-    """The wanted rates; for gains in error, those of infinite width."""
+    """The wanted rates; for wrong gains, the rates at infinite width."""
     if not settings.cells:
-        raise vf.MissingExtraError("gain_for_rate steps networks with snnTorch, Norse or SpikingJelly: install one of them")
+        raise vf.MissingExtraError("gain_for_rate runs networks with snnTorch, Norse or SpikingJelly: install one of them")
     wanted = points(settings)
     if settings.scale == 1 and settings.rule == "gain_for_rate":
         return np.array([point.rate for point in wanted])
@@ -98,7 +98,7 @@ def _predicted(settings: Settings, point: Point) -> float:
     if settings.rule == "spikeinit":
         try:
             gain = settings.scale * _spikeinit(neuron, point.rate)
-        except vf.DomainError:  # it has no gain for this rate: nothing to reject
+        except vf.DomainError:  # SpikeInit has no gain for this rate: nothing to reject
             return point.rate
     drive = vf.drives.currents(point.input_gain)
     network = vf.Network(width=1, depth=settings.depth, gain=gain, neuron=neuron, steps=settings.steps, drive=drive)
@@ -114,14 +114,14 @@ def _spikeinit(neuron: vf.Neuron, rate: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Late rates over the judged layers of every network: of the points, and of SpikeInit's gains; (repeats, …)."""
+    """Late rates over the compared layers of every network, at the points and with SpikeInit's gains; (repeats, …)."""
 
     rates: np.ndarray
     spikeinit: np.ndarray
 
 
 def simulate(settings: Settings, seed: int, progress: Progress) -> Measured:
-    """Real weight matrices, shared by all points, whose gains scale them; the libraries' own cells."""
+    """Real weight matrices, shared by all points up to their gain; the libraries' own cells."""
     import torch
 
     wanted = points(settings)
@@ -156,7 +156,7 @@ def _first_layer(neuron: vf.Neuron, rate: float) -> float:
 
 
 def _stepper(cell: str) -> Callable[[Any], Any]:
-    """From currents (steps, neurons) to spikes, by the library."""
+    """The library's map from currents (steps, neurons) to spikes."""
     library, neuron = CELLS[cell]
     import torch
 
@@ -195,7 +195,7 @@ def _loop(cell: Any, currents: Any, state: Any) -> Any:
 
 
 def judge(settings: Settings, theory: np.ndarray, measured: Measured) -> Judgement:
-    """Of the deviation what goes beyond the bias granted, in standard errors; Bonferroni over the points."""
+    """Deviation beyond the allowed bias, in standard errors; Bonferroni over the points."""
     from scipy.stats import t
 
     estimate = measured.rates.mean(axis=0)
@@ -212,7 +212,7 @@ def wrong(settings: Settings, error: float) -> Settings:
 
 
 def draw(settings: Settings, theory: np.ndarray, seed: int) -> Measured:
-    """Networks scatter by 2 % of their rate, more than they were seen to."""
+    """Networks scatter by 2 % of their rate, more than measured."""
     noise = np.random.default_rng([2, seed]).standard_normal((settings.repeats, len(theory)))
     return Measured(theory * (1 + 0.02 * noise), np.zeros((settings.repeats, 0)))
 
@@ -229,20 +229,20 @@ def reading(settings: Settings, theory: np.ndarray, measured: Measured) -> str:
     gains = "; ".join(f"{p.name}: gain {p.gain:.4g}, layer 1 {p.input_gain:.3g}" for p in points(settings))
     rows.append(f"Gains: {gains}.")
     doubtful = ", ".join(point.name for point, word in _answers(settings) if point is not None and word)
-    rows += [f"For a depth only, as its warnings say, since first steps die there: {doubtful}."] if doubtful else []
+    rows += [f"For this depth only, as the warnings say, since first steps die out with depth: {doubtful}."] if doubtful else []
     refused = [word for point, word in _answers(settings) if point is None]
-    rows += [f"Refused: {'; '.join(refused)}."] if refused else []
+    rows += [f"Unattainable: {'; '.join(refused)}."] if refused else []
     if measured.spikeinit.size:
         seen = zip(SPIKEINIT_RATES, measured.spikeinit.mean(axis=0), strict=True)
         told = ", ".join(f"{rate:g} gives {found:.3g}" for rate, found in seen)
-        rows.append(f"With SpikeInit's gain and first layer in their place ({SPIKEINIT}), a promised rate of {told}.")
+        rows.append(f"With SpikeInit's gain and first layer instead ({SPIKEINIT}), a nominal rate of {told}.")
     return " ".join(rows)
 
 
 CLAIM = Claim(
     name="gain_for_rate",
-    statement="Networks with real weights of the gain that vf.gain_for_rate returns, stepped by snnTorch, Norse and "
-    "SpikingJelly, fire at the wanted rate to within 5 % in layers 10 to 30 and steps 11 to 20, or the rate is refused.",
+    statement="Networks with the gain of vf.gain_for_rate, run by snnTorch, Norse and SpikingJelly, fire at the wanted rate to "
+    "within 5 % in layers 10 to 30 and steps 11 to 20; unattainable rates raise DomainError.",
     source="derived in vf.gain_for_rate",
     quantity="firing rate, mean over layers 10 to 30 and the late half of the steps",
     budgets={

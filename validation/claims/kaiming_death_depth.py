@@ -1,4 +1,4 @@
-"""Claim: Kaiming's gain kills activity above θ = 0.5757, and the exact chain says in which layer."""
+"""Claim: with Kaiming's gain activity dies above θ = 0.5757, in the layer that the exact chain predicts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Settings:
 
 
 def theory(settings: Settings) -> list[Fit]:
-    """Law of the death layer, ``P(T = l) = P(K_{l-1} > 0) - P(K_l > 0)``; its last value is "alive at the end"."""
+    """Distribution of the layer of death, ``P(T = l) = P(K_{l-1} > 0) - P(K_l > 0)``; last entry: alive in the last layer."""
     cases = settings.cases()
     draws = int(np.ceil(4 * len(cases) / settings.false_alarm))
     return [Fit(_death_law(vf.finite_width(network).survival), repeats, draws) for repeats, network in cases]
@@ -47,7 +47,7 @@ def _death_law(survival: np.ndarray) -> np.ndarray:
 
 
 def simulate(settings: Settings, seed: int, progress: Progress) -> list[np.ndarray]:
-    """Number of networks that die in layer 1, 2, …, and that do not, for every case; real weight matrices."""
+    """Numbers of networks that die in layer 1, 2, … and that survive, for every case; real weight matrices."""
     measured, done = [], 0
     for width, repeats in zip(settings.widths, settings.repeats, strict=True):
         networks = [network for _, network in settings.cases() if network.width == width]
@@ -67,7 +67,7 @@ def _death_counts(ensemble: vf.Ensemble) -> np.ndarray:
 
 
 def judge(settings: Settings, theory: Sequence[Fit], measured: Sequence[np.ndarray]) -> Judgement:
-    """Pearson's statistic for every case, Bonferroni over the cases; beside it, the mean death layer."""
+    """Pearson's test for every case, Bonferroni over the cases; stated is the mean layer of death."""
     worst = min(fit.p_value(counts) for fit, counts in zip(theory, measured, strict=True))
     layers = np.arange(1, settings.depth + 2)
     mean = np.array([layers @ fit.law for fit in theory])
@@ -83,13 +83,13 @@ def wrong(settings: Settings, error: float) -> Settings:
 
 
 def draw(settings: Settings, theory: Sequence[Fit], seed: int) -> list[np.ndarray]:
-    """Death layers from the exact law; thresholds independent, which in the simulation share weights."""
+    """Draws from the exact distribution; thresholds are independent here, but share weights in the simulation."""
     rng = np.random.default_rng([1, seed])
     return [rng.multinomial(fit.sample, fit.law / fit.law.sum()) for fit in theory]
 
 
 def reading(settings: Settings, theory: Sequence[Fit], measured: Sequence[np.ndarray]) -> str:
-    """The layer by which half of the networks are silent, predicted and seen."""
+    """The layer by which half of the networks are silent, predicted and simulated."""
     rows = []
     for width in settings.widths:
         parts = []
@@ -99,8 +99,8 @@ def reading(settings: Settings, theory: Sequence[Fit], measured: Sequence[np.nda
         rows.append(f"width {width}: " + ", ".join(parts))
     edge = settings.gain / vf.critical_gain(threshold=1.0)
     return (
-        f"At infinite width this gain leaves only silence above θ = {edge:.7f}. The layer by which half of the networks "
-        f"are silent, exact (simulated): {'; '.join(rows)}. Judged is the law of that layer, not only its median."
+        f"At infinite width silence is the only fixed point above θ = {edge:.7f}. The layer by which half of the networks are "
+        f"silent, exact (simulated): {'; '.join(rows)}. Compared is the whole distribution of that layer, not only its median."
     )
 
 
@@ -111,9 +111,8 @@ def _median(law: np.ndarray) -> int:
 CLAIM = Claim(
     name="kaiming_death_depth",
     statement="With Kaiming's gain, g² = 2, and a threshold above the critical 0.5757, activity dies, and the layer in which "
-    "each network falls silent follows the exact chain's law P(T = l) = P(K_{l-1} > 0) - P(K_l > 0).",
-    source="he2015 for the gain; micheli2024, figure 2, right, shows the decay and gives no law, which is derived in "
-    "vf.finite_width",
+    "each network falls silent has the distribution of the exact chain, P(T = l) = P(K_{l-1} > 0) - P(K_l > 0).",
+    source="he2015 for the gain; micheli2024, figure 2, right, shows the decay; the distribution is derived in vf.finite_width",
     quantity="mean layer of death",
     budgets={
         "quick": Settings(widths=(30, 100), repeats=(4000, 800)),

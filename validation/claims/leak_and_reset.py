@@ -1,4 +1,4 @@
-"""Claim: with leak and reset, deep layers fire at the rate that the theory of infinite width says."""
+"""Claim: with leak and reset, deep layers fire at the rate predicted by the theory of infinite width."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ NEAR = 2.0  # per cent
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One curve for every reset, decay and drive; judged is its rate over late steps and deep layers.
+    """One curve for every reset, decay and drive; compared is its rate over late steps and deep layers.
 
     ``gain``: of all resets but multi_spike. Its counts grow with the membrane, so that without bias activity dies or
-    explodes: it has the gain ``counting`` and a bias. ``shallow``: layers not judged. ``pilot``: networks from which the
-    scatter is known. ``points``: of quasi-Monte Carlo. ``bias``: share of a rate granted to what extrapolation leaves.
-    ``probed``: curves whose sensitivity to the gain is found; ``errors`` puts the gain of single curves off, ``swapped``
-    exchanges resets, ``remembers=False`` takes leak and reset away.
+    explodes: it has the gain ``counting`` and a bias. ``shallow``: first layers, left out. ``pilot``: number of networks from
+    which the scatter is estimated. ``points``: of quasi-Monte Carlo. ``bias``: relative deviation allowed for the
+    extrapolation. ``probed``: curves whose sensitivity to the gain is measured; ``errors`` changes the gain of single curves,
+    ``swapped`` exchanges resets, ``remembers=False`` removes leak and reset.
     """
 
     repeats: int
@@ -71,7 +71,7 @@ class Settings:
         return vf.Network(gain=gain, bias_std=bias, neuron=neuron, drive=DRIVES[drive], **shape)
 
     def rate(self, found: Profile | Ensemble) -> np.ndarray:
-        """Firing rate over what is judged, one number or one a network."""
+        """Mean firing rate over the compared layers and steps, one number or one per network."""
         return found.firing_rate[..., self.shallow :, late_steps(self.steps)].mean(axis=(-2, -1))
 
     @property
@@ -88,7 +88,7 @@ def theory(settings: Settings) -> Prediction:
 
 @cache
 def _predicted(settings: Settings, neuron: vf.Neuron, gain: float, bias_std: float, drive: str) -> tuple[float, float]:
-    """Rate and standard error of it; errors of layers and steps depend on each other: their mean is a bound."""
+    """Rate and standard error; since errors of layers and steps are correlated, their mean is used, a bound."""
     shape = {"width": 2, "depth": settings.depth, "steps": settings.steps}
     network = vf.Network(gain=gain, bias_std=bias_std, neuron=neuron, drive=DRIVES[drive], **shape)
     profile = vf.mean_field(network, points=settings.points)
@@ -98,7 +98,7 @@ def _predicted(settings: Settings, neuron: vf.Neuron, gain: float, bias_std: flo
 
 @cache
 def _scatter(settings: Settings) -> np.ndarray:
-    """Of the rate between networks, from networks without matrices; shape (curves, 2)."""
+    """Standard deviation of the rate between networks, from networks without matrices; shape (curves, 2)."""
     options = {"repeats": settings.pilot, "engine": "conditional"}
     pilots = [vf.simulate(settings.networks(n), seed=1000 + n, **options) for n in settings.widths]
     return np.array([[settings.rate(ensemble).std(ddof=1) for ensemble in ensembles] for ensembles in pilots]).T
@@ -132,12 +132,12 @@ def _gain_of(key: Key) -> Error:
 
 
 def spikeinit_rate(gain: float, decay: float) -> float:
-    """The larger of the rates that SpikeInit's gain belongs to; 0 where there is none."""
+    """The larger of the rates for which SpikeInit gives this gain; 0 if there is none."""
     rates, gains = np.linspace(0.001, 0.499, 499), []
     for rate in rates:
         try:
             gains.append(spikeinit_gain(rate, decay=decay))
-        except vf.DomainError:  # beyond the largest rate in reach
+        except vf.DomainError:  # beyond the largest attainable rate
             break
     lowest = int(np.argmin(gains))
     if not gains[lowest] < gain < gains[-1]:
@@ -147,7 +147,7 @@ def spikeinit_rate(gain: float, decay: float) -> float:
 
 
 def by_spikeinit(settings: Settings) -> Prediction:
-    """The theory, but SpikeInit's rates where reset is to zero."""
+    """The theory, with SpikeInit's rates for reset to zero."""
     right, keys = theory(settings), settings.curves()
     values = [spikeinit_rate(settings.gain, decay) if reset == "zero" else np.nan for reset, decay, _ in keys]
     return replace(right, value=np.where(np.isnan(values), right.value, values))
@@ -168,9 +168,9 @@ def reading(settings: Settings, theory: Prediction, measured: np.ndarray) -> str
         f"Rates at θ = 1, g² = {settings.gain**2:.4g}, layers {settings.shallow + 1} to {settings.depth}, steps {first} to "
         f"{settings.steps}, simulated ones extrapolated from widths {narrow} and {wide}, {settings.repeats} networks each. "
         f"{near.sum()} of {len(near)} are within {NEAR:g} % or 3 standard errors; the largest difference is "
-        f"{np.abs(off).max():.2g} %, the root mean square of all {np.sqrt(np.mean(off**2)):.2g} %; granted are "
+        f"{np.abs(off).max():.2g} %, the root mean square of all {np.sqrt(np.mean(off**2)):.2g} %; allowed are "
         f"{100 * settings.bias:.2g} %. Between the two widths rates differ by {np.abs(shift).max():.2g} % at most, "
-        f"{shift.mean():.2g} % in the mean. With counts of spikes (multi_spike) and weights of mean 0 activity died or "
+        f"{shift.mean():.2g} % on average. With counts of spikes (multi_spike) and weights of mean 0 activity died or "
         f"exploded at every gain tried; its rates are those at g² = {settings.counting**2:.4g} with a bias of standard "
         f"deviation {settings.counting_bias:g}. SpikeInit's method is for reset to zero, a steady state and inputs "
         "independent in time.\n\n" + "\n".join(table)
@@ -180,7 +180,8 @@ def reading(settings: Settings, theory: Prediction, measured: np.ndarray) -> str
 CLAIM = Claim(
     name="leak_and_reset",
     statement="With leak, with every reset, and with constant, white or spiking drive, deep layers fire at late steps at the "
-    "rate that the theory of infinite width says, at θ = 1 and g² = 10 over 20 steps (multi_spike: at g² = 1.44, with a bias).",
+    "rate that the theory of infinite width predicts, at θ = 1 and g² = 10 over 20 steps (multi_spike: g² = 1.44, with a "
+    "bias).",
     source="derived in vf.mean_field",
     quantity="firing rate over late steps and deep layers, at infinite width",
     budgets={

@@ -1,4 +1,4 @@
-"""Claim: one layer turns potentials of variance V, of any built-in law, into potentials of variance g² S(θ/√V)."""
+"""Claim: one layer maps potentials of variance V, of any built-in distribution, to variance g² S(θ/√V)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHUNK = 500  # layers drawn at a time
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``repeats`` layers of ``width`` neurons, fed by ``width`` neurons, for every law, threshold and variance."""
+    """``repeats`` layers of ``width`` neurons and as many inputs, for every distribution, threshold and variance."""
 
     repeats: int
     width: int = 50
@@ -48,7 +48,7 @@ class Means:
 
 
 def theory(settings: Settings, law: str | None = None) -> Means:
-    """``g² S(θ/√V)``; ``law`` replaces the law of every case. The error is the exact one, from the spike count's binomial."""
+    """``g² S(θ/√V)``; ``law`` replaces every distribution. The standard error is exact, from the binomial spike count."""
     rows = []
     for name, threshold, variance in settings.cases():
         shape = {"threshold": threshold, "gain": settings.gain, "distribution": _law(law or name)}
@@ -65,7 +65,7 @@ def _law(name: str) -> Any:
 
 
 def simulate(settings: Settings, seed: int, progress: Progress) -> Means:
-    """Sample variance of the potentials of a layer, over many layers, fresh potentials and weights for every case."""
+    """Sample variance of the potentials of many layers, new potentials and weights for every case."""
     rows = []
     for number, case in enumerate(settings.cases()):
         progress("simulating", number, len(settings.cases()))
@@ -77,7 +77,7 @@ def simulate(settings: Settings, seed: int, progress: Progress) -> Means:
 
 
 def _layers(rng: np.random.Generator, settings: Settings, case: tuple[str, float, float], repeats: int) -> np.ndarray:
-    """Potentials below, spikes, a weight matrix, potentials above, their sample variance: the definition, line by line."""
+    """Input potentials, spikes, weight matrix, output potentials, their sample variance: the definition, line by line."""
     law, threshold, variance = case
     n = settings.width
     below = variance**0.5 * DRAWS[law](rng, (repeats, n, 1))
@@ -87,7 +87,7 @@ def _layers(rng: np.random.Generator, settings: Settings, case: tuple[str, float
 
 
 def judge(settings: Settings, theory: Means, measured: Means) -> Judgement:
-    """Deviations in exact standard errors, Šidák over the independent cases. Where theory says 0, no spike may be seen."""
+    """Deviations in exact standard errors, Šidák over the independent cases; a spike rejects a theory that says 0."""
     from scipy.special import ndtr
 
     difference = measured.mean - theory.mean
@@ -104,7 +104,7 @@ def wrong(settings: Settings, error: float) -> Settings:
 
 
 def draw(settings: Settings, theory: Means, seed: int) -> Means:
-    """Means over that many layers are normal, with the exact standard error."""
+    """Means over so many layers are normal, with the exact standard error."""
     return Means(theory.mean + theory.error * np.random.default_rng([1, seed]).standard_normal(len(theory.mean)), theory.error)
 
 
@@ -114,31 +114,31 @@ def reading(settings: Settings, theory: Means, measured: Means) -> str:
     cases = zip(settings.cases(), theory.mean, strict=True)
     zero = "; ".join(f"{law}, θ = {t:g}, V = {v:g}" for (law, t, v), mean in cases if mean == 0)
     spikeless = np.all(measured.mean[theory.mean == 0] == 0)
-    beyond = f" Beyond the law's edge ({zero}) not one spike may be seen: {'none was' if spikeless else 'some were'}."
+    beyond = f" Beyond the support ({zero}) there must be no spike: {'none was found' if spikeless else 'some were found'}."
     return (
-        f"{len(theory.mean)} cases of law, threshold and variance, {settings.repeats} layers each, every case with potentials "
-        f"and weights of its own; the mean is known to {precision:.2g} % in the worst case. The expectation is exact at any "
-        f"width, here {settings.width}. Only what *enters* the layer has the law named; what leaves it is nearly normal again."
+        f"{len(theory.mean)} cases of distribution, threshold and variance, {settings.repeats} independent layers each; the "
+        f"mean is known to {precision:.2g} % in the worst case. The expectation is exact at any width, here {settings.width}. "
+        "Only the potentials that *enter* the layer have the named distribution; those that leave it are nearly normal."
         + (beyond if zero else "")
     )
 
 
 def _one_law(name: str) -> Control:
-    """The normal law's map in place of the right one, for one law alone."""
+    """The map of the normal distribution instead of the right one, for one distribution only."""
 
     def only(settings: Settings) -> Means:
         right, normal = theory(settings), theory(settings, "normal")
         chosen = np.array([law == name for law, _, _ in settings.cases()])
         return Means(np.where(chosen, normal.mean, right.mean), right.error)
 
-    return Control(f"the normal law's map for potentials of the law {name}", only)
+    return Control(f"the normal map for {name} potentials", only)
 
 
 CLAIM = Claim(
     name="one_layer_map",
-    statement="One layer with independent normal weights turns potentials of variance V and standardised law S into "
-    "potentials of mean variance F(V) = g² S(θ/√V), for the normal, uniform, Laplace, logistic and Student (5 d.o.f.) laws.",
-    source="micheli2024, Var[u_l] = n Var[w] P(u > θ), for the normal law; derived in vf.variance_map for the others",
+    statement="One layer with independent normal weights maps potentials of variance V and standardised tail S to potentials "
+    "of mean variance F(V) = g² S(θ/√V), for normal, uniform, Laplace, logistic and Student (5 d.o.f.) potentials.",
+    source="micheli2024, Var[u_l] = n Var[w] P(u > θ), for normal potentials; derived in vf.variance_map for the others",
     quantity="mean variance of the next layer's potentials",
     budgets={"quick": Settings(repeats=1500), "standard": Settings(repeats=8000)},
     theory=theory,

@@ -1,4 +1,4 @@
-"""Claim: whatever the law of a single weight, the spike count has the chain's law, with that law's own firing probability."""
+"""Claim: for any distribution of the weights, the spike count has the distribution of its chain."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Settings:
     widths: tuple[int, ...] = (12, 20)
     layers: tuple[int, ...] = (2, 3, 6)
     threshold: float = 0.7
-    scale: float = 1.0  # of the threshold, the gain staying: an error
+    scale: float = 1.0  # multiplies the threshold at fixed gain: an error
     false_alarm: float = 1e-3
 
     def networks(self) -> dict[str, vf.Network]:
-        """One network per law and width, mean weight 0, at the gain that preserves the variance of wide ones."""
+        """One network per distribution and width, mean weight 0, at the gain that preserves the variance of wide ones."""
         return {f"{name}, n = {width}": self.network(law, width) for name, law in LAWS.items() for width in self.widths}
 
     def network(self, law: Any, width: int) -> vf.Network:
@@ -50,7 +50,7 @@ class Settings:
 
 @lru_cache(maxsize=2)
 def theory(settings: Settings) -> list[Fit]:
-    """The exact law of the count at every point, with its test."""
+    """The exact distribution of the count at every point, with its test."""
     draws = int(np.ceil(4 * len(settings.points()) / settings.false_alarm))
     return [Fit(law, settings.repeats, draws) for law in laws(settings)]
 
@@ -61,13 +61,13 @@ def laws(settings: Settings) -> list[np.ndarray]:
 
 
 def impostor(name: str, settings: Settings) -> list[Fit]:
-    """The same, but one law's points have the chain of normal weights."""
+    """The theory with the chain of normal weights for one distribution."""
     right = dict(zip(settings.points(), theory(settings), strict=True))
     return [right[point.replace(f"{name}, n", "normal, n")] for point in settings.points()]
 
 
 def simulate(settings: Settings, seed: int, progress: Progress) -> list[np.ndarray]:
-    """How often each spike count was seen at every point, in networks with real weight matrices."""
+    """Histogram of spike counts at every point, in networks with real weight matrices."""
     networks = list(settings.networks().values())
     ensembles = vf.simulate(networks, repeats=settings.repeats, seed=seed, progress=partial(progress, "simulating"))
     counts = [np.rint(ensemble.spikes).astype(int)[:, layer - 1] for ensemble in ensembles for layer in settings.layers]
@@ -76,7 +76,7 @@ def simulate(settings: Settings, seed: int, progress: Progress) -> list[np.ndarr
 
 
 def judge(settings: Settings, theory: list[Fit], measured: list[np.ndarray]) -> Judgement:
-    """Pearson's statistic at every point, Bonferroni over them."""
+    """Pearson's test at every point, Bonferroni over them."""
     worst = min(fit.p_value(counts) for fit, counts in zip(theory, measured, strict=True))
     mean, std = np.array([_moments(fit.law) for fit in theory]).T
     seen = np.array([_moments(counts / counts.sum())[0] for counts in measured])
@@ -91,7 +91,7 @@ def _moments(law: np.ndarray) -> tuple[float, float]:
 
 
 def draw(settings: Settings, theory: list[Fit], seed: int) -> list[np.ndarray]:
-    """Counts drawn from each point's law; points independent, which in the simulation share networks."""
+    """Draws from the distribution at each point; points are independent here, but share networks in the simulation."""
     return _drawn(settings.repeats, [fit.law for fit in theory], seed)
 
 
@@ -105,7 +105,7 @@ def wrong(settings: Settings, error: float) -> Settings:
 
 
 def rejected(settings: Settings) -> Callable[[float, int], bool]:
-    """Whether counts drawn from laws in error, which need no tests of their own, make the right theory fall."""
+    """Whether counts drawn from the wrong distributions reject the right theory; these need no tests of their own."""
     in_error = lru_cache(maxsize=4)(lambda error: laws(wrong(settings, error)))
 
     def falls(error: float, seed: int) -> bool:
@@ -125,9 +125,9 @@ def reading(settings: Settings, theory: list[Fit], measured: list[np.ndarray]) -
         f"{name} {theory[i].law[0]:.4f} ({measured[i][0] / measured[i].sum():.4f})" for name, i in zip(LAWS, last, strict=True)
     )
     return (
-        f"{settings.repeats} networks per law and width, all of the same gain and mean 0. Silent by layer "
+        f"{settings.repeats} networks per distribution and width, all of the same gain and mean 0. Silent by layer "
         f"{max(settings.layers)} at width {settings.widths[0]}, exact (simulated): {silent}. At infinite width these networks "
-        "are one and the same."
+        "are all alike."
     )
 
 
@@ -137,8 +137,8 @@ def _control(name: str) -> Control:
 
 CLAIM = Claim(
     name="weight_laws",
-    statement="In networks of width 12 and 20 the spike count has the law of the chain K' | K ~ Binomial(n, π_K), "
-    "π_K = P(sum of K weights > θ), in distribution, for nine laws of the weights.",
+    statement="In networks of width 12 and 20 the spike count has the distribution of the chain K' | K ~ Binomial(n, π_K), "
+    "π_K = P(sum of K weights > θ), for nine distributions of the weights.",
     source="derived in vf.SpikeChain",
     quantity="mean spike count",
     budgets={"quick": Settings(repeats=10_000), "standard": Settings(repeats=40_000)},
