@@ -77,7 +77,7 @@ def gain_for_rate(
     gate may spike at every other step only, and the rate is the mean over all. Counts of spikes (``multi_spike``) grow with
     the membrane: no stable rate of theirs was found, a warning says so, and the gain serves for the stated depth.
     **Accuracy**: ``error`` of the numbers. Finite width lowers rates by order 1/width, most near the smallest: real networks of
-    width 1500, stepped by three libraries at rates 0.15, 0.2 and 0.3, were 0.9 % off on average and 3.6 % at most
+    width 1500, stepped by three libraries at rates 0.15, 0.2 and 0.3, were 1.0 % off on average and 3.4 % at most
     (``validation/claims/gain_for_rate.py``).
     **Source**: derived here.
 
