@@ -14,7 +14,7 @@ import varflow as vf
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "theory_notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
-LONG = ("04_finite_width", "05_expansions_and_escape", "07_published_initialisations")  # 20 to 30 seconds each
+LONG = ("03_other_laws", "04_finite_width", "05_expansions_and_escape", "07_published_initialisations")  # about 20 seconds each
 LIMIT = 400  # seconds; a guard against cells that hang, no measurement
 HEADER = """\
 # ---
