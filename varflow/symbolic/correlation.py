@@ -1,8 +1,8 @@
-r"""Two inputs through one layer: the overlap of their spikes, and how fast it changes with the correlation of their potentials.
+r"""Two inputs through one layer: the correlation map of their potentials and its slope.
 
-The definition: potentials ``(u, û)`` jointly normal with equal variance and correlation ``ρ``, spikes where they exceed the
-threshold, next potentials ``Σ_j w_j x_j``. In numbers, with ``u, û = √V (c a ± s b)``, ``c² = (1+ρ)/2``, ``s² = (1-ρ)/2`` and
-``a, b`` independent: both fire where ``c a > z + s |b|``, one smooth integral at every ``ρ``.
+The definition: potentials ``(u, û)`` are jointly normal with equal variance and correlation ``ρ``, spikes ``x = 1(u > θ)``,
+next potentials ``Σ_j w_j x_j``. For numerical checks ``u, û = √V (c a ± s b)`` with ``c² = (1+ρ)/2``, ``s² = (1-ρ)/2`` and
+independent ``a, b``: both fire where ``c a > z + s |b|``, one smooth integral at every ``ρ``.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def correlation_slope(z: Any = z) -> Derivation:
     Returns
     -------
     Derivation
-        One step shows what happens as ``ρ → 1``: the slope grows as ``(1-ρ²)^(-1/2)``, so a hard threshold separates any
-        two inputs, however near.
+        One step gives the limit ``ρ → 1``: the slope diverges as ``(1-ρ²)^(-1/2)``, so a hard threshold separates any two
+        inputs, however close.
 
     Raises
     ------
@@ -71,8 +71,8 @@ def correlation_slope(z: Any = z) -> Derivation:
     -----
     **Assumes** infinite width (jointly normal potentials), weights independent of mean zero, no bias, and both inputs at the
     stationary variance ``V = g² p``; then ``ρ`` is the overlap of spikes ``E[x x̂]/p`` of the layer before.
-    **Source**: the map of ``poole2016`` and ``schoenholz2017``, for a step; ``∂φ₂/∂ρ = ∂²φ₂/∂x∂y`` is ``plackett1954``'s. The
-    infinite slope at ``ρ = 1`` is known of binary neurons, ``vreeswijk1998``, and quantised activations, ``blumenfeld2019``.
+    **Source**: the map of ``poole2016`` and ``schoenholz2017``, for a step; ``∂φ₂/∂ρ = ∂²φ₂/∂x∂y`` from ``plackett1954``. The
+    infinite slope at ``ρ = 1`` is known for binary neurons, ``vreeswijk1998``, and quantised activations, ``blumenfeld2019``.
 
     Examples
     --------
@@ -109,16 +109,16 @@ def correlation_slope(z: Any = z) -> Derivation:
     whole = steps.steps[-1].expression.rhs
     steps = steps.then(
         lambda e: Eq(both_near, _leading(e.rhs), evaluate=False),
-        "as $\\rho \\to 1$ it diverges: a hard threshold separates near inputs",
+        "as $\\rho \\to 1$ it diverges: a hard threshold separates close inputs",
     )
     return steps.then(
         lambda e: Eq(slope, in_spikes.rhs.subs({both_slope: whole, p: erfc(at / sqrt(2)) / 2})),
-        "the rate is $p = Q(z)$, for the slope in full",
+        "the rate is $p = Q(z)$, in the slope at every $\\rho$",
     )
 
 
 def correlation_map(z: Any = z) -> Derivation:
-    r"""The correlation map itself, its slope integrated from independent inputs.
+    r"""The correlation map, its slope integrated from independent inputs.
 
     .. math:: \rho' = Q(z) + \frac{1}{Q(z)} \int_0^\rho \varphi_2(z, z; r)\, dr, \qquad
               z = 0: \quad \rho' = \frac12 + \frac{\arcsin\rho}{\pi}
@@ -139,7 +139,7 @@ def correlation_map(z: Any = z) -> Derivation:
 
     Notes
     -----
-    **Assumes** what :func:`correlation_slope` does. **Source**: as there; for random automata ``derrida1986``.
+    **Assumes**, **Source**: as :func:`correlation_slope`; for random automata ``derrida1986``.
 
     Examples
     --------
@@ -158,7 +158,7 @@ def correlation_map(z: Any = z) -> Derivation:
 
 
 def _heat_equation() -> Any:
-    """``∂φ₂/∂ρ = ∂²φ₂/∂x∂y``, once sympy has seen that it holds."""
+    """``∂φ₂/∂ρ = ∂²φ₂/∂x∂y``, checked by sympy."""
     mixed = sympy.diff(sympy.diff(density, x), y)
     if sympy.simplify((sympy.diff(density, rho) - mixed) / density) != 0:
         raise DerivationError("the normal density does not obey its heat equation")
@@ -173,7 +173,7 @@ def _above(expression: Any, antiderivative: Any, variable: Any, level: Any) -> A
 
 
 def _leading(expression: Any) -> Any:
-    """What diverges at ``ρ² = 1 - ε²``, and the order of the rest."""
+    """The divergent term at ``ρ² = 1 - ε²`` and the order of the rest."""
     near = expression.subs(rho, sqrt(1 - epsilon**2))
     return sympy.limit(near * epsilon, epsilon, 0) / epsilon + O(epsilon)
 
@@ -190,12 +190,12 @@ def _draw(at: Any) -> Any:
 
 
 def _define(at: Any) -> Any:
-    """Every quantity from the joint normal law: quadrature, and numerical derivatives in the correlation."""
+    """Every quantity from the joint normal distribution: quadrature, and numerical derivatives in the correlation."""
 
     def define(values: Values) -> Values:
         level = value(at, values)
         correlation, near = values[rho], {both_near: _joint_slope(level, mp.sqrt(1 - values[epsilon] ** 2))}
-        if values[epsilon] < 0.1:  # a remainder, looked at with thrice the digits: the rest is not needed
+        if values[epsilon] < 0.1:  # a remainder, at three times the digits: the other quantities are not needed
             return near
         rate, joint = _tail(level), _joint(level, correlation)
         weights = [-values[g] / mp.sqrt(3), values[g] / mp.sqrt(3)]
@@ -216,19 +216,19 @@ def _tail(level: Any) -> Any:
 
 
 def _far() -> Any:
-    """Standard deviations beyond which the normal density no longer counts at the working precision."""
+    """Standard deviations beyond which the normal density is negligible at the working precision."""
     return mp.sqrt(2 * mp.prec) + 8
 
 
 def _joint(level: Any, correlation: Any) -> Any:
-    """``P(u > θ, û > θ)``, by the angle bisector."""
+    """``P(u > θ, û > θ) = ∫ φ(b) erfc((z + s b)/(c √2)) db`` over ``b > 0``."""
     c, s = mp.sqrt((1 + correlation) / 2), mp.sqrt((1 - correlation) / 2)
     fires = lambda b: mp.npdf(b) * mp.erfc((level + s * b) / (c * mp.sqrt(2)))  # noqa: E731
     return mp.quad(fires, [0, 4, _far()], method="gauss-legendre")
 
 
 def _joint_slope(level: Any, correlation: Any) -> Any:
-    """Its derivative in the correlation, under the integral: numerical differentiation would need three times the digits."""
+    """The derivative of ``_joint`` in ``ρ``, under the integral: numerically it would need three times the digits."""
     c, s = mp.sqrt((1 + correlation) / 2), mp.sqrt((1 - correlation) / 2)
     edge = lambda b: (level + s * b) / c  # noqa: E731
     moved = lambda b: -(b / s + edge(b) / c) / (4 * c)  # noqa: E731
@@ -241,6 +241,6 @@ def _density(at_x: Any, at_y: Any, correlation: Any) -> Any:
 
 
 def _strip(at_x: Any, level: Any, correlation: Any) -> Any:
-    """``∫_z^∞ φ₂ dy``: the density of ``x`` times the chance that ``û`` exceeds the threshold, given ``x``."""
+    """``∫_z^∞ φ₂ dy = φ(x) P(û > θ | x)``."""
     s = mp.sqrt(1 - correlation**2)
     return mp.npdf(at_x) * mp.erfc((level - correlation * at_x) / (s * mp.sqrt(2))) / 2

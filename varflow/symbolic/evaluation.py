@@ -1,8 +1,7 @@
-"""A result as a function of users' numbers: NaN outside its conditions, more digits where doubles would lose them.
+"""Results as functions of numbers: NaN outside their conditions, and more digits where doubles would lose accuracy.
 
-With every result goes a bound on its rounding errors, built from the expression like a derivative: what each operation adds,
-what the others make of it. Where the bound exceeds ``1e-13`` of the result, mpmath evaluates it again, to as many digits as
-it takes for doubles.
+Every result has a bound on its rounding error, built recursively from the expression: the error of each operation plus the
+propagated errors of its arguments. Where the bound exceeds ``1e-13`` of the result, mpmath evaluates it with more digits.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ from varflow.symbolic.symbols import exact
 
 __all__ = ["first_answer", "in_digits", "in_doubles", "rounding"]
 
-_ALLOWED = 1e-13
+_ALLOWED = 1e-13  # the stated accuracy of lambdify()
 _UNIT = 2.0**-53
-_DIGITS = (30, 60, 120, 240, 480)
+_DIGITS = (30, 60, 120, 240, 480)  # tried in turn until two agree
 
 
 @lru_cache(maxsize=128)
 def in_doubles(
     names: tuple[str, ...], symbols: tuple[Any, ...], results: tuple[Any, ...], conditions: Any
 ) -> Callable[..., Any]:
-    """Of floats and arrays that broadcast; a float, or one for each result."""
+    """A function of floats and arrays that broadcast; returns one value per result."""
     pool = tuple(sympy.Dummy() for _ in symbols)
     put = dict(zip(symbols, pool, strict=True))
     formulas = tuple(result.xreplace(put) for result in results)
@@ -63,8 +62,8 @@ def in_doubles(
 def in_digits(
     names: tuple[str, ...], symbols: tuple[Any, ...], results: tuple[Any, ...], conditions: Any
 ) -> Callable[..., Any]:
-    """Of single numbers, at mpmath's working precision; an mpf, or one for each result."""
-    pool = tuple(sympy.Dummy() for _ in symbols)  # without a sign, which would decide the conditions
+    """A function of single numbers, at mpmath's working precision; returns one mpf per result."""
+    pool = tuple(sympy.Dummy() for _ in symbols)  # without assumptions, by which sympy would decide the conditions
     holds = as_function(pool, conditions.xreplace(dict(zip(symbols, pool, strict=True))), "mpmath")
     formulas = [as_function(symbols, result, "mpmath") for result in results]
 
@@ -79,7 +78,7 @@ def in_digits(
 
 
 def first_answer(within: Callable[..., Any], beyond: Callable[..., Any]) -> Callable[..., Any]:
-    """One function, and where it is NaN another of the same arguments."""
+    """``within``, and ``beyond`` where that is NaN."""
 
     def called(*args: Any, **kwargs: Any) -> Any:
         found, other = within(*args, **kwargs), beyond(*args, **kwargs)
@@ -92,7 +91,7 @@ def first_answer(within: Callable[..., Any], beyond: Callable[..., Any]) -> Call
 
 
 def _predicate(symbols: tuple[Any, ...], conditions: Any) -> Callable[..., Any]:
-    """All conditions at once."""
+    """Whether all conditions hold, as a function."""
     tests = [as_function(symbols, part, "numpy") for part in sympy.And.make_args(conditions)]
     return lambda *numbers: np.all(np.broadcast_arrays(*(np.asarray(test(*numbers), dtype=bool) for test in tests)), axis=0)
 
@@ -126,14 +125,14 @@ def _mpf(name: str, value: Any) -> Any:
 
 
 def _real(number: Any) -> Any:
-    """A real number; nan for one off the real line."""
+    """A real number; nan for a complex one."""
     if not isinstance(number, mpmath.mpc):
         return mp.mpf(number)
     return number.real if abs(number.imag) <= abs(number.real) * mp.mpf(10) ** (-mp.dps // 2) else mp.nan
 
 
 def _in_enough_digits(formula: Callable[..., Any], numbers: list[float]) -> float:
-    """A double on which two precisions agree; NaN if there is none."""
+    """The double on which two successive precisions agree; NaN if none do."""
     before = np.nan
     for digits in _DIGITS:
         with mpmath.workdps(digits):

@@ -1,6 +1,6 @@
-"""What the theory becomes near its limits; here small and large thresholds, gains in ``saddle_node_limit`` and ``large_gain``.
+"""Expansions near limits of the theory: small and large thresholds here, gains in ``saddle_node_limit`` and ``large_gain``.
 
-Each is derived from an exact equation for the quantity, and compared with numbers that know no series (``tails``).
+Each is derived from an exact equation, and checked against numbers computed without series (``tails``).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ t = sympy.Symbol("t", positive=True)
 
 
 def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> Derivation:
-    r"""Gain, multiplier, fixed points near a limit of the theory, as series with a stated remainder.
+    r"""Gain, multiplier and fixed points near a limit of the theory, as series with a stated remainder.
 
     .. math::
         \theta \to 0: \quad g^2 = 2 + 4 f(0)\, \theta + \dots, \qquad
@@ -41,15 +41,15 @@ def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> De
     Parameters
     ----------
     limit : {"threshold_to_zero", "threshold_to_infinity", "saddle_node", "gain_to_infinity"}
-        The first two are about the paper's gain, which keeps the variance 1, and the multiplier there. The others are about
-        the two fixed points of a given gain, ``γ = g²/θ²``, without bias: the stable one (``s``) and the edge of the basin of
-        silence (``e``).
+        The first two expand the paper's gain, which preserves the variance 1, and its multiplier. The others expand the two
+        fixed points of a given gain, ``γ = g²/θ²``, without bias: the stable one (``s``) and the edge of the basin of silence
+        (``e``).
     distribution : str or sympy.stats variable
-        Of the standardised potential, without free parameters. ``threshold_to_infinity`` and ``gain_to_infinity`` need to
-        know the tail: ``"normal"``, ``"laplace"``, ``"logistic"``, for the latter also ``"uniform"``.
+        Of the standardised potential, without free parameters. ``threshold_to_infinity`` and ``gain_to_infinity`` are known
+        for ``"normal"``, ``"laplace"`` and ``"logistic"``, the latter also for ``"uniform"``.
     order : int
-        Highest power kept of what is small, relative to the leading term: of ``θ``; of ``1/θ²``; of ``δ = √(1 - γ_c/γ)``; of
-        ``η = θ/g``. From 1 to 4. Where a form is exact it is given instead, whatever the order.
+        Highest power kept, relative to the leading term, of the small parameter: ``θ``; ``1/θ²``; ``δ = √(1 - γ_c/γ)``;
+        ``η = θ/g``. From 1 to 4. Exact forms are returned where known, at any order.
 
     Returns
     -------
@@ -60,13 +60,14 @@ def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> De
     Raises
     ------
     DomainError
-        For another limit, a law whose tail is not known here, and the uniform law at large thresholds, where nothing fires.
+        For another limit, a distribution without a known expansion, and the uniform distribution at large thresholds, where no
+        neuron fires.
 
     Notes
     -----
     **Assumes** infinite width, no bias, weights of mean zero.
-    **Accuracy**: ``.check()`` follows each remainder down to ``1e-8`` of the small parameter, ``10⁴`` of a large one.
-    **Source**: derived here; the series at large θ is Mills' ratio, by repeated integration by parts.
+    **Accuracy**: ``.check()`` evaluates each remainder down to ``1e-8`` of a small parameter, up to ``10⁴`` of a large one.
+    **Source**: derived here; the series at large θ is that of Mills' ratio, by repeated integration by parts.
 
     Examples
     --------
@@ -86,12 +87,12 @@ def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> De
 
 def _known(law: Law, limit: str, names: tuple[str, ...]) -> None:
     if law.name not in names:
-        rule = f"has a tail that is not known here for {limit!r}; choose one of {', '.join(names)}"
+        rule = f"has no known expansion for {limit!r}; choose one of {', '.join(names)}"
         raise DomainError("distribution", law.name, rule)
 
 
 def _setting(law: Law) -> Setting:
-    """Thresholds of order one, and what they define at variance 1."""
+    """Thresholds of order one, and the quantities at variance 1."""
 
     def draw(rng: Random) -> Values:
         return {theta: mpf(rng.uniform(0.2, 1.6))}
@@ -104,12 +105,12 @@ def _setting(law: Law) -> Setting:
 
 
 def _threshold_to_zero(law: Law, order: int) -> Derivation:
-    """``S(θ)`` integrated from zero on, its reciprocal, and the slope."""
+    """``S(θ) = S(0) - ∫_0^θ f``, its reciprocal, and the slope."""
     f = sympy.expand(_polynomial(law.pdf(theta), theta, order))
     half = neat(law.tail.subs(law.z, 0))
     steps = Derivation("Small thresholds: the preserving gain and its multiplier", _setting(law), answers=2).then(
         Eq(p, half - Integral(law.pdf(t), (t, 0, theta))),
-        "the upper tail, from zero on",
+        "the upper tail, $S(0) - \\int_0^\\theta f$",
         assumption=f"{law.name} potentials",
         condition=law.holds(theta),
     )
@@ -125,13 +126,13 @@ def _threshold_to_zero(law: Law, order: int) -> Derivation:
 
 def _both(steps: Derivation, p_series: Any, f_series: Any, small: Any, order: int) -> Derivation:
     """The gain, then gain and multiplier as power series."""
-    steps = steps.then(Eq(g**2, 1 / p), "the variance 1 is handed on", assumption="$V = V' = 1$")
+    steps = steps.then(Eq(g**2, 1 / p), "the variance 1 is preserved", assumption="$V = V' = 1$")
     steps = steps.then(
         lambda e: Eq(e.lhs, _polynomial(e.rhs.subs(p, p_series), small, order) + O(small ** (order + 1))),
         "the reciprocal of the series",
     )
     slope = _polynomial(theta * f_series / (2 * p_series), small, order + 1)
-    return steps.then(Eq(m, slope + O(small ** (order + 2))), "both series put into the slope")
+    return steps.then(Eq(m, slope + O(small ** (order + 2))), "both series substituted in the slope")
 
 
 def _polynomial(expression: Any, variable: Any, order: int) -> Any:
@@ -158,14 +159,14 @@ def _threshold_to_infinity(law: Law, order: int) -> Derivation:
 
 
 def _in_closed_form(steps: Derivation, law: Law) -> Derivation:
-    """Exponential tails need no series."""
+    """Exponential tails, without a series."""
     f, S_ = law.pdf(theta), law.sf(theta)
     steps = steps.then(lambda e: Eq(e.lhs, S_), "the integral in closed form")
     steps = steps.then(Eq(m, theta * f / (2 * p)), r"slope of $V \mapsto g^2 S(\theta/\sqrt V)$ at $V = 1$")
-    steps = steps.then(Eq(g**2, 1 / S_), "the variance 1 is handed on", assumption="$V = V' = 1$")
+    steps = steps.then(Eq(g**2, 1 / S_), "the variance 1 is preserved", assumption="$V = V' = 1$")
     decay = -sympy.limit(sympy.diff(law.pdf(t), t) / law.pdf(t), t, oo)
     closed = {"laplace": decay * theta / 2, "logistic": decay * theta / 2 / (1 + exp(-decay * theta))}[law.name]
-    return steps.then(Eq(m, closed), "the tail put into the slope")
+    return steps.then(Eq(m, closed), "the tail substituted in the slope")
 
 
 def _by_mills(steps: Derivation, law: Law, order: int) -> Derivation:
@@ -175,16 +176,16 @@ def _by_mills(steps: Derivation, law: Law, order: int) -> Derivation:
         again = f * theta ** (-j - 1) - (j + 1) * Integral(law.pdf(t) * t ** (-j - 2), (t, theta, oo))
         steps = steps.then(
             lambda e, again=again: Eq(e.lhs, sympy.expand(e.rhs.replace(Integral, lambda *_: again))),
-            "integrated by parts, $f\\,t = -f'$" if j == 0 else "and again",
+            "integrated by parts, $f\\,t = -f'$" if j == 0 else "by parts again",
         )
     mills = sum(term for term in sympy.Add.make_args(sympy.expand(steps.steps[-1].expression.rhs)) if not term.has(Integral))
     steps = steps.then(
         Eq(p, f * sympy.expand(mills / f) + O(f * theta ** (-2 * order - 3), (theta, oo))),
-        "the integral that is left is smaller than the term before",
+        "the remaining integral is smaller than the last term",
         assumption=r"$\theta \to \infty$",
     )
     steps = steps.then(Eq(m, theta * f / (2 * p)), r"slope of $V \mapsto g^2 S(\theta/\sqrt V)$ at $V = 1$")
-    steps = steps.then(Eq(g**2, 1 / p), "the variance 1 is handed on", assumption="$V = V' = 1$")
+    steps = steps.then(Eq(g**2, 1 / p), "the variance 1 is preserved", assumption="$V = V' = 1$")
     x = sympy.Symbol("x", positive=True)
     ratio = _polynomial(1 / sympy.expand(mills * theta / f).subs(theta, 1 / sqrt(x)), x, order).subs(x, theta**-2)
     steps = steps.then(

@@ -1,6 +1,6 @@
-"""Mean and variance of the families of sympy.stats, and upper tails it lacks: sympy would integrate for them without end.
+"""Mean and variance of the families of sympy.stats, and some of their upper tails: sympy's own integration may not end.
 
-Of a law that is not here, the moments are integrals of its density (``integrals``).
+For other distributions the moments are integrals of the density (``integrals``).
 """
 
 from __future__ import annotations
@@ -78,13 +78,13 @@ _MOMENTS: Mapping[Any, Callable[..., tuple[Any, Any]]] = {
 
 
 def moments(law: Any) -> tuple[Any, Any] | None:
-    """Mean and variance of a law of sympy.stats; None if it is of no family here."""
+    """Mean and variance of a distribution of sympy.stats; None if its family is not listed here."""
     known = _MOMENTS.get(type(law))
     return None if known is None else known(*law.args)
 
 
 class betainc_regularized(sympy.betainc_regularized):
-    """sympy's, with the code for mpmath that it lacks."""
+    """sympy's function, with the missing code for mpmath."""
 
     def _mpmathcode(self, printer: Any) -> str:
         arguments = ", ".join(map(printer._print, self.args))
@@ -92,12 +92,12 @@ class betainc_regularized(sympy.betainc_regularized):
 
 
 def _beyond(a: Any, b: Any, x: Any) -> Any:
-    """``P(B > x)`` of a beta law, without cancellation in the tail."""
+    """``P(B > x)`` of a beta distribution, without cancellation in the tail."""
     return betainc_regularized(b, a, 0, 1 - x)
 
 
 def _student_tail(nu: Any, x: Any) -> Any:
-    """Of a number that is none of the integers, whose tails are elementary."""
+    """``P(T > x)`` of Student's t for ``ν`` other than an integer, whose tail is elementary."""
     half = betainc_regularized(nu / 2, S.Half, 0, nu / (nu + x**2)) / 2
     return None if nu.is_Integer or (nu.is_Symbol and not nu.is_Dummy) else Piecewise((half, x > 0), (1 - half, True))
 
@@ -112,11 +112,11 @@ _TAILS: Mapping[Any, Callable[..., Any]] = {
 
 
 def upper_tail(law: Any, x: Any) -> Any:
-    """``P(X > x)`` where there is a plain formula, else None: the density is to be integrated."""
+    """``P(X > x)`` where there is a simple formula, else None."""
     if type(law) in _TAILS:
         return _TAILS[type(law)](x, *law.args)
     lower = law._cdf(x) if hasattr(law, "_cdf") else None
     if lower is None:
         return None
-    upper = 1 - lower.replace(sympy.erf, lambda y: 1 - erfc(y))  # functions that do not cancel there
+    upper = 1 - lower.replace(sympy.erf, lambda y: 1 - erfc(y))  # erfc does not cancel in the tail
     return upper.replace(sympy.lowergamma, lambda s, y: G(s) - sympy.uppergamma(s, y))

@@ -1,7 +1,7 @@
 """The first corrections of finite width to variance and mean, from the binomial chain of spike counts.
 
-``C = g² K/n + σ_b²`` is the variance of a potential given the ``K`` spikes of the layer before; ``X = C - V*``. Numbers to
-compare with come from the chain itself and from sums over the binomial law (``chains``).
+``C = g² K/n + σ_b²`` is the variance of a potential given the ``K`` spikes of the layer before; ``X = C - V*``. Steps are
+checked against the chain and against sums over the binomial distribution (``chains``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from varflow.symbolic.symbols import V, g, n, z
 __all__ = ["finite_width_corrections"]
 
 HIGHEST_ORDER = 2
-LARGEST = 1000  # operations in a polynomial that is factored
+LARGEST_FACTORED = 1000  # operations of a polynomial that is factored
 small = sympy.Symbol("epsilon", positive=True)  # 1/n
 
 
@@ -39,9 +39,8 @@ def finite_width_corrections(order: int = 1, *, distribution: Any = None) -> Der
     order : {1, 2}
         Powers of ``1/n`` kept.
     distribution : str or sympy.stats variable, optional
-        Writes the derivatives of the variance map ``F`` out for this law of the standardised potential, without bias or weight
-        mean: the results are then in ``z = θ/√V*``, ``V`` (for ``V*``) and ``n``. Without it they are in ``F1 … F4``, the
-        derivatives of any smooth map at ``V*``.
+        Of the standardised potential, without bias or weight mean: the result is then in ``z = θ/√V*``, ``V`` (for ``V*``) and
+        ``n``. Without it, it is in ``F1 … F4``, the derivatives of any smooth map ``F`` at ``V*``.
 
     Returns
     -------
@@ -51,16 +50,15 @@ def finite_width_corrections(order: int = 1, *, distribution: Any = None) -> Der
     Raises
     ------
     DomainError
-        For another order, or a law that cannot be used.
+        For another order or an unknown distribution.
 
     Notes
     -----
-    **Assumes** independent rows of weights, so that spike counts are a binomial chain; that the network is alive and deep.
-    With the law of the potentials given, ``F`` does not depend on the spike pattern: exact for normal weights.
-    **Accuracy**: ``.check()`` compares with the stationary law of the exact chain at n = 100, 1000 and 10000 and asks that
-    what is left falls as ``n^-(order + 1)``.
-    **Source**: ``yaida2020`` and ``roberts2022`` expand networks of smooth activations in ``1/n``; for the binomial chain of
-    spikes derived here.
+    **Assumes** independent rows of weights, so that spike counts are a binomial chain; a network that is alive and deep; and,
+    with a ``distribution``, that ``F`` does not depend on the spike pattern, which is exact for normal weights.
+    **Accuracy**: ``.check()`` compares with the stationary distribution of the exact chain at n = 100, 1000 and 10000: the
+    remainder must fall as ``n^-(order + 1)``.
+    **Source**: derived here; ``yaida2020`` and ``roberts2022`` expand networks of smooth activations in ``1/n``.
 
     Examples
     --------
@@ -72,7 +70,7 @@ def finite_width_corrections(order: int = 1, *, distribution: Any = None) -> Der
     order = integer("order", order, minimum=1)
     if order > HIGHEST_ORDER:
         raise DomainError(
-            "order", order, f"must be at most {HIGHEST_ORDER}; vf.expansion(network, order=...) has more as numbers"
+            "order", order, f"must be at most {HIGHEST_ORDER}; vf.expansion(network, order=...) has higher orders in numbers"
         )
     law = None if distribution is None else law_of(distribution)
     steps = _stationarity(_given_x(Derivation("Finite width", chain_setting(law), answers=2), order), order)
@@ -100,7 +98,7 @@ def _stable(law: Law | None) -> Any:
 
 
 def _given_x(start: Derivation, order: int) -> Derivation:
-    """Moments of the next ``X`` given this one, from the binomial law."""
+    """Moments of the next ``X`` given this one, from the binomial distribution."""
     steps = start.then(
         Eq(u, sum(F[k] * X**k / sympy.factorial(k) for k in range(1, 2 * order + 1)) + O(X ** (2 * order + 1))),
         "$u = F(V^* + X) - V^*$, the mean of $X'$ given $X$, about the fixed point",
@@ -125,7 +123,7 @@ def _moment(derivative: Any) -> Any:
 
 
 def _stationarity(steps: Derivation, order: int) -> Derivation:
-    """``E[X^k] = E[E[X'^k | X]]``, kept as far as ``E[X^a] = O(n^-⌈a/2⌉)`` says that it counts."""
+    """``E[X^k] = E[E[X'^k | X]]`` to the order in ``1/n``, with ``E[X^a] = O(n^-⌈a/2⌉)``."""
     for k in range(2 * order, 0, -1):
         right = sum(c * e[power] / n**b for (power, b), c in _transfer(order)[k].items())
         steps = steps.then(
@@ -138,7 +136,7 @@ def _stationarity(steps: Derivation, order: int) -> Derivation:
 
 @lru_cache(maxsize=2)
 def _transfer(order: int) -> list[dict[Any, Any]]:
-    """Coefficients of ``X^a n^-b`` in ``E[X'^k | X]`` that count."""
+    """Coefficients of ``X^a n^-b`` in ``E[X'^k | X]`` up to the order."""
     series = sum(F[k] * X**k / sympy.factorial(k) for k in range(1, 2 * order + 1))
     rate = p + u / g**2
     found: list[dict[Any, Any]] = [{(0, 0): S.One}]
@@ -152,7 +150,7 @@ def _transfer(order: int) -> list[dict[Any, Any]]:
 
 @lru_cache(maxsize=2)
 def _solved(order: int) -> list[list[Any]]:
-    """Coefficients of ``n^-j`` in ``E[X^k]``: what is known of it from lower orders and higher moments, over ``1 - F'^k``."""
+    """Coefficients of ``n^-j`` in ``E[X^k]``: terms of lower orders and higher moments, divided by ``1 - F'^k``."""
     found = [[S.One] + [S.Zero] * order] + [[S.Zero] * (order + 1) for _ in range(2 * order)]
     for j in range(1, order + 1):
         for k in range(2 * j, 0, -1):
@@ -168,7 +166,7 @@ def _solution(steps: Derivation, order: int) -> tuple[Any, Any]:
 
 
 def _neat(expression: Any) -> Any:
-    """Factored, ``1 - F'`` and ``1 - p`` the right way round, what is left ordered by the derivatives of ``F``."""
+    """Factored, with factors ``1 - F'`` and ``1 - p``, the rest ordered by the derivatives of ``F``."""
     total, sign = S.One, S.One
     for factor in sympy.Mul.make_args(sympy.factor(expression)):  # pyright: ignore[reportArgumentType]
         base, exponent = factor.as_base_exp()
@@ -188,7 +186,7 @@ def _in_law(series: Any, order: int) -> Any:
     short, back = symbols_for_long_numbers(series)
     whole = sympy.expand(short.subs(n, 1 / small))
     found = [sympy.together(whole.coeff(small, j)) for j in range(order + 1)]
-    return _series([_neat(c) if c.count_ops() <= LARGEST else c for c in found]).xreplace(back)
+    return _series([_neat(c) if c.count_ops() <= LARGEST_FACTORED else c for c in found]).xreplace(back)
 
 
 def _derivatives(steps: Derivation, law: Law) -> tuple[Derivation, dict[Any, Any]]:

@@ -1,7 +1,7 @@
-"""The fixed points of the variance map: the condition in one variable, and its solutions where they have a closed form.
+"""The fixed points of the variance map: their condition, and solutions in closed form.
 
-With ``z = θ/√V`` and ``γ = g²/θ²`` the condition is ``z² S(z) = 1/γ``. An exponential tail gives Lambert's W, the uniform law a
-cubic in ``√V``, solved by the cosine of a third of an angle; at ``θ = 0`` every law is elementary.
+With ``z = θ/√V`` and ``γ = g²/θ²`` the condition is ``z² S(z) = 1/γ``. Exponential tails are solved by Lambert's W, the uniform
+distribution by a cubic in ``√V`` (``cubic``); at ``θ = 0`` every distribution is elementary.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ y = quantity("y", "y")
 def fixed_point_condition(
     distribution: Any = "normal", *, threshold: Any = theta, bias_std: Any = 0, parameters: Parameters | None = None
 ) -> Derivation:
-    r"""What a variance must satisfy to be handed on unchanged.
+    r"""The condition of a fixed point of the variance.
 
     .. math:: V = \sigma_b^2 + g^2 S(\theta/\sqrt V) \quad\Longleftrightarrow\quad
               z^2 \left(S(z) + \frac{\sigma_b^2}{g^2}\right) = \frac1\gamma,
@@ -72,7 +72,7 @@ def fixed_point_condition(
     start = Derivation("The condition of a fixed point", at_fixed_points(layer))
     steps = start.then(
         Eq(V, layer.bias**2 + g**2 * law.sf(layer.threshold / sqrt(V))),
-        "the variance map hands $V$ on unchanged",
+        "the variance map preserves $V$",
         assumption="$V = F(V)$",
         condition=layer.law.holds(layer.z if layer.threshold.is_zero else z),
     )
@@ -89,7 +89,7 @@ def fixed_point_condition(
 
 
 def at_fixed_points(layer: Layer) -> Setting:
-    """Points at which ``V`` is a fixed point: the gain is the one that makes it so."""
+    """Points at which ``V`` is a fixed point: the gain is computed from ``V``."""
     free = on_fixed_points(layer)
 
     def draw(rng: Random) -> Values:
@@ -111,25 +111,25 @@ def fixed_points(
     Parameters
     ----------
     distribution : str or sympy.stats variable
-        A law with an exponential tail (Laplace, exponential), the uniform law, or at ``threshold=0`` any.
+        A distribution with an exponential tail (Laplace, exponential), the uniform distribution, or at ``threshold=0`` any.
     threshold : symbol or number
-        Positive by default; 0, or a symbol declared negative for the uniform law.
+        Positive by default; 0, or a symbol declared negative for the uniform distribution.
     bias_std : symbol or number
-        For the uniform law and at ``threshold=0``.
+        For the uniform distribution and at ``threshold=0``.
     parameters : dict, optional
         As in :func:`variance_map`.
 
     Returns
     -------
     Derivation
-        Its result is the tuple of all fixed points, ascending: for ``θ > 0`` silence (or the quiet state that the bias
-        leaves), the edge of its basin and the stable active one; for ``θ = 0`` silence and the active one; with a bias at
-        ``θ = 0``, and for ``θ < 0``, the only one.
+        Its result is the tuple of all fixed points, ascending: for ``θ > 0`` silence (with a bias, the state without spikes),
+        the edge of its basin and the stable active one; for ``θ = 0`` silence and the active one; with a bias at ``θ = 0``, and
+        for ``θ < 0``, the only one.
 
     Raises
     ------
     DomainError
-        Where no closed form is known: ``vf.fixed_points`` has the numbers, :func:`fixed_point_condition` the equation.
+        Where no closed form is known; ``vf.fixed_points`` gives numbers, :func:`fixed_point_condition` the equation.
 
     Notes
     -----
@@ -155,13 +155,13 @@ def fixed_points(
         raise DomainError(
             "distribution" if amplitude is None else "bias_std",
             distribution if amplitude is None else bias_std,
-            "leaves no closed form known; vf.fixed_points gives the numbers, vf.symbolic.fixed_point_condition the equation",
+            "has no known closed form; vf.fixed_points gives numbers, vf.symbolic.fixed_point_condition the equation",
         )
     return _lambert(layer, amplitude, rate)
 
 
 def _exponential(law: Law) -> tuple[Any, Any]:
-    """``A`` and ``b`` of a tail ``A e^{-bz}``; None if it is none."""
+    """``A`` and ``b`` of a tail ``A e^{-bz}``; None for other tails."""
     rate = neat(-sympy.diff(law.tail, law.z) / law.tail)
     if rate.has(law.z) or not law.z.is_positive:
         return None, None
@@ -169,7 +169,7 @@ def _exponential(law: Law) -> tuple[Any, Any]:
 
 
 def _above_the_saddle_node(layer: Layer, bracket: Callable[[Values], tuple[Any, Any]]) -> Setting:
-    """Gains with two active fixed points; these by bisection on the definition of the map."""
+    """Gains with two active fixed points, which are found by bisection from the definition of the map."""
 
     def draw(rng: Random) -> Values:
         values = layer.draw(rng)

@@ -1,8 +1,8 @@
-r"""Gradients through a layer of spikes: by how much one layer multiplies the variance of the backward signal.
+r"""Gradients through a layer of spikes: the factor by which one layer multiplies the variance of the backward signal.
 
-The definition: ``δ_l = ψ(u_l - θ) Σ_k w_kl δ_k`` with a surrogate ``ψ`` in place of the derivative of the step. ``ψ²`` times
-the normal density has a closed integral where ``ψ²`` is, piece by piece, a polynomial times the exponential of a quadratic;
-elsewhere the integral stays. In numbers: quadrature of ``ψ``, split at its kinks, and all patterns of two-valued weights.
+The definition is ``δ_l = ψ(u_l - θ) Σ_k w_kl δ_k`` with a surrogate ``ψ`` instead of the derivative of the step. ``E[ψ²]`` for
+normal potentials has a closed form where ``ψ²`` is, piecewise, a polynomial times the exponential of a quadratic; elsewhere its
+integral stays. Numerical checks use quadrature of ``ψ``, split at its kinks, and all patterns of two-valued weights.
 """
 
 from __future__ import annotations
@@ -55,28 +55,28 @@ def gradient_gain(
     surrogate : str or sympy expression
         ``ψ``, of peak 1 and width ``a``: "box" ``1(|v| < a)``, "triangular" ``1 - |v|/a``, "gaussian" ``exp(-v²/2a²)``,
         "exponential" ``exp(-|v|/a)``, "fast_sigmoid" ``1/(1+|v|/a)²``, "atan" ``1/(1+v²/a²)``, "sigmoid" ``cosh(v/2a)⁻²``;
-        or an expression in one symbol, smooth up to ``|v|``, its other symbols declared positive.
+        or an expression in one symbol, smooth except for ``|v|``, its other symbols declared positive.
     threshold : symbol or number
     argument : symbol, optional
         The symbol of the expression that stands for ``u - θ``; by default the only one not declared positive.
     solve : {"peak", "width"}, optional
-        Carry on to ``χ = 1``: the factor ``c`` by which ``ψ`` must be multiplied, or the width of a named surrogate.
+        Solve ``χ = 1`` for the factor ``c`` by which ``ψ`` must be multiplied, or for the width of a named surrogate.
 
     Returns
     -------
     Derivation
-        The result is ``χ``, in closed form where one is found, else with its integral; or what was solved for.
+        The result is ``χ``, in closed form where one is found, else with its integral; or the solution.
 
     Raises
     ------
     DomainError
-        For an unknown surrogate, a symbol left open (it is named), or a width that has no closed form.
+        For an unknown surrogate, a free symbol, or a width without a closed form.
 
     Notes
     -----
     **Assumes** backward signals independent of the forward weights and potentials, normal potentials of mean zero and variance
-    ``V``. For a peak of 1, ``χ ≤ g²``: below ``g = 1`` no width keeps gradients. The variance of the weight gradient is
-    ``p E[δ²]``: a low rate starves learning even at ``χ = 1``.
+    ``V``. For a peak of 1, ``χ ≤ g²``: below ``g = 1`` gradients vanish for any width. The second moment of the weight gradient
+    is ``p E[δ²]``: at a low rate it is small even for ``χ = 1``.
     **Source**: the recursion of ``schoenholz2017``, with a surrogate (``neftci2019``, ``zenke2021``) for the derivative, as in
     the kernel of ``eilers2024``; the closed forms and ``χ ≤ g²`` are derived here.
 
@@ -130,13 +130,13 @@ def gradient_gain(
 
 
 def _solved(steps: Derivation, solve: str) -> Derivation:
-    """On to ``χ = 1``."""
+    """``χ = 1``, solved for the factor or the width."""
     if solve == "peak":
         steps = steps.then(lambda e: Eq(1, peak_found**2 * e.rhs), "with $c\\,\\psi$ for $\\psi$", assumption="$\\chi = 1$")
-        return steps.then(lambda e: Eq(peak_found, 1 / sqrt(e.rhs / peak_found**2)), "solved for the factor")
+        return steps.then(lambda e: Eq(peak_found, 1 / sqrt(e.rhs / peak_found**2)), "solved for $c$")
     steps = steps.then(
         lambda e: Eq(1, e.rhs.subs(a, width_found)),
-        "at the width wanted",
+        "at the width sought",
         assumption="$\\chi = 1$, $g > 1$",
         condition=above(g, 1),
     )
@@ -144,7 +144,7 @@ def _solved(steps: Derivation, solve: str) -> Derivation:
 
 
 def _width(equation: Any) -> Any:
-    """The width, where it enters algebraically or through one error function or exponential alone."""
+    """The width, where it enters algebraically or through a single error function or exponential."""
     outer = {part: sympy.Dummy() for part in equation.rhs.atoms(erf, erfc, exp, Integral) if part.has(width_found)}
     alone = not outer or (len(outer) == 1 and not equation.rhs.xreplace(outer).has(width_found))
     found = sympy.solve(equation, width_found) if alone and not equation.rhs.has(Integral) else []
@@ -162,7 +162,7 @@ def _density(at: Any) -> Any:
 
 
 def _integral(surrogate: Surrogate, at: Any, weight: Callable[[Any], Any], whole: bool = False) -> Any:
-    """``E[weight(ψ)]`` piece by piece; ``whole``: beyond the edges too, where ψ vanishes."""
+    """``E[weight(ψ)]`` piece by piece; ``whole``: also beyond the edges, where ψ vanishes."""
     pieces = [(low, high, weight(psi)) for low, high, psi in surrogate.pieces]
     if whole:
         edge = surrogate.pieces[-1][1]
@@ -199,7 +199,7 @@ def _draw(surrogate: Surrogate, at: Any, solve: str | None) -> Callable[[Random]
             values.setdefault(symbol, between(0.3, 2))
         sign = -1 if at.is_negative else 1 if at.is_positive else rng.choice([-1, 1])
         values |= {symbol: sign * between(0.1, 2) for symbol in at.free_symbols}
-        if solve == "width":  # a width first, and the gain that goes with it by quadrature
+        if solve == "width":  # draw a width, and compute its gain by quadrature
             values[width_found] = between(0.3, 2)
             values[g] = 1 / mp.sqrt(_mean_square(surrogate, value(at, values), values | {a: values[width_found]}))
         return values

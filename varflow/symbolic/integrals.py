@@ -1,7 +1,7 @@
-"""Integrals in closed form, for integrands whose every term has one that needs no search.
+"""Integrals in closed form of sums of two kinds of terms, without a search.
 
-A term is a polynomial times the exponential of a polynomial of degree two at most, or a power of ``t`` times a half-integer
-power of a quadratic ``a + b t²``. Anything else is left to quadrature.
+They are a polynomial times the exponential of a polynomial of degree two at most, and a power of ``t`` times a half-integer
+power of ``a + b t²``. All other integrals stay, and are evaluated by quadrature.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["integral", "polynomial_times_exponential"]
 
 
 def integral(integrand: Any, x: Any, low: Any, high: Any) -> Any:
-    """``∫_low^high`` in closed form; None where a term is of no known form."""
+    """``∫_low^high`` in closed form; None if a term is of another kind."""
     found = _power_of_quadratic(integrand, x, low, high)
     if found is not None:
         return found
@@ -43,7 +43,7 @@ def polynomial_times_exponential(polynomial: Any, exponent: Any, x: Any, low: An
 
 
 def _by_parts(polynomial: Any, exponent: Any, x: Any, low: Any, high: Any) -> Any:
-    """``e^{s x + c}`` times ``p/s - p'/s² + p''/s³ …`` between the ends."""
+    """``∫ p(x) e^{s x + c} dx = e^{s x + c} (p/s - p'/s² + p''/s³ …)`` between the ends."""
     slope = exponent.coeff(x, 1)
     if slope == 0:
         primitive = polynomial.integrate(x).as_expr() * exp(exponent)
@@ -58,12 +58,12 @@ def _by_parts(polynomial: Any, exponent: Any, x: Any, low: Any, high: Any) -> An
 
 
 def _gaussian(polynomial: Any, exponent: Any, curvature: Any, x: Any, low: Any, high: Any) -> Any:
-    """The square completed, then powers by parts."""
+    """``∫ p(x) e^{q(x)} dx`` for quadratic ``q``: the square completed, then powers by parts."""
     centre = sympy.simplify(exponent.coeff(x, 1) / (2 * curvature))
     front = exp(sympy.simplify(exponent.coeff(x, 0) + curvature * centre**2))
 
     def between(k: int) -> Any:
-        """``tᵏ e^{exponent}`` at the ends, ``t`` from the centre."""
+        """``tᵏ e^{exponent}`` at the upper less the lower end, ``t`` measured from the centre."""
         at = [0 if end.is_infinite else (end - centre) ** k * exp(sympy.factor(exponent.subs(x, end))) for end in (low, high)]
         return at[1] - at[0]
 

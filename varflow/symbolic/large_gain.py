@@ -1,6 +1,6 @@
-"""The two fixed points of a given gain where it is large: they part, one to ``z = 0``, the other into the tail of the law.
+"""The two fixed points at large gain: ``z → 0`` for the stable one, ``z`` far in the tail for the edge of silence.
 
-``η = θ/g = 1/√γ`` is small and ``z = θ/√V``; at a fixed point ``z² S(z) = η²``.
+``z² S(z) = η²`` at a fixed point, with ``z = θ/√V`` and small ``η = θ/g = 1/√γ``.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ __all__ = ["gain_to_infinity"]
 
 eta = sympy.Symbol("eta", positive=True)
 start = sympy.Symbol("eta_0", positive=True)
-y = quantity("y", "y", positive=True)  # what z_e, or its square, is to leading order
-q = quantity("q", "q", positive=True)  # the logistic tail there
+y = quantity("y", "y", positive=True)  # z_e, or its square, to leading order
+q = quantity("q", "q", positive=True)  # the logistic tail at z_e
 x = sympy.Symbol("x", positive=True)
 decay = pi / sqrt(3)  # of the logistic tail
 
 
 def gain_to_infinity(law: Law, order: int) -> Derivation:
-    """The stable point as a power series, the edge by Lambert's function and corrections to it."""
+    """The stable point as a power series; the edge by Lambert's function and corrections."""
     if law.name not in EDGES:
-        rule = f"has a tail that is not known here for 'gain_to_infinity'; choose one of {', '.join(EDGES)}"
+        rule = f"has no known expansion for 'gain_to_infinity'; choose one of {', '.join(EDGES)}"
         raise DomainError("distribution", law.name, rule)
     f, tail_ = law.density, law.tail
     root = _stable_root(law, order + 1)
@@ -75,7 +75,7 @@ def _two(law: Law) -> Any:
 
 
 def _setting(law: Law) -> Setting:
-    """A small ``η``; or what is large or small at the edge, which fixes it."""
+    """A small ``η``; or the large or small parameter at the edge, from which ``η`` follows."""
 
     def draw(rng: Random) -> Values:
         return {theta: mpf(rng.uniform(0.3, 2)), start: mpf(rng.uniform(0.05, 0.3))}
@@ -88,7 +88,7 @@ def _setting(law: Law) -> Setting:
 
 
 def _small(law: Law, values: Values) -> Values:
-    """``η`` and what measures it in the tail, ``y`` with ``η² = z² S̃(z)`` for the leading form ``S̃`` of the tail."""
+    """``η``, and ``y`` from ``η² = z² S̃(z)`` with the leading form ``S̃`` of the tail."""
     if law.name == "normal":
         if y in values:
             return {eta: (values[y] / (2 * mp.pi)) ** (mpf(1) / 4) * mp.exp(-values[y] / 4), y: values[y]}
@@ -109,12 +109,12 @@ def _small(law: Law, values: Values) -> Values:
 
 
 def _guess(at: Any) -> Any:
-    """Beyond the larger root of ``y - ln y = -ln 2π - 4 ln η``."""
+    """A value beyond the larger root of ``y - ln y = -ln 2π - 4 ln η``."""
     return 2 * (3 - 4 * mp.log(at))
 
 
 def _stable_root(law: Law, order: int) -> Any:
-    """``z(η)`` from ``z = η/√S(z)``: each round of putting it into itself fixes one more power."""
+    """``z(η)`` from ``z = η/√S(z)``: each iteration gives one more power."""
     inverse = _taylor(1 / sqrt(law.tail.subs(law.z, x)), order)
     root = S.Zero
     for k in range(1, order + 1):
@@ -152,7 +152,7 @@ def _normal_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
     variance = _in(u, u / (1 + u * shift), order + 1)
     slope = _in(u, 1 / mills.subs(x, u / (1 + u * shift)) * (1 + u * shift), order) / (2 * u)
     return [
-        (Eq(eta**4, y * exp(-y) / (2 * pi)), "what the leading form $S(z) \\sim f(z)/z$ gives, $y \\approx z^2$", ""),
+        (Eq(eta**4, y * exp(-y) / (2 * pi)), "from the leading form $S(z) \\sim f(z)/z$, $y \\approx z^2$", ""),
         (Eq(y, w, evaluate=False), "solved by Lambert's function, on its lower branch", ""),
         (
             Eq(z_e**2, Y(y) + O(y ** (-order - 1), (y, oo))),
@@ -182,14 +182,14 @@ def _laplace_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
 
 
 def _uniform_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
-    """``z = √3 - 2√3 η²/z²``, put into itself."""
+    """``z = √3 - 2√3 η²/z²``, iterated."""
     root = sqrt(3)
     for k in range(1, order + 1):
         root = _cut(_in(eta, sqrt(3) - 2 * sqrt(3) * eta**2 / root**2, 2 * k), 2 * k)
     rest = O(eta ** (2 * order + 2))
     slope = _cut(_in(eta, root**3 / (4 * sqrt(3)), 2 * order), 2 * order) / eta**2
     return [
-        (Eq(z_e, root + rest), "near the end of the support, $z = \\sqrt 3 - 2\\sqrt 3\\, \\eta^2/z^2$ put into itself", ""),
+        (Eq(z_e, root + rest), "near the end of the support, $z = \\sqrt 3 - 2\\sqrt 3\\, \\eta^2/z^2$ iterated", ""),
         (Eq(V_e / theta**2, _cut(_in(eta, root**-2, 2 * order), 2 * order) + rest), "the edge of the basin of silence", ""),
         (
             Eq(m_e, sympy.expand(slope) + O(eta ** (2 * order))),
@@ -215,7 +215,7 @@ def _logistic_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
     return [
         (
             Eq(eta, 2 / a * y * exp(-y)),
-            "what the leading form $S(z) \\sim e^{-\\pi z/\\sqrt 3}$ gives, $y \\approx \\pi z/2\\sqrt 3$",
+            "from the leading form $S(z) \\sim e^{-\\pi z/\\sqrt 3}$, $y \\approx \\pi z/2\\sqrt 3$",
             "",
         ),
         (Eq(y, w, evaluate=False), "solved by Lambert's function, on its lower branch", ""),

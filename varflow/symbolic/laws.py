@@ -1,7 +1,7 @@
-"""The law of the standardised potential, as sympy sees it: density, upper tail, and where the two formulas are valid.
+"""The distribution of the standardised potential in sympy: density, upper tail, and where the two formulas are valid.
 
 Built-in names, ``vf.distributions.student_t`` and any continuous ``sympy.stats`` variable; location and scale drop out.
-The tail is the density integrated; a built-in law's is then written in its familiar form.
+The tail is the integral of the density, for built-in distributions written in its usual form.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ __all__ = ["Law", "Parameters", "law_of", "pieces_above", "sign_of", "upper_mome
 
 @dataclass(frozen=True, eq=False)
 class Law:
-    """A standardised law near one side of its mean.
+    """A standardised distribution near one side of its mean.
 
     Attributes
     ----------
     name : str
     z : Symbol
-        The standardised potential, with the sign it has here.
+        The standardised potential, with the sign of this side.
     density, tail : Expr
         ``f(z)`` and ``S(z)``, valid for ``low < z < high``.
     whole : Expr
@@ -45,9 +45,9 @@ class Law:
     ends : tuple
         Ends of the support and the kinks between them, ascending.
     low, high : Expr
-        Where ``density`` and ``tail`` hold.
+        Ends of the range in which ``density`` and ``tail`` hold.
     parameters : mapping
-        Symbols left free and the ranges declared for them.
+        Free symbols and their declared ranges.
     """
 
     name: str
@@ -70,15 +70,15 @@ class Law:
 
     @property
     def validity(self) -> str:
-        """Where the formulas hold, in LaTeX, if not everywhere."""
+        """The range of the formulas in LaTeX; empty if they hold everywhere."""
         low = "" if self.low not in self.ends or self.low.is_infinite else f"{sympy.latex(self.low)} < "
         high = "" if self.high not in self.ends or self.high.is_infinite else f" < {sympy.latex(self.high)}"
         return f"${low}z{high}$" if low or high else ""
 
     def holds(self, at: Any) -> Any:
-        """Where density and tail are those formulas: relations for ``z`` put as an expression, and for free parameters."""
+        """Conditions under which the formulas hold: relations for ``z`` as an expression, and for free parameters."""
         low, high = number(self.low, self.parameters), number(self.high, self.parameters)
-        start = [end for end in self.ends if number(end, self.parameters) <= low][-1]  # formulas hold from knot to knot
+        start = [end for end in self.ends if number(end, self.parameters) <= low][-1]  # the formulas hold between two knots
         stop = next(end for end in self.ends if number(end, self.parameters) >= high)
         sides = [make(at, end) for make, end in ((at_least, start), (at_most, stop)) if not end.is_infinite]
         for symbol, (low, high) in self.parameters.items():
@@ -90,12 +90,12 @@ class Law:
         return neat(self.whole - self.whole.subs(t, -t)) == 0
 
     def at(self, z: Any, values: Mapping[Any, Any]) -> Any:
-        """The density at a number."""
+        """Value of the density."""
         symbols = tuple(sorted(self.parameters, key=str))
         return density_of(self.whole, symbols)(z, *(values[symbol] for symbol in symbols))
 
     def integral(self, weight: Callable[[Any], Any], low: Any, high: Any, values: Mapping[Any, Any]) -> Any:
-        """``∫ weight(z) f(z) dz`` from low to high, by mpmath's quadrature of the density: the definition, not the tail."""
+        """``∫_low^high weight(z) f(z) dz`` by mpmath's quadrature of the density, independent of the formula of the tail."""
         knots = [mp.mpf(float(end)) if end.is_infinite else value(end, dict(values)) for end in self.ends]
         low, high = max(low, knots[0]), min(high, knots[-1])
         cuts = [low, *(knot for knot in {*knots[1:-1], mp.mpf(0), mp.mpf(3), mp.mpf(-3)} if low < knot < high), high]
@@ -103,14 +103,14 @@ class Law:
 
 
 def sign_of(threshold: Any) -> int | None:
-    """Sign of a threshold as far as its assumptions tell; None where they do not."""
+    """Sign of a threshold by its assumptions; None if they leave it open."""
     if threshold.is_positive:
         return 1
     return -1 if threshold.is_negative else 0 if threshold.is_zero else None
 
 
 def law_of(distribution: Any, *, sign: int | None = 1, parameters: Parameters | None = None) -> Law:
-    """The symbolic law of the standardised potential on the side of its mean where the threshold lies."""
+    """The distribution of the standardised potential, on the side of its mean where the threshold lies."""
     parameters = _ranges(distribution, parameters)
     if isinstance(distribution, str | StudentT):
         return _built_in(described(distribution), sign)
@@ -118,14 +118,14 @@ def law_of(distribution: Any, *, sign: int | None = 1, parameters: Parameters | 
 
 
 def _ranges(distribution: Any, given: Any) -> Parameters:
-    """The declared ranges, of symbols that the law leaves free."""
+    """The declared ranges of the free symbols of the distribution."""
     if not isinstance(given or {}, Mapping):
         raise DomainError("parameters", given, "must be a dict: symbol → (low, high)")
     law = getattr(getattr(distribution, "pspace", None), "distribution", None)
     free = law.free_symbols if law is not None else set()
     for symbol in given or {}:
         if symbol not in free:
-            rule = f"gives a range for {symbol}, which the distribution does not have; its keys are the symbols themselves"
+            rule = f"gives a range for {symbol}, which the distribution does not have; keys are the symbols themselves"
             raise DomainError("parameters", given, rule)
     return {symbol: _range(symbol, ends) for symbol, ends in (given or {}).items()}
 
@@ -153,7 +153,7 @@ def _built_in(law: Any, sign: int | None) -> Law:
     if isinstance(law, StudentT):
         return _standardised(stats.StudentT("X", Rational(law.df)), sign, {})
     if law.name not in makers:
-        rule = "has no formula; name a built-in law or give a sympy.stats variable such as Normal('X', 0, 1)"
+        rule = "has no formula; name a built-in distribution or give a sympy.stats variable such as Normal('X', 0, 1)"
         raise DomainError("distribution", law.name, rule)
     return _standardised(makers[law.name](), sign, {}, law.name)
 
@@ -162,7 +162,7 @@ def _standardised(variable: Any, sign: int | None, parameters: Parameters, name:
     line = on_the_line(variable, parameters)
     whole, ends = line.density, line.ends
     if sign is None and len(ends) > 2:
-        rule = "must be declared positive or negative, Symbol('theta', positive=True): the law has another formula on each side"
+        rule = "must be declared positive or negative, Symbol('theta', positive=True): the formulas differ on the two sides"
         raise DomainError("threshold", "theta", rule)
     low, high = side(ends, sign, parameters)
     z = sympy.Symbol("z", real=True, positive=True if sign in (0, 1) else None, negative=True if sign == -1 else None)
@@ -173,7 +173,7 @@ def _standardised(variable: Any, sign: int | None, parameters: Parameters, name:
 
 
 def _tail(law: Law, known: Any) -> Any:
-    """That of the family, where there is a plain one, else the density integrated."""
+    """The tail of the family, where there is a simple one, else the integral of the density."""
     if known is not None:
         here = neat(sympy.expand(branch(known, law.z, law.low, law.high, law.parameters), power_base=False, power_exp=False))
         if not here.has(sympy.Piecewise, sympy.hyper, sympy.floor, sympy.I) and _is_the_tail(here, law):
@@ -183,7 +183,7 @@ def _tail(law: Law, known: Any) -> Any:
 
 
 def _is_the_tail(candidate: Any, law: Law) -> bool:
-    """Whether a formula has the values of the integral of the density, at two places."""
+    """Whether a formula agrees with the integral of the density, at two places."""
     values = {symbol: (mp.mpf(low) + mp.mpf(high)) / 2 for symbol, (low, high) in law.parameters.items()}
     low, high = number(law.low, law.parameters), number(law.high, law.parameters)
     low, high = max(low, min(-2.0, high - 1)), min(high, max(2.0, low + 1))
@@ -200,7 +200,7 @@ def _is_the_tail(candidate: Any, law: Law) -> bool:
 
 
 def _familiar(name: str | None, z: Any, sign: int | None) -> Any:
-    """The tail of a built-in law as it is usually written."""
+    """The tail of a built-in distribution in its usual form."""
     if name == "laplace":
         return 1 - exp(sqrt(2) * z) / 2 if sign == -1 else exp(-sqrt(2) * z) / 2
     forms = {
@@ -222,7 +222,7 @@ def pieces_above(law: Law) -> list[tuple[Any, Any, Any]]:
 
 
 def upper_moment(law: Law, power: int, *, closed: bool = True) -> Any:
-    """``∫_z^∞ tᵏ f(t) dt`` in closed form where there is a simple one, else the integral itself."""
+    """``∫_z^∞ tᵏ f(t) dt``, in closed form where there is a simple one."""
     return tidy(sum((_integral(law, power, *piece, closed) for piece in pieces_above(law)), sympy.S.Zero))
 
 

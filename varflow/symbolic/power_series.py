@@ -1,4 +1,4 @@
-"""Truncated power series as lists of coefficients, each kept short as it is made."""
+"""Truncated power series as lists of coefficients, each simplified at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def short(coefficient: Any) -> Any:
 
 
 def product(left: list[Any], right: list[Any], order: int) -> list[Any]:
-    """Up to the power ``order``."""
+    """Coefficients of the product, up to the power ``order``."""
     pad = lambda c: [*c, *[S.Zero] * (order + 1 - len(c))]  # noqa: E731
     left, right = pad(left), pad(right)
     return [short(sum((left[i] * right[k - i] for i in range(k + 1)), S.Zero)) for k in range(order + 1)]

@@ -1,6 +1,6 @@
 """The two fixed points of a given gain near the saddle-node, where they meet.
 
-``γ = g²/θ²`` and ``z = θ/√V``; at a fixed point ``z² S(z) = 1/γ``.
+``z² S(z) = 1/γ`` at a fixed point, with ``γ = g²/θ²`` and ``z = θ/√V``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def roots(law: Law, values: Values, inverse_gain: Any) -> Values:
 
 
 def saddle_node_root(law: Law, order: int) -> Derivation:
-    """Both fixed points in powers of ``δ``: one series, in which ``δ`` changes sign from one to the other."""
+    """Both fixed points in powers of ``δ``: one series, with ``δ → -δ`` for the other."""
     closed, reason = _turn(law)
     logs = _logarithm(law, order + 1, z_c)
     z, variance, multiplier = _series(law, closed, order)
@@ -58,7 +58,7 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
     )
     steps = steps.then(
         Eq(delta**2, 1 - (z_s / z_c) ** 2 * tail_.subs(at) / tail_.subs(law.z, z_c)),
-        r"against the largest value of $z^2 S(z)$, $1/\gamma_{\mathrm c}$, with $\delta^2 = 1 - \gamma_{\mathrm c}/\gamma$",
+        r"divided by the largest value of $z^2 S(z)$, $1/\gamma_{\mathrm c}$, with $\delta^2 = 1 - \gamma_{\mathrm c}/\gamma$",
     )
     steps = steps.then(
         Eq(log(1 - delta**2), sum(c * (z_s - z_c) ** k for k, c in logs.items()) + O(delta ** (order + 2))),
@@ -89,7 +89,7 @@ def _setting(law: Law) -> Setting:
 
 
 def _turn(law: Law) -> tuple[Any, str]:
-    """``z_c`` in closed form, or as the root it is."""
+    """``z_c`` in closed form, or as an implicit root."""
     closed = {"uniform": 2 / sqrt(3), "laplace": sqrt(2)}.get(law.name)
     if closed is not None:
         return closed, "where $z f = 2 S$"
@@ -102,7 +102,7 @@ def _derivatives(law: Law, count: int, turn: Any) -> list[Any]:
     """``r = f/S`` and its derivatives at ``z_c``: ``r' = r (f'/f + r)`` and ``r = 2/z`` there."""
     slope = neat(sympy.diff(law.density, law.z) / law.density)
     decay = pi / sqrt(3)
-    known: Any = {sympy.tanh(decay * law.z / 2): 4 / (decay * law.z) - 1}  # of the logistic law, 1 - 2 S, at z_c
+    known: Any = {sympy.tanh(decay * law.z / 2): 4 / (decay * law.z) - 1}  # of the logistic distribution, 1 - 2 S, at z_c
     found = [r]
     for _ in range(count):
         last = found[-1]
@@ -145,7 +145,7 @@ def _reverted(logs: dict[int, Any], order: int) -> list[Any]:
 
 
 def _written(coefficients: list[Any], k2: Any, closed: Any) -> Any:
-    """A series in ``δ/κ`` as one in ``δ``, each coefficient in its shorter form, with ``z_c`` put in last."""
+    """A series in ``δ/κ`` as one in ``δ``, each coefficient in its shorter form, ``z_c`` substituted last."""
     total = S.Zero
     for k, coefficient in enumerate(coefficients):
         half, odd = k2 ** (k // 2), k % 2

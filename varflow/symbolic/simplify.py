@@ -1,8 +1,8 @@
-"""What sympy is asked to simplify, factor and solve: small expressions only, so that every machine finds the same formulas.
+"""Simplifying, factoring and solving, of small expressions only: every machine finds the same formulas in bounded time.
 
-These routines of sympy have no bound of their own, and their time grows steeply with the size of an expression: beyond
-``LARGEST`` operations it stays as it is. Meanwhile symbols stand for what makes them slow: unevaluated integrals, logarithms,
-roots without a formula, and long numbers, such as the exponent 2.3, which is exactly 5179139571476070/2251799813685248.
+The time of these routines of sympy grows steeply with the size of an expression, so one of more than ``LARGEST`` operations is
+left as it is. Slow parts are replaced by symbols meanwhile: unevaluated integrals, logarithms, roots without closed form, and
+long numbers such as the exponent 2.3, which is exactly 5179139571476070/2251799813685248.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from varflow.symbolic.symbols import ImplicitRoot
 
 __all__ = ["factored", "neat", "solutions", "symbols_for_long_numbers"]
 
-LARGEST = 60  # operations in an expression that is simplified
-_LONG = 1000  # a denominator from which on a number is long
+LARGEST = 60  # operations of an expression that is simplified
+_LONG = 1000  # smallest denominator of a long number
 
 
 def symbols_for_long_numbers(expression: Any) -> tuple[Any, dict[Any, Any]]:
-    """The expression with symbols in place of long rationals and decimals, and what they stand for."""
+    """The expression with symbols for long rationals and decimals, and their values."""
     found = sorted((x for x in expression.atoms(sympy.Rational, sympy.Float) if _is_long(x)), key=sympy.default_sort_key)
     places = {x: sympy.Dummy("x", positive=True) for x in {abs(sympy.Rational(x)) for x in found}}
     signed = {x: places[abs(sympy.Rational(x))] * sympy.sign(x) for x in found}
@@ -33,7 +33,7 @@ def _is_long(number: Any) -> bool:
 
 
 def _short(expression: Any) -> tuple[Any, dict[Any, Any]]:
-    """The expression with symbols in place of what makes sympy slow, and what they stand for."""
+    """The expression with symbols for the parts that make sympy slow, and their values."""
     wholes = sorted(expression.atoms(sympy.Integral, sympy.log, ImplicitRoot), key=sympy.default_sort_key)
     places = {whole: sympy.Dummy(getattr(whole, "name", "w"), real=True, positive=whole.is_positive) for whole in wholes}
     short, numbers = symbols_for_long_numbers(expression.xreplace(places))
@@ -55,7 +55,7 @@ def factored(expression: Any) -> Any:
 
 
 def solutions(equation: Any, unknown: Any) -> list[Any]:
-    """The zeros of a polynomial up to degree two, or of ``p + q x + r e^{a x}``; none of others."""
+    """The zeros of a polynomial up to degree two, or of ``p + q x + r e^{a x}``; empty for others."""
     short, back = _short(equation)
     w = sympy.Dummy("w", positive=True)  # the exponential
     if short.count_ops() > LARGEST or any(hidden.has(unknown) for hidden in back.values()):
@@ -77,7 +77,7 @@ def solutions(equation: Any, unknown: Any) -> list[Any]:
 
 
 def _in_one_exponential(expression: Any, x: Any, w: Any) -> tuple[Any, Any]:
-    """The expression in ``w = e^{a x}``, of which every exponential in it is a power, and ``a``."""
+    """The expression in ``w = e^{a x}``, if all its exponentials are powers of it, and ``a``."""
     slopes = {power: sympy.diff(power.exp, x) for power in expression.atoms(sympy.exp) if power.has(x)}
     if not slopes:
         return expression, sympy.S.Zero

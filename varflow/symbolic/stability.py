@@ -1,4 +1,4 @@
-"""Where fixed points are stable and where they meet: the multiplier, the saddle-node, and the cusp that a bias brings."""
+"""Stability and bifurcations of fixed points: the multiplier, the saddle-node, and the cusp with a bias."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ cusp = quantity("sigma_b^2/theta^2", r"\sigma_b^2/\theta^2", positive=True)
 
 
 def on_fixed_points(layer: Layer) -> Setting:
-    """A layer whose variance may be a fixed point: ``g_*`` is the gain at which it is one."""
+    """A layer, and the gain ``g_*`` at which its variance is a fixed point."""
 
     def draw(rng: Random) -> Values:
         values = layer.draw(rng)
@@ -50,7 +50,7 @@ def on_fixed_points(layer: Layer) -> Setting:
 
 
 def slope_of_tail(law: Law, at: Any, variance: Any, values: Values) -> Any:
-    """``d/dV P(√V Z > θ)`` by a symmetric difference: what lies between two neighbouring thresholds, integrated."""
+    """``d/dV P(√V Z > θ)`` by a symmetric difference, ``P(z_1 < Z < z_2)`` by quadrature."""
     step = variance * mpf(10) ** (-mp.dps // 2)
     with mp.workdps(2 * mp.dps):
         low, high = sorted([at / mp.sqrt(variance + step), at / mp.sqrt(variance - step)])
@@ -60,7 +60,7 @@ def slope_of_tail(law: Law, at: Any, variance: Any, values: Values) -> Any:
 def multiplier(
     distribution: Any = "normal", *, threshold: Any = theta, bias_std: Any = 0, parameters: Parameters | None = None
 ) -> Derivation:
-    r"""The slope of the variance map at a fixed point: what a small deviation is multiplied by from layer to layer.
+    r"""The slope of the variance map at a fixed point, by which a small deviation is multiplied in every layer.
 
     .. math:: m = F'(V) = \frac{g^2 z f(z)}{2V}, \qquad \sigma_b = 0: \quad m = \frac{z f(z)}{2 S(z)}, \quad z = \theta/\sqrt V
 
@@ -72,7 +72,7 @@ def multiplier(
     Returns
     -------
     Derivation
-        Its result depends on ``z``; with a bias on ``g`` and ``V`` too.
+        Its result depends on ``z``; with a bias also on ``g`` and ``V``.
 
     Raises
     ------
@@ -130,8 +130,8 @@ def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None =
     Returns
     -------
     Derivation
-        Its result is ``γ_c``: a closed form where ``z_c`` has one, else in terms of the number ``z_c``, which
-        ``.result.evalf(50)`` gives to any precision.
+        Its result is ``γ_c``: in closed form where ``z_c`` has one, else in terms of the root ``z_c``;
+        ``.result.evalf(50)`` evaluates it to any precision.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None =
 
     Notes
     -----
-    **Assumes** infinite width, no bias. Where ``z² S(z)`` has several maxima the highest counts, found on a scan.
+    **Assumes** infinite width, no bias. Of several maxima of ``z² S(z)`` it takes the highest, found on a grid.
     **Source**: derived here.
 
     Examples
@@ -165,7 +165,7 @@ def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None =
     )
     steps = steps.then(lambda e: Eq(m, neat(z * law.density / (2 * law.tail))), "its multiplier, $m = F'(V)$")
     steps = steps.then(
-        lambda e: Eq(1, e.rhs.subs(z, z_c)), r"$z^2 S(z)$ is highest where $m = 1$", assumption="the highest maximum counts"
+        lambda e: Eq(1, e.rhs.subs(z, z_c)), r"$z^2 S(z)$ is largest where $m = 1$", assumption="the highest of several maxima"
     )
     steps = steps.then(lambda e: Eq(z_c, _solved(e.rhs - 1, law, top)), "solved for $z_c$")
     return steps.then(lambda e: Eq(gamma_c, neat(1 / (e.rhs**2 * law.sf(e.rhs)))), r"the smallest $\gamma$ with a fixed point")
@@ -193,7 +193,7 @@ def _define_saddle(law: Law, top: Callable[[Values], Any]) -> Callable[[Values],
 def _root_near_the_peak(
     law: Law, height: Callable[[Any, Any], Any], slope: Callable[[Any, Values], Any]
 ) -> Callable[[Values], Any]:
-    """Where ``height(z, (f, S))`` is highest on a scan, and there the root of ``slope``, first in few digits."""
+    """The root of ``slope`` near the highest point of ``height(z, (f, S))`` on a grid, first in few digits."""
 
     @lru_cache(maxsize=64)
     def found(shape: tuple[Any, ...], digits: int) -> Any:
@@ -212,7 +212,7 @@ def _root_near_the_peak(
 
 
 def _scan(law: Law, height: Callable[[Any, Any], Any], values: Values, points: int = 4000) -> tuple[Any, Any]:
-    """The place of the highest point on a fine grid in doubles, and the uncertainty of the place."""
+    """The highest point on a fine grid, in doubles, and the uncertainty of its place."""
     end = float(law.ends[-1].subs(values))
     last = min(end, 8.0)
     with mp.workdps(15):
@@ -228,7 +228,7 @@ def _scan(law: Law, height: Callable[[Any, Any], Any], values: Values, points: i
 
 
 def _solved(equation: Any, law: Law, numeric: Callable[[Values], Any]) -> Any:
-    """The root ``z_c`` or ``z_i`` of an equation: in closed form if sympy has one, else as an implicit number."""
+    """The root ``z_c`` or ``z_i`` of an equation: in closed form if there is one, else implicit."""
     unknown = next(symbol for symbol in (z_c, z_i) if equation.has(symbol))
     middle = {symbol: mpf(sum(ends)) / 2 for symbol, ends in law.parameters.items()}
     with mp.workdps(20):
@@ -238,14 +238,14 @@ def _solved(equation: Any, law: Law, numeric: Callable[[Values], Any]) -> Any:
         if not candidate.has(sympy.I) and abs(sympy.N(candidate.subs(middle)) - near) < 1e-9:
             return candidate
     if law.parameters:
-        raise DomainError("distribution", law.name, f"leaves {unknown} without a closed form: give its parameters numbers")
+        raise DomainError("distribution", law.name, f"has no closed form of {unknown}: give its parameters numbers")
     low, high = (sympy.Rational(str(mp.nstr(near * mpf(factor), 3))) for factor in ("0.9", "1.1"))
     edge = law.high if law.high.is_infinite else law.high * S(999) / 1000
     return ImplicitRoot(unknown, equation, unknown, low, sympy.Min(high, edge))
 
 
 def bias_cusp(distribution: Any = "normal") -> Derivation:
-    r"""The bias beyond which every gain has one fixed point only: where three fixed points meet.
+    r"""The cusp, where three fixed points meet: for a larger bias there is one fixed point at every gain.
 
     .. math:: F(V) = V, \quad F'(V) = 1, \quad F''(V) = 0: \qquad
               (z^3 f)' = 0, \quad \gamma = \frac{2}{z^3 f(z)}, \quad \frac{\sigma_b^2}{\theta^2} = \frac1{z^2} - \gamma S(z)

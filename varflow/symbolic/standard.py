@@ -1,4 +1,4 @@
-"""A sympy.stats variable brought to mean 0 and variance 1: its density on the line, and the pieces between its knots."""
+"""A sympy.stats variable standardised to mean 0 and variance 1: its density, and the pieces between its knots."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ t = sympy.Symbol("t", real=True)
 
 
 class Line(NamedTuple):
-    """A law of mean 0 and variance 1 on the whole line, in ``t``: its density, its upper tail where its family has a
-    plain one, and the ends of its pieces."""
+    """A distribution of mean 0 and variance 1 in ``t``: density, upper tail (None without a simple form), ends of pieces."""
 
     density: Any
     tail: Any
@@ -36,10 +35,10 @@ class Line(NamedTuple):
 
 
 def on_the_line(variable: Any, parameters: Parameters) -> Line:
-    """The law of ``(X - E X)/√Var X``."""
+    """The distribution of ``(X - E X)/√Var X``."""
     if not isinstance(variable, RandomSymbol) or not variable.pspace.is_Continuous:
         rule = "must be a built-in name or a continuous sympy.stats variable, such as Normal('X', 0, 1)"
-        law = getattr(getattr(variable, "pspace", None), "distribution", variable)  # a variable shows its own name only
+        law = getattr(getattr(variable, "pspace", None), "distribution", variable)  # the repr of a variable is only its name
         raise DomainError("distribution", law, rule)
     given = variable.pspace.distribution
     law, numbers = symbols_for_long_numbers(given)
@@ -64,7 +63,7 @@ def on_the_line(variable: Any, parameters: Parameters) -> Line:
 
 
 def _refuse_unnormalised(law: Any, line: Line, parameters: Parameters) -> None:
-    """A density of the user's own, or one that sympy has wrong."""
+    """Raise for a density that is not normalised: a user's own, or a faulty one of sympy."""
     middle = {symbol: sum(map(mpmath.mpf, map(str, ends))) / 2 for symbol, ends in parameters.items()}
     density = density_of(line.density, tuple(middle))
     with mpmath.workdps(15):
@@ -79,7 +78,7 @@ def _refuse_unnormalised(law: Any, line: Line, parameters: Parameters) -> None:
 
 @lru_cache(maxsize=64)
 def density_of(whole: Any, symbols: tuple[Any, ...]) -> Callable[..., Any]:
-    """A density as a real function of numbers; 0 where an exponential inside another underflows in doubles already."""
+    """A density as a real function of numbers; 0 where a nested exponential underflows in doubles."""
     exact = as_function((t, *symbols), whole, "mpmath")
     nested = any(power.args[0].has(sympy.exp) for power in whole.atoms(sympy.exp))
     rough = as_function((t, *symbols), whole, "numpy") if nested else None
@@ -113,10 +112,10 @@ def _refuse_undeclared(law: Any, whole: Any, parameters: Parameters) -> None:
 
 
 def _moments(law: Any, name: Any, density: Any, support: Any, parameters: Parameters) -> tuple[Any, Any]:
-    """Mean and variance: those of the family, else the integrals of the density."""
+    """Mean and variance: of the family, else by integrals of the density."""
     known = families.moments(law) or _integrated(density, support, parameters)
     if known is None:
-        raise DomainError("distribution", name, "has a mean or variance without a closed form here; choose another law")
+        raise DomainError("distribution", name, "has a mean or variance without a known closed form; choose another one")
     mean, variance = (neat(_decided(name, moment, parameters)) for moment in known)
     if variance.is_finite is False or variance is sympy.nan or mean is sympy.nan:
         raise DomainError("distribution", name, "has no finite variance: it cannot be scaled to variance 1")
@@ -168,7 +167,7 @@ def _corners(parameters: Parameters) -> list[dict[Any, Any]]:
 
 
 def _knots(whole: Any) -> set[Any]:
-    """Where an absolute value or a case distinction of the density switches."""
+    """Points at which an absolute value or a case distinction of the density switches."""
     edges: list[Any] = [part.args[0] for part in whole.atoms(sympy.Abs, sympy.sign, sympy.Heaviside)]
     edges += [part.lhs - part.rhs for part in whole.atoms(sympy.core.relational.Relational)]
     return {root for edge in edges for root in solutions(edge, t) if root.is_real}
@@ -180,7 +179,7 @@ def number(end: Any, parameters: Parameters) -> float:
 
 
 def side(ends: tuple[Any, ...], sign: int | None, parameters: Parameters) -> tuple[Any, Any]:
-    """The piece of the line next to 0 on the side of the threshold; the whole support where its sign is open."""
+    """The piece next to 0 on the side of the threshold; the whole support if its sign is open."""
     if sign is None:
         return ends[0], ends[-1]
     if sign == -1:
@@ -206,5 +205,5 @@ def _case(cases: Any, probe: Mapping[Any, Any]) -> Any:
 
 
 def tidy(expression: Any) -> Any:
-    """Simplified, with beta functions as gamma functions, which have values."""
+    """Simplified, with beta functions as gamma functions, which evaluate."""
     return neat(expression).replace(sympy.beta, lambda a, b: gamma(a) * gamma(b) / gamma(a + b))

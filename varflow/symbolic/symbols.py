@@ -1,8 +1,7 @@
-"""The symbols of the derivations, as the literature writes them, and the public names they stand for.
+"""The symbols of the derivations, as in the literature, and their public names.
 
-Parameters are declared with the sign they have. The threshold has none by itself: a derivation that depends on its sign
-takes :data:`theta` (positive), or what the user gives. Quantities of a layer (``V'``, ``p``) are symbols too: a setting gives
-them their values.
+Parameters are declared with their sign. :data:`theta` is positive; a user's threshold may have either sign. Quantities of a
+layer (``V'``, ``p``) are symbols too, with values from a setting.
 """
 
 from __future__ import annotations
@@ -51,16 +50,16 @@ LATEX: dict[Any, str] = {}
 
 
 def quantity(name: str, latex: str, **assumptions: bool) -> Any:
-    """A symbol for a quantity of the layer, with its LaTeX form; real unless said otherwise."""
+    """A symbol for a quantity of the layer, with its LaTeX form; real by default."""
     symbol = sympy.Symbol(name, **({"real": True} | assumptions))
     LATEX[symbol] = latex
     return symbol
 
 
 def exact(name: str, value: Any) -> Any:
-    """A user's number or symbol as a sympy expression: a number of any library means its exact value.
+    """A user's number or symbol as a sympy expression; a number of any library is taken at its exact value.
 
-    Without ``sympify``, which runs strings as code, also those inside a tuple.
+    Not by ``sympify``, which evaluates strings as code.
     """
     try:
         expression = _ratio(value)
@@ -75,7 +74,7 @@ def exact(name: str, value: Any) -> Any:
 
 
 def _ratio(value: Any) -> Any:
-    """Numbers of Python, numpy, mpmath, torch and python-flint as the ratio they are; nan for anything else."""
+    """Numbers of Python, numpy, mpmath, torch and python-flint as exact ratios; nan for anything else."""
     if isinstance(value, sympy.Basic):
         return value
     if isinstance(value, bool | np.bool_):
@@ -107,7 +106,7 @@ def _binary(mantissa: Any, exponent: Any) -> Any:
 
 
 class ImplicitRoot(sympy.AtomicExpr):
-    """The one root of an equation between two ends: a number without a closed form, known to any precision.
+    """The only root of an equation between two ends: a number without closed form, computed to any precision.
 
     ``ImplicitRoot(name, equation, variable, low, high)`` prints as ``name``; ``.evalf(50)`` finds the root by bracketing.
     """
@@ -150,6 +149,6 @@ class ImplicitRoot(sympy.AtomicExpr):
 
 @lru_cache(maxsize=256)
 def _root(root: ImplicitRoot, prec: int) -> Any:
-    """The root in bits, found once: sympy asks for it whenever it compares."""
+    """The root at a precision in bits; cached, since sympy evaluates it in every comparison."""
     with mpmath.workprec(prec + 20):
         return sympy.lambdify((), root, "mpmath")()._mpf_

@@ -1,4 +1,4 @@
-"""The variance of one layer from its definition: the paper's weight variance, and the map, for any law and response."""
+"""The variance of one layer: the paper's weight variance, and the variance map, for any distribution and response."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def weight_variance(
     variance: Any = 1,
     parameters: Parameters | None = None,
 ) -> Derivation:
-    r"""The weight variance that hands a layer's variance on, from the layer's definition.
+    r"""The weight variance that preserves a layer's variance, from the definition of the layer.
 
     .. math:: \operatorname{Var}[w] = \frac{v}{n\, \mathrm{E}[r(u)^2]}, \qquad
               \text{for spikes at } v = 1: \quad \frac{1}{n\, P(u > \theta)}
@@ -47,11 +47,11 @@ def weight_variance(
     distribution : str or sympy.stats variable
         Of the standardised potential; location and scale of a variable drop out.
     response : {"step", "graded", "ternary", "leaky_relu", "multi_spike"}
-        What a neuron passes on; ``leaky_relu`` (slope ``a`` below the threshold) has Kaiming's initialisation as its limit.
+        Output of a neuron; ``leaky_relu`` (slope ``a`` below the threshold) has Kaiming's initialisation as its limit.
     threshold : symbol or number
-        Declare its sign where a law has another formula on each side: ``Symbol("theta", negative=True)``.
+        Declare its sign if the distribution has different formulas on the two sides: ``Symbol("theta", negative=True)``.
     variance : symbol or number
-        The variance to keep; the paper's is 1.
+        The variance to preserve; the paper's is 1.
     parameters : dict, optional
         Ranges of the shape parameters left free in ``distribution``: symbol → (low, high).
 
@@ -62,7 +62,7 @@ def weight_variance(
     Raises
     ------
     DomainError
-        For a law without a variance, a free symbol not declared, or a case that cannot be decided; it names the symbol.
+        For a distribution without a variance, and for a free symbol whose sign or range must be declared.
 
     Notes
     -----
@@ -95,22 +95,26 @@ def weight_variance(
         condition=layer.holds,
     )
     steps = steps.then(
-        lambda e: e.subs({V_next: V, sigma_w: sqrt(W)}), "the variance is to stay what it is", assumption="$V' = V$"
+        lambda e: e.subs({V_next: V, sigma_w: sqrt(W)}), "the variance is to be preserved", assumption="$V' = V$"
     )
     steps = steps.then(lambda e: Eq(W, neat(e.lhs * W / e.rhs)), "solved for the weight variance")
     if wanted == V:
         return steps
-    return steps.then(lambda e: e, "at the variance wanted", assumption=f"$V = {sympy.latex(wanted)}$", given={V: wanted})
+    return steps.then(lambda e: e, "at the given variance", assumption=f"$V = {sympy.latex(wanted)}$", given={V: wanted})
 
 
 def _refuse_without_weights(layer: Layer, wanted: Any, threshold: Any, variance: Any) -> None:
-    """Where the numbers given leave no weight variance."""
+    """Raise if no weight variance preserves this variance."""
     if wanted.is_positive is False:
         raise DomainError("variance", variance, "must be positive")
     end = layer.law.ends[-1]
     beyond = layer.threshold - end * sqrt(wanted) if end.is_number and not end.is_infinite else S.NegativeOne
     if layer.response.name != "leaky_relu" and beyond.is_nonnegative:
-        raise DomainError("threshold", threshold, f"is beyond the support at variance={variance}: no spike, no weights keep it")
+        raise DomainError(
+            "threshold",
+            threshold,
+            f"is beyond the support at variance={variance}: no neuron spikes, and no weights preserve it",
+        )
 
 
 def _with_weights(layer: Layer) -> Any:
@@ -136,7 +140,7 @@ def _weighted(layer: Layer) -> Any:
 
 
 def _law_in_words(law: Law) -> str:
-    name = f"{law.name} potentials" if "(" not in law.name else "potentials of the given law"
+    name = f"{law.name} potentials" if "(" not in law.name else "potentials of the given distribution"
     return name + (f", {law.validity}" if law.validity else "")
 
 
@@ -181,8 +185,9 @@ def variance_map(
 
     Notes
     -----
-    **Assumes** infinite width: the law of the standardised potential is given and the population mean is ``m_g p``. Of a law
-    that ends, the formula is the one within its support; above it nothing spikes, which ``.beyond`` says.
+    **Assumes** infinite width: the distribution of the standardised potential is given and the population mean is ``m_g p``.
+    For a bounded distribution the formula holds for thresholds within its support; ``.beyond`` is the map above it, without
+    spikes.
     **Source**: ``micheli2024`` for spikes without bias or weight mean; else derived here.
 
     Examples
@@ -219,7 +224,7 @@ def variance_map(
         "standardised potential $u = \\sqrt{V}\\,t$" if centre == 0 else "standardised potential $u = m_g p + \\sqrt{V}\\,t$",
     )
     closed = _second_moment(layer)
-    reason = "the integral stays: no closed form is found" if closed.has(Integral) else "the integral in closed form"
+    reason = "the integral stays: no closed form was found" if closed.has(Integral) else "the integral in closed form"
     found = steps.then(lambda e: Eq(e.lhs, layer.bias**2 + g**2 * closed), reason)
     ends = layer.law.high == layer.law.ends[-1] and not layer.law.high.is_infinite
     return replace(found, beyond=_silence(layer)) if ends and layer.mean == 0 and layer.threshold.is_positive else found
@@ -239,7 +244,7 @@ def _silence(layer: Layer) -> Derivation:
 
 
 def _integrals(layer: Layer) -> Any:
-    """``E[r(u)²]`` as integrals over the potential, from the threshold up, cut at the knots of the density."""
+    """``E[r(u)²]`` as integrals over the potential above the threshold, cut at the knots of the density."""
     total, centre, response = S.Zero, layer.incoming_mean, layer.response
     for low, high, density in pieces_above(layer.law):
         start = (k if response.weight.has(k) else 1) * layer.threshold if low == layer.law.z else centre + sqrt(V) * low
