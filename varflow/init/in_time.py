@@ -1,4 +1,4 @@
-"""Initialisation of neurons with memory: the gain whose deep layers have a wanted rate, or variance, late in time."""
+"""Initialisation of neurons with memory: the gain for a wanted late firing rate, or variance, of deep layers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from varflow.theory.in_time.steady_gain import STAGES, Quantity, Steady, Wanted,
 
 __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
 
-COARSE = 2**11  # points of a first look
-OFF = 0.01  # relative deviation from what was wanted, beyond its errors, that is pointed out
-DRIFT = 0.03  # relative change of the answer over the deeper half of the layers that is pointed out
+COARSE = 2**11  # points of the coarse search
+OFF = 0.01  # relative deviation from the wanted value, beyond its errors, that gives a warning
+DRIFT = 0.03  # relative change of the value over the deeper half of the layers that gives a warning
 
 
 def gain_for_rate(
@@ -37,10 +37,10 @@ def gain_for_rate(
     seed: int = 0,
     progress: Progress = False,
 ) -> Initialization:
-    r"""The gain with which the deep layers of a network fire at a wanted rate, late in time.
+    r"""The gain with which deep layers fire at a wanted late rate.
 
-    The rate is the mean over the late half of the steps, in the state that ``depth`` layers lead to from a layer 1 that
-    already fires at about that rate: ``input_gain`` is the strength of a drive that makes it do so.
+    The rate is the mean over the late half of the steps, in layer ``depth`` of a network whose layer 1 fires at about that
+    rate: ``input_gain`` is the strength of the drive for it.
 
     Parameters
     ----------
@@ -51,33 +51,33 @@ def gain_for_rate(
     steps, depth : int
         Of the network.
     drive : Drive
-        Its shape in time counts, its strength does not: by default constant currents. Of a batch, the mean covariance.
+        Only its shape in time matters, not its strength; by default constant currents. For a batch, its mean covariance.
     fan_in : int, optional
         For ``weight_std`` and ``weight_variance``.
     points, scrambles, seed : int
         Of quasi-Monte Carlo, as in :func:`varflow.mean_field`; not used without a reset.
     progress : bool or callable
-        True draws a bar on stderr; a callable receives ``(done, total)`` in stages of which some may be left out.
+        True draws a bar on stderr; a callable receives ``(done, total)`` in stages, some of which may be skipped.
 
     Returns
     -------
     Initialization
-        ``firing_rate``, ``variance`` are recomputed at the answer, means over ``window``; ``error`` has their numerical
-        standard errors and the gain's. ``multiplier`` is that of :func:`varflow.temporal_fixed_point`.
+        ``firing_rate`` and ``variance`` are recomputed at the gain, means over ``window``; ``error`` has the numerical standard
+        errors of both and of the gain. ``multiplier`` is that of :func:`varflow.temporal_fixed_point`.
 
     Raises
     ------
     DomainError
-        For rates that no gain sustains: the message names the reachable range. Activity does not thin out towards small
-        rates, it jumps to silence. Without reset and with ``β = 1`` no late rate is stationary.
+        For rates that no gain sustains; the message gives the attainable range. It ends at a finite rate, below which activity
+        dies. Without reset and with ``β = 1`` no late rate is stationary.
 
     Notes
     -----
-    **Assumes** infinite width, no bias, weights of mean 0; a step counts as alive above 10⁻³ spikes per neuron. Layers of a
-    gate may spike at every other step only, and the rate is the mean over all. Counts of spikes (``multi_spike``) grow with
-    the membrane: no stable rate of theirs was found, a warning says so, and the gain serves for the stated depth.
-    **Accuracy**: ``error`` of the numbers. Finite width lowers rates by order 1/width, most near the smallest: real networks of
-    width 1500, stepped by three libraries at rates 0.15, 0.2 and 0.3, were 1.0 % off on average and 3.4 % at most
+    **Assumes** infinite width, no bias, weights of mean 0; a step is alive above 10⁻³ spikes per neuron. With ``reset='gate'``
+    layers may spike at every other step only; the rate is the mean over all steps. Spike counts (``multi_spike``) grow with the
+    membrane: no stable rate was found for them, so the gain holds for the stated depth only, with a warning.
+    **Accuracy**: numerically ``error``. Finite width lowers rates by order 1/width, most near the smallest: real networks of
+    width 1500, run by three libraries at rates 0.15, 0.2 and 0.3, were 1.0 % off on average and 3.4 % at most
     (``validation/claims/gain_for_rate.py``).
     **Source**: derived here.
 
@@ -107,9 +107,9 @@ def gain_for_variance(
     seed: int = 0,
     progress: Progress = False,
 ) -> Initialization:
-    r"""The gain with which the membranes of deep layers have a wanted variance, late in time.
+    r"""The gain with which the membranes of deep layers have a wanted late variance.
 
-    As :func:`varflow.gain_for_rate`, with the variance of the membrane at the spike test in place of the rate.
+    As :func:`varflow.gain_for_rate`, with the variance of the membrane before its reset instead of the rate.
 
     Parameters
     ----------
@@ -147,10 +147,10 @@ def gain_for_variance(
 
 
 def _remembering(neuron: Any, steps: Any) -> Neuron:
-    """The neuron, if a late state of it over these steps can be stationary."""
+    """The neuron, if its late state can be stationary."""
     integer("steps", steps, minimum=2)
     if instance("neuron", neuron, Neuron).decay == 1 and neuron.reset_rule.linear:
-        rule = "without reset never forgets: potentials grow with every step, and no late rate or variance is stationary"
+        rule = "without reset never forgets: variances grow with every step, and no late rate or variance is stationary"
         raise DomainError("decay", neuron.decay, rule)
     return neuron
 
@@ -171,14 +171,14 @@ QUANTITIES: dict[str, Quantity] = {"rate": late_rate, "variance": late_variance}
 def wanted_of(
     name: str, value: float, neuron: Neuron, steps: int, depth: int, drive: Drive | None = None, **options: int
 ) -> Wanted:
-    """A late ``"rate"`` or ``"variance"``, in units of the neuron; ``options`` are those of quasi-Monte Carlo."""
+    """A late ``"rate"`` or ``"variance"``, in units of the neuron; ``options``: of quasi-Monte Carlo."""
     T, L = integer("steps", steps, minimum=1), integer("depth", depth, minimum=2)
     if neuron.threshold <= 0:
-        raise DomainError(name, value, "cannot be chosen at threshold ≤ 0: name a gain")
+        raise DomainError(name, value, "cannot be chosen at threshold ≤ 0: give a gain")
     covariance = drive_covariance(currents() if drive is None else drive, T)
     moment = np.trace(covariance) / T
     if moment <= 0:
-        raise DomainError("drive", drive, "is silent: its strength can be chosen, its shape in time cannot")
+        raise DomainError("drive", drive, "must not be 0 at every step")
     own = in_units(neuron)
     fine = response_for(own, T, **options)
     rough = options | {"points": min(options["points"], COARSE), "scrambles": 2}
@@ -188,17 +188,17 @@ def wanted_of(
 
 
 def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Steady, tuple[str, ...]]:
-    """Under a drive that gives layer 1 what is wanted; where that is so weak that steps fail to start, a stronger one."""
+    """The solution under a drive that gives layer 1 the wanted value, or under one of θ/λ if some steps then stay silent."""
     warnings: tuple[str, ...] = ()
     try:
         strength = drive_strength(wanted)
     except ConvergenceError:
         strength = 1.0
-        warnings = (f"no drive of this shape gives layer 1 the {name}: it is driven at θ/λ instead",)
+        warnings = (f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead",)
     found = _tried(wanted, strength, report)
     if found is None and strength < 1:
         found = _tried(wanted, 1.0, beyond(report, STAGES))
-        warnings = (f"a drive that gives layer 1 this {name} is too weak to start every step: it is driven at θ/λ",)
+        warnings = (f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead",)
     if found is None:
         raise out_of_reach(name, wanted, unit, max(strength, 1.0))
     return found, warnings
@@ -213,16 +213,16 @@ def _tried(wanted: Wanted, strength: float, report: Report) -> Steady | None:
 
 
 def out_of_reach(name: str, wanted: Wanted, unit: float, strength: float) -> DomainError:
-    """The refusal of a value, with the range that gains sustain."""
+    """The error of an unattainable value, with the attainable range."""
     least, most, endless = sustained_range(wanted, strength)
     rule = f"is out of reach of this neuron in {len(wanted.shape)} steps and {wanted.depth} layers: "
     if endless:
-        rule += f"whatever the gain, counts of spikes die out or grow from layer to layer, and settle at no {name}"
+        rule += f"at every gain, counts of spikes die out or grow from layer to layer, without a stationary {name}"
     else:
         low, high = unit * least, unit * most
         rule += f"gains sustain {name}s between about {low:.3g} and {high:.3g}, "
         within = least < wanted.value < most
-        jumps = f"and at the gain where this {name} would lie it jumps to another {name} or to silence"
+        jumps = f"with gaps: near the gain for this one the {name} jumps to another value or to silence"
         rule += jumps if within else "and below that activity dies"
     if wanted.value < least and wanted.depth > 2:  # where activity lingers before it dies
         rule += f"; fewer layers reach lower {name}s: name a smaller depth"
@@ -267,15 +267,15 @@ def _words(name: str, wanted: Wanted, found: Steady, unit: float) -> list[str]:
     silent = np.flatnonzero(~sustained(wanted.neuron, np.asarray((found.last > ALIVE).all(axis=0))))
     if len(silent):
         words.append(
-            f"steps up to {int(silent[-1]) + 1} are silent in layer {wanted.depth}, and deeper layers lose more: at this "
-            "gain activity lasts for a depth only"
+            f"steps up to {int(silent[-1]) + 1} are silent in layer {wanted.depth}, and more steps die in deeper layers: "
+            "the gain holds for this depth only"
         )
     reached = float(found.values.mean())
     if abs(reached - wanted.value) > OFF * wanted.value + 4 * standard_error(found.values):
-        words.append(f"the {name} jumps over the wanted one near this gain: here it is {unit * reached:.3g}")
+        words.append(f"the {name} jumps near this gain, past the wanted one: here it is {unit * reached:.3g}")
     if abs(found.halfway - reached) > DRIFT * reached:
         middle, end = unit * found.halfway, unit * reached
-        words.append(f"the {name} still drifts over depth: {middle:.3g} in the middle, {end:.3g} in the last layers")
+        words.append(f"the {name} still changes with depth: {middle:.3g} in the middle, {end:.3g} in the last layers")
     if found.multiplier >= 1:
-        words.append(f"unstable: deviations grow by {found.multiplier:.3g} a layer")
+        words.append(f"unstable: deviations grow by a factor {found.multiplier:.3g} per layer")
     return words

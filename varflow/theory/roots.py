@@ -76,8 +76,8 @@ def _closest_approach(function: Callable[[np.ndarray], np.ndarray], lo: float, h
 
 
 def rising_root(function: Callable[[float], float], start: float, accuracy: float, *, smooth: bool = True) -> float:
-    """Root of an expensive rising function of a positive number, to a relative accuracy: a bracket that widens from
-    ``start``, then Brent's method in the logarithm, or bisection for a step function.
+    """Root of an expensive increasing function of a positive number, to a relative accuracy: a bracket around ``start``, then
+    Brent's method in the logarithm, or bisection for a step function.
     """
     from scipy.optimize import bisect as halving
     from scipy.optimize import brentq
@@ -99,9 +99,7 @@ def rising_root(function: Callable[[float], float], start: float, accuracy: floa
 def first_to_hold(
     holds: Callable[[np.ndarray], np.ndarray | list[bool]], lo: float, hi: float, ratio: float, *, at_once: int = 7
 ) -> tuple[float, float]:
-    """Two numbers of ``[lo, hi]`` within a ratio: a condition fails at the lower and holds from the upper on, as it does at
-    ``hi``. ``at_once`` numbers are tested together.
-    """
+    """The bracket, to a ratio, of the point from which a condition holds up to ``hi``; it tests ``at_once`` points together."""
     while hi / lo > ratio:
         grid = np.geomspace(lo, hi, at_once + 2)
         last = int(np.flatnonzero(~np.r_[False, holds(grid[1:-1]), True])[-1])

@@ -40,7 +40,7 @@ COARSE_RATIO, MARGIN = 1.012, 1.005  # ratio of gains that ends the coarse searc
 RESOLUTION = 1e-4  # relative, without sampling
 FIRST_STEP_RESOLUTION = 1e-10  # relative, for the first step, which is exact
 JUST = 1.001  # ratio to the first step's critical gain at which the other steps are tested
-LOOKS = 12  # sets of gains that a search is reported to try; few need more
+LOOKS = 12  # sets of gains of one search in the progress report; few searches need more
 
 Alive = Callable[[np.ndarray], np.ndarray]  # gains to (replicas, gains): whether the wanted steps are alive
 
@@ -137,7 +137,7 @@ def temporal_critical_gain(
 
 
 def every(values: np.ndarray) -> np.ndarray:
-    """All steps, as :func:`late` gives half of them."""
+    """All steps; :func:`late` gives the late half."""
     return values
 
 
@@ -155,7 +155,7 @@ def _starts(first: LayerState, drive: Drive) -> None:
 
 
 def _counted(look: Callable[..., np.ndarray], report: Report) -> Callable[..., np.ndarray]:
-    """The same, which reports how often it looked."""
+    """``look``, reporting the number of its calls."""
     number = count()
 
     def looked(*question: Any) -> np.ndarray:

@@ -139,7 +139,7 @@ def _mean(group: list[LayerState]) -> LayerState:
 
 
 def standard_error(replicas: np.ndarray) -> np.ndarray:
-    """Of the mean over replicas, the first axis; 0 of a single one, which is deterministic."""
+    """Standard error of the mean over replicas, the first axis; 0 for a single one, which is deterministic."""
     return spread(replicas) / np.sqrt(len(replicas)) if len(replicas) > 1 else np.zeros(replicas.shape[1:])
 
 

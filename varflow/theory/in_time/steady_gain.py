@@ -1,9 +1,9 @@
-r"""The gain at which every layer repeats the one below it, at a wanted late rate or variance.
+r"""The gain at which deep layers are stationary with a wanted late rate or variance.
 
-With ``M`` the second moments of a layer's spikes, the next layer has ``F(g² M)``. Instead of trying gains over the whole depth,
-each layer chooses the gain that gives it the wanted value. That fixes the direction in which deviations grow, so gains and
-states settle within a few layers, stable or not. A network of that one gain is then taken down to the wanted depth: what it
-does not keep there is refused, with the range of values that gains do keep.
+With ``M`` the second moments of a layer's spikes over time, the next layer has ``M' = F(g² M)``. Instead of trying many gains
+over the whole depth, every layer takes the gain that gives it the wanted value. This suppresses the leading deviation, so that
+gains and states converge within a few layers, stable or not. The gain found is then used in a whole network of the given depth
+and refined there; a value that this network does not keep raises, with the attainable range.
 """
 
 from __future__ import annotations
@@ -34,36 +34,34 @@ __all__ = [
     "sustained_range",
 ]
 
-LONGEST = 48  # layers that choose their gain, at most
-WINDOW = 6  # layers averaged; gains have settled when two windows agree
-NOISE = 2.0  # within this many standard errors
-EXACT = 1e-9  # relative change of the gain that counts as none, where nothing is drawn
-SECANTS = 6  # steps of the secant method before a bracket is looked for
+LONGEST = 48  # most layers that choose their gain
+WINDOW = 6  # layers averaged; gains have converged when two windows agree
+NOISE = 2.0  # standard errors within which windows agree
+EXACT = 1e-9  # relative change of the gain at which it has converged, without sampling
+SECANTS = 6  # steps of the secant method before bracketing
 CLOSE = 1e-2  # relative deviation of a layer's value for which its gain is corrected to first order
-ACCURACY = 2e-4  # relative, of drives and gains that are bracketed
-CONTRACTING = 0.9  # multiplier below which a change within the noise is the end of it, not the beginning of a slow decay
-KEPT = 0.05  # relative deviation over the depth up to which a value counts as kept
-REFINEMENTS = 16  # networks of one gain that are tried after the first, at most
-STAGES = LONGEST + 1 + REFINEMENTS  # of a solution, at most, as they are reported
-STRIDE = 0.1  # change of ln g from one to the next, at most
-FLATTEST, STEEPEST = 0.2, 5.0  # d ln value/d ln g of one layer, where noise hides it
-STEADIEST = (
-    0.1  # 1 - m, with the multiplier m, by which that derivative of a network is not more than 10 times as large at first
-)
-JUMP = 1e-4  # a value that passes the wanted one between gains this close, in ln g, jumps over it
-ROUNDS, DEVIATION = 8, 0.2  # of the power iteration for the multiplier: relative, large beside the grain of few points
-LOWEST, HIGHEST = 0.05, 1e3  # gains, in units of θ/λ, between which it is looked for
-EDGE = 1.003  # ratio of gains to which its lower end is found,
-ROUGH_EDGE = 1.05  # and where values grow without bound, which have no smallest lasting one
+ACCURACY = 2e-4  # relative, of bracketed drives and gains
+CONTRACTING = 0.9  # multiplier below which a change within the noise means convergence; above, it may be a slow decay
+KEPT = 0.05  # largest relative deviation over the depth of a value that is kept
+REFINEMENTS = 16  # most networks tried after the first
+STAGES = LONGEST + 1 + REFINEMENTS  # most stages of a solution in the progress report
+STRIDE = 0.1  # largest change of ln g from one network to the next
+FLATTEST, STEEPEST = 0.2, 5.0  # bounds of d ln value/d ln g of one layer, which noise may hide
+STEADIEST = 0.1  # smallest 1 - m in the first estimate slope/(1 - m) of a network's d ln value/d ln g
+JUMP = 1e-4  # difference of ln g within which a value that passes the wanted one jumps
+ROUNDS, DEVIATION = 8, 0.2  # power iteration for the multiplier: rounds; relative deviation, large against the sampling error
+LOWEST, HIGHEST = 0.05, 1e3  # gains, in units of θ/λ, searched for the attainable range
+EDGE = 1.003  # accuracy of the smallest gain that sustains activity, as a ratio
+ROUGH_EDGE = 1.05  # the same where values grow without bound, which have no smallest stationary one
 
 Quantity = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of firing rates and variances (…, steps): what is wanted (…)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Wanted:
-    """A late rate or variance of the neuron with θ = λ = 1, in a network of some depth.
+    """A wanted late rate or variance of the neuron with θ = λ = 1, in a network of some depth.
 
-    ``coarse`` serves to find the gain, ``fine`` to refine it; ``tolerance`` is the relative deviation that needs no refinement.
+    ``coarse`` is used to find the gain, ``fine`` to refine it, up to a relative deviation ``tolerance``.
     """
 
     value: float
@@ -87,17 +85,17 @@ class Steady:
     Attributes
     ----------
     gain, error : float
-        In units of θ/λ, and its standard error: that of the value, over ``d ln value/d ln g``.
+        In units of θ/λ; its standard error is the relative one of the value, over ``d ln value/d ln g``.
     strength : float
-        Of the drive, in the same units.
+        Standard deviation of the drive, in the same units.
     firing_rate, variance, last : ndarray, shape (replicas, steps)
         Means over the last layers, and the rates of the last layer alone, of a network with this gain in every layer.
     values : ndarray, shape (replicas,)
         The wanted quantity, mean over the last layers.
     chosen : float
-        The same with the gain that layers choose, before it was refined.
+        The same before refinement, at the gain that layers choose.
     halfway : float
-        The same half-way down.
+        The same at half the depth.
     multiplier : float
         Leading multiplier of the layer map.
     reached : bool
@@ -118,10 +116,10 @@ class Steady:
 
 
 def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Report = unreported) -> Steady:
-    """The gain at which deep layers keep the wanted value, below a layer driven at a strength.
+    """The gain at which deep layers keep the wanted value, for a layer 1 with a drive of this strength.
 
-    A network of the gain that layers choose is not refined if the logarithm of its value is off by more than ``farthest``.
-    Raises ConvergenceError where no gain gives a layer that value.
+    The gain is not refined if the logarithm of its value deviates by more than ``farthest``.
+    Raises ConvergenceError if no gain gives a layer that value.
     """
     chosen, state, slope = _choosing(wanted, _driven(wanted, wanted.coarse, strength), report)
     m = _multiplier(wanted, math.exp(chosen), state)
@@ -132,7 +130,7 @@ def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Re
 
     found = down(chosen)
     report(LONGEST + 1)
-    value, of_network = float(found.values.mean()), slope / max(1 - m, STEADIEST)  # the layers below change too
+    value, of_network = float(found.values.mean()), slope / max(1 - m, STEADIEST)  # a network responds more than a layer
     if abs(_off(wanted, found).mean()) < farthest:
         found, of_network = _refined(wanted, down, found, of_network, slope, beyond(report, LONGEST + 1))
     error = found.gain * float(standard_error(_off(wanted, found))) / of_network
@@ -141,7 +139,7 @@ def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Re
 
 
 def _off(wanted: Wanted, found: Steady) -> np.ndarray:
-    """Of each replica, ``ln(value/wanted)``."""
+    """``ln(value/wanted)`` of each replica."""
     return np.log(np.maximum(found.values, 1e-300) / wanted.value)
 
 
@@ -163,7 +161,7 @@ def _refined(
         found = down(log_g)
         report(number)
         off = float(_off(wanted, found).mean())
-        if abs(log_g - before[0]) > JUMP and abs(off - before[1]) < 1:  # not from living to dead
+        if abs(log_g - before[0]) > JUMP and abs(off - before[1]) < 1:  # both alive
             slope = max((off - before[1]) / (log_g - before[0]), flattest)
         if abs(off) < abs(float(_off(wanted, nearest).mean())):
             nearest = found
@@ -171,12 +169,12 @@ def _refined(
 
 
 def lasting(wanted: Wanted, rates: np.ndarray) -> np.ndarray:
-    """Whether the late half of the steps is alive, of rates (…, steps)."""
+    """Whether the late half of the steps is alive, for rates (…, steps)."""
     return np.asarray(sustained(wanted.neuron, late(rates) > ALIVE).all(axis=-1))
 
 
 def at_gain(wanted: Wanted, gain: float, strength: float) -> Steady:
-    """Deep layers of a given gain, below a layer driven at a strength."""
+    """Deep layers at a given gain, for a layer 1 with a drive of this strength."""
     return replace(_down(wanted, wanted.coarse, gain, _driven(wanted, wanted.coarse, strength)), strength=strength)
 
 
@@ -187,8 +185,8 @@ def drive_strength(wanted: Wanted, guess: float = 1.0) -> float:
 
 
 def sustained_range(wanted: Wanted, strength: float) -> tuple[float, float, bool]:
-    """Smallest and largest value that gains sustain: from where the late half of the steps just survives to far above the
-    threshold. The last says whether values grow without bound, as counts of spikes do.
+    """Smallest and largest value that gains sustain, from the gain at which the late half of the steps just survives to
+    ``HIGHEST``, and whether values grow without bound, as counts of spikes do.
     """
     first = _driven(wanted, wanted.coarse, strength)
 
@@ -223,7 +221,7 @@ def _above(wanted: Wanted, response: Response, below: LayerState, gain: np.ndarr
 
 
 def _choosing(wanted: Wanted, state: LayerState, report: Report) -> tuple[float, LayerState, float]:
-    """Layers each of which chooses its gain, until they settle: ln g, the last state, and d ln value/d ln g of one layer."""
+    """Layers that choose their gain, until it converges: ln g, the last state, and d ln value/d ln g of one layer."""
     gains: list[np.ndarray] = []
     start, slope = np.full(wanted.coarse.replicas, math.log(2.5)), 1.0
     for number in range(1, LONGEST + 1):
@@ -248,7 +246,7 @@ def _settled(gains: list[np.ndarray]) -> bool:
 def _chosen(
     wanted: Wanted, below: LayerState, start: np.ndarray, slope: float, number: int
 ) -> tuple[LayerState, np.ndarray, float]:
-    """The layer at the wanted value, its ln g corrected to first order, and d ln value/d ln g: secants from a gain nearby."""
+    """A layer near the wanted value, its ln g corrected to first order, and d ln value/d ln g: secants from the gain below."""
     log_g, before = start, None
     for _ in range(SECANTS):
         state = _above(wanted, wanted.coarse, below, np.exp(log_g), number)
@@ -267,12 +265,12 @@ def _chosen(
 
 
 def _down(wanted: Wanted, response: Response, gain: float, first: LayerState, *, settling: bool = False) -> Steady:
-    """A network of one gain, to its depth or, where layers are known to settle, to where its rates change no more."""
+    """A network of one gain, to its depth or, if layers are known to converge, until its rates no longer change."""
     states, means, settled = [first], [], False
     while len(states) < wanted.depth and not settled:
         states.append(_above(wanted, response, states[-1], gain, len(states)))
         means.append(float(wanted.of(states[-1]).mean()))
-        if not 0 < means[-1] < math.inf:  # dead, or beyond all numbers, and so are the layers above
+        if not 0 < means[-1] < math.inf:  # dead or infinite, and so are the layers above
             break
         settled = (
             settling and len(states) > 2 * WINDOW and unchanged(_rates(states[-2 * WINDOW : -WINDOW]), _rates(states[-WINDOW:]))
