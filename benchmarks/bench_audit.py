@@ -1,8 +1,7 @@
-"""What it costs to watch, to audit and to initialise a model, beside its own forward pass and a bare ``normal_`` of its
-weights.
+"""The cost of observing, auditing and initialising a model, relative to its forward pass and to ``normal_`` on its weights.
 
-Ratios are taken inside one process, of the least of several interleaved rounds, in which other work of the machine has the
-smallest part: on one thread in CPU time, and on all of torch's threads in wall time.
+Ratios are of the shortest of several interleaved rounds in one process, least affected by other load: CPU time on one thread,
+wall time on all of torch's threads.
 """
 
 import time
@@ -54,7 +53,7 @@ def clock(request):
     threads, now = CLOCKS[request.param]
     with_threads = torch.get_num_threads()
     torch.set_num_threads(threads)
-    torch.zeros(2**23)  # a large block, given back: from then on glibc keeps what is freed, as in any longer run
+    torch.zeros(2**23)  # allocating and freeing a large block makes glibc keep freed memory, as in any longer run
 
     def seconds(call):
         start = now()
@@ -67,7 +66,7 @@ def clock(request):
 
 
 def least(seconds, rounds, **calls):
-    """The least time of each call, over interleaved rounds."""
+    """The shortest time of each call over interleaved rounds."""
     for call in calls.values():
         call()
     times = [{name: seconds(call) for name, call in calls.items()} for _ in range(rounds)]
@@ -75,7 +74,7 @@ def least(seconds, rounds, **calls):
 
 
 def test_watching_over_the_forward_pass(benchmark, clock):
-    """Labels, hooks and statistics of every layer; the model's state is kept and put back."""
+    """Labels, hooks and statistics of every layer, with the state of the model saved and restored."""
     model, x = Perceptron(WIDTH, DEPTH, STEPS), torch.rand(BATCH, WIDTH)
     vf.init.init_model(model, x)
 
@@ -110,8 +109,7 @@ def test_audit_of_fifty_layers(benchmark, clock):
 
 
 def test_initialising_over_a_bare_normal(benchmark, clock):
-    """1e8 parameters in 50 layers, four steps: what ``init_model`` does beside the tracing pass, for a neuron that it meets for
-    the first time and again."""
+    """``init_model`` without tracing: 1e8 parameters in 50 layers, four steps, for a new neuron and a known one."""
     model, x = Perceptron(BIG_WIDTH, BIG_DEPTH, 4), torch.rand(4, BIG_WIDTH)
     traced = trace(model, x)
     plan = vf.init.init_model(model, x)

@@ -1,6 +1,6 @@
-"""The exact chain against dense simulation at equal precision, and its cost at widths no simulation reaches.
+"""The exact chain against dense simulation at equal precision, and its cost at widths beyond any simulation.
 
-Everything compared is measured in one process, the two sides interleaved, in CPU seconds.
+Both are measured in one process, interleaved, in CPU seconds.
 """
 
 import statistics
@@ -14,7 +14,7 @@ import varflow as vf
 
 ROUNDS = size(5, 1)
 DENSE = size(600, 60)  # the width that is simulated
-PRECISION = 1e-6  # of E[Var u_100] by the chain, far more than its measured error
+PRECISION = 1e-6  # of E[Var u_100]; the measured error of the chain is far smaller
 COARSE = 1e-3
 
 
@@ -43,7 +43,7 @@ def from_the_definition(described):
 
 
 def test_against_dense_simulation_at_equal_precision(benchmark):
-    """E[Var u_100] at n = 600, θ = 1 (0.7 at small size): a simulation of N networks knows it to std/√N."""
+    """E[Var u_100] at n = 600, θ = 1 (0.7 at small size); a simulation of N networks has the standard error std/√N."""
     pytest.importorskip("torch")
     described, dense, chain = network(DENSE, size(1.0, 0.7)), [], []
 
@@ -73,7 +73,7 @@ def test_against_dense_simulation_at_equal_precision(benchmark):
 @pytest.mark.parametrize(("width", "limit"), size([(10**5, 0.1), (10**6, 0.1), (10**8, 0.3)], [(10**5, 0)]))
 @pytest.mark.parametrize("gain", [None, 2**0.5], ids=["living", "dying"])
 def test_very_wide(benchmark, width, limit, gain):
-    """100 layers at θ = 1, and the error of it that ``Profile.error`` states."""
+    """100 layers at θ = 1, and the stated ``Profile.error``."""
     described = network(width, 1.0, gain)
     seconds = []
     benchmark.pedantic(lambda: seconds.append(cpu_seconds(lambda: vf.SpikeChain(described).survival())), rounds=ROUNDS)
@@ -89,7 +89,7 @@ def test_very_wide(benchmark, width, limit, gain):
 @pytest.mark.parametrize("width", size([100, 300, 600, 1000], [100]))
 @pytest.mark.parametrize("threshold", [0.7, 1.0])
 def test_corrected_gain(benchmark, width, threshold):
-    """The root in the gain, in units of the chain at that gain."""
+    """Time to solve for the gain, in units of one evaluation of the chain."""
     shape = {"threshold": threshold, "width": width, "depth": 100}
     described, seconds, ratios = network(width, threshold, vf.corrected_gain(**shape)), [], []
 

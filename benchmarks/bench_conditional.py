@@ -1,8 +1,7 @@
 """The conditional engine against real weight matrices: varflow's own, and networks of snnTorch and SpikingJelly.
 
-Seconds a network of 100 layers of 1000 neurons, weights included, in CPU time of one thread and in one process: the
-conditional engine over 64 networks, the others network by network, as they draw their weights. Each round takes all sides in
-turn.
+CPU seconds per network of 100 layers of 1000 neurons, including weights, on one thread in one process: the conditional engine
+over 64 networks, the others network by network. Every round runs all of them in turn.
 """
 
 import math
@@ -88,7 +87,7 @@ def one_thread():
 
 
 def ratios(steps, other, benchmark, name):
-    """Seconds of another side over those of the conditional engine, round by round."""
+    """Ratio of the time of another simulator to that of the conditional engine, round by round."""
     found = []
 
     def run():

@@ -1,7 +1,6 @@
 """The dense engine against the rate at which torch draws normal numbers, and two threads against one.
 
-Ratios are taken inside one process, with the two sides interleaved; those of one thread in CPU time, so that a busy
-machine does not change them.
+Ratios are of interleaved runs in one process; those on one thread in CPU time, so that other load does not change them.
 """
 
 import statistics
@@ -36,7 +35,7 @@ def raw_seconds(number=WEIGHTS):
 
 
 def dense_seconds(seed):
-    """The same for one network of every configuration, simulated."""
+    """CPU seconds to simulate one network of every configuration."""
     start = time.process_time()
     vf.simulate(SWEEP, repeats=1, seed=seed, threads=1)
     return time.process_time() - start
@@ -78,7 +77,7 @@ def test_two_threads(benchmark):
 
 @pytest.mark.parametrize("width", [12, 20])
 def test_many_small_networks(benchmark, width):
-    """20 000 networks of 30 layers, beside the bare normals of their weights."""
+    """20 000 networks of 30 layers, relative to drawing their weights."""
     network, repeats, ratios = vf.Network(width=width, depth=30, gain=2.51), size(20000, 20), []
 
     def run():

@@ -1,8 +1,8 @@
-"""The mean field in time: seconds for 100 layers, against the same coincidences pair by pair from scipy, and with reset against
-plain Monte Carlo to the same standard error.
+"""The mean field in time over 100 layers: against scipy's bivariate normal for every pair of steps and, with reset, against
+plain Monte Carlo with the same standard error.
 
-Both sides run in one process, in CPU time so that a busy machine does not change the ratio; the naive side computes one layer
-and is scaled to all. With reset threads share the work, and wall seconds stand beside.
+Both run in one process, in CPU time so that other load does not change the ratio; the naive method computes one layer, scaled
+to all. With reset, several threads share the work, and wall seconds are given too.
 """
 
 import time
@@ -22,7 +22,7 @@ def network(steps, squared_gain=6.303, **neuron):
 
 
 def best(function, rounds):
-    """Smallest CPU time of several calls, and the last answer."""
+    """Shortest CPU time of several calls, and the last result."""
     times = []
     for _ in range(rounds):
         start = time.process_time()
@@ -32,7 +32,7 @@ def best(function, rounds):
 
 
 def pair_by_pair(described, below):
-    """Coincidences of the layer above: scipy's bivariate normal for each pair of steps."""
+    """Second moments of the next layer's spikes: scipy's bivariate normal for each pair of steps."""
     neuron, steps = described.neuron, described.steps
     leak = neuron.decay ** np.maximum(np.subtract.outer(np.arange(steps), np.arange(steps)), 0) * np.tri(steps)
     H = leak @ (float(described.gains[-1]) ** 2 * below) @ leak.T
@@ -50,7 +50,7 @@ def test_without_reset(benchmark, steps, seconds_bar, ratio_bar):
     described = network(steps)
     ours, profile = best(lambda: vf.mean_field(described), 5)
     benchmark.pedantic(vf.mean_field, (described,), rounds=5)
-    layer = DEPTH // 2  # an ordinary one: far from the drive, where steps are perfectly correlated
+    layer = DEPTH // 2  # far from the drive, where steps are perfectly correlated
     naive, M = best(lambda: pair_by_pair(described, profile.coincidences[layer - 1]), 1)
     agreement = np.abs(M - profile.coincidences[layer]).max()
     result = {"seconds": ours, "pair by pair": DEPTH * naive, "ratio": DEPTH * naive / ours, "largest difference": agreement}
@@ -61,7 +61,7 @@ def test_without_reset(benchmark, steps, seconds_bar, ratio_bar):
 
 
 def plain_coincidences(described, below, points, rng):
-    """Coincidences of the layer above from drawn currents, in double precision."""
+    """Second moments of the next layer's spikes from sampled currents, in double precision."""
     neuron, steps = described.neuron, described.steps
     currents = rng.multivariate_normal(np.zeros(steps), float(described.gains[-1]) ** 2 * below, points, method="cholesky").T
     S, h, s = np.empty(currents.shape), 0.0, 0.0
@@ -83,7 +83,7 @@ def test_with_reset(benchmark, reset):
     wall = time.perf_counter() - wall
     rng, points, below = np.random.default_rng(0), 2**12, profile.coincidences[-2]
     naive, drawn = best(lambda: [plain_coincidences(described, below, points, rng) for _ in range(replicas)], 2)
-    # One layer each: plain errors do not even pass through the layers here, those of the profile did.
+    # One layer: the plain errors are those of a single layer, the profile's have accumulated over layers.
     plain = np.diagonal(np.std(drawn, axis=0, ddof=1)).mean() / replicas**0.5
     error = profile.error["firing_rate"][-1]
     ratio = DEPTH * naive * (plain / error.mean()) ** 2 / ours
@@ -98,5 +98,5 @@ def test_with_reset(benchmark, reset):
     benchmark.extra_info |= result
     assert error.max() <= 2e-3
     bar(ours <= 6)
-    assert offset <= 5  # the two agree, in standard errors of the plain side
+    assert offset <= 5  # agreement, in standard errors of plain Monte Carlo
     bar(ratio >= 15)

@@ -1,7 +1,7 @@
 """The theory's speed: stable fixed points against scipy's elementwise finder, the exact chain, fifty digits, and start-up.
 
-Ratios are taken inside one process on the same problems, best of several rounds on each side, in CPU time so that a busy
-machine does not change them.
+Ratios are of the best of several rounds in one process on the same problems, in CPU time so that other load does not change
+them.
 """
 
 import math
@@ -32,7 +32,7 @@ def problems(bias):
 
 
 def best(function, rounds):
-    """Smallest CPU time of several calls, and the last answer."""
+    """Shortest CPU time of several calls, and the last result."""
     times = []
     for _ in range(rounds):
         start = time.process_time()
@@ -42,7 +42,7 @@ def best(function, rounds):
 
 
 def scipy_finder(theta, gain, bias):
-    """The same roots by bracketing, vectorised as scipy does it: from the steepest point, where F > V, to ``σ_b² + g²/2``."""
+    """The same roots with scipy's vectorised bracketing, from the steepest point, where ``F > V``, to ``σ_b² + g²/2``."""
 
     def excess(V, theta, gain, bias):
         return bias**2 + gain**2 * ndtr(-theta / np.sqrt(V)) - V
@@ -59,14 +59,14 @@ def test_stable_variance_against_scipys_elementwise_finder(benchmark, bias, leas
     given = {"threshold": theta, "gain": gain} | ({"bias_std": bias_std} if bias else {})
     vf.stable_variance(threshold=1.0, gain=3.0, bias_std=0.1)  # builds the table
     theirs = ours = math.inf
-    for _ in range(4):  # interleaved: what else the machine does falls on both
+    for _ in range(4):  # interleaved, so that other load affects both
         seconds, wanted = best(lambda: scipy_finder(theta, gain, bias_std), 1)
         theirs = min(theirs, seconds)
         seconds, got = best(lambda: vf.stable_variance(**given), 5)
         ours = min(ours, seconds)
     benchmark.pedantic(vf.stable_variance, kwargs=given, rounds=5)
     slope = gain**2 * theta / wanted**1.5 * np.exp(-(theta**2) / wanted / 2) / math.sqrt(8 * math.pi)
-    # scipy stops at 4 eps of V, and the root itself is known to eps/(1 - m)
+    # scipy stops at 4 eps V; rounding of F moves the root by eps/(1 - m)
     assert np.all(np.abs(got / wanted - 1) <= 1e-14 * (1 + 1 / (1 - slope)))
     result = {"ns an element": 1e9 * ours / NUMBER, "scipy": 1e9 * theirs / NUMBER, "ratio": theirs / ours}
     benchmark.extra_info |= result
@@ -91,7 +91,7 @@ def test_chain(benchmark, width, limit):
 
 @pytest.mark.parametrize("gain_squared", [2.0, 5.5])
 def test_chain_that_keeps_its_whole_tails(benchmark, gain_squared):
-    """A dying network of width 10⁴: rare survival costs the whole of every row."""
+    """A dying network of width 10⁴: rare survival needs all entries of every row."""
     network = vf.Network(width=size(10_000, 100), depth=100, gain=math.sqrt(gain_squared))
     living = replace(network, gain=vf.gain(threshold=1.0))
     seconds, few = (best(lambda described=described: vf.finite_width(described), 2)[0] for described in (network, living))

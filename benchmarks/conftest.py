@@ -1,4 +1,4 @@
-"""What the benchmarks measured, ratios above all, in a table at the end of the run."""
+"""Prints the measured ratios in a table at the end of the run."""
 
 import statistics
 
@@ -26,7 +26,7 @@ def _in_the_table(request):
 def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.section("measured inside this run; of several rounds the median, the least and the largest")
     for name, found in config.stash[ROWS]:
-        if found:  # nothing of one that was skipped or failed
+        if found:  # none for skipped or failed ones
             terminalreporter.write_line(name)
         for quantity, value in found.items():
             terminalreporter.write_line(f"    {quantity:<44} {shown(value)}")

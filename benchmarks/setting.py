@@ -1,4 +1,4 @@
-"""Full or small: figures are taken at full size; a small one, ``VARFLOW_BENCHMARKS=small``, shows in no time that all run."""
+"""Size of the benchmarks: full for measurements, ``VARFLOW_BENCHMARKS=small`` for a quick check that all of them run."""
 
 import os
 
@@ -6,10 +6,10 @@ SMALL = os.environ.get("VARFLOW_BENCHMARKS") == "small"
 
 
 def size(full, small):
-    """A number, or several, of the setting."""
+    """The full or the small value of a setting."""
     return small if SMALL else full
 
 
 def bar(kept):
-    """A bar on speed, which means nothing at a small size or on a busy machine's wall clock."""
+    """Assert a speed, only at full size: small sizes and busy machines say nothing about it."""
     assert kept or SMALL
