@@ -73,7 +73,8 @@ def membranes(kernel: np.ndarray, currents: Differences) -> Membranes:
     var_change = np.array(np.diagonal(membrane_step, axis1=-2, axis2=-1))  # Cov[H_t + H_(t-1), ΔH_t]
     var_change[..., 1:] += np.diagonal(membrane_step, 1, -2, -1)
     mean_change = currents.mean_change @ kernel.T
-    variance, mean = np.cumsum(var_change, axis=-1), np.cumsum(mean_change, axis=-1)
+    variance = np.maximum(np.cumsum(var_change, axis=-1), 0.0)  # after a steep fall the sum may round to a negative number
+    mean = np.cumsum(mean_change, axis=-1)
     upper = np.triu(np.ones(kernel.shape))
     since = _sum_since(mean_change, upper) if mean.any() else 0.0
     return Membranes(variance, mean, _variance_since(step_step, upper), _sum_since(var_change, upper), since)
