@@ -9,6 +9,7 @@ import pytest
 from scipy import special
 
 import varflow as vf
+from varflow.init.in_time import out_of_reach, wanted_of
 
 FEW = {"points": 2**9, "scrambles": 4}
 LEAKY = vf.Neuron(1.0, decay=0.5)
@@ -359,6 +360,13 @@ def test_a_rate_out_of_reach_names_the_range(rate):
         vf.gain_for_rate(LEAKY, rate=0.9 * least, **question)
 
 
+def test_a_rate_within_the_range_is_not_said_to_be_too_low():
+    wanted = wanted_of("rate", 0.3, LEAKY, 6, 10, points=2**7, scrambles=2, seed=0)
+    rule = out_of_reach("rate", wanted, 1.0, 1.0).rule
+    assert "at the gain where this rate would lie it jumps to another rate or to silence" in rule
+    assert "activity dies" not in rule
+
+
 def test_fewer_layers_reach_lower_rates():
     """As the refusal of too low a rate says; that of too high a one does not."""
 
@@ -427,6 +435,16 @@ def test_a_gate_of_which_three_late_steps_are_counted():
     assert abs(found.firing_rate - 0.12) < 0.02 * 0.12
     assert abs(deep.firing_rate[-12:, 3:].mean() - found.firing_rate) < 4 * error + 1e-3
     assert abs(deep.firing_rate[-12:, 3:].mean() - 1.25 * found.firing_rate) > 4 * error + 1e-3
+
+
+@pytest.mark.parametrize("steps", [4, 8])
+def test_a_rate_that_first_layers_cannot_have_is_found_deeper(steps):
+    """No gain lets layer 2 of a gate fire at 0.3 below a layer driven constantly; the layers above it reach it."""
+    found = vf.gain_for_rate(GATED, rate=0.3, steps=steps, depth=20, **FEW)
+    drive = vf.drives.currents(found.input_gain)
+    rates = vf.mean_field(network(found.gain, GATED, steps=steps, depth=20, drive=drive), seed=5, **FEW).firing_rate
+    assert found.firing_rate == pytest.approx(0.3, rel=0.01)
+    assert rates[-9:, steps // 2 :].mean() == pytest.approx(0.3, rel=0.02)
 
 
 def test_counts_have_no_stable_rate():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from varflow._checks import ConvergenceError
 from varflow._progress import Report, beyond, unreported
 from varflow.model.neurons import Neuron
 from varflow.theory.in_time.differences import Differences
@@ -260,7 +261,12 @@ def _chosen(
             return state, log_g - off / slope, slope
         before, log_g = (log_g, off), log_g - np.clip(off / slope, -1.0, 1.0)
     excess = lambda g: float(wanted.of(_above(wanted, wanted.coarse, below, g, number)).mean()) - wanted.value  # noqa: E731
-    g = rising_root(excess, math.exp(float(start.mean())), ACCURACY)
+    try:
+        g = rising_root(excess, math.exp(float(start.mean())), ACCURACY)
+    except ConvergenceError:
+        if number > WINDOW:
+            raise
+        return _above(wanted, wanted.coarse, below, HIGHEST, number), start, slope  # the next layers may reach the value
     return _above(wanted, wanted.coarse, below, g, number), np.full_like(start, math.log(g)), slope
 
 
