@@ -171,6 +171,8 @@ BAD = [
         lambda: vf.symbolic.variance_map(stats.StudentT("X", nu), parameters={"nu": (3, 9)}),
         "keys are the symbols themselves",
     ),
+    *[(lambda given=given: vf.symbolic.multiplier(parameters=given), "must be a dict") for given in (0, (), ...)],
+    (lambda: vf.symbolic.variance_map(mean_gain=1e90), "leaves no point of ordinary size"),
     (lambda: vf.symbolic.saddle_node("normal", parameters={nu: (3, 9)}), "gives a range for nu"),
     (lambda: vf.symbolic.variance_map(stats.Pareto("X", 1, nu), parameters={nu: (1.5, 3)}), "depends on nu"),
     (lambda: vf.symbolic.variance_map(stats.Poisson("X", 2)), "distribution=PoissonDistribution(2) must be a built-in name"),
@@ -190,3 +192,10 @@ def test_bad_input_names_the_argument_or_the_symbol(call, message):
     with pytest.raises(vf.DomainError) as error:
         call()
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(("threshold", "bias_std"), [(70, 2.5), (-30, 0), (1, 200)])
+def test_steps_are_checked_at_numbers_of_any_size(threshold, bias_std):
+    """Random points are drawn in units of the numbers given: the search for one at which neurons fire did not end."""
+    derivation = vf.symbolic.multiplier("uniform", threshold=threshold, bias_std=bias_std)
+    assert derivation.check(points=2)

@@ -14,6 +14,7 @@ import sympy
 from mpmath import mp, mpf
 from sympy import Eq, Integral, O, Symbol, erfc, exp, pi, sqrt
 
+from varflow._checks import DomainError
 from varflow.symbolic.conditions import below
 from varflow.symbolic.derivation import Derivation, DerivationError, Setting
 from varflow.symbolic.layer import atom, spread
@@ -22,6 +23,8 @@ from varflow.symbolic.simplify import factored, neat
 from varflow.symbolic.symbols import g, quantity, z
 
 __all__ = ["correlation_map", "correlation_slope", "rho"]
+
+FAR = 8  # beyond, quadratures that check the steps miss the tail
 
 rho = Symbol("rho", nonnegative=True)
 x, y = Symbol("x", real=True), Symbol("y", real=True)
@@ -82,7 +85,7 @@ def correlation_slope(z: Any = z) -> Derivation:
     >>> round(float(vf.symbolic.correlation_slope().lambdify()(z=1.0, overlap=0.27400)), 4)
     0.4758
     """
-    at = atom("z", z)
+    at = _level(z)
     start = Derivation("The slope of the correlation map", Setting(_draw(at), _define(at)))
     steps = start.then(Eq(rho_next, covariance / variance), "the correlation of the next potentials")
     steps = steps.then(
@@ -148,13 +151,21 @@ def correlation_map(z: Any = z) -> Derivation:
     asin(rho)/pi + 1/2
     """
     steps = correlation_slope(z)
-    at = atom("z", z)
+    at = _level(z)
     rate = erfc(at / sqrt(2)) / 2
     steps = steps.then(
         lambda e: Eq(rho_next, rate + Integral(e.rhs.subs(rho, r), (r, 0, rho))),
         "integrated from $\\rho = 0$, where spikes are independent and $\\rho' = p$",
     )
     return steps if at != 0 else steps.then(lambda e: e.doit(), "the integral in closed form")
+
+
+def _level(given: Any) -> Any:
+    """The standardised threshold, a symbol or a number at which the steps can be checked."""
+    at = atom("z", given)
+    if not at.free_symbols and abs(at) > FAR:
+        raise DomainError("z", given, f"must be at most {FAR} in size, where its steps can be checked: keep z a symbol")
+    return at
 
 
 def _heat_equation() -> Any:

@@ -293,9 +293,10 @@ class Derivation:
 
 def _fixed(given: Any) -> dict[Any, Any]:
     """Symbols fixed by an assumption, checked."""
-    if not isinstance(given or {}, Mapping) or not all(isinstance(symbol, sympy.Symbol) for symbol in given or {}):
+    given = {} if given is None else given
+    if not isinstance(given, Mapping) or not all(isinstance(symbol, sympy.Symbol) for symbol in given):
         raise DomainError("given", given, "must be a dict: symbol → number or expression")
-    return {symbol: exact(f"given[{symbol}]", expression) for symbol, expression in (given or {}).items()}
+    return {symbol: exact(f"given[{symbol}]", expression) for symbol, expression in given.items()}
 
 
 @lru_cache(maxsize=512)

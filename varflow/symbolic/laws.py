@@ -119,15 +119,16 @@ def law_of(distribution: Any, *, sign: int | None = 1, parameters: Parameters | 
 
 def _ranges(distribution: Any, given: Any) -> Parameters:
     """The declared ranges of the free symbols of the distribution."""
-    if not isinstance(given or {}, Mapping):
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
         raise DomainError("parameters", given, "must be a dict: symbol → (low, high)")
     law = getattr(getattr(distribution, "pspace", None), "distribution", None)
     free = law.free_symbols if law is not None else set()
-    for symbol in given or {}:
+    for symbol in given:
         if symbol not in free:
             rule = f"gives a range for {symbol}, which the distribution does not have; keys are the symbols themselves"
             raise DomainError("parameters", given, rule)
-    return {symbol: _range(symbol, ends) for symbol, ends in (given or {}).items()}
+    return {symbol: _range(symbol, ends) for symbol, ends in given.items()}
 
 
 def _range(symbol: Any, ends: Any) -> tuple[float, float]:

@@ -24,6 +24,7 @@ from varflow.symbolic.symbols import NAMES, V, exact, g, n, quantity, sigma_w, t
 
 __all__ = ["E_x", "E_x2", "Layer", "V_next", "atom", "layer_of", "spread"]
 
+TRIES = 2000  # of random parameters, until the threshold lies where neurons fire
 V_next = quantity("V'", "V'", positive=True)
 E_x, E_x2 = quantity("E[x]", r"\mathrm{E}[x]"), quantity("E[x^2]", r"\mathrm{E}[x^2]", positive=True)
 
@@ -51,20 +52,24 @@ class Layer:
     def draw(self, rng: Random) -> Values:
         """Random admissible parameters: ``z`` in the range of the distribution's formulas, the others of order one."""
         low, high = (0.3, 2.5) if self.response.name == "multi_spike" else (-2.5, 2.5)
-        while True:
+        for _ in range(TRIES):
             values = self._drawn(rng)
             ends = [float(end.subs(values)) for end in (self.law.low, self.law.high)]
             if max(low, ends[0] * 0.95) < value(self.z, values) < min(high, ends[1] * 0.95) or self.z == 0:
                 return values
+        rule = "leaves no point of ordinary size at which the steps can be checked: measure potentials in another unit"
+        raise DomainError("mean_gain" if self.mean != 0 else "threshold", self.mean if self.mean != 0 else self.threshold, rule)
 
     def _drawn(self, rng: Random) -> Values:
         between = lambda low, high: mpf(rng.uniform(low, high))  # noqa: E731
         values = {symbol: between(*ends) for symbol, ends in self.law.parameters.items()}
         values |= {symbol: between(-0.9, 0.9) for symbol in (*self.response.parameters, *self.mean.free_symbols)}
-        values |= {g: between(0.5, 4), n: mpf(rng.randint(1, 5)), sigma_w: between(0.2, 2)}
+        numbers = [abs(value(given, {})) for given in (self.threshold, self.bias) if not given.free_symbols]
+        unit = max([mpf(1), *numbers])  # of potentials
+        values |= {g: unit * between(0.5, 4), n: mpf(rng.randint(1, 5)), sigma_w: between(0.2, 2)}
         values |= {symbol: between(0.1, 1) for symbol in self.bias.free_symbols}
         fed = value(self.bias, values) ** 2 + values[g] ** 2 * between(0.1, 0.9)  # so that 0 < p < 1 in the mean m_g p
-        values[V] = fed if self.mean != 0 else between(0.2, 4)
+        values[V] = fed if self.mean != 0 else unit**2 * between(0.2, 4)
         sign = -1 if self.threshold.is_negative else 1 if self.threshold.is_positive else rng.choice([-1, 1])
         return values | {symbol: sign * between(0, 3) for symbol in self.threshold.free_symbols}
 
