@@ -48,7 +48,10 @@ MAKERS = {
 }
 
 
-@pytest.fixture(scope="module", params=MAKERS)
+LONG = {"map, multi-spike", "fixed points, exponential", "saddle-node, logistic"}
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in MAKERS])
 def derivation(request):
     return MAKERS[request.param]()
 
