@@ -6,10 +6,10 @@ PY     := $(VENV)/bin/python
 
 .PHONY: run test test-slow fuzz validate bench notebooks gallery lint format clean
 
-run: $(VENV)/run.stamp          ## the paper's 100-layer experiment beside the exact theory
+run: $(VENV)/run.stamp          ## the paper's 100-layer experiment compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
 
-# Types are checked beside the tests and shown after them. A thread a process: on two cores more of them wait for each other.
+# Types are checked while the tests run, and shown after them. One thread per process: on two cores more threads would wait.
 test: $(VENV)/all.stamp         ## every quick check: style, types, tests, doctests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -17,7 +17,7 @@ test: $(VENV)/all.stamp         ## every quick check: style, types, tests, docte
 	  OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile; tests=$$?; \
 	  wait $$types; types=$$?; cat $(VENV)/pyright.txt; exit $$((tests + types))
 
-test-slow: $(VENV)/all.stamp    ## what takes minutes: statistics, long derivations, long notebooks
+test-slow: $(VENV)/all.stamp    ## tests that take minutes: statistics, long derivations, long notebooks
 	$(PY) -m pytest -m slow
 
 CALLS ?= 2000
@@ -25,7 +25,7 @@ SEED  ?= 0
 fuzz: $(VENV)/all.stamp         ## every public callable with good, extreme and wrong arguments: CALLS=2000 SEED=0
 	OMP_NUM_THREADS=1 $(PY) tests/fuzzing.py --calls $(CALLS) --seed $(SEED)
 
-validate: $(VENV)/all.stamp     ## the standing evidence: one claim a file, report in validation-results/REPORT.md
+validate: $(VENV)/all.stamp     ## statistical evidence: one file per claim, report in validation-results/REPORT.md
 	$(PY) -m validation
 
 bench: $(VENV)/all.stamp        ## speed, as ratios inside one run: the table after pytest-benchmark's own

@@ -283,7 +283,7 @@ BINS = np.arange(0.5, 66, 5)
 
 
 def fraction_alive(hits, alive):
-    """Share of live layers with a property, and its standard error over independent networks."""
+    """Fraction of live layers with a property, and its standard error over independent networks."""
     hits, layers = np.sum(hits & alive, axis=1), alive.sum(axis=1)
     fraction = hits.sum() / layers.sum()
     return fraction, np.sqrt(np.sum((hits - fraction * layers) ** 2)) / layers.sum()
@@ -341,18 +341,18 @@ figure
 #
 # **Narrow networks.** The series in $1/n$ is asymptotic. Its parameter is $(\pi''/(1-m))^2 p(1-p)/(n(1-m^2))$, or
 # $1/(n p(1-p))$ if that is larger; towards the saddle-node it grows as $(1-m)^{-3}$. At $\theta = 1$ and $n = 100$ it
-# exceeds 1/4, and the series is refused:
+# exceeds 1/4, and `vf.expansion` raises:
 
 # %%
 try:
     vf.expansion(network(1.0, 100))
-except vf.DomainError as refused:
-    print(refused)
+except vf.DomainError as error:
+    print(error)
 else:
-    raise AssertionError("the series must be refused here")
+    raise AssertionError("outside the domain of the series")
 
 # %% [markdown]
-# At $\theta = 0.7$, $n = 60$ it is accepted, but the partial sums pass the exact value near order 4 and run away; at $n = 250$
+# At $\theta = 0.7$, $n = 60$ there is a series, but its partial sums pass the exact value near order 4 and diverge; at $n = 250$
 # more terms still help:
 
 # %%
@@ -387,17 +387,17 @@ assert chain.survival(5000) < 0.01  # silence, whatever the series says
 
 # %% [markdown]
 # **Few neurons, few jumps.** At $\theta = 1$ and $n = 100$ the exact rate is a quarter above $A e^{-nI}$ (above, middle). At
-# gains beyond $\gamma = 10.2$, where silence comes in a few jumps through single spikes, and below the critical gain, where
-# there is nothing to escape from, it is refused. With a bias silence is not final.
+# gains beyond $\gamma = 10.2$, where networks fall silent in a few jumps through single spikes, and below the critical gain,
+# where there is no live state, `vf.escape_asymptotics` raises. With a bias silence is not absorbing.
 
 # %%
 ratio = missing[1.0][0]
 print(f"θ = 1, n = 100: exact rate / asymptotic rate - 1 = {ratio:+.2f}")
 assert abs(ratio) > 0.1
-for refused in ({"threshold": 0.5, "gain": vf.gain(threshold=0.5)}, {"threshold": 1.0, "gain": 2.0}):
+for outside in ({"threshold": 0.5, "gain": vf.gain(threshold=0.5)}, {"threshold": 1.0, "gain": 2.0}):
     try:
-        vf.escape_asymptotics(**refused)
-    except vf.DomainError as reason:
-        print(reason)
+        vf.escape_asymptotics(**outside)
+    except vf.DomainError as error:
+        print(error)
     else:
         raise AssertionError("outside the domain of the theory")

@@ -226,13 +226,13 @@ def check_representable(name: str, value: float, weight: float, dtype: Any) -> N
 
 
 def check_generator(generator: Any) -> None:
-    """Refuse what is no generator of torch; None is torch's own."""
+    """Raise unless ``generator`` is a torch.Generator or None."""
     if generator is not None and not isinstance(generator, require("torch", "torch").Generator):
         raise DomainError("generator", generator, "must be a torch.Generator, such as torch.Generator().manual_seed(0)")
 
 
 def check_floating(tensor: Tensor) -> None:
-    """Refuse what is no torch tensor, a parameter without a shape yet, and integer dtypes."""
+    """Raise unless ``tensor`` is a floating-point torch tensor with a shape."""
     torch = require("torch", "torch")
     if not isinstance(tensor, torch.Tensor):
         raise DomainError("tensor", tensor, "must be a torch tensor; for a layer, give its .weight")
@@ -243,7 +243,7 @@ def check_floating(tensor: Tensor) -> None:
 
 
 def fan_of(tensor: Tensor, fan: Any) -> float:
-    """Fan-in: a number as it is, of a layer its own; by default of the tensor, the product of all its axes but the first."""
+    """Fan-in: the number given, or that of a layer given; by default the product of all axes of the tensor but the first."""
     if fan is None:
         if tensor.ndim < 2:
             raise DomainError("tensor", tuple(tensor.shape), "has fewer than two axes and so no fan-in: give fan=")
