@@ -352,8 +352,8 @@ else:
     raise AssertionError("outside the domain of the series")
 
 # %% [markdown]
-# At $\theta = 0.7$, $n = 60$ there is a series, but its partial sums pass the exact value near order 4 and diverge; at $n = 250$
-# more terms still help:
+# At $\theta = 0.7$, $n = 60$ there is a series, but its partial sums pass the exact value near order 4 and diverge; at
+# $n = 250$ more terms still help:
 
 # %%
 figure, ax = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
