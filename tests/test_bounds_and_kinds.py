@@ -47,3 +47,17 @@ def test_an_equal_variable_is_converted_once():
     other = vf.distribution(stats.Gamma("X", 4, 2))
     assert other is not first
     assert other.sf(1.0) != first.sf(1.0)
+
+
+@pytest.mark.parametrize("variable", [stats.BetaPrime("X", 5, 7), stats.Gumbel("X", 4, -3), stats.Weibull("X", 3, 2)])
+def test_a_density_is_converted_without_integrals_of_sympy(monkeypatch, variable):
+    """Some of them take many seconds: a grid finds mean and deviation, and quadrature refines them."""
+
+    asked = []
+    monkeypatch.setattr(stats, "variance", asked.append)
+    assert 0.1 < vf.distribution(variable).sf(1.0) < 0.2
+    assert asked == []
+
+
+def test_a_density_far_from_zero_is_found_by_its_moments():
+    assert vf.distribution(stats.Normal("X", 10**4, 0.01)).sf(1.3) == pytest.approx(vf.distribution("normal").sf(1.3), rel=1e-7)
