@@ -14,7 +14,7 @@ import varflow as vf
 torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 
-from varflow.torch_models import initialise  # noqa: E402
+from varflow.torch_models.filling import fill  # noqa: E402
 from varflow.torch_models.layer_gains import deep_layer  # noqa: E402
 from varflow.torch_models.planner import Planner  # noqa: E402
 from varflow.torch_models.precision import in_full_precision  # noqa: E402
@@ -84,8 +84,8 @@ def test_watching_over_the_forward_pass(benchmark, clock):
 
     def watch():
         recorder = Recorder()
-        watched(torch, model, x, None, in_full_precision(torch, recorder))
-        checked(torch, recorder, [])
+        watched(model, x, None, in_full_precision(recorder))
+        checked(recorder, [])
 
     found = {}
     benchmark.pedantic(lambda: found.update(least(clock, ROUNDS, forward=forward, watch=watch)), rounds=1)
@@ -124,7 +124,7 @@ def test_initialising_over_a_bare_normal(benchmark, clock):
 
     calls = {
         "normal": normal,
-        "filling": lambda: initialise.fill(torch, traced, list(plan.layers), None),
+        "filling": lambda: fill(traced, list(plan.layers), None),
         "planning": lambda: Planner(traced, "firing_rate", 0.2, False).plan(),
         "meeting": meet,
         "tracing": lambda: trace(model, x),

@@ -232,7 +232,7 @@ def test_layers_of_networks_drawn_anew_are_independent():
     traced = trace(model, x)
     for weight in model.weights:
         weight.register_forward_hook(lambda module, args, out: seen.setdefault(module, module.forward.__self__.weight))
-    redrawn_rates(torch, model, x, None, traced)
+    redrawn_rates(model, x, None, traced)
     rows = torch.stack([seen[weight].flatten() for weight in model.weights])
     limit = 5 / math.sqrt(rows.shape[1])  # five standard errors of a correlation that is 0
     assert (torch.corrcoef(rows) - torch.eye(3)).abs().max() < limit

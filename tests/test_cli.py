@@ -95,7 +95,10 @@ def test_numbers_are_those_of_the_api(varflow):
     options = "--threshold 0.5 --gain 1.9 --width 50 --depth 3 --bias-std 0.1 --mean-gain 0.2"
     assert parsed(varflow(f"predict {options} --json")[1])["variance"] == vf.finite_width(network).variance.tolist()
     assert parsed(varflow(f"predict {options} --infinite --json")[1])["variance"] == vf.mean_field(network).variance.tolist()
-    measured = vf.simulate(replace(network, weights="sign"), repeats=2, seed=3, dtype="float64")
+    signs = replace(network, weights="sign")
+    found = parsed(varflow(f"predict {options} --weights sign --json")[1])
+    assert found["variance"] == vf.finite_width(signs).variance.tolist() != vf.finite_width(network).variance.tolist()
+    measured = vf.simulate(signs, repeats=2, seed=3, dtype="float64")
     found = parsed(varflow(f"simulate {options} --weights sign --repeats 2 --seed 3 --dtype float64 --json")[1])
     assert found["firing_rate"] == measured.firing_rate.tolist()
     assert found["dtype"] == "float64"
@@ -160,9 +163,7 @@ def test_without_arguments_help_is_shown(varflow):
 
 
 def test_quick_validation_writes_its_files_and_passes(varflow, tmp_path):
-    start = time.perf_counter()
     code, out, err = varflow("validate --quick --out new/results")
-    assert time.perf_counter() - start < 30  # a few seconds on idle cores
     assert code == 0
     assert "written: new/results/propagation.png, new/results/result.json" in out
     assert "REJECTED" not in out

@@ -16,10 +16,10 @@ norse = pytest.importorskip("norse.torch")
 from spiking_models import IAF, Looped, Maps  # noqa: E402
 from torch import nn  # noqa: E402
 
+from varflow.results import late_steps  # noqa: E402
 from varflow.theory.in_time.many_gains import layer as layer_of  # noqa: E402
 from varflow.theory.in_time.many_gains import response_for  # noqa: E402
 from varflow.torch_models.layer_gains import run_deep, settles  # noqa: E402
-from varflow.torch_models.prediction import late  # noqa: E402
 
 WIDTH, DEPTH, STEPS, NETWORKS = 96, 8, 8, 24
 
@@ -287,9 +287,9 @@ def test_deep_layers_are_those_of_the_mean_field(neuron):
         vf.mean_field(vf.Network(width=1, depth=28, gain=g, neuron=neuron, steps=STEPS, drive=drive)).firing_rate
         for g in (gain, 1.05 * gain)
     ]
-    right, wrong = (float(rate[-8:, late(STEPS)].mean()) for rate in rates)
-    assert found["firing_rate"] == pytest.approx(right, rel=0.015)
-    assert found["firing_rate"] != pytest.approx(wrong, rel=0.015)  # of a gain 5 % off
+    right, wrong = (float(rate[-8:, late_steps(STEPS)].mean()) for rate in rates)
+    assert found.firing_rate == pytest.approx(right, rel=0.015)
+    assert found.firing_rate != pytest.approx(wrong, rel=0.015)  # of a gain 5 % off
 
 
 # What can be had.

@@ -82,7 +82,7 @@ def test_projection_shortcuts(library, channels, out, skipped):
     traced = trace(model, x)
     assert traced.layers[skipped].names == (f"convs.{skipped}", "shortcut")
     assert [fed.shape[2] for fed in traced.layers[skipped].fed] == [out + 2 if skipped else channels, channels]
-    assert unlike_their_kind(torch, traced) == []
+    assert unlike_their_kind(traced) == []
     report = vf.audit(model, x)
     assert report.predicted_by == "networks drawn anew"
     assert report.layers[skipped].gain == pytest.approx(math.hypot(*report.layers[skipped].gains.values()))
@@ -95,7 +95,7 @@ def test_a_shortcut_that_is_unlike_its_kind_is_named():
 
     model = Projected(LIBRARIES["plain"])
     model.shortcut = Doubled(4, 8, 1)
-    words = unlike_their_kind(torch, trace(model, data(STEPS, 2, 4, 6, 6)))
+    words = unlike_their_kind(trace(model, data(STEPS, 2, 4, 6, 6)))
     assert words == ["shortcut is a Doubled whose output is not that of a Conv2d"]
 
 

@@ -10,60 +10,36 @@ from varflow._lazy import loaded_when_asked
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "ConvergenceError": "_checks",
-    "DomainError": "_checks",
-    "MissingExtraError": "_checks",
-    "VarflowError": "_checks",
-    "Neuron": "model.neurons",
-    "Network": "model.network",
-    "distribution": "model.distributions",
-    "Profile": "results",
-    "Ensemble": "results",
-    "Cycle": "results",
-    "FixedPoint": "results",
-    "FixedPoints": "results",
-    "variance_map": "theory.maps",
-    "mean_field": "theory.mean_field",
-    "critical_gain": "theory.fixed_points",
-    "fixed_points": "theory.fixed_points",
-    "stable_variance": "theory.stable",
-    "finite_width": "theory.finite_width",
-    "SpikeChain": "theory.chain",
-    "Expansion": "theory.expansions",
-    "expansion": "theory.expansions",
-    "EscapeAsymptotics": "theory.escape",
-    "escape_asymptotics": "theory.escape",
-    "simulate": "simulation",
-    "Interrupted": "simulation",
-    "compare": "verdict",
-    "Comparison": "results",
-    "validate": "experiment",
-    "Experiment": "results",
-    "phase_diagram": "phases",
-    "PhaseDiagram": "results",
-    "gain": "init.gains",
-    "gain_by_rule": "init.rules",
-    "corrected_gain": "init.inverse",
-    "gain_for_mean_variance": "init.inverse",
-    "largest_threshold": "init.inverse",
-    "smallest_width": "init.inverse",
-    "sparsest_rate": "init.inverse",
-    "lookup": "init.lookup",
-    "Initialization": "results",
-    "CorrectedGainTable": "results",
-    "corrected_gain_table": "init.table",
-    "TemporalCriticalGain": "results",
-    "TemporalFixedPoint": "results",
-    "temporal_critical_gain": "theory.in_time.critical_gain",
-    "temporal_fixed_point": "theory.in_time.fixed_point",
-    "gain_for_rate": "init.in_time",
-    "gain_for_variance": "init.in_time",
-    "audit": "torch_models.audit",
-    "AuditReport": "results",
-    "catalogue": "init.catalogue",
-    "Catalogue": "results",
-    "citation": "citations",
+_NAMES = {  # by the module that defines them
+    "_checks": "ConvergenceError DomainError MissingExtraError VarflowError",
+    "model.neurons": "Neuron",
+    "model.network": "Network",
+    "model.distributions": "distribution",
+    "results": "AuditReport Catalogue Comparison CorrectedGainTable Cycle Ensemble Experiment FixedPoint FixedPoints "
+    "Initialization PhaseDiagram Profile TemporalCriticalGain TemporalFixedPoint",
+    "theory.maps": "variance_map",
+    "theory.mean_field": "mean_field",
+    "theory.fixed_points": "critical_gain fixed_points",
+    "theory.stable": "stable_variance",
+    "theory.finite_width": "finite_width",
+    "theory.chain": "SpikeChain",
+    "theory.expansions": "Expansion expansion",
+    "theory.escape": "EscapeAsymptotics escape_asymptotics",
+    "simulation": "simulate Interrupted",
+    "verdict": "compare",
+    "experiment": "validate",
+    "phases": "phase_diagram",
+    "init.gains": "gain",
+    "init.rules": "gain_by_rule",
+    "init.inverse": "corrected_gain gain_for_mean_variance largest_threshold smallest_width sparsest_rate",
+    "init.lookup": "lookup",
+    "init.table": "corrected_gain_table",
+    "theory.in_time.critical_gain": "temporal_critical_gain",
+    "theory.in_time.fixed_point": "temporal_fixed_point",
+    "init.in_time": "gain_for_rate gain_for_variance",
+    "torch_models.audit": "audit",
+    "init.catalogue": "catalogue",
+    "citations": "citation",
 }
 _ROOMS = {
     "certified": "certified",
@@ -79,7 +55,7 @@ _ROOMS = {
     "testing": "testing",
 }
 
-__all__ = sorted([*_HOME, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = sorted([*" ".join(_NAMES.values()).split(), *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from varflow import certified, init, plots, reference, symbolic, testing
@@ -135,4 +111,4 @@ if TYPE_CHECKING:
     from varflow.torch_models.audit import audit
     from varflow.verdict import compare
 
-__getattr__, __dir__ = loaded_when_asked(globals(), _HOME, _ROOMS, also=("__version__",))
+__getattr__, __dir__ = loaded_when_asked(globals(), _NAMES, _ROOMS, also=("__version__",))

@@ -13,7 +13,7 @@ __all__ = ["loaded_when_asked"]
 
 def loaded_when_asked(
     package: dict[str, Any],
-    homes: Mapping[str, str],
+    names: Mapping[str, str],
     rooms: Mapping[str, str],
     *,
     renamed: Mapping[str, str] | None = None,
@@ -21,10 +21,11 @@ def loaded_when_asked(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package, given its ``globals()``.
 
-    ``homes`` says in which module of varflow a name is defined, ``rooms`` which module a name stands for. ``renamed`` are
-    names of old, which warn; ``also`` are listed with the others.
+    ``names``: those that a module of varflow defines, by the module, with spaces between them; ``rooms``: the module that a
+    name stands for; ``renamed``: old names and those to use, with a warning; ``also``: names that are there already.
     """
     name_of = package["__name__"]
+    homes = {name: module for module, defined in names.items() for name in defined.split()}
 
     def get(name: str) -> Any:
         if renamed and name in renamed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import wraps
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,7 @@ MeanGain = Annotated[float, real("Fan-in times mean weight.", "m")]
 Gain = Annotated[str, option(RULES, "g")]
 Width = Annotated[int, whole("Neurons per layer.", "n")]
 Depth = Annotated[int, whole("Number of layers, including the first.", "L")]
+Weights = Annotated[str, option("Weight distribution: normal, uniform, sign, exponential or lognormal.", "NAME")]
 Repeats = Annotated[int, whole("Number of independent networks.", "R")]
 Seed = Annotated[int, whole("Seed of all random numbers.", "N")]
 Device = Annotated[str, option("cpu or cuda.", "NAME")]
@@ -123,30 +125,48 @@ def _value(text: str) -> Any:
 
 
 def network_of(
-    *,
-    threshold: float,
-    gain: str,
-    width: int,
-    depth: int,
-    bias_std: float,
-    mean_gain: float,
-    drive: str | None,
-    input_gain: float | None,
-    steps: int,
-    weights: str = "normal",
-    **neuron: Any,
+    threshold: Threshold,
+    gain: Gain = "preserving",
+    width: Width = 1000,
+    depth: Depth = 100,
+    bias_std: BiasStd = 0.0,
+    mean_gain: MeanGain = 0.0,
+    weights: Weights = "normal",
+    steps: Steps = 1,
+    decay: Decay = 0.0,
+    reset: Reset = "none",
+    input_scale: InputScale = 1.0,
+    synaptic_decay: SynapticDecay = 0.0,
+    delay: Delay = 0,
+    drive: Drive = None,
+    input_gain: InputGain = None,
 ) -> Any:
-    """The network described by a command's options; the remaining ones are the neuron's."""
+    """The network described by these options."""
     import varflow as vf
 
+    neuron = vf.Neuron(threshold, decay=decay, reset=reset, input_scale=input_scale, synaptic_decay=synaptic_decay, delay=delay)
     return vf.Network(
         width=width,
         depth=depth,
         gain=vf.gain_by_rule(gain, threshold, bias_std=bias_std, mean_gain=mean_gain),
-        neuron=vf.Neuron(threshold, **neuron),
+        neuron=neuron,
         weights=weights,
         bias_std=bias_std,
         mean_gain=mean_gain or None,
         steps=steps,
         drive=drive_of(drive, input_gain),
     )
+
+
+def of_a_network(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of :func:`network_of` in the place of its parameter ``network``."""
+    described, own = (inspect.signature(each, eval_str=True).parameters for each in (network_of, command))
+    shown = [*described.values(), *(parameter for name, parameter in own.items() if name != "network")]
+
+    @wraps(command)
+    def asked(**options: Any) -> None:
+        command(network_of(**{name: options.pop(name) for name in described}), **options)
+
+    asked.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+    vars(asked)["__signature__"] = inspect.Signature(shown)
+    return asked

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from varflow.cli import options as opt
-from varflow.cli.options import network_of
+from varflow.cli.options import of_a_network
 from varflow.cli.terminal import bar, show
 
 __all__ = ["predict"]
 
 
+@of_a_network
 def predict(
-    threshold: opt.Threshold,
-    gain: opt.Gain = "preserving",
-    width: opt.Width = 1000,
-    depth: opt.Depth = 100,
-    bias_std: opt.BiasStd = 0.0,
-    mean_gain: opt.MeanGain = 0.0,
-    steps: opt.Steps = 1,
-    decay: opt.Decay = 0.0,
-    reset: opt.Reset = "none",
-    input_scale: opt.InputScale = 1.0,
-    synaptic_decay: opt.SynapticDecay = 0.0,
-    delay: opt.Delay = 0,
-    drive: opt.Drive = None,
-    input_gain: opt.InputGain = None,
+    network: Any,
     infinite: Annotated[bool, typer.Option("--infinite", help="Infinite width, not exact theory at this width.")] = False,
     as_json: opt.Json = False,
 ) -> None:
@@ -43,22 +31,6 @@ def predict(
     """
     import varflow as vf
 
-    network = network_of(
-        threshold=threshold,
-        gain=gain,
-        width=width,
-        depth=depth,
-        bias_std=bias_std,
-        mean_gain=mean_gain,
-        steps=steps,
-        decay=decay,
-        reset=reset,
-        input_scale=input_scale,
-        synaptic_decay=synaptic_decay,
-        delay=delay,
-        drive=drive,
-        input_gain=input_gain,
-    )
-    in_the_limit = infinite or steps > 1
+    in_the_limit = infinite or network.steps > 1
     profile = vf.mean_field(network, progress=bar(as_json)) if in_the_limit else vf.finite_width(network)
     show(profile, as_json, gain=network.gain)

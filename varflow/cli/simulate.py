@@ -5,30 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from varflow.cli import options as opt
-from varflow.cli.options import network_of
+from varflow.cli.options import of_a_network
 from varflow.cli.terminal import Stopped, bar, option, show
 
 __all__ = ["simulate"]
 
 
+@of_a_network
 def simulate(
-    threshold: opt.Threshold,
-    gain: opt.Gain = "preserving",
-    width: opt.Width = 1000,
-    depth: opt.Depth = 100,
-    bias_std: opt.BiasStd = 0.0,
-    mean_gain: opt.MeanGain = 0.0,
-    weights: Annotated[str, option("Weight distribution: normal, uniform, sign, exponential or lognormal.", "NAME")] = "normal",
+    network: Any,
     repeats: opt.Repeats = 20,
     seed: opt.Seed = 0,
-    steps: opt.Steps = 1,
-    decay: opt.Decay = 0.0,
-    reset: opt.Reset = "none",
-    input_scale: opt.InputScale = 1.0,
-    synaptic_decay: opt.SynapticDecay = 0.0,
-    delay: opt.Delay = 0,
-    drive: opt.Drive = None,
-    input_gain: opt.InputGain = None,
     engine: opt.Engine = "dense",
     device: opt.Device = "cpu",
     dtype: Annotated[str, option("float32 or float64.", "NAME")] = "float32",
@@ -46,23 +33,6 @@ def simulate(
     """
     import varflow as vf
 
-    network = network_of(
-        threshold=threshold,
-        gain=gain,
-        width=width,
-        depth=depth,
-        bias_std=bias_std,
-        mean_gain=mean_gain,
-        steps=steps,
-        decay=decay,
-        reset=reset,
-        input_scale=input_scale,
-        synaptic_decay=synaptic_decay,
-        delay=delay,
-        drive=drive,
-        input_gain=input_gain,
-        weights=weights,
-    )
     options: dict[str, Any] = {"repeats": repeats, "seed": seed, "engine": engine, "device": device, "dtype": dtype}
     try:
         ensemble = vf.simulate(network, **options, progress=bar(as_json))

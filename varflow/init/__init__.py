@@ -23,30 +23,19 @@ from typing import TYPE_CHECKING
 
 from varflow._lazy import loaded_when_asked
 
-_HOME = {
-    "calculate_gain": "init.neuron_gain",
-    "corrected_normal_": "init.published",
-    "corrected_uniform_": "init.published",
-    "effective_fan_in": "init.fans",
-    "fan_in": "init.fans",
-    "fan_out": "init.fans",
-    "init_fn": "init.layers",
-    "init_layer_": "init.layers",
-    "init_model": "torch_models.initialise",
-    "lsuv_": "init.published",
-    "micheli_normal_": "init.published",
-    "micheli_uniform_": "init.published",
-    "normal_": "init.fills",
-    "orthogonal_": "init.fills",
-    "reads": "torch_models.library_neurons",
-    "sign_": "init.fills",
-    "truncated_normal_": "init.fills",
-    "uniform_": "init.fills",
+_NAMES = {  # by the module that defines them
+    "init.neuron_gain": "calculate_gain",
+    "init.published": "corrected_normal_ corrected_uniform_ lsuv_ micheli_normal_ micheli_uniform_",
+    "init.fans": "effective_fan_in fan_in fan_out",
+    "init.layers": "init_fn init_layer_",
+    "torch_models.initialise": "init_model",
+    "init.fills": "normal_ orthogonal_ sign_ truncated_normal_ uniform_",
+    "torch_models.library_neurons": "reads",
 }
 _ROOMS = {"published": "init.published"}
 _MERGED = {"rates": "published", "statistics": "published"}  # into ``published``; the old names go with the next release
 
-__all__ = sorted([*_HOME, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = sorted([*" ".join(_NAMES.values()).split(), *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from varflow.init import published
@@ -58,4 +47,4 @@ if TYPE_CHECKING:
     from varflow.torch_models.initialise import init_model
     from varflow.torch_models.library_neurons import reads
 
-__getattr__, __dir__ = loaded_when_asked(globals(), _HOME, _ROOMS, renamed=_MERGED)
+__getattr__, __dir__ = loaded_when_asked(globals(), _NAMES, _ROOMS, renamed=_MERGED)

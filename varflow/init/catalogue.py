@@ -165,31 +165,23 @@ def _neuron(neuron: Neuron | None, **given: Any) -> Neuron:
 def _entry(
     method: Method, setting: Setting, steps: int, known: dict[Weights, Profile]
 ) -> tuple[CatalogueEntry, Profile | None]:
-    words = {"needs": method.needs, "ignores": method.ignores, "citation": method.citation, "colour": method.colour}
-    silent: dict[str, Any] = dict.fromkeys(("alive", "survives", "survival", "firing_rate", "spikes", "synaptic_operations"))
-    nothing = dict.fromkeys(("gain", "weight_std", "bias", "bias_std"))
+    entry = CatalogueEntry(method.key, method.name, method.needs, method.ignores, method.citation, colour=method.colour)
     if method.weights is None:
-        return CatalogueEntry(key=method.key, name=method.name, **nothing, **silent, **words), None
+        return entry, None
     try:
         weights = method.weights(setting)
         if weights.gain > LARGEST_GAIN:
             rule = f"is too large: a gain of {weights.gain:.2g} would be needed"
             raise DomainError("threshold", setting.neuron.threshold, rule)
     except DomainError as refusal:
-        return CatalogueEntry(key=method.key, name=method.name, **nothing, **silent, **words, remark=str(refusal)), None
-    given = {
-        "gain": weights.gain,
-        "weight_std": weights.gain / math.sqrt(setting.fan_in),
-        "bias": weights.bias,
-        "bias_std": weights.bias_std,
-    }
+        return replace(entry, remark=str(refusal)), None
+    std = weights.gain / math.sqrt(setting.fan_in)
+    entry = replace(entry, gain=weights.gain, weight_std=std, bias=weights.bias, bias_std=weights.bias_std)
     if weights.bias and steps > 1:
-        remark = "a bias common to all neurons is not predicted in time"
-        return CatalogueEntry(key=method.key, name=method.name, **given, **silent, **words, remark=remark), None
+        return replace(entry, remark="a bias common to all neurons is not predicted in time"), None
     if weights not in known:  # several methods may have the same weights
         known[weights] = _profile(weights, setting, steps)
-    at_the_end = _last_layer(known[weights], setting)
-    return CatalogueEntry(key=method.key, name=method.name, **given, **at_the_end, **words), known[weights]
+    return replace(entry, **_last_layer(known[weights], setting)), known[weights]
 
 
 def _profile(weights: Weights, setting: Setting, steps: int) -> Profile:

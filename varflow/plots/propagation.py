@@ -8,19 +8,17 @@ import numpy as np
 
 from varflow._checks import require
 from varflow.plots.style import (
-    LEFT,
-    LETTERS,
-    LINE,
-    PANEL,
+    BESIDE,
+    GREY,
     RIGHT,
-    TEXT,
     band,
     colours_of,
     experiment_of,
     layers,
+    line_styles,
     marker,
+    page,
     panel_title,
-    wrapped,
 )
 from varflow.results import Curve, Experiment
 
@@ -36,14 +34,7 @@ def plot_experiment(experiment: Experiment) -> Any:
     deviation (dotted). For a drive of several inputs the light band of the survival panel spans the inputs.
     """
     colours = colours_of(experiment_of(experiment, in_time=False))
-    right = RIGHT + _columns(colours) - 1
-    width = PANEL * len(experiment.panels) + LEFT + right
-    words = wrapped(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))
-    below = 0.8 + LINE * len(words)
-    height = 4.9 + below
-    figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
-    grid = figure.add_gridspec(2, len(experiment.panels), height_ratios=[3.2, 1], hspace=0.09, wspace=0.08)
-    grid.update(left=LEFT / width, right=1 - right / width, bottom=below / height, top=1 - 0.4 / height)
+    figure, grid = page(experiment, RIGHT + _columns(colours) - 1, tall=4.9, height_ratios=[3.2, 1])
     drawn = []
     for column, (key, curves) in enumerate(experiment.panels.items()):
         ax = figure.add_subplot(grid[0, column], sharey=drawn[0] if drawn else None)
@@ -56,7 +47,6 @@ def plot_experiment(experiment: Experiment) -> Any:
         drawn.append(ax)
     drawn[0].set_ylim(0, _ceiling(experiment))
     _legends(drawn[-1], colours, experiment)
-    figure.text(LEFT / width, 0.15 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
     return figure
 
 
@@ -108,21 +98,12 @@ def _legends(ax: Any, colours: dict[float, Any], experiment: Experiment) -> None
     """Thresholds and line styles, to the right of the last panel."""
     lines, patches = require("plot", "matplotlib.lines"), require("plot", "matplotlib.patches")
     thresholds = [lines.Line2D([], [], color=colour, lw=2.5, label=f"θ = {theta:.4g}") for theta, colour in colours.items()]
-    grey = "0.35"
-    styles = [
-        (
-            lines.Line2D([], [], color=grey, marker=".", ls=""),
-            f"mean of {experiment.repeats} network{'s' * (experiment.repeats > 1)}",
-        ),
-        (patches.Patch(color=grey, alpha=0.25, lw=0), "± std over them"),
-        (lines.Line2D([], [], color=grey, ls="-", lw=1.4), "exact mean"),
-        (lines.Line2D([], [], color=grey, ls=":", lw=1), "exact mean ± std"),
-    ]
+    spread = lines.Line2D([], [], color=GREY, ls=":", lw=1)
+    styles = [*line_styles(experiment, "exact mean"), (spread, "exact mean ± std")]
     if any(np.any(curve.profile.survival < 0.5) for curve in experiment.curves):
-        silent = lines.Line2D([], [], color=grey, marker="x", ls="", ms=6, mew=1.8)
+        silent = lines.Line2D([], [], color=GREY, marker="x", ls="", ms=6, mew=1.8)
         styles.append((silent, "half the networks\nare silent"))
     if any(len(curve.profile.per_input.get("survival", ())) > 1 for curve in experiment.curves):
-        styles.append((patches.Patch(color=grey, alpha=0.25, lw=0), "below: lowest to\nhighest input"))
-    side = {"frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}
-    ax.add_artist(ax.legend(handles=thresholds, bbox_to_anchor=(1.04, 1), loc="upper left", ncols=_columns(colours), **side))
-    ax.legend(*zip(*styles, strict=True), bbox_to_anchor=(1.04, 0), loc="lower left", **side)
+        styles.append((patches.Patch(color=GREY, alpha=0.25, lw=0), "below: lowest to\nhighest input"))
+    ax.add_artist(ax.legend(handles=thresholds, bbox_to_anchor=(1.04, 1), loc="upper left", ncols=_columns(colours), **BESIDE))
+    ax.legend(*zip(*styles, strict=True), bbox_to_anchor=(1.04, 0), loc="lower left", **BESIDE)

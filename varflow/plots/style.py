@@ -12,10 +12,9 @@ from varflow._checks import DomainError, instance, require
 from varflow.results import Experiment
 
 __all__ = [
-    "LEFT",
-    "LETTERS",
+    "BESIDE",
+    "GREY",
     "LINE",
-    "PANEL",
     "RIGHT",
     "TEXT",
     "TITLES",
@@ -25,13 +24,16 @@ __all__ = [
     "colours_of",
     "experiment_of",
     "layers",
+    "line_styles",
     "marker",
+    "page",
     "panel_title",
     "wrapped",
 ]
 
 TITLES = {"preserving": r"preserving gain, $g^2 = 1/P(u>\theta)$", "kaiming": r"Kaiming's gain, $g^2 = 2$"}
 PANEL, LEFT, RIGHT = 4.7, 0.95, 2.3  # inches: width of a panel with its gap, margins
+GREY, BESIDE = "0.35", {"frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}  # of legends right of a panel
 TEXT, LINE, LETTERS = 8.5, 0.165, 16.6  # of the caption: font size in points, line height in inches, letters per inch
 
 
@@ -39,6 +41,30 @@ def wrapped(sentences: list[str], columns: int) -> list[str]:
     """Wrapped, with no break inside ``θ = 0.5`` or ``2 %``."""
     kept = [re.sub(r" (=|%)", "\u00a0\\1", sentence).replace("= ", "=\u00a0") for sentence in sentences]
     return [line for sentence in kept for line in textwrap.wrap(sentence, columns)]
+
+
+def page(experiment: Experiment, right: float, tall: float, **rows: Any) -> tuple[Any, Any]:
+    """A figure for two rows of panels, ``tall`` inches, with a margin ``right`` of them; the caption says what to see."""
+    width = PANEL * len(experiment.panels) + LEFT + right
+    words = wrapped(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))
+    below = 0.8 + LINE * len(words)
+    height = tall + below
+    figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
+    grid = figure.add_gridspec(2, len(experiment.panels), hspace=0.09, wspace=0.08, **rows)
+    grid.update(left=LEFT / width, right=1 - right / width, bottom=below / height, top=1 - 0.4 / height)
+    figure.text(LEFT / width, 0.15 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
+    return figure, grid
+
+
+def line_styles(experiment: Experiment, predicted: str) -> list[tuple[Any, str]]:
+    """Entries of a legend: what dots, bands and lines are."""
+    lines, patches = require("plot", "matplotlib.lines"), require("plot", "matplotlib.patches")
+    dots = lines.Line2D([], [], color=GREY, marker=".", ls="")
+    return [
+        (dots, f"mean of {experiment.repeats} network{'s' * (experiment.repeats > 1)}"),
+        (patches.Patch(color=GREY, alpha=0.25, lw=0), "± std over them"),
+        (lines.Line2D([], [], color=GREY, lw=1.4), predicted),
+    ]
 
 
 def experiment_of(experiment: Experiment, *, in_time: bool) -> Experiment:

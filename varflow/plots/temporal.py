@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import require
-from varflow.plots.style import LEFT, LETTERS, LINE, PANEL, RIGHT, TEXT, colours_of, experiment_of, marker, panel_title, wrapped
+from varflow.plots.style import BESIDE, RIGHT, colours_of, experiment_of, line_styles, marker, page, panel_title
 from varflow.results import Curve, Experiment, late_steps
 
 __all__ = ["plot_experiment_in_time"]
@@ -29,14 +29,7 @@ def plot_experiment_in_time(experiment: Experiment) -> Any:
     only = curves[0] if len(curves) == 1 else None
     colours = colours_of(experiment)
     panels = list(experiment.panels.items())
-    right = RIGHT + (MAPS if only else 0.0)
-    width = PANEL * len(panels) + LEFT + right
-    words = wrapped(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))
-    below = 0.8 + LINE * len(words)
-    height = 5.3 + below
-    figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
-    grid = figure.add_gridspec(2, len(panels), hspace=0.09, wspace=0.08)
-    grid.update(left=LEFT / width, right=1 - right / width, bottom=below / height, top=1 - 0.4 / height)
+    figure, grid = page(experiment, RIGHT + (MAPS if only else 0.0), tall=5.3)
     axes = [[figure.add_subplot(grid[row, column]) for column in range(len(panels))] for row in range(2)]
     for row, name in enumerate(LABELS):
         for column, (key, curves) in enumerate(panels):
@@ -52,8 +45,8 @@ def plot_experiment_in_time(experiment: Experiment) -> Any:
             ax.set_ylim(0, top)
     _legend(axes[0][-1], colours, experiment)
     if only:
-        _draw_maps(figure, only, (1 - (MAPS + 0.35) / width, below / height, MAPS / width, 1 - (0.4 + below) / height))
-    figure.text(LEFT / width, 0.15 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
+        wide = figure.get_figwidth()
+        _draw_maps(figure, only, (1 - (MAPS + 0.35) / wide, grid.bottom, MAPS / wide, grid.top - grid.bottom))
     return figure
 
 
@@ -78,18 +71,10 @@ def _dress(ax: Any, name: str, *, first: bool, last: bool, depth: int) -> None:
 
 
 def _legend(ax: Any, colours: dict[float, Any], experiment: Experiment) -> None:
-    lines, patches = require("plot", "matplotlib.lines"), require("plot", "matplotlib.patches")
-    entries = [(lines.Line2D([], [], color=colour, lw=2.5), f"θ = {theta:.4g}") for theta, colour in colours.items()]
-    entries += [
-        (
-            lines.Line2D([], [], color="0.35", marker=".", ls=""),
-            f"mean of {experiment.repeats} network{'s' * (experiment.repeats > 1)}",
-        ),
-        (patches.Patch(color="0.35", alpha=0.25, lw=0), "± std over them"),
-        (lines.Line2D([], [], color="0.35", lw=1.4), "infinite width"),
-    ]
-    side = {"frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}
-    ax.legend(*zip(*entries, strict=True), bbox_to_anchor=(1.04, 1), loc="upper left", **side)
+    line = require("plot", "matplotlib.lines").Line2D
+    entries = [(line([], [], color=colour, lw=2.5), f"θ = {theta:.4g}") for theta, colour in colours.items()]
+    entries += line_styles(experiment, "infinite width")
+    ax.legend(*zip(*entries, strict=True), bbox_to_anchor=(1.04, 1), loc="upper left", **BESIDE)
 
 
 def _draw_maps(figure: Any, curve: Curve, box: tuple[float, float, float, float]) -> None:

@@ -51,19 +51,19 @@ class CatalogueEntry:
 
     key: str
     name: str
-    gain: float | None
-    weight_std: float | None
-    bias: float | None
-    bias_std: float | None
-    alive: str | None
-    survives: bool | None
-    survival: float | None
-    firing_rate: float | None
-    spikes: float | None
-    synaptic_operations: float | None
-    needs: str
-    ignores: str
-    citation: str | None
+    needs: str = ""
+    ignores: str = ""
+    citation: str | None = None
+    gain: float | None = None
+    weight_std: float | None = None
+    bias: float | None = None
+    bias_std: float | None = None
+    alive: str | None = None
+    survives: bool | None = None
+    survival: float | None = None
+    firing_rate: float | None = None
+    spikes: float | None = None
+    synaptic_operations: float | None = None
     remark: str = ""
     colour: str = "0.4"
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from varflow.model.neurons import Neuron
 
-__all__ = ["Cells", "arriving", "respond", "step_neurons"]
+__all__ = ["Cells", "arriving", "fired", "go_on", "respond", "step_neurons"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,13 +86,13 @@ def respond(currents: Tensor, cells: Cells, dtype: torch.dtype, memory: Tensor |
     H, S = membranes.unbind(2), spikes.unbind(2)
     for t in range(steps):
         if t > 0:
-            _continue(H[t], H[t - 1], S[t - 1].to(H[t].dtype), cells)
-        _fire(H[t], cells, out=S[t])
+            go_on(H[t], H[t - 1], S[t - 1].to(H[t].dtype), cells)
+        fired(H[t], cells, out=S[t])
     return membranes, spikes
 
 
-def _continue(c: Tensor, H: Tensor, S: Tensor, cells: Cells) -> None:
-    """Turn the scaled current ``c`` into the next potential, in place: allocation would cost more than the arithmetic."""
+def go_on(c: Tensor, H: Tensor, S: Tensor, cells: Cells) -> None:
+    """Turn the scaled current ``c`` into the potential after ``H`` with spikes ``S``, in place: allocation costs more."""
     if cells.input is not None:
         c.addcmul_(c * cells.input, S, value=-1)
     c.addcmul_(cells.decay, H if cells.membrane is None else torch.addcmul(H, H * cells.membrane, S, value=-1))
@@ -100,12 +100,16 @@ def _continue(c: Tensor, H: Tensor, S: Tensor, cells: Cells) -> None:
         c.addcmul_(cells.subtracted, S, value=-1)
 
 
-def _fire(membrane: Tensor, cells: Cells, out: Tensor) -> None:
-    torch.gt(membrane, cells.threshold, out=out)
-    if not all(neuron.strict for neuron in cells.neurons):
+def fired(membrane: Tensor, cells: Cells, *, out: Tensor | None = None) -> Tensor:
+    """Spikes of membranes at the test."""
+    out = torch.empty_like(membrane) if out is None else out
+    strict = {neuron.strict for neuron in cells.neurons}
+    (torch.gt if True in strict else torch.ge)(membrane, cells.threshold, out=out)
+    if len(strict) > 1:
         out[(membrane == cells.threshold) & ~cells.strict] = 1
     if cells.counts is not None:
         torch.where(cells.counts, (membrane / cells.threshold).floor_().clamp_(min=0).to(out.dtype), out, out=out)
+    return out
 
 
 def arriving(spikes: Tensor, cells: Cells) -> Tensor:

@@ -2,5 +2,6 @@
 
 ``walker`` finds which neuron follows which weight layer (``traced``, ``provenance``, ``library_neurons``), ``watch`` records
 membranes and spikes, ``refusals`` raises for models that cannot be traced; ``prediction`` predicts every layer (``wiring``,
-``population``, ``redraw``), ``planner`` chooses gains (``layer_gains``); users call ``initialise`` and ``audit``.
+``population``, ``redraw``), ``planner`` chooses gains (``layer_gains``). Users call ``initialise`` and ``audit``, which load
+torch with ``filling`` and ``report``.
 """

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from varflow._checks import ConvergenceError, DomainError
 from varflow.model.neurons import Neuron
+from varflow.results import late_steps
 from varflow.results.audit import ENOUGH
-from varflow.torch_models.initialise import planned_gains
+from varflow.torch_models.filling import planned_gains
 from varflow.torch_models.layer_gains import RATE, deep_layer, layer_gain, run_deep
-from varflow.torch_models.prediction import by_step, input_moments, late, predict, uncovered
+from varflow.torch_models.prediction import by_step, predict, uncovered
 from varflow.torch_models.traced import INPUT, Trace, TracedLayer
-from varflow.torch_models.wiring import Moments, border, currents_from
+from varflow.torch_models.wiring import Moments, border
 
 __all__ = ["diagnosed", "needed_gains", "to_mend"]
 
@@ -64,7 +65,7 @@ def diagnosed(
 def _ends(layer: TracedLayer) -> bool:
     """Whether a layer's input is zero in the second half of the steps."""
     given = (by_step(layer, module) for module in range(len(layer.weights)))
-    return not any(bool(x[late(len(x))].any()) for x in given)
+    return not any(bool(x[late_steps(len(x))].any()) for x in given)
 
 
 def _lives(trace: Trace, moments: Sequence[Moments], index: int) -> bool:
@@ -87,7 +88,7 @@ def _memoryless(neuron: Neuron) -> Neuron:
 def _kept(trace: Trace, neuron: Neuron, gain: float) -> bool:
     """Whether a gain keeps activity in deep layers."""
     try:
-        return run_deep(neuron, trace.steps, gain, len(trace.layers))["firing_rate"] > LIVE_RATE
+        return run_deep(neuron, trace.steps, gain, len(trace.layers)).firing_rate > LIVE_RATE
     except (ConvergenceError, DomainError):  # no drive gives such a neuron the rate
         return False
 
@@ -132,10 +133,6 @@ def _sustaining_gain(trace: Trace, index: int) -> float | None:
         if not layer.driven:
             depth = sum(other.neuron == layer.neuron for other in trace.layers)
             return deep_layer(layer.neuron, trace.steps, "firing_rate", RATE, depth).gain * _border(layer)
-        weight = layer.weights[0]
-        products, means = input_moments(layer, trace.steps)
-        fan = Moments(1, 1.0)
-        covariance, _ = currents_from(weight, fan, products, means)
-        return layer_gain(layer.neuron, covariance, RATE)
+        return layer_gain(layer, trace.steps, RATE)
     except (ConvergenceError, DomainError):
         return None

@@ -8,19 +8,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Any
 
-from varflow._checks import ConvergenceError, DomainError, require
+import torch
+
+from varflow._checks import ConvergenceError, DomainError
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate as memoryless_gain
 from varflow.init.in_time import wanted_of
 from varflow.model.distributions import distribution
 from varflow.model.neurons import Neuron
+from varflow.results import late_steps
 from varflow.theory.in_time.steady_gain import HIGHEST, KEPT, Steady, Wanted, at_gain, drive_strength, lasting, steady
 from varflow.theory.maps import multiplier
 from varflow.theory.roots import first_to_hold, rising_root
 from varflow.torch_models.population import factor, stepped
-from varflow.torch_models.prediction import late
+from varflow.torch_models.prediction import input_moments
+from varflow.torch_models.traced import TracedLayer
+from varflow.torch_models.wiring import Moments, currents_from
 
 __all__ = ["Deep", "deep_layer", "highest_rate", "layer_gain", "reach", "run_deep", "settles"]
 
@@ -96,7 +100,7 @@ def _kept(neuron: Neuron, wanted: Wanted, drive: float) -> Deep | None:
 
 def _deep(found: Steady, neuron: Neuron) -> Deep:
     theta, m = neuron.threshold, found.multiplier
-    rate, variance = (float(values[:, late(values.shape[1])].mean()) for values in (found.firing_rate, found.variance))
+    rate, variance = (float(values[:, late_steps(values.shape[1])].mean()) for values in (found.firing_rate, found.variance))
     return Deep(found.gain * theta / neuron.input_scale, rate, theta**2 * variance, m, True, settles(neuron, m))
 
 
@@ -163,9 +167,9 @@ def _memoryless(neuron: Neuron, quantity: str, target: float) -> Deep:
     return Deep(gain / neuron.input_scale, variance / gain**2, variance, m, True, True)
 
 
-def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> dict[str, float]:
+def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> Deep:
     """Late rate and variance of deep layers of a network with one gain, driven by constant currents to a rate of 0.2;
-    transients have decayed.
+    transients have decayed. The multiplier is not known.
     """
     wanted = _wanted(neuron, steps, "firing_rate", RATE, depth)
     try:
@@ -173,27 +177,26 @@ def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> dict[str, f
     except ConvergenceError:
         if not neuron.reset_rule.counts:
             raise
-        return {"firing_rate": math.inf, "variance": math.inf}  # counts grow without bound
-    return {"firing_rate": found.firing_rate, "variance": found.variance}
+        return Deep(gain, math.inf, math.inf, math.nan, True, False)  # counts grow without bound
+    return replace(found, gain=gain, settles=settles(neuron))
 
 
-def layer_gain(neuron: Neuron, moments: Any, rate: float, *, seed: int = 0) -> float:
-    """The gain at which a layer has a late rate, averaged over populations and sites, given the moments of its input.
+def layer_gain(layer: TracedLayer, steps: int, rate: float, *, seed: int = 0) -> float:
+    """The gain at which an input-driven layer has a late rate, averaged over inputs and sites.
 
-    ``moments``, shape (..., T, T), are covariances of the currents at gain 1. Random numbers are the same at every gain, so the
-    rate is a rising step function of it.
+    Random numbers are the same at every gain, so the rate is a rising step function of it.
     """
-    torch = require("torch", "torch")
-    steps, populations = moments.shape[-1], math.prod(moments.shape[:-2])
-    size = (*moments.shape[:-1], max(SIZE // populations, 64))
+    neuron = layer.neuron
+    moments, _ = currents_from(layer.weights[0], Moments(1, 1.0), *input_moments(layer, steps))  # at gain 1, (…, T, T)
+    size = (*moments.shape[:-1], max(SIZE // math.prod(moments.shape[:-2]), 64))
     generator = torch.Generator(moments.device).manual_seed(seed)
-    currents = factor(torch, moments).float() @ torch.randn(size, generator=generator, device=moments.device)
+    currents = factor(moments).float() @ torch.randn(size, generator=generator, device=moments.device)
 
     H, S = torch.empty_like(currents), torch.empty_like(currents)  # once: allocation costs as much as the arithmetic
 
     def excess(gain: float) -> float:
-        stepped(torch, neuron, torch.mul(currents, gain, out=H), out=S)
-        return float(S[..., late(steps), :].mean()) - rate
+        stepped(neuron, torch.mul(currents, gain, out=H), out=S)
+        return float(S[..., late_steps(steps), :].mean()) - rate
 
     start = max(neuron.threshold / neuron.input_scale, 1e-3) / math.sqrt(float(moments.diagonal(dim1=-2, dim2=-1).mean()))
     try:

@@ -5,7 +5,7 @@ widths; with notes on what cannot be attained.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,12 @@ import numpy as np
 from varflow._checks import ConvergenceError, DomainError
 from varflow.init.fans import fan_in
 from varflow.model.neurons import Neuron
-from varflow.results import LayerPlan
+from varflow.results import LayerPlan, late_steps
 from varflow.theory.roots import first_to_hold
-from varflow.torch_models.layer_gains import LOWEST, RATE, Deep, deep_layer, highest_rate, layer_gain, reach, run_deep, settles
-from varflow.torch_models.prediction import Prediction, input_moments, late, predict
+from varflow.torch_models.layer_gains import LOWEST, RATE, Deep, deep_layer, highest_rate, layer_gain, reach, run_deep
+from varflow.torch_models.prediction import Prediction, input_moments, predict
 from varflow.torch_models.traced import Trace, TracedLayer
-from varflow.torch_models.wiring import Moments, border, currents_from
+from varflow.torch_models.wiring import Moments, border
 
 __all__ = ["Planner"]
 
@@ -29,17 +29,6 @@ GROWN = 1.5  # ratio of the spread of the last layer to that of the first, above
 DRIFTED = 0.25  # relative deviation (rms over networks and inputs) of a late rate up to which it counts as kept
 LARGEST_STEP = 0.1  # of a correction, in ln g
 TRIED, EDGE = 64.0, 1.3  # largest factor on the rate, and accuracy as a ratio, in the search for a rate that survives
-
-
-@dataclass(slots=True)
-class _Aim:
-    """The target of all layers of one kind of neuron."""
-
-    gain: float
-    rate: float
-    multiplier: float
-    exactly: bool  # else at least: above an edge below which activity dies, a little more is not an error
-    settles: bool  # whether deep layers return to it
 
 
 class Planner:
@@ -85,7 +74,7 @@ class Planner:
 
     def _lost(self, full: float) -> str:
         """A note on activity lost at these widths, with a rate that would survive."""
-        low = max(aim.rate for aim in self.aims.values())
+        low = max(aim.firing_rate for aim in self.aims.values())
         most = min(highest_rate(neuron, self.trace.steps, len(self.trace.layers)) for neuron in self.aims)
         high = low * ((most if most < math.inf else TRIED * low) / low) ** 0.9
         end = "make the layers wider: higher rates do not survive either"
@@ -102,12 +91,12 @@ class Planner:
             return False
         return float(planner.predict().survival[-1]) >= SURVIVAL * full
 
-    def _aim(self, neuron: Neuron) -> _Aim:
+    def _aim(self, neuron: Neuron) -> Deep:
+        """The state that layers of one kind of neuron are to have."""
         depth = sum(layer.neuron == neuron for layer in self.trace.layers)
         if self.quantity == "gain":
             kept = run_deep(neuron, self.trace.steps, self.value, depth)
-            rate = kept["firing_rate"]
-            return _Aim(self.value, rate if 0 < rate < math.inf else RATE, 0.5, True, settles(neuron))
+            return kept if 0 < kept.firing_rate < math.inf else replace(kept, firing_rate=RATE)
         if self.quantity == "firing_rate" and self.value < LOWEST:
             raise self._out_of_reach(neuron, depth)
         try:
@@ -116,8 +105,7 @@ class Planner:
             raise self._out_of_reach(neuron, depth) from None
         if not found.on_target:
             self.notes.append(self._unsustained(neuron, found, depth))
-        exactly = found.on_target and self.quantity == "firing_rate"
-        return _Aim(found.gain, self.value if exactly else found.firing_rate, found.multiplier, found.on_target, found.settles)
+        return replace(found, firing_rate=self.value) if found.on_target and self.quantity == "firing_rate" else found
 
     def _out_of_reach(self, neuron: Neuron, depth: int) -> DomainError:
         """The error for a value that is too high or too low, with the attainable range."""
@@ -163,17 +151,15 @@ class Planner:
         return gain if self.quantity == "gain" else gain * border(layer.weights[0], layer.input_shape)
 
     def _first_gain(self, layer: TracedLayer) -> float:
-        """Gain of an input-driven layer, from the moments of its input, for the late rate of deep layers."""
-        weight, fan = layer.weights[0], self.fans[self.trace.layers.index(layer)]
-        moments, _ = currents_from(weight, _unit(weight, fan), *input_moments(layer, self.trace.steps))
+        """Gain of an input-driven layer, for the late rate of deep layers."""
         try:
-            return layer_gain(layer.neuron, moments, self.aims[layer.neuron].rate)
+            return layer_gain(layer, self.trace.steps, self.aims[layer.neuron].firing_rate)
         except ConvergenceError as error:
             raise DomainError("inputs", f"those of {layer.name}", f"cannot drive it to its rate: {error}") from None
 
     def predict(self) -> Prediction:
-        rows = zip(self.trace.layers, self.fans, self.gains, strict=True)
-        return predict(self.trace, [_unit(layer.weights[0], fan, gain) for layer, fan, gain in rows])
+        rows = zip(self.fans, self.gains, strict=True)
+        return predict(self.trace, [Moments(fan, gain / math.sqrt(fan)) for fan, gain in rows])
 
     def _correct(self, predicted: Prediction) -> bool:
         """Correct the gains once towards the wanted rate at these widths; whether anything changed."""
@@ -183,11 +169,11 @@ class Planner:
             deepest = of_kind[-max(len(of_kind) // 3, 1) :]
             if not deepest:
                 continue
-            rate = float(np.mean(predicted.firing_rate[deepest, late(self.trace.steps)]))
+            rate = float(np.mean(predicted.firing_rate[deepest, late_steps(self.trace.steps)]))
             m = min(max(aim.multiplier, 0.2), 0.9)
             share = 1 / m if len(of_kind) < 3 else (1 - m) / m
-            step = 0.5 * share * math.log(aim.rate / max(rate, 0.1 * aim.rate))
-            if abs(rate / aim.rate - 1) < ON_TARGET or (rate > aim.rate and not aim.exactly):
+            step = 0.5 * share * math.log(aim.firing_rate / max(rate, 0.1 * aim.firing_rate))
+            if abs(rate / aim.firing_rate - 1) < ON_TARGET or (rate > aim.firing_rate and not aim.on_target):
                 continue
             factor = math.exp(min(max(step, -LARGEST_STEP), LARGEST_STEP))
             for l in of_kind:
@@ -206,8 +192,3 @@ class Planner:
 def _below(rate: float) -> str:
     """The rate rounded down to three decimals."""
     return f"{math.floor(1000 * rate) / 1000:g}"
-
-
-def _unit(weight: Any, fan: int, gain: float = 1.0) -> Moments:
-    """Moments of weights ``N(0, gain²/fan)``."""
-    return Moments(fan_in(weight), gain / math.sqrt(fan))

@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from varflow._checks import require
+import torch
+
 from varflow.model.neurons import Neuron
-from varflow.torch_models.membrane import Membrane
+from varflow.simulation import neurons as simulation
+from varflow.simulation.neurons import Cells
 
 __all__ = ["Response", "factor", "respond", "stepped"]
 
@@ -39,16 +41,15 @@ def respond(neuron: Neuron, covariance: Any, mean: Any, size: int, generator: An
     The leading axes are populations and sites. Sites are independent, or their currents have the covariance ``between``
     (populations, sites, sites), the same at all steps up to a factor; ``across`` then has the second moments of their spikes.
     """
-    torch = require("torch", "torch")
     *leading, steps, _ = covariance.shape
-    noise = _normal(torch, (*leading, steps, size), generator, covariance.device)
+    noise = _normal((*leading, steps, size), generator, covariance.device)
     if between is not None:
-        across_sites = factor(torch, _correlation(between)).float()
+        across_sites = factor(_correlation(between)).float()
         noise = (across_sites @ noise.flatten(1, -3).flatten(2)).view_as(noise)
-    currents = (factor(torch, covariance).float() @ noise).add_(mean.float()[..., None])
-    H, S = stepped(torch, neuron, currents, out=noise)  # in place: allocation costs as much as the arithmetic
+    currents = (factor(covariance).float() @ noise).add_(mean.float()[..., None])
+    H, S = stepped(neuron, currents, out=noise)  # in place: allocation costs as much as the arithmetic
     coincidences = (S @ S.mT / size).to(covariance.dtype)
-    norm, average = (neuron.input_scale * values.double() for values in (torch.linalg.vector_norm(H, dim=-1), H.mean(-1)))
+    norm, average = torch.linalg.vector_norm(H, dim=-1).double(), H.mean(-1).double()
     variance = (norm**2 - size * average**2).clamp(min=0) / max(size - 1, 1)
     rate = S.mean(-1).to(covariance.dtype)
     if between is None:
@@ -57,7 +58,7 @@ def respond(neuron: Neuron, covariance: Any, mean: Any, size: int, generator: An
     return Response(rate, coincidences, variance, average, (sites @ sites.mT / sites.shape[-1]).to(covariance.dtype))
 
 
-def _normal(torch: Any, shape: tuple[int, ...], generator: Any, device: Any) -> Any:
+def _normal(shape: tuple[int, ...], generator: Any, device: Any) -> Any:
     """Normal numbers; the second half of the populations are minus the first half (antithetic), which halves the draws."""
     if shape[0] % 2:
         return torch.randn(shape, generator=generator, device=device)
@@ -67,15 +68,14 @@ def _normal(torch: Any, shape: tuple[int, ...], generator: Any, device: Any) -> 
     return numbers
 
 
-def stepped(torch: Any, neuron: Neuron, currents: Any, *, out: Any = None) -> tuple[Any, Any]:
-    """Membranes divided by the input scale, overwriting the currents (..., T, size), and spikes."""
-    S, membrane = torch.empty_like(currents) if out is None else out, Membrane(neuron)
-    for current, spikes in zip(currents.unbind(-2), S.unbind(-2), strict=True):
-        membrane.step(current, out=spikes)
-    return currents, S
+def stepped(neuron: Neuron, currents: Any, *, out: Any) -> tuple[Any, Any]:
+    """Membranes, overwriting the currents (..., T, size), and spikes, written to ``out``."""
+    cells, networks = Cells.of([neuron], currents.device, currents.dtype), currents.flatten(0, -3)[:, None]
+    H, S = simulation.respond(networks, cells, currents.dtype, out.flatten())
+    return H.view_as(currents), S.view_as(currents)
 
 
-def factor(torch: Any, covariance: Any) -> Any:
+def factor(covariance: Any) -> Any:
     """Lower Cholesky factors, also of singular matrices."""
     scale = covariance.diagonal(dim1=-2, dim2=-1).amax(-1)[..., None, None].clamp(min=1e-30)
     eye = torch.eye(covariance.shape[-1], dtype=covariance.dtype, device=covariance.device)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
+
 from varflow._checks import DomainError
 from varflow.results import LayerPlan
 
@@ -16,31 +18,31 @@ COARSEST = 0.01  # largest step between neighbouring numbers, in standard deviat
 
 
 @contextmanager
-def full_precision(torch: Any) -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """A context with ``torch.autocast`` off."""
     with ExitStack() as stack:
-        for device in _lowered(torch):
+        for device in _lowered():
             stack.enter_context(torch.autocast(device, enabled=False))
         yield
 
 
-def in_full_precision(torch: Any, call: Callable[..., None]) -> Callable[..., None]:
+def in_full_precision(call: Callable[..., None]) -> Callable[..., None]:
     """The function, called with ``torch.autocast`` off."""
 
     def called(*args: Any) -> None:
-        if not _lowered(torch):
+        if not _lowered():
             return call(*args)
-        with full_precision(torch):
+        with full_precision():
             return call(*args)
 
     return called
 
 
-def _lowered(torch: Any) -> list[str]:
+def _lowered() -> list[str]:
     return [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
 
 
-def check_range(torch: Any, weights: Sequence[Any], plan: Sequence[LayerPlan]) -> None:
+def check_range(weights: Sequence[Any], plan: Sequence[LayerPlan]) -> None:
     """Raise for weights that their precision would round to 0 or infinity."""
     for weight, layer in zip(weights, plan, strict=True):
         held = torch.finfo(weight.weight.dtype)

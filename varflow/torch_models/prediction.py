@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
-from varflow._checks import require
+from varflow.results import late_steps
 from varflow.torch_models.library_neurons import Spiking
 from varflow.torch_models.population import Response, respond
 from varflow.torch_models.traced import INPUT, Trace, TracedLayer, steps_of
 from varflow.torch_models.wiring import Moments, covariance_between, currents_from, why_not_covered, width_and_sites
 
-__all__ = ["Prediction", "by_step", "input_moments", "late", "predict", "rates_by_step", "uncovered"]
+__all__ = ["Prediction", "by_step", "input_moments", "predict", "rates_by_step", "uncovered"]
 
 POINTS = 2**15  # neurons drawn per layer, over all populations
 MOST_FACTORED = 2**31  # populations × sites × steps³, the cost of factoring covariances
@@ -39,11 +40,6 @@ class Prediction:
         return (self.late_rates > 0).mean(0)
 
 
-def late(steps: int) -> slice:
-    """The second half of the steps."""
-    return slice(steps // 2, steps)
-
-
 def uncovered(trace: Trace) -> list[str]:
     """What makes a model more than a plain chain of layers, by name; empty if theory covers it."""
     words, known, neurons = [], {INPUT}, {layer.neuron_name for layer in trace.layers}
@@ -65,7 +61,6 @@ def uncovered(trace: Trace) -> list[str]:
 
 def input_moments(layer: TracedLayer, steps: int, most: int = MOST_INPUTS) -> tuple[Any, Any]:
     """Second moments (inputs, *sites, T, T) and means (inputs, *sites, T) of the input of an input-driven layer."""
-    torch = require("torch", "torch")
     x = _given(layer, most)
     if hasattr(layer.weights[0], "in_features"):  # features are the last axis
         x = x.flatten(2, -2).mean(2) if x.dim() > 3 else x
@@ -80,7 +75,6 @@ def input_moments(layer: TracedLayer, steps: int, most: int = MOST_INPUTS) -> tu
 
 def _input_across(layer: TracedLayer) -> Any:
     """Second moments between the sites of the input, averaged over channels and steps, shape (inputs, sites, sites)."""
-    torch = require("torch", "torch")
     x = _given(layer, MOST_INPUTS).flatten(3)
     return torch.einsum("tbcu,tbcv->buv", x, x) / (x.shape[0] * x.shape[2])
 
@@ -97,7 +91,6 @@ def _given(layer: TracedLayer, most: int) -> Any:
 
 def by_step(layer: TracedLayer, module: int = 0) -> Any:
     """The input of one weight module of an input-driven layer, steps first; a single step if it was called once."""
-    torch = require("torch", "torch")
     calls, weight, spiking, shape = layer.fed[module].inputs, layer.weights[module], layer.spiking, layer.current_shape
     axes = 1 if hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
     given = calls[0]
@@ -142,7 +135,6 @@ def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False,
     sites are taken to have the same correlation at all steps (on maps of more than ``MOST_SITES`` sites they are independent);
     this affects the spread with few channels, not means with many.
     """
-    torch = require("torch", "torch")
     device = trace.layers[0].weights[0].weight.device
     generator = torch.Generator(device).manual_seed(seed)
     found: dict[str, Response] = {}
@@ -195,4 +187,4 @@ def _summary(response: Response) -> tuple[Any, Any, Any, Any]:
     variance = response.variance.mean(over)
     if sites:
         variance = variance + response.mean.var(sites, correction=0).mean(0)
-    return response.rate.mean(over), variance, response.mean.mean(over), rates[:, late(rates.shape[-1])].mean(-1)
+    return response.rate.mean(over), variance, response.mean.mean(over), rates[:, late_steps(rates.shape[-1])].mean(-1)

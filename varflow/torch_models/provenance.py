@@ -17,22 +17,10 @@ __all__ = ["Label", "Provenance", "tensors_in"]
 
 _MOVES = {
     *("reshape", "view", "view_as", "flatten", "ravel", "unflatten", "contiguous", "clone", "detach", "to", "float", "type"),
-    *(
-        "unsqueeze",
-        "squeeze",
-        "transpose",
-        "swapaxes",
-        "permute",
-        "movedim",
-        "moveaxis",
-        "t",
-        "__get__",
-        "__getitem__",
-        "select",
-    ),
-    *("narrow", "stack", "vstack", "unbind", "split", "chunk", "tensor_split", "expand", "expand_as", "repeat", "dropout"),
-    *("__setitem__", "requires_grad_", "cpu", "cuda", "double", "type_as", "index_select", "alias", "detach_", "dropout2d"),
-    *("copy_", "reshape_as", "as_strided", "__iter__", "dropout1d", "dropout3d", "feature_dropout"),
+    *("unsqueeze", "squeeze", "transpose", "swapaxes", "permute", "movedim", "moveaxis", "t", "select", "narrow", "stack"),
+    *("vstack", "unbind", "split", "chunk", "tensor_split", "expand", "expand_as", "repeat", "dropout", "requires_grad_"),
+    *("__get__", "__getitem__", "__setitem__", "__iter__", "cpu", "cuda", "double", "type_as", "index_select", "alias"),
+    *("detach_", "copy_", "reshape_as", "as_strided", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"),
 }
 _TESTS = {"gt", "ge", "lt", "le", "heaviside", "sign", "__gt__", "__ge__", "__lt__", "__le__", "greater", "greater_equal"}
 _JOINS = {"cat", "concat", "concatenate", "hstack"}

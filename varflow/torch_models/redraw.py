@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 
 from varflow._progress import Report, beyond, unreported
 from varflow._restoring import kept
-from varflow.torch_models.prediction import late, rates_by_step
+from varflow.results import late_steps
+from varflow.torch_models.prediction import rates_by_step
 from varflow.torch_models.traced import Trace
 from varflow.torch_models.walker import forward
 from varflow.torch_models.wiring import measured
@@ -19,18 +21,16 @@ __all__ = ["NETWORKS", "redrawn_rates"]
 NETWORKS = 4  # redrawn: enough for a mean and a spread
 
 
-def redrawn_rates(
-    torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, report: Report = unreported
-) -> np.ndarray:
+def redrawn_rates(model: Any, inputs: Any, steps: int | None, traced: Trace, report: Report = unreported) -> np.ndarray:
     """Late rates of every neuron layer, averaged over the inputs, shape (networks, layers).
 
     The model's parameters are not changed: its layers are replaced during the call.
     """
     reports = (beyond(report, seed * (steps or 1)) for seed in range(NETWORKS))
-    return np.array([_rates(torch, model, inputs, steps, traced, seed, each) for seed, each in enumerate(reports)])
+    return np.array([_rates(model, inputs, steps, traced, seed, each) for seed, each in enumerate(reports)])
 
 
-def _rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, seed: int, report: Report) -> list[float]:
+def _rates(model: Any, inputs: Any, steps: int | None, traced: Trace, seed: int, report: Report) -> list[float]:
     modules = dict.fromkeys(layer.module for layer in traced.layers)
     calls = {module: iter([layer for layer in traced.calls if layer.module is module]) for module in modules}
     found: dict[Any, list[float]] = {layer: [] for layer in traced.layers}  # step by step
@@ -44,15 +44,15 @@ def _rates(torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace
         for module in modules:
             module.register_forward_hook(watch)
         with torch.no_grad():
-            for weight, fresh in _drawn(torch, model, traced, seed):
-                weight.__dict__["forward"] = _with_tensors(torch, weight, fresh).forward
+            for weight, fresh in _drawn(model, traced, seed):
+                weight.__dict__["forward"] = _with_tensors(weight, fresh).forward
             forward(model, inputs, steps, list(modules), report)
 
     kept(model, redrawn)
-    return [float(np.mean(rates[late(len(rates))])) for rates in found.values()]
+    return [float(np.mean(rates[late_steps(len(rates))])) for rates in found.values()]
 
 
-def _drawn(torch: Any, model: Any, traced: Trace, seed: int) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _drawn(model: Any, traced: Trace, seed: int) -> Iterator[tuple[Any, dict[str, Any]]]:
     """All weight layers with redrawn weights and biases; shared parameters stay shared."""
     names = {module: name for name, module in model.named_modules()}
     weights = {weight for layer in traced.layers for weight in layer.weights} | {weight for _, weight, *_ in traced.readouts}
@@ -71,9 +71,9 @@ def _drawn(torch: Any, model: Any, traced: Trace, seed: int) -> Iterator[tuple[A
         yield weight, fresh
 
 
-def _with_tensors(torch: Any, weight: Any, tensors: dict[str, Any]) -> Any:
+def _with_tensors(weight: Any, tensors: dict[str, Any]) -> Any:
     """A copy of a layer with other tensors as its parameters, also if it computes them from others."""
-    kind = torch.nn.utils.parametrize.type_before_parametrizations(weight)
+    kind: Any = torch.nn.utils.parametrize.type_before_parametrizations(weight)
     layer = kind.__new__(kind)
     own = {name: value for name, value in vars(weight).items() if name not in ("forward", *tensors)}
     layer.__dict__ = own | {"_parameters": {**weight._parameters, **tensors}}

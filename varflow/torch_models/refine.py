@@ -18,8 +18,10 @@ from dataclasses import replace
 from statistics import NormalDist
 from typing import Any
 
-from varflow.results import LayerPlan
-from varflow.torch_models.prediction import late, rates_by_step
+import torch
+
+from varflow.results import LayerPlan, late_steps
+from varflow.torch_models.prediction import rates_by_step
 from varflow.torch_models.tensor_memory import written
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.walker import trace
@@ -39,11 +41,11 @@ def late_rates(model: Any, inputs: Any, steps: int | None = None) -> dict[str, f
         found[layer.neuron_name] += rates_by_step(layer.spiking, spikes.float())
 
     trace(model, inputs, steps, record)
-    return {name: sum(rates[late(len(rates))]) / len(rates[late(len(rates))]) for name, rates in found.items()}
+    return {name: sum(rates[late_steps(len(rates))]) / len(rates[late_steps(len(rates))]) for name, rates in found.items()}
 
 
 def refined(
-    torch: Any, model: Any, inputs: Any, steps: int | None, traced: Trace, plan: Sequence[LayerPlan]
+    model: Any, inputs: Any, steps: int | None, traced: Trace, plan: Sequence[LayerPlan]
 ) -> tuple[list[LayerPlan], float]:
     """The plan with the present gains of the weights, and the largest remaining relative deviation.
 
@@ -63,16 +65,16 @@ def refined(
         for layer in (layer for layer in traced.layers if layer.neuron_name in planned):
             rise = _rise(planned[layer.neuron_name])
             step = (0.5 * rise * off.get(layer.sources[0], 0.0) - off[layer.neuron_name]) / rise
-            _scale(torch, layer, factors, factors[layer.neuron_name] * math.exp(min(max(step, -LARGEST_STEP), LARGEST_STEP)))
+            _scale(layer, factors, factors[layer.neuron_name] * math.exp(min(max(step, -LARGEST_STEP), LARGEST_STEP)))
     for layer in traced.layers:  # layers of few neurons may not converge: keep the best
         if layer.neuron_name in planned:
-            _scale(torch, layer, factors, best[layer.neuron_name])
+            _scale(layer, factors, best[layer.neuron_name])
     return [replace(layer, gain=layer.gain * best.get(layer.neuron_name, 1.0)) for layer in plan], math.expm1(left)
 
 
-def _scale(torch: Any, layer: TracedLayer, factors: dict[str, float], wanted: float) -> None:
+def _scale(layer: TracedLayer, factors: dict[str, float], wanted: float) -> None:
     """Rescale a layer's weights to a new factor."""
-    with written(torch, layer.weights[0]):
+    with written(layer.weights[0]):
         layer.weights[0].weight.mul_(wanted / factors[layer.neuron_name])
     torch.clear_autocast_cache()  # it holds the old weights
     factors[layer.neuron_name] = wanted

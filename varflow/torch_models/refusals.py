@@ -1,25 +1,32 @@
-"""Errors for models and inputs that cannot be traced, raised before or after the pass, with what to do instead."""
+"""Errors for models and inputs that cannot be traced, raised before or after the pass, with what to do instead; notes on
+what is probably a mistake.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
+
+import torch
 
 from varflow._checks import DomainError
 from varflow._progress import Report, unreported
 from varflow._restoring import kept
 from varflow.torch_models.precision import full_precision
+from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.traced import Trace
 from varflow.torch_models.walker import trace
 from varflow.torch_models.watch import Recorder, Watched
 
-__all__ = ["checked", "integrators", "unlike_their_kind", "watched"]
+__all__ = ["checked", "integrators", "notes_on_steps", "unlike_their_kind", "warn_of_one_step", "watched"]
 
 INTEGRATES = 1e3  # times the lowest threshold: above this ratio a neuron counts as an integrator
 
+ONE_STEP = "neurons have memory but the model makes one step: pass steps=…"
+
 
 def watched(
-    torch: Any,
     model: Any,
     inputs: Any,
     steps: int | None,
@@ -27,8 +34,6 @@ def watched(
     report: Report = unreported,
 ) -> Trace:
     """:func:`varflow.torch_models.walker.trace` after checks of model and inputs."""
-    from varflow.torch_models.provenance import tensors_in
-
     if isinstance(model, torch.nn.Module):
         for name, module in model.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
@@ -45,7 +50,7 @@ def watched(
         raise DomainError("inputs", error.value, f"{error.rule} ({advice})") from error
 
 
-def unlike_their_kind(torch: Any, traced: Trace) -> list[str]:
+def unlike_their_kind(traced: Trace) -> list[str]:
     """Notes on weight layers of derived classes whose output is not that of their base class."""
     weights: dict[Any, tuple[str, tuple[int, ...]]] = {}
     for layer in traced.layers:
@@ -54,12 +59,12 @@ def unlike_their_kind(torch: Any, traced: Trace) -> list[str]:
     words = []
     for weight, (name, shape) in weights.items():
         kind = next(k for k in type(weight).__mro__ if k.__module__.startswith("torch.nn.modules."))
-        if type(weight).forward is not kind.forward and not _steps_alike(torch, weight, kind, shape):
+        if type(weight).forward is not kind.forward and not _steps_alike(weight, kind, shape):
             words.append(f"{name} is a {type(weight).__name__} whose output is not that of a {kind.__name__}")
     return words
 
 
-def _steps_alike(torch: Any, weight: Any, kind: Any, shape: tuple[int, ...]) -> bool:
+def _steps_alike(weight: Any, kind: Any, shape: tuple[int, ...]) -> bool:
     """Whether a layer gives the same output as its base class for a random input; leading axes are part of the batch."""
     given = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight.weight)
     more = 0 if hasattr(weight, "in_features") else max(given.dim() - len(weight.kernel_size) - 2, 0)
@@ -79,13 +84,29 @@ def integrators(traced: Trace) -> list[tuple[str, str]]:
     return [(layer.neuron_name, rule.format(layer.neuron.threshold, least)) for layer in far]
 
 
-def checked(torch: Any, recorder: Recorder, notes: list[str]) -> dict[str, Watched]:
+def checked(recorder: Recorder, notes: list[str]) -> dict[str, Watched]:
     """The recorded layers; DomainError, with the notes, if a neuron did not step as its attributes say."""
     try:
-        with full_precision(torch):
+        with full_precision():
             return recorder.results()
     except DomainError as error:
         raise DomainError(error.argument, error.value, "; ".join([error.rule, *notes])) from None
+
+
+def notes_on_steps(traced: Trace, steps: int | None) -> list[str]:
+    """Notes on a number of steps that is probably a mistake."""
+    if steps is None and traced.steps == 1 and any(not layer.neuron.memoryless for layer in traced.layers):
+        return [ONE_STEP]
+    if steps is not None and traced.steps > steps > 1:
+        own = traced.steps // steps
+        return [f"each call makes {own} steps itself, {steps} calls make {traced.steps}: leave out steps="]
+    return []
+
+
+def warn_of_one_step(traced: Trace, steps: int | None) -> None:
+    """Warn (not only in the notes) if neurons have memory but only one step was made."""
+    if ONE_STEP in notes_on_steps(traced, steps):
+        warnings.warn(ONE_STEP, stacklevel=4)
 
 
 def _advice(model: Any, inputs: Any) -> str:
@@ -93,8 +114,6 @@ def _advice(model: Any, inputs: Any) -> str:
 
     For instance, snnTorch's neurons return spikes in single precision, which the next layer in half precision does not accept.
     """
-    from varflow.torch_models.provenance import tensors_in
-
     held = {parameter.dtype for parameter in model.parameters()}
     given = {tensor.dtype for tensor in tensors_in(inputs)}
     if len(held) == 1 and not given & held:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 __all__ = ["overlap", "repeats", "written"]
 
 
@@ -31,7 +33,7 @@ def _stretch(tensor: Any) -> tuple[int, int]:
 
 
 @contextmanager
-def written(torch: Any, weight: Any) -> Iterator[None]:
+def written(weight: Any) -> Iterator[None]:
     """A context in which a layer's weight and bias can be written to (inference mode for those made in it)."""
     made_there = any(tensor.is_inference() for tensor in weight.parameters(recurse=False))
     with torch.inference_mode(made_there), torch.no_grad():

@@ -12,10 +12,13 @@ from contextlib import nullcontext
 from functools import wraps
 from typing import Any
 
-from varflow._checks import DomainError, integer, require
+import torch
+
+from varflow._checks import DomainError, integer
 from varflow._progress import Report, unreported
 from varflow._restoring import at_rest, kept
 from varflow.torch_models.library_neurons import recognise, refuse
+from varflow.torch_models.provenance import Label, Provenance, tensors_in
 from varflow.torch_models.traced import INPUT, Fed, Trace, TracedLayer, steps_of
 
 __all__ = ["forward", "trace"]
@@ -51,12 +54,11 @@ def trace(
     DomainError
         For models without spiking layers, lazy modules, raw weights, unknown neurons or thresholds, inputs that do not fit.
     """
-    torch = require("torch", "torch")
-    check_model(torch, model)
-    _check_inputs(torch, inputs)
+    check_model(model)
+    _check_inputs(inputs)
 
     def walked() -> Trace:
-        walk = _Walk(torch, model, record)
+        walk = _Walk(model, record)
         walk.enclose()
         with torch.no_grad(), walk.provenance:
             forward(model, walk.labelled(inputs), steps, [module for module, _ in walk.spiking.values()], report)
@@ -65,7 +67,7 @@ def trace(
     return kept(model, walked)
 
 
-def check_model(torch: Any, model: Any) -> None:
+def check_model(model: Any) -> None:
     """Raise unless ``model`` is a module with numbers (not lazy, not on the meta device)."""
     if not isinstance(model, torch.nn.Module):
         raise DomainError("model", type(model).__name__, "must be a torch.nn.Module")
@@ -79,9 +81,7 @@ def check_model(torch: Any, model: Any) -> None:
             )
 
 
-def _check_inputs(torch: Any, inputs: Any) -> None:
-    from varflow.torch_models.provenance import tensors_in
-
+def _check_inputs(inputs: Any) -> None:
     for tensor in tensors_in(inputs):
         shape = f"shape {tuple(tensor.shape)}"
         if tensor.is_meta:
@@ -113,8 +113,6 @@ def forward(
     except DomainError:
         raise
     except Exception as error:
-        from varflow.torch_models.provenance import tensors_in
-
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in(inputs))
         words = " ".join(str(error).split())
         if not words or isinstance(error, LookupError):  # whose message is only the key
@@ -127,17 +125,15 @@ def forward(
 def _uncompiled(model: Any) -> Any:
     """A context in which compiled modules run uncompiled, so that hooks and labels work."""
     compiled = (type(m).__name__ == "OptimizedModule" or m.__dict__.get("_compiled_call_impl") for m in model.modules())
-    stance = getattr(require("torch", "torch").compiler, "set_stance", None)
+    stance = getattr(torch.compiler, "set_stance", None)
     return stance("force_eager") if stance is not None and any(compiled) else nullcontext()
 
 
 class _Walk:
     """Labels of one pass, and the wrappers around the modules."""
 
-    def __init__(self, torch: Any, model: Any, record: Any = None):
-        from varflow.torch_models.provenance import Provenance
-
-        self.torch, nn = torch, torch.nn
+    def __init__(self, model: Any, record: Any = None):
+        nn = torch.nn
         self.names = {module: name for name, module in model.named_modules()}
         kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
         self.weights = {name: module for module, name in self.names.items() if isinstance(module, kinds)}
@@ -156,8 +152,6 @@ class _Walk:
         self.calls: list[TracedLayer] = []
 
     def labelled(self, inputs: Any) -> Any:
-        from varflow.torch_models.provenance import Label, tensors_in
-
         copies = _copied(inputs)
         for tensor in tensors_in(copies):
             self.provenance.put(tensor, Label(frozenset({INPUT})))
@@ -186,7 +180,7 @@ class _Walk:
         by the torch-function mode.
         """
         see = (self._weight if name in self.weights else self._neuron)(name, module)
-        inner, unlabelled = module.forward, self.torch._C.DisableTorchFunction
+        inner, unlabelled = module.forward, torch._C.DisableTorchFunction
 
         @wraps(inner)
         def forward(*args: Any, **kwargs: Any) -> Any:
@@ -206,8 +200,6 @@ class _Walk:
         return label
 
     def _weight(self, name: str, module: Any) -> Callable[[Any, Any], None]:
-        from varflow.torch_models.provenance import Label
-
         own, driven = Label(frozenset({name})), frozenset({INPUT})
 
         def see(given: Any, out: Any) -> None:
@@ -224,8 +216,6 @@ class _Walk:
         return see
 
     def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
-        from varflow.torch_models.provenance import tensors_in
-
         def see(current: Any, out: Any) -> None:
             label = self._label(name, module, current)
             layer = self.known.get((name, label.sources))
@@ -241,8 +231,6 @@ class _Walk:
         return see
 
     def _layer(self, name: str, module: Any, label: Any, shape: tuple[int, ...]) -> TracedLayer:
-        from varflow.torch_models.provenance import Label
-
         feeding = tuple(source for source in self.weights if source in label.sources)
         if not feeding:
             refuse(name, module, f"follows no weight layer, only {', '.join(sorted(label.sources))}")

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
-from varflow._checks import DomainError, require
-from varflow.torch_models.membrane import Membrane
-from varflow.torch_models.prediction import late, split_steps
+from varflow._checks import DomainError
+from varflow.results import late_steps
+from varflow.simulation.neurons import Cells, fired, go_on
+from varflow.torch_models.prediction import split_steps
 from varflow.torch_models.traced import TracedLayer
 
 __all__ = ["Recorder", "Watched"]
@@ -60,7 +62,10 @@ class _Follower:
     """One layer's sums; spikes are summed at once, membranes a few steps at a time."""
 
     def __init__(self, layer: TracedLayer):
-        self.torch, self.layer, self.membrane = require("torch", "torch"), layer, Membrane(layer.neuron)
+        self.layer, self.neuron = layer, layer.neuron
+        self.cells: Any = None
+        self.filtered: Any = 0.0  # current of the synapse
+        self.before: Any = None  # membranes and spikes of the last step
         weight = layer.weights[0]
         self.axes = 1 if hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
         self.several = layer.neuron.reset_rule.counts
@@ -99,24 +104,36 @@ class _Follower:
         """Step the membranes through the buffered steps."""
         if not self.pending:
             return
-        H, S = map(self.torch.stack, zip(*self.pending, strict=True))
+        H, S = map(torch.stack, zip(*self.pending, strict=True))
         self.pending.clear()
-        for step in zip(H.unbind(), S.unbind(), strict=True):
-            self.membrane.step(*step)
-        norm = self.torch.linalg.vector_norm
+        self.cells = self.cells or Cells.of([self.neuron], H.device, H.dtype)
+        for current, spikes in zip(H.unbind(), S.unbind(), strict=True):
+            self._to_membrane(current, spikes)
+        norm = torch.linalg.vector_norm
         self.sums.append(H @ self.ones)
         self.norms.append(norm(H.flatten(1), dim=1))
-        self.differing.append(norm(self.membrane.fired(H).sub_(S)))
+        self.differing.append(norm(fired(H, self.cells).sub_(S)))
+
+    def _to_membrane(self, current: Any, spikes: Any) -> None:
+        """Turn a current into the membrane at the spike test, in place, given the returned spikes of the step before."""
+        if decay := self.neuron.synaptic_decay:
+            self.filtered = decay * self.filtered + current
+            current.copy_(self.filtered)
+        current.mul_(self.neuron.input_scale)
+        if self.before is not None:
+            membranes, fired_before = self.before
+            go_on(current, membranes, fired_before, self.cells)
+        self.before = current, spikes
 
     def result(self) -> Watched:
         self._continue()
-        cat, stack = self.torch.cat, self.torch.stack
+        cat, stack = torch.cat, torch.stack
         S, H, norm, counts = map(_numbers, (stack(self.spikes), cat(self.sums), cat(self.norms), self.counts))
-        scale, (width,), followed = self.layer.neuron.input_scale, counts.shape, H.shape[1]
+        (width,), followed = counts.shape, H.shape[1]
         self._check(width * H.size)
-        mean = scale * H / width
-        squares = (scale * norm) ** 2 / followed - width * (mean**2).mean(1)
-        variance, alive = np.maximum(squares, 0) / max(width - 1, 1), S[late(len(S))].max(0) > 0
+        mean = H / width
+        squares = norm**2 / followed - width * (mean**2).mean(1)
+        variance, alive = np.maximum(squares, 0) / max(width - 1, 1), S[late_steps(len(S))].max(0) > 0
         never, always = (np.count_nonzero(counts == number) / width for number in (0, S.size))
         return Watched(S / width, variance, mean.mean(1), alive, never, always, width)
 

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from varflow._checks import DomainError, require
+import torch
+
+from varflow._checks import DomainError
 from varflow.init.fans import effective_fan_in, fan_in
 
 __all__ = [
@@ -57,7 +59,6 @@ def measured(weight: Any) -> Moments:
 
 
 def _spread(tensor: Any) -> tuple[float, float]:
-    torch = require("torch", "torch")
     variance, mean = torch.var_mean(tensor.detach().float(), correction=0)
     if not math.isfinite(float(variance)):
         raise DomainError("model", f"weights of shape {tuple(tensor.shape)}", "hold numbers that are not finite")
@@ -101,7 +102,6 @@ def covariance_between(weight: Any, moments: Moments, across: Any, input_sites: 
     """Covariance of a convolution's currents between sites, shape (R, sites, sites), from the second moments between the sites
     below, summed over kernel taps.
     """
-    torch = require("torch", "torch")
     taps = math.prod(weight.kernel_size)
     one_hot = torch.eye(taps, dtype=torch.float64).reshape(taps, 1, *weight.kernel_size)
     numbered = torch.arange(1, math.prod(input_sites) + 1, dtype=torch.float64).reshape(1, 1, *input_sites)
@@ -122,11 +122,9 @@ def _over_sites(weight: Any, values: Any) -> Any:
 
 
 def _kernel_average(weight: Any, maps: Any) -> Any:
-    torch = require("torch", "torch")
     kernel = torch.full((1, 1, *weight.kernel_size), 1 / math.prod(weight.kernel_size), dtype=maps.dtype, device=maps.device)
     return _conv(weight)(maps[:, None], kernel, None, weight.stride, weight.padding, weight.dilation)[:, 0]
 
 
 def _conv(weight: Any) -> Any:
-    torch = require("torch", "torch")
     return (torch.conv1d, torch.conv2d, torch.conv3d)[len(weight.kernel_size) - 1]
