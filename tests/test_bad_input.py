@@ -91,7 +91,9 @@ BY_RULE = {"threshold": SCALE + ONE, "bias_std": NEGATIVE + ONE, "mean_gain": SC
 SAMPLED = vf.finite_width(net(weights="uniform")).sample
 DIAGRAM = vf.phase_diagram(threshold=[0.4, 0.6, 0.8], width=[5, 20], depth=4)
 
+PROGRESS = [(x, "must be True, False or a function") for x in ("yes", None)]
 IN_TIME = {
+    "progress": PROGRESS,
     "steps": [(0, "whole number, at least"), (101, "at most 100")],
     "depth": [(1, "at least 2")],
     "drive": [(vf.drives.given(np.ones((4, 7))), "covariance in time")],
@@ -239,6 +241,8 @@ API = [
     (lambda rate: lookup(threshold=0.0, rate=rate), {"rate": [(0.3, "cannot be chosen")]}),
     (lambda steps: lookup(threshold=None, neuron=vf.Neuron(), steps=steps), {"steps": [(2, "must be 1")]}),
     (lambda width: lookup(width=width, depth=5), {"width": WHOLE}),
+    (lookup, {"progress": PROGRESS}),
+    (lambda progress: vf.audit(None, None, progress=progress), {"progress": PROGRESS}),
     (
         sim,
         {
@@ -248,7 +252,7 @@ API = [
             "engine": CHOICE,
             "device": CHOICE,
             "dtype": [*CHOICE, ("float16", "unknown"), (np.float32, "unknown")],
-            "progress": [(x, "must be True, False or a function") for x in ("yes", None)],
+            "progress": PROGRESS,
             "threads": WHOLE,
         },
     ),
@@ -264,7 +268,13 @@ API = [
     (temporal, {"method": [*CHOICE, ("orthants", "quasi_monte_carlo")]}),
     (
         lambda **options: vf.mean_field(net(), **options),
-        {"method": [("histories", "several steps")], "points": WHOLE, "scrambles": FROM_2, "seed": FROM_0},
+        {
+            "method": [("histories", "several steps")],
+            "points": WHOLE,
+            "scrambles": FROM_2,
+            "seed": FROM_0,
+            "progress": PROGRESS,
+        },
     ),
     (lambda weights: vf.expansion(net(weights=weights)), {"weights": [("sign", "must be 'normal'")]}),
     (
