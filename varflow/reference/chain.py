@@ -22,9 +22,8 @@ __all__ = [
     "conditional_variances",
     "count_distributions",
     "finite_width",
-    "moments",
+    "layer_moments",
     "push",
-    "sample_variance",
     "spike_counts",
     "survival",
 ]
@@ -210,15 +209,18 @@ def finite_width(
     """
     chain = chain_of(width, threshold, gain, bias_std, mean_gain)
     distributions = count_distributions(chain, drive_std, depth)
-    drive = number("drive_std", drive_std) ** 2
-    spread = [sample_variance(chain.width, [mpf(1)], [drive])]
-    spread += [sample_variance(chain.width, distribution, conditional_variances(chain)) for distribution in distributions[:-1]]
-    rates = [moments(distribution, [mpf(k) / chain.width for k in range(chain.width + 1)]) for distribution in distributions]
-    table = [
-        (*of_variance, *of_rate, mp.fsum(distribution[1:]))
-        for of_variance, of_rate, distribution in zip(spread, rates, distributions, strict=True)
-    ]
+    driven = sample_variance(chain.width, [mpf(1)], [number("drive_std", drive_std) ** 2])
+    layers = [layer_moments(chain, counts) for counts in distributions]
+    variances = [driven, *(layer[:2] for layer in layers[:-1])]
+    survivals = [mp.fsum(counts[1:]) for counts in distributions]
+    table = [(*V, *layer[2:], alive) for V, layer, alive in zip(variances, layers, survivals, strict=True)]
     return ExactChain(*(tuple(rounded(x, digits) for x in column) for column in zip(*table, strict=True)))
+
+
+def layer_moments(chain: Chain, counts: list[Any]) -> tuple[Any, ...]:
+    """Means and standard deviations of the next layer's sample variance and of the firing rate; ``counts[k] = P(K = k)``."""
+    rates = [mpf(k) / chain.width for k in range(chain.width + 1)]
+    return (*sample_variance(chain.width, counts, conditional_variances(chain)), *moments(counts, rates))
 
 
 def conditional_variances(chain: Chain) -> list[Any]:

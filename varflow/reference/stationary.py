@@ -7,17 +7,7 @@ from typing import Any, NamedTuple
 from mpmath import mp, mpf
 
 from varflow._checks import ConvergenceError, DomainError
-from varflow.reference.chain import (
-    LONGEST,
-    MOST_EIGENVALUES,
-    Chain,
-    binomial,
-    chain_of,
-    conditional_variances,
-    moments,
-    push,
-    sample_variance,
-)
+from varflow.reference.chain import LONGEST, MOST_EIGENVALUES, Chain, binomial, chain_of, layer_moments, push
 from varflow.reference.digits import in_digits, rounded
 
 __all__ = ["ExactStationary", "second_eigenvalue", "stationary", "switching_rates"]
@@ -81,9 +71,7 @@ def stationary(
     balance = mp.matrix(chain.transitions()).T - mp.eye(size)
     balance[size - 1, :] = mp.ones(1, size)  # in place of one balance equation, which follows from the others
     distribution = list(mp.lu_solve(balance, mp.matrix([0] * chain.width + [1])))
-    variance = sample_variance(chain.width, distribution, conditional_variances(chain))
-    rate = moments(distribution, [mpf(k) / chain.width for k in range(size)])
-    numbers = (rounded(x, digits) for x in (*variance, *rate, distribution[0]))
+    numbers = (rounded(x, digits) for x in (*layer_moments(chain, distribution), distribution[0]))
     return ExactStationary(tuple(rounded(p, digits) for p in distribution), *numbers)
 
 

@@ -7,16 +7,7 @@ from typing import Any, NamedTuple
 from mpmath import mp, mpf
 
 from varflow._checks import ConvergenceError, DomainError
-from varflow.reference.chain import (
-    LONGEST,
-    MOST_EIGENVALUES,
-    Chain,
-    chain_of,
-    conditional_variances,
-    moments,
-    push,
-    sample_variance,
-)
+from varflow.reference.chain import LONGEST, MOST_EIGENVALUES, Chain, chain_of, layer_moments, push
 from varflow.reference.digits import at_least_zero, in_digits, rounded
 
 __all__ = ["ExactLifetime", "ExactQuasiStationary", "lifetime", "quasi_stationary", "relaxation_depth"]
@@ -97,9 +88,7 @@ def quasi_stationary(
     else:
         raise ConvergenceError(f"the quasi-stationary distribution did not settle within {LONGEST} layers", distribution)
     escape, distribution = mp.fdot(distribution, dying), [mpf(0), *distribution]
-    variance = sample_variance(chain.width, distribution, conditional_variances(chain))
-    rate = moments(distribution, [mpf(k) / chain.width for k in range(chain.width + 1)])
-    numbers = (rounded(x, digits) for x in (*variance, *rate, escape))
+    numbers = (rounded(x, digits) for x in (*layer_moments(chain, distribution), escape))
     return ExactQuasiStationary(tuple(rounded(p, digits) for p in distribution), *numbers)
 
 
