@@ -781,9 +781,9 @@ def test_the_command(varflow, tmp_path, gain, code):
     ("factory", "words"),
     [
         ("nothing", "must be MODULE:NAME"),
-        ("made_for_refusals.py:make", "names a file; name its module, made_for_refusals:make,"),
-        ("./some/where.py:make", "name its module, some.where:make,"),
-        ("../elsewhere.py:make", "name its module, elsewhere:make,"),
+        ("made_for_refusals.py:make", "names a file; give its module, made_for_refusals:make,"),
+        ("./some/where.py:make", "give its module, some.where:make,"),
+        ("../elsewhere.py:make", "give its module, elsewhere:make,"),
         ("no_such_module:make", "cannot be run: ModuleNotFoundError"),
         ("made_for_refusals:broken", "cannot be run: RuntimeError: no data"),
         ("made_for_refusals:half", r"must return (model, inputs), not a Sequential"),

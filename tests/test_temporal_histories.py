@@ -71,7 +71,7 @@ def test_three_ways_agree_within_their_errors(reset, steps):
     one = [flat(histories._walked(neuron, mean, causal_factor(covariance), points)) for points in genz.uniform]
     walked, walked_error = np.mean(one, axis=0), np.std(one, axis=0, ddof=1) / 8**0.5
     drawn, drawn_error = mean_and_error(qmc(*given))
-    floor = 0.3 / 2**12  # the grain of the drawn points
+    floor = 0.3 / 2**12  # set by the finite number of points
     assert np.max(np.abs(walked - drawn) / (np.hypot(walked_error, drawn_error) + floor)) < FAR
     if steps <= 4 and reset != "multi_spike":
         exact = rows(genz(*given))[0]
@@ -88,7 +88,7 @@ def test_currents_without_innovation_at_some_step(reset, covariance):
     given = mean[None, None], covariance[None, None], 1
     walked, walked_error = mean_and_error(Histories(neuron, uniform_points(3, points=2**10, scrambles=8, seed=1))(*given))
     drawn, drawn_error = mean_and_error(QuasiMonteCarlo(neuron, normal_points(3, points=2**12, scrambles=8, seed=1), 1)(*given))
-    floor = 1 / 2**10  # an indicator of one number: the grain of the points
+    floor = 1 / 2**10  # an indicator of one number: set by the number of points
     assert np.max(np.abs(walked - drawn) / (np.hypot(walked_error, drawn_error) + floor)) < FAR
 
 

@@ -1,6 +1,6 @@
-"""Public names that load when they are first asked for: the one hook by which a package shows what stands above it.
+"""Public names imported on first use, by which a package shows names defined in a package that imports it.
 
-``varflow.init`` shows ``init_model`` so, which stands in ``varflow.torch_models`` and builds on ``varflow.init``.
+Example: ``varflow.init.init_model`` is defined in ``varflow.torch_models``, which imports ``varflow.init``.
 """
 
 import warnings
@@ -21,8 +21,8 @@ def loaded_when_asked(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package, given its ``globals()``.
 
-    ``names``: those that a module of varflow defines, by the module, with spaces between them; ``rooms``: the module that a
-    name stands for; ``renamed``: old names and those to use, with a warning; ``also``: names that are there already.
+    ``names``: module of varflow → the names that it defines, separated by spaces; ``rooms``: name → module of varflow that it
+    is; ``renamed``: old name, which warns → new name; ``also``: names that exist already, for ``__dir__``.
     """
     name_of = package["__name__"]
     homes = {name: module for module, defined in names.items() for name in defined.split()}

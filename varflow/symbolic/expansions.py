@@ -193,7 +193,7 @@ def _by_mills(steps: Derivation, law: Law, order: int) -> Derivation:
         "the reciprocal of the series",
     )
     slope = sympy.expand(theta**2 * ratio / 2)
-    return steps.then(Eq(m, slope + O(theta ** (-2 * order), (theta, oo))), "the series put into the slope")
+    return steps.then(Eq(m, slope + O(theta ** (-2 * order), (theta, oo))), "the series substituted in the slope")
 
 
 LIMITS = {

@@ -71,28 +71,28 @@ def arriving(layer: Layer, below: LayerState, delay: int) -> Differences | None:
 
     .. math:: \\mathrm{Var}[I_t - I_{t'}] = g^2 E[(S_{t-d} - S_{t'-d})^2]
     """
-    if below.mismatch is None or below.grown is None:
+    if below.square_change is None or below.rate_change is None:
         return None
     n, c = layer.fan_in, layer.law.in_degree
     moment = np.diagonal(below.coincidences, axis1=-2, axis2=-1)
-    mismatch, grown = _arriving_mismatch(below.mismatch, moment, delay), np.zeros_like(below.grown)
-    grown[..., delay:] = below.grown[..., : max(grown.shape[-1] - delay, 0)]
-    increment_var, var_change = layer.weight_variance * n * mismatch, layer.weight_variance * n * grown
+    square_change, rate_change = _arriving_square_change(below.square_change, moment, delay), np.zeros_like(below.rate_change)
+    rate_change[..., delay:] = below.rate_change[..., : max(rate_change.shape[-1] - delay, 0)]
+    increment_var, var_change = layer.weight_variance * n * square_change, layer.weight_variance * n * rate_change
     var_change[..., 0] += layer.bias_variance
     if c is not None and layer.connection_mean != 0:
         spread = layer.connection_mean**2 * c * (n - c) / max(n - 1, 1)
-        rate = np.cumsum(grown, axis=-1)
-        increment_var = increment_var + spread * (mismatch - (rate[..., :, None] - rate[..., None, :]) ** 2)
-        var_change = var_change + spread * grown * (1 - 2 * rate + grown)  # of r (1 - r)
-    return Differences(increment_var, var_change, layer.weight_mean * n * grown)
+        rate = np.cumsum(rate_change, axis=-1)
+        increment_var = increment_var + spread * (square_change - (rate[..., :, None] - rate[..., None, :]) ** 2)
+        var_change = var_change + spread * rate_change * (1 - 2 * rate + rate_change)  # of r (1 - r)
+    return Differences(increment_var, var_change, layer.weight_mean * n * rate_change)
 
 
-def _arriving_mismatch(mismatch: np.ndarray, moment: np.ndarray, delay: int) -> np.ndarray:
+def _arriving_square_change(square_change: np.ndarray, moment: np.ndarray, delay: int) -> np.ndarray:
     """``E[(S_{t-d} - S_{t'-d})²]`` with ``S = 0`` before the first step."""
     if delay == 0:
-        return mismatch
-    shifted, left = np.zeros_like(mismatch), max(mismatch.shape[-1] - delay, 0)
-    shifted[..., delay:, delay:] = mismatch[..., :left, :left]
+        return square_change
+    shifted, left = np.zeros_like(square_change), max(square_change.shape[-1] - delay, 0)
+    shifted[..., delay:, delay:] = square_change[..., :left, :left]
     shifted[..., :delay, delay:] = moment[..., None, :left]
     shifted[..., delay:, :delay] = moment[..., :left, None]
     return shifted

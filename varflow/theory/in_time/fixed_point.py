@@ -242,11 +242,11 @@ def leading_multiplier(
         above = layer(_plus(moments, deviation, 1.0), number)
         below = layer(_plus(moments, deviation, -1.0), number)
         response = tuple((a - b) / 2 for a, b in zip(above, below, strict=True))
-        grown = _size(response[1])
-        growth.append(grown / initial)
-        if not grown.all():
+        after = _size(response[1])
+        growth.append(after / initial)
+        if not after.all():
             return 0.0, 0.0
-        factor = initial / grown
+        factor = initial / after
         deviation = (response[0] * factor[..., None], response[1] * factor[..., None, None])
     each = np.exp(np.mean(np.log(growth[rounds // 2 :]), axis=0))[:, 0]
     return float(each.mean()), float(standard_error(each))

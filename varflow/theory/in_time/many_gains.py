@@ -124,8 +124,8 @@ def descend(
     start = below.coincidences if isinstance(below, LayerState) else below
     steps, shape = start.shape[-1], (response.replicas, len(gains))
     M, carried = np.array(np.broadcast_to(start, (*shape, steps, steps))), None
-    if isinstance(below, LayerState) and below.mismatch is not None and below.grown is not None:
-        carried = [np.array(np.broadcast_to(x, (*shape, *x.shape[2:]))) for x in (below.mismatch, below.grown)]
+    if isinstance(below, LayerState) and below.square_change is not None and below.rate_change is not None:
+        carried = [np.array(np.broadcast_to(x, (*shape, *x.shape[2:]))) for x in (below.square_change, below.rate_change)]
     last = np.array(np.diagonal(M, axis1=-2, axis2=-1))
     rate, variance = np.zeros((*shape, steps)), np.zeros((*shape, steps))
     active = np.arange(len(gains))
@@ -144,7 +144,7 @@ def descend(
             currents = Differences(increment_var, var_change, np.zeros_like(var_change))
         state = layer(neuron, response, covariance, above + number, currents)
         if carried is not None:
-            carried[0][:, active], carried[1][:, active] = state.mismatch, state.grown
+            carried[0][:, active], carried[1][:, active] = state.square_change, state.rate_change
         M[:, active], last[:, active] = state.coincidences, state.firing_rate
         if number >= layers - window:
             rate[:, active] += state.firing_rate / window

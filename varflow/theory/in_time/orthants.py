@@ -134,10 +134,12 @@ class Orthants:
         earlier, later = self.pairs
         M, one = both_or_one(h[..., earlier], h[..., later], change[..., earlier, later], apart, 2 - apart)
         rates = np.broadcast_to(ndtr(-h), (*M.shape[:-1], h.shape[-1]))
-        grown = np.array(rates)
-        grown[..., 1:] = -tail_between(h[..., :-1], h[..., 1:], np.diagonal(change, 1, -2, -1))
-        mismatch = self._matrix(np.zeros_like(rates), one)
-        return LayerState(H.variance, H.mean, rates, self._matrix(rates, M), mismatch=mismatch, grown=grown)
+        rate_change = np.array(rates)
+        rate_change[..., 1:] = -tail_between(h[..., :-1], h[..., 1:], np.diagonal(change, 1, -2, -1))
+        square_change = self._matrix(np.zeros_like(rates), one)
+        return LayerState(
+            H.variance, H.mean, rates, self._matrix(rates, M), square_change=square_change, rate_change=rate_change
+        )
 
     def _standardised(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
         """``(θ - E[H])/√Var H``; for a constant membrane ``-FAR`` if it fires, else ``FAR``."""

@@ -82,7 +82,7 @@ class QuasiMonteCarlo:
 
         columns = zip(*_in_threads(one, replicas * kinds, self.threads), strict=True)
         moments = (np.reshape(column, (replicas, kinds, *column[0].shape)) for column in columns)
-        return LayerState(*moments, grain=1 / points)
+        return LayerState(*moments, point_fraction=1 / points)
 
 
 def normal_points(steps: int, *, points: int, scrambles: int, seed: int) -> np.ndarray:

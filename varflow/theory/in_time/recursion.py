@@ -41,7 +41,7 @@ def in_time(network: Network, response: Response, progress: Progress = False) ->
         ]
     stacked = {name: np.concatenate([block[name] for block in blocks], axis=2) for name in PER_INPUT}
     stacked["coincidences"] = np.sum([block["coincidences"] for block in blocks], axis=0) / kinds
-    grain = np.max([block["grain"] for block in blocks], axis=(0, 1))
+    point_fraction = np.max([block["point_fraction"] for block in blocks], axis=(0, 1))
     per_input = {name: stacked[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # inputs first
     alive = (stacked["firing_rate"] > 0).mean(axis=0).swapaxes(0, 1)  # the fraction of replicas alive
     mean = {name: values.mean(axis=2) if name != "coincidences" else values for name, values in stacked.items()}
@@ -57,12 +57,12 @@ def in_time(network: Network, response: Response, progress: Progress = False) ->
         silent_variance=(network.neuron.input_scale * network.bias_std) ** 2,
         potential_mean=value["potential_mean"],
         coincidences=value["coincidences"],
-        error=_errors(mean, value, grain) if response.replicas > 1 else {},
+        error=_errors(mean, value, point_fraction) if response.replicas > 1 else {},
     )
 
 
-def _errors(replicas: dict[str, np.ndarray], value: dict[str, np.ndarray], grain: np.ndarray) -> dict[str, np.ndarray]:
-    """Standard errors over replicas, at least that of one point: a fraction ``grain`` of neurons may be wrong in each."""
+def _errors(replicas: dict[str, np.ndarray], value: dict[str, np.ndarray], point_fraction: np.ndarray) -> dict[str, np.ndarray]:
+    """Standard errors over replicas, at least that of one point, which stands for a ``point_fraction`` of the neurons."""
     potential = np.sqrt(value["variance"] + value["potential_mean"] ** 2)
     spikes = np.sqrt(np.maximum(np.diagonal(value["coincidences"], axis1=1, axis2=2), 1.0))
     unit = {
@@ -71,7 +71,7 @@ def _errors(replicas: dict[str, np.ndarray], value: dict[str, np.ndarray], grain
         "firing_rate": spikes,
         "coincidences": spikes[:, :, None] * spikes[:, None, :],
     }
-    whole = {name: np.hypot(spread(values), (grain * unit[name].T).T) for name, values in replicas.items()}
+    whole = {name: np.hypot(spread(values), (point_fraction * unit[name].T).T) for name, values in replicas.items()}
     return {name: error / np.sqrt(len(replicas[name])) for name, error in whole.items()}
 
 
@@ -79,7 +79,7 @@ def _layers(network: Network, response: Response, kinds: slice, report: Report) 
     """Quantities of a profile, axes (replicas, depth, inputs, steps); second moments are summed over inputs."""
     kept = []
     for number, state in enumerate(_states(network, response, kinds), start=1):
-        summed = {"coincidences": state.coincidences.sum(axis=1), "grain": np.full(1, state.grain)}
+        summed = {"coincidences": state.coincidences.sum(axis=1), "point_fraction": np.full(1, state.point_fraction)}
         kept.append({name: getattr(state, name) for name in PER_INPUT} | summed)
         report(number)
 

@@ -27,9 +27,9 @@ class LayerState:
         ``E[S_t]``.
     coincidences : ndarray, shape (replicas, inputs, steps, steps)
         ``M(t, t') = E[S_t S_t']``: all that the next layer depends on, if weights have mean 0.
-    grain : float
+    point_fraction : float
         Fraction of neurons that one sampling point represents; 0 without sampling.
-    mismatch, grown : ndarray, optional, shapes of coincidences and rates
+    square_change, rate_change : ndarray, optional, shapes of coincidences and rates
         ``E[(S_t - S_t')²]`` and ``E[S_t] - E[S_{t-1}]``, free of cancellation, from responses that compute them.
     """
 
@@ -37,9 +37,9 @@ class LayerState:
     potential_mean: np.ndarray
     firing_rate: np.ndarray
     coincidences: np.ndarray
-    grain: float = field(default=0.0, kw_only=True)
-    mismatch: np.ndarray | None = field(default=None, kw_only=True)
-    grown: np.ndarray | None = field(default=None, kw_only=True)
+    point_fraction: float = field(default=0.0, kw_only=True)
+    square_change: np.ndarray | None = field(default=None, kw_only=True)
+    rate_change: np.ndarray | None = field(default=None, kw_only=True)
 
 
 class Response(Protocol):

@@ -215,9 +215,9 @@ def _above(wanted: Wanted, response: Response, below: LayerState, gain: np.ndarr
     """The layer above, each replica with its own gain."""
     g2 = np.reshape(gain, (-1, 1)) ** 2
     covariance, currents = g2[..., None, None] * below.coincidences, None
-    if below.mismatch is not None and below.grown is not None:
-        grown = g2[..., None] * below.grown
-        currents = Differences(g2[..., None, None] * below.mismatch, grown, np.zeros_like(grown))
+    if below.square_change is not None and below.rate_change is not None:
+        rate_change = g2[..., None] * below.rate_change
+        currents = Differences(g2[..., None, None] * below.square_change, rate_change, np.zeros_like(rate_change))
     return layer(wanted.neuron, response, covariance, number, currents)
 
 
