@@ -112,13 +112,20 @@ WRONG = [
         "object()",
         "int",
         "vf",
-        "len",
     ],
     *["[]", "()", "{}", "{1: 2}", "set()", "[None]", "['x']", "[1.0, nan]", "[[1.0], [1.0, 2.0]]", "range(3)", "slice(3)"],
     *["np.array([])", "np.array(nan)", "np.array('x')", "np.array([1.0, inf])", "np.zeros((2, 2, 2, 2))", "np.array([None])"],
     *["np.datetime64('2020-01-01')", "np.ma.masked", "np.ma.array([1.0, 2.0], mask=[True, False])", "np.random.default_rng(1)"],
     *["torch.tensor([1.0, nan], requires_grad=True)", "torch.tensor([1.0, 2.0])", "torch.empty(2, 2, device='meta')"],
-    *["sympy.Symbol('x')", "sympy.nan", "sympy.oo", "mpmath.mpc(1, 2)", "iter([1.0])", "(lambda *_: nan)", "(lambda: 1 / 0)"],
+    *[
+        "sympy.Symbol('x')",
+        "sympy.nan",
+        "sympy.oo",
+        "mpmath.mpc(1, 2)",
+        "iter([1.0])",
+        "(lambda *_: nan)",
+        "(lambda *_: 1 / 0)",
+    ],
     *["Unwilling()", "type('T', (), {})", "'\\x00'", "'x' * 10**5", "list(range(1000))", SMALL, "vf.Neuron()", "'normal'"],
 ]
 ODD = (EXTREME, WRONG)

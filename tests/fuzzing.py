@@ -178,8 +178,10 @@ def verdict(source, arguments):
 
 
 def _described(error):
-    """An error by its place in varflow, or where it came from."""
+    """An error by its place in varflow, or where it came from; one of a function that was an argument is the caller's."""
     frames = traceback.extract_tb(error.__traceback__)
+    if frames[-1].filename == "<string>":
+        return REFUSED
     inside = [frame for frame in frames if f"{os.sep}varflow{os.sep}" in frame.filename] or frames
     place = f"{os.path.basename(inside[-1].filename)}:{inside[-1].lineno} in {inside[-1].name}"
     return f"{type(error).__name__} at {place}: {' '.join(str(error).split())[:150]}"

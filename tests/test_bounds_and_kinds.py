@@ -61,3 +61,15 @@ def test_a_density_is_converted_without_integrals_of_sympy(monkeypatch, variable
 
 def test_a_density_far_from_zero_is_found_by_its_moments():
     assert vf.distribution(stats.Normal("X", 10**4, 0.01)).sf(1.3) == pytest.approx(vf.distribution("normal").sf(1.3), rel=1e-7)
+
+
+@pytest.mark.parametrize("call", [vf.SpikeChain, vf.finite_width])
+def test_spike_counts_that_do_not_fit_into_memory(monkeypatch, call):
+    monkeypatch.setattr("varflow._memory.free_memory", lambda: 2.0**29)
+    with pytest.raises(vf.DomainError, match=r"width=.* needs .* GiB .* for the spike counts of a layer"):
+        call(net(width=2**50 + 1))
+
+
+def test_any_seed_suits_a_fill():
+    torch = pytest.importorskip("torch")
+    vf.testing.assert_gain(lambda w: torch.nn.init.normal_(w, 0, w[0].numel() ** -0.5), 1.0, shape=(20, 30), seed=2**90)

@@ -454,6 +454,7 @@ class TestManners:
             (testing.assert_preserves_variance, "bias_std", 2.0, "must exceed bias_std"),
             (testing.assert_preserves_variance, "distribution", "cauchy", "is unknown"),
             (testing.assert_preserves_variance, "repeats", 19, "at least 20"),
+            (testing.assert_preserves_variance, "seed", -2, "at least 0"),
             (testing.assert_survives, "share", 1.0, "strictly between"),
             (testing.assert_survives, "repeats", 2, "too few"),
             (testing.assert_survives, "width", 0, "whole number"),

@@ -21,7 +21,7 @@ def seeded(seed: int) -> Iterator[None]:
     torch = require("torch", "torch")
     number = integer("seed", seed, minimum=0)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.default_generator.manual_seed(number)  # torch.manual_seed would also seed GPUs
+        torch.default_generator.manual_seed(number % 2**64)  # torch.manual_seed would also seed GPUs
         yield
 
 

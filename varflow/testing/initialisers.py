@@ -171,7 +171,8 @@ def assert_preserves_variance(
     shape, repeats, alpha = _asked(fill, shape, repeats, false_alarm)
     by_weights = variance - bias_std**2
     rate = by_weights / wanted**2  # P(u > θ) in the layer below
-    inputs, generator = _inputs(threshold, rate, math.prod(shape[1:])), np.random.default_rng(seed)
+    generator = np.random.default_rng(integer("seed", seed, minimum=0))
+    inputs = _inputs(threshold, rate, math.prod(shape[1:]))
     with seeded(seed):
         values = [_kept(filled(fill, shape), rate, by_weights, inputs, generator) for _ in range(repeats)]
     found = judged(np.array(values) + bias_std**2, variance, alpha)

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from varflow._checks import frozen
+from varflow._memory import room
 
 __all__ = ["EXACT_WIDTH", "CountGrid", "CountLaw", "count_grid"]
 
@@ -50,6 +51,7 @@ def count_grid(width: int, step: float = STEP, exact_width: int = EXACT_WIDTH) -
         return CountGrid(width, frozen(np.arange(width + 1)), frozen(np.ones(width + 1)), exact=True)
     from scipy.special import erfc
 
+    room("width", width, 8 * 8 * np.pi * np.sqrt(width) / step, "the spike counts of a layer")
     integers = np.arange(INTEGERS + 1.0)
     low = 0.5 * erfc((np.sqrt(integers) - np.sqrt(JOIN)) / JOIN_WIDTH)
     dy = step / (2 * np.sqrt(width))
