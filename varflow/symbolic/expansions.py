@@ -18,6 +18,7 @@ from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.large_gain import gain_to_infinity
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.numbers import Values
+from varflow.symbolic.power_series import reciprocal, taylor
 from varflow.symbolic.saddle_node_limit import saddle_node_root
 from varflow.symbolic.simplify import factored, neat
 from varflow.symbolic.symbols import g, quantity, theta
@@ -106,7 +107,7 @@ def _setting(law: Law) -> Setting:
 
 def _threshold_to_zero(law: Law, order: int) -> Derivation:
     """``S(θ) = S(0) - ∫_0^θ f``, its reciprocal, and the slope."""
-    f = sympy.expand(_polynomial(law.pdf(theta), theta, order))
+    f = sympy.expand(taylor(law.pdf(theta), theta, order))
     half = neat(law.tail.subs(law.z, 0))
     steps = Derivation("Small thresholds: the preserving gain and its multiplier", _setting(law), answers=2).then(
         Eq(p, half - Integral(law.pdf(t), (t, 0, theta))),
@@ -127,22 +128,15 @@ def _threshold_to_zero(law: Law, order: int) -> Derivation:
 def _both(steps: Derivation, p_series: Any, f_series: Any, small: Any, order: int) -> Derivation:
     """The gain, then gain and multiplier as power series."""
     steps = steps.then(Eq(g**2, 1 / p), "the variance 1 is preserved", assumption="$V = V' = 1$")
-    steps = steps.then(
-        lambda e: Eq(e.lhs, _polynomial(e.rhs.subs(p, p_series), small, order) + O(small ** (order + 1))),
-        "the reciprocal of the series",
-    )
-    slope = _polynomial(theta * f_series / (2 * p_series), small, order + 1)
-    return steps.then(Eq(m, slope + O(small ** (order + 2))), "both series substituted in the slope")
+    inverse = reciprocal([p_series.coeff(small, k) for k in range(order + 1)])
+    steps = steps.then(lambda e: Eq(e.lhs, _written(inverse, small) + O(small ** (order + 1))), "the reciprocal of the series")
+    density = [f_series.coeff(small, k) / 2 for k in range(order + 1)]
+    slope = [S.Zero, *(sum(density[i] * inverse[k - i] for i in range(k + 1)) for k in range(order + 1))]
+    return steps.then(Eq(m, _written(slope, small) + O(small ** (order + 2))), "both series substituted in the slope")
 
 
-def _polynomial(expression: Any, variable: Any, order: int) -> Any:
-    """Taylor polynomial about 0, its coefficients simplified."""
-    total, factorial = S.Zero, 1
-    for k in range(order + 1):
-        factorial *= max(k, 1)
-        total += factored(neat(expression.subs(variable, 0)) / factorial) * variable**k
-        expression = sympy.diff(expression, variable)
-    return total
+def _written(coefficients: list[Any], small: Any) -> Any:
+    return sum(factored(neat(c)) * small**k for k, c in enumerate(coefficients))
 
 
 def _threshold_to_infinity(law: Law, order: int) -> Derivation:
@@ -187,7 +181,7 @@ def _by_mills(steps: Derivation, law: Law, order: int) -> Derivation:
     steps = steps.then(Eq(m, theta * f / (2 * p)), r"slope of $V \mapsto g^2 S(\theta/\sqrt V)$ at $V = 1$")
     steps = steps.then(Eq(g**2, 1 / p), "the variance 1 is preserved", assumption="$V = V' = 1$")
     x = sympy.Symbol("x", positive=True)
-    ratio = _polynomial(1 / sympy.expand(mills * theta / f).subs(theta, 1 / sqrt(x)), x, order).subs(x, theta**-2)
+    ratio = taylor(1 / sympy.expand(mills * theta / f).subs(theta, 1 / sqrt(x)), x, order).subs(x, theta**-2)
     steps = steps.then(
         lambda e: Eq(e.lhs, theta / f * ratio + O(theta ** (-2 * order - 1) / f, (theta, oo))),
         "the reciprocal of the series",

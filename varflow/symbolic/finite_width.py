@@ -17,13 +17,12 @@ from varflow.symbolic.chains import F, G, M, X, chain_setting, e, f, p, shift, s
 from varflow.symbolic.conditions import above, all_of, below
 from varflow.symbolic.derivation import Derivation
 from varflow.symbolic.laws import Law, law_of
-from varflow.symbolic.simplify import factored, neat, symbols_for_long_numbers
+from varflow.symbolic.simplify import LARGEST_FACTORED, factored, neat, symbols_for_long_numbers
 from varflow.symbolic.symbols import V, g, n, z
 
 __all__ = ["finite_width_corrections"]
 
 HIGHEST_ORDER = 2
-LARGEST_FACTORED = 1000  # operations of a polynomial that is factored
 small = sympy.Symbol("epsilon", positive=True)  # 1/n
 
 

@@ -172,8 +172,9 @@ def _integral(surrogate: Surrogate, at: Any, weight: Callable[[Any], Any], whole
 
 def _closed(surrogate: Surrogate, at: Any) -> Any:
     """``E[ψ²]`` in closed form; None where a piece is not a polynomial times the exponential of a quadratic."""
-    found = [_gaussian(sympy.expand(sympy.powsimp(psi**2)), at, low, high) for low, high, psi in surrogate.pieces]
-    return None if None in found else _gathered(sum(found), short=surrogate.pieces[-1][1] != oo)
+    weight = exp(-((v + at) ** 2) / (2 * V))
+    found = [integral(psi**2 * weight, v, low, high) for low, high, psi in surrogate.pieces]
+    return None if None in found else _gathered(sum(found) / sqrt(2 * pi * V), short=surrogate.pieces[-1][1] != oo)
 
 
 def _gathered(total: Any, short: bool) -> Any:
@@ -182,12 +183,6 @@ def _gathered(total: Any, short: bool) -> Any:
     collected = sympy.collect(sympy.expand(total.xreplace(parts)), list(parts.values()), sympy.factor)
     collected = collected.xreplace({dummy: part for part, dummy in parts.items()})
     return collected if short else min(sympy.powsimp(sympy.simplify(total)), collected, key=sympy.count_ops)
-
-
-def _gaussian(square: Any, at: Any, low: Any, high: Any) -> Any:
-    """``∫ ψ² f_u dv`` between two ends; None where it is no sum of polynomials times exponentials of quadratics."""
-    found = integral(square * exp(-((v + at) ** 2) / (2 * V)), v, low, high)
-    return None if found is None else found / sqrt(2 * pi * V)
 
 
 def _draw(surrogate: Surrogate, at: Any, solve: str | None) -> Callable[[Random], Values]:

@@ -11,7 +11,7 @@ from typing import Any
 import sympy
 from sympy import S, erf, erfc, exp, pi, sqrt
 
-__all__ = ["integral", "polynomial_times_exponential"]
+__all__ = ["integral"]
 
 
 def integral(integrand: Any, x: Any, low: Any, high: Any) -> Any:
@@ -21,16 +21,17 @@ def integral(integrand: Any, x: Any, low: Any, high: Any) -> Any:
         return found
     total: Any = S.Zero
     for term in sympy.Add.make_args(sympy.expand(sympy.powsimp(integrand))):
-        parts = sympy.Mul.make_args(term)
-        exponent = sum((part.exp for part in parts if isinstance(part, exp)), S.Zero)
-        found = polynomial_times_exponential(sympy.Mul(*(f for f in parts if not isinstance(f, exp))), exponent, x, low, high)
+        parts: Any = sympy.Mul.make_args(term)
+        polynomial = sympy.Mul(*(part for part in parts if not isinstance(part, exp)))
+        exponent = sympy.Add(*(part.exp for part in parts if isinstance(part, exp)))
+        found = _polynomial_times_exponential(polynomial, exponent, x, low, high)
         if found is None:
             return None
         total += found
     return total
 
 
-def polynomial_times_exponential(polynomial: Any, exponent: Any, x: Any, low: Any, high: Any) -> Any:
+def _polynomial_times_exponential(polynomial: Any, exponent: Any, x: Any, low: Any, high: Any) -> Any:
     """``∫ polynomial(x) e^{exponent(x)} dx``; None for a higher degree, or an exponential that grows at infinity."""
     exponent = sympy.expand(exponent)
     if not polynomial.is_polynomial(x) or not exponent.is_polynomial(x):
@@ -79,7 +80,7 @@ def _gaussian(polynomial: Any, exponent: Any, curvature: Any, x: Any, low: Any, 
 def _power_of_quadratic(integrand: Any, x: Any, low: Any, high: Any) -> Any:
     """``c x^k (a + b x²)^-m`` with even ``k``: ``x² = ((a + b x²) - a)/b`` leaves ``k = 0``."""
     constant, rest = integrand.as_independent(x, as_Add=False)
-    parts = sympy.Mul.make_args(sympy.powdenest(rest, force=True))
+    parts: Any = sympy.Mul.make_args(sympy.powdenest(rest, force=True))
     powers = [part for part in parts if part.is_Pow and part.base.has(x) and part.base != x]
     if len(powers) != 1 or not powers[0].base.is_polynomial(x):
         return None
@@ -99,7 +100,7 @@ def _power_of_quadratic(integrand: Any, x: Any, low: Any, high: Any) -> Any:
     return constant * collected.replace(_arc, lambda y: pi / 2 - sympy.atan(y))
 
 
-_arc = sympy.Function("arc")  # π/2 - arctan, kept together
+_arc: Any = sympy.Function("arc")  # π/2 - arctan, kept together
 
 
 def _algebraic_tail(m: Any, x: Any) -> Any:

@@ -17,7 +17,7 @@ from varflow.symbolic.conditions import at_most
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import Values
-from varflow.symbolic.power_series import composed, product, short
+from varflow.symbolic.power_series import composed, product, short, taylor
 from varflow.symbolic.saddle_node_limit import V_e, V_s, m_e, m_s, roots, z_e, z_s
 from varflow.symbolic.simplify import factored, neat
 from varflow.symbolic.symbols import g, quantity, theta
@@ -115,19 +115,11 @@ def _guess(at: Any) -> Any:
 
 def _stable_root(law: Law, order: int) -> Any:
     """``z(η)`` from ``z = η/√S(z)``: each iteration gives one more power."""
-    inverse = _taylor(1 / sqrt(law.tail.subs(law.z, x)), order)
+    inverse = taylor(1 / sqrt(law.tail.subs(law.z, x)), x, order)
     root = S.Zero
     for k in range(1, order + 1):
         root = _cut(eta * inverse.subs(x, root), k)
     return root
-
-
-def _taylor(expression: Any, order: int) -> Any:
-    total = S.Zero
-    for k in range(order + 1):
-        total += neat(expression.subs(x, 0)) / sympy.factorial(k) * x**k
-        expression = sympy.diff(expression, x)
-    return total
 
 
 def _cut(expression: Any, order: int) -> Any:
@@ -136,7 +128,7 @@ def _cut(expression: Any, order: int) -> Any:
 
 
 def _powers(expression: Any, root: Any, order: int) -> Any:
-    return _cut(_taylor(expression, order).subs(x, root), order)
+    return _cut(taylor(expression, x, order).subs(x, root), order)
 
 
 def _normal_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:

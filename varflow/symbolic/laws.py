@@ -1,7 +1,7 @@
 """The distribution of the standardised potential in sympy: density, upper tail, and where the two formulas are valid.
 
 Built-in names, ``vf.distributions.student_t`` and any continuous ``sympy.stats`` variable; location and scale drop out.
-The tail is the integral of the density, for built-in distributions written in its usual form.
+The tail is that of the family, else the integral of the density.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-import mpmath
 import sympy
 from mpmath import mp
-from sympy import Rational, erfc, exp, pi, sqrt, stats
+from sympy import Rational, pi, sqrt, stats
 
 from varflow._checks import DomainError
 from varflow.model.distributions import distribution as described
 from varflow.model.student import StudentT
 from varflow.symbolic.conditions import all_of, at_least, at_most
 from varflow.symbolic.integrals import integral
-from varflow.symbolic.numbers import DerivationError, value
+from varflow.symbolic.numbers import value
 from varflow.symbolic.simplify import neat
-from varflow.symbolic.standard import Parameters, branch, density_of, number, on_the_line, side, t, tidy
+from varflow.symbolic.standard import Parameters, branch, density_of, knots, number, on_the_line, side, t, tidy
 from varflow.symbolic.symbols import exact
 
 __all__ = ["Law", "Parameters", "law_of", "pieces_above", "sign_of", "upper_moment"]
@@ -168,48 +167,10 @@ def _standardised(variable: Any, sign: int | None, parameters: Parameters, name:
     low, high = side(ends, sign, parameters)
     z = sympy.Symbol("z", real=True, positive=True if sign in (0, 1) else None, negative=True if sign == -1 else None)
     density = branch(whole, z, low, high, parameters)
-    tail = _familiar(name, z, sign)
-    unfinished = Law(name or str(variable.pspace.distribution), z, density, tail, whole, ends, low, high, parameters)
-    return unfinished if tail is not None else replace(unfinished, tail=_tail(unfinished, line.tail))
-
-
-def _tail(law: Law, known: Any) -> Any:
-    """The tail of the family, where there is a simple one, else the integral of the density."""
-    if known is not None:
-        here = neat(sympy.expand(branch(known, law.z, law.low, law.high, law.parameters), power_base=False, power_exp=False))
-        if not here.has(sympy.Piecewise, sympy.hyper, sympy.floor, sympy.I) and _is_the_tail(here, law):
-            return here
-    found = upper_moment(law, 0)
-    return found if found.has(sympy.Integral) or _is_the_tail(found, law) else upper_moment(law, 0, closed=False)
-
-
-def _is_the_tail(candidate: Any, law: Law) -> bool:
-    """Whether a formula agrees with the integral of the density, at two places."""
-    values = {symbol: (mp.mpf(low) + mp.mpf(high)) / 2 for symbol, (low, high) in law.parameters.items()}
-    low, high = number(law.low, law.parameters), number(law.high, law.parameters)
-    low, high = max(low, min(-2.0, high - 1)), min(high, max(2.0, low + 1))
-    with mpmath.workdps(15):
-        for share in (0.3, 0.7):
-            z = mp.mpf(low + share * (high - low))
-            try:
-                gap = value(candidate, {**values, law.z: z}) - law.integral(lambda t: 1, z, mp.inf, values)
-            except (DerivationError, TypeError, ValueError, ZeroDivisionError):
-                return False
-            if not abs(gap) < 1e-8:
-                return False
-    return True
-
-
-def _familiar(name: str | None, z: Any, sign: int | None) -> Any:
-    """The tail of a built-in distribution in its usual form."""
-    if name == "laplace":
-        return 1 - exp(sqrt(2) * z) / 2 if sign == -1 else exp(-sqrt(2) * z) / 2
-    forms = {
-        "normal": erfc(z / sqrt(2)) / 2,
-        "uniform": (sqrt(3) - z) / (2 * sqrt(3)),
-        "logistic": 1 / (1 + exp(pi * z / sqrt(3))),
-    }
-    return forms.get(name or "")
+    known = line.tail is not None and not any(low < knot < high for knot in knots(line.tail))  # one formula on this side
+    tail = branch(line.tail, z, low, high, parameters, tidied=name is None) if known else None
+    law = Law(name or str(variable.pspace.distribution), z, density, tail, whole, ends, low, high, parameters)
+    return law if known and not tail.has(sympy.Piecewise) else replace(law, tail=upper_moment(law, 0))
 
 
 def pieces_above(law: Law) -> list[tuple[Any, Any, Any]]:
@@ -222,14 +183,14 @@ def pieces_above(law: Law) -> list[tuple[Any, Any, Any]]:
     ]
 
 
-def upper_moment(law: Law, power: int, *, closed: bool = True) -> Any:
+def upper_moment(law: Law, power: int) -> Any:
     """``∫_z^∞ tᵏ f(t) dt``, in closed form where there is a simple one."""
-    return tidy(sum((_integral(law, power, *piece, closed) for piece in pieces_above(law)), sympy.S.Zero))
+    return tidy(sum((_integral(law, power, *piece) for piece in pieces_above(law)), sympy.S.Zero))
 
 
-def _integral(law: Law, power: int, low: Any, high: Any, density: Any, closed: bool) -> Any:
+def _integral(law: Law, power: int, low: Any, high: Any, density: Any) -> Any:
     at = sympy.Symbol("t", real=True, positive=True if low.is_nonnegative else None)
     integrand = at**power * density.subs(t, at)
-    found = integral(integrand, at, low, high) if closed else None
+    found = integral(integrand, at, low, high)
     constant, rest = integrand.as_independent(at, as_Add=False)
     return constant * sympy.Integral(rest, (at, low, high)) if found is None else found

@@ -7,9 +7,9 @@ from typing import Any
 import sympy
 from sympy import S
 
-from varflow.symbolic.simplify import factored
+from varflow.symbolic.simplify import factored, neat
 
-__all__ = ["composed", "product", "short"]
+__all__ = ["composed", "product", "reciprocal", "short", "taylor"]
 
 
 def short(coefficient: Any) -> Any:
@@ -31,3 +31,21 @@ def composed(outer: list[Any], inner: list[Any], order: int) -> list[Any]:
         total = product(total, inner, order)
         total[0] += coefficient
     return total
+
+
+def taylor(expression: Any, x: Any, order: int) -> Any:
+    """Taylor polynomial about 0, its coefficients simplified."""
+    total, factorial = S.Zero, 1
+    for k in range(order + 1):
+        factorial *= max(k, 1)
+        total += factored(neat(expression.subs(x, 0)) / factorial) * x**k
+        expression = sympy.diff(expression, x)
+    return total
+
+
+def reciprocal(series: list[Any]) -> list[Any]:
+    """Of a series with a constant term."""
+    found = [1 / series[0]]
+    for k in range(1, len(series)):
+        found.append(-sum(series[i] * found[k - i] for i in range(1, k + 1)) / series[0])
+    return found

@@ -17,6 +17,7 @@ from varflow.symbolic.symbols import ImplicitRoot
 __all__ = ["factored", "neat", "solutions", "symbols_for_long_numbers"]
 
 LARGEST = 60  # operations of an expression that is simplified
+LARGEST_FACTORED = 1000  # operations of one that is factored, which is faster
 _LONG = 1000  # smallest denominator of a long number
 
 
@@ -51,19 +52,19 @@ def neat(expression: Any) -> Any:
 def factored(expression: Any) -> Any:
     """Factored, if it is small."""
     short, back = _short(expression)
-    return (sympy.factor(short) if short.count_ops() <= LARGEST else short).xreplace(back)
+    return (sympy.factor(short) if short.count_ops() <= LARGEST_FACTORED else short).xreplace(back)
 
 
 def solutions(equation: Any, unknown: Any) -> list[Any]:
     """The zeros of a polynomial up to degree two, or of ``p + q x + r e^{a x}``; empty for others."""
     short, back = _short(equation)
-    w = sympy.Dummy("w", positive=True)  # the exponential
+    w: Any = sympy.Dummy("w", positive=True)  # the exponential
     if short.count_ops() > LARGEST or any(hidden.has(unknown) for hidden in back.values()):
         return []
     fraction, rate = _in_one_exponential(short.rewrite((sympy.cosh, sympy.tanh), sympy.exp), unknown, w)
     if not fraction.has(unknown) or not fraction.is_rational_function(unknown, w):
         return []
-    zero = sympy.Poly(sympy.numer(sympy.cancel(fraction)), unknown, w)
+    zero: Any = sympy.Poly(sympy.numer(sympy.cancel(fraction)), unknown, w)
     power = zero.degree(w)
     if power == 0:
         found = sympy.roots(zero.as_expr(), unknown) if zero.degree(unknown) <= 2 else ()

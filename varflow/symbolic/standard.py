@@ -20,7 +20,7 @@ from varflow.symbolic.integrals import integral
 from varflow.symbolic.numbers import as_function
 from varflow.symbolic.simplify import neat, solutions, symbols_for_long_numbers
 
-__all__ = ["Line", "Parameters", "branch", "density_of", "number", "on_the_line", "side", "t", "tidy"]
+__all__ = ["Line", "Parameters", "branch", "density_of", "knots", "number", "on_the_line", "side", "t", "tidy"]
 
 Parameters = Mapping[Any, tuple[float, float]]
 t = sympy.Symbol("t", real=True)
@@ -54,7 +54,7 @@ def on_the_line(variable: Any, parameters: Parameters) -> Line:
     _refuse_undeclared(given, whole, parameters)
     tail = families.upper_tail(law, t)
     ends = {end if end.is_infinite else neat((end - mean) / std) for end in (support.inf, support.sup)}
-    ends = {end.xreplace(numbers) for end in ends | _knots(whole)}
+    ends = {end.xreplace(numbers) for end in ends | knots(whole)}
     whole = whole.xreplace(numbers)
     tail = None if tail is None else put(tail).xreplace(numbers)
     line = Line(whole, tail, tuple(sorted(ends, key=lambda end: number(end, parameters))))
@@ -124,9 +124,9 @@ def _moments(law: Any, name: Any, density: Any, support: Any, parameters: Parame
 
 def _integrated(density: Any, support: Any, parameters: Parameters) -> tuple[Any, Any] | None:
     """Mean and variance of a density, piece by piece; None where a piece has no closed integral."""
-    knots = sorted({support.inf, support.sup, *_knots(density)}, key=lambda end: number(end, parameters))
-    knots = knots[knots.index(support.inf) : knots.index(support.sup) + 1]
-    pieces = [(low, high, branch(density, t, low, high, parameters)) for low, high in pairwise(knots)]
+    cuts = sorted({support.inf, support.sup, *knots(density)}, key=lambda end: number(end, parameters))
+    inside = pairwise(cuts[cuts.index(support.inf) : cuts.index(support.sup) + 1])
+    pieces = [(low, high, branch(density, t, low, high, parameters)) for low, high in inside]
     found = [[integral(t**k * piece, t, low, high) for low, high, piece in pieces] for k in (1, 2)]
     if any(None in parts for parts in found):
         return None
@@ -166,8 +166,8 @@ def _corners(parameters: Parameters) -> list[dict[Any, Any]]:
     return corners
 
 
-def _knots(whole: Any) -> set[Any]:
-    """Points at which an absolute value or a case distinction of the density switches."""
+def knots(whole: Any) -> set[Any]:
+    """Points at which an absolute value or a case distinction switches."""
     edges: list[Any] = [part.args[0] for part in whole.atoms(sympy.Abs, sympy.sign, sympy.Heaviside)]
     edges += [part.lhs - part.rhs for part in whole.atoms(sympy.core.relational.Relational)]
     return {root for edge in edges for root in solutions(edge, t) if root.is_real}
@@ -187,14 +187,15 @@ def side(ends: tuple[Any, ...], sign: int | None, parameters: Parameters) -> tup
     return sympy.S.Zero, min((end for end in ends if number(end, parameters) > 0), key=lambda e: number(e, parameters))
 
 
-def branch(whole: Any, variable: Any, low: Any, high: Any, parameters: Parameters) -> Any:
-    """The density's formula between two neighbouring knots."""
+def branch(whole: Any, variable: Any, low: Any, high: Any, parameters: Parameters, tidied: bool = True) -> Any:
+    """The formula between two neighbouring knots."""
     a, b = number(low, parameters), number(high, parameters)
     middle = (a + b) / 2 if math.isfinite(a + b) else a + 1 if math.isfinite(a) else b - 1 if math.isfinite(b) else 0.25
     probe = {t: sympy.Rational(middle)} | {s: sympy.Rational(sum(ends)) / 2 for s, ends in parameters.items()}
     piece = whole.replace(sympy.Piecewise, lambda *cases: _case(sympy.Piecewise(*cases), probe))
     piece = piece.replace(sympy.Abs, lambda arg: arg * sympy.sign(arg.subs(probe)) if arg.has(t) else sympy.Abs(arg))
-    return tidy(piece.subs(t, variable))
+    found = piece.subs(t, variable)
+    return tidy(found) if tidied else found
 
 
 def _case(cases: Any, probe: Mapping[Any, Any]) -> Any:
