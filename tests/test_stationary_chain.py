@@ -279,3 +279,10 @@ def test_references_name_what_they_refuse():
         reference.stationary(**narrow | {"width": 201})
     assert reference.switching_rates(**narrow, bias_std=2) == ((0,),)
     assert mpmath.isnan(reference.lifetime(**narrow, bias_std=0.1).from_quasi_stationary)
+
+
+@pytest.mark.parametrize("question", [vf.reference.stationary, vf.reference.lifetime])
+def test_counts_that_stay_apart_are_refused_by_the_witness(question):
+    """Silence, and a layer all of which fires: neither leaves, at any number of digits."""
+    with pytest.raises(vf.DomainError, match=r"mean_gain=.* keeps some spike counts apart"):
+        question(threshold=0.7, gain=1.1, width=4, mean_gain=1e40, digits=15)

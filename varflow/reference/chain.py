@@ -24,6 +24,7 @@ __all__ = [
     "finite_width",
     "layer_moments",
     "push",
+    "solved",
     "spike_counts",
     "survival",
 ]
@@ -99,6 +100,15 @@ def chain_of(width: Any, threshold: Any, gain: Any, bias_std: Any, mean_gain: An
         at_least_zero("bias_std", bias_std, zero=True) ** 2,
         number("mean_gain", mean_gain),
     )
+
+
+def solved(matrix: Any, right: list[int], mean_gain: Any) -> list[Any]:
+    """Solution of linear equations of a chain, which has none where some counts never leave each other."""
+    try:
+        return list(mp.lu_solve(matrix, mp.matrix(right)))
+    except ZeroDivisionError:
+        rule = "keeps some spike counts apart for ever at these digits, so the chain has no single answer: raise digits or gain"
+        raise DomainError("mean_gain", mean_gain, rule) from None
 
 
 def count_distributions(chain: Chain, drive_std: Any, depth: Any) -> list[list[Any]]:

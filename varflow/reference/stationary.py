@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from mpmath import mp, mpf
 
 from varflow._checks import ConvergenceError, DomainError
-from varflow.reference.chain import LONGEST, MOST_EIGENVALUES, Chain, binomial, chain_of, layer_moments, push
+from varflow.reference.chain import LONGEST, MOST_EIGENVALUES, Chain, binomial, chain_of, layer_moments, push, solved
 from varflow.reference.digits import in_digits, rounded
 
 __all__ = ["ExactStationary", "second_eigenvalue", "stationary", "switching_rates"]
@@ -70,7 +70,7 @@ def stationary(
     size = chain.width + 1
     balance = mp.matrix(chain.transitions()).T - mp.eye(size)
     balance[size - 1, :] = mp.ones(1, size)  # in place of one balance equation, which follows from the others
-    distribution = list(mp.lu_solve(balance, mp.matrix([0] * chain.width + [1])))
+    distribution = solved(balance, [0] * chain.width + [1], mean_gain)
     numbers = (rounded(x, digits) for x in (*layer_moments(chain, distribution), distribution[0]))
     return ExactStationary(tuple(rounded(p, digits) for p in distribution), *numbers)
 

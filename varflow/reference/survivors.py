@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from mpmath import mp, mpf
 
 from varflow._checks import ConvergenceError, DomainError
-from varflow.reference.chain import LONGEST, MOST_EIGENVALUES, Chain, chain_of, layer_moments, push
+from varflow.reference.chain import LONGEST, MOST_EIGENVALUES, Chain, chain_of, layer_moments, push, solved
 from varflow.reference.digits import at_least_zero, in_digits, rounded
 
 __all__ = ["ExactLifetime", "ExactQuasiStationary", "lifetime", "quasi_stationary", "relaxation_depth"]
@@ -179,11 +179,11 @@ def lifetime(
     chain = chain_of(width, threshold, gain, bias_std, mean_gain)
     start = chain.driven(at_least_zero("drive_std", drive_std, zero=True))
     leaving = mp.eye(chain.width) - mp.matrix([row[1:] for row in chain.transitions()[1:]])
-    layers = mp.lu_solve(leaving, mp.matrix([1] * chain.width))
+    layers = solved(leaving, [1] * chain.width, mean_gain)
     final = chain.threshold >= 0 and chain.bias2 == 0
     settled = {"threshold": threshold, "gain": gain, "width": width, "mean_gain": mean_gain, "digits": digits}
     escape = quasi_stationary(**settled).escape_rate if final else mp.nan
-    return ExactLifetime(rounded(mp.fdot(start[1:], list(layers)), digits), rounded(1 / escape, digits))
+    return ExactLifetime(rounded(mp.fdot(start[1:], layers), digits), rounded(1 / escape, digits))
 
 
 def _final(threshold: Any, gain: Any, width: Any, mean_gain: Any) -> Chain:
