@@ -29,7 +29,6 @@ WITHOUT = {  # public name -> why it has no reference
     "gain_by_rule": "picks between gain and constants",
     "lookup": "puts gain, fixed_points, critical_gain and corrected_gain together",
     "corrected_gain_table": "corrected_gain, interpolated",
-    "audit": "measures a model; its predictions are mean_field's",
     "catalogue": "published gains, judged by finite_width and mean_field",
     "gain_for_rate": "mean_field in time, inverted; tested by the round trip and against simulation",
     "gain_for_variance": "mean_field in time, inverted; tested by the round trip",
