@@ -74,7 +74,7 @@ def test_progress_counts_rows():
     ("options", "said"),
     [
         ({"threshold": 0.0}, "threshold=0.0 must be positive"),
-        ({"threshold": [[1.0, 2.0]]}, "threshold=.* must be one number here"),
+        ({"threshold": [[1.0, 2.0]]}, "threshold=.* must be a single number"),
         ({"threshold": []}, "threshold=\\[\\] must name at least one"),
         ({"width": [10, 2.5]}, "width=2.5 must be a whole number"),
         ({"width": "x"}, "width='x' must be a whole number"),
