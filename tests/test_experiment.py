@@ -83,10 +83,12 @@ def test_the_reading_says_what_the_exact_law_says():
     leaking = by["preserving", 1.0]
     silent = 100 * (1 - leaking.survival[-1])
     assert "stays within 2 % of the drive's for θ = 0.3" in preserving
-    assert f"at θ = 1 it goes to {leaking.variance[-1]:.3g} in the mean, {silent:.2g} % of the networks" in preserving
+    assert (
+        f"at θ = 1 it goes to {leaking.variance[-1]:.3g} on average, with {silent:.2g} % of the networks silent" in preserving
+    )
     assert f"at θ = 0.3 it goes to {by['kaiming', 0.3].variance[-1]:.3g};" in kaiming
     died = int(np.argmax(by["kaiming", 1.0].survival < 0.5)) + 1
-    assert f"activity dies for θ = 1, half the networks being silent by layer {died}" in kaiming
+    assert f"activity dies for θ = 1, half of the networks by layer {died}" in kaiming
     grown = by["g = 3", 0.3].variance[-1]
     assert number.startswith(f"The gain g = 3, exact at width 200, layer 50: at θ = 0.3 it goes to {grown:.3g};")
 

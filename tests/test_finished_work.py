@@ -393,7 +393,7 @@ def test_a_report_keeps_the_claims_of_earlier_runs(tmp_path, monkeypatch, capsys
     report = (tmp_path / REPORT).read_text(encoding="utf-8")
     assert "**2 of 3 claims hold.**" in report
     assert re.findall(r"^## (\w+)", report, flags=re.MULTILINE) == ["figure_2", "figure_4", "figure_5"]
-    assert re.search(r"Of earlier runs, .*: figure_2 \(Seed 0, .*; figure_5 \(Seed 4, ", report)
+    assert re.search(r"From earlier runs into this folder: figure_2 \(Seed 0, .*; figure_5 \(Seed 4, ", report)
 
 
 def test_a_claim_without_its_libraries_is_not_examined(tmp_path, monkeypatch, capsys):

@@ -83,7 +83,7 @@ def scripted():
 
 # judge, model, inputs, steps, words
 REFUSED = {
-    "tied weights": ("init", tied, X, STEPS, r"model='2' shares its weights with 0: each needs weights of its own"),
+    "tied weights": ("init", tied, X, STEPS, r"model='2' shares its weights with 0: each layer needs its own weights"),
     "one membrane for two layers": ("both", one_hidden_state_for_two_layers, X, STEPS, r"'1: Leaky' does not step as Neuron"),
     "membranes emptied": ("both", EmptiedEachStep, X, None, r"'layers.1: Leaky' does not step as Neuron"),
     "an integrator": (
