@@ -79,7 +79,7 @@ def test_the_table_and_the_reading_are_of_the_later_steps(leaky, dying):
     reading = leaky.reading[0]
     assert reading.startswith(f"The gain g = 2.5, infinite width, layer {DEPTH}, steps 5 to 8: at θ = 1 variance ")
     assert f"rate {rate:.3g}" in reading
-    assert "activity dies for θ = 1, a layer spiking less than every other step from layer " in dying.reading[0]
+    assert "activity dies for θ = 1: fewer than one spike in two steps from layer " in dying.reading[0]
 
 
 def test_early_steps_that_die_are_counted(dying):
@@ -147,7 +147,7 @@ def test_predict_and_simulate_take_the_neuron_and_the_drive(capsys, monkeypatch,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--drive white:x", "--drive white:x must give its standard deviation as a number, as in white:0.5"),
+        ("--drive white:x", "--drive white:x needs its standard deviation as a number, as in white:0.5"),
         ("--drive white:-1", "--drive white:-1 has a standard deviation that must not be negative"),
         ("--input-gain 2", "--input-gain 2 applies only to a --drive FILE"),
         ("--decay 1.5", "--decay 1.5 must lie between 0 and 1"),

@@ -249,7 +249,6 @@ REACH = r"Neuron\(.*\) over 5 wide layers: attainable are late rates from about 
         (lambda: Looped(), data(6, 32), {"rate": "x", "gain": "y"}, "rate='x' must be a real number"),
         (lambda: Looped(), data(6, 32), {"rate": 0.6}, rf"rate=0.6 is not attainable by {REACH}"),
         (lambda: Looped(), data(6, 32), {"rate": 1e-4}, rf"rate=0.0001 is not attainable by {REACH}"),
-        (lambda: Looped(), data(6, 32), {"variance": 1e-4}, rf"{REACH} and late variances from about 0\.\d+"),
         (lambda: Looped(), data(6, 32), {"gain": 1e5}, r"inputs='those of weights.0' cannot drive it.*large gains give 0\.49"),
         (lambda: nn.Linear(32, 3), data(6, 32), {}, "no spiking layer"),
         (
@@ -293,6 +292,14 @@ def test_deep_layers_are_those_of_the_mean_field(neuron):
 
 
 # What can be had.
+
+
+def test_a_variance_too_small_becomes_the_nearest_sustained_one():
+    low = vf.init.init_model(Looped(), data(6, 32), variance=1e-4, dry_run=True)
+    assert re.match(
+        r"no constant gain sustains a late variance of 0\.0001 .*; the nearest above that is sustained is 0\.\d+", low.notes[0]
+    )
+    assert low.layers[1].gain > 0
 
 
 def test_the_ends_of_the_reach_are_ends():

@@ -238,21 +238,9 @@ class AuditReport(Shown):
             raise UnhealthyError("; ".join(self.problems), self)
 
     def to_dict(self) -> dict[str, Any]:
-        names = (
-            "steps",
-            "inputs",
-            "first_dead",
-            "cause",
-            "fix_layer",
-            "fix_gain",
-            "fixes",
-            "predicted_by",
-            "notes",
-            "problems",
-            "healthy",
-        )
+        names = (*self.__dataclass_fields__, "fixes", "problems", "healthy")
         rows = {name: getattr(self, name) for name in names}
-        return nan_to_none({"layers": [layer.to_dict() for layer in self.layers]} | rows)
+        return nan_to_none(rows | {"layers": [layer.to_dict() for layer in self.layers]})
 
     def plot(self) -> Any:
         """Measured and predicted late rate, and variance, over layers: a matplotlib figure."""
