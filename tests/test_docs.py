@@ -84,7 +84,10 @@ def imported(block):
             yield (node.module or "").partition(".")[0]
 
 
-@pytest.mark.parametrize("name", BLOCKS)
+LONG = {"docs/critical_gain.md, block 1"}  # a picture of three critical gains over 20 steps
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in BLOCKS])
 def test_block_of_a_page(name, tmp_path, monkeypatch, capsys):
     block = BLOCKS[name]
     for library in imported(block):  # some are in no extra that the tests ask for, such as spikingjelly

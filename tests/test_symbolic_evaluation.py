@@ -55,7 +55,7 @@ EDGES = {
 }
 
 
-LONG = {"expansion, below the saddle-node", "large gain"}
+LONG = {"expansion, delta above 1", "expansion, below the saddle-node", "large gain"}
 
 
 def long_ones_marked(cases):

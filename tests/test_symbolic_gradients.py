@@ -32,9 +32,9 @@ CASES = [
     *((name, {}) for name in SHAPES),
     (OWN, {}),
     ("box", {"threshold": 0, "solve": "width"}),
-    ("gaussian", {"threshold": 0, "solve": "width"}),
+    pytest.param("gaussian", {"threshold": 0, "solve": "width"}, marks=pytest.mark.slow),
     ("atan", {"solve": "peak"}),
-    ("exponential", {"solve": "peak", "threshold": sympy.Symbol("theta", real=True)}),
+    pytest.param("exponential", {"solve": "peak", "threshold": sympy.Symbol("theta", real=True)}, marks=pytest.mark.slow),
 ]
 
 

@@ -123,9 +123,7 @@ AWKWARD = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "corrections of a gamma law")) for name in AWKWARD]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * ("leaky" not in name)) for name in AWKWARD])
 def test_sympy_is_asked_for_small_expressions_only_and_every_time_for_the_same(name, monkeypatch):
     """Each of these once took sympy minutes. The bound is on sizes, so that the outcome is the same on every machine."""
     sizes = []

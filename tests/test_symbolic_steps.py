@@ -48,7 +48,7 @@ MAKERS = {
 }
 
 
-LONG = {"map, multi-spike", "fixed points, exponential", "saddle-node, logistic"}
+LONG = {"map, multi-spike", "fixed points, Laplace", "fixed points, exponential", "saddle-node, logistic"}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in MAKERS])
