@@ -406,7 +406,7 @@ def expanded(name):
     [
         (lambda: expanded("weight"), "model='2' has an expanded weight or bias, one number in several places: clone it"),
         (lambda: expanded("bias"), "model='2' has an expanded weight or bias, one number in several places: clone it"),
-        (one_memory, "model='2' shares its weights with 0: each needs weights of its own"),
+        (one_memory, "model='2' shares its weights with 0: each layer needs its own weights"),
     ],
 )
 def test_memory_that_cannot_be_drawn_into(made, words):
