@@ -363,7 +363,7 @@ def test_a_rate_out_of_reach_names_the_range(rate):
 def test_a_rate_within_the_range_is_not_said_to_be_too_low():
     wanted = wanted_of("rate", 0.3, LEAKY, 6, 10, points=2**7, scrambles=2, seed=0)
     rule = out_of_reach("rate", wanted, 1.0, 1.0).rule
-    assert "at the gain where this rate would lie it jumps to another rate or to silence" in rule
+    assert "near the gain for this one the rate jumps to another value or to silence" in rule
     assert "activity dies" not in rule
 
 
