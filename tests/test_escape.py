@@ -117,7 +117,7 @@ def test_only_the_ratio_of_gain_and_threshold_matters():
         (1.0, 4.0, "few jumps"),
         (float("nan"), 2.0, "finite"),
         (1.0, 0.0, "positive"),
-        ([1.0, 0.7], 2.5, "one number"),
+        ([1.0, 0.7], 2.5, "a single number"),
     ],
 )
 def test_refusals(threshold, gain, words):
