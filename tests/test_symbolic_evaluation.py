@@ -14,6 +14,7 @@ from sympy import stats
 import varflow as vf
 from varflow.symbolic import Derivation, V, evaluation, g, sigma_b, theta
 from varflow.symbolic.derivation import Setting
+from varflow.symbolic.laws import law_of
 
 BELOW = sympy.Symbol("theta", negative=True)
 nu = sympy.Symbol("nu", positive=True)
@@ -253,3 +254,16 @@ def test_a_condition_of_ones_own_is_heeded():
     assert mine.conditions == (theta > 1,)
     assert mine.lambdify()(2.0) == 2.0
     assert np.isnan(mine.lambdify()(0.5))
+
+
+@pytest.mark.parametrize("distribution", ["student_t:3", "student_t:40", stats.Pareto("X", 1, 5)])
+def test_spike_counts_of_a_power_law_are_refused(distribution):
+    """Their series takes more terms than anybody waits for."""
+    with pytest.raises(vf.DomainError, match=r"^distribution=.* faster than a power"):
+        vf.symbolic.variance_map(distribution, response="multi_spike")
+
+
+def test_spike_counts_of_other_tails_are_summed():
+    for distribution in ("normal", "laplace", stats.Gumbel("X", 1, 0)):
+        assert not law_of(distribution).heavy_tailed
+    assert law_of("student_t:5").heavy_tailed

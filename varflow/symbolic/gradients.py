@@ -21,10 +21,13 @@ from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.integrals import integral
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
+from varflow.symbolic.simplify import LARGEST
 from varflow.symbolic.surrogates import Surrogate, a, surrogate_of, v
 from varflow.symbolic.symbols import V, g, n, quantity, theta
 
 __all__ = ["gradient_gain"]
+
+_LARGEST_GATHERED = 100  # operations of an integral that is simplified: the Gaussian surrogate's has 90
 
 n_next = Symbol("n'", integer=True, positive=True)
 
@@ -147,7 +150,8 @@ def _width(equation: Any) -> Any:
     """The width, where it enters algebraically or through a single error function or exponential."""
     outer = {part: sympy.Dummy() for part in equation.rhs.atoms(erf, erfc, exp, Integral) if part.has(width_found)}
     alone = not outer or (len(outer) == 1 and not equation.rhs.xreplace(outer).has(width_found))
-    found = sympy.solve(equation, width_found) if alone and not equation.rhs.has(Integral) else []
+    solvable = alone and not equation.rhs.has(Integral) and equation.count_ops() <= LARGEST
+    found = sympy.solve(equation, width_found) if solvable else []
     if len(found) != 1:
         rule = "has no closed form for this surrogate and threshold: solve for the 'peak', or take threshold=0"
         raise DomainError("solve", "width", rule)
@@ -182,7 +186,9 @@ def _gathered(total: Any, short: bool) -> Any:
     parts = {part: sympy.Dummy(positive=True) for part in sorted(total.atoms(erf, erfc, exp), key=sympy.default_sort_key)}
     collected = sympy.collect(sympy.expand(total.xreplace(parts)), list(parts.values()), sympy.factor)
     collected = collected.xreplace({dummy: part for part, dummy in parts.items()})
-    return collected if short else min(sympy.powsimp(sympy.simplify(total)), collected, key=sympy.count_ops)
+    if short or total.count_ops() > _LARGEST_GATHERED:
+        return collected
+    return min(sympy.powsimp(sympy.simplify(total)), collected, key=sympy.count_ops)
 
 
 def _draw(surrogate: Surrogate, at: Any, solve: str | None) -> Callable[[Random], Values]:

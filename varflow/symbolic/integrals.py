@@ -23,7 +23,8 @@ def integral(integrand: Any, x: Any, low: Any, high: Any) -> Any:
     for term in sympy.Add.make_args(sympy.expand(sympy.powsimp(integrand))):
         parts: Any = sympy.Mul.make_args(term)
         polynomial = sympy.Mul(*(part for part in parts if not isinstance(part, exp)))
-        exponent = sympy.Add(*(part.exp for part in parts if isinstance(part, exp)))
+        exponents: list[Any] = [part.exp for part in parts if isinstance(part, exp)]
+        exponent = sympy.Add(*exponents)
         found = _polynomial_times_exponential(polynomial, exponent, x, low, high)
         if found is None:
             return None
@@ -80,7 +81,8 @@ def _gaussian(polynomial: Any, exponent: Any, curvature: Any, x: Any, low: Any, 
 def _power_of_quadratic(integrand: Any, x: Any, low: Any, high: Any) -> Any:
     """``c x^k (a + b x²)^-m`` with even ``k``: ``x² = ((a + b x²) - a)/b`` leaves ``k = 0``."""
     constant, rest = integrand.as_independent(x, as_Add=False)
-    parts: Any = sympy.Mul.make_args(sympy.powdenest(rest, force=True))
+    factors: Any = sympy.powdenest(rest, force=True)
+    parts: Any = sympy.Mul.make_args(factors)
     powers = [part for part in parts if part.is_Pow and part.base.has(x) and part.base != x]
     if len(powers) != 1 or not powers[0].base.is_polynomial(x):
         return None

@@ -88,6 +88,16 @@ class Law:
     def symmetric(self) -> bool:
         return neat(self.whole - self.whole.subs(t, -t)) == 0
 
+    @property
+    def heavy_tailed(self) -> bool:
+        """Whether the density decays as a power of ``z``: by the same factor per doubling at 30 and at 1000."""
+        values = {symbol: (mp.mpf(low) + mp.mpf(high)) / 2 for symbol, (low, high) in self.parameters.items()}
+        densities = [self.at(mp.mpf(z), values) for z in (30, 60, 1000, 2000)]
+        if 0 in densities:
+            return False
+        near, far = mp.log(densities[1] / densities[0]), mp.log(densities[3] / densities[2])
+        return bool(abs(far - near) < abs(near) / 10)
+
     def at(self, z: Any, values: Mapping[Any, Any]) -> Any:
         """Value of the density."""
         symbols = tuple(sorted(self.parameters, key=str))
@@ -168,7 +178,7 @@ def _standardised(variable: Any, sign: int | None, parameters: Parameters, name:
     z = sympy.Symbol("z", real=True, positive=True if sign in (0, 1) else None, negative=True if sign == -1 else None)
     density = branch(whole, z, low, high, parameters)
     known = line.tail is not None and not any(low < knot < high for knot in knots(line.tail))  # one formula on this side
-    tail = branch(line.tail, z, low, high, parameters, tidied=name is None) if known else None
+    tail: Any = branch(line.tail, z, low, high, parameters, tidied=name is None) if known else None
     law = Law(name or str(variable.pspace.distribution), z, density, tail, whole, ends, low, high, parameters)
     return law if known and not tail.has(sympy.Piecewise) else replace(law, tail=upper_moment(law, 0))
 

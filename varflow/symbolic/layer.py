@@ -145,6 +145,9 @@ def layer_of(
         raise DomainError("distribution", distribution, "must be symmetric for response='ternary'")
     if response.name == "multi_spike" and not (law.high.is_infinite and law.high in law.ends):
         raise DomainError("distribution", distribution, "must have one formula up to infinity for response='multi_spike'")
+    if response.name == "multi_spike" and law.heavy_tailed:
+        rule = "must decay faster than a power for response='multi_spike', whose series over spike counts converges too slowly"
+        raise DomainError("distribution", distribution, rule)
     return Layer(law, at, response, bias, mean)
 
 

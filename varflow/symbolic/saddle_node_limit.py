@@ -103,7 +103,7 @@ def _derivatives(law: Law, count: int, turn: Any) -> list[Any]:
     slope = neat(sympy.diff(law.density, law.z) / law.density)
     decay = pi / sqrt(3)
     known: Any = {sympy.tanh(decay * law.z / 2): 4 / (decay * law.z) - 1}  # of the logistic distribution, 1 - 2 S, at z_c
-    found = [r]
+    found: list[Any] = [r]
     for _ in range(count):
         last = found[-1]
         found.append(sympy.expand(sympy.diff(last, law.z) + sympy.diff(last, r) * r * (slope + r)))

@@ -99,7 +99,7 @@ def _one_sided(expression: Any) -> Any:
 
 def _solved(relation: Any) -> Any:
     rest = sympy.expand(relation.lhs - relation.rhs)
-    slope = rest.coeff(t)
+    slope: Any = rest.coeff(t)
     if slope.is_zero is not False or sympy.expand(rest - slope * t).has(t) or slope.is_positive is None:
         return relation
     return (relation if slope.is_positive else relation.reversed).func(t, neat(t - rest / slope))
