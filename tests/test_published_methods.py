@@ -1,6 +1,7 @@
 """Published initialisations: hand values of their gains, torch's own numbers, the equations they claim to solve."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -81,6 +82,19 @@ def test_the_finite_size_correction_follows_its_sample_not_a_margin():
     assert published.micheli_finite_size_gain(1.0, n, seed=3) == published.micheli_finite_size_gain(1.0, n, seed=3)
     with pytest.raises(vf.DomainError, match="no draw above the threshold"):
         published.micheli_finite_size_gain(9.0, 10)
+
+
+def test_a_large_sample_is_drawn_in_blocks():
+    """The same numbers as at once, in a fraction of the memory."""
+    n = 2**23 + 5
+    tracemalloc.start()
+    gain = published.micheli_finite_size_gain(1.5, n, seed=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * n / 3
+    rng = np.random.default_rng(2)
+    bootstrapped = rng.binomial(n, np.mean(rng.standard_normal(n) > 1.5), 1000) / n
+    assert gain**-2 == pytest.approx(bootstrapped.mean() - 1.959963984540054 * bootstrapped.std() / math.sqrt(1000), rel=1e-12)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.3, 0.5, 0.9])

@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 BOOTSTRAPS = 1000
+BLOCK = 2**20  # normals held at once
 
 Tensor = Any  # torch is imported where it is needed
 
@@ -81,8 +82,9 @@ def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) ->
     """
     theta, n = scalar("threshold", scale("threshold", threshold)), integer("fan_in", fan_in, minimum=1)
     rng = np.random.default_rng(integer("seed", seed, minimum=0))
-    share = np.mean(rng.standard_normal(n) > theta)
-    bootstrapped = rng.binomial(n, share, BOOTSTRAPS) / n
+    blocks = (min(BLOCK, n - start) for start in range(0, n, BLOCK))
+    above = sum(np.count_nonzero(rng.standard_normal(block) > theta) for block in blocks)
+    bootstrapped = rng.binomial(n, above / n, BOOTSTRAPS) / n
     low = bootstrapped.mean() - 1.959963984540054 * bootstrapped.std() / math.sqrt(BOOTSTRAPS)
     if low <= 0:
         raise DomainError("fan_in", fan_in, f"leaves no draw above the threshold {theta:g}: the bound is not positive")
