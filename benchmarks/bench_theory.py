@@ -127,7 +127,7 @@ def test_all_fixed_points_to_fifty_digits(benchmark, law, bias, mean):
     ratio = float(np.median(times / double))
     result = {"median ms": float(np.median(times)), "largest ms": float(times.max()), "times vf.fixed_points": ratio}
     benchmark.extra_info |= result
-    bar(result["largest ms"] < 50)
+    bar(result["largest ms"] < (150 if mean else 50))  # with a weight mean two-cycles are searched too
 
 
 STARTS = {

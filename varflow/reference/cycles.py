@@ -16,6 +16,7 @@ from varflow.results import Cycle
 __all__ = ["two_cycles"]
 
 STEP = mpf("0.04")  # of the search, in ln V: cycles closer to each other than this are not told apart
+STEEP = mpf("-0.9")  # a cycle has F' ≤ -1 between its variances; the bounds are loose by a step where z or z' turns
 SEARCH_DIGITS = 15  # during the search only signs matter
 
 
@@ -32,6 +33,8 @@ def two_cycles(layer: Layer, low: Any, high: Any, digits: int) -> tuple[Cycle, .
 
     with mpmath.workdps(SEARCH_DIGITS):
         places = [low * mp.exp(STEP * i) for i in range(int(mp.log(high / low) / STEP) + 2)]
+        steep = (i for i, ends in enumerate(pairwise(places)) if layer.slopes(*ends)[0] <= STEEP)
+        places = places[next(steep, len(places)) :]  # the larger variance lies above a steep place
         signs = [secant(place) > 0 for place in places]
     turns = [ends for ends, (left, right) in zip(pairwise(places), pairwise(signs), strict=True) if left != right]
     upper = [root_between(secant, *ends, digits) for ends in turns]

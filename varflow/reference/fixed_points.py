@@ -215,7 +215,7 @@ def _halved(layer: Layer) -> tuple[list[Any], bool]:
     ends, complete = set(), True
     while waiting:
         a, at_a, b, at_b = waiting.pop()
-        least, most = _slopes(layer, a, b)
+        least, most = layer.slopes(a, b)
         if most <= 1 or least >= 1 or b - a <= _FINEST * b:
             ends |= {a, b}
             complete &= most <= 1 or least >= 1
@@ -224,14 +224,6 @@ def _halved(layer: Layer) -> tuple[list[Any], bool]:
             value = layer.excess(middle)
             waiting += [(a, at_a, middle, value), (middle, value, b, at_b)]
     return sorted(ends), complete
-
-
-def _slopes(layer: Layer, a: Any, b: Any) -> tuple[Any, Any]:
-    """Bounds of ``F' = -g² f(z) z'`` on an interval on which ``z`` and ``z'`` are monotone; ``f`` decreases with ``|z|``."""
-    z, factors = [layer.z(v) for v in (a, b)], [layer.gain2 * layer.approach(v) for v in (a, b)]
-    nearest = mpf(0) if z[0] * z[1] <= 0 else min(map(abs, z))
-    bounds = [layer.potential.density(y) * factor for y in (nearest, max(map(abs, z))) for factor in factors]
-    return min(bounds), max(bounds)
 
 
 def _one_sided(at_a: Any, at_b: Any, fall: Any, rise: Any) -> bool:

@@ -46,6 +46,13 @@ class Layer(NamedTuple):
         """``F'(V) = -g² f(z) z'(V)``."""
         return self.gain2 * self.potential.density(self.z(variance)) * self.approach(variance)
 
+    def slopes(self, a: Any, b: Any) -> tuple[Any, Any]:
+        """Bounds of ``F'`` on an interval on which ``z`` and ``z'`` are monotone; ``f`` decreases with ``|z|``."""
+        z, factors = [self.z(v) for v in (a, b)], [self.gain2 * self.approach(v) for v in (a, b)]
+        nearest = mpf(0) if z[0] * z[1] <= 0 else min(map(abs, z))
+        bounds = [self.potential.density(y) * factor for y in (nearest, max(map(abs, z))) for factor in factors]
+        return min(bounds), max(bounds)
+
 
 def layer_of(threshold: Any, gain: Any, distribution: Any, bias_std: Any, mean_gain: Any) -> Layer:
     """The layer of the user's numbers, taken as exact."""
