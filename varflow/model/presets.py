@@ -337,7 +337,8 @@ def sinabs_lif(
     subtract = choice("reset_fn", _class_name(reset_fn), ("MembraneSubtract", "MembraneReset")) == "MembraneSubtract"
     if not (single or subtract):
         raise DomainError("reset_fn", reset_fn, "has no equivalent after several spikes a step: use spike_fn='SingleSpike'")
-    decay = math.exp(-1 / tau_mem) if tau_mem == math.inf else math.exp(-1 / _positive("tau_mem", tau_mem))
+    perfect = isinstance(tau_mem, float) and tau_mem == math.inf  # an integrator without leak
+    decay = 1.0 if perfect else math.exp(-1 / _positive("tau_mem", tau_mem))
     filtered = 0.0 if tau_syn is None else math.exp(-1 / _positive("tau_syn", tau_syn))
     scale = 1 - decay if flag("norm_input", norm_input) else 1.0
     if scale == 0:
