@@ -30,14 +30,14 @@ __all__ = ["Deep", "deep_layer", "highest_rate", "layer_gain", "reach", "run_dee
 
 POINTS, SCRAMBLES = 2**11, 2  # of quasi-Monte Carlo: gains within about 0.3 %
 TOLERANCE = 2e-3  # relative, of the value: networks of a model's widths scatter more
-SHORTEST, LONGEST = 8, 96  # layers for which a gain is looked for
-REPEATING = 16  # layers from which on they must repeat one another; for fewer a gain may lead to the value in the end
-SIZE = 2**15  # neurons that stand for infinite width, over all populations
-RATE = 0.2  # of layers that activity is to go on from
-LOWEST = 1e-3  # late rate, below which the points of a deep layer are too few
-LARGEST = 1e4  # gain of a driven layer, in thresholds, at which rates no longer rise
-DRIFT = 0.3  # relative, granted to counts of spikes over the depth: their layers return to no rate
-MANY = 8.0  # spikes a step: more are not looked for
+SHORTEST, LONGEST = 8, 96  # depths of the network in which a gain is sought; others are clipped
+REPEATING = 16  # depth from which all layers must have the value; in shallower networks the last ones suffice
+SIZE = 2**15  # neurons, over all populations, that approximate infinite width
+RATE = 0.2  # firing rate of the driven layer
+LOWEST = 1e-3  # smallest late rate that the points resolve
+LARGEST = 1e4  # gain of a driven layer, in thresholds, at which its rate has saturated
+DRIFT = 0.3  # largest relative deviation over the depth for spike counts, which have no stable rate
+MANY = 8.0  # largest number of spikes per step that is searched
 EDGE = 1.05  # accuracy, as a ratio, of the lowest value that is sustained
 
 
