@@ -17,7 +17,7 @@ test: $(VENV)/all.stamp         ## every quick check: style, types, tests, docte
 	  OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile; tests=$$?; \
 	  wait $$types; types=$$?; cat $(VENV)/pyright.txt; exit $$((tests + types))
 
-test-slow: $(VENV)/all.stamp    ## tests that take minutes: statistics, long derivations, long notebooks
+test-slow: $(VENV)/all.stamp    ## tests that take minutes: statistics, long derivations
 	$(PY) -m pytest -m slow
 
 CALLS ?= 2000

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("pytest_benchmark")
-pytestmark = pytest.mark.slow  # as ``make bench``, which measures at full size
 ROOT = Path(__file__).parent.parent
 
 

@@ -14,7 +14,6 @@ import varflow as vf
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "theory_notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
-SHORT = ("01_variance_map", "02_fixed_points")  # the others take ten to thirty seconds each
 LIMIT = 400  # seconds; a guard against cells that hang, no measurement
 HEADER = """\
 # ---
@@ -40,13 +39,10 @@ def as_scripts(folder, *paths):
     return ended(scenarios, folder, ("matplotlib.pyplot", "scipy.stats", "sympy.stats", "snntorch"))
 
 
-@pytest.mark.parametrize("long", [pytest.param(False, id="short"), pytest.param(True, id="long", marks=pytest.mark.slow)])
-def test_notebooks_run_as_scripts(long, tmp_path):
+def test_notebooks_run_as_scripts(tmp_path):
     for extra in ("torch", "matplotlib", "snntorch"):
         pytest.importorskip(extra)
-    for name, (code, out, err, _) in as_scripts(
-        tmp_path, *(path for path in NOTEBOOKS if (path.stem in SHORT) != long)
-    ).items():
+    for name, (code, out, err, _) in as_scripts(tmp_path, *NOTEBOOKS).items():
         assert code == 0, name + out[-2000:] + err[-4000:]
         assert out.strip(), name
 
