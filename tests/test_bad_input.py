@@ -186,7 +186,7 @@ API = [
             "x": [
                 *TABLE,
                 ([1.0], "must have shape"),
-                (np.ones((2, 2, 2, 2)), "must have shape"),
+                (np.ones((2,) * 6), "must have shape"),
                 ([[]], "must have shape"),
                 ([[1.0, INF]], "finite"),
                 ([[1e200]], "at most 1e+140"),

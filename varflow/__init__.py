@@ -46,6 +46,7 @@ _ROOMS = {
     "distributions": "model.distributions",
     "drives": "model.drives",
     "init": "init",
+    "layers": "model.layers",
     "neurons": "model.presets",
     "resets": "model.resets",
     "weights": "model.weights",
@@ -75,7 +76,7 @@ if TYPE_CHECKING:
     from varflow.init.lookup import lookup
     from varflow.init.rules import gain_by_rule
     from varflow.init.table import corrected_gain_table
-    from varflow.model import distributions, drives, resets, weights
+    from varflow.model import distributions, drives, layers, resets, weights
     from varflow.model import presets as neurons
     from varflow.model.distributions import distribution
     from varflow.model.network import Network

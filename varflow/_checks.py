@@ -45,6 +45,7 @@ WANTED = {
     "Experiment": "an Experiment, as vf.validate returns it",
     "FilterSums": "FilterSums, as vf.init.rates.step_filter(neuron) gives them",
     "Network": "vf.Network(width=…, depth=…, gain=…)",
+    "Layer": "a layer of vf.layers, such as vf.layers.Linear(gain=…)",
     "Neuron": "vf.Neuron(threshold) or one of vf.neurons",
     "PhaseDiagram": "a PhaseDiagram, as vf.phase_diagram returns it",
     "Profile": "a Profile, as vf.finite_width or vf.mean_field returns it",

@@ -5,6 +5,7 @@ The functions in ``drives`` make them; the classes check their fields. Theory re
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,15 +86,20 @@ class Currents(Drive):
     """A constant Gaussian current per neuron, ``I ~ N(0, std²)``; made by :func:`currents`."""
 
     std: float
+    shape: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        _put(self, std=scalar("std", non_negative("std", scale("std", self.std))))
+        _put(self, std=scalar("std", non_negative("std", scale("std", self.std))), shape=map_shape(self.shape))
+
+    @property
+    def width(self) -> int | None:
+        return None if self.shape is None else math.prod(self.shape)
 
     def _covariance(self, steps: int) -> np.ndarray:
         return np.full((1, steps, steps), self.std**2)
 
     def __repr__(self) -> str:
-        return f"currents(std={self.std:g})"
+        return f"currents(std={self.std:g}{'' if self.shape is None else f', shape={self.shape}'})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,33 +107,41 @@ class White(Drive):
     """Gaussian currents ``I_t ~ N(0, std²)``, new at every step; made by :func:`white`."""
 
     std: float
+    shape: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        _put(self, std=scalar("std", non_negative("std", scale("std", self.std))))
+        _put(self, std=scalar("std", non_negative("std", scale("std", self.std))), shape=map_shape(self.shape))
+
+    @property
+    def width(self) -> int | None:
+        return None if self.shape is None else math.prod(self.shape)
 
     def _covariance(self, steps: int) -> np.ndarray:
         return self.std**2 * np.eye(steps)[None]
 
     def __repr__(self) -> str:
-        return f"white(std={self.std:g})"
+        return f"white(std={self.std:g}{'' if self.shape is None else f', shape={self.shape}'})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs(Drive):
     """Input vectors through first-layer weights of standard deviation ``input_gain/√n_in``; made by :func:`inputs`.
 
-    ``x`` has shape (batch, n_in), constant in time, or (batch, steps, n_in).
+    ``x`` has shape (batch, n_in), constant in time, or (batch, steps, n_in). Maps (batch[, steps], channels, height, width)
+    are flattened, and ``shape`` tells their last three axes.
     """
 
     x: np.ndarray
     input_gain: float
+    shape: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        _put(
-            self,
-            x=frozen(input_vectors(self.x)),
-            input_gain=scalar("input_gain", positive_scale("input_gain", self.input_gain)),
-        )
+        x = input_vectors(self.x)
+        if x.ndim > 3:
+            _put(self, shape=x.shape[-3:])
+            x = x.reshape(*x.shape[:-3], -1)
+        gain = scalar("input_gain", positive_scale("input_gain", self.input_gain))
+        _put(self, x=frozen(x), input_gain=gain)
         _currents_fit("x", self.x, self.input_gain)
 
     @property
@@ -137,6 +151,11 @@ class Inputs(Drive):
     @property
     def fan_in(self) -> int:
         return self.x.shape[-1]
+
+    @property
+    def unit_gain(self) -> float:
+        """The input gain at which the currents have variance 1, averaged over the batch: the default."""
+        return float(np.mean(self.x**2)) ** -0.5 if self.x.any() else math.nan
 
     @property
     def steps(self) -> int | None:
@@ -187,6 +206,11 @@ class Spikes(Drive):
     @property
     def fan_in(self) -> int:
         return self.rates.shape[1]
+
+    @property
+    def unit_gain(self) -> float:
+        """The input gain at which the currents have variance 1 at each step, averaged over the batch: the default."""
+        return float(np.mean(self.second_moments)) ** -0.5 if self.rates.any() else math.nan
 
     @property
     def second_moments(self) -> np.ndarray:
@@ -250,6 +274,16 @@ class Given(Drive):
         return f"given({batch}{steps} of {f'{self.width} neurons' if self.width else 'one current for all neurons'})"
 
 
+def map_shape(shape: Any) -> tuple[int, int, int] | None:
+    """Checked (channels, height, width)."""
+    if shape is None:
+        return None
+    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
+        raise DomainError("shape", shape, "must be (channels, height, width)")
+    channels, height, width = (integer("shape", side, minimum=1) for side in shape)
+    return channels, height, width
+
+
 def _rows(table: np.ndarray, rows: Any) -> np.ndarray:
     """Rows of a table, chosen by a slice or by index."""
     try:
@@ -267,10 +301,13 @@ def _first(drive: Drive, array: np.ndarray, steps: int) -> np.ndarray:
 
 
 def input_vectors(x: Any) -> np.ndarray:
-    """Checked input vectors, (batch, n_in) or (batch, steps, n_in)."""
+    """Checked input vectors, (batch[, steps], n_in), or maps (batch[, steps], channels, height, width)."""
     array = _numbers("x", x)
-    if array.ndim not in (2, 3) or 0 in array.shape:
-        rule = "must have shape (batch, n_in), one input vector per row, or (batch, steps, n_in), one per step"
+    if not 2 <= array.ndim <= 5 or 0 in array.shape:
+        rule = (
+            "must have shape (batch, n_in), one input vector per row, or (batch, steps, n_in), one per step; "
+            "maps (batch[, steps], channels, height, width)"
+        )
         raise DomainError("x", f"array of shape {array.shape}", rule)
     return array
 

@@ -33,13 +33,15 @@ __all__ = [
 ]
 
 
-def currents(std: float = 1.0) -> Currents:
+def currents(std: float = 1.0, *, shape: tuple[int, int, int] | None = None) -> Currents:
     """Constant currents ``I ~ N(0, std²)``, one per neuron, drawn anew for every network.
 
     Parameters
     ----------
     std : float
         Standard deviation of the current, before the neuron's input scale; 0 is no drive.
+    shape : tuple of int, optional
+        ``(channels, height, width)`` of layer 1 if it is a map, for a network made of ``vf.layers``.
 
     Examples
     --------
@@ -47,16 +49,18 @@ def currents(std: float = 1.0) -> Currents:
     >>> vf.drives.currents(0.5)
     currents(std=0.5)
     """
-    return Currents(std)
+    return Currents(std, shape)
 
 
-def white(std: float = 1.0) -> White:
+def white(std: float = 1.0, *, shape: tuple[int, int, int] | None = None) -> White:
     """Currents ``I_t ~ N(0, std²)``, independent between neurons and steps, drawn anew for every network.
 
     Parameters
     ----------
     std : float
         Standard deviation of the current at one step, before the neuron's input scale; 0 is no drive.
+    shape : tuple of int, optional
+        ``(channels, height, width)`` of layer 1 if it is a map, for a network made of ``vf.layers``.
 
     Examples
     --------
@@ -65,7 +69,7 @@ def white(std: float = 1.0) -> White:
     array([[[0.25, 0.  ],
             [0.  , 0.25]]])
     """
-    return White(std)
+    return White(std, shape)
 
 
 def inputs(x: Any, input_gain: float | None = None) -> Inputs:
@@ -77,9 +81,10 @@ def inputs(x: Any, input_gain: float | None = None) -> Inputs:
     ----------
     x : array, shape (batch, n_in) or (batch, steps, n_in)
         One input vector per row, constant in time, or one per step; booleans count as 0 and 1. Network ``r`` of a
-        simulation sees row ``r mod batch``.
+        simulation sees row ``r mod batch``. Maps have shape (batch[, steps], channels, height, width).
     input_gain : float, optional
-        ``g_in``. By default ``1/√(mean x²)``: the currents then have variance 1, averaged over the batch (and steps).
+        ``g_in``. By default ``1/√(mean x²)``: the currents then have variance 1, averaged over the batch (and steps). Not for
+        networks whose first layer is a ``Linear`` or ``Conv``: it receives ``x`` itself.
 
     Raises
     ------

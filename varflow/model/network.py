@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -19,13 +22,16 @@ from varflow._checks import (
     real_array,
     scalar,
     scale,
+    several,
 )
 from varflow._display import Shown, Table
+from varflow.model.chains import as_chain
 from varflow.model.drives import Drive, Given, currents
 from varflow.model.neurons import Neuron
+from varflow.model.signals import Layer, first_signal, spiking_shapes
 from varflow.model.weights import NAMES, WeightLaw, weight_law
 
-__all__ = ["Network"]
+__all__ = ["Network", "plain_chain"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +65,11 @@ class Network(Shown):
         Time steps.
     drive : Drive
         What layer 1 receives, from ``vf.drives``: ``currents``, ``white``, ``inputs``, ``spikes`` or ``given``.
+    layers : sequence of vf.layers, optional
+        Any sequence of layers, in place of ``depth``, ``gain``, ``neuron``, ``weights``, ``bias_std`` and ``mean_gain``, which
+        describe a plain chain ``[Spike] + (depth - 1) · [Linear, Spike]``. ``width`` is then that of layers without their own,
+        and ``depth`` the number of ``Spike`` layers, in order of execution, branches included. A first ``Linear`` or ``Conv``
+        receives the numbers of the drive. If the layers are a plain chain, the network is the same as if described so.
 
     Attributes
     ----------
@@ -80,9 +91,12 @@ class Network(Shown):
     >>> import varflow as vf
     >>> vf.Network(width=1000, depth=100, gain=2.51, neuron=vf.Neuron(1.0))
     Network(width=1000, depth=100, gain=2.51, neuron=Neuron(threshold=1))
+    >>> spike, linear = vf.layers.Spike(vf.Neuron(1.0)), vf.layers.Linear(gain=1.1)
+    >>> vf.Network(width=1000, layers=[vf.layers.Residual(spike, linear, keep=0.9)] * 20 + [spike]).depth
+    21
     """
 
-    width: int | tuple[int, ...]
+    width: int | tuple[int, ...] | None
     depth: int
     gain: float | tuple[float, ...]
     neuron: Neuron
@@ -91,40 +105,88 @@ class Network(Shown):
     mean_gain: float | None
     steps: int
     drive: Drive
+    layers: tuple[Layer, ...] | None
 
     def __init__(
         self,
         *,
-        width: Any,
-        depth: int,
-        gain: Any,
+        width: Any = None,
+        depth: int | None = None,
+        gain: Any = None,
         neuron: Neuron | None = None,
         weights: Any = "normal",
         bias_std: float = 0.0,
         mean_gain: float | None = None,
         steps: int = 1,
         drive: Drive | None = None,
+        layers: Sequence[Layer] | None = None,
     ):
-        def put(name: str, value: object) -> None:
+        self._put(steps=integer("steps", steps, minimum=1))
+        self._put(drive=instance("drive", currents() if drive is None else drive, Drive))
+        if layers is not None:
+            self._of_layers(layers, width, depth, gain=gain, neuron=neuron, mean_gain=mean_gain)
+        else:
+            self._chain(width, depth, gain, neuron, weights, bias_std, mean_gain)
+        if self.layers is None:
+            _fits(self)
+
+    def _put(self, **values: object) -> None:
+        for name, value in values.items():
             object.__setattr__(self, name, value)
 
-        put("depth", integer("depth", depth, minimum=1))
-        put("width", _widths(width, self.depth))
+    def _chain(
+        self, width: Any, depth: Any, gain: Any, neuron: Neuron | None, weights: Any, bias_std: Any, mean_gain: float | None
+    ) -> None:
+        """A plain chain ``[Spike] + (depth - 1) · [Linear, Spike]``."""
+        for name, value in (("width", width), ("depth", depth), ("gain", gain)):
+            if value is None:
+                raise DomainError(name, value, "must be given, or layers=[…]")
+        self._put(depth=integer("depth", depth, minimum=1), layers=None)
         gains = per_layer("gain", positive_scale("gain", gain), self.depth)
-        put("gain", float(gains[0]) if np.ndim(gain) == 0 else tuple(gains.tolist()))
-        put("neuron", instance("neuron", Neuron() if neuron is None else neuron, Neuron))
         law = weight_law(weights)
         named = law.label in NAMES and law == weight_law(law.label)
-        put("weights", law.label if named else law)
-        put("bias_std", scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std))))
         symmetric = 0.0 if law.own_mean == 0 else None
-        put("mean_gain", symmetric if mean_gain is None else scalar("mean_gain", scale("mean_gain", mean_gain)))
-        put("steps", integer("steps", steps, minimum=1))
-        put("drive", instance("drive", currents() if drive is None else drive, Drive))
-        _fits(self)
+        self._put(
+            width=_widths(width, self.depth),
+            gain=float(gains[0]) if np.ndim(gain) == 0 else tuple(gains.tolist()),
+            neuron=instance("neuron", Neuron() if neuron is None else neuron, Neuron),
+            weights=law.label if named else law,
+            bias_std=scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std))),
+            mean_gain=symmetric if mean_gain is None else scalar("mean_gain", scale("mean_gain", mean_gain)),
+        )
+
+    def _of_layers(self, layers: Sequence[Layer], width: Any, depth: Any, **chain: Any) -> None:
+        """Any sequence of layers; a plain chain becomes one."""
+        layers = several("layers", layers, Layer)
+        width = None if width is None else integer("width", width, minimum=1)
+        for name, value in chain.items():
+            if value is not None:
+                raise DomainError(name, value, "cannot be given with layers=[…], which have their own")
+        shapes = spiking_shapes(layers, first_signal(self.drive, layers, width, self.steps), width)
+        if depth not in (None, len(shapes)):
+            raise DomainError("depth", depth, f"cannot be given with layers=[…], which have {len(shapes)} Spike layers")
+        plain = as_chain(layers, width, self.drive)
+        if plain is not None:
+            self._put(drive=plain.pop("drive"))
+            self._chain(**plain)
+            return
+        if not shapes:
+            raise DomainError("layers", layers, "must have at least one Spike")
+        self._put(width=width, depth=len(shapes), layers=layers, weights="normal", bias_std=0.0)
+        self._put(gain=None, neuron=None, mean_gain=None)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Shape of every layer of neurons: ``(width,)``, or ``(channels, height, width)`` of a map."""
+        if self.layers is None:
+            return [(n,) for n in self.widths.tolist()]
+        width = self.width if isinstance(self.width, int) else None
+        return spiking_shapes(self.layers, first_signal(self.drive, self.layers, width, self.steps), width)
 
     @property
     def widths(self) -> np.ndarray:
+        if self.layers is not None:
+            return np.array([math.prod(shape) for shape in self.shapes])
         return np.broadcast_to(np.asarray(self.width), self.depth)
 
     @property
@@ -150,6 +212,10 @@ class Network(Shown):
 
     def _parts(self) -> list[tuple[str, str]]:
         """Name and text of everything that is not a default."""
+        if self.layers is not None:
+            parts = [] if self.width is None else [("width", str(self.width))]
+            parts += [("layers", f"[{_shortened(self.layers)}]")] + ([("steps", str(self.steps))] if self.steps > 1 else [])
+            return parts if self.drive == currents() else [*parts, ("drive", repr(self.drive))]
         width = f"({self.width[0]}, …, {self.width[-1]})" if isinstance(self.width, tuple) else str(self.width)
         gain = f"({self.gain[0]:.4g}, …, {self.gain[-1]:.4g})" if isinstance(self.gain, tuple) else f"{self.gain:.6g}"
         parts = [("width", width), ("depth", str(self.depth)), ("gain", gain), ("neuron", repr(self.neuron))]
@@ -163,6 +229,20 @@ class Network(Shown):
 
     def __repr__(self) -> str:
         return f"Network({', '.join(f'{name}={text}' for name, text in self._parts())})"
+
+
+def plain_chain(network: Any) -> Network:
+    """The network, if it is a plain chain; else DomainError."""
+    if instance("network", network, Network).layers is not None:
+        rule = "is made of layers=[…]: this answer exists for plain chains only, Network(width=…, depth=…, gain=…)"
+        raise DomainError("network", network, rule)
+    return network
+
+
+def _shortened(layers: Sequence[Layer]) -> str:
+    """The layers, equal neighbours counted; the middle of many is left out."""
+    texts = [f"{n} × {text}" if (n := len(list(same))) > 1 else text for text, same in groupby(map(repr, layers))]
+    return ", ".join(texts if len(texts) <= 6 else [*texts[:3], "…", texts[-1]])
 
 
 def _widths(width: Any, depth: int) -> int | tuple[int, ...]:

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from mpmath import mp, mpf
 
-from varflow._checks import DomainError, instance
+from varflow._checks import DomainError
 from varflow.model.drive_kinds import Currents, White
-from varflow.model.network import Network
+from varflow.model.network import Network, plain_chain
 from varflow.model.neurons import Neuron
 from varflow.reference.digits import in_digits, number, rounded
 from varflow.reference.orthant import quadrant
@@ -84,7 +84,7 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
 
 
 def _check(network: Network) -> None:
-    instance("network", network, Network)
+    plain_chain(network)
     if not network.neuron.reset_rule.absent:
         raise DomainError("reset", network.neuron.reset, "must be 'none' here; vf.reference.two_steps takes any reset")
     if network.drive.kinds > 1:

@@ -18,7 +18,7 @@ import numpy as np
 from varflow._checks import DomainError, choice, integer, require, several
 from varflow._memory import room
 from varflow._progress import Progress, check_progress, reporter
-from varflow.model.network import Network
+from varflow.model.network import Network, plain_chain
 from varflow.results import Ensemble
 from varflow.simulation.workers import work
 
@@ -159,7 +159,7 @@ def simulate(
     choice("engine", engine, ENGINES)
     networks = several("network", network, Network)
     for one in networks:
-        _check_supported(one, engine)
+        _check_supported(plain_chain(one), engine)
     repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
     choice("device", device, DEVICES)
     choice("dtype", dtype, DTYPES)

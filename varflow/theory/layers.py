@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from varflow._checks import DomainError, instance
-from varflow.model.network import Network
+from varflow._checks import DomainError
+from varflow.model.network import Network, plain_chain
 from varflow.model.weights import WeightLaw
 
 __all__ = [
@@ -168,7 +168,7 @@ def driven_threshold(network: Network) -> np.ndarray:
 
 def one_step(network: Network) -> None:
     """Raise for networks that the one-step theory does not describe."""
-    instance("network", network, Network)
+    plain_chain(network)
     if network.steps > 1:
         raise DomainError("steps", network.steps, "must be 1: the theory at finite width is for one time step")
     if network.neuron.reset_rule.counts:

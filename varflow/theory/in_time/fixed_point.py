@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, instance, integer
+from varflow._checks import DomainError, integer
 from varflow.model.drive_kinds import Given
-from varflow.model.network import Network
+from varflow.model.network import Network, plain_chain
 from varflow.results import TemporalFixedPoint
 from varflow.results.ensemble import spread
 from varflow.theory.in_time.currents import arriving, past_synapse, received
@@ -114,7 +114,7 @@ def temporal_fixed_point(
 
 def _alike(network: Network) -> Network:
     """The network reduced to two layers; DomainError if its layers differ."""
-    instance("network", network, Network)
+    plain_chain(network)
     if np.ptp(network.gains[1:]) > 0 if network.depth > 1 else False:
         raise DomainError("gain", network.gain, "must be the same in every layer for a fixed point")
     if network.drive.kinds > 1:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from varflow._checks import DomainError, choice, instance, integer
-from varflow.model.network import Network
+from varflow._checks import DomainError, choice, integer
+from varflow.model.network import Network, plain_chain
 from varflow.theory.in_time.histories import Histories, longest, uniform_points
 from varflow.theory.in_time.orthants import Orthants
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, normal_points
@@ -17,7 +17,7 @@ LONGEST = 100  # steps: work and memory grow with their square
 
 def response(network: Network, method: str, *, points: int, scrambles: int, seed: int) -> Response:
     """The response named by ``method``; for ``auto``, orthants without reset, else quasi-Monte Carlo."""
-    neuron = instance("network", network, Network).neuron
+    neuron = plain_chain(network).neuron
     method = choice("method", method, METHODS)
     points = _power_of_two("points", points)
     scrambles = integer("scrambles", scrambles, minimum=2)

@@ -1,0 +1,115 @@
+"""Networks made of vf.layers: what can follow what, shapes, and plain chains."""
+
+import pytest
+
+import varflow as vf
+from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Pool, Residual, Scale, Spike
+
+SPIKE, LINEAR = Spike(vf.Neuron(1.0)), Linear(gain=2.5)
+
+
+def of(*layers, **more):
+    return vf.Network(width=10, layers=layers, **more)
+
+
+MAPS = vf.drives.currents(1.0, shape=(2, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("layers", "named"),
+    [
+        ((LINEAR, SPIKE), ("Linear", "drive", "currents")),
+        ((SPIKE, SPIKE), ("Spike", "needs currents")),
+        ((SPIKE, LINEAR, LINEAR, SPIKE), ("Linear",)),
+        ((SPIKE, BatchNorm()), ("BatchNorm", "Spike")),
+        ((BatchNorm(), SPIKE), ("BatchNorm", "before the first layer with weights")),
+        ((LayerNorm(), SPIKE), ("LayerNorm", "before the first layer with weights")),
+        ((SPIKE, Residual(Linear(5, gain=1), SPIKE)), ("Residual", "(10,)", "(5,)")),
+        ((SPIKE, Residual(LINEAR)), ("Residual", "spikes", "currents")),
+        ((SPIKE, Residual(LINEAR, SPIKE, keep=0.5)), ("keep",)),
+        ((Residual(SPIKE, LINEAR, merge="and"), SPIKE), ("merge",)),
+        ((SPIKE, Pool("max", 2), LINEAR, SPIKE), ("Pool", "map")),
+        ((SPIKE, Conv(4, gain=1), SPIKE), ("Conv", "map")),
+        ((), ("layers",)),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused_by_name(layers, named):
+    with pytest.raises(vf.DomainError) as error:
+        of(*layers)
+    assert all(name in str(error.value) for name in named)
+
+
+@pytest.mark.parametrize(
+    ("layers", "named"),
+    [
+        ((SPIKE, Pool("max", 5), LINEAR, SPIKE), "larger than the map"),
+        ((Pool("max", 2), SPIKE), "cannot follow currents"),
+        ((SPIKE, Conv(4, 7, gain=1, padding=0), SPIKE), "larger than the map"),
+        ((SPIKE, Conv(4, gain=1, groups=4), SPIKE), "groups"),
+        ((Spike(vf.Neuron(), recurrent_gain=1.0),), "recurrent_gain"),
+    ],
+)
+def test_maps_that_do_not_fit_are_refused(layers, named):
+    with pytest.raises(vf.DomainError, match=named):
+        of(*layers, drive=MAPS)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Residual(SPIKE, LINEAR, keep=1.5),
+        lambda: Residual(SPIKE, LINEAR, keep=-0.1),
+        lambda: Residual(SPIKE, LINEAR, merge="or"),
+        lambda: Residual(),
+        lambda: Residual("spike"),
+        lambda: Spike(vf.Neuron(), recurrent_gain=-1.0),
+        lambda: Spike(1.0),
+        lambda: Linear(gain=0.0),
+        lambda: Linear(0, gain=1.0),
+        lambda: Linear(gain=1.0, rows="orthogonal"),
+        lambda: Linear(gain=1.0, rows="centred", mean_gain=1.0),
+        lambda: Conv(6, gain=1.0, groups=4),
+        lambda: Pool("median", 2),
+        lambda: Pool("max", 2, padding=2),
+        lambda: BatchNorm(gamma=-1.0),
+        lambda: BatchNorm(statistics=(0.0, -1.0)),
+        lambda: Scale(float("nan")),
+    ],
+)
+def test_bad_arguments_are_refused_at_construction(make):
+    with pytest.raises(vf.DomainError):
+        make()
+
+
+@pytest.mark.parametrize("more", [{"depth": 5}, {"gain": 1.0}, {"neuron": vf.Neuron()}, {"mean_gain": 0.0}])
+def test_layers_exclude_the_arguments_of_a_chain(more):
+    with pytest.raises(vf.DomainError, match="layers"):
+        of(SPIKE, Residual(LINEAR, SPIKE), **more)
+
+
+def test_a_plain_chain_is_the_same_network_either_way():
+    chain = vf.Network(width=10, depth=3, gain=2.5, neuron=vf.Neuron(1.0))
+    layered = of(SPIKE, LINEAR, SPIKE, LINEAR, SPIKE)
+    assert layered.layers is None
+    assert repr(layered) == repr(chain)
+    assert of(SPIKE, LINEAR, Spike(vf.Neuron(0.5))).layers is not None
+
+
+def test_a_first_linear_layer_receives_the_inputs_themselves():
+    x = [[1.0, 2.0], [0.5, 1.0]]
+    assert of(LINEAR, SPIKE, drive=vf.drives.inputs(x)).drive.input_gain == 2.5
+    with pytest.raises(vf.DomainError, match="input_gain"):
+        of(LINEAR, SPIKE, drive=vf.drives.inputs(x, input_gain=3.0))
+
+
+def test_shapes_in_order_of_execution_branches_included():
+    branch = Residual(Conv(2, gain=1), SPIKE, Conv(2, gain=1), SPIKE)
+    network = of(SPIKE, branch, Pool("average", 2), Conv(8, gain=1, stride=2), SPIKE, Linear(3, gain=1), SPIKE, drive=MAPS)
+    assert network.shapes == [(2, 4, 4)] * 3 + [(8, 1, 1), (3,)]
+    assert network.widths.tolist() == [32, 32, 32, 8, 3]
+    assert network.depth == 5
+
+
+def test_theory_of_plain_chains_refuses_other_networks():
+    with pytest.raises(vf.DomainError, match="plain chain"):
+        vf.finite_width(of(SPIKE, Residual(LINEAR, SPIKE)))

@@ -1,0 +1,301 @@
+r"""Layers of a network: small descriptions that theory and simulation each interpret on their own.
+
+Two kinds of signal pass between layers: *currents*, which a neuron receives, and *spikes* (also sums and averages of spikes).
+
+============  ==========================  ========================================================
+layer         signal                      what it does
+============  ==========================  ========================================================
+Linear, Conv  spikes → currents           ``I = W x + b`` with fresh random weights
+Spike         currents → spikes           a layer of neurons
+Residual      either, unchanged in kind   shortcut and branch, merged
+BatchNorm     currents → currents         each neuron standardised over inputs, steps and positions
+LayerNorm     currents → currents         each input and step standardised over neurons
+Pool          either, unchanged in kind   average or maximum over a window of a map
+Scale         either, unchanged in kind   multiplies by a number
+============  ==========================  ========================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from varflow._checks import (
+    DomainError,
+    choice,
+    instance,
+    integer,
+    non_negative,
+    probability,
+    real_array,
+    scalar,
+    scale,
+    several,
+)
+from varflow.model.neurons import Neuron
+from varflow.model.signals import Layer, Signal, area_of, through, windows
+from varflow.model.weighted_layers import Conv, Linear
+
+__all__ = ["BatchNorm", "Conv", "Layer", "LayerNorm", "Linear", "Pool", "Residual", "Scale", "Spike"]
+
+MERGES = ("add", "and", "iand")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Spike(Layer):
+    r"""A layer of neurons, with optional recurrent weights among them.
+
+    .. math:: I_t = I_t^{\text{below}} + R\, S_{t-1}, \qquad \operatorname{Std}[R_{ij}] = \frac{g_r}{\sqrt n}, \quad
+              E[R_{ij}] = \frac{m_r}{n}
+
+    Parameters
+    ----------
+    neuron : Neuron
+    recurrent_gain, recurrent_mean_gain : float
+        ``g_r`` and ``m_r`` of normal weights; 0 means none.
+
+    Raises
+    ------
+    DomainError
+        For a negative recurrent gain.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.layers.Spike(vf.Neuron(1.0))
+    Spike(Neuron(threshold=1))
+    """
+
+    neuron: Neuron
+    recurrent_gain: float = 0.0
+    recurrent_mean_gain: float = 0.0
+    spikes: ClassVar[bool] = True
+    accepts: ClassVar[tuple[str, ...]] = ("currents",)
+    _positional: ClassVar[tuple[str, ...]] = ("neuron",)
+
+    def __init__(self, neuron: Neuron, *, recurrent_gain: float = 0.0, recurrent_mean_gain: float = 0.0):
+        gain = scalar("recurrent_gain", non_negative("recurrent_gain", scale("recurrent_gain", recurrent_gain)))
+        mean = scalar("recurrent_mean_gain", scale("recurrent_mean_gain", recurrent_mean_gain))
+        self._put(neuron=instance("neuron", neuron, Neuron), recurrent_gain=gain, recurrent_mean_gain=mean)
+
+    @property
+    def recurrent(self) -> bool:
+        return self.recurrent_gain > 0 or self.recurrent_mean_gain != 0
+
+    def after(self, signal: Signal, width: int | None) -> Signal:
+        if self.recurrent and len(signal.shape) > 1:
+            raise DomainError("recurrent_gain", self.recurrent_gain, f"needs neurons without positions, not {signal}")
+        return Signal("spikes", signal.shape, signal.weighted)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Residual(Layer):
+    r"""A shortcut around a branch of layers.
+
+    On currents (a membrane shortcut) ``u' = keep · u + branch(u)``. On spikes (spike-element-wise, SEW), with branch ``y``,
+
+    =======  ==================
+    merge    ``x'``
+    =======  ==================
+    add      ``x + y``
+    and      ``x y``
+    iand     ``x (1 - y)``
+    =======  ==================
+
+    Parameters
+    ----------
+    *branch : Layer
+        Must return the kind and shape of signal it receives.
+    merge : str
+        How spikes are merged; currents are added.
+    keep : float
+        Factor on the shortcut of currents, from 0 to 1.
+
+    Raises
+    ------
+    DomainError
+        For an empty branch, ``keep`` outside [0, 1], or (when a network is made) a branch that changes kind or shape.
+
+    Notes
+    -----
+    **Source**: ``fang2021`` for SEW, ``hu2024`` for membrane shortcuts.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.layers.Residual(vf.layers.Spike(vf.Neuron()), vf.layers.Linear(gain=2.51), keep=0.9)
+    Residual(Spike(Neuron(threshold=1)), Linear(gain=2.51), keep=0.9)
+    """
+
+    branch: tuple[Layer, ...]
+    merge: str = "add"
+    keep: float = 1.0
+
+    def __init__(self, *branch: Layer, merge: str = "add", keep: float = 1.0):
+        self._put(branch=several("branch", branch, Layer), merge=choice("merge", merge, MERGES), keep=probability("keep", keep))
+
+    def after(self, signal: Signal, width: int | None) -> Signal:
+        if signal.kind == "currents" and self.merge != "add":
+            raise DomainError("merge", self.merge, "is for spikes; currents are added")
+        if signal.kind == "spikes" and self.keep != 1:
+            raise DomainError("keep", self.keep, "is for currents; a shortcut of spikes has no factor")
+        result = through(self.branch, signal, signal.shape[0] if len(signal.shape) == 1 else width)
+        if (result.kind, result.shape) != (signal.kind, signal.shape):
+            raise DomainError("layers", self, f"must have a branch that returns {signal}, not {result}")
+        return result
+
+    def __repr__(self) -> str:
+        more = (
+            f"{name}={value!r}"
+            for name, value, default in (("merge", self.merge, "add"), ("keep", self.keep, 1.0))
+            if value != default
+        )
+        return f"Residual({', '.join([*map(repr, self.branch), *more])})"
+
+
+class _Normalisation(Layer):
+    __slots__ = ()
+    accepts: ClassVar[tuple[str, ...]] = ("currents",)
+    gamma: float
+    beta: float
+    eps: float
+
+    def _check_affine(self) -> None:
+        gamma = scalar("gamma", non_negative("gamma", scale("gamma", self.gamma)))
+        self._put(gamma=gamma, beta=scalar("beta", scale("beta", self.beta)), eps=scalar("eps", non_negative("eps", self.eps)))
+
+    def after(self, signal: Signal, width: int | None) -> Signal:
+        if not signal.weighted:
+            raise DomainError("layers", self, "cannot come before the first layer with weights")
+        return signal
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class BatchNorm(_Normalisation):
+    r"""Batch normalisation of currents: each neuron (each channel of a map) over inputs, steps and positions.
+
+    .. math:: u' = \gamma\, \frac{u - \operatorname{mean} u}{\sqrt{\operatorname{var} u + \epsilon}} + \beta
+
+    Parameters
+    ----------
+    gamma, beta : float
+    statistics : tuple of two floats, optional
+        Running ``(mean, variance)`` of a network in evaluation mode, used in place of the batch's own: ``(0, 1)`` at
+        initialisation.
+    eps : float
+
+    Raises
+    ------
+    DomainError
+        For a value outside its domain, or (when a network is made) before the first layer with weights.
+
+    Notes
+    -----
+    The batch: infinitely many independent inputs of a random drive, or the rows of ``x``. Only ``γλ/θ`` matters for the next
+    neurons, ``λ`` being their input scale. **Source**: ``ioffe2015``; tdBN (``zheng2021``) is ``gamma = α θ``.
+    """
+
+    gamma: float = 1.0
+    beta: float = 0.0
+    statistics: tuple[float, float] | None = None
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        self._check_affine()
+        if self.statistics is not None:
+            values = real_array("statistics", self.statistics)
+            if values.shape != (2,) or values[1] < 0 or values[1] + self.eps == 0:
+                raise DomainError("statistics", self.statistics, "must be (mean, variance), the variance positive")
+            self._put(statistics=tuple(values.tolist()))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class LayerNorm(_Normalisation):
+    r"""Layer normalisation of currents: each input and step over all neurons of the layer.
+
+    .. math:: u' = \gamma\, \frac{u - \operatorname{mean} u}{\sqrt{\operatorname{var} u + \epsilon}} + \beta
+
+    Parameters
+    ----------
+    gamma, beta, eps : float
+
+    Raises
+    ------
+    DomainError
+        For a value outside its domain, or (when a network is made) before the first layer with weights.
+
+    Notes
+    -----
+    **Source**: ``ba2016``.
+    """
+
+    gamma: float = 1.0
+    beta: float = 0.0
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        self._check_affine()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Pool(Layer):
+    """The average or maximum over square windows of a map; zeros in the padding count.
+
+    Parameters
+    ----------
+    kind : str
+        ``average`` or ``max``; ``max`` of spikes only.
+    size : int
+        Side of the window.
+    stride : int, optional
+        By default ``size``.
+    padding : int
+        At most half the window.
+
+    Raises
+    ------
+    DomainError
+        For a value outside its domain, or (when a network is made) a window larger than the map.
+    """
+
+    kind: str
+    size: int
+    stride: int | None = None
+    padding: int = 0
+    _positional: ClassVar[tuple[str, ...]] = ("kind", "size")
+
+    def __post_init__(self) -> None:
+        self._put(kind=choice("kind", self.kind, ("average", "max")), size=integer("size", self.size, minimum=1))
+        stride = self.size if self.stride is None else integer("stride", self.stride, minimum=1)
+        self._put(stride=None if stride == self.size else stride, padding=integer("padding", self.padding, minimum=0))
+        if 2 * self.padding > self.size:
+            raise DomainError("padding", self.padding, f"must be at most half of size={self.size}")
+
+    @property
+    def step(self) -> int:
+        return self.stride or self.size
+
+    def after(self, signal: Signal, width: int | None) -> Signal:
+        channels, *area = area_of(self, signal)
+        if self.kind == "max" and signal.kind == "currents":
+            raise DomainError("layers", self, "cannot follow currents: put it after the Spike")
+        return Signal(signal.kind, (channels, *windows(self, area, self.size, self.step, self.padding)), signal.weighted)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Scale(Layer):
+    """Multiplication by a number.
+
+    Parameters
+    ----------
+    factor : float
+    """
+
+    factor: float
+    _positional: ClassVar[tuple[str, ...]] = ("factor",)
+
+    def __post_init__(self) -> None:
+        self._put(factor=scalar("factor", scale("factor", self.factor)))
+
+    def after(self, signal: Signal, width: int | None) -> Signal:
+        return signal

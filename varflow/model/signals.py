@@ -1,0 +1,123 @@
+"""Signals between layers, and which layer can follow which."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from varflow._checks import DomainError
+from varflow.model.drive_kinds import Drive, Inputs, Spikes
+
+__all__ = ["Layer", "Signal", "area_of", "first_signal", "spiking_shapes", "through", "windows"]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What flows between two layers.
+
+    Attributes
+    ----------
+    kind : str
+        ``input`` (the numbers of a drive), ``currents`` or ``spikes``.
+    shape : tuple of int
+        ``(neurons,)``, or ``(channels, height, width)`` of a map.
+    weighted : bool
+        Whether a layer with weights lies before.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    weighted: bool = False
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.kind} of shape {self.shape}"
+
+
+class Layer:
+    """A layer; ``accepts`` names the kinds of signal it can receive."""
+
+    __slots__ = ()
+    accepts: ClassVar[tuple[str, ...]] = ("currents", "spikes")
+    spikes: ClassVar[bool] = False  # whether it is a layer of neurons
+    branch: tuple[Layer, ...] = ()
+
+    def after(self, signal: Signal, width: int | None) -> Signal:
+        """The signal this layer sends on; DomainError if it cannot follow. ``width``: neurons of a Linear without its own."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Only what differs from the defaults."""
+        parts = [repr(getattr(self, f.name)) for f in fields(self) if f.name in self._positional]  # pyright: ignore[reportArgumentType]
+        named = (f for f in fields(self) if f.name not in self._positional)  # pyright: ignore[reportArgumentType]
+        parts += [f"{f.name}={value!r}" for f in named if (value := getattr(self, f.name)) != f.default]
+        return f"{type(self).__name__}({', '.join(part for part in parts if part != 'None')})"
+
+    _positional: ClassVar[tuple[str, ...]] = ()
+
+    def _put(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def area_of(layer: Layer, signal: Signal) -> tuple[int, ...]:
+    if len(signal.shape) != 3:
+        raise DomainError("layers", layer, f"needs a map of shape (channels, height, width), not {signal}")
+    return signal.shape
+
+
+def windows(layer: Layer, area: Sequence[int], size: int, stride: int, padding: int) -> tuple[int, ...]:
+    """Height and width of the map that the windows make."""
+    if size > min(area) + 2 * padding:
+        raise DomainError("layers", layer, f"has a window larger than the map it receives, {area[0]} × {area[1]}")
+    return tuple((side + 2 * padding - size) // stride + 1 for side in area)
+
+
+def through(layers: Sequence[Layer], signal: Signal, width: int | None) -> Signal:
+    """The signal after these layers; DomainError names the two that do not fit."""
+    previous = None
+    for layer in layers:
+        if signal.kind not in layer.accepts:
+            follows = "the drive" if previous is None else repr(previous)
+            raise DomainError(
+                "layers", layer, f"cannot follow {follows}, which sends {signal.kind}: needs {' or '.join(layer.accepts)}"
+            )
+        signal, previous = layer.after(signal, width), layer
+    return signal
+
+
+def spiking_shapes(layers: Sequence[Layer], signal: Signal, width: int | None) -> list[tuple[int, ...]]:
+    """Shape of every Spike in order of execution, branches included; DomainError if layers do not fit each other."""
+    through(layers, signal, width)
+    return _shapes(layers, signal, width)
+
+
+def _shapes(layers: Sequence[Layer], signal: Signal, width: int | None) -> list[tuple[int, ...]]:
+    found = []
+    for layer in layers:
+        if layer.branch:
+            found += _shapes(layer.branch, signal, signal.shape[0] if len(signal.shape) == 1 else width)
+        signal = layer.after(signal, width)
+        if layer.spikes:
+            found.append(signal.shape)
+    return found
+
+
+def first_signal(drive: Drive, layers: Sequence[Layer], width: int | None, steps: int) -> Signal:
+    """What the drive sends to the first layer: its numbers, if that layer has weights, else currents."""
+    if drive.steps not in (None, steps):
+        raise DomainError("drive", drive, f"needs a network with steps={drive.steps}, not steps={steps}")
+    shape = getattr(drive, "shape", None)
+    if isinstance(drive, (Inputs, Spikes)) and "input" in layers[0].accepts:
+        if drive.input_gain != drive.unit_gain:
+            raise DomainError("drive", drive, f"cannot have input_gain before {layers[0]!r}, which has its own gain")
+        return Signal("input", shape or (drive.fan_in,))
+    first = drive.width or width
+    if first is None:
+        raise DomainError("width", width, "must be given: it is the number of neurons that the drive's currents reach")
+    return Signal("currents", shape if shape and drive.fan_in is None else (first,))

@@ -1,0 +1,219 @@
+"""Layers with random weights: ``Linear`` and ``Conv``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from varflow._checks import DomainError, choice, integer, non_negative, positive_scale, scalar, scale
+from varflow.model.signals import Layer, Signal, area_of, windows
+from varflow.model.weights import WeightLaw, weight_law
+
+__all__ = ["Conv", "Linear", "Weighted"]
+
+ROWS = ("free", "centred", "standardised")
+
+
+class Weighted(Layer):
+    """What Linear and Conv share: random weights of standard deviation ``gain/√fan_in``, and biases."""
+
+    __slots__ = ()
+    gain: float
+    weights: str | WeightLaw
+    mean_gain: float | None
+    bias_std: float
+    rows: str
+
+    def _check_weights(self) -> None:
+        law = weight_law(self.weights)
+        self._put(
+            gain=scalar("gain", positive_scale("gain", self.gain)),
+            weights=law if law != weight_law("normal") else "normal",
+            bias_std=scalar("bias_std", non_negative("bias_std", scale("bias_std", self.bias_std))),
+            rows=choice("rows", self.rows, ROWS),
+        )
+        if self.mean_gain is not None:
+            self._put(mean_gain=scalar("mean_gain", scale("mean_gain", self.mean_gain)))
+        if self.rows != "free" and self.mean_gain:
+            raise DomainError("mean_gain", self.mean_gain, f"must be 0 for rows={self.rows!r}, which have no mean")
+        if self.rows != "free" and not law.always_present:
+            raise DomainError("weights", law, f"must have no absent connections for rows={self.rows!r}")
+
+    @property
+    def law(self) -> WeightLaw:
+        return weight_law(self.weights)
+
+    def connection(self, fan_in: int) -> tuple[float, float]:
+        """``(scale, shift)`` of a connection that is present; see :class:`varflow.model.weights.WeightLaw`."""
+        return self.law.connection(self.gain, fan_in, self.mean_gain if self.rows == "free" else 0.0)
+
+    def mean_gain_of(self, fan_in: int) -> float:
+        """``n E[w]``."""
+        if self.rows != "free":
+            return 0.0
+        return self.law.own_mean_gain(self.gain, fan_in) if self.mean_gain is None else self.mean_gain
+
+    def _fits(self, fan_in: int) -> None:
+        """Raise if the weights cannot have this fan-in."""
+        if self.law.in_degree is not None and self.law.in_degree > fan_in:
+            raise DomainError("weights", self.law, f"needs more inputs than {self!r} has: {fan_in}")
+        if self.rows == "standardised" and fan_in < 2:
+            raise DomainError("rows", self.rows, f"needs a fan-in of at least 2, not {fan_in}")
+        self.connection(fan_in)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Linear(Weighted):
+    r"""Weights between all neurons, ``I = W x + b``.
+
+    .. math:: E[W_{ij}] = \frac{m}{n}, \quad \operatorname{Std}[W_{ij}] = \frac{g}{\sqrt n}, \quad b_i \sim N(0, \sigma_b^2)
+
+    Parameters
+    ----------
+    width : int, optional
+        Neurons; by default the width of the network.
+    gain : float
+        ``g = σ_w √n``, with ``n`` the number of neurons below.
+    weights, mean_gain, bias_std
+        As in :class:`varflow.Network`.
+    rows : str
+        ``free``: independent weights. ``centred``: the mean of each row is subtracted. ``standardised``: each row is centred
+        and scaled to ``Σ_j W_ij² = g²`` (scaled weight standardisation).
+
+    Raises
+    ------
+    DomainError
+        For a value outside its domain, or a mean for rows that have none.
+
+    Notes
+    -----
+    For normal weights, centred and standardised rows have the same infinite-width limit ``V' = g² p (1 - p)``.
+    **Source**: ``brock2021`` for standardised rows.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.layers.Linear(gain=2.51)
+    Linear(gain=2.51)
+    """
+
+    width: int | None = None
+    gain: float = math.nan
+    weights: str | WeightLaw = "normal"
+    mean_gain: float | None = None
+    bias_std: float = 0.0
+    rows: str = "free"
+    accepts: ClassVar[tuple[str, ...]] = ("input", "spikes")
+    _positional: ClassVar[tuple[str, ...]] = ("width",)
+
+    def __init__(
+        self,
+        width: int | None = None,
+        *,
+        gain: float,
+        weights: Any = "normal",
+        mean_gain: float | None = None,
+        bias_std: float = 0.0,
+        rows: str = "free",
+    ):
+        width = None if width is None else integer("width", width, minimum=1)
+        self._put(width=width, gain=gain, weights=weights, mean_gain=mean_gain, bias_std=bias_std, rows=rows)
+        self._check_weights()
+
+    def after(self, signal: Signal, width: int | None) -> Signal:
+        self._fits(signal.size)
+        if (width := self.width or width) is None:
+            raise DomainError("layers", self, "has no width: give Linear(width, …) or Network(width=…)")
+        return Signal("currents", (width,), weighted=True)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Conv(Weighted):
+    r"""A two-dimensional convolution with shared random filters and zero padding.
+
+    .. math:: I_{c,x} = \sum_{c', \delta} W_{c,c',\delta}\, x_{c', s x + \delta} + b_c, \qquad
+              \operatorname{Std}[W] = \frac{g}{\sqrt n}, \quad n = \frac{C}{\text{groups}} k^2
+
+    Parameters
+    ----------
+    channels : int
+        Output channels.
+    kernel : int
+        ``k``, side of the square filter.
+    gain, weights, mean_gain, bias_std, rows
+        As in :class:`Linear`; one bias per channel.
+    stride, padding, groups : int
+        As in ``torch.nn.Conv2d``; the default padding ``k//2`` keeps the size of a map for odd ``k``.
+
+    Raises
+    ------
+    DomainError
+        For a value outside its domain.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.layers.Conv(64, gain=2.51, stride=2)
+    Conv(64, 3, gain=2.51, stride=2)
+    """
+
+    channels: int
+    kernel: int = 3
+    gain: float = math.nan
+    weights: str | WeightLaw = "normal"
+    mean_gain: float | None = None
+    bias_std: float = 0.0
+    rows: str = "free"
+    stride: int = 1
+    padding: int | None = None
+    groups: int = 1
+    accepts: ClassVar[tuple[str, ...]] = ("input", "spikes")
+    _positional: ClassVar[tuple[str, ...]] = ("channels", "kernel")
+
+    def __init__(
+        self,
+        channels: int,
+        kernel: int = 3,
+        *,
+        gain: float,
+        weights: Any = "normal",
+        mean_gain: float | None = None,
+        bias_std: float = 0.0,
+        rows: str = "free",
+        stride: int = 1,
+        padding: int | None = None,
+        groups: int = 1,
+    ):
+        kernel = integer("kernel", kernel, minimum=1)
+        self._put(
+            channels=integer("channels", channels, minimum=1),
+            kernel=kernel,
+            gain=gain,
+            weights=weights,
+            mean_gain=mean_gain,
+            bias_std=bias_std,
+            rows=rows,
+            stride=integer("stride", stride, minimum=1),
+            padding=None if padding in (None, kernel // 2) else integer("padding", padding, minimum=0),
+            groups=integer("groups", groups, minimum=1),
+        )
+        self._check_weights()
+        if self.channels % self.groups:
+            raise DomainError("groups", groups, f"must divide channels={channels}")
+
+    @property
+    def border(self) -> int:
+        """Zeros on each side of a map."""
+        return self.kernel // 2 if self.padding is None else self.padding
+
+    def fan_in(self, channels: int) -> int:
+        return channels // self.groups * self.kernel**2
+
+    def after(self, signal: Signal, width: int | None) -> Signal:
+        below, height, wide = area_of(self, signal)
+        if below % self.groups:
+            raise DomainError("groups", self.groups, f"must divide the {below} channels that {self!r} receives")
+        self._fits(self.fan_in(below))
+        size = windows(self, (height, wide), self.kernel, self.stride, self.border)
+        return Signal("currents", (self.channels, *size), weighted=True)
