@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from varflow._checks import DomainError, instance
 from varflow._progress import Progress, Report, check_progress, reporter
 from varflow.model.distributions import distribution
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import Profile
 from varflow.results.ensemble import spread
+from varflow.theory.flow.neurons import Neurons
+from varflow.theory.flow.walk import layered
 from varflow.theory.in_time.recursion import in_time
-from varflow.theory.in_time.response_choice import response
+from varflow.theory.in_time.response_choice import check_points, response
 from varflow.theory.in_time.stepping import driven_by
 from varflow.theory.layers import driven_threshold, driven_variances, layers, one_step
 
@@ -100,6 +103,11 @@ def mean_field(
     [4.    7.779]
     """
     check_progress(progress)
+    if instance("network", network, Network).layers is not None:
+        sizes = check_points(points, scrambles, seed)
+        if method != "auto":
+            raise DomainError("method", method, "must be 'auto' for a network of layers=[…], each with its own neurons")
+        return layered(network, Neurons(*sizes), progress)
     chosen = response(network, method, points=points, scrambles=scrambles, seed=seed)
     if network.steps > 1:
         return in_time(network, chosen, progress)

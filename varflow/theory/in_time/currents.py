@@ -39,9 +39,12 @@ def _delayed(values: np.ndarray, delay: int, axes: int) -> np.ndarray:
     return shifted
 
 
-def exponential_filter(decay: float, steps: int) -> np.ndarray:
-    """The matrix of ``y_t = decay · y_{t-1} + x_t`` from ``y_0 = 0``: ``decay^(t-t')`` below the diagonal; (steps, steps)."""
-    return np.tril(toeplitz(decay ** np.arange(steps)))
+def exponential_filter(decay: float, steps: int, probes: int = 1) -> np.ndarray:
+    """The matrix of ``y_t = decay · y_{t-1} + x_t`` from ``y_0 = 0``: ``decay^(t-t')`` below the diagonal; (steps, steps).
+
+    Several probes, each from rest, are the diagonal blocks of one matrix.
+    """
+    return np.kron(np.eye(probes), np.tril(toeplitz(decay ** np.arange(steps))))
 
 
 def filtered(matrix: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -59,11 +62,11 @@ def filtered(matrix: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tu
     return mean @ matrix.T, common * (answer[..., :, None] * answer[..., None, :]) + rest
 
 
-def past_synapse(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance after the synaptic filter."""
+def past_synapse(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, probes: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance after the synaptic filter, which starts from rest in every probe."""
     if neuron.synaptic_decay == 0:
         return mean, covariance
-    return filtered(exponential_filter(neuron.synaptic_decay, mean.shape[-1]), mean, covariance)
+    return filtered(exponential_filter(neuron.synaptic_decay, mean.shape[-1] // probes, probes), mean, covariance)
 
 
 def arriving(layer: Layer, below: LayerState, delay: int) -> Differences | None:

@@ -55,7 +55,7 @@ class Histories:
         return len(self.uniform)
 
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
-        exact = rank_one_layer(self.neuron, mean, covariance)
+        exact = rank_one_layer(self.neuron, mean, covariance, mean.shape[-1])
         if exact is not None:
             return exact
         factors = causal_factor(covariance)

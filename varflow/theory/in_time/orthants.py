@@ -117,10 +117,11 @@ class Orthants:
 
     replicas = 2
 
-    def __init__(self, neuron: Neuron, steps: int):
+    def __init__(self, neuron: Neuron, steps: int, probes: int = 1):
         self.neuron = neuron
-        self.leak = exponential_filter(neuron.decay, steps)
-        self.both_filters = self.leak @ exponential_filter(neuron.synaptic_decay, steps)
+        self.leak = exponential_filter(neuron.decay, steps, probes)
+        self.both_filters = self.leak @ exponential_filter(neuron.synaptic_decay, steps, probes)
+        steps *= probes
         self.pairs = np.triu_indices(steps, 1)
         self.places = np.diag(np.arange(steps))  # index of each matrix entry in (diagonal, pairs)
         self.places[self.pairs] = self.places.T[self.pairs] = np.arange(steps, steps * (steps + 1) // 2)

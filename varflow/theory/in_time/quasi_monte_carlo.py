@@ -50,6 +50,8 @@ class QuasiMonteCarlo:
     seed : int
         Of random signs, new in every layer. The same points in every layer would repeat their error, which a multiplier
         ``m`` amplifies by ``1/(1-m)``; with signs they are still a scrambled Sobol sequence.
+    steps : int, optional
+        Steps after which neurons start from rest: several probes follow each other. By default all.
     threads : int, optional
         By default the number of processors. Results do not depend on it.
     """
@@ -57,6 +59,7 @@ class QuasiMonteCarlo:
     neuron: Neuron
     normals: np.ndarray
     seed: int
+    steps: int | None = None
     threads: int | None = None
 
     @property
@@ -67,22 +70,27 @@ class QuasiMonteCarlo:
         if covariance.max() > OVERFLOW * self.neuron.threshold**2 and self.neuron.reset_rule.counts:
             hint = "multi-spike activity at this gain grows without bound; lower the gain or the number of layers"
             raise ConvergenceError(f"variance {covariance.max():.3g} of the currents into layer {layer + 1}: {hint}")
-        exact = rank_one_layer(self.neuron, mean, covariance)
+        run = self.steps or mean.shape[-1]
+        exact = rank_one_layer(self.neuron, mean, covariance, run)
         if exact is not None:
             return exact
         replicas, steps, points = self.normals.shape
         kinds = covariance.shape[1]
-        signs = 1.0 - 2.0 * np.random.default_rng([self.seed, 1, layer]).integers(0, 2, (replicas, steps))
+        signs = self.signs(layer)
         factors = np.broadcast_to(causal_factor(covariance), (replicas, kinds, steps, steps))
         means = np.broadcast_to(mean, (replicas, kinds, steps))
 
         def one(index: int) -> tuple[np.ndarray, ...]:
             at, which = divmod(index, kinds)
-            return trajectories(self.neuron, means[at, which], factors[at, which], self.normals[at], signs[at])
+            return trajectories(self.neuron, means[at, which], factors[at, which], self.normals[at], signs[at], run)
 
         columns = zip(*_in_threads(one, replicas * kinds, self.threads), strict=True)
         moments = (np.reshape(column, (replicas, kinds, *column[0].shape)) for column in columns)
         return LayerState(*moments, point_fraction=1 / points)
+
+    def signs(self, layer: int) -> np.ndarray:
+        """Random signs of the points in one layer, shape (scrambles, steps)."""
+        return 1.0 - 2.0 * np.random.default_rng([self.seed, 1, layer]).integers(0, 2, self.normals.shape[:2])
 
 
 def normal_points(steps: int, *, points: int, scrambles: int, seed: int) -> np.ndarray:
@@ -112,20 +120,25 @@ def innovations(factor: np.ndarray) -> np.ndarray:
 
 
 def trajectories(
-    neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray
+    neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray, run: int
 ) -> tuple[np.ndarray, ...]:
-    """Variance, mean, rate and second moments of spikes over one set of points (steps, points), block by block."""
+    """Variance, mean, rate and second moments of spikes over one set of points (steps, points), block by block.
+
+    Neurons start from rest every ``run`` steps.
+    """
     steps, points = normals.shape
     unit = max(abs(neuron.threshold), np.linalg.norm(factor, axis=1).max(), np.abs(mean).max()) or 1.0  # single precision
     neuron, mean, factor = replace(neuron, threshold=neuron.threshold / unit), mean / unit, factor / unit
     blocks = (normals[:, start : start + BLOCK] for start in range(0, points, BLOCK))
-    total = sum(_sums(neuron, mean, factor, block, signs) for block in blocks) / points
+    total = sum(_sums(neuron, mean, factor, block, signs, run) for block in blocks) / points
     below, (potential, second, rate, square) = total[:, :steps].T, total[:, steps:].T
     past = np.tril(below, -1)
     return unit**2 * (second - potential**2), unit * potential, rate, past + past.T + np.diag(square)
 
 
-def _sums(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray) -> np.ndarray:
+def _sums(
+    neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray, run: int
+) -> np.ndarray:
     """Sums over a block of points, for each step ``s``: ``S_s p_t`` for all ``t``, ``H``, ``H²``, ``E[S]``, ``E[S²]``."""
     points, new = normals.shape[1], innovations(factor)
     known, fired = np.empty_like(normals), np.empty_like(normals)
@@ -135,8 +148,9 @@ def _sums(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndar
         known += mean[:, None].astype(normals.dtype)
     chance = known  # overwritten row by row
     moments = np.empty((len(mean), 4))
-    h = s = np.zeros(points, normals.dtype)
     for t in range(len(mean)):
+        if t % run == 0:
+            h = s = np.zeros(points, normals.dtype)
         expected = membrane(neuron, h, s, known[t])
         fraction, before = admitted(neuron, s), s
         h = expected + fraction * float(new[t] * signs[t]) * normals[t]

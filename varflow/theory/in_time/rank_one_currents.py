@@ -26,14 +26,14 @@ ALIKE = 1e-12  # relative: a covariance within this of d dᵀ, well above roundi
 MOST_PIECES = 10_000  # of the z axis; sampling is then faster
 
 
-def rank_one_layer(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> LayerState | None:
+def rank_one_layer(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, steps: int) -> LayerState | None:
     """The state of a layer whose currents have rank one for all inputs (one replica for all); else None."""
     if len(covariance) > 1 or len(mean) > 1:
         return None
     states = []
     for one_mean, one_covariance in zip(mean[0], covariance[0], strict=True):
         direction = single_direction(one_covariance)
-        state = None if direction is None else rank_one(neuron, one_mean, direction)
+        state = None if direction is None else rank_one(neuron, one_mean, direction, steps)
         if state is None:
             return None
         states.append(state)
@@ -51,14 +51,21 @@ def single_direction(covariance: np.ndarray) -> np.ndarray | None:
     return direction if rest <= ALIKE * variance[largest] else None
 
 
-def rank_one(neuron: Neuron, mean: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, ...] | None:
-    """Variance, mean, rate and second moments of spikes; None if there are too many pieces."""
-    steps = len(mean)
-    edges, fired = np.array([-END, END]), np.zeros((steps, 1))
+def rank_one(
+    neuron: Neuron, mean: np.ndarray, direction: np.ndarray, steps: int | None = None
+) -> tuple[np.ndarray, ...] | None:
+    """Variance, mean, rate and second moments of spikes; None if there are too many pieces.
+
+    Several probes follow each other, each from rest and of ``steps`` steps; by default there is one.
+    """
+    size, steps = len(mean), steps or len(mean)
+    edges, fired = np.array([-END, END]), np.zeros((size, 1))
     a, b, s = np.zeros(1), np.zeros(1), np.zeros(1)
     linear = replace(neuron, reset=replace(neuron.reset_rule, threshold=0.0, delayed=False))  # b has no constant part
-    potential, second = np.empty(steps), np.empty(steps)
-    for t in range(steps):
+    potential, second = np.empty(size), np.empty(size)
+    for t in range(size):
+        if t % steps == 0:
+            a, b, s = np.zeros(len(a)), np.zeros(len(a)), np.zeros(len(a))
         a, b = membrane(neuron, a, s, mean[t]), membrane(linear, b, s, direction[t])
         m0, m1, m2 = _moments(edges)
         potential[t] = a @ m0 + b @ m1

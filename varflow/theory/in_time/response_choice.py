@@ -9,7 +9,7 @@ from varflow.theory.in_time.orthants import Orthants
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, normal_points
 from varflow.theory.in_time.responses import Response
 
-__all__ = ["METHODS", "response"]
+__all__ = ["METHODS", "check_points", "response"]
 
 METHODS = ("auto", "orthants", "quasi_monte_carlo", "histories")
 LONGEST = 100  # steps: work and memory grow with their square
@@ -19,9 +19,7 @@ def response(network: Network, method: str, *, points: int, scrambles: int, seed
     """The response named by ``method``; for ``auto``, orthants without reset, else quasi-Monte Carlo."""
     neuron = plain_chain(network).neuron
     method = choice("method", method, METHODS)
-    points = _power_of_two("points", points)
-    scrambles = integer("scrambles", scrambles, minimum=2)
-    seed = integer("seed", seed, minimum=0)
+    points, scrambles, seed = check_points(points, scrambles, seed)
     if network.steps > LONGEST:
         rule = f"must be at most {LONGEST}; if activity becomes stationary, the first {LONGEST} steps show it"
         raise DomainError("steps", network.steps, rule)
@@ -46,6 +44,11 @@ def _drawn(network: Network, method: str, *, points: int, scrambles: int, seed: 
         return Histories(network.neuron, uniform_points(network.steps, points=points, scrambles=scrambles, seed=seed))
     normals = normal_points(network.steps, points=points, scrambles=scrambles, seed=seed)
     return QuasiMonteCarlo(network.neuron, normals, seed)
+
+
+def check_points(points: int, scrambles: int, seed: int) -> tuple[int, int, int]:
+    """Checked sizes of quasi-Monte Carlo."""
+    return _power_of_two("points", points), integer("scrambles", scrambles, minimum=2), integer("seed", seed, minimum=0)
 
 
 def _power_of_two(name: str, value: int) -> int:

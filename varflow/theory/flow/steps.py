@@ -1,0 +1,189 @@
+r"""Each layer of ``vf.layers`` as a map from the signal it receives to the signal it sends.
+
+=============  ==========================================================================
+Linear, Conv   ``C = g² M + σ_b²``, ``μ = m_g e``; over a filter, the mean over its taps
+centred rows   ``C = g² (M - e eᵀ) + σ_b²``
+Residual       currents: ``C' = α² C + C_b``; spikes: see :func:`merged`
+BatchNorm      ``C' = γ² H C H / mean of its diagonal``, ``H`` subtracting the mean over ``i``
+LayerNorm      ``C' = γ² C_ij / (s_i s_j)``, ``s_i²`` the variance over neurons
+Pool           average: ``M' = A M Aᵀ``
+=============  ==========================================================================
+
+Weights of a branch are fresh, so that it is uncorrelated with its shortcut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import singledispatch
+from typing import Protocol
+
+import numpy as np
+
+from varflow._checks import DomainError
+from varflow.model.layers import BatchNorm, Conv, Layer, LayerNorm, Linear, Pool, Residual, Scale, Spike
+from varflow.theory.flow.signals import Currents, Grid, Spikes, Window, over_positions
+
+__all__ = ["Signal", "Walk", "sent", "through"]
+
+Signal = Currents | Spikes
+
+
+class Walk(Protocol):
+    """What a layer needs beside its signal."""
+
+    @property
+    def exchangeable(self) -> bool:
+        """Whether there are two inputs that stand for infinitely many independent ones."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Neurons of a Linear without its own width."""
+        ...
+
+    def fire(self, layer: Spike, currents: Currents) -> Spikes: ...
+
+    def inside(self, width: int) -> Walk:
+        """The same walk, with another width."""
+        ...
+
+
+def through(layers: tuple[Layer, ...], signal: Signal, walk: Walk) -> Signal:
+    """The signal after these layers."""
+    for layer in layers:
+        signal = sent(layer, signal, walk)
+    return signal
+
+
+@singledispatch
+def sent(layer: Layer, signal: Signal, walk: Walk) -> Signal:
+    """The signal that a layer sends on."""
+    raise DomainError("layers", layer, "is not covered by theory")
+
+
+@sent.register
+def _(layer: Spike, signal: Currents, walk: Walk) -> Spikes:
+    return walk.fire(layer, signal)
+
+
+@sent.register
+def _(layer: Linear, signal: Spikes, walk: Walk) -> Currents:
+    e, M = over_positions(signal)
+    grid = Grid(signal.grid.inputs, 1, 1, signal.grid.steps)
+    return Currents(*_weighted(layer, e, M, signal.neurons), grid, layer.width or walk.width)
+
+
+@sent.register
+def _(layer: Conv, signal: Spikes, walk: Walk) -> Currents:
+    grid, window = signal.grid, Window(layer.kernel, layer.stride, layer.border)
+    M = np.zeros(())
+    for tap in window.taps:  # the same tap for both factors, since filters are shared
+        M = M + window.at(tap, window.at(tap, signal.moments, grid, -1), grid, -2) / len(window.taps)
+    mean, covariance = _weighted(layer, window.mean(signal.mean, grid, -1), M, layer.fan_in(signal.channels))
+    return Currents(mean, covariance, window.smaller(grid), layer.channels)
+
+
+def _weighted(layer: Linear | Conv, e: np.ndarray, M: np.ndarray, fan_in: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of weighted sums, from the moments averaged over the inputs of a neuron."""
+    independent = M - e[..., :, None] * e[..., None, :]
+    if layer.rows != "free":
+        return np.zeros_like(e), layer.gain**2 * independent + layer.bias_std**2
+    covariance = layer.gain**2 * M + layer.bias_std**2
+    law = layer.law
+    if law.in_degree is not None:  # variance of the number of active inputs (hypergeometric)
+        scale, shift = layer.connection(fan_in)
+        present = (scale * law.core.mean + shift) ** 2 * law.in_degree * (fan_in - law.in_degree) / max(fan_in - 1, 1)
+        covariance = covariance + present * independent
+    return layer.mean_gain_of(fan_in) * e, covariance
+
+
+@sent.register
+def _(layer: Residual, signal: Currents | Spikes, walk: Walk) -> Signal:
+    branch = through(layer.branch, signal, walk.inside(signal.channels) if signal.grid.positions == 1 else walk)
+    if isinstance(signal, Currents) and isinstance(branch, Currents):
+        keep = layer.keep
+        return replace(
+            signal, mean=keep * signal.mean + branch.mean, covariance=keep**2 * signal.covariance + branch.covariance
+        )
+    assert isinstance(signal, Spikes)
+    assert isinstance(branch, Spikes)
+    mean, moments = merged(layer.merge, signal.mean, signal.moments, branch.mean, branch.moments)
+    return replace(signal, mean=mean, moments=moments, sampled=None)
+
+
+def merged(merge: str, e: np.ndarray, M: np.ndarray, q: np.ndarray, A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Moments of ``x`` and an independent branch ``y`` merged: ``x + y``, ``x y`` or ``x (1 - y)``."""
+    if merge == "and":
+        return e * q, M * A
+    if merge == "iand":
+        return e * (1 - q), M * (1 - q[..., :, None] - q[..., None, :] + A)
+    cross = e[..., :, None] * q[..., None, :]
+    return e + q, M + cross + cross.swapaxes(-1, -2) + A
+
+
+@sent.register
+def _(layer: Scale, signal: Currents | Spikes, walk: Walk) -> Signal:
+    factor = layer.factor
+    if isinstance(signal, Currents):
+        return replace(signal, mean=factor * signal.mean, covariance=factor**2 * signal.covariance)
+    draw = signal.sampled
+    sampled = None if draw is None else lambda: factor * draw()
+    return replace(signal, mean=factor * signal.mean, moments=factor**2 * signal.moments, sampled=sampled)
+
+
+@sent.register
+def _(layer: BatchNorm, signal: Currents, walk: Walk) -> Currents:
+    mean, C = signal.mean, signal.covariance
+    if layer.statistics is not None:
+        running_mean, variance = layer.statistics
+        scale = layer.gamma / np.sqrt(variance + layer.eps)
+        return replace(signal, mean=scale * (mean - running_mean) + layer.beta, covariance=scale**2 * C)
+    grid, size = signal.grid, signal.grid.size
+    # each neuron's mean over the batch: with infinitely many inputs, over pairs of different ones
+    half = size // 2
+    row = C[..., half:].mean(axis=-1) if walk.exchangeable else C.mean(axis=-1)
+    if walk.exchangeable:
+        row = np.concatenate([row[..., :half], row[..., :half]], axis=-1)
+    centre = mean.mean(axis=-1, keepdims=True)
+    centred = C - row[..., :, None] - row[..., None, :] + row.mean(axis=-1)[..., None, None]
+    own = np.diagonal(centred, axis1=-2, axis2=-1) + (mean - centre) ** 2
+    scale = layer.gamma / np.sqrt(own.mean(axis=-1) + layer.eps)
+    shifted = scale[..., None] * (mean - centre) + layer.beta
+    return replace(signal, mean=shifted, covariance=scale[..., None, None] ** 2 * centred, grid=grid)
+
+
+@sent.register
+def _(layer: LayerNorm, signal: Currents, walk: Walk) -> Currents:
+    grid = signal.grid
+    folded = (*signal.mean.shape[:-1], grid.inputs, grid.positions, grid.steps)
+
+    def over_neurons(values: np.ndarray) -> np.ndarray:
+        mean = values.reshape(folded).mean(axis=-2, keepdims=True)
+        return np.broadcast_to(mean, folded).reshape(values.shape)
+
+    centre = over_neurons(signal.mean)
+    square = np.diagonal(signal.covariance, axis1=-2, axis2=-1) + signal.mean**2
+    scale = layer.gamma / np.sqrt(np.maximum(over_neurons(square) - centre**2, 0.0) + layer.eps)
+    mean = scale * (signal.mean - centre) + layer.beta
+    return replace(signal, mean=mean, covariance=scale[..., :, None] * signal.covariance * scale[..., None, :])
+
+
+@sent.register
+def _(layer: Pool, signal: Currents | Spikes, walk: Walk) -> Signal:
+    grid, window = signal.grid, Window(layer.size, layer.step, layer.padding)
+    smaller = window.smaller(grid)
+    if isinstance(signal, Currents):
+        C = window.mean(window.mean(signal.covariance, grid, -1), grid, -2)
+        return replace(signal, mean=window.mean(signal.mean, grid, -1), covariance=C, grid=smaller)
+    draw = signal.sampled
+    if layer.kind == "average":
+        M = window.mean(window.mean(signal.moments, grid, -1), grid, -2)
+        sampled = None if draw is None else lambda: window.mean(draw(), grid, -2)
+        return replace(signal, mean=window.mean(signal.mean, grid, -1), moments=M, grid=smaller, sampled=sampled)
+    if draw is None:
+        raise DomainError("layers", layer, "is covered by theory directly after a Spike only, not after a merge of spikes")
+    x = draw()
+    x = np.max([window.at(tap, x, grid, -2) for tap in window.taps], axis=0)
+    moments = (x @ x.swapaxes(-1, -2)).astype(float) / x.shape[-1]
+    return Spikes(x.mean(axis=-1, dtype=float), moments, smaller, signal.channels, lambda: x)
