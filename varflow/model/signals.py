@@ -114,7 +114,7 @@ def first_signal(drive: Drive, layers: Sequence[Layer], width: int | None, steps
         raise DomainError("drive", drive, f"needs a network with steps={drive.steps}, not steps={steps}")
     shape = getattr(drive, "shape", None)
     if isinstance(drive, (Inputs, Spikes)) and "input" in layers[0].accepts:
-        if drive.input_gain != drive.unit_gain:
+        if abs(drive.input_gain - drive.unit_gain) > 1e-9 * drive.input_gain:
             raise DomainError("drive", drive, f"cannot have input_gain before {layers[0]!r}, which has its own gain")
         return Signal("input", shape or (drive.fan_in,))
     first = drive.width or width

@@ -1,12 +1,12 @@
 """Layers of neurons at infinite width: from the moments of currents to those of spikes, by the method that fits the neuron.
 
-One step without spike counts is a bivariate orthant for each pair of probes; no reset, likewise over steps; a reset or recurrent
-weights are integrated by quasi-Monte Carlo.
+One step without spike counts, or several without reset: bivariate orthants of all pairs of probes and steps. A reset or
+recurrent weights: quasi-Monte Carlo.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -24,7 +24,7 @@ from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_fac
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import stepped
 
-__all__ = ["Neurons", "one_step"]
+__all__ = ["Neurons", "one_step", "replicated"]
 
 LONGEST = 2048  # probes × steps: the work grows with their square or cube
 NUMBERS = 2**26  # normal numbers of all points: 256 MB
@@ -55,16 +55,19 @@ class Neurons:
         probes = grid.size // grid.steps
         scale = neuron.input_scale
         mean, covariance = past_synapse(neuron, scale * currents.mean, scale**2 * currents.covariance, probes)
+        drawn = layer.recurrent or neuron.reset_rule.counts or (grid.steps > 1 and not neuron.reset_rule.absent)
+        if drawn:
+            mean, covariance = (replicated(values, self.scrambles) for values in (mean, covariance))
         if layer.recurrent:
             if neuron.synaptic_decay:
                 raise DomainError("layers", layer, "cannot have a synaptic filter together with recurrent weights in theory")
             state = recurrent_layer(layer, mean, covariance, grid.steps, self._sampling(neuron, grid.size, grid.steps), number)
-        elif grid.steps == 1 and not neuron.reset_rule.counts:
-            state = one_step(neuron, mean, covariance)
-        elif neuron.reset_rule.absent:
-            state = Orthants(neuron, grid.steps, probes)(mean, covariance, number)
-        else:
+        elif drawn:
             state = self._sampling(neuron, grid.size, grid.steps)(mean, covariance, number)
+        elif grid.steps == 1:
+            state = one_step(neuron, mean, covariance)
+        else:
+            state = Orthants(neuron, grid.steps, probes)(mean, covariance, number)
         draw = None if layer.recurrent else partial(self._drawn, neuron, mean, covariance, grid.steps, number)
         spikes = Spikes(state.firing_rate, state.coincidences, grid, currents.channels, draw)
         return state, spikes.later(neuron.delay)
@@ -73,25 +76,23 @@ class Neurons:
         if size not in self._normals:
             points = min(self.points, 2 ** int(np.log2(max(NUMBERS // (size * self.scrambles), 1))))
             self._normals[size] = normal_points(size, points=points, scrambles=self.scrambles, seed=self.seed)
-        return QuasiMonteCarlo(neuron, self._normals[size], self.seed, steps)
+        return QuasiMonteCarlo(neuron, self._normals[size], self.seed, steps=steps)
 
     def _drawn(self, neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, steps: int, number: int) -> np.ndarray:
         """Spikes at sampled currents, shape (scrambles, groups, i, points)."""
         sampling = self._sampling(neuron, mean.shape[-1], steps)
         replicas, size, points = sampling.normals.shape
-        factors = causal_factor(covariance)[..., None, :, :]  # (replicas, groups, 1, i, i)
-        z = (sampling.normals * sampling.signs(number)[..., None])[:, None, None]
-        currents = (factors @ z)[:, :, 0] + mean[..., None]
+        mean, covariance = (replicated(values, replicas) for values in (mean, covariance))
+        z = (sampling.normals * sampling.signs(number)[..., None])[:, None]
+        currents = causal_factor(covariance) @ z + mean[..., None]
         runs = currents.reshape(*currents.shape[:2], size // steps, steps, points)
-        unscaled = neuron if neuron.input_scale == 1 and not neuron.synaptic_decay else _without_filter(neuron)
-        spikes = stepped(unscaled, runs)[1]
+        spikes = stepped(replace(neuron, input_scale=1.0, synaptic_decay=0.0), runs)[1]
         return spikes.reshape(replicas, currents.shape[1], size, points).astype(np.float32)
 
 
-def _without_filter(neuron: Neuron) -> Neuron:
-    from dataclasses import replace
-
-    return replace(neuron, input_scale=1.0, synaptic_decay=0.0)
+def replicated(values: np.ndarray, replicas: int) -> np.ndarray:
+    """Replicas, the first axis, repeated up to this number; one that stands for all stays one."""
+    return values if len(values) in (1, replicas) else values[np.arange(replicas) % len(values)]
 
 
 def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> LayerState:

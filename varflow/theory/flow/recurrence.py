@@ -44,7 +44,7 @@ def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, n
     total, M, e = covariance.copy(), np.zeros((size, size)), np.zeros(size)
     L, fired, rests = np.zeros((size, size)), np.zeros((size, points)), np.zeros(points)
     H: dict[int, np.ndarray] = {}
-    potential, second, square = np.zeros(size), np.zeros(size), np.zeros(size)
+    potential, second = np.zeros(size), np.zeros(size)
     known: list[int] = []
     for i in order.tolist():
         first = i % steps == 0
@@ -65,7 +65,9 @@ def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, n
         M[i, known] = M[known, i] = fired[known] @ chance / points
         M[i, i] = squares.mean()
         potential[i] = expected.mean()
-        second[i] = ((expected - potential[i]) ** 2).mean() + std**2 * np.mean(np.broadcast_to(admitted(neuron, s), points) ** 2)
+        second[i] = ((expected - potential[i]) ** 2).mean() + std**2 * np.mean(
+            np.broadcast_to(admitted(neuron, s), points) ** 2
+        )
         known.append(i)
     return second, potential, e, M
 

@@ -16,7 +16,7 @@ from varflow.model.network import Network
 from varflow.model.signals import first_signal
 from varflow.results import Profile
 from varflow.results.ensemble import spread
-from varflow.theory.flow.neurons import Neurons
+from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.flow.steps import Signal, through
 from varflow.theory.in_time.responses import LayerState
@@ -89,12 +89,11 @@ def _start(network: Network, together: bool, exchangeable: bool) -> Signal:
     layers = network.layers or ()
     width = network.width if isinstance(network.width, int) else None
     first = first_signal(drive, layers, width, steps)
-    channels, *area = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
-    number = 2 if exchangeable else drive.kinds if together else 1
-    grid = Grid(number, *area, steps)
+    channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
+    grid = Grid(2 if exchangeable else drive.kinds if together else 1, height, columns, steps)
     if first.kind == "currents":
         covariance = _covariance_of_currents(drive, steps, together, exchangeable)
-        covariance = _at_every_position(covariance, number, grid)
+        covariance = _at_every_position(covariance, grid)
         return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels)
     mean, moments = _numbers(drive, grid, channels, together, exchangeable)
     return Spikes(mean, moments, grid, channels)
@@ -116,12 +115,12 @@ def _covariance_of_currents(drive: Drive, steps: int, together: bool, exchangeab
     return np.block([[own[0], between], [between, own[0]]])[None, None]
 
 
-def _at_every_position(covariance: np.ndarray, number: int, grid: Grid) -> np.ndarray:
+def _at_every_position(covariance: np.ndarray, grid: Grid) -> np.ndarray:
     """The covariance of independent currents at every position."""
     if grid.positions == 1:
         return covariance
     steps, eye = grid.steps, np.eye(grid.positions)
-    blocks = covariance.reshape(*covariance.shape[:2], number, steps, number, steps)
+    blocks = covariance.reshape(*covariance.shape[:2], grid.inputs, steps, grid.inputs, steps)
     whole = np.einsum("rgasbt,xy->rgaxsbyt", blocks, eye)
     return whole.reshape(*covariance.shape[:2], grid.size, grid.size)
 
@@ -150,7 +149,7 @@ def _profile(network: Network, walk: Walk) -> Profile:
     replicas = max(len(state.firing_rate) for state, _ in walk.passed)
     layers = [_of_neurons(state, grid, walk.exchangeable) for state, grid in walk.passed]
     gathered = {
-        name: np.stack([np.broadcast_to(layer[name], (replicas, *layer[name].shape[1:])) for layer in layers])
+        name: np.stack([np.broadcast_to(x := replicated(layer[name], replicas), (replicas, *x.shape[1:])) for layer in layers])
         for name in layers[0]
     }
     several = network.steps > 1
@@ -179,23 +178,23 @@ def _profile(network: Network, walk: Walk) -> Profile:
 
 def _of_neurons(state: LayerState, grid: Grid, exchangeable: bool) -> dict[str, np.ndarray]:
     """Moments over all neurons of a layer, axes (replicas, inputs, steps); of one input if all are alike."""
-    lead, folded = state.firing_rate.shape[:2], (grid.inputs, grid.positions, grid.steps)
+    folded = (grid.inputs, grid.positions, grid.steps)
     kept = 1 if exchangeable else grid.inputs
 
     def by_input(values: np.ndarray) -> np.ndarray:
         """Averaged over positions."""
-        whole = values.reshape(*lead, *folded).mean(axis=3)[:, :, :kept]
-        return whole.reshape(lead[0], -1, grid.steps)
+        whole = values.reshape(*values.shape[:2], *folded).mean(axis=3)[:, :, :kept]
+        return whole.reshape(len(values), -1, grid.steps)
 
     potential = by_input(state.potential_mean)
     square = by_input(state.variance + state.potential_mean**2)
-    M = state.coincidences.reshape(*lead, *folded, *folded)
+    M = state.coincidences.reshape(*state.coincidences.shape[:2], *folded, *folded)
     own = np.einsum("rgaxsaxt->rgast", M)[:, :, :kept] / grid.positions
     return {
         "variance": square - potential**2,
         "potential_mean": potential,
         "firing_rate": by_input(state.firing_rate),
-        "coincidences": own.reshape(lead[0], -1, grid.steps, grid.steps),
+        "coincidences": own.reshape(len(own), -1, grid.steps, grid.steps),
     }
 
 

@@ -168,7 +168,8 @@ class Orthants:
             change = np.where(varies, change, h[..., None, :] - h[..., :, None])
             apart = np.where(varies, apart, 1.0)
         apart = apart[..., self.pairs[0], self.pairs[1]]
-        apart = np.concatenate([apart[:1], apart[-1:] * (1 + LAST_DIGITS)])
+        odd = np.arange(max(len(apart), 2)) % 2  # every second replica differs in its last digits
+        apart = apart * (1 + LAST_DIGITS * odd).reshape(-1, *[1] * (apart.ndim - 1))
         return change, np.minimum(apart, 2.0)
 
     def _matrix(self, diagonal: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -50,17 +50,17 @@ class QuasiMonteCarlo:
     seed : int
         Of random signs, new in every layer. The same points in every layer would repeat their error, which a multiplier
         ``m`` amplifies by ``1/(1-m)``; with signs they are still a scrambled Sobol sequence.
-    steps : int, optional
-        Steps after which neurons start from rest: several probes follow each other. By default all.
     threads : int, optional
         By default the number of processors. Results do not depend on it.
+    steps : int, optional
+        Steps after which neurons start from rest: several probes follow each other. By default all.
     """
 
     neuron: Neuron
     normals: np.ndarray
     seed: int
-    steps: int | None = None
     threads: int | None = None
+    steps: int | None = None
 
     @property
     def replicas(self) -> int:
@@ -136,9 +136,7 @@ def trajectories(
     return unit**2 * (second - potential**2), unit * potential, rate, past + past.T + np.diag(square)
 
 
-def _sums(
-    neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray, run: int
-) -> np.ndarray:
+def _sums(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray, run: int) -> np.ndarray:
     """Sums over a block of points, for each step ``s``: ``S_s p_t`` for all ``t``, ``H``, ``H²``, ``E[S]``, ``E[S²]``."""
     points, new = normals.shape[1], innovations(factor)
     known, fired = np.empty_like(normals), np.empty_like(normals)
@@ -148,9 +146,10 @@ def _sums(
         known += mean[:, None].astype(normals.dtype)
     chance = known  # overwritten row by row
     moments = np.empty((len(mean), 4))
+    h = s = rest = np.zeros(points, normals.dtype)
     for t in range(len(mean)):
         if t % run == 0:
-            h = s = np.zeros(points, normals.dtype)
+            h = s = rest
         expected = membrane(neuron, h, s, known[t])
         fraction, before = admitted(neuron, s), s
         h = expected + fraction * float(new[t] * signs[t]) * normals[t]

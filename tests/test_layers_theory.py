@@ -1,0 +1,263 @@
+"""Mean field of networks made of layers: exact recursions written out here, and numbers found by simulations elsewhere."""
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal, norm
+
+import varflow as vf
+
+L = vf.layers
+MEMORYLESS = L.Spike(vf.Neuron(1.0))
+PAPER = 6.303
+WEIGHTS = L.Linear(gain=PAPER**0.5)
+
+
+def predicted(*layers, **more):
+    return vf.mean_field(vf.Network(**({"width": 1000} | more), layers=layers))
+
+
+def Q(variance):
+    return norm.sf(1 / np.sqrt(variance))
+
+
+# --- residual blocks --------------------
+
+
+@pytest.mark.parametrize(("keep", "square", "at_60"), [(1.0, PAPER, 165.17), (0.9, 1.1976, 1.0)])
+def test_a_membrane_shortcut_follows_its_recursion(keep, square, at_60):
+    block = L.Residual(MEMORYLESS, L.Linear(gain=square**0.5), keep=keep)
+    variance = predicted(*[block] * 60, MEMORYLESS).variance
+    V = [1.0]
+    for _ in range(60):
+        V.append(keep**2 * V[-1] + square * Q(V[-1]))
+    assert variance == pytest.approx(V, rel=1e-12)
+    assert variance[-1] == pytest.approx(at_60, abs=0.006)
+
+
+def test_a_branch_of_two_layers_grows_past_its_own_gain():
+    variance = predicted(*[L.Residual(MEMORYLESS, WEIGHTS, MEMORYLESS, WEIGHTS)] * 40, MEMORYLESS).variance
+    assert variance[-1] == pytest.approx(67.6, abs=0.05)  # the stream after 40 blocks
+    assert variance[-2] == pytest.approx(2.84, abs=0.005)  # the inner layer of the last
+
+
+@pytest.mark.parametrize(("branch", "blocks", "square"), [(1, 20, 79.09), (1, 40, 347.3), (2, 20, 33.45), (2, 40, 130.9)])
+def test_added_spikes_grow_with_depth(branch, blocks, square):
+    block = L.Residual(*[WEIGHTS, MEMORYLESS] * branch)
+    variance = predicted(MEMORYLESS, *[block] * blocks, WEIGHTS, MEMORYLESS).variance[-1]
+    assert variance / PAPER == pytest.approx(square, rel=3e-4)
+
+
+@pytest.mark.parametrize(("merge", "expected"), [("and", [0.0252, 1.5e-4]), ("iand", [0.1335, 0.1161])])
+def test_spikes_merged_by_logic(merge, expected):
+    block = L.Residual(WEIGHTS, MEMORYLESS, merge=merge)
+    second = predicted(MEMORYLESS, block, block, WEIGHTS, MEMORYLESS).variance[-1] / PAPER
+    p = [Q(1.0)]
+    for _ in range(2):
+        q = Q(PAPER * p[-1])
+        p.append(p[-1] * (q if merge == "and" else 1 - q))
+    assert second == pytest.approx(p[-1], rel=1e-12)
+    assert p[1:] == pytest.approx(expected, rel=0.02)
+
+
+def test_iand_decays_slowly():
+    block = L.Residual(WEIGHTS, MEMORYLESS, merge="iand")
+    variance = predicted(MEMORYLESS, *[block] * 40, WEIGHTS, MEMORYLESS).variance[-1]
+    assert variance / PAPER == pytest.approx(0.0295, abs=5e-5)
+
+
+def test_a_branch_of_zero_is_the_identity_except_for_and():
+    silent = L.Spike(vf.Neuron(1e9))
+    for merge, kept in (("add", 1.0), ("iand", 1.0), ("and", 0.0)):
+        profile = predicted(MEMORYLESS, L.Residual(WEIGHTS, silent, merge=merge), WEIGHTS, MEMORYLESS)
+        assert profile.variance[-1] == pytest.approx(kept * PAPER * Q(1.0), abs=1e-15)
+
+
+def test_a_shortcut_of_leaky_neurons_over_time():
+    """Theory and real networks elsewhere: mean variance of the currents after 20 blocks 1.106 ± .005 and 1.080 ± .041."""
+    spike = L.Spike(vf.Neuron(1.0, decay=0.5, reset="zero"))
+    profile = predicted(*[L.Residual(spike, L.Linear(gain=2.269**0.5), keep=0.8)] * 20, spike, steps=6)
+    stream = np.ones(6)
+    for rate in profile.firing_rate[:20]:
+        stream = 0.64 * stream + 2.269 * rate
+    assert stream.mean() == pytest.approx(1.106, abs=0.01)
+    assert profile.error["firing_rate"].max() < 5e-4
+
+
+# --- normalisation, rows, scale --------------------
+
+
+def test_batch_normalisation_sets_the_rate_whatever_the_gain():
+    for gain in (0.5, 10.0):
+        rate = predicted(MEMORYLESS, L.Linear(gain=gain), L.BatchNorm(gamma=1.5, beta=0.2), MEMORYLESS).firing_rate[1]
+        assert rate == pytest.approx(norm.sf(0.8 / 1.5), abs=2e-4)  # eps
+    assert predicted(MEMORYLESS, L.Linear(gain=1e-4), L.BatchNorm(), MEMORYLESS).firing_rate[1] < 1e-9  # eps again
+
+
+@pytest.mark.parametrize(
+    ("gamma", "rates"), [(1.0, [0.0699, 0.0469, 0.0383, 0.0336, 0.0371]), (2.0, [0.2167, 0.1801, 0.1635, 0.1514, 0.1458])]
+)
+def test_batch_normalisation_over_inputs_and_steps(gamma, rates):
+    """Layers 1, 2, 3, 5 and 10 of Conv-BN-LIF with SpikingJelly's neuron, 4 steps; real networks within .003 of these."""
+    spike = L.Spike(vf.neurons.spikingjelly_lif())
+    layers = [L.Linear(gain=1.0), L.BatchNorm(gamma=gamma), spike] * 10
+    x = np.random.default_rng(0).normal(size=(256, 1, 64)).repeat(4, axis=1)
+    currents = vf.Network(width=64, layers=[spike, *layers], steps=4, drive=vf.drives.currents(gamma))
+    found = vf.mean_field(currents).firing_rate.mean(axis=-1)
+    assert x.shape[1] == 4
+    assert found[[0, 1, 2, 4, 9]] == pytest.approx(rates, abs=0.0011)
+
+
+def test_evaluation_with_initial_statistics_changes_nothing():
+    with_it = predicted(MEMORYLESS, WEIGHTS, L.BatchNorm(statistics=(0.0, 1.0), eps=0.0), MEMORYLESS)
+    without = predicted(MEMORYLESS, WEIGHTS, MEMORYLESS)
+    assert with_it.variance == pytest.approx(without.variance, rel=1e-14)
+
+
+def test_layer_normalisation_sets_every_input_to_the_same_rate():
+    x = np.array([[1.0, 0.0, 0.0, 0.0], [3.0, 2.0, 1.0, 0.5]])
+    profile = predicted(L.Linear(gain=1.0), L.LayerNorm(gamma=1.2), MEMORYLESS, drive=vf.drives.inputs(x))
+    assert profile.per_input["firing_rate"][:, 0] == pytest.approx(norm.sf(1 / 1.2), abs=1e-4)
+
+
+def test_centred_rows_see_the_variance_of_spikes():
+    variance = predicted(MEMORYLESS, *[L.Linear(gain=7.49155**0.5, rows="centred"), MEMORYLESS] * 60).variance
+    assert variance[-1] == pytest.approx(1.0, abs=2e-5)
+    p = Q(1.0)
+    assert variance[1] == pytest.approx(7.49155 * p * (1 - p), rel=1e-12)
+
+
+def test_a_factor_scales_what_it_multiplies():
+    p = Q(1.0)
+    scaled = predicted(MEMORYLESS, L.Scale(0.5), WEIGHTS, L.Scale(3.0), MEMORYLESS)
+    assert scaled.variance[1] == pytest.approx(PAPER * p * 0.25 * 9, rel=1e-12)
+
+
+# --- maps --------------------
+
+
+def on_maps(*layers, side, channels=64, **more):
+    return vf.mean_field(vf.Network(layers=layers, drive=vf.drives.currents(shape=(channels, side, side)), **more))
+
+
+@pytest.mark.parametrize(("side", "critical"), [(8, 7.046), (16, 6.760)])
+def test_zero_padding_raises_the_critical_gain(side, critical):
+    def alive(square):
+        rates = on_maps(MEMORYLESS, *[L.Conv(64, gain=square**0.5), MEMORYLESS] * 60, side=side).firing_rate
+        return rates[-1] > 0.05
+
+    assert alive(1.03 * critical)
+    assert not alive(0.97 * critical)
+
+
+def test_a_convolution_averages_the_second_moments_under_its_filter():
+    """``V(x) = g²/9 Σ p(taps)``: 4, 6 or 9 taps lie inside a 3 × 3 map."""
+    profile = on_maps(MEMORYLESS, L.Conv(64, gain=2.0), MEMORYLESS, side=3)
+    p = Q(1.0)
+    variances = 4 * p / 9 * np.array([4, 4, 4, 4, 6, 6, 6, 6, 9])
+    assert profile.variance[1] == pytest.approx(variances.mean(), rel=1e-12)
+    assert profile.firing_rate[1] == pytest.approx(Q(variances).mean(), rel=1e-12)
+
+
+def test_neighbouring_positions_overlap():
+    """An average over both positions of a 1 × 2 map that one filter of side 1 reads: overlap 0, and 1 for equal inputs."""
+    pool = L.Pool("average", 2)
+    p = Q(1.0)
+    apart = on_maps(MEMORYLESS, pool, L.Conv(64, 1, gain=1.0), MEMORYLESS, side=2).variance[1]
+    assert apart == pytest.approx(p / 4 + 0.75 * p**2, rel=1e-12)
+    x = np.ones((1, 3, 2, 2))
+    same = vf.mean_field(
+        vf.Network(
+            layers=[L.Conv(64, 1, gain=1.0), MEMORYLESS, pool, L.Conv(8, 1, gain=1.0), MEMORYLESS], drive=vf.drives.inputs(x)
+        )
+    )
+    assert same.variance[1] == pytest.approx(p, rel=1e-12)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.6])
+def test_a_maximum_counts_windows_with_any_spike(overlap):
+    """Against the orthant of four equicorrelated normal potentials."""
+    x = np.sqrt(overlap) * np.ones((4, 5))
+    x[:, 1:] = np.sqrt(1 - overlap) * np.eye(4)
+    drive = vf.drives.inputs(x.T.reshape(1, 5, 2, 2))
+    network = vf.Network(
+        layers=[L.Conv(64, 1, gain=5**0.5), MEMORYLESS, L.Pool("max", 2), L.Linear(8, gain=1.0), MEMORYLESS], drive=drive
+    )
+    profile = vf.mean_field(network, scrambles=8)
+    covariance = overlap + (1 - overlap) * np.eye(4)
+    silent = multivariate_normal(np.zeros(4), covariance).cdf(np.ones(4))
+    assert profile.variance[1] == pytest.approx(1 - silent, abs=4 * profile.error["variance"][1] + 1e-5)
+    assert profile.error["variance"][1] < 1e-3
+
+
+# --- recurrence --------------------
+
+DELAYED = vf.Neuron(1.0, decay=0.5, reset="delayed_subtract")
+SUBTRACT = vf.Neuron(1.0, decay=0.5, reset="subtract")
+
+
+@pytest.mark.parametrize(
+    ("neuron", "square", "mean", "drive", "rate", "tolerance"),
+    [
+        (DELAYED, 8.0, 0.0, vf.drives.currents(0.5**0.5), 0.2594, 0.001),
+        (SUBTRACT, 4.0, 0.0, vf.drives.white(1.0), 0.2445, 0.001),
+        (DELAYED, 8.0, -1.0, vf.drives.currents(0.5**0.5), 0.194, 0.001),
+        (DELAYED, 8.0, 1.0, vf.drives.currents(0.5**0.5), 0.360, 0.001),
+    ],
+)
+def test_recurrent_layers_have_the_late_rates_of_real_networks(neuron, square, mean, drive, rate, tolerance):
+    spike = L.Spike(neuron, recurrent_gain=square**0.5, recurrent_mean_gain=mean)
+    profile = predicted(spike, steps=40, drive=drive)
+    assert profile.firing_rate[0, 20:].mean() == pytest.approx(rate, abs=tolerance)
+
+
+def test_without_recurrent_weights_the_sweep_is_the_plain_layer():
+    from varflow.theory.flow.recurrence import recurrent_layer
+    from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, normal_points
+
+    covariance = (0.7 + 0.3 * np.eye(5))[None, None]
+    sampling = QuasiMonteCarlo(SUBTRACT, normal_points(5, points=2**12, scrambles=2, seed=0), 0)
+    mean = np.full((1, 1, 5), 0.1)
+    plain = sampling(mean, covariance, 3)
+    swept = recurrent_layer(L.Spike(SUBTRACT), mean, covariance, 5, sampling, 3)
+    for name in ("firing_rate", "variance", "potential_mean", "coincidences"):
+        assert getattr(swept, name) == pytest.approx(getattr(plain, name), abs=2e-6)
+
+
+# --- one algebra --------------------
+
+
+def test_a_chain_of_several_neurons_is_iterated_layer_by_layer():
+    other = L.Spike(vf.Neuron(0.5))
+    profile = predicted(MEMORYLESS, WEIGHTS, other)
+    assert profile.variance[1] == pytest.approx(PAPER * Q(1.0), rel=1e-13)
+    assert profile.firing_rate[1] == pytest.approx(norm.sf(0.5 / np.sqrt(PAPER * Q(1.0))), rel=1e-13)
+
+
+def test_a_chain_made_of_a_trivial_shortcut_is_the_plain_chain_in_time():
+    spike = L.Spike(DELAYED)
+    linear = L.Linear(gain=8**0.5)
+    layered = predicted(spike, L.Scale(1.0), linear, spike, steps=8)
+    plain = vf.mean_field(vf.Network(width=1000, depth=2, gain=8**0.5, neuron=DELAYED, steps=8))
+    assert layered.firing_rate == pytest.approx(plain.firing_rate, abs=1e-12)
+    assert layered.coincidences == pytest.approx(plain.coincidences, abs=1e-12)
+    assert layered.potential_mean == pytest.approx(plain.potential_mean, abs=1e-12)
+
+
+def test_spikes_arrive_after_their_delay():
+    late = vf.Neuron(1.0, delay=2)
+    profile = predicted(L.Spike(late), L.Scale(1.0), WEIGHTS, L.Spike(late), steps=5)
+    assert profile.firing_rate[1, :2].tolist() == [0.0, 0.0]
+    assert profile.variance[1, 2:] == pytest.approx(PAPER * Q(1.0), rel=1e-12)
+
+
+def test_only_auto_is_a_method_for_layers():
+    with pytest.raises(vf.DomainError, match="method"):
+        vf.mean_field(vf.Network(width=10, layers=[MEMORYLESS, L.Residual(WEIGHTS, MEMORYLESS)]), method="orthants")
+
+
+def test_what_theory_does_not_cover_is_refused():
+    merged = [MEMORYLESS, L.Residual(L.Conv(4, gain=1.0), MEMORYLESS), L.Pool("max", 2), L.Linear(3, gain=1.0), MEMORYLESS]
+    with pytest.raises(vf.DomainError, match="directly after a Spike"):
+        on_maps(*merged, side=4, channels=4)
+    with pytest.raises(vf.DomainError, match="probes and steps"):
+        on_maps(MEMORYLESS, L.Conv(4, gain=1.0), MEMORYLESS, side=64)
