@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import varflow as vf
-from validation.claim import Claim, Result
+from validation.claim import FAILS, INCONCLUSIVE, Claim, Result
 from validation.claims import discover
 from validation.report import page
 from validation.runner import examine
@@ -25,7 +25,7 @@ from varflow._stopping import finishing, stop_wanted
 
 __all__ = ["main"]
 
-NOT_EXAMINED = 3
+UNDECIDED = 3
 BUDGETS = ("quick", "standard", "long")
 
 
@@ -37,7 +37,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 if every chosen claim holds, 1 if one fails, 2 for bad input, 3 if one cannot be examined here, 130 after Ctrl-C."""
+    """0 if every chosen claim holds; 1 if one fails; 3 if none fails, but one is inconclusive or cannot be examined here; 2 for
+    bad input, 130 after Ctrl-C."""
     claims = discover()
     options = _options(arguments, claims)
     if options.list:
@@ -57,11 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _report(options, claims, command=_command(options), missing=missing, why=why, new=new)
     finally:
         for result in results:
-            print(f"{result.claim:<22} {result.verdict:<6} p = {result.p_value:<8.2g} {result.seconds:g} s")
+            print(f"{result.claim:<22} {result.told:<6} p = {result.p_value:<8.2g} {result.seconds:g} s")
     print(f"{options.out / 'REPORT.md'}" + (f" (not examined: {', '.join(missing)})" if missing else ""))
     if interrupted:
         return INTERRUPTED
-    return 1 if not all(result.holds for result in results) else NOT_EXAMINED if missing else 0
+    verdicts = {result.verdict for result in results}
+    return 1 if FAILS in verdicts else UNDECIDED if missing or INCONCLUSIVE in verdicts else 0
 
 
 def _options(arguments: Sequence[str] | None, claims: dict[str, Claim]) -> argparse.Namespace:

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Claim", "Control", "Error", "Judgement", "Progress", "Result"]
+__all__ = ["FAILS", "HOLDS", "INCONCLUSIVE", "Claim", "Control", "Error", "Judgement", "Progress", "Result"]
+
+HOLDS, FAILS, INCONCLUSIVE = "holds", "fails", "inconclusive"
 
 Progress = Callable[[str, int, int], object]  # (what is being done, done, total)
 
@@ -112,10 +114,25 @@ class Claim:
     reading: Callable[[Any, Any, Any], str]
     controls: tuple[Control, ...] = ()
 
+    def budget_of(self, settings: Any) -> str:
+        """The name of the budget with these settings, else "own"."""
+        return next((name for name, of_budget in self.budgets.items() if of_budget == settings), "own")
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Result of examining a claim: the content of its JSON file."""
+    """Result of examining a claim: the content of its JSON file.
+
+    Attributes
+    ----------
+    verdict : str
+        ``"fails"`` if the simulation rejects the theory; ``"holds"`` if not, and it rejects every control; ``"inconclusive"``
+        if it also lets a control pass: there was no power to tell right from wrong.
+    budget : str
+        The budget whose settings these are, or "own".
+    powerful_budget : str or None
+        For an inconclusive claim: the smallest of its budgets that has the power.
+    """
 
     claim: str
     statement: str
@@ -136,8 +153,17 @@ class Result:
     further_controls: list[dict[str, Any]]
     reading: str
     verdict: str
+    budget: str
+    powerful_budget: str | None
     seconds: float
 
     @property
     def holds(self) -> bool:
-        return self.verdict == "holds"
+        return self.verdict == HOLDS
+
+    @property
+    def told(self) -> str:
+        """The verdict, and where it is inconclusive the budget that has the power."""
+        if self.verdict != INCONCLUSIVE:
+            return self.verdict
+        return f"{self.verdict} ({f'--budget {self.powerful_budget}' if self.powerful_budget else 'no budget'} has the power)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from validation.claim import Result
+from validation.claim import FAILS, HOLDS, INCONCLUSIVE, Result
 from validation.runner import MARGIN
 
 __all__ = ["page"]
@@ -25,8 +25,7 @@ def page(
     ``missing`` claims were not examined, for the reason ``why``; ``longer`` are results of the long budget; ``new`` ones, by
     default all, come from this command, the others from earlier runs.
     """
-    held = sum(result.holds for result in results)
-    lines = ["# Validation report", "", f"**{held} of {len(results)} claims hold.**"]
+    lines = ["# Validation report", "", f"**{_verdicts(results)}.**"]
     if missing:
         lines[-1] += f" {why}: {', '.join(missing)} not examined."
     made = [result for result in results if new is None or result.claim in new]
@@ -40,12 +39,22 @@ def page(
     return "\n".join(lines) + "\n"
 
 
+def _verdicts(results: Sequence[Result]) -> str:
+    """ "11 of 12 claims hold, 1 is inconclusive"."""
+    held, failed, open_ = (sum(result.verdict == verdict for result in results) for verdict in (HOLDS, FAILS, INCONCLUSIVE))
+    words = [f"{held} of {len(results)} claims hold"]
+    words += [f"{failed} fail{'s' * (failed == 1)}"] * bool(failed)
+    words += [f"{open_} {'is' if open_ == 1 else 'are'} inconclusive"] * bool(open_)
+    return ", ".join(words)
+
+
 def _setting(results: Sequence[Result]) -> str:
     if not results:
         return ""
     first = results[0]
     versions = ", ".join(f"{name} {number}" for name, number in first.version.items())
-    return f"Seed {first.seed}, device {first.configuration['device']}; {versions}."
+    budgets = ", ".join(dict.fromkeys(result.budget for result in results))
+    return f"Budget {budgets}, seed {first.seed}, device {first.configuration['device']}; {versions}."
 
 
 def _earlier(results: Sequence[Result]) -> list[str]:
@@ -62,7 +71,7 @@ def _table(results: Sequence[Result]) -> list[str]:
         error, controls = result.smallest_detectable_error, [result.negative_control, *result.further_controls]
         rejected = sum(control["rejected"] for control in controls)
         rows.append(
-            f"| [{result.claim}](#{result.claim.replace(', ', '-')}) | {result.verdict} | {result.p_value:.2g} "
+            f"| [{result.claim}](#{result.claim.replace(', ', '-')}) | {result.told} | {result.p_value:.2g} "
             f"| {result.false_alarm:g} | {_percent(error['relative_size'])} | {rejected} of {len(controls)} rejected |"
         )
     return rows
@@ -71,8 +80,9 @@ def _table(results: Sequence[Result]) -> list[str]:
 def _how_to_read(results: Sequence[Result]) -> list[str]:
     alarm = sum(result.false_alarm for result in results)
     return [
-        "A claim *holds* if its simulation, of real weight matrices unless it says otherwise, does not reject its theory and "
-        "does reject every control.",
+        "A claim *fails* if its simulation, of real weight matrices unless it says otherwise, rejects its theory. It *holds* if "
+        "the theory is not rejected and every control is. If a control passes too, the simulation was too small to tell, and "
+        "the claim is *inconclusive*: the report names the budget that has the power.",
         "",
         "- **p**: the probability, if the theory is right, of a deviation at least as large as that observed, anywhere in the "
         "claim. At or below **false alarm** the theory is rejected. With another seed, right theories fail somewhere on this "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Control, Error, Judgement, Progress, Result
+from validation.budgets import powerful_budget, rejections
+from validation.claim import FAILS, HOLDS, INCONCLUSIVE, Claim, Control, Error, Judgement, Progress, Result
 from validation.power import DRAWS, POWER, smallest_error
 
 __all__ = ["MARGIN", "examine"]
@@ -23,7 +24,8 @@ MARGIN = 1.5  # size of a control in units of the smallest error detected
 def examine(claim: Claim, settings: Any, *, seed: int = 0, progress: Progress = lambda what, done, total: None) -> Result:
     """Run one claim on the given settings.
 
-    It holds if the theory is not rejected, errors of every kind are detected, and the same simulation rejects every control.
+    The simulation rejects the theory, or else every control, or it is inconclusive: then the budgets of the claim are tried,
+    from the smallest on, for one that has the power.
     """
     start = time.perf_counter()
     progress("theory", 0, 0)
@@ -37,7 +39,8 @@ def examine(claim: Claim, settings: Any, *, seed: int = 0, progress: Progress = 
     controls = [_in_error(claim, error, size, settings, measured) for error, size in zip(errors, sizes, strict=True)]
     further = [_control(claim, control, settings, seed, measured) for control in claim.controls]
     controls.sort(key=lambda control: -control["p_value"])
-    holds = judgement.p_value > settings.false_alarm and all(control["rejected"] for control in controls + further)
+    verdict = _verdict(judgement.p_value <= settings.false_alarm, [control["rejected"] for control in controls + further])
+    powerful = powerful_budget(claim, progress) if verdict == INCONCLUSIVE else None
     return Result(
         claim=claim.name,
         statement=claim.statement,
@@ -53,27 +56,20 @@ def examine(claim: Claim, settings: Any, *, seed: int = 0, progress: Progress = 
         negative_control=controls[0],
         further_controls=controls[1:] + further,
         reading=claim.reading(settings, predicted, measured),
-        verdict="holds" if holds else "FAILS",
+        verdict=verdict,
+        budget=claim.budget_of(settings),
+        powerful_budget=powerful,
         seconds=round(time.perf_counter() - start, 1),
     )
 
 
+def _verdict(rejected: bool, controls: Sequence[bool]) -> str:
+    return FAILS if rejected else HOLDS if all(controls) else INCONCLUSIVE
+
+
 def _smallest(claim: Claim, error: Error, settings: Any, predicted: Any, progress: Progress) -> float:
-    rejected = error.rejected(settings) if error.rejected else _by_judging(claim, error, settings, predicted)
-    return smallest_error(rejected, lambda done: progress(f"smallest error in {error.what}", done, 0))
-
-
-def _by_judging(claim: Claim, error: Error, settings: Any, predicted: Any) -> Callable[[float, int], bool]:
-    """Draw from the exact distribution of the wrong network; compare with the right theory."""
-    laws: dict[float, Any] = {}
-
-    def rejected(size: float, seed: int) -> bool:
-        if size not in laws:
-            laws.clear()
-            laws[size] = claim.theory(error.wrong(settings, size))
-        return claim.judge(settings, predicted, claim.draw(settings, laws[size], seed)).p_value <= settings.false_alarm
-
-    return rejected
+    found = rejections(claim, error, settings, predicted)
+    return smallest_error(found, lambda done: progress(f"smallest error in {error.what}", done, 0))
 
 
 def _in_error(claim: Claim, error: Error, size: float, settings: Any, measured: Any) -> dict[str, Any]:

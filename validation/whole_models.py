@@ -149,7 +149,7 @@ def main() -> int:
         if options.only not in name:
             continue
         results[name] = found = examine(maker, x, options.seeds)
-        verdict = "holds" if holds(found) else "FAILS"
+        verdict = "holds" if holds(found) else "fails"
         numbers = (
             "dead_before",
             "cause",
