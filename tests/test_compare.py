@@ -17,7 +17,8 @@ from scipy.stats import binom, binomtest
 
 import varflow as vf
 from varflow import DomainError
-from varflow.verdict import BATCH, _largest, _Scores
+from varflow.results import SPREADS, deviation
+from varflow.verdict import BATCH, _Scores
 
 
 def network(width=100, depth=8, gain=None, threshold=1.0, **options):
@@ -160,7 +161,7 @@ def power(right, wrong, repeats, *, false_alarm=1e-3, ensembles=1000):
     def largest(law, seed):
         draw = law.sample(repeats, seed=seed, ensembles=ensembles)
         shape = (ensembles, repeats, right.depth)
-        return _largest(score(draw.variance.reshape(shape), draw.firing_rate.reshape(shape)))
+        return deviation(score(draw.variance.reshape(shape), draw.firing_rate.reshape(shape)))
 
     bar = np.sort(largest(theory, 1))[-round(false_alarm * ensembles)]
     return float(np.mean(largest(truth, 2) > bar))
@@ -171,7 +172,8 @@ CONTROLS = {  # what theory describes, what is simulated, networks
     "gain 3 % off, leaking": (network(200, 10), network(200, 10, 0.97 * vf.gain(threshold=1.0)), 66),
     "threshold 2 % off at 0.7": (network(500, 12, threshold=0.7), network(500, 12, vf.gain(threshold=0.7), 0.714), 160),
     "threshold 2 % off at 1": (network(500, 10), network(500, 10, vf.gain(threshold=1.0), 1.02), 60),
-    "width 40 for 100": (network(100, 12), network(40, 12), 100),
+    "width 40 for 100": (network(100, 12), network(40, 12), 12),
+    "width 12 % off": (network(500, 12, threshold=0.5), network(440, 12, threshold=0.5), 300),
 }
 
 
@@ -188,6 +190,25 @@ class TestPower:
         assert not rejected.passed
         assert rejected.p_value <= 1e-3
         assert vf.compare(vf.finite_width(wrong), ensemble).passed
+
+    @pytest.mark.parametrize(("threshold", "other"), [(0.5, 200), (1.0, 200), (1.0, 320)])
+    def test_a_wrong_width_shows_in_the_spread_and_in_nothing_else(self, threshold, other):
+        """The mean square over networks goes as 1/n, also of networks that die; means and survival hardly differ."""
+        profile = vf.finite_width(network(250, 60, threshold=threshold))
+        ensemble = vf.simulate(network(other, 60, threshold=threshold), repeats=30, seed=5)
+        verdict = vf.compare(profile, ensemble)
+        assert not verdict.passed
+        means = {name: z for name, z in verdict.z.items() if name not in SPREADS}
+        assert verdict.deviation > 1.2 * deviation(means)
+        assert verdict.spread["conditional_spread"] == pytest.approx(math.sqrt(250 / other), abs=4 / math.sqrt(2 * 29 * 59))
+        assert vf.compare(vf.finite_width(ensemble.network), ensemble).passed
+
+    def test_the_spread_is_that_which_the_profile_states(self):
+        """Standard deviations 15 % too small in the profile, as if the width were 38 % larger."""
+        profile = vf.finite_width(network(100, 30, threshold=0.5))
+        small = {name: 0.85 * getattr(profile, name) for name in ("variance_std", "firing_rate_std")}
+        verdict = vf.compare(replace(profile, **small), profile.sample(40, seed=1))
+        assert abs(verdict.z["spread"][-1]) > 5 > 3 > abs(verdict.z["conditional_spread"][-1])
 
     def test_infinite_width_is_rejected_where_its_bias_shows_and_stands_where_it_does_not(self):
         narrow = network(50, 10, threshold=0.9)
@@ -234,7 +255,7 @@ class TestEdges:
             assert finite(ensemble.to_dict())
             assert finite(profile.to_dict())
             assert "theory stands" in repr(verdict)
-            assert set(verdict.z) == {"variance", "firing_rate", "survival"}
+            assert set(verdict.z) == {"variance", "firing_rate", "survival", *SPREADS}
             assert all(values.shape == (described.depth,) for values in verdict.z.values())
 
     @pytest.mark.parametrize(

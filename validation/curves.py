@@ -67,8 +67,8 @@ def _parts(ensemble: vf.Ensemble, repeats: int) -> Iterator[vf.Ensemble]:
 
 def _largest_deviation(profile: vf.Profile) -> Callable[[vf.Ensemble], float]:
     """The statistic of ``vf.compare``, with few calibration draws, which are cached."""
-    remembered = replace(profile, sample=lru_cache(maxsize=1)(_law(profile)))
-    return lambda ensemble: max(abs(z) for _, z in vf.compare(remembered, ensemble, false_alarm=0.5).worst.values())
+    remembered = replace(profile, sample=lru_cache(maxsize=128)(_law(profile)))
+    return lambda ensemble: vf.compare(remembered, ensemble, false_alarm=0.5).deviation
 
 
 def _critical(

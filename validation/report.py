@@ -80,9 +80,9 @@ def _table(results: Sequence[Result]) -> list[str]:
 def _how_to_read(results: Sequence[Result]) -> list[str]:
     alarm = sum(result.false_alarm for result in results)
     return [
-        "A claim *fails* if its simulation, of real weight matrices unless it says otherwise, rejects its theory. It *holds* if "
-        "the theory is not rejected and every control is. If a control passes too, the simulation was too small to tell, and "
-        "the claim is *inconclusive*: the report names the budget that has the power.",
+        "A claim *fails* if its simulation, of real weight matrices unless it says otherwise, rejects its theory. It *holds* "
+        "if the theory is not rejected and every control is. If a control passes too, the simulation was too small to tell, "
+        "and the claim is *inconclusive*: the report names the budget that has the power.",
         "",
         "- **p**: the probability, if the theory is right, of a deviation at least as large as that observed, anywhere in the "
         "claim. At or below **false alarm** the theory is rejected. With another seed, right theories fail somewhere on this "

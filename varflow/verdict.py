@@ -1,9 +1,10 @@
 """A statistical test of a profile by an ensemble.
 
 In each layer the number of live networks is tested by the exact binomial, and variance and rate by their means over the live
-networks. The largest deviation over all layers and quantities is calibrated by ensembles of the same size drawn from the
-profile's exact distribution, so that the false-alarm rate is as stated also where networks die and nothing is Gaussian. A
-profile without one (infinite width, or several steps) is judged by the ensemble's standard errors.
+networks; over all layers together, by their spread over networks, which tells the width. The largest deviation is calibrated by
+ensembles of the same size drawn from the profile's exact distribution, so that the false-alarm rate is as stated also where
+networks die and nothing is Gaussian. A profile without one (infinite width, or several steps) is judged by the ensemble's
+standard errors.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, instance, non_negative, probability
-from varflow.results import QUANTITIES, Comparison, Ensemble, Profile
+from varflow.results import QUANTITIES, Comparison, Ensemble, Profile, deviation
+from varflow.spreads import Spreads
 
 __all__ = ["allowances", "compare"]
 
@@ -27,7 +29,7 @@ SINGLE = 1e-5  # relative error allowed in time, where simulation measures in si
 
 
 def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, bias: Any = None) -> Comparison:
-    """Judge a prediction by a simulation.
+    r"""Judge a prediction by a simulation.
 
     Parameters
     ----------
@@ -54,7 +56,18 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, 
 
     Notes
     -----
-    **Method**: the statistic is the largest ``|z|`` over layers and quantities. Its p-value comes from ensembles drawn by
+    **Method**: means over live networks, and the number of live ones, are judged in each layer. Spreads over networks are
+    pooled over layers, since a wrong width changes all of them by one factor (``var ∝ 1/n``): ``spread``, of variance and
+    rate about their sample means, in units of the profile's standard deviations,
+
+    .. math:: R_l^2 = \sum_{k \le l} (m_k - 1) \frac{s_k^2}{\sigma_k^2} \Big/ \sum_{k \le l} (m_k - 1),
+
+    with ``m`` live networks, and ``conditional_spread``, likewise of ``variance/E[variance | rate of the layer before]``, which
+    does not feel what earlier layers have amplified. Of both ``z`` is ``(R - mean)/std``, mean and standard deviation from 512
+    drawn networks; judged are the last entries, over all layers.
+
+    The statistic is the largest ``|z|``, that of spreads weighted such that either kind alone would give half of the false
+    alarms at 0.001, if all were normal and independent. Its p-value comes from ensembles drawn by
     ``profile.sample``, sequentially: after 20 exceedances at draw ``m`` it is ``20/m`` (Besag and Clifford 1991,
     ``besag1991``); at the cap of ``2/false_alarm`` draws it is ``(exceedances + 1)/(draws + 1)``. Both keep the stated rate.
     If the deviation is several times the largest of 32 or more draws, drawing stops with
@@ -66,7 +79,10 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, 
     profile's error of order 1/width counts against it unless allowed by ``bias``: measure it at two widths, or let the width
     grow with the number of networks.
 
-    **Accuracy**: measured false-alarm rates are in the README and tested.
+    **Accuracy**: measured false-alarm rates are in the README and tested. Of 20 networks of width 1000 and depth 100 at the
+    preserving gain, thresholds 0.1 to 1, a width 20 % off is rejected at 0.01 with probability 0.99 to 1, one 10 % too small
+    with 0.55 to 0.87, one 10 % too large with 0.26 to 0.70 (4000 and 1000 drawn ensembles); without the spreads, with 0.14 at
+    most.
 
     Examples
     --------
@@ -89,13 +105,14 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, 
     if profile.sample is None:
         if ensemble.repeats < 2:
             raise DomainError("ensemble", f"{ensemble.repeats} network", "has no standard error; simulate at least 2 repeats")
-        z = _plain_scores(profile, ensemble, allowed)
+        z, spread = _plain_scores(profile, ensemble, allowed), {}
         p_value, calibration = _student_p_value(z, ensemble.repeats - 1), "normal errors"
     else:
         score = _Scores(profile, ensemble.repeats)
         z = score(ensemble.variance, ensemble.firing_rate)
-        p_value, calibration = _drawn_p_value(profile, score, _largest(z), ensemble, false_alarm)
-    return Comparison(z, p_value, bool(p_value > false_alarm), false_alarm, calibration, profile, ensemble)
+        spread = score.spreads.relative(ensemble.variance, ensemble.firing_rate)
+        p_value, calibration = _drawn_p_value(profile, score, float(deviation(z)), ensemble, false_alarm)
+    return Comparison(z, p_value, bool(p_value > false_alarm), false_alarm, calibration, profile, ensemble, spread)
 
 
 class _Scores:
@@ -109,6 +126,7 @@ class _Scores:
         self.rate = _among_the_alive(profile.firing_rate, profile.firing_rate_std, alive, 0.0, 0.0)
         self.variance = _among_the_alive(profile.variance, profile.variance_std, below, silent, relative_square)
         self.survival = _binomial_scores(repeats, alive)
+        self.spreads = Spreads(profile, repeats, self.variance, self.rate)
 
     def __call__(self, variance: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
         """Scores of arrays of shape (…, repeats, depth); the result has shape (…, depth)."""
@@ -119,6 +137,7 @@ class _Scores:
             "variance": _mean_score(variance, below, *self.variance),
             "firing_rate": _mean_score(rate, alive, *self.rate),
             "survival": self.survival[living, np.arange(living.shape[-1])],
+            **self.spreads(variance, rate),
         }
 
 
@@ -158,12 +177,6 @@ def _binomial_scores(repeats: int, alive: np.ndarray) -> np.ndarray:
     return np.where(at_most < at_least, 1.0, -1.0) * ndtri(tail)
 
 
-def _largest(z: dict[str, np.ndarray]) -> Any:
-    """Largest ``|z|`` over quantities and layers, ignoring NaN."""
-    sizes = np.abs(np.concatenate(list(z.values()), axis=-1))
-    return np.max(np.where(np.isnan(sizes), 0.0, sizes), axis=-1)
-
-
 def _drawn_p_value(
     profile: Profile, score: _Scores, observed: float, ensemble: Ensemble, false_alarm: float
 ) -> tuple[float, str]:
@@ -177,7 +190,7 @@ def _drawn_p_value(
     while drawn < cap:
         batch = profile.sample(repeats, seed=seed, ensembles=size)
         shape = (size, repeats, batch.network.depth)
-        deviations = _largest(score(batch.variance.reshape(shape), batch.firing_rate.reshape(shape)))
+        deviations = deviation(score(batch.variance.reshape(shape), batch.firing_rate.reshape(shape)))
         exceeds, largest = deviations >= observed, max(largest, float(deviations.max()))
         if beyond + exceeds.sum() >= EXCEEDANCES:
             last = np.flatnonzero(exceeds)[EXCEEDANCES - beyond - 1]

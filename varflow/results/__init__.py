@@ -6,14 +6,14 @@ a last axis of steps. Figures of them are in ``plots``.
 
 from varflow.results.audit import AuditedLayer, AuditReport, UnhealthyError
 from varflow.results.catalogue import Catalogue, CatalogueEntry
-from varflow.results.comparison import Comparison
+from varflow.results.comparison import Comparison, deviation
 from varflow.results.curve import Curve
 from varflow.results.ensemble import Ensemble
 from varflow.results.experiment import Experiment
 from varflow.results.fixed_points import Cycle, FixedPoint, FixedPoints
 from varflow.results.gain_table import CorrectedGain, CorrectedGainTable
 from varflow.results.initialization import Initialization
-from varflow.results.layout import QUANTITIES, late_steps
+from varflow.results.layout import QUANTITIES, SPREADS, late_steps
 from varflow.results.phase_diagram import PhaseDiagram
 from varflow.results.plan import LayerPlan, ModelPlan
 from varflow.results.profile import Profile
@@ -21,6 +21,7 @@ from varflow.results.temporal import TemporalCriticalGain, TemporalFixedPoint
 
 __all__ = [
     "QUANTITIES",
+    "SPREADS",
     "AuditReport",
     "AuditedLayer",
     "Catalogue",
@@ -42,5 +43,6 @@ __all__ = [
     "TemporalCriticalGain",
     "TemporalFixedPoint",
     "UnhealthyError",
+    "deviation",
     "late_steps",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,12 @@ import numpy as np
 from varflow._checks import frozen, nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.results.ensemble import Ensemble
+from varflow.results.layout import SPREADS
 from varflow.results.profile import Profile
 
-__all__ = ["Comparison"]
+__all__ = ["Comparison", "deviation"]
+
+ALARM = 1e-3  # at which means and spreads weigh the same
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -23,7 +26,8 @@ class Comparison(Shown):
     ----------
     z : dict of ndarray, shape (depth,) or (depth, steps)
         Signed deviation in standard errors, per quantity and layer: ``variance`` and ``firing_rate`` over the networks
-        alive there, ``survival`` as the normal score of its exact binomial probability. NaN where nothing was measured.
+        alive there, ``survival`` as the normal score of its exact binomial probability; ``spread`` and
+        ``conditional_spread`` over networks, pooled over layers 1 … l (judged is the last). NaN where nothing was measured.
         For a profile without an exact distribution: over all networks, after subtracting the stated bias, and also for
         ``potential_mean`` if both have it.
     p_value : float
@@ -35,6 +39,9 @@ class Comparison(Shown):
         How ``p_value`` was found.
     profile, ensemble
         What was compared.
+    spread : dict of float
+        The spreads over all layers, in units of the predicted ones: at a width ``n`` for ``n'`` about ``√(n'/n)``. Empty for a
+        profile without an exact distribution.
     """
 
     z: dict[str, np.ndarray]
@@ -44,16 +51,25 @@ class Comparison(Shown):
     calibration: str
     profile: Profile
     ensemble: Ensemble
+    spread: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "z", {name: frozen(values) for name, values in self.z.items()})
 
     @property
+    def deviation(self) -> float:
+        """The statistic: the largest ``|z|``, that of spreads weighted as :func:`varflow.compare` says."""
+        return float(deviation(self.z))
+
+    @property
     def worst(self) -> dict[str, tuple[Any, ...]]:
-        """Layer (and step) and signed deviation of the largest ``|z|`` of each measured quantity."""
+        """Layer (and step) and signed deviation of the largest ``|z|`` of each measured quantity; of spreads, the last."""
         found = {}
         for name, values in self.z.items():
-            if not np.all(np.isnan(values)):
+            if name in SPREADS:
+                if np.isfinite(values[-1]):
+                    found[name] = (len(values), float(values[-1]))
+            elif not np.all(np.isnan(values)):
                 place = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
                 found[name] = (*(int(index) + 1 for index in place), float(values[place]))
         return found
@@ -61,7 +77,7 @@ class Comparison(Shown):
     def to_dict(self) -> dict[str, Any]:
         axes = ("layer", "step", "z") if self.profile.variance.ndim == 2 else ("layer", "z")
         worst = {name: dict(zip(axes, place, strict=True)) for name, place in self.worst.items()}
-        names = ("p_value", "passed", "false_alarm", "calibration", "z")
+        names = ("p_value", "passed", "false_alarm", "calibration", "z", "spread")
         return nan_to_none({name: getattr(self, name) for name in names} | {"worst": worst})
 
     def plot(self, ax: Any = None) -> Any:
@@ -74,8 +90,28 @@ class Comparison(Shown):
         title = f"Comparison: {verdict} ({p}; false alarm {self.false_alarm:g}; {self.calibration})"
         measured, rows = self.ensemble.mean(), []
         for name, (*place, z) in self.worst.items():
-            predicted, found = (getattr(of, name)[tuple(np.subtract(place, 1))] for of in (self.profile, measured))
-            rows.append((name, f"{abs(z):.2f}", ", ".join(map(str, place)), f"{predicted:.6g}", f"{found:.6g}"))
+            where, numbers = ", ".join(map(str, place)), (1.0, self.spread.get(name))
+            if name in SPREADS:
+                where = f"1 to {where}"
+            else:
+                numbers = (getattr(of, name)[tuple(np.subtract(place, 1))] for of in (self.profile, measured))
+            rows.append((name, f"{abs(z):.2f}", where, *(f"{number:.6g}" for number in numbers)))
         where = "at layer, step" if self.profile.variance.ndim == 2 else "at layer"
         header = ("quantity", "largest |z|", where, "predicted", "measured")
-        return Table(title, f"{{:<14}} {{:>11}} {{:>{len(where) + 1}}} {{:>12}} {{:>12}}", rows, header)
+        return Table(title, f"{{:<18}} {{:>11}} {{:>{len(where) + 1}}} {{:>12}} {{:>12}}", rows, header)
+
+
+def deviation(z: dict[str, np.ndarray]) -> np.ndarray:
+    """Largest ``|z|`` over quantities and layers, shape (…), ignoring NaN; of spreads the last, weighted.
+
+    With the weight either kind alone would exceed the same bar with probability ``ALARM/2``, were all scores normal and
+    independent.
+    """
+    from scipy.special import ndtri
+
+    means = np.abs(np.concatenate([values for name, values in z.items() if name not in SPREADS], axis=-1))
+    spreads = [np.abs(z[name][..., -1:]) for name in SPREADS if name in z]
+    if spreads:
+        bars = [-ndtri(ALARM / 4 / number) for number in (means.shape[-1], len(spreads))]
+        means = np.concatenate([means, bars[0] / bars[1] * np.concatenate(spreads, axis=-1)], axis=-1)
+    return np.max(np.where(np.isnan(means), 0.0, means), axis=-1)

@@ -10,9 +10,10 @@ from varflow._checks import frozen, require
 from varflow._display import Table
 from varflow.model.network import Network
 
-__all__ = ["QUANTITIES", "dataset", "freeze", "late_steps", "layers_table", "spikes"]
+__all__ = ["QUANTITIES", "SPREADS", "dataset", "freeze", "late_steps", "layers_table", "spikes"]
 
 QUANTITIES = ("variance", "firing_rate", "survival")
+SPREADS = ("spread", "conditional_spread")  # over networks, pooled over layers
 AXES = ("layer", "step", "other_step")
 HEADER = ("layer", "variance", "firing rate", "survival")
 
