@@ -15,7 +15,7 @@ import varflow as vf
 torch = pytest.importorskip("torch")
 
 from varflow.simulation import simulate  # noqa: E402
-from varflow.simulation.conditional import _factor  # noqa: E402
+from varflow.simulation.conditional import factor  # noqa: E402
 
 K = 5.0  # standard errors, for the largest of some 600 comparisons: one honest test in 3000 fails
 NAMES = ("variance", "firing_rate", "potential_mean", "coincidences")
@@ -126,10 +126,10 @@ class TestCovariance:
         raster[:, 5] = raster[:, 4]  # and a repeated one
         raster[2] = 0
         gram = torch.from_numpy(raster @ raster.swapaxes(1, 2))
-        factor = _factor(gram)
-        np.testing.assert_allclose(factor @ factor.mT, gram, atol=1e-9)
-        assert not factor[:, 3].any()
-        assert not factor[2].any()
+        root = factor(gram)
+        np.testing.assert_allclose(root @ root.mT, gram, atol=1e-9)
+        assert not root[:, 3].any()
+        assert not root[2].any()
 
     def test_constant_activity_has_constant_currents(self):
         ensemble = simulate(network(100, depth=4), repeats=20, engine="conditional")

@@ -25,7 +25,7 @@ from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import Streams
 from varflow.simulation.workers import Cancelled
 
-__all__ = ["Block", "batches"]
+__all__ = ["Block", "batches", "factor"]
 
 # A block holds 32 networks; fewer if their potentials (networks × steps × neurons) exceed 2^19, about the cache, and more below
 # 2^14, where Python's overhead dominates.
@@ -50,6 +50,11 @@ class Block:
     @property
     def steps(self) -> int:
         return self.networks[0].steps
+
+    @property
+    def numbers(self) -> int:
+        """Potentials of one network and layer."""
+        return self.steps * max(self.widths)
 
     def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
         """The measured quantities, each of shape (1, wanted, depth[, steps…])."""
@@ -140,12 +145,17 @@ class Normals:
         if steps == 1:
             return normal.mul_(covariance.sqrt().to(normal.dtype))
         out = self.product[: normal.numel()].view(normal.shape)
-        return torch.bmm(_factor(covariance).to(normal.dtype), normal, out=out)
+        return torch.bmm(factor(covariance).to(normal.dtype), normal, out=out)
 
 
-def _factor(covariance: Tensor) -> Tensor:
-    """The Cholesky factor ``L``, ``L Lᵀ = C + 1e-12 tr(C) 1``, with exact zeros for steps of variance 0."""
-    size = covariance.diagonal(dim1=-2, dim2=-1)
+def factor(covariance: Tensor, whole: Tensor | None = None) -> Tensor:
+    """The Cholesky factor ``L``, ``L Lᵀ = C + 1e-12 tr(C) 1``, with exact zeros for steps of variance 0.
+
+    ``whole``: the covariance of which ``C`` is what other steps leave; it then sets the trace and which variances are 0.
+    """
+    if covariance.shape[-1] == 1 and whole is None:
+        return covariance.sqrt()
+    size = (covariance if whole is None else whole).diagonal(dim1=-2, dim2=-1)
     total = size.sum(-1, keepdim=True)
     ridge = torch.where(total > 0, 1e-12 * total, 1.0)  # steps with equal spikes make C singular
     return torch.linalg.cholesky(covariance + torch.diag_embed(ridge.expand_as(size))) * (size > 0)[..., None]

@@ -76,6 +76,11 @@ class Batch:
     def steps(self) -> int:
         return self.networks[0].steps
 
+    @property
+    def numbers(self) -> int:
+        """Potentials of one network and layer."""
+        return self.steps * max(self.widths)
+
     def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
         """The measured quantities, each of shape (configurations, wanted, depth[, steps…])."""
         return _simulate(self, chunk, wanted, stop)

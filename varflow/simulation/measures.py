@@ -22,7 +22,7 @@ class Measures:
 
     def __init__(self, widths: tuple[int, ...], networks: int, configurations: int, steps: int, device: torch.device):
         shape = (len(widths), networks, configurations)
-        self.widths, self.steps = widths, steps
+        self.widths, self.networks, self.steps = widths, networks, steps
         self.tables = {
             name: torch.zeros((*shape, *[steps] * max(axes, 1)), dtype=torch.float64, device=device)
             for name, axes in names(steps).items()
@@ -30,9 +30,11 @@ class Measures:
         self.tables["variance"][np.equal(widths, 1)] = math.nan  # one neuron has no sample variance, even 0
 
     def record(
-        self, layer: int, place: torch.Tensor, membranes: torch.Tensor, counts: torch.Tensor, gram: torch.Tensor | None
+        self, layer: int, place: torch.Tensor | None, membranes: torch.Tensor, counts: torch.Tensor, gram: torch.Tensor | None
     ) -> None:
         """Record a layer of the configurations at ``place``: spikes per step, and ``gram = Σ_i S_ti S_t'i`` with several steps.
+
+        Without a place, the second axis is one of probes, and their mean is recorded.
 
         Overwrites ``membranes``.
         """
@@ -44,7 +46,10 @@ class Measures:
         if width > 1:
             found["variance"] = _sample_variance(membranes)
         for name, value in found.items():
-            self.tables[name][layer].index_copy_(1, place, value.double())
+            if place is None:
+                self.tables[name][layer] = value.mean(1, keepdim=True)
+            else:
+                self.tables[name][layer].index_copy_(1, place, value.double())
 
     def by_configuration(self) -> dict[str, np.ndarray]:
         """Arrays of shape (configurations, networks, depth[, steps…])."""

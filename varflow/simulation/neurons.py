@@ -68,10 +68,17 @@ class Cells:
         return Cells.of(kept, self.decay.device, self.decay.dtype) if kept else self
 
 
-def respond(currents: Tensor, cells: Cells, dtype: torch.dtype, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def respond(
+    currents: Tensor,
+    cells: Cells,
+    dtype: torch.dtype,
+    memory: Tensor | None = None,
+    recurrence: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
     """Potentials before the reset, which overwrite ``currents``, and spikes in ``dtype`` (spike counts in float64).
 
-    ``memory``, if given, is reused for the spikes.
+    ``memory``, if given, is reused for the spikes. ``recurrence`` turns the spikes of each step into further currents at the
+    next.
     """
     steps = currents.shape[2]
     if any(neuron.synaptic_decay for neuron in cells.neurons):
@@ -84,8 +91,12 @@ def respond(currents: Tensor, cells: Cells, dtype: torch.dtype, memory: Tensor |
         )
     spikes = memory[: membranes.numel()].view(membranes.shape)
     H, S = membranes.unbind(2), spikes.unbind(2)
+    recurrent = 0.0
     for t in range(steps):
         if t > 0:
+            if recurrence is not None:
+                recurrent = cells.synaptic_decay * recurrent + recurrence(S[t - 1])
+                H[t].add_(cells.input_scale * recurrent)
             go_on(H[t], H[t - 1], S[t - 1].to(H[t].dtype), cells)
         fired(H[t], cells, out=S[t])
     return membranes, spikes

@@ -34,14 +34,14 @@ def weighted_sums(
 
 
 def digits_of(spikes: torch.Tensor, grid: WeightGrid) -> tuple[torch.Tensor, float]:
-    """With a new axis 1: counts as digits, lowest first, in a base for which every sum is exact; 0/1 spikes as they are."""
-    if spikes.dtype != torch.float64 or spikes.max() <= 1:
+    """Whole numbers as digits along a new axis 1, lowest first, in a base for which sums are exact; 0/1 spikes as they are."""
+    if spikes.dtype != torch.float64 or spikes.abs().max() <= 1:
         return spikes.to(grid.accumulate)[:, None], 1.0
     # A grid for sums in float32 needs 24 of the 53 bits of a double and leaves 29 to the counts; one for float64 leaves none.
     base = 2.0**29 if grid.accumulate == torch.float32 else 2.0
     digits = []
     while spikes.any():
-        higher = (spikes / base).floor_()
+        higher = (spikes / base).trunc_()
         digits.append(spikes - base * higher)
         spikes = higher
     return torch.stack(digits, 1), base

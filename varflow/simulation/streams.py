@@ -17,10 +17,10 @@ import torch
 from varflow.simulation.weights import WeightGrid
 from varflow.simulation.workers import Cancelled
 
-__all__ = ["Draws", "Streams"]
+__all__ = ["BLOCK", "Draws", "Streams"]
 
 # Weights drawn at once: on a CPU few enough to stay in cache until multiplied, on a GPU enough to keep it busy.
-_BLOCK = {"cpu": 2**18, "cuda": 2**24}
+BLOCK = {"cpu": 2**18, "cuda": 2**24}
 _PURPOSES = ("weights", "drive")
 
 
@@ -46,7 +46,7 @@ class Streams:
 
     @classmethod
     def of(cls, *, seed: int, law: int, widths: tuple[int, ...], device: torch.device) -> Streams:
-        block = _BLOCK[device.type]
+        block = BLOCK[device.type]
         pairs = list(zip(widths[1:], widths, strict=False)) or [(widths[0], widths[0])]
         # Equal widths count once, so that a shallow network is the beginning of a deep one.
         names = widths if len(set(widths)) > 1 else widths[:1]
@@ -84,10 +84,19 @@ class Draws:
     def device(self) -> torch.device:
         return self._generator.device
 
-    def normals(self, width: int) -> torch.Tensor:
-        """Standard normal numbers for every network of the chunk, shape (repeats, width)."""
-        shape = (self._repeats, width)
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._buffer.dtype
+
+    def normals(self, *shape: int) -> torch.Tensor:
+        """Standard normal numbers for every network of the chunk, shape (repeats, *shape)."""
+        shape = (self._repeats, *shape)
         return torch.empty(shape, dtype=self._buffer.dtype, device=self._buffer.device).normal_(generator=self._generator)
+
+    def gammas(self, shapes: torch.Tensor) -> torch.Tensor:
+        """Gamma variables of these shapes; 0 for shape 0."""
+        found = torch._standard_gamma(shapes.clamp(min=0.5), self._generator)  # pyright: ignore[reportPrivateImportUsage]
+        return torch.where(shapes > 0, found, 0.0)
 
     def trains(self, rates: torch.Tensor, kind: str) -> torch.Tensor:
         """Spikes of one step for every network of the chunk, ``bernoulli`` or ``poisson``; rates of shape (repeats, n_in)."""
@@ -96,14 +105,14 @@ class Draws:
         return (torch.empty_like(rates).uniform_(generator=self._generator) < rates).double()
 
     def weights(
-        self, grid: WeightGrid, width: int, fan_in: int
+        self, grid: WeightGrid, width: int, fan_in: int, copies: int = 1
     ) -> Iterator[tuple[slice, slice, torch.Tensor, torch.Tensor | None]]:
-        """The matrices of one layer, block by block.
+        """The matrices of one layer, block by block; ``copies`` of them for every network.
 
-        Yields slices of networks and neurons, their weights of shape (networks, neurons, fan_in) with 0 for absent connections,
-        and which connections are present (None: all). The next block overwrites the weights.
+        Yields slices of networks (times copies) and neurons, their weights of shape (networks, neurons, fan_in) with 0 for
+        absent connections, and which connections are present (None: all). The next block overwrites the weights.
         """
-        for networks, neurons in _blocks(self._repeats, width, fan_in, self._block):
+        for networks, neurons in _blocks(self._repeats * copies, width, fan_in, self._block):
             if self._stop.is_set():
                 raise Cancelled
             shape = (networks.stop - networks.start, neurons.stop - neurons.start, fan_in)

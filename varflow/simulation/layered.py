@@ -1,0 +1,247 @@
+"""Networks made of ``vf.layers``: one walk over their layers, for both engines.
+
+The engines differ only in how layers with random weights are drawn: by real weights, or given the signal below. A chunk of
+networks is always simulated whole, so that sums of real numbers do not depend on how many networks were asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Event
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from varflow._checks import DomainError
+from varflow.model.drives import Currents, Given, Inputs, Spikes, White
+from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Pool, Residual, Scale, Spike
+from varflow.model.network import Network
+from varflow.model.signals import Layer, Signal, first_signal
+from varflow.simulation.flows import Flow, added, merged, normalised, pooled, scaled
+from varflow.simulation.measures import Measures
+from varflow.simulation.neurons import Cells, respond
+from varflow.simulation.recurrent import recurrence
+from varflow.simulation.streams import BLOCK, Streams
+from varflow.simulation.weighted import Wiring, received
+from varflow.simulation.workers import Cancelled
+
+__all__ = ["Layered", "batches"]
+
+_BATCH = 256  # inputs of a random drive that a BatchNorm sees: its mean and variance are then off by O(1/256)
+_FEWEST_INPUTS, _NUMBERS = 16, 2**24  # fewer inputs, at least 16, if a signal of 256 had more numbers than this (128 MiB)
+# Networks of a chunk: 32; fewer if their potentials exceed 2^19, more below 2^14, where Python's overhead dominates.
+_TOGETHER, _MOST, _FEWEST = 32, 2**19, 2**14
+_STREAM = {"dense": 2**41, "conditional": 2**42}  # above every stream number of a weight distribution
+
+
+@dataclass(frozen=True)
+class Layered:
+    """Simulations of one network made of layers, as :class:`varflow.simulation.dense.Batch` of a plain chain."""
+
+    networks: tuple[Network]
+    places: tuple[int, ...]
+    streams: Streams
+    dtype: torch.dtype
+    conditional: bool
+    probes: int
+
+    @property
+    def steps(self) -> int:
+        return self.networks[0].steps
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(self.networks[0].widths.tolist())
+
+    @cached_property
+    def numbers(self) -> int:
+        """Numbers of one network held at once: the largest signal, and the shortcuts around it."""
+        largest, _, nested = _sizes(self.networks[0], self.conditional, self.probes)
+        return self.probes * self.steps * largest * (1 + nested)
+
+    @torch.inference_mode()
+    def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
+        """The measured quantities, each of shape (1, wanted, depth[, steps…])."""
+        walk = Walk(self, chunk, wanted, stop)
+        layers, signal, width = _layers(self.networks[0])
+        walk.through(layers, _driven(self, signal, chunk, stop), width)
+        return walk.measures.by_configuration()
+
+
+def batches(
+    networks: Sequence[Network], places: Sequence[int], *, engine: str, seed: int, device: str, dtype: str
+) -> list[Layered]:
+    return [
+        _batch(network, place, engine, seed, torch.device(device), getattr(torch, dtype))
+        for network, place in zip(networks, places, strict=True)
+    ]
+
+
+def _batch(network: Network, place: int, engine: str, seed: int, device: torch.device, dtype: torch.dtype) -> Layered:
+    conditional = engine == "conditional"
+    probes = _probes(network)
+    largest, weights, _ = _sizes(network, conditional, probes)
+    one = probes * network.steps * largest
+    together = max(1, min(max(_TOGETHER, _FEWEST // one), _MOST // one, BLOCK[device.type] // max(1, weights)))
+    together = 2 ** (together.bit_length() - 1)
+    root = np.random.SeedSequence([seed, _STREAM[engine]]).generate_state(1, np.uint64)[0]
+    streams = Streams(together, BLOCK[device.type], int(root), device)
+    return Layered((network,), (place,), streams, dtype, conditional, probes)
+
+
+def _layers(network: Network) -> tuple[tuple[Layer, ...], Signal, int | None]:
+    """The layers, the signal that the first of them receives (numbers of a drive pass a Linear first), and the width."""
+    assert network.layers is not None
+    drive, layers, width = network.drive, network.layers, network.width if isinstance(network.width, int) else None
+    signal = first_signal(drive, layers, width, network.steps)
+    if isinstance(drive, (Inputs, Spikes)) and signal.kind == "currents":
+        into = Linear(signal.size, gain=drive.input_gain, mean_gain=0.0)
+        return (into, *layers), Signal("input", (drive.fan_in,)), width
+    return layers, signal, width
+
+
+def _sites(
+    layers: Sequence[Layer], signal: Signal, width: int | None, nested: int = 0
+) -> Iterator[tuple[Layer, Signal, Signal, int]]:
+    """Every layer with the signals before and after it, and the number of shortcuts around it."""
+    for layer in layers:
+        if layer.branch:
+            yield from _sites(layer.branch, signal, _inner(signal.shape, width), nested + 1)
+        after = layer.after(signal, width)
+        yield layer, signal, after, nested
+        signal = after
+
+
+def _inner(shape: tuple[int, ...], width: int | None) -> int | None:
+    """Neurons of a Linear without its own width in a branch: as many as the branch receives."""
+    return shape[0] if len(shape) == 1 else width
+
+
+def _sizes(network: Network, conditional: bool, probes: int) -> tuple[int, int, int]:
+    """Numbers of the largest signal at one step of a probe, weights of the largest layer, and the deepest nesting."""
+    largest, weights, deepest = 1, 0, 0
+    frames = probes * network.steps
+    for layer, before, after, nested in _sites(*_layers(network)):
+        largest, deepest = max(largest, before.size, after.size), max(deepest, nested)
+        if isinstance(layer, (Linear, Conv)):
+            wiring = Wiring.of(layer, before.shape, after.shape)
+            drawn = conditional and wiring.conditional(frames)
+            weights = weights if drawn else max(weights, wiring.groups * wiring.rows * wiring.fan_in)
+        if isinstance(layer, Spike) and layer.recurrent and not (conditional and frames < after.size):
+            weights = max(weights, after.size**2)
+    return largest, weights, deepest
+
+
+def _probes(network: Network) -> int:
+    """Inputs sent through each network: one, or for a BatchNorm its batch."""
+    drive = network.drive
+    sites = list(_sites(*_layers(network)))
+    if not any(isinstance(layer, BatchNorm) and layer.statistics is None for layer, *_ in sites):
+        return 1
+    if isinstance(drive, (Given, Inputs)):
+        return drive.kinds
+    largest = max(max(before.size, after.size) for _, before, after, _ in sites)
+    batch = max(_FEWEST_INPUTS, min(_BATCH, _NUMBERS // (network.steps * largest)))
+    return -(-batch // drive.kinds) * drive.kinds  # every row of rates equally often
+
+
+class Walk:
+    """One chunk of networks on its way through the layers; spiking layers are measured as they come."""
+
+    def __init__(self, batch: Layered, chunk: int, wanted: int, stop: Event):
+        self.batch, self.stop, self.spiking = batch, stop, 0
+        self.draws = batch.streams.draws(chunk, "weights", dtype=batch.dtype, stop=stop)
+        self.measures = Measures(batch.widths, wanted, 1, batch.steps, batch.streams.device)
+
+    def through(self, layers: Sequence[Layer], flow: Flow, width: int | None) -> Flow:
+        for layer in layers:
+            if self.stop.is_set():
+                raise Cancelled
+            flow = self.after(layer, flow, width)
+        return flow
+
+    def after(self, layer: Layer, flow: Flow, width: int | None) -> Flow:
+        if isinstance(layer, Spike):
+            return self.spikes(layer, flow)
+        if isinstance(layer, (Linear, Conv)):
+            shape = layer.after(Signal("spikes", flow.shape), width).shape
+            currents = received(self.draws, layer, flow, shape, self.batch.conditional).values
+            return Flow(currents.expand(-1, -1, self.batch.steps, *shape))  # an input may be constant in time
+        if isinstance(layer, Residual):
+            return self.merged(layer, flow, self.through(layer.branch, flow, _inner(flow.shape, width)))
+        if isinstance(layer, (BatchNorm, LayerNorm)):
+            return normalised(flow, layer)
+        if isinstance(layer, Pool):
+            return pooled(flow, layer)
+        if isinstance(layer, Scale):
+            return scaled(flow, layer.factor)
+        raise NotImplementedError(repr(layer))
+
+    def merged(self, layer: Residual, shortcut: Flow, branch: Flow) -> Flow:
+        if layer.keep != 1:
+            return added(scaled(shortcut, layer.keep), branch)
+        flow = merged(layer.merge, shortcut, branch)
+        if not flow.values.sum().isfinite():
+            raise self.explosion()
+        return flow
+
+    def spikes(self, layer: Spike, flow: Flow) -> Flow:
+        """Spikes as they arrive at the next layer; the layer is measured before their delay."""
+        networks, probes, steps = flow.values.shape[:3]
+        neurons = math.prod(flow.shape)
+        cells = Cells.of([layer.neuron], flow.values.device)
+        back = None
+        if layer.recurrent:
+            back = recurrence(self.draws, layer, neurons, probes * steps, self.batch.conditional)
+        currents = torch.empty((networks, probes, steps, neurons), dtype=torch.float64, device=flow.values.device)
+        currents.view(flow.values.shape).copy_(flow.values)
+        membranes, spikes = respond(currents, cells, self.batch.dtype, recurrence=back)
+        self.measure(membranes, spikes)
+        if layer.neuron.delay:
+            spikes = torch.cat([torch.zeros_like(spikes[:, :, : layer.neuron.delay]), spikes[:, :, : -layer.neuron.delay]], 2)
+        return Flow(spikes.view(flow.values.shape), 1.0)
+
+    def measure(self, membranes: Tensor, spikes: Tensor) -> None:
+        wanted = self.measures.networks
+        counts = spikes[:wanted].sum(-1, dtype=torch.float64)
+        if not (counts.isfinite().all() and membranes.sum().isfinite()):
+            raise self.explosion()
+        gram = (spikes[:wanted] @ spikes[:wanted].mT).double() if self.batch.steps > 1 else None
+        self.measures.record(self.spiking, None, membranes[:wanted], counts, gram)
+        self.spiking += 1
+
+    def explosion(self) -> DomainError:
+        return DomainError(
+            "layers", self.batch.networks[0].layers, "make signals grow beyond double precision; lower their gains"
+        )
+
+
+def _driven(batch: Layered, signal: Signal, chunk: int, stop: Event) -> Flow:
+    """What the first layer receives; an input constant in time has one step."""
+    (network,), streams, probes = batch.networks, batch.streams, batch.probes
+    networks, steps, drive = streams.repeats, batch.steps, network.drive
+    draws = streams.draws(chunk, "trains" if isinstance(drive, Spikes) else "drive", dtype=batch.dtype, stop=stop)
+
+    def seen(table: np.ndarray) -> Tensor:
+        """Rows of a table, shape (networks, probes, …): network ``r`` sees one, or all of them in a batch."""
+        first = chunk * networks + np.arange(networks)[:, None] if probes == 1 else np.zeros((networks, 1), int)
+        return torch.from_numpy(table[(first + np.arange(probes)) % len(table)]).to(streams.device)
+
+    if isinstance(drive, Currents):
+        return Flow((drive.std * draws.normals(probes, 1, *signal.shape).double()).expand(-1, -1, steps, *signal.shape))
+    if isinstance(drive, White):
+        noise = [draws.normals(probes, *signal.shape) for _ in range(steps)]
+        return Flow(drive.std * torch.stack(noise, 2).double())
+    if isinstance(drive, Given):
+        return Flow(seen(drive.currents).expand(-1, -1, -1, *signal.shape))
+    if isinstance(drive, Inputs):
+        x = drive.x if drive.steps else drive.x[:, None]
+        return Flow(seen(x.reshape(*x.shape[:2], *signal.shape)))
+    if isinstance(drive, Spikes):
+        rates = seen(drive.rates)
+        return Flow(torch.stack([draws.trains(rates, drive.kind) for _ in range(steps)], 2), 1.0)
+    raise NotImplementedError(repr(drive))

@@ -1,0 +1,161 @@
+r"""Currents of layers with random weights, ``Linear`` and ``Conv``: with real weights, or drawn given the signal below.
+
+Both kinds of layer multiply *columns*: the inputs of one neuron for one probe, step and position. With weights ``w`` whose
+rows (neurons, or channels of a map) are independent, the currents of a row over the columns ``X`` are
+
+.. math:: I = a\, w X + b\, 1^T X + \text{bias}
+
+free rows: ``a`` and ``b`` the scale and shift of a connection; centred rows: ``b = -a mean(w)``; standardised rows: also
+``a = g/|w - mean(w)|``. Given ``X`` and for normal weights, free rows are independent samples of ``N(m, σ_w² XᵀX)``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from varflow.model.layers import Conv, Linear
+from varflow.simulation.conditional import factor
+from varflow.simulation.flows import Flow
+from varflow.simulation.products import digits_of
+from varflow.simulation.streams import Draws
+from varflow.simulation.weights import WeightGrid, weight_grid
+
+__all__ = ["Wiring", "received"]
+
+_COLUMNS = 2**22  # numbers in the columns multiplied at once: the windows of a map hold each number many times
+_DEPENDENT = 1e-9  # of the total variance: columns with less of their own are linear combinations of others
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """Which inputs reach which outputs; the rows of a group share their inputs.
+
+    Attributes
+    ----------
+    rows : int
+        Neurons or channels of one group.
+    shape : tuple of int
+        Of the currents.
+    """
+
+    layer: Linear | Conv
+    groups: int
+    fan_in: int
+    rows: int
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, layer: Linear | Conv, below: tuple[int, ...], shape: tuple[int, ...]) -> Wiring:
+        if isinstance(layer, Linear):
+            return cls(layer, 1, math.prod(below), shape[0], shape)
+        return cls(layer, layer.groups, layer.fan_in(below[0]), layer.channels // layer.groups, shape)
+
+    @property
+    def positions(self) -> int:
+        return math.prod(self.shape[1:])
+
+    def conditional(self, frames: int) -> bool:
+        """Whether currents can be drawn given the signal, and cost less so, for this number of probes × steps."""
+        columns = frames * self.positions
+        return self.layer.law.normal_given_spikes and (columns == 1 or columns < min(self.fan_in, self.rows))
+
+    def columns(self, values: Tensor) -> Tensor:
+        """Of ``values`` of shape (networks, frames, *shape): shape (networks × groups, fan_in, frames × positions)."""
+        layer = self.layer
+        if isinstance(layer, Linear):
+            return values.flatten(2).mT
+        padded = functional.pad(values, [layer.border] * 4)
+        windows = padded.unfold(3, layer.kernel, layer.stride).unfold(4, layer.kernel, layer.stride)
+        return windows.permute(0, 2, 5, 6, 1, 3, 4).reshape(len(values) * self.groups, self.fan_in, -1)
+
+
+def received(draws: Draws, layer: Linear | Conv, flow: Flow, shape: tuple[int, ...], conditional: bool) -> Flow:
+    """Currents of this shape; with ``conditional`` drawn without weights, where that is exact and costs less."""
+    wiring = Wiring.of(layer, flow.shape, shape)
+    networks, probes, steps = flow.values.shape[:3]
+    without = conditional and wiring.conditional(probes * steps)
+    sums = (_drawn if without else _weighted)(draws, wiring, flow)
+    bias = layer.bias_std * draws.normals(shape[0]).double()  # always drawn: later numbers do not depend on bias_std
+    currents = sums.view(networks, shape[0], probes, steps, *shape[1:]).movedim(1, 3)
+    return Flow(currents + bias.view(networks, 1, 1, shape[0], *[1] * len(shape[1:])))
+
+
+def _weighted(draws: Draws, wiring: Wiring, flow: Flow) -> Tensor:
+    """``a w X + b 1ᵀX`` with real weights, shape (networks × groups, rows, columns): whole numbers are summed exactly."""
+    grid, values = weight_grid(wiring.layer.law, wiring.fan_in, draws.dtype), flow.values.flatten(1, 2)
+    places, base = digits_of(values, grid) if flow.unit else (values.double()[:, None], 1.0)
+    sums = values.new_zeros(len(values) * wiring.groups, wiring.rows, values.shape[1], wiring.positions, dtype=torch.float64)
+    if not places.any():
+        return sums
+    powers = base ** torch.arange(places.shape[1], dtype=torch.float64, device=values.device)
+    per_frame = places.shape[1] * wiring.fan_in * wiring.positions
+    for copies, rows, weights, present in draws.weights(grid, wiring.rows, wiring.fan_in, wiring.groups):
+        first, last = copies.start // wiring.groups, -(-copies.stop // wiring.groups)  # a block may begin within a network
+        here = slice(copies.start - first * wiring.groups, copies.stop - first * wiring.groups)
+        scale, shift = _coefficients(wiring, grid, weights)
+        together = max(1, _COLUMNS // (per_frame * len(weights)))
+        for start in range(0, values.shape[1], together):
+            frames = slice(start, start + together)
+            columns = wiring.columns(places[first:last, :, frames].flatten(1, 2))[here]
+
+            def added(products: Tensor) -> Tensor:
+                parts = products.double().view(*products.shape[:-1], len(powers), -1, wiring.positions)
+                return parts[..., 0, :, :] if len(powers) == 1 else (powers[:, None, None] * parts).sum(-3)
+
+            current = scale * added(weights.to(columns.dtype) @ columns)
+            if torch.is_tensor(shift) or shift:
+                reach = columns.sum(-2, keepdim=True) if present is None else present.to(columns.dtype) @ columns
+                current += shift * added(reach)
+            sums[copies, rows, frames] = current * (flow.unit or 1.0)
+    return sums
+
+
+def _coefficients(wiring: Wiring, grid: WeightGrid, weights: Tensor) -> tuple[Tensor | float, Tensor | float]:
+    """``a`` and ``b``, numbers or of shape (networks × groups, rows, 1, 1)."""
+    layer = wiring.layer
+    scale, shift = layer.connection(wiring.fan_in)
+    if layer.rows == "free":
+        return scale * grid.unit, shift
+    mean = weights.double().mean(-1)[..., None, None]
+    if layer.rows == "centred":
+        return scale * grid.unit, -scale * grid.unit * mean
+    length = (weights.double() - mean[..., 0]).square().sum(-1).sqrt()[..., None, None]
+    scales = torch.where(length > 0, layer.gain / length, 0.0)  # rows of equal weights send nothing
+    return scales, -scales * mean
+
+
+def _drawn(draws: Draws, wiring: Wiring, flow: Flow) -> Tensor:
+    """Currents given the signal, in the shape of ``_weighted``."""
+    layer, unit = wiring.layer, flow.unit or 1.0
+    columns = wiring.columns(flow.values.flatten(1, 2))
+    totals = unit * columns.sum(-2, dtype=torch.float64)
+    if layer.rows != "free":
+        columns = columns.double() - totals[:, None] / (unit * wiring.fan_in)
+    gram = (columns.mT @ columns).double() * unit**2
+    normals = draws.normals(wiring.groups, wiring.rows, gram.shape[-1]).double().flatten(0, 1)
+    root = factor(gram)
+    scale, shift = layer.connection(wiring.fan_in)
+    currents = normals @ root.mT
+    if layer.rows == "standardised":
+        return layer.gain * currents / _length(draws, wiring, normals, root)
+    mean = scale * layer.law.core.mean + shift if layer.rows == "free" else 0.0
+    return scale * layer.law.core.std * currents + mean * totals[:, None]
+
+
+def _length(draws: Draws, wiring: Wiring, normals: Tensor, root: Tensor) -> Tensor:
+    r"""Lengths of the normal vectors in the centred space, of which the standardised rows are the directions.
+
+    The currents of a vector ``z`` are ``X z``. Its part in the span of ``X``, of ``r`` dimensions, has the length of the
+    normal numbers already drawn, one for every independent column; the rest has ``n - 1 - r`` dimensions, so that its squared
+    length is :math:`χ²_{n-1-r}`.
+    """
+    variances = root.diagonal(dim1=-2, dim2=-1).square()
+    own = variances > _DEPENDENT * root.square().sum((-2, -1), keepdim=True)[..., 0]
+    rest = (wiring.fan_in - 1 - own.sum(-1)).double()[:, None].expand(normals.shape[:2])
+    squares = 2 * draws.gammas(rest / 2) + (normals.square() * own[:, None]).sum(-1)
+    return squares.sqrt()[..., None]
