@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, instance, integer, positive_scale, probability, scalar
 from varflow._progress import Progress, Report, beyond, check_progress, reporter
+from varflow.init.blocks import gain_of_block
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
+from varflow.model.signals import Layer
 from varflow.results import Initialization
 from varflow.theory.in_time.fixed_point import standard_error
 from varflow.theory.in_time.many_gains import ALIVE, drive_covariance, in_units, late, response_for, sustained
@@ -25,10 +28,11 @@ DRIFT = 0.03  # relative change of the value over the deeper half of the layers 
 
 
 def gain_for_rate(
-    neuron: Neuron,
+    neuron: Neuron | None = None,
     *,
     rate: float,
-    steps: int,
+    steps: int | None = None,
+    block: Sequence[Layer] | None = None,
     depth: int = 100,
     drive: Drive | None = None,
     fan_in: int | None = None,
@@ -50,6 +54,10 @@ def gain_for_rate(
         Mean spikes per neuron and step; for a multi-spike neuron it may exceed 1.
     steps, depth : int
         Of the network.
+    block : sequence of vf.layers, optional
+        In place of a neuron: the layers between two like signals, repeated ``depth`` times. What is found is the gain of its
+        last layer with weights, or ``gamma`` of a normalisation after it. With one step (the default) at the block's fixed
+        point, else in the last of ``depth`` blocks; the drive then counts with its strength, and ``input_gain`` is None.
     drive : Drive
         Only its shape in time matters, not its strength; by default constant currents. For a batch, its mean covariance.
     fan_in : int, optional
@@ -87,7 +95,21 @@ def gain_for_rate(
     >>> init = vf.gain_for_rate(vf.Neuron(1.0, decay=0.5), rate=0.4, steps=20, fan_in=512)
     >>> print(f"{init.gain:.3f} {init.weight_std:.4f} {init.input_gain:.3f} {init.firing_rate:.4f} {init.window}")
     3.243 0.1433 1.974 0.4000 (11, 20)
+
+    Batch normalisation sets the rate, whatever the gain:
+
+    >>> layers = vf.layers
+    >>> block = [layers.Linear(gain=1.0), layers.BatchNorm(), layers.Spike(vf.Neuron(1.0))]
+    >>> round(vf.gain_for_rate(block=block, rate=0.3).gamma, 4)
+    1.907
     """
+    if (neuron is None) == (block is None):
+        raise DomainError("block", block, "must be given, or a neuron" if block is None else "cannot be given with a neuron")
+    steps = integer("steps", 1 if steps is None and block is not None else steps, minimum=1)
+    if block is not None:
+        sizes = {"points": points, "scrambles": scrambles, "seed": seed}
+        return gain_of_block(block, rate=rate, steps=steps, depth=depth, drive=drive, fan_in=fan_in, **sizes)
+    assert neuron is not None
     counts = _remembering(neuron, steps).reset_rule.counts
     value = scalar("rate", positive_scale("rate", rate)) if counts else probability("rate", rate, open_ends=True)
     options = {"points": points, "scrambles": scrambles, "seed": seed}

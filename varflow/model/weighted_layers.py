@@ -52,7 +52,9 @@ class Weighted(Layer):
         """``n E[w]``."""
         if self.rows != "free":
             return 0.0
-        return self.law.own_mean_gain(self.gain, fan_in) if self.mean_gain is None else self.mean_gain
+        if self.mean_gain is not None:
+            return self.mean_gain
+        return self.law.own_mean_gain(self.gain, fan_in) if self.law.own_mean else 0.0
 
     def _fits(self, fan_in: int) -> None:
         """Raise if the weights cannot have this fan-in."""

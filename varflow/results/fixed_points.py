@@ -101,6 +101,8 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
     cycles : tuple of Cycle
         Two-cycles, ascending in the larger variance. If no fixed point or two-cycle is stable, layers follow a longer cycle or
         never settle.
+    note : str
+        Of a block: how activity grows where no fixed point holds it.
     """
 
     points: tuple[FixedPoint, ...]
@@ -108,6 +110,7 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
     resolution: float | None
     basin_edge: float
     cycles: tuple[Cycle, ...] = ()
+    note: str = ""
 
     @overload
     def __getitem__(self, index: int) -> FixedPoint: ...
@@ -143,8 +146,8 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
 
     def _unsettled(self) -> tuple[str, ...]:
         """A note if nothing found is stable."""
-        if any(state.stable for state in (*self.points, *self.cycles)):
-            return ()
+        if self.note or any(state.stable for state in (*self.points, *self.cycles)):
+            return (self.note,) if self.note else ()
         return ("No fixed point or two-cycle is stable: layers follow a longer cycle or never settle.",)
 
 

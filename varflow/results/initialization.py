@@ -24,7 +24,7 @@ class Initialization(Shown):
     firing_rate, variance : float
         At the fixed point that the gain is for.
     multiplier, stable, depth_scale
-        ``m``, ``|m| < 1`` and ``-1/ln|m|`` layers at that fixed point.
+        ``m``, ``|m| < 1`` and ``-1/ln|m|`` layers at that fixed point; None of a block over several steps.
     critical_gain, margin : float
         Gain below which only silence is stable, and ``gain/critical_gain - 1`` (None for ``θ ≤ 0``). None in time; see
         :func:`varflow.temporal_critical_gain`.
@@ -41,6 +41,8 @@ class Initialization(Shown):
         In time: numerical standard errors of ``gain``, ``firing_rate`` and ``variance``.
     window : tuple of int, optional
         In time: first and last step of the mean in ``firing_rate`` and ``variance``.
+    gamma : float, optional
+        For a block whose last weights are normalised: the factor of the normalisation that gives the rate.
     warnings : tuple of str
         Remarks for the user.
     threshold, fan_in, distribution, width, depth
@@ -52,11 +54,11 @@ class Initialization(Shown):
     weight_variance: float | None
     firing_rate: float
     variance: float
-    multiplier: float
+    multiplier: float | None
     stable: bool
     critical_gain: float | None
     margin: float | None
-    depth_scale: float
+    depth_scale: float | None
     warnings: tuple[str, ...]
     threshold: float
     fan_in: int | None
@@ -69,6 +71,7 @@ class Initialization(Shown):
     input_gain: float | None = None
     error: dict[str, float] | None = None
     window: tuple[int, int] | None = None
+    gamma: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return nan_to_none({field.name: getattr(self, field.name) for field in fields(self)})

@@ -8,6 +8,7 @@ intervals, split where ``F' = 1``. Each is searched, which proves the list compl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,8 +17,10 @@ import numpy as np
 from varflow._checks import DomainError, non_negative, positive_scale, scalar, scale, unwrap
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
+from varflow.model.signals import Layer
 from varflow.results import FixedPoint, FixedPoints
 from varflow.theory.cycles import may_cycle, two_cycles
+from varflow.theory.flow.block import critical_gain_of_block, fixed_points_of_block
 from varflow.theory.maps import RateMap
 from varflow.theory.roots import RESOLUTION, crossing, double_until, scan
 
@@ -27,7 +30,7 @@ LARGEST_Z = 1e150  # above, z² overflows
 SMALLEST = 1e-300  # rate or variance of a fixed point: below, its products underflow
 
 
-def critical_gain(*, threshold: Any, distribution: Any = "normal") -> Any:
+def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block: Sequence[Layer] | None = None) -> Any:
     r"""The gain below which only silence is stable, at infinite width.
 
     .. math:: g_c = \sqrt{\gamma_c}\,\theta, \qquad 1/\gamma_c = \max_z z^2 S(z)
@@ -38,6 +41,9 @@ def critical_gain(*, threshold: Any, distribution: Any = "normal") -> Any:
         ``θ``; for ``θ ≤ 0`` activity never dies and the result is 0.
     distribution : str or object
         Of the standardised potential.
+    block : sequence of vf.layers, optional
+        In place of a threshold: the critical gain of the block's last layer with weights, its other gains unchanged; 0 if
+        activity never dies. See :func:`varflow.fixed_points`.
 
     Returns
     -------
@@ -60,7 +66,16 @@ def critical_gain(*, threshold: Any, distribution: Any = "normal") -> Any:
     >>> import varflow as vf
     >>> round(vf.critical_gain(threshold=1.0), 6)
     2.456501
+
+    A membrane shortcut lowers it, to ``√(γ_c (1 - α²)) θ``:
+
+    >>> spike, linear = vf.layers.Spike(vf.Neuron(1.0)), vf.layers.Linear(gain=1.0)
+    >>> round(vf.critical_gain(block=[vf.layers.Residual(spike, linear, keep=0.9)]), 6)
+    1.070764
     """
+    _either(block, threshold=threshold)
+    if block is not None:
+        return critical_gain_of_block(block)
     theta = scale("threshold", threshold)
     _, gamma = saddle_node(as_distribution(distribution))
     return unwrap(np.maximum(theta, 0.0) * np.sqrt(gamma))
@@ -102,11 +117,12 @@ def _last_z(law: Distribution, log_gamma: float = -np.inf) -> float:
 
 def fixed_points(
     *,
-    threshold: float,
-    gain: float,
+    threshold: float | None = None,
+    gain: float | None = None,
     distribution: Any = "normal",
     bias_std: float = 0.0,
     mean_gain: float = 0.0,
+    block: Sequence[Layer] | None = None,
 ) -> FixedPoints:
     r"""Every variance that a layer reproduces, ``F(V) = V``, with its stability.
 
@@ -119,6 +135,10 @@ def fixed_points(
         As in :func:`varflow.variance_map`, one number each.
     distribution : str or object
         Of the standardised potential.
+    block : sequence of vf.layers, optional
+        In place of all others: the layers between two like signals, repeated over depth, for one time step. The variance is
+        that of the currents which enter the block, the rate that of the neurons which read them; for a block of spikes, those
+        of its last layer. With a BatchNorm, the multiplier is that of a difference between one input and all others.
 
     Returns
     -------
@@ -160,7 +180,16 @@ def fixed_points(
     0.00000 True
     1.00000 False
     2.71228 True
+
+    A membrane shortcut with ``keep = α`` has the fixed points of the gain ``g/√(1 - α²)``:
+
+    >>> spike, linear = vf.layers.Spike(vf.Neuron(1.0)), vf.layers.Linear(gain=vf.gain(threshold=1.0) * 0.19**0.5)
+    >>> [round(point.variance, 5) for point in vf.fixed_points(block=[vf.layers.Residual(spike, linear, keep=0.9)])]
+    [0.0, 0.5143, 1.0]
     """
+    _either(block, threshold=threshold, gain=gain)
+    if block is not None:
+        return fixed_points_of_block(block)
     law = as_distribution(distribution)
     theta = scalar("threshold", scale("threshold", threshold))
     g = scalar("gain", positive_scale("gain", gain))
@@ -174,6 +203,14 @@ def fixed_points(
     points = tuple(_described(layer, y) for y in sorted(set(found)))
     cycles = two_cycles(layer, lowest) if may_cycle(layer) else ()
     return FixedPoints(points, complete, None if complete else RESOLUTION, _basin_edge(layer, points), cycles)
+
+
+def _either(block: Any, **others: Any) -> None:
+    """DomainError if a block is given beside the arguments it replaces, or neither is."""
+    for name, value in others.items():
+        if (value is None) == (block is None):
+            rule = "must be given, or block=[…]" if block is None else "cannot be given with block=[…], which has its own"
+            raise DomainError(name, value, rule)
 
 
 def _roots(layer: RateMap, lowest: float) -> tuple[list[float], bool]:

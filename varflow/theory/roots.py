@@ -52,13 +52,13 @@ def double_until(condition: Callable[[float], bool], start: float, limit: float)
     return min(start, limit)
 
 
-def scan(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> list[float]:
+def scan(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float, resolution: float = RESOLUTION) -> list[float]:
     """Sign changes on a grid in ``ln y``, including pairs hidden between grid points around an extremum of ``function/y``."""
     hi *= 1 + 1e-9
-    grid = np.geomspace(lo, hi, max(int((np.log(hi) - np.log(lo)) / RESOLUTION), 2) + 1)
+    grid = np.geomspace(lo, hi, max(int((np.log(hi) - np.log(lo)) / resolution), 2) + 1)
     with np.errstate(over="ignore"):
         size = np.abs(function(grid) / grid)
-    touching = 1 + np.flatnonzero((size[1:-1] <= size[:-2]) & (size[1:-1] < size[2:]) & (size[1:-1] < RESOLUTION))
+    touching = 1 + np.flatnonzero((size[1:-1] <= size[:-2]) & (size[1:-1] < size[2:]) & (size[1:-1] < resolution))
     cuts = {*grid.tolist(), *(_closest_approach(function, grid[i - 1], grid[i + 1]) for i in touching)}
     nodes = np.array(sorted(cuts))
     above = function(nodes) >= 0

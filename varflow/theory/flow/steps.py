@@ -137,20 +137,26 @@ def _(layer: BatchNorm, signal: Currents, walk: Walk) -> Currents:
     mean, C = signal.mean, signal.covariance
     if layer.statistics is not None:
         running_mean, variance = layer.statistics
-        scale = layer.gamma / np.sqrt(variance + layer.eps)
+        scale = layer.gamma / (variance + layer.eps) ** 0.5
         return replace(signal, mean=scale * (mean - running_mean) + layer.beta, covariance=scale**2 * C)
-    grid, size = signal.grid, signal.grid.size
-    # each neuron's mean over the batch: with infinitely many inputs, over pairs of different ones
-    half = size // 2
-    row = C[..., half:].mean(axis=-1) if walk.exchangeable else C.mean(axis=-1)
+    # Covariance with each neuron's mean over the batch. Of infinitely many inputs the last two stand for all: the mean is then
+    # over pairs of different ones.
+    one = signal.grid.size // signal.grid.inputs if walk.exchangeable else signal.grid.size
+    row = C[..., -one:].mean(axis=-1)
     if walk.exchangeable:
-        row = np.concatenate([row[..., :half], row[..., :half]], axis=-1)
-    centre = mean.mean(axis=-1, keepdims=True)
-    centred = C - row[..., :, None] - row[..., None, :] + row.mean(axis=-1)[..., None, None]
+        row[..., -one:] = row[..., -2 * one : -one]
+    batch = slice(-one, None)
+    centre = mean[..., batch].mean(axis=-1, keepdims=True)
+    centred = C - row[..., :, None] - row[..., None, :] + row[..., batch].mean(axis=-1)[..., None, None]
     own = np.diagonal(centred, axis1=-2, axis2=-1) + (mean - centre) ** 2
-    scale = layer.gamma / np.sqrt(own.mean(axis=-1) + layer.eps)
+    scale = _standardising(layer.gamma, own[..., batch].mean(axis=-1) + layer.eps)
     shifted = scale[..., None] * (mean - centre) + layer.beta
-    return replace(signal, mean=shifted, covariance=scale[..., None, None] ** 2 * centred, grid=grid)
+    return replace(signal, mean=shifted, covariance=scale[..., None, None] ** 2 * centred)
+
+
+def _standardising(gamma: float, variance: np.ndarray) -> np.ndarray:
+    """``γ/√variance``; 0 where nothing varies, since what is standardised is then 0."""
+    return np.divide(gamma, np.sqrt(np.maximum(variance, 0.0)), out=np.zeros_like(variance), where=variance > 0)
 
 
 @sent.register
@@ -164,7 +170,7 @@ def _(layer: LayerNorm, signal: Currents, walk: Walk) -> Currents:
 
     centre = over_neurons(signal.mean)
     square = np.diagonal(signal.covariance, axis1=-2, axis2=-1) + signal.mean**2
-    scale = layer.gamma / np.sqrt(np.maximum(over_neurons(square) - centre**2, 0.0) + layer.eps)
+    scale = _standardising(layer.gamma, np.maximum(over_neurons(square) - centre**2, 0.0) + layer.eps)
     mean = scale * (signal.mean - centre) + layer.beta
     return replace(signal, mean=mean, covariance=scale[..., :, None] * signal.covariance * scale[..., None, :])
 

@@ -22,7 +22,7 @@ from varflow.theory.flow.steps import Signal, through
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import driven_by
 
-__all__ = ["layered"]
+__all__ = ["Walk", "all_layers", "layered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Walk:
 def layered(network: Network, neurons: Neurons, progress: Progress = False) -> Profile:
     """The profile of a network made of layers."""
     layers = network.layers or ()
-    together = any(isinstance(layer, BatchNorm) and layer.statistics is None for layer in _all(layers))
+    together = any(isinstance(layer, BatchNorm) and layer.statistics is None for layer in all_layers(layers))
     exchangeable = together and network.drive.kinds == 1 and not isinstance(network.drive, Inputs)
     with reporter(progress, network.depth, "layers") as report:
         walk = Walk(neurons, network.width if isinstance(network.width, int) else 0, exchangeable, report)
@@ -61,9 +61,9 @@ def layered(network: Network, neurons: Neurons, progress: Progress = False) -> P
     return _profile(network, walk)
 
 
-def _all(layers: Iterable[Layer]) -> list[Layer]:
+def all_layers(layers: Iterable[Layer]) -> list[Layer]:
     """Layers in order of execution, with those of branches."""
-    return [inner for layer in layers for inner in (layer, *_all(layer.branch))]
+    return [inner for layer in layers for inner in (layer, *all_layers(layer.branch))]
 
 
 def _given(network: Network, layers: Sequence[Layer], together: bool, walk: Walk) -> tuple[Layer, ...]:
