@@ -103,13 +103,14 @@ def gain_for_rate(
     >>> round(vf.gain_for_rate(block=block, rate=0.3).gamma, 4)
     1.907
     """
-    if (neuron is None) == (block is None):
-        raise DomainError("block", block, "must be given, or a neuron" if block is None else "cannot be given with a neuron")
-    steps = integer("steps", 1 if steps is None and block is not None else steps, minimum=1)
     if block is not None:
-        sizes = {"points": points, "scrambles": scrambles, "seed": seed}
+        if neuron is not None:
+            raise DomainError("neuron", neuron, "cannot be given with block=[…], which has its own")
+        steps, sizes = 1 if steps is None else steps, {"points": points, "scrambles": scrambles, "seed": seed}
         return gain_of_block(block, rate=rate, steps=steps, depth=depth, drive=drive, fan_in=fan_in, **sizes)
-    assert neuron is not None
+    if neuron is None:
+        raise DomainError("neuron", neuron, "must be given, or block=[…]")
+    steps = integer("steps", steps, minimum=1)
     counts = _remembering(neuron, steps).reset_rule.counts
     value = scalar("rate", positive_scale("rate", rate)) if counts else probability("rate", rate, open_ends=True)
     options = {"points": points, "scrambles": scrambles, "seed": seed}
