@@ -6,7 +6,6 @@ r"""Fixed points of the uniform distribution: a cubic in ``s = √V``, in trigon
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -19,9 +18,10 @@ from varflow.symbolic.conditions import above, all_of, at_least, at_most, below
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.layer import Layer
 from varflow.symbolic.numbers import Values, value
+from varflow.symbolic.roots import bisected
 from varflow.symbolic.symbols import V, g, quantity
 
-__all__ = ["SILENCE", "V_0", "V_high", "V_low", "bisected", "one_root", "three_roots"]
+__all__ = ["SILENCE", "V_0", "V_high", "V_low", "one_root", "three_roots"]
 
 V_0 = quantity("V_0", "V_0")
 V_low, V_high = quantity("V_-", "V_-", positive=True), quantity("V_+", "V_+", positive=True)
@@ -123,11 +123,3 @@ def _scaled(layer: Layer, values: Values, variance: Any) -> Values:
     """``s = √V`` and ``c = s/(2 √(a/3))``."""
     a = value(layer.bias, values) ** 2 + values[g] ** 2 / 2
     return {s: mp.sqrt(variance), c: mp.sqrt(variance) / (2 * mp.sqrt(a / 3))}
-
-
-def bisected(excess: Callable[[Any], Any], outside: Any, inside: Any) -> Any:
-    """The root between a point with negative and one with positive excess; secant steps once it is near."""
-    for _ in range(12):
-        middle = (outside + inside) / 2
-        outside, inside = (outside, middle) if excess(middle) > 0 else (middle, inside)
-    return mp.findroot(excess, (outside, inside), tol=mpf(10) ** (-2 * mp.dps + 20))

@@ -31,6 +31,7 @@ __all__ = ["Derivation", "DerivationError", "Setting", "Step"]
 DIGITS = 40
 _GUARD = 20  # digits beyond those compared
 _SMALL = (4, 6, 8)  # a remainder is evaluated at ε = 10^-4, 10^-6, 10^-8
+_MANY = 100  # digits in which it is: the smallest remainder, η¹⁰ of the uniform distribution, is 1e-80
 
 
 class Setting(NamedTuple):
@@ -86,7 +87,7 @@ class Step:
         """Whether ``|left - right|`` stays within a constant times the remainder as its variable goes to the limit."""
         variable, limit = self.remainder.variables[0], self.remainder.point[0]
         state, ratios = rng.getstate(), []
-        with mpmath.workdps(3 * DIGITS):
+        with mpmath.workdps(_MANY):
             for power in _SMALL:
                 rng.setstate(state)  # the same other parameters each time
                 near = mpf(10) ** (power // 2) if limit == sympy.oo else mpf(10) ** -power

@@ -100,7 +100,7 @@ def _setting(law: Law) -> Setting:
 
     def define(values: Values) -> Values:
         fires = tail(law, values[theta])
-        return {p: fires, g: 1 / mp.sqrt(fires), m: map_slope(law, values[theta])}
+        return {p: fires, g: 1 / mp.sqrt(fires), m: map_slope(law, values[theta], fires)}
 
     return Setting(draw, define)
 

@@ -17,11 +17,12 @@ from sympy import E, Eq, LambertW, S, exp, sqrt
 
 from varflow._checks import DomainError
 from varflow.symbolic.conditions import above, all_of, at_least
-from varflow.symbolic.cubic import SILENCE, V_0, V_high, V_low, bisected, one_root, three_roots
+from varflow.symbolic.cubic import SILENCE, V_0, V_high, V_low, one_root, three_roots
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.laws import Law, Parameters
 from varflow.symbolic.layer import Layer, layer_of
 from varflow.symbolic.numbers import Values, value
+from varflow.symbolic.roots import bisected
 from varflow.symbolic.simplify import neat
 from varflow.symbolic.stability import g_star, on_fixed_points
 from varflow.symbolic.symbols import V, g, gamma, quantity, theta

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, wraps
 from typing import Any
 
@@ -43,19 +43,34 @@ def as_function(symbols: tuple[Any, ...], expression: Any, modules: str) -> Call
     renamed = expression.xreplace(dict(zip(symbols, places, strict=True)))
     settings = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
     if modules == "mpmath":
-        roots = tuple(renamed.atoms(ImplicitRoot))  # computed once per precision, not at every occurrence
-        found = tuple(sympy.Dummy() for _ in roots)
-        inner = sympy.lambdify(
-            (*places, *found),
-            renamed.xreplace(dict(zip(roots, found, strict=True))),
-            [{"endless_sum": endless_sum}, "mpmath"],
-            printer=_Mpmath(settings),
-        )
-        return (lambda *given: inner(*given, *(_root(root, mp.prec) for root in roots))) if roots else inner
+        return _in_digits(places, renamed, settings)
     own: dict[str, Any] = {"endless_sum": endless_sum, "real_lambertw": _lambertw}
     folded = _constants_in_double(renamed)
     shared = not folded.has(sympy.Sum)  # common subexpressions would take the summation index out of its sum
     return _in_double(sympy.lambdify(places, folded, [own, "scipy", "numpy"], printer=_Numpy(settings), cse=shared))
+
+
+def _in_digits(places: tuple[Any, ...], expression: Any, settings: dict[str, Any]) -> Callable[..., Any]:
+    """A function at mpmath's working precision; its constants are computed once per precision, not at every occurrence."""
+    constants = tuple(dict.fromkeys(_constants(expression)))
+    found = tuple(sympy.Dummy() for _ in constants)
+    make = lambda given, e: sympy.lambdify(given, e, [{"endless_sum": endless_sum}, "mpmath"], printer=_Mpmath(settings))  # noqa: E731
+    if not constants:
+        return make(places, expression)
+    inner = make((*places, *found), expression.xreplace(dict(zip(constants, found, strict=True))))
+    numbers = make((), constants)
+    known = lru_cache(maxsize=32)(lambda precision: numbers())
+    return lambda *given: inner(*given, *known(mp.prec))
+
+
+def _constants(expression: Any) -> Iterator[Any]:
+    """The largest subexpressions without symbols, except plain numbers."""
+    if isinstance(expression, sympy.Expr) and not expression.free_symbols:
+        if not expression.is_Number:
+            yield expression
+    else:
+        for argument in expression.args:
+            yield from _constants(argument)
 
 
 def _constants_in_double(expression: Any) -> Any:
@@ -81,11 +96,6 @@ def _in_double(function: Callable[..., Any]) -> Callable[..., Any]:
         return tuple(map(unwrap, found)) if isinstance(found, tuple) else unwrap(found)
 
     return called
-
-
-@lru_cache(maxsize=256)
-def _root(root: Any, precision: int) -> Any:
-    return sympy.lambdify((), root, "mpmath")()
 
 
 def endless_sum(term: Callable[[int], Any], first: int) -> Any:

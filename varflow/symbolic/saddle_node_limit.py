@@ -41,8 +41,8 @@ def roots(law: Law, values: Values, inverse_gain: Any) -> Values:
         z_e: edge,
         V_s: (at / stable) ** 2,
         V_e: (at / edge) ** 2,
-        m_s: map_slope(law, stable),
-        m_e: map_slope(law, edge),
+        m_s: map_slope(law, stable, inverse_gain / stable**2),
+        m_e: map_slope(law, edge, inverse_gain / edge**2),
     }
 
 

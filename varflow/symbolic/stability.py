@@ -13,11 +13,12 @@ import sympy
 from mpmath import mp, mpf
 from sympy import Eq, S, sqrt
 
-from varflow._checks import DomainError
+from varflow._checks import ConvergenceError, DomainError
 from varflow.symbolic.derivation import Derivation, Setting
 from varflow.symbolic.laws import Law, Parameters, law_of
 from varflow.symbolic.layer import Layer, V_next, layer_of
 from varflow.symbolic.numbers import Values, as_function, value
+from varflow.symbolic.roots import refined, secant
 from varflow.symbolic.simplify import neat, solutions
 from varflow.symbolic.standard import t
 from varflow.symbolic.symbols import ImplicitRoot, V, g, gamma, quantity, theta
@@ -202,9 +203,8 @@ def _root_near_the_peak(
         try:
             with mp.workdps(15):
                 near = mp.findroot(lambda z: slope(z, values), (z - width, z + width), solver="anderson")
-            ends = near * (1 - mpf(10) ** -12), near * (1 + mpf(10) ** -12)
-            return mp.findroot(lambda z: slope(z, values), ends, tol=mp.eps**1.5)
-        except (ValueError, ZeroDivisionError, TypeError):
+            return refined(secant(lambda z: slope(z, values)), near)
+        except (ConvergenceError, ValueError, ZeroDivisionError, TypeError):
             rule = f"has no smooth maximum here (highest near z = {mp.nstr(z, 4)}); vf.critical_gain gives the number"
             raise DomainError("distribution", law.name, rule) from None
 

@@ -14,12 +14,12 @@ from mpmath import findroot, mp, mpf
 from varflow._checks import ConvergenceError
 from varflow.symbolic.laws import Law
 from varflow.symbolic.numbers import value
+from varflow.symbolic.roots import COARSE, refined, secant
 from varflow.symbolic.standard import density_of
 
 __all__ = ["density", "map_slope", "outer_roots", "tail", "turning_point"]
 
 _KNOTS = 8  # for z below, S(z) = S(round(z)) - ∫ f, with S cached at integers
-_COARSE = 35  # digits in which a root is found first, before the working precision
 
 
 def density(law: Law, z: Any) -> Any:
@@ -59,22 +59,22 @@ def _tail(law: Law, z: Any, precision: int) -> Any:
     return unit * scale * mp.quad(lambda s: density(law, z + s * scale) / unit, places)
 
 
-def map_slope(law: Law, z: Any) -> Any:
-    """``dF/dV`` at a fixed point ``V = θ²/z²`` of ``F(V) = g² S(θ/√V)``, as a difference quotient."""
-    with mp.extradps(mp.dps):
+def map_slope(law: Law, z: Any, height: Any) -> Any:
+    """``dF/dV`` at a fixed point ``V = θ²/z²`` of ``F(V) = g² S(θ/√V)``, as a difference quotient; ``height = S(z)``."""
+    with mp.extradps(mp.dps):  # which the difference loses
         h = mpf(10) ** (-mp.dps // 3)
         low, high = z / mp.sqrt(1 + h), z / mp.sqrt(1 - h)
         gained = (density(law, low) + 4 * density(law, (low + high) / 2) + density(law, high)) * (high - low) / 6
-    return gained / (2 * h * tail(law, z))
+    return gained / (2 * h * height)
 
 
 @lru_cache(maxsize=64)
 def _turning_point(law: Law, precision: int) -> Any:
     high = min(end_of(law), mpf(3))
     gap = lambda z: z * density(law, z) - 2 * tail(law, z)  # noqa: E731
-    with mp.workdps(_COARSE):
+    with mp.workdps(COARSE):
         near = findroot(gap, (high / 5, high * 0.99), solver="anderson")
-    return findroot(gap, (near, near * (1 + mpf(10) ** -15)), solver="secant", tol=mp.eps**1.5)
+    return refined(secant(gap), near)
 
 
 def turning_point(law: Law) -> Any:
@@ -89,8 +89,8 @@ def outer_roots(law: Law, inverse_gain: Any) -> tuple[Any, Any]:
 
 @lru_cache(maxsize=1024)
 def _outer_roots(law: Law, inverse_gain: Any, precision: int) -> tuple[Any, Any]:
-    beyond, high = turning_point(law), end_of(law)
-    with mp.workdps(_COARSE):
+    with mp.workdps(COARSE):
+        beyond, high = turning_point(law), end_of(law)
         while beyond**2 * tail(law, beyond) > 0.99 * inverse_gain:
             beyond = 2 * beyond if high == mp.inf else (beyond + high) / 2
     return tuple(_newton(law, inverse_gain, z) for z in (mp.sqrt(inverse_gain / tail(law, mpf(0))), beyond))
@@ -98,14 +98,17 @@ def _outer_roots(law: Law, inverse_gain: Any, precision: int) -> tuple[Any, Any]
 
 def _newton(law: Law, inverse_gain: Any, z: Any) -> Any:
     """Newton's method for ``ln(γ z² S(z)) = 0``, first in few digits."""
-    for digits in (_COARSE, mp.dps):
-        with mp.workdps(digits):
-            for _ in range(200):
-                S = tail(law, z)
-                step = mp.log(z * z * S / inverse_gain) / (2 / z - density(law, z) / S)
-                z -= step
-                if abs(step) <= z * mpf(10) ** (-0.6 * digits):
-                    break
-            else:
-                raise ConvergenceError(f"no root of z² S(z) = {mp.nstr(inverse_gain, 5)} within 200 steps")
-    return z
+
+    def step(z: Any, _: Any = None) -> Any:
+        S = tail(law, z)
+        return mp.log(z * z * S / inverse_gain) / (2 / z - density(law, z) / S)
+
+    with mp.workdps(COARSE):
+        for _ in range(200):
+            change = step(z)
+            z -= change
+            if abs(change) <= z * mpf(10) ** (-0.6 * COARSE):
+                break
+        else:
+            raise ConvergenceError(f"no root of z² S(z) = {mp.nstr(inverse_gain, 5)} within 200 steps")
+    return refined(step, z)
