@@ -100,6 +100,7 @@ def test_an_audit_reconstructs_the_membranes(reset):
 MEAN, COVARIANCE = np.array([0.2, -0.1]), np.array([[1.3, 0.5], [0.5, 0.9]])
 
 
+@lru_cache
 def two_steps(neuron):
     exact = vf.reference.two_steps(neuron, covariance=COVARIANCE.tolist(), mean=MEAN.tolist(), digits=10)
     return {name: np.array(getattr(exact, name), dtype=float) for name in MOMENTS}

@@ -97,7 +97,7 @@ def _at_fixed_point(law: Law, at: Any, variance: Any, precision: int) -> Values:
     rate, theta = tail(law, at), at * mp.sqrt(variance)
     gain2 = variance / rate
     slope = lambda v: gain2 * density(law, theta / mp.sqrt(v)) * theta / (2 * v * mp.sqrt(v))  # noqa: E731
-    known = {p: rate, f: density(law, at), g: mp.sqrt(gain2), F[1]: map_slope(law, at)}
+    known = {p: rate, f: density(law, at), g: mp.sqrt(gain2), F[1]: map_slope(law, at, rate)}
     return known | {F[k]: mp.diff(slope, variance, k - 1) for k in range(2, 5)}
 
 

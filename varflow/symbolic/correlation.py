@@ -16,7 +16,7 @@ from sympy import Eq, Integral, O, Symbol, erfc, exp, pi, sqrt
 
 from varflow._checks import DomainError
 from varflow.symbolic.conditions import below
-from varflow.symbolic.derivation import Derivation, DerivationError, Setting
+from varflow.symbolic.derivation import Derivation, DerivationError, Setting, built_once
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
 from varflow.symbolic.simplify import factored, neat
@@ -48,6 +48,7 @@ strip_slope = quantity("d/drho int phi2 dy", r"\frac{\partial}{\partial\rho}\int
 density = exp(-(x**2 - 2 * rho * x * y + y**2) / (2 * (1 - rho**2))) / (2 * pi * sqrt(1 - rho**2))
 
 
+@built_once
 def correlation_slope(z: Any = z) -> Derivation:
     r"""The slope of the correlation map at equal stationary variance, from the definition of a layer.
 
@@ -120,6 +121,7 @@ def correlation_slope(z: Any = z) -> Derivation:
     )
 
 
+@built_once
 def correlation_map(z: Any = z) -> Derivation:
     r"""The correlation map, its slope integrated from independent inputs.
 

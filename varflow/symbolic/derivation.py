@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, wraps
 from random import Random
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple, ParamSpec
 
 import mpmath
 import sympy
@@ -26,12 +27,15 @@ from varflow.symbolic.evaluation import first_answer, in_digits, in_doubles
 from varflow.symbolic.numbers import DerivationError, Values, value
 from varflow.symbolic.symbols import NAMES, exact
 
-__all__ = ["Derivation", "DerivationError", "Setting", "Step"]
+__all__ = ["Derivation", "DerivationError", "Setting", "Step", "built_once"]
 
 DIGITS = 40
 _GUARD = 20  # digits beyond those compared
 _SMALL = (4, 6, 8)  # a remainder is evaluated at ε = 10^-4, 10^-6, 10^-8
 _MANY = 100  # digits in which it is: the smallest remainder, η¹⁰ of the uniform distribution, is 1e-80
+
+
+P = ParamSpec("P")
 
 
 class Setting(NamedTuple):
@@ -196,7 +200,7 @@ class Derivation:
         before = self.steps[-1].expression.subs(fixed) if self.steps else None
         expression = change(before) if callable(change) else change
         known = dict(self.steps[-1].given) if self.steps else {}
-        step = Step(expression, reason, assumption, known | fixed, condition)
+        step = Step(expression, reason, assumption, MappingProxyType(known | fixed), condition)
         if not isinstance(expression, sympy.Eq) or not replace(self, steps=(step,))._holds_at("first look", 15):
             raise DerivationError(f"{self.title}: the step '{reason}' does not hold: {expression}")
         return replace(self, steps=(*self.steps, step))
@@ -290,6 +294,21 @@ class Derivation:
         lines += [f"  for {', '.join(map(str, self.conditions))}"] if self.steps and self.conditions else []
         lines += [f"  beyond: {plain(self.beyond.steps[-1])}"] if self.beyond else []
         return "\n".join(lines)
+
+
+def built_once(build: Callable[P, Derivation]) -> Callable[P, Derivation]:
+    """``build``, which returns the same derivation for the same arguments: building one takes seconds, and it never changes."""
+    remembered = lru_cache(maxsize=128, typed=True)(build)
+
+    @wraps(build)
+    def built(*args: P.args, **kwargs: P.kwargs) -> Derivation:
+        try:
+            hash((args, *kwargs.values()))
+        except (TypeError, ValueError):  # such as ranges of parameters, or an argument that will be refused
+            return build(*args, **kwargs)
+        return remembered(*args, **kwargs)
+
+    return built
 
 
 def _fixed(given: Any) -> dict[Any, Any]:

@@ -14,7 +14,7 @@ from sympy import Eq, Integral, O, S, exp, oo, sqrt
 
 from varflow._checks import DomainError, choice, integer
 from varflow.symbolic.conditions import above
-from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.derivation import Derivation, Setting, built_once
 from varflow.symbolic.large_gain import gain_to_infinity
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.numbers import Values
@@ -31,6 +31,7 @@ p, m = quantity("p", "p", positive=True), quantity("m", "m", positive=True)
 t = sympy.Symbol("t", positive=True)
 
 
+@built_once
 def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> Derivation:
     r"""Gain, multiplier and fixed points near a limit of the theory, as series with a stated remainder.
 

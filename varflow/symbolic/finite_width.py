@@ -15,7 +15,7 @@ from sympy import Eq, O, S, exp, oo, sqrt
 from varflow._checks import DomainError, integer
 from varflow.symbolic.chains import F, G, M, X, chain_setting, e, f, p, shift, spread, t, u
 from varflow.symbolic.conditions import above, all_of, below
-from varflow.symbolic.derivation import Derivation
+from varflow.symbolic.derivation import Derivation, built_once
 from varflow.symbolic.laws import Law, law_of
 from varflow.symbolic.simplify import LARGEST_FACTORED, factored, neat, symbols_for_long_numbers
 from varflow.symbolic.symbols import V, g, n, z
@@ -26,6 +26,7 @@ HIGHEST_ORDER = 2
 small = sympy.Symbol("epsilon", positive=True)  # 1/n
 
 
+@built_once
 def finite_width_corrections(order: int = 1, *, distribution: Any = None) -> Derivation:
     r"""Mean shift and variance of ``C = g² K/n + σ_b²`` in a wide network at its stable fixed point.
 

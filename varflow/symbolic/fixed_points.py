@@ -18,7 +18,7 @@ from sympy import E, Eq, LambertW, S, exp, sqrt
 from varflow._checks import DomainError
 from varflow.symbolic.conditions import above, all_of, at_least
 from varflow.symbolic.cubic import SILENCE, V_0, V_high, V_low, one_root, three_roots
-from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.derivation import Derivation, Setting, built_once
 from varflow.symbolic.laws import Law, Parameters
 from varflow.symbolic.layer import Layer, layer_of
 from varflow.symbolic.numbers import Values, value
@@ -33,6 +33,7 @@ z_low, z_high = quantity("z_-", "z_-", positive=True), quantity("z_+", "z_+", po
 y = quantity("y", "y")
 
 
+@built_once
 def fixed_point_condition(
     distribution: Any = "normal", *, threshold: Any = theta, bias_std: Any = 0, parameters: Parameters | None = None
 ) -> Derivation:
@@ -100,6 +101,7 @@ def at_fixed_points(layer: Layer) -> Setting:
     return Setting(draw, free.define)
 
 
+@built_once
 def fixed_points(
     distribution: Any = "normal", *, threshold: Any = theta, bias_std: Any = 0, parameters: Parameters | None = None
 ) -> Derivation:

@@ -17,7 +17,7 @@ from sympy import Eq, Integral, S, Symbol, erf, erfc, exp, oo, pi, sqrt
 
 from varflow._checks import DomainError, choice
 from varflow.symbolic.conditions import above
-from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.derivation import Derivation, Setting, built_once
 from varflow.symbolic.integrals import integral
 from varflow.symbolic.layer import atom, spread
 from varflow.symbolic.numbers import Values, value
@@ -41,6 +41,7 @@ slack = quantity("g^2 - chi", r"g^2 - \chi")
 peak_found, width_found = quantity("c", "c", positive=True), quantity("a*", "a^*", positive=True)
 
 
+@built_once
 def gradient_gain(
     surrogate: Any = "triangular",
     *,

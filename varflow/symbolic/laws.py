@@ -14,6 +14,7 @@ from typing import Any
 import sympy
 from mpmath import mp
 from sympy import Rational, pi, sqrt, stats
+from sympy.stats.rv import RandomSymbol
 
 from varflow._checks import DomainError
 from varflow.model.distributions import distribution as described
@@ -123,7 +124,11 @@ def law_of(distribution: Any, *, sign: int | None = 1, parameters: Parameters | 
     parameters = _ranges(distribution, parameters)
     if isinstance(distribution, str | StudentT):
         return _built_in(described(distribution), sign)
-    return _standardised(distribution, sign, parameters)
+    if not isinstance(distribution, RandomSymbol) or not distribution.pspace.is_Continuous:
+        rule = "must be a built-in name or a continuous sympy.stats variable, such as Normal('X', 0, 1)"
+        shown = getattr(getattr(distribution, "pspace", None), "distribution", distribution)  # a variable shows only its name
+        raise DomainError("distribution", shown, rule)
+    return _standardised(distribution, sign, tuple(parameters.items()))
 
 
 def _ranges(distribution: Any, given: Any) -> Parameters:
@@ -161,15 +166,16 @@ def _built_in(law: Any, sign: int | None) -> Law:
         "logistic": lambda: stats.Logistic("X", 0, sqrt(3) / pi),
     }
     if isinstance(law, StudentT):
-        return _standardised(stats.StudentT("X", Rational(law.df)), sign, {})
+        return _standardised(stats.StudentT("X", Rational(law.df)), sign, ())
     if law.name not in makers:
         rule = "has no formula; name a built-in distribution or give a sympy.stats variable such as Normal('X', 0, 1)"
         raise DomainError("distribution", law.name, rule)
-    return _standardised(makers[law.name](), sign, {}, law.name)
+    return _standardised(makers[law.name](), sign, (), law.name)
 
 
-def _standardised(variable: Any, sign: int | None, parameters: Parameters, name: str | None = None) -> Law:
-    line = on_the_line(variable, parameters)
+@lru_cache(maxsize=64)
+def _standardised(variable: Any, sign: int | None, ranges: tuple[Any, ...], name: str | None = None) -> Law:
+    line, parameters = on_the_line(variable, ranges), dict(ranges)
     whole, ends = line.density, line.ends
     if sign is None and len(ends) > 2:
         rule = "must be declared positive or negative, Symbol('theta', positive=True): the formulas differ on the two sides"

@@ -20,7 +20,7 @@ from sympy import Eq, S, Sum, Symbol, erfc, exp, pi, sqrt
 from varflow._checks import choice
 from varflow.model.resets import Reset, named, rule_of
 from varflow.symbolic.conditions import above, all_of, at_most
-from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.derivation import Derivation, Setting, built_once
 from varflow.symbolic.numbers import Values
 from varflow.symbolic.symbols import quantity, theta
 
@@ -39,6 +39,7 @@ C_HS = quantity("Cov[H, S]", r"\operatorname{Cov}[H, S]")
 m_kept = quantity("E[I]_stationary", r"\mathrm{E}[I]_{\mathrm{stationary}}")
 
 
+@built_once
 def membrane_moments(reset: str | Reset = "none", *, input: str = "white") -> Derivation:
     r"""Mean and variance of the membrane after one time step.
 

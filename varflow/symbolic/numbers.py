@@ -13,7 +13,6 @@ from sympy.printing.numpy import SciPyPrinter
 from sympy.printing.pycode import MpmathPrinter
 
 from varflow._checks import ConvergenceError, VarflowError, unwrap
-from varflow.symbolic.symbols import ImplicitRoot
 
 __all__ = ["DerivationError", "Values", "as_function", "value"]
 

@@ -14,7 +14,7 @@ from mpmath import mp, mpf
 from sympy import Eq, S, sqrt
 
 from varflow._checks import ConvergenceError, DomainError
-from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.derivation import Derivation, Setting, built_once
 from varflow.symbolic.laws import Law, Parameters, law_of
 from varflow.symbolic.layer import Layer, V_next, layer_of
 from varflow.symbolic.numbers import Values, as_function, value
@@ -58,6 +58,7 @@ def slope_of_tail(law: Law, at: Any, variance: Any, values: Values) -> Any:
         return mp.sign(at) * law.integral(lambda z: 1, low, high, values) / (2 * step)
 
 
+@built_once
 def multiplier(
     distribution: Any = "normal", *, threshold: Any = theta, bias_std: Any = 0, parameters: Parameters | None = None
 ) -> Derivation:
@@ -118,6 +119,7 @@ def _in_z(expression: Any, layer: Layer) -> Any:
     return expression.subs(sqrt(V), layer.threshold / layer.law.z)
 
 
+@built_once
 def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None = None) -> Derivation:
     r"""The smallest ``γ = g²/θ²`` with activity, where the two active fixed points meet.
 
@@ -244,6 +246,7 @@ def _solved(equation: Any, law: Law, numeric: Callable[[Values], Any]) -> Any:
     return ImplicitRoot(unknown, equation, unknown, low, sympy.Min(high, edge))
 
 
+@built_once
 def bias_cusp(distribution: Any = "normal") -> Derivation:
     r"""The cusp, where three fixed points meet: for a larger bias there is one fixed point at every gain.
 

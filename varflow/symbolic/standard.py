@@ -12,7 +12,6 @@ import mpmath
 import sympy
 from sympy import gamma, sqrt, stats
 from sympy.stats.crv import SingleContinuousPSpace
-from sympy.stats.rv import RandomSymbol
 
 from varflow._checks import DomainError
 from varflow.symbolic import families
@@ -34,15 +33,12 @@ class Line(NamedTuple):
     ends: tuple[Any, ...]
 
 
-def on_the_line(variable: Any, parameters: Parameters) -> Line:
-    """The distribution of ``(X - E X)/√Var X``."""
-    if not isinstance(variable, RandomSymbol) or not variable.pspace.is_Continuous:
-        rule = "must be a built-in name or a continuous sympy.stats variable, such as Normal('X', 0, 1)"
-        law = getattr(getattr(variable, "pspace", None), "distribution", variable)  # the repr of a variable is only its name
-        raise DomainError("distribution", law, rule)
+@lru_cache(maxsize=64)
+def on_the_line(variable: Any, ranges: tuple[Any, ...]) -> Line:
+    """The distribution of ``(X - E X)/√Var X``; ``ranges`` are pairs of a free symbol and its range."""
     given = variable.pspace.distribution
     law, numbers = symbols_for_long_numbers(given)
-    parameters = {**parameters, **{symbol: (number, number) for symbol, number in numbers.items()}}
+    parameters = {**dict(ranges), **{symbol: (number, number) for symbol, number in numbers.items()}}
     variable = SingleContinuousPSpace(variable.symbol, law).value
     support = variable.pspace.domain.set
     formula: Any = law.pdf if hasattr(law, "pdf") else stats.density(variable)

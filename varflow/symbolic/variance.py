@@ -12,7 +12,7 @@ from sympy import Eq, Integral, S, Sum, sqrt
 
 from varflow._checks import DomainError
 from varflow.symbolic.conditions import above
-from varflow.symbolic.derivation import Derivation, Setting
+from varflow.symbolic.derivation import Derivation, Setting, built_once
 from varflow.symbolic.laws import Law, Parameters, pieces_above, upper_moment
 from varflow.symbolic.layer import E_x, E_x2, Layer, V_next, atom, layer_of, spread
 from varflow.symbolic.numbers import Values, value
@@ -29,6 +29,7 @@ W = quantity("Var[w]", r"\operatorname{Var}[w]", positive=True)
 t = sympy.Symbol("t", real=True)
 
 
+@built_once
 def weight_variance(
     distribution: Any = "normal",
     *,
@@ -153,6 +154,7 @@ def _second_moment(layer: Layer) -> Any:
     return response.base + response.weight.subs(u, 1) * tail
 
 
+@built_once
 def variance_map(
     distribution: Any = "normal",
     *,
