@@ -246,7 +246,7 @@ def _granted(profile: Profile, scales: dict[str, np.ndarray]) -> dict[str, Any]:
     if profile.variance.ndim == 1:
         return dict.fromkeys(scales, 0.0)
     granted = {name: SINGLE * scale for name, scale in scales.items()}
-    granted["variance"] = granted["variance"] + SINGLE * profile.network.neuron.threshold**2
+    granted["variance"] = granted["variance"] + SINGLE * profile.network.thresholds[:, None] ** 2
     return granted | {"survival": granted["survival"] + _silent_by_chance(profile)}
 
 
@@ -276,6 +276,8 @@ def _least_errors(profile: Profile, repeats: int) -> dict[str, np.ndarray]:
         return {"survival": np.sqrt(profile.survival * (1 - profile.survival) / repeats)}
     alive = profile.survival - _silent_by_chance(profile)
     least = {"survival": np.sqrt(alive * (1 - alive) / repeats)}
+    if profile.network.layers is not None:  # a normalisation over neurons scatters less than independent neurons do
+        return least
     rate, width = profile.firing_rate, profile.network.widths[:, None]
     least["firing_rate"] = np.sqrt(rate % 1 * (1 - rate % 1) / (width * repeats))
     if profile.network.bias_std == 0:

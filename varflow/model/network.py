@@ -27,8 +27,9 @@ from varflow._checks import (
 from varflow._display import Shown, Table
 from varflow.model.chains import as_chain
 from varflow.model.drives import Drive, Given, currents
+from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
-from varflow.model.signals import Layer, first_signal, spiking_shapes
+from varflow.model.signals import Layer, all_layers, first_signal, spiking_shapes
 from varflow.model.weights import NAMES, WeightLaw, weight_law
 
 __all__ = ["Network", "plain_chain"]
@@ -73,8 +74,8 @@ class Network(Shown):
 
     Attributes
     ----------
-    widths, gains : ndarray, shape (depth,)
-        Width and gain of each layer.
+    widths, gains, thresholds : ndarray, shape (depth,)
+        Width, gain and threshold of each layer.
     mean_gains : ndarray, shape (depth,)
         ``n E[w]`` of the weights into each layer; 0 for layer 1.
     weight_law : WeightLaw
@@ -182,6 +183,13 @@ class Network(Shown):
             return [(n,) for n in self.widths.tolist()]
         width = self.width if isinstance(self.width, int) else None
         return spiking_shapes(self.layers, first_signal(self.drive, self.layers, width, self.steps), width)
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """Threshold of every layer of neurons, shape (depth,)."""
+        if self.layers is None:
+            return np.full(self.depth, self.neuron.threshold)
+        return np.array([layer.neuron.threshold for layer in all_layers(self.layers) if isinstance(layer, Spike)])
 
     @property
     def widths(self) -> np.ndarray:

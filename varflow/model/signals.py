@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from varflow._checks import DomainError
 from varflow.model.drive_kinds import Drive, Inputs, Spikes
 
-__all__ = ["Layer", "Signal", "area_of", "first_signal", "spiking_shapes", "through", "windows"]
+__all__ = ["Layer", "Signal", "all_layers", "area_of", "first_signal", "spiking_shapes", "through", "windows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,11 @@ def through(layers: Sequence[Layer], signal: Signal, width: int | None) -> Signa
             )
         signal, previous = layer.after(signal, width), layer
     return signal
+
+
+def all_layers(layers: Iterable[Layer]) -> list[Layer]:
+    """Layers in order of execution, those of branches before the layer that has them."""
+    return [inner for layer in layers for inner in (*all_layers(layer.branch), layer)]
 
 
 def spiking_shapes(layers: Sequence[Layer], signal: Signal, width: int | None) -> list[tuple[int, ...]]:

@@ -14,13 +14,13 @@ import numpy as np
 
 from varflow._checks import DomainError, several
 from varflow.model.layers import BatchNorm, Layer, LayerNorm, Residual, Spike
-from varflow.model.signals import Signal, through
+from varflow.model.signals import Signal, all_layers, through
 from varflow.model.weighted_layers import Weighted
 from varflow.results import FixedPoint, FixedPoints
 from varflow.theory.flow import steps
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid, Spikes
-from varflow.theory.flow.walk import Walk, all_layers
+from varflow.theory.flow.walk import Walk
 from varflow.theory.roots import rising_root, scan
 
 __all__ = ["Block", "critical_gain_of_block", "fixed_points_of_block"]

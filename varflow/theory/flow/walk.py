@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from varflow.model.drive_kinds import Drive, Given, Inputs
 from varflow.model.drive_kinds import Spikes as Trains
 from varflow.model.layers import BatchNorm, Layer, Spike
 from varflow.model.network import Network
-from varflow.model.signals import first_signal
+from varflow.model.signals import all_layers, first_signal
 from varflow.results import Profile
 from varflow.results.ensemble import spread
 from varflow.theory.flow.neurons import Neurons, replicated
@@ -22,7 +22,7 @@ from varflow.theory.flow.steps import Signal, through
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import driven_by
 
-__all__ = ["Walk", "all_layers", "layered"]
+__all__ = ["Walk", "layered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,6 @@ def layered(network: Network, neurons: Neurons, progress: Progress = False) -> P
             signal = _start(network, together, exchangeable)
         through(layers, signal, walk)
     return _profile(network, walk)
-
-
-def all_layers(layers: Iterable[Layer]) -> list[Layer]:
-    """Layers in order of execution, with those of branches."""
-    return [inner for layer in layers for inner in (layer, *all_layers(layer.branch))]
 
 
 def _given(network: Network, layers: Sequence[Layer], together: bool, walk: Walk) -> tuple[Layer, ...]:

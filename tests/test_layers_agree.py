@@ -1,0 +1,83 @@
+"""Theory of layers against simulated networks: a composite of all kinds of layers, and a wrong one that must be rejected."""
+
+import numpy as np
+import pytest
+
+import varflow as vf
+
+L = vf.layers
+ZERO = L.Spike(vf.Neuron(1.0, decay=0.5, reset="zero"))
+DELAYED = L.Spike(vf.Neuron(1.0, decay=0.4, reset="delayed_subtract"))
+RECURRENT = L.Spike(vf.Neuron(1.0, decay=0.5, reset="subtract"), recurrent_gain=1.5)
+BIAS = 0.02  # the theory's error of order 1/width, and of the numerics
+NETWORKS = 60
+
+
+def linear(gain, **more):
+    return L.Linear(1000, gain=gain, **more)
+
+
+def composite(gain=2.5, keep=0.9):
+    """Sixteen layers of all kinds that need no batch, branches not counted."""
+    return [
+        L.Conv(64, gain=3.0),
+        ZERO,
+        L.Pool("average", 2),
+        L.Conv(64, gain=3.2, stride=2),
+        ZERO,
+        linear(2.6),
+        L.Residual(ZERO, linear(1.2, rows="centred"), keep=keep),
+        L.Residual(ZERO, linear(1.0, rows="standardised"), keep=0.8),
+        ZERO,
+        L.Residual(linear(gain), ZERO),
+        L.Residual(linear(2.0), DELAYED, merge="iand"),
+        linear(2.5, bias_std=0.2),
+        L.LayerNorm(gamma=1.3),
+        DELAYED,
+        linear(2.2, weights="uniform"),
+        L.BatchNorm(gamma=1.1, statistics=(0.0, 1.0)),
+        RECURRENT,
+        L.Scale(0.9),
+        linear(2.5),
+        L.Spike(vf.Neuron(1.0, decay=0.5)),
+    ]
+
+
+def network(layers):
+    x = np.random.default_rng(3).normal(size=(1, 6, 8, 4, 4)) / 1.5
+    return vf.Network(layers=layers, steps=6, drive=vf.drives.inputs(x))
+
+
+@pytest.fixture(scope="module", params=["dense", "conditional"])
+def ensemble(request):
+    return vf.simulate(network(composite()), repeats=NETWORKS, seed=1, engine=request.param)
+
+
+def predicted(**changed):
+    return vf.mean_field(network(composite(**changed)), points=2**12, scrambles=4)
+
+
+def test_a_composite_of_all_layers_is_predicted(ensemble):
+    profile = predicted()
+    comparison = vf.compare(profile, ensemble, bias=BIAS)
+    assert comparison.passed, comparison
+    M, measured, error = profile.coincidences, ensemble.mean().coincidences, ensemble.stderr().coincidences
+    assert np.all(np.abs(measured - M) < 4 * error + BIAS * np.abs(M))
+
+
+@pytest.mark.parametrize("wrong", [{"gain": 2.0}, {"keep": 0.5}])
+def test_a_wrong_composite_is_rejected(ensemble, wrong):
+    assert not vf.compare(predicted(**wrong), ensemble, bias=BIAS).passed
+
+
+def test_batch_normalised_networks_are_predicted():
+    """Conv-BN-LIF over inputs and steps; the batch of the simulation is finite, its bias of order 1/256 within ``BIAS``."""
+    spike = L.Spike(vf.neurons.spikingjelly_lif())
+
+    def built(gamma):
+        layers = [spike, *[L.Linear(400, gain=1.0), L.BatchNorm(gamma=gamma), spike] * 3]
+        return vf.Network(width=400, layers=layers, steps=4)
+
+    ensemble = vf.simulate(built(2.0), repeats=8, seed=2, engine="conditional")
+    assert vf.compare(vf.mean_field(built(2.0)), ensemble, bias=BIAS).passed
+    assert not vf.compare(vf.mean_field(built(1.9)), ensemble, bias=BIAS).passed
