@@ -20,12 +20,15 @@ from varflow.theory.layers import driven_threshold, driven_variances, layers, on
 
 __all__ = ["mean_field"]
 
+LONG = 100  # steps beyond which each point costs so much more that fewer are taken
+POINTS, FEWER_POINTS = 2**14, 2**11
+
 
 def mean_field(
     network: Network,
     *,
     method: str = "auto",
-    points: int = 2**14,
+    points: int | None = None,
     scrambles: int = 8,
     seed: int = 0,
     progress: Progress = False,
@@ -47,7 +50,8 @@ def mean_field(
         bivariate orthant probabilities), ``quasi_monte_carlo`` (any neuron, with an error), ``histories`` (a sum over the
         ``2^T`` spike histories, for few steps), or ``auto``: orthants without reset, else quasi-Monte Carlo.
     points, scrambles, seed : int
-        For quasi-Monte Carlo: points per scramble, number of independent scrambles, and seed.
+        For quasi-Monte Carlo: points per scramble (by default 2¹⁴, and 2¹¹ beyond 100 steps), number of independent scrambles,
+        and seed.
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in layers, those of each block of a large batch.
 
@@ -61,7 +65,7 @@ def mean_field(
     Raises
     ------
     DomainError
-        For a method that does not apply to the neuron, for more than 100 steps, and, with one step, for multi-spike neurons
+        For a method that does not apply to the neuron, for more than 1000 steps, and, with one step, for multi-spike neurons
         and delays.
 
     Notes
@@ -103,6 +107,8 @@ def mean_field(
     [4.    7.779]
     """
     check_progress(progress)
+    if points is None:
+        points = POINTS if instance("network", network, Network).steps <= LONG else FEWER_POINTS
     if instance("network", network, Network).layers is not None:
         sizes = check_points(points, scrambles, seed)
         if method != "auto":

@@ -7,6 +7,7 @@ response (``responses``) gives that layer's membranes and spikes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -40,12 +41,14 @@ def in_time(network: Network, response: Response, progress: Progress = False) ->
             for block, first in enumerate(starts)
         ]
     stacked = {name: np.concatenate([block[name] for block in blocks], axis=2) for name in PER_INPUT}
-    stacked["coincidences"] = np.sum([block["coincidences"] for block in blocks], axis=0) / kinds
+    first, *others = (block["coincidences"] for block in blocks)
+    moments = [np.asarray(sum((block[l] for block in others), start=first[l])) / kinds for l in range(network.depth)]
     point_fraction = np.max([block["point_fraction"] for block in blocks], axis=(0, 1))
     per_input = {name: stacked[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # inputs first
     alive = (stacked["firing_rate"] > 0).mean(axis=0).swapaxes(0, 1)  # the fraction of replicas alive
-    mean = {name: values.mean(axis=2) if name != "coincidences" else values for name, values in stacked.items()}
+    mean = {name: values.mean(axis=2) for name, values in stacked.items()}
     value = {name: values.mean(axis=0) for name, values in mean.items()}
+    value["coincidences"] = np.stack([layer.mean(axis=0) for layer in moments])
     return Profile(
         network,
         value["variance"],
@@ -57,37 +60,37 @@ def in_time(network: Network, response: Response, progress: Progress = False) ->
         silent_variance=(network.neuron.input_scale * network.bias_std) ** 2,
         potential_mean=value["potential_mean"],
         coincidences=value["coincidences"],
-        error=_errors(mean, value, point_fraction) if response.replicas > 1 else {},
+        error=_errors(mean, moments, value, point_fraction) if response.replicas > 1 else {},
     )
 
 
-def _errors(replicas: dict[str, np.ndarray], value: dict[str, np.ndarray], point_fraction: np.ndarray) -> dict[str, np.ndarray]:
+def _errors(
+    replicas: dict[str, np.ndarray], moments: list[np.ndarray], value: dict[str, np.ndarray], point_fraction: np.ndarray
+) -> dict[str, np.ndarray]:
     """Standard errors over replicas, at least that of one point, which stands for a ``point_fraction`` of the neurons."""
     potential = np.sqrt(value["variance"] + value["potential_mean"] ** 2)
     spikes = np.sqrt(np.maximum(np.diagonal(value["coincidences"], axis1=1, axis2=2), 1.0))
-    unit = {
-        "variance": potential**2,
-        "potential_mean": potential,
-        "firing_rate": spikes,
-        "coincidences": spikes[:, :, None] * spikes[:, None, :],
-    }
-    whole = {name: np.hypot(spread(values), (point_fraction * unit[name].T).T) for name, values in replicas.items()}
-    return {name: error / np.sqrt(len(replicas[name])) for name, error in whole.items()}
+    unit = {"variance": potential**2, "potential_mean": potential, "firing_rate": spikes}
+    whole = {name: np.hypot(spread(values), point_fraction[:, None] * unit[name]) for name, values in replicas.items()}
+    number = len(replicas["variance"])
+    pairs = (at * np.multiply.outer(one, one) for at, one in zip(point_fraction, spikes, strict=True))
+    scatter = (spread(np.broadcast_to(M, (number, *M.shape[1:]))) for M in moments)  # one that stands for all scatters by 0
+    whole["coincidences"] = np.stack([np.hypot(*both) for both in zip(scatter, pairs, strict=True)])
+    return {name: error / np.sqrt(number) for name, error in whole.items()}
 
 
-def _layers(network: Network, response: Response, kinds: slice, report: Report) -> dict[str, np.ndarray]:
-    """Quantities of a profile, axes (replicas, depth, inputs, steps); second moments are summed over inputs."""
-    kept = []
+def _layers(network: Network, response: Response, kinds: slice, report: Report) -> dict[str, Any]:
+    """Quantities of a profile, axes (replicas, depth, inputs, steps); second moments are summed over inputs, layer by layer."""
+    kept: dict[str, list[np.ndarray]] = {name: [] for name in (*PER_INPUT, "coincidences", "point_fraction")}
     for number, state in enumerate(_states(network, response, kinds), start=1):
-        summed = {"coincidences": state.coincidences.sum(axis=1), "point_fraction": np.full(1, state.point_fraction)}
-        kept.append({name: getattr(state, name) for name in PER_INPUT} | summed)
+        for name in PER_INPUT:
+            values = getattr(state, name)  # replicas that are still equal are stored once and broadcast here
+            kept[name].append(np.broadcast_to(values, (response.replicas, *values.shape[1:])))
+        kept["coincidences"].append(state.coincidences.sum(axis=1))
+        kept["point_fraction"].append(np.full(1, state.point_fraction))
         report(number)
-
-    def stack(name: str) -> np.ndarray:
-        """All layers; replicas that are still equal are stored once and broadcast here."""
-        return np.stack([np.broadcast_to(s[name], (response.replicas, *s[name].shape[1:])) for s in kept], axis=1)
-
-    return {name: stack(name) for name in kept[0]}
+    stacked: dict[str, Any] = {name: np.stack(values, axis=1) for name, values in kept.items() if name in PER_INPUT}
+    return stacked | {"coincidences": kept["coincidences"], "point_fraction": np.stack(kept["point_fraction"], axis=1)}
 
 
 def _states(network: Network, response: Response, kinds: slice) -> Iterator[LayerState]:

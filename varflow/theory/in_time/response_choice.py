@@ -12,7 +12,7 @@ from varflow.theory.in_time.responses import Response
 __all__ = ["METHODS", "check_points", "response"]
 
 METHODS = ("auto", "orthants", "quasi_monte_carlo", "histories")
-LONGEST = 100  # steps: work and memory grow with their square
+LONGEST = 1000  # steps: work and memory grow with their square
 
 
 def response(network: Network, method: str, *, points: int, scrambles: int, seed: int) -> Response:
