@@ -249,7 +249,7 @@ REACH = r"Neuron\(.*\) over 5 wide layers: attainable are late rates from about 
         (lambda: Looped(), data(6, 32), {"rate": "x", "gain": "y"}, "rate='x' must be a real number"),
         (lambda: Looped(), data(6, 32), {"rate": 0.6}, rf"rate=0.6 is not attainable by {REACH}"),
         (lambda: Looped(), data(6, 32), {"rate": 1e-4}, rf"rate=0.0001 is not attainable by {REACH}"),
-        (lambda: Looped(), data(6, 32), {"gain": 1e5}, r"inputs='those of weights.0' cannot drive it.*large gains give 0\.49"),
+        (lambda: Looped(), data(6, 32), {"gain": 1e5}, r"those of weights.0' cannot drive it.*large gains give 0\.(49|5)"),
         (lambda: nn.Linear(32, 3), data(6, 32), {}, "no spiking layer"),
         (
             lambda: nn.Sequential(nn.Linear(32, 8), nn.BatchNorm1d(8), snntorch.Leaky(0.5, init_hidden=True)),

@@ -25,7 +25,7 @@ PRESETS = {
 STEPS, DEPTH = 12, 10
 RATES = {"norse": 0.42}  # its slow synapse sustains less at no gain
 ROUGH = 6e-3  # relative: init_model uses few points and stops within 0.2 % of the rate, which some gains hardly change
-DRAWN = 0.04  # relative, of the gain of a driven layer: 4 standard errors of 2¹⁵ neurons, whose rate rises about as its root
+DRAWN = 0.01  # relative, of the gain of a driven layer: quasi-Monte Carlo on both sides, brackets to 1e-3 and 2e-4
 
 
 def driven(neuron, inputs):
@@ -49,11 +49,11 @@ def test_a_planned_gain_is_the_gain_for_the_rate(name):
     assert math.isclose(planned.firing_rate, stated.firing_rate, rel_tol=0.02)
 
 
-@pytest.mark.parametrize("name", ["snntorch", "spikingjelly", "norse box"])
+@pytest.mark.parametrize("name", PRESETS)
 def test_a_driven_layer_has_the_input_gain(name):
     neuron, rate = PRESETS[name], RATES.get(name, 0.2)
     stated = vf.gain_for_rate(neuron, rate=rate, steps=STEPS, depth=DEPTH).input_gain
     for scale in (1.0, 0.25):
         planned = scale * layer_gain(driven(neuron, torch.full((1, 50), scale)), STEPS, rate)
         assert planned == pytest.approx(stated, rel=DRAWN)
-        assert planned != pytest.approx(1.15 * stated, rel=DRAWN)
+        assert planned != pytest.approx(1.05 * stated, rel=DRAWN)
