@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "_display": {"_checks", "plots"},  # when a result is asked to draw itself: the one import that points upward
     "_memory": {"_checks"},
     "_progress": {"_checks"},
+    "campaign": {"_checks", "_progress"},
     "_files": set(),
     "_lazy": set(),
     "_restoring": {"_checks"},
@@ -30,16 +31,16 @@ MAY_IMPORT = {
     "model": {"_checks", "_display", "_memory"},
     "results": {"_checks", "_display", "model"},
     "theory": {"_checks", "_display", "_memory", "_progress", "model", "results"},
-    "init": {"_checks", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},
+    "init": {"_checks", "campaign", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},
     "torch_models": {"_checks", "_progress", "_restoring", "model", "results", "theory", "init", "simulation"},
-    "simulation": WITNESS | {"_progress"},
+    "simulation": WITNESS | {"_progress", "campaign"},
     "reference": WITNESS,
     "symbolic": WITNESS,
     "certified": WITNESS,
     "spreads": {"results"},
     "verdict": {"_checks", "results", "spreads"},
-    "experiment": {"_checks", "_stopping", "model", "results", "theory", "init", "simulation", "verdict"},
-    "phases": {"_checks", "_progress", "model", "results", "theory", "init"},
+    "experiment": {"_checks", "campaign", "_stopping", "model", "results", "theory", "init", "simulation", "verdict"},
+    "phases": {"_checks", "_progress", "campaign", "model", "results", "theory", "init"},
     "plots": {"_checks", "_display", "results"},
     "citations": {"_checks"},
     "cli": {"_checks", "_files", "_process", "_stopping", PUBLIC},
@@ -51,6 +52,7 @@ THIRD_PARTIES = {
     "_display": set(),
     "_memory": set(),
     "_progress": {"rich"},
+    "campaign": {"numpy", "distributed"},
     "model": {"numpy", "scipy", "sympy", "mpmath"},
     "results": {"numpy", "scipy"},
     "_restoring": {"numpy", "torch"},
@@ -70,7 +72,7 @@ THIRD_PARTIES = {
 # Rooms that show names from above at their door: listed there, imported for types only, loaded when asked for.
 SHOWN_FROM_ABOVE = {"init": {"torch_models"}}
 
-CHECKED = {"numpy", "scipy", "sympy", "mpmath", "torch", "matplotlib", "rich", "typer", "flint"}
+CHECKED = {"numpy", "scipy", "sympy", "mpmath", "torch", "matplotlib", "rich", "typer", "flint", "distributed"}
 LOADERS = {"require", "import_module", "__import__"}
 
 

@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 _NAMES = {  # by the module that defines them
     "_checks": "ConvergenceError DomainError MissingExtraError VarflowError",
+    "campaign": "Campaign",
     "model.neurons": "Neuron",
     "model.network": "Network",
     "model.distributions": "distribution",
@@ -61,6 +62,7 @@ __all__ = sorted([*" ".join(_NAMES.values()).split(), *_ROOMS])  # pyright: igno
 if TYPE_CHECKING:
     from varflow import certified, init, plots, reference, symbolic, testing
     from varflow._checks import ConvergenceError, DomainError, MissingExtraError, VarflowError
+    from varflow.campaign import Campaign
     from varflow.citations import citation
     from varflow.experiment import validate
     from varflow.init.catalogue import catalogue

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError, frozen, integer, scale
-from varflow._progress import check_progress, reporter
+from varflow._progress import check_progress
+from varflow.campaign import Block, Campaign
+from varflow.campaign.campaign import campaign_of
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
@@ -17,10 +19,11 @@ from varflow.results import PhaseDiagram
 from varflow.theory.chain import SpikeChain
 from varflow.theory.fixed_points import saddle_node
 
-__all__ = ["phase_diagram"]
+__all__ = ["phase_diagram", "survivals"]
 
 THRESHOLDS = tuple(np.arange(0.3, 1.301, 0.05).round(2).tolist())
 WIDTHS = (10, 14, 20, 28, 40, 56, 75, 100, 140, 200, 280, 400, 600, 800, 1100, 1500, 2200, 3000)
+SECONDS = 1.5e-3, 1e-5, 7e-8  # per network, layer, and layer and neuron
 
 
 def phase_diagram(
@@ -30,6 +33,7 @@ def phase_diagram(
     depth: int = 100,
     gain: str | float = "preserving",
     progress: bool | Callable[[int, int], object] = False,
+    campaign: Campaign | None = None,
 ) -> PhaseDiagram:
     r"""Exact survival to a depth over thresholds and widths.
 
@@ -47,6 +51,8 @@ def phase_diagram(
         ``preserving`` (the paper's, at each threshold), ``kaiming`` (``√2``), or a number.
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in networks.
+    campaign : Campaign, optional
+        Where the blocks of networks run and are kept; by default in this process, and nothing is kept.
 
     Returns
     -------
@@ -76,17 +82,30 @@ def phase_diagram(
     if not thetas.size or not widths:
         raise DomainError("width" if thetas.size else "threshold", [], "must name at least one value")
     check_progress(progress)
-    cells = [(theta, gain_by_rule(gain, theta), n) for theta in thetas.tolist() for n in widths]
-    survival = []
-    with reporter(progress, len(cells), "networks") as report:
-        for done, (theta, g, n) in enumerate(cells, start=1):
-            network = Network(width=n, depth=depth, gain=g, neuron=Neuron(theta))
-            survival.append(SpikeChain(network, rare=0.0).survival())
-            report(done)
-    table = np.reshape(survival, (len(thetas), len(widths)))
+    gains = [gain_by_rule(gain, theta) for theta in thetas.tolist()]
+    blocks = [block for n in widths for block in _blocks(thetas.tolist(), gains, n, depth)]
+    with campaign_of(campaign).opened() as run:
+        survival = run.results(blocks, progress=progress, what="networks")
+    table = np.reshape(np.concatenate(survival), (len(widths), len(thetas))).T
     rule = gain if isinstance(gain, str) and gain in RULES else number(gain)
     edge = saddle_node(distribution("normal"))[0] if rule == "preserving" else None
     return PhaseDiagram(frozen(thetas), frozen(widths, dtype=int), depth, rule, frozen(table), edge)
+
+
+def _blocks(thresholds: list[float], gains: list[float], width: int, depth: int) -> Iterator[Block]:
+    """The networks of one width, in blocks of about half a second."""
+    once, layer, neuron = SECONDS
+    together = max(1, int(0.5 / (once + depth * (layer + neuron * width))))
+    for start in range(0, len(thresholds), together):
+        some = slice(start, start + together)
+        settings = {"thresholds": thresholds[some], "gains": gains[some], "width": width, "depth": depth}
+        yield Block("varflow.phases:survivals", settings, units=len(thresholds[some]))
+
+
+def survivals(thresholds: list[float], gains: list[float], width: int, depth: int) -> list[float]:
+    """The probability that a network is alive at its last layer, for each threshold with its gain."""
+    networks = (Network(width=width, depth=depth, gain=g, neuron=Neuron(t)) for t, g in zip(thresholds, gains, strict=True))
+    return [SpikeChain(network, rare=0.0).survival() for network in networks]
 
 
 def _listed(value: Any) -> list[Any]:

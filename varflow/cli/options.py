@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from varflow.cli.terminal import option, real, whole
+from varflow.cli.terminal import Stopped, option, real, whole
 
 DISTRIBUTIONS = "normal, uniform, laplace, logistic or student_t:DF."
 RULES = "preserving (the paper's gain, which keeps the variance at 1), kaiming (√2) or a number."
+
+STORE = "blocks.sqlite"  # in the folder of the results
 
 Threshold = Annotated[float, real("Firing threshold θ, any sign.", "θ")]
 Distribution = Annotated[str, option(f"Distribution of the standardised potential: {DISTRIBUTIONS}", "NAME")]
@@ -40,6 +45,25 @@ Drive = Annotated[
 ]
 InputGain = Annotated[float | None, real("Gain of the first weights for a FILE; default: unit variance in layer 1.", "g")]
 Engine = Annotated[str, option("dense (weight matrices) or conditional (equal in distribution, faster).", "NAME")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Use the blocks that an earlier run of the same computation finished, if any.")
+]
+Workers = Annotated[int, whole("Processes on this machine; the result is the same for any number.", "N")]
+Scheduler = Annotated[str | None, option("Address of a Dask scheduler whose workers do the work.", "tcp://HOST:PORT")]
+
+
+@contextmanager
+def campaign(store: Path, resume: bool, workers: int, scheduler: str | None, units: str) -> Iterator[Any]:
+    """The campaign that keeps finished blocks in a file; with ``resume``, stderr says how much was there."""
+    import varflow as vf
+
+    def found(there: int, total: int) -> None:
+        print(f"{store}: {there} of {total} {units} are there", file=sys.stderr, flush=True)
+
+    try:
+        yield vf.Campaign(store=store, workers=workers, scheduler=scheduler, resume=resume, found=found)
+    except KeyboardInterrupt as stop:
+        raise Stopped(f"{str(stop) or 'stopped'}; nothing is written, --resume continues") from None
 
 
 def law_of(text: str) -> Any:

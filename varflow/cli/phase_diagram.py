@@ -22,17 +22,22 @@ def phase_diagram(
     depth: opt.Depth = 100,
     gain: opt.Gain = "preserving",
     out: Annotated[Path, option("Folder for phase-diagram.png and phase-diagram.json.", "DIR")] = Path("varflow-results"),
+    resume: opt.Resume = False,
+    workers: opt.Workers = 1,
+    scheduler: opt.Scheduler = None,
     as_json: opt.Json = False,
 ) -> None:
     """Exact survival over threshold and width.
 
-    The fraction of networks alive at the last layer: a map, a table, and the numbers in a file.
+    The fraction of networks alive at the last layer: a map, a table, and the numbers in a file. Finished parts are kept in
+    blocks.sqlite in DIR.
 
     \b
     Examples:
       varflow phase-diagram
       varflow phase-diagram --depth 20 --gain 2.6 --out /tmp/look
       varflow phase-diagram --threshold 0.7,0.85,1 --width 100,200,600 --json
+      varflow phase-diagram --depth 1000 --workers 8 --out deep --resume
     """
     import varflow as vf
     from varflow._checks import require
@@ -44,7 +49,8 @@ def phase_diagram(
         options["width"] = [value for text in width for value in numbers("width", text, int)]
     require("plot", "matplotlib.figure")
     check_folder(out, "phase-diagram.png", "phase-diagram.json")
-    diagram = vf.phase_diagram(**options, progress=bar(as_json))
+    with opt.campaign(out / opt.STORE, resume, workers, scheduler, "networks") as campaign:
+        diagram = vf.phase_diagram(**options, progress=bar(as_json), campaign=campaign)
     with finishing():
         files = {"phase-diagram.png": picture(diagram.plot()), "phase-diagram.json": result_json(diagram, [])}
         deliver(diagram, as_json, {out / name: content for name, content in files.items()})

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from varflow._checks import DomainError
+from varflow.campaign import Cancelled
 from varflow.model.drives import Given, Inputs, Spikes, White
 from varflow.model.network import Network
 from varflow.simulation import dense
 from varflow.simulation.measures import Measures
 from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.streams import Streams
-from varflow.simulation.workers import Cancelled
 
 __all__ = ["Block", "batches", "factor"]
 
@@ -55,6 +55,11 @@ class Block:
     def numbers(self) -> int:
         """Potentials of one network and layer."""
         return self.steps * max(self.widths)
+
+    @property
+    def drawn(self) -> int:
+        """Normal numbers of one network."""
+        return self.steps * sum(self.widths)
 
     def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
         """The measured quantities, each of shape (1, wanted, depth[, steps…])."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from threading import Event
 from zlib import crc32
 
@@ -80,6 +81,11 @@ class Batch:
     def numbers(self) -> int:
         """Potentials of one network and layer."""
         return self.steps * max(self.widths)
+
+    @property
+    def drawn(self) -> int:
+        """Weights of one network."""
+        return sum(width * fan_in for width, fan_in in pairwise(self.widths)) or self.widths[0]
 
     def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
         """The measured quantities, each of shape (configurations, wanted, depth[, steps…])."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from varflow._checks import DomainError
+from varflow.campaign import Cancelled
 from varflow.model.drives import Currents, Given, Inputs, Spikes, White
 from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Pool, Residual, Scale, Spike
 from varflow.model.network import Network
@@ -27,7 +28,6 @@ from varflow.simulation.neurons import Cells, respond
 from varflow.simulation.recurrent import recurrence
 from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.weighted import Wiring, received
-from varflow.simulation.workers import Cancelled
 
 __all__ = ["Layered", "batches"]
 
@@ -62,6 +62,11 @@ class Layered:
         """Numbers of one network held at once: the largest signal, and the shortcuts around it."""
         largest, _, nested = _sizes(self.networks[0], self.conditional, self.probes)
         return self.probes * self.steps * largest * (1 + nested)
+
+    @property
+    def drawn(self) -> int:
+        """About the numbers that one network draws."""
+        return self.numbers * len(self.widths)
 
     @torch.inference_mode()
     def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:

@@ -6,12 +6,7 @@ The layers are simulated by an engine (``dense`` or ``conditional``), which impo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
-from importlib import import_module
-from threading import Event
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -19,11 +14,13 @@ import numpy as np
 from varflow._checks import DomainError, choice, integer, require, several
 from varflow._memory import room
 from varflow._progress import Progress, check_progress, reporter
+from varflow.campaign import Campaign
+from varflow.campaign.campaign import Run, campaign_of
 from varflow.model.layers import Layer, Spike
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results import Ensemble
-from varflow.simulation.workers import work
+from varflow.simulation.chunks import batches_of, blocks_of, exact_products
 
 if TYPE_CHECKING:
     from varflow.simulation.conditional import Block
@@ -61,6 +58,7 @@ def simulate(
     dtype: str = "float32",
     progress: Progress = False,
     threads: int | None = None,
+    campaign: Campaign | None = None,
 ) -> Ensemble: ...
 @overload
 def simulate(
@@ -73,6 +71,7 @@ def simulate(
     dtype: str = "float32",
     progress: Progress = False,
     threads: int | None = None,
+    campaign: Campaign | None = None,
 ) -> tuple[Ensemble, ...]: ...
 def simulate(
     network: Network | Iterable[Network],
@@ -84,6 +83,7 @@ def simulate(
     dtype: str = "float32",
     progress: Progress = False,
     threads: int | None = None,
+    campaign: Campaign | None = None,
 ) -> Ensemble | tuple[Ensemble, ...]:
     r"""Simulate deep spiking networks with random weight matrices and measure every layer at every step.
 
@@ -117,6 +117,9 @@ def simulate(
         True shows a bar on stderr; a callable receives ``(done, total)`` in repeats.
     threads : int, optional
         CPU threads; by default the number of cores or ``torch.get_num_threads()``, whichever is smaller.
+    campaign : Campaign, optional
+        Where the networks are simulated, in blocks of about a second, and where finished ones are kept; by default in this
+        process, and nothing is kept. Each of its processes has one thread.
 
     Returns
     -------
@@ -183,33 +186,18 @@ def simulate(
         raise DomainError("device", device, "is not available: torch finds no CUDA device; use device='cpu'")
     threads = 1 if device == "cuda" else threads or min(_cores(), torch.get_num_threads())
 
-    made = _batches(networks, engine, repeats=repeats, seed=seed, device=device, dtype=dtype)
-    _fits_in_memory(made, repeats, threads)
-    tables = [_Table(batch, repeats) for batch in made]
     label = {"seed": seed, "engine": engine, "device": device, "dtype": dtype}
+    made = batches_of(networks, repeats=repeats, **label)
+    _fits_in_memory(made, repeats, threads)
+    tables = [_Table(batch, repeats, label) for batch in made]
     try:
-        with _exact_products(torch), reporter(progress, repeats, "networks") as report:
-            _fill(tables, threads, report)
+        with campaign_of(campaign).opened() as run, exact_products(), reporter(progress, repeats, "networks") as report:
+            _fill(tables, run, threads, report)
     except KeyboardInterrupt as interrupt:
         ensembles = _assemble(tables, len(networks), label)
         raise Interrupted(_stopped_after(ensembles, repeats), ensembles) from interrupt
     ensembles = _assemble(tables, len(networks), label)
     return ensembles[0] if isinstance(network, Network) else ensembles
-
-
-def _batches(
-    networks: Sequence[Network], engine: str, *, repeats: int, seed: int, device: str, dtype: str
-) -> list[Batch | Block | Layered]:
-    """Plain chains by their own engine; networks made of layers by the walk over layers."""
-    from varflow.simulation import layered
-
-    plain = [place for place, network in enumerate(networks) if network.layers is None]
-    other = [place for place, network in enumerate(networks) if network.layers is not None]
-    chains = import_module(f"varflow.simulation.{engine}").batches
-    made = chains([networks[place] for place in plain], repeats=repeats, seed=seed, device=device, dtype=dtype)
-    made = [replace(batch, places=tuple(plain[place] for place in batch.places)) for batch in made]
-    more = [networks[place] for place in other]
-    return made + layered.batches(more, other, engine=engine, seed=seed, device=device, dtype=dtype)
 
 
 def _fits_in_memory(batches: Sequence[Batch | Block | Layered], repeats: int, threads: int) -> None:
@@ -226,52 +214,52 @@ def _fits_in_memory(batches: Sequence[Batch | Block | Layered], repeats: int, th
 
 
 class _Table:
-    """The results of one batch, filled chunk by chunk."""
+    """The results of one batch, filled block by block."""
 
-    def __init__(self, batch: Batch | Block | Layered, repeats: int):
+    def __init__(self, batch: Batch | Block | Layered, repeats: int, label: dict[str, Any]):
         from varflow.simulation.measures import names
 
-        self.batch, self.chunks = batch, batch.streams.chunks(repeats)
+        self.batch = batch
+        self.rows, self.blocks = zip(*blocks_of(batch, repeats, label), strict=True)
         shape = (len(batch.networks), repeats, len(batch.widths))
         self.measured = {name: np.empty((*shape, *[batch.steps] * axes)) for name, axes in names(batch.steps).items()}
-        self.finished = np.zeros(len(self.chunks), dtype=bool)
+        self.finished = np.zeros(len(self.blocks), dtype=bool)
 
-    def simulate(self, chunk: int, stop: Event) -> None:
-        index, wanted = self.chunks[chunk]
-        rows = slice(index * self.batch.streams.repeats, index * self.batch.streams.repeats + wanted)
-        for name, values in self.batch.simulate(index, wanted, stop).items():
-            self.measured[name][:, rows] = values
-        self.finished[chunk] = True
+    def fill(self, block: int, measured: dict[str, np.ndarray]) -> None:
+        for name, values in measured.items():
+            self.measured[name][:, self.rows[block]] = values
+        self.finished[block] = True
 
     @property
-    def rows(self) -> int:
+    def repeats(self) -> int:
         """Number of networks finished before the first unfinished one."""
-        return sum(wanted for _, wanted in self.chunks[: np.logical_and.accumulate(self.finished).sum()])
+        whole = int(np.logical_and.accumulate(self.finished).sum())
+        return self.rows[whole - 1].stop if whole else 0
 
 
-def _fill(tables: Sequence[_Table], threads: int, report: Callable[[int], object]) -> None:
-    """Run all chunks in the order of repeats, so that an interrupted sweep has some networks of every width."""
-    chunks = [(table, chunk) for table in tables for chunk in range(len(table.chunks))]
-    chunks.sort(key=lambda job: job[0].chunks[job[1]][0] * job[0].batch.streams.repeats)
+def _fill(tables: Sequence[_Table], run: Run, threads: int, report: Callable[[int], object]) -> None:
+    """Run all blocks in the order of repeats, so that an interrupted sweep has some networks of every width."""
+    blocks = [(table, block) for table in tables for block in range(len(table.blocks))]
+    blocks.sort(key=lambda job: job[0].rows[job[1]].start)
     done = 0
 
-    def finished(job: int) -> None:
+    def arrived(job: int, measured: dict[str, np.ndarray]) -> None:
         nonlocal done
-        table, chunk = chunks[job]
-        done += table.chunks[chunk][1]
+        table, block = blocks[job]
+        table.fill(block, measured)
+        done += table.blocks[block].units
         report(done // len(tables))
 
-    work([partial(table.simulate, chunk) for table, chunk in chunks], threads=threads, finished=finished)
+    run.run([table.blocks[block] for table, block in blocks], arrived, threads=threads)
 
 
 def _assemble(tables: Sequence[_Table], count: int, label: dict[str, Any]) -> tuple[Ensemble, ...]:
     ensembles: list[Any] = [None] * count
     for table in tables:
-        rows = table.rows
         for values in table.measured.values():
             values.flags.writeable = False  # ensembles then hold views, not copies
         for row, (place, network) in enumerate(zip(table.batch.places, table.batch.networks, strict=True)):
-            seen = np.s_[row, :rows, : network.depth]
+            seen = np.s_[row, : table.repeats, : network.depth]
             ensembles[place] = Ensemble(network, **{name: values[seen] for name, values in table.measured.items()}, **label)
     return tuple(ensembles)
 
@@ -299,16 +287,3 @@ def _neurons(layers: Sequence[Layer]) -> list[Neuron]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _exact_products(torch: Any) -> Iterator[None]:
-    """One torch thread per worker, and float32 products in full precision: TF32 and bfloat16 would round the integers."""
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    try:
-        torch.set_num_threads(1)
-        torch.set_float32_matmul_precision("highest")
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision(precision)

@@ -14,8 +14,8 @@ from threading import Event
 import numpy as np
 import torch
 
+from varflow.campaign import Cancelled
 from varflow.simulation.weights import WeightGrid
-from varflow.simulation.workers import Cancelled
 
 __all__ = ["BLOCK", "Draws", "Streams"]
 

@@ -1,0 +1,74 @@
+"""A block: one piece of work, what determines its result, and the computation itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from inspect import signature
+from threading import Event
+from typing import Any
+
+from varflow._checks import DomainError
+from varflow.campaign.code import code_version
+from varflow.campaign.encoding import encoded
+from varflow.campaign.fingerprint import described
+
+__all__ = ["Block", "computed", "labels"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """A function of a module and its keyword arguments; its result is JSON, or a dict of arrays.
+
+    Attributes
+    ----------
+    function : str
+        ``package.module:function``. If it has an argument ``stop``, that gets the event which asks it to stop.
+    settings : mapping
+        Numbers, text, arrays, networks and their parts, the seed among them.
+    units : int
+        What the block counts in reports of progress.
+    sources : tuple of str
+        Further modules that determine the result, where a function finds them by name.
+    """
+
+    function: str
+    settings: Mapping[str, Any]
+    units: int = 1
+    sources: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> str:
+        """The digest of the code behind it."""
+        return code_version(self.function.partition(":")[0], *self.sources)
+
+    def result(self, stop: Event | None = None) -> Any:
+        module, _, name = self.function.partition(":")
+        function = getattr(import_module(module), name)
+        more = {"stop": stop or Event()} if "stop" in signature(function).parameters else {}
+        return function(**self.settings, **more)
+
+
+def labels(blocks: Iterable[Block]) -> list[tuple[str, str]]:
+    """Key and description of each block: a digest of function, settings and code, and the text that it is of."""
+    memo: dict[int, tuple[Any, Any]] = {}
+    found = []
+    for block in blocks:
+        settings = {name: described(value, memo) for name, value in block.settings.items()}
+        parts = {"function": block.function, "settings": settings, "code": block.version}
+        text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+        found.append((hashlib.sha256(text.encode()).hexdigest(), text))
+    return found
+
+
+def computed(block: Block, version: str) -> tuple[bytes, float]:
+    """In a worker: the encoded result and the seconds it took; DomainError if the worker has other code."""
+    if block.version != version:
+        raise DomainError("workers", block.function, "is not the same code in a worker: install one version everywhere")
+    start = time.perf_counter()
+    result = block.result()
+    return encoded(result), time.perf_counter() - start

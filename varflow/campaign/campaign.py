@@ -1,0 +1,170 @@
+"""A campaign: where the blocks of a long computation run, and where their results are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from threading import Event
+from time import perf_counter
+from typing import Any
+
+from varflow._checks import DomainError, called, flag, instance, integer
+from varflow._progress import Progress, reporter
+from varflow.campaign.block import Block, labels
+from varflow.campaign.cluster import connected, over_cluster
+from varflow.campaign.encoding import decoded, encoded
+from varflow.campaign.here import work
+from varflow.campaign.processes import over_processes
+from varflow.campaign.store import Store
+
+__all__ = ["Campaign", "Run", "campaign_of"]
+
+Arrived = Callable[[int, Any], object]  # (index of the block, result)
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """Where the blocks of a long computation run, and where their results are kept.
+
+    A computation is cut into blocks of about a second. Results do not depend on where, in which order and in how many runs
+    the blocks were computed: they are the same bits, on one kind of CPU.
+
+    Parameters
+    ----------
+    store : str or Path, optional
+        File for finished blocks, made if there is none. After ``kill -9``, a full disk or a crash the same call continues
+        from there. Blocks are recognised by their settings and by the code that computes them, the versions of numpy, scipy
+        and torch included, so that several computations and runs may share a file. By default nothing is kept.
+    workers : int
+        Processes on this machine, one thread each; with 1 the work is done in this process. A script that uses more starts
+        its work under ``if __name__ == "__main__":``, as for every use of ``multiprocessing``.
+    scheduler : str, optional
+        Address of a Dask scheduler, such as ``tcp://10.0.0.1:8786``, whose workers do the work instead (extra
+        ``distributed``).
+    resume : bool
+        Whether blocks in the store are used; if not, all are computed again, and those not yet there are added.
+    found : callable, optional
+        Called with ``(there, total)`` when it is known how much of the work was in the store.
+
+    Raises
+    ------
+    DomainError
+        For a value outside its domain. When the work begins: for a store that is damaged, of another version, or cannot be
+        written, and for a scheduler that does not answer.
+    MissingExtraError
+        When the work begins, without the extra that it needs.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.phase_diagram(threshold=[0.85, 1.0], width=100, campaign=vf.Campaign("phases.blocks"))  # doctest: +SKIP
+    """
+
+    store: str | Path | None = None
+    workers: int = 1
+    scheduler: str | None = None
+    resume: bool = True
+    found: Callable[[int, int], object] | None = None
+
+    def __post_init__(self) -> None:
+        if self.store is not None and not (isinstance(self.store, (str, Path)) and str(self.store)):
+            raise DomainError("store", self.store, "must be the name of a file")
+        object.__setattr__(self, "workers", integer("workers", self.workers, minimum=1))
+        if self.scheduler is not None and not (isinstance(self.scheduler, str) and self.scheduler):
+            raise DomainError("scheduler", self.scheduler, "must be an address such as tcp://10.0.0.1:8786")
+        if self.scheduler is not None and self.workers > 1:
+            raise DomainError("workers", self.workers, "conflicts with scheduler, whose workers do the work: give one of them")
+        flag("resume", self.resume)
+        if self.found is not None:
+            called("found", self.found)
+
+    @contextmanager
+    def opened(self) -> Iterator[Run]:
+        """Open the store and reach the scheduler, before any work; what runs blocks."""
+        with ExitStack() as stack:
+            client = None if self.scheduler is None else stack.enter_context(connected(self.scheduler))
+            store = None if self.store is None else stack.enter_context(Store(self.store))
+            yield Run(self, store, client)
+
+
+def campaign_of(value: Any) -> Campaign:
+    """The campaign given, or one in this process that keeps nothing."""
+    return Campaign() if value is None else instance("campaign", value, Campaign)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """An open campaign."""
+
+    campaign: Campaign
+    store: Store | None
+    client: Any
+
+    def results(self, blocks: Sequence[Block], *, progress: Progress = False, what: str = "blocks") -> list[Any]:
+        """The results of all blocks, in their order; progress in their units."""
+        found: list[Any] = [None] * len(blocks)
+        done = 0
+        with reporter(progress, sum(block.units for block in blocks), what) as report:
+
+            def arrived(index: int, result: Any) -> None:
+                nonlocal done
+                found[index] = result
+                done += blocks[index].units
+                report(done)
+
+            self.run(blocks, arrived)
+        return found
+
+    def run(self, blocks: Sequence[Block], arrived: Arrived, *, threads: int = 0) -> None:
+        """Call ``arrived`` with index and result of every block, in any order: those in the store, then those computed.
+
+        In this process ``threads`` of them are computed at a time; with 0, in the calling thread.
+        """
+        if self.store is None:
+            names, there = [], set[int]()
+        else:
+            names = labels(blocks)
+            there = self._stored(names, arrived) if self.campaign.resume else set()
+            if self.campaign.resume and self.campaign.found is not None:
+                self.campaign.found(sum(blocks[index].units for index in there), sum(block.units for block in blocks))
+        missing = {index: block for index, block in enumerate(blocks) if index not in there}
+
+        def keep(index: int, content: bytes, seconds: float) -> None:
+            if self.store is not None:
+                self.store.put(*names[index], content, seconds)
+
+        def finished(index: int, content: bytes, seconds: float) -> None:
+            keep(index, content, seconds)
+            arrived(index, decoded(content))
+
+        if self.campaign.scheduler is not None:
+            over_cluster(self.client, missing, scheduler=self.campaign.scheduler, finished=finished)
+        elif self.campaign.workers > 1:
+            over_processes(missing, workers=self.campaign.workers, finished=finished)
+        else:
+            order = list(missing)
+
+            def done(job: int, outcome: tuple[Any, float]) -> None:
+                result, seconds = outcome
+                if self.store is not None:
+                    keep(order[job], encoded(result), seconds)
+                arrived(order[job], result)
+
+            work([partial(_timed, block) for block in missing.values()], threads=threads, finished=done)
+
+    def _stored(self, names: Sequence[tuple[str, str]], arrived: Arrived) -> set[int]:
+        """Hand over the results that are in the store; the indices of their blocks."""
+        there = set()
+        for index, (key, _) in enumerate(names):
+            if self.store is not None and (kept := self.store.get(key)) is not None:
+                there.add(index)
+                arrived(index, *kept)
+        return there
+
+
+def _timed(block: Block, stop: Event) -> tuple[Any, float]:
+    start = perf_counter()
+    return block.result(stop), perf_counter() - start

@@ -1,0 +1,92 @@
+"""The version of the code that determines a result: a digest of the sources behind a function.
+
+These are the function's own file and, of every room of varflow that is imported from there, directly or through others, all
+files. Rooms that only show, run or write results are left out. Snakemake ("rerun triggers: code") and joblib.Memory look at
+the source of the function alone, and reuse results that a change further down has made wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+__all__ = ["code_version"]
+
+PACKAGE = Path(__file__).parent.parent
+NO_NUMBERS = {"__main__", "_display", "_files", "_lazy", "_process", "_progress", "_stopping", "campaign", "citations", "cli"}
+NO_NUMBERS |= {"plots"}
+LIBRARIES = ("numpy", "scipy", "torch")
+IMPORT = re.compile(r"^[ \t]*(?:from|import) ([\w.]+)(?: as \w+| import (.*))?$", re.MULTILINE)  # ast takes ten times as long
+FOR_TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+", re.MULTILINE)
+FRAMEWORKS = ("norse", "snntorch", "spikingjelly")  # if a file outside varflow names them
+
+
+@lru_cache
+def code_version(*modules: str) -> str:
+    """The digest of everything that these modules compute with, the versions of numpy, scipy and torch included."""
+    digests, others = {}, ""
+    for path in sorted(_sources(modules)):
+        inside, content = PACKAGE in path.parents, path.read_bytes()
+        digests[str(path.relative_to(PACKAGE)) if inside else path.name] = hashlib.sha256(content).hexdigest()
+        others += "" if inside else content.decode()
+    libraries = [*LIBRARIES, *(name for name in FRAMEWORKS if name in others)]
+    known = [digests, {name: _installed(name) for name in libraries}]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+
+
+def _installed(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def _sources(modules: tuple[str, ...]) -> set[Path]:
+    """The files of these modules, and of the rooms and modules that they import, directly or through others."""
+    waiting, found, seen = [_unit(module) for module in modules], set[Path](), set[str]()
+    while waiting:
+        unit = waiting.pop()
+        if unit not in seen:
+            seen.add(unit)
+            files = _files(unit)
+            found.update(files)
+            waiting += {_unit(module) for path in files for module in _imported(path, unit)}
+    return found
+
+
+def _unit(module: str) -> str:
+    """The room of varflow that a module lies in; other modules are their own."""
+    return ".".join(module.split(".")[:2]) if module.startswith("varflow.") else module
+
+
+def _files(unit: str) -> list[Path]:
+    room = unit.partition(".")[2]
+    if not unit.startswith("varflow."):
+        return [Path(spec.origin)] if unit != "varflow" and (spec := _found(unit)) and spec.origin else []
+    if room in NO_NUMBERS:
+        return []
+    return [path for path in (*(PACKAGE / room).rglob("*.py"), PACKAGE / f"{room}.py") if path.is_file()]
+
+
+def _found(module: str) -> ModuleSpec | None:
+    try:
+        return find_spec(module)
+    except ImportError:  # "module" is a name in a module
+        return None
+
+
+def _imported(path: Path, module: str) -> Iterator[str]:
+    """Modules of varflow, or of the package of ``module``, that a file imports anywhere in it, but not for types only."""
+    projects = {"varflow", module.partition(".")[0]}
+    for source, names in IMPORT.findall(FOR_TYPES.sub("", path.read_text(encoding="utf-8"))):
+        if source == "varflow" and PACKAGE not in path.parents:  # public names, which come from any room
+            yield from (f"varflow.{room.stem}" for room in PACKAGE.iterdir())
+        elif source.partition(".")[0] in projects:
+            yield from (source, *(f"{source}.{name}" for name in re.findall(r"\w+", names)))

@@ -1,0 +1,86 @@
+"""A simulation in blocks: chunks of networks, as ``streams`` defines them, that can be simulated anywhere and in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from threading import Event, Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from varflow._checks import require
+from varflow.campaign import Block
+from varflow.model.network import Network
+
+if TYPE_CHECKING:
+    from varflow.simulation import conditional, dense, layered
+
+    Batch = dense.Batch | conditional.Block | layered.Layered
+
+__all__ = ["Rows", "batches_of", "blocks_of", "exact_products", "simulated"]
+
+DRAWN = 2**20  # numbers that a block draws, unless one chunk draws more: about 10 ms
+Rows = slice  # of the networks in a batch
+
+
+def batches_of(networks: Sequence[Network], *, repeats: int, seed: int, engine: str, device: str, dtype: str) -> list[Batch]:
+    """The networks in batches that are simulated together: plain chains by their own engine, others by the walk over layers."""
+    from varflow.simulation import layered
+
+    plain = [place for place, network in enumerate(networks) if network.layers is None]
+    other = [place for place, network in enumerate(networks) if network.layers is not None]
+    chains = import_module(f"varflow.simulation.{engine}").batches
+    made = chains([networks[place] for place in plain], repeats=repeats, seed=seed, device=device, dtype=dtype)
+    made = [replace(batch, places=tuple(plain[place] for place in batch.places)) for batch in made]
+    more = [networks[place] for place in other]
+    return made + layered.batches(more, other, engine=engine, seed=seed, device=device, dtype=dtype)
+
+
+def blocks_of(batch: Batch, repeats: int, label: dict[str, Any]) -> Iterator[tuple[Rows, Block]]:
+    """The batch in blocks of whole chunks, with the rows that each simulates; they do not depend on ``repeats``."""
+    chunk = batch.streams.repeats
+    together = max(1, DRAWN // (chunk * batch.drawn))
+    for first in range(0, -(-repeats // chunk), together):
+        rows = slice(first * chunk, min((first + together) * chunk, repeats))
+        settings = {"networks": batch.networks, "first": first, "repeats": rows.stop - rows.start, **label}
+        yield rows, Block("varflow.simulation.chunks:simulated", settings, units=settings["repeats"])
+
+
+def simulated(
+    networks: Sequence[Network], first: int, repeats: int, seed: int, engine: str, device: str, dtype: str, stop: Event
+) -> dict[str, np.ndarray]:
+    """``repeats`` networks of each description from chunk ``first`` on, of shape (networks, repeats, depth[, steps…])."""
+    with exact_products():
+        (batch,) = batches_of(networks, repeats=repeats, seed=seed, engine=engine, device=device, dtype=dtype)
+        parts = [batch.simulate(first + index, wanted, stop) for index, wanted in batch.streams.chunks(repeats)]
+    return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
+
+
+_lock, _inside, _before = Lock(), 0, (1, "highest")
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """One torch thread per worker, and float32 products in full precision: TF32 and bfloat16 would round the integers.
+
+    The settings belong to the process: the first to come in sets them, the last to leave restores them.
+    """
+    global _inside, _before
+    torch = require("torch", "torch")
+    with _lock:
+        if not _inside:
+            _before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+            torch.set_num_threads(1)
+            torch.set_float32_matmul_precision("highest")
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                torch.set_num_threads(_before[0])
+                torch.set_float32_matmul_precision(_before[1])
