@@ -38,6 +38,7 @@ Kind = TypeVar("Kind")
 # How an error describes an object of each class.
 WANTED = {
     "AuditReport": "an AuditReport, as vf.audit returns it",
+    "Campaign": "a Campaign: vf.Campaign(store, workers=…)",
     "Catalogue": "a Catalogue, as vf.catalogue returns it",
     "Comparison": "a Comparison, as vf.compare(profile, ensemble) returns it",
     "Drive": "vf.drives.currents(std), .white(std), .inputs(x), .spikes(rates) or .given(currents)",

@@ -76,6 +76,7 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in set(active_children()) - before:
                 process.kill()
+                process.join()
             raise
         finally:
             pool.shutdown(wait=True)

@@ -37,6 +37,9 @@ def lookup(
     table: Annotated[
         Path | None, option(f"Instead, write corrected gains over θ, n and L to this .csv or .json. {EXPECTED}", "FILE")
     ] = None,
+    resume: opt.Resume = False,
+    workers: opt.Workers = 1,
+    scheduler: opt.Scheduler = None,
     as_json: opt.Json = False,
 ) -> None:
     """The gain of one layer, or a table of gains.
@@ -50,14 +53,18 @@ def lookup(
       varflow lookup --threshold 1 --decay 0.5 --steps 20 --rate 0.4 --fan-in 512
       varflow lookup --neuron snntorch_leaky --beta 0.5 --rate 0.2 --fan-in 512 --steps 8
       varflow lookup --table corrected_gains.csv
-      varflow lookup --table deep.json --depth 500 --survival-target 0.9
+      varflow lookup --table deep.json --depth 500 --survival-target 0.9 --workers 2 --resume
     """
     import varflow as vf
 
     if table is not None:
         unused = {"fan_in": fan_in, "layer": layer, "rate": rate, "distribution": _unless(distribution, "normal")}
         axes = {"threshold": threshold, "width": width, "depth": depth}
-        return _write_table(table, unused, axes, survival_target, as_json)
+        campaign = opt.campaign(table.with_suffix(f".{opt.STORE}"), resume, workers, scheduler, "rows")
+        return _write_table(table, unused, axes, survival_target, as_json, campaign)
+    for name, value, default in (("resume", resume, False), ("workers", workers, 1), ("scheduler", scheduler, None)):
+        if value != default:
+            raise vf.DomainError(name, value, "applies only to --table, which takes long")
     dynamics = {"decay": decay, "reset": reset, "input_scale": input_scale, "synaptic_decay": synaptic_decay}
     question = {
         "threshold": threshold,
@@ -102,7 +109,7 @@ def _unless(value: Any, default: Any) -> Any:
     return None if value == default else value
 
 
-def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], target: float, as_json: bool) -> None:
+def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], target: float, as_json: bool, campaign: Any) -> None:
     """Write the table over the given axes, the others at their defaults."""
     import varflow as vf
 
@@ -114,7 +121,8 @@ def _write_table(path: Path, unused: dict[str, Any], axes: dict[str, Any], targe
     check_folder(path.parent, path.name, argument="table")
     given = {name: value for name, value in axes.items() if value is not None}
     progress = bar(as_json) or (not as_json and _tell)
-    found = vf.corrected_gain_table(**given, survival_target=target, progress=progress)
+    with campaign as kept:
+        found = vf.corrected_gain_table(**given, survival_target=target, progress=progress, campaign=kept)
     content = found.to_csv() if path.suffix == ".csv" else result_json(found, [])
     deliver(found, as_json, {path: content}, argument="table")
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer, positive_scale, probability, scalar
-from varflow._progress import check_progress, reporter
+from varflow._progress import check_progress
+from varflow.campaign import Block, Campaign
+from varflow.campaign.campaign import campaign_of
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.inverse import corrected_gain
 from varflow.model.network import Network
@@ -17,7 +19,7 @@ from varflow.results import CorrectedGain, CorrectedGainTable
 from varflow.theory.chain import SpikeChain
 from varflow.theory.stable import stable_variance
 
-__all__ = ["corrected_gain_table"]
+__all__ = ["corrected_gain_table", "row"]
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 1.0, 1.1, 1.2)
 WIDTHS = (50, 100, 200, 300, 500, 1000, 2000, 5000)
@@ -31,6 +33,7 @@ def corrected_gain_table(
     depth: Sequence[int] | int = DEPTHS,
     survival_target: float = 0.99,
     progress: bool | Callable[[int, int], object] = False,
+    campaign: Campaign | None = None,
 ) -> CorrectedGainTable:
     r"""Corrected gains over thresholds, widths and depths.
 
@@ -45,6 +48,8 @@ def corrected_gain_table(
         ``1 - ε``, strictly between 0 and 1.
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in rows.
+    campaign : Campaign, optional
+        Where rows are computed and kept; by default in this process, and nothing is kept.
 
     Returns
     -------
@@ -75,25 +80,31 @@ def corrected_gain_table(
     depths = [integer("depth", n, minimum=1) for n in _listed("depth", depth)]
     target = probability("survival_target", survival_target, open_ends=True)
     check_progress(progress)
-    cells = [(theta, n, L) for theta in thetas for n in widths for L in depths]
-    rows = []
-    with reporter(progress, len(cells), "rows") as report:
-        for done, (theta, n, L) in enumerate(cells, start=1):
-            rows.append(_row(theta, n, L, target))
-            report(done)
-    return CorrectedGainTable(tuple(rows))
+    cells = [{"threshold": theta, "width": n, "depth": L} for theta in thetas for n in widths for L in depths]
+    blocks = [Block("varflow.init.table:row", cell | {"survival_target": target}) for cell in cells]
+    with campaign_of(campaign).opened() as run:
+        rows = run.results(blocks, progress=progress, what="rows")
+    return CorrectedGainTable(tuple(CorrectedGain(**found) for found in rows))
 
 
-def _row(theta: float, width: int, depth: int, target: float) -> CorrectedGain:
-    paper = float(preserving_gain(threshold=theta))
+def row(threshold: float, width: int, depth: int, survival_target: float) -> dict[str, float]:
+    """The fields of one :class:`varflow.results.CorrectedGain`."""
+    paper = float(preserving_gain(threshold=threshold))
+    asked = {"threshold": threshold, "width": width, "depth": depth, "survival_target": survival_target}
+    found = {"paper_gain": paper, "survival_at_paper_gain": _survival(threshold, paper, width, depth)}
     try:
-        corrected = float(corrected_gain(threshold=theta, width=width, depth=depth, survival_target=target))
+        corrected = float(corrected_gain(**asked))
     except DomainError:  # not attainable at any gain
-        reached = (float("nan"), float("nan"), float("nan"))
-    else:
-        variance = float(stable_variance(threshold=theta, gain=corrected)) if corrected else 0.0
-        reached = (corrected, _survival(theta, corrected or paper, width, depth), variance)
-    return CorrectedGain(theta, width, depth, target, paper, _survival(theta, paper, width, depth), *reached)
+        return asked | found | dict.fromkeys(("corrected_gain", "corrected_survival", "variance"), float("nan"))
+    return (
+        asked
+        | found
+        | {
+            "corrected_gain": corrected,
+            "corrected_survival": _survival(threshold, corrected or paper, width, depth),
+            "variance": float(stable_variance(threshold=threshold, gain=corrected)) if corrected else 0.0,
+        }
+    )
 
 
 def _survival(theta: float, gain: float, width: int, depth: int) -> float:
