@@ -215,6 +215,7 @@ GOOD = {
     **each("approximate dry_run positive living memoryless any_drive equal_layers", BOOLEANS),
     **each("heavy_tails given", BOOLEANS),
     "refine": ["None", *BOOLEANS],
+    "campaign": ["None", "vf.Campaign()"],
     "progress": ["False", "(lambda done, total: None)"],
     "device": ["'cpu'"],
     "dtype": ["'float32'", "'float64'"],
@@ -367,6 +368,7 @@ RECORD = "a record that functions return or read; what reads it checks it"
 BASE = "a base class; what derives from it is called"
 ERROR = "an error, raised and not called"
 EXCEPTIONS = {
+    "Campaign": "its arguments are tested in test_campaign; extreme ones make files and processes",
     **dict.fromkeys(["init.published.ExcitatoryInhibitory", "init.published.FilterSums", "init.published.Method"], RECORD),
     **dict.fromkeys(["init.published.Setting", "init.published.WeightMoments", "init.published.Weights"], RECORD),
     **dict.fromkeys(["distributions.Distribution", "drives.Drive", "weights.WeightDistribution"], BASE),
