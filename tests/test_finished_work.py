@@ -391,9 +391,9 @@ def test_a_report_keeps_the_claims_of_earlier_runs(tmp_path, monkeypatch, capsys
     assert re.findall(r"figure_\d", out) == ["figure_4"]
     assert f"{tmp_path / 'out' / 'figure_3.json'} is left out of the report: " in err
     report = (tmp_path / REPORT).read_text(encoding="utf-8")
-    assert "**2 of 3 claims hold.**" in report
+    assert "**2 of 3 claims hold, 1 fails.**" in report
     assert re.findall(r"^## (\w+)", report, flags=re.MULTILINE) == ["figure_2", "figure_4", "figure_5"]
-    assert re.search(r"From earlier runs into this folder: figure_2 \(Seed 0, .*; figure_5 \(Seed 4, ", report)
+    assert re.search(r"From earlier runs into this folder: figure_2 \(Budget quick, seed 0, .*; figure_5 \(Budget quick, seed 4, ", report)
 
 
 def test_a_claim_without_its_libraries_is_not_examined(tmp_path, monkeypatch, capsys):

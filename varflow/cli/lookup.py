@@ -53,7 +53,7 @@ def lookup(
       varflow lookup --threshold 1 --decay 0.5 --steps 20 --rate 0.4 --fan-in 512
       varflow lookup --neuron snntorch_leaky --beta 0.5 --rate 0.2 --fan-in 512 --steps 8
       varflow lookup --table corrected_gains.csv
-      varflow lookup --table deep.json --depth 500 --survival-target 0.9 --workers 2 --resume
+      varflow lookup --table deep.json --depth 500 --workers 2 --resume
     """
     import varflow as vf
 
