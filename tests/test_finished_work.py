@@ -393,7 +393,8 @@ def test_a_report_keeps_the_claims_of_earlier_runs(tmp_path, monkeypatch, capsys
     report = (tmp_path / REPORT).read_text(encoding="utf-8")
     assert "**2 of 3 claims hold, 1 fails.**" in report
     assert re.findall(r"^## (\w+)", report, flags=re.MULTILINE) == ["figure_2", "figure_4", "figure_5"]
-    assert re.search(r"From earlier runs into this folder: figure_2 \(Budget quick, seed 0, .*; figure_5 \(Budget quick, seed 4, ", report)
+    earlier = r"From earlier runs into this folder: figure_2 \(Budget quick, seed 0, .*; figure_5 \(Budget quick, seed 4, "
+    assert re.search(earlier, report)
 
 
 def test_a_claim_without_its_libraries_is_not_examined(tmp_path, monkeypatch, capsys):
