@@ -61,6 +61,8 @@ NEURONS = [
     "vf.neurons.snntorch_leaky(0.8)",
 ]
 LAYERS = ["torch.nn.Linear(6, 5)", "torch.nn.Conv2d(2, 3, 3)", "torch.nn.ConvTranspose1d(2, 4, 3, stride=2)", "(5, 6)"]
+SPIKE, LINEAR = "vf.layers.Spike(vf.Neuron())", "vf.layers.Linear(gain=2.5)"
+BLOCKS = [f"[{SPIKE}, {LINEAR}]", f"[{LINEAR}, {SPIKE}]", f"[vf.layers.Residual({SPIKE}, {LINEAR}, keep=0.9)]"]
 TENSORS = [
     "torch.empty(5, 6)",
     "torch.empty(3, 2, 3, 3, dtype=torch.float64)",
@@ -244,6 +246,20 @@ GOOD = {
     "label": ["'mine'"],
     # varflow's own
     "network": NETWORKS,
+    # layers
+    **each("critical_gain.block fixed_points.block gain_for_rate.block", ["None", *BLOCKS]),
+    "Network.layers": ["None"],
+    **each("gamma eps keep", ["0.0", "0.5", "1.0"]),
+    **each("factor recurrent_mean_gain", SIGNED),
+    "recurrent_gain": ["0.0", "1.5"],
+    "statistics": ["None", "(0.0, 1.0)"],
+    **each("channels groups", ["1", "2"]),
+    **each("kernel stride layers.Pool.size", ["1", "2", "3"]),
+    "padding": ["0", "1"],
+    "merge": ["'add'", "'and'", "'iand'"],
+    "layers.Pool.kind": ["'average'", "'max'"],
+    **each("layers.Linear.rows layers.Conv.rows", ["'free'", "'centred'", "'standardised'"]),
+    **each("currents.shape white.shape Currents.shape White.shape Inputs.shape", ["None", "(2, 3, 2)"]),
     "neuron": NEURONS,
     "neurons": ["None", "vf.testing.neurons()"],
     "weights": ["'normal'", "'uniform'", "'sign'", "vf.weights.exponential()", "vf.weights.sparse(0.5)"],
@@ -330,6 +346,16 @@ GOOD = {
 }
 
 # An instance of each class whose methods are called too.
+LAYER_OF_EACH_KIND = {
+    "BatchNorm": "BatchNorm()",
+    "Conv": "Conv(2, gain=1.0)",
+    "LayerNorm": "LayerNorm()",
+    "Linear": "Linear(gain=1.0)",
+    "Pool": "Pool('max', 2)",
+    "Residual": f"Residual({SPIKE}, {LINEAR})",
+    "Scale": "Scale(2.0)",
+    "Spike": "Spike(vf.Neuron())",
+}
 INSTANCES = {
     "AuditReport": ["vf.audit(Net(), torch.ones(4, 6))"],
     "Catalogue": [CATALOGUE],
@@ -352,6 +378,7 @@ INSTANCES = {
     "drives.Inputs": [ROWS, "vf.drives.inputs(np.ones((2, 3, 4)))"],
     "drives.Spikes": ["vf.drives.spikes([0.5, 0.2])"],
     "drives.White": ["vf.drives.white()"],
+    **{f"layers.{kind}": [f"vf.layers.{source}"] for kind, source in LAYER_OF_EACH_KIND.items()},
     "weights.WeightLaw": ["vf.weights.ternary(0.5)", "vf.weights.lognormal()"],
 }
 
@@ -367,7 +394,12 @@ NEEDED = {
 RECORD = "a record that functions return or read; what reads it checks it"
 BASE = "a base class; what derives from it is called"
 ERROR = "an error, raised and not called"
+STEP = "a step of making a network, which hands over what fits"
 EXCEPTIONS = {
+    "layers.Layer": BASE,
+    **{f"layers.{kind}.after": STEP for kind in LAYER_OF_EACH_KIND},
+    **{f"layers.{kind}.{of}": STEP for kind in ("Conv", "Linear") for of in ("connection", "mean_gain_of")},
+    "layers.Conv.fan_in": STEP,
     "Campaign": "its arguments are tested in test_campaign; extreme ones make files and processes",
     **dict.fromkeys(["init.published.ExcitatoryInhibitory", "init.published.FilterSums", "init.published.Method"], RECORD),
     **dict.fromkeys(["init.published.Setting", "init.published.WeightMoments", "init.published.Weights"], RECORD),

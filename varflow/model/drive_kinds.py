@@ -136,10 +136,13 @@ class Inputs(Drive):
     shape: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        x = input_vectors(self.x)
+        x, shape = input_vectors(self.x), map_shape(self.shape)
         if x.ndim > 3:
-            _put(self, shape=x.shape[-3:])
+            shape = x.shape[-3:]
             x = x.reshape(*x.shape[:-3], -1)
+        if shape is not None and math.prod(shape) != x.shape[-1]:
+            raise DomainError("shape", shape, f"must have as many numbers as an input: {x.shape[-1]}")
+        _put(self, shape=shape)
         gain = scalar("input_gain", positive_scale("input_gain", self.input_gain))
         _put(self, x=frozen(x), input_gain=gain)
         _currents_fit("x", self.x, self.input_gain)

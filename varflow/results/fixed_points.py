@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 from varflow._checks import nan_to_none
@@ -110,7 +110,7 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
     resolution: float | None
     basin_edge: float
     cycles: tuple[Cycle, ...] = ()
-    note: str = ""
+    note: str = field(default="", kw_only=True)
 
     @overload
     def __getitem__(self, index: int) -> FixedPoint: ...
