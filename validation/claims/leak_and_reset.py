@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from scipy.optimize import root_scalar
@@ -67,7 +68,7 @@ class Settings:
         gain *= 1 + dict(self.errors).get(key, 0.0)
         reset = dict(self.swapped).get(reset, reset)
         neuron = vf.Neuron(1.0, decay=decay, reset=reset) if self.remembers else vf.Neuron(1.0)
-        shape = {"width": width, "depth": self.depth, "steps": self.steps}
+        shape: dict[str, Any] = {"width": width, "depth": self.depth, "steps": self.steps}
         return vf.Network(gain=gain, bias_std=bias, neuron=neuron, drive=DRIVES[drive], **shape)
 
     def rate(self, found: Profile | Ensemble) -> np.ndarray:
@@ -89,7 +90,7 @@ def theory(settings: Settings) -> Prediction:
 @cache
 def _predicted(settings: Settings, neuron: vf.Neuron, gain: float, bias_std: float, drive: str) -> tuple[float, float]:
     """Rate and standard error; since errors of layers and steps are correlated, their mean is used, a bound."""
-    shape = {"width": 2, "depth": settings.depth, "steps": settings.steps}
+    shape: dict[str, Any] = {"width": 2, "depth": settings.depth, "steps": settings.steps}
     network = vf.Network(gain=gain, bias_std=bias_std, neuron=neuron, drive=DRIVES[drive], **shape)
     profile = vf.mean_field(network, points=settings.points)
     error = profile.error.get("firing_rate", np.zeros(profile.firing_rate.shape))
