@@ -52,6 +52,15 @@ In detail:
    the variance, but does not make it stable.
 8. **Half precision?** Use `vf.init`: torch's own uniform numbers in bfloat16 have a wrong mean.
 9. **Biases?** Leave them at zero. torch's default biases are constant in time, and a leak adds them up.
+10. **Residual blocks?** `vf.gain_for_rate(block=[…], rate=…)`, with the layers of one block from `vf.layers`. A shortcut of
+    currents that keeps the fraction α takes `√(1-α²)` times the plain gain: for a rate of {rate:g} and α = {keep:g}, {kept:.3f}
+    instead of {whole:.3f}. With α = 1 activity grows with depth at every gain: scale the gains of the branches by
+    1/√depth. Sums of spikes (SEW add) grow too: normalise before the neurons. SEW `and` dies at every gain, `iand`
+    decays slowly. See [blocks](blocks.md).
+11. **BatchNorm?** Weights then do not set the rate, γ does: `vf.gain_for_rate(block=[…], rate=…).gamma`, without memory
+    {gamma:.3f} θ/λ for a rate of {rate:g}. Keep γ ≥ θ/λ, λ being the factor of the input current. Below 0.780 θ/λ some inputs
+    fall silent, although the mean rate looks right. Before training, run some batches in training mode: with its initial
+    statistics BatchNorm is the identity in evaluation.
 
 ## What the methods do
 
@@ -106,6 +115,20 @@ def table(found: vf.Catalogue, *, everything: bool) -> str:
     return "\n".join(rows)
 
 
+def blocks() -> dict[str, float]:
+    """Gains of a plain layer and of a scaled shortcut, and gamma, for one rate."""
+    rate, keep, spike, linear = 0.2, 0.9, vf.layers.Spike(vf.Neuron(1.0)), vf.layers.Linear(gain=1.0)
+    layers = {
+        "whole": [spike, linear],
+        "kept": [vf.layers.Residual(spike, linear, keep=keep)],
+        "gamma": [linear, vf.layers.BatchNorm(eps=0.0), spike],
+    }
+    found = {name: vf.gain_for_rate(block=block, rate=rate) for name, block in layers.items()}
+    gamma = found["gamma"].gamma
+    assert gamma is not None
+    return {"rate": rate, "keep": keep, "whole": found["whole"].gain, "kept": found["kept"].gain, "gamma": gamma}
+
+
 def page() -> str:
     found = vf.catalogue(**SETTING)
     corrected = {theta: vf.corrected_gain(threshold=theta, width=found.width, depth=found.depth) for theta in (0.5, 1.0)}
@@ -122,6 +145,7 @@ def page() -> str:
         memoryless=table(found, everything=True),
         sources=sources(found),
         leaky=table(vf.catalogue(**SETTING, **LEAKY), everything=False),
+        **blocks(),
     )
 
 
