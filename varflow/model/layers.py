@@ -33,7 +33,7 @@ from varflow._checks import (
     several,
 )
 from varflow.model.neurons import Neuron
-from varflow.model.signals import Layer, Signal, area_of, through, windows
+from varflow.model.signals import Layer, Signal, area_of, signal_after, windows
 from varflow.model.weighted_layers import Conv, Linear
 
 __all__ = ["BatchNorm", "Conv", "Layer", "LayerNorm", "Linear", "Pool", "Residual", "Scale", "Spike"]
@@ -139,7 +139,7 @@ class Residual(Layer):
             raise DomainError("merge", self.merge, "is for spikes; currents are added")
         if signal.kind == "spikes" and self.keep != 1:
             raise DomainError("keep", self.keep, "is for currents; a shortcut of spikes has no factor")
-        result = through(self.branch, signal, signal.shape[0] if len(signal.shape) == 1 else width)
+        result = signal_after(self.branch, signal, signal.inner_width(width))
         if (result.kind, result.shape) != (signal.kind, signal.shape):
             raise DomainError("layers", self, f"must have a branch that returns {signal}, not {result}")
         return result
@@ -207,6 +207,10 @@ class BatchNorm(_Normalisation):
             if values.shape != (2,) or values[1] < 0 or values[1] + self.eps == 0:
                 raise DomainError("statistics", self.statistics, "must be (mean, variance), the variance positive")
             self._put(statistics=tuple(values.tolist()))
+
+    @property
+    def over_batch(self) -> bool:
+        return self.statistics is None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -185,11 +185,16 @@ class Network(Shown):
         return spiking_shapes(self.layers, first_signal(self.drive, self.layers, width, self.steps), width)
 
     @property
+    def neurons(self) -> list[Neuron]:
+        """The neuron of every layer, in order of execution."""
+        if self.layers is None:
+            return [self.neuron] * self.depth
+        return [layer.neuron for layer in all_layers(self.layers) if isinstance(layer, Spike)]
+
+    @property
     def thresholds(self) -> np.ndarray:
         """Threshold of every layer of neurons, shape (depth,)."""
-        if self.layers is None:
-            return np.full(self.depth, self.neuron.threshold)
-        return np.array([layer.neuron.threshold for layer in all_layers(self.layers) if isinstance(layer, Spike)])
+        return np.array([neuron.threshold for neuron in self.neurons])
 
     @property
     def widths(self) -> np.ndarray:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from varflow._checks import DomainError
 from varflow.model.drive_kinds import Drive, Inputs, Spikes
 
-__all__ = ["Layer", "Signal", "all_layers", "area_of", "first_signal", "spiking_shapes", "through", "windows"]
+__all__ = ["Layer", "Signal", "all_layers", "area_of", "first_signal", "signal_after", "sites", "spiking_shapes", "windows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,10 @@ class Signal:
     def size(self) -> int:
         return math.prod(self.shape)
 
+    def inner_width(self, width: int | None) -> int | None:
+        """Neurons of a Linear in a branch without its own width: as many as it receives, or on maps those of the network."""
+        return self.shape[0] if len(self.shape) == 1 else width
+
     def __str__(self) -> str:
         return f"{self.kind} of shape {self.shape}"
 
@@ -46,6 +50,11 @@ class Layer:
     accepts: ClassVar[tuple[str, ...]] = ("currents", "spikes")
     spikes: ClassVar[bool] = False  # whether it is a layer of neurons
     branch: tuple[Layer, ...] = ()
+
+    @property
+    def over_batch(self) -> bool:
+        """Whether it normalises over a batch of inputs."""
+        return False
 
     def after(self, signal: Signal, width: int | None) -> Signal:
         """The signal this layer sends on; DomainError if it cannot follow. ``width``: neurons of a Linear without its own."""
@@ -66,6 +75,7 @@ class Layer:
 
 
 def area_of(layer: Layer, signal: Signal) -> tuple[int, ...]:
+    """Channels, height and width of the map that a layer receives; DomainError if it is none."""
     if len(signal.shape) != 3:
         raise DomainError("layers", layer, f"needs a map of shape (channels, height, width), not {signal}")
     return signal.shape
@@ -78,7 +88,7 @@ def windows(layer: Layer, area: Sequence[int], size: int, stride: int, padding: 
     return tuple((side + 2 * padding - size) // stride + 1 for side in area)
 
 
-def through(layers: Sequence[Layer], signal: Signal, width: int | None) -> Signal:
+def signal_after(layers: Sequence[Layer], signal: Signal, width: int | None) -> Signal:
     """The signal after these layers; DomainError names the two that do not fit."""
     previous = None
     for layer in layers:
@@ -96,21 +106,20 @@ def all_layers(layers: Iterable[Layer]) -> list[Layer]:
     return [inner for layer in layers for inner in (*all_layers(layer.branch), layer)]
 
 
+def sites(
+    layers: Iterable[Layer], signal: Signal, width: int | None, nested: int = 0
+) -> Iterator[tuple[Layer, Signal, Signal, int]]:
+    """Every layer in order of execution, the signals before and after it, and the number of shortcuts around it."""
+    for layer in layers:
+        yield from sites(layer.branch, signal, signal.inner_width(width), nested + 1)
+        before, signal = signal, layer.after(signal, width)
+        yield layer, before, signal, nested
+
+
 def spiking_shapes(layers: Sequence[Layer], signal: Signal, width: int | None) -> list[tuple[int, ...]]:
     """Shape of every Spike in order of execution, branches included; DomainError if layers do not fit each other."""
-    through(layers, signal, width)
-    return _shapes(layers, signal, width)
-
-
-def _shapes(layers: Sequence[Layer], signal: Signal, width: int | None) -> list[tuple[int, ...]]:
-    found = []
-    for layer in layers:
-        if layer.branch:
-            found += _shapes(layer.branch, signal, signal.shape[0] if len(signal.shape) == 1 else width)
-        signal = layer.after(signal, width)
-        if layer.spikes:
-            found.append(signal.shape)
-    return found
+    signal_after(layers, signal, width)
+    return [after.shape for layer, _, after, _ in sites(layers, signal, width) if layer.spikes]
 
 
 def first_signal(drive: Drive, layers: Sequence[Layer], width: int | None, steps: int) -> Signal:

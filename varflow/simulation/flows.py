@@ -42,6 +42,7 @@ class Flow:
 
 
 def scaled(flow: Flow, factor: float) -> Flow:
+    """``factor × flow``; whole numbers stay whole."""
     if flow.unit is None or not flow.unit * abs(factor):
         return Flow(flow.values * (factor if flow.unit is None else 0.0), flow.unit)
     return Flow(flow.values if factor > 0 else -flow.values.double(), flow.unit * abs(factor))
@@ -66,6 +67,7 @@ def merged(merge: str, x: Flow, y: Flow) -> Flow:
 
 
 def pooled(flow: Flow, pool: Pool) -> Flow:
+    """The average or maximum over windows, zeros in the padding; sums of whole numbers stay whole."""
     maps = flow.values.flatten(0, 2)
     if pool.kind == "max":  # of a padded map: torch's own padding is -∞
         found = functional.max_pool2d(functional.pad(maps, [pool.padding] * 4), pool.size, pool.step)

@@ -7,7 +7,7 @@ networks is always simulated whole, so that sums of real numbers do not depend o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Event
@@ -21,7 +21,7 @@ from varflow.campaign import Cancelled
 from varflow.model.drives import Currents, Given, Inputs, Spikes, White
 from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Pool, Residual, Scale, Spike
 from varflow.model.network import Network
-from varflow.model.signals import Layer, Signal, first_signal
+from varflow.model.signals import Layer, Signal, first_signal, sites
 from varflow.simulation.flows import Flow, added, merged, normalised, pooled, scaled
 from varflow.simulation.measures import Measures
 from varflow.simulation.neurons import Cells, respond
@@ -80,6 +80,7 @@ class Layered:
 def batches(
     networks: Sequence[Network], places: Sequence[int], *, engine: str, seed: int, device: str, dtype: str
 ) -> list[Layered]:
+    """One for each network; ``places`` are their indices in the user's sequence."""
     return [
         _batch(network, place, engine, seed, torch.device(device), getattr(torch, dtype))
         for network, place in zip(networks, places, strict=True)
@@ -109,28 +110,11 @@ def _layers(network: Network) -> tuple[tuple[Layer, ...], Signal, int | None]:
     return layers, signal, width
 
 
-def _sites(
-    layers: Sequence[Layer], signal: Signal, width: int | None, nested: int = 0
-) -> Iterator[tuple[Layer, Signal, Signal, int]]:
-    """Every layer with the signals before and after it, and the number of shortcuts around it."""
-    for layer in layers:
-        if layer.branch:
-            yield from _sites(layer.branch, signal, _inner(signal.shape, width), nested + 1)
-        after = layer.after(signal, width)
-        yield layer, signal, after, nested
-        signal = after
-
-
-def _inner(shape: tuple[int, ...], width: int | None) -> int | None:
-    """Neurons of a Linear without its own width in a branch: as many as the branch receives."""
-    return shape[0] if len(shape) == 1 else width
-
-
 def _sizes(network: Network, conditional: bool, probes: int) -> tuple[int, int, int]:
     """Numbers of the largest signal at one step of a probe, weights of the largest layer, and the deepest nesting."""
     largest, weights, deepest = 1, 0, 0
     frames = probes * network.steps
-    for layer, before, after, nested in _sites(*_layers(network)):
+    for layer, before, after, nested in sites(*_layers(network)):
         largest, deepest = max(largest, before.size, after.size), max(deepest, nested)
         if isinstance(layer, (Linear, Conv)):
             wiring = Wiring.of(layer, before.shape, after.shape)
@@ -144,12 +128,12 @@ def _sizes(network: Network, conditional: bool, probes: int) -> tuple[int, int, 
 def _probes(network: Network) -> int:
     """Inputs sent through each network: one, or for a BatchNorm its batch."""
     drive = network.drive
-    sites = list(_sites(*_layers(network)))
-    if not any(isinstance(layer, BatchNorm) and layer.statistics is None for layer, *_ in sites):
+    places = list(sites(*_layers(network)))
+    if not any(layer.over_batch for layer, *_ in places):
         return 1
     if isinstance(drive, (Given, Inputs)):
         return drive.kinds
-    largest = max(max(before.size, after.size) for _, before, after, _ in sites)
+    largest = max(max(before.size, after.size) for _, before, after, _ in places)
     batch = max(_FEWEST_INPUTS, min(_BATCH, _NUMBERS // (network.steps * largest)))
     return -(-batch // drive.kinds) * drive.kinds  # every row of rates equally often
 
@@ -177,7 +161,7 @@ class Walk:
             currents = received(self.draws, layer, flow, shape, self.batch.conditional).values
             return Flow(currents.expand(-1, -1, self.batch.steps, *shape))  # an input may be constant in time
         if isinstance(layer, Residual):
-            return self.merged(layer, flow, self.through(layer.branch, flow, _inner(flow.shape, width)))
+            return self.merged(layer, flow, self.through(layer.branch, flow, Signal("spikes", flow.shape).inner_width(width)))
         if isinstance(layer, (BatchNorm, LayerNorm)):
             return normalised(flow, layer)
         if isinstance(layer, Pool):

@@ -16,9 +16,7 @@ from varflow._memory import room
 from varflow._progress import Progress, check_progress, reporter
 from varflow.campaign import Campaign
 from varflow.campaign.campaign import Run, campaign_of
-from varflow.model.layers import Layer, Spike
 from varflow.model.network import Network
-from varflow.model.neurons import Neuron
 from varflow.results import Ensemble
 from varflow.simulation.chunks import batches_of, blocks_of, exact_products
 
@@ -273,16 +271,9 @@ def _check_supported(network: Network, engine: str) -> None:
     if engine == "conditional" and network.layers is None and not network.weight_law.normal_given_spikes:
         rule = "must be normal for engine='conditional', which draws normal currents: use engine='dense'"
         raise DomainError("weights", network.weights, rule)
-    neurons = [network.neuron] if network.layers is None else _neurons(network.layers)
-    delay, steps = max(neuron.delay for neuron in neurons), network.steps
+    delay, steps = max(neuron.delay for neuron in network.neurons), network.steps
     if delay >= steps:
         raise DomainError("delay", delay, f"must be below steps={steps}: otherwise no spike arrives at the next layer")
-
-
-def _neurons(layers: Sequence[Layer]) -> list[Neuron]:
-    """The neurons of all layers, branches included."""
-    own = [layer.neuron for layer in layers if isinstance(layer, Spike)]
-    return own + [neuron for layer in layers for neuron in _neurons(layer.branch)]
 
 
 def _cores() -> int:

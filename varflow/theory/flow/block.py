@@ -13,14 +13,13 @@ from functools import cached_property
 import numpy as np
 
 from varflow._checks import DomainError, several
-from varflow.model.layers import BatchNorm, Layer, LayerNorm, Residual, Spike
-from varflow.model.signals import Signal, all_layers, through
+from varflow.model.layers import Layer, LayerNorm, Residual, Spike
+from varflow.model.signals import Signal, all_layers, signal_after
 from varflow.model.weighted_layers import Weighted
 from varflow.results import FixedPoint, FixedPoints
-from varflow.theory.flow import steps
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid, Spikes
-from varflow.theory.flow.walk import Walk
+from varflow.theory.flow.steps import Walk, through
 from varflow.theory.roots import rising_root, scan
 
 __all__ = ["Block", "critical_gain_of_block", "fixed_points_of_block"]
@@ -28,9 +27,7 @@ __all__ = ["Block", "critical_gain_of_block", "fixed_points_of_block"]
 WIDTH = 1000  # of layers without their own: it matters for weights with a fixed in-degree only
 LARGEST = 1e8  # variance in units of the squared threshold where the growth of a block is measured
 LEAST = 1e-20  # smallest state searched, in units of the largest
-FAINT = (
-    1e-12  # rates below this in every layer: the state changes by its shortcuts only, which have no fixed point of their own
-)
+FAINT = 1e-12  # rates below which a state changes by its shortcuts only, which have no fixed point of their own
 STEP = 0.02  # of the scan in the logarithm of the state
 NUDGE = 1e-5  # relative change for the multiplier: its error is of second order
 
@@ -54,7 +51,7 @@ class Block:
         object.__setattr__(self, "kind", _kind(self.layers))
         shape = next((w for layer in reversed(self.layers) if (w := getattr(layer, "width", None))), WIDTH)
         start = Signal(self.kind, (shape,), weighted=True)
-        end = through(self.layers, start, shape)
+        end = signal_after(self.layers, start, shape)
         if (end.kind, end.shape) != (self.kind, start.shape):
             raise DomainError("block", self.layers, f"must return the {start} that it receives, not {end}")
 
@@ -83,7 +80,7 @@ class Block:
 
     @cached_property
     def normalised(self) -> bool:
-        return any(isinstance(layer, BatchNorm) and layer.statistics is None for layer in all_layers(self.layers))
+        return any(layer.over_batch for layer in all_layers(self.layers))
 
     def __call__(self, state: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
         """The state after the block, for each of many. ``other``: that of all other inputs, if this one differs."""
@@ -112,8 +109,8 @@ class Block:
         else:
             apart = own[..., :, None] * own[..., None, :]
             signal = Spikes(own, apart + eye * (own - own**2)[..., None], grid, WIDTH)
-        walk = Walk(Neurons(2, 2, 0), WIDTH, True, lambda done: None)
-        return steps.through(self.layers, signal, walk), walk
+        walk = _walk(exchangeable=True)
+        return through(self.layers, signal, walk), walk
 
     @cached_property
     def free(self) -> tuple[str, float]:
@@ -140,8 +137,7 @@ class Block:
         whole = Spikes(np.ones((1, 1, 1)), np.ones((1, 1, 1, 1)), Grid(1, 1, 1, 1), WIDTH)
         if self.kind == "currents" or self.normalised:
             return True
-        walk = Walk(Neurons(2, 2, 0), WIDTH, False, lambda done: None)
-        after = steps.through(self.layers, whole, walk)
+        after = through(self.layers, whole, _walk())
         return isinstance(after, Spikes) and bool(
             np.allclose(after.mean[0, 0, 0], after.moments[0, 0, 0, 0], rtol=1e-12, atol=0)
         )
@@ -158,12 +154,17 @@ class Block:
         return FixedPoint(shown, rate, m, bool(abs(m) < 1), float(scale) + 0.0, image - y)
 
 
+def _walk(*, exchangeable: bool = False) -> Walk:
+    """Through one step: nothing is sampled."""
+    return Walk(Neurons(points=2, scrambles=2, seed=0), WIDTH, exchangeable)
+
+
 def _last(layers: Sequence[Layer]) -> Layer | None:
     """The last layer with weights, or a normalisation after it."""
     for layer in reversed(layers):
         if layer.branch and (inner := _last(layer.branch)):
             return inner
-        if isinstance(layer, (Weighted, LayerNorm)) or (isinstance(layer, BatchNorm) and layer.statistics is None):
+        if isinstance(layer, (Weighted, LayerNorm)) or layer.over_batch:
             return layer
     return None
 
@@ -260,7 +261,7 @@ def _growth(block: Block, top: float) -> str:
 def _growth_of_sums(block: Block) -> str:
     large = LARGEST
     signal = Spikes(np.full((1, 1, 1), large), np.full((1, 1, 1, 1), large**2), Grid(1, 1, 1, 1), WIDTH)
-    after = steps.through(block.layers, signal, Walk(Neurons(2, 2, 0), WIDTH, False, lambda done: None))
+    after = through(block.layers, signal, _walk())
     rate = float(after.mean[0, 0, 0]) - large
     return (
         f"Spikes are added and never removed: there is no active fixed point. Each block adds up to {rate:.3g} spikes per "

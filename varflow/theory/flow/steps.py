@@ -14,39 +14,57 @@ Weights of a branch are fresh, so that it is uncorrelated with its shortcut.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import singledispatch
-from typing import Protocol
 
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow._progress import Report
 from varflow.model.layers import BatchNorm, Conv, Layer, LayerNorm, Linear, Pool, Residual, Scale, Spike
+from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window, over_positions
+from varflow.theory.in_time.responses import LayerState
 
 __all__ = ["Signal", "Walk", "sent", "through"]
 
 Signal = Currents | Spikes
 
 
-class Walk(Protocol):
-    """What a layer needs beside its signal."""
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What layers share on the way.
 
-    @property
-    def exchangeable(self) -> bool:
-        """Whether there are two inputs that stand for infinitely many independent ones."""
-        ...
+    Attributes
+    ----------
+    neurons : Neurons
+        Their responses.
+    width : int
+        Neurons of a Linear without its own width.
+    exchangeable : bool
+        Whether the last two inputs stand for infinitely many independent ones.
+    report : callable
+        Of the number of layers of neurons passed.
+    passed : list
+        Their states, and the grids of their indices.
+    """
 
-    @property
-    def width(self) -> int:
-        """Neurons of a Linear without its own width."""
-        ...
+    neurons: Neurons
+    width: int
+    exchangeable: bool = False
+    report: Report = lambda done: None
+    passed: list[tuple[LayerState, Grid]] = field(default_factory=list)
 
-    def fire(self, layer: Spike, currents: Currents) -> Spikes: ...
+    def fire(self, layer: Spike, currents: Currents) -> Spikes:
+        """The spikes of the next layer of neurons."""
+        state, spikes = self.neurons.fire(layer, currents, len(self.passed))
+        self.passed.append((state, currents.grid))
+        self.report(len(self.passed))
+        return spikes
 
-    def inside(self, width: int) -> Walk:
-        """The same walk, with another width."""
-        ...
+    def inside(self, signal: Signal) -> Walk:
+        """The walk through a branch that receives this signal."""
+        return replace(self, width=signal.channels) if signal.grid.positions == 1 else self
 
 
 def through(layers: tuple[Layer, ...], signal: Signal, walk: Walk) -> Signal:
@@ -100,7 +118,7 @@ def _weighted(layer: Linear | Conv, e: np.ndarray, M: np.ndarray, fan_in: int) -
 
 @sent.register
 def _(layer: Residual, signal: Currents | Spikes, walk: Walk) -> Signal:
-    branch = through(layer.branch, signal, walk.inside(signal.channels) if signal.grid.positions == 1 else walk)
+    branch = through(layer.branch, signal, walk.inside(signal))
     if isinstance(signal, Currents) and isinstance(branch, Currents):
         keep = layer.keep
         return replace(

@@ -3,79 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow._progress import Progress, Report, reporter
+from varflow._progress import Progress, reporter
 from varflow.model.drive_kinds import Drive, Given, Inputs
 from varflow.model.drive_kinds import Spikes as Trains
-from varflow.model.layers import BatchNorm, Layer, Spike
+from varflow.model.layers import Spike
 from varflow.model.network import Network
-from varflow.model.signals import all_layers, first_signal
+from varflow.model.signals import Layer, all_layers, first_signal
 from varflow.results import Profile
 from varflow.results.ensemble import spread
 from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes
-from varflow.theory.flow.steps import Signal, through
+from varflow.theory.flow.steps import Signal, Walk, through
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import driven_by
 
-__all__ = ["Walk", "layered"]
-
-
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """What layers share on the way: the response of neurons, and the states of the layers of neurons passed so far."""
-
-    neurons: Neurons
-    width: int
-    exchangeable: bool
-    report: Report
-    passed: list[tuple[LayerState, Grid]] = field(default_factory=list)
-
-    def fire(self, layer: Spike, currents: Currents) -> Spikes:
-        state, spikes = self.neurons.fire(layer, currents, len(self.passed))
-        self.passed.append((state, currents.grid))
-        self.report(len(self.passed))
-        return spikes
-
-    def inside(self, width: int) -> Walk:
-        return replace(self, width=width)
+__all__ = ["layered"]
 
 
 def layered(network: Network, neurons: Neurons, progress: Progress = False) -> Profile:
     """The profile of a network made of layers."""
     layers = network.layers or ()
-    together = any(isinstance(layer, BatchNorm) and layer.statistics is None for layer in all_layers(layers))
+    together = any(layer.over_batch for layer in all_layers(layers))
     exchangeable = together and network.drive.kinds == 1 and not isinstance(network.drive, Inputs)
     with reporter(progress, network.depth, "layers") as report:
         walk = Walk(neurons, network.width if isinstance(network.width, int) else 0, exchangeable, report)
         if isinstance(network.drive, Given):
-            layers = _given(network, layers, together, walk)
-            signal: Signal = _spikes_of(walk.passed[0], network.widths[0])
+            layers, signal = _given(network, layers, together, walk)
         else:
             signal = _start(network, together, exchangeable)
         through(layers, signal, walk)
     return _profile(network, walk)
 
 
-def _given(network: Network, layers: Sequence[Layer], together: bool, walk: Walk) -> tuple[Layer, ...]:
-    """Step the first layer with the given currents; the layers after it."""
+def _given(network: Network, layers: Sequence[Layer], together: bool, walk: Walk) -> tuple[tuple[Layer, ...], Signal]:
+    """The layers after the first, which is stepped with the given currents, and its spikes."""
     first, *rest = layers
     if not isinstance(first, Spike) or first.recurrent or together or first.neuron.delay:
         rule = "must be a Spike without recurrent weights or delay, and no BatchNorm may follow, for a drive of given currents"
         raise DomainError("layers", first, rule)
     assert isinstance(network.drive, Given)
-    state = driven_by(network.drive, first.neuron)
-    walk.passed.append((state, Grid(1, 1, 1, network.steps)))
-    return tuple(rest)
-
-
-def _spikes_of(passed: tuple[LayerState, Grid], channels: int) -> Spikes:
-    state, grid = passed
-    return Spikes(state.firing_rate, state.coincidences, grid, int(channels))
+    state, grid = driven_by(network.drive, first.neuron), Grid(1, 1, 1, network.steps)
+    walk.passed.append((state, grid))
+    return tuple(rest), Spikes(state.firing_rate, state.coincidences, grid, int(network.widths[0]))
 
 
 def _start(network: Network, together: bool, exchangeable: bool) -> Signal:

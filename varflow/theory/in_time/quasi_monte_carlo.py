@@ -34,7 +34,7 @@ __all__ = ["QuasiMonteCarlo", "causal_factor", "innovations", "normal_points"]
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
 PRODUCT = 2**18  # multiplications that BLAS does on one thread, since replicas already run in threads
 CLEAR = 1e-4  # innovations above this fraction of their step's standard deviation are no rounding
-FEWEST = 64  # points in a product: fewer would be slow
+LONG = 100  # steps; beyond, even one point exceeds that, and all points are multiplied at once
 FLAT = 1e-6  # an innovation below this fraction of its step's standard deviation counts as 0 (rounding of the factor),
 NOTHING = 1e-30  # and so does one below this fraction of the largest potential (it underflows in single precision)
 OVERFLOW = 1e15  # variance in units of θ² above which a multi-spike layer grows without bound
@@ -179,7 +179,7 @@ def _sums(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndar
 
 def _slices(rows: np.ndarray) -> np.ndarray:
     """A view (slices, steps, points) whose matrix products are small enough for one BLAS thread."""
-    most = max(PRODUCT // len(rows) ** 2, FEWEST)
+    most = PRODUCT // len(rows) ** 2 if len(rows) <= LONG else rows.shape[1]
     return rows.reshape(len(rows), -1, min(2 ** (most.bit_length() - 1), rows.shape[1])).swapaxes(0, 1)
 
 
