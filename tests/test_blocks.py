@@ -46,6 +46,8 @@ def test_a_plain_block_is_the_plain_map_whether_it_starts_with_weights_or_neuron
         ([L.Residual(SPIKE, linear(6.303), SPIKE, linear(1.0), keep=0.9)], 0.19 * 5.779),
         ([L.Residual(SPIKE, linear(10.0), SPIKE, linear(1.0), keep=0.9)], 0.19 * 3.812),
         ([L.Residual(SPIKE, linear(1.0))], 0.0),
+        ([L.Spike(vf.Neuron(0.0)), linear(1.0)], 0.0),
+        ([L.Spike(vf.Neuron(-1.0)), linear(1.0)], 0.0),
     ],
 )
 def test_critical_gain_of_a_block(block, square):
@@ -72,6 +74,8 @@ def test_gain_of_a_block_for_a_rate(block, gain):
     assert found.weight_std == found.gain / 20
     assert found.variance == pytest.approx(1.0, rel=1e-10)
     assert found.stable
+    assert found.critical_gain == pytest.approx(vf.critical_gain(block=block), rel=1e-10)
+    assert found.margin == pytest.approx(found.gain / found.critical_gain - 1, rel=1e-12)
 
 
 def test_after_a_normalisation_gamma_sets_the_rate():

@@ -13,9 +13,9 @@ from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.network import Network
 from varflow.model.signals import Layer
-from varflow.results import Initialization, Profile
+from varflow.results import Initialization
 from varflow.results.layout import late_steps
-from varflow.theory.flow.block import WIDTH, Block
+from varflow.theory.flow.block import WIDTH, Block, critical_gain_of_block
 from varflow.theory.mean_field import mean_field
 from varflow.theory.roots import rising_root
 
@@ -41,54 +41,54 @@ def gain_of_block(
     rate = probability("rate", rate, open_ends=True)
     steps, depth = integer("steps", steps, minimum=1), integer("depth", depth, minimum=1)
     drive = currents() if drive is None else instance("drive", drive, Drive)
-    name, start = block.free
-    options: dict[str, Any] = {"points": points, "scrambles": scrambles, "seed": seed}
-
-    def late(profile: Profile) -> tuple[float, float]:
-        """Rate and variance of the last layer, over the late half of the steps."""
-        rates, variances = (np.atleast_2d(x.T).T for x in (profile.firing_rate, profile.variance))
-        window = late_steps(steps)
-        return float(rates[-1, window].mean()), float(variances[-1, window].mean())
-
-    def excess(value: float) -> float:
-        if steps == 1:
-            return float(block.with_free(value)(state)[0] / state[0] - 1)
-        return late(mean_field(_deep(block.with_free(value), depth, steps, drive), **options))[0] - rate
-
-    state = np.zeros(1)
+    name, _ = block.free
     try:
         if steps == 1:
-            state = np.array([_state_of(block.for_one_step(), rate)])
-        value = rising_root(excess, start, TIGHT if steps == 1 else LOOSE)
+            found, reached = _at_a_fixed_point(block.for_one_step(), rate)
+        else:
+            options = {"points": points, "scrambles": scrambles, "seed": seed}
+            found, reached = _after_many_blocks(block, rate, steps, depth, drive, options)
     except ConvergenceError:
         raise DomainError("rate", rate, f"is reached at no {name} of the block's last layer with weights") from None
-    found = block.with_free(value)
-    gain = value if name == "gain" else found.weighted[-1].gain
-    if steps == 1:
-        point = found.described(float(state[0]))
-        multiplier, depth_scale, stable, variance = point.multiplier, point.depth_scale, point.stable, point.variance
-    else:  # reached from the drive, so stable
-        multiplier, depth_scale, stable = None, None, True
-        rate, variance = late(mean_field(_deep(found, depth, steps, drive), **options))
+    gain = found.weighted[-1].gain
+    critical = critical_gain_of_block(found.layers) if steps == 1 and name == "gain" else None
     unstable = "This fixed point is unstable: activity leaves it, towards silence or towards more activity."
     return Initialization(
         gain=gain,
         weight_std=None if fan_in is None else gain / math.sqrt(fan_in),
         weight_variance=None if fan_in is None else gain**2 / fan_in,
-        firing_rate=rate,
-        variance=variance,
-        multiplier=multiplier,
-        stable=stable,
-        critical_gain=None,
-        margin=None,
-        depth_scale=depth_scale,
-        warnings=() if stable else (unstable,),
+        **reached,
+        critical_gain=critical,
+        margin=gain / critical - 1 if critical else None,
+        warnings=() if reached["stable"] else (unstable,),
         threshold=block.reader.neuron.threshold,
         fan_in=fan_in,
         distribution="normal",
         window=None if steps == 1 else (steps // 2 + 1, steps),
-        gamma=value if name == "gamma" else None,
+        gamma=found.free[1] if name == "gamma" else None,
     )
+
+
+def _at_a_fixed_point(block: Block, rate: float) -> tuple[Block, dict[str, Any]]:
+    """The block with a fixed point of this rate, and that fixed point."""
+    state = np.array([_state_of(block, rate)])
+    found = block.with_free(rising_root(lambda x: float(block.with_free(x)(state)[0] / state[0] - 1), block.free[1], TIGHT))
+    point = found.described(float(state[0]))
+    names = ("firing_rate", "variance", "multiplier", "stable", "depth_scale")
+    return found, {name: getattr(point, name) for name in names}
+
+
+def _after_many_blocks(
+    block: Block, rate: float, steps: int, depth: int, drive: Drive, options: dict[str, Any]
+) -> tuple[Block, dict[str, Any]]:
+    """The block that has this late rate after ``depth`` repetitions; reached from the drive, it is stable."""
+
+    def late(value: float) -> dict[str, float]:
+        profile = mean_field(_deep(block.with_free(value), depth, steps, drive), **options)
+        return {name: float(getattr(profile, name)[-1, late_steps(steps)].mean()) for name in ("firing_rate", "variance")}
+
+    value = rising_root(lambda x: late(x)["firing_rate"] - rate, block.free[1], LOOSE)
+    return block.with_free(value), late(value) | {"multiplier": None, "stable": True, "depth_scale": None}
 
 
 def _state_of(block: Block, rate: float) -> float:

@@ -29,6 +29,7 @@ LARGEST = 1e8  # variance in units of the squared threshold where the growth of 
 LEAST = 1e-20  # smallest state searched, in units of the largest
 FAINT = 1e-12  # rates below which a state changes by its shortcuts only, which have no fixed point of their own
 STEP = 0.02  # of the scan in the logarithm of the state
+TINY = 1e-5  # gain in units of the threshold: with a threshold of 0 its fixed point is still above the smallest state
 NUDGE = 1e-5  # relative change for the multiplier: its error is of second order
 
 
@@ -240,8 +241,8 @@ def critical_gain_of_block(layers: Sequence[Layer]) -> float:
             ratio = trial(grid) / grid - 1
         return float(ratio.max())
 
-    if most(start * 1e-9) >= 0:
-        return 0.0  # shortcuts alone keep activity
+    if most(TINY * block.unit**0.5) >= 0:
+        return 0.0  # shortcuts alone keep activity, or the threshold is 0
     return rising_root(most, start, 1e-13)
 
 
@@ -251,10 +252,9 @@ def _silence() -> FixedPoint:
 
 def _growth(block: Block, top: float) -> str:
     """How activity grows where no fixed point holds it."""
-    per_block = top / block.unit
     return (
-        f"Large variances grow: by {top:.4g} per block ({per_block:.4g} θ²), so V ≈ V₀ + {top:.4g} l after l blocks; "
-        "scale the branch by 1/√depth, or choose keep < 1."
+        f"Large variances grow by {top:.4g} per block: after many blocks l, V is about {top:.4g} l. "
+        "Scale the branch by 1/√depth, or choose keep < 1."
     )
 
 

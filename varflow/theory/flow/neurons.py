@@ -19,7 +19,7 @@ from varflow.model.neurons import Neuron
 from varflow.theory.flow.recurrence import recurrent_layer
 from varflow.theory.flow.signals import Currents, Spikes
 from varflow.theory.in_time.currents import past_synapse
-from varflow.theory.in_time.orthants import FAR, Orthants, both_or_one
+from varflow.theory.in_time.orthants import Orthants, both_or_one, standardised_threshold
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import stepped
@@ -102,11 +102,7 @@ def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> LayerS
               h_i = (\theta - \mu_i)/\sigma_i
     """
     variance = np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 0.0)
-    margin = neuron.threshold - mean
-    fires = (margin < 0) | ((margin == 0) & (not neuron.strict))
-    std = np.sqrt(variance)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        h = np.clip(np.where(std > 0, margin / std, np.where(fires, -FAR, FAR)), -FAR, FAR)
+    h, std = standardised_threshold(neuron, mean, variance), np.sqrt(variance)
     rate = ndtr(-h)
     size = h.shape[-1]
     M = np.zeros(covariance.shape)

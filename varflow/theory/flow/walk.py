@@ -20,6 +20,7 @@ from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.flow.steps import Signal, Walk, through
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import driven_by
+from varflow.theory.over_inputs import over_inputs
 
 __all__ = ["layered"]
 
@@ -123,25 +124,14 @@ def _profile(network: Network, walk: Walk) -> Profile:
     several = network.steps > 1
     if not several:
         gathered = {name: values[..., 0] for name, values in gathered.items() if name != "coincidences"}
-    value = {name: values.mean(axis=(1, 2)) for name, values in gathered.items()}
     per_input = {name: gathered[name].mean(axis=1).swapaxes(0, 1) for name in ("variance", "firing_rate")}
     alive = (gathered["firing_rate"] > 0).mean(axis=1).swapaxes(0, 1)
+    in_time = {name: gathered[name].mean(axis=(1, 2)) for name in ("potential_mean", "coincidences") if several}
     error = {}
     if replicas > 1:
         point = np.array([state.point_fraction for state, _ in walk.passed])
         error = {name: _error(values.mean(axis=2), point) for name, values in gathered.items()}
-    return Profile(
-        network,
-        value["variance"],
-        spread(per_input["variance"], ddof=0),
-        value["firing_rate"],
-        spread(per_input["firing_rate"], ddof=0),
-        alive.mean(axis=0),
-        per_input=per_input | {"survival": alive} if len(alive) > 1 else {},
-        potential_mean=value["potential_mean"] if several else None,
-        coincidences=value.get("coincidences"),
-        error=error,
-    )
+    return over_inputs(network, per_input, alive, **in_time, error=error)
 
 
 def _of_neurons(state: LayerState, grid: Grid, exchangeable: bool) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from varflow.theory.in_time.currents import exponential_filter
 from varflow.theory.in_time.differences import Differences, Membranes, differences, membranes
 from varflow.theory.in_time.responses import LayerState
 
-__all__ = ["Orthants", "both_or_one", "orthant"]
+__all__ = ["Orthants", "both_or_one", "orthant", "standardised_threshold"]
 
 FAR = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
 ROUNDING = 1e-14  # relative error of the variance of an increment, about 50 roundings
@@ -103,6 +103,15 @@ def tail_between(h: np.ndarray, k: np.ndarray, change: np.ndarray) -> np.ndarray
     return np.where(np.abs(change) * (1 + np.abs(h)) < 1, near, ndtr(-h) - ndtr(-k))
 
 
+def standardised_threshold(neuron: Neuron, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """``(θ - E[H])/√Var H``; for a constant membrane ``-FAR`` if it fires, else ``FAR``."""
+    margin = neuron.threshold - mean
+    fires = (margin < 0) | ((margin == 0) & (not neuron.strict))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        h = np.where(variance > 0, margin / np.sqrt(variance), np.where(fires, -np.inf, np.inf))
+    return np.clip(h, -FAR, FAR)
+
+
 def density(x: np.ndarray) -> np.ndarray:
     """Density of the standard normal distribution."""
     return np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
@@ -130,7 +139,7 @@ class Orthants:
         """``currents`` are increments before the synapse; without them they are computed from the moments, with rounding."""
         kernel = self.leak if currents is None else self.both_filters
         H = membranes(kernel, differences(mean, covariance) if currents is None else currents)
-        h = self._standardised(H.mean, H.variance)
+        h = standardised_threshold(self.neuron, H.mean, H.variance)
         change, apart = self._changes(h, H)  # h_t - h_s and 1 - ρ
         earlier, later = self.pairs
         M, one = both_or_one(h[..., earlier], h[..., later], change[..., earlier, later], apart, 2 - apart)
@@ -141,14 +150,6 @@ class Orthants:
         return LayerState(
             H.variance, H.mean, rates, self._matrix(rates, M), square_change=square_change, rate_change=rate_change
         )
-
-    def _standardised(self, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-        """``(θ - E[H])/√Var H``; for a constant membrane ``-FAR`` if it fires, else ``FAR``."""
-        margin = self.neuron.threshold - mean
-        fires = (margin < 0) | ((margin == 0) & (not self.neuron.strict))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            h = np.where(variance > 0, margin / np.sqrt(variance), np.where(fires, -np.inf, np.inf))
-        return np.clip(h, -FAR, FAR)
 
     def _changes(self, h: np.ndarray, H: Membranes) -> tuple[np.ndarray, np.ndarray]:
         r"""``h_t - h_s``, shape (…, s, t), and ``1 - ρ`` of all pairs, in both replicas.

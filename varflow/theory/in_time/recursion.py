@@ -22,6 +22,7 @@ from varflow.theory.in_time.differences import differences
 from varflow.theory.in_time.responses import LayerState, Response
 from varflow.theory.in_time.stepping import driven_by
 from varflow.theory.layers import layers
+from varflow.theory.over_inputs import over_inputs
 
 __all__ = ["in_time"]
 
@@ -49,19 +50,9 @@ def in_time(network: Network, response: Response, progress: Progress = False) ->
     mean = {name: values.mean(axis=2) for name, values in stacked.items()}
     value = {name: values.mean(axis=0) for name, values in mean.items()}
     value["coincidences"] = np.stack([layer.mean(axis=0) for layer in moments])
-    return Profile(
-        network,
-        value["variance"],
-        spread(per_input["variance"], ddof=0),
-        value["firing_rate"],
-        spread(per_input["firing_rate"], ddof=0),
-        alive.mean(axis=0),
-        per_input=per_input | {"survival": alive} if len(alive) > 1 else {},
-        silent_variance=(network.neuron.input_scale * network.bias_std) ** 2,
-        potential_mean=value["potential_mean"],
-        coincidences=value["coincidences"],
-        error=_errors(mean, moments, value, point_fraction) if response.replicas > 1 else {},
-    )
+    error = _errors(mean, moments, value, point_fraction) if response.replicas > 1 else {}
+    potential, second = value["potential_mean"], value["coincidences"]
+    return over_inputs(network, per_input, alive, potential_mean=potential, coincidences=second, error=error)
 
 
 def _errors(
