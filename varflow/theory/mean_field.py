@@ -90,9 +90,9 @@ def mean_field(
     *Histories*: at most 8 steps (4 for multi-spike neurons). Up to 4 steps quadrature is accurate to 1e-10 per layer if each
     step's newest current is at least 0.15 of the membrane's standard deviation; else ``error`` as above.
 
-    **Layers** (``Network(layers=…)``). Signals are currents (mean, covariance) and spikes (mean ``e``, second moments ``M``) over
-    inputs, positions of a map and steps; :mod:`varflow.theory.flow.steps` lists the map of each layer. Weights of a branch are
-    independent of its shortcut. One step, or neurons without reset: orthants of all pairs. Resets, recurrent weights and
+    **Layers** (``Network(layers=…)``). Signals are currents (mean, covariance) and spikes (mean ``e``, second moments ``M``)
+    over inputs, positions of a map and steps; :mod:`varflow.theory.flow.steps` lists the map of each layer. Weights of a branch
+    are independent of its shortcut. One step, or neurons without reset: orthants of all pairs. Resets, recurrent weights and
     maxima of spikes are sampled, with ``error``. At most 2048 inputs × positions × steps may depend on each other.
     Convolutions assume infinitely many channels; zero padding is exact. ``BatchNorm`` divides by the standard deviation
     averaged over neurons, of infinitely many inputs of a random drive or of the rows of ``x``: exact for infinitely many inputs
