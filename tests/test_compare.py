@@ -349,3 +349,12 @@ class TestScores:
         assert z > 10
         assert not verdict.passed
         assert verdict.to_dict()["worst"]["variance"]["layer"] == 4
+
+
+def test_orthogonal_weights_show_in_the_spread_over_networks():
+    """Their rows are not independent: given the spikes, the variance of a layer hardly varies. Means are as predicted."""
+    torch = pytest.importorskip("torch")
+    described = network(100, 4, gain=1.0, threshold=0.3)
+    vf.testing.assert_agrees_with_theory(lambda w: torch.nn.init.normal_(w, 0.0, 0.1), described, repeats=20)
+    with pytest.raises(AssertionError, match="conditional_spread"):
+        vf.testing.assert_agrees_with_theory(torch.nn.init.orthogonal_, described, repeats=20)
