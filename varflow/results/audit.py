@@ -11,6 +11,7 @@ import numpy as np
 from varflow._checks import VarflowError, frozen, nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.model.neurons import Neuron
+from varflow.results.export import dataset, records
 
 __all__ = ["CAUSES", "AuditReport", "AuditedLayer", "UnhealthyError"]
 
@@ -26,6 +27,7 @@ CAUSES = {
     "arrangement": "redrawn networks with weights of the same moments keep firing: redraw its weights",
     "beyond the theory": "redrawn networks with these weights die there too, and the theory does not cover their structure",
 }
+OVER = {"survival": "input", "firing_rates": "step"}  # second axes of what a layer has several of
 SHOWN = 6  # notes in the table
 ENOUGH = 0.9  # fraction of the needed gain that is enough: drawn weights have their gain within a few per cent
 SATURATED = 0.5  # fraction of neurons spiking at every step, above which a layer counts as saturated
@@ -241,6 +243,16 @@ class AuditReport(Shown):
         names = (*self.__dataclass_fields__, "fixes", "problems", "healthy")
         rows = {name: getattr(self, name) for name in names}
         return nan_to_none(rows | {"layers": [layer.to_dict() for layer in self.layers]})
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``layer`` (by name), ``input`` and ``step``; ``to_dict`` has gains of single modules."""
+        layers = [name for name in AuditedLayer.__dataclass_fields__ if name not in ("name", "neuron", "gains", *OVER)]
+        variables = records(self.layers, (*layers, "dead"), "layer")
+        variables |= {name: (("layer", axis), [getattr(layer, name) for layer in self.layers]) for name, axis in OVER.items()}
+        names = ("first_dead", "cause", "fix_layer", "fix_gain", "predicted_by", "healthy")
+        found = {name: getattr(self, name) for name in names} | {"notes": "; ".join(self.notes)}
+        axes = {"layer": ("layer", [layer.name for layer in self.layers]), "step": ("step", np.arange(1, self.steps + 1))}
+        return dataset(variables, axes, **found)
 
     def plot(self) -> Any:
         """Measured and predicted late rate, and variance, over layers: a matplotlib figure."""

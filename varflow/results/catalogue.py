@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
+
 from varflow._checks import nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results.ensemble import Ensemble
+from varflow.results.export import dataset, records
+from varflow.results.layout import QUANTITIES, axes_of, over_layers
 from varflow.results.profile import Profile
 
 __all__ = ["Catalogue", "CatalogueEntry"]
@@ -118,6 +122,19 @@ class Catalogue(Shown):
         setting |= {name: getattr(self.neuron, name) for name in ("input_scale", "synaptic_decay", "delay")}
         setting |= {name: getattr(self, name) for name in names}
         return nan_to_none({"methods": [entry.to_dict() for entry in self.methods], **setting})
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``key``, one per method; predictions also over ``layer`` and ``step``, NaN without one."""
+        names = [field.name for field in fields(CatalogueEntry) if field.name not in ("key", "colour")]
+        unknown = np.full((self.depth, self.steps), np.nan)
+        profiles = [self.profiles.get(entry.key) for entry in self.methods]
+        layers = {
+            f"{name}_of_layers": np.array([getattr(each, name, unknown).reshape(unknown.shape) for each in profiles])
+            for name in QUANTITIES
+        }
+        axes = {"key": ("key", [entry.key for entry in self.methods])} | axes_of(self)
+        setting = {name: getattr(self, name) for name in ("neuron", "fan_in", "width", "critical_gain")}
+        return dataset(records(self.methods, names, "key") | over_layers(layers, "key"), axes, **setting)
 
     def plot(self) -> Any:
         """Gains, with the critical gain, and the resulting firing rates. Returns a matplotlib Figure."""

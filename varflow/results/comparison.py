@@ -10,7 +10,8 @@ import numpy as np
 from varflow._checks import frozen, nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.results.ensemble import Ensemble
-from varflow.results.layout import SPREADS
+from varflow.results.export import dataset
+from varflow.results.layout import SPREADS, axes_of, over_layers
 from varflow.results.profile import Profile
 
 __all__ = ["Comparison", "deviation"]
@@ -79,6 +80,13 @@ class Comparison(Shown):
         worst = {name: dict(zip(axes, place, strict=True)) for name, place in self.worst.items()}
         names = ("p_value", "passed", "false_alarm", "calibration", "z", "spread")
         return nan_to_none({name: getattr(self, name) for name in names} | {"worst": worst})
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``layer`` and ``step``: deviations ``z_variance`` …, spreads ``relative_…``, verdict."""
+        variables = over_layers({f"z_{name}": values for name, values in self.z.items()})
+        variables |= {f"relative_{name}": ((), value) for name, value in self.spread.items()}
+        verdict = {name: getattr(self, name) for name in ("p_value", "passed", "false_alarm", "calibration")}
+        return dataset(variables, axes_of(self.profile.network), **verdict)
 
     def plot(self, ax: Any = None) -> Any:
         """Variance over layers (at the last step): measured mean and band, predicted mean and band. Returns matplotlib axes."""

@@ -11,7 +11,8 @@ import numpy as np
 from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow.model.network import Network
-from varflow.results.layout import QUANTITIES, dataset, freeze, layers_table, spikes
+from varflow.results.export import dataset
+from varflow.results.layout import QUANTITIES, axes_of, freeze, layers_table, over_layers, spikes
 from varflow.results.profile import Profile
 
 __all__ = ["Ensemble", "spread"]
@@ -106,7 +107,9 @@ class Ensemble(Shown):
     def to_xarray(self) -> Any:
         """All quantities as an ``xarray.Dataset`` over ``network``, ``layer`` and ``step``."""
         names = (*QUANTITIES, "spikes", "potential_mean", "coincidences")
-        return dataset({name: getattr(self, name) for name in names}, self.network, "network")
+        variables = over_layers({name: getattr(self, name) for name in names}, "network")
+        origin = {name: getattr(self, name) for name in ("network", "seed", "engine", "device", "dtype")}
+        return dataset(variables, axes_of(self.network), **origin)
 
     def _table(self) -> Table:
         title = f"Ensemble of {self.repeats} networks ({self.engine}, seed {self.seed})"

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from varflow._checks import nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.model.drive_kinds import Drive
 from varflow.model.neurons import Neuron
 from varflow.results.curve import Curve
-from varflow.results.layout import late_steps
+from varflow.results.export import dataset, records
+from varflow.results.layout import QUANTITIES, axes_of, late_steps, over_layers
 from varflow.results.summary import sentence
 
 __all__ = ["Experiment"]
@@ -92,6 +95,23 @@ class Experiment(Shown):
         }
         verdict = {"passed": self.passed, "complete": self.complete, "reading": self.reading}
         return nan_to_none(verdict | setting | {"curves": [curve.to_dict() for curve in self.curves]})
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``curve``, ``layer`` and ``step``: theory, means over the simulated networks, deviations.
+
+        ``experiment.curves[i].ensemble.to_xarray()`` has the networks one by one.
+        """
+        seen = [curve.ensemble.mean() for curve in self.curves]
+        names = (*QUANTITIES, "variance_std", "firing_rate_std")
+        arrays = {name: [getattr(curve.profile, name) for curve in self.curves] for name in names}
+        arrays |= {f"simulated_{name}": [getattr(mean, name) for mean in seen] for name in names}
+        judged = self.curves[0].comparison.z
+        arrays |= {f"z_{name}": [curve.comparison.z[name] for curve in self.curves] for name in judged}
+        variables = over_layers({name: np.array(rows) for name, rows in arrays.items()}, "curve")
+        verdicts = records([curve.comparison for curve in self.curves], ("p_value", "passed"), "curve")
+        axes = records(self.curves, ("rule", "threshold", "width"), "curve") | axes_of(self.curves[0].network)
+        setting = {"drive": self.drive, "repeats": self.repeats, "false_alarm": self.false_alarm, "passed": self.passed}
+        return dataset(variables | verdicts, axes, **setting)
 
     def plot(self) -> Any:
         """A panel per gain rule and width: variance over layers, with survival below. Returns a matplotlib Figure.

@@ -8,6 +8,7 @@ from typing import Any, overload
 
 from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
+from varflow.results.export import dataset, records
 
 __all__ = ["Cycle", "FixedPoint", "FixedPoints", "in_full"]
 
@@ -129,6 +130,16 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
         found = {"fixed_points": [point.to_dict() for point in self], "cycles": [cycle.to_dict() for cycle in self.cycles]}
         edge = {"complete": self.complete, "resolution": self.resolution, "basin_edge": self.basin_edge}
         return nan_to_none(found | edge)
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``fixed_point``, and ``cycle`` and ``phase`` if there are two-cycles; all floats."""
+        shared = ("multiplier", "stable", "depth_scale", "residual")
+        variables = records(self.points, ("variance", "firing_rate", *shared), "fixed_point")
+        cycles = records(self.cycles, ("variances", "firing_rates", *shared), "cycle")
+        for name, (_, values) in cycles.items():
+            variables[f"cycle_{name}"] = (("cycle", "phase") if name in ("variances", "firing_rates") else "cycle", values)
+        variables["basin_edge"] = ((), self.basin_edge)
+        return dataset(variables, {}, complete=self.complete, resolution=self.resolution, note=self.note)
 
     def _table(self) -> Table:
         how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln p" if self.resolution else "scanned"

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, astuple, dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from varflow._checks import nan_to_none
+from varflow.results.export import dataset
 
 __all__ = ["CorrectedGain", "CorrectedGainTable"]
 
@@ -41,6 +44,7 @@ class CorrectedGain:
 
 
 COLUMNS = tuple(field.name for field in fields(CorrectedGain))
+ARGUMENTS = COLUMNS[:4]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +60,20 @@ class CorrectedGainTable:
 
     def to_dict(self) -> dict[str, Any]:
         return nan_to_none({"rows": [asdict(row) for row in self.rows]})
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``threshold``, ``width``, ``depth`` and ``survival_target``; NaN where there is no row."""
+        axes, places = {}, []
+        for name in ARGUMENTS:
+            values, place = np.unique([getattr(row, name) for row in self.rows], return_inverse=True)
+            axes[name] = (name, values)
+            places.append(place)
+        variables = {}
+        for name in COLUMNS[len(ARGUMENTS) :]:
+            grid = np.full([len(values) for _, values in axes.values()], np.nan)
+            grid[tuple(places)] = [getattr(row, name) for row in self.rows]
+            variables[name] = (ARGUMENTS, grid)
+        return dataset(variables, axes)
 
     def __repr__(self) -> str:
         shown = self.rows if len(self.rows) <= 12 else (*self.rows[:6], *self.rows[-6:])

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import frozen, require
+from varflow._checks import frozen
 from varflow._display import Table
 from varflow.model.network import Network
 
-__all__ = ["QUANTITIES", "SPREADS", "dataset", "freeze", "late_steps", "layers_table", "spikes"]
+__all__ = ["QUANTITIES", "SPREADS", "axes_of", "freeze", "late_steps", "layers_table", "over_layers", "spikes"]
 
 QUANTITIES = ("variance", "firing_rate", "survival")
 SPREADS = ("spread", "conditional_spread")  # over networks, pooled over layers
@@ -35,15 +35,19 @@ def late_steps(steps: int) -> slice:
     return slice(steps // 2, steps)
 
 
-def dataset(arrays: dict[str, Any], network: Network, *first: str) -> Any:
-    """Named arrays over the axes ``first``, then layers and steps (also for a single step)."""
+def over_layers(arrays: dict[str, Any], *first: str) -> dict[str, Any]:
+    """Named arrays over the axes ``first``, then layers and steps (also for a single step); those that are None left out."""
     axes, variables = [*first, *AXES], {}
     for name, array in arrays.items():
         if array is not None:
             whole = array if array.ndim > len(first) + 1 else array[..., None]
             variables[name] = (axes[: whole.ndim], whole)
-    coordinates = {"layer": np.arange(1, network.depth + 1), "step": np.arange(1, network.steps + 1)}
-    return require("xarray", "xarray").Dataset(variables, coords=coordinates)
+    return variables
+
+
+def axes_of(result: Any) -> dict[str, Any]:
+    """Layers and steps of a network, or of a result with ``depth`` and ``steps``, counted from 1."""
+    return {name: (name, np.arange(1, size + 1)) for name, size in (("layer", result.depth), ("step", result.steps))}
 
 
 def layers_table(title: str, network: Network, profile: Any) -> Table:

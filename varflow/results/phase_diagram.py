@@ -9,6 +9,7 @@ import numpy as np
 
 from varflow._checks import DomainError, integer, nan_to_none, probability, real_array
 from varflow._display import Shown, Table, figures, percent
+from varflow.results.export import dataset
 
 __all__ = ["LEVELS", "PhaseDiagram"]
 
@@ -91,6 +92,12 @@ class PhaseDiagram(Shown):
     def to_dict(self) -> dict[str, Any]:
         names = ("thresholds", "widths", "depth", "gain", "survival", "reading")
         return nan_to_none({name: getattr(self, name) for name in names})
+
+    def to_xarray(self) -> Any:
+        """Survival as an ``xarray.Dataset`` over ``threshold`` and ``width``."""
+        axes = {"threshold": ("threshold", self.thresholds), "width": ("width", self.widths)}
+        setting = {name: getattr(self, name) for name in ("depth", "gain", "unstable_from")}
+        return dataset({"survival": (("threshold", "width"), self.survival)}, axes, **setting)
 
     def plot(self) -> Any:
         """A map of survival with contours, and the paper's two widths. Returns a matplotlib Figure."""

@@ -9,6 +9,7 @@ from typing import Any
 from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow.model.neurons import Neuron
+from varflow.results.export import dataset, records
 
 __all__ = ["LayerPlan", "ModelPlan"]
 
@@ -77,6 +78,13 @@ class ModelPlan(Shown):
         names = ("steps", "survival", "filled", "notes")
         rows = {name: getattr(self, name) for name in names}
         return nan_to_none({"layers": [layer.to_dict() for layer in self.layers]} | rows)
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``layer``, the names of the weight modules."""
+        numbers = ("neuron_name", "fan_in", "gain", "weight_std", "firing_rate", "firing_rate_std")
+        variables = records(self.layers, numbers, "layer") | {"survival": ((), self.survival)}
+        names = {"layer": ("layer", [layer.name for layer in self.layers])}
+        return dataset(variables, names, steps=self.steps, filled=self.filled, notes="; ".join(self.notes))
 
     def _table(self) -> Table:
         rows = [

@@ -10,7 +10,8 @@ import numpy as np
 from varflow._checks import frozen, nan_to_none
 from varflow._display import Shown, Table
 from varflow.model.network import Network
-from varflow.results.layout import dataset, freeze, layers_table, spikes
+from varflow.results.export import dataset
+from varflow.results.layout import axes_of, freeze, layers_table, over_layers, spikes
 
 __all__ = ["Profile", "Sampler"]
 
@@ -85,9 +86,11 @@ class Profile(Shown):
         return nan_to_none(given | {name: value for name, value in more.items() if value})
 
     def to_xarray(self) -> Any:
-        """All quantities and numerical errors as an ``xarray.Dataset`` over ``layer`` and ``step``."""
+        """All quantities and numerical errors: an ``xarray.Dataset`` over ``layer`` and ``step``, some also over ``input``."""
         arrays = {name: getattr(self, name) for name in (*self._names, "spikes", "coincidences")}
-        return dataset(arrays | {f"{name}_error": value for name, value in self.error.items()}, self.network)
+        variables = over_layers(arrays | {f"{name}_error": value for name, value in self.error.items()})
+        variables |= over_layers({f"{name}_per_input": value for name, value in self.per_input.items()}, "input")
+        return dataset(variables, axes_of(self.network), network=self.network, silent_variance=self.silent_variance)
 
     def _table(self) -> Table:
         return layers_table("Profile", self.network, self)
