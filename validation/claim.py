@@ -99,6 +99,10 @@ class Claim:
         Further wrong theories.
     reading : callable
         ``reading(settings, theory, measured)``: the result in sentences.
+    cheap : settings, optional
+        Those of the envelope, which repeats draws and simulations; by default the quick budget.
+    conservative, dependent : str
+        Why p-values of a right theory are larger than uniform ones, and what dependence ``draw`` leaves out, if so.
     """
 
     name: str
@@ -113,6 +117,9 @@ class Claim:
     draw: Callable[[Any, Any, int], Any]
     reading: Callable[[Any, Any, Any], str]
     controls: tuple[Control, ...] = ()
+    cheap: Any = None
+    conservative: str = ""
+    dependent: str = ""
 
     def budget_of(self, settings: Any) -> str:
         """The name of the budget with these settings, else "own"."""

@@ -84,8 +84,10 @@ def _in_error(claim: Claim, error: Error, size: float, settings: Any, measured: 
 
 def _control(claim: Claim, control: Control, settings: Any, seed: int, measured: Any) -> dict[str, Any]:
     seen = control.simulate(settings, seed) if control.simulate else measured
-    p_value = float(claim.judge(settings, control.theory(settings), seen).p_value)
-    return {"what": control.what, "p_value": p_value, "rejected": p_value <= settings.false_alarm}
+    judgement = claim.judge(settings, control.theory(settings), seen)
+    p_value = float(judgement.p_value)
+    numbers = {name: [_number(x) for x in getattr(judgement, name)] for name in ("theory", "z")}
+    return {"what": control.what, "p_value": p_value, "rejected": p_value <= settings.false_alarm, **numbers}
 
 
 def _worst(errors: tuple[Error, ...], sizes: list[float]) -> dict[str, Any]:
