@@ -12,13 +12,14 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))  # for validation, which is in the repository and not in the wheel
 
+from validation import work  # noqa: E402
 from validation.claims.figure_3 import CLAIM, simulate  # noqa: E402
 from varflow._files import picture, replace_files  # noqa: E402
 
 
 def main() -> None:
     settings = CLAIM.budgets["standard"]
-    ensembles = simulate(settings, 0, lambda what, done, total: None)
+    ensembles = simulate(settings, 0, work.HERE)
     replace_files({HERE / "figure-3.png": picture(settings.catalogue().plot_layers(ensembles), dpi=130)})
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 
 import varflow as vf
 from varflow.campaign import Block
@@ -86,6 +87,13 @@ class TestKeys:
         assert key(twice[0]) == key(twice[1])
         assert key(vf.distributions.sample(x.ravel().repeat(4) ** 2)) == key(vf.distributions.sample(x.ravel().repeat(4) ** 2))
         assert key(np.float64(0.1), (1, 2)) == key(0.1, [1, 2])
+
+    def test_the_random_state_of_a_scipy_distribution_does_not_count(self):
+        laws = [scipy.stats.laplace(scale=scale) for scale in (1.0, 1.0, 2.0)]
+        for seed, law in enumerate(laws):
+            law.random_state = seed
+        same, again, other = (key(law) for law in laws)
+        assert same == again != other
 
     @pytest.mark.parametrize(
         ("one", "other"),

@@ -31,6 +31,7 @@ from validation.extrapolation import drawn as drawn_about
 from validation.goodness import Fit, pooled
 from validation.power import smallest_error
 from validation.report import page
+from validation.work import HERE
 from varflow.init.published import spikeinit_gain
 
 NAMES = [
@@ -59,10 +60,6 @@ SMALL = {
     "kaiming_death_depth": (kaiming_death_depth, kaiming_death_depth.Settings(widths=(30,), repeats=(1500,), depth=30)),
 }
 FIGURE = figure_2.Settings(width=60, repeats=10, depth=15, thresholds=(0.3, 0.85), probed=())
-
-
-def silent(what, done, total):
-    """No progress shown."""
 
 
 def results_of(folder):
@@ -118,7 +115,7 @@ class TestCommand:
     def test_interrupt_keeps_what_is_finished(self, tmp_path, monkeypatch):
         claim = kaiming_death_depth.CLAIM
 
-        def interrupted(settings, seed, progress):
+        def interrupted(settings, seed, work):
             raise KeyboardInterrupt
 
         first = replace(claim, budgets={"quick": SMALL["kaiming_death_depth"][1]})
@@ -133,13 +130,13 @@ class TestClaimsCanFail:
     @pytest.mark.parametrize("name", SMALL)
     def test_a_theory_wrong_by_five_per_cent_is_rejected_and_the_right_one_not(self, name):
         module, settings = SMALL[name]
-        measured = module.simulate(settings, 3, silent)
+        measured = module.simulate(settings, 3, HERE)
         right = module.judge(settings, module.theory(settings), measured)
         wrong = module.judge(settings, module.theory(module.wrong(settings, 0.05)), measured)
         assert wrong.p_value <= settings.false_alarm < right.p_value
 
     def test_figure_2_rejects_one_curve_with_another_gain(self):
-        measured = figure_2.simulate(FIGURE, 3, silent)
+        measured = figure_2.simulate(FIGURE, 3, HERE)
         off = replace(FIGURE, errors=(("preserving", 0.85, 0.2),))
         assert figure_2.judge(FIGURE, figure_2.theory(FIGURE), measured).p_value > FIGURE.false_alarm
         assert figure_2.judge(FIGURE, figure_2.theory(off), measured).p_value <= FIGURE.false_alarm
@@ -154,7 +151,7 @@ class TestClaimsCanFail:
 
     def test_figure_3_rejects_one_method_with_another_gain_and_a_bias_left_out(self):
         settings = figure_3.Settings(width=60, repeats=15, depth=12, probed=())
-        measured = figure_3.simulate(settings, 3, silent)
+        measured = figure_3.simulate(settings, 3, HERE)
         assert len(measured) == len(settings.networks()) >= 15
         assert figure_3.judge(settings, figure_3.theory(settings), measured).p_value > settings.false_alarm
         for off in (replace(settings, errors=(("fluctuation_driven", 0.3),)), replace(settings, biased=False)):
@@ -182,7 +179,7 @@ class TestClaimsCanFail:
 
     def test_figure_4_rejects_another_width_and_one_curve_with_another_gain(self):
         settings = figure_4.Settings(widths=(30, 60), repeats=40, depth=15, thresholds=(0.5, 0.85), probed=())
-        measured = figure_4.simulate(settings, 3, silent)
+        measured = figure_4.simulate(settings, 3, HERE)
         assert [ensemble.network.width for ensemble in measured] == [30, 30, 60, 60]
         assert figure_4.judge(settings, figure_4.theory(settings), measured).p_value > settings.false_alarm
         for off in (replace(settings, wider=3.0), replace(settings, errors=((60, 0.85, 0.2),))):
@@ -192,7 +189,7 @@ class TestClaimsCanFail:
         curves = {"resets": ("subtract", "delayed_subtract", "zero"), "decays": (0.5,), "drives": ("white",)}
         settings = leak_and_reset.Settings(repeats=12, widths=(100, 200), depth=16, shallow=6, points=2**9, bias=0.02, **curves)
         right = leak_and_reset.theory(settings)
-        measured = leak_and_reset.simulate(settings, 0, silent)
+        measured = leak_and_reset.simulate(settings, 0, HERE)
         assert measured.shape == (3, 2, 12)
         assert leak_and_reset.judge(settings, right, measured).p_value > settings.false_alarm
         for control in leak_and_reset.CLAIM.controls[:2]:
@@ -201,7 +198,7 @@ class TestClaimsCanFail:
     def test_figure_5_rejects_another_reset_and_no_memory(self):
         settings = figure_5.Settings(repeats=24, widths=(200, 400), depth=20, points=2**9, bias=0.03)
         right = figure_5.theory(settings)
-        measured = figure_5.simulate(settings, 0, silent)
+        measured = figure_5.simulate(settings, 0, HERE)
         assert not measured.values[:2].any()
         assert figure_5.judge(settings, right, measured).p_value > settings.false_alarm
         for assumed in ((0.5, "subtract"), (0.0, "none")):
@@ -219,7 +216,7 @@ class TestClaimsCanFail:
             repeats=12, width=400, depth=14, steps=8, rates=(0.04, 0.3), cells=("snnTorch Leaky β=0.5",), points=2**8
         )
         assert [point.rate for point in gain_for_rate.points(settings)] == [0.3]
-        measured = gain_for_rate.simulate(settings, 0, silent)
+        measured = gain_for_rate.simulate(settings, 0, HERE)
         assert gain_for_rate.judge(settings, gain_for_rate.theory(settings), measured).p_value > settings.false_alarm
         for control in (gain_for_rate.wrong(settings, 0.3), gain_for_rate.wrong(settings, -0.2)):
             wrong = gain_for_rate.theory(control)
@@ -228,7 +225,7 @@ class TestClaimsCanFail:
 
     def test_the_paper_s_gain_does_not_pass_for_the_corrected_one(self):
         _, settings = SMALL["corrected_gain"]
-        measured = corrected_gain.simulate(replace(settings, rule="preserving"), 0, silent)
+        measured = corrected_gain.simulate(replace(settings, rule="preserving"), 0, HERE)
         assert corrected_gain.judge(settings, corrected_gain.theory(settings), measured).p_value <= settings.false_alarm
 
     def test_expansions_reject_a_bare_spread_and_a_wrong_coefficient(self):
@@ -239,7 +236,7 @@ class TestClaimsCanFail:
         for off in ({"amplified": False}, {"spread": 1.1}, {"coefficient": 1.01}):
             wrong = expansions.theory(replace(settings, **off))
             assert expansions.judge(settings, wrong, measured).p_value <= settings.false_alarm
-        seen = expansions.simulate(replace(settings, repeats=60), 0, silent)
+        seen = expansions.simulate(replace(settings, repeats=60), 0, HERE)
         assert expansions.judge(settings, right, seen).p_value > settings.false_alarm
 
     def test_a_claim_whose_control_passes_is_inconclusive_at_every_budget(self):

@@ -5,5 +5,6 @@
 
 from validation.claim import Claim, Control, Error, Judgement, Result
 from validation.runner import examine
+from validation.work import Work
 
-__all__ = ["Claim", "Control", "Error", "Judgement", "Result", "examine"]
+__all__ = ["Claim", "Control", "Error", "Judgement", "Result", "Work", "examine"]

@@ -7,25 +7,28 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import varflow as vf
 from validation.claim import FAILS, INCONCLUSIVE, Claim, Result
 from validation.claims import discover
 from validation.report import page
 from validation.runner import examine
+from validation.work import Work
 from varflow._files import replace_files
 from varflow._process import BAD_INPUT, INTERRUPTED, run_command
 from varflow._stopping import finishing, stop_wanted
+from varflow.simulation.run import check_device
 
 __all__ = ["main"]
 
 UNDECIDED = 3
+STORE = "blocks.sqlite"  # in the folder of the results
 BUDGETS = ("quick", "standard", "long")
 
 
@@ -49,8 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _writing_to(options.out):
         options.out.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
+    there = _Found()
+    campaign = vf.Campaign(
+        options.out / STORE, workers=options.workers, scheduler=options.scheduler, resume=options.resume, found=there
+    )
     try:
-        interrupted = _run(chosen, options, results)
+        with campaign.opened() as run:
+            interrupted = _run(chosen, options, Work(run, options.device), there, results)
         missing = [claim.name for claim in chosen if claim.name not in {result.claim for result in results}]
         why = "Stopped early" if interrupted else "Without the libraries"
         new = {result.claim for result in results}
@@ -61,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{result.claim:<22} {result.told:<6} p = {result.p_value:<8.2g} {result.seconds:g} s")
     print(f"{options.out / 'REPORT.md'}" + (f" (not examined: {', '.join(missing)})" if missing else ""))
     if interrupted:
+        print("stopped; --resume continues", file=sys.stderr)
         return INTERRUPTED
     verdicts = {result.verdict for result in results}
     return 1 if FAILS in verdicts else UNDECIDED if missing or INCONCLUSIVE in verdicts else 0
@@ -74,6 +83,12 @@ def _options(arguments: Sequence[str] | None, claims: dict[str, Claim]) -> argpa
     )
     parser.add_argument("--out", type=Path, default=Path("validation-results"), help="folder for the report and the JSON files")
     parser.add_argument("--seed", type=int, default=0, help="seed of the simulations")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, for the claims that can use it")
+    parser.add_argument("--resume", action="store_true", help="use the blocks that an earlier run finished, if any")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes on this machine; same results for any number"
+    )
+    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="address of a Dask scheduler whose workers do the work")
     parser.add_argument("--list", action="store_true", help="list the claims and stop")
     options = parser.parse_args(arguments)
     for name in options.claim or ():
@@ -83,12 +98,35 @@ def _options(arguments: Sequence[str] | None, claims: dict[str, Claim]) -> argpa
         parser.error(f"--seed {options.seed} must not be negative")
     if options.out.exists() and not options.out.is_dir():
         parser.error(f"--out {options.out} is a file; name a folder")
+    check_device(options.device)
     return options
 
 
-def _run(claims: Sequence[Claim], options: argparse.Namespace, results: list[Result]) -> bool:
+class _Found:
+    """Counts the parts that were in the store: networks, searches."""
+
+    def __init__(self) -> None:
+        self.blocks = (0, 0)
+
+    def __call__(self, there: int, total: int) -> None:
+        self.blocks = (self.blocks[0] + there, self.blocks[1] + total)
+
+    def told(self, claim: str) -> None:
+        """Say how many there were for this claim, if it was asked for; then count anew."""
+        (there, total), self.blocks = self.blocks, (0, 0)
+        if total:
+            print(f"{claim}: {there} of {total} parts were there", file=sys.stderr)
+
+
+def _run(claims: Sequence[Claim], options: argparse.Namespace, work: Work, there: _Found, results: list[Result]) -> bool:
     """Examine the claims in turn, each written as soon as it is finished; returns whether it was interrupted."""
-    columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description:<44}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         overall = bar.add_task("claims", total=len(claims))
         try:
@@ -96,8 +134,9 @@ def _run(claims: Sequence[Claim], options: argparse.Namespace, results: list[Res
                 if stop_wanted():
                     return True
                 settings = claim.budgets[options.budget if options.budget in claim.budgets else "standard"]
+                told = replace(work, progress=_reporter(bar, claim.name))
                 try:
-                    result = examine(claim, settings, seed=options.seed, progress=_reporter(bar, claim.name))
+                    result = examine(claim, settings, seed=options.seed, work=told)
                 except vf.MissingExtraError as missing:
                     print(f"{claim.name} is not examined: {missing}", file=sys.stderr)
                     continue
@@ -105,6 +144,7 @@ def _run(claims: Sequence[Claim], options: argparse.Namespace, results: list[Res
                     text = json.dumps(asdict(result), ensure_ascii=False, indent=1, allow_nan=False)
                     results.append(result)
                     _write(options.out, f"{claim.name}.json", text + "\n")
+                there.told(claim.name)
                 bar.update(overall, completed=done)
         except KeyboardInterrupt:
             return True
@@ -146,8 +186,16 @@ def _writing_to(folder: Path) -> Iterator[None]:
 
 
 def _reporter(bar: Progress, name: str) -> Callable[[str, int, int], object]:
-    task = bar.add_task(name, total=None)
-    return lambda what, done, total: bar.update(task, description=f"{name}: {what}", completed=done, total=total or None)
+    task, doing = bar.add_task(name, total=None), ""
+
+    def report(what: str, done: int, total: int) -> None:
+        nonlocal doing
+        if what != doing:  # the time left is that of the present part
+            doing = what
+            bar.reset(task, description=f"{name}: {what}")
+        bar.update(task, completed=done, total=total or None)
+
+    return report
 
 
 def _command(options: argparse.Namespace) -> str:

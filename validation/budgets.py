@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
-from validation.claim import Claim, Error, Progress
-from validation.power import SCOUTS, smallest_error
+from validation.claim import Claim
+from validation.power import SCOUTS, rejections, smallest_error
+from validation.work import Progress, unreported
 
-__all__ = ["has_power", "powerful_budget", "rejections"]
+__all__ = ["has_power", "powerful_budget"]
 
 
-def powerful_budget(claim: Claim, progress: Progress = lambda what, done, total: None) -> str | None:
+def powerful_budget(claim: Claim, progress: Progress = unreported) -> str | None:
     """The first budget of the claim that has power, from the smallest on; None if none has."""
     for done, (name, settings) in enumerate(claim.budgets.items()):
         progress("searching a budget with power", done, len(claim.budgets))
@@ -30,18 +30,3 @@ def has_power(claim: Claim, settings: Any) -> bool:
     drawn = [claim.draw(settings, right, seed) for seed in range(SCOUTS)]
     wrong = [control.theory(settings) for control in claim.controls if control.simulate is None]
     return all(claim.judge(settings, theory, each).p_value <= settings.false_alarm for theory in wrong for each in drawn)
-
-
-def rejections(claim: Claim, error: Error, settings: Any, right: Any) -> Callable[[float, int], bool]:
-    """``(ε, seed) -> bool``: whether a simulation drawn from the network with an error ε rejects the right theory."""
-    if error.rejected:
-        return error.rejected(settings)
-    laws: dict[float, Any] = {}
-
-    def rejected(size: float, seed: int) -> bool:
-        if size not in laws:
-            laws.clear()
-            laws[size] = claim.theory(error.wrong(settings, size))
-        return claim.judge(settings, right, claim.draw(settings, laws[size], seed)).p_value <= settings.false_alarm
-
-    return rejected

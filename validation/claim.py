@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FAILS", "HOLDS", "INCONCLUSIVE", "Claim", "Control", "Error", "Judgement", "Progress", "Result"]
+from validation.work import Work
+
+__all__ = ["FAILS", "HOLDS", "INCONCLUSIVE", "Claim", "Control", "Error", "Judgement", "Result"]
 
 HOLDS, FAILS, INCONCLUSIVE = "holds", "fails", "inconclusive"
-
-Progress = Callable[[str, int, int], object]  # (what is being done, done, total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ class Error:
 class Control:
     """A wrong theory, which must be rejected.
 
-    ``theory(settings)`` is compared with the claim's own simulation, or with ``simulate(settings, seed)`` if given: then the
-    network is wrong instead.
+    ``theory(settings)`` is compared with the claim's own simulation, or with ``simulate(settings, seed, work)`` if given: then
+    the network is wrong instead.
     """
 
     what: str
     theory: Callable[[Any], Any]
-    simulate: Callable[[Any, int], Any] | None = None
+    simulate: Callable[[Any, int, Work], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,9 @@ class Claim:
     theory : callable
         ``theory(settings)``: the prediction.
     simulate : callable
-        ``simulate(settings, seed, progress)``: the measurement, with real weight matrices unless the statement says otherwise.
+        ``simulate(settings, seed, work)``: the measurement, with real weight matrices unless the statement says otherwise.
+        By ``work.simulate(networks, …)``, or as blocks, ``work.results(function, arguments, …)``: then it can be continued
+        after a crash, and run in several processes.
     judge : callable
         ``judge(settings, theory, measured) -> Judgement``.
     errors : callable
@@ -99,6 +101,8 @@ class Claim:
         Further wrong theories.
     reading : callable
         ``reading(settings, theory, measured)``: the result in sentences.
+    devices : tuple of str
+        Where ``simulate`` can run.
     cheap : settings, optional
         Those of the envelope, which repeats draws and simulations; by default the quick budget.
     conservative, dependent : str
@@ -111,12 +115,13 @@ class Claim:
     quantity: str
     budgets: Mapping[str, Any]
     theory: Callable[[Any], Any]
-    simulate: Callable[[Any, int, Progress], Any]
+    simulate: Callable[[Any, int, Work], Any]
     judge: Callable[[Any, Any, Any], Judgement]
     errors: Callable[[Any], tuple[Error, ...]]
     draw: Callable[[Any, Any, int], Any]
     reading: Callable[[Any, Any, Any], str]
     controls: tuple[Control, ...] = ()
+    devices: tuple[str, ...] = ("cpu", "cuda")
     cheap: Any = None
     conservative: str = ""
     dependent: str = ""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-__all__ = ["DRAWS", "POWER", "smallest_error"]
+from validation.claim import Claim, Error
+
+__all__ = ["DRAWS", "POWER", "SCOUTS", "rejections", "smallest", "smallest_error"]
 
 DRAWS = 100  # simulations drawn from the wrong network, for each sign of the error
 POWER = 0.99
@@ -12,24 +16,42 @@ SCOUTS = 20  # draws during the search, all of which must be rejected
 START, LARGEST, PRECISION = 1e-3, 0.5, 1.1
 
 
-def smallest_error(rejected: Callable[[float, int], bool], step: Callable[[int], object] = lambda done: None) -> float:
+def smallest(claim: Claim | str, settings: Any, error: int, right: Any) -> float:
+    """The smallest size detected of one of the claim's errors, by its index; a claim may be named by its module."""
+    found = import_module(claim).CLAIM if isinstance(claim, str) else claim
+    return smallest_error(rejections(found, found.errors(settings)[error], settings, right))
+
+
+def rejections(claim: Claim, error: Error, settings: Any, right: Any) -> Callable[[float, int], bool]:
+    """``(ε, seed) -> bool``: whether a simulation drawn from the network with an error ε rejects the right theory."""
+    if error.rejected:
+        return error.rejected(settings)
+    laws: dict[float, Any] = {}
+
+    def rejected(size: float, seed: int) -> bool:
+        if size not in laws:
+            laws.clear()
+            laws[size] = claim.theory(error.wrong(settings, size))
+        return claim.judge(settings, right, claim.draw(settings, laws[size], seed)).p_value <= settings.false_alarm
+
+    return rejected
+
+
+def smallest_error(rejected: Callable[[float, int], bool]) -> float:
     """The smallest ε at which at least 99 of 100 drawn simulations are rejected, for +ε and for -ε.
 
     ``rejected(ε, seed)`` draws one simulation of a network with an error ε and tells whether it rejects the right theory.
     Doubling brackets ε, and bisection in ln ε narrows the bracket to 10 %, with 20 draws; then ε grows in steps of 10 %
     until 100 draws confirm it. ``inf`` if no error up to one half is detected.
     """
-    low, high, done = START / 2, START, 0
+    low, high = START / 2, START
     while high <= LARGEST and not _caught(rejected, high, SCOUTS):
-        low, high, done = high, 2 * high, done + 1
-        step(done)
+        low, high = high, 2 * high
     while high / low > PRECISION:
         middle = (low * high) ** 0.5
         low, high = (low, middle) if _caught(rejected, middle, SCOUTS) else (middle, high)
-        step(done := done + 1)
     while high <= LARGEST and not _caught(rejected, high, DRAWS):
         high *= PRECISION
-        step(done := done + 1)
     return high if high <= LARGEST else float("inf")
 
 

@@ -3,49 +3,53 @@
 from __future__ import annotations
 
 import platform
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 import varflow as vf
-from validation.budgets import powerful_budget, rejections
-from validation.claim import FAILS, HOLDS, INCONCLUSIVE, Claim, Control, Error, Judgement, Progress, Result
-from validation.power import DRAWS, POWER, smallest_error
+from validation.budgets import powerful_budget
+from validation.claim import FAILS, HOLDS, INCONCLUSIVE, Claim, Control, Error, Judgement, Result
+from validation.power import DRAWS, POWER, smallest
+from validation.work import HERE, Work
 
 __all__ = ["MARGIN", "examine"]
 
 MARGIN = 1.5  # size of a control in units of the smallest error detected
 
 
-def examine(claim: Claim, settings: Any, *, seed: int = 0, progress: Progress = lambda what, done, total: None) -> Result:
+def examine(claim: Claim, settings: Any, *, seed: int = 0, work: Work = HERE) -> Result:
     """Run one claim on the given settings.
 
     The simulation rejects the theory, or else every control, or it is inconclusive: then the budgets of the claim are tried,
     from the smallest on, for one that has the power.
     """
     start = time.perf_counter()
-    progress("theory", 0, 0)
+    if work.device not in claim.devices:
+        work = replace(work, device=claim.devices[0])
+    work.progress("theory", 0, 0)
     predicted = claim.theory(settings)
-    measured = claim.simulate(settings, seed, progress)
-    progress("judging", 0, 0)
+    measured = claim.simulate(settings, seed, work)
+    work.progress("judging", 0, 0)
     judgement = claim.judge(settings, predicted, measured)
     errors = claim.errors(settings)
-    sizes = [_smallest(claim, error, settings, predicted, progress) for error in errors]
-    progress("controls", 0, 0)
+    sizes = _smallest(claim, settings, predicted, len(errors), work)
+    work.progress("controls", 0, 0)
     controls = [_in_error(claim, error, size, settings, measured) for error, size in zip(errors, sizes, strict=True)]
-    further = [_control(claim, control, settings, seed, measured) for control in claim.controls]
+    further = [_control(claim, control, settings, seed, measured, work) for control in claim.controls]
     controls.sort(key=lambda control: -control["p_value"])
     verdict = _verdict(judgement.p_value <= settings.false_alarm, [control["rejected"] for control in controls + further])
-    powerful = powerful_budget(claim, progress) if verdict == INCONCLUSIVE else None
+    powerful = powerful_budget(claim, work.progress) if verdict == INCONCLUSIVE else None
     return Result(
         claim=claim.name,
         statement=claim.statement,
         source=claim.source,
-        configuration=asdict(settings) | {"device": "cpu"},
+        configuration=asdict(settings) | {"device": work.device},
         seed=seed,
         version=_versions(),
         quantity=claim.quantity,
@@ -67,9 +71,12 @@ def _verdict(rejected: bool, controls: Sequence[bool]) -> str:
     return FAILS if rejected else HOLDS if all(controls) else INCONCLUSIVE
 
 
-def _smallest(claim: Claim, error: Error, settings: Any, predicted: Any, progress: Progress) -> float:
-    found = rejections(claim, error, settings, predicted)
-    return smallest_error(found, lambda done: progress(f"smallest error in {error.what}", done, 0))
+def _smallest(claim: Claim, settings: Any, right: Any, errors: int, work: Work) -> list[float]:
+    """The smallest size detected of each error; a block each, unless no module defines the claim."""
+    module = claim.judge.__module__
+    known = getattr(sys.modules.get(module), "CLAIM", None) is claim
+    wanted = [{"claim": module if known else claim, "settings": settings, "error": k, "right": right} for k in range(errors)]
+    return (work if known else replace(work, run=None)).results(smallest, wanted, what="searching smallest errors")
 
 
 def _in_error(claim: Claim, error: Error, size: float, settings: Any, measured: Any) -> dict[str, Any]:
@@ -82,15 +89,15 @@ def _in_error(claim: Claim, error: Error, size: float, settings: Any, measured: 
     return _control(claim, wrong, settings, 0, measured)
 
 
-def _control(claim: Claim, control: Control, settings: Any, seed: int, measured: Any) -> dict[str, Any]:
-    seen = control.simulate(settings, seed) if control.simulate else measured
+def _control(claim: Claim, control: Control, settings: Any, seed: int, measured: Any, work: Work = HERE) -> dict[str, Any]:
+    seen = control.simulate(settings, seed, work) if control.simulate else measured
     judgement = claim.judge(settings, control.theory(settings), seen)
     p_value = float(judgement.p_value)
     numbers = {name: [_number(x) for x in getattr(judgement, name)] for name in ("theory", "z")}
     return {"what": control.what, "p_value": p_value, "rejected": p_value <= settings.false_alarm, **numbers}
 
 
-def _worst(errors: tuple[Error, ...], sizes: list[float]) -> dict[str, Any]:
+def _worst(errors: Sequence[Error], sizes: Sequence[float]) -> dict[str, Any]:
     """The largest of the smallest errors detected, and all of them."""
     each = [{"what": error.what, "relative_size": _number(size)} for error, size in zip(errors, sizes, strict=True)]
     return each[int(np.argmax(sizes))] | {"power": POWER, "draws": DRAWS, "each": each}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from scipy.stats import binom, norm
 
 import varflow as vf
-from validation.claim import Claim, Control, Error, Judgement, Progress
+from validation.claim import Claim, Control, Error, Judgement
 from validation.goodness import Fit
+from validation.work import Work
 
 EXACT = 1e-12  # to which two computations of the same moments must agree
 
@@ -94,10 +94,9 @@ def _disagreement(laws: np.ndarray, profile: vf.Profile) -> float:
     return float(np.abs(here - there).max())
 
 
-def simulate(settings: Settings, seed: int, progress: Progress, weights: str = "normal") -> list[np.ndarray]:
+def simulate(settings: Settings, seed: int, work: Work, weights: str = "normal") -> list[np.ndarray]:
     """Histogram of spike counts, per threshold and layer, in networks with real weight matrices."""
-    networks = settings.networks(weights)
-    ensembles = vf.simulate(networks, repeats=settings.repeats, seed=seed, progress=partial(progress, "simulating"))
+    ensembles = work.simulate(settings.networks(weights), repeats=settings.repeats, seed=seed)
     counts = [np.rint(ensemble.spikes).astype(int)[:, layer - 1] for ensemble in ensembles for layer in settings.layers]
     return [np.bincount(seen, minlength=settings.width + 1) for seen in counts]
 
@@ -169,7 +168,7 @@ CLAIM = Claim(
         Control(
             "networks with uniform weights of the same gain, compared with the theory of normal ones",
             theory,
-            lambda settings, seed: simulate(settings, seed, lambda *_: None, weights="uniform"),
+            lambda settings, seed, work: simulate(settings, seed, work, weights="uniform"),
         ),
     ),
 )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Control, Error, Judgement, Progress
+from validation.claim import Claim, Control, Error, Judgement
+from validation.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,9 @@ def theory(settings: Settings) -> np.ndarray:
     return np.array([vf.finite_width(network).survival[-1] for network in settings.networks()])
 
 
-def simulate(settings: Settings, seed: int, progress: Progress) -> np.ndarray:
+def simulate(settings: Settings, seed: int, work: Work) -> np.ndarray:
     """Numbers of networks alive in the last layer; real weight matrices, shared by the targets."""
-    report = partial(progress, "simulating")
-    ensembles = vf.simulate(settings.networks(), repeats=settings.repeats, seed=seed, progress=report)
+    ensembles = work.simulate(settings.networks(), repeats=settings.repeats, seed=seed)
     return np.array([int(ensemble.survival[:, -1].sum()) for ensemble in ensembles])
 
 
@@ -103,12 +102,12 @@ CLAIM = Claim(
         Control(
             "networks with the paper's gain, compared with the theory of the corrected gain",
             theory,
-            lambda settings, seed: simulate(replace(settings, rule="preserving"), seed, lambda *_: None),
+            lambda settings, seed, work: simulate(replace(settings, rule="preserving"), seed, work),
         ),
         Control(
             "networks with a gain 2 % lower, compared with the theory of the corrected gain",
             theory,
-            lambda settings, seed: simulate(wrong(settings, -0.02), seed, lambda *_: None),
+            lambda settings, seed, work: simulate(wrong(settings, -0.02), seed, work),
         ),
     ),
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Control, Error, Judgement, Progress
+from validation.claim import Claim, Control, Error, Judgement
+from validation.work import Work
 
 ORDERS = (1, 2, 3)
 PAIRS = ((800, 1600), (1600, 3200))  # widths between which an order is measured
@@ -75,10 +76,10 @@ def _remainders(threshold: float, width: int, order: int, coefficient: float) ->
     return np.abs([series.variance + wrong - exact.variance, series.variance_std**2 - exact.variance_std**2])
 
 
-def simulate(settings: Settings, seed: int, progress: Progress) -> np.ndarray:
+def simulate(settings: Settings, seed: int, work: Work) -> np.ndarray:
     """``Var u`` of the chosen layers, shape (repeats, layers); real weight matrices. Silent networks are left out."""
-    report = partial(progress, "simulating")
-    return _seen(settings, vf.simulate(settings.network(), repeats=settings.repeats, seed=seed, progress=report))
+    (ensemble,) = work.simulate([settings.network()], repeats=settings.repeats, seed=seed)
+    return _seen(settings, ensemble)
 
 
 def _seen(settings: Settings, ensemble: vf.Ensemble) -> np.ndarray:

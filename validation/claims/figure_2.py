@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Error, Judgement, Progress
+from validation.claim import Claim, Error, Judgement
 from validation.curves import caught, drawn, judged
+from validation.work import Work
 
 RULES: dict[str, Callable[[float], float]] = {
     "preserving": lambda threshold: vf.gain(threshold=threshold),
@@ -59,9 +59,8 @@ def theory(settings: Settings) -> list[vf.Profile]:
     return [vf.finite_width(network) for network in settings.networks().values()]
 
 
-def simulate(settings: Settings, seed: int, progress: Progress) -> tuple[vf.Ensemble, ...]:
-    networks = list(settings.networks().values())
-    return vf.simulate(networks, repeats=settings.repeats, seed=seed, progress=partial(progress, "simulating"))
+def simulate(settings: Settings, seed: int, work: Work) -> tuple[vf.Ensemble, ...]:
+    return work.simulate(list(settings.networks().values()), repeats=settings.repeats, seed=seed)
 
 
 def judge(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ensemble, ...]) -> Judgement:

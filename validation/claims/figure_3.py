@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Control, Error, Judgement, Progress
+from validation.claim import Claim, Control, Error, Judgement
 from validation.curves import caught, drawn, judged
+from validation.work import Work
+from varflow.simulation.chunks import exact_products
 
 THRESHOLD = 1.0
 DEPENDENT = ("orthogonal",)  # rows that are not independent: given the spikes, a layer's variance hardly varies over networks
@@ -61,19 +63,17 @@ def theory(settings: Settings) -> list[vf.Profile]:
     return [vf.finite_width(network) for network in settings.networks().values()]
 
 
-def simulate(settings: Settings, seed: int, progress: Progress) -> tuple[vf.Ensemble, ...]:
+def simulate(settings: Settings, seed: int, work: Work) -> tuple[vf.Ensemble, ...]:
     """Layers of torch, filled by torch's own functions where the method is torch's, else by those of ``vf.init``."""
-    found = settings.catalogue()
-    total, measured = settings.repeats * len(found.profiles), []
-    for number, (key, profile) in enumerate(found.profiles.items()):
-        rows = []
-        for repeat in range(settings.repeats):
-            stream = int(np.random.SeedSequence([seed, number, repeat]).generate_state(1)[0])
-            rows.append(_propagate(filler(found[key]), settings.width, settings.depth, stream))
-            progress("simulating", number * settings.repeats + repeat + 1, total)
-        variance, rate = np.array(rows).swapaxes(0, 1)
-        measured.append(vf.Ensemble(profile.network, variance=variance, firing_rate=rate, seed=seed))
-    return tuple(measured)
+    profiles, each = settings.catalogue().profiles, {"width": settings.width, "depth": settings.depth, "seed": seed}
+    wanted = [each | {"method": key, "repeat": repeat} for key in profiles for repeat in range(settings.repeats)]
+    seen = work.results(propagated, wanted, what="simulating")
+    variance, rate = (
+        np.reshape([one[name] for one in seen], (len(profiles), settings.repeats, settings.depth))
+        for name in ("variance", "rate")
+    )
+    networks = [profile.network for profile in profiles.values()]
+    return tuple(vf.Ensemble(*each, seed=seed) for each in zip(networks, variance, rate, strict=True))
 
 
 def filler(entry: Any) -> Callable[[Any], Any]:
@@ -97,25 +97,28 @@ def filler(entry: Any) -> Callable[[Any], Any]:
     return both
 
 
-def _propagate(fill: Callable[[Any], Any], width: int, depth: int, seed: int) -> np.ndarray:
-    """Variance and rate of every layer of one network, shape (2, depth); its first layer receives N(0, 1) and its bias."""
+def propagated(width: int, depth: int, seed: int, method: str, repeat: int) -> dict[str, np.ndarray]:
+    """Variance and rate of every layer of one network, shape (depth,); its first layer receives N(0, 1) and its bias."""
     import torch
 
-    measured = np.zeros((2, depth))
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+    found = _catalogue(width, depth)
+    fill, number = filler(found[method]), list(found.profiles).index(method)
+    stream = int(np.random.SeedSequence([seed, number, repeat]).generate_state(1)[0])
+    variance, rate = np.zeros((2, depth))
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), exact_products():
+        torch.manual_seed(stream)
         layer = torch.nn.Linear(width, width)
         fill(layer)
         potential = torch.randn(width) + layer.bias
-        for number in range(depth):
+        for l in range(depth):
             spikes = (potential > THRESHOLD).float()
-            measured[:, number] = float(potential.double().var()), float(spikes.mean())
+            variance[l], rate[l] = float(potential.double().var()), float(spikes.mean())
             if not spikes.any() and not layer.bias.any():
                 break  # silent layers stay silent
-            if number + 1 < depth:
+            if l + 1 < depth:
                 fill(layer)
                 potential = layer(spikes)
-    return measured
+    return {"variance": variance, "rate": rate}
 
 
 def judge(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ensemble, ...]) -> Judgement:
@@ -189,6 +192,7 @@ CLAIM = Claim(
         "quick": Settings(width=300, depth=50, probed=("micheli",)),
         "standard": Settings(width=1000),
     },
+    devices=("cpu",),
     theory=theory,
     simulate=simulate,
     judge=judge,

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Control, Error, Judgement, Progress
+from validation.claim import Claim, Control, Error, Judgement
 from validation.curves import caught, drawn, judged
+from validation.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +54,9 @@ def theory(settings: Settings) -> list[vf.Profile]:
     return [vf.finite_width(network) for network in settings.networks().values()]
 
 
-def simulate(settings: Settings, seed: int, progress: Progress) -> tuple[vf.Ensemble, ...]:
+def simulate(settings: Settings, seed: int, work: Work) -> tuple[vf.Ensemble, ...]:
     """Real weight matrices, shared by all thresholds of a width."""
-    measured = []
-    for number, width in enumerate(settings.widths):
-        networks = [network for (n, _), network in settings.networks().items() if n == width]
-
-        def report(now: int, total: int, before: int = number * settings.repeats) -> None:
-            progress("simulating", before + now, total * len(settings.widths))
-
-        measured += vf.simulate(networks, repeats=settings.repeats, seed=seed, progress=report)
-    return tuple(measured)
+    return work.simulate(list(settings.networks().values()), repeats=settings.repeats, seed=seed)
 
 
 def judge(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ensemble, ...]) -> Judgement:

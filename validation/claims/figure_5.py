@@ -8,8 +8,9 @@ from functools import cache
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Control, Error, Judgement, Progress
+from validation.claim import Claim, Control, Error, Judgement
 from validation.extrapolation import Prediction, drawn, extrapolated, judged
+from validation.work import HERE, Work
 from varflow.results import Ensemble, Profile, late_steps
 
 GAINS = {"Kaiming": 2**0.5, "paper": vf.gain(threshold=1.0), "temporal": 8**0.5}
@@ -86,24 +87,24 @@ def _predicted(settings: Settings, name: str, neuron: vf.Neuron, gain: float) ->
 @cache
 def _scatter(settings: Settings) -> np.ndarray:
     """Standard deviation of the values between networks; shape (points, 2)."""
-    return _simulated(settings, PILOT, 1000, lambda *_: None).values.std(axis=2, ddof=1)
+    return _simulated(settings, PILOT, 1000, HERE).values.std(axis=2, ddof=1)
 
 
-def simulate(settings: Settings, seed: int, progress: Progress) -> Measured:
+def simulate(settings: Settings, seed: int, work: Work) -> Measured:
     """Networks of normal weights, currents drawn from their distribution given the spikes below: equal in distribution."""
-    return _simulated(settings, settings.repeats, seed, progress)
+    return _simulated(settings, settings.repeats, seed, work)
 
 
-def _simulated(settings: Settings, repeats: int, seed: int, progress: Progress) -> Measured:
+def _simulated(settings: Settings, repeats: int, seed: int, work: Work) -> Measured:
     measured, volleys = [], np.empty(0)
     for number, width in enumerate(settings.widths):
-
-        def report(now: int, total: int, before: int = number * repeats) -> None:
-            progress("simulating", before + now, total * 2)
-
         networks = settings.networks(width)
-        ensembles = vf.simulate(
-            list(networks.values()), repeats=repeats, seed=2 * seed + number, engine="conditional", progress=report
+        ensembles = work.simulate(
+            list(networks.values()),
+            repeats=repeats,
+            seed=2 * seed + number,
+            engine="conditional",
+            what=f"simulating width {width}",
         )
         found = dict(zip(networks, ensembles, strict=True))
         measured.append([values for name, ensemble in found.items() for values in settings.numbers(name, ensemble)])

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Control, Error, Judgement, Progress
+from validation.claim import Claim, Control, Error, Judgement
+from validation.work import Work
 from varflow.results import late_steps
+from varflow.simulation.chunks import exact_products
 
 CELLS: dict[str, tuple[str, vf.Neuron]] = {  # by name: the library that runs it, and our neuron
     "snnTorch Leaky β=0.5": ("snntorch", vf.neurons.snntorch_leaky(0.5)),
@@ -120,10 +122,8 @@ class Measured:
     spikeinit: np.ndarray
 
 
-def simulate(settings: Settings, seed: int, progress: Progress) -> Measured:
+def simulate(settings: Settings, seed: int, work: Work) -> Measured:
     """Real weight matrices, shared by all points up to their gain; the libraries' own cells."""
-    import torch
-
     wanted = points(settings)
     rivals = [
         Point(SPIKEINIT, rate, _spikeinit(neuron, rate), _first_layer(neuron, rate))
@@ -131,23 +131,31 @@ def simulate(settings: Settings, seed: int, progress: Progress) -> Measured:
         for rate in SPIKEINIT_RATES
         if SPIKEINIT in settings.cells
     ]
-    everything = [*wanted, *rivals]
-    gains = torch.tensor([settings.scale * point.gain for point in everything])
-    step = [_stepper(point.cell) for point in everything]
-    generator = torch.Generator().manual_seed(seed)
-    n, T, late = settings.width, settings.steps, late_steps(settings.steps)
-    means = np.zeros((settings.repeats, len(everything)))
-    for repeat in range(settings.repeats):
-        held = torch.randn(n, generator=generator)
-        currents = torch.stack([point.input_gain * held.expand(T, n) for point in everything])
-        for layer in range(settings.depth):
+    everything = [replace(point, gain=settings.scale * point.gain) for point in [*wanted, *rivals]]
+    shape = {"width": settings.width, "depth": settings.depth, "steps": settings.steps, "seed": seed}
+    networks = [shape | {"points": everything, "repeat": repeat} for repeat in range(settings.repeats)]
+    means = np.array(work.results(late_rates, networks, what="simulating"))
+    return Measured(*np.split(means, [len(wanted)], axis=1))
+
+
+def late_rates(points: list[Point], width: int, depth: int, steps: int, seed: int, repeat: int) -> list[float]:
+    """Mean rate over the compared layers and the late steps at every point, in one network."""
+    import torch
+
+    gains = torch.tensor([point.gain for point in points])
+    step = [_stepper(point.cell) for point in points]
+    stream = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
+    generator, rates = torch.Generator().manual_seed(stream), torch.zeros(len(points), dtype=torch.float64)
+    with exact_products():
+        held = torch.randn(width, generator=generator)
+        currents = torch.stack([point.input_gain * held.expand(steps, width) for point in points])
+        for layer in range(depth):
             spikes = torch.stack([one(current) for one, current in zip(step, currents, strict=True)])
             if layer >= FIRST - 1:
-                means[repeat] += spikes[:, late].mean(dim=(1, 2)).numpy() / (settings.depth - FIRST + 1)
-            weights = torch.randn(n, n, generator=generator) / n**0.5
-            currents = (spikes.flatten(0, 1) @ weights.T).unflatten(0, (-1, T)) * gains[:, None, None]
-        progress("simulating", repeat + 1, settings.repeats)
-    return Measured(*np.split(means, [len(wanted)], axis=1))
+                rates += spikes[:, late_steps(steps)].mean(dim=(1, 2)) / (depth - FIRST + 1)
+            weights = torch.randn(width, width, generator=generator) / width**0.5
+            currents = (spikes.flatten(0, 1) @ weights.T).unflatten(0, (-1, steps)) * gains[:, None, None]
+    return rates.tolist()
 
 
 def _first_layer(neuron: vf.Neuron, rate: float) -> float:
@@ -249,6 +257,7 @@ CLAIM = Claim(
         "quick": Settings(repeats=8, rates=(0.15, 0.2), cells=tuple(c for c in INSTALLED if c in ONE_EACH.values())),
         "standard": Settings(repeats=16),
     },
+    devices=("cpu",),
     theory=theory,
     simulate=simulate,
     judge=judge,

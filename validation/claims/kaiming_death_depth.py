@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Error, Judgement, Progress
+from validation.claim import Claim, Error, Judgement
 from validation.goodness import Fit
+from validation.work import Work
 
 KAIMING = 2**0.5
 
@@ -46,18 +47,13 @@ def _death_law(survival: np.ndarray) -> np.ndarray:
     return np.append(np.maximum(-np.diff(alive), 0.0), survival[-1])
 
 
-def simulate(settings: Settings, seed: int, progress: Progress) -> list[np.ndarray]:
+def simulate(settings: Settings, seed: int, work: Work) -> list[np.ndarray]:
     """Numbers of networks that die in layer 1, 2, … and that survive, for every case; real weight matrices."""
-    measured, done = [], 0
+    measured = []
     for width, repeats in zip(settings.widths, settings.repeats, strict=True):
         networks = [network for _, network in settings.cases() if network.width == width]
-
-        def report(now: int, _: int, before: int = done) -> None:
-            progress("simulating", before + now, sum(settings.repeats))
-
-        ensembles = vf.simulate(networks, repeats=repeats, seed=seed, progress=report)
+        ensembles = work.simulate(networks, repeats=repeats, seed=seed, what=f"simulating width {width}")
         measured += [_death_counts(ensemble) for ensemble in ensembles]
-        done += repeats
     return measured
 
 

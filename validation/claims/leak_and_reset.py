@@ -10,8 +10,9 @@ import numpy as np
 from scipy.optimize import root_scalar
 
 import varflow as vf
-from validation.claim import Claim, Control, Error, Judgement, Progress
+from validation.claim import Claim, Control, Error, Judgement
 from validation.extrapolation import Prediction, drawn, extrapolated, judged
+from validation.work import Work
 from varflow.init.published import spikeinit_gain
 from varflow.results import Ensemble, Profile, late_steps
 
@@ -105,15 +106,12 @@ def _scatter(settings: Settings) -> np.ndarray:
     return np.array([[settings.rate(ensemble).std(ddof=1) for ensemble in ensembles] for ensembles in pilots]).T
 
 
-def simulate(settings: Settings, seed: int, progress: Progress) -> np.ndarray:
+def simulate(settings: Settings, seed: int, work: Work) -> np.ndarray:
     """Rates of networks with real weight matrices, shared by the curves of a width; shape (curves, 2, repeats)."""
     measured = []
     for number, width in enumerate(settings.widths):
-
-        def report(now: int, total: int, before: int = number * settings.repeats) -> None:
-            progress("simulating", before + now, total * 2)
-
-        ensembles = vf.simulate(settings.networks(width), repeats=settings.repeats, seed=2 * seed + number, progress=report)
+        networks, what = settings.networks(width), f"simulating width {width}"
+        ensembles = work.simulate(networks, repeats=settings.repeats, seed=2 * seed + number, what=what)
         measured.append([settings.rate(ensemble) for ensemble in ensembles])
     return np.array(measured).swapaxes(0, 1)
 

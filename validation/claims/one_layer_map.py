@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Control, Error, Judgement, Progress
+from validation.claim import Claim, Control, Error, Judgement
+from validation.work import Work
 
 # Standardised draws from numpy's own generators: nothing here comes from varflow.
 DRAWS: dict[str, Callable[[np.random.Generator, Any], np.ndarray]] = {
@@ -64,16 +65,18 @@ def _law(name: str) -> Any:
     return vf.distributions.student_t(5) if name == "student_t(5)" else vf.distribution(name)
 
 
-def simulate(settings: Settings, seed: int, progress: Progress) -> Means:
+def simulate(settings: Settings, seed: int, work: Work) -> Means:
     """Sample variance of the potentials of many layers, new potentials and weights for every case."""
-    rows = []
-    for number, case in enumerate(settings.cases()):
-        progress("simulating", number, len(settings.cases()))
-        rng = np.random.default_rng([3, seed, number])
-        chunks = [min(CHUNK, settings.repeats - first) for first in range(0, settings.repeats, CHUNK)]
-        seen = np.concatenate([_layers(rng, settings, case, repeats) for repeats in chunks])
-        rows.append((seen.mean(), seen.std(ddof=1) / np.sqrt(len(seen))))
-    return Means(*np.array(rows).T)
+    cases = [{"settings": settings, "seed": seed, "case": case} for case in range(len(settings.cases()))]
+    return Means(*np.array(work.results(measured, cases, what="simulating")).T)
+
+
+def measured(settings: Settings, seed: int, case: int) -> list[float]:
+    """The mean sample variance of one case, by its index, and the standard error."""
+    rng = np.random.default_rng([3, seed, case])
+    chunks = [min(CHUNK, settings.repeats - first) for first in range(0, settings.repeats, CHUNK)]
+    seen = np.concatenate([_layers(rng, settings, settings.cases()[case], repeats) for repeats in chunks])
+    return [float(seen.mean()), float(seen.std(ddof=1) / np.sqrt(len(seen)))]
 
 
 def _layers(rng: np.random.Generator, settings: Settings, case: tuple[str, float, float], repeats: int) -> np.ndarray:
@@ -141,6 +144,7 @@ CLAIM = Claim(
     source="micheli2024, Var[u_l] = n Var[w] P(u > θ), for normal potentials; derived in vf.variance_map for the others",
     quantity="mean variance of the next layer's potentials",
     budgets={"quick": Settings(repeats=1500), "standard": Settings(repeats=8000)},
+    devices=("cpu",),
     theory=theory,
     simulate=simulate,
     judge=judge,

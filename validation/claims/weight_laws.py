@@ -11,8 +11,9 @@ import numpy as np
 import scipy.stats
 
 import varflow as vf
-from validation.claim import Claim, Control, Error, Judgement, Progress
+from validation.claim import Claim, Control, Error, Judgement
 from validation.goodness import Fit
+from validation.work import Work
 
 LAWS: dict[str, Any] = {
     "normal": "normal",
@@ -66,10 +67,10 @@ def impostor(name: str, settings: Settings) -> list[Fit]:
     return [right[point.replace(f"{name}, n", "normal, n")] for point in settings.points()]
 
 
-def simulate(settings: Settings, seed: int, progress: Progress) -> list[np.ndarray]:
+def simulate(settings: Settings, seed: int, work: Work) -> list[np.ndarray]:
     """Histogram of spike counts at every point, in networks with real weight matrices."""
     networks = list(settings.networks().values())
-    ensembles = vf.simulate(networks, repeats=settings.repeats, seed=seed, progress=partial(progress, "simulating"))
+    ensembles = work.simulate(networks, repeats=settings.repeats, seed=seed)
     counts = [np.rint(ensemble.spikes).astype(int)[:, layer - 1] for ensemble in ensembles for layer in settings.layers]
     sizes = [int(network.widths[0]) + 1 for network in networks for _ in settings.layers]
     return [np.bincount(seen, minlength=size) for seen, size in zip(counts, sizes, strict=True)]

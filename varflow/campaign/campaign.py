@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,10 +14,10 @@ from typing import Any
 from varflow._checks import DomainError, called, flag, instance, integer
 from varflow._progress import Progress, reporter
 from varflow.campaign.block import Block, labels
-from varflow.campaign.cluster import connected, over_cluster
+from varflow.campaign.cluster import Cluster
 from varflow.campaign.encoding import decoded, encoded
 from varflow.campaign.here import work
-from varflow.campaign.processes import over_processes
+from varflow.campaign.processes import Processes
 from varflow.campaign.store import Store
 
 __all__ = ["Campaign", "Run", "campaign_of"]
@@ -83,16 +83,28 @@ class Campaign:
 
     @contextmanager
     def opened(self) -> Iterator[Run]:
-        """Open the store and reach the scheduler, before any work; what runs blocks."""
+        """Open the store and reach the scheduler, before any work; what runs blocks.
+
+        It may be given wherever a campaign is wanted: several computations then share its processes.
+        """
         with ExitStack() as stack:
-            client = None if self.scheduler is None else stack.enter_context(connected(self.scheduler))
+            place = self._place()
+            if place is not None:
+                stack.enter_context(place)
             store = None if self.store is None else stack.enter_context(Store(self.store))
-            yield Run(self, store, client)
+            yield Run(self, store, place)
+
+    def _place(self) -> Cluster | Processes | None:
+        if self.scheduler is not None:
+            return Cluster(self.scheduler)
+        return Processes(self.workers) if self.workers > 1 else None
 
 
-def campaign_of(value: Any) -> Campaign:
-    """The campaign given, or one in this process that keeps nothing."""
-    return Campaign() if value is None else instance("campaign", value, Campaign)
+def campaign_of(value: Any) -> Campaign | Run:
+    """The campaign given, opened or not, or one in this process that keeps nothing."""
+    if value is None:
+        return Campaign()
+    return value if isinstance(value, Run) else instance("campaign", value, Campaign)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +113,11 @@ class Run:
 
     campaign: Campaign
     store: Store | None
-    client: Any
+    place: Cluster | Processes | None  # None: this process
+
+    def opened(self) -> AbstractContextManager[Run]:
+        """This run, which stays open."""
+        return nullcontext(self)
 
     def results(self, blocks: Sequence[Block], *, progress: Progress = False, what: str = "blocks") -> list[Any]:
         """The results of all blocks, in their order; progress in their units."""
@@ -140,10 +156,8 @@ class Run:
             keep(index, content, seconds)
             arrived(index, decoded(content))
 
-        if self.campaign.scheduler is not None:
-            over_cluster(self.client, missing, scheduler=self.campaign.scheduler, finished=finished)
-        elif self.campaign.workers > 1:
-            over_processes(missing, workers=self.campaign.workers, finished=finished)
+        if self.place is not None:
+            self.place.run(missing, finished=finished)
         else:
             order = list(missing)
 

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager
 from typing import Any
 
 from varflow._checks import ConvergenceError, DomainError, require
 from varflow.campaign.block import Block
 from varflow.campaign.spread import Finished, spread
 
-__all__ = ["connected", "over_cluster"]
+__all__ = ["Cluster"]
 
 PATIENCE = 10.0  # seconds to reach the scheduler
 WINDOW = 1000  # blocks handed to the scheduler at a time
 
 
-@contextmanager
-def connected(scheduler: str) -> Iterator[Any]:
-    """A client of the scheduler at this address.
+class Cluster:
+    """The workers of the scheduler at this address; a context manager, whose beginning reaches it.
 
     Raises
     ------
@@ -29,37 +26,42 @@ def connected(scheduler: str) -> Iterator[Any]:
     DomainError
         If nobody answers there.
     """
-    distributed = require("distributed", "distributed")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it would say is said below, in one line
-    try:
-        client = distributed.Client(scheduler, timeout=PATIENCE, set_as_default=False)
-    except Exception as error:  # whatever its many transports raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DomainError("scheduler", scheduler, f"cannot be reached: {reason}") from None
-    try:
-        yield client
-    finally:
-        client.close(timeout=PATIENCE)
 
+    def __init__(self, scheduler: str):
+        self._scheduler = scheduler
+        self._client: Any = None
 
-def over_cluster(client: Any, blocks: dict[int, Block], *, scheduler: str, finished: Finished) -> None:
-    """Compute the blocks by index, in any order.
+    def __enter__(self) -> Cluster:
+        distributed = require("distributed", "distributed")
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it would say is said below, in one line
+        try:
+            self._client = distributed.Client(self._scheduler, timeout=PATIENCE, set_as_default=False)
+        except Exception as error:  # whatever its many transports raise
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DomainError("scheduler", self._scheduler, f"cannot be reached: {reason}") from None
+        return self
 
-    Raises
-    ------
-    DomainError
-        If workers have another version of varflow, or a block ends several of them.
-    ConvergenceError
-        If the scheduler goes away; what has arrived is kept.
-    """
-    running: dict[Future[Any], int] = {}
-    pool = client.get_executor(pure=False)
-    try:
-        spread(pool, blocks, window=WINDOW, finished=finished, running=running)
-    except require("distributed", "distributed").KilledWorker as error:
-        rule = f"lost several workers to one block: {' '.join(str(error).split())}"
-        raise DomainError("scheduler", scheduler, rule) from None
-    except CancelledError:
-        raise ConvergenceError(f"the scheduler at {scheduler} is gone: start again to continue") from None
-    finally:
-        pool.shutdown(wait=False)
+    def __exit__(self, *error: object) -> None:
+        self._client.close(timeout=PATIENCE)
+
+    def run(self, blocks: dict[int, Block], *, finished: Finished) -> None:
+        """Compute the blocks by index, in any order.
+
+        Raises
+        ------
+        DomainError
+            If workers have another version of varflow, or a block ends several of them.
+        ConvergenceError
+            If the scheduler goes away; what has arrived is kept.
+        """
+        running: dict[Future[Any], int] = {}
+        pool = self._client.get_executor(pure=False)
+        try:
+            spread(pool, blocks, window=WINDOW, finished=finished, running=running)
+        except require("distributed", "distributed").KilledWorker as error:
+            rule = f"lost several workers to one block: {' '.join(str(error).split())}"
+            raise DomainError("scheduler", self._scheduler, rule) from None
+        except CancelledError:
+            raise ConvergenceError(f"the scheduler at {self._scheduler} is gone: start again to continue") from None
+        finally:
+            pool.shutdown(wait=False)

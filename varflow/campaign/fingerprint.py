@@ -43,6 +43,8 @@ def _described(value: Any, memo: dict[int, tuple[Any, Any]]) -> Any:
         return {"array": [data.dtype.str, list(data.shape), hashlib.sha256(data.tobytes()).hexdigest()]}
     if isinstance(value, np.generic):
         return described(value.item(), memo)
+    if isinstance(value, (np.random.RandomState, np.random.Generator)):
+        return {"object": _name(type(value))}  # in every distribution of scipy, which is drawn from by seeds of our own
     if isinstance(value, (list, tuple)):
         return [described(item, memo) for item in value]
     if isinstance(value, Mapping):

@@ -15,45 +15,79 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 from varflow._checks import DomainError
 from varflow.campaign.block import Block
 from varflow.campaign.spread import Finished, spread
 
-__all__ = ["ATTEMPTS", "over_processes"]
+__all__ = ["ATTEMPTS", "Processes"]
 
 ATTEMPTS = 3  # at one block, each ended by the death of a process: the last one alone
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def over_processes(blocks: dict[int, Block], *, workers: int, finished: Finished) -> None:
-    """Compute the blocks by index, in any order.
+class Processes:
+    """Processes that start with the first block and stay for further ones; a context manager, whose end ends them."""
 
-    Raises
-    ------
-    DomainError
-        If a block ends its process ``ATTEMPTS`` times, or cannot be sent to one.
-    """
-    left, deaths = dict(blocks), Counter[int]()
+    def __init__(self, workers: int):
+        self._workers = workers
+        self._pool: ProcessPoolExecutor | None = None
 
-    def arrived(index: int, content: bytes, seconds: float) -> None:
-        del left[index]
-        finished(index, content, seconds)
+    def __enter__(self) -> Processes:
+        return self
 
-    while left:
-        suspects = [index for index in left if deaths[index] >= ATTEMPTS - 1]
-        some = {suspects[0]: left[suspects[0]]} if suspects else dict(left)
-        running: dict[Future[Any], int] = {}
-        try:
-            with _pool(min(workers, len(some))) as pool:
-                spread(pool, some, window=2 * workers, finished=arrived, running=running)
-        except BrokenProcessPool:
-            deaths.update(running.values())
-            for index in running.values():
-                if deaths[index] >= ATTEMPTS:
-                    raise _fatal(left[index], workers) from None
+    def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def run(self, blocks: dict[int, Block], *, finished: Finished) -> None:
+        """Compute the blocks by index, in any order. An error ends all processes, and the blocks that they compute.
+
+        Raises
+        ------
+        DomainError
+            If a block ends its process ``ATTEMPTS`` times, or cannot be sent to one.
+        """
+        left, deaths = dict(blocks), Counter[int]()
+
+        def arrived(index: int, content: bytes, seconds: float) -> None:
+            del left[index]
+            finished(index, content, seconds)
+
+        while left:
+            suspects = [index for index in left if deaths[index] >= ATTEMPTS - 1]
+            some = {suspects[0]: left[suspects[0]]} if suspects else dict(left)
+            running: dict[Future[Any], int] = {}
+            try:
+                with _one_thread_each():
+                    spread(self._started(), some, window=2 * self._workers, finished=arrived, running=running)
+            except BrokenProcessPool:
+                self._end(at_once=True)
+                deaths.update(running.values())
+                for index in running.values():
+                    if deaths[index] >= ATTEMPTS:
+                        raise _fatal(left[index], self._workers) from None
+            except BaseException:
+                self._end(at_once=True)
+                raise
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"), initializer=_begin)
+        return self._pool
+
+    def _end(self, *, at_once: bool = False) -> None:
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        processes = list((pool._processes or {}).values())  # there is no public way to end one that computes
+        if at_once:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.kill()
+                process.join()
+        pool.shutdown(wait=True)
 
 
 def _fatal(block: Block, workers: int) -> DomainError:
@@ -62,24 +96,6 @@ def _fatal(block: Block, workers: int) -> DomainError:
         'start the work under if __name__ == "__main__":'
     )
     return DomainError("workers", workers, rule)
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """New processes, which end with the block: at once, if by an error."""
-    before = set(active_children())
-    with _one_thread_each():
-        pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin)
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in set(active_children()) - before:
-                process.kill()
-                process.join()
-            raise
-        finally:
-            pool.shutdown(wait=True)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from varflow.simulation.dense import Batch
     from varflow.simulation.layered import Layered
 
-__all__ = ["Interrupted", "simulate"]
+__all__ = ["Interrupted", "check_device", "simulate"]
 
 ENGINES = ("dense", "conditional")
 DEVICES = ("cpu", "cuda")
@@ -56,7 +56,7 @@ def simulate(
     dtype: str = "float32",
     progress: Progress = False,
     threads: int | None = None,
-    campaign: Campaign | None = None,
+    campaign: Campaign | Run | None = None,
 ) -> Ensemble: ...
 @overload
 def simulate(
@@ -69,7 +69,7 @@ def simulate(
     dtype: str = "float32",
     progress: Progress = False,
     threads: int | None = None,
-    campaign: Campaign | None = None,
+    campaign: Campaign | Run | None = None,
 ) -> tuple[Ensemble, ...]: ...
 def simulate(
     network: Network | Iterable[Network],
@@ -81,7 +81,7 @@ def simulate(
     dtype: str = "float32",
     progress: Progress = False,
     threads: int | None = None,
-    campaign: Campaign | None = None,
+    campaign: Campaign | Run | None = None,
 ) -> Ensemble | tuple[Ensemble, ...]:
     r"""Simulate deep spiking networks with random weight matrices and measure every layer at every step.
 
@@ -175,13 +175,11 @@ def simulate(
     for one in networks:
         _check_supported(one, engine)
     repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
-    choice("device", device, DEVICES)
     choice("dtype", dtype, DTYPES)
     check_progress(progress)
     threads = None if threads is None else integer("threads", threads, minimum=1)
+    check_device(device)
     torch = require("torch", "torch")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise DomainError("device", device, "is not available: torch finds no CUDA device; use device='cpu'")
     threads = 1 if device == "cuda" else threads or min(_cores(), torch.get_num_threads())
 
     label = {"seed": seed, "engine": engine, "device": device, "dtype": dtype}
@@ -196,6 +194,13 @@ def simulate(
         raise Interrupted(_stopped_after(ensembles, repeats), ensembles) from interrupt
     ensembles = _assemble(tables, len(networks), label)
     return ensembles[0] if isinstance(network, Network) else ensembles
+
+
+def check_device(device: str) -> None:
+    """Raise unless there is such a device here."""
+    choice("device", device, DEVICES)
+    if device == "cuda" and not require("torch", "torch").cuda.is_available():
+        raise DomainError("device", device, "is not available: torch finds no CUDA device; use device='cpu'")
 
 
 def _fits_in_memory(batches: Sequence[Batch | Block | Layered], repeats: int, threads: int) -> None:
