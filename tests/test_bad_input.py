@@ -94,7 +94,7 @@ DIAGRAM = vf.phase_diagram(threshold=[0.4, 0.6, 0.8], width=[5, 20], depth=4)
 PROGRESS = [(x, "must be True, False or a function") for x in ("yes", None)]
 IN_TIME = {
     "progress": PROGRESS,
-    "steps": [(0, "whole number, at least"), (1001, "at most 1000")],
+    "steps": [(0, "whole number, at least"), (2049, "at most 2048")],
     "depth": [(1, "at least 2")],
     "drive": [(vf.drives.given(np.ones((4, 7))), "covariance in time")],
     "points": [(3, "power of two")],
@@ -264,7 +264,7 @@ API = [
     ),
     (lambda delay: vf.finite_width(net(neuron=vf.Neuron(delay=delay))), {"delay": [(1, "must be 0")]}),
     (lambda delay: vf.mean_field(net(neuron=vf.Neuron(delay=delay))), {"delay": [(1, "must be 0")]}),
-    (lambda steps: vf.mean_field(net(steps=steps)), {"steps": [(1001, "at most 1000")]}),
+    (lambda steps: vf.mean_field(net(steps=steps)), {"steps": [(2049, "at most 2048")]}),
     (temporal, {"method": [*CHOICE, ("orthants", "quasi_monte_carlo")]}),
     (
         lambda **options: vf.mean_field(net(), **options),

@@ -17,8 +17,8 @@ from spiking_models import IAF, Looped, Maps  # noqa: E402
 from torch import nn  # noqa: E402
 
 from varflow.results import late_steps  # noqa: E402
-from varflow.theory.in_time.many_gains import layer as layer_of  # noqa: E402
-from varflow.theory.in_time.many_gains import response_for  # noqa: E402
+from varflow.theory.flow.neurons import Neurons  # noqa: E402
+from varflow.theory.in_time.many_gains import driven  # noqa: E402
 from varflow.torch_models.layer_gains import run_deep, settles  # noqa: E402
 
 WIDTH, DEPTH, STEPS, NETWORKS = 96, 8, 8, 24
@@ -406,9 +406,8 @@ def test_only_neurons_of_several_spikes_return_to_no_rate(steps, decay):
 
     def share(reset, gain):
         neuron = vf.Neuron(1.0, decay=decay, reset=reset)
-        response = response_for(neuron, steps, points=2**12, scrambles=2, seed=0)
         moments = np.eye(steps) + 1
-        return np.linalg.norm(layer_of(neuron, response, gain**2 * moments[None, None], 1).coincidences[0, 0]) / gain**2
+        return np.linalg.norm(driven(neuron, Neurons(2**12, 2, 0), gain**2 * moments[None]).coincidences[0, 0]) / gain**2
 
     gains = [2.0, 4.0, 8.0, 16.0]
     several, one = ([share(reset, gain) for gain in gains] for reset in ("multi_spike", "subtract"))

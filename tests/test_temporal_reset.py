@@ -10,7 +10,6 @@ from scipy import special, stats
 import varflow as vf
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.in_time.rank_one_currents import rank_one
-from varflow.theory.in_time.recursion import in_time
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import stepped
 
@@ -188,25 +187,23 @@ def test_scrambles_that_disagree_on_life_show_in_survival():
 # Errors and reproducibility.
 
 
-class Biased:
+class Biased(QuasiMonteCarlo):
     """A response that counts one coincidence in a hundred too many."""
 
-    def __init__(self, response):
-        self.response, self.replicas = response, response.replicas
-
-    def __call__(self, mean, covariance, layer, currents=None):
-        state = self.response(mean, covariance, layer)
+    def __call__(self, mean, covariance, layer):
+        state = super().__call__(mean, covariance, layer)
         return LayerState(state.variance, state.potential_mean, 1.01 * state.firing_rate, 1.01 * state.coincidences)
 
 
-def test_stated_errors_have_the_right_size():
+def test_stated_errors_have_the_right_size(monkeypatch):
     """Over seeds the deviations from a fine answer, in their stated standard errors, follow Student's t."""
     network = net("delayed_subtract", steps=4, depth=4)
     fine = vf.mean_field(network, points=2**17, seed=99).firing_rate[-1, -1]
     right, wrong = [], []
     for seed in range(40):
-        response = QuasiMonteCarlo(network.neuron, normal_points(4, points=2**9, scrambles=8, seed=seed), seed)
-        for values, answer in ((right, in_time(network, response)), (wrong, in_time(network, Biased(response)))):
+        for values, response in ((right, QuasiMonteCarlo), (wrong, Biased)):
+            monkeypatch.setattr("varflow.theory.flow.neurons.QuasiMonteCarlo", response)
+            answer = vf.mean_field(network, points=2**9, scrambles=8, seed=seed)
             values.append((answer.firing_rate[-1, -1] - fine) / answer.error["firing_rate"][-1, -1])
     assert stats.kstest(right, stats.t(7).cdf).pvalue > 1e-3
     assert stats.kstest(wrong, stats.t(7).cdf).pvalue < 1e-6
@@ -222,15 +219,21 @@ def test_the_grain_of_the_points_is_in_the_error():
     assert error["firing_rate"][1, 0] < 1.5 / (points * 4**0.5)
 
 
-def test_results_depend_on_the_seed_and_not_on_threads():
-    network = net("zero", steps=6)
-    points = normal_points(6, points=2**14, scrambles=5, seed=4)
-    one, two, five = (in_time(network, QuasiMonteCarlo(network.neuron, points, 4, threads)) for threads in (1, 2, 5))
-    again, other = (vf.mean_field(network, scrambles=5, seed=seed) for seed in (4, 5))
+def test_results_do_not_depend_on_threads():
+    points, covariance = normal_points(6, points=2**14, scrambles=5, seed=4), (0.3 + np.eye(6))[None, None]
+    runs = [
+        QuasiMonteCarlo(vf.Neuron(reset="zero", decay=0.5), points, 4, threads)(np.zeros((1, 1, 6)), covariance, 3)
+        for threads in (1, 2, 5)
+    ]
     for name in ("variance", "firing_rate", "coincidences"):
-        expected = getattr(one, name)
-        assert all(np.array_equal(getattr(run, name), expected) for run in (two, five, again))
-        assert not np.array_equal(getattr(other, name), expected)
+        assert all(np.array_equal(getattr(run, name), getattr(runs[0], name)) for run in runs)
+
+
+def test_results_depend_on_the_seed():
+    one, again, other = (vf.mean_field(net("zero", steps=6), points=2**9, scrambles=5, seed=seed) for seed in (4, 4, 5))
+    for name in ("variance", "firing_rate", "coincidences"):
+        assert np.array_equal(getattr(again, name), getattr(one, name))
+        assert not np.array_equal(getattr(other, name), getattr(one, name))
 
 
 @pytest.mark.parametrize("points", [0, 3, 1000, -4])

@@ -8,7 +8,7 @@ from typing import Any
 
 from varflow._checks import DomainError
 
-__all__ = ["free_memory", "room"]
+__all__ = ["free_memory", "gibibytes", "room"]
 
 SMALL = 2**26  # bytes; smaller requests are not checked
 
@@ -16,10 +16,11 @@ SMALL = 2**26  # bytes; smaller requests are not checked
 def room(argument: str, value: Any, size: float, what: str) -> None:
     """Raise if ``what`` would need more memory than is free."""
     if size > SMALL and size > (free := free_memory()):
-        raise DomainError(argument, value, f"needs {_gib(size)} of memory, with {_gib(free)} free, for {what}")
+        raise DomainError(argument, value, f"needs {gibibytes(size)} of memory, with {gibibytes(free)} free, for {what}")
 
 
-def _gib(size: float) -> str:
+def gibibytes(size: float) -> str:
+    """A number of bytes, to be read."""
     return f"{size / 2**30:.3g} GiB"
 
 

@@ -16,8 +16,9 @@ from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer
 from varflow.results import Initialization
+from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.fixed_point import standard_error
-from varflow.theory.in_time.many_gains import ALIVE, drive_covariance, in_units, late, response_for, sustained
+from varflow.theory.in_time.many_gains import ALIVE, drive_covariance, in_units, late, sustained
 from varflow.theory.in_time.steady_gain import STAGES, Quantity, Steady, Wanted, drive_strength, steady, sustained_range
 
 __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
@@ -203,9 +204,8 @@ def wanted_of(
     if moment <= 0:
         raise DomainError("drive", drive, "must not be 0 at every step")
     own = in_units(neuron)
-    fine = response_for(own, T, **options)
-    rough = options | {"points": min(options["points"], COARSE), "scrambles": 2}
-    coarse = fine if rough == options else response_for(own, T, **rough)
+    fine = Neurons(options["points"], options["scrambles"], options["seed"])
+    coarse = Neurons(min(fine.points, COARSE), 2, fine.seed)
     unit = neuron.threshold**2 if name == "variance" else 1.0
     return Wanted(value / unit, QUANTITIES[name], own, covariance / moment, L, coarse, fine)
 

@@ -1,16 +1,25 @@
-"""A sequence of layers that is a plain chain, for which theory has faster and exact answers."""
+"""A sequence of layers that is a plain chain, for which theory has faster and exact answers, and a plain chain's layers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from varflow.model.drive_kinds import Drive, Inputs
 from varflow.model.layers import Linear, Spike
 from varflow.model.signals import Layer
 
-__all__ = ["as_chain"]
+__all__ = ["as_chain", "layers_of_chain"]
+
+
+def layers_of_chain(chain: Any) -> tuple[Spike | Linear, ...]:
+    """``[Spike] + (depth - 1) · [Linear, Spike]`` for a network that is a plain chain."""
+    spike, common = Spike(chain.neuron), {"weights": chain.weights, "mean_gain": chain.mean_gain, "bias_std": chain.bias_std}
+    weights = zip(chain.widths[1:].tolist(), chain.gains[1:].tolist(), strict=True)
+    linear = cache(lambda width, gain: Linear(width, gain=gain, **common))
+    return (spike, *(layer for each in weights for layer in (linear(*each), spike)))
 
 
 def as_chain(layers: Sequence[Layer], width: int | None, drive: Drive) -> dict[str, Any] | None:

@@ -11,9 +11,7 @@ from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import Profile
 from varflow.theory.flow.neurons import Neurons
-from varflow.theory.flow.walk import layered
-from varflow.theory.in_time.recursion import in_time
-from varflow.theory.in_time.response_choice import check_points, response
+from varflow.theory.flow.walk import walked
 from varflow.theory.in_time.stepping import driven_by
 from varflow.theory.layers import driven_threshold, driven_variances, layers, one_step
 from varflow.theory.over_inputs import over_inputs
@@ -65,7 +63,7 @@ def mean_field(
     Raises
     ------
     DomainError
-        For a method that does not apply to the neuron, for more than 1000 steps, and, with one step, for multi-spike neurons
+        For a method that does not apply to the neuron, for more than 2048 steps, and, with one step, for multi-spike neurons
         and delays.
 
     Notes
@@ -120,15 +118,13 @@ def mean_field(
     check_progress(progress)
     if points is None:
         points = POINTS if instance("network", network, Network).steps <= LONG else FEWER_POINTS
-    if instance("network", network, Network).layers is not None:
-        sizes = check_points(points, scrambles, seed)
-        if method != "auto":
-            raise DomainError("method", method, "must be 'auto' for a network of layers=[…], each with its own neurons")
-        return layered(network, Neurons(*sizes), progress)
-    chosen = response(network, method, points=points, scrambles=scrambles, seed=seed)
-    if network.steps > 1:
-        return in_time(network, chosen, progress)
+    if instance("network", network, Network).layers is not None and method != "auto":
+        raise DomainError("method", method, "must be 'auto' for a network of layers=[…], each with its own neurons")
+    neurons = Neurons(points, scrambles, seed, method)
+    if network.layers is not None or network.steps > 1:
+        return walked(network, neurons, progress)
     one_step(network)
+    neurons.samples(network.neuron, network.steps)
     with reporter(progress, network.depth, "layers") as report:
         variance, rates = _layer_by_layer(network, report)
     return over_inputs(network, {"variance": variance, "firing_rate": rates}, rates > 0)

@@ -89,12 +89,12 @@ class Block:
 
     def most(self, state: np.ndarray) -> np.ndarray:
         """The largest rate of any layer in the block."""
-        return np.max([at.firing_rate[0, :, 0] for at, _ in self._walked(state, None)[1].passed], axis=0)
+        return np.max([at.firing_rate[0, :, 0] for at in self._walked(state, None)[1].passed], axis=0)
 
     def passed(self, state: np.ndarray, other: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The state after the block, and the rate and the variance of the neurons that define it."""
         after, walk = self._walked(state, other)
-        at = walk.passed[0 if self.kind == "currents" else -1][0]
+        at = walk.passed[0 if self.kind == "currents" else -1]
         moment = after.covariance if isinstance(after, Currents) else after.moments
         if isinstance(after, Currents) and np.any(after.mean):
             raise DomainError("block", self.layers, "gives currents a mean: its state is more than a variance")

@@ -1,33 +1,38 @@
 """Layers of neurons at infinite width: from the moments of currents to those of spikes, by the method that fits the neuron.
 
-One step without spike counts, or several without reset: bivariate orthants of all pairs of probes and steps. A reset or
-recurrent weights: quasi-Monte Carlo.
+One step without spike counts, or several without reset: bivariate orthants of all pairs of probes and steps (``one_step``,
+``in_time.orthants``). A reset: quasi-Monte Carlo or, for few steps, the sum over spike histories. Recurrent weights: one sweep
+over time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr
 
-from varflow._checks import DomainError
-from varflow._memory import room
+from varflow._checks import DomainError, choice, integer
+from varflow._memory import gibibytes, room
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.theory.flow.recurrence import recurrent_layer
-from varflow.theory.flow.signals import Currents, Spikes
-from varflow.theory.in_time.currents import past_synapse
+from varflow.theory.flow.signals import Currents, Grid, Spikes
+from varflow.theory.in_time.filters import past_synapse
+from varflow.theory.in_time.histories import Histories, longest, uniform_points
 from varflow.theory.in_time.orthants import Orthants, both_or_one, standardised_threshold
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import stepped
 
-__all__ = ["Neurons", "one_step", "replicated"]
+__all__ = ["METHODS", "Neurons", "one_step", "replicated"]
 
+METHODS = ("auto", "orthants", "quasi_monte_carlo", "histories")
 LONGEST = 2048  # probes × steps: the work grows with their square or cube
-NUMBERS = 2**26  # normal numbers of all points: 256 MB
+MATRICES = 5  # of all pairs of probes and steps, held at once
+NUMBERS = 2**26  # normal numbers of all points of several probes: 256 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,57 +42,111 @@ class Neurons:
     Parameters
     ----------
     points, scrambles, seed : int
-        Of quasi-Monte Carlo; fewer points if they would not fit into ``NUMBERS``.
+        Of quasi-Monte Carlo; for several probes fewer points, if they would not fit into ``NUMBERS``.
+    method : str
+        One of ``METHODS``; see :func:`varflow.mean_field`.
     """
 
     points: int
     scrambles: int
     seed: int
-    _normals: dict[int, np.ndarray] = field(default_factory=dict)
+    method: str = "auto"
+    _made: dict[Any, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        choice("method", self.method, METHODS)
+        if integer("points", self.points, minimum=1) & (self.points - 1):
+            raise DomainError("points", self.points, "must be a power of two, for which Sobol points are balanced")
+        integer("scrambles", self.scrambles, minimum=2)
+        integer("seed", self.seed, minimum=0)
+
+    def samples(self, neuron: Neuron, steps: int) -> bool:
+        """Whether the response to currents over these steps has noise; DomainError if the method does not fit the neuron."""
+        normal = neuron.reset_rule.absent or (steps == 1 and not neuron.reset_rule.counts)
+        if self.method == "orthants" and not normal:
+            rule = "needs normal potentials, so reset='none'; with a reset use method='quasi_monte_carlo'"
+            raise DomainError("method", self.method, rule)
+        if steps == 1 and self.method not in ("auto", "orthants"):
+            raise DomainError("method", self.method, "needs several steps; a single one is exact with method='auto'")
+        if self.method == "histories" and steps > (most := longest(neuron)):
+            rule = f"is for at most {most} steps of this neuron: use method='quasi_monte_carlo'"
+            raise DomainError("method", self.method, rule)
+        return not normal or self.method in ("quasi_monte_carlo", "histories")
+
+    def replicas(self, neuron: Neuron, steps: int) -> int:
+        """Numerical copies of the network whose scatter is the error; 1 if the response is exact."""
+        return self.scrambles if self.samples(neuron, steps) else 1 if steps == 1 else Orthants.replicas
 
     def fire(self, layer: Spike, currents: Currents, number: int) -> tuple[LayerState, Spikes]:
         """Layer ``number`` of neurons: its state over the whole index, and the spikes that arrive at the next layer."""
         grid, neuron = currents.grid, layer.neuron
-        if grid.size > LONGEST:
-            rule = f"needs moments over {grid.size} probes and steps, at most {LONGEST}: take fewer steps, inputs or positions"
-            raise DomainError("layers", layer, rule)
-        room("layers", layer, 40 * currents.covariance.size, "second moments over probes and steps")
-        probes = grid.size // grid.steps
-        scale = neuron.input_scale
-        mean, covariance = past_synapse(neuron, scale * currents.mean, scale**2 * currents.covariance, probes)
-        drawn = layer.recurrent or neuron.reset_rule.counts or (grid.steps > 1 and not neuron.reset_rule.absent)
-        if drawn:
-            mean, covariance = (replicated(values, self.scrambles) for values in (mean, covariance))
+        if layer.recurrent and neuron.synaptic_decay:
+            raise DomainError("layers", layer, "cannot have a synaptic filter together with recurrent weights in theory")
+        self._fits(layer, currents)
+        currents = currents if neuron.input_scale == 1 else currents.scaled(neuron.input_scale)
+        draw = None
         if layer.recurrent:
-            if neuron.synaptic_decay:
-                raise DomainError("layers", layer, "cannot have a synaptic filter together with recurrent weights in theory")
-            state = recurrent_layer(layer, mean, covariance, grid.steps, self._sampling(neuron, grid.size, grid.steps), number)
-        elif drawn:
-            state = self._sampling(neuron, grid.size, grid.steps)(mean, covariance, number)
-        elif grid.steps == 1:
-            state = one_step(neuron, mean, covariance)
+            mean, covariance = self._filtered(neuron, currents)
+            state = recurrent_layer(layer, mean, covariance, grid.steps, self._sampling(neuron, grid), number)
         else:
-            state = Orthants(neuron, grid.steps, probes)(mean, covariance, number)
-        draw = None if layer.recurrent else partial(self._drawn, neuron, mean, covariance, grid.steps, number)
-        spikes = Spikes(state.firing_rate, state.coincidences, grid, currents.channels, draw)
+            state = self._state(neuron, currents, number)
+            draw = partial(self._drawn, neuron, currents, number)
+        spikes = Spikes(state.firing_rate, state.coincidences, grid, currents.channels, draw, state.changes)
         return state, spikes.later(neuron.delay)
 
-    def _sampling(self, neuron: Neuron, size: int, steps: int) -> QuasiMonteCarlo:
-        if size not in self._normals:
-            points = min(self.points, 2 ** int(np.log2(max(NUMBERS // (size * self.scrambles), 1))))
-            self._normals[size] = normal_points(size, points=points, scrambles=self.scrambles, seed=self.seed)
-        return QuasiMonteCarlo(neuron, self._normals[size], self.seed, steps=steps)
+    def _fits(self, layer: Spike, currents: Currents) -> None:
+        size, steps = currents.grid.size, currents.grid.steps
+        if size > LONGEST:
+            needed = gibibytes(8 * MATRICES * size**2)
+            if size == steps:
+                rule = f"must be at most {LONGEST} (here moments need {needed}); if activity becomes stationary, fewer show it"
+                raise DomainError("steps", steps, rule)
+            rule = f"needs moments over {size} probes and steps ({needed}), at most {LONGEST}: fewer steps, inputs or positions"
+            raise DomainError("layers", layer, rule)
+        room("layers", layer, 8 * MATRICES * currents.covariance.size, "second moments over probes and steps")
 
-    def _drawn(self, neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, steps: int, number: int) -> np.ndarray:
+    def _state(self, neuron: Neuron, currents: Currents, number: int) -> LayerState:
+        grid = currents.grid
+        if self.samples(neuron, grid.steps):
+            return self._sampling(neuron, grid)(*self._filtered(neuron, currents), number)
+        if grid.steps == 1:
+            return one_step(neuron, currents.mean, currents.covariance)
+        respond = self._once(Orthants, neuron, grid.steps, grid.size // grid.steps)
+        return respond(currents.increments)
+
+    def _filtered(self, neuron: Neuron, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
+        """Moments past the synapse, of every replica."""
+        probes = currents.grid.size // currents.grid.steps
+        mean, covariance = past_synapse(neuron, currents.mean, currents.covariance, probes)
+        return replicated(mean, self.scrambles), replicated(covariance, self.scrambles)
+
+    def _once(self, make: Any, *parts: Any, **more: Any) -> Any:
+        """``make(…)``, kept for the layers to come."""
+        key = (make, parts, *more.values())
+        if key not in self._made:
+            self._made[key] = make(*parts, **more)
+        return self._made[key]
+
+    def _sampling(self, neuron: Neuron, grid: Grid) -> Any:
+        points, sizes = self.points, {"scrambles": self.scrambles, "seed": self.seed}
+        if self.method == "histories":
+            return Histories(neuron, self._once(uniform_points, grid.size, points=points, **sizes))
+        if grid.size > grid.steps:
+            points = min(points, 2 ** int(np.log2(max(NUMBERS // (grid.size * self.scrambles), 1))))
+        return QuasiMonteCarlo(
+            neuron, self._once(normal_points, grid.size, points=points, **sizes), self.seed, steps=grid.steps
+        )
+
+    def _drawn(self, neuron: Neuron, currents: Currents, number: int) -> np.ndarray:
         """Spikes at sampled currents, shape (scrambles, groups, i, points)."""
-        sampling = self._sampling(neuron, mean.shape[-1], steps)
+        sampling, steps = self._sampling(neuron, currents.grid), currents.grid.steps
         replicas, size, points = sampling.normals.shape
-        mean, covariance = (replicated(values, replicas) for values in (mean, covariance))
+        mean, covariance = self._filtered(neuron, currents)
         z = (sampling.normals * sampling.signs(number)[..., None])[:, None]
-        currents = causal_factor(covariance) @ z + mean[..., None]
-        runs = currents.reshape(*currents.shape[:2], size // steps, steps, points)
+        drawn = causal_factor(covariance) @ z + mean[..., None]
+        runs = drawn.reshape(*drawn.shape[:2], size // steps, steps, points)
         spikes = stepped(replace(neuron, input_scale=1.0, synaptic_decay=0.0), runs)[1]
-        return spikes.reshape(replicas, currents.shape[1], size, points).astype(np.float32)
+        return spikes.reshape(replicas, drawn.shape[1], size, points).astype(np.float32)
 
 
 def replicated(values: np.ndarray, replicas: int) -> np.ndarray:

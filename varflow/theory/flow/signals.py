@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from varflow.theory.in_time.differences import Differences, differences
+
 __all__ = ["Currents", "Grid", "Spikes", "Window", "over_positions"]
 
 
@@ -40,13 +42,26 @@ class Grid:
 class Currents:
     """Gaussian currents, ``E[I_i]`` (…, i) and ``Cov[I_i, I_j]`` (…, i, j); leading axes (replicas, groups).
 
-    ``channels`` is the number of neurons at each position.
+    ``channels`` is the number of neurons at each position; ``changes``: increments over time without cancellation, if known.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
     grid: Grid
     channels: int
+    changes: Differences | None = None
+
+    @property
+    def increments(self) -> Differences:
+        """The changes; if they are not known, by subtraction."""
+        return self.changes or differences(self.mean, self.covariance)
+
+    def scaled(self, factor: float | np.ndarray) -> Currents:
+        """Times a number, or an array with the leading axes."""
+        f = np.asarray(factor)
+        changes = None if self.changes is None else self.changes.scaled(f)
+        mean, covariance = f[..., None] * self.mean, f[..., None, None] ** 2 * self.covariance
+        return replace(self, mean=mean, covariance=covariance, changes=changes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +76,7 @@ class Spikes:
     grid: Grid
     channels: int
     sampled: Callable[[], np.ndarray] | None = None
+    changes: Differences | None = None
 
     @property
     def neurons(self) -> int:
@@ -70,15 +86,30 @@ class Spikes:
         """``delay`` steps later; 0 before the first step."""
         if delay == 0:
             return self
-        earlier = np.zeros((self.grid.steps, self.grid.steps))
-        earlier[delay:, : self.grid.steps - delay] = np.eye(self.grid.steps - delay)
-        shift = np.kron(np.eye(self.grid.size // self.grid.steps), earlier)
-        draw = self.sampled
+        steps = self.grid.steps
+        step = np.arange(self.grid.size)
+        source = np.where(step % steps >= delay, step - delay, self.grid.size)  # the last is the silence before the first step
+
+        def shifted(values: np.ndarray, *axes: int) -> np.ndarray:
+            for axis in axes:
+                edges = [(0, 0)] * values.ndim
+                edges[axis] = (0, 1)
+                values = np.take(np.pad(values, edges), source, axis=axis)
+            return values
+
+        draw, changes = self.sampled, None
+        if self.changes is not None and self.grid.size == steps:
+            known, square = self.changes, np.diagonal(self.moments, axis1=-2, axis2=-1)
+            whole = np.pad(known.increment, [(0, 0)] * (known.increment.ndim - 2) + [(0, 1), (0, 1)])
+            whole[..., :-1, -1] = whole[..., -1, :-1] = square  # E[(x_t - 0)²]
+            increment = whole[..., source[:, None], source]
+            changes = Differences(increment, shifted(known.second_change, -1), shifted(known.mean_change, -1))
         return replace(
             self,
-            mean=self.mean @ shift.T,
-            moments=shift @ self.moments @ shift.T,
-            sampled=None if draw is None else lambda: np.einsum("ij,...jp->...ip", shift, draw()),
+            mean=shifted(self.mean, -1),
+            moments=shifted(self.moments, -2, -1),
+            sampled=None if draw is None else lambda: shifted(draw(), -2),
+            changes=changes,
         )
 
 

@@ -14,16 +14,19 @@ Weights of a branch are fresh, so that it is uncorrelated with its shortcut.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow._progress import Report
+from varflow._progress import Report, unreported
 from varflow.model.layers import BatchNorm, Conv, Layer, LayerNorm, Linear, Pool, Residual, Scale, Spike
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window, over_positions
+from varflow.theory.in_time.differences import Differences
 from varflow.theory.in_time.responses import LayerState
 
 __all__ = ["Signal", "Walk", "sent", "through"]
@@ -45,22 +48,29 @@ class Walk:
         Whether the last two inputs stand for infinitely many independent ones.
     report : callable
         Of the number of layers of neurons passed.
+    kept : callable
+        What is kept of each of them, from its state and the grid of its index.
     passed : list
-        Their states, and the grids of their indices.
+        What was kept.
     """
 
     neurons: Neurons
     width: int
     exchangeable: bool = False
-    report: Report = lambda done: None
-    passed: list[tuple[LayerState, Grid]] = field(default_factory=list)
+    report: Report = unreported
+    kept: Callable[[LayerState, Grid], Any] = lambda state, grid: state
+    passed: list[Any] = field(default_factory=list)
 
     def fire(self, layer: Spike, currents: Currents) -> Spikes:
         """The spikes of the next layer of neurons."""
         state, spikes = self.neurons.fire(layer, currents, len(self.passed))
-        self.passed.append((state, currents.grid))
-        self.report(len(self.passed))
+        self.keep(state, currents.grid)
         return spikes
+
+    def keep(self, state: LayerState, grid: Grid) -> None:
+        """Count a layer of neurons as passed."""
+        self.passed.append(self.kept(state, grid))
+        self.report(len(self.passed))
 
     def inside(self, signal: Signal) -> Walk:
         """The walk through a branch that receives this signal."""
@@ -89,7 +99,9 @@ def _(layer: Spike, signal: Currents, walk: Walk) -> Spikes:
 def _(layer: Linear, signal: Spikes, walk: Walk) -> Currents:
     e, M = over_positions(signal)
     grid = Grid(signal.grid.inputs, 1, 1, signal.grid.steps)
-    return Currents(*_weighted(layer, e, M, signal.neurons), grid, layer.width or walk.width)
+    changes = signal.changes if signal.grid.positions == 1 else None
+    mean, covariance, changes = _weighted(layer, e, M, signal.neurons, changes)
+    return Currents(mean, covariance, grid, layer.width or walk.width, changes)
 
 
 @sent.register
@@ -98,36 +110,45 @@ def _(layer: Conv, signal: Spikes, walk: Walk) -> Currents:
     M = np.zeros(())
     for tap in window.taps:  # the same tap for both factors, since filters are shared
         M = M + window.at(tap, window.at(tap, signal.moments, grid, -1), grid, -2) / len(window.taps)
-    mean, covariance = _weighted(layer, window.mean(signal.mean, grid, -1), M, layer.fan_in(signal.channels))
+    mean, covariance, _ = _weighted(layer, window.mean(signal.mean, grid, -1), M, layer.fan_in(signal.channels))
     return Currents(mean, covariance, window.smaller(grid), layer.channels)
 
 
-def _weighted(layer: Linear | Conv, e: np.ndarray, M: np.ndarray, fan_in: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance of weighted sums, from the moments averaged over the inputs of a neuron."""
-    independent = M - e[..., :, None] * e[..., None, :]
-    if layer.rows != "free":
-        return np.zeros_like(e), layer.gain**2 * independent + layer.bias_std**2
-    covariance = layer.gain**2 * M + layer.bias_std**2
+def _weighted(
+    layer: Linear | Conv, e: np.ndarray, M: np.ndarray, fan_in: int, changes: Differences | None = None
+) -> tuple[np.ndarray, np.ndarray, Differences | None]:
+    """Mean, covariance and increments of weighted sums, from the moments averaged over the inputs of a neuron."""
+    raw, central = (layer.gain**2, 0.0) if layer.rows == "free" else (0.0, layer.gain**2)
     law = layer.law
     if law.in_degree is not None:  # variance of the number of active inputs (hypergeometric)
         scale, shift = layer.connection(fan_in)
-        present = (scale * law.core.mean + shift) ** 2 * law.in_degree * (fan_in - law.in_degree) / max(fan_in - 1, 1)
-        covariance = covariance + present * independent
-    return layer.mean_gain_of(fan_in) * e, covariance
+        spread = law.in_degree * (fan_in - law.in_degree) / max(fan_in - 1, 1)
+        central += (scale * law.core.mean + shift) ** 2 * spread
+    covariance = raw * M + layer.bias_std**2
+    if central:
+        covariance = covariance + central * (M - e[..., :, None] * e[..., None, :])
+    m = layer.mean_gain_of(fan_in)
+    if changes is None:
+        return m * e, covariance, None
+    increment, second = raw * changes.increment, raw * changes.second_change
+    if central:
+        about = changes.centred()
+        increment, second = increment + central * about.increment, second + central * about.second_change
+    second[..., 0] += layer.bias_std**2
+    return m * e, covariance, Differences(increment, second, m * changes.mean_change)
 
 
 @sent.register
 def _(layer: Residual, signal: Currents | Spikes, walk: Walk) -> Signal:
     branch = through(layer.branch, signal, walk.inside(signal))
     if isinstance(signal, Currents) and isinstance(branch, Currents):
-        keep = layer.keep
-        return replace(
-            signal, mean=keep * signal.mean + branch.mean, covariance=keep**2 * signal.covariance + branch.covariance
-        )
+        kept = signal.scaled(layer.keep)
+        changes = None if branch.changes is None else kept.increments + branch.changes
+        return replace(kept, mean=kept.mean + branch.mean, covariance=kept.covariance + branch.covariance, changes=changes)
     assert isinstance(signal, Spikes)
     assert isinstance(branch, Spikes)
     mean, moments = merged(layer.merge, signal.mean, signal.moments, branch.mean, branch.moments)
-    return replace(signal, mean=mean, moments=moments, sampled=None)
+    return replace(signal, mean=mean, moments=moments, sampled=None, changes=None)
 
 
 def merged(merge: str, e: np.ndarray, M: np.ndarray, q: np.ndarray, A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -144,10 +165,10 @@ def merged(merge: str, e: np.ndarray, M: np.ndarray, q: np.ndarray, A: np.ndarra
 def _(layer: Scale, signal: Currents | Spikes, walk: Walk) -> Signal:
     factor = layer.factor
     if isinstance(signal, Currents):
-        return replace(signal, mean=factor * signal.mean, covariance=factor**2 * signal.covariance)
+        return signal.scaled(factor)
     draw = signal.sampled
     sampled = None if draw is None else lambda: factor * draw()
-    return replace(signal, mean=factor * signal.mean, moments=factor**2 * signal.moments, sampled=sampled)
+    return replace(signal, mean=factor * signal.mean, moments=factor**2 * signal.moments, sampled=sampled, changes=None)
 
 
 @sent.register
@@ -156,7 +177,8 @@ def _(layer: BatchNorm, signal: Currents, walk: Walk) -> Currents:
     if layer.statistics is not None:
         running_mean, variance = layer.statistics
         scale = layer.gamma / (variance + layer.eps) ** 0.5
-        return replace(signal, mean=scale * (mean - running_mean) + layer.beta, covariance=scale**2 * C)
+        scaled = scale * (mean - running_mean) + layer.beta
+        return replace(signal, mean=scaled, covariance=scale**2 * C, changes=None)
     # Covariance with each neuron's mean over the batch. Of infinitely many inputs the last two stand for all: the mean is then
     # over pairs of different ones.
     one = signal.grid.size // signal.grid.inputs if walk.exchangeable else signal.grid.size
@@ -169,7 +191,7 @@ def _(layer: BatchNorm, signal: Currents, walk: Walk) -> Currents:
     own = np.diagonal(centred, axis1=-2, axis2=-1) + (mean - centre) ** 2
     scale = _standardising(layer.gamma, own[..., batch].mean(axis=-1) + layer.eps)
     shifted = scale[..., None] * (mean - centre) + layer.beta
-    return replace(signal, mean=shifted, covariance=scale[..., None, None] ** 2 * centred)
+    return replace(signal, mean=shifted, covariance=scale[..., None, None] ** 2 * centred, changes=None)
 
 
 def _standardising(gamma: float, variance: np.ndarray) -> np.ndarray:
@@ -190,7 +212,8 @@ def _(layer: LayerNorm, signal: Currents, walk: Walk) -> Currents:
     square = np.diagonal(signal.covariance, axis1=-2, axis2=-1) + signal.mean**2
     scale = _standardising(layer.gamma, np.maximum(over_neurons(square) - centre**2, 0.0) + layer.eps)
     mean = scale * (signal.mean - centre) + layer.beta
-    return replace(signal, mean=mean, covariance=scale[..., :, None] * signal.covariance * scale[..., None, :])
+    C = scale[..., :, None] * signal.covariance * scale[..., None, :]
+    return replace(signal, mean=mean, covariance=C, changes=None)
 
 
 @sent.register
@@ -199,12 +222,12 @@ def _(layer: Pool, signal: Currents | Spikes, walk: Walk) -> Signal:
     smaller = window.smaller(grid)
     if isinstance(signal, Currents):
         C = window.mean(window.mean(signal.covariance, grid, -1), grid, -2)
-        return replace(signal, mean=window.mean(signal.mean, grid, -1), covariance=C, grid=smaller)
+        return Currents(window.mean(signal.mean, grid, -1), C, smaller, signal.channels)
     draw = signal.sampled
     if layer.kind == "average":
         M = window.mean(window.mean(signal.moments, grid, -1), grid, -2)
         sampled = None if draw is None else lambda: window.mean(draw(), grid, -2)
-        return replace(signal, mean=window.mean(signal.mean, grid, -1), moments=M, grid=smaller, sampled=sampled)
+        return Spikes(window.mean(signal.mean, grid, -1), M, smaller, signal.channels, sampled)
     if draw is None:
         raise DomainError("layers", layer, "is covered by theory directly after a Spike only, not after a merge of spikes")
     x = draw()

@@ -1,63 +1,108 @@
-"""A network of layers at infinite width: the walk of a signal from the drive through every layer, and its profile."""
+"""A network at infinite width: the walk of a signal from the drive through every layer, and its profile."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError
-from varflow._progress import Progress, reporter
+from varflow._memory import room
+from varflow._progress import Progress, Report, beyond, reporter
+from varflow.model.chains import layers_of_chain
 from varflow.model.drive_kinds import Drive, Given, Inputs
 from varflow.model.drive_kinds import Spikes as Trains
-from varflow.model.layers import Spike
+from varflow.model.layers import Linear, Spike
 from varflow.model.network import Network
 from varflow.model.signals import Layer, all_layers, first_signal
 from varflow.results import Profile
 from varflow.results.ensemble import spread
 from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes
-from varflow.theory.flow.steps import Signal, Walk, through
+from varflow.theory.flow.steps import Signal, Walk, sent, through
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import driven_by
 from varflow.theory.over_inputs import over_inputs
 
-__all__ = ["layered"]
+__all__ = ["driven_layer", "next_layer", "walked"]
+
+AT_ONCE = 2**19  # inputs × steps² computed together, so that a batch does not fill the memory
+PER_INPUT = ("variance", "potential_mean", "firing_rate")
 
 
-def layered(network: Network, neurons: Neurons, progress: Progress = False) -> Profile:
-    """The profile of a network made of layers."""
-    layers = network.layers or ()
+def driven_layer(spike: Spike, covariance: np.ndarray, neurons: Neurons) -> LayerState:
+    """Layer 1 under Gaussian currents of mean 0 and this covariance (replicas, groups, steps, steps)."""
+    grid = Grid(1, 1, 1, covariance.shape[-1])
+    return neurons.fire(spike, Currents(np.zeros(covariance.shape[:-1]), covariance, grid, 1), 0)[0]
+
+
+def next_layer(
+    linear: Linear, spike: Spike, below: LayerState, neurons: Neurons, number: int, gain: float | np.ndarray = 1.0
+) -> LayerState:
+    """Layer ``number`` of a chain, with weights ``gain`` times as strong as ``linear``'s, in each replica and group."""
+    grid = Grid(1, 1, 1, below.firing_rate.shape[-1])
+    fan_in = linear.width or 1
+    spikes = Spikes(below.firing_rate, below.coincidences, grid, fan_in, changes=below.changes).later(spike.neuron.delay)
+    currents = sent(linear, spikes, Walk(neurons, fan_in))
+    assert isinstance(currents, Currents)
+    return neurons.fire(spike, currents.scaled(gain), number)[0]
+
+
+def walked(network: Network, neurons: Neurons, progress: Progress = False) -> Profile:
+    """The profile of a network; independent inputs in blocks."""
+    layers = network.layers or layers_of_chain(network)
+    kinds, together = network.drive.kinds, any(layer.over_batch for layer in all_layers(layers))
+    replicas = max(neurons.replicas(neuron, network.steps) for neuron in network.neurons)
+    kept = 8 * replicas * network.depth * network.steps * (network.steps + len(PER_INPUT) * kinds)
+    room("depth", network.depth, kept, "second moments and rates of every layer: take fewer layers, steps, inputs or scrambles")
+    positions = max(int(np.prod(shape[1:])) for shape in network.shapes)
+    size = kinds if together else max(1, AT_ONCE // (positions * network.steps) ** 2)
+    starts = range(0, kinds, size)
+    with reporter(progress, len(starts) * network.depth, "layers") as report:
+        blocks = [
+            _passed(
+                network, layers, network.drive.of_rows(slice(first, first + size)), neurons, beyond(report, n * network.depth)
+            )
+            for n, first in enumerate(starts)
+        ]
+    return _profile(network, [_joined(parts, kinds) for parts in zip(*blocks, strict=True)], replicas)
+
+
+def _passed(
+    network: Network, layers: tuple[Layer, ...], drive: Drive, neurons: Neurons, report: Report
+) -> list[dict[str, Any]]:
+    """Moments of every layer of neurons under one drive."""
     together = any(layer.over_batch for layer in all_layers(layers))
-    exchangeable = together and network.drive.kinds == 1 and not isinstance(network.drive, Inputs)
-    with reporter(progress, network.depth, "layers") as report:
-        walk = Walk(neurons, network.width if isinstance(network.width, int) else 0, exchangeable, report)
-        if isinstance(network.drive, Given):
-            layers, signal = _given(network, layers, together, walk)
-        else:
-            signal = _start(network, together, exchangeable)
-        through(layers, signal, walk)
-    return _profile(network, walk)
+    exchangeable = together and drive.kinds == 1 and not isinstance(drive, Inputs)
+    width = network.width if isinstance(network.width, int) else 0
+    walk = Walk(neurons, width, exchangeable, report, partial(_of_neurons, exchangeable=exchangeable))
+    if isinstance(drive, Given):
+        layers, signal = _given(drive, layers, together, walk, int(network.widths[0]))
+    else:
+        signal = _start(network, layers, drive, together, exchangeable)
+    through(layers, signal, walk)
+    return walk.passed
 
 
-def _given(network: Network, layers: Sequence[Layer], together: bool, walk: Walk) -> tuple[tuple[Layer, ...], Signal]:
+def _given(drive: Given, layers: Sequence[Layer], together: bool, walk: Walk, width: int) -> tuple[tuple[Layer, ...], Signal]:
     """The layers after the first, which is stepped with the given currents, and its spikes."""
     first, *rest = layers
-    if not isinstance(first, Spike) or first.recurrent or together or first.neuron.delay:
-        rule = "must be a Spike without recurrent weights or delay, and no BatchNorm may follow, for a drive of given currents"
+    if not isinstance(first, Spike) or first.recurrent or together:
+        rule = "must be a Spike without recurrent weights, and no BatchNorm may follow, for a drive of given currents"
         raise DomainError("layers", first, rule)
-    assert isinstance(network.drive, Given)
-    state, grid = driven_by(network.drive, first.neuron), Grid(1, 1, 1, network.steps)
-    walk.passed.append((state, grid))
-    return tuple(rest), Spikes(state.firing_rate, state.coincidences, grid, int(network.widths[0]))
+    state = driven_by(drive, first.neuron)
+    grid = Grid(1, 1, 1, state.firing_rate.shape[-1])
+    walk.keep(state, grid)
+    return tuple(rest), Spikes(state.firing_rate, state.coincidences, grid, width).later(first.neuron.delay)
 
 
-def _start(network: Network, together: bool, exchangeable: bool) -> Signal:
+def _start(network: Network, layers: Sequence[Layer], drive: Drive, together: bool, exchangeable: bool) -> Signal:
     """What the drive sends to the first layer; inputs in one group if a batch is normalised, else in groups of one."""
-    drive, steps = network.drive, network.steps
-    layers = network.layers or ()
-    width = network.width if isinstance(network.width, int) else None
-    first = first_signal(drive, layers, width, steps)
+    steps = network.steps
+    width = None if network.width is None else int(network.widths[0]) if network.layers is None else network.width
+    first = first_signal(drive, layers, width, steps)  # pyright: ignore[reportArgumentType]
     channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
     grid = Grid(2 if exchangeable else drive.kinds if together else 1, height, columns, steps)
     if first.kind == "currents":
@@ -113,51 +158,75 @@ def _numbers(drive: Drive, grid: Grid, channels: int, together: bool, exchangeab
     return x.mean(axis=-1)[None], (x @ x.swapaxes(-1, -2) / channels)[None]
 
 
-def _profile(network: Network, walk: Walk) -> Profile:
-    """Averages over positions and inputs; axes of what is gathered: (depth, replicas, inputs, steps)."""
-    replicas = max(len(state.firing_rate) for state, _ in walk.passed)
-    layers = [_of_neurons(state, grid, walk.exchangeable) for state, grid in walk.passed]
-    gathered = {
-        name: np.stack([np.broadcast_to(x := replicated(layer[name], replicas), (replicas, *x.shape[1:])) for layer in layers])
-        for name in layers[0]
-    }
-    several = network.steps > 1
-    if not several:
-        gathered = {name: values[..., 0] for name, values in gathered.items() if name != "coincidences"}
-    per_input = {name: gathered[name].mean(axis=1).swapaxes(0, 1) for name in ("variance", "firing_rate")}
-    alive = (gathered["firing_rate"] > 0).mean(axis=1).swapaxes(0, 1)
-    in_time = {name: gathered[name].mean(axis=(1, 2)) for name in ("potential_mean", "coincidences") if several}
-    error = {}
-    if replicas > 1:
-        point = np.array([state.point_fraction for state, _ in walk.passed])
-        error = {name: _error(values.mean(axis=2), point) for name, values in gathered.items()}
-    return over_inputs(network, per_input, alive, **in_time, error=error)
+def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[str, Any]:
+    """Moments over all neurons of a layer, axes (replicas, inputs, steps); second moments of spikes summed over inputs.
 
-
-def _of_neurons(state: LayerState, grid: Grid, exchangeable: bool) -> dict[str, np.ndarray]:
-    """Moments over all neurons of a layer, axes (replicas, inputs, steps); of one input if all are alike."""
+    Of inputs that are all alike, one.
+    """
     folded = (grid.inputs, grid.positions, grid.steps)
     kept = 1 if exchangeable else grid.inputs
 
-    def by_input(values: np.ndarray) -> np.ndarray:
+    def by_input(values: np.ndarray, average: Callable[..., np.ndarray] = np.mean) -> np.ndarray:
         """Averaged over positions."""
-        whole = values.reshape(*values.shape[:2], *folded).mean(axis=3)[:, :, :kept]
+        whole = average(values.reshape(*values.shape[:2], *folded), axis=3)[:, :, :kept]
         return whole.reshape(len(values), -1, grid.steps)
 
-    potential = by_input(state.potential_mean)
-    square = by_input(state.variance + state.potential_mean**2)
-    M = state.coincidences.reshape(*state.coincidences.shape[:2], *folded, *folded)
-    own = np.einsum("rgaxsaxt->rgast", M)[:, :, :kept] / grid.positions
+    M = state.coincidences
+    if grid.size > grid.steps:
+        M = np.einsum("rgaxsaxt->rgast", M.reshape(*M.shape[:2], *folded, *folded))[:, :, :kept] / grid.positions
     return {
-        "variance": square - potential**2,
-        "potential_mean": potential,
+        "variance": by_input(state.variance) + by_input(state.potential_mean, np.var),
+        "potential_mean": by_input(state.potential_mean),
         "firing_rate": by_input(state.firing_rate),
-        "coincidences": own.reshape(len(own), -1, grid.steps, grid.steps),
+        "coincidences": M.reshape(len(M), -1, grid.steps, grid.steps).sum(axis=1),
+        "point_fraction": state.point_fraction,
     }
 
 
-def _error(replicas: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Standard error over replicas (axis 1), at least that of one point."""
-    scatter = spread(replicas.swapaxes(0, 1))
-    unit = np.abs(replicas).mean(axis=1)
-    return np.hypot(scatter, (unit.T * point).T) / np.sqrt(replicas.shape[1])
+def _joined(blocks: Sequence[dict[str, Any]], kinds: int) -> dict[str, Any]:
+    """One layer, over all inputs."""
+    replicas = max(len(values) for block in blocks for name, values in block.items() if name in PER_INPUT)
+    whole = {name: [_of_each(block[name], replicas) for block in blocks] for name in PER_INPUT}
+    joined: dict[str, Any] = {name: np.concatenate(values, axis=1) for name, values in whole.items()}
+    joined["coincidences"] = np.asarray(sum(block["coincidences"] for block in blocks)) / kinds
+    return joined | {"point_fraction": max(block["point_fraction"] for block in blocks)}
+
+
+def _of_each(values: np.ndarray, replicas: int) -> np.ndarray:
+    values = replicated(values, replicas)
+    return np.broadcast_to(values, (replicas, *values.shape[1:]))
+
+
+def _profile(network: Network, layers: list[dict[str, Any]], replicas: int) -> Profile:
+    """Averages over inputs and replicas; axes of what is gathered: (replicas, depth, inputs, steps)."""
+    replicas = max(replicas, *(len(layer["firing_rate"]) for layer in layers))
+    gathered = {name: np.stack([_of_each(layer[name], replicas) for layer in layers], axis=1) for name in PER_INPUT}
+    several = network.steps > 1
+    point_fraction = np.array([layer["point_fraction"] for layer in layers])
+    mean = {name: values.mean(axis=2) for name, values in gathered.items()}
+    value = {name: values.mean(axis=0) for name, values in mean.items()}
+    moments = [layer["coincidences"] for layer in layers]
+    value["coincidences"] = np.stack([M.mean(axis=0) for M in moments])
+    error = _errors(mean, moments, value, point_fraction) if replicas > 1 else {}
+    per_input = {name: gathered[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # inputs first
+    alive = (gathered["firing_rate"] > 0).mean(axis=0).swapaxes(0, 1)  # the fraction of replicas alive
+    in_time = {name: value[name] for name in ("potential_mean", "coincidences") if several}
+    if not several:
+        per_input, alive = {name: values[..., 0] for name, values in per_input.items()}, alive[..., 0]
+        error = {name: values[..., 0] for name, values in error.items() if name != "coincidences"}
+    return over_inputs(network, per_input, alive, **in_time, error=error)
+
+
+def _errors(
+    replicas: dict[str, np.ndarray], moments: list[np.ndarray], value: dict[str, np.ndarray], point_fraction: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Standard errors over replicas, at least that of one point, which stands for a ``point_fraction`` of the neurons."""
+    potential = np.sqrt(value["variance"] + value["potential_mean"] ** 2)
+    spikes = np.sqrt(np.maximum(np.diagonal(value["coincidences"], axis1=1, axis2=2), 1.0))
+    unit = {"variance": potential**2, "potential_mean": potential, "firing_rate": spikes}
+    whole = {name: np.hypot(spread(values), point_fraction[:, None] * unit[name]) for name, values in replicas.items()}
+    number = len(replicas["variance"])
+    pairs = (at * np.multiply.outer(one, one) for at, one in zip(point_fraction, spikes, strict=True))
+    scatter = (spread(np.broadcast_to(M, (number, *M.shape[1:]))) for M in moments)  # one that stands for all scatters by 0
+    whole["coincidences"] = np.stack([np.hypot(*both) for both in zip(scatter, pairs, strict=True)])
+    return {name: error / np.sqrt(number) for name, error in whole.items()}

@@ -1,6 +1,6 @@
-"""Networks of several steps at infinite width: second moments of spikes, ``M(t, t') = E[S_t S_t']``, from layer to layer.
+"""Neurons over several steps at infinite width, and the questions about deep layers of them.
 
-``recursion`` iterates over layers. One layer's response is computed by ``orthants`` (no reset), ``quasi_monte_carlo``,
-``histories`` or ``rank_one_currents``; ``response_choice`` chooses. ``fixed_point`` and ``critical_gain`` are about deep
-layers.
+A layer's response to Gaussian currents is computed by ``orthants`` (no reset), ``quasi_monte_carlo``, ``histories`` or
+``rank_one_currents``; ``flow`` chooses one and iterates over layers. ``fixed_point``, ``critical_gain`` and ``steady_gain`` are
+about deep layers.
 """

@@ -16,18 +16,17 @@ from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
 from varflow.results import TemporalCriticalGain
+from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.many_gains import (
     EXTINCT,
     descend,
     drive_covariance,
     driven,
     in_units,
-    is_drawn,
     late,
-    response_for,
     sustained,
 )
-from varflow.theory.in_time.responses import LayerState, Response
+from varflow.theory.in_time.responses import LayerState
 from varflow.theory.roots import first_to_hold
 
 __all__ = ["temporal_critical_gain"]
@@ -114,9 +113,9 @@ def temporal_critical_gain(
     if math.sqrt(covariance.max()) / scale > LARGEST_SCALE:
         raise DomainError("drive", drive, f"must be at most {LARGEST_SCALE:g} times threshold/input_scale={scale:g}")
     covariance = covariance / scale / scale
-    fine = response_for(unit, T, points=points, scrambles=scrambles, seed=seed)
-    coarse = response_for(unit, T, points=min(points, COARSE), scrambles=2, seed=seed)
-    exact = not is_drawn(fine)
+    fine = Neurons(points, scrambles, seed)
+    coarse = Neurons(min(points, COARSE), 2, seed)
+    exact = not fine.samples(unit, T)
     _starts(driven(unit, fine, covariance[None]), drive)
     with reporter(progress, 3 * LOOKS, "sets of gains") as report:
         first, error = floor = _first_step(unit, covariance, L)
@@ -166,17 +165,16 @@ def _counted(look: Callable[..., np.ndarray], report: Report) -> Callable[..., n
 
 
 def _alive(
-    neuron: Neuron, covariance: np.ndarray, depth: int, response: Response, part: Callable, gains: np.ndarray
+    neuron: Neuron, covariance: np.ndarray, depth: int, neurons: Neurons, part: Callable, gains: np.ndarray
 ) -> np.ndarray:
-    first = driven(neuron, response, covariance[None])
-    living = part(descend(neuron, response, first, gains, layers=depth - 1).alive)
+    first = driven(neuron, neurons, covariance[None])
+    living = part(descend(neuron, neurons, first, gains, layers=depth - 1).alive)
     return np.asarray(sustained(neuron, living).all(axis=-1))
 
 
 def _first_step(neuron: Neuron, covariance: np.ndarray, depth: int) -> tuple[float, float]:
     """The critical gain of the first step, which has no memory and needs no sampling, and its error."""
-    response = response_for(neuron, 1, points=1, scrambles=2, seed=0)
-    alive = partial(_alive, neuron, covariance[:1, :1], depth, response, every)
+    alive = partial(_alive, neuron, covariance[:1, :1], depth, Neurons(1, 2, 0), every)
     return _smallest(alive, alive, exact=True, resolution=FIRST_STEP_RESOLUTION)
 
 

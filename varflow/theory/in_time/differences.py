@@ -19,28 +19,50 @@ EQUAL = 1e-15  # relative: steps whose increment has less variance than rounding
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Differences:
-    """Increments of a Gaussian process ``x_t`` with ``x_0 = 0``; leading axes as those of its covariance.
+    """Increments of a process ``x_t`` with ``x_0 = 0``, currents or spikes; leading axes as those of its moments.
 
     Attributes
     ----------
-    increment_var : ndarray, shape (…, steps, steps)
-        ``Var[x_t - x_t']``.
-    var_change, mean_change : ndarray, shape (…, steps)
-        ``Var[x_t] - Var[x_{t-1}]`` and ``E[x_t] - E[x_{t-1}]``.
+    increment : ndarray, shape (…, steps, steps)
+        ``Var[x_t - x_t']`` of currents, ``E[(x_t - x_t')²]`` of spikes.
+    second_change : ndarray, shape (…, steps)
+        ``Var[x_t] - Var[x_{t-1}]`` of currents, ``E[x_t²] - E[x_{t-1}²]`` of spikes.
+    mean_change : ndarray, shape (…, steps)
+        ``E[x_t] - E[x_{t-1}]``.
     """
 
-    increment_var: np.ndarray
-    var_change: np.ndarray
+    increment: np.ndarray
+    second_change: np.ndarray
     mean_change: np.ndarray
+
+    def of_groups(self, which: np.ndarray) -> Differences:
+        """Of these entries of the second axis."""
+        return Differences(self.increment[:, which], self.second_change[:, which], self.mean_change[:, which])
+
+    def scaled(self, factor: np.ndarray) -> Differences:
+        """Increments of ``factor · x_t``; the factor has the leading axes."""
+        f = factor[..., None]
+        return Differences(f[..., None] ** 2 * self.increment, f**2 * self.second_change, f * self.mean_change)
+
+    def __add__(self, other: Differences) -> Differences:
+        """Increments of the sum with an independent process."""
+        own, others = ((x.increment, x.second_change, x.mean_change) for x in (self, other))
+        return Differences(*map(np.add, own, others))
+
+    def centred(self) -> Differences:
+        """Increments of the process about its mean: from raw moments to central ones."""
+        e, step = np.cumsum(self.mean_change, axis=-1), self.mean_change
+        apart = self.increment - (e[..., :, None] - e[..., None, :]) ** 2
+        return Differences(apart, self.second_change - step * (2 * e - step), step)
 
 
 def differences(mean: np.ndarray, covariance: np.ndarray) -> Differences:
     """Increments by subtracting moments: ``Var[x_t - x_t'] = Var[x_t] + Var[x_t'] - 2 Cov[x_t, x_t']``."""
     variance = np.diagonal(covariance, axis1=-2, axis2=-1)
     both = variance[..., :, None] + variance[..., None, :]
-    increment_var = both - 2 * covariance
+    increment = both - 2 * covariance
     var_change, mean_change = (np.diff(values, axis=-1, prepend=0.0) for values in (variance, mean))
-    return Differences(np.where(increment_var > EQUAL * both, increment_var, 0.0), var_change, mean_change)
+    return Differences(np.where(increment > EQUAL * both, increment, 0.0), var_change, mean_change)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,10 +84,10 @@ def membranes(kernel: np.ndarray, currents: Differences) -> Membranes:
 
     Rounding errors of this are of order ``Var[I_s - I_t]``, small where the kernel gives step ``s`` weight at time ``t``.
     """
-    twice = np.array(np.broadcast_to(currents.var_change[..., None, :], currents.increment_var.shape))  # 2 Cov[I_s, ΔI_t]
-    twice -= currents.increment_var
-    twice[..., 1:] += currents.increment_var[..., :-1]
-    twice[..., 0] += np.cumsum(currents.var_change, axis=-1)
+    twice = np.array(np.broadcast_to(currents.second_change[..., None, :], currents.increment.shape))  # 2 Cov[I_s, ΔI_t]
+    twice -= currents.increment
+    twice[..., 1:] += currents.increment[..., :-1]
+    twice[..., 0] += np.cumsum(currents.second_change, axis=-1)
     current_step = product(kernel / 2, twice.swapaxes(-1, -2)).swapaxes(-1, -2)  # Cov[I_s, ΔH_t]
     step_step = np.array(current_step)
     step_step[..., 1:, :] -= current_step[..., :-1, :]  # Cov[ΔI_s, ΔH_t]

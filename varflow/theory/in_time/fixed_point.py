@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer
+from varflow.model.chains import layers_of_chain
 from varflow.model.drive_kinds import Given
+from varflow.model.layers import Linear, Spike
 from varflow.model.network import Network, plain_chain
 from varflow.results import TemporalFixedPoint
 from varflow.results.ensemble import spread
-from varflow.theory.in_time.currents import arriving, past_synapse, received
-from varflow.theory.in_time.differences import Differences, differences
+from varflow.theory.flow.neurons import Neurons
+from varflow.theory.flow.walk import driven_layer, next_layer
 from varflow.theory.in_time.many_gains import ALIVE, late, sustained
-from varflow.theory.in_time.response_choice import response as response_of
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import driven_by
-from varflow.theory.layers import layers
 
 __all__ = ["Map", "leading_multiplier", "standard_error", "temporal_fixed_point", "unchanged"]
 
@@ -30,8 +30,8 @@ ARRIVED = 0.01  # distance from the final rates, relative to the largest, at whi
 DEVIATION = 0.02  # relative size of the deviation from M whose growth is measured: linear, yet above the noise
 ROUNDS = 24  # layers over which it is followed; the second half is used
 
-Moments = tuple[np.ndarray, np.ndarray]  # E[S_t] and E[S_t S_t']; (replicas, inputs, steps[, steps])
-Map = Callable[[Moments, int], Moments]
+Map = Callable[[LayerState, int], LayerState]  # the layer above one, and its number
+MOMENTS = ("variance", "potential_mean", "firing_rate", "coincidences")
 
 
 def temporal_fixed_point(
@@ -85,31 +85,29 @@ def temporal_fixed_point(
     0.3651 8.436 True 6
     """
     network = _alike(network)
-    respond = response_of(network, method, points=points, scrambles=scrambles, seed=seed)
-    longest = integer("max_depth", max_depth, minimum=3 * GROUP)
-    neuron = network.neuron
+    spike, linear, _ = layers_of_chain(network)
+    assert isinstance(spike, Spike)
+    assert isinstance(linear, Linear)
+    neurons, drive = Neurons(points, scrambles, seed, method), network.drive
+    replicas, longest = neurons.replicas(network.neuron, network.steps), integer("max_depth", max_depth, minimum=3 * GROUP)
 
-    def step(moments: Moments, number: int, currents: Differences | None = None) -> LayerState:
-        mean, covariance = received(layers(network)[-1], *moments, 0)
-        return respond(*past_synapse(neuron, mean, covariance), number, currents or differences(mean, covariance))
+    def above(below: LayerState, number: int) -> LayerState:
+        return next_layer(linear, spike, below, neurons, number)
 
-    if isinstance(network.drive, Given):
-        state = driven_by(network.drive, neuron)
+    if isinstance(drive, Given):
+        state = driven_by(drive, network.neuron)
     else:
-        covariance = neuron.input_scale**2 * network.drive.covariance(network.steps)[None]
-        mean = np.zeros(covariance.shape[:-1])
-        state = respond(*past_synapse(neuron, mean, covariance), 0, differences(mean, covariance))
+        state = driven_layer(spike, drive.covariance(network.steps)[None], neurons)
     groups, rates, settled = [], [state.firing_rate[:, 0]], False
     while len(rates) < longest and not settled:
         group = []
         for _ in range(GROUP):
-            currents = arriving(layers(network)[-1], state, 0)
-            state = _apart(step((state.firing_rate, state.coincidences), len(rates), currents), respond.replicas)
+            state = _apart(above(state, len(rates)), replicas)
             group.append(state)
             rates.append(state.firing_rate[:, 0])
         groups = [*groups[-1:], _mean(group)]
         settled = len(rates) > 2 * GROUP and unchanged(*(g.firing_rate[:, 0] for g in groups))
-    return _described(network, groups, rates, settled, step)
+    return _described(network, groups, rates, settled, above)
 
 
 def _alike(network: Network) -> Network:
@@ -128,14 +126,12 @@ def _alike(network: Network) -> Network:
 
 def _apart(state: LayerState, replicas: int) -> LayerState:
     """The state with one entry per replica, also if replicas are still equal."""
-    names = ("variance", "potential_mean", "firing_rate", "coincidences")
-    values = {name: getattr(state, name) for name in names}
+    values = {name: getattr(state, name) for name in MOMENTS}
     return replace(state, **{name: np.broadcast_to(each, (replicas, *each.shape[1:])) for name, each in values.items()})
 
 
 def _mean(group: list[LayerState]) -> LayerState:
-    names = ("variance", "potential_mean", "firing_rate", "coincidences")
-    return LayerState(*(np.mean([getattr(state, name) for state in group], axis=0) for name in names))
+    return LayerState(*(np.mean([getattr(state, name) for state in group], axis=0) for name in MOMENTS))
 
 
 def standard_error(replicas: np.ndarray) -> np.ndarray:
@@ -151,7 +147,7 @@ def unchanged(before: np.ndarray, after: np.ndarray) -> bool:
 
 
 def _described(
-    network: Network, groups: list[LayerState], rates: list[np.ndarray], settled: bool, step: Callable[..., LayerState]
+    network: Network, groups: list[LayerState], rates: list[np.ndarray], settled: bool, above: Map
 ) -> TemporalFixedPoint:
     final = groups[-1]
     rate = final.firing_rate[:, 0]
@@ -162,12 +158,10 @@ def _described(
     settled = bool((settled and not between) or not alive)
     multiplier, of_multiplier = np.nan, np.nan
     if alive and settled:
-        moments = (final.firing_rate, final.coincidences)
-        multiplier, of_multiplier = leading_multiplier(lambda m, n: _moments(step(m, n)), moments, len(rates))
+        multiplier, of_multiplier = leading_multiplier(above, final, len(rates))
     error: dict[str, Any] = {"alive_steps": living.sum(axis=1), "mean_rate": rate.mean(axis=1)}
     error["late_rate"] = late(rate).mean(axis=1)
-    shown = ("variance", "potential_mean", "firing_rate", "coincidences")
-    error |= {name: getattr(final, name)[:, 0] for name in shown if settled}
+    error |= {name: getattr(final, name)[:, 0] for name in MOMENTS if settled}
     errors: dict[str, Any] = {name: standard_error(values) for name, values in error.items()} if len(rate) > 1 else {}
     if errors and np.isfinite(of_multiplier):
         errors["multiplier"] = of_multiplier
@@ -176,7 +170,7 @@ def _described(
         network,
         alive,
         settled,
-        **{name: getattr(final, name).mean(axis=(0, 1)) if settled else None for name in shown},
+        **{name: getattr(final, name).mean(axis=(0, 1)) if settled else None for name in MOMENTS},
         alive_steps=float(living.sum(axis=1).mean()),
         mean_rate=float(rate.mean()),
         late_rate=float(late(rate).mean()),
@@ -187,10 +181,6 @@ def _described(
         error=errors,
         note=_note(network, alive, settled, between, always),
     )
-
-
-def _moments(state: LayerState) -> Moments:
-    return state.firing_rate, state.coincidences
 
 
 def _silent_between(living: np.ndarray) -> bool:
@@ -227,21 +217,26 @@ def _note(network: Network, alive: bool, settled: bool, between: bool, living: n
 
 
 def leading_multiplier(
-    layer: Map, moments: Moments, number: int, *, rounds: int = ROUNDS, size: float = DEVIATION
+    layer: Map, state: LayerState, number: int, *, rounds: int = ROUNDS, size: float = DEVIATION
 ) -> tuple[float, float]:
     """Leading multiplier at the fixed point, and its standard error: power iteration with central differences.
 
     The layer number is kept fixed, so that both sides of a difference use the same points.
     """
-    moments = tuple(np.array(np.broadcast_to(values, layer(moments, number)[k].shape)) for k, values in enumerate(moments))  # type: ignore[assignment]
-    deviation, growth = tuple(size * values for values in moments), []
+    replicas = len(layer(state, number).coincidences)
+    mean, moments = (np.array(np.broadcast_to(x, (replicas, *x.shape[1:]))) for x in (state.firing_rate, state.coincidences))
+    deviation, growth = (size * mean, size * moments), []
     initial = _size(deviation[1])
     if not initial.all():  # silence
         return 0.0, 0.0
+
+    def deviated(sign: float) -> LayerState:
+        below = replace(state, firing_rate=mean + sign * deviation[0], coincidences=moments + sign * deviation[1], changes=None)
+        return layer(below, number)
+
     for _ in range(rounds):
-        above = layer(_plus(moments, deviation, 1.0), number)
-        below = layer(_plus(moments, deviation, -1.0), number)
-        response = tuple((a - b) / 2 for a, b in zip(above, below, strict=True))
+        above, below = deviated(1.0), deviated(-1.0)
+        response = (above.firing_rate - below.firing_rate) / 2, (above.coincidences - below.coincidences) / 2
         after = _size(response[1])
         growth.append(after / initial)
         if not after.all():
@@ -250,10 +245,6 @@ def leading_multiplier(
         deviation = (response[0] * factor[..., None], response[1] * factor[..., None, None])
     each = np.exp(np.mean(np.log(growth[rounds // 2 :]), axis=0))[:, 0]
     return float(each.mean()), float(standard_error(each))
-
-
-def _plus(moments: Moments, deviation: tuple[np.ndarray, ...], sign: float) -> Moments:
-    return moments[0] + sign * deviation[0], moments[1] + sign * deviation[1]
 
 
 def _size(coincidences: np.ndarray) -> np.ndarray:

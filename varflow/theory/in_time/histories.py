@@ -22,8 +22,7 @@ from scipy import special
 from varflow._checks import ConvergenceError, require
 from varflow.model.neurons import Neuron
 from varflow.theory.in_time.conditional_spikes import expected_spikes
-from varflow.theory.in_time.currents import exponential_filter
-from varflow.theory.in_time.differences import Differences
+from varflow.theory.in_time.filters import exponential_filter
 from varflow.theory.in_time.quasi_monte_carlo import causal_factor, innovations
 from varflow.theory.in_time.rank_one_currents import rank_one_layer
 from varflow.theory.in_time.responses import LayerState
@@ -54,7 +53,7 @@ class Histories:
     def replicas(self) -> int:
         return len(self.uniform)
 
-    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
+    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int) -> LayerState:
         exact = rank_one_layer(self.neuron, mean, covariance, mean.shape[-1])
         if exact is not None:
             return exact

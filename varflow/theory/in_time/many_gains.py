@@ -12,31 +12,28 @@ import numpy as np
 
 from varflow._checks import DomainError, instance
 from varflow.model.drive_kinds import Drive, Given
-from varflow.model.network import Network
+from varflow.model.layers import Linear, Spike
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
-from varflow.theory.in_time.currents import past_synapse
-from varflow.theory.in_time.differences import Differences, differences
-from varflow.theory.in_time.orthants import Orthants
-from varflow.theory.in_time.response_choice import response as response_of
-from varflow.theory.in_time.responses import LayerState, Response
+from varflow.theory.flow.neurons import Neurons
+from varflow.theory.flow.walk import driven_layer, next_layer
+from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import refractory
 
 __all__ = [
     "ALIVE",
     "EXTINCT",
     "Descent",
+    "above",
     "descend",
     "drive_covariance",
     "driven",
     "in_units",
-    "is_drawn",
     "late",
-    "layer",
-    "response_for",
     "sustained",
 ]
 
+UNIT = Linear(1, gain=1.0)
 ALIVE = 1e-3  # firing rate below which a step is silent: live rates are near 0.1, and below the critical gain rates collapse
 EXTINCT = 1e-12  # rates below this in all steps cannot recover: no further layers are computed
 RUNAWAY = 1e12  # variance in units of θ² above which multi-spike activity grows without bound
@@ -52,14 +49,11 @@ class Descent:
         Means over the last ``window`` layers. 0 where a network died, ``inf`` where it grew without bound.
     last : ndarray
         Firing rates of the last layer.
-    coincidences : ndarray, shape (replicas, gains, steps, steps)
-        Second moments ``E[S_t S_t']`` of the last layer.
     """
 
     firing_rate: np.ndarray
     variance: np.ndarray
     last: np.ndarray
-    coincidences: np.ndarray
 
     @property
     def alive(self) -> np.ndarray:
@@ -79,81 +73,44 @@ def drive_covariance(drive: Drive, steps: int) -> np.ndarray:
     return drive.covariance(steps).mean(axis=0)
 
 
-def response_for(neuron: Neuron, steps: int, *, points: int, scrambles: int, seed: int) -> Response:
-    """The response for this neuron."""
-    network = Network(width=1, depth=1, gain=1.0, neuron=neuron, steps=steps)
-    return response_of(network, "auto", points=points, scrambles=scrambles, seed=seed)
-
-
-def is_drawn(response: Response) -> bool:
-    """Whether the response samples, and so has noise."""
-    return not isinstance(response, Orthants)
-
-
-def layer(
-    neuron: Neuron, response: Response, covariance: np.ndarray, number: int, currents: Differences | None = None
-) -> LayerState:
-    """One layer under currents with this covariance, (replicas, gains, steps, steps), and mean 0."""
-    mean = np.zeros(covariance.shape[:-1])
-    currents = differences(mean, covariance) if currents is None else currents
-    return response(*past_synapse(neuron, mean, covariance), number, currents)
-
-
-def driven(neuron: Neuron, response: Response, covariance: np.ndarray) -> LayerState:
+def driven(neuron: Neuron, neurons: Neurons, covariance: np.ndarray) -> LayerState:
     """Layer 1 under drives with these covariances (drives, steps, steps)."""
-    return layer(neuron, response, covariance[None], 0)
+    return driven_layer(Spike(neuron), covariance[None], neurons)
 
 
-def descend(
-    neuron: Neuron,
-    response: Response,
-    below: LayerState | np.ndarray,
-    gains: np.ndarray,
-    *,
-    layers: int,
-    window: int = 1,
-    above: int = 1,
-) -> Descent:
+def above(neuron: Neuron, neurons: Neurons, below: LayerState, gain: float | np.ndarray, number: int) -> LayerState:
+    """Layer ``number``, with its own gain in each replica and group."""
+    return next_layer(UNIT, Spike(neuron), below, neurons, number, gain)
+
+
+def descend(neuron: Neuron, neurons: Neurons, first: LayerState, gains: np.ndarray, *, layers: int, window: int = 1) -> Descent:
     r"""Propagate through ``layers`` layers at every gain, and average the last ``window``.
 
     .. math:: M_{l+1} = F(g^2 M_l), \qquad M(t, t') = E[S_t S_{t'}]
 
-    ``below`` is the layer to start from, or its second moments; the first layer computed has number ``above``. Gains whose
-    network dies (rates below ``EXTINCT``) or runs away leave the iteration.
+    ``first`` is the driven layer. Gains whose network dies (rates below ``EXTINCT``) or runs away leave the iteration.
     """
-    start = below.coincidences if isinstance(below, LayerState) else below
-    steps, shape = start.shape[-1], (response.replicas, len(gains))
-    M, carried = np.array(np.broadcast_to(start, (*shape, steps, steps))), None
-    if isinstance(below, LayerState) and below.square_change is not None and below.rate_change is not None:
-        carried = [np.array(np.broadcast_to(x, (*shape, *x.shape[2:]))) for x in (below.square_change, below.rate_change)]
-    last = np.array(np.diagonal(M, axis1=-2, axis2=-1))
-    rate, variance = np.zeros((*shape, steps)), np.zeros((*shape, steps))
-    active = np.arange(len(gains))
-    for number in range(layers):
-        covariance = gains[active, None, None] ** 2 * M[:, active]
-        wild = covariance.max(axis=(0, 2, 3), initial=0.0) > RUNAWAY
+    steps = first.firing_rate.shape[-1]
+    shape = (neurons.replicas(neuron, steps), len(gains), steps)
+    last = np.array(np.broadcast_to(first.firing_rate, shape))
+    rate, variance = np.zeros(shape), np.zeros(shape)
+    active, state = np.arange(len(gains)), first.of_groups(np.zeros(len(gains), int))
+    for number in range(1, layers + 1):
+        wild = (gains[active] ** 2 * state.coincidences.max(axis=(0, 2, 3), initial=0.0)) > RUNAWAY
         rate[:, active[wild]] = variance[:, active[wild]] = last[:, active[wild]] = np.inf
-        active, covariance = active[~wild], covariance[:, ~wild]
+        state, active = state.of_groups(~wild), active[~wild]
         if not len(active):
             break
-        currents = None
-        if carried is not None:
-            increment_var, var_change = (
-                values[:, active] * gains[active].reshape(-1, *[1] * (values.ndim - 2)) ** 2 for values in carried
-            )
-            currents = Differences(increment_var, var_change, np.zeros_like(var_change))
-        state = layer(neuron, response, covariance, above + number, currents)
-        if carried is not None:
-            carried[0][:, active], carried[1][:, active] = state.square_change, state.rate_change
-        M[:, active], last[:, active] = state.coincidences, state.firing_rate
-        if number >= layers - window:
+        state = above(neuron, neurons, state, gains[active], number)
+        last[:, active] = state.firing_rate
+        if number > layers - window:
             rate[:, active] += state.firing_rate / window
             variance[:, active] += state.variance / window
         extinct = state.firing_rate.max(axis=(0, 2)) < EXTINCT
-        for values in (M, last, rate, variance):
+        for values in (last, rate, variance):
             values[:, active[extinct]] = 0.0
-        active = active[~extinct]
-    return Descent(rate, variance, last, M)
+        state, active = state.of_groups(~extinct), active[~extinct]
+    return Descent(rate, variance, last)
 
 
 def sustained(neuron: Neuron, living: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.special import erf, ndtr, owens_t
 
 from varflow.model.neurons import Neuron
-from varflow.theory.in_time.currents import exponential_filter
-from varflow.theory.in_time.differences import Differences, Membranes, differences, membranes
+from varflow.theory.in_time.differences import Differences, Membranes, membranes
+from varflow.theory.in_time.filters import exponential_filter
 from varflow.theory.in_time.responses import LayerState
 
 __all__ = ["Orthants", "both_or_one", "orthant", "standardised_threshold"]
@@ -128,17 +128,16 @@ class Orthants:
 
     def __init__(self, neuron: Neuron, steps: int, probes: int = 1):
         self.neuron = neuron
-        self.leak = exponential_filter(neuron.decay, steps, probes)
-        self.both_filters = self.leak @ exponential_filter(neuron.synaptic_decay, steps, probes)
+        leak, synapse = (exponential_filter(decay, steps, probes) for decay in (neuron.decay, neuron.synaptic_decay))
+        self.filter = leak @ synapse if neuron.synaptic_decay else leak
         steps *= probes
         self.pairs = np.triu_indices(steps, 1)
         self.places = np.diag(np.arange(steps))  # index of each matrix entry in (diagonal, pairs)
         self.places[self.pairs] = self.places.T[self.pairs] = np.arange(steps, steps * (steps + 1) // 2)
 
-    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
-        """``currents`` are increments before the synapse; without them they are computed from the moments, with rounding."""
-        kernel = self.leak if currents is None else self.both_filters
-        H = membranes(kernel, differences(mean, covariance) if currents is None else currents)
+    def __call__(self, currents: Differences) -> LayerState:
+        """From the increments of the currents, before the synapse."""
+        H = membranes(self.filter, currents)
         h = standardised_threshold(self.neuron, H.mean, H.variance)
         change, apart = self._changes(h, H)  # h_t - h_s and 1 - ρ
         earlier, later = self.pairs
@@ -146,10 +145,8 @@ class Orthants:
         rates = np.broadcast_to(ndtr(-h), (*M.shape[:-1], h.shape[-1]))
         rate_change = np.array(rates)
         rate_change[..., 1:] = -tail_between(h[..., :-1], h[..., 1:], np.diagonal(change, 1, -2, -1))
-        square_change = self._matrix(np.zeros_like(rates), one)
-        return LayerState(
-            H.variance, H.mean, rates, self._matrix(rates, M), square_change=square_change, rate_change=rate_change
-        )
+        changes = Differences(self._matrix(np.zeros_like(rates), one), rate_change, rate_change)
+        return LayerState(H.variance, H.mean, rates, self._matrix(rates, M), changes=changes)
 
     def _changes(self, h: np.ndarray, H: Membranes) -> tuple[np.ndarray, np.ndarray]:
         r"""``h_t - h_s``, shape (…, s, t), and ``1 - ρ`` of all pairs, in both replicas.

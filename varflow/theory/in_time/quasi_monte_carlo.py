@@ -6,7 +6,7 @@ of step ``t``. The neuron is stepped with scrambled Sobol points ``z``, and the 
 
 .. math:: M(s, t) = E[S_s\, p_t] \quad (s < t), \qquad p_t = P(S_t = 1 \mid z_1, …, z_{t-1})
 
-Every scramble is a replica of the whole network with its own ``M`` in every layer (see ``recursion``). Currents of rank one
+Every scramble is a replica of the whole network with its own ``M`` in every layer. Currents of rank one
 need no points (``rank_one_currents``).
 """
 
@@ -24,7 +24,6 @@ from scipy import special
 from varflow._checks import ConvergenceError, require
 from varflow.model.neurons import Neuron
 from varflow.theory.in_time.conditional_spikes import expected_spikes
-from varflow.theory.in_time.differences import Differences
 from varflow.theory.in_time.rank_one_currents import rank_one_layer
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import admitted, membrane, spikes
@@ -68,7 +67,7 @@ class QuasiMonteCarlo:
     def replicas(self) -> int:
         return len(self.normals)
 
-    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int, currents: Differences | None = None) -> LayerState:
+    def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int) -> LayerState:
         if covariance.max() > OVERFLOW * self.neuron.threshold**2 and self.neuron.reset_rule.counts:
             hint = "multi-spike activity at this gain grows without bound; lower the gain or the number of layers"
             raise ConvergenceError(f"variance {covariance.max():.3g} of the currents into layer {layer + 1}: {hint}")

@@ -17,10 +17,10 @@ import numpy as np
 from varflow._checks import ConvergenceError
 from varflow._progress import Report, beyond, unreported
 from varflow.model.neurons import Neuron
-from varflow.theory.in_time.differences import Differences
+from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.fixed_point import leading_multiplier, standard_error, unchanged
-from varflow.theory.in_time.many_gains import ALIVE, Descent, descend, driven, late, layer, sustained
-from varflow.theory.in_time.responses import LayerState, Response
+from varflow.theory.in_time.many_gains import ALIVE, Descent, above, descend, driven, late, sustained
+from varflow.theory.in_time.responses import LayerState
 from varflow.theory.roots import first_to_hold, rising_root
 
 __all__ = [
@@ -70,8 +70,8 @@ class Wanted:
     neuron: Neuron
     shape: np.ndarray  # covariance of the drive over steps, of unit second moment
     depth: int
-    coarse: Response
-    fine: Response
+    coarse: Neurons
+    fine: Neurons
     tolerance: float = 3e-4
 
     def of(self, state: LayerState) -> np.ndarray:
@@ -207,24 +207,19 @@ def _averaged(depth: int) -> int:
     return max(min(2 * WINDOW, (depth - 1) // 2), 1)
 
 
-def _driven(wanted: Wanted, response: Response, strength: float) -> LayerState:
-    return driven(wanted.neuron, response, strength**2 * wanted.shape[None])
+def _driven(wanted: Wanted, neurons: Neurons, strength: float) -> LayerState:
+    return driven(wanted.neuron, neurons, strength**2 * wanted.shape[None])
 
 
-def _above(wanted: Wanted, response: Response, below: LayerState, gain: np.ndarray | float, number: int) -> LayerState:
+def _above(wanted: Wanted, neurons: Neurons, below: LayerState, gain: np.ndarray | float, number: int) -> LayerState:
     """The layer above, each replica with its own gain."""
-    g2 = np.reshape(gain, (-1, 1)) ** 2
-    covariance, currents = g2[..., None, None] * below.coincidences, None
-    if below.square_change is not None and below.rate_change is not None:
-        rate_change = g2[..., None] * below.rate_change
-        currents = Differences(g2[..., None, None] * below.square_change, rate_change, np.zeros_like(rate_change))
-    return layer(wanted.neuron, response, covariance, number, currents)
+    return above(wanted.neuron, neurons, below, np.reshape(gain, (-1, 1)), number)
 
 
 def _choosing(wanted: Wanted, state: LayerState, report: Report) -> tuple[float, LayerState, float]:
     """Layers that choose their gain, until it converges: ln g, the last state, and d ln value/d ln g of one layer."""
     gains: list[np.ndarray] = []
-    start, slope = np.full(wanted.coarse.replicas, math.log(2.5)), 1.0
+    start, slope = np.full(wanted.coarse.replicas(wanted.neuron, len(wanted.shape)), math.log(2.5)), 1.0
     for number in range(1, LONGEST + 1):
         state, start, slope = _chosen(wanted, state, start, slope, number)
         gains.append(start)
@@ -270,11 +265,11 @@ def _chosen(
     return _above(wanted, wanted.coarse, below, g, number), np.full_like(start, math.log(g)), slope
 
 
-def _down(wanted: Wanted, response: Response, gain: float, first: LayerState, *, settling: bool = False) -> Steady:
+def _down(wanted: Wanted, neurons: Neurons, gain: float, first: LayerState, *, settling: bool = False) -> Steady:
     """A network of one gain, to its depth or, if layers are known to converge, until its rates no longer change."""
     states, means, settled = [first], [], False
     while len(states) < wanted.depth and not settled:
-        states.append(_above(wanted, response, states[-1], gain, len(states)))
+        states.append(_above(wanted, neurons, states[-1], gain, len(states)))
         means.append(float(wanted.of(states[-1]).mean()))
         if not 0 < means[-1] < math.inf:  # dead or infinite, and so are the layers above
             break
@@ -296,8 +291,7 @@ def _rates(states: list[LayerState]) -> np.ndarray:
 
 
 def _multiplier(wanted: Wanted, gain: float, state: LayerState) -> float:
-    def step(moments: tuple[np.ndarray, np.ndarray], number: int) -> tuple[np.ndarray, np.ndarray]:
-        above = layer(wanted.neuron, wanted.coarse, gain**2 * moments[1], number)
-        return above.firing_rate, above.coincidences
+    def step(below: LayerState, number: int) -> LayerState:
+        return _above(wanted, wanted.coarse, below, gain, number)
 
-    return leading_multiplier(step, (state.firing_rate, state.coincidences), 1, rounds=ROUNDS, size=DEVIATION)[0]
+    return leading_multiplier(step, state, 1, rounds=ROUNDS, size=DEVIATION)[0]
