@@ -29,7 +29,7 @@ from varflow.theory.flow.signals import Currents, Grid, Spikes, Window, over_pos
 from varflow.theory.in_time.differences import Differences
 from varflow.theory.in_time.responses import LayerState
 
-__all__ = ["Signal", "Walk", "sent", "through"]
+__all__ = ["Signal", "Walk", "sent", "through", "weighted"]
 
 Signal = Currents | Spikes
 
@@ -96,7 +96,8 @@ def _(layer: Spike, signal: Currents, walk: Walk) -> Spikes:
 
 
 @sent.register
-def _(layer: Linear, signal: Spikes, walk: Walk) -> Currents:
+def weighted(layer: Linear, signal: Spikes, walk: Walk) -> Currents:
+    """Weighted sums of spikes."""
     e, M = over_positions(signal)
     grid = Grid(signal.grid.inputs, 1, 1, signal.grid.steps)
     changes = signal.changes if signal.grid.positions == 1 else None

@@ -11,7 +11,7 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow._memory import room
 from varflow._progress import Progress, Report, beyond, reporter
-from varflow.model.chains import layers_of_chain
+from varflow.model.chains import layers_of
 from varflow.model.drive_kinds import Drive, Given, Inputs
 from varflow.model.drive_kinds import Spikes as Trains
 from varflow.model.layers import Linear, Spike
@@ -21,7 +21,7 @@ from varflow.results import Profile
 from varflow.results.ensemble import spread
 from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes
-from varflow.theory.flow.steps import Signal, Walk, sent, through
+from varflow.theory.flow.steps import Signal, Walk, through, weighted
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import driven_by
 from varflow.theory.over_inputs import over_inputs
@@ -45,14 +45,12 @@ def next_layer(
     grid = Grid(1, 1, 1, below.firing_rate.shape[-1])
     fan_in = linear.width or 1
     spikes = Spikes(below.firing_rate, below.coincidences, grid, fan_in, changes=below.changes).later(spike.neuron.delay)
-    currents = sent(linear, spikes, Walk(neurons, fan_in))
-    assert isinstance(currents, Currents)
-    return neurons.fire(spike, currents.scaled(gain), number)[0]
+    return neurons.fire(spike, weighted(linear, spikes, Walk(neurons, fan_in)).scaled(gain), number)[0]
 
 
 def walked(network: Network, neurons: Neurons, progress: Progress = False) -> Profile:
     """The profile of a network; independent inputs in blocks."""
-    layers = network.layers or layers_of_chain(network)
+    layers = layers_of(network)
     kinds, together = network.drive.kinds, any(layer.over_batch for layer in all_layers(layers))
     replicas = max(neurons.replicas(neuron, network.steps) for neuron in network.neurons)
     kept = 8 * replicas * network.depth * network.steps * (network.steps + len(PER_INPUT) * kinds)

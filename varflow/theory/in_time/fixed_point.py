@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, integer
-from varflow.model.chains import layers_of_chain
+from varflow.model.chains import chain_parts
 from varflow.model.drive_kinds import Given
-from varflow.model.layers import Linear, Spike
 from varflow.model.network import Network, plain_chain
 from varflow.results import TemporalFixedPoint
 from varflow.results.ensemble import spread
@@ -85,9 +84,7 @@ def temporal_fixed_point(
     0.3651 8.436 True 6
     """
     network = _alike(network)
-    spike, linear, _ = layers_of_chain(network)
-    assert isinstance(spike, Spike)
-    assert isinstance(linear, Linear)
+    spike, (linear,) = chain_parts(network)
     neurons, drive = Neurons(points, scrambles, seed, method), network.drive
     replicas, longest = neurons.replicas(network.neuron, network.steps), integer("max_depth", max_depth, minimum=3 * GROUP)
 

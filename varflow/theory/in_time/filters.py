@@ -1,0 +1,40 @@
+"""Linear filters (synapse, leak) of currents over time; leading axes of arrays are free."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import toeplitz
+
+from varflow.model.neurons import Neuron
+
+__all__ = ["exponential_filter", "filtered", "past_synapse"]
+
+
+def exponential_filter(decay: float, steps: int, probes: int = 1) -> np.ndarray:
+    """The matrix of ``y_t = decay · y_{t-1} + x_t`` from ``y_0 = 0``: ``decay^(t-t')`` below the diagonal; (steps, steps).
+
+    Several probes, each from rest, are the diagonal blocks of one matrix.
+    """
+    return np.kron(np.eye(probes), np.tril(toeplitz(decay ** np.arange(steps))))
+
+
+def filtered(matrix: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance of ``matrix @ current``.
+
+    The covariance common to all steps (except silent first ones) is split off: constant currents then stay perfectly
+    correlated to the last digit, which matters because second moments have infinite slope at correlation 1.
+    """
+    on = np.diagonal(covariance, axis1=-2, axis2=-1) > 0
+    both = on[..., :, None] & on[..., None, :]
+    common = np.where(both, covariance, np.inf).min(axis=(-2, -1), keepdims=True)
+    common = np.where(common < np.inf, np.maximum(common, 0.0), 0.0)
+    answer = on @ matrix.T
+    rest = matrix @ (covariance - common * both) @ matrix.T
+    return mean @ matrix.T, common * (answer[..., :, None] * answer[..., None, :]) + rest
+
+
+def past_synapse(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, probes: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance after the synaptic filter, which starts from rest in every probe."""
+    if neuron.synaptic_decay == 0:
+        return mean, covariance
+    return filtered(exponential_filter(neuron.synaptic_decay, mean.shape[-1] // probes, probes), mean, covariance)
