@@ -62,7 +62,7 @@ CLAIM = claim(
         "free rows instead of standardised ones": {"standardised rows": Curve(partial(rows, kind="free", layers=8), layers=4)},
     },
     budgets={
-        "quick": Settings(repeats=100, curves=tuple(CURVES), widths=(50, 100), bias=0.03, points=2**10),
+        "quick": Settings(repeats=120, curves=tuple(CURVES), widths=(60, 120), bias=0.03, points=2**10),
         "standard": Settings(repeats=100, curves=tuple(CURVES), widths=(150, 300), bias=0.015),
     },
 )
