@@ -45,7 +45,11 @@ NAMES = [
     "gain_for_rate",
     "kaiming_death_depth",
     "leak_and_reset",
+    "maps_and_pools",
+    "normalisation",
     "one_layer_map",
+    "recurrence",
+    "residual_blocks",
     "weight_laws",
 ]
 KEYS = {
