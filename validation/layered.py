@@ -9,8 +9,9 @@ from functools import cache, partial
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Control, Error, Judgement, Progress
+from validation.claim import Claim, Control, Error, Judgement
 from validation.extrapolation import Prediction, drawn, extrapolated, judged
+from validation.work import HERE, Work
 from varflow.results import Ensemble, Profile, late_steps
 
 __all__ = ["Curve", "Settings", "claim"]
@@ -81,21 +82,17 @@ class _Family:
         value, error = np.array([_predicted(curve, factor, settings.points) for curve, factor in chosen]).T
         return Prediction(value, error, _scatter(self, settings.right))
 
-    def simulate(self, settings: Settings, seed: int, progress: Progress) -> np.ndarray:
+    def simulate(self, settings: Settings, seed: int, work: Work) -> np.ndarray:
         """Values of networks with real weight matrices; shape (curves, 2, repeats)."""
-        return self.values(settings, settings.repeats, seed, "dense", progress)
+        return self.values(settings, settings.repeats, seed, "dense", work)
 
-    def values(self, settings: Settings, repeats: int, seed: int, engine: str, progress: Progress) -> np.ndarray:
-        measured = []
+    def values(self, settings: Settings, repeats: int, seed: int, engine: str, work: Work) -> np.ndarray:
+        curves, measured = [self.curves[name] for name in settings.curves], []
         for number, width in enumerate(settings.widths):
-
-            def report(now: int, total: int, before: int = number * repeats) -> None:
-                progress("simulating", before * len(settings.curves) + now, total * 2)
-
+            what = f"simulating width {width}"
             networks = self.networks(settings, width)
-            ensembles = vf.simulate(networks, repeats=repeats, seed=2 * seed + number, engine=engine, progress=report)
-            pairs = zip(settings.curves, ensembles, strict=True)
-            measured.append([self.curves[name].value(ensemble) for name, ensemble in pairs])
+            ensembles = work.simulate(networks, repeats=repeats, seed=2 * seed + number, engine=engine, what=what)
+            measured.append([curve.value(ensemble) for curve, ensemble in zip(curves, ensembles, strict=True)])
         return np.array(measured).swapaxes(0, 1)
 
     def judge(self, settings: Settings, theory: Prediction, measured: np.ndarray) -> Judgement:
@@ -149,6 +146,7 @@ def claim(
         draw=lambda settings, theory, seed: drawn(theory, settings.repeats, seed),
         reading=family.reading,
         controls=tuple(control(what, instead) for what, instead in wrong.items()),
+        conservative="a relative deviation up to the bias counts as none",
     )
 
 
@@ -168,5 +166,5 @@ def _predicted(curve: Curve, factor: float, points: int) -> tuple[float, float]:
 @cache
 def _scatter(family: _Family, settings: Settings) -> np.ndarray:
     """Standard deviation between networks, from networks without matrices; shape (curves, 2)."""
-    pilot = family.values(settings, settings.pilot, 1000, "conditional", lambda *_: None)
+    pilot = family.values(settings, settings.pilot, 1000, "conditional", HERE)
     return pilot.std(axis=2, ddof=1)

@@ -73,7 +73,7 @@ def _verdict(rejected: bool, controls: Sequence[bool]) -> str:
 
 def _smallest(claim: Claim, settings: Any, right: Any, errors: int, work: Work) -> list[float]:
     """The smallest size detected of each error; a block each, unless no module defines the claim."""
-    module = claim.judge.__module__
+    module = f"validation.claims.{claim.name}"
     known = getattr(sys.modules.get(module), "CLAIM", None) is claim
     wanted = [{"claim": module if known else claim, "settings": settings, "error": k, "right": right} for k in range(errors)]
     return (work if known else replace(work, run=None)).results(smallest, wanted, what="searching smallest errors")

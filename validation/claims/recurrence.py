@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import varflow as vf
 from validation.layered import Curve, Settings, claim
@@ -19,7 +20,7 @@ def layers(
     mean: float = 0.0,
     reset: str = "delayed_subtract",
     depth: int = 1,
-    drive: object = CONSTANT,
+    drive: Any = CONSTANT,
 ) -> vf.Network:
     """``depth`` recurrent layers, the input of each through weights of gain² 6. The factor is on the mean, if there is one."""
     neuron = vf.Neuron(1.0, decay=0.5, reset=reset)
