@@ -1,6 +1,6 @@
 """Bracketed roots by repeated subdivision, to adjacent floats, without derivatives.
 
-Each round evaluates the function on a grid, so a root to double precision takes about ten array calls.
+Each round evaluates the function on a grid, so a root to double precision takes a few array calls.
 """
 
 from __future__ import annotations
@@ -15,17 +15,22 @@ from varflow._checks import ConvergenceError
 
 __all__ = ["RESOLUTION", "bisect", "crossing", "double_until", "first_to_hold", "rising_root", "scan"]
 
-GRID = 65  # points per subdivision: 6 bits a round
+GRID = 64  # points per subdivision
+CURVATURE = 2.0  # of a function in units of its slope and argument: the secant's root is searched within this times (h/x)²
 FARTHEST = 1e15  # largest ratio of a root of a rising function to its start
 LARGE = 1e6  # replaces larger values, infinity included, of a function whose root is sought
 RESOLUTION = 4e-3  # step of a scan in ln y: closer pairs of roots are found only through the extremum between them
 
 
 def crossing(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float) -> float:
-    """The first sign change in ``[lo, hi]`` (both positive), to adjacent floats."""
+    """The first sign change in ``[lo, hi]`` (both positive), to adjacent floats.
+
+    Half of the points of a grid lie around the secant's root, where a smooth function changes sign: few rounds suffice.
+    """
+    near = np.empty(0)
     while True:
-        grid = np.geomspace(lo, hi, GRID) if hi > 2 * lo else np.linspace(lo, hi, GRID)
-        grid[0], grid[-1] = lo, hi
+        even = np.geomspace(lo, hi, GRID // 2) if hi > 2 * lo else np.linspace(lo, hi, GRID // 2)
+        grid = np.sort(np.concatenate([[lo, hi], even[1:-1], near]))
         values = function(grid)
         change = np.flatnonzero((values >= 0) != (values[0] >= 0))
         if not len(change):
@@ -33,7 +38,11 @@ def crossing(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float)
         right = int(change[0])
         if hi - lo <= 2 * np.spacing(hi):
             return float(grid[right - 1] if abs(values[right - 1]) < abs(values[right]) else grid[right])
-        lo, hi = float(grid[right - 1]), float(grid[right])
+        (lo, hi), (below, above) = grid[right - 1 : right + 1].tolist(), values[right - 1 : right + 1].tolist()
+        width, part = hi - lo, below / (below - above)
+        reach = max(CURVATURE * width * (width / hi), np.spacing(hi))
+        near = lo + (part if math.isfinite(part) else 0.5) * width + reach * np.linspace(-1, 1, GRID // 2)
+        near = np.clip(near, lo, hi)
 
 
 def bisect(function: Callable[[np.ndarray], np.ndarray], lo: np.ndarray, hi: np.ndarray, *, rounds: int = 64) -> np.ndarray:
@@ -55,13 +64,18 @@ def double_until(condition: Callable[[float], bool], start: float, limit: float)
 def scan(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float, resolution: float = RESOLUTION) -> list[float]:
     """Sign changes on a grid in ``ln y``, including pairs hidden between grid points around an extremum of ``function/y``."""
     hi *= 1 + 1e-9
-    grid = np.geomspace(lo, hi, max(int((np.log(hi) - np.log(lo)) / resolution), 2) + 1)
+    nodes = np.geomspace(lo, hi, max(int((np.log(hi) - np.log(lo)) / resolution), 2) + 1)
     with np.errstate(over="ignore"):
-        size = np.abs(function(grid) / grid)
-    touching = 1 + np.flatnonzero((size[1:-1] <= size[:-2]) & (size[1:-1] < size[2:]) & (size[1:-1] < resolution))
-    cuts = {*grid.tolist(), *(_closest_approach(function, grid[i - 1], grid[i + 1]) for i in touching)}
-    nodes = np.array(sorted(cuts))
-    above = function(nodes) >= 0
+        values = function(nodes)
+        size = np.abs(values / nodes)
+    sides = values >= 0
+    alike = (sides[1:-1] == sides[:-2]) & (sides[1:-1] == sides[2:])
+    touching = 1 + np.flatnonzero(alike & (size[1:-1] <= size[:-2]) & (size[1:-1] < size[2:]) & (size[1:-1] < resolution))
+    if len(touching):
+        between = np.array([_closest_approach(function, nodes[i - 1], nodes[i + 1]) for i in touching])
+        nodes, values = np.append(nodes, between), np.append(values, function(between))
+        nodes, values = (column[np.argsort(nodes, kind="stable")] for column in (nodes, values))
+    above = values >= 0
     return [crossing(function, float(nodes[i]), float(nodes[i + 1])) for i in np.flatnonzero(above[1:] != above[:-1])]
 
 

@@ -101,7 +101,9 @@ class Block:
         return moment[0, :, 0, 0], at.firing_rate[0, :, 0], at.variance[0, :, 0]
 
     def _walked(self, state: np.ndarray, other: np.ndarray | None) -> tuple[Currents | Spikes, Walk]:
-        inputs = [state, *([state if other is None else other] * 2 if self.normalised else [])]
+        inputs = [state]  # of a batch, two stand for all, besides one that differs
+        if self.normalised:
+            inputs += [state] if other is None else [other, other]
         own = np.stack(inputs, axis=-1)[None]  # (replicas, states, inputs)
         grid, eye = Grid(len(inputs), 1, 1, 1), np.eye(len(inputs))
         signal: Currents | Spikes

@@ -163,13 +163,13 @@ def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> LayerS
     variance = np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 0.0)
     h, std = standardised_threshold(neuron, mean, variance), np.sqrt(variance)
     rate = ndtr(-h)
-    size = h.shape[-1]
-    M = np.zeros(covariance.shape)
-    M[..., np.arange(size), np.arange(size)] = rate
-    if size > 1:
-        i, j = np.triu_indices(size, 1)
+    own = np.arange(h.shape[-1])
+    M = rate[..., :, None] * rate[..., None, :]
+    M[..., own, own] = rate
+    i, j = np.triu_indices(len(own), 1)
+    shared = covariance[..., i, j]
+    if shared.any():  # else independent
         both = std[..., i] * std[..., j]
-        rho = np.divide(covariance[..., i, j], both, out=np.zeros(both.shape), where=both > 0)
-        rho = np.clip(rho, -1, 1)
+        rho = np.clip(np.divide(shared, both, out=np.zeros(both.shape), where=both > 0), -1, 1)
         M[..., i, j] = M[..., j, i] = both_or_one(h[..., i], h[..., j], h[..., j] - h[..., i], 1 - rho, 1 + rho)[0]
     return LayerState(variance, mean, rate, M)

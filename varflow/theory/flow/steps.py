@@ -95,7 +95,6 @@ def _(layer: Spike, signal: Currents, walk: Walk) -> Spikes:
     return walk.fire(layer, signal)
 
 
-@sent.register
 def weighted(layer: Linear, signal: Spikes, walk: Walk) -> Currents:
     """Weighted sums of spikes."""
     e, M = over_positions(signal)
@@ -103,6 +102,9 @@ def weighted(layer: Linear, signal: Spikes, walk: Walk) -> Currents:
     changes = signal.changes if signal.grid.positions == 1 else None
     mean, covariance, changes = _weighted(layer, e, M, signal.neurons, changes)
     return Currents(mean, covariance, grid, layer.width or walk.width, changes)
+
+
+sent.register(weighted)
 
 
 @sent.register
