@@ -15,7 +15,7 @@ from varflow._progress import check_progress, reporter
 from varflow.init.published import METHODS, Method, Setting, Weights
 from varflow.model.drives import currents
 from varflow.model.network import Network
-from varflow.model.neurons import Neuron
+from varflow.model.neurons import Neuron, equal_neurons
 from varflow.model.resets import Reset
 from varflow.results import Catalogue, CatalogueEntry, Profile
 from varflow.theory.finite_width import finite_width
@@ -155,7 +155,7 @@ def _neuron(neuron: Neuron | None, **given: Any) -> Neuron:
         for name, value in named.items():
             if getattr(own, name) != getattr(neuron, name):
                 raise DomainError(name, value, f"conflicts with the neuron's {getattr(neuron, name)}: give one of them")
-    if own.threshold <= 0:
+    if equal_neurons(own).threshold <= 0:
         argument, value = ("threshold", own.threshold) if neuron is None else ("neuron", neuron)
         rule = "must be positive: at θ ≤ 0 activity never dies, and gains scale with θ"
         raise DomainError(argument, value, rule if neuron is None else f"has a threshold that {rule}")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError, non_negative, positive_scale, same_shape, scale, unwrap
-from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
+from varflow.model.over_neurons import OverNeurons
+from varflow.theory.maps import fired, thresholds
 from varflow.theory.roots import bisect
 
 __all__ = ["gain", "gain_for_rate"]
@@ -30,7 +32,8 @@ def gain(
     Parameters
     ----------
     threshold, variance, bias_std, mean_gain : float or array
-        ``θ`` of any sign, ``v > σ_b²``, ``σ_b ≥ 0``, ``m_g = n E[w]``; arrays broadcast.
+        ``θ`` of any sign, ``v > σ_b²``, ``σ_b ≥ 0``, ``m_g = n E[w]``; arrays broadcast. A threshold may be a frozen
+        scipy.stats distribution over neurons; ``p`` is then the average.
     distribution : str or object
         Of the standardised potential.
 
@@ -59,8 +62,9 @@ def gain(
     [1.414214, 1.800305, 2.510573]
     """
     law = as_distribution(distribution)
-    theta, v, sigma_b, m_g = same_shape(
-        threshold=scale("threshold", threshold),
+    theta, shape = thresholds(threshold)
+    whole, v, sigma_b, m_g = same_shape(
+        threshold=shape,
         variance=positive_scale("variance", variance),
         bias_std=non_negative("bias_std", scale("bias_std", bias_std)),
         mean_gain=scale("mean_gain", mean_gain),
@@ -68,25 +72,26 @@ def gain(
     room = v - sigma_b**2
     if not np.all(room > 0):
         raise DomainError("variance", float(v[room <= 0].flat[0]), "must exceed bias_std², the variance due to the biases")
-    z = theta / np.sqrt(v)
-    p = law.sf(z)
+    rate = lambda mean: fired(law, theta, np.asarray(mean), np.sqrt(v))  # noqa: E731
+    p = rate(np.zeros_like(v))
     if np.any(m_g != 0):
-        p = _self_consistent_rate(law, theta, v, m_g)  # not S(z): with a large mean, z is ill-conditioned
-        z = (theta - m_g * p) / np.sqrt(v)
+        p = _self_consistent_rate(lambda p: rate(m_g * p), v.shape)  # not S(z): with a large mean, z is ill-conditioned
     with np.errstate(divide="ignore", over="ignore"):
-        answer = np.where(p > 1e-290, np.sqrt(room / p), np.sqrt(room) * np.exp(-0.5 * np.asarray(law.log_sf(z))))
+        answer = np.sqrt(room / p)
+        if not isinstance(theta, OverNeurons):
+            z = (whole - m_g * p) / np.sqrt(v)
+            answer = np.where(p > 1e-290, answer, np.sqrt(room) * np.exp(-0.5 * np.asarray(law.log_sf(z))))
     if not np.all(np.isfinite(answer)):
-        worst = float(theta[~np.isfinite(answer)].flat[0])
+        worst = theta if isinstance(theta, OverNeurons) else float(whole[~np.isfinite(answer)].flat[0])
         raise DomainError("threshold", worst, "is so high that nothing fires at this variance; raise the variance")
     return unwrap(answer)
 
 
-def _self_consistent_rate(law: Distribution, theta: np.ndarray, v: np.ndarray, m_g: np.ndarray) -> np.ndarray:
-    """The smallest ``p`` with ``p = S((θ - m_g p)/√v)``."""
-    image = lambda p: law.sf((theta - m_g * p) / np.sqrt(v))  # noqa: E731
-    share = np.linspace(0, 1, 257).reshape(-1, *([1] * theta.ndim))
-    rarest = np.maximum(image(0.0), 1e-300)
-    steps = np.sort(np.concatenate([np.broadcast_to(share, (257, *theta.shape)), rarest ** (1 - share)]), axis=0)
+def _self_consistent_rate(image: Callable[[Any], np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """The smallest ``p`` with ``p = image(p)``."""
+    share = np.linspace(0, 1, 257).reshape(-1, *([1] * len(shape)))
+    rarest = np.maximum(image(np.zeros(shape)), 1e-300)
+    steps = np.sort(np.concatenate([np.broadcast_to(share, (257, *shape)), rarest ** (1 - share)]), axis=0)
     passed = image(steps) <= steps
     first = np.maximum(np.argmax(passed, axis=0), 1)[None]  # the first step at or beyond the smallest root
     lo, hi = (np.take_along_axis(steps, index, axis=0)[0] for index in (first - 1, first))

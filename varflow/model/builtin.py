@@ -35,6 +35,8 @@ class Distribution(ABC):
         all its fixed points can be found.
     log_concave : bool
         Whether ``ln f`` is known to be concave; then the hazard increases.
+    unbounded : bool
+        Whether ``z² S(z)`` grows without bound, which it does for no distribution of finite variance.
     levels, weights : ndarray or None
         Atoms of a discrete distribution, ascending, and their probabilities.
     """
@@ -44,6 +46,7 @@ class Distribution(ABC):
     upper: float = math.inf
     inflection: float | None = None
     log_concave: bool = False
+    unbounded: bool = False
     levels: np.ndarray | None = None
     weights: np.ndarray | None = None
 

@@ -29,6 +29,7 @@ from varflow.model.chains import as_chain
 from varflow.model.drives import Drive, Given, currents
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import mean_of
 from varflow.model.signals import Layer, all_layers, first_signal, spiking_shapes
 from varflow.model.weights import NAMES, WeightLaw, weight_law
 
@@ -193,8 +194,8 @@ class Network(Shown):
 
     @property
     def thresholds(self) -> np.ndarray:
-        """Threshold of every layer of neurons, shape (depth,)."""
-        return np.array([neuron.threshold for neuron in self.neurons])
+        """Threshold of every layer of neurons, shape (depth,); its mean where neurons differ."""
+        return np.array([mean_of(neuron.threshold) for neuron in self.neurons])
 
     @property
     def widths(self) -> np.ndarray:

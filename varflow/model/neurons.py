@@ -19,12 +19,14 @@ At the first step every reset but multi_spike gives the paper's memoryless layer
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from typing import Any
 
-from varflow._checks import DomainError, flag, integer, non_negative, numbers, positive_scale, scalar, scale
+from varflow._checks import DomainError, flag, instance, integer, non_negative, numbers, positive_scale, scalar, scale
+from varflow.model.over_neurons import OverNeurons, over_neurons, values_of
 from varflow.model.resets import Reset, named, rule_of
 
-__all__ = ["Neuron"]
+__all__ = ["Neuron", "equal_neurons"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,12 @@ class Neuron:
 
     Parameters
     ----------
-    threshold : float
-        ``θ``, in units of the membrane potential. Any sign; positive for ``multi_spike``.
-    decay : float
-        ``β`` in [0, 1]: fraction of the membrane kept from step to step. 0 is the paper's memoryless neuron.
+    threshold : float or frozen scipy.stats distribution
+        ``θ``, in units of the membrane potential. Any sign; positive for ``multi_spike``. A distribution is one over the
+        neurons of a layer: each draws its own value, independent of all else, and keeps it (on a map, each channel).
+    decay : float or frozen scipy.stats distribution
+        ``β`` in [0, 1]: fraction of the membrane kept from step to step. 0 is the paper's memoryless neuron. Of a distribution,
+        support in [0, 1], without a mass at 1.
     input_scale : float
         ``λ > 0``: factor on the input current (``1/τ`` in some libraries).
     reset : str or Reset
@@ -62,11 +66,17 @@ class Neuron:
     Neuron(threshold=0.7)
     >>> vf.Neuron(1.0, decay=0.9, reset="subtract").memoryless
     False
+
+    Thresholds between 0.7 and 1.5, different in every neuron:
+
+    >>> import scipy.stats
+    >>> vf.Neuron(scipy.stats.uniform(0.7, 0.8))
+    Neuron(threshold=uniform(0.7, 0.8))
     """
 
-    threshold: float = 1.0
+    threshold: Any = 1.0
     _: KW_ONLY
-    decay: float = 0.0
+    decay: Any = 0.0
     input_scale: float = 1.0
     reset: str | Reset = "none"
     strict: bool = True
@@ -77,14 +87,15 @@ class Neuron:
         def put(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
 
-        put("threshold", scalar("threshold", scale("threshold", self.threshold)))
-        put("decay", _fraction("decay", self.decay, one_allowed=True))
+        put("threshold", _threshold(self.threshold))
+        put("decay", _decay(self.decay))
         put("input_scale", scalar("input_scale", positive_scale("input_scale", self.input_scale)))
         put("reset", named(self.reset))
         put("strict", flag("strict", self.strict) and not self.reset_rule.counts)
         put("synaptic_decay", _fraction("synaptic_decay", self.synaptic_decay, one_allowed=False))
         put("delay", integer("delay", self.delay, minimum=0))
-        if self.reset_rule.counts and self.threshold <= 0:
+        low = self.threshold.support[0] if isinstance(self.threshold, OverNeurons) else self.threshold
+        if self.reset_rule.counts and low <= 0:
             rule = f"must be positive for reset={self.reset!r}, which counts multiples of the threshold"
             raise DomainError("threshold", self.threshold, rule)
 
@@ -98,9 +109,29 @@ class Neuron:
         """Whether spikes depend on the present input only: no decay, no reset, no filter, at most one spike a step."""
         return self.decay == 0 and self.synaptic_decay == 0 and self.reset_rule.absent
 
+    @property
+    def differing(self) -> int:
+        """How many parameters differ between the neurons of a layer."""
+        return isinstance(self.threshold, OverNeurons) + isinstance(self.decay, OverNeurons)
+
+    @property
+    def heterogeneous(self) -> bool:
+        """Whether neurons of a layer differ in threshold or decay."""
+        return self.differing > 0
+
+    def members(self, points: int) -> list[tuple[float, Neuron]]:
+        """Neurons of one threshold and decay each, whose mixture with these weights is the layer, by Gauss rules."""
+        return [
+            (weight * other, replace(self, threshold=threshold, decay=decay))
+            for threshold, weight in values_of(self.threshold, points)
+            for decay, other in values_of(self.decay, points)
+        ]
+
     def fires_at(self, membrane: float) -> bool:
-        """Whether a membrane of exactly this value spikes (``>`` or ``≥``, by ``strict``)."""
+        """Whether a membrane of exactly this value spikes (``>`` or ``≥``, by ``strict``) in any neuron."""
         membrane = scalar("membrane", numbers("membrane", membrane))
+        if isinstance(self.threshold, OverNeurons):
+            return membrane > self.threshold.smallest
         return membrane > self.threshold or (membrane == self.threshold and not self.strict)
 
     def __repr__(self) -> str:
@@ -108,6 +139,29 @@ class Neuron:
         others = ((field.name, getattr(self, field.name), field.default) for field in fields(self)[1:])
         changed += [f"{name}={value!r}" for name, value, default in others if value != default]
         return f"Neuron({', '.join(changed)})"
+
+
+def equal_neurons(neuron: Any) -> Neuron:
+    """The neuron, if it is the same for a whole layer; else DomainError."""
+    if instance("neuron", neuron, Neuron).heterogeneous:
+        raise DomainError("neuron", neuron, "differs between neurons, which is not supported here: give numbers")
+    return neuron
+
+
+def _threshold(value: Any) -> float | OverNeurons:
+    if over_neurons(value):
+        return OverNeurons.of("threshold", value)
+    return scalar("threshold", scale("threshold", value))
+
+
+def _decay(value: Any) -> float | OverNeurons:
+    if not over_neurons(value):
+        return _fraction("decay", value, one_allowed=True)
+    found = OverNeurons.of("decay", value)
+    low, high = found.support
+    if low < 0 or high > 1:
+        raise DomainError("decay", found, f"has values from {low:g} to {high:g}: they must lie between 0 and 1, 1 excluded")
+    return found
 
 
 def _fraction(name: str, value: float, *, one_allowed: bool) -> float:

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 from mpmath import mp, mpf
 
 from varflow.model.distributions import Distribution
+from varflow.model.over_neurons import OverNeurons, over_neurons
 from varflow.reference.digits import in_digits, number, rounded
 from varflow.reference.distributions import Standardised, distribution_named
 from varflow.reference.roots import first_power, root_between
+from varflow.reference.thresholds import averaged_over
 
 __all__ = ["BiasCusp", "SaddleNode", "bias_cusp", "critical_gain", "inflection", "saddle_node"]
 
@@ -67,17 +69,18 @@ def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50
 
 
 @in_digits
-def critical_gain(*, threshold: float, distribution: str | Distribution = "normal", digits: int = 50) -> Any:
+def critical_gain(*, threshold: Any, distribution: str | Distribution = "normal", digits: int = 50) -> Any:
     r"""The gain below which silence is the only fixed point, at infinite width and without bias.
 
     .. math:: g_c = \theta \sqrt{\gamma_c}
 
     Parameters
     ----------
-    threshold : float
-        ``θ``; for ``θ ≤ 0`` activity never dies and the result is 0.
+    threshold : float or frozen scipy.stats distribution
+        ``θ``; for ``θ ≤ 0`` activity never dies and the result is 0. A uniform or gamma distribution of positive values is one
+        over neurons.
     distribution : str or Distribution
-        As in :func:`saddle_node`.
+        As in :func:`saddle_node`; normal for a distribution of thresholds.
     digits : int
         Relative accuracy.
 
@@ -96,7 +99,11 @@ def critical_gain(*, threshold: float, distribution: str | Distribution = "norma
     >>> print(vf.reference.critical_gain(threshold=1, distribution="uniform", digits=20) ** 2)
     4.5
     """
-    potential, threshold = distribution_named(distribution), number("threshold", threshold)
+    potential = distribution_named(distribution)
+    if over_neurons(threshold):
+        averaged, mean = averaged_over(OverNeurons.of("threshold", threshold), potential, digits)
+        return rounded(mean * mp.sqrt(_saddle_node(averaged, digits).gamma), digits)
+    threshold = number("threshold", threshold)
     if threshold <= 0:
         return mpf(0)
     return rounded(threshold * mp.sqrt(_saddle_node(potential, digits).gamma), digits)

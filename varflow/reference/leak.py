@@ -9,7 +9,7 @@ from mpmath import mp, mpf
 from varflow._checks import DomainError
 from varflow.model.drive_kinds import Currents, White
 from varflow.model.network import Network, plain_chain
-from varflow.model.neurons import Neuron
+from varflow.model.neurons import Neuron, equal_neurons
 from varflow.reference.digits import in_digits, number, rounded
 from varflow.reference.orthant import quadrant
 
@@ -84,7 +84,7 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
 
 
 def _check(network: Network) -> None:
-    plain_chain(network)
+    equal_neurons(plain_chain(network).neuron)
     if not network.neuron.reset_rule.absent:
         raise DomainError("reset", network.neuron.reset, "must be 'none' here; vf.reference.two_steps takes any reset")
     if network.drive.kinds > 1:

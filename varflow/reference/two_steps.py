@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from mpmath import mp, mpf
 
-from varflow._checks import DomainError, instance
-from varflow.model.neurons import Neuron
+from varflow._checks import DomainError
+from varflow.model.neurons import Neuron, equal_neurons
 from varflow.reference.digits import in_digits, number, rounded
 from varflow.reference.distributions import distribution_named
 from varflow.reference.orthant import intervals
@@ -85,7 +85,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     0.252493
     0.0938373
     """
-    instance("neuron", neuron, Neuron)
+    equal_neurons(neuron)
     (C11, C12, C21, C22), (m1, m2) = _numbers("covariance", covariance, (2, 2)), _numbers("mean", mean, (2,))
     excess = C12**2 - C11 * C22
     if not (C11 > 0 and C12 == C21 and excess <= C12**2 * mpf(10) ** -14):

@@ -20,6 +20,7 @@ from varflow._checks import DomainError
 from varflow.campaign import Cancelled
 from varflow.model.drives import Given, Inputs, Spikes, White
 from varflow.model.network import Network
+from varflow.model.over_neurons import size_of
 from varflow.simulation import dense
 from varflow.simulation.measures import Measures
 from varflow.simulation.neurons import Cells, respond
@@ -94,7 +95,13 @@ def _dtype(network: Network, dtype: str) -> torch.dtype:
     drive = network.drive
     received = np.abs(drive.currents).max() if isinstance(drive, Given) else np.sqrt(drive.current_variances)
     scales = np.abs(
-        [*network.gains, network.neuron.threshold, network.bias_std, network.mean_gain or 0.0, *np.atleast_1d(received)]
+        [
+            *network.gains,
+            size_of(network.neuron.threshold),
+            network.bias_std,
+            network.mean_gain or 0.0,
+            *np.atleast_1d(received),
+        ]
     )
     held = np.all((scales == 0) | ((scales > _SCALES[0]) & (scales < _SCALES[1])))
     return getattr(torch, dtype) if held and not network.neuron.reset_rule.counts else torch.float64
@@ -106,13 +113,14 @@ def _simulate(block: Block, chunk: int, stop: Event) -> dict[str, np.ndarray]:
     networks, steps, many = block.streams.repeats, block.steps, network.neuron.reset_rule.counts
     cells = Cells.of([network.neuron], device, block.dtype)
     measures = Measures(block.widths, 1, networks, steps, device)
-    normals = Normals(block, chunk)
+    normals, neurons = Normals(block, chunk), block.streams.draws(chunk, "neurons", dtype=block.dtype, stop=stop)
     alive = torch.arange(networks, device=device)
     currents = _driven(block, chunk, normals, stop)
     for layer in range(len(block.widths)):
         if stop.is_set():
             raise Cancelled
-        membranes, spikes = respond(currents, cells, block.dtype, normals.spikes)
+        drawn = cells.drawn(lambda width=block.widths[layer], alive=alive: neurons.fractions(width)[:, alive], axis=0)
+        membranes, spikes = respond(currents, drawn, block.dtype, normals.spikes)
         counts = spikes.sum(-1)
         gram = (spikes @ spikes.mT if steps > 1 or many else counts[..., None]).double()
         if not gram.isfinite().all():

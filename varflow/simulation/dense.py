@@ -146,10 +146,13 @@ def _stream(law: WeightLaw) -> int:
 @torch.inference_mode()
 def _simulate(batch: Batch, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
     columns, draws = batch.columns(), batch.streams.draws(chunk, "weights", dtype=batch.dtype, stop=stop)
+    neurons = batch.streams.draws(chunk, "neurons", dtype=batch.dtype, stop=stop)
     measures = Measures(batch.widths, wanted, len(batch.networks), batch.steps, batch.streams.device)
     currents = driven(batch.networks, batch.widths[0], batch.streams, chunk, wanted, dtype=batch.dtype, stop=stop)
     for layer in range(len(batch.widths)):
-        membranes, spikes = respond(currents, columns.cells, batch.dtype)
+        width = batch.widths[layer]
+        cells = columns.cells.drawn(lambda width=width: neurons.fractions(width)[:, :wanted])
+        membranes, spikes = respond(currents, cells, batch.dtype)
         counts = spikes.sum(-1, dtype=torch.float64)
         if not counts.isfinite().all():
             _raise_explosion(batch, columns, counts)

@@ -144,6 +144,7 @@ class Walk:
     def __init__(self, batch: Layered, chunk: int, wanted: int, stop: Event):
         self.batch, self.stop, self.spiking = batch, stop, 0
         self.draws = batch.streams.draws(chunk, "weights", dtype=batch.dtype, stop=stop)
+        self.neurons = batch.streams.draws(chunk, "neurons", dtype=batch.dtype, stop=stop)
         self.measures = Measures(batch.widths, wanted, 1, batch.steps, batch.streams.device)
 
     def through(self, layers: Sequence[Layer], flow: Flow, width: int | None) -> Flow:
@@ -182,7 +183,7 @@ class Walk:
         """Spikes as they arrive at the next layer; the layer is measured before their delay."""
         networks, probes, steps = flow.values.shape[:3]
         neurons = math.prod(flow.shape)
-        cells = Cells.of([layer.neuron], flow.values.device)
+        cells = Cells.of([layer.neuron], flow.values.device).drawn(lambda: self._fractions(flow.shape))
         back = None
         if layer.recurrent:
             back = recurrence(self.draws, layer, neurons, probes * steps, self.batch.conditional)
@@ -193,6 +194,10 @@ class Walk:
         if layer.neuron.delay:
             spikes = torch.cat([torch.zeros_like(spikes[:, :, : layer.neuron.delay]), spikes[:, :, : -layer.neuron.delay]], 2)
         return Flow(spikes.view(flow.values.shape), 1.0)
+
+    def _fractions(self, shape: tuple[int, ...]) -> Tensor:
+        """Of neurons that differ; on a map, one for all positions of a channel."""
+        return self.neurons.fractions(shape[0]).repeat_interleave(math.prod(shape[1:]), -1)
 
     def measure(self, membranes: Tensor, spikes: Tensor) -> None:
         wanted = self.measures.networks

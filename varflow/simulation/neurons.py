@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from varflow.model.neurons import Neuron
+from varflow.model.neurons import Neuron, equal_neurons
+from varflow.model.over_neurons import OverNeurons
 
 __all__ = ["Cells", "arriving", "fired", "go_on", "respond", "step_neurons"]
 
@@ -25,6 +26,9 @@ __all__ = ["Cells", "arriving", "fired", "go_on", "respond", "step_neurons"]
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
     """The neurons of several configurations; parameters of shape (configurations, 1).
+
+    Where neurons differ, threshold, decay and ``subtracted`` have shape (networks, configurations, neurons), after
+    :meth:`drawn`.
 
     A spike removes the fraction ``membrane`` of the potential, the amount ``subtracted`` and the fraction ``input`` of the next
     current; ``counts`` marks neurons that can spike several times in a step. Each is None if no configuration uses it.
@@ -42,30 +46,64 @@ class Cells:
     counts: Tensor | None
 
     @classmethod
-    def of(cls, neurons: Sequence[Neuron], device: torch.device, dtype: torch.dtype = torch.float64) -> Cells:
+    def of(
+        cls,
+        neurons: Sequence[Neuron],
+        device: torch.device,
+        dtype: torch.dtype = torch.float64,
+        fractions: Tensor | None = None,
+        axis: int = 1,
+    ) -> Cells:
         def column(value: Callable[[Neuron], Any]) -> Tensor:
             values = [value(neuron) for neuron in neurons]
+            if any(np.ndim(one) for one in values):
+                return torch.tensor(np.stack(np.broadcast_arrays(*values), axis=axis), dtype=dtype, device=device)
             return torch.tensor(values, dtype=torch.bool if isinstance(values[0], bool) else dtype, device=device)[:, None]
 
         def unless_zero(value: Callable[[Neuron], Any]) -> Tensor | None:
-            return column(value) if any(map(value, neurons)) else None
+            return column(value) if any(np.any(value(neuron)) for neuron in neurons) else None
 
+        thresholds, decays = ({n: _drawn(n, name, fractions) for n in neurons} for name in ("threshold", "decay"))
         return cls(
             tuple(neurons),
-            column(lambda n: n.decay),
+            column(decays.__getitem__),
             column(lambda n: n.input_scale),
-            column(lambda n: n.threshold),
+            column(thresholds.__getitem__),
             column(lambda n: n.strict),
             column(lambda n: n.synaptic_decay),
             unless_zero(lambda n: n.reset_rule.membrane),
-            unless_zero(lambda n: (1.0 if n.reset_rule.delayed else n.decay) * n.reset_rule.threshold * n.threshold),
+            unless_zero(lambda n: (1.0 if n.reset_rule.delayed else decays[n]) * n.reset_rule.threshold * thresholds[n]),
             unless_zero(lambda n: n.reset_rule.input),
             unless_zero(lambda n: n.reset_rule.counts),
         )
 
+    @property
+    def heterogeneous(self) -> bool:
+        return any(neuron.heterogeneous for neuron in self.neurons)
+
+    def drawn(self, fractions: Callable[[], Tensor], axis: int = 1) -> Cells:
+        """With the values of one layer, at ``fractions`` of shape (2, networks, neurons), uniform: of thresholds and decays.
+
+        ``axis`` is that of the configurations.
+        """
+        if not self.heterogeneous:
+            return self
+        return Cells.of(self.neurons, self.input_scale.device, self.input_scale.dtype, fractions(), axis)
+
     def only(self, active: Tensor) -> Cells:
         kept = [neuron for neuron, lives in zip(self.neurons, active.tolist(), strict=True) if lives]
         return Cells.of(kept, self.decay.device, self.decay.dtype) if kept else self
+
+
+def _drawn(neuron: Neuron, name: str, fractions: Tensor | None) -> Any:
+    """A parameter: its number, or where it is a distribution, values of shape (networks, neurons)."""
+    parameter = getattr(neuron, name)
+    if not isinstance(parameter, OverNeurons):
+        return parameter
+    if fractions is None:
+        return np.nan
+    which = ("threshold", "decay").index(name)
+    return parameter.frozen.ppf(fractions[which].cpu().numpy())
 
 
 def respond(
@@ -147,6 +185,7 @@ def step_neurons(neuron: Neuron, currents: np.ndarray) -> tuple[np.ndarray, np.n
     tuple of two arrays, shape (steps, neurons)
         ``H_t`` and ``S_t``.
     """
+    equal_neurons(neuron)
     given = torch.tensor(np.asarray(currents, dtype=np.float64))[None, None]
     membranes, spikes = respond(given, Cells.of([neuron], given.device), given.dtype)
     return membranes[0, 0].numpy(), spikes[0, 0].numpy()

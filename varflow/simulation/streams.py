@@ -1,8 +1,8 @@
 """Random streams: the numbers that belong to a seed, independent of batching, threads and other networks.
 
 A *chunk* is a fixed number of networks, determined by the widths. It has one stream for weights and biases, drawn layer by
-layer in fixed shapes, one for the drive of layer 1, and one for input spike trains. Network ``r`` is therefore the same in a
-long or short run, alone or in a sweep, shallow or deep.
+layer in fixed shapes, one for the drive of layer 1, one for input spike trains and one for neurons that differ. Network ``r``
+is therefore the same in a long or short run, alone or in a sweep, shallow or deep.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ __all__ = ["BLOCK", "Draws", "Streams"]
 # Weights drawn at once: on a CPU few enough to stay in cache until multiplied, on a GPU enough to keep it busy.
 BLOCK = {"cpu": 2**18, "cuda": 2**24}
 _PURPOSES = ("weights", "drive")
+_ALONE = {"trains": lambda chunk: -1 - chunk, "neurons": lambda chunk: 2**31 + chunk}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ class Streams:
         torch's CPU generator only reads the lower 32 bits. They are a bijection of a counter, so all streams of an experiment
         differ.
         """
-        # Spike trains count down from 0, the other purposes up.
-        counter = -1 - chunk if purpose == "trains" else chunk * len(_PURPOSES) + _PURPOSES.index(purpose)
+        # Spike trains count down from 0, neurons up from the middle, the other purposes up from 0.
+        counter = _ALONE[purpose](chunk) if purpose in _ALONE else chunk * len(_PURPOSES) + _PURPOSES.index(purpose)
         return (self.root >> 32 << 32) | _mixed((self.root + counter) % 2**32)
 
     def chunks(self, repeats: int) -> list[tuple[int, int]]:
@@ -92,6 +93,11 @@ class Draws:
         """Standard normal numbers for every network of the chunk, shape (repeats, *shape)."""
         shape = (self._repeats, *shape)
         return torch.empty(shape, dtype=self._buffer.dtype, device=self._buffer.device).normal_(generator=self._generator)
+
+    def fractions(self, neurons: int) -> torch.Tensor:
+        """Uniform numbers strictly between 0 and 1, two for each neuron of every network: shape (2, repeats, neurons)."""
+        numbers = torch.empty((2, self._repeats, neurons), dtype=torch.float64, device=self._buffer.device)
+        return numbers.uniform_(generator=self._generator).mul_(1 - 2.0**-52).add_(2.0**-53)
 
     def gammas(self, shapes: torch.Tensor) -> torch.Tensor:
         """Gamma variables of these shapes; 0 for shape 0."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from varflow._checks import DomainError, frozen, integer, positive, probability, scalar
-from varflow.model.distributions import distribution
 from varflow.model.drives import Inputs, Spikes
 from varflow.model.network import Network
+from varflow.model.neurons import equal_neurons
 from varflow.theory.binomial import TAIL, WHOLE_TAIL, Kernel
 from varflow.theory.counts import STEP, CountGrid, CountLaw, count_grid
 from varflow.theory.firing import firing
-from varflow.theory.layers import Layer, driven_threshold, layers, one_step
+from varflow.theory.layers import Layer, driven_tails, layers, one_step
 from varflow.theory.quasi_stationary import Lifetime, QuasiStationary, quasi_stationary, settled, whole_kernel
 from varflow.theory.stationary import Stationary, layers_until_silence, stationary
 
@@ -132,8 +132,7 @@ class SpikeChain:
 
     def driven_kernel(self, grid: CountGrid) -> Kernel:
         """The distribution of layer 1 on a grid, one row per input."""
-        z, normal = driven_threshold(self.network), distribution("normal")
-        return Kernel(grid, normal.sf(z), normal.sf(-z), WHOLE_TAIL)
+        return Kernel(grid, *driven_tails(self.network), WHOLE_TAIL)
 
     @property
     def homogeneous(self) -> bool:
@@ -289,6 +288,7 @@ def equal_layers(network: Network) -> Layer:
     one_step(network)
     if network.weights != "normal":
         raise DomainError("weights", network.weights, "must be 'normal': the series is derived for normal potentials")
+    equal_neurons(network.neuron)
     if network.depth == 1:
         raise DomainError("depth", 1, "must be at least 2: layer 1 is not driven by spikes")
     if len(set(network.widths.tolist())) > 1 or len(set(network.gains[1:].tolist())) > 1:

@@ -9,17 +9,20 @@ positive terms.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, frozen
-from varflow.model.distributions import distribution
+from varflow.model.over_neurons import OverNeurons, values_of
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory import contour, inversion, lattice
 from varflow.theory.layers import Layer
 
 __all__ = ["core_threshold", "firing", "mixed", "smooth_in_count", "sum_tails"]
+
+FEW = 32  # thresholds of a distribution over neurons, where each costs an integral
 
 
 def smooth_in_count(layer: Layer) -> bool:
@@ -59,8 +62,10 @@ def firing(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     **Source**: derived here; Daniels 1954 and Gil-Pelaez 1951 for the integrals.
     """
     if layer.is_normal:
-        normal, z = distribution("normal"), layer.standardised_threshold(counts)
-        return normal.sf(z), normal.sf(-z)
+        return layer.normal_tails(counts)
+    if isinstance(layer.threshold, OverNeurons) and layer.law.core.lattice is None:
+        each = [(weight, firing(replace(layer, threshold=theta), counts)) for theta, weight in values_of(layer.threshold, FEW)]
+        return np.asarray(sum(weight * p for weight, (p, _) in each)), np.asarray(sum(weight * q for weight, (_, q) in each))
     whole = np.rint(counts).astype(int)
     if np.array_equal(whole, counts):
         p, q = _table(layer, int(layer.fan_in))
@@ -123,8 +128,7 @@ def core_threshold(layer: Layer, number: np.ndarray) -> tuple[np.ndarray, float]
 
 def _at(layer: Layer, number: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both tails of a continuous distribution for ``J`` present connections."""
-    normal, z = distribution("normal"), layer.standardised_threshold(np.zeros(len(number)))
-    p, q = normal.sf(z), normal.sf(-z)  # J = 0: the bias alone
+    p, q = layer.normal_tails(np.zeros(len(number)))  # J = 0: the bias alone
     some = number > 0
     p[some], q[some] = sum_tails(layer.law.core, number[some], *core_threshold(layer, number[some]))
     return p, q

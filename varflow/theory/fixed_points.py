@@ -8,6 +8,7 @@ intervals, split where ``F' = 1``. Each is searched, which proves the list compl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,16 +18,19 @@ import numpy as np
 from varflow._checks import DomainError, non_negative, positive_scale, scalar, scale, unwrap
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
+from varflow.model.over_neurons import OverNeurons, over_neurons
 from varflow.model.signals import Layer
 from varflow.results import FixedPoint, FixedPoints
 from varflow.theory.cycles import may_cycle, two_cycles
 from varflow.theory.flow.block import critical_gain_of_block, fixed_points_of_block
 from varflow.theory.maps import RateMap
 from varflow.theory.roots import RESOLUTION, crossing, double_until, scan
+from varflow.theory.thresholds import as_one_threshold
 
 __all__ = ["critical_gain", "fixed_points", "saddle_node"]
 
 LARGEST_Z = 1e150  # above, z² overflows
+RESOLVED = 1e-15  # rate below which a distribution of thresholds is not resolved
 SMALLEST = 1e-300  # rate or variance of a fixed point: below, its products underflow
 
 
@@ -37,8 +41,9 @@ def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block:
 
     Parameters
     ----------
-    threshold : float or array
-        ``θ``; for ``θ ≤ 0`` activity never dies and the result is 0.
+    threshold : float, array or frozen scipy.stats distribution
+        ``θ``; for ``θ ≤ 0`` activity never dies and the result is 0. A distribution is one over neurons: ``S(z)`` becomes the
+        average over them; 0 if some thresholds are negative, or if their density does not vanish fast enough at 0.
     distribution : str or object
         Of the standardised potential.
     block : sequence of vf.layers, optional
@@ -67,6 +72,12 @@ def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block:
     >>> round(vf.critical_gain(threshold=1.0), 6)
     2.456501
 
+    Thresholds that differ between neurons lower it, by a factor of about ``1 - 0.71 CV²`` of their coefficient of variation:
+
+    >>> import scipy.stats
+    >>> round(vf.critical_gain(threshold=scipy.stats.uniform(0.8, 0.4)) ** 2, 3)
+    5.919
+
     A membrane shortcut lowers it, to ``√(γ_c (1 - α²)) θ``:
 
     >>> spike, linear = vf.layers.Spike(vf.Neuron(1.0)), vf.layers.Linear(gain=1.0)
@@ -76,6 +87,12 @@ def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block:
     _either(block, threshold=threshold)
     if block is not None:
         return critical_gain_of_block(block)
+    if over_neurons(threshold):
+        over = OverNeurons.of("threshold", threshold)
+        if over.smallest < 0:
+            return 0.0
+        law, theta = as_one_threshold(as_distribution(distribution), over)
+        return 0.0 if law.unbounded else theta * math.sqrt(saddle_node(law)[1])
     theta = scale("threshold", threshold)
     _, gamma = saddle_node(as_distribution(distribution))
     return unwrap(np.maximum(theta, 0.0) * np.sqrt(gamma))
@@ -117,7 +134,7 @@ def _last_z(law: Distribution, log_gamma: float = -np.inf) -> float:
 
 def fixed_points(
     *,
-    threshold: float | None = None,
+    threshold: Any = None,
     gain: float | None = None,
     distribution: Any = "normal",
     bias_std: float = 0.0,
@@ -132,7 +149,8 @@ def fixed_points(
     Parameters
     ----------
     threshold, gain, bias_std, mean_gain : float
-        As in :func:`varflow.variance_map`, one number each.
+        As in :func:`varflow.variance_map`, one number each. A threshold may be a frozen scipy.stats distribution over neurons,
+        of positive values and with ``mean_gain=0``.
     distribution : str or object
         Of the standardised potential.
     block : sequence of vf.layers, optional
@@ -194,10 +212,15 @@ def fixed_points(
     if block is not None:
         return fixed_points_of_block(block)
     law = as_distribution(distribution)
-    theta = scalar("threshold", scale("threshold", threshold))
+    if heterogeneous := over_neurons(threshold):
+        law, theta = as_one_threshold(law, threshold)
+    else:
+        theta = scalar("threshold", scale("threshold", threshold))
     g = scalar("gain", positive_scale("gain", gain))
     sigma_b = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))
     m_g = scalar("mean_gain", scale("mean_gain", mean_gain))
+    if heterogeneous and m_g:
+        raise DomainError("mean_gain", m_g, "must be 0 together with a distribution of thresholds")
     layer = RateMap(law, theta, g, sigma_b, m_g)
     lowest = _lowest(layer)
     found, complete = _roots(layer, lowest)
@@ -224,7 +247,7 @@ def _roots(layer: RateMap, lowest: float) -> tuple[list[float], bool]:
     if layer.m_g == 0 and theta == 0:
         return [unit * float(law.sf(0.0))], True
     excess = lambda y: layer(y) - y  # noqa: E731
-    quiet = float(layer(0.0)) if layer.sigma_b else np.inf if theta <= 0 else 0.0  # rate due to the bias alone
+    quiet = float(layer(0.0)) if layer.sigma_b else np.inf if theta <= 0 or law.unbounded else 0.0  # rate due to the bias alone
     if (excess(lowest) >= 0) != (quiet > SMALLEST):
         rule = f"gives a fixed point a rate or variance below {SMALLEST:g}, which underflows"
         raise DomainError("gain", layer.g, f"{rule}; choose a gain closer to the threshold")
@@ -261,6 +284,8 @@ def _turns(layer: RateMap, lowest: float) -> list[float]:
 
 def _lowest(layer: RateMap) -> float:
     """Where the search starts: the smallest rate or variance in range, below which all rates rise or all fall."""
+    if layer.law.unbounded:
+        return RESOLVED * layer.unit
     smallest = SMALLEST if layer.sigma_b else max(SMALLEST, SMALLEST / layer.g / layer.g)
     return min(max(layer.unit * _least_rate(layer), smallest), 0.5 * layer.unit)
 
@@ -304,7 +329,7 @@ def _described(layer: RateMap, y: float) -> FixedPoint:
 def _basin_edge(layer: RateMap, points: tuple[FixedPoint, ...]) -> float:
     """The smallest variance from which activity does not decay to silence, or to the quiet state with a bias."""
     law, theta, g = layer.law, layer.theta, layer.g
-    if layer.sigma_b > 0 or theta <= 0:
+    if layer.sigma_b > 0 or theta <= 0 or law.unbounded:
         return next((point.variance for point in points[1:] if point.multiplier >= 1), 0.0)
     if law.levels is not None and layer.m_g == 0:
         jumps = np.sort((theta / law.levels[law.levels > 0]) ** 2)

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from varflow._checks import frozen
+from varflow.model.over_neurons import OverNeurons
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory.layers import Layer
+from varflow.theory.layers import tails as layer_tails
 
 __all__ = ["membranes", "sums", "tails"]
 
@@ -54,18 +56,22 @@ def membranes(layer: Layer, values: np.ndarray, number: int) -> np.ndarray:
 def tails(layer: Layer, largest: int) -> tuple[np.ndarray, np.ndarray]:
     """``P(u > θ)`` (``≥`` if not strict) and its complement for 0 … ``largest`` present inputs."""
     p, q = np.zeros(largest + 1), np.zeros(largest + 1)
-    bias = np.sqrt(layer.bias_variance)
+    bias = layer.bias_variance > 0
     for number, (values, mass) in enumerate(sums(layer.law.core, largest)):
         u = membranes(layer, values, number)
         if bias:
-            p[number], q[number] = _smeared((layer.threshold - u) / bias, mass)
+            p[number], q[number] = _smeared(layer, u, mass)
+            continue
+        if isinstance(layer.threshold, OverNeurons):
+            over = layer.threshold.frozen
+            p[number], q[number] = np.sum(mass * over.cdf(u)), np.sum(mass * over.sf(u))
             continue
         silent = np.searchsorted(u, layer.threshold, side="right" if layer.strict else "left")
         p[number], q[number] = mass[silent:].sum(), mass[:silent].sum()
     return frozen(p), frozen(q)
 
 
-def _smeared(z: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
-    from scipy.special import ndtr
-
-    return float(np.sum(mass * ndtr(-z))), float(np.sum(mass * ndtr(z)))
+def _smeared(layer: Layer, u: np.ndarray, mass: np.ndarray) -> tuple[float, float]:
+    """The tails with a normal bias added to every membrane ``u``."""
+    above, below = layer_tails(layer.threshold, u, np.full_like(u, layer.bias_variance), layer.strict)
+    return float(np.sum(mass * above)), float(np.sum(mass * below))

@@ -8,21 +8,26 @@ both use this record. Firing probabilities are in ``firing``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError
+from varflow.model.distributions import distribution
 from varflow.model.network import Network, plain_chain
+from varflow.model.over_neurons import OverNeurons, averaged
 from varflow.model.weights import WeightLaw
 
 __all__ = [
     "Layer",
-    "driven_threshold",
+    "driven_tails",
     "driven_variances",
     "layers",
     "one_step",
     "sample_variance_moments",
     "sample_variance_std",
+    "standardised_threshold",
+    "tails",
 ]
 
 
@@ -39,8 +44,7 @@ class Layer:
     weight_variance: float
     weight_mean: float
     bias_variance: float
-    threshold: float
-    fires_at_rest: bool
+    threshold: float | OverNeurons
     law: WeightLaw
     scale: float  # scale and shift of a present connection, without the input scale
     shift: float
@@ -90,16 +94,32 @@ class Layer:
         central = central + plain + 3 * std**4 * (var + expected**2)
         return central - 3 * (std**2 * expected + mean**2 * var) ** 2
 
-    def standardised_threshold(self, counts: np.ndarray) -> np.ndarray:
-        """``z = (θ - λ μ K)/√C``; if the potential is constant, ``-inf`` if that constant fires, else ``+inf``."""
-        margin = self.threshold - self.weight_mean * counts
-        return _standardised(margin, self.conditional_variance(counts), self.fires_at_rest)
+    def normal_tails(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``P(u > θ)`` and its complement, over all neurons, if potentials are normal given the count."""
+        return tails(self.threshold, self.weight_mean * counts, self.conditional_variance(counts), self.strict)
 
 
-def _standardised(margin: np.ndarray, variance: np.ndarray, fires_at_rest: bool) -> np.ndarray:
+def tails(
+    threshold: float | OverNeurons, mean: np.ndarray, variance: np.ndarray, strict: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The probability that a normal potential fires, and its complement, averaged over neurons."""
+    normal = distribution("normal")
+    z = lambda theta: standardised_threshold(theta, mean, variance, strict)  # noqa: E731
+    return averaged(threshold, lambda theta: normal.sf(z(theta))), averaged(threshold, lambda theta: normal.sf(-z(theta)))
+
+
+def standardised_threshold(threshold: Any, mean: np.ndarray, variance: np.ndarray, strict: bool) -> np.ndarray:
+    """``z = (θ - μ)/√C``; if the potential is constant, ``-inf`` if that constant fires, else ``+inf``.
+
+    Several thresholds form a last axis.
+    """
+    if np.ndim(threshold):
+        mean, variance = np.expand_dims(mean, -1), np.expand_dims(variance, -1)
+    margin = threshold - mean
     with np.errstate(divide="ignore", invalid="ignore"):
         z = margin / np.sqrt(variance)
-    return np.where(variance > 0, z, -np.inf if fires_at_rest else np.inf)
+    fires = (margin < 0) | ((margin == 0) & (not strict))
+    return np.where(variance > 0, z, np.where(fires, -np.inf, np.inf))
 
 
 def _thinned_fourth_cumulant(density: float, mean: float, variance: float, third: float, fourth: float) -> float:
@@ -146,7 +166,6 @@ def _layer(network: Network, fan_in: int, width: int, gain: float, mean_gain: fl
         weight_mean=factor * mean_gain / fan_in,
         bias_variance=(factor * network.bias_std) ** 2,
         threshold=neuron.threshold,
-        fires_at_rest=neuron.fires_at(0.0),
         law=law,
         scale=scale,
         shift=shift,
@@ -160,10 +179,10 @@ def driven_variances(network: Network) -> np.ndarray:
     return network.neuron.input_scale**2 * network.drive.current_variances
 
 
-def driven_threshold(network: Network) -> np.ndarray:
-    """``θ`` in standard deviations of layer 1's membrane, one entry per input."""
-    neuron, variances = network.neuron, driven_variances(network)
-    return _standardised(np.full_like(variances, neuron.threshold), variances, neuron.fires_at(0.0))
+def driven_tails(network: Network) -> tuple[np.ndarray, np.ndarray]:
+    """``P(u > θ)`` in layer 1 and its complement, one entry per input."""
+    variances = driven_variances(network)
+    return tails(network.neuron.threshold, np.zeros_like(variances), variances, network.neuron.strict)
 
 
 def one_step(network: Network) -> None:

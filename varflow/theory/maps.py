@@ -15,8 +15,9 @@ import numpy as np
 from varflow._checks import non_negative, positive_scale, same_shape, scale, unwrap
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
+from varflow.model.over_neurons import OverNeurons, over_neurons
 
-__all__ = ["RateMap", "multiplier", "standardised", "variance_map"]
+__all__ = ["RateMap", "fired", "multiplier", "standardised", "thresholds", "variance_map"]
 
 TINY = 1e-290  # tails below use their logarithm
 
@@ -40,7 +41,8 @@ def variance_map(
     variance : float or array
         ``V ≥ 0``, in squared units of the potential.
     threshold, gain, bias_std : float or array
-        ``θ`` (any sign), ``g = σ_w √n > 0`` and ``σ_b ≥ 0``; all arrays broadcast.
+        ``θ`` (any sign), ``g = σ_w √n > 0`` and ``σ_b ≥ 0``; all arrays broadcast. A frozen scipy.stats distribution is that of
+        the thresholds over neurons, and ``F`` the average over them.
     distribution : str or object
         Of the standardised potential; see :func:`varflow.distribution`.
     mean_gain : float or array
@@ -68,18 +70,35 @@ def variance_map(
     >>> round(vf.variance_map(1.0, threshold=1.0, gain=vf.gain(threshold=1.0)), 12)
     1.0
     """
-    checked = _checked(threshold=threshold, gain=gain, bias_std=bias_std, mean_gain=mean_gain)
-    V, *parameters = same_shape(variance=non_negative("variance", scale("variance", variance)), **checked)
-    theta, g, sigma_b, m_g = parameters
+    checked = _checked(gain=gain, bias_std=bias_std, mean_gain=mean_gain)
+    theta, shape = thresholds(threshold)
+    V, g, sigma_b, m_g, _ = same_shape(
+        variance=non_negative("variance", scale("variance", variance)), **checked, threshold=shape
+    )
     std = np.sqrt(V)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = np.where(m_g == 0, 0.0, m_g * ((std - sigma_b) / g) * ((std + sigma_b) / g))
-    return unwrap(sigma_b**2 + g**2 * as_distribution(distribution).sf(standardised(theta - mean, std)))
+    return unwrap(sigma_b**2 + g**2 * fired(as_distribution(distribution), theta, mean, std))
 
 
-def _checked(*, threshold: Any, gain: Any, bias_std: Any, mean_gain: Any = 0.0) -> dict[str, np.ndarray]:
+def thresholds(threshold: Any) -> tuple[Any, np.ndarray]:
+    """Checked thresholds, or their distribution over neurons; and an array of the shape that other arguments broadcast with."""
+    if over_neurons(threshold):
+        return OverNeurons.of("threshold", threshold), np.zeros(())
+    theta = scale("threshold", threshold)
+    return theta, theta
+
+
+def fired(law: Distribution, threshold: np.ndarray | OverNeurons, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """``S((θ - μ)/√V)``, averaged over neurons."""
+    if isinstance(threshold, OverNeurons):
+        values, weights = threshold.rule()
+        return law.sf(standardised(values - mean[..., None], std[..., None])) @ weights
+    return np.asarray(law.sf(standardised(threshold - mean, std)))
+
+
+def _checked(*, gain: Any, bias_std: Any, mean_gain: Any) -> dict[str, np.ndarray]:
     return {
-        "threshold": scale("threshold", threshold),
         "gain": positive_scale("gain", gain),
         "bias_std": non_negative("bias_std", scale("bias_std", bias_std)),
         "mean_gain": scale("mean_gain", mean_gain),
@@ -146,7 +165,7 @@ class RateMap:
         """``F'(V) = f(z) (g² z/(2V) + m_g/√V)``; at ``V = 0``, 0 if all neurons agree and ``inf`` at a jump."""
         z, std, image = float(self.z(y)), float(self.std(y)), float(self(y))
         if std == 0:
-            return 0.0 if self.theta else np.inf
+            return 0.0 if self.theta and not self.law.unbounded else np.inf
         if image == 0:
             return 0.0
         hazard, ratio = float(self.law.hazard(z)), self.g / self.root_unit / std  # f may underflow before its products

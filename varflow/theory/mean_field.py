@@ -6,14 +6,13 @@ import numpy as np
 
 from varflow._checks import DomainError, instance
 from varflow._progress import Progress, Report, check_progress, reporter
-from varflow.model.distributions import distribution
 from varflow.model.drive_kinds import Given
 from varflow.model.network import Network
 from varflow.results import Profile
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.walk import walked
 from varflow.theory.in_time.stepping import driven_by
-from varflow.theory.layers import driven_threshold, driven_variances, layers, one_step
+from varflow.theory.layers import driven_tails, driven_variances, layers, one_step
 from varflow.theory.over_inputs import over_inputs
 
 __all__ = ["mean_field"]
@@ -132,16 +131,15 @@ def mean_field(
 
 def _layer_by_layer(network: Network, report: Report) -> tuple[np.ndarray, np.ndarray]:
     """Variance and rate of every layer for each input; shapes (batch, depth)."""
-    normal = distribution("normal")
     if isinstance(network.drive, Given):
         state = driven_by(network.drive, network.neuron)
         variances, rates = [state.variance[0, :, 0]], [state.firing_rate[0, :, 0]]
     else:
-        variances, rates = [driven_variances(network)], [normal.sf(driven_threshold(network))]
+        variances, rates = [driven_variances(network)], [driven_tails(network)[0]]
     report(1)
     for number, layer in enumerate(layers(network), start=2):
         count = layer.fan_in * rates[-1]
         variances.append(layer.conditional_variance(count))
-        rates.append(normal.sf(layer.standardised_threshold(count)))
+        rates.append(layer.normal_tails(count)[0])
         report(number)
     return np.column_stack(variances), np.column_stack(rates)

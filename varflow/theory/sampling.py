@@ -14,8 +14,9 @@ import numpy as np
 from varflow._checks import integer
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
+from varflow.model.over_neurons import OverNeurons
 from varflow.results import Ensemble
-from varflow.theory.layers import Layer, driven_threshold, driven_variances, layers
+from varflow.theory.layers import Layer, driven_variances, layers, standardised_threshold
 from varflow.theory.partial_moments import partial_moments, unit
 from varflow.theory.potentials import potentials
 
@@ -41,14 +42,15 @@ class ExactLaw:
         inputs = np.tile(np.arange(repeats), ensembles)
         kind = inputs % len(network.drive.current_variances)
         many = repeats >= MANY
-        conditional, z = driven_variances(network)[kind], driven_threshold(network)[kind]
-        drawn = [_normal_layer(rng, int(network.widths[0]), conditional, z, many)]
+        neuron, conditional = network.neuron, driven_variances(network)[kind]
+        rest = np.zeros_like(conditional)
+        drawn = [_normal_layer(rng, int(network.widths[0]), rest, conditional, neuron.threshold, neuron.strict, many)]
         for layer in layers(network):
-            counts = drawn[-1][0]
+            counts, theta = drawn[-1][0], layer.threshold
             if layer.is_normal:
-                conditional, z = layer.conditional_variance(counts), layer.standardised_threshold(counts)
-                drawn.append(_normal_layer(rng, layer.width, conditional, z, many))
-            elif layer.width <= EXACT_WIDTH and layer.fan_in <= EXACT_FAN_IN and not many:
+                mean, conditional = layer.weight_mean * counts, layer.conditional_variance(counts)
+                drawn.append(_normal_layer(rng, layer.width, mean, conditional, theta, layer.strict, many))
+            elif neuron.heterogeneous or (layer.width <= EXACT_WIDTH and layer.fan_in <= EXACT_FAN_IN and not many):
                 drawn.append(_layer_of_potentials(rng, layer, counts.astype(int)))
             else:
                 drawn.append(_layer_of_moments(rng, layer, counts.astype(int)))
@@ -57,21 +59,45 @@ class ExactLaw:
 
 
 def _normal_layer(
-    rng: np.random.Generator, width: int, conditional: np.ndarray, z: np.ndarray, many: bool
+    rng: np.random.Generator,
+    width: int,
+    mean: np.ndarray,
+    conditional: np.ndarray,
+    threshold: float | OverNeurons,
+    strict: bool,
+    many: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Spike count and sample variance of ``width`` normal potentials with variance ``conditional``, for each network."""
-    counts, spread = np.zeros_like(z), np.zeros_like(z)
-    certain = np.isinf(z)
-    counts[certain & (z < 0)] = width
-    random = np.flatnonzero(~certain | (conditional > 0))
-    if len(random):
-        draw = _normal_potentials if width <= EXACT_WIDTH and not (many and width > 1) else _normal_moments
-        counts[random], spread[random] = draw(rng, width, z[random])
-    return counts, conditional * spread if width > 1 else np.full_like(z, np.nan)
+    """Spike count and sample variance of ``width`` normal potentials of these moments, for each network."""
+    if width <= EXACT_WIDTH and not (many and width > 1):
+        return _normal_potentials(rng, width, mean, conditional, threshold, strict)
+    state = np.unique(np.stack([mean, conditional]), axis=1, return_inverse=True)[1].ravel()
+    first = np.unique(state, return_index=True)[1]
+    theta, weights = threshold.rule() if isinstance(threshold, OverNeurons) else (np.array([threshold]), np.ones(1))
+    z = standardised_threshold(theta, mean[first], conditional[first], strict)
+    chance, above, below = _tail_moments(np.clip(z, -LAST_Z, LAST_Z), weights)
+    chance = np.where(conditional[first] > 0, chance, (z < 0) @ weights)
+    counts = rng.binomial(width, np.minimum(chance[state], 1.0))
+    if width == 1:
+        return counts, np.full(len(mean), np.nan)
+    return counts, conditional * _given_counts(rng, width, counts, state, above, below)
 
 
-def _normal_potentials(rng: np.random.Generator, width: int, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return _counted(rng.standard_normal((len(z), width)), z[:, None])
+def _normal_potentials(
+    rng: np.random.Generator,
+    width: int,
+    mean: np.ndarray,
+    conditional: np.ndarray,
+    threshold: float | OverNeurons,
+    strict: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    shape = (len(mean), width)
+    u = mean[:, None] + np.sqrt(conditional)[:, None] * rng.standard_normal(shape)
+    return _counted(u, _thresholds(rng, threshold, shape), strict)
+
+
+def _thresholds(rng: np.random.Generator, threshold: float | OverNeurons, shape: tuple[int, ...]) -> np.ndarray | float:
+    """The threshold of every neuron."""
+    return threshold.quantile(rng.random(shape)) if isinstance(threshold, OverNeurons) else threshold
 
 
 def _counted(u: np.ndarray, threshold: np.ndarray | float, strict: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -79,20 +105,13 @@ def _counted(u: np.ndarray, threshold: np.ndarray | float, strict: bool = True) 
     return counts, u.var(axis=1, ddof=1) if u.shape[1] > 1 else np.full(len(u), np.nan)
 
 
-def _normal_moments(rng: np.random.Generator, width: int, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    normal = distribution("normal")
-    different, state = np.unique(np.clip(z, -LAST_Z, LAST_Z), return_inverse=True)
-    above, below = _tail_moments(different, normal.hazard(different)), _tail_moments(different, -normal.hazard(-different))
-    counts = rng.binomial(width, normal.sf(different)[state])
-    return counts, _given_counts(rng, width, counts, state, np.array(above), np.array(below))
-
-
 def _layer_of_potentials(rng: np.random.Generator, layer: Layer, below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     counts, variances = np.empty(len(below)), np.empty(len(below))
     size = max(1, 2**20 // (layer.width * (int(below.max(initial=0)) + 1)))
     for start in range(0, len(below), size):
         some = slice(start, start + size)
-        counts[some], variances[some] = _counted(potentials(rng, layer, below[some]), layer.threshold, layer.strict)
+        u = potentials(rng, layer, below[some])
+        counts[some], variances[some] = _counted(u, _thresholds(rng, layer.threshold, u.shape), layer.strict)
     return counts, variances
 
 
@@ -130,9 +149,20 @@ def _given_counts(
     return rng.standard_gamma(shape[which]) * size[which] + np.where(varies, 0.0, mean)[which]
 
 
-def _tail_moments(z: np.ndarray, hazard: np.ndarray) -> tuple[np.ndarray, ...]:
-    """First four moments of a standard normal truncated at ``z``: above with hazard ``φ/Q``, below with ``-φ/(1-Q)``."""
-    return hazard, 1 + z * hazard, (z**2 + 2) * hazard, 3 + (z**3 + 3 * z) * hazard
+def _tail_moments(z: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``P(N > z)`` of a standard normal ``N``, and its first four moments given ``N > z`` and ``N ≤ z``.
+
+    ``z`` has shape (states, thresholds), the results (states,) and (4, states).
+    """
+    normal = distribution("normal")
+
+    def side(x: np.ndarray, hazard: np.ndarray) -> np.ndarray:
+        log = normal.log_sf(x)
+        mass = weights * np.exp(log - log.max(axis=-1, keepdims=True))
+        moments = hazard, 1 + z * hazard, (z**2 + 2) * hazard, 3 + (z**3 + 3 * z) * hazard
+        return np.array([np.sum(mass * moment, axis=-1) for moment in moments]) / mass.sum(axis=-1)
+
+    return normal.sf(z) @ weights, side(z, normal.hazard(z)), side(-z, -normal.hazard(-z))
 
 
 def _about(c: np.ndarray, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from varflow._checks import DomainError, several
 from varflow.model.layers import Layer, LayerNorm, Residual, Spike
+from varflow.model.over_neurons import size_of
 from varflow.model.signals import Signal, all_layers, signal_after
 from varflow.model.weighted_layers import Weighted
 from varflow.results import FixedPoint, FixedPoints
@@ -131,7 +132,7 @@ class Block:
     @cached_property
     def unit(self) -> float:
         """Square of the largest threshold, in units of the input."""
-        sizes = [abs(layer.neuron.threshold / layer.neuron.input_scale) for layer in self.spiking]
+        sizes = [size_of(layer.neuron.threshold) / layer.neuron.input_scale for layer in self.spiking]
         return max(sizes) ** 2 or 1.0
 
     @cached_property

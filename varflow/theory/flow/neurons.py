@@ -17,15 +17,17 @@ from scipy.special import ndtr
 from varflow._checks import DomainError, choice, integer
 from varflow._memory import gibibytes, room
 from varflow.model.layers import Spike
-from varflow.model.neurons import Neuron
+from varflow.model.neurons import Neuron, equal_neurons
+from varflow.model.over_neurons import OverNeurons
 from varflow.theory.flow.recurrence import recurrent_layer
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.in_time.filters import past_synapse
 from varflow.theory.in_time.histories import Histories, longest, uniform_points
 from varflow.theory.in_time.orthants import Orthants, both_or_one, standardised_threshold
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
-from varflow.theory.in_time.responses import LayerState
-from varflow.theory.in_time.stepping import stepped
+from varflow.theory.in_time.responses import LayerState, mixed
+from varflow.theory.in_time.stepping import MEMBERS, Population, stepped
+from varflow.theory.layers import tails
 
 __all__ = ["METHODS", "Neurons", "one_step", "replicated"]
 
@@ -111,8 +113,10 @@ class Neurons:
             return self._sampling(neuron, grid)(*self._filtered(neuron, currents), number)
         if grid.steps == 1:
             return one_step(neuron, currents.mean, currents.covariance)
-        respond = self._once(Orthants, neuron, grid.steps, grid.size // grid.steps)
-        return respond(currents.increments)
+        probes = grid.size // grid.steps
+        members = [(weight, self._once(Orthants, one, grid.steps, probes)) for weight, one in neuron.members(MEMBERS)]
+        states = [(weight, respond(currents.increments)) for weight, respond in members]
+        return mixed(states) if neuron.heterogeneous else states[0][1]
 
     def _filtered(self, neuron: Neuron, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
         """Moments past the synapse, of every replica."""
@@ -129,23 +133,26 @@ class Neurons:
 
     def _sampling(self, neuron: Neuron, grid: Grid) -> Any:
         points, sizes = self.points, {"scrambles": self.scrambles, "seed": self.seed}
+        if neuron.reset_rule.counts and isinstance(neuron.threshold, OverNeurons):
+            raise DomainError(
+                "neuron", neuron, "must have one threshold in theory over several steps: it counts multiples of it"
+            )
         if self.method == "histories":
-            return Histories(neuron, self._once(uniform_points, grid.size, points=points, **sizes))
+            return Histories(equal_neurons(neuron), self._once(uniform_points, grid.size, points=points, **sizes))
         if grid.size > grid.steps:
             points = min(points, 2 ** int(np.log2(max(NUMBERS // (grid.size * self.scrambles), 1))))
-        return QuasiMonteCarlo(
-            neuron, self._once(normal_points, grid.size, points=points, **sizes), self.seed, steps=grid.steps
-        )
+        normals = self._once(normal_points, grid.size + neuron.differing, points=points, **sizes)
+        return QuasiMonteCarlo(neuron, normals, self.seed, steps=grid.steps)
 
     def _drawn(self, neuron: Neuron, currents: Currents, number: int) -> np.ndarray:
         """Spikes at sampled currents, shape (scrambles, groups, i, points)."""
         sampling, steps = self._sampling(neuron, currents.grid), currents.grid.steps
-        replicas, size, points = sampling.normals.shape
+        size, (replicas, _, points) = currents.grid.size, sampling.normals.shape
         mean, covariance = self._filtered(neuron, currents)
-        z = (sampling.normals * sampling.signs(number)[..., None])[:, None]
-        drawn = causal_factor(covariance) @ z + mean[..., None]
+        z = sampling.normals * sampling.signs(number)[..., None]
+        drawn = causal_factor(covariance) @ z[:, None, :size] + mean[..., None]
         runs = drawn.reshape(*drawn.shape[:2], size // steps, steps, points)
-        spikes = stepped(replace(neuron, input_scale=1.0, synaptic_decay=0.0), runs)[1]
+        spikes = np.stack([stepped(Population.of(neuron, one[size:]), run)[1] for one, run in zip(z, runs, strict=True)])
         return spikes.reshape(replicas, drawn.shape[1], size, points).astype(np.float32)
 
 
@@ -160,10 +167,16 @@ def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> LayerS
     .. math:: e_i = Q(h_i), \qquad M_{ij} = P(H_i > \theta, H_j > \theta) = L(h_i, h_j; \rho_{ij}), \qquad
               h_i = (\theta - \mu_i)/\sigma_i
     """
-    variance = np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 0.0)
+    variance, size = np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 0.0), mean.shape[-1]
+    if neuron.heterogeneous and size == 1:
+        rate = tails(neuron.threshold, mean, variance, neuron.strict)[0]
+        return LayerState(variance, mean, rate, rate[..., None])
+    if neuron.heterogeneous:
+        members = replace(neuron, decay=0.0).members(MEMBERS)
+        return mixed([(weight, one_step(member, mean, covariance)) for weight, member in members])
     h, std = standardised_threshold(neuron, mean, variance), np.sqrt(variance)
     rate = ndtr(-h)
-    own = np.arange(h.shape[-1])
+    own = np.arange(size)
     M = rate[..., :, None] * rate[..., None, :]
     M[..., own, own] = rate
     i, j = np.triu_indices(len(own), 1)

@@ -14,7 +14,7 @@ from varflow.model.layers import Spike
 from varflow.theory.in_time.conditional_spikes import expected_spikes
 from varflow.theory.in_time.quasi_monte_carlo import FLAT, QuasiMonteCarlo
 from varflow.theory.in_time.responses import LayerState
-from varflow.theory.in_time.stepping import admitted, membrane, spikes
+from varflow.theory.in_time.stepping import Population, admitted, membrane, spikes
 
 __all__ = ["recurrent_layer"]
 
@@ -38,7 +38,8 @@ def recurrent_layer(
 
 def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, normals: np.ndarray) -> tuple[np.ndarray, ...]:
     """Variance, mean, rate and second moments of spikes over one set of points (i, points)."""
-    neuron, size, points = layer.neuron, len(mean), normals.shape[-1]
+    size, points = len(mean), normals.shape[-1]
+    neuron = Population.of(layer.neuron, normals[size:])
     back, forth = layer.neuron.input_scale * layer.recurrent_gain, layer.neuron.input_scale * layer.recurrent_mean_gain
     order = np.arange(size).reshape(-1, steps).T.ravel()  # step by step, all probes at each
     total, M, e = covariance.copy(), np.zeros((size, size)), np.zeros(size)

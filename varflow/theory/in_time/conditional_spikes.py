@@ -6,7 +6,7 @@ import numpy as np
 from scipy import special
 
 from varflow.model.neurons import Neuron
-from varflow.theory.in_time.stepping import spikes
+from varflow.theory.in_time.stepping import Population, spikes
 
 __all__ = ["expected_spikes", "normal_cdf"]
 
@@ -34,7 +34,7 @@ def normal_cdf(x: np.ndarray) -> np.ndarray:
 
 
 def expected_spikes(
-    neuron: Neuron, expected: np.ndarray, std: float, before: np.ndarray, sampled: np.ndarray
+    neuron: Neuron | Population, expected: np.ndarray, std: float, before: np.ndarray, sampled: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """``E[S]`` and ``E[S²]`` for ``H ~ N(expected, (1 - g S_before)² std²)``, with ``g`` the reset's fraction of input lost.
 

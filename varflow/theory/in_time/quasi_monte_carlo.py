@@ -23,10 +23,11 @@ from scipy import special
 
 from varflow._checks import ConvergenceError, require
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import size_of
 from varflow.theory.in_time.conditional_spikes import expected_spikes
 from varflow.theory.in_time.rank_one_currents import rank_one_layer
 from varflow.theory.in_time.responses import LayerState
-from varflow.theory.in_time.stepping import admitted, membrane, spikes
+from varflow.theory.in_time.stepping import Population, admitted, membrane, spikes
 
 __all__ = ["QuasiMonteCarlo", "causal_factor", "innovations", "normal_points"]
 
@@ -46,8 +47,9 @@ class QuasiMonteCarlo:
     Parameters
     ----------
     neuron : Neuron
-    normals : ndarray, shape (scrambles, steps, points)
-        Of :func:`normal_points`.
+    normals : ndarray, shape (scrambles, steps + parameters, points)
+        Of :func:`normal_points`; a row more for each parameter of the neuron that is a distribution, so that every point is a
+        neuron of its own.
     seed : int
         Of random signs, new in every layer. The same points in every layer would repeat their error, which a multiplier
         ``m`` amplifies by ``1/(1-m)``; with signs they are still a scrambled Sobol sequence.
@@ -68,15 +70,15 @@ class QuasiMonteCarlo:
         return len(self.normals)
 
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int) -> LayerState:
-        if covariance.max() > OVERFLOW * self.neuron.threshold**2 and self.neuron.reset_rule.counts:
+        if self.neuron.reset_rule.counts and covariance.max() > OVERFLOW * size_of(self.neuron.threshold) ** 2:
             hint = "multi-spike activity at this gain grows without bound; lower the gain or the number of layers"
             raise ConvergenceError(f"variance {covariance.max():.3g} of the currents into layer {layer + 1}: {hint}")
         run = self.steps or mean.shape[-1]
         exact = rank_one_layer(self.neuron, mean, covariance, run)
         if exact is not None:
             return exact
-        replicas, steps, points = self.normals.shape
-        kinds = covariance.shape[1]
+        replicas, _, points = self.normals.shape
+        kinds, steps = covariance.shape[1], covariance.shape[-1]
         signs = self.signs(layer)
         factors = np.broadcast_to(causal_factor(covariance), (replicas, kinds, steps, steps))
         means = np.broadcast_to(mean, (replicas, kinds, steps))
@@ -90,7 +92,7 @@ class QuasiMonteCarlo:
         return LayerState(*moments, point_fraction=1 / points)
 
     def signs(self, layer: int) -> np.ndarray:
-        """Random signs of the points in one layer, shape (scrambles, steps)."""
+        """Random signs of the points in one layer, shape (scrambles, steps + parameters)."""
         return 1.0 - 2.0 * np.random.default_rng([self.seed, 1, layer]).integers(0, 2, self.normals.shape[:2])
 
 
@@ -134,21 +136,25 @@ def innovations(factor: np.ndarray) -> np.ndarray:
 def trajectories(
     neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray, run: int
 ) -> tuple[np.ndarray, ...]:
-    """Variance, mean, rate and second moments of spikes over one set of points (steps, points), block by block.
+    """Variance, mean, rate and second moments of spikes over one set of points, block by block.
 
     Neurons start from rest every ``run`` steps.
     """
-    steps, points = normals.shape
-    unit = max(abs(neuron.threshold), np.linalg.norm(factor, axis=1).max(), np.abs(mean).max()) or 1.0  # single precision
-    neuron, mean, factor = replace(neuron, threshold=neuron.threshold / unit), mean / unit, factor / unit
-    blocks = (normals[:, start : start + BLOCK] for start in range(0, points, BLOCK))
-    total = sum(_sums(neuron, mean, factor, block, signs, run) for block in blocks) / points
+    steps, points = len(mean), normals.shape[1]
+    unit = max(size_of(neuron.threshold), np.linalg.norm(factor, axis=1).max(), np.abs(mean).max()) or 1.0  # single precision
+    population = Population.of(neuron, normals[steps:] * signs[steps:, None])
+    population = replace(population, threshold=population.threshold / unit)
+    mean, factor, normals, signs = mean / unit, factor / unit, normals[:steps], signs[:steps]
+    blocks = (slice(start, start + BLOCK) for start in range(0, points, BLOCK))
+    total = sum(_sums(population.of_points(part), mean, factor, normals[:, part], signs, run) for part in blocks) / points
     below, (potential, second, rate, square) = total[:, :steps].T, total[:, steps:].T
     past = np.tril(below, -1)
     return unit**2 * (second - potential**2), unit * potential, rate, past + past.T + np.diag(square)
 
 
-def _sums(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray, run: int) -> np.ndarray:
+def _sums(
+    neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray, run: int
+) -> np.ndarray:
     """Sums over a block of points, for each step ``s``: ``S_s p_t`` for all ``t``, ``H``, ``H²``, ``E[S]``, ``E[S²]``."""
     points, new = normals.shape[1], innovations(factor)
     known, fired = np.empty_like(normals), np.empty_like(normals)

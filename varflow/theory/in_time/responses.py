@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from varflow.theory.in_time.differences import Differences
 
-__all__ = ["LayerState"]
+__all__ = ["LayerState", "mixed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +43,23 @@ class LayerState:
         parts = (self.variance, self.potential_mean, self.firing_rate, self.coincidences)
         changes = None if self.changes is None else self.changes.of_groups(which)
         return LayerState(*(values[:, which] for values in parts), point_fraction=self.point_fraction, changes=changes)
+
+
+def mixed(states: Sequence[tuple[float, LayerState]]) -> LayerState:
+    """The state of a layer whose neurons differ, from those of equal neurons with these weights."""
+
+    def mean(values: Callable[[LayerState], Any]) -> np.ndarray:
+        return sum((weight * values(state) for weight, state in states), start=np.zeros(()))
+
+    potential = mean(lambda state: state.potential_mean)
+    changes = None
+    if all(state.changes is not None for _, state in states):
+        parts = (lambda x: x.increment), (lambda x: x.second_change), (lambda x: x.mean_change)
+        changes = Differences(*(mean(lambda state, part=part: part(state.changes)) for part in parts))
+    return LayerState(
+        mean(lambda state: state.variance + (state.potential_mean - potential) ** 2),
+        potential,
+        mean(lambda state: state.firing_rate),
+        mean(lambda state: state.coincidences),
+        changes=changes,
+    )

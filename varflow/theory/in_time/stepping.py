@@ -2,19 +2,55 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
 
 from varflow.model.drive_kinds import Given
 from varflow.model.neurons import Neuron
-from varflow.theory.in_time.responses import LayerState
+from varflow.model.over_neurons import OverNeurons
+from varflow.model.resets import Reset
+from varflow.theory.in_time.responses import LayerState, mixed
 
-__all__ = ["admitted", "driven_by", "membrane", "refractory", "spikes", "stepped"]
+__all__ = ["MEMBERS", "Population", "admitted", "driven_by", "membrane", "refractory", "spikes", "stepped"]
+
+MEMBERS = 12  # values of a distribution over neurons in deterministic averages
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Neurons with a threshold and a decay each: the sampling points of a layer. One number if all are equal."""
+
+    threshold: Any
+    decay: Any
+    reset_rule: Reset
+    strict: bool
+    input_scale: float = 1.0
+    synaptic_decay: float = 0.0
+
+    @classmethod
+    def of(cls, neuron: Neuron, normals: np.ndarray) -> Population:
+        """Without input scale and synaptic filter. ``normals``: a row of sampling points for each parameter that differs."""
+        rows = iter(ndtr(normals.astype(np.float64)))
+
+        def drawn(parameter: float | OverNeurons) -> Any:
+            return parameter.quantile(next(rows)).astype(normals.dtype) if isinstance(parameter, OverNeurons) else parameter
+
+        return cls(drawn(neuron.threshold), drawn(neuron.decay), neuron.reset_rule, neuron.strict)
+
+    def of_points(self, points: slice) -> Population:
+        def kept(parameter: Any) -> Any:
+            return parameter[points] if np.ndim(parameter) else parameter
+
+        return replace(self, threshold=kept(self.threshold), decay=kept(self.decay))
 
 
 def driven_by(drive: Given, neuron: Neuron) -> LayerState:
     """The state of layer 1, averaged over its neurons; sample variance (ddof = 1), as in a simulation."""
+    if neuron.heterogeneous:
+        return mixed([(weight, driven_by(drive, member)) for weight, member in neuron.members(MEMBERS)])
     H, S = stepped(neuron, drive.currents)
     width = H.shape[-1]
     variance = H.var(axis=-1, ddof=1) if width > 1 else np.zeros(H.shape[:-1])  # the same current in all neurons
@@ -22,7 +58,7 @@ def driven_by(drive: Given, neuron: Neuron) -> LayerState:
     return LayerState(variance[None], H.mean(axis=-1)[None], S.mean(axis=-1)[None], coincidences[None])
 
 
-def stepped(neuron: Neuron, currents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def stepped(neuron: Neuron | Population, currents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Membranes at the spike test and spikes, from currents of shape (…, steps, width)."""
     H, S = np.empty(currents.shape), np.empty(currents.shape)
     i = h = s = np.zeros(currents[..., 0, :].shape)
@@ -34,7 +70,7 @@ def stepped(neuron: Neuron, currents: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return H, S
 
 
-def membrane(neuron: Neuron, h: np.ndarray, s: np.ndarray, c: np.ndarray) -> np.ndarray:
+def membrane(neuron: Neuron | Population, h: np.ndarray, s: np.ndarray, c: np.ndarray) -> np.ndarray:
     """The next membrane at the spike test, ``β (1 - kS) H - ρ a θ S + (1 - gS) c`` (see :class:`varflow.resets.Reset`)."""
     rule, kept = neuron.reset_rule, neuron.decay * h
     if rule.membrane:
@@ -49,12 +85,12 @@ def _left(fraction: float, s: np.ndarray) -> np.ndarray:
     return 1 - s if fraction == 1 else 1 - fraction * s
 
 
-def admitted(neuron: Neuron, s: np.ndarray) -> Any:
+def admitted(neuron: Neuron | Population, s: np.ndarray) -> Any:
     """``1 - gS``: the fraction of the next current that enters after spikes ``s``."""
     return _left(neuron.reset_rule.input, s) if neuron.reset_rule.input else 1.0
 
 
-def spikes(neuron: Neuron, h: np.ndarray) -> np.ndarray:
+def spikes(neuron: Neuron | Population, h: np.ndarray) -> np.ndarray:
     """Spikes of a membrane, in the same floating-point type."""
     if neuron.reset_rule.counts:
         return np.maximum(np.floor(h / neuron.threshold), 0.0)

@@ -1,0 +1,312 @@
+"""Neurons that differ in threshold or decay: equal ones as a limit, arbitrary precision, and simulations by both engines."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import integrate, stats
+
+import varflow as vf
+from varflow.model.over_neurons import OverNeurons
+
+L = vf.layers
+WIDE = stats.uniform(0.5, 1.0)
+GAMMA = stats.gamma(4, scale=0.25)
+BIAS = 0.015  # of theory at infinite width, at these widths
+K = 4.5
+
+
+@pytest.mark.parametrize(
+    "law", [WIDE, stats.gamma(4, scale=0.25), stats.norm(1, 0.2), stats.lognorm(0.3), stats.beta(2, 3), stats.triang(0.5, 0.5)]
+)
+def test_averages_over_neurons(law):
+    over = OverNeurons.of("threshold", law)
+    inside = list(pairwise([law.ppf(1e-16), *law.ppf([0.01, 0.5, 0.99]), law.isf(1e-16)]))
+    accuracy = 1e-6 if law.dist.name == "triang" else 1e-10  # its density has a kink
+    for V in (1.0, 0.1):
+        fires = lambda x, V=V: stats.norm.sf(x / V**0.5)  # noqa: E731
+        exact = sum(integrate.quad(lambda x, fires=fires: law.pdf(x) * fires(x), *ends, epsrel=1e-13)[0] for ends in inside)
+        values, weights = over.rule()
+        assert weights @ fires(values) == pytest.approx(exact, rel=accuracy)
+    values, weights = over.rule(12)
+    assert weights.sum() == pytest.approx(1.0, rel=1e-12)
+    for power in (1, 2, 5):
+        assert weights @ values**power == pytest.approx(law.moment(power), rel=1e-6)
+
+
+# Critical gains of unit mean threshold.
+@pytest.mark.parametrize(
+    ("law", "square"),
+    [
+        (stats.uniform(0.8, 0.4), 5.919),
+        (WIDE, 5.235),
+        (stats.gamma(25, scale=0.04), 5.684),
+        (stats.gamma(4, scale=0.25), 3.677),
+        (stats.gamma(1e4, scale=1e-4), 6.034398 / (1 + 1.4175e-4)),
+        (stats.norm(1, 0.1), 6.034398 / (1 + 1.4175e-2)),
+        (stats.expon(), 0.0),
+        (stats.norm(0.1, 1), 0.0),
+    ],
+)
+def test_critical_gain(law, square):
+    assert vf.critical_gain(threshold=law) ** 2 == pytest.approx(square, abs=2.5e-3)
+    if law.dist.name in ("uniform", "gamma"):
+        block = vf.critical_gain(block=[L.Spike(vf.Neuron(law)), L.Linear(gain=1.0)])
+        assert block == pytest.approx(vf.critical_gain(threshold=law), rel=1e-9)
+
+
+@pytest.mark.parametrize("law", [WIDE, stats.gamma(5, scale=0.2)])
+def test_critical_gain_against_mpmath(law):
+    exact = float(vf.reference.critical_gain(threshold=law, digits=15))
+    assert vf.critical_gain(threshold=law) == pytest.approx(exact, rel=1e-13)
+    assert vf.critical_gain(threshold=law) != pytest.approx(vf.critical_gain(threshold=law.mean()), rel=1e-2)
+
+
+def test_below_the_critical_gain_only_silence_is_left_and_the_gain_preserves_its_variance():
+    critical = vf.critical_gain(threshold=WIDE)
+    assert [len(vf.fixed_points(threshold=WIDE, gain=critical * (1 + x))) for x in (-1e-6, 1e-6)] == [1, 3]
+    for variance in (0.5, 1.0, 3.0):
+        gain = vf.gain(threshold=WIDE, variance=variance)
+        assert vf.variance_map(variance, threshold=WIDE, gain=gain) == pytest.approx(variance, rel=1e-14)
+        found = vf.fixed_points(threshold=WIDE, gain=gain)
+        (point,) = (point for point in found if point.variance == pytest.approx(variance, rel=1e-9))
+        up, down = (vf.variance_map(variance * (1 + x), threshold=WIDE, gain=gain) for x in (1e-5, -1e-5))
+        assert point.multiplier == pytest.approx((up - down) / (2e-5 * variance), rel=1e-8)
+        block = vf.fixed_points(block=[L.Spike(vf.Neuron(WIDE)), L.Linear(gain=gain)])
+        assert [p.variance for p in block] == pytest.approx([p.variance for p in found], rel=1e-9, abs=1e-12)
+    mean = vf.gain(threshold=WIDE, mean_gain=-1.0)
+    assert vf.variance_map(1.0, threshold=WIDE, gain=mean, mean_gain=-1.0) == pytest.approx(1.0, rel=1e-12)
+    assert vf.gain_for_rate(block=[L.Spike(vf.Neuron(WIDE)), L.Linear(gain=1.0)], rate=0.2).firing_rate == pytest.approx(0.2)
+
+
+def test_thresholds_dense_at_zero_make_silence_unstable():
+    silence, active = vf.fixed_points(threshold=stats.expon(), gain=2.0)
+    assert (silence.variance, silence.stable, active.stable) == (0.0, False, True)
+
+
+@settings(max_examples=25, deadline=None)
+@given(theta=st.floats(0.2, 2.0), gain=st.floats(1.0, 6.0), width=st.integers(2, 60), bias_std=st.sampled_from([0.0, 0.1]))
+def test_a_narrow_distribution_is_one_value(theta, gain, width, bias_std):
+    narrow = stats.uniform(theta * (1 - 1e-10), 2e-10 * theta)
+    assert vf.critical_gain(threshold=narrow) == pytest.approx(vf.critical_gain(threshold=theta), rel=1e-8)
+    networks = [
+        vf.Network(width=width, depth=4, gain=gain, neuron=vf.Neuron(value), bias_std=bias_std) for value in (narrow, theta)
+    ]
+    for answer in (vf.finite_width, vf.mean_field):
+        spread, one = map(answer, networks)
+        for name in ("variance", "firing_rate", "survival"):
+            assert getattr(spread, name) == pytest.approx(getattr(one, name), rel=1e-7, abs=1e-300)
+
+
+@pytest.mark.parametrize("reset", ["none", "zero", "delayed_subtract"])
+def test_narrow_distributions_are_one_value_in_time(reset):
+    def network(threshold, decay):
+        neuron = vf.Neuron(threshold, decay=decay, reset=reset)
+        return vf.Network(width=100, depth=4, gain=3.0, neuron=neuron, steps=5)
+
+    one = vf.mean_field(network(1.0, 0.5), points=2**12)
+    narrow = vf.mean_field(network(stats.uniform(1 - 1e-9, 2e-9), stats.uniform(0.5 - 1e-9, 2e-9)), points=2**12)
+    error = sum(profile.error["firing_rate"] for profile in (one, narrow)) + 1e-7
+    assert np.all(np.abs(narrow.firing_rate - one.firing_rate) < 5 * error)
+
+
+# Survival to layer 100 of networks of width 100 at the preserving gain.
+@pytest.mark.parametrize(
+    ("law", "survival"),
+    [
+        (stats.uniform(0.8, 0.4), 0.031),
+        (WIDE, 0.389),
+        (stats.gamma(25, scale=0.04), 0.088),
+        (stats.gamma(4, scale=0.25), 0.992),
+    ],
+)
+def test_survival(law, survival):
+    profile = vf.finite_width(vf.Network(width=100, depth=100, gain=vf.gain(threshold=law), neuron=vf.Neuron(law)))
+    assert profile.survival[-1] == pytest.approx(survival, abs=6e-4)
+
+
+def test_deep_states_are_those_of_the_averaged_chain():
+    n, gain = 60, 2.6
+    chain = vf.SpikeChain(vf.Network(width=n, depth=3, gain=gain, neuron=vf.Neuron(WIDE)))
+    theta = np.linspace(0.5, 1.5, 4001)
+    p = [0.0, *(integrate.simpson(stats.norm.sf(theta / (gain**2 * k / n) ** 0.5), x=theta) for k in range(1, n + 1))]
+    matrix = stats.binom.pmf(np.arange(n + 1), n, np.array(p)[:, None])
+    values = np.sort(np.abs(np.linalg.eigvals(matrix[1:, 1:])))
+    assert chain.quasi_stationary().escape_rate == pytest.approx(1 - values[-1], rel=1e-8)
+    assert chain.lifetime().from_quasi_stationary == pytest.approx(1 / (1 - values[-1]), rel=1e-8)
+
+
+@pytest.mark.parametrize("weights", ["sign", "uniform"])
+def test_other_weights(weights):
+    """The threshold of each neuron is part of the network: its chain is the mean over thresholds."""
+    n, gain = 20, 2.5
+    network = lambda theta: vf.Network(width=n, depth=2, gain=gain, neuron=vf.Neuron(theta), weights=weights)  # noqa: E731
+    theta = 0.5 + (np.arange(200) + 0.5) / 200  # the midpoint rule: a mean over equally many neurons of each
+    chance = np.mean([vf.SpikeChain(network(float(value))).kernels[0].p for value in theta], axis=0)
+    found = vf.SpikeChain(network(WIDE)).kernels[0].p
+    assert found == pytest.approx(chance, abs=3e-3 if weights == "sign" else 1e-4)  # of the midpoint rule
+    equal = vf.SpikeChain(network(1.0)).kernels[0].p
+    assert np.abs(equal - chance).max() > 1e-2
+
+
+@pytest.mark.parametrize("engine", ["dense", "conditional"])
+@pytest.mark.parametrize("plain", [True, False])
+def test_simulations_of_one_step(engine, plain):
+    neuron, gain = vf.Neuron(WIDE), vf.gain(threshold=WIDE)
+
+    def network(neuron):
+        if plain:
+            return vf.Network(width=120, depth=8, gain=gain, neuron=neuron)
+        layers = [L.Spike(neuron), *[L.Linear(gain=gain), L.Scale(1.0), L.Spike(neuron)] * 7]
+        return vf.Network(width=120, layers=layers)
+
+    ensemble = vf.simulate(network(neuron), repeats=300, seed=3, engine=engine)
+    exact = vf.finite_width(vf.Network(width=120, depth=8, gain=gain, neuron=neuron))
+    assert vf.compare(exact, ensemble).passed
+    assert np.all(ensemble.std().firing_rate < exact.firing_rate_std * (1 + K / (2 * 299) ** 0.5))
+    wrong = vf.finite_width(vf.Network(width=120, depth=8, gain=gain, neuron=vf.Neuron(1.0)))
+    assert not vf.compare(wrong, ensemble).passed
+
+
+def test_neurons_are_new_in_every_layer_and_network_whatever_the_batching():
+    networks = [vf.Network(width=50, depth=d, gain=2.6, neuron=vf.Neuron(WIDE)) for d in (3, 5)]
+    both = vf.simulate(networks, repeats=9, seed=1)
+    one = vf.simulate(networks[1], repeats=4, seed=1)
+    assert np.array_equal(one.firing_rate, both[1].firing_rate[:4])
+    assert np.array_equal(both[0].firing_rate, both[1].firing_rate[:, :3])
+
+
+NEURONS = [
+    vf.Neuron(1.0, decay=stats.uniform(0.1, 0.8), reset="delayed_subtract"),
+    vf.Neuron(stats.uniform(0.2, 1.6), decay=0.5, reset="zero"),
+    vf.Neuron(WIDE, decay=stats.beta(2, 2), reset=vf.resets.Reset(membrane=0.5, input=0.3)),
+    vf.Neuron(WIDE, decay=stats.uniform(0.1, 0.8)),
+]
+
+
+@pytest.mark.parametrize("engine", ["dense", "conditional"])
+@pytest.mark.parametrize("neuron", NEURONS, ids=str)
+def test_simulations_in_time(engine, neuron):
+    def network(neuron):
+        return vf.Network(width=400, depth=4, gain=8**0.5, neuron=neuron, steps=6, drive=vf.drives.white(1.5))
+
+    ensemble = vf.simulate(network(neuron), repeats=48, seed=2, engine=engine)
+    profile = vf.mean_field(network(neuron), points=2**12, scrambles=4)
+    comparison = vf.compare(profile, ensemble, bias=BIAS)
+    assert comparison.passed, comparison
+    M, error = ensemble.mean().coincidences, ensemble.stderr().coincidences
+    assert M is not None
+    assert error is not None
+    assert profile.coincidences is not None
+    assert np.all(np.abs(M - profile.coincidences) < K * error + BIAS * profile.coincidences)
+    equal = vf.Neuron(1.0, decay=0.5, reset=neuron.reset)
+    assert not vf.compare(vf.mean_field(network(equal), points=2**12, scrambles=4), ensemble, bias=BIAS).passed
+
+
+def test_rates_of_deep_layers_in_time():
+    """β in U(.1, .9), and θ in U(.5, 1.5), at g² = 8 in layer 15."""
+    for neuron, rate in (
+        (vf.Neuron(1.0, decay=stats.uniform(0.1, 0.8), reset="delayed_subtract"), 0.2170),
+        (vf.Neuron(WIDE, decay=0.5, reset="delayed_subtract"), 0.2176),
+    ):
+        network = vf.Network(width=1000, depth=15, gain=8**0.5, neuron=neuron, steps=20)
+        profile = vf.mean_field(network, points=2**12, scrambles=4)
+        assert np.abs(profile.firing_rate[-1, 10:].mean() - rate) < 4 * profile.error["firing_rate"][-1, 10:].max() + 5e-4
+
+
+@pytest.mark.parametrize("engine", ["dense", "conditional"])
+def test_layers_of_neurons_that_differ(engine):
+    """Channels of a map share their threshold between positions; recurrent layers, a maximum, and several inputs."""
+    neuron = vf.Neuron(WIDE, decay=stats.uniform(0.1, 0.8), reset="subtract")
+
+    def network(neuron):
+        layers = [
+            L.Conv(100, gain=3.0),
+            L.Spike(neuron),
+            L.Pool("max", 2),
+            L.Conv(100, gain=3.0),
+            L.Spike(neuron),
+            L.Linear(400, gain=2.5),
+            L.Spike(neuron, recurrent_gain=1.5),
+            L.Linear(400, gain=2.5),
+            L.Spike(vf.Neuron(WIDE)),
+        ]
+        x = np.random.default_rng(3).normal(size=(1, 4, 16, 4, 4)) / 1.5
+        return vf.Network(layers=layers, steps=4, drive=vf.drives.inputs(x))
+
+    ensemble = vf.simulate(network(neuron), repeats=60, seed=2, engine=engine)
+    profile = vf.mean_field(network(neuron), points=2**11, scrambles=4)
+    assert vf.compare(profile, ensemble, bias=3 * BIAS).passed
+    equal = vf.mean_field(network(vf.Neuron(1.0, decay=0.5, reset="subtract")), points=2**11, scrambles=4)
+    assert not vf.compare(equal, ensemble, bias=3 * BIAS).passed
+
+
+def test_a_drive_given_neuron_by_neuron():
+    currents = np.random.default_rng(0).normal(size=(1, 4, 500)) * 1.5
+    neuron = vf.Neuron(WIDE, decay=0.5, reset="zero")
+    network = vf.Network(width=500, depth=1, gain=1.0, neuron=neuron, steps=4, drive=vf.drives.given(currents))
+    ensemble = vf.simulate(network, repeats=200, seed=1)
+    profile = vf.mean_field(network)
+    assert np.all(np.abs(ensemble.mean().firing_rate - profile.firing_rate) < K * ensemble.stderr().firing_rate)
+
+
+def test_the_inverse_in_time_takes_decays_that_differ():
+    neuron = vf.Neuron(1.0, decay=stats.uniform(0.3, 0.4), reset="zero")
+    found = vf.gain_for_rate(neuron, rate=0.25, steps=6, depth=20, points=2**10)
+    network = vf.Network(
+        width=500, depth=20, gain=found.gain, neuron=neuron, steps=6, drive=vf.drives.currents(found.input_gain or 0.0)
+    )
+    profile = vf.mean_field(network, points=2**12, scrambles=4)
+    assert profile.firing_rate[-1, 3:].mean() == pytest.approx(0.25, abs=0.01)
+
+
+FROZEN = "frozen continuous scipy.stats distribution"
+REFUSED = [
+    (lambda: vf.Neuron(stats.norm), FROZEN),
+    (lambda: vf.Neuron(stats.poisson(2)), FROZEN),
+    (lambda: vf.Neuron(stats.rv_histogram(np.histogram([1.0, 2.0, 3.0]))), FROZEN),
+    (lambda: vf.Neuron(stats.cauchy()), "finite mean"),
+    (lambda: vf.Neuron(stats.uniform([0.1, 0.2], 1.0)), "array parameters"),
+    (lambda: vf.Neuron(decay=stats.uniform(0.1, 1.0)), "must lie between 0 and 1"),
+    (lambda: vf.Neuron(decay=stats.norm(0.5, 0.1)), "must lie between 0 and 1"),
+    (lambda: vf.Neuron(stats.uniform(0, 1), reset="multi_spike"), "must be positive"),
+    (lambda: vf.fixed_points(threshold=stats.norm(0, 1), gain=2.0), "values below 0"),
+    (lambda: vf.fixed_points(threshold=WIDE, gain=2.0, mean_gain=1.0), "mean_gain=1.0 must be 0"),
+    (lambda: vf.critical_gain(threshold=WIDE, distribution=stats.binom(9, 0.5)), "must be continuous"),
+    (lambda: vf.gain_for_rate(vf.Neuron(WIDE, decay=0.5), rate=0.2, steps=4), "differs between neurons"),
+    (lambda: vf.temporal_critical_gain(vf.Neuron(WIDE, decay=0.5), steps=4), "differs between neurons"),
+    (lambda: vf.lookup(neuron=vf.Neuron(WIDE), fan_in=100), "differs between neurons"),
+    (lambda: vf.catalogue(neuron=vf.Neuron(WIDE)), "differs between neurons"),
+    (lambda: vf.init.calculate_gain(vf.Neuron(WIDE), "corrected", width=9, depth=9), "real number"),
+    (lambda: vf.corrected_gain(threshold=WIDE, width=10, depth=10), "real number"),
+    (lambda: vf.stable_variance(threshold=WIDE, gain=2.0), "real number"),
+    (lambda: vf.certified.critical_gain(threshold=WIDE), "real number"),  # pyright: ignore
+    (lambda: vf.expansion(vf.Network(width=10, depth=2, gain=3.0, neuron=vf.Neuron(WIDE))), "differs between neurons"),
+    (
+        lambda: vf.mean_field(
+            vf.Network(width=10, depth=2, gain=3.0, neuron=vf.Neuron(WIDE, reset="multi_spike"), steps=2),
+        ),
+        "must have one threshold",
+    ),
+    (
+        lambda: vf.mean_field(
+            vf.Network(width=10, depth=2, gain=3.0, neuron=vf.Neuron(WIDE, decay=0.5), steps=2), method="histories"
+        ),
+        "differs between neurons",
+    ),
+    (
+        lambda: vf.reference.mean_field_in_time(
+            vf.Network(width=10, depth=2, gain=3.0, neuron=vf.Neuron(WIDE, decay=0.5), steps=2)
+        ),
+        "differs between neurons",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), REFUSED)
+def test_refused_in_one_line(call, words):
+    with pytest.raises(vf.DomainError, match=words) as error:
+        call()
+    assert "\n" not in str(error.value)

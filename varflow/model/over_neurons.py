@@ -1,0 +1,158 @@
+r"""A parameter that differs between the neurons of a layer: its distribution over them.
+
+Each neuron draws its own value, independently of all weights, and keeps it. Theory averages over the distribution, by one of
+two quadrature rules; a simulation draws a value for each neuron.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NoReturn
+
+import numpy as np
+
+from varflow._checks import LARGEST_SCALE, DomainError, frozen
+
+__all__ = ["OverNeurons", "averaged", "mean_of", "over_neurons", "size_of", "values_of"]
+
+STEP, REACH = 0.25, 38.0  # of the trapezoidal rule in the logit of the quantile: the two tails beyond hold 3e-17 each
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OverNeurons:
+    """A continuous distribution of ``scipy.stats``, by name, shape parameters, location and scale.
+
+    It is not a number: an answer that needs one raises DomainError where it uses this one.
+    """
+
+    name: str
+    shapes: tuple[float, ...]
+    location: float
+    scale: float
+
+    @classmethod
+    def of(cls, argument: str, value: Any) -> OverNeurons:
+        """From a frozen scipy.stats distribution with a finite mean; DomainError for any other."""
+        if isinstance(value, cls):
+            return value
+        rule = "must be a number or a frozen continuous scipy.stats distribution, such as scipy.stats.uniform(0.7, 0.2)"
+        if not (hasattr(value, "dist") and hasattr(value, "args") and hasattr(value, "pdf")):
+            raise DomainError(argument, value, rule)
+        from scipy import stats
+
+        if type(value.dist) is not type(getattr(stats, str(value.dist.name), None)):  # rv_histogram, the user's own
+            raise DomainError(argument, value.dist.name, rule)
+        shapes, location, scale = value.dist._parse_args(*value.args, **value.kwds)
+        numbers = np.array([*shapes, location, scale], dtype=object)
+        if any(np.ndim(number) for number in numbers):
+            raise DomainError(argument, value.dist.name, "has array parameters: give one distribution at a time")
+        found = cls(value.dist.name, tuple(float(shape) for shape in shapes), float(location), float(scale))
+        if not np.isfinite(found.mean) or np.abs(found.rule()[0]).max() > LARGEST_SCALE:
+            raise DomainError(argument, found, "must have a finite mean")
+        return found
+
+    @property
+    def frozen(self) -> Any:
+        """The scipy.stats distribution."""
+        from scipy import stats
+
+        return getattr(stats, self.name)(*self.shapes, loc=self.location, scale=self.scale)
+
+    @property
+    def mean(self) -> float:
+        return float(self.frozen.mean())
+
+    @property
+    def smallest(self) -> float:
+        """The value that a fraction 3e-17 of neurons does not exceed: lower ones are ignored."""
+        return float(self.rule()[0][0])
+
+    @property
+    def support(self) -> tuple[float, float]:
+        low, high = self.frozen.support()
+        return float(low), float(high)
+
+    def quantile(self, fraction: np.ndarray) -> np.ndarray:
+        """The value that this fraction of neurons does not exceed."""
+        return np.asarray(self.frozen.ppf(fraction), dtype=np.float64)
+
+    def rule(self, points: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        r"""Values and weights of a quadrature, ``E[f] = weights @ f(values)``.
+
+        By default the trapezoidal rule in ``t``, where :math:`1/(1 + e^{-t})` is the quantile: 305 values, which resolve both
+        tails. With ``points`` the Gauss rule of so many, for smooth ``f`` of ordinary size.
+        """
+        return _fine(self) if points is None else _gauss(self, points)
+
+    def __repr__(self) -> str:
+        shown = [f"{number:g}" for number in (*self.shapes, self.location, self.scale)]
+        return f"{self.name}({', '.join(shown)})"
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def _is_no_number(self, *others: Any) -> NoReturn:
+        raise DomainError("neuron", self, "differs between neurons, which is not supported here: give numbers")
+
+    __float__ = __array__ = __abs__ = __neg__ = __lt__ = __le__ = __gt__ = __ge__ = _is_no_number
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _is_no_number
+
+
+@lru_cache(maxsize=64)
+def _fine(law: OverNeurons) -> tuple[np.ndarray, np.ndarray]:
+    t = STEP * np.arange(-REACH / STEP, REACH / STEP + 1)
+    small = 1 / (1 + np.exp(np.abs(t)))  # the smaller of the two tails
+    values = np.where(t < 0, law.frozen.ppf(small), law.frozen.isf(small))
+    weights = small * (1 - small)
+    return frozen(values), frozen(weights / weights.sum())
+
+
+@lru_cache(maxsize=64)
+def _gauss(law: OverNeurons, points: int) -> tuple[np.ndarray, np.ndarray]:
+    """By Lanczos iteration on the fine rule: polynomials up to degree ``2 points - 1`` are averaged exactly."""
+    values, weights = _fine(law)
+    middle = float(weights @ values)
+    unit = float(np.sqrt(weights @ (values - middle) ** 2))
+    basis = [np.sqrt(weights)]
+    diagonal, side = [], []
+    for _ in range(points):
+        following = (values - middle) / unit * basis[-1]
+        diagonal.append(float(following @ basis[-1]))
+        for vector in (*basis, *basis):  # twice: rounding would otherwise undo the orthogonality
+            following = following - (following @ vector) * vector
+        side.append(float(np.linalg.norm(following)))
+        basis.append(following / side[-1])
+    nodes, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(side[:-1], 1) + np.diag(side[:-1], -1))
+    return frozen(middle + unit * nodes), frozen(vectors[0] ** 2)
+
+
+def over_neurons(value: Any) -> bool:
+    """Whether a parameter is given as a distribution, by this class or by an object of scipy.stats."""
+    return any(hasattr(value, name) for name in ("quantile", "pdf", "pmf", "ppf")) and not isinstance(value, np.ndarray)
+
+
+def averaged(parameter: float | OverNeurons, function: Callable[[Any], np.ndarray]) -> np.ndarray:
+    """``E[function(value)]`` over neurons; values that differ form the last axis."""
+    if not isinstance(parameter, OverNeurons):
+        return function(parameter)
+    values, weights = parameter.rule()
+    return function(values) @ weights
+
+
+def values_of(parameter: float | OverNeurons, points: int) -> list[tuple[float, float]]:
+    """Values and their weights: the number itself, or a Gauss rule."""
+    if not isinstance(parameter, OverNeurons):
+        return [(parameter, 1.0)]
+    return list(zip(*(column.tolist() for column in parameter.rule(points)), strict=True))
+
+
+def mean_of(parameter: float | OverNeurons) -> float:
+    """The number, or the mean over neurons."""
+    return parameter.mean if isinstance(parameter, OverNeurons) else parameter
+
+
+def size_of(parameter: float | OverNeurons) -> float:
+    """``E|value|``: the unit in which it is measured."""
+    return float(averaged(parameter, np.abs))
