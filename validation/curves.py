@@ -35,8 +35,8 @@ def judged(profiles: Sequence[vf.Profile], ensembles: Sequence[vf.Ensemble], poi
 
 
 def drawn(profiles: Sequence[vf.Profile], repeats: int, seed: int) -> tuple[vf.Ensemble, ...]:
-    """Ensembles drawn from the exact distributions of these networks."""
-    return tuple(_law(profile)(repeats, seed) for profile in profiles)
+    """Ensembles drawn from the exact distributions of these networks, independently of each other."""
+    return tuple(_law(profile)(repeats, len(profiles) * seed + number) for number, profile in enumerate(profiles))
 
 
 def _law(profile: vf.Profile) -> Callable[..., vf.Ensemble]:

@@ -163,6 +163,7 @@ CLAIM = Claim(
     errors=lambda settings: (Error("the threshold", wrong),),
     draw=draw,
     reading=reading,
+    cheap=Settings(repeats=1000),
     controls=(
         Control("the theory of layers one neuron wider", lambda settings: theory(replace(settings, width=settings.width + 1))),
         Control(

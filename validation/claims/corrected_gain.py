@@ -96,6 +96,7 @@ CLAIM = Claim(
     errors=lambda settings: (Error("the gain", wrong),),
     draw=draw,
     reading=reading,
+    cheap=Settings(repeats=300, width=30, depth=20),
     controls=(
         Control("the survival at the paper's gain", lambda settings: theory(replace(settings, rule="preserving"))),
         Control("the survival at a gain 2 % lower", lambda settings: theory(wrong(settings, -0.02))),

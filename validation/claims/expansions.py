@@ -150,6 +150,7 @@ CLAIM = Claim(
     errors=lambda settings: (Error("the standard deviation", wrong),),
     draw=draw,
     reading=reading,
+    cheap=Settings(repeats=300, width=60, layers=(10, 20)),
     controls=(
         Control("a spread without the factor 1/(1-m²)", lambda settings: theory(replace(settings, amplified=False))),
         Control("a first coefficient of the mean 1 % too large", lambda settings: theory(replace(settings, coefficient=1.01))),

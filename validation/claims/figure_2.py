@@ -136,4 +136,5 @@ CLAIM = Claim(
     errors=lambda settings: tuple(_gain_of(*curve) for curve in settings.probed),
     draw=draw,
     reading=reading,
+    cheap=Settings(width=40, repeats=10, depth=12, thresholds=(0.3, 0.85)),
 )

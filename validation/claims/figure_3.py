@@ -199,6 +199,7 @@ CLAIM = Claim(
     errors=lambda settings: tuple(_gain_of(key) for key in settings.probed),
     draw=draw,
     reading=reading,
+    cheap=Settings(width=40, repeats=8, depth=10),
     controls=(
         Control("the theory without the bias of Ding's method", lambda settings: theory(replace(settings, biased=False))),
         Control("the theory of networks three times as wide", lambda settings: theory(replace(settings, wider=3.0))),

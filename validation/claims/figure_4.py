@@ -119,6 +119,7 @@ CLAIM = Claim(
     errors=lambda settings: tuple(_gain_of(*curve) for curve in settings.probed),
     draw=draw,
     reading=reading,
+    cheap=Settings(widths=(20, 40), repeats=20, depth=12, thresholds=(0.5, 0.85)),
     controls=(
         Control("the theory of networks three times as wide", lambda settings: theory(replace(settings, wider=3.0))),
         Control("the theory of networks a third as wide", lambda settings: theory(replace(settings, wider=1 / 3))),

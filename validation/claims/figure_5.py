@@ -163,6 +163,7 @@ CLAIM = Claim(
     errors=lambda settings: (_gain_of("temporal"), _gain_of("paper")),
     draw=draw,
     reading=reading,
+    cheap=Settings(repeats=10, widths=(60, 120), points=2**8, bias=0.05, depth=14),
     controls=(
         Control(
             "the theory of subtract for delayed_subtract", lambda settings: theory(replace(settings, assumed=(0.5, "subtract")))

@@ -25,6 +25,7 @@ CELLS: dict[str, tuple[str, vf.Neuron]] = {  # by name: the library that runs it
 }
 INSTALLED = tuple(name for name, (library, _) in CELLS.items() if find_spec(library))
 ONE_EACH = {library: name for name, (library, _) in reversed(CELLS.items())}  # the first cell of each library
+QUICK = tuple(name for name in INSTALLED if name in ONE_EACH.values())
 SPIKEINIT = "SpikingJelly LIFNode"  # the neuron SpikeInit is for
 SPIKEINIT_RATES = (0.1, 0.15, 0.2)
 FIRST = 10  # the first judged layer
@@ -254,7 +255,7 @@ CLAIM = Claim(
     source="derived in vf.gain_for_rate",
     quantity="firing rate, mean over layers 10 to 30 and the late half of the steps",
     budgets={
-        "quick": Settings(repeats=8, rates=(0.15, 0.2), cells=tuple(c for c in INSTALLED if c in ONE_EACH.values())),
+        "quick": Settings(repeats=8, rates=(0.15, 0.2), cells=QUICK),
         "standard": Settings(repeats=16),
     },
     devices=("cpu",),
@@ -264,6 +265,7 @@ CLAIM = Claim(
     errors=lambda settings: (Error("the gain", wrong),),
     draw=draw,
     reading=reading,
+    cheap=Settings(repeats=8, width=200, depth=14, steps=8, rates=(0.3,), cells=QUICK, points=2**8),
     controls=(
         Control("the rates at a gain 10 % larger", lambda settings: theory(wrong(settings, 0.1))),
         Control("the rates that SpikeInit's gain has at infinite width", lambda s: theory(replace(s, rule="spikeinit"))),

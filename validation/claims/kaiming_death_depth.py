@@ -120,4 +120,5 @@ CLAIM = Claim(
     errors=lambda settings: (Error("the gain", wrong),),
     draw=draw,
     reading=reading,
+    cheap=Settings(widths=(20, 30), repeats=(400, 400), depth=20),
 )

@@ -194,6 +194,17 @@ CLAIM = Claim(
     errors=lambda settings: tuple(_gain_of(key) for key in settings.probed),
     draw=draw,
     reading=reading,
+    cheap=Settings(
+        repeats=12,
+        widths=(60, 120),
+        resets=("subtract", "zero", "gate"),
+        decays=(0.5,),
+        drives=("white",),
+        depth=12,
+        shallow=6,
+        points=2**9,
+        bias=0.03,
+    ),
     controls=(
         Control("the theory without memory", lambda settings: theory(replace(settings, remembers=False))),
         Control(

@@ -151,5 +151,6 @@ CLAIM = Claim(
     errors=lambda settings: (Error("the gain", wrong),),
     draw=draw,
     reading=reading,
+    cheap=Settings(repeats=200, width=20, thresholds=(0.5, 1.0), variances=(1.0,)),
     controls=tuple(_one_law(name) for name in DRAWS if name != "normal"),
 )

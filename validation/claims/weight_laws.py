@@ -149,5 +149,6 @@ CLAIM = Claim(
     errors=lambda settings: (Error("the threshold", wrong, rejected),),
     draw=draw,
     reading=reading,
+    cheap=Settings(repeats=400, widths=(8,), layers=(2, 3)),
     controls=tuple(_control(name) for name in LAWS if name != "normal"),
 )
