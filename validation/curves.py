@@ -12,6 +12,7 @@ from scipy.stats import norm
 import varflow as vf
 from validation.claim import Judgement
 from validation.power import DRAWS
+from validation.sidak import sidak
 
 __all__ = ["caught", "drawn", "judged"]
 
@@ -20,18 +21,26 @@ STEP = 0.3  # to which the critical deviation is found, in standard errors
 
 
 def judged(profiles: Sequence[vf.Profile], ensembles: Sequence[vf.Ensemble], points: Sequence[str], each: float) -> Judgement:
-    """``vf.compare`` for every curve, over all layers and quantities; Bonferroni over curves. Stated is the last variance.
+    """``vf.compare`` for every curve, over all layers and quantities; Šidák over curves. Stated is the variance of some layers.
 
     ``each``: false-alarm rate of one curve.
     """
     pairs = list(zip(profiles, ensembles, strict=True))
     worst = min(vf.compare(profile, ensemble, false_alarm=each).p_value for profile, ensemble in pairs)
-    mean = np.array([profile.variance[-1] for profile in profiles])
-    error = np.array([profile.variance_std[-1] / np.sqrt(ensemble.repeats) for profile, ensemble in pairs])
-    seen = np.array([ensemble.variance[:, -1].mean() for ensemble in ensembles])
+    layers = _stated(profiles[0].network.depth)
+    names = [f"{point}, layer {layer + 1}" for point in points for layer in layers]
+    mean = np.concatenate([profile.variance[layers] for profile in profiles])
+    error = np.concatenate([profile.variance_std[layers] / np.sqrt(ensemble.repeats) for profile, ensemble in pairs])
+    seen = np.concatenate([ensemble.variance[:, layers].mean(axis=0) for ensemble in ensembles])
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(seen == mean, 0.0, (seen - mean) / error)
-    return Judgement(min(1.0, worst * len(pairs)), tuple(points), mean, seen, error, z)
+    return Judgement(sidak(worst, len(pairs)), tuple(names), mean, seen, error, z)
+
+
+def _stated(depth: int) -> np.ndarray:
+    """Indices of layers 2, 5, 10, 20, 50, 100 … and the last: layer 1 is that of the drive."""
+    stated = [layer for decade in (1, 10, 100, 1000) for layer in (2 * decade, 5 * decade, 10 * decade) if layer < depth]
+    return np.array([*stated, depth]) - 1
 
 
 def drawn(profiles: Sequence[vf.Profile], repeats: int, seed: int) -> tuple[vf.Ensemble, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from validation.claim import Judgement
+from validation.sidak import sidak
 
 __all__ = ["Prediction", "drawn", "extrapolated", "judged"]
 
@@ -33,7 +34,7 @@ def extrapolated(measured: np.ndarray, widths: tuple[int, int]) -> tuple[np.ndar
 def judged(
     points: tuple[str, ...], theory: Prediction, measured: np.ndarray, widths: tuple[int, int], bias: float
 ) -> Judgement:
-    """Student's t test of the deviation beyond the bias, Bonferroni over the points.
+    """Student's t test of the deviation beyond the bias, Šidák over the points.
 
     ``bias``: relative deviation allowed for terms of order 1/n², which do not cancel.
     """
@@ -46,7 +47,7 @@ def judged(
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.copysign(np.where(beyond == 0, 0.0, beyond / error), difference)
     worst = 2 * float(t.sf(np.abs(z).max(), measured.shape[2] - 1))
-    return Judgement(min(1.0, worst * len(points)), points, theory.value, seen, error, z)
+    return Judgement(sidak(worst, len(points)), points, theory.value, seen, error, z)
 
 
 def drawn(theory: Prediction, repeats: int, seed: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from validation.claim import FAILS, HOLDS, INCONCLUSIVE, Result
 from validation.runner import MARGIN
 
-__all__ = ["page"]
+__all__ = ["how_to_read", "page", "percent", "probability", "setting", "value", "verdicts"]
 
 
 def page(
@@ -25,21 +25,21 @@ def page(
     ``missing`` claims were not examined, for the reason ``why``; ``longer`` are results of the long budget; ``new`` ones, by
     default all, come from this command, the others from earlier runs.
     """
-    lines = ["# Validation report", "", f"**{_verdicts(results)}.**"]
+    lines = ["# Validation report", "", f"**{verdicts(results)}.**"]
     if missing:
         lines[-1] += f" {why}: {', '.join(missing)} not examined."
     made = [result for result in results if new is None or result.claim in new]
     earlier = [result for result in results if result not in made]
     of_long = " (those marked *long*: by `--budget long`)" if longer else ""
-    lines += ["", f"Made by `{command}`{of_long}. {_setting(made)}", *_earlier(earlier)]
+    lines += ["", f"Made by `{command}`{of_long}. {setting(made)}", *_earlier(earlier)]
     results = [*results, *(replace(result, claim=f"{result.claim}, long") for result in longer)]
-    lines += ["", *_table(results), "", *_how_to_read(results)]
+    lines += ["", *_table(results), "", *how_to_read(results)]
     for result in results:
         lines += ["", *_paragraphs(result)]
     return "\n".join(lines) + "\n"
 
 
-def _verdicts(results: Sequence[Result]) -> str:
+def verdicts(results: Sequence[Result]) -> str:
     """ "11 of 12 claims hold, 1 is inconclusive"."""
     held, failed, open_ = (sum(result.verdict == verdict for result in results) for verdict in (HOLDS, FAILS, INCONCLUSIVE))
     words = [f"{held} of {len(results)} claims hold"]
@@ -48,7 +48,7 @@ def _verdicts(results: Sequence[Result]) -> str:
     return ", ".join(words)
 
 
-def _setting(results: Sequence[Result]) -> str:
+def setting(results: Sequence[Result]) -> str:
     if not results:
         return ""
     first = results[0]
@@ -61,7 +61,7 @@ def _earlier(results: Sequence[Result]) -> list[str]:
     """The claims examined in earlier runs, and their settings."""
     if not results:
         return []
-    told = "; ".join(f"{result.claim} ({_setting([result]).removesuffix('.')})" for result in results)
+    told = "; ".join(f"{result.claim} ({setting([result]).removesuffix('.')})" for result in results)
     return ["", f"From earlier runs into this folder: {told}."]
 
 
@@ -72,12 +72,12 @@ def _table(results: Sequence[Result]) -> list[str]:
         rejected = sum(control["rejected"] for control in controls)
         rows.append(
             f"| [{result.claim}](#{result.claim.replace(', ', '-')}) | {result.told} | {result.p_value:.2g} "
-            f"| {result.false_alarm:g} | {_percent(error['relative_size'])} | {rejected} of {len(controls)} rejected |"
+            f"| {result.false_alarm:g} | {percent(error['relative_size'])} | {rejected} of {len(controls)} rejected |"
         )
     return rows
 
 
-def _how_to_read(results: Sequence[Result]) -> list[str]:
+def how_to_read(results: Sequence[Result]) -> list[str]:
     alarm = sum(result.false_alarm for result in results)
     return [
         "A claim *fails* if its simulation, of real weight matrices unless it says otherwise, rejects its theory. It *holds* "
@@ -100,10 +100,10 @@ def _how_to_read(results: Sequence[Result]) -> list[str]:
 def _paragraphs(result: Result) -> list[str]:
     sizes = [float("inf") if z is None else abs(z) for z in result.z]
     worst = sizes.index(max(sizes))
-    theory, seen, error = (_value(row[worst]) for row in (result.theory, result.estimate, result.standard_error))
-    errors = "; ".join(f"{e['what']} {_percent(e['relative_size'])}" for e in result.smallest_detectable_error["each"])
+    theory, seen, error = (value(row[worst]) for row in (result.theory, result.estimate, result.standard_error))
+    errors = "; ".join(f"{e['what']} {percent(e['relative_size'])}" for e in result.smallest_detectable_error["each"])
     controls = "; ".join(
-        f"{c['what']} ({'rejected' if c['rejected'] else 'NOT REJECTED'}, {_p(c['p_value'])})"
+        f"{c['what']} ({'rejected' if c['rejected'] else 'NOT REJECTED'}, {probability(c['p_value'])})"
         for c in (result.negative_control, *result.further_controls)
     )
     return [
@@ -116,18 +116,18 @@ def _paragraphs(result: Result) -> list[str]:
         result.reading,
         "",
         f"*Largest deviation* of {len(result.points)} points ({result.quantity}): {result.points[worst]}, theory {theory}, "
-        f"simulated {seen} ± {error}, z = {_value(result.z[worst])}. *Smallest errors caught*: {errors}. "
+        f"simulated {seen} ± {error}, z = {value(result.z[worst])}. *Smallest errors caught*: {errors}. "
         f"*Controls*: {controls}.",
     ]
 
 
-def _p(value: float) -> str:
+def probability(value: float) -> str:
     return f"p = {value:.2g}" if value > 0 else "p < 1e-300"
 
 
-def _percent(size: float | None) -> str:
+def percent(size: float | None) -> str:
     return "none" if size is None else f"{100 * size:.2g} %"
 
 
-def _value(number: float | None) -> str:
+def value(number: float | None) -> str:
     return "–" if number is None else f"{number:.4g}"

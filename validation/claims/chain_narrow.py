@@ -10,6 +10,7 @@ from scipy.stats import binom, norm
 import varflow as vf
 from validation.claim import Claim, Control, Error, Judgement
 from validation.goodness import Fit
+from validation.sidak import sidak
 from validation.work import Work
 
 EXACT = 1e-12  # to which two computations of the same moments must agree
@@ -95,16 +96,19 @@ def _disagreement(laws: np.ndarray, profile: vf.Profile) -> float:
 
 
 def simulate(settings: Settings, seed: int, work: Work, weights: str = "normal") -> list[np.ndarray]:
-    """Histogram of spike counts, per threshold and layer, in networks with real weight matrices."""
-    ensembles = work.simulate(settings.networks(weights), repeats=settings.repeats, seed=seed)
+    """Histogram of spike counts, per threshold and layer, in networks with real weight matrices of their own."""
+    networks = settings.networks(weights)
+    seeds = range(len(networks) * seed, len(networks) * (seed + 1))
+    options = {"repeats": settings.repeats}
+    ensembles = [work.simulate([network], seed=own, **options)[0] for network, own in zip(networks, seeds, strict=True)]
     counts = [np.rint(ensemble.spikes).astype(int)[:, layer - 1] for ensemble in ensembles for layer in settings.layers]
     return [np.bincount(seen, minlength=settings.width + 1) for seen in counts]
 
 
 def judge(settings: Settings, theory: Law, measured: list[np.ndarray]) -> Judgement:
-    """Pearson's test per threshold and layer, Bonferroni over them; p = 0 if varflow's moments deviate."""
+    """Pearson's test per threshold and layer, Šidák over them; p = 0 if varflow's moments deviate."""
     worst = min(fit.p_value(counts) for fit, counts in zip(theory.fits, measured, strict=True))
-    p_value = min(1.0, worst * len(measured)) if theory.disagreement <= EXACT else 0.0
+    p_value = sidak(worst, len(measured)) if theory.disagreement <= EXACT else 0.0
     expected = [_moments(fit.law) for fit in theory.fits]
     mean, std = np.array(expected).T
     seen = np.array([_moments(counts / counts.sum())[0] for counts in measured])
@@ -123,7 +127,7 @@ def wrong(settings: Settings, error: float) -> Settings:
 
 
 def draw(settings: Settings, theory: Law, seed: int) -> list[np.ndarray]:
-    """Draws from the chain; thresholds are independent here, but share weights in the simulation."""
+    """Draws from the chain."""
     rng = np.random.default_rng([1, seed])
     return [counts for chain in theory.chains for counts in _walk(rng, chain, settings)]
 

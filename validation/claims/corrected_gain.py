@@ -8,6 +8,7 @@ import numpy as np
 
 import varflow as vf
 from validation.claim import Claim, Control, Error, Judgement
+from validation.sidak import sidak
 from validation.work import Work
 
 
@@ -49,7 +50,7 @@ def simulate(settings: Settings, seed: int, work: Work) -> np.ndarray:
 
 
 def judge(settings: Settings, theory: np.ndarray, measured: np.ndarray) -> Judgement:
-    """The exact two-sided binomial test for every target, Bonferroni over them."""
+    """The exact two-sided binomial test for every target, Šidák over them."""
     from scipy.stats import binomtest
 
     n = settings.repeats
@@ -58,7 +59,7 @@ def judge(settings: Settings, theory: np.ndarray, measured: np.ndarray) -> Judge
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(seen == theory, 0.0, (seen - theory) / error)
     worst = min(float(binomtest(int(k), n, min(p, 1.0)).pvalue) for k, p in zip(measured, theory, strict=True))
-    return Judgement(min(1.0, worst * len(points)), points, theory, seen, error, z)
+    return Judgement(sidak(worst, len(points)), points, theory, seen, error, z)
 
 
 def wrong(settings: Settings, error: float) -> Settings:
@@ -97,6 +98,8 @@ CLAIM = Claim(
     draw=draw,
     reading=reading,
     cheap=Settings(repeats=300, width=30, depth=20),
+    conservative="counts are discrete",
+    dependent="targets share weights",
     controls=(
         Control("the survival at the paper's gain", lambda settings: theory(replace(settings, rule="preserving"))),
         Control("the survival at a gain 2 % lower", lambda settings: theory(wrong(settings, -0.02))),

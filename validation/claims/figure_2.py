@@ -128,7 +128,7 @@ CLAIM = Claim(
     statement="Over 100 layers Var[u] at the paper's six thresholds follows the exact finite-width theory: preserved by the "
     "gain g² = 1/P(u > θ), up to a leak that the theory predicts, and decaying with Kaiming's g² = 2.",
     source="micheli2024, figure 2; the theory is derived in vf.finite_width; he2015 for the other gain",
-    quantity="mean variance of the last layer's potentials",
+    quantity="mean variance of a layer's potentials",
     budgets={"quick": Settings(width=300, repeats=10, probed=(("preserving", 1.0),)), "standard": Settings(width=1000)},
     theory=theory,
     simulate=simulate,
@@ -137,4 +137,5 @@ CLAIM = Claim(
     draw=draw,
     reading=reading,
     cheap=Settings(width=40, repeats=10, depth=12, thresholds=(0.3, 0.85)),
+    dependent="curves share weights",
 )

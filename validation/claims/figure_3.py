@@ -187,7 +187,7 @@ CLAIM = Claim(
     "layers, the others leak or stay alive as predicted.",
     source="micheli2024, figure 3, compares fewer methods; the gains are those of vf.init.published, each "
     "with its source; the theory is derived in vf.finite_width",
-    quantity="mean variance of the last layer's potentials",
+    quantity="mean variance of a layer's potentials",
     budgets={
         "quick": Settings(width=300, depth=50, probed=("micheli",)),
         "standard": Settings(width=1000),

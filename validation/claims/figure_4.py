@@ -111,7 +111,7 @@ CLAIM = Claim(
     "layers as the exact theory of their width predicts: half of those of width 100 at θ = 0.86, of width 600 at 1.04.",
     source="micheli2024, figure 4, which remarks that activity is not conserved for θ > 0.85 at width 100 and that the effect "
     "is weaker at 600; the theory is derived in vf.finite_width",
-    quantity="mean variance of the last layer's potentials",
+    quantity="mean variance of a layer's potentials",
     budgets={"quick": Settings(repeats=20, probed=((100, 0.85),)), "standard": Settings(repeats=100)},
     theory=theory,
     simulate=simulate,
@@ -120,6 +120,7 @@ CLAIM = Claim(
     draw=draw,
     reading=reading,
     cheap=Settings(widths=(20, 40), repeats=20, depth=12, thresholds=(0.5, 0.85)),
+    dependent="curves of a width share weights",
     controls=(
         Control("the theory of networks three times as wide", lambda settings: theory(replace(settings, wider=3.0))),
         Control("the theory of networks a third as wide", lambda settings: theory(replace(settings, wider=1 / 3))),

@@ -164,6 +164,8 @@ CLAIM = Claim(
     draw=draw,
     reading=reading,
     cheap=Settings(repeats=10, widths=(60, 120), points=2**8, bias=0.05, depth=14),
+    conservative="a deviation within the allowed bias counts as none",
+    dependent="gains share weights, and rate and variance come from the same networks",
     controls=(
         Control(
             "the theory of subtract for delayed_subtract", lambda settings: theory(replace(settings, assumed=(0.5, "subtract")))

@@ -12,6 +12,7 @@ import numpy as np
 
 import varflow as vf
 from validation.claim import Claim, Control, Error, Judgement
+from validation.sidak import sidak
 from validation.work import Work
 from varflow.results import late_steps
 from varflow.simulation.chunks import exact_products
@@ -204,7 +205,7 @@ def _loop(cell: Any, currents: Any, state: Any) -> Any:
 
 
 def judge(settings: Settings, theory: np.ndarray, measured: Measured) -> Judgement:
-    """Deviation beyond the allowed bias, in standard errors; Bonferroni over the points."""
+    """Deviation beyond the allowed bias, in standard errors; Šidák over the points."""
     from scipy.stats import t
 
     estimate = measured.rates.mean(axis=0)
@@ -212,8 +213,8 @@ def judge(settings: Settings, theory: np.ndarray, measured: Measured) -> Judgeme
     beyond = np.maximum(np.abs(estimate - theory) - settings.bias * theory, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(beyond > 0, beyond / error, 0.0)
-    p = 2 * t.sf(z, settings.repeats - 1) * len(theory)
-    return Judgement(float(min(1.0, p.min())), tuple(p.name for p in points(settings)), theory, estimate, error, z)
+    p = np.minimum(1.0, 2 * t.sf(z, settings.repeats - 1))
+    return Judgement(sidak(p.min(), len(p)), tuple(p.name for p in points(settings)), theory, estimate, error, z)
 
 
 def wrong(settings: Settings, error: float) -> Settings:
@@ -266,6 +267,8 @@ CLAIM = Claim(
     draw=draw,
     reading=reading,
     cheap=Settings(repeats=8, width=200, depth=14, steps=8, rates=(0.3,), cells=QUICK, points=2**8),
+    conservative="a deviation within the allowed bias counts as none",
+    dependent="points share weights",
     controls=(
         Control("the rates at a gain 10 % larger", lambda settings: theory(wrong(settings, 0.1))),
         Control("the rates that SpikeInit's gain has at infinite width", lambda s: theory(replace(s, rule="spikeinit"))),

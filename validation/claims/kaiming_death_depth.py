@@ -10,6 +10,7 @@ import numpy as np
 import varflow as vf
 from validation.claim import Claim, Error, Judgement
 from validation.goodness import Fit
+from validation.sidak import sidak
 from validation.work import Work
 
 KAIMING = 2**0.5
@@ -63,7 +64,7 @@ def _death_counts(ensemble: vf.Ensemble) -> np.ndarray:
 
 
 def judge(settings: Settings, theory: Sequence[Fit], measured: Sequence[np.ndarray]) -> Judgement:
-    """Pearson's test for every case, Bonferroni over the cases; stated is the mean layer of death."""
+    """Pearson's test for every case, Šidák over the cases; stated is the mean layer of death."""
     worst = min(fit.p_value(counts) for fit, counts in zip(theory, measured, strict=True))
     layers = np.arange(1, settings.depth + 2)
     mean = np.array([layers @ fit.law for fit in theory])
@@ -71,7 +72,7 @@ def judge(settings: Settings, theory: Sequence[Fit], measured: Sequence[np.ndarr
     error = spread / np.sqrt([counts.sum() for counts in measured])
     seen = np.array([layers @ counts / counts.sum() for counts in measured])
     points = tuple(f"n = {network.width}, θ = {network.neuron.threshold:g}" for _, network in settings.cases())
-    return Judgement(min(1.0, worst * len(theory)), points, mean, seen, error, (seen - mean) / error)
+    return Judgement(sidak(worst, len(theory)), points, mean, seen, error, (seen - mean) / error)
 
 
 def wrong(settings: Settings, error: float) -> Settings:
@@ -121,4 +122,5 @@ CLAIM = Claim(
     draw=draw,
     reading=reading,
     cheap=Settings(widths=(20, 30), repeats=(400, 400), depth=20),
+    dependent="thresholds of a width share weights",
 )

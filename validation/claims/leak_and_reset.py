@@ -205,6 +205,8 @@ CLAIM = Claim(
         points=2**9,
         bias=0.03,
     ),
+    conservative="a deviation within the allowed bias counts as none",
+    dependent="curves of a width share weights and drive",
     controls=(
         Control("the theory without memory", lambda settings: theory(replace(settings, remembers=False))),
         Control(

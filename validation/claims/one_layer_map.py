@@ -11,6 +11,7 @@ import numpy as np
 
 import varflow as vf
 from validation.claim import Claim, Control, Error, Judgement
+from validation.sidak import sidak
 from validation.work import Work
 
 # Standardised draws from numpy's own generators: nothing here comes from varflow.
@@ -96,8 +97,7 @@ def judge(settings: Settings, theory: Means, measured: Means) -> Judgement:
     difference = measured.mean - theory.mean
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(difference == 0, 0.0, difference / theory.error)
-    each = 2 * ndtr(-np.abs(z).max())
-    p_value = float(-np.expm1(len(z) * np.log1p(-each))) if each < 1 else 1.0
+    p_value = sidak(2 * ndtr(-np.abs(z).max()), len(z))
     points = tuple(f"{law}, θ = {threshold:g}, V = {variance:g}" for law, threshold, variance in settings.cases())
     return Judgement(p_value, points, theory.mean, measured.mean, theory.error, z)
 

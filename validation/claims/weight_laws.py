@@ -13,6 +13,7 @@ import scipy.stats
 import varflow as vf
 from validation.claim import Claim, Control, Error, Judgement
 from validation.goodness import Fit
+from validation.sidak import sidak
 from validation.work import Work
 
 LAWS: dict[str, Any] = {
@@ -68,21 +69,23 @@ def impostor(name: str, settings: Settings) -> list[Fit]:
 
 
 def simulate(settings: Settings, seed: int, work: Work) -> list[np.ndarray]:
-    """Histogram of spike counts at every point, in networks with real weight matrices."""
+    """Histogram of spike counts at every point, in networks with real weight matrices, drawn anew for each distribution."""
     networks = list(settings.networks().values())
-    ensembles = work.simulate(networks, repeats=settings.repeats, seed=seed)
+    seeds = range(len(networks) * seed, len(networks) * (seed + 1))
+    options = {"repeats": settings.repeats}
+    ensembles = [work.simulate([network], seed=own, **options)[0] for network, own in zip(networks, seeds, strict=True)]
     counts = [np.rint(ensemble.spikes).astype(int)[:, layer - 1] for ensemble in ensembles for layer in settings.layers]
     sizes = [int(network.widths[0]) + 1 for network in networks for _ in settings.layers]
     return [np.bincount(seen, minlength=size) for seen, size in zip(counts, sizes, strict=True)]
 
 
 def judge(settings: Settings, theory: list[Fit], measured: list[np.ndarray]) -> Judgement:
-    """Pearson's test at every point, Bonferroni over them."""
+    """Pearson's test at every point, Šidák over them."""
     worst = min(fit.p_value(counts) for fit, counts in zip(theory, measured, strict=True))
     mean, std = np.array([_moments(fit.law) for fit in theory]).T
     seen = np.array([_moments(counts / counts.sum())[0] for counts in measured])
     error = std / np.sqrt(settings.repeats)
-    return Judgement(min(1.0, worst * len(measured)), settings.points(), mean, seen, error, (seen - mean) / error)
+    return Judgement(sidak(worst, len(measured)), settings.points(), mean, seen, error, (seen - mean) / error)
 
 
 def _moments(law: np.ndarray) -> tuple[float, float]:
@@ -92,7 +95,7 @@ def _moments(law: np.ndarray) -> tuple[float, float]:
 
 
 def draw(settings: Settings, theory: list[Fit], seed: int) -> list[np.ndarray]:
-    """Draws from the distribution at each point; points are independent here, but share networks in the simulation."""
+    """Draws from the distribution at each point; layers are independent here, but in a simulation of the same networks."""
     return _drawn(settings.repeats, [fit.law for fit in theory], seed)
 
 
@@ -150,5 +153,6 @@ CLAIM = Claim(
     draw=draw,
     reading=reading,
     cheap=Settings(repeats=400, widths=(8,), layers=(2, 3)),
+    dependent="layers belong to the same networks",
     controls=tuple(_control(name) for name in LAWS if name != "normal"),
 )

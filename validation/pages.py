@@ -1,0 +1,70 @@
+"""Both reports, from the JSON files alone.
+
+    python -m validation.pages FOLDER [--out FOLDER] [--command TEXT]
+
+reads the results in a folder (those of the long budget in ``long``, envelopes in ``envelope``) and writes ``REPORT.md`` and
+``REPORT.html``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import varflow as vf
+from validation import envelope
+from validation.claim import Result
+from validation.report import page
+from validation.webpage import webpage
+from varflow._files import replace_files
+
+__all__ = ["pages", "read"]
+
+
+def pages(folder: Path, results: Sequence[Result], **told: Any) -> dict[str, str]:
+    """``REPORT.md`` and, if matplotlib is there, ``REPORT.html``; envelopes are those in the folder."""
+    made = {"REPORT.md": page(results, **told)}
+    try:
+        made["REPORT.html"] = webpage(results, envelopes=envelope.read(folder), **told)
+    except vf.MissingExtraError as missing:
+        print(f"REPORT.html is not written: {missing}", file=sys.stderr)
+    return made
+
+
+def read(folder: Path, claims: Iterable[str]) -> list[Result]:
+    """Results of these claims; files of another format are named on stderr and left out."""
+    found = []
+    for path in (folder / f"{name}.json" for name in claims):
+        try:
+            found.append(Result(**json.loads(path.read_text(encoding="utf-8"))))
+        except FileNotFoundError:
+            pass
+        except (OSError, TypeError, ValueError) as error:
+            print(f"{path} is left out of the report: {' '.join(str(error).split())}", file=sys.stderr)
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m validation.pages", description="Both reports, from the JSON files alone.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--out", type=Path, help="where the reports go; by default the same folder")
+    parser.add_argument("--command", default="", help="the command to name; by default that of the results")
+    options = parser.parse_args()
+    results, longer = (
+        [Result(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(folder.glob("*.json"))]
+        for folder in (options.folder, options.folder / "long")
+    )
+    if not results:
+        parser.error(f"{options.folder} has no results")
+    command = options.command or f"python -m validation --budget {results[0].budget} --seed {results[0].seed}"
+    made = pages(options.folder, results, command=command, longer=longer)
+    replace_files({(options.out or options.folder) / name: text for name, text in made.items()})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
