@@ -25,8 +25,8 @@ SEED  ?= 0
 fuzz: $(VENV)/all.stamp         ## every public callable with good, extreme and wrong arguments: CALLS=2000 SEED=0
 	OMP_NUM_THREADS=1 $(PY) tests/fuzzing.py --calls $(CALLS) --seed $(SEED)
 
-validate: $(VENV)/all.stamp     ## statistical evidence: one file per claim, report in validation-results/REPORT.md
-	$(PY) -m validation
+validate: $(VENV)/all.stamp     ## statistical evidence: one file per claim, report in validation-results/REPORT.html and REPORT.md
+	$(PY) -m validation.envelope; sound=$$?; $(PY) -m validation && exit $$sound
 
 bench: $(VENV)/all.stamp        ## speed, as ratios inside one run: the table after pytest-benchmark's own
 	$(PY) -m pytest benchmarks -m "" --benchmark-group-by=group --benchmark-columns=min,median,rounds

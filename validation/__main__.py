@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import varflow as vf
 from validation.claim import FAILS, INCONCLUSIVE, Claim, Result
 from validation.claims import discover
-from validation.report import page
+from validation.pages import pages, read
 from validation.runner import examine
 from validation.work import Work
 from varflow._files import replace_files
@@ -152,24 +152,12 @@ def _run(claims: Sequence[Claim], options: argparse.Namespace, work: Work, there
 
 
 def _report(options: argparse.Namespace, claims: Iterable[str], **told: Any) -> None:
-    """Write the report on all claims with a file in the folder; repeated while another run adds files."""
+    """Write the reports on all claims with a file in the folder; repeated while another run adds files."""
     written = None
-    while written != (report := page(_on_file(options.out, claims), **told)):
-        _write(options.out, "REPORT.md", report)
-        written = report
-
-
-def _on_file(folder: Path, claims: Iterable[str]) -> list[Result]:
-    """Results of this run and of earlier ones; files of another format are named on stderr and left out."""
-    found = []
-    for path in (folder / f"{name}.json" for name in claims):
-        try:
-            found.append(Result(**json.loads(path.read_text(encoding="utf-8"))))
-        except FileNotFoundError:
-            pass
-        except (OSError, TypeError, ValueError) as error:
-            print(f"{path} is left out of the report: {' '.join(str(error).split())}", file=sys.stderr)
-    return found
+    while written != (made := pages(options.out, read(options.out, claims), **told)):
+        with _writing_to(options.out):
+            replace_files({options.out / name: text for name, text in made.items()})
+        written = made
 
 
 def _write(folder: Path, name: str, text: str) -> None:

@@ -48,8 +48,7 @@ def compared(names: tuple[str, ...], simulated: np.ndarray, drawn: np.ndarray, s
     shuffled = [np.sum(_difference(both[rng.permutation(len(both))], size) ** 2) for _ in range(PERMUTATIONS)]
     p_value = (1 + np.sum(np.array(shuffled) >= np.sum(seen**2))) / (PERMUTATIONS + 1)
     pair = np.unravel_index(np.argmax(np.abs(seen)), seen.shape)
-    strengths = (_strength(sample) for sample in ranks)
-    return Dependence(float(p_value), *strengths, tuple(names[i] for i in pair))
+    return Dependence(float(p_value), _strength(ranks[0]), _strength(ranks[1]), tuple(names[i] for i in pair))
 
 
 def _ranks(sample: np.ndarray) -> np.ndarray:

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Judgement, Progress
+from validation.claim import Claim, Judgement
 from validation.claims import discover
 from validation.dependence import compared
 from validation.uniformity import LEVELS, band
+from validation.work import HERE
 from varflow._files import replace_files
 
 __all__ = ["ALONE", "Envelope", "enveloped", "read"]
@@ -76,6 +77,8 @@ class Envelope:
             found.append("right theories are rejected too often by simulations: draws miss something of them")
         if drawn < 0 and not self.conservative:
             found.append("right theories are rejected too seldom, for no reason that the claim states")
+        if simulated < 0 and not (self.conservative or self.dependent):
+            found.append("right theories are rejected too seldom by simulations, for no reason that the claim states")
         if self.depends and not self.dependent:
             found.append("points depend on each other in simulations as they do not in draws")
         return found
@@ -97,26 +100,19 @@ def place(counts: Sequence[int], size: int) -> int:
     return 1 if np.any(counts > upper) else -1 if np.any(counts < lower) else 0
 
 
-def enveloped(
-    claim: Claim, *, redraws: int = 1000, seeds: int = 100, progress: Progress = lambda what, done, total: None
-) -> Envelope:
+def enveloped(claim: Claim, *, redraws: int = 1000, seeds: int = 100) -> Envelope:
     """Draw and simulate a claim many times, with its cheap settings."""
     start = time.perf_counter()
     settings = claim.budgets["quick"] if claim.cheap is None else claim.cheap
     right = claim.theory(settings)
 
-    def judged(measure: Callable[[int], Any], what: str, number: int) -> list[Judgement]:
-        found = []
-        for done in range(number):
-            progress(what, done, number)
-            found.append(claim.judge(settings, right, measure(done)))
-        return found
+    def judged(measure: Callable[[int], Any], first: int, number: int) -> list[Judgement]:
+        return [claim.judge(settings, right, measure(first + each)) for each in range(number)]
 
-    drawn = judged(lambda seed: claim.draw(settings, right, DRAWN + seed), "drawing", redraws)
-    silent = lambda *_: None  # noqa: E731
-    simulated = judged(lambda seed: claim.simulate(settings, SIMULATED + seed, silent), "simulating", seeds)
-    estimates = [np.array([each.estimate for each in some]) for some in (simulated, drawn)]
-    dependence = compared(drawn[0].points, *estimates)
+    drawn = judged(lambda seed: claim.draw(settings, right, seed), DRAWN, redraws)
+    simulated = judged(lambda seed: claim.simulate(settings, seed, HERE), SIMULATED, seeds)
+    seen, expected = (np.array([each.estimate for each in some]) for some in (simulated, drawn))
+    dependence = compared(drawn[0].points, seen, expected)
     return Envelope(
         claim=claim.name,
         configuration=asdict(settings),

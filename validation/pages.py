@@ -54,10 +54,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where the reports go; by default the same folder")
     parser.add_argument("--command", default="", help="the command to name; by default that of the results")
     options = parser.parse_args()
-    results, longer = (
-        [Result(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(folder.glob("*.json"))]
-        for folder in (options.folder, options.folder / "long")
-    )
+    folders = options.folder, options.folder / "long"
+    results, longer = (read(folder, sorted(path.stem for path in folder.glob("*.json"))) for folder in folders)
     if not results:
         parser.error(f"{options.folder} has no results")
     command = options.command or f"python -m validation --budget {results[0].budget} --seed {results[0].seed}"

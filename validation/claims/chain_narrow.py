@@ -99,8 +99,9 @@ def simulate(settings: Settings, seed: int, work: Work, weights: str = "normal")
     """Histogram of spike counts, per threshold and layer, in networks with real weight matrices of their own."""
     networks = settings.networks(weights)
     seeds = range(len(networks) * seed, len(networks) * (seed + 1))
-    options = {"repeats": settings.repeats}
-    ensembles = [work.simulate([network], seed=own, **options)[0] for network, own in zip(networks, seeds, strict=True)]
+    ensembles = [
+        work.simulate([network], repeats=settings.repeats, seed=own)[0] for network, own in zip(networks, seeds, strict=True)
+    ]
     counts = [np.rint(ensemble.spikes).astype(int)[:, layer - 1] for ensemble in ensembles for layer in settings.layers]
     return [np.bincount(seen, minlength=settings.width + 1) for seen in counts]
 

@@ -72,8 +72,9 @@ def simulate(settings: Settings, seed: int, work: Work) -> list[np.ndarray]:
     """Histogram of spike counts at every point, in networks with real weight matrices, drawn anew for each distribution."""
     networks = list(settings.networks().values())
     seeds = range(len(networks) * seed, len(networks) * (seed + 1))
-    options = {"repeats": settings.repeats}
-    ensembles = [work.simulate([network], seed=own, **options)[0] for network, own in zip(networks, seeds, strict=True)]
+    ensembles = [
+        work.simulate([network], repeats=settings.repeats, seed=own)[0] for network, own in zip(networks, seeds, strict=True)
+    ]
     counts = [np.rint(ensemble.spikes).astype(int)[:, layer - 1] for ensemble in ensembles for layer in settings.layers]
     sizes = [int(network.widths[0]) + 1 for network in networks for _ in settings.layers]
     return [np.bincount(seen, minlength=size) for seen, size in zip(counts, sizes, strict=True)]
