@@ -168,7 +168,7 @@ CLAIM = Claim(
     errors=lambda settings: (Error("the threshold", wrong),),
     draw=draw,
     reading=reading,
-    cheap=Settings(repeats=1000),
+    cheap=Settings(repeats=500, layers=(2, 3, 5)),
     controls=(
         Control("the theory of layers one neuron wider", lambda settings: theory(replace(settings, width=settings.width + 1))),
         Control(
