@@ -3,6 +3,8 @@
 Standard errors come from 8 scrambles, so a deviation in their unit follows Student's t with 7 degrees of freedom.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -280,3 +282,19 @@ def test_depth_against_plain_monte_carlo():
     assert np.max(np.abs(late - drawn) / np.hypot(error, ours)) < FAR
     off = vf.mean_field(net("delayed_subtract", steps=20, depth=40, gain=1.02 * squared_gain**0.5), points=2**12)
     assert abs(off.variance[-1, 10:].mean() - drawn[0]) / np.hypot(error[0], ours[0]) > FAR
+
+
+@pytest.mark.slow
+def test_a_thousand_steps_are_those_of_real_networks():
+    """20 layers, late half, mean over layers 5 to 20; a theory 8 % off is rejected. The first step has the exact map."""
+    network = vf.Network(width=1000, depth=20, gain=8**0.5, steps=1000, neuron=vf.Neuron(decay=0.5, reset="subtract"))
+    network = replace(network, drive=vf.drives.white())
+    profile, ensemble = vf.mean_field(network), vf.simulate(network, repeats=4, seed=1)
+    for name in ("firing_rate", "variance"):
+        each = getattr(ensemble, name)[:, 4:, 500:].mean(axis=(1, 2))
+        error = np.hypot(each.std(ddof=1) / 2, profile.error[name][4:, 500:].mean())
+        predicted = getattr(profile, name)[4:, 500:].mean()
+        assert abs(predicted - each.mean()) < 5 * error  # of 4 networks: Student's t with 3 degrees of freedom
+        assert abs(0.92 * predicted - each.mean()) > 5 * error
+    first = vf.mean_field(vf.Network(width=1000, depth=20, gain=8**0.5)).firing_rate
+    assert profile.firing_rate[:, 0] == pytest.approx(first, abs=4 * profile.error["firing_rate"][:, 0].max())

@@ -148,8 +148,18 @@ def trajectories(
     blocks = (slice(start, start + BLOCK) for start in range(0, points, BLOCK))
     total = sum(_sums(population.of_points(part), mean, factor, normals[:, part], signs, run) for part in blocks) / points
     below, (potential, second, rate, square) = total[:, :steps].T, total[:, steps:].T
-    past = np.tril(below, -1)
-    return unit**2 * (second - potential**2), unit * potential, rate, past + past.T + np.diag(square)
+    return unit**2 * (second - potential**2), unit * potential, rate, _second_moments(below, square)
+
+
+def _second_moments(sums: np.ndarray, square: np.ndarray) -> np.ndarray:
+    """``M`` from means of ``S_s p_t``, or of ``S_s S_t`` over many steps, and its better known diagonal."""
+    if len(square) > LONG:
+        own = sums.diagonal()
+        ratio = np.sqrt(np.divide(square, own, out=np.ones_like(square), where=own > 0))
+        past = np.tril(ratio[:, None] * sums * ratio, -1)
+    else:
+        past = np.tril(sums, -1)
+    return past + past.T + np.diag(square)
 
 
 def _sums(
@@ -178,7 +188,8 @@ def _sums(
         let_in = points if np.isscalar(fraction) else float(np.dot(fraction, fraction))
         second = float(np.dot(spread, spread)) + points * centre**2 + new[t] ** 2 * let_in
         moments[t] = points * centre, second, chance[t].sum(), square.sum()
-    pairs = np.matmul(_slices(fired), _slices(chance).swapaxes(1, 2)).sum(axis=0, dtype=float)
+    later = fired if len(mean) > LONG else chance  # over many steps: positive definite in spite of the noise
+    pairs = np.matmul(_slices(fired), _slices(later).swapaxes(1, 2)).sum(axis=0, dtype=float)
     return np.hstack([pairs, moments])
 
 
