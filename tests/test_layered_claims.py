@@ -6,10 +6,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from validation.claims import maps_and_pools, normalisation, recurrence, residual_blocks
+from validation.claims import heterogeneity, maps_and_pools, normalisation, recurrence, residual_blocks
 from validation.work import HERE
 
 SMALL = {  # curves whose theory is quick, with an error in the strength of the first that 60 networks must show
+    heterogeneity: (("thresholds of a gamma distribution", "decays uniform from 0.1 to 0.9"), 0.2),
     residual_blocks: (("a branch of two layers, keep = 1", "SEW add"), 0.2),
     normalisation: (("LayerNorm, γ = 1.2", "standardised rows"), 0.3),
     maps_and_pools: (("3 × 3 filters, zero padding", "max pool"), 0.3),

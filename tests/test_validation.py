@@ -43,6 +43,7 @@ NAMES = [
     "figure_4",
     "figure_5",
     "gain_for_rate",
+    "heterogeneity",
     "kaiming_death_depth",
     "leak_and_reset",
     "maps_and_pools",
