@@ -10,11 +10,13 @@ run: $(VENV)/run.stamp          ## the paper's 100-layer experiment compared wit
 	$(VENV)/bin/varflow validate --out $(OUT)
 
 # Types are checked while the tests run, and shown after them. One thread per process: on two cores more threads would wait.
+# Bytecode is kept between processes, hundreds of which the tests start.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/all.stamp         ## every quick check: style, types, tests, doctests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright > $(VENV)/pyright.txt & types=$$!; \
-	  OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile; tests=$$?; \
+	  OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal; tests=$$?; \
 	  wait $$types; types=$$?; cat $(VENV)/pyright.txt; exit $$((tests + types))
 
 test-slow: $(VENV)/all.stamp    ## tests that take minutes: statistics, long derivations

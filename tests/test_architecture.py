@@ -4,6 +4,7 @@ import ast
 import inspect
 import subprocess
 import sys
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -80,9 +81,14 @@ def module_of(path):
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
+@cache
+def nodes_of(source):
+    return tuple(ast.walk(ast.parse(source)))
+
+
 def imported(module, source):
     """Full dotted names of everything a module imports, anywhere in it; strings given to require and import_module too."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -115,7 +121,8 @@ def without_types(source):
 def broken_rules(module, source):
     room = module.split(".")[0]
     allowed = MAY_IMPORT[room] | {room}
-    shown = SHOWN_FROM_ABOVE.get(module, set()) - set(rooms_imported(module, without_types(source)))
+    shown = SHOWN_FROM_ABOVE.get(module, set())
+    shown = shown and shown - set(rooms_imported(module, without_types(source)))
     rooms = [f"{module} imports {other}" for other in rooms_imported(module, source) if other not in allowed | shown]
     others = {name.split(".")[0] for name in imported(module, source)} - {"varflow", *sys.stdlib_module_names}
     known = THIRD_PARTIES.get(room)
@@ -194,7 +201,7 @@ def test_the_command_line_uses_public_names_only():
 def forbidden(source):
     """Reasons why a source must not be shipped."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes_of(source):
         if isinstance(node, ast.Attribute) and node.attr in {"ndtr", "cdf"} and "torch" in ast.unparse(node.value):
             found.append("torch.special.ndtr and Normal.cdf are wrong in the lower tail")
         if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -307,7 +314,7 @@ def files_imported():
     graph = {}
     for module, path in files.items():
         source, graph[module] = path.read_text(encoding="utf-8"), set()
-        for node in ast.walk(ast.parse(source)):
+        for node in nodes_of(source):
             for name in [node.module] if isinstance(node, ast.ImportFrom) and node.module else []:
                 for alias in node.names:
                     whole = [n.removeprefix("varflow.") for n in (f"{name}.{alias.name}", name)]

@@ -173,7 +173,7 @@ CONTROLS = {  # what theory describes, what is simulated, networks
     "threshold 2 % off at 0.7": (network(500, 12, threshold=0.7), network(500, 12, vf.gain(threshold=0.7), 0.714), 160),
     "threshold 2 % off at 1": (network(500, 10), network(500, 10, vf.gain(threshold=1.0), 1.02), 60),
     "width 40 for 100": (network(100, 12), network(40, 12), 12),
-    "width 12 % off": (network(500, 12, threshold=0.5), network(440, 12, threshold=0.5), 300),
+    "width 20 % off": (network(150, 12, threshold=0.5), network(120, 12, threshold=0.5), 100),
 }
 
 

@@ -19,7 +19,7 @@ from varflow.init.gains import gain as preserving_gain
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.theory.chain import SpikeChain
-from varflow.theory.roots import double_until, rising_root
+from varflow.theory.roots import rising_root
 
 __all__ = ["corrected_gain", "gain_for_mean_variance", "largest_threshold", "raised_gain", "smallest_width", "sparsest_rate"]
 
@@ -222,7 +222,9 @@ def smallest_width(*, threshold: Any, depth: int, survival_target: float = 0.99,
     def solve(t: float) -> float:
         g = float(preserving_gain(threshold=t)) if fixed is None else fixed
         enough = lambda n: _survival(t, g, n, depth) >= target  # noqa: E731
-        hi = int(double_until(enough, 1, WIDEST))
+        hi = 1
+        while hi < WIDEST and not enough(hi):
+            hi = min(2 * hi, WIDEST)
         if hi == WIDEST and not enough(hi):
             rule = f"leaves no survival at gain {g:.4g} and any width up to 1e8: raise the gain above the critical √γ_c·θ"
             raise DomainError("threshold", t, rule)

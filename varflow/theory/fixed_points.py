@@ -104,7 +104,7 @@ def saddle_node(law: Distribution) -> tuple[float, float]:
     if law.inflection is not None:
         # z f/S reaches 2 once, rising; the maximum itself is flat and would give only half the digits.
         ratio = lambda z: z * law.hazard(np.minimum(z, law.upper)) - 2  # noqa: E731
-        hi = double_until(lambda z: ratio(z) >= 0 or z >= law.upper, 1.0, law.upper if np.isfinite(law.upper) else LARGEST_Z)
+        hi = double_until(lambda z: (ratio(z) >= 0) | (z >= law.upper), 1.0, law.upper if np.isfinite(law.upper) else LARGEST_Z)
         z = crossing(ratio, 1e-3, hi)
     else:
         z = _scanned_maximum(law)
@@ -128,7 +128,7 @@ def _scanned_maximum(law: Distribution) -> float:
 
 def _last_z(law: Distribution, log_gamma: float = -np.inf) -> float:
     """A ``z`` beyond which the tail underflows and ``γ z² S(z) < 1``."""
-    empty = lambda z: law.sf(z) < SMALLEST and log_gamma + 2 * np.log(z) + law.log_sf(z) < 0  # noqa: E731
+    empty = lambda z: (law.sf(z) < SMALLEST) & (log_gamma + 2 * np.log(z) + law.log_sf(z) < 0)  # noqa: E731
     return min(double_until(empty, 1.0, LARGEST_Z), law.upper)
 
 
@@ -275,7 +275,7 @@ def _turns(layer: RateMap, lowest: float) -> list[float]:
     turns = []
     if steepness(inflection) > 0:
         turns.append(crossing(steepness, min(theta / np.hypot(layer.g, layer.sigma_b), inflection) / 2, inflection))
-        beyond = double_until(lambda z: not steepness(z) >= 0, 2 * inflection, LARGEST_Z)
+        beyond = double_until(lambda z: ~(steepness(z) >= 0), 2 * inflection, LARGEST_Z)
         turns.append(crossing(steepness, inflection, beyond))
     root, sigma = layer.g / layer.root_unit, layer.sigma_b
     ends = [(theta / z - sigma) / root * ((theta / z + sigma) / root) for z in turns]

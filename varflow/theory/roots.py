@@ -17,6 +17,7 @@ __all__ = ["RESOLUTION", "bisect", "crossing", "double_until", "first_to_hold", 
 
 GRID = 64  # points per subdivision
 CURVATURE = 2.0  # of a function in units of its slope and argument: the secant's root is searched within this times (h/x)²
+DOUBLINGS = 32  # at once
 FARTHEST = 1e15  # largest ratio of a root of a rising function to its start
 LARGE = 1e6  # replaces larger values, infinity included, of a function whose root is sought
 RESOLUTION = 4e-3  # step of a scan in ln y: closer pairs of roots are found only through the extremum between them
@@ -54,11 +55,15 @@ def bisect(function: Callable[[np.ndarray], np.ndarray], lo: np.ndarray, hi: np.
     return hi
 
 
-def double_until(condition: Callable[[float], bool], start: float, limit: float) -> float:
+def double_until(condition: Callable[[np.ndarray], np.ndarray], start: float, limit: float) -> float:
     """The first of ``start, 2 start, 4 start, …`` where ``condition`` holds, or ``limit``."""
-    while start < limit and not condition(start):
-        start *= 2
-    return min(start, limit)
+    while start < limit:
+        some = start * 2.0 ** np.arange(DOUBLINGS)
+        holds = np.flatnonzero(condition(some) | (some >= limit))
+        if len(holds):
+            return min(float(some[holds[0]]), limit)
+        start = 2 * float(some[-1])
+    return limit
 
 
 def scan(function: Callable[[np.ndarray], np.ndarray], lo: float, hi: float, resolution: float = RESOLUTION) -> list[float]:

@@ -25,6 +25,7 @@ __all__ = ["ExactLaw"]
 EXACT_WIDTH = 64  # up to here potentials are drawn; wider, a gamma variable is close enough
 EXACT_FAN_IN = 256  # the same for weights that are not normal, whose tables grow with the fan-in
 MANY = 1000  # networks whose mean hides the shape of a single sample variance
+SPARSE = 4  # from this many possible keys to one that is there on, sorting is as fast as marking
 LAST_Z = 40.0  # above, a normal tail is 0 in double precision
 
 
@@ -133,7 +134,7 @@ def _given_counts(
     ``above`` and ``below`` hold the first four moments on either side of the threshold for every state of the layer below,
     shape (4, states). Networks with the same state and count share the arithmetic.
     """
-    pairs, which = np.unique(state * (width + 1) + counts, return_inverse=True)
+    pairs, which = _distinct(state * (width + 1) + counts, above.shape[1] * (width + 1))
     state, share = pairs // (width + 1), pairs % (width + 1) / width
     above, below = above[:, state], below[:, state]
     centre = share * above[0] + (1 - share) * below[0]
@@ -147,6 +148,15 @@ def _given_counts(
     safe = np.where(varies, variance, 1.0)
     shape, size = np.where(varies, mean**2 / safe, 1.0), np.where(varies, safe / np.where(varies, mean, 1.0), 0.0)
     return rng.standard_gamma(shape[which]) * size[which] + np.where(varies, 0.0, mean)[which]
+
+
+def _distinct(keys: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """The different keys, ascending, and the index of each among them; by marking instead of sorting where there is room."""
+    if limit > SPARSE * len(keys):
+        return np.unique(keys, return_inverse=True)
+    there = np.zeros(limit, bool)
+    there[keys] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[keys]
 
 
 def _tail_moments(z: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
