@@ -130,6 +130,9 @@ def claim(
     """A claim about these curves; each of ``wrong`` has other networks for some of them, and must be rejected."""
     family = _Family(name, curves)
 
+    quick = budgets["quick"]
+    halved = (quick.widths[0] // 2, quick.widths[1] // 2)
+
     def control(what: str, instead: Mapping[str, Curve]) -> Control:
         return Control(what, lambda settings: family.theory(settings, instead))
 
@@ -146,7 +149,9 @@ def claim(
         draw=lambda settings, theory, seed: drawn(theory, settings.repeats, seed),
         reading=family.reading,
         controls=tuple(control(what, instead) for what, instead in wrong.items()),
+        cheap=replace(quick, repeats=8, widths=halved, bias=0.1, pilot=20, points=2**8),
         conservative="a relative deviation up to the bias counts as none",
+        dependent="curves share weights",
     )
 
 

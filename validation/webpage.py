@@ -83,7 +83,7 @@ def _table(results: Sequence[Result], envelopes: Mapping[str, Envelope]) -> str:
         )
         link = f'<th scope=row><a href="#{_id(result)}">{escape(result.claim)}</a></th>'
         rows.append(f"<tr>{link}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    return f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    return f"<div class=wide><table class=data><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
 
 
 def _calibration(found: Envelope | None) -> str:
@@ -130,10 +130,12 @@ def _claim(result: Result, found: Envelope | None) -> str:
         *([] if found is None else [_figure(figures.envelope(found), _told(found))]),
         f"<div class=side>{_controls(result)}</div>",
     ]
+    lines = result.reading.splitlines()
+    text, table = ([line for line in lines if line.startswith("|") is there] for there in (False, True))
     return (
         f'<section class=claim id="{_id(result)}"><h2>{escape(result.claim)} {_badge(result)}</h2>'
-        f"<p class=statement>{escape(result.statement)}</p>{_blocks(result.reading.split(chr(10)))}"
-        f"<div class=figures>{''.join(drawn)}</div></section>"
+        f"<p class=statement>{escape(result.statement)}</p>{_blocks(text)}"
+        f"<div class=figures>{''.join(drawn)}</div>{_blocks(table)}</section>"
     )
 
 
@@ -218,7 +220,7 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
     head, _, *body = rows
     heads = "".join(f"<th scope=col>{cell}</th>" for cell in head)
     lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in body)
-    return f"<div class=wide><table><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
+    return f"<div class=wide><table class=data><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
 
 
 def _inline(text: str) -> str:

@@ -90,7 +90,7 @@ CLAIM = Claim(
     "50 %, that fraction is alive at layer 100; at the paper's gain hardly any are.",
     source="derived in vf.corrected_gain; micheli2024, figure 4, shows the loss that it corrects",
     quantity="fraction of networks alive in the last layer",
-    budgets={"quick": Settings(repeats=1000), "standard": Settings(repeats=4000)},
+    budgets={"quick": Settings(repeats=1000, width=60, depth=60), "standard": Settings(repeats=4000)},
     theory=theory,
     simulate=simulate,
     judge=judge,

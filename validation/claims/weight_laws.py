@@ -146,7 +146,7 @@ CLAIM = Claim(
     "π_K = P(sum of K weights > θ), for nine distributions of the weights.",
     source="derived in vf.SpikeChain",
     quantity="mean spike count",
-    budgets={"quick": Settings(repeats=10_000), "standard": Settings(repeats=40_000)},
+    budgets={"quick": Settings(repeats=10_000, widths=(12,)), "standard": Settings(repeats=40_000)},
     theory=theory,
     simulate=simulate,
     judge=judge,
