@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ def _over_layers(result: Result, found: dict[str, dict[int, int]]) -> str:
         ax.set_xticks(shown, [str(layer) for layer in shown])
         ax.minorticks_off()
         ax.set_xlabel("layer")
-        ax.set_ylabel(result.quantity)
+        ax.set_ylabel(fill(result.quantity, 38))
 
     return _svg(f"{result.claim}-values", draw, 18)
 
@@ -101,7 +102,7 @@ def _by_rows(result: Result) -> str:
             ax.plot(_floats(control["theory"]), rows, "x", color=WRONG, markersize=4, alpha=0.45)
         ax.plot(theory, rows, "|", color=THEORY, markersize=11, markeredgewidth=1.6)
         ax.errorbar(seen, rows, xerr=error, fmt="o", color=SEEN, markersize=3.5, elinewidth=1.2)
-        ax.set_xlabel(result.quantity)
+        ax.set_xlabel(fill(result.quantity, 38))
 
     return _svg(f"{result.claim}-values", draw, len(result.points))
 

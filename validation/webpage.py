@@ -182,7 +182,8 @@ def _controls(result: Result) -> str:
 
 def _told(found: Envelope) -> str:
     """The envelope in words."""
-    names = [f"{found.drawn[LEVELS.tolist().index(level)]} at {level:g}" for level in (0.01, 0.05, 0.1)]
+    larger = [level for level in (0.01, 0.05, 0.1) if level > found.false_alarm]
+    names = [f"{found.drawn[LEVELS.tolist().index(level)]} at {level:g}" for level in larger]
     words = [
         f"Distribution function of p-values less that of uniform ones: {found.redraws} measurements drawn from the theory "
         f"(line, with its band) and {found.seeds} simulations (thin line; dotted, its upper limit), at cheap settings. Of the "
