@@ -68,6 +68,8 @@ def test_spike_counts_that_do_not_fit_into_memory(monkeypatch, call):
     monkeypatch.setattr("varflow._memory.free_memory", lambda: 2.0**29)
     with pytest.raises(vf.DomainError, match=r"width=.* needs .* GiB .* for the spike counts of a layer"):
         call(net(width=2**50 + 1))
+    with pytest.raises(vf.DomainError, match=r"depth=100000 needs .* GiB .* in all layers"):
+        call(net(width=10**6, depth=10**5))
 
 
 def test_any_seed_suits_a_fill():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from varflow._checks import DomainError, frozen, integer, positive, probability, scalar
+from varflow._memory import room
 from varflow.model.drives import Inputs, Spikes
 from varflow.model.network import Network
 from varflow.model.neurons import equal_neurons
@@ -75,12 +76,14 @@ class SpikeChain:
         one_step(network)
         _known_start(network)
         self.network = network
-        self.layers = layers(network)
         step, rare = scalar("step", positive("step", step)), probability("rare", rare)
         if not FINEST <= step <= COARSEST:
             rule = f"must lie between {FINEST:g} and {COARSEST:g} standard deviations of a binomial count"
             raise DomainError("step", step, rule)
         self.grids = [count_grid(int(width), step) for width in network.widths]
+        needed = 8.0 * sum(map(len, self.grids))
+        room("depth", network.depth, needed, "the distributions of the spike count in all layers: take fewer layers or neurons")
+        self.layers = layers(network)
         self._propagate_with(TAIL)
         if min(mass[1:].sum() for mass in self._masses) < rare:
             self._propagate_with(WHOLE_TAIL)
