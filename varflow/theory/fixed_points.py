@@ -22,7 +22,6 @@ from varflow.model.over_neurons import OverNeurons, over_neurons
 from varflow.model.signals import Layer
 from varflow.results import FixedPoint, FixedPoints
 from varflow.theory.cycles import may_cycle, two_cycles
-from varflow.theory.flow.block import critical_gain_of_block, fixed_points_of_block
 from varflow.theory.maps import RateMap
 from varflow.theory.roots import RESOLUTION, crossing, double_until, scan
 from varflow.theory.thresholds import as_one_threshold
@@ -86,6 +85,8 @@ def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block:
     """
     _either(block, threshold=threshold)
     if block is not None:
+        from varflow.theory.flow.block import critical_gain_of_block  # loads scipy.special, which takes 0.2 s
+
         return critical_gain_of_block(block)
     if over_neurons(threshold):
         over = OverNeurons.of("threshold", threshold)
@@ -210,6 +211,8 @@ def fixed_points(
     """
     _either(block, threshold=threshold, gain=gain)
     if block is not None:
+        from varflow.theory.flow.block import fixed_points_of_block
+
         return fixed_points_of_block(block)
     law = as_distribution(distribution)
     if heterogeneous := over_neurons(threshold):
