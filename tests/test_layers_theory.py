@@ -254,8 +254,85 @@ def test_only_auto_is_a_method_for_layers():
 
 
 def test_what_theory_does_not_cover_is_refused():
-    merged = [MEMORYLESS, L.Residual(L.Conv(4, gain=1.0), MEMORYLESS), L.Pool("max", 2), L.Linear(3, gain=1.0), MEMORYLESS]
-    with pytest.raises(vf.DomainError, match="directly after a Spike"):
-        on_maps(*merged, side=4, channels=4)
     with pytest.raises(vf.DomainError, match="probes and steps"):
         on_maps(MEMORYLESS, L.Conv(4, gain=1.0), MEMORYLESS, side=64)
+
+
+# --- effective width of maps --------------------
+
+
+def test_a_dense_layer_has_no_effective_width_and_independent_positions_have_all_of_it():
+    assert predicted(MEMORYLESS, L.Residual(WEIGHTS, MEMORYLESS)).effective_width is None
+    widths = on_maps(MEMORYLESS, L.Conv(16, gain=3.0), MEMORYLESS, L.Linear(50, gain=3.0), MEMORYLESS, side=4, channels=8)
+    assert widths.effective_width[0] == pytest.approx(8 * 16, rel=1e-12)
+    assert 16 < widths.effective_width[1] < 16 * 16
+    assert widths.effective_width[2] == 50
+
+
+def test_the_effective_width_is_the_spread_of_the_rates_of_networks():
+    """Layer 1 exactly: the channels are independent given the input."""
+    x = np.random.default_rng(3).normal(size=(1, 4, 6, 6))
+    network = vf.Network(layers=[L.Conv(16, gain=1.2), MEMORYLESS], drive=vf.drives.inputs(x))
+    rates = vf.simulate(network, repeats=2000, seed=1).firing_rate[:, 0]
+    (n,) = vf.mean_field(network).effective_width
+    by_position = norm.sf(1 / np.sqrt(1.44 * np.array([mean_square(x[0], y, z) for y in range(6) for z in range(6)])))
+    alone = np.mean(by_position * (1 - by_position))
+    z = np.array([rates.var(ddof=1) / (alone / width) - 1 for width in (n, 16 * 36)]) / np.sqrt(2 / 2000)
+    assert abs(z[0]) < 4
+    assert abs(z[1]) > 6
+
+
+def mean_square(x, row, column, kernel=3):
+    """Mean of the squares under a filter, with zeros around the map."""
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1)])
+    return np.mean(padded[:, row : row + kernel, column : column + kernel] ** 2)
+
+
+def test_rates_of_deeper_maps_spread_as_stated():
+    network = vf.Network(
+        layers=[MEMORYLESS, *[L.Conv(16, gain=8**0.5), MEMORYLESS] * 3], drive=vf.drives.currents(shape=(16, 8, 8))
+    )
+    profile, spread = vf.mean_field(network), vf.simulate(network, repeats=2000, seed=1).firing_rate.std(axis=0, ddof=1)
+    p, z = profile.firing_rate, 1 / np.sqrt(profile.variance)
+    m = np.append(0.0, z[1:] * norm.pdf(z[1:]) / (2 * p[:-1]))
+
+    def stated(widths):
+        variance = [0.0]
+        for layer in range(4):
+            variance.append(p[layer] * (1 - p[layer]) / widths[layer] + m[layer] ** 2 * variance[-1])
+        return np.sqrt(variance[1:])
+
+    room = 0.05 + 4 / np.sqrt(2 * 2000)
+    assert np.all(np.abs(spread / stated(profile.effective_width) - 1) < room)
+    assert np.any(np.abs(spread / stated(np.full(4, 16 * 64)) - 1) > 2 * room)
+
+
+# --- maxima of merged spikes, synapses of recurrent layers --------------------
+
+
+def agrees(network, repeats, wrong):
+    """Whether the last layer's rates are those of simulated networks, and those of a wrong network are not."""
+    rates = vf.simulate(network, repeats=repeats, seed=1).firing_rate[:, -1].reshape(repeats, -1).mean(axis=1)
+    error = rates.std(ddof=1) / np.sqrt(repeats)
+    z = [(vf.mean_field(each, points=2**12).firing_rate[-1].mean() - rates.mean()) / error for each in (network, wrong)]
+    return abs(z[0]) < 4 and abs(z[1]) > 8
+
+
+@pytest.mark.parametrize("merge", ["add", "and", "iand"])
+def test_maxima_of_merged_spikes(merge):
+    x = np.random.default_rng(3).normal(size=(1, 8, 8, 8))
+
+    def built(pool):
+        block = L.Residual(L.Conv(128, gain=3.0), MEMORYLESS, merge=merge)
+        layers = [L.Conv(128, gain=3.0), MEMORYLESS, block, pool, L.Linear(800, gain=3.0), MEMORYLESS]
+        return vf.Network(layers=layers, drive=vf.drives.inputs(x))
+
+    assert agrees(built(L.Pool("max", 2)), 60, built(L.Pool("average", 2)))
+
+
+def test_a_synapse_filters_recurrent_currents_too():
+    def built(recurrent):
+        spike = L.Spike(vf.Neuron(1.0, decay=0.5, synaptic_decay=0.6, reset="subtract"), recurrent_gain=recurrent)
+        return vf.Network(width=1000, layers=[spike], steps=8, drive=vf.drives.white())
+
+    assert agrees(built(1.5), 40, built(1.0))

@@ -47,6 +47,12 @@ class Profile(Shown):
         Mean potential of a layer, in the shape of ``variance``; not 0 in general with a reset.
     coincidences : ndarray, optional, shape (depth, steps, steps)
         Second moments ``M(t, t') = E[S_t S_t']``: the state of a layer in time.
+    effective_width : ndarray, optional
+        For networks with maps: the number ``n`` of independent neurons whose mean activity varies as much as a layer's, given
+        the layer below. With ``C`` channels of ``N`` positions, whose spikes have the mean correlation ``r``, ``n = C N/(1 +
+        (N-1) r)``. In one step the firing rates of networks then have the variance ``p (1-p)/n_l + m² Var_{l-1}``, ``m`` the
+        derivative of ``p_l`` by ``p_{l-1}``: exact in layer 1; deeper, standard deviations are within 5 % of simulated ones
+        (8 × 8 and 16 × 16, 16 and 64 channels, g² = 8). NaN where a layer is silent.
     error : dict of ndarray
         Numerical standard errors by quantity, if the theory is evaluated numerically.
     """
@@ -62,6 +68,7 @@ class Profile(Shown):
     sample: Sampler | None = None
     potential_mean: np.ndarray | None = None
     coincidences: np.ndarray | None = None
+    effective_width: np.ndarray | None = None
     error: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -71,7 +78,7 @@ class Profile(Shown):
 
     @property
     def _names(self) -> tuple[str, ...]:
-        return ("variance", "variance_std", "firing_rate", "firing_rate_std", "survival", "potential_mean")
+        return ("variance", "variance_std", "firing_rate", "firing_rate_std", "survival", "potential_mean", "effective_width")
 
     @property
     def spikes(self) -> np.ndarray:

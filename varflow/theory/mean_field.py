@@ -96,9 +96,9 @@ def mean_field(
     Convolutions assume infinitely many channels; zero padding is exact. ``BatchNorm`` divides by the standard deviation
     averaged over neurons, of infinitely many inputs of a random drive or of the rows of ``x``: exact for infinitely many inputs
     and one step, an approximation for few rows or several steps (4 steps of SpikingJelly's neuron: rates within .003 of real
-    networks). Refused: a maximum after a merge of spikes, and a synaptic filter with recurrent weights. Over 6 steps, 150
-    simulated networks of width 1000 with 16 different layers had rates within 1 % of these in every layer
-    (``tests/test_layers_agree.py`` has a smaller comparison).
+    networks). Over 6 steps, 150 simulated networks of width 1000 with 16 different layers had rates within 1 % of these in
+    every layer (``tests/test_layers_agree.py`` has a smaller comparison). How much maps vary between networks follows from
+    ``Profile.effective_width``.
 
     **Source**: ``micheli2024``, with bias, weight mean and input scale added here; normality of currents: ``lee2018``,
     ``matthews2018``; in time derived here.

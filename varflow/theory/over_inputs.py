@@ -18,11 +18,13 @@ def over_inputs(
     *,
     potential_mean: np.ndarray | None = None,
     coincidences: np.ndarray | None = None,
+    effective_width: np.ndarray | None = None,
     error: dict[str, np.ndarray] | None = None,
 ) -> Profile:
     """Averages over the first axis of ``per_input`` (``variance``, ``firing_rate``) and of ``alive``, the fraction alive.
 
-    Over several steps also the mean potential and the second moments of spikes; ``error``: numerical standard errors.
+    Over several steps also the mean potential and the second moments of spikes; on maps the effective width. ``error``:
+    numerical standard errors.
     """
     variance, rate = per_input["variance"], per_input["firing_rate"]
     return Profile(
@@ -36,5 +38,6 @@ def over_inputs(
         silent_variance=0.0 if network.layers else (network.neuron.input_scale * network.bias_std) ** 2,
         potential_mean=potential_mean,
         coincidences=coincidences,
+        effective_width=effective_width,
         error=error or {},
     )

@@ -82,13 +82,11 @@ class Neurons:
     def fire(self, layer: Spike, currents: Currents, number: int) -> tuple[LayerState, Spikes]:
         """Layer ``number`` of neurons: its state over the whole index, and the spikes that arrive at the next layer."""
         grid, neuron = currents.grid, layer.neuron
-        if layer.recurrent and neuron.synaptic_decay:
-            raise DomainError("layers", layer, "cannot have a synaptic filter together with recurrent weights in theory")
         self._fits(layer, currents)
         currents = currents if neuron.input_scale == 1 else currents.scaled(neuron.input_scale)
         draw = None
         if layer.recurrent:
-            mean, covariance = self._filtered(neuron, currents)
+            mean, covariance = (replicated(values, self.scrambles) for values in (currents.mean, currents.covariance))
             state = recurrent_layer(layer, mean, covariance, grid.steps, self._sampling(neuron, grid), number)
         else:
             state = self._state(neuron, currents, number)
@@ -145,7 +143,7 @@ class Neurons:
         return QuasiMonteCarlo(neuron, normals, self.seed, steps=grid.steps)
 
     def _drawn(self, neuron: Neuron, currents: Currents, number: int) -> np.ndarray:
-        """Spikes at sampled currents, shape (scrambles, groups, i, points)."""
+        """Spikes at sampled currents, shape (scrambles, groups, i, points); those of different layers are independent."""
         sampling, steps = self._sampling(neuron, currents.grid), currents.grid.steps
         size, (replicas, _, points) = currents.grid.size, sampling.normals.shape
         mean, covariance = self._filtered(neuron, currents)
@@ -153,7 +151,8 @@ class Neurons:
         drawn = causal_factor(covariance) @ z[:, None, :size] + mean[..., None]
         runs = drawn.reshape(*drawn.shape[:2], size // steps, steps, points)
         spikes = np.stack([stepped(Population.of(neuron, one[size:]), run)[1] for one, run in zip(z, runs, strict=True)])
-        return spikes.reshape(replicas, drawn.shape[1], size, points).astype(np.float32)
+        pairing = np.random.default_rng([self.seed, 3, number]).permutation(points)
+        return spikes.reshape(replicas, drawn.shape[1], size, points).astype(np.float32)[..., pairing]
 
 
 def replicated(values: np.ndarray, replicas: int) -> np.ndarray:

@@ -2,8 +2,8 @@ r"""A layer with recurrent weights at infinite width, in one sweep over time.
 
 .. math:: \mathrm{Cov}[I_t, I_{t'}] = C_{tt'} + g_r^2 M_{t-1, t'-1}, \qquad E[I_t] = \mu_t + m_r e_{t-1}
 
-Row ``t`` of the Cholesky factor needs spikes before ``t`` only, so that the moments ``M`` of the layer itself are known when
-they are needed. The newest innovation is averaged exactly, as in ``quasi_monte_carlo``.
+Row ``t`` of the Cholesky factor of these currents, before the synapse, needs spikes before ``t`` only, so that the moments
+``M`` of the layer itself are known in time. The newest innovation is averaged exactly, as by ``quasi_monte_carlo``.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, n
     total, M, e = covariance.copy(), np.zeros((size, size)), np.zeros(size)
     L, fired, rests = np.zeros((size, size)), np.zeros((size, points)), np.zeros(points)
     H: dict[int, np.ndarray] = {}
+    filtered: dict[int, np.ndarray] = {}  # currents past the synapse
     potential, second = np.zeros(size), np.zeros(size)
     known: list[int] = []
     for i in order.tolist():
@@ -55,10 +56,13 @@ def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, n
             total[i, later] += back**2 * M[i - 1, np.array(later) - 1]
             total[later, i] = total[i, later]
         row = _next_row(L, total, known, i)
-        expected_current = mean[i] + (0.0 if first else forth * e[i - 1]) + row @ normals[known]
+        arriving = mean[i] + (0.0 if first else forth * e[i - 1]) + row @ normals[known]
+        if not first:
+            arriving += layer.neuron.synaptic_decay * filtered.pop(i - 1)
         h, s = (rests, rests) if first else (H.pop(i - 1), fired[i - 1])
-        expected = membrane(neuron, h, s, expected_current)
+        expected = membrane(neuron, h, s, arriving)
         std = L[i, i]
+        filtered[i] = arriving + std * normals[i]
         H[i] = expected + admitted(neuron, s) * std * normals[i]
         fired[i] = spikes(neuron, H[i])
         chance, squares = expected_spikes(neuron, expected, std, s, fired[i])

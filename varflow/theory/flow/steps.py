@@ -151,7 +151,14 @@ def _(layer: Residual, signal: Currents | Spikes, walk: Walk) -> Signal:
     assert isinstance(signal, Spikes)
     assert isinstance(branch, Spikes)
     mean, moments = merged(layer.merge, signal.mean, signal.moments, branch.mean, branch.moments)
-    return replace(signal, mean=mean, moments=moments, sampled=None, changes=None)
+    x, y = signal.sampled, branch.sampled
+    sampled = None if x is None or y is None else lambda: combined(layer.merge, x(), y())
+    return replace(signal, mean=mean, moments=moments, sampled=sampled, changes=None)
+
+
+def combined(merge: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Spikes ``x`` and those of a branch ``y`` merged."""
+    return x * y if merge == "and" else x * (1 - y) if merge == "iand" else x + y
 
 
 def merged(merge: str, e: np.ndarray, M: np.ndarray, q: np.ndarray, A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -231,8 +238,7 @@ def _(layer: Pool, signal: Currents | Spikes, walk: Walk) -> Signal:
         M = window.mean(window.mean(signal.moments, grid, -1), grid, -2)
         sampled = None if draw is None else lambda: window.mean(draw(), grid, -2)
         return Spikes(window.mean(signal.mean, grid, -1), M, smaller, signal.channels, sampled)
-    if draw is None:
-        raise DomainError("layers", layer, "is covered by theory directly after a Spike only, not after a merge of spikes")
+    assert draw is not None  # recurrent neurons have no positions
     x = draw()
     x = np.max([window.at(tap, x, grid, -2) for tap in window.taps], axis=0)
     moments = (x @ x.swapaxes(-1, -2)).astype(float) / x.shape[-1]

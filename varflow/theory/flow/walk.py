@@ -169,10 +169,13 @@ def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[st
         whole = average(values.reshape(*values.shape[:2], *folded), axis=3)[:, :, :kept]
         return whole.reshape(len(values), -1, grid.steps)
 
-    M = state.coincidences
+    M, of_map = state.coincidences, {}
     if grid.size > grid.steps:
-        M = np.einsum("rgaxsaxt->rgast", M.reshape(*M.shape[:2], *folded, *folded))[:, :, :kept] / grid.positions
-    return {
+        whole = M.reshape(*M.shape[:2], *folded, *folded)
+        M = np.einsum("rgaxsaxt->rgast", whole)[:, :, :kept] / grid.positions
+        if grid.positions > 1:
+            of_map = _variances_of_map(whole, state.firing_rate.reshape(*M.shape[:2], *folded))
+    return of_map | {
         "variance": by_input(state.variance) + by_input(state.potential_mean, np.var),
         "potential_mean": by_input(state.potential_mean),
         "firing_rate": by_input(state.firing_rate),
@@ -181,12 +184,32 @@ def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[st
     }
 
 
+def _variances_of_map(M: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
+    """Variance of a channel's spikes, averaged over positions, and of their average over positions; summed over inputs."""
+    positions = rate.shape[3]
+    alone = np.einsum("rgaxsaxs->rgas", M) / positions - (rate**2).mean(axis=3)
+    average = np.einsum("rgaxsays->rgas", M) / positions**2 - rate.mean(axis=3) ** 2
+    return {name: values.sum(axis=(0, 1, 2)) for name, values in (("alone", alone), ("average", average))}
+
+
+def _effective_widths(network: Network, layers: list[dict[str, Any]]) -> np.ndarray | None:
+    """See ``Profile.effective_width``; shape (depth, steps)."""
+    if not any("alone" in layer for layer in layers):
+        return None
+    widths = []
+    for layer, shape in zip(layers, network.shapes, strict=True):
+        alone, average = (layer.get(name, np.ones(network.steps)) for name in ("alone", "average"))
+        widths.append(shape[0] * np.divide(alone, average, out=np.full(network.steps, np.nan), where=average > 0))
+    return np.array(widths)
+
+
 def _joined(blocks: Sequence[dict[str, Any]], kinds: int) -> dict[str, Any]:
     """One layer, over all inputs."""
     replicas = max(len(values) for block in blocks for name, values in block.items() if name in PER_INPUT)
     whole = {name: [_of_each(block[name], replicas) for block in blocks] for name in PER_INPUT}
     joined: dict[str, Any] = {name: np.concatenate(values, axis=1) for name, values in whole.items()}
     joined["coincidences"] = np.asarray(sum(block["coincidences"] for block in blocks)) / kinds
+    joined |= {name: sum(block[name] for block in blocks) for name in ("alone", "average") if name in blocks[0]}
     return joined | {"point_fraction": max(block["point_fraction"] for block in blocks)}
 
 
@@ -209,6 +232,9 @@ def _profile(network: Network, layers: list[dict[str, Any]], replicas: int) -> P
     per_input = {name: gathered[name].mean(axis=0).swapaxes(0, 1) for name in ("variance", "firing_rate")}  # inputs first
     alive = (gathered["firing_rate"] > 0).mean(axis=0).swapaxes(0, 1)  # the fraction of replicas alive
     in_time = {name: value[name] for name in ("potential_mean", "coincidences") if several}
+    effective = _effective_widths(network, layers)
+    if effective is not None:
+        in_time["effective_width"] = effective if several else effective[:, 0]
     if not several:
         per_input, alive = {name: values[..., 0] for name, values in per_input.items()}, alive[..., 0]
         error = {name: values[..., 0] for name, values in error.items() if name != "coincidences"}
