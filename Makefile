@@ -4,7 +4,7 @@ VENV   ?= .venv
 OUT    ?= varflow-results
 PY     := $(VENV)/bin/python
 
-.PHONY: run test test-slow fuzz validate bench notebooks gallery lint format clean
+.PHONY: run test test-slow fuzz drill validate bench notebooks gallery lint format clean
 
 run: $(VENV)/run.stamp          ## the paper's 100-layer experiment compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
@@ -26,6 +26,10 @@ CALLS ?= 2000
 SEED  ?= 0
 fuzz: $(VENV)/all.stamp         ## every public callable with good, extreme and wrong arguments: CALLS=2000 SEED=0
 	OMP_NUM_THREADS=1 $(PY) tests/fuzzing.py --calls $(CALLS) --seed $(SEED)
+
+KILLS ?= 50
+drill: $(VENV)/all.stamp        ## campaigns killed at random times and continued: KILLS=50 SEED=0, about half an hour
+	$(PY) tests/drill.py --kills $(KILLS) --seed $(SEED)
 
 validate: $(VENV)/all.stamp     ## statistical evidence: one file per claim, report in validation-results/REPORT.html and REPORT.md
 	$(PY) -m validation.envelope; sound=$$?; $(PY) -m validation && exit $$sound

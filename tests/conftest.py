@@ -34,3 +34,29 @@ def varflow(monkeypatch, capsys, tmp_path):
 def pytest_make_parametrize_id(config, val, argname):
     """Names of tests hold no addresses: they are the same in every process and on every run."""
     return argname if " at 0x" in repr(val) else None
+
+
+NO_CARD = "no CUDA device"
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that need a card are skipped without one."""
+    marked = [item for item in items if item.get_closest_marker("cuda")]
+    if marked and not cuda():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=NO_CARD))
+
+
+def cuda():
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say so: what was skipped was not shown to work."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_CARD in str(report.longrepr)]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests marked cuda were skipped: {NO_CARD} here")

@@ -1,5 +1,6 @@
 """Campaigns: what determines a block, the store and its damages, processes that die, a cluster, and equal bits everywhere."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.stats
 
 import varflow as vf
 from varflow.campaign import Block
@@ -89,6 +89,8 @@ class TestKeys:
         assert key(np.float64(0.1), (1, 2)) == key(0.1, [1, 2])
 
     def test_the_random_state_of_a_scipy_distribution_does_not_count(self):
+        import scipy.stats  # here, since workers import this file
+
         laws = [scipy.stats.laplace(scale=scale) for scale in (1.0, 1.0, 2.0)]
         for seed, law in enumerate(laws):
             law.random_state = seed
@@ -301,6 +303,14 @@ class TestPlaces:
         with pytest.raises(vf.DomainError, match="is not the same code"):
             computed(block("squared", x=1), "another digest")
 
+    def test_an_open_campaign_keeps_its_processes(self, tmp_path):
+        """Several computations share them: all blocks ran in the same two."""
+        with vf.Campaign(workers=2).opened() as run, run.opened() as again:
+            first = [run.results([block("waiting", folder=str(tmp_path), seconds=0.2)] * 2) for run in (run, again)]
+        assert len(set(first[0])) == 2
+        assert set(first[0]) == set(first[1])
+        assert not multiprocessing.active_children()
+
 
 @pytest.mark.parametrize(
     ("options", "said"),
@@ -337,3 +347,16 @@ class TestComputations:
         resumed = vf.phase_diagram(**DIAGRAM, campaign=campaign)
         assert resumed.survival.tobytes() == whole.survival.tobytes()
         assert seen == [(6, 9)]
+
+    def test_the_experiment(self, tmp_path):
+        pytest.importorskip("torch")
+        sweep = {"threshold": [0.5, 1.0], "gain": "preserving", "width": [20, 40], "depth": 6}
+        whole = vf.validate(**sweep, repeats=9)
+        vf.validate(**sweep, repeats=9, campaign=vf.Campaign(tmp_path / "s", workers=2))
+        seen = []
+        campaign = vf.Campaign(tmp_path / "s", found=lambda *now: seen.append(now))
+        resumed = vf.validate(**sweep, repeats=9, campaign=campaign)
+        assert json.dumps(resumed.to_dict()) == json.dumps(whole.to_dict())
+        assert seen == [(18, 18)]
+        vf.validate(**sweep, repeats=9, seed=1, campaign=campaign)
+        assert seen[1:] == [(0, 18)]

@@ -169,7 +169,7 @@ def test_quick_validation_writes_its_files_and_passes(varflow, tmp_path):
     assert "REJECTED" not in out
     assert "warning" not in err
     folder = tmp_path / "new" / "results"
-    assert sorted(path.name for path in folder.iterdir()) == ["propagation.png", "result.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["blocks.sqlite", "propagation.png", "result.json"]
     assert (folder / "propagation.png").read_bytes().startswith(b"\x89PNG")
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     assert set(result) == EXPERIMENT
@@ -286,8 +286,8 @@ def test_ctrl_c_before_the_first_network_writes_nothing(tmp_path):
     line = "validate --threshold 0.5 --gain preserving --width 4000 --depth 1000 --repeats 50 --out results"
     code, out, err = interrupted(tmp_path, 0, line)
     assert (code, out) == (130, "")
-    assert err.strip() == "varflow: stopped after 0 of 50 networks; nothing is written"
-    assert not (tmp_path / "results").exists()
+    assert err.strip() == "varflow: stopped after 0 of 50 networks; nothing is written, --resume continues"
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["blocks.sqlite"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -315,8 +315,8 @@ def test_ctrl_c_outside_the_simulation_says_that_nothing_is_written(varflow, mon
     monkeypatch.setattr("varflow.experiment.compare", interrupt)
     code, out, err = varflow(f"validate {SMALL}")
     assert (code, out) == (130, "")
-    assert err.strip().endswith("varflow: interrupted outside the simulation; nothing is written")
-    assert list(tmp_path.iterdir()) == []
+    assert err.strip().endswith("varflow: stopped; nothing is written, --resume continues")
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["blocks.sqlite"]
 
 
 # Pipes and terminals.

@@ -185,6 +185,9 @@ SCENARIOS = {
     "validate, killed": Scenario(EVERY["validate"], first=KILLED, before=dict.fromkeys(WRITERS["validate"][1], OLD)),
     "validate, overtaken": Scenario(EVERY["validate"], first=OVERTAKEN.format(line=EVERY["validate"] + " --seed 7")),
     "validate, terminated": Scenario(LONG, first=COUNTED, signals=[(TERM, 0.1)]),
+    "validate, terminated beside a result": Scenario(
+        LONG, first=COUNTED, signals=[(TERM, 0.1)], before=dict.fromkeys(WRITERS["validate"][1], OLD)
+    ),
     "validate, hung up": Scenario(LONG, first=COUNTED, signals=[(HUP, 0.1)], stderr="gone"),
     "validate, Ctrl-C again and again": Scenario(LONG, first=COUNTED, signals=[(INT, 0.1), *[(INT, 0.04)] * 8, (TERM, 0.04)]),
     "validate, terminated while judging": Scenario(EVERY["validate"], first=JUDGING, signals=[(TERM, 0.0), (INT, 0.05)]),
@@ -250,7 +253,8 @@ class TestFiles:
         assert re.fullmatch(r"varflow: --(out|plot|table) \S+ cannot be written: No space left on device", err.splitlines()[-1])
         assert re.match("Experiment|PhaseDiagram|Catalogue|CorrectedGainTable", out)
         assert {(folder / file).read_text() for file in WRITERS[name][1]} == {OLD}
-        assert len(list((folder / WRITERS[name][1][0]).parent.iterdir())) == 2 or not (folder / "varflow-results").exists()
+        beside = [path.name for path in (folder / WRITERS[name][1][0]).parent.iterdir() if path.suffix != ".sqlite"]
+        assert len(beside) == 2 or not (folder / "varflow-results").exists()
 
     def test_where_neither_file_nor_screen_takes_it_both_are_named(self, runs):
         code, _, err, _ = runs["validate, both full"]
@@ -321,6 +325,13 @@ class TestSignals:
         result = json.loads((folder / "varflow-results" / "result.json").read_text(encoding="utf-8"))
         assert 20 <= result["repeats"] < result["requested_repeats"] == 5000
         assert name == "hung up" or f"stopped after {result['repeats']} of 5000 networks; these are judged" in err
+
+    def test_an_older_result_survives_a_run_that_is_stopped(self, runs):
+        code, out, err, folder = runs["validate, terminated beside a result"]
+        assert code == 128 + TERM
+        assert {(folder / name).read_text() for name in WRITERS["validate"][1]} == {OLD}
+        assert out.startswith("Experiment")
+        assert re.search(r"stopped after \d+ of 5000 networks; these are judged, the older result stays, and --resume", err)
 
     @pytest.mark.parametrize(("name", "number"), [("terminated while judging", TERM), ("Ctrl-C while saving", INT)])
     def test_finished_networks_survive_a_signal_that_comes_later(self, runs, name, number):

@@ -9,7 +9,10 @@ import pytest
 
 pytest.importorskip("torch")
 
-from validation import examine
+import torch
+
+import varflow as vf
+from validation import Work, examine
 from validation.__main__ import main
 from validation.claim import Result
 from validation.claims import (
@@ -129,6 +132,53 @@ class TestCommand:
         assert main(["--budget", "quick", "--out", str(tmp_path)]) == 130
         assert (tmp_path / "kaiming_death_depth.json").exists()
         assert "Stopped early: second not examined." in (tmp_path / "REPORT.md").read_text(encoding="utf-8")
+
+
+class TestCampaign:
+    SETTINGS = corrected_gain.Settings(repeats=200, width=40, depth=10, targets=(0.5,))
+
+    def test_a_claim_is_the_same_in_processes_from_a_store_and_here(self, tmp_path):
+        """Simulations, the search for the smallest error and simulated controls are all in the store."""
+        seen, results = [], []
+        store = tmp_path / "s"
+        for campaign in (vf.Campaign(store, workers=2), vf.Campaign(store, found=lambda *now: seen.append(now))):
+            with campaign.opened() as run:
+                results.append(examine(corrected_gain.CLAIM, self.SETTINGS, work=Work(run)))
+        results.append(examine(corrected_gain.CLAIM, self.SETTINGS))
+        first, *others = ({**asdict(result), "seconds": 0} for result in results)
+        assert others == [first, first]
+        assert seen == [(200, 200), (1, 1), (200, 200), (200, 200)]
+
+    def test_blocks_of_claims_with_loops_of_their_own(self, tmp_path):
+        """Cases, and networks of methods: the same alone, in two processes and in any order."""
+        layers = replace(one_layer_map.CLAIM.budgets["quick"], repeats=20, laws=("uniform",))
+        filled = figure_3.Settings(width=20, depth=4, repeats=2)
+        with vf.Campaign(tmp_path / "s", workers=2).opened() as run:
+            spread = one_layer_map.simulate(layers, 0, Work(run)), figure_3.simulate(filled, 0, Work(run))
+        here = one_layer_map.simulate(layers, 0, HERE), figure_3.simulate(filled, 0, HERE)
+        assert np.array_equal(spread[0].mean, here[0].mean)
+        for one, other in zip(spread[1], here[1], strict=True):
+            assert np.array_equal(one.variance, other.variance)
+        other = figure_3.simulate(replace(filled, repeats=1), 1, HERE)
+        assert not np.array_equal(other[0].variance, here[1][0].variance[:1])
+
+    def test_what_was_there_is_said(self, tmp_path, monkeypatch, capsys):
+        small = replace(kaiming_death_depth.CLAIM, budgets={"quick": SMALL["kaiming_death_depth"][1]})
+        monkeypatch.setattr("validation.__main__.discover", lambda: {small.name: small})
+        run = ["--budget", "quick", "--out", str(tmp_path)]
+        texts = []
+        for more in ([], ["--resume"], ["--resume"]):
+            assert main([*run, *more]) == 0
+            found = json.loads((tmp_path / "kaiming_death_depth.json").read_text(encoding="utf-8"))
+            texts.append({key: value for key, value in found.items() if "seconds" not in key})
+            assert ("kaiming_death_depth: 1500 of 1500 parts were there" in capsys.readouterr().err) == bool(more)
+        assert texts[1:] == texts[:1] * 2
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+    def test_cuda_without_a_card(self, tmp_path):
+        with pytest.raises(vf.DomainError, match="device='cuda' is not available"):
+            main(["--device", "cuda", "--out", str(tmp_path / "out")])
+        assert not (tmp_path / "out").exists()
 
 
 class TestClaimsCanFail:

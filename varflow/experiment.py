@@ -17,12 +17,15 @@ from varflow._checks import (
     require,
 )
 from varflow._stopping import finishing
+from varflow.campaign import Campaign, Run
+from varflow.campaign.campaign import campaign_of
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.drives import Drive, Inputs
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
 from varflow.results import Curve, Experiment, Profile
 from varflow.simulation import Interrupted, simulate
+from varflow.simulation.run import check_device
 from varflow.theory.finite_width import finite_width
 from varflow.theory.mean_field import mean_field
 from varflow.verdict import allowances, compare
@@ -48,6 +51,7 @@ def validate(
     steps: int = 1,
     engine: str = "dense",
     bias: Any = None,
+    campaign: Campaign | Run | None = None,
 ) -> Experiment:
     """Predict, simulate and compare a sweep over thresholds; without arguments, the paper's 100-layer experiment.
 
@@ -79,6 +83,9 @@ def validate(
         As in :func:`varflow.simulate`.
     bias : float or dict, optional
         For several steps, as in :func:`varflow.compare`: the allowed error of infinite width.
+    campaign : Campaign, optional
+        Where the networks are simulated, in blocks of about a second, and where finished blocks are kept; by default in this
+        process, and nothing is kept. Theory and verdicts are computed here, and again in every run.
 
     Returns
     -------
@@ -124,7 +131,9 @@ def validate(
     """
     probability("false_alarm", false_alarm, open_ends=True)
     integer("repeats", repeats, minimum=1)
+    check_device(device)
     require("torch", "torch")
+    place = campaign_of(campaign)
     if neuron is not None and instance("neuron", neuron, Neuron) and threshold is PAPER_THRESHOLDS:
         threshold = neuron.threshold
     axes = (_named("gain", gain), _named("width", width), _named("threshold", threshold))
@@ -146,7 +155,8 @@ def validate(
     if bias is not None:
         allowances(profiles[0], bias)  # raises before the simulation, not after it
     try:
-        ensembles = simulate(networks, repeats=repeats, seed=seed, engine=engine, device=device, progress=progress)
+        shape = {"repeats": repeats, "seed": seed, "engine": engine, "device": device}
+        ensembles = simulate(networks, progress=progress, campaign=place, **shape)
     except Interrupted as stop:
         ensembles = stop.ensembles
         if not ensembles or not all(ensemble.repeats for ensemble in ensembles):

@@ -33,7 +33,7 @@ class Processes:
 
     def __init__(self, workers: int):
         self._workers = workers
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: _Pool | None = None
 
     def __enter__(self) -> Processes:
         return self
@@ -60,8 +60,7 @@ class Processes:
             some = {suspects[0]: left[suspects[0]]} if suspects else dict(left)
             running: dict[Future[Any], int] = {}
             try:
-                with _one_thread_each():
-                    spread(self._started(), some, window=2 * self._workers, finished=arrived, running=running)
+                spread(self._started(), some, window=2 * self._workers, finished=arrived, running=running)
             except BrokenProcessPool:
                 self._end(at_once=True)
                 deaths.update(running.values())
@@ -72,9 +71,9 @@ class Processes:
                 self._end(at_once=True)
                 raise
 
-    def _started(self) -> ProcessPoolExecutor:
+    def _started(self) -> _Pool:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"), initializer=_begin)
+            self._pool = _Pool(self._workers, mp_context=get_context("spawn"), initializer=_begin)
         return self._pool
 
     def _end(self, *, at_once: bool = False) -> None:
@@ -90,6 +89,14 @@ class Processes:
         pool.shutdown(wait=True)
 
 
+class _Pool(ProcessPoolExecutor):
+    """Its processes start when blocks are submitted: with one thread for linear algebra, and deaf to Ctrl-C from the start."""
+
+    def submit(self, *call: Any, **options: Any) -> Future[Any]:
+        with _one_thread_each(), _without_interrupts():
+            return super().submit(*call, **options)
+
+
 def _fatal(block: Block, workers: int) -> DomainError:
     rule = (
         f"do not survive a block of {block.function}: {ATTEMPTS} processes died with it. It may need more memory; in a script, "
@@ -100,7 +107,7 @@ def _fatal(block: Block, workers: int) -> DomainError:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes started here have one thread for linear algebra, which is read when numpy loads."""
+    """Processes started here read it when numpy loads."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
@@ -111,6 +118,19 @@ def _one_thread_each() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C waits here; processes started here leave it to their parent, also while they import."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:

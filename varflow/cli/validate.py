@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from varflow.cli.terminal import Stopped, bar, check_folder, deliver, option, re
 __all__ = ["validate"]
 
 QUICK_WIDTH = 300
+RESULT = "result.json"
 
 
 def validate(
@@ -43,14 +45,17 @@ def validate(
     device: opt.Device = "cpu",
     out: Annotated[Path, option("Folder for propagation.png and result.json.", "DIR")] = Path("varflow-results"),
     quick: Annotated[bool, typer.Option("--quick", help=f"Width {QUICK_WIDTH}: a few seconds.")] = False,
+    resume: opt.Resume = False,
+    workers: opt.Workers = 1,
+    scheduler: opt.Scheduler = None,
     as_json: opt.Json = False,
 ) -> None:
     """Test theory against simulation.
 
     The paper's 100-layer experiment with random weight matrices, exact theory, and a verdict per curve. Over several steps the
     theory is that of infinite width, from which finite networks depart by order 1/width: see --bias.
-    Exit code 0 only if the theory stands, 1 if it is rejected, 130 after Ctrl-C and 143 after SIGTERM (finished networks are
-    judged and written).
+    Finished networks are kept in blocks.sqlite in DIR. Exit code 0 only if the theory stands, 1 if it is rejected, 130 after
+    Ctrl-C and 143 after SIGTERM: finished networks are judged then, and written unless DIR has a complete result.
 
     \b
     Examples:
@@ -60,6 +65,7 @@ def validate(
       varflow validate --threshold 0.7,1 --gain preserving --width 100,600
       varflow validate --drive my_inputs.npy
       varflow validate --threshold 1 --gain 2.9 --steps 20 --decay 0.5 --reset zero
+      varflow validate --width 4000 --repeats 200 --out wide --workers 8 --resume
     """
     import varflow as vf
     from varflow._checks import require
@@ -80,16 +86,27 @@ def validate(
     if gain:
         options["gain"] = [name.strip() for text in gain for name in text.split(",")]
     require("plot", "matplotlib.figure")
-    check_folder(out, "propagation.png", "result.json")
-    try:
-        experiment = vf.validate(**options, progress=bar(as_json))
-    except KeyboardInterrupt as stop:
-        raise Stopped(f"{str(stop) or 'interrupted outside the simulation'}; nothing is written") from None
+    check_folder(out, "propagation.png", RESULT)
+    with opt.campaign(out / opt.STORE, resume, workers, scheduler, "networks") as campaign:
+        experiment = vf.validate(**options, progress=bar(as_json), campaign=campaign)
     with finishing():
+        older = not experiment.complete and _complete(out / RESULT)
         finished = f"stopped after {experiment.repeats} of {experiment.requested_repeats} networks; these are judged"
-        warnings = [] if experiment.complete else [finished]
-        files = {"propagation.png": picture(experiment.plot()), "result.json": result_json(experiment, warnings)}
-        deliver(experiment, as_json, {out / name: content for name, content in files.items()}, warnings)
+        finished += f"{', the older result stays' if older else ''}, and --resume continues"
+        warnings, files = [] if experiment.complete else [finished], {}
+        if not older:
+            files = {out / "propagation.png": picture(experiment.plot()), out / RESULT: result_json(experiment, warnings)}
+        deliver(experiment, as_json, files, warnings)
     if warnings:
         raise Stopped
     raise typer.Exit(0 if experiment.passed else 1)
+
+
+def _complete(path: Path) -> bool:
+    """Whether there is a result, and it is not that of an interrupted run."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["complete"] is not False
+    except FileNotFoundError:
+        return False
+    except (KeyError, TypeError, ValueError):  # not of this version: nobody knows
+        return True

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Rows", "batches_of", "blocks_of", "exact_products", "simulated"]
 
-DRAWN = 2**20  # numbers that a block draws, unless one chunk draws more: about 10 ms
+DRAWN = 2**25  # numbers that a block draws, unless one chunk draws more: about 0.3 s, against some ms to send and keep it
 Rows = slice  # of the networks in a batch
 
 

@@ -37,7 +37,7 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a simulation; ``.ensembles`` holds the finished part, one ensemble per network in the order given.
 
     Each is the beginning of the full run, bit for bit, so that row ``r`` is still network ``r`` with its input. Repeats that
-    other threads finished after the first unfinished one (at most one chunk per thread) are dropped.
+    other threads finished after the first unfinished one (at most one block per thread) are dropped.
     """
 
     def __init__(self, message: str, ensembles: tuple[Ensemble, ...]):
