@@ -61,6 +61,9 @@ In detail:
     {gamma:.3f} θ/λ for a rate of {rate:g}. Keep γ ≥ θ/λ, λ being the factor of the input current. Below 0.780 θ/λ some inputs
     fall silent, although the mean rate looks right. Before training, run some batches in training mode: with its initial
     statistics BatchNorm is the identity in evaluation.
+12. **Neurons that differ?** `vf.Neuron(scipy.stats.uniform(0.5, 1.0))`, and a decay likewise. Low thresholds keep activity
+    alive: of networks of width 100, 39 % are alive in layer 100 at the gain that keeps V = 1, with equal thresholds 2 %.
+    `vf.gain(threshold=…)` and `vf.gain_for_rate(block=[…], rate=…)` take them. See [blocks](blocks.md).
 
 ## What the methods do
 

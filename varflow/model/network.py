@@ -54,7 +54,7 @@ class Network(Shown):
     gain : float or sequence of float
         ``g = σ_w √n`` of the weights into a layer. Layer 1 has no such weights; its entry is not used.
     neuron : Neuron
-        Threshold and dynamics, the same in every layer.
+        Threshold and dynamics, the same in every layer; its threshold and decay may be distributions over neurons.
     weights : str, object of vf.weights or scipy.stats distribution
         Distribution of the weights, scaled to the gain: ``normal``, ``uniform``, ``sign``, ``exponential``, ``lognormal``, an
         object of ``vf.weights``, your own :class:`varflow.weights.WeightDistribution`, or a frozen or new-style scipy.stats

@@ -7,23 +7,27 @@ Given the spikes of one layer, the rows of the next weight matrix are independen
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from varflow._checks import DomainError, frozen, integer, positive, probability, scalar
+from varflow._checks import DomainError, frozen, instance, integer, positive, probability, scalar
 from varflow._memory import room
-from varflow.model.drives import Inputs, Spikes
-from varflow.model.network import Network
+from varflow.model.network import Network, plain_chain
 from varflow.model.neurons import equal_neurons
 from varflow.theory.binomial import TAIL, WHOLE_TAIL, Kernel
 from varflow.theory.counts import STEP, CountGrid, CountLaw, count_grid
 from varflow.theory.firing import firing
-from varflow.theory.layers import Layer, driven_tails, layers, one_step
+from varflow.theory.layers import Layer, layers, one_step, tails
+from varflow.theory.merged_counts import Matrix, merged
 from varflow.theory.quasi_stationary import Lifetime, QuasiStationary, quasi_stationary, settled, whole_kernel
+from varflow.theory.spike_counts import Count, counts_of
 from varflow.theory.stationary import Stationary, layers_until_silence, stationary
 
 __all__ = ["SpikeChain", "equal_layers"]
 
 RARE = 1e-3  # survival below which the chain keeps its whole tails, where rare survivors come from
+WIDEST_MERGE = 2000  # 32 MB for each transition matrix
 FINEST, COARSEST = 0.05, 1.0  # steps of the grid of wide layers: finer gains nothing, coarser loses digits (1e-9 at 1)
 
 
@@ -39,7 +43,8 @@ class SpikeChain:
     Parameters
     ----------
     network : Network
-        Any widths, gains, threshold, weights, bias, weight mean and input scale; ``steps=1``.
+        Any widths, gains, threshold, weights, bias, weight mean and input scale; ``steps=1``. Of layers: ``Linear`` with any
+        rows, ``Spike``, and ``Residual`` with ``and`` or ``iand`` merges.
     step : float
         Step of the count grid used above width 10⁴, in standard deviations of a binomial count: from 0.05 to 1.
         Moments change by less than 1e-13 up to 0.8 and by 1e-9 at 1 (measured).
@@ -73,17 +78,18 @@ class SpikeChain:
     """
 
     def __init__(self, network: Network, *, step: float = STEP, rare: float = RARE):
-        one_step(network)
-        _known_start(network)
         self.network = network
         step, rare = scalar("step", positive("step", step)), probability("rare", rare)
         if not FINEST <= step <= COARSEST:
             rule = f"must lie between {FINEST:g} and {COARSEST:g} standard deviations of a binomial count"
             raise DomainError("step", step, rule)
-        self.grids = [count_grid(int(width), step) for width in network.widths]
-        needed = 8.0 * sum(map(len, self.grids))
+        grids = {width: count_grid(width, step) for width in set(instance("network", network, Network).widths.tolist())}
+        needed = 8.0 * sum(len(grids[width]) for width in network.widths.tolist())
         room("depth", network.depth, needed, "the distributions of the spike count in all layers: take fewer layers or neurons")
-        self.layers = layers(network)
+        self.start, self.counts = counts_of(network)
+        self._grids = [grids[count.width] for count in self.counts]
+        if wide := [count.width for count in self.counts if count.merge and count.width > WIDEST_MERGE]:
+            raise DomainError("width", wide[0], f"must be at most {WIDEST_MERGE} for merges, whose transition matrix is kept")
         self._propagate_with(TAIL)
         if min(mass[1:].sum() for mass in self._masses) < rare:
             self._propagate_with(WHOLE_TAIL)
@@ -94,17 +100,75 @@ class SpikeChain:
         alive = f"alive at layer {depth} with probability {self.survival():.4g}"
         return f"SpikeChain of {depth} layer{'s' * (depth > 1)} of {width}: {alive}"
 
+    @property
+    def neurons(self) -> list[int]:
+        """Which counts are those of layers of neurons, in their order."""
+        return [place for place, count in enumerate(self.counts) if count.neurons]
+
+    @property
+    def grids(self) -> list[CountGrid]:
+        """Of every layer of neurons."""
+        return [self._grids[place] for place in self.neurons]
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers of neurons after the first."""
+        return [count.layer for count in self.counts if count.layer is not None]
+
+    @property
+    def kernels(self) -> list[Any]:
+        """How each count but the first follows from the one it is drawn from."""
+        return self._kernels[1:]
+
     def _propagate_with(self, tail: float) -> None:
-        """Build the kernels (equal layers share one) and the distribution of every layer."""
-        distinct: dict[Layer, Kernel] = {}
-        for layer, below, above in zip(self.layers, self.grids, self.grids[1:], strict=False):
-            if layer not in distinct:
-                distinct[layer] = Kernel(above, *firing(layer, below.counts), tail)
-        self.kernels = [distinct[layer] for layer in self.layers]
-        self.starts = frozen(self.driven_kernel(self.grids[0]).dense())  # one row per input
-        self._masses = [self.starts.mean(axis=0)]
-        for kernel in self.kernels:
-            self._masses.append(kernel.push(self._masses[-1]))
+        """Build the kernels (equal layers share one) and the distribution of every count."""
+        self.starts = frozen(self.driven_kernel(self._grids[0]).dense())  # one row per input
+        self._kernels: list[Any] = [None]
+        self._all_masses = [self.starts.mean(axis=0)]
+        distinct: dict[Any, Any] = {}
+        keys: list[Any] = [None]
+        for count, grid in zip(self.counts[1:], self._grids[1:], strict=True):
+            assert count.below is not None
+            key = count.layer if count.neurons else (count.merge, *self._path(keys, count.branch, count.below))
+            if key not in distinct:
+                distinct[key] = self._transition(count, grid, tail)
+            keys.append(key)
+            self._kernels.append(distinct[key])
+            self._all_masses.append(distinct[key].push(self._all_masses[count.below]))
+        self._masses = [self._all_masses[place] for place in self.neurons]
+
+    def counts_at(self, place: int) -> np.ndarray:
+        """The values that a count takes."""
+        return self._grids[place].counts
+
+    def held(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities of a count, and its values: those that carry any (in wide layers few grid points do)."""
+        mass = self._all_masses[place]
+        return mass[mass != 0], self._grids[place].counts[mass != 0]
+
+    def from_start(self, place: int, values: np.ndarray) -> np.ndarray:
+        """The mean of a function of a count for each input; ``values`` of shape (counts, …)."""
+        while place:
+            values, place = self._kernels[place].pull(values), self.counts[place].below or 0
+        return self.starts @ values
+
+    def _transition(self, count: Count, grid: CountGrid, tail: float) -> Kernel | Matrix:
+        assert count.below is not None
+        if count.layer is not None:
+            return Kernel(grid, *firing(count.layer, self._grids[count.below].counts), tail)
+        assert count.branch is not None
+        branch = self._kernels[count.branch]
+        p, q = (branch.p, branch.q) if count.merge == "and" else (branch.q, branch.p)
+        inner = [kernel.dense() for kernel in self._path(self._kernels, self.counts[count.branch].below, count.below)]
+        return merged(p, q, np.linalg.multi_dot([*inner, np.eye(len(p))]) if inner else None, count.width, tail)
+
+    def _path(self, values: list[Any], last: Any, first: Any) -> list[Any]:
+        """The values of the counts between two, the first excluded."""
+        passed = []
+        while last != first:
+            passed.append(values[last])
+            last = self.counts[last].below
+        return passed[::-1]
 
     def propagate(self, depth: int | None = None) -> tuple[CountLaw, ...]:
         """The distribution of the spike count in layers 1 … ``depth`` (default: the network's).
@@ -135,12 +199,16 @@ class SpikeChain:
 
     def driven_kernel(self, grid: CountGrid) -> Kernel:
         """The distribution of layer 1 on a grid, one row per input."""
-        return Kernel(grid, *driven_tails(self.network), WHOLE_TAIL)
+        return Kernel(grid, *tails(*self.start), WHOLE_TAIL)
 
     @property
     def homogeneous(self) -> bool:
-        """Whether all layers have the same width and gain."""
-        return len(set(self.network.widths.tolist())) == 1 and len(set(self.network.gains[1:].tolist())) <= 1
+        """Whether all layers are the same: neurons of one width, and one transition between them."""
+        return (
+            len({count.width for count in self.counts}) == 1
+            and len(set(self.layers)) <= 1
+            and len(self.neurons) == len(self.counts)
+        )
 
     @property
     def kernel(self) -> Kernel:
@@ -149,7 +217,12 @@ class SpikeChain:
             raise DomainError(
                 "network", self.network, "has layers that differ: a stationary state needs equal widths and gains"
             )
-        return self.kernels[0] if self.kernels else Kernel(self.grids[0], *firing(self.layer, self.grids[0].counts))
+        return self._kernels[1] if self.layers else Kernel(self.grids[0], *firing(self.layer, self.grids[0].counts))
+
+    @property
+    def silence_is_final(self) -> bool:
+        """Whether silence is absorbing."""
+        return self.layer.bias_variance == 0 and float(self.kernel.p[0]) == 0
 
     @property
     def layer(self) -> Layer:
@@ -186,7 +259,7 @@ class SpikeChain:
         >>> f"{vf.SpikeChain(network).quasi_stationary().escape_rate:.1e}"
         '6.2e-12'
         """
-        if not self.network.silence_is_final:
+        if not self.silence_is_final:
             rule = "has no absorbing silence, so it never escapes for good; use SpikeChain(network).stationary()"
             raise DomainError("network", self.network, rule)
         kernel = self._whole_kernel()
@@ -260,7 +333,7 @@ class SpikeChain:
         """
         kernel = self._whole_kernel()
         from_drive = layers_until_silence(kernel, self.driven_kernel(kernel.target).dense().mean(axis=0))
-        if not self.network.silence_is_final:
+        if not self.silence_is_final:
             return Lifetime(from_drive, np.nan)
         escape = settled(kernel, *self._living(kernel))[1]
         return Lifetime(from_drive, 1 / escape if escape > 0 else np.inf)
@@ -274,7 +347,7 @@ class SpikeChain:
         return living, driven if driven[living].sum() > 0 else kernel.target.weights
 
     def _one_deeper(self) -> Network:
-        n = self.network
+        n = plain_chain(self.network)
         return Network(
             width=n.widths.tolist() * 2,
             depth=2,
@@ -297,14 +370,3 @@ def equal_layers(network: Network) -> Layer:
     if len(set(network.widths.tolist())) > 1 or len(set(network.gains[1:].tolist())) > 1:
         raise DomainError("network", network, "has layers that differ: a stationary state needs equal widths and gains")
     return layers(network)[0]
-
-
-def _known_start(network: Network) -> None:
-    """Raise for drives whose layer 1 is not i.i.d. normal: spike trains, and inputs through weights that are not normal."""
-    law = network.weight_law
-    if isinstance(network.drive, Spikes):
-        rule = "is not supported at finite width: all neurons of layer 1 see the same random trains; use vf.mean_field"
-        raise DomainError("drive", network.drive, rule)
-    if isinstance(network.drive, Inputs) and not (law.approximate or law.normal_given_spikes):
-        rule = "is not supported for weights that are not normal; drive with vf.drives.currents()"
-        raise DomainError("drive", network.drive, rule)

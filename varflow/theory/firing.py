@@ -19,6 +19,7 @@ from varflow.model.over_neurons import OverNeurons, values_of
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory import contour, inversion, lattice
 from varflow.theory.layers import Layer
+from varflow.theory.standardised_rows import standardised_tails
 
 __all__ = ["core_threshold", "firing", "mixed", "smooth_in_count", "sum_tails"]
 
@@ -27,7 +28,7 @@ FEW = 32  # thresholds of a distribution over neurons, where each costs an integ
 
 def smooth_in_count(layer: Layer) -> bool:
     """Whether ``π_K`` is defined for real ``K``, as the grids of wide layers need."""
-    return layer.is_normal or (layer.law.always_present and layer.law.core.lattice is None)
+    return layer.is_normal or layer.rows == "standardised" or (layer.law.always_present and layer.law.core.lattice is None)
 
 
 def firing(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -63,6 +64,8 @@ def firing(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     if layer.is_normal:
         return layer.normal_tails(counts)
+    if layer.rows == "standardised":
+        return standardised_tails(layer, counts)
     if isinstance(layer.threshold, OverNeurons) and layer.law.core.lattice is None:
         each = [(weight, firing(replace(layer, threshold=theta), counts)) for theta, weight in values_of(layer.threshold, FEW)]
         return np.asarray(sum(weight * p for weight, (p, _) in each)), np.asarray(sum(weight * q for weight, (_, q) in each))

@@ -12,16 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, instance
 from varflow.model.distributions import distribution
-from varflow.model.network import Network, plain_chain
+from varflow.model.network import Network
+from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons, averaged
+from varflow.model.weighted_layers import Linear
 from varflow.model.weights import WeightLaw
 
 __all__ = [
     "Layer",
     "driven_tails",
     "driven_variances",
+    "layer_of",
     "layers",
     "one_step",
     "sample_variance_moments",
@@ -50,11 +53,12 @@ class Layer:
     shift: float
     input_scale: float
     strict: bool
+    rows: str = "free"
 
     @property
     def is_normal(self) -> bool:
         """Whether potentials are normal given the count, exactly or by ``normal_approximation``."""
-        return self.law.approximate or self.law.normal_given_spikes
+        return (self.law.approximate or self.law.normal_given_spikes) and self.rows != "standardised"
 
     @property
     def connection_std(self) -> float:
@@ -65,7 +69,14 @@ class Layer:
         return self.input_scale * (self.scale * self.law.core.mean + self.shift)
 
     def conditional_variance(self, counts: np.ndarray) -> np.ndarray:
-        """``C = λ² (σ_w² K + σ_b²)``, plus ``(λ μ)² Var[J | K]`` for a fixed in-degree."""
+        """``C = λ² (σ_w² K + σ_b²)``, plus ``(λ μ)² Var[J | K]`` for a fixed in-degree.
+
+        For centred rows ``K (1 - K/n)`` takes the place of ``K``; for standardised ones times ``n/(n - 1)``.
+        """
+        if self.rows != "free":
+            varied = np.asarray(counts) * (1 - np.asarray(counts) / self.fan_in)
+            size = self.fan_in / (self.fan_in - 1) if self.rows == "standardised" else 1.0
+            return self.weight_variance * size * varied + self.bias_variance
         plain = self.weight_variance * counts + self.bias_variance
         if self.law.in_degree is None or self.connection_mean == 0:
             return plain
@@ -75,6 +86,8 @@ class Layer:
         """``κ₄(u | K)/C²``; infinite if weights have no fourth moment, 0 if the potential is constant."""
         if self.is_normal:
             return np.zeros(np.shape(counts))
+        if self.rows == "standardised":
+            return np.full(np.shape(counts), -6 / (self.fan_in + 1))
         unit = float(np.hypot(self.connection_std, self.connection_mean))  # its fourth power may overflow
         fourth = self._fourth_cumulant(counts, self.connection_std / unit, self.connection_mean / unit)
         varies = np.isfinite(fourth) & (fourth != 0)
@@ -174,6 +187,30 @@ def _layer(network: Network, fan_in: int, width: int, gain: float, mean_gain: fl
     )
 
 
+def layer_of(neuron: Neuron, linear: Linear, fan_in: int, width: int) -> Layer:
+    """Neurons behind these weights; DomainError for constrained rows whose potentials have no closed distribution."""
+    law, factor = linear.law, neuron.input_scale
+    if linear.rows != "free" and not law.normal_given_spikes:
+        raise DomainError("weights", law, f"must be normal for rows={linear.rows!r} at finite width")
+    if linear.rows == "standardised" and linear.bias_std:
+        raise DomainError("bias_std", linear.bias_std, "must be 0 for rows='standardised' at finite width")
+    scale, shift = linear.connection(fan_in)
+    return Layer(
+        fan_in=fan_in,
+        width=width,
+        weight_variance=float(factor * linear.gain) ** 2 / fan_in,
+        weight_mean=factor * linear.mean_gain_of(fan_in) / fan_in,
+        bias_variance=(factor * linear.bias_std) ** 2,
+        threshold=neuron.threshold,
+        law=law,
+        scale=scale,
+        shift=shift,
+        input_scale=factor,
+        strict=neuron.strict,
+        rows=linear.rows,
+    )
+
+
 def driven_variances(network: Network) -> np.ndarray:
     """Variance of layer 1's membrane, one entry per input."""
     return network.neuron.input_scale**2 * network.drive.current_variances
@@ -187,15 +224,14 @@ def driven_tails(network: Network) -> tuple[np.ndarray, np.ndarray]:
 
 def one_step(network: Network) -> None:
     """Raise for networks that the one-step theory does not describe."""
-    plain_chain(network)
-    if network.steps > 1:
+    if instance("network", network, Network).steps > 1:
         raise DomainError("steps", network.steps, "must be 1: the theory at finite width is for one time step")
-    if network.neuron.reset_rule.counts:
-        raise DomainError(
-            "reset", network.neuron.reset, "is not supported at finite width: neurons must spike at most once per step"
-        )
-    if network.neuron.delay:
-        raise DomainError("delay", network.neuron.delay, "must be 0: with a delay no spike arrives in the first step")
+    for neuron in network.neurons:
+        if neuron.reset_rule.counts:
+            rule = "is not supported at finite width: neurons must spike at most once per step"
+            raise DomainError("reset", neuron.reset, rule)
+        if neuron.delay:
+            raise DomainError("delay", neuron.delay, "must be 0: with a delay no spike arrives in the first step")
 
 
 def sample_variance_moments(

@@ -12,6 +12,7 @@ import numpy as np
 from varflow.model.weight_distribution import WeightDistribution
 from varflow.theory import cells, lattice
 from varflow.theory.layers import Layer
+from varflow.theory.standardised_rows import directions
 
 __all__ = ["potentials"]
 
@@ -19,6 +20,9 @@ __all__ = ["potentials"]
 def potentials(rng: np.random.Generator, layer: Layer, counts: np.ndarray) -> np.ndarray:
     """Membranes of every neuron given the count below, shape (len(counts), width)."""
     shape = (len(counts), layer.width)
+    if layer.rows == "standardised":
+        length = np.sqrt(layer.conditional_variance(counts) * (layer.fan_in - 1))
+        return length[:, None] * directions(rng, layer, shape)
     present = np.broadcast_to(counts[:, None], shape)
     if layer.law.in_degree is not None:
         present = rng.hypergeometric(present, layer.fan_in - present, layer.law.in_degree)

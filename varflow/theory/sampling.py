@@ -16,9 +16,10 @@ from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.model.over_neurons import OverNeurons
 from varflow.results import Ensemble
-from varflow.theory.layers import Layer, driven_variances, layers, standardised_threshold
+from varflow.theory.layers import Layer, standardised_threshold
 from varflow.theory.partial_moments import partial_moments, unit
 from varflow.theory.potentials import potentials
+from varflow.theory.spike_counts import Count, counts_of
 
 __all__ = ["ExactLaw"]
 
@@ -40,23 +41,36 @@ class ExactLaw:
         integer("repeats", repeats, minimum=1)
         integer("ensembles", ensembles, minimum=1)
         rng = np.random.default_rng(integer("seed", seed, minimum=0))
-        inputs = np.tile(np.arange(repeats), ensembles)
-        kind = inputs % len(network.drive.current_variances)
-        many = repeats >= MANY
-        neuron, conditional = network.neuron, driven_variances(network)[kind]
-        rest = np.zeros_like(conditional)
-        drawn = [_normal_layer(rng, int(network.widths[0]), rest, conditional, neuron.threshold, neuron.strict, many)]
-        for layer in layers(network):
-            counts, theta = drawn[-1][0], layer.threshold
-            if layer.is_normal:
-                mean, conditional = layer.weight_mean * counts, layer.conditional_variance(counts)
-                drawn.append(_normal_layer(rng, layer.width, mean, conditional, theta, layer.strict, many))
-            elif neuron.heterogeneous or (layer.width <= EXACT_WIDTH and layer.fan_in <= EXACT_FAN_IN and not many):
-                drawn.append(_layer_of_potentials(rng, layer, counts.astype(int)))
+        start, counts = counts_of(network)
+        kind = np.tile(np.arange(repeats), ensembles) % len(start.variance)
+        mean, conditional, many = start.mean[kind], start.variance[kind], repeats >= MANY
+        drawn = [_normal_layer(rng, counts[0].width, mean, conditional, start.threshold, start.strict, many)]
+        for count in counts[1:]:
+            below = drawn[count.below or 0][0]
+            if count.layer is not None:
+                drawn.append(_layer(rng, count.layer, below, many))
             else:
-                drawn.append(_layer_of_moments(rng, layer, counts.astype(int)))
-        counts, variances = np.moveaxis(np.array(drawn), 0, 2)
-        return Ensemble(network, variances, counts / network.widths, seed=seed, engine="chain", device="cpu", dtype="float64")
+                drawn.append((_merged(rng, count, below, drawn[count.branch or 0][0]), below))
+        measured = [drawn[place] for place, count in enumerate(counts) if count.neurons]
+        spikes, variances = np.moveaxis(np.array(measured), 0, 2)
+        return Ensemble(network, variances, spikes / network.widths, seed=seed, engine="chain", device="cpu", dtype="float64")
+
+
+def _merged(rng: np.random.Generator, count: Count, shortcut: np.ndarray, branch: np.ndarray) -> np.ndarray:
+    """How many spikes of the shortcut also are in the branch (``and``), or are not: neurons of the branch are exchangeable."""
+    both = rng.hypergeometric(shortcut.astype(int), count.width - shortcut.astype(int), branch.astype(int)).astype(float)
+    return both if count.merge == "and" else shortcut - both
+
+
+def _layer(rng: np.random.Generator, layer: Layer, below: np.ndarray, many: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Spike count and sample variance of a layer, given the count below."""
+    if layer.is_normal:
+        mean, conditional = layer.weight_mean * below, layer.conditional_variance(below)
+        return _normal_layer(rng, layer.width, mean, conditional, layer.threshold, layer.strict, many)
+    differ = isinstance(layer.threshold, OverNeurons) or layer.rows == "standardised"
+    if differ or (layer.width <= EXACT_WIDTH and layer.fan_in <= EXACT_FAN_IN and not many):
+        return _layer_of_potentials(rng, layer, below.astype(int))
+    return _layer_of_moments(rng, layer, below.astype(int))
 
 
 def _normal_layer(

@@ -1,0 +1,210 @@
+"""Exact chains of networks of layers: enumeration of whole networks, simulations by both engines, and what has no chain."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+import varflow as vf
+
+L = vf.layers
+SPIKE = L.Spike(vf.Neuron(1.0))
+K = 4.5
+
+
+def linear(square, **more):
+    return L.Linear(gain=square**0.5, **more)
+
+
+def network(layers, width=40, **more):
+    return vf.Network(width=width, layers=layers, **more)
+
+
+def rows_of(kind, square):
+    return network([SPIKE, *[linear(square, rows=kind), SPIKE] * 99], width=100)
+
+
+# Survival to layer 100, width 100, at the gains that keep the variance 1.
+@pytest.mark.parametrize(
+    ("kind", "square", "survival"), [("free", 6.303, 0.0171), ("centred", 7.49155, 0.172), ("standardised", 7.49155, 0.281)]
+)
+def test_survival_with_constrained_rows(kind, square, survival):
+    assert vf.finite_width(rows_of(kind, square)).survival[-1] == pytest.approx(survival, abs=6e-4)
+
+
+def test_survival_of_wider_networks():
+    wide = [network([SPIKE, *[linear(square, rows=rows), SPIKE] * 99], width=300) for rows, square in WIDE]
+    assert [vf.finite_width(each).survival[-1] for each in wide] == pytest.approx([0.358, 0.959], abs=6e-4)
+
+
+WIDE = (("free", 6.303), ("standardised", 7.49155))
+
+
+def test_standardised_rows_are_directions_on_a_sphere():
+    """Against the area of a cap, integrated in polar coordinates."""
+    n, square = 9, 7.0
+    p = vf.SpikeChain(network([SPIKE, linear(square, rows="standardised"), SPIKE], width=n)).kernels[0].p
+    phi = (np.arange(200_000) + 0.5) * np.pi / 200_000
+    density = np.sin(phi) ** (n - 3)
+    for count in range(n + 1):
+        length = (square * count * (1 - count / n)) ** 0.5
+        cap = density[length * np.cos(phi) > 1].sum() / density.sum()
+        assert p[count] == pytest.approx(cap, abs=1e-5)
+
+
+def _merged(merge, x, y):
+    return x & y if merge == "and" else x & ~y
+
+
+@pytest.mark.parametrize("merge", ["and", "iand"])
+@pytest.mark.parametrize("inner", [1, 2])
+def test_merges_against_an_enumeration_of_all_spikes(merge, inner):
+    """All patterns of two and three layers of 3 neurons, each pattern given the one before by independent neurons."""
+    n, square = 3, 9.0
+    patterns = np.array(list(itertools.product([False, True], repeat=n)))
+    fires = lambda k: stats.norm.sf(1 / (square * k / n) ** 0.5) if k else 0.0  # noqa: E731
+    chance = lambda pattern, p: np.prod(np.where(pattern, p, 1 - p))  # noqa: E731
+    after, branch = np.zeros(n + 1), np.zeros(n + 1)
+    for x in patterns:
+        middles = [(x, 1.0)] if inner == 1 else [(j, chance(j, fires(x.sum()))) for j in patterns]
+        for (j, mass), y in itertools.product(middles, patterns):
+            mass = chance(x, stats.norm.sf(1)) * mass * chance(y, fires(j.sum()))
+            branch[y.sum()] += mass
+            after[_merged(merge, x, y).sum()] += mass
+    layers = [SPIKE, L.Residual(*[linear(square), SPIKE] * inner, merge=merge), linear(square), SPIKE]
+    profile = vf.finite_width(network(layers, width=n))
+    k = np.arange(n + 1)
+    assert profile.firing_rate[-2] == pytest.approx(branch @ k / n, rel=1e-12)
+    assert profile.variance[-1] == pytest.approx(square * after @ k / n, rel=1e-12)
+    assert profile.firing_rate[-1] == pytest.approx(after @ np.array([fires(count) for count in k]), rel=1e-12)
+
+
+NETWORKS = {
+    "iand": [SPIKE, *[L.Residual(linear(8.0), SPIKE, merge="iand")] * 4, linear(8.0), SPIKE],
+    "and": [SPIKE, *[L.Residual(linear(12.0), SPIKE, merge="and")] * 2, linear(12.0), SPIKE],
+    "two layers": [SPIKE, *[L.Residual(linear(8.0), SPIKE, linear(8.0), SPIKE, merge="iand")] * 3, linear(8.0), SPIKE],
+    "nested": [
+        SPIKE,
+        L.Residual(linear(9.0), SPIKE, L.Residual(linear(9.0), SPIKE, merge="iand"), linear(9.0), SPIKE, merge="iand"),
+        linear(9.0),
+        SPIKE,
+    ],
+    "mixed": [
+        SPIKE,
+        L.Residual(L.Linear(70, gain=4.0), SPIKE, L.Linear(40, gain=3.0), SPIKE, merge="and"),
+        linear(9.0, rows="centred"),
+        L.Spike(vf.Neuron(stats.uniform(0.5, 0.6), input_scale=1.1)),
+        L.Residual(linear(9.0, rows="standardised"), L.Spike(vf.Neuron(0.8)), merge="iand"),
+        linear(8.0, bias_std=0.2, mean_gain=0.3),
+        SPIKE,
+    ],
+}
+
+
+@pytest.mark.parametrize("engine", ["dense", "conditional"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_simulations(name, engine):
+    described = network(NETWORKS[name])
+    exact = vf.finite_width(described)
+    ensemble = vf.simulate(described, repeats=500, seed=4, engine=engine)
+    comparison = vf.compare(exact, ensemble)
+    assert comparison.passed, comparison
+    count = 500
+    alive = (ensemble.firing_rate > 0).mean(axis=0)
+    assert np.all(np.abs(alive - exact.survival) < K * np.sqrt(exact.survival * (1 - exact.survival) / count) + 1 / count)
+    other = network([layer if layer is not SPIKE else L.Spike(vf.Neuron(0.9)) for layer in NETWORKS[name]])
+    assert not vf.compare(vf.finite_width(other), ensemble).passed
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_draws_from_the_chain(name):
+    exact = vf.finite_width(network(NETWORKS[name]))
+    assert exact.sample is not None
+    for drawn in (exact.sample(4000, seed=1), exact.sample(400, seed=2, ensembles=10)):  # by moments, and by potentials
+        for quantity in ("variance", "firing_rate"):
+            values, mean, std = getattr(drawn, quantity), getattr(exact, quantity), getattr(exact, quantity + "_std")
+            assert np.all(np.abs(values.mean(axis=0) - mean) < K * std / len(values) ** 0.5)
+            kurtosis = stats.kurtosis(values, axis=0) + 2
+            assert np.all(np.abs(values.std(axis=0) / std - 1) < K * np.sqrt(kurtosis / (4 * len(values))))
+            assert np.any(np.abs(values.mean(axis=0) - 1.05 * mean) > K * std / len(values) ** 0.5)
+
+
+def test_several_inputs():
+    x = np.random.default_rng(0).normal(size=(3, 20)) + 0.5
+    layers = [L.Linear(gain=2.0, rows="centred", bias_std=0.2), SPIKE, *[L.Residual(linear(8.0), SPIKE, merge="iand")] * 2]
+    whole = vf.finite_width(network(layers, drive=vf.drives.inputs(x)))
+    for row, one in enumerate(x):
+        alone = vf.finite_width(network(layers, drive=vf.drives.inputs(one[None])))
+        for name in ("variance", "firing_rate", "survival"):
+            assert whole.per_input[name][row] == pytest.approx(getattr(alone, name), rel=1e-12)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    theta=st.floats(0.3, 1.5),
+    square=st.floats(2.0, 20.0),
+    n=st.integers(2, 25),
+    rows=st.sampled_from(["free", "centred", "standardised"]),
+)
+def test_properties_of_merges_and_rows(theta, square, n, rows):
+    spike = L.Spike(vf.Neuron(theta))
+    block = [linear(square, rows=rows), spike]
+    for inner in (1, 2):
+        merged = {merge: L.Residual(*block * inner, merge=merge) for merge in ("and", "iand")}
+        rates = [vf.finite_width(network([spike, merged[m], linear(square), spike], width=n)) for m in merged]
+        assert sum(profile.variance[-1] for profile in rates) == pytest.approx(square * rates[0].firing_rate[0], rel=1e-11)
+        for profile in rates:
+            assert np.all((profile.survival >= 0) & (profile.survival <= 1))
+    plain = vf.finite_width(network([spike, *[linear(square), spike] * 3], width=n))
+    chain = vf.finite_width(vf.Network(width=n, depth=4, gain=square**0.5, neuron=vf.Neuron(theta)))
+    assert np.array_equal(plain.survival, chain.survival)
+
+
+def test_deep_states_with_constrained_rows():
+    """The escape rate is that of the whole matrix."""
+    chain = vf.SpikeChain(network([SPIKE, *[linear(8.5, rows="centred"), SPIKE] * 2], width=60))
+    matrix = stats.binom.pmf(np.arange(61), 60, chain.kernels[0].p[:, None])
+    k = np.arange(1, 60)
+    assert chain.kernels[0].p[1:60] == pytest.approx(stats.norm.sf(1 / (8.5 * k / 60 * (1 - k / 60)) ** 0.5), rel=1e-12)
+    escape = 1 - np.sort(np.abs(np.linalg.eigvals(matrix[1:, 1:])))[-1]
+    assert chain.quasi_stationary().escape_rate == pytest.approx(escape, rel=1e-8)
+    assert chain.stationary().silence == 1.0
+
+
+REFUSED = [
+    ([SPIKE, L.Residual(linear(8.0), SPIKE), linear(8.0), SPIKE], {}, "adds spikes"),
+    ([L.Residual(SPIKE, linear(8.0)), SPIKE], {}, "membrane shortcut"),
+    ([SPIKE, linear(8.0), L.LayerNorm(), SPIKE], {}, "neurons one normaliser"),
+    ([SPIKE, linear(8.0), L.BatchNorm(), SPIKE], {}, "inputs one normaliser"),
+    ([SPIKE, linear(8.0), L.BatchNorm(statistics=(0.0, 1.0)), SPIKE], {}, "affine"),
+    ([SPIKE, L.Scale(2.0), linear(8.0), SPIKE], {}, "into the gain"),
+    ([SPIKE, linear(8.0, rows="centred", weights="sign"), SPIKE], {}, "must be normal"),
+    ([SPIKE, linear(8.0, rows="standardised", bias_std=1.0), SPIKE], {}, "must be 0"),
+    ([SPIKE, L.Residual(linear(8.0), SPIKE, L.Residual(linear(8.0), SPIKE, merge="and"), merge="and")], {}, "end its branch"),
+    ([SPIKE, L.Residual(linear(8.0), SPIKE, merge="and")], {"width": 3000}, "must be at most 2000"),
+    ([SPIKE, L.Residual(linear(8.0), SPIKE, merge="and")], {"steps": 2}, "must be 1"),
+    ([SPIKE, L.Residual(linear(8.0), SPIKE, merge="and")], {"drive": vf.drives.spikes([0.2, 0.3])}, "same random trains"),
+    (
+        [L.Conv(3, gain=1.0), SPIKE, L.Pool("max", 2), linear(8.0), SPIKE],
+        {"drive": vf.drives.inputs(np.ones((1, 1, 4, 4)))},
+        "maps",
+    ),
+    ([L.Linear(gain=2.0, rows="standardised"), SPIKE], {"drive": vf.drives.inputs(np.ones((1, 4)))}, "first layer"),
+]
+
+
+@pytest.mark.parametrize(("layers", "more", "words"), REFUSED)
+def test_networks_without_a_chain_are_refused_in_one_line(layers, more, words):
+    with pytest.raises(vf.DomainError, match=words) as error:
+        vf.finite_width(network(layers, **more))
+    assert "\n" not in str(error.value)
+
+
+def test_deep_states_need_one_transition():
+    merging = vf.SpikeChain(network([SPIKE, *[L.Residual(linear(8.0), SPIKE, merge="iand")] * 3]))
+    for call in (merging.quasi_stationary, merging.stationary, merging.lifetime, lambda: merging.masses(10)):
+        with pytest.raises(vf.DomainError, match="differ"):
+            call()
