@@ -10,7 +10,6 @@ centred spikes. Source: derived here.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import betainc
 
 from varflow.model.over_neurons import averaged
 from varflow.theory.layers import Layer, standardised_threshold
@@ -29,6 +28,8 @@ def standardised_tails(layer: Layer, counts: np.ndarray) -> tuple[np.ndarray, np
 
 def _above(t: np.ndarray, n: int) -> np.ndarray:
     """``P(T > t)``; for two inputs ``T = ±1``."""
+    from scipy.special import betainc
+
     rest = np.clip((1 - np.abs(t)) * (1 + np.abs(t)), 0.0, 1.0)
     tail = 0.5 * betainc((n - 2) / 2, 0.5, rest) if n > 2 else 0.5 * (rest > 0)
     return np.where(t < 0, 1 - tail, tail)
