@@ -310,3 +310,24 @@ class TestKnownValues:
     def test_a_delay_beyond_the_steps(self, steps):
         with pytest.raises(vf.DomainError, match=f"delay=3 must be below steps={steps}"):
             simulate(network(steps=steps, neuron={"delay": 3}))
+
+
+@pytest.mark.parametrize("engine", ["dense", "conditional"])
+@pytest.mark.parametrize("layers", [False, True])
+def test_without_second_moments_the_rest_is_the_same_and_memory_linear_in_steps(monkeypatch, engine, layers):
+    spike, linear = vf.layers.Spike(vf.Neuron(decay=0.5, reset="zero")), vf.layers.Linear(gain=2.8)
+
+    def built(steps):
+        if layers:
+            return vf.Network(width=40, layers=[spike, vf.layers.Residual(linear, spike), linear, spike], steps=steps)
+        return vf.Network(width=40, depth=3, gain=2.8, neuron=spike.neuron, steps=steps)
+
+    for steps in (8, 60):
+        whole, less = (vf.simulate(built(steps), repeats=3, engine=engine, coincidences=kept) for kept in (True, False))
+        assert less.coincidences is None
+        for name in ("variance", "firing_rate", "potential_mean"):
+            assert np.array_equal(getattr(less, name), getattr(whole, name))
+    monkeypatch.setattr("varflow._memory.free_memory", lambda: 1e8)
+    with pytest.raises(vf.DomainError, match=r"GiB of memory.* or coincidences=False"):
+        vf.simulate(built(3000), repeats=1, engine=engine)
+    assert vf.simulate(built(3000), repeats=1, engine=engine, coincidences=False).variance.shape == (1, 3, 3000)

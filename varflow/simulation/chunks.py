@@ -50,12 +50,20 @@ def blocks_of(batch: Batch, repeats: int, label: dict[str, Any]) -> Iterator[tup
 
 
 def simulated(
-    networks: Sequence[Network], first: int, repeats: int, seed: int, engine: str, device: str, dtype: str, stop: Event
+    networks: Sequence[Network],
+    first: int,
+    repeats: int,
+    seed: int,
+    engine: str,
+    device: str,
+    dtype: str,
+    stop: Event,
+    coincidences: bool = True,
 ) -> dict[str, np.ndarray]:
     """``repeats`` networks of each description from chunk ``first`` on, of shape (networks, repeats, depth[, steps…])."""
     with exact_products():
         (batch,) = batches_of(networks, repeats=repeats, seed=seed, engine=engine, device=device, dtype=dtype)
-        parts = [batch.simulate(first + index, wanted, stop) for index, wanted in batch.streams.chunks(repeats)]
+        parts = [batch.simulate(first + index, wanted, stop, coincidences) for index, wanted in batch.streams.chunks(repeats)]
     return {name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]}
 
 

@@ -62,9 +62,9 @@ class Block:
         """Normal numbers of one network."""
         return self.steps * sum(self.widths)
 
-    def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
+    def simulate(self, chunk: int, wanted: int, stop: Event, coincidences: bool = True) -> dict[str, np.ndarray]:
         """The measured quantities, each of shape (1, wanted, depth[, steps…])."""
-        measured = _simulate(self, chunk, stop)
+        measured = _simulate(self, chunk, stop, coincidences)
         return {name: values.swapaxes(0, 1)[:, :wanted] for name, values in measured.items()}
 
 
@@ -108,11 +108,11 @@ def _dtype(network: Network, dtype: str) -> torch.dtype:
 
 
 @torch.inference_mode()
-def _simulate(block: Block, chunk: int, stop: Event) -> dict[str, np.ndarray]:
+def _simulate(block: Block, chunk: int, stop: Event, coincidences: bool) -> dict[str, np.ndarray]:
     (network,), device = block.networks, block.streams.device
     networks, steps, many = block.streams.repeats, block.steps, network.neuron.reset_rule.counts
     cells = Cells.of([network.neuron], device, block.dtype)
-    measures = Measures(block.widths, 1, networks, steps, device)
+    measures = Measures(block.widths, 1, networks, steps, device, coincidences)
     normals, neurons = Normals(block, chunk), block.streams.draws(chunk, "neurons", dtype=block.dtype, stop=stop)
     alive = torch.arange(networks, device=device)
     currents = _driven(block, chunk, normals, stop)
@@ -125,7 +125,7 @@ def _simulate(block: Block, chunk: int, stop: Event) -> dict[str, np.ndarray]:
         gram = (spikes @ spikes.mT if steps > 1 or many else counts[..., None]).double()
         if not gram.isfinite().all():
             raise DomainError("gain", network.gain, "makes the spike counts grow beyond double precision; lower it")
-        measures.record(layer, alive, membranes, counts, gram if steps > 1 else None)
+        measures.record(layer, alive, membranes, counts, gram)
         if layer + 1 == len(block.widths):
             break
         if network.silence_is_final:

@@ -87,9 +87,9 @@ class Batch:
         """Weights of one network."""
         return sum(width * fan_in for width, fan_in in pairwise(self.widths)) or self.widths[0]
 
-    def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
+    def simulate(self, chunk: int, wanted: int, stop: Event, coincidences: bool = True) -> dict[str, np.ndarray]:
         """The measured quantities, each of shape (configurations, wanted, depth[, steps…])."""
-        return _simulate(self, chunk, wanted, stop)
+        return _simulate(self, chunk, wanted, stop, coincidences)
 
     def columns(self) -> Columns:
         device, depth = self.streams.device, len(self.widths)
@@ -144,10 +144,10 @@ def _stream(law: WeightLaw) -> int:
 
 
 @torch.inference_mode()
-def _simulate(batch: Batch, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
+def _simulate(batch: Batch, chunk: int, wanted: int, stop: Event, coincidences: bool) -> dict[str, np.ndarray]:
     columns, draws = batch.columns(), batch.streams.draws(chunk, "weights", dtype=batch.dtype, stop=stop)
     neurons = batch.streams.draws(chunk, "neurons", dtype=batch.dtype, stop=stop)
-    measures = Measures(batch.widths, wanted, len(batch.networks), batch.steps, batch.streams.device)
+    measures = Measures(batch.widths, wanted, len(batch.networks), batch.steps, batch.streams.device, coincidences)
     currents = driven(batch.networks, batch.widths[0], batch.streams, chunk, wanted, dtype=batch.dtype, stop=stop)
     for layer in range(len(batch.widths)):
         width = batch.widths[layer]
@@ -156,8 +156,7 @@ def _simulate(batch: Batch, chunk: int, wanted: int, stop: Event) -> dict[str, n
         counts = spikes.sum(-1, dtype=torch.float64)
         if not counts.isfinite().all():
             _raise_explosion(batch, columns, counts)
-        gram = (spikes @ spikes.mT).double() if batch.steps > 1 else None
-        measures.record(layer, columns.place, membranes, counts, gram)
+        measures.record(layer, columns.place, membranes, counts, measures.gram(spikes))
         if layer + 1 == len(batch.widths):
             break
         active = _active(counts, columns, layer)

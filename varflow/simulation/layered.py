@@ -69,9 +69,9 @@ class Layered:
         return self.numbers * len(self.widths)
 
     @torch.inference_mode()
-    def simulate(self, chunk: int, wanted: int, stop: Event) -> dict[str, np.ndarray]:
+    def simulate(self, chunk: int, wanted: int, stop: Event, coincidences: bool = True) -> dict[str, np.ndarray]:
         """The measured quantities, each of shape (1, wanted, depth[, steps…])."""
-        walk = Walk(self, chunk, wanted, stop)
+        walk = Walk(self, chunk, wanted, stop, coincidences)
         layers, signal, width = _layers(self.networks[0])
         walk.through(layers, _driven(self, signal, chunk, stop), width)
         return walk.measures.by_configuration()
@@ -141,11 +141,11 @@ def _probes(network: Network) -> int:
 class Walk:
     """One chunk of networks on its way through the layers; spiking layers are measured as they come."""
 
-    def __init__(self, batch: Layered, chunk: int, wanted: int, stop: Event):
+    def __init__(self, batch: Layered, chunk: int, wanted: int, stop: Event, coincidences: bool):
         self.batch, self.stop, self.spiking = batch, stop, 0
         self.draws = batch.streams.draws(chunk, "weights", dtype=batch.dtype, stop=stop)
         self.neurons = batch.streams.draws(chunk, "neurons", dtype=batch.dtype, stop=stop)
-        self.measures = Measures(batch.widths, wanted, 1, batch.steps, batch.streams.device)
+        self.measures = Measures(batch.widths, wanted, 1, batch.steps, batch.streams.device, coincidences)
 
     def through(self, layers: Sequence[Layer], flow: Flow, width: int | None) -> Flow:
         for layer in layers:
@@ -204,8 +204,7 @@ class Walk:
         counts = spikes[:wanted].sum(-1, dtype=torch.float64)
         if not (counts.isfinite().all() and membranes.sum().isfinite()):
             raise self.explosion()
-        gram = (spikes[:wanted] @ spikes[:wanted].mT).double() if self.batch.steps > 1 else None
-        self.measures.record(self.spiking, None, membranes[:wanted], counts, gram)
+        self.measures.record(self.spiking, None, membranes[:wanted], counts, self.measures.gram(spikes[:wanted]))
         self.spiking += 1
 
     def explosion(self) -> DomainError:

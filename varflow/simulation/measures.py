@@ -10,29 +10,41 @@ import torch
 __all__ = ["Measures", "names"]
 
 
-def names(steps: int) -> dict[str, int]:
+def names(steps: int, coincidences: bool = True) -> dict[str, int]:
     """The measured quantities and their numbers of step axes."""
     if steps == 1:
         return {"variance": 0, "firing_rate": 0}
-    return {"variance": 1, "firing_rate": 1, "potential_mean": 1, "coincidences": 2}
+    return {"variance": 1, "firing_rate": 1, "potential_mean": 1} | ({"coincidences": 2} if coincidences else {})
 
 
 class Measures:
     """Quantities of shape (depth, networks, configurations, steps…), zero until recorded."""
 
-    def __init__(self, widths: tuple[int, ...], networks: int, configurations: int, steps: int, device: torch.device):
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        networks: int,
+        configurations: int,
+        steps: int,
+        device: torch.device,
+        coincidences: bool = True,
+    ):
         shape = (len(widths), networks, configurations)
         self.widths, self.networks, self.steps = widths, networks, steps
         self.tables = {
             name: torch.zeros((*shape, *[steps] * max(axes, 1)), dtype=torch.float64, device=device)
-            for name, axes in names(steps).items()
+            for name, axes in names(steps, coincidences).items()
         }
         self.tables["variance"][np.equal(widths, 1)] = math.nan  # one neuron has no sample variance, even 0
+
+    def gram(self, spikes: torch.Tensor) -> torch.Tensor | None:
+        """``Σ_i S_ti S_t'i``, if second moments are kept."""
+        return (spikes @ spikes.mT).double() if "coincidences" in self.tables else None
 
     def record(
         self, layer: int, place: torch.Tensor | None, membranes: torch.Tensor, counts: torch.Tensor, gram: torch.Tensor | None
     ) -> None:
-        """Record a layer of the configurations at ``place``: spikes per step, and ``gram = Σ_i S_ti S_t'i`` with several steps.
+        """Record a layer of the configurations at ``place``: spikes per step, and their :meth:`gram` matrix if it is kept.
 
         Without a place, the second axis is one of probes, and their mean is recorded.
 
@@ -40,9 +52,10 @@ class Measures:
         """
         width = self.widths[layer]
         found = {"firing_rate": counts / width}
-        if gram is not None:
-            found["coincidences"] = gram / width
+        if self.steps > 1:
             found["potential_mean"] = membranes.mean(-1)
+        if gram is not None and "coincidences" in self.tables:
+            found["coincidences"] = gram / width
         if width > 1:
             found["variance"] = _sample_variance(membranes)
         for name, value in found.items():

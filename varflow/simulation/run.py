@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, integer, require, several
+from varflow._checks import DomainError, choice, flag, integer, require, several
 from varflow._memory import room
 from varflow._progress import Progress, check_progress, reporter
 from varflow.campaign import Campaign
@@ -54,6 +54,7 @@ def simulate(
     engine: str = "dense",
     device: str = "cpu",
     dtype: str = "float32",
+    coincidences: bool = True,
     progress: Progress = False,
     threads: int | None = None,
     campaign: Campaign | Run | None = None,
@@ -67,6 +68,7 @@ def simulate(
     engine: str = "dense",
     device: str = "cpu",
     dtype: str = "float32",
+    coincidences: bool = True,
     progress: Progress = False,
     threads: int | None = None,
     campaign: Campaign | Run | None = None,
@@ -79,6 +81,7 @@ def simulate(
     engine: str = "dense",
     device: str = "cpu",
     dtype: str = "float32",
+    coincidences: bool = True,
     progress: Progress = False,
     threads: int | None = None,
     campaign: Campaign | Run | None = None,
@@ -111,6 +114,8 @@ def simulate(
         ``cpu`` or ``cuda``.
     dtype : str
         Of the weights and their sums: ``float32``, or ``float64``, which is four times slower and has a finer grid of weights.
+    coincidences : bool
+        Whether second moments of spikes over time are kept; without them memory grows as ``steps``, not ``steps²``.
     progress : bool or callable
         True shows a bar on stderr; a callable receives ``(done, total)`` in repeats.
     threads : int, optional
@@ -176,6 +181,7 @@ def simulate(
         _check_supported(one, engine)
     repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
     choice("dtype", dtype, DTYPES)
+    flag("coincidences", coincidences)
     check_progress(progress)
     threads = None if threads is None else integer("threads", threads, minimum=1)
     check_device(device)
@@ -184,8 +190,8 @@ def simulate(
 
     label = {"seed": seed, "engine": engine, "device": device, "dtype": dtype}
     made = batches_of(networks, repeats=repeats, **label)
-    _fits_in_memory(made, repeats, threads)
-    tables = [_Table(batch, repeats, label) for batch in made]
+    _fits_in_memory(made, repeats, threads, coincidences)
+    tables = [_Table(batch, repeats, label, coincidences) for batch in made]
     try:
         with campaign_of(campaign).opened() as run, exact_products(), reporter(progress, repeats, "networks") as report:
             _fill(tables, run, threads, report)
@@ -203,13 +209,16 @@ def check_device(device: str) -> None:
         raise DomainError("device", device, "is not available: torch finds no CUDA device; use device='cpu'")
 
 
-def _fits_in_memory(batches: Sequence[Batch | Block | Layered], repeats: int, threads: int) -> None:
+def _fits_in_memory(batches: Sequence[Batch | Block | Layered], repeats: int, threads: int, coincidences: bool) -> None:
     """Raise DomainError where the results or the potentials of a layer would not fit into memory, before drawing anything."""
     from varflow.simulation.measures import names
 
-    kept = [sum(batch.steps**axes for axes in names(batch.steps).values()) * len(batch.widths) for batch in batches]
+    kept = [
+        sum(batch.steps**axes for axes in names(batch.steps, coincidences).values()) * len(batch.widths) for batch in batches
+    ]
     kept = [8 * repeats * len(batch.networks) * each for batch, each in zip(batches, kept, strict=True)]
-    room("repeats", repeats, sum(kept), "the results of every layer: take fewer repeats, layers or steps")
+    hint = ", or coincidences=False" if coincidences and any(batch.steps > 1 for batch in batches) else ""
+    room("repeats", repeats, sum(kept), f"the results of every layer: take fewer repeats, layers or steps{hint}")
     for batch in batches:
         together = len(batch.networks) * min(repeats, batch.streams.repeats)
         potentials = BYTES * batch.numbers * together * min(threads, -(-repeats // batch.streams.repeats))
@@ -219,13 +228,16 @@ def _fits_in_memory(batches: Sequence[Batch | Block | Layered], repeats: int, th
 class _Table:
     """The results of one batch, filled block by block."""
 
-    def __init__(self, batch: Batch | Block | Layered, repeats: int, label: dict[str, Any]):
+    def __init__(self, batch: Batch | Block | Layered, repeats: int, label: dict[str, Any], coincidences: bool):
         from varflow.simulation.measures import names
 
         self.batch = batch
-        self.rows, self.blocks = zip(*blocks_of(batch, repeats, label), strict=True)
+        settings = label if coincidences else label | {"coincidences": False}
+        self.rows, self.blocks = zip(*blocks_of(batch, repeats, settings), strict=True)
         shape = (len(batch.networks), repeats, len(batch.widths))
-        self.measured = {name: np.empty((*shape, *[batch.steps] * axes)) for name, axes in names(batch.steps).items()}
+        self.measured = {
+            name: np.empty((*shape, *[batch.steps] * axes)) for name, axes in names(batch.steps, coincidences).items()
+        }
         self.finished = np.zeros(len(self.blocks), dtype=bool)
 
     def fill(self, block: int, measured: dict[str, np.ndarray]) -> None:
