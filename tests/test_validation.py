@@ -1,6 +1,7 @@
 """The standing evidence can fail: the runner, one claim end to end, and a wrong theory that must not pass."""
 
 import json
+import pickle
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from validation.goodness import Fit, pooled
 from validation.power import smallest_error
 from validation.report import page
 from validation.work import HERE
+from varflow.campaign.block import labels
 from varflow.init.published import spikeinit_gain
 
 NAMES = [
@@ -161,6 +163,23 @@ class TestCampaign:
             assert np.array_equal(one.variance, other.variance)
         other = figure_3.simulate(replace(filled, repeats=1), 1, HERE)
         assert not np.array_equal(other[0].variance, here[1][0].variance[:1])
+
+    @pytest.mark.parametrize("claim", discover().values(), ids=discover())
+    def test_every_simulation_can_be_sent_and_recognised(self, monkeypatch, claim):
+        """Without computing it: a block that was sent to a worker has the key that it has here."""
+
+        class Seen(Exception):
+            pass
+
+        def run(self, blocks, arrived, **options):
+            sent = pickle.loads(pickle.dumps(blocks))
+            assert [key for key, _ in labels(sent)] == [key for key, _ in labels(blocks)]
+            assert len({key for key, _ in labels(blocks)}) == len(blocks)
+            raise Seen
+
+        monkeypatch.setattr("varflow.campaign.campaign.Run.run", run)
+        with pytest.raises(Seen), vf.Campaign().opened() as opened:
+            claim.simulate(claim.budgets["quick"], 0, Work(opened))
 
     def test_what_was_there_is_said(self, tmp_path, monkeypatch, capsys):
         small = replace(kaiming_death_depth.CLAIM, budgets={"quick": SMALL["kaiming_death_depth"][1]})
