@@ -1,5 +1,6 @@
 """Neurons that differ in threshold or decay: equal ones as a limit, arbitrary precision, and simulations by both engines."""
 
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -243,6 +244,14 @@ def test_layers_of_neurons_that_differ(engine):
     assert not vf.compare(equal, ensemble, bias=3 * BIAS).passed
 
 
+def test_results_of_neurons_that_differ_are_kept_and_written(tmp_path):
+    network = vf.Network(width=20, depth=3, gain=2.5, neuron=vf.Neuron(WIDE))
+    rates = [vf.simulate(network, repeats=5, campaign=vf.Campaign(store=tmp_path / "kept")).firing_rate for _ in range(2)]
+    assert np.array_equal(*rates)
+    found = vf.gain_for_rate(block=[L.Spike(vf.Neuron(WIDE)), L.Linear(gain=1.0)], rate=0.2)
+    assert json.loads(json.dumps(found.to_dict()))["threshold"] == 1.0
+
+
 def test_a_drive_given_neuron_by_neuron():
     currents = np.random.default_rng(0).normal(size=(1, 4, 500)) * 1.5
     neuron = vf.Neuron(WIDE, decay=0.5, reset="zero")
@@ -252,8 +261,9 @@ def test_a_drive_given_neuron_by_neuron():
     assert np.all(np.abs(ensemble.mean().firing_rate - profile.firing_rate) < K * ensemble.stderr().firing_rate)
 
 
-def test_the_inverse_in_time_takes_decays_that_differ():
-    neuron = vf.Neuron(1.0, decay=stats.uniform(0.3, 0.4), reset="zero")
+@pytest.mark.parametrize("reset", ["zero", "gate"])
+def test_the_inverse_in_time_takes_decays_that_differ(reset):
+    neuron = vf.Neuron(1.0, decay=stats.uniform(0.3, 0.4), reset=reset)
     found = vf.gain_for_rate(neuron, rate=0.25, steps=6, depth=20, points=2**10)
     network = vf.Network(
         width=500, depth=20, gain=found.gain, neuron=neuron, steps=6, drive=vf.drives.currents(found.input_gain or 0.0)

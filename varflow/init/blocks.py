@@ -12,6 +12,7 @@ from varflow._checks import ConvergenceError, DomainError, instance, integer, pr
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.network import Network
+from varflow.model.over_neurons import mean_of
 from varflow.model.signals import Layer
 from varflow.results import Initialization
 from varflow.results.layout import late_steps
@@ -61,7 +62,7 @@ def gain_of_block(
         critical_gain=critical,
         margin=gain / critical - 1 if critical else None,
         warnings=() if reached["stable"] else (unstable,),
-        threshold=block.reader.neuron.threshold,
+        threshold=mean_of(block.reader.neuron.threshold),
         fan_in=fan_in,
         distribution="normal",
         window=None if steps == 1 else (steps // 2 + 1, steps),

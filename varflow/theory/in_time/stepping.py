@@ -99,5 +99,6 @@ def spikes(neuron: Neuron | Population, h: np.ndarray) -> np.ndarray:
 
 def refractory(neuron: Neuron) -> bool:
     """Whether a neuron cannot spike twice in a row: a spike removes membrane and next input, and the rest does not fire."""
+    neuron = neuron.members(1)[0][1]
     gated = neuron.reset_rule.input == neuron.reset_rule.membrane == 1
     return gated and not spikes(neuron, membrane(neuron, np.zeros(1), np.ones(1), np.zeros(1))).any()
