@@ -241,6 +241,18 @@ def test_a_chain_made_of_a_trivial_shortcut_is_the_plain_chain_in_time():
     assert layered.potential_mean == pytest.approx(plain.potential_mean, abs=1e-12)
 
 
+def test_increments_between_steps_pass_shortcuts_without_cancellation(monkeypatch):
+    """Nearly equal steps, and a shortcut that keeps nothing: the plain chain. Subtracted moments lose layers 4 to 8."""
+    from varflow.theory.flow.signals import Currents, differences
+
+    spike, linear = L.Spike(vf.Neuron(1.0, decay=0.1)), L.Linear(gain=8**0.5)
+    network = vf.Network(width=1000, layers=[*[L.Residual(spike, linear, keep=0.0)] * 11, spike], steps=20)
+    plain = vf.mean_field(vf.Network(width=1000, depth=12, gain=8**0.5, neuron=spike.neuron, steps=20)).coincidences
+    assert vf.mean_field(network).coincidences == pytest.approx(plain, abs=1e-12)
+    monkeypatch.setattr(Currents, "increments", property(lambda self: differences(self.mean, self.covariance)))
+    assert np.abs(vf.mean_field(network).coincidences - plain).max() > 1e-4
+
+
 def test_spikes_arrive_after_their_delay():
     late = vf.Neuron(1.0, delay=2)
     profile = predicted(L.Spike(late), L.Scale(1.0), WEIGHTS, L.Spike(late), steps=5)

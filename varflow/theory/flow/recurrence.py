@@ -9,12 +9,12 @@ Row ``t`` of the Cholesky factor of these currents, before the synapse, needs sp
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from varflow.model.layers import Spike
-from varflow.theory.in_time.conditional_spikes import expected_spikes
-from varflow.theory.in_time.quasi_monte_carlo import FLAT, QuasiMonteCarlo
+from varflow.theory.in_time.quasi_monte_carlo import FLAT, QuasiMonteCarlo, stepped_once
 from varflow.theory.in_time.responses import LayerState
-from varflow.theory.in_time.stepping import Population, admitted, membrane, spikes
+from varflow.theory.in_time.stepping import Population
 
 __all__ = ["recurrent_layer"]
 
@@ -38,52 +38,38 @@ def recurrent_layer(
 
 def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, normals: np.ndarray) -> tuple[np.ndarray, ...]:
     """Variance, mean, rate and second moments of spikes over one set of points (i, points)."""
-    size, points = len(mean), normals.shape[-1]
+    size, points, decay = len(mean), normals.shape[-1], layer.neuron.synaptic_decay
     neuron = Population.of(layer.neuron, normals[size:])
     back, forth = layer.neuron.input_scale * layer.recurrent_gain, layer.neuron.input_scale * layer.recurrent_mean_gain
     order = np.arange(size).reshape(-1, steps).T.ravel()  # step by step, all probes at each
-    total, M, e = covariance.copy(), np.zeros((size, size)), np.zeros(size)
-    L, fired, rests = np.zeros((size, size)), np.zeros((size, points)), np.zeros(points)
-    H: dict[int, np.ndarray] = {}
-    filtered: dict[int, np.ndarray] = {}  # currents past the synapse
-    potential, second = np.zeros(size), np.zeros(size)
-    known: list[int] = []
-    for i in order.tolist():
-        first = i % steps == 0
-        here = [*known, i]
+    total, M, sums = covariance.copy(), np.zeros((size, size)), np.zeros((size, 4))
+    L, fired = np.zeros((size, size)), np.zeros((size, points))
+    rest = np.zeros(points)
+    states = dict.fromkeys(
+        range(size // steps), (rest, rest, rest)
+    )  # of each probe: membranes, spikes, currents past the synapse
+    for number, i in enumerate(order.tolist()):
+        known, first = order[:number], i % steps == 0
         if not first:
-            later = [j for j in here if j % steps]
-            total[i, later] += back**2 * M[i - 1, np.array(later) - 1]
+            later = order[: number + 1]
+            later = later[later % steps > 0]
+            total[i, later] += back**2 * M[i - 1, later - 1]
             total[later, i] = total[i, later]
-        row = _next_row(L, total, known, i)
-        arriving = mean[i] + (0.0 if first else forth * e[i - 1]) + row @ normals[known]
-        if not first:
-            arriving += layer.neuron.synaptic_decay * filtered.pop(i - 1)
-        h, s = (rests, rests) if first else (H.pop(i - 1), fired[i - 1])
-        expected = membrane(neuron, h, s, arriving)
-        std = L[i, i]
-        filtered[i] = arriving + std * normals[i]
-        H[i] = expected + admitted(neuron, s) * std * normals[i]
-        fired[i] = spikes(neuron, H[i])
-        chance, squares = expected_spikes(neuron, expected, std, s, fired[i])
-        e[i] = chance.mean()
+        h, s, current = states[i // steps]
+        row, std = _next_row(L[np.ix_(known, known)], total[i, known], total[i, i])
+        L[i, known], L[i, i] = row, std
+        current = decay * current + mean[i] + (0.0 if first else forth * sums[i - 1, 2] / points) + row @ normals[known]
+        h, s, chance, sums[i] = stepped_once(neuron, h, s, current, std, normals[i])
+        states[i // steps], fired[i] = (h, s, current + std * normals[i]), s
         M[i, known] = M[known, i] = fired[known] @ chance / points
-        M[i, i] = squares.mean()
-        potential[i] = expected.mean()
-        second[i] = ((expected - potential[i]) ** 2).mean() + std**2 * np.mean(
-            np.broadcast_to(admitted(neuron, s), points) ** 2
-        )
-        known.append(i)
-    return second, potential, e, M
+        M[i, i] = sums[i, 3] / points
+    potential, second, rate, _ = sums.T / points
+    return second - potential**2, potential, rate, M
 
 
-def _next_row(L: np.ndarray, covariance: np.ndarray, known: list[int], i: int) -> np.ndarray:
-    """Row ``i`` of the Cholesky factor of the index in this order, by forward substitution; innovations of 0 stay 0."""
-    row = np.zeros(len(known))
-    for place, j in enumerate(known):
-        if L[j, j] > 0:
-            row[place] = (covariance[i, j] - L[j, known[:place]] @ row[:place]) / L[j, j]
-    L[i, known] = row
-    rest = covariance[i, i] - row @ row
-    L[i, i] = np.sqrt(rest) if rest > FLAT**2 * covariance[i, i] else 0.0
-    return row
+def _next_row(L: np.ndarray, covariances: np.ndarray, variance: float) -> tuple[np.ndarray, float]:
+    """The next row of a Cholesky factor, from its covariances with the rows so far; innovations of 0 stay 0."""
+    own = L.diagonal()
+    row = (own > 0) * solve_triangular(L + np.diag(own == 0), covariances, lower=True, check_finite=False)
+    rest = variance - row @ row
+    return row, float(np.sqrt(rest)) if rest > FLAT**2 * variance else 0.0

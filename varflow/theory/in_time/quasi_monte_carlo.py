@@ -29,7 +29,7 @@ from varflow.theory.in_time.rank_one_currents import rank_one_layer
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import Population, admitted, membrane, spikes
 
-__all__ = ["QuasiMonteCarlo", "causal_factor", "innovations", "normal_points"]
+__all__ = ["QuasiMonteCarlo", "causal_factor", "innovations", "normal_points", "stepped_once"]
 
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
 PRODUCT = 2**18  # multiplications that BLAS does on one thread, since replicas already run in threads
@@ -178,19 +178,30 @@ def _sums(
     for t in range(len(mean)):
         if t % run == 0:
             h = s = rest
-        expected = membrane(neuron, h, s, known[t])
-        fraction, before = admitted(neuron, s), s
-        h = expected + fraction * float(new[t] * signs[t]) * normals[t]
-        fired[t] = s = spikes(neuron, h)
-        chance[t], square = expected_spikes(neuron, expected, float(new[t]), before, s)
-        centre = float(expected.sum()) / points
-        spread = expected - centre
-        let_in = points if np.isscalar(fraction) else float(np.dot(fraction, fraction))
-        second = float(np.dot(spread, spread)) + points * centre**2 + new[t] ** 2 * let_in
-        moments[t] = points * centre, second, chance[t].sum(), square.sum()
+        h, s, chance[t], moments[t] = stepped_once(neuron, h, s, known[t], float(new[t]), signs[t] * normals[t])
+        fired[t] = s
     later = fired if len(mean) > LONG else chance  # over many steps: positive definite in spite of the noise
     pairs = np.matmul(_slices(fired), _slices(later).swapaxes(1, 2)).sum(axis=0, dtype=float)
     return np.hstack([pairs, moments])
+
+
+def stepped_once(
+    neuron: Population, h: np.ndarray, s: np.ndarray, known: np.ndarray, std: float, normal: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float, float]]:
+    """One step from membranes ``h`` and spikes ``s``, under currents ``N(known, std²)`` with ``normal`` for the sampled ones.
+
+    Returns membranes, spikes, ``E[S]`` at each point, and sums of ``H``, ``H²``, ``E[S]`` and ``E[S²]`` over the points, the
+    newest innovation averaged exactly.
+    """
+    expected, fraction, points = membrane(neuron, h, s, known), admitted(neuron, s), len(normal)
+    H = expected + fraction * std * normal
+    fired = spikes(neuron, H)
+    chance, square = expected_spikes(neuron, expected, std, s, fired)
+    centre = float(expected.sum()) / points
+    spread = expected - centre
+    let_in = points if np.isscalar(fraction) else float(np.dot(fraction, fraction))
+    second = float(np.dot(spread, spread)) + points * centre**2 + std**2 * let_in
+    return H, fired, chance, (points * centre, second, float(chance.sum()), float(square.sum()))
 
 
 def _slices(rows: np.ndarray) -> np.ndarray:
