@@ -14,18 +14,18 @@ import varflow as vf
 pytest.importorskip("flint")
 
 NUMBER = size(1000, 4)
-LAWS = ["normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5)]
+DISTRIBUTIONS = ["normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5)]
 
 
-def networks(law):
+def networks(distribution):
     """Gains from half the critical one to thirty times it; every second network has a bias, some a negative threshold."""
     rng = np.random.default_rng(5)
-    critical = vf.critical_gain(threshold=1.0, distribution=law)
+    critical = vf.critical_gain(threshold=1.0, distribution=distribution)
     for index in range(NUMBER):
         theta = float(10 ** rng.uniform(-2, 1.5) * (1 if rng.random() < 0.85 else -1))
         gain = float(abs(theta) * critical * 10 ** rng.uniform(-0.3, 1.5))
         bias = float(abs(theta) * 10 ** rng.uniform(-4, 0.5)) if index % 2 else 0.0
-        yield {"threshold": theta, "gain": gain, "bias_std": bias, "distribution": law}
+        yield {"threshold": theta, "gain": gain, "bias_std": bias, "distribution": distribution}
 
 
 def timed(function, setting):
@@ -35,9 +35,9 @@ def timed(function, setting):
     return time.process_time() - start, answer
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
-def test_certified_against_the_reference(benchmark, law):
-    settings = list(networks(law))
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
+def test_certified_against_the_reference(benchmark, distribution):
+    settings = list(networks(distribution))
     vf.certified.fixed_points(**settings[0])
     ours = np.array([timed(vf.certified.fixed_points, setting)[0] for setting in settings])
     found = [vf.certified.fixed_points(**setting) for setting in settings]

@@ -100,26 +100,26 @@ def test_chain_that_keeps_its_whole_tails(benchmark, gain_squared):
     bar(seconds <= 3)
 
 
-LAWS = ["normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5)]
+DISTRIBUTIONS = ["normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5)]
 
 
-def fifty_digit_problems(law, *, bias, mean):
+def fifty_digit_problems(distribution, *, bias, mean):
     """Both signs of the threshold, gains from half the critical one to ten times it."""
     rng = np.random.default_rng(4)
-    critical = vf.critical_gain(threshold=1.0, distribution=law)
+    critical = vf.critical_gain(threshold=1.0, distribution=distribution)
     for _ in range(size(40, 2)):
         theta = float(10 ** rng.uniform(-1, 1) * (1 if rng.random() < 0.8 else -1))
         gain = float(abs(theta) * critical * 10 ** rng.uniform(-0.3, 1))
         bias_std = float(abs(theta) * 10 ** rng.uniform(-2, 0)) if bias else 0.0
         mean_gain = float(rng.choice([-1, 1]) * 10 ** rng.uniform(-1, 0.7)) if mean else 0.0
-        yield {"threshold": theta, "gain": gain, "bias_std": bias_std, "mean_gain": mean_gain, "distribution": law}
+        yield {"threshold": theta, "gain": gain, "bias_std": bias_std, "mean_gain": mean_gain, "distribution": distribution}
 
 
 @pytest.mark.parametrize("mean", [False, True], ids=["no mean", "weight mean"])
 @pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
-@pytest.mark.parametrize("law", LAWS, ids=str)
-def test_all_fixed_points_to_fifty_digits(benchmark, law, bias, mean):
-    settings = list(fifty_digit_problems(law, bias=bias, mean=mean))
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
+def test_all_fixed_points_to_fifty_digits(benchmark, distribution, bias, mean):
+    settings = list(fifty_digit_problems(distribution, bias=bias, mean=mean))
     vf.reference.fixed_points(**settings[0])
     times = 1e3 * np.array([best(lambda s=s: vf.reference.fixed_points(**s), 2)[0] for s in settings])
     double = 1e3 * np.array([best(lambda s=s: vf.fixed_points(**s), 2)[0] for s in settings])

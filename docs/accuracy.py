@@ -14,7 +14,7 @@ import numpy as np
 import varflow as vf
 from varflow._files import replace_files
 
-LAWS = ("normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5))
+DISTRIBUTIONS = ("normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5))
 BAR = 1e-13
 BARRED = ("stable_variance", "stable_variance, bias", "fixed_points", "fixed_points, bias")
 DRAWS = 300
@@ -58,25 +58,32 @@ def size(told: float, truth: Any) -> float:
     return float(abs(told / truth - 1))
 
 
-def settings(law: Any, rng: np.random.Generator, draws: int, *, bias: bool) -> Iterator[dict[str, Any]]:
-    critical = float(vf.critical_gain(threshold=1.0, distribution=law)) ** 2
+def settings(distribution: Any, rng: np.random.Generator, draws: int, *, bias: bool) -> Iterator[dict[str, Any]]:
+    critical = float(vf.critical_gain(threshold=1.0, distribution=distribution)) ** 2
     for _ in range(draws):
         theta = float(10 ** rng.uniform(-8, np.log10(30)))
         ratio = 10 ** rng.uniform(0, 12 - np.log10(critical)) if rng.random() < 0.5 else 1 + 10 ** rng.uniform(-12, 0)
         sigma_b = theta * float(10 ** rng.uniform(-3, 0.5)) if bias else 0.0
-        yield {"threshold": theta, "gain": theta * float(np.sqrt(critical * ratio)), "distribution": law, "bias_std": sigma_b}
+        yield {
+            "threshold": theta,
+            "gain": theta * float(np.sqrt(critical * ratio)),
+            "distribution": distribution,
+            "bias_std": sigma_b,
+        }
 
 
 def place(**numbers: float) -> str:
     return ", ".join(f"{name} = {value:.6g}" for name, value in numbers.items() if value)
 
 
-def at_fixed_points(law: Any, rng: np.random.Generator, draws: int, *, bias: bool, theory: Any = vf) -> dict[str, list[Case]]:
+def at_fixed_points(
+    distribution: Any, rng: np.random.Generator, draws: int, *, bias: bool, theory: Any = vf
+) -> dict[str, list[Case]]:
     """``stable_variance``, ``fixed_points`` and their multipliers."""
     names = ["stable_variance", "fixed_points", "multiplier"]
     found: dict[str, list[Case]] = {name + ", bias" * bias: [] for name in names}
     stable, points, multipliers = found.values()
-    for setting in settings(law, rng, draws, bias=bias):
+    for setting in settings(distribution, rng, draws, bias=bias):
         truth = [p for p in vf.reference.fixed_points(**setting, digits=DIGITS) if p.variance > 0]
         told = [p for p in theory.fixed_points(**setting) if p.variance > 0]
         gamma = (setting["gain"] / setting["threshold"]) ** 2
@@ -95,29 +102,34 @@ def at_fixed_points(law: Any, rng: np.random.Generator, draws: int, *, bias: boo
     return found
 
 
-def at_plain_values(law: Any, rng: np.random.Generator, draws: int) -> dict[str, list[Case]]:
+def at_plain_values(distribution: Any, rng: np.random.Generator, draws: int) -> dict[str, list[Case]]:
     """Quantities without a fixed point."""
     found: dict[str, list[Case]] = {}
 
     def compare(name: str, function: Callable[..., Any], exact: Callable[..., Any], where: str, **arguments: Any) -> None:
         found.setdefault(name, []).append(Case(size(function(**arguments), exact(**arguments, digits=DIGITS)), 1.0, where))
 
-    highest = np.log10(3**0.5 if law == "uniform" else 30)
-    for setting in settings(law, rng, draws, bias=False):
+    highest = np.log10(3**0.5 if distribution == "uniform" else 30)
+    for setting in settings(distribution, rng, draws, bias=False):
         theta, z = setting["threshold"], float(rng.uniform(0.01, 8))
         V = (theta / z) ** 2
         compare("variance_map", vf.variance_map, vf.reference.variance_map, place(θ=theta, z=z), variance=V, **setting)
         compare(
-            "critical_gain", vf.critical_gain, vf.reference.critical_gain, place(θ=theta), threshold=theta, distribution=law
+            "critical_gain",
+            vf.critical_gain,
+            vf.reference.critical_gain,
+            place(θ=theta),
+            threshold=theta,
+            distribution=distribution,
         )
         theta, mean = float(10 ** rng.uniform(-8, highest)), float(rng.uniform(-3, 3))
-        compare("gain", vf.gain, vf.reference.gain, place(θ=theta), threshold=theta, distribution=law)
-        arguments = {"threshold": theta / 10, "mean_gain": mean, "distribution": law}
+        compare("gain", vf.gain, vf.reference.gain, place(θ=theta), threshold=theta, distribution=distribution)
+        arguments = {"threshold": theta / 10, "mean_gain": mean, "distribution": distribution}
         compare("gain, mean", vf.gain, vf.reference.gain, place(θ=theta / 10, m_g=mean), **arguments)
         z = float(rng.choice([-1, 1]) * 10 ** rng.uniform(-8, np.log10(30)))
         for name, exact in (("sf", vf.reference.sf), ("pdf", vf.reference.pdf)):
-            told = getattr(vf.distribution(law), name)(z)
-            found.setdefault(name, []).append(Case(size(told, exact(law, z, digits=DIGITS)), 1.0, place(z=z)))
+            told = getattr(vf.distribution(distribution), name)(z)
+            found.setdefault(name, []).append(Case(size(told, exact(distribution, z, digits=DIGITS)), 1.0, place(z=z)))
     return found
 
 
@@ -125,20 +137,22 @@ def worst(cases: list[Case]) -> Case:
     return max(cases, key=lambda case: case.error / case.allowance)
 
 
-def measured(law: Any, draws: int) -> dict[str, list[Case]]:
+def measured(distribution: Any, draws: int) -> dict[str, list[Case]]:
     rng = np.random.default_rng(0)
-    found = at_fixed_points(law, rng, draws, bias=False) | at_fixed_points(law, rng, draws, bias=True)
-    return found | at_plain_values(law, rng, draws)
+    found = at_fixed_points(distribution, rng, draws, bias=False) | at_fixed_points(distribution, rng, draws, bias=True)
+    return found | at_plain_values(distribution, rng, draws)
 
 
 def page(draws: int = DRAWS) -> str:
     rows, misses = ["| distribution | quantity | error | 1/abs(1 - m) there | where |", "|---|---|---|---|---|"], []
-    for law in LAWS:
-        for name, cases in measured(law, draws).items():
+    for distribution in DISTRIBUTIONS:
+        for name, cases in measured(distribution, draws).items():
             case = worst(cases)
             error = case.error / case.allowance
-            rows.append(f"| {vf.distribution(law).name} | {name} | {error:.1e} | {case.allowance:.3g} | {case.place} |")
-            misses += [f"{vf.distribution(law).name} {name}"] if name in BARRED and error > BAR else []
+            rows.append(
+                f"| {vf.distribution(distribution).name} | {name} | {error:.1e} | {case.allowance:.3g} | {case.place} |"
+            )
+            misses += [f"{vf.distribution(distribution).name} {name}"] if name in BARRED and error > BAR else []
     verdict = "missed by " + ", ".join(misses) if misses else "kept everywhere"
     return PAGE.format(draws=draws, bar=BAR, verdict=verdict, table="\n".join(rows))
 

@@ -30,5 +30,5 @@ def test_each_has_its_numbers_in_the_table(run):
     _, _, table = run.stdout.partition("measured inside this run")
     measured = re.findall(r"^test_\S.*\n(?:    \S.* \d\S*(?: \(.*\))?\n)+", table, flags=re.MULTILINE)
     assert len(measured) == int(re.search(r"^(\d+) passed", run.stdout, flags=re.MULTILINE)[1])
-    for ratio in ("dense / conditional", "watching / forward pass", "cheaper at precision", "share of the raw normal_ rate"):
+    for ratio in ("dense / conditional", "watching / forward pass", "cheaper at precision", "fraction of the raw normal_ rate"):
         assert ratio in table

@@ -231,8 +231,8 @@ def test_slopes_are_bounded_by_the_values_at_the_ends():
                     layer = Layer(certified_distributions.distribution_named(law)(), *parameters)
                     for low, width in ((-1.0, 0.25), (-0.5, 2.0), (1.0, 0.01)):
                         least, most = layer.slope(layer.place(flint.arb(low)), layer.place(flint.arb(low + width)))
-                        for share in (0.0, 0.21, 0.5, 0.83, 1.0):
-                            place = layer.place(flint.arb(low + share * width))
+                        for fraction in (0.0, 0.21, 0.5, 0.83, 1.0):
+                            place = layer.place(flint.arb(low + fraction * width))
                             exact = layer.multiplier(place, place.image) - 1
                             assert not exact < least
                             assert not exact > most

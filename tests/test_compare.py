@@ -326,7 +326,7 @@ class TestScores:
         assert z["firing_rate"][0] == pytest.approx((draw.firing_rate[:, 0].mean() - p) / error, rel=1e-9)
 
     def test_the_dead_do_not_count_among_the_living(self):
-        """The mean over the living has the law's conditional mean, whatever share died."""
+        """The mean over the living has the conditional mean of theory, whatever fraction died."""
         profile = vf.finite_width(network(100, 30))
         assert profile.survival[-1] < 0.4
         draw = profile.sample(50, seed=1, ensembles=300)

@@ -139,7 +139,7 @@ def test_an_experiment_shows_its_curves_and_what_to_read_in_them():
 
 
 @pytest.mark.parametrize(
-    ("share", "digits", "words"),
+    ("fraction", "digits", "words"),
     [
         (0.0, 2, "0 %"),
         (0.000123, 2, "0.012 %"),
@@ -153,5 +153,5 @@ def test_an_experiment_shows_its_curves_and_what_to_read_in_them():
         (1.5, 2, "150 %"),
     ],
 )
-def test_shares_near_the_whole_keep_what_is_missing(share, digits, words):
-    assert percent(share, digits) == words
+def test_fractions_near_one_keep_what_is_missing(fraction, digits, words):
+    assert percent(fraction, digits) == words

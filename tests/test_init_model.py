@@ -404,13 +404,13 @@ def test_neurons_of_one_spike_per_step_keep_their_rate():
 def test_only_neurons_of_several_spikes_return_to_no_rate(steps, decay):
     """What a layer passes on of what it gets rises with that for them: a deviation grows. For one spike it falls."""
 
-    def share(reset, gain):
+    def passed_on(reset, gain):
         neuron = vf.Neuron(1.0, decay=decay, reset=reset)
         moments = np.eye(steps) + 1
         return np.linalg.norm(driven(neuron, Neurons(2**12, 2, 0), gain**2 * moments[None]).coincidences[0, 0]) / gain**2
 
     gains = [2.0, 4.0, 8.0, 16.0]
-    several, one = ([share(reset, gain) for gain in gains] for reset in ("multi_spike", "subtract"))
+    several, one = ([passed_on(reset, gain) for gain in gains] for reset in ("multi_spike", "subtract"))
     assert several == sorted(several)
     assert one == sorted(one, reverse=True)
     assert not settles(vf.Neuron(1.0, decay=decay, reset="multi_spike"))

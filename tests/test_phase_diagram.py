@@ -102,7 +102,7 @@ def test_the_map_marks_the_papers_remark(diagram):
 def test_nearly_all_alive_is_said_with_what_is_missing():
     small = vf.phase_diagram(threshold=[1.0, 1.3], width=[60, 120], depth=2)
     missing = 1 - small.survival[-1, -1]
-    assert 1e-5 < missing < 5e-3  # so that two digits of the share itself were all of it
+    assert 1e-5 < missing < 5e-3  # so that two digits of the fraction itself were all of it
     said = float(re.search(r"([\d.]+) % are alive at θ = 1.3, width 120", small.reading[-1]).group(1))
     assert 1 - said / 100 == pytest.approx(missing, rel=0.05)
 

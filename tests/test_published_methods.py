@@ -71,14 +71,14 @@ def test_ikun_is_the_mean_surrogate_derivative():
 
 
 def test_the_finite_size_correction_follows_its_sample_not_a_margin():
-    """``1/g²`` scatters as one sample's share does, and its mean is not below the tail: no margin to speak of."""
+    """``1/g²`` scatters as one sample's fraction does, and its mean is not below the tail: no margin to speak of."""
     n, p = 400, float(Q(1.0))
-    shares = np.array([published.micheli_finite_size_gain(1.0, n, seed=s) ** -2 for s in range(400)])
+    fractions = np.array([published.micheli_finite_size_gain(1.0, n, seed=s) ** -2 for s in range(400)])
     scatter = math.sqrt(p * (1 - p) / n)
     margin = 1.96 * scatter / math.sqrt(1000)
-    assert shares.std(ddof=1) == pytest.approx(scatter, rel=3.3 / math.sqrt(2 * 400))
-    assert shares.mean() == pytest.approx(p - margin, abs=3.3 * scatter / 20)
-    assert abs(shares.mean() - (p - 1.96 * scatter)) > 5 * scatter / 20  # a real lower bound would be there
+    assert fractions.std(ddof=1) == pytest.approx(scatter, rel=3.3 / math.sqrt(2 * 400))
+    assert fractions.mean() == pytest.approx(p - margin, abs=3.3 * scatter / 20)
+    assert abs(fractions.mean() - (p - 1.96 * scatter)) > 5 * scatter / 20  # a real lower bound would be there
     assert published.micheli_finite_size_gain(1.0, n, seed=3) == published.micheli_finite_size_gain(1.0, n, seed=3)
     with pytest.raises(vf.DomainError, match="no draw above the threshold"):
         published.micheli_finite_size_gain(9.0, 10)
@@ -211,7 +211,7 @@ def test_with_recurrence_the_mean_is_spread_over_all_inputs():
 
 
 def test_poisson_spikes_through_fluctuation_driven_weights_make_the_wanted_fluctuations():
-    """Through the neuron's filter: mean ``μ_U``, variance ``((θ - μ_U)/ξ)²``, a share p of it less since inputs are Bernoulli.
+    """Through the filter: mean ``μ_U``, variance ``((θ - μ_U)/ξ)²``, a fraction p of it less since inputs are Bernoulli.
 
     That is the fluctuation in time; frozen weights give each neuron a mean of its own beside it.
     """

@@ -20,8 +20,8 @@ accuracy = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(accuracy)
 
 
-def worst_errors(law, theory, *, bias, draws=25):
-    found = accuracy.at_fixed_points(law, np.random.default_rng(7), draws, bias=bias, theory=theory)
+def worst_errors(distribution, theory, *, bias, draws=25):
+    found = accuracy.at_fixed_points(distribution, np.random.default_rng(7), draws, bias=bias, theory=theory)
     return {name: case.error / case.allowance for name, cases in found.items() for case in [accuracy.worst(cases)]}
 
 
@@ -38,9 +38,9 @@ def wrong_by(error):
 
 
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("law", accuracy.LAWS, ids=str)
-def test_fixed_points_keep_the_bar(law, bias):
-    for name, error in worst_errors(law, vf, bias=bias).items():
+@pytest.mark.parametrize("distribution", accuracy.DISTRIBUTIONS, ids=str)
+def test_fixed_points_keep_the_bar(distribution, bias):
+    for name, error in worst_errors(distribution, vf, bias=bias).items():
         assert not (error > accuracy.BAR and name in accuracy.BARRED), (name, error)
 
 
@@ -59,9 +59,9 @@ def test_a_missing_root_is_seen():
     assert [case.error for case in found["fixed_points"]] == [np.inf] * 3
 
 
-@pytest.mark.parametrize("law", accuracy.LAWS, ids=str)
-def test_plain_values_are_right_to_the_last_digits(law):
-    for name, cases in accuracy.at_plain_values(law, np.random.default_rng(8), 15).items():
+@pytest.mark.parametrize("distribution", accuracy.DISTRIBUTIONS, ids=str)
+def test_plain_values_are_right_to_the_last_digits(distribution):
+    for name, cases in accuracy.at_plain_values(distribution, np.random.default_rng(8), 15).items():
         assert accuracy.worst(cases).error < 3e-14, name
 
 
@@ -70,4 +70,4 @@ def test_the_page_is_the_one_that_is_generated():
     text = PATH.with_suffix(".md").read_text(encoding="utf-8")
     assert text.startswith(accuracy.PAGE.split("{draws}")[0])
     assert "kept everywhere" in text
-    assert text.count("\n|") == 2 + 12 * len(accuracy.LAWS)
+    assert text.count("\n|") == 2 + 12 * len(accuracy.DISTRIBUTIONS)

@@ -322,7 +322,7 @@ class TestSurvival:
             testing.assert_survives(uniform(PAPER), **setting)
 
     def test_the_number_of_survivors_is_that_of_the_exact_law(self):
-        """The property passes up to the share that the count supports, and not beyond."""
+        """The property passes up to the survival that the count supports, and not beyond."""
         exact = vf.finite_width(vf.Network(width=50, depth=15, gain=PAPER)).survival[-1]
         setting = {"threshold": 1.0, "width": 50, "depth": 15, "repeats": 200, "false_alarm": 1e-3}
         testing.assert_survives(normal(PAPER), share=float(exact), **setting)

@@ -216,7 +216,7 @@ assert not normal.passed
 # %% [markdown]
 # **Dependent rows** violate the second statement of the derivation, and the count is no longer binomial. Take $W = g\,O$ with
 # $O$ a random orthogonal matrix: the same variance per weight. A Haar-random $O$ turns the spikes into a vector that is
-# uniform on the sphere of radius $g\sqrt K$, so the potentials fraction one constraint, $\sum_i u_i^2 = g^2 K$, and the count
+# uniform on the sphere of radius $g\sqrt K$, so the potentials share one constraint, $\sum_i u_i^2 = g^2 K$, and the count
 # fluctuates less than the binomial.
 
 # %%
