@@ -9,7 +9,7 @@ import numpy as np
 
 from varflow._checks import DomainError, frozen, integer, scale
 from varflow._progress import check_progress
-from varflow.campaign import Block, Campaign
+from varflow.campaign import Block, Campaign, Run
 from varflow.campaign.campaign import campaign_of
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.distributions import distribution
@@ -33,7 +33,7 @@ def phase_diagram(
     depth: int = 100,
     gain: str | float = "preserving",
     progress: bool | Callable[[int, int], object] = False,
-    campaign: Campaign | None = None,
+    campaign: Campaign | Run | None = None,
 ) -> PhaseDiagram:
     r"""Exact survival to a depth over thresholds and widths.
 

@@ -61,6 +61,12 @@ class Campaign:
     --------
     >>> import varflow as vf
     >>> vf.phase_diagram(threshold=[0.85, 1.0], width=100, campaign=vf.Campaign("phases.blocks"))  # doctest: +SKIP
+
+    Several computations in the same processes:
+
+    >>> with vf.Campaign("all.blocks", workers=8).opened() as campaign:  # doctest: +SKIP
+    ...     table = vf.corrected_gain_table(campaign=campaign)
+    ...     experiment = vf.validate(campaign=campaign)
     """
 
     store: str | Path | None = None

@@ -9,7 +9,7 @@ import numpy as np
 
 from varflow._checks import DomainError, integer, positive_scale, probability, scalar
 from varflow._progress import check_progress
-from varflow.campaign import Block, Campaign
+from varflow.campaign import Block, Campaign, Run
 from varflow.campaign.campaign import campaign_of
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.inverse import corrected_gain
@@ -33,7 +33,7 @@ def corrected_gain_table(
     depth: Sequence[int] | int = DEPTHS,
     survival_target: float = 0.99,
     progress: bool | Callable[[int, int], object] = False,
-    campaign: Campaign | None = None,
+    campaign: Campaign | Run | None = None,
 ) -> CorrectedGainTable:
     r"""Corrected gains over thresholds, widths and depths.
 
