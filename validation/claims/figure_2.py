@@ -129,7 +129,10 @@ CLAIM = Claim(
     "gain g² = 1/P(u > θ), up to a leak that the theory predicts, and decaying with Kaiming's g² = 2.",
     source="micheli2024, figure 2; the theory is derived in vf.finite_width; he2015 for the other gain",
     quantity="mean variance of a layer's potentials",
-    budgets={"quick": Settings(width=300, repeats=10, depth=50, probed=(("preserving", 1.0),)), "standard": Settings(width=1000)},
+    budgets={
+        "quick": Settings(width=300, repeats=10, depth=50, probed=(("preserving", 1.0),)),
+        "standard": Settings(width=1000),
+    },
     theory=theory,
     simulate=simulate,
     judge=judge,

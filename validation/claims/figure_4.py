@@ -112,7 +112,7 @@ CLAIM = Claim(
     source="micheli2024, figure 4, which remarks that activity is not conserved for θ > 0.85 at width 100 and that the effect "
     "is weaker at 600; the theory is derived in vf.finite_width",
     quantity="mean variance of a layer's potentials",
-    budgets={"quick": Settings(repeats=20, probed=((100, 0.85),)), "standard": Settings(repeats=100)},
+    budgets={"quick": Settings(repeats=20, depth=50, probed=((100, 0.85),)), "standard": Settings(repeats=100)},
     theory=theory,
     simulate=simulate,
     judge=judge,
