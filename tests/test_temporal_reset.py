@@ -10,6 +10,7 @@ import pytest
 from scipy import special, stats
 
 import varflow as vf
+from varflow.theory.in_time.conditional_spikes import expected_spikes
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.in_time.rank_one_currents import rank_one
 from varflow.theory.in_time.responses import LayerState
@@ -298,3 +299,14 @@ def test_a_thousand_steps_are_those_of_real_networks():
         assert abs(0.92 * predicted - each.mean()) > 5 * error
     first = vf.mean_field(vf.Network(width=1000, depth=20, gain=8**0.5)).firing_rate
     assert profile.firing_rate[:, 0] == pytest.approx(first, abs=4 * profile.error["firing_rate"][:, 0].max())
+
+
+def test_points_stay_in_single_precision(monkeypatch):
+    """Double precision would take twice the time."""
+    seen = set()
+    monkeypatch.setattr(
+        "varflow.theory.in_time.quasi_monte_carlo.expected_spikes",
+        lambda neuron, expected, *more: seen.add(expected.dtype) or expected_spikes(neuron, expected, *more),
+    )
+    vf.mean_field(net("subtract", threshold=1.3), points=2**4)
+    assert seen == {np.dtype("float32")}

@@ -112,9 +112,10 @@ class Neurons:
         if grid.steps == 1:
             return one_step(neuron, currents.mean, currents.covariance)
         probes = grid.size // grid.steps
+        if not neuron.heterogeneous:
+            return self._once(Orthants, neuron, grid.steps, probes)(currents.increments)
         members = [(weight, self._once(Orthants, one, grid.steps, probes)) for weight, one in neuron.members(MEMBERS)]
-        states = [(weight, respond(currents.increments)) for weight, respond in members]
-        return mixed(states) if neuron.heterogeneous else states[0][1]
+        return mixed([(weight, respond(currents.increments)) for weight, respond in members])
 
     def _filtered(self, neuron: Neuron, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
         """Moments past the synapse, of every replica."""

@@ -176,7 +176,7 @@ def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[st
         if grid.positions > 1:
             of_map = _variances_of_map(whole, state.firing_rate.reshape(*M.shape[:2], *folded))
     return of_map | {
-        "variance": by_input(state.variance) + by_input(state.potential_mean, np.var),
+        "variance": by_input(state.variance) + (by_input(state.potential_mean, np.var) if grid.positions > 1 else 0.0),
         "potential_mean": by_input(state.potential_mean),
         "firing_rate": by_input(state.firing_rate),
         "coincidences": M.reshape(len(M), -1, grid.steps, grid.steps).sum(axis=1),

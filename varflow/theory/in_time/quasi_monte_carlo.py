@@ -141,7 +141,9 @@ def trajectories(
     Neurons start from rest every ``run`` steps.
     """
     steps, points = len(mean), normals.shape[1]
-    unit = max(size_of(neuron.threshold), np.linalg.norm(factor, axis=1).max(), np.abs(mean).max()) or 1.0  # single precision
+    unit = (
+        float(max(size_of(neuron.threshold), np.linalg.norm(factor, axis=1).max(), np.abs(mean).max())) or 1.0
+    )  # single precision
     population = Population.of(neuron, normals[steps:] * signs[steps:, None])
     population = replace(population, threshold=population.threshold / unit)
     mean, factor, normals, signs = mean / unit, factor / unit, normals[:steps], signs[:steps]
@@ -178,7 +180,7 @@ def _sums(
     for t in range(len(mean)):
         if t % run == 0:
             h = s = rest
-        h, s, chance[t], moments[t] = stepped_once(neuron, h, s, known[t], float(new[t]), signs[t] * normals[t])
+        h, s, chance[t], moments[t] = stepped_once(neuron, h, s, known[t], float(new[t]), normals[t], float(signs[t]))
         fired[t] = s
     later = fired if len(mean) > LONG else chance  # over many steps: positive definite in spite of the noise
     pairs = np.matmul(_slices(fired), _slices(later).swapaxes(1, 2)).sum(axis=0, dtype=float)
@@ -186,15 +188,15 @@ def _sums(
 
 
 def stepped_once(
-    neuron: Population, h: np.ndarray, s: np.ndarray, known: np.ndarray, std: float, normal: np.ndarray
+    neuron: Population, h: np.ndarray, s: np.ndarray, known: np.ndarray, std: float, normal: np.ndarray, sign: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float, float]]:
-    """One step from membranes ``h`` and spikes ``s``, under currents ``N(known, std²)`` with ``normal`` for the sampled ones.
+    """One step from membranes ``h`` and spikes ``s``, under currents ``N(known, std²)`` sampled at ``sign · normal``.
 
     Returns membranes, spikes, ``E[S]`` at each point, and sums of ``H``, ``H²``, ``E[S]`` and ``E[S²]`` over the points, the
     newest innovation averaged exactly.
     """
     expected, fraction, points = membrane(neuron, h, s, known), admitted(neuron, s), len(normal)
-    H = expected + fraction * std * normal
+    H = expected + fraction * (sign * std) * normal
     fired = spikes(neuron, H)
     chance, square = expected_spikes(neuron, expected, std, s, fired)
     centre = float(expected.sum()) / points
