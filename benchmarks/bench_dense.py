@@ -48,7 +48,7 @@ def restored_threads():
     torch.set_num_threads(threads)
 
 
-def test_share_of_the_raw_rate(benchmark):
+def test_fraction_of_the_raw_rate(benchmark):
     """End to end: 100 layers × width 1000 × 12 configurations × 20 repeats on one thread, network by network."""
     ratios = []
 
