@@ -332,7 +332,7 @@ def test_a_rate_that_the_widths_carry_is_named():
 
 
 def test_gains_without_bound_are_refused():
-    model, x = chain_of_sinabs(60, True, 16), data(4, 16)[:, None].expand(4, STEPS, 16)
+    model, x = chain_of_sinabs(30, True, 16), data(4, 16)[:, None].expand(4, STEPS, 16)
     words = r"gain=9.0 lets rates of Neuron.*in \d+ without bound; gain=1\.[3-5]\d* keeps"
     with pytest.raises(vf.DomainError, match=words):
         vf.init.init_model(model, x, gain=9.0)
