@@ -87,7 +87,7 @@ class SpikeChain:
         needed = 8.0 * sum(len(grids[width]) for width in network.widths.tolist())
         room("depth", network.depth, needed, "the distributions of the spike count in all layers: take fewer layers or neurons")
         self.start, self.counts = counts_of(network)
-        self._grids = [grids[count.width] for count in self.counts]
+        self.all_grids = [grids[count.width] for count in self.counts]
         if wide := [count.width for count in self.counts if count.merge and count.width > WIDEST_MERGE]:
             raise DomainError("width", wide[0], f"must be at most {WIDEST_MERGE} for merges, whose transition matrix is kept")
         self._propagate_with(TAIL)
@@ -108,7 +108,7 @@ class SpikeChain:
     @property
     def grids(self) -> list[CountGrid]:
         """Of every layer of neurons."""
-        return [self._grids[place] for place in self.neurons]
+        return [self.all_grids[place] for place in self.neurons]
 
     @property
     def layers(self) -> list[Layer]:
@@ -118,48 +118,33 @@ class SpikeChain:
     @property
     def kernels(self) -> list[Any]:
         """How each count but the first follows from the one it is drawn from."""
-        return self._kernels[1:]
+        return self.transitions[1:]
 
     def _propagate_with(self, tail: float) -> None:
         """Build the kernels (equal layers share one) and the distribution of every count."""
-        self.starts = frozen(self.driven_kernel(self._grids[0]).dense())  # one row per input
-        self._kernels: list[Any] = [None]
-        self._all_masses = [self.starts.mean(axis=0)]
+        self.starts = frozen(self.driven_kernel(self.all_grids[0]).dense())  # one row per input
+        self.transitions: list[Any] = [None]
+        self.all_masses = [self.starts.mean(axis=0)]
         distinct: dict[Any, Any] = {}
         keys: list[Any] = [None]
-        for count, grid in zip(self.counts[1:], self._grids[1:], strict=True):
+        for count, grid in zip(self.counts[1:], self.all_grids[1:], strict=True):
             assert count.below is not None
             key = count.layer if count.neurons else (count.merge, *self._path(keys, count.branch, count.below))
             if key not in distinct:
                 distinct[key] = self._transition(count, grid, tail)
             keys.append(key)
-            self._kernels.append(distinct[key])
-            self._all_masses.append(distinct[key].push(self._all_masses[count.below]))
-        self._masses = [self._all_masses[place] for place in self.neurons]
-
-    def counts_at(self, place: int) -> np.ndarray:
-        """The values that a count takes."""
-        return self._grids[place].counts
-
-    def held(self, place: int) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities of a count, and its values: those that carry any (in wide layers few grid points do)."""
-        mass = self._all_masses[place]
-        return mass[mass != 0], self._grids[place].counts[mass != 0]
-
-    def from_start(self, place: int, values: np.ndarray) -> np.ndarray:
-        """The mean of a function of a count for each input; ``values`` of shape (counts, …)."""
-        while place:
-            values, place = self._kernels[place].pull(values), self.counts[place].below or 0
-        return self.starts @ values
+            self.transitions.append(distinct[key])
+            self.all_masses.append(distinct[key].push(self.all_masses[count.below]))
+        self._masses = [self.all_masses[place] for place in self.neurons]
 
     def _transition(self, count: Count, grid: CountGrid, tail: float) -> Kernel | Matrix:
         assert count.below is not None
         if count.layer is not None:
-            return Kernel(grid, *firing(count.layer, self._grids[count.below].counts), tail)
+            return Kernel(grid, *firing(count.layer, self.all_grids[count.below].counts), tail)
         assert count.branch is not None
-        branch = self._kernels[count.branch]
+        branch = self.transitions[count.branch]
         p, q = (branch.p, branch.q) if count.merge == "and" else (branch.q, branch.p)
-        inner = [kernel.dense() for kernel in self._path(self._kernels, self.counts[count.branch].below, count.below)]
+        inner = [kernel.dense() for kernel in self._path(self.transitions, self.counts[count.branch].below, count.below)]
         return merged(p, q, np.linalg.multi_dot([*inner, np.eye(len(p))]) if inner else None, count.width, tail)
 
     def _path(self, values: list[Any], last: Any, first: Any) -> list[Any]:
@@ -217,7 +202,7 @@ class SpikeChain:
             raise DomainError(
                 "network", self.network, "has layers that differ: a stationary state needs equal widths and gains"
             )
-        return self._kernels[1] if self.layers else Kernel(self.grids[0], *firing(self.layer, self.grids[0].counts))
+        return self.transitions[1] if self.layers else Kernel(self.grids[0], *firing(self.layer, self.grids[0].counts))
 
     @property
     def silence_is_final(self) -> bool:

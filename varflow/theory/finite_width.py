@@ -97,12 +97,12 @@ def _summary(chain: SpikeChain) -> np.ndarray:
     moments, counted = [], []
     for place in chain.neurons:
         count = chain.counts[place]
-        counted.append(_count_moments(*chain.held(place), count.width))
+        counted.append(_count_moments(*_held(chain, place), count.width))
         if count.layer is None:
             moments.append(_driven_moments(chain))
         else:
             assert count.below is not None
-            moments.append(_variance_moments(count.layer, *chain.held(count.below)))
+            moments.append(_variance_moments(count.layer, *_held(chain, count.below)))
     return np.concatenate([np.array(moments).T, np.array(counted).T])
 
 
@@ -144,13 +144,28 @@ def _per_input(chain: SpikeChain) -> dict[str, np.ndarray]:
         at = np.array([chain.starts @ values for values in pulled])
         variance = np.vstack([chain.start.variance, at[:-1, :, 2]])
     else:
-        at = np.array([chain.from_start(place, _observables(grid)) for place, grid in zip(chain.neurons, grids, strict=True)])
+        at = np.array([_from_start(chain, place, _observables(grid)) for place, grid in zip(chain.neurons, grids, strict=True)])
         variance = [chain.start.variance]
         for count in chain.counts:
             if count.layer is not None and count.below is not None:
-                variance.append(chain.from_start(count.below, count.layer.conditional_variance(chain.counts_at(count.below))))
+                variance.append(
+                    _from_start(chain, count.below, count.layer.conditional_variance(chain.all_grids[count.below].counts))
+                )
     rate, survival = at[..., 0].T, at[..., 1].T
     return {"variance": np.array(variance).T, "firing_rate": rate, "survival": np.clip(survival, 0, 1)}
+
+
+def _held(chain: SpikeChain, place: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities of a count, and its values: those that carry any (in wide layers few grid points do)."""
+    mass = chain.all_masses[place]
+    return mass[mass != 0], chain.all_grids[place].counts[mass != 0]
+
+
+def _from_start(chain: SpikeChain, place: int, values: np.ndarray) -> np.ndarray:
+    """The mean of a function of a count for each input; ``values`` of shape (counts, …)."""
+    while place:
+        values, place = chain.transitions[place].pull(values), chain.counts[place].below or 0
+    return chain.starts @ values
 
 
 def _observables(grid: CountGrid, above: Layer | None = None) -> np.ndarray:
