@@ -215,7 +215,7 @@ GOOD = {
     # switches and words
     **each("strict delayed counts as_published decay_input reset_delay norm_input", BOOLEANS),
     **each("approximate dry_run positive living memoryless any_drive equal_layers", BOOLEANS),
-    **each("heavy_tails given", BOOLEANS),
+    **each("heavy_tails given coincidences", BOOLEANS),
     "refine": ["None", *BOOLEANS],
     "campaign": ["None", "vf.Campaign()"],
     "progress": ["False", "(lambda done, total: None)"],

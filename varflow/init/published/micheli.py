@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 BOOTSTRAPS = 1000
-BLOCK = 2**20  # normals held at once
+DRAWN = 2**20  # largest sample drawn normal by normal
 
 Tensor = Any  # torch is imported where it is needed
 
@@ -72,7 +72,8 @@ def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) ->
     Notes
     -----
     The original draws a new sample for every layer; :func:`varflow.catalogue` uses ``seed=0`` for all.
-    **Source**: ``micheli2024`` and its code; the bootstrap is drawn here as the equivalent binomial.
+    **Source**: ``micheli2024`` and its code; the bootstrap is drawn here as the equivalent binomial,
+    and so is the number above the threshold in a sample of more than 2²⁰ normals.
 
     Examples
     --------
@@ -82,8 +83,10 @@ def micheli_finite_size_gain(threshold: float, fan_in: int, *, seed: int = 0) ->
     """
     theta, n = scalar("threshold", scale("threshold", threshold)), integer("fan_in", fan_in, minimum=1)
     rng = np.random.default_rng(integer("seed", seed, minimum=0))
-    blocks = (min(BLOCK, n - start) for start in range(0, n, BLOCK))
-    above = sum(np.count_nonzero(rng.standard_normal(block) > theta) for block in blocks)
+    if n <= DRAWN:
+        above = np.count_nonzero(rng.standard_normal(n) > theta)
+    else:
+        above = rng.binomial(n, distribution("normal").sf(theta))
     bootstrapped = rng.binomial(n, above / n, BOOTSTRAPS) / n
     low = bootstrapped.mean() - 1.959963984540054 * bootstrapped.std() / math.sqrt(BOOTSTRAPS)
     if low <= 0:
