@@ -372,6 +372,7 @@ INSTANCES = {
     "SpikeChain": [f"vf.SpikeChain({SMALL})", f"vf.SpikeChain({BIAS})"],
     "TemporalCriticalGain": [CRITICAL],
     "TemporalFixedPoint": [f"vf.temporal_fixed_point({IN_TIME}, points=256)"],
+    "certified.CertifiedFixedPoints": ["vf.certified.fixed_points(threshold=1.0, gain=2.6)"],
     "distributions.Distribution": [f"vf.distribution({law})" for law in [*LAWS, "np.linspace(-3, 4, 30) ** 3"]],
     "drives.Currents": ["vf.drives.currents()"],
     "drives.Given": ["vf.drives.given([1.0, 2.0])", "vf.drives.given([[1.0, 2.0]])"],
@@ -379,6 +380,7 @@ INSTANCES = {
     "drives.Spikes": ["vf.drives.spikes([0.5, 0.2])"],
     "drives.White": ["vf.drives.white()"],
     **{f"layers.{kind}": [f"vf.layers.{source}"] for kind, source in LAYER_OF_EACH_KIND.items()},
+    "reference.ExactFixedPoints": ["vf.reference.fixed_points(threshold=1.0, gain=2.6, digits=15)"],
     "weights.WeightLaw": ["vf.weights.ternary(0.5)", "vf.weights.lognormal()"],
 }
 
