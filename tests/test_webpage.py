@@ -64,7 +64,9 @@ def test_has_every_claim_point_and_control(html):
             assert f'title="{escape(point)}: z = {z:.4g}"' in text
         for control in (result.negative_control, *result.further_controls):
             assert f"<td>{escape(control['what'])}</td>" in text
-    assert html.count("<svg") == 2 * len(RESULTS) + 2  # values and deviations; power; one envelope
+    drawn = sum(1 if figures.curves(result.points) else 2 for result in RESULTS)  # over layers, deviations are a table
+    assert html.count("<svg") == drawn + 2  # power; one envelope
+    assert html.count("class=scores") == sum(bool(figures.curves(result.points)) for result in RESULTS) > 0
     assert "<th scope=col>SpikeInit</th>" in text  # a table within a reading
 
 
