@@ -85,12 +85,13 @@ def _normal_layer(
     """Spike count and sample variance of ``width`` normal potentials of these moments, for each network."""
     if width <= EXACT_WIDTH and not (many and width > 1):
         return _normal_potentials(rng, width, mean, conditional, threshold, strict)
-    state = np.unique(np.stack([mean, conditional]), axis=1, return_inverse=True)[1].ravel()
-    first = np.unique(state, return_index=True)[1]
+    pairs = np.empty(len(mean), complex)  # sorted several times faster than columns
+    pairs.real, pairs.imag = mean, conditional
+    different, state = np.unique(pairs, return_inverse=True)
     theta, weights = threshold.rule() if isinstance(threshold, OverNeurons) else (np.array([threshold]), np.ones(1))
-    z = standardised_threshold(theta, mean[first], conditional[first], strict)
+    z = standardised_threshold(theta, different.real, different.imag, strict)
     chance, above, below = _tail_moments(np.clip(z, -LAST_Z, LAST_Z), weights)
-    chance = np.where(conditional[first] > 0, chance, (z < 0) @ weights)
+    chance = np.where(different.imag > 0, chance, (z < 0) @ weights)
     counts = rng.binomial(width, np.minimum(chance[state], 1.0))
     if width == 1:
         return counts, np.full(len(mean), np.nan)
