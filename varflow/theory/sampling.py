@@ -89,9 +89,9 @@ def _normal_layer(
     pairs.real, pairs.imag = mean, conditional
     different, state = np.unique(pairs, return_inverse=True)
     theta, weights = threshold.rule() if isinstance(threshold, OverNeurons) else (np.array([threshold]), np.ones(1))
-    z = standardised_threshold(theta, different.real, different.imag, strict)
+    z = standardised_threshold(theta, np.real(different), np.imag(different), strict)
     chance, above, below = _tail_moments(np.clip(z, -LAST_Z, LAST_Z), weights)
-    chance = np.where(different.imag > 0, chance, (z < 0) @ weights)
+    chance = np.where(np.imag(different) > 0, chance, (z < 0) @ weights)
     counts = rng.binomial(width, np.minimum(chance[state], 1.0))
     if width == 1:
         return counts, np.full(len(mean), np.nan)
