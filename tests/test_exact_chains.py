@@ -119,6 +119,23 @@ def test_simulations(name, engine):
     assert not vf.compare(vf.finite_width(other), ensemble).passed
 
 
+def narrow(bias_std):
+    """Layers that receive no spikes: with different biases, behind a merge, and none at all."""
+    weights = linear(6.25, rows="centred", bias_std=bias_std), linear(6.25), linear(9.0, bias_std=0.5 * bias_std)
+    merge = L.Residual(linear(9.0), SPIKE, merge="iand")
+    return network([SPIKE, weights[0], SPIKE, weights[1], SPIKE, merge, weights[2], SPIKE, weights[0], SPIKE], width=10)
+
+
+def test_compare_knows_the_variance_of_silent_layers():
+    """Mean variances are compared among the networks whose layer receives spikes."""
+    profile, ensemble = vf.finite_width(narrow(0.4)), vf.simulate(narrow(0.4), repeats=1000, seed=0)
+    np.testing.assert_allclose(profile.silent_variance, [0, 0.16, 0, 0, np.nan, 0.16], rtol=1e-14)
+    comparison = vf.compare(profile, ensemble)
+    assert comparison.passed, comparison
+    assert np.abs(comparison.z["variance"]).max() < K
+    assert not vf.compare(vf.finite_width(narrow(0.6)), ensemble).passed
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_draws_from_the_chain(name):
     exact = vf.finite_width(network(NETWORKS[name]))

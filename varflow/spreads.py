@@ -6,11 +6,20 @@ import numpy as np
 
 from varflow.results import SPREADS, Profile
 
-__all__ = ["Spreads"]
+__all__ = ["Spreads", "receiving"]
 
 REFERENCE = 512  # drawn networks at least, from which the standard deviation of a spread is known to about 3 %
 CERTAIN = 1e-7  # relative standard deviation below which a value is certain and its spread not judged
 SEED = 2**47  # of these: distinct from seeds of ensembles and of calibration
+
+
+def receiving(profile: Profile, alive: np.ndarray) -> np.ndarray:
+    """Whether layers receive spikes, by ``alive`` of the layer before (or with what probability), shape (…, depth).
+
+    Behind a merge, where the layer before does not tell, all networks count as receiving.
+    """
+    before = np.concatenate([np.ones_like(alive[..., :1]), alive[..., :-1]], axis=-1)
+    return np.where(np.isnan(profile.silent_variance), np.ones_like(before), before)
 
 
 class Spreads:
@@ -22,11 +31,12 @@ class Spreads:
     """
 
     def __init__(self, profile: Profile, repeats: int, variance: tuple, rate: tuple):
+        self.profile = profile
         self.units = [np.where(mean > 0, mean, 1.0) for mean, _ in (variance, rate)]
         relative = [std / unit for (_, std), unit in zip((variance, rate), self.units, strict=True)]
         self.stds = [np.where(std > CERTAIN, std, np.nan) for std in relative]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            silent = profile.silent_variance / profile.variance[1:]
+            silent = np.broadcast_to(profile.silent_variance, profile.variance.shape)[1:] / profile.variance[1:]
             self.expected = silent, (1 - silent) / profile.firing_rate[:-1]  # relative, at rate 0, and its slope
         self.scale = np.sqrt(np.maximum(profile.network.widths[1:] - 1, 0) / 2)
         assert profile.sample is not None
@@ -53,7 +63,7 @@ class Spreads:
     def _parts(self, variance: np.ndarray, rate: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Per kind: squares about the mean over networks, and which are counted, shape (…, repeats, values of all layers)."""
         alive = rate > 0
-        before = np.concatenate([np.ones_like(alive[..., :1]), alive[..., :-1]], axis=-1)
+        before = receiving(self.profile, alive)
         silent, slope = self.expected
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             both = np.stack([variance / self.units[0] / self.stds[0], rate / self.units[1] / self.stds[1]], axis=-1)

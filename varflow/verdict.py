@@ -16,7 +16,7 @@ import numpy as np
 
 from varflow._checks import DomainError, instance, non_negative, probability
 from varflow.results import QUANTITIES, Comparison, Ensemble, Profile, deviation
-from varflow.spreads import Spreads
+from varflow.spreads import Spreads, receiving
 
 __all__ = ["allowances", "compare"]
 
@@ -120,9 +120,10 @@ class _Scores:
 
     def __init__(self, profile: Profile, repeats: int):
         alive = profile.survival
-        below = np.concatenate([[1.0], alive[:-1]])  # a layer's variance depends on whether the layer before is alive
+        below = receiving(profile, alive)
         width = profile.network.widths
-        silent, relative_square = profile.silent_variance, 1 + 2 / np.maximum(width - 1, 1)
+        silent, relative_square = np.nan_to_num(profile.silent_variance), 1 + 2 / np.maximum(width - 1, 1)
+        self.profile = profile
         self.rate = _among_the_alive(profile.firing_rate, profile.firing_rate_std, alive, 0.0, 0.0)
         self.variance = _among_the_alive(profile.variance, profile.variance_std, below, silent, relative_square)
         self.survival = _binomial_scores(repeats, alive)
@@ -131,7 +132,7 @@ class _Scores:
     def __call__(self, variance: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
         """Scores of arrays of shape (…, repeats, depth); the result has shape (…, depth)."""
         alive = rate > 0
-        below = np.concatenate([np.ones_like(alive[..., :1]), alive[..., :-1]], axis=-1)
+        below = receiving(self.profile, alive)
         living = alive.sum(axis=-2)
         return {
             "variance": _mean_score(variance, below, *self.variance),

@@ -139,6 +139,8 @@ class Store:
         except (OSError, sqlite3.OperationalError) as error:
             rule = f"cannot be used: {getattr(error, 'strerror', None) or error}"
             raise DomainError("store", str(self.path), rule) from None
+        except sqlite3.ProgrammingError:  # a closed connection
+            raise DomainError("store", str(self.path), "is closed: use the campaign inside its with block") from None
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from None
 

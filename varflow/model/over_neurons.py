@@ -48,6 +48,8 @@ class OverNeurons:
         numbers = np.array([*shapes, location, scale], dtype=object)
         if any(np.ndim(number) for number in numbers):
             raise DomainError(argument, value.dist.name, "has array parameters: give one distribution at a time")
+        if not bool(value.dist._argcheck(*shapes)) or not np.isfinite(location) or not 0 < scale < np.inf:
+            raise DomainError(argument, value.dist.name, "has invalid parameters: give finite ones, and a positive scale")
         found = cls(value.dist.name, tuple(float(shape) for shape in shapes), float(location), float(scale))
         if not np.isfinite(found.mean) or np.abs(found.rule()[0]).max() > LARGEST_SCALE:
             raise DomainError(argument, found, "must have a finite mean")

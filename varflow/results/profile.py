@@ -39,8 +39,9 @@ class Profile(Shown):
         ``P(K > 0)``, the probability that the layer has at least one spike (at that step).
     per_input : dict of ndarray, shape (batch, depth[, steps])
         For a drive of inputs: ``variance``, ``firing_rate`` and ``survival`` of each input. Empty otherwise.
-    silent_variance : float
-        Variance of a layer that receives no spikes, due to its biases.
+    silent_variance : float or ndarray, shape (depth,)
+        Variance of a layer that receives no spikes, due to its biases; NaN where the layer before does not tell whether it does
+        (behind merges), or if it is not computed (networks of layers at infinite width).
     sample : callable, optional
         ``sample(repeats, seed) -> Ensemble``: draws from the exact distribution, if the theory has one.
     potential_mean : ndarray, optional
@@ -64,7 +65,7 @@ class Profile(Shown):
     firing_rate_std: np.ndarray
     survival: np.ndarray
     per_input: dict[str, np.ndarray] = field(default_factory=dict)
-    silent_variance: float = 0.0
+    silent_variance: float | np.ndarray = 0.0
     sample: Sampler | None = None
     potential_mean: np.ndarray | None = None
     coincidences: np.ndarray | None = None
@@ -97,7 +98,8 @@ class Profile(Shown):
         arrays = {name: getattr(self, name) for name in (*self._names, "spikes", "coincidences")}
         variables = over_layers(arrays | {f"{name}_error": value for name, value in self.error.items()})
         variables |= over_layers({f"{name}_per_input": value for name, value in self.per_input.items()}, "input")
-        return dataset(variables, axes_of(self.network), network=self.network, silent_variance=self.silent_variance)
+        variables["silent_variance"] = ("layer", np.broadcast_to(self.silent_variance, len(self.variance)))
+        return dataset(variables, axes_of(self.network), network=self.network)
 
     def _table(self) -> Table:
         return layers_table("Profile", self.network, self)

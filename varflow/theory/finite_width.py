@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from varflow._checks import frozen
 from varflow.model.drives import Inputs
 from varflow.model.network import Network
 from varflow.results import Profile
@@ -86,10 +87,19 @@ def finite_width(network: Network) -> Profile:
         rate_std,
         survival,
         per_input=_per_input(chain) if isinstance(network.drive, Inputs) else {},
-        silent_variance=0.0 if network.layers else (network.neuron.input_scale * network.bias_std) ** 2,
+        silent_variance=_silent_variance(chain),
         sample=ExactLaw(network),
         error=_grid_error(chain, variance),
     )
+
+
+def _silent_variance(chain: SpikeChain) -> float | np.ndarray:
+    """Due to biases, of every layer; NaN behind a merge."""
+    network = chain.network
+    if network.layers is None:
+        return (network.neuron.input_scale * network.bias_std) ** 2
+    read = [(count.layer, chain.counts[count.below or 0].neurons) for count in chain.counts if count.layer is not None]
+    return frozen(np.array([0.0, *(layer.bias_variance if neurons else np.nan for layer, neurons in read)]))
 
 
 def _summary(chain: SpikeChain) -> np.ndarray:

@@ -35,7 +35,7 @@ def over_inputs(
         spread(rate, ddof=0),
         alive.mean(axis=0),
         per_input=per_input | {"survival": alive} if len(alive) > 1 else {},
-        silent_variance=0.0 if network.layers else (network.neuron.input_scale * network.bias_std) ** 2,
+        silent_variance=np.nan if network.layers else (network.neuron.input_scale * network.bias_std) ** 2,
         potential_mean=potential_mean,
         coincidences=coincidences,
         effective_width=effective_width,
