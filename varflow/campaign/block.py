@@ -31,7 +31,7 @@ class Block:
     settings : mapping
         Numbers, text, arrays, networks and their parts, the seed among them.
     units : int
-        What the block counts in reports of progress.
+        How much the block counts in reports of progress.
     sources : tuple of str
         Further modules that determine the result, where a function finds them by name.
     """
@@ -54,7 +54,7 @@ class Block:
 
 
 def labels(blocks: Iterable[Block]) -> list[tuple[str, str]]:
-    """Key and description of each block: a digest of function, settings and code, and the text that it is of."""
+    """Key and description of each block: the description names function, settings and code, and the key is its digest."""
     memo: dict[int, tuple[Any, Any]] = {}
     found = []
     for block in blocks:

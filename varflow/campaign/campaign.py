@@ -45,9 +45,9 @@ class Campaign:
         Address of a Dask scheduler, such as ``tcp://10.0.0.1:8786``, whose workers do the work instead (extra
         ``distributed``).
     resume : bool
-        Whether blocks in the store are used; if not, all are computed again, and those not yet there are added.
+        Whether blocks in the store are used; if not, all are computed again, and new ones are added.
     found : callable, optional
-        Called with ``(there, total)`` when it is known how much of the work was in the store.
+        Called as ``found(stored, total)`` once it is known how much of the work is in the store.
 
     Raises
     ------
@@ -89,9 +89,9 @@ class Campaign:
 
     @contextmanager
     def opened(self) -> Iterator[Run]:
-        """Open the store and reach the scheduler, before any work; what runs blocks.
+        """The open campaign: its store is open and its scheduler connected before any work.
 
-        It may be given wherever a campaign is wanted: several computations then share its processes.
+        Pass it as ``campaign`` to several computations, which then share its processes.
         """
         with ExitStack() as stack:
             place = self._place()
@@ -107,7 +107,7 @@ class Campaign:
 
 
 def campaign_of(value: Any) -> Campaign | Run:
-    """The campaign given, opened or not, or one in this process that keeps nothing."""
+    """The given campaign, open or not; by default one in this process that stores nothing."""
     if value is None:
         return Campaign()
     return value if isinstance(value, Run) else instance("campaign", value, Campaign)

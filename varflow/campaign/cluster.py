@@ -17,14 +17,14 @@ WINDOW = 1000  # blocks handed to the scheduler at a time
 
 
 class Cluster:
-    """The workers of the scheduler at this address; a context manager, whose beginning reaches it.
+    """The workers of the scheduler at this address; a context manager that connects on entry.
 
     Raises
     ------
     MissingExtraError
         Without Dask.
     DomainError
-        If nobody answers there.
+        If the scheduler does not answer.
     """
 
     def __init__(self, scheduler: str):
@@ -33,10 +33,10 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         distributed = require("distributed", "distributed")
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it would say is said below, in one line
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # errors are reported below, in one line
         try:
             self._client = distributed.Client(self._scheduler, timeout=PATIENCE, set_as_default=False)
-        except Exception as error:  # whatever its many transports raise
+        except Exception as error:  # each transport raises its own
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DomainError("scheduler", self._scheduler, f"cannot be reached: {reason}") from None
         return self
@@ -50,9 +50,9 @@ class Cluster:
         Raises
         ------
         DomainError
-            If workers have another version of varflow, or a block ends several of them.
+            If workers have another version of varflow, or a block kills several of them.
         ConvergenceError
-            If the scheduler goes away; what has arrived is kept.
+            If the scheduler is lost; results that have arrived are kept.
         """
         running: dict[Future[Any], int] = {}
         pool = self._client.get_executor(pure=False)
@@ -62,6 +62,6 @@ class Cluster:
             rule = f"lost several workers to one block: {' '.join(str(error).split())}"
             raise DomainError("scheduler", self._scheduler, rule) from None
         except CancelledError:
-            raise ConvergenceError(f"the scheduler at {self._scheduler} is gone: start again to continue") from None
+            raise ConvergenceError(f"the scheduler at {self._scheduler} is lost: start again to continue") from None
         finally:
             pool.shutdown(wait=False)

@@ -1,8 +1,8 @@
 """The version of the code that determines a result: a digest of the sources behind a function.
 
-These are the function's own file and, of every room of varflow that is imported from there, directly or through others, all
-files. Rooms that only show, run or write results are left out. Snakemake ("rerun triggers: code") and joblib.Memory look at
-the source of the function alone, and reuse results that a change further down has made wrong.
+These are the function's own file and all files of every part of varflow (a subpackage or module) that it imports, directly or
+through others. Parts that only show, run or write results are left out. Snakemake ("rerun triggers: code") and joblib.Memory
+look at the source of the function alone, and reuse results that a change further down has made wrong.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _installed(library: str) -> str | None:
 
 
 def _sources(modules: tuple[str, ...]) -> set[Path]:
-    """The files of these modules, and of the rooms and modules that they import, directly or through others."""
+    """The files of these modules, and of all parts and modules that they import, directly or through others."""
     waiting, found, seen = [_unit(module) for module in modules], set[Path](), set[str]()
     while waiting:
         unit = waiting.pop()
@@ -62,17 +62,17 @@ def _sources(modules: tuple[str, ...]) -> set[Path]:
 
 
 def _unit(module: str) -> str:
-    """The room of varflow that a module lies in; other modules are their own."""
+    """The part of varflow that a module belongs to; a module outside varflow is its own unit."""
     return ".".join(module.split(".")[:2]) if module.startswith("varflow.") else module
 
 
 def _files(unit: str) -> list[Path]:
-    room = unit.partition(".")[2]
+    part = unit.partition(".")[2]
     if not unit.startswith("varflow."):
         return [Path(spec.origin)] if unit != "varflow" and (spec := _found(unit)) and spec.origin else []
-    if room in NO_NUMBERS:
+    if part in NO_NUMBERS:
         return []
-    return [path for path in (*(PACKAGE / room).rglob("*.py"), PACKAGE / f"{room}.py") if path.is_file()]
+    return [path for path in (*(PACKAGE / part).rglob("*.py"), PACKAGE / f"{part}.py") if path.is_file()]
 
 
 def _found(module: str) -> ModuleSpec | None:
@@ -86,7 +86,7 @@ def _imported(path: Path, module: str) -> Iterator[str]:
     """Modules of varflow, or of the package of ``module``, that a file imports anywhere in it, but not for types only."""
     projects = {"varflow", module.partition(".")[0]}
     for source, names in IMPORT.findall(FOR_TYPES.sub("", path.read_text(encoding="utf-8"))):
-        if source == "varflow" and PACKAGE not in path.parents:  # public names, which come from any room
-            yield from (f"varflow.{room.stem}" for room in PACKAGE.iterdir())
+        if source == "varflow" and PACKAGE not in path.parents:  # public names, which come from any part
+            yield from (f"varflow.{part.stem}" for part in PACKAGE.iterdir())
         elif source.partition(".")[0] in projects:
             yield from (source, *(f"{source}.{name}" for name in re.findall(r"\w+", names)))

@@ -44,7 +44,7 @@ def _described(value: Any, memo: dict[int, tuple[Any, Any]]) -> Any:
     if isinstance(value, np.generic):
         return described(value.item(), memo)
     if isinstance(value, (np.random.RandomState, np.random.Generator)):
-        return {"object": _name(type(value))}  # in every distribution of scipy, which is drawn from by seeds of our own
+        return {"object": _name(type(value))}  # scipy's distributions have one; draws here use their own seeds
     if isinstance(value, (list, tuple)):
         return [described(item, memo) for item in value]
     if isinstance(value, Mapping):

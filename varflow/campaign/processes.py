@@ -29,7 +29,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Processes:
-    """Processes that start with the first block and stay for further ones; a context manager, whose end ends them."""
+    """Processes that start with the first block and stay for further ones; a context manager that ends them on exit."""
 
     def __init__(self, workers: int):
         self._workers = workers
@@ -42,12 +42,12 @@ class Processes:
         self._end()
 
     def run(self, blocks: dict[int, Block], *, finished: Finished) -> None:
-        """Compute the blocks by index, in any order. An error ends all processes, and the blocks that they compute.
+        """Compute the blocks by index, in any order. An error stops all processes and their blocks.
 
         Raises
         ------
         DomainError
-            If a block ends its process ``ATTEMPTS`` times, or cannot be sent to one.
+            If a block kills its process ``ATTEMPTS`` times, or cannot be sent to one.
         """
         left, deaths = dict(blocks), Counter[int]()
 
@@ -90,7 +90,7 @@ class Processes:
 
 
 class _Pool(ProcessPoolExecutor):
-    """Its processes start when blocks are submitted: with one thread for linear algebra, and deaf to Ctrl-C from the start."""
+    """Its processes start when blocks are submitted: with one thread for linear algebra, and ignoring Ctrl-C from the start."""
 
     def submit(self, *call: Any, **options: Any) -> Future[Any]:
         with _one_thread_each(), _without_interrupts():

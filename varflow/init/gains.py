@@ -89,9 +89,9 @@ def gain(
 
 def _self_consistent_rate(image: Callable[[Any], np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     """The smallest ``p`` with ``p = image(p)``."""
-    share = np.linspace(0, 1, 257).reshape(-1, *([1] * len(shape)))
+    fraction = np.linspace(0, 1, 257).reshape(-1, *([1] * len(shape)))
     rarest = np.maximum(image(np.zeros(shape)), 1e-300)
-    steps = np.sort(np.concatenate([np.broadcast_to(share, (257, *shape)), rarest ** (1 - share)]), axis=0)
+    steps = np.sort(np.concatenate([np.broadcast_to(fraction, (257, *shape)), rarest ** (1 - fraction)]), axis=0)
     passed = image(steps) <= steps
     first = np.maximum(np.argmax(passed, axis=0), 1)[None]  # the first step at or beyond the smallest root
     lo, hi = (np.take_along_axis(steps, index, axis=0)[0] for index in (first - 1, first))

@@ -39,8 +39,8 @@ class Neuron:
         ``θ``, in units of the membrane potential. Any sign; positive for ``multi_spike``. A distribution is one over the
         neurons of a layer: each draws its own value, independent of all else, and keeps it (on a map, each channel).
     decay : float or frozen scipy.stats distribution
-        ``β`` in [0, 1]: fraction of the membrane kept from step to step. 0 is the paper's memoryless neuron. Of a distribution,
-        support in [0, 1], without a mass at 1.
+        ``β`` in [0, 1]: fraction of the membrane kept from step to step. 0 is the paper's memoryless neuron. A distribution
+        must have its support in [0, 1].
     input_scale : float
         ``λ > 0``: factor on the input current (``1/τ`` in some libraries).
     reset : str or Reset

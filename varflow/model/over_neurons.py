@@ -17,14 +17,14 @@ from varflow._checks import LARGEST_SCALE, DomainError, frozen
 
 __all__ = ["OverNeurons", "averaged", "mean_of", "over_neurons", "size_of", "values_of"]
 
-STEP, REACH = 0.25, 38.0  # of the trapezoidal rule in the logit of the quantile: the two tails beyond hold 3e-17 each
+STEP, REACH = 0.25, 38.0  # of the trapezoidal rule in the logit of the quantile; each tail beyond holds 3e-17
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class OverNeurons:
     """A continuous distribution of ``scipy.stats``, by name, shape parameters, location and scale.
 
-    It is not a number: an answer that needs one raises DomainError where it uses this one.
+    Arithmetic with it raises DomainError: it gets no further where only equal neurons are supported.
     """
 
     name: str
@@ -68,7 +68,7 @@ class OverNeurons:
 
     @property
     def smallest(self) -> float:
-        """The value that a fraction 3e-17 of neurons does not exceed: lower ones are ignored."""
+        """The quantile of 3e-17; lower values are ignored."""
         return float(self.rule()[0][0])
 
     @property
@@ -77,14 +77,14 @@ class OverNeurons:
         return float(low), float(high)
 
     def quantile(self, fraction: np.ndarray) -> np.ndarray:
-        """The value that this fraction of neurons does not exceed."""
+        """The value below which this fraction of neurons lies."""
         return np.asarray(self.frozen.ppf(fraction), dtype=np.float64)
 
     def rule(self, points: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         r"""Values and weights of a quadrature, ``E[f] = weights @ f(values)``.
 
         By default the trapezoidal rule in ``t``, where :math:`1/(1 + e^{-t})` is the quantile: 305 values, which resolve both
-        tails. With ``points`` the Gauss rule of so many, for smooth ``f`` of ordinary size.
+        tails. With ``points``, the Gauss rule with that many values, for smooth ``f``.
         """
         return _fine(self) if points is None else _gauss(self, points)
 
@@ -156,5 +156,5 @@ def mean_of(parameter: float | OverNeurons) -> float:
 
 
 def size_of(parameter: float | OverNeurons) -> float:
-    """``E|value|``: the unit in which it is measured."""
+    """``E|value|``: the scale of the parameter."""
     return float(averaged(parameter, np.abs))

@@ -27,7 +27,7 @@ CAUSES = {
     "arrangement": "redrawn networks with weights of the same moments keep firing: redraw its weights",
     "beyond the theory": "redrawn networks with these weights die there too, and the theory does not cover their structure",
 }
-OVER = {"survival": "input", "firing_rates": "step"}  # second axes of what a layer has several of
+OVER = {"survival": "input", "firing_rates": "step"}  # second axis of quantities that a layer has several of
 SHOWN = 6  # notes in the table
 ENOUGH = 0.9  # fraction of the needed gain that is enough: drawn weights have their gain within a few per cent
 SATURATED = 0.5  # fraction of neurons spiking at every step, above which a layer counts as saturated

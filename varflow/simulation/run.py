@@ -203,7 +203,7 @@ def simulate(
 
 
 def check_device(device: str) -> None:
-    """Raise unless there is such a device here."""
+    """DomainError unless the device is available."""
     choice("device", device, DEVICES)
     if device == "cuda" and not require("torch", "torch").cuda.is_available():
         raise DomainError("device", device, "is not available: torch finds no CUDA device; use device='cpu'")

@@ -57,7 +57,7 @@ class ExactLaw:
 
 
 def _merged(rng: np.random.Generator, count: Count, shortcut: np.ndarray, branch: np.ndarray) -> np.ndarray:
-    """How many spikes of the shortcut also are in the branch (``and``), or are not: neurons of the branch are exchangeable."""
+    """How many spikes of the shortcut are also in the branch (``and``), or are not (``iand``): its neurons are exchangeable."""
     both = rng.hypergeometric(shortcut.astype(int), count.width - shortcut.astype(int), branch.astype(int)).astype(float)
     return both if count.merge == "and" else shortcut - both
 
@@ -150,15 +150,15 @@ def _given_counts(
     shape (4, states). Networks with the same state and count share the arithmetic.
     """
     pairs, which = _distinct(state * (width + 1) + counts, above.shape[1] * (width + 1))
-    state, share = pairs // (width + 1), pairs % (width + 1) / width
+    state, fraction = pairs // (width + 1), pairs % (width + 1) / width
     above, below = above[:, state], below[:, state]
-    centre = share * above[0] + (1 - share) * below[0]
+    centre = fraction * above[0] + (1 - fraction) * below[0]
     up, down = _about(centre, above), _about(centre, below)
     # Σ(u-ū)² = Σ(u-c)² - n(ū-c)² with c = E[ū | K]; the mean of the last term is the mean variance of one potential given K
-    squares = share * up[0] + (1 - share) * down[0]
-    scatter = share * (above[1] - above[0] ** 2) + (1 - share) * (below[1] - below[0] ** 2)
+    squares = fraction * up[0] + (1 - fraction) * down[0]
+    scatter = fraction * (above[1] - above[0] ** 2) + (1 - fraction) * (below[1] - below[0] ** 2)
     mean = np.maximum((width * squares - scatter) / (width - 1), 0.0)
-    variance = (share * up[1] + (1 - share) * down[1]) * width / (width - 1) ** 2
+    variance = (fraction * up[1] + (1 - fraction) * down[1]) * width / (width - 1) ** 2
     varies = (mean > 0) & (variance > 1e-12 * mean**2)  # on a lattice the count may fix the variance
     safe = np.where(varies, variance, 1.0)
     shape, size = np.where(varies, mean**2 / safe, 1.0), np.where(varies, safe / np.where(varies, mean, 1.0), 0.0)

@@ -1,4 +1,4 @@
-r"""Which spike counts of a network follow from which: the states of its chain at finite width.
+r"""The chain of spike counts of a network at finite width: which count is drawn from which, and how.
 
 =====================  ==========================================
 spikes                 count
@@ -98,7 +98,7 @@ def counts_of(network: Network) -> tuple[Start, list[Count]]:
 
 
 class _Walk:
-    """Through the layers of a network, from the drive on."""
+    """Follows the layers of a network, from the drive on, and gathers its counts."""
 
     def __init__(self, network: Network):
         self.network, self.counts, self.start = network, [], None

@@ -18,7 +18,7 @@ from varflow.model.over_neurons import OverNeurons
 
 __all__ = ["Quotient", "as_one_threshold"]
 
-FAR = 1e8  # z beyond which the rule has few values
+FAR = 1e8  # beyond this z the quadrature has few values
 
 
 class Quotient(Distribution):

@@ -159,7 +159,7 @@ def _numbers(drive: Drive, grid: Grid, channels: int, together: bool, exchangeab
 def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[str, Any]:
     """Moments over all neurons of a layer, axes (replicas, inputs, steps); second moments of spikes summed over inputs.
 
-    Of inputs that are all alike, one.
+    If inputs are exchangeable, of one of them.
     """
     folded = (grid.inputs, grid.positions, grid.steps)
     kept = 1 if exchangeable else grid.inputs
@@ -251,6 +251,6 @@ def _errors(
     whole = {name: np.hypot(spread(values), point_fraction[:, None] * unit[name]) for name, values in replicas.items()}
     number = len(replicas["variance"])
     pairs = (at * np.multiply.outer(one, one) for at, one in zip(point_fraction, spikes, strict=True))
-    scatter = (spread(np.broadcast_to(M, (number, *M.shape[1:]))) for M in moments)  # one that stands for all scatters by 0
+    scatter = (spread(np.broadcast_to(M, (number, *M.shape[1:]))) for M in moments)  # one for all replicas has none
     whole["coincidences"] = np.stack([np.hypot(*both) for both in zip(scatter, pairs, strict=True)])
     return {name: error / np.sqrt(number) for name, error in whole.items()}
