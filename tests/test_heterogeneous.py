@@ -31,10 +31,24 @@ def test_averages_over_neurons(law):
         exact = sum(integrate.quad(lambda x, fires=fires: law.pdf(x) * fires(x), *ends, epsrel=1e-13)[0] for ends in inside)
         values, weights = over.rule()
         assert weights @ fires(values) == pytest.approx(exact, rel=accuracy)
-    values, weights = over.rule(12)
-    assert weights.sum() == pytest.approx(1.0, rel=1e-12)
-    for power in (1, 2, 5):
-        assert weights @ values**power == pytest.approx(law.moment(power), rel=1e-6)
+        values, weights = over.rule(12)
+        assert weights @ fires(values) == pytest.approx(exact, rel=1e-5)
+        assert weights.sum() == pytest.approx(1.0, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "law", [stats.expon(), stats.lognorm(1.0), stats.lognorm(2.0), stats.pareto(1.5), stats.weibull_min(0.5)]
+)
+def test_heavy_tails_in_time(law):
+    """The first step, by a Gauss rule, against one step, by the fine rule; the Gauss rule is 2e-4 off at worst (lognorm(2))."""
+
+    def rate(thresholds, steps):
+        neuron = vf.Neuron(thresholds, decay=0.5 if steps > 1 else 0.0)
+        return vf.mean_field(vf.Network(width=2, depth=1, gain=2.0, neuron=neuron, steps=steps)).firing_rate.flat[0]
+
+    assert rate(law, 2) == pytest.approx(rate(law, 1), rel=5e-4)
+    wrong = law.dist(*law.args, scale=1.01)
+    assert rate(wrong, 2) != pytest.approx(rate(law, 1), rel=5e-4)
 
 
 # Critical gains of unit mean threshold.

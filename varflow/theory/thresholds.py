@@ -32,7 +32,7 @@ class Quotient(Distribution):
         put(self, "_law", law)
         put(self, "_relative", relative)
         put(self, "_weights", weights)
-        put(self, "upper", law.upper / float(relative.min()))
+        put(self, "upper", law.upper / max(float(relative.min()), np.finfo(float).tiny))
         z = FAR * np.array([1e-2, 1.0])
         put(self, "unbounded", bool(np.diff(z**2 * self.sf(z))[0] > 0))
 
