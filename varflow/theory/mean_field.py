@@ -102,8 +102,8 @@ def mean_field(
 
     **Neurons that differ**: the average over threshold and decay is taken after the dynamics, ``M = E[M^{θ,β}]``. In one step
     by a rule of 305 thresholds (1e-10, measured for smooth distributions; 1e-6 where the density has a kink); without reset, or
-    over several inputs, by Gauss rules of 12 values for each distribution (rates within 1e-6, 2e-4 for thresholds with heavy tails such as
-    ``scipy.stats.lognorm(2)``, measured); with a reset every sampling point is a neuron of its own, within ``error``.
+    over several inputs, by Gauss rules of 12 values for each distribution (rates within 1e-6; with heavy tails, as for
+    ``scipy.stats.lognorm(2)``, 2e-4, measured); with a reset every sampling point is a neuron of its own, within ``error``.
 
     **Source**: ``micheli2024``, with bias, weight mean and input scale added here; normality of currents: ``lee2018``,
     ``matthews2018``; in time derived here.
