@@ -348,3 +348,27 @@ def test_a_synapse_filters_recurrent_currents_too():
         return vf.Network(width=1000, layers=[spike], steps=8, drive=vf.drives.white())
 
     assert agrees(built(1.5), 40, built(1.0))
+
+
+def test_a_leak_starts_from_rest_at_every_position_and_input():
+    """Under a constant input ``H_t = s_t c`` with ``s_t = Σ β^k``: step ``t`` is one step at the threshold ``θ/s_t``."""
+    x = np.random.default_rng(0).random((2, 1, 4, 4))
+    conv = L.Conv(channels=60, kernel=3, gain=2.5)
+
+    def network(neuron, steps, **later):
+        return vf.Network(
+            layers=[conv, L.Spike(neuron), conv, L.Spike(neuron)], drive=vf.drives.inputs(x), steps=steps, **later
+        )
+
+    leaky = network(vf.Neuron(1.0, decay=0.4, synaptic_decay=0.3), 3)
+    theory = vf.mean_field(leaky)
+    filtered = np.cumsum([1.0, 0.7, 0.37])  # Σ_k β^(t-k) δ^k = 1, β + δ, β² + βδ + δ²
+    for step, size in enumerate(filtered):
+        one = vf.mean_field(network(vf.Neuron(1.0 / size), 1))
+        np.testing.assert_allclose(theory.firing_rate[0, step], one.firing_rate[0], rtol=1e-12)
+    simulated = vf.simulate(leaky, repeats=40, seed=1).firing_rate
+    error = simulated.std(axis=0) / 40**0.5
+    bias = 0.02 * theory.firing_rate  # 60 channels
+    assert np.all(np.abs(simulated.mean(axis=0) - theory.firing_rate) < 4 * error + bias)
+    other = vf.mean_field(network(vf.Neuron(1.0, decay=0.7, synaptic_decay=0.3), 3)).firing_rate
+    assert np.any(np.abs(simulated.mean(axis=0) - other) > 4 * error + bias)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Differences", "Membranes", "differences", "membranes", "product"]
+__all__ = ["Differences", "Membranes", "differences", "kernel_of_changes", "membranes", "product"]
 
 SLICE = 2**17  # multiplications that BLAS does on one thread
 EQUAL = 1e-15  # relative: steps whose increment has less variance than rounding leaves are equal
@@ -76,30 +76,40 @@ class Membranes:
     mean_change: np.ndarray | float  # E[H_t - H_s]
 
 
-def membranes(kernel: np.ndarray, currents: Differences) -> Membranes:
+def membranes(kernel: np.ndarray, currents: Differences, of_changes: np.ndarray | None = None) -> Membranes:
     r"""Moments of ``H = kernel @ I`` from the increments of the currents, ``ΔI_t = I_t - I_{t-1}``.
 
     .. math:: \mathrm{Cov}[I_s, \Delta I_t] = \tfrac12 \big(\mathrm{Var} I_t - \mathrm{Var} I_{t-1}
               - \mathrm{Var}[I_s - I_t] + \mathrm{Var}[I_s - I_{t-1}]\big)
 
+    ``of_changes`` is the kernel of the increments, ``ΔH = of_changes @ ΔI``: ``kernel`` itself, unless several probes follow each
+    other (:func:`kernel_of_changes`).
+
     Rounding errors of this are of order ``Var[I_s - I_t]``, small where the kernel gives step ``s`` weight at time ``t``.
     """
+    changes = kernel if of_changes is None else of_changes
     twice = np.array(np.broadcast_to(currents.second_change[..., None, :], currents.increment.shape))  # 2 Cov[I_s, ΔI_t]
     twice -= currents.increment
     twice[..., 1:] += currents.increment[..., :-1]
     twice[..., 0] += np.cumsum(currents.second_change, axis=-1)
-    current_step = product(kernel / 2, twice.swapaxes(-1, -2)).swapaxes(-1, -2)  # Cov[I_s, ΔH_t]
+    current_step = product(changes / 2, twice.swapaxes(-1, -2)).swapaxes(-1, -2)  # Cov[I_s, ΔH_t]
     step_step = np.array(current_step)
     step_step[..., 1:, :] -= current_step[..., :-1, :]  # Cov[ΔI_s, ΔH_t]
-    step_step, membrane_step = product(kernel, step_step), product(kernel, current_step)  # Cov[ΔH_s, ΔH_t], Cov[H_s, ΔH_t]
+    step_step, membrane_step = product(changes, step_step), product(kernel, current_step)  # Cov[ΔH_s, ΔH_t], Cov[H_s, ΔH_t]
     var_change = np.array(np.diagonal(membrane_step, axis1=-2, axis2=-1))  # Cov[H_t + H_(t-1), ΔH_t]
     var_change[..., 1:] += np.diagonal(membrane_step, 1, -2, -1)
-    mean_change = currents.mean_change @ kernel.T
+    mean_change = currents.mean_change @ changes.T
     variance = np.maximum(np.cumsum(var_change, axis=-1), 0.0)  # after a steep fall the sum may round to a negative number
     mean = np.cumsum(mean_change, axis=-1)
     upper = np.triu(np.ones(kernel.shape))
     since = _sum_since(mean_change, upper) if mean.any() else 0.0
     return Membranes(variance, mean, _variance_since(step_step, upper), _sum_since(var_change, upper), since)
+
+
+def kernel_of_changes(kernel: np.ndarray) -> np.ndarray:
+    """``D K D⁻¹`` with ``D`` the increment from the step before; it differs from ``K`` where probes start from rest."""
+    sums = np.cumsum(kernel[:, ::-1], axis=1)[:, ::-1]  # K D⁻¹
+    return np.diff(sums, axis=0, prepend=0.0)
 
 
 def _variance_since(steps: np.ndarray, upper: np.ndarray) -> np.ndarray:

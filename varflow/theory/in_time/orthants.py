@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import erf, ndtr, owens_t
 
 from varflow.model.neurons import Neuron
-from varflow.theory.in_time.differences import Differences, Membranes, membranes
+from varflow.theory.in_time.differences import Differences, Membranes, kernel_of_changes, membranes
 from varflow.theory.in_time.filters import exponential_filter
 from varflow.theory.in_time.responses import LayerState
 
@@ -130,6 +130,7 @@ class Orthants:
         self.neuron = neuron
         leak, synapse = (exponential_filter(decay, steps, probes) for decay in (neuron.decay, neuron.synaptic_decay))
         self.filter = leak @ synapse if neuron.synaptic_decay else leak
+        self.of_changes = None if probes == 1 else kernel_of_changes(self.filter)
         steps *= probes
         self.pairs = np.triu_indices(steps, 1)
         self.places = np.diag(np.arange(steps))  # index of each matrix entry in (diagonal, pairs)
@@ -137,7 +138,7 @@ class Orthants:
 
     def __call__(self, currents: Differences) -> LayerState:
         """From the increments of the currents, before the synapse."""
-        H = membranes(self.filter, currents)
+        H = membranes(self.filter, currents, self.of_changes)
         h = standardised_threshold(self.neuron, H.mean, H.variance)
         change, apart = self._changes(h, H)  # h_t - h_s and 1 - ρ
         earlier, later = self.pairs
