@@ -82,8 +82,8 @@ def membranes(kernel: np.ndarray, currents: Differences, of_changes: np.ndarray 
     .. math:: \mathrm{Cov}[I_s, \Delta I_t] = \tfrac12 \big(\mathrm{Var} I_t - \mathrm{Var} I_{t-1}
               - \mathrm{Var}[I_s - I_t] + \mathrm{Var}[I_s - I_{t-1}]\big)
 
-    ``of_changes`` is the kernel of the increments, ``ΔH = of_changes @ ΔI``: ``kernel`` itself, unless several probes follow each
-    other (:func:`kernel_of_changes`).
+    ``of_changes`` is the kernel of the increments, ``ΔH = of_changes @ ΔI``: ``kernel`` itself, unless several probes
+    follow each other (:func:`kernel_of_changes`).
 
     Rounding errors of this are of order ``Var[I_s - I_t]``, small where the kernel gives step ``s`` weight at time ``t``.
     """
