@@ -372,3 +372,16 @@ def test_a_leak_starts_from_rest_at_every_position_and_input():
     assert np.all(np.abs(simulated.mean(axis=0) - theory.firing_rate) < 4 * error + bias)
     other = vf.mean_field(network(vf.Neuron(1.0, decay=0.7, synaptic_decay=0.3), 3)).firing_rate
     assert np.any(np.abs(simulated.mean(axis=0) - other) > 4 * error + bias)
+
+
+def test_maxima_of_leaky_spikes_without_reset():
+    """Two replicas before the maximum, sampled ones after it."""
+    conv, leaky = L.Conv(channels=100, kernel=3, gain=2.5), L.Spike(vf.Neuron(1.0, decay=0.4))
+    drive = vf.drives.inputs(np.random.default_rng(0).random((2, 1, 4, 4)))
+    network = vf.Network(layers=[conv, leaky, L.Pool("max", 2), conv, leaky], drive=drive, steps=3)
+    theory = vf.mean_field(network, points=2**10).firing_rate
+    simulated = vf.simulate(network, repeats=40, seed=2).firing_rate
+    allowed = 4 * simulated.std(axis=0) / 40**0.5 + 0.01 * theory  # 100 channels
+    assert np.all(np.abs(simulated.mean(axis=0) - theory) < allowed)
+    average = vf.Network(layers=[conv, leaky, L.Pool("average", 2), conv, leaky], drive=drive, steps=3)
+    assert np.any(np.abs(simulated.mean(axis=0) - vf.mean_field(average).firing_rate) > allowed)

@@ -251,6 +251,6 @@ def _errors(
     whole = {name: np.hypot(spread(values), point_fraction[:, None] * unit[name]) for name, values in replicas.items()}
     number = len(replicas["variance"])
     pairs = (at * np.multiply.outer(one, one) for at, one in zip(point_fraction, spikes, strict=True))
-    scatter = (spread(np.broadcast_to(M, (number, *M.shape[1:]))) for M in moments)  # one for all replicas has none
+    scatter = (spread(_of_each(M, number)) for M in moments)
     whole["coincidences"] = np.stack([np.hypot(*both) for both in zip(scatter, pairs, strict=True)])
     return {name: error / np.sqrt(number) for name, error in whole.items()}
