@@ -13,6 +13,11 @@ from varflow.cli import main
 settings.register_profile("quick", phases=[phase for phase in Phase if phase is not Phase.explain])
 settings.load_profile("quick")
 
+# Where the tests run in the background or under nohup, signals are ignored, and processes started from here would inherit that.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (getattr(signal, "SIGHUP", None), signal.SIG_DFL)):
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
+
 
 @pytest.fixture
 def varflow(monkeypatch, capsys, tmp_path):

@@ -109,7 +109,6 @@ def _run(scenario, folder):
         setattr(sys, name, None if closed else open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
         if closed:
             os.close(number)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
     exec(scenario["first"], {"ready": Path("ready").touch})
     sys.argv = [scenario["module"], *shlex.split(scenario["line"])]
     run = runpy.run_path if scenario["module"].endswith(".py") else runpy.run_module

@@ -129,13 +129,17 @@ def test_ctrl_c_ends_the_processes_and_keeps_what_is_finished(tmp_path, module):
     command = [sys.executable, "-m", module, *SLOW[module].split(), "--out", "out", "--workers", "2", "--resume"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **pipes) as process:
-        deadline = time.monotonic() + 60
-        while len(drill.stored(tmp_path / "out" / "blocks.sqlite")) < 3:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        try:
+            deadline = time.monotonic() + 60
+            while len(drill.stored(tmp_path / "out" / "blocks.sqlite")) < 3:
+                assert process.poll() is None, process.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            os.killpg(process.pid, signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "--resume continues" in err

@@ -243,7 +243,6 @@ def simulate(networks, progress=False, **options):
     return real(networks, progress=report, **options)
 
 varflow.experiment.simulate = varflow.simulation.simulate = sys.modules["varflow"].simulate = simulate
-signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
 sys.argv = ["varflow", *{arguments!r}]
 main()
 """

@@ -420,7 +420,6 @@ class TestRunning:
             os.kill(os.getpid(), signal.SIGINT)
 
         timer = threading.Timer(1.0, ctrl_c)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
         timer.start()
         with pytest.raises(Interrupted, match=r"stopped after \d+ of 1000 networks") as caught:
             simulate(described, repeats=1000, threads=2)
