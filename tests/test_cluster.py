@@ -90,7 +90,7 @@ def test_a_scheduler_that_goes_away_is_said_in_one_line_and_finished_blocks_stay
                 process.kill()
 
         with (
-            pytest.raises(vf.ConvergenceError, match=f"^the scheduler at {address} is gone: start again to continue$"),
+            pytest.raises(vf.ConvergenceError, match=f"^the scheduler at {address} is lost: start again to continue$"),
             vf.Campaign(tmp_path / "s", scheduler=address).opened() as run,
         ):
             run.run(blocks(200), arrived)

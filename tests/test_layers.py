@@ -110,6 +110,6 @@ def test_shapes_in_order_of_execution_branches_included():
     assert network.depth == 5
 
 
-def test_theory_of_plain_chains_refuses_other_networks():
-    with pytest.raises(vf.DomainError, match="plain chain"):
+def test_finite_width_refuses_networks_without_a_chain_of_counts():
+    with pytest.raises(vf.DomainError, match="no chain of spike counts"):
         vf.finite_width(of(SPIKE, Residual(LINEAR, SPIKE)))
