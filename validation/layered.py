@@ -29,6 +29,10 @@ class Curve:
     layers: int = 1
     strength: str = "gain"
 
+    @property
+    def words(self) -> str:
+        return self.quantity.removeprefix("firing_")
+
     def value(self, found: Profile | Ensemble) -> np.ndarray:
         """One number, or one per network."""
         return self.mean(getattr(found, self.quantity), found.network.steps)
@@ -96,7 +100,7 @@ class _Family:
         return np.array(measured).swapaxes(0, 1)
 
     def judge(self, settings: Settings, theory: Prediction, measured: np.ndarray) -> Judgement:
-        points = tuple(f"{name}, {self.curves[name].quantity.replace('firing_', '')}" for name in settings.curves)
+        points = tuple(f"{name}, {self.curves[name].words}" for name in settings.curves)
         return judged(points, theory, measured, settings.widths, settings.bias)
 
     def errors(self, settings: Settings) -> tuple[Error, ...]:
@@ -105,11 +109,9 @@ class _Family:
     def reading(self, settings: Settings, theory: Prediction, measured: np.ndarray) -> str:
         seen, bars = extrapolated(measured, settings.widths)
         rows = ["| network | quantity | theory | simulated | difference |", "|---|---|---|---|---|"]
-        for name, value, rate, bar in zip(settings.curves, theory.value, seen, bars, strict=True):
-            compared = (
-                f"{self.curves[name].quantity} | {value:.4g} | {rate:.4g} ± {bar:.2g} | {100 * (rate / value - 1):+.2g} %"
-            )
-            rows.append(f"| {name} | {compared} |")
+        for name, value, mean, bar in zip(settings.curves, theory.value, seen, bars, strict=True):
+            quantity = self.curves[name].words
+            rows.append(f"| {name} | {quantity} | {value:.4g} | {mean:.4g} ± {bar:.2g} | {100 * (mean / value - 1):+.2g} % |")
         narrow, wide = settings.widths
         return (
             f"Means over the last layers and the late steps; {settings.repeats} networks of each width, extrapolated from "
