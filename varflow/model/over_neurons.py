@@ -104,21 +104,21 @@ class OverNeurons:
 
 
 @lru_cache(maxsize=64)
-def _fine(law: OverNeurons) -> tuple[np.ndarray, np.ndarray]:
+def _fine(over: OverNeurons) -> tuple[np.ndarray, np.ndarray]:
     t = STEP * np.arange(-REACH / STEP, REACH / STEP + 1)
     small = 1 / (1 + np.exp(np.abs(t)))  # the smaller of the two tails
-    values = np.where(t < 0, law.frozen.ppf(small), law.frozen.isf(small))
+    values = np.where(t < 0, over.frozen.ppf(small), over.frozen.isf(small))
     weights = small * (1 - small)
     return frozen(values), frozen(weights / weights.sum())
 
 
 @lru_cache(maxsize=64)
-def _gauss(law: OverNeurons, points: int) -> tuple[np.ndarray, np.ndarray]:
+def _gauss(over: OverNeurons, points: int) -> tuple[np.ndarray, np.ndarray]:
     r"""By Lanczos iteration on the fine rule, for polynomials in ``y = x/√(1 + (x/BOUND)²)``, ``x`` the standardised value.
 
     In ``y`` heavy tails are finite; polynomials in ``x`` would miss the bulk (thresholds ``scipy.stats.lognorm(1)``: 80 %).
     """
-    values, weights = _fine(law)
+    values, weights = _fine(over)
     middle, unit = _bulk(values, weights)
     x = (values - middle) / unit
     y = x / np.sqrt(1 + (x / BOUND) ** 2)

@@ -8,11 +8,13 @@ both use this record. Firing probabilities are in ``firing``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import DomainError, instance
+from varflow.model.chains import chain_parts
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -161,30 +163,11 @@ def _in_degree_moments(fan_in: int, in_degree: int, counts: np.ndarray) -> tuple
 
 
 def layers(network: Network) -> list[Layer]:
-    """Layers 2 … depth of a network."""
-    columns = network.widths[:-1], network.widths[1:], network.gains[1:], network.mean_gains[1:]
-    of_each = list(zip(*(column.tolist() for column in columns), strict=True))
-    distinct = {parameters: _layer(network, *parameters) for parameters in set(of_each)}
-    return [distinct[parameters] for parameters in of_each]
-
-
-def _layer(network: Network, fan_in: int, width: int, gain: float, mean_gain: float) -> Layer:
-    neuron, law = network.neuron, network.weight_law
-    factor = neuron.input_scale
-    scale, shift = law.connection(gain, fan_in, network.mean_gain)
-    return Layer(
-        fan_in=fan_in,
-        width=width,
-        weight_variance=float(factor * gain) ** 2 / fan_in,
-        weight_mean=factor * mean_gain / fan_in,
-        bias_variance=(factor * network.bias_std) ** 2,
-        threshold=neuron.threshold,
-        law=law,
-        scale=scale,
-        shift=shift,
-        input_scale=factor,
-        strict=neuron.strict,
-    )
+    """Layers 2 … depth of a plain chain."""
+    _, linears = chain_parts(network)
+    widths = network.widths.tolist()
+    made = cache(partial(layer_of, network.neuron))
+    return [made(*each) for each in zip(linears, widths[:-1], widths[1:], strict=True)]
 
 
 def layer_of(neuron: Neuron, linear: Linear, fan_in: int, width: int) -> Layer:
