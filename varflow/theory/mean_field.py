@@ -83,8 +83,8 @@ def mean_field(
     excludes the bias, of second order in it, and single precision, which after 30 such layers has changed rates by at most 2e-5
     and 1.4e-6 on average. Near a critical gain a layer's multiplier ``m`` approaches 1 and the error grows as ``1/(1-m)``; if
     some scrambles fall silent, survival is the fraction still alive. Beyond 100 steps second moments are those of the sampled
-    spikes, positive definite in spite of their noise: 1000 steps, 20 layers (subtract, β = 0.5, g² = 8, white drive) take 36 s
-    of CPU time, with late variances within ``error`` of 4 real networks of width 1000 (6.23 against 6.20 ± 0.04).
+    spikes, positive definite in spite of their noise: 1000 steps and 20 layers (subtract, β = 0.5, g² = 8) take 34 s
+    on two cores; under white drive late variances agree with 4 real networks of width 1000 (6.23 against 6.20 ± 0.04).
 
     *Histories*: at most 8 steps (4 for multi-spike neurons). Up to 4 steps quadrature is accurate to 1e-10 per layer if each
     step's newest current is at least 0.15 of the membrane's standard deviation; else ``error`` as above.
