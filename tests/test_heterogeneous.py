@@ -20,15 +20,18 @@ K = 4.5
 
 
 @pytest.mark.parametrize(
-    "law", [WIDE, stats.gamma(4, scale=0.25), stats.norm(1, 0.2), stats.lognorm(0.3), stats.beta(2, 3), stats.triang(0.5, 0.5)]
+    "distribution",
+    [WIDE, stats.gamma(4, scale=0.25), stats.norm(1, 0.2), stats.lognorm(0.3), stats.beta(2, 3), stats.triang(0.5, 0.5)],
 )
-def test_averages_over_neurons(law):
-    over = OverNeurons.of("threshold", law)
-    inside = list(pairwise([law.ppf(1e-16), *law.ppf([0.01, 0.5, 0.99]), law.isf(1e-16)]))
-    accuracy = 1e-6 if law.dist.name == "triang" else 1e-10  # its density has a kink
+def test_averages_over_neurons(distribution):
+    over = OverNeurons.of("threshold", distribution)
+    inside = list(pairwise([distribution.ppf(1e-16), *distribution.ppf([0.01, 0.5, 0.99]), distribution.isf(1e-16)]))
+    accuracy = 1e-6 if distribution.dist.name == "triang" else 1e-10  # its density has a kink
     for V in (1.0, 0.1):
         fires = lambda x, V=V: stats.norm.sf(x / V**0.5)  # noqa: E731
-        exact = sum(integrate.quad(lambda x, fires=fires: law.pdf(x) * fires(x), *ends, epsrel=1e-13)[0] for ends in inside)
+        exact = sum(
+            integrate.quad(lambda x, fires=fires: distribution.pdf(x) * fires(x), *ends, epsrel=1e-13)[0] for ends in inside
+        )
         values, weights = over.rule()
         assert weights @ fires(values) == pytest.approx(exact, rel=accuracy)
         values, weights = over.rule(12)
@@ -37,23 +40,23 @@ def test_averages_over_neurons(law):
 
 
 @pytest.mark.parametrize(
-    "law", [stats.expon(), stats.lognorm(1.0), stats.lognorm(2.0), stats.pareto(1.5), stats.weibull_min(0.5)]
+    "distribution", [stats.expon(), stats.lognorm(1.0), stats.lognorm(2.0), stats.pareto(1.5), stats.weibull_min(0.5)]
 )
-def test_heavy_tails_in_time(law):
+def test_heavy_tails_in_time(distribution):
     """The first step, by a Gauss rule, against one step, by the fine rule; the Gauss rule is 2e-4 off at worst (lognorm(2))."""
 
     def rate(thresholds, steps):
         neuron = vf.Neuron(thresholds, decay=0.5 if steps > 1 else 0.0)
         return vf.mean_field(vf.Network(width=2, depth=1, gain=2.0, neuron=neuron, steps=steps)).firing_rate.flat[0]
 
-    assert rate(law, 2) == pytest.approx(rate(law, 1), rel=5e-4)
-    wrong = law.dist(*law.args, scale=1.01)
-    assert rate(wrong, 2) != pytest.approx(rate(law, 1), rel=5e-4)
+    assert rate(distribution, 2) == pytest.approx(rate(distribution, 1), rel=5e-4)
+    wrong = distribution.dist(*distribution.args, scale=1.01)
+    assert rate(wrong, 2) != pytest.approx(rate(distribution, 1), rel=5e-4)
 
 
 # Critical gains of unit mean threshold.
 @pytest.mark.parametrize(
-    ("law", "square"),
+    ("distribution", "square"),
     [
         (stats.uniform(0.8, 0.4), 5.919),
         (WIDE, 5.235),
@@ -65,18 +68,18 @@ def test_heavy_tails_in_time(law):
         (stats.norm(0.1, 1), 0.0),
     ],
 )
-def test_critical_gain(law, square):
-    assert vf.critical_gain(threshold=law) ** 2 == pytest.approx(square, abs=2.5e-3)
-    if law.dist.name in ("uniform", "gamma"):
-        block = vf.critical_gain(block=[L.Spike(vf.Neuron(law)), L.Linear(gain=1.0)])
-        assert block == pytest.approx(vf.critical_gain(threshold=law), rel=1e-9)
+def test_critical_gain(distribution, square):
+    assert vf.critical_gain(threshold=distribution) ** 2 == pytest.approx(square, abs=2.5e-3)
+    if distribution.dist.name in ("uniform", "gamma"):
+        block = vf.critical_gain(block=[L.Spike(vf.Neuron(distribution)), L.Linear(gain=1.0)])
+        assert block == pytest.approx(vf.critical_gain(threshold=distribution), rel=1e-9)
 
 
-@pytest.mark.parametrize("law", [WIDE, stats.gamma(5, scale=0.2)])
-def test_critical_gain_against_mpmath(law):
-    exact = float(vf.reference.critical_gain(threshold=law, digits=15))
-    assert vf.critical_gain(threshold=law) == pytest.approx(exact, rel=1e-13)
-    assert vf.critical_gain(threshold=law) != pytest.approx(vf.critical_gain(threshold=law.mean()), rel=1e-2)
+@pytest.mark.parametrize("distribution", [WIDE, stats.gamma(5, scale=0.2)])
+def test_critical_gain_against_mpmath(distribution):
+    exact = float(vf.reference.critical_gain(threshold=distribution, digits=15))
+    assert vf.critical_gain(threshold=distribution) == pytest.approx(exact, rel=1e-13)
+    assert vf.critical_gain(threshold=distribution) != pytest.approx(vf.critical_gain(threshold=distribution.mean()), rel=1e-2)
 
 
 def test_below_the_critical_gain_only_silence_is_left_and_the_gain_preserves_its_variance():
@@ -129,7 +132,7 @@ def test_narrow_distributions_are_one_value_in_time(reset):
 
 # Survival to layer 100 of networks of width 100 at the preserving gain.
 @pytest.mark.parametrize(
-    ("law", "survival"),
+    ("distribution", "survival"),
     [
         (stats.uniform(0.8, 0.4), 0.031),
         (WIDE, 0.389),
@@ -137,8 +140,10 @@ def test_narrow_distributions_are_one_value_in_time(reset):
         (stats.gamma(4, scale=0.25), 0.992),
     ],
 )
-def test_survival(law, survival):
-    profile = vf.finite_width(vf.Network(width=100, depth=100, gain=vf.gain(threshold=law), neuron=vf.Neuron(law)))
+def test_survival(distribution, survival):
+    profile = vf.finite_width(
+        vf.Network(width=100, depth=100, gain=vf.gain(threshold=distribution), neuron=vf.Neuron(distribution))
+    )
     assert profile.survival[-1] == pytest.approx(survival, abs=6e-4)
 
 
