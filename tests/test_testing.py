@@ -346,7 +346,7 @@ class TestTheory:
             with pytest.raises(AssertionError, match="the theory is rejected"):
                 testing.assert_agrees_with_theory(fill, self.NETWORK, repeats=100)
 
-    def test_tells_weight_laws_apart_where_they_matter(self):
+    def test_tells_weight_distributions_apart_where_they_matter(self):
         network = vf.Network(width=50, depth=20, gain=PAPER, weights="sign")
         testing.assert_agrees_with_theory(sign(PAPER), network, repeats=30)
         with pytest.raises(AssertionError, match="the theory is rejected"):

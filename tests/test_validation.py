@@ -56,7 +56,7 @@ NAMES = [
     "one_layer_map",
     "recurrence",
     "residual_blocks",
-    "weight_laws",
+    "weight_distributions",
 ]
 KEYS = {
     *("claim", "statement", "source", "configuration", "seed", "version", "theory", "estimate", "standard_error", "z"),
