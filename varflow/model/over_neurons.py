@@ -15,7 +15,7 @@ import numpy as np
 
 from varflow._checks import LARGEST_SCALE, DomainError, frozen
 
-__all__ = ["OverNeurons", "averaged", "mean_of", "over_neurons", "size_of", "times", "values_of", "written"]
+__all__ = ["OverNeurons", "averaged", "mean_of", "over_neurons", "plus", "size_of", "times", "values_of", "written"]
 
 BOUND = 6.0  # of the standardised value in Gauss rules
 STEP, REACH = 0.25, 38.0  # of the trapezoidal rule in the logit of the quantile; each tail beyond holds 3e-17
@@ -172,6 +172,13 @@ def times(parameter: float | OverNeurons, factor: float) -> Any:
     if isinstance(parameter, OverNeurons):
         return replace(parameter, location=factor * parameter.location, scale=factor * parameter.scale)
     return factor * parameter
+
+
+def plus(parameter: float | OverNeurons, amount: float) -> Any:
+    """The number, or the distribution of values, plus an amount."""
+    if isinstance(parameter, OverNeurons):
+        return replace(parameter, location=parameter.location + amount)
+    return parameter + amount
 
 
 def written(parameter: float | OverNeurons) -> float | str:
