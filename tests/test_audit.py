@@ -602,9 +602,11 @@ def test_steps_that_are_hardly_meant_are_noted():
         with pytest.raises(vf.DomainError, match=f"of its spikes are others; {words}"):  # it empties its membranes in between
             judge(looped, x, steps=3)
     called = nn.Sequential(nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))
-    for judge in (vf.audit, vf.init.init_model):
-        with pytest.warns(UserWarning, match="pass steps="):
-            assert "pass steps=" in judge(called, x).notes[-1]
+    with pytest.warns(UserWarning, match="pass steps="):
+        assert "pass steps=" in vf.audit(called, x).notes[-1]
+    with pytest.raises(vf.DomainError, match=r"steps=None is missing: .* pass steps="):
+        vf.init.init_model(called, x)
+    made(called, x, steps=6)
     assert vf.audit(called, x, steps=6).notes == ()
     assert vf.audit(called, x, steps=1).steps == 1  # meant so
 

@@ -83,23 +83,8 @@ def scripted():
 
 # judge, model, inputs, steps, words
 REFUSED = {
-    "tied weights": ("init", tied, X, STEPS, r"model='2' shares its weights with 0: each layer needs its own weights"),
     "one membrane for two layers": ("both", one_hidden_state_for_two_layers, X, STEPS, r"'1: Leaky' does not step as Neuron"),
     "membranes emptied": ("both", EmptiedEachStep, X, None, r"'layers.1: Leaky' does not step as Neuron"),
-    "an integrator": (
-        "init",
-        lambda: chain(leaky(), leaky(threshold=1e9, reset_mechanism="none")),
-        X,
-        STEPS,
-        r"model='3' has a threshold of 1e\+09, others of 1: a readout\? leave it out",
-    ),
-    "threshold 0": (
-        "init",
-        lambda: chain(leaky(threshold=0.0), leaky()),
-        X,
-        STEPS,
-        r"model='1' has a threshold of 0 and fires",
-    ),
     "sparse inputs": ("both", chain, X.to_sparse(), STEPS, r"inputs='shape \(6, 32\)' is sparse: give inputs.to_dense"),
     "whole numbers": (
         "both",
@@ -109,13 +94,6 @@ REFUSED = {
         r"inputs are torch.int64, weights torch.float32: give inputs.to\(",
     ),
     "double inputs": ("both", chain, X.double(), STEPS, r"inputs are torch.float64, weights torch.float32: give inputs.to\("),
-    "a forward of its own": (
-        "init",
-        lambda: with_first(Doubled),
-        X,
-        STEPS,
-        r"model='0 is a Doubled whose output is not that of a Linear' is not part of a plain chain",
-    ),
     "tiny inputs": ("init", chain, 1e-20 * X, STEPS, r"inputs='rms 5.*e-21' is out of scale for 0: scale them to about 1"),
     "double spikes": (
         "both",
@@ -144,6 +122,56 @@ def test_refusals_by_name(case):
         assert same(before, left_behind(model))
     for judge in judges("both"):  # and the model beside it goes through
         judge(chain(), X, steps=STEPS)
+
+
+def weight_norm():
+    model = chain()
+    model[2] = nn.utils.parametrizations.weight_norm(model[2])
+    return model
+
+
+MEASURED = {
+    "tied weights": (tied, "2", "kept: 2 shares its weights with 0"),
+    "computed weights": (weight_norm, "2", "kept: 2 computes its weight from other parameters"),
+    "an integrator": (
+        lambda: chain(leaky(), leaky(threshold=1e9, reset_mechanism="none")),
+        "2",
+        "kept: 3 has a threshold of 1e+09, others of 1: a readout?",
+    ),
+    "threshold 0": (lambda: chain(leaky(threshold=0.0), leaky()), "0", "kept: 1 has a threshold of 0"),
+    "a forward of its own": (lambda: with_first(Doubled), "0", "measured: weights"),
+}
+
+
+@pytest.mark.parametrize("case", MEASURED.values(), ids=MEASURED)
+def test_what_theory_does_not_plan_is_measured(case):
+    """The row says how the layer was set, its rate is what hooks find, and those that are scaled have the rate asked for to
+    within a spike of each 50; with torch's weights they do not.
+    """
+    make, name, words = case
+    model = make()
+    plan = vf.init.init_model(model, X, rate=0.25, steps=STEPS, generator=seeded())
+    rows = {row.name: row for row in plan.layers}
+    assert rows[name].set_by == words
+    for neuron, rate in late_rates(model).items():
+        (row,) = (row for row in plan.layers if row.neuron_name == neuron)
+        assert row.measured_rate == pytest.approx(rate, rel=1e-5)
+        if row.set_by == "measured: weights":
+            assert rate == pytest.approx(0.25, rel=0.02)
+    before = late_rates(make())
+    scaled = [row.neuron_name for row in plan.layers if row.set_by == "measured: weights"]
+    assert any(abs(before[neuron] / 0.25 - 1) > 0.02 for neuron in scaled)
+
+
+def late_rates(model):
+    found = {name: [] for name, module in model.named_modules() if isinstance(module, snntorch.Leaky)}
+    for name in found:
+        model.get_submodule(name).reset_mem()
+        model.get_submodule(name).register_forward_hook(lambda m, a, out, name=name: found[name].append(float(out.mean())))
+    with torch.no_grad():
+        for _ in range(STEPS):
+            model(X)
+    return {name: sum(rates[STEPS // 2 :]) / (STEPS - STEPS // 2) for name, rates in found.items()}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, by its own compiler

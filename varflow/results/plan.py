@@ -13,24 +13,36 @@ from varflow.results.export import dataset, records
 
 __all__ = ["LayerPlan", "ModelPlan"]
 
+RATES = ("firing_rate", "firing_rate_std", "measured_rate", "fresh_rate")
+NUMBERS = ("neuron_name", "fan_in", "gain", "weight_std", *RATES, "set_by")
+
 
 @dataclass(frozen=True, slots=True)
 class LayerPlan:
-    """One weight layer.
+    """One weight layer, or a neuron layer without weights of its own.
 
     Attributes
     ----------
     name, neuron_name : str
-        Qualified names of the weight module and of the spiking module after it; ``neuron_name`` is empty for a readout.
+        Qualified names of the weight module and of the spiking module after it; ``neuron_name`` is empty for a readout, both
+        are the spiking module's without weights.
     neuron : Neuron, optional
+        None for a readout, and for a neuron that is only measured.
     fan_in : int
-        Inputs of a neuron, as torch counts them.
+        Inputs of a neuron, as torch counts them; 0 without weights.
     gain, weight_std : float
         ``g`` and ``g/√fan_in``; a convolution's gain compensates for zero padding.
     firing_rate : float
-        Predicted late rate, averaged over inputs and networks of these widths; NaN for a readout.
+        Planned late rate: predicted by theory for networks of these widths, or the one that the layer was scaled to; NaN for
+        a readout.
     firing_rate_std : float
-        Its standard deviation over networks and inputs.
+        Its standard deviation over networks and inputs, or as measured over inputs.
+    set_by : str
+        ``"theory"``; ``"measured: weights"`` or ``"measured: γ of bn1"`` if these were scaled to the rate; ``"kept: …"`` with
+        the reason.
+    measured_rate, fresh_rate : float
+        Late rate with the weights that were drawn: on the batch, and on inputs that were held out for this (every second one
+        of 16 or more, else NaN). NaN if nothing was drawn.
     """
 
     name: str
@@ -40,15 +52,17 @@ class LayerPlan:
     gain: float
     firing_rate: float = math.nan
     firing_rate_std: float = math.nan
+    set_by: str = "theory"
+    measured_rate: float = math.nan
+    fresh_rate: float = math.nan
 
     @property
     def weight_std(self) -> float:
-        return self.gain / math.sqrt(self.fan_in)
+        return self.gain / math.sqrt(self.fan_in) if self.fan_in else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("name", "neuron_name", "fan_in", "gain", "weight_std", "firing_rate", "firing_rate_std")
         neuron = None if self.neuron is None else repr(self.neuron)
-        return nan_to_none({name: getattr(self, name) for name in names} | {"neuron": neuron})
+        return nan_to_none({name: getattr(self, name) for name in ("name", *NUMBERS)} | {"neuron": neuron})
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -81,8 +95,7 @@ class ModelPlan(Shown):
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer``, the names of the weight modules."""
-        numbers = ("neuron_name", "fan_in", "gain", "weight_std", "firing_rate", "firing_rate_std")
-        variables = records(self.layers, numbers, "layer") | {"survival": ((), self.survival)}
+        variables = records(self.layers, NUMBERS, "layer") | {"survival": ((), self.survival)}
         names = {"layer": ("layer", [layer.name for layer in self.layers])}
         return dataset(variables, names, steps=self.steps, filled=self.filled, notes="; ".join(self.notes))
 
@@ -93,11 +106,18 @@ class ModelPlan(Shown):
                 f"{layer.fan_in:g}",
                 f"{layer.gain:.5g}",
                 f"{layer.weight_std:.5g}",
-                "readout" if layer.neuron is None else f"{layer.firing_rate:.4f} ± {layer.firing_rate_std:.2g}",
+                f"{layer.firing_rate:.4f} ± {layer.firing_rate_std:.2g}" if layer.neuron_name else "readout",
+                *(_rate(value) for value in (layer.measured_rate, layer.fresh_rate)),
+                layer.set_by,
             )
             for layer in self.layers
         ]
         longest = max(len(layer.name) for layer in self.layers)
         title = f"ModelPlan, {self.steps} steps, survival {self.survival:.3g}{'' if self.filled else ' (nothing set)'}"
-        header = ("layer", "fan-in", "gain", "weight std", "late rate")
-        return Table(title, f"{{:<{max(longest, 5)}}} {{:>8}} {{:>9}} {{:>10}} {{:>18}}", rows, header, self.notes, "  ! ")
+        header = ("layer", "fan-in", "gain", "weight std", "late rate", "batch", "fresh", "set by")
+        layout = f"{{:<{max(longest, 5)}}} {{:>8}} {{:>9}} {{:>10}} {{:>18}} {{:>7}} {{:>7}}  {{}}"
+        return Table(title, layout, rows, header, self.notes, "  ! ")
+
+
+def _rate(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4f}"

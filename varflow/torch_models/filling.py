@@ -1,29 +1,55 @@
-"""Initialisation of a whole spiking model: one forward pass gives its structure, theory in time the gains."""
+"""Initialisation of a whole spiking model: theory plans plain chains; any other model is drawn, measured and scaled layer by
+layer. Nothing is changed unless all is done.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from varflow._checks import DomainError
-from varflow._restoring import all_or_nothing, to_the_end
+from varflow._restoring import all_or_nothing, kept, to_the_end
+from varflow.init.fans import fan_in
 from varflow.results import LayerPlan, ModelPlan
 from varflow.torch_models.layer_gains import RATE
-from varflow.torch_models.planner import Planner
+from varflow.torch_models.planner import Planner, beyond_a_chain, readout_plan
 from varflow.torch_models.precision import check_range, full_precision, in_full_precision
-from varflow.torch_models.prediction import uncovered
-from varflow.torch_models.refine import refined
-from varflow.torch_models.refusals import checked, integrators, notes_on_steps, unlike_their_kind, warn_of_one_step, watched
-from varflow.torch_models.tensor_memory import overlap, repeats, written
+from varflow.torch_models.refine import HALVED, Rates, late_rates, settle
+from varflow.torch_models.refusals import ONE_STEP, checked, notes_on_steps, unlike_their_kind, watched
+from varflow.torch_models.scales import Scale, scales_of, why_kept
+from varflow.torch_models.tensor_memory import written
 from varflow.torch_models.traced import Trace
 from varflow.torch_models.watch import Recorder
+from varflow.torch_models.wiring import measured
 
-__all__ = ["fill", "initialised", "planned_gains"]
+__all__ = ["initialised", "planned_gains"]
 
 BY_DEFAULT = "firing_rate", RATE, False
 STRONGEST = 1e12  # largest root mean square of inputs: float32 squares overflow at 1e19
+SCALED = "theory, scaled on the batch"
+MISSED = 0.1  # relative deviation from the planned rate above which dense layers are scaled too
+REACHED = 0.05  # relative deviation from the rate asked for up to which it counts as reached
+RISE, WHOLE_RISE = 0.05, 0.4  # planned growth of rates along residual sums, which only add up: per branch, and in all
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What is to be done: rows of the plan with the gains to draw; the late rates ``aims`` to scale layers to, by neuron layer,
+    all of them or only if the drawn network misses them by more than ``room``.
+    """
+
+    layers: list[LayerPlan]
+    aims: dict[str, float]
+    room: float = 0.0
+    survival: float = math.nan
+    notes: list[str] = field(default_factory=list)
+    by_theory: bool = True
 
 
 def initialised(
@@ -37,34 +63,34 @@ def initialised(
 ) -> ModelPlan:
     """:func:`varflow.init.init_model` after the checks of its arguments; ``asked``: a quantity, its value, whether exactly."""
     wanted, traced = asked or BY_DEFAULT, _stepping(model, inputs, steps)
-    _fillable(traced)
-    warn_of_one_step(traced, steps)
+    _check_inputs(traced)
+    scales = scales_of(model, traced)
+    reasons = _beyond_theory(traced, scales)
     with full_precision():
-        planner = Planner(traced, *wanted)
-        planner.notes += notes_on_steps(traced, steps)
-        plan = planner.plan()
-        planner.note_losses()
-    if refine is None:
-        refine = wanted[0] != "gain" and _has_maps(traced)  # a given gain is not changed
+        draft = _measuring(traced, scales, *wanted[:2], reasons) if reasons else _planned(traced, wanted, refine)
+    draft.notes += notes_on_steps(traced, steps)
+    if dry_run and draft.room:
+        return ModelPlan(tuple(draft.layers), traced.steps, draft.survival, False, tuple(draft.notes))
 
-    def drawn() -> ModelPlan:
-        layers, notes = plan, planner.notes
-        if not dry_run:
-            fill(traced, layers, generator)
-        if refine and not dry_run:
-            layers, left = refined(model, inputs, steps, traced, layers)
-            notes = [*notes, f"weights are scaled to these rates on the given batch, to within {100 * left:.3g} %"]
-        return ModelPlan(tuple(layers), traced.steps, planner.survival, not dry_run, tuple(notes))
+    def carried_out() -> ModelPlan:
+        _draw(traced, scales, draft.layers, generator)
+        measure = lambda: late_rates(model, inputs, steps, traced)  # noqa: E731
+        rates, passes = measure(), 0
+        if _misses(draft, rates, traced.layers[-1].neuron_name):
+            rates, passes = settle(scales, draft.aims, measure)
+        return _outcome(traced, scales, draft, rates, passes, filled=not dry_run)
 
-    tensors = [(weight.weight, weight.bias) for _, weight in _weights(traced)]
-    return drawn() if dry_run else all_or_nothing([generator, tensors], drawn)
+    return (kept if dry_run else all_or_nothing)([generator, list(model.parameters())], carried_out)
 
 
 def _stepping(model: Any, inputs: Any, steps: int | None) -> Trace:
     """The trace of a model; DomainError unless its neurons step as their attributes say, in this pass."""
     recorder = Recorder()
     traced = watched(model, inputs, steps, in_full_precision(recorder))
-    checked(recorder, notes_on_steps(traced, steps))
+    notes = notes_on_steps(traced, steps)
+    if ONE_STEP in notes:
+        raise DomainError("steps", None, f"is missing: {ONE_STEP}")
+    checked(recorder, notes)
     return traced
 
 
@@ -76,34 +102,11 @@ def planned_gains(traced: Trace) -> list[float]:
 
 
 def _has_maps(traced: Trace) -> bool:
-    return any(not hasattr(layer.weights[0], "in_features") for layer in traced.layers)
+    return any(not hasattr(layer.weights[0], "in_features") for layer in traced.layers if layer.weights)
 
 
-def _fillable(traced: Trace) -> None:
-    words = uncovered(traced) + unlike_their_kind(traced)
-    if words:
-        more = f" (so are: {'; '.join(words[1:])})" if words[1:] else ""
-        rule = f"is not part of a plain chain of weight layers and neurons{more}: set these weights by hand"
-        raise DomainError("model", words[0], rule)
-    owners: dict[str, Any] = {}
-    for name, weight in _weights(traced):
-        if not isinstance(dict(weight.named_parameters(recurse=False)).get("weight"), torch.nn.Parameter):
-            raise DomainError("model", name, "computes its weight from other parameters: initialise before that is set up")
-        if not weight.weight.is_floating_point():
-            raise DomainError("model", name, f"has weights of {weight.weight.dtype}: only floating-point weights can be drawn")
-        if any(repeats(tensor) for tensor in (weight.weight, weight.bias) if tensor is not None):
-            raise DomainError("model", name, "has an expanded weight or bias, one number in several places: clone it")
-        if owner := next((owner for owner, other in owners.items() if overlap(weight.weight, other)), None):
-            rule = "feeds several neuron layers" if owner == name else f"shares its weights with {owner}"
-            raise DomainError("model", name, f"{rule}: each layer needs its own weights")
-        owners[name] = weight.weight
-    for layer in traced.layers:
-        if layer.neuron.threshold <= 0:
-            rule = f"has a threshold of {layer.neuron.threshold:g} and fires without input: no gain sets its rate"
-            raise DomainError("model", layer.neuron_name, rule)
-    for name, words in integrators(traced):
-        raise DomainError("model", name, f"{words} leave it out while weights are set")
-    for layer in (layer for layer in traced.layers if layer.driven):
+def _check_inputs(traced: Trace) -> None:
+    for layer in (layer for layer in traced.layers if layer.driven and layer.weights):
         strength = max(float(given.double().square().mean().sqrt()) for given in layer.weight_inputs)
         if not strength:
             raise DomainError("inputs", "zero throughout", f"drives nothing through {layer.name}: give a batch of data")
@@ -111,17 +114,101 @@ def _fillable(traced: Trace) -> None:
             raise DomainError("inputs", f"rms {strength:.3g}", f"is out of scale for {layer.name}: scale them to about 1")
 
 
-def _weights(traced: Trace) -> list[tuple[str, Any]]:
-    """Weight modules of a plain chain and its readouts, with their names."""
-    readouts = [(name, weight) for name, weight, *_ in traced.readouts]
-    return [(layer.name, layer.weights[0]) for layer in traced.layers] + readouts
+def _beyond_theory(traced: Trace, scales: Sequence[Scale]) -> list[str]:
+    """Why theory does not plan this model; empty for a plain chain of layers that can all be drawn."""
+    untouched = [scale.set_by.removeprefix("kept: ") for scale in scales if not scale.scaled]
+    if len(untouched) == len(scales):
+        raise DomainError("model", scales[0].layer.neuron_name, f"{untouched[0]}: no layer's weights can be set")
+    return list(dict.fromkeys([*beyond_a_chain(traced), *unlike_their_kind(traced), *untouched]))
 
 
-def fill(traced: Trace, plan: list[LayerPlan], generator: Any) -> None:
+def _planned(traced: Trace, wanted: tuple[str, float, bool], refine: bool | None) -> _Draft:
+    """By theory; with ``refine`` layers are then scaled to the planned rates, by default where that is needed."""
+    room = 0.0 if refine or (refine is None and _has_maps(traced)) else MISSED
+    if refine is False or (refine is None and wanted[0] == "gain"):  # a given gain is not changed
+        room = math.inf
+    planner = Planner(traced, *wanted)
+    layers = planner.plan(to_be_scaled=not room and _has_maps(traced))
+    planner.note_losses()
+    firing = {row.neuron_name: row.firing_rate for row in layers if not row.firing_rate <= row.firing_rate_std}
+    aims = {name: rate for name, rate in firing.items() if name and rate > 0}
+    return _Draft(layers, aims, room, planner.survival, planner.notes)
+
+
+def _misses(draft: _Draft, rates: Rates, last: str) -> bool:
+    """Whether layers are to be scaled; the few neurons of an output layer are no reason."""
+    off = [abs(float(np.mean(rates[name])) / rate - 1) for name, rate in draft.aims.items() if draft.room == 0 or name != last]
+    return max(off, default=0.0) > draft.room or (bool(draft.aims) and not draft.room)
+
+
+def _measuring(traced: Trace, scales: Sequence[Scale], quantity: str, value: float, reasons: list[str]) -> _Draft:
+    """By measurement: gains to begin with, and the rates that layers shall have."""
+    if quantity == "variance":
+        raise DomainError(quantity, value, f"can only be planned for plain chains of layers; here {reasons[0]}: give rate")
+    rate = value if quantity == "firing_rate" else RATE
+    aims = _aims(scales, rate) if quantity == "firing_rate" else {}
+    layers = []
+    for scale in scales:
+        neuron, aim = scale.layer.spiking.neuron, aims.get(scale.layer.neuron_name, math.nan)
+        about = scale.layer.neuron_name, neuron
+        first = scale.first_gain(rate) if scale.weights else math.nan
+        given = quantity == "gain" and not scale.layer.driven
+        for name, weight in scale.weights:
+            how = "as given" if given else scale.set_by
+            layers.append(LayerPlan(name, *about, fan_in(weight), value if given else first, aim, set_by=how))
+        for name, why in scale.kept.items():
+            weight = dict(zip(scale.layer.names, scale.layer.weights, strict=True))[name]
+            layers.append(LayerPlan(name, *about, fan_in(weight), measured(weight).gain, aim, set_by=f"kept: {why}"))
+        if not scale.weights and not scale.kept:
+            layers.append(LayerPlan(scale.layer.neuron_name, *about, 0, math.nan, aim, set_by=scale.set_by))
+    rates = {scale.layer.neuron_name: rate for scale in scales}
+    layers += [_readout(readout, rates) for readout in traced.readouts]
+    note = f"rates are measured, not planned by theory: {reasons[0]}" + (f", and {n} more" if (n := len(reasons) - 1) else "")
+    return _Draft(layers, aims, notes=[note], by_theory=False)
+
+
+def _readout(readout: Any, rates: dict[str, float]) -> LayerPlan:
+    name, weight, sources, shape = readout
+    plan, why = readout_plan(name, weight, sources, shape, rates), why_kept(name, weight, {})
+    return plan if why is None else replace(plan, gain=measured(weight).gain, set_by=f"kept: {why}")
+
+
+def _aims(scales: Sequence[Scale], rate: float) -> dict[str, float]:
+    """The late rate for every layer that can be scaled. Layers that read a residual sum have all that earlier ones read, and
+    more: their rates are planned to grow a little from branch to branch.
+    """
+    aims: dict[str, float] = {}
+    below = [_branch_below(scales[:l], scale) for l, scale in enumerate(scales)]
+    grown = 1 + min(RISE, WHOLE_RISE / max(sum(each is not None for each in below), 1))
+    for scale, under in zip(scales, below, strict=True):
+        if scale.scaled:
+            aims[scale.layer.neuron_name] = rate if under is None else grown * aims.get(under, rate)
+    return aims
+
+
+def _branch_below(earlier: Sequence[Scale], scale: Scale) -> str | None:
+    """The last earlier layer that reads a part of the same sum."""
+    shared = (each.layer.neuron_name for each in reversed(earlier) if set(each.layer.names) & set(scale.layer.names))
+    return next(shared, None)
+
+
+def _draw(traced: Trace, scales: Sequence[Scale], layers: Sequence[LayerPlan], generator: Any) -> None:
+    """Draw all weights of the plan that are not kept; γ is 1, and biases are 0."""
+    modules = {name: weight for scale in scales for name, weight in scale.weights}
+    modules |= {name: weight for name, weight, *_ in traced.readouts}
+    drawn = [row for row in layers if row.name in modules and not row.set_by.startswith("kept")]
+    fill([modules[row.name] for row in drawn], drawn, generator)
+    for _, norm in (each for scale in scales for each in scale.norms):
+        with written(norm):
+            norm.weight.fill_(1.0)
+            if norm.bias is not None:
+                norm.bias.zero_()
+
+
+def fill(weights: Sequence[Any], plan: Sequence[LayerPlan], generator: Any) -> None:
     """Fill every layer in parallel, each from its own generator seeded by the given one, so that the number of threads has no
     effect on the weights.
     """
-    weights = [weight for _, weight in _weights(traced)]
     check_range(weights, plan)
     device = "cpu" if generator is None else generator.device
     seeds = torch.randint(2**63 - 1, (len(weights),), generator=generator, device=device).tolist()
@@ -139,3 +226,48 @@ def fill(traced: Trace, plan: list[LayerPlan], generator: Any) -> None:
         finally:
             to_the_end([pool.shutdown])  # after an interrupt, drawing must end before weights are restored
     torch.clear_autocast_cache()  # it holds the old weights
+
+
+def _outcome(traced: Trace, scales: Sequence[Scale], draft: _Draft, rates: Rates, passes: int, *, filled: bool) -> ModelPlan:
+    """The plan with present gains and measured rates; DomainError if a layer that must fire does not."""
+    last = traced.layers[-1].neuron_name
+    silent = next((scale for scale in scales if not rates[scale.layer.neuron_name].any()), None)
+    if passes and not draft.by_theory and silent is not None and silent.layer.neuron_name != last:
+        rule = f"stays silent on these inputs at any scale ({silent.set_by}): the model is left as it was"
+        raise DomainError("model", silent.layer.neuron_name, rule)
+    halved = {name: len(values) >= HALVED for name, values in rates.items()}
+    on_batch = {name: float(np.mean(values[::2] if halved[name] else values)) for name, values in rates.items()}
+    fresh = {name: float(np.mean(values[1::2])) if halved[name] else math.nan for name, values in rates.items()}
+    factors = {scale.layer.neuron_name: scale.factor for scale in scales if scale.by_weights}
+    layers, missed = [], {}
+    for row in draft.layers:
+        if row.neuron_name:
+            now = on_batch[row.neuron_name]
+            row = replace(row, gain=row.gain * factors.get(row.neuron_name, 1.0) if "kept" not in row.set_by else row.gain)
+            if passes and draft.by_theory:
+                row = replace(row, set_by=SCALED)
+            if passes and row.neuron_name in draft.aims and abs(now / row.firing_rate - 1) > REACHED:
+                missed[row.neuron_name] = row.firing_rate
+            if row.neuron_name in missed or math.isnan(row.firing_rate):
+                row = replace(row, firing_rate=now)
+            std = row.firing_rate_std if math.isfinite(row.firing_rate_std) else float(rates[row.neuron_name].std())
+            row = replace(row, firing_rate_std=std, measured_rate=now, fresh_rate=fresh[row.neuron_name])
+        layers.append(row)
+    survival = draft.survival if math.isfinite(draft.survival) else float((rates[last] > 0).mean())
+    notes = [*draft.notes, *_notes(scales, missed, passes, halved[last])]
+    return ModelPlan(tuple(layers), traced.steps, survival, filled, tuple(notes))
+
+
+def _notes(scales: Sequence[Scale], missed: dict[str, float], passes: int, halved: bool) -> list[str]:
+    """On layers that do not reach their rate, on the mode of normalisations, and on what was measured."""
+    words = []
+    if missed:
+        first, more = next(iter(missed)), f" and {len(missed) - 1} more" if len(missed) > 1 else ""
+        words.append(f"a late rate of {missed[first]:.3g} is out of reach for {first}{more}: planned is the nearest one found")
+    if any(scale.norms for scale in scales):
+        training = any(norm.training for scale in scales for _, norm in scale.norms)
+        words.append(f"rates are those of normalisations in {'train' if training else 'eval'} mode")
+    if passes:
+        inputs = "every second input, fresh rates are those on the others" if halved else "all inputs"
+        words.append(f"layers are scaled to these rates on {inputs}, in {passes} forward passes")
+    return words

@@ -25,55 +25,64 @@ def init_model(
 ) -> ModelPlan:
     r"""Set all weights of a spiking model so that its layers keep firing; biases are set to 0.
 
-    Weights are drawn from ``N(0, g²/n)`` with ``n`` the fan-in. Layers driven by the input get their own gain, from the second
-    moments of the batch over the steps; all others the gain for which deep layers are at a fixed point of
+    Weights are drawn from ``N(0, g²/n)`` with ``n`` the fan-in. In a plain chain of layers, those driven by the input get their
+    own gain, from the second moments of the batch over the steps; all others the gain for which deep layers are at a fixed
+    point of
 
     .. math:: \mathrm{Cov}[I_t, I_{t'}] = g^2\, \mathrm{E}[S_t S_{t'}]
 
-    at the wanted late rate ("late": the second half of the steps), corrected for the widths of the layers.
+    at the wanted late rate ("late": the second half of the steps), corrected for the widths of the layers. Any other model
+    (pools, normalisations, residual sums, attention, neurons that theory does not know) is drawn, measured in forward passes
+    of the batch, and scaled layer by layer until each has its late rate. Behind a normalisation γ is scaled, elsewhere the
+    weights.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Linear layers and convolutions followed by spiking modules of snnTorch (Leaky, Synaptic), SpikingJelly (IFNode,
-        LIFNode, ParametricLIFNode), Norse (LIFBoxCell, LIFCell, LIF) or sinabs (LIF, IAF). The loop over time is in its
-        forward, in multi-step modules, or left to the caller (``steps``).
+        Any model with spiking modules of snnTorch, SpikingJelly, Norse, sinabs, or registered by ``vf.init.reads``. The loop
+        over time is in its forward, in multi-step modules, or left to the caller (``steps``).
     inputs : tensor, tuple or dict
         A batch as the model takes it: positional arguments as a tuple, keyword arguments as a dict.
     rate : float, optional
-        Wanted late firing rate of every layer, in spikes per neuron and step. By default 0.2, or the nearest rate above that a
-        constant gain sustains. An unattainable rate raises DomainError with the attainable range; a rate that networks of these
-        widths do not sustain gives a note with one that they do.
+        Wanted late firing rate of every layer, in spikes per neuron and step. By default 0.2, or in plain chains the nearest
+        rate above that a constant gain sustains. There an unattainable rate raises DomainError with the attainable range; a
+        rate that networks of these widths do not sustain gives a note with one that they do. In other models a layer that
+        cannot have the rate is planned with the nearest one that it has at any scale, and a note says so; layers that read a
+        residual sum are planned with rates that grow by 5 % per branch, by less in long sums.
     variance : float, optional
-        Alternatively, the wanted late variance of the membranes at the spike test.
+        Alternatively, the wanted late variance of the membranes at the spike test; for plain chains.
     gain : float, optional
         Alternatively, the gain of all layers except those driven by the input.
     steps : int, optional
         For a model that does one step per call: number of calls with the same inputs.
     refine : bool, optional
-        Measure the drawn network on the batch, and scale each layer's weights until it has its planned late rate, in a few
-        forward passes. By default for models with convolutions (where single networks deviate from the mean), unless a gain is
-        given.
+        Measure the drawn network on the batch, and scale each layer until it has its planned late rate, in a few forward
+        passes. By default for models with convolutions (where single networks deviate from the mean), and if a drawn dense
+        network misses its plan by more than 10 %, unless a gain is given. Models that theory does not plan are always scaled.
     dry_run : bool
-        Only plan; nothing is changed.
+        Only plan; nothing is changed. Where layers are to be scaled they are drawn, measured and put back.
     generator : torch.Generator, optional
 
     Returns
     -------
     ModelPlan
+        ``set_by`` of each layer says how it was set, ``measured_rate`` and ``fresh_rate`` what its rate is now, on the batch
+        and on every second input of 16 or more, which are held out.
 
     Raises
     ------
     DomainError
-        For a model that is not a plain chain of supported layers (the message names the module), and inputs that do not fit.
+        For inputs that do not fit, a missing ``steps``, a model in which no weights can be set or a layer stays silent at any
+        scale.
 
     Notes
     -----
-    **Assumes** independent weights, and many channels in convolutions unless ``refine`` measures them. Layers without a neuron
-    after them (readouts) get outputs of variance 1 at every step. Dropout is off. Weights and biases are set at the end: after
-    an error or interrupt the model is unchanged. Neurons with several spikes per step (sinabs with ``MultiSpike``) have no
-    stable rate, and single networks drift from the mean over networks: ``.notes`` says over how many layers they keep it.
-    **Source**: derived here.
+    **Assumes** independent weights, and many channels in convolutions unless ``refine`` measures them. Weights that are shared,
+    or computed from other parameters, are kept. Layers without a neuron after them (readouts) get outputs of variance 1 at
+    every step. Normalisations stay in their mode; rates are those of this mode. Dropout is off. Weights, biases and γ are set
+    at the end: after an error or interrupt the model is unchanged. Neurons with several spikes per step (sinabs with
+    ``MultiSpike``) have no stable rate, and single networks drift from the mean over networks: ``.notes`` says over how many
+    layers they keep it. **Source**: derived here.
 
     Examples
     --------

@@ -16,11 +16,11 @@ from varflow.model.neurons import Neuron
 from varflow.results import LayerPlan, late_steps
 from varflow.theory.roots import first_to_hold
 from varflow.torch_models.layer_gains import LOWEST, RATE, Deep, deep_layer, highest_rate, layer_gain, reach, run_deep
-from varflow.torch_models.prediction import Prediction, input_moments, predict
+from varflow.torch_models.prediction import Prediction, input_moments, predict, uncovered
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import Moments, border
 
-__all__ = ["Planner"]
+__all__ = ["Planner", "beyond_a_chain", "readout_plan"]
 
 CORRECTIONS = 6  # largest number of corrections of the gain for finite width
 ON_TARGET = 0.015  # relative deviation from the wanted rate that needs no correction: below the scatter of networks
@@ -42,7 +42,10 @@ class Planner:
         self.aims = {neuron: self._aim(neuron) for neuron in dict.fromkeys(layer.neuron for layer in traced.layers)}
         self.gains = [self._first_gain(layer) if layer.driven else self._deep_gain(layer) for layer in traced.layers]
 
-    def plan(self) -> list[LayerPlan]:
+    def plan(self, to_be_scaled: bool = False) -> list[LayerPlan]:
+        """The rows of the plan. Layers that will be scaled to their rates on the batch are not predicted at their widths."""
+        if to_be_scaled:
+            return self._rows([self.aims[layer.neuron].firing_rate for layer in self.trace.layers])
         predicted = self.predict()
         if self.quantity != "gain":
             for _ in range(CORRECTIONS):
@@ -53,14 +56,13 @@ class Planner:
         self.survival = float(predicted.survival[-1])
         drifts = (self._drift(neuron, predicted) for neuron, aim in self.aims.items() if not aim.settles)
         self.notes += filter(None, drifts)
-        spread = predicted.late_rates.std(0)
-        rates = predicted.late_rates.mean(0)
-        rows = zip(self.trace.layers, self.fans, self.gains, rates.tolist(), spread.tolist(), strict=True)
+        return self._rows(predicted.late_rates.mean(0).tolist(), predicted.late_rates.std(0).tolist())
+
+    def _rows(self, rates: list[float], stds: list[float] | None = None) -> list[LayerPlan]:
+        rows = zip(self.trace.layers, self.fans, self.gains, rates, stds or [math.nan] * len(rates), strict=True)
         plan = [LayerPlan(layer.name, layer.neuron_name, layer.neuron, fan, g, p, std) for layer, fan, g, p, std in rows]
-        return plan + [
-            self._readout(*readout, dict(zip((r.neuron_name for r in plan), rates, strict=True)))
-            for readout in self.trace.readouts
-        ]
+        by_name = {row.neuron_name: row.firing_rate for row in plan}
+        return plan + [readout_plan(*readout, by_name) for readout in self.trace.readouts]
 
     def note_losses(self) -> None:
         """Note the inputs that do not reach the last layer: those that are zero, and those lost at these widths."""
@@ -69,7 +71,7 @@ class Planner:
         full = float(there.mean())  # fraction of the inputs
         if full < 1:
             self.notes.append(f"{100 * (1 - full):.3g} % of the inputs are all zero and cannot activate any layer")
-        if self.survival < SURVIVAL * full:
+        if self.survival < SURVIVAL * full:  # NaN if not predicted
             self.notes.append(self._lost(full))
 
     def _lost(self, full: float) -> str:
@@ -181,12 +183,21 @@ class Planner:
             changed = True
         return changed
 
-    def _readout(
-        self, name: str, weight: Any, sources: tuple[str, ...], shape: tuple[int, ...], rates: dict[str, float]
-    ) -> LayerPlan:
-        """Outputs of variance 1 at every step, from spikes at the predicted rate."""
-        power = max(sum(rates.get(source, 1.0) for source in sources), 1e-3)
-        return LayerPlan(name, "", None, fan_in(weight), border(weight, shape) / math.sqrt(power))
+
+def readout_plan(
+    name: str, weight: Any, sources: tuple[str, ...], shape: tuple[int, ...], rates: dict[str, float]
+) -> LayerPlan:
+    """Outputs of variance 1 at every step, from spikes at the planned rates."""
+    power = max(sum(rates.get(source, 1.0) for source in sources), 1e-3)
+    return LayerPlan(name, "", None, fan_in(weight), border(weight, shape) / math.sqrt(power))
+
+
+def beyond_a_chain(trace: Trace) -> list[str]:
+    """What makes a model more than a plain chain of weight layers and known neurons, by name; empty if theory plans it."""
+    unknown = [
+        f"{layer.neuron_name} is a neuron that theory does not know" for layer in trace.layers if not layer.spiking.neuron
+    ]
+    return unknown or uncovered(trace)
 
 
 def _below(rate: float) -> str:

@@ -1,83 +1,193 @@
-r"""Scaling of weights until each layer of the drawn network has its planned late rate on the batch.
+r"""Scaling of each layer's currents until its late rate on the batch is the planned one.
 
-The plan holds in the mean over networks. A single convolutional network deviates from it, since all sites see the same few
-kernels. A pass measures all layers; with ``r_l`` the measured rate divided by the planned one,
+All layers at once, then those that are left one by one, in the order in which they run. A pass measures all layers; with
+``r_l`` the measured rate divided by the planned one,
 
 .. math:: \Delta \ln g_l = -(\ln r_l - \tfrac a2 \ln r_{l-1})/a, \qquad a = z φ(z)/Q(z), \quad Q(z) = r
 
-corrects each layer's own deviation without that caused by the layer below. ``a`` is ``d ln r/d ln g`` of a memoryless neuron,
-accurate enough for convergence in a few passes.
+corrects each layer's own deviation without that caused by the layer below (which has no effect behind a normalisation). ``a``
+is ``d ln r/d ln g`` of a memoryless neuron, accurate enough for convergence in a few passes. A single layer's rate is a rising
+function of ``ln g``, in small layers with steps: it is bracketed, and the bracket is cut by the secant or halved.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
 import torch
 
-from varflow.results import LayerPlan, late_steps
-from varflow.torch_models.prediction import rates_by_step
-from varflow.torch_models.tensor_memory import written
-from varflow.torch_models.traced import Trace, TracedLayer
-from varflow.torch_models.walker import trace
+from varflow._restoring import kept
+from varflow.results import late_steps
+from varflow.torch_models.library_neurons import Spiking
+from varflow.torch_models.prediction import split_steps
+from varflow.torch_models.provenance import tensors_in
+from varflow.torch_models.scales import Scale
+from varflow.torch_models.traced import Trace
+from varflow.torch_models.walker import forward
 
-__all__ = ["late_rates", "refined"]
+__all__ = ["HALVED", "REFINED", "late_rates", "settle"]
 
-PASSES = 12  # forward passes, at most
+HALVED = 16  # inputs from which every second one is held out, to measure rates on fresh inputs
+PASSES = 12  # forward passes with all layers at once, at most
+SINGLE = 10  # forward passes for a single layer, at most
 REFINED = 0.02  # relative deviation from the planned rate at which refinement ends
-LARGEST_STEP = 0.3  # of one layer in one pass, in ln g
+ALIKE = 0.05  # deviations in ln r that differ by less are alike: the smaller change of weights is preferred
+LARGEST_STEP, FAR_STEP = 0.3, 1.2  # of one layer in one pass, in ln g: close to its rate, and a factor of 2 or more from it
+NARROW = 0.005  # of a bracket in ln g: less than the rate's own steps
+FARTHEST = math.log(1e3)  # from the first gain, in ln g
+SILENT = math.log(0.01)  # ln r of a layer without spikes
+Rates = dict[str, np.ndarray]
 
 
-def late_rates(model: Any, inputs: Any, steps: int | None = None) -> dict[str, float]:
-    """Measured late rates, averaged over the inputs, by name of the neuron layer."""
-    found: dict[str, list[float]] = defaultdict(list)
+def late_rates(model: Any, inputs: Any, steps: int | None, traced: Trace) -> Rates:
+    """Measured late rates of every input, by name of the neuron layer."""
+    modules = dict.fromkeys(layer.module for layer in traced.layers)
+    calls = {module: iter([layer for layer in traced.calls if layer.module is module]) for module in modules}
+    found: dict[str, list[np.ndarray]] = {layer.neuron_name: [] for layer in traced.layers}
 
-    def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
-        found[layer.neuron_name] += rates_by_step(layer.spiking, spikes.float())
+    def watch(module: Any, args: Any, out: Any) -> None:
+        layer = next(calls[module], None)  # one module may serve several layers
+        if layer is not None:  # None if the spikes led to more calls than in the trace
+            found[layer.neuron_name] += _by_step(layer.spiking, tensors_in(out)[0])
 
-    trace(model, inputs, steps, record)
-    return {name: sum(rates[late_steps(len(rates))]) / len(rates[late_steps(len(rates))]) for name, rates in found.items()}
+    def measured() -> None:
+        for module in modules:
+            module.register_forward_hook(watch)
+        with torch.no_grad():
+            forward(model, inputs, steps, list(modules))
+
+    kept(model, measured)
+    return {name: np.mean(rates[late_steps(len(rates))], axis=0) for name, rates in found.items()}
 
 
-def refined(
-    model: Any, inputs: Any, steps: int | None, traced: Trace, plan: Sequence[LayerPlan]
-) -> tuple[list[LayerPlan], float]:
-    """The plan with the present gains of the weights, and the largest remaining relative deviation.
+def _by_step(spiking: Spiking, spikes: Any) -> list[np.ndarray]:
+    """Mean spikes of every input, step by step."""
+    steps = spikes[None] if spiking.time_axis is None else split_steps(spiking, spikes)
+    rates = steps.detach().float().reshape(*steps.shape[:2], -1).mean(-1) if steps.dim() > 1 else steps[:, None].float()
+    return list(rates.cpu().numpy().astype(float))
 
-    Almost silent layers, whose rate is below its spread, keep their gain.
+
+def settle(scales: list[Scale], aims: dict[str, float], measure: Callable[[], Rates]) -> tuple[Rates, int]:
+    """Scale layers until each has the rate aimed at, or the nearest within reach; the rates then, and the number of passes.
+
+    Every second input of a batch of at least ``HALVED`` is held out.
     """
-    planned = {layer.neuron_name: layer.firing_rate for layer in plan if layer.firing_rate > layer.firing_rate_std}
-    factors = dict.fromkeys(planned, 1.0)
-    best, left = dict(factors), math.inf
-    for number in range(PASSES):
-        measured = late_rates(model, inputs, steps)
-        off = {name: math.log(min(max(measured[name] / rate, 0.1), 10.0)) for name, rate in planned.items()}
-        worst = max(map(abs, off.values()), default=0.0)
-        if worst < left:
-            best, left = dict(factors), worst
-        if left < REFINED or number == PASSES - 1:
-            break
-        for layer in (layer for layer in traced.layers if layer.neuron_name in planned):
-            rise = _rise(planned[layer.neuron_name])
-            step = (0.5 * rise * off.get(layer.sources[0], 0.0) - off[layer.neuron_name]) / rise
-            _scale(layer, factors, factors[layer.neuron_name] * math.exp(min(max(step, -LARGEST_STEP), LARGEST_STEP)))
-    for layer in traced.layers:  # layers of few neurons may not converge: keep the best
-        if layer.neuron_name in planned:
-            _scale(layer, factors, best[layer.neuron_name])
-    return [replace(layer, gain=layer.gain * best.get(layer.neuron_name, 1.0)) for layer in plan], math.expm1(left)
+    return _Settling([scale for scale in scales if scale.layer.neuron_name in aims and scale.scaled], aims, measure).done()
 
 
-def _scale(layer: TracedLayer, factors: dict[str, float], wanted: float) -> None:
-    """Rescale a layer's weights to a new factor."""
-    with written(layer.weights[0]):
-        layer.weights[0].weight.mul_(wanted / factors[layer.neuron_name])
-    torch.clear_autocast_cache()  # it holds the old weights
-    factors[layer.neuron_name] = wanted
+class _Settling:
+    """Present factors, and the rates measured with them."""
+
+    def __init__(self, scales: list[Scale], aims: dict[str, float], measure: Callable[[], Rates]):
+        self.scales, self.aims, self.measure = scales, aims, measure
+        self.rates: Rates = {}
+        self.passes = 0
+
+    def done(self) -> tuple[Rates, int]:
+        self._all_at_once()
+        for scale in self.scales:
+            if abs(self._off(scale)) > REFINED and self._fed(scale):
+                self._one(scale)
+        return self.rates, self.passes
+
+    def _measure(self) -> None:
+        self.rates = self.measure()
+        self.passes += 1
+
+    def _rate(self, name: str) -> float:
+        rates = self.rates[name]
+        return float(np.mean(rates[::2] if len(rates) >= HALVED else rates))
+
+    def _off(self, scale: Scale) -> float:
+        """``ln r`` of a layer."""
+        name = scale.layer.neuron_name
+        return max(math.log(max(self._rate(name), 1e-30) / self.aims[name]), SILENT)
+
+    def _fed(self, scale: Scale) -> bool:
+        """Whether any of the layers below fires."""
+        below = [self._rate(name) for name in scale.layer.sources if name in self.rates]
+        return len(below) < len(scale.layer.sources) or any(below)
+
+    def _to(self, factors: list[float]) -> list[float]:
+        """The deviations of all layers with these factors."""
+        for scale, factor in zip(self.scales, factors, strict=True):
+            if factor != scale.factor:
+                scale.to(factor)
+        self._measure()
+        return [self._off(scale) for scale in self.scales]
+
+    def _all_at_once(self) -> None:
+        factors = [scale.factor for scale in self.scales]
+        best, left, now = factors, math.inf, factors
+        for _ in range(PASSES):
+            off = self._to(factors)
+            if sum(map(abs, off)) < left:
+                best, left = factors, sum(map(abs, off))
+            now = factors
+            if max(map(abs, off), default=0.0) < REFINED:
+                break
+            steps = self._newton(off)
+            factors = [factor * math.exp(step) for factor, step in zip(factors, steps, strict=True)]
+        if best is not now:  # layers of few neurons may not converge: keep the best
+            self._to(best)
+
+    def _newton(self, off: list[float]) -> list[float]:
+        """The steps of all layers in ln g."""
+        of = {scale.layer.neuron_name: each for scale, each in zip(self.scales, off, strict=True)}
+        steps = []
+        for scale, own in zip(self.scales, off, strict=True):
+            rise = _rise(self.aims[scale.layer.neuron_name])
+            below = of.get(scale.layer.sources[0], 0.0) if scale.by_weights and scale.layer.sources else 0.0
+            most = FAR_STEP if abs(own) > math.log(2) else LARGEST_STEP
+            step = (0.5 * rise * below - own) / rise if self._fed(scale) else 0.0
+            left = FARTHEST - abs(math.log(scale.factor))
+            steps.append(math.copysign(min(abs(step), most, max(left, 0.0)), step))
+        return steps
+
+    def _one(self, scale: Scale) -> None:
+        """Bracket one layer's factor; of those tried, the nearest to its rate, and of those alike the nearest to the first."""
+        start = math.log(scale.factor)
+        tried = [(start, self._off(scale))]
+        low, high = (tried[0], None) if tried[0][1] < 0 else (None, tried[0])
+        step = LARGEST_STEP
+        while len(tried) < SINGLE and abs(tried[-1][1]) > REFINED:
+            if low is not None and high is not None:
+                if high[0] - low[0] < NARROW:
+                    break
+                at = _between(low, high)
+            else:
+                at, off = tried[-1]
+                step = min(max(2 * step, abs(off)), 4 * LARGEST_STEP + abs(off))
+                at = at + step if off < 0 else at - step
+                if abs(at) > FARTHEST:
+                    break
+            tried.append((at, self._at(scale, at)))
+            low, high = (tried[-1], high) if tried[-1][1] < 0 else (low, tried[-1])
+        chosen = self._choice(tried)
+        if chosen != tried[-1][0]:
+            self._at(scale, chosen)
+
+    def _at(self, scale: Scale, log_factor: float) -> float:
+        scale.to(math.exp(log_factor))
+        self._measure()
+        return self._off(scale)
+
+    @staticmethod
+    def _choice(tried: list[tuple[float, float]]) -> float:
+        least = min(abs(off) for _, off in tried)
+        room = 0.0 if least < REFINED else ALIKE
+        return min((at for at, off in tried if abs(off) <= least + room), key=lambda at: abs(at - tried[0][0]))
+
+
+def _between(low: tuple[float, float], high: tuple[float, float]) -> float:
+    """The secant's zero, within the middle 80 % of a bracket."""
+    (a, below), (b, above) = low, high
+    part = below / (below - above)
+    return a + min(max(part, 0.1), 0.9) * (b - a)
 
 
 def _rise(rate: float) -> float:

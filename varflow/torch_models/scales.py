@@ -1,0 +1,138 @@
+"""What sets the scale of each neuron layer's currents: its weights, or γ of the normalisation behind them.
+
+A layer owns what no earlier layer has: in a residual sum the modules of its last branch. Behind a normalisation the scale of
+the weights has no effect in train mode, while γ has the same in both modes, so γ is what is scaled.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from varflow.init.gains import gain_for_rate
+from varflow.torch_models.refusals import integrators
+from varflow.torch_models.tensor_memory import overlap, repeats, written
+from varflow.torch_models.traced import Trace, TracedLayer
+from varflow.torch_models.wiring import border
+
+__all__ = ["Scale", "scales_of", "why_kept"]
+
+MOST = 0.4  # rate at which the first gain is taken for higher ones: memoryless neurons with weights of mean 0 stay below 1/2
+
+
+@dataclass(slots=True, eq=False)
+class Scale:
+    """One neuron layer's own modules.
+
+    Attributes
+    ----------
+    layer : TracedLayer
+    weights : list of (str, module)
+        Its own weight layers that can be drawn.
+    kept : dict of str to str
+        Its other weight layers, and why they keep their weights.
+    norms : list of (str, module)
+        Its own normalisations with γ.
+    scaled : list of modules
+        Those whose ``weight`` is multiplied; empty if the layer has nothing to scale.
+    set_by : str
+        In words: "measured: weights", "measured: γ of bn1", "kept: …".
+    factor : float
+        Present factor on what was drawn.
+    """
+
+    layer: TracedLayer
+    weights: list[tuple[str, Any]]
+    kept: dict[str, str]
+    norms: list[tuple[str, Any]]
+    scaled: list[Any] = field(default_factory=list)
+    set_by: str = ""
+    factor: float = 1.0
+
+    @property
+    def by_weights(self) -> bool:
+        """Whether its weights are what is scaled."""
+        return bool(self.scaled) and not self.norms
+
+    def to(self, factor: float) -> None:
+        """Rescale to a new factor."""
+        for module in self.scaled:
+            with written(module):
+                module.weight.mul_(factor / self.factor)
+        torch.clear_autocast_cache()  # it holds the old weights
+        self.factor = factor
+
+    def first_gain(self, rate: float) -> float:
+        """The gain to draw with: that of memoryless neurons for this rate, with inputs of the same rate or of the strength of
+        the batch; outputs of variance 1 for neurons that are not scaled.
+        """
+        neuron, layer = self.layer.spiking.neuron, self.layer
+        unit = 1.0 if neuron is None or neuron.threshold <= 0 else neuron.threshold / neuron.input_scale
+        gain = unit * gain_for_rate(min(rate, MOST), threshold=1.0) if self.scaled else 1 / math.sqrt(rate)
+        if layer.driven:
+            squares = [float(x.double().square().mean()) for x in layer.weight_inputs]
+            gain *= math.sqrt(rate * len(squares) / sum(squares))
+        return gain * border(layer.weights[0], layer.input_shape) / math.sqrt(max(len(self.weights), 1))
+
+
+def scales_of(model: Any, traced: Trace) -> list[Scale]:
+    """What sets the scale of every layer, in the order of the layers."""
+    owners: dict[str, Any] = {}  # weight modules by name
+    norms: set[Any] = set()
+    names = {module: name for name, module in model.named_modules()}
+    unscaled = dict(integrators(traced))
+    found = []
+    for layer in traced.layers:
+        own = [(name, weight) for name, weight in zip(layer.names, layer.weights, strict=True) if name not in owners]
+        kept = {name: why for name, weight in own if (why := why_kept(name, weight, owners))}
+        owners |= dict(own)
+        fresh = [(names[norm], norm) for norm in getattr(layer, "normalising", ()) if norm not in norms]
+        norms |= {norm for _, norm in fresh}
+        scale = Scale(layer, [(name, weight) for name, weight in own if name not in kept], kept, _with_scale(fresh))
+        _choose(scale, bool(fresh), unscaled.get(layer.neuron_name))
+        found.append(scale)
+    return found
+
+
+def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
+    """Set what is scaled, and say so."""
+    layer, neuron = scale.layer, scale.layer.spiking.neuron
+    acting = [weight for name, weight in scale.weights if name in layer.scaled_by]
+    if unscaled or (neuron is not None and neuron.threshold <= 0):
+        words = unscaled or f"has a threshold of {neuron.threshold:g}"  # pyright: ignore[reportOptionalMemberAccess]
+        scale.set_by = f"kept: {layer.neuron_name} {words}"
+    elif scale.norms:
+        scale.scaled = [norm for _, norm in scale.norms]
+        scale.set_by = f"measured: γ of {_named([name for name, _ in scale.norms])}"
+    elif acting:
+        scale.scaled, scale.set_by = acting, "measured: weights"
+    elif scale.kept:
+        scale.set_by = f"kept: {next(iter(scale.kept.values()))}"
+    else:
+        words = "a normalisation without γ before it" if normalised or layer.normalised_by else "no weights of its own"
+        scale.set_by = f"kept: {layer.neuron_name} has {words}"
+
+
+def _with_scale(norms: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Normalisations with a γ that can be set."""
+    return [(name, norm) for name, norm in norms if isinstance(norm._parameters.get("weight"), torch.nn.Parameter)]
+
+
+def why_kept(name: str, weight: Any, owners: dict[str, Any]) -> str | None:
+    """Why weights cannot be drawn, in words; ``owners`` are the weight modules before it."""
+    if not isinstance(weight._parameters.get("weight"), torch.nn.Parameter):
+        return f"{name} computes its weight from other parameters"
+    if not weight.weight.is_floating_point():
+        return f"{name} has weights of {weight.weight.dtype}"
+    if any(repeats(tensor) for tensor in (weight.weight, weight.bias) if tensor is not None):
+        return f"{name} has an expanded weight or bias, one number in several places"
+    held = ((owner, other._parameters.get("weight")) for owner, other in owners.items())
+    shared = next((owner for owner, tensor in held if tensor is not None and overlap(weight.weight, tensor)), None)
+    return None if shared is None else f"{name} shares its weights with {shared}"
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
