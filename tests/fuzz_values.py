@@ -25,7 +25,7 @@ BIAS = "vf.Network(width=12, depth=3, gain=2.2, bias_std=0.3)"
 LEAKY = "vf.Neuron(1.0, decay=0.5, reset='subtract')"
 IN_TIME = f"vf.Network(width=9, depth=2, gain=2.5, steps=3, neuron={LEAKY})"
 ROWS = "vf.drives.inputs([[1.0, 2.0], [0.5, -1.0]])"
-LAWS = ["'normal'", "'uniform'", "'laplace'", "'logistic'", "'student_t:5'", "vf.distributions.student_t(3)"]
+DISTRIBUTIONS = ["'normal'", "'uniform'", "'laplace'", "'logistic'", "'student_t:5'", "vf.distributions.student_t(3)"]
 NETWORKS = [
     SMALL,
     BIAS,
@@ -268,8 +268,8 @@ GOOD = {
     "law": ["'normal'", "'uniform'", "vf.weights.ternary(0.5)"],
     "core": ["vf.weights.ternary(0.5).core"],
     "offset": SIGNED,
-    "distribution": LAWS,
-    "obj": [*LAWS, "np.linspace(-3, 4, 30) ** 3", "np.linspace(-2, 3, 50)"],
+    "distribution": DISTRIBUTIONS,
+    "obj": [*DISTRIBUTIONS, "np.linspace(-3, 4, 30) ** 3", "np.linspace(-2, 3, 50)"],
     "weights.weight_law.obj": ["'normal'", "'uniform'", "vf.weights.lognormal()"],
     "drive": [
         "None",
@@ -373,7 +373,9 @@ INSTANCES = {
     "TemporalCriticalGain": [CRITICAL],
     "TemporalFixedPoint": [f"vf.temporal_fixed_point({IN_TIME}, points=256)"],
     "certified.CertifiedFixedPoints": ["vf.certified.fixed_points(threshold=1.0, gain=2.6)"],
-    "distributions.Distribution": [f"vf.distribution({law})" for law in [*LAWS, "np.linspace(-3, 4, 30) ** 3"]],
+    "distributions.Distribution": [
+        f"vf.distribution({distribution})" for distribution in [*DISTRIBUTIONS, "np.linspace(-3, 4, 30) ** 3"]
+    ],
     "drives.Currents": ["vf.drives.currents()"],
     "drives.Given": ["vf.drives.given([1.0, 2.0])", "vf.drives.given([[1.0, 2.0]])"],
     "drives.Inputs": [ROWS, "vf.drives.inputs(np.ones((2, 3, 4)))"],

@@ -507,7 +507,7 @@ def refused(result, option, value, rule):
 SMALL = "validate --width 10 --depth 2 --repeats 2"
 NUMERIC = [("x", "must be a number")]
 LEAKY = "lookup --fan-in 9 --rate 0.2 --steps 4"
-LAWS = [
+DISTRIBUTIONS = [
     ("cauchy", "choose one of"),
     ("''", "unknown"),
     ("student_t", "degrees of freedom"),
@@ -545,7 +545,7 @@ CLI = {
         "--width": [("3", "needs a depth")],
         "--depth": COUNT[:1],
         "--survival-target": [("1", "strictly between")],
-        "--distribution": LAWS,
+        "--distribution": DISTRIBUTIONS,
     },
     "lookup --threshold 1": {
         "--fan-in": [(None, "missing")],
@@ -563,7 +563,7 @@ CLI = {
     f"{LEAKY} --threshold 1 --decay 0.5": {"--reset": [("hard", "choose one of")], "--steps": [("0", "at least 1")]},
     f"{LEAKY} --threshold 1 --decay 0.5 --depth 5": {"--rate": [("0.01", "out of reach")]},
     "fixed-points --threshold 1": {name: NETWORK[name] for name in ("--threshold", "--gain", "--bias-std", "--mean-gain")}
-    | {"--distribution": LAWS[:2]},
+    | {"--distribution": DISTRIBUTIONS[:2]},
     "predict --threshold 1": {**NETWORK, "--threshold": [*THRESHOLD, ("36", "no preserving gain")]},
     "predict --threshold 1 --gain 2 --decay 0.5": {"--decay": [("2", "between 0 and 1")], "--steps": [("0", "at least 1")]},
     "simulate --threshold 1 --width 9": NETWORK

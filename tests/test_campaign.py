@@ -91,10 +91,10 @@ class TestKeys:
     def test_the_random_state_of_a_scipy_distribution_does_not_count(self):
         import scipy.stats  # here, since workers import this file
 
-        laws = [scipy.stats.laplace(scale=scale) for scale in (1.0, 1.0, 2.0)]
-        for seed, law in enumerate(laws):
-            law.random_state = seed
-        same, again, other = (key(law) for law in laws)
+        distributions = [scipy.stats.laplace(scale=scale) for scale in (1.0, 1.0, 2.0)]
+        for seed, distribution in enumerate(distributions):
+            distribution.random_state = seed
+        same, again, other = (key(distribution) for distribution in distributions)
         assert same == again != other
 
     @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from varflow.certified import distributions as certified_distributions  # noqa: 
 
 T5 = vf.distributions.student_t(5)
 BUILT_IN = ["normal", "uniform", "laplace", "logistic"]
-LAWS = [*BUILT_IN, T5]
+DISTRIBUTIONS = [*BUILT_IN, T5]
 PAPER = 1 / math.sqrt(vf.distribution("normal").sf(1.0))
 
 GAMMA_C = [
@@ -34,18 +34,18 @@ GAMMA_C = [
 ]
 
 
-@pytest.mark.parametrize(("law", "gamma"), GAMMA_C, ids=str)
-def test_published_critical_gains_are_enclosed(law, gamma):
+@pytest.mark.parametrize(("distribution", "gamma"), GAMMA_C, ids=str)
+def test_published_critical_gains_are_enclosed(distribution, gamma):
     for threshold in (1, 0.3, 1e-8, 30):
-        lower, upper = certified.critical_gain(threshold=threshold, distribution=law)
+        lower, upper = certified.critical_gain(threshold=threshold, distribution=distribution)
         assert upper == math.nextafter(lower, math.inf)
         published = threshold * mp.sqrt(mpf(gamma))
         assert lower * (1 - 1e-15) <= published <= upper * (1 + 1e-15)
-        assert vf.reference.critical_gain(threshold=threshold, distribution=law, digits=40) in certified.critical_gain(
-            threshold=threshold, distribution=law
+        assert vf.reference.critical_gain(threshold=threshold, distribution=distribution, digits=40) in certified.critical_gain(
+            threshold=threshold, distribution=distribution
         )
     for threshold in (0, -1.0):
-        assert certified.critical_gain(threshold=threshold, distribution=law) == (0, 0)
+        assert certified.critical_gain(threshold=threshold, distribution=distribution) == (0, 0)
 
 
 def test_closed_critical_gains_lie_in_the_bounds():
@@ -55,12 +55,12 @@ def test_closed_critical_gains_lie_in_the_bounds():
         assert mp.e * (1 + mpf(10) ** -15) not in certified.critical_gain(threshold=1, distribution="laplace")
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
-def test_the_count_changes_between_neighbouring_doubles_at_the_critical_gain(law):
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
+def test_the_count_changes_between_neighbouring_doubles_at_the_critical_gain(distribution):
     for threshold in (1.0, 0.7):
-        lower, upper = certified.critical_gain(threshold=threshold, distribution=law)
-        below = certified.fixed_points(threshold=threshold, gain=lower, distribution=law)
-        above = certified.fixed_points(threshold=threshold, gain=upper, distribution=law)
+        lower, upper = certified.critical_gain(threshold=threshold, distribution=distribution)
+        below = certified.fixed_points(threshold=threshold, gain=lower, distribution=distribution)
+        above = certified.fixed_points(threshold=threshold, gain=upper, distribution=distribution)
         assert [point.stable for point in below] == [True]
         assert below.basin_edge == math.inf
         assert [point.stable for point in above] == [True, False, True]
@@ -68,12 +68,12 @@ def test_the_count_changes_between_neighbouring_doubles_at_the_critical_gain(law
         assert above[1].multiplier_enclosure.lower > 1 > above[2].multiplier_enclosure.upper
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
 @pytest.mark.parametrize("excess", [1e-14, 1e-9, 1e-3])
-def test_barely_above_the_critical_gain_the_reference_lies_inside(law, excess):
-    gain = certified.critical_gain(threshold=1, distribution=law).upper * (1 + excess / 2)
-    found = certified.fixed_points(threshold=1, gain=gain, distribution=law)
-    wanted = vf.reference.fixed_points(threshold=1, gain=gain, distribution=law, digits=40)
+def test_barely_above_the_critical_gain_the_reference_lies_inside(distribution, excess):
+    gain = certified.critical_gain(threshold=1, distribution=distribution).upper * (1 + excess / 2)
+    found = certified.fixed_points(threshold=1, gain=gain, distribution=distribution)
+    wanted = vf.reference.fixed_points(threshold=1, gain=gain, distribution=distribution, digits=40)
     assert len(found) == len(wanted) == 3
     for point, root in zip(found, wanted, strict=True):
         assert root.variance in point.enclosure
@@ -115,15 +115,15 @@ def test_uniform_by_the_cubic(gain, bias):
             assert root in point.enclosure
 
 
-def drawn(law, number, seed):
+def drawn(distribution, number, seed):
     """Thresholds of both signs, gains from half the critical one to thirty times it, half of them with bias."""
     rng = np.random.default_rng(seed)
-    critical = vf.critical_gain(threshold=1.0, distribution=law)
+    critical = vf.critical_gain(threshold=1.0, distribution=distribution)
     for index in range(number):
         theta = float(10 ** rng.uniform(-2, 1.5) * (1 if rng.random() < 0.85 else -1))
         setting = {"threshold": theta, "gain": float(abs(theta) * critical * 10 ** rng.uniform(-0.3, 1.5))}
         bias = float(abs(theta) * 10 ** rng.uniform(-4, 0.5)) if index % 2 else 0.0
-        yield setting | {"bias_std": bias, "distribution": law}
+        yield setting | {"bias_std": bias, "distribution": distribution}
 
 
 def agrees_with_theory(setting):
@@ -150,18 +150,20 @@ def reference_is_inside(found, setting):
         assert point.stable == root.stable
 
 
-@pytest.mark.parametrize("law", [*LAWS[:-1], pytest.param(LAWS[-1], marks=pytest.mark.slow)], ids=str)
-def test_random_networks_agree_with_theory_and_hold_the_reference(law):
-    for setting in drawn(law, 10, seed=3):
+@pytest.mark.parametrize(
+    "distribution", [*DISTRIBUTIONS[:-1], pytest.param(DISTRIBUTIONS[-1], marks=pytest.mark.slow)], ids=str
+)
+def test_random_networks_agree_with_theory_and_hold_the_reference(distribution):
+    for setting in drawn(distribution, 10, seed=3):
         reference_is_inside(agrees_with_theory(setting), setting)
-    for setting in drawn(law, 30, seed=4):
+    for setting in drawn(distribution, 30, seed=4):
         agrees_with_theory(setting)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("law", LAWS, ids=str)
-def test_a_thousand_random_networks_agree_with_theory_and_hold_the_reference(law):
-    for index, setting in enumerate(drawn(law, 1000, seed=5)):
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
+def test_a_thousand_random_networks_agree_with_theory_and_hold_the_reference(distribution):
+    for index, setting in enumerate(drawn(distribution, 1000, seed=5)):
         found = agrees_with_theory(setting)
         if index < 100:
             reference_is_inside(found, setting)
@@ -183,8 +185,8 @@ def test_a_planted_wrong_tail_gives_disjoint_bounds(monkeypatch):
     small = mpf(10) ** -14
 
     def wrong():
-        law = normal()
-        return law._replace(tail=lambda z: law.tail(z) * (1 + certified_distributions.ball(float(small))))
+        distribution = normal()
+        return distribution._replace(tail=lambda z: distribution.tail(z) * (1 + certified_distributions.ball(float(small))))
 
     monkeypatch.setattr(certified_distributions, "_normal", wrong)
     planted = certified.fixed_points(threshold=1, gain=3)
@@ -192,24 +194,26 @@ def test_a_planted_wrong_tail_gives_disjoint_bounds(monkeypatch):
         assert max(point.enclosure.lower, other.enclosure.lower) > min(point.enclosure.upper, other.enclosure.upper)
 
 
-@pytest.mark.parametrize("law", [*LAWS, vf.distributions.student_t(2.3), vf.distributions.student_t(1e5)], ids=str)
-def test_tails_and_densities_hold_the_reference(law):
-    made = certified_distributions.distribution_named(law)
+@pytest.mark.parametrize(
+    "distribution", [*DISTRIBUTIONS, vf.distributions.student_t(2.3), vf.distributions.student_t(1e5)], ids=str
+)
+def test_tails_and_densities_hold_the_reference(distribution):
+    made = certified_distributions.distribution_named(distribution)
     for z in (-7.5, -1.75, -0.5, 0.125, 0.5, 1.0, 1.5, 2.25, 6.0):
         with certified.enclosure.precision(200):
             balls = made()
             tail, density = balls.tail(flint.arb(z)), balls.density(flint.arb(z))
-            assert vf.reference.sf(law, z, digits=40) in certified.enclosure.outward(tail)
-            assert vf.reference.pdf(law, z, digits=40) in certified.enclosure.outward(density)
+            assert vf.reference.sf(distribution, z, digits=40) in certified.enclosure.outward(tail)
+            assert vf.reference.pdf(distribution, z, digits=40) in certified.enclosure.outward(density)
             assert tail.rad() <= 1e-18 * tail.mid()
 
 
-@pytest.mark.parametrize("law", [*LAWS, vf.distributions.student_t(2.3)], ids=str)
-def test_what_the_proof_assumes_of_a_law(law):
+@pytest.mark.parametrize("distribution", [*DISTRIBUTIONS, vf.distributions.student_t(2.3)], ids=str)
+def test_what_the_proof_assumes_of_a_distribution(distribution):
     """``f`` and ``z f'/f`` fall, ``z f/S`` rises, and ``beyond`` bounds ``z² S`` from there on."""
     with certified.enclosure.precision(120):
-        balls = certified_distributions.distribution_named(law)()
-        grid = [flint.arb(z) for z in np.geomspace(0.01, 1.7 if law == "uniform" else 60, 60).tolist()]
+        balls = certified_distributions.distribution_named(distribution)()
+        grid = [flint.arb(z) for z in np.geomspace(0.01, 1.7 if distribution == "uniform" else 60, 60).tolist()]
         ratios = [z * balls.density(z) / balls.tail(z) for z in grid]
         assert all(not b < a for a, b in pairwise(ratios))
         for function in (balls.density, balls.log_slope):
@@ -224,11 +228,11 @@ def test_slopes_are_bounded_by_the_values_at_the_ends():
     from varflow.certified.layer import Layer
 
     with certified.enclosure.precision(120):
-        for law in LAWS:
+        for distribution in DISTRIBUTIONS:
             for threshold in (1, -1):
                 for bias in ("0", "0.04"):
                     parameters = (flint.arb(threshold), flint.arb(9), flint.arb(bias))
-                    layer = Layer(certified_distributions.distribution_named(law)(), *parameters)
+                    layer = Layer(certified_distributions.distribution_named(distribution)(), *parameters)
                     for low, width in ((-1.0, 0.25), (-0.5, 2.0), (1.0, 0.01)):
                         least, most = layer.slope(layer.place(flint.arb(low)), layer.place(flint.arb(low + width)))
                         for fraction in (0.0, 0.21, 0.5, 0.83, 1.0):
@@ -317,11 +321,11 @@ EXTREMES = [
 ]
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
 @pytest.mark.parametrize("setting", EXTREMES, ids=str)
-def test_extremes_are_decided(law, setting):
-    found = certified.fixed_points(**setting, distribution=law)
-    critical = certified.critical_gain(threshold=setting["threshold"], distribution=law)
+def test_extremes_are_decided(distribution, setting):
+    found = certified.fixed_points(**setting, distribution=distribution)
+    critical = certified.critical_gain(threshold=setting["threshold"], distribution=distribution)
     one = setting["threshold"] < 0 or setting.get("bias_std") == 1e140 or setting["gain"] < critical.lower
     assert [point.stable for point in found] == ([True] if one else [True, False, True])
     ends = [end for point in found for end in point.enclosure]
@@ -332,16 +336,16 @@ def test_extremes_are_decided(law, setting):
 
 
 def test_threshold_zero_and_below():
-    for law in LAWS:
-        zero = certified.fixed_points(threshold=0, gain=1.5, distribution=law)
+    for distribution in DISTRIBUTIONS:
+        zero = certified.fixed_points(threshold=0, gain=1.5, distribution=distribution)
         assert [point.enclosure for point in zero] == [(0.0, 0.0), (1.125, 1.125)]
         assert [point.stable for point in zero] == [False, True]
         assert zero[0].multiplier == math.inf
         assert zero.basin_edge == 0
-        assert [point.enclosure for point in certified.fixed_points(threshold=0, gain=2, bias_std=1, distribution=law)] == [
-            (3, 3)
-        ]
-        below = certified.fixed_points(threshold=-1, gain=1.5, distribution=law)
+        assert [
+            point.enclosure for point in certified.fixed_points(threshold=0, gain=2, bias_std=1, distribution=distribution)
+        ] == [(3, 3)]
+        below = certified.fixed_points(threshold=-1, gain=1.5, distribution=distribution)
         assert len(below) == 1
         assert below[0].stable
         assert below[0].multiplier_enclosure.upper < 0

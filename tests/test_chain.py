@@ -1,8 +1,8 @@
-"""The exact law at finite width: the chain against full matrices and enumeration, its special cases, and its draws.
+"""The exact distribution at finite width: the chain against full matrices and enumeration, its special cases, and its draws.
 
 The chain is deterministic, so its tests are exact: total variation and relative survival against ``scipy.stats.binom``, and
 an enumeration of the definition in mpmath that knows nothing of binomials. Draws are tested within ``K`` standard errors,
-each beside a wrong law that must fail.
+each beside a wrong distribution that must fail.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ def network(width=100, depth=5, gain=2.51, threshold=1.0, input_scale=1.0, stric
 
 
 def full_matrix_counts(described):
-    """Law of the count of every layer, by whole matrices of ``scipy.stats.binom.pmf``."""
+    """Distribution of the count of every layer, by whole matrices of ``scipy.stats.binom.pmf``."""
     n, theta = described.widths[0], described.neuron.threshold
     counts = np.arange(n + 1)
     with np.errstate(divide="ignore"):
         p = scipy.stats.norm.sf(theta / np.sqrt(described.gain**2 / n * counts))
     matrix = scipy.stats.binom.pmf(counts, n, p[:, None])
-    laws = [scipy.stats.binom.pmf(counts, n, scipy.stats.norm.sf(theta))]
+    distributions = [scipy.stats.binom.pmf(counts, n, scipy.stats.norm.sf(theta))]
     for _ in range(described.depth - 1):
-        laws.append(laws[-1] @ matrix)
-    return np.array(laws)
+        distributions.append(distributions[-1] @ matrix)
+    return np.array(distributions)
 
 
 IN_FULL = {
@@ -59,7 +59,7 @@ class TestAgainstTheFullMatrix:
     def test_total_variation_and_rare_survival(self, described):
         exact = full_matrix_counts(described)
         profile = vf.finite_width(described)
-        counts = [law.mass for law in vf.SpikeChain(described).propagate()]
+        counts = [distribution.mass for distribution in vf.SpikeChain(described).propagate()]
         distance = 0.5 * np.abs(np.array(counts) - exact).sum(axis=1)
         assert distance.max() <= 1e-12
         survival = exact[:, 1:].sum(axis=1)
@@ -84,7 +84,7 @@ class TestAgainstTheFullMatrix:
     def test_a_wrong_gain_is_seen(self):
         described = network(500, 30, 2.5)
         wrong = full_matrix_counts(network(500, 30, 2.5 * (1 + 1e-9)))
-        counts = [law.mass for law in vf.SpikeChain(described).propagate()]
+        counts = [distribution.mass for distribution in vf.SpikeChain(described).propagate()]
         assert 0.5 * np.abs(np.array(counts) - wrong).sum(axis=1).max() > 1e-10
 
     def test_without_the_whole_tails_rare_survival_would_be_wrong(self):
@@ -98,7 +98,7 @@ WIDE = {"living": (0.7, vf.gain(threshold=0.7)), "leaking": (1.0, 2.46), "dying"
 
 
 class TestCountGrid:
-    """The grid that holds the law of wide layers, at a width where every count can still be held."""
+    """The grid that holds the distribution of wide layers, at a width where every count can still be held."""
 
     @pytest.mark.parametrize(("theta", "gain"), WIDE.values(), ids=WIDE.keys())
     def test_total_variation_against_every_count(self, monkeypatch, theta, gain):
@@ -161,20 +161,20 @@ def enumerated(described):
             return mpf(int(mean > theta or (mean == theta and not neuron.strict)))
         return mp.erfc((theta - mean) / mp.sqrt(2 * variance)) / 2
 
-    def moments(law, variance_of, width):
-        mean = mp.fsum(p * variance_of(k) for k, p in law.items())
-        square = mp.fsum(p * variance_of(k) ** 2 for k, p in law.items())
+    def moments(distribution, variance_of, width):
+        mean = mp.fsum(p * variance_of(k) for k, p in distribution.items())
+        square = mp.fsum(p * variance_of(k) ** 2 for k, p in distribution.items())
         return mean, mp.sqrt(square - mean**2 + 2 * square / (width - 1)) if width > 1 else None
 
     drive = scale**2 * mpf(float(described.drive.current_variances[0]))
-    rows, law = [], None
+    rows, distribution = [], None
     for l, (n, gain) in enumerate(zip(described.widths, described.gains, strict=True)):
         n = int(n)
         if l == 0:
             sources, variance_of, mean_of = {(): mpf(1)}, lambda pattern: drive, lambda pattern: mpf(0)
         else:
             before = int(described.widths[l - 1])
-            sources = law
+            sources = distribution
             weight, bias = (scale * mpf(float(gain))) ** 2 / before, (scale * mpf(described.bias_std)) ** 2
             shift = scale * mpf(described.mean_gain) / before
 
@@ -185,15 +185,15 @@ def enumerated(described):
                 return shift * sum(pattern)
 
         variance, variance_std = moments(sources, variance_of, n)
-        law = {}
+        distribution = {}
         for pattern, probability in sources.items():
             p = fires(mean_of(pattern), variance_of(pattern))
             for image in itertools.product((0, 1), repeat=n):
                 chance = mp.fprod(p if x else 1 - p for x in image)
-                law[image] = law.get(image, mpf(0)) + probability * chance
-        rate = mp.fsum(p * mpf(sum(x)) / n for x, p in law.items())
-        rate_square = mp.fsum(p * (mpf(sum(x)) / n) ** 2 for x, p in law.items())
-        alive = mp.fsum(p for x, p in law.items() if any(x))
+                distribution[image] = distribution.get(image, mpf(0)) + probability * chance
+        rate = mp.fsum(p * mpf(sum(x)) / n for x, p in distribution.items())
+        rate_square = mp.fsum(p * (mpf(sum(x)) / n) ** 2 for x, p in distribution.items())
+        alive = mp.fsum(p for x, p in distribution.items() if any(x))
         rows.append((variance, variance_std, rate, mp.sqrt(max(rate_square - rate**2, mpf(0))), alive))
     return rows
 
@@ -317,7 +317,7 @@ class TestInputs:
             np.testing.assert_allclose(together.per_input[name], rows, rtol=1e-11, atol=1e-14)
             np.testing.assert_allclose(getattr(together, name), rows.mean(axis=0), rtol=1e-11)
         assert np.ptp(together.per_input["survival"][:, 0]) > 0.5
-        # the law over networks is the mixture over inputs: second moments are means of second moments
+        # the distribution over networks is the mixture over inputs: second moments are means of second moments
         for name in ("variance", "firing_rate"):
             squares = np.array([getattr(p, name + "_std") ** 2 + getattr(p, name) ** 2 for p in alone])
             mixed = np.sqrt(squares.mean(axis=0) - getattr(together, name) ** 2)
@@ -479,8 +479,8 @@ class TestSampling:
     @pytest.mark.parametrize("width", [65, 100, 200])
     @pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0, 2.0, -0.5, -2.0])
     def test_variance_given_the_count_against_real_potentials(self, monkeypatch, width, threshold):
-        """Layer 1, where potentials are plain normals. The gamma law has the exact mean and variance given the count; its
-        shape is not exact, so the distribution is compared by Kolmogorov and Smirnov at a size where that does not show.
+        """Layer 1, where potentials are plain normals. The gamma distribution has the exact mean and variance given the
+        count; its shape is not exact: Kolmogorov and Smirnov compare it at a size where that does not show.
         """
         described = network(width, 1, 1.0, threshold)
         sample = vf.finite_width(described).sample

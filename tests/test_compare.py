@@ -1,6 +1,6 @@
 """The verdict: it keeps its false-alarm rate, rejects what is wrong with the power computed beforehand, and never breaks.
 
-Every ensemble of the first kind is drawn from the theory's own law, so that the theory is true and each rejection is a
+Every ensemble of the first kind is drawn from the theory's own distribution, so that the theory is true and each rejection is a
 false alarm; their number is held against the exact binomial. Ensembles of the second kind come from real weight matrices.
 """
 
@@ -72,7 +72,7 @@ def p_values(case, seeds):
 
 
 def judge_rate(case, seeds, alpha):
-    """Sequential stopping attains ``⌊α(m + 1)⌋/(m + 1)`` with ``m`` draws at most, less where the law is discrete."""
+    """Sequential stopping attains ``⌊α(m + 1)⌋/(m + 1)`` with ``m`` draws at most, less where the distribution is discrete."""
     rejected = int(np.count_nonzero(p_values(case, seeds) <= alpha))
     assert binom.sf(rejected - 1, seeds, alpha) > 1e-4, f"{rejected} of {seeds}: above the stated rate"
     draws = BATCH * math.ceil(200 / BATCH)
@@ -120,7 +120,7 @@ class TestFalseAlarms:
             assert binomtest(int(np.count_nonzero(p <= level)), len(p), level).pvalue > 1e-4
 
     def test_normal_errors_keep_their_rate_with_few_networks(self):
-        """A profile that is exact but carries no law; with normal tails in place of Student's a fifth would be rejected."""
+        """A profile that is exact but carries no distribution; with normal tails instead of Student's a fifth is rejected."""
         profile = vf.finite_width(network(width=400, threshold=0.5, depth=6))
         bare = replace(profile, sample=None)
         for repeats in (4, 20):
@@ -158,8 +158,8 @@ def power(right, wrong, repeats, *, false_alarm=1e-3, ensembles=1000):
     theory, truth = vf.finite_width(right), vf.finite_width(wrong)
     score = _Scores(theory, repeats)
 
-    def largest(law, seed):
-        draw = law.sample(repeats, seed=seed, ensembles=ensembles)
+    def largest(distribution, seed):
+        draw = distribution.sample(repeats, seed=seed, ensembles=ensembles)
         shape = (ensembles, repeats, right.depth)
         return deviation(score(draw.variance.reshape(shape), draw.firing_rate.reshape(shape)))
 
@@ -217,8 +217,8 @@ class TestPower:
         assert not verdict.passed
         assert verdict.calibration == "normal errors"
         wide = network(100_000, 10, threshold=0.5)
-        law = vf.finite_width(network(1000, 10, threshold=0.5)).sample.__class__(wide)
-        assert vf.compare(vf.mean_field(wide), law(20, seed=1)).passed
+        distribution = vf.finite_width(network(1000, 10, threshold=0.5)).sample.__class__(wide)
+        assert vf.compare(vf.mean_field(wide), distribution(20, seed=1)).passed
 
 
 SILENT = vf.drives.currents(0.0)
@@ -281,7 +281,7 @@ class TestEdges:
         assert verdict.calibration == "no draw needed"
         assert "impossible" in repr(verdict)
 
-    def test_one_network_without_a_law_has_no_standard_error(self):
+    def test_one_network_without_a_distribution_has_no_standard_error(self):
         described = network(20, 4)
         draw = vf.finite_width(described).sample(1)
         with pytest.raises(DomainError, match="at least 2"):
@@ -289,7 +289,7 @@ class TestEdges:
         assert finite(draw.to_dict())
         assert np.isnan(draw.variance_std).all()
 
-    def test_without_a_law_a_share_of_survivors_is_judged_by_its_binomial(self):
+    def test_without_a_distribution_a_share_of_survivors_is_judged_by_its_binomial(self):
         """All of few networks alive has no spread of its own, and is no contradiction to 98 %."""
         profile = vf.finite_width(network(100, 4))
         assert 0.9 < profile.survival[-1] < 0.999
@@ -315,7 +315,7 @@ class TestEdges:
 
 class TestScores:
     def test_signs_and_units(self):
-        """Mean over the living, in standard errors of the law; written out for the driven layer, where everything is plain."""
+        """Mean over the living, in standard errors of the distribution; written out for the driven layer."""
         profile = vf.finite_width(network(200, 3, threshold=0.5))
         draw = profile.sample(25, seed=4)
         z = vf.compare(profile, draw).z

@@ -1,6 +1,6 @@
 """The verdict in time: its false-alarm rate holds for entries that move together and for rare spikes, and it sees errors.
 
-Profiles are made by hand, from laws whose every moment is known, so that the theory judged is true by construction.
+Profiles are made by hand, from distributions whose every moment is known, so that the theory judged is true by construction.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def test_a_true_theory_is_rejected_no_more_often_than_stated(rho):
 
 
 def test_rare_spikes_raise_no_false_alarms():
-    """Binomial counts of rates down to a spike in ten thousand networks; the law of a driven layer of independent neurons."""
+    """Binomial counts of rates down to a spike in ten thousand networks; a driven layer of independent neurons."""
     rates = np.geomspace(1e-6, 0.3, 20).reshape(SHAPE)
     truth, rng, number = profile(rate=rates), np.random.default_rng(2), 400
     rejected = 0
@@ -160,7 +160,7 @@ def test_bad_biases(bias, rule):
     assert rule in str(caught.value)
 
 
-def test_an_exact_law_needs_no_bias():
+def test_an_exact_distribution_needs_no_bias():
     exact = vf.finite_width(vf.Network(width=20, depth=3, gain=2.5))
     with pytest.raises(DomainError, match="without an exact distribution"):
         vf.compare(exact, exact.sample(5), bias=0.1)

@@ -1,7 +1,7 @@
-"""The conditional engine against dense networks, entry by entry, and against laws written down here at tiny width.
+"""The conditional engine against dense networks, entry by entry, and against distributions written down here at tiny width.
 
 Two samples of networks are compared through their means and mean squares; every comparison has controls that must fail:
-a wrong gain, and uniform weights at a width where their law is another.
+a wrong gain, and uniform weights at a width where their distribution is another.
 """
 
 import math
@@ -75,23 +75,25 @@ class TestEqualInDistribution:
         wrong = vf.Network(**options, gain=1.12 * described.gain, drive=described.drive)
         assert largest_z(dense, simulate(wrong, repeats=3000, seed=1, engine="conditional")) > K
 
-    def test_uniform_weights_have_another_law(self):
+    def test_uniform_weights_have_another_distribution(self):
         neuron = {"decay": 0.5, "reset": "zero"}
-        normal, uniform = (network(5, neuron=neuron, steps=3, weights=law, threshold=1.0) for law in ("normal", "uniform"))
+        normal, uniform = (
+            network(5, neuron=neuron, steps=3, weights=distribution, threshold=1.0) for distribution in ("normal", "uniform")
+        )
         conditional = simulate(normal, repeats=20000, engine="conditional")
         assert largest_z(simulate(normal, repeats=20000, seed=1), conditional) < K
         assert largest_z(simulate(uniform, repeats=20000, seed=1), conditional) > K
 
     @pytest.mark.parametrize(("width", "bias_std"), [(3, 0.0), (2, 0.7), (1, 0.5)])
     def test_counts_of_three_layers(self, width, bias_std):
-        """``K' | K ~ Binomial(n, Q(θ/√(g² K/n + σ_b²)))``, joint law of all three counts."""
+        """``K' | K ~ Binomial(n, Q(θ/√(g² K/n + σ_b²)))``, joint distribution of all three counts."""
         described = network(width, gain=2.0, steps=1, threshold=0.8, bias_std=bias_std)
         ensemble = simulate(described, repeats=20000, seed=3, engine="conditional")
         counts = np.round(ensemble.spikes).astype(int)
         found = np.zeros((width + 1,) * 3)
         np.add.at(found, tuple(counts.T), 1)
 
-        def law(gain):
+        def distribution(gain):
             k = np.arange(width + 1)
             std = np.sqrt(gain**2 * k / width + bias_std**2)
             with np.errstate(divide="ignore"):
@@ -105,11 +107,11 @@ class TestEqualInDistribution:
             often = 20000 * chance > 30
             return np.abs((found - 20000 * chance)[often] / error[often]).max()
 
-        assert z(law(2.0)) < K
-        assert z(law(3.5)) > K
+        assert z(distribution(2.0)) < K
+        assert z(distribution(3.5)) > K
 
     def test_two_steps_of_one_input(self):
-        """Width 2, two steps: from the joint law of two currents whose covariance is the Gram matrix."""
+        """Width 2, two steps: from the joint distribution of two currents whose covariance is the Gram matrix."""
         drive = vf.drives.inputs([[[1.0, 2.0], [2.0, -1.0]]], input_gain=1.0)
         ensemble = simulate(network(4, depth=1, steps=2, threshold=0.5, drive=drive), repeats=20000, engine="conditional")
         together = ensemble.coincidences[:, 0, 0, 1]
@@ -223,10 +225,10 @@ class TestReproducibility:
 
 
 class TestDoor:
-    @pytest.mark.parametrize("law", ["uniform", "sign", vf.weights.sparse(0.5)], ids=repr)
-    def test_other_weights_are_refused_by_name(self, law):
+    @pytest.mark.parametrize("distribution", ["uniform", "sign", vf.weights.sparse(0.5)], ids=repr)
+    def test_other_weights_are_refused_by_name(self, distribution):
         with pytest.raises(vf.DomainError, match=r"weights=.* must be normal .*use engine='dense'"):
-            simulate(network(weights=law), engine="conditional")
+            simulate(network(weights=distribution), engine="conditional")
 
     def test_explosions_are_named(self):
         described = network(gain=1e3, depth=150, threshold=1e-3, steps=1, neuron={"reset": "multi_spike"})

@@ -1,4 +1,4 @@
-"""Two-cycles of the layer map: against iteration, the reference, the exact chain and laws of finitely many values."""
+"""Two-cycles of the layer map: against iteration, the reference, the exact chain and distributions of finitely many values."""
 
 from __future__ import annotations
 
@@ -99,10 +99,10 @@ def test_every_stable_cycle_of_random_networks_is_found():
     assert seen > 8
 
 
-def test_a_law_of_two_values():
+def test_a_distribution_of_two_values():
     """Potentials of ±√V: at ``V < θ²`` every neuron fires, above only half of them."""
-    law = scipy.stats.rv_discrete(values=([-1, 1], [0.5, 0.5]))
-    setting = {"threshold": -1.0, "gain": 1.5**0.5, "distribution": law}
+    distribution = scipy.stats.rv_discrete(values=([-1, 1], [0.5, 0.5]))
+    setting = {"threshold": -1.0, "gain": 1.5**0.5, "distribution": distribution}
     found = vf.fixed_points(**setting)
     (cycle,) = found.cycles
     assert cycle.variances == pytest.approx((0.75, 1.5), rel=1e-15)
@@ -113,7 +113,7 @@ def test_a_law_of_two_values():
     assert not vf.fixed_points(**setting | {"gain": 0.9}).cycles  # always every neuron
 
 
-def test_a_bimodal_law_has_a_cycle_without_weight_mean():
+def test_a_bimodal_distribution_has_a_cycle_without_weight_mean():
     """Two narrow bumps: no fixed point is stable, and the cycle is what iteration ends in."""
     bumps = scipy.stats.Mixture([scipy.stats.Normal(mu=mu, sigma=0.1) for mu in (-1.0, 1.0)], weights=[0.5, 0.5])
     setting = {"threshold": -1.0, "gain": 1.4**0.5, "distribution": bumps}
@@ -128,10 +128,10 @@ def test_the_exact_chain_of_a_wide_network_alternates_so():
     rates = cycle.firing_rates
     neuron = vf.Neuron(ALTERNATING["threshold"])
     network = vf.Network(width=width, depth=41, **{k: v for k, v in ALTERNATING.items() if k != "threshold"}, neuron=neuron)
-    laws = vf.SpikeChain(network).propagate()[-2:]
-    for law, rate in zip(laws, rates if laws[0].firing_rate > 0.5 else rates[::-1], strict=True):
-        assert abs(law.firing_rate - rate) < 10 / width
-        assert law.firing_rate_std < 10 / width**0.5
+    distributions = vf.SpikeChain(network).propagate()[-2:]
+    for distribution, rate in zip(distributions, rates if distributions[0].firing_rate > 0.5 else rates[::-1], strict=True):
+        assert abs(distribution.firing_rate - rate) < 10 / width
+        assert distribution.firing_rate_std < 10 / width**0.5
     limit = vf.mean_field(network).variance
     assert sorted(limit[-2:]) == pytest.approx(cycle.variances, rel=1e-12)
 

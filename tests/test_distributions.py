@@ -1,4 +1,4 @@
-"""The laws of the standardised potential: accurate at every depth, consistent with each other, honest about bad input."""
+"""Distributions of the standardised potential: accurate at every depth, consistent with each other, honest about bad input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from varflow.testing import distributions
 DFS = (2.0001, 2.5, 3.0, 4.7, 5.0, 10.0, 100.0, 1000.5)
 NAMES = ("normal", "uniform", "laplace", "logistic")
 BUILTIN = [*map(vf.distribution, NAMES), *map(vf.distributions.student_t, DFS)]
-ANY_LAW = st.one_of(st.sampled_from(BUILTIN), distributions())  # degrees of freedom next to 2, and any others
+ANY_DISTRIBUTION = st.one_of(st.sampled_from(BUILTIN), distributions())  # degrees of freedom next to 2, and any others
 MIXTURE = scipy.stats.Mixture([scipy.stats.Normal(), scipy.stats.Normal(mu=0, sigma=6)], weights=[0.95, 0.05])
 TOP = np.finfo(float).tiny
 
@@ -39,12 +39,12 @@ def ulps(got: float, want: mpf) -> float:
     return float(abs(mpf(got) - want) / mpf(float(np.spacing(abs(float(want))))))
 
 
-def grid(law) -> np.ndarray:
+def grid(distribution) -> np.ndarray:
     rng = np.random.default_rng(5)
-    n = 120 if law.name.startswith("student") else 500
+    n = 120 if distribution.name.startswith("student") else 500
     sign = rng.choice([-1.0, 1.0], n)
     parts = [rng.uniform(-9, 9, n), rng.uniform(0, 2, n), rng.uniform(8, 38.5, n), sign * 10.0 ** rng.uniform(-9, 3, n)]
-    if law.name == "uniform":
+    if distribution.name == "uniform":
         parts.append(math.sqrt(3) - 10.0 ** rng.uniform(-16, 0, n))
     return np.concatenate([*parts, 10.0 ** rng.uniform(3, 100, n // 4), [0.0, 1.0, -1.0]])
 
@@ -52,17 +52,17 @@ def grid(law) -> np.ndarray:
 ALLOWED = {"normal": 4.4, "uniform": 2.2, "laplace": 3.6, "logistic": 5.0}
 
 
-@pytest.mark.parametrize("law", BUILTIN, ids=repr)
-def test_builtin_laws_agree_with_their_definition_to_a_few_ulp_at_every_depth(law):
-    allowed = ALLOWED.get(law.name, 6.6)
-    zs = grid(law)
-    got = {name: getattr(law, name)(zs) for name in ("sf", "pdf", "log_sf", "hazard")}
+@pytest.mark.parametrize("distribution", BUILTIN, ids=repr)
+def test_builtin_distributions_agree_with_their_definition_to_a_few_ulp_at_every_depth(distribution):
+    allowed = ALLOWED.get(distribution.name, 6.6)
+    zs = grid(distribution)
+    got = {name: getattr(distribution, name)(zs) for name in ("sf", "pdf", "log_sf", "hazard")}
     for i, z in enumerate(zs):
-        tail, density = vf.reference.sf(law, z, digits=25), vf.reference.pdf(law, z, digits=25)
+        tail, density = vf.reference.sf(distribution, z, digits=25), vf.reference.pdf(distribution, z, digits=25)
         with mpmath.workdps(40):
             want = {"sf": tail, "pdf": density}
             if tail > 0:
-                want["log_sf"] = mp.log(tail) if z > 0 else mp.log1p(-vf.reference.sf(law, -z, digits=25))
+                want["log_sf"] = mp.log(tail) if z > 0 else mp.log1p(-vf.reference.sf(distribution, -z, digits=25))
                 want["hazard"] = density / tail
             for name, value in want.items():
                 assert ulps(got[name][i], value) <= allowed, (name, z)
@@ -70,7 +70,7 @@ def test_builtin_laws_agree_with_their_definition_to_a_few_ulp_at_every_depth(la
 
 @pytest.mark.parametrize("df", [1e5, 1e8, 1e12])
 def test_student_t_with_many_degrees_of_freedom(df):
-    law = vf.distributions.student_t(df)
+    distribution = vf.distributions.student_t(df)
     with mpmath.workdps(30):
         rest, half = mpf(df) - 2, (mpf(df) + 1) / 2
 
@@ -81,26 +81,26 @@ def test_student_t_with_many_degrees_of_freedom(df):
             scale = density(mpf(z))  # mpmath's tolerance is absolute
             ends = [z + k / (1 + z) for k in (0, 1, 2, 4, 8, 16, 32, 64, 128)]
             tail = scale * mp.quad(lambda y, scale=scale: density(y) / scale, ends)
-            assert ulps(law.sf(z), tail) < 6.6
-            assert ulps(law.pdf(z), scale) < 6.6
-            assert ulps(law.hazard(z), scale / tail) < 6.6
+            assert ulps(distribution.sf(z), tail) < 6.6
+            assert ulps(distribution.pdf(z), scale) < 6.6
+            assert ulps(distribution.hazard(z), scale / tail) < 6.6
 
 
-@pytest.mark.parametrize("law", BUILTIN, ids=repr)
-def test_limits_and_missing_values(law):
-    assert law.sf(-math.inf) == 1
-    assert law.sf(math.inf) == 0
-    assert law.sf(0.0) == pytest.approx(0.5, abs=1e-16)
-    assert law.log_sf(-math.inf) == 0
-    assert law.log_sf(math.inf) == -math.inf
-    assert law.pdf([-math.inf, math.inf]).tolist() == [0, 0]
-    assert law.hazard(-math.inf) == 0
-    for method in (law.sf, law.pdf, law.log_sf, law.hazard):
+@pytest.mark.parametrize("distribution", BUILTIN, ids=repr)
+def test_limits_and_missing_values(distribution):
+    assert distribution.sf(-math.inf) == 1
+    assert distribution.sf(math.inf) == 0
+    assert distribution.sf(0.0) == pytest.approx(0.5, abs=1e-16)
+    assert distribution.log_sf(-math.inf) == 0
+    assert distribution.log_sf(math.inf) == -math.inf
+    assert distribution.pdf([-math.inf, math.inf]).tolist() == [0, 0]
+    assert distribution.hazard(-math.inf) == 0
+    for method in (distribution.sf, distribution.pdf, distribution.log_sf, distribution.hazard):
         assert math.isnan(method(math.nan))
         assert isinstance(method(0.3), float)
         assert method(np.full((2, 3), 0.3)).shape == (2, 3)
     many = np.linspace(-3, 3, 40_000)  # evaluated in chunks
-    assert np.array_equal(law.sf(many)[20_001:20_003], law.sf(many[20_001:20_003]))
+    assert np.array_equal(distribution.sf(many)[20_001:20_003], distribution.sf(many[20_001:20_003]))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,24 +108,24 @@ def test_half_of_the_potentials_exceed_a_threshold_of_zero_exactly(name):
     assert vf.distribution(name).sf(0) == 0.5
 
 
-@pytest.mark.parametrize("law", BUILTIN, ids=repr)
-def test_the_inflection_is_the_only_maximum_of_z_cubed_f(law):
-    z = np.linspace(1e-3, min(law.upper, 12.0), 20_001)
-    weighted = z**3 * law.pdf(z)
+@pytest.mark.parametrize("distribution", BUILTIN, ids=repr)
+def test_the_inflection_is_the_only_maximum_of_z_cubed_f(distribution):
+    z = np.linspace(1e-3, min(distribution.upper, 12.0), 20_001)
+    weighted = z**3 * distribution.pdf(z)
     peak = z[np.argmax(weighted)]
-    assert law.inflection == pytest.approx(peak, abs=2e-3)
+    assert distribution.inflection == pytest.approx(peak, abs=2e-3)
     rising = np.diff(weighted) > 0
     assert np.count_nonzero(np.diff(rising.astype(int))) <= 1
 
 
-@given(law=ANY_LAW, z=st.floats(0.01, 1.7))
-def test_the_elasticity_is_the_logarithmic_slope_of_the_density(law, z):
+@given(distribution=ANY_DISTRIBUTION, z=st.floats(0.01, 1.7))
+def test_the_elasticity_is_the_logarithmic_slope_of_the_density(distribution, z):
     h = 1e-5 * z  # central difference: error of order (h/z)², and of rounding 1e-15 z/h
-    slope = z * (math.log(law.pdf(z + h)) - math.log(law.pdf(z - h))) / (2 * h)
-    assert law.elasticity(z) == pytest.approx(slope, abs=1e-8)
-    assert law.elasticity(-z) == law.elasticity(z)
-    if law.inflection < law.upper:
-        assert law.elasticity(law.inflection) == pytest.approx(-3, rel=1e-14)
+    slope = z * (math.log(distribution.pdf(z + h)) - math.log(distribution.pdf(z - h))) / (2 * h)
+    assert distribution.elasticity(z) == pytest.approx(slope, abs=1e-8)
+    assert distribution.elasticity(-z) == distribution.elasticity(z)
+    if distribution.inflection < distribution.upper:
+        assert distribution.elasticity(distribution.inflection) == pytest.approx(-3, rel=1e-14)
 
 
 def test_the_logistic_inflection_to_the_last_digit():
@@ -135,29 +135,29 @@ def test_the_logistic_inflection_to_the_last_digit():
         assert vf.distribution("logistic").inflection == float(z)
 
 
-@given(law=st.sampled_from(BUILTIN), a=st.floats(-1e3, 1e3), b=st.floats(-1e3, 1e3))
-def test_tails_fall_mirror_and_match_their_logarithm_and_hazard(law, a, b):
+@given(distribution=st.sampled_from(BUILTIN), a=st.floats(-1e3, 1e3), b=st.floats(-1e3, 1e3))
+def test_tails_fall_mirror_and_match_their_logarithm_and_hazard(distribution, a, b):
     low, high = sorted((a, b))
-    assert law.sf(high) <= law.sf(low) * (1 + 1e-15)
-    assert law.sf(-a) + law.sf(a) == pytest.approx(1, abs=3e-16)
-    assert law.pdf(-a) == law.pdf(a)
-    if law.sf(a) > 1e-300:
-        assert law.log_sf(a) == pytest.approx(math.log(law.sf(a)), rel=1e-14, abs=1e-15)
-        assert law.hazard(a) * law.sf(a) == pytest.approx(law.pdf(a), rel=3e-15, abs=1e-300)
+    assert distribution.sf(high) <= distribution.sf(low) * (1 + 1e-15)
+    assert distribution.sf(-a) + distribution.sf(a) == pytest.approx(1, abs=3e-16)
+    assert distribution.pdf(-a) == distribution.pdf(a)
+    if distribution.sf(a) > 1e-300:
+        assert distribution.log_sf(a) == pytest.approx(math.log(distribution.sf(a)), rel=1e-14, abs=1e-15)
+        assert distribution.hazard(a) * distribution.sf(a) == pytest.approx(distribution.pdf(a), rel=3e-15, abs=1e-300)
 
 
 @settings(deadline=None, max_examples=30)
 @given(location=st.floats(-50, 50), scale=st.floats(0.01, 100), z=st.floats(-6, 6))
-def test_scipy_laws_are_standardised_whatever_their_location_and_scale(location, scale, z):
+def test_scipy_distributions_are_standardised_whatever_their_location_and_scale(location, scale, z):
     same = {"norm": "normal", "uniform": "uniform", "laplace": "laplace", "logistic": "logistic"}
     for name, ours in same.items():
         frozen = getattr(scipy.stats, name)(location, scale)
         assert type(vf.distribution(frozen)) is type(vf.distribution(ours))  # a closed form is recognised …
         generic = Adapted(name, frozen, float(frozen.mean()), float(frozen.std()))  # … and the generic route agrees
-        law = vf.distribution(ours)
-        if abs(abs(z) - law.upper) > 1e-6:
-            assert generic.sf(z) == pytest.approx(law.sf(z), rel=1e-8, abs=1e-300)
-            assert generic.pdf(z) == pytest.approx(law.pdf(z), rel=1e-8, abs=1e-300)
+        distribution = vf.distribution(ours)
+        if abs(abs(z) - distribution.upper) > 1e-6:
+            assert generic.sf(z) == pytest.approx(distribution.sf(z), rel=1e-8, abs=1e-300)
+            assert generic.pdf(z) == pytest.approx(distribution.pdf(z), rel=1e-8, abs=1e-300)
     t = vf.distribution(scipy.stats.t(5, location, scale))
     assert t.sf(z) == vf.distributions.student_t(5).sf(z)
 
@@ -170,20 +170,20 @@ NEW_STYLE = [
 ]
 
 
-@pytest.mark.parametrize(("given_law", "name"), NEW_STYLE, ids=["normal", "uniform", "shifted", "made"])
-def test_new_style_scipy_laws(given_law, name):
-    law, z = vf.distribution(given_law), np.array([-3.0, -1.0, 0.0, 0.7, 1.5, 3.0])
-    np.testing.assert_allclose(law.sf(z), vf.distribution(name).sf(z), rtol=1e-10, atol=1e-16)
-    np.testing.assert_allclose(law.pdf(z), vf.distribution(name).pdf(z), rtol=1e-10, atol=1e-16)
+@pytest.mark.parametrize(("given_distribution", "name"), NEW_STYLE, ids=["normal", "uniform", "shifted", "made"])
+def test_new_style_scipy_distributions(given_distribution, name):
+    distribution, z = vf.distribution(given_distribution), np.array([-3.0, -1.0, 0.0, 0.7, 1.5, 3.0])
+    np.testing.assert_allclose(distribution.sf(z), vf.distribution(name).sf(z), rtol=1e-10, atol=1e-16)
+    np.testing.assert_allclose(distribution.pdf(z), vf.distribution(name).pdf(z), rtol=1e-10, atol=1e-16)
 
 
 def test_a_mixture_has_the_two_maxima_of_the_theory():
-    law = vf.distribution(MIXTURE)
+    distribution = vf.distribution(MIXTURE)
     z = np.linspace(0.1, 8, 7901)
-    curve = z**2 * law.sf(z)
+    curve = z**2 * distribution.sf(z)
     peaks = z[1:-1][(curve[1:-1] > curve[:-2]) & (curve[1:-1] > curve[2:])]
     np.testing.assert_allclose(peaks, [0.812, 4.308], atol=1e-3)
-    assert law.inflection is None
+    assert distribution.inflection is None
 
 
 x = sympy.Symbol("x", real=True)
@@ -200,33 +200,37 @@ SYMBOLIC = [
 
 
 @pytest.mark.parametrize(
-    ("variable", "law", "rel"), SYMBOLIC, ids=lambda v: type(v.pspace.distribution).__name__ if hasattr(v, "pspace") else ""
+    ("variable", "distribution", "rel"),
+    SYMBOLIC,
+    ids=lambda v: type(v.pspace.distribution).__name__ if hasattr(v, "pspace") else "",
 )
-def test_sympy_variables_agree_with_the_same_law_by_another_route(variable, law, rel):
+def test_sympy_variables_agree_with_the_same_distribution_by_another_route(variable, distribution, rel):
     got = vf.distribution(variable)
     z = np.array([-4.0, -1.7, -0.9, -0.2, 0.0, 0.4, 1.0, 1.7, 3.0, 8.0, 20.0])
-    np.testing.assert_allclose(got.sf(z), law.sf(z), rtol=rel)
-    np.testing.assert_allclose(got.pdf(z), law.pdf(z), rtol=rel)
-    assert got.upper == pytest.approx(law.upper)
+    np.testing.assert_allclose(got.sf(z), distribution.sf(z), rtol=rel)
+    np.testing.assert_allclose(got.pdf(z), distribution.pdf(z), rtol=rel)
+    assert got.upper == pytest.approx(distribution.upper)
 
 
 def test_a_density_of_ones_own():
-    law = vf.distribution(HEAVY)
-    assert isinstance(law, FromDensity)
+    distribution = vf.distribution(HEAVY)
+    assert isinstance(distribution, FromDensity)
     for z in (-2.0, 0.0, 1.3, 50.0):  # ∫ has variance 1 already
-        assert law.sf(z) == pytest.approx(quad(law.pdf, z, max(z, 0) + 1, epsrel=1e-12)[0] + law.sf(max(z, 0) + 1), rel=1e-11)
-    assert law.sf(1e4) == pytest.approx(math.sqrt(2) / (3 * math.pi) * 1e-12, rel=1e-8)
+        assert distribution.sf(z) == pytest.approx(
+            quad(distribution.pdf, z, max(z, 0) + 1, epsrel=1e-12)[0] + distribution.sf(max(z, 0) + 1), rel=1e-11
+        )
+    assert distribution.sf(1e4) == pytest.approx(math.sqrt(2) / (3 * math.pi) * 1e-12, rel=1e-8)
 
 
-def test_discrete_laws_step_at_their_levels():
+def test_discrete_distributions_step_at_their_levels():
     for die in (scipy.stats.randint(1, 7), sympy.stats.Die("D", 6), scipy.stats.rv_discrete(values=(range(1, 7), [1 / 6] * 6))):
-        law = vf.distribution(die)
+        distribution = vf.distribution(die)
         step = math.sqrt(35 / 12)
-        np.testing.assert_allclose(law.levels, (np.arange(1, 7) - 3.5) / step)
-        np.testing.assert_allclose(law.weights, 1 / 6)
-        np.testing.assert_allclose(law.sf([-9, -0.1, 0.1, 1.4, 1.5]), [1, 1 / 2, 1 / 2, 1 / 6, 0], atol=1e-16)
-        assert law.pdf(0.3) == 0
-        assert law.sf(law.upper) == 0
+        np.testing.assert_allclose(distribution.levels, (np.arange(1, 7) - 3.5) / step)
+        np.testing.assert_allclose(distribution.weights, 1 / 6)
+        np.testing.assert_allclose(distribution.sf([-9, -0.1, 0.1, 1.4, 1.5]), [1, 1 / 2, 1 / 2, 1 / 6, 0], atol=1e-16)
+        assert distribution.pdf(0.3) == 0
+        assert distribution.sf(distribution.upper) == 0
     counts = vf.distribution(scipy.stats.poisson(3))
     z = (20.5 - 3) / math.sqrt(3)
     assert counts.sf(z) == pytest.approx(scipy.stats.poisson(3).sf(20), rel=1e-6)  # the cut, 1e-17, is 6e-7 of it
@@ -237,14 +241,14 @@ def test_discrete_laws_step_at_their_levels():
 DRAWS = np.random.default_rng(11).normal(3.0, 2.0, 10_000)
 
 
-def test_a_sample_predicts_its_law_within_sampling_error_and_smoothing_bias():
-    law, truth = vf.distribution(DRAWS), vf.distribution("normal")
+def test_a_sample_predicts_its_distribution_within_sampling_error_and_smoothing_bias():
+    distribution, truth = vf.distribution(DRAWS), vf.distribution("normal")
     z = np.linspace(-3, 3, 61)
 
     def excess(true_tail):  # over 4 standard errors plus the h² bias of the box and of the shrinking
         error = 4 * np.sqrt(true_tail * (1 - true_tail) / DRAWS.size)
-        bias = law.bandwidth**2 / 3 * np.abs(z) * truth.pdf(z) + law.bandwidth**4 / 10
-        return np.max(np.abs(law.sf(z) - true_tail) / (error + bias))
+        bias = distribution.bandwidth**2 / 3 * np.abs(z) * truth.pdf(z) + distribution.bandwidth**4 / 10
+        return np.max(np.abs(distribution.sf(z) - true_tail) / (error + bias))
 
     assert excess(truth.sf(z)) < 1
     assert excess(truth.sf(z + 0.1)) > 1  # negative controls: a mean wrong by a tenth, another shape
@@ -254,46 +258,48 @@ def test_a_sample_predicts_its_law_within_sampling_error_and_smoothing_bias():
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(-20, 20), min_size=20, max_size=60).filter(lambda x: len(set(x)) >= 5), st.floats(0.05, 1))
 def test_samples_have_mean_zero_variance_one_and_a_tail_that_falls_from_one_to_zero(values, bandwidth):
-    law = vf.distributions.sample(values, bandwidth=bandwidth)
-    edges = np.unique(np.concatenate([law._knots - bandwidth, law._knots + bandwidth]))  # pieces on which f is linear
+    distribution = vf.distributions.sample(values, bandwidth=bandwidth)
+    edges = np.unique(distribution._knots + bandwidth * np.array([[-1], [1]]))  # pieces on which f is linear
     nodes, weights = np.polynomial.legendre.leggauss(3)
     z = (edges[1:, None] + edges[:-1, None]) / 2 + np.diff(edges)[:, None] / 2 * nodes
-    mass = law.pdf(z) * weights * np.diff(edges)[:, None] / 2
+    mass = distribution.pdf(z) * weights * np.diff(edges)[:, None] / 2
     assert np.sum(mass) == pytest.approx(1, abs=1e-12)
     assert np.sum(z * mass) == pytest.approx(0, abs=1e-12)
     assert np.sum(z**2 * mass) == pytest.approx(1, abs=1e-12)
-    tail = law.sf(np.sort(z.ravel()))
+    tail = distribution.sf(np.sort(z.ravel()))
     assert np.all(np.diff(tail) <= 1e-15)
-    assert law.sf(edges[0]) == 1
-    assert law.sf(law.upper) == 0
+    assert distribution.sf(edges[0]) == 1
+    assert distribution.sf(distribution.upper) == 0
 
 
 def test_the_far_tail_of_a_sample_keeps_its_digits():
-    law = vf.distributions.sample(DRAWS)
-    gap = np.array([1e-2, 1e-4, 1e-6]) * (law._knots[-1] - law._knots[-2])
+    distribution = vf.distributions.sample(DRAWS)
+    gap = np.array([1e-2, 1e-4, 1e-6]) * (distribution._knots[-1] - distribution._knots[-2])
     # near the end S = slope·gap²/(4 h): the end is known to rounding only
-    np.testing.assert_allclose(law.sf(law.upper - gap), law._slope[-1] * gap**2 / (4 * law.bandwidth), rtol=1e-7)
+    np.testing.assert_allclose(
+        distribution.sf(distribution.upper - gap), distribution._slope[-1] * gap**2 / (4 * distribution.bandwidth), rtol=1e-7
+    )
 
 
 CONTINUOUS = [MIXTURE, scipy.stats.gamma(3), scipy.stats.skewnorm(4, 1, 2), DRAWS, HEAVY]
 
 
-@pytest.mark.parametrize("given_law", CONTINUOUS, ids=["mixture", "gamma", "skewnorm", "sample", "sympy"])
-def test_densities_are_minus_the_slope_of_the_tail(given_law):
-    law, step = vf.distribution(given_law), 1e-5
+@pytest.mark.parametrize("given_distribution", CONTINUOUS, ids=["mixture", "gamma", "skewnorm", "sample", "sympy"])
+def test_densities_are_minus_the_slope_of_the_tail(given_distribution):
+    distribution, step = vf.distribution(given_distribution), 1e-5
     z = np.linspace(-1.1, 4, 52)
-    slope = (law.sf(z - step) - law.sf(z + step)) / (2 * step)
-    np.testing.assert_allclose(law.pdf(z), slope, rtol=2e-3 if given_law is DRAWS else 1e-6, atol=1e-10)
-    np.testing.assert_allclose(law.hazard(z) * law.sf(z), law.pdf(z), rtol=1e-9)
-    np.testing.assert_allclose(law.log_sf(z), np.log(law.sf(z)), rtol=1e-9, atol=1e-15)
+    slope = (distribution.sf(z - step) - distribution.sf(z + step)) / (2 * step)
+    np.testing.assert_allclose(distribution.pdf(z), slope, rtol=2e-3 if given_distribution is DRAWS else 1e-6, atol=1e-10)
+    np.testing.assert_allclose(distribution.hazard(z) * distribution.sf(z), distribution.pdf(z), rtol=1e-9)
+    np.testing.assert_allclose(distribution.log_sf(z), np.log(distribution.sf(z)), rtol=1e-9, atol=1e-15)
 
 
-def test_laws_are_immutable_and_can_be_copied():
-    for law in (*BUILTIN, vf.distribution(scipy.stats.gamma(3)), vf.distribution(DRAWS)):
+def test_distributions_are_immutable_and_can_be_copied():
+    for distribution in (*BUILTIN, vf.distribution(scipy.stats.gamma(3)), vf.distribution(DRAWS)):
         with pytest.raises(AttributeError):
-            law.name = "other"
-        for twin in (copy.deepcopy(law), pickle.loads(pickle.dumps(law))):
-            assert twin.sf(0.7) == law.sf(0.7)
+            distribution.name = "other"
+        for twin in (copy.deepcopy(distribution), pickle.loads(pickle.dumps(distribution))):
+            assert twin.sf(0.7) == distribution.sf(0.7)
             assert vf.distribution(twin) is twin
 
 
@@ -334,9 +340,9 @@ def test_what_is_not_a_distribution_is_told_why(obj, message):
 
 
 def test_student_t_by_its_name():
-    law = vf.distribution("student_t:5")
-    assert (law.name, law.sf(1.3)) == ("student_t(5)", vf.distributions.student_t(5).sf(1.3))
-    named, made = (vf.fixed_points(threshold=1.0, gain=3.0, distribution=of).to_dict() for of in ("student_t:5", law))
+    distribution = vf.distribution("student_t:5")
+    assert (distribution.name, distribution.sf(1.3)) == ("student_t(5)", vf.distributions.student_t(5).sf(1.3))
+    named, made = (vf.fixed_points(threshold=1.0, gain=3.0, distribution=of).to_dict() for of in ("student_t:5", distribution))
     assert named == made
 
 
@@ -349,7 +355,7 @@ def test_student_t_by_its_name():
         ("normal:3", "is unknown; choose one of normal, uniform, laplace, logistic or student_t:DF"),
     ],
 )
-def test_names_that_are_no_law(name, message):
+def test_names_that_are_no_distribution(name, message):
     with pytest.raises(DomainError, match=message) as error:
         vf.distribution(name)
     assert (error.value.argument, error.value.value) == ("distribution", name)

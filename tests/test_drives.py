@@ -80,7 +80,7 @@ def test_the_default_gain_of_inputs_in_time_is_one_over_steps():
 
 
 @pytest.mark.parametrize("array", [np.ones(3), np.ones((3, 10)), np.ones((2, 3, 10)), np.ones((2, 3, 1))])
-def test_given_currents_have_three_axes_and_no_law(array):
+def test_given_currents_have_three_axes_and_no_distribution(array):
     drive = vf.drives.given(array)
     assert drive.currents.shape[1] == drive.steps == 3
     assert drive.width in (None, 10)
@@ -111,7 +111,7 @@ def test_drives_say_what_they_are(drive, text):
     assert f"drive={text}" in repr(vf.Network(width=10, depth=2, gain=2.0, steps=drive.steps or 1, drive=drive))
 
 
-def test_equality_is_by_value_for_laws_and_by_identity_for_data():
+def test_equality_is_by_value_for_distributions_and_by_identity_for_data():
     assert vf.drives.white(2) == vf.drives.white(2.0)
     assert vf.drives.white() != vf.drives.currents()
     assert len({vf.drives.white(), vf.drives.white()}) == 1

@@ -180,6 +180,59 @@ def test_properties_of_merges_and_rows(theta, square, n, rows):
     assert np.array_equal(plain.survival, chain.survival)
 
 
+AFFINE = [L.Scale(0.8), L.BatchNorm(1.6, 0.15, (0.1, 1.9)), L.Scale(-0.9)]
+ACROSS = 0.8 * 1.6 * -0.9 / (1.9 + 1e-5) ** 0.5  # u' = ACROSS u + SHIFT
+SHIFT = -0.9 * (0.15 - 1.6 * 0.1 / (1.9 + 1e-5) ** 0.5)
+
+
+def test_affine_layers_against_an_enumeration_of_all_spikes():
+    """Two transitions of 3 neurons with weight mean and bias, spikes scaled before the weights and currents after them."""
+    n, square, mean, bias = 3, 9.0, 0.5, 0.2
+    patterns = np.array(list(itertools.product([False, True], repeat=n)))
+    layers = [SPIKE, *[L.Scale(1.2), linear(square, mean_gain=mean, bias_std=bias), *AFFINE, SPIKE] * 2]
+
+    def fires(k, across=ACROSS):
+        potential, variance = across * 1.2 * mean * k / n + SHIFT, across**2 * (1.2**2 * square * k / n + bias**2)
+        return stats.norm.sf((1 - potential) / variance**0.5)
+
+    def enumerated(across):
+        law = {tuple(x): np.prod(np.where(x, stats.norm.sf(1), stats.norm.cdf(1))) for x in patterns}
+        for _ in range(2):
+            chance = {x: fires(sum(x), across) for x in law}
+            law = {
+                tuple(y): sum(mass * np.prod(np.where(y, chance[x], 1 - chance[x])) for x, mass in law.items())
+                for y in patterns
+            }
+        return sum(mass * sum(x) / n for x, mass in law.items())
+
+    profile = vf.finite_width(network(layers, width=n))
+    assert profile.firing_rate[-1] == pytest.approx(enumerated(ACROSS), rel=1e-12)
+    assert profile.firing_rate[-1] != pytest.approx(enumerated(-ACROSS), rel=1e-3)  # the sign of the factor
+
+
+@pytest.mark.parametrize("weights", ["normal", "sign"])
+def test_affine_layers_against_networks_that_have_them(weights):
+    """Dense networks with every layer, driven by inputs through first weights; neurons differ."""
+    spike = L.Spike(vf.Neuron(stats.uniform(0.7, 0.6), input_scale=1.2))
+    first = L.Linear(60, gain=1.2), L.BatchNorm(1.3, 0.1, (0.2, 1.5))
+    drive = vf.drives.inputs(np.random.default_rng(0).normal(size=(2, 9)))
+
+    def built(*affine):
+        middle = [L.Scale(0.5), linear(9.0, weights=weights, bias_std=0.1), *affine, spike]
+        return network([*first, spike, *middle * 5], width=60, drive=drive)
+
+    affine = L.BatchNorm(2.0, 0.2, (-0.1, 0.8)), L.Scale(0.9)
+    ensemble = vf.simulate(built(*affine), repeats=200, seed=1)
+    assert vf.compare(vf.finite_width(built(*affine)), ensemble).passed
+    assert not vf.compare(vf.finite_width(built(*affine[:1])), ensemble).passed
+
+
+def test_a_batch_norm_of_factor_zero_leaves_its_shift():
+    for beta, rate in ((0.5, 0.0), (1.5, 1.0)):
+        norm = L.BatchNorm(gamma=0.0, beta=beta, statistics=(0.0, 1.0))
+        assert vf.finite_width(network([SPIKE, linear(9.0), norm, SPIKE])).firing_rate[-1] == pytest.approx(rate, rel=1e-14)
+
+
 def test_deep_states_with_constrained_rows():
     """The escape rate is that of the whole matrix."""
     chain = vf.SpikeChain(network([SPIKE, *[linear(8.5, rows="centred"), SPIKE] * 2], width=60))
@@ -196,8 +249,10 @@ REFUSED = [
     ([L.Residual(SPIKE, linear(8.0)), SPIKE], {}, "membrane shortcut"),
     ([SPIKE, linear(8.0), L.LayerNorm(), SPIKE], {}, "neurons one normaliser"),
     ([SPIKE, linear(8.0), L.BatchNorm(), SPIKE], {}, "inputs one normaliser"),
-    ([SPIKE, linear(8.0), L.BatchNorm(statistics=(0.0, 1.0)), SPIKE], {}, "affine"),
-    ([SPIKE, L.Scale(2.0), linear(8.0), SPIKE], {}, "into the gain"),
+    ([SPIKE, L.Scale(0.0), linear(8.0), SPIKE], {}, "factor=0.0 leaves no spikes"),
+    ([SPIKE, L.Scale(-1.0), linear(8.0, weights="sign"), SPIKE], {}, "factor=-1.0 must be positive"),
+    ([SPIKE, linear(8.0, weights="sign"), L.Scale(-1.0), SPIKE], {}, "must be normal"),
+    ([SPIKE, L.Scale(2.0), L.Residual(linear(8.0), SPIKE, merge="and")], {}, "merges spikes times 2"),
     ([SPIKE, linear(8.0, rows="centred", weights="sign"), SPIKE], {}, "must be normal"),
     ([SPIKE, linear(8.0, rows="standardised", bias_std=1.0), SPIKE], {}, "must be 0"),
     ([SPIKE, L.Residual(linear(8.0), SPIKE, L.Residual(linear(8.0), SPIKE, merge="and"), merge="and")], {}, "end its branch"),

@@ -28,11 +28,11 @@ def network(width: int, **parameters) -> vf.Network:
 def exact(net: vf.Network, V: float) -> np.ndarray:
     """Mean shift and variance of ``C``, and its skewness, from the chain."""
     chain, layer = vf.SpikeChain(net), layers(net)[0]
-    law = (chain.quasi_stationary() if net.silence_is_final else chain.stationary().states[-1]).distribution
-    C = layer.conditional_variance(law.counts) - V
-    mean = law.mass @ C
-    variance = law.mass @ (C - mean) ** 2
-    return np.array([mean, variance, law.mass @ (C - mean) ** 3 / variance**1.5])
+    distribution = (chain.quasi_stationary() if net.silence_is_final else chain.stationary().states[-1]).distribution
+    C = layer.conditional_variance(distribution.counts) - V
+    mean = distribution.mass @ C
+    variance = distribution.mass @ (C - mean) ** 2
+    return np.array([mean, variance, distribution.mass @ (C - mean) ** 3 / variance**1.5])
 
 
 def remainders(width: int, parameters: dict, order: int, wrong: float = 0.0) -> np.ndarray:

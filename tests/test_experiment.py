@@ -76,7 +76,7 @@ def test_to_dict_is_json_with_every_curve(sweep, driven):
 # Words.
 
 
-def test_the_reading_says_what_the_exact_law_says():
+def test_the_reading_says_what_the_exact_distribution_says():
     experiment = vf.validate(threshold=[0.3, 1.0], gain=["preserving", "kaiming", 3], width=200, depth=50, repeats=2)
     preserving, kaiming, number = experiment.reading
     by = {(curve.rule, curve.threshold): curve.profile for curve in experiment.curves}

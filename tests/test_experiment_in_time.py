@@ -102,7 +102,7 @@ def test_the_figure_has_panels_and_for_one_curve_maps(leaky, dying):
     assert len(dying.plot().axes) == 2
 
 
-def test_a_bias_is_refused_where_the_law_is_exact_and_before_the_simulation(monkeypatch):
+def test_a_bias_is_refused_where_the_distribution_is_exact_and_before_the_simulation(monkeypatch):
     monkeypatch.setattr("varflow.experiment.simulate", None)
     with pytest.raises(vf.DomainError, match=r"bias=0.1 applies only to profiles"):
         vf.validate(threshold=1.0, gain=2.0, width=20, depth=2, repeats=2, bias=0.1)

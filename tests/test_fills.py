@@ -1,4 +1,4 @@
-"""The fills of ``vf.init``: the law of what they draw, the fan they take, the habits of torch they keep, what they refuse."""
+"""The fills of ``vf.init``: distributions of their draws, the fan they take, habits of torch they keep, what they refuse."""
 
 import math
 import subprocess
@@ -30,7 +30,7 @@ def drawn(fill, *args, shape=SHAPE, dtype=torch.float32, seed=0, **options):
 
 
 def truncated(cut):
-    """The standardised law of a truncated normal weight, by scipy."""
+    """The standardised distribution of a truncated normal weight, by scipy."""
     plain = stats.truncnorm(-cut, cut)
     return stats.truncnorm(-cut, cut, scale=1 / plain.std())
 
@@ -43,7 +43,7 @@ def corrected_threshold(g, weights):
 
 
 UNIFORM = stats.uniform(-math.sqrt(3), 2 * math.sqrt(3))
-LAWS = {
+DISTRIBUTIONS = {
     "normal_": (vf.init.normal_, {}, stats.norm()),
     "uniform_": (vf.init.uniform_, {}, UNIFORM),
     "truncated_normal_": (vf.init.truncated_normal_, {}, truncated(2.0)),
@@ -69,56 +69,56 @@ LAWS = {
         UNIFORM,
     ),
 }
-DISCRETE = {"sign_", "orthogonal_"}  # have laws of their own, tested below
+DISCRETE = {"sign_", "orthogonal_"}  # have distributions of their own, tested below
 
 
-def test_every_public_fill_has_its_law_tested():
-    """A fill added without a test of its law is seen here; ``init_layer_`` and ``lsuv_`` fill layers and models by these."""
+def test_every_public_fill_has_its_distribution_tested():
+    """A fill without a test of its distribution is seen here; ``init_layer_`` and ``lsuv_`` fill layers and models by these."""
     public = {name for name in vf.init.__all__ if name.endswith("_")} - {"init_layer_", "lsuv_"}
-    assert public == {name.split()[0] for name in LAWS} | DISCRETE
+    assert public == {name.split()[0] for name in DISTRIBUTIONS} | DISCRETE
     assert len(FILLS) == len(NAMES) == len(public)
 
 
-# The law: moments within their standard errors, Kolmogorov–Smirnov, and controls a few percent off that must be rejected.
+# Distributions: moments within their standard errors, Kolmogorov–Smirnov, and controls a few percent off that must be rejected.
 
 
-def moments_stand(w, gain, law, mean_gain=0.0):
-    """Whether mean and variance are those of the law, each at the false-alarm rate."""
+def moments_stand(w, gain, distribution, mean_gain=0.0):
+    """Whether mean and variance are those of the distribution, each at the false-alarm rate."""
     n, N = w.shape[1], w.size
     std = gain / math.sqrt(n)
-    kurtosis = float(law.stats("k")) + 3
-    z_mean = (w.mean() - mean_gain / n) / (std * law.std() / math.sqrt(N))
-    z_variance = (w.var() / (std * law.std()) ** 2 - 1) / math.sqrt((kurtosis - 1) / N)
+    kurtosis = float(distribution.stats("k")) + 3
+    z_mean = (w.mean() - mean_gain / n) / (std * distribution.std() / math.sqrt(N))
+    z_variance = (w.var() / (std * distribution.std()) ** 2 - 1) / math.sqrt((kurtosis - 1) / N)
     return max(abs(z_mean), abs(z_variance)) < stats.norm.isf(FALSE_ALARM / 4)
 
 
-def law_stands(w, gain, law):
-    return stats.kstest((w * math.sqrt(w.shape[1]) / gain).ravel(), law.cdf).pvalue > FALSE_ALARM
+def distribution_stands(w, gain, distribution):
+    return stats.kstest((w * math.sqrt(w.shape[1]) / gain).ravel(), distribution.cdf).pvalue > FALSE_ALARM
 
 
-@pytest.mark.parametrize("name", LAWS)
-def test_a_fill_has_its_law(name):
-    fill, options, law = LAWS[name]
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_a_fill_has_its_distribution(name):
+    fill, options, distribution = DISTRIBUTIONS[name]
     w = drawn(fill, G, **options)
-    assert moments_stand(w, G, law)
-    assert law_stands(w, G, law)
+    assert moments_stand(w, G, distribution)
+    assert distribution_stands(w, G, distribution)
 
 
-@pytest.mark.parametrize("name", LAWS)
-def test_a_law_a_little_off_is_rejected(name):
-    fill, options, law = LAWS[name]
-    assert not moments_stand(drawn(fill, G * 1.05, **options), G, law)
-    assert not law_stands(drawn(fill, G * 1.05, **options), G, law)
-    other = UNIFORM if law is not UNIFORM else stats.norm()
-    assert not law_stands(drawn(fill, G, **options), G, other)
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_a_distribution_a_little_off_is_rejected(name):
+    fill, options, distribution = DISTRIBUTIONS[name]
+    assert not moments_stand(drawn(fill, G * 1.05, **options), G, distribution)
+    assert not distribution_stands(drawn(fill, G * 1.05, **options), G, distribution)
+    other = UNIFORM if distribution is not UNIFORM else stats.norm()
+    assert not distribution_stands(drawn(fill, G, **options), G, other)
 
 
 @pytest.mark.parametrize("fill", [vf.init.normal_, vf.init.uniform_])
 def test_a_mean_gain_is_the_mean_of_the_row_sums(fill):
     w = drawn(fill, G, mean_gain=0.8)
-    law = LAWS[fill.__name__][2]
-    assert moments_stand(w, G, law, mean_gain=0.8)
-    assert not moments_stand(w, G, law)
+    distribution = DISTRIBUTIONS[fill.__name__][2]
+    assert moments_stand(w, G, distribution, mean_gain=0.8)
+    assert not moments_stand(w, G, distribution)
 
 
 def test_truncation_is_made_good_and_torchs_is_not():
@@ -149,7 +149,7 @@ def test_orthogonal_matrices(shape):
     assert (matrix**2).mean() == pytest.approx(G**2 / n, rel=1e-12)
 
 
-def test_orthogonal_matrices_are_uniform_in_law():
+def test_orthogonal_matrices_are_uniform_in_distribution():
     """An entry of a Haar matrix of size m: its square is Beta(1/2, (m-1)/2); unsigned QR favours one sign and fails."""
     corners = np.array([drawn(vf.init.orthogonal_, 1.0, shape=(3, 3), dtype=torch.float64, seed=s)[0, 0] for s in range(600)])
     haar = lambda x: 0.5 * (1 + x)  # noqa: E731  of size 3: uniform on the sphere, so uniform on an axis
@@ -189,7 +189,7 @@ def test_torchs_own_initialisers_are_met_draw_by_draw(ours, theirs):
     assert float((wrong - b).abs().max()) > 1e-6 * float(b.abs().max())
 
 
-# Against the laws of torch's layers and initialisers: a gain over the root of a fan is their standard deviation.
+# Against the distributions of torch's layers and initialisers: a gain over the root of a fan is their standard deviation.
 
 TORCHS = [
     ("xavier_normal_", nn.init.xavier_normal_, "normal", lambda n, m: vf.init.published.xavier_gain(n, m)),
@@ -225,7 +225,7 @@ def standardised(kind, shape):
 
 @pytest.mark.parametrize("shape", [(30, 50), (50, 30), (6, 5, 3), (8, 4, 3, 2)], ids=str)
 @pytest.mark.parametrize(("fill", "kind", "gain"), [row[1:] for row in TORCHS], ids=[row[0] for row in TORCHS])
-def test_gains_are_the_standard_deviations_of_torchs_laws(fill, kind, gain, shape):
+def test_gains_are_the_standard_deviations_of_torchs_distributions(fill, kind, gain, shape):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         theirs = fill(torch.empty(shape)).double()
@@ -235,7 +235,7 @@ def test_gains_are_the_standard_deviations_of_torchs_laws(fill, kind, gain, shap
     largest = int(unit.abs().argmax())  # where rounding is least
     std = float(theirs.flatten()[largest] / unit.flatten()[largest])
     assert gain(n, m) / math.sqrt(n) == pytest.approx(std, rel=1e-6)
-    assert torch.allclose(theirs, unit * std, rtol=0, atol=1e-6 * std)  # all of them: the law is that one
+    assert torch.allclose(theirs, unit * std, rtol=0, atol=1e-6 * std)  # all of them: the distribution is that one
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Firing probabilities of every weight law by brute force from the definition: rational convolution, mpmath, quadrature."""
+"""Firing probabilities of every weight distribution from the definition: rational convolution, mpmath, quadrature."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ from varflow.theory.potentials import potentials
 
 W = vf.weights
 
-LAWS = {
+DISTRIBUTIONS = {
     "normal": "normal",
     "uniform": "uniform",
     "sign": "sign",
@@ -73,13 +73,13 @@ class TestFiring:
 
     @pytest.mark.parametrize("strict", [True, False])
     @pytest.mark.parametrize(
-        ("law", "levels"),
+        ("distribution", "levels"),
         [("sign", {-1: 0.5, 1: 0.5}), (W.ternary(0.25), {-1: 0.125, 0: 0.75, 1: 0.125})],
         ids=["sign", "ternary"],
     )
-    def test_lattice(self, law, levels, strict):
+    def test_lattice(self, distribution, levels, strict):
         """Exact rational convolution; at gain 2.5, θ = 1 lies on the sign lattice."""
-        described = layer(100, weights=law, strict=strict)
+        described = layer(100, weights=distribution, strict=strict)
         p, q = firing(described, np.arange(101))
         mass = {0: Fraction(1)}
         for count in range(101):
@@ -126,7 +126,7 @@ class TestFiring:
 
     @pytest.mark.parametrize("bias_std", [0.05, 0.3])
     @pytest.mark.parametrize(
-        ("law", "count", "density", "breaks"),
+        ("distribution", "count", "density", "breaks"),
         [
             ("uniform", 1, st.uniform(-1, 2).pdf, [-1, 1]),
             ("uniform", 2, st.triang(0.5, -2, 4).pdf, [-2, 0, 2]),
@@ -136,9 +136,9 @@ class TestFiring:
             (st.laplace(), 1, st.laplace(scale=math.sqrt(0.5)).pdf, [-40, -10, -3, 0, 3, 10, 40]),
         ],
     )
-    def test_bias(self, law, count, density, breaks, bias_std):
+    def test_bias(self, distribution, count, density, breaks, bias_std):
         """``E[Q((θ - u)/b)]`` by quadrature over the core's sum."""
-        described = layer(weights=law, bias_std=bias_std, mean_gain=-0.5)
+        described = layer(weights=distribution, bias_std=bias_std, mean_gain=-0.5)
         p, q = firing(described, np.arange(21))
         nodes, weights = np.polynomial.legendre.leggauss(400)
         above, below = 0.0, 0.0
@@ -168,13 +168,13 @@ class TestFiring:
             assert p[count] == pytest.approx(st.hypergeom.pmf(present, 30, count, 7) @ base, rel=1e-11)
 
     @pytest.mark.parametrize(
-        "law", ["lognormal", st.laplace(), st.triang(0.3), st.t(5)], ids=["lognormal", "laplace", "triang", "t"]
+        "distribution", ["lognormal", st.laplace(), st.triang(0.3), st.t(5)], ids=["lognormal", "laplace", "triang", "t"]
     )
-    def test_general_laws_by_quadrature(self, law):
+    def test_general_distributions_by_quadrature(self, distribution):
         """One weight from scipy's tail, two by mpmath's quadrature of the definition."""
-        described = layer(weights=law, mean_gain=0.0)
+        described = layer(weights=distribution, mean_gain=0.0)
         p, _ = firing(described, np.arange(21))
-        raw = st.lognorm(1.0) if law == "lognormal" else law
+        raw = st.lognorm(1.0) if distribution == "lognormal" else distribution
         mean, std = raw.mean(), raw.std()
         x = 1.0 / (2.5 / math.sqrt(20)) * std
         assert p[1] == pytest.approx(raw.sf(mean + x), rel=1e-13)
@@ -197,7 +197,7 @@ class TestFiring:
             assert p[count] == pytest.approx(float(value), abs=1e-10)
 
     def test_exponential_by_inversion(self):
-        """A law that the inversion does not know to be exponential, its jump included."""
+        """A distribution that the inversion does not know to be exponential, its jump included."""
 
         class Unknown(st.rv_continuous):
             def _pdf(self, x):
@@ -216,11 +216,11 @@ class TestFiring:
         known, _ = tails(100, weights="exponential")
         np.testing.assert_allclose(unknown, known, atol=1e-10)
 
-    @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
+    @pytest.mark.parametrize("distribution", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS.keys())
     @pytest.mark.parametrize("options", [{}, {"bias_std": 0.3, "mean_gain": -0.7, "input_scale": 0.8}], ids=["plain", "bias"])
-    def test_monte_carlo_and_moments(self, law, options):
+    def test_monte_carlo_and_moments(self, distribution, options):
         """Potentials drawn from the definition: rate, variance and the moments beyond the threshold."""
-        described = layer(weights=law, **options)
+        described = layer(weights=distribution, **options)
         above, below = partial_moments(described)
         rng = np.random.default_rng(3)
         p, q = firing(described, np.arange(21))

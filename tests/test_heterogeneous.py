@@ -20,15 +20,18 @@ K = 4.5
 
 
 @pytest.mark.parametrize(
-    "law", [WIDE, stats.gamma(4, scale=0.25), stats.norm(1, 0.2), stats.lognorm(0.3), stats.beta(2, 3), stats.triang(0.5, 0.5)]
+    "distribution",
+    [WIDE, stats.gamma(4, scale=0.25), stats.norm(1, 0.2), stats.lognorm(0.3), stats.beta(2, 3), stats.triang(0.5, 0.5)],
 )
-def test_averages_over_neurons(law):
-    over = OverNeurons.of("threshold", law)
-    inside = list(pairwise([law.ppf(1e-16), *law.ppf([0.01, 0.5, 0.99]), law.isf(1e-16)]))
-    accuracy = 1e-6 if law.dist.name == "triang" else 1e-10  # its density has a kink
+def test_averages_over_neurons(distribution):
+    over = OverNeurons.of("threshold", distribution)
+    inside = list(pairwise([distribution.ppf(1e-16), *distribution.ppf([0.01, 0.5, 0.99]), distribution.isf(1e-16)]))
+    accuracy = 1e-6 if distribution.dist.name == "triang" else 1e-10  # its density has a kink
     for V in (1.0, 0.1):
         fires = lambda x, V=V: stats.norm.sf(x / V**0.5)  # noqa: E731
-        exact = sum(integrate.quad(lambda x, fires=fires: law.pdf(x) * fires(x), *ends, epsrel=1e-13)[0] for ends in inside)
+        exact = sum(
+            integrate.quad(lambda x, fires=fires: distribution.pdf(x) * fires(x), *ends, epsrel=1e-13)[0] for ends in inside
+        )
         values, weights = over.rule()
         assert weights @ fires(values) == pytest.approx(exact, rel=accuracy)
         values, weights = over.rule(12)
@@ -37,23 +40,23 @@ def test_averages_over_neurons(law):
 
 
 @pytest.mark.parametrize(
-    "law", [stats.expon(), stats.lognorm(1.0), stats.lognorm(2.0), stats.pareto(1.5), stats.weibull_min(0.5)]
+    "distribution", [stats.expon(), stats.lognorm(1.0), stats.lognorm(2.0), stats.pareto(1.5), stats.weibull_min(0.5)]
 )
-def test_heavy_tails_in_time(law):
+def test_heavy_tails_in_time(distribution):
     """The first step, by a Gauss rule, against one step, by the fine rule; the Gauss rule is 2e-4 off at worst (lognorm(2))."""
 
     def rate(thresholds, steps):
         neuron = vf.Neuron(thresholds, decay=0.5 if steps > 1 else 0.0)
         return vf.mean_field(vf.Network(width=2, depth=1, gain=2.0, neuron=neuron, steps=steps)).firing_rate.flat[0]
 
-    assert rate(law, 2) == pytest.approx(rate(law, 1), rel=5e-4)
-    wrong = law.dist(*law.args, scale=1.01)
-    assert rate(wrong, 2) != pytest.approx(rate(law, 1), rel=5e-4)
+    assert rate(distribution, 2) == pytest.approx(rate(distribution, 1), rel=5e-4)
+    wrong = distribution.dist(*distribution.args, scale=1.01)
+    assert rate(wrong, 2) != pytest.approx(rate(distribution, 1), rel=5e-4)
 
 
 # Critical gains of unit mean threshold.
 @pytest.mark.parametrize(
-    ("law", "square"),
+    ("distribution", "square"),
     [
         (stats.uniform(0.8, 0.4), 5.919),
         (WIDE, 5.235),
@@ -65,18 +68,18 @@ def test_heavy_tails_in_time(law):
         (stats.norm(0.1, 1), 0.0),
     ],
 )
-def test_critical_gain(law, square):
-    assert vf.critical_gain(threshold=law) ** 2 == pytest.approx(square, abs=2.5e-3)
-    if law.dist.name in ("uniform", "gamma"):
-        block = vf.critical_gain(block=[L.Spike(vf.Neuron(law)), L.Linear(gain=1.0)])
-        assert block == pytest.approx(vf.critical_gain(threshold=law), rel=1e-9)
+def test_critical_gain(distribution, square):
+    assert vf.critical_gain(threshold=distribution) ** 2 == pytest.approx(square, abs=2.5e-3)
+    if distribution.dist.name in ("uniform", "gamma"):
+        block = vf.critical_gain(block=[L.Spike(vf.Neuron(distribution)), L.Linear(gain=1.0)])
+        assert block == pytest.approx(vf.critical_gain(threshold=distribution), rel=1e-9)
 
 
-@pytest.mark.parametrize("law", [WIDE, stats.gamma(5, scale=0.2)])
-def test_critical_gain_against_mpmath(law):
-    exact = float(vf.reference.critical_gain(threshold=law, digits=15))
-    assert vf.critical_gain(threshold=law) == pytest.approx(exact, rel=1e-13)
-    assert vf.critical_gain(threshold=law) != pytest.approx(vf.critical_gain(threshold=law.mean()), rel=1e-2)
+@pytest.mark.parametrize("distribution", [WIDE, stats.gamma(5, scale=0.2)])
+def test_critical_gain_against_mpmath(distribution):
+    exact = float(vf.reference.critical_gain(threshold=distribution, digits=15))
+    assert vf.critical_gain(threshold=distribution) == pytest.approx(exact, rel=1e-13)
+    assert vf.critical_gain(threshold=distribution) != pytest.approx(vf.critical_gain(threshold=distribution.mean()), rel=1e-2)
 
 
 def test_below_the_critical_gain_only_silence_is_left_and_the_gain_preserves_its_variance():
@@ -129,7 +132,7 @@ def test_narrow_distributions_are_one_value_in_time(reset):
 
 # Survival to layer 100 of networks of width 100 at the preserving gain.
 @pytest.mark.parametrize(
-    ("law", "survival"),
+    ("distribution", "survival"),
     [
         (stats.uniform(0.8, 0.4), 0.031),
         (WIDE, 0.389),
@@ -137,8 +140,10 @@ def test_narrow_distributions_are_one_value_in_time(reset):
         (stats.gamma(4, scale=0.25), 0.992),
     ],
 )
-def test_survival(law, survival):
-    profile = vf.finite_width(vf.Network(width=100, depth=100, gain=vf.gain(threshold=law), neuron=vf.Neuron(law)))
+def test_survival(distribution, survival):
+    profile = vf.finite_width(
+        vf.Network(width=100, depth=100, gain=vf.gain(threshold=distribution), neuron=vf.Neuron(distribution))
+    )
     assert profile.survival[-1] == pytest.approx(survival, abs=6e-4)
 
 
@@ -198,6 +203,7 @@ NEURONS = [
     vf.Neuron(stats.uniform(0.2, 1.6), decay=0.5, reset="zero"),
     vf.Neuron(WIDE, decay=stats.beta(2, 2), reset=vf.resets.Reset(membrane=0.5, input=0.3)),
     vf.Neuron(WIDE, decay=stats.uniform(0.1, 0.8)),
+    vf.Neuron(WIDE, decay=0.4, reset="multi_spike"),
 ]
 
 
@@ -286,6 +292,116 @@ def test_the_inverse_in_time_takes_decays_that_differ(reset):
     assert profile.firing_rate[-1, 3:].mean() == pytest.approx(0.25, abs=0.01)
 
 
+def late_rate(gain, neuron, seed):
+    """Mean over the late steps of the deepest layer, and its standard error, of networks under currents of strength 1.5."""
+    network = vf.Network(width=1000, depth=12, gain=gain, neuron=neuron, steps=6, drive=vf.drives.currents(1.5))
+    rates = vf.simulate(network, repeats=24, seed=seed).firing_rate[:, -1, 3:].mean(axis=-1)
+    return rates.mean(), rates.std(ddof=1) / 24**0.5
+
+
+@pytest.mark.parametrize(("reset", "wanted"), [("none", 0.3), ("subtract", 0.2)])
+def test_the_inverse_in_time_takes_thresholds_that_differ(reset, wanted):
+    neuron = vf.Neuron(stats.uniform(0.5, 1.5), decay=0.5, reset=reset, input_scale=0.7)
+    found = vf.gain_for_rate(neuron, rate=wanted, steps=6, depth=12, drive=vf.drives.currents(1.5), points=2**10)
+    rate, error = late_rate(found.gain, neuron, 1)
+    assert abs(rate - wanted) < K * error + BIAS * wanted
+    equal = vf.gain_for_rate(
+        vf.Neuron(1.25, decay=0.5, reset=reset, input_scale=0.7), rate=wanted, steps=6, depth=12, points=2**10
+    )
+    rate, error = late_rate(equal.gain, neuron, 2)
+    assert abs(rate - wanted) > K * error + BIAS * wanted
+    of_variance = vf.gain_for_variance(neuron, variance=found.variance, steps=6, depth=12, points=2**10)
+    assert of_variance.gain == pytest.approx(found.gain, rel=5e-3)
+
+
+def test_critical_gains_in_time_of_thresholds_that_differ():
+    """Without memory that of the averaged map; thresholds below rest keep every step alive."""
+
+    def alive(gain, low=0.5, high=1.5):
+        theta, V, rate = np.linspace(low, high, 1001), 1.0, 0.0
+        for _ in range(12):
+            rate = integrate.simpson(stats.norm.sf(theta / V**0.5), x=theta) / (high - low)
+            V = gain**2 * rate + 1e-300
+        return rate > 1e-3
+
+    found = vf.temporal_critical_gain(vf.Neuron(WIDE, input_scale=0.5), steps=2, depth=12, drive=vf.drives.currents(2.0))
+    assert alive(found.gain / 2 * (1 + 1e-3))
+    assert not alive(found.gain / 2 * (1 - 1e-3))
+    assert not alive(found.gain / 2 * (1 + 1e-3), 0.99, 1.01)
+    assert vf.temporal_critical_gain(vf.Neuron(stats.norm(0.5, 1), decay=0.5), steps=2).gain == 0
+
+
+@pytest.mark.parametrize("bias_std", [0.0, 0.1])
+@pytest.mark.parametrize("law", [WIDE, stats.expon()], ids=["uniform", "exponential"])
+def test_the_largest_stable_variance_is_that_of_the_averaged_map(law, bias_std):
+    gains = np.array([1.5, 2.5, 4.0])
+    edges = law.ppf([1e-16, 0.5, 1 - 1e-12])
+    for gain, found in zip(gains, vf.stable_variance(threshold=law, gain=gains, bias_std=bias_std), strict=True):
+        V = gain**2
+        for _ in range(60):  # from above, downwards to the largest fixed point
+            fires = lambda x, V=V: law.pdf(x) * stats.norm.sf(x / V**0.5) if V > 0 else 0.0  # noqa: E731
+            V = bias_std**2 + gain**2 * sum(integrate.quad(fires, *ends, epsrel=1e-11)[0] for ends in pairwise(edges))
+        assert found == pytest.approx(V, rel=1e-6, abs=1e-9)
+        assert (
+            found != pytest.approx(vf.stable_variance(threshold=law.mean(), gain=gain, bias_std=bias_std), rel=1e-3) or V < 0.1
+        )
+
+
+def alive(gain, width, depth, neuron, repeats=1500, drive=1.0):
+    """Fraction of simulated networks alive in the last layer, and its standard error."""
+    network = vf.Network(width=width, depth=depth, gain=gain, neuron=neuron, drive=vf.drives.currents(drive))
+    fraction = float((vf.simulate(network, repeats=repeats, seed=5, engine="conditional").spikes[:, -1] > 0).mean())
+    return fraction, (fraction * (1 - fraction) / repeats) ** 0.5
+
+
+def test_lookup_of_thresholds_that_differ():
+    found = vf.lookup(neuron=vf.Neuron(WIDE, input_scale=0.5), fan_in=40, depth=20, survival_target=0.8)
+    assert found.gain == pytest.approx(2 * vf.gain(threshold=WIDE), rel=1e-14)
+    (point,) = (p for p in vf.fixed_points(threshold=WIDE, gain=found.gain / 2) if p.variance == pytest.approx(1.0, rel=1e-6))
+    for name in ("firing_rate", "multiplier", "stable", "depth_scale"):
+        assert getattr(found, name) == pytest.approx(getattr(point, name), rel=1e-9)
+    assert found.critical_gain == pytest.approx(2 * vf.critical_gain(threshold=WIDE), rel=1e-14)
+    assert found.corrected_gain is not None
+    assert found.survival is not None
+    for gain, survival in ((found.gain, found.survival), (found.corrected_gain, 0.8)):
+        fraction, error = alive(gain / 2, 40, 20, vf.Neuron(WIDE))
+        assert abs(fraction - survival) < K * error
+        assert abs(fraction - alive(gain / 2, 40, 20, vf.Neuron(1.0))[0]) > 2 * K * error
+    at_rate = vf.lookup(threshold=WIDE, fan_in=40, depth=20, rate=0.25)
+    theta = np.linspace(0.5, 1.5, 4001)
+    assert integrate.simpson(stats.norm.sf(theta / at_rate.variance**0.5), x=theta) == pytest.approx(0.25, rel=1e-9)
+    assert at_rate.variance == pytest.approx(at_rate.gain**2 * 0.25, rel=1e-12)
+    assert vf.init.calculate_gain(vf.Neuron(WIDE), rate=0.25) == at_rate.gain
+    fraction, error = alive(at_rate.gain, 40, 20, vf.Neuron(WIDE), drive=at_rate.variance**0.5)
+    assert at_rate.survival is not None
+    assert abs(fraction - at_rate.survival) < K * error
+
+
+def test_a_phase_diagram_of_thresholds_that_differ():
+    laws = [stats.uniform(0.5 * mean, mean) for mean in (0.8, 1.0)]
+    diagram = vf.phase_diagram(threshold=laws[::-1], width=[30, 80], depth=30)
+    assert diagram.thresholds == pytest.approx([0.8, 1.0])
+    assert "uniform(0.4, 0.8)" in str(diagram)
+    for row, law in zip(diagram.survival, laws, strict=True):
+        for survival, width in zip(row, (30, 80), strict=True):
+            fraction, error = alive(vf.gain(threshold=law), width, 30, vf.Neuron(law))
+            assert abs(fraction - survival) < K * error + 1e-3
+    equal = vf.phase_diagram(threshold=[0.8, 1.0], width=[30, 80], depth=30).survival
+    assert np.abs(diagram.survival - equal).max() > 0.1
+
+
+def test_validate_takes_thresholds_that_differ():
+    experiment = vf.validate(threshold=[1.0, WIDE, stats.uniform(0.5, 1.0)], gain=[2.5, 3.0], width=100, depth=8, repeats=100)
+    assert experiment.passed
+    assert len(experiment.curves) == 4
+    assert [curve["threshold"] for curve in json.loads(json.dumps(experiment.to_dict()))["curves"]][1] == "uniform(0.5, 1)"
+    assert "uniform(0.5, 1)" in str(experiment)
+    equal, differing = experiment.curves[:2]
+    assert not vf.compare(equal.profile, differing.ensemble).passed
+    leaky = vf.Neuron(WIDE, decay=0.5, reset="zero")
+    assert vf.validate(neuron=leaky, gain=2.6, width=300, depth=3, repeats=12, steps=3, bias=BIAS).passed
+
+
 FROZEN = "frozen continuous scipy.stats distribution"
 REFUSED = [
     (lambda: vf.Neuron(stats.norm), FROZEN),
@@ -299,26 +415,20 @@ REFUSED = [
     (lambda: vf.fixed_points(threshold=stats.norm(0, 1), gain=2.0), "values below 0"),
     (lambda: vf.fixed_points(threshold=WIDE, gain=2.0, mean_gain=1.0), "mean_gain=1.0 must be 0"),
     (lambda: vf.critical_gain(threshold=WIDE, distribution=stats.binom(9, 0.5)), "must be continuous"),
-    (lambda: vf.gain_for_rate(vf.Neuron(WIDE, decay=0.5), rate=0.2, steps=4), "differs between neurons"),
-    (lambda: vf.temporal_critical_gain(vf.Neuron(WIDE, decay=0.5), steps=4), "differs between neurons"),
-    (lambda: vf.lookup(neuron=vf.Neuron(WIDE), fan_in=100), "differs between neurons"),
-    (lambda: vf.catalogue(neuron=vf.Neuron(WIDE)), "differs between neurons"),
-    (lambda: vf.init.calculate_gain(vf.Neuron(WIDE), "corrected", width=9, depth=9), "real number"),
-    (lambda: vf.corrected_gain(threshold=WIDE, width=10, depth=10), "real number"),
-    (lambda: vf.stable_variance(threshold=WIDE, gain=2.0), "real number"),
+    (lambda: vf.stable_variance(threshold=stats.norm(0, 1), gain=2.0), "values below 0"),
+    (lambda: vf.lookup(threshold=stats.norm(0, 1), fan_in=9, rate=0.2), "values below 0"),
+    (lambda: vf.lookup(threshold=1.0, neuron=vf.Neuron(WIDE), fan_in=9), "conflicts with the neuron's uniform"),
+    (lambda: vf.corrected_gain(threshold=stats.norm(0, 1), width=10, depth=10), "positive in all neurons"),
+    (lambda: vf.phase_diagram(threshold=[1.0, WIDE], width=10), r"has the mean of 1.0"),
+    (lambda: vf.gain_for_rate(vf.Neuron(stats.norm(-1, 1), decay=0.5), rate=0.2, steps=4), "give a gain"),
+    (lambda: vf.catalogue(neuron=vf.Neuron(WIDE)), "differs between neurons: give numbers, or call vf.finite_width"),
     (lambda: vf.certified.critical_gain(threshold=WIDE), "real number"),  # pyright: ignore
     (lambda: vf.expansion(vf.Network(width=10, depth=2, gain=3.0, neuron=vf.Neuron(WIDE))), "differs between neurons"),
     (
         lambda: vf.mean_field(
-            vf.Network(width=10, depth=2, gain=3.0, neuron=vf.Neuron(WIDE, reset="multi_spike"), steps=2),
-        ),
-        "must have one threshold",
-    ),
-    (
-        lambda: vf.mean_field(
             vf.Network(width=10, depth=2, gain=3.0, neuron=vf.Neuron(WIDE, decay=0.5), steps=2), method="histories"
         ),
-        "differs between neurons",
+        "use method='quasi_monte_carlo'",
     ),
     (
         lambda: vf.reference.mean_field_in_time(

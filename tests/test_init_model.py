@@ -396,7 +396,7 @@ def test_how_long_a_rate_is_kept_by_neurons_of_several_spikes(depth):
     assert off[int(kept) - 1] < 0.25 * 1.2
     assert off[int(kept)] > 0.25 / 1.2
     assert off[-1] > 0.5
-    assert rates[:, -1].std() == pytest.approx(spread, rel=0.5)  # a law with a heavy tail
+    assert rates[:, -1].std() == pytest.approx(spread, rel=0.5)  # a distribution with a heavy tail
 
 
 def test_neurons_of_one_spike_per_step_keep_their_rate():

@@ -1,5 +1,6 @@
 """Networks made of vf.layers: what can follow what, shapes, and plain chains."""
 
+import numpy as np
 import pytest
 
 import varflow as vf
@@ -100,6 +101,46 @@ def test_a_first_linear_layer_receives_the_inputs_themselves():
     assert of(LINEAR, SPIKE, drive=vf.drives.inputs(x)).drive.input_gain == 2.5
     with pytest.raises(vf.DomainError, match="input_gain"):
         of(LINEAR, SPIKE, drive=vf.drives.inputs(x, input_gain=3.0))
+
+
+def test_a_pool_before_the_first_weights_pools_the_input():
+    functional = pytest.importorskip("torch").nn.functional
+    x = np.random.default_rng(0).normal(size=(2, 3, 5, 7, 7))
+    conv, leaky = Conv(8, gain=2.5), Spike(vf.Neuron(1.0, decay=0.5))
+
+    def network(x, *pools):
+        return vf.Network(layers=[*pools, conv, leaky], steps=3, drive=vf.drives.inputs(x))
+
+    maps = functional.pad(torch_tensor(x).flatten(0, 1), [1] * 4)
+    means = functional.avg_pool2d(maps, 3, 2).view(2, 3, 5, 4, 4).numpy()
+    largest = functional.max_pool2d(torch_tensor(means).flatten(0, 1), 2).view(2, 3, 5, 2, 2).numpy()
+    built = network(x, Pool("average", 3, 2, padding=1), Pool("max", 2))
+    assert built.shapes == [(8, 2, 2)]
+    assert "inputs(2 vectors of 20" in repr(built)
+    for answer in (vf.mean_field, lambda n: vf.simulate(n, repeats=4)):
+        rates = [answer(n).firing_rate for n in (built, network(largest), network(means[..., ::2, ::2]))]
+        np.testing.assert_allclose(rates[0], rates[1], rtol=1e-12)
+        assert np.abs(rates[2] - rates[1]).max() > 1e-3  # without the maximum
+
+
+def torch_tensor(array):
+    return pytest.importorskip("torch").tensor(array)
+
+
+@pytest.mark.parametrize(
+    ("layers", "drive", "named"),
+    [
+        ((Pool("average", 2), SPIKE), vf.drives.inputs(np.ones((1, 1, 4, 4))), "Spike.* cannot follow Pool"),
+        ((Pool("average", 2), LINEAR, SPIKE), vf.drives.inputs(np.ones((1, 16))), r"needs a map.* not input of shape \(16,\)"),
+        ((Pool("average", 2), LINEAR, SPIKE), vf.drives.spikes([0.1] * 4), r"needs a map.* not input of shape \(4,\)"),
+        ((Pool("max", 5), LINEAR, SPIKE), vf.drives.inputs(np.ones((1, 1, 4, 4))), "larger than the map"),
+        ((Pool("max", 2),), vf.drives.inputs(np.ones((1, 1, 4, 4))), "at least one Spike"),
+        ((Pool("max", 2), LINEAR, SPIKE), vf.drives.inputs(np.ones((1, 1, 4, 4)), input_gain=2.0), "cannot have input_gain"),
+    ],
+)
+def test_pools_of_inputs_that_do_not_fit_are_refused(layers, drive, named):
+    with pytest.raises(vf.DomainError, match=named):
+        of(*layers, drive=drive)
 
 
 def test_shapes_in_order_of_execution_branches_included():

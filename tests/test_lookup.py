@@ -10,7 +10,7 @@ from scipy import optimize, stats
 
 import varflow as vf
 
-LAWS = {
+DISTRIBUTIONS = {
     "normal": stats.norm(),
     "uniform": stats.uniform(-math.sqrt(3), 2 * math.sqrt(3)),
     "laplace": stats.laplace(scale=math.sqrt(0.5)),
@@ -18,10 +18,10 @@ LAWS = {
 }
 
 
-def critical(law, theta):
+def critical(distribution, theta):
     """Critical gain: the smallest g for which V = g² S(θ/√V) has a solution, by brute minimisation over z."""
     found = optimize.minimize_scalar(
-        lambda z: -(z**2) * law.sf(z), bounds=(0.3, 1.7), method="bounded", options={"xatol": 1e-10}
+        lambda z: -(z**2) * distribution.sf(z), bounds=(0.3, 1.7), method="bounded", options={"xatol": 1e-10}
     )
     return theta / math.sqrt(-found.fun)
 
@@ -36,12 +36,12 @@ def survival(*, theta, g, width, depth, start=1.0):
     return 1 - (mass @ np.linalg.matrix_power(matrix, depth - 1))[0]
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
 @pytest.mark.parametrize("theta", [0.1, 0.5, 1.0, 1.3])
 def test_the_fields_at_variance_one(name, theta):
-    law, found = LAWS[name], vf.lookup(threshold=theta, fan_in=200, distribution=name)
-    p = law.sf(theta)
-    m = theta * law.pdf(theta) / (2 * p)
+    distribution, found = DISTRIBUTIONS[name], vf.lookup(threshold=theta, fan_in=200, distribution=name)
+    p = distribution.sf(theta)
+    m = theta * distribution.pdf(theta) / (2 * p)
     assert found.gain == pytest.approx(p**-0.5, rel=1e-12)
     assert found.weight_std == pytest.approx((200 * p) ** -0.5, rel=1e-12)
     assert found.weight_variance == pytest.approx(1 / (200 * p), rel=1e-12)
@@ -50,8 +50,8 @@ def test_the_fields_at_variance_one(name, theta):
     assert found.multiplier == pytest.approx(m, rel=1e-12)
     assert found.stable == (m < 1)
     assert found.depth_scale == pytest.approx(-1 / math.log(m), rel=1e-10)
-    assert found.critical_gain == pytest.approx(critical(law, theta), rel=1e-9)
-    assert found.margin == pytest.approx(p**-0.5 / critical(law, theta) - 1, abs=1e-9)
+    assert found.critical_gain == pytest.approx(critical(distribution, theta), rel=1e-9)
+    assert found.margin == pytest.approx(p**-0.5 / critical(distribution, theta) - 1, abs=1e-9)
     assert (found.threshold, found.fan_in, found.distribution) == (theta, 200, name)
     assert (found.survival, found.corrected_gain, found.corrected_survival, found.width, found.depth) == (None,) * 5
     assert found.input_gain is None
@@ -97,7 +97,7 @@ def test_a_correction_downwards_says_that_nothing_needs_correcting():
     assert f"from {rated.variance:.4g} to" in rated.warnings[-1]
 
 
-def test_another_law_names_what_is_of_normal_potentials():
+def test_another_distribution_names_what_is_of_normal_potentials():
     found = vf.lookup(threshold=1.0, distribution="laplace", fan_in=128, depth=20)
     assert found.survival == pytest.approx(survival(theta=1.0, g=found.gain, width=128, depth=20), rel=1e-9)
     assert found.critical_gain == pytest.approx(math.e, rel=1e-12)  # Laplace's
@@ -153,7 +153,7 @@ def test_finite_width_is_said():
     assert "finite width" not in warnings(threshold=0.5, depth=100)
 
 
-def test_another_law_is_said_to_vanish():
+def test_another_distribution_is_said_to_vanish():
     assert "normal again" in warnings(threshold=0.5, distribution="laplace")
     assert warnings(threshold=0.5) == ""
 

@@ -24,9 +24,11 @@ from varflow import DomainError
 from varflow.testing import gains, thresholds
 
 EPS = np.finfo(float).eps
-LAWS = {law.name: law for law in map(vf.distribution, ("normal", "uniform", "laplace", "logistic"))}
-LAWS |= {law.name: law for law in map(vf.distributions.student_t, (5, 3))}
-EVERY_LAW = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
+DISTRIBUTIONS = {
+    distribution.name: distribution for distribution in map(vf.distribution, ("normal", "uniform", "laplace", "logistic"))
+}
+DISTRIBUTIONS |= {distribution.name: distribution for distribution in map(vf.distributions.student_t, (5, 3))}
+EVERY_DISTRIBUTION = pytest.mark.parametrize("distribution", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS.keys())
 
 MIXTURE = scipy.stats.Mixture([scipy.stats.Normal(), scipy.stats.Normal(mu=0, sigma=6)], weights=[0.95, 0.05])
 TWO_PEAKS = scipy.stats.Mixture(
@@ -35,7 +37,7 @@ TWO_PEAKS = scipy.stats.Mixture(
 ATOMS = scipy.stats.rv_discrete(values=([-2, 0, 1, 3], [0.2, 0.4, 0.3, 0.1]))()
 SAMPLE = vf.distributions.sample(np.random.default_rng(3).normal(size=5000))
 OTHERS = {"mixture": vf.distribution(MIXTURE), "atoms": vf.distribution(ATOMS), "sample": SAMPLE}
-ALL_LAWS = LAWS | OTHERS
+ALL_DISTRIBUTIONS = DISTRIBUTIONS | OTHERS
 
 
 def representable(number):
@@ -43,8 +45,8 @@ def representable(number):
     return number == 0 or abs(number) > 1e-100
 
 
-def gamma_c(law):
-    return vf.critical_gain(threshold=1.0, distribution=law) ** 2
+def gamma_c(distribution):
+    return vf.critical_gain(threshold=1.0, distribution=distribution) ** 2
 
 
 def conditioned(multiplier):
@@ -53,10 +55,10 @@ def conditioned(multiplier):
     return 1e-12 * max(1.0, 1 / gap if gap else math.inf)
 
 
-def settings_of(law, seed, number, *, biased):
+def settings_of(distribution, seed, number, *, biased):
     """Thresholds over two decades, γ/γ_c from far above to both sides of 1, biases up to the threshold's size."""
     rng = np.random.default_rng(seed)
-    critical = gamma_c(law)
+    critical = gamma_c(distribution)
     for i in range(number):
         theta = 10 ** rng.uniform(-1, 1)
         close = rng.choice([-1.0, 1.0]) * 10 ** rng.uniform(-9, -1)
@@ -66,9 +68,9 @@ def settings_of(law, seed, number, *, biased):
 
 
 class TestFixedPointsAgainstTheReference:
-    def agree(self, case, law):
-        found = vf.fixed_points(distribution=law, **case)
-        wanted = vf.reference.fixed_points(distribution=law, digits=30, **case)
+    def agree(self, case, distribution):
+        found = vf.fixed_points(distribution=distribution, **case)
+        wanted = vf.reference.fixed_points(distribution=distribution, digits=30, **case)
         assert len(found) == len(wanted), case
         assert found.complete == wanted.complete
         for point, exact in zip(found, wanted, strict=True):
@@ -86,37 +88,37 @@ class TestFixedPointsAgainstTheReference:
                 assert point.multiplier == math.inf
         return found
 
-    @EVERY_LAW
-    def test_without_bias(self, law):
-        counts = {len(self.agree(case, law)) for case in settings_of(law, 11, 36, biased=False)}
+    @EVERY_DISTRIBUTION
+    def test_without_bias(self, distribution):
+        counts = {len(self.agree(case, distribution)) for case in settings_of(distribution, 11, 36, biased=False)}
         assert counts == {1, 3}
 
-    @EVERY_LAW
-    def test_with_bias(self, law):
-        counts = {len(self.agree(case, law)) for case in settings_of(law, 12, 36, biased=True)}
+    @EVERY_DISTRIBUTION
+    def test_with_bias(self, distribution):
+        counts = {len(self.agree(case, distribution)) for case in settings_of(distribution, 12, 36, biased=True)}
         assert counts == {1, 3}
 
-    @EVERY_LAW
+    @EVERY_DISTRIBUTION
     @pytest.mark.parametrize("bias", [0.0, 0.3])
-    def test_threshold_zero_and_below(self, law, bias):
+    def test_threshold_zero_and_below(self, distribution, bias):
         for threshold in (0.0, -1e-6, -0.4, -1.7, -20.0):
-            found = self.agree({"threshold": threshold, "gain": 1.3, "bias_std": bias}, law)
+            found = self.agree({"threshold": threshold, "gain": 1.3, "bias_std": bias}, distribution)
             silence = threshold == 0 and bias == 0
             assert [point.stable for point in found] == ([False, True] if silence else [True])
             assert found.basin_edge == 0
 
-    @EVERY_LAW
-    def test_basin_edges(self, law):
-        for case in settings_of(law, 13, 6, biased=False):
-            found = vf.fixed_points(distribution=law, **case)
-            exact = vf.reference.fixed_points(distribution=law, digits=30, **case).basin_edge
+    @EVERY_DISTRIBUTION
+    def test_basin_edges(self, distribution):
+        for case in settings_of(distribution, 13, 6, biased=False):
+            found = vf.fixed_points(distribution=distribution, **case)
+            exact = vf.reference.fixed_points(distribution=distribution, digits=30, **case).basin_edge
             if len(found) == 1:
                 assert found.basin_edge == exact == math.inf
             else:
                 assert abs(found.basin_edge - exact) <= conditioned(found[1].multiplier) * exact
 
     @pytest.mark.parametrize("gain", [1e5, 1e7, 1e8, 1e9, 1e40, 1e139])
-    def test_the_unstable_point_at_the_edge_of_a_bounded_law(self, gain):
+    def test_the_unstable_point_at_the_edge_of_a_bounded_distribution(self, gain):
         found = vf.fixed_points(threshold=1.0, gain=gain, distribution="uniform")
         digits = int(2 * math.log10(gain)) + 40
         exact = vf.reference.fixed_points(threshold=1.0, gain=gain, distribution="uniform", digits=digits)
@@ -124,7 +126,7 @@ class TestFixedPointsAgainstTheReference:
         for name in ("variance", "firing_rate", "multiplier"):
             assert abs(getattr(found[1], name) / getattr(exact[1], name) - 1) <= 4 * EPS
 
-    def test_the_quiet_state_of_a_bounded_law_lies_beyond_its_edge(self):
+    def test_the_quiet_state_of_a_bounded_distribution_lies_beyond_its_edge(self):
         found = vf.fixed_points(threshold=1.0, gain=1e9, distribution="uniform", bias_std=0.1)
         assert (found[0].variance, found[0].firing_rate, found[0].multiplier) == (0.1**2, 0.0, 0.0)
         assert [point.stable for point in found] == [True, False, True]
@@ -166,18 +168,18 @@ class TestFixedPointsAgainstTheReference:
 
 
 class TestVarianceMap:
-    @EVERY_LAW
-    def test_agrees_with_the_reference(self, law):
+    @EVERY_DISTRIBUTION
+    def test_agrees_with_the_reference(self, distribution):
         """Error: rounding of the tail, and of ``z`` amplified by the hazard."""
         rng = np.random.default_rng(21)
         for _ in range(40):
             V, theta, g = 10 ** rng.uniform(-2, 2), rng.uniform(-3, 3), 10 ** rng.uniform(-1, 1)
             bias, mean = rng.choice([0.0, 0.5 * math.sqrt(V)]), rng.choice([0.0, rng.uniform(-2, 2)])
-            case = {"threshold": theta, "gain": g, "bias_std": bias, "mean_gain": mean, "distribution": law}
+            case = {"threshold": theta, "gain": g, "bias_std": bias, "mean_gain": mean, "distribution": distribution}
             got, wanted = vf.variance_map(V, **case), vf.reference.variance_map(V, digits=25, **case)
             incoming = abs(mean) * (V + bias**2) / g**2
             z = (theta - mean * (V - bias**2) / g**2) / math.sqrt(V)
-            wobble = (abs(theta) + 3 * incoming) / math.sqrt(V) * (law.hazard(z) if law.sf(z) > 0 else 0.0)
+            wobble = (abs(theta) + 3 * incoming) / math.sqrt(V) * (distribution.hazard(z) if distribution.sf(z) > 0 else 0.0)
             assert abs(got - wanted) <= 8 * EPS * (1 + wobble) * wanted + 1e-300
 
     def test_at_variance_zero_the_potential_is_its_mean(self):
@@ -185,7 +187,7 @@ class TestVarianceMap:
         assert vf.variance_map(0.0, threshold=0.0, gain=2.0) == 0.0
         assert vf.variance_map(0.0, threshold=-1.0, gain=2.0) == 4.0
 
-    @pytest.mark.parametrize("law", ALL_LAWS.values(), ids=ALL_LAWS.keys())
+    @pytest.mark.parametrize("distribution", ALL_DISTRIBUTIONS.values(), ids=ALL_DISTRIBUTIONS.keys())
     @settings(deadline=None, max_examples=20)
     @given(
         V=st.floats(1e-3, 1e3),
@@ -194,22 +196,22 @@ class TestVarianceMap:
         gain=gains(0.1, 10, living=False),
         bias=st.floats(0, 3),
     )
-    def test_monotone_in_variance_and_gain(self, law, V, step, threshold, gain, bias):
+    def test_monotone_in_variance_and_gain(self, distribution, V, step, threshold, gain, bias):
         assume(representable(bias))
-        case = {"threshold": threshold, "bias_std": bias, "distribution": law}
+        case = {"threshold": threshold, "bias_std": bias, "distribution": distribution}
         here, more_variance = vf.variance_map([V, step * V], gain=gain, **case)
         rise = (more_variance - here) * (1 if threshold >= 0 else -1)
         assert rise >= -4 * EPS * here
         assert vf.variance_map(V, gain=step * gain, **case) >= here
 
-    @EVERY_LAW
-    def test_strictly_monotone_where_the_tail_is_alive(self, law):
+    @EVERY_DISTRIBUTION
+    def test_strictly_monotone_where_the_tail_is_alive(self, distribution):
         V = np.geomspace(0.5, 50, 40)
-        assert np.all(np.diff(vf.variance_map(V, threshold=1.0, gain=2.0, distribution=law)) > 0)
-        assert np.all(np.diff(vf.variance_map(V, threshold=-1.0, gain=2.0, distribution=law)) < 0)
-        assert np.all(np.diff(vf.variance_map(1.0, threshold=1.0, gain=V, distribution=law)) > 0)
+        assert np.all(np.diff(vf.variance_map(V, threshold=1.0, gain=2.0, distribution=distribution)) > 0)
+        assert np.all(np.diff(vf.variance_map(V, threshold=-1.0, gain=2.0, distribution=distribution)) < 0)
+        assert np.all(np.diff(vf.variance_map(1.0, threshold=1.0, gain=V, distribution=distribution)) > 0)
 
-    @EVERY_LAW
+    @EVERY_DISTRIBUTION
     @settings(deadline=None, max_examples=25)
     @given(
         V=st.floats(1e-3, 1e3),
@@ -218,74 +220,74 @@ class TestVarianceMap:
         bias=st.floats(0, 3),
         power=st.integers(-40, 40),
     )
-    def test_units_do_not_matter(self, law, V, threshold, gain, bias, power):
+    def test_units_do_not_matter(self, distribution, V, threshold, gain, bias, power):
         """θ, g, σ_b in other units (a power of two: exact) change V by the square."""
         assume(representable(bias))
         c = 2.0**power
-        one = {"threshold": threshold, "gain": gain, "bias_std": bias, "distribution": law}
-        other = {"threshold": c * threshold, "gain": c * gain, "bias_std": c * bias, "distribution": law}
+        one = {"threshold": threshold, "gain": gain, "bias_std": bias, "distribution": distribution}
+        other = {"threshold": c * threshold, "gain": c * gain, "bias_std": c * bias, "distribution": distribution}
         assert vf.variance_map(c**2 * V, **other) == c**2 * vf.variance_map(V, **one)
         assert vf.stable_variance(**other) == pytest.approx(c**2 * vf.stable_variance(**one), rel=1e-13, nan_ok=True)
         assert vf.critical_gain(threshold=c * threshold) == c * vf.critical_gain(threshold=threshold)
 
-    @EVERY_LAW
-    def test_without_bias_only_gamma_counts(self, law):
+    @EVERY_DISTRIBUTION
+    def test_without_bias_only_gamma_counts(self, distribution):
         theta = np.geomspace(1e-3, 1e3, 7)
-        V = vf.stable_variance(threshold=theta, gain=3.2 * theta, distribution=law) / theta**2
+        V = vf.stable_variance(threshold=theta, gain=3.2 * theta, distribution=distribution) / theta**2
         np.testing.assert_allclose(V, V[3], rtol=1e-14)
 
-    @EVERY_LAW
-    def test_limits_of_the_threshold(self, law):
-        half = law.sf(0.0)
+    @EVERY_DISTRIBUTION
+    def test_limits_of_the_threshold(self, distribution):
+        half = distribution.sf(0.0)
         for theta in (1e-3, 1e-6, 1e-12):
             for V, g in ((1.0, 2.0), (0.1, 0.7)):
-                gap = abs(vf.variance_map(V, threshold=theta, gain=g, distribution=law) / g**2 - half)
-                assert gap <= 1.01 * law.pdf(0.0) * theta / math.sqrt(V) + EPS
-            V = vf.stable_variance(threshold=theta, gain=2.0, distribution=law)
-            assert abs(V / 4 - half) <= 1.01 * law.pdf(0.0) * theta / math.sqrt(V) + 4 * EPS
-        heavy = law.name.startswith("student")
-        far = vf.variance_map(1.0, threshold=1e120 if heavy else 1e4, gain=2.0, bias_std=0.5, distribution=law)
+                gap = abs(vf.variance_map(V, threshold=theta, gain=g, distribution=distribution) / g**2 - half)
+                assert gap <= 1.01 * distribution.pdf(0.0) * theta / math.sqrt(V) + EPS
+            V = vf.stable_variance(threshold=theta, gain=2.0, distribution=distribution)
+            assert abs(V / 4 - half) <= 1.01 * distribution.pdf(0.0) * theta / math.sqrt(V) + 4 * EPS
+        heavy = distribution.name.startswith("student")
+        far = vf.variance_map(1.0, threshold=1e120 if heavy else 1e4, gain=2.0, bias_std=0.5, distribution=distribution)
         assert far == 0.25
-        assert vf.stable_variance(threshold=1e4, gain=2.0, distribution=law) == 0.0
-        assert vf.variance_map(1.0, threshold=-1e120, gain=2.0, distribution=law) == 4.0
+        assert vf.stable_variance(threshold=1e4, gain=2.0, distribution=distribution) == 0.0
+        assert vf.variance_map(1.0, threshold=-1e120, gain=2.0, distribution=distribution) == 4.0
 
 
 class TestCriticalGain:
-    @EVERY_LAW
-    def test_agrees_with_the_reference(self, law):
+    @EVERY_DISTRIBUTION
+    def test_agrees_with_the_reference(self, distribution):
         for theta in (1e-100, 0.3, 1.0, 7.0):
-            exact = vf.reference.critical_gain(threshold=theta, distribution=law, digits=25)
-            assert abs(vf.critical_gain(threshold=theta, distribution=law) / exact - 1) <= 8 * EPS
-        assert vf.critical_gain(threshold=[-1.0, 0.0], distribution=law).tolist() == [0.0, 0.0]
+            exact = vf.reference.critical_gain(threshold=theta, distribution=distribution, digits=25)
+            assert abs(vf.critical_gain(threshold=theta, distribution=distribution) / exact - 1) <= 8 * EPS
+        assert vf.critical_gain(threshold=[-1.0, 0.0], distribution=distribution).tolist() == [0.0, 0.0]
 
-    @EVERY_LAW
-    def test_separates_silence_from_life(self, law):
-        critical = vf.critical_gain(threshold=0.7, distribution=law)
+    @EVERY_DISTRIBUTION
+    def test_separates_silence_from_life(self, distribution):
+        critical = vf.critical_gain(threshold=0.7, distribution=distribution)
         for gain, number in ((critical * (1 - 1e-9), 1), (critical * (1 + 1e-9), 3)):
-            assert len(vf.fixed_points(threshold=0.7, gain=gain, distribution=law)) == number
-            assert (vf.stable_variance(threshold=0.7, gain=gain, distribution=law) > 0) == (number == 3)
+            assert len(vf.fixed_points(threshold=0.7, gain=gain, distribution=distribution)) == number
+            assert (vf.stable_variance(threshold=0.7, gain=gain, distribution=distribution) > 0) == (number == 3)
 
 
 class TestStableVariance:
     @staticmethod
-    def from_all_fixed_points(law, theta, g, bias):
-        points = vf.fixed_points(threshold=theta, gain=g, bias_std=bias, distribution=law)
+    def from_all_fixed_points(distribution, theta, g, bias):
+        points = vf.fixed_points(threshold=theta, gain=g, bias_std=bias, distribution=distribution)
         return max(((p.variance, p.multiplier) for p in points if p.stable), default=(math.nan, 0.0))
 
-    def agree(self, law, theta, g, bias):
-        got = vf.stable_variance(threshold=theta, gain=g, bias_std=bias, distribution=law)
+    def agree(self, distribution, theta, g, bias):
+        got = vf.stable_variance(threshold=theta, gain=g, bias_std=bias, distribution=distribution)
         for V, *case in zip(got, theta, g, bias, strict=True):
-            wanted, m = self.from_all_fixed_points(law, *case)
+            wanted, m = self.from_all_fixed_points(distribution, *case)
             assert pytest.approx(wanted, rel=conditioned(m), abs=0, nan_ok=True) == V, case
         return got
 
-    @EVERY_LAW
-    def test_equals_the_largest_stable_fixed_point(self, law):
-        unbiased = [tuple(case.values()) for case in settings_of(law, 31, 60, biased=False)]
-        biased = [tuple(case.values()) for case in settings_of(law, 32, 60, biased=True)]
+    @EVERY_DISTRIBUTION
+    def test_equals_the_largest_stable_fixed_point(self, distribution):
+        unbiased = [tuple(case.values()) for case in settings_of(distribution, 31, 60, biased=False)]
+        biased = [tuple(case.values()) for case in settings_of(distribution, 32, 60, biased=True)]
         below = [(theta, g, b) for theta in (0.0, -0.3, -2.0) for g in (0.2, 1.0, 5.0) for b in (0.0, 0.1, 1.0)]
-        self.agree(law, *np.array(unbiased).T)
-        self.agree(law, *np.array(biased + below).T)
+        self.agree(distribution, *np.array(unbiased).T)
+        self.agree(distribution, *np.array(biased + below).T)
 
     def test_bias_with_one_root_and_with_three(self):
         bias = np.sqrt([0.02, 0.05, 0.1, 0.15, 0.2, 0.5])
@@ -296,18 +298,18 @@ class TestStableVariance:
         self.agree(vf.distribution("normal"), theta, g, b)
 
     @pytest.mark.parametrize(
-        "law",
+        "distribution",
         [MIXTURE, TWO_PEAKS, ATOMS, SAMPLE, scipy.stats.gamma(3), scipy.stats.gumbel_l()],
         ids=["mixture", "two peaks", "atoms", "sample", "gamma", "skewed left"],
     )
-    def test_other_laws(self, law):
-        law = vf.distribution(law)
+    def test_other_distributions(self, distribution):
+        distribution = vf.distribution(distribution)
         rng = np.random.default_rng(33)
-        critical = gamma_c(law)
+        critical = gamma_c(distribution)
         theta = np.concatenate([10 ** rng.uniform(-1, 1, 20), [0.0, 0.0, -0.5, -0.5]])
         g = np.where(theta > 0, theta * np.sqrt(critical * 10 ** rng.uniform(-0.5, 1.5, 24)), 1.3)
         bias = np.where(np.arange(24) % 4 == 3, 0.3 * np.abs(theta), 0.0)
-        got = self.agree(law, theta, g, bias)
+        got = self.agree(distribution, theta, g, bias)
         assert 0.0 in got
         assert np.count_nonzero(got > 0) >= 10
 
@@ -329,12 +331,12 @@ class TestStableVariance:
             assert abs(exact / V[pick] - 1) <= 1e-14
         assert np.abs(vf.variance_map(1.001 * V, threshold=1.0, gain=np.sqrt(gamma)) / (1.001 * V) - 1).max() > 1e-4
 
-    @EVERY_LAW
-    def test_residual_of_every_law_with_and_without_bias(self, law):
-        gamma = gamma_c(law) * (1 + np.geomspace(1e-9, 1e11, 4000))
+    @EVERY_DISTRIBUTION
+    def test_residual_of_every_distribution_with_and_without_bias(self, distribution):
+        gamma = gamma_c(distribution) * (1 + np.geomspace(1e-9, 1e11, 4000))
         for bias in (0.0, 0.01, 0.4):
-            V = vf.stable_variance(threshold=1.0, gain=np.sqrt(gamma), bias_std=bias, distribution=law)
-            again = vf.variance_map(V, threshold=1.0, gain=np.sqrt(gamma), bias_std=bias, distribution=law)
+            V = vf.stable_variance(threshold=1.0, gain=np.sqrt(gamma), bias_std=bias, distribution=distribution)
+            again = vf.variance_map(V, threshold=1.0, gain=np.sqrt(gamma), bias_std=bias, distribution=distribution)
             np.testing.assert_allclose(again, V, rtol=3e-14, atol=0)
 
     def test_nan_where_the_only_fixed_point_repels(self):
@@ -452,17 +454,21 @@ class TestAtomsAndSamples:
 
     def test_a_sample_is_scanned(self):
         rng = np.random.default_rng(42)
-        for law in (SAMPLE, vf.distributions.sample(rng.laplace(size=300)), vf.distributions.sample(rng.gamma(2.0, size=1000))):
+        for distribution in (
+            SAMPLE,
+            vf.distributions.sample(rng.laplace(size=300)),
+            vf.distributions.sample(rng.gamma(2.0, size=1000)),
+        ):
             for gamma in (5.0, 8.0, 20.0, 200.0):
                 g = math.sqrt(gamma)
-                found = vf.fixed_points(threshold=1.0, gain=g, distribution=law)
+                found = vf.fixed_points(threshold=1.0, gain=g, distribution=distribution)
                 assert not found.complete
-                V = np.geomspace((1 / law.upper) ** 2, gamma, 300_001)
-                crossings = np.count_nonzero(np.diff(vf.variance_map(V, threshold=1.0, gain=g, distribution=law) >= V))
+                V = np.geomspace((1 / distribution.upper) ** 2, gamma, 300_001)
+                crossings = np.count_nonzero(np.diff(vf.variance_map(V, threshold=1.0, gain=g, distribution=distribution) >= V))
                 assert len(found) - 1 == crossings
                 assert all(abs(point.residual) <= 1e-12 * point.variance for point in found)
 
-    def test_a_large_normal_sample_comes_close_to_the_normal_law(self):
+    def test_a_large_normal_sample_comes_close_to_the_normal_distribution(self):
         """Smoothing bias of the tail ``h²/6 (|f'| + z f)`` and the sampling error of 5000 draws, through 1/(1 - m)."""
         point = vf.fixed_points(threshold=0.3, gain=2.2, distribution=SAMPLE)[-1]
         exact = vf.fixed_points(threshold=0.3, gain=2.2)[-1]
@@ -478,11 +484,11 @@ class TestAtomsAndSamples:
 
 class TestBasins:
     @pytest.mark.parametrize(
-        ("threshold", "gain", "bias", "law"),
+        ("threshold", "gain", "bias", "distribution"),
         [
             (1.0, 2.51, 0.0, "normal"),
             (1.5, 4.5, 0.0, "laplace"),
-            (1.0, 4.0, 0.0, LAWS["student_t(3)"]),
+            (1.0, 4.0, 0.0, DISTRIBUTIONS["student_t(3)"]),
             (1.0, 4.0, 0.0, OTHERS["mixture"]),
             (0.7, 2.5, 0.0, OTHERS["atoms"]),
             (0.7, 2.2, 0.0, SAMPLE),
@@ -491,8 +497,8 @@ class TestBasins:
         ],
         ids=["normal", "laplace", "student_t", "mixture", "atoms", "sample", "normal with bias", "more bias"],
     )
-    def test_the_edge_divides_what_decays_from_what_lives(self, threshold, gain, bias, law):
-        case = {"threshold": threshold, "gain": gain, "bias_std": bias, "distribution": law}
+    def test_the_edge_divides_what_decays_from_what_lives(self, threshold, gain, bias, distribution):
+        case = {"threshold": threshold, "gain": gain, "bias_std": bias, "distribution": distribution}
         found = vf.fixed_points(**case)
         assert 0 < found.basin_edge < math.inf
         V = found.basin_edge * np.array([1 - 1e-6, 1 + 1e-6])
@@ -509,7 +515,7 @@ class TestBasins:
 
 
 class TestGain:
-    @EVERY_LAW
+    @EVERY_DISTRIBUTION
     @settings(deadline=None, max_examples=40)
     @given(
         threshold=thresholds(-3, 1.5, positive=False),
@@ -517,14 +523,14 @@ class TestGain:
         bias=st.floats(0, 0.99),
         mean=st.one_of(st.just(0.0), st.floats(-3, 3)),
     )
-    def test_makes_the_variance_a_fixed_point(self, law, threshold, v, bias, mean):
+    def test_makes_the_variance_a_fixed_point(self, distribution, threshold, v, bias, mean):
         assume(representable(bias) and representable(mean))
-        case = {"threshold": threshold, "bias_std": bias * math.sqrt(v), "mean_gain": mean, "distribution": law}
+        case = {"threshold": threshold, "bias_std": bias * math.sqrt(v), "mean_gain": mean, "distribution": distribution}
         g = vf.gain(variance=v, **case)
         again = vf.variance_map(v, gain=g, **case)
         p = (v - case["bias_std"] ** 2) / g**2
         z = (threshold - mean * p) / math.sqrt(v)
-        wobble = (abs(threshold) + 4 * abs(mean) * p / (1 - bias**2)) / math.sqrt(v) * law.hazard(z)
+        wobble = (abs(threshold) + 4 * abs(mean) * p / (1 - bias**2)) / math.sqrt(v) * distribution.hazard(z)
         assert abs(again - v) <= 8 * EPS * (1 + wobble) * v
 
     def test_the_fixed_points_at_that_gain_contain_it(self):
@@ -535,14 +541,14 @@ class TestGain:
                 errors = [abs(p.variance / v - 1) / conditioned(p.multiplier) for p in found]
                 assert min(errors) <= 1
 
-    @EVERY_LAW
+    @EVERY_DISTRIBUTION
     @pytest.mark.parametrize(
         "case", [{}, {"bias_std": 0.5}, {"mean_gain": 1.0}, {"mean_gain": -2.0, "bias_std": 0.3}], ids=repr
     )
-    def test_agrees_with_the_reference(self, law, case):
+    def test_agrees_with_the_reference(self, distribution, case):
         for threshold in (-1.0, 0.0, 0.4, 1.3):
-            exact = vf.reference.gain(threshold=threshold, distribution=law, digits=25, **case)
-            assert abs(vf.gain(threshold=threshold, distribution=law, **case) / exact - 1) <= 64 * EPS
+            exact = vf.reference.gain(threshold=threshold, distribution=distribution, digits=25, **case)
+            assert abs(vf.gain(threshold=threshold, distribution=distribution, **case) / exact - 1) <= 64 * EPS
 
     def test_far_beyond_the_tail_of_doubles(self):
         with mpmath.workdps(30):
@@ -585,25 +591,25 @@ def call(function, arguments):
 
 @pytest.mark.parametrize("function", VECTORISED, ids=lambda f: f.__name__)
 class TestVectorised:
-    @pytest.mark.parametrize("law", ALL_LAWS.values(), ids=ALL_LAWS.keys())
-    def test_scalars_in_give_floats_out(self, function, law):
+    @pytest.mark.parametrize("distribution", ALL_DISTRIBUTIONS.values(), ids=ALL_DISTRIBUTIONS.keys())
+    def test_scalars_in_give_floats_out(self, function, distribution):
         for kind in (float, np.float64, np.asarray):
             case = {name: kind(value) for name, value in VECTORISED[function].items()}
-            assert type(call(function, case | {"distribution": law})) is float
+            assert type(call(function, case | {"distribution": distribution})) is float
 
-    @pytest.mark.parametrize("law", [LAWS["normal"], OTHERS["mixture"]], ids=["normal", "mixture"])
-    def test_arrays_broadcast_and_equal_the_scalar_calls(self, function, law):
+    @pytest.mark.parametrize("distribution", [DISTRIBUTIONS["normal"], OTHERS["mixture"]], ids=["normal", "mixture"])
+    def test_arrays_broadcast_and_equal_the_scalar_calls(self, function, distribution):
         names = list(VECTORISED[function])
         factors = np.array([1.0, 1.1, 0.95])
         for name in names:
-            case = VECTORISED[function] | {"distribution": law}
+            case = VECTORISED[function] | {"distribution": distribution}
             got = call(function, case | {name: case[name] * factors})
             assert isinstance(got, np.ndarray)
             assert got.shape == (3,)
             one_by_one = [call(function, case | {name: float(case[name] * factor)}) for factor in factors]
             np.testing.assert_allclose(got, one_by_one, rtol=1e-14)
         if len(names) > 1:
-            case = VECTORISED[function] | {"distribution": law}
+            case = VECTORISED[function] | {"distribution": distribution}
             case[names[0]] = case[names[0]] * factors[:, None]
             case[names[1]] = case[names[1]] * factors[None, :2]
             assert call(function, case).shape == (3, 2)

@@ -57,8 +57,8 @@ def test_torchs_gains_are_torchs():
     for values, std in ((layer.weight, published.torch_gain() / 64), (layer.bias, published.torch_bias_std(4096))):
         drawn = values.detach().double().numpy().ravel()
         bound = math.sqrt(3) * std
-        law = stats.uniform(-bound, 2 * bound)
-        assert stats.kstest(drawn, law.cdf).pvalue > 1e-3 / 2
+        distribution = stats.uniform(-bound, 2 * bound)
+        assert stats.kstest(drawn, distribution.cdf).pvalue > 1e-3 / 2
     drawn = layer.weight.detach().double().numpy().ravel()
     assert np.abs(drawn).max() / (math.sqrt(3) * published.torch_gain() / 64) == pytest.approx(1.0, abs=1e-4)
     assert stats.kstest(drawn, stats.uniform(-1.01 / 64, 2.02 / 64).cdf).pvalue < 1e-3
@@ -184,14 +184,18 @@ def test_storks_weights_in_steps_are_those_of_its_neuron(tau_mem, tau_syn):
     ],
 )
 def test_weights_of_dales_law_balance_and_fluctuate_as_asked(method, mean, square):
-    """From the moments of the two laws: no drift, and a potential whose standard deviation is the threshold over ξ."""
+    """From the moments of the two distributions: no drift, and a potential whose standard deviation is the threshold over ξ."""
     kinds, nu, theta, xi = (80, 20), 15.8, 0.7, 2.0
     sums = (published.exponential_filter(20e-3, 10e-3), published.exponential_filter(20e-3, 5e-3))
     found = method(*kinds, nu, *sums, threshold=theta, xi=xi)
-    laws = (found.excitatory, found.inhibitory)
-    up, down = (n * nu * mean(law) * each.mean for n, law, each in zip(kinds, laws, sums, strict=True))
+    distributions = (found.excitatory, found.inhibitory)
+    up, down = (
+        n * nu * mean(distribution) * each.mean for n, distribution, each in zip(kinds, distributions, sums, strict=True)
+    )
     assert up == pytest.approx(down, rel=1e-12)
-    power = sum(n * nu * square(law) * each.square for n, law, each in zip(kinds, laws, sums, strict=True))
+    power = sum(
+        n * nu * square(distribution) * each.square for n, distribution, each in zip(kinds, distributions, sums, strict=True)
+    )
     assert math.sqrt(power) == pytest.approx(theta / xi, rel=1e-12)
 
 
@@ -200,7 +204,7 @@ def test_with_recurrence_the_mean_is_spread_over_all_inputs():
     forward = published.fluctuation_driven(100, 15.8, sums, mean_potential=0.3, share=0.9, all_inputs=164)
     recurrent = published.fluctuation_driven(64, 15.8, sums, mean_potential=0.3, share=0.1, all_inputs=164)
     assert forward.mean == recurrent.mean == pytest.approx(0.3 / (1.64 * 15.8), rel=1e-12)
-    squares = [n * (law.std**2 + law.mean**2) for n, law in ((100, forward), (64, recurrent))]
+    squares = [n * (distribution.std**2 + distribution.mean**2) for n, distribution in ((100, forward), (64, recurrent))]
     assert squares == pytest.approx([0.9 * 0.49 / (15.8 * sums.square), 0.1 * 0.49 / (15.8 * sums.square)], rel=1e-12)
     with pytest.raises(vf.DomainError, match="at least 100"):
         published.fluctuation_driven(100, 15.8, sums, all_inputs=64)
@@ -213,10 +217,10 @@ def test_poisson_spikes_through_fluctuation_driven_weights_make_the_wanted_fluct
     """
     neuron = vf.Neuron(1.0, decay=0.8, synaptic_decay=0.5)
     n, p, sums = 200, 0.02, published.step_filter(neuron)
-    law = published.fluctuation_driven(n, p, sums, mean_potential=0.2, xi=2.0)
+    distribution = published.fluctuation_driven(n, p, sums, mean_potential=0.2, xi=2.0)
     rng = np.random.default_rng(4)
     rows, steps = 1500, 60
-    w = rng.normal(law.mean, law.std, (rows, n))
+    w = rng.normal(distribution.mean, distribution.std, (rows, n))
     x = rng.random((steps, rows, n)) < p
     i = H = np.zeros(rows)
     for spikes in x:
@@ -232,13 +236,15 @@ def test_poisson_spikes_through_fluctuation_driven_weights_make_the_wanted_fluct
 
 @pytest.mark.parametrize("kind", ["exponential", "lognormal"])
 def test_dales_law_balances_and_fluctuates(kind):
-    """Mean input 0 and variance ``(θ/ξ)²``, by the moments of the law."""
+    """Mean input 0 and variance ``(θ/ξ)²``, by the moments of the distribution."""
     n_e, n_i, nu, theta, xi = 80, 20, 15.0, 1.2, 1.5
     e, i = published.exponential_filter(20e-3, 5e-3), published.exponential_filter(20e-3, 10e-3)
     function = getattr(published, f"fluctuation_driven_{kind}")
     found = function(n_e, n_i, nu, e, i, threshold=theta, xi=xi)
-    law = (lambda L: stats.expon(scale=1 / L)) if kind == "exponential" else (lambda m: stats.lognorm(s=1, scale=math.exp(m)))
-    w_e, w_i = law(found.excitatory), law(found.inhibitory)
+    distribution = (
+        (lambda L: stats.expon(scale=1 / L)) if kind == "exponential" else (lambda m: stats.lognorm(s=1, scale=math.exp(m)))
+    )
+    w_e, w_i = distribution(found.excitatory), distribution(found.inhibitory)
     assert nu * n_e * e.mean * w_e.mean() == pytest.approx(nu * n_i * i.mean * w_i.mean(), rel=1e-9)
     power = nu * (n_e * e.square * w_e.moment(2) + n_i * i.square * w_i.moment(2))
     assert power == pytest.approx((theta / xi) ** 2, rel=1e-9)
@@ -294,7 +300,7 @@ def test_spikeinit_fires_at_its_rate_on_white_input_and_not_on_a_constant_one():
 def test_the_first_layer_fires_at_its_rate(decay):
     """A frozen current through the neuron itself, over many steps."""
     s = published.spikeinit_first_layer_std(0.12, decay=decay)
-    c = stats.norm.ppf((np.arange(40_000) + 0.5) / 40_000) * s  # evenly over the law: no sampling noise
+    c = stats.norm.ppf((np.arange(40_000) + 0.5) / 40_000) * s  # evenly over the distribution: no sampling noise
     H, spikes = np.zeros_like(c), np.zeros_like(c)
     steps = 1000
     for _ in range(steps):

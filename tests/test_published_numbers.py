@@ -19,18 +19,18 @@ T5 = vf.distributions.student_t(5)
 PAPER = math.sqrt(6.303)
 
 
-def z_c(law):
+def z_c(distribution):
     """Where ``z f = 2 S``, by bisection on the public tail and density."""
-    law = vf.distribution(law)
+    distribution = vf.distribution(distribution)
     lo, hi = 0.5, 1.7
     for _ in range(60):
         middle = 0.5 * (lo + hi)
-        lo, hi = (middle, hi) if middle * law.pdf(middle) < 2 * law.sf(middle) else (lo, middle)
+        lo, hi = (middle, hi) if middle * distribution.pdf(middle) < 2 * distribution.sf(middle) else (lo, middle)
     return lo
 
 
-def gamma_c(law):
-    return vf.critical_gain(threshold=1.0, distribution=law) ** 2
+def gamma_c(distribution):
+    return vf.critical_gain(threshold=1.0, distribution=distribution) ** 2
 
 
 def at_the_papers_gain(threshold):
@@ -63,25 +63,25 @@ def profile(width, threshold, depth=101, gain=None):
 
 def after_99_transitions(width, threshold):
     """Mean and standard deviation of ``σ_w² K_100``, and ``P(K_100 > 0)``, from the firing rate of layer 100."""
-    law = profile(width, threshold)
+    distribution = profile(width, threshold)
     g2 = vf.gain(threshold=threshold) ** 2
-    return g2 * law.firing_rate[99], g2 * law.firing_rate_std[99], law.survival[99]
+    return g2 * distribution.firing_rate[99], g2 * distribution.firing_rate_std[99], distribution.survival[99]
 
 
 def conditional_variance(width, threshold):
     """Mean and standard deviation of layer 101's conditional variance: the sampling of one layer taken off."""
-    law = profile(width, threshold)
-    mean, n = law.variance[100], width
-    square = (law.variance_std[100] ** 2 + mean**2) / (1 + 2 / (n - 1))
+    distribution = profile(width, threshold)
+    mean, n = distribution.variance[100], width
+    square = (distribution.variance_std[100] ** 2 + mean**2) / (1 + 2 / (n - 1))
     return mean, math.sqrt(square - mean**2)
 
 
 def extinction(width):
     """Per layer, at θ = 0.85, once the chain has forgotten its start."""
-    law = profile(width, 0.85)
-    if law.survival[-1] > 1 - 1e-4:  # the survival has too few digits left: the rare death, layer by layer
-        return (law.survival[60] - law.survival[90]) / 30
-    return 1 - (law.survival[90] / law.survival[60]) ** (1 / 30)
+    distribution = profile(width, 0.85)
+    if distribution.survival[-1] > 1 - 1e-4:  # the survival has too few digits left: the rare death, layer by layer
+        return (distribution.survival[60] - distribution.survival[90]) / 30
+    return 1 - (distribution.survival[90] / distribution.survival[60]) ** (1 / 30)
 
 
 def corrected(width):
@@ -152,7 +152,7 @@ def test_printed_digits(claim):
         assert len(unmet(found, printed, off=off)) == len(printed.split())
 
 
-def test_the_normal_law_has_one_root_only_beyond_the_cusp():
+def test_the_normal_distribution_has_one_root_only_beyond_the_cusp():
     """``σ_b² = 0.153318 θ²`` at ``V = θ²/3``, ``γ = 4.323941``: three roots just below, one just above, whatever γ."""
 
     def most(bias_variance, gammas):
@@ -169,13 +169,13 @@ def test_the_normal_law_has_one_root_only_beyond_the_cusp():
 
 
 def test_multipliers_below_zero_stop_at_their_published_bound():
-    """Normal law, θ < 0, no bias: the smallest multiplier is -0.14726."""
+    """Normal distribution, θ < 0, no bias: the smallest multiplier is -0.14726."""
     z = -np.geomspace(0.01, 10, 4001)
-    law = vf.distribution("normal")
-    multipliers = z * law.pdf(z) / (2 * law.sf(z))
+    distribution = vf.distribution("normal")
+    multipliers = z * distribution.pdf(z) / (2 * distribution.sf(z))
     worst = z[np.argmin(multipliers)]
     V = 1 / worst**2
-    point = vf.fixed_points(threshold=-1.0, gain=math.sqrt(V / law.sf(worst)))[0]
+    point = vf.fixed_points(threshold=-1.0, gain=math.sqrt(V / distribution.sf(worst)))[0]
     assert point.multiplier == pytest.approx(-0.14726, abs=1e-5)
     assert point.stable
     theta, g = np.meshgrid(-np.geomspace(0.01, 10, 12), np.geomspace(0.1, 10, 12))
@@ -185,8 +185,8 @@ def test_multipliers_below_zero_stop_at_their_published_bound():
 
 def test_extinction_at_n_800_is_beyond_one_minus_survival():
     """6e-12 a layer: 1 - survival keeps it to about 1e-16/6e-12 of its digits."""
-    law = profile(800, 0.85)
-    rate = (law.survival[30] - law.survival[99]) / 69
+    distribution = profile(800, 0.85)
+    rate = (distribution.survival[30] - distribution.survival[99]) / 69
     assert rate == pytest.approx(6e-12, abs=0.5e-12)
 
 

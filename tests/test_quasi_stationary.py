@@ -27,7 +27,7 @@ def full_matrix(width: int, threshold: float, bias_std: float = 0.0) -> np.ndarr
 
 
 def iterated(P: np.ndarray, layers: int) -> tuple[np.ndarray, float]:
-    """Law and escape rate of live networks after so many layers: sums of positive terms keep their relative accuracy."""
+    """Distribution and escape rate of live networks after many layers: sums of positive terms keep their relative accuracy."""
     mass = np.full(len(P) - 1, 1.0 / (len(P) - 1))
     for _ in range(layers):
         following = mass @ P[1:]
@@ -86,7 +86,7 @@ def test_width_two_by_hand():
 
 
 def test_a_bias_brings_silent_networks_back():
-    """With a bias silence is not final: survival settles at that of the full matrix's stationary law."""
+    """With a bias silence is not final: survival settles at that of the full matrix's stationary distribution."""
     model, P = chain(60, 1.0, depth=2, bias_std=0.35), full_matrix(60, 1.0, 0.35)
     assert not model.network.silence_is_final
     values, vectors = scipy.linalg.eig(P.T)
@@ -105,7 +105,7 @@ def test_trend_of_the_exponent():
 
 
 @pytest.mark.parametrize("parameters", [{"width": [100, 200]}, {"gain": [2.5, 2.5, 2.6]}], ids=str)
-def test_layers_that_differ_have_no_stationary_law(parameters):
+def test_layers_that_differ_have_no_stationary_distribution(parameters):
     depth = len(next(iter(parameters.values())))
     model = vf.SpikeChain(vf.Network(**{"width": 100, "gain": 2.5, "depth": depth, **parameters}))
     for ask in (model.quasi_stationary, model.lifetime):

@@ -17,7 +17,7 @@ import varflow as vf
 from varflow import DomainError, reference
 
 T5 = vf.distributions.student_t(5)
-LAWS = ["normal", "uniform", "laplace", "logistic", T5]
+DISTRIBUTIONS = ["normal", "uniform", "laplace", "logistic", T5]
 PAPER = math.sqrt(6.303)
 
 CRITICAL = [
@@ -29,34 +29,35 @@ CRITICAL = [
 ]
 
 
-@pytest.mark.parametrize(("law", "z", "gamma"), CRITICAL, ids=lambda v: str(v))
-def test_published_critical_gains(law, z, gamma):
+@pytest.mark.parametrize(("distribution", "z", "gamma"), CRITICAL, ids=lambda v: str(v))
+def test_published_critical_gains(distribution, z, gamma):
     for threshold in (1, 0.5, 3):
-        got = reference.critical_gain(threshold=threshold, distribution=law)
+        got = reference.critical_gain(threshold=threshold, distribution=distribution)
         assert abs((got / threshold) ** 2 / mpf(gamma) - 1) < 1e-15
     z = mpf(z)
     with mpmath.workdps(30):  # z_c f = 2 S, where z f - 2 S has slope 2 f or so
-        balance = z * reference.pdf(law, z) - 2 * reference.sf(law, z)
-        assert abs(balance / (2 * reference.pdf(law, z))) < 2e-15 * z
-    assert reference.critical_gain(threshold=-1, distribution=law) == 0
+        balance = z * reference.pdf(distribution, z) - 2 * reference.sf(distribution, z)
+        assert abs(balance / (2 * reference.pdf(distribution, z))) < 2e-15 * z
+    assert reference.critical_gain(threshold=-1, distribution=distribution) == 0
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
-def test_tails_are_integrals_of_densities(law):
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
+def test_tails_are_integrals_of_densities(distribution):
     with mpmath.workdps(30):
-        edge = mp.sqrt(3) if law == "uniform" else mp.inf
+        edge = mp.sqrt(3) if distribution == "uniform" else mp.inf
         for z in (-1.3, 0, 0.4, 1.5):
             area = mp.quad(
-                lambda y: reference.pdf(law, y, digits=30), [e for e in (z, max(z, 0), 1.6, 3, 6, 12) if e < edge] + [edge]
+                lambda y: reference.pdf(distribution, y, digits=30),
+                [e for e in (z, max(z, 0), 1.6, 3, 6, 12) if e < edge] + [edge],
             )
-            assert abs(area / reference.sf(law, z, digits=30) - 1) < 1e-20
-        lower = -mp.sqrt(3) if law == "uniform" else -mp.inf
-        square = mp.quad(lambda y: y**2 * reference.pdf(law, y, digits=30), [lower, -1, 0, 1, edge])
+            assert abs(area / reference.sf(distribution, z, digits=30) - 1) < 1e-20
+        lower = -mp.sqrt(3) if distribution == "uniform" else -mp.inf
+        square = mp.quad(lambda y: y**2 * reference.pdf(distribution, y, digits=30), [lower, -1, 0, 1, edge])
         assert abs(square - 1) < 1e-8
 
 
 @pytest.mark.parametrize(
-    ("law", "frozen"),
+    ("distribution", "frozen"),
     [
         ("normal", scipy.stats.norm()),
         ("uniform", scipy.stats.uniform(-math.sqrt(3), 2 * math.sqrt(3))),
@@ -65,10 +66,10 @@ def test_tails_are_integrals_of_densities(law):
         (T5, scipy.stats.t(5, 0, math.sqrt(3 / 5))),
     ],
 )
-def test_tails_agree_with_scipy(law, frozen):
+def test_tails_agree_with_scipy(distribution, frozen):
     for z in np.linspace(-6, 6, 25):
-        assert float(reference.sf(law, z, digits=20)) == pytest.approx(frozen.sf(z), rel=1e-12, abs=1e-300)
-        assert float(reference.pdf(law, z, digits=20)) == pytest.approx(frozen.pdf(z), rel=1e-12, abs=1e-300)
+        assert float(reference.sf(distribution, z, digits=20)) == pytest.approx(frozen.sf(z), rel=1e-12, abs=1e-300)
+        assert float(reference.pdf(distribution, z, digits=20)) == pytest.approx(frozen.pdf(z), rel=1e-12, abs=1e-300)
 
 
 def test_deep_tails_and_digits():
@@ -149,8 +150,8 @@ def test_threshold_zero_and_below():
     assert [point.stable for point in zero] == [False, True]
     assert zero[0].multiplier == mp.inf
     assert zero.basin_edge == 0
-    for law in LAWS:
-        below = reference.fixed_points(threshold=-1, gain=1.5, distribution=law)
+    for distribution in DISTRIBUTIONS:
+        below = reference.fixed_points(threshold=-1, gain=1.5, distribution=distribution)
         assert len(below) == 1
         assert below.complete
         assert below[0].multiplier <= 0
@@ -158,14 +159,14 @@ def test_threshold_zero_and_below():
 
 @settings(deadline=None, max_examples=25)
 @given(
-    law=st.sampled_from(LAWS),
+    distribution=st.sampled_from(DISTRIBUTIONS),
     threshold=st.floats(0.1, 5),
     ratio=st.floats(1.5, 8),
     bias=st.sampled_from([0.0, 0.05, 0.2, 0.6]),
     shift=st.sampled_from([0.0, 0.0, 3.0, 0.4, -0.4, -3.0]),
 )
-def test_no_root_is_missed_and_every_root_is_one(law, threshold, ratio, bias, shift):
-    setting = {"threshold": threshold, "gain": ratio * threshold, "distribution": law, "bias_std": bias * threshold}
+def test_no_root_is_missed_and_every_root_is_one(distribution, threshold, ratio, bias, shift):
+    setting = {"threshold": threshold, "gain": ratio * threshold, "distribution": distribution, "bias_std": bias * threshold}
     setting["mean_gain"] = shift
     found = reference.fixed_points(**setting, digits=30)
     assert found.complete
@@ -173,7 +174,7 @@ def test_no_root_is_missed_and_every_root_is_one(law, threshold, ratio, bias, sh
         image = reference.variance_map(point.variance, **setting, digits=40)
         assert abs(image - point.variance) <= mpf(10) ** -27 * point.variance
     scan = threshold**2 * np.exp(np.linspace(-7, 5, 3000))  # an independent count: signs of the float map
-    fast = vf.distribution(law)
+    fast = vf.distribution(distribution)
     silent, gain2 = setting["bias_std"] ** 2, setting["gain"] ** 2
     excess = silent + gain2 * fast.sf((threshold - shift * (scan - silent) / gain2) / np.sqrt(scan)) - scan
     inside = [point for point in found if scan[0] < point.variance < scan[-1]]
@@ -183,9 +184,11 @@ def test_no_root_is_missed_and_every_root_is_one(law, threshold, ratio, bias, sh
 
 
 @settings(deadline=None, max_examples=20)
-@given(law=st.sampled_from(LAWS), threshold=st.floats(-2, 1.7), shift=st.floats(-2, 2), bias=st.floats(0, 0.9))
-def test_the_gain_preserves_the_variance(law, threshold, shift, bias):
-    setting = {"threshold": threshold, "bias_std": bias, "mean_gain": shift, "distribution": law}
+@given(
+    distribution=st.sampled_from(DISTRIBUTIONS), threshold=st.floats(-2, 1.7), shift=st.floats(-2, 2), bias=st.floats(0, 0.9)
+)
+def test_the_gain_preserves_the_variance(distribution, threshold, shift, bias):
+    setting = {"threshold": threshold, "bias_std": bias, "mean_gain": shift, "distribution": distribution}
     gain = reference.gain(**setting)
     assert abs(reference.variance_map(1, gain=gain, **setting) - 1) < mpf(10) ** -44
 

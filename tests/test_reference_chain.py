@@ -33,12 +33,12 @@ def floats(values):
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 @pytest.mark.parametrize("drive", [1.0, 1.7])
-def test_laws_and_summaries_agree_with_the_fast_chain(setting, drive):
+def test_distributions_and_summaries_agree_with_the_fast_chain(setting, drive):
     width, depth = 14, 8
     fast = network(width, depth, drive_std=drive, **setting)
-    laws = reference.spike_counts(width=width, depth=depth, drive_std=drive, digits=40, **setting)
-    for exact, law in zip(laws, vf.SpikeChain(fast).propagate(), strict=True):
-        assert law.mass == pytest.approx(floats(exact), rel=1e-11, abs=1e-300)
+    distributions = reference.spike_counts(width=width, depth=depth, drive_std=drive, digits=40, **setting)
+    for exact, distribution in zip(distributions, vf.SpikeChain(fast).propagate(), strict=True):
+        assert distribution.mass == pytest.approx(floats(exact), rel=1e-11, abs=1e-300)
         assert abs(mpmath.fsum(exact) - 1) < 1e-14
     exact, profile = reference.finite_width(width=width, depth=depth, drive_std=drive, **setting), vf.finite_width(fast)
     for name in exact._fields:
@@ -66,7 +66,7 @@ def test_anchors_at_width_100(threshold, mean, spread, alive):
 def test_two_neurons_by_hand():
     """Every spike pattern of a network of two neurons and three layers."""
     threshold, gain = 1, 3
-    laws = reference.spike_counts(threshold=threshold, gain=gain, width=2, depth=3, digits=40)
+    distributions = reference.spike_counts(threshold=threshold, gain=gain, width=2, depth=3, digits=40)
     with mpmath.workdps(50):
         fires = [mpf(0), *(mp.erfc(threshold / mp.sqrt(mpf(gain) ** 2 * k)) / 2 for k in (1, 2))]  # C = g² k/2
         first = mp.erfc(threshold / mp.sqrt(2)) / 2
@@ -77,7 +77,7 @@ def test_two_neurons_by_hand():
                 for spike in pattern:
                     weight *= p if spike else 1 - p
             wanted[sum(c)] += weight
-        assert max(abs(p - q) for p, q in zip(laws[2], wanted, strict=True)) < mpf(10) ** -39
+        assert max(abs(p - q) for p, q in zip(distributions[2], wanted, strict=True)) < mpf(10) ** -39
 
 
 def test_width_one_has_no_sample_variance():

@@ -35,7 +35,7 @@ WITHOUT = {  # public name -> why it has no reference
     "temporal_critical_gain": "mean_field in time, inverted; tested against published anchors",
     "temporal_fixed_point": "mean_field in time, iterated until it settles",
 }
-MORE = {  # references whose theory is not a public function: a law's methods, module functions, or no fast one yet
+MORE = {  # references whose theory is not a public function: a distribution's methods, module functions, or no fast one yet
     "bias_cusp",
     "correlation_map",
     "correlation_point",

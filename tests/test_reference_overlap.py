@@ -67,16 +67,16 @@ NUMPY = {
 }
 
 
-@pytest.mark.parametrize("law", ["normal", "uniform", "laplace", T5], ids=str)
+@pytest.mark.parametrize("distribution", ["normal", "uniform", "laplace", T5], ids=str)
 @pytest.mark.parametrize("name", SURROGATES)
-def test_gradient_gains_agree_with_plain_integration(name, law):
+def test_gradient_gains_agree_with_plain_integration(name, distribution):
     a, theta, g, V = 0.6, 0.8, 2.5, 1.3
-    exact = reference.gradient_gain(name, threshold=theta, gain=g, variance=V, distribution=law, width=a, digits=15)
-    known = vf.distribution(law)
+    exact = reference.gradient_gain(name, threshold=theta, gain=g, variance=V, distribution=distribution, width=a, digits=15)
+    known = vf.distribution(distribution)
     integrand = lambda z: NUMPY[name](V**0.5 * z - theta, a) ** 2 * known.pdf(z)  # noqa: E731
     kinks = [(theta + x) / V**0.5 for x in (-a, 0, a)]
-    edge = 3**0.5 if law == "uniform" else 300.0
-    ends = [-edge, -10, 0, 10, edge, *kinks] if law != "uniform" else [-edge, 0, edge, *kinks]
+    edge = 3**0.5 if distribution == "uniform" else 300.0
+    ends = [-edge, -10, 0, 10, edge, *kinks] if distribution != "uniform" else [-edge, 0, edge, *kinks]
     ends = sorted(z for z in ends if abs(z) <= edge)
     plain = sum(
         scipy.integrate.quad(integrand, low, high, limit=200, epsabs=1e-15, epsrel=1e-13)[0]

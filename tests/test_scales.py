@@ -131,9 +131,9 @@ class TestDrives:
 class TestDensity:
     @pytest.mark.parametrize("density", [1e-300, 3e-160, 5e-324])
     def test_a_density_whose_square_is_not_a_double(self, density):
-        for law in (vf.weights.ternary, vf.weights.sparse):
+        for distribution in (vf.weights.ternary, vf.weights.sparse):
             with pytest.raises(vf.DomainError, match="density"):
-                law(density)
+                distribution(density)
         with pytest.raises(vf.DomainError, match="density"):
             vf.weights.sparse(1e-100, vf.weights.sparse(1e-100, "sign"))
 
@@ -230,7 +230,7 @@ class TestGridOfWideLayers:
             vf.SpikeChain(vf.Network(width=10, depth=3, gain=2.46), rare=rare)
 
     @pytest.mark.parametrize("step", [0.3, 0.8])
-    def test_any_step_that_is_taken_gives_the_law(self, step):
+    def test_any_step_that_is_taken_gives_the_distribution(self, step):
         network = vf.Network(width=30_000, depth=12, gain=2.46)
         default, other = (vf.SpikeChain(network, **options).survival() for options in ({}, {"step": step}))
         assert other == pytest.approx(default, rel=1e-12)

@@ -25,7 +25,7 @@ from varflow.simulation.streams import Draws, Streams  # noqa: E402
 from varflow.simulation.weights import WeightGrid, weight_grid  # noqa: E402
 
 K = 4.5  # standard errors: one honest test in 150 000 fails
-LAWS = ("normal", "uniform", "sign")
+DISTRIBUTIONS = ("normal", "uniform", "sign")
 DTYPES = ("float32", "float64")
 EXCESS_KURTOSIS = {"normal": 0.0, "uniform": -1.2, "sign": -2.0}
 PIXELS = np.random.default_rng(5).random((3, 50))
@@ -48,7 +48,7 @@ def pooled_z(residual, variance):
 
 
 def variance_z(ensemble, *, gain_error=1.0):
-    """Sample variances of layers 2, 3, … against their law given the spikes before."""
+    """Sample variances of layers 2, 3, … against their distribution given the spikes before."""
     described, scale = ensemble.network, ensemble.network.neuron.input_scale
     spikes, fan_in, n = ensemble.spikes[:, :-1], described.widths[:-1], described.widths[1:]
     weight_variance = (scale * gain_error * described.gains[1:]) ** 2 / fan_in
@@ -59,7 +59,7 @@ def variance_z(ensemble, *, gain_error=1.0):
 
 
 def rate_z(ensemble, *, gain_error=1.0, mean_gain_error=1.0):
-    """Spike counts of layers 2, 3, … against their binomial law given the spikes before; normal weights."""
+    """Spike counts of layers 2, 3, … against their binomial distribution given the spikes before; normal weights."""
     described, neuron = ensemble.network, ensemble.network.neuron
     spikes, n = ensemble.spikes, described.widths
     std = np.sqrt((gain_error * described.gains[1:]) ** 2 / n[:-1] * spikes[:, :-1] + described.bias_std**2)
@@ -71,9 +71,9 @@ def rate_z(ensemble, *, gain_error=1.0, mean_gain_error=1.0):
 
 class TestStatistics:
     @pytest.mark.parametrize("dtype", DTYPES)
-    @pytest.mark.parametrize("law", LAWS)
-    def test_variance_given_the_spikes_before(self, law, dtype):
-        ensemble = simulate(network(weights=law), repeats=200, seed=1, dtype=dtype)
+    @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+    def test_variance_given_the_spikes_before(self, distribution, dtype):
+        ensemble = simulate(network(weights=distribution), repeats=200, seed=1, dtype=dtype)
         assert abs(variance_z(ensemble)) < K
         assert abs(variance_z(ensemble, gain_error=1.03)) > K
         assert abs(variance_z(ensemble, gain_error=0.97)) > K
@@ -112,14 +112,16 @@ class TestStatistics:
         assert abs(pooled_z(ensemble.variance - expected, spread)) < K
         assert abs(pooled_z(ensemble.variance - 1.03**2 * expected, spread)) > K
 
-    @pytest.mark.parametrize("law", LAWS)
-    def test_driven_layer_of_inputs_row_by_row(self, law):
+    @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+    def test_driven_layer_of_inputs_row_by_row(self, distribution):
         drive = vf.drives.inputs(PIXELS * [[0.5], [1.0], [2.0]], input_gain=1.4)
         # Biases and the weights' mean act from layer 2 on: the first layer must not show them.
-        ensemble = simulate(network(depth=1, weights=law, drive=drive, bias_std=0.5, mean_gain=3.0), repeats=300, seed=4)
+        ensemble = simulate(
+            network(depth=1, weights=distribution, drive=drive, bias_std=0.5, mean_gain=3.0), repeats=300, seed=4
+        )
         for row, expected in enumerate(drive.current_variances):
             seen = ensemble.variance[row::3, 0]
-            kurtosis = EXCESS_KURTOSIS[law] * np.sum(drive.x[row] ** 4) / np.sum(drive.x[row] ** 2) ** 2
+            kurtosis = EXCESS_KURTOSIS[distribution] * np.sum(drive.x[row] ** 4) / np.sum(drive.x[row] ** 2) ** 2
             spread = expected**2 * np.full(100, 2 / 199 + kurtosis / 200)
             assert abs(pooled_z(seen - expected, spread)) < K
             assert abs(pooled_z(seen - 1.1 * expected, spread)) > K
@@ -153,9 +155,9 @@ class TestStatistics:
 class TestGrid:
     @pytest.mark.parametrize("fan_in", [1, 7, 350, 1000, 1024, 1025, 40000])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-    @pytest.mark.parametrize("law", LAWS)
-    def test_sums_are_exact_integers(self, law, dtype, fan_in):
-        grid = weight_grid(law, fan_in, dtype)
+    @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+    def test_sums_are_exact_integers(self, distribution, dtype, fan_in):
+        grid = weight_grid(distribution, fan_in, dtype)
         weights = grid.fill(torch.empty(40, fan_in, dtype=dtype), torch.Generator().manual_seed(1)).to(grid.accumulate)
         spikes = torch.stack([torch.ones(fan_in), (torch.arange(fan_in) % 3 == 0).float()]).to(grid.accumulate)
         exact = spikes.long() @ weights.long().T
@@ -168,15 +170,15 @@ class TestGrid:
         assert (beyond.exponent, beyond.accumulate) == (13, torch.float64)
 
     @pytest.mark.parametrize("exponent", [0, 1, 13])
-    @pytest.mark.parametrize("law", LAWS)
-    def test_std_is_that_of_the_integers(self, law, exponent):
-        grid = WeightGrid(law, exponent, torch.float64)
+    @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+    def test_std_is_that_of_the_integers(self, distribution, exponent):
+        grid = WeightGrid(distribution, exponent, torch.float64)
         drawn = grid.fill(torch.empty(2**20, dtype=torch.float64), torch.Generator().manual_seed(2)) / grid.std
         fourth = float((drawn**4).mean())
         variance_error = math.sqrt(max(fourth - 1, 0) / drawn.numel())
         assert abs(float(drawn.mean())) < K / math.sqrt(drawn.numel())
         assert abs(float((drawn**2).mean()) - 1) <= K * variance_error
-        if law == "normal" and exponent == 0:  # without the correction of the rounding the check must fail
+        if distribution == "normal" and exponent == 0:  # without the correction of the rounding the check must fail
             assert abs(float((drawn**2).mean()) * grid.std**2 - 1) > K * variance_error
 
     def test_signs_are_balanced_and_independent(self):

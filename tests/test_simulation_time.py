@@ -60,12 +60,15 @@ def written(neuron, currents):
 
 def recomputed(described, neuron=None, *, repeats=3, seed=7, bias_held=True):
     """What the first networks of a simulation must measure, from the weights of its streams."""
-    neuron, law, n = neuron or described.neuron, described.weight_law, described.width
+    neuron, distribution, n = neuron or described.neuron, described.weight_law, described.width
     batch = batches([described], repeats=repeats, seed=seed, device="cpu", dtype="float32")[0]
     drive = batch.streams.draws(0, "drive", dtype=torch.float32, stop=Event()).normals(n)[:repeats].double().numpy()
     currents = np.repeat(described.drive.std * drive[:, None, :], described.steps, axis=1)
-    draws, grid = batch.streams.draws(0, "weights", dtype=torch.float32, stop=Event()), weight_grid(law, n, torch.float32)
-    scale, shift = law.connection(described.gain, n, described.mean_gain)
+    draws, grid = (
+        batch.streams.draws(0, "weights", dtype=torch.float32, stop=Event()),
+        weight_grid(distribution, n, torch.float32),
+    )
+    scale, shift = distribution.connection(described.gain, n, described.mean_gain)
     measured = {name: [] for name in NAMES}
     for _ in range(described.depth):
         membranes, spikes = map(np.array, zip(*(written(neuron, row) for row in currents), strict=True))
@@ -199,7 +202,7 @@ class TestReproducibility:
 
 
 class TestDrives:
-    """Currents of layer 1 have the covariance their drive states, whatever the law of the first weights."""
+    """Currents of layer 1 have the covariance their drive states, whatever the distribution of the first weights."""
 
     @pytest.mark.parametrize("weights", ["normal", "exponential", vf.weights.sparse(0.4)], ids=repr)
     @pytest.mark.parametrize(

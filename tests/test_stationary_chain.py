@@ -40,10 +40,10 @@ def eliminated(P):
     for k in range(len(P) - 1, 0, -1):
         P[:k, k] /= P[k, :k].sum()
         P[:k, :k] += np.outer(P[:k, k], P[k, :k])
-    law = np.ones(1)
+    distribution = np.ones(1)
     for k in range(1, len(P)):
-        law = np.append(law, law @ P[:k, k])
-    return law / law.sum()
+        distribution = np.append(distribution, distribution @ P[:k, k])
+    return distribution / distribution.sum()
 
 
 LIFETIMES = [
@@ -86,12 +86,14 @@ def test_layers_before_the_first_silent_one_by_a_linear_solve(width, setting, pu
 )
 def test_the_stationary_state_by_elimination_of_the_full_matrix(width, setting):
     P, state = full_matrix(width, **setting), chain(width, **setting).stationary()
-    law, sizes = eliminated(P), np.sort(np.abs(np.linalg.eigvals(P)))
+    distribution, sizes = eliminated(P), np.sort(np.abs(np.linalg.eigvals(P)))
     rates = np.arange(width + 1) / width
-    assert np.abs(state.distribution.mass - law).sum() < 1e-11
-    assert state.silence == pytest.approx(law[0], rel=1e-9)
-    assert state.firing_rate == pytest.approx(law @ rates, rel=1e-9)
-    assert state.variance == pytest.approx(setting["gain"] ** 2 * (law @ rates) + setting.get("bias_std", 0.0) ** 2, rel=1e-11)
+    assert np.abs(state.distribution.mass - distribution).sum() < 1e-11
+    assert state.silence == pytest.approx(distribution[0], rel=1e-9)
+    assert state.firing_rate == pytest.approx(distribution @ rates, rel=1e-9)
+    assert state.variance == pytest.approx(
+        setting["gain"] ** 2 * (distribution @ rates) + setting.get("bias_std", 0.0) ** 2, rel=1e-11
+    )
     assert abs(state.second_eigenvalue) == pytest.approx(sizes[-2], abs=1e-11)
     assert state.weights.sum() == pytest.approx(1, rel=1e-12)
     assert len(state.states) == len(state.weights) == len(state.rates)
@@ -146,9 +148,9 @@ def test_rare_switching_keeps_its_relative_accuracy():
     assert state.weights[0] < 1e-70
     assert state.weights @ state.rates == pytest.approx(state.weights * state.rates.sum(axis=1), rel=1e-3)
     narrow = {"threshold": 0.7, "gain": 2.2, "bias_std": 0.2}
-    law = eliminated(full_matrix(400, **narrow))
-    assert law[0] < 1e-25
-    assert chain(400, **narrow).stationary().silence == pytest.approx(law[0], rel=1e-9)
+    distribution = eliminated(full_matrix(400, **narrow))
+    assert distribution[0] < 1e-25
+    assert chain(400, **narrow).stationary().silence == pytest.approx(distribution[0], rel=1e-9)
 
 
 def test_the_sum_of_rare_rates_is_what_the_second_eigenvalue_lacks():

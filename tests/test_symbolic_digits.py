@@ -21,14 +21,14 @@ from varflow import reference
 from varflow.symbolic import V, m_g, sigma_b
 
 T5 = vf.distributions.student_t(5)
-LAWS = ("normal", "uniform", "laplace", "logistic", T5)
+DISTRIBUTIONS = ("normal", "uniform", "laplace", "logistic", T5)
 BELOW = sympy.Symbol("theta", negative=True)
 FREE = sympy.Symbol("y", real=True)
 DIGITS = 40
 
 POINTS = 200
 
-# public derivation -> the tests that hold its result against numbers at random points (those of constants at each law)
+# public derivation -> the tests that hold its result against numbers at random points (those of constants at each distribution)
 COVERED = {
     "weight_variance": ["test_symbolic_results::test_the_weight_variance_is_the_preserving_gain", "test_responses"],
     "variance_map": [
@@ -39,16 +39,16 @@ COVERED = {
     "fixed_point_condition": ["test_the_condition_of_a_fixed_point"],
     "fixed_points": [
         "test_symbolic_results::test_closed_fixed_points_are_all_of_them",
-        "test_the_three_fixed_points_of_the_uniform_law_with_bias",
-        "test_the_fixed_point_of_the_uniform_law_below_zero",
+        "test_the_three_fixed_points_of_the_uniform_distribution_with_bias",
+        "test_the_fixed_point_of_the_uniform_distribution_below_zero",
         "test_fixed_points_at_threshold_zero",
-        "test_fixed_points_of_an_exponential_law",
+        "test_fixed_points_of_an_exponential_distribution",
     ],
     "multiplier": ["test_symbolic_results::test_the_multiplier_is_that_of_the_fixed_points", "test_the_multiplier_with_a_bias"],
     "saddle_node": ["test_symbolic_results::test_saddle_node_and_cusp"],
     "bias_cusp": ["test_symbolic_results::test_saddle_node_and_cusp"],
     "expansion": ["test_expansions_in_the_threshold", "test_expansions_at_the_saddle_node", "test_expansions_at_large_gain"],
-    "finite_width_corrections": ["test_finite_width_corrections", "test_finite_width_corrections_of_a_law"],
+    "finite_width_corrections": ["test_finite_width_corrections", "test_finite_width_corrections_of_a_distribution"],
     "correlation_slope": ["test_symbolic_correlation::test_the_slope_at_random_points_to_forty_digits"],
     "correlation_map": ["test_the_correlation_map"],
     "gradient_gain": ["test_the_gain_of_gradients", "test_widths_and_peaks_that_keep_gradients"],
@@ -83,47 +83,47 @@ def functions(name, *given, **options):
     return derivation.lambdify("mpmath"), derivation.lambdify()
 
 
-def places(law, seed):
+def places(distribution, seed):
     """Thresholds in standard deviations, inside the support, and variances of order one."""
     rng = np.random.default_rng(seed)
     for _ in range(POINTS):
-        yield rng.uniform(0.02, 1.6 if law == "uniform" else 3), rng.uniform(0.2, 4), rng
+        yield rng.uniform(0.02, 1.6 if distribution == "uniform" else 3), rng.uniform(0.2, 4), rng
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("law", LAWS, ids=str)
-def test_the_map_with_bias_and_weight_mean(law):
-    exact, fast = functions("variance_map", law, bias_std=sigma_b, mean_gain=m_g)
-    for z, variance, rng in places(law, seed=1):
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
+def test_the_map_with_bias_and_weight_mean(distribution):
+    exact, fast = functions("variance_map", distribution, bias_std=sigma_b, mean_gain=m_g)
+    for z, variance, rng in places(distribution, seed=1):
         gain, bias, shift = rng.uniform([0.5, 0.0, -2.0], [4.0, 0.9, 2.0])
         bias *= np.sqrt(variance)
         theta = float(z * np.sqrt(variance) + shift * (variance - bias**2) / gain**2)
         if theta <= 0:
             continue
-        setting = {"threshold": theta, "gain": gain, "bias_std": bias, "mean_gain": shift, "distribution": law}
+        setting = {"threshold": theta, "gain": gain, "bias_std": bias, "mean_gain": shift, "distribution": distribution}
         numbers = (variance, theta, gain, bias, shift)
         assert close(exact(*map(mpf, numbers)), reference.variance_map(variance, **setting))
         assert fast(*numbers) == pytest.approx(vf.variance_map(variance, **setting), rel=2e-13)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
 @pytest.mark.parametrize("bias", [False, True])
-def test_the_condition_of_a_fixed_point(law, bias):
-    exact, fast = functions("fixed_point_condition", law, bias_std=sigma_b if bias else 0)
-    for z, variance, rng in places(law, seed=2):
+def test_the_condition_of_a_fixed_point(distribution, bias):
+    exact, fast = functions("fixed_point_condition", distribution, bias_std=sigma_b if bias else 0)
+    for z, variance, rng in places(distribution, seed=2):
         silent = float(rng.uniform(0.1, 0.9) * np.sqrt(variance)) if bias else 0.0
         theta = float(z * np.sqrt(variance))
-        gain = reference.gain(threshold=theta, variance=variance, bias_std=silent, distribution=law, digits=60)
+        gain = reference.gain(threshold=theta, variance=variance, bias_std=silent, distribution=distribution, digits=60)
         at = mpf(theta) / mp.sqrt(mpf(variance))
         known = (gain, mpf(silent), at) if bias else (at,)
         assert close(exact(*known), mpf(theta) ** 2 / gain**2)
-        told = vf.gain(threshold=theta, variance=variance, bias_std=silent, distribution=law)
+        told = vf.gain(threshold=theta, variance=variance, bias_std=silent, distribution=distribution)
         assert fast(*map(float, known)) == pytest.approx((theta / told) ** 2, rel=2e-14 * (1 + float(at) ** 2))
 
 
 @pytest.mark.slow
-def test_the_three_fixed_points_of_the_uniform_law_with_bias():
+def test_the_three_fixed_points_of_the_uniform_distribution_with_bias():
     exact, fast = functions("fixed_points", "uniform", bias_std=sigma_b)
     rng, done = np.random.default_rng(3), 0
     while done < POINTS:
@@ -142,7 +142,7 @@ def test_the_three_fixed_points_of_the_uniform_law_with_bias():
 
 
 @pytest.mark.slow
-def test_the_fixed_point_of_the_uniform_law_below_zero():
+def test_the_fixed_point_of_the_uniform_distribution_below_zero():
     exact, _ = functions("fixed_points", "uniform", threshold=BELOW, bias_std=sigma_b)  # doubles: test_symbolic_results
     rng = np.random.default_rng(4)
     for _ in range(POINTS):
@@ -152,16 +152,16 @@ def test_the_fixed_point_of_the_uniform_law_below_zero():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("law", LAWS, ids=str)
-def test_fixed_points_at_threshold_zero(law):
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
+def test_fixed_points_at_threshold_zero(distribution):
     rng = np.random.default_rng(5)
     for _ in range(POINTS):
         gain, bias = rng.uniform([0.3, 0.05], [8.0, 2.0])
         for options, given in (({}, {}), ({"bias_std": sigma_b}, {"bias_std": bias})):
-            exact, fast = functions("fixed_points", law, threshold=0, **options)
+            exact, fast = functions("fixed_points", distribution, threshold=0, **options)
             numbers = (gain, *given.values())
-            want = reference.fixed_points(threshold=0, gain=gain, distribution=law, **given)
-            theory = vf.fixed_points(threshold=0, gain=gain, distribution=law, **given)
+            want = reference.fixed_points(threshold=0, gain=gain, distribution=distribution, **given)
+            theory = vf.fixed_points(threshold=0, gain=gain, distribution=distribution, **given)
             for value, told, point, also in zip(
                 np.atleast_1d(exact(*map(mpf, numbers))), np.atleast_1d(fast(*numbers)), want, theory, strict=True
             ):
@@ -170,7 +170,7 @@ def test_fixed_points_at_threshold_zero(law):
 
 
 @pytest.mark.slow
-def test_fixed_points_of_an_exponential_law():
+def test_fixed_points_of_an_exponential_distribution():
     """Tail ``e^{-(1+z)}``: the roots of ``z² e^{-(1+z)} = θ²/g²`` by bracketing."""
     exact, _ = functions("fixed_points", stats.Exponential("X", 2))
     rng = np.random.default_rng(6)
@@ -186,13 +186,13 @@ def test_fixed_points_of_an_exponential_law():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("law", LAWS, ids=str)
-def test_the_multiplier_with_a_bias(law):
-    derivation = vf.symbolic.multiplier(law, bias_std=sigma_b)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
+def test_the_multiplier_with_a_bias(distribution):
+    derivation = vf.symbolic.multiplier(distribution, bias_std=sigma_b)
     exact, fast = derivation.lambdify("mpmath"), derivation.lambdify()
-    for z, variance, rng in places(law, seed=7):
+    for z, variance, rng in places(distribution, seed=7):
         theta, bias = float(z * np.sqrt(variance)), float(rng.uniform(0.1, 0.9) * np.sqrt(variance))
-        setting = {"threshold": theta, "bias_std": bias, "distribution": law}
+        setting = {"threshold": theta, "bias_std": bias, "distribution": distribution}
         setting["gain"] = vf.gain(variance=variance, **setting)
         point = min(reference.fixed_points(**setting), key=lambda p, v=variance: abs(p.variance - v))
         known = {"variance": point.variance, "gain": mpf(setting["gain"]), "z": mpf(theta) / mp.sqrt(point.variance)}
@@ -228,15 +228,15 @@ def test_responses(response):
         assert close(weights(variance, z * mp.sqrt(variance), 3, *extra), variance / (3 * square))
 
 
-def at_unit_variance(law, theta):
+def at_unit_variance(distribution, theta):
     """``g²`` and ``m`` of the gain that preserves a variance of 1."""
-    tail = reference.sf(law, theta, digits=70)
-    return 1 / tail, theta * reference.pdf(law, theta, digits=70) / (2 * tail)
+    tail = reference.sf(distribution, theta, digits=70)
+    return 1 / tail, theta * reference.pdf(distribution, theta, digits=70) / (2 * tail)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("limit", "law", "order", "size"),
+    ("limit", "distribution", "order", "size"),
     [
         ("threshold_to_zero", "normal", 2, -14.0),
         ("threshold_to_zero", "laplace", 2, -14.0),
@@ -247,27 +247,29 @@ def at_unit_variance(law, theta):
         ("threshold_to_infinity", "logistic", 1, 0.0),
     ],
 )
-def test_expansions_in_the_threshold(limit, law, order, size):
+def test_expansions_in_the_threshold(limit, distribution, order, size):
     """So near the limit that what is left out is below the fortieth digit, and every coefficient is above it."""
-    exact, _ = functions("expansion", limit, law, order=order)  # doubles against the theory: test_symbolic_expansions
+    exact, _ = functions("expansion", limit, distribution, order=order)  # doubles against the theory: test_symbolic_expansions
     rng = np.random.default_rng(9)
     for _ in range(POINTS):
         theta = mpf(10) ** mpf(size + rng.uniform(-0.2, 0.0) * (1 if size < 0 else -1))
-        for got, want in zip(exact(theta), at_unit_variance(law, theta), strict=True):
+        for got, want in zip(exact(theta), at_unit_variance(distribution, theta), strict=True):
             assert close(got, want)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("law", "order", "size"), [("normal", 2, -14.0), ("uniform", 2, -14.0), ("laplace", 2, -14.0)])
-def test_expansions_at_the_saddle_node(law, order, size):
-    exact, _ = functions("expansion", "saddle_node", law, order=order)
+@pytest.mark.parametrize(
+    ("distribution", "order", "size"), [("normal", 2, -14.0), ("uniform", 2, -14.0), ("laplace", 2, -14.0)]
+)
+def test_expansions_at_the_saddle_node(distribution, order, size):
+    exact, _ = functions("expansion", "saddle_node", distribution, order=order)
     rng = np.random.default_rng(10)
     with mpmath.workdps(120):
-        critical = reference.saddle_node(law, digits=120).gamma
+        critical = reference.saddle_node(distribution, digits=120).gamma
         for _ in range(POINTS):
             theta, delta = mpf(rng.uniform(0.1, 3)), mpf(10) ** mpf(size - rng.uniform(0.2, 0.6))
             gain = theta * mp.sqrt(critical / (1 - delta**2))
-            _, edge, stable = reference.fixed_points(threshold=theta, gain=gain, distribution=law, digits=90)
+            _, edge, stable = reference.fixed_points(threshold=theta, gain=gain, distribution=distribution, digits=90)
             want = (stable.variance, edge.variance, stable.multiplier, edge.multiplier)
             for got, number in zip(exact(theta, delta), want, strict=True):
                 assert close(got, number)
@@ -275,7 +277,7 @@ def test_expansions_at_the_saddle_node(law, order, size):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("law", "order", "size", "known"),
+    ("distribution", "order", "size", "known"),
     [
         ("normal", 1, -20.5, [0]),
         ("normal", 1, -41.0, [1]),  # of the multiplier an order has one term less
@@ -288,12 +290,12 @@ def test_expansions_at_the_saddle_node(law, order, size):
         ("laplace", 1, -2.0, [2, 3]),  # the edge exactly, by Lambert's W; of the others it has logarithms, beyond any digits
     ],
 )
-def test_expansions_at_large_gain(law, order, size, known):
-    exact, _ = functions("expansion", "gain_to_infinity", law, order=order)
+def test_expansions_at_large_gain(distribution, order, size, known):
+    exact, _ = functions("expansion", "gain_to_infinity", distribution, order=order)
     rng = np.random.default_rng(11)
     for _ in range(POINTS):
         eta = mpf(10) ** mpf(size - rng.uniform(0.2, 0.6))
-        _, edge, stable = reference.fixed_points(threshold=1, gain=1 / eta, distribution=law)
+        _, edge, stable = reference.fixed_points(threshold=1, gain=1 / eta, distribution=distribution)
         want = (stable.variance * eta**2, stable.multiplier, edge.variance, edge.multiplier)
         got = exact(eta)
         for index in known:
@@ -347,16 +349,16 @@ def test_finite_width_corrections(order):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("law", ["normal", "laplace"])
-def test_finite_width_corrections_of_a_law(law):
-    derivation = vf.symbolic.finite_width_corrections(1, distribution=law)
+@pytest.mark.parametrize("distribution", ["normal", "laplace"])
+def test_finite_width_corrections_of_a_distribution(distribution):
+    derivation = vf.symbolic.finite_width_corrections(1, distribution=distribution)
     exact, width = derivation.lambdify("mpmath"), mpf(10) ** 50
-    for z, variance, _ in places(law, seed=13):
-        z, variance = mpf(min(z, 1.1) if law == "normal" else min(z, 1.3)), mpf(variance)
-        theta, p = z * mp.sqrt(variance), reference.sf(law, z, digits=100)
+    for z, variance, _ in places(distribution, seed=13):
+        z, variance = mpf(min(z, 1.1) if distribution == "normal" else min(z, 1.3)), mpf(variance)
+        theta, p = z * mp.sqrt(variance), reference.sf(distribution, z, digits=100)
         g = mp.sqrt(variance / p)
         image = lambda v, theta=theta, g=g: reference.variance_map(  # noqa: E731
-            v, threshold=theta, gain=g, distribution=law, digits=mp.dps
+            v, threshold=theta, gain=g, distribution=distribution, digits=mp.dps
         )
         F = [0, *(mp.diff(image, variance, k) for k in (1, 2)), 0, 0]  # the others do not enter
         known = {"variance": variance, "fan_in": width, "z": z}

@@ -102,7 +102,7 @@ def test_a_wrong_silence_is_seen():
     step = derivation.beyond.steps[-1]
     wrong = replace(step, expression=sympy.Eq(step.expression.lhs, step.expression.rhs * sympy.Rational(101, 100)))
     assert not replace(derivation, beyond=replace(derivation.beyond, steps=(wrong,))).check(points=1)
-    assert all(vf.symbolic.variance_map(law).beyond is None for law in ("normal", "laplace", "logistic"))
+    assert all(vf.symbolic.variance_map(distribution).beyond is None for distribution in ("normal", "laplace", "logistic"))
     assert vf.symbolic.variance_map("uniform", mean_gain=0.5).beyond is None
 
 

@@ -14,7 +14,7 @@ from sympy import Eq
 import varflow as vf
 from varflow.symbolic import expansion
 
-VARIABLE = sympy.stats.Uniform("X", 0, 1)  # not one of the built-in laws
+VARIABLE = sympy.stats.Uniform("X", 0, 1)  # not one of the built-in distributions
 CASES = [
     ("threshold_to_zero", "normal", 2),
     ("threshold_to_zero", "laplace", 2),
@@ -34,24 +34,24 @@ STEPS = [pytest.param(*case, id="-".join(map(str, case)), marks=[pytest.mark.slo
 
 
 @lru_cache
-def derived(limit, law, order):
-    return expansion(limit, law, order=order)
+def derived(limit, distribution, order):
+    return expansion(limit, distribution, order=order)
 
 
 @lru_cache
-def function(limit, law, order):
-    derivation = derived(limit, law, order)
+def function(limit, distribution, order):
+    derivation = derived(limit, distribution, order)
     return derivation.arguments, derivation.lambdify()
 
 
-def told(limit, law, order, **given):
-    names, result = function(limit, law, order)
+def told(limit, distribution, order, **given):
+    names, result = function(limit, distribution, order)
     return np.array(result(*(given[name] for name in names)), dtype=float)
 
 
-@pytest.mark.parametrize(("limit", "law", "order"), STEPS)
-def test_every_step_holds(limit, law, order):
-    assert derived(limit, law, order).check(points=2)
+@pytest.mark.parametrize(("limit", "distribution", "order"), STEPS)
+def test_every_step_holds(limit, distribution, order):
+    assert derived(limit, distribution, order).check(points=2)
 
 
 def planted(equation):
@@ -67,9 +67,9 @@ def planted(equation):
     return Eq(equation.lhs, right + last / 100 + rest, evaluate=False)
 
 
-@pytest.mark.parametrize(("limit", "law", "order"), STEPS)
-def test_a_step_wrong_by_one_percent_is_noticed(limit, law, order):
-    derivation = derived(limit, law, order)
+@pytest.mark.parametrize(("limit", "distribution", "order"), STEPS)
+def test_a_step_wrong_by_one_percent_is_noticed(limit, distribution, order):
+    derivation = derived(limit, distribution, order)
     for index, step in enumerate(derivation.steps):
         wrong = replace(derivation, steps=(replace(step, expression=planted(step.expression)),))
         assert not wrong.check(points=1), f"step {index}: {step.expression}"
@@ -78,20 +78,20 @@ def test_a_step_wrong_by_one_percent_is_noticed(limit, law, order):
     assert not replace(derivation, steps=tuple(steps)).check(points=1)
 
 
-def multiplier(threshold, gain, law, variance):
-    points = vf.fixed_points(threshold=threshold, gain=gain, distribution=law)
+def multiplier(threshold, gain, distribution, variance):
+    points = vf.fixed_points(threshold=threshold, gain=gain, distribution=distribution)
     return min(points, key=lambda point: abs(point.variance - variance)).multiplier
 
 
-@pytest.mark.parametrize(("law", "order"), [("normal", 2), ("laplace", 2)])
-def test_small_thresholds_approach_the_preserving_gain(law, order):
+@pytest.mark.parametrize(("distribution", "order"), [("normal", 2), ("laplace", 2)])
+def test_small_thresholds_approach_the_preserving_gain(distribution, order):
     gaps = []
     for threshold in (0.1, 0.05):
-        gain = vf.gain(threshold=threshold, distribution=law)
-        exact = [gain**2, multiplier(threshold, gain, law, 1.0)]
-        gaps.append(np.abs(told("threshold_to_zero", law, order, threshold=threshold) - exact))
+        gain = vf.gain(threshold=threshold, distribution=distribution)
+        exact = [gain**2, multiplier(threshold, gain, distribution, 1.0)]
+        gaps.append(np.abs(told("threshold_to_zero", distribution, order, threshold=threshold) - exact))
     assert np.log2(gaps[0][0] / gaps[1][0]) == pytest.approx(order + 1, abs=0.2)
-    if law == "laplace":  # m = θ/√2, nothing is left out
+    if distribution == "laplace":  # m = θ/√2, nothing is left out
         assert gaps[0][1] < 1e-10
     else:
         assert np.log2(gaps[0][1] / gaps[1][1]) == pytest.approx(order + 2, abs=0.2)
@@ -105,22 +105,22 @@ def test_large_thresholds_approach_the_preserving_gain():
         assert slope == pytest.approx(multiplier(threshold, gain, "normal", 1.0), abs=10 / threshold**4)
 
 
-@pytest.mark.parametrize("law", ["laplace", "logistic"])
-def test_exponential_tails_are_exact(law):
+@pytest.mark.parametrize("distribution", ["laplace", "logistic"])
+def test_exponential_tails_are_exact(distribution):
     for threshold in (0.4, 1.1, 6.0):
-        gain = vf.gain(threshold=threshold, distribution=law)
-        exact = [gain**2, multiplier(threshold, gain, law, 1.0)]
-        assert told("threshold_to_infinity", law, 1, threshold=threshold) == pytest.approx(exact, rel=1e-9)
+        gain = vf.gain(threshold=threshold, distribution=distribution)
+        exact = [gain**2, multiplier(threshold, gain, distribution, 1.0)]
+        assert told("threshold_to_infinity", distribution, 1, threshold=threshold) == pytest.approx(exact, rel=1e-9)
 
 
-@pytest.mark.parametrize(("law", "order"), [("normal", 1), ("uniform", 2)])
-def test_both_branches_near_the_saddle_node(law, order):
+@pytest.mark.parametrize(("distribution", "order"), [("normal", 1), ("uniform", 2)])
+def test_both_branches_near_the_saddle_node(distribution, order):
     gaps = []
     for delta in (0.04, 0.02):
-        gain = 0.8 * np.sqrt(vf.critical_gain(threshold=0.8, distribution=law) ** 2 / 0.64 / (1 - delta**2))
-        edge, stable = [p for p in vf.fixed_points(threshold=0.8, gain=gain, distribution=law) if p.variance > 0]
+        gain = 0.8 * np.sqrt(vf.critical_gain(threshold=0.8, distribution=distribution) ** 2 / 0.64 / (1 - delta**2))
+        edge, stable = [p for p in vf.fixed_points(threshold=0.8, gain=gain, distribution=distribution) if p.variance > 0]
         exact = [stable.variance, edge.variance, stable.multiplier, edge.multiplier]
-        gaps.append(np.abs(told("saddle_node", law, order, threshold=0.8, delta=delta) - exact))
+        gaps.append(np.abs(told("saddle_node", distribution, order, threshold=0.8, delta=delta) - exact))
     assert np.log2(gaps[0] / gaps[1]) == pytest.approx([order + 1] * 4, abs=0.15)
 
 
@@ -132,23 +132,24 @@ def test_laplace_near_the_saddle_node_in_small_integers():
     )
 
 
-def exact_at_large_gain(law, eta):
-    edge, stable = [p for p in vf.fixed_points(threshold=1.0, gain=1 / eta, distribution=law) if p.variance > 0]
+def exact_at_large_gain(distribution, eta):
+    edge, stable = [p for p in vf.fixed_points(threshold=1.0, gain=1 / eta, distribution=distribution) if p.variance > 0]
     return np.array([stable.variance * eta**2, stable.multiplier, edge.variance, edge.multiplier])
 
 
-@pytest.mark.parametrize(("law", "order"), [("normal", 1), ("uniform", 2), ("laplace", 1)])
-def test_large_gain(law, order):
+@pytest.mark.parametrize(("distribution", "order"), [("normal", 1), ("uniform", 2), ("laplace", 1)])
+def test_large_gain(distribution, order):
     near, nearer = (
-        np.abs(told("gain_to_infinity", law, order, eta=eta) / exact_at_large_gain(law, eta) - 1) for eta in (0.02, 0.01)
+        np.abs(told("gain_to_infinity", distribution, order, eta=eta) / exact_at_large_gain(distribution, eta) - 1)
+        for eta in (0.02, 0.01)
     )
-    lost = order + (law == "laplace")  # whose variance has no η² term
+    lost = order + (distribution == "laplace")  # whose variance has no η² term
     assert np.log2(near[0] / nearer[0]) == pytest.approx(lost + 1, abs=0.2)
     assert np.log2(near[1] / nearer[1]) == pytest.approx(order, abs=0.2)
-    if law == "normal":
+    if distribution == "normal":
         assert (nearer[2:] < 0.02).all()
         assert (nearer[2:] < near[2:]).all()
-    elif law == "laplace":
+    elif distribution == "laplace":
         assert near[2:] == pytest.approx([0, 0], abs=1e-9)
     else:
         assert np.log2(near[2:] / nearer[2:]) == pytest.approx([2 * order + 2] * 2, abs=0.3)

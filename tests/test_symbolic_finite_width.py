@@ -17,13 +17,13 @@ CASES = [(1, None), (2, None), (1, "normal"), (1, "laplace")]
 
 
 @lru_cache
-def derived(order, law):
-    return finite_width_corrections(order, distribution=law)
+def derived(order, distribution):
+    return finite_width_corrections(order, distribution=distribution)
 
 
-@pytest.mark.parametrize(("order", "law"), CASES)
-def test_every_step_holds(order, law):
-    assert derived(order, law).check()
+@pytest.mark.parametrize(("order", "distribution"), CASES)
+def test_every_step_holds(order, distribution):
+    assert derived(order, distribution).check()
 
 
 def planted(equation):
@@ -38,9 +38,9 @@ def planted(equation):
     return Eq(equation.lhs, right + last / 100 + rest)
 
 
-@pytest.mark.parametrize(("order", "law"), CASES)
-def test_a_step_wrong_by_one_percent_is_noticed(order, law):
-    derivation = derived(order, law)
+@pytest.mark.parametrize(("order", "distribution"), CASES)
+def test_a_step_wrong_by_one_percent_is_noticed(order, distribution):
+    derivation = derived(order, distribution)
     for index, step in enumerate(derivation.steps):
         wrong = replace(derivation, steps=(replace(step, expression=planted(step.expression)),))
         assert not wrong.check(points=1), f"step {index}: {step.expression}"
@@ -57,12 +57,16 @@ def test_every_term_of_the_stationarity_conditions_counts(order):
                 assert not replace(derivation, steps=(wrong,)).check(points=1), term
 
 
-def coefficients(order, law, **values):
+def coefficients(order, distribution, **values):
     """Of ``n^-1 … n^-order``, as numbers."""
     width = vf.symbolic.n
-    point = {symbol: values[symbol.name] for series in derived(order, law).result for symbol in series.free_symbols - {width}}
+    point = {
+        symbol: values[symbol.name]
+        for series in derived(order, distribution).result
+        for symbol in series.free_symbols - {width}
+    }
     small = sympy.Symbol("epsilon")
-    series = [sympy.expand(s.subs(width, 1 / small).subs(point)) for s in derived(order, law).result]
+    series = [sympy.expand(s.subs(width, 1 / small).subs(point)) for s in derived(order, distribution).result]
     return np.array([[float(s.coeff(small, k)) for k in range(1, order + 1)] for s in series])
 
 
@@ -83,7 +87,7 @@ def test_the_numerical_expansion_has_these_coefficients(threshold, bias_std, mea
     assert variance == pytest.approx(found.variance_coefficients, rel=1e-7)
 
 
-def test_the_normal_law_written_out():
+def test_the_normal_distribution_written_out():
     gain = vf.gain(threshold=0.7)
     found = vf.expansion(vf.Network(width=2000, depth=2, gain=gain, neuron=vf.Neuron(0.7)), order=1)
     shift, variance = derived(1, "normal").lambdify()(1.0, 2000, 0.7)
@@ -106,12 +110,12 @@ def test_bad_order(order):
         finite_width_corrections(order)
 
 
-def test_bad_law():
+def test_bad_distribution():
     with pytest.raises(vf.DomainError, match="distribution"):
         finite_width_corrections(distribution="cauchy")
 
 
-def test_random_networks_have_the_coefficients_of_the_normal_law():
+def test_random_networks_have_the_coefficients_of_the_normal_distribution():
     derivation, rng = derived(1, "normal"), np.random.default_rng(0)
     function = derivation.lambdify()
     for _ in range(20):

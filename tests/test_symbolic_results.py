@@ -13,8 +13,8 @@ from sympy import stats
 import varflow as vf
 from varflow.symbolic import V, m_g, sigma_b
 
-LAWS = ("normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5))
-EACH = [*LAWS[:-1], pytest.param(LAWS[-1], marks=pytest.mark.slow)]  # whose derivations take sympy long
+DISTRIBUTIONS = ("normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5))
+EACH = [*DISTRIBUTIONS[:-1], pytest.param(DISTRIBUTIONS[-1], marks=pytest.mark.slow)]  # whose derivations take sympy long
 DIGITS = 40
 
 
@@ -33,23 +33,23 @@ def close(got, want, digits=DIGITS):
     return abs(got - want) <= mpf(10) ** -digits * abs(want)
 
 
-def random_points(points, law, seed=0, below=False):
+def random_points(points, distribution, seed=0, below=False):
     """Thresholds inside the support, variances and gains of order one."""
     rng = np.random.default_rng(seed)
     for _ in range(points):
         variance, gain = rng.uniform(0.2, 4), rng.uniform(0.5, 4)
-        threshold = rng.uniform(0.02, 1.6 if law == "uniform" else 3) * np.sqrt(variance)
+        threshold = rng.uniform(0.02, 1.6 if distribution == "uniform" else 3) * np.sqrt(variance)
         yield variance, -threshold if below else threshold, gain
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
 @pytest.mark.parametrize("below", [False, True])
-def test_the_variance_map(law, below, points):
+def test_the_variance_map(distribution, below, points):
     threshold = sympy.Symbol("theta", negative=True) if below else vf.symbolic.theta
-    derivation = vf.symbolic.variance_map(law, threshold=threshold, bias_std=sigma_b)
+    derivation = vf.symbolic.variance_map(distribution, threshold=threshold, bias_std=sigma_b)
     exact, fast = derivation.lambdify("mpmath"), derivation.lambdify()
-    for variance, theta, gain in random_points(points, law, below=below):
-        setting = {"threshold": theta, "gain": gain, "bias_std": 0.25, "distribution": law}
+    for variance, theta, gain in random_points(points, distribution, below=below):
+        setting = {"threshold": theta, "gain": gain, "bias_std": 0.25, "distribution": distribution}
         numbers = (variance, theta, gain, 0.25)
         assert close(exact(*map(mpf, numbers)), vf.reference.variance_map(variance, **setting))
         assert fast(*numbers) == pytest.approx(vf.variance_map(variance, **setting), rel=1e-14)
@@ -65,41 +65,41 @@ def test_the_variance_map_with_a_weight_mean(points):
         assert close(exact(*map(mpf, (variance, theta, gain, shift))), want)
 
 
-@pytest.mark.parametrize("law", LAWS, ids=str)
-def test_the_weight_variance_is_the_preserving_gain(law, points):
-    derivation = vf.symbolic.weight_variance(law, variance=V)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=str)
+def test_the_weight_variance_is_the_preserving_gain(distribution, points):
+    derivation = vf.symbolic.weight_variance(distribution, variance=V)
     exact = derivation.lambdify("mpmath")
-    for variance, theta, _ in random_points(points, law):
-        want = vf.reference.gain(threshold=theta, variance=variance, distribution=law) ** 2
+    for variance, theta, _ in random_points(points, distribution):
+        want = vf.reference.gain(threshold=theta, variance=variance, distribution=distribution) ** 2
         assert close(7 * exact(mpf(variance), mpf(theta), 7), want)
         assert derivation.lambdify()(variance, theta, 7) * 7 == pytest.approx(
-            vf.gain(threshold=theta, variance=variance, distribution=law) ** 2, rel=1e-14
+            vf.gain(threshold=theta, variance=variance, distribution=distribution) ** 2, rel=1e-14
         )
 
 
-@pytest.mark.parametrize("law", EACH, ids=str)
-def test_the_multiplier_is_that_of_the_fixed_points(law, points):
-    exact = vf.symbolic.multiplier(law).lambdify("mpmath")
-    for variance, theta, _ in random_points(points, law):
-        gain = mp.sqrt(mpf(variance) / vf.reference.sf(law, mpf(theta) / mp.sqrt(mpf(variance)), digits=48))
-        found = vf.reference.fixed_points(threshold=theta, gain=gain, distribution=law)
+@pytest.mark.parametrize("distribution", EACH, ids=str)
+def test_the_multiplier_is_that_of_the_fixed_points(distribution, points):
+    exact = vf.symbolic.multiplier(distribution).lambdify("mpmath")
+    for variance, theta, _ in random_points(points, distribution):
+        gain = mp.sqrt(mpf(variance) / vf.reference.sf(distribution, mpf(theta) / mp.sqrt(mpf(variance)), digits=48))
+        found = vf.reference.fixed_points(threshold=theta, gain=gain, distribution=distribution)
         point = min(found, key=lambda p: abs(p.variance - variance))
         assert close(exact(mpf(theta) / mp.sqrt(point.variance)), point.multiplier)
 
 
-@pytest.mark.parametrize("law", ["uniform", "laplace"])
-def test_closed_fixed_points_are_all_of_them(law, points):
-    derivation = vf.symbolic.fixed_points(law)
+@pytest.mark.parametrize("distribution", ["uniform", "laplace"])
+def test_closed_fixed_points_are_all_of_them(distribution, points):
+    derivation = vf.symbolic.fixed_points(distribution)
     exact, fast = derivation.lambdify("mpmath"), derivation.lambdify()
-    critical = vf.critical_gain(threshold=1.0, distribution=law)
+    critical = vf.critical_gain(threshold=1.0, distribution=distribution)
     rng = np.random.default_rng(2)
     for _ in range(points):
         theta = rng.uniform(0.05, 5)
         gain = theta * critical * rng.uniform(1.01, 6)
-        found = vf.reference.fixed_points(threshold=theta, gain=gain, distribution=law)
+        found = vf.reference.fixed_points(threshold=theta, gain=gain, distribution=distribution)
         for got, point in zip(exact(mpf(theta), mpf(gain)), found, strict=True):
             assert close(got, point.variance) or got == point.variance == 0
-        theory = [point.variance for point in vf.fixed_points(threshold=theta, gain=gain, distribution=law)]
+        theory = [point.variance for point in vf.fixed_points(threshold=theta, gain=gain, distribution=distribution)]
         assert fast(theta, gain) == pytest.approx(theory, rel=2e-13)
 
 
@@ -112,19 +112,21 @@ def test_closed_fixed_points_below_and_at_zero(points):
         assert function(theta, gain, bias) == pytest.approx(only.variance, rel=1e-13)
         kinds.add((only.firing_rate == 1, -1.5 * 3**0.5 * gain**2 * theta > (gain**2 + 2 * bias**2) ** 1.5 * 1.5**0.5))
     assert {kind[0] for kind in kinds} == {True, False}
-    for law in LAWS:
-        silence, active = vf.symbolic.fixed_points(law, threshold=0).lambdify()(1.5)
-        assert [silence, active] == [point.variance for point in vf.fixed_points(threshold=0.0, gain=1.5, distribution=law)]
+    for distribution in DISTRIBUTIONS:
+        silence, active = vf.symbolic.fixed_points(distribution, threshold=0).lambdify()(1.5)
+        assert [silence, active] == [
+            point.variance for point in vf.fixed_points(threshold=0.0, gain=1.5, distribution=distribution)
+        ]
 
 
-@pytest.mark.parametrize("law", EACH, ids=str)
-def test_saddle_node_and_cusp(law):
-    gamma = vf.symbolic.saddle_node(law).result
-    reference = vf.reference.saddle_node(law)
+@pytest.mark.parametrize("distribution", EACH, ids=str)
+def test_saddle_node_and_cusp(distribution):
+    gamma = vf.symbolic.saddle_node(distribution).result
+    reference = vf.reference.saddle_node(distribution)
     assert close(mpf(str(sympy.N(gamma, 48))), reference.gamma)
-    assert vf.critical_gain(threshold=1.0, distribution=law) ** 2 == pytest.approx(float(gamma), rel=1e-14)
-    got = [mpf(str(sympy.N(number, 48))) for number in vf.symbolic.bias_cusp(law).result]
-    want = vf.reference.bias_cusp(law)
+    assert vf.critical_gain(threshold=1.0, distribution=distribution) ** 2 == pytest.approx(float(gamma), rel=1e-14)
+    got = [mpf(str(sympy.N(number, 48))) for number in vf.symbolic.bias_cusp(distribution).result]
+    want = vf.reference.bias_cusp(distribution)
     assert close(got[0], want.gamma)
     assert close(got[1], want.bias_variance)
 
@@ -174,10 +176,10 @@ def test_kaiming_is_the_limit_of_the_leaky_response():
     assert sympy.simplify(n * sympy.limit(graded, vf.symbolic.theta, 0)) == 2
 
 
-def test_a_law_of_ones_own_equals_the_numeric_law_of_the_same_variable():
+def test_a_distribution_of_ones_own_equals_the_numeric_distribution_of_the_same_variable():
     variable = stats.Gamma("X", 3, 2)
-    derivation, law = vf.symbolic.variance_map(variable), vf.distribution(variable)
+    derivation, distribution = vf.symbolic.variance_map(variable), vf.distribution(variable)
     function = derivation.lambdify()
     for variance, theta, gain in random_points(50, "normal", seed=5):
-        want = vf.variance_map(variance, threshold=theta, gain=gain, distribution=law)
+        want = vf.variance_map(variance, threshold=theta, gain=gain, distribution=distribution)
         assert function(variance, theta, gain) == pytest.approx(want, rel=1e-9)

@@ -49,15 +49,15 @@ def test_quadrature_has_converged(reset, monkeypatch):
 
 
 @pytest.mark.parametrize("reset", ["none", "subtract", "delayed_subtract", "zero"])
-def test_two_steps_against_the_normal_law_itself(reset):
+def test_two_steps_against_the_normal_distribution_itself(reset):
     """``P(S_1 = S_2 = 1)`` is one bivariate box, shifted by the first spike; here by scipy's own integral."""
     beta, theta = 0.6, 1.0
     neuron, (mean, covariance) = vf.Neuron(theta, decay=beta, reset=reset), currents(2)
     kept = 0.0 if reset == "zero" else beta
     offset = {"none": 0.0, "subtract": beta * theta, "delayed_subtract": theta, "zero": 0.0}[reset]
     to_potentials = np.array([[1.0, 0.0], [kept, 1.0]])
-    law = stats.multivariate_normal(to_potentials @ mean, to_potentials @ covariance @ to_potentials.T)
-    both = law.cdf([np.inf, np.inf], lower_limit=[theta, theta + offset])
+    distribution = stats.multivariate_normal(to_potentials @ mean, to_potentials @ covariance @ to_potentials.T)
+    both = distribution.cdf([np.inf, np.inf], lower_limit=[theta, theta + offset])
     walked = histories._walked(neuron, mean, causal_factor(covariance), None)[3][0, 1]
     assert walked == pytest.approx(both, abs=1e-8)
 

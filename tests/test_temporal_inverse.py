@@ -41,7 +41,7 @@ def test_late_steps_of_a_resetting_neuron():
     state = vf.temporal_fixed_point(network(8**0.5, RESETTING), **FEW)
     assert abs(state.late_rate - 0.190) <= 0.0005 + 3 * state.error["late_rate"]
     assert abs(state.variance[10:].mean() - 2.50) <= 0.012 + 3 * state.error["variance"][10:].max()
-    assert abs(state.late_rate - 0.264) > 0.05  # what a normal law of the membrane would say
+    assert abs(state.late_rate - 0.264) > 0.05  # what a normal distribution of the membrane would say
     assert state.alive_steps == 20
 
 

@@ -55,7 +55,9 @@ def wrong_fan(gain):
     return lambda weight: weight.normal_(0, gain / weight.shape[0] ** 0.5)
 
 
-RIGHT = pytest.mark.parametrize("law", [normal, uniform, sign, lognormal, orthogonal], ids=lambda law: law.__name__)
+RIGHT = pytest.mark.parametrize(
+    "distribution", [normal, uniform, sign, lognormal, orthogonal], ids=lambda distribution: distribution.__name__
+)
 
 
 def simplest(strategy, condition=lambda value: True):
@@ -73,8 +75,8 @@ class TestStrategies:
 
     @given(st.data(), testing.thresholds(positive=False), testing.distributions())
     @settings(deadline=None, max_examples=30)
-    def test_a_living_gain_lives_and_any_gain_is_a_gain(self, data, threshold, law):
-        setting = {"threshold": threshold, "distribution": law}
+    def test_a_living_gain_lives_and_any_gain_is_a_gain(self, data, threshold, distribution):
+        setting = {"threshold": threshold, "distribution": distribution}
         gain = data.draw(testing.gains(**setting))
         assert gain > vf.critical_gain(**setting)
         assert vf.stable_variance(gain=gain, **setting) != 0.0
@@ -83,8 +85,8 @@ class TestStrategies:
 
     @given(testing.distributions(), testing.distributions(heavy_tails=False))
     @settings(max_examples=30)
-    def test_distributions_are_laws_and_light_ones_have_light_tails(self, law, light):
-        assert vf.distribution(law) is law
+    def test_distributions_are_ones_and_light_ones_have_light_tails(self, distribution, light):
+        assert vf.distribution(distribution) is distribution
         assert light.name in {"normal", "uniform", "laplace", "logistic"}
 
     @settings(max_examples=50)
@@ -96,7 +98,7 @@ class TestStrategies:
 
     @given(testing.networks(max_width=12, max_depth=4, max_bias_std=0.5, equal_layers=False))
     @settings(deadline=None, max_examples=30)
-    def test_networks_fit_their_bounds_and_have_an_exact_law(self, network):
+    def test_networks_fit_their_bounds_and_have_an_exact_distribution(self, network):
         assert 1 <= network.widths.min() <= network.widths.max() <= 12
         assert network.depth <= 4
         assert network.bias_std <= 0.5
@@ -141,7 +143,7 @@ class TestStrategies:
             "zero": (testing.thresholds(positive=False), lambda x: x == 0),
             "dead": (testing.gains(living=False), lambda g: g < 2),
             "narrow": (testing.gains(), lambda g: g < 1.2 * PAPER),
-            "student": (testing.distributions(), lambda law: law.name.startswith("student")),
+            "student": (testing.distributions(), lambda distribution: distribution.name.startswith("student")),
             "lax": (testing.neurons(), lambda neuron: not neuron.strict),
             "gate": (testing.neurons(memoryless=False), lambda neuron: neuron.reset == "gate"),
             "multi": (testing.neurons(memoryless=False), lambda neuron: neuron.reset == "multi_spike"),
@@ -212,18 +214,18 @@ class TestStrategies:
 
 class TestGain:
     @RIGHT
-    def test_accepts_any_law_of_this_gain(self, law):
-        testing.assert_gain(law(PAPER), PAPER, shape=(32, 32), repeats=40)  # square: an orthogonal matrix has it there
+    def test_accepts_any_distribution_of_this_gain(self, distribution):
+        testing.assert_gain(distribution(PAPER), PAPER, shape=(32, 32), repeats=40)  # square: an orthogonal matrix has it there
 
     @RIGHT
     @pytest.mark.parametrize("sign_of_error", [-1, 1])
-    def test_rejects_a_gain_slightly_off(self, law, sign_of_error):
-        error = 0.03 if law is lognormal else 0.01  # its fourth moment is 114
+    def test_rejects_a_gain_slightly_off(self, distribution, sign_of_error):
+        error = 0.03 if distribution is lognormal else 0.01  # its fourth moment is 114
         with pytest.raises(AssertionError, match=r"the gain is 2\.\d+ ± .*, expected 2\.51057 \(z = -?\d"):
             testing.assert_gain(
-                law((1 + sign_of_error * error) * PAPER),
+                distribution((1 + sign_of_error * error) * PAPER),
                 PAPER,
-                **({"shape": (32, 32), "repeats": 40} if law is orthogonal else {}),
+                **({"shape": (32, 32), "repeats": 40} if distribution is orthogonal else {}),
             )
 
     def test_counts_a_kernel_into_the_fan_and_a_mean_out_of_the_deviation(self):
@@ -245,16 +247,16 @@ class TestGain:
 
 
 class TestVariance:
-    @pytest.mark.parametrize("law", [normal, uniform, sign, lognormal], ids=lambda law: law.__name__)
+    @pytest.mark.parametrize("distribution", [normal, uniform, sign, lognormal], ids=lambda distribution: distribution.__name__)
     @pytest.mark.parametrize("threshold", [-1.0, 0.5, 2.0])
-    def test_accepts_the_right_gain_of_any_law(self, law, threshold):
-        testing.assert_preserves_variance(law(vf.gain(threshold=threshold)), threshold=threshold, repeats=20)
+    def test_accepts_the_right_gain_of_any_distribution(self, distribution, threshold):
+        testing.assert_preserves_variance(distribution(vf.gain(threshold=threshold)), threshold=threshold, repeats=20)
 
-    @pytest.mark.parametrize("law", [normal, uniform, sign, lognormal], ids=lambda law: law.__name__)
+    @pytest.mark.parametrize("distribution", [normal, uniform, sign, lognormal], ids=lambda distribution: distribution.__name__)
     @pytest.mark.parametrize("factor", [0.95, 1.05])
-    def test_rejects_five_per_cent(self, law, factor):
+    def test_rejects_five_per_cent(self, distribution, factor):
         with pytest.raises(AssertionError, match="not preserved"):
-            testing.assert_preserves_variance(law(factor * PAPER), threshold=1.0)
+            testing.assert_preserves_variance(distribution(factor * PAPER), threshold=1.0)
 
     def test_rejects_kaiming_and_says_what_would_do(self):
         pattern = r"preserved: 0\.31\d* ± \S+, expected 1 \(z = -\d+; 64 tensors .*\nThe gain is about 1\.4\d*; 2\.51057 would"
@@ -311,17 +313,17 @@ class TestSurvival:
         with pytest.raises(AssertionError, match=r"to layer 20 in 0 of 100 .*\n.*silent by layer \d\. .*corrected_gain"):
             testing.assert_survives(torch.nn.init.kaiming_normal_, threshold=1.0)
 
-    def test_the_law_of_the_weights_decides(self):
+    def test_the_distribution_of_the_weights_decides(self):
         """At the paper's gain and width 100 sign weights carry more than 70 % of networks to layer 30, uniform ones fewer."""
         setting = {"threshold": 1.0, "width": 100, "depth": 30, "share": 0.7}
-        for law in (sign, uniform):
-            network = vf.Network(width=100, depth=30, gain=PAPER, weights=law.__name__)
-            assert (vf.finite_width(network).survival[-1] > 0.7) == (law is sign)
+        for distribution in (sign, uniform):
+            network = vf.Network(width=100, depth=30, gain=PAPER, weights=distribution.__name__)
+            assert (vf.finite_width(network).survival[-1] > 0.7) == (distribution is sign)
         testing.assert_survives(sign(PAPER), **setting)
         with pytest.raises(AssertionError, match="activity survives"):
             testing.assert_survives(uniform(PAPER), **setting)
 
-    def test_the_number_of_survivors_is_that_of_the_exact_law(self):
+    def test_the_number_of_survivors_is_that_of_the_exact_distribution(self):
         """The property passes up to the survival that the count supports, and not beyond."""
         exact = vf.finite_width(vf.Network(width=50, depth=15, gain=PAPER)).survival[-1]
         setting = {"threshold": 1.0, "width": 50, "depth": 15, "repeats": 200, "false_alarm": 1e-3}
@@ -344,7 +346,7 @@ class TestTheory:
             with pytest.raises(AssertionError, match="the theory is rejected"):
                 testing.assert_agrees_with_theory(fill, self.NETWORK, repeats=100)
 
-    def test_tells_weight_laws_apart_where_they_matter(self):
+    def test_tells_weight_distributions_apart_where_they_matter(self):
         network = vf.Network(width=50, depth=20, gain=PAPER, weights="sign")
         testing.assert_agrees_with_theory(sign(PAPER), network, repeats=30)
         with pytest.raises(AssertionError, match="the theory is rejected"):
@@ -368,12 +370,12 @@ class TestVarianceMap:
             with pytest.raises(AssertionError, match="is wrong at V = "):
                 testing.assert_variance_map(fault, gain=2.0, threshold=0.8, bias_std=0.3)
 
-    def test_takes_other_laws_and_neurons(self):
+    def test_takes_other_distributions_and_neurons(self):
         laplace = lambda generator, size: generator.laplace(scale=math.sqrt(0.5), size=size)  # noqa: E731
-        law = lambda name: lambda V: vf.variance_map(V, threshold=1.0, gain=2.0, distribution=name)  # noqa: E731
-        testing.assert_variance_map(law("laplace"), gain=2.0, sampler=laplace)
+        distribution = lambda name: lambda V: vf.variance_map(V, threshold=1.0, gain=2.0, distribution=name)  # noqa: E731
+        testing.assert_variance_map(distribution("laplace"), gain=2.0, sampler=laplace)
         with pytest.raises(AssertionError, match="is wrong"):
-            testing.assert_variance_map(law("normal"), gain=2.0, sampler=laplace)
+            testing.assert_variance_map(distribution("normal"), gain=2.0, sampler=laplace)
         relu = lambda u: np.maximum(u, 0)  # noqa: E731
         testing.assert_variance_map(lambda V: V, gain=math.sqrt(2), activation=relu, variances=[0.1, 10.0])  # Kaiming
         with pytest.raises(AssertionError, match="is wrong"):
@@ -495,21 +497,21 @@ class TestFalseAlarms:
 
     SEEDS = range(200)
 
-    @pytest.mark.parametrize("law", [normal, sign], ids=lambda law: law.__name__)
-    def test_of_the_variance(self, law):
+    @pytest.mark.parametrize("distribution", [normal, sign], ids=lambda distribution: distribution.__name__)
+    def test_of_the_variance(self, distribution):
         def call(seed):
             testing.assert_preserves_variance(
-                law(PAPER), threshold=1.0, shape=(64, 16), repeats=20, seed=seed, false_alarm=0.05
+                distribution(PAPER), threshold=1.0, shape=(64, 16), repeats=20, seed=seed, false_alarm=0.05
             )
 
         assert believable(alarms(call, self.SEEDS), 200, 0.05)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("shape", [(4, 16), (32, 8), (128, 256)], ids=str)
-    @pytest.mark.parametrize("law", [normal, uniform, sign, lognormal], ids=lambda law: law.__name__)
-    def test_of_the_variance_for_every_law_and_shape(self, law, shape):
+    @pytest.mark.parametrize("distribution", [normal, uniform, sign, lognormal], ids=lambda distribution: distribution.__name__)
+    def test_of_the_variance_for_every_distribution_and_shape(self, distribution, shape):
         def call(seed):
-            testing.assert_preserves_variance(law(PAPER), threshold=1.0, shape=shape, seed=seed, false_alarm=0.05)
+            testing.assert_preserves_variance(distribution(PAPER), threshold=1.0, shape=shape, seed=seed, false_alarm=0.05)
 
         assert believable(alarms(call, self.SEEDS), 200, 0.05)
 

@@ -56,7 +56,7 @@ NAMES = [
     "one_layer_map",
     "recurrence",
     "residual_blocks",
-    "weight_laws",
+    "weight_distributions",
 ]
 KEYS = {
     *("claim", "statement", "source", "configuration", "seed", "version", "theory", "estimate", "standard_error", "z"),
@@ -153,7 +153,7 @@ class TestCampaign:
 
     def test_blocks_of_claims_with_loops_of_their_own(self, tmp_path):
         """Cases, and networks of methods: the same alone, in two processes and in any order."""
-        layers = replace(one_layer_map.CLAIM.budgets["quick"], repeats=20, laws=("uniform",))
+        layers = replace(one_layer_map.CLAIM.budgets["quick"], repeats=20, distributions=("uniform",))
         filled = figure_3.Settings(width=20, depth=4, repeats=2)
         with vf.Campaign(tmp_path / "s", workers=2).opened() as run:
             spread = one_layer_map.simulate(layers, 0, Work(run)), figure_3.simulate(filled, 0, Work(run))
@@ -233,7 +233,7 @@ class TestClaimsCanFail:
         assert "Silent by layer" in figure_3.reading(settings, figure_3.theory(settings), measured)
 
     def test_figure_3_fills_layers_as_users_would(self):
-        """The law of each method's own function is that of its gain: torch's for torch's methods, a bias where there is one."""
+        """Each method's own function draws the distribution of its gain: torch's for torch's methods, biases included."""
         torch = pytest.importorskip("torch")
         settings = figure_3.Settings(width=400)
         for entry in settings.catalogue().methods:
@@ -335,7 +335,7 @@ class TestClaimsCanFail:
         assert "**0 of 1 claims hold, 1 is inconclusive.**" in report
         assert "inconclusive (--budget standard has the power)" in report
 
-    def test_moments_of_varflow_that_are_not_the_laws_are_rejected(self):
+    def test_moments_of_varflow_that_are_not_the_distributions_are_rejected(self):
         module, settings = SMALL["chain_narrow"]
         right = module.theory(settings)
         assert right.disagreement < module.EXACT
@@ -345,22 +345,22 @@ class TestClaimsCanFail:
 
 
 class TestGoodness:
-    LAW = np.array([0.6, 0.2, 0.1, 0.06, 0.03, 0.009, 0.0009, 0.0001])
+    DISTRIBUTION = np.array([0.6, 0.2, 0.1, 0.06, 0.03, 0.009, 0.0009, 0.0001])
 
     def test_every_cell_expects_five(self):
-        cells = pooled(self.LAW, 200)
-        assert np.all(200 * np.bincount(cells, self.LAW) >= 5)
+        cells = pooled(self.DISTRIBUTION, 200)
+        assert np.all(200 * np.bincount(cells, self.DISTRIBUTION) >= 5)
         assert np.all(np.diff(cells) >= 0)
 
     def test_false_alarms_come_at_the_stated_rate(self):
-        fit = Fit(self.LAW, 200, 4000)
-        drawn = np.random.default_rng(0).multinomial(200, self.LAW, size=4000)
+        fit = Fit(self.DISTRIBUTION, 200, 4000)
+        drawn = np.random.default_rng(0).multinomial(200, self.DISTRIBUTION, size=4000)
         alarms = np.mean([fit.p_value(counts) <= 0.05 for counts in drawn])
         assert abs(alarms - 0.05) < 4 * np.sqrt(0.05 * 0.95 * 2 / 4000) + 0.01  # discreteness: at most a cell's worth less
 
     def test_a_value_outside_the_support_is_impossible(self):
-        fit = Fit(self.LAW, 200, 1000)
-        counts = np.append(np.rint(200 * self.LAW).astype(int), 0)
+        fit = Fit(self.DISTRIBUTION, 200, 1000)
+        counts = np.append(np.rint(200 * self.DISTRIBUTION).astype(int), 0)
         assert fit.p_value(counts) > 0.5
         assert fit.p_value(counts + np.eye(9, dtype=int)[8]) == 1 / 1001
 

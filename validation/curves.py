@@ -45,10 +45,10 @@ def _stated(depth: int) -> np.ndarray:
 
 def drawn(profiles: Sequence[vf.Profile], repeats: int, seed: int) -> tuple[vf.Ensemble, ...]:
     """Ensembles drawn from the exact distributions of these networks, independently of each other."""
-    return tuple(_law(profile)(repeats, len(profiles) * seed + number) for number, profile in enumerate(profiles))
+    return tuple(_distribution(profile)(repeats, len(profiles) * seed + number) for number, profile in enumerate(profiles))
 
 
-def _law(profile: vf.Profile) -> Callable[..., vf.Ensemble]:
+def _distribution(profile: vf.Profile) -> Callable[..., vf.Ensemble]:
     assert profile.sample is not None
     return profile.sample
 
@@ -58,8 +58,8 @@ def caught(right: vf.Network, wrong: Callable[[float], vf.Network], repeats: int
 
     @lru_cache(maxsize=4)
     def draws(error: float) -> list[vf.Ensemble]:
-        law = _law(vf.finite_width(wrong(error)))
-        return list(_parts(law(repeats * DRAWS, 1), repeats))
+        distribution = _distribution(vf.finite_width(wrong(error)))
+        return list(_parts(distribution(repeats * DRAWS, 1), repeats))
 
     profile = vf.finite_width(right)
     largest = _largest_deviation(profile)
@@ -76,7 +76,7 @@ def _parts(ensemble: vf.Ensemble, repeats: int) -> Iterator[vf.Ensemble]:
 
 def _largest_deviation(profile: vf.Profile) -> Callable[[vf.Ensemble], float]:
     """The statistic of ``vf.compare``, with few calibration draws, which are cached."""
-    remembered = replace(profile, sample=lru_cache(maxsize=128)(_law(profile)))
+    remembered = replace(profile, sample=lru_cache(maxsize=128)(_distribution(profile)))
     return lambda ensemble: vf.compare(remembered, ensemble, false_alarm=0.5).deviation
 
 

@@ -18,30 +18,30 @@ class Fit:
     The false-alarm rate of the p-value ``(exceedances + 1)/(draws + 1)`` is exact, for any cells.
     """
 
-    law: np.ndarray
+    distribution: np.ndarray
     sample: int
     draws: int
     cells: np.ndarray = field(init=False)
     null: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cells", pooled(self.law, self.sample))
-        chances = np.bincount(self.cells, self.law)
+        object.__setattr__(self, "cells", pooled(self.distribution, self.sample))
+        chances = np.bincount(self.cells, self.distribution)
         drawn = np.random.default_rng([2, self.sample]).multinomial(self.sample, chances / chances.sum(), size=self.draws)
         object.__setattr__(self, "null", np.sort(_pearson(drawn, self.sample * chances)))
 
     def p_value(self, counts: np.ndarray) -> float:
         """p-value of observed counts of the values ``0 … m``; 0 if a value outside the support was observed."""
-        if counts[len(self.law) :].any():
+        if counts[len(self.distribution) :].any():
             return 1 / (self.draws + 1)
-        seen = np.bincount(self.cells[: len(counts)], counts[: len(self.law)], minlength=self.cells[-1] + 1)
+        seen = np.bincount(self.cells[: len(counts)], counts[: len(self.distribution)], minlength=self.cells[-1] + 1)
         beyond = self.draws - np.searchsorted(self.null, _pearson(seen, self.expected) * (1 - 1e-12))
         return float((beyond + 1) / (self.draws + 1))
 
     @property
     def expected(self) -> np.ndarray:
         """Expected counts of the pooled cells."""
-        return self.sample * np.bincount(self.cells, self.law)
+        return self.sample * np.bincount(self.cells, self.distribution)
 
 
 def _pearson(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -50,10 +50,10 @@ def _pearson(counts: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return parts.sum(axis=-1)
 
 
-def pooled(law: np.ndarray, sample: int) -> np.ndarray:
+def pooled(distribution: np.ndarray, sample: int) -> np.ndarray:
     """Cell of each value: neighbours are pooled until the expected count of every cell is at least five."""
-    cells, filled, cell = np.empty(len(law), dtype=int), 0.0, 0
-    for value, chance in enumerate(law):
+    cells, filled, cell = np.empty(len(distribution), dtype=int), 0.0, 0
+    for value, chance in enumerate(distribution):
         cells[value] = cell
         filled += sample * chance
         if filled >= EXPECTED:

@@ -26,13 +26,13 @@ def rejections(claim: Claim, error: Error, settings: Any, right: Any) -> Callabl
     """``(ε, seed) -> bool``: whether a simulation drawn from the network with an error ε rejects the right theory."""
     if error.rejected:
         return error.rejected(settings)
-    laws: dict[float, Any] = {}
+    distributions: dict[float, Any] = {}
 
     def rejected(size: float, seed: int) -> bool:
-        if size not in laws:
-            laws.clear()
-            laws[size] = claim.theory(error.wrong(settings, size))
-        return claim.judge(settings, right, claim.draw(settings, laws[size], seed)).p_value <= settings.false_alarm
+        if size not in distributions:
+            distributions.clear()
+            distributions[size] = claim.theory(error.wrong(settings, size))
+        return claim.judge(settings, right, claim.draw(settings, distributions[size], seed)).p_value <= settings.false_alarm
 
     return rejected
 

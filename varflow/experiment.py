@@ -23,6 +23,7 @@ from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.drives import Drive, Inputs
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import OverNeurons, over_neurons
 from varflow.results import Curve, Experiment, Profile
 from varflow.simulation import Interrupted, simulate
 from varflow.simulation.run import check_device
@@ -37,7 +38,7 @@ PAPER_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
 
 def validate(
     *,
-    threshold: float | Sequence[float] = PAPER_THRESHOLDS,
+    threshold: Any = PAPER_THRESHOLDS,
     gain: str | float | Sequence[str | float] = ("preserving", "kaiming"),
     width: int | Sequence[int] = 1000,
     depth: int = 100,
@@ -60,9 +61,9 @@ def validate(
 
     Parameters
     ----------
-    threshold : float or sequence of float
-        Thresholds of the sweep; by default the paper's, or that of ``neuron``. Repeated values here, in ``gain`` and in
-        ``width`` count once.
+    threshold : float, frozen scipy.stats distribution or sequence of them
+        Thresholds of the sweep, a distribution being one over neurons; by default the paper's, or that of ``neuron``. Repeated
+        values here, in ``gain`` and in ``width`` count once.
     gain : str, float or a sequence of them
         Gain rules: ``"preserving"`` (the paper's), ``"kaiming"`` (``√2``) or a number; one panel each.
     width : int or sequence of int
@@ -136,7 +137,7 @@ def validate(
     place = campaign_of(campaign)
     if neuron is not None and instance("neuron", neuron, Neuron) and threshold is PAPER_THRESHOLDS:
         threshold = neuron.threshold
-    axes = (_named("gain", gain), _named("width", width), _named("threshold", threshold))
+    axes = (_named("gain", gain), _named("width", width), _named("threshold", _thresholds(threshold)))
     sweep = [(rule, n, theta) for rule in axes[0] for n in axes[1] for theta in axes[2]]
     cell = Neuron() if neuron is None else neuron
     asked = [
@@ -198,6 +199,13 @@ def _named(argument: str, value: Any) -> list[Any]:
     if not listed:
         raise DomainError(argument, value, "must name at least one value")
     return [item for place, item in enumerate(listed) if item not in listed[:place]]
+
+
+def _thresholds(value: Any) -> Any:
+    """Distributions over neurons in the form that can be compared."""
+    if isinstance(value, (list, tuple)):
+        return [_thresholds(item) for item in value]
+    return OverNeurons.of("threshold", value) if over_neurons(value) else value
 
 
 def _title(rule: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import OverNeurons, mean_of, over_neurons, written
 from varflow.results import PhaseDiagram
 from varflow.theory.chain import SpikeChain
 from varflow.theory.fixed_points import saddle_node
@@ -28,7 +30,7 @@ SECONDS = 1.5e-3, 1e-5, 7e-8  # per network, layer, and layer and neuron
 
 def phase_diagram(
     *,
-    threshold: Sequence[float] | float = THRESHOLDS,
+    threshold: Any = THRESHOLDS,
     width: Sequence[int] | int = WIDTHS,
     depth: int = 100,
     gain: str | float = "preserving",
@@ -42,8 +44,8 @@ def phase_diagram(
 
     Parameters
     ----------
-    threshold : float or sequence of float
-        Sorted, without duplicates; so are the widths.
+    threshold : float, frozen scipy.stats distribution over neurons, or sequence of them
+        Sorted by their means, which must differ; so are the widths.
     width : int or sequence of int
     depth : int
         ``L``, the driven layer included.
@@ -65,7 +67,7 @@ def phase_diagram(
 
     Notes
     -----
-    **Assumes** normal weights, no bias and the paper's drive ``N(0, 1)``.
+    **Assumes** normal weights, no bias and the paper's drive ``N(0, 1)``. Over thresholds that differ, ``Q`` is averaged.
     **Accuracy**: that of :class:`varflow.SpikeChain`, absolute 1e-12 (tested against it). ``reading`` and ``largest_threshold``
     interpolate: within 0.003 in θ on the default grid (tested).
     **Source**: derived here; ``micheli2024`` remark (figure 4) that activity is not conserved beyond θ = 0.85 at width 100.
@@ -76,23 +78,38 @@ def phase_diagram(
     >>> vf.phase_diagram(threshold=[0.85, 1.0], width=[100, 600]).survival.round(4).tolist()
     [[0.5867, 1.0], [0.0171, 0.8118]]
     """
-    thetas = np.unique(scale("threshold", threshold))
+    thetas = _thresholds(threshold)
     widths = sorted({integer("width", n, minimum=1) for n in _listed(width)})
     depth = integer("depth", depth, minimum=1)
-    if not thetas.size or not widths:
-        raise DomainError("width" if thetas.size else "threshold", [], "must name at least one value")
+    if not thetas or not widths:
+        raise DomainError("width" if thetas else "threshold", [], "must name at least one value")
     check_progress(progress)
-    gains = [gain_by_rule(gain, theta) for theta in thetas.tolist()]
-    blocks = [block for n in widths for block in _blocks(thetas.tolist(), gains, n, depth)]
+    gains = [gain_by_rule(gain, theta) for theta in thetas]
+    blocks = [block for n in widths for block in _blocks(thetas, gains, n, depth)]
     with campaign_of(campaign).opened() as run:
         survival = run.results(blocks, progress=progress, what="networks")
     table = np.reshape(np.concatenate(survival), (len(widths), len(thetas))).T
     rule = gain if isinstance(gain, str) and gain in RULES else number(gain)
-    edge = saddle_node(distribution("normal"))[0] if rule == "preserving" else None
-    return PhaseDiagram(frozen(thetas), frozen(widths, dtype=int), depth, rule, frozen(table), edge)
+    differ = tuple(repr(theta) for theta in thetas if isinstance(theta, OverNeurons))
+    edge = saddle_node(distribution("normal"))[0] if rule == "preserving" and not differ else None
+    means = frozen([mean_of(theta) for theta in thetas])
+    return PhaseDiagram(means, frozen(widths, dtype=int), depth, rule, frozen(table), edge, differ)
 
 
-def _blocks(thresholds: list[float], gains: list[float], width: int, depth: int) -> Iterator[Block]:
+def _thresholds(value: Any) -> list[Any]:
+    """Numbers and distributions over neurons in the order of their means."""
+    listed = _listed(value)
+    if not any(map(over_neurons, listed)):
+        return np.unique(scale("threshold", value)).tolist()
+    found = sorted({Neuron(theta).threshold for theta in listed}, key=mean_of)
+    for below, theta in pairwise(found):
+        if mean_of(theta) == mean_of(below):
+            rule = f"has the mean of {written(below)}, so that they share a place on the axis: give them in two calls"
+            raise DomainError("threshold", theta, rule)
+    return found
+
+
+def _blocks(thresholds: list[Any], gains: list[float], width: int, depth: int) -> Iterator[Block]:
     """The networks of one width, in blocks of about half a second."""
     once, layer, neuron = SECONDS
     together = max(1, int(0.5 / (once + depth * (layer + neuron * width))))
@@ -102,7 +119,7 @@ def _blocks(thresholds: list[float], gains: list[float], width: int, depth: int)
         yield Block("varflow.phases:survivals", settings, units=len(thresholds[some]))
 
 
-def survivals(thresholds: list[float], gains: list[float], width: int, depth: int) -> list[float]:
+def survivals(thresholds: list[Any], gains: list[float], width: int, depth: int) -> list[float]:
     """The probability that a network is alive at its last layer, for each threshold with its gain."""
     networks = (Network(width=width, depth=depth, gain=g, neuron=Neuron(t)) for t, g in zip(thresholds, gains, strict=True))
     return [SpikeChain(network, rare=0.0).survival() for network in networks]

@@ -49,16 +49,16 @@ class Chain:
     start: np.ndarray
     step: np.ndarray
 
-    def laws(self, depth: int) -> np.ndarray:
+    def distributions(self, depth: int) -> np.ndarray:
         """``P(K_l = k)``; row l - 1 is layer l."""
-        laws = [self.start]
+        distributions = [self.start]
         for _ in range(depth - 1):
-            laws.append(laws[-1] @ self.step)
-        return np.array(laws)
+            distributions.append(distributions[-1] @ self.step)
+        return np.array(distributions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Law:
+class Distribution:
     """The chain at every threshold, a test at every threshold and layer, and the deviation of varflow's moments."""
 
     chains: list[Chain]
@@ -66,16 +66,16 @@ class Law:
     disagreement: float
 
 
-def theory(settings: Settings) -> Law:
+def theory(settings: Settings) -> Distribution:
     """The distribution from the definition, a matrix of binomials, compared with ``vf.finite_width``."""
     draws = int(np.ceil(4 * len(settings.points()) / settings.false_alarm))
     chains, fits, disagreement = [], [], 0.0
     for network in settings.networks():
         chains.append(chain_of(network))
-        laws = chains[-1].laws(network.depth)
-        disagreement = max(disagreement, _disagreement(laws, vf.finite_width(network)))
-        fits += [Fit(laws[layer - 1], settings.repeats, draws) for layer in settings.layers]
-    return Law(chains, fits, disagreement)
+        distributions = chains[-1].distributions(network.depth)
+        disagreement = max(disagreement, _disagreement(distributions, vf.finite_width(network)))
+        fits += [Fit(distributions[layer - 1], settings.repeats, draws) for layer in settings.layers]
+    return Distribution(chains, fits, disagreement)
 
 
 def chain_of(network: vf.Network) -> Chain:
@@ -86,12 +86,15 @@ def chain_of(network: vf.Network) -> Chain:
     return Chain(binom.pmf(counts, n, norm.sf(theta)), binom.pmf(counts, n, chance[:, None]))
 
 
-def _disagreement(laws: np.ndarray, profile: vf.Profile) -> float:
+def _disagreement(distributions: np.ndarray, profile: vf.Profile) -> float:
     """Largest difference of mean and standard deviation of the rate and of survival, layer by layer."""
-    rates = np.arange(laws.shape[1]) / (laws.shape[1] - 1)
-    mean = laws @ rates
-    std = np.sqrt(laws @ rates**2 - mean**2)
-    here, there = np.array([mean, std, 1 - laws[:, 0]]), [profile.firing_rate, profile.firing_rate_std, profile.survival]
+    rates = np.arange(distributions.shape[1]) / (distributions.shape[1] - 1)
+    mean = distributions @ rates
+    std = np.sqrt(distributions @ rates**2 - mean**2)
+    here, there = (
+        np.array([mean, std, 1 - distributions[:, 0]]),
+        [profile.firing_rate, profile.firing_rate_std, profile.survival],
+    )
     return float(np.abs(here - there).max())
 
 
@@ -106,28 +109,28 @@ def simulate(settings: Settings, seed: int, work: Work, weights: str = "normal")
     return [np.bincount(seen, minlength=settings.width + 1) for seen in counts]
 
 
-def judge(settings: Settings, theory: Law, measured: list[np.ndarray]) -> Judgement:
+def judge(settings: Settings, theory: Distribution, measured: list[np.ndarray]) -> Judgement:
     """Pearson's test per threshold and layer, Šidák over them; p = 0 if varflow's moments deviate."""
     worst = min(fit.p_value(counts) for fit, counts in zip(theory.fits, measured, strict=True))
     p_value = sidak(worst, len(measured)) if theory.disagreement <= EXACT else 0.0
-    expected = [_moments(fit.law) for fit in theory.fits]
+    expected = [_moments(fit.distribution) for fit in theory.fits]
     mean, std = np.array(expected).T
     seen = np.array([_moments(counts / counts.sum())[0] for counts in measured])
     error = std / np.sqrt(settings.repeats)
     return Judgement(p_value, settings.points(), mean, seen, error, (seen - mean) / error)
 
 
-def _moments(law: np.ndarray) -> tuple[float, float]:
-    values = np.arange(len(law))
-    mean = float(values @ law)
-    return mean, float(np.sqrt((values - mean) ** 2 @ law))
+def _moments(distribution: np.ndarray) -> tuple[float, float]:
+    values = np.arange(len(distribution))
+    mean = float(values @ distribution)
+    return mean, float(np.sqrt((values - mean) ** 2 @ distribution))
 
 
 def wrong(settings: Settings, error: float) -> Settings:
     return replace(settings, scale=settings.scale * (1 + error))
 
 
-def draw(settings: Settings, theory: Law, seed: int) -> list[np.ndarray]:
+def draw(settings: Settings, theory: Distribution, seed: int) -> list[np.ndarray]:
     """Draws from the chain."""
     rng = np.random.default_rng([1, seed])
     return [counts for chain in theory.chains for counts in _walk(rng, chain, settings)]
@@ -141,9 +144,9 @@ def _walk(rng: np.random.Generator, chain: Chain, settings: Settings) -> list[np
     return [walk[layer - 1] for layer in settings.layers]
 
 
-def reading(settings: Settings, theory: Law, measured: list[np.ndarray]) -> str:
+def reading(settings: Settings, theory: Distribution, measured: list[np.ndarray]) -> str:
     silent = ", ".join(
-        f"{fit.law[0]:.4f} ({counts[0] / counts.sum():.4f}) at {point}"
+        f"{fit.distribution[0]:.4f} ({counts[0] / counts.sum():.4f}) at {point}"
         for fit, counts, point in zip(theory.fits, measured, settings.points(), strict=True)
         if point.endswith(f" {max(settings.layers)}")
     )

@@ -40,10 +40,10 @@ def theory(settings: Settings) -> list[Fit]:
     """Distribution of the layer of death, ``P(T = l) = P(K_{l-1} > 0) - P(K_l > 0)``; last entry: alive in the last layer."""
     cases = settings.cases()
     draws = int(np.ceil(4 * len(cases) / settings.false_alarm))
-    return [Fit(_death_law(vf.finite_width(network).survival), repeats, draws) for repeats, network in cases]
+    return [Fit(_death_distribution(vf.finite_width(network).survival), repeats, draws) for repeats, network in cases]
 
 
-def _death_law(survival: np.ndarray) -> np.ndarray:
+def _death_distribution(survival: np.ndarray) -> np.ndarray:
     alive = np.concatenate([[1.0], survival])
     return np.append(np.maximum(-np.diff(alive), 0.0), survival[-1])
 
@@ -67,8 +67,8 @@ def judge(settings: Settings, theory: Sequence[Fit], measured: Sequence[np.ndarr
     """Pearson's test for every case, Šidák over the cases; stated is the mean layer of death."""
     worst = min(fit.p_value(counts) for fit, counts in zip(theory, measured, strict=True))
     layers = np.arange(1, settings.depth + 2)
-    mean = np.array([layers @ fit.law for fit in theory])
-    spread = np.array([np.sqrt(layers**2 @ fit.law - (layers @ fit.law) ** 2) for fit in theory])
+    mean = np.array([layers @ fit.distribution for fit in theory])
+    spread = np.array([np.sqrt(layers**2 @ fit.distribution - (layers @ fit.distribution) ** 2) for fit in theory])
     error = spread / np.sqrt([counts.sum() for counts in measured])
     seen = np.array([layers @ counts / counts.sum() for counts in measured])
     points = tuple(f"n = {network.width}, θ = {network.neuron.threshold:g}" for _, network in settings.cases())
@@ -82,7 +82,7 @@ def wrong(settings: Settings, error: float) -> Settings:
 def draw(settings: Settings, theory: Sequence[Fit], seed: int) -> list[np.ndarray]:
     """Draws from the exact distribution; thresholds are independent here, but share weights in the simulation."""
     rng = np.random.default_rng([1, seed])
-    return [rng.multinomial(fit.sample, fit.law / fit.law.sum()) for fit in theory]
+    return [rng.multinomial(fit.sample, fit.distribution / fit.distribution.sum()) for fit in theory]
 
 
 def reading(settings: Settings, theory: Sequence[Fit], measured: Sequence[np.ndarray]) -> str:
@@ -92,7 +92,9 @@ def reading(settings: Settings, theory: Sequence[Fit], measured: Sequence[np.nda
         parts = []
         for (_, network), fit, counts in zip(settings.cases(), theory, measured, strict=True):
             if network.width == width:
-                parts.append(f"{_median(fit.law)} ({_median(counts / counts.sum())}) at θ = {network.neuron.threshold:g}")
+                parts.append(
+                    f"{_median(fit.distribution)} ({_median(counts / counts.sum())}) at θ = {network.neuron.threshold:g}"
+                )
         rows.append(f"width {width}: " + ", ".join(parts))
     edge = settings.gain / vf.critical_gain(threshold=1.0)
     return (
@@ -101,8 +103,8 @@ def reading(settings: Settings, theory: Sequence[Fit], measured: Sequence[np.nda
     )
 
 
-def _median(law: np.ndarray) -> int:
-    return int(np.argmax(np.cumsum(law) >= 0.5)) + 1
+def _median(distribution: np.ndarray) -> int:
+    return int(np.argmax(np.cumsum(distribution) >= 0.5)) + 1
 
 
 CLAIM = Claim(

@@ -31,14 +31,14 @@ class Settings:
 
     repeats: int
     width: int = 50
-    laws: tuple[str, ...] = tuple(DRAWS)
+    distributions: tuple[str, ...] = tuple(DRAWS)
     thresholds: tuple[float, ...] = (0.5, 1.0, 1.5)
     variances: tuple[float, ...] = (0.5, 1.0, 2.0)
     gain: float = 2.0
     false_alarm: float = 1e-3
 
     def cases(self) -> list[tuple[str, float, float]]:
-        return list(product(self.laws, self.thresholds, self.variances))
+        return list(product(self.distributions, self.thresholds, self.variances))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,11 +49,11 @@ class Means:
     error: np.ndarray
 
 
-def theory(settings: Settings, law: str | None = None) -> Means:
-    """``g² S(θ/√V)``; ``law`` replaces every distribution. The standard error is exact, from the binomial spike count."""
+def theory(settings: Settings, distribution: str | None = None) -> Means:
+    """``g² S(θ/√V)``; ``distribution`` replaces all. The standard error is exact, from the binomial spike count."""
     rows = []
     for name, threshold, variance in settings.cases():
-        shape = {"threshold": threshold, "gain": settings.gain, "distribution": _law(law or name)}
+        shape = {"threshold": threshold, "gain": settings.gain, "distribution": _distribution(distribution or name)}
         mean = vf.variance_map(variance, **shape)
         rate = mean / settings.gain**2
         square = mean**2 + settings.gain**4 * rate * (1 - rate) / settings.width
@@ -62,7 +62,7 @@ def theory(settings: Settings, law: str | None = None) -> Means:
     return Means(mean, np.sqrt(spread / settings.repeats))
 
 
-def _law(name: str) -> Any:
+def _distribution(name: str) -> Any:
     return vf.distributions.student_t(5) if name == "student_t(5)" else vf.distribution(name)
 
 
@@ -82,9 +82,9 @@ def measured(settings: Settings, seed: int, case: int) -> list[float]:
 
 def _layers(rng: np.random.Generator, settings: Settings, case: tuple[str, float, float], repeats: int) -> np.ndarray:
     """Input potentials, spikes, weight matrix, output potentials, their sample variance: the definition, line by line."""
-    law, threshold, variance = case
+    distribution, threshold, variance = case
     n = settings.width
-    below = variance**0.5 * DRAWS[law](rng, (repeats, n, 1))
+    below = variance**0.5 * DRAWS[distribution](rng, (repeats, n, 1))
     spikes = (below > threshold).astype(float)
     weights = settings.gain / n**0.5 * rng.standard_normal((repeats, n, n), dtype=np.float32)
     return (weights @ spikes)[..., 0].var(axis=1, ddof=1)
@@ -98,7 +98,9 @@ def judge(settings: Settings, theory: Means, measured: Means) -> Judgement:
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(difference == 0, 0.0, difference / theory.error)
     p_value = sidak(2 * ndtr(-np.abs(z).max()), len(z))
-    points = tuple(f"{law}, θ = {threshold:g}, V = {variance:g}" for law, threshold, variance in settings.cases())
+    points = tuple(
+        f"{distribution}, θ = {threshold:g}, V = {variance:g}" for distribution, threshold, variance in settings.cases()
+    )
     return Judgement(p_value, points, theory.mean, measured.mean, theory.error, z)
 
 
@@ -115,7 +117,7 @@ def reading(settings: Settings, theory: Means, measured: Means) -> str:
     with np.errstate(invalid="ignore"):
         precision = 100 * np.nanmax(measured.error / theory.mean)
     cases = zip(settings.cases(), theory.mean, strict=True)
-    zero = "; ".join(f"{law}, θ = {t:g}, V = {v:g}" for (law, t, v), mean in cases if mean == 0)
+    zero = "; ".join(f"{distribution}, θ = {t:g}, V = {v:g}" for (distribution, t, v), mean in cases if mean == 0)
     spikeless = np.all(measured.mean[theory.mean == 0] == 0)
     beyond = f" Beyond the support ({zero}) there must be no spike: {'none was found' if spikeless else 'some were found'}."
     return (
@@ -126,12 +128,12 @@ def reading(settings: Settings, theory: Means, measured: Means) -> str:
     )
 
 
-def _one_law(name: str) -> Control:
+def _one_distribution(name: str) -> Control:
     """The map of the normal distribution instead of the right one, for one distribution only."""
 
     def only(settings: Settings) -> Means:
         right, normal = theory(settings), theory(settings, "normal")
-        chosen = np.array([law == name for law, _, _ in settings.cases()])
+        chosen = np.array([distribution == name for distribution, _, _ in settings.cases()])
         return Means(np.where(chosen, normal.mean, right.mean), right.error)
 
     return Control(f"the normal map for {name} potentials", only)
@@ -152,5 +154,5 @@ CLAIM = Claim(
     draw=draw,
     reading=reading,
     cheap=Settings(repeats=200, width=20, thresholds=(0.5, 1.0), variances=(1.0,)),
-    controls=tuple(_one_law(name) for name in DRAWS if name != "normal"),
+    controls=tuple(_one_distribution(name) for name in DRAWS if name != "normal"),
 )

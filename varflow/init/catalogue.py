@@ -155,7 +155,7 @@ def _neuron(neuron: Neuron | None, **given: Any) -> Neuron:
         for name, value in named.items():
             if getattr(own, name) != getattr(neuron, name):
                 raise DomainError(name, value, f"conflicts with the neuron's {getattr(neuron, name)}: give one of them")
-    if equal_neurons(own).threshold <= 0:
+    if equal_neurons(own, "vf.finite_width or vf.mean_field for each gain").threshold <= 0:
         argument, value = ("threshold", own.threshold) if neuron is None else ("neuron", neuron)
         rule = "must be positive: at θ ≤ 0 activity never dies, and gains scale with θ"
         raise DomainError(argument, value, rule if neuron is None else f"has a threshold that {rule}")

@@ -13,6 +13,7 @@ from varflow.model.distributions import distribution as as_distribution
 from varflow.model.over_neurons import OverNeurons
 from varflow.theory.maps import fired, thresholds
 from varflow.theory.roots import bisect
+from varflow.theory.thresholds import as_one_threshold
 
 __all__ = ["gain", "gain_for_rate"]
 
@@ -98,9 +99,11 @@ def _self_consistent_rate(image: Callable[[Any], np.ndarray], shape: tuple[int, 
     return bisect(lambda p: image(p) - p, np.maximum(lo, 1e-300), np.maximum(hi, 1e-300))
 
 
-def gain_for_rate(rate: float, *, threshold: float, distribution: Any = "normal") -> float:
+def gain_for_rate(rate: float, *, threshold: float | OverNeurons, distribution: Any = "normal") -> float:
     """The gain whose fixed point has firing rate ``rate``: ``z = S⁻¹(p)``, ``g = θ/(z √p)``. For ``θ > 0``."""
     law = as_distribution(distribution)
+    if isinstance(threshold, OverNeurons):
+        law, threshold = as_one_threshold(law, threshold)
     ceiling = float(law.sf(0.0))
     if threshold <= 0:
         raise DomainError("rate", rate, "cannot be chosen at threshold ≤ 0: give a gain")

@@ -14,6 +14,7 @@ from varflow.init.blocks import gain_of_block
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import mean_of
 from varflow.model.signals import Layer
 from varflow.results import Initialization
 from varflow.theory.flow.neurons import Neurons
@@ -50,7 +51,7 @@ def gain_for_rate(
     Parameters
     ----------
     neuron : Neuron
-        Of positive threshold. The gain goes as ``θ/λ``.
+        Of positive threshold (its mean, where neurons differ). The gain goes as ``θ/λ``.
     rate : float
         Mean spikes per neuron and step; for a multi-spike neuron it may exceed 1.
     steps, depth : int
@@ -197,16 +198,16 @@ def wanted_of(
 ) -> Wanted:
     """A late ``"rate"`` or ``"variance"``, in units of the neuron; ``options``: of quasi-Monte Carlo."""
     T, L = integer("steps", steps, minimum=1), integer("depth", depth, minimum=2)
-    if neuron.threshold <= 0:
+    if mean_of(neuron.threshold) <= 0:
         raise DomainError(name, value, "cannot be chosen at threshold ≤ 0: give a gain")
     covariance = drive_covariance(currents() if drive is None else drive, T)
     moment = np.trace(covariance) / T
     if moment <= 0:
         raise DomainError("drive", drive, "must not be 0 at every step")
-    own = in_units(neuron)
+    own, theta = in_units(neuron)
     fine = Neurons(options["points"], options["scrambles"], options["seed"])
     coarse = Neurons(min(fine.points, COARSE), 2, fine.seed)
-    unit = neuron.threshold**2 if name == "variance" else 1.0
+    unit = theta**2 if name == "variance" else 1.0
     return Wanted(value / unit, QUANTITIES[name], own, covariance / moment, L, coarse, fine)
 
 
@@ -255,7 +256,8 @@ def out_of_reach(name: str, wanted: Wanted, unit: float, strength: float) -> Dom
 def _initialization(name: str, wanted: Wanted, neuron: Neuron, fan_in: int | None, progress: Progress) -> Initialization:
     check_progress(progress)
     n = None if fan_in is None else integer("fan_in", fan_in, minimum=1)
-    theta, scale, T = neuron.threshold, neuron.threshold / neuron.input_scale, len(wanted.shape)
+    theta, T = mean_of(neuron.threshold), len(wanted.shape)
+    scale = theta / neuron.input_scale
     unit = theta**2 if name == "variance" else 1.0
     with reporter(progress, 2 * STAGES, "stages") as report:
         found, warnings = _solved(name, wanted, unit, report)

@@ -14,14 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, choice, integer, positive_scale, probability, real_array, scalar, scale, unwrap
+from varflow._checks import DomainError, choice, integer, positive_scale, probability, real_array, scalar, unwrap
 from varflow.init.gains import gain as preserving_gain
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import OverNeurons, mean_of
 from varflow.theory.chain import SpikeChain
+from varflow.theory.maps import thresholds
 from varflow.theory.roots import rising_root
 
 __all__ = ["corrected_gain", "gain_for_mean_variance", "largest_threshold", "raised_gain", "smallest_width", "sparsest_rate"]
+
+Threshold = float | OverNeurons
 
 LIMIT = 1e14  # gain in thresholds that stands for infinity: half of the neurons fire, to 1e-14
 ACCURACY = 1e-12  # relative, of gains and thresholds
@@ -35,8 +39,8 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
 
     Parameters
     ----------
-    threshold : float or array
-        ``θ > 0``: at ``θ ≤ 0`` survival does not rise with the gain.
+    threshold : float, array or frozen scipy.stats distribution
+        ``θ > 0``: at ``θ ≤ 0`` survival does not rise with the gain. A distribution is one over neurons.
     width, depth : int
     survival_target : float
         ``1 - ε``, strictly between 0 and 1.
@@ -68,25 +72,27 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
     >>> round(vf.corrected_gain(threshold=1.0, width=100, depth=100) ** 2, 5)
     8.16387
     """
-    theta, width, depth = scale("threshold", threshold), integer("width", width, minimum=1), integer("depth", depth, minimum=1)
+    theta, width, depth = (
+        _positive_thresholds(threshold),
+        integer("width", width, minimum=1),
+        integer("depth", depth, minimum=1),
+    )
     target = probability("survival_target", survival_target, open_ends=True)
-    if np.any(theta <= 0):
-        raise DomainError("threshold", float(theta[theta <= 0].flat[0]), "must be positive: at θ ≤ 0 any gain will do")
 
-    def solve(t: float) -> float:
+    def solve(t: Threshold) -> float:
         survival = lambda g: _survival(t, g, width, depth, weights)  # noqa: E731
-        best = survival(LIMIT * t)
+        best = survival(LIMIT * mean_of(t))
         if best < target:
             rule = f"is not attainable at width {width}, depth {depth}: the highest survival at any gain is {best:.4g}"
             raise DomainError("survival_target", target, rule)
         if depth == 1:  # independent of the gain
             return 0.0
-        return _smallest(lambda g: _logit_excess(survival(g), target), 2.6 * t, smooth=weights == "normal")
+        return _smallest(lambda g: _logit_excess(survival(g), target), 2.6 * mean_of(t), smooth=weights == "normal")
 
     return _vectorised(solve, theta)
 
 
-def raised_gain(threshold: float, **shape: Any) -> float:
+def raised_gain(threshold: Threshold, **shape: Any) -> float:
     """The paper's gain, raised if too few networks survive with it: ``max(g_corrected, 1/√Q(θ))``."""
     return max(float(corrected_gain(threshold=threshold, **shape)), float(preserving_gain(threshold=threshold)))
 
@@ -96,8 +102,8 @@ def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: 
 
     Parameters
     ----------
-    threshold : float or array
-        ``θ > 0``.
+    threshold : float, array or frozen scipy.stats distribution
+        ``θ > 0``, or its distribution over neurons.
     width, depth : int
         ``depth ≥ 2``, since the variance of layer 1 does not depend on the gain.
     variance : float
@@ -124,11 +130,11 @@ def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: 
     >>> round(vf.gain_for_mean_variance(threshold=1.0, width=600, depth=100) ** 2, 4)
     6.4168
     """
-    theta, wanted = positive_scale("threshold", threshold), scalar("variance", positive_scale("variance", variance))
+    theta, wanted = _positive_thresholds(threshold), scalar("variance", positive_scale("variance", variance))
     width, depth = integer("width", width, minimum=1), integer("depth", depth, minimum=2)
     chain = lambda t, g: _chain(t, g, width, depth, weights)  # noqa: E731
 
-    def solve(t: float) -> float:
+    def solve(t: Threshold) -> float:
         def excess(g: float) -> float:
             found = chain(t, g)
             *_, below, _ = found.masses() if depth > 2 else (found.masses()[0], None)
@@ -190,7 +196,8 @@ def smallest_width(*, threshold: Any, depth: int, survival_target: float = 0.99,
 
     Parameters
     ----------
-    threshold : float or array
+    threshold : float, array or frozen scipy.stats distribution
+        ``θ``, or its distribution over neurons.
     depth : int
     survival_target : float
     gain : float, optional
@@ -215,11 +222,11 @@ def smallest_width(*, threshold: Any, depth: int, survival_target: float = 0.99,
     >>> vf.smallest_width(threshold=[0.5, 1.0], depth=100).tolist()
     [34, 1206]
     """
-    theta, depth = scale("threshold", threshold), integer("depth", depth, minimum=1)
+    (theta, _), depth = thresholds(threshold), integer("depth", depth, minimum=1)
     target = probability("survival_target", survival_target, open_ends=True)
     fixed = None if gain is None else scalar("gain", positive_scale("gain", gain))
 
-    def solve(t: float) -> float:
+    def solve(t: Threshold) -> float:
         g = float(preserving_gain(threshold=t)) if fixed is None else fixed
         enough = lambda n: _survival(t, g, n, depth) >= target  # noqa: E731
         hi = 1
@@ -289,6 +296,17 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
     return _vectorised(solve, widths)
 
 
+def _positive_thresholds(threshold: Any) -> Any:
+    """Checked thresholds, or their distribution over neurons."""
+    theta, _ = thresholds(threshold)
+    if isinstance(theta, OverNeurons):
+        if theta.smallest < 0:
+            raise DomainError("threshold", theta, "must be positive in all neurons: below 0 they fire at any gain")
+    elif np.any(theta <= 0):
+        raise DomainError("threshold", float(theta[theta <= 0].flat[0]), "must be positive: at θ ≤ 0 any gain will do")
+    return theta
+
+
 def _whole(name: str, values: Any) -> np.ndarray:
     """Positive integers, of any shape."""
     array = real_array(name, values)
@@ -297,11 +315,11 @@ def _whole(name: str, values: Any) -> np.ndarray:
     return array
 
 
-def _chain(theta: float, g: float, width: int, depth: int, weights: Any = "normal") -> SpikeChain:
+def _chain(theta: Threshold, g: float, width: int, depth: int, weights: Any = "normal") -> SpikeChain:
     return SpikeChain(Network(width=width, depth=depth, gain=g, neuron=Neuron(theta), weights=weights), rare=0.0)
 
 
-def _survival(theta: float, g: float, width: int, depth: int, weights: Any = "normal") -> float:
+def _survival(theta: Threshold, g: float, width: int, depth: int, weights: Any = "normal") -> float:
     return _chain(theta, g, width, depth, weights).survival()
 
 
@@ -320,7 +338,9 @@ def _smallest(excess: Callable[[float], float], guess: float, *, smooth: bool) -
     return x
 
 
-def _vectorised(solve: Callable[[float], float], values: np.ndarray) -> Any:
+def _vectorised(solve: Callable[[Any], float], values: Any) -> Any:
+    if isinstance(values, OverNeurons):
+        return solve(values)
     if values.ndim == 0:
         return solve(float(values))
     answers = np.empty(values.shape)

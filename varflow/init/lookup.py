@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from varflow._checks import DomainError, instance, integer, probability, scalar, scale
+from varflow._checks import DomainError, instance, integer, probability
 from varflow._display import percent
 from varflow._progress import Progress, check_progress
 from varflow.init.fans import fan_in as fan_in_of
@@ -16,11 +16,13 @@ from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import OverNeurons, mean_of, times
 from varflow.results import Initialization
 from varflow.theory.finite_width import finite_width
 from varflow.theory.fixed_points import critical_gain, saddle_node
 from varflow.theory.maps import multiplier as map_multiplier
 from varflow.theory.stable import stable_variance
+from varflow.theory.thresholds import as_one_threshold
 
 __all__ = ["lookup"]
 
@@ -29,7 +31,7 @@ NARROW_MARGIN = 0.10  # relative distance from the critical gain below which a w
 
 def lookup(
     *,
-    threshold: float | None = None,
+    threshold: Any = None,
     fan_in: int | None = None,
     layer: Any = None,
     distribution: Any = "normal",
@@ -45,8 +47,8 @@ def lookup(
 
     Parameters
     ----------
-    threshold : float, optional
-        ``θ``; by default the neuron's.
+    threshold : float or frozen scipy.stats distribution, optional
+        ``θ``, or its distribution over neurons; by default the neuron's.
     fan_in, layer : int, or a weight shape or torch layer
         Exactly one of them. A shape is ``(out, in, *kernel)``.
     distribution : str or object
@@ -106,12 +108,13 @@ def lookup(
     n = _fan_in(fan_in, layer)
     law = as_distribution(distribution)
     probability("survival_target", survival_target, open_ends=True)
-    g, variance = _gain_and_variance(theta, law, rate)
+    potential, level = as_one_threshold(law, theta) if isinstance(theta, OverNeurons) else (law, theta)
+    g, variance = _gain_and_variance(level, potential, rate)
     critical = float(critical_gain(threshold=theta, distribution=law))
-    m = map_multiplier(law, theta / math.sqrt(variance), math.sqrt(variance), g)
+    m = map_multiplier(potential, level / math.sqrt(variance), math.sqrt(variance), g)
     finite = _finite(theta, g, variance, n if width is None else integer("width", width, minimum=1), depth, survival_target)
     warnings = [
-        *_stability_words(law, theta, g, m),
+        *_stability_words(potential, level, g, m),
         *_margin_words(g, critical, depth),
         *_law_words(law, finite),
         *finite.pop("words"),
@@ -123,7 +126,7 @@ def lookup(
         gain=g / input_scale,
         weight_std=g / input_scale / math.sqrt(n),
         weight_variance=(g / input_scale) ** 2 / n,
-        firing_rate=float(law.sf(theta / math.sqrt(variance))),
+        firing_rate=float(potential.sf(level / math.sqrt(variance))),
         variance=variance,
         multiplier=m,
         stable=abs(m) < 1,
@@ -131,7 +134,7 @@ def lookup(
         margin=g / critical - 1 if critical > 0 else None,
         depth_scale=-1 / math.log(abs(m)) if abs(m) not in (0.0, 1.0) else (math.inf if m else 0.0),
         warnings=tuple(warnings),
-        threshold=theta,
+        threshold=level,
         fan_in=n,
         distribution=law.name,
         input_gain=None if input_gain == 1 else input_gain,
@@ -139,21 +142,21 @@ def lookup(
     )
 
 
-def _threshold_and_scale(threshold: float | None, neuron: Neuron | None, steps: int) -> tuple[float, float]:
+def _threshold_and_scale(threshold: Any, neuron: Neuron | None, steps: int) -> tuple[float | OverNeurons, float]:
     if neuron is None:
         if threshold is None:
             raise DomainError("threshold", threshold, "is missing: give a threshold or a neuron")
         if steps > 1:
             raise DomainError("steps", steps, "must be 1 without a neuron: a memoryless one repeats the first step")
-        return scalar("threshold", scale("threshold", threshold)), 1.0
+        return Neuron(threshold).threshold, 1.0
     _agrees(threshold, instance("neuron", neuron, Neuron))
     if steps > 1:
         raise DomainError("steps", steps, "must be 1 for a memoryless neuron: every step repeats the first")
     return neuron.threshold, neuron.input_scale
 
 
-def _agrees(threshold: float | None, neuron: Neuron) -> None:
-    if threshold is not None and scalar("threshold", scale("threshold", threshold)) != neuron.threshold:
+def _agrees(threshold: Any, neuron: Neuron) -> None:
+    if threshold is not None and Neuron(threshold).threshold != neuron.threshold:
         raise DomainError("threshold", threshold, f"conflicts with the neuron's {neuron.threshold:g}: give one of them")
 
 
@@ -226,28 +229,29 @@ def _law_words(law: Distribution, finite: dict[str, Any]) -> list[str]:
     return [f"{words}; {normal} are for normal potentials, gain, fixed point, critical gain and margin for {law.name} ones"]
 
 
-def _finite(theta: float, g: float, variance: float, n: int, depth: int | None, target: float) -> dict[str, Any]:
+def _finite(theta: float | OverNeurons, g: float, variance: float, n: int, depth: int | None, target: float) -> dict[str, Any]:
     """Survival at finite width and the corrected gain, for a network driven at ``variance``."""
     if depth is None:
         return {"words": []}
     depth = integer("depth", depth, minimum=1)
     unit = math.sqrt(variance)  # of all potentials, so that the drive has variance 1
-    survival = float(finite_width(Network(width=n, depth=depth, gain=g / unit, neuron=Neuron(theta / unit))).survival[-1])
+    inner = times(theta, 1 / unit)
+    survival = float(finite_width(Network(width=n, depth=depth, gain=g / unit, neuron=Neuron(inner))).survival[-1])
     known = {"width": n, "depth": depth, "survival": survival, "words": []}
     if depth == 1:
         return known
     alive = f"finite width: {percent(survival, 3)} of networks of width {n} are alive at layer {depth}"
-    if theta <= 0:
+    if mean_of(theta) <= 0:
         rule = "at threshold 0 the gain has no effect" if theta == 0 else "below threshold 0 silence is not absorbing"
         return known | {"words": [f"{alive}; {rule}"] if survival < target else []}
     try:
-        corrected = corrected_gain(threshold=theta / unit, width=n, depth=depth, survival_target=target) * unit
+        corrected = corrected_gain(threshold=inner, width=n, depth=depth, survival_target=target) * unit
     except DomainError as refusal:
         return known | {"words": [f"{alive}; {100 * target:g} % {refusal.rule}"]}
     if survival < target:
         V = float(stable_variance(threshold=theta, gain=corrected))
         moved = f"the corrected gain keeps {100 * target:g} % alive and changes the variance to V = {V:.4g}"
-        known["words"] = [f"{alive}; {moved}; {_width_words(theta / unit, g / unit, depth, target)}"]
+        known["words"] = [f"{alive}; {moved}; {_width_words(inner, g / unit, depth, target)}"]
     elif corrected < g:
         V = float(stable_variance(threshold=theta, gain=corrected))
         now = float(stable_variance(threshold=theta, gain=g))
@@ -256,11 +260,11 @@ def _finite(theta: float, g: float, variance: float, n: int, depth: int | None, 
             f"{named} already keeps {100 * target:g} % of networks of width {n} alive at layer {depth}; the corrected gain, "
             f"the smallest that does, is lower and would lower the variance from {now:.4g} to {V:.4g}: no correction is needed"
         ]
-    at = Network(width=n, depth=depth, gain=corrected / unit, neuron=Neuron(theta / unit))
+    at = Network(width=n, depth=depth, gain=corrected / unit, neuron=Neuron(inner))
     return known | {"corrected_gain": corrected, "corrected_survival": float(finite_width(at).survival[-1])}
 
 
-def _width_words(theta: float, g: float, depth: int, target: float) -> str:
+def _width_words(theta: float | OverNeurons, g: float, depth: int, target: float) -> str:
     """The width at which no correction would be needed."""
     try:
         width = smallest_width(threshold=theta, depth=depth, survival_target=target, gain=g)

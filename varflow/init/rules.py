@@ -7,6 +7,7 @@ from typing import Any
 from varflow._checks import LARGEST_SCALE, DomainError, non_negative, positive_scale, scalar, scale
 from varflow.init.gains import gain as preserving_gain
 from varflow.model.distributions import distribution as as_distribution
+from varflow.model.neurons import Neuron
 
 __all__ = ["RULES", "gain_by_rule"]
 
@@ -24,7 +25,7 @@ def gain_by_rule(
         ``preserving`` keeps the variance at 1, the paper's choice (``micheli2024``); ``kaiming`` is ``√2`` (``he2015``);
         a number, or its text, is the gain itself.
     threshold, distribution, bias_std, mean_gain
-        As in :func:`varflow.gain`.
+        As in :func:`varflow.gain`, one number each; a threshold may be a distribution over neurons.
 
     Raises
     ------
@@ -37,7 +38,7 @@ def gain_by_rule(
     >>> [round(vf.gain_by_rule(rule, 1.0), 6) for rule in ("preserving", "kaiming", 2.5)]
     [2.510573, 1.414214, 2.5]
     """
-    theta, m_g = scalar("threshold", scale("threshold", threshold)), scalar("mean_gain", scale("mean_gain", mean_gain))
+    theta, m_g = Neuron(threshold).threshold, scalar("mean_gain", scale("mean_gain", mean_gain))
     sigma_b, law = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std))), as_distribution(distribution)
     if not isinstance(rule, str) or rule not in RULES:
         return number(rule)

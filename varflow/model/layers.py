@@ -245,10 +245,12 @@ class LayerNorm(_Normalisation):
 class Pool(Layer):
     """The average or maximum over square windows of a map; zeros in the padding count.
 
+    Before the first weights it pools the numbers of ``drives.inputs``, and the network keeps the pooled input.
+
     Parameters
     ----------
     kind : str
-        ``average`` or ``max``; ``max`` of spikes only.
+        ``average`` or ``max``; ``max`` of spikes and inputs only.
     size : int
         Side of the window.
     stride : int, optional
@@ -266,6 +268,7 @@ class Pool(Layer):
     size: int
     stride: int | None = None
     padding: int = 0
+    accepts: ClassVar[tuple[str, ...]] = ("input", "currents", "spikes")
     _positional: ClassVar[tuple[str, ...]] = ("kind", "size")
 
     def __post_init__(self) -> None:

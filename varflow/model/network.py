@@ -30,6 +30,7 @@ from varflow.model.drives import Drive, Given, currents
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
+from varflow.model.pooled_inputs import pooled_first
 from varflow.model.signals import Layer, all_layers, first_signal, spiking_shapes
 from varflow.model.weights import NAMES, WeightLaw, weight_law
 
@@ -71,7 +72,8 @@ class Network(Shown):
         Any sequence of layers, in place of ``depth``, ``gain``, ``neuron``, ``weights``, ``bias_std`` and ``mean_gain``, which
         describe a plain chain ``[Spike] + (depth - 1) · [Linear, Spike]``. ``width`` is then that of layers without their own,
         and ``depth`` the number of ``Spike`` layers, in order of execution, branches included. A first ``Linear`` or ``Conv``
-        receives the numbers of the drive. If the layers are a plain chain, the network is the same as if described so.
+        receives the numbers of the drive, pooled by any ``Pool`` before it. If the layers are a plain chain, the network is the
+        same as if described so.
 
     Attributes
     ----------
@@ -159,7 +161,8 @@ class Network(Shown):
 
     def _of_layers(self, layers: Sequence[Layer], width: Any, depth: Any, **chain: Any) -> None:
         """Any sequence of layers; a plain chain becomes one."""
-        layers = several("layers", layers, Layer)
+        layers, drive = pooled_first(several("layers", layers, Layer), self.drive)
+        self._put(drive=drive)
         width = None if width is None else integer("width", width, minimum=1)
         for name, value in chain.items():
             if value is not None:

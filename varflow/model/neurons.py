@@ -141,10 +141,10 @@ class Neuron:
         return f"Neuron({', '.join(changed)})"
 
 
-def equal_neurons(neuron: Any) -> Neuron:
-    """The neuron, if it is the same for a whole layer; else DomainError."""
+def equal_neurons(neuron: Any, instead: str) -> Neuron:
+    """The neuron, if it is the same for a whole layer; else DomainError, with what to call ``instead``."""
     if instance("neuron", neuron, Neuron).heterogeneous:
-        raise DomainError("neuron", neuron, "differs between neurons, which is not supported here: give numbers")
+        raise DomainError("neuron", neuron, f"differs between neurons: give numbers, or call {instead}")
     return neuron
 
 

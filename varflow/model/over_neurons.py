@@ -7,7 +7,7 @@ two quadrature rules; a simulation draws a value for each neuron.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from varflow._checks import LARGEST_SCALE, DomainError, frozen
 
-__all__ = ["OverNeurons", "averaged", "mean_of", "over_neurons", "size_of", "values_of"]
+__all__ = ["OverNeurons", "averaged", "mean_of", "over_neurons", "plus", "size_of", "times", "values_of", "written"]
 
 BOUND = 6.0  # of the standardised value in Gauss rules
 STEP, REACH = 0.25, 38.0  # of the trapezoidal rule in the logit of the quantile; each tail beyond holds 3e-17
@@ -165,6 +165,25 @@ def values_of(parameter: float | OverNeurons, points: int) -> list[tuple[float, 
 def mean_of(parameter: float | OverNeurons) -> float:
     """The number, or the mean over neurons."""
     return parameter.mean if isinstance(parameter, OverNeurons) else parameter
+
+
+def times(parameter: float | OverNeurons, factor: float) -> Any:
+    """The number, or the distribution of values, times a positive factor."""
+    if isinstance(parameter, OverNeurons):
+        return replace(parameter, location=factor * parameter.location, scale=factor * parameter.scale)
+    return factor * parameter
+
+
+def plus(parameter: float | OverNeurons, amount: float) -> Any:
+    """The number, or the distribution of values, plus an amount."""
+    if isinstance(parameter, OverNeurons):
+        return replace(parameter, location=parameter.location + amount)
+    return parameter + amount
+
+
+def written(parameter: float | OverNeurons) -> float | str:
+    """The number, or the distribution as text."""
+    return repr(parameter) if isinstance(parameter, OverNeurons) else parameter
 
 
 def size_of(parameter: float | OverNeurons) -> float:

@@ -10,7 +10,18 @@ from typing import Any, ClassVar
 from varflow._checks import DomainError
 from varflow.model.drive_kinds import Drive, Inputs, Spikes
 
-__all__ = ["Layer", "Signal", "all_layers", "area_of", "first_signal", "signal_after", "sites", "spiking_shapes", "windows"]
+__all__ = [
+    "Layer",
+    "Signal",
+    "all_layers",
+    "area_of",
+    "first_signal",
+    "own_gain",
+    "signal_after",
+    "sites",
+    "spiking_shapes",
+    "windows",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +133,19 @@ def spiking_shapes(layers: Sequence[Layer], signal: Signal, width: int | None) -
     return [after.shape for layer, _, after, _ in sites(layers, signal, width) if layer.spikes]
 
 
+def own_gain(layer: Layer, drive: Inputs | Spikes) -> None:
+    """Raise if a drive whose numbers this layer receives has an input gain."""
+    if abs(drive.input_gain - drive.unit_gain) > 1e-9 * drive.input_gain:
+        raise DomainError("drive", drive, f"cannot have input_gain before {layer!r}, which receives its numbers")
+
+
 def first_signal(drive: Drive, layers: Sequence[Layer], width: int | None, steps: int) -> Signal:
     """What the drive sends to the first layer: its numbers, if that layer has weights, else currents."""
     if drive.steps not in (None, steps):
         raise DomainError("drive", drive, f"needs a network with steps={drive.steps}, not steps={steps}")
     shape = getattr(drive, "shape", None)
     if isinstance(drive, (Inputs, Spikes)) and "input" in layers[0].accepts:
-        if abs(drive.input_gain - drive.unit_gain) > 1e-9 * drive.input_gain:
-            raise DomainError("drive", drive, f"cannot have input_gain before {layers[0]!r}, which has its own gain")
+        own_gain(layers[0], drive)
         return Signal("input", shape or (drive.fan_in,))
     first = drive.width or width
     if first is None:

@@ -63,7 +63,9 @@ def _draw_contours(ax: Any, thetas: np.ndarray, widths: np.ndarray, survival: np
 
 
 def _draw_paper(ax: Any, diagram: PhaseDiagram) -> None:
-    """The two widths of the paper's figure 4, if they lie within the map."""
+    """The two widths of the paper's figure 4, if they lie within the map and neurons are equal."""
+    if diagram.differ:
+        return
     for (theta, n), text in PAPER.items():
         inside = diagram.thresholds[0] <= theta <= diagram.thresholds[-1] and diagram.widths[0] <= n <= diagram.widths[-1]
         if not inside:

@@ -84,7 +84,7 @@ def panel_title(experiment: Experiment, rule: str, width: int) -> str:
     return f"width {width}" if len(experiment.panels) == len(experiment.widths) else f"{gain}, width {width}"
 
 
-def colours_of(experiment: Experiment) -> dict[float, Any]:
+def colours_of(experiment: Experiment) -> dict[Any, Any]:
     """A colour for each threshold."""
     thresholds = list(dict.fromkeys(curve.threshold for curve in experiment.curves))
     return dict(zip(thresholds, colours(len(thresholds)), strict=True))

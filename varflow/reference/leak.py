@@ -84,7 +84,7 @@ def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldI
 
 
 def _check(network: Network) -> None:
-    equal_neurons(plain_chain(network).neuron)
+    equal_neurons(plain_chain(network).neuron, "vf.mean_field(network)")
     if not network.neuron.reset_rule.absent:
         raise DomainError("reset", network.neuron.reset, "must be 'none' here; vf.reference.two_steps takes any reset")
     if network.drive.kinds > 1:

@@ -85,7 +85,7 @@ def two_steps(neuron: Neuron, *, covariance: Any, mean: Any = (0, 0), digits: in
     0.252493
     0.0938373
     """
-    equal_neurons(neuron)
+    equal_neurons(neuron, "vf.mean_field of a network")
     (C11, C12, C21, C22), (m1, m2) = _numbers("covariance", covariance, (2, 2)), _numbers("mean", mean, (2,))
     excess = C12**2 - C11 * C22
     if not (C11 > 0 and C12 == C21 and excess <= C12**2 * mpf(10) ** -14):

@@ -9,6 +9,7 @@ import numpy as np
 
 from varflow._checks import nan_to_none
 from varflow.model.network import Network
+from varflow.model.over_neurons import OverNeurons, written
 from varflow.results.comparison import Comparison
 from varflow.results.ensemble import Ensemble
 from varflow.results.profile import Profile
@@ -42,7 +43,8 @@ class Curve:
         return self.profile.network
 
     @property
-    def threshold(self) -> float:
+    def threshold(self) -> float | OverNeurons:
+        """The number, or the distribution over neurons."""
         return self.network.neuron.threshold
 
     @property
@@ -52,6 +54,6 @@ class Curve:
     def to_dict(self) -> dict[str, Any]:
         theory = self.profile.to_dict()
         theory.pop("per_input", None)  # inputs × depth numbers; the last layer's survival stays
-        network = {"threshold": self.threshold, "rule": self.rule, "gain": self.network.gain, "width": self.width}
+        network = {"threshold": written(self.threshold), "rule": self.rule, "gain": self.network.gain, "width": self.width}
         measured = {"theory": theory, "simulation": self.ensemble.mean().to_dict(), "comparison": self.comparison.to_dict()}
         return network | measured | {"survival_per_input": nan_to_none(self.survival_per_input)}

@@ -11,6 +11,7 @@ from varflow._checks import nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.model.drive_kinds import Drive
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import written
 from varflow.results.curve import Curve
 from varflow.results.export import dataset, records
 from varflow.results.layout import QUANTITIES, axes_of, late_steps, over_layers
@@ -109,7 +110,8 @@ class Experiment(Shown):
         arrays |= {f"z_{name}": [curve.comparison.z[name] for curve in self.curves] for name in judged}
         variables = over_layers({name: np.array(rows) for name, rows in arrays.items()}, "curve")
         verdicts = records([curve.comparison for curve in self.curves], ("p_value", "passed"), "curve")
-        axes = records(self.curves, ("rule", "threshold", "width"), "curve") | axes_of(self.curves[0].network)
+        axes = records(self.curves, ("rule", "width"), "curve") | axes_of(self.curves[0].network)
+        axes["threshold"] = ("curve", [written(curve.threshold) for curve in self.curves])
         setting = {"drive": self.drive, "repeats": self.repeats, "false_alarm": self.false_alarm, "passed": self.passed}
         return dataset(variables | verdicts, axes, **setting)
 
@@ -128,7 +130,8 @@ class Experiment(Shown):
         if self.steps > 1:
             size = f"{size}, {self.steps} steps of {_without_threshold(self.curves[0].network.neuron)}"
         title = f"Experiment: {verdict} ({size}, drive {self.drive!r}; false alarm {self.false_alarm:g})"
-        start, layout = ("gain", "n", "θ", "g"), "{:>11} {:>6} {:>6} {:>8}  "
+        longest = max(6, *(len(f"{curve.threshold:.4g}") for curve in self.curves))
+        start, layout = ("gain", "n", "θ", "g"), f"{{:>11}} {{:>6}} {{:>{longest}}} {{:>8}}  "
         if self.steps == 1:
             header = (*start, "Var u_L exact", "simulated", "p", "verdict")
             layout += "{:>14} {:>10}  {:>9}  {}"

@@ -32,6 +32,8 @@ class PhaseDiagram(Shown):
         ``P(K_depth > 0)``.
     unstable_from : float, optional
         Threshold from which the preserved variance is an unstable fixed point; None for gains that preserve none.
+    differ : tuple of str
+        Thresholds that are distributions over neurons; ``thresholds`` has their means.
     """
 
     thresholds: np.ndarray
@@ -40,6 +42,7 @@ class PhaseDiagram(Shown):
     gain: str | float
     survival: np.ndarray
     unstable_from: float | None = None
+    differ: tuple[str, ...] = ()
 
     def logit(self, thresholds: Any = None, widths: Any = None) -> np.ndarray:
         """``ln(S/(1-S))``, clipped at ±28, interpolated monotonically in ``ln n`` and then θ; shape (t, w).
@@ -77,7 +80,9 @@ class PhaseDiagram(Shown):
     def reading(self) -> list[str]:
         """The main findings of the figure, as sentences."""
         within = [n for n in (100, 600) if self.widths[0] <= n <= self.widths[-1]] or [int(self.widths[-1])]
-        sentences = [text for n in within if (text := self._sentence(n))]
+        few = self.differ if len(self.differ) < 4 else (self.differ[0], "…", self.differ[-1])
+        sentences = [f"Thresholds differ between neurons, θ being their mean: {', '.join(few)}."] if few else []
+        sentences += [text for n in within if (text := self._sentence(n))]
         edge = self.unstable_from
         if edge is not None and self.thresholds[-1] > edge:
             seen = f"{percent(self.survival[-1, -1])} are alive at θ = {self.thresholds[-1]:.4g}, width {self.widths[-1]}"
@@ -90,7 +95,7 @@ class PhaseDiagram(Shown):
         return f"Alive at layer {self.depth} of networks of width {width}: {', '.join(known)}." if known else ""
 
     def to_dict(self) -> dict[str, Any]:
-        names = ("thresholds", "widths", "depth", "gain", "survival", "reading")
+        names = ("thresholds", *(["differ"] if self.differ else []), "widths", "depth", "gain", "survival", "reading")
         return nan_to_none({name: getattr(self, name) for name in names})
 
     def to_xarray(self) -> Any:

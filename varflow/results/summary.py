@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from varflow._display import percent
+from varflow.model.over_neurons import mean_of
 from varflow.results.curve import Curve
 from varflow.results.layout import late_steps
 
@@ -79,7 +80,7 @@ def _drift(curve: Curve) -> float:
 
 def _inputs_sentence(curves: list[Curve]) -> str:
     """Survival per input at the largest threshold."""
-    last = max(curves, key=lambda curve: curve.threshold)
+    last = max(curves, key=lambda curve: mean_of(curve.threshold))
     survival = last.survival_per_input
     if survival is None or survival.max() < DEAD:
         return ""

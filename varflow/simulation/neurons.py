@@ -185,7 +185,7 @@ def step_neurons(neuron: Neuron, currents: np.ndarray) -> tuple[np.ndarray, np.n
     tuple of two arrays, shape (steps, neurons)
         ``H_t`` and ``S_t``.
     """
-    equal_neurons(neuron)
+    equal_neurons(neuron, "vf.simulate with a drive of vf.drives.given(currents)")
     given = torch.tensor(np.asarray(currents, dtype=np.float64))[None, None]
     membranes, spikes = respond(given, Cells.of([neuron], given.device), given.dtype)
     return membranes[0, 0].numpy(), spikes[0, 0].numpy()

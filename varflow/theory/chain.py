@@ -349,7 +349,7 @@ def equal_layers(network: Network) -> Layer:
     one_step(network)
     if network.weights != "normal":
         raise DomainError("weights", network.weights, "must be 'normal': the series is derived for normal potentials")
-    equal_neurons(network.neuron)
+    equal_neurons(network.neuron, "vf.finite_width(network), which is exact")
     if network.depth == 1:
         raise DomainError("depth", 1, "must be at least 2: layer 1 is not driven by spikes")
     if len(set(network.widths.tolist())) > 1 or len(set(network.gains[1:].tolist())) > 1:

@@ -36,7 +36,8 @@ def finite_width(network: Network) -> Profile:
     ----------
     network : Network
         Any widths, gains, threshold, weights, bias and weight mean; ``steps=1``. Of layers: ``Linear`` with any rows,
-        ``Spike``, and ``Residual`` with ``and`` or ``iand`` merges up to width 2000.
+        ``Spike``, ``Scale``, ``BatchNorm`` with given statistics, and ``Residual`` with ``and`` or ``iand`` merges up to width
+        2000.
 
     Returns
     -------

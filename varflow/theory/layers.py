@@ -18,7 +18,7 @@ from varflow.model.chains import chain_parts
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.model.over_neurons import OverNeurons, averaged
+from varflow.model.over_neurons import OverNeurons, averaged, plus
 from varflow.model.weighted_layers import Linear
 from varflow.model.weights import WeightLaw
 
@@ -170,9 +170,14 @@ def layers(network: Network) -> list[Layer]:
     return [made(*each) for each in zip(linears, widths[:-1], widths[1:], strict=True)]
 
 
-def layer_of(neuron: Neuron, linear: Linear, fan_in: int, width: int) -> Layer:
-    """Neurons behind these weights; DomainError for constrained rows whose potentials have no closed distribution."""
-    law, factor = linear.law, neuron.input_scale
+def layer_of(neuron: Neuron, linear: Linear, fan_in: int, width: int, affine: tuple[float, float] = (1.0, 0.0)) -> Layer:
+    """Neurons that receive ``a I + c`` of the currents ``I`` behind these weights, ``affine = (a, c)``.
+
+    ``λ (a I + c) > θ`` is ``λ a I > θ - λ c``. DomainError if the potentials have no closed distribution.
+    """
+    law, factor = linear.law, neuron.input_scale * affine[0]
+    if factor <= 0 and not law.normal_given_spikes:
+        raise DomainError("weights", law, "must be normal between neurons and a factor that is not positive, at finite width")
     if linear.rows != "free" and not law.normal_given_spikes:
         raise DomainError("weights", law, f"must be normal for rows={linear.rows!r} at finite width")
     if linear.rows == "standardised" and linear.bias_std:
@@ -184,7 +189,7 @@ def layer_of(neuron: Neuron, linear: Linear, fan_in: int, width: int) -> Layer:
         weight_variance=float(factor * linear.gain) ** 2 / fan_in,
         weight_mean=factor * linear.mean_gain_of(fan_in) / fan_in,
         bias_variance=(factor * linear.bias_std) ** 2,
-        threshold=neuron.threshold,
+        threshold=plus(neuron.threshold, -neuron.input_scale * affine[1]),
         law=law,
         scale=scale,
         shift=shift,

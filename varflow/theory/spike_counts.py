@@ -8,6 +8,8 @@ a layer of neurons     ``K' | K ~ Bin(n', π_K)``
 ``iand``, x (1 - y)    ``K' | K, J ~ Bin(K, 1 - π_J)``
 =====================  ==========================================
 
+``Scale`` and ``BatchNorm`` with given statistics are folded into the weights before them and the threshold after them.
+
 ``J`` is the count that the last neurons ``y`` of the branch receive: ``K`` itself, or that of the branch's layer before. Given
 ``J`` the ``y`` are i.i.d., since rows of weights are independent, and so independent of which ``K`` of the ``x`` are spikes.
 """
@@ -15,7 +17,7 @@ a layer of neurons     ``K' | K ~ Bin(n', π_K)``
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,11 +74,23 @@ class Start(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """Currents from spikes or, without ``below``, from the drive."""
+    """Currents ``a I + c``, ``affine = (a, c)``, with ``I`` from a count or, without ``below``, from the drive."""
 
     linear: Linear | None
     below: int | None
     width: int
+    affine: tuple[float, float] = (1.0, 0.0)
+
+    def changed(self, factor: float, shift: float = 0.0) -> Pending:
+        a, c = self.affine
+        return self._replace(affine=(factor * a, factor * c + shift))
+
+
+class Counted(NamedTuple):
+    """Spikes times a factor: the place of their count."""
+
+    place: int
+    factor: float = 1.0
 
 
 def counts_of(network: Network) -> tuple[Start, list[Count]]:
@@ -115,40 +129,64 @@ class _Walk:
         return self.start, self.counts
 
     def through(self, described: Sequence[Described], at: Any, width: int | None) -> Any:
-        """The currents or the index of the count after these layers, from those before."""
+        """The currents or the counted spikes after these layers, from those before."""
         for layer in described:
             if isinstance(layer, Linear):
-                below = None if isinstance(at, Pending) else at
-                at = Pending(layer, below, layer.width or width or 0)
+                at = self._weighted(layer, at, layer.width or width or 0)
             elif isinstance(layer, Spike):  # recurrent weights act from the second step on
-                at = self._fired(layer.neuron, at)
+                at = Counted(self._fired(layer.neuron, at))
+            elif isinstance(layer, Scale):
+                at = at.changed(layer.factor) if isinstance(at, Pending) else at._replace(factor=layer.factor * at.factor)
+            elif isinstance(layer, BatchNorm) and layer.statistics is not None:
+                mean, variance = layer.statistics
+                scale = layer.gamma / (variance + layer.eps) ** 0.5
+                at = at.changed(scale, layer.beta - scale * mean)
             elif isinstance(layer, Residual) and not isinstance(at, Pending) and layer.merge != "add":
-                at = self.merged(layer, at)
+                at = Counted(self.merged(layer, at))
             else:
                 raise _no_chain(layer, _reason(layer))
         return at
 
+    def _weighted(self, linear: Linear, at: Pending | Counted, width: int) -> Pending:
+        if isinstance(at, Pending):  # numbers of the drive
+            return Pending(linear, None, width)
+        return Pending(_scaled(linear, at.factor, self.counts[at.place].width), at.place, width)
+
     def _fired(self, neuron: Neuron, currents: Pending) -> int:
         if currents.below is None:
-            self.start = _driven(self.network, neuron, currents.linear)
+            self.start = _driven(self.network, neuron, currents)
             self.counts.append(Count(currents.width))
         else:
             assert currents.linear is not None
-            layer = layer_of(neuron, currents.linear, self.counts[currents.below].width, currents.width)
+            layer = layer_of(neuron, currents.linear, self.counts[currents.below].width, currents.width, currents.affine)
             self.counts.append(Count(currents.width, currents.below, layer))
         return len(self.counts) - 1
 
-    def merged(self, layer: Residual, at: int) -> int:
-        width = self.counts[at].width
+    def merged(self, layer: Residual, at: Counted) -> int:
+        width = self.counts[at.place].width
         branch = self.through(layer.branch, at, width)
         if not isinstance(layer.branch[-1], Spike):
             raise _no_chain(layer, "must end its branch with a Spike")
-        self.counts.append(Count(width, at, None, layer.merge, branch))
+        if at.factor != 1:
+            raise _no_chain(layer, f"merges spikes times {at.factor:g}")
+        self.counts.append(Count(width, at.place, None, layer.merge, branch.place))
         return len(self.counts) - 1
 
 
-def _driven(network: Network, neuron: Neuron, linear: Linear | None) -> Start:
+def _scaled(linear: Linear, factor: float, fan_in: int) -> Linear:
+    """Weights of spikes times a factor."""
+    if factor == 1:
+        return linear
+    if factor == 0 or (factor < 0 and not linear.law.normal_given_spikes):
+        rule = "must be positive for weights that are not normal" if factor else "leaves no spikes: no chain counts them"
+        raise DomainError("factor", factor, rule)
+    mean = None if factor > 0 and linear.mean_gain is None else factor * linear.mean_gain_of(fan_in)
+    return replace(linear, gain=abs(factor) * linear.gain, mean_gain=mean)
+
+
+def _driven(network: Network, neuron: Neuron, currents: Pending) -> Start:
     """The driven layer: currents of the drive, or its numbers through first weights."""
+    linear = currents.linear
     if linear is None:
         mean, variance = np.zeros(network.drive.kinds), network.drive.current_variances
     else:
@@ -159,8 +197,8 @@ def _driven(network: Network, neuron: Neuron, linear: Linear | None) -> Start:
         first, second = x.mean(axis=-1), np.mean(x**2, axis=-1)
         square = second - first**2 if linear.rows == "centred" else second
         mean, variance = linear.mean_gain_of(x.shape[-1]) * first, linear.gain**2 * square + linear.bias_std**2
-    factor = neuron.input_scale
-    return Start(neuron.threshold, factor * mean, factor**2 * variance, neuron.strict)
+    factor, shift = (neuron.input_scale * value for value in currents.affine)
+    return Start(neuron.threshold, factor * mean + shift, factor**2 * variance, neuron.strict)
 
 
 def _reason(layer: Described) -> str:
@@ -171,11 +209,7 @@ def _reason(layer: Described) -> str:
     if isinstance(layer, LayerNorm):
         return "gives all neurons one normaliser, so that they depend on each other"
     if isinstance(layer, BatchNorm):
-        if layer.over_batch:
-            return "gives all inputs one normaliser, so that they depend on each other"
-        return "is an affine function here, to be put into the gain and the threshold before"
-    if isinstance(layer, Scale):
-        return "is a factor, to be put into the gain before"
+        return "gives all inputs one normaliser, so that they depend on each other"
     return "acts on maps: positions share filters and depend on each other"
 
 

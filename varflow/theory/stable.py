@@ -16,8 +16,10 @@ import numpy as np
 from varflow._checks import ConvergenceError, non_negative, positive_scale, same_shape, scale, unwrap
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
+from varflow.model.over_neurons import over_neurons
 from varflow.theory.fixed_points import fixed_points, saddle_node
 from varflow.theory.roots import RESOLUTION, bisect
+from varflow.theory.thresholds import as_one_threshold
 
 __all__ = ["stable_variance"]
 
@@ -34,7 +36,8 @@ def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", 
     Parameters
     ----------
     threshold, gain, bias_std : float or array
-        ``θ`` of any sign, ``g > 0``, ``σ_b ≥ 0``; arrays broadcast.
+        ``θ`` of any sign, ``g > 0``, ``σ_b ≥ 0``; arrays broadcast. A threshold may be a frozen scipy.stats distribution over
+        neurons, of positive values.
     distribution : str or object
         Of the standardised potential.
 
@@ -54,7 +57,7 @@ def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", 
     **Assumes** infinite width, memoryless neurons, no weight mean.
     **Accuracy**: relative residual at most 1e-14 for γ = g²/θ² from 6.0344 to 1e12 (tested; measured values in the README).
     **Speed**: one polynomial per element for a built-in distribution without bias; about ten times that with a bias; one scan
-    per element for other distributions with a bias or a negative threshold.
+    per element for other distributions with a bias or a negative threshold, and for thresholds that differ, with a bias.
     **Source**: derived here.
 
     Examples
@@ -64,6 +67,8 @@ def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", 
     [0.461935, 0.0]
     """
     law = as_distribution(distribution)
+    if over_neurons(threshold):
+        law, threshold = as_one_threshold(law, threshold)
     theta, g = scale("threshold", threshold), positive_scale("gain", gain)
     sigma_b = non_negative("bias_std", scale("bias_std", bias_std))
     unbiased = bool(theta.size and theta.min() >= 0 and not sigma_b.any())
@@ -200,7 +205,7 @@ def _falling(law: Distribution, theta: np.ndarray, g2: np.ndarray, b: np.ndarray
 def _general(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
     """Any distribution: the smallest root of ``z² S(z) = 1/γ`` where that suffices, else all fixed points per element."""
     out = np.empty(theta.shape)
-    direct = (theta >= 0) & (sigma_b == 0) & (law.levels is None)
+    direct = (theta >= 0) & (sigma_b == 0) & (law.levels is None and not law.unbounded)
     if direct.any():
         out[direct] = _first_rise(law, theta[direct], g[direct])
     for i in np.flatnonzero(~direct):

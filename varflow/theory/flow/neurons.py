@@ -17,8 +17,7 @@ from scipy.special import ndtr
 from varflow._checks import DomainError, choice, integer
 from varflow._memory import gibibytes, room
 from varflow.model.layers import Spike
-from varflow.model.neurons import Neuron, equal_neurons
-from varflow.model.over_neurons import OverNeurons
+from varflow.model.neurons import Neuron
 from varflow.theory.flow.recurrence import recurrent_layer
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.in_time.filters import past_synapse
@@ -132,12 +131,11 @@ class Neurons:
 
     def _sampling(self, neuron: Neuron, grid: Grid) -> Any:
         points, sizes = self.points, {"scrambles": self.scrambles, "seed": self.seed}
-        if neuron.reset_rule.counts and isinstance(neuron.threshold, OverNeurons):
-            raise DomainError(
-                "neuron", neuron, "must have one threshold in theory over several steps: it counts multiples of it"
-            )
         if self.method == "histories":
-            return Histories(equal_neurons(neuron), self._once(uniform_points, grid.size, points=points, **sizes))
+            if neuron.heterogeneous:
+                rule = "is for equal neurons, not for distributions over them: use method='quasi_monte_carlo'"
+                raise DomainError("method", self.method, rule)
+            return Histories(neuron, self._once(uniform_points, grid.size, points=points, **sizes))
         if grid.size > grid.steps:
             points = min(points, 2 ** int(np.log2(max(NUMBERS // (grid.size * self.scrambles), 1))))
         normals = self._once(normal_points, grid.size + neuron.differing, points=points, **sizes)

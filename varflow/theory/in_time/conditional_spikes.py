@@ -53,19 +53,23 @@ def expected_spikes(
     return chance, chance
 
 
-def _expected_count(threshold: float, expected: np.ndarray, std: float, sampled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _expected_count(
+    threshold: float | np.ndarray, expected: np.ndarray, std: float, sampled: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """``E[S] = Σ_k P(S ≥ k)`` and ``E[S²] = Σ_k (2k - 1) P(S ≥ k)``; probabilities of small ``k`` are 1 within 1e-9."""
-    reach = REACH * std / threshold
-    highest = float(expected.max()) / threshold + reach
+    expected, spread = expected / threshold, std / threshold  # in thresholds
+    reach = REACH * spread
+    highest, widest = float(np.max(expected + reach)), float(np.max(reach))
     if highest > MOST_SPIKES:
         return sampled, sampled**2
-    certain = np.maximum(np.floor(expected * (1 / threshold) - reach), 0)
-    uncertain = np.arange(1, min(int(highest), int(2 * reach) + 2) + 1, dtype=expected.dtype)[:, None]
+    certain = np.maximum(np.floor(expected - reach), 0)
+    uncertain = np.arange(1, min(int(highest), int(2 * widest) + 2) + 1, dtype=expected.dtype)[:, None]
     first, second = certain.copy(), certain**2
+    steepness = np.broadcast_to(np.asarray(1 / spread, expected.dtype), expected.shape)
     size = max(CACHED // max(len(uncertain), 1), 1)
     for part in (np.s_[start : start + size] for start in range(0, len(expected), size)):
         k = certain[part] + uncertain
-        at_least = normal_cdf((expected[part] - k * threshold) * (1 / std))
+        at_least = normal_cdf((expected[part] - k) * steepness[part])
         first[part] += at_least.sum(axis=0)
         second[part] += ((2 * k - 1) * at_least).sum(axis=0)
     return first, second

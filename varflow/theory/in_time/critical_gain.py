@@ -15,9 +15,11 @@ from varflow._progress import Progress, Report, beyond, check_progress, reporter
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import OverNeurons
 from varflow.results import TemporalCriticalGain
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.many_gains import (
+    ALIVE,
     EXTINCT,
     descend,
     drive_covariance,
@@ -64,7 +66,7 @@ def temporal_critical_gain(
     Parameters
     ----------
     neuron : Neuron
-        With ``θ ≤ 0`` activity never dies and both gains are 0.
+        With ``θ ≤ 0`` (of more than 10⁻³ of the neurons, if they differ) activity never dies and both gains are 0.
     steps, depth : int
         Of the network; the result depends on both. Below the memoryless critical gain the first living step dies after some
         layers, then the next one, so late steps survive to a limited depth only.
@@ -107,9 +109,10 @@ def temporal_critical_gain(
     T, L = integer("steps", steps, minimum=1), integer("depth", depth, minimum=2)
     drive = currents() if drive is None else drive
     covariance = drive_covariance(drive, T)
-    if instance("neuron", neuron, Neuron).threshold <= 0:
+    if _fires_at_rest(instance("neuron", neuron, Neuron).threshold):
         return TemporalCriticalGain(0.0, 0.0, {"gain": 0.0, "late_gain": 0.0}, neuron, T, L, drive)
-    unit, scale = in_units(neuron), neuron.threshold / neuron.input_scale
+    unit, theta = in_units(neuron)
+    scale = theta / neuron.input_scale
     if math.sqrt(covariance.max()) / scale > LARGEST_SCALE:
         raise DomainError("drive", drive, f"must be at most {LARGEST_SCALE:g} times threshold/input_scale={scale:g}")
     covariance = covariance / scale / scale
@@ -133,6 +136,13 @@ def temporal_critical_gain(
     return TemporalCriticalGain(
         scale * first, scale * later, {"gain": scale * error, "late_gain": scale * late_error}, neuron, T, L, drive
     )
+
+
+def _fires_at_rest(threshold: float | OverNeurons) -> bool:
+    """Whether a step stays alive without input."""
+    if isinstance(threshold, OverNeurons):
+        return float(threshold.frozen.cdf(0.0)) > ALIVE
+    return threshold <= 0
 
 
 def every(values: np.ndarray) -> np.ndarray:

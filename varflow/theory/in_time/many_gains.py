@@ -14,6 +14,7 @@ from varflow._checks import DomainError, instance
 from varflow.model.drive_kinds import Drive, Given
 from varflow.model.layers import Linear, Spike
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import mean_of, times
 from varflow.results import late_steps
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.walk import driven_layer, next_layer
@@ -61,9 +62,10 @@ class Descent:
         return self.last > ALIVE
 
 
-def in_units(neuron: Neuron) -> Neuron:
-    """The same neuron with threshold 1, input scale 1 and no delay."""
-    return replace(neuron, threshold=1.0, input_scale=1.0, delay=0)
+def in_units(neuron: Neuron) -> tuple[Neuron, float]:
+    """The same neuron with mean threshold 1, input scale 1 and no delay; and its mean threshold."""
+    theta = mean_of(neuron.threshold)
+    return replace(neuron, threshold=times(neuron.threshold, 1 / theta), input_scale=1.0, delay=0), theta
 
 
 def drive_covariance(drive: Drive, steps: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from validation.goodness import Fit
 from validation.sidak import sidak
 from validation.work import Work
 
-LAWS: dict[str, Any] = {
+DISTRIBUTIONS: dict[str, Any] = {
     "normal": "normal",
     "uniform": "uniform",
     "sign": "sign",
@@ -40,11 +40,15 @@ class Settings:
 
     def networks(self) -> dict[str, vf.Network]:
         """One network per distribution and width, mean weight 0, at the gain that preserves the variance of wide ones."""
-        return {f"{name}, n = {width}": self.network(law, width) for name, law in LAWS.items() for width in self.widths}
+        return {
+            f"{name}, n = {width}": self.network(distribution, width)
+            for name, distribution in DISTRIBUTIONS.items()
+            for width in self.widths
+        }
 
-    def network(self, law: Any, width: int) -> vf.Network:
+    def network(self, distribution: Any, width: int) -> vf.Network:
         gain, neuron = vf.gain(threshold=self.threshold), vf.Neuron(self.threshold * self.scale)
-        return vf.Network(width=width, depth=max(self.layers), gain=gain, neuron=neuron, weights=law, mean_gain=0.0)
+        return vf.Network(width=width, depth=max(self.layers), gain=gain, neuron=neuron, weights=distribution, mean_gain=0.0)
 
     def points(self) -> tuple[str, ...]:
         return tuple(f"{name}, layer {layer}" for name in self.networks() for layer in self.layers)
@@ -54,10 +58,10 @@ class Settings:
 def theory(settings: Settings) -> list[Fit]:
     """The exact distribution of the count at every point, with its test."""
     draws = int(np.ceil(4 * len(settings.points()) / settings.false_alarm))
-    return [Fit(law, settings.repeats, draws) for law in laws(settings)]
+    return [Fit(distribution, settings.repeats, draws) for distribution in distributions(settings)]
 
 
-def laws(settings: Settings) -> list[np.ndarray]:
+def distributions(settings: Settings) -> list[np.ndarray]:
     chains = [vf.SpikeChain(network).propagate() for network in settings.networks().values()]
     return [chain[layer - 1].mass for chain in chains for layer in settings.layers]
 
@@ -83,26 +87,26 @@ def simulate(settings: Settings, seed: int, work: Work) -> list[np.ndarray]:
 def judge(settings: Settings, theory: list[Fit], measured: list[np.ndarray]) -> Judgement:
     """Pearson's test at every point, Šidák over them."""
     worst = min(fit.p_value(counts) for fit, counts in zip(theory, measured, strict=True))
-    mean, std = np.array([_moments(fit.law) for fit in theory]).T
+    mean, std = np.array([_moments(fit.distribution) for fit in theory]).T
     seen = np.array([_moments(counts / counts.sum())[0] for counts in measured])
     error = std / np.sqrt(settings.repeats)
     return Judgement(sidak(worst, len(measured)), settings.points(), mean, seen, error, (seen - mean) / error)
 
 
-def _moments(law: np.ndarray) -> tuple[float, float]:
-    values = np.arange(len(law))
-    mean = float(values @ law)
-    return mean, float(np.sqrt((values - mean) ** 2 @ law))
+def _moments(distribution: np.ndarray) -> tuple[float, float]:
+    values = np.arange(len(distribution))
+    mean = float(values @ distribution)
+    return mean, float(np.sqrt((values - mean) ** 2 @ distribution))
 
 
 def draw(settings: Settings, theory: list[Fit], seed: int) -> list[np.ndarray]:
     """Draws from the distribution at each point; layers are independent here, but in a simulation of the same networks."""
-    return _drawn(settings.repeats, [fit.law for fit in theory], seed)
+    return _drawn(settings.repeats, [fit.distribution for fit in theory], seed)
 
 
-def _drawn(repeats: int, laws: list[np.ndarray], seed: int) -> list[np.ndarray]:
+def _drawn(repeats: int, distributions: list[np.ndarray], seed: int) -> list[np.ndarray]:
     rng = np.random.default_rng([3, seed])
-    return [rng.multinomial(repeats, law / law.sum()) for law in laws]
+    return [rng.multinomial(repeats, distribution / distribution.sum()) for distribution in distributions]
 
 
 def wrong(settings: Settings, error: float) -> Settings:
@@ -111,7 +115,7 @@ def wrong(settings: Settings, error: float) -> Settings:
 
 def rejected(settings: Settings) -> Callable[[float, int], bool]:
     """Whether counts drawn from the wrong distributions reject the right theory; these need no tests of their own."""
-    in_error = lru_cache(maxsize=4)(lambda error: laws(wrong(settings, error)))
+    in_error = lru_cache(maxsize=4)(lambda error: distributions(wrong(settings, error)))
 
     def falls(error: float, seed: int) -> bool:
         counts = _drawn(settings.repeats, in_error(error), seed)
@@ -127,7 +131,8 @@ def reading(settings: Settings, theory: list[Fit], measured: list[np.ndarray]) -
         if point.endswith(f"n = {settings.widths[0]}, layer {max(settings.layers)}")
     ]
     silent = "; ".join(
-        f"{name} {theory[i].law[0]:.4f} ({measured[i][0] / measured[i].sum():.4f})" for name, i in zip(LAWS, last, strict=True)
+        f"{name} {theory[i].distribution[0]:.4f} ({measured[i][0] / measured[i].sum():.4f})"
+        for name, i in zip(DISTRIBUTIONS, last, strict=True)
     )
     return (
         f"{settings.repeats} networks per distribution and width, all of the same gain and mean 0. Silent by layer "
@@ -141,7 +146,7 @@ def _control(name: str) -> Control:
 
 
 CLAIM = Claim(
-    name="weight_laws",
+    name="weight_distributions",
     statement="In networks of width 12 and 20 the spike count has the distribution of the chain K' | K ~ Binomial(n, π_K), "
     "π_K = P(sum of K weights > θ), for nine distributions of the weights.",
     source="derived in vf.SpikeChain",
@@ -155,5 +160,5 @@ CLAIM = Claim(
     reading=reading,
     cheap=Settings(repeats=400, widths=(8,), layers=(2, 3)),
     dependent="layers belong to the same networks",
-    controls=tuple(_control(name) for name in LAWS if name != "normal"),
+    controls=tuple(_control(name) for name in DISTRIBUTIONS if name != "normal"),
 )

@@ -1,4 +1,4 @@
-"""Laws of sympy.stats: each function answers or refuses in words, what it answers is right, and sympy is asked for little."""
+"""Distributions of sympy.stats: functions answer or refuse in words, answers are right, and sympy is asked for little."""
 
 import contextlib
 from itertools import pairwise
@@ -59,9 +59,9 @@ CASES += [pytest.param(make, id=name, marks=pytest.mark.slow) for name, make in 
 FUNCTIONS = (vf.symbolic.variance_map, vf.symbolic.multiplier, vf.symbolic.saddle_node)
 
 
-def numeric(law, z, digits=15):
+def numeric(variable, z, digits=15):
     """``S(z)`` by quadrature of sympy.stats' own density, standardised here with moments by quadrature."""
-    distribution, support = law.pspace.distribution, law.pspace.domain.set
+    distribution, support = variable.pspace.distribution, variable.pspace.domain.set
     density = sympy.lambdify(y, distribution.pdf(y), "mpmath")
     low, high = (mpf(float(end)) if end.is_infinite else mpf(str(sympy.N(end, 25))) for end in (support.inf, support.sup))
     if isinstance(distribution, (GumbelDistribution, MoyalDistribution)):
@@ -75,41 +75,41 @@ def numeric(law, z, digits=15):
 
 @pytest.mark.parametrize("make", CASES)
 def test_each_function_answers_or_refuses_in_words(make):
-    law, answers = make(), []
+    distribution, answers = make(), []
     for function in FUNCTIONS:
         with contextlib.suppress(vf.DomainError):  # its message names the argument, see below
-            answers.append(function(law))
+            answers.append(function(distribution))
     if answers and answers[0].title == "The variance map":
         told = answers[0].lambdify()(1.0, 0.7, 1.0)
-        assert told == pytest.approx(float(numeric(law, mpf("0.7"))), rel=1e-6)
-        assert told != pytest.approx(float(numeric(law, mpf("0.71"))), rel=1e-6)  # and would see a wrong place
+        assert told == pytest.approx(float(numeric(distribution, mpf("0.7"))), rel=1e-6)
+        assert told != pytest.approx(float(numeric(distribution, mpf("0.71"))), rel=1e-6)  # and would see a wrong place
 
 
 @pytest.mark.parametrize(("name", "digits"), [("gamma, decimals", 12), ("mixture", 12)])
-def test_the_saddle_node_of_such_a_law_is_the_numeric_one(name, digits):
-    law = SLOW[name]()
-    gamma = float(vf.symbolic.saddle_node(law).result.evalf(20))
+def test_the_saddle_node_of_such_a_distribution_is_the_numeric_one(name, digits):
+    distribution = SLOW[name]()
+    gamma = float(vf.symbolic.saddle_node(distribution).result.evalf(20))
     grid = np.linspace(0.3, 6, 4000)
-    tail = law_of(law)
+    tail = law_of(distribution)
     values = sympy.lambdify(tail.z, tail.tail, "mpmath")
     assert min(1 / float(z**2 * mp.re(values(mpf(z)))) for z in grid[::20]) >= gamma * (1 - 1e-12)
     assert min(1 / float(z**2 * mp.re(values(mpf(z)))) for z in grid[::20]) == pytest.approx(gamma, rel=2e-3)
 
 
-def test_the_log_normal_law_in_closed_form():
-    """Of ``(X - E X)/√Var X``, ``ln X ~ N(0, s²)``, written out; and scipy's law agrees."""
+def test_the_log_normal_distribution_in_closed_form():
+    """Of ``(X - E X)/√Var X``, ``ln X ~ N(0, s²)``, written out; and scipy's distribution agrees."""
     s = sympy.Symbol("s", positive=True)
-    law = law_of(stats.LogNormal("X", 0, s), parameters={s: (0.5, 1)})
-    want = sympy.erfc((s**2 / 2 + sympy.log(1 + law.z * sympy.sqrt(sympy.exp(s**2) - 1))) / (sympy.sqrt(2) * s)) / 2
+    distribution = law_of(stats.LogNormal("X", 0, s), parameters={s: (0.5, 1)})
+    want = sympy.erfc((s**2 / 2 + sympy.log(1 + distribution.z * sympy.sqrt(sympy.exp(s**2) - 1))) / (sympy.sqrt(2) * s)) / 2
     for z in (0.1, 1, 5):
-        told, known = (float(tail.subs({law.z: z, s: 0.8}).evalf(20)) for tail in (law.tail, want))
+        told, known = (float(tail.subs({distribution.z: z, s: 0.8}).evalf(20)) for tail in (distribution.tail, want))
         assert told == pytest.approx(known, rel=1e-12)
     critical = vf.critical_gain(threshold=1.0, distribution=scipy.stats.lognorm(1.0))
     told = vf.symbolic.saddle_node(stats.LogNormal("X", 0, 1)).result.evalf(20)
     assert float(told) == pytest.approx(critical**2, rel=1e-9)
 
 
-def test_moments_of_other_laws_are_integrals_of_their_density():
+def test_moments_of_other_distributions_are_integrals_of_their_density():
     """sympy's own mean of this one is 5/2, outside the support."""
     assert vf.symbolic.variance_map(stats.QuadraticU("X", 0, 1)).check(points=1)
     with pytest.raises(vf.DomainError, match=r"VonMises.* mean or variance without a known closed form"):
@@ -117,7 +117,7 @@ def test_moments_of_other_laws_are_integrals_of_their_density():
 
 
 AWKWARD = {
-    "corrections of a gamma law": (vf.symbolic.finite_width_corrections, {"distribution": stats.Gamma("X", 2.3, 1.1)}),
+    "corrections of a gamma distribution": (vf.symbolic.finite_width_corrections, {"distribution": stats.Gamma("X", 2.3, 1.1)}),
     "leaky response, logistic": (vf.symbolic.weight_variance, {"distribution": "logistic", "response": "leaky_relu"}),
     "saddle-node, log-normal": (vf.symbolic.saddle_node, {"distribution": stats.LogNormal("X", 0, Rational(4, 5))}),
 }
@@ -239,11 +239,11 @@ def powers(density, ends, low, mean, std, orders=(0, 1, 2)):
 
 @pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
 def test_moments_and_tails_of_a_family_are_those_of_its_density(make):
-    law = make().pspace.distribution
-    found = [float(moment) for moment in families.moments(law) or (Rational(4, 3), Rational(7, 18))]  # a triangle's
+    distribution = make().pspace.distribution
+    found = [float(moment) for moment in families.moments(distribution) or (Rational(4, 3), Rational(7, 18))]  # a triangle's
     mean, std = found[0], np.sqrt(found[1])
-    density = sympy.lambdify(y, law.pdf(y), ["scipy", "numpy"])  # sympy.stats' own
-    ends = [float(end) for end in (law.set.inf, law.set.sup)]
+    density = sympy.lambdify(y, distribution.pdf(y), ["scipy", "numpy"])  # sympy.stats' own
+    ends = [float(end) for end in (distribution.set.inf, distribution.set.sup)]
     got = powers(density, ends, -np.inf, mean, std)
     assert got == pytest.approx([1, 0, 1], rel=2e-6, abs=2e-6)
     assert got[2] != pytest.approx(1.001, rel=1e-5)

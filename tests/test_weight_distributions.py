@@ -1,6 +1,6 @@
-"""Every weight law: its chain against the published anchors and against real matrices, in distribution.
+"""Every weight distribution: its chain against the published anchors and against real matrices, in distribution.
 
-Distribution tests are chi-squares of spike counts over independent networks; each has the normal law as a control that must
+Tests in distribution are chi-squares of spike counts over independent networks; each has normal weights as a control that must
 be rejected. Seeds are fixed, so a verdict is one draw of a test whose level is stated.
 """
 
@@ -17,7 +17,7 @@ W = vf.weights
 PAPER = 2.5105725193805406  # preserves variance 1 at θ = 1
 LEVEL = 1e-4  # of every chi-square
 
-LAWS = {
+DISTRIBUTIONS = {
     "normal": "normal",
     "uniform": "uniform",
     "sign": "sign",
@@ -54,15 +54,15 @@ def survival(**options):
 
 
 class TestAnchors:
-    @pytest.mark.parametrize(("law", "alive"), [("normal", 0.01712), ("uniform", 0.0354), ("sign", 0.854)])
-    def test_survival_at_the_paper_s_gain(self, law, alive):
-        assert survival(weights=law) == pytest.approx(alive, abs=5e-4)
+    @pytest.mark.parametrize(("distribution", "alive"), [("normal", 0.01712), ("uniform", 0.0354), ("sign", 0.854)])
+    def test_survival_at_the_paper_s_gain(self, distribution, alive):
+        assert survival(weights=distribution) == pytest.approx(alive, abs=5e-4)
 
     def test_ties_decide_life_and_death(self):
         assert survival(weights="sign", gain=2.5) < 1e-15
         assert survival(weights="sign", gain=2.5, strict=False) == pytest.approx(0.854, abs=5e-4)
 
-    def test_normal_approximation_is_the_normal_law(self):
+    def test_normal_approximation_is_the_normal_distribution(self):
         assert survival(weights=W.normal_approximation("sign")) == survival(weights="normal")
 
     @pytest.mark.parametrize("wide", [100, 101, 105, 120, 140, 160, 200])
@@ -73,15 +73,16 @@ class TestAnchors:
 
 
 class TestMoments:
-    @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
+    @pytest.mark.parametrize("distribution", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS.keys())
     @pytest.mark.parametrize("mean_gain", [None, 0.6])
-    def test_variance_std_is_that_of_drawn_ensembles(self, law, mean_gain):
-        profile = vf.finite_width(network(12, depth=4, weights=law, mean_gain=mean_gain))
+    def test_variance_std_is_that_of_drawn_ensembles(self, distribution, mean_gain):
+        profile = vf.finite_width(network(12, depth=4, weights=distribution, mean_gain=mean_gain))
         drawn = profile.sample(900, seed=4, ensembles=10)  # potentials, one by one
         spread = drawn.variance.var(axis=0)
         fourth = ((drawn.variance - drawn.variance.mean(axis=0)) ** 4).mean(axis=0)
         error = np.sqrt(np.maximum(fourth - spread**2, 0.0) / 9000)
-        heavy = 8.0 if "lognormal" in str(law) else 5.0  # the error of a log-normal's fourth moment is itself underestimated
+        # the error of a log-normal's fourth moment is itself underestimated
+        heavy = 8.0 if "lognormal" in str(distribution) else 5.0
         assert (np.abs(spread - profile.variance_std**2) < heavy * error).all()
         error = np.sqrt(spread / 9000)
         assert (np.abs(drawn.variance.mean(axis=0) - profile.variance) < 5 * error).all()
@@ -97,9 +98,9 @@ class TestMoments:
         var = st.hypergeom.var(20, count[1:-1], 5)
         np.testing.assert_allclose(described.conditional_variance(count)[1:-1], 2.5**2 / 20 * count[1:-1] + 0.4**2 * var)
 
-    @pytest.mark.parametrize("law", ["uniform", W.ternary(0.4), W.fixed_in_degree(6, "sign")], ids=str)
-    def test_many_networks_drawn_by_moments_agree_with_potentials(self, law):
-        profile = vf.finite_width(network(20, depth=5, weights=law))
+    @pytest.mark.parametrize("distribution", ["uniform", W.ternary(0.4), W.fixed_in_degree(6, "sign")], ids=str)
+    def test_many_networks_drawn_by_moments_agree_with_potentials(self, distribution):
+        profile = vf.finite_width(network(20, depth=5, weights=distribution))
         one, other = profile.sample(1000, seed=1, ensembles=20), profile.sample(900, seed=2, ensembles=22)
         for name in ("variance", "firing_rate"):
             a, b = getattr(one, name), getattr(other, name)
@@ -141,62 +142,65 @@ class TestDense:
         pytest.importorskip("torch")
 
     @pytest.mark.parametrize(
-        ("law", "options", "width"),
-        [
-            pytest.param(law, options, width, marks=[pytest.mark.slow] * (law == "mixture" and width == 20))  # an integral each
-            for law in LAWS
+        ("distribution", "options", "width"),
+        [  # mixtures take an integral each
+            pytest.param(distribution, options, width, marks=[pytest.mark.slow] * (distribution == "mixture" and width == 20))
+            for distribution in DISTRIBUTIONS
             for options, width in [("plain", 12), *((options, 20) for options in SETTINGS)]
         ],
     )
-    def test_counts_in_distribution(self, law, options, width):
-        described = network(width, depth=6, weights=LAWS[law], **SETTINGS[options])
+    def test_counts_in_distribution(self, distribution, options, width):
+        described = network(width, depth=6, weights=DISTRIBUTIONS[distribution], **SETTINGS[options])
         repeats = 1500
         ensemble = vf.simulate(described, repeats=repeats, seed=11)
-        laws = vf.SpikeChain(described).propagate()
-        assert laws[1].survival > 0.2
+        distributions = vf.SpikeChain(described).propagate()
+        assert distributions[1].survival > 0.2
         for depth in (1, 2, 5):
-            assert chi_square(np.rint(ensemble.spikes[:, depth]).astype(int), laws[depth].mass, repeats) > LEVEL
+            assert chi_square(np.rint(ensemble.spikes[:, depth]).astype(int), distributions[depth].mass, repeats) > LEVEL
 
-    @pytest.mark.parametrize("law", ["uniform", "sign", "exponential", W.ternary(0.4), W.sparse(0.3)], ids=str)
-    def test_the_normal_law_is_rejected(self, law):
-        described = network(20, depth=6, weights=law, mean_gain=0.0)
-        ensemble = vf.simulate(described, repeats=20000 if law == "uniform" else 4000, seed=12)
+    @pytest.mark.parametrize("distribution", ["uniform", "sign", "exponential", W.ternary(0.4), W.sparse(0.3)], ids=str)
+    def test_the_normal_distribution_is_rejected(self, distribution):
+        described = network(20, depth=6, weights=distribution, mean_gain=0.0)
+        ensemble = vf.simulate(described, repeats=20000 if distribution == "uniform" else 4000, seed=12)
         right, wrong = (
-            vf.SpikeChain(network(20, depth=6, weights=w, mean_gain=0.0)).propagate()[5].mass for w in (law, "normal")
+            vf.SpikeChain(network(20, depth=6, weights=w, mean_gain=0.0)).propagate()[5].mass for w in (distribution, "normal")
         )
         counts = np.rint(ensemble.spikes[:, 5]).astype(int)
         assert chi_square(counts, right, len(counts)) > LEVEL
         assert chi_square(counts, wrong, len(counts)) < LEVEL
 
-    @pytest.mark.parametrize("law", [pytest.param(law, marks=[pytest.mark.slow] * (law == "mixture")) for law in LAWS])
-    def test_verdict(self, law):
-        described = network(20, depth=10, weights=LAWS[law], mean_gain=0.2)
+    @pytest.mark.parametrize(
+        "distribution",
+        [pytest.param(distribution, marks=[pytest.mark.slow] * (distribution == "mixture")) for distribution in DISTRIBUTIONS],
+    )
+    def test_verdict(self, distribution):
+        described = network(20, depth=10, weights=DISTRIBUTIONS[distribution], mean_gain=0.2)
         assert vf.compare(vf.finite_width(described), vf.simulate(described, repeats=100, seed=2)).passed
 
     def test_wide_verdicts(self):
-        for law in ("sign", W.sparse(0.1, "exponential"), st.laplace()):
-            described = network(150, depth=12, weights=law, mean_gain=0.0)
+        for distribution in ("sign", W.sparse(0.1, "exponential"), st.laplace()):
+            described = network(150, depth=12, weights=distribution, mean_gain=0.0)
             assert vf.compare(vf.finite_width(described), vf.simulate(described, repeats=30, seed=2)).passed
 
     @pytest.mark.slow
     def test_many_networks(self):
-        """20000 networks of 20 neurons, 30 layers: uniform weights stand, the normal law's chain in their place falls."""
+        """20000 networks of 20 neurons, 30 layers: uniform weights stand, the chain of normal weights in their place falls."""
         described = network(20, depth=30, gain=3.5, weights="uniform")
         ensemble = vf.simulate(described, repeats=20000, seed=3)
         assert vf.compare(vf.finite_width(described), ensemble).passed
         assert not vf.compare(vf.finite_width(network(20, depth=30, gain=3.5)), ensemble).passed
 
-    @pytest.mark.parametrize("law", ["exponential", W.sparse(0.3, "exponential"), W.fixed_in_degree(5), st.laplace()])
-    def test_input_vectors_get_centred_weights(self, law):
+    @pytest.mark.parametrize("distribution", ["exponential", W.sparse(0.3, "exponential"), W.fixed_in_degree(5), st.laplace()])
+    def test_input_vectors_get_centred_weights(self, distribution):
         drive = vf.drives.inputs(np.random.default_rng(1).random((2, 30)), input_gain=1.3)
-        ensemble = vf.simulate(network(200, depth=1, weights=law, drive=drive), repeats=400, seed=5)
+        ensemble = vf.simulate(network(200, depth=1, weights=distribution, drive=drive), repeats=400, seed=5)
         for row, expected in enumerate(drive.current_variances):
             seen = ensemble.variance[row::2, 0]
             assert abs(seen.mean() - expected) < 5 * seen.std() / math.sqrt(len(seen))
 
     def test_bit_reproducible(self):
-        laws = ["exponential", W.sparse(0.3), W.fixed_in_degree(5), W.ternary(0.3), st.logistic(), W.lognormal(0.5)]
-        company = [network(30, depth=4, weights=law, mean_gain=0.3) for law in laws]
+        distributions = ["exponential", W.sparse(0.3), W.fixed_in_degree(5), W.ternary(0.3), st.logistic(), W.lognormal(0.5)]
+        company = [network(30, depth=4, weights=distribution, mean_gain=0.3) for distribution in distributions]
         together = vf.simulate(company, repeats=5, seed=1, threads=2)
         for described, ensemble in zip(company, together, strict=True):
             alone = vf.simulate(described, repeats=3, seed=1, threads=1)
@@ -232,11 +236,11 @@ class TestDescription:
             make()
 
     def test_atoms_off_any_lattice(self):
-        law = st.rv_discrete(values=([0, 1, 10**7], [0.3, 0.3, 0.4]))
+        distribution = st.rv_discrete(values=([0, 1, 10**7], [0.3, 0.3, 0.4]))
         with pytest.raises(vf.DomainError, match="lattice"):
-            network(weights=law)
+            network(weights=distribution)
 
-    def test_equal_laws_are_one(self):
+    def test_equal_distributions_are_one(self):
         assert W.sparse(0.3, "sign") == W.sparse(0.3, "sign")
         assert hash(W.ternary(0.3)) == hash(W.ternary(0.3))
         assert W.weight_law(st.laplace(0, 2)) == W.weight_law(st.laplace(0, 2))
