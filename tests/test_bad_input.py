@@ -139,8 +139,8 @@ API = [
     (
         vf.Neuron,
         {
-            "threshold": SCALE + ONE,
-            "decay": [*SCALE[:2], *ONE, (1.1, "between"), (-0.1, "negative")],
+            "threshold": [*SCALE, ([[1.0, 2.0]], "single number"), ([1.0, NAN], "finite")],
+            "decay": [*SCALE[:2], ([0.5], "single number"), ([0.5, 1.1], "between"), (1.1, "between"), (-0.1, "negative")],
             "input_scale": POSITIVE + ONE,
             "synaptic_decay": [*SCALE[:2], *ONE, (1.0, "1 excluded"), (-0.1, "negative")],
             "reset": [*CHOICE, (["zero"], "unknown")],

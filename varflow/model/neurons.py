@@ -23,7 +23,7 @@ from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Any
 
 from varflow._checks import DomainError, flag, instance, integer, non_negative, numbers, positive_scale, scalar, scale
-from varflow.model.over_neurons import OverNeurons, over_neurons, values_of
+from varflow.model.over_neurons import OverNeurons, differs, values_of
 from varflow.model.resets import Reset, named, rule_of
 
 __all__ = ["Neuron", "equal_neurons"]
@@ -35,10 +35,11 @@ class Neuron:
 
     Parameters
     ----------
-    threshold : float or frozen scipy.stats distribution
+    threshold : float, frozen scipy.stats distribution, or array
         ``θ``, in units of the membrane potential. Any sign; positive for ``multi_spike``. A distribution is one over the
-        neurons of a layer: each draws its own value, independent of all else, and keeps it (on a map, each channel).
-    decay : float or frozen scipy.stats distribution
+        neurons of a layer: each draws its own value, independent of all else, and keeps it (on a map, each channel). An array
+        of values, such as those that a network has learned, is a distribution with equal weight on each.
+    decay : float, frozen scipy.stats distribution, or array
         ``β`` in [0, 1]: fraction of the membrane kept from step to step. 0 is the paper's memoryless neuron. A distribution
         must have its support in [0, 1].
     input_scale : float
@@ -72,6 +73,8 @@ class Neuron:
     >>> import scipy.stats
     >>> vf.Neuron(scipy.stats.uniform(0.7, 0.8))
     Neuron(threshold=uniform(0.7, 0.8))
+    >>> vf.Neuron(1.0, decay=[0.5, 0.8, 0.9], reset="zero")
+    Neuron(threshold=1, decay=3 values from 0.5 to 0.9, reset='zero')
     """
 
     threshold: Any = 1.0
@@ -149,13 +152,13 @@ def equal_neurons(neuron: Any, instead: str) -> Neuron:
 
 
 def _threshold(value: Any) -> float | OverNeurons:
-    if over_neurons(value):
+    if differs(value):
         return OverNeurons.of("threshold", value)
     return scalar("threshold", scale("threshold", value))
 
 
 def _decay(value: Any) -> float | OverNeurons:
-    if not over_neurons(value):
+    if not differs(value):
         return _fraction("decay", value, one_allowed=True)
     found = OverNeurons.of("decay", value)
     low, high = found.support

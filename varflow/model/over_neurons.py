@@ -1,4 +1,4 @@
-r"""A parameter that differs between the neurons of a layer: its distribution over them.
+r"""A parameter that differs between the neurons of a layer: its distribution over them, or a sample of it.
 
 Each neuron draws its own value, independently of all weights, and keeps it. Theory averages over the distribution, by one of
 two quadrature rules; a simulation draws a value for each neuron.
@@ -13,17 +13,20 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from varflow._checks import LARGEST_SCALE, DomainError, frozen
+from varflow._checks import LARGEST_SCALE, DomainError, frozen, scale
 
-__all__ = ["OverNeurons", "averaged", "mean_of", "over_neurons", "plus", "size_of", "times", "values_of", "written"]
+__all__ = ["OverNeurons", "averaged", "differs", "mean_of", "over_neurons", "plus", "size_of", "times", "values_of", "written"]
 
 BOUND = 6.0  # of the standardised value in Gauss rules
 STEP, REACH = 0.25, 38.0  # of the trapezoidal rule in the logit of the quantile; each tail beyond holds 3e-17
+MOST_VALUES = 305  # of a sample in averages, as many as the trapezoidal rule has; neighbours are averaged beyond
+SAMPLE = "sample"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class OverNeurons:
-    """A continuous distribution of ``scipy.stats``, by name, shape parameters, location and scale.
+    """A continuous distribution of ``scipy.stats``, by name, shape parameters, location and scale; or a sample, which has its
+    values in ``shapes``.
 
     Arithmetic with it raises DomainError: it gets no further where only equal neurons are supported.
     """
@@ -35,9 +38,11 @@ class OverNeurons:
 
     @classmethod
     def of(cls, argument: str, value: Any) -> OverNeurons:
-        """From a frozen scipy.stats distribution with a finite mean; DomainError for any other."""
+        """From a frozen scipy.stats distribution with a finite mean, or from values; DomainError for any other."""
         if isinstance(value, cls):
             return value
+        if np.ndim(value) == 1:
+            return _sample(argument, value)
         rule = "must be a number or a frozen continuous scipy.stats distribution, such as scipy.stats.uniform(0.7, 0.2)"
         if not (hasattr(value, "dist") and hasattr(value, "args") and hasattr(value, "pdf")):
             raise DomainError(argument, value, rule)
@@ -58,7 +63,9 @@ class OverNeurons:
 
     @property
     def frozen(self) -> Any:
-        """The scipy.stats distribution."""
+        """The scipy.stats distribution, or the sample with the same methods."""
+        if self.name == SAMPLE:
+            return _Empirical(np.array(self.shapes))
         from scipy import stats
 
         return getattr(stats, self.name)(*self.shapes, loc=self.location, scale=self.scale)
@@ -69,8 +76,8 @@ class OverNeurons:
 
     @property
     def smallest(self) -> float:
-        """The quantile of 3e-17; lower values are ignored."""
-        return float(self.rule()[0][0])
+        """The smallest value of a sample; of a distribution the quantile of 3e-17, as lower values are ignored."""
+        return self.shapes[0] if self.name == SAMPLE else float(self.rule()[0][0])
 
     @property
     def support(self) -> tuple[float, float]:
@@ -85,11 +92,13 @@ class OverNeurons:
         r"""Values and weights of a quadrature, ``E[f] = weights @ f(values)``.
 
         By default the trapezoidal rule in ``t``, where :math:`1/(1 + e^{-t})` is the quantile: 305 values, which resolve both
-        tails. With ``points``, the Gauss rule with that many values, for smooth ``f``.
+        tails. With ``points``, the Gauss rule with that many values, for smooth ``f``. A sample of few values is its own rule.
         """
         return _fine(self) if points is None else _gauss(self, points)
 
     def __repr__(self) -> str:
+        if self.name == SAMPLE:
+            return f"{len(self.shapes)} values from {self.shapes[0]:g} to {self.shapes[-1]:g}"
         shown = [f"{number:g}" for number in (*self.shapes, self.location, self.scale)]
         return f"{self.name}({', '.join(shown)})"
 
@@ -103,8 +112,39 @@ class OverNeurons:
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _is_no_number
 
 
+def _sample(argument: str, values: Any) -> OverNeurons:
+    return OverNeurons(SAMPLE, tuple(np.sort(scale(argument, values)).tolist()), 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Empirical:
+    """Equal weight on each of these ordered values; methods as of scipy.stats."""
+
+    values: np.ndarray
+
+    def mean(self) -> float:
+        return float(self.values.mean())
+
+    def support(self) -> tuple[float, float]:
+        return float(self.values[0]), float(self.values[-1])
+
+    def ppf(self, fraction: Any) -> np.ndarray:
+        places = np.asarray(fraction) * len(self.values)
+        return self.values[np.clip(places.astype(int), 0, len(self.values) - 1)]
+
+    def cdf(self, x: Any) -> np.ndarray:
+        return np.searchsorted(self.values, x, side="right") / len(self.values)
+
+    def sf(self, x: Any) -> np.ndarray:
+        return 1 - self.cdf(x)
+
+
 @lru_cache(maxsize=64)
 def _fine(over: OverNeurons) -> tuple[np.ndarray, np.ndarray]:
+    if over.name == SAMPLE:
+        groups = np.array_split(np.array(over.shapes), min(len(over.shapes), MOST_VALUES))
+        sizes = np.array([len(group) for group in groups])
+        return frozen(np.array([group.mean() for group in groups])), frozen(sizes / sizes.sum())
     t = STEP * np.arange(-REACH / STEP, REACH / STEP + 1)
     small = 1 / (1 + np.exp(np.abs(t)))  # the smaller of the two tails
     values = np.where(t < 0, over.frozen.ppf(small), over.frozen.isf(small))
@@ -119,6 +159,8 @@ def _gauss(over: OverNeurons, points: int) -> tuple[np.ndarray, np.ndarray]:
     In ``y`` heavy tails are finite; polynomials in ``x`` would miss the bulk (thresholds ``scipy.stats.lognorm(1)``: 80 %).
     """
     values, weights = _fine(over)
+    if len(values) <= points:
+        return values, weights
     middle, unit = _bulk(values, weights)
     x = (values - middle) / unit
     y = x / np.sqrt(1 + (x / BOUND) ** 2)
@@ -145,6 +187,11 @@ def _bulk(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
 def over_neurons(value: Any) -> bool:
     """Whether a parameter is given as a distribution, by this class or by an object of scipy.stats."""
     return any(hasattr(value, name) for name in ("quantile", "pdf", "pmf", "ppf")) and not isinstance(value, np.ndarray)
+
+
+def differs(value: Any) -> bool:
+    """Whether a parameter of a neuron is given as a distribution or as several values."""
+    return over_neurons(value) or (np.ndim(value) == 1 and len(value) > 1)
 
 
 def averaged(parameter: float | OverNeurons, function: Callable[[Any], np.ndarray]) -> np.ndarray:

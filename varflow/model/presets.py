@@ -4,6 +4,8 @@ Each function takes the arguments of the class it is named after and returns the
 currents, from rest; arguments without an equivalent raise DomainError. What a spike does to the next membrane, and when,
 differs between the libraries even where the names agree.
 
+Thresholds and decays may be arrays or distributions (see :class:`varflow.Neuron`), if the input is not scaled by them.
+
 ====================  ================================  ===========================  ==================
 preset                reset                             spike at                     current
 ====================  ================================  ===========================  ==================
@@ -24,8 +26,22 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from varflow._checks import DomainError, choice, flag, positive, probability, real_array, scalar
+import numpy as np
+
+from varflow._checks import DomainError, choice, flag, probability
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import over_neurons
+from varflow.model.preset_arguments import (
+    at_rest,
+    below_one,
+    class_name,
+    each,
+    leak,
+    number,
+    of_all_neurons,
+    of_neurons,
+    positive_number,
+)
 from varflow.model.resets import Reset
 
 __all__ = [
@@ -45,9 +61,9 @@ def snntorch_leaky(beta: float, threshold: float = 1.0, reset_mechanism: str = "
 
     Parameters
     ----------
-    beta : float
+    beta : float or array
         Decay of the membrane, in [0, 1].
-    threshold : float
+    threshold : float or array
     reset_mechanism : str
         ``subtract`` (the reset called delayed_subtract here), ``zero`` (``H' = β H (1 - S) + I``) or ``none``.
     reset_delay : bool
@@ -66,7 +82,7 @@ def snntorch_leaky(beta: float, threshold: float = 1.0, reset_mechanism: str = "
     Neuron(threshold=1, decay=0.9, reset='delayed_subtract')
     """
     reset = _snntorch_reset(threshold, reset_mechanism, reset_delay, at_zero="zero")
-    return Neuron(threshold, decay=probability("beta", beta), reset=reset)
+    return Neuron(threshold, decay=of_neurons("beta", beta, probability), reset=reset)
 
 
 def snntorch_synaptic(
@@ -78,9 +94,9 @@ def snntorch_synaptic(
     ----------
     alpha : float
         Decay of the synaptic current, in [0, 1).
-    beta : float
+    beta : float or array
         Decay of the membrane, in [0, 1].
-    threshold : float
+    threshold : float or array
     reset_mechanism : str
         ``subtract`` and ``none`` as in :func:`snntorch_leaky`; ``zero`` also drops the input of the step after a spike
         (the reset called gate here), unlike ``Leaky``.
@@ -99,14 +115,15 @@ def snntorch_synaptic(
     Neuron(threshold=1, decay=0.9, reset='gate', synaptic_decay=0.8)
     """
     reset = _snntorch_reset(threshold, reset_mechanism, reset_delay, at_zero="gate")
-    return Neuron(threshold, decay=probability("beta", beta), reset=reset, synaptic_decay=_below_one("alpha", alpha))
+    decay = of_neurons("beta", beta, probability)
+    return Neuron(threshold, decay=decay, reset=reset, synaptic_decay=below_one("alpha", alpha))
 
 
 def _snntorch_reset(threshold: float, reset_mechanism: str, reset_delay: bool, at_zero: str) -> str:
     choice("reset_mechanism", reset_mechanism, ("subtract", "zero", "none"))
     if reset_mechanism == "none":
         return "none"
-    if _number("threshold", threshold) < 0:
+    if not over_neurons(threshold) and np.min(each("threshold", threshold, number)) < 0:
         raise DomainError("threshold", threshold, "must not be negative: snnTorch then resets a membrane at rest")
     if flag("reset_delay", reset_delay):
         return {"subtract": "delayed_subtract", "zero": at_zero}[reset_mechanism]
@@ -126,11 +143,11 @@ def spikingjelly_lif(
 
     Parameters
     ----------
-    tau : float
+    tau : float, or array with ``decay_input=False``
         Time constant of the membrane in steps, above 1.
     decay_input : bool
         Whether the input is divided by ``tau`` too.
-    v_threshold : float
+    v_threshold : float or array
     v_reset : float, optional
         0: a spike sets the membrane to 0; None: it subtracts the threshold.
 
@@ -145,11 +162,12 @@ def spikingjelly_lif(
     >>> vf.neurons.spikingjelly_lif()
     Neuron(threshold=1, decay=0.5, input_scale=0.5, reset='zero', strict=False)
     """
-    if _number("tau", tau) <= 1:
+    taus = each("tau", tau, number)
+    if np.min(taus) <= 1:
         raise DomainError("tau", tau, "must be greater than 1")
-    scale = 1 / tau if flag("decay_input", decay_input) else 1.0
-    reset = _spikingjelly_reset(v_reset)
-    return Neuron(_number("v_threshold", v_threshold), decay=1 - 1 / tau, input_scale=scale, reset=reset, strict=False)
+    scale = 1 / of_all_neurons("tau", taus) if flag("decay_input", decay_input) else 1.0
+    threshold, reset = of_neurons("v_threshold", v_threshold, number), _spikingjelly_reset(v_reset)
+    return Neuron(threshold, decay=1 - 1 / taus, input_scale=scale, reset=reset, strict=False)
 
 
 def spikingjelly_if(v_threshold: float = 1.0, v_reset: float | None = 0.0) -> Neuron:
@@ -157,7 +175,7 @@ def spikingjelly_if(v_threshold: float = 1.0, v_reset: float | None = 0.0) -> Ne
 
     Parameters
     ----------
-    v_threshold : float
+    v_threshold : float or array
     v_reset : float, optional
         0: a spike sets the membrane to 0; None: it subtracts the threshold.
 
@@ -172,13 +190,14 @@ def spikingjelly_if(v_threshold: float = 1.0, v_reset: float | None = 0.0) -> Ne
     >>> vf.neurons.spikingjelly_if(v_reset=None)
     Neuron(threshold=1, decay=1.0, reset='subtract', strict=False)
     """
-    return Neuron(_number("v_threshold", v_threshold), decay=1.0, reset=_spikingjelly_reset(v_reset), strict=False)
+    threshold = of_neurons("v_threshold", v_threshold, number)
+    return Neuron(threshold, decay=1.0, reset=_spikingjelly_reset(v_reset), strict=False)
 
 
 def _spikingjelly_reset(v_reset: float | None) -> str:
     if v_reset is None:
         return "subtract"
-    _at_rest("v_reset", v_reset, "v_threshold - v_reset")
+    at_rest("v_reset", v_reset, "v_threshold - v_reset")
     return "zero"
 
 
@@ -198,7 +217,7 @@ def norse_lif_box(
         ``1/τ`` of the membrane, per second.
     v_leak, v_reset : float
         Resting and reset potential; both 0.
-    v_th : float
+    v_th : float or array
         Threshold.
     reset_method : str or function
         ``reset_value`` (to 0) or ``reset_subtract`` (by the threshold), or Norse's function of that name.
@@ -216,13 +235,13 @@ def norse_lif_box(
     >>> vf.neurons.norse_lif_box(reset_method="reset_subtract")
     Neuron(threshold=1, decay=0.9, input_scale=0.1, reset='subtract')
     """
-    _at_rest("v_leak", v_leak, "v_th - v_leak")
+    at_rest("v_leak", v_leak, "v_th - v_leak")
     name = choice("reset_method", getattr(reset_method, "__name__", reset_method), ("reset_value", "reset_subtract"))
     if name == "reset_value":
-        _at_rest("v_reset", v_reset, "v_th - v_reset")
-    leak = _leak("tau_mem_inv", tau_mem_inv, dt)
+        at_rest("v_reset", v_reset, "v_th - v_reset")
+    lost = leak("tau_mem_inv", tau_mem_inv, dt)
     reset = "zero" if name == "reset_value" else "subtract"
-    return Neuron(_number("v_th", v_th), decay=1 - leak, input_scale=leak, reset=reset)
+    return Neuron(of_neurons("v_th", v_th, number), decay=1 - lost, input_scale=lost, reset=reset)
 
 
 def norse_lif(
@@ -241,7 +260,7 @@ def norse_lif(
         ``1/τ`` of the synaptic current and of the membrane, per second.
     v_leak, v_reset : float
         Resting and reset potential; both 0.
-    v_th : float
+    v_th : float or array
         Threshold.
     dt : float
         Time step in seconds, at most the shorter of the two time constants.
@@ -258,7 +277,7 @@ def norse_lif(
     Neuron(threshold=1, decay=0.9, input_scale=0.1, reset='zero', synaptic_decay=0.8)
     """
     filtered = norse_lif_box(tau_mem_inv, v_leak, v_th, v_reset, dt=dt)
-    return replace(filtered, synaptic_decay=1 - _leak("tau_syn_inv", tau_syn_inv, dt))
+    return replace(filtered, synaptic_decay=1 - leak("tau_syn_inv", tau_syn_inv, dt))
 
 
 def stork_lif(tau_mem: float = 10e-3, tau_syn: float = 5e-3, time_step: float = 1e-3) -> Neuron:
@@ -286,9 +305,9 @@ def stork_lif(tau_mem: float = 10e-3, tau_syn: float = 5e-3, time_step: float = 
     >>> vf.neurons.stork_lif().delay
     3
     """
-    step = _positive("time_step", time_step)
-    decay = math.exp(-step / _positive("tau_mem", tau_mem))
-    filtered = math.exp(-step / _positive("tau_syn", tau_syn))
+    step = positive_number("time_step", time_step)
+    decay = math.exp(-step / positive_number("tau_mem", tau_mem))
+    filtered = math.exp(-step / positive_number("tau_syn", tau_syn))
     return Neuron(1.0, decay=decay, input_scale=1 - decay, reset="gate", synaptic_decay=filtered, delay=3)
 
 
@@ -305,7 +324,7 @@ def sinabs_lif(
 
     Parameters
     ----------
-    tau_mem : float
+    tau_mem : float, or array with ``norm_input=False``
         Time constant of the membrane in steps; ``inf`` with ``norm_input=False`` is the layer ``IAF``.
     tau_syn : float, optional
         Time constant of the synaptic current, ``i' = α_syn (i + I)``.
@@ -333,58 +352,30 @@ def sinabs_lif(
     """
     if min_v_mem is not None:
         raise DomainError("min_v_mem", min_v_mem, "has no equivalent: a vf.Neuron's membrane has no lower bound; use None")
-    single = choice("spike_fn", _class_name(spike_fn), ("MultiSpike", "SingleSpike")) == "SingleSpike"
-    subtract = choice("reset_fn", _class_name(reset_fn), ("MembraneSubtract", "MembraneReset")) == "MembraneSubtract"
+    single = choice("spike_fn", class_name(spike_fn), ("MultiSpike", "SingleSpike")) == "SingleSpike"
+    subtract = choice("reset_fn", class_name(reset_fn), ("MembraneSubtract", "MembraneReset")) == "MembraneSubtract"
     if not (single or subtract):
         raise DomainError("reset_fn", reset_fn, "has no equivalent after several spikes a step: use spike_fn='SingleSpike'")
     perfect = isinstance(tau_mem, float) and tau_mem == math.inf  # an integrator without leak
-    decay = 1.0 if perfect else math.exp(-1 / _positive("tau_mem", tau_mem))
-    filtered = 0.0 if tau_syn is None else math.exp(-1 / _positive("tau_syn", tau_syn))
-    scale = 1 - decay if flag("norm_input", norm_input) else 1.0
+    decay = 1.0 if perfect else np.exp(-1 / each("tau_mem", tau_mem, positive_number))
+    filtered = 0.0 if tau_syn is None else math.exp(-1 / positive_number("tau_syn", tau_syn))
+    scale = (
+        1 - (decay if perfect else math.exp(-1 / positive_number("tau_mem", tau_mem)))
+        if flag("norm_input", norm_input)
+        else 1.0
+    )
     if scale == 0:
         raise DomainError("tau_mem", tau_mem, "leaves no input with norm_input=True; set norm_input=False")
-    threshold = _positive("spike_threshold", spike_threshold)
+    threshold = of_neurons("spike_threshold", spike_threshold, positive_number)
     if getattr(reset_fn, "reset_value", 0.0) != 0:
         raise DomainError("reset_fn", reset_fn, "has no equivalent: Sinabs adds its reset_value to every neuron; use 0")
     taken = getattr(reset_fn, "subtract_value", None)
+    fraction = 1.0 if taken is None else float(taken) / positive_number("spike_threshold", spike_threshold)
     return Neuron(
         threshold,
         decay=decay,
         input_scale=scale if tau_syn is None else scale * filtered,
-        reset=Reset(threshold=1.0 if taken is None else float(taken) / threshold, counts=not single) if subtract else "zero",
+        reset=Reset(threshold=fraction, counts=not single) if subtract else "zero",
         strict=False,
         synaptic_decay=filtered,
     )
-
-
-def _class_name(value: Any) -> Any:
-    return value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
-
-
-def _number(name: str, value: Any) -> float:
-    return scalar(name, real_array(name, value))
-
-
-def _positive(name: str, value: Any) -> float:
-    return scalar(name, positive(name, value))
-
-
-def _below_one(name: str, value: Any) -> float:
-    number = probability(name, value)
-    if number == 1:
-        raise DomainError(name, value, "must be less than 1: a current that never decays has no stationary state")
-    return number
-
-
-def _at_rest(name: str, value: Any, threshold: str) -> None:
-    if _number(name, value) != 0:
-        rule = f"must be 0: measure potentials from rest, with a threshold of {threshold}"
-        raise DomainError(name, value, rule)
-
-
-def _leak(name: str, rate: Any, dt: Any) -> float:
-    """``dt/τ``, the fraction lost in one step."""
-    leak = _positive(name, rate) * _positive("dt", dt)
-    if leak > 1:
-        raise DomainError(name, rate, f"must be at most 1/dt: the step dt={dt:g} is longer than the time constant")
-    return leak
