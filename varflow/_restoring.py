@@ -200,8 +200,8 @@ def _refill_slots(value: Any, slots: dict[str, Any]) -> None:
 
 
 def at_rest(modules: list[Any]) -> None:
-    """Spiking modules start with empty membranes, by the call that their library has for it."""
-    for module in modules:
+    """Spiking modules and those inside them start with empty membranes, by the call that their library has for it."""
+    for module in (part for each in modules for part in each.modules()):
         for call in ("reset_mem", "reset_states", "reset"):
             method = getattr(module, call, None)
             if callable(method):

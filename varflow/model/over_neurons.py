@@ -25,8 +25,8 @@ SAMPLE = "sample"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class OverNeurons:
-    """A continuous distribution of ``scipy.stats``, by name, shape parameters, location and scale; or a sample, which has its
-    values in ``shapes``.
+    """A continuous distribution of ``scipy.stats``, by name, shape parameters, location and scale; or a sample, of which
+    ``shapes`` are the ordered values before location and scale.
 
     Arithmetic with it raises DomainError: it gets no further where only equal neurons are supported.
     """
@@ -65,7 +65,7 @@ class OverNeurons:
     def frozen(self) -> Any:
         """The scipy.stats distribution, or the sample with the same methods."""
         if self.name == SAMPLE:
-            return _Empirical(np.array(self.shapes))
+            return _Empirical(self.location + self.scale * np.array(self.shapes))
         from scipy import stats
 
         return getattr(stats, self.name)(*self.shapes, loc=self.location, scale=self.scale)
@@ -77,7 +77,7 @@ class OverNeurons:
     @property
     def smallest(self) -> float:
         """The smallest value of a sample; of a distribution the quantile of 3e-17, as lower values are ignored."""
-        return self.shapes[0] if self.name == SAMPLE else float(self.rule()[0][0])
+        return self.support[0] if self.name == SAMPLE else float(self.rule()[0][0])
 
     @property
     def support(self) -> tuple[float, float]:
@@ -98,7 +98,7 @@ class OverNeurons:
 
     def __repr__(self) -> str:
         if self.name == SAMPLE:
-            return f"{len(self.shapes)} values from {self.shapes[0]:g} to {self.shapes[-1]:g}"
+            return "{} values from {:g} to {:g}".format(len(self.shapes), *self.support)
         shown = [f"{number:g}" for number in (*self.shapes, self.location, self.scale)]
         return f"{self.name}({', '.join(shown)})"
 
@@ -142,7 +142,7 @@ class _Empirical:
 @lru_cache(maxsize=64)
 def _fine(over: OverNeurons) -> tuple[np.ndarray, np.ndarray]:
     if over.name == SAMPLE:
-        groups = np.array_split(np.array(over.shapes), min(len(over.shapes), MOST_VALUES))
+        groups = np.array_split(over.frozen.values, min(len(over.shapes), MOST_VALUES))
         sizes = np.array([len(group) for group in groups])
         return frozen(np.array([group.mean() for group in groups])), frozen(sizes / sizes.sum())
     t = STEP * np.arange(-REACH / STEP, REACH / STEP + 1)

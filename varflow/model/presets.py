@@ -359,11 +359,8 @@ def sinabs_lif(
     perfect = isinstance(tau_mem, float) and tau_mem == math.inf  # an integrator without leak
     decay = 1.0 if perfect else np.exp(-1 / each("tau_mem", tau_mem, positive_number))
     filtered = 0.0 if tau_syn is None else math.exp(-1 / positive_number("tau_syn", tau_syn))
-    scale = (
-        1 - (decay if perfect else math.exp(-1 / positive_number("tau_mem", tau_mem)))
-        if flag("norm_input", norm_input)
-        else 1.0
-    )
+    normalised = flag("norm_input", norm_input) and bool(of_all_neurons("tau_mem", tau_mem))
+    scale = 1 - decay if normalised else 1.0
     if scale == 0:
         raise DomainError("tau_mem", tau_mem, "leaves no input with norm_input=True; set norm_input=False")
     threshold = of_neurons("spike_threshold", spike_threshold, positive_number)

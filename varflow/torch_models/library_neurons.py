@@ -1,59 +1,79 @@
 """The :class:`varflow.Neuron` of each spiking module.
 
 Modules are recognised by class. Their equations are given by the presets of :mod:`varflow.neurons`; a reader here calls a
-preset with the module's attributes of the same names, and adds how the module is called. Nothing is imported from the
-libraries. A module that does something beyond its preset raises DomainError; nothing is approximated.
+preset with the module's attributes of the same names, and adds how the module is called and which weights it holds. Nothing is
+imported from the libraries. A module that does something beyond its preset has no neuron and is only measured; nothing is
+approximated.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, TypeVar
+
+import numpy as np
 
 from varflow._checks import DomainError, integer
 from varflow.model import presets
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import OverNeurons
+from varflow.model.resets import Reset
+from varflow.torch_models.inner_weights import InnerWeights
 
 __all__ = ["Spiking", "reads", "recognise"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Spiking:
     """The neuron of a spiking module, and how the module is called.
 
     Attributes
     ----------
-    neuron : Neuron
+    neuron : Neuron, optional
+        None for a module that is only measured.
     time_axis : int, optional
         Time axis of its input; None for a module that is called once per step.
     batch_size, steps : int, optional
         For modules whose input has batch and time in one axis (batch first): one of the two sizes.
+    reason : str
+        Why it is only measured, in words that follow its name.
+    recurrent : InnerWeights, optional
+        From the spikes of the step before to its currents.
+    entry : InnerWeights, optional
+        From what it is called with to its currents; None if it is called with currents.
+    values : dict of str to tensor
+        ``threshold`` and ``decay``, where they differ between neurons, as they broadcast over one step.
     """
 
-    neuron: Neuron
+    neuron: Neuron | None
     time_axis: int | None = None
     batch_size: int | None = None
     steps: int | None = None
+    reason: str = ""
+    recurrent: InnerWeights | None = None
+    entry: InnerWeights | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
-Reader = TypeVar("Reader", bound="Callable[[Any], Neuron | Spiking]")
+Found = Neuron | Spiking | None
+Reader = TypeVar("Reader", bound="Callable[[Any], Found]")
 
-_READERS: dict[type | str, Callable[[Any], Spiking]] = {}
+_READERS: dict[type | str, tuple[Callable[[Any], Found], int | None]] = {}  # with the time axis
 
 
 def reads(kind: type | str, *, time_axis: int | None = None) -> Callable[[Reader], Reader]:
     """Register the neuron of a module class, so that ``audit`` and ``init_model`` support it.
 
     Decorates a function from a module to its :class:`varflow.Neuron`, which may raise :class:`varflow.DomainError` for a module
-    without one. An audit checks that the module steps like that neuron.
+    without one, which is then only measured. So is a module that does not step like its neuron.
 
     Parameters
     ----------
     kind : class or str
-        The class (subclasses excluded), or ``"package.Class"``, which is not imported.
+        The class (with subclasses that keep its ``forward``), or ``"package.Class"``, which is not imported.
     time_axis : int, optional
         Time axis of the module's input; by default the module is called once per step.
 
@@ -82,37 +102,78 @@ def reads(kind: type | str, *, time_axis: int | None = None) -> Callable[[Reader
     axis = None if time_axis is None else integer("time_axis", time_axis, minimum=0)
 
     def register(reader: Reader) -> Reader:
-        def read(module: Any) -> Spiking:
-            found = reader(module)
-            if not isinstance(found, (Neuron, Spiking)):
-                raise DomainError("neuron", found, "was returned by the reader, which must return a vf.Neuron")
-            return found if isinstance(found, Spiking) else Spiking(found, time_axis=axis)
-
-        _READERS[kind] = read
+        _READERS[kind] = reader, axis
         return reader
 
     return register
 
 
 def recognise(name: str, module: Any) -> Spiking | None:
-    """The neuron of a spiking module; None for modules that do not spike, such as pure integrators. DomainError for spiking
-    modules without a reader.
-    """
-    package, kind = type(module).__module__.partition(".")[0], type(module).__name__
-    read = _READERS.get(type(module)) or _READERS.get(f"{package}.{kind}")
-    if read is not None:
-        try:
-            return read(module)
-        except DomainError as error:
-            refuse(name, module, f"has {str(error).removesuffix(error.rule).strip()}, which {error.rule}")
-    if package not in _THRESHOLDS or not hasattr(module, _THRESHOLDS[package]) or kind in _INTEGRATE:
+    """The neuron of a spiking module; None for modules that do not spike, such as pure integrators."""
+    found = _reader_of(type(module))
+    if found is None:
+        return _without_reader(module)
+    read, axis = found
+    called: dict[str, Any] = {"time_axis": axis} if axis is not None else _called(module)
+    try:
+        neuron = read(module)
+    except DomainError as error:
+        words = f"has {str(error).removesuffix(error.rule).strip()}, which {error.rule}"
+        return Spiking(None, **called, reason=words)
+    if isinstance(neuron, Neuron):
+        return Spiking(neuron, **called)
+    if not isinstance(neuron, Spiking | None):
+        refuse(name, module, f"has neuron={neuron!r}, by its reader, which must return a vf.Neuron")
+    return None if neuron is None else replace(neuron, **called)
+
+
+def _key(kind: type) -> str:
+    return f"{_package(kind)}.{kind.__name__}"
+
+
+def _package(kind: type) -> str:
+    return kind.__module__.partition(".")[0]
+
+
+def _reader_of(kind: type) -> tuple[Callable[[Any], Found], int | None] | None:
+    """The reader of a class, or of a class of another package from which it inherits its ``forward``."""
+    for base in kind.__mro__:
+        found = _READERS.get(base) or _READERS.get(_key(base))
+        if found is not None:
+            inherits = _package(base) != _package(kind) and getattr(kind, "forward", None) is getattr(base, "forward", None)
+            return found if base is kind or inherits else None
+    return None
+
+
+def _without_reader(module: Any) -> Spiking | None:
+    """A spiking module of a library, or a class derived from one, of which no equations are known."""
+    kind = next((base for base in type(module).__mro__ if _package(base) in _THRESHOLDS), None)
+    if kind is None or not _spikes(kind, module):
         return None
-    if hasattr(module, "recurrent_weights"):
-        rule = "holds its weights as raw parameters (input_weights, recurrent_weights): use a layer and a feed-forward cell"
-        refuse(name, module, rule)
-    covered = sorted(key.partition(".")[2] for key in _READERS if isinstance(key, str) and key.startswith(f"{package}."))
-    rule = f"is a spiking module that is not supported; of {package} these are: {', '.join(covered)}"
-    refuse(name, module, f"{rule}. vf.init.reads adds one")
+    package, own = _package(kind), "" if kind is type(module) else f", derived from {kind.__name__} of"
+    known = sorted(key.partition(".")[2] for key in _READERS if isinstance(key, str) and key.startswith(f"{package}."))
+    words = f"is a {type(module).__name__}{own or ' of'} {package}, of which {', '.join(known)} are known"
+    return Spiking(None, **_called(module), reason=words)
+
+
+def _spikes(kind: type, module: Any) -> bool:
+    """Whether a module of a library has a threshold, and returns spikes."""
+    package, name = _package(kind), kind.__name__
+    if name in _INTEGRATE or "NonSpiking" in name or "Encoder" in name or (name in _OPTIONAL and not module.output):
+        return False
+    return hasattr(module, _THRESHOLDS[package]) or kind.__module__.startswith("spikingjelly.activation_based.neuron")
+
+
+def _called(module: Any) -> dict[str, Any]:
+    """How a module of a library is called: the time axis, and sizes of a joined axis of batch and time."""
+    packages = {_package(base) for base in type(module).__mro__}
+    if "sinabs" in packages:
+        sizes = [getattr(module, name, None) for name in ("batch_size", "num_timesteps")]
+        batch, steps = (size if size is not None and size > 0 else None for size in sizes)
+        return {"time_axis": 1, "batch_size": batch, "steps": steps}
+    modes = module.supported_step_mode() if hasattr(module, "supported_step_mode") else ("s",)
+    several = getattr(module, "step_mode", modes[0]) == "m" if "spikingjelly" in packages else hasattr(module, "record_states")
+    return {"time_axis": 0 if several or type(module).__name__ in _SEQUENCES else None}
 
 
 def refuse(name: str, module: Any, rule: str) -> NoReturn:
@@ -126,27 +187,46 @@ def refuse(name: str, module: Any, rule: str) -> NoReturn:
 def _preset(preset: Callable[..., Neuron], *holders: Any, **given: Any) -> Neuron:
     """A preset called with the module's attributes of the same names."""
     taken = [name for name in inspect.signature(preset).parameters if name not in given]
-    found = {name: _plain(name, getattr(holder, name)) for name in taken for holder in holders if hasattr(holder, name)}
-    return preset(**found, **given)
+    found = {name: _plain(getattr(holder, name)) for name in taken for holder in holders if hasattr(holder, name)}
+    return preset(**found, **{name: _plain(value) for name, value in given.items()})
 
 
-def _plain(name: str, value: Any) -> Any:
-    """The number of a tensor that is the same for all neurons; anything else unchanged."""
+def _plain(value: Any) -> Any:
+    """The number of a tensor that is the same for all neurons, its values if they differ; anything else unchanged."""
     if not hasattr(value, "detach"):
         return value
-    values = value.detach().double().flatten().tolist()
-    if max(values) - min(values) > 1e-6 * max(map(abs, values)):
-        raise DomainError(name, values, "must be one value for all neurons")
-    short = float(f"{values[0]:.7g}")  # the decimal that was stored in single precision
-    return short if abs(short - values[0]) <= 1e-7 * abs(values[0]) else values[0]
+    values = value.detach().double().flatten().cpu().numpy()
+    if values.size and np.ptp(values) > 1e-6 * np.abs(values).max():
+        return values
+    first = float(values[0])
+    short = float(f"{first:.7g}")  # the decimal that was stored in single precision
+    return short if abs(short - first) <= 1e-7 * abs(first) else first
 
 
 def _only(module: Any, **wanted: Any) -> None:
     """Raise unless attributes have these values."""
     for name, value in wanted.items():
-        found = _plain(name, getattr(module, name, value))
-        if found != value and not (found is None and value is False):
+        found = _plain(getattr(module, name, value))
+        if np.any(found != value) and not (found is None and value is False):
             raise DomainError(name, found, f"is not supported, only {value!r}")
+
+
+def _read(neuron: Neuron, threshold: Any, decay: Any, **more: Any) -> Spiking:
+    """A neuron with the tensors of those parameters that differ between neurons."""
+    given = {"threshold": threshold, "decay": decay}
+    values = {name: value.detach() for name, value in given.items() if isinstance(getattr(neuron, name), OverNeurons)}
+    return Spiking(neuron, values=values, **more)
+
+
+def _coupled_to_itself(neuron: Neuron, strength: float) -> Neuron:
+    """The neuron if each of its spikes adds a current to itself at the next step: part of its reset."""
+    rule = neuron.reset_rule
+    if not strength or (rule.input == rule.membrane == 1 and not neuron.synaptic_decay):
+        return neuron
+    if neuron.heterogeneous or neuron.synaptic_decay or rule.counts or rule.input or not neuron.threshold:
+        raise DomainError("V", strength, "couples neurons to themselves other than by a reset")
+    taken = (1.0 if rule.delayed else neuron.decay) * rule.threshold - neuron.input_scale * strength / neuron.threshold
+    return replace(neuron, reset=Reset(membrane=rule.membrane, threshold=taken, delayed=bool(taken)))
 
 
 # The libraries.
@@ -154,46 +234,135 @@ def _only(module: Any, **wanted: Any) -> None:
 
 @reads("snntorch.Leaky")
 @reads("snntorch.Synaptic")
-def _snntorch(module: Any) -> Neuron:
+@reads("snntorch.RLeaky")
+@reads("snntorch.RSynaptic")
+def _snntorch(module: Any) -> Spiking:
     _only(module, inhibition=False, state_quant=False, graded_spikes_factor=1.0)
-    preset = presets.snntorch_leaky if type(module).__name__ == "Leaky" else presets.snntorch_synaptic
-    return _preset(preset, module, beta=min(max(_plain("beta", module.beta), 0.0), 1.0))
+    preset = presets.snntorch_synaptic if hasattr(module, "alpha") else presets.snntorch_leaky
+    beta = module.beta.clamp(0, 1) if hasattr(module.beta, "clamp") else min(max(module.beta, 0.0), 1.0)
+    neuron, recurrent = _preset(preset, module, beta=beta), None
+    if hasattr(module, "recurrent"):
+        if neuron.reset == "zero" and module.reset_delay:  # RLeaky also drops the current
+            neuron = replace(neuron, reset="gate")
+        if hasattr(module, "V"):
+            neuron = _coupled_to_itself(neuron, _one("V", module.V))
+        else:
+            recurrent = _linear("recurrent", module.recurrent)
+    return _read(neuron, module.threshold, beta, recurrent=recurrent)
+
+
+def _one(name: str, value: Any) -> float:
+    found = _plain(value)
+    if np.ndim(found):
+        raise DomainError(name, found, "must be one number for all neurons")
+    return found
+
+
+def _linear(name: str, layer: Any, **more: Any) -> InnerWeights:
+    if not hasattr(layer, "in_features"):
+        raise DomainError(name, type(layer).__name__, "must be a Linear layer")
+    return InnerWeights(layer.weight, layer.bias, **more)
 
 
 @reads("spikingjelly.IFNode")
 @reads("spikingjelly.LIFNode")
 @reads("spikingjelly.ParametricLIFNode")
 def _spikingjelly(module: Any) -> Spiking:
-    kind = type(module).__name__
-    learned = {"tau": 1 + math.exp(-_plain("w", module.w))} if kind == "ParametricLIFNode" else {}
-    neuron = _preset(presets.spikingjelly_if if kind == "IFNode" else presets.spikingjelly_lif, module, **learned)
-    return Spiking(neuron, time_axis=0 if getattr(module, "step_mode", "s") == "m" else None)
+    rest, leaky = module.v_reset or 0.0, hasattr(module, "tau") or hasattr(module, "w")
+    given = {"v_threshold": module.v_threshold - rest, "v_reset": None if module.v_reset is None else 0.0}
+    if hasattr(module, "w"):
+        given["tau"] = 1 + (-module.w).exp()
+    neuron = _preset(presets.spikingjelly_lif if leaky else presets.spikingjelly_if, module, **given)
+    return _read(neuron, given["v_threshold"], 1 - 1 / given.get("tau", getattr(module, "tau", 1.0)))
+
+
+@reads("spikingjelly.LinearRecurrentContainer")
+def _linear_container(module: Any) -> Spiking | None:
+    """``i_t = W [x_t; y_{t-1}] + b``, then the neurons, or another linear layer and the neurons."""
+    before, node = _contents(module.sub_module)
+    inner = _neuron_of(node)
+    if inner is None:
+        return None
+    weight, bias, inputs = module.rc.weight, module.rc.bias, module.rc.in_features - module.sub_module_out_features
+    parts, parameters = (weight[:, :inputs], weight[:, inputs:]), (None, None)
+    if before is not None:
+        own, parameters = before.weight, (before.weight, before.weight)
+        parts = tuple(own @ part for part in parts)
+        bias = before.bias if bias is None else own @ bias + (0.0 if before.bias is None else before.bias)
+    entry, recurrent = (InnerWeights(part.detach(), None, scaled) for part, scaled in zip(parts, parameters, strict=True))
+    return replace(inner, entry=replace(entry, bias=bias), recurrent=recurrent)
+
+
+@reads("spikingjelly.ElementWiseRecurrentContainer")
+def _element_wise_container(module: Any) -> Spiking | None:
+    """``i_t = x_t + c y_{t-1}``, a coupling of each neuron to itself."""
+    before, node = _contents(module.sub_module)
+    inner = _neuron_of(node)
+    if inner is None or inner.neuron is None:
+        return inner
+    if before is not None:
+        raise DomainError("sub_module", type(module.sub_module).__name__, "must be the neurons alone")
+    return replace(inner, neuron=_coupled_to_itself(inner.neuron, _slope(module.element_wise_function)))
+
+
+def _slope(function: Callable[[Any, Any], Any]) -> float:
+    """``c`` of ``f(y, x) = x + c y``; DomainError for any other function."""
+    import torch
+
+    y, x = torch.tensor([0.0, 1.0, 0.0, 1.0]), torch.tensor([0.0, 0.0, 1.5, -1.5])
+    out = function(y, x)
+    slope = float(out[1] - out[0])
+    if not torch.allclose(out, x + slope * y):
+        raise DomainError("element_wise_function", function, "must be x + c·y with a number c")
+    return slope
+
+
+def _contents(module: Any) -> tuple[Any, Any]:
+    """What a container wraps: a linear layer or None, and the neurons."""
+    parts = list(module) if type(module).__name__ == "Sequential" else [module]
+    if len(parts) == 1:
+        return None, parts[0]
+    if len(parts) != 2 or not hasattr(parts[0], "in_features"):
+        raise DomainError("sub_module", type(module).__name__, "must be neurons, or a Linear layer and neurons")
+    return parts[0], parts[1]
+
+
+def _neuron_of(node: Any) -> Spiking | None:
+    inner = recognise("sub_module", node)
+    if inner is not None and inner.neuron is None:
+        raise DomainError("sub_module", type(node).__name__, inner.reason)
+    return inner
 
 
 @reads("norse.LIFBoxCell")
-def _norse_box(module: Any) -> Neuron:
-    return _preset(presets.norse_lif_box, module.p, module)
-
-
 @reads("norse.LIFCell")
-@reads("norse.LIF", time_axis=0)
-def _norse(module: Any) -> Neuron:
-    return _preset(presets.norse_lif, module.p, module)
+@reads("norse.LIF")
+@reads("norse.LIFRecurrentCell")
+@reads("norse.LIFRecurrent")
+def _norse(module: Any) -> Spiking:
+    p, rest = module.p, _one("v_leak", module.p.v_leak)
+    given = {"v_th": p.v_th - rest, "v_leak": 0.0, "v_reset": _one("v_reset", p.v_reset) - rest}
+    preset = presets.norse_lif if hasattr(p, "tau_syn_inv") else presets.norse_lif_box
+    more = {}
+    if hasattr(module, "recurrent_weights"):
+        more = {"entry": InnerWeights(module.input_weights), "recurrent": InnerWeights(module.recurrent_weights)}
+    return _read(_preset(preset, p, module, **given), given["v_th"], p.tau_mem_inv, **more)
 
 
-@reads("sinabs.LIF", time_axis=1)
-@reads("sinabs.IAF", time_axis=1)
-def _sinabs(module: Any) -> Neuron:
-    taus = {name: getattr(module, f"{name}_calculated", getattr(module, name, None)) for name in ("tau_mem", "tau_syn")}
-    tau_mem, tau_syn = (_plain(name, tau) for name, tau in taus.items())
-    return _preset(presets.sinabs_lif, module, tau_mem=math.inf if tau_mem is None else tau_mem, tau_syn=tau_syn)
-
-
+@reads("sinabs.LIF")
+@reads("sinabs.IAF")
 @reads("sinabs.LIFSqueeze")
 @reads("sinabs.IAFSqueeze")
-def _sinabs_squeezed(module: Any) -> Spiking:
-    batch, steps = (size if size is not None and size > 0 else None for size in (module.batch_size, module.num_timesteps))
-    return Spiking(_sinabs(module), time_axis=1, batch_size=batch, steps=steps)
+@reads("sinabs.LIFRecurrent")
+@reads("sinabs.IAFRecurrent")
+def _sinabs(module: Any) -> Spiking:
+    taus = {name: getattr(module, f"{name}_calculated", getattr(module, name, None)) for name in ("tau_mem", "tau_syn")}
+    tau: Any = math.inf if taus["tau_mem"] is None else taus["tau_mem"]
+    neuron = _preset(presets.sinabs_lif, module, tau_mem=tau, tau_syn=taus["tau_syn"])
+    connected = getattr(module, "rec_connect", None)
+    recurrent = None if connected is None else _linear("rec_connect", connected, at_first=False)
+    decay = (-1 / tau).exp() if hasattr(tau, "exp") else tau
+    return _read(neuron, module.spike_threshold, decay, recurrent=recurrent)
 
 
 @reads("stork.LIFGroup")
@@ -203,4 +372,6 @@ def _stork(module: Any) -> Neuron:
 
 
 _THRESHOLDS = {"snntorch": "threshold", "spikingjelly": "v_threshold", "norse": "p", "sinabs": "spike_threshold"}
-_INTEGRATE = {"LI", "LICell", "LIBoxCell", "ExpLeak", "ExpLeakSqueeze"}  # of Norse and sinabs, for readouts
+_INTEGRATE = {"LI", "LICell", "LIBoxCell", "LILinearCell", "ExpLeak", "ExpLeakSqueeze"}  # of Norse and sinabs, for readouts
+_SEQUENCES = {"LeakyParallel", "LeakyKernel", "StateLeaky", "LinearLeaky", "AssociativeLeaky"}  # of snnTorch, all steps at once
+_OPTIONAL = {"StateLeaky", "LinearLeaky"}  # of snnTorch, which return membranes unless ``output`` is set

@@ -86,11 +86,13 @@ def integrators(traced: Trace) -> list[tuple[str, str]]:
 
 def checked(recorder: Recorder, notes: list[str]) -> dict[str, Watched]:
     """The recorded layers; DomainError, with the notes, if a neuron did not step as its attributes say."""
-    try:
-        with full_precision():
-            return recorder.results()
-    except DomainError as error:
-        raise DomainError(error.argument, error.value, "; ".join([error.rule, *notes])) from None
+    with full_precision():
+        found = recorder.results()
+    for name, seen in found.items():
+        if seen.reason:
+            module = recorder.layers[name].layer.module
+            raise DomainError("model", f"{name}: {type(module).__name__}", "; ".join([seen.reason, *notes]))
+    return found
 
 
 def notes_on_steps(traced: Trace, steps: int | None) -> list[str]:

@@ -75,6 +75,7 @@ class TracedLayer:
 
     @property
     def neuron(self) -> Neuron:
+        assert self.spiking.neuron is not None
         return self.spiking.neuron
 
     @property

@@ -142,6 +142,11 @@ class _Walk:
         if not self.spiking:
             rule = "has no spiking layer of snnTorch, SpikingJelly, Norse or sinabs, and none registered by vf.init.reads"
             raise DomainError("model", type(model).__name__, rule)
+        for name, (module, known) in self.spiking.items():
+            if known.neuron is None:
+                refuse(name, module, known.reason)
+            if known.recurrent is not None or known.neuron.heterogeneous:
+                refuse(name, module, "has recurrent weights, or neurons that differ: not supported in a model")
         self.record = record
         self.running: list[str] = []
         self.provenance = Provenance(self._place)

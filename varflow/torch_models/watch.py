@@ -1,21 +1,23 @@
 """Membranes and spikes of a layer, from the currents into its neurons and the spikes they return.
 
 The membrane at the spike test is reconstructed by the neuron's update, so that it is the same quantity for libraries that
-return it before or after the reset. If the implied spikes differ from those returned, the module does not step as its
-attributes say, which raises DomainError.
+return it before or after the reset. Where the neuron is not known, or the spikes that it implies differ from those returned,
+only spikes are measured.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from varflow._checks import DomainError
+from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.simulation.neurons import Cells, fired, go_on
+from varflow.torch_models.inner_weights import InnerWeights
 from varflow.torch_models.prediction import split_steps
 from varflow.torch_models.traced import TracedLayer
 
@@ -29,8 +31,9 @@ DISAGREEING = 1e-3, 5e-2  # fraction of spikes that may differ by rounding, in s
 @dataclass(frozen=True, slots=True)
 class Watched:
     """Measurements of one layer: ``firing_rate`` (steps, inputs); ``variance`` and ``mean`` of the membranes over neurons
-    (steps,), averaged over at most ``FOLLOWED`` inputs; ``alive`` (inputs,), whether it spikes late; the fractions of neurons
-    that never and always spike; ``width``.
+    (steps,), averaged over at most ``FOLLOWED`` inputs, NaN if they are not known; ``alive`` (inputs,), whether it spikes late;
+    the fractions of neurons that never and always spike; ``width``; ``reason``, in words that follow the layer's name, why
+    its membranes are not known although its equations are.
     """
 
     firing_rate: np.ndarray
@@ -40,6 +43,7 @@ class Watched:
     dead_fraction: float
     saturated_fraction: float
     width: int
+    reason: str = ""
 
 
 class Recorder:
@@ -59,63 +63,103 @@ class Recorder:
 
 
 class _Follower:
-    """One layer's sums; spikes are summed at once, membranes a few steps at a time."""
+    """One layer's sums of spikes, and its membranes, if its neuron is known."""
 
     def __init__(self, layer: TracedLayer):
-        self.layer, self.neuron = layer, layer.neuron
+        self.layer = layer
+        self.axes = _axes_of_a_step(layer)
+        self.membranes = None if layer.spiking.neuron is None else _Membranes(layer)
+        self.each: Any = None
+        self.ones: Any = None
+        self.stride = 1
+        self.counts: Any = None  # number of steps and inputs with a spike, per neuron
+        self.spikes: list[Any] = []  # per step: sums over the neurons, one entry per input
+
+    def call(self, current: Any, spikes: Any) -> None:
+        spiking, known = self.layer.spiking, self.membranes
+        if known is not None:
+            known.halves |= current.dtype.itemsize < 4
+            current = current if spiking.entry is None else spiking.entry(_in_single(current))
+        if spiking.time_axis is None:
+            return self._step(current, spikes)
+        several = split_steps(spiking, spikes).unbind()
+        for step in zip(split_steps(spiking, current).unbind() if known else several, several, strict=True):
+            self._step(*step)
+
+    def _step(self, current: Any, spikes: Any) -> None:
+        S = _flat(spikes, self.axes)
+        if self.counts is None:
+            self.each, self.ones = map(S.new_ones, S.shape)
+            self.counts, self.stride = S.new_zeros(S.shape[1]), -(-len(S) // FOLLOWED)
+        self.spikes.append(S.mv(self.ones))
+        self.counts.addmv_((S > 0).to(S.dtype).T, self.each)
+        if self.membranes is not None:
+            shape = spikes.shape[1:] if len(spikes.shape) > self.axes else spikes.shape
+            self.membranes.step(_flat(current, self.axes)[:: self.stride], S[:: self.stride], shape)
+
+    def result(self) -> Watched:
+        S, counts = _numbers(torch.stack(self.spikes)), _numbers(self.counts)
+        (width,) = counts.shape
+        never, always = (np.count_nonzero(counts == number) / width for number in (0, S.size))
+        variance = mean = np.full(len(S), math.nan)
+        reason = "" if self.membranes is None else self.membranes.unlike(self.layer.neuron)
+        if self.membranes is not None and not reason:
+            variance, mean = self.membranes.moments()
+        alive = S[late_steps(len(S))].max(0) > 0
+        return Watched(S / width, variance, mean, alive, never, always, width, reason)
+
+
+class _Membranes:
+    """Sums of the membranes of some inputs, stepped a few steps at a time."""
+
+    def __init__(self, layer: TracedLayer):
+        self.spiking, self.neuron = layer.spiking, layer.neuron
         self.cells: Any = None
         self.filtered: Any = 0.0  # current of the synapse
         self.before: Any = None  # membranes and spikes of the last step
-        weight = layer.weights[0]
-        self.axes = 1 if hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
-        self.several = layer.neuron.reset_rule.counts
-        self.each: Any = None
+        self.shape: Any = None  # of one input at one step
         self.ones: Any = None
-        self.stride, self.halves = 1, False
-        self.counts: Any = None  # number of steps and inputs with a spike, per neuron
-        self.spikes: list[Any] = []  # per step: sums over the neurons, one entry per input
+        self.halves = False
         self.pending: list[tuple[Any, Any]] = []  # per step: currents and spikes of the followed inputs
         self.sums: list[Any] = []  # of H over the neurons, shape (steps, followed)
         self.norms: list[Any] = []  # of H over neurons and followed inputs, shape (steps,)
         self.differing: list[Any] = []  # norms of returned minus implied spikes
 
-    def call(self, current: Any, spikes: Any) -> None:
-        spiking = self.layer.spiking
-        self.halves |= current.dtype.itemsize < 4
-        if spiking.time_axis is None:
-            self._step(_flat(current, self.axes), _flat(spikes, self.axes))
-        else:
-            for step in zip(split_steps(spiking, current), split_steps(spiking, spikes), strict=True):
-                self._step(*(_flat(values, self.axes) for values in step))
-
-    def _step(self, current: Any, S: Any) -> None:
-        S = S.to(current.dtype)
-        if self.counts is None:
-            self.each, self.ones = map(S.new_ones, S.shape)
-            self.counts, self.stride = S.new_zeros(S.shape[1]), -(-len(S) // FOLLOWED)
-        self.spikes.append(S.mv(self.ones))
-        self.counts.addmv_(((S > 0).to(S.dtype) if self.several else S).T, self.each)
-        followed = current[:: self.stride].clone(), S[:: self.stride].clone()  # views would keep all inputs in memory
-        self.pending.append(followed)
-        if len(self.pending) * followed[0].numel() >= PENDING:
+    def step(self, current: Any, spikes: Any, shape: Any) -> None:
+        self.shape = shape
+        self.pending.append((current.clone(), spikes.clone()))  # views would keep all inputs in memory
+        if len(self.pending) * spikes.numel() >= PENDING:
             self._continue()
 
     def _continue(self) -> None:
         """Step the membranes through the buffered steps."""
         if not self.pending:
             return
-        H, S = map(torch.stack, zip(*self.pending, strict=True))
+        H, S = (torch.stack(values) for values in zip(*self.pending, strict=True))
         self.pending.clear()
-        self.cells = self.cells or Cells.of([self.neuron], H.device, H.dtype)
-        for current, spikes in zip(H.unbind(), S.unbind(), strict=True):
+        if self.cells is None:
+            self.cells, self.ones = self._cells(H), H.new_ones(H.shape[-1])
+        for current, spikes in zip(H.unbind(), S.to(H.dtype).unbind(), strict=True):
             self._to_membrane(current, spikes)
         norm = torch.linalg.vector_norm
         self.sums.append(H @ self.ones)
         self.norms.append(norm(H.flatten(1), dim=1))
         self.differing.append(norm(fired(H, self.cells).sub_(S)))
 
+    def _cells(self, like: Any) -> Cells:
+        """The neurons, each with its own threshold and decay."""
+        cells, rule = Cells.of([self.neuron], like.device, like.dtype), self.neuron.reset_rule
+        own = {name: value.to(like).expand(self.shape).reshape(1, -1) for name, value in self.spiking.values.items()}
+        if not own:
+            return cells
+        cells = replace(cells, **own)
+        taken = (1.0 if rule.delayed else cells.decay) * rule.threshold * cells.threshold
+        return replace(cells, subtracted=taken if rule.threshold else None)
+
     def _to_membrane(self, current: Any, spikes: Any) -> None:
         """Turn a current into the membrane at the spike test, in place, given the returned spikes of the step before."""
+        if self.spiking.recurrent is not None:
+            self._add_recurrent(self.spiking.recurrent, current)
         if decay := self.neuron.synaptic_decay:
             self.filtered = decay * self.filtered + current
             current.copy_(self.filtered)
@@ -125,29 +169,43 @@ class _Follower:
             go_on(current, membranes, fired_before, self.cells)
         self.before = current, spikes
 
-    def result(self) -> Watched:
-        self._continue()
-        cat, stack = torch.cat, torch.stack
-        S, H, norm, counts = map(_numbers, (stack(self.spikes), cat(self.sums), cat(self.norms), self.counts))
-        (width,), followed = counts.shape, H.shape[1]
-        self._check(width * H.size)
+    def _add_recurrent(self, weights: InnerWeights, current: Any) -> None:
+        if self.before is None and not weights.at_first:
+            return
+        spikes = torch.zeros_like(current) if self.before is None else self.before[1]
+        current += weights(spikes.unflatten(-1, (-1, weights.fan_in))).flatten(1)
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Variance over neurons and mean at every step."""
+        H, norm = (_numbers(torch.cat(values)) for values in (self.sums, self.norms))
+        width, followed = len(self.ones), H.shape[1]
         mean = H / width
         squares = norm**2 / followed - width * (mean**2).mean(1)
-        variance, alive = np.maximum(squares, 0) / max(width - 1, 1), S[late_steps(len(S))].max(0) > 0
-        never, always = (np.count_nonzero(counts == number) / width for number in (0, S.size))
-        return Watched(S / width, variance, mean.mean(1), alive, never, always, width)
+        return np.maximum(squares, 0) / max(width - 1, 1), mean.mean(1)
 
-    def _check(self, spikes: int) -> None:
+    def unlike(self, neuron: Neuron) -> str:
+        """Words if the spikes are not those of the neuron."""
+        self._continue()
+        spikes = len(self.ones) * sum(values.numel() for values in self.sums)
         disagreeing = float(sum(norm**2 for norm in self.differing)) / spikes
-        if disagreeing > DISAGREEING[self.halves]:
-            rule = f"does not step as {self.layer.neuron} from rest: {100 * disagreeing:.3g} % of its spikes are others"
-            raise DomainError("model", f"{self.layer.neuron_name}: {type(self.layer.module).__name__}", rule)
+        if disagreeing <= DISAGREEING[self.halves]:
+            return ""
+        return f"does not step as {neuron} from rest: {100 * disagreeing:.3g} % of its spikes are others"
+
+
+def _axes_of_a_step(layer: TracedLayer) -> int:
+    """Number of axes of one input at one step."""
+    weight = layer.weights[0] if layer.weights else None
+    return 1 if weight is None or hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
+
+
+def _in_single(values: Any) -> Any:
+    return values if values.dtype.itemsize >= 4 and values.is_floating_point() else values.float()
 
 
 def _flat(values: Any, axes: int) -> Any:
     """Shape (inputs, neurons), at least in single precision."""
-    rows = values.flatten(1) if values.dim() > axes else values.flatten()[None]
-    return rows if rows.dtype.itemsize >= 4 else rows.float()
+    return _in_single(values.flatten(1) if values.dim() > axes else values.flatten()[None])
 
 
 def _numbers(values: Any) -> np.ndarray:
