@@ -74,7 +74,7 @@ def check(module, std=1.5, n=N):
     """The spikes are those of what was read, and of nothing else."""
     torch.manual_seed(2)
     spiking, currents = recognise("lif", module), given(std, n)
-    assert spiking is not None and spiking.neuron is not None, spiking.reason
+    assert spiking.neuron is not None, spiking.reason
     spikes, states = run(module, spiking, currents)
     assert 0.02 < spikes.mean() < 0.9
     seen = watched(module, spiking, currents, spikes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from varflow._checks import DomainError, instance, integer, probability
+from varflow._checks import DomainError, instance, integer, probability, scalar, scale
 from varflow._display import percent
 from varflow._progress import Progress, check_progress
 from varflow.init.fans import fan_in as fan_in_of
@@ -16,7 +16,7 @@ from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
-from varflow.model.over_neurons import OverNeurons, mean_of, times
+from varflow.model.over_neurons import OverNeurons, mean_of, over_neurons, times
 from varflow.results import Initialization
 from varflow.theory.finite_width import finite_width
 from varflow.theory.fixed_points import critical_gain, saddle_node
@@ -148,7 +148,8 @@ def _threshold_and_scale(threshold: Any, neuron: Neuron | None, steps: int) -> t
             raise DomainError("threshold", threshold, "is missing: give a threshold or a neuron")
         if steps > 1:
             raise DomainError("steps", steps, "must be 1 without a neuron: a memoryless one repeats the first step")
-        return Neuron(threshold).threshold, 1.0
+        one = threshold if over_neurons(threshold) else scalar("threshold", scale("threshold", threshold))
+        return Neuron(one).threshold, 1.0
     _agrees(threshold, instance("neuron", neuron, Neuron))
     if steps > 1:
         raise DomainError("steps", steps, "must be 1 for a memoryless neuron: every step repeats the first")
