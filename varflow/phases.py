@@ -15,7 +15,7 @@ from varflow.campaign.campaign import campaign_of
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
-from varflow.model.neurons import Neuron
+from varflow.model.neurons import Neuron, one_threshold
 from varflow.model.over_neurons import OverNeurons, mean_of, over_neurons, written
 from varflow.results import PhaseDiagram
 from varflow.theory.chain import SpikeChain
@@ -101,7 +101,7 @@ def _thresholds(value: Any) -> list[Any]:
     listed = _listed(value)
     if not any(map(over_neurons, listed)):
         return np.unique(scale("threshold", value)).tolist()
-    found = sorted({Neuron(theta).threshold for theta in listed}, key=mean_of)
+    found = sorted({one_threshold(theta) for theta in listed}, key=mean_of)
     for below, theta in pairwise(found):
         if mean_of(theta) == mean_of(below):
             rule = f"has the mean of {written(below)}, so that they share a place on the axis: give them in two calls"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from varflow._checks import DomainError, instance, integer, probability, scalar, scale
+from varflow._checks import DomainError, instance, integer, probability
 from varflow._display import percent
 from varflow._progress import Progress, check_progress
 from varflow.init.fans import fan_in as fan_in_of
@@ -15,8 +15,8 @@ from varflow.init.inverse import corrected_gain, smallest_width
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.network import Network
-from varflow.model.neurons import Neuron
-from varflow.model.over_neurons import OverNeurons, mean_of, over_neurons, times
+from varflow.model.neurons import Neuron, one_threshold
+from varflow.model.over_neurons import OverNeurons, mean_of, times
 from varflow.results import Initialization
 from varflow.theory.finite_width import finite_width
 from varflow.theory.fixed_points import critical_gain, saddle_node
@@ -148,8 +148,7 @@ def _threshold_and_scale(threshold: Any, neuron: Neuron | None, steps: int) -> t
             raise DomainError("threshold", threshold, "is missing: give a threshold or a neuron")
         if steps > 1:
             raise DomainError("steps", steps, "must be 1 without a neuron: a memoryless one repeats the first step")
-        one = threshold if over_neurons(threshold) else scalar("threshold", scale("threshold", threshold))
-        return Neuron(one).threshold, 1.0
+        return one_threshold(threshold), 1.0
     _agrees(threshold, instance("neuron", neuron, Neuron))
     if steps > 1:
         raise DomainError("steps", steps, "must be 1 for a memoryless neuron: every step repeats the first")
@@ -157,7 +156,7 @@ def _threshold_and_scale(threshold: Any, neuron: Neuron | None, steps: int) -> t
 
 
 def _agrees(threshold: Any, neuron: Neuron) -> None:
-    if threshold is not None and Neuron(threshold).threshold != neuron.threshold:
+    if threshold is not None and one_threshold(threshold) != neuron.threshold:
         raise DomainError("threshold", threshold, f"conflicts with the neuron's {neuron.threshold:g}: give one of them")
 
 

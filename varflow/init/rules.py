@@ -7,7 +7,7 @@ from typing import Any
 from varflow._checks import LARGEST_SCALE, DomainError, non_negative, positive_scale, scalar, scale
 from varflow.init.gains import gain as preserving_gain
 from varflow.model.distributions import distribution as as_distribution
-from varflow.model.neurons import Neuron
+from varflow.model.neurons import one_threshold
 
 __all__ = ["RULES", "gain_by_rule"]
 
@@ -38,7 +38,7 @@ def gain_by_rule(
     >>> [round(vf.gain_by_rule(rule, 1.0), 6) for rule in ("preserving", "kaiming", 2.5)]
     [2.510573, 1.414214, 2.5]
     """
-    theta, m_g = Neuron(threshold).threshold, scalar("mean_gain", scale("mean_gain", mean_gain))
+    theta, m_g = one_threshold(threshold), scalar("mean_gain", scale("mean_gain", mean_gain))
     sigma_b, law = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std))), as_distribution(distribution)
     if not isinstance(rule, str) or rule not in RULES:
         return number(rule)

@@ -23,10 +23,10 @@ from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Any
 
 from varflow._checks import DomainError, flag, instance, integer, non_negative, numbers, positive_scale, scalar, scale
-from varflow.model.over_neurons import OverNeurons, differs, values_of
+from varflow.model.over_neurons import OverNeurons, differs, over_neurons, values_of
 from varflow.model.resets import Reset, named, rule_of
 
-__all__ = ["Neuron", "equal_neurons"]
+__all__ = ["Neuron", "equal_neurons", "one_threshold"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +151,13 @@ def equal_neurons(neuron: Any, instead: str) -> Neuron:
     return neuron
 
 
+def one_threshold(value: Any) -> float | OverNeurons:
+    """A number or a distribution over neurons. An array is none, as elsewhere it means several thresholds."""
+    return OverNeurons.of("threshold", value) if over_neurons(value) else scalar("threshold", scale("threshold", value))
+
+
 def _threshold(value: Any) -> float | OverNeurons:
-    if differs(value):
-        return OverNeurons.of("threshold", value)
-    return scalar("threshold", scale("threshold", value))
+    return OverNeurons.of("threshold", value) if differs(value) else one_threshold(value)
 
 
 def _decay(value: Any) -> float | OverNeurons:
