@@ -529,3 +529,29 @@ def test_a_chain_says_what_it_is_of():
         "SpikeChain of 2 layers of widths 20 to 30:"
     )
     assert repr(vf.SpikeChain(vf.Network(width=9, depth=1, gain=2.0))).startswith("SpikeChain of 1 layer of width 9:")
+
+
+@pytest.mark.parametrize(("threshold", "width", "gain"), [(1.0, 100, 3.25), (1.0, 100, 2.7), (0.7, 12, 2.0), (0.3, 40, 0.9)])
+def test_survival_over_a_million_layers(threshold, width, gain):
+    """Beyond its own layers a chain follows powers of the full matrix restricted to living counts."""
+    counts = np.arange(1, width + 1)
+    p = scipy.stats.norm.sf(threshold / gain * np.sqrt(width / counts))
+    matrix = scipy.stats.binom.pmf(counts, width, p[:, None])
+    first = scipy.stats.binom.pmf(counts, width, scipy.stats.norm.sf(threshold))
+    chain = vf.SpikeChain(network(width, 1, gain, threshold))
+    for depth in (2, 40, 3000, 900_000):
+        expected = float(first @ np.linalg.matrix_power(matrix, depth - 1).sum(axis=1))
+        assert chain.survival(depth) == pytest.approx(expected, rel=1e-9, abs=1e-290)
+    if 0.01 < expected < 0.999:
+        assert chain.survival(890_000) != pytest.approx(expected, rel=1e-6)
+
+
+def test_neurons_that_fire_at_rest_do_not_die_in_a_million_layers():
+    alive = [vf.SpikeChain(network(5, 1, 2.0, -0.2)).survival(depth) for depth in (300, 900_000)]
+    assert alive[0] == pytest.approx(alive[1], rel=1e-11)
+    assert 0.5 < alive[1] < 0.999
+
+
+def test_a_survival_that_would_take_minutes_is_refused():
+    with pytest.raises(DomainError, match=r"depth=900000 is too large at width 2000000000: take fewer layers or neurons"):
+        vf.SpikeChain(network(2 * 10**9, 1)).survival(900_000)

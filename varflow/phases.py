@@ -12,13 +12,12 @@ from varflow._checks import DomainError, frozen, integer, scale
 from varflow._progress import check_progress
 from varflow.campaign import Block, Campaign, Run
 from varflow.campaign.campaign import campaign_of
+from varflow.init.inverse import survival_at
 from varflow.init.rules import RULES, gain_by_rule, number
 from varflow.model.distributions import distribution
-from varflow.model.network import Network
-from varflow.model.neurons import Neuron, one_threshold
+from varflow.model.neurons import one_threshold
 from varflow.model.over_neurons import OverNeurons, mean_of, over_neurons, written
 from varflow.results import PhaseDiagram
-from varflow.theory.chain import SpikeChain
 from varflow.theory.fixed_points import saddle_node
 
 __all__ = ["phase_diagram", "survivals"]
@@ -121,8 +120,7 @@ def _blocks(thresholds: list[Any], gains: list[float], width: int, depth: int) -
 
 def survivals(thresholds: list[Any], gains: list[float], width: int, depth: int) -> list[float]:
     """The probability that a network is alive at its last layer, for each threshold with its gain."""
-    networks = (Network(width=width, depth=depth, gain=g, neuron=Neuron(t)) for t, g in zip(thresholds, gains, strict=True))
-    return [SpikeChain(network, rare=0.0).survival() for network in networks]
+    return [survival_at(t, g, width, depth) for t, g in zip(thresholds, gains, strict=True)]
 
 
 def _listed(value: Any) -> list[Any]:

@@ -80,7 +80,7 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
     target = probability("survival_target", survival_target, open_ends=True)
 
     def solve(t: Threshold) -> float:
-        survival = lambda g: _survival(t, g, width, depth, weights)  # noqa: E731
+        survival = lambda g: survival_at(t, g, width, depth, weights)  # noqa: E731
         best = survival(LIMIT * mean_of(t))
         if best < target:
             rule = f"is not attainable at width {width}, depth {depth}: the highest survival at any gain is {best:.4g}"
@@ -182,7 +182,7 @@ def largest_threshold(*, width: Any, depth: int, survival_target: float = 0.99, 
 
     def solve(n: float) -> float:
         whole = int(n)
-        lack = lambda t: target - _survival(t, rule(t), whole, depth)  # noqa: E731
+        lack = lambda t: target - survival_at(t, rule(t), whole, depth)  # noqa: E731
         if lack(1e-6) > 0:
             why = f"is not attainable at width {whole}, depth {depth}: for θ → 0 survival is {target - lack(1e-6):.4g}"
             raise DomainError("survival_target", target, why)
@@ -228,7 +228,7 @@ def smallest_width(*, threshold: Any, depth: int, survival_target: float = 0.99,
 
     def solve(t: Threshold) -> float:
         g = float(preserving_gain(threshold=t)) if fixed is None else fixed
-        enough = lambda n: _survival(t, g, n, depth) >= target  # noqa: E731
+        enough = lambda n: survival_at(t, g, n, depth) >= target  # noqa: E731
         hi = 1
         while hi < WIDEST and not enough(hi):
             hi = min(2 * hi, WIDEST)
@@ -319,8 +319,9 @@ def _chain(theta: Threshold, g: float, width: int, depth: int, weights: Any = "n
     return SpikeChain(Network(width=width, depth=depth, gain=g, neuron=Neuron(theta), weights=weights), rare=0.0)
 
 
-def _survival(theta: Threshold, g: float, width: int, depth: int, weights: Any = "normal") -> float:
-    return _chain(theta, g, width, depth, weights).survival()
+def survival_at(theta: Threshold, g: float, width: int, depth: int, weights: Any = "normal") -> float:
+    """``P(K_depth > 0)`` in a network of equal layers; a survival below 1e-3 can come out too small."""
+    return _chain(theta, g, width, 1, weights).survival(depth)
 
 
 def _logit_excess(survival: float, target: float) -> float:

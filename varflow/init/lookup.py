@@ -18,7 +18,7 @@ from varflow.model.network import Network
 from varflow.model.neurons import Neuron, one_threshold
 from varflow.model.over_neurons import OverNeurons, mean_of, times
 from varflow.results import Initialization
-from varflow.theory.finite_width import finite_width
+from varflow.theory.chain import SpikeChain
 from varflow.theory.fixed_points import critical_gain, saddle_node
 from varflow.theory.maps import multiplier as map_multiplier
 from varflow.theory.stable import stable_variance
@@ -236,7 +236,7 @@ def _finite(theta: float | OverNeurons, g: float, variance: float, n: int, depth
     depth = integer("depth", depth, minimum=1)
     unit = math.sqrt(variance)  # of all potentials, so that the drive has variance 1
     inner = times(theta, 1 / unit)
-    survival = float(finite_width(Network(width=n, depth=depth, gain=g / unit, neuron=Neuron(inner))).survival[-1])
+    survival = _survival(inner, g / unit, n, depth)
     known = {"width": n, "depth": depth, "survival": survival, "words": []}
     if depth == 1:
         return known
@@ -260,14 +260,18 @@ def _finite(theta: float | OverNeurons, g: float, variance: float, n: int, depth
             f"{named} already keeps {100 * target:g} % of networks of width {n} alive at layer {depth}; the corrected gain, "
             f"the smallest that does, is lower and would lower the variance from {now:.4g} to {V:.4g}: no correction is needed"
         ]
-    at = Network(width=n, depth=depth, gain=corrected / unit, neuron=Neuron(inner))
-    return known | {"corrected_gain": corrected, "corrected_survival": float(finite_width(at).survival[-1])}
+    return known | {"corrected_gain": corrected, "corrected_survival": _survival(inner, corrected / unit, n, depth)}
+
+
+def _survival(theta: float | OverNeurons, g: float, width: int, depth: int) -> float:
+    """At the last layer, with the tails that small survivals need."""
+    return SpikeChain(Network(width=width, depth=1, gain=g, neuron=Neuron(theta))).survival(depth)
 
 
 def _width_words(theta: float | OverNeurons, g: float, depth: int, target: float) -> str:
     """The width at which no correction would be needed."""
     try:
         width = smallest_width(threshold=theta, depth=depth, survival_target=target, gain=g)
-    except DomainError:
-        return "without it no width suffices"
+    except DomainError as refusal:
+        return "without it no width suffices" if refusal.argument == "threshold" else "without it a larger width is needed"
     return f"without it, width {width} would be needed"

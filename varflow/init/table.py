@@ -12,11 +12,8 @@ from varflow._progress import check_progress
 from varflow.campaign import Block, Campaign, Run
 from varflow.campaign.campaign import campaign_of
 from varflow.init.gains import gain as preserving_gain
-from varflow.init.inverse import corrected_gain
-from varflow.model.network import Network
-from varflow.model.neurons import Neuron
+from varflow.init.inverse import corrected_gain, survival_at
 from varflow.results import CorrectedGain, CorrectedGainTable
-from varflow.theory.chain import SpikeChain
 from varflow.theory.stable import stable_variance
 
 __all__ = ["corrected_gain_table", "row"]
@@ -91,7 +88,7 @@ def row(threshold: float, width: int, depth: int, survival_target: float) -> dic
     """The fields of one :class:`varflow.results.CorrectedGain`."""
     paper = float(preserving_gain(threshold=threshold))
     asked = {"threshold": threshold, "width": width, "depth": depth, "survival_target": survival_target}
-    found = {"paper_gain": paper, "survival_at_paper_gain": _survival(threshold, paper, width, depth)}
+    found = {"paper_gain": paper, "survival_at_paper_gain": survival_at(threshold, paper, width, depth)}
     try:
         corrected = float(corrected_gain(**asked))
     except DomainError:  # not attainable at any gain
@@ -101,15 +98,10 @@ def row(threshold: float, width: int, depth: int, survival_target: float) -> dic
         | found
         | {
             "corrected_gain": corrected,
-            "corrected_survival": _survival(threshold, corrected or paper, width, depth),
+            "corrected_survival": survival_at(threshold, corrected or paper, width, depth),
             "variance": float(stable_variance(threshold=threshold, gain=corrected)) if corrected else 0.0,
         }
     )
-
-
-def _survival(theta: float, gain: float, width: int, depth: int) -> float:
-    network = Network(width=width, depth=depth, gain=gain, neuron=Neuron(theta))
-    return SpikeChain(network, rare=0.0).survival()
 
 
 def _listed(argument: str, value: Any) -> list[Any]:

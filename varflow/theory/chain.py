@@ -20,13 +20,14 @@ from varflow.theory.counts import STEP, CountGrid, CountLaw, count_grid
 from varflow.theory.firing import firing
 from varflow.theory.layers import Layer, layers, one_step, tails
 from varflow.theory.merged_counts import Matrix, merged
-from varflow.theory.quasi_stationary import Lifetime, QuasiStationary, quasi_stationary, settled, whole_kernel
+from varflow.theory.quasi_stationary import Lifetime, QuasiStationary, alive_after, quasi_stationary, settled, whole_kernel
 from varflow.theory.spike_counts import Count, counts_of
 from varflow.theory.stationary import Stationary, layers_until_silence, stationary
 
 __all__ = ["SpikeChain", "equal_layers"]
 
 RARE = 1e-3  # survival below which the chain keeps its whole tails, where rare survivors come from
+DEEPEST = 1e10  # spike counts × layers of a survival beyond the chain's own layers: above, it can take minutes
 WIDEST_MERGE = 2000  # 32 MB for each transition matrix
 FINEST, COARSEST = 0.05, 1.0  # steps of the grid of wide layers: finer gains nothing, coarser loses digits (1e-9 at 1)
 
@@ -79,7 +80,7 @@ class SpikeChain:
 
     def __init__(self, network: Network, *, step: float = STEP, rare: float = RARE):
         self.network = network
-        step, rare = scalar("step", positive("step", step)), probability("rare", rare)
+        step, self._rare = scalar("step", positive("step", step)), probability("rare", rare)
         if not FINEST <= step <= COARSEST:
             rule = f"must lie between {FINEST:g} and {COARSEST:g} standard deviations of a binomial count"
             raise DomainError("step", step, rule)
@@ -91,7 +92,7 @@ class SpikeChain:
         if wide := [count.width for count in self.counts if count.merge and count.width > WIDEST_MERGE]:
             raise DomainError("width", wide[0], f"must be at most {WIDEST_MERGE} for merges, whose transition matrix is kept")
         self._propagate_with(TAIL)
-        if min(mass[1:].sum() for mass in self._masses) < rare:
+        if min(mass[1:].sum() for mass in self._masses) < self._rare:
             self._propagate_with(WHOLE_TAIL)
 
     def __repr__(self) -> str:
@@ -168,8 +169,27 @@ class SpikeChain:
         return tuple(CountLaw(grid.counts, frozen(mass), grid.width) for mass, grid in zip(masses, grids, strict=False))
 
     def survival(self, depth: int | None = None) -> float:
-        """``P(K_depth > 0)``: the probability that layer ``depth`` has at least one spike."""
-        return min(float(self.masses(depth)[-1][1:].sum()), 1.0)
+        """``P(K_depth > 0)``: the probability that layer ``depth`` has at least one spike.
+
+        Beyond the network's own depth, layers are not stored: a network of one layer serves for any depth of equal ones.
+
+        Raises
+        ------
+        DomainError
+            For a depth beyond the network's if its layers differ, or if depth and width are both so large that this would take
+            minutes.
+        """
+        wanted = self.network.depth if depth is None else integer("depth", depth, minimum=1)
+        if wanted <= self.network.depth or not self.homogeneous:
+            return min(float(self.masses(wanted)[-1][1:].sum()), 1.0)
+        last, beyond = self._masses[-1], wanted - self.network.depth
+        if beyond > DEEPEST / len(last):
+            rule = f"is too large at width {self.network.widths[-1]}: take fewer layers or neurons"
+            raise DomainError("depth", wanted, rule)
+        alive = alive_after(self.kernel, last, beyond)
+        if alive < self._rare and self.kernel.tail < WHOLE_TAIL:
+            alive = alive_after(self.kernel.with_tail(WHOLE_TAIL), last, beyond)
+        return min(alive, 1.0)
 
     def masses(self, depth: int | None = None) -> list[np.ndarray]:
         """The distributions of layers 1 … ``depth`` as vectors on the layers' count grids."""

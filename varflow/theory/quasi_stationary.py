@@ -23,6 +23,7 @@ __all__ = [
     "SMALLEST",
     "Lifetime",
     "QuasiStationary",
+    "alive_after",
     "depth_of",
     "eigenvalues",
     "quasi_stationary",
@@ -130,11 +131,35 @@ def settled(kernel: Kernel, inside: np.ndarray, start: np.ndarray) -> tuple[np.n
         escape = left / (left + stay)
         mass = KEPT * mass + (1 - KEPT) * following / stay
         change = abs(escape - before)
-        shrink = min(change / change_before, 1.0) if change_before > 0 else 1.0
-        enough = change * shrink <= TOLERANCE * escape * (1 - shrink) or change <= 4e-16 * escape
-        if enough and np.abs(mass - previous).sum() < SETTLED:
+        if _steady(escape, change, change_before) and np.abs(mass - previous).sum() < SETTLED:
             return np.where(mass > SMALLEST, mass, 0.0), escape, stay / (left + stay)
     raise ConvergenceError(f"the quasi-stationary distribution did not settle within {LONGEST} layers", mass)
+
+
+def alive_after(kernel: Kernel, mass: np.ndarray, layers: int) -> float:
+    """``P(K > 0)`` so many layers later. Once the distribution given life has settled, survival falls by ``1 - r`` per layer.
+
+    Where silence is not absorbing, the distribution itself settles.
+    """
+    absorbing = bool(kernel.p[0] == 0)
+    lives = np.where(absorbing & (kernel.target.counts == 0), 0.0, 1.0)
+    mass, silent, change = mass * lives, 0.0, 0.0
+    for left in range(layers - 1, -1, -1):
+        previous, before, change_before = mass, silent, change
+        following = kernel.push(mass)
+        if (alive := float((mass := following * lives).sum())) < SMALLEST:
+            return 0.0
+        silent = float(following[0] / following.sum())
+        change = abs(silent - before)
+        if _steady(silent, change, change_before) and np.abs(mass / alive - previous / previous.sum()).sum() < SETTLED:
+            return float(mass[1:].sum()) * (float(np.exp(left * np.log1p(-silent))) if absorbing else 1.0)
+    return float(mass[1:].sum())
+
+
+def _steady(value: float, change: float, before: float) -> bool:
+    """Whether changes that shrink geometrically, the last two being ``before`` and ``change``, add up to a negligible one."""
+    shrink = min(change / before, 1.0) if before > 0 else 1.0
+    return change * shrink <= TOLERANCE * value * (1 - shrink) or change <= 4e-16 * value
 
 
 def eigenvalues(kernel: Kernel, inside: np.ndarray | None = None, mass: np.ndarray | None = None) -> np.ndarray:
