@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,13 +15,11 @@ torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 norse = pytest.importorskip("norse.torch")
 
-from spiking_models import Looped, Maps, norse_loop  # noqa: E402
+from spiking_models import Looped, norse_loop  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn.utils import prune  # noqa: E402
 
 from varflow.results.audit import CAUSES  # noqa: E402
-from varflow.torch_models.redraw import redrawn_rates  # noqa: E402
-from varflow.torch_models.walker import trace  # noqa: E402
 
 STEPS = 8
 
@@ -104,7 +102,7 @@ def test_norse_membranes_are_those_before_the_reset():
         assert layer.variance > after.var(-1, ddof=1).mean()
 
 
-def test_neurons_that_step_otherwise_are_refused_by_name():
+def test_neurons_that_step_otherwise_are_named():
     class Leaky(snntorch.Leaky):
         def forward(self, current, mem=None):
             spikes, mem = super().forward(current, mem)
@@ -112,8 +110,9 @@ def test_neurons_that_step_otherwise_are_refused_by_name():
 
     Leaky.__module__ = "snntorch._neurons.leaky"
     model = fill(Looped(64, 2, STEPS, lambda: Leaky(0.9)), 4.0)
-    with pytest.raises(vf.DomainError, match=r"neurons.*: Leaky' does not step as Neuron\(.*of its spikes are others"):
-        vf.audit(model, data(5, 64))
+    report = vf.audit(model, data(5, 64))
+    assert {layer.neuron for layer in report.layers} == {None}
+    assert any("neurons.1 does not step as Neuron(" in note and "of its spikes are others" in note for note in report.notes)
 
 
 # Predicted.
@@ -144,24 +143,6 @@ def test_the_variance_of_one_step_is_the_gain():
     assert layer.predicted_variance == pytest.approx(layer.gain**2 * float((x.double() ** 2).mean()), rel=0.02)
 
 
-def test_what_the_theory_does_not_cover_is_predicted_by_networks_drawn_anew():
-    model, x = Maps(channels=12, depth=2, steps=6, pool=nn.MaxPool2d(2)), 12 * data(4, 1, 8, 8)
-    model(x)
-    before = [parameter.clone() for parameter in model.parameters()]
-    with torch.no_grad():
-        model.layers[3].weight.mul_(5)
-    scaled = model.layers[3].weight.clone()
-    report = vf.audit(model, x)
-    assert report.predicted_by == "networks drawn anew"
-    assert report.notes[-1] == "not covered by the theory: max_pool2d in 'layers.2', before layers.4"
-    assert all(math.isfinite(layer.predicted_rate) for layer in report.layers)
-    first, second = report.layers[:2]
-    assert abs(first.firing_rate - first.predicted_rate) < 5 * first.predicted_std + 0.02
-    assert 0.3 < second.firing_rate / second.predicted_rate < 3
-    assert torch.equal(model.layers[3].weight, scaled)
-    assert torch.equal(model.layers[0].weight, before[0])
-
-
 class Skipping(nn.Module):
     """A layer whose spikes go around the next; ``at_once``: modules take all steps in one call."""
 
@@ -186,12 +167,11 @@ class Skipping(nn.Module):
         return sum(self.run(x, states) for _ in range(self.steps))
 
 
-def test_networks_drawn_anew_have_late_rates_wherever_the_loop_in_time_is():
+def test_predictions_are_the_same_wherever_the_loop_in_time_is():
     x = data(4, 64)
     by_step, at_once = (vf.audit(Skipping(at_once), x) for at_once in (False, True))
-    assert by_step.predicted_by == at_once.predicted_by == "networks drawn anew"
     for one, other in zip(by_step.layers, at_once.layers, strict=True):
-        assert one.predicted_rate == pytest.approx(other.predicted_rate, rel=1e-3)
+        assert one.predicted_rate == pytest.approx(other.predicted_rate, rel=1e-9)
         assert one.firing_rate == pytest.approx(other.firing_rate, rel=1e-3)
         late, early = one.firing_rates[3:].mean(), one.firing_rates[:3].mean()
         assert abs(late - early) > 0.1 * late  # else a mean over all steps would pass
@@ -218,25 +198,13 @@ class Shared(nn.Module):
         return spikes
 
 
-def test_networks_drawn_anew_tell_layers_apart_that_share_their_neurons():
+def test_predictions_tell_layers_apart_that_share_their_neurons():
     x = data(4, 64)
     one, three = (vf.audit(Shared([norse.LIFBoxCell() for _ in range(number)]), x) for number in (1, 3))
-    assert one.predicted_by == three.predicted_by == "networks drawn anew"
     rates = [layer.predicted_rate for layer in three.layers]
-    assert [layer.predicted_rate for layer in one.layers] == rates
-    assert max(rates) > 1.1 * min(rates)
-
-
-def test_layers_of_networks_drawn_anew_are_independent():
-    model, x, seen = Skipping(False), data(4, 64), {}
-    traced = trace(model, x)
-    for weight in model.weights:
-        weight.register_forward_hook(lambda module, args, out: seen.setdefault(module, module.forward.__self__.weight))
-    redrawn_rates(model, x, None, traced)
-    rows = torch.stack([seen[weight].flatten() for weight in model.weights])
-    limit = 5 / math.sqrt(rows.shape[1])  # five standard errors of a correlation that is 0
-    assert (torch.corrcoef(rows) - torch.eye(3)).abs().max() < limit
-    assert not any(torch.equal(weight.weight, seen[weight]) for weight in model.weights)
+    assert [layer.predicted_rate for layer in one.layers] == pytest.approx(rates, nan_ok=True)
+    assert rates[0] > 1.1 * rates[1]
+    assert "predicted from what they received in this pass, after max_pool1d in 'pool': weights.2" in one.notes
 
 
 def normalised(first):
@@ -261,28 +229,13 @@ def tied():
     ],
     ids=["weight norm", "orthogonal", "pruned", "wrapped", "tied"],
 )
-def test_networks_drawn_anew_whatever_their_weights_are_made_of(made):
-    """All weights are replaced, those of one parameter by the same, and the model keeps its own."""
+def test_predictions_whatever_weights_are_made_of(made):
     torch.manual_seed(0)
-    model, x, ran = made(), data(5, 64), []
-
-    def note(module, args, out):
-        running = getattr(module.forward, "__self__", module)
-        if running is not module:
-            ran.append((module.weight.detach(), running.weight))
-
-    for weight in (module for module in model.modules() if isinstance(module, nn.Linear)):
-        weight.register_forward_hook(note)
+    model, x = made(), data(5, 64)
     own = {name: value.clone() for name, value in model.state_dict().items()}
     report = vf.audit(model, x, steps=2)
-    assert report.predicted_by == "networks drawn anew"
+    assert all(math.isfinite(layer.predicted_rate) for layer in report.layers)
     assert all(torch.equal(own[name], value) for name, value in model.state_dict().items())
-    assert len(ran) == 4 * 2 * 2  # networks, layers, steps
-    for was, drawn in ran:
-        assert abs(float(torch.corrcoef(torch.stack([was.flatten(), drawn.flatten()]))[0, 1])) < 5 / 64
-        assert float(drawn.std()) == pytest.approx(float(was.std()), rel=5 / math.sqrt(2 * 64 * 64))
-    for (_, first), (_, second) in zip(ran[::2], ran[1::2], strict=True):
-        assert (first is second) == (made is tied)
 
 
 # Verdicts.
@@ -599,8 +552,8 @@ def test_steps_that_are_hardly_meant_are_noted():
     assert vf.audit(looped, x).notes == ()
     words = "each call makes 8 steps itself, 3 calls make 24: leave out steps="
     for judge in (vf.audit, vf.init.init_model):
-        with pytest.raises(vf.DomainError, match=f"of its spikes are others; {words}"):  # it empties its membranes in between
-            judge(looped, x, steps=3)
+        assert words in judge(looped, x, steps=3).notes
+    assert any("of its spikes are others" in note for note in vf.audit(looped, x, steps=3).notes)  # membranes empty in between
     called = nn.Sequential(nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))
     with pytest.warns(UserWarning, match="pass steps="):
         assert "pass steps=" in vf.audit(called, x).notes[-1]
@@ -672,11 +625,10 @@ def test_normalisations_that_have_seen_no_batch_are_noted():
     assert not any("have seen no batch yet" in note for note in vf.audit(model.eval(), x, steps=2).notes)
 
 
-def test_many_notes_are_few_lines():
-    model = Through(nn.BatchNorm2d, channels=4, depth=12).eval()
-    report = vf.audit(model, torch.rand(2, 1, 4, 4, generator=seeded(0)), steps=2)
+def test_many_notes_are_few_lines(healthy):
+    report = replace(healthy[2], notes=tuple(f"note {number}" for number in range(12)))
     assert len(report.notes) > 10
-    assert repr(report).splitlines()[-1] == f"  ! and {len(report.notes) - 6} more in .notes"
+    assert repr(report).endswith("note 5\n  ! and 6 more in .notes")
 
 
 def test_inputs_that_are_lost_are_counted():

@@ -196,14 +196,17 @@ def test_a_class_of_ones_own(several_steps):
     kind, options, calls = (Sequence, {"time_axis": 0}, {}) if several_steps else (Halving, {}, {"steps": 10})
     own, x = model(kind), torch.rand(32, 64, generator=torch.Generator().manual_seed(0)) * 2
     inputs = x.expand(10, 32, 64) if several_steps else x
-    with pytest.raises(vf.DomainError, match=r"no spiking layer.*vf\.init\.reads"):
-        vf.audit(own, inputs, **calls)
+    measured = vf.audit(own, inputs, **calls)
+    assert {layer.neuron for layer in measured.layers} == {None}
+    assert all(math.isnan(layer.predicted_rate) for layer in measured.layers)
     assert vf.init.reads(kind, **options)(halving) is halving
     plan = vf.init.init_model(own, inputs, rate=0.3, generator=torch.Generator().manual_seed(1), **calls)
     assert plan is not None
     report = vf.audit(own, inputs, **calls)
     rates = [layer.firing_rate for layer in report.layers]
     assert rates == pytest.approx([0.3] * 3, rel=0.25)  # one network of width 64
+    if not several_steps:  # else the axis of time is not known
+        assert [layer.firing_rate for layer in vf.audit(own, inputs, neurons={kind: None}, **calls).layers] == rates
     assert {layer.neuron.reset for layer in report.layers} == {vf.resets.Reset(threshold=0.5)}
 
 
@@ -212,8 +215,10 @@ def test_a_class_of_ones_own(several_steps):
 def test_a_wrong_description_is_seen(reset):
     vf.init.reads(Halving)(lambda module: vf.Neuron(1.0, decay=0.5, reset=reset))
     inputs = torch.rand(16, 64, generator=torch.Generator().manual_seed(0)) * 9
-    with pytest.raises(vf.DomainError, match="does not step as Neuron"):
-        vf.audit(model(Halving), inputs, steps=10)
+    report = vf.audit(model(Halving), inputs, steps=10)
+    assert any("does not step as Neuron" in note for note in report.notes)
+    assert math.isnan(report.layers[0].predicted_rate)
+    assert report.layers[0].neuron is None
 
 
 @pytest.mark.usefixtures("readers")

@@ -11,6 +11,7 @@ import numpy as np
 from varflow._checks import VarflowError, frozen, nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import mean_of
 from varflow.results.export import dataset, records
 
 __all__ = ["CAUSES", "AuditReport", "AuditedLayer", "UnhealthyError"]
@@ -24,8 +25,8 @@ CAUSES = {
     "bias": "without its biases the network would keep firing: set them to 0",
     "leak or reset": "a memoryless neuron would keep firing at these gains; this one's leak or reset stops it",
     "normalisation": "a normalisation, not the gain, sets the scale of its currents: raise the normalisation's weight",
-    "arrangement": "redrawn networks with weights of the same moments keep firing: redraw its weights",
-    "beyond the theory": "redrawn networks with these weights die there too, and the theory does not cover their structure",
+    "arrangement": "independent weights of the same moments would keep firing: redraw its weights",
+    "beyond the theory": "the theory does not cover what it receives",
 }
 OVER = {"survival": "input", "firing_rates": "step"}  # second axis of quantities that a layer has several of
 SHOWN = 6  # notes in the table
@@ -50,18 +51,20 @@ class AuditedLayer:
     ----------
     name, neuron_name : str
         Names of the weight module and of the spiking module after it; several names are joined by ``+``.
-    neuron : Neuron
+    neuron : Neuron, optional
+        None for a layer that is only measured.
     width : int
         Number of neurons.
     gain, bias_std, bias_mean : float
         ``√(fan-in · Var w)``, fan-in as torch counts it, and the moments of the biases, while the model runs; for several
         modules, those of their sum for similar inputs.
     firing_rate, predicted_rate, predicted_std : float
-        Late spikes per neuron and step: measured, predicted, and the predicted spread over networks and inputs.
+        Late spikes per neuron and step: measured, predicted, and the predicted spread over networks and inputs; NaN where
+        theory does not know them (the spread only of plain chains of dense layers).
     variance, mean : float
         Late variance over neurons, and mean, of the membrane at the spike test, before the reset.
     predicted_variance : float
-        NaN if the prediction comes from redrawn networks.
+        NaN where theory does not know it.
     dead_fraction, saturated_fraction : float
         Fraction of neurons that spike for no input, and at every step for every input.
     survival : ndarray, shape (inputs,)
@@ -80,7 +83,7 @@ class AuditedLayer:
 
     name: str
     neuron_name: str
-    neuron: Neuron
+    neuron: Neuron | None
     width: int
     gain: float
     bias_std: float
@@ -107,7 +110,8 @@ class AuditedLayer:
     @property
     def width_in_thresholds(self) -> float:
         """Standard deviation of the potentials in thresholds."""
-        return math.sqrt(self.variance) / self.neuron.threshold if self.neuron.threshold > 0 else math.nan
+        theta = 0.0 if self.neuron is None else mean_of(self.neuron.threshold)
+        return math.sqrt(self.variance) / theta if theta > 0 else math.nan
 
     @property
     def wide(self) -> bool:
@@ -161,7 +165,7 @@ class AuditReport(Shown):
     fixes : dict of str to float
         Gains for the weight modules of all layers that have clearly less than they need.
     predicted_by : str
-        ``"theory"``, or ``"networks drawn anew"`` if ``notes`` name something the theory does not cover.
+        ``"theory"``; ``notes`` name what it does not cover.
     notes : tuple of str
     """
 
@@ -265,7 +269,7 @@ class AuditReport(Shown):
                 layer.name,
                 f"{layer.gain:.4g}",
                 f"{layer.firing_rate:.4f}",
-                f"{layer.predicted_rate:.4f} ± {layer.predicted_std:.2g}",
+                _predicted(layer),
                 f"{layer.variance:.4g}",
                 f"{layer.mean:.3g}",
                 f"{layer.dead_fraction:.1%}",
@@ -289,6 +293,12 @@ class AuditReport(Shown):
         )
         title = f"AuditReport: {self.steps} steps, {self.inputs} inputs, predicted by {self.predicted_by}"
         return Table(title, layout, rows, header, [*(self.problems or ["healthy"]), *_few(self.notes)], "  ! ")
+
+
+def _predicted(layer: AuditedLayer) -> str:
+    if math.isnan(layer.predicted_rate):
+        return "–"
+    return f"{layer.predicted_rate:.4f}" + ("" if math.isnan(layer.predicted_std) else f" ± {layer.predicted_std:.2g}")
 
 
 def _few(notes: tuple[str, ...]) -> list[str]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from varflow._checks import DomainError, require
 from varflow._progress import Progress, check_progress
+from varflow.model.neurons import Neuron
 from varflow.results import AuditReport
 
 __all__ = ["audit"]
 
 
 def audit(
-    model: Any, inputs: Any, loss: Callable[[Any], Any] | None = None, *, steps: int | None = None, progress: Progress = False
+    model: Any,
+    inputs: Any,
+    loss: Callable[[Any], Any] | None = None,
+    *,
+    steps: int | None = None,
+    neurons: Mapping[Any, Neuron | None] | None = None,
+    progress: Progress = False,
 ) -> AuditReport:
     r"""Find which layers of a spiking model fire, which are dead, and why.
 
@@ -23,16 +30,19 @@ def audit(
     Parameters
     ----------
     model : torch.nn.Module
-        As in :func:`varflow.init.init_model`, also with pooling, normalisation and residual additions.
+        Any model that runs, with spiking modules of snnTorch, SpikingJelly, Norse or sinabs, or your own.
     inputs : tensor, tuple or dict
         A batch as the model takes it.
     loss : callable, optional
         ``loss(output)``, a scalar; ``gradient_variance`` is then measured too.
     steps : int, optional
         For a model that does one step per call: number of calls with the same inputs.
+    neurons : dict, optional
+        The :class:`varflow.Neuron` of your own modules, by class, name or module; None for one that is only to be measured. A
+        module that turns currents into zeros and ones is found without it, and measured.
     progress : bool or callable
-        True draws a bar on stderr; a callable receives ``(done, total)`` in calls of the model, including those of redrawn
-        networks and for gradients, which may be skipped.
+        True draws a bar on stderr; a callable receives ``(done, total)`` in calls of the model, including those for gradients,
+        which may be skipped.
 
     Returns
     -------
@@ -43,15 +53,16 @@ def audit(
     Raises
     ------
     DomainError
-        If the model cannot be traced (the message names the module): no spiking layer, unsupported neurons, raw weights,
-        inputs that do not fit.
+        If no module of the model spikes, inputs do not fit, or ``neurons`` names no module of it.
 
     Notes
     -----
-    **Assumes** independent weights. In a plain chain, dense layers are predicted at their width, exactly in distribution, and
-    convolutions for many channels. Any other model is predicted by four redrawn networks with the same moments of weights,
-    and the report says so. Membranes are those at the spike test, before the reset, also if a library stores them after it.
-    Dropout is off. **Source**: derived here.
+    **Assumes** independent weights. A plain chain of dense layers is predicted at its width, exactly in distribution. Any
+    other model is predicted at infinite width, by the theory of ``vf.layers``: residual sums and products, concatenation,
+    averages and maxima over windows, BatchNorm (over the batch, or with running statistics), LayerNorm. Large maps are
+    predicted position by position. What theory does not cover is named in ``.notes``; the layer has no prediction then, and
+    the layers after it are predicted from what their weights received. Membranes are those at the spike test, before the
+    reset, also if a library stores them after it. Dropout is off. **Source**: derived here.
 
     Examples
     --------
@@ -74,4 +85,4 @@ def audit(
     check_progress(progress)
     if loss is not None and not callable(loss):
         raise DomainError("loss", loss, "must be a function of the model's output")
-    return audited(model, inputs, loss, steps, progress)
+    return audited(model, inputs, loss, steps, neurons, progress)

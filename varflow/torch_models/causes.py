@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from varflow._checks import ConvergenceError, DomainError
@@ -10,40 +10,43 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.results.audit import ENOUGH
 from varflow.torch_models.filling import planned_gains
+from varflow.torch_models.graph import INPUT
+from varflow.torch_models.inputs import by_step
 from varflow.torch_models.layer_gains import RATE, deep_layer, layer_gain, run_deep
-from varflow.torch_models.prediction import by_step, predict, uncovered
-from varflow.torch_models.traced import INPUT, Trace, TracedLayer
-from varflow.torch_models.wiring import Moments, border
+from varflow.torch_models.prediction import LIVE_RATE, Expected, predict, uncovered
+from varflow.torch_models.traced import Trace, TracedLayer
+from varflow.torch_models.wiring import Moments, border, together
 
 __all__ = ["diagnosed", "needed_gains", "to_mend"]
 
-LIVE_RATE = 0.015  # predicted late rate above which a layer is alive: stable layers have more, dying ones fall below
 SURE = 0.95  # predicted survival above which silence is not by chance
 FEEDING = RATE / 2  # measured late rate with which a layer does not starve the next one
 
 
 def diagnosed(
     trace: Trace,
-    moments: Sequence[Moments],
+    used: Mapping[str, Moments],
     rates: Sequence[float],
     needed: Sequence[float | None],
     silent: int,
-    survival: float,
-    covered: bool = True,
+    predicted: Expected,
 ) -> tuple[str, int | None]:
     """The cause of a layer's silence, one of ``varflow.results.audit.CAUSES``, and the layer whose weights to change first.
 
-    ``rates`` are measured, ``needed`` the gains of :func:`needed_gains`; ``survival`` is the predicted fraction of networks and
-    inputs for which the layer fires at these widths; ``covered`` says whether the model is a plain chain.
+    ``rates`` are measured, ``needed`` the gains of :func:`needed_gains`.
     """
+    covered, survival = predicted.plain, predicted.survival[silent]
     if any(each.driven and not any(bool(x.any()) for x in each.weight_inputs) for each in trace.layers):
         return "dead input", None
     if trace.layers[silent].driven and _ends(trace.layers[silent]):
         return "dead input", None
+    if trace.layers[silent].unknown:
+        return "beyond the theory", silent if trace.layers[silent].scaled_by else None
     if survival > SURE:
         return "arrangement", silent
     if not trace.layers[silent].scaled_by:
         return "normalisation", None
+    moments = [together([used[name] for name in each.names]) for each in trace.layers]
     gains = [each.gain for each in moments]
     if covered and _lives(trace, moments, silent):
         cause = "leak or reset" if _survives_without_memory(trace, moments) else "finite width"
@@ -117,6 +120,8 @@ def needed_gains(trace: Trace) -> list[float | None]:
 
 def _asks_for_one(trace: Trace, layer: TracedLayer) -> bool:
     """Whether, in a model beyond the theory, theory still knows a gain for this layer that has an effect."""
+    if layer.neuron is None:
+        return False
     if layer.driven and layer.scaled_by:
         return not uncovered(replace(trace, layers=[layer]))
     return bool(layer.scaled_by) and {INPUT, *(other.neuron_name for other in trace.layers)}.issuperset(layer.sources)

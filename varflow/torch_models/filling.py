@@ -19,13 +19,13 @@ from varflow.init.fans import fan_in
 from varflow.results import LayerPlan, ModelPlan
 from varflow.torch_models.layer_gains import RATE
 from varflow.torch_models.planner import Planner, beyond_a_chain, readout_plan
-from varflow.torch_models.precision import check_range, full_precision, in_full_precision
+from varflow.torch_models.precision import check_range, full_precision
 from varflow.torch_models.refine import HALVED, Rates, late_rates, settle
-from varflow.torch_models.refusals import ONE_STEP, checked, notes_on_steps, unlike_their_kind, watched
+from varflow.torch_models.refusals import ONE_STEP, followed, notes_on_steps, unlike_their_kind
 from varflow.torch_models.scales import Scale, scales_of, why_kept
 from varflow.torch_models.tensor_memory import written
 from varflow.torch_models.traced import Trace
-from varflow.torch_models.watch import Recorder
+from varflow.torch_models.walker import Neurons
 from varflow.torch_models.wiring import measured
 
 __all__ = ["initialised", "planned_gains"]
@@ -60,9 +60,10 @@ def initialised(
     refine: bool | None,
     dry_run: bool,
     generator: Any,
+    neurons: Neurons | None = None,
 ) -> ModelPlan:
     """:func:`varflow.init.init_model` after the checks of its arguments; ``asked``: a quantity, its value, whether exactly."""
-    wanted, traced = asked or BY_DEFAULT, _stepping(model, inputs, steps)
+    wanted, traced = asked or BY_DEFAULT, _stepping(model, inputs, steps, neurons)
     _check_inputs(traced)
     scales = scales_of(model, traced)
     reasons = _beyond_theory(traced, scales)
@@ -83,14 +84,11 @@ def initialised(
     return (kept if dry_run else all_or_nothing)([generator, list(model.parameters())], carried_out)
 
 
-def _stepping(model: Any, inputs: Any, steps: int | None) -> Trace:
-    """The trace of a model; DomainError unless its neurons step as their attributes say, in this pass."""
-    recorder = Recorder()
-    traced = watched(model, inputs, steps, in_full_precision(recorder))
-    notes = notes_on_steps(traced, steps)
+def _stepping(model: Any, inputs: Any, steps: int | None, neurons: Neurons | None) -> Trace:
+    """The trace of a model; DomainError if it makes one step and has memory."""
+    traced, _, notes = followed(model, inputs, steps, neurons)
     if ONE_STEP in notes:
         raise DomainError("steps", None, f"is missing: {ONE_STEP}")
-    checked(recorder, notes)
     return traced
 
 
@@ -119,7 +117,7 @@ def _beyond_theory(traced: Trace, scales: Sequence[Scale]) -> list[str]:
     untouched = [scale.set_by.removeprefix("kept: ") for scale in scales if not scale.scaled]
     if len(untouched) == len(scales):
         raise DomainError("model", scales[0].layer.neuron_name, f"{untouched[0]}: no layer's weights can be set")
-    return list(dict.fromkeys([*beyond_a_chain(traced), *unlike_their_kind(traced), *untouched]))
+    return list(dict.fromkeys([*beyond_a_chain(traced), *unlike_their_kind(traced).values(), *untouched]))
 
 
 def _planned(traced: Trace, wanted: tuple[str, float, bool], refine: bool | None) -> _Draft:
@@ -188,7 +186,7 @@ def _aims(scales: Sequence[Scale], rate: float) -> dict[str, float]:
 
 def _branch_below(earlier: Sequence[Scale], scale: Scale) -> str | None:
     """The last earlier layer that reads a part of the same sum."""
-    shared = (each.layer.neuron_name for each in reversed(earlier) if set(each.layer.names) & set(scale.layer.names))
+    shared = (each.layer.neuron_name for each in reversed(earlier) if set(each.layer.feeding) & set(scale.layer.feeding))
     return next(shared, None)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from varflow._checks import DomainError, flag, positive_scale, probability, require, scalar
 from varflow.init.fills import check_generator
+from varflow.model.neurons import Neuron
 from varflow.results import ModelPlan
 
 __all__ = ["init_model"]
@@ -19,6 +21,7 @@ def init_model(
     variance: float | None = None,
     gain: float | None = None,
     steps: int | None = None,
+    neurons: Mapping[Any, Neuron | None] | None = None,
     refine: bool | None = None,
     dry_run: bool = False,
     generator: Any = None,
@@ -55,6 +58,8 @@ def init_model(
         Alternatively, the gain of all layers except those driven by the input.
     steps : int, optional
         For a model that does one step per call: number of calls with the same inputs.
+    neurons : dict, optional
+        As in :func:`varflow.audit`: the :class:`varflow.Neuron` of your own modules; None for one that is only to be measured.
     refine : bool, optional
         Measure the drawn network on the batch, and scale each layer until it has its planned late rate, in a few forward
         passes. By default for models with convolutions (where single networks deviate from the mean), and if a drawn dense
@@ -100,7 +105,7 @@ def init_model(
     if refine is not None:
         flag("refine", refine)
     check_generator(generator)
-    return initialised(model, inputs, wanted, steps, refine, dry_run, generator)
+    return initialised(model, inputs, wanted, steps, refine, dry_run, generator, neurons)
 
 
 def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float, bool] | None:

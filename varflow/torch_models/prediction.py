@@ -1,9 +1,13 @@
-"""Prediction of every layer of a traced model from the moments of its weights, over the same steps and inputs."""
+"""Prediction of every layer of a traced model from the moments of its weights, over the same steps and inputs.
+
+A plain chain of dense layers is predicted at its width, exactly in distribution (``predict``); any other model at infinite
+width (``evaluation``).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +15,18 @@ import numpy as np
 import torch
 
 from varflow.results import late_steps
-from varflow.torch_models.library_neurons import Spiking
+from varflow.theory.flow.signals import Grid
+from varflow.theory.in_time.responses import LayerState
+from varflow.torch_models.evaluation import Evaluation
+from varflow.torch_models.graph import INPUT
+from varflow.torch_models.inputs import by_step, some
 from varflow.torch_models.population import Response, respond
-from varflow.torch_models.traced import INPUT, Trace, TracedLayer, steps_of
+from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import Moments, covariance_between, currents_from, why_not_covered, width_and_sites
 
-__all__ = ["Prediction", "by_step", "input_moments", "predict", "rates_by_step", "uncovered"]
+__all__ = ["LIVE_RATE", "Expected", "Prediction", "expected", "input_moments", "plain", "predict", "uncovered"]
 
+LIVE_RATE = 0.015  # predicted late rate above which a layer is alive: stable layers have more, dying ones fall below
 POINTS = 2**15  # neurons drawn per layer, over all populations
 MOST_FACTORED = 2**31  # populations × sites × steps³, the cost of factoring covariances
 MAPS, MOST_POINTS = 32, 2**22  # populations for feature maps, which vary more, up to this total number of neurons
@@ -44,6 +53,13 @@ def uncovered(trace: Trace) -> list[str]:
     """What makes a model more than a plain chain of layers, by name; empty if theory covers it."""
     words, known, neurons = [], {INPUT}, {layer.neuron_name for layer in trace.layers}
     for layer in trace.layers:
+        words += () if layer.through else layer.unknown
+        if layer.spiking.recurrent is not None:
+            words.append(f"{layer.neuron_name} has recurrent weights")
+        if layer.neuron is not None and layer.neuron.heterogeneous:
+            words.append(f"neurons of {layer.neuron_name} differ")
+        if not layer.weights:
+            continue
         reasons = [(name, why_not_covered(weight)) for name, weight in zip(layer.names, layer.weights, strict=True)]
         words += [f"{name} {reason}" for name, reason in reasons if reason]
         words += [f"{step}, before {layer.neuron_name}" for step in layer.through]
@@ -57,6 +73,50 @@ def uncovered(trace: Trace) -> list[str]:
             words.append(f"{layer.name} receives the spikes of {layer.sources[0]}, a later layer")
         known.add(layer.neuron_name)
     return words
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """For every layer: late rate, its spread over networks and inputs, late variance, and the fraction of networks and inputs
+    that fire late; NaN where theory does not know it. ``plain``: a chain of dense layers, at its own width.
+    ``restarted``: weight modules whose inputs theory does not know and took as they were.
+    """
+
+    rate: list[float]
+    std: list[float]
+    variance: list[float]
+    survival: list[float]
+    plain: bool
+    restarted: tuple[str, ...] = ()
+
+
+def expected(trace: Trace, moments: Mapping[str, Moments]) -> Expected:
+    """The prediction of a model from the moments of its weight modules; those without moments are unknown."""
+    if plain(trace) and all(layer.name in moments for layer in trace.layers):
+        found = predict(trace, [moments[layer.name] for layer in trace.layers])
+        variance = found.variance[:, late_steps(trace.steps)].mean(1)
+        columns = (found.late_rates.mean(0), found.late_rates.std(0), variance, found.survival)
+        return Expected(*(column.tolist() for column in columns), plain=True)
+    evaluation = Evaluation(trace, moments, FEW_INPUTS)
+    rows = [_late(state, trace.steps) for state in evaluation.states()]
+    rate, variance, survival = zip(*rows, strict=True)
+    return Expected(list(rate), [math.nan] * len(rows), list(variance), list(survival), False, tuple(evaluation.restarted))
+
+
+def _late(found: tuple[LayerState, Grid] | None, steps: int) -> tuple[float, float, float]:
+    """Late rate, late variance over neurons and positions, and the fraction of inputs that fire late."""
+    if found is None:
+        return math.nan, math.nan, math.nan
+    state, grid = found
+    late, shape = late_steps(steps), (-1, grid.positions, grid.steps)
+    rates = state.firing_rate.reshape(len(state.firing_rate), *shape)[..., late].mean(axis=(0, 2, 3))
+    variance, mean = (values.reshape(shape)[..., late] for values in (state.variance, state.potential_mean))
+    return float(rates.mean()), float(variance.mean() + mean.var(axis=1).mean()), float((rates > LIVE_RATE).mean())
+
+
+def plain(trace: Trace) -> bool:
+    """Whether a model is a chain of dense layers and neurons."""
+    return not uncovered(trace) and all(hasattr(layer.weights[0], "in_features") for layer in trace.layers)
 
 
 def input_moments(layer: TracedLayer, steps: int, most: int = MOST_INPUTS) -> tuple[Any, Any]:
@@ -83,37 +143,7 @@ def _given(layer: TracedLayer, most: int) -> Any:
     """The input of an input-driven layer, shape (steps or 1, inputs, features) or (…, channels, *sites); some inputs of a large
     batch.
     """
-    x = by_step(layer)
-    if x.shape[1] > most:
-        x = x[:, np.unique(np.linspace(0, x.shape[1] - 1, most).round().astype(int))]
-    return x.double()
-
-
-def by_step(layer: TracedLayer, module: int = 0) -> Any:
-    """The input of one weight module of an input-driven layer, steps first; a single step if it was called once."""
-    calls, weight, spiking, shape = layer.fed[module].inputs, layer.weights[module], layer.spiking, layer.current_shape
-    axes = 1 if hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
-    given = calls[0]
-    if len(calls) > 1 or spiking.time_axis is None:
-        x = torch.stack(calls)
-        return x if given.dim() > axes else x[:, None]
-    merged = given.dim() == axes + 1 and len(shape) > 2 and len(given) == shape[0] * shape[1]
-    if merged and spiking.time_axis == 0 and spiking.batch_size is None and spiking.steps is None:
-        return given.unflatten(0, shape[:2])  # a container merged time into the batch axis (SpikingJelly)
-    return split_steps(spiking, given)
-
-
-def split_steps(spiking: Spiking, values: Any) -> Any:
-    """Values of all steps, as a multi-step module takes them, with steps first and batch second."""
-    if spiking.batch_size is not None or spiking.steps is not None:
-        return values.unflatten(0, (-1, steps_of(spiking, tuple(values.shape)))).movedim(1, 0)
-    return values.movedim(spiking.time_axis, 0)
-
-
-def rates_by_step(spiking: Spiking, spikes: Any) -> list[float]:
-    """Mean spikes of every step in one call of a neuron layer."""
-    steps = spikes[None] if spiking.time_axis is None else split_steps(spiking, spikes)
-    return steps.flatten(1).float().mean(1).tolist()
+    return some(by_step(layer), most).double()
 
 
 def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False, seed: int = 0) -> Prediction:

@@ -22,12 +22,12 @@ import torch
 
 from varflow._restoring import kept
 from varflow.results import late_steps
+from varflow.torch_models.inputs import split_steps
 from varflow.torch_models.library_neurons import Spiking
-from varflow.torch_models.prediction import split_steps
+from varflow.torch_models.passes import forward
 from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.scales import Scale
 from varflow.torch_models.traced import Trace
-from varflow.torch_models.walker import forward
 
 __all__ = ["HALVED", "REFINED", "late_rates", "settle"]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,13 +14,14 @@ import torch
 from varflow._checks import DomainError
 from varflow._progress import Report, unreported
 from varflow._restoring import kept
-from varflow.torch_models.precision import full_precision
+from varflow.model.over_neurons import mean_of
+from varflow.torch_models.precision import full_precision, in_full_precision
 from varflow.torch_models.provenance import tensors_in
-from varflow.torch_models.traced import Trace
-from varflow.torch_models.walker import trace
+from varflow.torch_models.traced import Trace, TracedLayer
+from varflow.torch_models.walker import Neurons, trace
 from varflow.torch_models.watch import Recorder, Watched
 
-__all__ = ["checked", "integrators", "notes_on_steps", "unlike_their_kind", "warn_of_one_step", "watched"]
+__all__ = ["followed", "integrators", "notes_on_steps", "unlike_their_kind", "warn_of_one_step", "watched"]
 
 INTEGRATES = 1e3  # times the lowest threshold: above this ratio a neuron counts as an integrator
 
@@ -32,6 +34,7 @@ def watched(
     steps: int | None,
     record: Callable[..., None] | None = None,
     report: Report = unreported,
+    neurons: Neurons | None = None,
 ) -> Trace:
     """:func:`varflow.torch_models.walker.trace` after checks of model and inputs."""
     if isinstance(model, torch.nn.Module):
@@ -42,7 +45,7 @@ def watched(
         if tensor.layout != torch.strided:
             raise DomainError("inputs", f"shape {tuple(tensor.shape)}", "is sparse: give inputs.to_dense()")
     try:
-        return trace(model, inputs, steps, record, report)
+        return trace(model, inputs, steps, record, report, neurons)
     except DomainError as error:
         advice = _advice(model, inputs) if error.argument == "inputs" and "dtype" in error.rule else ""
         if not advice:
@@ -50,17 +53,17 @@ def watched(
         raise DomainError("inputs", error.value, f"{error.rule} ({advice})") from error
 
 
-def unlike_their_kind(traced: Trace) -> list[str]:
-    """Notes on weight layers of derived classes whose output is not that of their base class."""
+def unlike_their_kind(traced: Trace) -> dict[str, str]:
+    """Notes on weight layers of derived classes whose output is not that of their base class, by name."""
     weights: dict[Any, tuple[str, tuple[int, ...]]] = {}
     for layer in traced.layers:
         weights |= {w: (name, fed.shape) for name, w, fed in zip(layer.names, layer.weights, layer.fed, strict=True)}
     weights |= {weight: (name, shape) for name, weight, _, shape in traced.readouts}
-    words = []
+    words: dict[str, str] = {}
     for weight, (name, shape) in weights.items():
         kind = next(k for k in type(weight).__mro__ if k.__module__.startswith("torch.nn.modules."))
         if type(weight).forward is not kind.forward and not _steps_alike(weight, kind, shape):
-            words.append(f"{name} is a {type(weight).__name__} whose output is not that of a {kind.__name__}")
+            words[name] = f"{name} is a {type(weight).__name__} whose output is not that of a {kind.__name__}"
     return words
 
 
@@ -78,26 +81,47 @@ def _steps_alike(weight: Any, kind: Any, shape: tuple[int, ...]) -> bool:
 
 def integrators(traced: Trace) -> list[tuple[str, str]]:
     """Names of neurons whose thresholds are far above the others', with a note."""
-    least = min(layer.neuron.threshold for layer in traced.layers)
-    far = [layer for layer in traced.layers if layer.neuron.threshold > INTEGRATES * least > 0]
+    thresholds = {layer.neuron_name: mean_of(layer.neuron.threshold) for layer in traced.layers if layer.neuron is not None}
+    least = min(thresholds.values(), default=0.0)
     rule = "has a threshold of {:g}, others of {:g}: a readout?"
-    return [(layer.neuron_name, rule.format(layer.neuron.threshold, least)) for layer in far]
+    return [(name, rule.format(own, least)) for name, own in thresholds.items() if own > INTEGRATES * least > 0]
 
 
-def checked(recorder: Recorder, notes: list[str]) -> dict[str, Watched]:
-    """The recorded layers; DomainError, with the notes, if a neuron did not step as its attributes say."""
+def followed(
+    model: Any,
+    inputs: Any,
+    steps: int | None,
+    neurons: Neurons | None = None,
+    report: Report = unreported,
+    note: Callable[[TracedLayer], None] = lambda layer: None,
+) -> tuple[Trace, dict[str, Watched], list[str]]:
+    """The trace of one pass and what was measured; ``note`` is called with the layer at every call of a neuron.
+
+    Modules that do not step like their neuron need a second pass, in which they are only measured; notes say so.
+    """
+    recorder = Recorder()
+
+    def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
+        note(layer)
+        recorder(layer, current, spikes)
+
+    traced = watched(model, inputs, steps, in_full_precision(record), report, neurons)
     with full_precision():
         found = recorder.results()
-    for name, seen in found.items():
-        if seen.reason:
-            module = recorder.layers[name].layer.module
-            raise DomainError("model", f"{name}: {type(module).__name__}", "; ".join([seen.reason, *notes]))
-    return found
+    unlike = [(recorder.layers[name].layer, seen.reason) for name, seen in found.items() if seen.reason]
+    if unlike:
+        measured = {layer.module: replace(layer.spiking, neuron=None, reason=reason) for layer, reason in unlike}
+        return followed(model, inputs, steps, {**(neurons or {}), **measured}, report, note)
+    return traced, found, notes_on_steps(traced, steps)
 
 
 def notes_on_steps(traced: Trace, steps: int | None) -> list[str]:
     """Notes on a number of steps that is probably a mistake."""
-    if steps is None and traced.steps == 1 and any(not layer.neuron.memoryless for layer in traced.layers):
+    if (
+        steps is None
+        and traced.steps == 1
+        and any(layer.neuron is not None and not layer.neuron.memoryless for layer in traced.layers)
+    ):
         return [ONE_STEP]
     if steps is not None and traced.steps > steps > 1:
         own = traced.steps // steps

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from varflow._checks import DomainError, integer
-from varflow._progress import Progress, Report, beyond, reporter
+from varflow._progress import Progress, reporter
 from varflow._restoring import kept
 from varflow.results import late_steps
 from varflow.results.audit import ENOUGH, AuditedLayer, AuditReport
-from varflow.torch_models.causes import FEEDING, LIVE_RATE, diagnosed, needed_gains, to_mend
-from varflow.torch_models.precision import full_precision, in_full_precision
-from varflow.torch_models.prediction import predict, uncovered
-from varflow.torch_models.redraw import NETWORKS, redrawn_rates
-from varflow.torch_models.refusals import checked, integrators, notes_on_steps, unlike_their_kind, warn_of_one_step, watched
+from varflow.torch_models.causes import FEEDING, diagnosed, needed_gains, to_mend
+from varflow.torch_models.passes import forward
+from varflow.torch_models.precision import full_precision
+from varflow.torch_models.prediction import Expected, expected
+from varflow.torch_models.refusals import followed, integrators, unlike_their_kind, warn_of_one_step
 from varflow.torch_models.tensor_memory import overlap
 from varflow.torch_models.traced import Trace, TracedLayer
-from varflow.torch_models.walker import forward
-from varflow.torch_models.watch import Recorder, Watched
+from varflow.torch_models.walker import Neurons
+from varflow.torch_models.watch import Watched
 from varflow.torch_models.wiring import Moments, measured, together
 
 __all__ = ["audited"]
@@ -33,65 +32,71 @@ RAISED, DOUBLED = 1.25, 2.0
 MOSTLY = 0.8  # fraction of neurons that never spike, above which a note is given
 
 
-def audited(model: Any, inputs: Any, loss: Callable[[Any], Any] | None, steps: int | None, progress: Progress) -> AuditReport:
+def audited(
+    model: Any,
+    inputs: Any,
+    loss: Callable[[Any], Any] | None,
+    steps: int | None,
+    neurons: Neurons | None,
+    progress: Progress,
+) -> AuditReport:
     """:func:`varflow.audit` after the checks of its arguments."""
-    recorder = Recorder()
     if loss is not None and torch.is_inference_mode_enabled():
         raise DomainError("loss", loss, "has no gradients within torch.inference_mode: leave that mode")
-    used: dict[TracedLayer, list[Moments]] = {}
+    used: dict[str, Moments] = {}  # of weight modules, by name
 
-    def record(layer: TracedLayer, current: Any, spikes: Any) -> None:
-        if layer not in used:  # the forward may clamp weights, which are restored after the pass
-            used[layer] = [measured(weight) for weight in layer.weights]
-        recorder(layer, current, spikes)
+    def note(layer: TracedLayer) -> None:
+        for name, weight in zip(layer.names, layer.weights, strict=True):
+            if name not in used:  # the forward may clamp weights, which are restored after the pass
+                used[name] = measured(weight)
 
     calls = 1 if steps is None else integer("steps", steps, minimum=1)
-    total = calls * (2 + NETWORKS) + 1
+    total = calls * 2 + 1
     with reporter(progress, total, "calls of the model") as report:
-        traced = watched(model, inputs, steps, in_full_precision(record), report)
+        traced, seen, notes = followed(model, inputs, steps, neurons, report, note)
         if loss is not None and any(parameter.is_inference() for parameter in model.parameters()):
             raise DomainError(
                 "loss", loss, "has no gradients with respect to weights made in torch.inference_mode: make them outside"
             )
         warn_of_one_step(traced, steps)
-        notes = notes_on_steps(traced, steps) + [" ".join(each) for each in integrators(traced)] + _unseen(model)
-        seen = checked(recorder, notes)
-        reasons = uncovered(traced) + unlike_their_kind(traced)
-        notes += [] if reasons else _shared(traced)  # redrawn networks share weights as the model does
-        redrawn = _redrawn(model, inputs, steps, traced, beyond(report, calls)) if reasons else None
-        report(calls * (1 + NETWORKS))
+        notes += [" ".join(each) for each in integrators(traced)] + _unseen(model)
+        unlike = unlike_their_kind(traced)
+        notes += [
+            *traced.notes,
+            *_shared(traced),
+            *(f"not covered by the theory: {words}" for words in _unknown(traced, unlike)),
+        ]
         gradients = _gradients(model, inputs, steps, traced, loss)
-        report(calls * (2 + NETWORKS))
+        report(calls * 2)
         with full_precision():
-            found = _report(traced, used, seen, redrawn, gradients, reasons, notes)
+            predicted = expected(traced, {name: own for name, own in used.items() if name not in unlike})
+            notes += _received(traced, predicted)
+            found = _report(traced, used, seen, predicted, gradients, notes)
         report(total)
         return found
 
 
 def _report(
     traced: Trace,
-    used: dict[TracedLayer, list[Moments]],
+    used: dict[str, Moments],
     seen: dict[str, Watched],
-    redrawn: _Expected | None,
+    predicted: Expected,
     gradients: list[float],
-    reasons: list[str],
     notes: list[str],
 ) -> AuditReport:
     """The report: measurements, predictions and verdict."""
-    moments = [together(used[layer]) for layer in traced.layers]
-    predicted = _by_theory(traced, moments) if redrawn is None else redrawn
-    expected = zip(predicted.rate, predicted.std, predicted.variance, strict=True)
-    rows = zip(traced.layers, expected, gradients, strict=True)
-    layers = [_audited(layer, used[layer], seen[layer.neuron_name], rate, gradient) for layer, rate, gradient in rows]
+    columns = zip(predicted.rate, predicted.std, predicted.variance, strict=True)
+    rows = zip(traced.layers, columns, gradients, strict=True)
+    layers = [_audited(layer, used, seen[layer.neuron_name], rate, gradient) for layer, rate, gradient in rows]
     silent = next((l for l, layer in enumerate(layers) if layer.dead), None)
     cause, needed = None, _needed(traced, layers)
     if silent is None:
-        mend = _mend(layers, needed, covered=not reasons) if needed else None
+        mend = _mend(layers, needed, covered=predicted.plain) if needed else None
     else:
         known, rates = needed or [None] * len(layers), [layer.firing_rate for layer in layers]
-        cause, mend = diagnosed(traced, moments, rates, known, silent, predicted.survival[silent], covered=not reasons)
+        cause, mend = diagnosed(traced, used, rates, known, silent, predicted)
     gain = needed[mend] if needed and mend is not None else None
-    if reasons and needed and mend is not None:
+    if not predicted.plain and needed and mend is not None:
         mend, gain = _beyond_the_theory(layers, needed, mend)
     idle = [layer.name for layer in layers if not layer.dead and layer.dead_fraction > MOSTLY]
     notes = notes + ([f"most neurons spike for none of these inputs: {', '.join(idle)}"] if idle else [])
@@ -104,8 +109,8 @@ def _report(
         None if silent is None else layers[silent].name,
         cause,
         *((None, None) if mend is None else layers[mend].first_to_mend(gain)),
-        "networks drawn anew" if reasons else "theory",
-        (*notes, *(f"not covered by the theory: {reason}" for reason in reasons)),
+        "theory",
+        tuple(notes),
     )
 
 
@@ -156,12 +161,12 @@ def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
 
 
 def _audited(
-    layer: TracedLayer, used: list[Moments], seen: Watched, predicted: tuple[float, float, float], gradient: float
+    layer: TracedLayer, used: dict[str, Moments], seen: Watched, predicted: tuple[float, float, float], gradient: float
 ) -> AuditedLayer:
     half = late_steps(len(seen.variance))
     rate, std, variance = predicted
-    gains = {name: moments.gain for name, moments in zip(layer.names, used, strict=True)}
-    own = together(used)
+    gains = {name: used[name].gain for name in layer.names}
+    own = together([used[name] for name in layer.names])
     scaling = {name: gains[name] for name in layer.scaled_by}
     return AuditedLayer(
         layer.name,
@@ -188,11 +193,11 @@ def _audited(
 
 
 def _shared(traced: Trace) -> list[str]:
-    """Notes on layers of a plain chain that share weights."""
+    """Notes on layers that share weights."""
     owners: dict[str, Any] = {}
     notes = []
     for layer in traced.layers:
-        parameter = layer.weights[0]._parameters.get("weight")  # None if it is computed from others
+        parameter = layer.weights[0]._parameters.get("weight") if layer.weights else None  # None if computed from others
         if parameter is None:
             continue
         owner = next((name for name, other in owners.items() if overlap(parameter, other)), layer.name)
@@ -202,27 +207,18 @@ def _shared(traced: Trace) -> list[str]:
     return notes
 
 
-@dataclass(frozen=True, slots=True)
-class _Expected:
-    """For every layer: late rate, its spread, late variance, and the fraction of networks and inputs that fire late."""
-
-    rate: list[float]
-    std: list[float]
-    variance: list[float]
-    survival: list[float]
+def _unknown(traced: Trace, unlike: Mapping[str, str]) -> list[str]:
+    """What theory does not know, each thing once."""
+    return list(dict.fromkeys([*unlike.values(), *(words for layer in traced.layers for words in layer.unknown)]))
 
 
-def _by_theory(traced: Trace, moments: list[Moments]) -> _Expected:
-    found = predict(traced, moments)
-    variance = found.variance[:, late_steps(traced.steps)].mean(1)
-    columns = (found.late_rates.mean(0), found.late_rates.std(0), variance, found.survival)
-    return _Expected(*(column.tolist() for column in columns))
-
-
-def _redrawn(model: Any, inputs: Any, steps: int | None, traced: Trace, report: Report) -> _Expected:
-    rates = redrawn_rates(model, inputs, steps, traced, report)
-    unknown = np.full(rates.shape[1], math.nan)
-    return _Expected(*(column.tolist() for column in (rates.mean(0), rates.std(0), unknown, (rates > LIVE_RATE).mean(0))))
+def _received(traced: Trace, predicted: Expected) -> list[str]:
+    """A note on layers that are predicted from what they received."""
+    if not predicted.restarted:
+        return []
+    unknown = dict.fromkeys(w for name in predicted.restarted for node in traced.fed[name].nodes for w in node.unknown)
+    after = f", after {', '.join(unknown)}" if unknown else ""
+    return [f"predicted from what they received in this pass{after}: {', '.join(predicted.restarted)}"]
 
 
 def _gradients(model: Any, inputs: Any, steps: int | None, traced: Trace, loss: Any) -> list[float]:
@@ -251,4 +247,8 @@ def _gradients(model: Any, inputs: Any, steps: int | None, traced: Trace, loss: 
         }
 
     found = kept(model, squares)
-    return [float(torch.cat([found[weight].flatten() for weight in layer.weights]).mean()) for layer in traced.layers]
+
+    def mean(layer: TracedLayer) -> float:
+        return float(torch.cat([found[weight].flatten() for weight in layer.weights]).mean()) if layer.weights else math.nan
+
+    return [mean(layer) for layer in traced.layers]

@@ -5,33 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from varflow.model.neurons import Neuron
+from varflow.torch_models.graph import INPUT, Node
 from varflow.torch_models.library_neurons import Spiking
 
-__all__ = ["INPUT", "Fed", "Trace", "TracedLayer", "steps_of"]
-
-INPUT = "input"
+__all__ = ["Fed", "Trace", "TracedLayer", "steps_of"]
 
 
 @dataclass(slots=True, eq=False)
 class Fed:
-    """The inputs of one weight module: the ``shape`` at its first call, every label, and those ``inputs`` that are the model's
-    own, call by call.
+    """What one weight module received: the ``shape`` at its first call, every ``node`` it came from, and, if ``kept``, the
+    ``inputs`` themselves, call by call.
     """
 
     shape: tuple[int, ...]
-    labels: dict[Any, Any] = field(default_factory=dict)
-    last: Any = None
+    kept: bool = True
+    nodes: dict[Node, None] = field(default_factory=dict)
     inputs: list[Any] = field(default_factory=list)
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return tuple(sorted(frozenset().union(*(label.sources for label in self.labels))))
+        return tuple(sorted(frozenset().union(*(node.sources for node in self.nodes))))
+
+    @property
+    def node(self) -> Node:
+        """The last one."""
+        return next(reversed(self.nodes))
 
 
 @dataclass(slots=True, eq=False)
 class TracedLayer:
-    """A neuron layer with the weights that feed it.
+    """A neuron layer with the weights that feed it; there may be none.
 
     Attributes
     ----------
@@ -39,6 +42,8 @@ class TracedLayer:
         Qualified names of the weight modules; ``name`` joins several by ``+``.
     neuron_name : str
         Name of the spiking module.
+    feeding : tuple of str
+        Names of all weight modules whose currents it receives, those that also feed earlier layers included.
     weights : list of modules
     fed : list of Fed
         Their inputs.
@@ -52,7 +57,13 @@ class TracedLayer:
     scaled_by : tuple of str
         Weight modules whose scale affects the currents (is not normalised away).
     normalised_by : tuple of str
-        The normalisations of the others.
+        The normalisations of the others, in words.
+    normalising : list of modules
+        Normalisations between the weights and the neurons.
+    node : Node, optional
+        The operations between the weights and the neurons.
+    unknown : tuple of str
+        Why theory does not know its currents or its neuron, in words; empty if it does.
     current_shape : tuple of int
         Shape of the currents, at the first call.
     """
@@ -66,25 +77,30 @@ class TracedLayer:
     through: tuple[str, ...] = ()
     scaled_by: tuple[str, ...] = ()
     normalised_by: tuple[str, ...] = ()
+    normalising: list[Any] = field(default_factory=list)
+    node: Node | None = None
+    unknown: tuple[str, ...] = ()
     fed: list[Fed] = field(default_factory=list)
+    feeding: tuple[str, ...] = ()
     current_shape: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
-        return "+".join(self.names)
+        return "+".join(self.names) or self.neuron_name
 
     @property
-    def neuron(self) -> Neuron:
-        return self.spiking.neuron  # pyright: ignore[reportReturnType]  # the walker refuses None
+    def neuron(self) -> Any:
+        """A :class:`varflow.Neuron`; None if the layer is only measured."""
+        return self.spiking.neuron
 
     @property
     def driven(self) -> bool:
-        return self.sources == (INPUT,)
+        return bool(self.names) and self.sources == (INPUT,)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Input shape of its first weight module, at the first call."""
-        return self.fed[0].shape
+        return self.fed[0].shape if self.fed else self.current_shape
 
     @property
     def weight_inputs(self) -> list[Any]:
@@ -95,13 +111,16 @@ class TracedLayer:
 @dataclass(slots=True, eq=False)
 class Trace:
     """A traced model: ``layers`` in the order of their first call, ``readouts`` (name, module, sources and input shape of
-    weight layers without a neuron), the number of time ``steps``, and ``calls``, the layer of every neuron call in order.
+    weight layers without a neuron), the number of time ``steps``, ``calls``, the layer of every neuron call in order,
+    ``fed``, the inputs of every weight module by its name, and ``notes`` on what is unusual.
     """
 
     layers: list[TracedLayer]
     readouts: list[tuple[str, Any, tuple[str, ...], tuple[int, ...]]]
     steps: int
     calls: list[TracedLayer]
+    fed: dict[str, Fed]
+    notes: list[str] = field(default_factory=list)
 
 
 def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:

@@ -1,32 +1,35 @@
-"""Tracing of one forward pass: which neuron layer follows which weight layer, and the number of steps.
+"""Tracing of one forward pass: which neuron layer follows which weight layers by which operations, and the number of steps.
 
-The structure comes from labels on tensors (``provenance``), not from the order of modules. Anything that cannot be described
-raises DomainError with its name. The model is unchanged afterwards.
+The structure comes from what each tensor was made of (``provenance``), not from the order of modules. A model that runs is
+traced; what has no theory is named in ``TracedLayer.unknown``. The model is unchanged afterwards.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
 import torch
 
-from varflow._checks import DomainError, integer
+from varflow._checks import DomainError
 from varflow._progress import Report, unreported
-from varflow._restoring import at_rest, kept
-from varflow.torch_models.library_neurons import recognise, refuse
-from varflow.torch_models.provenance import Label, Provenance, tensors_in
-from varflow.torch_models.traced import INPUT, Fed, Trace, TracedLayer, steps_of
+from varflow._restoring import kept
+from varflow.model.neurons import Neuron
+from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Source, Sum
+from varflow.torch_models.library_neurons import Spiking, recognise
+from varflow.torch_models.passes import check_inputs, check_model, copied, forward
+from varflow.torch_models.provenance import Provenance, tensors_in
+from varflow.torch_models.traced import Fed, Trace, TracedLayer, steps_of
 
-__all__ = ["forward", "trace"]
+__all__ = ["Neurons", "trace"]
 
-UNTRACED = (
-    "receives a tensor that cannot be followed back to a layer or the input: it is a constant, as a recurrent state is at "
-    "first, or was made outside of torch's functions"
-)
+Neurons = Mapping[
+    Any, Neuron | Spiking | None
+]  # neurons of modules, by class, name or module; None for those to be measured only
+
+WEIGHTS = ("Linear", *(f"Conv{d}d" for d in (1, 2, 3)), *(f"ConvTranspose{d}d" for d in (1, 2, 3)))
 
 
 def trace(
@@ -35,6 +38,7 @@ def trace(
     steps: int | None = None,
     record: Callable[[TracedLayer, Any, Any], None] | None = None,
     report: Report = unreported,
+    neurons: Neurons | None = None,
 ) -> Trace:
     """Run the model once and return its structure.
 
@@ -48,17 +52,19 @@ def trace(
         ``record(layer, currents, spikes)``, called after every call of a neuron.
     report : callable, optional
         ``report(done)``, called after every call of the model.
+    neurons : dict, optional
+        Neurons of modules that are not known by themselves, by class, name or module; None for those to be measured only.
 
     Raises
     ------
     DomainError
-        For models without spiking layers, lazy modules, raw weights, unknown neurons or thresholds, inputs that do not fit.
+        For models without spiking layers, lazy modules, inputs that do not fit.
     """
     check_model(model)
-    _check_inputs(inputs)
+    check_inputs(inputs)
 
     def walked() -> Trace:
-        walk = _Walk(model, record)
+        walk = _Walk(model, record, neurons or {})
         walk.enclose()
         with torch.no_grad(), walk.provenance:
             forward(model, walk.labelled(inputs), steps, [module for module, _ in walk.spiking.values()], report)
@@ -67,108 +73,50 @@ def trace(
     return kept(model, walked)
 
 
-def check_model(model: Any) -> None:
-    """Raise unless ``model`` is a module with numbers (not lazy, not on the meta device)."""
-    if not isinstance(model, torch.nn.Module):
-        raise DomainError("model", type(model).__name__, "must be a torch.nn.Module")
-    for name, parameter in model.named_parameters():
-        if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
-            raise DomainError("model", name, "belongs to a lazy module without a weight yet: run one batch through it first")
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_meta:
-            raise DomainError(
-                "model", name, "is on the meta device, without numbers: materialise the model with to_empty first"
-            )
-
-
-def _check_inputs(inputs: Any) -> None:
-    for tensor in tensors_in(inputs):
-        shape = f"shape {tuple(tensor.shape)}"
-        if tensor.is_meta:
-            raise DomainError("inputs", shape, "is on the meta device, without numbers: give a batch of data")
-        if not tensor.numel():
-            raise DomainError("inputs", shape, "is empty: give a batch of data")
-        if not bool(torch.isfinite(tensor).all()):
-            raise DomainError("inputs", shape, "holds numbers that are not finite")
-
-
-def forward(
-    model: Any, inputs: Any, steps: int | None = None, spiking: list[Any] | None = None, report: Report = unreported
-) -> Any:
-    """The model's output from reset membranes, without dropout; with ``steps``, that of the last call."""
-    at_rest(spiking or [])
-    for module in model.modules():
-        if "Dropout" in type(module).__name__:
-            module.training = False
-    out = None
-    try:
-        for called in range(1, 1 + (1 if steps is None else integer("steps", steps, minimum=1))):
-            with _uncompiled(model):
-                if isinstance(inputs, dict):
-                    out = model(**inputs)
-                else:
-                    out = model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
-            report(called)
-        return out
-    except DomainError:
-        raise
-    except Exception as error:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in(inputs))
-        words = " ".join(str(error).split())
-        if not words or isinstance(error, LookupError):  # whose message is only the key
-            words = f"{type(error).__name__} {words}".strip()
-        raise DomainError(
-            "inputs", f"shape {shapes}" if shapes else type(inputs).__name__, f"do not go through the model: {words}"
-        ) from error
-
-
-def _uncompiled(model: Any) -> Any:
-    """A context in which compiled modules run uncompiled, so that hooks and labels work."""
-    compiled = (type(m).__name__ == "OptimizedModule" or m.__dict__.get("_compiled_call_impl") for m in model.modules())
-    stance = getattr(torch.compiler, "set_stance", None)
-    return stance("force_eager") if stance is not None and any(compiled) else nullcontext()
-
-
 class _Walk:
-    """Labels of one pass, and the wrappers around the modules."""
+    """Nodes of one pass, and the wrappers around the modules."""
 
-    def __init__(self, model: Any, record: Any = None):
-        nn = torch.nn
+    def __init__(self, model: Any, record: Any, neurons: Neurons):
         self.names = {module: name for name, module in model.named_modules()}
-        kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-        self.weights = {name: module for module, name in self.names.items() if isinstance(module, kinds)}
-        found = {name: (module, recognise(name, module)) for module, name in self.names.items()}
-        self.spiking = {name: (module, known) for name, (module, known) in found.items() if known is not None}
-        if not self.spiking:
-            rule = "has no spiking layer of snnTorch, SpikingJelly, Norse or sinabs, and none registered by vf.init.reads"
-            raise DomainError("model", type(model).__name__, rule)
-        for name, (module, known) in self.spiking.items():
-            if known.neuron is None:
-                refuse(name, module, known.reason)
-            if known.recurrent is not None or known.neuron.heterogeneous:
-                refuse(name, module, "has recurrent weights, or neurons that differ: not supported in a model")
+        kinds = tuple(getattr(torch.nn, kind) for kind in WEIGHTS)
+        self.spiking = _spiking(self.names, neurons)
+        inside = {part for module, _ in self.spiking.values() for part in module.modules() if part is not module}
+        self.weights = {name: m for m, name in self.names.items() if isinstance(m, kinds) and m not in inside}
+        self.candidates = {name for m, name in self.names.items() if m not in inside and self._may_spike(m)}
+        self.inside = inside
         self.record = record
         self.running: list[str] = []
         self.provenance = Provenance(self._place)
         self.fed: dict[str, Fed] = {}  # by name of the weight module
-        self.layers: dict[tuple[str, tuple[str, ...]], TracedLayer] = {}
-        self.known: dict[tuple[str, frozenset[str]], TracedLayer] = {}  # layers by neuron and sources of their currents
-        self.labels: dict[TracedLayer, Any] = {}  # labels of their outputs
+        self.layers: list[TracedLayer] = []
+        self.known: dict[tuple[str, Node], TracedLayer] = {}  # layers by neuron and what it receives
+        self.steady: dict[TracedLayer, bool] = {}  # whether the last call received the same as the one before
         self.calls: list[TracedLayer] = []
 
+    def _may_spike(self, module: Any) -> bool:
+        """Whether a module may be a neuron that is not known: it is of none of torch's classes and holds no weights."""
+        own = not type(module).__module__.startswith(("torch.", "varflow.")) and self.names[module]
+        return bool(own) and self.names[module] not in self.spiking and not _holds_weights(module)
+
     def labelled(self, inputs: Any) -> Any:
-        copies = _copied(inputs)
+        copies, node = copied(inputs), self.provenance.graph.source(INPUT)
         for tensor in tensors_in(copies):
-            self.provenance.put(tensor, Label(frozenset({INPUT})))
+            self.provenance.put(tensor, node)
         return copies
 
     def enclose(self) -> None:
         """Wrap the forwards of weights and neurons, and add hooks to all other modules."""
         for module, name in self.names.items():
-            if name in self.weights or name in self.spiking:
-                self._enclose(name, module)
+            if module in self.inside:
+                continue
+            if name in self.weights:
+                self._enclose(name, module, self._weight(name))
+            elif name in self.spiking:
+                self._enclose(name, module, self._neuron(name, module))
             else:
                 module.register_forward_pre_hook(self._enter(name), prepend=True)
+                if name in self.candidates:
+                    module.register_forward_hook(self._if_it_spikes(name))
                 module.register_forward_hook(self._leave)
 
     def _place(self) -> str:
@@ -180,16 +128,15 @@ class _Walk:
     def _leave(self, *_: Any) -> None:
         self.running.pop()
 
-    def _enclose(self, name: str, module: Any) -> None:
-        """Wrap a module's forward: a third of the cost of hooks, which would dominate tracing. Its output is labelled here, not
-        by the torch-function mode.
+    def _enclose(self, name: str, module: Any, see: Callable[[Any, Any], None]) -> None:
+        """Wrap a module's forward: a third of the cost of hooks, which would dominate tracing. Its output gets its node here,
+        not by the torch-function mode.
         """
-        see = (self._weight if name in self.weights else self._neuron)(name, module)
-        inner, unlabelled = module.forward, torch._C.DisableTorchFunction
+        inner, unseen = module.forward, torch._C.DisableTorchFunction
 
         @wraps(inner)
         def forward(*args: Any, **kwargs: Any) -> Any:
-            with unlabelled():
+            with unseen():
                 self.running.append(name)
                 out = inner(*args, **kwargs)
                 see(args[0] if args else next(iter(kwargs.values())), out)
@@ -198,114 +145,210 @@ class _Walk:
 
         module.__dict__["forward"] = forward
 
-    def _label(self, name: str, module: Any, tensor: Any) -> Any:
-        label = self.provenance.of(tensor)
-        if label is None:
-            refuse(name, module, UNTRACED)
-        return label
+    def _node(self, tensor: Any) -> Node:
+        return self.provenance.of(tensor) or self.provenance.graph.source("")
 
-    def _weight(self, name: str, module: Any) -> Callable[[Any, Any], None]:
-        own, driven = Label(frozenset({name})), frozenset({INPUT})
+    def _weight(self, name: str) -> Callable[[Any, Any], None]:
+        own = self.provenance.graph.source(name)
 
         def see(given: Any, out: Any) -> None:
-            label = self._label(name, module, given)
-            fed = self.fed.get(name)
-            if fed is None:
-                fed = self.fed[name] = Fed(tuple(given.shape))
-            if label is not fed.last:
-                fed.last = fed.labels[label] = label
-            if label.sources == driven:  # keep only these: kept tensors slow down the pass
-                fed.inputs.append(given.detach())
+            self._feed(name, self._node(given), given)
             self.provenance.put(out, own)
 
         return see
 
+    def _feed(self, name: str, node: Node, given: Any) -> None:
+        """Note what a weight module, or the weights within a neuron, received."""
+        fed = self.fed.get(name)
+        if fed is None:
+            fed = self.fed[name] = Fed(tuple(given.shape), self._keeps(node))
+        fed.nodes.pop(node, None)
+        fed.nodes[node] = None
+        if fed.kept:  # kept tensors slow down the pass
+            fed.inputs.append(given.detach())
+
+    def _keeps(self, node: Node) -> bool:
+        """Whether theory may need the numbers themselves: unless they are the spikes of a layer that it knows."""
+        layer = next(
+            (each for each in self.layers if isinstance(node.operation, Source) and each.neuron_name == node.operation.name),
+            None,
+        )
+        return layer is None or bool(layer.unknown) or any(map(_of_its_own, layer.weights))
+
     def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
         def see(current: Any, out: Any) -> None:
-            label = self._label(name, module, current)
-            layer = self.known.get((name, label.sources))
+            node = self._node(current)
+            layer = self.known.get((name, node))
             if layer is None:
-                layer = self.known[name, label.sources] = self._layer(name, module, label, tuple(current.shape))
+                layer = self.known[name, node] = self._layer(name, module, node, tuple(current.shape))
+            if layer.spiking.entry is not None:
+                self._feed(layer.neuron_name, node, current)
+            self.steady[layer] = layer.node is node
+            layer.node = node
             self.calls.append(layer)
             outputs = tensors_in(out)
             if self.record is not None:
                 self.record(layer, current, outputs[0])
+            own = self.provenance.graph.source(layer.neuron_name)
             for tensor in outputs:
-                self.provenance.put(tensor, self.labels[layer])
+                self.provenance.put(tensor, own)
 
         return see
 
-    def _layer(self, name: str, module: Any, label: Any, shape: tuple[int, ...]) -> TracedLayer:
-        feeding = tuple(source for source in self.weights if source in label.sources)
-        if not feeding:
-            refuse(name, module, f"follows no weight layer, only {', '.join(sorted(label.sources))}")
-        key = (name, feeding)
-        if key not in self.layers:
-            again = sum(other == name for other, _ in self.layers)
-            direct = tuple(sorted(label.sources - set(feeding)))
-            layer = TracedLayer(
-                feeding,
-                name if not again else f"{name} ({'+'.join(feeding)})",
-                [self.weights[source] for source in feeding],
-                module,
-                self.spiking[name][1],
-                through=(*label.through, *(f"{source} without a weight layer" for source in direct)),
-                scaled_by=tuple(source for source in feeding if source in label.scaling),
-                normalised_by=tuple(sorted({step for source, step in label.normalised if source in feeding})),
-                current_shape=shape,
-            )
-            self.layers[key] = layer
-            self.labels[layer] = Label(frozenset({layer.neuron_name}))
-        return self.layers[key]
+    def _if_it_spikes(self, name: str) -> Callable[[Any, Any, Any], None]:
+        """A hook that makes a module a neuron if currents come out as spikes."""
+
+        def hook(module: Any, args: Any, out: Any) -> None:
+            given, outputs = tensors_in(args), tensors_in(out)
+            if not given or not outputs:
+                return
+            if name not in self.spiking and self._spikes(given[0], outputs[0]):
+                self.spiking[name] = module, Spiking(None, reason=f"is a {type(module).__name__}, a neuron without equations")
+            if name in self.spiking:
+                with torch._C.DisableTorchFunction():
+                    self._neuron(name, module)(given[0], outputs[0])
+
+        return hook
+
+    def _spikes(self, current: Any, out: Any) -> bool:
+        weighted = not self._node(current).sources.isdisjoint(self.weights)
+        return (
+            weighted and current.shape == out.shape and bool(((out == 0) | (out == 1)).all()) and not torch.equal(current, out)
+        )
+
+    def _layer(self, name: str, module: Any, node: Node, shape: tuple[int, ...]) -> TracedLayer:
+        """The layer of this neuron that shares weights with the node, else a new one."""
+        feeding = tuple(source for source in self.weights if source in node.sources)
+        of_module = [layer for layer in self.layers if layer.module is module]
+        for layer in of_module:
+            if not feeding or not layer.names or not set(feeding).isdisjoint(layer.names):
+                self._joins(layer, feeding)
+                return layer
+        earlier = {source for each in self.layers for source in each.names}
+        own = tuple(source for source in feeding if source not in earlier) or feeding  # the others come by a shortcut
+        layer = TracedLayer(
+            own,
+            name if not of_module else f"{name} ({'+'.join(own)})",
+            [self.weights[source] for source in own],
+            module,
+            self.spiking[name][1],
+            node=node,
+            current_shape=shape,
+            unknown=self._unknown(name, node),
+        )
+        self.layers.append(layer)
+        return layer
+
+    def _joins(self, layer: TracedLayer, feeding: tuple[str, ...]) -> None:
+        """Weights that feed a layer at later steps, as recurrent ones do."""
+        earlier = {source for each in self.layers if each is not layer for source in each.names}
+        later = {source for source in feeding if source not in earlier}
+        layer.names = tuple(source for source in self.weights if source in {*layer.names, *later})
+        layer.weights = [self.weights[source] for source in layer.names]
+
+    def _unknown(self, name: str, node: Node) -> tuple[str, ...]:
+        """Why theory does not know a layer."""
+        spiking = self.spiking[name][1]
+        own = [] if spiking.neuron is not None else [f"{name} {spiking.reason}"]
+        if spiking.entry is not None:
+            return tuple(own)
+        return (*own, *node.unknown, *_not_gaussian(node, self.weights))
 
     def result(self) -> Trace:
-        for tensor, place in self.provenance.raw_weights:
-            rule = f"of shape {tuple(tensor.shape)} is used as a raw parameter, outside of Linear and the convolutions"
-            raise DomainError("model", f"a weight in {place}", rule)
-        for label, place in self.provenance.thresholds:
-            if label.sources & set(self.weights):
-                raise DomainError("model", place, "compares currents with a threshold, but is not a supported neuron")
         if not self.layers:
-            raise DomainError("model", ", ".join(self.spiking), "did not run: its forward calls no spiking layer")
-        for layer in self.layers.values():
+            if self.spiking:
+                raise DomainError("model", ", ".join(self.spiking), "did not run: its forward calls no spiking layer")
+            rule = "has no spiking layer that is known by its class or by its spikes: name it in neurons={module: vf.Neuron(…)}"
+            raise DomainError("model", type(next(iter(self.names))).__name__, rule)
+        for layer in self.layers:
             self._complete(layer)
-        used = {name for _, feeding in self.layers for name in feeding}
+        used = {name for layer in self.layers for name in (layer.neuron_name, *layer.names)}
         readouts = []
         for name, fed in self.fed.items():
             if name not in used:
                 readouts.append((name, self.weights[name], fed.sources, fed.shape))
-        self._nothing_left_out(used | {name for name, *_ in readouts})
-        return Trace(list(self.layers.values()), readouts, self._steps(), self.calls)
+        return Trace(self.layers, readouts, self._steps(), self.calls, self.fed, self._idle())
 
     def _complete(self, layer: TracedLayer) -> None:
-        """Set the sources of the weights and the operations on the way; functions of the input alone count as input."""
-        layer.fed = [self.fed[name] for name in layer.names]
-        spikes = [label for each in layer.fed for label in each.labels if label.sources != {INPUT}]
-        through = dict.fromkeys(step for label in spikes for step in label.through)
+        """What is known only at the end of the pass."""
+        node = layer.node
+        assert node is not None
+        own = layer.names or (() if layer.spiking.entry is None else (layer.neuron_name,))
+        layer.fed = [self.fed[name] for name in own]
+        layer.feeding = tuple(source for source in self.weights if source in node.sources or source in layer.names)
         layer.sources = tuple(sorted({source for each in layer.fed for source in each.sources}))
-        layer.through = (*through, *layer.through)
+        spikes = [below for each in layer.fed for below in each.nodes if below.sources != {INPUT}]
+        direct = [f"{source or 'a constant'} without a weight layer" for source in sorted(node.sources - set(self.weights))]
+        layer.through = tuple(dict.fromkeys([*(s for below in spikes for s in below.through), *node.through, *direct]))
+        layer.scaled_by = tuple(source for source in layer.names if source in node.scaling or source not in node.sources)
+        layer.normalised_by = tuple(sorted({step for source, step in node.normalised if source in layer.names}))
+        places = {step.rpartition(" in ")[2].strip("'") for step in layer.normalised_by}
+        layer.normalising = [module for module, name in self.names.items() if name in places]
+        layer.unknown = self._unknown(next(n for n, (m, _) in self.spiking.items() if m is layer.module), node)
+        if not layer.fed:
+            layer.unknown = (*layer.unknown, f"{layer.neuron_name} follows no weight layer")
+        if not self.steady[layer]:
+            layer.unknown = (*layer.unknown, f"{layer.neuron_name} receives other operations at every step")
 
-    def _nothing_left_out(self, used: set[str]) -> None:
-        idle = [name for name in self.weights if name not in used]
-        ran = {name for name, _ in self.layers}
-        idle += [name for name in self.spiking if name not in ran]
-        if idle:
-            raise DomainError("model", ", ".join(idle), "did not run in this forward pass: leave it out, or use it")
+    def _idle(self) -> list[str]:
+        """Notes on what did not run."""
+        ran = {layer.module for layer in self.layers}
+        idle = [name for name in self.weights if name not in self.fed]
+        idle += [name for name, (module, _) in self.spiking.items() if module not in ran]
+        return [f"did not run in this forward pass: {', '.join(idle)}"] if idle else []
 
     def _steps(self) -> int:
-        layers = self.layers.values()
         ran = Counter(self.calls)
-        counts = {l.neuron_name: ran[l] * steps_of(l.spiking, l.current_shape) for l in layers}
-        if len(set(counts.values())) > 1:
-            text = ", ".join(f"{name}: {count}" for name, count in counts.items())
-            raise DomainError("model", text, "run different numbers of steps")
-        return next(iter(counts.values()))
+        counts = {layer: ran[layer] * steps_of(layer.spiking, layer.current_shape) for layer in self.layers}
+        steps = max(counts.values())
+        for layer, count in counts.items():
+            if count != steps:
+                layer.unknown = (*layer.unknown, f"{layer.neuron_name} makes {count} steps, others {steps}")
+        return steps
 
 
-def _copied(tree: Any) -> Any:
-    """The same with tensors copied, so that the user's are not changed."""
-    if hasattr(tree, "detach"):
-        return tree.detach().clone()
-    if isinstance(tree, (tuple, list)):
-        return type(tree)(_copied(item) for item in tree)
-    return {key: _copied(item) for key, item in tree.items()} if isinstance(tree, dict) else tree
+def _spiking(names: dict[Any, str], neurons: Neurons) -> dict[str, tuple[Any, Spiking]]:
+    """Modules that spike, by name; DomainError for a key of ``neurons`` that is no module of the model."""
+    found, used = {}, set()
+    for module, name in names.items():
+        key = next((key for key in (module, name, type(module)) if key in neurons), None)
+        used.add(key)
+        known = recognise(name, module) if key is None else _as_given(neurons[key])
+        if known is not None:
+            found[name] = module, known
+    for key in neurons:
+        if key not in used:
+            rule = f"names no module of the model, whose modules are {', '.join(filter(None, list(names.values())[:8]))}, …"
+            raise DomainError("neurons", getattr(key, "__name__", key), rule)
+    return found
+
+
+def _of_its_own(weight: Any) -> bool:
+    """Whether a weight module has another forward than torch's class."""
+    kind = next(k for k in type(weight).__mro__ if k.__module__.startswith("torch.nn.modules."))
+    return type(weight).forward is not kind.forward
+
+
+def _as_given(neuron: Any) -> Spiking:
+    return neuron if isinstance(neuron, Spiking) else Spiking(neuron, reason="is measured only, as asked")
+
+
+def _holds_weights(module: Any) -> bool:
+    return any(parameter.dim() > 1 for parameter in module.parameters())
+
+
+def _not_gaussian(node: Node, weights: Mapping[str, Any]) -> list[str]:
+    """Operations between weights and a neuron after which currents are not Gaussian."""
+    operation = node.operation
+    words = []
+    if isinstance(operation, Pooled) and operation.kind == "max":
+        words.append(f"a maximum of currents, {node.through[-1]}")
+    if isinstance(operation, Joined):
+        words.append(f"joined currents, {node.through[-1]}")
+    if isinstance(operation, Sum):
+        words += [
+            f"{each.operation.name} without a weight layer"
+            for each in node.below
+            if isinstance(each.operation, Source) and each.operation.name not in weights
+        ]
+    return [*words, *(word for each in node.below for word in _not_gaussian(each, weights))]

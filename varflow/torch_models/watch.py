@@ -18,7 +18,7 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.simulation.neurons import Cells, fired, go_on
 from varflow.torch_models.inner_weights import InnerWeights
-from varflow.torch_models.prediction import split_steps
+from varflow.torch_models.inputs import split_steps
 from varflow.torch_models.traced import TracedLayer
 
 __all__ = ["Recorder", "Watched"]

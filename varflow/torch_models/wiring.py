@@ -15,6 +15,7 @@ import torch
 
 from varflow._checks import DomainError
 from varflow.init.fans import effective_fan_in, fan_in
+from varflow.theory.flow.signals import Window
 
 __all__ = [
     "Moments",
@@ -25,6 +26,7 @@ __all__ = [
     "together",
     "why_not_covered",
     "width_and_sites",
+    "window_of",
 ]
 
 
@@ -45,6 +47,8 @@ class Moments:
 
 def together(moments: Sequence[Moments]) -> Moments:
     """Moments of a single module equivalent to several whose currents add up, for similar inputs."""
+    if not moments:
+        return Moments(1, math.nan, math.nan, math.nan, math.nan)
     fan = moments[0].fan_in
     std, bias_std = math.hypot(*(each.gain for each in moments)), math.hypot(*(each.bias_std for each in moments))
     mean, bias_mean = sum(each.fan_in * each.weight_mean for each in moments), sum(each.bias_mean for each in moments)
@@ -110,6 +114,19 @@ def covariance_between(weight: Any, moments: Moments, across: Any, input_sites: 
     padded = torch.nn.functional.pad(across, (1, 0, 1, 0))
     mean = sum(padded[:, below][:, :, below] for below in met) / taps
     return moments.fan_in * moments.weight_std**2 * mean + moments.bias_std**2
+
+
+def window_of(weight: Any) -> Window:
+    """The windows of a convolution of one or two dimensions."""
+    padding = weight.padding
+    if isinstance(padding, str):
+        same = [gap * (size - 1) // 2 for gap, size in zip(weight.dilation, weight.kernel_size, strict=True)]
+        padding = same if padding == "same" else [0] * len(same)
+
+    def pair(extents: Sequence[int], missing: int) -> tuple[int, int]:
+        return (missing, int(extents[0])) if len(extents) == 1 else (int(extents[0]), int(extents[1]))
+
+    return Window(pair(weight.kernel_size, 1), pair(weight.stride, 1), pair(padding, 0), pair(weight.dilation, 1))
 
 
 def _over_sites(weight: Any, values: Any) -> Any:

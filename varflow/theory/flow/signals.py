@@ -18,16 +18,21 @@ __all__ = ["Currents", "Grid", "Spikes", "Window", "over_positions"]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Extents of the index ``i = (input, row, column, step)``, step fastest."""
+    """Extents of the index ``i = (input, row, column, step)``, step fastest.
+
+    On a large map moments between positions may be left out (``apart``): rows and columns are then part of the groups
+    ``(input, row, column)``, and the index is ``i = (step)``.
+    """
 
     inputs: int
     height: int
     width: int
     steps: int
+    apart: bool = False
 
     @property
     def size(self) -> int:
-        return self.inputs * self.positions * self.steps
+        return self.inputs * self.steps * (1 if self.apart else self.positions)
 
     @property
     def positions(self) -> int:
@@ -118,6 +123,10 @@ def over_positions(spikes: Spikes) -> tuple[np.ndarray, np.ndarray]:
     grid, lead = spikes.grid, spikes.mean.shape[:-1]
     if grid.positions == 1:
         return spikes.mean, spikes.moments
+    if grid.apart:
+        parts = (spikes.mean, spikes.moments)
+        mean, moments = (each.reshape(len(each), -1, grid.positions, *each.shape[2:]).mean(axis=2) for each in parts)
+        return mean, moments
     folded = (grid.inputs, grid.positions, grid.steps)
     mean = spikes.mean.reshape(*lead, *folded).mean(axis=-2)
     moments = np.einsum("...axsbxt->...asbt", spikes.moments.reshape(*lead, *folded, *folded)) / grid.positions
@@ -127,34 +136,50 @@ def over_positions(spikes: Spikes) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Square windows over a map, with zeros in the padding."""
+    """Windows over a map, with zeros in the padding; (rows, columns) of each extent."""
 
-    size: int
-    stride: int
-    padding: int
+    size: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    @classmethod
+    def square(cls, size: int, stride: int, padding: int) -> Window:
+        return cls((size, size), (stride, stride), (padding, padding))
 
     def smaller(self, grid: Grid) -> Grid:
         """The grid of the map that the windows make."""
-        rows, columns = ((side + 2 * self.padding - self.size) // self.stride + 1 for side in (grid.height, grid.width))
+        extents = zip((grid.height, grid.width), self.size, self.stride, self.padding, self.dilation, strict=True)
+        rows, columns = ((side + 2 * pad - gap * (size - 1) - 1) // stride + 1 for side, size, stride, pad, gap in extents)
         return replace(grid, height=rows, width=columns)
 
     @property
     def taps(self) -> list[tuple[int, int]]:
-        return [(y, x) for y in range(self.size) for x in range(self.size)]
+        return [(y, x) for y in range(self.size[0]) for x in range(self.size[1])]
 
     def at(self, tap: tuple[int, int], values: np.ndarray, grid: Grid, axis: int) -> np.ndarray:
         """The entry under one tap of every window; ``axis``, negative, is that of the index ``i``."""
-        axis += values.ndim
-        before, after = values.shape[:axis], values.shape[axis + 1 :]
-        whole = values.reshape(*before, *grid.axes, *after)
-        if self.padding:
-            edges = [(0, 0)] * whole.ndim
-            edges[axis + 1] = edges[axis + 2] = (self.padding, self.padding)
-            whole = np.pad(whole, edges)
         smaller = self.smaller(grid)
-        sides = zip(tap, (smaller.height, smaller.width), strict=True)
-        cut = (slice(start, start + self.stride * (side - 1) + 1, self.stride) for start, side in sides)
-        return whole[((slice(None),) * (axis + 1)) + tuple(cut)].reshape(*before, smaller.size, *after)
+        if grid.apart:
+            return self._cut(tap, values, (-1, grid.height, grid.width), 1, smaller)
+        return self._cut(tap, values, grid.axes, values.ndim + axis, smaller)
+
+    def _cut(self, tap: tuple[int, int], values: np.ndarray, axes: tuple[int, ...], axis: int, smaller: Grid) -> np.ndarray:
+        """The same along an axis that holds ``axes``: inputs, rows, columns and what follows."""
+        before, after = values.shape[:axis], values.shape[axis + 1 :]
+        whole = values.reshape(*before, *axes, *after)
+        if any(self.padding):
+            edges = [(0, 0)] * whole.ndim
+            edges[axis + 1], edges[axis + 2] = ((pad, pad) for pad in self.padding)
+            whole = np.pad(whole, edges)
+        sides = zip(tap, self.stride, self.dilation, (smaller.height, smaller.width), strict=True)
+        cut = (slice(gap * at, gap * at + stride * (side - 1) + 1, stride) for at, stride, gap, side in sides)
+        return whole[((slice(None),) * (axis + 1)) + tuple(cut)].reshape(*before, -1, *after)
+
+    def pairs_at(self, tap: tuple[int, int], moments: np.ndarray, grid: Grid) -> np.ndarray:
+        """Second moments under the same tap for both factors."""
+        rows = self.at(tap, moments, grid, -1)
+        return rows if grid.apart else self.at(tap, rows, grid, -2)
 
     def mean(self, values: np.ndarray, grid: Grid, axis: int) -> np.ndarray:
         """The average over each window."""

@@ -24,12 +24,13 @@ import numpy as np
 from varflow._checks import DomainError
 from varflow._progress import Report, unreported
 from varflow.model.layers import BatchNorm, Conv, Layer, LayerNorm, Linear, Pool, Residual, Scale, Spike
+from varflow.theory.flow.batches import standardising, statistics_of
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window, over_positions
 from varflow.theory.in_time.differences import Differences
 from varflow.theory.in_time.responses import LayerState
 
-__all__ = ["Signal", "Walk", "sent", "through", "weighted"]
+__all__ = ["Signal", "Walk", "convolved", "merged", "pooled", "sent", "through", "weighted"]
 
 Signal = Currents | Spikes
 
@@ -109,11 +110,16 @@ sent.register(weighted)
 
 @sent.register
 def _(layer: Conv, signal: Spikes, walk: Walk) -> Currents:
-    grid, window = signal.grid, Window(layer.kernel, layer.stride, layer.border)
-    M = np.zeros(())
+    return convolved(layer, Window.square(layer.kernel, layer.stride, layer.border), signal)
+
+
+def convolved(layer: Conv, window: Window, signal: Spikes) -> Currents:
+    """Filters of a layer over any windows."""
+    grid, M = signal.grid, np.zeros(())
     for tap in window.taps:  # the same tap for both factors, since filters are shared
-        M = M + window.at(tap, window.at(tap, signal.moments, grid, -1), grid, -2) / len(window.taps)
-    mean, covariance, _ = _weighted(layer, window.mean(signal.mean, grid, -1), M, layer.fan_in(signal.channels))
+        M = M + window.pairs_at(tap, signal.moments, grid) / len(window.taps)
+    fan_in = signal.channels // layer.groups * len(window.taps)
+    mean, covariance, _ = _weighted(layer, window.mean(signal.mean, grid, -1), M, fan_in)
     return Currents(mean, covariance, window.smaller(grid), layer.channels)
 
 
@@ -183,44 +189,26 @@ def _(layer: Scale, signal: Currents | Spikes, walk: Walk) -> Signal:
 
 @sent.register
 def _(layer: BatchNorm, signal: Currents, walk: Walk) -> Currents:
-    mean, C = signal.mean, signal.covariance
     if layer.statistics is not None:
+        mean, C = signal.mean, signal.covariance
         running_mean, variance = layer.statistics
         scale = layer.gamma / (variance + layer.eps) ** 0.5
         scaled = scale * (mean - running_mean) + layer.beta
         return replace(signal, mean=scaled, covariance=scale**2 * C, changes=None)
-    # Covariance with each neuron's mean over the batch. Of infinitely many inputs the last two stand for all: the mean is then
-    # over pairs of different ones.
-    one = signal.grid.size // signal.grid.inputs if walk.exchangeable else signal.grid.size
-    row = C[..., -one:].mean(axis=-1)
-    if walk.exchangeable:
-        row[..., -one:] = row[..., -2 * one : -one]
-    batch = slice(-one, None)
-    centre = mean[..., batch].mean(axis=-1, keepdims=True)
-    centred = C - row[..., :, None] - row[..., None, :] + row[..., batch].mean(axis=-1)[..., None, None]
-    own = np.diagonal(centred, axis1=-2, axis2=-1) + (mean - centre) ** 2
-    scale = _standardising(layer.gamma, own[..., batch].mean(axis=-1) + layer.eps)
-    shifted = scale[..., None] * (mean - centre) + layer.beta
-    return replace(signal, mean=shifted, covariance=scale[..., None, None] ** 2 * centred, changes=None)
-
-
-def _standardising(gamma: float, variance: np.ndarray) -> np.ndarray:
-    """``γ/√variance``; 0 where nothing varies, since what is standardised is then 0."""
-    return np.divide(gamma, np.sqrt(np.maximum(variance, 0.0)), out=np.zeros_like(variance), where=variance > 0)
+    return statistics_of(layer, signal, walk.exchangeable).applied(layer, signal)
 
 
 @sent.register
 def _(layer: LayerNorm, signal: Currents, walk: Walk) -> Currents:
     grid = signal.grid
-    folded = (*signal.mean.shape[:-1], grid.inputs, grid.positions, grid.steps)
 
     def over_neurons(values: np.ndarray) -> np.ndarray:
-        mean = values.reshape(folded).mean(axis=-2, keepdims=True)
-        return np.broadcast_to(mean, folded).reshape(values.shape)
+        folded = values.reshape(-1, grid.positions, grid.steps)
+        return np.broadcast_to(folded.mean(axis=1, keepdims=True), folded.shape).reshape(values.shape)
 
     centre = over_neurons(signal.mean)
     square = np.diagonal(signal.covariance, axis1=-2, axis2=-1) + signal.mean**2
-    scale = _standardising(layer.gamma, np.maximum(over_neurons(square) - centre**2, 0.0) + layer.eps)
+    scale = standardising(layer.gamma, np.maximum(over_neurons(square) - centre**2, 0.0) + layer.eps)
     mean = scale * (signal.mean - centre) + layer.beta
     C = scale[..., :, None] * signal.covariance * scale[..., None, :]
     return replace(signal, mean=mean, covariance=C, changes=None)
@@ -228,17 +216,22 @@ def _(layer: LayerNorm, signal: Currents, walk: Walk) -> Currents:
 
 @sent.register
 def _(layer: Pool, signal: Currents | Spikes, walk: Walk) -> Signal:
-    grid, window = signal.grid, Window(layer.size, layer.step, layer.padding)
-    smaller = window.smaller(grid)
+    return pooled(layer.kind, Window.square(layer.size, layer.step, layer.padding), signal)
+
+
+def pooled(kind: str, window: Window, signal: Currents | Spikes) -> Signal:
+    """The average or maximum over each window; not of currents that are ``apart``."""
+    grid, smaller = signal.grid, window.smaller(signal.grid)
     if isinstance(signal, Currents):
         C = window.mean(window.mean(signal.covariance, grid, -1), grid, -2)
         return Currents(window.mean(signal.mean, grid, -1), C, smaller, signal.channels)
     draw = signal.sampled
-    if layer.kind == "average":
+    if kind == "average":
         M = window.mean(window.mean(signal.moments, grid, -1), grid, -2)
         sampled = None if draw is None else lambda: window.mean(draw(), grid, -2)
         return Spikes(window.mean(signal.mean, grid, -1), M, smaller, signal.channels, sampled)
-    assert draw is not None  # recurrent neurons have no positions
+    if draw is None:
+        raise DomainError("layers", f"Pool({kind!r}, …)", "needs spikes that can be drawn; those of recurrent neurons cannot")
     x = draw()
     x = np.max([window.at(tap, x, grid, -2) for tap in window.taps], axis=0)
     moments = (x @ x.swapaxes(-1, -2)).astype(float) / x.shape[-1]

@@ -1,0 +1,49 @@
+"""Normalisation over a batch of inputs: what it subtracts and multiplies by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from varflow.model.layers import BatchNorm
+from varflow.theory.flow.signals import Currents
+
+__all__ = ["Batch", "standardising", "statistics_of"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """What a BatchNorm subtracts and multiplies by: the mean over a batch, the covariance of each entry with each neuron's own
+    mean over the batch, and ``γ/std``.
+    """
+
+    centre: np.ndarray
+    row: np.ndarray
+    whole: np.ndarray
+    scale: np.ndarray
+
+    def applied(self, layer: BatchNorm, signal: Currents) -> Currents:
+        """Currents after the normalisation."""
+        shifted = self.scale[..., None] * (signal.mean - self.centre) + layer.beta
+        centred = signal.covariance - self.row[..., :, None] - self.row[..., None, :] + self.whole[..., None, None]
+        return replace(signal, mean=shifted, covariance=self.scale[..., None, None] ** 2 * centred, changes=None)
+
+
+def statistics_of(layer: BatchNorm, signal: Currents, exchangeable: bool) -> Batch:
+    """Statistics of a batch. Of infinitely many inputs the last two stand for all, by means over pairs of different ones."""
+    mean, C = signal.mean, signal.covariance
+    one = signal.grid.size // signal.grid.inputs if exchangeable else signal.grid.size
+    row = C[..., -one:].mean(axis=-1)
+    if exchangeable:
+        row[..., -one:] = row[..., -2 * one : -one]
+    batch = slice(-one, None)
+    centre = mean[..., batch].mean(axis=-1, keepdims=True)
+    whole = row[..., batch].mean(axis=-1)
+    own = np.diagonal(C, axis1=-2, axis2=-1) - 2 * row + whole[..., None] + (mean - centre) ** 2
+    return Batch(centre, row, whole, standardising(layer.gamma, own[..., batch].mean(axis=-1) + layer.eps))
+
+
+def standardising(gamma: float, variance: np.ndarray) -> np.ndarray:
+    """``γ/√variance``; 0 where nothing varies, since what is standardised is then 0."""
+    return np.divide(gamma, np.sqrt(np.maximum(variance, 0.0)), out=np.zeros_like(variance), where=variance > 0)

@@ -1,0 +1,298 @@
+"""The signals of a traced model at infinite width: each operation of its graph is a map of ``theory.flow``.
+
+Where theory does not know what weights receive, it goes on from the moments of what they did receive in the traced pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import reduce, singledispatchmethod
+from typing import Any
+
+import numpy as np
+
+from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Spike
+from varflow.theory.flow.neurons import Neurons
+from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
+from varflow.theory.flow.steps import Signal, Walk, convolved, merged, pooled, sent, weighted
+from varflow.theory.in_time.responses import LayerState
+from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Product, Source, Sum
+from varflow.torch_models.inner_weights import InnerWeights
+from varflow.torch_models.inputs import by_step, some
+from varflow.torch_models.overlaps import Overlaps
+from varflow.torch_models.traced import Fed, Trace, TracedLayer
+from varflow.torch_models.wiring import Moments, why_not_covered, window_of
+
+__all__ = ["Evaluation"]
+
+POINTS, SCRAMBLES = 2**10, 2  # of quasi-Monte Carlo: rates within about 1 %
+JOINT = 1024  # positions × steps of a map up to which positions are treated together
+JITTER = 1e-7  # relative variance that is added to currents at several positions
+LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
+
+
+class Evaluation:
+    """Signals of one model under some of the inputs of its batch.
+
+    Parameters
+    ----------
+    trace : Trace
+    moments : mapping
+        Of the weight modules, by name.
+    inputs : int
+        Number of inputs of the batch that are used.
+    """
+
+    def __init__(self, trace: Trace, moments: Mapping[str, Moments], inputs: int):
+        self.trace, self.moments, self.inputs = trace, moments, inputs
+        self.walk = Walk(Neurons(POINTS, SCRAMBLES, 0), 0)
+        self.pooled = any(_has(node, Pooled) for node in self._nodes())
+        self.overlaps = Overlaps(self) if any(map(_over_batch, self._nodes())) else None
+        self.spikes: dict[str, Spikes | None] = {}
+        self.known: dict[Node, Signal | None] = {}
+        self.restarted: list[str] = []  # weight modules whose inputs are taken as they were
+        self.layer: TracedLayer = trace.layers[0]
+
+    def _nodes(self) -> list[Node]:
+        fed = [node for each in self.trace.fed.values() for node in each.nodes]
+        return fed + [layer.node for layer in self.trace.layers if layer.node is not None]
+
+    def states(self) -> list[tuple[LayerState, Grid] | None]:
+        """Every layer in order; None where theory does not know it."""
+        return [self._fired(number, layer) for number, layer in enumerate(self.trace.layers)]
+
+    def _fired(self, number: int, layer: TracedLayer) -> tuple[LayerState, Grid] | None:
+        self.layer, self.spikes[layer.neuron_name] = layer, None
+        currents = self.currents(layer)
+        if currents is None or layer.neuron is None:
+            return None
+        inner = layer.spiking.recurrent
+        spike = Spike(layer.neuron)
+        if inner is not None:
+            spike = Spike(layer.neuron, recurrent_gain=inner.gain, recurrent_mean_gain=inner.mean_gain)
+        state, spikes = self.walk.neurons.fire(spike, _regular(currents), number)
+        self.spikes[layer.neuron_name] = spikes
+        if self.overlaps is not None and layer.node is not None:
+            self.overlaps.fire(layer.neuron_name, spike, layer.node, currents, number)
+        return state, currents.grid
+
+    def currents(self, layer: TracedLayer) -> Currents | None:
+        """What a layer receives."""
+        if layer.unknown or layer.node is None:
+            return None
+        entry = layer.spiking.entry
+        signal = self.signal(layer.node) if entry is None else self.through_entry(layer, entry)
+        return signal if isinstance(signal, Currents) else None
+
+    def through_entry(self, layer: TracedLayer, weights: InnerWeights) -> Currents | None:
+        """Currents of the weights within a neuron module."""
+        (fed,) = layer.fed
+        received = self.received(fed)
+        if received is None and fed.kept:
+            received = self.measured(layer, 0)
+        if not isinstance(received, Spikes):
+            return None
+        bias_mean, bias_std = weights.bias_moments
+        gain = max(weights.gain, LEAST_GAIN)
+        linear = Linear(len(weights.weight), gain=gain, mean_gain=weights.mean_gain, bias_std=bias_std)
+        out = weighted(linear, replace(received, changes=None), self.walk)
+        return replace(out, mean=out.mean + bias_mean)
+
+    def signal(self, node: Node) -> Signal | None:
+        """What a node sends on; None where theory does not know it."""
+        if node not in self.known:
+            below = [self.signal(each) for each in node.below]
+            known = [each for each in below if each is not None]
+            self.known[node] = self.through(node.operation, known, node) if len(known) == len(below) else None
+        return self.known[node]
+
+    # Weights.
+
+    def of_weights(self, name: str) -> Currents | None:
+        """Currents of a weight module."""
+        layer = next((each for each in self.trace.layers if name in each.names), None)
+        if layer is None:
+            return None
+        weight, fed = self.module(name), self.trace.fed[name]
+        if name not in self.moments or why_not_covered(weight):
+            return None
+        moments = self.moments[name]
+        received = self.received(fed)
+        if received is None and fed.kept:
+            received = self.measured(layer, layer.names.index(name))
+            if received is not None and fed.sources != (INPUT,):
+                self.restarted.append(name)
+        if isinstance(received, Currents):  # a weight layer after another
+            second = received.covariance + received.mean[..., :, None] * received.mean[..., None, :]
+            received = Spikes(received.mean, second, received.grid, received.channels)
+        if received is None or not _fits(weight, fed, received):
+            return None
+        gain = max(moments.gain, LEAST_GAIN)
+        mean_gain = moments.fan_in * moments.weight_mean
+        if hasattr(weight, "in_features"):
+            linear = Linear(weight.out_features, gain=gain, mean_gain=mean_gain, bias_std=moments.bias_std)
+            out = weighted(linear, replace(received, changes=None), self.walk)
+        else:
+            conv = Conv(weight.out_channels, 1, gain=gain, mean_gain=mean_gain, bias_std=moments.bias_std)
+            out = convolved(conv, window_of(weight), received)
+        return replace(out, mean=out.mean + moments.bias_mean)
+
+    def module(self, name: str) -> Any:
+        """A weight module that feeds a layer."""
+        return next(w for layer in self.trace.layers for own, w in zip(layer.names, layer.weights, strict=True) if own == name)
+
+    def received(self, fed: Fed) -> Signal | None:
+        """What a weight module receives; None if that differs between steps, or is not known."""
+        return self.signal(fed.node) if len(fed.nodes) == 1 else None
+
+    def measured(self, layer: TracedLayer, module: int) -> Spikes | None:
+        """The signal that a weight module received in the traced pass."""
+        weight = layer.weights[module] if layer.weights else None
+        whole, dense = by_step(layer, module), weight is None or hasattr(weight, "in_features")
+        if len(whole) not in (1, self.trace.steps):
+            return None
+        x = some(whole, self.inputs).double().cpu().numpy()
+        x = np.broadcast_to(x, (self.trace.steps, *x.shape[1:]))
+        if self.overlaps is not None:
+            name = layer.names[module] if layer.names else layer.neuron_name
+            self.overlaps.receive(name, x, -1 if dense else 2, whole.shape[1])
+        if dense:
+            x = x.reshape(*x.shape[:2], -1, x.shape[-1]).transpose(1, 2, 0, 3)  # (inputs, rows, steps, features)
+            grid = Grid(1, 1, 1, self.trace.steps)
+            return self.of_numbers(x.reshape(-1, *x.shape[2:]), grid)
+        area = x.shape[3:]
+        if len(area) > 2:
+            return None
+        height, width = (1, *area)[-2:]
+        apart = not self.pooled or height * width * self.trace.steps > JOINT
+        x = x.reshape(*x.shape[:3], -1).transpose(1, 3, 0, 2)  # (inputs, positions, steps, channels)
+        groups = (-1, self.trace.steps) if apart else (len(x), x.shape[1] * self.trace.steps)
+        return self.of_numbers(x.reshape(*groups, x.shape[-1]), Grid(1, height, width, self.trace.steps, apart))
+
+    def of_numbers(self, x: np.ndarray, grid: Grid) -> Spikes:
+        """Moments of numbers of shape (groups, index, channels)."""
+        return Spikes(x.mean(axis=-1)[None], (x @ x.swapaxes(-1, -2) / x.shape[-1])[None], grid, x.shape[-1])
+
+    # Operations.
+
+    @singledispatchmethod
+    def through(self, operation: Any, below: Sequence[Signal], node: Node) -> Signal | None:
+        """What an operation makes of the signals below it."""
+        return None
+
+    @through.register
+    def _(self, operation: Source, below: Sequence[Signal], node: Node) -> Signal | None:
+        name = operation.name
+        return self.spikes.get(name) if name not in self.trace.fed else self.of_weights(name)
+
+    @through.register
+    def _(self, operation: Sum, below: Sequence[Signal], node: Node) -> Signal | None:
+        if len({(type(each), each.grid, each.mean.shape[1]) for each in below}) > 1:
+            return None
+        scaled = [_scaled(each, factor) for each, factor in zip(below, operation.factors, strict=True)]
+        whole = reduce(_added, scaled)
+        return _shifted(whole, operation.constant) if operation.constant else whole
+
+    @through.register
+    def _(self, operation: Product, below: Sequence[Signal], node: Node) -> Signal | None:
+        x, y = below
+        if not (isinstance(x, Spikes) and isinstance(y, Spikes)) or x is y or x.grid != y.grid:
+            return None
+        return _merged("and", x, y)
+
+    @through.register
+    def _(self, operation: Joined, below: Sequence[Signal], node: Node) -> Signal | None:
+        parts = [each for each in below if isinstance(each, Spikes)]
+        if len(parts) < len(below) or len({(each.grid, each.mean.shape) for each in parts}) > 1:
+            return None
+        fractions = np.array(operation.sizes) / sum(operation.sizes)
+        mean = sum(f * each.mean for f, each in zip(fractions, parts, strict=True))
+        moments = sum(f * each.moments for f, each in zip(fractions, parts, strict=True))
+        return Spikes(np.asarray(mean), np.asarray(moments), parts[0].grid, sum(each.channels for each in parts))
+
+    @through.register
+    def _(self, operation: Pooled, below: Sequence[Signal], node: Node) -> Signal | None:
+        (signal,) = below
+        grid = signal.grid
+        if grid.apart or (operation.kind == "max" and (isinstance(signal, Currents) or signal.sampled is None)):
+            return None
+        size = operation.size or (grid.height, grid.width)
+        return pooled(operation.kind, Window(size, operation.stride, operation.padding), signal)
+
+    @through.register
+    def _(self, operation: BatchNorm, below: Sequence[Signal], node: Node) -> Signal | None:
+        (signal,) = below
+        if not isinstance(signal, Currents):
+            return None
+        if not operation.over_batch or self.overlaps is None:
+            return sent(operation, signal, self.walk)
+        return self.overlaps.normalised(operation, node.below[0], signal)
+
+    @through.register
+    def _(self, operation: LayerNorm, below: Sequence[Signal], node: Node) -> Signal | None:
+        (signal,) = below
+        return sent(operation, signal, self.walk) if isinstance(signal, Currents) else None
+
+
+def _regular(currents: Currents) -> Currents:
+    """Currents at several positions, with a small variance of their own, so that their covariance can be factored quickly."""
+    grid = currents.grid
+    if grid.size == grid.steps:
+        return currents
+    own = np.diagonal(currents.covariance, axis1=-2, axis2=-1)
+    return replace(currents, covariance=currents.covariance + JITTER * own[..., None] * np.eye(grid.size))
+
+
+def _fits(weight: Any, fed: Fed, signal: Spikes) -> bool:
+    """Whether a signal has the size of what the module received."""
+    if hasattr(weight, "in_features"):
+        return signal.neurons == weight.in_features
+    area = fed.shape[-len(weight.kernel_size) :]
+    return signal.channels == weight.in_channels and signal.grid.positions == math.prod(area)
+
+
+def _has(node: Node, kind: type) -> bool:
+    return isinstance(node.operation, kind) or any(_has(each, kind) for each in node.below)
+
+
+def _over_batch(node: Node) -> bool:
+    return getattr(node.operation, "over_batch", False) or any(map(_over_batch, node.below))
+
+
+def _scaled(signal: Signal, factor: float) -> Signal:
+    if factor == 1:
+        return signal
+    if isinstance(signal, Currents):
+        return signal.scaled(factor)
+    draw = signal.sampled
+    sampled = None if draw is None else lambda: factor * draw()
+    return replace(signal, mean=factor * signal.mean, moments=factor**2 * signal.moments, sampled=sampled, changes=None)
+
+
+def _shifted(signal: Signal, constant: float) -> Signal:
+    """Plus a number: ``E[(x_i + c)(x_j + c)] = M_ij + c (e_i + e_j) + c²``."""
+    if isinstance(signal, Currents):
+        return replace(signal, mean=signal.mean + constant)
+    e, draw = signal.mean, signal.sampled
+    moments = signal.moments + constant * (e[..., :, None] + e[..., None, :]) + constant**2
+    sampled = None if draw is None else lambda: draw() + constant
+    return replace(signal, mean=e + constant, moments=moments, sampled=sampled, changes=None)
+
+
+def _added(x: Signal, y: Signal) -> Signal:
+    """The sum of signals through different weights."""
+    if isinstance(x, Currents) and isinstance(y, Currents):
+        return replace(x, mean=x.mean + y.mean, covariance=x.covariance + y.covariance, changes=None)
+    assert isinstance(x, Spikes)
+    assert isinstance(y, Spikes)
+    return _merged("add", x, y)
+
+
+def _merged(merge: str, x: Spikes, y: Spikes) -> Spikes:
+    mean, moments = merged(merge, x.mean, x.moments, y.mean, y.moments)
+    one, other = x.sampled, y.sampled
+    join = np.multiply if merge == "and" else np.add
+    sampled = None if one is None or other is None else lambda: join(one(), other())
+    return replace(x, mean=mean, moments=moments, sampled=sampled, changes=None)

@@ -1,0 +1,119 @@
+"""The overlap of different inputs along a traced model, for normalisations over a batch; see ``theory.flow.overlap``."""
+
+from __future__ import annotations
+
+from functools import reduce, singledispatchmethod
+from typing import Any
+
+import numpy as np
+
+from varflow.model.layers import BatchNorm, Spike
+from varflow.theory.flow.overlap import averages, batch_of, centred, fired, inside_both
+from varflow.theory.flow.signals import Currents
+from varflow.theory.flow.steps import merged
+from varflow.torch_models.graph import Joined, Node, Pooled, Product, Source, Sum
+from varflow.torch_models.wiring import window_of
+
+__all__ = ["Overlaps"]
+
+
+class Overlaps:
+    """``E[x_at x_bt']`` of currents (there the covariance) and spikes, shape (replicas, steps, steps)."""
+
+    def __init__(self, evaluation: Any):
+        self.signals = evaluation
+        self.batch = 1  # number of inputs
+        self.received: dict[str, np.ndarray] = {}  # of what weights received in the traced pass, by their name
+        self.spikes: dict[str, np.ndarray] = {}
+        self.known: dict[Node, np.ndarray] = {}
+
+    def receive(self, name: str, x: np.ndarray, channels: int, batch: int) -> None:
+        """Take along what a weight module received, shape (steps, inputs, …), with this axis of channels."""
+        self.batch = batch
+        x = np.moveaxis(x, channels, -1)
+        centres = x.reshape(*x.shape[:2], -1, x.shape[-1]).mean(axis=2)  # (steps, inputs, channels)
+        sums, inputs = centres.sum(axis=1), x.shape[1]
+        own = np.einsum("tbc,sbc->ts", centres, centres)
+        self.received[name] = ((sums @ sums.T - own) / max(inputs * (inputs - 1), 1) / x.shape[-1])[None]
+
+    def fire(self, name: str, spike: Spike, node: Node, currents: Currents, number: int) -> None:
+        """Take a layer of neurons along."""
+        self.spikes[name] = fired(self.signals.walk.neurons, spike, currents, self.of(node), number)
+
+    def normalised(self, layer: BatchNorm, node: Node, signal: Currents) -> Currents:
+        """Currents after a normalisation over the batch; ``node`` is the one below it."""
+        return batch_of(layer, signal, self.of(node), self.batch).applied(layer, signal)
+
+    def of(self, node: Node) -> np.ndarray:
+        if node not in self.known:
+            self.known[node] = self.through(node.operation, node)
+        return self.known[node]
+
+    def of_source(self, name: str) -> np.ndarray:
+        """Of the spikes of a layer, or the currents of a weight module."""
+        if name not in self.signals.trace.fed:
+            return self.spikes[name]
+        fed, moments = self.signals.trace.fed[name], self.signals.moments[name]
+        below = self.received[name] if name in self.received else self.of(fed.node)
+        weight = self.signals.module(name)
+        inside = (
+            1.0 if hasattr(weight, "in_features") else inside_both(window_of(weight), fed.shape[-len(weight.kernel_size) :])
+        )
+        return moments.gain**2 * inside * below + moments.bias_std**2
+
+    @singledispatchmethod
+    def through(self, operation: Any, node: Node) -> np.ndarray:
+        """What an operation makes of the overlap: by default, the correlation stays."""
+        (below,) = node.below
+        stds = [np.sqrt(np.diagonal(self._averages(each)[1], axis1=-2, axis2=-1)) for each in (node, below)]
+        ratio = np.divide(stds[0], stds[1], out=np.zeros_like(stds[0]), where=stds[1] > 0)
+        return ratio[..., :, None] * self.of(below) * ratio[..., None, :]
+
+    @through.register
+    def _(self, operation: Source, node: Node) -> np.ndarray:
+        return self.of_source(operation.name)
+
+    @through.register
+    def _(self, operation: Sum, node: Node) -> np.ndarray:
+        parts = [factor**2 * self.of(each) for factor, each in zip(operation.factors, node.below, strict=True)]
+        if isinstance(self.signals.signal(node), Currents):
+            return reduce(np.add, parts)
+        means = [f * self._averages(each)[0] for f, each in zip(operation.factors, node.below, strict=True)]
+        pairs = zip(means, parts, strict=True)
+        e, B = reduce(lambda x, y: merged("add", *x, *y), pairs)
+        c = operation.constant
+        return B + c * (e[..., :, None] + e[..., None, :]) + c**2
+
+    @through.register
+    def _(self, operation: Product, node: Node) -> np.ndarray:
+        return reduce(np.multiply, map(self.of, node.below))
+
+    @through.register
+    def _(self, operation: Joined, node: Node) -> np.ndarray:
+        fractions = np.array(operation.sizes) / sum(operation.sizes)
+        return reduce(np.add, (f * self.of(each) for f, each in zip(fractions, node.below, strict=True)))
+
+    @through.register
+    def _(self, operation: Pooled, node: Node) -> np.ndarray:
+        """An average keeps it; the maximum of spikes keeps its ratio to that of independent ones."""
+        (below,) = node.below
+        if operation.kind == "average":
+            return self.of(below)
+        e, pooled = self._averages(below)[0], self._averages(node)[0]
+        ratio = np.divide(pooled, e, out=np.zeros_like(e), where=e > 0)
+        return ratio[..., :, None] * self.of(below) * ratio[..., None, :]
+
+    @through.register
+    def _(self, operation: BatchNorm, node: Node) -> np.ndarray:
+        (below,) = node.below
+        B, signal = self.of(below), self.signals.signal(below)
+        if not operation.over_batch:
+            assert operation.statistics is not None
+            return operation.gamma**2 / (operation.statistics[1] + operation.eps) * B
+        assert isinstance(signal, Currents)
+        return centred(batch_of(operation, signal, B, self.batch), B, signal.grid.steps)
+
+    def _averages(self, node: Node) -> tuple[np.ndarray, np.ndarray]:
+        signal = self.signals.signal(node)
+        assert signal is not None  # overlaps are taken of known signals only
+        return averages(signal)

@@ -1,0 +1,86 @@
+"""One forward pass of a model, from rest; and checks of models and inputs before it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from varflow._checks import DomainError, integer
+from varflow._progress import Report, unreported
+from varflow._restoring import at_rest
+from varflow.torch_models.provenance import tensors_in
+
+__all__ = ["check_inputs", "check_model", "copied", "forward"]
+
+
+def check_model(model: Any) -> None:
+    """Raise unless ``model`` is a module with numbers (not lazy, not on the meta device)."""
+    if not isinstance(model, torch.nn.Module):
+        raise DomainError("model", type(model).__name__, "must be a torch.nn.Module")
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, torch.nn.parameter.UninitializedParameter):
+            raise DomainError("model", name, "belongs to a lazy module without a weight yet: run one batch through it first")
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta:
+            raise DomainError(
+                "model", name, "is on the meta device, without numbers: materialise the model with to_empty first"
+            )
+
+
+def check_inputs(inputs: Any) -> None:
+    for tensor in tensors_in(inputs):
+        shape = f"shape {tuple(tensor.shape)}"
+        if tensor.is_meta:
+            raise DomainError("inputs", shape, "is on the meta device, without numbers: give a batch of data")
+        if not tensor.numel():
+            raise DomainError("inputs", shape, "is empty: give a batch of data")
+        if not bool(torch.isfinite(tensor).all()):
+            raise DomainError("inputs", shape, "holds numbers that are not finite")
+
+
+def forward(
+    model: Any, inputs: Any, steps: int | None = None, spiking: list[Any] | None = None, report: Report = unreported
+) -> Any:
+    """The model's output from reset membranes, without dropout; with ``steps``, that of the last call."""
+    at_rest(spiking or [])
+    for module in model.modules():
+        if "Dropout" in type(module).__name__:
+            module.training = False
+    out = None
+    try:
+        for called in range(1, 1 + (1 if steps is None else integer("steps", steps, minimum=1))):
+            with _uncompiled(model):
+                if isinstance(inputs, dict):
+                    out = model(**inputs)
+                else:
+                    out = model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+            report(called)
+        return out
+    except DomainError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in(inputs))
+        words = " ".join(str(error).split())
+        if not words or isinstance(error, LookupError):  # whose message is only the key
+            words = f"{type(error).__name__} {words}".strip()
+        raise DomainError(
+            "inputs", f"shape {shapes}" if shapes else type(inputs).__name__, f"do not go through the model: {words}"
+        ) from error
+
+
+def _uncompiled(model: Any) -> Any:
+    """A context in which compiled modules run uncompiled, so that hooks and labels work."""
+    compiled = (type(m).__name__ == "OptimizedModule" or m.__dict__.get("_compiled_call_impl") for m in model.modules())
+    stance = getattr(torch.compiler, "set_stance", None)
+    return stance("force_eager") if stance is not None and any(compiled) else nullcontext()
+
+
+def copied(tree: Any) -> Any:
+    """The same with tensors copied, so that the user's are not changed."""
+    if hasattr(tree, "detach"):
+        return tree.detach().clone()
+    if isinstance(tree, (tuple, list)):
+        return type(tree)(copied(item) for item in tree)
+    return {key: copied(item) for key, item in tree.items()} if isinstance(tree, dict) else tree
