@@ -133,6 +133,8 @@ def standardised_threshold(threshold: Any, mean: np.ndarray, variance: np.ndarra
     margin = threshold - mean
     with np.errstate(divide="ignore", invalid="ignore"):
         z = margin / np.sqrt(variance)
+    if np.all(variance > 0):
+        return z
     fires = (margin < 0) | ((margin == 0) & (not strict))
     return np.where(variance > 0, z, np.where(fires, -np.inf, np.inf))
 

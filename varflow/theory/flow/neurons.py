@@ -22,11 +22,11 @@ from varflow.theory.flow.recurrence import recurrent_layer
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.in_time.filters import past_synapse
 from varflow.theory.in_time.histories import Histories, longest, uniform_points
-from varflow.theory.in_time.orthants import Orthants, both_or_one, standardised_threshold
+from varflow.theory.in_time.orthants import Orthants, both_or_one, within
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.in_time.responses import LayerState, mixed
 from varflow.theory.in_time.stepping import MEMBERS, Population, stepped
-from varflow.theory.layers import tails
+from varflow.theory.layers import standardised_threshold, tails
 
 __all__ = ["METHODS", "Neurons", "one_step", "replicated"]
 
@@ -197,7 +197,7 @@ def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> LayerS
     if neuron.heterogeneous:
         members = replace(neuron, decay=0.0).members(MEMBERS)
         return mixed([(weight, one_step(member, mean, covariance)) for weight, member in members])
-    h, std = standardised_threshold(neuron, mean, variance), np.sqrt(variance)
+    h, std = within(standardised_threshold(neuron.threshold, mean, variance, neuron.strict)), np.sqrt(variance)
     rate = ndtr(-h)
     own = np.arange(size)
     M = rate[..., :, None] * rate[..., None, :]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -91,29 +92,27 @@ class Spikes:
         """``delay`` steps later; 0 before the first step."""
         if delay == 0:
             return self
-        steps = self.grid.steps
-        step = np.arange(self.grid.size)
-        source = np.where(step % steps >= delay, step - delay, self.grid.size)  # the last is the silence before the first step
+        steps, step = self.grid.steps, np.arange(self.grid.size)
+        after = step[step % steps >= delay]
+        before = after - delay
 
-        def shifted(values: np.ndarray, *axes: int) -> np.ndarray:
-            for axis in axes:
-                edges = [(0, 0)] * values.ndim
-                edges[axis] = (0, 1)
-                values = np.take(np.pad(values, edges), source, axis=axis)
-            return values
+        def moved(values: np.ndarray, *index: Any) -> np.ndarray:
+            later = np.zeros_like(values)
+            later[(..., *(after[at] for at in index))] = values[(..., *(before[at] for at in index))]
+            return later
 
+        one, both = (slice(None),), (np.s_[:, None], np.s_[:])
         draw, changes = self.sampled, None
         if self.changes is not None and self.grid.size == steps:
-            known, square = self.changes, np.diagonal(self.moments, axis1=-2, axis2=-1)
-            whole = np.pad(known.increment, [(0, 0)] * (known.increment.ndim - 2) + [(0, 1), (0, 1)])
-            whole[..., :-1, -1] = whole[..., -1, :-1] = square  # E[(x_t - 0)²]
-            increment = whole[..., source[:, None], source]
-            changes = Differences(increment, shifted(known.second_change, -1), shifted(known.mean_change, -1))
+            increment = moved(self.changes.increment, *both)
+            increment[..., delay:, :delay] = square = self.moments[..., before, before][..., None]  # E[(x_t - 0)²]
+            increment[..., :delay, delay:] = square.swapaxes(-1, -2)
+            changes = Differences(increment, moved(self.changes.second_change, *one), moved(self.changes.mean_change, *one))
         return replace(
             self,
-            mean=shifted(self.mean, -1),
-            moments=shifted(self.moments, -2, -1),
-            sampled=None if draw is None else lambda: shifted(draw(), -2),
+            mean=moved(self.mean, *one),
+            moments=moved(self.moments, *both),
+            sampled=None if draw is None else lambda: moved(draw().swapaxes(-1, -2), *one).swapaxes(-1, -2),
             changes=changes,
         )
 

@@ -166,8 +166,9 @@ def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[st
 
     def by_input(values: np.ndarray, average: Callable[..., np.ndarray] = np.mean) -> np.ndarray:
         """Averaged over positions."""
-        whole = average(values.reshape(*values.shape[:2], *folded), axis=3)[:, :, :kept]
-        return whole.reshape(len(values), -1, grid.steps)
+        whole = values.reshape(*values.shape[:2], *folded)
+        whole = average(whole, axis=3) if grid.positions > 1 else whole[:, :, :, 0]
+        return whole[:, :, :kept].reshape(len(values), -1, grid.steps)
 
     M, of_map = state.coincidences, {}
     if grid.size > grid.steps:
@@ -205,6 +206,8 @@ def _effective_widths(network: Network, layers: list[dict[str, Any]]) -> np.ndar
 
 def _joined(blocks: Sequence[dict[str, Any]], kinds: int) -> dict[str, Any]:
     """One layer, over all inputs."""
+    if len(blocks) == 1:
+        return blocks[0] | {"coincidences": blocks[0]["coincidences"] / kinds}
     replicas = max(len(values) for block in blocks for name, values in block.items() if name in PER_INPUT)
     whole = {name: [_of_each(block[name], replicas) for block in blocks] for name in PER_INPUT}
     joined: dict[str, Any] = {name: np.concatenate(values, axis=1) for name, values in whole.items()}
@@ -214,6 +217,8 @@ def _joined(blocks: Sequence[dict[str, Any]], kinds: int) -> dict[str, Any]:
 
 
 def _of_each(values: np.ndarray, replicas: int) -> np.ndarray:
+    if len(values) == replicas:
+        return values
     values = replicated(values, replicas)
     return np.broadcast_to(values, (replicas, *values.shape[1:]))
 
@@ -250,7 +255,6 @@ def _errors(
     unit = {"variance": potential**2, "potential_mean": potential, "firing_rate": spikes}
     whole = {name: np.hypot(spread(values), point_fraction[:, None] * unit[name]) for name, values in replicas.items()}
     number = len(replicas["variance"])
-    pairs = (at * np.multiply.outer(one, one) for at, one in zip(point_fraction, spikes, strict=True))
-    scatter = (spread(_of_each(M, number)) for M in moments)
-    whole["coincidences"] = np.stack([np.hypot(*both) for both in zip(scatter, pairs, strict=True)])
+    pairs = point_fraction[:, None, None] * spikes[:, :, None] * spikes[:, None, :]
+    whole["coincidences"] = np.hypot([spread(_of_each(M, number)) for M in moments], pairs)
     return {name: error / np.sqrt(number) for name, error in whole.items()}

@@ -8,8 +8,11 @@ never computed by subtracting them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+
+from varflow._checks import frozen
 
 __all__ = ["Differences", "Membranes", "differences", "kernel_of_changes", "membranes", "product"]
 
@@ -88,22 +91,27 @@ def membranes(kernel: np.ndarray, currents: Differences, of_changes: np.ndarray 
     Rounding errors of this are of order ``Var[I_s - I_t]``, small where the kernel gives step ``s`` weight at time ``t``.
     """
     changes = kernel if of_changes is None else of_changes
-    twice = np.array(np.broadcast_to(currents.second_change[..., None, :], currents.increment.shape))  # 2 Cov[I_s, ΔI_t]
-    twice -= currents.increment
+    twice = currents.second_change[..., None, :] - currents.increment  # 2 Cov[I_s, ΔI_t]
     twice[..., 1:] += currents.increment[..., :-1]
     twice[..., 0] += np.cumsum(currents.second_change, axis=-1)
     current_step = product(changes / 2, twice.swapaxes(-1, -2)).swapaxes(-1, -2)  # Cov[I_s, ΔH_t]
     step_step = np.array(current_step)
     step_step[..., 1:, :] -= current_step[..., :-1, :]  # Cov[ΔI_s, ΔH_t]
     step_step, membrane_step = product(changes, step_step), product(kernel, current_step)  # Cov[ΔH_s, ΔH_t], Cov[H_s, ΔH_t]
-    var_change = np.array(np.diagonal(membrane_step, axis1=-2, axis2=-1))  # Cov[H_t + H_(t-1), ΔH_t]
+    var_change = membrane_step.diagonal(axis1=-2, axis2=-1).copy()  # Cov[H_t + H_(t-1), ΔH_t]
     var_change[..., 1:] += np.diagonal(membrane_step, 1, -2, -1)
     mean_change = currents.mean_change @ changes.T
     variance = np.maximum(np.cumsum(var_change, axis=-1), 0.0)  # after a steep fall the sum may round to a negative number
     mean = np.cumsum(mean_change, axis=-1)
-    upper = np.triu(np.ones(kernel.shape))
+    upper = _upper(len(kernel))
     since = _sum_since(mean_change, upper) if mean.any() else 0.0
     return Membranes(variance, mean, _variance_since(step_step, upper), _sum_since(var_change, upper), since)
+
+
+@lru_cache(maxsize=4)
+def _upper(size: int) -> np.ndarray:
+    """1 on and above the diagonal."""
+    return frozen(np.triu(np.ones((size, size))))
 
 
 def kernel_of_changes(kernel: np.ndarray) -> np.ndarray:

@@ -12,8 +12,9 @@ from varflow.model.neurons import Neuron
 from varflow.theory.in_time.differences import Differences, Membranes, kernel_of_changes, membranes
 from varflow.theory.in_time.filters import exponential_filter
 from varflow.theory.in_time.responses import LayerState
+from varflow.theory.layers import standardised_threshold
 
-__all__ = ["Orthants", "both_or_one", "orthant", "standardised_threshold"]
+__all__ = ["Orthants", "both_or_one", "orthant", "within"]
 
 FAR = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
 ROUNDING = 1e-14  # relative error of the variance of an increment, about 50 roundings
@@ -25,8 +26,13 @@ REACH = 9.0  # standard deviations over which a tail is integrated: 1e-19 lies b
 
 def orthant(h: np.ndarray, k: np.ndarray, rho: np.ndarray) -> np.ndarray:
     """``P(X > h, Y > k)`` for standard normal ``X, Y`` of correlation ``ρ``; arrays broadcast, infinities are allowed."""
-    h, k, rho = np.clip(h, -FAR, FAR), np.clip(k, -FAR, FAR), np.asarray(rho)
+    h, k, rho = within(h), within(k), np.asarray(rho)
     return both_or_one(h, k, k - h, 1 - rho, 1 + rho)[0]
+
+
+def within(h: np.ndarray) -> np.ndarray:
+    """Thresholds in standard deviations, infinite ones replaced by ``FAR``."""
+    return np.minimum(np.maximum(h, -FAR), FAR)
 
 
 def both_or_one(
@@ -71,16 +77,16 @@ def _quadrant(
         a = np.where(a == 0, 0.0, a / np.sqrt(apart * alike))
     negative, xa = a < 0, np.minimum(np.abs(a) * x, FAR)
     large, small = np.maximum(x, xa), np.minimum(x, xa)
-    T = owens_t(large, small / large)
-    tail = ndtr(-x)
-    T_bar = np.maximum(np.where(xa > x, T - ndtr(-xa) * 0.5 * erf(x / np.sqrt(2)), 0.5 * tail - T), 0.0)
-    both = np.clip(np.where(negative, tail - T_bar, T_bar).sum(axis=0), 0.0, tail.min(axis=0))
-    terms = np.where(negative, -1.0, 1.0) * np.where(xa > x, 0.5 * tail - T_bar, T)  # T(x, a)
-    one = 2 * terms.sum(axis=0)
-    cancels = np.abs(terms).max(axis=0) > CANCELLED * np.abs(one)
+    T, tail, steep = owens_t(large, small / large), ndtr(-x), xa > x
+    T_bar = np.maximum(np.where(steep, T - ndtr(-xa) * 0.5 * erf(x / np.sqrt(2)), 0.5 * tail - T), 0.0)
+    each = np.where(negative, tail - T_bar, T_bar)
+    both = np.minimum(np.maximum(each[0] + each[1], 0.0), np.minimum(tail[0], tail[1]))
+    terms = np.where(negative, -1.0, 1.0) * np.where(steep, 0.5 * tail - T_bar, T)  # T(x, a)
+    one = 2 * (terms[0] + terms[1])
+    cancels = np.maximum(*np.abs(terms)) > CANCELLED * np.abs(one)
     if cancels.any():
-        each = (np.broadcast_to(values, one.shape)[cancels] for values in (h, k, change, apart, alike))
-        one[cancels] = _one_of_near(*each)
+        near = (np.broadcast_to(values, one.shape)[cancels] for values in (h, k, change, apart, alike))
+        one[cancels] = _one_of_near(*near)
     return both, one
 
 
@@ -101,15 +107,6 @@ def tail_between(h: np.ndarray, k: np.ndarray, change: np.ndarray) -> np.ndarray
     """``Q(h) - Q(k) = ∫_h^k φ``, from ``change = k - h``; by quadrature if that is small."""
     near = change * (density(h[..., None] + change[..., None] * NODES) @ WEIGHTS)
     return np.where(np.abs(change) * (1 + np.abs(h)) < 1, near, ndtr(-h) - ndtr(-k))
-
-
-def standardised_threshold(neuron: Neuron, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """``(θ - E[H])/√Var H``; for a constant membrane ``-FAR`` if it fires, else ``FAR``."""
-    margin = neuron.threshold - mean
-    fires = (margin < 0) | ((margin == 0) & (not neuron.strict))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        h = np.where(variance > 0, margin / np.sqrt(variance), np.where(fires, -np.inf, np.inf))
-    return np.clip(h, -FAR, FAR)
 
 
 def density(x: np.ndarray) -> np.ndarray:
@@ -139,7 +136,7 @@ class Orthants:
     def __call__(self, currents: Differences) -> LayerState:
         """From the increments of the currents, before the synapse."""
         H = membranes(self.filter, currents, self.of_changes)
-        h = standardised_threshold(self.neuron, H.mean, H.variance)
+        h = within(standardised_threshold(self.neuron.threshold, H.mean, H.variance, self.neuron.strict))
         change, apart = self._changes(h, H)  # h_t - h_s and 1 - ρ
         earlier, later = self.pairs
         M, one = both_or_one(h[..., earlier], h[..., later], change[..., earlier, later], apart, 2 - apart)
