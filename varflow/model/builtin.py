@@ -66,6 +66,10 @@ class Distribution(ABC):
         """``f(z)/S(z)``, also where both underflow; NaN where ``S`` is 0."""
         return _apply(self._hazard, z)
 
+    def sf_and_pdf(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``S(z)`` and ``f(z)`` of an array that fits the cache, together."""
+        return self._sf(z), self._pdf(z)
+
     def elasticity(self, z: Any) -> Any:
         """``z f'(z)/f(z)``, for distributions with an ``inflection``; there it equals -3."""
         return _apply(self._elasticity, z)
@@ -168,10 +172,14 @@ class Normal(Distribution):
     inflection = math.sqrt(3.0)  # (z³ f)' = z² (3 - z²) f
     log_concave = True
 
-    def _sf(self, z: np.ndarray) -> np.ndarray:
+    def sf_and_pdf(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         t = np.abs(z)
-        tail = _scaled_tail(t) * _gauss(t)
-        return np.where(z < 0, 1.0 - tail, tail)
+        gauss = _gauss(t)
+        tail = _scaled_tail(t) * gauss
+        return np.where(z < 0, 1.0 - tail, tail), _ROOT_2_PI_INV * gauss
+
+    def _sf(self, z: np.ndarray) -> np.ndarray:
+        return self.sf_and_pdf(z)[0]
 
     def _pdf(self, z: np.ndarray) -> np.ndarray:
         return _ROOT_2_PI_INV * _gauss(np.abs(z))

@@ -23,7 +23,7 @@ from varflow.theory.thresholds import as_one_threshold
 
 __all__ = ["stable_variance"]
 
-CHUNK = 16384  # elements whose intermediates stay in cache
+CHUNK = 24576  # elements whose intermediates stay in cache
 DEGREE = {"normal": 14}  # of P, where a lower degree than the default reaches rounding
 NEWTON_STEPS = 60  # then ConvergenceError
 
@@ -128,29 +128,27 @@ def _unbiased(law: Distribution, theta: np.ndarray, g: np.ndarray) -> np.ndarray
 def _biased(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
     """Elementwise for flat arrays: any sign of threshold, any bias."""
     V = np.empty(theta.shape)
-    for start in range(0, len(V), 4 * CHUNK):
-        part = slice(start, start + 4 * CHUNK)
-        V[part] = _biased_chunk(law, theta[part], g[part], sigma_b[part])
+    for start in range(0, len(V), CHUNK):
+        part = slice(start, start + CHUNK)
+        V[part] = _quick(law, theta[part], g[part], sigma_b[part])
+    slow = np.flatnonzero(np.isnan(V) & (theta > 0))
+    theta, g2, b = theta[slow], g[slow] ** 2, sigma_b[slow] ** 2
+    found = _newton(law, theta, g2, b, b + g2 * law.sf(0.0), (theta / law.inflection) ** 2)
+    lost = np.isnan(found)  # no root in the concave part: the only one is near V = b, where F is convex
+    found[lost] = _newton(law, theta[lost], g2[lost], b[lost], b[lost], np.zeros(np.count_nonzero(lost)))
+    V[slow] = found
     return V
 
 
-def _biased_chunk(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
-    b, g2 = sigma_b**2, g**2
-    V = np.empty(theta.shape)
-    up = theta >= 0
+def _quick(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
+    """The same, NaN where ``θ > 0`` and the root needs Newton's method."""
+    b, g2, up = sigma_b**2, g**2, theta >= 0
+    unbiased = _unbiased(law, np.maximum(theta, 0), g)
+    V = np.where(b > 0, _halley(law, theta, g2, b, unbiased, (theta / law.inflection) ** 2), unbiased)
+    flat = (theta == 0) & (b > 0)  # F is constant
+    V[flat] = b[flat] + g2[flat] * law.sf(0.0)
     if not up.all():
         V[~up] = _falling(law, theta[~up], g2[~up], b[~up])
-    unbiased = _unbiased(law, np.maximum(theta, 0), g)
-    ceiling = b + g2 * law.sf(0.0)
-    floor = (theta / law.inflection) ** 2  # F is concave from here on
-    V[up] = np.where(b > 0, ceiling, unbiased)[up]  # θ = 0: F is constant
-    rising = up & (b > 0) & (theta > 0)
-    quick = _halley(law, theta, g2, b, unbiased, floor)
-    V[rising] = quick[rising]
-    slow = np.flatnonzero(rising & np.isnan(quick))
-    V[slow] = _newton(law, theta[slow], g2[slow], b[slow], ceiling[slow], floor[slow])
-    lost = slow[np.isnan(V[slow])]  # no root in the concave part: the only one is near V = b, where F is convex
-    V[lost] = _newton(law, theta[lost], g2[lost], b[lost], b[lost], np.zeros(len(lost)))
     return V
 
 
@@ -165,9 +163,10 @@ def _halley(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor
         bend = -0.5 * slope * (3 + law.elasticity(z)) / V
         V = V + 2 * b / ((1 - slope) + np.sqrt((1 - slope) ** 2 - 2 * bend * b))
         z = theta / np.sqrt(V)
-        slope = g2 * law.pdf(z) * z / (2 * V)
+        tail, density = law.sf_and_pdf(z)
+        slope = g2 * density * z / (2 * V)
         bend = -0.5 * slope * (3 + law.elasticity(z)) / V
-        excess = b + g2 * law.sf(z) - V
+        excess = b + g2 * tail - V
         step = 2 * excess * (1 - slope) / (2 * (1 - slope) ** 2 - bend * excess)
         V += step
         enough = (slope < 1) & (floor < V) & (np.abs(step) <= 1e-5 * (1 - slope) * V)
@@ -181,8 +180,9 @@ def _newton(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor
     for _ in range(NEWTON_STEPS):
         with np.errstate(all="ignore"):
             z = theta / np.sqrt(V)
-            slope = g2 * law.pdf(z) * z / (2 * V)
-            step = (b + g2 * law.sf(z) - V) / (1 - slope)
+            tail, density = law.sf_and_pdf(z)
+            slope = g2 * density * z / (2 * V)
+            step = (b + g2 * tail - V) / (1 - slope)
             V += step
             gone |= (slope >= 1) & (floor > 0) | (floor > V)
             left = ~(gone | (np.abs(step) <= 1e-8 * V))  # quadratic convergence: one more step is below rounding
