@@ -39,6 +39,7 @@ _NAMES = {  # by the module that defines them
     "theory.in_time.fixed_point": "temporal_fixed_point",
     "init.in_time": "gain_for_rate gain_for_variance",
     "torch_models.audit": "audit",
+    "torch_models.monitor": "Monitor",
     "init.catalogue": "catalogue",
     "citations": "citation",
 }
@@ -112,6 +113,7 @@ if TYPE_CHECKING:
     from varflow.theory.mean_field import mean_field
     from varflow.theory.stable import stable_variance
     from varflow.torch_models.audit import audit
+    from varflow.torch_models.monitor import Monitor
     from varflow.verdict import compare
 
 __getattr__, __dir__ = loaded_when_asked(globals(), _NAMES, _ROOMS, also=("__version__",))

@@ -13,7 +13,9 @@ from varflow.plots.critical_gain import plot_temporal_critical_gain
 from varflow.plots.phases import plot_phase_diagram
 from varflow.plots.propagation import plot_experiment
 from varflow.plots.temporal import plot_experiment_in_time
+from varflow.plots.training import plot_training
 from varflow.results import AuditReport, Catalogue, Comparison, Experiment, PhaseDiagram
+from varflow.results.training import TrainingHistory
 
 __all__ = [
     "draw",
@@ -25,6 +27,7 @@ __all__ = [
     "plot_methods",
     "plot_phase_diagram",
     "plot_temporal_critical_gain",
+    "plot_training",
 ]
 
 
@@ -33,6 +36,7 @@ FIGURES = {
     Catalogue: plot_catalogue,
     Comparison: plot_comparison,
     PhaseDiagram: plot_phase_diagram,
+    TrainingHistory: plot_training,
     Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),
 }
 

@@ -1,0 +1,264 @@
+"""A training is the same with and without a monitor; its numbers are those of hooks and of an audit at that moment."""
+
+import csv
+import json
+import random
+
+import numpy as np
+import pytest
+from spiking_models import left_behind, same
+
+import varflow as vf
+
+torch = pytest.importorskip("torch")
+snntorch = pytest.importorskip("snntorch")
+norse = pytest.importorskip("norse.torch")
+
+from torch import nn  # noqa: E402
+
+STEPS, BATCH = 5, 12
+
+
+def leaky(**options):
+    return snntorch.Leaky(0.5, **options)
+
+
+class Maps(nn.Module):
+    """A convolution with BatchNorm and dropout, a recurrent layer, noise of its own; every kind of state."""
+
+    def __init__(self):
+        super().__init__()
+        self.maps = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), leaky(init_hidden=True))
+        self.dense = nn.Sequential(nn.Flatten(), nn.Dropout(0.3), nn.Linear(64, 20))
+        self.lif, self.out = leaky(learn_beta=True), nn.Linear(20, 3)
+
+    def forward(self, x):
+        self.maps[2].reset_mem()
+        mem = self.lif.reset_mem()
+        total = 0.0
+        for _ in range(STEPS):
+            noisy = x + 0.1 * torch.randn_like(x) * random.random() * np.random.rand()  # noqa: NPY002
+            spikes, mem = self.lif(self.dense(self.maps(noisy)), mem)
+            total = total + self.out(spikes)
+        return total / STEPS
+
+
+class HandedOn(nn.Module):
+    """Norse's cell, its state handed on from one batch to the next."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.lif, self.out = nn.Sequential(nn.Flatten(), nn.Linear(16, 20)), norse.LIFCell(), nn.Linear(20, 3)
+        self.state = None
+
+    def forward(self, x):
+        out = 0.0
+        state = self.state
+        for _ in range(STEPS):
+            spikes, state = self.lif(self.first(20 * x), state)
+            out = out + self.out(spikes)
+        self.state = type(state)(*(each.detach() for each in state))
+        return out
+
+
+MODELS = {"maps": Maps, "state handed on": HandedOn}
+
+
+def data(seed, number=BATCH):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(number, 1, 4, 4, generator=generator) * 2, torch.randint(3, (number,), generator=generator)
+
+
+def trained(made, watch, *, between=False, updates=12):
+    """A short training; ``watch(model)`` gives what is called in every update, also between its forward and backward."""
+    torch.manual_seed(0), np.random.seed(0), random.seed(0)  # noqa: NPY002
+    model = made()
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    measure, losses = watch(model), []
+    for update in range(updates):
+        model.train(update % 5 != 4)
+        x, y = data(update)
+        loss = nn.functional.cross_entropy(model(x), y)
+        if between:
+            measure(update)
+        optimiser.zero_grad()
+        loss.backward()
+        gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        optimiser.step()
+        if not between:
+            measure(update)
+        losses += [loss.detach(), *gradients]
+    held = [tensor for state in optimiser.state.values() for tensor in state.values()]
+    return losses + held, left_behind(model), (torch.rand(3), random.random(), np.random.rand())  # noqa: NPY002
+
+
+def identical(one, other):
+    numbers = all(map(torch.equal, one[0], other[0])) and len(one[0]) == len(other[0])
+    return numbers and same(one[1], other[1]) and torch.equal(one[2][0], other[2][0]) and one[2][1:] == other[2][1:]
+
+
+@pytest.mark.parametrize("between", [False, True])
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_training_is_bit_identical(kind, between):
+    made = MODELS[kind]
+    plain = trained(made, lambda model: lambda update: None, between=between)
+    monitors = []
+
+    def watched(model):
+        monitors.append(vf.Monitor(model, data(99)[0], every=3))
+        return monitors[-1]
+
+    assert identical(plain, trained(made, watched, between=between))
+    assert monitors[0].steps == [0, 3, 6, 9]
+    assert 0 < monitors[0].values("firing_rate")[0] < 1
+
+    def passed(model):  # a forward pass of one's own is not enough
+        return lambda update: model(data(99)[0])
+
+    assert not identical(plain, trained(made, passed, between=between))
+
+
+def test_the_numbers_are_those_of_hooks_and_of_an_audit():
+    torch.manual_seed(1)
+    hidden = [m for _ in range(3) for m in (nn.Linear(40, 40), leaky(init_hidden=True))]
+    model, x = nn.Sequential(*hidden), 3 * torch.rand(BATCH, 40)
+    monitor = vf.Monitor(model, x, every=1, steps=8)
+    for update in range(3):
+        assert monitor(update)
+        report = vf.audit(model, x, steps=8)
+        spikes = {name: [] for name in monitor.layers}
+        hooks = [
+            module.register_forward_hook(lambda m, args, out, to=spikes[name]: to.append(out))
+            for name, module in model.named_modules()
+            if name in spikes
+        ]
+        with torch.no_grad():
+            for neuron in (model[1], model[3], model[5]):
+                neuron.reset_mem()
+            for _ in range(8):
+                model(x)
+        for hook in hooks:
+            hook.remove()
+        rates, dead = [], []
+        for layer in report.layers:
+            name, S = layer.neuron_name, torch.stack(spikes[layer.neuron_name])
+            rates.append(float(S[4:].mean()))
+            dead.append(float((S.sum((0, 1)) == 0).float().mean()))
+            numbers = monitor.rows[-1][name]
+            assert numbers["firing_rate"] == pytest.approx(rates[-1], rel=1e-6)
+            assert numbers["dead_fraction"] == pytest.approx(dead[-1], rel=1e-6) == layer.dead_fraction
+            assert numbers["variance"] == pytest.approx(layer.variance, rel=1e-6)
+            assert numbers["saturated_fraction"] == layer.saturated_fraction
+        assert monitor.values("firing_rate")[-1] == pytest.approx(np.mean(rates), rel=1e-6)
+        assert monitor.values("dead_fraction")[-1] == pytest.approx(np.mean(dead), rel=1e-6)
+        with torch.no_grad():
+            model[0].weight.mul_(1.5)
+    assert np.ptp(monitor.values("firing_rate")) > 0.01
+
+
+def measured(every=10, number=25):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(30, 30), leaky(init_hidden=True), nn.Linear(30, 10), leaky(init_hidden=True))
+    monitor = vf.Monitor(model, 3 * torch.rand(BATCH, 30), every, steps=6)
+    for _ in range(number):
+        monitor.step()
+        with torch.no_grad():
+            model[0].weight.mul_(0.97)
+    return monitor
+
+
+def test_which_steps_are_measured():
+    monitor = measured()
+    assert monitor.steps == [0, 10, 20]
+    assert [step for step in (20, 25, 29, 31, 31, 40, 47) if monitor(step)] == [31, 47]
+    assert monitor.steps == [0, 10, 20, 31, 47]
+    assert vf.Monitor(monitor.model, monitor.batch, steps=6).step(700)  # a training that is continued
+
+
+def test_dictionary_and_file(tmp_path):
+    monitor = measured()
+    written = monitor.to_dict()
+    json.dumps(written, allow_nan=False)
+    assert written["steps"] == monitor.steps
+    assert list(written["layers"]) == ["1", "3"]
+    assert (
+        set(written["layers"]["1"])
+        == set(written["total"])
+        == {
+            "firing_rate",
+            "dead_fraction",
+            "saturated_fraction",
+            "variance",
+        }
+    )
+    assert written["total"]["variance"] == [None] * 3
+    monitor.to_csv(tmp_path / "rates.csv")
+    with (tmp_path / "rates.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["layer"]) for row in rows[:4]] == [("0", "1"), ("0", "3"), ("0", "total"), ("10", "1")]
+    assert [float(row["firing_rate"]) for row in rows if row["layer"] == "3"] == written["layers"]["3"]["firing_rate"]
+    assert rows[2]["variance"] == ""
+
+
+class Board:
+    def __init__(self):
+        self.seen = []
+
+    def add_scalar(self, name, value, step):
+        self.seen.append((name, value, step))
+
+
+class Run:
+    def __init__(self):
+        self.seen = []
+
+    def log(self, numbers, step=None):
+        self.seen += [(name, value, step) for name, value in numbers.items()]
+
+
+def test_writers_get_every_measurement_once():
+    monitor, board, run = measured(), Board(), Run()
+    monitor.log(board)
+    monitor.log(board)
+    assert {step for *_, step in board.seen} == {0, 10, 20}
+    assert len(board.seen) == len({(name, step) for name, _, step in board.seen}) == 3 * (2 * 4 + 3)
+    monitor.log(run)
+    assert run.seen == board.seen
+    monitor(30)
+    monitor.log(board)
+    assert {name: value for name, value, step in board.seen if step == 30} == monitor.scalars
+    assert monitor.scalars["firing_rate/total"] == monitor.values("firing_rate")[-1]
+    with pytest.raises(vf.DomainError, match=r"writer='object' must have add_scalar"):
+        monitor.log(object())
+
+
+def test_figure_and_table():
+    pytest.importorskip("matplotlib")
+    monitor = measured()
+    rates, dead = monitor.plot().axes
+    lines = [line for line in rates.lines if line.get_label() == "3"]
+    assert lines[0].get_ydata() == pytest.approx(monitor.values("firing_rate", "3"))
+    assert len(dead.lines) == 3
+    text = repr(monitor)
+    assert text.startswith("Monitor: 3 measurements, steps 0 to 20")
+    assert f"{monitor.values('firing_rate', '3')[-1]:.4f}" in text
+    new = vf.Monitor(monitor.model, monitor.batch, steps=6)
+    assert repr(new) == "Monitor: 0 measurements, none yet"
+    assert new.scalars == {}
+    with pytest.raises(vf.DomainError, match="has no measurement yet"):
+        new.plot()
+
+
+def test_bad_arguments():
+    model, x = nn.Sequential(nn.Linear(3, 3), leaky(init_hidden=True)), torch.rand(2, 3)
+    for options, words in [({"every": 0}, "every=0"), ({"every": 1.5}, "every=1.5"), ({"steps": 0}, "steps=0")]:
+        with pytest.raises(vf.DomainError, match=words):
+            vf.Monitor(model, x, **options)
+    with pytest.raises(vf.DomainError, match="must be a torch"):
+        vf.Monitor("model", x)
+    with pytest.raises(vf.DomainError, match="step=-1"):
+        vf.Monitor(model, x).step(-1)
+    monitor = vf.Monitor(model, torch.rand(2, 4), steps=3)
+    with pytest.raises(vf.DomainError, match="do not go through the model"):
+        monitor.step()
+    assert monitor.steps == []

@@ -1,0 +1,37 @@
+"""Activity of a network during a training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from varflow._checks import DomainError, instance, require
+from varflow.plots.style import BESIDE, colours
+from varflow.results.training import TOTAL, TrainingHistory
+
+__all__ = ["plot_training"]
+
+NAMED = 12  # layers up to which each is named in the legend; of more, every n-th
+
+
+def plot_training(history: TrainingHistory) -> Any:
+    """Late rate and fraction of dead neurons over training steps, a line for each layer, from dark (first) to light (last); all
+    neurons together in red.
+    """
+    instance("history", history, TrainingHistory)
+    if not history.rows:
+        raise DomainError("history", "Monitor", "has no measurement yet: call it in the training loop")
+    figure = require("plot", "matplotlib.figure").Figure(figsize=(7.5, 5), dpi=150, layout="constrained")
+    rates, dead = figure.subplots(2, 1, sharex=True)
+    layers, marker = history.layers, "." if len(history.steps) < 40 else ""
+    every = -(-len(layers) // NAMED)
+    for place, (name, colour) in enumerate(zip(layers, colours(len(layers)), strict=True)):
+        label = name if place % every == 0 or place == len(layers) - 1 else None
+        rates.plot(history.steps, history.values("firing_rate", name), color=colour, marker=marker, lw=1.2, label=label)
+        dead.plot(history.steps, history.values("dead_fraction", name), color=colour, marker=marker, lw=1.2)
+    rates.plot(history.steps, history.values("firing_rate"), color="C3", ls="--", lw=1.2, label=TOTAL)
+    dead.plot(history.steps, history.values("dead_fraction"), color="C3", ls="--", lw=1.2)
+    rates.set(ylabel="late firing rate", ylim=(0, None))
+    dead.set(xlabel="training step", ylabel="fraction of dead neurons", ylim=(-0.02, 1.02))
+    dead.xaxis.get_major_locator().set_params(integer=True)
+    rates.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), title="layer", **BESIDE)
+    return figure

@@ -1,0 +1,133 @@
+"""What a training does to the activity of a network: numbers of every neuron layer, measured now and then."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, nan_to_none
+from varflow._display import Shown, Table, figures
+
+__all__ = ["MEASURED", "TOTAL", "TrainingHistory"]
+
+MEASURED = ("firing_rate", "dead_fraction", "saturated_fraction", "variance")
+TOTAL = "total"
+
+
+class TrainingHistory(Shown):
+    """Measurements at some steps of a training; made by :class:`varflow.Monitor`.
+
+    Attributes
+    ----------
+    steps : list of int
+        At which the network was measured.
+    rows : list of dict
+        For each, the numbers :data:`MEASURED` by layer, and ``"total"`` over all neurons.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.rows: list[dict[str, dict[str, float]]] = []
+        self._written: list[tuple[Any, int]] = []  # writers, and how many rows each has
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the neuron layers, in the order in which they run."""
+        return [name for name in dict.fromkeys(name for row in self.rows for name in row) if name != TOTAL]
+
+    def values(self, quantity: str, layer: str = TOTAL) -> np.ndarray:
+        """One number of a layer, or of all neurons, over the measurements; NaN where it is not known."""
+        return np.array([row.get(layer, {}).get(quantity, math.nan) for row in self.rows])
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """The last measurement, as ``{"firing_rate/layer": …, "dead_fraction/total": …}``; empty before the first."""
+        return dict(_scalars(self.rows[-1])) if self.rows else {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"steps": […], "layers": {name: {quantity: […]}}, "total": {quantity: […]}}``; None where not known."""
+
+        def columns(layer: str) -> dict[str, list[float]]:
+            return {quantity: self.values(quantity, layer).tolist() for quantity in MEASURED}
+
+        layers = {name: columns(name) for name in self.layers}
+        return nan_to_none({"steps": list(self.steps), "layers": layers, TOTAL: columns(TOTAL)})
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write a line for each step and layer, and for the total."""
+        with Path(path).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["step", "layer", *MEASURED])
+            for step, row in zip(self.steps, self.rows, strict=True):
+                for name, numbers in row.items():
+                    writer.writerow([step, name, *(_cell(numbers[quantity]) for quantity in MEASURED)])
+
+    def log(self, writer: Any) -> None:
+        """Send every measurement that this writer does not have yet.
+
+        Parameters
+        ----------
+        writer : object
+            With ``add_scalar(name, value, step)``, as TensorBoard's ``SummaryWriter``, or ``log(dict, step=…)``, as a run (or
+            the module) of Weights & Biases.
+
+        Raises
+        ------
+        DomainError
+            For an object with neither.
+        """
+        add, log = getattr(writer, "add_scalar", None), getattr(writer, "log", None)
+        if not (callable(add) or callable(log)):
+            rule = "must have add_scalar(name, value, step), as of TensorBoard, or log(dict, step=…), as of W&B"
+            raise DomainError("writer", type(writer).__name__, rule)
+        sent = next((number for known, number in self._written if known is writer), 0)
+        for step, row in zip(self.steps[sent:], self.rows[sent:], strict=True):
+            scalars = dict(_scalars(row))
+            if callable(add):
+                for name, value in scalars.items():
+                    add(name, value, step)
+            elif callable(log):
+                log(scalars, step=step)
+        self._written = [each for each in self._written if each[0] is not writer] + [(writer, len(self.rows))]
+
+    def plot(self) -> Any:
+        """Late rates and dead fractions of the layers over the training: a matplotlib figure."""
+        return figures().draw(self)
+
+    def _table(self) -> Table:
+        names = [*self.layers, TOTAL] if self.rows else []
+        rows = [
+            (
+                name,
+                f"{self.values('firing_rate', name)[0]:.4f}",
+                f"{self.values('firing_rate', name)[-1]:.4f}",
+                f"{self.values('dead_fraction', name)[-1]:.1%}",
+                f"{self.values('saturated_fraction', name)[-1]:.1%}",
+                _shown(self.values("variance", name)[-1]),
+            )
+            for name in names
+        ]
+        longest = max([5, *map(len, names)])
+        layout = f"{{:<{longest}}} {{:>9}} {{:>9}} {{:>8}} {{:>8}} {{:>9}}"
+        span = f"steps {self.steps[0]} to {self.steps[-1]}" if self.rows else "none yet"
+        title = f"{type(self).__name__}: {len(self.rows)} measurements, {span}"
+        header = ("layer", "rate then", "rate now", "dead", "always", "variance")
+        return Table(title, layout, rows, header if rows else ())
+
+
+def _scalars(row: dict[str, dict[str, float]]) -> Iterator[tuple[str, float]]:
+    for name, numbers in row.items():
+        yield from ((f"{quantity}/{name}", value) for quantity, value in numbers.items() if not math.isnan(value))
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
+
+
+def _shown(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.4g}"

@@ -1,0 +1,144 @@
+"""``Monitor``: the measured numbers of an audit during a training, which is not changed by it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import integer, require
+from varflow.model.neurons import Neuron
+from varflow.results import late_steps
+from varflow.results.training import TOTAL, TrainingHistory
+
+__all__ = ["Monitor"]
+
+
+class Monitor(TrainingHistory):
+    r"""Firing rates, dead and saturated neurons and membrane variances of every layer, during a training.
+
+    Call it once per training step. The first call and then every ``every`` steps run one forward pass of the batch without
+    gradients, from empty membranes and with dropout off, in the mode (train or eval) that the model is in. The training is
+    the same, bit for bit, with and without it.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any model that :func:`varflow.audit` takes.
+    batch : tensor, tuple or dict
+        Inputs as the model takes them; the same ones each time.
+    every : int
+        Training steps between measurements.
+    steps : int, optional
+        For a model that does one step per call: number of calls with the same inputs.
+    neurons : dict, optional
+        As in :func:`varflow.audit`.
+
+    Raises
+    ------
+    DomainError
+        For numbers out of range; at a measurement, for a model or a batch that :func:`varflow.audit` does not take.
+
+    Notes
+    -----
+    The numbers, per layer and in ``"total"`` over all neurons: ``firing_rate``, mean spikes per neuron and step in the second
+    half of the steps; ``dead_fraction`` and ``saturated_fraction``, the fractions of neurons that spike at no step of any input
+    and at all; ``variance`` of the membranes at the spike test over neurons, in the second half of the steps, for layers whose
+    equations are known. They are those of an audit at that moment.
+
+    **Cost**: COST
+
+    ``monitor.log(writer)`` sends new measurements to a TensorBoard or Weights & Biases writer, ``monitor.to_csv(path)`` writes
+    all, ``monitor.plot()`` shows them, ``monitor.scalars`` is the last one. As a callback of Lightning, with a model ``net`` in
+    the module::
+
+        class Activity(lightning.Callback):
+            def __init__(self, batch):
+                self.batch = batch
+
+            def on_train_start(self, trainer, module):
+                self.monitor = vf.Monitor(module.net, self.batch.to(module.device), every=100)
+
+            def on_train_batch_end(self, trainer, module, *args):
+                if self.monitor(trainer.global_step):
+                    module.log_dict(self.monitor.scalars)
+
+    With several processes, give the module that is wrapped (``model.module``), in one of them.
+
+    Examples
+    --------
+    >>> import torch, snntorch, varflow as vf
+    >>> _ = torch.manual_seed(0)
+    >>> hidden = [m for _ in range(3) for m in (torch.nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True))]
+    >>> model, batch = torch.nn.Sequential(*hidden), torch.rand(8, 64)
+    >>> monitor = vf.Monitor(model, batch, every=10, steps=8)
+    >>> [step for step in range(25) if monitor(step)]
+    [0, 10, 20]
+    >>> monitor.layers
+    ['1', '3', '5']
+    >>> monitor.to_dict()["total"]["dead_fraction"] == monitor.values("dead_fraction").tolist()
+    True
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        batch: Any,
+        every: int = 100,
+        *,
+        steps: int | None = None,
+        neurons: Mapping[Any, Neuron | None] | None = None,
+    ):
+        require("torch", "torch")
+        from varflow.torch_models.walker import check_model
+
+        super().__init__()
+        check_model(model)
+        self.model, self.batch, self.neurons = model, batch, neurons
+        self.every = integer("every", every, minimum=1)
+        self.calls = None if steps is None else integer("steps", steps, minimum=1)
+        self.passed = 0
+
+    def step(self, number: int | None = None) -> bool:
+        """Measure if ``every`` steps have passed since the last time; whether it did.
+
+        ``number`` is that of the training step; by default calls are counted, from 0.
+        """
+        now = self.passed if number is None else integer("step", number, minimum=0)
+        self.passed = now + 1
+        due = not self.steps or now - self.steps[-1] >= self.every
+        if due:
+            self.rows.append(self._measured())
+            self.steps.append(now)
+        return due
+
+    __call__ = step
+
+    def _measured(self) -> dict[str, dict[str, float]]:
+        from varflow.torch_models.precision import full_precision, in_full_precision
+        from varflow.torch_models.refusals import watched
+        from varflow.torch_models.watch import Recorder
+
+        recorder = Recorder()
+        watched(self.model, self.batch, self.calls, in_full_precision(recorder))
+        with full_precision():
+            seen = recorder.results()
+        row = {name: _numbers(layer) for name, layer in seen.items()}
+        widths = [layer.width for layer in seen.values()]
+        whole = {
+            quantity: float(np.average([numbers[quantity] for numbers in row.values()], weights=widths))
+            for quantity in ("firing_rate", "dead_fraction", "saturated_fraction")
+        }
+        return row | {TOTAL: whole | {"variance": math.nan}}
+
+
+def _numbers(layer: Any) -> dict[str, float]:
+    late = late_steps(len(layer.variance))
+    return {
+        "firing_rate": float(layer.firing_rate[late].mean()),
+        "dead_fraction": float(layer.dead_fraction),
+        "saturated_fraction": float(layer.saturated_fraction),
+        "variance": float(layer.variance[late].mean()),
+    }
