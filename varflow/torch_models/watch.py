@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,11 @@ class _Follower:
         self.layer = layer
         self.axes = _axes_of_a_step(layer)
         self.membranes = None if layer.spiking.neuron is None else _Membranes(layer)
+        neuron = layer.spiking.neuron
+        self.binary = neuron is not None and not neuron.reset_rule.counts
         self.each: Any = None
         self.ones: Any = None
-        self.stride = 1
+        self.followed: Any = None  # the inputs whose membranes are reconstructed
         self.counts: Any = None  # number of steps and inputs with a spike, per neuron
         self.spikes: list[Any] = []  # per step: sums over the neurons, one entry per input
 
@@ -90,12 +93,13 @@ class _Follower:
         S = _flat(spikes, self.axes)
         if self.counts is None:
             self.each, self.ones = map(S.new_ones, S.shape)
-            self.counts, self.stride = S.new_zeros(S.shape[1]), -(-len(S) // FOLLOWED)
+            self.counts = S.new_zeros(S.shape[1])
+            self.followed = torch.arange(0, len(S), -(-len(S) // FOLLOWED), device=S.device)
         self.spikes.append(S.mv(self.ones))
-        self.counts.addmv_((S > 0).to(S.dtype).T, self.each)
-        if self.membranes is not None:
-            shape = spikes.shape[1:] if len(spikes.shape) > self.axes else spikes.shape
-            self.membranes.step(_flat(current, self.axes)[:: self.stride], S[:: self.stride], shape)
+        self.counts.addmv_((S if self.binary else S.sign().abs_()).T, self.each)  # S > 0 takes 30 times as long
+        if self.membranes is not None:  # copies: views would keep all inputs in memory
+            H = _flat(current, self.axes).index_select(0, self.followed)
+            self.membranes.step(H, S.index_select(0, self.followed), spikes.shape)
 
     def result(self) -> Watched:
         S, counts = _numbers(torch.stack(self.spikes)), _numbers(self.counts)
@@ -117,7 +121,7 @@ class _Membranes:
         self.cells: Any = None
         self.filtered: Any = 0.0  # current of the synapse
         self.before: Any = None  # membranes and spikes of the last step
-        self.shape: Any = None  # of one input at one step
+        self.shape: Any = None  # of all spikes at one step
         self.ones: Any = None
         self.halves = False
         self.pending: list[tuple[Any, Any]] = []  # per step: currents and spikes of the followed inputs
@@ -127,7 +131,7 @@ class _Membranes:
 
     def step(self, current: Any, spikes: Any, shape: Any) -> None:
         self.shape = shape
-        self.pending.append((current.clone(), spikes.clone()))  # views would keep all inputs in memory
+        self.pending.append((current, spikes))
         if len(self.pending) * spikes.numel() >= PENDING:
             self._continue()
 
@@ -137,8 +141,11 @@ class _Membranes:
             return
         H, S = (torch.stack(values) for values in zip(*self.pending, strict=True))
         self.pending.clear()
+        if self.neuron.input_scale != 1:
+            H.mul_(self.neuron.input_scale)
         if self.cells is None:
-            self.cells, self.ones = self._cells(H), H.new_ones(H.shape[-1])
+            self.ones = H.new_ones(H.shape[-1])
+            self.cells = self._cells(H)
         for current, spikes in zip(H.unbind(), S.to(H.dtype).unbind(), strict=True):
             self._to_membrane(current, spikes)
         norm = torch.linalg.vector_norm
@@ -148,22 +155,22 @@ class _Membranes:
 
     def _cells(self, like: Any) -> Cells:
         """The neurons, each with its own threshold and decay."""
-        cells, rule = Cells.of([self.neuron], like.device, like.dtype), self.neuron.reset_rule
-        own = {name: value.to(like).expand(self.shape).reshape(1, -1) for name, value in self.spiking.values.items()}
-        if not own:
+        cells, rule = _cells_of(self.neuron, like.device, like.dtype), self.neuron.reset_rule
+        if not self.spiking.values:
             return cells
+        shape = self.shape[1:] if math.prod(self.shape) != len(self.ones) else self.shape  # without the inputs
+        own = {name: value.to(like).expand(shape).reshape(1, -1) for name, value in self.spiking.values.items()}
         cells = replace(cells, **own)
         taken = (1.0 if rule.delayed else cells.decay) * rule.threshold * cells.threshold
         return replace(cells, subtracted=taken if rule.threshold else None)
 
     def _to_membrane(self, current: Any, spikes: Any) -> None:
-        """Turn a current into the membrane at the spike test, in place, given the returned spikes of the step before."""
+        """Turn a scaled current into the membrane at the spike test, in place, given the returned spikes of the step before."""
         if self.spiking.recurrent is not None:
             self._add_recurrent(self.spiking.recurrent, current)
         if decay := self.neuron.synaptic_decay:
             self.filtered = decay * self.filtered + current
             current.copy_(self.filtered)
-        current.mul_(self.neuron.input_scale)
         if self.before is not None:
             membranes, fired_before = self.before
             go_on(current, membranes, fired_before, self.cells)
@@ -173,7 +180,8 @@ class _Membranes:
         if self.before is None and not weights.at_first:
             return
         spikes = torch.zeros_like(current) if self.before is None else self.before[1]
-        current += weights(spikes.unflatten(-1, (-1, weights.fan_in))).flatten(1)
+        arrived = weights(spikes.unflatten(-1, (-1, weights.fan_in))).flatten(1)
+        current.add_(arrived, alpha=self.neuron.input_scale)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Variance over neurons and mean at every step."""
@@ -191,6 +199,11 @@ class _Membranes:
         if disagreeing <= DISAGREEING[self.halves]:
             return ""
         return f"does not step as {neuron} from rest: {100 * disagreeing:.3g} % of its spikes are others"
+
+
+@lru_cache(maxsize=64)
+def _cells_of(neuron: Neuron, device: Any, dtype: Any) -> Cells:
+    return Cells.of([neuron], device, dtype)
 
 
 def _axes_of_a_step(layer: TracedLayer) -> int:
