@@ -44,11 +44,11 @@ class Maps(nn.Module):
 
 
 class HandedOn(nn.Module):
-    """Norse's cell, its state handed on from one batch to the next."""
+    """Norse's recurrent cell, its state handed on from one batch to the next."""
 
     def __init__(self):
         super().__init__()
-        self.first, self.lif, self.out = nn.Sequential(nn.Flatten(), nn.Linear(16, 20)), norse.LIFCell(), nn.Linear(20, 3)
+        self.first, self.lif, self.out = nn.Flatten(), norse.LIFRecurrentCell(16, 20), nn.Linear(20, 3)
         self.state = None
 
     def forward(self, x):
@@ -154,6 +154,39 @@ def test_the_numbers_are_those_of_hooks_and_of_an_audit():
         with torch.no_grad():
             model[0].weight.mul_(1.5)
     assert np.ptp(monitor.values("firing_rate")) > 0.01
+
+
+class Own(nn.Module):
+    """A neuron of one's own."""
+
+    def forward(self, current, v=0.0):
+        h = 0.5 * v + current
+        spikes = (h > 1).float()
+        return spikes, h * (1 - spikes)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_neurons_of_ones_own(named):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.lif = nn.Linear(30, 30), Own()
+
+        def forward(self, x):
+            v, out = torch.zeros(()), []
+            for _ in range(STEPS):
+                spikes, v = self.lif(self.weight(x), v)
+                out.append(spikes)
+            return torch.stack(out)
+
+    torch.manual_seed(0)
+    model, x = Model(), 3 * torch.rand(BATCH, 30)
+    monitor = vf.Monitor(model, x, neurons={Own: vf.Neuron(1.0, decay=0.5, reset="zero")} if named else None)
+    monitor.step()
+    with torch.no_grad():
+        rate = float(model(x)[STEPS // 2 :].mean())
+    assert monitor.values("firing_rate", "lif") == pytest.approx(rate, rel=1e-6)
+    assert np.isfinite(monitor.values("variance", "lif")[0]) == named
 
 
 def measured(every=10, number=25):
