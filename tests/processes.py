@@ -21,7 +21,7 @@ __all__ = ["Scenario", "ended"]
 
 ROOT = Path(__file__).parent.parent
 LIMIT = 60  # seconds
-PRELOADED = ("matplotlib.figure", "torch", "varflow.cli", "varflow.experiment", "varflow.plots")
+PRELOADED = ("matplotlib.figure", "torch.fx", "varflow.cli", "varflow.experiment", "varflow.plots")
 
 
 @dataclass

@@ -122,7 +122,7 @@ def gone(group):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("module", SLOW)
+@pytest.mark.parametrize("module", ["varflow", pytest.param("validation", marks=pytest.mark.slow)])
 def test_ctrl_c_ends_the_processes_and_keeps_what_is_finished(tmp_path, module):
     """Ctrl-C at a terminal goes to the workers too."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

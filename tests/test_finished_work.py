@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from processes import Scenario, ended
+from processes import PRELOADED, Scenario, ended
 
 from varflow._files import replace_files
 
@@ -158,7 +158,7 @@ if SLOW:
 validation.claims.discover = lambda: listed
 """
 TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
-LONG = "validate --threshold 0.5 --gain preserving --width 300 --depth 30 --repeats 5000"
+LONG = "validate --threshold 0.5 --gain preserving --width 100 --depth 20 --repeats 5000"
 REPORT, JSON = "out/REPORT.md", "out/figure_2.json"
 VALIDATION = {"line": "--budget quick --out out", "module": "validation", "first": "SLOW = 0" + CLAIMS, "before": {JSON: OLD}}
 
@@ -205,7 +205,7 @@ SCENARIOS = {
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """All of them, in one interpreter."""
-    return ended(SCENARIOS, tmp_path_factory.mktemp("runs"))
+    return ended(SCENARIOS, tmp_path_factory.mktemp("runs"), (*PRELOADED, "validation.runner", "validation.report"))
 
 
 def complete(folder, files):
@@ -324,6 +324,8 @@ class TestSignals:
         assert complete(folder, WRITERS["validate"][1])
         result = json.loads((folder / "varflow-results" / "result.json").read_text(encoding="utf-8"))
         assert 20 <= result["repeats"] < result["requested_repeats"] == 5000
+        assert not result["complete"]
+        assert f"{result['repeats']} networks of width 100" in out
         assert name == "hung up" or f"stopped after {result['repeats']} of 5000 networks; these are judged" in err
 
     def test_an_older_result_survives_a_run_that_is_stopped(self, runs):

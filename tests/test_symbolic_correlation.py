@@ -16,7 +16,11 @@ from varflow import DomainError
 
 FREE = sympy.Symbol("y", real=True)
 Z = vf.symbolic.z
-CASES = [("map", Z), ("map", 0), ("slope", -0.75)]  # the map's derivation contains the slope's
+CASES = [
+    ("map", Z),
+    pytest.param("map", 0, marks=pytest.mark.slow),
+    ("slope", -0.75),
+]  # the map's derivation contains the slope's
 
 
 @lru_cache

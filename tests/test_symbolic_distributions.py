@@ -85,7 +85,7 @@ def test_each_function_answers_or_refuses_in_words(make):
         assert told != pytest.approx(float(numeric(distribution, mpf("0.71"))), rel=1e-6)  # and would see a wrong place
 
 
-@pytest.mark.parametrize(("name", "digits"), [("gamma, decimals", 12), ("mixture", 12)])
+@pytest.mark.parametrize(("name", "digits"), [pytest.param("gamma, decimals", 12, marks=pytest.mark.slow), ("mixture", 12)])
 def test_the_saddle_node_of_such_a_distribution_is_the_numeric_one(name, digits):
     distribution = SLOW[name]()
     gamma = float(vf.symbolic.saddle_node(distribution).result.evalf(20))
@@ -247,14 +247,12 @@ def test_moments_and_tails_of_a_family_are_those_of_its_density(make):
     got = powers(density, ends, -np.inf, mean, std)
     assert got == pytest.approx([1, 0, 1], rel=2e-6, abs=2e-6)
     assert got[2] != pytest.approx(1.001, rel=1e-5)
-    for sign, places in ((1, (0.3, 0.6)), (-1, (-0.3, -0.5))):
-        line = law_of(make(), sign=sign)
-        tail = sympy.lambdify(line.z, line.tail, "mpmath")
-        for z in places:
-            right, beside = (powers(density, ends, mean + at * std, mean, std, (0,))[0] for at in (z, z + 0.01))
-            told = float(mp.re(tail(mpf(z))))
-            assert told == pytest.approx(right, rel=1e-6)
-            assert told != pytest.approx(beside, rel=1e-6)
+    for z in (0.5, -0.4):
+        line = law_of(make(), sign=1 if z > 0 else -1)
+        told = float(mp.re(sympy.lambdify(line.z, line.tail, "mpmath")(mpf(z))))
+        right, beside = (powers(density, ends, mean + at * std, mean, std, (0,))[0] for at in (z, z + 0.01))
+        assert told == pytest.approx(right, rel=1e-6)
+        assert told != pytest.approx(beside, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["erfc", "sqrt"])

@@ -56,7 +56,13 @@ EDGES = {
 }
 
 
-LONG = {"expansion, delta above 1", "expansion, below the saddle-node", "large gain"}
+LONG = {
+    "expansion, delta above 1",
+    "expansion, below the saddle-node",
+    "large gain",
+    "finite width, unstable",
+    "fixed points, too much bias",
+}
 
 
 def long_ones_marked(cases):

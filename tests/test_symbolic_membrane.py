@@ -14,7 +14,12 @@ import varflow as vf
 from varflow import DomainError
 
 RESETS = ["none", "subtract", "delayed_subtract", "zero", "gate", "multi_spike"]
-CASES = [(reset, kind) for reset in RESETS for kind in ("white", "correlated")]
+LONG = {("none", "correlated"), ("delayed_subtract", "correlated"), ("zero", "correlated"), ("multi_spike", "correlated")}
+CASES = [
+    pytest.param(reset, kind, marks=[pytest.mark.slow] * ((reset, kind) in LONG))
+    for reset in RESETS
+    for kind in ("white", "correlated")
+]
 
 
 @lru_cache

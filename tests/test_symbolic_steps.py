@@ -49,6 +49,7 @@ MAKERS = {
 
 
 LONG = {"map, multi-spike", "fixed points, Laplace", "fixed points, exponential", "saddle-node, logistic"}
+LONG |= {"weight variance, leaky ReLU", "weight variance, logistic", "map, at a number", "map, logistic, bias"}
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in MAKERS])

@@ -130,7 +130,9 @@ def test_both_reports_from_json_alone(tmp_path, monkeypatch, capsys):
     assert "figure_2.json is left out" in capsys.readouterr().err
 
 
-def test_the_page_of_the_results_kept_in_the_repository():
+def test_the_page_of_the_results_kept_in_the_repository(monkeypatch):
+    """Every figure is drawn; that drawings become SVG is shown above."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, buffer, **options: buffer.write("<svg></svg>"))
     folder = VALIDATION / "results"
     results, longer = (
         pages.read(where, sorted(path.stem for path in where.glob("*.json"))) for where in (folder, folder / "long")

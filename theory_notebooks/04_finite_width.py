@@ -102,7 +102,7 @@ assert 0.80 < alive[600, 1.0] < 0.82
 # and all three quantities at once, with a false-alarm rate that is exact also where networks die.
 
 # %%
-REPEATS = {100: 300, 600: 20}
+REPEATS = {100: 150, 600: 8}
 ensembles = {}
 for n, repeats in REPEATS.items():
     found = vf.simulate([network(t, n) for t in THRESHOLDS], repeats=repeats, seed=4)

@@ -79,7 +79,7 @@ assert abs(orders[2] - exact) < abs(orders[1] - exact) / 50 < abs(orders[0] - ex
 # standard errors over networks. Right: the remainder of the series, which must decrease as $n^{-(k+1)}$ at order $k$.
 
 # %%
-REPEATS = {60: 800, 100: 300, 200: 80}
+REPEATS = {60: 400, 100: 150, 200: 40}
 
 
 def mean_alive(ensemble, squared_gain, first=15):
@@ -278,7 +278,7 @@ for t, escape in escapes.items():
 # is forgotten.
 
 # %%
-DEATHS = {100: 300, 200: 120, 300: 50}
+DEATHS = {100: 150, 200: 80, 300: 30}
 BINS = np.arange(0.5, 66, 5)
 
 
