@@ -1,7 +1,6 @@
 """The command line, as a user meets it: tables, JSON, exit codes, files, Ctrl-C."""
 
 import json
-import re
 import shlex
 import signal
 import subprocess

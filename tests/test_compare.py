@@ -102,9 +102,9 @@ class TestFalseAlarms:
     @pytest.mark.parametrize("alpha", [0.05, 0.01])
     def test_one_comparison_at_each_rate(self, alpha):
         profile = vf.finite_width(TRUE["leaking"][0])
-        verdicts = [vf.compare(profile, profile.sample(10, seed=s), false_alarm=alpha) for s in range(150)]
+        verdicts = [vf.compare(profile, profile.sample(10, seed=s), false_alarm=alpha) for s in range(60)]
         assert all(v.passed == (v.p_value > alpha) for v in verdicts)
-        assert binom.sf(sum(not v.passed for v in verdicts) - 1, 150, alpha) > 1e-4
+        assert binom.sf(sum(not v.passed for v in verdicts) - 1, 60, alpha) > 1e-4
 
     def test_calibration_is_drawn_anew_for_each_ensemble(self):
         """One set of draws for all would make the rate of a network a matter of luck: 0.05 ± 0.03."""
@@ -175,10 +175,11 @@ CONTROLS = {  # what theory describes, what is simulated, networks
     "width 40 for 100": (network(100, 12), network(40, 12), 12),
     "width 20 % off": (network(150, 12, threshold=0.5), network(120, 12, threshold=0.5), 100),
 }
+LONG = ("threshold 2 % off at 0.7", "width 20 % off")  # the many networks they need
 
 
 class TestPower:
-    @pytest.mark.parametrize("control", CONTROLS)
+    @pytest.mark.parametrize("control", [pytest.param(c, marks=[pytest.mark.slow] * (c in LONG)) for c in CONTROLS])
     def test_a_wrong_theory_is_rejected_by_real_networks(self, control):
         """As many networks as 99 % power needs, found on the chain; then one dense run, and the right theory beside it."""
         right, wrong, repeats = CONTROLS[control]
@@ -191,7 +192,7 @@ class TestPower:
         assert rejected.p_value <= 1e-3
         assert vf.compare(vf.finite_width(wrong), ensemble).passed
 
-    @pytest.mark.parametrize(("threshold", "other"), [(0.5, 200), (1.0, 200), (1.0, 320)])
+    @pytest.mark.parametrize(("threshold", "other"), [(0.5, 200), (1.0, 200), pytest.param(1.0, 320, marks=pytest.mark.slow)])
     def test_a_wrong_width_shows_in_the_spread_and_in_nothing_else(self, threshold, other):
         """The mean square over networks goes as 1/n, also of networks that die; means and survival hardly differ."""
         profile = vf.finite_width(network(250, 60, threshold=threshold))

@@ -32,17 +32,25 @@ def name_of(path):
     return path.stem
 
 
-def as_scripts(folder, *paths):
+LIBRARIES = ("matplotlib.pyplot", "scipy.stats", "sympy.stats", "snntorch")
+
+
+def as_scripts(folder, *paths, preloaded=()):
     """Exit code, stdout and stderr of each, run with warnings as errors in a fork that has imported the libraries."""
     strict = "import warnings; warnings.simplefilter('error')"
     scenarios = {path.stem: Scenario("", module=str(path), first=strict, limit=LIMIT) for path in paths}
-    return ended(scenarios, folder, ("matplotlib.pyplot", "scipy.stats", "sympy.stats", "snntorch"))
+    return ended(scenarios, folder, preloaded)
 
 
-def test_notebooks_run_as_scripts(tmp_path):
+LONG = ("05", "07")  # expansions and published methods: what they claim is also tested by itself
+
+
+@pytest.mark.parametrize("long", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_notebooks_run_as_scripts(tmp_path, long):
     for extra in ("torch", "matplotlib", "snntorch"):
         pytest.importorskip(extra)
-    for name, (code, out, err, _) in as_scripts(tmp_path, *NOTEBOOKS).items():
+    chosen = [path for path in NOTEBOOKS if path.name.startswith(LONG) == long]
+    for name, (code, out, err, _) in as_scripts(tmp_path, *chosen, preloaded=LIBRARIES).items():
         assert code == 0, name + out[-2000:] + err[-4000:]
         assert out.strip(), name
 

@@ -38,7 +38,10 @@ def together(planned, stated, factor=1.0):
     return abs(planned.gain - factor * stated.gain) <= 4 * stated.error["gain"] + ROUGH * stated.gain
 
 
-@pytest.mark.parametrize("name", PRESETS)
+LONG = ("spikingjelly, soft", "norse", "stork")  # as snntorch, norse box and spikingjelly, but for a term
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in PRESETS])
 def test_a_planned_gain_is_the_gain_for_the_rate(name):
     neuron, rate = PRESETS[name], RATES.get(name, 0.2)
     stated = vf.gain_for_rate(neuron, rate=rate, steps=STEPS, depth=DEPTH)

@@ -130,7 +130,9 @@ def test_two_steps_of_theory_and_reference(reset, threshold, method):
     assert deviation(two_steps(replace(neuron, reset=changed(reset)))) > 1
 
 
-@pytest.mark.parametrize("reset", SINGLE, ids=repr)
+@pytest.mark.parametrize(
+    "reset", [*(pytest.param(reset, marks=pytest.mark.slow) for reset in SINGLE[:3]), *SINGLE[3:]], ids=repr
+)
 def test_symbolic_moments_and_reference(reset):
     """From rest the first membrane is normal, the closure of the symbolic moments exact, and the second one theirs."""
     derivation = vf.symbolic.membrane_moments(reset)

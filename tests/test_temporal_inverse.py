@@ -399,6 +399,7 @@ def test_a_variance_out_of_reach_is_told_as_the_user_counts():
     assert ranges[1] == pytest.approx(4 * ranges[0], rel=0.01)  # three digits of each
 
 
+@pytest.mark.slow
 def test_a_rate_below_the_smallest_sustained_one():
     """SpikingJelly's default neuron: about 0.115 in 20 steps and 100 layers, less in a shallower network."""
     with pytest.raises(vf.DomainError, match=r"rate=0\.05 is out of reach .* activity dies") as refusal:
@@ -416,6 +417,7 @@ def test_the_smallest_sustained_rate_of_spikingjelly_s_neuron():
     assert 0.11 < least < 0.135  # 0.12 to 0.13 as a fixed point; a little below it activity lingers for a hundred layers
 
 
+@pytest.mark.slow
 def test_a_gate_fires_at_a_rate_at_every_other_step():
     found = vf.gain_for_rate(GATED, rate=0.12, steps=8, depth=20, **FEW)
     assert abs(found.firing_rate - 0.12) <= 4 * found.error["firing_rate"] + 1e-3

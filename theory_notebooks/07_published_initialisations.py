@@ -32,7 +32,7 @@ import torch
 import varflow as vf
 
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "figure.dpi": 110, "legend.frameon": False})
-WIDTH, DEPTH, REPEATS = 400, 100, 20
+WIDTH, DEPTH, REPEATS = 400, 100, 10
 
 # %% [markdown]
 # ## Derivation
@@ -114,7 +114,7 @@ assert mean + 3 * error < entries["micheli"].survival
 # %% [markdown]
 # ## Simulation
 #
-# Real weight matrices, 20 networks per method. `vf.compare` tests variance, rate and survival in all layers at once.
+# Real weight matrices, 10 networks per method. `vf.compare` tests variance, rate and survival in all layers at once.
 
 # %%
 ensembles = dict(zip(found.profiles, vf.simulate(found.networks, repeats=REPEATS, seed=8), strict=True))
