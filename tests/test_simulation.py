@@ -397,7 +397,7 @@ class TestRunning:
 
     @pytest.mark.parametrize("threads", [1, 2])
     def test_interrupted_runs_keep_what_is_finished(self, threads):
-        described = [network(701, depth=4, drive=vf.drives.inputs(PIXELS)), network(30, depth=3)]
+        described = [network(701, depth=9, drive=vf.drives.inputs(PIXELS)), network(30, depth=3)]
         full = simulate(described, repeats=40)
 
         def interrupt(done, total):
