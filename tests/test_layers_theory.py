@@ -319,6 +319,27 @@ def test_rates_of_deeper_maps_spread_as_stated():
     assert np.any(np.abs(spread / stated(np.full(4, 16 * 64)) - 1) > 2 * room)
 
 
+@pytest.mark.parametrize(("side", "spread"), [(4, 0.263), (8, 0.246)])
+def test_the_effective_width_of_equal_positions(side, spread):
+    """Far from borders positions are alike: g² times the rate of deep maps of 64 channels then spreads so at g² = 8."""
+    layers = [MEMORYLESS, *[L.Conv(64, 1, gain=8**0.5), MEMORYLESS] * 24]
+    profile = vf.mean_field(vf.Network(layers=layers, drive=vf.drives.currents(1.35, shape=(64, side, side))))
+    p, V, positions = profile.firing_rate[-1], profile.variance[-1], side**2
+
+    def overlap(r):  # of two positions in the next layer
+        cov = 8 * (p**2 + r * (p - p**2)) * np.array([[0, 1], [1, 0]]) + V * np.eye(2)
+        return (multivariate_normal.cdf([-1, -1], cov=cov) - p**2) / (p - p**2)
+
+    r = 0.3
+    for _ in range(60):
+        r = overlap(r)
+    n = 64 * positions / (1 + (positions - 1) * r)
+    assert profile.effective_width[-1] == pytest.approx(n, rel=1e-3)
+    m = V**-0.5 * norm.pdf(V**-0.5) / (2 * p)
+    assert 8 * np.sqrt(p * (1 - p) / n / (1 - m**2)) == pytest.approx(spread, abs=6e-4)
+    assert profile.effective_width[-1] != pytest.approx(64 * positions, rel=0.5)
+
+
 # --- maxima of merged spikes, synapses of recurrent layers --------------------
 
 
