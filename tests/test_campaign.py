@@ -66,6 +66,10 @@ def waiting(folder, seconds):
     return os.getpid()
 
 
+def loaded(module):
+    return module in sys.modules
+
+
 def block(function, **settings):
     return Block(f"{HERE}:{function}", settings)
 
@@ -310,6 +314,23 @@ class TestPlaces:
         assert len(set(first[0])) == 2
         assert set(first[0]) == set(first[1])
         assert not multiprocessing.active_children()
+
+    @pytest.mark.parametrize(
+        ("modules", "there"), [((), False), (("no_such_module",), False), (("no_such_module", "colorsys"), True)]
+    )
+    def test_processes_import_what_is_named_before_their_first_block(self, modules, there):
+        """One that cannot be imported does no harm: a block that needs it says so."""
+        with vf.Campaign(workers=2).opened(*modules) as run:
+            assert run.results([block("loaded", module="colorsys")] * 4) == [there] * 4
+
+    def test_processes_that_still_import_do_not_hold_up_the_end(self, tmp_path, monkeypatch):
+        (tmp_path / "slow_to_import.py").write_text(
+            "import time; from pathlib import Path; time.sleep(60); Path(__file__).with_name('imported').touch()"
+        )
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+        with vf.Campaign(workers=2).opened("slow_to_import"):
+            pass
+        assert not (tmp_path / "imported").exists()
 
 
 @pytest.mark.parametrize(

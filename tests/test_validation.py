@@ -143,7 +143,7 @@ class TestCampaign:
     SETTINGS = corrected_gain.Settings(repeats=60, width=20, depth=5, targets=(0.5,))
 
     def test_a_claim_is_the_same_in_processes_from_a_store_and_here(self, tmp_path, monkeypatch):
-        """Simulations, the search for the smallest error and simulated controls are all in the store."""
+        """The search for the smallest error, simulations and controls of all kinds are in the store."""
         monkeypatch.setattr("validation.runner.powerful_budget", lambda *_: None)
         seen, results = [], []
         store = tmp_path / "s"
@@ -153,7 +153,7 @@ class TestCampaign:
         results.append(examine(corrected_gain.CLAIM, self.SETTINGS))
         first, *others = ({**asdict(result), "seconds": 0} for result in results)
         assert others == [first, first]
-        assert seen == [(60, 60), (1, 1), (60, 60), (60, 60)]
+        assert seen == [(1, 1), (60, 60), (1, 1), (2, 2), (60, 60), (60, 60)]
 
     def test_blocks_of_claims_with_loops_of_their_own(self, tmp_path):
         """Cases, and networks of methods: the same alone, in two processes and in any order."""

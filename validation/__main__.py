@@ -18,7 +18,7 @@ import varflow as vf
 from validation.claim import FAILS, INCONCLUSIVE, Claim, Result
 from validation.claims import discover
 from validation.pages import pages, read
-from validation.runner import examine
+from validation.runner import Planned, judged, smallest_errors
 from validation.work import Work
 from varflow._files import replace_files
 from varflow._process import BAD_INPUT, INTERRUPTED, run_command
@@ -29,6 +29,7 @@ __all__ = ["main"]
 
 UNDECIDED = 3
 STORE = "blocks.sqlite"  # in the folder of the results
+ENGINE = "varflow.simulation.dense"  # and torch, which worker processes import while the first theory is computed
 BUDGETS = ("quick", "standard", "long")
 
 
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out / STORE, workers=options.workers, scheduler=options.scheduler, resume=options.resume, found=there
     )
     try:
-        with campaign.opened() as run:
+        with campaign.opened(ENGINE) as run:
             interrupted = _run(chosen, options, Work(run, options.device), there, results)
         missing = [claim.name for claim in chosen if claim.name not in {result.claim for result in results}]
         why = "Stopped early" if interrupted else "Without the libraries"
@@ -130,25 +131,34 @@ def _run(claims: Sequence[Claim], options: argparse.Namespace, work: Work, there
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         overall = bar.add_task("claims", total=len(claims))
         try:
-            for done, claim in enumerate(claims, start=1):
+            planned = list(_planned(claims, options.budget, replace(work, progress=_reporter(bar, "all claims"))))
+            sizes = smallest_errors(planned, replace(work, progress=_reporter(bar, "all claims")))
+            there.told("smallest errors")
+            for done, (plan, found) in enumerate(zip(planned, sizes, strict=True), start=1):
                 if stop_wanted():
                     return True
-                settings = claim.budgets[options.budget if options.budget in claim.budgets else "standard"]
-                told = replace(work, progress=_reporter(bar, claim.name))
-                try:
-                    result = examine(claim, settings, seed=options.seed, work=told)
-                except vf.MissingExtraError as missing:
-                    print(f"{claim.name} is not examined: {missing}", file=sys.stderr)
-                    continue
+                name = plan[0].name
+                result = judged(plan, found, seed=options.seed, work=replace(work, progress=_reporter(bar, name)))
                 with finishing():
                     text = json.dumps(asdict(result), ensure_ascii=False, indent=1, allow_nan=False)
                     results.append(result)
-                    _write(options.out, f"{claim.name}.json", text + "\n")
-                there.told(claim.name)
+                    _write(options.out, f"{name}.json", text + "\n")
+                there.told(name)
                 bar.update(overall, completed=done)
         except KeyboardInterrupt:
             return True
     return stop_wanted()
+
+
+def _planned(claims: Sequence[Claim], budget: str, work: Work) -> Iterator[Planned]:
+    """The claims whose libraries are installed, with their settings and predictions."""
+    for done, claim in enumerate(claims):
+        work.progress("theory", done, len(claims))
+        settings = claim.budgets[budget if budget in claim.budgets else "standard"]
+        try:
+            yield claim, settings, claim.theory(settings)
+        except vf.MissingExtraError as missing:
+            print(f"{claim.name} is not examined: {missing}", file=sys.stderr)
 
 
 def _report(options: argparse.Namespace, claims: Iterable[str], **told: Any) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from validation.work import Work
 
-__all__ = ["FAILS", "HOLDS", "INCONCLUSIVE", "Claim", "Control", "Error", "Judgement", "Result"]
+__all__ = ["FAILS", "HOLDS", "INCONCLUSIVE", "Claim", "Control", "Error", "Judgement", "Result", "number"]
 
 HOLDS, FAILS, INCONCLUSIVE = "holds", "fails", "inconclusive"
 
@@ -179,3 +179,8 @@ class Result:
         if self.verdict != INCONCLUSIVE:
             return self.verdict
         return f"{self.verdict} ({f'--budget {self.powerful_budget}' if self.powerful_budget else 'no budget'} has the power)"
+
+
+def number(value: float) -> float | None:
+    """Six digits; None for NaN and infinity, which JSON lacks."""
+    return float(f"{value:.6g}") if np.isfinite(value) else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from validation.claim import Claim, Error
 
-__all__ = ["DRAWS", "POWER", "SCOUTS", "rejections", "smallest", "smallest_error"]
+__all__ = ["DRAWS", "POWER", "SCOUTS", "named", "rejections", "smallest", "smallest_error"]
 
 DRAWS = 100  # simulations drawn from the wrong network, for each sign of the error
 POWER = 0.99
@@ -18,8 +18,13 @@ START, LARGEST, PRECISION = 1e-3, 0.5, 1.1
 
 def smallest(claim: Claim | str, settings: Any, error: int, right: Any) -> float:
     """The smallest size detected of one of the claim's errors, by its index; a claim may be named by its module."""
-    found = import_module(claim).CLAIM if isinstance(claim, str) else claim
+    found = named(claim)
     return smallest_error(rejections(found, found.errors(settings)[error], settings, right))
+
+
+def named(claim: Claim | str) -> Claim:
+    """The claim itself, or that of a module."""
+    return import_module(claim).CLAIM if isinstance(claim, str) else claim
 
 
 def rejections(claim: Claim, error: Error, settings: Any, right: Any) -> Callable[[float, int], bool]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from validation.claim import FAILS, HOLDS, INCONCLUSIVE, Result
-from validation.runner import MARGIN
+from validation.controls import MARGIN
 
 __all__ = ["how_to_read", "page", "percent", "probability", "setting", "value", "verdicts"]
 

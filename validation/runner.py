@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
@@ -14,13 +14,14 @@ import numpy as np
 
 import varflow as vf
 from validation.budgets import powerful_budget
-from validation.claim import FAILS, HOLDS, INCONCLUSIVE, Claim, Control, Error, Judgement, Result
+from validation.claim import FAILS, HOLDS, INCONCLUSIVE, Claim, Error, Judgement, Result, number
+from validation.controls import compared, in_error, wrong
 from validation.power import DRAWS, POWER, smallest
 from validation.work import HERE, Work
 
-__all__ = ["MARGIN", "examine"]
+__all__ = ["Planned", "examine", "judged", "smallest_errors"]
 
-MARGIN = 1.5  # size of a control in units of the smallest error detected
+Planned = tuple[Claim, Any, Any]  # with its settings, and what the theory predicts
 
 
 def examine(claim: Claim, settings: Any, *, seed: int = 0, work: Work = HERE) -> Result:
@@ -29,19 +30,38 @@ def examine(claim: Claim, settings: Any, *, seed: int = 0, work: Work = HERE) ->
     The simulation rejects the theory, or else every control, or it is inconclusive: then the budgets of the claim are tried,
     from the smallest on, for one that has the power.
     """
-    start = time.perf_counter()
+    work.progress("theory", 0, 0)
+    planned = claim, settings, claim.theory(settings)
+    (sizes,) = smallest_errors([planned], work)
+    return judged(planned, sizes, seed=seed, work=work)
+
+
+def smallest_errors(planned: Sequence[Planned], work: Work) -> list[list[float]]:
+    """The smallest size detected of each error of each claim: all searches at once, for they do not need the simulations."""
+    searches = [(each, k) for each in planned for k in range(len(each[0].errors(each[1])))]
+    wanted = [{"claim": _name(claim), "settings": s, "error": k, "right": right} for (claim, s, right), k in searches]
+    found = iter(_blocks(smallest, wanted, work, "searching smallest errors"))
+    return [[next(found) for _ in claim.errors(settings)] for claim, settings, _ in planned]
+
+
+def judged(planned: Planned, sizes: Sequence[float], *, seed: int, work: Work) -> Result:
+    """Simulate a claim, and compare its theory and the controls with the simulation."""
+    start, (claim, settings, predicted) = time.perf_counter(), planned
     if work.device not in claim.devices:
         work = replace(work, device=claim.devices[0])
-    work.progress("theory", 0, 0)
-    predicted = claim.theory(settings)
     measured = claim.simulate(settings, seed, work)
     work.progress("judging", 0, 0)
     judgement = claim.judge(settings, predicted, measured)
+    seen = {"claim": _name(claim), "settings": settings, "measured": measured}
     errors = claim.errors(settings)
-    sizes = _smallest(claim, settings, predicted, len(errors), work)
-    work.progress("controls", 0, 0)
-    controls = [_in_error(claim, error, size, settings, measured) for error, size in zip(errors, sizes, strict=True)]
-    further = [_control(claim, control, settings, seed, measured, work) for control in claim.controls]
+    wanted = [seen | {"error": k, "size": size if np.isfinite(size) else None} for k, size in enumerate(sizes)]
+    controls = _blocks(in_error, wanted, work, "controls")
+    given = [k for k, control in enumerate(claim.controls) if control.simulate is None]
+    further = dict(zip(given, _blocks(wrong, [seen | {"control": k} for k in given], work, "controls"), strict=True))
+    for k, control in enumerate(claim.controls):
+        if control.simulate:
+            further[k] = compared(claim, control, settings, measured, seed=seed, work=work)
+    further = [further[k] for k in range(len(claim.controls))]
     controls.sort(key=lambda control: -control["p_value"])
     verdict = _verdict(judgement.p_value <= settings.false_alarm, [control["rejected"] for control in controls + further])
     powerful = powerful_budget(claim, work.progress) if verdict == INCONCLUSIVE else None
@@ -71,46 +91,27 @@ def _verdict(rejected: bool, controls: Sequence[bool]) -> str:
     return FAILS if rejected else HOLDS if all(controls) else INCONCLUSIVE
 
 
-def _smallest(claim: Claim, settings: Any, right: Any, errors: int, work: Work) -> list[float]:
-    """The smallest size detected of each error; a block each, unless no module defines the claim."""
+def _name(claim: Claim) -> Claim | str:
+    """The module that defines the claim, by which other processes find it; the claim itself if there is none."""
     module = f"validation.claims.{claim.name}"
-    known = getattr(sys.modules.get(module), "CLAIM", None) is claim
-    wanted = [{"claim": module if known else claim, "settings": settings, "error": k, "right": right} for k in range(errors)]
-    return (work if known else replace(work, run=None)).results(smallest, wanted, what="searching smallest errors")
+    return module if getattr(sys.modules.get(module), "CLAIM", None) is claim else claim
 
 
-def _in_error(claim: Claim, error: Error, size: float, settings: Any, measured: Any) -> dict[str, Any]:
-    """The theory of a network whose error is ``MARGIN`` times the smallest one detected."""
-    if not np.isfinite(size):
-        return {"what": f"{error.what}: no error was caught", "p_value": 1.0, "rejected": False}
-    amount = MARGIN * size
-    what = f"{error.what} {100 * amount:.2g} % too large"
-    wrong = Control(what, lambda settings: claim.theory(error.wrong(settings, amount)))
-    return _control(claim, wrong, settings, 0, measured)
-
-
-def _control(claim: Claim, control: Control, settings: Any, seed: int, measured: Any, work: Work = HERE) -> dict[str, Any]:
-    seen = control.simulate(settings, seed, work) if control.simulate else measured
-    judgement = claim.judge(settings, control.theory(settings), seen)
-    p_value = float(judgement.p_value)
-    numbers = {name: [_number(x) for x in getattr(judgement, name)] for name in ("theory", "z")}
-    return {"what": control.what, "p_value": p_value, "rejected": p_value <= settings.false_alarm, **numbers}
+def _blocks(function: Callable[..., Any], wanted: Sequence[dict[str, Any]], work: Work, what: str) -> list[Any]:
+    """The results of a block for each; claims without a module are computed here, and not kept."""
+    elsewhere = all(isinstance(each["claim"], str) for each in wanted)
+    return (work if elsewhere else replace(work, run=None)).results(function, wanted, what=what)
 
 
 def _worst(errors: Sequence[Error], sizes: Sequence[float]) -> dict[str, Any]:
     """The largest of the smallest errors detected, and all of them."""
-    each = [{"what": error.what, "relative_size": _number(size)} for error, size in zip(errors, sizes, strict=True)]
+    each = [{"what": error.what, "relative_size": number(size)} for error, size in zip(errors, sizes, strict=True)]
     return each[int(np.argmax(sizes))] | {"power": POWER, "draws": DRAWS, "each": each}
 
 
 def _numbers(judgement: Judgement) -> dict[str, list]:
     names = ("theory", "estimate", "standard_error", "z")
-    return {"points": list(judgement.points)} | {name: [_number(x) for x in getattr(judgement, name)] for name in names}
-
-
-def _number(value: float) -> float | None:
-    """Six digits; None for NaN and infinity, which JSON lacks."""
-    return float(f"{value:.6g}") if np.isfinite(value) else None
+    return {"points": list(judgement.points)} | {name: [number(x) for x in getattr(judgement, name)] for name in names}
 
 
 def _versions() -> dict[str, str]:

@@ -152,19 +152,20 @@ def validate(
         for rule, n, theta in sweep
     ]
     networks = [_seen(network, repeats) for network in asked]
-    profiles = _predicted(networks)
-    if bias is not None:
-        allowances(profiles[0], bias)  # raises before the simulation, not after it
-    try:
-        shape = {"repeats": repeats, "seed": seed, "engine": engine, "device": device}
-        ensembles = simulate(networks, progress=progress, campaign=place, **shape)
-    except Interrupted as stop:
-        ensembles = stop.ensembles
-        if not ensembles or not all(ensemble.repeats for ensemble in ensembles):
-            raise
-        if asked[0].drive.kinds > 1:  # fewer networks have seen fewer inputs
-            finished = zip(networks, ensembles, strict=True)
-            profiles = _predicted([_driven_by(network, slice(ensemble.repeats)) for network, ensemble in finished])
+    with place.opened(f"varflow.simulation.{engine}") as run:
+        profiles = _predicted(networks)
+        if bias is not None:
+            allowances(profiles[0], bias)  # raises before the simulation, not after it
+        try:
+            shape = {"repeats": repeats, "seed": seed, "engine": engine, "device": device}
+            ensembles = simulate(networks, progress=progress, campaign=run, **shape)
+        except Interrupted as stop:
+            ensembles = stop.ensembles
+            if not ensembles or not all(ensemble.repeats for ensemble in ensembles):
+                raise
+            if asked[0].drive.kinds > 1:  # fewer networks have seen fewer inputs
+                finished = zip(networks, ensembles, strict=True)
+                profiles = _predicted([_driven_by(network, slice(ensemble.repeats)) for network, ensemble in finished])
     with finishing():
         each = float(-np.expm1(np.log1p(-false_alarm) / len(networks)))
         curves = [

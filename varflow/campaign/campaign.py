@@ -88,22 +88,23 @@ class Campaign:
             called("found", self.found)
 
     @contextmanager
-    def opened(self) -> Iterator[Run]:
+    def opened(self, *modules: str) -> Iterator[Run]:
         """The open campaign: its store is open and its scheduler connected before any work.
 
-        Pass it as ``campaign`` to several computations, which then share its processes.
+        Pass it as ``campaign`` to several computations, which then share its processes. These import ``modules``, if any are
+        named, at once: loading torch takes a second or two, in which the work can be planned.
         """
         with ExitStack() as stack:
-            place = self._place()
+            place = self._place(modules)
             if place is not None:
                 stack.enter_context(place)
             store = None if self.store is None else stack.enter_context(Store(self.store))
             yield Run(self, store, place)
 
-    def _place(self) -> Cluster | Processes | None:
+    def _place(self, modules: tuple[str, ...]) -> Cluster | Processes | None:
         if self.scheduler is not None:
             return Cluster(self.scheduler)
-        return Processes(self.workers) if self.workers > 1 else None
+        return Processes(self.workers, modules) if self.workers > 1 else None
 
 
 def campaign_of(value: Any) -> Campaign | Run:
@@ -121,8 +122,8 @@ class Run:
     store: Store | None
     place: Cluster | Processes | None  # None: this process
 
-    def opened(self) -> AbstractContextManager[Run]:
-        """This run, which stays open."""
+    def opened(self, *modules: str) -> AbstractContextManager[Run]:
+        """This run, which stays open; its processes import modules with the blocks that need them."""
         return nullcontext(self)
 
     def results(self, blocks: Sequence[Block], *, progress: Progress = False, what: str = "blocks") -> list[Any]:

@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from multiprocessing import get_context, parent_process
 from typing import Any
 
@@ -29,17 +30,24 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Processes:
-    """Processes that start with the first block and stay for further ones; a context manager that ends them on exit."""
+    """Processes that stay for further blocks; a context manager that ends them on exit.
 
-    def __init__(self, workers: int):
-        self._workers = workers
+    They start on entry if there are ``modules`` for them to import, which takes seconds, while the work is still being planned;
+    otherwise with the first block.
+    """
+
+    def __init__(self, workers: int, modules: tuple[str, ...] = ()):
+        self._workers, self._modules = workers, modules
         self._pool: _Pool | None = None
+        self._starting: list[Future[int]] = []
 
     def __enter__(self) -> Processes:
+        if self._modules:
+            self._started()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._end()
+        self._end(at_once=not all(each.done() for each in self._starting))
 
     def run(self, blocks: dict[int, Block], *, finished: Finished) -> None:
         """Compute the blocks by index, in any order. An error stops all processes and their blocks.
@@ -73,7 +81,8 @@ class Processes:
 
     def _started(self) -> _Pool:
         if self._pool is None:
-            self._pool = _Pool(self._workers, mp_context=get_context("spawn"), initializer=_begin)
+            self._pool = _Pool(self._workers, get_context("spawn"), _begin, (self._modules,))
+            self._starting = [self._pool.submit(os.getpid) for _ in range(self._workers if self._modules else 0)]
         return self._pool
 
     def _end(self, *, at_once: bool = False) -> None:
@@ -133,10 +142,13 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin() -> None:
-    """In a new process: leave Ctrl-C to the parent, and end when the parent does, even by ``kill -9``."""
+def _begin(modules: tuple[str, ...]) -> None:
+    """In a new process: leave Ctrl-C to the parent, end when the parent does, even by ``kill -9``, and import the modules."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    for module in modules:
+        with suppress(ImportError):  # a block that needs it raises it again
+            import_module(module)
 
 
 def _end_with_parent() -> None:

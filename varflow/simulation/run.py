@@ -185,19 +185,19 @@ def simulate(
     check_progress(progress)
     threads = None if threads is None else integer("threads", threads, minimum=1)
     check_device(device)
-    torch = require("torch", "torch")
-    threads = 1 if device == "cuda" else threads or min(_cores(), torch.get_num_threads())
-
-    label = {"seed": seed, "engine": engine, "device": device, "dtype": dtype}
-    made = batches_of(networks, repeats=repeats, **label)
-    _fits_in_memory(made, repeats, threads, coincidences)
-    tables = [_Table(batch, repeats, label, coincidences) for batch in made]
-    try:
-        with campaign_of(campaign).opened() as run, exact_products(), reporter(progress, repeats, "networks") as report:
-            _fill(tables, run, threads, report)
-    except KeyboardInterrupt as interrupt:
-        ensembles = _assemble(tables, len(networks), label)
-        raise Interrupted(_stopped_after(ensembles, repeats), ensembles) from interrupt
+    with campaign_of(campaign).opened(f"{__package__}.{engine}") as run:
+        torch = require("torch", "torch")
+        threads = 1 if device == "cuda" else threads or min(_cores(), torch.get_num_threads())
+        label = {"seed": seed, "engine": engine, "device": device, "dtype": dtype}
+        made = batches_of(networks, repeats=repeats, **label)
+        _fits_in_memory(made, repeats, threads, coincidences)
+        tables = [_Table(batch, repeats, label, coincidences) for batch in made]
+        try:
+            with exact_products(), reporter(progress, repeats, "networks") as report:
+                _fill(tables, run, threads, report)
+        except KeyboardInterrupt as interrupt:
+            ensembles = _assemble(tables, len(networks), label)
+            raise Interrupted(_stopped_after(ensembles, repeats), ensembles) from interrupt
     ensembles = _assemble(tables, len(networks), label)
     return ensembles[0] if isinstance(network, Network) else ensembles
 
