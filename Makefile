@@ -4,7 +4,7 @@ VENV   ?= .venv
 OUT    ?= varflow-results
 PY     := $(VENV)/bin/python
 
-.PHONY: run test test-slow fuzz drill validate bench notebooks gallery lint format clean
+.PHONY: run test test-slow test-libraries fuzz drill validate bench notebooks gallery lint format clean
 
 run: $(VENV)/run.stamp          ## the paper's 100-layer experiment compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
@@ -21,6 +21,14 @@ test: $(VENV)/all.stamp         ## every quick check: style, types, tests, docte
 
 test-slow: $(VENV)/all.stamp    ## tests that take minutes: statistics, long derivations
 	$(PY) -m pytest -m slow
+
+# SpikingJelly and sinabs bring dependencies that do not go together with all others: their modules alone, in a folder of their own.
+LIBRARIES := $(VENV)/libraries
+test-libraries: $(VENV)/all.stamp $(LIBRARIES).stamp   ## model families of SpikingJelly and sinabs: minutes
+	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -m slow tests/test_model_families.py -W ignore::DeprecationWarning
+
+$(LIBRARIES).stamp:
+	$(PY) -m pip install --quiet --no-deps --target $(LIBRARIES) spikingjelly loguru tqdm sinabs pbr && touch $@
 
 CALLS ?= 2000
 SEED  ?= 0

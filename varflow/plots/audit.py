@@ -12,8 +12,13 @@ from varflow.results import AuditReport
 __all__ = ["plot_audit"]
 
 
+MOST_NAMED = 24  # layers up to which all are named on the axis
+
+
 def plot_audit(report: AuditReport) -> Any:
-    """Measured and predicted late rate, and variance, over layers; a dotted line marks the first dead one."""
+    """Measured and predicted late rate, and variance, over layers; a dotted line marks the first dead one, open dots the
+    layers that are not healthy.
+    """
     instance("report", report, AuditReport)
     figure = require("plot", "matplotlib.figure").Figure(figsize=(7, 5), dpi=150, layout="constrained")
     layer = np.arange(1, len(report.layers) + 1)
@@ -22,12 +27,18 @@ def plot_audit(report: AuditReport) -> Any:
     spread = np.array([each.predicted_std for each in report.layers])
     rates.fill_between(layer, np.maximum(predicted - spread, 0), predicted + spread, alpha=0.2, lw=0, color="C0")
     rates.plot(layer, predicted, "-", color="C0", label=f"predicted by {report.predicted_by}, ± std")
-    rates.plot(layer, [each.firing_rate for each in report.layers], ".", color="C1", label="measured")
+    odd = np.array([each.verdict != "healthy" for each in report.layers])
+    measured = np.array([each.firing_rate for each in report.layers])
+    rates.plot(layer[~odd], measured[~odd], ".", color="C1", label="measured")
+    rates.plot(layer[odd], measured[odd], "o", ms=4, mfc="none", color="C3", label="measured: weak, dead or saturated")
     rates.set(ylabel="late firing rate", ylim=(0, None))
     rates.legend(frameon=False)
     variances.plot(layer, [each.predicted_variance for each in report.layers], "-", color="C0")
     variances.plot(layer, [each.variance for each in report.layers], ".", color="C1")
     variances.set(xlabel="layer", ylabel="late variance of $H$", ylim=(0, None))
+    every = -(-len(layer) // MOST_NAMED)
+    names = [each.label for each in report.layers[::every]]
+    variances.set_xticks(layer[::every], names, rotation=45 if max(map(len, names)) > 3 else 0, ha="right", fontsize=7)
     if report.first_dead is not None:
         rates.axvline(layer[report.layers.index(report[report.first_dead])], color="0.4", ls=":", lw=1)
     rates.set_title("; ".join(report.problems) or "healthy", fontsize=8, wrap=True)

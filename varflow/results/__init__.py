@@ -4,7 +4,8 @@ Plain frozen records of read-only arrays. Entry ``l`` of a per-layer array is la
 a last axis of steps. Figures of them are in ``plots``.
 """
 
-from varflow.results.audit import AuditedLayer, AuditReport, UnhealthyError
+from varflow.results.audit import AuditReport, UnhealthyError
+from varflow.results.audited_layer import AuditedLayer
 from varflow.results.catalogue import Catalogue, CatalogueEntry
 from varflow.results.comparison import Comparison, deviation
 from varflow.results.curve import Curve

@@ -77,7 +77,7 @@ def initialised(
         _draw(traced, scales, draft.layers, generator)
         measure = lambda: late_rates(model, inputs, steps, traced)  # noqa: E731
         rates, passes = measure(), 0
-        if _misses(draft, rates, traced.layers[-1].neuron_name):
+        if _misses(draft, rates, traced.outputs):
             rates, passes = settle(scales, draft.aims, measure)
         return _outcome(traced, scales, draft, rates, passes, filled=not dry_run)
 
@@ -133,9 +133,10 @@ def _planned(traced: Trace, wanted: tuple[str, float, bool], refine: bool | None
     return _Draft(layers, aims, room, planner.survival, planner.notes)
 
 
-def _misses(draft: _Draft, rates: Rates, last: str) -> bool:
+def _misses(draft: _Draft, rates: Rates, outputs: set[str]) -> bool:
     """Whether layers are to be scaled; the few neurons of an output layer are no reason."""
-    off = [abs(float(np.mean(rates[name])) / rate - 1) for name, rate in draft.aims.items() if draft.room == 0 or name != last]
+    hidden = {name: rate for name, rate in draft.aims.items() if name not in outputs}
+    off = [abs(float(np.mean(rates[name])) / rate - 1) for name, rate in hidden.items()]
     return max(off, default=0.0) > draft.room or (bool(draft.aims) and not draft.room)
 
 
@@ -230,7 +231,7 @@ def _outcome(traced: Trace, scales: Sequence[Scale], draft: _Draft, rates: Rates
     """The plan with present gains and measured rates; DomainError if a layer that must fire does not."""
     last = traced.layers[-1].neuron_name
     silent = next((scale for scale in scales if not rates[scale.layer.neuron_name].any()), None)
-    if passes and not draft.by_theory and silent is not None and silent.layer.neuron_name != last:
+    if passes and not draft.by_theory and silent is not None and silent.layer.neuron_name not in traced.outputs:
         rule = f"stays silent on these inputs at any scale ({silent.set_by}): the model is left as it was"
         raise DomainError("model", silent.layer.neuron_name, rule)
     halved = {name: len(values) >= HALVED for name, values in rates.items()}
@@ -262,9 +263,10 @@ def _notes(scales: Sequence[Scale], missed: dict[str, float], passes: int, halve
     if missed:
         first, more = next(iter(missed)), f" and {len(missed) - 1} more" if len(missed) > 1 else ""
         words.append(f"a late rate of {missed[first]:.3g} is out of reach for {first}{more}: planned is the nearest one found")
-    if any(scale.norms for scale in scales):
-        training = any(norm.training for scale in scales for _, norm in scale.norms)
-        words.append(f"rates are those of normalisations in {'train' if training else 'eval'} mode")
+    of_batches = [norm for scale in scales for _, norm in scale.norms if getattr(norm, "running_mean", None) is not None]
+    if of_batches:
+        mode = "train" if any(norm.training for norm in of_batches) else "eval"
+        words.append(f"rates are those of normalisations in {mode} mode")
     if passes:
         inputs = "every second input, fresh rates are those on the others" if halved else "all inputs"
         words.append(f"layers are scaled to these rates on {inputs}, in {passes} forward passes")

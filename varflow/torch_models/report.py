@@ -13,7 +13,8 @@ from varflow._checks import DomainError, integer
 from varflow._progress import Progress, reporter
 from varflow._restoring import kept
 from varflow.results import late_steps
-from varflow.results.audit import ENOUGH, AuditedLayer, AuditReport
+from varflow.results.audit import ENOUGH, AuditReport
+from varflow.results.audited_layer import AuditedLayer
 from varflow.torch_models.causes import FEEDING, diagnosed, needed_gains, to_mend
 from varflow.torch_models.passes import forward
 from varflow.torch_models.precision import full_precision
@@ -29,7 +30,6 @@ __all__ = ["audited"]
 
 # Factors on the gain of a layer beyond the theory: if it has the gain that theory asks for, and if theory knows none.
 RAISED, DOUBLED = 1.25, 2.0
-MOSTLY = 0.8  # fraction of neurons that never spike, above which a note is given
 
 
 def audited(
@@ -88,6 +88,7 @@ def _report(
     columns = zip(predicted.rate, predicted.std, predicted.variance, strict=True)
     rows = zip(traced.layers, columns, gradients, strict=True)
     layers = [_audited(layer, used, seen[layer.neuron_name], rate, gradient) for layer, rate, gradient in rows]
+    layers = [replace(each, **_place(traced, layer, each)) for layer, each in zip(traced.layers, layers, strict=True)]
     silent = next((l for l, layer in enumerate(layers) if layer.dead), None)
     cause, needed = None, _needed(traced, layers)
     if silent is None:
@@ -98,8 +99,6 @@ def _report(
     gain = needed[mend] if needed and mend is not None else None
     if not predicted.plain and needed and mend is not None:
         mend, gain = _beyond_the_theory(layers, needed, mend)
-    idle = [layer.name for layer in layers if not layer.dead and layer.dead_fraction > MOSTLY]
-    notes = notes + ([f"most neurons spike for none of these inputs: {', '.join(idle)}"] if idle else [])
     if needed:
         layers = [replace(layer, needed_gain=need or math.nan) for layer, need in zip(layers, needed, strict=True)]
     return AuditReport(
@@ -114,12 +113,19 @@ def _report(
     )
 
 
+def _place(traced: Trace, layer: TracedLayer, found: AuditedLayer) -> dict[str, Any]:
+    """Whether it is an output, and the synaptic operations of its weights per input."""
+    operations = sum(float(traced.fed[name].operations) for name in layer.names) if layer.names else math.nan
+    return {"output": layer.neuron_name in traced.outputs, "operations": operations / len(found.survival)}
+
+
 def _mend(layers: list[AuditedLayer], needed: list[float | None], covered: bool) -> int | None:
     """The layer whose weights to change first if no layer is dead; None if weights are not the cause."""
     rates, gains = [layer.firing_rate for layer in layers], [layer.gain for layer in layers]
     weakest = to_mend(rates, gains, needed, len(layers) - 1)
     need = None if weakest is None else needed[weakest]
-    if weakest is not None and need and gains[weakest] < ENOUGH * need and not all(layer.survival.all() for layer in layers):
+    fading = any(layer.verdict == "weak" or not layer.survival.all() for layer in layers)
+    if weakest is not None and need and gains[weakest] < ENOUGH * need and fading:
         return weakest
     losing = [l for l, layer in enumerate(layers) if layer.gains and not layer.survival.all()]
     if not covered and losing:
@@ -155,7 +161,7 @@ def _count(module: Any) -> int | None:
 
 def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
     """The gain that each layer needs; empty if nothing needs fixing, or if all inputs are 0."""
-    ill = any(layer.wide or not layer.survival.all() for layer in layers)
+    ill = any(layer.wide or not layer.survival.all() or (layer.verdict == "weak" and not layer.output) for layer in layers)
     driven = all(any(bool(x.any()) for x in layer.weight_inputs) for layer in traced.layers if layer.driven)
     return needed_gains(traced) if ill and driven else []
 

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from varflow.init.gains import gain_for_rate
+from varflow.model.over_neurons import mean_of
 from varflow.torch_models.refusals import integrators
-from varflow.torch_models.tensor_memory import overlap, repeats, written
+from varflow.torch_models.tensor_memory import overlap, repeats
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import border
 
@@ -36,8 +37,8 @@ class Scale:
         Its other weight layers, and why they keep their weights.
     norms : list of (str, module)
         Its own normalisations with γ.
-    scaled : list of modules
-        Those whose ``weight`` is multiplied; empty if the layer has nothing to scale.
+    scaled : list of tensors
+        What is multiplied; empty if the layer has nothing to scale.
     set_by : str
         In words: "measured: weights", "measured: γ of bn1", "kept: …".
     factor : float
@@ -59,9 +60,9 @@ class Scale:
 
     def to(self, factor: float) -> None:
         """Rescale to a new factor."""
-        for module in self.scaled:
-            with written(module):
-                module.weight.mul_(factor / self.factor)
+        for tensor in self.scaled:
+            with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+                tensor.mul_(factor / self.factor)
         torch.clear_autocast_cache()  # it holds the old weights
         self.factor = factor
 
@@ -70,7 +71,8 @@ class Scale:
         the batch; outputs of variance 1 for neurons that are not scaled.
         """
         neuron, layer = self.layer.spiking.neuron, self.layer
-        unit = 1.0 if neuron is None or neuron.threshold <= 0 else neuron.threshold / neuron.input_scale
+        threshold = 0.0 if neuron is None else mean_of(neuron.threshold)
+        unit = 1.0 if neuron is None or threshold <= 0 else threshold / neuron.input_scale
         gain = unit * gain_for_rate(min(rate, MOST), threshold=1.0) if self.scaled else 1 / math.sqrt(rate)
         if layer.driven:
             squares = [float(x.double().square().mean()) for x in layer.weight_inputs]
@@ -82,14 +84,13 @@ def scales_of(model: Any, traced: Trace) -> list[Scale]:
     """What sets the scale of every layer, in the order of the layers."""
     owners: dict[str, Any] = {}  # weight modules by name
     norms: set[Any] = set()
-    names = {module: name for name, module in model.named_modules()}
     unscaled = dict(integrators(traced))
     found = []
     for layer in traced.layers:
         own = [(name, weight) for name, weight in zip(layer.names, layer.weights, strict=True) if name not in owners]
         kept = {name: why for name, weight in own if (why := why_kept(name, weight, owners))}
         owners |= dict(own)
-        fresh = [(names[norm], norm) for norm in getattr(layer, "normalising", ()) if norm not in norms]
+        fresh = [(name, norm) for name, norm in _normalisations(model, layer) if norm not in norms]
         norms |= {norm for _, norm in fresh}
         scale = Scale(layer, [(name, weight) for name, weight in own if name not in kept], kept, _with_scale(fresh))
         _choose(scale, bool(fresh), unscaled.get(layer.neuron_name))
@@ -100,20 +101,29 @@ def scales_of(model: Any, traced: Trace) -> list[Scale]:
 def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
     """Set what is scaled, and say so."""
     layer, neuron = scale.layer, scale.layer.spiking.neuron
-    acting = [weight for name, weight in scale.weights if name in layer.scaled_by]
-    if unscaled or (neuron is not None and neuron.threshold <= 0):
-        words = unscaled or f"has a threshold of {neuron.threshold:g}"  # pyright: ignore[reportOptionalMemberAccess]
-        scale.set_by = f"kept: {layer.neuron_name} {words}"
+    acting = [weight.weight for name, weight in scale.weights if name in layer.scaled_by]
+    threshold, entry = 1.0 if neuron is None else mean_of(neuron.threshold), layer.spiking.entry
+    if unscaled or threshold <= 0:
+        scale.set_by = f"kept: {layer.neuron_name} {unscaled or f'has a threshold of {threshold:g}'}"
     elif scale.norms:
-        scale.scaled = [norm for _, norm in scale.norms]
+        scale.scaled = [norm.weight for _, norm in scale.norms]
         scale.set_by = f"measured: γ of {_named([name for name, _ in scale.norms])}"
     elif acting:
         scale.scaled, scale.set_by = acting, "measured: weights"
+    elif entry is not None:
+        scale.scaled = [entry.weight if entry.parameter is None else entry.parameter]
+        scale.set_by = f"measured: input weights of {layer.neuron_name}"
     elif scale.kept:
         scale.set_by = f"kept: {next(iter(scale.kept.values()))}"
     else:
         words = "a normalisation without γ before it" if normalised or layer.normalised_by else "no weights of its own"
         scale.set_by = f"kept: {layer.neuron_name} has {words}"
+
+
+def _normalisations(model: Any, layer: TracedLayer) -> list[tuple[str, Any]]:
+    """Those between a layer's weights and its neurons, in train and in eval mode."""
+    places = {step.rpartition(" in ")[2].strip("'") for step in layer.node.through} if layer.node is not None else set()
+    return [(name, module) for name, module in model.named_modules() if name in places and "Norm" in type(module).__name__]
 
 
 def _with_scale(norms: list[tuple[str, Any]]) -> list[tuple[str, Any]]:

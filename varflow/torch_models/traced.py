@@ -14,13 +14,14 @@ __all__ = ["Fed", "Trace", "TracedLayer", "steps_of"]
 @dataclass(slots=True, eq=False)
 class Fed:
     """What one weight module received: the ``shape`` at its first call, every ``node`` it came from, and, if ``kept``, the
-    ``inputs`` themselves, call by call.
+    ``inputs`` themselves, call by call; and the synaptic ``operations`` of all calls.
     """
 
     shape: tuple[int, ...]
     kept: bool = True
     nodes: dict[Node, None] = field(default_factory=dict)
     inputs: list[Any] = field(default_factory=list)
+    operations: Any = 0.0
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -121,6 +122,13 @@ class Trace:
     calls: list[TracedLayer]
     fed: dict[str, Fed]
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def outputs(self) -> set[str]:
+        """Neuron layers whose spikes go into no weight layer."""
+        feeding = {source for layer in self.layers for source in layer.sources}
+        feeding |= {source for _, _, sources, _ in self.readouts for source in sources}
+        return {layer.neuron_name for layer in self.layers} - feeding
 
 
 def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:

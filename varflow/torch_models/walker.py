@@ -19,6 +19,7 @@ from varflow._restoring import kept
 from varflow.model.neurons import Neuron
 from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Source, Sum
 from varflow.torch_models.library_neurons import Spiking, recognise
+from varflow.torch_models.operations import synaptic_operations
 from varflow.torch_models.passes import check_inputs, check_model, copied, forward
 from varflow.torch_models.provenance import Provenance, tensors_in
 from varflow.torch_models.traced import Fed, Trace, TracedLayer, steps_of
@@ -152,7 +153,10 @@ class _Walk:
         own = self.provenance.graph.source(name)
 
         def see(given: Any, out: Any) -> None:
-            self._feed(name, self._node(given), given)
+            node = self._node(given)
+            self._feed(name, node, given)
+            arriving = given != 0 if node.sources == {INPUT} else given
+            self.fed[name].operations += synaptic_operations(self.weights[name], arriving)
             self.provenance.put(out, own)
 
         return see

@@ -1,0 +1,154 @@
+"""One neuron layer of an audit: what was measured and predicted, and the verdict."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import frozen, nan_to_none
+from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import mean_of
+
+__all__ = ["FLOOR", "MORE", "MOSTLY", "SATURATED", "AuditedLayer"]
+
+MORE = ("dead", "verdict", "spikes")  # properties of layers that are exported
+# Late rate below which a layer is weak: half of the lowest (0.034) behind BatchNorm with SpikingJelly's defaults, which train;
+# torch's default weights give 0.009 and less.
+FLOOR = 0.015
+MOSTLY = 0.8  # fraction of silent neurons above which a layer is weak; networks trained well on digits have up to 0.15
+OFTEN = 3.0  # spikes per neuron, over inputs and steps, from which chance silences fewer: e⁻³ = 5 % if all have one rate
+SATURATED = 0.5  # fraction of neurons spiking at every step above which a layer is saturated: the larger part carries no signal
+WIDE = 100.0  # standard deviation of potentials in thresholds above which a layer is saturated (about 1 after init_model)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AuditedLayer:
+    """One neuron layer. "Late" means the second half of the steps; means are over inputs.
+
+    Attributes
+    ----------
+    name, neuron_name : str
+        Names of the weight module and of the spiking module after it; several names are joined by ``+``.
+    neuron : Neuron or None
+        None for a neuron that is only measured.
+    width : int
+        Number of neurons.
+    gain, bias_std, bias_mean : float
+        ``√(fan-in · Var w)``, fan-in as torch counts it, and the moments of the biases, while the model runs; for several
+        modules, those of their sum for similar inputs.
+    firing_rate, predicted_rate, predicted_std : float
+        Late spikes per neuron and step: measured, predicted, and the predicted spread over networks and inputs; NaN where
+        theory does not know them (the spread only of plain chains of dense layers).
+    variance, mean : float
+        Late variance over neurons, and mean, of the membrane at the spike test, before the reset.
+    predicted_variance : float
+        NaN where theory does not know it.
+    dead_fraction, saturated_fraction : float
+        Fraction of neurons that spike for no input, and at every step for every input.
+    survival : ndarray, shape (inputs,)
+        For each input, 1 if the layer spikes late, else 0.
+    firing_rates : ndarray, shape (steps,)
+    gradient_variance : float
+        Mean square of the loss's gradient with respect to the weights, frozen ones included; NaN without a loss, and for
+        weights that a hook computes before every call.
+    needed_gain : float
+        The gain ``init_model`` would set; NaN if nothing needs fixing or it is unknown.
+    gains : dict of str to float
+        Gains of the weight modules that set the scale of its currents, by name; empty if a normalisation sets it.
+    normalised_by : str
+        Name of the module that normalises its currents; empty if none does.
+    output : bool
+        Whether its spikes go into no further layer. Such a layer is judged apart: it does not make the network unhealthy.
+    operations : float
+        Synaptic operations per input over all steps, in the weights that feed it: ``Σ spikes below · connections per spike``;
+        multiplications of numbers, not additions, where the layer is driven by the input.
+    """
+
+    name: str
+    neuron_name: str
+    neuron: Neuron | None
+    width: int
+    gain: float
+    bias_std: float
+    bias_mean: float
+    firing_rate: float
+    predicted_rate: float
+    predicted_std: float
+    variance: float
+    mean: float
+    predicted_variance: float
+    dead_fraction: float
+    saturated_fraction: float
+    survival: np.ndarray
+    firing_rates: np.ndarray
+    gradient_variance: float = math.nan
+    needed_gain: float = math.nan
+    gains: dict[str, float] = field(default_factory=dict)
+    normalised_by: str = ""
+    output: bool = False
+    operations: float = math.nan
+
+    def __post_init__(self) -> None:
+        for name in ("survival", "firing_rates"):
+            object.__setattr__(self, name, frozen(getattr(self, name)))
+
+    @property
+    def spikes(self) -> float:
+        """Spikes of all its neurons, per input, over all steps."""
+        return self.width * float(self.firing_rates.sum())
+
+    @property
+    def width_in_thresholds(self) -> float:
+        """Standard deviation of the potentials in thresholds."""
+        threshold = 0.0 if self.neuron is None else mean_of(self.neuron.threshold)
+        return math.sqrt(self.variance) / threshold if threshold > 0 else math.nan
+
+    @property
+    def wide(self) -> bool:
+        """Whether potentials have a standard deviation above 100 thresholds, so that spikes hardly depend on the threshold."""
+        return self.width_in_thresholds > WIDE
+
+    @property
+    def dead(self) -> bool:
+        """Whether it spikes late for none of the inputs."""
+        return not self.survival.any()
+
+    @property
+    def idle(self) -> bool:
+        """Whether more than 80 % of its neurons are silent, more than chance explains."""
+        return self.dead_fraction > MOSTLY and float(self.firing_rates.sum()) * len(self.survival) >= OFTEN
+
+    @property
+    def verdict(self) -> str:
+        """``"dead"``; ``"weak"``: late rate below 0.015, or most neurons silent; ``"saturated"``: most neurons spike at every
+        step, or potentials are more than 100 thresholds wide; else ``"healthy"``.
+        """
+        if self.dead:
+            return "dead"
+        if self.saturated_fraction > SATURATED or self.wide:
+            return "saturated"
+        return "weak" if self.firing_rate < FLOOR or self.idle else "healthy"
+
+    @property
+    def label(self) -> str:
+        """Its name, or for a sum of several modules that of the neuron and the first one."""
+        first, *more = self.name.split("+")
+        return f"{self.neuron_name} ({first} and {len(more)} more)" if more else self.name
+
+    def scaled_to(self, gain: float) -> dict[str, float]:
+        """The gains of its modules, scaled together so that the layer has this gain."""
+        equal = 1 / math.sqrt(max(len(self.gains), 1))
+        return {name: gain * (own / self.gain if self.gain else equal) for name, own in self.gains.items()}
+
+    def first_to_mend(self, gain: float | None) -> tuple[str | None, float | None]:
+        """The module with the largest gain, and the gain to give it so that the layer has ``gain`` (None if unknown)."""
+        name = max(self.gains, key=lambda each: self.gains[each], default=None)
+        return name, None if name is None or gain is None else self.scaled_to(gain)[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "neuron"}
+        own = {name: getattr(self, name) for name in MORE}
+        return nan_to_none(values | own | {"neuron": None if self.neuron is None else repr(self.neuron)})
