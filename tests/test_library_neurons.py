@@ -95,7 +95,6 @@ def test_a_module_is_its_preset(module, preset, time_axis):
             stand_in(f"{SINABS}.LIF", tau_mem=single(9.0), **several(spike_threshold=single(-1.0))),
             "spike_threshold=-1.0, which must be positive",
         ),
-        (stand_in(f"{SINABS}.LIF", tau_mem=single(9.0), **several(min_v_mem=single(-1.0))), "min_v_mem=-1.0, which has no"),
         (stand_in(f"{SINABS}.LIF", tau_mem=single(9.0), **several(reset_fn=HARD)), "which has no equivalent after several"),
         (stand_in("snntorch.Leaky", beta=0.5, threshold=-0.3, reset_mechanism="subtract"), "threshold=-0.3, which must not be"),
         (stand_in("stork.nodes.lif.base.LIFGroup", tau_mem=0.01), "takes no currents: they come"),

@@ -177,13 +177,13 @@ class TestSinabs:
         check(vf.neurons.sinabs_lif(5.0, **options), spikes, given)
 
 
-def sinabs_written(given, *, alpha, alpha_syn, norm_input, many):
+def sinabs_written(given, *, alpha, alpha_syn, norm_input, many, least=-np.inf):
     v, i, spikes = 0.0, 0.0, []
     for current in given:
         i = alpha_syn * (i + current) if alpha_syn else current
         v = alpha * v + (1 - alpha if norm_input else 1.0) * i
         s = np.where(v > 0, np.trunc(v), 0.0) if many else (v >= 1).astype(float)
-        v = v - s
+        v = np.maximum(v - s, least)
         spikes.append(s)
     return np.array(spikes)
 
@@ -214,6 +214,15 @@ class TestWritten:
         given, syn = currents(std=8.0), None if tau_syn is None else math.exp(-1 / tau_syn)
         spikes = sinabs_written(given, alpha=math.exp(-1 / 5), alpha_syn=syn, norm_input=True, many=many)
         check(vf.neurons.sinabs_lif(5.0, tau_syn, spike_fn="MultiSpike" if many else "SingleSpike"), spikes, given)
+
+    @pytest.mark.parametrize("many", [True, False])
+    @pytest.mark.parametrize("least", [-1.0, -0.2, 0.0])
+    def test_sinabs_with_a_lower_bound(self, least, many):
+        given, fires = currents(std=8.0), "MultiSpike" if many else "SingleSpike"
+        spikes = sinabs_written(given, alpha=math.exp(-1 / 5), alpha_syn=None, norm_input=True, many=many, least=least)
+        assert agree(vf.neurons.sinabs_lif(5.0, spike_fn=fires, min_v_mem=least), spikes, given)
+        for other in (None, least - 0.3):
+            assert not agree(vf.neurons.sinabs_lif(5.0, spike_fn=fires, min_v_mem=other), spikes, given)
 
     @pytest.mark.parametrize("lag", [2, 3, 4])
     def test_two_groups_of_stork(self, lag):
@@ -250,7 +259,7 @@ REFUSED = [
     (lambda: vf.neurons.norse_lif(tau_syn_inv=2000.0), "tau_syn_inv=2000.0 must be at most 1/dt"),
     (lambda: vf.neurons.norse_lif_box(reset_method="hard"), "reset_method='hard' is unknown"),
     (lambda: vf.neurons.stork_lif(tau_mem=0.0), "tau_mem=0.0 must be positive"),
-    (lambda: vf.neurons.sinabs_lif(20.0, min_v_mem=-1.0), "min_v_mem=-1.0 has no equivalent"),
+    (lambda: vf.neurons.sinabs_lif(20.0, min_v_mem=0.5), "min_v_mem=0.5 must not be positive"),
     (lambda: vf.neurons.sinabs_lif(20.0, reset_fn="MembraneReset"), "reset_fn='MembraneReset' has no equivalent"),
     (lambda: vf.neurons.sinabs_lif(20.0, spike_fn="MaxSpike"), "spike_fn='MaxSpike' is unknown"),
     (lambda: vf.neurons.sinabs_lif(math.inf), "tau_mem=inf leaves no input with norm_input=True"),

@@ -32,6 +32,13 @@ OWN = [
     Reset(counts=True),
     Reset(threshold=0.4, counts=True),
 ]
+BOUNDED = [
+    Reset(threshold=1.0, lowest=-0.3),
+    Reset(membrane=0.7, lowest=-0.2),
+    Reset(lowest=0.0),
+    Reset(threshold=2.5, input=0.5, lowest=-1.0),
+    Reset(threshold=1.0, counts=True, lowest=-1.0),
+]
 SINGLE = [reset for reset in OWN if not reset.counts]
 ALL = [*FAMILIES.values(), *OWN]
 FAR = 8.0  # standard errors of 8 scrambles: beyond it with probability 1e-4
@@ -40,6 +47,8 @@ MOMENTS = ("variance", "potential_mean", "firing_rate", "coincidences")
 
 def changed(reset):
     """The same with one coefficient a little off."""
+    if reset.lowest is not None:
+        return replace(reset, lowest=reset.lowest - 0.3)
     if reset.threshold:
         return replace(reset, threshold=reset.threshold - 0.05)
     return replace(reset, membrane=reset.membrane - 0.05) if reset.membrane else Reset(threshold=0.05, counts=reset.counts)
@@ -55,7 +64,10 @@ def written(neuron, currents):
     H = S = np.zeros(currents.shape[1])
     membranes, spikes = [], []
     for c in neuron.input_scale * currents:
-        H = β * (1 - rule.membrane * S) * H - ρ * rule.threshold * θ * S + (1 - rule.input * S) * c
+        kept = β * (1 - rule.membrane * S) * H - ρ * rule.threshold * θ * S
+        if rule.lowest is not None:
+            kept = np.maximum(kept, β * rule.lowest * θ)
+        H = kept + (1 - rule.input * S) * c
         S = np.maximum(np.floor(H / θ), 0.0) if rule.counts else 1.0 * (θ < H)
         membranes.append(H)
         spikes.append(S)
@@ -63,7 +75,7 @@ def written(neuron, currents):
 
 
 @pytest.mark.parametrize("step", [stepped, step_neurons])
-@pytest.mark.parametrize("reset", ALL, ids=repr)
+@pytest.mark.parametrize("reset", [*ALL, *BOUNDED], ids=repr)
 def test_a_step_is_the_definition(reset, step):
     neuron = vf.Neuron(0.8, decay=0.7, input_scale=0.6, reset=reset)
     currents = np.random.default_rng(5).normal(0.4, 2.0, (30, 200))
@@ -82,7 +94,7 @@ def audited(neuron, currents, spikes):
     return recorder.results()["1"]
 
 
-@pytest.mark.parametrize("reset", ALL, ids=repr)
+@pytest.mark.parametrize("reset", [*ALL, *BOUNDED], ids=repr)
 def test_an_audit_reconstructs_the_membranes(reset):
     neuron = vf.Neuron(0.8, decay=0.7, input_scale=0.6, reset=reset, synaptic_decay=0.3)
     currents = np.random.default_rng(5).normal(0.4, 2.0, (30, 200))
@@ -107,9 +119,17 @@ def two_steps(neuron):
     return {name: np.array(getattr(exact, name), dtype=float) for name in MOMENTS}
 
 
-@pytest.mark.parametrize("method", ["histories", "quasi_monte_carlo"])
+METHODS = ("histories", "quasi_monte_carlo")
+TWO_STEPS = [(OWN[-1], 1.4), *((reset, threshold) for reset in SINGLE for threshold in (1.0, -0.2))]
+
+
 @pytest.mark.parametrize(
-    ("reset", "threshold"), [(OWN[-1], 1.4), *((reset, threshold) for reset in SINGLE for threshold in (1.0, -0.2))], ids=repr
+    ("reset", "threshold", "method"),
+    [
+        *((*case, method) for case in TWO_STEPS for method in METHODS),
+        *((reset, 1.0, "quasi_monte_carlo") for reset in BOUNDED),
+    ],
+    ids=repr,
 )
 def test_two_steps_of_theory_and_reference(reset, threshold, method):
     neuron = vf.Neuron(threshold, decay=0.6, reset=reset)
@@ -167,7 +187,7 @@ NAMED = [rule for rule in FAMILIES.values() if not rule.counts]
 
 
 @pytest.mark.parametrize(("engine", "width", "repeats", "of"), [("conditional", 2000, 64, min), ("dense", 500, 32, max)])
-@pytest.mark.parametrize("reset", SINGLE, ids=repr)
+@pytest.mark.parametrize("reset", [*SINGLE, *BOUNDED[:3]], ids=repr)
 def test_networks_of_theory_and_simulation(reset, engine, width, repeats, of):
     """Finite width shifts rates by order 1/width; resets that have a name are off by more: all of them where noise is small."""
     measured = vf.simulate(network(reset, width), repeats=repeats, seed=4, engine=engine)
@@ -280,12 +300,24 @@ def test_a_count_of_spikes_is_never_strict():
         ({"delayed": True, "membrane": 1.0}, "delayed", "needs a threshold"),
         ({"counts": True, "membrane": 0.5}, "counts", "needs membrane=0 and input=0"),
         ({"counts": True, "input": 1.0}, "counts", "needs membrane=0 and input=0"),
+        ({"lowest": 0.1}, "lowest", "must not be positive"),
+        ({"lowest": float("nan")}, "lowest", "must be finite"),
+        ({"lowest": -1.0, "threshold": 1.0, "delayed": True}, "lowest", "cannot be combined with delayed=True"),
     ],
 )
 def test_bad_descriptions(options, argument, rule):
     with pytest.raises(vf.DomainError, match=rule) as caught:
         Reset(**options)
     assert caught.value.argument == argument
+
+
+def test_a_bounded_membrane_has_no_closed_form_and_no_histories():
+    with pytest.raises(vf.DomainError, match="must not bound the membrane"):
+        vf.symbolic.membrane_moments(BOUNDED[0])
+    with pytest.raises(vf.DomainError, match="at most 0 steps"):
+        vf.mean_field(network(BOUNDED[0]), method="histories")
+    with pytest.raises(vf.DomainError, match="must be positive for reset=Reset"):
+        vf.Neuron(-0.5, reset=BOUNDED[0])
 
 
 def test_a_count_needs_a_positive_threshold():

@@ -329,6 +329,19 @@ def test_sinabs_recurrent(kind):
     assert spiking.time_axis == 1
 
 
+@pytest.mark.parametrize("kind", ["IAF", "LIF"])
+@pytest.mark.parametrize("fires", ["MultiSpike", "SingleSpike"])
+def test_sinabs_lower_bound(kind, fires):
+    layers = pytest.importorskip("sinabs.layers", reason="sinabs is not installed")
+    activation = __import__("sinabs.activation").activation
+    leaky = {"tau_mem": 5.0} if kind == "LIF" else {}
+    module = getattr(layers, kind)(
+        **leaky, spike_fn=getattr(activation, fires), min_v_mem=-0.5, spike_threshold=torch.tensor(0.7)
+    )
+    spiking, *_ = check(module, std=5.0 if leaky else 1.0)
+    assert spiking.neuron.reset_rule.lowest == pytest.approx(-0.5 / 0.7)
+
+
 def test_sinabs_time_constants():
     layers = pytest.importorskip("sinabs.layers", reason="sinabs is not installed")
     spiking, *_ = check(layers.LIF(tau_mem=uniform(2.0, 9.0), norm_input=False), std=1.0)

@@ -98,8 +98,8 @@ class Neuron:
         put("synaptic_decay", _fraction("synaptic_decay", self.synaptic_decay, one_allowed=False))
         put("delay", integer("delay", self.delay, minimum=0))
         low = self.threshold.support[0] if isinstance(self.threshold, OverNeurons) else self.threshold
-        if self.reset_rule.counts and low <= 0:
-            rule = f"must be positive for reset={self.reset!r}, which counts multiples of the threshold"
+        if (self.reset_rule.counts or self.reset_rule.lowest is not None) and low <= 0:
+            rule = f"must be positive for reset={self.reset!r}, which is in multiples of the threshold"
             raise DomainError("threshold", self.threshold, rule)
 
     @property

@@ -334,15 +334,15 @@ def sinabs_lif(
     reset_fn : str or object
         ``MembraneSubtract`` (one threshold per spike) or, with single spikes, ``MembraneReset`` (to 0), or Sinabs'
         object of that class; its ``subtract_value`` may differ from the threshold.
-    min_v_mem : None
-        Must be None: a lower bound on the membrane has no equivalent.
+    min_v_mem : float, optional
+        Lower bound on the membrane after the reset, at most 0.
     norm_input : bool
         Whether the current is multiplied by ``1 - α``.
 
     Raises
     ------
     DomainError
-        For values outside these domains; a lower bound; ``MembraneReset`` after several spikes.
+        For values outside these domains; ``MembraneReset`` after several spikes.
 
     Examples
     --------
@@ -350,8 +350,6 @@ def sinabs_lif(
     >>> vf.neurons.sinabs_lif(20.0, norm_input=False).reset
     'multi_spike'
     """
-    if min_v_mem is not None:
-        raise DomainError("min_v_mem", min_v_mem, "has no equivalent: a vf.Neuron's membrane has no lower bound; use None")
     single = choice("spike_fn", class_name(spike_fn), ("MultiSpike", "SingleSpike")) == "SingleSpike"
     subtract = choice("reset_fn", class_name(reset_fn), ("MembraneSubtract", "MembraneReset")) == "MembraneSubtract"
     if not (single or subtract):
@@ -368,11 +366,21 @@ def sinabs_lif(
         raise DomainError("reset_fn", reset_fn, "has no equivalent: Sinabs adds its reset_value to every neuron; use 0")
     taken = getattr(reset_fn, "subtract_value", None)
     fraction = 1.0 if taken is None else float(taken) / positive_number("spike_threshold", spike_threshold)
+    lowest = None if min_v_mem is None else _lowest(min_v_mem, spike_threshold)
+    reset = Reset(threshold=fraction, counts=not single, lowest=lowest) if subtract else Reset(membrane=1.0, lowest=lowest)
     return Neuron(
         threshold,
         decay=decay,
         input_scale=scale if tau_syn is None else scale * filtered,
-        reset=Reset(threshold=fraction, counts=not single) if subtract else "zero",
+        reset=reset,
         strict=False,
         synaptic_decay=filtered,
     )
+
+
+def _lowest(min_v_mem: Any, spike_threshold: Any) -> float:
+    """The lower bound in units of the threshold."""
+    bound = number("min_v_mem", min_v_mem)
+    if bound > 0:
+        raise DomainError("min_v_mem", min_v_mem, "must not be positive: neurons start at 0")
+    return bound / positive_number("spike_threshold", spike_threshold)

@@ -36,12 +36,16 @@ class Reset:
     delayed : bool
         Whether ``a θ`` is subtracted after the leak (one step late) and so does not decay.
     counts : bool
-        Whether a step can have several spikes, ``S = ⌊H/θ⌋`` for ``H ≥ θ``. Only ``threshold`` may then be set.
+        Whether a step can have several spikes, ``S = ⌊H/θ⌋`` for ``H ≥ θ``. ``membrane`` and ``input`` must then be 0.
+    lowest : float, optional
+        ``m ≤ 0``: after the reset the membrane is at least ``m θ``, whether there was a spike or not. The next one is then
+        ``H' = β max((1 - k S) H - a θ S, m θ) + (1 - g S) c``. Not with ``delayed``.
 
     Raises
     ------
     DomainError
-        For a value outside these domains, ``delayed`` without ``threshold``, and ``counts`` with ``membrane`` or ``input``.
+        For a value outside these domains, ``delayed`` without ``threshold`` or with ``lowest``, and ``counts`` with ``membrane``
+        or ``input``.
 
     Examples
     --------
@@ -64,6 +68,7 @@ class Reset:
     input: float = 0.0
     delayed: bool = False
     counts: bool = False
+    lowest: float | None = None
 
     def __post_init__(self) -> None:
         checked = {name: probability(name, getattr(self, name)) for name in ("membrane", "input")}
@@ -74,11 +79,16 @@ class Reset:
             raise DomainError("delayed", True, "needs a threshold to subtract")
         if flag("counts", self.counts) and (self.membrane or self.input):
             raise DomainError("counts", True, "needs membrane=0 and input=0: each of several spikes subtracts thresholds only")
+        if self.lowest is not None:
+            object.__setattr__(self, "lowest", scalar("lowest", scale("lowest", self.lowest)))
+            if self.lowest > 0 or self.delayed:
+                rule = "cannot be combined with delayed=True" if self.delayed else "must not be positive: neurons start at 0"
+                raise DomainError("lowest", self.lowest, rule)
 
     @property
     def linear(self) -> bool:
-        """Whether spikes leave the membrane unchanged, so that it is linear in the currents."""
-        return not (self.membrane or self.threshold or self.input)
+        """Whether spikes leave the membrane unchanged, and nothing bounds it, so that it is linear in the currents."""
+        return not (self.membrane or self.threshold or self.input or self.lowest is not None)
 
     @property
     def absent(self) -> bool:

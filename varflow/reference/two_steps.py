@@ -121,9 +121,20 @@ def _pieces(neuron: Neuron, m1: Any, std: Any, m2: Any, slope: Any, spread: Any,
     cuts.append(mp.inf)
     pieces = []
     for S, (lo, hi) in enumerate(pairwise(cuts)):
-        keep, into, off = _after(neuron, S, theta)
-        pieces.append(_Piece(lo, hi, S, keep * std + into * slope, keep * m1 + into * m2 - off, into * spread))
+        for start, end, keep, into, off in _bounded(neuron, lo, hi, m1, std, *_after(neuron, S, theta)):
+            pieces.append(_Piece(start, end, S, keep * std + into * slope, keep * m1 + into * m2 - off, into * spread))
     return pieces
+
+
+def _bounded(neuron: Neuron, lo: Any, hi: Any, m1: Any, std: Any, keep: Any, into: Any, off: Any) -> list[tuple[Any, ...]]:
+    """An interval of ``x``, cut where what is left of the first membrane reaches its lower bound."""
+    if neuron.reset_rule.lowest is None:
+        return [(lo, hi, keep, into, off)]
+    least = mpf(neuron.decay) * mpf(neuron.reset_rule.lowest) * mpf(neuron.threshold)
+    cut = ((least + off) / keep - m1) / std if keep else (-mp.inf if -off >= least else mp.inf)
+    cut = min(max(cut, lo), hi)
+    parts = [(lo, cut, mpf(0), into, -least), (cut, hi, keep, into, off)]
+    return [part for part in parts if part[0] < part[1]]
 
 
 def _after(neuron: Neuron, S: int, theta: Any) -> tuple[Any, Any, Any]:

@@ -3,7 +3,7 @@ r"""Neurons in time: membrane potentials and spikes from currents, step by step.
 .. math:: H_t = \beta H_{t-1} (1 - r_H S_{t-1}) + c_t (1 - r_c S_{t-1}) - r_\theta \theta S_{t-1}, \qquad S_t = 1(H_t > \theta)
 
 with ``r_H, r_c, r_θ`` the fractions ``membrane``, ``input``, ``threshold`` of the reset (``r_θ`` times ``β`` unless it is
-delayed) and ``c_t`` the filtered and scaled current. Tensors have the axes (networks, configurations, steps, neurons),
+delayed) and ``c_t`` the filtered and scaled current; what is left of ``H`` after the reset may have a lower bound. Tensors have the axes (networks, configurations, steps, neurons),
 parameters the shape (configurations, 1).
 """
 
@@ -31,7 +31,8 @@ class Cells:
     :meth:`drawn`.
 
     A spike removes the fraction ``membrane`` of the potential, the amount ``subtracted`` and the fraction ``input`` of the next
-    current; ``counts`` marks neurons that can spike several times in a step. Each is None if no configuration uses it.
+    current; ``counts`` marks neurons that can spike several times in a step. At least
+    ``lowest`` is left of a membrane at the next step. Each is None if no configuration uses it.
     """
 
     neurons: tuple[Neuron, ...]
@@ -44,6 +45,7 @@ class Cells:
     subtracted: Tensor | None
     input: Tensor | None
     counts: Tensor | None
+    lowest: Tensor | None
 
     @classmethod
     def of(
@@ -75,6 +77,9 @@ class Cells:
             unless_zero(lambda n: (1.0 if n.reset_rule.delayed else decays[n]) * n.reset_rule.threshold * thresholds[n]),
             unless_zero(lambda n: n.reset_rule.input),
             unless_zero(lambda n: n.reset_rule.counts),
+            None
+            if all(n.reset_rule.lowest is None for n in neurons)
+            else column(lambda n: _bound(n, decays[n], thresholds[n])),
         )
 
     @property
@@ -93,6 +98,12 @@ class Cells:
     def only(self, active: Tensor) -> Cells:
         kept = [neuron for neuron, lives in zip(self.neurons, active.tolist(), strict=True) if lives]
         return Cells.of(kept, self.decay.device, self.decay.dtype) if kept else self
+
+
+def _bound(neuron: Neuron, decay: Any, threshold: Any) -> Any:
+    """The least that is left of a membrane at the next step."""
+    lowest = neuron.reset_rule.lowest
+    return -np.inf if lowest is None else decay * lowest * threshold
 
 
 def _drawn(neuron: Neuron, name: str, fractions: Tensor | None) -> Any:
@@ -144,6 +155,10 @@ def go_on(c: Tensor, H: Tensor, S: Tensor, cells: Cells) -> None:
     """Turn the scaled current ``c`` into the potential after ``H`` with spikes ``S``, in place: allocation costs more."""
     if cells.input is not None:
         c.addcmul_(c * cells.input, S, value=-1)
+    if cells.lowest is not None:
+        kept = cells.decay * (H if cells.membrane is None else H - H * cells.membrane * S)
+        c.add_(torch.maximum(kept if cells.subtracted is None else kept - cells.subtracted * S, cells.lowest))
+        return
     c.addcmul_(cells.decay, H if cells.membrane is None else torch.addcmul(H, H * cells.membrane, S, value=-1))
     if cells.subtracted is not None:
         c.addcmul_(cells.subtracted, S, value=-1)

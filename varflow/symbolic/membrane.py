@@ -17,7 +17,7 @@ from mpmath import mp, mpf
 from mpmath.calculus.quadrature import GaussLegendre
 from sympy import Eq, S, Sum, Symbol, erfc, exp, pi, sqrt
 
-from varflow._checks import choice
+from varflow._checks import DomainError, choice
 from varflow.model.resets import Reset, named, rule_of
 from varflow.symbolic.conditions import above, all_of, at_most
 from varflow.symbolic.derivation import Derivation, Setting, built_once
@@ -83,6 +83,8 @@ def membrane_moments(reset: str | Reset = "none", *, input: str = "white") -> De
     (-0.148, 1.207)
     """
     rule = rule_of(reset)
+    if rule.lowest is not None:
+        raise DomainError("reset", reset, "must not bound the membrane: its moments have no closed form here")
     update = _update(rule)
     correlated = choice("input", input, ("white", "correlated")) == "correlated"
     many = rule.counts

@@ -162,7 +162,8 @@ class _Membranes:
         own = {name: value.to(like).expand(shape).reshape(1, -1) for name, value in self.spiking.values.items()}
         cells = replace(cells, **own)
         taken = (1.0 if rule.delayed else cells.decay) * rule.threshold * cells.threshold
-        return replace(cells, subtracted=taken if rule.threshold else None)
+        lowest = None if rule.lowest is None else cells.decay * rule.lowest * cells.threshold
+        return replace(cells, subtracted=taken if rule.threshold else None, lowest=lowest)
 
     def _to_membrane(self, current: Any, spikes: Any) -> None:
         """Turn a scaled current into the membrane at the spike test, in place, given the returned spikes of the step before."""

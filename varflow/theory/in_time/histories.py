@@ -82,6 +82,8 @@ class Histories:
 
 def longest(neuron: Neuron) -> int:
     """Largest number of steps whose histories are summed."""
+    if neuron.reset_rule.lowest is not None:  # a kink in the membrane, within the pieces of the quadrature
+        return 0
     return 4 if neuron.reset_rule.counts else 8
 
 

@@ -28,7 +28,7 @@ MOST_PIECES = 10_000  # of the z axis; sampling is then faster
 
 def rank_one_layer(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, steps: int) -> LayerState | None:
     """The state of a layer of equal neurons whose currents have rank one for all inputs (one replica for all); else None."""
-    if neuron.heterogeneous or len(covariance) > 1 or len(mean) > 1:
+    if neuron.heterogeneous or neuron.reset_rule.lowest is not None or len(covariance) > 1 or len(mean) > 1:
         return None
     states = []
     for one_mean, one_covariance in zip(mean[0], covariance[0], strict=True):

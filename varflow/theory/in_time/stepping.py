@@ -71,12 +71,14 @@ def stepped(neuron: Neuron | Population, currents: np.ndarray) -> tuple[np.ndarr
 
 
 def membrane(neuron: Neuron | Population, h: np.ndarray, s: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """The next membrane at the spike test, ``β (1 - kS) H - ρ a θ S + (1 - gS) c`` (see :class:`varflow.resets.Reset`)."""
+    """The next membrane at the spike test, ``β (1 - kS) H - ρ a θ S + (1 - gS) c``, or bounded (see :class:`varflow.resets.Reset`)."""
     rule, kept = neuron.reset_rule, neuron.decay * h
     if rule.membrane:
         kept *= _left(rule.membrane, s)
     if rule.threshold:
         kept -= (1.0 if rule.delayed else neuron.decay) * rule.threshold * neuron.threshold * s
+    if rule.lowest is not None:
+        kept = np.maximum(kept, neuron.decay * rule.lowest * neuron.threshold)
     kept += _left(rule.input, s) * c if rule.input else c
     return kept
 
