@@ -44,8 +44,8 @@ class Reset:
     Raises
     ------
     DomainError
-        For a value outside these domains, ``delayed`` without ``threshold`` or with ``lowest``, and ``counts`` with ``membrane``
-        or ``input``.
+        For a value outside these domains, ``delayed`` without ``threshold`` or with ``lowest``, and ``counts`` with
+        ``membrane`` or ``input``.
 
     Examples
     --------

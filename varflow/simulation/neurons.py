@@ -3,8 +3,8 @@ r"""Neurons in time: membrane potentials and spikes from currents, step by step.
 .. math:: H_t = \beta H_{t-1} (1 - r_H S_{t-1}) + c_t (1 - r_c S_{t-1}) - r_\theta \theta S_{t-1}, \qquad S_t = 1(H_t > \theta)
 
 with ``r_H, r_c, r_θ`` the fractions ``membrane``, ``input``, ``threshold`` of the reset (``r_θ`` times ``β`` unless it is
-delayed) and ``c_t`` the filtered and scaled current; what is left of ``H`` after the reset may have a lower bound. Tensors have the axes (networks, configurations, steps, neurons),
-parameters the shape (configurations, 1).
+delayed) and ``c_t`` the filtered and scaled current; what is left of ``H`` after the reset may have a lower bound. Tensors have
+the axes (networks, configurations, steps, neurons), parameters the shape (configurations, 1).
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ class Cells:
             return column(value) if any(np.any(value(neuron)) for neuron in neurons) else None
 
         thresholds, decays = ({n: _drawn(n, name, fractions) for n in neurons} for name in ("threshold", "decay"))
+
+        def bound(n: Neuron) -> Any:
+            lowest = n.reset_rule.lowest
+            return -np.inf if lowest is None else decays[n] * lowest * thresholds[n]
+
         return cls(
             tuple(neurons),
             column(decays.__getitem__),
@@ -77,9 +82,7 @@ class Cells:
             unless_zero(lambda n: (1.0 if n.reset_rule.delayed else decays[n]) * n.reset_rule.threshold * thresholds[n]),
             unless_zero(lambda n: n.reset_rule.input),
             unless_zero(lambda n: n.reset_rule.counts),
-            None
-            if all(n.reset_rule.lowest is None for n in neurons)
-            else column(lambda n: _bound(n, decays[n], thresholds[n])),
+            column(bound) if any(n.reset_rule.lowest is not None for n in neurons) else None,
         )
 
     @property
@@ -98,12 +101,6 @@ class Cells:
     def only(self, active: Tensor) -> Cells:
         kept = [neuron for neuron, lives in zip(self.neurons, active.tolist(), strict=True) if lives]
         return Cells.of(kept, self.decay.device, self.decay.dtype) if kept else self
-
-
-def _bound(neuron: Neuron, decay: Any, threshold: Any) -> Any:
-    """The least that is left of a membrane at the next step."""
-    lowest = neuron.reset_rule.lowest
-    return -np.inf if lowest is None else decay * lowest * threshold
 
 
 def _drawn(neuron: Neuron, name: str, fractions: Tensor | None) -> Any:
