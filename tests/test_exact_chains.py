@@ -104,8 +104,13 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("engine", ["dense", "conditional"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [
+        *((name, "dense") for name in NETWORKS),
+        *(pytest.param(name, "conditional", marks=[pytest.mark.slow] * (name in ("iand", "and"))) for name in NETWORKS),
+    ],
+)
 def test_simulations(name, engine):
     described = network(NETWORKS[name])
     exact = vf.finite_width(described)

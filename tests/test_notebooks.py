@@ -42,15 +42,10 @@ def as_scripts(folder, *paths, preloaded=()):
     return ended(scenarios, folder, preloaded)
 
 
-LONG = ("05", "07")  # expansions and published methods: what they claim is also tested by itself
-
-
-@pytest.mark.parametrize("long", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_notebooks_run_as_scripts(tmp_path, long):
+def test_notebooks_run_as_scripts(tmp_path):
     for extra in ("torch", "matplotlib", "snntorch"):
         pytest.importorskip(extra)
-    chosen = [path for path in NOTEBOOKS if path.name.startswith(LONG) == long]
-    for name, (code, out, err, _) in as_scripts(tmp_path, *chosen, preloaded=LIBRARIES).items():
+    for name, (code, out, err, _) in as_scripts(tmp_path, *NOTEBOOKS, preloaded=LIBRARIES).items():
         assert code == 0, name + out[-2000:] + err[-4000:]
         assert out.strip(), name
 

@@ -41,7 +41,10 @@ def together(planned, stated, factor=1.0):
 LONG = ("spikingjelly, soft", "norse", "stork")  # as snntorch, norse box and spikingjelly, but for a term
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in PRESETS])
+NAMED = pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in PRESETS])
+
+
+@NAMED
 def test_a_planned_gain_is_the_gain_for_the_rate(name):
     neuron, rate = PRESETS[name], RATES.get(name, 0.2)
     stated = vf.gain_for_rate(neuron, rate=rate, steps=STEPS, depth=DEPTH)
@@ -52,7 +55,7 @@ def test_a_planned_gain_is_the_gain_for_the_rate(name):
     assert math.isclose(planned.firing_rate, stated.firing_rate, rel_tol=0.02)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@NAMED
 def test_a_driven_layer_has_the_input_gain(name):
     neuron, rate = PRESETS[name], RATES.get(name, 0.2)
     stated = vf.gain_for_rate(neuron, rate=rate, steps=STEPS, depth=DEPTH).input_gain
