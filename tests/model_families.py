@@ -216,9 +216,45 @@ def dense(neuron, first=64, width=100):
     return nn.Sequential(nn.Linear(first, width), neuron(), nn.Linear(width, width), neuron(), nn.Linear(width, 10))
 
 
+class Recurrent(nn.Module):
+    """Two layers of snnTorch's recurrent neurons and a readout."""
+
+    def __init__(self, kind, **options):
+        super().__init__()
+        self.weights = nn.ModuleList([nn.Linear(64, 100), nn.Linear(100, 100)])
+        self.neurons = nn.ModuleList(kind(beta=0.5, linear_features=100, init_hidden=True, **options) for _ in self.weights)
+        self.readout = nn.Linear(100, 10)
+
+    def forward(self, x):
+        for neuron in self.neurons:
+            neuron.reset_mem()
+        return sum(self.step(x) for _ in range(8))
+
+    def step(self, x):
+        for weight, neuron in zip(self.weights, self.neurons, strict=True):
+            x = neuron(weight(x))
+        return self.readout(x)
+
+
+def recurrent_container():
+    neuron, layer = (import_module(f"spikingjelly.activation_based.{name}") for name in ("neuron", "layer"))
+    container = layer.LinearRecurrentContainer(neuron.LIFNode(), 100, 100)
+    return Repeated(nn.Sequential(layer.Linear(64, 100), container, layer.Linear(100, 10)), steps=8)
+
+
+def norse_recurrent():
+    layers = norse.LIFRecurrent(64, 100), nn.Linear(100, 100), norse.LIF(), nn.Linear(100, 10), norse.LI()
+    return norse.SequentialState(*layers)
+
+
 def norse_sequence():
     layers = nn.Linear(64, 100), norse.LIF(), nn.Linear(100, 100), norse.LIF(), nn.Linear(100, 10), norse.LI()
     return norse.SequentialState(*layers)
+
+
+def currents(seed):
+    """Twenty steps of the same inputs."""
+    return 3 * flat(32, 8)(seed).expand(20, 32, 64)
 
 
 SNNTORCH, SPIKINGJELLY = ("snntorch.Leaky",), ("spikingjelly.IFNode",)
@@ -237,12 +273,16 @@ FAMILIES = {
     "BatchNorm, eval": Family(lambda: normalised("eval"), images(16, 14), SNNTORCH, output=True),
     "SEW": Family(lambda: Residual("SEW"), images(16, 12), SNNTORCH),
     "MS": Family(lambda: Residual("MS"), images(16, 12), SNNTORCH),
-    "Norse SequentialState": Family(
-        norse_sequence, lambda seed: 3 * flat(32, 8)(seed).expand(20, 32, 64), ("norse.LIF",), time_axis=0, needs="norse"
-    ),
+    "Norse SequentialState": Family(norse_sequence, currents, ("norse.LIF",), time_axis=0, needs="norse"),
+    "Norse LIFRecurrent": Family(norse_recurrent, currents, ("norse.LIF", "norse.LIFRecurrent"), time_axis=0, needs="norse"),
+    "snnTorch RLeaky": Family(lambda: Recurrent(snntorch.RLeaky), flat(32, 8), ("snntorch.RLeaky",)),
+    "snnTorch RSynaptic": Family(lambda: Recurrent(snntorch.RSynaptic, alpha=0.8), flat(32, 8), ("snntorch.RSynaptic",)),
     "hand-written": Family(lambda: dense(Handwritten), flat(32, 8), (f"{__name__}.Handwritten",), steps=8),
     "transformer": Family(Block, lambda seed: images(16, 16)(seed).squeeze(1), SNNTORCH),
     "SpikingJelly CSNN": Family(spikingjelly_csnn, images(16, 28), **JELLY, output=True),
+    "SpikingJelly LinearRecurrentContainer": Family(
+        recurrent_container, flat(32, 8), ("spikingjelly.LinearRecurrentContainer",), time_axis=0, needs="spikingjelly"
+    ),
     **{
         f"SpikingJelly {name}, {mode}": Family(of_spikingjelly(module, name, mode, **options), COLOURS, **JELLY)
         for name, (module, options) in ZOO.items()

@@ -47,7 +47,7 @@ def late_rates(family, model, x):
         return count
 
     handles = [module.register_forward_hook(hook(name)) for name, module in spiking]
-    for _, module in spiking:
+    for module in model.modules():
         for call in ("reset_mem", "reset_states", "reset"):
             if callable(getattr(module, call, None)):
                 getattr(module, call)()

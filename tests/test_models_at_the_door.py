@@ -172,6 +172,20 @@ def test_what_theory_does_not_plan_is_measured(case):
     assert any(abs(before[neuron] / 0.25 - 1) > 0.02 for neuron in scaled)
 
 
+class OwnNorm(nn.BatchNorm1d):
+    """A class of another package, as SpikingJelly's."""
+
+
+def test_a_normalisation_with_a_scale_of_zero_is_no_neuron():
+    """Its output is 0 like that of silent neurons, and goes into neurons."""
+    model = nn.Sequential(nn.Linear(32, 32), OwnNorm(32), leaky(), nn.Linear(32, 3))
+    nn.init.zeros_(model[1].weight)
+    assert [layer.neuron_name for layer in vf.audit(model, X, steps=STEPS).layers] == ["2"]
+    plan = vf.init.init_model(model, X, steps=STEPS, generator=seeded())
+    assert [layer.set_by for layer in plan.layers] == ["measured: γ of 1", "theory"]
+    assert late_rates(model)["2"] == pytest.approx(plan.layers[0].firing_rate, rel=0.02)
+
+
 def late_rates(model):
     found = {name: [] for name, module in model.named_modules() if isinstance(module, snntorch.Leaky)}
     for name in found:

@@ -56,7 +56,7 @@ def watched(
 def unlike_their_kind(traced: Trace) -> dict[str, str]:
     """Notes on weight layers of derived classes whose output is not that of their base class, by name."""
     weights: dict[Any, tuple[str, tuple[int, ...]]] = {}
-    for layer in traced.layers:
+    for layer in (layer for layer in traced.layers if layer.names):
         weights |= {w: (name, fed.shape) for name, w, fed in zip(layer.names, layer.weights, layer.fed, strict=True)}
     weights |= {weight: (name, shape) for name, weight, _, shape in traced.readouts}
     words: dict[str, str] = {}

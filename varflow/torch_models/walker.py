@@ -96,6 +96,8 @@ class _Walk:
 
     def _may_spike(self, module: Any) -> bool:
         """Whether a module may be a neuron that is not known: it is of none of torch's classes and holds no weights."""
+        if "Norm" in type(module).__name__:  # with γ = 0 its output is 0, as that of silent neurons
+            return False
         own = not type(module).__module__.startswith(("torch.", "varflow.")) and self.names[module]
         return bool(own) and self.names[module] not in self.spiking and not _holds_weights(module)
 
