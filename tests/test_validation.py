@@ -34,7 +34,7 @@ from validation.extrapolation import Prediction, extrapolated, judged
 from validation.extrapolation import drawn as drawn_about
 from validation.goodness import Fit, pooled
 from validation.power import smallest_error
-from validation.report import page
+from validation.report import Examined, page
 from validation.work import HERE
 from varflow.campaign.block import labels
 from varflow.init.published import spikeinit_gain
@@ -412,5 +412,5 @@ def test_the_report_kept_in_the_repository_is_that_of_its_results():
     longer = [Result(**json.loads(path.read_text(encoding="utf-8"))) for path in files]
     assert longer
     assert all(result.holds for result in longer)
-    assert page(results, command=command, longer=longer) == (VALIDATION / "REPORT.md").read_text(encoding="utf-8")
+    assert page(Examined(results, command, longer=longer)) == (VALIDATION / "REPORT.md").read_text(encoding="utf-8")
     assert asdict(results[0]).keys() >= KEYS

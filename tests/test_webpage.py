@@ -14,7 +14,7 @@ pytest.importorskip("matplotlib")
 
 from validation import envelope, figures, pages
 from validation.envelope import Envelope
-from validation.report import page
+from validation.report import Examined, page
 from validation.webpage import webpage
 
 VALIDATION = Path(__file__).parent.parent / "validation"
@@ -40,7 +40,7 @@ ENVELOPE = Envelope(
 
 @pytest.fixture(scope="module")
 def html():
-    return webpage(RESULTS, command=COMMAND, envelopes={"one_layer_map": ENVELOPE})
+    return webpage(Examined(RESULTS, COMMAND), {"one_layer_map": ENVELOPE})
 
 
 def without_figures(html):
@@ -74,7 +74,7 @@ def test_colours_tell_sign_and_size():
     ones = {name: [1.0, 1.0, 1.0] for name in ("theory", "estimate", "standard_error")}
     controls = {"negative_control": {"what": "none", "p_value": 0.0, "rejected": True}, "further_controls": []}
     result = replace(RESULTS[1], points=["over", "under", "unknown"], z=[2.0, -8.0, None], **ones, **controls)
-    cells = re.findall(r'<i class=(\w+) style="--z:(\d+)%" title="(\w+):', webpage([result], command=""))
+    cells = re.findall(r'<i class=(\w+) style="--z:(\d+)%" title="(\w+):', webpage(Examined([result], "")))
     assert cells[:3] == [("above", "50", "over"), ("below", "100", "under"), ("below", "100", "unknown")]
 
 
@@ -82,7 +82,7 @@ def test_verdicts_that_are_not_good_are_told():
     failing = replace(RESULTS[0], verdict="fails", statement="1 < 2 & so on")
     failing.negative_control["rejected"] = False
     found = replace(ENVELOPE, claim="figure_2", drawn=[min(2 * count, 1000) for count in FLAT])
-    text = without_figures(webpage([failing], command="", envelopes={"figure_2": found}, missing=["figure_9"]))
+    text = without_figures(webpage(Examined([failing], "", missing=["figure_9"]), {"figure_2": found}))
     failing.negative_control["rejected"] = True
     assert '<span class="badge fails">fails</span>' in text
     assert "1 &lt; 2 &amp; so on" in text
@@ -97,7 +97,7 @@ def test_layers_of_a_few_curves_are_drawn_over_layers():
     controls = {"negative_control": {"what": "none", "p_value": 0.0, "rejected": True}, "further_controls": []}
     result = replace(RESULTS[0], points=points, **numbers, **controls)
     assert figures.curves(points) == {"a": {2: 0, 5: 1, 10: 2}, "b": {2: 3, 5: 4, 10: 5}}
-    html = webpage([result], command="")
+    html = webpage(Examined([result], ""))
     assert '<th scope=row>b</th><td class="score above" style="--z:100%">+4.0</td>' in html
     assert figures.curves(["a, layer 2", "b"]) == figures.curves([f"{k}, layer 2" for k in range(3)]) == {}
 
@@ -124,7 +124,7 @@ def test_both_reports_from_json_alone(tmp_path, monkeypatch, capsys):
     assert pages.main() == 0
     assert "2 of 2 claims hold" in (tmp_path / "REPORT.html").read_text(encoding="utf-8")
     results = pages.read(tmp_path, ["figure_2", "one_layer_map", "missing"])
-    assert (tmp_path / "REPORT.md").read_text(encoding="utf-8") == page(results, command=COMMAND)
+    assert (tmp_path / "REPORT.md").read_text(encoding="utf-8") == page(Examined(results, COMMAND))
     (tmp_path / "figure_2.json").write_text("{}", encoding="utf-8")
     assert [result.claim for result in pages.read(tmp_path, ["figure_2", "one_layer_map"])] == ["one_layer_map"]
     assert "figure_2.json is left out" in capsys.readouterr().err
@@ -138,7 +138,7 @@ def test_the_page_of_the_results_kept_in_the_repository(monkeypatch):
         pages.read(where, sorted(path.stem for path in where.glob("*.json"))) for where in (folder, folder / "long")
     )
     envelopes = envelope.read(folder)
-    made = webpage(results, command=COMMAND, longer=longer, envelopes=envelopes)
+    made = webpage(Examined(results, COMMAND, longer=longer), envelopes)
     assert f"{len(results)} of {len(results)} claims hold" in made
     assert all(f'id="{result.claim}"' in made for result in results)
     assert made.count("<svg") > len(results) + len(envelopes)

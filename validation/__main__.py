@@ -18,6 +18,7 @@ import varflow as vf
 from validation.claim import FAILS, INCONCLUSIVE, Claim, Result
 from validation.claims import discover
 from validation.pages import pages, read
+from validation.report import Examined
 from validation.runner import Planned, judged, smallest_errors
 from validation.work import Work
 from varflow._files import replace_files
@@ -164,7 +165,7 @@ def _planned(claims: Sequence[Claim], budget: str, work: Work) -> Iterator[Plann
 def _report(options: argparse.Namespace, claims: Iterable[str], **told: Any) -> None:
     """Write the reports on all claims with a file in the folder; repeated while another run adds files."""
     written = None
-    while written != (made := pages(options.out, read(options.out, claims), **told)):
+    while written != (made := pages(options.out, Examined(read(options.out, claims), **told))):
         with _writing_to(options.out):
             replace_files({options.out / name: text for name, text in made.items()})
         written = made

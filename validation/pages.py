@@ -11,25 +11,24 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import varflow as vf
 from validation import envelope
 from validation.claim import Result
-from validation.report import page
+from validation.report import Examined, page
 from validation.webpage import webpage
 from varflow._files import replace_files
 
 __all__ = ["pages", "read"]
 
 
-def pages(folder: Path, results: Sequence[Result], **told: Any) -> dict[str, str]:
+def pages(folder: Path, examined: Examined) -> dict[str, str]:
     """``REPORT.md`` and, if matplotlib is there, ``REPORT.html``; envelopes are those in the folder."""
-    made = {"REPORT.md": page(results, **told)}
+    made = {"REPORT.md": page(examined)}
     try:
-        made["REPORT.html"] = webpage(results, envelopes=envelope.read(folder), **told)
+        made["REPORT.html"] = webpage(examined, envelope.read(folder))
     except vf.MissingExtraError as missing:
         print(f"REPORT.html is not written: {missing}", file=sys.stderr)
     return made
@@ -59,7 +58,7 @@ def main() -> int:
     if not results:
         parser.error(f"{options.folder} has no results")
     command = options.command or f"python -m validation --budget {results[0].budget} --seed {results[0].seed}"
-    made = pages(options.folder, results, command=command, longer=longer)
+    made = pages(options.folder, Examined(results, command, longer=longer))
     replace_files({(options.out or options.folder) / name: text for name, text in made.items()})
     return 0
 

@@ -3,38 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from validation.claim import FAILS, HOLDS, INCONCLUSIVE, Result
 from validation.controls import MARGIN
 
-__all__ = ["how_to_read", "page", "percent", "probability", "setting", "value", "verdicts"]
+__all__ = ["Examined", "how_to_read", "page", "percent", "probability", "setting", "value", "verdicts"]
 
 
-def page(
-    results: Sequence[Result],
-    *,
-    command: str,
-    missing: Sequence[str] = (),
-    why: str = "Stopped early",
-    longer: Sequence[Result] = (),
-    new: Collection[str] | None = None,
-) -> str:
-    """Markdown: the verdicts in a table, how to read it, and a paragraph for every claim.
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """The content of a report: results, and how they came about.
 
-    ``missing`` claims were not examined, for the reason ``why``; ``longer`` are results of the long budget; ``new`` ones, by
-    default all, come from this command, the others from earlier runs.
+    Attributes
+    ----------
+    command : str
+        That made them.
+    missing, why
+        The claims that were not examined, and the reason.
+    longer
+        Results of the long budget.
+    new
+        The claims examined by this command, by default all; the others are from earlier runs.
     """
-    lines = ["# Validation report", "", f"**{verdicts(results)}.**"]
-    if missing:
-        lines[-1] += f" {why}: {', '.join(missing)} not examined."
-    made = [result for result in results if new is None or result.claim in new]
-    earlier = [result for result in results if result not in made]
-    of_long = " (those marked *long*: by `--budget long`)" if longer else ""
-    lines += ["", f"Made by `{command}`{of_long}. {setting(made)}", *_earlier(earlier)]
-    results = [*results, *(replace(result, claim=f"{result.claim}, long") for result in longer)]
-    lines += ["", *_table(results), "", *how_to_read(results)]
-    for result in results:
+
+    results: Sequence[Result]
+    command: str
+    missing: Sequence[str] = ()
+    why: str = "Stopped early"
+    longer: Sequence[Result] = ()
+    new: Collection[str] | None = None
+
+    @property
+    def made(self) -> list[Result]:
+        """The results of this command."""
+        return [result for result in self.results if self.new is None or result.claim in self.new]
+
+    @property
+    def told(self) -> list[Result]:
+        """All results, those of the long budget named so."""
+        return [*self.results, *(replace(result, claim=f"{result.claim}, long") for result in self.longer)]
+
+    @property
+    def left_out(self) -> str:
+        return f" {self.why}: {', '.join(self.missing)} not examined." if self.missing else ""
+
+
+def page(examined: Examined) -> str:
+    """Markdown: the verdicts in a table, how to read it, and a paragraph for every claim."""
+    lines = ["# Validation report", "", f"**{verdicts(examined.results)}.**{examined.left_out}"]
+    earlier = [result for result in examined.results if result not in examined.made]
+    of_long = " (those marked *long*: by `--budget long`)" if examined.longer else ""
+    lines += ["", f"Made by `{examined.command}`{of_long}. {setting(examined.made)}", *_earlier(earlier)]
+    lines += ["", *_table(examined.told), "", *how_to_read(examined.told)]
+    for result in examined.told:
         lines += ["", *_paragraphs(result)]
     return "\n".join(lines) + "\n"
 

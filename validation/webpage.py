@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from validation import figures
 from validation.claim import Result
 from validation.envelope import Envelope
-from validation.report import how_to_read, percent, probability, setting, value, verdicts
+from validation.report import Examined, how_to_read, percent, probability, setting, value, verdicts
 from validation.uniformity import LEVELS
 
 __all__ = ["webpage"]
@@ -19,24 +18,12 @@ STYLE = Path(__file__).with_name("webpage.css")
 STRONG = 4.0  # standard errors at which a cell has its full colour
 
 
-def webpage(
-    results: Sequence[Result],
-    *,
-    command: str,
-    missing: Sequence[str] = (),
-    why: str = "Stopped early",
-    longer: Sequence[Result] = (),
-    new: Collection[str] | None = None,
-    envelopes: Mapping[str, Envelope] | None = None,
-) -> str:
+def webpage(examined: Examined, envelopes: Mapping[str, Envelope] | None = None) -> str:
     """HTML of the same content as ``report.page``, with figures, the deviations of all points and the envelopes."""
-    known = envelopes or {}
-    made = [result for result in results if new is None or result.claim in new]
-    left_out = f" {escape(why)}: {escape(', '.join(missing))} not examined." if missing else ""
-    results = [*results, *(replace(result, claim=f"{result.claim}, long") for result in longer)]
+    known, results, made = envelopes or {}, examined.told, examined.made
     parts = [
         f"<header><p class=kicker>varflow · validation</p><h1>{escape(verdicts(made))}</h1>",
-        f"<p>Made by <code>{escape(command)}</code>. {escape(setting(made))}{left_out}</p></header>",
+        f"<p>Made by <code>{escape(examined.command)}</code>. {escape(setting(made))}{escape(examined.left_out)}</p></header>",
         f"<section>{_table(results, known)}</section>",
         f"<section><h2>Every point</h2>{_cells(results)}</section>",
         f"<section><h2>How small an error would be caught</h2>{_figure(figures.power(results), POWER)}</section>",

@@ -19,7 +19,7 @@ from varflow.results import Ensemble
 from varflow.theory.layers import Layer, standardised_threshold
 from varflow.theory.partial_moments import partial_moments, unit
 from varflow.theory.potentials import potentials
-from varflow.theory.spike_counts import Count, counts_of
+from varflow.theory.spike_counts import Count, Normal, counts_of
 
 __all__ = ["ExactLaw"]
 
@@ -43,8 +43,8 @@ class ExactLaw:
         rng = np.random.default_rng(integer("seed", seed, minimum=0))
         start, counts = counts_of(network)
         kind = np.tile(np.arange(repeats), ensembles) % len(start.variance)
-        mean, conditional, many = start.mean[kind], start.variance[kind], repeats >= MANY
-        drawn = [_normal_layer(rng, counts[0].width, mean, conditional, start.threshold, start.strict, many)]
+        driven, many = start._replace(mean=start.mean[kind], variance=start.variance[kind]), repeats >= MANY
+        drawn = [_normal_layer(rng, counts[0].width, driven, many)]
         for count in counts[1:]:
             below = drawn[count.below or 0][0]
             if count.layer is not None:
@@ -65,26 +65,19 @@ def _merged(rng: np.random.Generator, count: Count, shortcut: np.ndarray, branch
 def _layer(rng: np.random.Generator, layer: Layer, below: np.ndarray, many: bool) -> tuple[np.ndarray, np.ndarray]:
     """Spike count and sample variance of a layer, given the count below."""
     if layer.is_normal:
-        mean, conditional = layer.weight_mean * below, layer.conditional_variance(below)
-        return _normal_layer(rng, layer.width, mean, conditional, layer.threshold, layer.strict, many)
+        normal = Normal(layer.threshold, layer.weight_mean * below, layer.conditional_variance(below), layer.strict)
+        return _normal_layer(rng, layer.width, normal, many)
     differ = isinstance(layer.threshold, OverNeurons) or layer.rows == "standardised"
     if differ or (layer.width <= EXACT_WIDTH and layer.fan_in <= EXACT_FAN_IN and not many):
         return _layer_of_potentials(rng, layer, below.astype(int))
     return _layer_of_moments(rng, layer, below.astype(int))
 
 
-def _normal_layer(
-    rng: np.random.Generator,
-    width: int,
-    mean: np.ndarray,
-    conditional: np.ndarray,
-    threshold: float | OverNeurons,
-    strict: bool,
-    many: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Spike count and sample variance of ``width`` normal potentials of these moments, for each network."""
+def _normal_layer(rng: np.random.Generator, width: int, normal: Normal, many: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Spike count and sample variance of ``width`` such potentials, for each network."""
     if width <= EXACT_WIDTH and not (many and width > 1):
-        return _normal_potentials(rng, width, mean, conditional, threshold, strict)
+        return _normal_potentials(rng, width, normal)
+    threshold, mean, conditional, strict = normal
     pairs = np.empty(len(mean), complex)  # sorted several times faster than columns
     pairs.real, pairs.imag = mean, conditional
     different, state = np.unique(pairs, return_inverse=True)
@@ -98,17 +91,10 @@ def _normal_layer(
     return counts, conditional * _given_counts(rng, width, counts, state, above, below)
 
 
-def _normal_potentials(
-    rng: np.random.Generator,
-    width: int,
-    mean: np.ndarray,
-    conditional: np.ndarray,
-    threshold: float | OverNeurons,
-    strict: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    shape = (len(mean), width)
-    u = mean[:, None] + np.sqrt(conditional)[:, None] * rng.standard_normal(shape)
-    return _counted(u, _thresholds(rng, threshold, shape), strict)
+def _normal_potentials(rng: np.random.Generator, width: int, normal: Normal) -> tuple[np.ndarray, np.ndarray]:
+    shape = (len(normal.mean), width)
+    u = normal.mean[:, None] + np.sqrt(normal.variance)[:, None] * rng.standard_normal(shape)
+    return _counted(u, _thresholds(rng, normal.threshold, shape), normal.strict)
 
 
 def _thresholds(rng: np.random.Generator, threshold: float | OverNeurons, shape: tuple[int, ...]) -> np.ndarray | float:

@@ -31,7 +31,7 @@ from varflow.model.signals import Layer as Described
 from varflow.model.signals import first_signal
 from varflow.theory.layers import Layer, driven_variances, layer_of, layers, one_step
 
-__all__ = ["Count", "Start", "counts_of"]
+__all__ = ["Count", "Normal", "counts_of"]
 
 SAMPLED = "vf.simulate(network, engine='conditional') samples its distribution exactly"
 
@@ -64,8 +64,8 @@ class Count:
         return self.branch is None
 
 
-class Start(NamedTuple):
-    """Normal potentials of the driven layer, by input: threshold, mean, variance, and whether ``>`` is strict."""
+class Normal(NamedTuple):
+    """Normal potentials of a layer, by input or by network: threshold, mean, variance, and whether ``>`` is strict."""
 
     threshold: Any
     mean: np.ndarray
@@ -93,7 +93,7 @@ class Counted(NamedTuple):
     factor: float = 1.0
 
 
-def counts_of(network: Network) -> tuple[Start, list[Count]]:
+def counts_of(network: Network) -> tuple[Normal, list[Count]]:
     """The driven layer, and all counts, each after those it depends on; DomainError if there is no chain."""
     one_step(network)
     if isinstance(network.drive, Spikes):
@@ -106,7 +106,7 @@ def counts_of(network: Network) -> tuple[Start, list[Count]]:
         rule = "is not supported for weights that are not normal; drive with vf.drives.currents()"
         raise DomainError("drive", network.drive, rule)
     variance = driven_variances(network)
-    start = Start(neuron.threshold, np.zeros_like(variance), variance, neuron.strict)
+    start = Normal(neuron.threshold, np.zeros_like(variance), variance, neuron.strict)
     chain = [Count(layer.width, number, layer) for number, layer in enumerate(layers(network))]
     return start, [Count(int(network.widths[0])), *chain]
 
@@ -118,7 +118,7 @@ class _Walk:
         self.network, self.counts, self.start = network, [], None
         self.width = network.width if isinstance(network.width, int) else None
 
-    def _found(self) -> tuple[Start, list[Count]]:
+    def _found(self) -> tuple[Normal, list[Count]]:
         network, described = self.network, self.network.layers
         assert described
         signal = first_signal(network.drive, described, self.width, 1)
@@ -184,7 +184,7 @@ def _scaled(linear: Linear, factor: float, fan_in: int) -> Linear:
     return replace(linear, gain=abs(factor) * linear.gain, mean_gain=mean)
 
 
-def _driven(network: Network, neuron: Neuron, currents: Pending) -> Start:
+def _driven(network: Network, neuron: Neuron, currents: Pending) -> Normal:
     """The driven layer: currents of the drive, or its numbers through first weights."""
     linear = currents.linear
     if linear is None:
@@ -198,7 +198,7 @@ def _driven(network: Network, neuron: Neuron, currents: Pending) -> Start:
         square = second - first**2 if linear.rows == "centred" else second
         mean, variance = linear.mean_gain_of(x.shape[-1]) * first, linear.gain**2 * square + linear.bias_std**2
     factor, shift = (neuron.input_scale * value for value in currents.affine)
-    return Start(neuron.threshold, factor * mean + shift, factor**2 * variance, neuron.strict)
+    return Normal(neuron.threshold, factor * mean + shift, factor**2 * variance, neuron.strict)
 
 
 def _reason(layer: Described) -> str:
