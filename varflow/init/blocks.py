@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import ConvergenceError, DomainError, instance, integer, probability, several
+from varflow._checks import ConvergenceError, DomainError, instance, integer, probability
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.network import Network
@@ -38,7 +38,7 @@ def gain_of_block(
     seed: int,
 ) -> Initialization:
     """See :func:`varflow.gain_for_rate`."""
-    block = Block(tuple(several("block", layers, Layer)))
+    block = Block(layers)
     rate = probability("rate", rate, open_ends=True)
     steps, depth = integer("steps", steps, minimum=1), integer("depth", depth, minimum=1)
     drive = currents() if drive is None else instance("drive", drive, Drive)
@@ -101,6 +101,6 @@ def _state_of(block: Block, rate: float) -> float:
 
 def _deep(block: Block, depth: int, steps: int, drive: Drive) -> Network:
     """The block repeated, with the layer that reads its currents, or that makes its first spikes."""
-    blocks = block.layers * depth
+    blocks = [*block.layers] * depth
     layers = [*blocks, block.reader] if block.kind == "currents" else [block.reader, *blocks]
     return Network(width=WIDTH, layers=layers, steps=steps, drive=drive)

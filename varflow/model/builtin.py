@@ -33,8 +33,6 @@ class Distribution(ABC):
         The ``z_i`` such that ``z³ f(z)`` rises on ``(0, z_i)`` and falls, or is 0, beyond; None if there is no unique
         one or it is unknown. The map ``V → S(θ/√V)`` is then convex up to ``V = (θ/z_i)²`` and concave beyond, so
         all its fixed points can be found.
-    log_concave : bool
-        Whether ``ln f`` is known to be concave; then the hazard increases.
     unbounded : bool
         Whether ``z² S(z)`` grows without bound, which it does for no distribution of finite variance.
     levels, weights : ndarray or None
@@ -45,7 +43,6 @@ class Distribution(ABC):
     name: str
     upper: float = math.inf
     inflection: float | None = None
-    log_concave: bool = False
     unbounded: bool = False
     levels: np.ndarray | None = None
     weights: np.ndarray | None = None
@@ -170,7 +167,6 @@ class Normal(Distribution):
     __slots__ = ()
     name = "normal"
     inflection = math.sqrt(3.0)  # (z³ f)' = z² (3 - z²) f
-    log_concave = True
 
     def sf_and_pdf(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         t = np.abs(z)
@@ -228,7 +224,6 @@ class Uniform(Distribution):
     name = "uniform"
     upper = _ROOT_3
     inflection = _ROOT_3  # z³ f rises up to the edge and is 0 beyond
-    log_concave = True
 
     def _sf(self, z: np.ndarray) -> np.ndarray:
         return np.clip(((_ROOT_3 - z) + _ROOT_3_REST) / (2 * _ROOT_3), 0.0, 1.0)
@@ -258,7 +253,6 @@ class Laplace(Distribution):
     __slots__ = ()
     name = "laplace"
     inflection = 3 / math.sqrt(2.0)  # (z³ f)' = z² (3 - √2 z) f
-    log_concave = True
 
     def _sf(self, z: np.ndarray) -> np.ndarray:
         tail = 0.5 * _decay(np.abs(z), _ROOT_2, _ROOT_2_REST)
@@ -290,7 +284,6 @@ class Logistic(Distribution):
     __slots__ = ()
     name = "logistic"
     inflection = 1.788310997434345  # (z³ f)' = z² (3 - c z tanh(c z/2)) f: the root of 3/z = c tanh(c z/2)
-    log_concave = True
 
     def _sf(self, z: np.ndarray) -> np.ndarray:
         e = _decay(np.abs(z), _PI_ROOT_3, _PI_ROOT_3_REST)

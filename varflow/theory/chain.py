@@ -7,6 +7,7 @@ Given the spikes of one layer, the rows of the next weight matrix are independen
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -352,16 +353,8 @@ class SpikeChain:
         return living, driven if driven[living].sum() > 0 else kernel.target.weights
 
     def _one_deeper(self) -> Network:
-        n = plain_chain(self.network)
-        return Network(
-            width=n.widths.tolist() * 2,
-            depth=2,
-            gain=n.gains.tolist() * 2,
-            neuron=n.neuron,
-            weights=n.weights,
-            bias_std=n.bias_std,
-            mean_gain=n.mean_gain,
-        )
+        only = plain_chain(self.network)
+        return replace(only, width=only.widths.tolist() * 2, depth=2, gain=only.gains.tolist() * 2)
 
 
 def equal_layers(network: Network) -> Layer:

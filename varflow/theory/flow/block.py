@@ -40,12 +40,12 @@ class Block:
 
     Attributes
     ----------
-    layers : tuple of Layer
+    layers : sequence of Layer
     kind : str
         ``currents`` or ``spikes``.
     """
 
-    layers: tuple[Layer, ...]
+    layers: Sequence[Layer]
     kind: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -200,9 +200,10 @@ def _kind(layers: Sequence[Layer]) -> str:
 
 def fixed_points_of_block(layers: Sequence[Layer]) -> FixedPoints:
     """Every state that a block reproduces, with its stability; see :func:`varflow.fixed_points`."""
-    block = Block(tuple(several("block", layers, Layer))).for_one_step()
+    block = Block(layers).for_one_step()
     if not block.binary:
-        return FixedPoints((_silence(),), False, None, 0.0, note=_growth_of_sums(block))
+        silence = FixedPoint(0.0, 0.0, 1.0, False, np.inf, 0.0)
+        return FixedPoints((silence,), False, None, 0.0, note=_growth_of_sums(block))
     hi = LARGEST * block.unit if block.kind == "currents" else 1.0
     grid = np.geomspace(LEAST * hi, hi, 256)
     active = np.flatnonzero(block.most(grid) > FAINT)
@@ -213,7 +214,12 @@ def fixed_points_of_block(layers: Sequence[Layer]) -> FixedPoints:
     states: list[float] = sorted({*([0.0] if quiet == 0 else [quiet] if quiet < lo else []), *found})
     points = tuple(block.described(y) for y in states)
     top = float(excess(np.array([hi]))[0])
-    note = _growth(block, top) if block.kind == "currents" and top > 0 else ""
+    note = ""
+    if block.kind == "currents" and top > 0:
+        note = (
+            f"Large variances grow by {top:.4g} per block: after many blocks l, V is about {top:.4g} l. "
+            "Scale the branch by 1/√depth, or choose keep < 1."
+        )
     if len(points) == 1 and points[0].multiplier == 1 and not note:
         note = "Activity decays towards silence, but ever more slowly: the faintest activity changes by nothing in a block."
     dies = quiet == 0 and len(points) == 1 and top < 0
@@ -226,7 +232,7 @@ def fixed_points_of_block(layers: Sequence[Layer]) -> FixedPoints:
 
 def critical_gain_of_block(layers: Sequence[Layer]) -> float:
     """The smallest gain of a block's last layer with weights at which it has an active fixed point."""
-    block = Block(tuple(several("block", layers, Layer))).for_one_step()
+    block = Block(layers).for_one_step()
     name, start = block.free
     if name != "gain":
         raise DomainError("block", block.layers, "is normalised after its last weights: no gain of theirs is critical")
@@ -247,18 +253,6 @@ def critical_gain_of_block(layers: Sequence[Layer]) -> float:
     if most(TINY * block.unit**0.5) >= 0:
         return 0.0  # shortcuts alone keep activity, or the threshold is 0
     return rising_root(most, start, 1e-13)
-
-
-def _silence() -> FixedPoint:
-    return FixedPoint(0.0, 0.0, 1.0, False, np.inf, 0.0)
-
-
-def _growth(block: Block, top: float) -> str:
-    """How activity grows where no fixed point holds it."""
-    return (
-        f"Large variances grow by {top:.4g} per block: after many blocks l, V is about {top:.4g} l. "
-        "Scale the branch by 1/√depth, or choose keep < 1."
-    )
 
 
 def _growth_of_sums(block: Block) -> str:

@@ -14,7 +14,7 @@ Weights of a branch are fresh, so that it is uncorrelated with its shortcut.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
 from typing import Any
@@ -78,7 +78,7 @@ class Walk:
         return replace(self, width=signal.channels) if signal.grid.positions == 1 else self
 
 
-def through(layers: tuple[Layer, ...], signal: Signal, walk: Walk) -> Signal:
+def through(layers: Sequence[Layer], signal: Signal, walk: Walk) -> Signal:
     """The signal after these layers."""
     for layer in layers:
         signal = sent(layer, signal, walk)

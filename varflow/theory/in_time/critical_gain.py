@@ -16,7 +16,7 @@ from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
-from varflow.results import TemporalCriticalGain
+from varflow.results import TemporalCriticalGain, late_steps
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.many_gains import (
     ALIVE,
@@ -25,7 +25,6 @@ from varflow.theory.in_time.many_gains import (
     drive_covariance,
     driven,
     in_units,
-    late,
     sustained,
 )
 from varflow.theory.in_time.responses import LayerState
@@ -41,6 +40,7 @@ COARSE_RATIO, MARGIN = 1.012, 1.005  # ratio of gains that ends the coarse searc
 RESOLUTION = 1e-4  # relative, without sampling
 FIRST_STEP_RESOLUTION = 1e-10  # relative, for the first step, which is exact
 JUST = 1.001  # ratio to the first step's critical gain at which the other steps are tested
+EVERY, LATER = slice(None), slice(1, None)  # which steps must be alive
 LOOKS = 12  # sets of gains of one search in the progress report; few searches need more
 
 Alive = Callable[[np.ndarray], np.ndarray]  # gains to (replicas, gains): whether the wanted steps are alive
@@ -123,14 +123,14 @@ def temporal_critical_gain(
     with reporter(progress, 3 * LOOKS, "sets of gains") as report:
         first, error = floor = _first_step(unit, covariance, L)
         look = _counted(partial(_alive, unit, covariance, L), beyond(report, LOOKS))
-        if np.isfinite(first) and look(coarse, every, np.array([first * JUST])).all():
-            if not look(coarse, but_the_first, np.array([first / JUST])).all():  # a later step may need up to JUST times this
+        if np.isfinite(first) and look(coarse, EVERY, np.array([first * JUST])).all():
+            if not look(coarse, LATER, np.array([first / JUST])).all():  # a later step may need up to JUST times this
                 error = first * np.log(JUST) / np.sqrt(3)
         elif np.isfinite(first):  # a later step needs more gain than the first
-            found = _smallest(partial(look, coarse, every), partial(look, fine, every), exact=exact)
+            found = _smallest(partial(look, coarse, EVERY), partial(look, fine, EVERY), exact=exact)
             first, error = max(found, floor)  # with a gate, later steps may live where the first does not
         look = _counted(partial(_alive, unit, covariance, L), beyond(report, 2 * LOOKS))
-        later, late_error = _smallest(partial(look, coarse, late), partial(look, fine, late), exact=exact)
+        later, late_error = _smallest(partial(look, coarse, late_steps(T)), partial(look, fine, late_steps(T)), exact=exact)
         report(3 * LOOKS)
     later = min(later, first)  # they differ by less than their errors
     return TemporalCriticalGain(
@@ -143,16 +143,6 @@ def _fires_at_rest(threshold: float | OverNeurons) -> bool:
     if isinstance(threshold, OverNeurons):
         return float(threshold.frozen.cdf(0.0)) > ALIVE
     return threshold <= 0
-
-
-def every(values: np.ndarray) -> np.ndarray:
-    """All steps; :func:`late` gives the late half."""
-    return values
-
-
-def but_the_first(values: np.ndarray) -> np.ndarray:
-    """All steps from the second on."""
-    return values[..., 1:]
 
 
 def _starts(first: LayerState, drive: Drive) -> None:
@@ -174,17 +164,15 @@ def _counted(look: Callable[..., np.ndarray], report: Report) -> Callable[..., n
     return looked
 
 
-def _alive(
-    neuron: Neuron, covariance: np.ndarray, depth: int, neurons: Neurons, part: Callable, gains: np.ndarray
-) -> np.ndarray:
+def _alive(neuron: Neuron, covariance: np.ndarray, depth: int, neurons: Neurons, part: slice, gains: np.ndarray) -> np.ndarray:
     first = driven(neuron, neurons, covariance[None])
-    living = part(descend(neuron, neurons, first, gains, layers=depth - 1).alive)
+    living = descend(neuron, neurons, first, gains, layers=depth - 1).alive[..., part]
     return np.asarray(sustained(neuron, living).all(axis=-1))
 
 
 def _first_step(neuron: Neuron, covariance: np.ndarray, depth: int) -> tuple[float, float]:
     """The critical gain of the first step, which has no memory and needs no sampling, and its error."""
-    alive = partial(_alive, neuron, covariance[:1, :1], depth, Neurons(1, 2, 0), every)
+    alive = partial(_alive, neuron, covariance[:1, :1], depth, Neurons(1, 2, 0), EVERY)
     return _smallest(alive, alive, exact=True, resolution=FIRST_STEP_RESOLUTION)
 
 

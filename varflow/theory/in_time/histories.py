@@ -23,7 +23,7 @@ from varflow._checks import ConvergenceError, require
 from varflow.model.neurons import Neuron
 from varflow.theory.in_time.conditional_spikes import expected_spikes
 from varflow.theory.in_time.filters import exponential_filter
-from varflow.theory.in_time.quasi_monte_carlo import causal_factor, innovations
+from varflow.theory.in_time.quasi_monte_carlo import causal_factor, innovations, second_moments
 from varflow.theory.in_time.rank_one_currents import rank_one_layer
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import admitted, membrane, spikes
@@ -49,16 +49,12 @@ class Histories:
     neuron: Neuron
     uniform: np.ndarray
 
-    @property
-    def replicas(self) -> int:
-        return len(self.uniform)
-
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int) -> LayerState:
         exact = rank_one_layer(self.neuron, mean, covariance, mean.shape[-1])
         if exact is not None:
             return exact
         factors = causal_factor(covariance)
-        replicas = len(covariance) if self._resolved(factors) else self.replicas
+        replicas = len(covariance) if self._resolved(factors) else len(self.uniform)
         means = np.broadcast_to(mean, (replicas, *mean.shape[1:]))
         factors = np.broadcast_to(factors, (replicas, *factors.shape[1:]))
         states = []
@@ -110,8 +106,7 @@ def _walked(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, points: np.nda
         parts = [_walk(neuron, mean, factor, np.full(b.shape[1], 1 / number), _truncated(b)) for b in blocks]
         total = np.sum(parts, axis=0)
     below, (potential, second, rate, square) = total[:, :steps].T, total[:, steps:].T
-    past = np.tril(below, -1)
-    return second - potential**2, potential, rate, past + past.T + np.diag(square)
+    return second - potential**2, potential, rate, second_moments(below, square)
 
 
 def _walk(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, weights: np.ndarray, split: Split) -> np.ndarray:

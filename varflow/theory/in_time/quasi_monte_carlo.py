@@ -29,7 +29,7 @@ from varflow.theory.in_time.rank_one_currents import rank_one_layer
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import Population, admitted, membrane, spikes
 
-__all__ = ["QuasiMonteCarlo", "causal_factor", "innovations", "normal_points", "stepped_once"]
+__all__ = ["QuasiMonteCarlo", "causal_factor", "innovations", "normal_points", "second_moments", "stepped_once"]
 
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
 PRODUCT = 2**18  # multiplications that BLAS does on one thread, since replicas already run in threads
@@ -64,10 +64,6 @@ class QuasiMonteCarlo:
     seed: int
     threads: int | None = None
     steps: int | None = None
-
-    @property
-    def replicas(self) -> int:
-        return len(self.normals)
 
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int) -> LayerState:
         if self.neuron.reset_rule.counts and covariance.max() > OVERFLOW * size_of(self.neuron.threshold) ** 2:
@@ -150,10 +146,10 @@ def trajectories(
     blocks = (slice(start, start + BLOCK) for start in range(0, points, BLOCK))
     total = sum(_sums(population.of_points(part), mean, factor, normals[:, part], signs, run) for part in blocks) / points
     below, (potential, second, rate, square) = total[:, :steps].T, total[:, steps:].T
-    return unit**2 * (second - potential**2), unit * potential, rate, _second_moments(below, square)
+    return unit**2 * (second - potential**2), unit * potential, rate, second_moments(below, square)
 
 
-def _second_moments(sums: np.ndarray, square: np.ndarray) -> np.ndarray:
+def second_moments(sums: np.ndarray, square: np.ndarray) -> np.ndarray:
     """``M`` from means of ``S_s p_t``, or of ``S_s S_t`` over many steps, and its better known diagonal."""
     if len(square) > LONG:
         own = sums.diagonal()
