@@ -28,8 +28,9 @@ SHAPES = {
 }
 CLOSED = ["box", "triangular", "gaussian", "exponential"]
 OWN = sympy.exp(-K * X**2) * (1 + X)
+LONG = ("exponential", "fast_sigmoid")  # quadrature holds their gains below
 CASES = [
-    *((name, {}) for name in SHAPES),
+    *(pytest.param(name, {}, marks=[pytest.mark.slow] * (name in LONG)) for name in SHAPES),
     (OWN, {}),
     ("box", {"threshold": 0, "solve": "width"}),
     pytest.param("gaussian", {"threshold": 0, "solve": "width"}, marks=pytest.mark.slow),
