@@ -1,11 +1,8 @@
 """The command line, as a user meets it: tables, JSON, exit codes, files, Ctrl-C."""
 
 import json
-import shlex
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -223,53 +220,7 @@ def test_a_drive_from_a_file(varflow, tmp_path, suffix):
     assert result["curves"][0]["survival_per_input"] == pytest.approx(exact, rel=1e-12)
 
 
-# Ctrl-C: a real signal to a real process.
-
-INTERRUPTIBLE = """
-import signal, sys
-from pathlib import Path
-import varflow.experiment, varflow.simulation
-from varflow.cli import main
-
-real = varflow.simulation.simulate
-
-def simulate(networks, progress=False, **options):
-    def report(done, total):
-        if done >= {wanted}:
-            Path("go").touch()
-    if {wanted} == 0:
-        Path("go").touch()
-    return real(networks, progress=report, **options)
-
-varflow.experiment.simulate = varflow.simulation.simulate = sys.modules["varflow"].simulate = simulate
-sys.argv = ["varflow", *{arguments!r}]
-main()
-"""
-
-
-def interrupted(folder, wanted, line):
-    """Run a command and send SIGINT once ``wanted`` networks are finished."""
-    code = INTERRUPTIBLE.format(wanted=wanted, arguments=shlex.split(line))
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-W", "error", "-c", code], cwd=folder, **pipes) as process:
-        deadline = time.monotonic() + 60
-        while not (folder / "go").exists():
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_ctrl_c_before_the_first_network_writes_nothing(tmp_path):
-    line = "validate --threshold 0.5 --gain preserving --width 4000 --depth 1000 --repeats 50 --out results"
-    code, out, err = interrupted(tmp_path, 0, line)
-    assert (code, out) == (130, "")
-    assert err.strip() == "varflow: stopped after 0 of 50 networks; nothing is written, --resume continues"
-    assert [path.name for path in (tmp_path / "results").iterdir()] == ["blocks.sqlite"]
+# Ctrl-C; real signals to real processes: test_finished_work.
 
 
 def test_ctrl_c_elsewhere_ends_quietly(varflow, monkeypatch):

@@ -67,6 +67,15 @@ def simulate(networks, progress=False, **options):
     return real(networks, progress=lambda done, total: ready() if done >= 20 else None, **options)
 varflow.experiment.simulate = varflow.simulation.simulate = varflow.simulate = simulate
 """
+# The first weights of the first network are being drawn.
+STARTED = """
+from varflow.simulation.streams import Draws
+real = Draws.weights
+def weights(*arguments, **options):
+    ready()
+    return real(*arguments, **options)
+Draws.weights = weights
+"""
 # The judging of finished networks says when it begins, and takes a while.
 JUDGING = """
 import time, varflow.experiment
@@ -190,6 +199,9 @@ SCENARIOS = {
     ),
     "validate, hung up": Scenario(LONG, first=COUNTED, signals=[(HUP, 0.1)], stderr="gone"),
     "validate, Ctrl-C again and again": Scenario(LONG, first=COUNTED, signals=[(INT, 0.1), *[(INT, 0.04)] * 8, (TERM, 0.04)]),
+    "validate, Ctrl-C before the first network": Scenario(
+        "validate --threshold 0.5 --gain preserving --width 2000 --depth 1000 --repeats 50", first=STARTED, signals=[(INT, 0.0)]
+    ),
     "validate, terminated while judging": Scenario(EVERY["validate"], first=JUDGING, signals=[(TERM, 0.0), (INT, 0.05)]),
     "validate, Ctrl-C while saving": Scenario(EVERY["validate"], first=SAVING, signals=[(INT, 0.0), (INT, 0.05)]),
     "simulate, terminated": Scenario(LONG.replace("validate", "simulate") + " --json", first=COUNTED, signals=[(TERM, 0.1)]),
@@ -334,6 +346,12 @@ class TestSignals:
         assert {(folder / name).read_text() for name in WRITERS["validate"][1]} == {OLD}
         assert out.startswith("Experiment")
         assert re.search(r"stopped after \d+ of 5000 networks; these are judged, the older result stays, and --resume", err)
+
+    def test_ctrl_c_before_the_first_network_writes_nothing(self, runs):
+        code, out, err, folder = runs["validate, Ctrl-C before the first network"]
+        assert (code, out) == (128 + INT, "")
+        assert err.splitlines()[-1] == "varflow: stopped after 0 of 50 networks; nothing is written, --resume continues"
+        assert [path.name for path in (folder / "varflow-results").iterdir()] == ["blocks.sqlite"]
 
     @pytest.mark.parametrize(("name", "number"), [("terminated while judging", TERM), ("Ctrl-C while saving", INT)])
     def test_finished_networks_survive_a_signal_that_comes_later(self, runs, name, number):
