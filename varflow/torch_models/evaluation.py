@@ -185,7 +185,7 @@ class Evaluation:
     @through.register
     def _(self, operation: Source, below: Sequence[Signal], node: Node) -> Signal | None:
         name = operation.name
-        return self.spikes.get(name) if name not in self.trace.fed else self.of_weights(name)
+        return self.spikes.get(name) if name in self.spikes or name not in self.trace.fed else self.of_weights(name)
 
     @through.register
     def _(self, operation: Sum, below: Sequence[Signal], node: Node) -> Signal | None:

@@ -179,7 +179,7 @@ def _audited(
         layer.neuron_name,
         layer.neuron,
         seen.width,
-        math.hypot(*(scaling or gains).values()),
+        math.hypot(*(scaling or gains).values()) if gains or layer.spiking.entry is None else layer.spiking.entry.gain,
         own.bias_std,
         own.bias_mean,
         float(seen.firing_rate[half].mean()),

@@ -257,7 +257,8 @@ class _Walk:
         spiking = self.spiking[name][1]
         own = [] if spiking.neuron is not None else [f"{name} {spiking.reason}"]
         if spiking.entry is not None:
-            return tuple(own)
+            doubled = sorted(node.sources.intersection(self.weights))
+            return (*own, *(f"{name} receives the currents of {source} through weights of its own" for source in doubled))
         return (*own, *node.unknown, *_not_gaussian(node, self.weights))
 
     def result(self) -> Trace:
@@ -300,7 +301,7 @@ class _Walk:
         """Notes on what did not run."""
         ran = {layer.module for layer in self.layers}
         idle = [name for name in self.weights if name not in self.fed]
-        idle += [name for name, (module, _) in self.spiking.items() if module not in ran]
+        idle += [name for name, (module, _) in self.spiking.items() if module not in ran | self.inside]
         return [f"did not run in this forward pass: {', '.join(idle)}"] if idle else []
 
     def _steps(self) -> int:
