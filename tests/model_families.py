@@ -263,6 +263,7 @@ ZOO = {
     "sew_resnet18": ("sew_resnet", {"cnf": "ADD"}),
     "ms_resnet18": ("ms_resnet", {}),
     "spiking_resnet18": ("spiking_resnet", {}),
+    "spiking_vgg11_bn": ("spiking_vgg", {}),
 }
 COLOURS = images(16, 32, 3)
 

@@ -93,9 +93,9 @@ def _stepping(model: Any, inputs: Any, steps: int | None, neurons: Neurons | Non
 
 
 def planned_gains(traced: Trace) -> list[float]:
-    """The gains that ``init_model`` would set in a plain chain."""
+    """The gains that ``init_model`` would set in a plain chain, of maps before they are scaled."""
     planner = Planner(traced, *BY_DEFAULT)
-    planner.plan()
+    planner.plan(to_be_scaled=_has_maps(traced))
     return planner.gains
 
 
