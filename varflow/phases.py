@@ -100,7 +100,7 @@ def _thresholds(value: Any) -> list[Any]:
     listed = _listed(value)
     if not any(map(over_neurons, listed)):
         return np.unique(scale("threshold", value)).tolist()
-    found = sorted({one_threshold(theta) for theta in listed}, key=mean_of)
+    found = sorted(dict.fromkeys(map(one_threshold, listed)), key=mean_of)
     for below, theta in pairwise(found):
         if mean_of(theta) == mean_of(below):
             rule = f"has the mean of {written(below)}, so that they share a place on the axis: give them in two calls"
