@@ -48,8 +48,8 @@ class Monitor(TrainingHistory):
     and at all; ``variance`` of the membranes at the spike test over neurons, in the second half of the steps, for layers whose
     equations are known. They are those of an audit at that moment.
 
-    **Cost**: a measurement takes 1.1 to 1.4 times as long as a plain forward pass of the batch of at least 50 ms, twice as long
-    as one of 10 ms, and half to all of a training step of the same batch (``docs/monitoring.md``).
+    **Cost**: a measurement takes 1.2 to 1.5 times as long as a plain forward pass of the batch of at least 50 ms, 2.3 times as
+    long as one of 10 ms, and 0.5 to 1.2 times as long as a training step of the same batch (``docs/monitoring.md``).
 
     ``monitor.log(writer)`` sends new measurements to a TensorBoard or Weights & Biases writer, ``monitor.to_csv(path)`` writes
     all, ``monitor.plot()`` shows them, ``monitor.scalars`` is the last one. As a callback of Lightning, with a model ``net`` in
