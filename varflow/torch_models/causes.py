@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from varflow.torch_models.filling import planned_gains
 from varflow.torch_models.graph import INPUT
 from varflow.torch_models.inputs import by_step
 from varflow.torch_models.layer_gains import RATE, deep_layer, layer_gain, run_deep
-from varflow.torch_models.prediction import LIVE_RATE, Expected, predict, uncovered
+from varflow.torch_models.prediction import LIVE_RATE, Expected, at_infinite_width, predict, uncovered
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import Moments, border, together
 
@@ -35,7 +36,8 @@ def diagnosed(
 
     ``rates`` are measured, ``needed`` the gains of :func:`needed_gains`.
     """
-    covered, survival = predicted.plain, predicted.survival[silent]
+    covered = not predicted.restarted and not any(map(math.isnan, predicted.rate[: silent + 1]))
+    survival = predicted.survival[silent]
     if any(each.driven and not any(bool(x.any()) for x in each.weight_inputs) for each in trace.layers):
         return "dead input", None
     if trace.layers[silent].driven and _ends(trace.layers[silent]):
@@ -48,10 +50,11 @@ def diagnosed(
         return "normalisation", None
     moments = [together([used[name] for name in each.names]) for each in trace.layers]
     gains = [each.gain for each in moments]
-    if covered and _lives(trace, moments, silent):
-        cause = "leak or reset" if _survives_without_memory(trace, moments) else "finite width"
+    if covered and predicted.plain and _lives(trace, used, silent):
+        cause = "leak or reset" if _survives_without_memory(trace, used) else "finite width"
         return cause, to_mend(rates, gains, needed, silent)
-    if covered and _lives(trace, [replace(each, bias_std=0.0, bias_mean=0.0) for each in moments], silent):
+    unbiased = {name: replace(each, bias_std=0.0, bias_mean=0.0) for name, each in used.items()}
+    if covered and unbiased != used and _lives(trace, unbiased, silent):
         return "bias", to_mend(rates, gains, needed, silent)
     neuron, gain = trace.layers[silent].neuron, gains[silent] / _border(trace.layers[silent])
     if trace.layers[silent].driven:
@@ -71,16 +74,16 @@ def _ends(layer: TracedLayer) -> bool:
     return not any(bool(x[late_steps(len(x))].any()) for x in given)
 
 
-def _lives(trace: Trace, moments: Sequence[Moments], index: int) -> bool:
+def _lives(trace: Trace, used: Mapping[str, Moments], index: int) -> bool:
     """Whether a layer is predicted to spike late at infinite width."""
     above = replace(trace, layers=trace.layers[: index + 1])
-    return float(predict(above, moments[: index + 1], infinite=True).late_rates.mean(0)[index]) > LIVE_RATE
+    return float(at_infinite_width(above, used)[0].late_rates.mean(0)[index]) > LIVE_RATE
 
 
-def _survives_without_memory(trace: Trace, moments: Sequence[Moments]) -> bool:
+def _survives_without_memory(trace: Trace, used: Mapping[str, Moments]) -> bool:
     """Whether at these widths the last layer would mostly spike with memoryless neurons, but mostly does not with these."""
     memoryless = [replace(layer, spiking=replace(layer.spiking, neuron=_memoryless(layer.neuron))) for layer in trace.layers]
-    rates = [predict(each, moments).survival[-1] for each in (trace, replace(trace, layers=memoryless))]
+    rates = [predict(each, used).survival[-1] for each in (trace, replace(trace, layers=memoryless))]
     return rates[0] < 0.5 < rates[1]
 
 

@@ -16,7 +16,7 @@ from varflow.model.neurons import Neuron
 from varflow.results import LayerPlan, late_steps
 from varflow.theory.roots import first_to_hold
 from varflow.torch_models.layer_gains import LOWEST, RATE, Deep, deep_layer, highest_rate, layer_gain, reach, run_deep
-from varflow.torch_models.prediction import Prediction, input_moments, predict, uncovered
+from varflow.torch_models.prediction import Prediction, at_infinite_width, input_moments, plain, predict, uncovered
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import Moments, border
 
@@ -160,8 +160,9 @@ class Planner:
             raise DomainError("inputs", f"those of {layer.name}", f"cannot drive it to its rate: {error}") from None
 
     def predict(self) -> Prediction:
-        rows = zip(self.fans, self.gains, strict=True)
-        return predict(self.trace, [Moments(fan, gain / math.sqrt(fan)) for fan, gain in rows])
+        rows = zip(self.trace.layers, self.fans, self.gains, strict=True)
+        moments = {layer.name: Moments(fan, gain / math.sqrt(fan)) for layer, fan, gain in rows}
+        return predict(self.trace, moments) if plain(self.trace) else at_infinite_width(self.trace, moments)[0]
 
     def _correct(self, predicted: Prediction) -> bool:
         """Correct the gains once towards the wanted rate at these widths; whether anything changed."""

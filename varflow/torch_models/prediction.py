@@ -7,45 +7,57 @@ width (``evaluation``).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from varflow.model.drives import inputs
+from varflow.model.layers import BatchNorm, Linear, Spike
+from varflow.model.network import Network
+from varflow.model.signals import Layer
 from varflow.results import late_steps
+from varflow.simulation.run import simulate
 from varflow.theory.flow.signals import Grid
 from varflow.theory.in_time.responses import LayerState
-from varflow.torch_models.evaluation import Evaluation
+from varflow.torch_models.evaluation import LEAST_GAIN, Evaluation
 from varflow.torch_models.graph import INPUT
 from varflow.torch_models.inputs import by_step, some
-from varflow.torch_models.population import Response, respond
 from varflow.torch_models.traced import Trace, TracedLayer
-from varflow.torch_models.wiring import Moments, covariance_between, currents_from, why_not_covered, width_and_sites
+from varflow.torch_models.wiring import Moments, why_not_covered
 
-__all__ = ["LIVE_RATE", "Expected", "Prediction", "expected", "input_moments", "plain", "predict", "uncovered"]
+__all__ = [
+    "LIVE_RATE",
+    "Expected",
+    "Prediction",
+    "at_infinite_width",
+    "expected",
+    "input_moments",
+    "plain",
+    "predict",
+    "uncovered",
+]
 
 LIVE_RATE = 0.015  # predicted late rate above which a layer is alive: stable layers have more, dying ones fall below
-POINTS = 2**15  # neurons drawn per layer, over all populations
-MOST_FACTORED = 2**31  # populations × sites × steps³, the cost of factoring covariances
-MAPS, MOST_POINTS = 32, 2**22  # populations for feature maps, which vary more, up to this total number of neurons
+POINTS = 2**15  # neurons drawn per layer, over all networks
 MOST_INPUTS, FEW_INPUTS = 64, 8  # inputs of a batch that are used; at infinite width, where each needs many neurons
-MOST_SITES = 1024  # sites of a map up to which they are correlated
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Means over populations: ``firing_rate``, ``variance``, ``mean``, shape (depth, steps); ``late_rates`` of each population,
-    shape (populations, depth); ``survival``, the fraction of populations that spike late, shape (depth,)."""
+    """Means over networks and inputs: ``firing_rate``, ``variance``, shape (depth, steps); ``late_rates`` of each network (at
+    infinite width, of each input), shape (networks, depth).
+    """
 
     firing_rate: np.ndarray
     variance: np.ndarray
-    mean: np.ndarray
     late_rates: np.ndarray
 
     @property
     def survival(self) -> np.ndarray:
+        """The fraction of networks that spike late, shape (depth,)."""
         return (self.late_rates > 0).mean(0)
 
 
@@ -92,26 +104,43 @@ class Expected:
 
 def expected(trace: Trace, moments: Mapping[str, Moments]) -> Expected:
     """The prediction of a model from the moments of its weight modules; those without moments are unknown."""
-    if plain(trace) and all(layer.name in moments for layer in trace.layers):
-        found = predict(trace, [moments[layer.name] for layer in trace.layers])
-        variance = found.variance[:, late_steps(trace.steps)].mean(1)
-        columns = (found.late_rates.mean(0), found.late_rates.std(0), variance, found.survival)
-        return Expected(*(column.tolist() for column in columns), plain=True)
+    at_width = plain(trace) and all(layer.name in moments for layer in trace.layers) and _any_input(trace)
+    if at_width:
+        found, restarted = predict(trace, moments), ()
+    else:
+        found, restarted = at_infinite_width(trace, moments)
+    late, unknown = late_steps(trace.steps), np.isnan(found.late_rates).any(axis=0)
+    alive = found.late_rates > (0 if at_width else LIVE_RATE)
+    columns = (
+        found.late_rates.mean(0),
+        found.late_rates.std(0) if at_width else np.full(found.late_rates.shape[1], math.nan),
+        found.variance[:, late].mean(1),
+        np.where(unknown, math.nan, alive.mean(0)),
+    )
+    return Expected(*(column.tolist() for column in columns), plain=at_width, restarted=restarted)
+
+
+def at_infinite_width(trace: Trace, moments: Mapping[str, Moments]) -> tuple[Prediction, tuple[str, ...]]:
+    """The prediction by ``evaluation``, NaN where theory does not know a layer; and the weight modules whose inputs theory does
+    not know and took as they were.
+    """
     evaluation = Evaluation(trace, moments, FEW_INPUTS)
-    rows = [_late(state, trace.steps) for state in evaluation.states()]
-    rate, variance, survival = zip(*rows, strict=True)
-    return Expected(list(rate), [math.nan] * len(rows), list(variance), list(survival), False, tuple(evaluation.restarted))
+    columns = [_of_layer(state, trace.steps) for state in evaluation.states()]
+    inputs = max(len(late) for *_, late in columns)
+    rate, variance, late = zip(*columns, strict=True)
+    rates = np.stack([np.broadcast_to(each.mean() if len(each) != inputs else each, inputs) for each in late], axis=1)
+    return Prediction(np.stack(rate), np.stack(variance), rates), tuple(evaluation.restarted)
 
 
-def _late(found: tuple[LayerState, Grid] | None, steps: int) -> tuple[float, float, float]:
-    """Late rate, late variance over neurons and positions, and the fraction of inputs that fire late."""
+def _of_layer(found: tuple[LayerState, Grid] | None, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rate and variance over neurons and positions at every step, and the late rate of every input."""
     if found is None:
-        return math.nan, math.nan, math.nan
+        return np.full(steps, math.nan), np.full(steps, math.nan), np.full(1, math.nan)
     state, grid = found
-    late, shape = late_steps(steps), (-1, grid.positions, grid.steps)
-    rates = state.firing_rate.reshape(len(state.firing_rate), *shape)[..., late].mean(axis=(0, 2, 3))
-    variance, mean = (values.reshape(shape)[..., late] for values in (state.variance, state.potential_mean))
-    return float(rates.mean()), float(variance.mean() + mean.var(axis=1).mean()), float((rates > LIVE_RATE).mean())
+    shape = (-1, grid.positions, steps)
+    rates = state.firing_rate.reshape(len(state.firing_rate), *shape).mean(axis=(0, 2))
+    variance, mean = (values.reshape(shape) for values in (state.variance, state.potential_mean))
+    return rates.mean(0), variance.mean((0, 1)) + mean.var(axis=1).mean(0), rates[:, late_steps(steps)].mean(1)
 
 
 def plain(trace: Trace) -> bool:
@@ -133,12 +162,6 @@ def input_moments(layer: TracedLayer, steps: int, most: int = MOST_INPUTS) -> tu
     return products, means
 
 
-def _input_across(layer: TracedLayer) -> Any:
-    """Second moments between the sites of the input, averaged over channels and steps, shape (inputs, sites, sites)."""
-    x = _given(layer, MOST_INPUTS).flatten(3)
-    return torch.einsum("tbcu,tbcv->buv", x, x) / (x.shape[0] * x.shape[2])
-
-
 def _given(layer: TracedLayer, most: int) -> Any:
     """The input of an input-driven layer, shape (steps or 1, inputs, features) or (…, channels, *sites); some inputs of a large
     batch.
@@ -146,75 +169,34 @@ def _given(layer: TracedLayer, most: int) -> Any:
     return some(by_step(layer), most).double()
 
 
-def predict(trace: Trace, moments: Sequence[Moments], *, infinite: bool = False, seed: int = 0) -> Prediction:
-    """Layer by layer, each from the predicted moments of the one below it.
+def _any_input(trace: Trace) -> bool:
+    return any(bool(x.any()) for layer in trace.layers for x in layer.weight_inputs)
 
-    Parameters
-    ----------
-    trace : Trace
-        A plain chain, see :func:`uncovered`.
-    moments : sequence of Moments
-        Of every layer's weights.
-    infinite : bool
-        Infinite width instead of the layers' own, for a few of the inputs.
-    seed : int
 
-    Notes
-    -----
-    **Assumes** independent weights. Exact in distribution for dense layers and single inputs. In a convolution, currents of two
-    sites are taken to have the same correlation at all steps (on maps of more than ``MOST_SITES`` sites they are independent);
-    this affects the spread with few channels, not means with many.
+def predict(trace: Trace, moments: Mapping[str, Moments], *, seed: int = 0) -> Prediction:
+    """A chain of dense layers at its own width, exactly in distribution: networks drawn anew without weight matrices (the
+    conditional engine of :func:`varflow.simulate`).
     """
-    device = trace.layers[0].weights[0].weight.device
-    generator = torch.Generator(device).manual_seed(seed)
-    found: dict[str, Response] = {}
-    rows: list[tuple[Any, ...]] = []
-    most = FEW_INPUTS if infinite else MOST_INPUTS
-    drives = {layer.neuron_name: input_moments(layer, trace.steps, most) for layer in trace.layers if layer.driven}
-    populations = _populations(trace, next(iter(drives.values()))[0].shape[0], infinite)
-    for layer, moment in zip(trace.layers, moments, strict=True):
-        if layer.driven:
-            below = [_repeated(values, populations) for values in drives[layer.neuron_name]]
-        else:
-            below = [found[layer.sources[0]].coincidences, found[layer.sources[0]].rate]
-        weight = layer.weights[0]
-        covariance, mean = currents_from(weight, moment, *below)
-        width, sites = width_and_sites(weight, layer.current_shape)
-        size = max(POINTS // (populations * math.prod(sites)), 64) if infinite else width
-        between = None
-        if sites and not infinite and math.prod(sites) <= MOST_SITES:
-            across = _repeated(_input_across(layer), populations) if layer.driven else found[layer.sources[0]].across
-            input_sites = layer.input_shape[-len(sites) :]
-            between = None if across is None else covariance_between(weight, moment, across, input_sites)
-        response = found[layer.neuron_name] = respond(layer.neuron, covariance, mean, size, generator, between=between)
-        rows.append(_summary(response))
-    rate, variance, mean, late_rates = (torch.stack(values).cpu().numpy() for values in zip(*rows, strict=True))
-    return Prediction(rate, variance, mean, late_rates.T)
+    x = _rows(trace)
+    unit = float(np.sqrt(np.mean(x**2)))
+    layers: list[Layer] = []
+    for layer in trace.layers:
+        own = moments[layer.name]
+        gain = max(own.gain, LEAST_GAIN) * (unit if layer.driven else 1.0)
+        mean_gain = own.fan_in * own.weight_mean * (unit if layer.driven else 1.0)
+        layers.append(Linear(layer.weights[0].out_features, gain=gain, mean_gain=mean_gain, bias_std=own.bias_std))
+        layers.append(BatchNorm(1.0, own.bias_mean, (0.0, 1.0), 0.0))  # adds the mean of the biases
+        layers.append(Spike(layer.neuron))
+    network = Network(layers=layers, steps=trace.steps, drive=inputs(x / unit))
+    repeats = len(x) * max(POINTS // int(network.widths.max()) // len(x), 1)
+    found = simulate(network, repeats=repeats, seed=seed, engine="conditional", coincidences=False)
+    rate, variance = (values.reshape(repeats, network.depth, -1) for values in (found.firing_rate, found.variance))
+    return Prediction(rate.mean(0), variance.mean(0), rate[..., late_steps(trace.steps)].mean(-1))
 
 
-def _populations(trace: Trace, inputs: int, infinite: bool) -> int:
-    """Number of populations: a multiple of the inputs, within the limits on points and on the cost of factoring."""
-    if infinite:
-        return inputs
-    sizes = [width_and_sites(layer.weights[0], layer.current_shape) for layer in trace.layers]
-    largest = max(width * math.prod(sites) for width, sites in sizes)
-    wanted = POINTS // largest
-    if any(sites for _, sites in sizes):
-        wanted = max(wanted, min(MAPS, MOST_POINTS // largest))
-    wanted = min(wanted, MOST_FACTORED // (max(math.prod(sites) for _, sites in sizes) * trace.steps**3))
-    return inputs * max(wanted // inputs, 1)
-
-
-def _repeated(values: Any, populations: int) -> Any:
-    return values.repeat(populations // values.shape[0], *([1] * (values.dim() - 1)))
-
-
-def _summary(response: Response) -> tuple[Any, Any, Any, Any]:
-    """Means over populations and sites, and each population's late rate; the variance is about the mean of the layer."""
-    sites = tuple(range(1, response.rate.dim() - 1))
-    over = (0, *sites)
-    rates = response.rate.mean(sites) if sites else response.rate
-    variance = response.variance.mean(over)
-    if sites:
-        variance = variance + response.mean.var(sites, correction=0).mean(0)
-    return response.rate.mean(over), variance, response.mean.mean(over), rates[:, late_steps(rates.shape[-1])].mean(-1)
+def _rows(trace: Trace) -> np.ndarray:
+    """Inputs of a chain of dense layers, shape (inputs, features) or (inputs, steps, features)."""
+    x = some(by_step(trace.layers[0]), MOST_INPUTS).double().cpu().numpy()
+    x = x.reshape(*x.shape[:2], -1, x.shape[-1])
+    x = x.transpose(1, 2, 0, 3).reshape(-1, len(x), x.shape[-1])  # rows of an input count as inputs
+    return x[:, 0] if x.shape[1] == 1 else x

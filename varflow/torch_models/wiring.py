@@ -20,12 +20,10 @@ from varflow.theory.flow.signals import Window
 __all__ = [
     "Moments",
     "border",
-    "covariance_between",
     "currents_from",
     "measured",
     "together",
     "why_not_covered",
-    "width_and_sites",
     "window_of",
 ]
 
@@ -69,13 +67,6 @@ def _spread(tensor: Any) -> tuple[float, float]:
     return math.sqrt(float(variance)), float(mean)
 
 
-def width_and_sites(weight: Any, current_shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """Neurons at one site of a layer, and the shape of its map: ``()`` for a dense layer."""
-    if hasattr(weight, "out_features"):
-        return weight.out_features, ()
-    return weight.out_channels, tuple(current_shape[-len(weight.kernel_size) :])
-
-
 def why_not_covered(weight: Any) -> str | None:
     """Why moments do not describe a weight layer; None if they do."""
     if getattr(weight, "transposed", False):
@@ -100,20 +91,6 @@ def currents_from(weight: Any, moments: Moments, coincidences: Any, rate: Any) -
         M, r = _over_sites(weight, coincidences), _over_sites(weight, rate)
     covariance = moments.fan_in * moments.weight_std**2 * M + moments.bias_std**2
     return covariance, moments.fan_in * moments.weight_mean * r + moments.bias_mean
-
-
-def covariance_between(weight: Any, moments: Moments, across: Any, input_sites: tuple[int, ...]) -> Any:
-    """Covariance of a convolution's currents between sites, shape (R, sites, sites), from the second moments between the sites
-    below, summed over kernel taps.
-    """
-    taps = math.prod(weight.kernel_size)
-    one_hot = torch.eye(taps, dtype=torch.float64).reshape(taps, 1, *weight.kernel_size)
-    numbered = torch.arange(1, math.prod(input_sites) + 1, dtype=torch.float64).reshape(1, 1, *input_sites)
-    met = _conv(weight)(numbered, one_hot, None, weight.stride, weight.padding, weight.dilation)
-    met = met.flatten(2)[0].round().long().to(across.device)  # (taps, sites): the input site, from 1; 0 in the padding
-    padded = torch.nn.functional.pad(across, (1, 0, 1, 0))
-    mean = sum(padded[:, below][:, :, below] for below in met) / taps
-    return moments.fan_in * moments.weight_std**2 * mean + moments.bias_std**2
 
 
 def window_of(weight: Any) -> Window:

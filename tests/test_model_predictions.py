@@ -1,0 +1,190 @@
+"""Predictions of user models of many structures, against the same models drawn anew; those of other gains are rejected."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+snntorch = pytest.importorskip("snntorch")
+
+from torch import nn  # noqa: E402
+
+from varflow.torch_models.prediction import at_infinite_width  # noqa: E402
+from varflow.torch_models.refine import late_rates  # noqa: E402
+from varflow.torch_models.walker import trace  # noqa: E402
+from varflow.torch_models.wiring import measured  # noqa: E402
+
+STEPS, NETWORKS, WIDTH = 5, 12, 300
+BIAS = 0.04  # relative, of infinite width for networks of this width and number
+
+
+def leaky():
+    return snntorch.Leaky(0.5, init_hidden=True)
+
+
+class Dense(nn.Module):
+    """Three dense branches after a first layer, joined in the way of a subclass."""
+
+    gain, extra = 2.6, 0
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.zeroth = nn.Linear(64, WIDTH), leaky()
+        self.weights = nn.ModuleList(nn.Linear(WIDTH + self.extra * l, WIDTH) for l in range(3))
+        self.neurons = nn.ModuleList(leaky() for _ in self.weights)
+
+    def branches(self):
+        return zip(self.weights, self.neurons, strict=True)
+
+    def forward(self, x):
+        for module in self.modules():
+            if isinstance(module, snntorch.Leaky):
+                module.reset_mem()
+        for _ in range(STEPS):
+            out = self.step(x)
+        return out
+
+
+class Added(Dense):
+    def step(self, x):
+        spikes = self.zeroth(self.first(x))
+        for weight, neuron in self.branches():
+            spikes = spikes + neuron(weight(spikes))
+        return spikes
+
+
+class Membranes(Dense):
+    gain = 2.0
+
+    def step(self, x):
+        currents = self.first(x)
+        for weight, neuron in self.branches():
+            currents = 0.8 * currents + weight(neuron(currents))
+        return self.zeroth(currents)
+
+
+class Inhibited(Dense):
+    gain = 3.2
+
+    def step(self, x):
+        spikes = self.zeroth(self.first(x))
+        for weight, neuron in self.branches():
+            spikes = spikes * (1 - neuron(weight(spikes)))
+        return spikes
+
+
+class Concatenated(Dense):
+    extra = WIDTH
+
+    def step(self, x):
+        spikes = self.zeroth(self.first(x))
+        for weight, neuron in self.branches():
+            spikes = torch.cat([spikes, neuron(weight(spikes))], 1)
+        return spikes
+
+
+class Normalised(Dense):
+    def __init__(self, norm, train=True):
+        super().__init__()
+        self.norms = nn.ModuleList(norm(WIDTH) for _ in self.weights)
+        for each in self.norms:
+            nn.init.constant_(each.weight, 1.3)
+        self.train(train)
+
+    def step(self, x):
+        spikes = self.zeroth(self.first(x))
+        for norm, (weight, neuron) in zip(self.norms, self.branches(), strict=True):
+            spikes = neuron(norm(weight(spikes)))
+        return spikes
+
+
+class Fed(Dense):
+    """Recurrent weights in the forward."""
+
+    def forward(self, x):
+        self.zeroth.reset_mem()
+        spikes = torch.zeros(len(x), WIDTH)
+        for _ in range(STEPS):
+            spikes = self.zeroth(self.first(x) + self.weights[0](spikes))
+        return spikes
+
+
+class Maps(nn.Module):
+    gain = 2.6
+
+    def __init__(self, *between, size=3):
+        super().__init__()
+        channels, layers = [size, 48, 48, 48], []
+        for l, other in enumerate((*between, nn.Identity())):
+            stride = 2 if isinstance(other, nn.Identity) and l < len(between) else 1
+            layers += [nn.Conv2d(channels[l], channels[l + 1], 3, stride, padding=1), leaky(), other]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        for module in self.layers:
+            if isinstance(module, snntorch.Leaky):
+                module.reset_mem()
+        for _ in range(STEPS):
+            out = self.layers(x)
+        return out
+
+
+def vectors():
+    return torch.rand(16, 64, generator=torch.Generator().manual_seed(5))
+
+
+def images(side):
+    return torch.rand(4, 3, side, side, generator=torch.Generator().manual_seed(5))
+
+
+STRUCTURES = {
+    "spikes added": (Added, vectors),
+    "membranes added": (Membranes, vectors),
+    "inhibited": (Inhibited, vectors),
+    "concatenated": (Concatenated, vectors),
+    "over the batch": (lambda: Normalised(nn.BatchNorm1d), vectors),
+    "running statistics": (lambda: Normalised(nn.BatchNorm1d, train=False), vectors),
+    "layer norm": (lambda: Normalised(nn.LayerNorm), vectors),
+    "recurrent": (Fed, vectors),
+    "pools": (lambda: Maps(nn.MaxPool2d(2), nn.AvgPool2d(2)), lambda: images(8)),
+    "strides": (lambda: Maps(nn.Identity(), nn.Identity()), lambda: images(12)),
+    "a large map": (lambda: Maps(nn.Identity()), lambda: images(20)),
+}
+
+
+def drawn(model, gain, seed):
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d)):
+                fan_in = module.weight[0].numel()
+                factor = 1.0 if fan_in > 64 else 2.0
+                module.weight.normal_(0, factor * gain / math.sqrt(fan_in), generator=generator)
+                module.bias.normal_(0, 0.1, generator=generator)
+    return model
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_predictions_are_the_mean_of_networks_drawn_anew(structure):
+    """Four standard errors and 4 %; weights 60 % stronger are rejected."""
+    make, data = STRUCTURES[structure]
+    model, x = make(), data()
+    rates, predicted, other = [], [], []
+    for seed in range(NETWORKS):
+        traced = trace(drawn(model, model.gain, seed), x)
+        assert not any(layer.unknown for layer in traced.layers)
+        now = late_rates(model, x, None, traced)
+        rates.append([now[layer.neuron_name].mean() for layer in traced.layers])
+        if seed < 2:
+            moments = {name: measured(w) for layer in traced.layers for name, w in zip(layer.names, layer.weights, strict=True)}
+            stronger = {name: replace(own, weight_std=1.6 * own.weight_std) for name, own in moments.items()}
+            predicted.append(at_infinite_width(traced, moments)[0].late_rates.mean(0))
+            other.append(at_infinite_width(traced, stronger)[0].late_rates.mean(0))
+    mean, error = np.mean(rates, axis=0), np.std(rates, axis=0, ddof=1) / math.sqrt(NETWORKS)
+    off, off_if_stronger = (np.abs(np.mean(each, axis=0) - mean) for each in (predicted, other))
+    tolerance = 4 * error + BIAS * mean
+    assert np.all(off < tolerance), (off / tolerance).round(2)
+    if not isinstance(model, Normalised) or structure == "running statistics":  # else the scale of weights has no effect
+        assert np.any(off_if_stronger > tolerance), (off_if_stronger / tolerance).round(2)
