@@ -17,10 +17,8 @@ snntorch = pytest.importorskip("snntorch")
 from varflow.torch_models.filling import fill  # noqa: E402
 from varflow.torch_models.layer_gains import deep_layer  # noqa: E402
 from varflow.torch_models.planner import Planner  # noqa: E402
-from varflow.torch_models.precision import in_full_precision  # noqa: E402
-from varflow.torch_models.refusals import checked, watched  # noqa: E402
+from varflow.torch_models.refusals import followed  # noqa: E402
 from varflow.torch_models.walker import trace  # noqa: E402
-from varflow.torch_models.watch import Recorder  # noqa: E402
 
 WIDTH, DEPTH, STEPS, BATCH = size((512, 50, 12, 64), (20, 3, 4, 4))
 BIG_WIDTH, BIG_DEPTH = size((1414, 50), (20, 3))  # 1e8 parameters
@@ -82,13 +80,8 @@ def test_watching_over_the_forward_pass(benchmark, clock):
         with torch.no_grad():
             model(x)
 
-    def watch():
-        recorder = Recorder()
-        watched(model, x, None, in_full_precision(recorder))
-        checked(recorder, [])
-
-    found = {}
-    benchmark.pedantic(lambda: found.update(least(clock, ROUNDS, forward=forward, watch=watch)), rounds=1)
+    found, calls = {}, {"forward": forward, "watch": lambda: followed(model, x, None)}
+    benchmark.pedantic(lambda: found.update(least(clock, ROUNDS, **calls)), rounds=1)
     benchmark.extra_info[f"watching / forward pass, {clock.name}"] = found["watch"] / found["forward"]
 
 
@@ -124,7 +117,7 @@ def test_initialising_over_a_bare_normal(benchmark, clock):
 
     calls = {
         "normal": normal,
-        "filling": lambda: fill(traced, list(plan.layers), None),
+        "filling": lambda: fill(list(model.weights), list(plan.layers), None),
         "planning": lambda: Planner(traced, "firing_rate", 0.2, False).plan(),
         "meeting": meet,
         "tracing": lambda: trace(model, x),

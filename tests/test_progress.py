@@ -17,7 +17,7 @@ def network(**options):
 
 
 def audited(through, **options):
-    """Of a model called step by step; the theory covers a plain chain, and networks are drawn anew for another."""
+    """Of a model called step by step."""
     torch, snntorch = pytest.importorskip("torch"), pytest.importorskip("snntorch")
     torch.manual_seed(0)
     body = [m for _ in range(2) for m in (torch.nn.Linear(8, 8), *through(torch), snntorch.Leaky(0.5, init_hidden=True))]
@@ -38,7 +38,7 @@ CALLS = {
     "lookup": lambda **options: vf.lookup(neuron=vf.Neuron(1.0, decay=0.5), rate=0.4, steps=4, depth=8, fan_in=10, **options),
     "critical gain": lambda **options: vf.temporal_critical_gain(RESETTING, steps=4, depth=10, **FEW, **options),
     "audit": lambda **options: audited(lambda torch: [], **options),
-    "audit by networks drawn anew": lambda **options: audited(lambda torch: [torch.nn.LayerNorm(8)], **options),
+    "audit of a normalised model": lambda **options: audited(lambda torch: [torch.nn.LayerNorm(8)], **options),
 }
 
 

@@ -174,7 +174,7 @@ def _any_input(trace: Trace) -> bool:
 
 
 def predict(trace: Trace, moments: Mapping[str, Moments], *, seed: int = 0) -> Prediction:
-    """A chain of dense layers at its own width, exactly in distribution: networks drawn anew without weight matrices (the
+    """A chain of dense layers at its own width, exactly in distribution: networks simulated without weight matrices (the
     conditional engine of :func:`varflow.simulate`).
     """
     x = _rows(trace)
