@@ -116,7 +116,7 @@ class Maps(nn.Module):
 
     def __init__(self, *between, size=3):
         super().__init__()
-        channels, layers = [size, 48, 48, 48], []
+        channels, layers = [size, 48, 48, 48, 48], []
         for l, other in enumerate((*between, nn.Identity())):
             stride = 2 if isinstance(other, nn.Identity) and l < len(between) else 1
             layers += [nn.Conv2d(channels[l], channels[l + 1], 3, stride, padding=1), leaky(), other]
@@ -131,12 +131,27 @@ class Maps(nn.Module):
         return out
 
 
+class NormalisedMaps(Maps):
+    """Down to a single position, which only the batch tells apart."""
+
+    def __init__(self):
+        super().__init__(nn.Identity(), nn.Identity(), nn.Identity())
+        self.layers = nn.Sequential(*(part for layer in self.layers for part in self._normalised(layer)))
+
+    @staticmethod
+    def _normalised(layer):
+        if not isinstance(layer, nn.Conv2d):
+            return [layer]
+        layer.stride = (2, 2)
+        return [layer, nn.BatchNorm2d(layer.out_channels)]
+
+
 def vectors():
     return torch.rand(16, 64, generator=torch.Generator().manual_seed(5))
 
 
-def images(side):
-    return torch.rand(4, 3, side, side, generator=torch.Generator().manual_seed(5))
+def images(side, batch=4):
+    return torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(5))
 
 
 STRUCTURES = {
@@ -145,6 +160,7 @@ STRUCTURES = {
     "inhibited": (Inhibited, vectors),
     "concatenated": (Concatenated, vectors),
     "over the batch": (lambda: Normalised(nn.BatchNorm1d), vectors),
+    "maps over the batch": (NormalisedMaps, lambda: images(12, batch=32)),
     "running statistics": (lambda: Normalised(nn.BatchNorm1d, train=False), vectors),
     "layer norm": (lambda: Normalised(nn.LayerNorm), vectors),
     "recurrent": (Fed, vectors),
@@ -186,5 +202,5 @@ def test_predictions_are_the_mean_of_networks_drawn_anew(structure):
     off, off_if_stronger = (np.abs(np.mean(each, axis=0) - mean) for each in (predicted, other))
     tolerance = 4 * error + BIAS * mean
     assert np.all(off < tolerance), (off / tolerance).round(2)
-    if not isinstance(model, Normalised) or structure == "running statistics":  # else the scale of weights has no effect
+    if structure not in ("over the batch", "layer norm", "maps over the batch"):  # where the scale of weights has no effect
         assert np.any(off_if_stronger > tolerance), (off_if_stronger / tolerance).round(2)

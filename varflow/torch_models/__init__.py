@@ -1,7 +1,7 @@
-"""A user's torch model: traced in one forward pass, initialised, audited.
+"""A user's torch model: read in one forward pass, predicted, audited, initialised, monitored.
 
-``walker`` finds which neuron follows which weight layer (``traced``, ``provenance``, ``library_neurons``), ``watch`` records
-membranes and spikes, ``refusals`` raises for models that cannot be traced; ``prediction`` predicts every layer (``wiring``,
-``population``, ``redraw``), ``planner`` chooses gains (``layer_gains``). Users call ``initialise`` and ``audit``, which load
-torch with ``filling`` and ``report``.
+``walker`` finds which neuron follows which weights by which operations (``graph``, ``provenance``, ``library_neurons``,
+``passes``), ``watch`` measures membranes and spikes. ``evaluation`` sends moments of signals through the graph by the theory
+of ``vf.layers``; ``prediction`` predicts every layer, ``planner`` chooses gains (``layer_gains``), ``refine`` scales what was
+drawn. Users call ``initialise``, ``audit`` and ``monitor``, which load torch with ``filling`` and ``report``.
 """

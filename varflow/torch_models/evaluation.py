@@ -15,8 +15,8 @@ import numpy as np
 
 from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Spike
 from varflow.theory.flow.neurons import Neurons
-from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
-from varflow.theory.flow.steps import Signal, Walk, convolved, merged, pooled, sent, weighted
+from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window
+from varflow.theory.flow.steps import Walk, convolved, merged, pooled, sent, weighted
 from varflow.theory.in_time.responses import LayerState
 from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Product, Source, Sum
 from varflow.torch_models.inner_weights import InnerWeights
@@ -52,6 +52,7 @@ class Evaluation:
         self.overlaps = Overlaps(self) if any(map(_over_batch, self._nodes())) else None
         self.spikes: dict[str, Spikes | None] = {}
         self.known: dict[Node, Signal | None] = {}
+        self.grids: dict[str, Grid] = {}  # of what weight modules receive
         self.restarted: list[str] = []  # weight modules whose inputs are taken as they were
         self.layer: TracedLayer = trace.layers[0]
 
@@ -129,6 +130,7 @@ class Evaluation:
             received = Spikes(received.mean, second, received.grid, received.channels)
         if received is None or not _fits(weight, fed, received):
             return None
+        self.grids[name] = received.grid
         gain = max(moments.gain, LEAST_GAIN)
         mean_gain = moments.fan_in * moments.weight_mean
         if hasattr(weight, "in_features"):
@@ -155,21 +157,20 @@ class Evaluation:
             return None
         x = some(whole, self.inputs).double().cpu().numpy()
         x = np.broadcast_to(x, (self.trace.steps, *x.shape[1:]))
+        height, width = (1, 1) if dense else (1, *x.shape[3:])[-2:]
+        if not dense and x.ndim > 5:
+            return None
+        apart = not dense and (not self.pooled or height * width * self.trace.steps > JOINT)
+        grid = Grid(1, height, width, self.trace.steps, apart)
         if self.overlaps is not None:
             name = layer.names[module] if layer.names else layer.neuron_name
-            self.overlaps.receive(name, x, -1 if dense else 2, whole.shape[1])
+            self.overlaps.receive(name, x, -1 if dense else 2, whole.shape[1], grid)
         if dense:
             x = x.reshape(*x.shape[:2], -1, x.shape[-1]).transpose(1, 2, 0, 3)  # (inputs, rows, steps, features)
-            grid = Grid(1, 1, 1, self.trace.steps)
             return self.of_numbers(x.reshape(-1, *x.shape[2:]), grid)
-        area = x.shape[3:]
-        if len(area) > 2:
-            return None
-        height, width = (1, *area)[-2:]
-        apart = not self.pooled or height * width * self.trace.steps > JOINT
         x = x.reshape(*x.shape[:3], -1).transpose(1, 3, 0, 2)  # (inputs, positions, steps, channels)
-        groups = (-1, self.trace.steps) if apart else (len(x), x.shape[1] * self.trace.steps)
-        return self.of_numbers(x.reshape(*groups, x.shape[-1]), Grid(1, height, width, self.trace.steps, apart))
+        groups = (-1, self.trace.steps) if apart else (len(x), grid.size)
+        return self.of_numbers(x.reshape(*groups, x.shape[-1]), grid)
 
     def of_numbers(self, x: np.ndarray, grid: Grid) -> Spikes:
         """Moments of numbers of shape (groups, index, channels)."""

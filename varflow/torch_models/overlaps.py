@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from varflow.model.layers import BatchNorm, Spike
-from varflow.theory.flow.overlap import averages, batch_of, centred, fired, inside_both
-from varflow.theory.flow.signals import Currents
+from varflow.theory.flow.overlap import averages, batch_of, centred, fine, fired, over_windows, weighted_sum
+from varflow.theory.flow.signals import Currents, Grid, Window
 from varflow.theory.flow.steps import merged
 from varflow.torch_models.graph import Joined, Node, Pooled, Product, Source, Sum
 from varflow.torch_models.wiring import window_of
@@ -18,7 +18,7 @@ __all__ = ["Overlaps"]
 
 
 class Overlaps:
-    """``E[x_at x_bt']`` of currents (there the covariance) and spikes, shape (replicas, steps, steps)."""
+    """Of currents (their covariance) and of spikes, with a leading axis of replicas."""
 
     def __init__(self, evaluation: Any):
         self.signals = evaluation
@@ -27,14 +27,15 @@ class Overlaps:
         self.spikes: dict[str, np.ndarray] = {}
         self.known: dict[Node, np.ndarray] = {}
 
-    def receive(self, name: str, x: np.ndarray, channels: int, batch: int) -> None:
+    def receive(self, name: str, x: np.ndarray, channels: int, batch: int, grid: Grid) -> None:
         """Take along what a weight module received, shape (steps, inputs, …), with this axis of channels."""
         self.batch = batch
         x = np.moveaxis(x, channels, -1)
-        centres = x.reshape(*x.shape[:2], -1, x.shape[-1]).mean(axis=2)  # (steps, inputs, channels)
-        sums, inputs = centres.sum(axis=1), x.shape[1]
-        own = np.einsum("tbc,sbc->ts", centres, centres)
-        self.received[name] = ((sums @ sums.T - own) / max(inputs * (inputs - 1), 1) / x.shape[-1])[None]
+        steps, inputs, width = *x.shape[:2], x.shape[-1]
+        of = x.reshape(steps, inputs, -1, width).transpose(1, 2, 0, 3)  # (inputs, positions, steps, channels)
+        of = of.reshape(inputs, -1, width) if fine(grid) else of.mean(axis=1)
+        sums, own = of.sum(axis=0), np.einsum("bic,bjc->ij", of, of)
+        self.received[name] = ((sums @ sums.T - own) / max(inputs * (inputs - 1), 1) / width)[None]
 
     def fire(self, name: str, spike: Spike, node: Node, currents: Currents, number: int) -> None:
         """Take a layer of neurons along."""
@@ -53,13 +54,10 @@ class Overlaps:
         """Of the spikes of a layer, or the currents of a weight module."""
         if name not in self.signals.trace.fed:
             return self.spikes[name]
-        fed, moments = self.signals.trace.fed[name], self.signals.moments[name]
+        fed, moments, weight = self.signals.trace.fed[name], self.signals.moments[name], self.signals.module(name)
         below = self.received[name] if name in self.received else self.of(fed.node)
-        weight = self.signals.module(name)
-        inside = (
-            1.0 if hasattr(weight, "in_features") else inside_both(window_of(weight), fed.shape[-len(weight.kernel_size) :])
-        )
-        return moments.gain**2 * inside * below + moments.bias_std**2
+        window = None if hasattr(weight, "in_features") else window_of(weight)
+        return moments.gain**2 * weighted_sum(window, below, self.signals.grids[name]) + moments.bias_std**2
 
     @singledispatchmethod
     def through(self, operation: Any, node: Node) -> np.ndarray:
@@ -95,13 +93,20 @@ class Overlaps:
 
     @through.register
     def _(self, operation: Pooled, node: Node) -> np.ndarray:
-        """An average keeps it; the maximum of spikes keeps its ratio to that of independent ones."""
+        """The maximum of spikes keeps its ratio to that of independent ones."""
         (below,) = node.below
+        signal = self.signals.signal(below)
+        if signal is None:
+            raise ValueError("an overlap of unknown signals")
+        grid = signal.grid
+        window = Window(operation.size or (grid.height, grid.width), operation.stride, operation.padding)
+        pooled = over_windows(window, self.of(below), grid)
         if operation.kind == "average":
-            return self.of(below)
-        e, pooled = self._averages(below)[0], self._averages(node)[0]
-        ratio = np.divide(pooled, e, out=np.zeros_like(e), where=e > 0)
-        return ratio[..., :, None] * self.of(below) * ratio[..., None, :]
+            return pooled
+        e, largest = self._averages(below)[0], self._averages(node)[0]
+        e = window.mean(e, grid, -1) if fine(grid) else e
+        ratio = np.divide(largest, e, out=np.zeros_like(e), where=e > 0)
+        return ratio[..., :, None] * pooled * ratio[..., None, :]
 
     @through.register
     def _(self, operation: BatchNorm, node: Node) -> np.ndarray:
@@ -111,7 +116,7 @@ class Overlaps:
             assert operation.statistics is not None
             return operation.gamma**2 / (operation.statistics[1] + operation.eps) * B
         assert isinstance(signal, Currents)
-        return centred(batch_of(operation, signal, B, self.batch), B, signal.grid.steps)
+        return centred(batch_of(operation, signal, B, self.batch), B)
 
     def _averages(self, node: Node) -> tuple[np.ndarray, np.ndarray]:
         signal = self.signals.signal(node)

@@ -1,31 +1,38 @@
-r"""Overlap of different inputs, and of far positions of a map, as one number for each pair of steps.
+r"""Overlap of different inputs of a batch: all that a BatchNorm needs to know besides each input's own moments.
 
-.. math:: B_{tt'} = E[x_{at}\, x_{bt'}], \qquad a \ne b \text{ drawn from the batch and its positions}
+.. math:: B_{ij} = E[x_{ai}\, x_{bj}], \qquad a \ne b \text{ drawn from the batch}
 
-A BatchNorm over a batch needs no more of all the pairs of a batch than this mean. It is carried along beside the signals of
-single inputs; through a layer of neurons, as the overlap of two probes that have the average covariance. The error is that of
-an average over pairs taken before instead of after the neurons.
+with ``i, j`` positions and steps (``fine``), or steps alone, averaged over pairs of positions of a large map. It is carried
+along beside the signals of single inputs; through a layer of neurons, as that of two inputs which have the average moments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from varflow.model.layers import BatchNorm, Spike
 from varflow.theory.flow.batches import Batch, standardising
 from varflow.theory.flow.neurons import Neurons
-from varflow.theory.flow.signals import Currents, Grid, Window
-from varflow.theory.flow.steps import Signal
+from varflow.theory.flow.signals import Currents, Grid, Signal, Window
 
-__all__ = ["averages", "batch_of", "centred", "fired", "inside_both"]
+__all__ = ["averages", "batch_of", "centred", "fine", "fired", "over_windows", "weighted_sum"]
+
+FINE = 256  # positions × steps up to which positions are told apart
+
+
+def fine(grid: Grid) -> bool:
+    """Whether positions are told apart."""
+    return not grid.apart and grid.size <= FINE
 
 
 def averages(signal: Signal) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and covariance (of spikes the second moments) of one probe over steps, averaged over groups and positions."""
+    """Mean and covariance (of spikes the second moments) of one input, averaged over inputs, and over positions if not fine."""
     grid = signal.grid
     second = signal.covariance if isinstance(signal, Currents) else signal.moments
+    if fine(grid):
+        return signal.mean.mean(axis=1), second.mean(axis=1)
     mean = signal.mean.reshape(len(signal.mean), -1, grid.steps).mean(axis=1)
     probes = grid.size // grid.steps
     whole = second.reshape(len(second), -1, probes, grid.steps, probes, grid.steps)
@@ -37,42 +44,61 @@ def fired(neurons: Neurons, layer: Spike, currents: Currents, between: np.ndarra
     mean, own = averages(currents)
     own, between = np.broadcast_arrays(own, between)
     mean = np.broadcast_to(mean, (len(own), mean.shape[1]))
-    covariance = np.block([[own, between], [between, own]])[:, None]
-    pair = Currents(np.tile(mean, 2)[:, None], covariance, Grid(2, 1, 1, currents.grid.steps), currents.channels)
-    steps = currents.grid.steps
-    return neurons.fire(layer, pair, number)[1].moments[:, 0, :steps, steps:]
+    covariance = np.block([[own, between], [between.swapaxes(-1, -2), own]])[:, None]
+    grid = currents.grid
+    grid = replace(grid, inputs=2) if fine(grid) else Grid(2, 1, 1, grid.steps)
+    pair = Currents(np.tile(mean, 2)[:, None], covariance, grid, currents.channels)
+    size = mean.shape[1]
+    return neurons.fire(layer, pair, number)[1].moments[:, 0, :size, size:]
 
 
-def inside_both(window: Window, area: Sequence[int]) -> float:
-    """The mean fraction of taps that lie inside the map at two independent positions."""
-    height, width = (1, *area)[-2:]
-    grid = Grid(1, height, width, 1)
-    ones = np.ones(grid.size)
-    return float(np.mean([window.at(tap, ones, grid, -1).mean() ** 2 for tap in window.taps]))
+def weighted_sum(window: Window | None, between: np.ndarray, grid: Grid) -> np.ndarray:
+    """The mean over a neuron's inputs, the same for both factors. ``window``: of a convolution; ``grid``: of the inputs."""
+    steps, positions = grid.steps, grid.positions
+    known = fine(grid)
+    if window is None:
+        if not known or positions == 1:
+            return between
+        whole = between.reshape(len(between), positions, steps, positions, steps)
+        return np.einsum("rxsxt->rst", whole) / positions
+    if known:
+        pairs = (window.pairs_at(tap, between[:, None], grid)[:, 0] for tap in window.taps)
+        return np.sum(list(pairs), axis=0) / len(window.taps)
+    map_ = Grid(1, grid.height, grid.width, 1)
+    inside = np.array([window.at(tap, np.ones(map_.size), map_, -1) for tap in window.taps])
+    both = inside.T @ inside / len(inside)  # the fraction of taps that lie inside the map at both positions
+    return np.kron(both, between) if fine(replace(window.smaller(grid), apart=grid.apart)) else both.mean() * between
+
+
+def over_windows(window: Window, between: np.ndarray, grid: Grid) -> np.ndarray:
+    """The mean over two windows."""
+    return window.mean(window.mean(between, grid, -1), grid, -2) if fine(grid) else between
 
 
 def batch_of(layer: BatchNorm, signal: Currents, between: np.ndarray, inputs: int) -> Batch:
     """What a BatchNorm over a batch of ``inputs`` such inputs subtracts and multiplies by.
 
-    The overlap of one position with all others is taken to be proportional to its own variance, as it is near a border.
+    Where positions are not told apart, the overlap of one position with all others is taken to be proportional to its own
+    variance, as it is near a border.
     """
     mean, own = averages(signal)
-    grid, probes = signal.grid, signal.grid.size // signal.grid.steps
-    variance = np.diagonal(own, axis1=-2, axis2=-1)
-    each = np.diagonal(signal.covariance, axis1=-2, axis2=-1)
-    typical = np.tile(variance, probes)[:, None]
-    far = np.tile(between.mean(axis=-1), probes)[:, None] * np.divide(each, typical, out=np.ones_like(each), where=typical > 0)
-    alike = signal.covariance.mean(axis=-1)
+    grid = signal.grid
+    variance, alike = np.diagonal(own, axis1=-2, axis2=-1), signal.covariance.mean(axis=-1)
+    far = between.mean(axis=-1)[:, None]
+    if not fine(grid):
+        probes = grid.size // grid.steps
+        each = np.diagonal(signal.covariance, axis1=-2, axis2=-1)
+        typical = np.tile(variance, probes)[:, None]
+        far = np.tile(far, probes) * np.divide(each, typical, out=np.ones_like(each), where=typical > 0)
     if grid.apart:  # other positions are like other inputs
         alike = alike / grid.positions + (1 - 1 / grid.positions) * far
     row = alike / inputs + (1 - 1 / inputs) * far
     centre, whole = mean.mean(axis=-1), row.mean(axis=(1, 2))
-    variance = variance.mean(axis=-1) - whole + mean.var(axis=-1)
-    scale = standardising(layer.gamma, np.maximum(variance, 0.0) + layer.eps)
+    scale = standardising(layer.gamma, np.maximum(variance.mean(axis=-1) - whole + mean.var(axis=-1), 0.0) + layer.eps)
     return Batch(centre[:, None, None], row, whole[:, None], scale[:, None])
 
 
-def centred(batch: Batch, between: np.ndarray, steps: int) -> np.ndarray:
+def centred(batch: Batch, between: np.ndarray) -> np.ndarray:
     """The overlap after such a BatchNorm."""
-    row = batch.row.reshape(len(batch.row), -1, steps).mean(axis=1)
+    row = batch.row.reshape(len(batch.row), -1, between.shape[-1]).mean(axis=1)
     return batch.scale[..., None] ** 2 * (between - row[..., :, None] - row[..., None, :] + batch.whole[..., None])

@@ -14,7 +14,7 @@ import numpy as np
 
 from varflow.theory.in_time.differences import Differences, differences
 
-__all__ = ["Currents", "Grid", "Spikes", "Window", "over_positions"]
+__all__ = ["Currents", "Grid", "Signal", "Spikes", "Window", "over_positions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,9 @@ class Spikes:
             sampled=None if draw is None else lambda: moved(draw().swapaxes(-1, -2), *one).swapaxes(-1, -2),
             changes=changes,
         )
+
+
+Signal = Currents | Spikes
 
 
 def over_positions(spikes: Spikes) -> tuple[np.ndarray, np.ndarray]:

@@ -26,13 +26,11 @@ from varflow._progress import Report, unreported
 from varflow.model.layers import BatchNorm, Conv, Layer, LayerNorm, Linear, Pool, Residual, Scale, Spike
 from varflow.theory.flow.batches import standardising, statistics_of
 from varflow.theory.flow.neurons import Neurons
-from varflow.theory.flow.signals import Currents, Grid, Spikes, Window, over_positions
+from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window, over_positions
 from varflow.theory.in_time.differences import Differences
 from varflow.theory.in_time.responses import LayerState
 
 __all__ = ["Signal", "Walk", "convolved", "merged", "pooled", "sent", "through", "weighted"]
-
-Signal = Currents | Spikes
 
 
 @dataclass(frozen=True, slots=True)
