@@ -132,6 +132,7 @@ def validate(
     """
     probability("false_alarm", false_alarm, open_ends=True)
     integer("repeats", repeats, minimum=1)
+    integer("seed", seed, minimum=0)
     check_device(device)
     require("torch", "torch")
     place = campaign_of(campaign)

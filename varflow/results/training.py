@@ -59,7 +59,9 @@ class TrainingHistory(Shown):
         return nan_to_none({"steps": list(self.steps), "layers": layers, TOTAL: columns(TOTAL)})
 
     def to_csv(self, path: str | Path) -> None:
-        """Write a line for each step and layer, and for the total."""
+        """Write a line for each step and layer, and for the total; DomainError for what is no path."""
+        if not isinstance(path, (str, Path)):
+            raise DomainError("path", path, "must be the path of a file, a str or a pathlib.Path")
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["step", "layer", *MEASURED])

@@ -152,7 +152,9 @@ def alive_after(kernel: Kernel, mass: np.ndarray, layers: int) -> float:
         silent = float(following[0] / following.sum())
         change = abs(silent - before)
         if _steady(silent, change, change_before) and np.abs(mass / alive - previous / previous.sum()).sum() < SETTLED:
-            return float(mass[1:].sum()) * (float(np.exp(left * np.log1p(-silent))) if absorbing else 1.0)
+            return float(mass[1:].sum()) * (
+                float((1.0 - silent) ** left if silent > 1e-3 else np.exp(left * np.log1p(-silent))) if absorbing else 1.0
+            )
     return float(mass[1:].sum())
 
 

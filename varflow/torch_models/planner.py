@@ -27,6 +27,7 @@ ON_TARGET = 0.015  # relative deviation from the wanted rate that needs no corre
 SURVIVAL = 0.99  # below, a note is given
 GROWN = 1.5  # ratio of the spread of the last layer to that of the first, above which layers drift
 DRIFTED = 0.25  # relative deviation (rms over networks and inputs) of a late rate up to which it counts as kept
+UNBOUNDED = 1e6  # spikes per step, far above any use, from which rates count as growing without bound
 LARGEST_STEP = 0.1  # of a correction, in ln g
 TRIED, EDGE = 64.0, 1.3  # largest factor on the rate, and accuracy as a ratio, in the search for a rate that survives
 
@@ -127,7 +128,7 @@ class Planner:
         return f"no constant gain sustains {wanted} in {neuron}; the nearest above that is {how} is {kept:.3g}{most}"
 
     def _finite(self, predicted: Prediction) -> None:
-        lost = np.flatnonzero(~np.isfinite(predicted.firing_rate).all(1) | ~np.isfinite(predicted.variance).all(1))
+        lost = np.flatnonzero(~(predicted.firing_rate < UNBOUNDED).all(1) | ~np.isfinite(predicted.variance).all(1))
         if lost.size:
             layer = self.trace.layers[lost[0]]
             kept = deep_layer(layer.neuron, self.trace.steps, "firing_rate", RATE, len(self.trace.layers)).gain
