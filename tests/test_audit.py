@@ -608,7 +608,7 @@ def test_advice_leads_to_health_beyond_the_theory_too(seed):
     """Where all layers have the gain of the theory and activity is lost, the lowest weak one gets more; nine tenths of
     the theory's gain over and over is the control, and does not end.
     """
-    x = torch.rand(8, 2, 16, 16, generator=seeded(seed))
+    x = torch.rand(4, 2, 16, 16, generator=seeded(seed))
 
     def theory(report):
         layer = report[report.fix_layer]

@@ -28,7 +28,8 @@ from varflow.torch_models.wiring import Moments, why_not_covered, window_of
 __all__ = ["Evaluation"]
 
 POINTS, SCRAMBLES = 2**10, 2  # of quasi-Monte Carlo: rates within about 1 %
-JOINT = 1024  # positions × steps of a map up to which positions are treated together
+MANY, FEWER = 64, 2**8  # positions × steps above which fewer points do, since rates are averages over positions
+JOINT = 400  # positions × steps of a map up to which positions are treated together, if it is pooled
 JITTER = 1e-7  # relative variance that is added to currents at several positions
 LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
 
@@ -48,17 +49,19 @@ class Evaluation:
     def __init__(self, trace: Trace, moments: Mapping[str, Moments], inputs: int):
         self.trace, self.moments, self.inputs = trace, moments, inputs
         self.walk = Walk(Neurons(POINTS, SCRAMBLES, 0), 0)
-        self.pooled = any(_has(node, Pooled) for node in self._nodes())
-        self.overlaps = Overlaps(self) if any(map(_over_batch, self._nodes())) else None
+        self.fewer = Neurons(FEWER, SCRAMBLES, 0)
+        nodes = [node for layer in trace.layers for node in (layer.node, *(n for fed in layer.fed for n in fed.nodes)) if node]
+        self.pooled = any(_has(node, Pooled) for node in nodes)
+        self.overlaps = Overlaps(self) if any(map(_over_batch, nodes)) else None
         self.spikes: dict[str, Spikes | None] = {}
         self.known: dict[Node, Signal | None] = {}
         self.grids: dict[str, Grid] = {}  # of what weight modules receive
         self.restarted: list[str] = []  # weight modules whose inputs are taken as they were
         self.layer: TracedLayer = trace.layers[0]
 
-    def _nodes(self) -> list[Node]:
-        fed = [node for each in self.trace.fed.values() for node in each.nodes]
-        return fed + [layer.node for layer in self.trace.layers if layer.node is not None]
+    def neurons(self, grid: Grid) -> Neurons:
+        """The responses of layers of neurons over such an index."""
+        return self.walk.neurons if grid.size <= MANY else self.fewer
 
     def states(self) -> list[tuple[LayerState, Grid] | None]:
         """Every layer in order; None where theory does not know it."""
@@ -73,7 +76,7 @@ class Evaluation:
         spike = Spike(layer.neuron)
         if inner is not None:
             spike = Spike(layer.neuron, recurrent_gain=inner.gain, recurrent_mean_gain=inner.mean_gain)
-        state, spikes = self.walk.neurons.fire(spike, _regular(currents), number)
+        state, spikes = self.neurons(currents.grid).fire(spike, _regular(currents), number)
         self.spikes[layer.neuron_name] = spikes
         if self.overlaps is not None and layer.node is not None:
             self.overlaps.fire(layer.neuron_name, spike, layer.node, currents, number)

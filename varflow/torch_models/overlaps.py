@@ -39,7 +39,7 @@ class Overlaps:
 
     def fire(self, name: str, spike: Spike, node: Node, currents: Currents, number: int) -> None:
         """Take a layer of neurons along."""
-        self.spikes[name] = fired(self.signals.walk.neurons, spike, currents, self.of(node), number)
+        self.spikes[name] = fired(self.signals.neurons(currents.grid), spike, currents, self.of(node), number)
 
     def normalised(self, layer: BatchNorm, node: Node, signal: Currents) -> Currents:
         """Currents after a normalisation over the batch; ``node`` is the one below it."""

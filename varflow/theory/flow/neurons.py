@@ -33,7 +33,7 @@ __all__ = ["METHODS", "Neurons", "one_step", "replicated"]
 METHODS = ("auto", "orthants", "quasi_monte_carlo", "histories")
 LONGEST = 2048  # probes × steps: the work grows with their square or cube
 MATRICES = 5  # of all pairs of probes and steps, held at once
-GROUPS, FEWEST = 2**12, 64  # inputs × positions × steps of a large map that are computed one by one; at least 64 positions
+GROUPS, FEWEST = 2**11, 64  # inputs × positions × steps of a large map that are computed one by one; at least 64 positions
 NUMBERS = 2**26  # normal numbers of all points of several probes: 256 MB
 
 
