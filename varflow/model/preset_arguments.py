@@ -14,6 +14,7 @@ __all__ = ["at_rest", "below_one", "class_name", "each", "leak", "number", "of_a
 
 
 def class_name(value: Any) -> Any:
+    """The name of a class, or of an object's class; a string is a name already."""
     return value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__)
 
 
@@ -35,14 +36,17 @@ def of_all_neurons(name: str, value: Any) -> Any:
 
 
 def number(name: str, value: Any) -> float:
+    """A finite number."""
     return scalar(name, real_array(name, value))
 
 
 def positive_number(name: str, value: Any) -> float:
+    """A number above 0."""
     return scalar(name, positive(name, value))
 
 
 def below_one(name: str, value: Any) -> float:
+    """A fraction in [0, 1)."""
     fraction = probability(name, value)
     if fraction == 1:
         raise DomainError(name, value, "must be less than 1: a current that never decays has no stationary state")
@@ -50,6 +54,7 @@ def below_one(name: str, value: Any) -> float:
 
 
 def at_rest(name: str, value: Any, threshold: str) -> None:
+    """Raise unless a leak potential is 0; ``threshold`` is the threshold to give instead, in words."""
     if number(name, value) != 0:
         rule = f"must be 0: measure potentials from rest, with a threshold of {threshold}"
         raise DomainError(name, value, rule)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import reduce, singledispatchmethod
+from functools import partial, reduce, singledispatchmethod
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Spike
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window
-from varflow.theory.flow.steps import Walk, convolved, merged, pooled, sent, weighted
+from varflow.theory.flow.steps import Walk, convolved, joined, pooled, sent, weighted
 from varflow.theory.in_time.responses import LayerState
 from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Product, Source, Sum
 from varflow.torch_models.inner_weights import InnerWeights
@@ -57,7 +57,6 @@ class Evaluation:
         self.known: dict[Node, Signal | None] = {}
         self.grids: dict[str, Grid] = {}  # of what weight modules receive
         self.restarted: list[str] = []  # weight modules whose inputs are taken as they were
-        self.layer: TracedLayer = trace.layers[0]
 
     def neurons(self, grid: Grid) -> Neurons:
         """The responses of layers of neurons over such an index."""
@@ -68,7 +67,7 @@ class Evaluation:
         return [self._fired(number, layer) for number, layer in enumerate(self.trace.layers)]
 
     def _fired(self, number: int, layer: TracedLayer) -> tuple[LayerState, Grid] | None:
-        self.layer, self.spikes[layer.neuron_name] = layer, None
+        self.spikes[layer.neuron_name] = None
         currents = self.currents(layer)
         if currents is None or layer.neuron is None:
             return None
@@ -102,7 +101,7 @@ class Evaluation:
         gain = max(weights.gain, LEAST_GAIN)
         linear = Linear(len(weights.weight), gain=gain, mean_gain=weights.mean_gain, bias_std=bias_std)
         out = weighted(linear, replace(received, changes=None), self.walk)
-        return replace(out, mean=out.mean + bias_mean)
+        return out.shifted(bias_mean)
 
     def signal(self, node: Node) -> Signal | None:
         """What a node sends on; None where theory does not know it."""
@@ -142,7 +141,7 @@ class Evaluation:
         else:
             conv = Conv(weight.out_channels, 1, gain=gain, mean_gain=mean_gain, bias_std=moments.bias_std)
             out = convolved(conv, window_of(weight), received)
-        return replace(out, mean=out.mean + moments.bias_mean)
+        return out.shifted(moments.bias_mean)
 
     def module(self, name: str) -> Any:
         """A weight module that feeds a layer."""
@@ -195,16 +194,16 @@ class Evaluation:
     def _(self, operation: Sum, below: Sequence[Signal], node: Node) -> Signal | None:
         if len({(type(each), each.grid, each.mean.shape[1]) for each in below}) > 1:
             return None
-        scaled = [_scaled(each, factor) for each, factor in zip(below, operation.factors, strict=True)]
-        whole = reduce(_added, scaled)
-        return _shifted(whole, operation.constant) if operation.constant else whole
+        pairs = zip(below, operation.factors, strict=True)
+        whole = reduce(partial(joined, "add"), (each if factor == 1 else each.scaled(factor) for each, factor in pairs))
+        return whole.shifted(operation.constant) if operation.constant else whole
 
     @through.register
     def _(self, operation: Product, below: Sequence[Signal], node: Node) -> Signal | None:
         x, y = below
         if not (isinstance(x, Spikes) and isinstance(y, Spikes)) or x is y or x.grid != y.grid:
             return None
-        return _merged("and", x, y)
+        return joined("and", x, y)
 
     @through.register
     def _(self, operation: Joined, below: Sequence[Signal], node: Node) -> Signal | None:
@@ -263,40 +262,3 @@ def _has(node: Node, kind: type) -> bool:
 
 def _over_batch(node: Node) -> bool:
     return getattr(node.operation, "over_batch", False) or any(map(_over_batch, node.below))
-
-
-def _scaled(signal: Signal, factor: float) -> Signal:
-    if factor == 1:
-        return signal
-    if isinstance(signal, Currents):
-        return signal.scaled(factor)
-    draw = signal.sampled
-    sampled = None if draw is None else lambda: factor * draw()
-    return replace(signal, mean=factor * signal.mean, moments=factor**2 * signal.moments, sampled=sampled, changes=None)
-
-
-def _shifted(signal: Signal, constant: float) -> Signal:
-    """Plus a number: ``E[(x_i + c)(x_j + c)] = M_ij + c (e_i + e_j) + c²``."""
-    if isinstance(signal, Currents):
-        return replace(signal, mean=signal.mean + constant)
-    e, draw = signal.mean, signal.sampled
-    moments = signal.moments + constant * (e[..., :, None] + e[..., None, :]) + constant**2
-    sampled = None if draw is None else lambda: draw() + constant
-    return replace(signal, mean=e + constant, moments=moments, sampled=sampled, changes=None)
-
-
-def _added(x: Signal, y: Signal) -> Signal:
-    """The sum of signals through different weights."""
-    if isinstance(x, Currents) and isinstance(y, Currents):
-        return replace(x, mean=x.mean + y.mean, covariance=x.covariance + y.covariance, changes=None)
-    assert isinstance(x, Spikes)
-    assert isinstance(y, Spikes)
-    return _merged("add", x, y)
-
-
-def _merged(merge: str, x: Spikes, y: Spikes) -> Spikes:
-    mean, moments = merged(merge, x.mean, x.moments, y.mean, y.moments)
-    one, other = x.sampled, y.sampled
-    join = np.multiply if merge == "and" else np.add
-    sampled = None if one is None or other is None else lambda: join(one(), other())
-    return replace(x, mean=mean, moments=moments, sampled=sampled, changes=None)

@@ -30,6 +30,7 @@ def check_model(model: Any) -> None:
 
 
 def check_inputs(inputs: Any) -> None:
+    """Raise unless every tensor of the inputs holds finite numbers."""
     for tensor in tensors_in(inputs):
         shape = f"shape {tuple(tensor.shape)}"
         if tensor.is_meta:

@@ -69,6 +69,10 @@ class Currents:
         mean, covariance = f[..., None] * self.mean, f[..., None, None] ** 2 * self.covariance
         return replace(self, mean=mean, covariance=covariance, changes=changes)
 
+    def shifted(self, constant: float) -> Currents:
+        """Plus a number."""
+        return replace(self, mean=self.mean + constant)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spikes:
@@ -87,6 +91,19 @@ class Spikes:
     @property
     def neurons(self) -> int:
         return self.channels * self.grid.positions
+
+    def scaled(self, factor: float) -> Spikes:
+        """Times a number."""
+        draw = self.sampled
+        sampled = None if draw is None else lambda: factor * draw()
+        return replace(self, mean=factor * self.mean, moments=factor**2 * self.moments, sampled=sampled, changes=None)
+
+    def shifted(self, constant: float) -> Spikes:
+        """Plus a number: ``E[(x_i + c)(x_j + c)] = M_ij + c (e_i + e_j) + c²``."""
+        e, draw = self.mean, self.sampled
+        moments = self.moments + constant * (e[..., :, None] + e[..., None, :]) + constant**2
+        sampled = None if draw is None else lambda: draw() + constant
+        return replace(self, mean=e + constant, moments=moments, sampled=sampled, changes=None)
 
     def later(self, delay: int) -> Spikes:
         """``delay`` steps later; 0 before the first step."""

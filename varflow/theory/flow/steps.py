@@ -30,7 +30,7 @@ from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window, 
 from varflow.theory.in_time.differences import Differences
 from varflow.theory.in_time.responses import LayerState
 
-__all__ = ["Signal", "Walk", "convolved", "merged", "pooled", "sent", "through", "weighted"]
+__all__ = ["Signal", "Walk", "convolved", "joined", "merged", "pooled", "sent", "through", "weighted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +148,20 @@ def _weighted(
 @sent.register
 def _(layer: Residual, signal: Currents | Spikes, walk: Walk) -> Signal:
     branch = through(layer.branch, signal, walk.inside(signal))
-    if isinstance(signal, Currents) and isinstance(branch, Currents):
-        kept = signal.scaled(layer.keep)
-        changes = None if branch.changes is None else kept.increments + branch.changes
-        return replace(kept, mean=kept.mean + branch.mean, covariance=kept.covariance + branch.covariance, changes=changes)
-    assert isinstance(signal, Spikes)
-    assert isinstance(branch, Spikes)
-    mean, moments = merged(layer.merge, signal.mean, signal.moments, branch.mean, branch.moments)
-    x, y = signal.sampled, branch.sampled
-    sampled = None if x is None or y is None else lambda: combined(layer.merge, x(), y())
-    return replace(signal, mean=mean, moments=moments, sampled=sampled, changes=None)
+    return joined(layer.merge, signal.scaled(layer.keep) if isinstance(signal, Currents) else signal, branch)
+
+
+def joined(merge: str, x: Signal, y: Signal) -> Signal:
+    """Two signals through different weights: currents added, spikes merged."""
+    if isinstance(x, Currents) and isinstance(y, Currents):
+        changes = None if y.changes is None else x.increments + y.changes
+        return replace(x, mean=x.mean + y.mean, covariance=x.covariance + y.covariance, changes=changes)
+    if not (isinstance(x, Spikes) and isinstance(y, Spikes)):
+        raise DomainError("merge", merge, "needs two signals of one kind, currents or spikes")
+    mean, moments = merged(merge, x.mean, x.moments, y.mean, y.moments)
+    one, other = x.sampled, y.sampled
+    sampled = None if one is None or other is None else lambda: combined(merge, one(), other())
+    return replace(x, mean=mean, moments=moments, sampled=sampled, changes=None)
 
 
 def combined(merge: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -177,12 +181,7 @@ def merged(merge: str, e: np.ndarray, M: np.ndarray, q: np.ndarray, A: np.ndarra
 
 @sent.register
 def _(layer: Scale, signal: Currents | Spikes, walk: Walk) -> Signal:
-    factor = layer.factor
-    if isinstance(signal, Currents):
-        return signal.scaled(factor)
-    draw = signal.sampled
-    sampled = None if draw is None else lambda: factor * draw()
-    return replace(signal, mean=factor * signal.mean, moments=factor**2 * signal.moments, sampled=sampled, changes=None)
+    return signal.scaled(layer.factor)
 
 
 @sent.register
