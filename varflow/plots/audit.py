@@ -26,11 +26,13 @@ def plot_audit(report: AuditReport) -> Any:
     predicted = np.array([each.predicted_rate for each in report.layers])
     spread = np.array([each.predicted_std for each in report.layers])
     rates.fill_between(layer, np.maximum(predicted - spread, 0), predicted + spread, alpha=0.2, lw=0, color="C0")
-    rates.plot(layer, predicted, "-", color="C0", label=f"predicted by {report.predicted_by}, ± std")
+    known = ", ± std" if np.isfinite(spread).any() else ""
+    rates.plot(layer, predicted, ".-", ms=3, color="C0", label=f"predicted by {report.predicted_by}{known}")
     odd = np.array([each.verdict != "healthy" for each in report.layers])
     measured = np.array([each.firing_rate for each in report.layers])
     rates.plot(layer[~odd], measured[~odd], ".", color="C1", label="measured")
-    rates.plot(layer[odd], measured[odd], "o", ms=4, mfc="none", color="C3", label="measured: weak, dead or saturated")
+    if odd.any():
+        rates.plot(layer[odd], measured[odd], "o", ms=4, mfc="none", color="C3", label="measured: weak, dead or saturated")
     rates.set(ylabel="late firing rate", ylim=(0, None))
     rates.legend(frameon=False)
     variances.plot(layer, [each.predicted_variance for each in report.layers], "-", color="C0")
