@@ -243,6 +243,7 @@ BAD = [
     (reference.critical_gain, {"threshold": None}, "threshold="),
     (reference.gain, {"threshold": 1, "bias_std": 1}, "variance="),
     (reference.gain, {"threshold": 2, "distribution": "uniform"}, "threshold="),
+    (reference.two_steps, {"neuron": vf.Neuron(1e100), "covariance": ((1, 0.3), (0.3, 1))}, "neuron="),
 ]
 
 
