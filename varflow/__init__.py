@@ -20,6 +20,7 @@ _NAMES = {  # by the module that defines them
     "Initialization PhaseDiagram Profile TemporalCriticalGain TemporalFixedPoint",
     "theory.maps": "variance_map",
     "theory.mean_field": "mean_field",
+    "theory.gradients.gain": "gradient_gain",
     "theory.fixed_points": "critical_gain fixed_points",
     "theory.stable": "stable_variance",
     "theory.finite_width": "finite_width",
@@ -51,6 +52,7 @@ _ROOMS = {
     "layers": "model.layers",
     "neurons": "model.presets",
     "resets": "model.resets",
+    "surrogates": "model.surrogates",
     "weights": "model.weights",
     "plots": "plots",
     "reference": "reference",
@@ -79,7 +81,7 @@ if TYPE_CHECKING:
     from varflow.init.lookup import lookup
     from varflow.init.rules import gain_by_rule
     from varflow.init.table import corrected_gain_table
-    from varflow.model import distributions, drives, layers, resets, weights
+    from varflow.model import distributions, drives, layers, resets, surrogates, weights
     from varflow.model import presets as neurons
     from varflow.model.distributions import distribution
     from varflow.model.network import Network
@@ -107,6 +109,7 @@ if TYPE_CHECKING:
     from varflow.theory.expansions import Expansion, expansion
     from varflow.theory.finite_width import finite_width
     from varflow.theory.fixed_points import critical_gain, fixed_points
+    from varflow.theory.gradients.gain import gradient_gain
     from varflow.theory.in_time.critical_gain import temporal_critical_gain
     from varflow.theory.in_time.fixed_point import temporal_fixed_point
     from varflow.theory.maps import variance_map

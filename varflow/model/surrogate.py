@@ -1,0 +1,191 @@
+r"""Surrogate derivatives of the spike as data: the family, peak and width of ``ψ(v)``, where ``v = H - θ``.
+
+In the backward pass ``∂S/∂H = ψ(H - θ)`` replaces the derivative of the step. A :class:`Surrogate` evaluates ``ψ`` and nothing
+more: its moments are in ``theory.gradients``, and the witnesses write their own shapes. The functions of libraries are in
+``vf.surrogates``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from varflow._checks import DomainError, choice, numbers, positive_scale, scalar
+
+__all__ = ["FAMILIES", "Formula", "Shape", "Surrogate"]
+
+
+class Shape(NamedTuple):
+    """A family's ``ψ`` of peak 1 as a function of ``x = |v|/a``: its area over ``v/a``, and the ``x`` beyond which it is 0."""
+
+    of: Callable[[np.ndarray], np.ndarray]
+    area: float
+    edge: float | None = None
+
+
+def _sech2(x: np.ndarray) -> np.ndarray:
+    """``cosh(x/2)⁻²`` without overflow, for ``x ≥ 0``."""
+    e = np.exp(-x)
+    return 4 * e / (1 + e) ** 2
+
+
+FAMILIES = {
+    "box": Shape(lambda x: np.where(x < 1, 1.0, 0.0), 2.0, 1.0),
+    "triangular": Shape(lambda x: np.maximum(1 - x, 0.0), 1.0, 1.0),
+    "gaussian": Shape(lambda x: np.exp(-(x**2) / 2), math.sqrt(2 * math.pi)),
+    "exponential": Shape(lambda x: np.exp(-x), 2.0),
+    "fast_sigmoid": Shape(lambda x: 1 / (1 + x) ** 2, 2.0),
+    "atan": Shape(lambda x: 1 / (1 + x**2), math.pi),
+    "sigmoid": Shape(_sech2, 4.0),
+}
+"""The families: ``ψ(v) = peak · shape(|v|/width)``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """How a library writes a surrogate: the function of ``vf.surrogates``, its arguments, and the one that sets the width.
+
+    The width is proportional to that argument to the power ``power``; None where no argument sets it.
+    """
+
+    function: Callable[..., Surrogate]
+    arguments: tuple[tuple[str, float], ...] = ()
+    sets_width: str | None = None
+    power: int = -1
+
+    def at(self, ratio: float) -> Surrogate:
+        """The same formula with the width multiplied by ``ratio``."""
+        if self.sets_width is None:
+            raise DomainError("surrogate", self, "has no argument that sets its width; use vf.surrogates.Surrogate(family, …)")
+        arguments = dict(self.arguments)
+        arguments[self.sets_width] *= ratio**self.power
+        return self.function(**arguments)
+
+    def __repr__(self) -> str:
+        return f"{self.function.__name__}({', '.join(f'{name}={value:.6g}' for name, value in self.arguments)})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Surrogate:
+    r"""A surrogate derivative of the spike.
+
+    .. math:: \psi(v) = c\, s(|v|/a), \qquad v = H - \theta
+
+    ================  =====================  ==============
+    family            shape ``s(x)``         area
+    ================  =====================  ==============
+    ``box``           ``1`` where ``x < 1``  ``2 c a``
+    ``triangular``    ``max(0, 1 - x)``      ``c a``
+    ``gaussian``      ``exp(-x²/2)``         ``√(2π) c a``
+    ``exponential``   ``exp(-x)``            ``2 c a``
+    ``fast_sigmoid``  ``(1 + x)⁻²``          ``2 c a``
+    ``atan``          ``1/(1 + x²)``         ``π c a``
+    ``sigmoid``       ``cosh(x/2)⁻²``        ``4 c a``
+    ================  =====================  ==============
+
+    Parameters
+    ----------
+    family : str
+        A name of the table; ``"own"`` for a function of the user or of a library that has none of these shapes.
+    peak, width : float
+        ``c > 0`` and ``a > 0``, the latter in the units of the potential. None for an ``own`` surrogate.
+    function : callable, optional
+        ``ψ`` of an ``own`` surrogate: takes ``v`` as a float64 array and returns an array of the same shape. See
+        :func:`varflow.surrogates.own`.
+    kinks : tuple of float
+        Where an ``own`` surrogate is not smooth.
+    formula : Formula, optional
+        The library's way of writing it.
+
+    Raises
+    ------
+    DomainError
+        For an unknown family, or a peak or width that is not positive.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> psi = vf.surrogates.atan(alpha=2)
+    >>> psi, psi.family, psi.peak, round(psi.width, 6), psi.area
+    (atan(alpha=2), 'atan', 1.0, 0.31831, 1.0)
+    >>> psi([0.0, 0.5]).round(6).tolist()
+    [1.0, 0.2884]
+    >>> vf.surrogates.Surrogate("atan", peak=0.5, width=0.2)
+    Surrogate('atan', peak=0.5, width=0.2)
+    """
+
+    family: str
+    peak: float | None = 1.0
+    width: float | None = 1.0
+    function: Callable[..., Any] | None = None
+    kinks: tuple[float, ...] = ()
+    formula: Formula | None = None
+
+    def __post_init__(self) -> None:
+        choice("family", self.family, (*FAMILIES, "own"))
+        if self.family == "own":
+            if self.function is None:
+                raise DomainError("function", None, "is missing: use vf.surrogates.own(function)")
+            for name in ("peak", "width"):
+                object.__setattr__(self, name, None)
+            return
+        if self.function is not None or self.kinks:
+            raise DomainError("function", self.function, "applies to the family 'own' only")
+        for name in ("peak", "width"):
+            object.__setattr__(self, name, scalar(name, positive_scale(name, getattr(self, name))))
+
+    def __call__(self, v: Any) -> np.ndarray:
+        """``ψ(v)``, in the shape of ``v`` and, for floats, in its dtype."""
+        given = np.asarray(v)
+        x = numbers("v", v)
+        with np.errstate(all="ignore"):
+            psi = self._own(x) if self.width is None else self.peak * FAMILIES[self.family].of(np.abs(x) / self.width)
+            return np.asarray(psi).astype(given.dtype if given.dtype.kind == "f" else np.float64, copy=False)
+
+    def _own(self, v: np.ndarray) -> np.ndarray:
+        """The function's values; DomainError that says where they are not finite."""
+        assert self.function is not None
+        values = self.function(v, **dict(self.formula.arguments if self.formula else ()))
+        psi = numbers("surrogate", values)
+        if psi.shape != v.shape:
+            raise DomainError("surrogate", self, f"must return the shape of its argument, {v.shape}, not {psi.shape}")
+        wrong = ~np.isfinite(psi) & np.isfinite(v)
+        if wrong.any():
+            raise DomainError("surrogate", self, f"returns {psi[wrong][0]} at H - θ = {v[wrong][0]:g}")
+        return psi
+
+    @property
+    def area(self) -> float | None:
+        """``∫ ψ dv``; None for the family ``own``."""
+        return None if self.width is None else FAMILIES[self.family].area * self.peak * self.width
+
+    def widened(self, width: float) -> Surrogate:
+        """The same surrogate at another width: by the library's own parameter, so that for instance ``atan`` keeps its area;
+        without a library at the same peak.
+
+        Raises
+        ------
+        DomainError
+            For surrogates whose width cannot be set: ``own`` ones and, for instance, SuperSpike in Norse.
+
+        Examples
+        --------
+        >>> import varflow as vf
+        >>> vf.surrogates.atan(alpha=2).widened(0.5)
+        atan(alpha=1.27324)
+        """
+        wanted = scalar("width", positive_scale("width", width))
+        if self.width is None:
+            raise DomainError("surrogate", self, "has no width: it is not peak · shape(|v|/width)")
+        return replace(self, width=wanted) if self.formula is None else self.formula.at(wanted / self.width)
+
+    def __repr__(self) -> str:
+        if self.formula is not None:
+            return repr(self.formula)
+        if self.width is None:
+            return f"own({getattr(self.function, '__name__', self.function)})"
+        return f"Surrogate({self.family!r}, peak={self.peak:.6g}, width={self.width:.6g})"

@@ -1,0 +1,203 @@
+"""The surrogate derivatives of simulators, by their own names and parameters, as :class:`Surrogate`; shapes; a user's own.
+
+Each function gives what the library computes in the backward pass, which is not always what its documentation says; tests
+compare it with the library's own gradients. Bare names are snnTorch's (``atan``, ``sigmoid``, ``fast_sigmoid``, …) or plain
+shapes with a width and a peak (``box``, ``triangular``, ``gaussian``, ``exponential``); other libraries are prefixed. Any
+family at any peak and width is ``vf.surrogates.Surrogate("atan", peak=1, width=0.3)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, called
+from varflow.model import norse_surrogates, sinabs_surrogates, snntorch_surrogates, spikingjelly_surrogates
+from varflow.model.norse_surrogates import norse_circ, norse_heavi_erfc, norse_super, norse_tanh, norse_triangle
+from varflow.model.preset_arguments import number, positive_number
+from varflow.model.sinabs_surrogates import (
+    sinabs_gaussian,
+    sinabs_heaviside,
+    sinabs_multi_gaussian,
+    sinabs_periodic_exponential,
+    sinabs_single_exponential,
+)
+from varflow.model.snntorch_surrogates import (
+    SFS,
+    atan,
+    fast_sigmoid,
+    leaky_spike_operator,
+    sigmoid,
+    snntorch_triangular,
+    spike_rate_escape,
+    straight_through_estimator,
+)
+from varflow.model.spikingjelly_surrogates import (
+    spikingjelly_atan,
+    spikingjelly_erf,
+    spikingjelly_fake_numerical_gradient,
+    spikingjelly_leaky_k_relu,
+    spikingjelly_log_tailed_relu,
+    spikingjelly_nonzero_sign_log_abs,
+    spikingjelly_piecewise_exp,
+    spikingjelly_piecewise_leaky_relu,
+    spikingjelly_piecewise_quadratic,
+    spikingjelly_q_pseudo_spike,
+    spikingjelly_rect,
+    spikingjelly_s2nn,
+    spikingjelly_sigmoid,
+    spikingjelly_soft_sign,
+    spikingjelly_squarewave_fourier_series,
+    spikingjelly_super_spike,
+)
+from varflow.model.surrogate import FAMILIES, Formula, Surrogate
+
+__all__ = [
+    "SFS",
+    "Surrogate",
+    "atan",
+    "box",
+    "exponential",
+    "fast_sigmoid",
+    "gaussian",
+    "leaky_spike_operator",
+    "norse_circ",
+    "norse_heavi_erfc",
+    "norse_super",
+    "norse_tanh",
+    "norse_triangle",
+    "own",
+    "sigmoid",
+    "sinabs_gaussian",
+    "sinabs_heaviside",
+    "sinabs_multi_gaussian",
+    "sinabs_periodic_exponential",
+    "sinabs_single_exponential",
+    "snntorch_triangular",
+    "spike_rate_escape",
+    "spikingjelly_atan",
+    "spikingjelly_erf",
+    "spikingjelly_fake_numerical_gradient",
+    "spikingjelly_leaky_k_relu",
+    "spikingjelly_log_tailed_relu",
+    "spikingjelly_nonzero_sign_log_abs",
+    "spikingjelly_piecewise_exp",
+    "spikingjelly_piecewise_leaky_relu",
+    "spikingjelly_piecewise_quadratic",
+    "spikingjelly_q_pseudo_spike",
+    "spikingjelly_rect",
+    "spikingjelly_s2nn",
+    "spikingjelly_sigmoid",
+    "spikingjelly_soft_sign",
+    "spikingjelly_squarewave_fourier_series",
+    "spikingjelly_super_spike",
+    "straight_through_estimator",
+    "surrogate_of",
+    "triangular",
+]
+
+# Where a user's function is tried, before any moment of it is computed.
+TRIED = np.concatenate([-np.geomspace(10, 1e-6, 50), [0.0], np.geomspace(1e-6, 10, 50)])
+
+WITHOUT = {
+    "SSO": "draws random numbers: its gradients have no fixed ψ",
+    "LSO": "cannot run in snnTorch; what it documents is leaky_spike_operator(slope)",
+}
+
+
+def box(width: float = 1.0, peak: float | None = None, *, area: float | None = None) -> Surrogate:
+    """``ψ = peak`` where ``|v| < width``. With ``area`` instead of ``peak`` the peak follows the width; peak 1 without either.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.surrogates.box(0.5), vf.surrogates.box(0.25, area=1).peak
+    (box(width=0.5, peak=1), 2.0)
+    """
+    return _shape("box", box, width, peak, area)
+
+
+def triangular(width: float = 1.0, peak: float | None = None, *, area: float | None = None) -> Surrogate:
+    """``ψ = peak · max(0, 1 - |v|/width)``; see :func:`box` for ``area``. snnTorch's ``triangular`` computes something else:
+    :func:`snntorch_triangular`.
+    """
+    return _shape("triangular", triangular, width, peak, area)
+
+
+def gaussian(width: float = 1.0, peak: float | None = None, *, area: float | None = None) -> Surrogate:
+    """``ψ = peak · exp(-v²/(2 width²))``; see :func:`box` for ``area``."""
+    return _shape("gaussian", gaussian, width, peak, area)
+
+
+def exponential(width: float = 1.0, peak: float | None = None, *, area: float | None = None) -> Surrogate:
+    """``ψ = peak · exp(-|v|/width)``; see :func:`box` for ``area``."""
+    return _shape("exponential", exponential, width, peak, area)
+
+
+def _shape(family: str, function: Callable[..., Surrogate], width: Any, peak: Any, area: Any) -> Surrogate:
+    if peak is not None and area is not None:
+        raise DomainError("area", area, "cannot be combined with peak: the width and one of them set the other")
+    a = positive_number("width", width)
+    kept = (
+        ("area", positive_number("area", area))
+        if area is not None
+        else ("peak", positive_number("peak", 1.0 if peak is None else peak))
+    )
+    height = kept[1] if area is None else kept[1] / (FAMILIES[family].area * a)
+    return Surrogate(family, height, a, formula=Formula(function, (("width", a), kept), "width", power=1))
+
+
+def own(function: Callable[[np.ndarray], Any], *, kinks: Iterable[float] = (0.0,)) -> Surrogate:
+    """A user's surrogate ``ψ``.
+
+    Parameters
+    ----------
+    function : callable
+        Takes ``v = H - θ`` as a float64 array and returns ``ψ(v)``, finite and of the same shape.
+    kinks : iterable of float
+        Where ``ψ`` is not smooth, or has a narrow peak: integrals are split there.
+
+    Raises
+    ------
+    DomainError
+        For a function whose values are not finite or have another shape; the message says where.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> vf.surrogates.own(lambda v: np.maximum(0, 1 - v**2), kinks=(-1, 1))([0.0, 0.5, 2.0]).tolist()
+    [1.0, 0.75, 0.0]
+    """
+    surrogate = Surrogate("own", function=called("function", function), kinks=tuple(number("kinks", x) for x in kinks))
+    surrogate(TRIED)
+    return surrogate
+
+
+_NAMED: dict[str, Callable[[], Surrogate]] = {
+    name: getattr(room, name)
+    for room in (snntorch_surrogates, spikingjelly_surrogates, norse_surrogates, sinabs_surrogates)
+    for name in room.__all__
+} | {function.__name__: function for function in (box, triangular, gaussian, exponential)}
+
+
+def surrogate_of(obj: Any) -> Surrogate:
+    """The :class:`Surrogate` of a name, which stands for the function of that name with its defaults, or of a user's function.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> vf.surrogates.surrogate_of("fast_sigmoid")
+    fast_sigmoid(slope=25)
+    """
+    if isinstance(obj, Surrogate):
+        return obj
+    if isinstance(obj, str) and obj in _NAMED:
+        return _NAMED[obj]()
+    if callable(obj):
+        return own(obj)
+    rule = WITHOUT.get(
+        obj if isinstance(obj, str) else "", "must be a name such as 'atan', one of vf.surrogates, or a function ψ(v)"
+    )
+    raise DomainError("surrogate", obj, rule)

@@ -1,0 +1,1 @@
+"""Gradients through layers at infinite width: what a surrogate derivative does to their variance."""
