@@ -327,6 +327,20 @@ GOOD = {
     "sampler": ["None"],
     **each("min_value max_value", ["None", "0.5", "2.0"]),
     "surrogate": ["'triangular'", "'box'", "'fast_sigmoid'"],
+    "gradient_gain.surrogate": ["'atan'", "'SFS'", "'norse_super'", "vf.surrogates.box(0.3)", "np.ones_like"],
+    "gradient_gain.variance": ["None", *NUMBERS],
+    "reference.gradient_gain.surrogate": ["'triangular'", "'box'", "vf.surrogates.norse_super()"],
+    **each("grad_width grad_scale s w c B T_period peak area leak window mu", SIGNED),
+    **each(
+        "surrogates.box.area surrogates.triangular.area surrogates.gaussian.area surrogates.exponential.area", ["None", "1.0"]
+    ),
+    "family": ["'box'", "'atan'", "'own'"],
+    "surrogates.surrogate_of.obj": ["'atan'", "'SSO'", "np.ones_like", "vf.surrogates.atan()"],
+    "surrogates.own.function": ["np.ones_like", "(lambda v: 1 / v)"],
+    "Surrogate.function": ["None", "np.ones_like"],
+    "Surrogate.formula": ["None"],
+    "n": FEW,
+    "v": ["[0.1, -2.0]", "np.float32(0.3)", "np.zeros((2, 3))"],
     "kinks": ["()", "[1.0]"],
     "reference.gradient_gain.width": ["None", "1.0"],
     "covariance": ["[[1.0, 0.5], [0.5, 1.0]]", "np.eye(2)"],
@@ -391,6 +405,7 @@ INSTANCES = {
     "drives.White": ["vf.drives.white()"],
     **{f"layers.{kind}": [f"vf.layers.{source}"] for kind, source in LAYER_OF_EACH_KIND.items()},
     "reference.ExactFixedPoints": ["vf.reference.fixed_points(threshold=1.0, gain=2.6, digits=15)"],
+    "surrogates.Surrogate": ["vf.surrogates.atan()", "vf.surrogates.box(0.5)", "vf.surrogates.SFS()"],
     "weights.WeightLaw": ["vf.weights.ternary(0.5)", "vf.weights.lognormal()"],
 }
 

@@ -13,7 +13,7 @@ from mpmath import mp, mpf
 
 import varflow as vf
 from varflow import DomainError, reference
-from varflow.reference.gradients import SURROGATES
+from varflow.reference.gradients import SHAPES
 
 T5 = vf.distributions.student_t(5)
 
@@ -72,7 +72,7 @@ NUMPY = {
 
 
 @pytest.mark.parametrize("distribution", ["normal", "uniform", "laplace", T5], ids=str)
-@pytest.mark.parametrize("name", SURROGATES)
+@pytest.mark.parametrize("name", SHAPES)
 def test_gradient_gains_agree_with_plain_integration(name, distribution):
     a, theta, g, V = 0.6, 0.8, 2.5, 1.3
     exact = reference.gradient_gain(name, threshold=theta, gain=g, variance=V, distribution=distribution, width=a, digits=15)
@@ -109,7 +109,7 @@ def test_a_gaussian_has_a_closed_form():
 
 def test_the_variance_defaults_to_the_stable_one_and_functions_are_surrogates_too():
     gain = vf.gain(threshold=1.0)
-    default = reference.gradient_gain("atan", threshold=1, gain=gain, digits=15)
+    default = reference.gradient_gain("atan", width=1, threshold=1, gain=gain, digits=15)
     function = reference.gradient_gain(lambda x: 1 / (1 + x**2), threshold=1, gain=gain, variance=1, digits=15)
     assert float(default) == pytest.approx(float(function), rel=1e-13)
     triangle = reference.gradient_gain("triangular", threshold=1, gain=gain, variance=1, digits=20)
@@ -118,6 +118,9 @@ def test_the_variance_defaults_to_the_stable_one_and_functions_are_surrogates_to
     )
     assert abs(with_kinks / triangle - 1) < mpf(10) ** -19
     assert default <= gain**2  # peak 1
+    norse = reference.gradient_gain(vf.surrogates.norse_triangle(0.5), threshold=1, gain=gain, variance=1, digits=20)
+    with mpmath.workdps(25):
+        assert abs(4 * norse / triangle - 1) < mpf(10) ** -19
 
 
 def test_an_integral_that_does_not_converge_raises():
@@ -130,7 +133,9 @@ BAD = [
     (reference.correlation_map, {"overlap": 1.1, "z": 0}, "overlap="),
     (reference.correlation_map, {"overlap": 0.5, "z": math.nan}, "z="),
     (reference.correlation_point, {"z": math.inf}, "z="),
-    (reference.gradient_gain, GIVEN | {"surrogate": "arctan"}, "is unknown; give a function, or one of box, "),
+    (reference.gradient_gain, GIVEN | {"surrogate": "arctan"}, "must be a name such as 'atan'"),
+    (reference.gradient_gain, GIVEN | {"surrogate": "arctan", "width": 1}, "is unknown; choose one of box, "),
+    (reference.gradient_gain, GIVEN | {"surrogate": "SFS"}, "has no formula here"),
     (reference.gradient_gain, GIVEN | {"surrogate": "atan", "width": 0}, "width="),
     (reference.gradient_gain, GIVEN | {"surrogate": abs, "width": 1}, "width="),
     (reference.gradient_gain, GIVEN | {"surrogate": "atan", "variance": -1}, "variance="),

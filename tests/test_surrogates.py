@@ -15,6 +15,7 @@ GRID = np.concatenate([-np.geomspace(1e-3, 12, 400)[::-1], [0.0], np.geomspace(1
 LIBRARIES = {"norse": "norse_", "sinabs": "sinabs_", "spikingjelly": "spikingjelly_"}
 NAMES = [name for name in S.__all__ if name not in {"Surrogate", "own", "surrogate_of"}]
 SHAPES = ["box", "triangular", "gaussian", "exponential"]
+FLOAT32 = ["sinabs_gaussian", "sinabs_multi_gaussian", "sinabs_heaviside", "norse_heavi_erfc", "snntorch_triangular"]  # in part
 DOCUMENTED = ["leaky_spike_operator"]  # its library cannot run it
 
 
@@ -92,7 +93,8 @@ def test_a_surrogate_is_what_the_library_differentiates(name, arguments):
     got = getattr(S, name)(**arguments)(GRID)
     usable = np.isfinite(want)  # snnTorch's sigmoid overflows to NaN
     assert usable.sum() > 600
-    np.testing.assert_allclose(got[usable], want[usable], rtol=2e-6, atol=1e-12 * np.abs(got).max())  # sinabs: a float32 π
+    rtol, atol = (1e-6, 1e-7) if name in FLOAT32 else (1e-11, 1e-14)
+    np.testing.assert_allclose(got[usable], want[usable], rtol=rtol, atol=atol * np.abs(got).max())
 
 
 def test_every_surrogate_of_a_library_is_in_the_table():
@@ -117,7 +119,7 @@ def test_defaults_are_those_of_the_libraries():
 def test_defaults_of_other_libraries(prefix):
     for name in (name for name in NAMES if name.startswith(prefix)):
         want = measured(library_of(name)(name))
-        np.testing.assert_allclose(S.surrogate_of(name)(GRID), want, rtol=2e-6, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(S.surrogate_of(name)(GRID), want, rtol=1e-6, atol=1e-7, err_msg=name)
 
 
 def test_what_snntorch_cannot_run():
@@ -137,7 +139,7 @@ def test_areas_peaks_and_widths(name):
     """Peak and area by evaluation; half the peak of the other families at the right multiple of the width."""
     psi = S.surrogate_of(name)
     if psi.family == "own":
-        assert psi.peak is psi.width is psi.area is None
+        assert np.isnan([psi.peak, psi.width, psi.area]).all()
         return
     x = np.linspace(-1, 1, 200001) * 4000 * psi.width
     tails = {"fast_sigmoid": 2 / 4001, "atan": 2 / 4000}.get(psi.family, 0.0)
@@ -159,7 +161,7 @@ def test_no_overflow_and_the_dtype_is_kept(family, dtype):
     assert values.dtype == (dtype if dtype != np.int64 else np.float64)
     assert np.isfinite(values).all()
     assert values[2] == 1
-    assert values[0] == values[-1] < 1e-30
+    assert float(values[0]) == float(values[-1]) < 1e-30
 
 
 def test_widened_keeps_the_library_s_formula():
@@ -200,17 +202,17 @@ WRONG = [
     (lambda: S.surrogate_of(lambda v: ["a"] * len(v)), "must be a real number"),
     (lambda: S.own(3), "function=3 must be a function"),
     (lambda: S.own(np.ones_like, kinks=["a"]), "kinks='a' must be a real number"),
-    (lambda: S.box(0), "width=0 must be positive"),
-    (lambda: S.box(-1), "width=-1"),
+    (lambda: S.box(0), "width=0.0 must be positive"),
+    (lambda: S.box(-1), "width=-1.0"),
     (lambda: S.box(1, peak=1, area=1), "cannot be combined with peak"),
-    (lambda: S.box(1, peak=0), "peak=0"),
-    (lambda: S.Surrogate("atan", width=0), "width=0"),
+    (lambda: S.box(1, peak=0), "peak=0.0"),
+    (lambda: S.Surrogate("atan", width=0), "width=0.0"),
     (lambda: S.Surrogate("atan", peak=float("nan")), "peak=nan must be finite"),
     (lambda: S.Surrogate("arctan"), "family='arctan' is unknown"),
     (lambda: S.Surrogate("own"), "function=None is missing"),
     (lambda: S.Surrogate("box", function=np.ones_like), "applies to the family 'own' only"),
-    (lambda: S.atan(0), "alpha=0 must be positive"),
-    (lambda: S.atan().widened(0), "width=0 must be positive"),
+    (lambda: S.atan(0), "alpha=0.0 must be positive"),
+    (lambda: S.atan().widened(0), "width=0.0 must be positive"),
     (lambda: S.spikingjelly_q_pseudo_spike(1), "must be greater than 1"),
     (lambda: S.atan()("a"), "v='a' must be a real number"),
 ]

@@ -1,6 +1,6 @@
 """Surrogate derivatives as Norse computes them (``norse.torch.functional.threshold``), by method; ``v = H - θ``.
 
-The default ``alpha`` is that of the neurons' parameters, 100, except for the triangle, which is meant for 0.3.
+The default ``alpha`` is that of the neurons' parameters, 100, except for the triangle, which is meant for 0.3 (``bellec2018``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["norse_circ", "norse_heavi_erfc", "norse_super", "norse_tanh", "norse
 def norse_super(alpha: float = 100.0) -> Surrogate:
     """``ψ = 1 / (1 + |v|)²``, the method ``super`` and the default: Norse 1.1 ignores ``alpha``.
 
-    The published ``1/(1 + α|v|)²`` is ``vf.surrogates.fast_sigmoid(slope=alpha)``.
+    The ``1/(1 + α|v|)²`` of ``zenke2018`` is ``vf.surrogates.fast_sigmoid(slope=alpha)``.
 
     Examples
     --------

@@ -6,6 +6,7 @@ Some depend on the threshold, which sinabs passes to them as ``spike_threshold``
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,8 @@ PERIODS = 8  # of the periodic exponential whose kinks are listed
 
 def sinabs_single_exponential(grad_width: float = 0.5, grad_scale: float = 1.0, spike_threshold: float = 1.0) -> Surrogate:
     """``ψ = (s/a) e^{-|v|/a}`` with ``a = grad_width · spike_threshold`` and ``s = grad_scale``: the default of sinabs' LIF.
+
+    The exponential of ``shrestha2018``.
 
     Examples
     --------
@@ -47,11 +50,11 @@ def sinabs_gaussian(mu: float = 0.0, sigma: float = 0.5, grad_scale: float = 1.0
     m, sd, s = number("mu", mu), positive_number("sigma", sigma), positive_number("grad_scale", grad_scale)
     formula = Formula(sinabs_gaussian, (("mu", m), ("sigma", sd), ("grad_scale", s)), "sigma", power=1)
     if m == 0:
-        return Surrogate("gaussian", s * _density(0.0, sd), sd, formula=formula)
+        return Surrogate("gaussian", float(s * _density(0.0, sd)), sd, formula=formula)
     return Surrogate("own", function=_shifted, formula=formula)
 
 
-def _density(x: np.ndarray | float, sigma: float) -> np.ndarray:
+def _density(x: Any, sigma: float) -> Any:
     return np.exp(-((x / sigma) ** 2) / 2) / (sigma * math.sqrt(2 * math.pi))
 
 

@@ -1,4 +1,7 @@
-"""Surrogate derivatives as snnTorch computes them (``snntorch.surrogate``), by its own names and parameters; ``v = H - θ``."""
+"""Surrogate derivatives as snnTorch computes them (``snntorch.surrogate``), by its own names and parameters; ``v = H - θ``.
+
+snnTorch is described in ``eshraghian2023``; it takes ``atan`` from ``fang2021a``, ``fast_sigmoid`` from ``zenke2018``.
+"""
 
 from __future__ import annotations
 

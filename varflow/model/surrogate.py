@@ -92,7 +92,7 @@ class Surrogate:
     family : str
         A name of the table; ``"own"`` for a function of the user or of a library that has none of these shapes.
     peak, width : float
-        ``c > 0`` and ``a > 0``, the latter in the units of the potential. None for an ``own`` surrogate.
+        ``c > 0`` and ``a > 0``, the latter in the units of the potential. NaN for an ``own`` surrogate.
     function : callable, optional
         ``ψ`` of an ``own`` surrogate: takes ``v`` as a float64 array and returns an array of the same shape. See
         :func:`varflow.surrogates.own`.
@@ -119,8 +119,8 @@ class Surrogate:
     """
 
     family: str
-    peak: float | None = 1.0
-    width: float | None = 1.0
+    peak: float = 1.0
+    width: float = 1.0
     function: Callable[..., Any] | None = None
     kinks: tuple[float, ...] = ()
     formula: Formula | None = None
@@ -131,7 +131,7 @@ class Surrogate:
             if self.function is None:
                 raise DomainError("function", None, "is missing: use vf.surrogates.own(function)")
             for name in ("peak", "width"):
-                object.__setattr__(self, name, None)
+                object.__setattr__(self, name, math.nan)
             return
         if self.function is not None or self.kinks:
             raise DomainError("function", self.function, "applies to the family 'own' only")
@@ -143,14 +143,14 @@ class Surrogate:
         given = np.asarray(v)
         x = numbers("v", v)
         with np.errstate(all="ignore"):
-            psi = self._own(x) if self.width is None else self.peak * FAMILIES[self.family].of(np.abs(x) / self.width)
+            psi = self._own(x) if self.family == "own" else self.peak * FAMILIES[self.family].of(np.abs(x) / self.width)
             return np.asarray(psi).astype(given.dtype if given.dtype.kind == "f" else np.float64, copy=False)
 
     def _own(self, v: np.ndarray) -> np.ndarray:
         """The function's values; DomainError that says where they are not finite."""
         assert self.function is not None
         values = self.function(v, **dict(self.formula.arguments if self.formula else ()))
-        psi = numbers("surrogate", values)
+        psi = numbers("surrogate", 1.0 * values if np.asarray(values).dtype == bool else values)
         if psi.shape != v.shape:
             raise DomainError("surrogate", self, f"must return the shape of its argument, {v.shape}, not {psi.shape}")
         wrong = ~np.isfinite(psi) & np.isfinite(v)
@@ -159,9 +159,9 @@ class Surrogate:
         return psi
 
     @property
-    def area(self) -> float | None:
-        """``∫ ψ dv``; None for the family ``own``."""
-        return None if self.width is None else FAMILIES[self.family].area * self.peak * self.width
+    def area(self) -> float:
+        """``∫ ψ dv``; NaN for the family ``own``."""
+        return math.nan if self.family == "own" else FAMILIES[self.family].area * self.peak * self.width
 
     def widened(self, width: float) -> Surrogate:
         """The same surrogate at another width: by the library's own parameter, so that for instance ``atan`` keeps its area;
@@ -178,14 +178,14 @@ class Surrogate:
         >>> vf.surrogates.atan(alpha=2).widened(0.5)
         atan(alpha=1.27324)
         """
-        wanted = scalar("width", positive_scale("width", width))
-        if self.width is None:
+        if self.family == "own":
             raise DomainError("surrogate", self, "has no width: it is not peak · shape(|v|/width)")
+        wanted = scalar("width", positive_scale("width", width))
         return replace(self, width=wanted) if self.formula is None else self.formula.at(wanted / self.width)
 
     def __repr__(self) -> str:
         if self.formula is not None:
             return repr(self.formula)
-        if self.width is None:
+        if self.family == "own":
             return f"own({getattr(self.function, '__name__', self.function)})"
         return f"Surrogate({self.family!r}, peak={self.peak:.6g}, width={self.width:.6g})"

@@ -8,7 +8,7 @@ family at any peak and width is ``vf.surrogates.Surrogate("atan", peak=1, width=
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -175,7 +175,7 @@ def own(function: Callable[[np.ndarray], Any], *, kinks: Iterable[float] = (0.0,
     return surrogate
 
 
-_NAMED: dict[str, Callable[[], Surrogate]] = {
+_NAMED: Mapping[str, Callable[..., Surrogate]] = {
     name: getattr(room, name)
     for room in (snntorch_surrogates, spikingjelly_surrogates, norse_surrogates, sinabs_surrogates)
     for name in room.__all__

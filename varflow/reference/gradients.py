@@ -7,37 +7,38 @@ from typing import Any, NamedTuple
 
 from mpmath import mp, mpf
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, called, choice
 from varflow.model.distributions import Distribution
+from varflow.model.surrogates import Surrogate, surrogate_of
 from varflow.reference.digits import at_least_zero, in_digits, number, rounded
 from varflow.reference.distributions import distribution_named
 from varflow.reference.fixed_points import stable_variance
 from varflow.reference.quadrature import integral
 
-__all__ = ["SURROGATES", "Surrogate", "gradient_gain"]
+__all__ = ["SHAPES", "gradient_gain"]
 
 
-class Surrogate(NamedTuple):
+class Shape(NamedTuple):
     """``ψ`` with peak 1 as a function of ``|x|/a``; ``edge`` of its support, in units of the width ``a``."""
 
-    shape: Callable[[Any], Any]
+    of: Callable[[Any], Any]
     edge: Any = None
 
 
-SURROGATES = {
-    "box": Surrogate(lambda s: mpf(s < 1), 1),
-    "triangular": Surrogate(lambda s: max(1 - s, mpf(0)), 1),
-    "gaussian": Surrogate(lambda s: mp.exp(-(s**2) / 2)),
-    "exponential": Surrogate(lambda s: mp.exp(-s)),
-    "fast_sigmoid": Surrogate(lambda s: 1 / (1 + s) ** 2),
-    "atan": Surrogate(lambda s: 1 / (1 + s**2)),
-    "sigmoid": Surrogate(lambda s: 1 / mp.cosh(s / 2) ** 2),
+SHAPES = {  # by the families of vf.surrogates
+    "box": Shape(lambda s: mpf(s < 1), 1),
+    "triangular": Shape(lambda s: max(1 - s, mpf(0)), 1),
+    "gaussian": Shape(lambda s: mp.exp(-(s**2) / 2)),
+    "exponential": Shape(lambda s: mp.exp(-s)),
+    "fast_sigmoid": Shape(lambda s: 1 / (1 + s) ** 2),
+    "atan": Shape(lambda s: 1 / (1 + s**2)),
+    "sigmoid": Shape(lambda s: 1 / mp.cosh(s / 2) ** 2),
 }
 
 
 @in_digits
 def gradient_gain(
-    surrogate: str | Callable[[Any], Any],
+    surrogate: str | Surrogate | Callable[[Any], Any],
     *,
     threshold: float,
     gain: float,
@@ -52,24 +53,13 @@ def gradient_gain(
 
     .. math:: \chi = g^2\, \mathrm{E}[\psi(u - \theta)^2] = g^2 \int \psi(\sqrt V z - \theta)^2 f(z)\, dz
 
-    Named surrogates have peak 1 and width ``a``, as in ``vf.symbolic.gradient_gain``; ``c ψ`` multiplies by ``c² χ``.
-
-    ================  =========================  ====================================================
-    name              ``ψ(x)``                   in other libraries
-    ================  =========================  ====================================================
-    ``box``           ``1`` where ``|x| < a``
-    ``triangular``    ``max(0, 1 - |x|/a)``
-    ``gaussian``      ``e^{-x²/(2a²)}``
-    ``exponential``   ``e^{-|x|/a}``
-    ``fast_sigmoid``  ``1/(1 + |x|/a)²``         snnTorch's ``fast_sigmoid(slope=k)``: ``a = 1/k``
-    ``atan``          ``1/(1 + (x/a)²)``         snnTorch's ``atan(alpha=k)``: ``k/2`` times it, ``a = 2/(π k)``
-    ``sigmoid``       ``cosh(x/(2a))^{-2}``      snnTorch's ``sigmoid(slope=k)``: ``k/4`` times it, ``a = 1/k``
-    ================  =========================  ====================================================
+    A name or an object of ``vf.surrogates`` is the surrogate it is there; with ``width`` a name is that of a family, of peak 1
+    and this width. ``c ψ`` multiplies by ``c² χ``.
 
     Parameters
     ----------
-    surrogate : str or callable
-        A name from the table, or ``ψ`` itself: a function of an mpf that returns a real number.
+    surrogate : str, Surrogate or callable
+        One of ``vf.surrogates``, or ``ψ`` itself: a function of an mpf that returns a real number.
     threshold, gain, bias_std : float
         ``θ``, ``g > 0``, ``σ_b ≥ 0``; the bias only enters the default variance.
     variance : float, optional
@@ -77,7 +67,7 @@ def gradient_gain(
     distribution : str or Distribution
         Of the standardised potential: a built-in name or ``student_t(df)``.
     width : float, optional
-        ``a > 0`` of a named surrogate, in the units of the potential; by default 1.
+        ``a > 0`` of a family: box, triangular, gaussian, exponential, fast_sigmoid, atan or sigmoid.
     kinks : iterable of float
         Places besides ``x = 0`` where a callable is not smooth.
     digits : int
@@ -101,7 +91,7 @@ def gradient_gain(
     Examples
     --------
     >>> import mpmath, varflow as vf
-    >>> mpmath.nstr(vf.reference.gradient_gain("box", threshold=0, gain=2, variance=1, digits=20), 15)
+    >>> mpmath.nstr(vf.reference.gradient_gain("box", width=1, threshold=0, gain=2, variance=1, digits=20), 15)
     '2.73075796854834'
     """
     potential, theta = distribution_named(distribution), number("threshold", threshold)
@@ -120,15 +110,19 @@ def gradient_gain(
 
 def _chosen(surrogate: Any, width: Any, kinks: Iterable[Any]) -> tuple[Callable[[Any], Any], Any, list[Any]]:
     """``ψ``, its width, and where it is not smooth besides ``x = 0``."""
-    if callable(surrogate):
-        if width is not None:
-            raise DomainError("width", width, "applies to named surrogates only: build it into the function")
-        return surrogate, mpf(1), [number("kinks", x) for x in kinks]
-    if not isinstance(surrogate, str) or surrogate not in SURROGATES:
-        raise DomainError("surrogate", surrogate, "is unknown; give a function, or one of " + ", ".join(SURROGATES))
-    shape, edge = SURROGATES[surrogate]
-    a = at_least_zero("width", 1 if width is None else width, zero=False)
-    return lambda x: shape(abs(x) / a), a, [] if edge is None else [-a * edge, a * edge]
+    if isinstance(surrogate, str) and width is not None:
+        family, c, a = choice("surrogate", surrogate, SHAPES), mpf(1), at_least_zero("width", width, zero=False)
+    elif width is not None:
+        raise DomainError("width", width, "applies to the name of a family only")
+    elif isinstance(surrogate, str | Surrogate):
+        chosen = surrogate_of(surrogate)
+        if chosen.family not in SHAPES:
+            raise DomainError("surrogate", surrogate, "has no formula here: give ψ as a function of an mpf")
+        family, c, a = chosen.family, mpf(chosen.peak), mpf(chosen.width)
+    else:
+        return called("surrogate", surrogate), mpf(1), [number("kinks", x) for x in kinks]
+    shape, edge = SHAPES[family]
+    return lambda x: c * shape(abs(x) / a), a, [] if edge is None else [-a * edge, a * edge]
 
 
 def _spread(length: Any) -> list[Any]:

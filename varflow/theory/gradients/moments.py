@@ -20,7 +20,7 @@ NODES = 16  # of Gauss and Legendre on each panel
 PANELS = 64  # over the bulk of the potential and the kinks
 MARGIN = 10.0  # standard deviations beyond the mean and the kinks
 FARTHEST = 38.5  # standard deviations: farther out the density underflows
-RATIO, SHRINKING = 4.0, 14  # panels towards a kink
+RATIO, SHRINKING = 3.0, 18  # panels towards a kink
 FAR = 64.0  # θ/√V from which positions are measured from the mean, else from the threshold
 CHUNK = 256  # configurations at once
 
@@ -58,15 +58,15 @@ def _moments(surrogate: Surrogate, theta: np.ndarray, std: np.ndarray) -> np.nda
 
 def _panels(surrogate: Surrogate, theta: np.ndarray, std: np.ndarray, origin: np.ndarray) -> np.ndarray:
     """Ends of the panels, ascending; those outside the range are empty."""
-    kinks = [0.0, -surrogate.width, surrogate.width] if surrogate.width is not None else [0.0, *surrogate.kinks]
+    own = surrogate.family == "own"
+    kinks = [0.0, *surrogate.kinks] if own else [0.0, -surrogate.width, surrogate.width]
     at = theta + np.array(kinks)
     lo, hi = np.minimum(at.min(axis=1), 0.0) / std[:, 0], np.maximum(at.max(axis=1), 0.0) / std[:, 0]
     lo, hi = np.clip(lo - MARGIN, -FARTHEST, None)[:, None], np.clip(hi + MARGIN, None, FARTHEST)[:, None]
     even = std * (lo + (hi - lo) * np.linspace(0, 1, PANELS + 1)) + (origin - theta)
-    smallest = surrogate.width / 8 if surrogate.width is not None else 1e-8 * std
+    smallest = 1e-8 * std if own else surrogate.width / 8
     near = np.broadcast_to(smallest * RATIO ** np.arange(SHRINKING), (len(theta), SHRINKING))
-    centres = kinks[:1] if surrogate.width is not None else kinks
-    around = [k + sign * near + origin for k in centres for sign in (-1, 1)]
+    around = [k + sign * near + origin for k in (kinks if own else kinks[:1]) for sign in (-1, 1)]
     ends = np.concatenate([even, *around, np.array(kinks) + origin], axis=1)
     return np.sort(np.clip(ends, even[:, :1], even[:, -1:]), axis=1)
 
