@@ -149,8 +149,14 @@ class Surrogate:
     def _own(self, v: np.ndarray) -> np.ndarray:
         """The function's values; DomainError that says where they are not finite."""
         assert self.function is not None
-        values = self.function(v, **dict(self.formula.arguments if self.formula else ()))
-        psi = numbers("surrogate", 1.0 * values if np.asarray(values).dtype == bool else values)
+        try:
+            values = np.asarray(self.function(v, **dict(self.formula.arguments if self.formula else ())))
+        except Exception as error:
+            words = " ".join(str(error).split())
+            raise DomainError(
+                "surrogate", self, f"fails for an array of potentials: {type(error).__name__}: {words}"
+            ) from error
+        psi = numbers("surrogate", 1.0 * values if values.dtype == bool else values)
         if psi.shape != v.shape:
             raise DomainError("surrogate", self, f"must return the shape of its argument, {v.shape}, not {psi.shape}")
         wrong = ~np.isfinite(psi) & np.isfinite(v)

@@ -8,15 +8,15 @@ family at any peak and width is ``vf.surrogates.Surrogate("atan", peak=1, width=
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, called
+from varflow._checks import DomainError, called, real_array
 from varflow.model import norse_surrogates, sinabs_surrogates, snntorch_surrogates, spikingjelly_surrogates
 from varflow.model.norse_surrogates import norse_circ, norse_heavi_erfc, norse_super, norse_tanh, norse_triangle
-from varflow.model.preset_arguments import number, positive_number
+from varflow.model.preset_arguments import positive_number
 from varflow.model.sinabs_surrogates import (
     sinabs_gaussian,
     sinabs_heaviside,
@@ -149,14 +149,14 @@ def _shape(family: str, function: Callable[..., Surrogate], width: Any, peak: An
     return Surrogate(family, height, a, formula=Formula(function, (("width", a), kept), "width", power=1))
 
 
-def own(function: Callable[[np.ndarray], Any], *, kinks: Iterable[float] = (0.0,)) -> Surrogate:
+def own(function: Callable[[np.ndarray], Any], *, kinks: Sequence[float] = (0.0,)) -> Surrogate:
     """A user's surrogate ``ψ``.
 
     Parameters
     ----------
     function : callable
         Takes ``v = H - θ`` as a float64 array and returns ``ψ(v)``, finite and of the same shape.
-    kinks : iterable of float
+    kinks : sequence of float
         Where ``ψ`` is not smooth, or has a narrow peak: integrals are split there.
 
     Raises
@@ -170,7 +170,8 @@ def own(function: Callable[[np.ndarray], Any], *, kinks: Iterable[float] = (0.0,
     >>> vf.surrogates.own(lambda v: np.maximum(0, 1 - v**2), kinks=(-1, 1))([0.0, 0.5, 2.0]).tolist()
     [1.0, 0.75, 0.0]
     """
-    surrogate = Surrogate("own", function=called("function", function), kinks=tuple(number("kinks", x) for x in kinks))
+    places = tuple(np.ravel(real_array("kinks", kinks)).tolist())
+    surrogate = Surrogate("own", function=called("function", function), kinks=places)
     surrogate(TRIED)
     return surrogate
 
