@@ -17,8 +17,9 @@ _NAMES = {  # by the module that defines them
     "model.network": "Network",
     "model.distributions": "distribution",
     "results": "AuditReport Catalogue Comparison CorrectedGainTable Cycle Ensemble Experiment FixedPoint FixedPoints "
-    "Initialization PhaseDiagram Profile TemporalCriticalGain TemporalFixedPoint",
+    "GradientFlow Initialization PhaseDiagram Profile TemporalCriticalGain TemporalFixedPoint",
     "theory.maps": "variance_map",
+    "theory.gradients.flow": "gradient_flow",
     "theory.mean_field": "mean_field",
     "theory.gradients.gain": "gradient_gain",
     "theory.fixed_points": "critical_gain fixed_points",
@@ -97,6 +98,7 @@ if TYPE_CHECKING:
         Experiment,
         FixedPoint,
         FixedPoints,
+        GradientFlow,
         Initialization,
         PhaseDiagram,
         Profile,
@@ -109,6 +111,7 @@ if TYPE_CHECKING:
     from varflow.theory.expansions import Expansion, expansion
     from varflow.theory.finite_width import finite_width
     from varflow.theory.fixed_points import critical_gain, fixed_points
+    from varflow.theory.gradients.flow import gradient_flow
     from varflow.theory.gradients.gain import gradient_gain
     from varflow.theory.in_time.critical_gain import temporal_critical_gain
     from varflow.theory.in_time.fixed_point import temporal_fixed_point

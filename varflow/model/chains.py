@@ -46,7 +46,8 @@ def as_chain(layers: Sequence[Layer], width: int | None, drive: Drive) -> dict[s
     if not len(layers) % 2 or len(spikes) + len(linears) < len(layers):
         return None
     weighted = linears if into is None else [into, *linears]
-    if any(layer.rows != "free" for layer in weighted) or spikes[0].recurrent or len(set(spikes)) > 1:
+    alike = len(set(spikes)) == len({layer.neuron.detach_reset for layer in spikes}) == 1
+    if any(layer.rows != "free" for layer in weighted) or spikes[0].recurrent or not alike:
         return None
     if len({layer.law for layer in weighted}) > 1 or len({(layer.bias_std, layer.mean_gain) for layer in linears}) > 1:
         return None

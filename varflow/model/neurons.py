@@ -19,7 +19,7 @@ At the first step every reset but multi_spike gives the paper's memoryless layer
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any
 
 from varflow._checks import DomainError, flag, instance, integer, non_negative, numbers, positive_scale, scalar, scale
@@ -54,6 +54,9 @@ class Neuron:
         Decay of an exponential synaptic filter, in [0, 1); 0 is no filter.
     delay : int
         Steps between a spike and its arrival in the next layer.
+    detach_reset : bool, optional
+        Whether gradients ignore the reset, as if it did not depend on the membrane. By default (None) only those of
+        ``delayed_subtract`` do, as in snnTorch. Spikes do not depend on it, and neurons that differ in it only are equal.
 
     Raises
     ------
@@ -85,6 +88,7 @@ class Neuron:
     strict: bool = True
     synaptic_decay: float = 0.0
     delay: int = 0
+    detach_reset: bool | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
@@ -97,6 +101,7 @@ class Neuron:
         put("strict", flag("strict", self.strict) and not self.reset_rule.counts)
         put("synaptic_decay", _fraction("synaptic_decay", self.synaptic_decay, one_allowed=False))
         put("delay", integer("delay", self.delay, minimum=0))
+        put("detach_reset", None if self.detach_reset is None else flag("detach_reset", self.detach_reset))
         low = self.threshold.support[0] if isinstance(self.threshold, OverNeurons) else self.threshold
         if (self.reset_rule.counts or self.reset_rule.lowest is not None) and low <= 0:
             rule = f"must be positive for reset={self.reset!r}, which is in multiples of the threshold"
@@ -106,6 +111,11 @@ class Neuron:
     def reset_rule(self) -> Reset:
         """The reset's coefficients."""
         return rule_of(self.reset)
+
+    @property
+    def reset_detached(self) -> bool:
+        """Whether gradients ignore the reset."""
+        return self.reset == "delayed_subtract" if self.detach_reset is None else self.detach_reset
 
     @property
     def memoryless(self) -> bool:

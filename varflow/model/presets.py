@@ -2,7 +2,8 @@
 
 Each function takes the arguments of the class it is named after and returns the neuron with the same spikes for the same
 currents, from rest; arguments without an equivalent raise DomainError. What a spike does to the next membrane, and when,
-differs between the libraries even where the names agree.
+differs between the libraries even where the names agree. So does whether gradients pass through the reset: snnTorch (unless
+``reset_delay=False``) and stork detach it.
 
 Thresholds and decays may be arrays or distributions (see :class:`varflow.Neuron`), if the input is not scaled by them.
 
@@ -82,7 +83,7 @@ def snntorch_leaky(beta: float, threshold: float = 1.0, reset_mechanism: str = "
     Neuron(threshold=1, decay=0.9, reset='delayed_subtract')
     """
     reset = _snntorch_reset(threshold, reset_mechanism, reset_delay, at_zero="zero")
-    return Neuron(threshold, decay=of_neurons("beta", beta, probability), reset=reset)
+    return Neuron(threshold, decay=of_neurons("beta", beta, probability), reset=reset, detach_reset=_detached(reset, reset_delay))
 
 
 def snntorch_synaptic(
@@ -112,11 +113,17 @@ def snntorch_synaptic(
     --------
     >>> import varflow as vf
     >>> vf.neurons.snntorch_synaptic(0.8, 0.9, reset_mechanism="zero")
-    Neuron(threshold=1, decay=0.9, reset='gate', synaptic_decay=0.8)
+    Neuron(threshold=1, decay=0.9, reset='gate', synaptic_decay=0.8, detach_reset=True)
     """
     reset = _snntorch_reset(threshold, reset_mechanism, reset_delay, at_zero="gate")
     decay = of_neurons("beta", beta, probability)
-    return Neuron(threshold, decay=decay, reset=reset, synaptic_decay=below_one("alpha", alpha))
+    filtered, detached = below_one("alpha", alpha), _detached(reset, reset_delay)
+    return Neuron(threshold, decay=decay, reset=reset, synaptic_decay=filtered, detach_reset=detached)
+
+
+def _detached(reset: str, reset_delay: bool) -> bool | None:
+    """snnTorch detaches every delayed reset; None where that is the default."""
+    return True if reset_delay and reset not in ("none", "delayed_subtract") else None
 
 
 def _snntorch_reset(threshold: float, reset_mechanism: str, reset_delay: bool, at_zero: str) -> str:
@@ -137,7 +144,11 @@ def _snntorch_reset(threshold: float, reset_mechanism: str, reset_delay: bool, a
 
 
 def spikingjelly_lif(
-    tau: float = 2.0, decay_input: bool = True, v_threshold: float = 1.0, v_reset: float | None = 0.0
+    tau: float = 2.0,
+    decay_input: bool = True,
+    v_threshold: float = 1.0,
+    v_reset: float | None = 0.0,
+    detach_reset: bool = False,
 ) -> Neuron:
     """``spikingjelly.activation_based.neuron.LIFNode``: ``H = (1 - 1/τ) V + x/τ``, a spike at ``H ≥ θ``.
 
@@ -150,6 +161,8 @@ def spikingjelly_lif(
     v_threshold : float or array
     v_reset : float, optional
         0: a spike sets the membrane to 0; None: it subtracts the threshold.
+    detach_reset : bool
+        Whether gradients ignore the reset.
 
     Raises
     ------
@@ -167,10 +180,11 @@ def spikingjelly_lif(
         raise DomainError("tau", tau, "must be greater than 1")
     scale = 1 / of_all_neurons("tau", taus) if flag("decay_input", decay_input) else 1.0
     threshold, reset = of_neurons("v_threshold", v_threshold, number), _spikingjelly_reset(v_reset)
-    return Neuron(threshold, decay=1 - 1 / taus, input_scale=scale, reset=reset, strict=False)
+    detached = flag("detach_reset", detach_reset) or None
+    return Neuron(threshold, decay=1 - 1 / taus, input_scale=scale, reset=reset, strict=False, detach_reset=detached)
 
 
-def spikingjelly_if(v_threshold: float = 1.0, v_reset: float | None = 0.0) -> Neuron:
+def spikingjelly_if(v_threshold: float = 1.0, v_reset: float | None = 0.0, detach_reset: bool = False) -> Neuron:
     """``spikingjelly.activation_based.neuron.IFNode``: ``H = V + x``, a spike at ``H ≥ θ``.
 
     Parameters
@@ -178,6 +192,8 @@ def spikingjelly_if(v_threshold: float = 1.0, v_reset: float | None = 0.0) -> Ne
     v_threshold : float or array
     v_reset : float, optional
         0: a spike sets the membrane to 0; None: it subtracts the threshold.
+    detach_reset : bool
+        Whether gradients ignore the reset.
 
     Raises
     ------
@@ -191,7 +207,8 @@ def spikingjelly_if(v_threshold: float = 1.0, v_reset: float | None = 0.0) -> Ne
     Neuron(threshold=1, decay=1.0, reset='subtract', strict=False)
     """
     threshold = of_neurons("v_threshold", v_threshold, number)
-    return Neuron(threshold, decay=1.0, reset=_spikingjelly_reset(v_reset), strict=False)
+    reset, detached = _spikingjelly_reset(v_reset), flag("detach_reset", detach_reset) or None
+    return Neuron(threshold, decay=1.0, reset=reset, strict=False, detach_reset=detached)
 
 
 def _spikingjelly_reset(v_reset: float | None) -> str:
@@ -308,7 +325,8 @@ def stork_lif(tau_mem: float = 10e-3, tau_syn: float = 5e-3, time_step: float = 
     step = positive_number("time_step", time_step)
     decay = math.exp(-step / positive_number("tau_mem", tau_mem))
     filtered = math.exp(-step / positive_number("tau_syn", tau_syn))
-    return Neuron(1.0, decay=decay, input_scale=1 - decay, reset="gate", synaptic_decay=filtered, delay=3)
+    options = {"reset": "gate", "synaptic_decay": filtered, "delay": 3, "detach_reset": True}
+    return Neuron(1.0, decay=decay, input_scale=1 - decay, **options)
 
 
 def sinabs_lif(

@@ -13,6 +13,7 @@ from varflow.results.ensemble import Ensemble
 from varflow.results.experiment import Experiment
 from varflow.results.fixed_points import Cycle, FixedPoint, FixedPoints
 from varflow.results.gain_table import CorrectedGain, CorrectedGainTable
+from varflow.results.gradient_flow import GradientFlow
 from varflow.results.initialization import Initialization
 from varflow.results.layout import QUANTITIES, SPREADS, late_steps
 from varflow.results.phase_diagram import PhaseDiagram
@@ -36,6 +37,7 @@ __all__ = [
     "Experiment",
     "FixedPoint",
     "FixedPoints",
+    "GradientFlow",
     "Initialization",
     "LayerPlan",
     "ModelPlan",

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from varflow.model.layers import BatchNorm
-from varflow.theory.flow.signals import Currents
+from varflow.theory.flow.signals import Currents, Grid
 
-__all__ = ["Batch", "standardising", "statistics_of"]
+__all__ = ["Batch", "batch_means", "centred_over_batch", "standardising", "statistics_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,15 +33,26 @@ class Batch:
 def statistics_of(layer: BatchNorm, signal: Currents, exchangeable: bool) -> Batch:
     """Statistics of a batch. Of infinitely many inputs the last two stand for all, by means over pairs of different ones."""
     mean, C = signal.mean, signal.covariance
-    one = signal.grid.size // signal.grid.inputs if exchangeable else signal.grid.size
-    row = C[..., -one:].mean(axis=-1)
-    if exchangeable:
-        row[..., -one:] = row[..., -2 * one : -one]
-    batch = slice(-one, None)
+    row, batch = batch_means(C, signal.grid, exchangeable)
     centre = mean[..., batch].mean(axis=-1, keepdims=True)
     whole = row[..., batch].mean(axis=-1)
     own = np.diagonal(C, axis1=-2, axis2=-1) - 2 * row + whole[..., None] + (mean - centre) ** 2
     return Batch(centre, row, whole, standardising(layer.gamma, own[..., batch].mean(axis=-1) + layer.eps))
+
+
+def batch_means(second: np.ndarray, grid: Grid, exchangeable: bool) -> tuple[np.ndarray, slice]:
+    """Mean product of each entry with those of the batch, other inputs if they are exchangeable; and the entries of a batch."""
+    one = grid.size // grid.inputs if exchangeable else grid.size
+    row = second[..., -one:].mean(axis=-1)
+    if exchangeable:
+        row[..., -one:] = row[..., -2 * one : -one]
+    return row, slice(-one, None)
+
+
+def centred_over_batch(second: np.ndarray, grid: Grid, exchangeable: bool) -> np.ndarray:
+    """Second moments about the mean over the batch."""
+    row, batch = batch_means(second, grid, exchangeable)
+    return second - row[..., :, None] - row[..., None, :] + row[..., batch].mean(axis=-1)[..., None, None]
 
 
 def standardising(gamma: float, variance: np.ndarray) -> np.ndarray:

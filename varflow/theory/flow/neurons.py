@@ -166,17 +166,24 @@ class Neurons:
         normals = self._once(normal_points, grid.size + neuron.differing, points=points, **sizes)
         return QuasiMonteCarlo(neuron, normals, self.seed, steps=grid.steps)
 
-    def _drawn(self, neuron: Neuron, currents: Currents, number: int) -> np.ndarray:
-        """Spikes at sampled currents, shape (scrambles, groups, i, points); those of different layers are independent."""
-        sampling, steps = self._sampling(neuron, currents.grid), currents.grid.steps
-        size, (replicas, _, points) = currents.grid.size, sampling.normals.shape
+    def currents_at_points(self, neuron: Neuron, currents: Currents, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Normal numbers of every point (scrambles, i + parameters, points), and its currents (scrambles, groups, i, points).
+
+        Currents are those past the synapse, times the input scale; points of different layers are independent.
+        """
+        sampling, size = self._sampling(neuron, currents.grid), currents.grid.size
         mean, covariance = self._filtered(neuron, currents)
         z = sampling.normals * sampling.signs(number)[..., None]
-        drawn = causal_factor(covariance) @ z[:, None, :size] + mean[..., None]
-        runs = drawn.reshape(*drawn.shape[:2], size // steps, steps, points)
+        return z, causal_factor(covariance) @ z[:, None, :size] + mean[..., None]
+
+    def _drawn(self, neuron: Neuron, currents: Currents, number: int) -> np.ndarray:
+        """Spikes at sampled currents, shape (scrambles, groups, i, points); those of different layers are independent."""
+        z, drawn = self.currents_at_points(neuron, currents, number)
+        steps, (replicas, groups, size, points) = currents.grid.steps, drawn.shape
+        runs = drawn.reshape(replicas, groups, size // steps, steps, points)
         spikes = np.stack([stepped(Population.of(neuron, one[size:]), run)[1] for one, run in zip(z, runs, strict=True)])
         pairing = np.random.default_rng([self.seed, 3, number]).permutation(points)
-        return spikes.reshape(replicas, drawn.shape[1], size, points).astype(np.float32)[..., pairing]
+        return spikes.reshape(drawn.shape).astype(np.float32)[..., pairing]
 
 
 def replicated(values: np.ndarray, replicas: int) -> np.ndarray:

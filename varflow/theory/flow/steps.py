@@ -23,6 +23,7 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._progress import Report, unreported
+from varflow.model.drive_kinds import Given
 from varflow.model.layers import BatchNorm, Conv, Layer, LayerNorm, Linear, Pool, Residual, Scale, Spike
 from varflow.theory.flow.batches import standardising, statistics_of
 from varflow.theory.flow.neurons import Neurons
@@ -30,7 +31,16 @@ from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window, 
 from varflow.theory.in_time.differences import Differences
 from varflow.theory.in_time.responses import LayerState
 
-__all__ = ["Signal", "Walk", "convolved", "joined", "merged", "pooled", "sent", "through", "weighted"]
+__all__ = ["Passage", "Signal", "Walk", "convolved", "joined", "merged", "over_neurons", "pooled", "sent", "squared_gains", "through", "weighted"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Passage:
+    """A layer, the signal (or given currents) that it received and the signal that it sent."""
+
+    layer: Layer
+    received: Signal | Given
+    sent: Signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,8 @@ class Walk:
         What is kept of each of them, from its state and the grid of its index.
     passed : list
         What was kept.
+    passages : list of Passage, optional
+        All layers in order of completion, those of a branch before it: the way back of gradients.
     """
 
     neurons: Neurons
@@ -59,6 +71,7 @@ class Walk:
     report: Report = unreported
     kept: Callable[[LayerState, Grid], Any] = lambda state, grid: state
     passed: list[Any] = field(default_factory=list)
+    passages: list[Passage] | None = None
 
     def fire(self, layer: Spike, currents: Currents) -> Spikes:
         """The spikes of the next layer of neurons."""
@@ -79,7 +92,9 @@ class Walk:
 def through(layers: Sequence[Layer], signal: Signal, walk: Walk) -> Signal:
     """The signal after these layers."""
     for layer in layers:
-        signal = sent(layer, signal, walk)
+        received, signal = signal, sent(layer, signal, walk)
+        if walk.passages is not None:
+            walk.passages.append(Passage(layer, received, signal))
     return signal
 
 
@@ -121,16 +136,22 @@ def convolved(layer: Conv, window: Window, signal: Spikes) -> Currents:
     return Currents(mean, covariance, window.smaller(grid), layer.channels)
 
 
-def _weighted(
-    layer: Linear | Conv, e: np.ndarray, M: np.ndarray, fan_in: int, changes: Differences | None = None
-) -> tuple[np.ndarray, np.ndarray, Differences | None]:
-    """Mean, covariance and increments of weighted sums, from the moments averaged over the inputs of a neuron."""
+def squared_gains(layer: Linear | Conv, fan_in: int) -> tuple[float, float]:
+    """Factors of ``M`` and of ``M - e eᵀ`` in the covariance of weighted sums; their sum is ``n Var[w]``."""
     raw, central = (layer.gain**2, 0.0) if layer.rows == "free" else (0.0, layer.gain**2)
     law = layer.law
     if law.in_degree is not None:  # variance of the number of active inputs (hypergeometric)
         scale, shift = layer.connection(fan_in)
         spread = law.in_degree * (fan_in - law.in_degree) / max(fan_in - 1, 1)
         central += (scale * law.core.mean + shift) ** 2 * spread
+    return raw, central
+
+
+def _weighted(
+    layer: Linear | Conv, e: np.ndarray, M: np.ndarray, fan_in: int, changes: Differences | None = None
+) -> tuple[np.ndarray, np.ndarray, Differences | None]:
+    """Mean, covariance and increments of weighted sums, from the moments averaged over the inputs of a neuron."""
+    raw, central = squared_gains(layer, fan_in)
     covariance = raw * M + layer.bias_std**2
     if central:
         covariance = covariance + central * (M - e[..., :, None] * e[..., None, :])
@@ -187,28 +208,30 @@ def _(layer: Scale, signal: Currents | Spikes, walk: Walk) -> Signal:
 @sent.register
 def _(layer: BatchNorm, signal: Currents, walk: Walk) -> Currents:
     if layer.statistics is not None:
-        mean, C = signal.mean, signal.covariance
-        running_mean, variance = layer.statistics
-        scale = layer.gamma / (variance + layer.eps) ** 0.5
-        scaled = scale * (mean - running_mean) + layer.beta
-        return replace(signal, mean=scaled, covariance=scale**2 * C, changes=None)
+        scaled = layer.running_scale * (signal.mean - layer.statistics[0]) + layer.beta
+        return replace(signal, mean=scaled, covariance=layer.running_scale**2 * signal.covariance, changes=None)
     return statistics_of(layer, signal, walk.exchangeable).applied(layer, signal)
 
 
 @sent.register
 def _(layer: LayerNorm, signal: Currents, walk: Walk) -> Currents:
-    grid = signal.grid
-
-    def over_neurons(values: np.ndarray) -> np.ndarray:
-        folded = values.reshape(-1, grid.positions, grid.steps)
-        return np.broadcast_to(folded.mean(axis=1, keepdims=True), folded.shape).reshape(values.shape)
-
-    centre = over_neurons(signal.mean)
-    square = np.diagonal(signal.covariance, axis1=-2, axis2=-1) + signal.mean**2
-    scale = standardising(layer.gamma, np.maximum(over_neurons(square) - centre**2, 0.0) + layer.eps)
+    centre, scale = over_neurons(layer, signal)
     mean = scale * (signal.mean - centre) + layer.beta
     C = scale[..., :, None] * signal.covariance * scale[..., None, :]
     return replace(signal, mean=mean, covariance=C, changes=None)
+
+
+def over_neurons(layer: LayerNorm, signal: Currents) -> tuple[np.ndarray, np.ndarray]:
+    """What a LayerNorm subtracts and multiplies by: the mean over neurons and positions, and ``γ/std``, at every ``i``."""
+    grid = signal.grid
+
+    def averaged(values: np.ndarray) -> np.ndarray:
+        folded = values.reshape(-1, grid.positions, grid.steps)
+        return np.broadcast_to(folded.mean(axis=1, keepdims=True), folded.shape).reshape(values.shape)
+
+    centre = averaged(signal.mean)
+    square = np.diagonal(signal.covariance, axis1=-2, axis2=-1) + signal.mean**2
+    return centre, standardising(layer.gamma, np.maximum(averaged(square) - centre**2, 0.0) + layer.eps)
 
 
 @sent.register

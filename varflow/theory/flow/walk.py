@@ -10,7 +10,7 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow._memory import room
-from varflow._progress import Progress, Report, beyond, reporter
+from varflow._progress import Progress, beyond, reporter
 from varflow.model.chains import layers_of
 from varflow.model.drive_kinds import Drive, Given, Inputs
 from varflow.model.drive_kinds import Spikes as Trains
@@ -21,12 +21,12 @@ from varflow.results import Profile
 from varflow.results.ensemble import spread
 from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes
-from varflow.theory.flow.steps import Signal, Walk, through, weighted
+from varflow.theory.flow.steps import Passage, Signal, Walk, through, weighted
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import driven_by
 from varflow.theory.over_inputs import over_inputs
 
-__all__ = ["driven_layer", "next_layer", "walked"]
+__all__ = ["driven_layer", "exchangeable", "forward", "in_blocks", "next_layer", "walk_of", "walked"]
 
 AT_ONCE = 2**19  # inputs × steps² computed together, so that a batch does not fill the memory
 PER_INPUT = ("variance", "potential_mean", "firing_rate")
@@ -50,38 +50,52 @@ def next_layer(
 
 def walked(network: Network, neurons: Neurons, progress: Progress = False) -> Profile:
     """The profile of a network; independent inputs in blocks."""
-    layers = layers_of(network)
-    kinds, together = network.drive.kinds, any(layer.over_batch for layer in all_layers(layers))
+    kinds = network.drive.kinds
     replicas = max(neurons.replicas(neuron, network.steps) for neuron in network.neurons)
     kept = 8 * replicas * network.depth * network.steps * (network.steps + len(PER_INPUT) * kinds)
     room("depth", network.depth, kept, "second moments and rates of every layer: take fewer layers, steps, inputs or scrambles")
-    positions = max(int(np.prod(shape[1:])) for shape in network.shapes)
-    size = kinds if together else max(1, AT_ONCE // (positions * network.steps) ** 2)
-    starts = range(0, kinds, size)
-    with reporter(progress, len(starts) * network.depth, "layers") as report:
-        blocks = [
-            _passed(
-                network, layers, network.drive.of_rows(slice(first, first + size)), neurons, beyond(report, n * network.depth)
-            )
-            for n, first in enumerate(starts)
-        ]
+    drives = in_blocks(network)
+    with reporter(progress, len(drives) * network.depth, "layers") as report:
+        blocks = []
+        for n, drive in enumerate(drives):
+            kept_of = partial(_of_neurons, exchangeable=exchangeable(network, drive))
+            walk = walk_of(network, drive, neurons, report=beyond(report, n * network.depth), kept=kept_of)
+            forward(network, drive, walk)
+            blocks.append(walk.passed)
     return _profile(network, [_joined(parts, kinds) for parts in zip(*blocks, strict=True)], replicas)
 
 
-def _passed(
-    network: Network, layers: tuple[Layer, ...], drive: Drive, neurons: Neurons, report: Report
-) -> list[dict[str, Any]]:
-    """Moments of every layer of neurons under one drive."""
-    together = any(layer.over_batch for layer in all_layers(layers))
-    exchangeable = together and drive.kinds == 1 and not isinstance(drive, Inputs)
+def in_blocks(network: Network) -> list[Drive]:
+    """The drive, inputs that are independent of each other in blocks that fit into the memory."""
+    kinds, positions = network.drive.kinds, max(int(np.prod(shape[1:])) for shape in network.shapes)
+    size = kinds if _together(network) else max(1, AT_ONCE // (positions * network.steps) ** 2)
+    return [network.drive.of_rows(slice(first, first + size)) for first in range(0, kinds, size)]
+
+
+def _together(network: Network) -> bool:
+    """Whether a batch is normalised, so that its inputs depend on each other."""
+    return any(layer.over_batch for layer in all_layers(layers_of(network)))
+
+
+def exchangeable(network: Network, drive: Drive) -> bool:
+    """Whether a batch of infinitely many inputs is normalised, for which two stand."""
+    return _together(network) and drive.kinds == 1 and not isinstance(drive, Inputs)
+
+
+def walk_of(network: Network, drive: Drive, neurons: Neurons, **options: Any) -> Walk:
+    """A walk through a network, from its first layer."""
     width = network.width if isinstance(network.width, int) else 0
-    walk = Walk(neurons, width, exchangeable, report, partial(_of_neurons, exchangeable=exchangeable))
+    return Walk(neurons, width, exchangeable(network, drive), **options)
+
+
+def forward(network: Network, drive: Drive, walk: Walk) -> Signal:
+    """What the network makes of a drive."""
+    layers, together = layers_of(network), _together(network)
     if isinstance(drive, Given):
         layers, signal = _given(drive, layers, together, walk, int(network.widths[0]))
     else:
-        signal = _start(network, layers, drive, together, exchangeable)
-    through(layers, signal, walk)
-    return walk.passed
+        signal = start(network, layers, drive, together, walk.exchangeable)
+    return through(layers, signal, walk)
 
 
 def _given(drive: Given, layers: Sequence[Layer], together: bool, walk: Walk, width: int) -> tuple[tuple[Layer, ...], Signal]:
@@ -93,10 +107,13 @@ def _given(drive: Given, layers: Sequence[Layer], together: bool, walk: Walk, wi
     state = driven_by(drive, first.neuron)
     grid = Grid(1, 1, 1, state.firing_rate.shape[-1])
     walk.keep(state, grid)
-    return tuple(rest), Spikes(state.firing_rate, state.coincidences, grid, width).later(first.neuron.delay)
+    spikes = Spikes(state.firing_rate, state.coincidences, grid, width).later(first.neuron.delay)
+    if walk.passages is not None:
+        walk.passages.append(Passage(first, drive, spikes))
+    return tuple(rest), spikes
 
 
-def _start(network: Network, layers: Sequence[Layer], drive: Drive, together: bool, exchangeable: bool) -> Signal:
+def start(network: Network, layers: Sequence[Layer], drive: Drive, together: bool, exchangeable: bool) -> Signal:
     """What the drive sends to the first layer; inputs in one group if a batch is normalised, else in groups of one."""
     steps = network.steps
     width = None if network.width is None else int(network.widths[0]) if network.layers is None else network.width

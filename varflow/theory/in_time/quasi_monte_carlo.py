@@ -29,7 +29,7 @@ from varflow.theory.in_time.rank_one_currents import rank_one_layer
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import Population, admitted, membrane, spikes
 
-__all__ = ["QuasiMonteCarlo", "causal_factor", "innovations", "normal_points", "second_moments", "stepped_once"]
+__all__ = ["QuasiMonteCarlo", "causal_factor", "in_threads", "innovations", "normal_points", "second_moments", "stepped_once"]
 
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
 PRODUCT = 2**18  # multiplications that BLAS does on one thread, since replicas already run in threads
@@ -83,7 +83,7 @@ class QuasiMonteCarlo:
             at, which = divmod(index, kinds)
             return trajectories(self.neuron, means[at, which], factors[at, which], self.normals[at], signs[at], run)
 
-        columns = zip(*_in_threads(one, replicas * kinds, self.threads), strict=True)
+        columns = zip(*in_threads(one, replicas * kinds, self.threads), strict=True)
         moments = (np.reshape(column, (replicas, kinds, *column[0].shape)) for column in columns)
         return LayerState(*moments, point_fraction=1 / points)
 
@@ -208,7 +208,7 @@ def _slices(rows: np.ndarray) -> np.ndarray:
     return rows.reshape(len(rows), -1, min(2 ** (most.bit_length() - 1), rows.shape[1])).swapaxes(0, 1)
 
 
-def _in_threads(task: Callable[[int], Any], count: int, threads: int | None) -> list[Any]:
+def in_threads(task: Callable[[int], Any], count: int, threads: int | None) -> list[Any]:
     """``[task(0), …]``, computed in threads (numpy releases the lock)."""
     workers = min(count, threads or os.cpu_count() or 1)
     if workers == 1:

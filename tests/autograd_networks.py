@@ -1,0 +1,119 @@
+"""Networks of ``vf.layers`` in plain torch, with a surrogate under autograd: the gradients that the theory must predict."""
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+import varflow as vf
+
+L = vf.layers
+
+
+def atan(v):
+    """snnTorch's default."""
+    return 1 / (1 + (math.pi * v) ** 2)
+
+
+class Step(torch.autograd.Function):
+    """A step forwards, ``ψ`` backwards."""
+
+    @staticmethod
+    def forward(ctx, v, psi):
+        ctx.save_for_backward(psi(v))
+        return (v > 0).to(v.dtype)
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        return gradients[0] * ctx.saved_tensors[0], None
+
+
+def neurons(layer, currents, psi, detached, recurrent=None):
+    """Spikes (batch, steps, …) of these currents; ``recurrent``: weights among the neurons."""
+    neuron, spikes = layer.neuron, []
+    rule, beta, theta = neuron.reset_rule, neuron.decay, neuron.threshold
+    i = h = s = torch.zeros_like(currents[:, 0])
+    for I in currents.unbind(1):
+        i = neuron.synaptic_decay * i + I + (0 if recurrent is None else s @ recurrent.T)
+        r = s.detach() if detached else s
+        kept = beta * (1 - rule.membrane * r) * h - (1 if rule.delayed else beta) * rule.threshold * theta * r
+        if rule.lowest is not None:
+            kept = torch.clamp(kept, min=beta * rule.lowest * theta)
+        h = kept + (1 - rule.input * r) * neuron.input_scale * i
+        s = Step.apply(h - theta, psi)
+        spikes.append(s)
+    silent = [torch.zeros_like(s)] * neuron.delay
+    return torch.stack([*silent, *spikes][: currents.shape[1]], dim=1)
+
+
+class Run:
+    """One network: drawn weights, and the currents into every layer of neurons, of which gradients are taken."""
+
+    def __init__(self, psi=atan, detached=None, seed=0):
+        self.psi, self.detached = psi, detached
+        self.generator = torch.Generator().manual_seed(seed)
+        self.currents, self.weights = [], []
+
+    def normal(self, *shape):
+        return torch.randn(*shape, generator=self.generator)
+
+    def through(self, layers, x):
+        for layer in layers:
+            x = self.after(layer, x)
+        return x
+
+    def weight(self, layer, *shape):
+        W = self.normal(*shape)
+        W = (layer.gain / math.sqrt(W[0].numel()) * W).requires_grad_()
+        self.weights.append(W)
+        return W if layer.rows == "free" else W - W.flatten(1).mean(1).reshape(-1, *[1] * (W.ndim - 1))
+
+    def after(self, layer, x):
+        if isinstance(layer, L.Spike):
+            x = x.requires_grad_().clone() if x.is_leaf else x.clone()  # gradients through these neurons, not through a shortcut
+            x.retain_grad()
+            self.currents.append(x)
+            n = x.shape[-1]
+            R = self.normal(n, n) * (layer.recurrent_gain / math.sqrt(n)) if layer.recurrent else None
+            return neurons(layer, x, self.psi, layer.neuron.reset_detached if self.detached is None else self.detached, R)
+        if isinstance(layer, L.Linear):
+            x = x.flatten(2)
+            return x @ self.weight(layer, layer.width, x.shape[-1]).T
+        if isinstance(layer, L.Conv):
+            W = self.weight(layer, layer.channels, x.shape[2], layer.kernel, layer.kernel)
+            return self.per_map(x, lambda y: F.conv2d(y, W, stride=layer.stride, padding=layer.border))
+        if isinstance(layer, L.Pool):
+            return self.per_map(x, lambda y: F.avg_pool2d(y, layer.size, layer.step, layer.padding))
+        if isinstance(layer, L.Residual):
+            y = self.through(layer.branch, x)
+            return {"add": layer.keep * x + y, "and": x * y, "iand": x * (1 - y)}[layer.merge]
+        if isinstance(layer, L.Scale):
+            return layer.factor * x
+        if isinstance(layer, L.LayerNorm):
+            axes = tuple(range(2, x.ndim))
+            return layer.gamma * (x - x.mean(axes, keepdim=True)) / x.var(axes, correction=0, keepdim=True).sqrt() + layer.beta
+        assert isinstance(layer, L.BatchNorm)
+        if layer.statistics is not None:
+            mean, variance = layer.statistics
+            return layer.gamma * (x - mean) / math.sqrt(variance + layer.eps) + layer.beta
+        axes = (0, 1, *range(3, x.ndim))
+        return layer.gamma * (x - x.mean(axes, keepdim=True)) / x.var(axes, correction=0, keepdim=True).sqrt() + layer.beta
+
+    @staticmethod
+    def per_map(x, function):
+        y = function(x.flatten(0, 1))
+        return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+def gradients(layers, x, *, psi=atan, detached=None, readout="shared", seed=0):
+    """``‖δ_{l,t}‖²`` (layers of neurons, steps), mean over inputs, and ``‖∂L/∂W‖²`` of every layer with weights.
+
+    ``x``: currents or numbers (batch, steps, …). Readout weights of squared norm 1 on average, independent for each input.
+    """
+    run = Run(psi, detached, seed)
+    out = run.through(layers, x)
+    flat = out.flatten(2)
+    v = run.normal(len(x), flat.shape[1] if readout == "independent" else 1, flat.shape[2]) / math.sqrt(flat.shape[2])
+    (v * flat).sum().backward()
+    energy = torch.stack([I.grad.flatten(2).square().sum(2).mean(0) for I in run.currents])
+    return energy, torch.stack([W.grad.square().sum() / len(x) for W in run.weights])

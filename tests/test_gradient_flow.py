@@ -1,0 +1,255 @@
+"""Gradients through depth and time against real networks under autograd, and wrong theories, which must be rejected."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from autograd_networks import atan, gradients, neurons
+
+import varflow as vf
+
+L = vf.layers
+BIAS = 0.05  # relative error of order 1/width
+STEPS, WIDTH, NETWORKS = 5, 300, 24
+
+
+def spike(reset="zero", decay=0.5, **more):
+    recurrent = {name: more.pop(name) for name in ("recurrent_gain",) if name in more}
+    return L.Spike(vf.Neuron(1.0, decay=decay, reset=reset, **more), **recurrent)
+
+
+def linear(gain, **more):
+    return L.Linear(WIDTH, gain=gain, **more)
+
+
+def chain(layer, gain=2.8, depth=4):
+    return [layer, *[linear(gain), layer] * (depth - 1)]
+
+
+ZERO, DELAYED = spike(), spike("delayed_subtract")
+CHAINS = {
+    "no reset": chain(spike("none")),
+    "soft reset": chain(spike("subtract", detach_reset=True)),
+    "attached soft reset": chain(spike("subtract")),
+    "delayed reset": chain(DELAYED),
+    "attached delayed reset": chain(spike("delayed_subtract", detach_reset=False)),
+    "reset to zero": chain(ZERO),
+    "detached reset to zero": chain(spike(detach_reset=True)),
+    "gate": chain(spike("gate")),
+    "fractions": chain(spike(vf.resets.Reset(membrane=0.7, input=0.4, threshold=0.3), 0.8)),
+    "lower bound": chain(spike(vf.resets.Reset(threshold=1.0, lowest=-0.3), 0.8)),
+    "synapse and scale": chain(spike("gate", synaptic_decay=0.4, input_scale=0.6), 4.0),
+    "delay": [ZERO, linear(3.0), spike(delay=1), linear(3.0), ZERO],
+    "recurrent": [ZERO, linear(2.0), spike("subtract", recurrent_gain=2.0), linear(2.0), spike(synaptic_decay=0.3, recurrent_gain=2)],
+}
+BLOCKS = {
+    "membrane shortcuts": [*[L.Residual(ZERO, linear(1.2, rows="centred"), keep=0.9)] * 3, ZERO],
+    "SEW add": [ZERO, *[L.Residual(linear(2.0), ZERO)] * 2, linear(2.0), ZERO],
+    "SEW and": [ZERO, L.Residual(linear(3.0), ZERO, merge="and"), linear(4.0), ZERO],
+    "SEW iand": [ZERO, *[L.Residual(linear(2.5), ZERO, linear(2.5), DELAYED, merge="iand")] * 2, linear(3.0), ZERO],
+    "normalised": [
+        *[ZERO, linear(2.0), L.LayerNorm(gamma=1.3), ZERO],
+        *[linear(2.0), L.BatchNorm(gamma=1.1, statistics=(0.1, 0.7)), ZERO, L.Scale(0.9), linear(3.0), ZERO],
+    ],
+}
+CONV = [L.Conv(64, gain=3.0), ZERO, L.Conv(64, gain=3.0, stride=2), ZERO]
+MAPS = {
+    "convolutions": [*CONV, linear(2.6), ZERO],
+    "overlapping pools": [*CONV[:2], L.Pool("average", 3, 1, 1), L.Conv(64, gain=5.0), L.Pool("average", 2, 1), DELAYED],
+    "residual map": [CONV[0], L.Residual(ZERO, L.Conv(64, gain=2.0), keep=0.9), ZERO, L.Pool("average", 2), linear(5.0), ZERO],
+}
+IMAGE = np.random.default_rng(5).normal(size=(1, STEPS, 8, 4, 4))
+
+
+def network(layers):
+    if isinstance(layers[0], L.Conv):
+        return vf.Network(layers=layers, steps=STEPS, drive=vf.drives.inputs(IMAGE))
+    return vf.Network(width=WIDTH, layers=layers, steps=STEPS)
+
+
+def drawn(layers, seed, inputs=1, **options):
+    if isinstance(layers[0], L.Conv):
+        return gradients(layers, torch.tensor(IMAGE, dtype=torch.float32), seed=seed, **options)
+    currents = torch.randn(inputs, 1, WIDTH, generator=torch.Generator().manual_seed(1000 + seed))
+    return gradients(layers, currents.expand(inputs, STEPS, WIDTH).clone(), seed=seed, **options)
+
+
+def measured(layers, networks=NETWORKS, **options):
+    """Mean and standard error over networks of both quantities."""
+    energy, weights = zip(*(drawn(layers, seed, **options) for seed in range(networks)), strict=True)
+    return {name: mean_of(torch.stack(each).numpy()) for name, each in (("energy", energy), ("weight_norms", weights))}
+
+
+def mean_of(values):
+    return values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(len(values))
+
+
+def agrees(flow, found):
+    """Whether every layer and step is within four standard errors and the bias."""
+    for name, (mean, error) in found.items():
+        theory = getattr(flow, name)
+        if np.any(np.abs(mean - theory) > 4 * np.hypot(error, flow.error[name]) + BIAS * theory):
+            return False
+    return True
+
+
+def predicted(layers, surrogate="atan", **options):
+    return vf.gradient_flow(network(layers), surrogate, points=2**11, scrambles=4, **options)
+
+
+@pytest.mark.parametrize("name", [*CHAINS, *BLOCKS, *MAPS])
+def test_gradients_of_real_networks_are_predicted(name):
+    layers = (CHAINS | BLOCKS | MAPS)[name]
+    assert agrees(predicted(layers), measured(layers))
+
+
+DEEP = {reset: chain(spike(reset, 0.8), 2.5, 8) for reset in ("subtract", "delayed_subtract", "gate")}
+
+
+@pytest.fixture(scope="module")
+def real():
+    return {reset: measured(layers) for reset, layers in DEEP.items()}
+
+
+@pytest.mark.parametrize("reset", DEEP)
+@pytest.mark.parametrize("wrong", ["detached", "wide", "narrow"])
+def test_wrong_theories_are_rejected(reset, wrong, real):
+    layers, psi = DEEP[reset], vf.surrogates.atan()
+    assert agrees(predicted(layers, psi), real[reset])
+    if wrong == "detached":
+        detached = not layers[0].neuron.reset_detached
+        assert not agrees(predicted(layers, detach_reset=detached), real[reset])
+    else:
+        assert not agrees(predicted(layers, psi.widened(psi.width * (1.1 if wrong == "wide" else 0.9))), real[reset])
+
+
+def test_a_readout_of_its_own_at_every_step():
+    layers = CHAINS["delayed reset"]
+    found = measured(layers, readout="independent")
+    assert agrees(predicted(layers, readout="independent"), found)
+    assert not agrees(predicted(layers), found)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_batch_normalisation_leaves_gradients_of_independent_losses_as_they_are(steps):
+    """But for a factor; 128 inputs stand for infinitely many. Weights before it see the activity about its mean."""
+    neuron = vf.Neuron() if steps == 1 else ZERO.neuron
+    layers = [L.Spike(neuron), *[linear(2.0), L.BatchNorm(gamma=1.3), L.Spike(neuron)] * 3]
+    flow = vf.gradient_flow(vf.Network(width=WIDTH, layers=layers, steps=steps), points=2**11, scrambles=4)
+    energy, weights = [], []
+    for seed in range(8):
+        x = torch.randn(128, 1, WIDTH, generator=torch.Generator().manual_seed(seed)).expand(128, steps, WIDTH).clone()
+        each = gradients(layers, x, seed=seed)
+        energy.append(each[0]), weights.append(each[1])
+    found = {"energy": mean_of(torch.stack(energy).numpy()), "weight_norms": mean_of(torch.stack(weights).numpy())}
+    assert agrees(flow, found)
+    uncentred = vf.gradient_flow(
+        vf.Network(width=WIDTH, layers=[*layers[:-2], L.Scale(1.0), layers[-1]], steps=steps), points=2**11, scrambles=4
+    )
+    assert not agrees(uncentred, found)
+
+
+def test_given_currents_are_followed_neuron_by_neuron():
+    currents = np.random.default_rng(1).normal(size=(STEPS, WIDTH))
+    layers = [ZERO, linear(2.8), ZERO]
+    net = vf.Network(width=WIDTH, layers=layers, steps=STEPS, drive=vf.drives.given(currents))
+    x = torch.tensor(currents, dtype=torch.float32)[None]
+    energy = mean_of(torch.stack([gradients(layers, x.clone(), seed=seed)[0] for seed in range(NETWORKS)]).numpy())
+    flow = vf.gradient_flow(net, points=2**11, scrambles=4)
+    assert agrees(flow, {"energy": energy})
+    assert not agrees(vf.gradient_flow(net, detach_reset=True, points=2**11, scrambles=4), {"energy": energy})
+
+
+def test_one_step_is_the_gradient_gain_and_its_scatter():
+    gain = vf.gain(threshold=1.0)
+    flow = vf.gradient_flow(vf.Network(width=1000, depth=20, gain=gain))
+    chi = vf.gradient_gain(threshold=1.0, gain=gain, surrogate="atan", variance=1.0)
+    np.testing.assert_allclose(flow.growth, chi, rtol=1e-12)
+    np.testing.assert_allclose(flow.instantaneous, chi, rtol=1e-12)
+    found = np.array([gradients(chain(L.Spike(vf.Neuron()), gain, 4), torch.randn(1, 1, WIDTH), seed=s)[0][0, 0] for s in range(200)])
+    small = vf.gradient_flow(vf.Network(width=WIDTH, depth=4, gain=gain))
+    scatter = np.log(found).std(ddof=1)
+    assert abs(scatter - small.spread[0]) < 4 * scatter / math.sqrt(2 * 199) + 0.1 * scatter
+    assert not abs(scatter - math.sqrt(2) * small.spread[0]) < 4 * scatter / math.sqrt(2 * 199) + 0.1 * scatter
+
+
+def test_several_inputs_are_averaged():
+    x = np.random.default_rng(2).normal(size=(3, 20)) * [[0.5], [1.0], [2.0]]
+    shape = {"width": 50, "depth": 3, "gain": 2.8, "neuron": ZERO.neuron, "steps": 3}
+    flows = [
+        vf.gradient_flow(vf.Network(drive=vf.drives.inputs(rows, input_gain=2.0), **shape), points=256)
+        for rows in (x, x[:1], x[1:2], x[2:])
+    ]
+    np.testing.assert_allclose(flows[0].energy, np.mean([flow.energy for flow in flows[1:]], axis=0), rtol=1e-6)
+
+
+def test_seeds_reproduce_and_errors_are_honest():
+    net = network(CHAINS["delayed reset"])
+    flows = [vf.gradient_flow(net, points=2**9, scrambles=4, seed=seed) for seed in range(12)]
+    again = vf.gradient_flow(net, points=2**9, scrambles=4, seed=0)
+    np.testing.assert_array_equal(flows[0].energy, again.energy)
+    scatter = np.std([flow.growth for flow in flows], ddof=1)
+    claimed = math.sqrt(np.mean([float(flow.error["growth"]) ** 2 for flow in flows]))
+    assert 0.5 * claimed < scatter < 2 * claimed
+
+
+@pytest.mark.parametrize(
+    ("name", "neuron"),
+    [
+        ("Leaky", {"beta": 0.7}),
+        ("Leaky", {"beta": 0.7, "reset_mechanism": "zero"}),
+        ("Leaky", {"beta": 0.7, "reset_mechanism": "zero", "reset_delay": False}),
+        ("Synaptic", {"alpha": 0.4, "beta": 0.7}),
+        ("Synaptic", {"alpha": 0.4, "beta": 0.7, "reset_mechanism": "zero"}),
+    ],
+)
+def test_snntorch_has_these_gradients(name, neuron):
+    snntorch = pytest.importorskip("snntorch")
+    module = getattr(snntorch, name)(**neuron, init_hidden=True)
+    preset = getattr(vf.neurons, f"snntorch_{name.lower()}")(**neuron)
+    _same_gradients(L.Spike(preset), atan, lambda x: torch.stack([module(c) for c in x.unbind(1)], dim=1))
+
+
+@pytest.mark.parametrize("name", ["LIFBoxCell", "LIFCell"])
+def test_norse_has_these_gradients(name):
+    norse = pytest.importorskip("norse.torch")
+    cell, preset = getattr(norse, name)(), vf.neurons.norse_lif_box() if name == "LIFBoxCell" else vf.neurons.norse_lif()
+
+    def run(x):
+        state, spikes = None, []
+        for c in x.unbind(1):
+            s, state = cell(c, state)
+            spikes.append(s)
+        return torch.stack(spikes, dim=1)
+
+    _same_gradients(L.Spike(preset), lambda v: 1 / (1 + v.abs()) ** 2, run, scale=20.0)
+
+
+def _same_gradients(layer, psi, library, scale=1.5):
+    generator = torch.Generator().manual_seed(3)
+    x, e = (torch.randn(2, 6, 40, generator=generator) for _ in range(2))
+    ours, theirs = (scale * x).requires_grad_(), (scale * x).requires_grad_()
+    detached = layer.neuron.reset_detached
+    (e * neurons(layer, ours, psi, detached)).sum().backward()
+    (e * library(theirs)).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+    if not layer.neuron.reset_rule.absent:
+        wrong = (scale * x).requires_grad_()
+        (e * neurons(layer, wrong, psi, not detached)).sum().backward()
+        assert not torch.allclose(wrong.grad, theirs.grad, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("layers", "options", "message"),
+    [
+        ([*CONV[:2], L.Pool("max", 2), linear(2.0), ZERO], {}, "which spike is the maximum"),
+        (CHAINS["gate"], {"readout": "last"}, "readout='last'"),
+        (CHAINS["gate"], {"detach_reset": 1}, "detach_reset=1"),
+        (CHAINS["gate"], {"surrogate": "none"}, "surrogate='none'"),
+    ],
+)
+def test_what_is_not_covered_is_refused_in_one_line(layers, options, message):
+    with pytest.raises(vf.DomainError, match=message) as refusal:
+        vf.gradient_flow(network(layers), points=64, scrambles=2, **options)
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,118 @@
+"""GradientFlow: the energy of gradients in every layer and step of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import frozen, nan_to_none
+from varflow._display import Shown, Table, figures
+from varflow.model.network import Network
+from varflow.results.export import dataset
+from varflow.results.layout import axes_of, freeze, over_layers
+
+__all__ = ["GradientFlow"]
+
+SUMMARY = ("growth", "typical_growth", "long_time_rate")
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class GradientFlow(Shown):
+    r"""The energy of gradients in every layer and step, from the readout back to the first layer.
+
+    ``δ_{l,t}`` is the gradient by the currents of layer ``l`` at step ``t``. Layers are layers of neurons in order of execution.
+
+    Attributes
+    ----------
+    network : Network
+    surrogate : str
+        As the library writes it.
+    readout : str
+        ``shared`` or ``independent`` weights over steps.
+    energy : ndarray, shape (depth, steps)
+        ``E‖δ_{l,t}‖²``, in units of the squared norm of the readout's weights at one step; mean over inputs.
+    second_moments : ndarray, shape (depth, steps, steps)
+        ``E[δ_{l,t}·δ_{l,t'}]``, with ``energy`` as its diagonal.
+    growth : float
+        ``(Σ_t energy_1 / Σ_t energy_L)^{1/(L-1)}``: the mean factor per layer towards the first one. NaN with one layer.
+    instantaneous : ndarray, shape (depth - 1,), optional
+        ``max_t λ² g² (n_{l+1}/n_l) E[ψ_t²]`` from layer ``l+1`` back to ``l``, for plain chains. It is the growth of infinitely
+        many layers, but not that of few: at small depth gradients also grow by paths through the leak.
+    long_time_rate : float, optional
+        For plain chains with a detached (or no) reset and at least 16 steps: the growth per layer for infinitely many steps.
+    spread : ndarray, shape (depth,), optional
+        Standard deviation of ``ln‖δ_l‖²`` between networks, for plain chains of one step.
+    typical_growth : float, optional
+        The growth of a typical network, which is the median; below ``growth`` since ``‖δ‖²`` is log-normal.
+    weight_norms : ndarray, shape (layers with weights,)
+        ``E‖∂L/∂W‖²`` of each layer with weights in order of execution, in the units of ``energy``.
+    error : dict
+        Numerical standard errors of ``energy``, ``growth`` and ``weight_norms``, where points are sampled.
+    """
+
+    network: Network
+    surrogate: str
+    readout: str
+    energy: np.ndarray
+    second_moments: np.ndarray
+    growth: float
+    weight_norms: np.ndarray
+    instantaneous: np.ndarray | None = None
+    long_time_rate: float | None = None
+    spread: np.ndarray | None = None
+    typical_growth: float | None = None
+    error: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        freeze(self, "energy", "second_moments", "weight_norms", "instantaneous", "spread")
+        object.__setattr__(self, "error", {name: frozen(value) for name, value in self.error.items()})
+
+    @property
+    def total(self) -> np.ndarray:
+        """Energy of each layer over all steps, shape (depth,)."""
+        return self.energy.sum(axis=1)
+
+    @property
+    def range(self) -> float:
+        """The largest over the smallest total energy of a layer."""
+        return float(self.total.max() / self.total.min()) if self.total.min() > 0 else np.inf
+
+    def plot(self, **options: Any) -> Any:
+        """Energy over layers, and how it is shared between steps; a matplotlib figure."""
+        return figures().draw(self, **options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything except ``network`` and ``second_moments``, which are large; ``to_xarray`` has them."""
+        skipped = ("network", "second_moments")
+        named = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in skipped}
+        return nan_to_none(named | {"total": self.total, "range": self.range})
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``layer``, ``step`` and ``other_step``."""
+        arrays = {name: getattr(self, name) for name in ("energy", "second_moments")}
+        variables = over_layers(arrays | {f"{name}_error": self.error[name] for name in ("energy",) if name in self.error})
+        variables |= {name: ((), value) for name in SUMMARY if (value := getattr(self, name)) is not None}
+        variables["weight_norms"] = ("weights", self.weight_norms)
+        if self.spread is not None:
+            variables["spread"] = ("layer", self.spread)
+        if self.instantaneous is not None:
+            variables["instantaneous"] = ("layer", np.append(self.instantaneous, np.nan))
+        return dataset(variables, axes_of(self.network), network=self.network, surrogate=self.surrogate, readout=self.readout)
+
+    def _table(self) -> Table:
+        title = f"GradientFlow of {self.network!r}, {self.surrogate}, {self.readout} readout"
+        chosen = np.unique(np.linspace(0, len(self.energy) - 1, 5).round().astype(int))
+        rows = [(str(l + 1), f"{self.total[l]:.5g}", self._shared(l)) for l in chosen]
+        values = {name: getattr(self, name) for name in SUMMARY}
+        off = self.error.get("growth")
+        notes = [f"{name} {value:.5g}" + (f" ± {float(off):.2g}" if name == "growth" and off is not None else "")
+                 for name, value in values.items() if value is not None and np.isfinite(value)]
+        return Table(title, "{:>7} {:>12}  {}", rows, ("layer", "energy", "fraction at first, middle and last step"), notes, "  ")
+
+    def _shared(self, layer: int) -> str:
+        """Fractions of a layer's energy at the first, middle and last step."""
+        steps = np.unique([0, self.energy.shape[1] // 2, self.energy.shape[1] - 1])
+        whole = self.total[layer]
+        return "  ".join(f"{self.energy[layer, t] / whole:.3f}" if whole > 0 else "-" for t in steps)

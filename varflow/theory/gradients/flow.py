@@ -1,0 +1,192 @@
+"""Gradients of every layer and step of a network, from the readout back to the first layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import choice, flag, instance
+from varflow._progress import Progress, Report, beyond, check_progress, reporter, unreported
+from varflow.model.chains import layers_of
+from varflow.model.network import Network
+from varflow.model.surrogate import Surrogate
+from varflow.model.surrogates import surrogate_of
+from varflow.results import GradientFlow
+from varflow.results.ensemble import spread
+from varflow.theory.flow.neurons import Neurons
+from varflow.theory.flow.steps import Signal, Walk
+from varflow.theory.flow.walk import forward, in_blocks, walk_of
+from varflow.theory.gradients.signals import readout as readout_of
+from varflow.theory.gradients.stationary import FEWEST_STEPS, long_time_rate
+from varflow.theory.gradients.steps import WayBack, back_through
+
+__all__ = ["POINTS", "READOUTS", "ForwardPass", "gradient_flow"]
+
+READOUTS = ("shared", "independent")
+POINTS = 2**12
+
+
+def gradient_flow(
+    network: Network,
+    surrogate: Any = "atan",
+    *,
+    detach_reset: bool | None = None,
+    readout: str = "shared",
+    points: int = POINTS,
+    scrambles: int = 8,
+    seed: int = 0,
+    progress: Progress = False,
+) -> GradientFlow:
+    r"""Energy of surrogate gradients in every layer and step at infinite width, through depth and time.
+
+    With ``e_t = ∂L/∂S_t``, ``δ_t = ∂L/∂I_t`` and the Jacobian ``J_ts = ∂S_t/∂I_s`` of a neuron through its leak and reset,
+
+    .. math:: G^\delta_l(s, s') = \sum_{t \ge s,\, t' \ge s'} \mathrm{E}[J_{ts} J_{t's'}]\, G^e_l(t, t'), \qquad
+              G^e_l = g^2\, \frac{n_{l+1}}{n_l}\, G^\delta_{l+1}
+
+    and ``J`` follows from the membrane of :class:`varflow.resets.Reset`, ``ψ_t = ψ(H_t - θ)``:
+
+    .. math:: J_{ts} = \lambda\, \psi_t\, D_{t-1} \cdots D_s\, (1 - g_S S_{s-1}), \qquad
+              D_t = \beta (1 - k S_t) - \psi_t\, (\beta k H_t + \rho a \theta + g_S c_{t+1})
+
+    with ``g_S`` the fraction of input that a spike blocks. The second term of ``D`` is absent where the reset is detached.
+
+    Parameters
+    ----------
+    network : Network
+        A plain chain, or any layers of ``vf.layers`` except maxima.
+    surrogate : str, Surrogate or callable
+        ``ψ``: one of ``vf.surrogates``, the name of one, or a function of ``H - θ``.
+    detach_reset : bool, optional
+        Whether gradients ignore resets, in all layers; by default as each neuron says (``Neuron.detach_reset``).
+    readout : str
+        The loss is ``Σ_t v_t·x_t`` with ``x`` what the last layer sends and random ``v``: ``shared``, the same at all steps, or
+        ``independent``. Those of different inputs are independent.
+    points, scrambles, seed : int
+        Of quasi-Monte Carlo, as in :func:`varflow.mean_field`.
+    progress : bool or callable
+        True draws a bar on stderr; a callable receives ``(done, total)`` in layers, forward and backward.
+
+    Returns
+    -------
+    GradientFlow
+
+    Raises
+    ------
+    DomainError
+        For values outside their domain, a surrogate whose values are not finite, and layers that are not covered: maxima, whose
+        choice depends on the membranes below, and large maps.
+
+    Notes
+    -----
+    **Assumes** infinite width, where gradients are independent of the forward weights, and a readout of mean 0 that is
+    independent of the network. Batch normalisation subtracts a mean of gradients over the batch and their component along the
+    activity; both vanish for infinitely many inputs with independent losses, and are of order 1/inputs else.
+    **Accuracy**: ``error``; see ``tests/test_gradient_flow.py`` for networks of finite width under autograd. Gradients of one
+    network scatter about the mean as a log-normal variable, with a variance of order depth/width.
+    **Source**: derived here; memoryless ``schoenholz2017``, ``yang2017``; in time, without reset, ``chen2018``, ``gilboa2019``.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> neuron = vf.neurons.snntorch_leaky(0.5)
+    >>> network = vf.Network(width=1000, depth=20, gain=8**0.5, neuron=neuron, steps=8)
+    >>> flow = vf.gradient_flow(network, "atan")
+    >>> print(f"{flow.growth:.2f} {flow.instantaneous[0]:.2f}")
+    1.22 0.89
+    """
+    kind, psi = choice("readout", readout, READOUTS), surrogate_of(surrogate)
+    detached = None if detach_reset is None else flag("detach_reset", detach_reset)
+    check_progress(progress)
+    neurons, depth = Neurons(points, scrambles, seed), instance("network", network, Network).depth
+    with reporter(progress, 2 * depth * len(in_blocks(network)), "layers") as report:
+        solved = ForwardPass.of(network, neurons, report)
+        return solved.gradients(psi, kind, detached, beyond(report, depth * len(solved.walks)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForwardPass:
+    """The forward pass of a network, from which gradients of any surrogate follow; one walk for each block of inputs."""
+
+    network: Network
+    walks: list[Walk]
+    sent: list[Signal]
+
+    @classmethod
+    def of(cls, network: Network, neurons: Neurons, report: Report = unreported) -> ForwardPass:
+        walks, sent = [], []
+        for n, drive in enumerate(in_blocks(network)):
+            walks.append(walk_of(network, drive, neurons, report=beyond(report, n * network.depth), passages=[]))
+            sent.append(forward(network, drive, walks[-1]))
+        return cls(network, walks, sent)
+
+    def gradients(
+        self, surrogate: Surrogate, readout: str = "shared", detached: bool | None = None, report: Report = unreported
+    ) -> GradientFlow:
+        """The flow of gradients back through the network."""
+        ways = []
+        for n, (walk, signal) in enumerate(zip(self.walks, self.sent, strict=True)):
+            ways.append(WayBack(walk, surrogate, detached, beyond(report, n * self.network.depth)))
+            back_through(layers_of(self.network), readout_of(signal, readout, joint=False), ways[-1])
+        return _described(self.network, ways, str(surrogate), readout, detached)
+
+
+def _described(network: Network, ways: list[WayBack], surrogate: str, readout: str, detached: bool | None) -> GradientFlow:
+    """Means over inputs and replicas, the first layer first."""
+    blocks = [[gradients.over_steps for gradients, _ in reversed(way.layers)] for way in ways]
+    moments = np.stack([_over_inputs(layer) for layer in zip(*blocks, strict=True)], axis=1)  # (replicas, depth, steps, steps)
+    energy = np.diagonal(moments, axis1=-2, axis2=-1)
+    norms = [[np.diagonal(norm, axis1=-2, axis2=-1).mean(axis=-1) for norm in reversed(way.weights)] for way in ways]
+    weights = np.stack([_over_inputs(layer) for layer in zip(*norms, strict=True)], axis=1) if norms[0] else energy[:, :0, 0]
+    growth = _growth(energy.sum(axis=-1))
+    replicas = {"energy": energy, "growth": growth, "weight_norms": weights}
+    error = {name: spread(values) / np.sqrt(len(values)) for name, values in replicas.items()} if len(energy) > 1 else {}
+    return GradientFlow(
+        network,
+        surrogate,
+        readout,
+        energy.mean(axis=0),
+        moments.mean(axis=0),
+        growth=float(_growth(energy.mean(axis=0).sum(axis=-1))),
+        weight_norms=weights.mean(axis=0),
+        error=error,
+        **(_of_chain(network, ways, energy, detached) if network.layers is None else {}),
+    )
+
+
+def _over_inputs(groups: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Mean over the groups of all blocks, for each replica."""
+    replicas = max(len(values) for values in groups)
+    return np.concatenate([np.broadcast_to(x, (replicas, *x.shape[1:])) for x in groups], axis=1).mean(axis=1)
+
+
+def _growth(total: np.ndarray) -> np.ndarray:
+    """Mean factor per layer towards the first, from energies (…, depth)."""
+    first, last = total[..., 0], total[..., -1]
+    depth = total.shape[-1]
+    if depth == 1:
+        return np.full(first.shape, np.nan)
+    return np.divide(first, last, out=np.full(first.shape, np.nan), where=last > 0) ** (1 / (depth - 1))
+
+
+def _of_chain(network: Network, ways: list[WayBack], energy: np.ndarray, detached: bool | None) -> dict[str, Any]:
+    """What is known of plain chains: growth of infinitely many layers or steps, and the scatter between networks."""
+    slopes = [[slopes for _, slopes in reversed(way.layers)] for way in ways]
+    second = np.stack([_over_inputs(tuple(s.second for s in layer)).mean(axis=0) for layer in zip(*slopes, strict=True)])
+    diagonal = np.diagonal(second, axis1=-2, axis2=-1).reshape(network.depth, -1, network.steps).mean(axis=1)
+    squared = (network.gains[1:] ** 2) * network.widths[1:] / network.widths[:-1]
+    found: dict[str, Any] = {"instantaneous": squared * diagonal[:-1].max(axis=-1)}
+    neuron = network.neuron
+    rule, attached = neuron.reset_rule, not (neuron.reset_detached if detached is None else detached)
+    leak_only = rule.membrane == rule.input == 0 and rule.lowest is None and not (attached and rule.threshold)
+    if leak_only and network.steps >= FEWEST_STEPS and network.depth > 1 and isinstance(neuron.decay, float) and not neuron.synaptic_decay:
+        found["long_time_rate"] = long_time_rate(neuron.decay, float(squared[-1]) * second[-1])
+    if network.steps == 1:
+        kurtosis = np.array([_over_inputs(tuple(s.kurtosis for s in layer)).mean() for layer in zip(*slopes, strict=True)])
+        variance = np.cumsum(((3 * kurtosis - 1) / network.widths)[::-1])[::-1]
+        found["spread"] = np.sqrt(variance)
+        typical = energy.mean(axis=0).sum(axis=-1) * np.exp(-variance / 2)
+        found["typical_growth"] = float(_growth(typical))
+    return found

@@ -1,0 +1,165 @@
+r"""Layers of neurons backwards: ``G^δ = E[Jᵀ G^e J]``, from the gradients by spikes to those by currents.
+
+One step and one input: a quadrature. Else the Jacobians of :mod:`varflow.theory.gradients.jacobians` are averaged over the
+quasi-Monte Carlo points of the forward pass. With recurrent weights
+
+.. math:: G^e(t, t') = G^{above}(t, t') + g_r^2\, G^\delta(t + 1, t' + 1)
+
+so one sweep from the last step to the first suffices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from varflow._checks import DomainError
+from varflow.model.drive_kinds import Given
+from varflow.model.layers import Spike
+from varflow.model.neurons import Neuron
+from varflow.model.surrogate import Surrogate
+from varflow.theory.flow.neurons import Neurons, replicated
+from varflow.theory.flow.signals import Currents
+from varflow.theory.gradients.jacobians import carried_back, jacobians
+from varflow.theory.gradients.moments import surrogate_moments
+from varflow.theory.gradients.signals import Gradients
+from varflow.theory.in_time.filters import exponential_filter
+from varflow.theory.in_time.quasi_monte_carlo import in_threads
+from varflow.theory.in_time.responses import LayerState
+from varflow.theory.in_time.stepping import MEMBERS, Population
+
+NARROWEST = 1e-280  # variance of a potential that does not vary
+
+__all__ = ["Slopes", "averaged_back", "driven_backwards", "fired_backwards"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slopes:
+    """``λ² E[ψ_i ψ_j]``, and ``κ = E[ψ⁴]/E[ψ²]²`` in one step; leading axes (replicas, groups)."""
+
+    second: np.ndarray
+    kurtosis: np.ndarray | None = None
+
+
+def fired_backwards(
+    layer: Spike,
+    gradients: Gradients,
+    received: Currents,
+    state: LayerState,
+    number: int,
+    neurons: Neurons,
+    surrogate: Surrogate,
+    detached: bool,
+) -> tuple[Gradients, Slopes]:
+    """Gradients by the currents of layer ``number``, from those by the spikes that arrive at the next layer."""
+    neuron, grid = layer.neuron, received.grid
+    if grid.apart:
+        raise DomainError("layers", layer, "has too large a map: gradients need moments between its positions; take smaller inputs")
+    received = _with_recurrent(layer, received, state).scaled(neuron.input_scale)
+    by_spikes = gradients.earlier(neuron.delay)
+    if grid.size == 1:
+        slopes = _at_one_step(neuron, received, surrogate)
+        return by_spikes.times(slopes.second), slopes
+    z, currents = neurons.currents_at_points(neuron, received, number)
+    replicas, groups, size, _ = currents.shape
+    above = np.broadcast_to(replicated(by_spikes.moments, replicas), (replicas, groups, size, size))
+
+    def one(index: int) -> tuple[np.ndarray, np.ndarray]:
+        at, group = divmod(index, groups)
+        drawn = currents[at, group].reshape(-1, grid.steps, currents.shape[-1]).astype(np.float32)
+        population = _with_input(neuron, Population.of(neuron, z[at, size:].astype(np.float32)))
+        return averaged_back(population, drawn, above[at, group], surrogate, detached, layer.recurrent_gain)
+
+    columns = zip(*in_threads(one, replicas * groups, None), strict=True)
+    back, second = (np.reshape(column, (replicas, groups, size, size)) for column in columns)
+    return replace(gradients, moments=back, balanced=False), Slopes(second)
+
+
+def _at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Slopes:
+    """Of a normal potential, averaged over neurons that differ."""
+    mean, variance = np.broadcast_arrays(received.mean, received.covariance[..., 0])
+    second, fourth = np.zeros(mean.shape), np.zeros(mean.shape)
+    for weight, member in neuron.members(MEMBERS):
+        found = surrogate_moments(surrogate, member.threshold - mean, np.maximum(variance, NARROWEST))
+        second += weight * found.second
+        fourth += weight * found.kurtosis * found.second**2
+    kurtosis = np.divide(fourth, second**2, out=np.full_like(second, np.nan), where=second > 0)
+    return Slopes(neuron.input_scale**2 * second[..., None], kurtosis)
+
+
+def driven_backwards(
+    layer: Spike, gradients: Gradients, drive: Given, surrogate: Surrogate, detached: bool
+) -> tuple[Gradients, Slopes]:
+    """The same for layer 1 under given currents, averaged over its neurons."""
+    neuron, by_spikes = layer.neuron, gradients.earlier(layer.neuron.delay).moments
+    currents = neuron.input_scale * exponential_filter(neuron.synaptic_decay, drive.steps) @ drive.currents
+    found = [
+        [_over_members(neuron, c[None], G, surrogate, detached) for c, G in zip(currents, above, strict=True)]
+        for above in by_spikes
+    ]
+    back, second = (np.array([[pair[part] for pair in row] for row in found]) for part in (0, 1))
+    return replace(gradients, moments=back, balanced=False), Slopes(second)
+
+
+def _over_members(
+    neuron: Neuron, currents: np.ndarray, gradient: np.ndarray, surrogate: Surrogate, detached: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    parts = [
+        (weight, *averaged_back(_with_input(member, Population.of(member, np.empty(0))), currents, gradient, surrogate, detached))
+        for weight, member in neuron.members(MEMBERS)
+    ]
+    back, second = (np.sum([part[0] * part[at] for part in parts], axis=0) for at in (1, 2))
+    return back, second
+
+
+def averaged_back(
+    neuron: Population, currents: np.ndarray, gradient: np.ndarray, surrogate: Surrogate, detached: bool, recurrent: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means over the points of ``Jᵀ G J`` and of ``λ² ψ ψᵀ``. ``currents``: (probes, steps, points), past the synapse."""
+    blocks, points = jacobians(neuron, currents, surrogate, detached=detached), currents.shape[-1]
+    if recurrent:  # all points are needed at each step
+        parts = list(blocks)
+        blocks = [tuple(np.concatenate(column, axis=-1) for column in zip(*parts, strict=True))]
+    back, second = np.zeros(gradient.shape), np.zeros(gradient.shape)
+    for J, psi in blocks:
+        back += _swept_back(J, gradient, recurrent) if recurrent else carried_back(J, gradient)
+        rows = psi.reshape(len(gradient), -1)
+        second += rows @ rows.T
+    return back / points, second / points
+
+
+def _swept_back(J: np.ndarray, gradient: np.ndarray, recurrent: float) -> np.ndarray:
+    """The sum over points of ``Jᵀ G^e J``, step by step from the last, each returning through the recurrent weights to the one before."""
+    probes, steps, _, points = J.shape
+    squared = recurrent**2 / points
+    total = gradient.reshape(probes, steps, probes, steps).copy()
+    back = np.zeros_like(total)
+    for s in range(steps - 1, -1, -1):
+        total[:, s, :, s:-1] += squared * back[:, s + 1 : s + 2, :, s + 1 :].sum(axis=1)
+        total[:, s + 1 : -1, :, s] += squared * back[:, s + 2 :, :, s + 1 : s + 2].sum(axis=-1)
+        for p in range(probes):
+            weighted = total[p, s:].transpose(1, 2, 0).astype(J.dtype) @ J[p, s:, s]  # (q, t', points)
+            for q in range(probes):
+                row = np.matmul(J[q, :, s:], weighted[q, :, :, None])[..., 0].sum(axis=0)
+                back[p, s, q, s:], back[q, s:, p, s] = row, row
+    return back.reshape(gradient.shape)
+
+
+def _with_input(neuron: Neuron, population: Population) -> Population:
+    """With the input scale and synapse, which sampled currents have passed and gradients have not."""
+    return replace(population, input_scale=neuron.input_scale, synaptic_decay=neuron.synaptic_decay)
+
+
+def _with_recurrent(layer: Spike, received: Currents, state: LayerState) -> Currents:
+    """Currents from below and from the layer's own spikes."""
+    if not layer.recurrent:
+        return received
+    size, steps = received.grid.size, received.grid.steps
+    later = np.arange(size)[np.arange(size) % steps > 0]
+    M, e = state.coincidences, state.firing_rate
+    covariance = np.array(np.broadcast_to(received.covariance, M.shape))
+    covariance[..., later[:, None], later] += layer.recurrent_gain**2 * M[..., (later - 1)[:, None], later - 1]
+    mean = np.array(np.broadcast_to(received.mean, e.shape))
+    mean[..., later] += layer.recurrent_mean_gain * e[..., later - 1]
+    return replace(received, mean=mean, covariance=covariance, changes=None)

@@ -1,0 +1,62 @@
+"""Gradients as a signal that goes backwards: second moments over the index ``i = (input, row, column, step)``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from varflow.theory.flow.signals import Grid, Signal
+
+__all__ = ["Gradients", "readout"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gradients:
+    r"""``G_ij = E[∂L/∂x_i ∂L/∂x_j]`` of one neuron (channel), of mean 0; leading axes (replicas, groups).
+
+    ``balanced``: their sum over the batch is 0, since a BatchNorm follows.
+    """
+
+    moments: np.ndarray
+    grid: Grid
+    channels: int
+    balanced: bool = False
+
+    def times(self, factor: float | np.ndarray) -> Gradients:
+        """With moments multiplied element by element."""
+        return replace(self, moments=self.moments * factor)
+
+    def __add__(self, other: Gradients) -> Gradients:
+        """The sum with uncorrelated gradients."""
+        return replace(self, moments=self.moments + other.moments, balanced=False)
+
+    def earlier(self, delay: int) -> Gradients:
+        """``delay`` steps earlier; 0 in the last steps, whose signals arrive too late."""
+        if delay == 0:
+            return self
+        step = np.arange(self.grid.size)
+        before = step[step % self.grid.steps < self.grid.steps - delay]
+        moments = np.zeros_like(self.moments)
+        moments[..., before[:, None], before] = self.moments[..., (before + delay)[:, None], before + delay]
+        return replace(self, moments=moments)
+
+    @property
+    def over_steps(self) -> np.ndarray:
+        """``E[δ_t·δ_t']`` of a whole layer: summed over neurons, mean over inputs; (replicas, groups, steps, steps)."""
+        grid = self.grid
+        probes = grid.inputs * grid.positions
+        whole = self.moments.reshape(*self.moments.shape[:-2], probes, grid.steps, probes, grid.steps)
+        return np.einsum("...xsxt->...st", whole) * (self.channels / grid.inputs)
+
+
+def readout(signal: Signal, kind: str, *, joint: bool) -> Gradients:
+    """Of ``Σ_t v·x_t``: weights ``v`` of mean square 1/n, the same at all steps if ``kind`` is "shared", else independent.
+
+    With ``joint`` they are the same for all inputs, else independent; those of different positions are independent.
+    """
+    grid, moments = signal.grid, np.ones((1, 1))
+    for size, same in ((grid.inputs, joint), (grid.positions, False), (grid.steps, kind == "shared")):
+        moments = np.kron(moments, np.ones((size, size)) if same else np.eye(size))
+    moments = moments / (signal.channels * grid.positions)
+    return Gradients(np.broadcast_to(moments, (1, signal.mean.shape[1], *moments.shape)), grid, signal.channels)

@@ -1,0 +1,199 @@
+r"""Each layer of ``vf.layers`` as a map backwards: from the gradients by what it sends to those by what it receives.
+
+=============  ====================================================================================
+Linear         ``G^e = g² (n_out/n_in) G^δ``, the same for every position
+Conv           the sum over taps, the same for both factors, of ``g²/k² (c_out/c_in) G^δ``
+Residual       currents: ``keep² G + branch``; spikes: ``G + branch``, for ``and`` and ``iand`` each
+               times the second moments of the other factor
+BatchNorm      ``(γ/σ)² G``
+LayerNorm      ``γ² G_ij/(s_i s_j)``
+Pool           average: the transposed average
+=============  ====================================================================================
+
+Weights are independent of the gradients that reach them from above, and those of a branch of its shortcut. What a normalisation
+subtracts from gradients (their mean, and their component along what is normalised) is a mean over infinitely many independent
+neurons (LayerNorm) or inputs (BatchNorm) of gradients of mean 0, and vanishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import singledispatch
+
+import numpy as np
+
+from varflow._checks import DomainError
+from varflow._progress import Report, unreported
+from varflow.model.drive_kinds import Given
+from varflow.model.layers import BatchNorm, Conv, Layer, LayerNorm, Linear, Pool, Residual, Scale, Spike
+from varflow.model.surrogate import Surrogate
+from varflow.theory.flow.batches import centred_over_batch, statistics_of
+from varflow.theory.flow.neurons import replicated
+from varflow.theory.flow.signals import Currents, Spikes, Window, over_positions
+from varflow.theory.flow.steps import Passage, Walk, over_neurons, squared_gains
+from varflow.theory.gradients.neurons import Slopes, driven_backwards, fired_backwards
+from varflow.theory.gradients.signals import Gradients
+from varflow.theory.in_time.responses import LayerState
+
+__all__ = ["WayBack", "back_through"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WayBack:
+    """What layers share on the way back.
+
+    Attributes
+    ----------
+    walk : Walk
+        The forward pass.
+    surrogate : callable
+        ``ψ``, of ``H - θ``.
+    detached : bool, optional
+        Whether resets are detached; by default each neuron says so.
+    report : callable
+        Of the number of layers of neurons passed.
+    passages, states : list
+        What the forward pass has kept of the layers that are still ahead.
+    layers : list
+        Gradients and slopes of every layer of neurons, the last layer first.
+    weights : list of ndarray, shape (replicas, groups, inputs, inputs)
+        ``E⟨∂L_a/∂W, ∂L_b/∂W⟩`` of every layer with weights, the last layer first.
+    """
+
+    walk: Walk
+    surrogate: Surrogate
+    detached: bool | None = None
+    report: Report = unreported
+    passages: list[Passage] = field(init=False)
+    states: list[LayerState] = field(init=False)
+    layers: list[tuple[Gradients, Slopes]] = field(default_factory=list, init=False)
+    weights: list[np.ndarray] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "passages", list(self.walk.passages or ()))
+        object.__setattr__(self, "states", list(self.walk.passed))
+
+    def keep_weights(
+        self, layer: Linear | Conv, gradients: Gradients, inputs: tuple[np.ndarray, np.ndarray], fan_in: int
+    ) -> None:
+        r"""Keep ``E⟨∂L_a/∂W, ∂L_b/∂W⟩ = n_out n_in Σ G^δ(i, j) M(i, j)``, ``i`` of input ``a`` and ``j`` of ``b``."""
+        (e, M), grid = inputs, gradients.grid
+        if layer.rows != "free":
+            M = M - e[..., :, None] * e[..., None, :]
+        if gradients.balanced:
+            M = centred_over_batch(M, grid, self.walk.exchangeable)
+        both = gradients.moments * replicated(M, len(gradients.moments))
+        own = grid.size // grid.inputs
+        each = both.reshape(*both.shape[:-2], grid.inputs, own, grid.inputs, own).sum(axis=(-3, -1))
+        self.weights.append(gradients.channels * fan_in * each)
+
+
+def back_through(layers: Sequence[Layer], gradients: Gradients, way: WayBack) -> Gradients:
+    """Gradients by the signal before these layers."""
+    for layer in reversed(layers):
+        gradients = returned(layer, gradients, way.passages.pop(), way)
+    return gradients
+
+
+@singledispatch
+def returned(layer: Layer, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
+    """Gradients by the signal that a layer received."""
+    raise DomainError("layers", layer, "is not covered by the theory of gradients")
+
+
+@returned.register
+def _(layer: Spike, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
+    detached, received = layer.neuron.reset_detached if way.detached is None else way.detached, passage.received
+    state, number = way.states.pop(), len(way.states)
+    if isinstance(received, Given):
+        found, slopes = driven_backwards(layer, gradients, received, way.surrogate, detached)
+    else:
+        assert isinstance(received, Currents)
+        neurons = way.walk.neurons
+        found, slopes = fired_backwards(layer, gradients, received, state, number, neurons, way.surrogate, detached)
+    way.layers.append((found, slopes))
+    way.report(len(way.layers))
+    return found
+
+
+@returned.register
+def _(layer: Linear, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
+    spikes = passage.received
+    assert isinstance(spikes, Spikes)
+    grid, fan_in = spikes.grid, spikes.neurons
+    way.keep_weights(layer, gradients, over_positions(spikes), fan_in)
+    G = gradients.moments * (sum(squared_gains(layer, fan_in)) * gradients.channels / fan_in)
+    if grid.positions > 1:
+        lead, steps = G.shape[:-2], grid.steps
+        G = G.reshape(*lead, grid.inputs, steps, grid.inputs, steps)
+        G = np.einsum("...asbt,xy->...axsbyt", G, np.eye(grid.positions)).reshape(*lead, grid.size, grid.size)
+    return Gradients(G, grid, spikes.channels)
+
+
+@returned.register
+def _(layer: Conv, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
+    spikes, window = passage.received, Window.square(layer.kernel, layer.stride, layer.border)
+    assert isinstance(spikes, Spikes)
+    fan_in = spikes.channels // layer.groups * len(window.taps)
+    e, M = window.mean(spikes.mean, spikes.grid, -1), np.zeros(())
+    for tap in window.taps:
+        M = M + window.pairs_at(tap, spikes.moments, spikes.grid) / len(window.taps)
+    way.keep_weights(layer, gradients, (e, M), fan_in)
+    factor = sum(squared_gains(layer, fan_in)) / fan_in * gradients.channels / layer.groups
+    G = np.zeros((*gradients.moments.shape[:-2], spikes.grid.size, spikes.grid.size))
+    for tap in window.taps:
+        below, above = _under(window, tap, spikes)
+        G[..., below[:, None], below] += factor * gradients.moments[..., above[:, None], above]
+    return Gradients(G, spikes.grid, spikes.channels)
+
+
+def _under(window: Window, tap: tuple[int, int], signal: Currents | Spikes) -> tuple[np.ndarray, np.ndarray]:
+    """Indices before and after the windows that lie under one tap, the padding left out."""
+    place = window.at(tap, np.arange(1, signal.grid.size + 1), signal.grid, -1)
+    inside = np.flatnonzero(place)
+    return place[inside] - 1, inside
+
+
+@returned.register
+def _(layer: Residual, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
+    x, y = passage.received, way.passages[-1].sent
+    if isinstance(x, Currents) or layer.merge == "add":
+        keep = layer.keep**2 if isinstance(x, Currents) else 1.0
+        return gradients.times(keep) + back_through(layer.branch, gradients, way)
+    assert isinstance(y, Spikes)
+    open_ = y if layer.merge == "and" else y.scaled(-1.0).shifted(1.0)  # x y or x (1 - y)
+    replicas = len(gradients.moments)
+    inner = back_through(layer.branch, gradients.times(replicated(x.moments, replicas)), way)
+    return gradients.times(replicated(open_.moments, replicas)) + inner
+
+
+@returned.register
+def _(layer: Scale, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
+    return gradients.times(layer.factor**2)
+
+
+@returned.register
+def _(layer: BatchNorm, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
+    assert isinstance(passage.received, Currents)
+    if layer.statistics is not None:
+        return gradients.times(layer.running_scale**2)
+    scale = statistics_of(layer, passage.received, way.walk.exchangeable).scale[..., None, None]
+    return replace(gradients.times(replicated(scale**2, len(gradients.moments))), balanced=True)
+
+
+@returned.register
+def _(layer: LayerNorm, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
+    assert isinstance(passage.received, Currents)
+    scale = replicated(over_neurons(layer, passage.received)[1], len(gradients.moments))
+    return gradients.times(scale[..., :, None] * scale[..., None, :])
+
+
+@returned.register
+def _(layer: Pool, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
+    if layer.kind == "max":
+        rule = "is not covered by the theory of gradients: which spike is the maximum depends on the membranes below; use 'average'"
+        raise DomainError("layers", layer, rule)
+    window, signal = Window.square(layer.size, layer.step, layer.padding), passage.received
+    spread = window.mean(np.eye(signal.grid.size), signal.grid, -1)
+    return replace(gradients, moments=spread @ gradients.moments @ spread.T, grid=signal.grid)
