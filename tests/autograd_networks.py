@@ -70,7 +70,9 @@ class Run:
 
     def after(self, layer, x):
         if isinstance(layer, L.Spike):
-            x = x.requires_grad_().clone() if x.is_leaf else x.clone()  # gradients through these neurons, not through a shortcut
+            x = (
+                x.requires_grad_().clone() if x.is_leaf else x.clone()
+            )  # gradients through these neurons, not through a shortcut
             x.retain_grad()
             self.currents.append(x)
             n = x.shape[-1]

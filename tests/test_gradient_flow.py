@@ -41,7 +41,13 @@ CHAINS = {
     "lower bound": chain(spike(vf.resets.Reset(threshold=1.0, lowest=-0.3), 0.8)),
     "synapse and scale": chain(spike("gate", synaptic_decay=0.4, input_scale=0.6), 4.0),
     "delay": [ZERO, linear(3.0), spike(delay=1), linear(3.0), ZERO],
-    "recurrent": [ZERO, linear(2.0), spike("subtract", recurrent_gain=2.0), linear(2.0), spike(synaptic_decay=0.3, recurrent_gain=2)],
+    "recurrent": [
+        ZERO,
+        linear(2.0),
+        spike("subtract", recurrent_gain=2.0),
+        linear(2.0),
+        spike(synaptic_decay=0.3, recurrent_gain=2),
+    ],
 }
 BLOCKS = {
     "membrane shortcuts": [*[L.Residual(ZERO, linear(1.2, rows="centred"), keep=0.9)] * 3, ZERO],
@@ -139,7 +145,7 @@ def test_batch_normalisation_leaves_gradients_of_independent_losses_as_they_are(
     flow = vf.gradient_flow(vf.Network(width=WIDTH, layers=layers, steps=steps), points=2**11, scrambles=4)
     energy, weights = [], []
     for seed in range(8):
-        x = torch.randn(128, 1, WIDTH, generator=torch.Generator().manual_seed(seed)).expand(128, steps, WIDTH).clone()
+        x = torch.randn(128, 1, WIDTH, generator=torch.Generator().manual_seed(1000 + seed)).expand(128, steps, WIDTH).clone()
         each = gradients(layers, x, seed=seed)
         energy.append(each[0]), weights.append(each[1])
     found = {"energy": mean_of(torch.stack(energy).numpy()), "weight_norms": mean_of(torch.stack(weights).numpy())}
@@ -167,7 +173,9 @@ def test_one_step_is_the_gradient_gain_and_its_scatter():
     chi = vf.gradient_gain(threshold=1.0, gain=gain, surrogate="atan", variance=1.0)
     np.testing.assert_allclose(flow.growth, chi, rtol=1e-12)
     np.testing.assert_allclose(flow.instantaneous, chi, rtol=1e-12)
-    found = np.array([gradients(chain(L.Spike(vf.Neuron()), gain, 4), torch.randn(1, 1, WIDTH), seed=s)[0][0, 0] for s in range(200)])
+    found = np.array(
+        [gradients(chain(L.Spike(vf.Neuron()), gain, 4), torch.randn(1, 1, WIDTH), seed=s)[0][0, 0] for s in range(200)]
+    )
     small = vf.gradient_flow(vf.Network(width=WIDTH, depth=4, gain=gain))
     scatter = np.log(found).std(ddof=1)
     assert abs(scatter - small.spread[0]) < 4 * scatter / math.sqrt(2 * 199) + 0.1 * scatter
@@ -238,6 +246,41 @@ def _same_gradients(layer, psi, library, scale=1.5):
         wrong = (scale * x).requires_grad_()
         (e * neurons(layer, wrong, psi, not detached)).sum().backward()
         assert not torch.allclose(wrong.grad, theirs.grad, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("beta", [0.5, 0.9])
+def test_twenty_layers_of_snntorch(beta):
+    """Real modules, 8 steps: growth within 4 standard errors and 1 %; 10 % off in the width of the surrogate is rejected."""
+    snntorch = pytest.importorskip("snntorch")
+    n, depth, steps, networks, gain = 1000, 20, 8, 12, (8.0 if beta == 0.5 else 6.303) ** 0.5
+    growth = []
+    for seed in range(networks):
+        torch.manual_seed(seed)
+        x = torch.randn(1, n).requires_grad_()
+        leaky, into = snntorch.Leaky(beta), [torch.randn(n, n) * gain / math.sqrt(n) for _ in range(depth - 1)]
+        currents: list[list[torch.Tensor]] = [[] for _ in range(depth)]
+        membranes = [torch.zeros(1, n) for _ in range(depth)]
+        v, loss = torch.randn(n), torch.zeros(())
+        for _ in range(steps):
+            I = x * 1.0
+            for layer in range(depth):
+                I.retain_grad()
+                currents[layer].append(I)
+                s, membranes[layer] = leaky(I, membranes[layer])
+                I = s @ into[layer].T if layer < depth - 1 else I
+            loss = loss + (v * s).sum()
+        loss.backward()
+        first, last = (sum(float(I.grad.square().sum()) for I in currents[at]) for at in (0, -1))
+        growth.append(math.log(first / last) / (depth - 1))
+    mean, error = np.mean(growth), np.std(growth, ddof=1) / math.sqrt(networks)
+    net = vf.Network(width=n, depth=depth, gain=gain, neuron=vf.neurons.snntorch_leaky(beta), steps=steps)
+    psi = vf.surrogates.atan()
+    right, wide, narrow = (
+        math.log(vf.gradient_flow(net, psi.widened(factor * psi.width)).growth) for factor in (1.0, 1.1, 0.9)
+    )
+    allowed = 4 * error + 0.01
+    assert abs(mean - right) < allowed < min(abs(mean - wide), abs(mean - narrow))
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,9 @@ def snntorch_leaky(beta: float, threshold: float = 1.0, reset_mechanism: str = "
     Neuron(threshold=1, decay=0.9, reset='delayed_subtract')
     """
     reset = _snntorch_reset(threshold, reset_mechanism, reset_delay, at_zero="zero")
-    return Neuron(threshold, decay=of_neurons("beta", beta, probability), reset=reset, detach_reset=_detached(reset, reset_delay))
+    return Neuron(
+        threshold, decay=of_neurons("beta", beta, probability), reset=reset, detach_reset=_detached(reset, reset_delay)
+    )
 
 
 def snntorch_synaptic(

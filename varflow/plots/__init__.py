@@ -10,11 +10,12 @@ from varflow.plots.audit import plot_audit
 from varflow.plots.catalogue import plot_catalogue, plot_methods
 from varflow.plots.comparison import plot_comparison
 from varflow.plots.critical_gain import plot_temporal_critical_gain
+from varflow.plots.gradients import plot_gradient_flow
 from varflow.plots.phases import plot_phase_diagram
 from varflow.plots.propagation import plot_experiment
 from varflow.plots.temporal import plot_experiment_in_time
 from varflow.plots.training import plot_training
-from varflow.results import AuditReport, Catalogue, Comparison, Experiment, PhaseDiagram
+from varflow.results import AuditReport, Catalogue, Comparison, Experiment, GradientFlow, PhaseDiagram
 from varflow.results.training import TrainingHistory
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "plot_comparison",
     "plot_experiment",
     "plot_experiment_in_time",
+    "plot_gradient_flow",
     "plot_methods",
     "plot_phase_diagram",
     "plot_temporal_critical_gain",
@@ -35,6 +37,7 @@ FIGURES = {
     AuditReport: plot_audit,
     Catalogue: plot_catalogue,
     Comparison: plot_comparison,
+    GradientFlow: plot_gradient_flow,
     PhaseDiagram: plot_phase_diagram,
     TrainingHistory: plot_training,
     Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),

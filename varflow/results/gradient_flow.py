@@ -22,7 +22,8 @@ SUMMARY = ("growth", "typical_growth", "long_time_rate")
 class GradientFlow(Shown):
     r"""The energy of gradients in every layer and step, from the readout back to the first layer.
 
-    ``δ_{l,t}`` is the gradient by the currents of layer ``l`` at step ``t``. Layers are layers of neurons in order of execution.
+    ``δ_{l,t}`` is the gradient by the currents of layer ``l`` at step ``t``, through its neurons (not through a shortcut beside
+    them). Layers are layers of neurons in order of execution.
 
     Attributes
     ----------
@@ -107,9 +108,14 @@ class GradientFlow(Shown):
         rows = [(str(l + 1), f"{self.total[l]:.5g}", self._shared(l)) for l in chosen]
         values = {name: getattr(self, name) for name in SUMMARY}
         off = self.error.get("growth")
-        notes = [f"{name} {value:.5g}" + (f" ± {float(off):.2g}" if name == "growth" and off is not None else "")
-                 for name, value in values.items() if value is not None and np.isfinite(value)]
-        return Table(title, "{:>7} {:>12}  {}", rows, ("layer", "energy", "fraction at first, middle and last step"), notes, "  ")
+        notes = [
+            f"{name} {value:.5g}" + (f" ± {float(off):.2g}" if name == "growth" and off is not None else "")
+            for name, value in values.items()
+            if value is not None and np.isfinite(value)
+        ]
+        return Table(
+            title, "{:>7} {:>12}  {}", rows, ("layer", "energy", "fraction at first, middle and last step"), notes, "  "
+        )
 
     def _shared(self, layer: int) -> str:
         """Fractions of a layer's energy at the first, middle and last step."""

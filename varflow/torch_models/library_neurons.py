@@ -343,10 +343,11 @@ def _norse(module: Any) -> Spiking:
     p, rest = module.p, _one("v_leak", module.p.v_leak)
     given = {"v_th": p.v_th - rest, "v_leak": 0.0, "v_reset": _one("v_reset", p.v_reset) - rest}
     preset = presets.norse_lif if hasattr(p, "tau_syn_inv") else presets.norse_lif_box
-    more = {}
-    if hasattr(module, "recurrent_weights"):
+    neuron, more = _preset(preset, p, module, **given), {}
+    if hasattr(module, "recurrent_weights"):  # these cells detach the reset
+        neuron = replace(neuron, detach_reset=True)
         more = {"entry": InnerWeights(module.input_weights), "recurrent": InnerWeights(module.recurrent_weights)}
-    return _read(_preset(preset, p, module, **given), given["v_th"], p.tau_mem_inv, **more)
+    return _read(neuron, given["v_th"], p.tau_mem_inv, **more)
 
 
 @reads("sinabs.LIF")

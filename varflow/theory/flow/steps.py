@@ -31,7 +31,20 @@ from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window, 
 from varflow.theory.in_time.differences import Differences
 from varflow.theory.in_time.responses import LayerState
 
-__all__ = ["Passage", "Signal", "Walk", "convolved", "joined", "merged", "over_neurons", "pooled", "sent", "squared_gains", "through", "weighted"]
+__all__ = [
+    "Passage",
+    "Signal",
+    "Walk",
+    "convolved",
+    "joined",
+    "merged",
+    "over_neurons",
+    "pooled",
+    "sent",
+    "squared_gains",
+    "through",
+    "weighted",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

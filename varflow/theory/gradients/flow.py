@@ -181,7 +181,13 @@ def _of_chain(network: Network, ways: list[WayBack], energy: np.ndarray, detache
     neuron = network.neuron
     rule, attached = neuron.reset_rule, not (neuron.reset_detached if detached is None else detached)
     leak_only = rule.membrane == rule.input == 0 and rule.lowest is None and not (attached and rule.threshold)
-    if leak_only and network.steps >= FEWEST_STEPS and network.depth > 1 and isinstance(neuron.decay, float) and not neuron.synaptic_decay:
+    if (
+        leak_only
+        and network.steps >= FEWEST_STEPS
+        and network.depth > 1
+        and isinstance(neuron.decay, float)
+        and not neuron.synaptic_decay
+    ):
         found["long_time_rate"] = long_time_rate(neuron.decay, float(squared[-1]) * second[-1])
     if network.steps == 1:
         kurtosis = np.array([_over_inputs(tuple(s.kurtosis for s in layer)).mean() for layer in zip(*slopes, strict=True)])

@@ -47,8 +47,8 @@ def _jacobian(neuron: Population, c: np.ndarray, surrogate: Surrogate, detached:
         if s < steps - 1:
             below[:, s + 1 :] *= D[:, s, None]
         below[:, s] = psi[:, s]
-        entering = neuron.input_scale * (admitted(neuron, S[:, s - 1]) if s else 1.0)
-        J[:, s:, s] = below[:, s:] * (entering[:, None] if np.ndim(entering) else entering)
+        entering = np.asarray(admitted(neuron, S[:, s - 1]) if s else 1.0, c.dtype)
+        J[:, s:, s] = below[:, s:] * (neuron.input_scale * (entering[:, None] if entering.ndim else entering))
         if neuron.synaptic_decay and s < steps - 1:
             J[:, s + 1 :, s] += neuron.synaptic_decay * J[:, s + 1 :, s + 1]
     return J, neuron.input_scale * psi

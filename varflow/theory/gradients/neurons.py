@@ -55,7 +55,9 @@ def fired_backwards(
     """Gradients by the currents of layer ``number``, from those by the spikes that arrive at the next layer."""
     neuron, grid = layer.neuron, received.grid
     if grid.apart:
-        raise DomainError("layers", layer, "has too large a map: gradients need moments between its positions; take smaller inputs")
+        raise DomainError(
+            "layers", layer, "has too large a map: gradients need moments between its positions; take smaller inputs"
+        )
     received = _with_recurrent(layer, received, state).scaled(neuron.input_scale)
     by_spikes = gradients.earlier(neuron.delay)
     if grid.size == 1:
@@ -105,11 +107,11 @@ def driven_backwards(
 def _over_members(
     neuron: Neuron, currents: np.ndarray, gradient: np.ndarray, surrogate: Surrogate, detached: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    parts = [
-        (weight, *averaged_back(_with_input(member, Population.of(member, np.empty(0))), currents, gradient, surrogate, detached))
-        for weight, member in neuron.members(MEMBERS)
-    ]
-    back, second = (np.sum([part[0] * part[at] for part in parts], axis=0) for at in (1, 2))
+    back, second = np.zeros(gradient.shape), np.zeros(gradient.shape)
+    for weight, member in neuron.members(MEMBERS):
+        population = _with_input(member, Population.of(member, np.empty(0)))
+        found = averaged_back(population, currents, gradient, surrogate, detached)
+        back, second = back + weight * found[0], second + weight * found[1]
     return back, second
 
 
@@ -130,7 +132,7 @@ def averaged_back(
 
 
 def _swept_back(J: np.ndarray, gradient: np.ndarray, recurrent: float) -> np.ndarray:
-    """The sum over points of ``Jᵀ G^e J``, step by step from the last, each returning through the recurrent weights to the one before."""
+    """The sum over points of ``Jᵀ G^e J``: from the last step on, each returns by the recurrent weights to the one before."""
     probes, steps, _, points = J.shape
     squared = recurrent**2 / points
     total = gradient.reshape(probes, steps, probes, steps).copy()

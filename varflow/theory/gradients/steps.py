@@ -161,6 +161,7 @@ def _(layer: Residual, gradients: Gradients, passage: Passage, way: WayBack) -> 
     if isinstance(x, Currents) or layer.merge == "add":
         keep = layer.keep**2 if isinstance(x, Currents) else 1.0
         return gradients.times(keep) + back_through(layer.branch, gradients, way)
+    assert isinstance(x, Spikes)
     assert isinstance(y, Spikes)
     open_ = y if layer.merge == "and" else y.scaled(-1.0).shifted(1.0)  # x y or x (1 - y)
     replicas = len(gradients.moments)
@@ -192,8 +193,9 @@ def _(layer: LayerNorm, gradients: Gradients, passage: Passage, way: WayBack) ->
 @returned.register
 def _(layer: Pool, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
     if layer.kind == "max":
-        rule = "is not covered by the theory of gradients: which spike is the maximum depends on the membranes below; use 'average'"
+        rule = "is not covered by the theory of gradients: which spike is the maximum depends on membranes below; use 'average'"
         raise DomainError("layers", layer, rule)
-    window, signal = Window.square(layer.size, layer.step, layer.padding), passage.received
-    spread = window.mean(np.eye(signal.grid.size), signal.grid, -1)
-    return replace(gradients, moments=spread @ gradients.moments @ spread.T, grid=signal.grid)
+    assert not isinstance(passage.received, Given)
+    window, grid = Window.square(layer.size, layer.step, layer.padding), passage.received.grid
+    spread = window.mean(np.eye(grid.size), grid, -1)
+    return replace(gradients, moments=spread @ gradients.moments @ spread.T, grid=grid)

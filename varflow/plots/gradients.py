@@ -1,0 +1,48 @@
+"""Energy of gradients over layers and steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import instance, require
+from varflow.plots.style import colours
+from varflow.results import GradientFlow
+
+__all__ = ["plot_gradient_flow"]
+
+MOST_STEPS = 6  # drawn one by one
+
+
+def plot_gradient_flow(flow: GradientFlow) -> Any:
+    """Energy of every layer (left), in total and at single steps, and the fraction of it at every step (right)."""
+    energy, total = instance("flow", flow, GradientFlow).energy, flow.total
+    depth, steps = energy.shape
+    figure = require("plot", "matplotlib.figure").Figure(
+        figsize=(9.5 if steps > 1 else 5.2, 3.8), dpi=150, layout="constrained"
+    )
+    axes = np.atleast_1d(figure.subplots(1, 2 if steps > 1 else 1))
+    layer = np.arange(1, depth + 1)
+    axes[0].semilogy(layer, total, "-", color="0.2", lw=2, label="all steps" if steps > 1 else "theory")
+    if "energy" in flow.error:
+        off = np.sqrt((flow.error["energy"] ** 2).sum(axis=1))
+        axes[0].fill_between(layer, np.maximum(total - off, total / 10), total + off, color="0.2", alpha=0.2, lw=0)
+    chosen = np.unique(np.linspace(0, steps - 1, min(steps, MOST_STEPS)).round().astype(int)) if steps > 1 else []
+    for t, colour in zip(chosen, colours(len(chosen)), strict=True):
+        axes[0].semilogy(layer, energy[:, t], color=colour, lw=1.1, label=f"step {t + 1}")
+    if flow.spread is not None:
+        typical = total * np.exp(-(flow.spread**2) / 2)
+        low, high = (typical * np.exp(sign * flow.spread) for sign in (-1, 1))
+        axes[0].fill_between(layer, low, high, color="C0", alpha=0.2, lw=0, label="two of three networks")
+    axes[0].set(xlabel="layer", ylabel=r"energy of gradients, $E\|\delta\|^2$", title=flow.surrogate)
+    axes[0].legend(frameon=False, fontsize=8)
+    if steps > 1:
+        fraction = np.divide(energy, total[:, None], out=np.zeros_like(energy), where=total[:, None] > 0)
+        extent = (0.5, steps + 0.5, depth + 0.5, 0.5)
+        mesh = axes[1].imshow(fraction, aspect="auto", extent=extent, cmap="viridis", vmin=0, interpolation="nearest")
+        axes[1].set(xlabel="step", ylabel="layer", title="fraction of a layer's energy")
+        figure.colorbar(mesh, ax=axes[1]).outline.set_visible(False)
+    for axis in axes:
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    return figure
