@@ -124,10 +124,14 @@ def plan():
     return ModelPlan(layers, steps=5, survival=0.9, filled=True, notes=("one", "two"))
 
 
+def gradient_flow():
+    return vf.gradient_flow(IN_TIME, points=64, scrambles=2)
+
+
 RESULTS = [
     *(profile, profile_of_inputs, profile_in_time, ensemble, comparison, comparison_in_time, phase_diagram, gain_table),
     *(experiment, temporal_fixed_point, silence_in_time, fixed_points, fixed_points_with_cycle, exact_fixed_points),
-    *(catalogue, catalogue_in_time, audit, plan),
+    *(catalogue, catalogue_in_time, audit, plan, gradient_flow),
 ]
 
 

@@ -212,12 +212,6 @@ class BatchNorm(_Normalisation):
     def over_batch(self) -> bool:
         return self.statistics is None
 
-    @property
-    def running_scale(self) -> float:
-        """``γ/√(variance + ε)`` of the running statistics."""
-        assert self.statistics is not None
-        return self.gamma / (self.statistics[1] + self.eps) ** 0.5
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LayerNorm(_Normalisation):

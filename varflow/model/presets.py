@@ -83,9 +83,7 @@ def snntorch_leaky(beta: float, threshold: float = 1.0, reset_mechanism: str = "
     Neuron(threshold=1, decay=0.9, reset='delayed_subtract')
     """
     reset = _snntorch_reset(threshold, reset_mechanism, reset_delay, at_zero="zero")
-    return Neuron(
-        threshold, decay=of_neurons("beta", beta, probability), reset=reset, detach_reset=_detached(reset, reset_delay)
-    )
+    return Neuron(threshold, decay=of_neurons("beta", beta, probability), reset=reset, detach_reset=reset_delay)
 
 
 def snntorch_synaptic(
@@ -119,13 +117,7 @@ def snntorch_synaptic(
     """
     reset = _snntorch_reset(threshold, reset_mechanism, reset_delay, at_zero="gate")
     decay = of_neurons("beta", beta, probability)
-    filtered, detached = below_one("alpha", alpha), _detached(reset, reset_delay)
-    return Neuron(threshold, decay=decay, reset=reset, synaptic_decay=filtered, detach_reset=detached)
-
-
-def _detached(reset: str, reset_delay: bool) -> bool | None:
-    """snnTorch detaches every delayed reset; None where that is the default."""
-    return True if reset_delay and reset not in ("none", "delayed_subtract") else None
+    return Neuron(threshold, decay=decay, reset=reset, synaptic_decay=below_one("alpha", alpha), detach_reset=reset_delay)
 
 
 def _snntorch_reset(threshold: float, reset_mechanism: str, reset_delay: bool, at_zero: str) -> str:
@@ -182,8 +174,7 @@ def spikingjelly_lif(
         raise DomainError("tau", tau, "must be greater than 1")
     scale = 1 / of_all_neurons("tau", taus) if flag("decay_input", decay_input) else 1.0
     threshold, reset = of_neurons("v_threshold", v_threshold, number), _spikingjelly_reset(v_reset)
-    detached = flag("detach_reset", detach_reset) or None
-    return Neuron(threshold, decay=1 - 1 / taus, input_scale=scale, reset=reset, strict=False, detach_reset=detached)
+    return Neuron(threshold, decay=1 - 1 / taus, input_scale=scale, reset=reset, strict=False, detach_reset=detach_reset)
 
 
 def spikingjelly_if(v_threshold: float = 1.0, v_reset: float | None = 0.0, detach_reset: bool = False) -> Neuron:
@@ -209,8 +200,7 @@ def spikingjelly_if(v_threshold: float = 1.0, v_reset: float | None = 0.0, detac
     Neuron(threshold=1, decay=1.0, reset='subtract', strict=False)
     """
     threshold = of_neurons("v_threshold", v_threshold, number)
-    reset, detached = _spikingjelly_reset(v_reset), flag("detach_reset", detach_reset) or None
-    return Neuron(threshold, decay=1.0, reset=reset, strict=False, detach_reset=detached)
+    return Neuron(threshold, decay=1.0, reset=_spikingjelly_reset(v_reset), strict=False, detach_reset=detach_reset)
 
 
 def _spikingjelly_reset(v_reset: float | None) -> str:
@@ -327,8 +317,7 @@ def stork_lif(tau_mem: float = 10e-3, tau_syn: float = 5e-3, time_step: float = 
     step = positive_number("time_step", time_step)
     decay = math.exp(-step / positive_number("tau_mem", tau_mem))
     filtered = math.exp(-step / positive_number("tau_syn", tau_syn))
-    options = {"reset": "gate", "synaptic_decay": filtered, "delay": 3, "detach_reset": True}
-    return Neuron(1.0, decay=decay, input_scale=1 - decay, **options)
+    return Neuron(1.0, decay=decay, input_scale=1 - decay, reset="gate", synaptic_decay=filtered, delay=3, detach_reset=True)
 
 
 def sinabs_lif(

@@ -95,12 +95,13 @@ class GradientFlow(Shown):
         arrays = {name: getattr(self, name) for name in ("energy", "second_moments")}
         variables = over_layers(arrays | {f"{name}_error": self.error[name] for name in ("energy",) if name in self.error})
         variables |= {name: ((), value) for name in SUMMARY if (value := getattr(self, name)) is not None}
-        variables["weight_norms"] = ("weights", self.weight_norms)
+        variables["weight_norms"] = ("weighted_layer", self.weight_norms)
         if self.spread is not None:
             variables["spread"] = ("layer", self.spread)
         if self.instantaneous is not None:
             variables["instantaneous"] = ("layer", np.append(self.instantaneous, np.nan))
-        return dataset(variables, axes_of(self.network), network=self.network, surrogate=self.surrogate, readout=self.readout)
+        axes = axes_of(self.network) | {"weighted_layer": ("weighted_layer", np.arange(1, len(self.weight_norms) + 1))}
+        return dataset(variables, axes, network=self.network, surrogate=self.surrogate, readout=self.readout)
 
     def _table(self) -> Table:
         title = f"GradientFlow of {self.network!r}, {self.surrogate}, {self.readout} readout"

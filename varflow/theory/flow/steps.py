@@ -40,6 +40,7 @@ __all__ = [
     "merged",
     "over_neurons",
     "pooled",
+    "running_scale",
     "sent",
     "squared_gains",
     "through",
@@ -221,9 +222,15 @@ def _(layer: Scale, signal: Currents | Spikes, walk: Walk) -> Signal:
 @sent.register
 def _(layer: BatchNorm, signal: Currents, walk: Walk) -> Currents:
     if layer.statistics is not None:
-        scaled = layer.running_scale * (signal.mean - layer.statistics[0]) + layer.beta
-        return replace(signal, mean=scaled, covariance=layer.running_scale**2 * signal.covariance, changes=None)
+        scale = running_scale(layer, layer.statistics[1])
+        scaled = scale * (signal.mean - layer.statistics[0]) + layer.beta
+        return replace(signal, mean=scaled, covariance=scale**2 * signal.covariance, changes=None)
     return statistics_of(layer, signal, walk.exchangeable).applied(layer, signal)
+
+
+def running_scale(layer: BatchNorm, variance: float) -> float:
+    """``γ/√(variance + ε)``."""
+    return layer.gamma / (variance + layer.eps) ** 0.5
 
 
 @sent.register

@@ -94,8 +94,8 @@ def gradient_flow(
     >>> neuron = vf.neurons.snntorch_leaky(0.5)
     >>> network = vf.Network(width=1000, depth=20, gain=8**0.5, neuron=neuron, steps=8)
     >>> flow = vf.gradient_flow(network, "atan")
-    >>> print(f"{flow.growth:.2f} {flow.instantaneous[0]:.2f}")
-    1.22 0.89
+    >>> print(f"{flow.growth:.2f} {flow.instantaneous[-1]:.2f}")
+    1.23 0.89
     """
     kind, psi = choice("readout", readout, READOUTS), surrogate_of(surrogate)
     detached = None if detach_reset is None else flag("detach_reset", detach_reset)

@@ -31,7 +31,7 @@ from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.batches import centred_over_batch, statistics_of
 from varflow.theory.flow.neurons import replicated
 from varflow.theory.flow.signals import Currents, Spikes, Window, over_positions
-from varflow.theory.flow.steps import Passage, Walk, over_neurons, squared_gains
+from varflow.theory.flow.steps import Passage, Walk, over_neurons, running_scale, squared_gains
 from varflow.theory.gradients.neurons import Slopes, driven_backwards, fired_backwards
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.responses import LayerState
@@ -178,7 +178,7 @@ def _(layer: Scale, gradients: Gradients, passage: Passage, way: WayBack) -> Gra
 def _(layer: BatchNorm, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
     assert isinstance(passage.received, Currents)
     if layer.statistics is not None:
-        return gradients.times(layer.running_scale**2)
+        return gradients.times(running_scale(layer, layer.statistics[1]) ** 2)
     scale = statistics_of(layer, passage.received, way.walk.exchangeable).scale[..., None, None]
     return replace(gradients.times(replicated(scale**2, len(gradients.moments))), balanced=True)
 
