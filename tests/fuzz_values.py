@@ -73,6 +73,7 @@ TENSORS = [
 ]
 PROFILES = [f"vf.finite_width({SMALL})", f"vf.mean_field({SMALL})", f"vf.mean_field({IN_TIME})", f"vf.finite_width({BIAS})"]
 ENSEMBLES = [f"vf.simulate({SMALL}, repeats=3)", f"vf.simulate({IN_TIME}, repeats=2)", f"vf.simulate({BIAS}, repeats=4)"]
+FLOW = f"vf.gradient_flow({IN_TIME}, points=64, scrambles=2)"
 EXPERIMENT = "vf.validate(threshold=[0.5, 1.0], gain=[2.0, 'kaiming'], width=8, depth=2, repeats=2)"
 EXPERIMENT_IN_TIME = f"vf.validate(gain=2.0, width=8, depth=2, repeats=2, steps=3, neuron={LEAKY})"
 COMPARISON = f"vf.compare({PROFILES[0]}, {ENSEMBLES[0]})"
@@ -222,7 +223,10 @@ GOOD = {
     **each("strict delayed counts as_published decay_input reset_delay norm_input", BOOLEANS),
     **each("approximate dry_run positive living memoryless any_drive equal_layers", BOOLEANS),
     **each("heavy_tails given coincidences", BOOLEANS),
-    "refine": ["None", *BOOLEANS],
+    **each("refine detach_reset", ["None", *BOOLEANS]),
+    **each("neurons.spikingjelly_if.detach_reset neurons.spikingjelly_lif.detach_reset", BOOLEANS),
+    "readout": ["'shared'", "'independent'"],
+    "flow": [FLOW],
     "campaign": ["None", "vf.Campaign()"],
     "progress": ["False", "(lambda done, total: None)"],
     "device": ["'cpu'"],
@@ -328,6 +332,7 @@ GOOD = {
     **each("min_value max_value", ["None", "0.5", "2.0"]),
     "surrogate": ["'triangular'", "'box'", "'fast_sigmoid'"],
     "gradient_gain.surrogate": ["'atan'", "'SFS'", "'norse_super'", "vf.surrogates.box(0.3)", "np.ones_like"],
+    "gradient_flow.surrogate": ["'atan'", "'norse_super'", "vf.surrogates.box(0.3)", "np.ones_like"],
     "gradient_gain.variance": ["None", *NUMBERS],
     "reference.gradient_gain.surrogate": ["'triangular'", "'box'", "vf.surrogates.norse_super()"],
     **each("grad_width grad_scale s w c B T_period peak area leak window mu", SIGNED),
@@ -386,6 +391,7 @@ INSTANCES = {
     "EscapeAsymptotics": ["vf.escape_asymptotics(threshold=1.0, gain=2.6)"],
     "Experiment": [EXPERIMENT, EXPERIMENT_IN_TIME],
     "FixedPoints": ["vf.fixed_points(threshold=1.0, gain=2.6)"],
+    "GradientFlow": [FLOW, f"vf.gradient_flow({SMALL})"],
     "Initialization": ["vf.lookup(threshold=1.0, fan_in=20)"],
     "Monitor": ["vf.Monitor(Net(), torch.ones(4, 6))"],
     "Neuron": NEURONS,

@@ -45,6 +45,7 @@ WANTED = {
     "Ensemble": "an Ensemble, as vf.simulate returns it",
     "Experiment": "an Experiment, as vf.validate returns it",
     "FilterSums": "FilterSums, as vf.init.rates.step_filter(neuron) gives them",
+    "GradientFlow": "a GradientFlow, as vf.gradient_flow returns it",
     "Network": "vf.Network(width=…, depth=…, gain=…)",
     "Layer": "a layer of vf.layers, such as vf.layers.Linear(gain=…)",
     "Neuron": "vf.Neuron(threshold) or one of vf.neurons",

@@ -36,15 +36,16 @@ class GradientFlow(Shown):
         ``E‖δ_{l,t}‖²``, in units of the squared norm of the readout's weights at one step; mean over inputs.
     second_moments : ndarray, shape (depth, steps, steps)
         ``E[δ_{l,t}·δ_{l,t'}]``, with ``energy`` as its diagonal.
-    growth : float
-        ``(Σ_t energy_1 / Σ_t energy_L)^{1/(L-1)}``: the mean factor per layer towards the first one. NaN with one layer.
+    growth : float, optional
+        ``(Σ_t energy_1 / Σ_t energy_L)^{1/(L-1)}``: the mean factor per layer towards the first one. None with one layer, and if
+        no gradient leaves the last one.
     instantaneous : ndarray, shape (depth - 1,), optional
         ``max_t λ² g² (n_{l+1}/n_l) E[ψ_t²]`` from layer ``l+1`` back to ``l``, for plain chains. It is the growth of infinitely
         many layers, but not that of few: at small depth gradients also grow by paths through the leak.
     long_time_rate : float, optional
         For plain chains with a detached (or no) reset and at least 16 steps: the growth per layer for infinitely many steps.
     spread : ndarray, shape (depth,), optional
-        Standard deviation of ``ln‖δ_l‖²`` between networks, for plain chains of one step.
+        Standard deviation of ``ln‖δ_l‖²`` between networks, for plain chains of one step in which all layers have gradients.
     typical_growth : float, optional
         The growth of a typical network, which is the median; below ``growth`` since ``‖δ‖²`` is log-normal.
     weight_norms : ndarray, shape (layers with weights,)
@@ -58,7 +59,7 @@ class GradientFlow(Shown):
     readout: str
     energy: np.ndarray
     second_moments: np.ndarray
-    growth: float
+    growth: float | None
     weight_norms: np.ndarray
     instantaneous: np.ndarray | None = None
     long_time_rate: float | None = None
@@ -76,9 +77,9 @@ class GradientFlow(Shown):
         return self.energy.sum(axis=1)
 
     @property
-    def range(self) -> float:
-        """The largest over the smallest total energy of a layer."""
-        return float(self.total.max() / self.total.min()) if self.total.min() > 0 else np.inf
+    def range(self) -> float | None:
+        """The largest over the smallest total energy of a layer; None if a layer has none."""
+        return float(self.total.max() / self.total.min()) if self.total.min() > 0 else None
 
     def plot(self, **options: Any) -> Any:
         """Energy over layers, and how it is shared between steps; a matplotlib figure."""
@@ -112,7 +113,7 @@ class GradientFlow(Shown):
         notes = [
             f"{name} {value:.5g}" + (f" ± {float(off):.2g}" if name == "growth" and off is not None else "")
             for name, value in values.items()
-            if value is not None and np.isfinite(value)
+            if value is not None
         ]
         return Table(
             title, "{:>7} {:>12}  {}", rows, ("layer", "energy", "fraction at first, middle and last step"), notes, "  "

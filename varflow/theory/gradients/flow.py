@@ -140,16 +140,16 @@ def _described(network: Network, ways: list[WayBack], surrogate: str, readout: s
     energy = np.diagonal(moments, axis1=-2, axis2=-1)
     norms = [[np.diagonal(norm, axis1=-2, axis2=-1).mean(axis=-1) for norm in reversed(way.weights)] for way in ways]
     weights = np.stack([_over_inputs(layer) for layer in zip(*norms, strict=True)], axis=1) if norms[0] else energy[:, :0, 0]
-    growth = _growth(energy.sum(axis=-1))
-    replicas = {"energy": energy, "growth": growth, "weight_norms": weights}
-    error = {name: spread(values) / np.sqrt(len(values)) for name, values in replicas.items()} if len(energy) > 1 else {}
+    replicas = {"energy": energy, "growth": _growth(energy.sum(axis=-1)), "weight_norms": weights}
+    known = {name: values for name, values in replicas.items() if values is not None}
+    error = {name: spread(values) / np.sqrt(len(values)) for name, values in known.items()} if len(energy) > 1 else {}
     return GradientFlow(
         network,
         surrogate,
         readout,
         energy.mean(axis=0),
         moments.mean(axis=0),
-        growth=float(_growth(energy.mean(axis=0).sum(axis=-1))),
+        growth=_number(_growth(energy.mean(axis=0).sum(axis=-1))),
         weight_norms=weights.mean(axis=0),
         error=error,
         **(_of_chain(network, ways, energy, detached) if network.layers is None else {}),
@@ -162,13 +162,16 @@ def _over_inputs(groups: tuple[np.ndarray, ...]) -> np.ndarray:
     return np.concatenate([np.broadcast_to(x, (replicas, *x.shape[1:])) for x in groups], axis=1).mean(axis=1)
 
 
-def _growth(total: np.ndarray) -> np.ndarray:
+def _number(value: np.ndarray | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _growth(total: np.ndarray) -> np.ndarray | None:
     """Mean factor per layer towards the first, from energies (…, depth)."""
-    first, last = total[..., 0], total[..., -1]
-    depth = total.shape[-1]
-    if depth == 1:
-        return np.full(first.shape, np.nan)
-    return np.divide(first, last, out=np.full(first.shape, np.nan), where=last > 0) ** (1 / (depth - 1))
+    first, last, depth = total[..., 0], total[..., -1], total.shape[-1]
+    if depth == 1 or not np.all(last > 0):
+        return None
+    return (first / last) ** (1 / (depth - 1))
 
 
 def _of_chain(network: Network, ways: list[WayBack], energy: np.ndarray, detached: bool | None) -> dict[str, Any]:
@@ -192,7 +195,7 @@ def _of_chain(network: Network, ways: list[WayBack], energy: np.ndarray, detache
     if network.steps == 1:
         kurtosis = np.array([_over_inputs(tuple(s.kurtosis for s in layer)).mean() for layer in zip(*slopes, strict=True)])
         variance = np.cumsum(((3 * kurtosis - 1) / network.widths)[::-1])[::-1]
-        found["spread"] = np.sqrt(variance)
-        typical = energy.mean(axis=0).sum(axis=-1) * np.exp(-variance / 2)
-        found["typical_growth"] = float(_growth(typical))
+        if np.isfinite(variance).all():
+            found["spread"] = np.sqrt(variance)
+            found["typical_growth"] = _number(_growth(energy.mean(axis=0).sum(axis=-1) * np.exp(-variance / 2)))
     return found
