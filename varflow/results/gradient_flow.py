@@ -37,7 +37,7 @@ class GradientFlow(Shown):
     second_moments : ndarray, shape (depth, steps, steps)
         ``E[δ_{l,t}·δ_{l,t'}]``, with ``energy`` as its diagonal.
     growth : float, optional
-        ``(Σ_t energy_1 / Σ_t energy_L)^{1/(L-1)}``: the mean factor per layer towards the first one. None with one layer, and if
+        ``(Σ_t energy_1 / Σ_t energy_L)^{1/(L-1)}``: the mean factor per layer towards the first one. None with one layer, or if
         no gradient leaves the last one.
     instantaneous : ndarray, shape (depth - 1,), optional
         ``max_t λ² g² (n_{l+1}/n_l) E[ψ_t²]`` from layer ``l+1`` back to ``l``, for plain chains. It is the growth of infinitely
