@@ -23,7 +23,7 @@ from varflow.model.over_neurons import OverNeurons
 from varflow.model.resets import Reset
 from varflow.torch_models.inner_weights import InnerWeights
 
-__all__ = ["Spiking", "reads", "recognise"]
+__all__ = ["Spiking", "plain_value", "reads", "recognise"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,11 +187,11 @@ def refuse(name: str, module: Any, rule: str) -> NoReturn:
 def _preset(preset: Callable[..., Neuron], *holders: Any, **given: Any) -> Neuron:
     """A preset called with the module's attributes of the same names."""
     taken = [name for name in inspect.signature(preset).parameters if name not in given]
-    found = {name: _plain(getattr(holder, name)) for name in taken for holder in holders if hasattr(holder, name)}
-    return preset(**found, **{name: _plain(value) for name, value in given.items()})
+    found = {name: plain_value(getattr(holder, name)) for name in taken for holder in holders if hasattr(holder, name)}
+    return preset(**found, **{name: plain_value(value) for name, value in given.items()})
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """The number of a tensor that is the same for all neurons, its values if they differ; anything else unchanged."""
     if not hasattr(value, "detach"):
         return value
@@ -206,7 +206,7 @@ def _plain(value: Any) -> Any:
 def _only(module: Any, **wanted: Any) -> None:
     """Raise unless attributes have these values."""
     for name, value in wanted.items():
-        found = _plain(getattr(module, name, value))
+        found = plain_value(getattr(module, name, value))
         if np.any(found != value) and not (found is None and value is False):
             raise DomainError(name, found, f"is not supported, only {value!r}")
 
@@ -252,7 +252,7 @@ def _snntorch(module: Any) -> Spiking:
 
 
 def _one(name: str, value: Any) -> float:
-    found = _plain(value)
+    found = plain_value(value)
     if np.ndim(found):
         raise DomainError(name, found, "must be one number for all neurons")
     return found

@@ -22,7 +22,7 @@ from varflow.torch_models.inner_weights import InnerWeights
 from varflow.torch_models.inputs import split_steps
 from varflow.torch_models.traced import TracedLayer
 
-__all__ = ["Recorder", "Watched"]
+__all__ = ["Recorder", "Watched", "axes_of_a_step", "flat"]
 
 FOLLOWED = 8  # inputs of a batch, evenly spaced, whose membranes are reconstructed; spikes are counted for all
 PENDING = 2**18  # numbers of one layer that are buffered, so that several steps run while its membranes are in the cache
@@ -68,7 +68,7 @@ class _Follower:
 
     def __init__(self, layer: TracedLayer):
         self.layer = layer
-        self.axes = _axes_of_a_step(layer)
+        self.axes = axes_of_a_step(layer)
         self.membranes = None if layer.spiking.neuron is None else _Membranes(layer)
         neuron = layer.spiking.neuron
         self.binary = neuron is not None and not neuron.reset_rule.counts
@@ -90,7 +90,7 @@ class _Follower:
             self._step(*step)
 
     def _step(self, current: Any, spikes: Any) -> None:
-        S = _flat(spikes, self.axes)
+        S = flat(spikes, self.axes)
         if self.counts is None:
             self.each, self.ones = map(S.new_ones, S.shape)
             self.counts = S.new_zeros(S.shape[1])
@@ -98,7 +98,7 @@ class _Follower:
         self.spikes.append(S.mv(self.ones))
         self.counts.addmv_((S if self.binary else S.sign().abs_()).T, self.each)  # S > 0 takes 30 times as long
         if self.membranes is not None:  # copies: views would keep all inputs in memory
-            H = _flat(current, self.axes).index_select(0, self.followed)
+            H = flat(current, self.axes).index_select(0, self.followed)
             self.membranes.step(H, S.index_select(0, self.followed), spikes.shape)
 
     def result(self) -> Watched:
@@ -207,7 +207,7 @@ def _cells_of(neuron: Neuron, device: Any, dtype: Any) -> Cells:
     return Cells.of([neuron], device, dtype)
 
 
-def _axes_of_a_step(layer: TracedLayer) -> int:
+def axes_of_a_step(layer: TracedLayer) -> int:
     """Number of axes of one input at one step."""
     weight = layer.weights[0] if layer.weights else None
     return 1 if weight is None or hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
@@ -217,7 +217,7 @@ def _in_single(values: Any) -> Any:
     return values if values.dtype.itemsize >= 4 and values.is_floating_point() else values.float()
 
 
-def _flat(values: Any, axes: int) -> Any:
+def flat(values: Any, axes: int) -> Any:
     """Shape (inputs, neurons), at least in single precision."""
     return _in_single(values.flatten(1) if values.dim() > axes else values.flatten()[None])
 
