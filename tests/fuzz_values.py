@@ -222,7 +222,7 @@ GOOD = {
     # switches and words
     **each("strict delayed counts as_published decay_input reset_delay norm_input", BOOLEANS),
     **each("approximate dry_run positive living memoryless any_drive equal_layers", BOOLEANS),
-    **each("heavy_tails given coincidences", BOOLEANS),
+    **each("heavy_tails given coincidences gradients", BOOLEANS),
     **each("refine detach_reset", ["None", *BOOLEANS]),
     **each("neurons.spikingjelly_if.detach_reset neurons.spikingjelly_lif.detach_reset", BOOLEANS),
     "readout": ["'shared'", "'independent'"],

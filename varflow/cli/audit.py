@@ -26,6 +26,9 @@ def audit(
         str, typer.Argument(help="A function without arguments that returns (model, inputs).", metavar="MODULE:NAME")
     ],
     steps: Annotated[int | None, whole("Call the model this often; default: once, if it loops over time itself.", "T")] = None,
+    gradients: Annotated[
+        bool, typer.Option("--gradients", help="Measure a backward pass too: which gradients arrive.")
+    ] = False,
     as_json: opt.Json = False,
 ) -> None:
     """Which layers of a model fire, and why one is dead.
@@ -44,7 +47,7 @@ def audit(
     try:
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
             model, inputs = _made(factory)
-            run = partial(vf.audit, model, inputs, steps=steps, progress=bar(as_json))
+            run = partial(vf.audit, model, inputs, steps=steps, gradients=gradients, progress=bar(as_json))
             report = _result(run, factory, "makes a model that cannot be run", passed_on=vf.VarflowError)
     finally:
         sys.path.remove("")

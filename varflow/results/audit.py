@@ -10,7 +10,8 @@ import numpy as np
 
 from varflow._checks import VarflowError, nan_to_none
 from varflow._display import Shown, Table, figures
-from varflow.results.audited_layer import FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer
+from varflow.model.surrogate import Surrogate
+from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer
 from varflow.results.export import dataset, records
 
 __all__ = ["CAUSES", "AuditReport", "UnhealthyError"]
@@ -30,6 +31,7 @@ CAUSES = {
 OVER = {"survival": "input", "firing_rates": "step"}  # second axis of quantities that a layer has several of
 SHOWN = 6  # notes in the table
 NAMED = 2  # layers named in a sentence
+VANISHED = 1e-3  # gradient norm of the first layer over the last's below which gradients vanish; above the inverse they explode
 ENOUGH = 0.9  # fraction of the needed gain that is enough: drawn weights have their gain within a few per cent
 
 
@@ -49,7 +51,8 @@ class AuditReport(Shown):
     deviation over networks and inputs, not a standard error); ``dead``, the fraction of neurons that spike for no input;
     ``inputs``, the fraction of inputs for which the layer spikes late; ``always`` (if not all zero), the fraction of neurons
     that spike at every step; ``spikes`` and synaptic operations ``SynOps`` per input over all steps, the last row in total;
-    the ``verdict``.
+    the ``verdict``. After a backward pass also: ``gradient``, the norm by the layer's currents; ``χ``, by which one step
+    multiplies its square from the next layer; ``no grad``, the fraction of neurons that no gradient reaches.
 
     Attributes
     ----------
@@ -71,6 +74,9 @@ class AuditReport(Shown):
     predicted_by : str
         ``"theory"``; ``notes`` name what it does not cover.
     notes : tuple of str
+    fix_surrogate : Surrogate or None
+        The surrogate derivative of the same formula with which the gradient norm of the first layer is that of the last, if
+        gradients vanish or explode and theory covers them.
     """
 
     layers: tuple[AuditedLayer, ...]
@@ -82,6 +88,7 @@ class AuditReport(Shown):
     fix_gain: float | None
     predicted_by: str
     notes: tuple[str, ...] = field(default=())
+    fix_surrogate: Surrogate | None = None
 
     def __getitem__(self, name: str) -> AuditedLayer:
         """A layer by its name, by that of its neuron, or of one of its weight modules."""
@@ -125,7 +132,7 @@ class AuditReport(Shown):
         words += self._saturated()
         if words:
             words[0] += self._advice()
-        return words
+        return words if dead is not None else [*words, *self._untrainable()]
 
     def _death(self, layer: AuditedLayer) -> str:
         scale = f"gain {layer.gain:.4g}" if layer.gains else f"scaled by {layer.normalised_by or 'no weights of its own'}"
@@ -154,6 +161,36 @@ class AuditReport(Shown):
             loss = "spikes hardly depend on the threshold, and surrogate gradients vanish"
             words.append(f"potentials are {most:.3g} thresholds wide: {loss}: {_named(wide)}")
         return words
+
+    @property
+    def gradient_growth(self) -> float:
+        """Factor per layer, towards the input, of the squared gradient norm; NaN without a backward pass or with one layer."""
+        norms = [layer.gradient_norm for layer in self.layers if math.isfinite(layer.gradient_norm)]
+        return (norms[0] / norms[-1]) ** (2 / (len(norms) - 1)) if len(norms) > 1 and norms[-1] else math.nan
+
+    def _untrainable(self) -> list[str]:
+        endless = [layer for layer in self.layers if math.isinf(layer.gradient_norm)]
+        if endless:
+            return [f"gradients are not finite (surrogate {endless[-1].surrogate or 'unknown'}) in {_named(endless)}"]
+        words = []
+        growth, between = self.gradient_growth, sum(math.isfinite(layer.gradient_norm) for layer in self.layers) - 1
+        if math.isfinite(growth) and not VANISHED <= growth ** (between / 2) <= 1 / VANISHED:
+            gains = [layer.gradient_gain for layer in self.layers if layer.gradient_gain > 0]
+            chi = f" (χ = {math.exp(float(np.mean(np.log(gains)))):.2g} at one step)" if gains else ""
+            fate = "vanish" if growth < 1 else "explode"
+            words.append(
+                f"alive but untrainable: gradients {fate}, squares times {growth:.2g} a layer{chi}; {self._other_surrogate()}"
+            )
+        cut = [layer for layer in self.hidden if layer.dead_gradients > MOSTLY]
+        if cut:
+            words.append(f"no gradient reaches more than {MOSTLY:.0%} of the neurons of {_named(cut)}")
+        return words
+
+    def _other_surrogate(self) -> str:
+        old, new = next((layer.surrogate for layer in self.layers if layer.surrogate), None), self.fix_surrogate
+        if old is None or new is None:
+            return "change the width of the surrogate"
+        return f"{'widen' if new.width > old.width else 'narrow'} the surrogate to {new}"
 
     @property
     def remarks(self) -> list[str]:
@@ -196,13 +233,23 @@ class AuditReport(Shown):
             raise UnhealthyError("; ".join(self.problems), self)
 
     def to_dict(self) -> dict[str, Any]:
-        names = (*self.__dataclass_fields__, "fixes", "problems", "remarks", "healthy", "spikes", "operations")
+        names = (
+            *self.__dataclass_fields__,
+            "fixes",
+            "problems",
+            "remarks",
+            "healthy",
+            "spikes",
+            "operations",
+            "gradient_growth",
+        )
         rows = {name: getattr(self, name) for name in names}
+        rows["fix_surrogate"] = None if self.fix_surrogate is None else repr(self.fix_surrogate)
         return nan_to_none(rows | {"layers": [layer.to_dict() for layer in self.layers]})
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer`` (by name), ``input`` and ``step``; ``to_dict`` has gains of single modules."""
-        layers = [name for name in AuditedLayer.__dataclass_fields__ if name not in ("name", "neuron", "gains", *OVER)]
+        layers = [name for name in AuditedLayer.__dataclass_fields__ if name not in ("name", "gains", *DESCRIBED, *OVER)]
         variables = records(self.layers, (*layers, *MORE), "layer")
         variables |= {name: (("layer", axis), [getattr(layer, name) for layer in self.layers]) for name, axis in OVER.items()}
         names = ("first_dead", "cause", "fix_layer", "fix_gain", "predicted_by", "healthy")
@@ -216,17 +263,21 @@ class AuditReport(Shown):
 
     def _table(self) -> Table:
         always = any(layer.saturated_fraction for layer in self.layers)
-        rows = [_row(layer, always) for layer in self.layers]
-        rows.append(("total", *["" for _ in rows[0][1:-3]], _number(self.spikes), _number(self.operations), ""))
+        back = any(math.isfinite(layer.gradient_norm) for layer in self.layers)
+        rows = [_row(layer, always, back) for layer in self.layers]
+        ends = (_number(self.spikes), _number(self.operations), "")
+        rows.append(("total", *["" for _ in rows[0][1 : -len(ends)]], *ends))
         longest = max(5, *(len(layer.label) for layer in self.layers))
-        layout = f"{{:<{longest}}} {{:>8}} {{:>8}} {{:>17}} {{:>8}} {{:>8}}{' {:>7}' if always else ''} {{:>9}} {{:>9}}  {{}}"
-        header = ("layer", "gain", "rate", "predicted", "dead", "inputs", *(["always"] if always else []), "spikes", "SynOps")
+        layout = f"{{:<{longest}}} {{:>8}} {{:>8}} {{:>17}} {{:>8}} {{:>8}}{' {:>7}' if always else ''}"
+        layout += f"{' {:>9} {:>8} {:>8}' if back else ''} {{:>9}} {{:>9}}  {{}}"
+        more = (*(["always"] if always else []), *(["gradient", "χ", "no grad"] if back else []))
+        header = ("layer", "gain", "rate", "predicted", "dead", "inputs", *more, "spikes", "SynOps")
         title = f"AuditReport: {self.steps} steps, {self.inputs} inputs, predicted by {self.predicted_by}"
         remarks = [*(self.problems or ["healthy"]), *self.remarks, *_few(self.notes)]
         return Table(title, layout, rows, (*header, "verdict"), remarks, "  ! ")
 
 
-def _row(layer: AuditedLayer, always: bool) -> tuple[str, ...]:
+def _row(layer: AuditedLayer, always: bool, back: bool) -> tuple[str, ...]:
     predicted = f"{layer.predicted_rate:.4f}" if math.isfinite(layer.predicted_rate) else "–"
     predicted += f" ± {layer.predicted_std:.2g}" if math.isfinite(layer.predicted_std) else ""
     return (
@@ -237,14 +288,19 @@ def _row(layer: AuditedLayer, always: bool) -> tuple[str, ...]:
         f"{layer.dead_fraction:.1%}",
         f"{layer.survival.mean():.0%}",
         *([f"{layer.saturated_fraction:.1%}"] if always else []),
+        *([_number(layer.gradient_norm, 3), _number(layer.gradient_gain, 3), _percent(layer.dead_gradients)] if back else []),
         _number(layer.spikes),
         _number(layer.operations),
         f"{layer.verdict} (output)" if layer.output else layer.verdict,
     )
 
 
-def _number(value: float) -> str:
-    return f"{value:.4g}" if math.isfinite(value) else "–"
+def _number(value: float, digits: int = 4) -> str:
+    return f"{value:.{digits}g}" if math.isfinite(value) else "–"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}" if math.isfinite(value) else "–"
 
 
 def _named(layers: list[AuditedLayer]) -> str:

@@ -11,10 +11,12 @@ import numpy as np
 from varflow._checks import frozen, nan_to_none
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
+from varflow.model.surrogate import Surrogate
 
-__all__ = ["FLOOR", "MORE", "MOSTLY", "SATURATED", "AuditedLayer"]
+__all__ = ["DESCRIBED", "FLOOR", "MORE", "MOSTLY", "SATURATED", "AuditedLayer"]
 
 MORE = ("dead", "verdict", "spikes")  # properties of layers that are exported
+DESCRIBED = ("neuron", "surrogate")  # exported as text
 # Late rate below which a layer is weak: half of the lowest (0.034) behind BatchNorm with SpikingJelly's defaults, which train;
 # torch's default weights give 0.009 and less.
 FLOOR = 0.015
@@ -52,8 +54,19 @@ class AuditedLayer:
         For each input, 1 if the layer spikes late, else 0.
     firing_rates : ndarray, shape (steps,)
     gradient_variance : float
-        Mean square of the loss's gradient with respect to the weights, frozen ones included; NaN without a loss, and for
-        weights that a hook computes before every call.
+        Mean square of the loss's gradient with respect to the weights, frozen ones included; NaN without a backward pass, and
+        for weights that a hook computes before every call.
+    gradient_norm : float
+        Of the gradient by the layer's currents: ``√(Σ_t Σ_j (∂L/∂I_t)²)`` over steps and neurons, root mean square over inputs.
+        Infinite if a gradient is not finite.
+    gradient_gain : float
+        ``χ = g² E[(∂S_t/∂I_t)²]``, late: the factor by which the backward pass multiplies the squared norm from the currents of
+        the next layer, ``g`` its gain, to those of this one, without the paths through time. NaN if more than weights lies
+        between the two layers.
+    dead_gradients : float
+        Fraction of neurons whose gradient is 0 for all inputs, at all steps.
+    surrogate : Surrogate or None
+        The surrogate derivative of the module, as in ``vf.surrogates``; None without a backward pass or if it is not known.
     needed_gain : float
         The gain ``init_model`` would set; NaN if nothing needs fixing or it is unknown.
     gains : dict of str to float
@@ -90,6 +103,10 @@ class AuditedLayer:
     normalised_by: str = ""
     output: bool = False
     operations: float = math.nan
+    gradient_norm: float = math.nan
+    gradient_gain: float = math.nan
+    dead_gradients: float = math.nan
+    surrogate: Surrogate | None = None
 
     def __post_init__(self) -> None:
         for name in ("survival", "firing_rates"):
@@ -149,6 +166,7 @@ class AuditedLayer:
         return name, None if name is None or gain is None else self.scaled_to(gain)[name]
 
     def to_dict(self) -> dict[str, Any]:
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "neuron"}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in DESCRIBED}
+        described = {name: getattr(self, name) for name in DESCRIBED}
         own = {name: getattr(self, name) for name in MORE}
-        return nan_to_none(values | own | {"neuron": None if self.neuron is None else repr(self.neuron)})
+        return nan_to_none(values | own | {name: None if value is None else repr(value) for name, value in described.items()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from varflow._checks import DomainError, require
+from varflow._checks import DomainError, flag, require
 from varflow._progress import Progress, check_progress
 from varflow.model.neurons import Neuron
 from varflow.results import AuditReport
@@ -20,6 +20,7 @@ def audit(
     *,
     steps: int | None = None,
     neurons: Mapping[Any, Neuron | None] | None = None,
+    gradients: bool = False,
     progress: Progress = False,
 ) -> AuditReport:
     r"""Find which layers of a spiking model fire, which are dead, and why.
@@ -34,12 +35,15 @@ def audit(
     inputs : tensor, tuple or dict
         A batch as the model takes it.
     loss : callable, optional
-        ``loss(output)``, a scalar; ``gradient_variance`` is then measured too.
+        ``loss(output)``, a scalar, whose gradients are then measured.
     steps : int, optional
         For a model that does one step per call: number of calls with the same inputs.
     neurons : dict, optional
         The :class:`varflow.Neuron` of your own modules, by class, name or module; None for one that is only to be measured. A
         module that turns currents into zeros and ones is found without it, and measured.
+    gradients : bool
+        Measure a backward pass too, by default from an independent normal readout ``Σ_t v·S_t`` of the last spikes: per layer
+        the gradient norm, the factor ``χ`` of one step, and the fraction of neurons that no gradient reaches.
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in calls of the model, including those for gradients,
         which may be skipped.
@@ -85,4 +89,4 @@ def audit(
     check_progress(progress)
     if loss is not None and not callable(loss):
         raise DomainError("loss", loss, "must be a function of the model's output")
-    return audited(model, inputs, loss, steps, neurons, progress)
+    return audited(model, inputs, loss, steps, neurons, flag("gradients", gradients), progress)

@@ -11,15 +11,16 @@ import torch
 
 from varflow._checks import DomainError, integer
 from varflow._progress import Progress, reporter
-from varflow._restoring import kept
 from varflow.results import late_steps
 from varflow.results.audit import ENOUGH, AuditReport
 from varflow.results.audited_layer import AuditedLayer
 from varflow.torch_models.causes import FEEDING, diagnosed, needed_gains, to_mend
-from varflow.torch_models.passes import forward
+from varflow.torch_models.gradients import Backward
+from varflow.torch_models.gradients import gradients as measured_back
 from varflow.torch_models.precision import full_precision
 from varflow.torch_models.prediction import Expected, expected
 from varflow.torch_models.refusals import followed, integrators, unlike_their_kind, warn_of_one_step
+from varflow.torch_models.surrogates import surrogate_of_module
 from varflow.torch_models.tensor_memory import overlap
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.walker import Neurons
@@ -38,11 +39,14 @@ def audited(
     loss: Callable[[Any], Any] | None,
     steps: int | None,
     neurons: Neurons | None,
+    gradients: bool,
     progress: Progress,
 ) -> AuditReport:
     """:func:`varflow.audit` after the checks of its arguments."""
-    if loss is not None and torch.is_inference_mode_enabled():
-        raise DomainError("loss", loss, "has no gradients within torch.inference_mode: leave that mode")
+    asked, value = ("gradients", gradients) if loss is None else ("loss", loss)
+    backwards = gradients or loss is not None
+    if backwards and torch.is_inference_mode_enabled():
+        raise DomainError(asked, value, "has no gradients within torch.inference_mode: leave that mode")
     used: dict[str, Moments] = {}  # of weight modules, by name
 
     def note(layer: TracedLayer) -> None:
@@ -54,10 +58,9 @@ def audited(
     total = calls * 2 + 1
     with reporter(progress, total, "calls of the model") as report:
         traced, seen, notes = followed(model, inputs, steps, neurons, report, note)
-        if loss is not None and any(parameter.is_inference() for parameter in model.parameters()):
-            raise DomainError(
-                "loss", loss, "has no gradients with respect to weights made in torch.inference_mode: make them outside"
-            )
+        if backwards and any(parameter.is_inference() for parameter in model.parameters()):
+            rule = "has no gradients with respect to weights made in torch.inference_mode: make them outside"
+            raise DomainError(asked, value, rule)
         warn_of_one_step(traced, steps)
         notes += [" ".join(each) for each in integrators(traced)] + _unseen(model)
         unlike = unlike_their_kind(traced)
@@ -66,12 +69,12 @@ def audited(
             *_shared(traced),
             *(f"not covered by the theory: {words}" for words in _unknown(traced, unlike)),
         ]
-        gradients = _gradients(model, inputs, steps, traced, loss)
+        backward = measured_back(model, inputs, steps, traced, loss) if backwards else {}
         report(calls * 2)
         with full_precision():
             predicted = expected(traced, {name: own for name, own in used.items() if name not in unlike})
             notes += _received(traced, predicted)
-            found = _report(traced, used, seen, predicted, gradients, notes)
+            found = _report(traced, used, seen, predicted, backward, notes)
         report(total)
         return found
 
@@ -81,13 +84,14 @@ def _report(
     used: dict[str, Moments],
     seen: dict[str, Watched],
     predicted: Expected,
-    gradients: list[float],
+    backward: dict[TracedLayer, Backward],
     notes: list[str],
 ) -> AuditReport:
     """The report: measurements, predictions and verdict."""
     columns = zip(predicted.rate, predicted.std, predicted.variance, strict=True)
-    rows = zip(traced.layers, columns, gradients, strict=True)
-    layers = [_audited(layer, used, seen[layer.neuron_name], rate, gradient) for layer, rate, gradient in rows]
+    rows = zip(traced.layers, columns, strict=True)
+    layers = [_audited(layer, used, seen[layer.neuron_name], rate) for layer, rate in rows]
+    layers = [replace(each, **_backward(traced, layers, l, backward)) for l, each in enumerate(layers)]
     layers = [replace(each, **_place(traced, layer, each)) for layer, each in zip(traced.layers, layers, strict=True)]
     silent = next((l for l, layer in enumerate(layers) if layer.dead), None)
     cause, needed = None, _needed(traced, layers)
@@ -166,8 +170,29 @@ def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
     return needed_gains(traced) if ill and driven else []
 
 
+def _backward(traced: Trace, layers: list[AuditedLayer], l: int, backward: dict[TracedLayer, Backward]) -> dict[str, Any]:
+    """What was measured in the backward pass; nothing without one."""
+    found = backward.get(traced.layers[l])
+    if found is None:
+        return {}
+    return {
+        "gradient_variance": found.weights,
+        "gradient_norm": found.norm,
+        "gradient_gain": _squared_gain_above(traced, layers, l) * found.slope,
+        "dead_gradients": found.dead,
+        "surrogate": surrogate_of_module(traced.layers[l].module),
+    }
+
+
+def _squared_gain_above(traced: Trace, layers: list[AuditedLayer], l: int) -> float:
+    """``Σ g²`` over the layers that receive its spikes; NaN if there is none, or if more than weights lies between."""
+    above = [k for k, layer in enumerate(traced.layers) if traced.layers[l].neuron_name in layer.sources]
+    plain = all(layers[k].gains and not traced.layers[k].through and len(traced.layers[k].sources) == 1 for k in above)
+    return sum(layers[k].gain ** 2 for k in above) if above and plain else math.nan
+
+
 def _audited(
-    layer: TracedLayer, used: dict[str, Moments], seen: Watched, predicted: tuple[float, float, float], gradient: float
+    layer: TracedLayer, used: dict[str, Moments], seen: Watched, predicted: tuple[float, float, float]
 ) -> AuditedLayer:
     half = late_steps(len(seen.variance))
     rate, std, variance = predicted
@@ -192,7 +217,6 @@ def _audited(
         seen.saturated_fraction,
         seen.alive,
         seen.firing_rate.mean(1),
-        gradient,
         gains=scaling,
         normalised_by=", ".join(layer.normalised_by),
     )
@@ -225,36 +249,3 @@ def _received(traced: Trace, predicted: Expected) -> list[str]:
     unknown = dict.fromkeys(w for name in predicted.restarted for node in traced.fed[name].nodes for w in node.unknown)
     after = f", after {', '.join(unknown)}" if unknown else ""
     return [f"predicted from what they received in this pass{after}: {', '.join(predicted.restarted)}"]
-
-
-def _gradients(model: Any, inputs: Any, steps: int | None, traced: Trace, loss: Any) -> list[float]:
-    """Mean square of the gradient with respect to each layer's weights, frozen ones too; NaN if a hook computes the weights."""
-    if loss is None:
-        return [math.nan] * len(traced.layers)
-    modules = list(dict.fromkeys(weight for layer in traced.layers for weight in layer.weights))
-
-    def squares() -> dict[Any, Any]:
-        for module in modules:
-            module.requires_grad_(True)
-        with torch.enable_grad(), torch.nn.utils.parametrize.cached():
-            weights = [module.weight for module in modules]
-            value = loss(forward(model, inputs, steps, [layer.module for layer in traced.layers]))
-            if not isinstance(value, torch.Tensor) or value.numel() != 1:
-                raise DomainError("loss", type(value).__name__, "must return a tensor of one number")
-            one_each = list({id(weight): weight for weight in weights if weight.requires_grad}.values())
-            graph = one_each if value.requires_grad else []
-            gradients = torch.autograd.grad(value, graph, allow_unused=True) if graph else ()
-        found = {id(weight): gradient for weight, gradient in zip(graph, gradients, strict=True)}
-        known = [weight.is_leaf or hasattr(module, "parametrizations") for module, weight in zip(modules, weights, strict=True)]
-        of = [weight.new_zeros(1) if (g := found.get(id(weight))) is None else g for weight in weights]
-        return {
-            module: g.float().square() if is_known else g.new_full((1,), math.nan)
-            for module, g, is_known in zip(modules, of, known, strict=True)
-        }
-
-    found = kept(model, squares)
-
-    def mean(layer: TracedLayer) -> float:
-        return float(torch.cat([found[weight].flatten() for weight in layer.weights]).mean()) if layer.weights else math.nan
-
-    return [mean(layer) for layer in traced.layers]

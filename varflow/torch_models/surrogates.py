@@ -61,7 +61,7 @@ def _spikingjelly(module: Any) -> Surrogate | None:
 
 
 def _norse(module: Any) -> Surrogate | None:
-    parameters = getattr(module, "p", None)
+    parameters: Any = getattr(module, "p", None)
     method = getattr(parameters, "method", None)
     return None if method is None else _named(_in_room("norse", method), method, {"alpha": parameters.alpha})
 

@@ -1,0 +1,219 @@
+"""The backward pass of an audit: norms against plain autograd, χ against theory, neurons that no gradient reaches, advice."""
+
+import itertools
+import json
+import math
+
+import numpy as np
+import pytest
+
+import varflow as vf
+
+torch = pytest.importorskip("torch")
+snntorch = pytest.importorskip("snntorch")
+
+from spiking_models import Looped, left_behind, norse_loop, same  # noqa: E402
+from torch import nn  # noqa: E402
+
+from varflow.torch_models.library_neurons import Spiking  # noqa: E402
+
+STEPS = 4
+
+
+def data(inputs, width, seed=0):
+    return torch.rand(inputs, width, generator=torch.Generator().manual_seed(seed))
+
+
+def filled(model, gain, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    for layer in (module for module in model.modules() if isinstance(module, nn.Linear)):
+        nn.init.normal_(layer.weight, 0, gain / layer.in_features**0.5, generator=generator)
+        nn.init.zeros_(layer.bias)
+    return model
+
+
+def chain(width, depth, gain, spike_grad=None, seed=0, beta=0.0):
+    torch.manual_seed(seed)
+    neurons = [snntorch.Leaky(beta, init_hidden=True, spike_grad=spike_grad) for _ in range(depth)]
+    model = nn.Sequential(*(m for neuron in neurons for m in (nn.Linear(width, width, bias=False), neuron)))
+    for weight in model[::2]:
+        nn.init.normal_(weight.weight, 0, gain / width**0.5)
+    return model
+
+
+def by_hand(model, x, loss, weights):
+    """Norms of the gradients by the outputs of the weights, from hooks and backward alone."""
+    outputs = {weight: [] for weight in weights}
+
+    def keep(weight, _, out):
+        out.retain_grad()
+        outputs[weight].append(out)
+
+    hooks = [weight.register_forward_hook(keep) for weight in weights]
+    loss(model(x)).backward()
+    for hook in hooks:
+        hook.remove()
+    model.zero_grad(set_to_none=True)
+    return [math.sqrt(float(sum(out.grad.square().sum() for out in outputs[weight])) / len(x)) for weight in weights]
+
+
+@pytest.mark.parametrize(("make", "gain"), [(Looped, 4.0), (norse_loop, 40.0)], ids=["snntorch", "norse"])
+def test_norms_are_those_of_autograd(make, gain):
+    model, x, loss = filled(make(48, depth=3, steps=STEPS), gain), data(5, 48), lambda out: out.square().mean()
+    report = vf.audit(model, x, loss=loss)
+    norms = [layer.gradient_norm for layer in report.layers]
+    assert norms == pytest.approx(by_hand(model, x, loss, model.weights), rel=1e-4)
+    assert min(norms) > 0
+    assert report.gradient_growth == pytest.approx((norms[0] / norms[-1]) ** (2 / 2), rel=1e-12)
+
+
+def test_a_normal_readout_needs_no_loss():
+    """Its norm by the last spikes is ``√(steps · neurons)``, but for the chance of one drawn vector for each input."""
+    model, x = chain(600, 1, 3.0, snntorch.surrogate.straight_through_estimator()), data(8, 600)
+    (layer,) = vf.audit(model, x, steps=3, gradients=True).layers
+    spread = math.sqrt(2 / (600 * 8))
+    assert abs(layer.gradient_norm**2 / (3 * 600) - 1) < 4 * spread
+    assert abs(layer.gradient_norm**2 / (2 * 600) - 1) > 4 * spread
+    assert layer.dead_gradients == 0
+    again = vf.audit(model, x, steps=3, gradients=True).layers[0]
+    assert again.gradient_norm == layer.gradient_norm
+
+
+def together(values, expected):
+    """Deviation of the mean of independent values, in standard errors."""
+    values = np.asarray(values) - expected
+    return abs(values.mean()) / (values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def expected_gain(below, above):
+    at = {"threshold": 1 - below.mean, "gain": above.gain, "variance": below.variance}
+    return vf.gradient_gain(surrogate="atan", **at)
+
+
+def test_growth_and_gain_are_those_of_the_theory():
+    """Memoryless neurons, at the gain that preserves the variance: 24 networks of 5 layers."""
+    width, gain = 300, vf.gain(threshold=1.0)
+    x = torch.randn(4, width, generator=torch.Generator().manual_seed(1)) / gain  # a first layer of variance 1
+    slopes, growth = [], []
+    for seed in range(24):
+        pairs = list(itertools.pairwise(vf.audit(chain(width, 5, gain, seed=seed), x, steps=1, gradients=True).layers))
+        slopes.append(np.mean([below.gradient_gain / expected_gain(below, above) for below, above in pairs]))
+        growth.append(np.mean([(a.gradient_norm / b.gradient_norm) ** 2 / a.gradient_gain for a, b in pairs]))
+    assert together(slopes, 1.0) < 4
+    assert together(slopes, 0.97) > 4
+    assert together(growth, 1.0) < 4
+    assert together(growth, 0.9) > 4
+
+
+class Steps(nn.Module):
+    """Leaky neurons that take all steps at once, time first."""
+
+    def forward(self, currents):
+        h, spikes = 0.0, []
+        for current in currents:
+            h = 0.5 * h + current - (spikes[-1].detach() if spikes else 0.0)
+            spikes.append(snntorch.surrogate.atan()(h - 1))
+        return torch.stack(spikes)
+
+
+def test_modules_of_several_steps_agree_with_single_steps():
+    stepwise, x = chain(60, 3, 3.0, beta=0.5), data(6, 60)
+    at_once = nn.Sequential(*(weight if isinstance(weight, nn.Linear) else Steps() for weight in stepwise))
+    neuron = Spiking(vf.neurons.snntorch_leaky(0.5), time_axis=0)
+    one = vf.audit(stepwise, x, steps=STEPS, gradients=True)
+    other = vf.audit(at_once, x.expand(STEPS, -1, -1), neurons={Steps: neuron}, gradients=True)
+    assert one.steps == other.steps == STEPS
+    for a, b in zip(one.layers, other.layers, strict=True):
+        assert a.gradient_norm == pytest.approx(b.gradient_norm, rel=1e-5)
+        assert a.gradient_gain == pytest.approx(b.gradient_gain, rel=1e-5, nan_ok=True)
+        assert a.dead_gradients == b.dead_gradients
+    assert other.layers[0].surrogate is None
+
+
+def box(width):
+    def psi(v, gradient, spikes):
+        return gradient * (v.abs() < width)
+
+    return snntorch.surrogate.custom_surrogate(psi)
+
+
+def test_neurons_that_no_gradient_reaches():
+    """A box lets gradients through with its probability; neurons are counted once for all inputs."""
+    width, gain, half = 500, vf.gain(threshold=1.0), 0.2
+    x = torch.randn(1, width, generator=torch.Generator().manual_seed(1)) / gain
+    layers = vf.audit(chain(width, 3, gain, box(half)), x, steps=1, gradients=True).layers
+    for layer in layers:
+        reached = vf.gradient_gain(
+            threshold=1 - layer.mean, gain=1.0, surrogate=vf.surrogates.box(half), variance=layer.variance
+        )
+        spread = math.sqrt(reached * (1 - reached) / width)
+        assert abs(layer.dead_gradients - (1 - reached)) < 4 * spread
+        assert abs(layer.dead_gradients - (1 - 2 * reached)) > 4 * spread
+        assert layer.surrogate.family == "own"
+    narrow = vf.audit(chain(width, 3, gain, box(0.002)), x, steps=1, gradients=True)
+    assert any("no gradient reaches more than 80% of the neurons of 0, 2" in words for words in narrow.problems)
+
+
+def test_gradients_that_are_cut():
+    class Cut(Looped):
+        def forward(self, x):
+            out, states = 0.0, [None] * 3
+            for _ in range(self.steps):
+                spikes = x
+                for l, weight in enumerate(self.weights):
+                    spikes, states[l] = self.neurons[-1 - l](weight(spikes.detach() if l == 1 else spikes), states[l])
+                out = out + self.readout(spikes)
+            return out
+
+    layers = vf.audit(filled(Cut(48, 3, STEPS, lambda: snntorch.Leaky(0.5)), 4.0), data(5, 48), gradients=True).layers
+    assert [layer.gradient_norm == 0 for layer in layers] == [True, False, False]
+    assert [layer.dead_gradients for layer in layers] == [1.0, 0.0, 0.0]
+
+
+def test_vanishing_gradients_are_a_problem():
+    model, x = chain(300, 8, 2.8, snntorch.surrogate.fast_sigmoid(), beta=0.5), data(8, 300)
+    assert vf.audit(model, x, steps=STEPS).healthy
+    report = vf.audit(model, x, steps=STEPS, gradients=True)
+    assert not report.healthy
+    assert "alive but untrainable: gradients vanish, squares times 0.0" in report.problems[-1]
+    assert "χ = 0.0" in report.problems[-1]
+    with pytest.raises(vf.results.audit.UnhealthyError, match="alive but untrainable"):
+        report.assert_healthy()
+    wide = vf.audit(chain(300, 8, 2.8, snntorch.surrogate.fast_sigmoid(slope=1.4), beta=0.5), x, steps=STEPS, gradients=True)
+    assert wide.healthy
+    steep = vf.audit(chain(300, 8, 2.8, snntorch.surrogate.atan(alpha=30), beta=0.5), x, steps=STEPS, gradients=True)
+    assert "gradients explode" in steep.problems[-1]
+    overflow = vf.audit(chain(300, 8, 2.8, snntorch.surrogate.sigmoid(slope=25), beta=0.5), x, steps=STEPS, gradients=True)
+    assert overflow.problems == ["gradients are not finite (surrogate sigmoid(slope=25)) in 0, 2 and 6 more"]
+    json.dumps(overflow.to_dict(), allow_nan=False)
+
+
+def test_a_report_with_gradients_is_a_table_and_json():
+    report = vf.audit(chain(100, 3, 2.8), data(4, 100), steps=1, gradients=True)
+    told = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert told["layers"][0]["surrogate"] == "atan(alpha=2)"
+    assert told["layers"][-1]["gradient_gain"] is None
+    assert told["gradient_growth"] == report.gradient_growth
+    header, first = repr(report).splitlines()[1:3]
+    assert all(word in header for word in ("gradient", "χ", "no grad"))
+    assert f"{report.layers[0].gradient_norm:.3g}" in first
+    assert "gradient" not in repr(vf.audit(chain(100, 3, 2.8), data(4, 100), steps=1))
+    pytest.importorskip("xarray")
+    assert report.to_xarray()["gradient_norm"].shape == (3,)
+
+
+def test_the_model_is_left_as_it_was():
+    model, x = chain(60, 3, 2.8), data(4, 60)
+    model[0].requires_grad_(False)
+    before = left_behind(model)
+    vf.audit(model, x, steps=1, gradients=True)
+    assert same(left_behind(model), before)
+    assert [p.requires_grad for p in model.parameters()] == [False, True, True]
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_gradients_is_a_switch():
+    with pytest.raises(vf.DomainError, match="gradients=1 must be True or False"):
+        vf.audit(chain(20, 2, 2.8), data(2, 20), gradients=1)
+    with torch.inference_mode(), pytest.raises(vf.DomainError, match=r"gradients=True has no gradients within torch.inference"):
+        vf.audit(chain(20, 2, 2.8), data(2, 20), steps=1, gradients=True)

@@ -1,0 +1,158 @@
+"""One backward pass of a model, measured: the gradients that reach every layer of neurons, and what its surrogate does to them.
+
+The loss is the user's, or an independent normal readout ``Σ_t v·S_t`` of the spikes that go into no further layer of neurons,
+one ``v`` for each input. With ``S_t`` the spikes and ``I_t`` the currents of a layer,
+
+- ``norm``: ``√(Σ_t Σ_j (∂L/∂I_t)²)``, the mean over inputs under the root; infinite if a gradient is NaN;
+- ``slope``: late mean of ``(∂S_t/∂I_t)²``, without the paths through the membrane: ``λ² E[ψ²]``;
+- ``dead``: the fraction of neurons whose gradient is 0 for all inputs at all steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import numpy as np
+import torch
+
+from varflow._checks import DomainError
+from varflow._restoring import kept
+from varflow.results import late_steps
+from varflow.torch_models.inputs import split_steps
+from varflow.torch_models.passes import forward
+from varflow.torch_models.provenance import tensors_in
+from varflow.torch_models.traced import Trace, TracedLayer, steps_of
+from varflow.torch_models.watch import axes_of_a_step, flat
+
+__all__ = ["Backward", "gradients"]
+
+SLOPES = 8  # late steps at which the slope is measured, evenly spaced
+
+
+@dataclass(frozen=True, slots=True)
+class Backward:
+    """What one layer's gradients are; ``weights``: mean square of the gradient by its weights, frozen ones included. NaN for
+    what is not known: weights that a hook computes, and gradients of neurons with weights of their own.
+    """
+
+    weights: float = math.nan
+    norm: float = math.nan
+    slope: float = math.nan
+    dead: float = math.nan
+
+
+def gradients(
+    model: Any, inputs: Any, steps: int | None, traced: Trace, loss: Callable[[Any], Any] | None
+) -> dict[TracedLayer, Backward]:
+    """The gradients of every layer, by ``loss(output)`` or, if it is None, by a normal readout; the model is unchanged."""
+    return kept(model, lambda: _Pass(traced, loss).run(model, inputs, steps))
+
+
+class _Pass:
+    """Currents and spikes of one pass with gradients, call by call."""
+
+    def __init__(self, traced: Trace, loss: Callable[[Any], Any] | None):
+        self.traced, self.loss = traced, loss
+        self.calls = iter(traced.calls)
+        self.currents: dict[TracedLayer, list[Any]] = {layer: [] for layer in traced.layers}
+        self.slopes: dict[TracedLayer, list[float]] = {layer: [] for layer in traced.layers}
+        self.done = dict.fromkeys(traced.layers, 0)  # steps
+        late = range(traced.steps)[late_steps(traced.steps)]
+        self.looked_at = set(np.linspace(late[0], late[-1], min(SLOPES, len(late))).round().astype(int).tolist())
+        further = {source for layer in traced.layers for source in layer.sources}
+        self.last = [layer for layer in traced.layers if layer.neuron_name not in further] or traced.layers[-1:]
+        self.read: Any = 0.0  # the value of the readout
+        self.readouts: dict[TracedLayer, Any] = {}
+        self.generator = torch.Generator().manual_seed(0)
+
+    def run(self, model: Any, inputs: Any, steps: int | None) -> dict[TracedLayer, Backward]:
+        modules = list(dict.fromkeys(weight for layer in self.traced.layers for weight in layer.weights))
+        for module in modules:
+            module.requires_grad_(True)
+        for module in dict.fromkeys(layer.module for layer in self.traced.layers):
+            module.__dict__["forward"] = self._enclosed(module.forward)
+        with torch.enable_grad(), torch.nn.utils.parametrize.cached():
+            weights = [module.weight for module in modules]
+            out = forward(model, inputs, steps, [layer.module for layer in self.traced.layers])
+            value = self._value(out)
+            signals = [current for layer in self.traced.layers for current in self.currents[layer]]
+            graph = list({id(each): each for each in (*weights, *signals) if each.requires_grad}.values())
+            found = torch.autograd.grad(value, graph, allow_unused=True) if graph and value.requires_grad else ()
+        by = {id(each): gradient for each, gradient in zip(graph, found, strict=False)}
+        computed = {m: not (w.is_leaf or hasattr(m, "parametrizations")) for m, w in zip(modules, weights, strict=True)}
+        of = {m: math.nan if computed[m] else _square(by.get(id(w)), w) for m, w in zip(modules, weights, strict=True)}
+        return {layer: self._of(layer, of, by) for layer in self.traced.layers}
+
+    def _value(self, out: Any) -> Any:
+        if self.loss is None:
+            return self.read
+        value = self.loss(out)
+        if not isinstance(value, torch.Tensor) or value.numel() != 1:
+            raise DomainError("loss", type(value).__name__, "must return a tensor of one number")
+        return value
+
+    def _enclosed(self, inner: Callable[..., Any]) -> Callable[..., Any]:
+        """A forward that notes its currents and spikes."""
+
+        @wraps(inner)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            name = None if args else next(iter(kwargs))
+            given = args[0] if name is None else kwargs[name]
+            current = given if given.requires_grad else given.detach().clone().requires_grad_()
+            out = inner(current, *args[1:], **kwargs) if name is None else inner(**{**kwargs, name: current})
+            layer = next(self.calls, None)
+            if layer is not None:
+                self._see(layer, current, tensors_in(out)[0])
+            return out
+
+        return forward
+
+    def _see(self, layer: TracedLayer, current: Any, spikes: Any) -> None:
+        first = self.done[layer]
+        self.done[layer] += steps_of(layer.spiking, tuple(current.shape))
+        if layer.spiking.entry is None:
+            self.currents[layer].append(current)
+            wanted = [t - first for t in sorted(self.looked_at) if first <= t < self.done[layer]]
+            self.slopes[layer] += [_slope(layer, current, spikes, t) for t in wanted]
+        if self.loss is None and layer in self.last:
+            steps = spikes[None] if layer.spiking.time_axis is None else split_steps(layer.spiking, spikes)
+            if layer not in self.readouts:
+                self.readouts[layer] = torch.randn(steps.shape[1:], generator=self.generator).to(steps)
+            self.read = self.read + (steps * self.readouts[layer]).sum()
+
+    def _of(self, layer: TracedLayer, weights: dict[Any, float], by: dict[int, Any]) -> Backward:
+        own = sum(weights[m] * m.weight.numel() for m in layer.weights) / max(sum(m.weight.numel() for m in layer.weights), 1)
+        own = own if layer.weights else math.nan
+        if not self.currents[layer]:
+            return Backward(own)
+        squares: Any = sum(self._by_neuron(layer, current, by.get(id(current))) for current in self.currents[layer])
+        dead = float((squares.amax(0) == 0).float().mean())
+        total = float(squares.sum()) / len(squares)
+        norm = math.sqrt(total) if math.isfinite(total) else math.inf
+        return Backward(own, norm, float(np.mean(self.slopes[layer])), dead)
+
+    def _by_neuron(self, layer: TracedLayer, current: Any, gradient: Any) -> Any:
+        """Squares of the gradient, summed over steps: shape (inputs, neurons)."""
+        squares = (torch.zeros_like(current) if gradient is None else gradient).detach().float().square()
+        steps = squares[None] if layer.spiking.time_axis is None else split_steps(layer.spiking, squares)
+        return flat(steps.sum(0), axes_of_a_step(layer))
+
+
+def _slope(layer: TracedLayer, current: Any, spikes: Any, step: int) -> float:
+    """Mean over neurons and inputs of ``(∂S_t/∂I_t)²`` at one step of a call."""
+    several = layer.spiking.time_axis is not None
+    at = split_steps(layer.spiking, spikes)[step] if several else spikes
+    if not at.requires_grad:
+        return 0.0
+    found = torch.autograd.grad(at.sum(), current, retain_graph=True, allow_unused=True)[0]
+    if found is None:
+        return 0.0
+    return float((split_steps(layer.spiking, found)[step] if several else found).float().square().mean())
+
+
+def _square(gradient: Any, weight: Any) -> float:
+    return 0.0 if gradient is None else float(gradient.float().square().mean())
