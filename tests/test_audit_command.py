@@ -109,3 +109,10 @@ def test_what_a_model_prints_is_not_in_the_json(audited, monkeypatch):
     assert code in (0, 1)
     assert json.loads(out)["healthy"] is (code == 0)
     assert err.startswith("imported\nforward\n")
+
+
+def test_gradients_are_an_option(audited):
+    for option, measured in (("", False), (" --gradients", True)):
+        code, out, _ = audited(f"whole{option}")
+        assert code in (0, 1)
+        assert all((layer["gradient_norm"] is not None) is measured for layer in json.loads(out)["layers"])
