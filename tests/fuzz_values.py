@@ -80,8 +80,11 @@ COMPARISON = f"vf.compare({PROFILES[0]}, {ENSEMBLES[0]})"
 CATALOGUE = (
     "vf.catalogue(threshold=1.0, decay=0.5, fan_in=20, depth=3, width=10, steps=2, methods=vf.init.published.METHODS[:4])"
 )
+KERNEL = f"vf.kernel({SMALL}, [[1.0, 2.0], [0.5, -1.0]], repeats=2)"
+READABLE = f"vf.readable_depth({SMALL}, [[1.0, 2.0], [0.5, -1.0], [2.0, 1.0], [1.0, -1.0]], [0, 1, 0, 1])"
 DIAGRAM = "vf.phase_diagram(threshold=[0.5, 1.0, 1.2], width=[5, 10, 20], depth=4)"
 CRITICAL = f"vf.temporal_critical_gain({LEAKY}, steps=2, depth=4, points=256)"
+PATTERNS = "[[1.0, 2.0], [0.5, -1.0], [1.0, 2.0], [-0.3, 0.9]]"
 FILTER = ["vf.init.published.step_filter(vf.Neuron(decay=0.5))", "vf.init.published.exponential_filter(0.02, 0.01)"]
 
 NUMBERS = ["1.0", "0.5", "0.05", "3", "2.5", "0.9", "1e-3"]
@@ -192,6 +195,8 @@ GOOD = {
     **each("tau_mem tau_syn", ["2.0", "20.0", "0.02", "0.01"]),
     **each("mean_gain mean mean_potential input_mean z h k slope membrane input", SIGNED),
     **each("bias_std max_bias_std bias", ["0.0", "0.3", "1.5"]),
+    "rho": ["0.0", "0.5", "-0.9", "1.0", "[0.1, 0.9]"],
+    **each("held_out ridge", SHARES),
     **each("rate decay alpha beta density share survival survival_target rare", SHARES),
     **each("synaptic_decay overlap false_alarm", ["0.0", *SHARES]),
     "correlation": ["0.0", "0.5", "-0.9", "1.0"],
@@ -222,10 +227,10 @@ GOOD = {
     # switches and words
     **each("strict delayed counts as_published decay_input reset_delay norm_input", BOOLEANS),
     **each("approximate dry_run positive living memoryless any_drive equal_layers", BOOLEANS),
-    **each("heavy_tails given coincidences gradients", BOOLEANS),
+    **each("heavy_tails given coincidences gradients infinite_width", BOOLEANS),
     **each("refine detach_reset", ["None", *BOOLEANS]),
     **each("neurons.spikingjelly_if.detach_reset neurons.spikingjelly_lif.detach_reset", BOOLEANS),
-    "readout": ["'shared'", "'independent'"],
+    "gradient_flow.readout": ["'shared'", "'independent'"],
     "flow": [FLOW],
     "campaign": ["None", "vf.Campaign()"],
     "progress": ["False", "(lambda done, total: None)"],
@@ -318,6 +323,14 @@ GOOD = {
     "model": ["Net()", "Net(steps=1)", "torch.nn.Linear(6, 5)"],
     "batch": ["torch.ones(4, 6)", "torch.randn(3, 6)"],
     "inputs": ["torch.ones(4, 6)", "torch.randn(3, 6)", "[torch.ones(2, 6)]"],
+    **each("kernel.inputs readable_depth.inputs", [PATTERNS, ROWS, "np.ones((2, 3, 4))", "[[0.0, 0.0], [1.0, 1.0]]"]),
+    "labels": ["[0, 1, 0, 1]", "['a', 'a', 'b', 'b']", "np.array([1.5, 1.5, 2.0, 2.0])"],
+    "readout": ["'counts'", "'raster'", "'last'"],
+    **each("Kernel.overlap.layer Kernel.raster_overlap.layer Kernel.to_gram.layer Kernel.between.layer", ["1", "2"]),
+    "sample": ["None", "0", "1"],
+    "kernel.repeats": ["None", *FEW],
+    "kernel": [KERNEL],
+    "found": [READABLE],
     "loss": ["None", "(lambda y: y.sum())"],
     "run": ["None"],
     "lsuv_.mean": ["None", "0.0"],
@@ -386,6 +399,7 @@ INSTANCES = {
     "AuditReport": ["vf.audit(Net(), torch.ones(4, 6))"],
     "Catalogue": [CATALOGUE],
     "Comparison": [COMPARISON],
+    "CorrelationFixedPoints": ["vf.correlation_fixed_points(threshold=1.0)"],
     "CorrectedGainTable": ["vf.corrected_gain_table(threshold=1.0, width=[10, 20], depth=5)"],
     "Ensemble": ENSEMBLES,
     "EscapeAsymptotics": ["vf.escape_asymptotics(threshold=1.0, gain=2.6)"],
@@ -393,10 +407,12 @@ INSTANCES = {
     "FixedPoints": ["vf.fixed_points(threshold=1.0, gain=2.6)"],
     "GradientFlow": [FLOW, f"vf.gradient_flow({SMALL})"],
     "Initialization": ["vf.lookup(threshold=1.0, fan_in=20)"],
+    "Kernel": [KERNEL, KERNEL.replace(", repeats=2", "")],
     "Monitor": ["vf.Monitor(Net(), torch.ones(4, 6))"],
     "Neuron": NEURONS,
     "PhaseDiagram": [DIAGRAM],
     "Profile": PROFILES,
+    "ReadableDepth": [READABLE],
     "SpikeChain": [f"vf.SpikeChain({SMALL})", f"vf.SpikeChain({BIAS})"],
     "TemporalCriticalGain": [CRITICAL],
     "TemporalFixedPoint": [f"vf.temporal_fixed_point({IN_TIME}, points=256)"],

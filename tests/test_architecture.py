@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "spreads": {"results"},
     "verdict": {"_checks", "results", "spreads"},
     "experiment": {"_checks", "campaign", "_stopping", "model", "results", "theory", "init", "simulation", "verdict"},
+    "kernels": {"_checks", "_memory", "_progress", "model", "results", "theory", "simulation"},
     "phases": {"_checks", "_progress", "campaign", "model", "results", "theory", "init"},
     "plots": {"_checks", "_display", "results"},
     "citations": {"_checks"},
@@ -63,6 +64,7 @@ THIRD_PARTIES = {
     "verdict": {"numpy", "scipy"},
     "simulation": {"numpy", "torch"},
     "reference": {"mpmath", "numpy"},
+    "kernels": {"numpy"},
     "symbolic": {"sympy", "mpmath", "numpy", "scipy"},  # the latter two in what lambdify returns
     "certified": {"flint"},
     "cli": {"typer", "matplotlib"},  # the latter only to see that it is there

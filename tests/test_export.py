@@ -128,10 +128,23 @@ def gradient_flow():
     return vf.gradient_flow(IN_TIME, points=64, scrambles=2)
 
 
+def kernel():
+    network = vf.Network(width=20, depth=2, gain=2.5, steps=2, neuron=vf.Neuron(decay=0.5))
+    return vf.kernel(network, np.eye(3), repeats=2)
+
+
+def readable_depth():
+    return vf.readable_depth(vf.Network(width=20, depth=2, gain=2.5), np.eye(4), [0, 0, 1, 1], repeats=2)
+
+
+def correlation_fixed_points():
+    return vf.correlation_fixed_points(threshold=1.0)
+
+
 RESULTS = [
     *(profile, profile_of_inputs, profile_in_time, ensemble, comparison, comparison_in_time, phase_diagram, gain_table),
     *(experiment, temporal_fixed_point, silence_in_time, fixed_points, fixed_points_with_cycle, exact_fixed_points),
-    *(catalogue, catalogue_in_time, audit, plan, gradient_flow),
+    *(catalogue, catalogue_in_time, audit, plan, gradient_flow, kernel, readable_depth, correlation_fixed_points),
 ]
 
 
@@ -144,7 +157,7 @@ def test_netcdf_gives_back_what_was_written(result, tmp_path):
     for name, variable in written.variables.items():
         assert variable.dtype.kind in "fiU"
         assert variable.dtype.kind == "U" or read.variables[name].dtype == variable.dtype  # text comes back as Python's
-    unnamed = {"network", "input", "other_step", "curve", "fixed_point", "cycle", "phase"}
+    unnamed = {"network", "repeat", "input", "other_step", "curve", "fixed_point", "cycle", "phase"}
     assert set(written.sizes) - set(written.coords) <= unnamed
 
 
@@ -152,8 +165,8 @@ def test_every_public_result_with_axes_is_here():
     """A result is left out only if it has no axis: one row, one curve, one gain."""
     import varflow.results as results
 
-    scalars = {"AuditedLayer", "CatalogueEntry", "CorrectedGain", "Cycle", "FixedPoint", "Initialization", "LayerPlan"}
-    parts = {"Curve", "TemporalCriticalGain", "UnhealthyError"}
+    scalars = {"AuditedLayer", "CatalogueEntry", "CorrectedGain", "CorrelationFixedPoint", "Cycle", "FixedPoint"}
+    parts = {"Curve", "Initialization", "LayerPlan", "TemporalCriticalGain", "UnhealthyError"}
     classes = {name for name in results.__all__ if isinstance(getattr(results, name), type)}
     able = {name for name in classes if hasattr(getattr(results, name), "to_xarray")}
     assert able == classes - scalars - parts

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import varflow as vf
 from varflow.theory.flow.neurons import Neurons
-from varflow.theory.in_time.orthants import both_or_one, orthant
+from varflow.theory.in_time.orthants import both_or_one
 from varflow.theory.in_time.stepping import driven_by, stepped
+from varflow.theory.orthant import orthant
 
 PAPER = vf.gain(threshold=1.0)
 

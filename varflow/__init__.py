@@ -16,14 +16,16 @@ _NAMES = {  # by the module that defines them
     "model.neurons": "Neuron",
     "model.network": "Network",
     "model.distributions": "distribution",
-    "results": "AuditReport Catalogue Comparison CorrectedGainTable Cycle Ensemble Experiment FixedPoint FixedPoints "
-    "GradientFlow Initialization PhaseDiagram Profile TemporalCriticalGain TemporalFixedPoint",
+    "results": "AuditReport Catalogue Comparison CorrectedGainTable CorrelationFixedPoint CorrelationFixedPoints Cycle "
+    "Ensemble Experiment FixedPoint FixedPoints GradientFlow Initialization Kernel PhaseDiagram Profile ReadableDepth "
+    "TemporalCriticalGain TemporalFixedPoint",
     "theory.maps": "variance_map",
     "theory.gradients.flow": "gradient_flow",
     "theory.mean_field": "mean_field",
     "theory.gradients.gain": "gradient_gain",
     "theory.fixed_points": "critical_gain fixed_points",
     "theory.stable": "stable_variance",
+    "theory.correlation": "correlation_fixed_points correlation_map",
     "theory.finite_width": "finite_width",
     "theory.chain": "SpikeChain",
     "theory.expansions": "Expansion expansion",
@@ -31,6 +33,8 @@ _NAMES = {  # by the module that defines them
     "simulation": "simulate Interrupted",
     "verdict": "compare",
     "experiment": "validate",
+    "kernels.kernel": "kernel",
+    "kernels.readout": "readable_depth",
     "phases": "phase_diagram",
     "init.gains": "gain",
     "init.rules": "gain_by_rule",
@@ -82,6 +86,8 @@ if TYPE_CHECKING:
     from varflow.init.lookup import lookup
     from varflow.init.rules import gain_by_rule
     from varflow.init.table import corrected_gain_table
+    from varflow.kernels.kernel import kernel
+    from varflow.kernels.readout import readable_depth
     from varflow.model import distributions, drives, layers, resets, surrogates, weights
     from varflow.model import presets as neurons
     from varflow.model.distributions import distribution
@@ -93,6 +99,8 @@ if TYPE_CHECKING:
         Catalogue,
         Comparison,
         CorrectedGainTable,
+        CorrelationFixedPoint,
+        CorrelationFixedPoints,
         Cycle,
         Ensemble,
         Experiment,
@@ -100,13 +108,16 @@ if TYPE_CHECKING:
         FixedPoints,
         GradientFlow,
         Initialization,
+        Kernel,
         PhaseDiagram,
         Profile,
+        ReadableDepth,
         TemporalCriticalGain,
         TemporalFixedPoint,
     )
     from varflow.simulation import Interrupted, simulate
     from varflow.theory.chain import SpikeChain
+    from varflow.theory.correlation import correlation_fixed_points, correlation_map
     from varflow.theory.escape import EscapeAsymptotics, escape_asymptotics
     from varflow.theory.expansions import Expansion, expansion
     from varflow.theory.finite_width import finite_width

@@ -46,11 +46,13 @@ WANTED = {
     "Experiment": "an Experiment, as vf.validate returns it",
     "FilterSums": "FilterSums, as vf.init.rates.step_filter(neuron) gives them",
     "GradientFlow": "a GradientFlow, as vf.gradient_flow returns it",
+    "Kernel": "a Kernel, as vf.kernel returns it",
     "Network": "vf.Network(width=…, depth=…, gain=…)",
     "Layer": "a layer of vf.layers, such as vf.layers.Linear(gain=…)",
     "Neuron": "vf.Neuron(threshold) or one of vf.neurons",
     "PhaseDiagram": "a PhaseDiagram, as vf.phase_diagram returns it",
     "Profile": "a Profile, as vf.finite_width or vf.mean_field returns it",
+    "ReadableDepth": "a ReadableDepth, as vf.readable_depth returns it",
     "TemporalCriticalGain": "a TemporalCriticalGain, as vf.temporal_critical_gain returns it",
 }
 

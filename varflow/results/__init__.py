@@ -8,6 +8,7 @@ from varflow.results.audit import AuditReport, UnhealthyError
 from varflow.results.audited_layer import AuditedLayer
 from varflow.results.catalogue import Catalogue, CatalogueEntry
 from varflow.results.comparison import Comparison, deviation
+from varflow.results.correlation import CorrelationFixedPoint, CorrelationFixedPoints
 from varflow.results.curve import Curve
 from varflow.results.ensemble import Ensemble
 from varflow.results.experiment import Experiment
@@ -15,10 +16,12 @@ from varflow.results.fixed_points import Cycle, FixedPoint, FixedPoints
 from varflow.results.gain_table import CorrectedGain, CorrectedGainTable
 from varflow.results.gradient_flow import GradientFlow
 from varflow.results.initialization import Initialization
+from varflow.results.kernel import Kernel
 from varflow.results.layout import QUANTITIES, SPREADS, late_steps
 from varflow.results.phase_diagram import PhaseDiagram
 from varflow.results.plan import LayerPlan, ModelPlan
 from varflow.results.profile import Profile
+from varflow.results.readable import ReadableDepth
 from varflow.results.temporal import TemporalCriticalGain, TemporalFixedPoint
 
 __all__ = [
@@ -31,6 +34,8 @@ __all__ = [
     "Comparison",
     "CorrectedGain",
     "CorrectedGainTable",
+    "CorrelationFixedPoint",
+    "CorrelationFixedPoints",
     "Curve",
     "Cycle",
     "Ensemble",
@@ -39,10 +44,12 @@ __all__ = [
     "FixedPoints",
     "GradientFlow",
     "Initialization",
+    "Kernel",
     "LayerPlan",
     "ModelPlan",
     "PhaseDiagram",
     "Profile",
+    "ReadableDepth",
     "TemporalCriticalGain",
     "TemporalFixedPoint",
     "UnhealthyError",

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from varflow._checks import DomainError
 from varflow.campaign import Cancelled
+from varflow.model.chains import layers_of
 from varflow.model.drives import Currents, Given, Inputs, Spikes, White
 from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Pool, Residual, Scale, Spike
 from varflow.model.network import Network
@@ -29,7 +30,7 @@ from varflow.simulation.recurrent import recurrence
 from varflow.simulation.streams import BLOCK, Streams
 from varflow.simulation.weighted import Wiring, received
 
-__all__ = ["Layered", "batches"]
+__all__ = ["Layered", "Walk", "batch_of", "batches"]
 
 _BATCH = 256  # inputs of a random drive that a BatchNorm sees: its mean and variance are then off by O(1/256)
 _FEWEST_INPUTS, _NUMBERS = 16, 2**24  # fewer inputs, at least 16, if a signal of 256 had more numbers than this (128 MiB)
@@ -72,8 +73,7 @@ class Layered:
     def simulate(self, chunk: int, wanted: int, stop: Event, coincidences: bool = True) -> dict[str, np.ndarray]:
         """The measured quantities, each of shape (1, wanted, depth[, steps…])."""
         walk = Walk(self, chunk, wanted, stop, coincidences)
-        layers, signal, width = _layers(self.networks[0])
-        walk.through(layers, _driven(self, signal, chunk, stop), width)
+        walk.from_drive()
         return walk.measures.by_configuration()
 
 
@@ -81,31 +81,31 @@ def batches(
     networks: Sequence[Network], places: Sequence[int], *, engine: str, seed: int, device: str, dtype: str
 ) -> list[Layered]:
     """One for each network; ``places`` are their indices in the user's sequence."""
-    return [
-        _batch(network, place, engine, seed, torch.device(device), getattr(torch, dtype))
-        for network, place in zip(networks, places, strict=True)
-    ]
+    options = {"engine": engine, "seed": seed, "device": device, "dtype": dtype}
+    return [batch_of(network, place, **options) for network, place in zip(networks, places, strict=True)]
 
 
-def _batch(network: Network, place: int, engine: str, seed: int, device: torch.device, dtype: torch.dtype) -> Layered:
-    conditional = engine == "conditional"
-    probes = _probes(network)
+def batch_of(
+    network: Network, place: int = 0, *, probes: int = 0, engine: str, seed: int, device: str = "cpu", dtype: str = "float32"
+) -> Layered:
+    """Of one network; ``probes``: inputs sent through it, by default as many as its layers need."""
+    where, conditional = torch.device(device), engine == "conditional"
+    probes = probes or _probes(network)
     largest, weights, _ = _sizes(network, conditional, probes)
     one = probes * network.steps * largest
-    together = max(1, min(max(_TOGETHER, _FEWEST // one), _MOST // one, BLOCK[device.type] // max(1, weights)))
+    together = max(1, min(max(_TOGETHER, _FEWEST // one), _MOST // one, BLOCK[where.type] // max(1, weights)))
     together = 2 ** (together.bit_length() - 1)
     root = np.random.SeedSequence([seed, _STREAM[engine]]).generate_state(1, np.uint64)[0]
-    streams = Streams(together, BLOCK[device.type], int(root), device)
-    return Layered((network,), (place,), streams, dtype, conditional, probes)
+    streams = Streams(together, BLOCK[where.type], int(root), where)
+    return Layered((network,), (place,), streams, getattr(torch, dtype), conditional, probes)
 
 
 def _layers(network: Network) -> tuple[tuple[Layer, ...], Signal, int | None]:
     """The layers, the signal that the first of them receives (numbers of a drive pass a Linear first), and the width."""
-    assert network.layers is not None
-    drive, layers, width = network.drive, network.layers, network.width if isinstance(network.width, int) else None
-    signal = first_signal(drive, layers, width, network.steps)
+    drive, layers, width = network.drive, layers_of(network), network.width if isinstance(network.width, int) else None
+    signal = first_signal(drive, layers, int(network.widths[0]) if network.layers is None else width, network.steps)
     if isinstance(drive, (Inputs, Spikes)) and signal.kind == "currents":
-        into = Linear(signal.size, gain=drive.input_gain, mean_gain=0.0)
+        into = Linear(signal.size, gain=drive.input_gain, weights=network.weights, mean_gain=0.0)
         return (into, *layers), Signal("input", (drive.fan_in,)), width
     return layers, signal, width
 
@@ -142,10 +142,15 @@ class Walk:
     """One chunk of networks on its way through the layers; spiking layers are measured as they come."""
 
     def __init__(self, batch: Layered, chunk: int, wanted: int, stop: Event, coincidences: bool):
-        self.batch, self.stop, self.spiking = batch, stop, 0
+        self.batch, self.chunk, self.stop, self.spiking = batch, chunk, stop, 0
         self.draws = batch.streams.draws(chunk, "weights", dtype=batch.dtype, stop=stop)
         self.neurons = batch.streams.draws(chunk, "neurons", dtype=batch.dtype, stop=stop)
         self.measures = Measures(batch.widths, wanted, 1, batch.steps, batch.streams.device, coincidences)
+
+    def from_drive(self) -> None:
+        """Through the whole network."""
+        layers, signal, width = _layers(self.batch.networks[0])
+        self.through(layers, _driven(self.batch, signal, self.chunk, self.stop), width)
 
     def through(self, layers: Sequence[Layer], flow: Flow, width: int | None) -> Flow:
         for layer in layers:

@@ -22,11 +22,12 @@ from varflow.theory.flow.recurrence import recurrent_layer
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.in_time.filters import past_synapse
 from varflow.theory.in_time.histories import Histories, longest, uniform_points
-from varflow.theory.in_time.orthants import Orthants, both_or_one, within
+from varflow.theory.in_time.orthants import Orthants, within
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.in_time.responses import LayerState, mixed
 from varflow.theory.in_time.stepping import MEMBERS, Population, stepped
 from varflow.theory.layers import standardised_threshold, tails
+from varflow.theory.orthant import orthant
 
 __all__ = ["METHODS", "Neurons", "one_step", "replicated"]
 
@@ -214,5 +215,5 @@ def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> LayerS
     if shared.any():  # else independent
         both = std[..., i] * std[..., j]
         rho = np.clip(np.divide(shared, both, out=np.zeros(both.shape), where=both > 0), -1, 1)
-        M[..., i, j] = M[..., j, i] = both_or_one(h[..., i], h[..., j], h[..., j] - h[..., i], 1 - rho, 1 + rho)[0]
+        M[..., i, j] = M[..., j, i] = orthant(h[..., i], h[..., j], rho)
     return LayerState(variance, mean, rate, M)

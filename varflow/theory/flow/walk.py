@@ -26,7 +26,7 @@ from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import driven_by
 from varflow.theory.over_inputs import over_inputs
 
-__all__ = ["driven_layer", "exchangeable", "forward", "in_blocks", "next_layer", "walk_of", "walked"]
+__all__ = ["driven_layer", "exchangeable", "forward", "in_blocks", "next_layer", "start", "walk_of", "walked"]
 
 AT_ONCE = 2**19  # inputs × steps² computed together, so that a batch does not fill the memory
 PER_INPUT = ("variance", "potential_mean", "firing_rate")
@@ -114,10 +114,10 @@ def _given(drive: Given, layers: Sequence[Layer], together: bool, walk: Walk, wi
 
 
 def start(network: Network, layers: Sequence[Layer], drive: Drive, together: bool, exchangeable: bool) -> Signal:
-    """What the drive sends to the first layer; inputs in one group if a batch is normalised, else in groups of one."""
+    """What the drive, some of the network's inputs, sends to the first layer: in one group if ``together``, else one each."""
     steps = network.steps
     width = None if network.width is None else int(network.widths[0]) if network.layers is None else network.width
-    first = first_signal(drive, layers, width, steps)  # pyright: ignore[reportArgumentType]
+    first = first_signal(network.drive, layers, width, steps)  # pyright: ignore[reportArgumentType]
     channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
     grid = Grid(2 if exchangeable else drive.kinds if together else 1, height, columns, steps)
     if first.kind == "currents":

@@ -14,7 +14,7 @@ from varflow.theory.in_time.filters import exponential_filter
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.layers import standardised_threshold
 
-__all__ = ["Orthants", "both_or_one", "orthant", "within"]
+__all__ = ["Orthants", "both_or_one", "within"]
 
 FAR = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
 ROUNDING = 1e-14  # relative error of the variance of an increment, about 50 roundings
@@ -22,12 +22,6 @@ LAST_DIGITS = 8e-15  # relative change of 1 - ρ between the replicas, which sho
 CANCELLED = 4.0  # two terms that cancel to less than 1/CANCELLED: the other formula is used
 NODES, WEIGHTS = (1 + np.polynomial.legendre.leggauss(40)[0]) / 2, np.polynomial.legendre.leggauss(40)[1] / 2  # on [0, 1]
 REACH = 9.0  # standard deviations over which a tail is integrated: 1e-19 lies beyond
-
-
-def orthant(h: np.ndarray, k: np.ndarray, rho: np.ndarray) -> np.ndarray:
-    """``P(X > h, Y > k)`` for standard normal ``X, Y`` of correlation ``ρ``; arrays broadcast, infinities are allowed."""
-    h, k, rho = within(h), within(k), np.asarray(rho)
-    return both_or_one(h, k, k - h, 1 - rho, 1 + rho)[0]
 
 
 def within(h: np.ndarray) -> np.ndarray:

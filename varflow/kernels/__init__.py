@@ -1,0 +1,6 @@
+"""Kernels of many inputs, and the depth that a readout can use: where theory and sampled networks answer one question."""
+
+from varflow.kernels.kernel import kernel
+from varflow.kernels.readout import readable_depth
+
+__all__ = ["kernel", "readable_depth"]

@@ -1,0 +1,151 @@
+"""Second moments of the spikes of many inputs in every layer, at infinite width or at the network's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, instance, integer
+from varflow._memory import room
+from varflow._progress import Progress, check_progress
+from varflow.model.chains import layers_of
+from varflow.model.drives import Inputs
+from varflow.model.drives import inputs as drive_of_inputs
+from varflow.model.network import Network
+from varflow.model.signals import all_layers
+from varflow.results import Kernel
+from varflow.results.ensemble import spread
+
+__all__ = ["driven_by", "kernel"]
+
+POINTS, SCRAMBLES = 2**12, 8
+
+
+def kernel(
+    network: Network,
+    inputs: Any,
+    *,
+    repeats: int | None = None,
+    seed: int = 0,
+    points: int = POINTS,
+    scrambles: int = SCRAMBLES,
+    progress: Progress = False,
+) -> Kernel:
+    r"""Second moments ``M`` of the spikes of every two inputs (and steps), in every layer of neurons.
+
+    .. math:: M_{l+1} = E[S S^T], \quad S \text{ the spikes under currents } N(m_g e,\, g^2 M_l + \sigma_b^2), \qquad
+              \text{one step: } M_{ab} = P(u_a > \theta_a,\, u_b > \theta_b)
+
+    With ``repeats`` the same chain at the network's own width, ``n`` samples of the currents standing for ``n`` neurons.
+
+    Parameters
+    ----------
+    network : Network
+        Any that :func:`varflow.mean_field` covers. Its drive is replaced.
+    inputs : array, shape (batch, n_in) or (batch, steps, n_in), maps (batch[, steps], channels, height, width), or a drive
+        As for :func:`varflow.drives.inputs`, which an array is given to (variance 1 of the currents on average over the batch)
+        and of which a drive with another gain may be given.
+    repeats : int, optional
+        Networks to sample. By default the kernel is that of infinite width, which is **only an upper bound** on what can be
+        read from real networks: their kernels differ from it by O(1/√n) in each entry, and one layer's noise is the next one's
+        input. Sampled kernels agree with real ones.
+    seed : int
+        Of sampled networks, and of quasi-Monte Carlo.
+    points, scrambles : int
+        Of quasi-Monte Carlo, at infinite width for neurons with a reset over several steps.
+    progress : bool or callable
+        True draws a bar on stderr; a callable receives ``(done, total)`` in layers, or sampled networks.
+
+    Returns
+    -------
+    Kernel
+        ``.moments .error .samples .overlap(layer) .raster_overlap(layer) .to_gram(layer)``.
+
+    Raises
+    ------
+    DomainError
+        For inputs that do not fit the network; for two inputs of more than 2048 steps × positions, or a batch of more that a
+        BatchNorm normalises; for kernels larger than the free memory.
+    MissingExtraError
+        With ``repeats``, without torch.
+
+    Notes
+    -----
+    **Infinite width**: each pair of inputs closes, so that any number of them can be computed. One step: a bivariate orthant
+    per pair, exact to 1e-15 per layer (1000 inputs, 20 layers: see ``benchmarks``). Several steps without reset: orthants; with
+    reset: quasi-Monte Carlo, with ``error``. Equal inputs stay equal; of different ones, inputs whose correlation is within
+    rounding of 1 are told apart by rounding, since the map has infinite slope there.
+
+    **Sampled**: given the spikes of a layer, the currents of the next are independent rows of a normal distribution, drawn
+    without weight matrices at a cost of ``n B²``: equal in distribution to real networks with normal weights (other weights
+    are drawn). Different inputs whose spikes coincide in a whole layer of a narrow network then differ again by ``10⁻⁶ √B``
+    standard deviations.
+
+    **Source**: ``lee2018``, ``matthews2018``, ``cho2009`` for smooth or one-sided units; in time derived here.
+
+    Examples
+    --------
+    >>> import numpy as np, varflow as vf
+    >>> x = np.random.default_rng(0).normal(size=(3, 50))
+    >>> kernel = vf.kernel(vf.Network(width=500, depth=20, gain=vf.gain(threshold=1.0)), x)
+    >>> kernel.to_gram(20).shape
+    (3, 3)
+    """
+    driven = driven_by(network, inputs)
+    repeats = None if repeats is None else integer("repeats", repeats, minimum=1)
+    seed = integer("seed", seed, minimum=0)
+    check_progress(progress)
+    different, place = _different(driven)
+    size = different.drive.kinds * driven.steps
+    kept = 8 * driven.depth * ((repeats or 0) + 2) * max(size, driven.drive.kinds * driven.steps) ** 2
+    room("inputs", driven.drive, kept, "second moments of every layer: take fewer inputs, steps, layers or repeats")
+    if repeats is None:
+        from varflow.theory.flow.kernels import second_moments
+        from varflow.theory.flow.neurons import Neurons
+
+        moments, error = second_moments(different, Neurons(points, scrambles, seed), progress)
+        known = None if not error.any() else _each(error, place, driven)
+        return Kernel(driven, _each(moments, place, driven), known, seed=seed)
+    from varflow.simulation.kernels import sampled_moments
+
+    samples = _each(sampled_moments(different, repeats=repeats, seed=seed, progress=progress), place, driven)
+    return Kernel(driven, samples.mean(axis=0), spread(samples) / np.sqrt(repeats), samples, seed)
+
+
+def driven_by(network: Network, inputs: Any) -> Network:
+    """The network with these inputs as its drive."""
+    instance("network", network, Network)
+    try:
+        drive = inputs if isinstance(inputs, Inputs) else drive_of_inputs(inputs)
+    except DomainError as error:
+        raise DomainError("inputs", error.value, error.rule) from None
+    return replace(network, drive=drive)
+
+
+def _different(network: Network) -> tuple[Network, np.ndarray]:
+    """The network with each different input once, and the place of every input among them."""
+    drive, layers = network.drive, layers_of(network)
+    if any(layer.over_batch for layer in all_layers(layers)):
+        return network, np.arange(drive.kinds)
+    assert isinstance(drive, Inputs)
+    rows = drive.x.reshape(drive.kinds, -1)
+    _, first, place = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # as given
+    if len(order) == drive.kinds:
+        return network, np.arange(drive.kinds)
+    some = drive.of_rows(first[order])
+    if "input" in layers[0].accepts:  # numbers themselves are received: the gain of the drive stays the default
+        some = replace(some, input_gain=some.unit_gain)
+    return replace(network, drive=some), np.argsort(order)[place.ravel()]
+
+
+def _each(moments: np.ndarray, place: np.ndarray, network: Network) -> np.ndarray:
+    """Moments (…, inputs × steps, inputs × steps) of every input, in the layout of ``Kernel.moments``."""
+    steps, leading = network.steps, moments.shape[:-2]
+    if (place != np.arange(len(place))).any():
+        index = (place[:, None] * steps + np.arange(steps)).ravel()
+        moments = moments[..., index[:, None], index]
+    one = (len(place), steps) if steps > 1 else (len(place),)
+    return moments.reshape(*leading, *one, *one)

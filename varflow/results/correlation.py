@@ -1,0 +1,85 @@
+"""Fixed points of the overlap of two inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+from varflow._checks import nan_to_none
+from varflow._display import Shown, Table
+from varflow.results.export import dataset, records
+
+__all__ = ["CorrelationFixedPoint", "CorrelationFixedPoints"]
+
+NAMES = ("overlap", "multiplier", "stable", "depth_scale")
+
+
+@dataclass(frozen=True, slots=True)
+class CorrelationFixedPoint:
+    """An overlap of two inputs that a layer reproduces, ``ρ' = ρ``.
+
+    Attributes
+    ----------
+    overlap : float
+        ``ρ = E[x x̂]/p``.
+    multiplier : float
+        ``m = dρ'/dρ``, by which a small deviation is multiplied per layer; ``inf`` at ``ρ = 1``.
+    stable : bool
+        Whether ``m < 1``.
+    depth_scale : float
+        ``ξ_c = -1/ln m`` layers; 0 where deviations grow by an infinite factor.
+    """
+
+    overlap: float
+    multiplier: float
+    stable: bool
+    depth_scale: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return nan_to_none({name: getattr(self, name) for name in NAMES})
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CorrelationFixedPoints(Shown, Sequence[CorrelationFixedPoint]):
+    """The fixed points of the overlap of two inputs, ascending: the stable one, and identical inputs.
+
+    Attributes
+    ----------
+    points : tuple of CorrelationFixedPoint
+    threshold, variance : float
+        Of both inputs.
+    """
+
+    points: tuple[CorrelationFixedPoint, ...]
+    threshold: float
+    variance: float
+
+    @overload
+    def __getitem__(self, index: int) -> CorrelationFixedPoint: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[CorrelationFixedPoint]: ...
+    def __getitem__(self, index: int | slice) -> CorrelationFixedPoint | Sequence[CorrelationFixedPoint]:
+        return self.points[index]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __iter__(self) -> Iterator[CorrelationFixedPoint]:
+        return iter(self.points)
+
+    def to_dict(self) -> dict[str, Any]:
+        found = {"fixed_points": [point.to_dict() for point in self]}
+        return found | {"threshold": self.threshold, "variance": self.variance}
+
+    def to_xarray(self) -> Any:
+        """An ``xarray.Dataset`` over ``fixed_point``."""
+        return dataset(records(self.points, NAMES, "fixed_point"), {}, threshold=self.threshold, variance=self.variance)
+
+    def _table(self) -> Table:
+        title = f"CorrelationFixedPoints (θ = {self.threshold:g}, V = {self.variance:g})"
+        rows = [
+            (f"{p.overlap:.8g}", f"{p.multiplier:.6g}", f"{p.depth_scale:.4g}", "stable" if p.stable else "unstable")
+            for p in self
+        ]
+        return Table(title, "{:>12} {:>11} {:>12}  {}", rows, ("overlap", "multiplier", "depth_scale", "stability"))

@@ -1,0 +1,176 @@
+"""Kernel: second moments of the spikes of many inputs in every layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import DomainError, choice, integer, nan_to_none
+from varflow._display import Shown, Table, figures
+from varflow.model.network import Network
+from varflow.results.export import dataset
+from varflow.results.layout import freeze
+
+__all__ = ["READOUTS", "UPPER_BOUND", "Kernel"]
+
+READOUTS = ("counts", "raster", "last")
+UPPER_BOUND = (
+    "Infinite width is only an upper bound on what a readout can use: with repeats=… kernels have the network's width."
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Kernel(Shown):
+    r"""Second moments of the spikes of ``B`` inputs in every layer, ``M(i, j) = E[S_i S_j]`` over the neurons of a layer.
+
+    Attributes
+    ----------
+    network : Network
+        With the inputs as its drive.
+    moments : ndarray, shape (depth, B, B), or (depth, B, steps, B, steps) for a network of several steps
+        At infinite width, or the mean over sampled networks. On maps, averaged over positions.
+    error : ndarray, optional, in the shape of ``moments``
+        Standard error: numerical (quasi-Monte Carlo, rounding), or over sampled networks (NaN for one). None if exact.
+    samples : ndarray, optional, shape (repeats, depth, …)
+        The same of each sampled network: at infinite width None.
+    seed : int
+    """
+
+    network: Network
+    moments: np.ndarray
+    error: np.ndarray | None = None
+    samples: np.ndarray | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        freeze(self, "moments", "error", "samples")
+
+    @property
+    def inputs(self) -> int:
+        return self.moments.shape[1]
+
+    @property
+    def depth(self) -> int:
+        return len(self.moments)
+
+    @property
+    def steps(self) -> int:
+        return self.network.steps
+
+    @property
+    def repeats(self) -> int | None:
+        """Sampled networks; None at infinite width."""
+        return None if self.samples is None else len(self.samples)
+
+    def overlap(self, layer: int) -> np.ndarray:
+        r"""Overlap of the spikes of every two inputs and steps, in the shape of one layer's moments.
+
+        .. math:: \rho_{ij} = M_{ij}/\sqrt{M_{ii} M_{jj}}
+
+        1 on the diagonal; NaN where one of the two is silent. ``layer`` counts from 1.
+        """
+        whole = self._whole(self.moments, layer)
+        return _cosines(whole.reshape(self.inputs * self.steps, -1)).reshape(self.moments.shape[1:])
+
+    def raster_overlap(self, layer: int) -> np.ndarray:
+        r"""Overlap of the rasters of every two inputs, shape (B, B): at equal steps, summed over them.
+
+        .. math:: R_{ab} = \sum_t M_{ab}(t, t) \Big/ \sqrt{\textstyle\sum_t M_{aa}(t, t) \sum_t M_{bb}(t, t)}
+
+        1 on the diagonal; NaN where an input is silent.
+        """
+        return _cosines(self.to_gram(layer, "raster"))
+
+    def to_gram(self, layer: int, readout: str = "counts", sample: int | None = None) -> np.ndarray:
+        r"""The Gram matrix of the inputs in a layer, shape (B, B), for methods that take ``kernel="precomputed"``.
+
+        Parameters
+        ----------
+        layer : int
+            From 1.
+        readout : str
+            What a linear readout sees: spike ``counts``, ``Σ_tt' M_ab(t, t')``; the whole ``raster``, ``Σ_t M_ab(t, t)``;
+            or the ``last`` step, ``M_ab(T, T)``. The same for one step.
+        sample : int, optional
+            Of this sampled network, from 0; by default the mean.
+
+        Returns
+        -------
+        ndarray
+            Symmetric, and positive semidefinite up to rounding: negative eigenvalues, which quasi-Monte Carlo can leave,
+            are set to 0.
+        """
+        choice("readout", readout, READOUTS)
+        M = self._whole(self.moments if sample is None else self._sampled(sample), layer)
+        gram = M.sum((1, 3)) if readout == "counts" else np.einsum("atbt->ab", M) if readout == "raster" else M[:, -1, :, -1]
+        gram = (gram + gram.T) / 2
+        return gram if self.samples is not None or self.error is None else _without_negative(gram)
+
+    def _whole(self, moments: np.ndarray, layer: int) -> np.ndarray:
+        """Moments of one layer, always with axes of steps."""
+        if integer("layer", layer, minimum=1) > self.depth:
+            raise DomainError("layer", layer, f"must be at most the depth, {self.depth}")
+        return moments[layer - 1].reshape(self.inputs, self.steps, self.inputs, self.steps)
+
+    def _sampled(self, sample: int) -> np.ndarray:
+        if self.samples is None or integer("sample", sample, minimum=0) >= len(self.samples):
+            rule = "needs a kernel of sampled networks" if self.samples is None else f"must be below {len(self.samples)}"
+            raise DomainError("sample", sample, rule)
+        return self.samples[sample]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Raster overlaps of every layer; ``to_xarray`` has the moments, which are large."""
+        overlaps = np.array([self.raster_overlap(layer) for layer in range(1, self.depth + 1)])
+        found = {"infinite_width": self.samples is None, "repeats": self.repeats, "seed": self.seed}
+        return nan_to_none({"raster_overlap": overlaps, **found})
+
+    def to_xarray(self) -> Any:
+        """Moments, errors and samples as an ``xarray.Dataset`` over ``layer``, ``input``, ``step``, ``other_input`` and
+        ``other_step``.
+        """
+        axes = ("layer", "input", "step", "other_input", "other_step")
+        shape = (self.inputs, self.steps, self.inputs, self.steps)
+        known = {"moments": self.moments, "error": self.error}
+        found: dict[str, Any] = {name: (axes, M.reshape(-1, *shape)) for name, M in known.items() if M is not None}
+        if self.samples is not None:
+            found["samples"] = (("network", *axes), self.samples.reshape(*self.samples.shape[:2], *shape))
+        sizes = {"layer": self.depth, "input": self.inputs, "step": self.steps}
+        sizes |= {"other_input": self.inputs, "other_step": self.steps}
+        coordinates = {name: (name, np.arange(1, size + 1)) for name, size in sizes.items()}
+        return dataset(found, coordinates, network=self.network, repeats=self.repeats, seed=self.seed)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Overlap of different inputs over layers. Returns matplotlib Axes."""
+        return figures().draw(self, ax=ax)
+
+    def _table(self) -> Table:
+        width = "infinite width" if self.samples is None else f"{self.repeats} sampled networks, seed {self.seed}"
+        title = f"Kernel of {self.inputs} inputs ({width}) of {self.network!r}"
+        chosen = np.unique(np.linspace(1, self.depth, 5).round().astype(int)).tolist()
+        rows = [(str(layer), *(f"{value:.5g}" for value in self.between(layer))) for layer in chosen]
+        header = ("layer", "overlap", "smallest", "largest")
+        return Table(title, "{:>7} {:>10} {:>10} {:>10}", rows, header, () if self.samples is not None else (UPPER_BOUND,))
+
+    def between(self, layer: int) -> tuple[float, float, float]:
+        """Mean, smallest and largest raster overlap of different inputs; NaN if there are none, or all are silent."""
+        R = self.raster_overlap(layer)[np.triu_indices(self.inputs, 1)]
+        R = R[np.isfinite(R)]
+        return (float(R.mean()), float(R.min()), float(R.max())) if R.size else (np.nan, np.nan, np.nan)
+
+
+def _cosines(gram: np.ndarray) -> np.ndarray:
+    norm = np.sqrt(np.diagonal(gram))
+    both = np.outer(norm, norm)
+    found = np.divide(gram, both, out=np.full(gram.shape, np.nan), where=both > 0)
+    np.fill_diagonal(found, np.where(norm > 0, 1.0, np.nan))
+    return found
+
+
+def _without_negative(gram: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(gram)
+    if values[0] >= 0:
+        return gram
+    nearest = (vectors * np.maximum(values, 0)) @ vectors.T
+    return (nearest + nearest.T) / 2

@@ -1,0 +1,52 @@
+"""Second moments of the spikes of many inputs in sampled networks, which all of them pass.
+
+Given the spikes of a layer for all inputs, the currents of the next are independent rows of a normal distribution
+(``weighted``): for normal weights as exact as real matrices, at ``n B²`` numbers a layer instead of ``n² B``.
+"""
+
+from __future__ import annotations
+
+from threading import Event
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from varflow._progress import Progress, reporter
+from varflow.model.network import Network
+from varflow.simulation.chunks import exact_products
+from varflow.simulation.layered import Layered, Walk, batch_of
+
+__all__ = ["sampled_moments"]
+
+
+class Pairs(Walk):
+    """A walk that measures the second moments of all probes and steps."""
+
+    def __init__(self, batch: Layered, chunk: int, wanted: int, out: np.ndarray):
+        super().__init__(batch, chunk, wanted, Event(), False)
+        self.out = out
+
+    def measure(self, membranes: Tensor, spikes: Tensor) -> None:
+        x = spikes[: len(self.out)].flatten(1, 2)
+        gram = (x @ x.mT).double() / x.shape[-1]
+        if not gram.isfinite().all():
+            raise self.explosion()
+        self.out[:, self.spiking] = gram.cpu().numpy()
+        self.spiking += 1
+
+
+@torch.inference_mode()
+def sampled_moments(
+    network: Network, *, repeats: int, seed: int, engine: str = "conditional", progress: Progress = False
+) -> np.ndarray:
+    """``(1/n) Σ_k S_ki S_kj`` of every layer of neurons, shape (repeats, depth, inputs × steps, inputs × steps)."""
+    inputs = network.drive.kinds
+    found = np.empty((repeats, network.depth, *[inputs * network.steps] * 2))
+    batch, done = batch_of(network, probes=inputs, engine=engine, seed=seed), 0
+    with exact_products(), reporter(progress, repeats, "networks") as report:
+        for chunk, wanted in batch.streams.chunks(repeats):
+            Pairs(batch, chunk, wanted, found[done : done + wanted]).from_drive()
+            done += wanted
+            report(done)
+    return found
