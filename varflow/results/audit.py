@@ -51,8 +51,9 @@ class AuditReport(Shown):
     deviation over networks and inputs, not a standard error); ``dead``, the fraction of neurons that spike for no input;
     ``inputs``, the fraction of inputs for which the layer spikes late; ``always`` (if not all zero), the fraction of neurons
     that spike at every step; ``spikes`` and synaptic operations ``SynOps`` per input over all steps, the last row in total;
-    the ``verdict``. After a backward pass also: ``gradient``, the norm by the layer's currents; ``χ``, by which one step
-    multiplies its square from the next layer; ``no grad``, the fraction of neurons that no gradient reaches.
+    the ``verdict``. After a backward pass also ``gradient``, the norm by the layer's currents, and ``theory``, its prediction;
+    ``χ``, by which one step multiplies its square from the next layer; ``no grad``, the fraction of neurons that no gradient
+    reaches.
 
     Attributes
     ----------
@@ -177,10 +178,8 @@ class AuditReport(Shown):
         if math.isfinite(growth) and not VANISHED <= growth ** (between / 2) <= 1 / VANISHED:
             gains = [layer.gradient_gain for layer in self.layers if layer.gradient_gain > 0]
             chi = f" (χ = {math.exp(float(np.mean(np.log(gains)))):.2g} at one step)" if gains else ""
-            fate = "vanish" if growth < 1 else "explode"
-            words.append(
-                f"alive but untrainable: gradients {fate}, squares times {growth:.2g} a layer{chi}; {self._other_surrogate()}"
-            )
+            fate = f"gradients {'vanish' if growth < 1 else 'explode'}, {_per_layer(growth)}{chi}"
+            words.append(f"alive but untrainable: {fate}; {self._other_surrogate()}")
         cut = [layer for layer in self.hidden if layer.dead_gradients > MOSTLY]
         if cut:
             words.append(f"no gradient reaches more than {MOSTLY:.0%} of the neurons of {_named(cut)}")
@@ -269,8 +268,8 @@ class AuditReport(Shown):
         rows.append(("total", *["" for _ in rows[0][1 : -len(ends)]], *ends))
         longest = max(5, *(len(layer.label) for layer in self.layers))
         layout = f"{{:<{longest}}} {{:>8}} {{:>8}} {{:>17}} {{:>8}} {{:>8}}{' {:>7}' if always else ''}"
-        layout += f"{' {:>9} {:>8} {:>8}' if back else ''} {{:>9}} {{:>9}}  {{}}"
-        more = (*(["always"] if always else []), *(["gradient", "χ", "no grad"] if back else []))
+        layout += f"{' {:>9} {:>9} {:>7} {:>8}' if back else ''} {{:>9}} {{:>9}}  {{}}"
+        more = (*(["always"] if always else []), *(["gradient", "theory", "χ", "no grad"] if back else []))
         header = ("layer", "gain", "rate", "predicted", "dead", "inputs", *more, "spikes", "SynOps")
         title = f"AuditReport: {self.steps} steps, {self.inputs} inputs, predicted by {self.predicted_by}"
         remarks = [*(self.problems or ["healthy"]), *self.remarks, *_few(self.notes)]
@@ -288,11 +287,22 @@ def _row(layer: AuditedLayer, always: bool, back: bool) -> tuple[str, ...]:
         f"{layer.dead_fraction:.1%}",
         f"{layer.survival.mean():.0%}",
         *([f"{layer.saturated_fraction:.1%}"] if always else []),
-        *([_number(layer.gradient_norm, 3), _number(layer.gradient_gain, 3), _percent(layer.dead_gradients)] if back else []),
+        *(_gradients(layer) if back else []),
         _number(layer.spikes),
         _number(layer.operations),
         f"{layer.verdict} (output)" if layer.output else layer.verdict,
     )
+
+
+def _gradients(layer: AuditedLayer) -> tuple[str, ...]:
+    numbers = (layer.gradient_norm, layer.predicted_gradient_norm, layer.gradient_gain)
+    return (*(_number(value, 3) for value in numbers), _percent(layer.dead_gradients))
+
+
+def _per_layer(growth: float) -> str:
+    if not growth:
+        return "none reaches the first layer"
+    return f"their square {'falls' if growth < 1 else 'grows'} {max(growth, 1 / growth):.3g}-fold per layer"
 
 
 def _number(value: float, digits: int = 4) -> str:

@@ -33,6 +33,7 @@ __all__ = [
     "Expected",
     "Prediction",
     "at_infinite_width",
+    "chain_of",
     "expected",
     "input_moments",
     "plain",
@@ -177,7 +178,17 @@ def predict(trace: Trace, moments: Mapping[str, Moments], *, seed: int = 0) -> P
     """A chain of dense layers at its own width, exactly in distribution: networks simulated without weight matrices (the
     conditional engine of :func:`varflow.simulate`).
     """
-    x = _rows(trace)
+    network = chain_of(trace, moments, MOST_INPUTS)
+    rows = network.drive.kinds
+    repeats = rows * max(POINTS // int(network.widths.max()) // rows, 1)
+    found = simulate(network, repeats=repeats, seed=seed, engine="conditional", coincidences=False)
+    rate, variance = (values.reshape(repeats, network.depth, -1) for values in (found.firing_rate, found.variance))
+    return Prediction(rate.mean(0), variance.mean(0), rate[..., late_steps(trace.steps)].mean(-1))
+
+
+def chain_of(trace: Trace, moments: Mapping[str, Moments], most: int) -> Network:
+    """A chain of dense layers as a network, with weights of the same moments, driven by at most ``most`` of the inputs."""
+    x = _rows(trace, most)
     unit = float(np.sqrt(np.mean(x**2)))
     layers: list[Layer] = []
     for layer in trace.layers:
@@ -187,16 +198,12 @@ def predict(trace: Trace, moments: Mapping[str, Moments], *, seed: int = 0) -> P
         layers.append(Linear(layer.weights[0].out_features, gain=gain, mean_gain=mean_gain, bias_std=own.bias_std))
         layers.append(BatchNorm(1.0, own.bias_mean, (0.0, 1.0), 0.0))  # adds the mean of the biases
         layers.append(Spike(layer.neuron))
-    network = Network(layers=layers, steps=trace.steps, drive=inputs(x / unit))
-    repeats = len(x) * max(POINTS // int(network.widths.max()) // len(x), 1)
-    found = simulate(network, repeats=repeats, seed=seed, engine="conditional", coincidences=False)
-    rate, variance = (values.reshape(repeats, network.depth, -1) for values in (found.firing_rate, found.variance))
-    return Prediction(rate.mean(0), variance.mean(0), rate[..., late_steps(trace.steps)].mean(-1))
+    return Network(layers=layers, steps=trace.steps, drive=inputs(x / unit))
 
 
-def _rows(trace: Trace) -> np.ndarray:
+def _rows(trace: Trace, most: int) -> np.ndarray:
     """Inputs of a chain of dense layers, shape (inputs, features) or (inputs, steps, features)."""
-    x = some(by_step(trace.layers[0]), MOST_INPUTS).double().cpu().numpy()
+    x = some(by_step(trace.layers[0]), most).double().cpu().numpy()
     x = x.reshape(*x.shape[:2], -1, x.shape[-1])
     x = x.transpose(1, 2, 0, 3).reshape(-1, len(x), x.shape[-1])  # rows of an input count as inputs
     return x[:, 0] if x.shape[1] == 1 else x

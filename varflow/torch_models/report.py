@@ -23,6 +23,7 @@ from varflow.torch_models.refusals import followed, integrators, unlike_their_ki
 from varflow.torch_models.surrogates import surrogate_of_module
 from varflow.torch_models.tensor_memory import overlap
 from varflow.torch_models.traced import Trace, TracedLayer
+from varflow.torch_models.trainable import expected_gradients
 from varflow.torch_models.walker import Neurons
 from varflow.torch_models.watch import Watched
 from varflow.torch_models.wiring import Moments, measured, together
@@ -72,9 +73,12 @@ def audited(
         backward = measured_back(model, inputs, steps, traced, loss) if backwards else {}
         report(calls * 2)
         with full_precision():
-            predicted = expected(traced, {name: own for name, own in used.items() if name not in unlike})
+            known = {name: own for name, own in used.items() if name not in unlike}
+            predicted = expected(traced, known)
             notes += _received(traced, predicted)
             found = _report(traced, used, seen, predicted, backward, notes)
+            if backward and predicted.plain:
+                found = _with_expected_gradients(found, traced, known, read_out=loss is None)
         report(total)
         return found
 
@@ -182,6 +186,14 @@ def _backward(traced: Trace, layers: list[AuditedLayer], l: int, backward: dict[
         "dead_gradients": found.dead,
         "surrogate": surrogate_of_module(traced.layers[l].module),
     }
+
+
+def _with_expected_gradients(report: AuditReport, traced: Trace, known: Mapping[str, Moments], read_out: bool) -> AuditReport:
+    """Also what theory knows of gradients; norms only for a normal readout, as the scale of a loss is not known."""
+    found = expected_gradients(traced, known, [layer.surrogate for layer in report.layers])
+    pairs = zip(report.layers, found.norms, strict=True)
+    layers = tuple(replace(layer, predicted_gradient_norm=norm) for layer, norm in pairs) if read_out else report.layers
+    return replace(report, layers=layers, fix_surrogate=found.surrogate)
 
 
 def _squared_gain_above(traced: Trace, layers: list[AuditedLayer], l: int) -> float:

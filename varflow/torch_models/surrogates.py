@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,7 @@ def _named(make: Callable[..., Surrogate] | None, name: str, given: Mapping[str,
     return make(**{parameter: plain_value(given[parameter]) for parameter in inspect.signature(make).parameters})
 
 
+@lru_cache(maxsize=16)  # layers with the same function have the same surrogate
 def _differentiated(spike: Callable[[Any], Any]) -> Surrogate:
     """``ψ`` by torch: the derivative of the sum of spikes."""
 
