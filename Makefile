@@ -4,7 +4,7 @@ VENV   ?= .venv
 OUT    ?= varflow-results
 PY     := $(VENV)/bin/python
 
-.PHONY: run test test-slow test-libraries fuzz drill validate bench notebooks gallery lint format clean
+.PHONY: run test test-slow test-libraries fuzz drill validate data train train-quick bench notebooks gallery lint format clean
 
 run: $(VENV)/run.stamp          ## the paper's 100-layer experiment compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
@@ -41,6 +41,16 @@ drill: $(VENV)/all.stamp        ## campaigns killed at random times and continue
 
 validate: $(VENV)/all.stamp     ## statistical evidence: one file per claim, report in validation-results/REPORT.html and REPORT.md
 	$(PY) -m validation.envelope; sound=$$?; $(PY) -m validation && exit $$sound
+
+# Images are kept in ~/.cache/varflow/data, or in the folder that VARFLOW_DATA names.
+data: $(VENV)/all.stamp         ## images for training: what could be obtained, and how to get the rest
+	$(PY) -m validation.training data
+
+train-quick: $(VENV)/all.stamp  ## five designs learn scikit-learn's digits: two minutes on two cores
+	$(PY) -m validation.training quick --workers 2 --resume
+
+train: $(VENV)/all.stamp        ## all experiments of docs/training.md on Fashion-MNIST and digits; continues what was stopped
+	$(PY) -m validation.training all --workers 2 --resume
 
 bench: $(VENV)/all.stamp        ## speed, as ratios inside one run: the table after pytest-benchmark's own
 	$(PY) -m pytest benchmarks -m "" --benchmark-group-by=group --benchmark-columns=min,median,rounds

@@ -1,0 +1,200 @@
+"""The networks of validation/training: their neurons against snnTorch and autograd, first weights, data, and the command."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import varflow as vf
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+from validation.training import Design, Schedule, __main__, build, data, load, trained  # noqa: E402
+from validation.training.experiments import Experiment, Run  # noqa: E402
+from validation.training.spiking import SHAPES, Spiking, psi  # noqa: E402
+
+STEPS, BATCH, WIDTH = 6, 3, 40
+
+
+def currents(seed=0, dtype=torch.float64):
+    return 2 * torch.randn(STEPS, BATCH, WIDTH, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def gradient(forward, x):
+    """Spikes, and the gradient of a random readout with respect to the currents."""
+    x = x.clone().requires_grad_()
+    spikes = forward(x)
+    readout = torch.randn(spikes.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(9))
+    (spikes * readout).sum().backward()
+    return spikes.detach(), x.grad
+
+
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+def test_neurons_are_those_of_snntorch(reset):
+    snntorch = pytest.importorskip("snntorch")
+    leaky = snntorch.Leaky(0.7, spike_grad=snntorch.surrogate.atan(2.0), reset_mechanism=reset)
+
+    def library(x):
+        membrane, spikes = leaky.init_leaky(), []
+        for current in x:
+            spike, membrane = leaky(current, membrane)
+            spikes.append(spike)
+        return torch.stack(spikes)
+
+    x = currents(dtype=torch.float32)
+    theirs, ours = gradient(library, x), gradient(Spiking(vf.neurons.snntorch_leaky(0.7, reset_mechanism=reset)), x)
+    assert torch.equal(theirs[0], ours[0])
+    assert theirs[0].mean() > 0.1
+    torch.testing.assert_close(theirs[1], ours[1], rtol=1e-5, atol=1e-6)
+
+
+class Step(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, v, surrogate):
+        ctx.save_for_backward(v)
+        ctx.surrogate = surrogate
+        return (v > 0).to(v.dtype)
+
+    @staticmethod
+    def backward(ctx, e):
+        return e * torch.from_numpy(np.asarray(ctx.surrogate(ctx.saved_tensors[0].numpy()))), None
+
+
+def by_autograd(neuron, surrogate, detached):
+    """The update of ``vf.resets.Reset`` as torch differentiates it."""
+
+    def forward(x):
+        rule, h, s, spikes = neuron.reset_rule, 0.0, 0.0, []
+        rho = 1.0 if rule.delayed else neuron.decay
+        for current in x:
+            c = neuron.input_scale * current
+            h = (
+                neuron.decay * (1 - rule.membrane * s) * h
+                - rho * rule.threshold * neuron.threshold * s
+                + (1 - rule.input * s) * c
+            )
+            fired = Step.apply(h - neuron.threshold, surrogate)
+            s = fired.detach() if detached else fired
+            spikes.append(fired)
+        return torch.stack(spikes)
+
+    return forward
+
+
+@pytest.mark.parametrize("detached", [False, True])
+@pytest.mark.parametrize(
+    "reset", ["none", "subtract", "delayed_subtract", "zero", "gate", vf.resets.Reset(membrane=0.4, input=0.3)]
+)
+def test_gradients_are_those_of_autograd(reset, detached):
+    neuron = vf.Neuron(0.8, decay=0.6, input_scale=0.9, reset=reset, detach_reset=detached)
+    psi_of, x = vf.surrogates.triangular(1.5), currents()
+    ours, theirs = gradient(Spiking(neuron, psi_of), x), gradient(by_autograd(neuron, psi_of, detached), x)
+    assert torch.equal(ours[0], theirs[0])
+    torch.testing.assert_close(ours[1], theirs[1], rtol=1e-12, atol=1e-12)
+    other = gradient(by_autograd(neuron, psi_of, not detached), x)[1]
+    assert torch.allclose(ours[1], other) == (reset == "none")  # else the control differs
+
+
+@pytest.mark.parametrize("family", SHAPES)
+def test_shapes_are_those_of_the_descriptions(family):
+    surrogate, v = vf.surrogates.Surrogate(family, peak=0.7, width=0.3), torch.linspace(-5, 5, 301, dtype=torch.float64)
+    np.testing.assert_allclose(psi(surrogate, v).numpy(), surrogate(v.numpy()), rtol=1e-13, atol=1e-300)
+
+
+def begun(**design):
+    x = torch.rand(50, 64, generator=torch.Generator().manual_seed(1))
+    return build(Design(depth=3, width=400, **design), x, 10, torch.Generator().manual_seed(0)), x
+
+
+def test_first_weights_have_the_gains_of_the_design():
+    network, x = begun(initialisation="in_time")
+    hidden, first = network.design.gains()
+    for l, linear in enumerate(network.weights):
+        gain = hidden if l else first / float(x.square().mean().sqrt())
+        number = linear.weight.numel()
+        assert abs(float(linear.weight.detach().square().mean()) * linear.in_features / gain**2 - 1) < 5 * (2 / number) ** 0.5
+        assert not linear.bias.any()
+    torch_default, _ = begun(initialisation="torch")
+    assert all(float(linear.weight.detach().abs().max()) < linear.in_features**-0.5 for linear in torch_default.weights)
+    assert all(linear.bias.any() for linear in torch_default.weights)
+
+
+@pytest.mark.parametrize("structure", ["membrane_shortcut", "sew_add", "batch_norm", "centred"])
+def test_structures(structure):
+    network, x = begun(structure=structure, gain=1.5)
+    seen = []
+    network.eval()
+    network(x, seen)
+    (_, s0), (u1, s1), (u2, _) = seen
+    second = network.weights[2]
+    with torch.no_grad():
+        expected = {
+            "membrane_shortcut": u1 + second(s1),
+            "sew_add": second(s0 + s1),
+            "batch_norm": network.norms[2](second(s1).flatten(0, 1)).view_as(s1),
+            "centred": s1 @ (second.weight - second.weight.mean(1, keepdim=True)).T,
+        }[structure]
+    torch.testing.assert_close(u2.detach(), expected)
+    assert s0.any()
+    assert s1.any()
+
+
+SHORT = Schedule(epochs=5, batch=32, rate="constant")
+
+
+def test_a_run_is_the_same_again_and_learns():
+    design = Design(depth=3, width=50)
+    one, again = (trained(design, SHORT, "digits", 3) for _ in range(2))
+    assert one["epochs"] == again["epochs"]
+    before, *_, after = one["epochs"]
+    assert after["accuracy"] > 0.5 > before["accuracy"]
+    assert before["loss"] is None
+    for name in ("rate", "variance", "gradient_norm", "dead", "overlap"):
+        assert len(after[name]) == 3
+        assert np.isfinite(after[name]).all()
+    assert trained(design, SHORT, "digits", 4)["epochs"] != one["epochs"]
+
+
+def test_missing_damaged_and_unknown_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "DEBIAN", tmp_path / "nowhere")
+    with pytest.raises(vf.DomainError, match="make data"):
+        load("fashion_mnist", tmp_path)
+    (tmp_path / "fashion_mnist").mkdir()
+    for part in data.PARTS:
+        (tmp_path / "fashion_mnist" / f"{part}-ubyte.gz").write_bytes(b"no gzip")
+    with pytest.raises(vf.DomainError, match="damaged"):
+        load("fashion_mnist", tmp_path)
+    with pytest.raises(vf.DomainError, match="unknown"):
+        load("imagenet")
+    monkeypatch.setitem(data.DIGESTS, "digits", "0" * 64)
+    with pytest.raises(vf.DomainError, match="SHA-256"):
+        load("digits", tmp_path)
+
+
+def test_unknown_settings():
+    for wrong in ({"structure": "transformer"}, {"initialisation": "lucky"}, {"surrogate": "none such"}):
+        with pytest.raises(vf.DomainError):
+            Design(**wrong)
+    with pytest.raises(vf.DomainError):
+        Schedule(rate="random")
+    with pytest.raises(vf.DomainError):
+        Spiking(vf.Neuron(1.0, decay=0.5, reset="multi_spike"))
+
+
+def test_the_command_continues_where_it_was(tmp_path, monkeypatch, capsys):
+    runs = tuple(Run(Design(depth=2, width=20), replace(SHORT, epochs=1), "digits", seed) for seed in range(2))
+    monkeypatch.setitem(__main__.EXPERIMENTS, "tiny", Experiment("Is it quick?", runs))
+    command = ["tiny", "--out", str(tmp_path), "--resume"]
+    assert __main__.main(command) == 0
+    file = tmp_path / "tiny.json"
+    first = file.read_text()
+    assert [run["seed"] for run in json.loads(first)["runs"]] == [0, 1]
+    file.unlink()
+    assert __main__.main(command) == 0
+    assert "2 of 2 runs were there" in capsys.readouterr().err
+    assert file.read_text() == first
+    with pytest.raises(SystemExit) as end:
+        __main__.main(["no such experiment"])
+    assert end.value.code == 2

@@ -1,0 +1,93 @@
+"""``python -m validation.training``: train the networks of the experiments, block by block; write a JSON file for each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import varflow as vf
+from validation.training.data import FOLDER, SETS, load, obtain
+from validation.training.experiments import EXPERIMENTS, Run
+from varflow._files import replace_files
+from varflow._process import BAD_INPUT, INTERRUPTED, run_command
+from varflow.campaign import Block
+from varflow.simulation.run import check_device
+
+__all__ = ["main"]
+
+STORE = "blocks.sqlite"
+TRAINED = "validation.training.training:trained"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 when all is done, 2 for bad input, 130 after Ctrl-C: finished runs are kept, and ``--resume`` continues."""
+    options = _options(arguments)
+    if options.what == ["data"]:
+        for name in SETS:
+            print(f"{name:<14} {obtain(name, options.data)}")
+        return 0
+    names = list(EXPERIMENTS) if options.what == ["all"] else options.what
+    for data in {run.data for name in names for run in EXPERIMENTS[name].runs}:
+        load(data, options.data)  # missing or damaged data are an error before any training
+    options.out.mkdir(parents=True, exist_ok=True)
+    campaign = vf.Campaign(options.out / STORE, workers=options.workers, resume=options.resume, found=_found)
+    try:
+        with campaign.opened("validation.training.training") as opened:
+            for name in names:
+                runs = EXPERIMENTS[name].runs
+                results = opened.results([_block(run, options) for run in runs], progress=True, what=name)
+                replace_files({options.out / f"{name}.json": _text(name, runs, results)})
+                print(f"{options.out / name}.json: {len(runs)} runs")
+    except KeyboardInterrupt:
+        print("stopped; --resume continues", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m validation.training", description=__doc__)
+    known = ", ".join(f"{name} ({len(each.runs)} runs)" for name, each in EXPERIMENTS.items())
+    parser.add_argument("what", nargs="+", help=f"data (obtain the images), all, or experiments: {known}")
+    parser.add_argument("--out", type=Path, default=Path("training-results"), help="folder for the results")
+    parser.add_argument("--data", type=Path, default=FOLDER, help=f"folder of the images; default {FOLDER}")
+    parser.add_argument("--resume", action="store_true", help="use the runs that are finished, if any")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; same results for any number")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    options = parser.parse_args(arguments)
+    for name in options.what if options.what not in (["data"], ["all"]) else ():
+        if name not in EXPERIMENTS:
+            parser.error(f"{name} is unknown; choose from data, all, {', '.join(EXPERIMENTS)}")
+    check_device(options.device)
+    return options
+
+
+def _found(stored: int, total: int) -> None:
+    if stored:
+        print(f"{stored} of {total} runs were there", file=sys.stderr)
+
+
+def _block(run: Run, options: argparse.Namespace) -> Block:
+    return Block(TRAINED, run.settings | {"device": options.device, "folder": str(options.data)})
+
+
+def _text(name: str, runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> str:
+    """Every run with its design and schedule in words and its results."""
+    described = [run.described | result for run, result in zip(runs, results, strict=True)]
+    question = EXPERIMENTS[name].question
+    return json.dumps({"experiment": name, "question": question, "runs": described}, allow_nan=False, indent=1) + "\n"
+
+
+def _outcome() -> tuple[str, int]:
+    """Message and exit code of the command."""
+    try:
+        return "", main()
+    except vf.VarflowError as error:
+        return str(error), BAD_INPUT
+
+
+if __name__ == "__main__":
+    run_command("training", _outcome)

@@ -1,0 +1,142 @@
+"""The experiments: which designs are trained how, on what, and with which seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+import varflow as vf
+from validation.training.networks import Design
+from validation.training.training import Schedule
+
+__all__ = ["EXPERIMENTS", "Experiment", "Run"]
+
+SEEDS = (0, 1, 2)
+GAINS = (2.0, 4.0, 6.3, 8.17, 12.0, 40.0)  # g² of the map
+SLOPES = (0.2, 0.5, 1.0, 3.0, 6.0, 25.0)  # of fast_sigmoid
+SHORTCUT, SEW = 0.5**0.5, 2**0.5  # gains that keep the rate of these structures near 0.2 over 50 layers
+CENTRED = 3.2
+WITHIN = Schedule(epochs=5, rate="constant")
+FAST = Schedule(epochs=2, rate="constant")
+ONE_CYCLE = Schedule(epochs=4, learning_rate=1e-3)
+DIGITS = Schedule(epochs=20, batch=32, rate="constant")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One network trained once."""
+
+    design: Design
+    schedule: Schedule
+    data: str
+    seed: int
+    images: int | None = None
+    test_images: int | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of :func:`validation.training.training.trained`."""
+        names = ("design", "schedule", "data", "seed", "images", "test_images")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The same as JSON."""
+        surrogate = {"surrogate": str(self.design.surrogate)}
+        return self.settings | {"design": asdict(self.design) | surrogate, "schedule": asdict(self.schedule)}
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """Runs that answer one question."""
+
+    question: str
+    runs: tuple[Run, ...]
+
+
+def _runs(designs: Sequence[Design], schedule: Schedule, data: str, seeds: Sequence[int], **size: int) -> tuple[Run, ...]:
+    return tuple(Run(design, schedule, data, seed, **size) for design, seed in product(designs, seeds))
+
+
+SMALL: Mapping[str, int] = {"images": 10_000, "test_images": 5_000}
+
+
+def _map() -> Iterator[Design]:
+    """Gain and slope at two depths; the first layer's currents have variance 1."""
+    for depth, gain2, slope in product((10, 20), GAINS, SLOPES):
+        yield Design(depth=depth, gain=gain2**0.5, surrogate=vf.surrogates.fast_sigmoid(slope))
+
+
+def _structures(depth: int) -> Iterator[Design]:
+    """The remedies for depth, each at the gain that keeps it active."""
+    yield Design(depth=depth, initialisation="in_time")
+    yield Design(depth=depth, initialisation="in_time", surrogate=vf.surrogates.fast_sigmoid(1.0))
+    yield Design(depth=depth, structure="membrane_shortcut", gain=SHORTCUT)
+    yield Design(depth=depth, structure="sew_add", gain=SEW)
+    yield Design(depth=depth, structure="batch_norm", initialisation="in_time")
+
+
+def _initialisations(depth: int) -> Iterator[Design]:
+    for name in ("torch", "kaiming", "xavier", "micheli", "corrected", "in_time", "spikeinit"):
+        yield Design(depth=depth, initialisation=name)
+    yield Design(depth=depth, structure="centred", gain=CENTRED, surrogate=vf.surrogates.fast_sigmoid(1.4))
+
+
+def _silent() -> Iterator[Run]:
+    """Networks that begin silent, by Adam's ε: below it an update is smaller than the learning rate."""
+    for depth, name, epsilon in product((4, 6, 8, 10, 12, 14, 20), ("torch", "kaiming"), (1e-8, 1e-16)):
+        yield Run(Design(depth=depth, initialisation=name), replace(WITHIN, epsilon=epsilon), "fashion_mnist", 0, **SMALL)
+
+
+def _held_out(number: int = 48) -> Iterator[Design]:
+    """Plain networks drawn at random, for predictors that were fixed before: none of them was used to choose one."""
+    rng = np.random.default_rng(20_26)
+    families = ("atan", "fast_sigmoid", "sigmoid", "triangular", "gaussian")
+    for _ in range(number):
+        family, width = families[rng.integers(len(families))], float(np.exp(rng.uniform(np.log(0.05), np.log(3))))
+        yield Design(
+            depth=int(rng.choice([6, 10, 14, 20])),
+            steps=int(rng.choice([2, 4, 8])),
+            threshold=round(float(rng.uniform(0.6, 1.4)), 3),
+            decay=round(float(rng.choice([0.3, 0.5, 0.7, 0.9])), 3),
+            gain=round(float(np.exp(rng.uniform(np.log(1.5), np.log(6)))), 3),
+            surrogate=vf.surrogates.Surrogate(family, peak=1.0, width=round(width, 4)),
+        )
+
+
+def _robust() -> Iterator[Design]:
+    """The design with the gain in time, one setting changed at a time."""
+    base = Design(initialisation="in_time")
+    for name, values in {
+        "threshold": (0.5, 0.75, 1.0, 1.5, 2.0),
+        "decay": (0.1, 0.3, 0.5, 0.7, 0.9),
+        "steps": (2, 4, 8, 16),
+        "width": (50, 100, 200, 400),
+    }.items():
+        for value, initialisation in product(values, ("in_time", "kaiming")):
+            yield replace(base, **{name: value}, initialisation=initialisation)
+
+
+def _all() -> dict[str, Experiment]:
+    quick = [Design(depth=d, initialisation=name) for d in (10, 20) for name in ("torch", "kaiming", "micheli", "in_time")]
+    quick += [Design(depth=d, structure="membrane_shortcut", gain=SHORTCUT) for d in (10, 20)]
+    depths = [design for depth in (5, 10, 15, 20, 30, 50) for design in _structures(depth)]
+    first = [design for depth in (10, 20) for design in _initialisations(depth)]
+    fashion = "fashion_mnist"
+    return {
+        "quick": Experiment("Which of five designs learn digits?", _runs(quick, DIGITS, "digits", SEEDS[:2])),
+        "initialisations": Experiment("Which weights train plain layers?", _runs(first, WITHIN, fashion, SEEDS, **SMALL)),
+        "map": Experiment("What do gain and slope decide?", _runs(list(_map()), FAST, fashion, SEEDS, **SMALL)),
+        "depth": Experiment("How deep can it be?", _runs(depths, ONE_CYCLE, fashion, SEEDS)),
+        "silence": Experiment("When do silent networks revive?", tuple(_silent())),
+        "held_out": Experiment("Which number predicts accuracy?", _runs(list(_held_out()), WITHIN, fashion, (0,), **SMALL)),
+        "robustness": Experiment("Over θ, β, T and width?", _runs(list(_robust()), DIGITS, "digits", SEEDS)),
+    }
+
+
+EXPERIMENTS = _all()
+"""By name. ``quick`` is on scikit-learn's digits and takes a minute or two."""

@@ -1,0 +1,161 @@
+"""Deep networks of spiking neurons and how their weights begin: a :class:`Design` says both, ``build`` makes the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+import varflow as vf
+from validation.training.spiking import Spiking
+from varflow.init.published.spikeinit import spikeinit_first_layer_std, spikeinit_gain
+
+__all__ = ["INITIALISATIONS", "STRUCTURES", "Design", "Network", "build"]
+
+STRUCTURES = ("plain", "membrane_shortcut", "sew_add", "batch_norm", "centred")
+RATE = 0.2  # late rate asked of gain_for_rate
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """A deep network of leaky neurons and its weights at the start.
+
+    Parameters
+    ----------
+    structure : str
+        ``plain``; ``membrane_shortcut``, ``u' = u + W S(u)``; ``sew_add``, ``x' = x + S(W x)``; ``batch_norm`` before each
+        layer of neurons; ``centred``, each row of weights minus its mean.
+    initialisation : str
+        One of ``INITIALISATIONS``.
+    gain : float, optional
+        ``g`` of hidden layers, instead of the initialisation's.
+    surrogate : Surrogate or str
+    """
+
+    depth: int = 10
+    width: int = 100
+    steps: int = 4
+    threshold: float = 1.0
+    decay: float = 0.5
+    structure: str = "plain"
+    initialisation: str = "micheli"
+    gain: float | None = None
+    surrogate: Any = "atan"
+
+    def __post_init__(self) -> None:
+        for name, known in (("structure", STRUCTURES), ("initialisation", tuple(INITIALISATIONS))):
+            if getattr(self, name) not in known:
+                raise vf.DomainError(name, getattr(self, name), f"is unknown; choose from {', '.join(known)}")
+        object.__setattr__(self, "surrogate", vf.surrogates.surrogate_of(self.surrogate))
+
+    @property
+    def neuron(self) -> vf.Neuron:
+        """snnTorch's Leaky."""
+        return vf.neurons.snntorch_leaky(self.decay, self.threshold)
+
+    def network(self, variance: float = 1.0) -> vf.Network:
+        """The plain chain of theory, layer 1 with this variance of its currents."""
+        gain = self.gains()[0]
+        return vf.Network(
+            width=self.width,
+            depth=self.depth,
+            gain=gain,
+            neuron=self.neuron,
+            steps=self.steps,
+            drive=vf.drives.currents(math.sqrt(variance)),
+        )
+
+    def gains(self) -> tuple[float, float]:
+        """Gain of the hidden layers, and of the first over the root mean square of its inputs."""
+        hidden, first = INITIALISATIONS[self.initialisation](self)
+        return (hidden if self.gain is None else self.gain), first
+
+
+def _torch(design: Design) -> tuple[float, float]:
+    return 3**-0.5, math.nan  # uniform within ±1/√n: g² = 1/3
+
+
+@cache
+def _in_time(neuron: vf.Neuron, steps: int) -> tuple[float, float]:
+    found = vf.gain_for_rate(neuron, rate=RATE, steps=steps)
+    return found.gain, found.input_gain
+
+
+def _spikeinit(design: Design) -> tuple[float, float]:
+    at = {"threshold": design.threshold, "decay": design.decay}
+    return spikeinit_gain(RATE, **at), spikeinit_first_layer_std(RATE, **at)
+
+
+INITIALISATIONS: dict[str, Callable[[Design], tuple[float, float]]] = {
+    "torch": _torch,
+    "kaiming": lambda design: (math.sqrt(2), math.nan),
+    "xavier": lambda design: (1.0, math.nan),
+    "micheli": lambda design: (vf.gain(threshold=design.threshold), 1.0),
+    "corrected": lambda design: (vf.corrected_gain(threshold=design.threshold, width=design.width, depth=design.depth), 1.0),
+    "in_time": lambda design: _in_time(design.neuron, design.steps),
+    "spikeinit": _spikeinit,
+}
+"""Gain of hidden layers, and standard deviation of the first layer's currents over the data; NaN where the first layer is
+filled as the others are, whatever its inputs."""
+
+
+class Network(nn.Module):
+    """Images (batch, numbers), the same at every step, to class scores: a linear readout of the mean spikes."""
+
+    def __init__(self, design: Design, numbers: int, classes: int):
+        super().__init__()
+        self.design = design
+        fan_ins = [numbers] + [design.width] * (design.depth - 1)
+        self.weights = nn.ModuleList(nn.Linear(fan_in, design.width) for fan_in in fan_ins)
+        self.neurons = nn.ModuleList(Spiking(design.neuron, design.surrogate) for _ in fan_ins)
+        normalised = design.structure == "batch_norm"
+        self.norms = nn.ModuleList(nn.BatchNorm1d(design.width) if normalised else nn.Identity() for _ in fan_ins)
+        self.readout = nn.Linear(design.width, classes)
+
+    def forward(self, x: torch.Tensor, seen: list[tuple[torch.Tensor, torch.Tensor]] | None = None) -> torch.Tensor:
+        """Scores; currents and spikes of every layer, (steps, batch, neurons), are appended to ``seen``."""
+        sent = received = None
+        for l in range(self.design.depth):
+            currents = self._currents(l, x if sent is None else sent)
+            if received is not None and self.design.structure == "membrane_shortcut":
+                currents = received + currents
+            spikes = self.neurons[l](currents)
+            if seen is not None:
+                seen.append((currents, spikes))
+            received, sent = currents, sent + spikes if sent is not None and self.design.structure == "sew_add" else spikes
+        assert sent is not None
+        return self.readout(sent.mean(0))
+
+    def _currents(self, l: int, x: torch.Tensor) -> torch.Tensor:
+        """What layer ``l`` receives at all steps."""
+        linear, weight = self.weights[l], self.weights[l].weight
+        if l and self.design.structure == "centred":
+            weight = weight - weight.mean(1, keepdim=True)
+        currents = functional.linear(x, weight, linear.bias)
+        if x.dim() == 2:  # images: equal at all steps
+            currents = self.norms[l](currents)
+            return currents.expand(self.design.steps, *currents.shape)
+        return self.norms[l](currents.flatten(0, 1)).view_as(currents)
+
+
+def build(design: Design, x: torch.Tensor, classes: int, generator: torch.Generator) -> Network:
+    """The network with its first weights; ``x``: images, whose root mean square the first layer's scale depends on."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        network = Network(design, x.shape[1], classes)  # all layers as torch fills them
+    if design.initialisation == "torch" and design.gain is None:
+        return network
+    hidden, first = design.gains()
+    size = 1.0 if math.isnan(first) else math.sqrt(float(x.square().mean()))
+    with torch.no_grad():
+        for l, linear in enumerate(network.weights):
+            gain = hidden if l or math.isnan(first) else first / size
+            linear.weight.normal_(0.0, gain / math.sqrt(linear.in_features), generator=generator)
+            linear.bias.zero_()
+    return network
