@@ -40,6 +40,7 @@ _NAMES = {  # by the module that defines them
     "init.rules": "gain_by_rule",
     "init.inverse": "corrected_gain gain_for_mean_variance largest_threshold smallest_width sparsest_rate",
     "init.lookup": "lookup",
+    "init.surrogate_width": "surrogate_width",
     "init.table": "corrected_gain_table",
     "theory.in_time.critical_gain": "temporal_critical_gain",
     "theory.in_time.fixed_point": "temporal_fixed_point",
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     )
     from varflow.init.lookup import lookup
     from varflow.init.rules import gain_by_rule
+    from varflow.init.surrogate_width import surrogate_width
     from varflow.init.table import corrected_gain_table
     from varflow.kernels.kernel import kernel
     from varflow.kernels.readout import readable_depth

@@ -93,7 +93,8 @@ def _slopes(
 def carried_back(J: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     r"""``Σ_points J_pᵀ G_pq J_q`` for all pairs of probes: shape of ``gradient``, (probes × steps, probes × steps)."""
     probes, steps, _, points = J.shape
-    G = gradient.reshape(probes, steps, probes, steps).astype(J.dtype)
+    unit = float(np.abs(gradient).max()) or 1.0  # single precision
+    G = (gradient / unit).reshape(probes, steps, probes, steps).astype(J.dtype)
     back = np.zeros((probes, steps, probes, steps))
     for q in range(probes):
         columns = J[q].reshape(steps, -1)
@@ -101,4 +102,4 @@ def carried_back(J: np.ndarray, gradient: np.ndarray) -> np.ndarray:
             weighted = (G[p, :, q] @ columns).reshape(steps, steps, points)  # (t, s', points)
             block = np.matmul(J[p], weighted.swapaxes(1, 2)).sum(axis=0, dtype=float)
             back[p, :, q], back[q, :, p] = block, block.T
-    return back.reshape(gradient.shape)
+    return unit * back.reshape(gradient.shape)

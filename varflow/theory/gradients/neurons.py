@@ -134,8 +134,8 @@ def averaged_back(
 def _swept_back(J: np.ndarray, gradient: np.ndarray, recurrent: float) -> np.ndarray:
     """The sum over points of ``Jᵀ G^e J``: from the last step on, each returns by the recurrent weights to the one before."""
     probes, steps, _, points = J.shape
-    squared = recurrent**2 / points
-    total = gradient.reshape(probes, steps, probes, steps).copy()
+    squared, unit = recurrent**2 / points, float(np.abs(gradient).max()) or 1.0  # single precision
+    total = (gradient / unit).reshape(probes, steps, probes, steps)
     back = np.zeros_like(total)
     for s in range(steps - 1, -1, -1):
         total[:, s, :, s:-1] += squared * back[:, s + 1 : s + 2, :, s + 1 :].sum(axis=1)
@@ -145,7 +145,7 @@ def _swept_back(J: np.ndarray, gradient: np.ndarray, recurrent: float) -> np.nda
             for q in range(probes):
                 row = np.matmul(J[q, :, s:], weighted[q, :, :, None])[..., 0].sum(axis=0)
                 back[p, s, q, s:], back[q, s:, p, s] = row, row
-    return back.reshape(gradient.shape)
+    return unit * back.reshape(gradient.shape)
 
 
 def _with_input(neuron: Neuron, population: Population) -> Population:

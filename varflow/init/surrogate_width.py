@@ -1,0 +1,145 @@
+"""The width of a surrogate derivative with which gradients neither vanish nor explode through the layers of a network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import ConvergenceError, DomainError, choice, flag, instance
+from varflow.model.network import Network
+from varflow.model.surrogate import Surrogate
+from varflow.model.surrogates import surrogate_of
+from varflow.results import GradientFlow
+from varflow.theory.flow.neurons import Neurons
+from varflow.theory.gradients.flow import READOUTS, ForwardPass
+from varflow.theory.roots import rising_root
+
+__all__ = ["OBJECTIVES", "surrogate_width"]
+
+Flows = Callable[[float], GradientFlow]  # of the width
+
+OBJECTIVES = ("range", "growth")
+ACCURACY = 1e-4  # relative, of the width
+NUDGE = 1.2  # ratio of widths that shows whether growth rises with the width
+FINEST = 1e-3  # width in standard deviations of the potential, within which lie few sampling points
+FAINT = 700.0  # -ln of a growth that is 0
+REACH = 2.0  # of the search for the smallest range, in the logarithm of the width, on both sides of growth 1
+
+
+def surrogate_width(
+    network: Network,
+    family: Any = "atan",
+    objective: str = "range",
+    *,
+    detach_reset: bool | None = None,
+    readout: str = "shared",
+    points: int = 2**11,
+    scrambles: int = 8,
+    seed: int = 0,
+) -> Surrogate:
+    r"""The width of a surrogate that suits a network, as the library's own parameter.
+
+    With ``E_l`` the total energy of gradients in layer ``l``, of ``L`` layers,
+
+    .. math:: \min_a \frac{\max_l E_l}{\min_l E_l} \quad (\texttt{range}), \qquad
+              \left(\frac{E_1}{E_L}\right)^{1/(L-1)} = 1 \quad (\texttt{growth})
+
+    Parameters
+    ----------
+    network : Network
+        Of at least two layers of neurons.
+    family : str or Surrogate
+        One of ``vf.surrogates`` whose width can be set, or its name; the peak follows as in its library.
+    objective : str
+        ``range``: energies of all layers as equal as possible. ``growth``: those of the first and last layer equal; in time,
+        layers between them can have many times as much.
+    detach_reset, readout, points, scrambles, seed
+        As in :func:`varflow.gradient_flow`.
+
+    Returns
+    -------
+    Surrogate
+
+    Raises
+    ------
+    DomainError
+        For values outside their domain, a surrogate whose width cannot be set, and where no width gives growth 1; the message
+        gives the growth nearest to it.
+
+    Notes
+    -----
+    The forward pass does not depend on the surrogate and is solved once. Adam hides the common scale of gradients, but not
+    how they differ between layers.
+    **Assumes** that growth is monotone in the width near 1: so it was in all networks tried (``tests/test_surrogate_width.py``).
+    **Accuracy**: relative 1e-4 in the width, besides the sampling error of :func:`varflow.gradient_flow`.
+    **Source**: derived here.
+
+    Examples
+    --------
+    >>> import varflow as vf
+    >>> network = vf.Network(width=1000, depth=20, gain=vf.gain(threshold=1.0))
+    >>> vf.surrogate_width(network, "atan")
+    atan(alpha=1.51202)
+    """
+    choice("objective", objective, OBJECTIVES)
+    psi, kind = surrogate_of(family), choice("readout", readout, READOUTS)
+    if psi.width is None:
+        raise DomainError("family", psi, "has no width to set: give one of the families of vf.surrogates.Surrogate")
+    detached = None if detach_reset is None else flag("detach_reset", detach_reset)
+    if instance("network", network, Network).depth < 2:
+        raise DomainError("network", network, "must have at least two layers: gradients of one do not grow")
+    solved, start = ForwardPass.of(network, Neurons(points, scrambles, seed)), psi.width
+
+    @cache
+    def at(width: float) -> GradientFlow:
+        return solved.gradients(psi.widened(width), kind, detached)
+
+    finest = FINEST * float(np.sqrt(max(state.variance.max() for walk in solved.walks for state in walk.passed)))
+    find = _unit_growth if objective == "growth" else _smallest_range
+    return psi.widened(find(at, start, finest))
+
+
+def _log_growth(flow: GradientFlow) -> float:
+    return max(math.log(flow.growth), -FAINT) if flow.growth else -FAINT
+
+
+def _unit_growth(at: Flows, start: float, finest: float) -> float:
+    """The width of growth 1."""
+    power = 1 if _log_growth(at(start * NUDGE)) >= _log_growth(at(start)) else -1
+    seen: list[float] = []
+
+    def log_growth(x: float) -> float:
+        if x**power < finest:
+            raise ConvergenceError("hardly any sampling point lies within this width")
+        seen.append(_log_growth(at(x**power)))
+        return seen[-1]
+
+    try:
+        return rising_root(log_growth, start**power, ACCURACY) ** power
+    except ConvergenceError:
+        nearest = math.exp(min(seen, key=abs))
+        rule = "per layer is the nearest to 1 that a width of this surrogate gives: change its peak, or the gain of the network"
+        raise DomainError("growth", nearest, rule) from None
+
+
+def _smallest_range(at: Flows, start: float, finest: float) -> float:
+    """The width at which layers differ least in energy, near that of growth 1."""
+    from scipy.optimize import minimize_scalar
+
+    try:
+        start = _unit_growth(at, start, finest)
+    except DomainError:
+        pass
+
+    def log_range(log_width: float) -> float:
+        found = at(math.exp(log_width)).range
+        return math.log(found) if found else 2 * FAINT
+
+    middle = math.log(start)
+    best = minimize_scalar(log_range, bounds=(middle - REACH, middle + REACH), method="bounded", options={"xatol": ACCURACY})
+    candidates = np.array([best.x, middle])  # pyright: ignore[reportAttributeAccessIssue]
+    return math.exp(min(candidates, key=log_range))
