@@ -33,6 +33,9 @@ def lookup(
     input_scale: opt.InputScale = 1.0,
     synaptic_decay: opt.SynapticDecay = 0.0,
     steps: opt.Steps = 1,
+    surrogate: Annotated[
+        str | None, option("Surrogate derivative, such as atan: growth of gradients, and the width that suits.", "NAME")
+    ] = None,
     survival_target: Annotated[float, real("With --depth: wanted survival probability.", "P")] = 0.99,
     table: Annotated[
         Path | None, option(f"Instead, write corrected gains over θ, n and L to this .csv or .json. {EXPECTED}", "FILE")
@@ -52,6 +55,7 @@ def lookup(
       varflow lookup --threshold 0.5 --fan-in 784 --rate 0.2
       varflow lookup --threshold 1 --decay 0.5 --steps 20 --rate 0.4 --fan-in 512
       varflow lookup --neuron snntorch_leaky --beta 0.5 --rate 0.2 --fan-in 512 --steps 8
+      varflow lookup --threshold 1 --fan-in 512 --surrogate atan
       varflow lookup --table corrected_gains.csv
       varflow lookup --table deep.json --depth 500 --workers 2 --resume
     """
@@ -59,6 +63,7 @@ def lookup(
 
     if table is not None:
         unused = {"fan_in": fan_in, "layer": layer, "rate": rate, "distribution": _unless(distribution, "normal")}
+        unused["surrogate"] = surrogate
         axes = {"threshold": threshold, "width": width, "depth": depth}
         campaign = opt.campaign(table.with_suffix(f".{opt.STORE}"), resume, workers, scheduler, "rows")
         return _write_table(table, unused, axes, survival_target, as_json, campaign)
@@ -77,6 +82,7 @@ def lookup(
         "width": width,
         "depth": depth,
         "survival_target": survival_target,
+        "surrogate": surrogate,
         "progress": bar(as_json),
     }
     try:

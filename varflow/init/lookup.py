@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from varflow._checks import DomainError, instance, integer, probability
@@ -14,6 +15,7 @@ from varflow.init.gains import gain_for_rate
 from varflow.init.inverse import corrected_gain, smallest_width
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
+from varflow.model.drives import currents
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron, one_threshold
 from varflow.model.over_neurons import OverNeurons, mean_of, times
@@ -26,6 +28,7 @@ from varflow.theory.thresholds import as_one_threshold
 
 __all__ = ["lookup"]
 
+SHALLOW = 20  # layers over which gradients are followed in time
 NARROW_MARGIN = 0.10  # relative distance from the critical gain below which a warning is given
 
 
@@ -41,6 +44,7 @@ def lookup(
     width: int | None = None,
     depth: int | None = None,
     survival_target: float = 0.99,
+    surrogate: Any = None,
     progress: Progress = False,
 ) -> Initialization:
     r"""The gain of one layer, with its fixed point, its margin above the critical gain and, at finite width, its survival.
@@ -65,6 +69,9 @@ def lookup(
         neuron with memory the depth is that of the network (default 100), and the width is not used.
     survival_target : float
         Wanted probability of being alive at the last layer, strictly between 0 and 1; used with a depth.
+    surrogate : str or Surrogate, optional
+        A surrogate derivative, see ``vf.surrogates``: how gradients grow with it, and the width that suits the network, of
+        ``depth`` layers (default 20) for a neuron with memory.
     progress : bool or callable
         For a neuron with memory, as in :func:`varflow.gain_for_rate`; other answers take no time.
 
@@ -94,13 +101,20 @@ def lookup(
     >>> init = vf.lookup(threshold=1.0, fan_in=100, depth=100)
     >>> print(f"{init.survival:.4f} {init.corrected_gain**2:.5f} {init.corrected_survival:.4f}")
     0.0171 8.16387 0.9900
+
+    A surrogate with which gradients keep their variance:
+
+    >>> init = vf.lookup(threshold=1.0, fan_in=512, surrogate="atan")
+    >>> print(f"{init.gradient_growth:.4f} {init.surrogate}")
+    0.7593 atan(alpha=2.62815)
     """
     if isinstance(neuron, Neuron) and not neuron.memoryless:
         _agrees(threshold, neuron)
         law = as_distribution(distribution).name
         asked = {"width": width, "distribution": None if law == "normal" else law}
         deep = {"progress": progress} | ({} if depth is None else {"depth": depth})
-        return _in_time(neuron, rate, integer("steps", steps, minimum=1), _fan_in(fan_in, layer), asked, deep)
+        found = _in_time(neuron, rate, integer("steps", steps, minimum=1), _fan_in(fan_in, layer), asked, deep)
+        return found if surrogate is None else _with_surrogate(found, surrogate, neuron, steps, depth or SHALLOW)
     check_progress(progress)
     theta, input_scale = _threshold_and_scale(threshold, neuron, integer("steps", steps, minimum=1))
     if width is not None and depth is None:
@@ -122,7 +136,7 @@ def lookup(
     if finite.get("corrected_gain") is not None:
         finite["corrected_gain"] /= input_scale
     input_gain = math.sqrt(variance) / input_scale
-    return Initialization(
+    found = Initialization(
         gain=g / input_scale,
         weight_std=g / input_scale / math.sqrt(n),
         weight_variance=(g / input_scale) ** 2 / n,
@@ -140,6 +154,17 @@ def lookup(
         input_gain=None if input_gain == 1 else input_gain,
         **finite,
     )
+    if surrogate is None:
+        return found
+    return _with_surrogate(found, surrogate, Neuron(theta, input_scale=input_scale), 1, 2)
+
+
+def _with_surrogate(found: Initialization, surrogate: Any, neuron: Neuron, steps: int, depth: int) -> Initialization:
+    from varflow.init.surrogate_width import surrogate_beside_gain
+
+    drive = currents(found.input_gain or 1.0)
+    beside = surrogate_beside_gain(surrogate, found.gain, neuron, steps, depth, drive)
+    return replace(found, warnings=(*found.warnings, *beside.pop("words")), **beside)
 
 
 def _threshold_and_scale(threshold: Any, neuron: Neuron | None, steps: int) -> tuple[float | OverNeurons, float]:

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, choice, flag, instance
+from varflow.model.drives import Drive
 from varflow.model.network import Network
+from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
 from varflow.theory.flow.neurons import Neurons
-from varflow.theory.gradients.flow import READOUTS, ForwardPass
+from varflow.theory.gradients.flow import READOUTS, ForwardPass, gradient_flow
 from varflow.theory.roots import rising_root
 
-__all__ = ["OBJECTIVES", "surrogate_width"]
+__all__ = ["OBJECTIVES", "surrogate_beside_gain", "surrogate_width"]
 
 Flows = Callable[[float], GradientFlow]  # of the width
 
 OBJECTIVES = ("range", "growth")
+POINTS, SCRAMBLES = 2**10, 4  # beside a gain, whose answer takes a second
 ACCURACY = 1e-4  # relative, of the width
 NUDGE = 1.2  # ratio of widths that shows whether growth rises with the width
 FINEST = 1e-3  # width in standard deviations of the potential, within which lie few sampling points
 FAINT = 700.0  # -ln of a growth that is 0
-REACH = 2.0  # of the search for the smallest range, in the logarithm of the width, on both sides of growth 1
+REACH = 0.7  # of the search for the smallest range, in the logarithm of the width, on both sides of growth 1
 
 
 def surrogate_width(
@@ -74,7 +78,7 @@ def surrogate_width(
     -----
     The forward pass does not depend on the surrogate and is solved once. Adam hides the common scale of gradients, but not
     how they differ between layers.
-    **Assumes** that growth is monotone in the width near 1: so it was in all networks tried (``tests/test_surrogate_width.py``).
+    **Assumes** that growth is monotone in the width, as in all networks tried (``tests/test_surrogate_width.py``).
     **Accuracy**: relative 1e-4 in the width, besides the sampling error of :func:`varflow.gradient_flow`.
     **Source**: derived here.
 
@@ -87,8 +91,7 @@ def surrogate_width(
     """
     choice("objective", objective, OBJECTIVES)
     psi, kind = surrogate_of(family), choice("readout", readout, READOUTS)
-    if psi.width is None:
-        raise DomainError("family", psi, "has no width to set: give one of the families of vf.surrogates.Surrogate")
+    psi.widened(1.0)  # refused for surrogates without a width
     detached = None if detach_reset is None else flag("detach_reset", detach_reset)
     if instance("network", network, Network).depth < 2:
         raise DomainError("network", network, "must have at least two layers: gradients of one do not grow")
@@ -109,8 +112,8 @@ def _log_growth(flow: GradientFlow) -> float:
 
 def _unit_growth(at: Flows, start: float, finest: float) -> float:
     """The width of growth 1."""
-    power = 1 if _log_growth(at(start * NUDGE)) >= _log_growth(at(start)) else -1
-    seen: list[float] = []
+    seen = [_log_growth(at(start))]
+    power = 1 if _log_growth(at(start * NUDGE)) >= seen[0] else -1
 
     def log_growth(x: float) -> float:
         if x**power < finest:
@@ -130,10 +133,8 @@ def _smallest_range(at: Flows, start: float, finest: float) -> float:
     """The width at which layers differ least in energy, near that of growth 1."""
     from scipy.optimize import minimize_scalar
 
-    try:
+    with suppress(DomainError):
         start = _unit_growth(at, start, finest)
-    except DomainError:
-        pass
 
     def log_range(log_width: float) -> float:
         found = at(math.exp(log_width)).range
@@ -143,3 +144,20 @@ def _smallest_range(at: Flows, start: float, finest: float) -> float:
     best = minimize_scalar(log_range, bounds=(middle - REACH, middle + REACH), method="bounded", options={"xatol": ACCURACY})
     candidates = np.array([best.x, middle])  # pyright: ignore[reportAttributeAccessIssue]
     return math.exp(min(candidates, key=log_range))
+
+
+def surrogate_beside_gain(surrogate: Any, gain: float, neuron: Neuron, steps: int, depth: int, drive: Drive) -> dict[str, Any]:
+    """For a lookup: growth of gradients with this surrogate, the same surrogate at the width that suits the network, and words.
+
+    Of several steps by the range over ``depth`` layers; memoryless by growth 1, the same in every layer.
+    """
+    network = Network(width=1000, depth=depth, gain=gain, neuron=neuron, steps=steps, drive=drive)
+    psi = surrogate_of(surrogate)
+    flow = gradient_flow(network, psi, points=POINTS, scrambles=SCRAMBLES)
+    found: dict[str, Any] = {"gradient_growth": flow.growth, "surrogate": None, "words": []}
+    try:
+        objective = "growth" if steps == 1 else "range"
+        chosen = surrogate_width(network, psi, objective, points=POINTS, scrambles=SCRAMBLES)
+    except DomainError as refusal:
+        return found | {"words": [f"surrogate: {refusal}"]}
+    return found | {"surrogate": repr(chosen)}

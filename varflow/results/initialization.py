@@ -43,6 +43,10 @@ class Initialization(Shown):
         In time: first and last step of the mean in ``firing_rate`` and ``variance``.
     gamma : float, optional
         For a block whose last weights are normalised: the factor of the normalisation that gives the rate.
+    gradient_growth : float, optional
+        With a surrogate: mean factor by which gradients grow per layer, see :func:`varflow.gradient_flow`.
+    surrogate : str, optional
+        That surrogate at the width at which gradients neither vanish nor explode; see :func:`varflow.surrogate_width`.
     warnings : tuple of str
         Remarks for the user.
     threshold, fan_in, distribution, width, depth
@@ -72,6 +76,8 @@ class Initialization(Shown):
     error: dict[str, float] | None = None
     window: tuple[int, int] | None = None
     gamma: float | None = None
+    gradient_growth: float | None = None
+    surrogate: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return nan_to_none({field.name: getattr(self, field.name) for field in fields(self)})
