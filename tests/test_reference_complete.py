@@ -32,6 +32,7 @@ WITHOUT = {  # public name -> why it has no reference
     "corrected_gain_table": "corrected_gain, interpolated",
     "catalogue": "published gains, judged by finite_width and mean_field",
     "gain_for_rate": "mean_field in time, inverted; tested by the round trip and against simulation",
+    "surrogate_width": "inverts gradient_flow; the answer is tested by it, and in one step by gradient_gain",
     "gradient_flow": "in one step gradient_gain; in time tested against autograd through real networks",
     "gain_for_variance": "mean_field in time, inverted; tested by the round trip",
     "temporal_critical_gain": "mean_field in time, inverted; tested against published anchors",

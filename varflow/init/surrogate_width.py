@@ -86,8 +86,8 @@ def surrogate_width(
     --------
     >>> import varflow as vf
     >>> network = vf.Network(width=1000, depth=20, gain=vf.gain(threshold=1.0))
-    >>> vf.surrogate_width(network, "atan")
-    atan(alpha=1.51202)
+    >>> vf.surrogate_width(network, "atan", "growth")
+    atan(alpha=2.62815)
     """
     choice("objective", objective, OBJECTIVES)
     psi, kind = surrogate_of(family), choice("readout", readout, READOUTS)
