@@ -59,7 +59,7 @@ class Experiment:
 
 
 def _runs(designs: Sequence[Design], schedule: Schedule, data: str, seeds: Sequence[int], **size: int) -> tuple[Run, ...]:
-    return tuple(Run(design, schedule, data, seed, **size) for design, seed in product(designs, seeds))
+    return tuple(Run(design, schedule, data, seed, **size) for seed, design in product(seeds, designs))
 
 
 SMALL: Mapping[str, int] = {"images": 10_000, "test_images": 5_000}
