@@ -105,7 +105,7 @@ def test_shapes_are_those_of_the_descriptions(family):
 
 def begun(**design):
     x = torch.rand(50, 64, generator=torch.Generator().manual_seed(1))
-    return build(Design(depth=3, width=400, **design), x, 10, torch.Generator().manual_seed(0)), x
+    return build(Design(depth=3, width=400, **design), x, (1, 8, 8), 10, torch.Generator().manual_seed(0)), x
 
 
 def test_first_weights_have_the_gains_of_the_design():
@@ -139,6 +139,18 @@ def test_structures(structure):
     torch.testing.assert_close(u2.detach(), expected)
     assert s0.any()
     assert s1.any()
+
+
+def test_convolutions():
+    network, x = begun(structure="convolutional")
+    seen = []
+    network(x, seen)
+    assert [tuple(currents.shape[2:]) for currents, _ in seen] == [(16, 8, 8), (32, 4, 4), (400,)]
+    pooled = torch.nn.functional.avg_pool2d(seen[0][1].flatten(0, 1), 2)
+    torch.testing.assert_close(network.weights[1](pooled).unflatten(0, (4, 50)), seen[1][0])
+    assert all(spikes.any() for _, spikes in seen)
+    with pytest.raises(vf.DomainError, match="depth"):
+        Design(depth=4, structure="convolutional")
 
 
 SHORT = Schedule(epochs=5, batch=32, rate="constant")

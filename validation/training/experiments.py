@@ -86,6 +86,11 @@ def _initialisations(depth: int) -> Iterator[Design]:
     yield Design(depth=depth, structure="centred", gain=CENTRED, surrogate=vf.surrogates.fast_sigmoid(1.4))
 
 
+def _convolutional() -> Iterator[Design]:
+    for name in ("torch", "kaiming", "micheli", "in_time"):
+        yield Design(depth=3, width=128, structure="convolutional", initialisation=name)
+
+
 def _silent() -> Iterator[Run]:
     """Networks that begin silent, by Adam's ε: below it an update is smaller than the learning rate."""
     for depth, name, epsilon in product((4, 6, 8, 10, 12, 14, 20), ("torch", "kaiming"), (1e-8, 1e-16)):
@@ -132,6 +137,7 @@ def _all() -> dict[str, Experiment]:
         "initialisations": Experiment("Which weights train plain layers?", _runs(first, WITHIN, fashion, SEEDS, **SMALL)),
         "map": Experiment("What do gain and slope decide?", _runs(list(_map()), FAST, fashion, SEEDS, **SMALL)),
         "depth": Experiment("How deep can it be?", _runs(depths, ONE_CYCLE, fashion, SEEDS)),
+        "convolutions": Experiment("And convolutions?", _runs(list(_convolutional()), ONE_CYCLE, fashion, SEEDS, **SMALL)),
         "silence": Experiment("When do silent networks revive?", tuple(_silent())),
         "held_out": Experiment("Which number predicts accuracy?", _runs(list(_held_out()), WITHIN, fashion, (0,), **SMALL)),
         "robustness": Experiment("Over θ, β, T and width?", _runs(list(_robust()), DIGITS, "digits", SEEDS)),

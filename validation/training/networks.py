@@ -18,7 +18,8 @@ from varflow.init.published.spikeinit import spikeinit_first_layer_std, spikeini
 
 __all__ = ["INITIALISATIONS", "STRUCTURES", "Design", "Network", "build"]
 
-STRUCTURES = ("plain", "membrane_shortcut", "sew_add", "batch_norm", "centred")
+STRUCTURES = ("plain", "membrane_shortcut", "sew_add", "batch_norm", "centred", "convolutional")
+CHANNELS = (16, 32)  # of the convolutional network, whose third layer is dense
 RATE = 0.2  # late rate asked of gain_for_rate
 
 
@@ -30,7 +31,8 @@ class Design:
     ----------
     structure : str
         ``plain``; ``membrane_shortcut``, ``u' = u + W S(u)``; ``sew_add``, ``x' = x + S(W x)``; ``batch_norm`` before each
-        layer of neurons; ``centred``, each row of weights minus its mean.
+        layer of neurons; ``centred``, each row of weights minus its mean; ``convolutional``: two layers of 3 × 3 filters,
+        each averaged over 2 × 2, and a dense one.
     initialisation : str
         One of ``INITIALISATIONS``.
     gain : float, optional
@@ -52,6 +54,8 @@ class Design:
         for name, known in (("structure", STRUCTURES), ("initialisation", tuple(INITIALISATIONS))):
             if getattr(self, name) not in known:
                 raise vf.DomainError(name, getattr(self, name), f"is unknown; choose from {', '.join(known)}")
+        if self.structure == "convolutional" and self.depth != 3:
+            raise vf.DomainError("depth", self.depth, "must be 3 for the convolutional network")
         object.__setattr__(self, "surrogate", vf.surrogates.surrogate_of(self.surrogate))
 
     @property
@@ -108,54 +112,66 @@ filled as the others are, whatever its inputs."""
 class Network(nn.Module):
     """Images (batch, numbers), the same at every step, to class scores: a linear readout of the mean spikes."""
 
-    def __init__(self, design: Design, numbers: int, classes: int):
+    def __init__(self, design: Design, shape: tuple[int, int, int], classes: int):
         super().__init__()
-        self.design = design
-        fan_ins = [numbers] + [design.width] * (design.depth - 1)
-        self.weights = nn.ModuleList(nn.Linear(fan_in, design.width) for fan_in in fan_ins)
-        self.neurons = nn.ModuleList(Spiking(design.neuron, design.surrogate) for _ in fan_ins)
+        self.design, self.shape = design, shape
+        if design.structure == "convolutional":
+            self.weights = _filters(shape, design.width)
+        else:
+            fan_ins = [math.prod(shape)] + [design.width] * (design.depth - 1)
+            self.weights = nn.ModuleList(nn.Linear(fan_in, design.width) for fan_in in fan_ins)
+        self.neurons = nn.ModuleList(Spiking(design.neuron, design.surrogate) for _ in self.weights)
         normalised = design.structure == "batch_norm"
-        self.norms = nn.ModuleList(nn.BatchNorm1d(design.width) if normalised else nn.Identity() for _ in fan_ins)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(design.width) if normalised else nn.Identity() for _ in self.weights)
         self.readout = nn.Linear(design.width, classes)
 
     def forward(self, x: torch.Tensor, seen: list[tuple[torch.Tensor, torch.Tensor]] | None = None) -> torch.Tensor:
-        """Scores; currents and spikes of every layer, (steps, batch, neurons), are appended to ``seen``."""
-        sent = received = None
-        for l in range(self.design.depth):
-            currents = self._currents(l, x if sent is None else sent)
-            if received is not None and self.design.structure == "membrane_shortcut":
-                currents = received + currents
-            spikes = self.neurons[l](currents)
-            if seen is not None:
-                seen.append((currents, spikes))
-            received, sent = currents, sent + spikes if sent is not None and self.design.structure == "sew_add" else spikes
-        assert sent is not None
+        """Scores; currents and spikes of every layer, (steps, batch, neurons…), are appended to ``seen``."""
+        design, steps = self.design, self.design.steps
+        image = self._weighted(0, x.unflatten(1, self.shape) if design.structure == "convolutional" else x)
+        currents = image.expand(steps, *image.shape)  # equal at all steps
+        sent = spikes = self._spikes(0, currents, seen)
+        for l in range(1, design.depth):
+            received = self._weighted(l, sent.flatten(0, 1)).unflatten(0, (steps, -1))
+            currents = currents + received if design.structure == "membrane_shortcut" else received
+            spikes = self._spikes(l, currents, seen)
+            sent = sent + spikes if design.structure == "sew_add" else spikes
         return self.readout(sent.mean(0))
 
-    def _currents(self, l: int, x: torch.Tensor) -> torch.Tensor:
-        """What layer ``l`` receives at all steps."""
-        linear, weight = self.weights[l], self.weights[l].weight
+    def _weighted(self, l: int, x: torch.Tensor) -> torch.Tensor:
+        """Currents of layer ``l`` from what arrives, (batch, …)."""
+        layer = self.weights[l]
         if l and self.design.structure == "centred":
-            weight = weight - weight.mean(1, keepdim=True)
-        currents = functional.linear(x, weight, linear.bias)
-        if x.dim() == 2:  # images: equal at all steps
-            currents = self.norms[l](currents)
-            return currents.expand(self.design.steps, *currents.shape)
-        return self.norms[l](currents.flatten(0, 1)).view_as(currents)
+            return functional.linear(x, layer.weight - layer.weight.mean(1, keepdim=True), layer.bias)
+        if l and self.design.structure == "convolutional":
+            x = functional.avg_pool2d(x, 2)
+        return self.norms[l](layer(x.flatten(1) if isinstance(layer, nn.Linear) else x))
+
+    def _spikes(self, l: int, currents: torch.Tensor, seen: list[tuple[torch.Tensor, torch.Tensor]] | None) -> torch.Tensor:
+        spikes = self.neurons[l](currents)
+        if seen is not None:
+            seen.append((currents, spikes))
+        return spikes
 
 
-def build(design: Design, x: torch.Tensor, classes: int, generator: torch.Generator) -> Network:
+def _filters(shape: tuple[int, int, int], width: int) -> nn.ModuleList:
+    (channels, height, columns), (first, second) = shape, CHANNELS
+    dense = nn.Linear(second * (height // 4) * (columns // 4), width)
+    return nn.ModuleList([nn.Conv2d(channels, first, 3, padding=1), nn.Conv2d(first, second, 3, padding=1), dense])
+
+
+def build(design: Design, x: torch.Tensor, shape: tuple[int, int, int], classes: int, generator: torch.Generator) -> Network:
     """The network with its first weights; ``x``: images, whose root mean square the first layer's scale depends on."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        network = Network(design, x.shape[1], classes)  # all layers as torch fills them
+        network = Network(design, shape, classes)  # all layers as torch fills them
     if design.initialisation == "torch" and design.gain is None:
         return network
     hidden, first = design.gains()
     size = 1.0 if math.isnan(first) else math.sqrt(float(x.square().mean()))
     with torch.no_grad():
-        for l, linear in enumerate(network.weights):
+        for l, layer in enumerate(network.weights):
             gain = hidden if l or math.isnan(first) else first / size
-            linear.weight.normal_(0.0, gain / math.sqrt(linear.in_features), generator=generator)
-            linear.bias.zero_()
+            layer.weight.normal_(0.0, gain / math.sqrt(vf.init.fan_in(layer)), generator=generator)
+            layer.bias.zero_()
     return network

@@ -67,7 +67,7 @@ def trained(
     torch.set_num_threads(1)
     whole = load(data, FOLDER if folder is None else Path(folder)).first(images or 10**9, test_images or 10**9)
     x, y, test_x, test_y = (torch.from_numpy(part).to(device) for part in (whole.x, whole.y, whole.test_x, whole.test_y))
-    network = build(design, x, whole.classes, torch.Generator().manual_seed(seed)).to(device)
+    network = build(design, x, whole.shape, whole.classes, torch.Generator().manual_seed(seed)).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=schedule.learning_rate, eps=schedule.epsilon)
     batches = math.ceil(len(x) / schedule.batch)
     rate, order = schedule.of(optimizer, schedule.epochs * batches), torch.Generator().manual_seed(seed)
@@ -112,7 +112,7 @@ def measured(network: Network, x: torch.Tensor, y: torch.Tensor) -> dict[str, li
     spikes = [each.detach() for _, each in seen]
     return {
         "rate": [float(each.mean()) for each in spikes],
-        "variance": [float(neurons.membranes.var(-1).mean()) for neurons in network.neurons],
+        "variance": [float(neurons.membranes.flatten(2).var(-1).mean()) for neurons in network.neurons],
         "gradient_norm": [float(each.norm()) for each in gradients],
         "dead": [float((each.sum((0, 1)) == 0).double().mean()) for each in spikes],
         "overlap": [_overlap(each) for each in spikes],
