@@ -55,7 +55,7 @@ THIRD_PARTIES = {
     "_memory": set(),
     "_progress": {"rich"},
     "campaign": {"numpy", "distributed"},
-    "model": {"numpy", "scipy", "sympy", "mpmath"},
+    "model": {"numpy", "scipy", "sympy", "mpmath", "torch"},  # torch only to try out a function that a user's module holds
     "results": {"numpy", "scipy"},
     "_restoring": {"numpy", "torch"},
     "theory": {"numpy", "scipy"},

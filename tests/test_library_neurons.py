@@ -12,8 +12,8 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
+from varflow.model.library_neurons import recognise  # noqa: E402
 from varflow.simulation.neurons import step_neurons  # noqa: E402
-from varflow.torch_models.library_neurons import recognise  # noqa: E402
 
 
 def stand_in(path, **attributes):
@@ -184,7 +184,7 @@ def model(neuron, width=64, depth=3):
 @pytest.fixture
 def readers(monkeypatch):
     """The registry, restored afterwards."""
-    from varflow.torch_models import library_neurons
+    from varflow.model import library_neurons
 
     monkeypatch.setattr(library_neurons, "_READERS", dict(library_neurons._READERS))
 

@@ -82,6 +82,15 @@ def scripted():
     return nn.Sequential(torch.jit.trace(nn.Linear(32, 32), X), leaky())
 
 
+class Failing(nn.Module):
+    def forward(self, x):
+        raise RuntimeError("no way " * 100)
+
+
+def loader():
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, torch.arange(6)), batch_size=3)
+
+
 # judge, model, inputs, steps, words
 REFUSED = {
     "sparse inputs": ("both", chain, X.to_sparse(), STEPS, r"inputs='shape \(6, 32\)' is sparse: give inputs.to_dense"),
@@ -101,6 +110,34 @@ REFUSED = {
         None,
         r"weights are torch.float64, its neurons return another precision: take a float32 copy",
     ),
+    "labels": (
+        "both",
+        chain,
+        (X, torch.arange(6)),
+        STEPS,
+        r"takes 2 positional arguments but 3 were given; if these are labels, drop them: give inputs\[0\]",
+    ),
+    "labels in a list": ("both", chain, [X, [1, 0, 2, 0, 1, 1]], STEPS, r"if these are labels, drop them: give inputs\[0\]"),
+    "one input with its label": ("both", chain, (X[0], 3), STEPS, r"if these are labels, drop them: give inputs\[0\]"),
+    "a loader": ("both", chain, loader(), STEPS, r"inputs='DataLoader' is no batch: give one without its labels, next\(iter"),
+    "a data set": ("both", chain, loader().dataset, STEPS, r"inputs='TensorDataset' is no batch: give one without its labels"),
+    "NaN": ("both", chain, X.clone().fill_(math.nan), STEPS, r"inputs='shape \(6, 32\)' holds numbers that are not finite"),
+    "infinity": ("both", chain, X / 0, STEPS, r"inputs='shape \(6, 32\)' holds numbers that are not finite"),
+    "an empty batch": ("both", chain, X[:0], STEPS, r"inputs='shape \(0, 32\)' is empty: give a batch of data"),
+    "other sizes": (
+        "both",
+        chain,
+        X[:, :31],
+        STEPS,
+        r"inputs='shape \(6, 31\)' do not go through the model at 0, a Linear: mat1 and mat2 shapes cannot be multiplied",
+    ),
+    "an error of its own": (
+        "both",
+        lambda: nn.Sequential(chain(), Failing()),
+        X,
+        STEPS,
+        r"do not go through the model at 1, a Failing: (no way ){28}no w…$",
+    ),
     "double weights": ("both", lambda: chain().double(), X, STEPS, r"weights torch.float64: give inputs.to\(torch.float64"),
 }
 
@@ -116,11 +153,27 @@ def test_refusals_by_name(case):
     for judge in judges(which):
         model = make()
         before = copy.deepcopy(left_behind(model))
-        with pytest.raises(vf.DomainError, match=words):
+        with pytest.raises(vf.DomainError, match=words) as caught:
             judge(model, x, steps=steps)
         assert same(before, left_behind(model))
+        assert len(str(caught.value)) < 400
+        assert "\n" not in str(caught.value)
     for judge in judges("both"):  # and the model beside it goes through
         judge(chain(), X, steps=STEPS)
+
+
+def test_the_error_of_a_model_is_chained():
+    with pytest.raises(vf.DomainError) as caught:
+        vf.audit(nn.Sequential(chain(), Failing()), X, steps=STEPS)
+    assert type(caught.value.__cause__) is RuntimeError
+
+
+def test_inputs_on_another_device_are_named(monkeypatch):
+    """The meta device stands in for a card."""
+    monkeypatch.setattr("varflow.torch_models.walker.check_inputs", lambda inputs: None)
+    for judge in judges("both"):
+        with pytest.raises(vf.DomainError, match=r"inputs are on meta, the model on cpu: give inputs.to\('cpu'\)"):
+            judge(chain(), X.to("meta"), steps=STEPS)
 
 
 @pytest.mark.parametrize(

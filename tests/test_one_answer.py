@@ -9,8 +9,7 @@ import varflow as vf
 torch = pytest.importorskip("torch")
 
 from varflow.torch_models.layer_gains import deep_layer, layer_gain  # noqa: E402
-from varflow.torch_models.library_neurons import Spiking  # noqa: E402
-from varflow.torch_models.traced import INPUT, Fed, TracedLayer  # noqa: E402
+from varflow.torch_models.walker import trace  # noqa: E402
 
 PRESETS = {
     "snntorch": vf.neurons.snntorch_leaky(beta=0.5),
@@ -28,10 +27,17 @@ ROUGH = 6e-3  # relative: init_model uses few points and stops within 0.2 % of t
 DRAWN = 0.01  # relative, of the gain of a driven layer: quasi-Monte Carlo on both sides, brackets to 1e-3 and 2e-4
 
 
+class Spikes(torch.nn.Module):
+    """Stands where the neurons are."""
+
+    def forward(self, currents):
+        return (currents > 0).float()
+
+
 def driven(neuron, inputs):
-    """A layer in front of which the given inputs stand, held over the steps."""
-    weight, fed = torch.nn.Linear(inputs.shape[1], 10), Fed(tuple(inputs.shape), inputs=[inputs])
-    return TracedLayer(("0",), "1", [weight], None, Spiking(neuron), (INPUT,), fed=[fed], current_shape=(len(inputs), 10))
+    """The trace of a layer in front of which the given inputs stand, held over the steps."""
+    model = torch.nn.Sequential(torch.nn.Linear(inputs.shape[1], 10), Spikes())
+    return trace(model, inputs, STEPS, neurons={"1": neuron})
 
 
 def together(planned, stated, factor=1.0):
@@ -60,6 +66,7 @@ def test_a_driven_layer_has_the_input_gain(name):
     neuron, rate = PRESETS[name], RATES.get(name, 0.2)
     stated = vf.gain_for_rate(neuron, rate=rate, steps=STEPS, depth=DEPTH).input_gain
     for scale in (1.0, 0.25):
-        planned = scale * layer_gain(driven(neuron, torch.full((1, 50), scale)), STEPS, rate)
+        traced = driven(neuron, torch.full((1, 50), scale))
+        planned = scale * layer_gain(traced, traced.layers[0], rate)
         assert planned == pytest.approx(stated, rel=DRAWN)
         assert planned != pytest.approx(1.05 * stated, rel=DRAWN)

@@ -16,8 +16,8 @@ from varflow.theory.in_time.stepping import stepped
 
 torch = pytest.importorskip("torch")
 
+from varflow.model.library_neurons import Spiking  # noqa: E402
 from varflow.simulation.neurons import step_neurons  # noqa: E402
-from varflow.torch_models.library_neurons import Spiking  # noqa: E402
 from varflow.torch_models.traced import TracedLayer  # noqa: E402
 from varflow.torch_models.watch import Recorder  # noqa: E402
 

@@ -16,7 +16,7 @@ norse = pytest.importorskip("norse.torch")
 
 from torch import nn  # noqa: E402
 
-from varflow.torch_models.library_neurons import recognise  # noqa: E402
+from varflow.model.library_neurons import recognise  # noqa: E402
 from varflow.torch_models.traced import TracedLayer  # noqa: E402
 from varflow.torch_models.watch import Recorder  # noqa: E402
 

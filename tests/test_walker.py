@@ -16,7 +16,7 @@ norse = pytest.importorskip("norse.torch")
 from spiking_models import Looped, Maps, left_behind, same  # noqa: E402
 from torch import nn  # noqa: E402
 
-from varflow.torch_models.library_neurons import recognise  # noqa: E402
+from varflow.model.library_neurons import recognise  # noqa: E402
 from varflow.torch_models.prediction import uncovered  # noqa: E402
 from varflow.torch_models.walker import trace  # noqa: E402
 

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _NAMES = {  # by the module that defines them
     "_checks": "ConvergenceError DomainError MissingExtraError VarflowError",
     "campaign": "Campaign",
+    "model.as_neuron": "neuron",
     "model.neurons": "Neuron",
     "model.network": "Network",
     "model.distributions": "distribution",
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
     from varflow.kernels.readout import readable_depth
     from varflow.model import distributions, drives, layers, resets, surrogates, weights
     from varflow.model import presets as neurons
+    from varflow.model.as_neuron import neuron
     from varflow.model.distributions import distribution
     from varflow.model.network import Network
     from varflow.model.neurons import Neuron

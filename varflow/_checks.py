@@ -49,7 +49,7 @@ WANTED = {
     "Kernel": "a Kernel, as vf.kernel returns it",
     "Network": "vf.Network(width=…, depth=…, gain=…)",
     "Layer": "a layer of vf.layers, such as vf.layers.Linear(gain=…)",
-    "Neuron": "vf.Neuron(threshold) or one of vf.neurons",
+    "Neuron": "vf.Neuron(threshold), one of vf.neurons or its name, or a spiking module",
     "PhaseDiagram": "a PhaseDiagram, as vf.phase_diagram returns it",
     "Profile": "a Profile, as vf.finite_width or vf.mean_field returns it",
     "ReadableDepth": "a ReadableDepth, as vf.readable_depth returns it",

@@ -11,7 +11,6 @@ import numpy as np
 from varflow._checks import (
     DomainError,
     frozen,
-    instance,
     integer,
     probability,
     require,
@@ -20,6 +19,7 @@ from varflow._stopping import finishing
 from varflow.campaign import Campaign, Run
 from varflow.campaign.campaign import campaign_of
 from varflow.init.rules import RULES, gain_by_rule, number
+from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drives import Drive, Inputs
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron
@@ -48,7 +48,7 @@ def validate(
     device: str = "cpu",
     false_alarm: float = 1e-3,
     progress: Any = False,
-    neuron: Neuron | None = None,
+    neuron: Any = None,
     steps: int = 1,
     engine: str = "dense",
     bias: Any = None,
@@ -76,8 +76,8 @@ def validate(
     false_alarm : float
         Probability that a true theory is rejected anywhere in the experiment (Šidák's correction over the curves, which
         share weights, so the true rate is at most this).
-    neuron : Neuron, optional
-        Leak and reset; the sweep replaces its threshold. By default memoryless.
+    neuron : Neuron, torch module or str, optional
+        Leak and reset, as :func:`varflow.neuron` takes it; the sweep replaces its threshold. By default memoryless.
     steps : int
         Time steps.
     engine : str
@@ -136,11 +136,11 @@ def validate(
     check_device(device)
     require("torch", "torch")
     place = campaign_of(campaign)
-    if neuron is not None and instance("neuron", neuron, Neuron) and threshold is PAPER_THRESHOLDS:
-        threshold = neuron.threshold
+    cell = Neuron() if neuron is None else as_neuron(neuron)
+    if neuron is not None and threshold is PAPER_THRESHOLDS:
+        threshold = cell.threshold
     axes = (_named("gain", gain), _named("width", width), _named("threshold", _thresholds(threshold)))
     sweep = [(rule, n, theta) for rule in axes[0] for n in axes[1] for theta in axes[2]]
-    cell = Neuron() if neuron is None else neuron
     asked = [
         Network(
             width=n,

@@ -116,36 +116,7 @@ def preset_of(text: str | None, beta: float | None = None) -> Any:
         if beta is not None:
             raise vf.DomainError("beta", beta, "is a parameter of --neuron: give that, or --decay")
         return None
-    name, _, rest = text.partition(":")
-    if name not in vf.neurons.__all__:
-        raise vf.DomainError("neuron", text, "is unknown; choose one of " + ", ".join(vf.neurons.__all__))
-    given = [item.partition("=") for item in rest.split(",") if item]
-    parameters = {key.strip(): _value(value.strip()) for key, _, value in given}
-    if beta is not None:
-        parameters["beta"] = beta
-    preset = getattr(vf.neurons, name)
-    taken = inspect.signature(preset).parameters
-    for key in parameters:
-        if key not in taken:
-            raise vf.DomainError("neuron", text, f"has no parameter {key}; it takes " + ", ".join(taken))
-    for key, parameter in taken.items():
-        if parameter.default is parameter.empty and key not in parameters:
-            raise vf.DomainError("neuron", text, f"needs its {key}, as in {name}:{key}=0.9")
-    try:
-        return preset(**parameters)
-    except vf.DomainError as error:
-        if error.argument == "beta" and beta is not None:
-            raise
-        raise vf.DomainError("neuron", text, f"has a {error.argument} that {error.rule}") from None
-
-
-def _value(text: str) -> Any:
-    """A parameter written as text: a number, True, False, None, or a name."""
-    words = {"True": True, "False": False, "None": None}
-    try:
-        return words[text] if text in words else float(text)
-    except ValueError:
-        return text
+    return vf.neuron(text, **({} if beta is None else {"beta": beta}))
 
 
 def network_of(

@@ -30,7 +30,7 @@ _NAMES = {  # by the module that defines them
     "init.layers": "init_fn init_layer_",
     "torch_models.initialise": "init_model",
     "init.fills": "normal_ orthogonal_ sign_ truncated_normal_ uniform_",
-    "torch_models.library_neurons": "reads",
+    "model.library_neurons": "reads",
 }
 _ROOMS = {"published": "init.published"}
 _MERGED = {"rates": "published", "statistics": "published"}  # into ``published``; the old names go with the next release
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from varflow.init.layers import init_fn, init_layer_
     from varflow.init.neuron_gain import calculate_gain
     from varflow.init.published import corrected_normal_, corrected_uniform_, lsuv_, micheli_normal_, micheli_uniform_
+    from varflow.model.library_neurons import reads
     from varflow.torch_models.initialise import init_model
-    from varflow.torch_models.library_neurons import reads
 
 __getattr__, __dir__ = loaded_when_asked(globals(), _NAMES, _ROOMS, renamed=_MERGED)

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from varflow._checks import DomainError, instance, integer, probability
+from varflow._checks import DomainError, integer, probability
 from varflow._progress import check_progress, reporter
 from varflow.init.published import METHODS, Method, Setting, Weights
+from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drives import currents
 from varflow.model.network import Network
 from varflow.model.neurons import Neuron, equal_neurons
@@ -40,7 +41,7 @@ def catalogue(
     steps: int | None = None,
     reset: str | Reset | None = None,
     input_scale: float | None = None,
-    neuron: Neuron | None = None,
+    neuron: Any = None,
     rate: float = 0.1,
     survival_target: float = 0.99,
     methods: Sequence[Method] = METHODS,
@@ -60,8 +61,8 @@ def catalogue(
         Neurons per layer; by default the fan-in.
     steps : int, optional
         Time steps; by default 1 for a memoryless neuron, else 20.
-    neuron : Neuron, optional
-        Instead of threshold, decay, reset and input scale, for instance one of ``vf.neurons``; other arguments must agree.
+    neuron : Neuron, torch module or str, optional
+        As :func:`varflow.neuron` takes it; instead of threshold, decay, reset and input scale; other arguments must agree.
     rate : float
         Firing rate for methods that need one.
     survival_target : float
@@ -145,16 +146,17 @@ def _methods(methods: Any) -> list[Method]:
     return compared
 
 
-def _neuron(neuron: Neuron | None, **given: Any) -> Neuron:
+def _neuron(neuron: Any, **parts: Any) -> Neuron:
     """The given neuron, or one made from threshold, decay, reset and input scale."""
-    named = {name: value for name, value in given.items() if value is not None}
+    named = {name: value for name, value in parts.items() if value is not None}
     if neuron is None:
         own = Neuron(**named)
     else:
-        own = replace(instance("neuron", neuron, Neuron), **named)
+        given = as_neuron(neuron)
+        own = replace(given, **named)
         for name, value in named.items():
-            if getattr(own, name) != getattr(neuron, name):
-                raise DomainError(name, value, f"conflicts with the neuron's {getattr(neuron, name)}: give one of them")
+            if getattr(own, name) != getattr(given, name):
+                raise DomainError(name, value, f"conflicts with the neuron's {getattr(given, name)}: give one of them")
     if equal_neurons(own, "vf.finite_width or vf.mean_field for each gain").threshold <= 0:
         argument, value = ("threshold", own.threshold) if neuron is None else ("neuron", neuron)
         rule = "must be positive: at θ ≤ 0 activity never dies, and gains scale with θ"

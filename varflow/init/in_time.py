@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import ConvergenceError, DomainError, instance, integer, positive_scale, probability, scalar
+from varflow._checks import ConvergenceError, DomainError, integer, positive_scale, probability, scalar
 from varflow._progress import Progress, Report, beyond, check_progress, reporter
 from varflow.init.blocks import gain_of_block
+from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
@@ -30,7 +31,7 @@ DRIFT = 0.03  # relative change of the value over the deeper half of the layers 
 
 
 def gain_for_rate(
-    neuron: Neuron | None = None,
+    neuron: Any = None,
     *,
     rate: float,
     steps: int | None = None,
@@ -50,8 +51,8 @@ def gain_for_rate(
 
     Parameters
     ----------
-    neuron : Neuron
-        Of positive threshold (its mean, where neurons differ). The gain goes as ``θ/λ``.
+    neuron : Neuron, torch module or str
+        As :func:`varflow.neuron` takes it, of positive threshold (its mean, where neurons differ). The gain goes as ``θ/λ``.
     rate : float
         Mean spikes per neuron and step; for a multi-spike neuron it may exceed 1.
     steps, depth : int
@@ -113,14 +114,15 @@ def gain_for_rate(
     if neuron is None:
         raise DomainError("neuron", neuron, "must be given, or block=[…]")
     steps = integer("steps", steps, minimum=1)
-    counts = _remembering(neuron, steps).reset_rule.counts
+    neuron = _remembering(neuron, steps)
+    counts = neuron.reset_rule.counts
     value = scalar("rate", positive_scale("rate", rate)) if counts else probability("rate", rate, open_ends=True)
     options = {"points": points, "scrambles": scrambles, "seed": seed}
     return _initialization("rate", wanted_of("rate", value, neuron, steps, depth, drive, **options), neuron, fan_in, progress)
 
 
 def gain_for_variance(
-    neuron: Neuron,
+    neuron: Any,
     *,
     variance: float,
     steps: int,
@@ -163,7 +165,7 @@ def gain_for_variance(
     >>> print(f"{init.gain:.3f} {init.variance:.3f} {init.firing_rate:.4f}")
     2.691 10.000 0.3759
     """
-    _remembering(neuron, steps)
+    neuron = _remembering(neuron, steps)
     value = scalar("variance", positive_scale("variance", variance))
     options = {"points": points, "scrambles": scrambles, "seed": seed}
     return _initialization(
@@ -174,7 +176,8 @@ def gain_for_variance(
 def _remembering(neuron: Any, steps: Any) -> Neuron:
     """The neuron, if its late state can be stationary."""
     integer("steps", steps, minimum=2)
-    if instance("neuron", neuron, Neuron).decay == 1 and neuron.reset_rule.linear:
+    neuron = as_neuron(neuron)
+    if neuron.decay == 1 and neuron.reset_rule.linear:
         rule = "without reset never forgets: variances grow with every step, and no late rate or variance is stationary"
         raise DomainError("decay", neuron.decay, rule)
     return neuron

@@ -9,7 +9,6 @@ from varflow._checks import DomainError, choice, non_negative, real_array, requi
 from varflow.init import fills
 from varflow.init.fans import fan_in
 from varflow.init.neuron_gain import calculate_gain
-from varflow.model.neurons import Neuron
 
 __all__ = ["init_fn", "init_layer_"]
 
@@ -23,10 +22,12 @@ FILLS: dict[str, Callable[..., Any]] = {
 
 
 def init_fn(
-    neuron: Neuron | float = 1.0,
+    neuron: Any = 1.0,
     *,
     fill: str = "normal",
     gain: float | None = None,
+    rate: float | None = None,
+    steps: int | None = None,
     bias: str | float = "zero",
     bias_std: float = 0.0,
     generator: Any = None,
@@ -35,12 +36,14 @@ def init_fn(
 
     Parameters
     ----------
-    neuron : Neuron or float
-        The neuron after each layer; a number is the threshold of a memoryless one.
+    neuron : Neuron, torch module, str or float
+        The neuron after each layer, as :func:`varflow.neuron` takes it; a number is the threshold of a memoryless one.
     fill : str
         Distribution of the weights: normal, uniform, truncated_normal, sign or orthogonal.
     gain : float, optional
-        By default ``vf.init.calculate_gain(neuron, bias_std=bias_std)``.
+        By default ``vf.init.calculate_gain(neuron, rate=rate, steps=steps, bias_std=bias_std)``.
+    rate, steps : float and int, optional
+        For that gain: a firing rate instead of variance 1, and the steps, which a neuron with memory needs.
     bias : str or float
         ``"zero"``, ``"keep"`` (unchanged; torch's default is uniform with variance ``1/(3n)``, constant in time and so summed
         by a leaky membrane), or one value for all biases.
@@ -71,10 +74,19 @@ def init_fn(
     >>> _ = model.apply(vf.init.init_fn(0.7))
     >>> float(model[0].bias.detach().abs().sum())
     0.0
+    >>> import snntorch
+    >>> leaky = snntorch.Leaky(beta=0.5)
+    >>> _ = model.apply(vf.init.init_fn(leaky, rate=0.2, steps=8))
     """
     choice("fill", fill, FILLS)
     policy = _bias_policy(bias, bias_std)
-    g = calculate_gain(neuron, bias_std=bias_std) if gain is None else scalar("gain", non_negative("gain", scale("gain", gain)))
+    if gain is None:
+        g = calculate_gain(neuron, rate=rate, steps=steps, bias_std=bias_std)
+    else:
+        g = scalar("gain", non_negative("gain", scale("gain", gain)))
+        for name, value in {"rate": rate, "steps": steps}.items():
+            if value is not None:
+                raise DomainError(name, value, f"conflicts with gain={g:g}: give one of them")
     if generator is not None:
         fills.check_generator(generator)
 

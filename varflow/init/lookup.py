@@ -6,13 +6,14 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from varflow._checks import DomainError, instance, integer, probability
+from varflow._checks import DomainError, integer, probability
 from varflow._display import percent
 from varflow._progress import Progress, check_progress
 from varflow.init.fans import fan_in as fan_in_of
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate
 from varflow.init.inverse import corrected_gain, smallest_width
+from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.drives import currents
@@ -38,7 +39,7 @@ def lookup(
     fan_in: int | None = None,
     layer: Any = None,
     distribution: Any = "normal",
-    neuron: Neuron | None = None,
+    neuron: Any = None,
     rate: float | None = None,
     steps: int = 1,
     width: int | None = None,
@@ -57,9 +58,9 @@ def lookup(
         Exactly one of them. A shape is ``(out, in, *kernel)``.
     distribution : str or object
         Of the standardised potential.
-    neuron : Neuron, optional
-        Its input scale is included. A neuron with memory (leak, reset or filter) needs ``steps`` and ``rate``; the result is
-        that of :func:`varflow.gain_for_rate`.
+    neuron : Neuron, torch module or str, optional
+        As :func:`varflow.neuron` takes it. Its input scale is included. A neuron with memory (leak, reset or filter) needs
+        ``steps`` and ``rate``; the result is that of :func:`varflow.gain_for_rate`.
     rate : float, optional
         Wanted firing rate; by default the gain of a memoryless neuron preserves variance 1, the paper's choice.
     steps : int
@@ -102,13 +103,21 @@ def lookup(
     >>> print(f"{init.survival:.4f} {init.corrected_gain**2:.5f} {init.corrected_survival:.4f}")
     0.0171 8.16387 0.9900
 
+    A layer and the neuron after it, as they stand in a torch model:
+
+    >>> import torch, snntorch
+    >>> layer, neuron = torch.nn.Linear(512, 256), snntorch.Leaky(beta=0.5)
+    >>> print(f"{vf.lookup(layer=layer, neuron=neuron, rate=0.2, steps=8, depth=20).gain:.2f}")
+    2.87
+
     A surrogate with which gradients keep their variance:
 
     >>> init = vf.lookup(threshold=1.0, fan_in=512, surrogate="atan")
     >>> print(f"{init.gradient_growth:.4f} {init.surrogate}")
     0.7593 atan(alpha=2.62815)
     """
-    if isinstance(neuron, Neuron) and not neuron.memoryless:
+    neuron = None if neuron is None else as_neuron(neuron)
+    if neuron is not None and not neuron.memoryless:
         _agrees(threshold, neuron)
         law = as_distribution(distribution).name
         asked = {"width": width, "distribution": None if law == "normal" else law}
@@ -174,7 +183,7 @@ def _threshold_and_scale(threshold: Any, neuron: Neuron | None, steps: int) -> t
         if steps > 1:
             raise DomainError("steps", steps, "must be 1 without a neuron: a memoryless one repeats the first step")
         return one_threshold(threshold), 1.0
-    _agrees(threshold, instance("neuron", neuron, Neuron))
+    _agrees(threshold, neuron)
     if steps > 1:
         raise DomainError("steps", steps, "must be 1 for a memoryless neuron: every step repeats the first")
     return neuron.threshold, neuron.input_scale

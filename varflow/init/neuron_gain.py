@@ -10,6 +10,7 @@ from varflow.init.gains import gain_for_rate
 from varflow.init.in_time import gain_for_rate as gain_for_late_rate
 from varflow.init.in_time import gain_for_variance as gain_for_late_variance
 from varflow.init.inverse import raised_gain
+from varflow.model.as_neuron import neuron_or_threshold
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.neurons import Neuron
 
@@ -19,7 +20,7 @@ RULES = ("preserving", "corrected", "kaiming")
 
 
 def calculate_gain(
-    neuron: Neuron | float,
+    neuron: Any,
     rule: str = "preserving",
     *,
     variance: float = 1.0,
@@ -36,8 +37,8 @@ def calculate_gain(
 
     Parameters
     ----------
-    neuron : Neuron or float
-        A number is the threshold of a memoryless neuron.
+    neuron : Neuron, torch module, str or float
+        As :func:`varflow.neuron` takes it; a number is the threshold of a memoryless neuron.
     rule : str
         ``"preserving"`` keeps the variance of the potential (or gives a wanted rate); ``"corrected"`` is the paper's gain,
         raised to :func:`varflow.corrected_gain` if networks of this ``width`` would not survive to ``depth``; ``"kaiming"`` is
@@ -79,8 +80,7 @@ def calculate_gain(
     >>> round(vf.init.calculate_gain(0.5, rate=0.2), 4)
     1.3284
     """
-    if not isinstance(neuron, Neuron):
-        neuron = Neuron(scalar("neuron", scale("neuron", neuron)))
+    neuron = neuron_or_threshold(neuron)
     choice("rule", rule, RULES)
     theta, unit, law = neuron.threshold, neuron.input_scale, as_distribution(distribution)
     sigma_b = scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std)))

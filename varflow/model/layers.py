@@ -18,12 +18,11 @@ Scale         either, unchanged in kind   multiplies by a number
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from varflow._checks import (
     DomainError,
     choice,
-    instance,
     integer,
     non_negative,
     probability,
@@ -32,6 +31,7 @@ from varflow._checks import (
     scale,
     several,
 )
+from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.neurons import Neuron
 from varflow.model.signals import Layer, Signal, area_of, signal_after, windows
 from varflow.model.weighted_layers import Conv, Linear
@@ -50,7 +50,8 @@ class Spike(Layer):
 
     Parameters
     ----------
-    neuron : Neuron
+    neuron : Neuron, torch module or str
+        As :func:`varflow.neuron` takes it.
     recurrent_gain, recurrent_mean_gain : float
         ``g_r`` and ``m_r`` of normal weights; 0 means none.
 
@@ -73,10 +74,10 @@ class Spike(Layer):
     accepts: ClassVar[tuple[str, ...]] = ("currents",)
     _positional: ClassVar[tuple[str, ...]] = ("neuron",)
 
-    def __init__(self, neuron: Neuron, *, recurrent_gain: float = 0.0, recurrent_mean_gain: float = 0.0):
+    def __init__(self, neuron: Any, *, recurrent_gain: float = 0.0, recurrent_mean_gain: float = 0.0):
         gain = scalar("recurrent_gain", non_negative("recurrent_gain", scale("recurrent_gain", recurrent_gain)))
         mean = scalar("recurrent_mean_gain", scale("recurrent_mean_gain", recurrent_mean_gain))
-        self._put(neuron=instance("neuron", neuron, Neuron), recurrent_gain=gain, recurrent_mean_gain=mean)
+        self._put(neuron=as_neuron(neuron), recurrent_gain=gain, recurrent_mean_gain=mean)
 
     @property
     def recurrent(self) -> bool:

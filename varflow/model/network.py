@@ -25,6 +25,7 @@ from varflow._checks import (
     several,
 )
 from varflow._display import Shown, Table
+from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.chains import as_chain
 from varflow.model.drives import Drive, Given, currents
 from varflow.model.layers import Spike
@@ -117,7 +118,7 @@ class Network(Shown):
         width: Any = None,
         depth: int | None = None,
         gain: Any = None,
-        neuron: Neuron | None = None,
+        neuron: Any = None,
         weights: Any = "normal",
         bias_std: float = 0.0,
         mean_gain: float | None = None,
@@ -139,7 +140,7 @@ class Network(Shown):
             object.__setattr__(self, name, value)
 
     def _chain(
-        self, width: Any, depth: Any, gain: Any, neuron: Neuron | None, weights: Any, bias_std: Any, mean_gain: float | None
+        self, width: Any, depth: Any, gain: Any, neuron: Any, weights: Any, bias_std: Any, mean_gain: float | None
     ) -> None:
         """A plain chain ``[Spike] + (depth - 1) · [Linear, Spike]``."""
         for name, value in (("width", width), ("depth", depth), ("gain", gain)):
@@ -153,7 +154,7 @@ class Network(Shown):
         self._put(
             width=_widths(width, self.depth),
             gain=float(gains[0]) if np.ndim(gain) == 0 else tuple(gains.tolist()),
-            neuron=instance("neuron", Neuron() if neuron is None else neuron, Neuron),
+            neuron=Neuron() if neuron is None else as_neuron(neuron),
             weights=law.label if named else law,
             bias_std=scalar("bias_std", non_negative("bias_std", scale("bias_std", bias_std))),
             mean_gain=symmetric if mean_gain is None else scalar("mean_gain", scale("mean_gain", mean_gain)),

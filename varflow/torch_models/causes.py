@@ -141,6 +141,6 @@ def _sustaining_gain(trace: Trace, index: int) -> float | None:
         if not layer.driven:
             depth = sum(other.neuron == layer.neuron for other in trace.layers)
             return deep_layer(layer.neuron, trace.steps, "firing_rate", RATE, depth).gain * _border(layer)
-        return layer_gain(layer, trace.steps, RATE)
+        return layer_gain(trace, layer, RATE)
     except (ConvergenceError, DomainError):
         return None

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Spike
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window
 from varflow.theory.flow.steps import Walk, convolved, joined, pooled, sent, weighted
 from varflow.theory.in_time.responses import LayerState
 from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Product, Source, Sum
-from varflow.torch_models.inner_weights import InnerWeights
 from varflow.torch_models.inputs import by_step, some
 from varflow.torch_models.overlaps import Overlaps
 from varflow.torch_models.traced import Fed, Trace, TracedLayer

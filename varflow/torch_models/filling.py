@@ -17,10 +17,11 @@ from varflow._checks import DomainError
 from varflow._restoring import all_or_nothing, kept, to_the_end
 from varflow.init.fans import fan_in
 from varflow.results import LayerPlan, ModelPlan
+from varflow.torch_models.chance import words_of_chance
 from varflow.torch_models.layer_gains import RATE
 from varflow.torch_models.planner import Planner, beyond_a_chain, readout_plan
 from varflow.torch_models.precision import check_range, full_precision
-from varflow.torch_models.refine import HALVED, Rates, late_rates, settle
+from varflow.torch_models.refine import HALVED, Rates, late_rates, rates_of_passes, settle
 from varflow.torch_models.refusals import ONE_STEP, followed, notes_on_steps, unlike_their_kind
 from varflow.torch_models.scales import Scale, scales_of, why_kept
 from varflow.torch_models.tensor_memory import written
@@ -79,6 +80,9 @@ def initialised(
         rates, passes = measure(), 0
         if _misses(draft, rates, traced.outputs):
             rates, passes = settle(scales, draft.aims, measure)
+        if traced.random:
+            of_passes = rates_of_passes(model, inputs, steps, traced)
+            draft.notes.append(words_of_chance([{name: float(each.mean()) for name, each in one.items()} for one in of_passes]))
         return _outcome(traced, scales, draft, rates, passes, filled=not dry_run)
 
     return (kept if dry_run else all_or_nothing)([generator, list(model.parameters())], carried_out)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from varflow.torch_models.library_neurons import Spiking
+from varflow.model.library_neurons import Spiking
 from varflow.torch_models.traced import TracedLayer, steps_of
 
 __all__ = ["by_step", "rates_by_step", "some", "split_steps"]

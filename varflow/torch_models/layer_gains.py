@@ -9,22 +9,25 @@ import math
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
-import torch
+import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate as memoryless_gain
 from varflow.init.in_time import wanted_of
 from varflow.model.distributions import distribution
+from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
+from varflow.theory.flow.neurons import Neurons
+from varflow.theory.flow.signals import Currents, Grid
 from varflow.theory.in_time.steady_gain import HIGHEST, KEPT, Steady, Wanted, at_gain, drive_strength, lasting, steady
 from varflow.theory.maps import multiplier
 from varflow.theory.roots import first_to_hold, rising_root
-from varflow.torch_models.population import factor, stepped
-from varflow.torch_models.prediction import input_moments
-from varflow.torch_models.traced import TracedLayer
-from varflow.torch_models.wiring import Moments, currents_from
+from varflow.torch_models.evaluation import Evaluation
+from varflow.torch_models.prediction import MOST_INPUTS
+from varflow.torch_models.traced import Trace, TracedLayer
+from varflow.torch_models.wiring import Moments
 
 __all__ = ["Deep", "deep_layer", "highest_rate", "layer_gain", "reach", "run_deep", "settles"]
 
@@ -32,9 +35,8 @@ POINTS, SCRAMBLES = 2**11, 2  # of quasi-Monte Carlo: gains within about 0.3 %
 TOLERANCE = 2e-3  # relative, of the value: networks of a model's widths scatter more
 SHORTEST, LONGEST = 8, 96  # depths of the network in which a gain is sought; others are clipped
 REPEATING = 16  # depth from which all layers must have the value; in shallower networks the last ones suffice
-SIZE = 2**15  # neurons, over all populations, that approximate infinite width
+ENERGIES = 8  # groups of inputs and positions of like variance that stand for all of a driven layer
 RATE = 0.2  # firing rate of the driven layer
-EXTREME = 1e-9  # distance of uniform points from 0 and 1
 LOWEST = 1e-3  # smallest late rate that the points resolve
 LARGEST = 1e4  # gain of a driven layer, in thresholds, at which its rate has saturated
 DRIFT = 0.3  # largest relative deviation over the depth for spike counts, which have no stable rate
@@ -182,28 +184,42 @@ def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> Deep:
     return replace(found, gain=gain, settles=settles(neuron))
 
 
-def layer_gain(layer: TracedLayer, steps: int, rate: float, *, seed: int = 0) -> float:
-    """The gain at which an input-driven layer has a late rate, averaged over inputs and sites.
+def layer_gain(trace: Trace, layer: TracedLayer, rate: float) -> float:
+    """The gain at which an input-driven layer has a late rate, averaged over inputs and positions.
 
-    Points of quasi-Monte Carlo are the same at every gain, so the rate is a rising step function of it.
+    Points of quasi-Monte Carlo are the same at every gain, so the rate is a rising step function of it. Measured against
+    direct sampling, for dense layers and maps, constant and varying inputs: rates within 0.5 %.
     """
-    neuron = layer.neuron
-    moments, _ = currents_from(layer.weights[0], Moments(1, 1.0), *input_moments(layer, steps))  # at gain 1, (…, T, T)
-    drives, many = moments.shape[:-2], math.prod(moments.shape[:-2])
-    sobol = torch.quasirandom.SobolEngine(steps, scramble=True, seed=seed)  # of random draws, 2¹⁵ leave some gains 3 % off
-    points = sobol.draw(many * max(SIZE // many, 64), dtype=torch.float64).clamp(EXTREME, 1 - EXTREME)
-    normal = torch.special.ndtri(points).float().T.unflatten(1, (-1, many)).movedim(-1, 0)  # (drives, T, size)
-    currents = factor(moments).float() @ normal.reshape(*drives, steps, -1).to(moments.device)
-
-    H, S = torch.empty_like(currents), torch.empty_like(currents)  # once: allocation costs as much as the arithmetic
+    currents, sizes = _alike(_at_gain_one(trace, layer))
+    neurons, late = Neurons(POINTS // SCRAMBLES, SCRAMBLES, 0), late_steps(trace.steps)
 
     def excess(gain: float) -> float:
-        stepped(neuron, torch.mul(currents, gain, out=H), out=S)
-        return float(S[..., late_steps(steps), :].mean()) - rate
+        state, _ = neurons.fire(Spike(layer.neuron), currents.scaled(gain), 0)
+        return float(np.average(state.firing_rate[..., late].mean((0, 2)), weights=sizes)) - rate
 
-    start = max(neuron.threshold / neuron.input_scale, 1e-3) / math.sqrt(float(moments.diagonal(dim1=-2, dim2=-1).mean()))
+    variance = np.diagonal(currents.covariance, axis1=-2, axis2=-1)
+    start = max(layer.neuron.threshold / layer.neuron.input_scale, 1e-3) / math.sqrt(variance.mean())
     try:
         return rising_root(excess, start, 1e-3)
     except ConvergenceError:
         most = excess(LARGEST * start) + rate
         raise ConvergenceError(f"no gain reaches firing rate {rate:.3g}; large gains give {most:.3g}") from None
+
+
+def _at_gain_one(trace: Trace, layer: TracedLayer) -> Currents:
+    """Currents of an input-driven layer, a group for every input and position."""
+    moments = {name: Moments(1, 1.0) for name in layer.names}
+    currents = Evaluation(replace(trace, layers=[layer]), moments, MOST_INPUTS).currents(layer)
+    if currents is None or currents.grid.size > trace.steps:
+        raise ConvergenceError(f"the currents of {layer.name} are not those of independent weights")
+    return currents
+
+
+def _alike(currents: Currents) -> tuple[Currents, list[int]]:
+    """Groups of like variance averaged, so that ``ENERGIES`` are left; and their sizes."""
+    variance = np.einsum("rgtt->g", currents.covariance)
+    parts = np.array_split(np.argsort(variance, kind="stable"), min(ENERGIES, len(variance)))
+    mean, covariance = (
+        np.stack([values[:, part].mean(axis=1) for part in parts], axis=1) for values in (currents.mean, currents.covariance)
+    )
+    return Currents(mean, covariance, Grid(1, 1, 1, currents.grid.steps), currents.channels), [len(part) for part in parts]

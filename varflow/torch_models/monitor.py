@@ -138,7 +138,7 @@ class Monitor(TrainingHistory):
 def _numbers(layer: Any) -> dict[str, float]:
     late = late_steps(len(layer.variance))
     return {
-        "firing_rate": float(layer.firing_rate[late].mean()),
+        "firing_rate": layer.late_rate,
         "dead_fraction": float(layer.dead_fraction),
         "saturated_fraction": float(layer.saturated_fraction),
         "variance": float(layer.variance[late].mean()),

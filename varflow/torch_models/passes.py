@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,6 +12,8 @@ from varflow._checks import DomainError, integer
 from varflow._progress import Report, unreported
 from varflow._restoring import at_rest
 from varflow.torch_models.provenance import tensors_in
+
+LONGEST = 200  # characters of an error that a model raised
 
 __all__ = ["check_inputs", "check_model", "copied", "forward"]
 
@@ -31,6 +34,9 @@ def check_model(model: Any) -> None:
 
 def check_inputs(inputs: Any) -> None:
     """Raise unless every tensor of the inputs holds finite numbers."""
+    if isinstance(inputs, (torch.utils.data.DataLoader, torch.utils.data.Dataset)):
+        rule = "is no batch: give one without its labels, next(iter(loader))[0]"
+        raise DomainError("inputs", type(inputs).__name__, rule)
     for tensor in tensors_in(inputs):
         shape = f"shape {tuple(tensor.shape)}"
         if tensor.is_meta:
@@ -42,9 +48,16 @@ def check_inputs(inputs: Any) -> None:
 
 
 def forward(
-    model: Any, inputs: Any, steps: int | None = None, spiking: list[Any] | None = None, report: Report = unreported
+    model: Any,
+    inputs: Any,
+    steps: int | None = None,
+    spiking: list[Any] | None = None,
+    report: Report = unreported,
+    where: Callable[[], str] = str,
 ) -> Any:
-    """The model's output from reset membranes, without dropout; with ``steps``, that of the last call."""
+    """The model's output from reset membranes, without dropout; with ``steps``, that of the last call. ``where`` says which
+    module was running if it fails.
+    """
     at_rest(spiking or [])
     for module in model.modules():
         if "Dropout" in type(module).__name__:
@@ -66,9 +79,25 @@ def forward(
         words = " ".join(str(error).split())
         if not words or isinstance(error, LookupError):  # whose message is only the key
             words = f"{type(error).__name__} {words}".strip()
-        raise DomainError(
-            "inputs", f"shape {shapes}" if shapes else type(inputs).__name__, f"do not go through the model: {words}"
-        ) from error
+        words = words if len(words) <= LONGEST else f"{words[:LONGEST]}…"
+        if _labelled(inputs):
+            words += "; if these are labels, drop them: give inputs[0]"
+        rule = f"do not go through the model{where()}: {words}"
+        raise DomainError("inputs", f"shape {shapes}" if shapes else type(inputs).__name__, rule) from error
+
+
+def _labelled(inputs: Any) -> bool:
+    """Whether inputs look like a batch of a data set: a tensor, and whole numbers, one for each input."""
+    if not isinstance(inputs, (tuple, list)) or len(inputs) != 2 or not isinstance(inputs[0], torch.Tensor):
+        return False
+    x, y = inputs
+    if isinstance(y, int):
+        return True
+    try:
+        numbers = torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return not (numbers.is_floating_point() or numbers.is_complex()) and numbers.dim() == 1 and len(numbers) in x.shape[:2]
 
 
 def _uncompiled(model: Any) -> Any:

@@ -15,8 +15,9 @@ from varflow.init.fans import fan_in
 from varflow.model.neurons import Neuron
 from varflow.results import LayerPlan, late_steps
 from varflow.theory.roots import first_to_hold
+from varflow.torch_models.inputs import by_step
 from varflow.torch_models.layer_gains import LOWEST, RATE, Deep, deep_layer, highest_rate, layer_gain, reach, run_deep
-from varflow.torch_models.prediction import Prediction, at_infinite_width, input_moments, plain, predict, uncovered
+from varflow.torch_models.prediction import Prediction, at_infinite_width, plain, predict, uncovered
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import Moments, border
 
@@ -67,8 +68,8 @@ class Planner:
 
     def note_losses(self) -> None:
         """Note the inputs that do not reach the last layer: those that are zero, and those lost at these widths."""
-        moments = [input_moments(layer, self.trace.steps)[0].flatten(1) for layer in self.trace.layers if layer.driven]
-        there = np.any([products.any(1).cpu().numpy() for products in moments], axis=0)
+        given = [by_step(layer).movedim(1, 0).flatten(1) for layer in self.trace.layers if layer.driven]
+        there = np.any([x.any(1).cpu().numpy() for x in given], axis=0)
         full = float(there.mean())  # fraction of the inputs
         if full < 1:
             self.notes.append(f"{100 * (1 - full):.3g} % of the inputs are all zero and cannot activate any layer")
@@ -156,7 +157,7 @@ class Planner:
     def _first_gain(self, layer: TracedLayer) -> float:
         """Gain of an input-driven layer, for the late rate of deep layers."""
         try:
-            return layer_gain(layer, self.trace.steps, self.aims[layer.neuron].firing_rate)
+            return layer_gain(self.trace, layer, self.aims[layer.neuron].firing_rate)
         except ConvergenceError as error:
             raise DomainError("inputs", f"those of {layer.name}", f"cannot drive it to its rate: {error}") from None
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 
 from varflow.model.drives import inputs
 from varflow.model.layers import BatchNorm, Linear, Spike
@@ -25,7 +23,7 @@ from varflow.theory.in_time.responses import LayerState
 from varflow.torch_models.evaluation import LEAST_GAIN, Evaluation
 from varflow.torch_models.graph import INPUT
 from varflow.torch_models.inputs import by_step, some
-from varflow.torch_models.traced import Trace, TracedLayer
+from varflow.torch_models.traced import Trace
 from varflow.torch_models.wiring import Moments, why_not_covered
 
 __all__ = [
@@ -35,7 +33,6 @@ __all__ = [
     "at_infinite_width",
     "chain_of",
     "expected",
-    "input_moments",
     "plain",
     "predict",
     "uncovered",
@@ -147,27 +144,6 @@ def _of_layer(found: tuple[LayerState, Grid] | None, steps: int) -> tuple[np.nda
 def plain(trace: Trace) -> bool:
     """Whether a model is a chain of dense layers and neurons."""
     return not uncovered(trace) and all(hasattr(layer.weights[0], "in_features") for layer in trace.layers)
-
-
-def input_moments(layer: TracedLayer, steps: int, most: int = MOST_INPUTS) -> tuple[Any, Any]:
-    """Second moments (inputs, *sites, T, T) and means (inputs, *sites, T) of the input of an input-driven layer."""
-    x = _given(layer, most)
-    if hasattr(layer.weights[0], "in_features"):  # features are the last axis
-        x = x.flatten(2, -2).mean(2) if x.dim() > 3 else x
-        products, means = torch.einsum("sbn,tbn->bst", x, x) / x.shape[-1], x.mean(-1).movedim(0, -1)
-    else:
-        products = torch.einsum("sbc...,tbc...->b...st", x, x) / x.shape[2]
-        means = x.mean(2).movedim(0, -1)
-    if x.shape[0] == 1:
-        products, means = products.expand(*products.shape[:-2], steps, steps), means.expand(*means.shape[:-1], steps)
-    return products, means
-
-
-def _given(layer: TracedLayer, most: int) -> Any:
-    """The input of an input-driven layer, shape (steps or 1, inputs, features) or (…, channels, *sites); some inputs of a large
-    batch.
-    """
-    return some(by_step(layer), most).double()
 
 
 def _any_input(trace: Trace) -> bool:

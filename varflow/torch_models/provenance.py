@@ -61,7 +61,8 @@ class Provenance(TorchFunctionMode):
             self.put(tensor, node)
 
     def _node(self, name: str, args: Any, kwargs: Any, below: tuple[Node, ...]) -> Node:
-        if (name in _MOVES or name in _JOINS) and len(set(below)) == 1:
+        moves = (name in _MOVES or name in _JOINS) and not ("dropout" in name and _drops(args, kwargs))
+        if moves and len(set(below)) == 1:
             return below[0]
         if all(node.sources == {INPUT} for node in below):
             return self.graph.source(INPUT)  # a function of the input alone counts as input
@@ -75,6 +76,11 @@ class Provenance(TorchFunctionMode):
             return found, words, normalising
 
         return self.graph.node((name, place, _settings(args, kwargs)), below, made)
+
+
+def _drops(args: Any, kwargs: Any) -> bool:
+    """Whether a dropout is active: ``dropout(x, p, training)``."""
+    return bool(kwargs.get("training", kwargs.get("train", args[2] if len(args) > 2 else True)))
 
 
 def _settings(args: Any, kwargs: Any) -> tuple[Any, ...]:

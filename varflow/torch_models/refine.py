@@ -21,15 +21,16 @@ import numpy as np
 import torch
 
 from varflow._restoring import kept
+from varflow.model.library_neurons import Spiking
 from varflow.results import late_steps
+from varflow.torch_models import chance
 from varflow.torch_models.inputs import split_steps
-from varflow.torch_models.library_neurons import Spiking
 from varflow.torch_models.passes import forward
 from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.scales import Scale
 from varflow.torch_models.traced import Trace
 
-__all__ = ["HALVED", "REFINED", "late_rates", "settle"]
+__all__ = ["HALVED", "REFINED", "late_rates", "rates_of_passes", "settle"]
 
 HALVED = 16  # inputs from which every second one is held out, to measure rates on fresh inputs
 PASSES = 12  # forward passes with all layers at once, at most
@@ -44,7 +45,17 @@ Rates = dict[str, np.ndarray]
 
 
 def late_rates(model: Any, inputs: Any, steps: int | None, traced: Trace) -> Rates:
-    """Measured late rates of every input, by name of the neuron layer."""
+    """Measured late rates of every input, by name of the neuron layer; means over passes if the model draws random numbers."""
+    passes = rates_of_passes(model, inputs, steps, traced)
+    return {name: np.mean([rates[name] for rates in passes], axis=0) for name in passes[0]}
+
+
+def rates_of_passes(model: Any, inputs: Any, steps: int | None, traced: Trace) -> list[Rates]:
+    """The same, pass by pass."""
+    return [_of_one_pass(model, inputs, steps, traced, number) for number in range(chance.PASSES if traced.random else 1)]
+
+
+def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, number: int) -> Rates:
     modules = dict.fromkeys(layer.module for layer in traced.layers)
     calls = {module: iter([layer for layer in traced.calls if layer.module is module]) for module in modules}
     found: dict[str, list[np.ndarray]] = {layer.neuron_name: [] for layer in traced.layers}
@@ -55,6 +66,7 @@ def late_rates(model: Any, inputs: Any, steps: int | None, traced: Trace) -> Rat
             found[layer.neuron_name] += _by_step(layer.spiking, tensors_in(out)[0])
 
     def measured() -> None:
+        chance.reseed(number)
         for module in modules:
             module.register_forward_hook(watch)
         with torch.no_grad():

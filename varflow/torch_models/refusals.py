@@ -15,13 +15,14 @@ from varflow._checks import DomainError
 from varflow._progress import Report, unreported
 from varflow._restoring import kept
 from varflow.model.over_neurons import mean_of
+from varflow.torch_models.chance import PASSES, averaged, words_of_chance
 from varflow.torch_models.precision import full_precision, in_full_precision
 from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.walker import Neurons, trace
 from varflow.torch_models.watch import Recorder, Watched
 
-__all__ = ["followed", "integrators", "notes_on_steps", "unlike_their_kind", "warn_of_one_step", "watched"]
+__all__ = ["followed", "integrators", "notes_on_steps", "repeated", "unlike_their_kind", "warn_of_one_step", "watched"]
 
 INTEGRATES = 1e3  # times the lowest threshold: above this ratio a neuron counts as an integrator
 
@@ -35,6 +36,7 @@ def watched(
     record: Callable[..., None] | None = None,
     report: Report = unreported,
     neurons: Neurons | None = None,
+    number: int = 0,
 ) -> Trace:
     """:func:`varflow.torch_models.walker.trace` after checks of model and inputs."""
     if isinstance(model, torch.nn.Module):
@@ -45,12 +47,12 @@ def watched(
         if tensor.layout != torch.strided:
             raise DomainError("inputs", f"shape {tuple(tensor.shape)}", "is sparse: give inputs.to_dense()")
     try:
-        return trace(model, inputs, steps, record, report, neurons)
+        return trace(model, inputs, steps, record, report, neurons, number)
     except DomainError as error:
-        advice = _advice(model, inputs) if error.argument == "inputs" and "dtype" in error.rule else ""
+        advice = _advice(model, inputs, error.rule) if error.argument == "inputs" else ""
         if not advice:
             raise
-        raise DomainError("inputs", error.value, f"{error.rule} ({advice})") from error
+        raise DomainError("inputs", error.value, f"{error.rule} ({advice})") from (error.__cause__ or error)
 
 
 def unlike_their_kind(traced: Trace) -> dict[str, str]:
@@ -115,6 +117,24 @@ def followed(
     return traced, found, notes_on_steps(traced, steps)
 
 
+def repeated(
+    model: Any,
+    inputs: Any,
+    steps: int | None,
+    neurons: Neurons | None,
+    found: dict[str, Watched],
+) -> tuple[dict[str, Watched], str]:
+    """Measurements of a model that draws random numbers, averaged over more passes than the one ``found``; and a note."""
+    passes = [found]
+    for number in range(1, PASSES):
+        recorder = Recorder()
+        watched(model, inputs, steps, in_full_precision(recorder), neurons=neurons, number=number)
+        with full_precision():
+            passes.append(recorder.results())
+    rates = [{name: seen.late_rate for name, seen in each.items()} for each in passes]
+    return averaged(passes), words_of_chance(rates)
+
+
 def notes_on_steps(traced: Trace, steps: int | None) -> list[str]:
     """Notes on a number of steps that is probably a mistake."""
     if (
@@ -135,11 +155,17 @@ def warn_of_one_step(traced: Trace, steps: int | None) -> None:
         warnings.warn(ONE_STEP, stacklevel=4)
 
 
-def _advice(model: Any, inputs: Any) -> str:
-    """Advice if a model does not run because layers, neurons or inputs have different precisions.
+def _advice(model: Any, inputs: Any, rule: str) -> str:
+    """Advice if a model does not run because layers, neurons or inputs have different precisions, or are on different devices.
 
     For instance, snnTorch's neurons return spikes in single precision, which the next layer in half precision does not accept.
     """
+    given_on, own = ({str(tensor.device) for tensor in tensors} for tensors in (tensors_in(inputs), model.parameters()))
+    if given_on and len(own) == 1 and not given_on & own:
+        (place,) = own
+        return f"inputs are on {' and '.join(sorted(given_on))}, the model on {place}: give inputs.to({place!r})"
+    if "dtype" not in rule:
+        return ""
     held = {parameter.dtype for parameter in model.parameters()}
     given = {tensor.dtype for tensor in tensors_in(inputs)}
     if len(held) == 1 and not given & held:

@@ -19,7 +19,7 @@ from varflow.torch_models.gradients import Backward
 from varflow.torch_models.gradients import gradients as measured_back
 from varflow.torch_models.precision import full_precision
 from varflow.torch_models.prediction import Expected, expected
-from varflow.torch_models.refusals import followed, integrators, unlike_their_kind, warn_of_one_step
+from varflow.torch_models.refusals import followed, integrators, repeated, unlike_their_kind, warn_of_one_step
 from varflow.torch_models.surrogates import surrogate_of_module
 from varflow.torch_models.tensor_memory import overlap
 from varflow.torch_models.traced import Trace, TracedLayer
@@ -63,6 +63,9 @@ def audited(
             rule = "has no gradients with respect to weights made in torch.inference_mode: make them outside"
             raise DomainError(asked, value, rule)
         warn_of_one_step(traced, steps)
+        if traced.random:
+            seen, words = repeated(model, inputs, steps, neurons, seen)
+            notes.append(words)
         notes += [" ".join(each) for each in integrators(traced)] + _unseen(model)
         unlike = unlike_their_kind(traced)
         notes += [
@@ -219,7 +222,7 @@ def _audited(
         math.hypot(*(scaling or gains).values()) if gains or layer.spiking.entry is None else layer.spiking.entry.gain,
         own.bias_std,
         own.bias_mean,
-        float(seen.firing_rate[half].mean()),
+        seen.late_rate,
         rate,
         std,
         float(seen.variance[half].mean()),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from varflow.model.library_neurons import Spiking
 from varflow.torch_models.graph import INPUT, Node
-from varflow.torch_models.library_neurons import Spiking
 
 __all__ = ["Fed", "Trace", "TracedLayer", "steps_of"]
 
@@ -113,7 +113,8 @@ class TracedLayer:
 class Trace:
     """A traced model: ``layers`` in the order of their first call, ``readouts`` (name, module, sources and input shape of
     weight layers without a neuron), the number of time ``steps``, ``calls``, the layer of every neuron call in order,
-    ``fed``, the inputs of every weight module by its name, and ``notes`` on what is unusual.
+    ``fed``, the inputs of every weight module by its name, ``notes`` on what is unusual, and whether the pass drew ``random``
+    numbers.
     """
 
     layers: list[TracedLayer]
@@ -122,6 +123,7 @@ class Trace:
     calls: list[TracedLayer]
     fed: dict[str, Fed]
     notes: list[str] = field(default_factory=list)
+    random: bool = False
 
     @property
     def outputs(self) -> set[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -16,9 +17,11 @@ import torch
 from varflow._checks import DomainError
 from varflow._progress import Report, unreported
 from varflow._restoring import kept
+from varflow.model.as_neuron import neuron as as_neuron
+from varflow.model.library_neurons import Spiking, recognise
 from varflow.model.neurons import Neuron
+from varflow.torch_models.chance import generators, reseed
 from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Source, Sum
-from varflow.torch_models.library_neurons import Spiking, recognise
 from varflow.torch_models.operations import synaptic_operations
 from varflow.torch_models.passes import check_inputs, check_model, copied, forward
 from varflow.torch_models.provenance import Provenance, tensors_in
@@ -40,6 +43,7 @@ def trace(
     record: Callable[[TracedLayer, Any, Any], None] | None = None,
     report: Report = unreported,
     neurons: Neurons | None = None,
+    number: int = 0,
 ) -> Trace:
     """Run the model once and return its structure.
 
@@ -55,6 +59,8 @@ def trace(
         ``report(done)``, called after every call of the model.
     neurons : dict, optional
         Neurons of modules that are not known by themselves, by class, name or module; None for those to be measured only.
+    number : int
+        Of the pass: another one than 0 draws other random numbers.
 
     Raises
     ------
@@ -67,9 +73,11 @@ def trace(
     def walked() -> Trace:
         walk = _Walk(model, record, neurons or {})
         walk.enclose()
+        reseed(number)
+        before = generators()
         with torch.no_grad(), walk.provenance:
-            forward(model, walk.labelled(inputs), steps, [module for module, _ in walk.spiking.values()], report)
-        return walk.result()
+            forward(model, walk.labelled(inputs), steps, [module for module, _ in walk.spiking.values()], report, walk.where)
+        return replace(walk.result(), random=generators() != before)
 
     return kept(model, walked)
 
@@ -121,6 +129,11 @@ class _Walk:
                 if name in self.candidates:
                     module.register_forward_hook(self._if_it_spikes(name))
                 module.register_forward_hook(self._leave)
+
+    def where(self) -> str:
+        """The module that runs, if it is not the whole model, in words."""
+        name = self.running[-1] if self.running else ""
+        return f" at {name}, a {next(type(m).__name__ for m, own in self.names.items() if own == name)}" if name else ""
 
     def _place(self) -> str:
         return repr(self.running[-1]) if self.running and self.running[-1] else "the model's forward"
@@ -337,7 +350,9 @@ def _of_its_own(weight: Any) -> bool:
 
 
 def _as_given(neuron: Any) -> Spiking:
-    return neuron if isinstance(neuron, Spiking) else Spiking(neuron, reason="is measured only, as asked")
+    if neuron is None:
+        return Spiking(None, reason="is measured only, as asked")
+    return neuron if isinstance(neuron, Spiking) else Spiking(as_neuron(neuron))
 
 
 def _holds_weights(module: Any) -> bool:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from varflow.model.inner_weights import InnerWeights
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.simulation.neurons import Cells, fired, go_on
-from varflow.torch_models.inner_weights import InnerWeights
 from varflow.torch_models.inputs import split_steps
 from varflow.torch_models.traced import TracedLayer
 
@@ -45,6 +45,11 @@ class Watched:
     saturated_fraction: float
     width: int
     reason: str = ""
+
+    @property
+    def late_rate(self) -> float:
+        """Mean spikes per neuron and step in the late half of the steps."""
+        return float(self.firing_rate[late_steps(len(self.firing_rate))].mean())
 
 
 class Recorder:

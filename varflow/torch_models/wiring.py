@@ -1,8 +1,4 @@
-"""Weight layers in terms of moments: fan-in, gain of the weights, and the map from moments below to moments of currents.
-
-A layer's state is stored per site of a feature map (one site for a dense layer). A convolution averages the moments over its
-kernel, including padded zeros; a dense layer after a map averages over all sites.
-"""
+"""Weight layers in terms of moments: fan-in, gain of the weights, and the windows of a convolution."""
 
 from __future__ import annotations
 
@@ -20,7 +16,6 @@ from varflow.theory.flow.signals import Window
 __all__ = [
     "Moments",
     "border",
-    "currents_from",
     "measured",
     "together",
     "why_not_covered",
@@ -71,6 +66,8 @@ def why_not_covered(weight: Any) -> str | None:
     """Why moments do not describe a weight layer; None if they do."""
     if getattr(weight, "transposed", False):
         return "is a transposed convolution"
+    if len(getattr(weight, "kernel_size", ())) > 2:
+        return "is a convolution in three dimensions"
     if getattr(weight, "padding_mode", "zeros") != "zeros":
         return f"pads with {weight.padding_mode!r}"
     return "has groups" if getattr(weight, "groups", 1) > 1 else None
@@ -80,17 +77,6 @@ def border(weight: Any, input_shape: tuple[int, ...]) -> float:
     """Factor on the gain that compensates for zero padding: ``√(fan-in / mean inputs over the map)``."""
     inputs = effective_fan_in(weight, [] if hasattr(weight, "in_features") else input_shape[-len(weight.kernel_size) :])
     return math.sqrt(fan_in(weight) / inputs)
-
-
-def currents_from(weight: Any, moments: Moments, coincidences: Any, rate: Any) -> tuple[Any, Any]:
-    """Covariance and mean of the currents, from second moments (R, *sites, T, T) and means (R, *sites, T) of the inputs."""
-    if hasattr(weight, "in_features"):
-        sites = tuple(range(1, rate.dim() - 1))
-        M, r = (coincidences.mean(sites), rate.mean(sites)) if sites else (coincidences, rate)
-    else:
-        M, r = _over_sites(weight, coincidences), _over_sites(weight, rate)
-    covariance = moments.fan_in * moments.weight_std**2 * M + moments.bias_std**2
-    return covariance, moments.fan_in * moments.weight_mean * r + moments.bias_mean
 
 
 def window_of(weight: Any) -> Window:
@@ -104,21 +90,3 @@ def window_of(weight: Any) -> Window:
         return (missing, int(extents[0])) if len(extents) == 1 else (int(extents[0]), int(extents[1]))
 
     return Window(pair(weight.kernel_size, 1), pair(weight.stride, 1), pair(padding, 0), pair(weight.dilation, 1))
-
-
-def _over_sites(weight: Any, values: Any) -> Any:
-    """Kernel averages of maps ``(R, *sites, …)``; the axes after the sites stay."""
-    axes = len(weight.kernel_size)
-    kept = values.shape[1 + axes :]
-    maps = values.flatten(1 + axes).movedim(-1, 1).flatten(0, 1)  # (R · kept, *sites)
-    averaged = _kernel_average(weight, maps)
-    return averaged.unflatten(0, (values.shape[0], -1)).movedim(1, -1).unflatten(-1, kept)
-
-
-def _kernel_average(weight: Any, maps: Any) -> Any:
-    kernel = torch.full((1, 1, *weight.kernel_size), 1 / math.prod(weight.kernel_size), dtype=maps.dtype, device=maps.device)
-    return _conv(weight)(maps[:, None], kernel, None, weight.stride, weight.padding, weight.dilation)[:, 0]
-
-
-def _conv(weight: Any) -> Any:
-    return (torch.conv1d, torch.conv2d, torch.conv3d)[len(weight.kernel_size) - 1]

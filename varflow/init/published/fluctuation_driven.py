@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from varflow._checks import DomainError, instance, integer, positive_scale, probability, scalar, scale
 from varflow.init.published.method import Method, Setting, Weights
-from varflow.model.neurons import Neuron
+from varflow.model.as_neuron import neuron as as_neuron
 
 __all__ = [
     "FLUCTUATION_DRIVEN",
@@ -50,7 +51,7 @@ class ExcitatoryInhibitory:
     inhibitory: float
 
 
-def step_filter(neuron: Neuron) -> FilterSums:
+def step_filter(neuron: Any) -> FilterSums:
     r"""Filter sums of a neuron in discrete time, without its reset: ``β`` membrane, ``α`` synapse, ``λ`` input scale.
 
     .. math:: \bar\epsilon = \frac{\lambda}{(1-\alpha)(1-\beta)}, \qquad
@@ -62,7 +63,7 @@ def step_filter(neuron: Neuron) -> FilterSums:
     >>> vf.init.published.step_filter(vf.Neuron(decay=0.5)).square
     1.3333333333333333
     """
-    instance("neuron", neuron, Neuron)
+    neuron = as_neuron(neuron)
     a, b, lam = neuron.synaptic_decay, neuron.decay, neuron.input_scale
     if b == 1:
         raise DomainError("neuron", neuron, "has decay 1: its response to a spike has no finite sum")

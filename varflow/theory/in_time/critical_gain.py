@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import LARGEST_SCALE, ConvergenceError, DomainError, instance, integer
+from varflow._checks import LARGEST_SCALE, ConvergenceError, DomainError, integer
 from varflow._progress import Progress, Report, beyond, check_progress, reporter
+from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
@@ -47,7 +48,7 @@ Alive = Callable[[np.ndarray], np.ndarray]  # gains to (replicas, gains): whethe
 
 
 def temporal_critical_gain(
-    neuron: Neuron,
+    neuron: Any,
     *,
     steps: int,
     depth: int = 100,
@@ -65,8 +66,9 @@ def temporal_critical_gain(
 
     Parameters
     ----------
-    neuron : Neuron
-        With ``θ ≤ 0`` (of more than 10⁻³ of the neurons, if they differ) activity never dies and both gains are 0.
+    neuron : Neuron, torch module or str
+        As :func:`varflow.neuron` takes it. With ``θ ≤ 0`` (of more than 10⁻³ of the neurons, if they differ) activity never
+        dies and both gains are 0.
     steps, depth : int
         Of the network; the result depends on both. Below the memoryless critical gain the first living step dies after some
         layers, then the next one, so late steps survive to a limited depth only.
@@ -109,7 +111,8 @@ def temporal_critical_gain(
     T, L = integer("steps", steps, minimum=1), integer("depth", depth, minimum=2)
     drive = currents() if drive is None else drive
     covariance = drive_covariance(drive, T)
-    if _fires_at_rest(instance("neuron", neuron, Neuron).threshold):
+    neuron = as_neuron(neuron)
+    if _fires_at_rest(neuron.threshold):
         return TemporalCriticalGain(0.0, 0.0, {"gain": 0.0, "late_gain": 0.0}, neuron, T, L, drive)
     unit, theta = in_units(neuron)
     scale = theta / neuron.input_scale

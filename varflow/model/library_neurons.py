@@ -18,10 +18,10 @@ import numpy as np
 
 from varflow._checks import DomainError, integer
 from varflow.model import presets
+from varflow.model.inner_weights import InnerWeights
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
 from varflow.model.resets import Reset
-from varflow.torch_models.inner_weights import InnerWeights
 
 __all__ = ["Spiking", "plain_value", "reads", "recognise"]
 
