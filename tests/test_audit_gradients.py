@@ -16,7 +16,7 @@ snntorch = pytest.importorskip("snntorch")
 from spiking_models import Looped, left_behind, norse_loop, same  # noqa: E402
 from torch import nn  # noqa: E402
 
-from varflow.torch_models.library_neurons import Spiking  # noqa: E402
+from varflow.model.library_neurons import Spiking  # noqa: E402
 
 STEPS = 4
 

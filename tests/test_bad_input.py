@@ -160,7 +160,7 @@ API = [
             ],
             "depth": WHOLE,
             "gain": [*POSITIVE, ([2.0, 2.0], "one per layer (depth=3)")],
-            "neuron": [(x, "must be vf.Neuron") for x in (1.0, vf.Neuron, "lif")],
+            "neuron": [(1.0, "must be vf.Neuron"), (vf.Neuron, "is a class"), ("lif", "unknown; choose one of")],
             "weights": [("cauchy", "unknown"), *((x, "must be one of") for x in (None, 1, np.ones(2)))],
             "bias_std": NEGATIVE + ONE,
             "mean_gain": SCALE + ONE,

@@ -66,7 +66,7 @@ MODULES = {
 
 def first_spike(module):
     """``∂S/∂H`` at the first step, from the module: ``v`` above the threshold, and the input scale divided out."""
-    neuron = __import__("varflow.torch_models.library_neurons", fromlist=["x"]).recognise("lif", module).neuron
+    neuron = __import__("varflow.model.library_neurons", fromlist=["x"]).recognise("lif", module).neuron
     current = torch.tensor((V + neuron.threshold) / neuron.input_scale, requires_grad=True)
     given = current[:, None, None] if hasattr(module, "record_states") else current[:, None]
     out = module(given)

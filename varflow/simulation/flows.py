@@ -88,4 +88,5 @@ def normalised(flow: Flow, layer: BatchNorm | LayerNorm) -> Flow:
         axes = (1, 2, *range(4, currents.ndim)) if isinstance(layer, BatchNorm) else tuple(range(3, currents.ndim))
         variance, mean = torch.var_mean(currents, axes, correction=0, keepdim=True)
     std = (variance + layer.eps).sqrt()
-    return Flow((currents - mean) * torch.where(std > 0, layer.gamma / std, 0.0) + layer.beta)
+    factor = torch.where(std > 0, layer.gamma / std, 0.0)
+    return Flow(torch.addcmul(layer.beta - factor * mean, factor, currents))

@@ -81,8 +81,8 @@ def received(draws: Draws, layer: Linear | Conv, flow: Flow, shape: tuple[int, .
     without = conditional and wiring.conditional(probes * steps)
     sums = (_drawn if without else _weighted)(draws, wiring, flow)
     bias = layer.bias_std * draws.normals(shape[0]).double()  # always drawn: later numbers do not depend on bias_std
-    currents = sums.view(networks, shape[0], probes, steps, *shape[1:]).movedim(1, 3)
-    return Flow(currents + bias.view(networks, 1, 1, shape[0], *[1] * len(shape[1:])))
+    currents = sums.reshape(networks, shape[0], probes, steps, *shape[1:]).movedim(1, 3)
+    return Flow(currents + bias.view(networks, 1, 1, shape[0], *[1] * len(shape[1:])) if layer.bias_std else currents)
 
 
 def _weighted(draws: Draws, wiring: Wiring, flow: Flow) -> Tensor:
@@ -140,11 +140,11 @@ def _drawn(draws: Draws, wiring: Wiring, flow: Flow) -> Tensor:
     normals = draws.normals(wiring.groups, wiring.rows, gram.shape[-1]).double().flatten(0, 1)
     root = factor(gram)
     scale, shift = layer.connection(wiring.fan_in)
-    currents = normals @ root.mT
     if layer.rows == "standardised":
-        return layer.gain * currents / _length(draws, wiring, normals, root)
+        return layer.gain * (normals @ root.mT) / _length(draws, wiring, normals, root)
+    currents = (scale * layer.law.core.std * root @ normals.mT).mT  # neurons last in memory, as in what follows
     mean = scale * layer.law.core.mean + shift if layer.rows == "free" else 0.0
-    return scale * layer.law.core.std * currents + mean * totals[:, None]
+    return currents.add_(mean * totals[:, None]) if mean else currents
 
 
 def _length(draws: Draws, wiring: Wiring, normals: Tensor, root: Tensor) -> Tensor:

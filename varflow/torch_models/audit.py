@@ -7,7 +7,6 @@ from typing import Any
 
 from varflow._checks import DomainError, flag, require
 from varflow._progress import Progress, check_progress
-from varflow.model.neurons import Neuron
 from varflow.results import AuditReport
 
 __all__ = ["audit"]
@@ -19,7 +18,7 @@ def audit(
     loss: Callable[[Any], Any] | None = None,
     *,
     steps: int | None = None,
-    neurons: Mapping[Any, Neuron | None] | None = None,
+    neurons: Mapping[Any, Any] | None = None,
     gradients: bool = False,
     progress: Progress = False,
 ) -> AuditReport:
@@ -39,8 +38,8 @@ def audit(
     steps : int, optional
         For a model that does one step per call: number of calls with the same inputs.
     neurons : dict, optional
-        The :class:`varflow.Neuron` of your own modules, by class, name or module; None for one that is only to be measured. A
-        module that turns currents into zeros and ones is found without it, and measured.
+        The neurons of your own modules, as :func:`varflow.neuron` takes them, by class, name or module; None for one that is
+        only to be measured. A module that turns currents into zeros and ones is found without it, and measured.
     gradients : bool
         Measure a backward pass too, by default from an independent normal readout ``Σ_t v·S_t`` of the last spikes: per layer
         the gradient norm, the factor ``χ`` of one step, and the fraction of neurons that no gradient reaches.
@@ -65,7 +64,8 @@ def audit(
     other model is predicted at infinite width, by the theory of ``vf.layers``: residual sums and products, concatenation,
     averages and maxima over windows, BatchNorm (over the batch, or with running statistics), LayerNorm. Large maps are
     predicted position by position. What theory does not cover is named in ``.notes``; the layer has no prediction then, and
-    the layers after it are predicted from what their weights received. Membranes are those at the spike test, before the
+    the layers after it are predicted from what their weights received. A model that draws random numbers is measured in five
+    passes, and ``.notes`` have the standard error. Membranes are those at the spike test, before the
     reset, also if a library stores them after it. Dropout is off. **Source**: derived here.
 
     Examples

@@ -7,7 +7,6 @@ from typing import Any
 
 from varflow._checks import DomainError, flag, positive_scale, probability, require, scalar
 from varflow.init.fills import check_generator
-from varflow.model.neurons import Neuron
 from varflow.results import ModelPlan
 
 __all__ = ["init_model"]
@@ -21,7 +20,7 @@ def init_model(
     variance: float | None = None,
     gain: float | None = None,
     steps: int | None = None,
-    neurons: Mapping[Any, Neuron | None] | None = None,
+    neurons: Mapping[Any, Any] | None = None,
     refine: bool | None = None,
     dry_run: bool = False,
     generator: Any = None,
@@ -59,7 +58,7 @@ def init_model(
     steps : int, optional
         For a model that does one step per call: number of calls with the same inputs.
     neurons : dict, optional
-        As in :func:`varflow.audit`: the :class:`varflow.Neuron` of your own modules; None for one that is only to be measured.
+        As in :func:`varflow.audit`.
     refine : bool, optional
         Measure the drawn network on the batch, and scale each layer until it has its planned late rate, in a few forward
         passes. By default for models with convolutions (where single networks deviate from the mean), and if a drawn dense
@@ -84,7 +83,8 @@ def init_model(
     -----
     **Assumes** independent weights, and many channels in convolutions unless ``refine`` measures them. Weights that are shared,
     or computed from other parameters, are kept. Layers without a neuron after them (readouts) get outputs of variance 1 at
-    every step. Normalisations stay in their mode; rates are those of this mode. Dropout is off. Weights, biases and γ are set
+    every step. Normalisations stay in their mode; rates are those of this mode. Dropout is off. Models that draw random
+    numbers have the mean rates of five passes. Weights, biases and γ are set
     at the end: after an error or interrupt the model is unchanged. Neurons with several spikes per step (sinabs with
     ``MultiSpike``) have no stable rate, and single networks drift from the mean over networks: ``.notes`` says over how many
     layers they keep it. **Source**: derived here.

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import integer, require
-from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.results.training import TOTAL, TrainingHistory
 
@@ -90,7 +89,7 @@ class Monitor(TrainingHistory):
         every: int = 100,
         *,
         steps: int | None = None,
-        neurons: Mapping[Any, Neuron | None] | None = None,
+        neurons: Mapping[Any, Any] | None = None,
     ):
         require("torch", "torch")
         from varflow.torch_models.passes import check_model

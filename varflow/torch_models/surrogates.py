@@ -16,8 +16,8 @@ import torch
 
 from varflow._checks import DomainError
 from varflow.model import surrogates as room
+from varflow.model.library_neurons import plain_value
 from varflow.model.surrogate import Surrogate
-from varflow.torch_models.library_neurons import plain_value
 
 __all__ = ["surrogate_of_module"]
 

