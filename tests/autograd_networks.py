@@ -119,3 +119,17 @@ def gradients(layers, x, *, psi=atan, detached=None, readout="shared", seed=0):
     (v * flat).sum().backward()
     energy = torch.stack([I.grad.flatten(2).square().sum(2).mean(0) for I in run.currents])
     return energy, torch.stack([W.grad.square().sum() / len(x) for W in run.weights])
+
+
+def tangent_kernel(layers, x, *, psi=atan, seed=0):
+    """``⟨∂L_a/∂W, ∂L_b/∂W⟩`` of every layer with weights and every two inputs, with one readout for all inputs and steps."""
+    run = Run(psi, seed=seed)
+    flat = run.through(layers, x).flatten(2)
+    losses = (run.normal(flat.shape[2]) / math.sqrt(flat.shape[2]) * flat).sum((1, 2))
+    each = [torch.autograd.grad(loss, run.weights, retain_graph=True) for loss in losses]
+    return torch.stack(
+        [
+            torch.stack([g.flatten() for g in layer]) @ torch.stack([g.flatten() for g in layer]).T
+            for layer in zip(*each, strict=True)
+        ]
+    )

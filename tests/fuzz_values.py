@@ -345,6 +345,8 @@ GOOD = {
     **each("min_value max_value", ["None", "0.5", "2.0"]),
     "surrogate": ["'triangular'", "'box'", "'fast_sigmoid'"],
     "gradient_gain.surrogate": ["'atan'", "'SFS'", "'norse_super'", "vf.surrogates.box(0.3)", "np.ones_like"],
+    "trainability.surrogate": ["'atan'", "vf.surrogates.box(0.3)"],
+    "trainability.inputs": ["None", "np.eye(3)", "np.ones((3, 2, 3)).cumsum(0) * [1, 2, -1]", "np.eye(2)"],
     "surrogate_width.family": ["'atan'", "'norse_super'", "vf.surrogates.box(0.3)", "np.ones_like"],
     "objective": ["'range'", "'growth'"],
     "lookup.surrogate": ["None", "'atan'", "vf.surrogates.box(0.3)"],
@@ -418,6 +420,7 @@ INSTANCES = {
     "ReadableDepth": [READABLE],
     "SpikeChain": [f"vf.SpikeChain({SMALL})", f"vf.SpikeChain({BIAS})"],
     "TemporalCriticalGain": [CRITICAL],
+    "Trainability": [f"vf.trainability({IN_TIME}, points=64, scrambles=2)"],
     "TemporalFixedPoint": [f"vf.temporal_fixed_point({IN_TIME}, points=256)"],
     "certified.CertifiedFixedPoints": ["vf.certified.fixed_points(threshold=1.0, gain=2.6)"],
     "distributions.Distribution": [

@@ -128,6 +128,10 @@ def gradient_flow():
     return vf.gradient_flow(IN_TIME, points=64, scrambles=2)
 
 
+def trainability():
+    return vf.trainability(IN_TIME, points=64, scrambles=2)
+
+
 def kernel():
     network = vf.Network(width=20, depth=2, gain=2.5, steps=2, neuron=vf.Neuron(decay=0.5))
     return vf.kernel(network, np.eye(3), repeats=2)
@@ -144,7 +148,7 @@ def correlation_fixed_points():
 RESULTS = [
     *(profile, profile_of_inputs, profile_in_time, ensemble, comparison, comparison_in_time, phase_diagram, gain_table),
     *(experiment, temporal_fixed_point, silence_in_time, fixed_points, fixed_points_with_cycle, exact_fixed_points),
-    *(catalogue, catalogue_in_time, audit, plan, gradient_flow, kernel, readable_depth, correlation_fixed_points),
+    *(catalogue, catalogue_in_time, audit, plan, gradient_flow, kernel, readable_depth, correlation_fixed_points, trainability),
 ]
 
 

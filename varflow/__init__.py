@@ -19,7 +19,7 @@ _NAMES = {  # by the module that defines them
     "model.distributions": "distribution",
     "results": "AuditReport Catalogue Comparison CorrectedGainTable CorrelationFixedPoint CorrelationFixedPoints Cycle "
     "Ensemble Experiment FixedPoint FixedPoints GradientFlow Initialization Kernel PhaseDiagram Profile ReadableDepth "
-    "TemporalCriticalGain TemporalFixedPoint",
+    "TemporalCriticalGain TemporalFixedPoint Trainability",
     "theory.maps": "variance_map",
     "theory.gradients.flow": "gradient_flow",
     "theory.mean_field": "mean_field",
@@ -36,6 +36,7 @@ _NAMES = {  # by the module that defines them
     "experiment": "validate",
     "kernels.kernel": "kernel",
     "kernels.readout": "readable_depth",
+    "kernels.trainability": "trainability",
     "phases": "phase_diagram",
     "init.gains": "gain",
     "init.rules": "gain_by_rule",
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
     from varflow.init.table import corrected_gain_table
     from varflow.kernels.kernel import kernel
     from varflow.kernels.readout import readable_depth
+    from varflow.kernels.trainability import trainability
     from varflow.model import distributions, drives, layers, resets, surrogates, weights
     from varflow.model import presets as neurons
     from varflow.model.as_neuron import neuron
@@ -118,6 +120,7 @@ if TYPE_CHECKING:
         ReadableDepth,
         TemporalCriticalGain,
         TemporalFixedPoint,
+        Trainability,
     )
     from varflow.simulation import Interrupted, simulate
     from varflow.theory.chain import SpikeChain

@@ -2,5 +2,6 @@
 
 from varflow.kernels.kernel import kernel
 from varflow.kernels.readout import readable_depth
+from varflow.kernels.trainability import trainability
 
-__all__ = ["kernel", "readable_depth"]
+__all__ = ["kernel", "readable_depth", "trainability"]

@@ -23,6 +23,7 @@ from varflow.results.plan import LayerPlan, ModelPlan
 from varflow.results.profile import Profile
 from varflow.results.readable import ReadableDepth
 from varflow.results.temporal import TemporalCriticalGain, TemporalFixedPoint
+from varflow.results.trainability import Trainability
 
 __all__ = [
     "QUANTITIES",
@@ -52,6 +53,7 @@ __all__ = [
     "ReadableDepth",
     "TemporalCriticalGain",
     "TemporalFixedPoint",
+    "Trainability",
     "UnhealthyError",
     "deviation",
     "late_steps",

@@ -18,6 +18,7 @@ from varflow._checks import DomainError
 from varflow.model.drive_kinds import Given
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import size_of
 from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents
@@ -29,6 +30,7 @@ from varflow.theory.in_time.quasi_monte_carlo import in_threads
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import MEMBERS, Population
 
+SINGLE = 1e15  # potentials below which single precision is enough
 NARROWEST = 1e-280  # variance of a potential that does not vary
 
 __all__ = ["Slopes", "averaged_back", "driven_backwards", "fired_backwards"]
@@ -65,12 +67,14 @@ def fired_backwards(
         return by_spikes.times(slopes.second), slopes
     z, currents = neurons.currents_at_points(neuron, received, number)
     replicas, groups, size, _ = currents.shape
+    largest = max(size_of(neuron.threshold), float(np.abs(currents).max()))
+    dtype = np.float32 if largest < SINGLE else np.float64
     above = np.broadcast_to(replicated(by_spikes.moments, replicas), (replicas, groups, size, size))
 
     def one(index: int) -> tuple[np.ndarray, np.ndarray]:
         at, group = divmod(index, groups)
-        drawn = currents[at, group].reshape(-1, grid.steps, currents.shape[-1]).astype(np.float32)
-        population = _with_input(neuron, Population.of(neuron, z[at, size:].astype(np.float32)))
+        drawn = currents[at, group].reshape(-1, grid.steps, currents.shape[-1]).astype(dtype)
+        population = _with_input(neuron, Population.of(neuron, z[at, size:].astype(dtype)))
         return averaged_back(population, drawn, above[at, group], surrogate, detached, layer.recurrent_gain)
 
     columns = zip(*in_threads(one, replicas * groups, None), strict=True)
