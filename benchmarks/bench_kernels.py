@@ -1,4 +1,4 @@
-"""Kernels of many inputs: the overlap map and bivariate orthants against Owen's T of scipy, sampled kernels against real matrices.
+"""Kernels of many inputs: overlaps and orthants against Owen's T of scipy, sampled kernels against real matrices.
 
 Ratios are of the best of several rounds in one process on the same problems, in CPU time so that other load does not change
 them.
