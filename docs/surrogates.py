@@ -86,7 +86,8 @@ At the gain that keeps `V = 1`; `ψ` as these versions compute it (snnTorch 1.0,
 4. **At finite width** the logarithm of the squared gradient norm spreads between networks by `(3κ - 1)/n` per layer, with
    `κ = E[ψ⁴]/E[ψ²]²`: narrow surrogates spread widely, `fast_sigmoid(25)` 14 times as much as `atan` at θ = 1.
 5. **Several steps** change the answer: gradients also flow through the leak and the reset, and `χ < 1` does not mean that they
-   vanish. `χ` is exact for one step and for neurons without memory.
+   vanish. `χ` is exact for one step and for neurons without memory; `vf.gradient_flow(network, surrogate)` follows gradients
+   through depth and time, and `vf.audit(model, inputs, gradients=True)` measures them in your model.
 
 ## What is not as documented
 
