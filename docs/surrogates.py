@@ -110,6 +110,8 @@ The attached reset of SpikingJelly nearly cancels what the leak adds; `detach_re
 reset.
 
 ```python
+import varflow as vf
+
 neuron = vf.neurons.snntorch_leaky(0.5)
 network = vf.Network(width=1000, depth=20, gain=8**0.5, neuron=neuron, steps=8)
 flow = vf.gradient_flow(network, "atan")
