@@ -141,6 +141,10 @@ def readable_depth():
     return vf.readable_depth(vf.Network(width=20, depth=2, gain=2.5), np.eye(4), [0, 0, 1, 1], repeats=2)
 
 
+def information_diagram():
+    return vf.information_diagram(threshold=[0.5, 1.0], gain=[2.0, 2.5, 3.0])
+
+
 def correlation_fixed_points():
     return vf.correlation_fixed_points(threshold=1.0)
 
@@ -148,7 +152,18 @@ def correlation_fixed_points():
 RESULTS = [
     *(profile, profile_of_inputs, profile_in_time, ensemble, comparison, comparison_in_time, phase_diagram, gain_table),
     *(experiment, temporal_fixed_point, silence_in_time, fixed_points, fixed_points_with_cycle, exact_fixed_points),
-    *(catalogue, catalogue_in_time, audit, plan, gradient_flow, kernel, readable_depth, correlation_fixed_points, trainability),
+    *(
+        catalogue,
+        catalogue_in_time,
+        audit,
+        plan,
+        gradient_flow,
+        kernel,
+        readable_depth,
+        correlation_fixed_points,
+        information_diagram,
+        trainability,
+    ),
 ]
 
 

@@ -18,8 +18,8 @@ _NAMES = {  # by the module that defines them
     "model.network": "Network",
     "model.distributions": "distribution",
     "results": "AuditReport Catalogue Comparison CorrectedGainTable CorrelationFixedPoint CorrelationFixedPoints Cycle "
-    "Ensemble Experiment FixedPoint FixedPoints GradientFlow Initialization Kernel PhaseDiagram Profile ReadableDepth "
-    "TemporalCriticalGain TemporalFixedPoint Trainability",
+    "Ensemble Experiment FixedPoint FixedPoints GradientFlow InformationDiagram Initialization Kernel PhaseDiagram "
+    "Profile ReadableDepth TemporalCriticalGain TemporalFixedPoint Trainability",
     "theory.maps": "variance_map",
     "theory.gradients.flow": "gradient_flow",
     "theory.mean_field": "mean_field",
@@ -27,6 +27,7 @@ _NAMES = {  # by the module that defines them
     "theory.fixed_points": "critical_gain fixed_points",
     "theory.stable": "stable_variance",
     "theory.correlation": "correlation_fixed_points correlation_map",
+    "theory.information": "information_diagram",
     "theory.finite_width": "finite_width",
     "theory.chain": "SpikeChain",
     "theory.expansions": "Expansion expansion",
@@ -113,6 +114,7 @@ if TYPE_CHECKING:
         FixedPoint,
         FixedPoints,
         GradientFlow,
+        InformationDiagram,
         Initialization,
         Kernel,
         PhaseDiagram,
@@ -133,6 +135,7 @@ if TYPE_CHECKING:
     from varflow.theory.gradients.gain import gradient_gain
     from varflow.theory.in_time.critical_gain import temporal_critical_gain
     from varflow.theory.in_time.fixed_point import temporal_fixed_point
+    from varflow.theory.information import information_diagram
     from varflow.theory.maps import variance_map
     from varflow.theory.mean_field import mean_field
     from varflow.theory.stable import stable_variance

@@ -13,6 +13,8 @@ from varflow.cli.terminal import bar, check_folder, deliver, option, result_json
 
 __all__ = ["phase_diagram"]
 
+QUANTITIES = ("survival", "information-depth")
+
 
 def phase_diagram(
     threshold: Annotated[
@@ -21,16 +23,17 @@ def phase_diagram(
     width: Annotated[list[str] | None, option("Widths, likewise.  [default: 18 of them, 10 to 3000]", "n,…")] = None,
     depth: opt.Depth = 100,
     gain: opt.Gain = "preserving",
+    quantity: Annotated[str, option("survival, or information-depth (then --gain takes numbers g,…).", "WHAT")] = "survival",
     out: Annotated[Path, option("Folder for phase-diagram.png and phase-diagram.json.", "DIR")] = Path("varflow-results"),
     resume: opt.Resume = False,
     workers: opt.Workers = 1,
     scheduler: opt.Scheduler = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Exact survival over threshold and width.
+    """Exact survival over threshold and width, or the depth scale of information over threshold and gain.
 
     The fraction of networks alive at the last layer: a map, a table, and the numbers in a file. Finished parts are kept in
-    blocks.sqlite in DIR.
+    blocks.sqlite in DIR. With --quantity information-depth the number of layers in which the overlap of two inputs settles.
 
     \b
     Examples:
@@ -38,19 +41,44 @@ def phase_diagram(
       varflow phase-diagram --depth 20 --gain 2.6 --out /tmp/look
       varflow phase-diagram --threshold 0.7,0.85,1 --width 100,200,600 --json
       varflow phase-diagram --depth 1000 --workers 8 --out deep --resume
+      varflow phase-diagram --quantity information-depth --threshold 0.5,1 --gain 2,2.5,3
     """
     import varflow as vf
-    from varflow._checks import require
+    from varflow._checks import choice, require
 
-    options: dict[str, Any] = {"depth": depth, "gain": gain}
+    options: dict[str, Any] = {}
     if threshold:
         options["threshold"] = [value for text in threshold for value in numbers("threshold", text)]
+    if choice("quantity", quantity, QUANTITIES) != "survival":
+        _information(options, width, depth, gain, out, as_json)
+        return
+    options |= {"depth": depth, "gain": gain}
     if width:
         options["width"] = [value for text in width for value in numbers("width", text, int)]
     require("plot", "matplotlib.figure")
     check_folder(out, "phase-diagram.png", "phase-diagram.json")
     with opt.campaign(out / opt.STORE, resume, workers, scheduler, "networks") as campaign:
         diagram = vf.phase_diagram(**options, progress=bar(as_json), campaign=campaign)
+    _delivered(diagram, diagram.plot(), out, as_json)
+
+
+def _information(options: dict[str, Any], width: list[str] | None, depth: int, gain: str, out: Path, as_json: bool) -> None:
+    """The depth scale over thresholds and gains, at infinite width."""
+    import varflow as vf
+    from varflow._checks import DomainError, require
+
+    for name, value, default in (("width", width, None), ("depth", depth, 100)):
+        if value != default:
+            raise DomainError(name, value, "cannot be given with --quantity information-depth, which is for infinite width")
+    if gain != "preserving":
+        options["gain"] = numbers("gain", gain)
+    require("plot", "matplotlib.figure")
+    check_folder(out, "phase-diagram.png", "phase-diagram.json")
+    diagram = vf.information_diagram(**options)
+    _delivered(diagram, diagram.plot().figure, out, as_json)
+
+
+def _delivered(diagram: Any, figure: Any, out: Path, as_json: bool) -> None:
     with finishing():
-        files = {"phase-diagram.png": picture(diagram.plot()), "phase-diagram.json": result_json(diagram, [])}
+        files = {"phase-diagram.png": picture(figure), "phase-diagram.json": result_json(diagram, [])}
         deliver(diagram, as_json, {out / name: content for name, content in files.items()})

@@ -11,12 +11,22 @@ from varflow.plots.catalogue import plot_catalogue, plot_methods
 from varflow.plots.comparison import plot_comparison
 from varflow.plots.critical_gain import plot_temporal_critical_gain
 from varflow.plots.gradients import plot_gradient_flow
-from varflow.plots.kernels import plot_kernel, plot_readable_depth
+from varflow.plots.kernels import plot_information_diagram, plot_kernel, plot_readable_depth
 from varflow.plots.phases import plot_phase_diagram
 from varflow.plots.propagation import plot_experiment
 from varflow.plots.temporal import plot_experiment_in_time
 from varflow.plots.training import plot_training
-from varflow.results import AuditReport, Catalogue, Comparison, Experiment, GradientFlow, Kernel, PhaseDiagram, ReadableDepth
+from varflow.results import (
+    AuditReport,
+    Catalogue,
+    Comparison,
+    Experiment,
+    GradientFlow,
+    InformationDiagram,
+    Kernel,
+    PhaseDiagram,
+    ReadableDepth,
+)
 from varflow.results.training import TrainingHistory
 
 __all__ = [
@@ -27,6 +37,7 @@ __all__ = [
     "plot_experiment",
     "plot_experiment_in_time",
     "plot_gradient_flow",
+    "plot_information_diagram",
     "plot_kernel",
     "plot_methods",
     "plot_phase_diagram",
@@ -41,6 +52,7 @@ FIGURES = {
     Catalogue: plot_catalogue,
     Comparison: plot_comparison,
     GradientFlow: plot_gradient_flow,
+    InformationDiagram: plot_information_diagram,
     Kernel: plot_kernel,
     PhaseDiagram: plot_phase_diagram,
     ReadableDepth: plot_readable_depth,

@@ -15,6 +15,7 @@ from varflow.results.experiment import Experiment
 from varflow.results.fixed_points import Cycle, FixedPoint, FixedPoints
 from varflow.results.gain_table import CorrectedGain, CorrectedGainTable
 from varflow.results.gradient_flow import GradientFlow
+from varflow.results.information import InformationDiagram
 from varflow.results.initialization import Initialization
 from varflow.results.kernel import Kernel
 from varflow.results.layout import QUANTITIES, SPREADS, late_steps
@@ -44,6 +45,7 @@ __all__ = [
     "FixedPoint",
     "FixedPoints",
     "GradientFlow",
+    "InformationDiagram",
     "Initialization",
     "Kernel",
     "LayerPlan",
