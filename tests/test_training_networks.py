@@ -13,6 +13,7 @@ pytest.importorskip("sklearn")
 
 from validation.training import Design, Schedule, __main__, build, data, load, trained  # noqa: E402
 from validation.training.experiments import Experiment, Run  # noqa: E402
+from validation.training.predictors import PREDICTORS, agreement, predicted  # noqa: E402
 from validation.training.spiking import SHAPES, Spiking, psi  # noqa: E402
 
 STEPS, BATCH, WIDTH = 6, 3, 40
@@ -210,3 +211,13 @@ def test_the_command_continues_where_it_was(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as end:
         __main__.main(["no such experiment"])
     assert end.value.code == 2
+
+
+def test_predictors_tell_a_living_network_from_a_silent_one():
+    alive, silent = (predicted(Design(depth=4, gain=gain), "digits")["predicted"] for gain in (2.86, 1.0))
+    assert set(alive) == set(PREDICTORS)
+    for name in ("activity", "gradients", "information", "readability"):
+        assert alive[name] > silent[name], name
+    wide = agreement([1, 2, 3, 4, 5, 6, 7, 8], [2, 1, 4, 3, 6, 5, 8, 7])
+    assert wide["low"] < wide["spearman"] < wide["high"]
+    assert agreement([3, 2, 1, 0], [0, 1, 2, 3])["spearman"] == -1

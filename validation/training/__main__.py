@@ -21,6 +21,7 @@ __all__ = ["main"]
 
 STORE = "blocks.sqlite"
 TRAINED = "validation.training.training:trained"
+PREDICTED = "validation.training.predictors:predicted"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with campaign.opened("validation.training.training") as opened:
             for name in names:
                 runs = EXPERIMENTS[name].runs
+                predictions = [{} for _ in runs]
+                if EXPERIMENTS[name].predicted:  # before any of them is trained
+                    predictions = opened.results([_prediction(run, options) for run in runs], progress=True, what="predictors")
                 results = opened.results([_block(run, options) for run in runs], progress=True, what=name)
+                results = [found | result for found, result in zip(predictions, results, strict=True)]
                 replace_files({options.out / f"{name}.json": _text(name, runs, results)})
                 print(f"{options.out / name}.json: {len(runs)} runs")
     except KeyboardInterrupt:
@@ -74,11 +79,26 @@ def _block(run: Run, options: argparse.Namespace) -> Block:
     return Block(TRAINED, run.settings | {"device": options.device, "folder": str(options.data)})
 
 
+def _prediction(run: Run, options: argparse.Namespace) -> Block:
+    return Block(PREDICTED, {"design": run.design, "data": run.data, "folder": str(options.data)})
+
+
 def _text(name: str, runs: Sequence[Run], results: Sequence[Mapping[str, Any]]) -> str:
     """Every run with its design and schedule in words and its results."""
-    described = [run.described | result for run, result in zip(runs, results, strict=True)]
-    question = EXPERIMENTS[name].question
-    return json.dumps({"experiment": name, "question": question, "runs": described}, allow_nan=False, indent=1) + "\n"
+    described = [run.described | _rounded(result) for run, result in zip(runs, results, strict=True)]
+    lines = ",\n".join(json.dumps(run, allow_nan=False, separators=(",", ":")) for run in described)
+    return (
+        f'{{"experiment": {json.dumps(name)}, "question": {json.dumps(EXPERIMENTS[name].question)}, "runs": [\n{lines}\n]}}\n'
+    )
+
+
+def _rounded(value: Any) -> Any:
+    """Four digits of every number that was measured."""
+    if isinstance(value, Mapping):
+        return {name: _rounded(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(part) for part in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _outcome() -> tuple[str, int]:

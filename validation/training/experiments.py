@@ -52,10 +52,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """Runs that answer one question."""
+    """Runs that answer one question; ``predicted``: whether the predictors are computed before."""
 
     question: str
     runs: tuple[Run, ...]
+    predicted: bool = False
 
 
 def _runs(designs: Sequence[Design], schedule: Schedule, data: str, seeds: Sequence[int], **size: int) -> tuple[Run, ...]:
@@ -139,7 +140,9 @@ def _all() -> dict[str, Experiment]:
         "depth": Experiment("How deep can it be?", _runs(depths, ONE_CYCLE, fashion, SEEDS)),
         "convolutions": Experiment("And convolutions?", _runs(list(_convolutional()), ONE_CYCLE, fashion, SEEDS, **SMALL)),
         "silence": Experiment("When do silent networks revive?", tuple(_silent())),
-        "held_out": Experiment("Which number predicts accuracy?", _runs(list(_held_out()), WITHIN, fashion, (0,), **SMALL)),
+        "held_out": Experiment(
+            "Which number predicts accuracy?", _runs(list(_held_out()), WITHIN, fashion, (0,), **SMALL), True
+        ),
         "robustness": Experiment("Over θ, β, T and width?", _runs(list(_robust()), DIGITS, "digits", SEEDS)),
     }
 

@@ -1,0 +1,115 @@
+"""Writes ``docs/training.md`` and its figures from ``validation/training/results``: what trains, and what predicts it.
+
+Run from the repository: ``python docs/training.py`` (seconds, but for the theory lines of the map: a minute). The results are
+those of ``make train``; experiments without a file are left out and named.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from validation.training.experiments import EXPERIMENTS  # noqa: E402
+from validation.training.figures import FIGURES, design_of, grouped, mean_and_error, name  # noqa: E402
+from validation.training.predictors import PREDICTORS, agreement  # noqa: E402
+from varflow._files import picture, replace_files  # noqa: E402
+
+RESULTS = ROOT / "validation" / "training" / "results"
+Runs = Sequence[dict[str, Any]]
+
+INTRODUCTION = """\
+# Does it train?
+
+Made by `python docs/training.py` from the results in [validation/training/results](../validation/training/results), which
+`make train` computes (`make data` gets the images; `make train-quick` takes two minutes and needs none).
+
+Activity at every depth is necessary for learning, not sufficient. These experiments train deep networks of leaky neurons
+(β = 0.5, θ = 1, snnTorch's subtracting reset, width 100, 4 steps of a constant current, linear readout of the mean spikes, Adam
+with learning rate 10⁻³ and batches of 100, unless said) and compare what was learned with what theory says before training.
+Accuracies are of test images after the last epoch, mean ± standard error over seeds; chance is 10 %.
+"""
+
+
+def percent(runs: Runs) -> str:
+    """Mean ± standard error, in per cent, and the number of seeds."""
+    mean, error = mean_and_error(runs)
+    return f"{100 * mean:.1f}" + (f" ± {100 * error:.1f}" if error == error else "")
+
+
+def table(runs: Runs, row: Callable[[dict[str, Any]], Any], column: Callable[[dict[str, Any]], Any], corner: str) -> str:
+    """Accuracies by row and column."""
+    rows, columns = grouped(runs, row), sorted(grouped(runs, column))
+    lines = [f"| {corner} | {' | '.join(map(str, columns))} |", "|---" * (len(columns) + 1) + "|"]
+    for label, some in rows.items():
+        cells = grouped(some, column)
+        lines.append(f"| {label} | {' | '.join(percent(cells[c]) if c in cells else '' for c in columns)} |")
+    return "\n".join(lines)
+
+
+def of_design(runs: Runs) -> str:
+    return table(runs, name, design_of("depth"), "design, layers")
+
+
+def of_silence(runs: Runs) -> str:
+    row = lambda run: f"{run['design']['initialisation']}, ε = {run['schedule']['epsilon']:g}"  # noqa: E731
+    return table(runs, row, design_of("depth"), "weights, layers")
+
+
+def of_predictors(runs: Runs) -> str:
+    """Rank correlation of every predictor with accuracy."""
+    values = [run["epochs"][-1]["accuracy"] for run in runs]
+    lines = ["| predictor | what it is | Spearman | 95 % |", "|---|---|---|---|"]
+    for key, what in PREDICTORS.items():
+        found = agreement([run["predicted"][key] for run in runs], values)
+        lines.append(f"| {key} | {what} | {found['spearman']:.2f} | {found['low']:.2f} to {found['high']:.2f} |")
+    return "\n".join(lines)
+
+
+TABLES: dict[str, Callable[[Runs], str]] = {
+    "quick": of_design,
+    "initialisations": of_design,
+    "depth": of_design,
+    "convolutions": of_design,
+    "silence": of_silence,
+    "held_out": of_predictors,
+}
+
+
+def section(key: str, runs: Runs) -> str:
+    """One experiment: its question, how it was trained, table and figure."""
+    first = runs[0]["schedule"], runs[0]["data"], runs[0]["images"]
+    schedule, data, images = first
+    seeds = len({run["seed"] for run in runs})
+    how = f"{data}, {f'first {images} images' if images else 'all images'}, {schedule['epochs']} epochs"
+    how += f" ({schedule['rate'].replace('_', ' ')} learning rate), {seeds} seed{'s' * (seeds > 1)}, {len(runs)} runs."
+    parts = [f"## {EXPERIMENTS[key].question}", how]
+    if key in TABLES:
+        parts.append(TABLES[key](runs))
+    if key in FIGURES:
+        parts.append(f"![{EXPERIMENTS[key].question}](training-{key}.png)")
+    return "\n\n".join([*parts, *([COMMENTS[key]] if key in COMMENTS else [])])
+
+
+COMMENTS: dict[str, str] = {}
+
+
+def main() -> None:
+    runs = {key: json.loads(path.read_text())["runs"] for key in EXPERIMENTS if (path := RESULTS / f"{key}.json").exists()}
+    files: dict[Path, Any] = {}
+    for key in FIGURES:
+        if key in runs:
+            files[Path(__file__).parent / f"training-{key}.png"] = picture(FIGURES[key](runs[key]))
+    parts = [INTRODUCTION.rstrip(), *(section(key, some) for key, some in runs.items())]
+    if missing := [key for key in EXPERIMENTS if key not in runs]:
+        parts.append(f"Not run yet: {', '.join(missing)}.")
+    replace_files(files | {Path(__file__).with_suffix(".md"): "\n\n".join(parts) + "\n"})
+
+
+if __name__ == "__main__":
+    main()

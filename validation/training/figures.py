@@ -1,0 +1,196 @@
+"""Figures of the training experiments from their JSON files."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import varflow as vf
+from validation.training.experiments import GAINS, SLOPES
+from validation.training.predictors import PREDICTORS, agreement, contrast_of
+
+__all__ = ["FIGURES", "accuracy", "grouped"]
+
+Runs = Sequence[Mapping[str, Any]]
+CHANCE = 0.1
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # of Okabe and Ito
+NAMES = {
+    "membrane_shortcut": "membrane shortcut, g² = 0.5",
+    "sew_add": "SEW add, g² = 2",
+    "batch_norm": "batch normalisation",
+    "centred": "centred rows",
+}
+
+
+def accuracy(run: Mapping[str, Any]) -> float:
+    """On the test images, after the last epoch."""
+    return run["epochs"][-1]["accuracy"]
+
+
+def grouped(runs: Runs, key: Callable[[Mapping[str, Any]], Any]) -> dict[Any, list[Mapping[str, Any]]]:
+    """The runs by a key, in order of appearance."""
+    groups: dict[Any, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return groups
+
+
+def design_of(setting: str) -> Callable[[Mapping[str, Any]], Any]:
+    """The value of one setting of a run's design."""
+    return lambda run: run["design"][setting]
+
+
+def mean_and_error(runs: Runs) -> tuple[float, float]:
+    """Mean accuracy over seeds and its standard error."""
+    values = [accuracy(run) for run in runs]
+    return float(np.mean(values)), float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else math.nan
+
+
+def name(run: Mapping[str, Any]) -> str:
+    """A design in a few words, without its depth."""
+    design = run["design"]
+    if design["structure"] != "plain":
+        return NAMES[design["structure"]]
+    return f"plain, {design['initialisation']}, {design['surrogate']}"
+
+
+def by_gain_and_slope(runs: Runs) -> Figure:
+    """Accuracy over gain and slope, with what theory says."""
+    depths = sorted({run["design"]["depth"] for run in runs})
+    figure = Figure(figsize=(5.2 * len(depths), 4.4), dpi=130, layout="constrained")
+    for ax, depth in zip(np.atleast_1d(figure.subplots(1, len(depths), sharey=True)), depths, strict=True):
+        cells = grouped(
+            [run for run in runs if run["design"]["depth"] == depth],
+            lambda run: (run["design"]["gain"], run["design"]["surrogate"]),
+        )
+        found = np.array([[_cell(cells, gain2, slope) for gain2 in GAINS] for slope in SLOPES])
+        image = ax.imshow(100 * found, origin="lower", cmap="viridis", vmin=10, vmax=85, aspect="auto")
+        for (row, column), value in np.ndenumerate(found):
+            if np.isfinite(value):
+                ax.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color="white" if value < 0.55 else "black")
+        ax.set(title=f"{depth} layers", xlabel="g²", xticks=range(len(GAINS)), xticklabels=[f"{g:g}" for g in GAINS])
+        ax.set(yticks=range(len(SLOPES)), yticklabels=[f"{s:g}" for s in SLOPES])
+        _theory(ax, depth)
+    figure.axes[0].set_ylabel("slope of fast_sigmoid")
+    figure.colorbar(image, ax=figure.axes, label="test accuracy, %")
+    return figure
+
+
+def _cell(cells: Mapping[Any, Runs], gain2: float, slope: float) -> float:
+    found = [
+        run
+        for (gain, surrogate), runs in cells.items()
+        for run in runs
+        if math.isclose(gain**2, gain2, rel_tol=1e-9) and surrogate == str(vf.surrogates.fast_sigmoid(slope))
+    ]
+    return mean_and_error(found)[0] if found else math.nan
+
+
+def _theory(ax: Any, depth: int) -> None:
+    """The critical gain, where gradients in time keep their size, and the contrast of the tangent kernel."""
+    critical = vf.critical_gain(threshold=1.0) ** 2
+    ax.axvline(float(np.interp(math.log(critical), np.log(GAINS), range(len(GAINS)))), color="white", ls=":", lw=1.6)
+    growth, contrast = (np.empty((len(SLOPES), len(GAINS))) for _ in range(2))
+    for column, gain2 in enumerate(GAINS):
+        network = vf.Network(width=100, depth=depth, gain=gain2**0.5, neuron=vf.neurons.snntorch_leaky(0.5), steps=4)
+        for row, slope in enumerate(SLOPES):
+            psi = vf.surrogates.fast_sigmoid(slope)
+            growth[row, column] = math.log(max(vf.gradient_flow(network, psi).growth or 0.0, 1e-12))
+            contrast[row, column] = contrast_of(network, psi)
+    ax.contour(growth, levels=[0.0], colors="white", linewidths=1.6)
+    lines = ax.contour(contrast, levels=[0.05, 0.15, 0.25], colors="#E69F00", linewidths=1.2)
+    ax.clabel(lines, fmt="%.2f", fontsize=8)
+
+
+def by_depth(runs: Runs) -> Figure:
+    """Accuracy against depth for each structure, mean and standard error over seeds."""
+    figure = Figure(figsize=(6.6, 4.2), dpi=130, layout="constrained")
+    ax = figure.subplots()
+    for colour, (label, group) in zip(COLOURS, grouped(runs, name).items(), strict=False):
+        points = {depth: mean_and_error(some) for depth, some in sorted(grouped(group, design_of("depth")).items())}
+        mean, error = zip(*points.values(), strict=True)
+        ax.errorbar(
+            [*points], 100 * np.array(mean), 100 * np.nan_to_num(error), fmt="o-", color=colour, label=label, capsize=3, ms=4
+        )
+    ax.axhline(100 * CHANCE, color="0.6", lw=0.8)
+    ax.set(xlabel="layers", ylabel="test accuracy, %", ylim=(0, 92), xticks=[5, 10, 15, 20, 30, 50])
+    ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def silent(runs: Runs) -> Figure:
+    """Networks that begin silent: accuracy against depth for two values of Adam's ε."""
+    figure = Figure(figsize=(6.6, 4.0), dpi=130, layout="constrained")
+    ax = figure.subplots()
+    key = lambda run: (run["design"]["initialisation"], run["schedule"]["epsilon"])  # noqa: E731
+    for (weights, epsilon), group in grouped(runs, key).items():
+        depths, values = zip(*sorted((run["design"]["depth"], 100 * accuracy(run)) for run in group), strict=True)
+        colour = COLOURS[0] if weights == "torch" else COLOURS[1]
+        ax.plot(
+            depths, values, "o-" if epsilon > 1e-10 else "s--", color=colour, ms=4, label=f"{weights}, Adam's ε = {epsilon:g}"
+        )
+    ax.axhline(100 * CHANCE, color="0.6", lw=0.8)
+    ax.set(xlabel="layers", ylabel="test accuracy, %", ylim=(0, 92))
+    ax.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def contest(runs: Runs) -> Figure:
+    """Accuracy of the held-out networks against each predictor."""
+    figure = Figure(figsize=(13.5, 3.2), dpi=120, layout="constrained")
+    values = [100 * accuracy(run) for run in runs]
+    for ax, predictor in zip(figure.subplots(1, len(PREDICTORS), sharey=True), PREDICTORS, strict=True):
+        scores = [run["predicted"][predictor] for run in runs]
+        found = agreement(scores, values)
+        ax.plot(scores, values, "o", color=COLOURS[0], ms=4, alpha=0.7)
+        told = f"Spearman {found['spearman']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+        ax.set_title(f"{predictor}\n{told}", fontsize=9)
+    figure.axes[0].set_ylabel("test accuracy, %")
+    return figure
+
+
+def robust(runs: Runs) -> Figure:
+    """One setting changed at a time, with the gain for a rate and with Kaiming's."""
+    figure = Figure(figsize=(11, 3.2), dpi=120, layout="constrained")
+    names = ("threshold", "decay", "steps", "width")
+    base = {"threshold": 1.0, "decay": 0.5, "steps": 4, "width": 100}
+    for ax, setting in zip(figure.subplots(1, len(names), sharey=True), names, strict=True):
+        for colour, weights in zip(COLOURS, ("in_time", "kaiming"), strict=False):
+            some = [
+                run
+                for run in runs
+                if run["design"]["initialisation"] == weights
+                and all(run["design"][other] == base[other] for other in names if other != setting)
+            ]
+            points = {value: mean_and_error(group) for value, group in sorted(grouped(some, design_of(setting)).items())}
+            mean, error = zip(*points.values(), strict=True)
+            ax.errorbar(
+                [*points],
+                100 * np.array(mean),
+                100 * np.nan_to_num(error),
+                fmt="o-",
+                color=colour,
+                label=weights,
+                capsize=3,
+                ms=4,
+            )
+        ax.set(xlabel=setting, ylim=(0, 102))
+        if setting in ("steps", "width"):
+            ax.set_xscale("log", base=2)
+    figure.axes[0].set_ylabel("test accuracy on digits, %")
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+FIGURES: Mapping[str, Callable[[Runs], Figure]] = {
+    "map": by_gain_and_slope,
+    "depth": by_depth,
+    "silence": silent,
+    "held_out": contest,
+    "robustness": robust,
+}
+"""By experiment."""

@@ -1,0 +1,87 @@
+"""Numbers at initialisation that might predict the accuracy of a plain network, from theory alone: larger means better.
+
+They were fixed before the held-out networks were trained (``experiments.EXPERIMENTS["held_out"]``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+import varflow as vf
+from validation.training.data import load
+from validation.training.networks import Design
+
+__all__ = ["PREDICTORS", "agreement", "contrast_of", "predicted"]
+
+IMAGES, NETWORKS = 200, 2  # of the readability of untrained layers
+COSINES = (0.8, 0.4)  # of a similar and a different input with a first one
+SMALLEST = 1e-12  # stands for what vanishes
+
+PREDICTORS = {
+    "activity": "late rate of the last layer",
+    "gradients": "-|ln(growth of the gradient energy in time)| × layers",
+    "information": "ln of the difference in overlap of a similar and a different input in the last layer",
+    "readability": "depth that a linear readout of untrained layers can use, over the depth",
+    "contrast": "contrast of the surrogate neural tangent kernel",
+}
+"""What each predictor is."""
+
+
+def predicted(design: Design, data: str, folder: str | None = None) -> dict[str, dict[str, float]]:
+    """All predictors of one plain design, under the key ``predicted``."""
+    network = design.network()
+    growth = vf.gradient_flow(network, design.surrogate).growth
+    found = {
+        "activity": float(vf.mean_field(network).firing_rate[-1, design.steps // 2 :].mean()),
+        "gradients": -abs(math.log(max(growth or 0.0, SMALLEST))) * (design.depth - 1),
+        "information": math.log(max(_overlap_left(network), SMALLEST)),
+        "readability": _readable(network, data, folder) / design.depth,
+        "contrast": contrast_of(network, design.surrogate),
+    }
+    return {"predicted": found}
+
+
+def contrast_of(network: vf.Network, surrogate: Any) -> float:
+    """0 where the network is silent, so that no gradient arrives."""
+    try:
+        return vf.trainability(network, surrogate).contrast
+    except vf.DomainError:
+        return 0.0
+
+
+def _overlap_left(network: vf.Network) -> float:
+    """Overlap with the similar input less that with the different one, in the last layer."""
+    x = np.array([[1.0, 0.0]] + [[c, math.sqrt(1 - c**2)] for c in COSINES])
+    overlap = vf.kernel(network, x).raster_overlap(network.depth)
+    return float(np.nan_to_num(overlap[0, 1] - overlap[0, 2]))
+
+
+def _readable(network: vf.Network, data: str, folder: str | None) -> float:
+    some = load(data, *([Path(folder)] if folder else [])).first(IMAGES, 0)
+    return vf.readable_depth(network, some.x, some.y, repeats=NETWORKS).depth or 0.0
+
+
+def agreement(scores: Sequence[float], accuracies: Sequence[float], seed: int = 0) -> Mapping[str, Any]:
+    """Spearman's rank correlation of a predictor with accuracy, with a 95 % bootstrap interval over networks."""
+    pair = np.asarray(scores), np.asarray(accuracies)
+
+    def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+        return float(scipy.stats.spearmanr(x, y).statistic)
+
+    found = scipy.stats.bootstrap(
+        pair,
+        rank_correlation,
+        paired=True,
+        vectorized=False,
+        n_resamples=2000,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    low, high = found.confidence_interval
+    return {"spearman": rank_correlation(*pair), "low": float(low), "high": float(high)}
