@@ -187,6 +187,25 @@ def test_wide_networks_approach_the_limit():
     assert np.any(np.abs(kernel.moments - 1.15 * limit.moments) > allowed)
 
 
+SPIKE = L.Spike(vf.Neuron(1.0))
+WIDE = {
+    "added currents": [L.Residual(SPIKE, L.Linear(gain=2.0)), SPIKE],
+    "merged spikes": [SPIKE, L.Residual(L.Linear(gain=2.5), SPIKE, merge="iand"), L.Linear(gain=2.5), SPIKE],
+    "layer norm": [SPIKE, L.Linear(gain=2.5), L.LayerNorm(gamma=1.2), SPIKE],
+    "centred rows": [SPIKE, L.Linear(gain=2.5, rows="centred", bias_std=0.4), SPIKE],
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+def test_wide_blocks_approach_the_limit(name):
+    """As above, in the last layer."""
+    network = vf.Network(width=1500, layers=WIDE[name])
+    kernel, limit = vf.kernel(network, X[:3], repeats=24), vf.kernel(network, X[:3]).moments[-1]
+    allowed = 4.5 * kernel.error[-1] + 10 / 1500
+    assert np.all(np.abs(kernel.moments[-1] - limit) < allowed)
+    assert np.any(np.abs(kernel.moments[-1] - 1.15 * limit) > allowed)
+
+
 OTHERS = {
     "in time": net(depth=2, width=40, gain=3.0, steps=3, neuron=vf.Neuron(1.0, decay=0.5, reset="subtract")),
     "bias": net(depth=2, width=40, gain=2.0, bias_std=0.7),

@@ -74,7 +74,7 @@ def kernel(
     Notes
     -----
     **Infinite width**: each pair of inputs closes, so that any number of them can be computed. One step: a bivariate orthant
-    per pair, exact to 1e-15 per layer (1000 inputs, 20 layers: see ``benchmarks``). Several steps without reset: orthants; with
+    per pair, exact to 1e-15 per layer. Several steps without reset: orthants; with
     reset: quasi-Monte Carlo, with ``error``. Equal inputs stay equal; of different ones, inputs whose correlation is within
     rounding of 1 are told apart by rounding, since the map has infinite slope there.
 
@@ -83,6 +83,9 @@ def kernel(
     are drawn). Different inputs whose spikes coincide in a whole layer of a narrow network then differ again by ``10⁻⁶ √B``
     standard deviations.
 
+    **Speed**: 1000 inputs and 20 layers take 4 CPU seconds in one step, and 5 per sampled network of width 1000.
+
+    **Assumes** random weights: these are kernels of what layers represent, not of how they train (``jacot2018``).
     **Source**: ``lee2018``, ``matthews2018``, ``cho2009`` for smooth or one-sided units; in time derived here.
 
     Examples
