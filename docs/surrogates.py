@@ -1,6 +1,6 @@
 """Writes ``docs/surrogates.md``: what the surrogate derivatives of libraries do to gradients in deep networks.
 
-Run from the repository: ``python docs/surrogates.py`` (a second).
+Run from the repository: ``python docs/surrogates.py`` (some seconds).
 """
 
 from __future__ import annotations
@@ -34,6 +34,15 @@ ROWS = [
     ("sinabs `SingleExponential` (default of its LIF)", lambda theta: S.sinabs_single_exponential(spike_threshold=theta)),
     ("sinabs `MultiGaussian`", lambda theta: S.sinabs_multi_gaussian()),
     ("SuperSpike as published, `fast_sigmoid(slope=100)`", lambda theta: S.fast_sigmoid(100.0)),
+]
+N, LAYERS, STEPS = vf.neurons, 20, (4, 8, 16)
+IN_TIME = [  # those of one step at about χ = 1
+    ("snnTorch `Leaky(0.5)`, 8, `atan`", N.snntorch_leaky(0.5), 8.0, S.atan()),
+    ("snnTorch `Leaky(0.9)`, 6.3, `atan`", N.snntorch_leaky(0.9), 6.303, S.atan()),
+    ("snnTorch `Leaky(0.5)`, 8, `fast_sigmoid`", N.snntorch_leaky(0.5), 8.0, S.fast_sigmoid()),
+    ("SpikingJelly `LIFNode()`, 25.2, `Sigmoid`", N.spikingjelly_lif(), 25.2, S.spikingjelly_sigmoid()),
+    ("the same, `detach_reset=True`", N.spikingjelly_lif(detach_reset=True), 25.2, S.spikingjelly_sigmoid()),
+    ("Norse `LIFBoxCell()`, 630, `super`", N.norse_lif_box(), 630.3, S.norse_super()),
 ]
 ADJUSTABLE = ["atan", "sigmoid", "fast_sigmoid", "spikingjelly_piecewise_quadratic", "spikingjelly_piecewise_exp"]
 ADJUSTABLE += ["spikingjelly_soft_sign", "spikingjelly_erf", "spikingjelly_rect", "norse_tanh", "norse_heavi_erfc"]
@@ -85,8 +94,34 @@ At the gain that keeps `V = 1`; `ψ` as these versions compute it (snnTorch 1.0,
 3. **A low rate makes χ small.** Narrow surrogates see only neurons near the threshold: `χ ≈ g² φ(θ/√V)/√V ∫ψ²`.
 4. **At finite width** the logarithm of the squared gradient norm spreads between networks by `(3κ - 1)/n` per layer, with
    `κ = E[ψ⁴]/E[ψ²]²`: narrow surrogates spread widely, `fast_sigmoid(25)` 14 times as much as `atan` at θ = 1.
-5. **Several steps** change the answer: gradients also flow through the leak and the reset, and `χ < 1` does not mean that they
-   vanish. `χ` is exact for one step and for neurons without memory.
+5. **Several steps** change the answer; see below. `χ` is exact for one step and for neurons without memory.
+
+## Several steps
+
+Gradients also flow through the leak and the reset, so that `χ < 1` does not mean that they vanish. `vf.gradient_flow` follows
+them through depth and time. Mean growth of their energy per layer, towards the input, over {layers} layers with a loss at all
+steps:
+
+| neuron, gain², surrogate | 1 step | {steps} |
+|---|---|{rule}
+{in_time}
+
+The attached reset of SpikingJelly nearly cancels what the leak adds; `detach_reset=True` brings it back. snnTorch detaches its
+reset.
+
+```python
+import varflow as vf
+
+neuron = vf.neurons.snntorch_leaky(0.5)
+network = vf.Network(width=1000, depth=20, gain=8**0.5, neuron=neuron, steps=8)
+flow = vf.gradient_flow(network, "atan")
+print(flow.growth, flow.range)  # per layer; largest over smallest energy of a layer
+print(vf.surrogate_width(network, "atan"))  # the parameter with which layers differ least
+flow.plot()
+```
+
+Equal energies are not enough: gradients must also differ between inputs, which `vf.trainability` measures.
+`vf.audit(model, inputs, gradients=True)` measures gradients in your model.
 
 ## What is not as documented
 
@@ -116,6 +151,13 @@ def _row(label: str, make) -> str:
     return f"| {label} | {size} | {' | '.join(cells)} |"
 
 
+def _growth(label: str, neuron: vf.Neuron, square: float, psi: vf.surrogates.Surrogate) -> str:
+    drive = vf.drives.currents(1 / neuron.input_scale)
+    shape = {"width": 1000, "depth": LAYERS, "gain": square**0.5, "neuron": neuron, "drive": drive}
+    found = (vf.gradient_flow(vf.Network(steps=T, **shape), psi, points=2**10, scrambles=4).growth for T in (1, *STEPS))
+    return f"| {label} | {' | '.join(f'{value:.2g}' if value < 0.1 else f'{value:.2f}' for value in found)} |"
+
+
 def _parameters(name: str) -> str:
     cells = []
     for theta in THRESHOLDS:
@@ -128,7 +170,13 @@ def _parameters(name: str) -> str:
 def page() -> str:
     table = "\n".join(_row(*row) for row in ROWS)
     widths = "\n".join(map(_parameters, ADJUSTABLE))
-    return PAGE.format(table=table, widths=widths, fast=1 / chi(S.fast_sigmoid(), 1.0), steep=chi(S.sigmoid(), 1.0))
+    in_time = {
+        "in_time": "\n".join(_growth(*row) for row in IN_TIME),
+        "layers": LAYERS,
+        "steps": " | ".join(map(str, STEPS)),
+        "rule": "---|" * len(STEPS),
+    }
+    return PAGE.format(table=table, widths=widths, **in_time, fast=1 / chi(S.fast_sigmoid(), 1.0), steep=chi(S.sigmoid(), 1.0))
 
 
 if __name__ == "__main__":

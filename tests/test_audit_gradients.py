@@ -209,6 +209,14 @@ def test_vanishing_gradients_are_a_problem():
     assert abs(math.log(mended.gradient_growth)) < abs(math.log(report.gradient_growth)) / 10
 
 
+def test_gradients_too_small_to_be_squared_in_single_precision():
+    model = chain(100, 40, 3.0, snntorch.surrogate.fast_sigmoid())
+    layers = vf.audit(model, data(4, 100), steps=1, gradients=True).layers
+    assert 0 < layers[0].gradient_norm < 1e-23
+    assert layers[0].dead_gradients < 0.5
+    assert layers[0].gradient_variance > 0
+
+
 def test_exploding_gradients_and_those_that_are_not_finite():
     x = data(8, 300)
     report = vf.audit(leaky(snntorch.surrogate.atan(alpha=30)), x, steps=STEPS, gradients=True)

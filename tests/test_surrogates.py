@@ -191,6 +191,19 @@ def test_names_objects_and_functions():
     assert repr(S.Surrogate("box", peak=2, width=0.25)) == "Surrogate('box', peak=2, width=0.25)"
 
 
+def test_a_library_s_own_function_is_recognised():
+    """Those of snnTorch, SpikingJelly and sinabs, by name and parameters; others fail as functions of numpy arrays."""
+    assert S.surrogate_of(snntorch("fast_sigmoid", slope=7)) == S.fast_sigmoid(7)
+    assert S.surrogate_of(snntorch("snntorch_triangular", threshold=0.3)) == S.snntorch_triangular(0.3)
+    assert S.surrogate_of(snntorch("heaviside")) == S.leaky_spike_operator(0)
+    for name, arguments in [("SSO", {}), ("custom_surrogate", {"custom_surrogate_function": np.ones_like})]:
+        with pytest.raises(DomainError, match=r"give one of vf\.surrogates, or a function of numpy arrays"):
+            S.surrogate_of(snntorch(name, **arguments))
+    assert S.surrogate_of(spikingjelly("spikingjelly_soft_sign", alpha=3.0)) == S.spikingjelly_soft_sign(3)
+    function = pytest.importorskip("sinabs.activation.surrogate_gradient_fn").MultiGaussian(sigma=0.4)
+    assert S.surrogate_of(function) == S.sinabs_multi_gaussian(sigma=0.4)
+
+
 WRONG = [
     (lambda: S.surrogate_of("arctan"), "surrogate='arctan' must be a name such as 'atan'"),
     (lambda: S.surrogate_of("SSO"), "draws random numbers"),
@@ -202,7 +215,7 @@ WRONG = [
     (lambda: S.surrogate_of(lambda v: ["a"] * len(v)), "must be a real number"),
     (lambda: S.own(3), "function=3 must be a function"),
     (lambda: S.own(np.ones_like, kinks=["a"]), "kinks=['a'] must be a real number"),
-    (lambda: S.own(lambda v: 1 / int(v)), "fails for an array of potentials: TypeError: "),
+    (lambda: S.own(lambda v: 1 / int(v)), "fails for an array of potentials, TypeError: "),
     (lambda: S.box(0), "width=0.0 must be positive"),
     (lambda: S.box(-1), "width=-1.0"),
     (lambda: S.box(1, peak=1, area=1), "cannot be combined with peak"),

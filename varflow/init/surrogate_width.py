@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,18 +18,16 @@ from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.gradients.flow import READOUTS, ForwardPass, gradient_flow
-from varflow.theory.roots import rising_root
+from varflow.theory.gradients.width import with_unit_growth
 
 __all__ = ["OBJECTIVES", "surrogate_beside_gain", "surrogate_width"]
 
-Flows = Callable[[float], GradientFlow]  # of the width
+Flow = Callable[[Surrogate], GradientFlow]
 
 OBJECTIVES = ("range", "growth")
 POINTS, SCRAMBLES = 2**10, 4  # beside a gain, whose answer takes a second
 ACCURACY = 1e-4  # relative, of the width
-NUDGE = 1.2  # ratio of widths that shows whether growth rises with the width
 FINEST = 1e-3  # width in standard deviations of the potential, within which lie few sampling points
-FAINT = 700.0  # -ln of a growth that is 0
 REACH = 0.7  # of the search for the smallest range, in the logarithm of the width, on both sides of growth 1
 
 
@@ -71,8 +68,7 @@ def surrogate_width(
     Raises
     ------
     DomainError
-        For values outside their domain, a surrogate whose width cannot be set, and where no width gives growth 1; the message
-        gives the growth nearest to it.
+        For values outside their domain, a surrogate whose width cannot be set, and (``growth``) where no width gives 1.
 
     Notes
     -----
@@ -95,55 +91,36 @@ def surrogate_width(
     detached = None if detach_reset is None else flag("detach_reset", detach_reset)
     if instance("network", network, Network).depth < 2:
         raise DomainError("network", network, "must have at least two layers: gradients of one do not grow")
-    solved, start = ForwardPass.of(network, Neurons(points, scrambles, seed)), psi.width
-
-    @cache
-    def at(width: float) -> GradientFlow:
-        return solved.gradients(psi.widened(width), kind, detached)
-
+    solved = ForwardPass.of(network, Neurons(points, scrambles, seed))
     finest = FINEST * float(np.sqrt(max(state.variance.max() for walk in solved.walks for state in walk.passed)))
-    find = _unit_growth if objective == "growth" else _smallest_range
-    return psi.widened(find(at, start, finest))
 
-
-def _log_growth(flow: GradientFlow) -> float:
-    return max(math.log(flow.growth), -FAINT) if flow.growth else -FAINT
-
-
-def _unit_growth(at: Flows, start: float, finest: float) -> float:
-    """The width of growth 1."""
-    seen = [_log_growth(at(start))]
-    power = 1 if _log_growth(at(start * NUDGE)) >= seen[0] else -1
-
-    def log_growth(x: float) -> float:
-        if x**power < finest:
+    def flow(surrogate: Surrogate) -> GradientFlow:
+        if surrogate.width < finest:
             raise ConvergenceError("hardly any sampling point lies within this width")
-        seen.append(_log_growth(at(x**power)))
-        return seen[-1]
+        return solved.gradients(surrogate, kind, detached)
 
-    try:
-        return rising_root(log_growth, start**power, ACCURACY) ** power
-    except ConvergenceError:
-        nearest = math.exp(min(seen, key=abs))
-        rule = "per layer is the nearest to 1 that a width of this surrogate gives: change its peak, or the gain of the network"
-        raise DomainError("growth", nearest, rule) from None
+    find = _unit_growth if objective == "growth" else _smallest_range
+    return find(psi, flow)
 
 
-def _smallest_range(at: Flows, start: float, finest: float) -> float:
-    """The width at which layers differ least in energy, near that of growth 1."""
+def _unit_growth(psi: Surrogate, flow: Flow) -> Surrogate:
+    return with_unit_growth(psi, lambda wider: flow(wider).growth or 0.0, accuracy=ACCURACY)
+
+
+def _smallest_range(psi: Surrogate, flow: Flow) -> Surrogate:
+    """The surrogate with which layers differ least in energy, near that of growth 1."""
     from scipy.optimize import minimize_scalar
 
     with suppress(DomainError):
-        start = _unit_growth(at, start, finest)
+        psi = _unit_growth(psi, flow)
 
     def log_range(log_width: float) -> float:
-        found = at(math.exp(log_width)).range
-        return math.log(found) if found else 2 * FAINT
+        found = flow(psi.widened(math.exp(log_width))).range
+        return math.log(found) if found else math.inf
 
-    middle = math.log(start)
+    middle = math.log(psi.width)
     best = minimize_scalar(log_range, bounds=(middle - REACH, middle + REACH), method="bounded", options={"xatol": ACCURACY})
-    candidates = np.array([best.x, middle])  # pyright: ignore[reportAttributeAccessIssue]
-    return math.exp(min(candidates, key=log_range))
+    return psi.widened(math.exp(min(middle, float(best.x), key=log_range)))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def surrogate_beside_gain(surrogate: Any, gain: float, neuron: Neuron, steps: int, depth: int, drive: Drive) -> dict[str, Any]:

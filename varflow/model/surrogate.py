@@ -152,10 +152,9 @@ class Surrogate:
         try:
             values = np.asarray(self.function(v, **dict(self.formula.arguments if self.formula else ())))
         except Exception as error:
-            words = " ".join(str(error).split())
-            raise DomainError(
-                "surrogate", self, f"fails for an array of potentials: {type(error).__name__}: {words}"
-            ) from error
+            trouble = " ".join(f"{type(error).__name__}: {error}".split())
+            rule = f"fails for an array of potentials, {trouble}; give one of vf.surrogates, or a function of numpy arrays"
+            raise DomainError("surrogate", self, rule) from error
         psi = numbers("surrogate", 1.0 * values if values.dtype == bool else values)
         if psi.shape != v.shape:
             raise DomainError("surrogate", self, f"must return the shape of its argument, {v.shape}, not {psi.shape}")

@@ -17,6 +17,7 @@ from varflow._checks import DomainError, called, real_array
 from varflow.model import norse_surrogates, sinabs_surrogates, snntorch_surrogates, spikingjelly_surrogates
 from varflow.model.norse_surrogates import norse_circ, norse_heavi_erfc, norse_super, norse_tanh, norse_triangle
 from varflow.model.preset_arguments import positive_number
+from varflow.model.recognised_surrogates import recognised
 from varflow.model.sinabs_surrogates import (
     sinabs_gaussian,
     sinabs_heaviside,
@@ -184,7 +185,8 @@ _NAMED: Mapping[str, Callable[..., Surrogate]] = {
 
 
 def surrogate_of(obj: Any) -> Surrogate:
-    """The :class:`Surrogate` of a name, which stands for the function of that name with its defaults, or of a user's function.
+    """The :class:`Surrogate` of a name, which stands for the function of that name with its defaults; of a surrogate function
+    of an installed snnTorch, SpikingJelly or sinabs; or of a user's function.
 
     Examples
     --------
@@ -197,7 +199,7 @@ def surrogate_of(obj: Any) -> Surrogate:
     if isinstance(obj, str) and obj in _NAMED:
         return _NAMED[obj]()
     if callable(obj):
-        return own(obj)
+        return recognised(obj) or own(obj)
     rule = WITHOUT.get(
         obj if isinstance(obj, str) else "", "must be a name such as 'atan', one of vf.surrogates, or a function ψ(v)"
     )

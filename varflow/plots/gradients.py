@@ -43,6 +43,7 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
         mesh = axes[1].imshow(fraction, aspect="auto", extent=extent, cmap="viridis", vmin=0, interpolation="nearest")
         axes[1].set(xlabel="step", ylabel="layer", title="fraction of a layer's energy")
         figure.colorbar(mesh, ax=axes[1]).outline.set_visible(False)
+        axes[1].yaxis.get_major_locator().set_params(integer=True)
     for axis in axes:
         axis.xaxis.get_major_locator().set_params(integer=True)
     return figure

@@ -49,4 +49,5 @@ def sampled_moments(
             Pairs(batch, chunk, wanted, found[done : done + wanted]).from_drive()
             done += wanted
             report(done)
+    found.flags.writeable = False  # results then hold views, not copies
     return found

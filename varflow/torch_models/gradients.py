@@ -102,7 +102,8 @@ class _Pass:
         def forward(*args: Any, **kwargs: Any) -> Any:
             name = None if args else next(iter(kwargs))
             given = args[0] if name is None else kwargs[name]
-            current = given if given.requires_grad else given.detach().clone().requires_grad_()
+            known = given.requires_grad or not given.is_floating_point()
+            current = given if known else given.detach().clone().requires_grad_()
             out = inner(current, *args[1:], **kwargs) if name is None else inner(**{**kwargs, name: current})
             layer = next(self.calls, None)
             if layer is not None:
@@ -133,11 +134,12 @@ class _Pass:
         dead = float((squares.amax(0) == 0).float().mean())
         total = float(squares.sum()) / len(squares)
         norm = math.sqrt(total) if math.isfinite(total) else math.inf
-        return Backward(own, norm, float(np.mean(self.slopes[layer])), dead)
+        slopes = self.slopes[layer]
+        return Backward(own, norm, float(np.mean(slopes)) if slopes else math.nan, dead)
 
     def _by_neuron(self, layer: TracedLayer, current: Any, gradient: Any) -> Any:
         """Squares of the gradient, summed over steps: shape (inputs, neurons)."""
-        squares = (torch.zeros_like(current) if gradient is None else gradient).detach().float().square()
+        squares = (torch.zeros_like(current) if gradient is None else gradient).detach().double().square()
         steps = squares[None] if layer.spiking.time_axis is None else split_steps(layer.spiking, squares)
         return flat(steps.sum(0), axes_of_a_step(layer))
 
@@ -146,7 +148,7 @@ def _slope(layer: TracedLayer, current: Any, spikes: Any, step: int) -> float:
     """Mean over neurons and inputs of ``(∂S_t/∂I_t)²`` at one step of a call."""
     several = layer.spiking.time_axis is not None
     at = split_steps(layer.spiking, spikes)[step] if several else spikes
-    if not at.requires_grad:
+    if not (at.requires_grad and current.requires_grad):
         return 0.0
     found = torch.autograd.grad(at.sum(), current, retain_graph=True, allow_unused=True)[0]
     if found is None:
@@ -155,4 +157,4 @@ def _slope(layer: TracedLayer, current: Any, spikes: Any, step: int) -> float:
 
 
 def _square(gradient: Any, weight: Any) -> float:
-    return 0.0 if gradient is None else float(gradient.float().square().mean())
+    return 0.0 if gradient is None else float(gradient.double().square().mean())

@@ -1,4 +1,4 @@
-"""The surrogate derivative of a spiking module: the function of ``vf.surrogates`` of the same name and parameters.
+"""The surrogate derivative of a spiking module: one of ``vf.surrogates`` where its library's function is recognised.
 
 Modules are recognised by the attributes in which their libraries keep it; nothing is imported from the libraries. A function
 that ``vf.surrogates`` does not know is differentiated by torch wherever it is asked for.
@@ -6,8 +6,7 @@ that ``vf.surrogates`` does not know is differentiated by torch wherever it is a
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -15,81 +14,47 @@ import numpy as np
 import torch
 
 from varflow._checks import DomainError
-from varflow.model import surrogates as room
 from varflow.model.library_neurons import plain_value
+from varflow.model.recognised_surrogates import by_method, recognised
 from varflow.model.surrogate import Surrogate
+from varflow.model.surrogates import own
 
 __all__ = ["surrogate_of_module"]
 
-SNNTORCH = {"triangular": room.snntorch_triangular, "heaviside": lambda: room.leaky_spike_operator(0.0)}  # by other names
 RANDOM = {"SSO", "PoissonPass"}
 
 
 def surrogate_of_module(module: Any) -> Surrogate | None:
     """``ψ`` of a spiking module of snnTorch, SpikingJelly, Norse or sinabs; None if it has none, or a random one."""
-    for found in (_snntorch, _spikingjelly, _norse, _sinabs):
-        try:
-            surrogate = found(module)
-        except DomainError:  # parameters outside the domain, or values that are not finite
-            return None
-        if surrogate is not None:
-            return surrogate
-    return None
-
-
-def _snntorch(module: Any) -> Surrogate | None:
-    """``spike_grad``: a function within the function that made it, whose variables are the parameters."""
-    spike = getattr(module, "spike_grad", None)
-    if spike is None or getattr(module, "surrogate_disable", False):
+    try:
+        return _of_function(module) or _norse(module) or _sinabs(module)
+    except DomainError:  # parameters outside the domain, or values that are not finite
         return None
-    name = getattr(spike, "__qualname__", "").partition(".")[0]
-    if getattr(spike, "__module__", "") != "snntorch.surrogate" or name == "custom_surrogate":
-        return _differentiated(spike)
-    cells = (cell.cell_contents for cell in spike.__closure__ or ())
-    return _named(
-        SNNTORCH.get(name) or getattr(room, name, None), name, dict(zip(spike.__code__.co_freevars, cells, strict=True))
-    )
 
 
-def _spikingjelly(module: Any) -> Surrogate | None:
-    function = getattr(module, "surrogate_function", None)
-    if function is None or not getattr(function, "spiking", True):
+def _of_function(module: Any) -> Surrogate | None:
+    """snnTorch's ``spike_grad`` and SpikingJelly's ``surrogate_function``, functions of ``v``."""
+    spike = getattr(module, "spike_grad", getattr(module, "surrogate_function", None))
+    if spike is None or getattr(module, "surrogate_disable", False) or not getattr(spike, "spiking", True):
         return None
-    name = type(function).__name__
-    return _named(_in_room("spikingjelly", name), name, vars(function)) or (
-        None if name in RANDOM else _differentiated(function)
-    )
+    random = {type(spike).__name__, getattr(spike, "__qualname__", "").partition(".")[0]} & RANDOM
+    return recognised(spike) or (None if random else _differentiated(spike))
 
 
 def _norse(module: Any) -> Surrogate | None:
     parameters: Any = getattr(module, "p", None)
     method = getattr(parameters, "method", None)
-    return None if method is None else _named(_in_room("norse", method), method, {"alpha": parameters.alpha})
+    return None if method is None else by_method("norse", method, {"alpha": parameters.alpha})
 
 
 def _sinabs(module: Any) -> Surrogate | None:
     function = getattr(module, "surrogate_grad_fn", None)
-    if function is None:
+    threshold = plain_value(getattr(module, "spike_threshold", 1.0))
+    if function is None or np.ndim(threshold):
         return None
-    threshold = plain_value(module.spike_threshold)
-    name, given = type(function).__name__, {**vars(function), "spike_threshold": threshold}
-    known = _named(_in_room("sinabs", name), name, given)
-    if known is not None or np.ndim(threshold):
-        return known
-    return room.own(lambda v: function(torch.as_tensor(v) + threshold, torch.as_tensor(threshold)).numpy())
-
-
-def _in_room(package: str, name: str) -> Callable[..., Surrogate] | None:
-    """The function of ``vf.surrogates`` for a class or method of a library."""
-    wanted = package + name.replace("_", "").lower()
-    return next((getattr(room, each) for each in room.__all__ if each.replace("_", "") == wanted), None)
-
-
-def _named(make: Callable[..., Surrogate] | None, name: str, given: Mapping[str, Any]) -> Surrogate | None:
-    """The surrogate with those of the given values that it takes."""
-    if make is None or name in RANDOM:
-        return None
-    return make(**{parameter: plain_value(given[parameter]) for parameter in inspect.signature(make).parameters})
+    return recognised(function, threshold) or own(
+        lambda v: function(torch.as_tensor(v) + threshold, torch.as_tensor(threshold)).numpy()
+    )
 
 
 @lru_cache(maxsize=16)  # layers with the same function have the same surrogate
@@ -101,4 +66,4 @@ def _differentiated(spike: Callable[[Any], Any]) -> Surrogate:
             x = torch.tensor(v, dtype=torch.float64, requires_grad=True)
             return torch.autograd.grad(spike(x).sum(), x)[0].numpy()
 
-    return room.own(psi)
+    return own(psi)

@@ -42,6 +42,8 @@ def second_moments(network: Network, neurons: Neurons, progress: Progress = Fals
             found = _walked(network, rows, neurons, beyond(report, number * network.depth))
             for layer, (M, M_error) in enumerate(found):
                 moments[layer][np.ix_(index, index)], error[layer][np.ix_(index, index)] = M, M_error
+    for array in (moments, error):
+        array.flags.writeable = False  # results then hold views, not copies
     return moments, error
 
 

@@ -58,10 +58,10 @@ class Neurons:
 
     def __post_init__(self) -> None:
         choice("method", self.method, METHODS)
-        if integer("points", self.points, minimum=1) & (self.points - 1):
+        for name, minimum in (("points", 1), ("scrambles", 2), ("seed", 0)):
+            object.__setattr__(self, name, integer(name, getattr(self, name), minimum=minimum))
+        if self.points & (self.points - 1):
             raise DomainError("points", self.points, "must be a power of two, for which Sobol points are balanced")
-        integer("scrambles", self.scrambles, minimum=2)
-        integer("seed", self.seed, minimum=0)
 
     def samples(self, neuron: Neuron, steps: int) -> bool:
         """Whether the response to currents over these steps has noise; DomainError if the method does not fit the neuron."""

@@ -86,7 +86,8 @@ def gradient_flow(
     activity; both vanish for infinitely many inputs with independent losses, and are of order 1/inputs else.
     **Accuracy**: ``error``; see ``tests/test_gradient_flow.py`` for networks of finite width under autograd. Gradients of one
     network scatter about the mean as a log-normal variable, with a variance of order depth/width.
-    **Source**: derived here; memoryless ``schoenholz2017``, ``yang2017``; in time, without reset, ``chen2018``, ``gilboa2019``.
+    **Source**: derived here; one step: ``schoenholz2017``, with shortcuts ``yang2017``, quantised ``blumenfeld2019``; recurrent
+    networks: ``chen2018``, ``gilboa2019``; detached resets: ``zenke2021``; log-normal scatter: ``hanin2020``.
 
     Examples
     --------

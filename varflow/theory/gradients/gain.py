@@ -29,7 +29,7 @@ def gradient_gain(*, threshold: Any, gain: Any, surrogate: Any, variance: Any = 
         ``θ`` of any sign and ``g = σ_w √n > 0``; arrays broadcast.
     surrogate : str, Surrogate or callable
         ``ψ``: one of ``vf.surrogates``; the name of one, which stands for its defaults (``"atan"`` is snnTorch's, ``α = 2``);
-        or a function of ``v = u - θ``.
+        a library's own, such as ``snntorch.surrogate.atan()``; or a function of ``v = u - θ``.
     variance : float or array, optional
         ``V > 0``; by default the largest stable fixed point of the variance map.
 

@@ -1,0 +1,49 @@
+"""Surrogate functions of installed libraries, recognised by module, name and parameters; nothing is imported from them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from varflow.model import norse_surrogates, sinabs_surrogates, snntorch_surrogates, spikingjelly_surrogates
+from varflow.model.library_neurons import plain_value
+from varflow.model.surrogate import Surrogate
+
+__all__ = ["by_method", "recognised"]
+
+ROOMS = {
+    "snntorch": snntorch_surrogates,
+    "spikingjelly": spikingjelly_surrogates,
+    "norse": norse_surrogates,
+    "sinabs": sinabs_surrogates,
+}
+OTHERWISE = {  # named otherwise here than in the library
+    "snntorch.triangular": snntorch_surrogates.snntorch_triangular,
+    "snntorch.heaviside": lambda: snntorch_surrogates.leaky_spike_operator(0.0),
+}
+
+
+def recognised(function: Any, threshold: float = 1.0) -> Surrogate | None:
+    """The surrogate of a function object of snnTorch, SpikingJelly or sinabs, which passes it the threshold; else None.
+
+    In snnTorch a surrogate is a function within the function that made it, whose variables are the parameters.
+    """
+    if getattr(function, "__module__", "") == "snntorch.surrogate" and hasattr(function, "__code__"):
+        cells = (cell.cell_contents for cell in function.__closure__ or ())
+        given = dict(zip(function.__code__.co_freevars, cells, strict=True))
+        return by_method("snntorch", function.__qualname__.partition(".")[0], given)
+    package = type(function).__module__.partition(".")[0]
+    if package not in ("spikingjelly", "sinabs") or not getattr(function, "spiking", True):
+        return None
+    return by_method(package, type(function).__name__, {"spike_threshold": threshold} | vars(function))
+
+
+def by_method(package: str, name: str, given: Mapping[str, Any]) -> Surrogate | None:
+    """The surrogate of this name in a library, with those of the given values that it takes; None for unknown names."""
+    room, wanted = ROOMS[package], (package if package != "snntorch" else "") + name.replace("_", "").lower()
+    found = (getattr(room, each) for each in room.__all__ if each.replace("_", "").lower() == wanted)
+    make: Callable[..., Surrogate] | None = OTHERWISE.get(f"{package}.{name}") or next(found, None)
+    if make is None or not set(parameters := inspect.signature(make).parameters) <= set(given):
+        return None
+    return make(**{parameter: plain_value(given[parameter]) for parameter in parameters})
