@@ -276,6 +276,7 @@ GOOD = {
     **each("layers.Linear.rows layers.Conv.rows", ["'free'", "'centred'", "'standardised'"]),
     **each("currents.shape white.shape Currents.shape White.shape Inputs.shape", ["None", "(2, 3, 2)"]),
     "neuron": NEURONS,
+    "neuron.value": [*NEURONS, "'snntorch_leaky:beta=0.9'", "Half()"],
     "neurons": ["None", "vf.testing.neurons()"],
     "weights": ["'normal'", "'uniform'", "'sign'", "vf.weights.exponential()", "vf.weights.sparse(0.5)"],
     "testing.networks.weights": ["None"],
