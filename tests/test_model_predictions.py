@@ -216,3 +216,36 @@ def test_predictions_are_the_mean_of_networks_drawn_anew(structure):
     tolerance = 4 * error + BIAS * mean
     assert np.all(off < tolerance), (off / tolerance).round(2)
     assert np.any(off_if_stronger > tolerance), (off_if_stronger / tolerance).round(2)
+
+
+def sew_resnet18(mode, seed):
+    """SpikingJelly's, for images of 32 × 32; in eval mode with running variances of the size that a batch has."""
+    models, neuron = (pytest.importorskip(f"spikingjelly.activation_based.{name}") for name in ("model.sew_resnet", "neuron"))
+    torch.manual_seed(seed)
+    model = models.sew_resnet18(spiking_neuron=neuron.IFNode, detach_reset=True, cnf="ADD", num_classes=10)
+    pytest.importorskip("spikingjelly.activation_based.functional").set_step_mode(model, "m")
+    for module in model.modules():
+        if mode == "eval" and isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.running_var, 0.3)
+    return model.train(mode == "train")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_a_residual_network_of_eighteen_layers(mode):
+    """Every layer within 10 % or 3 standard errors over 8 networks; the prediction of stronger models is rejected."""
+    x, redraws = torch.rand(4, 32, 3, 32, 32, generator=torch.Generator().manual_seed(5)), 8
+    rates, predicted = [], []
+    for seed in range(redraws):
+        model = sew_resnet18(mode, seed)
+        traced = trace(model, x)
+        now = late_rates(model, x, None, traced)
+        rates.append([now[layer.neuron_name].mean() for layer in traced.layers])
+        predicted.append(predictions(model, x))
+    mean, error = np.mean(rates, axis=0), np.std(rates, axis=0, ddof=1) / math.sqrt(redraws)
+    tolerance = np.maximum(0.10 * mean, 3 * error)
+    off = np.abs(np.mean(predicted, axis=0) - mean)
+    print(mode, (100 * off / mean).round(1), (off / error).round(1))
+    assert np.all(off < tolerance), (off / tolerance).round(2)
+    other = predictions(stronger(sew_resnet18(mode, 0)), x)
+    assert np.any(np.abs(other - mean) > tolerance)

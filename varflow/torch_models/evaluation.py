@@ -91,12 +91,13 @@ class Evaluation:
 
     def through_entry(self, layer: TracedLayer, weights: InnerWeights) -> Currents | None:
         """Currents of the weights within a neuron module."""
-        (fed,) = layer.fed
+        fed = self.trace.fed[layer.neuron_name]
         received = self.received(fed)
-        if received is None and fed.kept:
+        if received is None and fed.kept and not layer.names:
             received = self.measured(layer, 0)
-        if not isinstance(received, Spikes):
+        if received is None:
             return None
+        received = _as_inputs(received)
         bias_mean, bias_std = weights.bias_moments
         gain = max(weights.gain, LEAST_GAIN)
         linear = Linear(len(weights.weight), gain=gain, mean_gain=weights.mean_gain, bias_std=bias_std)
@@ -127,9 +128,7 @@ class Evaluation:
             received = self.measured(layer, layer.names.index(name))
             if received is not None and fed.sources != (INPUT,):
                 self.restarted.append(name)
-        if isinstance(received, Currents):  # a weight layer after another
-            second = received.covariance + received.mean[..., :, None] * received.mean[..., None, :]
-            received = Spikes(received.mean, second, received.grid, received.channels)
+        received = None if received is None else _as_inputs(received)
         if received is None or not _fits(weight, fed, received):
             return None
         self.grids[name] = received.grid
@@ -237,6 +236,14 @@ class Evaluation:
     def _(self, operation: LayerNorm, below: Sequence[Signal], node: Node) -> Signal | None:
         (signal,) = below
         return sent(operation, signal, self.walk) if isinstance(signal, Currents) else None
+
+
+def _as_inputs(received: Signal) -> Spikes:
+    """What weights receive, spikes or, behind other weights, currents, by its second moments."""
+    if isinstance(received, Spikes):
+        return received
+    second = received.covariance + received.mean[..., :, None] * received.mean[..., None, :]
+    return Spikes(received.mean, second, received.grid, received.channels)
 
 
 def _regular(currents: Currents) -> Currents:

@@ -269,9 +269,8 @@ class _Walk:
         """Why theory does not know a layer."""
         spiking = self.spiking[name][1]
         own = [] if spiking.neuron is not None else [f"{name} {spiking.reason}"]
-        if spiking.entry is not None:
-            doubled = sorted(node.sources.intersection(self.weights))
-            return (*own, *(f"{name} receives the currents of {source} through weights of its own" for source in doubled))
+        if spiking.entry is not None and node.sources.isdisjoint(self.weights):
+            return tuple(own)
         return (*own, *node.unknown, *_not_gaussian(node, self.weights))
 
     def result(self) -> Trace:
