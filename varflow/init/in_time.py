@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "
 
 COARSE = 2**11  # points of the coarse search
 OFF = 0.01  # relative deviation from the wanted value, beyond its errors, that gives a warning
+FAR = 0.3  # deviation of ln(value) of the first network tried from which the attainable range is looked at
+ROUGH, OUTSIDE = 2**9, 0.1  # points for that range, and relative distance from it beyond which a value is refused at once
 DRIFT = 0.03  # relative change of the value over the deeper half of the layers that gives a warning
 
 
@@ -222,26 +225,33 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Ste
     except ConvergenceError:
         strength = 1.0
         warnings = (f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead",)
-    found = _tried(wanted, strength, report)
-    if found is None and strength < 1:
-        found = _tried(wanted, 1.0, beyond(report, STAGES))
-        warnings = (f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead",)
+    found, attainable = _tried(wanted, strength, report, FAR), (0.0, math.inf, False)
+    if found is None:  # most often out of reach, which is found sooner than that no gain is refined to it
+        rough = replace(wanted.coarse, points=min(wanted.coarse.points, ROUGH))
+        attainable = sustained_range(replace(wanted, coarse=rough), max(strength, 1.0))
+        least, most, _ = attainable
+        if least * (1 - OUTSIDE) < wanted.value < most * (1 + OUTSIDE):
+            found = _tried(wanted, strength, report)
+            if found is None and strength < 1:
+                found = _tried(wanted, 1.0, beyond(report, STAGES))
+                weak = f"a drive that gives layer 1 this {name} is too weak to keep every step alive"
+                warnings = (f"{weak}: input_gain is θ/λ instead",)
     if found is None:
-        raise out_of_reach(name, wanted, unit, max(strength, 1.0))
+        raise out_of_reach(name, wanted, unit, attainable)
     return found, warnings
 
 
-def _tried(wanted: Wanted, strength: float, report: Report) -> Steady | None:
+def _tried(wanted: Wanted, strength: float, report: Report, farthest: float = 1.0) -> Steady | None:
     try:
-        found = steady(wanted, strength, report=report)
+        found = steady(wanted, strength, farthest=farthest, report=report)
     except ConvergenceError:
         return None
     return found if found.reached else None
 
 
-def out_of_reach(name: str, wanted: Wanted, unit: float, strength: float) -> DomainError:
-    """The error of an unattainable value, with the attainable range."""
-    least, most, endless = sustained_range(wanted, strength)
+def out_of_reach(name: str, wanted: Wanted, unit: float, attainable: tuple[float, float, bool]) -> DomainError:
+    """The error of an unattainable value, with the attainable range (of ``sustained_range``)."""
+    least, most, endless = attainable
     rule = f"is out of reach of this neuron in {len(wanted.shape)} steps and {wanted.depth} layers: "
     if endless:
         rule += f"at every gain, counts of spikes die out or grow from layer to layer, without a stationary {name}"
