@@ -64,7 +64,7 @@ THIRD_PARTIES = {
     "verdict": {"numpy", "scipy"},
     "simulation": {"numpy", "torch"},
     "reference": {"mpmath", "numpy"},
-    "kernels": {"numpy"},
+    "kernels": {"numpy", "torch"},
     "symbolic": {"sympy", "mpmath", "numpy", "scipy"},  # the latter two in what lambdify returns
     "certified": {"flint"},
     "cli": {"typer", "matplotlib"},  # the latter only to see that it is there

@@ -685,7 +685,12 @@ def test_a_missing_extra_is_named_before_the_simulation(tmp_path, package, extra
 
 @pytest.mark.parametrize(
     ("package", "call"),
-    [("torch", sim), ("torch", validate), ("xarray", lambda: vf.finite_width(net()).to_xarray())],
+    [
+        ("torch", sim),
+        ("torch", validate),
+        ("torch", lambda: vf.kernel(net(), [[1.0]], repeats=1)),
+        ("xarray", lambda: vf.finite_width(net()).to_xarray()),
+    ],
 )
 def test_a_missing_extra_is_named_by_the_api(monkeypatch, package, call):
     monkeypatch.setitem(sys.modules, package, None)

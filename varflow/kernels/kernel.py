@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, instance, integer
+from varflow._checks import DomainError, instance, integer, require
 from varflow._memory import room
 from varflow._progress import Progress, check_progress
 from varflow.model.chains import layers_of
@@ -17,6 +17,8 @@ from varflow.model.network import Network
 from varflow.model.signals import all_layers
 from varflow.results import Kernel
 from varflow.results.ensemble import spread
+from varflow.theory.flow.kernels import second_moments
+from varflow.theory.flow.neurons import Neurons
 
 __all__ = ["driven_by", "kernel"]
 
@@ -98,23 +100,20 @@ def kernel(
     """
     driven = driven_by(network, inputs)
     repeats = None if repeats is None else integer("repeats", repeats, minimum=1)
-    seed = integer("seed", seed, minimum=0)
+    neurons = Neurons(points, scrambles, seed)
     check_progress(progress)
     different, place = _different(driven)
-    size = different.drive.kinds * driven.steps
-    kept = 8 * driven.depth * ((repeats or 0) + 2) * max(size, driven.drive.kinds * driven.steps) ** 2
+    kept = 8 * driven.depth * ((repeats or 0) + 2) * (driven.drive.kinds * driven.steps) ** 2
     room("inputs", driven.drive, kept, "second moments of every layer: take fewer inputs, steps, layers or repeats")
     if repeats is None:
-        from varflow.theory.flow.kernels import second_moments
-        from varflow.theory.flow.neurons import Neurons
-
-        moments, error = second_moments(different, Neurons(points, scrambles, seed), progress)
+        moments, error = second_moments(different, neurons, progress)
         known = None if not error.any() else _each(error, place, driven)
-        return Kernel(driven, _each(moments, place, driven), known, seed=seed)
+        return Kernel(driven, _each(moments, place, driven), known, seed=neurons.seed)
+    require("torch", "torch")
     from varflow.simulation.kernels import sampled_moments
 
-    samples = _each(sampled_moments(different, repeats=repeats, seed=seed, progress=progress), place, driven)
-    return Kernel(driven, samples.mean(axis=0), spread(samples) / np.sqrt(repeats), samples, seed)
+    samples = _each(sampled_moments(different, repeats=repeats, seed=neurons.seed, progress=progress), place, driven)
+    return Kernel(driven, samples.mean(axis=0), spread(samples) / np.sqrt(repeats), samples, neurons.seed)
 
 
 def driven_by(network: Network, inputs: Any) -> Network:
