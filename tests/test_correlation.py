@@ -1,6 +1,5 @@
 """The overlap of two inputs through one layer: against mpmath, closed forms, properties, extremes; its fixed points."""
 
-import json
 import math
 
 import mpmath
@@ -132,57 +131,3 @@ def test_shown_as_a_table_and_a_dictionary():
     assert len(points) == 2
     assert points[-1] is points[1]
     assert "0.2740011" in repr(points)
-
-
-# Over thresholds and gains.
-
-
-def test_the_diagram_has_the_depth_scale_of_each_network():
-    thetas, gains = [0.3, 1.0, 1.6], [1.0, vf.gain(threshold=1.0), 5.0]
-    diagram = vf.information_diagram(threshold=thetas[::-1], gain=gains)
-    for i, theta in enumerate(thetas):
-        for j, gain in enumerate(gains):
-            V = vf.stable_variance(threshold=theta, gain=gain)
-            if gain < vf.critical_gain(threshold=theta):
-                assert (diagram.depth_scale[i, j], diagram.overlap[i, j], diagram.firing_rate[i, j]) == (0, 0, 0)
-                continue
-            point = vf.correlation_fixed_points(threshold=theta, variance=V)[0]
-            assert diagram.depth_scale[i, j] == pytest.approx(point.depth_scale, rel=1e-12)
-            assert diagram.overlap[i, j] == pytest.approx(point.overlap, rel=1e-12)
-            assert diagram.firing_rate[i, j] == pytest.approx(V / gain**2, rel=1e-12)
-    assert (diagram.depth_scale == 0).any()
-    assert (diagram.depth_scale > 1.3).any()
-
-
-def test_only_silence_has_no_depth_scale():
-    quiet = vf.information_diagram(threshold=1.0, gain=[0.5, 1.0])
-    assert not quiet.depth_scale.any()
-    assert quiet.reading == ["Only silence is stable at these thresholds and gains."]
-    for wrong in ({"threshold": []}, {"gain": 0.0}, {"threshold": math.nan}):
-        with pytest.raises(vf.DomainError, match=next(iter(wrong))):
-            vf.information_diagram(**wrong)
-
-
-def test_the_command_draws_the_diagram(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("matplotlib")
-    from varflow.cli import main
-
-    monkeypatch.chdir(tmp_path)
-    asked = "varflow phase-diagram --quantity information-depth --threshold 0.5,1 --gain 2,3 --json"
-    monkeypatch.setattr("sys.argv", asked.split())
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert not ended.value.code
-    told = json.loads(capsys.readouterr().out)
-    assert told["depth_scale"] == vf.information_diagram(threshold=[0.5, 1.0], gain=[2.0, 3.0]).depth_scale.tolist()
-    assert (tmp_path / "varflow-results" / "phase-diagram.png").stat().st_size > 1000
-    for wrong, said in (
-        ("--width 30", "--width 30 cannot be given"),
-        ("--quantity rate", "unknown"),
-        ("--depth 5", "--depth 5"),
-    ):
-        monkeypatch.setattr("sys.argv", [*asked.split(), *wrong.split()])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 2
-        assert said in capsys.readouterr().err

@@ -28,7 +28,7 @@ SHOWN = {
     "comparison": vf.compare(PROFILE, ENSEMBLE),
     "phase diagram": vf.phase_diagram(threshold=[0.5, 1.0], width=[50, 100], depth=20),
     "fixed points of the overlap": vf.correlation_fixed_points(threshold=1.0),
-    "information diagram": vf.information_diagram(threshold=[0.5, 1.0], gain=[2.0, 3.0]),
+    "depth scales": vf.depth_scales(threshold=[0.5, 1.0], gain=[2.0, 3.0]),
     "kernel": vf.kernel(NETWORK, [[1.0, 0.0], [0.6, 0.8]]),
     "readable depth": vf.readable_depth(
         NETWORK, [[1.0, 0.0], [0.9, 0.1], [0.6, 0.8], [0.5, 0.9]], list("aabb"), infinite_width=True

@@ -141,8 +141,8 @@ def readable_depth():
     return vf.readable_depth(vf.Network(width=20, depth=2, gain=2.5), np.eye(4), [0, 0, 1, 1], repeats=2)
 
 
-def information_diagram():
-    return vf.information_diagram(threshold=[0.5, 1.0], gain=[2.0, 2.5, 3.0])
+def depth_scales():
+    return vf.depth_scales(threshold=[0.5, 1.0], gain=[2.0, 2.5, 3.0])
 
 
 def correlation_fixed_points():
@@ -161,7 +161,7 @@ RESULTS = [
         kernel,
         readable_depth,
         correlation_fixed_points,
-        information_diagram,
+        depth_scales,
         trainability,
     ),
 ]

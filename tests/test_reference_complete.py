@@ -23,7 +23,7 @@ ELSEWHERE = {  # public name -> its exact counterparts
     },
 }
 WITHOUT = {  # public name -> why it has no reference
-    "information_diagram": "correlation_fixed_points on a grid",
+    "depth_scales": "fixed_points, correlation_fixed_points and gradient_gain on a grid",
     "expansion": "an asymptotic series; what it leaves out is tested against the exact chain, order by order",
     "Expansion": "what expansion returns",
     "escape_asymptotics": "a limit of large width; tested against exact escape rates, which quasi_stationary gives",

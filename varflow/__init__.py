@@ -18,7 +18,7 @@ _NAMES = {  # by the module that defines them
     "model.network": "Network",
     "model.distributions": "distribution",
     "results": "AuditReport Catalogue Comparison CorrectedGainTable CorrelationFixedPoint CorrelationFixedPoints Cycle "
-    "Ensemble Experiment FixedPoint FixedPoints GradientFlow InformationDiagram Initialization Kernel PhaseDiagram "
+    "Ensemble Experiment FixedPoint FixedPoints GradientFlow Initialization Kernel PhaseDiagram "
     "Profile ReadableDepth TemporalCriticalGain TemporalFixedPoint Trainability",
     "theory.maps": "variance_map",
     "theory.gradients.flow": "gradient_flow",
@@ -27,7 +27,7 @@ _NAMES = {  # by the module that defines them
     "theory.fixed_points": "critical_gain fixed_points",
     "theory.stable": "stable_variance",
     "theory.correlation": "correlation_fixed_points correlation_map",
-    "theory.information": "information_diagram",
+    "theory.depth_scales": "depth_scales",
     "theory.finite_width": "finite_width",
     "theory.chain": "SpikeChain",
     "theory.expansions": "Expansion expansion",
@@ -109,12 +109,12 @@ if TYPE_CHECKING:
         CorrelationFixedPoint,
         CorrelationFixedPoints,
         Cycle,
+        DepthScales,
         Ensemble,
         Experiment,
         FixedPoint,
         FixedPoints,
         GradientFlow,
-        InformationDiagram,
         Initialization,
         Kernel,
         PhaseDiagram,
@@ -127,6 +127,7 @@ if TYPE_CHECKING:
     from varflow.simulation import Interrupted, simulate
     from varflow.theory.chain import SpikeChain
     from varflow.theory.correlation import correlation_fixed_points, correlation_map
+    from varflow.theory.depth_scales import depth_scales
     from varflow.theory.escape import EscapeAsymptotics, escape_asymptotics
     from varflow.theory.expansions import Expansion, expansion
     from varflow.theory.finite_width import finite_width
@@ -135,7 +136,6 @@ if TYPE_CHECKING:
     from varflow.theory.gradients.gain import gradient_gain
     from varflow.theory.in_time.critical_gain import temporal_critical_gain
     from varflow.theory.in_time.fixed_point import temporal_fixed_point
-    from varflow.theory.information import information_diagram
     from varflow.theory.maps import variance_map
     from varflow.theory.mean_field import mean_field
     from varflow.theory.stable import stable_variance

@@ -46,7 +46,7 @@ WANTED = {
     "Experiment": "an Experiment, as vf.validate returns it",
     "FilterSums": "FilterSums, as vf.init.rates.step_filter(neuron) gives them",
     "GradientFlow": "a GradientFlow, as vf.gradient_flow returns it",
-    "InformationDiagram": "an InformationDiagram, as vf.information_diagram returns it",
+    "DepthScales": "DepthScales, as vf.depth_scales returns them",
     "Kernel": "a Kernel, as vf.kernel returns it",
     "Network": "vf.Network(width=…, depth=…, gain=…)",
     "Layer": "a layer of vf.layers, such as vf.layers.Linear(gain=…)",

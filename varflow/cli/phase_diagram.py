@@ -13,7 +13,7 @@ from varflow.cli.terminal import bar, check_folder, deliver, option, result_json
 
 __all__ = ["phase_diagram"]
 
-QUANTITIES = ("survival", "information-depth")
+QUANTITIES = ("survival", "depth-scales")
 
 
 def phase_diagram(
@@ -23,17 +23,22 @@ def phase_diagram(
     width: Annotated[list[str] | None, option("Widths, likewise.  [default: 18 of them, 10 to 3000]", "n,…")] = None,
     depth: opt.Depth = 100,
     gain: opt.Gain = "preserving",
-    quantity: Annotated[str, option("survival, or information-depth (then --gain takes numbers g,…).", "WHAT")] = "survival",
+    quantity: Annotated[str, option("survival, or depth-scales (then --gain takes numbers g,…).", "WHAT")] = "survival",
+    surrogate: Annotated[str | None, option("Of gradients, with depth-scales.  [default: atan]", "NAME")] = None,
+    surrogate_width: Annotated[
+        list[str] | None, option("Widths of the surrogate instead of thresholds, with depth-scales.", "a,…")
+    ] = None,
     out: Annotated[Path, option("Folder for phase-diagram.png and phase-diagram.json.", "DIR")] = Path("varflow-results"),
     resume: opt.Resume = False,
     workers: opt.Workers = 1,
     scheduler: opt.Scheduler = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Exact survival over threshold and width, or the depth scale of information over threshold and gain.
+    """Exact survival over threshold and width, or depth scales over threshold (or surrogate width) and gain.
 
     The fraction of networks alive at the last layer: a map, a table, and the numbers in a file. Finished parts are kept in
-    blocks.sqlite in DIR. With --quantity information-depth the number of layers in which the overlap of two inputs settles.
+    blocks.sqlite in DIR. With --quantity depth-scales the firing rate, and in how many layers the variance, the overlap of two
+    inputs and the variance of gradients change by a factor e.
 
     \b
     Examples:
@@ -41,17 +46,23 @@ def phase_diagram(
       varflow phase-diagram --depth 20 --gain 2.6 --out /tmp/look
       varflow phase-diagram --threshold 0.7,0.85,1 --width 100,200,600 --json
       varflow phase-diagram --depth 1000 --workers 8 --out deep --resume
-      varflow phase-diagram --quantity information-depth --threshold 0.5,1 --gain 2,2.5,3
+      varflow phase-diagram --quantity depth-scales --threshold 0.5,1 --gain 2,2.5,3
+      varflow phase-diagram --quantity depth-scales --surrogate fast_sigmoid --surrogate-width 0.04,0.2,1 --gain 2.5,3
     """
     import varflow as vf
-    from varflow._checks import choice, require
+    from varflow._checks import DomainError, choice, require
 
     options: dict[str, Any] = {}
     if threshold:
         options["threshold"] = [value for text in threshold for value in numbers("threshold", text)]
     if choice("quantity", quantity, QUANTITIES) != "survival":
-        _information(options, width, depth, gain, out, as_json)
+        given = {"surrogate": surrogate, "width": _numbers("surrogate_width", surrogate_width)}
+        options |= {name: value for name, value in given.items() if value is not None}
+        _depth_scales(options, width, depth, gain, out, as_json)
         return
+    for name, value in (("surrogate", surrogate), ("surrogate_width", surrogate_width)):
+        if value is not None:
+            raise DomainError(name, value, "needs --quantity depth-scales")
     options |= {"depth": depth, "gain": gain}
     if width:
         options["width"] = [value for text in width for value in numbers("width", text, int)]
@@ -62,20 +73,24 @@ def phase_diagram(
     _delivered(diagram, diagram.plot(), out, as_json)
 
 
-def _information(options: dict[str, Any], width: list[str] | None, depth: int, gain: str, out: Path, as_json: bool) -> None:
-    """The depth scale over thresholds and gains, at infinite width."""
+def _numbers(name: str, texts: list[str] | None) -> list[float] | None:
+    return None if texts is None else [value for text in texts for value in numbers(name, text)]
+
+
+def _depth_scales(options: dict[str, Any], width: list[str] | None, depth: int, gain: str, out: Path, as_json: bool) -> None:
+    """Depth scales over thresholds or surrogate widths, and gains, at infinite width."""
     import varflow as vf
     from varflow._checks import DomainError, require
 
     for name, value, default in (("width", width, None), ("depth", depth, 100)):
         if value != default:
-            raise DomainError(name, value, "cannot be given with --quantity information-depth, which is for infinite width")
+            raise DomainError(name, value, "cannot be given with --quantity depth-scales, which is for infinite width")
     if gain != "preserving":
         options["gain"] = numbers("gain", gain)
     require("plot", "matplotlib.figure")
     check_folder(out, "phase-diagram.png", "phase-diagram.json")
-    diagram = vf.information_diagram(**options)
-    _delivered(diagram, diagram.plot().figure, out, as_json)
+    scales = vf.depth_scales(**options)
+    _delivered(scales, scales.plot(), out, as_json)
 
 
 def _delivered(diagram: Any, figure: Any, out: Path, as_json: bool) -> None:

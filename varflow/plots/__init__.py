@@ -10,8 +10,9 @@ from varflow.plots.audit import plot_audit
 from varflow.plots.catalogue import plot_catalogue, plot_methods
 from varflow.plots.comparison import plot_comparison
 from varflow.plots.critical_gain import plot_temporal_critical_gain
+from varflow.plots.depth_scales import plot_depth_scales
 from varflow.plots.gradients import plot_gradient_flow
-from varflow.plots.kernels import plot_information_diagram, plot_kernel, plot_readable_depth
+from varflow.plots.kernels import plot_kernel, plot_readable_depth
 from varflow.plots.phases import plot_phase_diagram
 from varflow.plots.propagation import plot_experiment
 from varflow.plots.temporal import plot_experiment_in_time
@@ -20,9 +21,9 @@ from varflow.results import (
     AuditReport,
     Catalogue,
     Comparison,
+    DepthScales,
     Experiment,
     GradientFlow,
-    InformationDiagram,
     Kernel,
     PhaseDiagram,
     ReadableDepth,
@@ -34,10 +35,10 @@ __all__ = [
     "plot_audit",
     "plot_catalogue",
     "plot_comparison",
+    "plot_depth_scales",
     "plot_experiment",
     "plot_experiment_in_time",
     "plot_gradient_flow",
-    "plot_information_diagram",
     "plot_kernel",
     "plot_methods",
     "plot_phase_diagram",
@@ -51,8 +52,8 @@ FIGURES = {
     AuditReport: plot_audit,
     Catalogue: plot_catalogue,
     Comparison: plot_comparison,
+    DepthScales: plot_depth_scales,
     GradientFlow: plot_gradient_flow,
-    InformationDiagram: plot_information_diagram,
     Kernel: plot_kernel,
     PhaseDiagram: plot_phase_diagram,
     ReadableDepth: plot_readable_depth,

@@ -1,4 +1,4 @@
-"""Overlaps of inputs over layers, how deep a readout reaches, and the depth scale over thresholds and gains."""
+"""Overlaps of inputs over layers, and how deep a readout reaches."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 from varflow._checks import instance
 from varflow.plots.style import axes, colours, marker
-from varflow.results import InformationDiagram, Kernel, ReadableDepth
+from varflow.results import Kernel, ReadableDepth
 
-__all__ = ["plot_information_diagram", "plot_kernel", "plot_readable_depth"]
+__all__ = ["plot_kernel", "plot_readable_depth"]
 
 
 def plot_kernel(kernel: Kernel, ax: Any = None) -> Any:
@@ -39,18 +39,6 @@ def plot_readable_depth(found: ReadableDepth, ax: Any = None) -> Any:
     shown = f"at least {found.depth:.0f}" if found.throughout else f"{found.depth:.2f}"
     repeats = None if found.infinite_width else len(found.accuracies)
     ax.set_title(f"readable depth {shown} layers, {_width(repeats)}", fontsize=10)
-    return ax
-
-
-def plot_information_diagram(diagram: InformationDiagram, ax: Any = None) -> Any:
-    """A map of the depth scale of the overlap over threshold and gain; white where only silence is stable."""
-    instance("diagram", diagram, InformationDiagram)
-    ax = axes(ax)
-    alive = np.ma.masked_equal(diagram.depth_scale, 0.0)
-    mesh = ax.pcolormesh(diagram.thresholds, diagram.gains, alive.T, cmap="viridis", shading="nearest", rasterized=True)
-    ax.figure.colorbar(mesh, ax=ax, label=r"depth scale of the overlap, $\xi_c$, in layers")
-    ax.set(xlabel="threshold θ", ylabel="gain $g$")
-    ax.set_title("infinite width", fontsize=10)
     return ax
 
 

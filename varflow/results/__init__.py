@@ -10,12 +10,12 @@ from varflow.results.catalogue import Catalogue, CatalogueEntry
 from varflow.results.comparison import Comparison, deviation
 from varflow.results.correlation import CorrelationFixedPoint, CorrelationFixedPoints
 from varflow.results.curve import Curve
+from varflow.results.depth_scales import DepthScales
 from varflow.results.ensemble import Ensemble
 from varflow.results.experiment import Experiment
 from varflow.results.fixed_points import Cycle, FixedPoint, FixedPoints
 from varflow.results.gain_table import CorrectedGain, CorrectedGainTable
 from varflow.results.gradient_flow import GradientFlow
-from varflow.results.information import InformationDiagram
 from varflow.results.initialization import Initialization
 from varflow.results.kernel import Kernel
 from varflow.results.layout import QUANTITIES, SPREADS, late_steps
@@ -40,12 +40,12 @@ __all__ = [
     "CorrelationFixedPoints",
     "Curve",
     "Cycle",
+    "DepthScales",
     "Ensemble",
     "Experiment",
     "FixedPoint",
     "FixedPoints",
     "GradientFlow",
-    "InformationDiagram",
     "Initialization",
     "Kernel",
     "LayerPlan",
