@@ -258,3 +258,18 @@ def test_the_page_is_current():
     page = (docs / "surrogates.md").read_text(encoding="utf-8")
     assert script.page() == page
     assert f"{script.chi(S.atan(2.1), 1.0):.3g}" not in page  # it is seen
+
+
+def test_the_table_of_the_readme():
+    page = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    table = page.partition("## Do gradients survive?")[2].partition("##")[0]
+    rows = {
+        "snnTorch": ("atan", "fast_sigmoid"),
+        "SpikingJelly": ("spikingjelly_sigmoid",),
+        "Norse": ("norse_super",),
+    }
+    for library, surrogates in rows.items():
+        (row,) = (line for line in table.splitlines() if line.startswith(f"| {library}"))
+        for theta, cell in zip(THRESHOLDS, row.split("|")[2:5], strict=True):
+            for surrogate, number in zip(surrogates, cell.split(";"), strict=True):
+                assert abs(chi(surrogate, theta) - float(number)) <= last_place(number.strip())
