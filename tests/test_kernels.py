@@ -163,13 +163,19 @@ def sampled():
 
 
 @pytest.mark.parametrize("moment", [1, 2])
-def test_sampled_kernels_are_those_of_real_matrices(sampled, moment):
-    """Means and second moments over networks agree within 4.5 standard errors; a gain 5 % larger is rejected."""
-    real = sampled_moments(sampled.network, repeats=NETWORKS, seed=2, engine="dense") ** moment
-    wrong = vf.kernel(vf.Network(width=60, depth=3, gain=1.05 * 2.8), X[:4], repeats=NETWORKS, seed=3).samples ** moment
+@pytest.mark.parametrize("steps", [1, 3])
+def test_sampled_kernels_are_those_of_real_matrices(steps, moment):
+    """Means and second moments over networks agree within 4.5 standard errors; a gain 10 % larger is rejected."""
+    neuron = vf.Neuron(1.0, decay=0.5, reset="subtract") if steps > 1 else vf.Neuron(1.0)
+
+    def found(gain, seed, engine="conditional"):
+        network = net(depth=3, width=60, gain=gain, neuron=neuron, steps=steps, drive=vf.drives.inputs(X[:4]))
+        return sampled_moments(network, repeats=NETWORKS, seed=seed, engine=engine) ** moment
+
+    real = found(2.8, 2, "dense")
     error = real.std(axis=0, ddof=1) / np.sqrt(NETWORKS)
-    assert deviation(sampled.samples**moment, real.mean(axis=0), error) < 4.5
-    assert deviation(wrong, real.mean(axis=0), error) > 6
+    assert deviation(found(2.8, 1), real.mean(axis=0), error) < 4.5
+    assert deviation(found(1.1 * 2.8, 3), real.mean(axis=0), error) > 6
 
 
 def test_the_first_layer_is_that_of_infinite_width_on_average(sampled):
