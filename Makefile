@@ -27,6 +27,7 @@ LIBRARIES := $(VENV)/libraries
 test-libraries: $(VENV)/all.stamp $(LIBRARIES).stamp   ## model families of SpikingJelly and sinabs: minutes
 	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -m slow tests/test_model_families.py tests/test_model_predictions.py \
 	  -W ignore::DeprecationWarning
+	PYTHONPATH="$(LIBRARIES)" $(PY) -m pytest -k has_these_gradients tests/test_gradient_flow.py -W ignore::DeprecationWarning
 
 $(LIBRARIES).stamp:
 	$(PY) -m pip install --quiet --no-deps --target $(LIBRARIES) spikingjelly loguru tqdm sinabs pbr && touch $@

@@ -192,6 +192,16 @@ def test_several_inputs_are_averaged():
     np.testing.assert_allclose(flows[0].energy, np.mean([flow.energy for flow in flows[1:]], axis=0), rtol=1e-6)
 
 
+@pytest.mark.parametrize("steps", [1, STEPS])
+def test_the_figure_shows_the_energies(steps):
+    pytest.importorskip("matplotlib")
+    flow = vf.gradient_flow(vf.Network(width=50, depth=3, gain=2.8, neuron=ZERO.neuron, steps=steps), points=64, scrambles=2)
+    axes = flow.plot().axes
+    np.testing.assert_array_equal(axes[0].lines[0].get_ydata(), flow.total)
+    if steps > 1:
+        np.testing.assert_allclose(axes[1].images[0].get_array(), flow.energy / flow.total[:, None])
+
+
 def test_seeds_reproduce_and_errors_are_honest():
     net = network(CHAINS["delayed reset"])
     flows = [vf.gradient_flow(net, points=2**9, scrambles=4, seed=seed) for seed in range(12)]
@@ -234,17 +244,64 @@ def test_norse_has_these_gradients(name):
     _same_gradients(L.Spike(preset), lambda v: 1 / (1 + v.abs()) ** 2, run, scale=20.0)
 
 
-def _same_gradients(layer, psi, library, scale=1.5):
+@pytest.mark.parametrize("options", [{}, {"detach_reset": True}, {"v_reset": None}, {"v_reset": None, "decay_input": False}])
+def test_spikingjelly_has_these_gradients(options):
+    sj = pytest.importorskip("spikingjelly.activation_based.neuron")
+    module = sj.LIFNode(step_mode="m", **options)
+    psi = lambda v: 4 * torch.sigmoid(4 * v) * torch.sigmoid(-4 * v)  # noqa: E731
+    layer = L.Spike(vf.neurons.spikingjelly_lif(**options))
+    _same_gradients(layer, psi, lambda x: module(x.swapaxes(0, 1)).swapaxes(0, 1), scale=3.0)
+
+
+@pytest.mark.parametrize("reset", ["MembraneSubtract", "MembraneReset"])
+def test_sinabs_has_these_gradients(reset):
+    sinabs = pytest.importorskip("sinabs")
+    layers, activation = pytest.importorskip("sinabs.layers"), sinabs.activation
+    module = layers.LIF(
+        tau_mem=5.0,
+        spike_fn=activation.SingleSpike,
+        reset_fn=getattr(activation, reset)(),
+        norm_input=False,
+        spike_threshold=1.0,
+    )
+    psi = lambda v: 2 * torch.exp(-v.abs() / 0.5)  # noqa: E731
+    preset = vf.neurons.sinabs_lif(5.0, spike_fn="SingleSpike", reset_fn=reset, norm_input=False)
+    _same_gradients(L.Spike(preset), psi, module)
+
+
+def test_norse_recurrent_cells_detach_the_reset():
+    """Of a recurrent cell, gradients by the input, with the neuron that its module is read as."""
+    norse = pytest.importorskip("norse.torch")
+    from varflow.model.library_neurons import recognise
+
+    torch.manual_seed(0)
+    cell = norse.LIFRecurrentCell(40, 40)
+    with torch.no_grad():
+        cell.input_weights.copy_(torch.eye(40))
+    neuron = recognise("cell", cell).neuron
+    assert neuron.reset_detached
+
+    def run(x):
+        state, spikes = None, []
+        for c in x.unbind(1):
+            s, state = cell(c, state)
+            spikes.append(s)
+        return torch.stack(spikes, dim=1)
+
+    _same_gradients(L.Spike(neuron), lambda v: 1 / (1 + v.abs()) ** 2, run, 20.0, cell.recurrent_weights.detach())
+
+
+def _same_gradients(layer, psi, library, scale=1.5, recurrent=None):
     generator = torch.Generator().manual_seed(3)
     x, e = (torch.randn(2, 6, 40, generator=generator) for _ in range(2))
     ours, theirs = (scale * x).requires_grad_(), (scale * x).requires_grad_()
     detached = layer.neuron.reset_detached
-    (e * neurons(layer, ours, psi, detached)).sum().backward()
+    (e * neurons(layer, ours, psi, detached, recurrent)).sum().backward()
     (e * library(theirs)).sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
     if not layer.neuron.reset_rule.absent:
         wrong = (scale * x).requires_grad_()
-        (e * neurons(layer, wrong, psi, not detached)).sum().backward()
+        (e * neurons(layer, wrong, psi, not detached, recurrent)).sum().backward()
         assert not torch.allclose(wrong.grad, theirs.grad, rtol=1e-2, atol=1e-3)
 
 

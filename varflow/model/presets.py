@@ -3,7 +3,7 @@
 Each function takes the arguments of the class it is named after and returns the neuron with the same spikes for the same
 currents, from rest; arguments without an equivalent raise DomainError. What a spike does to the next membrane, and when,
 differs between the libraries even where the names agree. So does whether gradients pass through the reset: snnTorch (unless
-``reset_delay=False``) and stork detach it.
+``reset_delay=False``), stork and sinabs' ``MembraneReset`` detach it.
 
 Thresholds and decays may be arrays or distributions (see :class:`varflow.Neuron`), if the input is not scaled by them.
 
@@ -384,6 +384,7 @@ def sinabs_lif(
         reset=reset,
         strict=False,
         synaptic_decay=filtered,
+        detach_reset=not subtract,
     )
 
 

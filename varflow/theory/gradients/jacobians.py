@@ -98,7 +98,7 @@ def carried_back(J: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     back = np.zeros((probes, steps, probes, steps))
     for q in range(probes):
         columns = J[q].reshape(steps, -1)
-        for p in range(q + 1):
+        for p in np.flatnonzero(G[: q + 1, :, q].any(axis=(1, 2))).tolist():
             weighted = (G[p, :, q] @ columns).reshape(steps, steps, points)  # (t, s', points)
             block = np.matmul(J[p], weighted.swapaxes(1, 2)).sum(axis=0, dtype=float)
             back[p, :, q], back[q, :, p] = block, block.T
