@@ -305,39 +305,53 @@ def _same_gradients(layer, psi, library, scale=1.5, recurrent=None):
         assert not torch.allclose(wrong.grad, theirs.grad, rtol=1e-2, atol=1e-3)
 
 
+def snntorch_leaky(beta):
+    leaky = pytest.importorskip("snntorch").Leaky(beta)
+    return vf.neurons.snntorch_leaky(beta), vf.surrogates.atan(), lambda c, h: leaky(c, torch.zeros_like(c) if h is None else h)
+
+
+def norse_lif_box():
+    return vf.neurons.norse_lif_box(), None, pytest.importorskip("norse.torch").LIFBoxCell()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("beta", [0.5, 0.9])
-def test_twenty_layers_of_snntorch(beta):
-    """Real modules, 8 steps: growth within 4 standard errors and 1 %; 10 % off in the width of the surrogate is rejected."""
-    snntorch = pytest.importorskip("snntorch")
-    n, depth, steps, networks, gain = 1000, 20, 8, 12, (8.0 if beta == 0.5 else 6.303) ** 0.5
+@pytest.mark.parametrize(
+    ("made", "square"),
+    [(lambda: snntorch_leaky(0.5), 8.0), (lambda: snntorch_leaky(0.9), 6.303), (norse_lif_box, 630.3)],
+    ids=["snnTorch 0.5", "snnTorch 0.9", "Norse"],
+)
+def test_twenty_layers_of_modules(made, square):
+    """8 steps: growth within 4 standard errors and 1 %. A wrong width, or in Norse a detached reset, is rejected."""
+    (neuron, psi, cell), n, depth, networks = made(), 1000, 20, 12
     growth = []
     for seed in range(networks):
         torch.manual_seed(seed)
-        x = torch.randn(1, n).requires_grad_()
-        leaky, into = snntorch.Leaky(beta), [torch.randn(n, n) * gain / math.sqrt(n) for _ in range(depth - 1)]
-        currents: list[list[torch.Tensor]] = [[] for _ in range(depth)]
-        membranes = [torch.zeros(1, n) for _ in range(depth)]
-        v, loss = torch.randn(n), torch.zeros(())
-        for _ in range(steps):
-            I = x * 1.0
+        x, v = torch.randn(1, n).requires_grad_(), torch.randn(n)
+        into = [torch.randn(n, n) * math.sqrt(square / n) for _ in range(depth - 1)]
+        currents, states, loss = [[] for _ in range(depth)], [None] * depth, 0.0
+        for _ in range(8):
+            I = x / neuron.input_scale
             for layer in range(depth):
                 I.retain_grad()
                 currents[layer].append(I)
-                s, membranes[layer] = leaky(I, membranes[layer])
-                I = s @ into[layer].T if layer < depth - 1 else I
-            loss = loss + (v * s).sum()
+                s, states[layer] = cell(I, states[layer])
+                I = s @ into[layer].T if layer < depth - 1 else s
+            loss = loss + (v * I).sum()
         loss.backward()
         first, last = (sum(float(I.grad.square().sum()) for I in currents[at]) for at in (0, -1))
         growth.append(math.log(first / last) / (depth - 1))
     mean, error = np.mean(growth), np.std(growth, ddof=1) / math.sqrt(networks)
-    net = vf.Network(width=n, depth=depth, gain=gain, neuron=vf.neurons.snntorch_leaky(beta), steps=steps)
-    psi = vf.surrogates.atan()
-    right, wide, narrow = (
-        math.log(vf.gradient_flow(net, psi.widened(factor * psi.width)).growth) for factor in (1.0, 1.1, 0.9)
+    drive = vf.drives.currents(1 / neuron.input_scale)
+    net = vf.Network(width=n, depth=depth, gain=math.sqrt(square), neuron=neuron, steps=8, drive=drive)
+    psi = psi or vf.surrogates.norse_super()
+    wrong = (
+        [{"detach_reset": True}]
+        if psi.formula.sets_width is None
+        else [{"surrogate": psi.widened(f * psi.width)} for f in (0.9, 1.1)]
     )
+    right, *others = (math.log(vf.gradient_flow(net, **{"surrogate": psi} | more).growth) for more in [{}, *wrong])
     allowed = 4 * error + 0.01
-    assert abs(mean - right) < allowed < min(abs(mean - wide), abs(mean - narrow))
+    assert abs(mean - right) < allowed < min(abs(mean - other) for other in others)
 
 
 @pytest.mark.parametrize(
