@@ -7,6 +7,7 @@ import varflow as vf
 from varflow.kernels.readout import _split, held_out_accuracy
 
 pytest.importorskip("torch")
+from varflow.kernels.kernel import sampled_grams
 from varflow.simulation.kernels import sampled_moments
 
 RNG = np.random.default_rng(2)
@@ -162,3 +163,15 @@ def test_digits_are_read_as_deep_as_published(digits):
 def test_less_than_one_layer_per_doubling(digits, width, depth):
     found = vf.readable_depth(net(depth=8, width=width), *digits, held_out=2 / 3, repeats=4)
     assert found.depth == pytest.approx(depth, abs=0.3)
+
+
+@pytest.mark.parametrize("readout", ["counts", "raster", "last"])
+def test_grams_of_sampled_networks_are_those_of_their_moments(readout):
+    leaky = vf.Network(width=150, depth=3, gain=2.5, neuron=vf.Neuron(0.8, decay=0.6, reset="subtract"), steps=4)
+    x = np.concatenate([X[:20], X[:5]])  # some inputs twice
+    kernel = vf.kernel(leaky, x, repeats=3, seed=5)
+    grams = sampled_grams(kernel.network, repeats=3, seed=5, readout=readout)
+    for sample in range(3):
+        for layer in range(3):
+            np.testing.assert_allclose(grams[sample, layer], kernel.to_gram(layer + 1, readout, sample), rtol=1e-6, atol=1e-9)
+    assert (grams[:, :, 0] == grams[:, :, 20]).all()

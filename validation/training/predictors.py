@@ -19,7 +19,7 @@ from validation.training.networks import Design
 
 __all__ = ["PREDICTORS", "agreement", "contrast_of", "predicted"]
 
-IMAGES, NETWORKS = 200, 2  # of the readability of untrained layers
+IMAGES, NETWORKS = 300, 2  # of the readability of untrained layers
 COSINES = (0.8, 0.4)  # of a similar and a different input with a first one
 SMALLEST = 1e-12  # stands for what vanishes
 

@@ -20,7 +20,7 @@ from varflow.results.ensemble import spread
 from varflow.theory.flow.kernels import second_moments
 from varflow.theory.flow.neurons import Neurons
 
-__all__ = ["driven_by", "kernel"]
+__all__ = ["driven_by", "kernel", "sampled_grams"]
 
 POINTS, SCRAMBLES = 2**12, 8
 
@@ -114,6 +114,19 @@ def kernel(
 
     samples = _each(sampled_moments(different, repeats=repeats, seed=neurons.seed, progress=progress), place, driven)
     return Kernel(driven, samples.mean(axis=0), spread(samples) / np.sqrt(repeats), samples, neurons.seed)
+
+
+def sampled_grams(
+    network: Network, *, repeats: int, seed: int, readout: str = "counts", progress: Progress = False
+) -> np.ndarray:
+    """``Kernel.to_gram`` of every sampled network and layer, shape (repeats, depth, B, B), without moments of all steps."""
+    require("torch", "torch")
+    from varflow.simulation.kernels import sampled_moments
+
+    room("inputs", network.drive, 16 * repeats * network.depth * network.drive.kinds**2, "Gram matrices: take fewer inputs")
+    different, place = _different(network)
+    grams = sampled_moments(different, repeats=repeats, seed=seed, seen=readout, progress=progress)
+    return grams[..., place[:, None], place]
 
 
 def driven_by(network: Network, inputs: Any) -> Network:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, choice, flag, integer, positive, probability, scalar
-from varflow._progress import Progress
-from varflow.kernels.kernel import POINTS, SCRAMBLES, kernel
+from varflow._progress import Progress, check_progress
+from varflow.kernels.kernel import POINTS, SCRAMBLES, driven_by, kernel, sampled_grams
 from varflow.model.network import Network
 from varflow.results import ReadableDepth
-from varflow.results.kernel import READOUTS, Kernel
+from varflow.results.kernel import READOUTS
+from varflow.theory.flow.neurons import Neurons
 
 __all__ = ["readable_depth"]
 
@@ -93,17 +94,24 @@ def readable_depth(
     >>> 1 < vf.readable_depth(network, x, labels).depth < 12
     True
     """
-    repeats, seed = integer("repeats", repeats, minimum=1), integer("seed", seed, minimum=0)
+    repeats, seed = integer("repeats", repeats, minimum=1), Neurons(points, scrambles, seed).seed
     held_out, ridge = probability("held_out", held_out, open_ends=True), scalar("ridge", positive("ridge", ridge))
     choice("readout", readout, READOUTS)
-    sampled = None if flag("infinite_width", infinite_width) else repeats
-    found = _classes(labels)
-    options = {"seed": seed, "points": points, "scrambles": scrambles, "progress": progress}
-    known = kernel(network, inputs, repeats=sampled, **options)
-    if len(found) != known.inputs:
-        raise DomainError("labels", f"{len(found)} labels", f"must have one for each of the {known.inputs} inputs")
-    accuracies = [_accuracies(known, found, repeat, held_out, ridge, readout) for repeat in range(repeats)]
-    return ReadableDepth(known.network, np.array(accuracies), 1 / (found.max() + 1), infinite_width, readout, seed)
+    infinite, found = flag("infinite_width", infinite_width), _classes(labels)
+    driven = driven_by(network, inputs)
+    check_progress(progress)
+    if len(found) != driven.drive.kinds:
+        raise DomainError("labels", f"{len(found)} labels", f"must have one for each of the {driven.drive.kinds} inputs")
+    if infinite:
+        known = kernel(network, inputs, seed=seed, points=points, scrambles=scrambles, progress=progress)
+        grams = [[known.to_gram(layer, readout) for layer in range(1, known.depth + 1)]] * repeats
+    else:
+        grams = sampled_grams(driven, repeats=repeats, seed=seed, readout=readout, progress=progress)
+    accuracies = []
+    for repeat, layers in enumerate(grams):
+        test = _split(found, held_out, np.random.default_rng([seed, 4, repeat]))
+        accuracies.append([held_out_accuracy(gram, found, test, ridge) for gram in layers])
+    return ReadableDepth(driven, np.array(accuracies), 1 / (found.max() + 1), infinite, readout, seed)
 
 
 def _classes(labels: Any) -> np.ndarray:
@@ -118,14 +126,6 @@ def _classes(labels: Any) -> np.ndarray:
     if len(sizes) < 2 or sizes.min() < 2:
         raise DomainError("labels", labels, "must have at least two classes, of at least two inputs each")
     return classes
-
-
-def _accuracies(known: Kernel, classes: np.ndarray, repeat: int, held_out: float, ridge: float, readout: str) -> list[float]:
-    """Held-out accuracy of every layer, in one sampled network or at infinite width, with one split."""
-    test = _split(classes, held_out, np.random.default_rng([known.seed, 4, repeat]))
-    sample = None if known.samples is None else repeat
-    grams = (known.to_gram(layer, readout, sample) for layer in range(1, known.depth + 1))
-    return [held_out_accuracy(gram, classes, test, ridge) for gram in grams]
 
 
 def _split(classes: np.ndarray, held_out: float, rng: np.random.Generator) -> np.ndarray:

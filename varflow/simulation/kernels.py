@@ -20,16 +20,24 @@ from varflow.simulation.layered import Layered, Walk, batch_of
 __all__ = ["sampled_moments"]
 
 
-class Pairs(Walk):
-    """A walk that measures the second moments of all probes and steps."""
+SEEN = {  # of spikes (networks, inputs, steps, neurons), as rows of numbers
+    "steps": lambda x: x.flatten(1, 2),
+    "counts": lambda x: x.sum(2),
+    "raster": lambda x: x.flatten(2),
+    "last": lambda x: x[:, :, -1],
+}
 
-    def __init__(self, batch: Layered, chunk: int, wanted: int, out: np.ndarray):
+
+class Pairs(Walk):
+    """A walk that measures the second moments of all inputs, and of all steps if they are ``seen`` one by one."""
+
+    def __init__(self, batch: Layered, chunk: int, wanted: int, out: np.ndarray, seen: str):
         super().__init__(batch, chunk, wanted, Event(), False)
-        self.out = out
+        self.out, self.seen = out, SEEN[seen]
 
     def measure(self, membranes: Tensor, spikes: Tensor) -> None:
-        x = spikes[: len(self.out)].flatten(1, 2)
-        gram = (x @ x.mT).double() / x.shape[-1]
+        x = self.seen(spikes[: len(self.out)])
+        gram = (x @ x.mT).double() / spikes.shape[-1]
         if not gram.isfinite().all():
             raise self.explosion()
         self.out[:, self.spiking] = gram.cpu().numpy()
@@ -38,15 +46,24 @@ class Pairs(Walk):
 
 @torch.inference_mode()
 def sampled_moments(
-    network: Network, *, repeats: int, seed: int, engine: str = "conditional", progress: Progress = False
+    network: Network,
+    *,
+    repeats: int,
+    seed: int,
+    engine: str = "conditional",
+    seen: str = "steps",
+    progress: Progress = False,
 ) -> np.ndarray:
-    """``(1/n) Σ_k S_ki S_kj`` of every layer of neurons, shape (repeats, depth, inputs × steps, inputs × steps)."""
+    """``(1/n) Σ_k S_ki S_kj`` of every layer of neurons, shape (repeats, depth, inputs × steps, inputs × steps).
+
+    If the ``counts``, the ``raster`` or the ``last`` step is seen, (repeats, depth, inputs, inputs).
+    """
     inputs = network.drive.kinds
-    found = np.empty((repeats, network.depth, *[inputs * network.steps] * 2))
+    found = np.empty((repeats, network.depth, *[inputs * (network.steps if seen == "steps" else 1)] * 2))
     batch, done = batch_of(network, probes=inputs, engine=engine, seed=seed), 0
     with exact_products(), reporter(progress, repeats, "networks") as report:
         for chunk, wanted in batch.streams.chunks(repeats):
-            Pairs(batch, chunk, wanted, found[done : done + wanted]).from_drive()
+            Pairs(batch, chunk, wanted, found[done : done + wanted], seen).from_drive()
             done += wanted
             report(done)
     found.flags.writeable = False  # results then hold views, not copies
