@@ -154,6 +154,66 @@ def test_convolutions():
         Design(depth=4, structure="convolutional")
 
 
+class SnnTorch(torch.nn.Module):
+    """snnTorch's Leaky, step by step."""
+
+    def __init__(self):
+        super().__init__()
+        snntorch = pytest.importorskip("snntorch")
+        self.cell = snntorch.Leaky(0.5, spike_grad=snntorch.surrogate.atan(2.0))
+
+    def forward(self, currents):
+        membrane, spikes = self.cell.init_leaky(), []
+        for current in currents:
+            spike, membrane = self.cell(current, membrane)
+            spikes.append(spike)
+        return torch.stack(spikes)
+
+
+class SpikingJelly(torch.nn.Module):
+    """SpikingJelly's LIFNode with soft reset, several steps in one call."""
+
+    def __init__(self):
+        super().__init__()
+        node, how = (pytest.importorskip(f"spikingjelly.activation_based.{name}") for name in ("neuron", "surrogate"))
+        self.node = node.LIFNode(tau=2.0, decay_input=False, v_reset=None, surrogate_function=how.ATan(), step_mode="m")
+
+    def forward(self, currents):
+        self.node.reset()
+        return self.node(currents)
+
+
+LIBRARIES = {
+    SnnTorch: vf.neurons.snntorch_leaky(0.5),
+    SpikingJelly: vf.neurons.spikingjelly_lif(2.0, decay_input=False, v_reset=None),
+}
+
+
+def losses(neuron, steps=15):
+    """Of training steps on digits with these neurons."""
+    images = load("digits")
+    x, y = torch.from_numpy(images.x), torch.from_numpy(images.y)
+    network = build(Design(depth=6, width=60), x, images.shape, 10, torch.Generator().manual_seed(0))
+    network.neurons = torch.nn.ModuleList(neuron() for _ in network.neurons)
+    optimizer, found = torch.optim.Adam(network.parameters(), lr=1e-3), []
+    for some in torch.arange(64 * steps).split(64):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(network(x[some]), y[some])
+        loss.backward()
+        optimizer.step()
+        found.append(float(loss.detach()))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_libraries_train_alike(library):
+    """Loss by loss, before rounding flips a spike; a decay 4 % off is noticed."""
+    theirs, ours = losses(library), losses(lambda: Spiking(LIBRARIES[library], "atan"))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3)
+    wrong = losses(lambda: Spiking(replace(LIBRARIES[library], decay=0.52), "atan"))
+    assert not np.allclose(wrong, theirs, rtol=1e-3)
+
+
 SHORT = Schedule(epochs=5, batch=32, rate="constant")
 
 
