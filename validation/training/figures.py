@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 import varflow as vf
 from validation.training.experiments import GAINS, SLOPES
-from validation.training.predictors import PREDICTORS, agreement, contrast_of
+from validation.training.networks import Design
+from validation.training.predictors import PREDICTORS, agreement, contrast_of, revival_depth
 
 __all__ = ["FIGURES", "accuracy", "grouped"]
 
@@ -123,18 +124,18 @@ def by_depth(runs: Runs) -> Figure:
 
 
 def silent(runs: Runs) -> Figure:
-    """Networks that begin silent: accuracy against depth for two values of Adam's ε."""
+    """Networks that begin silent: accuracy against depth for two values of Adam's ε, with the depths predicted to revive."""
     figure = Figure(figsize=(6.6, 4.0), dpi=130, layout="constrained")
     ax = figure.subplots()
     key = lambda run: (run["design"]["initialisation"], run["schedule"]["epsilon"])  # noqa: E731
     for (weights, epsilon), group in grouped(runs, key).items():
         depths, values = zip(*sorted((run["design"]["depth"], 100 * accuracy(run)) for run in group), strict=True)
-        colour = COLOURS[0] if weights == "torch" else COLOURS[1]
-        ax.plot(
-            depths, values, "o-" if epsilon > 1e-10 else "s--", color=colour, ms=4, label=f"{weights}, Adam's ε = {epsilon:g}"
-        )
+        colour, style = COLOURS[weights == "kaiming"], "-" if epsilon > 1e-10 else "--"
+        ax.plot(depths, values, "o" + style, color=colour, ms=4, label=f"{weights}, Adam's ε = {epsilon:g}")
+        ax.axvline(revival_depth(Design(initialisation=weights), epsilon), color=colour, ls=style, lw=1, alpha=0.5)
     ax.axhline(100 * CHANCE, color="0.6", lw=0.8)
-    ax.set(xlabel="layers", ylabel="test accuracy, %", ylim=(0, 92))
+    ax.set(xlabel="layers", ylabel="test accuracy, %", ylim=(0, 92), xticks=sorted({run["design"]["depth"] for run in runs}))
+    ax.set_title("vertical lines: deepest network that should revive", fontsize=9)
     ax.legend(frameon=False, fontsize=8)
     return figure
 

@@ -17,7 +17,7 @@ import varflow as vf
 from validation.training.data import load
 from validation.training.networks import Design
 
-__all__ = ["PREDICTORS", "agreement", "contrast_of", "predicted"]
+__all__ = ["PREDICTORS", "agreement", "contrast_of", "predicted", "revival_depth"]
 
 IMAGES, NETWORKS = 300, 2  # of the readability of untrained layers
 COSINES = (0.8, 0.4)  # of a similar and a different input with a first one
@@ -65,6 +65,27 @@ def _overlap_left(network: vf.Network) -> float:
 def _readable(network: vf.Network, data: str, folder: str | None) -> float:
     some = load(data, *([Path(folder)] if folder else [])).first(IMAGES, 0)
     return vf.readable_depth(network, some.x, some.y, repeats=NETWORKS).depth or 0.0
+
+
+def revival_depth(design: Design, epsilon: float, batch: int = 100, classes: int = 10) -> float:
+    r"""Layers up to which a network that begins silent revives, under Adam with this ``ε``.
+
+    Layers are active down to the first whose neurons are expected to spike less than once per image, ``n T p_l < 1``. In a
+    silent layer gradients pass by the tail of the surrogate only: a bias at ``d`` layers from the readout has
+
+    .. math:: |\partial L/\partial b| \approx \chi_0^{d/2}\, \sqrt{\frac{c\, (1 - 1/c)/c}{B}}\, \sqrt{\frac{1}{3 n}},
+              \qquad \chi_0 = g^2 \psi(-\theta)^2
+
+    from the imbalance of ``c`` classes in a batch of ``B`` and torch's default readout. Adam moves it if that exceeds ``ε``.
+    """
+    gain = design.gains()[0]
+    rates = vf.mean_field(design.network()).firing_rate.mean(axis=-1)
+    silent = np.flatnonzero(design.width * design.steps * rates < 1)
+    if not silent.size:
+        return math.inf
+    factor = gain**2 * float(design.surrogate(np.array([-design.threshold]))[0]) ** 2
+    last = math.sqrt((1 - 1 / classes) / batch / (3 * design.width))
+    return float(silent[0] + max(math.log(last / epsilon), 0.0) / (-0.5 * math.log(factor)))
 
 
 def agreement(scores: Sequence[float], accuracies: Sequence[float], seed: int = 0) -> Mapping[str, Any]:
