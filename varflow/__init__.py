@@ -18,7 +18,7 @@ _NAMES = {  # by the module that defines them
     "model.network": "Network",
     "model.distributions": "distribution",
     "results": "AuditReport Catalogue Comparison CorrectedGainTable CorrelationFixedPoint CorrelationFixedPoints Cycle "
-    "Ensemble Experiment FixedPoint FixedPoints GradientFlow Initialization Kernel PhaseDiagram "
+    "DepthScales Ensemble Experiment FixedPoint FixedPoints GradientFlow Initialization Kernel PhaseDiagram "
     "Profile ReadableDepth TemporalCriticalGain TemporalFixedPoint Trainability",
     "theory.maps": "variance_map",
     "theory.gradients.flow": "gradient_flow",
