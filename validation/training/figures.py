@@ -78,6 +78,8 @@ def by_gain_and_slope(runs: Runs) -> Figure:
         _theory(ax, depth)
     figure.axes[0].set_ylabel("slope of fast_sigmoid")
     figure.colorbar(image, ax=figure.axes, label="test accuracy, %")
+    told = "dotted: critical gain; white: gradients in time keep their size; orange: contrast of the tangent kernel"
+    figure.suptitle(told, fontsize=10)
     return figure
 
 
