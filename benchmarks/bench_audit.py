@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
 
 from varflow.torch_models.filling import fill  # noqa: E402
+from varflow.torch_models.gradients import gradients  # noqa: E402
 from varflow.torch_models.layer_gains import deep_layer  # noqa: E402
 from varflow.torch_models.planner import Planner  # noqa: E402
 from varflow.torch_models.refusals import followed  # noqa: E402
@@ -83,6 +84,26 @@ def test_watching_over_the_forward_pass(benchmark, clock):
     found, calls = {}, {"forward": forward, "watch": lambda: followed(model, x, None)}
     benchmark.pedantic(lambda: found.update(least(clock, ROUNDS, **calls)), rounds=1)
     benchmark.extra_info[f"watching / forward pass, {clock.name}"] = found["watch"] / found["forward"]
+
+
+def test_gradients_over_a_forward_and_backward_pass(benchmark, clock):
+    """Norms, factors χ and unreached neurons of every layer, prediction apart; and a monitor's whole measurement."""
+    model, x = Perceptron(WIDTH, DEPTH, STEPS), torch.rand(BATCH, WIDTH)
+    vf.init.init_model(model, x)
+    traced = trace(model, x)
+
+    def backward():
+        model(x).sum().backward()
+
+    calls = {
+        "backward": backward,
+        "gradients": lambda: gradients(model, x, None, traced, None),
+        "monitor": vf.Monitor(model, x, 1, gradients=True).step,
+    }
+    found = {}
+    benchmark.pedantic(lambda: found.update(least(clock, size(5, 1), **calls)), rounds=1)
+    for name in ("gradients", "monitor"):
+        benchmark.extra_info[f"{name} / forward and backward pass, {clock.name}"] = found[name] / found["backward"]
 
 
 def test_audit_of_fifty_layers(benchmark, clock):

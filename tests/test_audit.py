@@ -752,3 +752,17 @@ def test_the_command_refuses_in_one_line(varflow, tmp_path, factory, words):
     assert (code, out) == (2, "")
     assert words in err
     assert len(err.splitlines()) == 1
+
+
+def test_overlap_of_inputs(healthy):
+    """The mean cosine of two inputs' rasters; that of centred rasters, the correlation, is rejected."""
+    model, x, report = healthy
+    spikes, _ = states(model, x, lambda out: out[0])
+    first, second = np.triu_indices(len(x), 1)
+    for layer, S in zip(report.layers, spikes, strict=True):
+        rasters = S.transpose(1, 0, 2).reshape(len(x), -1)
+        unit = rasters / np.linalg.norm(rasters, axis=1, keepdims=True)
+        assert layer.raster_overlap == pytest.approx((unit[first] * unit[second]).sum(1).mean(), rel=1e-5)
+        assert layer.raster_overlap != pytest.approx(np.corrcoef(rasters)[first, second].mean(), rel=1e-2)
+    assert np.isnan(vf.audit(model, x[:1]).layers[0].raster_overlap)
+    assert vf.audit(model, x[:1].expand(3, -1)).layers[-1].raster_overlap == pytest.approx(1, abs=1e-6)

@@ -9,6 +9,7 @@ import pytest
 from spiking_models import left_behind, same
 
 import varflow as vf
+from varflow.results.training import BACKWARD
 
 torch = pytest.importorskip("torch")
 snntorch = pytest.importorskip("snntorch")
@@ -97,15 +98,16 @@ def identical(one, other):
     return numbers and same(one[1], other[1]) and torch.equal(one[2][0], other[2][0]) and one[2][1:] == other[2][1:]
 
 
+@pytest.mark.parametrize("gradients", [False, True])
 @pytest.mark.parametrize("between", [False, True])
 @pytest.mark.parametrize("kind", MODELS)
-def test_a_training_is_bit_identical(kind, between):
+def test_a_training_is_bit_identical(kind, between, gradients):
     made = MODELS[kind]
     plain = trained(made, lambda model: lambda update: None, between=between)
     monitors = []
 
     def watched(model):
-        monitors.append(vf.Monitor(model, data(99)[0], every=3))
+        monitors.append(vf.Monitor(model, data(99)[0], every=3, gradients=gradients))
         return monitors[-1]
 
     assert identical(plain, trained(made, watched, between=between))
@@ -116,6 +118,68 @@ def test_a_training_is_bit_identical(kind, between):
         return lambda update: model(data(99)[0])
 
     assert not identical(plain, trained(made, passed, between=between))
+
+
+def test_a_backward_pass_of_ones_own_changes_a_training():
+    def backward(model):
+        return lambda update: model(data(99)[0]).sum().backward()
+
+    plain = trained(Maps, lambda model: lambda update: None, between=True)
+    assert not identical(plain, trained(Maps, backward, between=True))
+
+
+@pytest.mark.parametrize("loss", [None, lambda out: out.square().sum()], ids=["readout", "loss"])
+def test_gradients_are_those_of_an_audit(loss):
+    torch.manual_seed(1)
+    hidden = [m for _ in range(3) for m in (nn.Linear(40, 40), leaky(init_hidden=True))]
+    model, x = nn.Sequential(*hidden), 3 * torch.rand(BATCH, 40)
+    vf.init.init_model(model, x, steps=8)
+    monitor = vf.Monitor(model, x, every=1, steps=8, gradients=loss is None, loss=loss)
+    for _ in range(2):
+        monitor.step()
+        with torch.no_grad():
+            model[4].weight.mul_(1.5)
+    assert set(monitor.scalars) >= {"gradient_norm/3", "gradient_gain/3", "dead_gradients/total"}
+    with torch.no_grad():
+        model[4].weight.div_(1.5)
+    for layer in vf.audit(model, x, steps=8, loss=loss, gradients=True).layers:
+        now = monitor.rows[-1][layer.neuron_name]
+        for quantity in BACKWARD:
+            assert now[quantity] == pytest.approx(getattr(layer, quantity), rel=1e-5, nan_ok=True)
+        assert now["raster_overlap"] == layer.raster_overlap
+    (first, second), (below, _) = monitor.values("gradient_gain", "3"), monitor.values("gradient_gain", "1")
+    assert second / first == pytest.approx(2.25, rel=1e-5)
+    assert np.isfinite(below)
+    assert np.isnan(monitor.values("gradient_gain", "5")).all()
+    dead = [monitor.values("dead_gradients", name) for name in monitor.layers]
+    assert monitor.values("dead_gradients") == pytest.approx(np.mean(dead, axis=0))
+
+
+def test_gradients_in_files_and_in_the_figure(tmp_path):
+    pytest.importorskip("matplotlib")
+    model = nn.Sequential(nn.Linear(30, 30), leaky(init_hidden=True), nn.Linear(30, 10), leaky(init_hidden=True))
+    monitor = vf.Monitor(model, 3 * torch.rand(BATCH, 30), steps=6, gradients=True)
+    assert monitor.step()
+    monitor.to_csv(tmp_path / "rates.csv")
+    with (tmp_path / "rates.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[0]["gradient_norm"]) == monitor.to_dict()["layers"]["1"]["gradient_norm"][0] > 0
+    assert rows[-1]["gradient_norm"] == ""
+    *_, norms = monitor.plot().axes
+    assert norms.lines[0].get_ydata() == pytest.approx(monitor.values("gradient_norm", "1"))
+    assert "no grad" in repr(monitor)
+    assert "no grad" not in repr(measured())
+
+
+def test_without_gradients():
+    model, x = nn.Sequential(nn.Linear(3, 3), leaky(init_hidden=True)), torch.rand(2, 3)
+    with pytest.raises(vf.DomainError, match="gradients=2 must be"):
+        vf.Monitor(model, x, gradients=2)
+    with pytest.raises(vf.DomainError, match="loss=3 must be a function"):
+        vf.Monitor(model, x, loss=3)
+    monitor = vf.Monitor(model, x, steps=3, gradients=True)
+    with torch.inference_mode(), pytest.raises(vf.DomainError, match=r"gradients=True has no gradients"):
+        monitor.step()
 
 
 def test_the_numbers_are_those_of_hooks_and_of_an_audit():
@@ -222,6 +286,7 @@ def test_dictionary_and_file(tmp_path):
             "dead_fraction",
             "saturated_fraction",
             "variance",
+            "raster_overlap",
         }
     )
     assert written["total"]["variance"] == [None] * 3
@@ -254,7 +319,9 @@ def test_writers_get_every_measurement_once():
     monitor.log(board)
     monitor.log(board)
     assert {step for *_, step in board.seen} == {0, 10, 20}
-    assert len(board.seen) == len({(name, step) for name, _, step in board.seen}) == 3 * (2 * 4 + 3)
+    overlaps = sum(np.isfinite(monitor.values("raster_overlap", name)).sum() for name in monitor.layers)  # of layers that fire
+    assert len(board.seen) == len({(name, step) for name, _, step in board.seen}) == 3 * (2 * 4 + 3) + overlaps
+    assert overlaps >= 3
     monitor.log(run)
     assert run.seen == board.seen
     monitor(30)

@@ -53,6 +53,9 @@ class AuditedLayer:
     survival : ndarray, shape (inputs,)
         For each input, 1 if the layer spikes late, else 0.
     firing_rates : ndarray, shape (steps,)
+    raster_overlap : float
+        Mean overlap of the spikes of two inputs, ``Σ_t S_a·S_b / √(Σ_t |S_a|² Σ_t |S_b|²)``, over pairs of at most 16 inputs
+        that the layer fires for: 1 if it does not tell them apart. NaN for fewer than two.
     gradient_variance : float
         Mean square of the loss's gradient with respect to the weights, frozen ones included; NaN without a backward pass, and
         for weights that a hook computes before every call.
@@ -99,6 +102,7 @@ class AuditedLayer:
     saturated_fraction: float
     survival: np.ndarray
     firing_rates: np.ndarray
+    raster_overlap: float = math.nan
     gradient_variance: float = math.nan
     needed_gain: float = math.nan
     gains: dict[str, float] = field(default_factory=dict)

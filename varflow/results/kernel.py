@@ -13,7 +13,7 @@ from varflow.model.network import Network
 from varflow.results.export import dataset
 from varflow.results.layout import freeze
 
-__all__ = ["READOUTS", "UPPER_BOUND", "Kernel"]
+__all__ = ["READOUTS", "UPPER_BOUND", "Kernel", "overlaps_of_pairs"]
 
 READOUTS = ("counts", "raster", "last")
 UPPER_BOUND = (
@@ -155,8 +155,7 @@ class Kernel(Shown):
 
     def between(self, layer: int) -> tuple[float, float, float]:
         """Mean, smallest and largest raster overlap of different inputs; NaN if there are none, or all are silent."""
-        R = self.raster_overlap(layer)[np.triu_indices(self.inputs, 1)]
-        R = R[np.isfinite(R)]
+        R = overlaps_of_pairs(self.to_gram(layer, "raster"))
         return (float(R.mean()), float(R.min()), float(R.max())) if R.size else (np.nan, np.nan, np.nan)
 
 
@@ -166,6 +165,12 @@ def _cosines(gram: np.ndarray) -> np.ndarray:
     found = np.divide(gram, both, out=np.full(gram.shape, np.nan), where=both > 0)
     np.fill_diagonal(found, np.where(norm > 0, 1.0, np.nan))
     return found
+
+
+def overlaps_of_pairs(gram: np.ndarray) -> np.ndarray:
+    """Overlaps of every two different inputs of which none is silent, from their Gram matrix."""
+    R = _cosines(gram)[np.triu_indices(len(gram), 1)]
+    return R[np.isfinite(R)]
 
 
 def _without_negative(gram: np.ndarray) -> np.ndarray:

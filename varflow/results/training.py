@@ -13,9 +13,10 @@ import numpy as np
 from varflow._checks import DomainError, nan_to_none
 from varflow._display import Shown, Table, figures
 
-__all__ = ["MEASURED", "TOTAL", "TrainingHistory"]
+__all__ = ["BACKWARD", "MEASURED", "TOTAL", "TrainingHistory"]
 
-MEASURED = ("firing_rate", "dead_fraction", "saturated_fraction", "variance")
+MEASURED = ("firing_rate", "dead_fraction", "saturated_fraction", "variance", "raster_overlap")
+BACKWARD = ("gradient_norm", "gradient_gain", "dead_gradients")  # also, where gradients are measured
 TOTAL = "total"
 
 
@@ -27,10 +28,13 @@ class TrainingHistory(Shown):
     steps : list of int
         At which the network was measured.
     rows : list of dict
-        For each, the numbers :data:`MEASURED` by layer, and ``"total"`` over all neurons.
+        For each, the ``quantities`` by layer, and ``"total"`` over all neurons.
+    quantities : tuple of str
+        Names of the numbers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, backward: bool = False) -> None:
+        self.quantities = (*MEASURED, *(BACKWARD if backward else ()))
         self.steps: list[int] = []
         self.rows: list[dict[str, dict[str, float]]] = []
         self._written: list[tuple[Any, int]] = []  # writers, and how many rows each has
@@ -53,7 +57,7 @@ class TrainingHistory(Shown):
         """``{"steps": […], "layers": {name: {quantity: […]}}, "total": {quantity: […]}}``; None where not known."""
 
         def columns(layer: str) -> dict[str, list[float]]:
-            return {quantity: self.values(quantity, layer).tolist() for quantity in MEASURED}
+            return {quantity: self.values(quantity, layer).tolist() for quantity in self.quantities}
 
         layers = {name: columns(name) for name in self.layers}
         return nan_to_none({"steps": list(self.steps), "layers": layers, TOTAL: columns(TOTAL)})
@@ -64,10 +68,10 @@ class TrainingHistory(Shown):
             raise DomainError("path", path, "must be the path of a file, a str or a pathlib.Path")
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["step", "layer", *MEASURED])
+            writer.writerow(["step", "layer", *self.quantities])
             for step, row in zip(self.steps, self.rows, strict=True):
                 for name, numbers in row.items():
-                    writer.writerow([step, name, *(_cell(numbers[quantity]) for quantity in MEASURED)])
+                    writer.writerow([step, name, *(_cell(numbers[quantity]) for quantity in self.quantities)])
 
     def log(self, writer: Any) -> None:
         """Send every measurement that this writer does not have yet.
@@ -98,11 +102,12 @@ class TrainingHistory(Shown):
         self._written = [each for each in self._written if each[0] is not writer] + [(writer, len(self.rows))]
 
     def plot(self) -> Any:
-        """Late rates and dead fractions of the layers over the training: a matplotlib figure."""
+        """Late rates and dead fractions of the layers over the training, and gradient norms: a matplotlib figure."""
         return figures().draw(self)
 
     def _table(self) -> Table:
         names = [*self.layers, TOTAL] if self.rows else []
+        more = self.quantities[3:]
         rows = [
             (
                 name,
@@ -110,16 +115,16 @@ class TrainingHistory(Shown):
                 f"{self.values('firing_rate', name)[-1]:.4f}",
                 f"{self.values('dead_fraction', name)[-1]:.1%}",
                 f"{self.values('saturated_fraction', name)[-1]:.1%}",
-                _shown(self.values("variance", name)[-1]),
+                *(_shown(self.values(quantity, name)[-1]) for quantity in more),
             )
             for name in names
         ]
         longest = max([5, *map(len, names)])
-        layout = f"{{:<{longest}}} {{:>9}} {{:>9}} {{:>8}} {{:>8}} {{:>9}}"
+        layout = f"{{:<{longest}}} {{:>9}} {{:>9}} {{:>8}} {{:>8}}{' {:>9}' * len(more)}"
         span = f"steps {self.steps[0]} to {self.steps[-1]}" if self.rows else "none yet"
         title = f"{type(self).__name__}: {len(self.rows)} measurements, {span}"
-        header = ("layer", "rate then", "rate now", "dead", "always", "variance")
-        return Table(title, layout, rows, header if rows else ())
+        header = ("layer", "rate then", "rate now", "dead", "always", "variance", "overlap", "gradient", "χ", "no grad")
+        return Table(title, layout, rows, header[: 5 + len(more)] if rows else ())
 
 
 def _scalars(row: dict[str, dict[str, float]]) -> Iterator[tuple[str, float]]:

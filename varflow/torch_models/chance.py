@@ -42,7 +42,7 @@ def averaged(passes: Sequence[dict[str, Watched]]) -> dict[str, Watched]:
 
 
 def _mean(of: Sequence[Watched]) -> Watched:
-    names = ("firing_rate", "variance", "mean", "alive", "dead_fraction", "saturated_fraction")
+    names = ("firing_rate", "variance", "mean", "alive", "dead_fraction", "saturated_fraction", "raster_overlap")
     return replace(of[0], **{name: np.mean([getattr(each, name) for each in of], axis=0) for name in names})
 
 

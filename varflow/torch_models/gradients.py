@@ -11,7 +11,7 @@ one ``v`` for each input. With ``S_t`` the spikes and ``I_t`` the currents of a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -23,12 +23,12 @@ from varflow._checks import DomainError
 from varflow._restoring import kept
 from varflow.results import late_steps
 from varflow.torch_models.inputs import split_steps
-from varflow.torch_models.passes import forward
+from varflow.torch_models.passes import copied, forward
 from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.traced import Trace, TracedLayer, steps_of
 from varflow.torch_models.watch import axes_of_a_step, flat
 
-__all__ = ["Backward", "gradients"]
+__all__ = ["Backward", "check_gradients", "gradients", "squared_gain_above"]
 
 SLOPES = 8  # late steps at which the slope is measured, evenly spaced
 
@@ -43,6 +43,22 @@ class Backward:
     norm: float = math.nan
     slope: float = math.nan
     dead: float = math.nan
+
+
+def check_gradients(model: Any, asked: str, value: Any) -> None:
+    """Raise, with the argument that asked for gradients, where torch has none."""
+    if torch.is_inference_mode_enabled():
+        raise DomainError(asked, value, "has no gradients within torch.inference_mode: leave that mode")
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        rule = "has no gradients with respect to weights made in torch.inference_mode: make them outside"
+        raise DomainError(asked, value, rule)
+
+
+def squared_gain_above(traced: Trace, layer: TracedLayer, gains: Mapping[str, float]) -> float:
+    """``Σ g²`` of the weights that receive a layer's spikes; NaN if there are none, or if more than weights lies between."""
+    above = [each for each in traced.layers if layer.neuron_name in each.sources]
+    plain = all(each.scaled_by and not each.through and len(each.sources) == 1 for each in above)
+    return sum(gains[name] ** 2 for each in above for name in each.scaled_by) if above and plain else math.nan
 
 
 def gradients(
@@ -77,7 +93,7 @@ class _Pass:
             module.__dict__["forward"] = self._enclosed(module.forward)
         with torch.enable_grad(), torch.nn.utils.parametrize.cached():
             weights = [module.weight for module in modules]
-            out = forward(model, inputs, steps, [layer.module for layer in self.traced.layers])
+            out = forward(model, copied(inputs), steps, [layer.module for layer in self.traced.layers])
             value = self._value(out)
             signals = [current for layer in self.traced.layers for current in self.currents[layer]]
             graph = list({id(each): each for each in (*weights, *signals) if each.requires_grad}.values())

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-import torch
-
-from varflow._checks import DomainError, integer
+from varflow._checks import integer
 from varflow._progress import Progress, reporter
 from varflow.results import late_steps
 from varflow.results.audit import ENOUGH, AuditReport
 from varflow.results.audited_layer import AuditedLayer
 from varflow.torch_models.causes import FEEDING, diagnosed, needed_gains, to_mend
-from varflow.torch_models.gradients import Backward
+from varflow.torch_models.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.gradients import gradients as measured_back
 from varflow.torch_models.precision import full_precision
 from varflow.torch_models.prediction import Expected, expected
@@ -26,7 +25,7 @@ from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.trainable import expected_gradients
 from varflow.torch_models.walker import Neurons
 from varflow.torch_models.watch import Watched
-from varflow.torch_models.wiring import Moments, measured, together
+from varflow.torch_models.wiring import Moments, noted, together
 
 __all__ = ["audited"]
 
@@ -46,22 +45,13 @@ def audited(
     """:func:`varflow.audit` after the checks of its arguments."""
     asked, value = ("gradients", gradients) if loss is None else ("loss", loss)
     backwards = gradients or loss is not None
-    if backwards and torch.is_inference_mode_enabled():
-        raise DomainError(asked, value, "has no gradients within torch.inference_mode: leave that mode")
     used: dict[str, Moments] = {}  # of weight modules, by name
-
-    def note(layer: TracedLayer) -> None:
-        for name, weight in zip(layer.names, layer.weights, strict=True):
-            if name not in used:  # the forward may clamp weights, which are restored after the pass
-                used[name] = measured(weight)
-
     calls = 1 if steps is None else integer("steps", steps, minimum=1)
     total = calls * 2 + 1
     with reporter(progress, total, "calls of the model") as report:
-        traced, seen, notes = followed(model, inputs, steps, neurons, report, note)
-        if backwards and any(parameter.is_inference() for parameter in model.parameters()):
-            rule = "has no gradients with respect to weights made in torch.inference_mode: make them outside"
-            raise DomainError(asked, value, rule)
+        traced, seen, notes = followed(model, inputs, steps, neurons, report, partial(noted, used))
+        if backwards:
+            check_gradients(model, asked, value)
         warn_of_one_step(traced, steps)
         if traced.random:
             seen, words = repeated(model, inputs, steps, neurons, seen)
@@ -98,7 +88,8 @@ def _report(
     columns = zip(predicted.rate, predicted.std, predicted.variance, strict=True)
     rows = zip(traced.layers, columns, strict=True)
     layers = [_audited(layer, used, seen[layer.neuron_name], rate) for layer, rate in rows]
-    layers = [replace(each, **_backward(traced, layers, l, backward)) for l, each in enumerate(layers)]
+    gains = {name: own.gain for name, own in used.items()}
+    layers = [replace(each, **_backward(traced, l, gains, backward)) for l, each in enumerate(layers)]
     layers = [replace(each, **_place(traced, layer, each)) for layer, each in zip(traced.layers, layers, strict=True)]
     silent = next((l for l, layer in enumerate(layers) if layer.dead), None)
     cause, needed = None, _needed(traced, layers)
@@ -177,7 +168,7 @@ def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
     return needed_gains(traced) if ill and driven else []
 
 
-def _backward(traced: Trace, layers: list[AuditedLayer], l: int, backward: dict[TracedLayer, Backward]) -> dict[str, Any]:
+def _backward(traced: Trace, l: int, gains: Mapping[str, float], backward: dict[TracedLayer, Backward]) -> dict[str, Any]:
     """What was measured in the backward pass; nothing without one."""
     found = backward.get(traced.layers[l])
     if found is None:
@@ -185,7 +176,7 @@ def _backward(traced: Trace, layers: list[AuditedLayer], l: int, backward: dict[
     return {
         "gradient_variance": found.weights,
         "gradient_norm": found.norm,
-        "gradient_gain": _squared_gain_above(traced, layers, l) * found.slope,
+        "gradient_gain": found.slope * squared_gain_above(traced, traced.layers[l], gains),
         "dead_gradients": found.dead,
         "surrogate": surrogate_of_module(traced.layers[l].module),
     }
@@ -197,13 +188,6 @@ def _with_expected_gradients(report: AuditReport, traced: Trace, known: Mapping[
     pairs = zip(report.layers, found.norms, strict=True)
     layers = tuple(replace(layer, predicted_gradient_norm=norm) for layer, norm in pairs) if read_out else report.layers
     return replace(report, layers=layers, fix_surrogate=found.surrogate)
-
-
-def _squared_gain_above(traced: Trace, layers: list[AuditedLayer], l: int) -> float:
-    """``Σ g²`` over the layers that receive its spikes; NaN if there is none, or if more than weights lies between."""
-    above = [k for k, layer in enumerate(traced.layers) if traced.layers[l].neuron_name in layer.sources]
-    plain = all(layers[k].gains and not traced.layers[k].through and len(traced.layers[k].sources) == 1 for k in above)
-    return sum(layers[k].gain ** 2 for k in above) if above and plain else math.nan
 
 
 def _audited(
@@ -232,6 +216,7 @@ def _audited(
         seen.saturated_fraction,
         seen.alive,
         seen.firing_rate.mean(1),
+        raster_overlap=seen.raster_overlap,
         gains=scaling,
         normalised_by=", ".join(layer.normalised_by),
     )

@@ -18,12 +18,14 @@ import torch
 from varflow.model.inner_weights import InnerWeights
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
+from varflow.results.kernel import overlaps_of_pairs
 from varflow.simulation.neurons import Cells, fired, go_on
 from varflow.torch_models.inputs import split_steps
 from varflow.torch_models.traced import TracedLayer
 
 __all__ = ["Recorder", "Watched", "axes_of_a_step", "flat"]
 
+COMPARED = 16  # inputs of a batch, evenly spaced, whose spikes are compared with each other's
 FOLLOWED = 8  # inputs of a batch, evenly spaced, whose membranes are reconstructed; spikes are counted for all
 PENDING = 2**18  # numbers of one layer that are buffered, so that several steps run while its membranes are in the cache
 DISAGREEING = 1e-3, 5e-2  # fraction of spikes that may differ by rounding, in single and in half precision
@@ -33,7 +35,8 @@ DISAGREEING = 1e-3, 5e-2  # fraction of spikes that may differ by rounding, in s
 class Watched:
     """Measurements of one layer: ``firing_rate`` (steps, inputs); ``variance`` and ``mean`` of the membranes over neurons
     (steps,), averaged over at most ``FOLLOWED`` inputs, NaN if they are not known; ``alive`` (inputs,), whether it spikes late;
-    the fractions of neurons that never and always spike; ``width``; ``reason``, in words that follow the layer's name, why
+    the fractions of neurons that never and always spike; ``width``; ``raster_overlap``, the mean over pairs of at most
+    ``COMPARED`` inputs, NaN if fewer than two fire; ``reason``, in words that follow the layer's name, why
     its membranes are not known although its equations are.
     """
 
@@ -44,6 +47,7 @@ class Watched:
     dead_fraction: float
     saturated_fraction: float
     width: int
+    raster_overlap: float = math.nan
     reason: str = ""
 
     @property
@@ -80,6 +84,8 @@ class _Follower:
         self.each: Any = None
         self.ones: Any = None
         self.followed: Any = None  # the inputs whose membranes are reconstructed
+        self.compared: Any = None  # the inputs whose spikes are compared
+        self.gram: Any = None  # Σ_t Σ_j S_a S_b of every two of them
         self.counts: Any = None  # number of steps and inputs with a spike, per neuron
         self.spikes: list[Any] = []  # per step: sums over the neurons, one entry per input
 
@@ -99,7 +105,10 @@ class _Follower:
         if self.counts is None:
             self.each, self.ones = map(S.new_ones, S.shape)
             self.counts = S.new_zeros(S.shape[1])
-            self.followed = torch.arange(0, len(S), -(-len(S) // FOLLOWED), device=S.device)
+            self.followed, self.compared = (_evenly(len(S), most, S.device) for most in (FOLLOWED, COMPARED))
+            self.gram = S.new_zeros(len(self.compared), len(self.compared))
+        compared = S.index_select(0, self.compared)
+        self.gram.addmm_(compared, compared.T)
         self.spikes.append(S.mv(self.ones))
         self.counts.addmv_((S if self.binary else S.sign().abs_()).T, self.each)  # S > 0 takes 30 times as long
         if self.membranes is not None:  # copies: views would keep all inputs in memory
@@ -115,7 +124,9 @@ class _Follower:
         if self.membranes is not None and not reason:
             variance, mean = self.membranes.moments()
         alive = S[late_steps(len(S))].max(0) > 0
-        return Watched(S / width, variance, mean, alive, never, always, width, reason)
+        overlaps = overlaps_of_pairs(_numbers(self.gram))
+        overlap = float(overlaps.mean()) if overlaps.size else math.nan
+        return Watched(S / width, variance, mean, alive, never, always, width, overlap, reason)
 
 
 class _Membranes:
@@ -216,6 +227,11 @@ def axes_of_a_step(layer: TracedLayer) -> int:
     """Number of axes of one input at one step."""
     weight = layer.weights[0] if layer.weights else None
     return 1 if weight is None or hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
+
+
+def _evenly(inputs: int, most: int, device: Any) -> Any:
+    """Indices of at most so many inputs, evenly spaced."""
+    return torch.arange(0, inputs, -(-inputs // most), device=device)
 
 
 def _in_single(values: Any) -> Any:

@@ -12,11 +12,13 @@ import torch
 from varflow._checks import DomainError
 from varflow.init.fans import effective_fan_in, fan_in
 from varflow.theory.flow.signals import Window
+from varflow.torch_models.traced import TracedLayer
 
 __all__ = [
     "Moments",
     "border",
     "measured",
+    "noted",
     "together",
     "why_not_covered",
     "window_of",
@@ -53,6 +55,13 @@ def measured(weight: Any) -> Moments:
     std, mean = _spread(weight.weight)
     bias_std, bias_mean = (0.0, 0.0) if weight.bias is None else _spread(weight.bias)
     return Moments(fan_in(weight), std, mean, bias_std, bias_mean)
+
+
+def noted(used: dict[str, Moments], layer: TracedLayer) -> None:
+    """Add the moments of a layer's weights during the pass: its forward may clamp them, which is undone afterwards."""
+    for name, weight in zip(layer.names, layer.weights, strict=True):
+        if name not in used:
+            used[name] = measured(weight)
 
 
 def _spread(tensor: Any) -> tuple[float, float]:
