@@ -56,8 +56,8 @@ class Monitor(TrainingHistory):
     fraction of neurons that no gradient reaches. They are those of an audit at that moment.
 
     **Cost**: a measurement takes 1.2 to 1.5 times as long as a plain forward pass of the batch of at least 50 ms, 2.3 times as
-    long as one of 10 ms, and 0.5 to 1.2 times as long as a training step of the same batch (``docs/monitoring.md``). With gradients it takes 1.6 to 1.9
-    times as long as a forward and backward pass (50 layers of 512 neurons, 12 steps, batch 64).
+    long as one of 10 ms, and 0.5 to 1.2 times as long as a training step of the same batch (``docs/monitoring.md``). With
+    gradients it takes 1.6 to 1.9 times as long as a forward and backward pass (50 layers of 512 neurons, 12 steps, batch 64).
 
     ``monitor.log(writer)`` sends new measurements to a TensorBoard or Weights & Biases writer, ``monitor.to_csv(path)`` writes
     all, ``monitor.plot()`` shows them, ``monitor.scalars`` is the last one. As a callback of Lightning, with a model ``net`` in
