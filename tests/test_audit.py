@@ -581,41 +581,46 @@ class Through(nn.Module):
 
 
 def followed(model, x, audits, raise_by):
-    """Whether the advice, followed, ends in health within so many audits."""
+    """After how many audits the advice, followed, ends in health; 0 if it does not within so many."""
     weights = dict(model.named_modules())
     for seed in range(audits):
         report = vf.audit(model, x, steps=STEPS)
         if report.healthy:
-            return True
+            return seed + 1
         if report.fix_gain is None:
-            return False
+            return 0
         vf.init.normal_(weights[report.fix_layer].weight, raise_by(report), generator=seeded(seed))
-    return False
+    return 0
 
 
-def pooled_and_normalised(seed):
-    """Conv, BatchNorm with its first statistics, Leaky, six times, spikes averaged by fours after the second and the fourth."""
+def pooled_and_normalised(seed, layers, side):
+    """Conv, BatchNorm with its first statistics, Leaky, spikes averaged by fours after the second and the fourth."""
     torch.manual_seed(seed)
-    layers: list[nn.Module] = []
-    for l, inputs in enumerate([2, *5 * [24]]):
-        layers += [nn.Conv2d(inputs, 24, 3, padding=1), nn.BatchNorm2d(24), snntorch.Leaky(0.8, init_hidden=True)]
-        layers += [nn.AvgPool2d(2)] if l in (1, 3) else []
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(384, 10), snntorch.Leaky(0.8, init_hidden=True)).eval()
+    modules: list[nn.Module] = []
+    for l, inputs in enumerate([2, *(layers - 1) * [24]]):
+        modules += [nn.Conv2d(inputs, 24, 3, padding=1), nn.BatchNorm2d(24), snntorch.Leaky(0.8, init_hidden=True)]
+        modules += [nn.AvgPool2d(2)] if l in (1, 3) and side > 4 else []
+        side //= 2 if l in (1, 3) and side > 4 else 1
+    return nn.Sequential(*modules, nn.Flatten(), nn.Linear(24 * side**2, 10), snntorch.Leaky(0.8, init_hidden=True)).eval()
 
 
-@pytest.mark.parametrize("seed", [30, pytest.param(11, marks=pytest.mark.slow)])
-def test_advice_leads_to_health_beyond_the_theory_too(seed):
+DEEP = [pytest.param(6, 16, seed, marks=pytest.mark.slow) for seed in (11, 30)]
+
+
+@pytest.mark.parametrize(("layers", "side", "seed"), [(4, 8, 0), *DEEP])
+def test_advice_leads_to_health_beyond_the_theory_too(layers, side, seed):
     """Where all layers have the gain of the theory and activity is lost, the lowest weak one gets more; nine tenths of
-    the theory's gain over and over is the control, and does not end.
+    the theory's gain over and over is the control, and does not end in as many audits.
     """
-    x = torch.rand(4, 2, 16, 16, generator=seeded(seed))
+    x = torch.rand(4, 2, side, side, generator=seeded(seed))
 
     def theory(report):
         layer = report[report.fix_layer]
         return 0.9 * (layer.gain if math.isnan(layer.needed_gain) else layer.needed_gain)
 
-    assert followed(pooled_and_normalised(seed), x, 15, lambda report: report.fix_gain)
-    assert not followed(pooled_and_normalised(seed), x, 15, theory)
+    audits = followed(pooled_and_normalised(seed, layers, side), x, 15, lambda report: report.fix_gain)
+    assert audits
+    assert not followed(pooled_and_normalised(seed, layers, side), x, audits, theory)
 
 
 def test_normalisations_that_have_seen_no_batch_are_noted():
