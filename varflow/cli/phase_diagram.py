@@ -34,11 +34,12 @@ def phase_diagram(
     scheduler: opt.Scheduler = None,
     as_json: opt.Json = False,
 ) -> None:
-    """Exact survival over threshold and width, or depth scales over threshold (or surrogate width) and gain.
+    """Maps of survival, or of depth scales.
 
-    The fraction of networks alive at the last layer: a map, a table, and the numbers in a file. Finished parts are kept in
-    blocks.sqlite in DIR. With --quantity depth-scales the firing rate, and in how many layers the variance, the overlap of two
-    inputs and the variance of gradients change by a factor e.
+    The exact fraction of networks alive at the last layer, over threshold and width: a map, a table, and the numbers in a file.
+    Finished parts are kept in blocks.sqlite in DIR. With --quantity depth-scales the firing rate, and in how many layers the
+    variance, the overlap of two inputs and the variance of gradients change by a factor e, over threshold (or the width of the
+    surrogate) and gain.
 
     \b
     Examples:
@@ -47,7 +48,7 @@ def phase_diagram(
       varflow phase-diagram --threshold 0.7,0.85,1 --width 100,200,600 --json
       varflow phase-diagram --depth 1000 --workers 8 --out deep --resume
       varflow phase-diagram --quantity depth-scales --threshold 0.5,1 --gain 2,2.5,3
-      varflow phase-diagram --quantity depth-scales --surrogate fast_sigmoid --surrogate-width 0.04,0.2,1 --gain 2.5,3
+      varflow phase-diagram --quantity depth-scales --surrogate-width 0.1,1 --gain 2.5,3
     """
     import varflow as vf
     from varflow._checks import DomainError, choice, require
