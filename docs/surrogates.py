@@ -122,6 +122,7 @@ flow.plot()
 
 Equal energies are not enough: gradients must also differ between inputs, which `vf.trainability` measures.
 `vf.audit(model, inputs, gradients=True)` measures gradients in your model.
+`vf.init.init_model(model, inputs, surrogate="set")` gives the neurons of your model their recommended width.
 
 ## What is not as documented
 

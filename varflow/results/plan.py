@@ -9,6 +9,7 @@ from typing import Any
 from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow.model.neurons import Neuron
+from varflow.model.surrogate import Surrogate
 from varflow.results.export import dataset, records
 
 __all__ = ["LayerPlan", "ModelPlan"]
@@ -43,6 +44,8 @@ class LayerPlan:
     measured_rate, fresh_rate : float
         Late rate with the weights that were drawn: on the batch, and on inputs that were held out for this (every second one
         of 16 or more, else NaN). NaN if nothing was drawn.
+    surrogate : Surrogate or None
+        The surrogate derivative that its neurons are given; None if theirs is left as it is.
     """
 
     name: str
@@ -55,14 +58,16 @@ class LayerPlan:
     set_by: str = "theory"
     measured_rate: float = math.nan
     fresh_rate: float = math.nan
+    surrogate: Surrogate | None = None
 
     @property
     def weight_std(self) -> float:
         return self.gain / math.sqrt(self.fan_in) if self.fan_in else math.nan
 
     def to_dict(self) -> dict[str, Any]:
-        neuron = None if self.neuron is None else repr(self.neuron)
-        return nan_to_none({name: getattr(self, name) for name in ("name", *NUMBERS)} | {"neuron": neuron})
+        described = {name: getattr(self, name) for name in ("neuron", "surrogate")}
+        words = {name: None if value is None else repr(value) for name, value in described.items()}
+        return nan_to_none({name: getattr(self, name) for name in ("name", *NUMBERS)} | words)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -113,10 +118,12 @@ class ModelPlan(Shown):
             for layer in self.layers
         ]
         longest = max(len(layer.name) for layer in self.layers)
+        given = dict.fromkeys(repr(layer.surrogate) for layer in self.layers if layer.surrogate is not None)
+        notes = [*(f"surrogate of all neurons: {psi}" for psi in given), *self.notes]
         title = f"ModelPlan, {self.steps} steps, survival {self.survival:.3g}{'' if self.filled else ' (nothing set)'}"
         header = ("layer", "fan-in", "gain", "weight std", "late rate", "batch", "fresh", "set by")
         layout = f"{{:<{max(longest, 5)}}} {{:>8}} {{:>9}} {{:>10}} {{:>18}} {{:>7}} {{:>7}}  {{}}"
-        return Table(title, layout, rows, header, self.notes, "  ! ")
+        return Table(title, layout, rows, header, notes, "  ! ")
 
 
 def _rate(value: float) -> str:

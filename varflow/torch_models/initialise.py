@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from varflow._checks import DomainError, flag, positive_scale, probability, require, scalar
+from varflow._checks import DomainError, choice, flag, positive_scale, probability, require, scalar
 from varflow.init.fills import check_generator
 from varflow.results import ModelPlan
 
@@ -24,6 +24,7 @@ def init_model(
     refine: bool | None = None,
     dry_run: bool = False,
     generator: Any = None,
+    surrogate: str = "keep",
 ) -> ModelPlan:
     r"""Set all weights of a spiking model so that its layers keep firing; biases are set to 0.
 
@@ -66,6 +67,10 @@ def init_model(
     dry_run : bool
         Only plan; nothing is changed. Where layers are to be scaled they are drawn, measured and put back.
     generator : torch.Generator, optional
+    surrogate : str
+        ``"set"``: give every neuron its own surrogate at the width of :func:`varflow.surrogate_width` for the plan, with which
+        gradients differ least between layers; for chains of dense layers with one surrogate whose library has a parameter for
+        the width. Others are left as they are, and a note says so. ``"keep"``: leave them all.
 
     Returns
     -------
@@ -105,7 +110,8 @@ def init_model(
     if refine is not None:
         flag("refine", refine)
     check_generator(generator)
-    return initialised(model, inputs, wanted, steps, refine, dry_run, generator, neurons)
+    surrogates = choice("surrogate", surrogate, ("keep", "set")) == "set"
+    return initialised(model, inputs, wanted, steps, refine, dry_run, generator, neurons, surrogates)
 
 
 def _wanted(rate: Any, variance: Any, gain: Any) -> tuple[str, float, bool] | None:

@@ -22,7 +22,7 @@ from varflow.torch_models.prediction import chain_of
 from varflow.torch_models.traced import Trace
 from varflow.torch_models.wiring import Moments
 
-__all__ = ["ExpectedGradients", "expected_gradients"]
+__all__ = ["ExpectedGradients", "expected_gradients", "readable"]
 
 NEURONS = Neurons(points=2**10, scrambles=2, seed=0)
 INPUTS = 8  # at most
@@ -58,6 +58,11 @@ def _balanced(forward: ForwardPass, psi: Surrogate) -> Surrogate | None:
         found = with_unit_growth(psi, lambda wider: forward.gradients(wider).growth or 0.0, accuracy=ACCURACY)
     except DomainError:  # no width does
         return None
+    return readable(found)
+
+
+def readable(found: Surrogate) -> Surrogate:
+    """The same surrogate with three digits in the argument that sets its width."""
     formula = found.formula
     if formula is None or formula.sets_width is None:
         return found
