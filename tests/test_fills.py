@@ -566,7 +566,7 @@ REFUSED = [
     (lambda depth: vf.init.corrected_normal_(torch.empty(3, 4), depth=depth), "depth", 0, "whole number"),
     (lambda tensor: vf.init.corrected_normal_(tensor, depth=3), "tensor", torch.empty(5), "fewer than two axes"),
     (lambda neuron: vf.init.calculate_gain(neuron), "neuron", vf.Neuron(decay=0.5), "has memory"),
-    (lambda neuron: vf.init.calculate_gain(neuron), "neuron", "lif", "real number"),
+    (lambda neuron: vf.init.calculate_gain(neuron), "neuron", "lif", "is unknown"),
     (lambda rule: vf.init.calculate_gain(1.0, rule), "rule", "best", "choose one of preserving"),
     (lambda width: vf.init.calculate_gain(1.0, "corrected", depth=3, width=width), "width", None, "is missing"),
     (lambda depth: vf.init.calculate_gain(1.0, "corrected", width=3, depth=depth), "depth", None, "is missing"),

@@ -231,9 +231,9 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Ste
         attainable = sustained_range(replace(wanted, coarse=rough), max(strength, 1.0))
         least, most, _ = attainable
         if least * (1 - OUTSIDE) < wanted.value < most * (1 + OUTSIDE):
-            found = _tried(wanted, strength, report)
+            found = _tried(wanted, strength, beyond(report, STAGES))
             if found is None and strength < 1:
-                found = _tried(wanted, 1.0, beyond(report, STAGES))
+                found = _tried(wanted, 1.0, beyond(report, 2 * STAGES))
                 weak = f"a drive that gives layer 1 this {name} is too weak to keep every step alive"
                 warnings = (f"{weak}: input_gain is θ/λ instead",)
     if found is None:
@@ -272,9 +272,9 @@ def _initialization(name: str, wanted: Wanted, neuron: Neuron, fan_in: int | Non
     theta, T = mean_of(neuron.threshold), len(wanted.shape)
     scale = theta / neuron.input_scale
     unit = theta**2 if name == "variance" else 1.0
-    with reporter(progress, 2 * STAGES, "stages") as report:
+    with reporter(progress, 3 * STAGES, "stages") as report:
         found, warnings = _solved(name, wanted, unit, report)
-        report(2 * STAGES)
+        report(3 * STAGES)
     g, m = scale * found.gain, found.multiplier
     rates, variances = late(found.firing_rate).mean(-1), theta**2 * late(found.variance).mean(-1)
     errors = {"firing_rate": float(standard_error(rates)), "variance": float(standard_error(variances))}

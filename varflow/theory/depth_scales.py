@@ -61,7 +61,7 @@ def depth_scales(*, threshold: Any = None, gain: Any = GAINS, surrogate: Any = "
     >>> import varflow as vf
     >>> found = vf.depth_scales(threshold=[0.5, 1.0], gain=[2.0, 2.51057])
     >>> found.overlap_depth.round(3).tolist(), found.gradient_gain.round(3).tolist()
-    ([[1.579, 1.571], [0.0, 1.346]], [[0.606, 0.737], [0.0, 0.759]])
+    ([[1.579, 1.571], [0.0, 1.346]], [[0.615, 0.766], [0.0, 0.759]])
     """
     psi, gains = surrogate_of(surrogate), _axis("gain", positive_scale("gain", gain))
     default = THRESHOLDS if width is None else 1.0
