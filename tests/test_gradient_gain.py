@@ -269,7 +269,7 @@ def test_the_table_of_the_readme():
         "Norse": ("norse_super",),
     }
     for library, surrogates in rows.items():
-        (row,) = (line for line in table.splitlines() if line.startswith(f"| {library}"))
+        (row,) = (line for line in table.splitlines() if line.startswith(f"| {library}:"))
         for theta, cell in zip(THRESHOLDS, row.split("|")[2:5], strict=True):
             for surrogate, number in zip(surrogates, cell.split(";"), strict=True):
                 assert abs(chi(surrogate, theta) - float(number)) <= last_place(number.strip())

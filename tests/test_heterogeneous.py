@@ -305,7 +305,7 @@ def late_rate(gain, neuron, seed):
     return rates.mean(), rates.std(ddof=1) / 24**0.5
 
 
-@pytest.mark.parametrize(("reset", "wanted"), [("none", 0.3), ("subtract", 0.2)])
+@pytest.mark.parametrize(("reset", "wanted"), [("none", 0.3), pytest.param("subtract", 0.2, marks=pytest.mark.slow)])
 def test_the_inverse_in_time_takes_thresholds_that_differ(reset, wanted):
     neuron = vf.Neuron(stats.uniform(0.5, 1.5), decay=0.5, reset=reset, input_scale=0.7)
     found = vf.gain_for_rate(neuron, rate=wanted, steps=6, depth=12, drive=vf.drives.currents(1.5), points=2**10)

@@ -62,7 +62,7 @@ def name(run: Mapping[str, Any]) -> str:
 def by_gain_and_slope(runs: Runs) -> Figure:
     """Accuracy over gain and slope, with what theory says."""
     depths = sorted({run["design"]["depth"] for run in runs})
-    figure = Figure(figsize=(5.2 * len(depths), 4.4), dpi=130, layout="constrained")
+    figure, image = Figure(figsize=(5.2 * len(depths), 4.4), dpi=130, layout="constrained"), None
     for ax, depth in zip(np.atleast_1d(figure.subplots(1, len(depths), sharey=True)), depths, strict=True):
         cells = grouped(
             [run for run in runs if run["design"]["depth"] == depth],
@@ -77,6 +77,7 @@ def by_gain_and_slope(runs: Runs) -> Figure:
         ax.set(yticks=range(len(SLOPES)), yticklabels=[f"{s:g}" for s in SLOPES])
         _theory(ax, depth)
     figure.axes[0].set_ylabel("slope of fast_sigmoid")
+    assert image is not None
     figure.colorbar(image, ax=figure.axes, label="test accuracy, %")
     told = "dotted: critical gain; white: gradients in time keep their size; orange: contrast of the tangent kernel"
     figure.suptitle(told, fontsize=10)

@@ -88,12 +88,14 @@ def _torch(design: Design) -> tuple[float, float]:
 @cache
 def _in_time(neuron: vf.Neuron, steps: int) -> tuple[float, float]:
     found = vf.gain_for_rate(neuron, rate=RATE, steps=steps)
+    assert found.input_gain is not None
     return found.gain, found.input_gain
 
 
 def _spikeinit(design: Design) -> tuple[float, float]:
-    at = {"threshold": design.threshold, "decay": design.decay}
-    return spikeinit_gain(RATE, **at), spikeinit_first_layer_std(RATE, **at)
+    theta, beta = design.threshold, design.decay
+    first = spikeinit_first_layer_std(RATE, threshold=theta, decay=beta)
+    return spikeinit_gain(RATE, threshold=theta, decay=beta), first
 
 
 INITIALISATIONS: dict[str, Callable[[Design], tuple[float, float]]] = {
@@ -140,7 +142,7 @@ class Network(nn.Module):
 
     def _weighted(self, l: int, x: torch.Tensor) -> torch.Tensor:
         """Currents of layer ``l`` from what arrives, (batch, …)."""
-        layer = self.weights[l]
+        layer: Any = self.weights[l]
         if l and self.design.structure == "centred":
             return functional.linear(x, layer.weight - layer.weight.mean(1, keepdim=True), layer.bias)
         if l and self.design.structure == "convolutional":
@@ -170,6 +172,7 @@ def build(design: Design, x: torch.Tensor, shape: tuple[int, int, int], classes:
     hidden, first = design.gains()
     size = 1.0 if math.isnan(first) else math.sqrt(float(x.square().mean()))
     with torch.no_grad():
+        layer: Any
         for l, layer in enumerate(network.weights):
             gain = hidden if l or math.isnan(first) else first / size
             layer.weight.normal_(0.0, gain / math.sqrt(vf.init.fan_in(layer)), generator=generator)

@@ -93,7 +93,8 @@ def agreement(scores: Sequence[float], accuracies: Sequence[float], seed: int = 
     pair = np.asarray(scores), np.asarray(accuracies)
 
     def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-        return float(scipy.stats.spearmanr(x, y).statistic)
+        found: Any = scipy.stats.spearmanr(x, y)
+        return float(found.statistic)
 
     found = scipy.stats.bootstrap(
         pair,

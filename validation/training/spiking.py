@@ -78,7 +78,7 @@ class _Steps(torch.autograd.Function):
         return S, H
 
     @staticmethod
-    def backward(ctx: Any, e: torch.Tensor, _: Any) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: Any, e: torch.Tensor, _: Any) -> tuple[torch.Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         neuron, rule = ctx.neuron, ctx.neuron.reset_rule
         H, *rest = ctx.saved_tensors
         v = H - float(neuron.threshold)

@@ -15,6 +15,7 @@ from torch import nn
 import varflow as vf
 from validation.training.data import FOLDER, load
 from validation.training.networks import Design, Network, build
+from validation.training.spiking import Spiking
 from varflow.campaign import Cancelled
 
 __all__ = ["Schedule", "measured", "trained"]
@@ -109,10 +110,13 @@ def measured(network: Network, x: torch.Tensor, y: torch.Tensor) -> dict[str, li
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     loss = nn.functional.cross_entropy(network(x, seen), y)
     gradients = torch.autograd.grad(loss, [currents for currents, _ in seen])
-    spikes = [each.detach() for _, each in seen]
+    spikes, layers = (
+        [each.detach() for _, each in seen],
+        [neurons for neurons in network.neurons if isinstance(neurons, Spiking)],
+    )
     return {
         "rate": [float(each.mean()) for each in spikes],
-        "variance": [float(neurons.membranes.flatten(2).var(-1).mean()) for neurons in network.neurons],
+        "variance": [float(each.membranes.flatten(2).var(-1).mean()) for each in layers if each.membranes is not None],
         "gradient_norm": [float(each.norm()) for each in gradients],
         "dead": [float((each.sum((0, 1)) == 0).double().mean()) for each in spikes],
         "overlap": [_overlap(each) for each in spikes],
