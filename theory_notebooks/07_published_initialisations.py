@@ -106,7 +106,7 @@ def sampled(run):
     return vf.SpikeChain(vf.Network(width=WIDTH, depth=DEPTH, gain=gains)).survival()
 
 
-survivals = np.array([sampled(run) for run in range(16)])
+survivals = np.array([sampled(run) for run in range(30)])
 mean, error = survivals.mean(), survivals.std(ddof=1) / np.sqrt(len(survivals))
 draws, plain = len(survivals), entries["micheli"].survival
 print(f"alive with a sample per layer: {mean:.3f} ± {error:.3f} over {draws} draws; plain gain: {plain:.3f}")
