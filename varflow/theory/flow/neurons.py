@@ -18,6 +18,7 @@ from varflow._checks import DomainError, choice, integer
 from varflow._memory import gibibytes, room
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import averaged
 from varflow.theory.flow.recurrence import recurrent_layer
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.in_time.filters import past_synapse
@@ -26,7 +27,7 @@ from varflow.theory.in_time.orthants import Orthants, within
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.in_time.responses import LayerState, mixed
 from varflow.theory.in_time.stepping import MEMBERS, Population, stepped
-from varflow.theory.layers import standardised_threshold, tails
+from varflow.theory.layers import standardised_threshold
 from varflow.theory.orthant import orthant
 
 __all__ = ["METHODS", "Neurons", "one_step", "replicated"]
@@ -200,7 +201,8 @@ def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> LayerS
     """
     variance, size = np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 0.0), mean.shape[-1]
     if neuron.heterogeneous and size == 1:
-        rate = tails(neuron.threshold, mean, variance, neuron.strict)[0]
+        z = lambda theta: standardised_threshold(theta, mean, variance, neuron.strict)  # noqa: E731
+        rate = averaged(neuron.threshold, lambda theta: ndtr(-z(theta)))
         return LayerState(variance, mean, rate, rate[..., None])
     if neuron.heterogeneous:
         members = replace(neuron, decay=0.0).members(MEMBERS)
