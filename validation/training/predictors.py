@@ -25,7 +25,7 @@ SMALLEST = 1e-12  # stands for what vanishes
 
 PREDICTORS = {
     "activity": "late rate of the last layer",
-    "gradients": "-|ln(growth of the gradient energy in time)| × layers",
+    "gradients": "how near 1 the growth of gradient energy in time is: minus the absolute value of its logarithm, times layers",
     "information": "ln of the difference in overlap of a similar and a different input in the last layer",
     "readability": "depth that a linear readout of untrained layers can use, over the depth",
     "contrast": "contrast of the surrogate neural tangent kernel",
