@@ -4,27 +4,15 @@ Ratios are of the best of several rounds in one process on the same problems, in
 them.
 """
 
-import time
-
 import numpy as np
 from scipy.special import ndtr, owens_t
-from setting import bar, size
+from setting import bar, best, size
 
 import varflow as vf
 from varflow.simulation.kernels import sampled_moments
 
 NUMBER, INPUTS, DEPTH = size(10**6, 1000), size(1000, 20), size(20, 2)
 RNG = np.random.default_rng(1)
-
-
-def best(function, rounds):
-    """Shortest CPU time of several calls, and the last result."""
-    times = []
-    for _ in range(rounds):
-        start = time.process_time()
-        answer = function()
-        times.append(time.process_time() - start)
-    return min(times), answer
 
 
 def test_correlation_map_against_owens_t(benchmark):

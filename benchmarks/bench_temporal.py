@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
-from setting import bar, size
+from setting import bar, best, size
 
 import varflow as vf
 
@@ -19,16 +19,6 @@ DEPTH = size(100, 4)
 
 def network(steps, squared_gain=6.303, **neuron):
     return vf.Network(width=1000, depth=DEPTH, gain=squared_gain**0.5, neuron=vf.Neuron(1.0, decay=0.5, **neuron), steps=steps)
-
-
-def best(function, rounds):
-    """Shortest CPU time of several calls, and the last result."""
-    times = []
-    for _ in range(rounds):
-        start = time.process_time()
-        answer = function()
-        times.append(time.process_time() - start)
-    return min(times), answer
 
 
 def pair_by_pair(described, below):

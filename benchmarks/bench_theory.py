@@ -8,7 +8,6 @@ import math
 import os
 import subprocess
 import sys
-import time
 import tracemalloc
 from dataclasses import replace
 
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 from scipy.optimize import elementwise
 from scipy.special import ndtr
-from setting import bar, size
+from setting import bar, best, size
 
 import varflow as vf
 
@@ -29,16 +28,6 @@ def problems(bias):
     theta = 10 ** rng.uniform(-1, 1, NUMBER)
     gain = theta * np.sqrt(6.04 * 10 ** rng.uniform(0, 2, NUMBER))
     return theta, gain, bias * theta * rng.uniform(0.05, 0.3, NUMBER)
-
-
-def best(function, rounds):
-    """Shortest CPU time of several calls, and the last result."""
-    times = []
-    for _ in range(rounds):
-        start = time.process_time()
-        answer = function()
-        times.append(time.process_time() - start)
-    return min(times), answer
 
 
 def scipy_finder(theta, gain, bias):

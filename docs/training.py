@@ -122,8 +122,14 @@ longer tell inputs apart.""",
 }
 
 
+def results() -> dict[str, Runs]:
+    """The runs of every experiment that was made."""
+    paths = {key: RESULTS / f"{key}.json" for key in EXPERIMENTS}
+    return {key: json.loads(path.read_text())["runs"] for key, path in paths.items() if path.exists()}
+
+
 def main() -> None:
-    runs = {key: json.loads(path.read_text())["runs"] for key in EXPERIMENTS if (path := RESULTS / f"{key}.json").exists()}
+    runs = results()
     files: dict[Path, Any] = {}
     for key in FIGURES:
         if key in runs:

@@ -18,7 +18,8 @@ pytest.importorskip("matplotlib")
 
 import torch
 
-from validation.__main__ import _outcome
+from validation.__main__ import main
+from varflow._process import outcome
 
 ROOT = Path(__file__).parent.parent
 SWEEP = "--threshold 0.5,1 --gain preserving --width 40 --depth 6 --repeats 9"
@@ -37,7 +38,7 @@ def validation(monkeypatch, capsys, tmp_path):
     def run(line):
         monkeypatch.setattr(sys, "argv", ["validation", *line.split()])
         try:
-            message, code = _outcome()
+            message, code = outcome(main)
         except SystemExit as end:
             message, code = "", end.code
         return code, *capsys.readouterr(), message

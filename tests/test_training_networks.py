@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,15 @@ import varflow as vf
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
+from autograd_networks import neurons  # noqa: E402
+
 from validation.training import Design, Schedule, __main__, build, data, load, trained  # noqa: E402
 from validation.training.experiments import Experiment, Run  # noqa: E402
-from validation.training.predictors import PREDICTORS, agreement, predicted  # noqa: E402
+from validation.training.figures import silent  # noqa: E402
+from validation.training.predictors import PREDICTORS, agreement, predicted, revival_depth  # noqa: E402
 from validation.training.spiking import SHAPES, Spiking, psi  # noqa: E402
 
+ROOT = Path(__file__).parent.parent
 STEPS, BATCH, WIDTH = 6, 3, 40
 
 
@@ -32,56 +37,34 @@ def gradient(forward, x):
     return spikes.detach(), x.grad
 
 
-@pytest.mark.parametrize("reset", ["subtract", "zero"])
-def test_neurons_are_those_of_snntorch(reset):
-    snntorch = pytest.importorskip("snntorch")
-    leaky = snntorch.Leaky(0.7, spike_grad=snntorch.surrogate.atan(2.0), reset_mechanism=reset)
+class SnnTorch(torch.nn.Module):
+    """snnTorch's Leaky, step by step."""
 
-    def library(x):
-        membrane, spikes = leaky.init_leaky(), []
-        for current in x:
-            spike, membrane = leaky(current, membrane)
+    def __init__(self, beta=0.5, **options):
+        super().__init__()
+        snntorch = pytest.importorskip("snntorch")
+        self.cell = snntorch.Leaky(beta, spike_grad=snntorch.surrogate.atan(2.0), **options)
+
+    def forward(self, currents):
+        membrane, spikes = self.cell.init_leaky(), []
+        for current in currents:
+            spike, membrane = self.cell(current, membrane)
             spikes.append(spike)
         return torch.stack(spikes)
 
-    x = currents(dtype=torch.float32)
-    theirs, ours = gradient(library, x), gradient(Spiking(vf.neurons.snntorch_leaky(0.7, reset_mechanism=reset)), x)
+
+@pytest.mark.parametrize("reset", ["subtract", "zero"])
+def test_neurons_are_those_of_snntorch(reset):
+    x, neuron = currents(dtype=torch.float32), vf.neurons.snntorch_leaky(0.7, reset_mechanism=reset)
+    theirs, ours = gradient(SnnTorch(0.7, reset_mechanism=reset), x), gradient(Spiking(neuron), x)
     assert torch.equal(theirs[0], ours[0])
     assert theirs[0].mean() > 0.1
     torch.testing.assert_close(theirs[1], ours[1], rtol=1e-5, atol=1e-6)
 
 
-class Step(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, v, surrogate):
-        ctx.save_for_backward(v)
-        ctx.surrogate = surrogate
-        return (v > 0).to(v.dtype)
-
-    @staticmethod
-    def backward(ctx, e):
-        return e * torch.from_numpy(np.asarray(ctx.surrogate(ctx.saved_tensors[0].numpy()))), None
-
-
-def by_autograd(neuron, surrogate, detached):
+def by_autograd(neuron, psi_of, detached):
     """The update of ``vf.resets.Reset`` as torch differentiates it."""
-
-    def forward(x):
-        rule, h, s, spikes = neuron.reset_rule, 0.0, 0.0, []
-        rho = 1.0 if rule.delayed else neuron.decay
-        for current in x:
-            c = neuron.input_scale * current
-            h = (
-                neuron.decay * (1 - rule.membrane * s) * h
-                - rho * rule.threshold * neuron.threshold * s
-                + (1 - rule.input * s) * c
-            )
-            fired = Step.apply(h - neuron.threshold, surrogate)
-            s = fired.detach() if detached else fired
-            spikes.append(fired)
-        return torch.stack(spikes)
-
-    return forward
+    return lambda x: neurons(vf.layers.Spike(neuron), x.transpose(0, 1), psi_of, detached).transpose(0, 1)
 
 
 @pytest.mark.parametrize("detached", [False, True])
@@ -90,11 +73,12 @@ def by_autograd(neuron, surrogate, detached):
 )
 def test_gradients_are_those_of_autograd(reset, detached):
     neuron = vf.Neuron(0.8, decay=0.6, input_scale=0.9, reset=reset, detach_reset=detached)
-    psi_of, x = vf.surrogates.triangular(1.5), currents()
-    ours, theirs = gradient(Spiking(neuron, psi_of), x), gradient(by_autograd(neuron, psi_of, detached), x)
+    x, triangle = currents(), lambda v: (1 - v.abs() / 1.5).clamp(min=0)
+    ours = gradient(Spiking(neuron, vf.surrogates.triangular(1.5)), x)
+    theirs = gradient(by_autograd(neuron, triangle, detached), x)
     assert torch.equal(ours[0], theirs[0])
     torch.testing.assert_close(ours[1], theirs[1], rtol=1e-12, atol=1e-12)
-    other = gradient(by_autograd(neuron, psi_of, not detached), x)[1]
+    other = gradient(by_autograd(neuron, triangle, not detached), x)[1]
     assert torch.allclose(ours[1], other) == (reset == "none")  # else the control differs
 
 
@@ -152,22 +136,6 @@ def test_convolutions():
     assert all(spikes.any() for _, spikes in seen)
     with pytest.raises(vf.DomainError, match="depth"):
         Design(depth=4, structure="convolutional")
-
-
-class SnnTorch(torch.nn.Module):
-    """snnTorch's Leaky, step by step."""
-
-    def __init__(self):
-        super().__init__()
-        snntorch = pytest.importorskip("snntorch")
-        self.cell = snntorch.Leaky(0.5, spike_grad=snntorch.surrogate.atan(2.0))
-
-    def forward(self, currents):
-        membrane, spikes = self.cell.init_leaky(), []
-        for current in currents:
-            spike, membrane = self.cell(current, membrane)
-            spikes.append(spike)
-        return torch.stack(spikes)
 
 
 class SpikingJelly(torch.nn.Module):
@@ -281,3 +249,26 @@ def test_predictors_tell_a_living_network_from_a_silent_one():
     wide = agreement([1, 2, 3, 4, 5, 6, 7, 8], [2, 1, 4, 3, 6, 5, 8, 7])
     assert wide["low"] < wide["spearman"] < wide["high"]
     assert agreement(range(20), range(20, 0, -1))["spearman"] == -1
+
+
+def test_silent_networks_revive_up_to_a_depth():
+    """Deeper with stronger weights and smaller ε; a layer costs a factor g ψ(-θ) of the gradient; living ones have no limit."""
+    torch_default, kaiming = (Design(depth=20, initialisation=name) for name in ("torch", "kaiming"))
+    assert revival_depth(torch_default, 1e-8) < revival_depth(kaiming, 1e-8) < revival_depth(kaiming, 1e-16)
+    assert revival_depth(Design(initialisation="in_time"), 1e-8) == np.inf
+    per_layer = np.log(1e8) / (revival_depth(kaiming, 1e-16) - revival_depth(kaiming, 1e-8))
+    assert per_layer == pytest.approx(-np.log(2 / (1 + np.pi**2) ** 2) / 2, rel=1e-12)  # ln of g ψ(-1), atan(2)
+
+
+def test_figures_and_page_of_the_results(monkeypatch):
+    """The page has the tables of the results that are there; figures are drawn from them."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import training as page
+
+    runs = page.results()
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    for key in ("quick", "initialisations", "silence"):
+        assert page.section(key, runs[key]) in text
+    broken = [run | {"epochs": [*run["epochs"][:-1], run["epochs"][-1] | {"accuracy": 0.5}]} for run in runs["silence"]]
+    assert page.section("silence", broken) not in text
+    assert silent(runs["silence"]).axes[0].get_lines()

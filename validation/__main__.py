@@ -22,7 +22,7 @@ from validation.report import Examined
 from validation.runner import Planned, judged, smallest_errors
 from validation.work import Work
 from varflow._files import replace_files
-from varflow._process import BAD_INPUT, INTERRUPTED, run_command
+from varflow._process import INTERRUPTED, outcome, run_command
 from varflow._stopping import finishing, stop_wanted
 from varflow.simulation.run import check_device
 
@@ -202,13 +202,5 @@ def _command(options: argparse.Namespace) -> str:
     return f"python -m validation{chosen} --budget {options.budget} --seed {options.seed}"
 
 
-def _outcome() -> tuple[str, int]:
-    """Message and exit code of the command."""
-    try:
-        return "", main()
-    except vf.VarflowError as error:
-        return str(error), BAD_INPUT
-
-
 if __name__ == "__main__":
-    run_command("validation", _outcome)
+    run_command("validation", lambda: outcome(main))

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from varflow._checks import VarflowError
 from varflow._stopping import listen
 
-__all__ = ["BAD_INPUT", "INTERRUPTED", "PIPE_CLOSED", "run_command"]
+__all__ = ["BAD_INPUT", "INTERRUPTED", "PIPE_CLOSED", "outcome", "run_command"]
 
 BAD_INPUT, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # the latter two are the shells' codes
 
@@ -38,6 +39,14 @@ def run_command(name: str, command: Callable[[], tuple[str, int]]) -> NoReturn:
     sys.stderr.flush()
     sys.stdout, sys.stderr = streams
     sys.exit(code if stop.number is None else stop.code)
+
+
+def outcome(command: Callable[[], int]) -> tuple[str, int]:
+    """Message and exit code of a command: an error of varflow is a message, and the input was bad."""
+    try:
+        return "", command()
+    except VarflowError as error:
+        return str(error), BAD_INPUT
 
 
 class Unshown(Exception):

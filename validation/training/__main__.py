@@ -13,7 +13,7 @@ import varflow as vf
 from validation.training.data import FOLDER, SETS, load, obtain
 from validation.training.experiments import EXPERIMENTS, Run
 from varflow._files import replace_files
-from varflow._process import BAD_INPUT, INTERRUPTED, run_command
+from varflow._process import INTERRUPTED, outcome, run_command
 from varflow.campaign import Block
 from varflow.simulation.run import check_device
 
@@ -101,13 +101,5 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def _outcome() -> tuple[str, int]:
-    """Message and exit code of the command."""
-    try:
-        return "", main()
-    except vf.VarflowError as error:
-        return str(error), BAD_INPUT
-
-
 if __name__ == "__main__":
-    run_command("training", _outcome)
+    run_command("training", lambda: outcome(main))

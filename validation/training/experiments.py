@@ -20,8 +20,8 @@ GAINS = (2.0, 4.0, 6.3, 8.17, 12.0, 40.0)  # g² of the map
 SLOPES = (0.2, 0.5, 1.0, 3.0, 6.0, 25.0)  # of fast_sigmoid
 SHORTCUT, SEW = 0.5**0.5, 2**0.5  # gains that keep the rate of these structures near 0.2 over 50 layers
 CENTRED = 3.2
-WITHIN = Schedule(epochs=5, rate="constant")
-FAST = Schedule(epochs=2, rate="constant")
+FIVE_EPOCHS = Schedule(epochs=5, rate="constant")
+TWO_EPOCHS = Schedule(epochs=2, rate="constant")
 ONE_CYCLE = Schedule(epochs=4, learning_rate=1e-3)
 DIGITS = Schedule(epochs=20, batch=32, rate="constant")
 
@@ -95,12 +95,12 @@ def _convolutional() -> Iterator[Design]:
 def _silent() -> Iterator[Run]:
     """Networks that begin silent, by Adam's ε: below it an update is smaller than the learning rate."""
     for depth, name, epsilon in product((4, 6, 8, 10, 12, 14, 20), ("torch", "kaiming"), (1e-8, 1e-16)):
-        yield Run(Design(depth=depth, initialisation=name), replace(WITHIN, epsilon=epsilon), "fashion_mnist", 0, **SMALL)
+        yield Run(Design(depth=depth, initialisation=name), replace(FIVE_EPOCHS, epsilon=epsilon), "fashion_mnist", 0, **SMALL)
 
 
 def _held_out(number: int = 48) -> Iterator[Design]:
     """Plain networks drawn at random, for predictors that were fixed before: none of them was used to choose one."""
-    rng = np.random.default_rng(20_26)
+    rng = np.random.default_rng(2026)
     families = ("atan", "fast_sigmoid", "sigmoid", "triangular", "gaussian")
     for _ in range(number):
         family, width = families[rng.integers(len(families))], float(np.exp(rng.uniform(np.log(0.05), np.log(3))))
@@ -135,13 +135,13 @@ def _all() -> dict[str, Experiment]:
     fashion = "fashion_mnist"
     return {
         "quick": Experiment("Which of five designs learn digits?", _runs(quick, DIGITS, "digits", SEEDS[:2])),
-        "initialisations": Experiment("Which weights train plain layers?", _runs(first, WITHIN, fashion, SEEDS, **SMALL)),
-        "map": Experiment("What do gain and slope decide?", _runs(list(_map()), FAST, fashion, SEEDS, **SMALL)),
+        "initialisations": Experiment("Which weights train plain layers?", _runs(first, FIVE_EPOCHS, fashion, SEEDS, **SMALL)),
+        "map": Experiment("What do gain and slope decide?", _runs(list(_map()), TWO_EPOCHS, fashion, SEEDS, **SMALL)),
         "depth": Experiment("How deep can it be?", _runs(depths, ONE_CYCLE, fashion, SEEDS)),
         "convolutions": Experiment("And convolutions?", _runs(list(_convolutional()), ONE_CYCLE, fashion, SEEDS, **SMALL)),
         "silence": Experiment("When do silent networks revive?", tuple(_silent())),
         "held_out": Experiment(
-            "Which number predicts accuracy?", _runs(list(_held_out()), WITHIN, fashion, (0,), **SMALL), True
+            "Which number predicts accuracy?", _runs(list(_held_out()), FIVE_EPOCHS, fashion, (0,), **SMALL), True
         ),
         "robustness": Experiment("Over θ, β, T and width?", _runs(list(_robust()), DIGITS, "digits", SEEDS)),
     }

@@ -63,17 +63,10 @@ class Design:
         """snnTorch's Leaky."""
         return vf.neurons.snntorch_leaky(self.decay, self.threshold)
 
-    def network(self, variance: float = 1.0) -> vf.Network:
-        """The plain chain of theory, layer 1 with this variance of its currents."""
+    def network(self) -> vf.Network:
+        """The plain chain of theory; the currents of layer 1 have variance 1."""
         gain = self.gains()[0]
-        return vf.Network(
-            width=self.width,
-            depth=self.depth,
-            gain=gain,
-            neuron=self.neuron,
-            steps=self.steps,
-            drive=vf.drives.currents(math.sqrt(variance)),
-        )
+        return vf.Network(width=self.width, depth=self.depth, gain=gain, neuron=self.neuron, steps=self.steps)
 
     def gains(self) -> tuple[float, float]:
         """Gain of the hidden layers, and of the first over the root mean square of its inputs."""

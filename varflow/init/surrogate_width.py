@@ -17,7 +17,7 @@ from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
 from varflow.theory.flow.neurons import Neurons
-from varflow.theory.gradients.flow import READOUTS, ForwardPass, gradient_flow
+from varflow.theory.gradients.flow import READOUTS, ForwardPass
 from varflow.theory.gradients.width import with_unit_growth
 
 __all__ = ["OBJECTIVES", "surrogate_beside_gain", "surrogate_width"]
@@ -87,17 +87,24 @@ def surrogate_width(
     """
     choice("objective", objective, OBJECTIVES)
     psi, kind = surrogate_of(family), choice("readout", readout, READOUTS)
-    psi.widened(1.0)  # refused for surrogates without a width
     detached = None if detach_reset is None else flag("detach_reset", detach_reset)
-    if instance("network", network, Network).depth < 2:
-        raise DomainError("network", network, "must have at least two layers: gradients of one do not grow")
-    solved = ForwardPass.of(network, Neurons(points, scrambles, seed))
+    instance("network", network, Network)
+    return _suited(ForwardPass.of(network, Neurons(points, scrambles, seed)), psi, objective, kind, detached)
+
+
+def _suited(
+    solved: ForwardPass, psi: Surrogate, objective: str, readout: str = "shared", detached: bool | None = None
+) -> Surrogate:
+    """The width of this surrogate by the objective, from a forward pass that is solved."""
+    psi.widened(1.0)  # refused for surrogates without a width
+    if solved.network.depth < 2:
+        raise DomainError("network", solved.network, "must have at least two layers: gradients of one do not grow")
     finest = FINEST * float(np.sqrt(max(state.variance.max() for walk in solved.walks for state in walk.passed)))
 
     def flow(surrogate: Surrogate) -> GradientFlow:
         if surrogate.width < finest:
             raise ConvergenceError("hardly any sampling point lies within this width")
-        return solved.gradients(surrogate, kind, detached)
+        return solved.gradients(surrogate, readout, detached)
 
     find = _unit_growth if objective == "growth" else _smallest_range
     return find(psi, flow)
@@ -129,12 +136,10 @@ def surrogate_beside_gain(surrogate: Any, gain: float, neuron: Neuron, steps: in
     Of several steps by the range over ``depth`` layers; memoryless by growth 1, the same in every layer.
     """
     network = Network(width=1000, depth=depth, gain=gain, neuron=neuron, steps=steps, drive=drive)
-    psi = surrogate_of(surrogate)
-    flow = gradient_flow(network, psi, points=POINTS, scrambles=SCRAMBLES)
-    found: dict[str, Any] = {"gradient_growth": flow.growth, "surrogate": None, "words": []}
+    psi, solved = surrogate_of(surrogate), ForwardPass.of(network, Neurons(POINTS, SCRAMBLES, seed=0))
+    found: dict[str, Any] = {"gradient_growth": solved.gradients(psi).growth, "surrogate": None, "words": []}
     try:
-        objective = "growth" if steps == 1 else "range"
-        chosen = surrogate_width(network, psi, objective, points=POINTS, scrambles=SCRAMBLES)
+        chosen = _suited(solved, psi, "growth" if steps == 1 else "range")
     except DomainError as refusal:
         return found | {"words": [f"surrogate: {refusal}"]}
     return found | {"surrogate": repr(chosen)}
