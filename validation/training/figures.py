@@ -79,7 +79,7 @@ def by_gain_and_slope(runs: Runs) -> Figure:
     figure.axes[0].set_ylabel("slope of fast_sigmoid")
     assert image is not None
     figure.colorbar(image, ax=figure.axes, label="test accuracy, %")
-    told = "dotted: critical gain; white: gradients in time keep their size; orange: contrast of the tangent kernel"
+    told = "dotted: critical gain; white: gradients in time keep their size; pink: contrast of the tangent kernel"
     figure.suptitle(told, fontsize=10)
     return figure
 
@@ -106,7 +106,7 @@ def _theory(ax: Any, depth: int) -> None:
             growth[row, column] = math.log(max(vf.gradient_flow(network, psi).growth or 0.0, 1e-12))
             contrast[row, column] = contrast_of(network, psi)
     ax.contour(growth, levels=[0.0], colors="white", linewidths=1.6)
-    lines = ax.contour(contrast, levels=[0.05, 0.15, 0.25], colors="#E69F00", linewidths=1.2)
+    lines = ax.contour(contrast, levels=[0.05, 0.15, 0.25], colors="#FF5CB0", linewidths=1.4)
     ax.clabel(lines, fmt="%.2f", fontsize=8)
 
 

@@ -20,7 +20,7 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
     energy, total = instance("flow", flow, GradientFlow).energy, flow.total
     depth, steps = energy.shape
     figure = require("plot", "matplotlib.figure").Figure(
-        figsize=(9.5 if steps > 1 else 5.2, 3.8), dpi=150, layout="constrained"
+        figsize=(10.5 if steps > 1 else 5.2, 3.8), dpi=150, layout="constrained"
     )
     axes = np.atleast_1d(figure.subplots(1, 2 if steps > 1 else 1))
     layer = np.arange(1, depth + 1)
@@ -36,7 +36,8 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
         low, high = (typical * np.exp(sign * flow.spread) for sign in (-1, 1))
         axes[0].fill_between(layer, low, high, color="C0", alpha=0.2, lw=0, label="two of three networks")
     axes[0].set(xlabel="layer", ylabel=r"energy of gradients, $E\|\delta\|^2$", title=flow.surrogate)
-    axes[0].legend(frameon=False, fontsize=8)
+    beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if steps > 1 else {}
+    axes[0].legend(frameon=False, fontsize=8, **beside)
     if steps > 1:
         fraction = np.divide(energy, total[:, None], out=np.zeros_like(energy), where=total[:, None] > 0)
         extent = (0.5, steps + 0.5, depth + 0.5, 0.5)
