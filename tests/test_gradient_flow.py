@@ -229,10 +229,8 @@ def test_snntorch_has_these_gradients(name, neuron):
     _same_gradients(L.Spike(preset), atan, lambda x: torch.stack([module(c) for c in x.unbind(1)], dim=1))
 
 
-@pytest.mark.parametrize("name", ["LIFBoxCell", "LIFCell"])
-def test_norse_has_these_gradients(name):
-    norse = pytest.importorskip("norse.torch")
-    cell, preset = getattr(norse, name)(), vf.neurons.norse_lif_box() if name == "LIFBoxCell" else vf.neurons.norse_lif()
+def through(cell):
+    """Spikes of Norse's cell for currents (batch, steps, …)."""
 
     def run(x):
         state, spikes = None, []
@@ -241,7 +239,15 @@ def test_norse_has_these_gradients(name):
             spikes.append(s)
         return torch.stack(spikes, dim=1)
 
-    _same_gradients(L.Spike(preset), lambda v: 1 / (1 + v.abs()) ** 2, run, scale=20.0)
+    return run
+
+
+@pytest.mark.parametrize("name", ["LIFBoxCell", "LIFCell"])
+def test_norse_has_these_gradients(name):
+    norse = pytest.importorskip("norse.torch")
+    cell, preset = getattr(norse, name)(), vf.neurons.norse_lif_box() if name == "LIFBoxCell" else vf.neurons.norse_lif()
+
+    _same_gradients(L.Spike(preset), lambda v: 1 / (1 + v.abs()) ** 2, through(cell), scale=20.0)
 
 
 @pytest.mark.parametrize("options", [{}, {"detach_reset": True}, {"v_reset": None}, {"v_reset": None, "decay_input": False}])
@@ -281,14 +287,7 @@ def test_norse_recurrent_cells_detach_the_reset():
     neuron = recognise("cell", cell).neuron
     assert neuron.reset_detached
 
-    def run(x):
-        state, spikes = None, []
-        for c in x.unbind(1):
-            s, state = cell(c, state)
-            spikes.append(s)
-        return torch.stack(spikes, dim=1)
-
-    _same_gradients(L.Spike(neuron), lambda v: 1 / (1 + v.abs()) ** 2, run, 20.0, cell.recurrent_weights.detach())
+    _same_gradients(L.Spike(neuron), lambda v: 1 / (1 + v.abs()) ** 2, through(cell), 20.0, cell.recurrent_weights.detach())
 
 
 def _same_gradients(layer, psi, library, scale=1.5, recurrent=None):

@@ -262,6 +262,13 @@ def test_a_loss_must_be_a_function():
         vf.audit(chain(), X, 5, steps=STEPS)
 
 
+@pytest.mark.parametrize("neurons", [3, "Leaky", [snntorch.Leaky]])
+@pytest.mark.parametrize("judge", [*judges("both"), lambda model, x, **options: vf.Monitor(model, x, **options)])
+def test_neurons_must_be_a_dict(judge, neurons):
+    with pytest.raises(vf.DomainError, match=r"^neurons=.* must be a dict from a class, name or module"):
+        judge(chain(), X, steps=STEPS, neurons=neurons)
+
+
 def test_inference_mode():
     """Weights that were made in it are set in it; gradients are not to be had."""
     with torch.inference_mode():

@@ -151,6 +151,7 @@ def test_a_simulated_backward_pass_agrees():
         ({"surrogate": sympy.exp(-sympy.Symbol("q") * X**2), "argument": X}, "leaves q"),
         ({"surrogate": sympy.Heaviside(X)}, "case distinctions"),
         ({"threshold": float("nan")}, "^threshold="),
+        *(({"threshold": x, "solve": solve}, "a symbol or at most 7") for x in (8, -(10**400)) for solve in (None, "peak")),
         ({"solve": "slope"}, "^solve='slope'"),
         ({"surrogate": "triangular", "solve": "width"}, "has no closed form"),
         ({"surrogate": OWN, "solve": "width"}, "has no closed form"),

@@ -15,89 +15,19 @@ import numpy as np
 
 from varflow._checks import DomainError, called, real_array
 from varflow.model import norse_surrogates, sinabs_surrogates, snntorch_surrogates, spikingjelly_surrogates
-from varflow.model.norse_surrogates import norse_circ, norse_heavi_erfc, norse_super, norse_tanh, norse_triangle
+from varflow.model.norse_surrogates import *  # noqa: F403
 from varflow.model.preset_arguments import positive_number
 from varflow.model.recognised_surrogates import recognised
-from varflow.model.sinabs_surrogates import (
-    sinabs_gaussian,
-    sinabs_heaviside,
-    sinabs_multi_gaussian,
-    sinabs_periodic_exponential,
-    sinabs_single_exponential,
-)
-from varflow.model.snntorch_surrogates import (
-    SFS,
-    atan,
-    fast_sigmoid,
-    leaky_spike_operator,
-    sigmoid,
-    snntorch_triangular,
-    spike_rate_escape,
-    straight_through_estimator,
-)
-from varflow.model.spikingjelly_surrogates import (
-    spikingjelly_atan,
-    spikingjelly_erf,
-    spikingjelly_fake_numerical_gradient,
-    spikingjelly_leaky_k_relu,
-    spikingjelly_log_tailed_relu,
-    spikingjelly_nonzero_sign_log_abs,
-    spikingjelly_piecewise_exp,
-    spikingjelly_piecewise_leaky_relu,
-    spikingjelly_piecewise_quadratic,
-    spikingjelly_q_pseudo_spike,
-    spikingjelly_rect,
-    spikingjelly_s2nn,
-    spikingjelly_sigmoid,
-    spikingjelly_soft_sign,
-    spikingjelly_squarewave_fourier_series,
-    spikingjelly_super_spike,
-)
+from varflow.model.sinabs_surrogates import *  # noqa: F403
+from varflow.model.snntorch_surrogates import *  # noqa: F403
+from varflow.model.spikingjelly_surrogates import *  # noqa: F403
 from varflow.model.surrogate import FAMILIES, Formula, Surrogate
 
-__all__ = [
-    "SFS",
-    "Surrogate",
-    "atan",
-    "box",
-    "exponential",
-    "fast_sigmoid",
-    "gaussian",
-    "leaky_spike_operator",
-    "norse_circ",
-    "norse_heavi_erfc",
-    "norse_super",
-    "norse_tanh",
-    "norse_triangle",
-    "own",
-    "sigmoid",
-    "sinabs_gaussian",
-    "sinabs_heaviside",
-    "sinabs_multi_gaussian",
-    "sinabs_periodic_exponential",
-    "sinabs_single_exponential",
-    "snntorch_triangular",
-    "spike_rate_escape",
-    "spikingjelly_atan",
-    "spikingjelly_erf",
-    "spikingjelly_fake_numerical_gradient",
-    "spikingjelly_leaky_k_relu",
-    "spikingjelly_log_tailed_relu",
-    "spikingjelly_nonzero_sign_log_abs",
-    "spikingjelly_piecewise_exp",
-    "spikingjelly_piecewise_leaky_relu",
-    "spikingjelly_piecewise_quadratic",
-    "spikingjelly_q_pseudo_spike",
-    "spikingjelly_rect",
-    "spikingjelly_s2nn",
-    "spikingjelly_sigmoid",
-    "spikingjelly_soft_sign",
-    "spikingjelly_squarewave_fourier_series",
-    "spikingjelly_super_spike",
-    "straight_through_estimator",
-    "surrogate_of",
-    "triangular",
-]
+__all__ = ["Surrogate", "box", "exponential", "gaussian", "own", "surrogate_of", "triangular"]
+__all__ += snntorch_surrogates.__all__
+__all__ += spikingjelly_surrogates.__all__
+__all__ += norse_surrogates.__all__
+__all__ += sinabs_surrogates.__all__
 
 # Where a user's function is tried, before any moment of it is computed.
 TRIED = np.concatenate([-np.geomspace(10, 1e-6, 50), [0.0], np.geomspace(1e-6, 10, 50)])

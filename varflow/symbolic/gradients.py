@@ -27,6 +27,7 @@ from varflow.symbolic.symbols import V, g, n, quantity, theta
 
 __all__ = ["gradient_gain"]
 
+LARGEST_THRESHOLD = 7  # in standard deviations of 0.5 to 1.7: beyond, quadrature loses the digits that a check compares
 _LARGEST_GATHERED = 100  # operations of an integral that is simplified: the Gaussian surrogate's has 90
 
 n_next = Symbol("n'", integer=True, positive=True)
@@ -75,7 +76,7 @@ def gradient_gain(
     Raises
     ------
     DomainError
-        For an unknown surrogate, a free symbol, or a width without a closed form.
+        For an unknown surrogate, a free symbol, a number as threshold beyond 7 in size, or a width without a closed form.
 
     Notes
     -----
@@ -94,6 +95,9 @@ def gradient_gain(
     sqrt(2)*sqrt(V)*erfinv(g**(-2))
     """
     at = atom("threshold", threshold)
+    if at.is_number and abs(at) > LARGEST_THRESHOLD:
+        rule = f"must be a symbol or at most {LARGEST_THRESHOLD} in size; substitute others into the result for a symbol"
+        raise DomainError("threshold", threshold, rule)
     chosen = surrogate_of(surrogate, argument)
     if solve is not None:
         choice("solve", solve, ("peak", "width"))

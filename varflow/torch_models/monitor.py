@@ -103,13 +103,14 @@ class Monitor(TrainingHistory):
         loss: Callable[[Any], Any] | None = None,
     ):
         require("torch", "torch")
-        from varflow.torch_models.passes import check_model
+        from varflow.torch_models.passes import check_model, check_neurons
 
         if loss is not None and not callable(loss):
             raise DomainError("loss", loss, "must be a function of the model's output")
         self.loss, self.backward = loss, flag("gradients", gradients) or loss is not None
         super().__init__(self.backward)
         check_model(model)
+        check_neurons(neurons)
         self.model, self.batch, self.neurons = model, batch, neurons
         self.every = integer("every", every, minimum=1)
         self.calls = None if steps is None else integer("steps", steps, minimum=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -15,7 +15,7 @@ from varflow.torch_models.provenance import tensors_in
 
 LONGEST = 200  # characters of an error that a model raised
 
-__all__ = ["check_inputs", "check_model", "copied", "forward"]
+__all__ = ["check_inputs", "check_model", "check_neurons", "copied", "forward"]
 
 
 def check_model(model: Any) -> None:
@@ -30,6 +30,12 @@ def check_model(model: Any) -> None:
             raise DomainError(
                 "model", name, "is on the meta device, without numbers: materialise the model with to_empty first"
             )
+
+
+def check_neurons(neurons: Any) -> None:
+    """Raise unless ``neurons`` is a dict or None."""
+    if not isinstance(neurons, Mapping | None):
+        raise DomainError("neurons", neurons, "must be a dict from a class, name or module to its neuron: {Mine: vf.Neuron(…)}")
 
 
 def check_inputs(inputs: Any) -> None:

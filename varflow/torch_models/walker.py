@@ -23,7 +23,7 @@ from varflow.model.neurons import Neuron
 from varflow.torch_models.chance import generators, reseed
 from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Source, Sum
 from varflow.torch_models.operations import synaptic_operations
-from varflow.torch_models.passes import check_inputs, check_model, copied, forward
+from varflow.torch_models.passes import check_inputs, check_model, check_neurons, copied, forward
 from varflow.torch_models.provenance import Provenance, tensors_in
 from varflow.torch_models.traced import Fed, Trace, TracedLayer, steps_of
 
@@ -68,6 +68,7 @@ def trace(
         For models without spiking layers, lazy modules, inputs that do not fit.
     """
     check_model(model)
+    check_neurons(neurons)
     check_inputs(inputs)
 
     def walked() -> Trace:
