@@ -4,7 +4,7 @@ VENV   ?= .venv
 OUT    ?= varflow-results
 PY     := $(VENV)/bin/python
 
-.PHONY: run test test-slow test-libraries fuzz drill validate data train train-quick bench notebooks gallery lint format clean
+.PHONY: run test test-slow test-libraries fuzz drill validate data train train-quick bench notebooks gallery explorer lint format clean
 
 run: $(VENV)/run.stamp          ## the paper's 100-layer experiment compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
@@ -65,6 +65,9 @@ notebooks: $(VENV)/all.stamp    ## the theory notebooks in JupyterLab
 gallery: $(VENV)/all.stamp      ## every notebook executed, as HTML: notebook-gallery/index.html (formulas need the network)
 	$(PY) theory_notebooks/gallery.py notebook-gallery
 
+explorer:                       ## the theory to play with, in a browser: explorer.html, complete in one file
+	$(PYTHON) explorer/build.py explorer.html
+
 lint: $(VENV)/all.stamp
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/pyright
 
@@ -72,7 +75,7 @@ format: $(VENV)/all.stamp
 	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) notebook-gallery build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) notebook-gallery explorer.html build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,0 +1,51 @@
+"""Makes the explorer: one HTML file from the page, its style, its scripts and the table of rates.
+
+``python explorer/build.py [FILE]`` writes ``explorer.html``. Scripts are modules; here they become one, in the order in which
+they need each other.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+IMPORT = re.compile(r'^import (?:\{[^}]*\}|(?P<table>\w+)) from "(?P<file>[^"]+)";\n', flags=re.MULTILINE)
+
+
+def script(path: Path, done: set[Path]) -> str:
+    """What a module imports, then the module; nothing that is done already."""
+    if path in done:
+        return ""
+    done.add(path)
+    source = path.read_text(encoding="utf-8")
+    needed = []
+    for found in IMPORT.finditer(source):
+        file = (path.parent / found["file"]).resolve()
+        needed.append(table(found["table"], file, done) if found["table"] else script(file, done))
+    return "".join(needed) + re.sub(r"^export ", "", IMPORT.sub("", source), flags=re.MULTILINE)
+
+
+def table(name: str, path: Path, done: set[Path]) -> str:
+    if path in done:
+        return ""
+    done.add(path)
+    return f"const {name} = {path.read_text(encoding='utf-8').strip()};\n"
+
+
+def page() -> str:
+    """The whole page."""
+    style = (HERE / "style.css").read_text(encoding="utf-8")
+    html = (HERE / "page.html").read_text(encoding="utf-8")
+    return html.replace("/*STYLE*/", style).replace("/*SCRIPT*/", script(HERE / "js" / "main.js", set()))
+
+
+def main() -> None:
+    target = Path(sys.argv[1] if len(sys.argv) > 1 else "explorer.html")
+    target.write_text(page(), encoding="utf-8")
+    print(f"{target}: {target.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+// A few networks drawn from the exact distribution. Their random numbers stay the same, so that curves move smoothly.
+
+const NETWORKS = 20;
+const DEEPEST = 300;
+
+/** Uniform numbers by the generator mulberry32. */
+function uniforms(seed, number) {
+  return Float64Array.from({ length: number }, () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  });
+}
+
+const RANDOM = Array.from({ length: NETWORKS }, (_, network) => uniforms(network + 1, 3 * DEEPEST));
+
+/** Sample variances of layers 1 … L of each network: spike counts from the chain, times χ²/(n-1). */
+export function sampledNetworks(rows, theta, gain, width, depth) {
+  const start = rows.start(theta);
+  return RANDOM.map((random) => {
+    const variance = new Float64Array(depth);
+    variance[0] = chiSquare(random, 0, width - 1);
+    for (let l = 1, count = 0; l < depth; l++) {
+      count = l === 1 ? quantile(start, random[0]) : rows.first[count] + quantile(rows.at(count), random[3 * (l - 1)]);
+      if (count === 0) break;
+      variance[l] = ((gain * gain * count) / width) * chiSquare(random, l, width - 1);
+    }
+    return variance;
+  });
+}
+
+function quantile(mass, level) {
+  let place = 0;
+  for (let sum = mass[0]; sum < level && place < mass.length - 1; ) sum += mass[++place];
+  return place;
+}
+
+/** χ²/k with k degrees of freedom, by Wilson and Hilferty's cube of a normal number. */
+function chiSquare(random, l, k) {
+  const normal = Math.sqrt(-2 * Math.log(1 - random[3 * l + 1])) * Math.cos(2 * Math.PI * random[3 * l + 2]);
+  return (1 - 2 / (9 * k) + normal * Math.sqrt(2 / (9 * k))) ** 3;
+}

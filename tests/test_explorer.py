@@ -1,0 +1,212 @@
+"""The explorer: one file that needs nothing beside it, whose numbers are those of the package."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import varflow as vf
+from explorer import build
+
+BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome", "chrome")
+BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+SETTINGS, CORRECTED = 200, 12
+TOLERANCE = 1e-6  # relative, promised on the page
+SMALLEST = 1e-280  # the smallest survival compared: below, doubles end
+
+OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--timeout=120000")
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+
+
+@pytest.fixture(scope="module")
+def page():
+    return build.page()
+
+
+def browse(page, folder, answer="", fragment=""):
+    """The page after its scripts ran; ``answer`` is an expression whose value is put into the element ``answer``."""
+    file = folder / "page.html"
+    tail = f"<pre id=answer></pre><script type=module>answer.textContent = JSON.stringify({answer or 'null'})</script>"
+    file.write_text(page.replace("</body>", f"{tail}</body>"), encoding="utf-8")
+    command = [str(BROWSER), *OPTIONS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", f"{file.as_uri()}#{fragment}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+    return done.stdout
+
+
+def answered(page, folder, answer):
+    found = re.search(r"<pre id=\"answer\">(.*?)</pre>", browse(page, folder, answer), flags=re.S)
+    assert found is not None
+    return json.loads(html.unescape(found[1]))
+
+
+def test_needs_nothing_beside_it(page):
+    for outside in (r"\bsrc=", r"@import", r"url\((?!#)", r"<link(?! rel=\"icon\" href=\"data:,\")", r"https?:", r"fetch\("):
+        assert not re.search(outside, page), outside
+    assert not re.search(r"^(?:import|export) ", page.partition("<script")[2].partition("import varflow")[0], flags=re.M)
+    assert len(page.encode()) < 500_000
+
+
+def test_what_scripts_and_labels_name_exists(page):
+    there = re.findall(r'\bid="([\w-]+)"', page.partition("<script")[0])
+    named = {*re.findall(r'\$\("([\w-]+)"\)', page), *re.findall(r'\b(?:for|aria-labelledby)="([\w-]+)"', page)}
+    assert named
+    assert named <= set(there)
+    assert len(there) == len(set(there))
+
+
+def settings():
+    """Gains on both sides of the critical one; half of them near the paper's."""
+    rng = np.random.default_rng(0)
+    for number in range(SETTINGS):
+        theta = round(float(rng.uniform(0.05, 2)), 3)
+        usual = float(vf.gain(threshold=theta) if number % 2 else vf.critical_gain(threshold=theta))
+        gain = usual * float(rng.uniform(0.8, 1.6))
+        width, depth = int(np.exp(rng.uniform(np.log(10), np.log(600)))), int(rng.integers(2, 101))
+        yield {"theta": theta, "gain": gain, "width": width, "depth": depth}
+
+
+def expected(theta, gain, width, depth):
+    """What the package says, under the page's names."""
+    points = vf.fixed_points(threshold=theta, gain=gain)
+    network = vf.Network(width=width, depth=depth, gain=gain, neuron=vf.Neuron(theta))
+    profile = vf.finite_width(network)
+    names = {"variance": "variance", "varianceStd": "variance_std", "firingRate": "firing_rate"}
+    names |= {"firingRateStd": "firing_rate_std", "survival": "survival"}
+    return {
+        "fixedPoints": [[point.variance, point.firing_rate, point.multiplier] for point in points],
+        "stable": [point.stable for point in points],
+        "basinEdge": points.basin_edge,
+        "preservingGain": vf.gain(threshold=theta),
+        "criticalGain": vf.critical_gain(threshold=theta),
+        "flow": vf.mean_field(network).variance,
+    } | {name: getattr(profile, python) for name, python in names.items()}
+
+
+def shown(found):
+    """The page's numbers under the names of ``expected``; JSON has no infinity, and arrays come as objects."""
+    points = found["fixedPoints"]
+    return {
+        "fixedPoints": [[point["variance"], point["firingRate"], point["multiplier"]] for point in points],
+        "stable": [point["stable"] for point in points],
+        "basinEdge": np.inf if found["basinEdge"] is None else found["basinEdge"],
+        "flow": list(found["flow"].values()),
+    } | {
+        **{name: found[name] for name in ("preservingGain", "criticalGain")},
+        **{name: list(values.values()) for name, values in found["finite"].items() if isinstance(values, dict)},
+    }
+
+
+def deviation(found, wanted):
+    """The largest relative deviation."""
+    worst = 0.0
+    for name, values in wanted.items():
+        a, b = np.asarray(found[name], dtype=float), np.asarray(values, dtype=float)
+        assert a.shape == b.shape, name
+        differ = (a != b) & (np.abs(b) > SMALLEST)
+        a, b = a[differ], b[differ]
+        worst = max(worst, float(np.max(np.abs(a - b) / np.abs(b), initial=0.0)))
+    return worst
+
+
+@needs_browser
+def test_numbers_are_those_of_the_package(page, tmp_path):
+    asked = list(settings())
+    without_rows = "(({ rows, ...finite }) => finite)"
+    compute = f"(s) => {{ const found = varflow.compute(s); return {{ ...found, finite: {without_rows}(found.finite) }}; }}"
+    corrected = "(s) => varflow.gainByRule('corrected', s.theta, s.width, s.depth, {})"
+    told = json.dumps(asked)
+    found, gains = answered(page, tmp_path, f"[{told}.map({compute}), {told}.slice(0, {CORRECTED}).map({corrected})]")
+    wanted = [expected(**setting) for setting in asked]
+    assert max(map(deviation, map(shown, found), wanted)) < TOLERANCE
+    for gain, setting in zip(gains, asked, strict=False):
+        assert (np.nan if gain is None else gain) == pytest.approx(raised(setting), rel=TOLERANCE, nan_ok=True)
+    survivals = [values["survival"][-1] for values in wanted]
+    assert min(survivals) < 1e-9 < 1e-2 < np.median(survivals)  # rare survivors too
+    wrong = expected(**(asked[0] | {"gain": asked[0]["gain"] * (1 + 1e-5)}))  # negative control
+    assert deviation(shown(found[0]), wrong) > TOLERANCE
+
+
+def raised(setting):
+    shape = {"width": setting["width"], "depth": setting["depth"]}
+    try:
+        return max(vf.corrected_gain(threshold=setting["theta"], **shape), vf.gain(threshold=setting["theta"]))
+    except vf.DomainError:  # no gain suffices
+        return np.nan
+
+
+CODES = [
+    "#theta=0.7&gain=kaiming",
+    "#theta=1.5&width=120&depth=40&gain=4.1",
+    "#width=100&gain=corrected",
+    "#theta=0.8&depth=30",
+]
+
+
+@needs_browser
+def test_code_runs_and_prints_what_the_page_says(page, tmp_path):
+    of_page = (
+        "(hash) => { const state = varflow.fromHash(hash);"
+        " if (state.rule !== 'own') state.gain = varflow.gainByRule(state.rule, state.theta, state.width, state.depth, {});"
+        " return [varflow.code(state), varflow.printed(state, varflow.compute(state))]; }"
+    )
+    libraries = {"snntorch": "code=snntorch&width=40&depth=4", "spikingjelly": "code=spikingjelly&width=40&depth=4"}
+    others = [
+        f"#{code}{more}" for code in libraries.values() for more in ("", "&neuron=memory", "&neuron=memory&reset=subtract")
+    ]
+    found = answered(page, tmp_path, f"{json.dumps(CODES + others)}.map({of_page})")
+    for code, printed in found[: len(CODES)]:
+        assert ran(code) == printed + "\n"
+    for code, _ in found[len(CODES) :]:
+        compile(code, "code", "exec")
+        if all(map(installed, re.findall(r"^(?:from|import) (\w+)", code, flags=re.M))):
+            assert ran(code).startswith("currents into layer 4: variance ")
+
+
+def installed(library):
+    from importlib.util import find_spec
+
+    return find_spec(library) is not None
+
+
+def ran(code):
+    output = StringIO()
+    with redirect_stdout(output):
+        exec(compile(code, "code", "exec"), {"__name__": "__main__"})
+    return output.getvalue()
+
+
+@needs_browser
+def test_the_address_carries_the_setting(page, tmp_path):
+    dom = browse(page, tmp_path, fragment="theta=0.85&width=100")
+    assert re.search(r'id="n-alive">58\.7 %<', dom)  # 0.5867, docs of vf.phase_diagram
+    assert re.search(r'data-choice="rule=paper"[^>]* aria-pressed="true"', dom)
+    assert "NaN" not in re.sub(r"<script.*?</script>", "", dom, flags=re.S)
+
+
+@needs_browser
+def test_a_wrong_number_is_seen(page, tmp_path):
+    """Negative control: with another saddle-node the page disagrees."""
+    wrong = page.replace("6.034397946968073", "6.0344")
+    found = answered(wrong, tmp_path, "varflow.compute({ theta: 1, gain: 2.6, width: 20, depth: 2 }).criticalGain")
+    assert found != pytest.approx(vf.critical_gain(threshold=1.0), rel=1e-7)
+
+
+@pytest.mark.parametrize(("reset", "decay", "gain"), [("none", 0.5, 3.0), ("zero", 0.8, 4.0)])
+def test_the_table_of_rates_is_that_of_the_package(reset, decay, gain):
+    """Within the rounding of the table and five standard errors of the difference; the next gain's rates are rejected."""
+    table = json.loads((Path(build.__file__).parent / "memory.json").read_text(encoding="utf-8"))
+    neuron = vf.Neuron(1.0, decay=decay, reset=reset)
+    network = vf.Network(width=1, depth=table["depth"], gain=gain, neuron=neuron, steps=table["steps"])
+    profile = vf.mean_field(network, points=2**11, scrambles=4, seed=1)
+    allowed = 5e-5 + 5 * np.sqrt(2) * profile.error["firing_rate"][-1]  # the table has more points, so less error
+    place = table["gains"].index(gain)
+    stored, next_gain = np.array(table["rates"][reset][f"{decay:g}"][place : place + 2])
+    assert np.all(np.abs(stored - profile.firing_rate[-1]) <= allowed)
+    assert np.any(np.abs(next_gain - profile.firing_rate[-1]) > allowed)
