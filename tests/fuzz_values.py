@@ -316,6 +316,7 @@ GOOD = {
     "compare.bias": ["None", "0.01"],
     "validate.bias": ["None"],
     "ax": ["None"],
+    "start": ["1.0", "0.3", "1e-8", "1e30"],
     **each("filter_sums excitatory_filter inhibitory_filter", FILTER),
     # torch
     "tensor": TENSORS,

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "simulation": WITNESS | {"_progress", "campaign"},
     "reference": WITNESS,
     "symbolic": WITNESS,
-    "certified": WITNESS,
+    "certified": WITNESS | {"_display"},
     "spreads": {"results"},
     "verdict": {"_checks", "results", "spreads"},
     "experiment": {"_checks", "campaign", "_stopping", "model", "results", "theory", "init", "simulation", "verdict"},

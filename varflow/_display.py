@@ -11,7 +11,7 @@ from html import escape
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Shown", "Table", "figures", "percent"]
+__all__ = ["Listed", "Shown", "Table", "figures", "percent"]
 
 
 def figures() -> Any:
@@ -80,6 +80,21 @@ class Shown:
 
     def _repr_html_(self) -> str:
         return self._table().html()
+
+
+class Listed(Shown):
+    """A result of few numbers: one line of text, in a notebook a list of names and values."""
+
+    __slots__ = ()
+
+    def _parts(self) -> list[tuple[str, str]]:
+        raise NotImplementedError
+
+    def _table(self) -> Table:
+        return Table(type(self).__name__, "{:<18} {}", self._parts())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={text}' for name, text in self._parts())})"
 
 
 def _cell(tag: str, text: str, scope: str = "") -> str:

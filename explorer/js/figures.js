@@ -1,7 +1,7 @@
 // The figures: each turns a setting and its numbers into a drawing.
 
 import { cobweb, criticalGain, preservingGain, varianceMap } from "./map.js";
-import { DECAYS, GAINS, STEPS, lateRate, ratesAt, ratesOf } from "./memory.js";
+import { DECAYS, GAINS, STEPS, lateRate, nearest, ratesOf } from "./memory.js";
 import { shown } from "./numbers.js";
 import { GAIN, THETA } from "./phases.js";
 import { Plot } from "./plot.js";
@@ -27,7 +27,8 @@ export function mapFigure(size, { theta, gain }, { fixedPoints }) {
     plot.dot(variance, variance, stable ? "stable" : "unstable");
     if (i === 0 && fixedPoints.length > 1 && plot.X(fixedPoints[1].variance) - plot.X(0) < 70) return; // no room for words
     const words = variance > 0 ? `${it("V")} = ${shown(variance)}, ${it("m")} = ${shown(multiplier, 3)}` : "silence";
-    const side = variance > 0.62 * top ? ["label end", -11, -7] : ["label", 11, variance > 0 ? 15 : -9];
+    const room = plot.bottom - plot.Y(variance);
+    const side = variance > 0.62 * top ? ["label end", -11, -7] : ["label", 11, variance > 0 ? Math.min(15, room - 5) : -9];
     plot.text(variance, variance, words, ...side);
   });
   return plot;
@@ -97,17 +98,18 @@ export function rateFigure(size, { theta, gain, decay, reset }) {
   const curve = (beta) => ratesOf(reset, beta).map((steps, i) => [GAINS[i], lateRate(steps)]);
   DECAYS.forEach((beta) => plot.line(curve(beta), beta === decay ? "chosen" : "other"));
   curve(decay).forEach(([g, rate]) => plot.dot(g, rate, "table", 2.6));
-  const steps = ratesAt(reset, decay, unit);
-  if (steps) {
+  const place = nearest(unit);
+  if (place !== null) {
     plot.add(`<path class="cross" d="M${plot.X(unit)} ${plot.top}V${plot.bottom}"/>`);
-    plot.dot(unit, lateRate(steps), "here", 6);
+    plot.dot(...curve(decay)[place], "here", 6);
   }
   return plot;
 }
 
-/** Firing rate of that layer at each step. */
+/** Firing rate of that layer at each step, at the nearest tabulated gain. */
 export function stepsFigure(size, { theta, gain, decay, reset }) {
-  const steps = ratesAt(reset, decay, gain / theta);
+  const place = nearest(gain / theta);
+  const steps = place === null ? null : ratesOf(reset, decay)[place];
   const plot = new Plot({
     ...size,
     x: { id: "steps", from: 0.4, to: STEPS + 0.6, label: `time step ${it("t")}` },

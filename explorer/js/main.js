@@ -7,7 +7,7 @@ import { compute } from "./compute.js";
 import { flowFigure, mapFigure, phaseFigure, rateFigure, stepsFigure, survivalFigure } from "./figures.js";
 import { gainByRule } from "./gains.js";
 import { depthScale } from "./map.js";
-import { DECAYS, lateRate, ratesAt } from "./memory.js";
+import { DECAYS, GAINS, lateRate, nearest, ratesOf } from "./memory.js";
 import { sampledNetworks } from "./networks.js";
 import { percent, shown } from "./numbers.js";
 import { COLUMNS, GAIN, contour, survivalAt, survivalMap } from "./phases.js";
@@ -107,8 +107,9 @@ function showNumbers() {
   $("flow-kind").textContent = exact
     ? "Blue: exact mean ± standard deviation between networks; grey: 20 networks; dashed: infinite width."
     : `Above width ${EXACT_WIDTH}: mean at infinite width, and the spread to leading order in 1/n (within 0.1 % at θ = 0.7).`;
-  const steps = ratesAt(state.reset, state.decay, state.gain / state.theta);
-  $("memory-rate").textContent = steps ? percent(lateRate(steps), 3) : "–";
+  const place = nearest(state.gain / state.theta);
+  const late = place === null ? null : lateRate(ratesOf(state.reset, state.decay)[place]);
+  $("memory-rate").innerHTML = place === null ? "outside the table" : `late rate ${percent(late, 3)} at <i>g</i>/<i>θ</i> = ${GAINS[place]}`;
 }
 
 function draw() {

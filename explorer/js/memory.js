@@ -14,12 +14,8 @@ export const ratesOf = (reset, decay) => memory.rates[reset][String(decay)];
 /** Mean over the late half of the steps. */
 export const lateRate = (steps) => steps.slice(STEPS / 2).reduce((sum, rate) => sum + rate, 0) / (STEPS / 2);
 
-/** Rates of every step, linear between the tabulated gains; null outside them. */
-export function ratesAt(reset, decay, gain) {
-  const last = GAINS.length - 1;
-  if (gain < GAINS[0] || gain > GAINS[last]) return null;
-  const i = Math.min(GAINS.findLastIndex((known) => known <= gain), last - 1);
-  const part = (gain - GAINS[i]) / (GAINS[i + 1] - GAINS[i]);
-  const [below, above] = [ratesOf(reset, decay)[i], ratesOf(reset, decay)[i + 1]];
-  return below.map((rate, t) => rate + part * (above[t] - rate));
+/** The place of the tabulated gain nearest to a gain in units of θ; null outside the table. */
+export function nearest(unit) {
+  if (unit < GAINS[0] || unit > GAINS.at(-1)) return null;
+  return GAINS.reduce((best, gain, i) => (Math.abs(gain - unit) < Math.abs(GAINS[best] - unit) ? i : best), 0);
 }

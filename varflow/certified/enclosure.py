@@ -7,6 +7,7 @@ import numbers
 from typing import Any, NamedTuple
 
 from varflow._checks import DomainError, require, scalar
+from varflow._display import Table
 
 __all__ = ["Enclosure", "ball", "exact", "outward", "precision"]
 
@@ -29,6 +30,9 @@ class Enclosure(NamedTuple):
 
     def __contains__(self, key: Any) -> bool:
         return bool(self.lower <= key <= self.upper)
+
+    def _repr_html_(self) -> str:
+        return Table("Enclosure", "{:<6} {}", [("lower", repr(self.lower)), ("upper", repr(self.upper))]).html()
 
     @property
     def relative_width(self) -> float:

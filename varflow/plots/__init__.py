@@ -11,9 +11,11 @@ from varflow.plots.catalogue import plot_catalogue, plot_methods
 from varflow.plots.comparison import plot_comparison
 from varflow.plots.critical_gain import plot_temporal_critical_gain
 from varflow.plots.depth_scales import plot_depth_scales
+from varflow.plots.fixed_points import plot_fixed_points
 from varflow.plots.gradients import plot_gradient_flow
 from varflow.plots.kernels import plot_kernel, plot_readable_depth
 from varflow.plots.phases import plot_phase_diagram
+from varflow.plots.profile import plot_profile
 from varflow.plots.propagation import plot_experiment
 from varflow.plots.temporal import plot_experiment_in_time
 from varflow.plots.training import plot_training
@@ -23,9 +25,11 @@ from varflow.results import (
     Comparison,
     DepthScales,
     Experiment,
+    FixedPoints,
     GradientFlow,
     Kernel,
     PhaseDiagram,
+    Profile,
     ReadableDepth,
 )
 from varflow.results.training import TrainingHistory
@@ -38,10 +42,12 @@ __all__ = [
     "plot_depth_scales",
     "plot_experiment",
     "plot_experiment_in_time",
+    "plot_fixed_points",
     "plot_gradient_flow",
     "plot_kernel",
     "plot_methods",
     "plot_phase_diagram",
+    "plot_profile",
     "plot_readable_depth",
     "plot_temporal_critical_gain",
     "plot_training",
@@ -53,9 +59,11 @@ FIGURES = {
     Catalogue: plot_catalogue,
     Comparison: plot_comparison,
     DepthScales: plot_depth_scales,
+    FixedPoints: plot_fixed_points,
     GradientFlow: plot_gradient_flow,
     Kernel: plot_kernel,
     PhaseDiagram: plot_phase_diagram,
+    Profile: plot_profile,
     ReadableDepth: plot_readable_depth,
     TrainingHistory: plot_training,
     Experiment: lambda result: (plot_experiment if result.steps == 1 else plot_experiment_in_time)(result),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, overload
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table
+from varflow._display import Shown, Table, figures
 from varflow.results.export import dataset, records
 
 __all__ = ["Cycle", "FixedPoint", "FixedPoints", "in_full"]
@@ -104,6 +104,8 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
         never settle.
     note : str
         Of a block: how activity grows where no fixed point holds it.
+    map : callable, optional
+        The variance of the next layer from that of a layer; None for blocks.
     """
 
     points: tuple[FixedPoint, ...]
@@ -112,6 +114,7 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
     basin_edge: float
     cycles: tuple[Cycle, ...] = ()
     note: str = field(default="", kw_only=True)
+    map: Callable[[Any], Any] | None = field(default=None, kw_only=True)
 
     @overload
     def __getitem__(self, index: int) -> FixedPoint: ...
@@ -140,6 +143,10 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
             variables[f"cycle_{name}"] = (("cycle", "phase") if name in ("variances", "firing_rates") else "cycle", values)
         variables["basin_edge"] = ((), self.basin_edge)
         return dataset(variables, {}, complete=self.complete, resolution=self.resolution, note=self.note)
+
+    def plot(self, ax: Any = None, *, start: float = 1.0) -> Any:
+        """The map with these points, filled if stable, and the cobweb of layers driven at variance ``start``. Returns Axes."""
+        return figures().draw(self, ax=ax, start=start)
 
     def _table(self) -> Table:
         how = "complete" if self.complete else f"scanned, step {self.resolution:.2g} in ln p" if self.resolution else "scanned"

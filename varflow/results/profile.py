@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from varflow._checks import frozen, nan_to_none
-from varflow._display import Shown, Table
+from varflow._display import Shown, Table, figures
 from varflow.model.network import Network
 from varflow.results.export import dataset
 from varflow.results.layout import axes_of, freeze, layers_table, over_layers, spikes
@@ -100,6 +100,10 @@ class Profile(Shown):
         variables |= over_layers({f"{name}_per_input": value for name, value in self.per_input.items()}, "input")
         variables["silent_variance"] = ("layer", np.broadcast_to(self.silent_variance, len(self.variance)))
         return dataset(variables, axes_of(self.network), network=self.network)
+
+    def plot(self) -> Any:
+        """Variance and survival over layers; with several steps variance and rate over both. Returns a matplotlib Figure."""
+        return figures().draw(self)
 
     def _table(self) -> Table:
         return layers_table("Profile", self.network, self)

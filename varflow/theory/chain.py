@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import DomainError, frozen, instance, integer, positive, probability, scalar
+from varflow._display import Table
 from varflow._memory import room
 from varflow.model.network import Network, plain_chain
 from varflow.model.neurons import equal_neurons
@@ -101,6 +102,13 @@ class SpikeChain:
         width = f"width {widths[0]}" if len(set(widths.tolist())) == 1 else f"widths {widths.min()} to {widths.max()}"
         alive = f"alive at layer {depth} with probability {self.survival():.4g}"
         return f"SpikeChain of {depth} layer{'s' * (depth > 1)} of {width}: {alive}"
+
+    def _repr_html_(self) -> str:
+        chosen = np.unique(np.linspace(0, self.network.depth - 1, 5).round().astype(int)).tolist()
+        found = self.propagate()
+        laws = [(l + 1, found[l]) for l in chosen]
+        rows = [(str(l), f"{law.firing_rate:.5g} ± {law.firing_rate_std:.2g}", f"{law.survival:.5g}") for l, law in laws]
+        return Table(repr(self), "", rows, ("layer", "firing rate", "survival")).html()
 
     @property
     def neurons(self) -> list[int]:

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from varflow._checks import frozen
+from varflow._display import Listed
 from varflow._memory import room
 
 __all__ = ["EXACT_WIDTH", "CountGrid", "CountLaw", "count_grid"]
@@ -68,8 +69,8 @@ def count_grid(width: int, step: float = STEP, exact_width: int = EXACT_WIDTH) -
     return CountGrid(width, frozen(counts[kept]), frozen(weights[kept]), exact=False)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CountLaw:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class CountLaw(Listed):
     """The distribution of a spike count: ``E[f(K)] = mass @ f(counts)``.
 
     Attributes
@@ -99,6 +100,9 @@ class CountLaw:
         """``P(K > 0)``."""
         return min(float(self.mass[1:].sum()), 1.0)
 
-    def __repr__(self) -> str:
-        rate = f"{self.firing_rate:.6g} ± {self.firing_rate_std:.2g}"
-        return f"CountLaw(width={self.width}, firing_rate={rate}, survival={self.survival:.6g})"
+    def _parts(self) -> list[tuple[str, str]]:
+        return [
+            ("width", str(self.width)),
+            ("firing_rate", f"{self.firing_rate:.6g} ± {self.firing_rate_std:.2g}"),
+            ("survival", f"{self.survival:.6g}"),
+        ]

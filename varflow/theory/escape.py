@@ -34,6 +34,7 @@ import numpy as np
 from scipy.special import expit, logit, ndtri
 
 from varflow._checks import DomainError, frozen, integer, positive_scale, scalar, scale
+from varflow._display import Listed
 from varflow.model.distributions import distribution
 from varflow.theory.binomial import deviance
 from varflow.theory.fixed_points import critical_gain, fixed_points
@@ -46,8 +47,8 @@ LARGEST_GAMMA = 10.2  # above, the path is a few jumps, and its two manifolds ar
 NARROWEST = 0.01  # smallest 1 - m: the path takes about 20/(1 - m) layers
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EscapeAsymptotics:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class EscapeAsymptotics(Listed):
     """The escape rate of wide networks.
 
     Attributes
@@ -79,11 +80,14 @@ class EscapeAsymptotics:
         n = integer("width", width, minimum=1)
         return float(np.sum(self.weights * np.exp(-n * self.actions)))
 
-    def __repr__(self) -> str:
-        return (
-            f"EscapeAsymptotics(rate_per_neuron={self.rate_per_neuron:.10g}, prefactor={self.prefactor:.6g}, "
-            f"path of {len(self.path)} layers, ripple={self.ripple:.2g}, residual={self.residual:.1g})"
-        )
+    def _parts(self) -> list[tuple[str, str]]:
+        return [
+            ("rate_per_neuron", f"{self.rate_per_neuron:.10g}"),
+            ("prefactor", f"{self.prefactor:.6g}"),
+            ("path", f"{len(self.path)} layers"),
+            ("ripple", f"{self.ripple:.2g}"),
+            ("residual", f"{self.residual:.1g}"),
+        ]
 
 
 def escape_asymptotics(*, threshold: float, gain: float) -> EscapeAsymptotics:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import LARGEST_SCALE, SMALLEST_SCALE, DomainError, frozen, integer
-from varflow._display import Shown, Table
+from varflow._display import Listed, Table
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.results import FixedPoint
@@ -35,8 +35,8 @@ HIGHEST_ORDER = 8  # the series is asymptotic: more terms do not help
 LARGEST_PARAMETER = 0.25  # above, the first correction is half the leading term and more terms do not help
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Expansion(Shown):
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Expansion(Listed):
     """Moments of the quasi-stationary state of a wide network, to a given order in ``1/n``.
 
     Attributes
@@ -84,10 +84,9 @@ class Expansion(Shown):
         ]
 
     def _table(self) -> Table:
-        return Table(f"Expansion of {self.network!r}", "{:<15} {}", self._parts())
-
-    def __repr__(self) -> str:
-        return f"Expansion({', '.join(f'{name}={text}' for name, text in self._parts())})"
+        names = ("mean_coefficients", "variance_coefficients", "skewness_coefficients")
+        series = [(name, ", ".join(f"{value:.6g}" for value in getattr(self, name))) for name in names]
+        return Table(f"Expansion of {self.network!r}", "{:<21} {}", [*self._parts(), *series])
 
 
 def expansion(network: Network, *, order: int = 2) -> Expansion:

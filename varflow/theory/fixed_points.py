@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from varflow.model.over_neurons import OverNeurons, over_neurons
 from varflow.model.signals import Layer
 from varflow.results import FixedPoint, FixedPoints
 from varflow.theory.cycles import may_cycle, two_cycles
-from varflow.theory.maps import RateMap
+from varflow.theory.maps import RateMap, variance_map
 from varflow.theory.roots import RESOLUTION, crossing, double_until, scan
 from varflow.theory.thresholds import as_one_threshold
 
@@ -231,7 +231,8 @@ def fixed_points(
         found = [0.0, *found]
     points = tuple(_described(layer, y) for y in sorted(set(found)))
     cycles = two_cycles(layer, lowest) if may_cycle(layer) else ()
-    return FixedPoints(points, complete, None if complete else RESOLUTION, _basin_edge(layer, points), cycles)
+    map_ = partial(variance_map, threshold=threshold, gain=g, distribution=law, bias_std=sigma_b, mean_gain=m_g)
+    return FixedPoints(points, complete, None if complete else RESOLUTION, _basin_edge(layer, points), cycles, map=map_)
 
 
 def _either(block: Any, **others: Any) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, frozen
+from varflow._display import Listed
 from varflow.theory.binomial import TAIL, WHOLE_TAIL, Kernel
 from varflow.theory.counts import CountGrid, CountLaw, count_grid
 from varflow.theory.firing import firing, smooth_in_count
@@ -43,8 +44,8 @@ HIDDEN = 1e-12  # smaller eigenvalues are rounding
 DENSE = 256  # number of counts up to which all eigenvalues are computed
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class QuasiStationary:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class QuasiStationary(Listed):
     """The state of a deep network that has not yet left a set of counts.
 
     Attributes
@@ -68,15 +69,17 @@ class QuasiStationary:
     escape_rate: float
     relaxation_depth: float
 
-    def __repr__(self) -> str:
-        return (
-            f"QuasiStationary(variance={self.variance:.6g} ± {self.variance_std:.2g}, firing_rate={self.firing_rate:.6g} ± "
-            f"{self.firing_rate_std:.2g}, escape_rate={self.escape_rate:.6g}, relaxation_depth={self.relaxation_depth:.4g})"
-        )
+    def _parts(self) -> list[tuple[str, str]]:
+        return [
+            ("variance", f"{self.variance:.6g} ± {self.variance_std:.2g}"),
+            ("firing_rate", f"{self.firing_rate:.6g} ± {self.firing_rate_std:.2g}"),
+            ("escape_rate", f"{self.escape_rate:.6g}"),
+            ("relaxation_depth", f"{self.relaxation_depth:.4g}"),
+        ]
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetime:
+@dataclass(frozen=True, slots=True, repr=False)
+class Lifetime(Listed):
     """Mean number of layers with at least one spike before the first silent one.
 
     Starting from the drive, and from the quasi-stationary state (NaN if silence is not absorbing).
@@ -84,6 +87,9 @@ class Lifetime:
 
     from_drive: float
     from_quasi_stationary: float
+
+    def _parts(self) -> list[tuple[str, str]]:
+        return [(name, f"{getattr(self, name):.6g} layers") for name in ("from_drive", "from_quasi_stationary")]
 
 
 def whole_kernel(layer: Layer, grid: CountGrid) -> Kernel:

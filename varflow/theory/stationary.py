@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from varflow._checks import ConvergenceError, DomainError, frozen
+from varflow._display import Listed
 from varflow.theory.binomial import TAIL, Kernel
 from varflow.theory.counts import CountLaw
 from varflow.theory.layers import Layer
@@ -30,8 +31,8 @@ LONGEST = 100_000  # rounds
 SLOW = 1e-7  # smaller switching rates give 1 - λ₂ more accurately than the eigenvalue does
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Stationary:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Stationary(Listed):
     """The stationary state of a deep network, for any drive, and the metastable states it switches between.
 
     Attributes
@@ -69,12 +70,14 @@ class Stationary:
     weights: np.ndarray
     rates: np.ndarray
 
-    def __repr__(self) -> str:
-        return (
-            f"Stationary(variance={self.variance:.6g} ± {self.variance_std:.2g}, firing_rate={self.firing_rate:.6g} ± "
-            f"{self.firing_rate_std:.2g}, silence={self.silence:.6g}, relaxation_depth={self.relaxation_depth:.4g}, "
-            f"{len(self.states)} state{'s' * (len(self.states) > 1)})"
-        )
+    def _parts(self) -> list[tuple[str, str]]:
+        return [
+            ("variance", f"{self.variance:.6g} ± {self.variance_std:.2g}"),
+            ("firing_rate", f"{self.firing_rate:.6g} ± {self.firing_rate_std:.2g}"),
+            ("silence", f"{self.silence:.6g}"),
+            ("relaxation_depth", f"{self.relaxation_depth:.4g}"),
+            ("states", str(len(self.states))),
+        ]
 
 
 def stationary(layer: Layer, kernel: Kernel) -> Stationary:

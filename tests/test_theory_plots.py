@@ -1,0 +1,64 @@
+"""Figures of fixed points and profiles: what is drawn is what the result holds."""
+
+import numpy as np
+import pytest
+
+import varflow as vf
+
+pytest.importorskip("matplotlib")
+from matplotlib.colors import to_hex
+
+POINTS = vf.fixed_points(threshold=1.5, gain=4.0)
+PROFILE = vf.finite_width(vf.Network(width=50, depth=12, gain=2.5))
+
+
+def markers(ax, kind):
+    return [line for line in ax.lines if line.get_marker() == kind]
+
+
+def test_fixed_points_lie_on_the_map_and_are_filled_if_stable():
+    ax = POINTS.plot()
+    drawn = markers(ax, "o")
+    assert [line.get_xydata()[0].tolist() for line in drawn] == [[point.variance] * 2 for point in POINTS]
+    assert [to_hex(line.get_markerfacecolor()) != "#ffffff" for line in drawn] == [point.stable for point in POINTS]
+    V, following = next(line for line in ax.lines if line.get_label() == "map $F(V)$").get_data()
+    assert np.array_equal(following, vf.variance_map(V, threshold=1.5, gain=4.0))
+
+
+def test_the_cobweb_follows_the_layers():
+    ax = POINTS.plot(start=1.2)
+    corners = next(line for line in ax.lines if "driven at" in line.get_label()).get_xydata()
+    network = vf.Network(width=10, depth=20, gain=4.0, neuron=vf.Neuron(1.5), drive=vf.drives.currents(1.2**0.5))
+    assert corners[0::2, 0][:20] == pytest.approx(vf.mean_field(network).variance, rel=1e-12)
+
+
+def test_cycles_are_drawn_and_thresholds_may_differ():
+    cycling = vf.fixed_points(threshold=-1.0, gain=1.0, mean_gain=-4.0)
+    (drawn,) = markers(cycling.plot(), "s")
+    assert drawn.get_xdata().tolist() == list(cycling.cycles[0].variances)
+    scipy_stats = pytest.importorskip("scipy.stats")
+    assert len(markers(vf.fixed_points(threshold=scipy_stats.uniform(0.8, 0.4), gain=3.0).plot(), "o")) == 3
+
+
+def test_points_without_a_map_cannot_be_drawn():
+    with pytest.raises(vf.DomainError, match="have no map"):
+        vf.reference.fixed_points(threshold=1.5, gain=3.0, digits=20).plot()
+    with pytest.raises(vf.DomainError, match="start=-1"):
+        POINTS.plot(start=-1.0)
+
+
+def test_a_profile_is_drawn_with_its_spread_and_survival():
+    above, below = PROFILE.plot().axes
+    assert np.array_equal(above.lines[0].get_ydata(), PROFILE.variance)
+    assert np.array_equal(below.lines[0].get_ydata(), PROFILE.survival)
+    top = above.collections[0].get_paths()[0].vertices[:, 1].max()
+    assert top == pytest.approx((PROFILE.variance + PROFILE.variance_std).max())
+
+
+@pytest.mark.parametrize("width", [1, 30])
+def test_every_profile_can_be_drawn(width):
+    assert vf.finite_width(vf.Network(width=width, depth=1, gain=2.0)).plot().axes
+    steps = vf.mean_field(vf.Network(width=width, depth=4, gain=3.0, neuron=vf.Neuron(1.0, decay=0.5), steps=3))
+    drawn = [image.get_array() for ax in steps.plot().axes[:2] for image in ax.images]
+    assert np.array_equal(drawn[0], steps.variance)
+    assert np.array_equal(drawn[1], steps.firing_rate)
