@@ -118,7 +118,7 @@ def deviation(found, wanted):
 @needs_browser
 def test_numbers_are_those_of_the_package(page, tmp_path):
     asked = list(settings())
-    without_rows = "(({ rows, ...finite }) => finite)"
+    without_rows = "(({ rows, rough, ...finite }) => finite)"
     compute = f"(s) => {{ const found = varflow.compute(s); return {{ ...found, finite: {without_rows}(found.finite) }}; }}"
     corrected = "(s) => varflow.gainByRule('corrected', s.theta, s.width, s.depth, {})"
     told = json.dumps(asked)
@@ -188,6 +188,18 @@ def test_the_address_carries_the_setting(page, tmp_path):
     assert re.search(r'id="n-alive">58\.7 %<', dom)  # 0.5867, docs of vf.phase_diagram
     assert re.search(r'data-choice="rule=paper"[^>]* aria-pressed="true"', dom)
     assert "NaN" not in re.sub(r"<script.*?</script>", "", dom, flags=re.S)
+
+
+@needs_browser
+def test_sliders_give_numbers_of_their_domains(page, tmp_path):
+    places = list(range(0, 1001, 25))
+    asked = "{theta: 0, gain: 0, width: 0, depth: 0}"
+    values = f"Object.keys({asked}).map((name) => {places}.map((place) => varflow.fromSlider(name, place)))"
+    theta, gain, width, depth = answered(page, tmp_path, values)
+    assert (theta[0], theta[-1], gain[0], gain[-1]) == (0.05, 2, 0.5, 7)
+    assert (width[0], width[-1], depth[0], depth[-1]) == (10, 20000, 2, 300)
+    assert all(isinstance(value, int) for value in width + depth)
+    assert all(sorted(values) == values for values in (theta, gain, width, depth))
 
 
 @needs_browser

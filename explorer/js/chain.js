@@ -72,14 +72,18 @@ export class Rows {
   }
 }
 
-/** Distributions of the counts K_1 … K_L. What is cut off, at most e^-cut in each layer, is small against the survival. */
-export function distributions(theta, gain, width, depth) {
+/**
+ * Distributions of the counts K_1 … K_L. What is cut off, at most e^-cut in each layer, is small against the survival, also
+ * against a tiny one if `rare`; else it may be `rough`.
+ */
+export function distributions(theta, gain, width, depth, rare = true) {
   for (let cut = ROUNDING; ; ) {
     const rows = new Rows(theta, gain, width, cut);
     const masses = [rows.start(theta)];
     while (masses.length < depth) masses.push(rows.push(masses[masses.length - 1]));
     const needed = Math.min(WHOLE, ROUNDING - Math.log(alive(masses[depth - 1])));
-    if (needed < cut + 14 || cut === WHOLE) return { rows, masses };
+    const rough = needed > cut + 14 && cut < WHOLE;
+    if (!rough || !rare) return { rows, masses, rough };
     cut = needed;
   }
 }
@@ -100,8 +104,8 @@ export function alive(mass) {
 }
 
 /** Mean and spread of variance and rate, and survival, of every layer. */
-export function finiteWidth(theta, gain, width, depth) {
-  const { rows, masses } = distributions(theta, gain, width, depth);
+export function finiteWidth(theta, gain, width, depth, rare = true) {
+  const { rows, masses, rough } = distributions(theta, gain, width, depth, rare);
   const profile = empty(depth);
   masses.forEach((mass, l) => {
     const [mean, square, spread] = moments(mass);
@@ -114,7 +118,7 @@ export function finiteWidth(theta, gain, width, depth) {
     profile.variance[l + 1] = unit * mean;
     profile.varianceStd[l + 1] = unit * Math.sqrt(spread + (2 * square) / (width - 1)); // of the sample variance
   });
-  return { ...profile, rows };
+  return { ...profile, rows, rough };
 }
 
 export function empty(depth) {

@@ -4,7 +4,11 @@ import { general } from "./numbers.js";
 import { preservingGain } from "./map.js";
 import { STEPS } from "./memory.js";
 
-const exact = (x) => String(Number(x.toPrecision(9)));
+/** As a Python float, to nine digits. */
+function exact(x) {
+  const text = String(Number(x.toPrecision(9)));
+  return /[.e]/.test(text) ? text : `${text}.0`;
+}
 
 /** The gain as an expression; varflow knows the rules by name. */
 function gainLine({ rule, gain, theta, width, depth }, named) {
@@ -78,7 +82,7 @@ function snntorch(state) {
 
 function spikingjelly(state) {
   const memoryless = state.neuron === "memoryless";
-  const tau = Number((1 / (1 - state.decay)).toPrecision(9));
+  const tau = exact(1 / (1 - state.decay));
   const leaky = (reset) => (state.decay > 0 ? `neuron.LIFNode(tau=${tau}, decay_input=False, v_threshold=theta, v_reset=${reset})` : "");
   const note = {
     none: "# SpikingJelly has no neuron without reset; this one is reset to zero.\n",

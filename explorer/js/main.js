@@ -12,6 +12,7 @@ import { sampledNetworks } from "./networks.js";
 import { percent, shown } from "./numbers.js";
 import { COLUMNS, GAIN, contour, survivalAt, survivalMap } from "./phases.js";
 import { reading } from "./reading.js";
+import { FINE, SLIDERS, fromSlider, toSlider } from "./sliders.js";
 import { DOMAIN, fromHash, toHash, within } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
@@ -19,29 +20,7 @@ const corrected = {}; // the last corrected gain
 const phases = { image: null, contours: [], key: "" };
 const plots = {};
 let state = fromHash(location.hash);
-let numbers, networks, waiting = false;
-
-// Sliders: n, g and the like are spaced as they matter.
-const SLIDERS = {
-  theta: { from: 0.05, to: 2 },
-  gain: { from: 0.5, to: 7 },
-  width: { from: 10, to: 20000, log: true },
-  depth: { from: 2, to: 300, log: true },
-};
-const FINE = 1000;
-
-function toSlider(name, value) {
-  const { from, to, log } = SLIDERS[name];
-  const f = log ? Math.log : (x) => x;
-  return Math.round((FINE * (f(value) - f(from))) / (f(to) - f(from)));
-}
-
-function fromSlider(name, place) {
-  const { from, to, log } = SLIDERS[name];
-  const value = log ? from * (to / from) ** (place / FINE) : from + ((to - from) * place) / FINE;
-  if (!log) return Number(value.toFixed(2));
-  return Number(value.toPrecision(2));
-}
+let numbers, networks, computed = "", settling = null, waiting = false;
 
 /** Change the setting; everything is computed once before the next frame. */
 function set(changes) {
@@ -58,8 +37,13 @@ function update() {
     else state.gain = gain;
     $("no-correction").hidden = gain !== null;
   } else $("no-correction").hidden = true;
-  numbers = compute(state);
-  networks = numbers.exact ? sampledNetworks(numbers.finite.rows, state.theta, state.gain, state.width, state.depth) : [];
+  const { theta, gain, width, depth } = state;
+  if (computed !== (computed = [theta, gain, width, depth].join())) {
+    numbers = compute(state, false);
+    networks = numbers.exact ? sampledNetworks(numbers.finite.rows, theta, gain, width, depth) : [];
+    clearTimeout(settling);
+    if (numbers.finite.rough) settling = setTimeout(settle, 150);
+  }
   showControls();
   showNumbers();
   draw();
@@ -67,6 +51,14 @@ function update() {
   const hash = toHash(state);
   if (hash !== location.hash.slice(1)) history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
   paintPhases();
+}
+
+/** Rare survivors are computed once the setting stays. */
+function settle() {
+  numbers = compute(state);
+  showNumbers();
+  draw();
+  showCode();
 }
 
 function showControls() {
@@ -297,7 +289,7 @@ function storedTheme() {
   }
 }
 
-window.varflow = { compute, gainByRule, code, printed, fromHash, toHash };
+window.varflow = { compute, gainByRule, code, printed, fromHash, toHash, fromSlider, toSlider };
 showTheme(storedTheme());
 listen();
 update();

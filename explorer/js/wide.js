@@ -19,5 +19,5 @@ export function linearNoise(theta, gain, width, depth) {
     profile.firingRate[l] = rate;
     profile.firingRateStd[l] = Math.sqrt(spread);
   }
-  return { ...profile, survival: null, rows: null };
+  return { ...profile, survival: null, rows: null, rough: false };
 }

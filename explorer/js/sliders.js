@@ -1,0 +1,22 @@
+// Places of the sliders and the numbers they stand for; width and depth are spaced by their logarithms.
+
+export const FINE = 1000; // places of a slider
+export const SLIDERS = {
+  theta: { from: 0.05, to: 2 },
+  gain: { from: 0.5, to: 7 },
+  width: { from: 10, to: 20000, log: true },
+  depth: { from: 2, to: 300, log: true },
+};
+
+export function toSlider(name, value) {
+  const { from, to, log } = SLIDERS[name];
+  const f = log ? Math.log : (x) => x;
+  return Math.round((FINE * (f(value) - f(from))) / (f(to) - f(from)));
+}
+
+/** Two decimals, or, of widths and depths, two digits and no fraction. */
+export function fromSlider(name, place) {
+  const { from, to, log } = SLIDERS[name];
+  if (!log) return Number((from + ((to - from) * place) / FINE).toFixed(2));
+  return Math.round(Number((from * (to / from) ** (place / FINE)).toPrecision(2)));
+}
