@@ -16,13 +16,10 @@ import varflow as vf
 from explorer import build
 
 BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome", "chrome")
-BROWSER = next((found for name in BROWSERS if (found := shutil.which(name))), None)
 SETTINGS, CORRECTED = 200, 12
 TOLERANCE = 1e-6  # relative, promised on the page
 SMALLEST = 1e-280  # the smallest survival compared: below, doubles end
-
-OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--timeout=120000")
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--timeout=120000", "--dump-dom")
 
 
 @pytest.fixture(scope="module")
@@ -30,18 +27,29 @@ def page():
     return build.page()
 
 
-def browse(page, folder, answer="", fragment=""):
-    """The page after its scripts ran; ``answer`` is an expression whose value is put into the element ``answer``."""
-    file = folder / "page.html"
-    tail = f"<pre id=answer></pre><script type=module>answer.textContent = JSON.stringify({answer or 'null'})</script>"
-    file.write_text(page.replace("</body>", f"{tail}</body>"), encoding="utf-8")
-    command = [str(BROWSER), *OPTIONS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", f"{file.as_uri()}#{fragment}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
-    return done.stdout
+@pytest.fixture(scope="module")
+def browse(tmp_path_factory):
+    """The document after its scripts ran, at a fragment of its address."""
+    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip("needs Chromium")
+    folder = tmp_path_factory.mktemp("browser")
+
+    def after_scripts(html, fragment=""):
+        (folder / "page.html").write_text(html, encoding="utf-8")
+        address = f"{(folder / 'page.html').as_uri()}#{fragment}"
+        command = [browser, *OPTIONS, f"--user-data-dir={folder / 'profile'}", address]
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False).stdout
+
+    if "<p>started</p>" not in after_scripts("<script>document.write('<p>started</p>')</script>"):
+        pytest.skip("Chromium does not start here")
+    return after_scripts
 
 
-def answered(page, folder, answer):
-    found = re.search(r"<pre id=\"answer\">(.*?)</pre>", browse(page, folder, answer), flags=re.S)
+def answered(browse, page, expression):
+    """The value of an expression on the page, put into the document for it."""
+    script = f"<pre id=answer></pre><script type=module>answer.textContent = JSON.stringify({expression})</script>"
+    found = re.search(r'<pre id="answer">(.*?)</pre>', browse(page.replace("</body>", f"{script}</body>")), flags=re.S)
     assert found is not None
     return json.loads(html.unescape(found[1]))
 
@@ -115,14 +123,13 @@ def deviation(found, wanted):
     return worst
 
 
-@needs_browser
-def test_numbers_are_those_of_the_package(page, tmp_path):
+def test_numbers_are_those_of_the_package(browse, page):
     asked = list(settings())
     without_rows = "(({ rows, rough, ...finite }) => finite)"
     compute = f"(s) => {{ const found = varflow.compute(s); return {{ ...found, finite: {without_rows}(found.finite) }}; }}"
     corrected = "(s) => varflow.gainByRule('corrected', s.theta, s.width, s.depth, {})"
     told = json.dumps(asked)
-    found, gains = answered(page, tmp_path, f"[{told}.map({compute}), {told}.slice(0, {CORRECTED}).map({corrected})]")
+    found, gains = answered(browse, page, f"[{told}.map({compute}), {told}.slice(0, {CORRECTED}).map({corrected})]")
     wanted = [expected(**setting) for setting in asked]
     assert max(map(deviation, map(shown, found), wanted)) < TOLERANCE
     for gain, setting in zip(gains, asked, strict=False):
@@ -149,8 +156,7 @@ CODES = [
 ]
 
 
-@needs_browser
-def test_code_runs_and_prints_what_the_page_says(page, tmp_path):
+def test_code_runs_and_prints_what_the_page_says(browse, page):
     of_page = (
         "(hash) => { const state = varflow.fromHash(hash);"
         " if (state.rule !== 'own') state.gain = varflow.gainByRule(state.rule, state.theta, state.width, state.depth, {});"
@@ -160,7 +166,7 @@ def test_code_runs_and_prints_what_the_page_says(page, tmp_path):
     others = [
         f"#{code}{more}" for code in libraries.values() for more in ("", "&neuron=memory", "&neuron=memory&reset=subtract")
     ]
-    found = answered(page, tmp_path, f"{json.dumps(CODES + others)}.map({of_page})")
+    found = answered(browse, page, f"{json.dumps(CODES + others)}.map({of_page})")
     for code, printed in found[: len(CODES)]:
         assert ran(code) == printed + "\n"
     for code, _ in found[len(CODES) :]:
@@ -182,31 +188,28 @@ def ran(code):
     return output.getvalue()
 
 
-@needs_browser
-def test_the_address_carries_the_setting(page, tmp_path):
-    dom = browse(page, tmp_path, fragment="theta=0.85&width=100")
+def test_the_address_carries_the_setting(browse, page):
+    dom = browse(page, "theta=0.85&width=100")
     assert re.search(r'id="n-alive">58\.7 %<', dom)  # 0.5867, docs of vf.phase_diagram
     assert re.search(r'data-choice="rule=paper"[^>]* aria-pressed="true"', dom)
     assert "NaN" not in re.sub(r"<script.*?</script>", "", dom, flags=re.S)
 
 
-@needs_browser
-def test_sliders_give_numbers_of_their_domains(page, tmp_path):
+def test_sliders_give_numbers_of_their_domains(browse, page):
     places = list(range(0, 1001, 25))
     asked = "{theta: 0, gain: 0, width: 0, depth: 0}"
     values = f"Object.keys({asked}).map((name) => {places}.map((place) => varflow.fromSlider(name, place)))"
-    theta, gain, width, depth = answered(page, tmp_path, values)
+    theta, gain, width, depth = answered(browse, page, values)
     assert (theta[0], theta[-1], gain[0], gain[-1]) == (0.05, 2, 0.5, 7)
     assert (width[0], width[-1], depth[0], depth[-1]) == (10, 20000, 2, 300)
     assert all(isinstance(value, int) for value in width + depth)
     assert all(sorted(values) == values for values in (theta, gain, width, depth))
 
 
-@needs_browser
-def test_a_wrong_number_is_seen(page, tmp_path):
+def test_a_wrong_number_is_seen(browse, page):
     """Negative control: with another saddle-node the page disagrees."""
     wrong = page.replace("6.034397946968073", "6.0344")
-    found = answered(wrong, tmp_path, "varflow.compute({ theta: 1, gain: 2.6, width: 20, depth: 2 }).criticalGain")
+    found = answered(browse, wrong, "varflow.compute({ theta: 1, gain: 2.6, width: 20, depth: 2 }).criticalGain")
     assert found != pytest.approx(vf.critical_gain(threshold=1.0), rel=1e-7)
 
 
