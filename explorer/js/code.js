@@ -1,7 +1,8 @@
 // Python for the present setting, and what its varflow version prints.
 
-import { general } from "./numbers.js";
+import { EXACT_WIDTH } from "./chain.js";
 import { preservingGain } from "./map.js";
+import { general } from "./numbers.js";
 import { STEPS } from "./memory.js";
 
 /** As a Python float, to nine digits. */
@@ -14,7 +15,7 @@ function exact(x) {
 function gainLine({ rule, gain, theta, width, depth }, named) {
   if (rule === "kaiming") return "gain = 2**0.5  # Kaiming";
   if (named && rule === "paper") return "gain = vf.gain(threshold=theta)  # the paper's, 1/√P(u > θ)";
-  if (named && rule === "corrected") {
+  if (named && rule === "corrected" && width <= EXACT_WIDTH) {
     const corrected = "vf.corrected_gain(threshold=theta, width=width, depth=depth)";
     const raised = gain > preservingGain(theta) * (1 + 1e-12);
     return raised ? `gain = ${corrected}  # 99 % alive` : "gain = vf.gain(threshold=theta)  # keeps 99 % alive without correction";

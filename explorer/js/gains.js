@@ -1,6 +1,6 @@
 // Rules for the gain.
 
-import { alive, lastDistribution } from "./chain.js";
+import { EXACT_WIDTH, alive, lastDistribution } from "./chain.js";
 import { preservingGain } from "./map.js";
 import { risingRoot } from "./roots.js";
 
@@ -22,9 +22,10 @@ export function correctedGain(theta, width, depth, guess = 2.6 * theta) {
 }
 
 /** The gain of a rule; `known` remembers the last corrected one, a good first guess for the next. */
-export function gainByRule(rule, theta, width, depth, known) {
+export function gainByRule(rule, theta, anyWidth, depth, known) {
   if (rule === "paper") return preservingGain(theta);
   if (rule === "kaiming") return KAIMING;
+  const width = Math.min(anyWidth, EXACT_WIDTH); // wider networks need a little less
   const key = [theta, width, depth].join();
   if (known.key !== key) {
     const found = correctedGain(theta, width, depth, known.gain ? (known.gain / known.theta) * theta : undefined);

@@ -35,8 +35,8 @@ function update() {
     const gain = gainByRule(state.rule, state.theta, state.width, state.depth, corrected);
     if (gain === null) state.rule = "own";
     else state.gain = gain;
-    $("no-correction").hidden = gain !== null;
-  } else $("no-correction").hidden = true;
+    hint(gain === null ? "No gain keeps 99 % of such networks alive." : state.rule === "corrected" && state.width > EXACT_WIDTH ? CAPPED : "");
+  } else hint("");
   const { theta, gain, width, depth } = state;
   if (computed !== (computed = [theta, gain, width, depth].join())) {
     numbers = compute(state, false);
@@ -51,6 +51,13 @@ function update() {
   const hash = toHash(state);
   if (hash !== location.hash.slice(1)) history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
   paintPhases();
+}
+
+const CAPPED = `The gain for width ${EXACT_WIDTH}, a little more than this width needs.`;
+
+function hint(words) {
+  $("gain-hint").textContent = words;
+  $("gain-hint").hidden = words === "";
 }
 
 /** Rare survivors are computed once the setting stays. */
@@ -91,7 +98,7 @@ function showNumbers() {
     edge: Number.isFinite(basinEdge) ? shown(basinEdge) : "–",
     critical: shown(criticalGain),
     margin: `${state.gain >= criticalGain ? "+" : "−"}${shown(Math.abs(100 * (state.gain / criticalGain - 1)), 3)} %`,
-    alive: exact ? percent(last, 3) : "–",
+    alive: exact ? percent(last, last > 0.9 ? 2 : 3) : "–",
     std: shown((state.gain / Math.sqrt(state.width)), 4),
   };
   for (const [name, text] of Object.entries(told)) $(`n-${name}`).textContent = text;
@@ -99,6 +106,7 @@ function showNumbers() {
   $("flow-kind").textContent = exact
     ? "Blue: exact mean ± standard deviation between networks; grey: 20 networks; dashed: infinite width."
     : `Above width ${EXACT_WIDTH}: mean at infinite width, and the spread to leading order in 1/n (within 0.1 % at θ = 0.7).`;
+  $("phase-kind").textContent = exact ? "at this width; thin lines: 1, 50 and 99 %" : "at infinite width";
   const place = nearest(state.gain / state.theta);
   const late = place === null ? null : lateRate(ratesOf(state.reset, state.decay)[place]);
   $("memory-rate").innerHTML = place === null ? "outside the table" : `late rate ${percent(late, 3)} at <i>g</i>/<i>θ</i> = ${GAINS[place]}`;
