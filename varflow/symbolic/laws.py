@@ -109,7 +109,8 @@ class Law:
         knots = [mp.mpf(float(end)) if end.is_infinite else value(end, dict(values)) for end in self.ends]
         low, high = max(low, knots[0]), min(high, knots[-1])
         cuts = [low, *(knot for knot in {*knots[1:-1], mp.mpf(0), mp.mpf(3), mp.mpf(-3)} if low < knot < high), high]
-        return mp.quad(lambda z: weight(z) * self.at(z, values), sorted(cuts)) if low < high else mp.mpf(0)
+        weighted = lambda z: w * self.at(z, values) if (w := weight(z)) else mp.mpf(0)  # noqa: E731
+        return mp.quad(weighted, sorted(cuts)) if low < high else mp.mpf(0)
 
 
 def sign_of(threshold: Any) -> int | None:

@@ -23,6 +23,7 @@ __all__ = ["Line", "Parameters", "branch", "density_of", "knots", "number", "on_
 
 Parameters = Mapping[Any, tuple[float, float]]
 t = sympy.Symbol("t", real=True)
+REMEMBERED = 8192  # values of a density: the nodes of a few quadratures
 
 
 class Line(NamedTuple):
@@ -74,18 +75,22 @@ def _refuse_unnormalised(law: Any, line: Line, parameters: Parameters) -> None:
 
 @lru_cache(maxsize=64)
 def density_of(whole: Any, symbols: tuple[Any, ...]) -> Callable[..., Any]:
-    """A density as a real function of numbers; 0 where a nested exponential underflows in doubles."""
+    """A density as a real function of numbers; 0 where a nested exponential underflows in doubles.
+
+    Values are remembered: quadratures of one layer share most of their nodes.
+    """
     exact = as_function((t, *symbols), whole, "mpmath")
     nested = any(power.args[0].has(sympy.exp) for power in whole.atoms(sympy.exp))
     rough = as_function((t, *symbols), whole, "numpy") if nested else None
 
-    def density(*numbers: Any) -> Any:
+    @lru_cache(maxsize=REMEMBERED)
+    def density(precision: int, *numbers: Any) -> Any:
         if rough is not None and rough(*map(float, numbers)) == 0:
             return mpmath.mpf(0)
         found = exact(*numbers)
         return found.real if isinstance(found, mpmath.mpc) else found
 
-    return density
+    return lambda *numbers: density(mpmath.mp.prec, *numbers)
 
 
 def _one_sided(expression: Any) -> Any:

@@ -8,10 +8,12 @@ mean and variance given the count: nearly exact in wide layers, and sufficient f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from varflow._checks import integer
+from varflow._checks import frozen, integer
 from varflow.model.distributions import distribution
 from varflow.model.network import Network
 from varflow.model.over_neurons import OverNeurons
@@ -27,6 +29,7 @@ EXACT_WIDTH = 64  # up to here potentials are drawn; wider, a gamma variable is 
 EXACT_FAN_IN = 256  # the same for weights that are not normal, whose tables grow with the fan-in
 MANY = 1000  # networks whose mean hides the shape of a single sample variance
 SPARSE = 4  # from this many possible keys to one that is there on, sorting is as fast as marking
+TABLE = 4096  # fan-in up to which the moments given every count are tabulated: layers of a network mostly share one table
 LAST_Z = 40.0  # above, a normal tail is 0 in double precision
 
 
@@ -62,33 +65,70 @@ def _merged(rng: np.random.Generator, count: Count, shortcut: np.ndarray, branch
     return both if count.merge == "and" else shortcut - both
 
 
+class Given(NamedTuple):
+    """Normal potentials in some states of the layer below.
+
+    Their conditional variance, the probability to fire, and in units of the standard deviation the first four moments of
+    potentials above and below the threshold, shape (4, states).
+    """
+
+    variance: np.ndarray
+    chance: np.ndarray
+    above: np.ndarray
+    below: np.ndarray
+
+
 def _layer(rng: np.random.Generator, layer: Layer, below: np.ndarray, many: bool) -> tuple[np.ndarray, np.ndarray]:
     """Spike count and sample variance of a layer, given the count below."""
     if layer.is_normal:
-        normal = Normal(layer.threshold, layer.weight_mean * below, layer.conditional_variance(below), layer.strict)
-        return _normal_layer(rng, layer.width, normal, many)
+        if layer.fan_in <= TABLE and not _few(layer.width, many):
+            return _of_states(rng, layer.width, _table(layer), below.astype(int))
+        return _normal_layer(rng, layer.width, _normal(layer, below), many)
     differ = isinstance(layer.threshold, OverNeurons) or layer.rows == "standardised"
     if differ or (layer.width <= EXACT_WIDTH and layer.fan_in <= EXACT_FAN_IN and not many):
         return _layer_of_potentials(rng, layer, below.astype(int))
     return _layer_of_moments(rng, layer, below.astype(int))
 
 
+def _normal(layer: Layer, counts: np.ndarray) -> Normal:
+    return Normal(layer.threshold, layer.weight_mean * counts, layer.conditional_variance(counts), layer.strict)
+
+
+@lru_cache(maxsize=128)
+def _table(layer: Layer) -> Given:
+    """The potentials of a layer for every count below."""
+    return Given(*map(frozen, _given(_normal(layer, np.arange(layer.fan_in + 1.0)))))
+
+
+def _few(width: int, many: bool) -> bool:
+    """Whether every potential is drawn."""
+    return width <= EXACT_WIDTH and not (many and width > 1)
+
+
 def _normal_layer(rng: np.random.Generator, width: int, normal: Normal, many: bool) -> tuple[np.ndarray, np.ndarray]:
     """Spike count and sample variance of ``width`` such potentials, for each network."""
-    if width <= EXACT_WIDTH and not (many and width > 1):
+    if _few(width, many):
         return _normal_potentials(rng, width, normal)
-    threshold, mean, conditional, strict = normal
-    pairs = np.empty(len(mean), complex)  # sorted several times faster than columns
-    pairs.real, pairs.imag = mean, conditional
+    pairs = np.empty(len(normal.mean), complex)  # sorted several times faster than columns
+    pairs.real, pairs.imag = normal.mean, normal.variance
     different, state = np.unique(pairs, return_inverse=True)
+    return _of_states(rng, width, _given(normal._replace(mean=different.real, variance=different.imag)), state)
+
+
+def _given(normal: Normal) -> Given:
+    threshold, mean, variance, strict = normal
     theta, weights = threshold.rule() if isinstance(threshold, OverNeurons) else (np.array([threshold]), np.ones(1))
-    z = standardised_threshold(theta, np.real(different), np.imag(different), strict)
+    z = standardised_threshold(theta, mean, variance, strict)
     chance, above, below = _tail_moments(np.clip(z, -LAST_Z, LAST_Z), weights)
-    chance = np.where(np.imag(different) > 0, chance, (z < 0) @ weights)
-    counts = rng.binomial(width, np.minimum(chance[state], 1.0))
+    return Given(variance, np.minimum(np.where(variance > 0, chance, (z < 0) @ weights), 1.0), above, below)
+
+
+def _of_states(rng: np.random.Generator, width: int, given: Given, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Spike count and sample variance of ``width`` potentials, for each network in its state."""
+    counts = rng.binomial(width, given.chance[state])
     if width == 1:
-        return counts, np.full(len(mean), np.nan)
-    return counts, conditional * _given_counts(rng, width, counts, state, above, below)
+        return counts, np.full(len(state), np.nan)
+    return counts, given.variance[state] * _given_counts(rng, width, counts, state, given.above, given.below)
 
 
 def _normal_potentials(rng: np.random.Generator, width: int, normal: Normal) -> tuple[np.ndarray, np.ndarray]:
@@ -179,6 +219,6 @@ def _tail_moments(z: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.nd
 def _about(c: np.ndarray, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of ``(u - c)²``."""
     m1, m2, m3, m4 = moments
-    mean = m2 - 2 * c * m1 + c**2
-    fourth = m4 - 4 * c * m3 + 6 * c**2 * m2 - 4 * c**3 * m1 + c**4
+    mean = m2 - c * (2 * m1 - c)
+    fourth = m4 - c * (4 * m3 - c * (6 * m2 - c * (4 * m1 - c)))
     return mean, np.maximum(fourth - mean**2, 0.0)

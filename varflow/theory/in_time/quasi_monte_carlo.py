@@ -54,7 +54,7 @@ class QuasiMonteCarlo:
         Of random signs, new in every layer. The same points in every layer would repeat their error, which a multiplier
         ``m`` amplifies by ``1/(1-m)``; with signs they are still a scrambled Sobol sequence.
     threads : int, optional
-        By default the number of processors. Results do not depend on it.
+        By default ``OMP_NUM_THREADS``, else the number of processors. Results do not depend on it.
     steps : int, optional
         Steps after which neurons start from rest: several probes follow each other. By default all.
     """
@@ -210,8 +210,14 @@ def _slices(rows: np.ndarray) -> np.ndarray:
 
 def in_threads(task: Callable[[int], Any], count: int, threads: int | None) -> list[Any]:
     """``[task(0), …]``, computed in threads (numpy releases the lock)."""
-    workers = min(count, threads or os.cpu_count() or 1)
+    workers = min(count, threads or _allowed())
     if workers == 1:
         return [task(index) for index in range(count)]
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(task, range(count)))
+
+
+def _allowed() -> int:
+    """``OMP_NUM_THREADS``, as for BLAS and torch; the number of processors if it is not set."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) else os.cpu_count() or 1
