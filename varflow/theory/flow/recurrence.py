@@ -57,7 +57,7 @@ def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, n
             total[later, i] = total[i, later]
         h, s, current = states[i // steps]
         row, std = _next_row(L[np.ix_(known, known)], total[i, known], total[i, i])
-        L[i, known], L[i, i] = row, std
+        L[i, known], L[i, i] = row, std[0]
         current = decay * current + mean[i] + (0.0 if first else forth * sums[i - 1, 2] / points) + row @ normals[known]
         h, s, chance, sums[i] = stepped_once(neuron, h, s, current, std, normals[i])
         states[i // steps], fired[i] = (h, s, current + std * normals[i]), s
@@ -67,9 +67,9 @@ def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, n
     return second - potential**2, potential, rate, M
 
 
-def _next_row(L: np.ndarray, covariances: np.ndarray, variance: float) -> tuple[np.ndarray, float]:
+def _next_row(L: np.ndarray, covariances: np.ndarray, variance: float) -> tuple[np.ndarray, np.ndarray]:
     """The next row of a Cholesky factor, from its covariances with the rows so far; innovations of 0 stay 0."""
     own = L.diagonal()
     row = (own > 0) * solve_triangular(L + np.diag(own == 0), covariances, lower=True, check_finite=False)
     rest = variance - row @ row
-    return row, float(np.sqrt(rest)) if rest > FLAT**2 * variance else 0.0
+    return row, np.sqrt([rest if rest > FLAT**2 * variance else 0.0])

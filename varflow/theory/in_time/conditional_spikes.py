@@ -34,30 +34,36 @@ def normal_cdf(x: np.ndarray) -> np.ndarray:
 
 
 def expected_spikes(
-    neuron: Neuron | Population, expected: np.ndarray, std: float, before: np.ndarray, sampled: np.ndarray
+    neuron: Neuron | Population, expected: np.ndarray, std: np.ndarray, before: np.ndarray, sampled: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """``E[S]`` and ``E[S²]`` for ``H ~ N(expected, (1 - g S_before)² std²)``, with ``g`` the reset's fraction of input lost.
 
-    ``sampled``, spikes drawn from the same distribution, is returned if ``std`` is 0 or a neuron spikes too often to sum.
+    ``std`` has one value, or shape (…, 1). Where it is 0, and where a neuron spikes too often to sum, ``sampled`` is returned:
+    spikes drawn from the same distribution.
     """
-    if std < TINY:
+    undecided = std >= TINY
+    if not undecided.any():
         return sampled, sampled**2
     rule = neuron.reset_rule
     if rule.counts:
         return _expected_count(neuron.threshold, expected, std, sampled)
+    inverse = np.where(undecided, 1 / np.where(undecided, std, 1.0), 0.0)
     above = expected - neuron.threshold
-    chance = normal_cdf(above * (1 / std))
-    if rule.input:
-        after = spikes(neuron, expected) if rule.input == 1 else normal_cdf(above * (1 / (std * (1 - rule.input))))
-        chance += before * (after - chance)  # faster than np.where
+    chance = normal_cdf(above * inverse.astype(expected.dtype))
+    if rule.input == 1:
+        chance += before * (spikes(neuron, expected) - chance)  # faster than np.where
+    elif rule.input:
+        chance += before * (normal_cdf(above * (inverse / (1 - rule.input)).astype(expected.dtype)) - chance)
+    if not undecided.all():
+        chance = np.where(undecided, chance, sampled)
     return chance, chance
 
 
 def _expected_count(
-    threshold: float | np.ndarray, expected: np.ndarray, std: float, sampled: np.ndarray
+    threshold: float | np.ndarray, expected: np.ndarray, std: np.ndarray, sampled: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """``E[S] = Σ_k P(S ≥ k)`` and ``E[S²] = Σ_k (2k - 1) P(S ≥ k)``; probabilities of small ``k`` are 1 within 1e-9."""
-    expected, spread = expected / threshold, std / threshold  # in thresholds
+    expected, spread = expected / threshold, np.asarray(std / threshold, expected.dtype)  # in thresholds
     reach = REACH * spread
     highest, widest = float(np.max(expected + reach)), float(np.max(reach))
     if highest > MOST_SPIKES:
@@ -65,9 +71,9 @@ def _expected_count(
     certain = np.maximum(np.floor(expected - reach), 0)
     uncertain = np.arange(1, min(int(highest), int(2 * widest) + 2) + 1, dtype=expected.dtype)[:, None]
     first, second = certain.copy(), certain**2
-    steepness = np.broadcast_to(np.asarray(1 / spread, expected.dtype), expected.shape)
+    steepness = np.broadcast_to(1 / spread, expected.shape)
     size = max(CACHED // max(len(uncertain), 1), 1)
-    for part in (np.s_[start : start + size] for start in range(0, len(expected), size)):
+    for part in (np.s_[..., start : start + size] for start in range(0, expected.shape[-1], size)):
         k = certain[part] + uncertain
         at_least = normal_cdf((expected[part] - k) * steepness[part])
         first[part] += at_least.sum(axis=0)

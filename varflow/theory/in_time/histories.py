@@ -119,7 +119,7 @@ def _walk(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, weights: np.ndar
         expected = membrane(neuron, h, s, mean[t] + factor[t, :t] @ z)
         std = new[t] * admitted(neuron, s) * np.ones(len(weights))
         edges = _edges(neuron, expected, std)
-        chance, square = expected_spikes(neuron, expected, new[t], s, spikes(neuron, expected))
+        chance, square = expected_spikes(neuron, expected, new[t : t + 1], s, spikes(neuron, expected))
         sums[:t, t] = fired @ (weights * chance)
         sums[t, steps:] = weights @ expected, weights @ (expected**2 + std**2), weights @ chance, weights @ square
         if t == steps - 1:

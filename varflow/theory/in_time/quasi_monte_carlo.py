@@ -37,6 +37,7 @@ CLEAR = 1e-4  # innovations above this fraction of their step's standard deviati
 LONG = 100  # steps; beyond, even one point exceeds that, and all points are multiplied at once
 FLAT = 1e-6  # an innovation below this fraction of its step's standard deviation counts as 0 (rounding of the factor),
 NOTHING = 1e-30  # and so does one below this fraction of the largest potential (it underflows in single precision)
+WORTH = 2**17  # points × steps of all replicas and groups from which threads pay
 OVERFLOW = 1e15  # variance in units of θ² above which a multi-spike layer grows without bound
 
 
@@ -66,7 +67,8 @@ class QuasiMonteCarlo:
     steps: int | None = None
 
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int) -> LayerState:
-        if self.neuron.reset_rule.counts and covariance.max() > OVERFLOW * size_of(self.neuron.threshold) ** 2:
+        counts = self.neuron.reset_rule.counts
+        if counts and covariance.max() > OVERFLOW * size_of(self.neuron.threshold) ** 2:
             hint = "multi-spike activity at this gain grows without bound; lower the gain or the number of layers"
             raise ConvergenceError(f"variance {covariance.max():.3g} of the currents into layer {layer + 1}: {hint}")
         run = self.steps or mean.shape[-1]
@@ -78,14 +80,19 @@ class QuasiMonteCarlo:
         signs = self.signs(layer)
         factors = np.broadcast_to(causal_factor(covariance), (replicas, kinds, steps, steps))
         means = np.broadcast_to(mean, (replicas, kinds, steps))
+        at, which = np.divmod(np.arange(replicas * kinds), kinds)
+        threads = 1 if len(at) * points * steps < WORTH else self.threads or os.cpu_count() or 1
+        together = 1 if counts else max(min(BLOCK // points, -(-len(at) // threads)), 1)
 
-        def one(index: int) -> tuple[np.ndarray, ...]:
-            at, which = divmod(index, kinds)
-            return trajectories(self.neuron, means[at, which], factors[at, which], self.normals[at], signs[at], run)
+        def some(index: int) -> tuple[np.ndarray, ...]:
+            part = slice(index * together, (index + 1) * together)
+            r, g = at[part], which[part]
+            normals = self.normals[r] * signs[r][..., None].astype(self.normals.dtype)
+            return trajectories(self.neuron, means[r, g], factors[r, g], normals, run)
 
-        columns = zip(*in_threads(one, replicas * kinds, self.threads), strict=True)
-        moments = (np.reshape(column, (replicas, kinds, *column[0].shape)) for column in columns)
-        return LayerState(*moments, point_fraction=1 / points)
+        parts = zip(*in_threads(some, -(-len(at) // together), threads), strict=True)
+        columns = map(np.concatenate, parts)
+        return LayerState(*(x.reshape(replicas, kinds, *x.shape[1:]) for x in columns), point_fraction=1 / points)
 
     def signs(self, layer: int) -> np.ndarray:
         """Random signs of the points in one layer, shape (scrambles, steps + parameters)."""
@@ -125,87 +132,92 @@ def causal_factor(covariance: np.ndarray) -> np.ndarray:
 
 def innovations(factor: np.ndarray) -> np.ndarray:
     """Standard deviation of each step's innovation; 0 where that is rounding."""
-    new, all_of_it = factor.diagonal(), np.linalg.norm(factor, axis=1)
-    return np.where(new > np.maximum(FLAT * all_of_it, NOTHING * all_of_it.max()), new, 0.0)
+    new, all_of_it = np.diagonal(factor, axis1=-2, axis2=-1), np.linalg.norm(factor, axis=-1)
+    largest = all_of_it.max(axis=-1, keepdims=True)
+    return np.where(new > np.maximum(FLAT * all_of_it, NOTHING * largest), new, 0.0)
 
 
 def trajectories(
-    neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray, run: int
+    neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, run: int
 ) -> tuple[np.ndarray, ...]:
-    """Variance, mean, rate and second moments of spikes over one set of points, block by block.
+    """Variance, mean, rate and second moments of spikes of several layers (first axis), block by block of their points.
 
     Neurons start from rest every ``run`` steps.
     """
-    steps, points = len(mean), normals.shape[1]
-    unit = (
-        float(max(size_of(neuron.threshold), np.linalg.norm(factor, axis=1).max(), np.abs(mean).max())) or 1.0
-    )  # single precision
-    population = Population.of(neuron, normals[steps:] * signs[steps:, None])
-    population = replace(population, threshold=population.threshold / unit)
-    mean, factor, normals, signs = mean / unit, factor / unit, normals[:steps], signs[:steps]
+    steps, points = mean.shape[1], normals.shape[-1]
+    largest = np.maximum(np.linalg.norm(factor, axis=-1).max(axis=-1), np.abs(mean).max(axis=-1))
+    unit = np.maximum(largest, size_of(neuron.threshold))[:, None]  # single precision
+    unit[unit == 0] = 1.0
+    population = Population.of(neuron, normals[:, steps:].swapaxes(0, 1))
+    population = replace(population, threshold=(population.threshold / unit).astype(normals.dtype))
+    mean, factor = mean / unit, factor / unit[..., None]
     blocks = (slice(start, start + BLOCK) for start in range(0, points, BLOCK))
-    total = sum(_sums(population.of_points(part), mean, factor, normals[:, part], signs, run) for part in blocks) / points
-    below, (potential, second, rate, square) = total[:, :steps].T, total[:, steps:].T
+    total = sum(_sums(population.of_points(part), mean, factor, normals[:, :steps, part], run) for part in blocks) / points
+    below, (potential, second, rate, square) = total[..., :steps].swapaxes(1, 2), np.moveaxis(total[..., steps:], -1, 0)
     return unit**2 * (second - potential**2), unit * potential, rate, second_moments(below, square)
 
 
 def second_moments(sums: np.ndarray, square: np.ndarray) -> np.ndarray:
     """``M`` from means of ``S_s p_t``, or of ``S_s S_t`` over many steps, and its better known diagonal."""
-    if len(square) > LONG:
-        own = sums.diagonal()
+    if square.shape[-1] > LONG:
+        own = np.diagonal(sums, axis1=-2, axis2=-1)
         ratio = np.sqrt(np.divide(square, own, out=np.ones_like(square), where=own > 0))
-        past = np.tril(ratio[:, None] * sums * ratio, -1)
-    else:
-        past = np.tril(sums, -1)
-    return past + past.T + np.diag(square)
+        sums = ratio[..., :, None] * sums * ratio[..., None, :]
+    past = np.tril(sums, -1)
+    return past + past.swapaxes(-1, -2) + square[..., None] * np.eye(square.shape[-1])
 
 
-def _sums(
-    neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray, run: int
-) -> np.ndarray:
+def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, run: int) -> np.ndarray:
     """Sums over a block of points, for each step ``s``: ``S_s p_t`` for all ``t``, ``H``, ``H²``, ``E[S]``, ``E[S²]``."""
-    points, new = normals.shape[1], innovations(factor)
+    steps, new = mean.shape[1], innovations(factor)
     known, fired = np.empty_like(normals), np.empty_like(normals)
-    earlier = np.tril(factor, -1) * signs
-    np.matmul(earlier.astype(normals.dtype), _slices(normals), out=_slices(known))  # contribution of earlier innovations
+    earlier = np.tril(factor, -1).astype(normals.dtype)
+    np.matmul(earlier[:, None], _slices(normals), out=_slices(known))  # contribution of earlier innovations
     if mean.any():
-        known += mean[:, None].astype(normals.dtype)
-    chance = known  # overwritten row by row
-    moments = np.empty((len(mean), 4))
-    h = s = rest = np.zeros(points, normals.dtype)
-    for t in range(len(mean)):
+        known += mean[..., None].astype(normals.dtype)
+    chance = known  # overwritten step by step
+    moments = np.empty((*mean.shape, 4))
+    h = s = rest = np.zeros_like(normals[:, 0])
+    for t in range(steps):
         if t % run == 0:
             h = s = rest
-        h, s, chance[t], moments[t] = stepped_once(neuron, h, s, known[t], float(new[t]), normals[t], float(signs[t]))
-        fired[t] = s
-    later = fired if len(mean) > LONG else chance  # over many steps: positive definite in spite of the noise
-    pairs = np.matmul(_slices(fired), _slices(later).swapaxes(1, 2)).sum(axis=0, dtype=float)
-    return np.hstack([pairs, moments])
+        h, s, chance[:, t], moments[:, t] = stepped_once(neuron, h, s, known[:, t], new[:, t, None], normals[:, t])
+        fired[:, t] = s
+    later = fired if steps > LONG else chance  # over many steps: positive definite in spite of the noise
+    pairs = np.matmul(_slices(fired), _slices(later).swapaxes(-1, -2)).sum(axis=1, dtype=float)
+    return np.concatenate([pairs, moments], axis=-1)
 
 
 def stepped_once(
-    neuron: Population, h: np.ndarray, s: np.ndarray, known: np.ndarray, std: float, normal: np.ndarray, sign: float = 1.0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float, float]]:
-    """One step from membranes ``h`` and spikes ``s``, under currents ``N(known, std²)`` sampled at ``sign · normal``.
+    neuron: Population, h: np.ndarray, s: np.ndarray, known: np.ndarray, std: np.ndarray, normal: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """One step from membranes ``h`` and spikes ``s`` (…, points), under currents ``N(known, std²)`` sampled at ``normal``.
 
-    Returns membranes, spikes, ``E[S]`` at each point, and sums of ``H``, ``H²``, ``E[S]`` and ``E[S²]`` over the points, the
-    newest innovation averaged exactly.
+    Returns membranes, spikes, ``E[S]`` at each point, and sums (…, 4) of ``H``, ``H²``, ``E[S]`` and ``E[S²]`` over the
+    points, the newest innovation averaged exactly. ``std`` has shape (…, 1).
     """
-    expected, fraction, points = membrane(neuron, h, s, known), admitted(neuron, s), len(normal)
-    H = expected + fraction * (sign * std) * normal
+    expected, fraction, points = membrane(neuron, h, s, known), admitted(neuron, s), normal.shape[-1]
+    H = expected + fraction * std.astype(normal.dtype) * normal
     fired = spikes(neuron, H)
     chance, square = expected_spikes(neuron, expected, std, s, fired)
-    centre = float(expected.sum()) / points
-    spread = expected - centre
-    let_in = points if np.isscalar(fraction) else float(np.dot(fraction, fraction))
-    second = float(np.dot(spread, spread)) + points * centre**2 + std**2 * let_in
-    return H, fired, chance, (points * centre, second, float(chance.sum()), float(square.sum()))
+    centre = expected.sum(axis=-1, keepdims=True).astype(float) / points
+    spread = expected - centre.astype(expected.dtype)
+    let_in = points if np.isscalar(fraction) else _squares(fraction)
+    second = _squares(spread) + points * centre[..., 0] ** 2 + std[..., 0] ** 2 * let_in
+    sums = np.stack([points * centre[..., 0], second, chance.sum(axis=-1), square.sum(axis=-1)], axis=-1)
+    return H, fired, chance, sums
+
+
+def _squares(values: np.ndarray) -> np.ndarray:
+    """``Σ x²`` over the last axis."""
+    return (values[..., None, :] @ values[..., None])[..., 0, 0].astype(float)
 
 
 def _slices(rows: np.ndarray) -> np.ndarray:
-    """A view (slices, steps, points) whose matrix products are small enough for one BLAS thread."""
-    most = PRODUCT // len(rows) ** 2 if len(rows) <= LONG else rows.shape[1]
-    return rows.reshape(len(rows), -1, min(2 ** (most.bit_length() - 1), rows.shape[1])).swapaxes(0, 1)
+    """A view (layers, slices, steps, points) whose matrix products are small enough for one BLAS thread."""
+    layers, steps, points = rows.shape
+    most = PRODUCT // steps**2 if steps <= LONG else points
+    return rows.reshape(layers, steps, -1, min(2 ** (most.bit_length() - 1), points)).swapaxes(1, 2)
 
 
 def in_threads(task: Callable[[int], Any], count: int, threads: int | None) -> list[Any]:

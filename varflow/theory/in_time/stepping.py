@@ -42,7 +42,7 @@ class Population:
 
     def of_points(self, points: slice) -> Population:
         def kept(parameter: Any) -> Any:
-            return parameter[points] if np.ndim(parameter) else parameter
+            return parameter[..., points] if np.shape(parameter)[-1:] > (1,) else parameter
 
         return replace(self, threshold=kept(self.threshold), decay=kept(self.decay))
 
