@@ -9,8 +9,7 @@ import pytest
 from scipy import special
 
 import varflow as vf
-from varflow.init.in_time import out_of_reach, wanted_of
-from varflow.theory.in_time.steady_gain import sustained_range
+from varflow.init.in_time import attainable_range, out_of_reach, wanted_of
 
 FEW = {"points": 2**9, "scrambles": 4}
 LEAKY = vf.Neuron(1.0, decay=0.5)
@@ -363,7 +362,7 @@ def test_a_rate_out_of_reach_names_the_range(rate):
 
 def test_a_rate_within_the_range_is_not_said_to_be_too_low():
     wanted = wanted_of("rate", 0.3, LEAKY, 6, 10, points=2**7, scrambles=2, seed=0)
-    rule = out_of_reach("rate", wanted, 1.0, sustained_range(wanted, 1.0)).rule
+    rule = out_of_reach("rate", wanted, 1.0, attainable_range(wanted, 1.0)).rule
     assert "near the gain for this one the rate jumps to another value or to silence" in rule
     assert "activity dies" not in rule
 

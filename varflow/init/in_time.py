@@ -16,20 +16,23 @@ from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.drive_kinds import Drive
 from varflow.model.drives import currents
 from varflow.model.neurons import Neuron
-from varflow.model.over_neurons import mean_of
+from varflow.model.over_neurons import mean_of, size_of
 from varflow.model.signals import Layer
 from varflow.results import Initialization
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.fixed_point import standard_error
 from varflow.theory.in_time.many_gains import ALIVE, drive_covariance, in_units, late, sustained
-from varflow.theory.in_time.steady_gain import STAGES, Quantity, Steady, Wanted, drive_strength, steady, sustained_range
+from varflow.theory.in_time.steady_gain import STAGES, Quantity, Steady, Wanted, drive_strength, driven_state, steady
+from varflow.theory.in_time.sustained import Sustained, sustained_range
 
 __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
 
 COARSE = 2**11  # points of the coarse search
 OFF = 0.01  # relative deviation from the wanted value, beyond its errors, that gives a warning
 FAR = 0.3  # deviation of ln(value) of the first network tried from which the attainable range is looked at
-ROUGH, OUTSIDE = 2**9, 0.1  # points for that range, and relative distance from it beyond which a value is refused at once
+ROUGH = 2**9  # points for that range
+STEPS, MEMORIES = 32, 10  # most steps for it, or this many time constants of the neuron: more change it by less than its noise
+OUTSIDE = 0.1  # relative distance from that range beyond which a value is refused at once
 DRIFT = 0.03  # relative change of the value over the deeper half of the layers that gives a warning
 
 
@@ -219,41 +222,49 @@ def wanted_of(
 
 def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Steady, tuple[str, ...]]:
     """The solution under a drive that gives layer 1 the wanted value, or under one of θ/λ if some steps then stay silent."""
-    warnings: tuple[str, ...] = ()
     try:
         strength = drive_strength(wanted)
     except ConvergenceError:
-        strength = 1.0
-        warnings = (f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead",)
-    found, attainable = _tried(wanted, strength, report, FAR), (0.0, math.inf, False)
-    if found is None:  # most often out of reach, which is found sooner than that no gain is refined to it
-        rough = replace(wanted.coarse, points=min(wanted.coarse.points, ROUGH))
-        attainable = sustained_range(replace(wanted, coarse=rough), max(strength, 1.0))
-        least, most, _ = attainable
-        if least * (1 - OUTSIDE) < wanted.value < most * (1 + OUTSIDE):
+        words = f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead"
+        strength, found = 1.0, None
+    else:
+        words, found = "", _tried(wanted, strength, report, FAR)
+    if found is not None and found.reached:
+        return found, ()
+    attainable = attainable_range(wanted, max(strength, 1.0))  # most often out of reach, which is found sooner
+    least, most = attainable.ends(wanted.quantity)
+    if least * (1 - OUTSIDE) < wanted.value < most * (1 + OUTSIDE):
+        if words or (found is not None and abs(math.log(found.values.mean() / wanted.value)) >= FAR):
             found = _tried(wanted, strength, beyond(report, STAGES))
-            if found is None and strength < 1:
-                found = _tried(wanted, 1.0, beyond(report, 2 * STAGES))
-                weak = f"a drive that gives layer 1 this {name} is too weak to keep every step alive"
-                warnings = (f"{weak}: input_gain is θ/λ instead",)
-    if found is None:
-        raise out_of_reach(name, wanted, unit, attainable)
-    return found, warnings
+        if strength < 1 and not (found and found.reached):
+            found = _tried(wanted, 1.0, beyond(report, 2 * STAGES))
+            words = f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead"
+        if found and found.reached:
+            return found, (words,) if words else ()
+    raise out_of_reach(name, wanted, unit, attainable)
 
 
 def _tried(wanted: Wanted, strength: float, report: Report, farthest: float = 1.0) -> Steady | None:
     try:
-        found = steady(wanted, strength, farthest=farthest, report=report)
+        return steady(wanted, strength, farthest=farthest, report=report)
     except ConvergenceError:
         return None
-    return found if found.reached else None
 
 
-def out_of_reach(name: str, wanted: Wanted, unit: float, attainable: tuple[float, float, bool]) -> DomainError:
-    """The error of an unattainable value, with the attainable range (of ``sustained_range``)."""
-    least, most, endless = attainable
+def attainable_range(wanted: Wanted, strength: float) -> Sustained:
+    """What gains sustain above a layer 1 with a drive of this strength: in the last steps, if there are very many."""
+    slowest = max(size_of(wanted.neuron.decay), wanted.neuron.synaptic_decay)
+    enough = max(STEPS, math.ceil(MEMORIES / (1 - slowest))) if slowest < 1 else len(wanted.shape)
+    rough = replace(wanted.coarse, points=min(wanted.coarse.points, ROUGH))
+    last = replace(wanted, shape=wanted.shape[-enough:, -enough:])
+    return sustained_range(wanted.neuron, rough, driven_state(last, rough, strength), wanted.depth)
+
+
+def out_of_reach(name: str, wanted: Wanted, unit: float, attainable: Sustained) -> DomainError:
+    """The error of an unattainable value, with the attainable range."""
+    least, most = attainable.ends(wanted.quantity)
     rule = f"is out of reach of this neuron in {len(wanted.shape)} steps and {wanted.depth} layers: "
-    if endless:
+    if attainable.endless:
         rule += f"at every gain, counts of spikes die out or grow from layer to layer, without a stationary {name}"
     else:
         low, high = unit * least, unit * most

@@ -69,7 +69,8 @@ def _expected_count(
     if highest > MOST_SPIKES:
         return sampled, sampled**2
     certain = np.maximum(np.floor(expected - reach), 0)
-    uncertain = np.arange(1, min(int(highest), int(2 * widest) + 2) + 1, dtype=expected.dtype)[:, None]
+    uncertain = np.arange(1, min(int(highest), int(2 * widest) + 2) + 1, dtype=expected.dtype)
+    uncertain = uncertain.reshape(-1, *[1] * expected.ndim)
     first, second = certain.copy(), certain**2
     steepness = np.broadcast_to(1 / spread, expected.shape)
     size = max(CACHED // max(len(uncertain), 1), 1)

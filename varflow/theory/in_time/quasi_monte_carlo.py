@@ -29,7 +29,16 @@ from varflow.theory.in_time.rank_one_currents import rank_one_layer
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import Population, admitted, membrane, spikes
 
-__all__ = ["QuasiMonteCarlo", "causal_factor", "in_threads", "innovations", "normal_points", "second_moments", "stepped_once"]
+__all__ = [
+    "QuasiMonteCarlo",
+    "causal_factor",
+    "in_threads",
+    "innovations",
+    "normal_points",
+    "over_innovation",
+    "second_moments",
+    "stepped_once",
+]
 
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
 PRODUCT = 2**18  # multiplications that BLAS does on one thread, since replicas already run in threads
@@ -87,7 +96,7 @@ class QuasiMonteCarlo:
         def some(index: int) -> tuple[np.ndarray, ...]:
             part = slice(index * together, (index + 1) * together)
             r, g = at[part], which[part]
-            normals = self.normals[r] * signs[r][..., None].astype(self.normals.dtype)
+            normals = (self.normals[r] * signs[r][..., None].astype(self.normals.dtype)).swapaxes(0, 1)
             return trajectories(self.neuron, means[r, g], factors[r, g], normals, run)
 
         parts = zip(*in_threads(some, -(-len(at) // together), threads), strict=True)
@@ -137,22 +146,21 @@ def innovations(factor: np.ndarray) -> np.ndarray:
     return np.where(new > np.maximum(FLAT * all_of_it, NOTHING * largest), new, 0.0)
 
 
-def trajectories(
-    neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, run: int
-) -> tuple[np.ndarray, ...]:
-    """Variance, mean, rate and second moments of spikes of several layers (first axis), block by block of their points.
+def trajectories(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, run: int) -> tuple[np.ndarray, ...]:
+    """Variance, mean, rate and second moments of spikes of several layers, block by block of their points.
 
-    Neurons start from rest every ``run`` steps.
+    ``mean`` (layers, steps), ``factor`` (layers, steps, steps), ``normals`` (steps + parameters, layers, points). Neurons
+    start from rest every ``run`` steps.
     """
     steps, points = mean.shape[1], normals.shape[-1]
     largest = np.maximum(np.linalg.norm(factor, axis=-1).max(axis=-1), np.abs(mean).max(axis=-1))
     unit = np.maximum(largest, size_of(neuron.threshold))[:, None]  # single precision
     unit[unit == 0] = 1.0
-    population = Population.of(neuron, normals[:, steps:].swapaxes(0, 1))
+    population = Population.of(neuron, normals[steps:])
     population = replace(population, threshold=(population.threshold / unit).astype(normals.dtype))
     mean, factor = mean / unit, factor / unit[..., None]
     blocks = (slice(start, start + BLOCK) for start in range(0, points, BLOCK))
-    total = sum(_sums(population.of_points(part), mean, factor, normals[:, :steps, part], run) for part in blocks) / points
+    total = sum(_sums(population.of_points(part), mean, factor, normals[:steps, :, part], run) for part in blocks) / points
     below, (potential, second, rate, square) = total[..., :steps].swapaxes(1, 2), np.moveaxis(total[..., steps:], -1, 0)
     return unit**2 * (second - potential**2), unit * potential, rate, second_moments(below, square)
 
@@ -169,43 +177,55 @@ def second_moments(sums: np.ndarray, square: np.ndarray) -> np.ndarray:
 
 def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, run: int) -> np.ndarray:
     """Sums over a block of points, for each step ``s``: ``S_s p_t`` for all ``t``, ``H``, ``H²``, ``E[S]``, ``E[S²]``."""
-    steps, new = mean.shape[1], innovations(factor)
-    known, fired = np.empty_like(normals), np.empty_like(normals)
-    earlier = np.tril(factor, -1).astype(normals.dtype)
-    np.matmul(earlier[:, None], _slices(normals), out=_slices(known))  # contribution of earlier innovations
+    (steps, layers, points), dtype = normals.shape, normals.dtype
+    earlier, new = np.tril(factor, -1).astype(dtype), innovations(factor).T[..., None]
+    expected, moments = np.empty(normals.shape, dtype), np.empty((steps, layers, 4))
+    np.matmul(earlier[:, None], _slices(normals), out=_slices(expected))  # contribution of earlier innovations
     if mean.any():
-        known += mean[..., None].astype(normals.dtype)
-    chance = known  # overwritten step by step
-    moments = np.empty((*mean.shape, 4))
-    h = s = rest = np.zeros_like(normals[:, 0])
+        expected += mean.T[..., None].astype(dtype)
+    at_rest = np.zeros((steps + 1, layers, points), dtype)
+    before, fired, rest = at_rest[:-1], at_rest[1:], at_rest[0].copy()
+    h = rest
     for t in range(steps):
-        if t % run == 0:
-            h = s = rest
-        h, s, chance[:, t], moments[:, t] = stepped_once(neuron, h, s, known[:, t], new[:, t, None], normals[:, t])
-        fired[:, t] = s
+        h, s = (h, before[t]) if t % run else (rest, rest)
+        expected[t], h, fired[t] = stepped_once(neuron, h, s, expected[t], new[t], normals[t])
+    if run < steps:
+        before = before.copy()
+        before[::run] = 0.0
+    chance = expected  # overwritten part by part
+    together = 1 if neuron.reset_rule.counts else max(BLOCK // (layers * points), 1)
+    for part in (slice(t, t + together) for t in range(0, steps, together)):
+        chance[part], moments[part] = over_innovation(neuron, expected[part], new[part], before[part], fired[part])
     later = fired if steps > LONG else chance  # over many steps: positive definite in spite of the noise
     pairs = np.matmul(_slices(fired), _slices(later).swapaxes(-1, -2)).sum(axis=1, dtype=float)
-    return np.concatenate([pairs, moments], axis=-1)
+    return np.concatenate([pairs, moments.swapaxes(0, 1)], axis=-1)
 
 
 def stepped_once(
     neuron: Population, h: np.ndarray, s: np.ndarray, known: np.ndarray, std: np.ndarray, normal: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One step from membranes ``h`` and spikes ``s`` (…, points), under currents ``N(known, std²)`` sampled at ``normal``.
 
-    Returns membranes, spikes, ``E[S]`` at each point, and sums (…, 4) of ``H``, ``H²``, ``E[S]`` and ``E[S²]`` over the
-    points, the newest innovation averaged exactly. ``std`` has shape (…, 1).
+    Returns membranes with the newest innovation at 0, membranes, and spikes. ``std`` has shape (…, 1).
     """
-    expected, fraction, points = membrane(neuron, h, s, known), admitted(neuron, s), normal.shape[-1]
-    H = expected + fraction * std.astype(normal.dtype) * normal
-    fired = spikes(neuron, H)
-    chance, square = expected_spikes(neuron, expected, std, s, fired)
+    expected = membrane(neuron, h, s, known)
+    H = expected + admitted(neuron, s) * std.astype(normal.dtype) * normal
+    return expected, H, spikes(neuron, H)
+
+
+def over_innovation(
+    neuron: Population, expected: np.ndarray, std: np.ndarray, before: np.ndarray, fired: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """``E[S]`` at each point, and sums (…, 4) of ``H``, ``H²``, ``E[S]`` and ``E[S²]`` over the points, after spikes
+    ``before``: the newest innovation, of standard deviation ``std``, is averaged exactly.
+    """
+    chance, square = expected_spikes(neuron, expected, std, before, fired)
+    points, fraction = expected.shape[-1], admitted(neuron, before)
     centre = expected.sum(axis=-1, keepdims=True).astype(float) / points
-    spread = expected - centre.astype(expected.dtype)
     let_in = points if np.isscalar(fraction) else _squares(fraction)
-    second = _squares(spread) + points * centre[..., 0] ** 2 + std[..., 0] ** 2 * let_in
-    sums = np.stack([points * centre[..., 0], second, chance.sum(axis=-1), square.sum(axis=-1)], axis=-1)
-    return H, fired, chance, sums
+    centred = _squares(expected - centre.astype(expected.dtype))
+    second = centred + points * centre[..., 0] ** 2 + std[..., 0] ** 2 * let_in
+    return chance, np.stack([points * centre[..., 0], second, chance.sum(axis=-1), square.sum(axis=-1)], axis=-1)
 
 
 def _squares(values: np.ndarray) -> np.ndarray:
@@ -214,10 +234,10 @@ def _squares(values: np.ndarray) -> np.ndarray:
 
 
 def _slices(rows: np.ndarray) -> np.ndarray:
-    """A view (layers, slices, steps, points) whose matrix products are small enough for one BLAS thread."""
-    layers, steps, points = rows.shape
+    """A view (layers, slices, steps, points) of (steps, layers, points); products of slices fit one BLAS thread."""
+    steps, layers, points = rows.shape
     most = PRODUCT // steps**2 if steps <= LONG else points
-    return rows.reshape(layers, steps, -1, min(2 ** (most.bit_length() - 1), points)).swapaxes(1, 2)
+    return rows.reshape(steps, layers, -1, min(2 ** (most.bit_length() - 1), points)).transpose(1, 2, 0, 3)
 
 
 def in_threads(task: Callable[[int], Any], count: int, threads: int | None) -> list[Any]:

@@ -18,10 +18,12 @@ from varflow._checks import ConvergenceError
 from varflow._progress import Report, beyond, unreported
 from varflow.model.neurons import Neuron
 from varflow.theory.flow.neurons import Neurons
-from varflow.theory.in_time.fixed_point import leading_multiplier, standard_error, unchanged
-from varflow.theory.in_time.many_gains import ALIVE, Descent, above, descend, driven, late, sustained
+from varflow.theory.in_time.fixed_point import leading_multiplier, standard_error
+from varflow.theory.in_time.many_gains import above, driven
+from varflow.theory.in_time.one_gain import WINDOW, lasting, propagated
 from varflow.theory.in_time.responses import LayerState
-from varflow.theory.roots import first_to_hold, rising_root
+from varflow.theory.in_time.sustained import HIGHEST
+from varflow.theory.roots import rising_root
 
 __all__ = [
     "STAGES",
@@ -30,13 +32,11 @@ __all__ = [
     "Wanted",
     "at_gain",
     "drive_strength",
-    "lasting",
+    "driven_state",
     "steady",
-    "sustained_range",
 ]
 
 LONGEST = 48  # most layers that choose their gain
-WINDOW = 6  # layers averaged; gains have converged when two windows agree
 NOISE = 2.0  # standard errors within which windows agree
 EXACT = 1e-9  # relative change of the gain at which it has converged, without sampling
 SECANTS = 6  # steps of the secant method before bracketing
@@ -51,9 +51,6 @@ FLATTEST, STEEPEST = 0.2, 5.0  # bounds of d ln value/d ln g of one layer, which
 STEADIEST = 0.1  # smallest 1 - m in the first estimate slope/(1 - m) of a network's d ln value/d ln g
 JUMP = 1e-4  # difference of ln g within which a value that passes the wanted one jumps
 ROUNDS, DEVIATION = 8, 0.2  # power iteration for the multiplier: rounds; relative deviation, large against the sampling error
-LOWEST, HIGHEST = 0.05, 1e3  # gains, in units of θ/λ, searched for the attainable range
-EDGE = 1.003  # accuracy of the smallest gain that sustains activity, as a ratio
-ROUGH_EDGE = 1.05  # the same where values grow without bound, which have no smallest stationary one
 
 Quantity = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of firing rates and variances (…, steps): what is wanted (…)
 
@@ -122,9 +119,9 @@ def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Re
     The gain is not refined if the logarithm of its value deviates by more than ``farthest``.
     Raises ConvergenceError if no gain gives a layer that value.
     """
-    chosen, state, slope = _choosing(wanted, _driven(wanted, wanted.coarse, strength), report)
+    chosen, state, slope = _choosing(wanted, driven_state(wanted, wanted.coarse, strength), report)
     m = _multiplier(wanted, math.exp(chosen), state)
-    first = _driven(wanted, wanted.fine, strength)
+    first = driven_state(wanted, wanted.fine, strength)
 
     def down(log_g: float) -> Steady:
         return _down(wanted, wanted.fine, math.exp(log_g), first, settling=m < CONTRACTING)
@@ -135,7 +132,7 @@ def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Re
     if abs(_off(wanted, found).mean()) < farthest:
         found, of_network = _refined(wanted, down, found, of_network, slope, beyond(report, LONGEST + 1))
     error = found.gain * float(standard_error(_off(wanted, found))) / of_network
-    reached = bool(abs(found.values.mean() / wanted.value - 1) < KEPT) and bool(lasting(wanted, found.last).all())
+    reached = bool(abs(found.values.mean() / wanted.value - 1) < KEPT) and bool(lasting(wanted.neuron, found.last).all())
     return replace(found, error=error, strength=strength, multiplier=m, chosen=value, reached=reached)
 
 
@@ -169,45 +166,19 @@ def _refined(
     return nearest, slope
 
 
-def lasting(wanted: Wanted, rates: np.ndarray) -> np.ndarray:
-    """Whether the late half of the steps is alive, for rates (…, steps)."""
-    return np.asarray(sustained(wanted.neuron, late(rates) > ALIVE).all(axis=-1))
-
-
 def at_gain(wanted: Wanted, gain: float, strength: float) -> Steady:
     """Deep layers at a given gain, for a layer 1 with a drive of this strength."""
-    return replace(_down(wanted, wanted.coarse, gain, _driven(wanted, wanted.coarse, strength)), strength=strength)
+    return replace(_down(wanted, wanted.coarse, gain, driven_state(wanted, wanted.coarse, strength)), strength=strength)
 
 
 def drive_strength(wanted: Wanted, guess: float = 1.0) -> float:
     """Standard deviation of the drive that gives layer 1 the wanted value."""
-    excess = lambda s: float(wanted.of(_driven(wanted, wanted.coarse, s)).mean()) - wanted.value  # noqa: E731
+    excess = lambda s: float(wanted.of(driven_state(wanted, wanted.coarse, s)).mean()) - wanted.value  # noqa: E731
     return rising_root(excess, guess, ACCURACY)
 
 
-def sustained_range(wanted: Wanted, strength: float) -> tuple[float, float, bool]:
-    """Smallest and largest value that gains sustain, from the gain at which the late half of the steps just survives to
-    ``HIGHEST``, and whether values grow without bound, as counts of spikes do.
-    """
-    first = _driven(wanted, wanted.coarse, strength)
-
-    def down(gains: np.ndarray) -> Descent:
-        return descend(wanted.neuron, wanted.coarse, first, gains, layers=wanted.depth - 1, window=_averaged(wanted.depth))
-
-    largest = down(np.array([HIGHEST]))
-    endless = not np.isfinite(largest.firing_rate).all()
-    edge = ROUGH_EDGE if endless else EDGE
-    _, lowest = first_to_hold(lambda gains: np.asarray(lasting(wanted, down(gains).last).all(axis=0)), LOWEST, HIGHEST, edge)
-    ends = down(np.array([lowest * edge, HIGHEST]))
-    least, most = wanted.quantity(ends.firing_rate, ends.variance).mean(axis=0)
-    return float(least), float(most), endless
-
-
-def _averaged(depth: int) -> int:
-    return max(min(2 * WINDOW, (depth - 1) // 2), 1)
-
-
-def _driven(wanted: Wanted, neurons: Neurons, strength: float) -> LayerState:
+def driven_state(wanted: Wanted, neurons: Neurons, strength: float) -> LayerState:
+    """Layer 1 under a drive of this strength."""
     return driven(wanted.neuron, neurons, strength**2 * wanted.shape[None])
 
 
@@ -267,27 +238,12 @@ def _chosen(
 
 def _down(wanted: Wanted, neurons: Neurons, gain: float, first: LayerState, *, settling: bool = False) -> Steady:
     """A network of one gain, to its depth or, if layers are known to converge, until its rates no longer change."""
-    states, means, settled = [first], [], False
-    while len(states) < wanted.depth and not settled:
-        states.append(_above(wanted, neurons, states[-1], gain, len(states)))
-        means.append(float(wanted.of(states[-1]).mean()))
-        if not 0 < means[-1] < math.inf:  # dead or infinite, and so are the layers above
-            break
-        settled = (
-            settling and len(states) > 2 * WINDOW and unchanged(_rates(states[-2 * WINDOW : -WINDOW]), _rates(states[-WINDOW:]))
-        )
-    number = 1 if len(states) < wanted.depth and not settled else 2 * WINDOW if settled else _averaged(wanted.depth)
-    last = states[-number:]
-    rate, variance, values = (
-        np.mean(each, axis=0)
-        for each in zip(*((s.firing_rate[:, 0], s.variance[:, 0], wanted.of(s)) for s in last), strict=True)
-    )
-    halfway = means[min(wanted.depth // 2, len(means)) - 1]
-    return Steady(gain, 0.0, math.nan, rate, variance, states[-1].firing_rate[:, 0], values, math.nan, halfway, math.nan, True)
-
-
-def _rates(states: list[LayerState]) -> np.ndarray:
-    return np.mean([state.firing_rate[:, 0] for state in states], axis=0)
+    found = propagated(wanted.neuron, neurons, first, gain, wanted.depth, settling=settling)
+    rate, variance = found.firing_rate, found.variance
+    if not np.isfinite(rate).all():
+        raise ConvergenceError(f"activity grows without bound at gain {gain:.3g} θ/λ")
+    values, halfway = wanted.quantity(rate, variance), float(wanted.quantity(*found.halfway).mean())
+    return Steady(gain, 0.0, math.nan, rate, variance, found.last, values, math.nan, halfway, math.nan, True)
 
 
 def _multiplier(wanted: Wanted, gain: float, state: LayerState) -> float:
