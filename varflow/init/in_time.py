@@ -30,7 +30,6 @@ __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "
 COARSE = 2**11  # points of the coarse search
 OFF = 0.01  # relative deviation from the wanted value, beyond its errors, that gives a warning
 FAR = 0.3  # deviation of ln(value) of the first network tried from which the attainable range is looked at
-ROUGH = 2**9  # points for that range
 STEPS, MEMORIES = 32, 10  # most steps for it, or this many time constants of the neuron: more change it by less than its noise
 OUTSIDE = 0.1  # relative distance from that range beyond which a value is refused at once
 DRIFT = 0.03  # relative change of the value over the deeper half of the layers that gives a warning
@@ -255,9 +254,8 @@ def attainable_range(wanted: Wanted, strength: float) -> Sustained:
     """What gains sustain above a layer 1 with a drive of this strength: in the last steps, if there are very many."""
     slowest = max(size_of(wanted.neuron.decay), wanted.neuron.synaptic_decay)
     enough = max(STEPS, math.ceil(MEMORIES / (1 - slowest))) if slowest < 1 else len(wanted.shape)
-    rough = replace(wanted.coarse, points=min(wanted.coarse.points, ROUGH))
     last = replace(wanted, shape=wanted.shape[-enough:, -enough:])
-    return sustained_range(wanted.neuron, rough, driven_state(last, rough, strength), wanted.depth)
+    return sustained_range(wanted.neuron, wanted.coarse, driven_state(last, wanted.coarse, strength), wanted.depth)
 
 
 def out_of_reach(name: str, wanted: Wanted, unit: float, attainable: Sustained) -> DomainError:

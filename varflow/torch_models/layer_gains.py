@@ -14,14 +14,15 @@ import numpy as np
 from varflow._checks import ConvergenceError, DomainError
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate as memoryless_gain
-from varflow.init.in_time import wanted_of
+from varflow.init.in_time import attainable_range, wanted_of
 from varflow.model.distributions import distribution
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid
-from varflow.theory.in_time.steady_gain import HIGHEST, KEPT, Steady, Wanted, at_gain, drive_strength, lasting, steady
+from varflow.theory.in_time.one_gain import lasting
+from varflow.theory.in_time.steady_gain import KEPT, Steady, Wanted, at_gain, drive_strength, steady
 from varflow.theory.maps import multiplier
 from varflow.theory.roots import first_to_hold, rising_root
 from varflow.torch_models.evaluation import Evaluation
@@ -29,7 +30,7 @@ from varflow.torch_models.prediction import MOST_INPUTS
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import Moments
 
-__all__ = ["Deep", "deep_layer", "highest_rate", "layer_gain", "reach", "run_deep", "settles"]
+__all__ = ["Deep", "attainable_rates", "deep_layer", "layer_gain", "run_deep", "settles"]
 
 POINTS, SCRAMBLES = 2**11, 2  # of quasi-Monte Carlo: gains within about 0.3 %
 TOLERANCE = 2e-3  # relative, of the value: networks of a model's widths scatter more
@@ -40,7 +41,8 @@ RATE = 0.2  # firing rate of the driven layer
 LOWEST = 1e-3  # smallest late rate that the points resolve
 LARGEST = 1e4  # gain of a driven layer, in thresholds, at which its rate has saturated
 DRIFT = 0.3  # largest relative deviation over the depth for spike counts, which have no stable rate
-MANY = 8.0  # largest number of spikes per step that is searched
+MANY, LARGE = 8.0, 100.0  # largest number of spikes per step, and largest variance in units of θ², that are searched
+NEARLY = 0.9  # fraction of the smallest attainable value from which the nearest one kept is sought
 EDGE = 1.05  # accuracy, as a ratio, of the lowest value that is sustained
 
 
@@ -78,7 +80,12 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
     found = _kept(neuron, wanted, drive)
     if found is not None:
         return found
-    nearest = _lowest_kept(neuron, wanted, _highest(neuron, steps, quantity, depth), drive)
+    least, most = attainable_rates(neuron, steps, depth)
+    if quantity == "firing_rate":
+        wanted, highest = replace(wanted, value=max(target, NEARLY * least)), 0.9 * min(most, MANY)
+    else:
+        highest = LARGE
+    nearest = _lowest_kept(neuron, wanted, highest, drive)
     if nearest is None:
         raise ConvergenceError(f"no gain sustains a late {quantity} of {target:g} or more")
     return replace(nearest, on_target=False)
@@ -96,7 +103,7 @@ def _kept(neuron: Neuron, wanted: Wanted, drive: float) -> Deep | None:
     counts, repeating = neuron.reset_rule.counts, wanted.depth >= REPEATING
     refined = (0.0 if counts else KEPT) if repeating else 1.0  # largest deviation allowed
     found, room = steady(wanted, drive, farthest=refined), DRIFT if counts else KEPT
-    repeats = abs(found.chosen / wanted.value - 1) <= room and bool(lasting(wanted, found.last).all())
+    repeats = abs(found.chosen / wanted.value - 1) <= room and bool(lasting(wanted.neuron, found.last).all())
     kept = repeats if repeating else found.reached
     return _deep(found, neuron) if kept and found.multiplier < 1 + 1 / wanted.depth else None
 
@@ -125,26 +132,15 @@ def _lowest_kept(neuron: Neuron, wanted: Wanted, highest: float, drive: float = 
     return kept(lowest)
 
 
-def _highest(neuron: Neuron, steps: int, quantity: str, depth: int) -> float:
-    """The largest value considered, for the neuron with θ = λ = 1."""
-    return 0.9 * min(highest_rate(neuron, steps, depth), MANY) if quantity == "firing_rate" else 100.0
-
-
 @lru_cache(maxsize=64)
-def highest_rate(neuron: Neuron, steps: int, depth: int) -> float:
-    """The late rate in the limit of large gains; ``inf`` with several spikes per step."""
+def attainable_rates(neuron: Neuron, steps: int, depth: int) -> tuple[float, float]:
+    """The smallest late rate with which a network survives ``depth`` layers, and that in the limit of large gains: ``inf`` with
+    several spikes per step, which have no smallest one either.
+    """
     if neuron.reset_rule.counts:
-        return math.inf
-    return float(at_gain(_wanted(neuron, steps, "firing_rate", RATE, depth), HIGHEST, 1.0).values.mean())
-
-
-@lru_cache(maxsize=64)
-def reach(neuron: Neuron, steps: int, depth: int) -> tuple[Deep, float]:
-    """The lowest late rate that a constant gain sustains over ``depth`` layers, and the highest rate."""
-    highest = highest_rate(neuron, steps, depth)
-    most = _highest(neuron, steps, "firing_rate", depth)
-    lowest = _lowest_kept(neuron, _wanted(neuron, steps, "firing_rate", LOWEST, depth), most)
-    return lowest or deep_layer(neuron, steps, "firing_rate", most, depth), highest
+        return 0.0, math.inf
+    wanted = _wanted(neuron, steps, "firing_rate", RATE, depth)
+    return attainable_range(wanted, 1.0).ends(wanted.quantity)
 
 
 def settles(neuron: Neuron, multiplier: float = 0.0) -> bool:

@@ -16,7 +16,7 @@ from varflow.model.neurons import Neuron
 from varflow.results import LayerPlan, late_steps
 from varflow.theory.roots import first_to_hold
 from varflow.torch_models.inputs import by_step
-from varflow.torch_models.layer_gains import LOWEST, RATE, Deep, deep_layer, highest_rate, layer_gain, reach, run_deep
+from varflow.torch_models.layer_gains import LOWEST, RATE, Deep, attainable_rates, deep_layer, layer_gain, run_deep
 from varflow.torch_models.prediction import Prediction, at_infinite_width, plain, predict, uncovered
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import Moments, border
@@ -79,7 +79,7 @@ class Planner:
     def _lost(self, full: float) -> str:
         """A note on activity lost at these widths, with a rate that would survive."""
         low = max(aim.firing_rate for aim in self.aims.values())
-        most = min(highest_rate(neuron, self.trace.steps, len(self.trace.layers)) for neuron in self.aims)
+        most = min(attainable_rates(neuron, self.trace.steps, len(self.trace.layers))[1] for neuron in self.aims)
         high = low * ((most if most < math.inf else TRIED * low) / low) ** 0.9
         end = "make the layers wider: higher rates do not survive either"
         if low < high and self._carries(high, full):
@@ -114,7 +114,9 @@ class Planner:
     def _out_of_reach(self, neuron: Neuron, depth: int) -> DomainError:
         """The error for a value that is too high or too low, with the attainable range."""
         name = self.quantity.removeprefix("firing_")
-        lowest, highest = reach(neuron, self.trace.steps, depth)
+        steps = self.trace.steps
+        least, highest = attainable_rates(neuron, steps, depth)
+        lowest = deep_layer(neuron, steps, "firing_rate", max(least, LOWEST), depth)
         most = f"to below {_below(highest)}" if highest < math.inf else "upwards"
         words = f"late rates from about {lowest.firing_rate:.2g} {most}"
         words += f" and late variances from about {lowest.variance:.2g}" if name == "variance" else ""
@@ -124,7 +126,7 @@ class Planner:
         wanted = f"a late {self.quantity.replace('_', ' ')} of {self.value:g}"
         kept = found.firing_rate if self.quantity == "firing_rate" else found.variance
         how = "sustained" if found.settles else "sustained in the mean over networks"
-        highest = highest_rate(neuron, self.trace.steps, depth)
+        highest = attainable_rates(neuron, self.trace.steps, depth)[1]
         most = f" (late rates stay below {_below(highest)})" if highest < math.inf else ""
         return f"no constant gain sustains {wanted} in {neuron}; the nearest above that is {how} is {kept:.3g}{most}"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +23,7 @@ __all__ = ["HIGHEST", "Sustained", "sustained_range"]
 LOWEST, HIGHEST = 0.05, 1e3  # gains, in units of θ/λ, that are searched
 GUESS = 2.0  # first gain tried, in these units; the smallest of memoryless neurons is 2.4565
 FARTHER = 1.3  # largest ratio of the next gain to one that dies
+ROUGH = 2**9  # points for the smallest gain
 EDGE = 1.003  # accuracy of the smallest gain, as a ratio
 ROUGH_EDGE = 1.05  # the same where values grow without bound, which have no smallest stationary one
 
@@ -46,15 +47,14 @@ class Sustained:
 def sustained_range(neuron: Neuron, neurons: Neurons, first: LayerState, depth: int) -> Sustained:
     """For the neuron with θ = λ = 1, and the driven layer ``first``."""
 
-    def network(gain: float, layers: int = depth) -> Propagated:
-        return propagated(neuron, neurons, first, gain, layers)
-
+    rough = replace(neurons, points=min(neurons.points, ROUGH))
     most = propagated(neuron, neurons, first, HIGHEST, depth, settling=True)
     endless = not np.isfinite(most.firing_rate).all()
-    return Sustained(_smallest(network, depth, ROUGH_EDGE if endless else EDGE), most, endless)
+    least = _smallest(lambda gain: propagated(neuron, rough, first, gain, depth), depth, ROUGH_EDGE if endless else EDGE)
+    return Sustained(least, most, endless)
 
 
-def _smallest(network: Callable[..., Propagated], depth: int, edge: float) -> Propagated:
+def _smallest(network: Callable[[float], Propagated], depth: int, edge: float) -> Propagated:
     """The network of the smallest gain, to a ratio, that lives to its depth."""
     tried, before, dead, least = network(GUESS), None, None, None
     while True:
