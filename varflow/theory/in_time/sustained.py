@@ -46,7 +46,6 @@ class Sustained:
 
 def sustained_range(neuron: Neuron, neurons: Neurons, first: LayerState, depth: int) -> Sustained:
     """For the neuron with θ = λ = 1, and the driven layer ``first``."""
-
     rough = replace(neurons, points=min(neurons.points, ROUGH))
     most = propagated(neuron, neurons, first, HIGHEST, depth, settling=True)
     endless = not np.isfinite(most.firing_rate).all()
@@ -55,7 +54,7 @@ def sustained_range(neuron: Neuron, neurons: Neurons, first: LayerState, depth: 
 
 
 def _smallest(network: Callable[[float], Propagated], depth: int, edge: float) -> Propagated:
-    """The network of the smallest gain, to a ratio, that lives to its depth."""
+    """The network of the smallest gain, to a ratio, that lives clearly to its depth."""
     tried, before, dead, least = network(GUESS), None, None, None
     while True:
         if tried.lifetime >= depth:
@@ -69,7 +68,7 @@ def _smallest(network: Callable[[float], Propagated], depth: int, edge: float) -
             if least is not None:
                 gain = min(gain, math.sqrt(dead.gain * least.gain), least.gain / edge)
         if not LOWEST < gain < HIGHEST or (dead and least and least.gain <= edge * dead.gain):
-            return least or tried
+            return network(edge * least.gain) if least else tried  # beside the edge itself, where the last layers die
         tried = network(gain)
 
 
