@@ -27,7 +27,7 @@ from varflow.theory.in_time.sustained import Sustained, sustained_range
 
 __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
 
-COARSE = 2**11  # points of the coarse search
+COARSE = 2**11  # points of the coarse search, half as many for more than ``STEPS`` steps
 OFF = 0.01  # relative deviation from the wanted value, beyond its errors, that gives a warning
 FAR = 0.3  # deviation of ln(value) of the first network tried from which the attainable range is looked at
 STEPS, MEMORIES = 32, 10  # most steps for it, or this many time constants of the neuron: more change it by less than its noise
@@ -214,7 +214,7 @@ def wanted_of(
         raise DomainError("drive", drive, "must not be 0 at every step")
     own, theta = in_units(neuron)
     fine = Neurons(options["points"], options["scrambles"], options["seed"])
-    coarse = Neurons(min(fine.points, COARSE), 2, fine.seed)
+    coarse = Neurons(min(fine.points, COARSE if T <= STEPS else COARSE // 2), 2, fine.seed)
     unit = theta**2 if name == "variance" else 1.0
     return Wanted(value / unit, QUANTITIES[name], own, covariance / moment, L, coarse, fine)
 
