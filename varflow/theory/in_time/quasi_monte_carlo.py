@@ -90,7 +90,7 @@ class QuasiMonteCarlo:
         factors = np.broadcast_to(causal_factor(covariance), (replicas, kinds, steps, steps))
         means = np.broadcast_to(mean, (replicas, kinds, steps))
         at, which = np.divmod(np.arange(replicas * kinds), kinds)
-        threads = 1 if len(at) * points * steps < WORTH else self.threads or os.cpu_count() or 1
+        threads = 1 if len(at) * points * steps < WORTH else self.threads or _allowed()
         together = 1 if counts else max(min(BLOCK // points, -(-len(at) // threads)), 1)
 
         def some(index: int) -> tuple[np.ndarray, ...]:
