@@ -19,6 +19,7 @@ from varflow._memory import gibibytes, room
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import averaged
+from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.recurrence import recurrent_layer
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.in_time.filters import past_synapse
@@ -35,7 +36,6 @@ __all__ = ["METHODS", "Neurons", "one_step", "replicated"]
 METHODS = ("auto", "orthants", "quasi_monte_carlo", "histories")
 LONGEST = 2048  # probes × steps: the work grows with their square or cube
 MATRICES = 5  # of all pairs of probes and steps, held at once
-GROUPS, FEWEST = 2**11, 64  # inputs × positions × steps of a large map that are computed one by one; at least 64 positions
 NUMBERS = 2**26  # normal numbers of all points of several probes: 256 MB
 
 
@@ -110,7 +110,8 @@ class Neurons:
     def _state(self, neuron: Neuron, currents: Currents, number: int) -> LayerState:
         grid = currents.grid
         if grid.apart:
-            return self._apart(neuron, currents, number)
+            alike = Alike.of(currents)
+            return self._state(neuron, alike.currents(currents), number).of_groups(alike.which)
         if self.samples(neuron, grid.steps):
             return self._sampling(neuron, grid)(*self._filtered(neuron, currents), number)
         if grid.steps == 1:
@@ -120,28 +121,6 @@ class Neurons:
             return self._once(Orthants, neuron, grid.steps, probes)(currents.increments)
         members = [(weight, self._once(Orthants, one, grid.steps, probes)) for weight, one in neuron.members(MEMBERS)]
         return mixed([(weight, respond(currents.increments)) for weight, respond in members])
-
-    def _apart(self, neuron: Neuron, currents: Currents, number: int) -> LayerState:
-        """On a large map: position by position, those of like variance together if there are more than ``GROUPS``."""
-        grid, kinds = currents.grid, currents.mean.shape[1]
-        inputs, most = kinds // grid.positions, max(GROUPS // grid.steps, FEWEST)
-        alike = min(max(most // inputs, 1), grid.positions)
-        variance = np.einsum("rgtt->g", currents.covariance).reshape(inputs, grid.positions)
-        order = np.argsort(variance, axis=1, kind="stable") + grid.positions * np.arange(inputs)[:, None]
-        starts = (np.arange(alike) * grid.positions) // alike
-        sizes = np.diff([*starts, grid.positions])
-
-        def averaged(values: np.ndarray) -> np.ndarray:
-            in_order = values[:, order.ravel()].reshape(len(values), inputs, grid.positions, *values.shape[2:])
-            sums = np.add.reduceat(in_order, starts, axis=2)
-            means = sums / sizes.reshape(-1, *([1] * (values.ndim - 2)))
-            return means.reshape(len(values), -1, *values.shape[2:])
-
-        mean, covariance = averaged(currents.mean), averaged(currents.covariance)
-        together = Currents(mean, covariance, Grid(1, 1, 1, grid.steps), currents.channels)
-        which = np.empty(kinds, int)
-        which[order.ravel()] = np.repeat(np.arange(inputs * alike), np.tile(sizes, inputs))
-        return self._state(neuron, together, number).of_groups(which)
 
     def _filtered(self, neuron: Neuron, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
         """Moments past the synapse, of every replica."""

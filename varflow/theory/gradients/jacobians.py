@@ -19,7 +19,7 @@ import numpy as np
 from varflow.model.surrogate import Surrogate
 from varflow.theory.in_time.stepping import Population, admitted, membrane, spikes
 
-__all__ = ["carried_back", "jacobians"]
+__all__ = ["carried_back", "carried_back_alone", "jacobians"]
 
 NUMBERS = 2**19  # of a Jacobian at a block of points: it then stays in the cache
 
@@ -88,6 +88,15 @@ def _slopes(
     if rule.input and not detached:
         D[:, :-1] -= rule.input * psi[:, :-1] * c[:, 1:]
     return D
+
+
+def carried_back_alone(J: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    r"""``Σ_points J_pᵀ G_p J_p`` for each probe: shape of ``gradient``, (probes, steps, steps)."""
+    probes, steps = J.shape[:2]
+    unit = np.abs(gradient).max(axis=(1, 2), keepdims=True)  # single precision
+    G = np.divide(gradient, unit, out=np.zeros_like(gradient), where=unit > 0).astype(J.dtype)
+    weighted = (G @ J.reshape(probes, steps, -1)).reshape(J.shape)  # (probes, t, s', points)
+    return unit * np.matmul(J, weighted.swapaxes(-1, -2)).sum(axis=1, dtype=float)
 
 
 def carried_back(J: np.ndarray, gradient: np.ndarray) -> np.ndarray:

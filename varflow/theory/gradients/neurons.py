@@ -14,15 +14,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from varflow._checks import DomainError
 from varflow.model.drive_kinds import Given
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import size_of
 from varflow.model.surrogate import Surrogate
+from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents
-from varflow.theory.gradients.jacobians import carried_back, jacobians
+from varflow.theory.gradients.jacobians import carried_back, carried_back_alone, jacobians
 from varflow.theory.gradients.moments import surrogate_moments
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.filters import exponential_filter
@@ -56,30 +56,64 @@ def fired_backwards(
 ) -> tuple[Gradients, Slopes]:
     """Gradients by the currents of layer ``number``, from those by the spikes that arrive at the next layer."""
     neuron, grid = layer.neuron, received.grid
-    if grid.apart:
-        raise DomainError(
-            "layers", layer, "has too large a map: gradients need moments between its positions; take smaller inputs"
-        )
     received = _with_recurrent(layer, received, state).scaled(neuron.input_scale)
     by_spikes = gradients.earlier(neuron.delay)
+    if grid.apart:
+        return _at_each_position(layer, by_spikes, received, number, neurons, surrogate, detached)
     if grid.size == 1:
         slopes = _at_one_step(neuron, received, surrogate)
         return by_spikes.times(slopes.second), slopes
+    back, second = _sampled(layer, by_spikes.moments, received, number, neurons, surrogate, detached)
+    return replace(gradients, moments=back, balanced=False), Slopes(second)
+
+
+def _at_each_position(
+    layer: Spike,
+    gradients: Gradients,
+    received: Currents,
+    number: int,
+    neurons: Neurons,
+    surrogate: Surrogate,
+    detached: bool,
+) -> tuple[Gradients, Slopes]:
+    """On a large map: positions of like variance get the same gradients, so that their sum is right."""
+    alike = Alike.of(received)
+    currents, above, which = alike.currents(received), alike.averaged(gradients.moments), alike.which
+    if currents.grid.steps == 1:
+        second = _at_one_step(layer.neuron, currents, surrogate).second
+        back = above * second
+    else:
+        back, second = _sampled(layer, above, currents, number, neurons, surrogate, detached)
+    return replace(gradients, moments=back[:, which], balanced=False), Slopes(second[:, which])
+
+
+def _sampled(
+    layer: Spike,
+    above: np.ndarray,
+    received: Currents,
+    number: int,
+    neurons: Neurons,
+    surrogate: Surrogate,
+    detached: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """``E[Jᵀ G J]`` and ``λ² E[ψ ψᵀ]`` over the points of the forward pass, of currents past the input scale."""
+    neuron, steps = layer.neuron, received.grid.steps
     z, currents = neurons.currents_at_points(neuron, received, number)
-    replicas, groups, size, _ = currents.shape
+    replicas, groups, size, points = currents.shape
     largest = max(size_of(neuron.threshold), float(np.abs(currents).max()))
     dtype = np.float32 if largest < SINGLE else np.float64
-    above = np.broadcast_to(replicated(by_spikes.moments, replicas), (replicas, groups, size, size))
+    above = np.broadcast_to(replicated(above, replicas), (replicas, groups, size, size))
+    together = size == steps and not layer.recurrent  # all groups at once, as probes that do not mix
 
     def one(index: int) -> tuple[np.ndarray, np.ndarray]:
-        at, group = divmod(index, groups)
-        drawn = currents[at, group].reshape(-1, grid.steps, currents.shape[-1]).astype(dtype)
+        at, group = (index, slice(None)) if together else divmod(index, groups)
+        drawn = currents[at, group].reshape(-1, steps, points).astype(dtype)
         population = _with_input(neuron, Population.of(neuron, z[at, size:].astype(dtype)))
         return averaged_back(population, drawn, above[at, group], surrogate, detached, layer.recurrent_gain)
 
-    columns = zip(*in_threads(one, replicas * groups, None), strict=True)
+    columns = zip(*in_threads(one, replicas if together else replicas * groups, None), strict=True)
     back, second = (np.reshape(column, (replicas, groups, size, size)) for column in columns)
-    return replace(gradients, moments=back, balanced=False), Slopes(second)
+    return back, second
 
 
 def _at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Slopes:
@@ -122,13 +156,19 @@ def _over_members(
 def averaged_back(
     neuron: Population, currents: np.ndarray, gradient: np.ndarray, surrogate: Surrogate, detached: bool, recurrent: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Means over the points of ``Jᵀ G J`` and of ``λ² ψ ψᵀ``. ``currents``: (probes, steps, points), past the synapse."""
+    """Means over the points of ``Jᵀ G J`` and of ``λ² ψ ψᵀ``. ``currents``: (probes, steps, points), past the synapse;
+    ``gradient``: of all pairs of probes and steps, or, shape (probes, steps, steps), of each probe alone.
+    """
     blocks, points = jacobians(neuron, currents, surrogate, detached=detached), currents.shape[-1]
     if recurrent:  # all points are needed at each step
         parts = list(blocks)
         blocks = [tuple(np.concatenate(column, axis=-1) for column in zip(*parts, strict=True))]
     back, second = np.zeros(gradient.shape), np.zeros(gradient.shape)
     for J, psi in blocks:
+        if gradient.ndim == 3:
+            back += carried_back_alone(J, gradient)
+            second += psi @ psi.swapaxes(-1, -2)
+            continue
         back += _swept_back(J, gradient, recurrent) if recurrent else carried_back(J, gradient)
         rows = psi.reshape(len(gradient), -1)
         second += rows @ rows.T

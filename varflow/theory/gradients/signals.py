@@ -45,6 +45,9 @@ class Gradients:
     def over_steps(self) -> np.ndarray:
         """``E[δ_t·δ_t']`` of a whole layer: summed over neurons, mean over inputs; (replicas, groups, steps, steps)."""
         grid = self.grid
+        if grid.apart:
+            each = self.moments.reshape(len(self.moments), -1, grid.positions, grid.steps, grid.steps)
+            return each.sum(axis=2) * (self.channels / grid.inputs)
         probes = grid.inputs * grid.positions
         whole = self.moments.reshape(*self.moments.shape[:-2], probes, grid.steps, probes, grid.steps)
         return np.einsum("...xsxt->...st", whole) * (self.channels / grid.inputs)

@@ -1,18 +1,7 @@
-r"""Each layer of ``vf.layers`` as a map backwards: from the gradients by what it sends to those by what it receives.
+"""Layers of ``vf.layers`` backwards: each undoes what it did on the way forwards, by the maps of ``gradients.maps``.
 
-=============  ====================================================================================
-Linear         ``G^e = g² (n_out/n_in) G^δ``, the same for every position
-Conv           the sum over taps, the same for both factors, of ``g²/k² (c_out/c_in) G^δ``
-Residual       currents: ``keep² G + branch``; spikes: ``G + branch``, for ``and`` and ``iand`` each
-               times the second moments of the other factor
-BatchNorm      ``(γ/σ)² G``
-LayerNorm      ``γ² G_ij/(s_i s_j)``
-Pool           average: the transposed average
-=============  ====================================================================================
-
-Weights are independent of the gradients that reach them from above, and those of a branch of its shortcut. What a normalisation
-subtracts from gradients (their mean, and their component along what is normalised) is a mean over infinitely many independent
-neurons (LayerNorm) or inputs (BatchNorm) of gradients of mean 0, and vanishes.
+A branch of a ``Residual`` is uncorrelated with its shortcut. What a BatchNorm over infinitely many inputs subtracts from
+gradients of mean 0 vanishes.
 """
 
 from __future__ import annotations
@@ -31,7 +20,8 @@ from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.batches import centred_over_batch, statistics_of
 from varflow.theory.flow.neurons import replicated
 from varflow.theory.flow.signals import Currents, Spikes, Window, over_positions
-from varflow.theory.flow.steps import Passage, Walk, over_neurons, running_scale, squared_gains
+from varflow.theory.flow.steps import Passage, Walk, running_scale
+from varflow.theory.gradients.maps import averaged_back, convolved_back, factor_back, standardised_back, weighted_back
 from varflow.theory.gradients.neurons import Slopes, driven_backwards, fired_backwards
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.responses import LayerState
@@ -121,14 +111,8 @@ def _(layer: Spike, gradients: Gradients, passage: Passage, way: WayBack) -> Gra
 def _(layer: Linear, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
     spikes = passage.received
     assert isinstance(spikes, Spikes)
-    grid, fan_in = spikes.grid, spikes.neurons
-    way.keep_weights(layer, gradients, over_positions(spikes), fan_in)
-    G = gradients.moments * (sum(squared_gains(layer, fan_in)) * gradients.channels / fan_in)
-    if grid.positions > 1:
-        lead, steps = G.shape[:-2], grid.steps
-        G = G.reshape(*lead, grid.inputs, steps, grid.inputs, steps)
-        G = np.einsum("...asbt,xy->...axsbyt", G, np.eye(grid.positions)).reshape(*lead, grid.size, grid.size)
-    return Gradients(G, grid, spikes.channels)
+    way.keep_weights(layer, gradients, over_positions(spikes), spikes.neurons)
+    return weighted_back(layer, gradients, spikes)
 
 
 @returned.register
@@ -140,19 +124,7 @@ def _(layer: Conv, gradients: Gradients, passage: Passage, way: WayBack) -> Grad
     for tap in window.taps:
         M = M + window.pairs_at(tap, spikes.moments, spikes.grid) / len(window.taps)
     way.keep_weights(layer, gradients, (e, M), fan_in)
-    factor = sum(squared_gains(layer, fan_in)) / fan_in * gradients.channels / layer.groups
-    G = np.zeros((*gradients.moments.shape[:-2], spikes.grid.size, spikes.grid.size))
-    for tap in window.taps:
-        below, above = _under(window, tap, spikes)
-        G[..., below[:, None], below] += factor * gradients.moments[..., above[:, None], above]
-    return Gradients(G, spikes.grid, spikes.channels)
-
-
-def _under(window: Window, tap: tuple[int, int], signal: Currents | Spikes) -> tuple[np.ndarray, np.ndarray]:
-    """Indices before and after the windows that lie under one tap, the padding left out."""
-    place = window.at(tap, np.arange(1, signal.grid.size + 1), signal.grid, -1)
-    inside = np.flatnonzero(place)
-    return place[inside] - 1, inside
+    return convolved_back(layer, window, gradients, spikes)
 
 
 @returned.register
@@ -164,9 +136,7 @@ def _(layer: Residual, gradients: Gradients, passage: Passage, way: WayBack) -> 
     assert isinstance(x, Spikes)
     assert isinstance(y, Spikes)
     open_ = y if layer.merge == "and" else y.scaled(-1.0).shifted(1.0)  # x y or x (1 - y)
-    replicas = len(gradients.moments)
-    inner = back_through(layer.branch, gradients.times(replicated(x.moments, replicas)), way)
-    return gradients.times(replicated(open_.moments, replicas)) + inner
+    return factor_back(gradients, open_) + back_through(layer.branch, factor_back(gradients, x), way)
 
 
 @returned.register
@@ -186,8 +156,7 @@ def _(layer: BatchNorm, gradients: Gradients, passage: Passage, way: WayBack) ->
 @returned.register
 def _(layer: LayerNorm, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
     assert isinstance(passage.received, Currents)
-    scale = replicated(over_neurons(layer, passage.received)[1], len(gradients.moments))
-    return gradients.times(scale[..., :, None] * scale[..., None, :])
+    return standardised_back(layer, gradients, passage.received)
 
 
 @returned.register
@@ -196,6 +165,4 @@ def _(layer: Pool, gradients: Gradients, passage: Passage, way: WayBack) -> Grad
         rule = "is not covered by the theory of gradients: which spike is the maximum depends on membranes below; use 'average'"
         raise DomainError("layers", layer, rule)
     assert not isinstance(passage.received, Given)
-    window, grid = Window.square(layer.size, layer.step, layer.padding), passage.received.grid
-    spread = window.mean(np.eye(grid.size), grid, -1)
-    return replace(gradients, moments=spread @ gradients.moments @ spread.T, grid=grid)
+    return averaged_back(Window.square(layer.size, layer.step, layer.padding), gradients, passage.received.grid)

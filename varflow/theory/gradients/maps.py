@@ -1,0 +1,93 @@
+r"""Operations as maps backwards: from the gradients by what an operation sends to those by what it receives.
+
+=============  ====================================================================================
+weights        ``G^e = g² (n_out/n_in) G^δ``, the same for every position
+convolution    the sum over taps, the same for both factors, of ``g²/k² (c_out/c_in) G^δ``
+product        ``G_ij`` times the second moments of the other factor
+LayerNorm      ``γ² G_ij/(s_i s_j)``
+average        the transposed average
+=============  ====================================================================================
+
+Weights are independent of the gradients that reach them from above. What a LayerNorm subtracts from gradients (their mean, and
+their component along what is normalised) is a mean over infinitely many neurons of gradients of mean 0, and vanishes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from varflow.model.layers import Conv, LayerNorm, Linear
+from varflow.theory.flow.neurons import replicated
+from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
+from varflow.theory.flow.steps import over_neurons, squared_gains
+from varflow.theory.gradients.signals import Gradients
+
+__all__ = ["averaged_back", "convolved_back", "factor_back", "standardised_back", "weighted_back"]
+
+
+def weighted_back(layer: Linear, gradients: Gradients, spikes: Spikes) -> Gradients:
+    """Of weights that receive these spikes, at all positions of a map."""
+    grid, fan_in = spikes.grid, spikes.neurons
+    G = gradients.moments * (sum(squared_gains(layer, fan_in)) * gradients.channels / fan_in)
+    if grid.positions == 1:
+        return Gradients(G, grid, spikes.channels)
+    if grid.apart:
+        return Gradients(np.repeat(G, grid.positions, axis=1), grid, spikes.channels)
+    lead, steps = G.shape[:-2], grid.steps
+    G = G.reshape(*lead, grid.inputs, steps, grid.inputs, steps)
+    G = np.einsum("...asbt,xy->...axsbyt", G, np.eye(grid.positions)).reshape(*lead, grid.size, grid.size)
+    return Gradients(G, grid, spikes.channels)
+
+
+def convolved_back(layer: Conv, window: Window, gradients: Gradients, spikes: Spikes) -> Gradients:
+    """Of filters over these windows."""
+    fan_in = spikes.channels // layer.groups * len(window.taps)
+    factor = sum(squared_gains(layer, fan_in)) / fan_in * gradients.channels / layer.groups
+    return Gradients(factor * _under_taps(window, gradients, spikes.grid), spikes.grid, spikes.channels)
+
+
+def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients:
+    """Of averages over windows of a map with this grid.
+
+    Where positions are ``apart``, gradients of windows that overlap count as uncorrelated.
+    """
+    if grid.apart:
+        return Gradients(_under_taps(window, gradients, grid) / len(window.taps) ** 2, grid, gradients.channels)
+    spread = window.mean(np.eye(grid.size), grid, -1)
+    return replace(gradients, moments=spread @ gradients.moments @ spread.T, grid=grid)
+
+
+def _under_taps(window: Window, gradients: Gradients, grid: Grid) -> np.ndarray:
+    """The sum over taps of the moments of the windows of which an entry is under this tap, the same for both factors."""
+    above, lead = gradients.moments, gradients.moments.shape[:-2]
+    if grid.apart:  # positions are groups
+        map_ = Grid(1, grid.height, grid.width, 1)
+        above = above.reshape(lead[0], -1, window.smaller(map_).positions, grid.steps, grid.steps)
+        G = np.zeros((*above.shape[:2], grid.positions, grid.steps, grid.steps))
+        for below, windows in _pairs(window, map_):
+            G[:, :, below] += above[:, :, windows]
+        return G.reshape(lead[0], -1, grid.steps, grid.steps)
+    G = np.zeros((*lead, grid.size, grid.size))
+    for below, windows in _pairs(window, grid):
+        G[..., below[:, None], below] += above[..., windows[:, None], windows]
+    return G
+
+
+def _pairs(window: Window, grid: Grid) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each tap: indices before and after the windows that lie under it, the padding left out."""
+    places = [window.at(tap, np.arange(1, grid.size + 1), grid, -1) for tap in window.taps]
+    inside = [np.flatnonzero(place) for place in places]
+    return [(place[some] - 1, some) for place, some in zip(places, inside, strict=True)]
+
+
+def factor_back(gradients: Gradients, other: Spikes) -> Gradients:
+    """Of a product with other spikes."""
+    return gradients.times(replicated(other.moments, len(gradients.moments)))
+
+
+def standardised_back(layer: LayerNorm, gradients: Gradients, received: Currents) -> Gradients:
+    """Of a LayerNorm."""
+    scale = replicated(over_neurons(layer, received)[1], len(gradients.moments))
+    return gradients.times(scale[..., :, None] * scale[..., None, :])
