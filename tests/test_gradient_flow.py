@@ -156,6 +156,21 @@ def test_batch_normalisation_leaves_gradients_of_independent_losses_as_they_are(
     assert not agrees(uncentred, found)
 
 
+def test_a_small_batch_is_normalised(monkeypatch):
+    """Of eight given inputs, which are few: the corrections of order 1/inputs are needed."""
+    layers = [linear(1.5), ZERO, linear(2.0), L.BatchNorm(gamma=1.3), ZERO]
+    x = np.random.default_rng(3).normal(size=(8, 40))
+    repeated = torch.tensor(np.repeat(x[:, None], STEPS, axis=1), dtype=torch.float32)
+    each = [gradients(layers, repeated.clone(), readout="independent", seed=seed)[0] for seed in range(NETWORKS)]
+    found = {"energy": mean_of(torch.stack(each).numpy())}
+    net = vf.Network(width=WIDTH, layers=layers, steps=STEPS, drive=vf.drives.inputs(x))
+    predict = lambda: vf.gradient_flow(net, readout="independent", points=2**11, scrambles=4)  # noqa: E731
+    assert agrees(predict(), found)
+    plain = lambda gradients, C, scale, square, size: gradients.times(scale[..., None, None] ** 2)  # noqa: E731
+    monkeypatch.setattr("varflow.theory.gradients.steps.batch_back", plain)
+    assert not agrees(predict(), found)
+
+
 def test_given_currents_are_followed_neuron_by_neuron():
     currents = np.random.default_rng(1).normal(size=(STEPS, WIDTH))
     layers = [ZERO, linear(2.8), ZERO]

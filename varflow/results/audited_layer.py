@@ -63,7 +63,8 @@ class AuditedLayer:
         Of the gradient by the layer's currents: ``√(Σ_t Σ_j (∂L/∂I_t)²)`` over steps and neurons, root mean square over inputs.
         Infinite if a gradient is not finite.
     predicted_gradient_norm : float
-        NaN where theory does not know it: with a ``loss``, and for other models than chains of dense layers with one surrogate.
+        NaN where theory does not know it: with a ``loss``, and for layers whose gradients pass something that is not covered,
+        or a neuron whose surrogate is not known.
     gradient_gain : float
         ``χ = g² E[(∂S_t/∂I_t)²]``, late: the factor by which the backward pass multiplies the squared norm from the currents of
         the next layer, ``g`` its gain, to those of this one, without the paths through time. NaN if more than weights lies

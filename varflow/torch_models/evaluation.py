@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial, reduce, singledispatchmethod
 from typing import Any
 
@@ -25,13 +25,23 @@ from varflow.torch_models.overlaps import Overlaps
 from varflow.torch_models.traced import Fed, Trace, TracedLayer
 from varflow.torch_models.wiring import Moments, why_not_covered, window_of
 
-__all__ = ["Evaluation"]
+__all__ = ["Evaluation", "Fired", "linear_of"]
 
 POINTS, SCRAMBLES = 2**10, 2  # of quasi-Monte Carlo: rates within about 1 %
 MANY, FEWER = 64, 2**8  # positions × steps above which fewer points do, since rates are averages over positions
 JOINT = 400  # positions × steps of a map up to which positions are treated together, if it is pooled
 JITTER = 1e-7  # relative variance that is added to currents at several positions
 LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fired:
+    """A layer of neurons, the currents it received, its state, and its number in the order of layers."""
+
+    spike: Spike
+    currents: Currents
+    state: LayerState
+    number: int
 
 
 class Evaluation:
@@ -55,7 +65,9 @@ class Evaluation:
         self.overlaps = Overlaps(self) if any(map(_over_batch, nodes)) else None
         self.spikes: dict[str, Spikes | None] = {}
         self.known: dict[Node, Signal | None] = {}
-        self.grids: dict[str, Grid] = {}  # of what weight modules receive
+        self.fired: dict[TracedLayer, Fired] = {}
+        self.arrived: dict[str, Spikes] = {}  # at weights, by their name
+        self.used = 1  # number of inputs
         self.restarted: list[str] = []  # weight modules whose inputs are taken as they were
 
     def neurons(self, grid: Grid) -> Neurons:
@@ -75,7 +87,9 @@ class Evaluation:
         spike = Spike(layer.neuron)
         if inner is not None:
             spike = Spike(layer.neuron, recurrent_gain=inner.gain, recurrent_mean_gain=inner.mean_gain)
-        state, spikes = self.neurons(currents.grid).fire(spike, _regular(currents), number)
+        regular = _regular(currents)
+        state, spikes = self.neurons(currents.grid).fire(spike, regular, number)
+        self.fired[layer] = Fired(spike, regular, state, number)
         self.spikes[layer.neuron_name] = spikes
         if self.overlaps is not None and layer.node is not None:
             self.overlaps.fire(layer.neuron_name, spike, layer.node, currents, number)
@@ -97,12 +111,8 @@ class Evaluation:
             received = self.measured(layer, 0)
         if received is None:
             return None
-        received = _as_inputs(received)
-        bias_mean, bias_std = weights.bias_moments
-        gain = max(weights.gain, LEAST_GAIN)
-        linear = Linear(len(weights.weight), gain=gain, mean_gain=weights.mean_gain, bias_std=bias_std)
-        out = weighted(linear, replace(received, changes=None), self.walk)
-        return out.shifted(bias_mean)
+        self.arrived[layer.neuron_name] = received = _as_inputs(received)
+        return weighted(linear_of(weights), replace(received, changes=None), self.walk).shifted(weights.bias_moments[0])
 
     def signal(self, node: Node) -> Signal | None:
         """What a node sends on; None where theory does not know it."""
@@ -122,7 +132,6 @@ class Evaluation:
         weight, fed = self.module(name), self.trace.fed[name]
         if name not in self.moments or why_not_covered(weight):
             return None
-        moments = self.moments[name]
         received = self.received(fed)
         if received is None and fed.kept:
             received = self.measured(layer, layer.names.index(name))
@@ -131,16 +140,21 @@ class Evaluation:
         received = None if received is None else _as_inputs(received)
         if received is None or not _fits(weight, fed, received):
             return None
-        self.grids[name] = received.grid
-        gain = max(moments.gain, LEAST_GAIN)
-        mean_gain = moments.fan_in * moments.weight_mean
-        if hasattr(weight, "in_features"):
-            linear = Linear(weight.out_features, gain=gain, mean_gain=mean_gain, bias_std=moments.bias_std)
-            out = weighted(linear, replace(received, changes=None), self.walk)
+        self.arrived[name] = received
+        described = self.described(name)
+        if isinstance(described, Linear):
+            out = weighted(described, replace(received, changes=None), self.walk)
         else:
-            conv = Conv(weight.out_channels, 1, gain=gain, mean_gain=mean_gain, bias_std=moments.bias_std)
-            out = convolved(conv, window_of(weight), received)
-        return out.shifted(moments.bias_mean)
+            out = convolved(described, window_of(weight), received)
+        return out.shifted(self.moments[name].bias_mean)
+
+    def described(self, name: str) -> Linear | Conv:
+        """A weight module by its moments."""
+        weight, moments = self.module(name), self.moments[name]
+        gain, mean_gain = max(moments.gain, LEAST_GAIN), moments.fan_in * moments.weight_mean
+        if hasattr(weight, "in_features"):
+            return Linear(weight.out_features, gain=gain, mean_gain=mean_gain, bias_std=moments.bias_std)
+        return Conv(weight.out_channels, 1, gain=gain, mean_gain=mean_gain, bias_std=moments.bias_std)
 
     def module(self, name: str) -> Any:
         """A weight module that feeds a layer."""
@@ -157,6 +171,7 @@ class Evaluation:
         if len(whole) not in (1, self.trace.steps):
             return None
         x = some(whole, self.inputs).double().cpu().numpy()
+        self.used = x.shape[1]
         x = np.broadcast_to(x, (self.trace.steps, *x.shape[1:]))
         height, width = (1, 1) if dense else (1, *x.shape[3:])[-2:]
         if not dense and x.ndim > 5:
@@ -236,6 +251,12 @@ class Evaluation:
     def _(self, operation: LayerNorm, below: Sequence[Signal], node: Node) -> Signal | None:
         (signal,) = below
         return sent(operation, signal, self.walk) if isinstance(signal, Currents) else None
+
+
+def linear_of(weights: InnerWeights) -> Linear:
+    """Weights within a neuron module by their moments."""
+    gain = max(weights.gain, LEAST_GAIN)
+    return Linear(len(weights.weight), gain=gain, mean_gain=weights.mean_gain, bias_std=weights.bias_moments[1])
 
 
 def _as_inputs(received: Signal) -> Spikes:

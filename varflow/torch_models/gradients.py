@@ -79,8 +79,7 @@ class _Pass:
         self.done = dict.fromkeys(traced.layers, 0)  # steps
         late = range(traced.steps)[late_steps(traced.steps)]
         self.looked_at = set(np.linspace(late[0], late[-1], min(SLOPES, len(late))).round().astype(int).tolist())
-        further = {source for layer in traced.layers for source in layer.sources}
-        self.last = [layer for layer in traced.layers if layer.neuron_name not in further] or traced.layers[-1:]
+        self.last = traced.last
         self.read: Any = 0.0  # the value of the readout
         self.readouts: dict[TracedLayer, Any] = {}
         self.generator = torch.Generator().manual_seed(0)
@@ -119,7 +118,7 @@ class _Pass:
             name = None if args else next(iter(kwargs))
             given = args[0] if name is None else kwargs[name]
             known = given.requires_grad or not given.is_floating_point()
-            current = given if known else given.detach().clone().requires_grad_()
+            current = given.view_as(given) if known else given.detach().clone().requires_grad_()  # without what passes it by
             out = inner(current, *args[1:], **kwargs) if name is None else inner(**{**kwargs, name: current})
             layer = next(self.calls, None)
             if layer is not None:

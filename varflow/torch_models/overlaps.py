@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from varflow.model.layers import BatchNorm, Spike
+from varflow.theory.flow.batches import Batch
 from varflow.theory.flow.overlap import averages, batch_of, centred, fine, fired, over_windows, weighted_sum
 from varflow.theory.flow.signals import Currents, Grid, Window
 from varflow.theory.flow.steps import merged
@@ -43,7 +44,20 @@ class Overlaps:
 
     def normalised(self, layer: BatchNorm, node: Node, signal: Currents) -> Currents:
         """Currents after a normalisation over the batch; ``node`` is the one below it."""
-        return batch_of(layer, signal, self.of(node), self.batch).applied(layer, signal)
+        return self.statistics(layer, node, signal).applied(layer, signal)
+
+    def mean_square(self, node: Node) -> tuple[float, int]:
+        """Mean square of the covariance of two numbers of a channel over the batch, and the number of them."""
+        signal, between = self.signals.signal(node), self.of(node)
+        assert isinstance(signal, Currents)
+        own, grid = signal.covariance, signal.grid
+        blocks = self.batch * (grid.positions if grid.apart else 1)
+        whole = (own**2).mean() / blocks + (1 - 1 / blocks) * (between**2).mean()
+        return float(whole), self.batch * grid.positions * grid.steps
+
+    def statistics(self, layer: BatchNorm, node: Node, signal: Currents) -> Batch:
+        """What it subtracts and multiplies by."""
+        return batch_of(layer, signal, self.of(node), self.batch)
 
     def of(self, node: Node) -> np.ndarray:
         if node not in self.known:
@@ -57,7 +71,7 @@ class Overlaps:
         fed, moments, weight = self.signals.trace.fed[name], self.signals.moments[name], self.signals.module(name)
         below = self.received[name] if name in self.received else self.of(fed.node)
         window = None if hasattr(weight, "in_features") else window_of(weight)
-        return moments.gain**2 * weighted_sum(window, below, self.signals.grids[name]) + moments.bias_std**2
+        return moments.gain**2 * weighted_sum(window, below, self.signals.arrived[name].grid) + moments.bias_std**2
 
     @singledispatchmethod
     def through(self, operation: Any, node: Node) -> np.ndarray:

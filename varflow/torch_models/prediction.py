@@ -89,7 +89,7 @@ def uncovered(trace: Trace) -> list[str]:
 class Expected:
     """For every layer: late rate, its spread over networks and inputs, late variance, and the fraction of networks and inputs
     that fire late; NaN where theory does not know it. ``plain``: a chain of dense layers, at its own width.
-    ``restarted``: weight modules whose inputs theory does not know and took as they were.
+    ``evaluation``: of other models, at infinite width.
     """
 
     rate: list[float]
@@ -97,16 +97,21 @@ class Expected:
     variance: list[float]
     survival: list[float]
     plain: bool
-    restarted: tuple[str, ...] = ()
+    evaluation: Evaluation | None = None
+
+    @property
+    def restarted(self) -> list[str]:
+        """Weight modules whose inputs theory does not know and took as they were."""
+        return [] if self.evaluation is None else self.evaluation.restarted
 
 
 def expected(trace: Trace, moments: Mapping[str, Moments]) -> Expected:
     """The prediction of a model from the moments of its weight modules; those without moments are unknown."""
     at_width = plain(trace) and all(layer.name in moments for layer in trace.layers) and _any_input(trace)
     if at_width:
-        found, restarted = predict(trace, moments), ()
+        found, evaluation = predict(trace, moments), None
     else:
-        found, restarted = at_infinite_width(trace, moments)
+        found, evaluation = at_infinite_width(trace, moments)
     late, unknown = late_steps(trace.steps), np.isnan(found.late_rates).any(axis=0)
     alive = found.late_rates > (0 if at_width else LIVE_RATE)
     columns = (
@@ -115,19 +120,17 @@ def expected(trace: Trace, moments: Mapping[str, Moments]) -> Expected:
         found.variance[:, late].mean(1),
         np.where(unknown, math.nan, alive.mean(0)),
     )
-    return Expected(*(column.tolist() for column in columns), plain=at_width, restarted=restarted)
+    return Expected(*(column.tolist() for column in columns), plain=at_width, evaluation=evaluation)
 
 
-def at_infinite_width(trace: Trace, moments: Mapping[str, Moments]) -> tuple[Prediction, tuple[str, ...]]:
-    """The prediction by ``evaluation``, NaN where theory does not know a layer; and the weight modules whose inputs theory does
-    not know and took as they were.
-    """
+def at_infinite_width(trace: Trace, moments: Mapping[str, Moments]) -> tuple[Prediction, Evaluation]:
+    """The prediction, NaN where theory does not know a layer, and the evaluation that gave it."""
     evaluation = Evaluation(trace, moments, FEW_INPUTS)
     columns = [_of_layer(state, trace.steps) for state in evaluation.states()]
     inputs = max(len(late) for *_, late in columns)
     rate, variance, late = zip(*columns, strict=True)
     rates = np.stack([np.broadcast_to(each.mean() if len(each) != inputs else each, inputs) for each in late], axis=1)
-    return Prediction(np.stack(rate), np.stack(variance), rates), tuple(evaluation.restarted)
+    return Prediction(np.stack(rate), np.stack(variance), rates), evaluation
 
 
 def _of_layer(found: tuple[LayerState, Grid] | None, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

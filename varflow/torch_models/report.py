@@ -70,8 +70,8 @@ def audited(
             predicted = expected(traced, known)
             notes += _received(traced, predicted)
             found = _report(traced, used, seen, predicted, backward, notes)
-            if backward and predicted.plain:
-                found = _with_expected_gradients(found, traced, known, read_out=loss is None)
+            if backward:
+                found = _with_expected_gradients(found, traced, known, predicted, read_out=loss is None)
         report(total)
         return found
 
@@ -182,12 +182,15 @@ def _backward(traced: Trace, l: int, gains: Mapping[str, float], backward: dict[
     }
 
 
-def _with_expected_gradients(report: AuditReport, traced: Trace, known: Mapping[str, Moments], read_out: bool) -> AuditReport:
+def _with_expected_gradients(
+    report: AuditReport, traced: Trace, known: Mapping[str, Moments], predicted: Expected, read_out: bool
+) -> AuditReport:
     """Also what theory knows of gradients; norms only for a normal readout, as the scale of a loss is not known."""
-    found = expected_gradients(traced, known, [layer.surrogate for layer in report.layers])
+    found = expected_gradients(traced, known, predicted, [layer.surrogate for layer in report.layers])
     pairs = zip(report.layers, found.norms, strict=True)
     layers = tuple(replace(layer, predicted_gradient_norm=norm) for layer, norm in pairs) if read_out else report.layers
-    return replace(report, layers=layers, fix_surrogate=found.surrogate)
+    words = [f"gradients are not predicted below {', '.join(found.uncovered)}"] if found.uncovered and read_out else []
+    return replace(report, layers=layers, fix_surrogate=found.surrogate, notes=(*report.notes, *words))
 
 
 def _audited(

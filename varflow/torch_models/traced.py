@@ -126,6 +126,12 @@ class Trace:
     random: bool = False
 
     @property
+    def last(self) -> list[TracedLayer]:
+        """Neuron layers whose spikes go into no further layer of neurons."""
+        further = {source for layer in self.layers for source in layer.sources}
+        return [layer for layer in self.layers if layer.neuron_name not in further] or self.layers[-1:]
+
+    @property
     def outputs(self) -> set[str]:
         """Neuron layers whose spikes go into no weight layer."""
         feeding = {source for layer in self.layers for source in layer.sources}

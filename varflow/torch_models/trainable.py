@@ -1,7 +1,6 @@
 """Gradients of a traced model by theory: the norm in every layer, and the surrogate with which it neither falls nor grows.
 
-For chains of dense layers whose neurons have one surrogate: the flow of gradients at infinite width, over the same steps and
-some of the inputs.
+At infinite width, over the same steps and some of the inputs.
 """
 
 from __future__ import annotations
@@ -10,55 +9,74 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from varflow._checks import DomainError
 from varflow.model.surrogate import Surrogate
 from varflow.results.audit import VANISHED
-from varflow.theory.flow.neurons import Neurons
-from varflow.theory.gradients.flow import ForwardPass
 from varflow.theory.gradients.width import with_unit_growth
-from varflow.torch_models.prediction import chain_of
+from varflow.torch_models.backwards import Backwards
+from varflow.torch_models.evaluation import Evaluation
+from varflow.torch_models.prediction import FEW_INPUTS, Expected
 from varflow.torch_models.traced import Trace
 from varflow.torch_models.wiring import Moments
 
 __all__ = ["ExpectedGradients", "expected_gradients", "readable"]
 
-NEURONS = Neurons(points=2**10, scrambles=2, seed=0)
-INPUTS = 8  # at most
 WORK = 2**19  # inputs × layers × steps²: a few seconds
 ACCURACY = 1e-2  # relative, of a width
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedGradients:
-    """``norms`` of every layer, for a normal readout of the last spikes; ``surrogate``, the present one widened or narrowed
-    until gradients neither fall nor grow, if they vanish or explode.
+    """``norms`` of every layer, for a normal readout of the last spikes, NaN where they are not known; ``surrogate``, the
+    present one widened or narrowed until gradients neither fall nor grow, if they vanish or explode; ``uncovered``: what theory
+    does not follow gradients through.
     """
 
     norms: list[float]
     surrogate: Surrogate | None = None
+    uncovered: tuple[str, ...] = ()
 
 
-def expected_gradients(trace: Trace, moments: Mapping[str, Moments], surrogates: list[Surrogate | None]) -> ExpectedGradients:
-    """The prediction for a chain of dense layers; NaN if the layers' surrogates differ or are not known."""
-    inputs = min(INPUTS, WORK // (len(trace.layers) * trace.steps**2))
-    psi, *others = dict.fromkeys(surrogates)
-    if psi is None or others or not inputs:
+def expected_gradients(
+    trace: Trace, moments: Mapping[str, Moments], predicted: Expected, surrogates: list[Surrogate | None]
+) -> ExpectedGradients:
+    """The prediction for a model with these surrogates of its layers."""
+    inputs = min(FEW_INPUTS, WORK // (len(trace.layers) * trace.steps**2))
+    if not inputs or not any(surrogates):
         return ExpectedGradients([math.nan] * len(surrogates))
-    network = chain_of(trace, moments, inputs)
-    forward = ForwardPass.of(network, NEURONS)
-    total = forward.gradients(psi).total
-    vanished = total[0] < VANISHED**2 * total[-1] or total[-1] < VANISHED**2 * total[0]
-    return ExpectedGradients(np.sqrt(network.widths[-1] * total).tolist(), _balanced(forward, psi) if vanished else None)
+    evaluation = predicted.evaluation
+    if evaluation is None or inputs < FEW_INPUTS:
+        evaluation = Evaluation(trace, moments, inputs)
+        evaluation.states()
+    back = _back(evaluation, surrogates)
+    norms = back.norms()
+    psi, *others = dict.fromkeys(surrogates)
+    growth = _growth(norms)
+    vanished = growth is not None and not VANISHED < growth < 1 / VANISHED
+    suited = _balanced(evaluation, psi) if vanished and psi is not None and not others else None
+    return ExpectedGradients(norms, suited, tuple(dict.fromkeys(back.uncovered)))
 
 
-def _balanced(forward: ForwardPass, psi: Surrogate) -> Surrogate | None:
+def _back(evaluation: Evaluation, surrogates: list[Surrogate | None]) -> Backwards:
+    return Backwards(evaluation, dict(zip(evaluation.trace.layers, surrogates, strict=True)))
+
+
+def _growth(norms: list[float]) -> float | None:
+    """The norm of the first layer over that of the last, of those that are known; None of fewer than two."""
+    known = [norm for norm in norms if math.isfinite(norm)]
+    return known[0] / known[-1] if len(known) > 1 and known[-1] else None
+
+
+def _balanced(evaluation: Evaluation, psi: Surrogate) -> Surrogate | None:
+    layers = len(evaluation.trace.layers)
+
+    def growth(wider: Surrogate) -> float:
+        return (_growth(_back(evaluation, [wider] * layers).norms()) or 0.0) ** (2 / max(layers - 1, 1))
+
     try:
-        found = with_unit_growth(psi, lambda wider: forward.gradients(wider).growth or 0.0, accuracy=ACCURACY)
+        return readable(with_unit_growth(psi, growth, accuracy=ACCURACY))
     except DomainError:  # no width does
         return None
-    return readable(found)
 
 
 def readable(found: Surrogate) -> Surrogate:

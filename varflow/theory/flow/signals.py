@@ -14,7 +14,7 @@ import numpy as np
 
 from varflow.theory.in_time.differences import Differences, differences
 
-__all__ = ["Currents", "Grid", "Signal", "Spikes", "Window", "over_positions"]
+__all__ = ["Currents", "Grid", "Signal", "Spikes", "Window", "at_each_position", "over_positions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,13 @@ class Currents:
         """The changes; if they are not known, by subtraction."""
         return self.changes or differences(self.mean, self.covariance)
 
+    def apart(self) -> Currents:
+        """Those at each position of a map on their own."""
+        if self.grid.apart or self.grid.positions == 1:
+            return self
+        mean, covariance = at_each_position(self.mean, self.covariance, self.grid)
+        return Currents(mean, covariance, replace(self.grid, apart=True), self.channels)
+
     def scaled(self, factor: float | np.ndarray) -> Currents:
         """Times a number, or an array with the leading axes."""
         f = np.asarray(factor)
@@ -91,6 +98,13 @@ class Spikes:
     @property
     def neurons(self) -> int:
         return self.channels * self.grid.positions
+
+    def apart(self) -> Spikes:
+        """Those at each position of a map on their own."""
+        if self.grid.apart or self.grid.positions == 1:
+            return self
+        mean, moments = at_each_position(self.mean, self.moments, self.grid)
+        return Spikes(mean, moments, replace(self.grid, apart=True), self.channels)
 
     def scaled(self, factor: float) -> Spikes:
         """Times a number."""
@@ -135,6 +149,14 @@ class Spikes:
 
 
 Signal = Currents | Spikes
+
+
+def at_each_position(mean: np.ndarray, second: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Moments over the steps, with positions among the groups; of one input in each group."""
+    lead, folded = mean.shape[:2], (grid.positions, grid.steps)
+    within = np.einsum("rgxsxt->rgxst", second.reshape(*second.shape[:2], *folded, *folded))
+    groups = lead[1] * grid.positions
+    return mean.reshape(lead[0], groups, grid.steps), within.reshape(len(second), groups, grid.steps, grid.steps)
 
 
 def over_positions(spikes: Spikes) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ weights        ``G^e = g² (n_out/n_in) G^δ``, the same for every position
 convolution    the sum over taps, the same for both factors, of ``g²/k² (c_out/c_in) G^δ``
 product        ``G_ij`` times the second moments of the other factor
 LayerNorm      ``γ² G_ij/(s_i s_j)``
+BatchNorm      ``(γ/σ)² G`` and corrections for a finite batch, see :func:`batch_back`
 average        the transposed average
 =============  ====================================================================================
 
@@ -24,7 +25,7 @@ from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
 from varflow.theory.flow.steps import over_neurons, squared_gains
 from varflow.theory.gradients.signals import Gradients
 
-__all__ = ["averaged_back", "convolved_back", "factor_back", "standardised_back", "weighted_back"]
+__all__ = ["averaged_back", "batch_back", "convolved_back", "factor_back", "standardised_back", "weighted_back"]
 
 
 def weighted_back(layer: Linear, gradients: Gradients, spikes: Spikes) -> Gradients:
@@ -91,3 +92,35 @@ def standardised_back(layer: LayerNorm, gradients: Gradients, received: Currents
     """Of a LayerNorm."""
     scale = replicated(over_neurons(layer, received)[1], len(gradients.moments))
     return gradients.times(scale[..., :, None] * scale[..., None, :])
+
+
+def batch_back(
+    gradients: Gradients, covariance: np.ndarray, scale: np.ndarray, mean_square: np.ndarray, size: int
+) -> Gradients:
+    r"""Of a BatchNorm ``y = γ (x - m)/σ`` over ``size`` numbers of each channel, to the first order in 1/size.
+
+    With ``P = 1 - 1 1^T/N - y y^T/N`` and ``y`` (for γ = 1) normal with covariance ``C``, and ``s² = σ²/E[σ²]``,
+
+    .. math:: G^x = \frac{\gamma^2}{E[\sigma^2]}\, E[P G P / s^2], \qquad E[1/s^2] = 1 + \frac{2}{N^2} \sum_{ij} C_{ij}^2
+
+    Parameters
+    ----------
+    gradients : Gradients
+        Blocks of a batch, uncorrelated with each other: its inputs, or positions, or the whole batch in one.
+    covariance : ndarray
+        ``C`` of each block.
+    scale : ndarray
+        ``γ/σ``, of shape (replicas, groups or 1).
+    mean_square : ndarray
+        Of ``C_ij`` over all pairs in the batch, the same shape.
+    size : int
+        ``N``.
+    """
+    replicas, n = len(gradients.moments), covariance.shape[-1]
+    G, C = gradients.moments, replicated(covariance, replicas)
+    s, m = (replicated(values, replicas)[..., None, None] for values in (scale, mean_square))
+    rows, turned = G.sum(axis=-1), C @ G
+    removed = rows[..., :, None] + rows[..., None, :] + turned + turned.swapaxes(-1, -2)
+    mean, along = (x.mean(axis=1)[:, None, None, None] for x in (rows.sum(axis=-1), (C * G).sum(axis=(-2, -1))))
+    found = (1 + 2 * m) * G - removed / size + (mean + along * C) / (size * n)
+    return replace(gradients, moments=s**2 * found, balanced=True)

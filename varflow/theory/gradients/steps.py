@@ -1,7 +1,7 @@
 """Layers of ``vf.layers`` backwards: each undoes what it did on the way forwards, by the maps of ``gradients.maps``.
 
 A branch of a ``Residual`` is uncorrelated with its shortcut. What a BatchNorm over infinitely many inputs subtracts from
-gradients of mean 0 vanishes.
+gradients of mean 0 vanishes; of a batch of given inputs it is of order 1/inputs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ from varflow.theory.flow.batches import centred_over_batch, statistics_of
 from varflow.theory.flow.neurons import replicated
 from varflow.theory.flow.signals import Currents, Spikes, Window, over_positions
 from varflow.theory.flow.steps import Passage, Walk, running_scale
-from varflow.theory.gradients.maps import averaged_back, convolved_back, factor_back, standardised_back, weighted_back
+from varflow.theory.gradients.maps import (
+    averaged_back,
+    batch_back,
+    convolved_back,
+    factor_back,
+    standardised_back,
+    weighted_back,
+)
 from varflow.theory.gradients.neurons import Slopes, driven_backwards, fired_backwards
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.responses import LayerState
@@ -149,8 +156,12 @@ def _(layer: BatchNorm, gradients: Gradients, passage: Passage, way: WayBack) ->
     assert isinstance(passage.received, Currents)
     if layer.statistics is not None:
         return gradients.times(running_scale(layer, layer.statistics[1]) ** 2)
-    scale = statistics_of(layer, passage.received, way.walk.exchangeable).scale[..., None, None]
-    return replace(gradients.times(replicated(scale**2, len(gradients.moments))), balanced=True)
+    statistics = statistics_of(layer, passage.received, way.walk.exchangeable)
+    if way.walk.exchangeable:
+        scale = replicated(statistics.scale[..., None, None], len(gradients.moments))
+        return replace(gradients.times(scale**2), balanced=True)
+    C = statistics.applied(layer, passage.received).covariance / (layer.gamma**2 or 1.0)
+    return batch_back(gradients, C, statistics.scale, (C**2).mean(axis=(-2, -1)), passage.received.grid.size)
 
 
 @returned.register

@@ -1,0 +1,179 @@
+"""Gradient norms of traced models, predicted and under autograd: the wrong surrogate or reset must be rejected."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+import varflow as vf
+
+torch = pytest.importorskip("torch")
+snntorch = pytest.importorskip("snntorch")
+
+from model_families import FAMILIES, OverTime, Recurrent, Residual, leaky  # noqa: E402
+from torch import nn  # noqa: E402
+
+from varflow.init.fans import fan_in  # noqa: E402
+from varflow.torch_models.backwards import Backwards  # noqa: E402
+from varflow.torch_models.evaluation import Evaluation  # noqa: E402
+from varflow.torch_models.gradients import gradients  # noqa: E402
+from varflow.torch_models.walker import trace  # noqa: E402
+from varflow.torch_models.wiring import Moments  # noqa: E402
+
+BIAS = 0.05  # relative error of order 1/width
+NETWORKS = 16
+DEEP = 0.4  # of the logarithm of an energy, after twenty layers
+PSI = vf.surrogates.atan()
+
+
+def images(inputs=8, seed=0):
+    return torch.rand(inputs, 2, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def conv(n, m, **options):
+    return nn.Conv2d(n, m, 3, padding=1, **options)
+
+
+def cnn(channels=128):
+    """Three convolutions with averages between them, then a dense layer."""
+    maps = [conv(2, channels), leaky(), nn.AvgPool2d(2), conv(channels, channels), leaky(), nn.AvgPool2d(2)]
+    dense = nn.Flatten(), nn.Linear(4 * channels, 256), leaky()
+    return OverTime(*maps, conv(channels, channels), leaky(), *dense, steps=5)
+
+
+class Merged(nn.Module):
+    """Dense layers of spikes merged with those of a branch, and joined with those below."""
+
+    def __init__(self, merge, width=800, steps=5):
+        super().__init__()
+        self.merge, self.steps = merge, steps
+        sizes = [(64, width), (width, width), (width, width), (width * (2 if merge == "join" else 1), width)]
+        self.weights = nn.ModuleList(nn.Linear(*size) for size in sizes)
+        self.neurons = nn.ModuleList(leaky() for _ in sizes)
+
+    def forward(self, x):
+        for neuron in self.neurons:
+            neuron.reset_mem()
+        return sum(self.step(x) for _ in range(self.steps))
+
+    def step(self, x):
+        layer = lambda l, x: self.neurons[l](self.weights[l](x))  # noqa: E731
+        x = layer(0, x)
+        y = layer(2, layer(1, x))
+        merged = {"and": lambda: x * y, "iand": lambda: x * (1 - y), "join": lambda: torch.cat([x, y], 1)}[self.merge]()
+        return layer(3, merged)
+
+
+def normalised(train, width=256, steps=4):
+    layers = [nn.Linear(64, width), leaky()]
+    for _ in range(3):
+        layers += [nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), leaky()]
+    layers += [nn.Linear(width, width, bias=False), nn.LayerNorm(width), leaky()]
+    return OverTime(*layers, steps=steps).train(train)
+
+
+def vectors(inputs=8, seed=0):
+    return torch.rand(inputs, 64, generator=torch.Generator().manual_seed(seed))
+
+
+MODELS = {
+    "averages": (cnn, images(), 4.0),
+    "SEW": (lambda: Residual("SEW", channels=48, blocks=2, steps=4), images()[:, :1, :6, :6], 2.5),
+    "MS": (lambda: Residual("MS", channels=48, blocks=2, steps=4), images()[:, :1, :6, :6], 2.0),
+    "and": (lambda: Merged("and"), vectors(), 5.0),
+    "iand": (lambda: Merged("iand"), vectors(), 3.0),
+    "joined": (lambda: Merged("join"), vectors(), 3.0),
+    "BatchNorm, train": (lambda: normalised(True), vectors(32), 3.0),
+    "BatchNorm, eval": (lambda: normalised(False), vectors(), 3.0),
+    "recurrent": (lambda: Recurrent(snntorch.RLeaky), vectors(), 2.5),
+}
+
+
+def drawn(make, gain, seed):
+    """Normal weights of exactly these moments, recurrent ones half as strong, without biases."""
+    model, generator = make(), torch.Generator().manual_seed(seed)
+    for name, weight in model.named_modules():
+        if isinstance(weight, (nn.Linear, nn.Conv2d)):
+            own = gain / 2 if name.endswith("recurrent") else gain
+            W = torch.randn(weight.weight.shape, generator=generator)
+            weight.weight.data = (W - W.mean()) / W.std() * (own / W[0].numel() ** 0.5)
+            if weight.bias is not None:
+                nn.init.zeros_(weight.bias)
+    return model
+
+
+def measured(name):
+    """Mean and standard error over networks of the squared norm of every layer."""
+    make, x, gain = MODELS[name]
+    found = []
+    for seed in range(NETWORKS):
+        model = drawn(make, gain, seed)
+        traced = trace(model, x)
+        back = gradients(model, x, None, traced, None)
+        found.append([back[layer].norm ** 2 for layer in traced.layers])
+    return np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / NETWORKS**0.5
+
+
+def evaluated(name):
+    """The signals of the model at the gain from which its weights are drawn."""
+    make, x, gain = MODELS[name]
+    traced = trace(drawn(make, gain, 0), x)
+    fans = {n: fan_in(w) for layer in traced.layers for n, w in zip(layer.names, layer.weights, strict=True)}
+    evaluation = Evaluation(traced, {n: Moments(fan, gain / fan**0.5) for n, fan in fans.items()}, 8)
+    evaluation.states()
+    return evaluation
+
+
+def energies(evaluation, surrogate=PSI):
+    return np.array(Backwards(evaluation, dict.fromkeys(evaluation.trace.layers, surrogate)).norms()) ** 2
+
+
+def agrees(theory, found):
+    mean, error = found
+    return bool(np.all(np.abs(mean - theory) < 4 * error + BIAS * theory))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_norms_are_those_of_autograd(name):
+    """Another width of the surrogate, or a reset that is not detached, is rejected."""
+    found, evaluation = measured(name), evaluated(name)
+    assert agrees(energies(evaluation), found)
+    for factor in (0.85, 1.15) if name == "recurrent" else (0.9, 1.1):
+        assert not agrees(energies(evaluation, PSI.widened(factor * PSI.width)), found)
+    for layer, fired in evaluation.fired.items():
+        attached = replace(fired.spike, neuron=replace(fired.spike.neuron, detach_reset=False))
+        evaluation.fired[layer] = replace(fired, spike=attached)
+    assert not agrees(energies(evaluation), found)
+
+
+def test_layers_below_what_is_not_covered_are_not_predicted():
+    model = OverTime(conv(2, 8), leaky(), nn.GELU(), conv(8, 8), leaky(), nn.Flatten(), nn.Linear(512, 8), leaky(), steps=4)
+    report = vf.audit(model, images(), gradients=True)
+    assert [bool(np.isfinite(layer.predicted_gradient_norm)) for layer in report.layers] == [False, True, True]
+    assert all(layer.gradient_norm >= 0 for layer in report.layers)
+    assert sum("gelu" in words for words in report.notes) == 1
+
+
+def test_a_surrogate_that_is_not_known_ends_the_prediction():
+    layers = [m for _ in range(3) for m in (nn.Linear(64, 64), leaky())]
+    model = drawn(lambda: OverTime(*layers, steps=4), 3.0, 0)
+    model.layers[3].spike_grad = snntorch.surrogate.SSO()
+    report = vf.audit(model, vectors(), gradients=True)
+    assert [bool(np.isfinite(layer.predicted_gradient_norm)) for layer in report.layers] == [False, False, True]
+    assert "gradients are not predicted below the surrogate of layers.3" in report.notes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SpikingJelly sew_resnet18, train", "SpikingJelly sew_resnet18, eval"])
+def test_whole_models_of_spikingjelly(name):
+    """As their library makes them, batches of 16: energies of all layers of neurons behind the max pool."""
+    family = FAMILIES[name]
+    if find_spec(family.needs) is None:
+        pytest.skip(f"{family.needs} is not installed")
+    torch.manual_seed(0)
+    layers = vf.audit(family.make(), family.batch(0), gradients=True).layers
+    ratio = np.array([(layer.gradient_norm / layer.predicted_gradient_norm) ** 2 for layer in layers])
+    known = np.isfinite(ratio)
+    assert known[1:].all()
+    assert np.all(np.abs(np.log(ratio[known])) < DEEP)
