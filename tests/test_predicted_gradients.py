@@ -23,7 +23,7 @@ from varflow.torch_models.wiring import Moments  # noqa: E402
 
 BIAS = 0.05  # relative error of order 1/width
 NETWORKS = 16
-DEEP = 0.4  # of the logarithm of an energy, after twenty layers
+DEEP = 0.6  # of the logarithm of an energy, of one network of twenty layers
 PSI = vf.surrogates.atan()
 
 

@@ -227,7 +227,7 @@ class Backwards:
         after, unit = self.signals.signal(node), operation.gamma**2 or 1.0
         assert isinstance(after, Currents)
         scale = overlaps.statistics(operation, node.below[0], signal).scale
-        square, size = overlaps.mean_square(node)
+        square, size = overlaps.mean_square(node, after)
         covariance = after.apart().covariance / unit
         return [batch_back(gradients, covariance, scale, np.full_like(scale, square / unit**2), size)]
 

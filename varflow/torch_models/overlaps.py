@@ -46,11 +46,9 @@ class Overlaps:
         """Currents after a normalisation over the batch; ``node`` is the one below it."""
         return self.statistics(layer, node, signal).applied(layer, signal)
 
-    def mean_square(self, node: Node) -> tuple[float, int]:
+    def mean_square(self, node: Node, signal: Currents) -> tuple[float, int]:
         """Mean square of the covariance of two numbers of a channel over the batch, and the number of them."""
-        signal, between = self.signals.signal(node), self.of(node)
-        assert isinstance(signal, Currents)
-        own, grid = signal.covariance, signal.grid
+        own, between, grid = signal.covariance, self.of(node), signal.grid
         blocks = self.batch * (grid.positions if grid.apart else 1)
         whole = (own**2).mean() / blocks + (1 - 1 / blocks) * (between**2).mean()
         return float(whole), self.batch * grid.positions * grid.steps
