@@ -20,7 +20,7 @@ const corrected = {}; // the last corrected gain
 const phases = { image: null, contours: [], key: "" };
 const plots = {};
 let state = fromHash(location.hash);
-let numbers, networks, computed = "", settling = null, waiting = false;
+let numbers, networks, computed = "", settling = null, naming = null, waiting = false;
 
 /** Change the setting; everything is computed once before the next frame. */
 function set(changes) {
@@ -48,9 +48,15 @@ function update() {
   showNumbers();
   draw();
   showCode();
+  clearTimeout(naming);
+  naming = setTimeout(nameSetting, 250); // browsers limit how often the address may change
+  paintPhases();
+}
+
+/** The address of the page names the setting. */
+function nameSetting() {
   const hash = toHash(state);
   if (hash !== location.hash.slice(1)) history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
-  paintPhases();
 }
 
 const CAPPED = `The gain for width ${EXACT_WIDTH}, a little more than this width needs.`;
