@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "_stopping": set(),
     "_process": {"_checks", "_stopping"},
     "model": {"_checks", "_display", "_memory"},
-    "results": {"_checks", "_display", "model"},
+    "results": {"_checks", "_display", "_lazy", "model"},
     "theory": {"_checks", "_display", "_memory", "_progress", "model", "results"},
     "init": {"_checks", "campaign", "_display", "_lazy", "_memory", "_progress", "_restoring", "model", "results", "theory"},
     "torch_models": {"_checks", "_progress", "_restoring", "model", "results", "theory", "init", "simulation"},

@@ -12,16 +12,13 @@ from varflow._progress import Progress, check_progress
 from varflow.init.fans import fan_in as fan_in_of
 from varflow.init.gains import gain as preserving_gain
 from varflow.init.gains import gain_for_rate
-from varflow.init.inverse import corrected_gain, smallest_width
 from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.drives import currents
-from varflow.model.network import Network
 from varflow.model.neurons import Neuron, one_threshold
 from varflow.model.over_neurons import OverNeurons, mean_of, times
 from varflow.results import Initialization
-from varflow.theory.chain import SpikeChain
 from varflow.theory.fixed_points import critical_gain, saddle_node
 from varflow.theory.maps import multiplier as map_multiplier
 from varflow.theory.stable import stable_variance
@@ -267,6 +264,8 @@ def _finite(theta: float | OverNeurons, g: float, variance: float, n: int, depth
     """Survival at finite width and the corrected gain, for a network driven at ``variance``."""
     if depth is None:
         return {"words": []}
+    from varflow.init.inverse import corrected_gain  # exact chains: a fifth of the start of ``varflow lookup``
+
     depth = integer("depth", depth, minimum=1)
     unit = math.sqrt(variance)  # of all potentials, so that the drive has variance 1
     inner = times(theta, 1 / unit)
@@ -299,11 +298,16 @@ def _finite(theta: float | OverNeurons, g: float, variance: float, n: int, depth
 
 def _survival(theta: float | OverNeurons, g: float, width: int, depth: int) -> float:
     """At the last layer, with the tails that small survivals need."""
+    from varflow.model.network import Network
+    from varflow.theory.chain import SpikeChain
+
     return SpikeChain(Network(width=width, depth=1, gain=g, neuron=Neuron(theta))).survival(depth)
 
 
 def _width_words(theta: float | OverNeurons, g: float, depth: int, target: float) -> str:
     """The width at which no correction would be needed."""
+    from varflow.init.inverse import smallest_width
+
     try:
         width = smallest_width(threshold=theta, depth=depth, survival_target=target, gain=g)
     except DomainError as refusal:
