@@ -4,7 +4,7 @@ VENV   ?= .venv
 OUT    ?= varflow-results
 PY     := $(VENV)/bin/python
 
-.PHONY: run test test-slow test-libraries fuzz drill validate data train train-quick bench notebooks gallery explorer lint format clean
+.PHONY: run test test-slow test-libraries fuzz drill validate data train train-quick bench notebooks gallery explorer site dist lint format clean
 
 run: $(VENV)/run.stamp          ## the paper's 100-layer experiment compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
@@ -68,6 +68,14 @@ gallery: $(VENV)/all.stamp      ## every notebook executed, as HTML: notebook-ga
 explorer:                       ## the theory to play with, in a browser: explorer.html, complete in one file
 	$(PYTHON) explorer/build.py explorer.html
 
+# NOTEBOOKS=off leaves their outputs out. With "cache" each is executed once, and again when it changes.
+NOTEBOOKS ?= cache
+site: $(VENV)/all.stamp         ## the documentation, complete without network: site/index.html; NOTEBOOKS=off is fast
+	$(PY) -m sphinx -W -q -c docs/site -d build/pages-$(NOTEBOOKS) -D nb_execution_mode=$(NOTEBOOKS) . build/site
+	rm -rf site && cp -r build/site site
+	$(PY) explorer/build.py site/explorer.html
+	$(PY) docs/site/links.py site
+
 lint: $(VENV)/all.stamp
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/pyright
 
@@ -75,7 +83,7 @@ format: $(VENV)/all.stamp
 	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) notebook-gallery explorer.html build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site notebook-gallery explorer.html build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,7 +1,7 @@
 """Measures by how much gradient norms differ between 50 layers, with the libraries' surrogates and at the recommended width.
 
 Run from the repository: ``python docs/surrogate_range.py`` (minutes), with SpikingJelly installed; it prints the numbers of the
-README's table.
+table in docs/gradients.md.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ Runs = Sequence[dict[str, Any]]
 INTRODUCTION = """\
 # Does it train?
 
-Made by `python docs/training.py` from the results in [validation/training/results](../validation/training/results), which
+Made by `python docs/training.py` from the results in `validation/training/results`, which
 `make train` computes (`make data` gets the images; `make train-quick` takes two minutes and needs none).
 
 Activity at every depth is necessary for learning, not sufficient. These experiments train deep networks of leaky neurons

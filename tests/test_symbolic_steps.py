@@ -144,7 +144,7 @@ def test_lambdify_takes_public_names_arrays_and_numbers():
 
 
 def test_a_derivation_is_extended_by_its_user():
-    """The README's promise: one's own step, checked like the others."""
+    """The promise of docs/theorist.md: one's own step, checked like the others."""
     mine = vf.symbolic.variance_map("laplace").then(
         lambda e: sympy.Eq(e.lhs, e.rhs.subs(V, 1)), "at variance one", given={V: 1}
     )

@@ -79,10 +79,10 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, 
     profile's error of order 1/width counts against it unless allowed by ``bias``: measure it at two widths, or let the width
     grow with the number of networks.
 
-    **Accuracy**: measured false-alarm rates are in the README and tested. Of 20 networks of width 1000 and depth 100 at the
-    preserving gain, thresholds 0.1 to 1, a width 20 % off is rejected at 0.01 with probability 0.99 to 1, one 10 % too small
-    with 0.55 to 0.87, one 10 % too large with 0.26 to 0.70 (4000 and 1000 drawn ensembles); without the spreads, with 0.14 at
-    most.
+    **Accuracy**: measured false-alarm rates are in ``docs/evidence.md`` and tested. Of 20 networks of width 1000 and depth
+    100 at the preserving gain, thresholds 0.1 to 1, a width 20 % off is rejected at 0.01 with probability 0.99 to 1, one 10 %
+    too small with 0.55 to 0.87, one 10 % too large with 0.26 to 0.70 (4000 and 1000 drawn ensembles); without the spreads,
+    with 0.14 at most.
 
     Examples
     --------

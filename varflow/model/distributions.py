@@ -37,7 +37,7 @@ def distribution(obj: Any) -> Distribution:
     obj : str, Distribution, scipy.stats or sympy.stats object, or array
         ``"normal"``, ``"uniform"``, ``"laplace"``, ``"logistic"`` or ``"student_t:5"`` (for ``student_t(5)``); a frozen or
         new-style scipy.stats distribution, continuous or discrete; a sympy.stats random variable without free symbols;
-        or a one-dimensional sample of at least 20 numbers (see :func:`sample`).
+        or a one-dimensional sample of at least 20 numbers (see :func:`varflow.distributions.sample`).
 
     Returns
     -------

@@ -157,7 +157,7 @@ class Inputs(Drive):
 
     @property
     def unit_gain(self) -> float:
-        """The input gain at which the currents have variance 1, averaged over the batch: the default."""
+        """The input gain at which the currents have variance 1, averaged over the batch; the default."""
         return float(np.mean(self.x**2)) ** -0.5 if self.x.any() else math.nan
 
     @property
@@ -212,12 +212,12 @@ class Spikes(Drive):
 
     @property
     def unit_gain(self) -> float:
-        """The input gain at which the currents have variance 1 at each step, averaged over the batch: the default."""
+        """The input gain at which the currents have variance 1 at each step, averaged over the batch; the default."""
         return float(np.mean(self.second_moments)) ** -0.5 if self.rates.any() else math.nan
 
     @property
     def second_moments(self) -> np.ndarray:
-        """``E[S²]`` of every train at one step: ``r``, or ``r + r²`` for Poisson counts."""
+        """``E[S²]`` of every train at one step, ``r``, or ``r + r²`` for Poisson counts."""
         return self.rates + self.rates**2 if self.kind == "poisson" else self.rates
 
     def _covariance(self, steps: int) -> np.ndarray:

@@ -183,7 +183,7 @@ class Network(Shown):
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        """Shape of every layer of neurons: ``(width,)``, or ``(channels, height, width)`` of a map."""
+        """Shape of every layer of neurons, ``(width,)``, or ``(channels, height, width)`` of a map."""
         if self.layers is None:
             return [(n,) for n in self.widths.tolist()]
         width = self.width if isinstance(self.width, int) else None
@@ -225,7 +225,7 @@ class Network(Shown):
 
     @property
     def silence_is_final(self) -> bool:
-        """Whether silence is absorbing: a layer without spikes silences all later ones (no bias, and θ above rest)."""
+        """Whether silence is absorbing, so that a layer without spikes silences all later ones (no bias, and θ above rest)."""
         return self.bias_std == 0 and not self.neuron.fires_at(0.0)
 
     def _parts(self) -> list[tuple[str, str]]:

@@ -126,7 +126,7 @@ class Neuron:
 
     @property
     def memoryless(self) -> bool:
-        """Whether spikes depend on the present input only: no decay, no reset, no filter, at most one spike a step."""
+        """Whether spikes depend on the present input only; no decay, no reset, no filter, at most one spike a step."""
         return self.decay == 0 and self.synaptic_decay == 0 and self.reset_rule.absent
 
     @property

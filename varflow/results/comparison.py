@@ -59,7 +59,7 @@ class Comparison(Shown):
 
     @property
     def deviation(self) -> float:
-        """The statistic: the largest ``|z|``, that of spreads weighted as :func:`varflow.compare` says."""
+        """The statistic, the largest ``|z|``, that of spreads weighted as :func:`varflow.compare` says."""
         return float(deviation(self.z))
 
     @property

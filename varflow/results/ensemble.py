@@ -62,7 +62,7 @@ class Ensemble(Shown):
 
     @property
     def spikes(self) -> np.ndarray:
-        """Spikes per layer: width × firing rate."""
+        """Spikes per layer, width × firing rate."""
         return spikes(self.network, self.firing_rate, self.firing_rate.ndim - 1)
 
     @property

@@ -83,7 +83,7 @@ class Profile(Shown):
 
     @property
     def spikes(self) -> np.ndarray:
-        """Expected number of spikes in a layer: width × firing rate."""
+        """Expected number of spikes in a layer, width × firing rate."""
         return spikes(self.network, self.firing_rate, self.firing_rate.ndim)
 
     def to_dict(self) -> dict[str, Any]:

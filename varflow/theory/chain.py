@@ -217,7 +217,7 @@ class SpikeChain:
 
     @property
     def homogeneous(self) -> bool:
-        """Whether all layers are the same: neurons of one width, and one transition between them."""
+        """Whether all layers are the same, with neurons of one width and one transition between them."""
         return (
             len({count.width for count in self.counts}) == 1
             and len(set(self.layers)) <= 1

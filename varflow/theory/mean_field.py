@@ -90,7 +90,7 @@ def mean_field(
     step's newest current is at least 0.15 of the membrane's standard deviation; else ``error`` as above.
 
     **Layers** (``Network(layers=…)``). Signals are currents (mean, covariance) and spikes (mean ``e``, second moments ``M``)
-    over inputs, positions of a map and steps; :mod:`varflow.theory.flow.steps` lists the map of each layer. Weights of a branch
+    over inputs, positions of a map and steps; ``varflow/theory/flow/steps.py`` lists the map of each layer. Weights of a branch
     are independent of its shortcut. One step, or neurons without reset: orthants of all pairs. Resets, recurrent weights and
     maxima of spikes are sampled, with ``error``. At most 2048 inputs × positions × steps may depend on each other.
     Convolutions assume infinitely many channels; zero padding is exact. ``BatchNorm`` divides by the standard deviation

@@ -55,7 +55,8 @@ def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", 
     Notes
     -----
     **Assumes** infinite width, memoryless neurons, no weight mean.
-    **Accuracy**: relative residual at most 1e-14 for γ = g²/θ² from 6.0344 to 1e12 (tested; measured values in the README).
+    **Accuracy**: relative residual at most 1e-14 for γ = g²/θ² from 6.0344 to 1e12 (tested; measured values in
+    ``docs/evidence.md``).
     **Speed**: one polynomial per element for a built-in distribution without bias; about ten times that with a bias; one scan
     per element for other distributions with a bias or a negative threshold, and for thresholds that differ, with a bias.
     **Source**: derived here.

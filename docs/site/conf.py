@@ -1,0 +1,61 @@
+"""The site, built by ``make site``: the pages of ``docs/``, the theory notebooks, the reference and the validation report.
+
+The source folder is the whole repository, so that links between files work on the site as they do in the repository.
+"""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+
+import varflow  # noqa: E402
+
+project, author, release = "varflow", "varflow contributors", varflow.__version__
+copyright = author
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # formulas are typeset by a copy of MathJax inside the site
+    "sphinx_copybutton",
+    "public_names",
+]
+root_doc = "docs/index"
+include_patterns = [
+    "docs/*.md",
+    "docs/reference/*.md",
+    "theory_notebooks/[0-9][0-9]_*.py",
+    "validation/README.md",
+    "validation/REPORT.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+]
+exclude_patterns = [".venv", "site", "build", "**/.*"]
+
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 4
+nb_custom_formats = {".py": ["notebooks.read", {}]}
+nb_execution_mode = "off"  # `make site` says "cache": cells run once, and again when their notebook changes
+nb_execution_cache_path = str(HERE.parents[1] / "build" / "notebooks")
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say types, shapes and units
+napoleon_google_docstring = False
+napoleon_use_param = napoleon_use_rtype = False
+napoleon_custom_sections = [("Attributes", "params_style")]
+nitpicky = True  # a reference to a name that the site does not have is a warning
+nitpick_ignore_regex = [("py:(class|obj|attr)", ".*")]
+
+html_theme = "furo"
+html_title = "varflow"
+templates_path = ["templates"]
+html_additional_pages = {"index": "first.html"}
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_copyright = False
