@@ -76,6 +76,18 @@ site: $(VENV)/all.stamp         ## the documentation, complete without network: 
 	$(PY) explorer/build.py site/explorer.html
 	$(PY) docs/site/links.py site
 
+# The wheel is tried in an environment that has only what it asks for, outside this folder.
+TRIED := from importlib.resources import files; import varflow as vf; \
+  rows = (files("varflow") / "data/corrected_gains.csv").read_text().splitlines(); \
+  print("varflow", vf.__version__, "gain", vf.gain(threshold=1.0), "and", len(rows), "rows of corrected gains"); assert len(rows) > 100
+dist: $(VENV)/all.stamp         ## wheel and source distribution in dist/, the wheel tried in an empty environment
+	rm -rf dist build/empty
+	$(PY) -m build --outdir dist . > /dev/null
+	$(PY) -m venv build/empty && build/empty/bin/pip install --quiet dist/*.whl
+	cd build/empty && bin/python -c '$(TRIED)' && bin/varflow lookup --threshold 1 --fan-in 512
+	for folder in docs tests theory_notebooks validation; do tar tzf dist/*.tar.gz | grep -q "/$$folder/" || exit 1; done
+	ls dist
+
 lint: $(VENV)/all.stamp
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/pyright
 
