@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import gc
 import shlex
 import signal
 import sys
@@ -39,6 +40,12 @@ def varflow(monkeypatch, capsys, tmp_path):
 def pytest_make_parametrize_id(config, val, argname):
     """Names of tests hold no addresses: they are the same in every process and on every run."""
     return argname if " at 0x" in repr(val) else None
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: the garbage collector need not look at half a million objects again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 NO_CARD = "no CUDA device"

@@ -21,7 +21,10 @@ __all__ = ["Scenario", "ended"]
 
 ROOT = Path(__file__).parent.parent
 LIMIT = 60  # seconds
-PRELOADED = ("matplotlib.figure", "torch.fx", "varflow.cli", "varflow.experiment", "varflow.plots")
+PRELOADED = (
+    *("matplotlib.backends.backend_agg", "matplotlib.figure", "scipy.optimize", "torch.fx", "typer._adapters"),
+    *("varflow.cli", "varflow.experiment", "varflow.init", "varflow.phases", "varflow.plots", "varflow.simulation"),
+)
 
 
 @dataclass

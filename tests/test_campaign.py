@@ -373,7 +373,7 @@ class TestComputations:
         pytest.importorskip("torch")
         sweep = {"threshold": [0.5, 1.0], "gain": "preserving", "width": [20, 40], "depth": 6}
         whole = vf.validate(**sweep, repeats=9)
-        vf.validate(**sweep, repeats=9, campaign=vf.Campaign(tmp_path / "s", workers=2))
+        vf.validate(**sweep, repeats=9, campaign=vf.Campaign(tmp_path / "s"))  # in processes: test_campaign_commands
         seen = []
         campaign = vf.Campaign(tmp_path / "s", found=lambda *now: seen.append(now))
         resumed = vf.validate(**sweep, repeats=9, campaign=campaign)

@@ -24,12 +24,19 @@ def audited(through, **options):
     return vf.audit(torch.nn.Sequential(*body), torch.rand(3, 8), lambda out: out.sum(), steps=6, **options)
 
 
+def in_blocks(**options):
+    """Six inputs, two at a time."""
+    steps = 8
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("varflow.theory.flow.walk.AT_ONCE", 2 * steps**2)
+        drive = vf.drives.inputs(np.ones((6, 1)))
+        return vf.mean_field(network(steps=steps, neuron=vf.Neuron(decay=0.5), depth=2, drive=drive), **options)
+
+
 CALLS = {
     "memoryless": lambda **options: vf.mean_field(network(neuron=vf.Neuron(1.0)), **options),
     "steps": lambda **options: vf.mean_field(network(steps=4), **FEW, **options),
-    "a batch in blocks": lambda **options: vf.mean_field(
-        network(steps=100, neuron=vf.Neuron(decay=0.5), depth=2, drive=vf.drives.inputs(np.ones((60, 1)))), **options
-    ),
+    "a batch in blocks": in_blocks,
     "gain for a rate": lambda **options: vf.gain_for_rate(RESETTING, rate=0.2, steps=4, depth=8, **FEW, **options),
     "near the smallest rate": lambda **options: vf.gain_for_rate(vf.Neuron(decay=0.5), rate=0.25, steps=8, depth=20, **options),
     "gain for a variance": lambda **options: vf.gain_for_variance(

@@ -139,34 +139,42 @@ class TestCommand:
         assert "Stopped early: second not examined." in (tmp_path / "REPORT.md").read_text(encoding="utf-8")
 
 
-class TestCampaign:
-    SETTINGS = corrected_gain.Settings(repeats=60, width=20, depth=5, targets=(0.5,))
+FEW = corrected_gain.Settings(repeats=60, width=20, depth=5, targets=(0.5,))
+LAYERS = replace(one_layer_map.CLAIM.budgets["quick"], repeats=20, distributions=("uniform",))
+FILLED = figure_3.Settings(width=20, depth=4, repeats=2)
 
-    def test_a_claim_is_the_same_in_processes_from_a_store_and_here(self, tmp_path, monkeypatch):
+
+@pytest.fixture(scope="module")
+def spread(tmp_path_factory):
+    """A claim, and the networks of two others, in two processes: the store and the results."""
+    store = tmp_path_factory.mktemp("campaign") / "s"
+    with pytest.MonkeyPatch.context() as patch, vf.Campaign(store, workers=2).opened() as run:
+        patch.setattr("validation.runner.powerful_budget", lambda *_: None)
+        claim = examine(corrected_gain.CLAIM, FEW, work=Work(run))
+        return store, claim, one_layer_map.simulate(LAYERS, 0, Work(run)), figure_3.simulate(FILLED, 0, Work(run))
+
+
+class TestCampaign:
+    def test_a_claim_is_the_same_in_processes_from_a_store_and_here(self, spread, monkeypatch):
         """The search for the smallest error, simulations and controls of all kinds are in the store."""
         monkeypatch.setattr("validation.runner.powerful_budget", lambda *_: None)
-        seen, results = [], []
-        store = tmp_path / "s"
-        for campaign in (vf.Campaign(store, workers=2), vf.Campaign(store, found=lambda *now: seen.append(now))):
-            with campaign.opened() as run:
-                results.append(examine(corrected_gain.CLAIM, self.SETTINGS, work=Work(run)))
-        results.append(examine(corrected_gain.CLAIM, self.SETTINGS))
+        seen, (store, *results) = [], spread[:2]
+        with vf.Campaign(store, found=lambda *now: seen.append(now)).opened() as run:
+            results.append(examine(corrected_gain.CLAIM, FEW, work=Work(run)))
+        results.append(examine(corrected_gain.CLAIM, FEW))
         first, *others = ({**asdict(result), "seconds": 0} for result in results)
         assert others == [first, first]
         assert seen == [(1, 1), (60, 60), (1, 1), (2, 2), (60, 60), (60, 60)]
 
-    def test_blocks_of_claims_with_loops_of_their_own(self, tmp_path):
+    def test_blocks_of_claims_with_loops_of_their_own(self, spread):
         """Cases, and networks of methods: the same alone, in two processes and in any order."""
-        layers = replace(one_layer_map.CLAIM.budgets["quick"], repeats=20, distributions=("uniform",))
-        filled = figure_3.Settings(width=20, depth=4, repeats=2)
-        with vf.Campaign(tmp_path / "s", workers=2).opened() as run:
-            spread = one_layer_map.simulate(layers, 0, Work(run)), figure_3.simulate(filled, 0, Work(run))
-        here = one_layer_map.simulate(layers, 0, HERE), figure_3.simulate(filled, 0, HERE)
-        assert np.array_equal(spread[0].mean, here[0].mean)
-        for one, other in zip(spread[1], here[1], strict=True):
+        _, _, layers, filled = spread
+        assert np.array_equal(layers.mean, one_layer_map.simulate(LAYERS, 0, HERE).mean)
+        here = figure_3.simulate(FILLED, 0, HERE)
+        for one, other in zip(filled, here, strict=True):
             assert np.array_equal(one.variance, other.variance)
-        other = figure_3.simulate(replace(filled, repeats=1), 1, HERE)
-        assert not np.array_equal(other[0].variance, here[1][0].variance[:1])
+        other = figure_3.simulate(replace(FILLED, repeats=1), 1, HERE)
+        assert not np.array_equal(other[0].variance, here[0].variance[:1])
 
     @pytest.mark.parametrize("claim", discover().values(), ids=discover())
     def test_every_simulation_can_be_sent_and_recognised(self, monkeypatch, claim):
@@ -181,6 +189,8 @@ class TestCampaign:
             assert len({key for key, _ in labels(blocks)}) == len(blocks)
             raise Seen
 
+        point = gain_for_rate.Point("snnTorch Leaky β=0.5", 0.2, 2.9, 1.1)
+        monkeypatch.setattr(gain_for_rate, "_asked", lambda settings: ((point, ""),))  # the search for gains is tested below
         monkeypatch.setattr("varflow.campaign.campaign.Run.run", run)
         with pytest.raises(Seen), vf.Campaign().opened() as opened:
             claim.simulate(claim.budgets["quick"], 0, Work(opened))

@@ -112,7 +112,7 @@ def _normal_layer(rng: np.random.Generator, width: int, normal: Normal, many: bo
     pairs = np.empty(len(normal.mean), complex)  # sorted several times faster than columns
     pairs.real, pairs.imag = normal.mean, normal.variance
     different, state = np.unique(pairs, return_inverse=True)
-    return _of_states(rng, width, _given(normal._replace(mean=different.real, variance=different.imag)), state)
+    return _of_states(rng, width, _given(normal._replace(mean=np.real(different), variance=np.imag(different))), state)
 
 
 def _given(normal: Normal) -> Given:
