@@ -452,3 +452,26 @@ def test_refused_in_one_line(call, words):
     with pytest.raises(vf.DomainError, match=words) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("thresholds", [WIDE, GAMMA, stats.norm(1, 0.2), stats.lognorm(0.3)])
+def test_wide_membranes_are_averaged_over_thresholds_by_few_values(thresholds):
+    """As adaptive quadrature to 1e-11; a Gauss rule of 12 values is not. Narrow ones keep the fine rule, samples theirs."""
+    over = OverNeurons.of("threshold", thresholds)
+    middle, ends = thresholds.median(), [thresholds.ppf(1e-16), thresholds.isf(1e-16)]
+    unit = thresholds.interval(0.5)[1] - middle
+    for std in (0.6 * unit, 2 * unit, 20 * unit):
+        rate = lambda theta, std=std: stats.norm.sf((theta - middle) / std)  # noqa: E731
+        inside = [middle + k * std for k in (-6, -3, -1, 0, 1, 3, 6) if ends[0] < middle + k * std < ends[1]]
+        inside = sorted({*ends, *inside, *thresholds.ppf([0.01, 0.3, 0.7, 0.99])})
+        density = lambda x, rate=rate: rate(x) * thresholds.pdf(x)  # noqa: E731
+        exact = sum(integrate.quad(density, *piece, epsabs=1e-14)[0] for piece in pairwise(inside))
+        ((_, values, weights),) = over.rules_for(np.array([std]))
+        assert len(values) < len(over.rule()[0]) / 4
+        assert abs(rate(values) @ weights - exact) < 1e-11
+        few, their_weights = over.rule(12)
+        assert std > unit or abs(rate(few) @ their_weights - exact) > 1e-11
+    _, (_, values, _) = over.rules_for(np.array([1.0, 1e-3]) * middle)
+    assert len(values) == len(over.rule()[0])
+    ((_, values, _),) = OverNeurons.of("threshold", np.linspace(0.5, 1.5, 200)).rules_for(np.array([5.0]))
+    assert len(values) == 200

@@ -6,7 +6,7 @@ two quadrature rules; a simulation draws a value for each neuron.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -20,6 +20,7 @@ __all__ = ["OverNeurons", "averaged", "differs", "mean_of", "over_neurons", "plu
 BOUND = 6.0  # of the standardised value in Gauss rules
 STEP, REACH = 0.25, 38.0  # of the trapezoidal rule in the logit of the quantile; each tail beyond holds 3e-17
 MOST_VALUES = 305  # of a sample in averages, as many as the trapezoidal rule has; neighbours are averaged beyond
+GAUSS = 64  # values of the Gauss rule that is as accurate as the trapezoidal one for smooth functions
 SAMPLE = "sample"
 
 
@@ -95,6 +96,17 @@ class OverNeurons:
         tails. With ``points``, the Gauss rule with that many values, for smooth ``f``. A sample of few values is its own rule.
         """
         return _fine(self) if points is None else _gauss(self, points)
+
+    def rules_for(self, widths: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """For functions that rise from 0 to 1 over each of these widths: which of them, and values and weights for those.
+
+        The Gauss rule where it is as accurate as the fine one (measured to 1e-12 for uniform, normal, lognormal, gamma and
+        Student's t): where a function is no narrower than half the bulk.
+        """
+        wide = np.asarray(widths >= _narrowest(self))
+        for which, points in ((wide, GAUSS), (~wide, None)):
+            if which.any():
+                yield which, *self.rule(points)
 
     def __repr__(self) -> str:
         if self.name == SAMPLE:
@@ -182,6 +194,12 @@ def _bulk(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """The median, and half of the interquartile range (if almost all values agree, a quarter of the mean deviation)."""
     low, middle, high = np.interp([0.25, 0.5, 0.75], np.cumsum(weights), values).tolist()
     return middle, max((high - low) / 2, float(weights @ np.abs(values - middle)) / 4) or 1.0
+
+
+@lru_cache(maxsize=64)
+def _narrowest(over: OverNeurons) -> float:
+    """The width of a function from which its Gauss rule is as good as the fine one; a sample has its own rule only."""
+    return np.inf if over.name == SAMPLE else _bulk(*_fine(over))[1] / 2
 
 
 def over_neurons(value: Any) -> bool:

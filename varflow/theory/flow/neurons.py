@@ -18,7 +18,7 @@ from varflow._checks import DomainError, choice, integer
 from varflow._memory import gibibytes, room
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
-from varflow.model.over_neurons import averaged
+from varflow.model.over_neurons import OverNeurons
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.recurrence import recurrent_layer
 from varflow.theory.flow.signals import Currents, Grid, Spikes
@@ -179,9 +179,8 @@ def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> LayerS
               h_i = (\theta - \mu_i)/\sigma_i
     """
     variance, size = np.maximum(np.diagonal(covariance, axis1=-2, axis2=-1), 0.0), mean.shape[-1]
-    if neuron.heterogeneous and size == 1:
-        z = lambda theta: standardised_threshold(theta, mean, variance, neuron.strict)  # noqa: E731
-        rate = averaged(neuron.threshold, lambda theta: ndtr(-z(theta)))
+    if size == 1:
+        rate = _rate(neuron, mean, variance)
         return LayerState(variance, mean, rate, rate[..., None])
     if neuron.heterogeneous:
         members = replace(neuron, decay=0.0).members(MEMBERS)
@@ -198,3 +197,13 @@ def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> LayerS
         rho = np.clip(np.divide(shared, both, out=np.zeros(both.shape), where=both > 0), -1, 1)
         M[..., i, j] = M[..., j, i] = orthant(h[..., i], h[..., j], rho)
     return LayerState(variance, mean, rate, M)
+
+
+def _rate(neuron: Neuron, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """``P(H > θ)``, averaged over neurons."""
+    if not isinstance(neuron.threshold, OverNeurons):
+        return ndtr(-standardised_threshold(neuron.threshold, mean, variance, neuron.strict))
+    mean, rate = np.broadcast_to(mean, variance.shape), np.empty(variance.shape)
+    for which, values, weights in neuron.threshold.rules_for(np.sqrt(variance)):
+        rate[which] = ndtr(-standardised_threshold(values, mean[which], variance[which], neuron.strict)) @ weights
+    return rate
