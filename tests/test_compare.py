@@ -18,7 +18,7 @@ from scipy.stats import binom, binomtest
 import varflow as vf
 from varflow import DomainError
 from varflow.results import SPREADS, deviation
-from varflow.verdict import BATCH, _Scores
+from varflow.verdict import BATCH, Scores
 
 
 def network(width=100, depth=8, gain=None, threshold=1.0, **options):
@@ -156,7 +156,7 @@ class TestFalseAlarms:
 def power(right, wrong, repeats, *, false_alarm=1e-3, ensembles=1000):
     """Probability that ``repeats`` networks of ``wrong`` contradict the theory of ``right``, by drawing both."""
     theory, truth = vf.finite_width(right), vf.finite_width(wrong)
-    score = _Scores(theory, repeats)
+    score = Scores(theory, repeats)
 
     def largest(distribution, seed):
         draw = distribution.sample(repeats, seed=seed, ensembles=ensembles)
@@ -333,7 +333,7 @@ class TestScores:
         profile = vf.finite_width(network(100, 30))
         assert profile.survival[-1] < 0.4
         draw = profile.sample(50, seed=1, ensembles=300)
-        z = _Scores(profile, 50)(draw.variance.reshape(300, 50, 30), draw.firing_rate.reshape(300, 50, 30))
+        z = Scores(profile, 50)(draw.variance.reshape(300, 50, 30), draw.firing_rate.reshape(300, 50, 30))
         for name in ("variance", "firing_rate"):
             assert np.abs(z[name].mean(axis=0)).max() < 4.5 / math.sqrt(300)
             spread = z[name].var(axis=0)

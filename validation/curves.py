@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import ceil, floor
 
 import numpy as np
-from scipy.stats import norm
 
 import varflow as vf
 from validation.claim import Judgement
-from validation.power import DRAWS
+from validation.power import DRAWS, SCOUTS
 from validation.sidak import sidak
+from varflow.results import deviation
+from varflow.verdict import BATCH, Scores
 
 __all__ = ["caught", "drawn", "judged"]
-
-START, GROWTH, LARGEST = 0.005, 1.25, 0.5  # the critical deviation is searched among simulations with errors of these sizes
-STEP = 0.3  # to which the critical deviation is found, in standard errors
 
 
 def judged(profiles: Sequence[vf.Profile], ensembles: Sequence[vf.Ensemble], points: Sequence[str], each: float) -> Judgement:
@@ -55,45 +53,30 @@ def _distribution(profile: vf.Profile) -> Callable[..., vf.Ensemble]:
 
 def caught(right: vf.Network, wrong: Callable[[float], vf.Network], repeats: int, each: float) -> Callable[[float, int], bool]:
     """``(ε, seed) -> bool``: whether a simulation of ``wrong(ε)`` is rejected in the comparison of this curve."""
+    profile = vf.finite_width(right)
+    score, critical = Scores(profile, repeats), _critical(profile, repeats, each)
 
     @lru_cache(maxsize=4)
-    def draws(error: float) -> list[vf.Ensemble]:
-        distribution = _distribution(vf.finite_width(wrong(error)))
-        return list(_parts(distribution(repeats * DRAWS, 1), repeats))
+    def distribution(error: float) -> Callable[..., vf.Ensemble]:
+        return _distribution(vf.finite_width(wrong(error)))
 
-    profile = vf.finite_width(right)
-    largest = _largest_deviation(profile)
-    critical = _critical(profile, lambda error: draws(error)[:6], largest, each)
-    return lambda error, seed: largest(draws(error)[seed]) >= critical
+    @lru_cache(maxsize=DRAWS // SCOUTS)
+    def deviations(error: float, block: int) -> np.ndarray:
+        return _deviations(score, distribution(error), repeats, SCOUTS, block)
 
-
-def _parts(ensemble: vf.Ensemble, repeats: int) -> Iterator[vf.Ensemble]:
-    """An ensemble cut into simulations of ``repeats`` networks each."""
-    for first in range(0, ensemble.repeats, repeats):
-        part = slice(first, first + repeats)
-        yield replace(ensemble, variance=ensemble.variance[part], firing_rate=ensemble.firing_rate[part])
+    return lambda error, seed: bool(deviations(error, seed // SCOUTS)[seed % SCOUTS] > critical)
 
 
-def _largest_deviation(profile: vf.Profile) -> Callable[[vf.Ensemble], float]:
-    """The statistic of ``vf.compare``, with few calibration draws, which are cached."""
-    remembered = replace(profile, sample=lru_cache(maxsize=128)(_distribution(profile)))
-    return lambda ensemble: vf.compare(remembered, ensemble, false_alarm=0.5).deviation
+def _deviations(score: Scores, distribution: Callable[..., vf.Ensemble], repeats: int, number: int, seed: int) -> np.ndarray:
+    """The statistic of ``vf.compare`` for so many simulations drawn."""
+    drawn = distribution(repeats, seed, ensembles=number)
+    shape = (number, repeats, drawn.network.depth)
+    return deviation(score(drawn.variance.reshape(shape), drawn.firing_rate.reshape(shape)))
 
 
-def _critical(
-    profile: vf.Profile,
-    draws: Callable[[float], list[vf.Ensemble]],
-    largest: Callable[[vf.Ensemble], float],
-    false_alarm: float,
-) -> float:
-    """The smallest deviation, to within ``STEP``, from which on fully calibrated ``vf.compare`` rejects."""
-    error, tried = START, 0.95 * norm.isf(false_alarm / (6 * profile.network.depth))
-    while error <= LARGEST:
-        for ensemble in sorted(draws(error), key=largest):
-            deviation = largest(ensemble)
-            if deviation >= tried:
-                if not vf.compare(profile, ensemble, false_alarm=false_alarm).passed:
-                    return deviation
-                tried = deviation + STEP
-        error *= GROWTH
-    return float("inf")
+def _critical(profile: vf.Profile, repeats: int, false_alarm: float) -> float:
+    """The deviation beyond which ``vf.compare`` rejects: few enough of ``2/false_alarm`` drawn simulations exceed it."""
+    score, draws = Scores(profile, repeats), ceil(2 / false_alarm)
+    blocks = range(-(-draws // BATCH))
+    null = np.concatenate([_deviations(score, _distribution(profile), repeats, BATCH, block) for block in blocks])[:draws]
+    return float(np.sort(null)[-floor(false_alarm * (draws + 1))])

@@ -13,7 +13,7 @@ __all__ = ["DRAWS", "POWER", "SCOUTS", "named", "rejections", "smallest", "small
 DRAWS = 100  # simulations drawn from the wrong network, for each sign of the error
 POWER = 0.99
 SCOUTS = 20  # draws during the search, all of which must be rejected
-START, LARGEST, PRECISION = 1e-3, 0.5, 1.1
+START, SMALLEST, LARGEST, PRECISION = 0.032, 5e-4, 0.5, 1.1
 
 
 def smallest(claim: Claim | str, settings: Any, error: int, right: Any) -> float:
@@ -46,12 +46,15 @@ def smallest_error(rejected: Callable[[float, int], bool]) -> float:
     """The smallest ε at which at least 99 of 100 drawn simulations are rejected, for +ε and for -ε.
 
     ``rejected(ε, seed)`` draws one simulation of a network with an error ε and tells whether it rejects the right theory.
-    Doubling brackets ε, and bisection in ln ε narrows the bracket to 10 %, with 20 draws; then ε grows in steps of 10 %
-    until 100 draws confirm it. ``inf`` if no error up to one half is detected.
+    Doubling or halving brackets ε, and bisection in ln ε narrows the bracket to 10 %, with 20 draws; then ε grows in steps of
+    10 % until 100 draws confirm it. ``inf`` if no error up to one half is detected.
     """
-    low, high = START / 2, START
+    high = START
     while high <= LARGEST and not _caught(rejected, high, SCOUTS):
-        low, high = high, 2 * high
+        high *= 2
+    low = high / 2
+    while high <= START and low > SMALLEST and _caught(rejected, low, SCOUTS):
+        low, high = low / 2, low
     while high / low > PRECISION:
         middle = (low * high) ** 0.5
         low, high = (low, middle) if _caught(rejected, middle, SCOUTS) else (middle, high)

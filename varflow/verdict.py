@@ -18,7 +18,7 @@ from varflow._checks import DomainError, instance, non_negative, probability
 from varflow.results import QUANTITIES, Comparison, Ensemble, Profile, deviation
 from varflow.spreads import Spreads, receiving
 
-__all__ = ["allowances", "compare"]
+__all__ = ["Scores", "allowances", "compare"]
 
 EXCEEDANCES = 20  # drawn ensembles exceeding the measured one, at which the p-value is known to 22 %
 BATCH = 64  # ensembles drawn at a time, or as many as hold NUMBERS variances
@@ -108,14 +108,14 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, 
         z, spread = _plain_scores(profile, ensemble, allowed), {}
         p_value, calibration = _student_p_value(z, ensemble.repeats - 1), "normal errors"
     else:
-        score = _Scores(profile, ensemble.repeats)
+        score = Scores(profile, ensemble.repeats)
         z = score(ensemble.variance, ensemble.firing_rate)
         spread = score.spreads.relative(ensemble.variance, ensemble.firing_rate)
         p_value, calibration = _drawn_p_value(profile, score, float(deviation(z)), ensemble, false_alarm)
     return Comparison(z, p_value, bool(p_value > false_alarm), false_alarm, calibration, profile, ensemble, spread)
 
 
-class _Scores:
+class Scores:
     """Standardised deviations of ensembles of ``repeats`` networks from one profile, per quantity."""
 
     def __init__(self, profile: Profile, repeats: int):
@@ -179,7 +179,7 @@ def _binomial_scores(repeats: int, alive: np.ndarray) -> np.ndarray:
 
 
 def _drawn_p_value(
-    profile: Profile, score: _Scores, observed: float, ensemble: Ensemble, false_alarm: float
+    profile: Profile, score: Scores, observed: float, ensemble: Ensemble, false_alarm: float
 ) -> tuple[float, str]:
     """Sequential Monte-Carlo p-value of the largest deviation."""
     assert profile.sample is not None

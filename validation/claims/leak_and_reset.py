@@ -184,7 +184,9 @@ CLAIM = Claim(
     source="derived in vf.mean_field",
     quantity="firing rate over late steps and deep layers, at infinite width",
     budgets={
-        "quick": Settings(repeats=12, widths=(200, 400), depth=20, points=2**11, bias=0.01, probed=(("zero", 0.9, "white"),)),
+        "quick": Settings(
+            repeats=12, widths=(200, 400), depth=20, pilot=16, points=2**10, bias=0.01, probed=(("zero", 0.9, "white"),)
+        ),
         "standard": Settings(repeats=32),
         "long": Settings(repeats=24, widths=(1000, 2000), depth=100, pilot=16),
     },
