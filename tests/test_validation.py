@@ -30,10 +30,11 @@ from validation.claims import (
     leak_and_reset,
     one_layer_map,
 )
+from validation.curves import caught
 from validation.extrapolation import Prediction, extrapolated, judged
 from validation.extrapolation import drawn as drawn_about
 from validation.goodness import Fit, pooled
-from validation.power import smallest_error
+from validation.power import SCOUTS, smallest_error
 from validation.report import Examined, page
 from validation.work import HERE
 from varflow.campaign.block import labels
@@ -48,8 +49,10 @@ NAMES = [
     "figure_4",
     "figure_5",
     "gain_for_rate",
+    "gradients",
     "heterogeneity",
     "kaiming_death_depth",
+    "kernels",
     "leak_and_reset",
     "maps_and_pools",
     "normalisation",
@@ -237,6 +240,19 @@ class TestClaimsCanFail:
         rejected = error.rejected(settings)
         assert not rejected(1e-3, 0)
         assert rejected(0.4, 0)
+
+    def test_the_search_rejects_what_compare_rejects(self):
+        """But for simulations whose p-value is near the false-alarm rate, where each draws its own calibration."""
+        right, repeats, level = vf.Network(width=50, depth=6, gain=2.5), 12, 0.05
+        wrong = lambda error: replace(right, gain=2.5 * (1 + error))  # noqa: E731
+        rejected, profile = caught(right, wrong, repeats, level), vf.finite_width(right)
+        drawn = vf.finite_width(wrong(0.1)).sample(repeats, 1, ensembles=SCOUTS)  # the second block of the search
+        parts = [slice(k * repeats, (k + 1) * repeats) for k in range(SCOUTS)]
+        some = [replace(drawn, variance=drawn.variance[at], firing_rate=drawn.firing_rate[at]) for at in parts]
+        p_values = [vf.compare(profile, each, false_alarm=level / 10).p_value for each in some]
+        sure = [k for k, p in enumerate(p_values) if not level / 2 < p < 2 * level]
+        assert {p_values[k] <= level for k in sure} == {True, False}
+        assert [rejected(0.1, SCOUTS + k) for k in sure] == [p_values[k] <= level for k in sure]
 
     def test_figure_3_rejects_one_method_with_another_gain_and_a_bias_left_out(self):
         settings = figure_3.Settings(width=40, repeats=15, depth=8, probed=())
