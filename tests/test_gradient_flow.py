@@ -188,13 +188,26 @@ def test_one_step_is_the_gradient_gain_and_its_scatter():
     chi = vf.gradient_gain(threshold=1.0, gain=gain, surrogate="atan", variance=1.0)
     np.testing.assert_allclose(flow.growth, chi, rtol=1e-12)
     np.testing.assert_allclose(flow.instantaneous, chi, rtol=1e-12)
-    found = np.array(
-        [gradients(chain(L.Spike(vf.Neuron()), gain, 4), torch.randn(1, 1, WIDTH), seed=s)[0][0, 0] for s in range(200)]
-    )
+    seeds = [torch.Generator().manual_seed(1000 + seed) for seed in range(200)]
+    currents = [torch.randn(1, 1, WIDTH, generator=generator) for generator in seeds]
+    layers = chain(L.Spike(vf.Neuron()), gain, 4)
+    found = np.array([gradients(layers, x, seed=seed)[0][0, 0] for seed, x in enumerate(currents)])
     small = vf.gradient_flow(vf.Network(width=WIDTH, depth=4, gain=gain))
     scatter = np.log(found).std(ddof=1)
     assert abs(scatter - small.spread[0]) < 4 * scatter / math.sqrt(2 * 199) + 0.1 * scatter
     assert not abs(scatter - math.sqrt(2) * small.spread[0]) < 4 * scatter / math.sqrt(2 * 199) + 0.1 * scatter
+
+
+@pytest.mark.parametrize("name", ["delayed reset", "attached soft reset"])
+def test_the_scatter_in_time(name):
+    """200 networks, within 4 standard errors and 15 %; half the width has √2 times the scatter."""
+    found = np.array([drawn(CHAINS[name], seed)[0].sum(1).numpy() for seed in range(200)])
+    flow, scatter = predicted(CHAINS[name]), np.log(found).std(axis=0, ddof=1)
+    allowed = 4 * scatter / math.sqrt(2 * 199) + 0.15 * flow.spread
+    assert np.all(np.abs(scatter - flow.spread) < allowed)
+    assert abs(scatter[0] - math.sqrt(2) * flow.spread[0]) > allowed[0]
+    typical, error = mean_of(np.log(found[:, 0] / found[:, -1]) / 3)
+    assert abs(typical - math.log(flow.typical_growth)) < 4 * error + 0.01
 
 
 def test_several_inputs_are_averaged():

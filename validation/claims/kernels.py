@@ -161,7 +161,7 @@ def judge(settings: Settings, theory: Sampled, measured: np.ndarray) -> Judgemen
     seen, error = measured.mean(axis=1), theory.error(settings.repeats)
     z = standardised(seen - theory.value, error)
     beyond = NULL - np.searchsorted(null(theory, settings.repeats), np.abs(z).max())
-    return Judgement((beyond + 1) / (NULL + 1), settings.points(), theory.value, seen, error, z)
+    return Judgement(float(beyond + 1) / (NULL + 1), settings.points(), theory.value, seen, error, z)
 
 
 def draw(settings: Settings, theory: Sampled, seed: int) -> np.ndarray:

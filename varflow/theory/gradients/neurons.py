@@ -38,10 +38,12 @@ __all__ = ["Slopes", "averaged_back", "driven_backwards", "fired_backwards"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slopes:
-    """``λ² E[ψ_i ψ_j]``, and ``κ = E[ψ⁴]/E[ψ²]²`` in one step; leading axes (replicas, groups)."""
+    """``λ² E[ψ_i ψ_j]``, and the scatter: ``n`` times the relative variance of ``‖δ‖²`` that a layer of ``n`` neurons adds,
+    ``E[q²]/E[q]² - 1`` with ``q = Σ_t δ_t²`` of a neuron, ``3 E[ψ⁴]/E[ψ²]² - 1`` in one step. Leading axes (replicas, groups).
+    """
 
     second: np.ndarray
-    kurtosis: np.ndarray | None = None
+    scatter: np.ndarray | None = None
 
 
 def fired_backwards(
@@ -63,8 +65,8 @@ def fired_backwards(
     if grid.size == 1:
         slopes = _at_one_step(neuron, received, surrogate)
         return by_spikes.times(slopes.second), slopes
-    back, second = _sampled(layer, by_spikes.moments, received, number, neurons, surrogate, detached)
-    return replace(gradients, moments=back, balanced=False), Slopes(second)
+    back, slopes = _sampled(layer, by_spikes.moments, received, number, neurons, surrogate, detached)
+    return replace(gradients, moments=back, balanced=False), slopes
 
 
 def _at_each_position(
@@ -83,7 +85,8 @@ def _at_each_position(
         second = _at_one_step(layer.neuron, currents, surrogate).second
         back = above * second
     else:
-        back, second = _sampled(layer, above, currents, number, neurons, surrogate, detached)
+        back, slopes = _sampled(layer, above, currents, number, neurons, surrogate, detached)
+        second = slopes.second
     return replace(gradients, moments=back[:, which], balanced=False), Slopes(second[:, which])
 
 
@@ -95,8 +98,8 @@ def _sampled(
     neurons: Neurons,
     surrogate: Surrogate,
     detached: bool,
-) -> tuple[np.ndarray, np.ndarray]:
-    """``E[Jᵀ G J]`` and ``λ² E[ψ ψᵀ]`` over the points of the forward pass, of currents past the input scale."""
+) -> tuple[np.ndarray, Slopes]:
+    """``E[Jᵀ G J]`` and slopes over the points of the forward pass, of currents past the input scale."""
     neuron, steps = layer.neuron, received.grid.steps
     z, currents = neurons.currents_at_points(neuron, received, number)
     replicas, groups, size, points = currents.shape
@@ -105,15 +108,16 @@ def _sampled(
     above = np.broadcast_to(replicated(above, replicas), (replicas, groups, size, size))
     together = size == steps and not layer.recurrent  # all groups at once, as probes that do not mix
 
-    def one(index: int) -> tuple[np.ndarray, np.ndarray]:
+    def one(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         at, group = (index, slice(None)) if together else divmod(index, groups)
         drawn = currents[at, group].reshape(-1, steps, points).astype(dtype)
         population = _with_input(neuron, Population.of(neuron, z[at, size:].astype(dtype)))
-        return averaged_back(population, drawn, above[at, group], surrogate, detached, layer.recurrent_gain)
+        rng = np.random.default_rng([neurons.seed, number, index]) if together else None
+        return averaged_back(population, drawn, above[at, group], surrogate, detached, layer.recurrent_gain, rng)
 
-    columns = zip(*in_threads(one, replicas if together else replicas * groups, None), strict=True)
+    *columns, scatter = zip(*in_threads(one, replicas if together else replicas * groups, None), strict=True)
     back, second = (np.reshape(column, (replicas, groups, size, size)) for column in columns)
-    return back, second
+    return back, Slopes(second, np.array(scatter) if together else None)
 
 
 def _at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Slopes:
@@ -125,7 +129,7 @@ def _at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Sl
         second += weight * found.second
         fourth += weight * found.kurtosis * found.second**2
     kurtosis = np.divide(fourth, second**2, out=np.full_like(second, np.nan), where=second > 0)
-    return Slopes(neuron.input_scale**2 * second[..., None], kurtosis)
+    return Slopes(neuron.input_scale**2 * second[..., None], 3 * kurtosis - 1)
 
 
 def driven_backwards(
@@ -154,25 +158,51 @@ def _over_members(
 
 
 def averaged_back(
-    neuron: Population, currents: np.ndarray, gradient: np.ndarray, surrogate: Surrogate, detached: bool, recurrent: float = 0.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Means over the points of ``Jᵀ G J`` and of ``λ² ψ ψᵀ``. ``currents``: (probes, steps, points), past the synapse;
-    ``gradient``: of all pairs of probes and steps, or, shape (probes, steps, steps), of each probe alone.
+    neuron: Population,
+    currents: np.ndarray,
+    gradient: np.ndarray,
+    surrogate: Surrogate,
+    detached: bool,
+    recurrent: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Means over the points of ``Jᵀ G J`` and of ``λ² ψ ψᵀ``, and with ``rng`` the scatter of each probe alone.
+
+    ``currents``: (probes, steps, points), past the synapse; ``gradient``: of all pairs of probes and steps, or, shape (probes,
+    steps, steps), of each probe alone.
     """
     blocks, points = jacobians(neuron, currents, surrogate, detached=detached), currents.shape[-1]
     if recurrent:  # all points are needed at each step
         parts = list(blocks)
         blocks = [tuple(np.concatenate(column, axis=-1) for column in zip(*parts, strict=True))]
-    back, second = np.zeros(gradient.shape), np.zeros(gradient.shape)
+    back, second, squares = np.zeros(gradient.shape), np.zeros(gradient.shape), []
+    root = None if rng is None else _root(gradient)
     for J, psi in blocks:
         if gradient.ndim == 3:
             back += carried_back_alone(J, gradient)
             second += psi @ psi.swapaxes(-1, -2)
+            if rng is not None and root is not None:
+                e = root @ rng.standard_normal((gradient.shape[-1], J.shape[-1]))
+                squares.append(np.square(np.einsum("ptsx,ptx->psx", J, e.astype(J.dtype))).sum(axis=1, dtype=float))
             continue
         back += _swept_back(J, gradient, recurrent) if recurrent else carried_back(J, gradient)
         rows = psi.reshape(len(gradient), -1)
         second += rows @ rows.T
-    return back / points, second / points
+    return back / points, second / points, _excess(np.concatenate(squares, axis=1)) if squares else None
+
+
+def _root(gradient: np.ndarray) -> np.ndarray:
+    """A square root of ``G`` of each probe, in units of its largest element."""
+    unit = np.abs(gradient).max(axis=(-2, -1), keepdims=True)
+    values, vectors = np.linalg.eigh(gradient / np.where(unit > 0, unit, 1.0))
+    return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
+
+
+def _excess(q: np.ndarray) -> np.ndarray:
+    """``E[q²]/E[q]² - 1`` over the last axis; NaN without gradients."""
+    largest = q.max(axis=-1, keepdims=True)
+    q = q / np.where(largest > 0, largest, np.nan)
+    return np.mean(q**2, axis=-1) / np.mean(q, axis=-1) ** 2 - 1
 
 
 def _swept_back(J: np.ndarray, gradient: np.ndarray, recurrent: float) -> np.ndarray:
