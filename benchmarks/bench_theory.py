@@ -96,7 +96,7 @@ def fifty_digit_problems(distribution, *, bias, mean):
     """Both signs of the threshold, gains from half the critical one to ten times it."""
     rng = np.random.default_rng(4)
     critical = vf.critical_gain(threshold=1.0, distribution=distribution)
-    for _ in range(size(40, 2)):
+    for _ in range(size(40, 1)):
         theta = float(10 ** rng.uniform(-1, 1) * (1 if rng.random() < 0.8 else -1))
         gain = float(abs(theta) * critical * 10 ** rng.uniform(-0.3, 1))
         bias_std = float(abs(theta) * 10 ** rng.uniform(-2, 0)) if bias else 0.0
@@ -110,9 +110,9 @@ def fifty_digit_problems(distribution, *, bias, mean):
 def test_all_fixed_points_to_fifty_digits(benchmark, distribution, bias, mean):
     settings = list(fifty_digit_problems(distribution, bias=bias, mean=mean))
     vf.reference.fixed_points(**settings[0])
-    times = 1e3 * np.array([best(lambda s=s: vf.reference.fixed_points(**s), 2)[0] for s in settings])
-    double = 1e3 * np.array([best(lambda s=s: vf.fixed_points(**s), 2)[0] for s in settings])
-    benchmark.pedantic(vf.reference.fixed_points, kwargs=settings[0], rounds=3)
+    times = 1e3 * np.array([best(lambda s=s: vf.reference.fixed_points(**s), size(2, 1))[0] for s in settings])
+    double = 1e3 * np.array([best(lambda s=s: vf.fixed_points(**s), size(2, 1))[0] for s in settings])
+    benchmark.pedantic(vf.reference.fixed_points, kwargs=settings[0], rounds=size(3, 1))
     ratio = float(np.median(times / double))
     result = {"median ms": float(np.median(times)), "largest ms": float(times.max()), "times vf.fixed_points": ratio}
     benchmark.extra_info |= result
