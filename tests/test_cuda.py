@@ -27,7 +27,7 @@ def z(one, other):
 
 def test_float32_and_float64_agree(engine, device):
     """The weights' variance is exact in both, so that no bias is allowed; a gain 5 % larger is told apart."""
-    shape = {"repeats": 400, "engine": engine, "device": device}
+    shape = {"repeats": 200, "engine": engine, "device": device}
     single = vf.simulate(NETWORK, seed=1, dtype="float32", **shape)
     double = vf.simulate(NETWORK, seed=2, dtype="float64", **shape)
     wrong = vf.simulate(scaled(1.05), seed=2, dtype="float64", **shape)

@@ -10,7 +10,7 @@ ZERO = L.Spike(vf.Neuron(1.0, decay=0.5, reset="zero"))
 DELAYED = L.Spike(vf.Neuron(1.0, decay=0.4, reset="delayed_subtract"))
 RECURRENT = L.Spike(vf.Neuron(1.0, decay=0.5, reset="subtract"), recurrent_gain=1.5)
 BIAS = 0.02  # the theory's error of order 1/width, and of the numerics
-NETWORKS = 60
+NETWORKS = 40
 
 
 def linear(gain, **more):
