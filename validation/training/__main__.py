@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with campaign.opened("validation.training.training") as opened:
             for name in names:
                 runs = EXPERIMENTS[name].runs
-                predictions = [{} for _ in runs]
+                predictions: dict[Run, Any] = {}
                 if EXPERIMENTS[name].predicted:  # before any of them is trained
-                    predictions = opened.results([_prediction(run, options) for run in runs], progress=True, what="predictors")
+                    ones = {replace(run, seed=0): _prediction(run, options) for run in runs}
+                    found = opened.results([*ones.values()], progress=True, what="predictors")
+                    predictions = dict(zip(ones, found, strict=True))
                 results = opened.results([_block(run, options) for run in runs], progress=True, what=name)
-                results = [found | result for found, result in zip(predictions, results, strict=True)]
+                results = [
+                    predictions.get(replace(run, seed=0), {}) | result for run, result in zip(runs, results, strict=True)
+                ]
                 replace_files({options.out / f"{name}.json": _text(name, runs, results)})
                 print(f"{options.out / name}.json: {len(runs)} runs")
     except KeyboardInterrupt:

@@ -81,6 +81,16 @@ def _structures(depth: int) -> Iterator[Design]:
     yield Design(depth=depth, structure="batch_norm", initialisation="in_time")
 
 
+def _deepest() -> Iterator[Design]:
+    """Plain layers: random weights with more steps and a wider surrogate, and weights that copy spikes at first.
+
+    With ``W = (θ/β) 1`` and β = 1/2 membranes are 0 or 2θ, and ψ(±θ) = 1/2 passes gradients on without a loss.
+    """
+    yield Design(depth=20, steps=8, initialisation="in_time", surrogate=vf.surrogates.fast_sigmoid(0.7))
+    for depth in (20, 30, 50, 100):
+        yield Design(depth=depth, initialisation="identity", surrogate=vf.surrogates.Surrogate("atan", peak=1.0, width=1.0))
+
+
 def _initialisations(depth: int) -> Iterator[Design]:
     for name in ("torch", "kaiming", "xavier", "micheli", "corrected", "in_time", "spikeinit"):
         yield Design(depth=depth, initialisation=name)
@@ -95,7 +105,9 @@ def _convolutional() -> Iterator[Design]:
 def _silent() -> Iterator[Run]:
     """Networks that begin silent, by Adam's ε: below it an update is smaller than the learning rate."""
     for depth, name, epsilon in product((4, 6, 8, 10, 12, 14, 20), ("torch", "kaiming"), (1e-8, 1e-16)):
-        yield Run(Design(depth=depth, initialisation=name), replace(FIVE_EPOCHS, epsilon=epsilon), "fashion_mnist", 0, **SMALL)
+        schedule = replace(FIVE_EPOCHS, epsilon=epsilon)
+        for seed in SEEDS:
+            yield Run(Design(depth=depth, initialisation=name), schedule, "fashion_mnist", seed, **SMALL)
 
 
 def _held_out(number: int = 48) -> Iterator[Design]:
@@ -138,10 +150,11 @@ def _all() -> dict[str, Experiment]:
         "initialisations": Experiment("Which weights train plain layers?", _runs(first, FIVE_EPOCHS, fashion, SEEDS, **SMALL)),
         "map": Experiment("What do gain and slope decide?", _runs(list(_map()), TWO_EPOCHS, fashion, SEEDS, **SMALL)),
         "depth": Experiment("How deep can it be?", _runs(depths, ONE_CYCLE, fashion, SEEDS)),
+        "plain": Experiment("And without shortcuts?", _runs(list(_deepest()), ONE_CYCLE, fashion, SEEDS)),
         "convolutions": Experiment("And convolutions?", _runs(list(_convolutional()), ONE_CYCLE, fashion, SEEDS, **SMALL)),
         "silence": Experiment("When do silent networks revive?", tuple(_silent())),
         "held_out": Experiment(
-            "Which number predicts accuracy?", _runs(list(_held_out()), FIVE_EPOCHS, fashion, (0,), **SMALL), True
+            "Which number predicts accuracy?", _runs(list(_held_out()), FIVE_EPOCHS, fashion, SEEDS, **SMALL), True
         ),
         "robustness": Experiment("Over θ, β, T and width?", _runs(list(_robust()), DIGITS, "digits", SEEDS)),
     }

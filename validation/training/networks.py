@@ -99,9 +99,11 @@ INITIALISATIONS: dict[str, Callable[[Design], tuple[float, float]]] = {
     "corrected": lambda design: (vf.corrected_gain(threshold=design.threshold, width=design.width, depth=design.depth), 1.0),
     "in_time": lambda design: _in_time(design.neuron, design.steps),
     "spikeinit": _spikeinit,
+    "identity": lambda design: (math.nan, _in_time(design.neuron, design.steps)[1]),
 }
 """Gain of hidden layers, and standard deviation of the first layer's currents over the data; NaN where the first layer is
-filled as the others are, whatever its inputs."""
+filled as the others are, whatever its inputs. ``identity`` draws no hidden weights: they are ``W = (θ/β) 1``, with which a
+layer of snnTorch's neurons copies the spikes of the layer before, since then ``H_t = (θ/β) S_t`` at every step."""
 
 
 class Network(nn.Module):
@@ -167,7 +169,10 @@ def build(design: Design, x: torch.Tensor, shape: tuple[int, int, int], classes:
     with torch.no_grad():
         layer: Any
         for l, layer in enumerate(network.weights):
-            gain = hidden if l or math.isnan(first) else first / size
-            layer.weight.normal_(0.0, gain / math.sqrt(vf.init.fan_in(layer)), generator=generator)
             layer.bias.zero_()
+            if l and design.initialisation == "identity":
+                nn.init.eye_(layer.weight).mul_(design.threshold / design.decay)
+            else:
+                gain = hidden if l or math.isnan(first) else first / size
+                layer.weight.normal_(0.0, gain / math.sqrt(vf.init.fan_in(layer)), generator=generator)
     return network
