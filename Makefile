@@ -48,7 +48,7 @@ validate: $(VENV)/all.stamp     ## statistical evidence: one file per claim, rep
 data: $(VENV)/all.stamp         ## images for training: what could be obtained, and how to get the rest
 	$(PY) -m validation.training data
 
-train-quick: $(VENV)/all.stamp  ## five designs learn scikit-learn's digits: two minutes on two cores
+train-quick: $(VENV)/all.stamp  ## which designs learn scikit-learn's digits: two minutes on two cores
 	$(PY) -m validation.training quick --workers 2 --resume
 
 train: $(VENV)/all.stamp        ## all experiments of docs/training.md on Fashion-MNIST and digits; continues what was stopped

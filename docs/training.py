@@ -12,11 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import scipy.stats
+
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from validation.training.experiments import EXPERIMENTS  # noqa: E402
-from validation.training.figures import FIGURES, design_of, grouped, mean_and_error, name  # noqa: E402
+from validation.training.figures import FIGURES, accuracy, design_of, grouped, mean_and_error, name, of_networks  # noqa: E402
 from validation.training.predictors import PREDICTORS, agreement  # noqa: E402
 from varflow._files import picture, replace_files  # noqa: E402
 
@@ -63,18 +66,49 @@ def of_silence(runs: Runs) -> str:
 
 def of_predictors(runs: Runs) -> str:
     """Rank correlation of every predictor with accuracy."""
-    values = [run["epochs"][-1]["accuracy"] for run in runs]
+    networks = of_networks(runs)
+    values = [mean_and_error(some)[0] for some in networks]
     lines = ["| predictor | what it is | Spearman | 95 % |", "|---|---|---|---|"]
     for key, what in PREDICTORS.items():
-        found = agreement([run["predicted"][key] for run in runs], values)
+        found = agreement([some[0]["predicted"][key] for some in networks], values)
         lines.append(f"| {key} | {what} | {found['spearman']:.2f} | {found['low']:.2f} to {found['high']:.2f} |")
     return "\n".join(lines)
 
+
+def differences(key: str, runs: Runs) -> str:
+    """Accuracies of two designs that saw the same batches, seed by seed: mean difference and paired t-test."""
+    lines = []
+    for one, other, depth in PAIRED[key]:
+        first, second = (
+            [accuracy(run) for run in runs if name(run) == each and run["design"]["depth"] == depth] for each in (one, other)
+        )
+        difference = 100 * (np.array(first) - np.array(second))
+        found: Any = scipy.stats.ttest_rel(first, second)
+        error = difference.std(ddof=1) / len(difference) ** 0.5
+        lines.append(f"| {one}, less {other} | {depth} | {difference.mean():+.1f} ± {error:.1f} | {found.pvalue:.2g} |")
+    return "\n".join(["| paired over seeds | layers | difference, % | p |", "|---|---|---|---|", *lines])
+
+
+ATAN, WIDE = "atan(alpha=2)", "fast_sigmoid(slope=1)"
+PAIRED: dict[str, list[tuple[str, str, int]]] = {
+    "initialisations": [
+        (f"plain, micheli, {ATAN}", f"plain, kaiming, {ATAN}", 10),
+        (f"plain, in_time, {ATAN}", f"plain, micheli, {ATAN}", 10),
+        ("centred rows", f"plain, in_time, {ATAN}", 10),
+    ],
+    "depth": [
+        (f"plain, in_time, {WIDE}", f"plain, in_time, {ATAN}", 10),
+        (f"plain, in_time, {WIDE}", f"plain, in_time, {ATAN}", 15),
+        ("membrane shortcut, g² = 0.5", f"plain, in_time, {WIDE}", 10),
+        ("membrane shortcut, g² = 0.5", "SEW add, g² = 2", 50),
+    ],
+}
 
 TABLES: dict[str, Callable[[Runs], str]] = {
     "quick": of_design,
     "initialisations": of_design,
     "depth": of_design,
+    "plain": of_design,
     "convolutions": of_design,
     "silence": of_silence,
     "held_out": of_predictors,
@@ -91,6 +125,8 @@ def section(key: str, runs: Runs) -> str:
     parts = [f"## {EXPERIMENTS[key].question}", how]
     if key in TABLES:
         parts.append(TABLES[key](runs))
+    if key in PAIRED:
+        parts.append(differences(key, runs))
     if key in FIGURES:
         parts.append(f"![{EXPERIMENTS[key].question}](training-{key}.png)")
     return "\n\n".join([*parts, *([COMMENTS[key]] if key in COMMENTS else [])])

@@ -20,6 +20,7 @@ GAINS = (2.0, 4.0, 6.3, 8.17, 12.0, 40.0)  # g² of the map
 SLOPES = (0.2, 0.5, 1.0, 3.0, 6.0, 25.0)  # of fast_sigmoid
 SHORTCUT, SEW = 0.5**0.5, 2**0.5  # gains that keep the rate of these structures near 0.2 over 50 layers
 CENTRED = 3.2
+COPYING = vf.surrogates.Surrogate("atan", peak=1.0, width=1.0)  # ψ(±1) = 1/2
 FIVE_EPOCHS = Schedule(epochs=5, rate="constant")
 TWO_EPOCHS = Schedule(epochs=2, rate="constant")
 ONE_CYCLE = Schedule(epochs=4, learning_rate=1e-3)
@@ -88,7 +89,7 @@ def _deepest() -> Iterator[Design]:
     """
     yield Design(depth=20, steps=8, initialisation="in_time", surrogate=vf.surrogates.fast_sigmoid(0.7))
     for depth in (20, 30, 50, 100):
-        yield Design(depth=depth, initialisation="identity", surrogate=vf.surrogates.Surrogate("atan", peak=1.0, width=1.0))
+        yield Design(depth=depth, initialisation="identity", surrogate=COPYING)
 
 
 def _initialisations(depth: int) -> Iterator[Design]:
@@ -141,12 +142,13 @@ def _robust() -> Iterator[Design]:
 
 def _all() -> dict[str, Experiment]:
     quick = [Design(depth=d, initialisation=name) for d in (10, 20) for name in ("torch", "kaiming", "micheli", "in_time")]
+    quick += [Design(depth=d, initialisation="identity", surrogate=COPYING) for d in (10, 20)]
     quick += [Design(depth=d, structure="membrane_shortcut", gain=SHORTCUT) for d in (10, 20)]
     depths = [design for depth in (5, 10, 15, 20, 30, 50) for design in _structures(depth)]
     first = [design for depth in (10, 20) for design in _initialisations(depth)]
     fashion = "fashion_mnist"
     return {
-        "quick": Experiment("Which of five designs learn digits?", _runs(quick, DIGITS, "digits", SEEDS[:2])),
+        "quick": Experiment("Which designs learn digits?", _runs(quick, DIGITS, "digits", SEEDS[:2])),
         "initialisations": Experiment("Which weights train plain layers?", _runs(first, FIVE_EPOCHS, fashion, SEEDS, **SMALL)),
         "map": Experiment("What do gain and slope decide?", _runs(list(_map()), TWO_EPOCHS, fashion, SEEDS, **SMALL)),
         "depth": Experiment("How deep can it be?", _runs(depths, ONE_CYCLE, fashion, SEEDS)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -56,7 +57,8 @@ def name(run: Mapping[str, Any]) -> str:
     design = run["design"]
     if design["structure"] != "plain":
         return NAMES[design["structure"]]
-    return f"plain, {design['initialisation']}, {design['surrogate']}"
+    steps = "" if design["steps"] == 4 else f", {design['steps']} steps"
+    return f"plain, {design['initialisation']}, {design['surrogate']}{steps}"
 
 
 def by_gain_and_slope(runs: Runs) -> Figure:
@@ -110,18 +112,24 @@ def _theory(ax: Any, depth: int) -> None:
     ax.clabel(lines, fmt="%.2f", fontsize=8)
 
 
+def _errorbars(ax: Any, runs: Runs, setting: str, **style: Any) -> None:
+    """Mean accuracy and its standard error over seeds, against one setting of the design."""
+    points = {value: mean_and_error(some) for value, some in sorted(grouped(runs, design_of(setting)).items())}
+    mean, error = (100 * np.nan_to_num(part) for part in zip(*points.values(), strict=True))
+    ax.errorbar([*points], mean, error, marker="o", ms=4, capsize=3, **style)
+
+
 def by_depth(runs: Runs) -> Figure:
     """Accuracy against depth for each structure, mean and standard error over seeds."""
     figure = Figure(figsize=(6.6, 4.2), dpi=130, layout="constrained")
     ax = figure.subplots()
     for colour, (label, group) in zip(COLOURS, grouped(runs, name).items(), strict=False):
-        points = {depth: mean_and_error(some) for depth, some in sorted(grouped(group, design_of("depth")).items())}
-        mean, error = zip(*points.values(), strict=True)
-        ax.errorbar(
-            [*points], 100 * np.array(mean), 100 * np.nan_to_num(error), fmt="o-", color=colour, label=label, capsize=3, ms=4
-        )
+        _errorbars(ax, group, "depth", color=colour, label=label)
     ax.axhline(100 * CHANCE, color="0.6", lw=0.8)
-    ax.set(xlabel="layers", ylabel="test accuracy, %", ylim=(0, 92), xticks=[5, 10, 15, 20, 30, 50])
+    ax.set(xscale="log", xlabel="layers", ylabel="test accuracy, %", ylim=(0, 92))
+    depths = sorted({run["design"]["depth"] for run in runs})
+    ax.set_xticks(depths, [str(depth) for depth in depths])
+    ax.set_xticks([], minor=True)
     ax.legend(frameon=False, fontsize=8)
     return figure
 
@@ -132,9 +140,8 @@ def silent(runs: Runs) -> Figure:
     ax = figure.subplots()
     key = lambda run: (run["design"]["initialisation"], run["schedule"]["epsilon"])  # noqa: E731
     for (weights, epsilon), group in grouped(runs, key).items():
-        depths, values = zip(*sorted((run["design"]["depth"], 100 * accuracy(run)) for run in group), strict=True)
         colour, style = COLOURS[weights == "kaiming"], "-" if epsilon > 1e-10 else "--"
-        ax.plot(depths, values, "o" + style, color=colour, ms=4, label=f"{weights}, Adam's ε = {epsilon:g}")
+        _errorbars(ax, group, "depth", color=colour, ls=style, label=f"{weights}, Adam's ε = {epsilon:g}")
         ax.axvline(revival_depth(Design(initialisation=weights), epsilon), color=colour, ls=style, lw=1, alpha=0.5)
     ax.axhline(100 * CHANCE, color="0.6", lw=0.8)
     ax.set(xlabel="layers", ylabel="test accuracy, %", ylim=(0, 92), xticks=sorted({run["design"]["depth"] for run in runs}))
@@ -143,12 +150,18 @@ def silent(runs: Runs) -> Figure:
     return figure
 
 
+def of_networks(runs: Runs) -> list[list[Mapping[str, Any]]]:
+    """The runs of each design, one per seed."""
+    return [*grouped(runs, lambda run: json.dumps(run["design"])).values()]
+
+
 def contest(runs: Runs) -> Figure:
-    """Accuracy of the held-out networks against each predictor."""
+    """Accuracy of the held-out networks, mean over seeds, against each predictor."""
     figure = Figure(figsize=(13.5, 3.2), dpi=120, layout="constrained")
-    values = [100 * accuracy(run) for run in runs]
+    networks = of_networks(runs)
+    values = [100 * mean_and_error(some)[0] for some in networks]
     for ax, predictor in zip(figure.subplots(1, len(PREDICTORS), sharey=True), PREDICTORS, strict=True):
-        scores = [run["predicted"][predictor] for run in runs]
+        scores = [some[0]["predicted"][predictor] for some in networks]
         found = agreement(scores, values)
         ax.plot(scores, values, "o", color=COLOURS[0], ms=4, alpha=0.7)
         told = f"Spearman {found['spearman']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
@@ -170,18 +183,7 @@ def robust(runs: Runs) -> Figure:
                 if run["design"]["initialisation"] == weights
                 and all(run["design"][other] == base[other] for other in names if other != setting)
             ]
-            points = {value: mean_and_error(group) for value, group in sorted(grouped(some, design_of(setting)).items())}
-            mean, error = zip(*points.values(), strict=True)
-            ax.errorbar(
-                [*points],
-                100 * np.array(mean),
-                100 * np.nan_to_num(error),
-                fmt="o-",
-                color=colour,
-                label=weights,
-                capsize=3,
-                ms=4,
-            )
+            _errorbars(ax, some, setting, color=colour, label=weights)
         ax.set(xlabel=setting, ylim=(0, 102))
         if setting in ("steps", "width"):
             ax.set_xscale("log", base=2)
@@ -193,6 +195,7 @@ def robust(runs: Runs) -> Figure:
 FIGURES: Mapping[str, Callable[[Runs], Figure]] = {
     "map": by_gain_and_slope,
     "depth": by_depth,
+    "plain": by_depth,
     "silence": silent,
     "held_out": contest,
     "robustness": robust,
