@@ -46,7 +46,7 @@ EDGES = {
     "multiplier, beyond the support": (lambda: vf.symbolic.multiplier("uniform"), (1.7,), (1.8,)),
     "overlap above 1": (lambda: vf.symbolic.correlation_slope(), (0.5, 1.0), (1.5, 1.0)),
     "width of a surrogate": (lambda: vf.symbolic.gradient_gain("box", threshold=0, solve="width"), (1.0, 1.5), (1.0, 0.9)),
-    "expansion, delta above 1": (lambda: vf.symbolic.expansion("saddle_node", "laplace"), (1.0, 0.1), (1.0, 1.5)),
+    "expansion, epsilon above 1": (lambda: vf.symbolic.expansion("saddle_node", "laplace"), (1.0, 0.1), (1.0, 1.5)),
     "expansion, below the saddle-node": (lambda: vf.symbolic.expansion("gain_to_infinity", "laplace"), (0.3,), (0.4,)),
     "finite width, unstable": (
         lambda: vf.symbolic.finite_width_corrections(distribution="laplace"),
@@ -57,7 +57,7 @@ EDGES = {
 
 
 LONG = {
-    "expansion, delta above 1",
+    "expansion, epsilon above 1",
     "expansion, below the saddle-node",
     "large gain",
     "finite width, unstable",

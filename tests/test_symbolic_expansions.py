@@ -116,19 +116,19 @@ def test_exponential_tails_are_exact(distribution):
 @pytest.mark.parametrize(("distribution", "order"), [("normal", 1), ("uniform", 2)])
 def test_both_branches_near_the_saddle_node(distribution, order):
     gaps = []
-    for delta in (0.04, 0.02):
-        gain = 0.8 * np.sqrt(vf.critical_gain(threshold=0.8, distribution=distribution) ** 2 / 0.64 / (1 - delta**2))
+    for epsilon in (0.04, 0.02):
+        gain = 0.8 * np.sqrt(vf.critical_gain(threshold=0.8, distribution=distribution) ** 2 / 0.64 / (1 - epsilon**2))
         edge, stable = [p for p in vf.fixed_points(threshold=0.8, gain=gain, distribution=distribution) if p.variance > 0]
         exact = [stable.variance, edge.variance, stable.multiplier, edge.multiplier]
-        gaps.append(np.abs(told("saddle_node", distribution, order, threshold=0.8, delta=delta) - exact))
+        gaps.append(np.abs(told("saddle_node", distribution, order, threshold=0.8, epsilon=epsilon) - exact))
     assert np.log2(gaps[0] / gaps[1]) == pytest.approx([order + 1] * 4, abs=0.15)
 
 
 def test_laplace_near_the_saddle_node_in_small_integers():
-    delta = sympy.Symbol("delta", positive=True)
+    epsilon = sympy.Symbol("epsilon", positive=True)
     assert expansion("saddle_node", "laplace", order=2).result[2:] == (
-        1 - delta + delta**2 / 3,
-        1 + delta + delta**2 / 3,
+        1 - epsilon + epsilon**2 / 3,
+        1 + epsilon + epsilon**2 / 3,
     )
 
 

@@ -48,7 +48,7 @@ assert holds
 multiplier
 
 # %% [markdown]
-# $\frac{d}{dz} \ln z^2 S(z) = \frac 2z (1 - m)$: the right side of the condition rises while $m < 1$ and falls once $m > 1$.
+# $\frac{d}{dz} \ln z^2 Q(z) = \frac 2z (1 - m)$: the right side of the condition rises while $m < 1$ and falls once $m > 1$.
 # For normal potentials $m = z h/2$ with the hazard $h = \varphi/Q$. It is $\mathrm E[Z \mid Z > z]$, so $h > z$. Hence
 # $h' = h (h - z) > 0$: $h$ rises, $m$ rises with it, and there is one maximum, at $m = 1$. For $1/\gamma$ below this maximum
 # there are two fixed points, one stable and one unstable; above it there is none. They merge and vanish in a saddle-node
@@ -135,7 +135,7 @@ ax.annotate(r"saddle-node, $m = 1$", (z_c, 1 / float(gamma_c)), (0.62, 0.178), c
 for theta in (0.4, 0.5757, 0.7):
     ax.axhline(theta**2 / 2, color="tab:blue", lw=1, zorder=0)
     ax.text(4, theta**2 / 2 + 0.003, rf"Kaiming, $\theta = {theta:g}$", color="tab:blue", ha="right")
-ax.set(xlabel=r"$z = \theta/\sqrt{V}$", ylabel=r"$z^2 S(z)$  and  $1/\gamma = \theta^2/g^2$", xlim=(0, 4), ylim=(0, 0.27))
+ax.set(xlabel=r"$z = \theta/\sqrt{V}$", ylabel=r"$z^2 Q(z)$  and  $1/\gamma = \theta^2/g^2$", xlim=(0, 4), ylim=(0, 0.27))
 plt.close(figure)
 figure
 
@@ -172,7 +172,7 @@ for theta, ensemble in zip(thresholds[:4], ensembles, strict=False):  # a theory
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.9), layout="constrained")
-for part, style in ((rising, "-"), (~rising, "--")):  # the curve above, in other coordinates: V = g² S(z), θ = z √V
+for part, style in ((rising, "-"), (~rising, "--")):  # the curve above, in other coordinates: V = g² Q(z), θ = z √V
     V = 2 * vf.distribution("normal").sf(z[part])
     left.plot(z[part] * V**0.5, V, style, color="tab:blue", lw=1.8)
 left.plot([0, 1], [0, 0], "-", color="tab:blue", lw=1.8, clip_on=False)
@@ -239,23 +239,23 @@ figure
 # %% [markdown]
 # ## Where it stops being true
 #
-# **At finite depth the transition is smooth.** Slightly below $g_c$, $g^2 = (1-\delta)\,\gamma_c \theta^2$, there are no
+# **At finite depth the transition is smooth.** Slightly below $g_c$, $\gamma = (1-\varepsilon^2)\,\gamma_c$, there are no
 # active fixed points, but $F$ nearly touches the diagonal, where activity decays slowly. At the saddle-node $F = V$, $F' = 1$
-# and $F'' = -(3 - z_c^2)/(2V)$, so that $x = V/V_c - 1$ obeys $x' = x - \delta - \frac{3 - z_c^2}{4} x^2$ to leading order;
-# summed as an integral, the number of layers is
+# and $F'' = -(3 - z_c^2)/(2V)$, so that $y = V/V_c - 1$ obeys $y' = y - \varepsilon^2 - \frac{3 - z_c^2}{4} y^2$ to leading
+# order; summed as an integral, the number of layers is
 #
-# $$L \approx \frac{2\pi}{\sqrt{(3 - z_c^2)\,\delta}}.$$
+# $$L \approx \frac{2\pi}{\varepsilon \sqrt{3 - z_c^2}}.$$
 
 # %%
-print("    δ      layers with V > 0.3    leading order")
+print("    ε      layers with V > 0.3    leading order")
 ratios = []
-for delta in (0.04, 0.01, 0.002, 0.0001):
-    gain = vf.critical_gain(threshold=1.0) * (1 - delta) ** 0.5
+for epsilon in (0.2, 0.1, 0.045, 0.01):
+    gain = vf.critical_gain(threshold=1.0) * (1 - epsilon**2) ** 0.5
     network = vf.Network(width=1000, depth=1000, gain=gain, neuron=vf.Neuron(1.0), drive=vf.drives.currents(1.5**0.5))
     layers = int(np.sum(vf.mean_field(network).variance > 0.3))
-    leading = 2 * np.pi / np.sqrt((3 - z_c**2) * delta)
+    leading = 2 * np.pi / (epsilon * np.sqrt(3 - z_c**2))
     ratios.append(layers / leading)
-    print(f"{delta:7.4f} {layers:16d} {leading:20.1f}")
+    print(f"{epsilon:7.3f} {layers:16d} {leading:20.1f}")
 assert abs(ratios[-1] - 1) < 0.03 < abs(ratios[0] - 1)
 
 # %% [markdown]

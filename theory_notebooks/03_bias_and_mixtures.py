@@ -14,7 +14,7 @@
 #
 # * a **bias** of variance $\sigma_b^2 < 0.1533\,\theta^2$: silence becomes a quiet state of low rate, and for a range of gains
 #   there is also an active state, with an unstable one in between;
-# * a **mixture** of a narrow and a wide normal distribution: $z^2 S(z)$ has two maxima, so up to four active fixed points, two
+# * a **mixture** of a narrow and a wide normal distribution: $z^2 Q(z)$ has two maxima, so up to four active fixed points, two
 #   of them stable. With three scales there can be six.
 #
 # Only structured layers keep such a distribution over depth: after one dense layer the potentials are normal again.
@@ -34,7 +34,7 @@ print(vf.citation("micheli2024"))
 # %% [markdown]
 # ## Derivation
 #
-# **A closed form.** Let $S$ be the upper tail of the standardised potential. For the Laplace distribution $S$ is an
+# **A closed form.** Let $Q$ be the upper tail of the standardised potential. For the Laplace distribution $Q$ is an
 # exponential, and Lambert's $W$ gives every fixed point. $W$ is real from $-1/e$ on, so activity needs $g \geq e\,\theta$:
 # $\gamma_c = e^2$.
 
@@ -127,7 +127,7 @@ assert np.allclose([height(point.variance**-0.5) * gamma for point in four], 1, 
 
 # %% [markdown]
 # Four is not the maximum. A component of weight $w$ and scale $s$ contributes $w s^2$ times the normal curve, stretched by
-# $s$, to $z^2 S(z)$. With weights $\propto s^{-2}$ and very different scales all maxima have about the same height, and a line
+# $s$, to $z^2 Q(z)$. With weights $\propto s^{-2}$ and very different scales all maxima have about the same height, and a line
 # just below it intersects each of them twice. Three scales, 1, 8 and 64:
 
 # %%
@@ -143,7 +143,7 @@ assert np.allclose(18.47265 * z_six**2 * tails, 1, atol=1e-9)
 # %% [markdown]
 # ## Picture
 #
-# The condition $z^2 S(z) = 1/\gamma$. Left: three distributions with one maximum each, so two roots or none. Right: the
+# The condition $z^2 Q(z) = 1/\gamma$. Left: three distributions with one maximum each, so two roots or none. Right: the
 # mixture, with four roots at $\gamma = 15$; rising parts (solid) are stable.
 
 # %%
@@ -153,7 +153,7 @@ shown = {"uniform": (1.2, 0.226), "normal": (1.78, 0.139), "Laplace": (2.6, 0.09
 for (name, place), colour in zip(shown.items(), ("tab:green", "tab:orange", "tab:purple"), strict=True):
     left.plot(z, z**2 * vf.distribution(potentials[name]).sf(z), color=colour, lw=1.8)
     left.text(*place, rf"{name}, $\gamma_c = {gamma_c[name]:.3f}$", color=colour)
-left.set(xlabel=r"$z = \theta/\sqrt{V}$", ylabel="$z^2 S(z)$", xlim=(0, 4.5), ylim=(0, 0.25))
+left.set(xlabel=r"$z = \theta/\sqrt{V}$", ylabel="$z^2 Q(z)$", xlim=(0, 4.5), ylim=(0, 0.25))
 
 z = np.linspace(1e-3, 9, 1800)
 curve = z**2 * potentials["mixture"].sf(z)
@@ -266,7 +266,7 @@ figure
 #
 # **After one dense layer potentials are normal.** Layer 1 below receives one input through uniform or Laplace weights, so its
 # potentials have that distribution, with variance 1. The gain is the one that preserves this variance. It does so in layer 2,
-# since $\mathrm E[V_2] = g^2 S(\theta)$ exactly. But a potential of layer 2 is a sum of many weights: from layer 3 on the
+# since $\mathrm E[V_2] = g^2 Q(\theta)$ exactly. But a potential of layer 2 is a sum of many weights: from layer 3 on the
 # normal map applies, and with the uniform distribution, whose $\gamma = 4.73$ is below 6.03, activity dies.
 
 # %%

@@ -149,8 +149,8 @@ assert large.check(points=2)
 large
 
 # %% [markdown]
-# For a given gain only $\gamma = g^2/\theta^2$ matters. At the saddle-node, with $\delta = \sqrt{1 - \gamma_c/\gamma}$, the
-# stable fixed point (s) and the edge of the basin of silence (e) separate as a square root:
+# For a given gain only $\gamma = g^2/\theta^2$ matters. At the saddle-node, with $\varepsilon = \sqrt{1 - \gamma_c/\gamma}$,
+# the stable fixed point (s) and the edge of the basin of silence (e) separate as a square root:
 
 # %%
 born = vf.symbolic.expansion("saddle_node", order=1)
@@ -198,9 +198,9 @@ print("θ → 0:   orders of the errors of g², m", powers.round(2))
 assert np.allclose(powers, [3, 4], atol=0.1)
 
 
-def miss_at_birth(delta):
-    edge, stable = living(critical / (1 - delta**2))
-    told = near_birth(threshold=1.0, delta=delta)
+def miss_at_birth(epsilon):
+    edge, stable = living(critical / (1 - epsilon**2))
+    told = near_birth(threshold=1.0, epsilon=epsilon)
     return np.subtract(told, (stable.variance, edge.variance, stable.multiplier, edge.multiplier))
 
 
@@ -234,12 +234,12 @@ axes[0, 1].plot(t, near_infinity(t)[1], color="C1", ls="--", label="series")
 axes[0, 1].axhline(1, color="0.7", lw=0.8)
 axes[0, 1].set(xlabel="θ", ylabel="multiplier $m$", title=r"$\theta \to \infty$: $m = \theta^2/2 + 1/2 - \theta^{-2}$")
 axes[0, 1].legend()
-delta = np.linspace(1e-3, 0.6, 50)
-pairs = [living(critical / (1 - d**2)) for d in delta]
-told = near_birth(threshold=1.0, delta=delta)
-axes[1, 0].plot(delta, [[point.variance for point in pair] for pair in pairs], color="0.1")
-axes[1, 0].plot(delta, np.transpose(told[:2]), color="C1", ls="--")
-axes[1, 0].set(xlabel=r"$\delta = \sqrt{1 - \gamma_c/\gamma}$", ylabel=r"$V/\theta^2$")
+epsilon = np.linspace(1e-3, 0.6, 50)
+pairs = [living(critical / (1 - d**2)) for d in epsilon]
+told = near_birth(threshold=1.0, epsilon=epsilon)
+axes[1, 0].plot(epsilon, [[point.variance for point in pair] for pair in pairs], color="0.1")
+axes[1, 0].plot(epsilon, np.transpose(told[:2]), color="C1", ls="--")
+axes[1, 0].set(xlabel=r"$\varepsilon = \sqrt{1 - \gamma_c/\gamma}$", ylabel=r"$V/\theta^2$")
 axes[1, 0].set_title(r"$\gamma \to \gamma_c$: stable point and edge")
 eta = np.linspace(0.01, 0.35, 50)
 axes[1, 1].plot(eta, [living(e**-2)[0].variance for e in eta], color="0.1")
@@ -252,10 +252,11 @@ figure
 # %% [markdown]
 # ## Escape to silence
 #
-# To die, a live network must fluctuate from $p$ down to the edge $p_u$ of the basin of silence; from there it decays by
-# itself. A step from the firing fraction $x$ to $y$ costs $\mathrm{KL}(y \,\|\, \pi(x))$ per neuron, so
+# To die, a live network must fluctuate from $p$ down to the edge $p_e$ of the basin of silence; from there it decays by
+# itself. A step from the firing fraction $\kappa = K/n$ to $\kappa'$ costs $\mathrm{KL}(\kappa' \,\|\, \pi(\kappa))$ per
+# neuron, so
 #
-# $$I = \min \sum_l \mathrm{KL}\bigl(x_{l+1} \,\|\, \pi(x_l)\bigr) \quad\text{over paths from } p \text{ to } p_u,$$
+# $$I = \min \sum_l \mathrm{KL}\bigl(\kappa_{l+1} \,\|\, \pi(\kappa_l)\bigr) \quad\text{over paths from } p \text{ to } p_e,$$
 #
 # The prefactor $A$ *assumes* Gaussian fluctuations about the cheapest path, layer by layer, as in Laplace's method; the
 # integrals are in `varflow/theory/escape.py`. The exact rate is that of the quasi-stationary distribution,
@@ -326,7 +327,7 @@ found, errors = occupied[n].T
 right.bar(centres, inside, 4.6, color="0.85", label="quasi-stationary distribution")
 right.errorbar(centres, found, errors, fmt="o", ms=3.5, lw=1, color="C3", label="simulated, alive")
 edge, stable = vf.fixed_points(threshold=1.0, gain=vf.gain(threshold=1.0))[1:]
-for state, name in ((stable, "$np$"), (edge, "$np_u$")):
+for state, name in ((stable, "$np$"), (edge, "$np_e$")):
     right.axvline(n * state.firing_rate, ymax=0.88, color="0.4", lw=0.8, ls=":")
     right.text(n * state.firing_rate, 0.245, name, color="0.3", ha="center")
 right.set(xlabel="spikes in a layer", ylabel="probability of 5 counts", ylim=(0, 0.27))

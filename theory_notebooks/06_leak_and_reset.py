@@ -123,14 +123,14 @@ assert profiles[0.5, COVARIANCE].survival[-1].sum() == 0  # the formula with onl
 assert every_step(profiles[0.5, PUBLISHED])  # twice the critical gain²
 
 # %% [markdown]
-# At $g^2 = 8$ the rate is 0.190. The variance alone gives $S(\theta/\sqrt V) = 0.264$; with the mean, a normal potential comes
+# At $g^2 = 8$ the rate is 0.190. The variance alone gives $Q(\theta/\sqrt V) = 0.264$; with the mean, a normal potential comes
 # close.
 
 # %%
 eight = profiles[0.5, 8.0]
 rate, V, mean = (settled(getattr(eight, name)) for name in ("firing_rate", "variance", "potential_mean"))
 variance_alone, normal_membrane = float(normal.sf(V**-0.5)), float(normal.sf((1 - mean) * V**-0.5))
-print(f"rate {rate:.4f};  S(θ/√V) = {variance_alone:.4f};  S((θ - μ)/√V) = {normal_membrane:.4f};  μ = {mean:.4f}, V = {V:.4f}")
+print(f"rate {rate:.4f};  Q(θ/√V) = {variance_alone:.4f};  Q((θ - μ)/√V) = {normal_membrane:.4f};  μ = {mean:.4f}, V = {V:.4f}")
 error = eight.error["firing_rate"][40:, LATE].max()
 assert abs(mean * (1 - 0.5) + rate) < 4 * error  # the exact condition, μ (1 - β) = -θ p
 assert variance_alone > 1.35 * rate
@@ -235,7 +235,7 @@ alive = gains > 6.67
 overstated = [float(normal.sf(settled(profiles[0.5, g].variance) ** -0.5)) for g in gains[alive]]
 left.plot(gains[alive], rates[alive], "-o", color="tab:blue", ms=4, label="infinite width")
 left.plot(gains[~alive], rates[~alive], "o", color="tab:blue", ms=4, mfc="white")
-left.plot(gains[alive], overstated, "--", color="tab:orange", label=r"$S(\theta/\sqrt{V})$: no mean")
+left.plot(gains[alive], overstated, "--", color="tab:orange", label=r"$Q(\theta/\sqrt{V})$: no mean")
 for name in ("lost", "eight", "published"):
     rate, error = estimate(narrow[name], "firing_rate")
     left.errorbar(points[name][0], rate, 2 * error, fmt="s", ms=3, color="0.2", capsize=3, zorder=3)

@@ -49,11 +49,11 @@ def flow(name, steps=STEPS, **more):
 # %% [markdown]
 # ## Derivation
 #
-# The membrane is $H_{t+1} = \beta (1 - k S_t) H_t - \rho a \theta S_t + (1 - g_S S_t)\, c_{t+1}$, and $\psi_t = \psi(H_t -
+# The membrane is $H_{t+1} = \beta (1 - k S_t) H_t - \varrho a \theta S_t + (1 - g_S S_t)\, c_{t+1}$, and $\psi_t = \psi(H_t -
 # \theta)$ replaces $\partial S_t/\partial H_t$. So
 #
 # $$J_{ts} = \lambda\, \psi_t\, D_{t-1} \cdots D_s\, (1 - g_S S_{s-1}), \qquad
-#   D_t = \beta (1 - k S_t) - \psi_t\, (\beta k H_t + \rho a \theta + g_S c_{t+1}),$$
+#   D_t = \beta (1 - k S_t) - \psi_t\, (\beta k H_t + \varrho a \theta + g_S c_{t+1}),$$
 #
 # where the second term of $D$ is absent if the reset is detached, as in snnTorch. At infinite width the gradients that reach a
 # layer are independent of its currents. These are normal, with the covariance of the forward pass, so that $E[J_{ts}

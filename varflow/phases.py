@@ -38,7 +38,7 @@ def phase_diagram(
 ) -> PhaseDiagram:
     r"""Exact survival to a depth over thresholds and widths.
 
-    .. math:: S(\theta, n) = P(K_L > 0), \qquad K_1 \sim \mathrm{Binomial}(n, Q(\theta)), \qquad
+    .. math:: P(K_L > 0; \theta, n), \qquad K_1 \sim \mathrm{Binomial}(n, Q(\theta)), \qquad
               K_{l+1} \mid K_l \sim \mathrm{Binomial}\big(n, Q(\theta / \sqrt{g^2 K_l/n})\big)
 
     Parameters

@@ -1,4 +1,4 @@
-"""Claim: one layer maps potentials of variance V, of any built-in distribution, to variance g² S(θ/√V)."""
+"""Claim: one layer maps potentials of variance V, of any built-in distribution, to variance g² Q(θ/√V)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Means:
 
 
 def theory(settings: Settings, distribution: str | None = None) -> Means:
-    """``g² S(θ/√V)``; ``distribution`` replaces all. The standard error is exact, from the binomial spike count."""
+    """``g² Q(θ/√V)``; ``distribution`` replaces all. The standard error is exact, from the binomial spike count."""
     rows = []
     for name, threshold, variance in settings.cases():
         shape = {"threshold": threshold, "gain": settings.gain, "distribution": _distribution(distribution or name)}
@@ -141,8 +141,8 @@ def _one_distribution(name: str) -> Control:
 
 CLAIM = Claim(
     name="one_layer_map",
-    statement="One layer with independent normal weights maps potentials of variance V and standardised tail S to potentials "
-    "of mean variance F(V) = g² S(θ/√V), for normal, uniform, Laplace, logistic and Student (5 d.o.f.) potentials.",
+    statement="One layer with independent normal weights maps potentials of variance V and standardised tail Q to potentials "
+    "of mean variance F(V) = g² Q(θ/√V), for normal, uniform, Laplace, logistic and Student (5 d.o.f.) potentials.",
     source="micheli2024, Var[u_l] = n Var[w] P(u > θ), for normal potentials; derived in vf.variance_map for the others",
     quantity="mean variance of the next layer's potentials",
     budgets={"quick": Settings(repeats=1500), "standard": Settings(repeats=8000)},

@@ -1,4 +1,4 @@
-"""Proven bounds of the critical gain: interval Newton for the ``z`` at which ``z f(z) = 2 S(z)``."""
+"""Proven bounds of the critical gain: interval Newton for the ``z`` at which ``z f(z) = 2 Q(z)``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BITS = 128  # of precision: makes the bounds neighbouring doubles for every bui
 
 
 class _Ratio(NamedTuple):
-    """At ``z = e^x``: ``ratio = z f/S``, ``value = ratio - 2`` and ``log_slope = z f'/f``."""
+    """At ``z = e^x``: ``ratio = z f/Q``, ``value = ratio - 2`` and ``log_slope = z f'/f``."""
 
     at: Any
     ratio: Any
@@ -27,7 +27,7 @@ class _Ratio(NamedTuple):
 def critical_gain(*, threshold: float, distribution: str | Distribution = "normal") -> Enclosure:
     r"""Proven bounds of the gain below which silence is the only fixed point.
 
-    .. math:: g_c = \theta / \max_z \sqrt{z^2 S(z)}
+    .. math:: g_c = \theta / \max_z \sqrt{z^2 Q(z)}
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ def critical_gain(*, threshold: float, distribution: str | Distribution = "norma
     Notes
     -----
     **Assumes** infinite width, no bias, no weight mean.
-    **Accuracy**: neighbouring doubles for the built-in distributions (tested). For each of them ``z f/S`` increases (see
-    ``certified.distributions``), so ``z² S`` has a single maximum, at ``z f = 2 S``.
+    **Accuracy**: neighbouring doubles for the built-in distributions (tested). For each of them ``z f/Q`` increases (see
+    ``certified.distributions``), so ``z² Q`` has a single maximum, at ``z f = 2 Q``.
     **Source**: derived here.
 
     Examples
@@ -79,7 +79,7 @@ def _critical(potential: Standardised) -> Any:
         return _Ratio(x, ratio, potential.log_slope(z), ratio - 2)
 
     def slope(left: _Ratio, right: _Ratio) -> tuple[Any, Any]:
-        """Bounds of ``dη/d ln z = η (1 + z f'/f + η)``, ``η = z f/S``: η increases and ``z f'/f`` decreases with z."""
+        """Bounds of ``dη/d ln z = η (1 + z f'/f + η)``, ``η = z f/Q``: η increases and ``z f'/f`` decreases with z."""
         least, most = 1 + right.log_slope + left.ratio, 1 + left.log_slope + right.ratio
         return (left.ratio * least).lower(), (right.ratio * most).upper()  # used only where the lower one is positive
 
@@ -93,5 +93,5 @@ def _critical(potential: Standardised) -> Any:
         middle = place(((left.at + right.at) / 2).mid())
         left, right = (middle, right) if middle.value < 0 else (left, middle)
     raise ConvergenceError(
-        "the maximum of z² S(z) could not be enclosed: the variance of the distribution is nearly infinite", None
+        "the maximum of z² Q(z) could not be enclosed: the variance of the distribution is nearly infinite", None
     )

@@ -1,7 +1,7 @@
 """The built-in standardised distributions in ball arithmetic, each written out from its formula.
 
 For all of them ``f`` and ``z f'(z)/f(z)`` decrease with ``z > 0``. Hence ``f(zu)/f(z)`` decreases with ``z`` for ``u > 1``, and
-``z f(z)/S(z) = 1/∫₁^∞ f(zu)/f(z) du`` increases. The bounds of slopes over intervals rest on this monotonicity.
+``z f(z)/Q(z) = 1/∫₁^∞ f(zu)/f(z) du`` increases. The bounds of slopes over intervals rest on this monotonicity.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _LARGEST_DF = 1e6  # above it, arb's incomplete beta function gets slow and then
 
 
 class Standardised(NamedTuple):
-    """Tail ``S``, density ``f`` and their bounds, at the precision set when the record was made.
+    """Tail ``Q``, density ``f`` and their bounds, at the precision set when the record was made.
 
-    ``log_slope(z)`` is ``z f'(z)/f(z)``. ``beyond(Z)`` bounds ``z² S(z)`` for all ``z ≥ Z``, with ``Z`` one of the points
+    ``log_slope(z)`` is ``z f'(z)/f(z)``. ``beyond(Z)`` bounds ``z² Q(z)`` for all ``z ≥ Z``, with ``Z`` one of the points
     ``far(k)``, ``k ≥ 1``, which tend to the end of the support.
     """
 
@@ -59,7 +59,7 @@ def _normal() -> Standardised:
     def density(z: Any) -> Any:
         return (-z * z / 2).exp() / root_2_pi
 
-    # S(z) ≤ f(z)/z, and z f(z) decreases from z = 1 on
+    # Q(z) ≤ f(z)/z, and z f(z) decreases from z = 1 on
     return Standardised(lambda z: (z / root_2).erfc() / 2, density, lambda z: -z * z, lambda z: z * density(z), _power_of_two)
 
 
@@ -91,7 +91,7 @@ def _laplace() -> Standardised:
     def density(z: Any) -> Any:
         return (-root_2 * abs(z)).exp() / root_2
 
-    # z² S(z) decreases from z = √2 on
+    # z² Q(z) decreases from z = √2 on
     return Standardised(tail, density, lambda z: -root_2 * abs(z), lambda z: z * z * tail(z), _power_of_two)
 
 
@@ -106,7 +106,7 @@ def _logistic() -> Standardised:
         decay = (-c * abs(z)).exp()
         return c * decay / (1 + decay) ** 2
 
-    # S(z) ≤ exp(-cz), and z² exp(-cz) decreases from z = 2/c < 2 on
+    # Q(z) ≤ exp(-cz), and z² exp(-cz) decreases from z = 2/c < 2 on
     return Standardised(tail, density, lambda z: -c * z * (c * z / 2).tanh(), lambda z: z * z * (-c * z).exp(), _power_of_two)
 
 
@@ -125,7 +125,7 @@ def _student_t(df: Any) -> Standardised:
         return tail if tail > 0 else ball(0).union(bound(z))  # where arb's ball includes 0
 
     def bound(z: Any) -> Any:
-        """``S(z) ≤ ∫_z^∞ (t/z) f(t) dt = f(z) (ν - 2 + z²)/((ν - 1) z)``."""
+        """``Q(z) ≤ ∫_z^∞ (t/z) f(t) dt = f(z) (ν - 2 + z²)/((ν - 1) z)``."""
         return density(z) * (rest + z * z) / ((df - 1) * z)
 
     def density(z: Any) -> Any:

@@ -1,10 +1,10 @@
 r"""The memoryless layer at infinite width in ball arithmetic: ``E(y) = ln F(e^y) - y``, zero at every active fixed point.
 
-.. math:: F(V) = \sigma_b^2 + g^2 S(\theta/\sqrt V), \qquad E'(y) = \frac{V F'(V)}{F(V)} - 1
+.. math:: F(V) = \sigma_b^2 + g^2 Q(\theta/\sqrt V), \qquad E'(y) = \frac{V F'(V)}{F(V)} - 1
         = \frac{g^2 z f(z)}{2 F(V)} - 1, \qquad z = \theta e^{-y/2}
 
 At a root ``F = V``, so ``E' = m - 1`` with the multiplier ``m``. ``F`` is monotone and ``f`` decreases with ``|z|``, so values
-at the two ends of an interval bound ``E'`` inside it; the mean value theorem also holds across the kinks of ``S``.
+at the two ends of an interval bound ``E'`` inside it; the mean value theorem also holds across the kinks of ``Q``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _STEPS = tuple(2**k for k in range(40))  # the search for the smallest variance:
 
 
 class Place(NamedTuple):
-    """At ``y = at``: ``z``, ``rate = S(z)``, ``density = f(z)``, ``image = F(V)`` and ``value = E(y)``."""
+    """At ``y = at``: ``z``, ``rate = Q(z)``, ``density = f(z)``, ``image = F(V)`` and ``value = E(y)``."""
 
     at: Any
     z: Any
@@ -30,7 +30,7 @@ class Place(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """``F(V) = σ_b² + g² S(θ/√V)`` with ``θ ≠ 0``."""
+    """``F(V) = σ_b² + g² Q(θ/√V)`` with ``θ ≠ 0``."""
 
     potential: Standardised
     threshold: Any
@@ -56,7 +56,7 @@ class Layer(NamedTuple):
         most = self.gain2 * abs(far.z) * near.density / (2 * small)
         if self.threshold < 0:
             return (-1 - most).lower(), (-1 - least).upper()
-        if far.rate > 0:  # E' + 1 = (z f/2S)(g² S/F): the first factor increases, the second decreases with z
+        if far.rate > 0:  # E' + 1 = (z f/2Q)(g² Q/F): the first factor increases, the second decreases with z
             hazards = [place.z * place.density / place.rate / 2 for place in (near, far)]
             fractions = [self.gain2 * place.rate / place.image for place in (near, far)]
             least, most = (
@@ -69,7 +69,7 @@ class Layer(NamedTuple):
         r"""Log-variances that enclose every active fixed point; None where this precision proves no lower bound.
 
         Upper bound: ``V ≤ σ_b² + g²``. Lower bound: ``σ_b² + g²/2`` for ``θ < 0``; ``σ_b²`` with a bias; otherwise ``(θ/Z)²``,
-        below which ``F(V) < V``, where ``z² S(z) < θ²/g²`` for all ``z ≥ Z``.
+        below which ``F(V) < V``, where ``z² Q(z) < θ²/g²`` for all ``z ≥ Z``.
         """
         top = (2 * (self.bias2 + self.gain2)).log().mid()
         if self.threshold < 0:

@@ -81,7 +81,7 @@ def fixed_points(
 ) -> CertifiedFixedPoints:
     r"""All fixed points of the variance map, in proven bounds, and the proof that there are no others.
 
-    .. math:: V = F(V) = \sigma_b^2 + g^2 S(\theta/\sqrt V)
+    .. math:: V = F(V) = \sigma_b^2 + g^2 Q(\theta/\sqrt V)
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def fixed_points(
     Notes
     -----
     Active fixed points are the roots of ``E(y) = ln F(e^y) - y`` in ``y = ln V``. They lie in a finite interval: ``V ≤ σ_b² +
-    g²``, and ``V ≥ σ_b²`` or, without bias, ``V ≥ (θ/Z)²`` with ``z² S(z) < θ²/g²`` for all ``z ≥ Z``. The interval is divided
+    g²``, and ``V ≥ σ_b²`` or, without bias, ``V ≥ (θ/Z)²`` with ``z² Q(z) < θ²/g²`` for all ``z ≥ Z``. The interval is divided
     until each part is proven to hold no root (bounds of ``E'`` from both ends) or exactly one (``E'`` has one sign, ``E``
     changes it). Interval Newton then narrows each root. At ``θ = 0`` the map is constant except at ``V = 0``.
 
@@ -188,7 +188,7 @@ def _active(layer: Layer, accuracy: Any) -> tuple[list[CertifiedPoint], tuple[En
 
 
 def _silence(layer: Layer) -> CertifiedPoint:
-    """``V = 0``: ``F' = 0`` there for ``θ > 0``, as ``z² S(z) → 0``; at ``θ = 0`` the map is discontinuous."""
+    """``V = 0``: ``F' = 0`` there for ``θ > 0``, as ``z² Q(z) → 0``; at ``θ = 0`` the map is discontinuous."""
     stable = bool(layer.threshold > 0)
     m = 0.0 if stable else float("inf")
     zero = Enclosure(0.0, 0.0)
@@ -196,7 +196,7 @@ def _silence(layer: Layer) -> CertifiedPoint:
 
 
 def _at_zero_threshold(layer: Layer) -> CertifiedPoint:
-    """``F(V) = σ_b² + g²/2`` for all ``V > 0``, since ``S(0) = 1/2``."""
+    """``F(V) = σ_b² + g²/2`` for all ``V > 0``, since ``Q(0) = 1/2``."""
     variance = layer.bias2 + layer.gain2 / 2
     half, zero = Enclosure(0.5, 0.5), Enclosure(0.0, 0.0)
     stated = float(variance.mid())

@@ -28,7 +28,7 @@ def gain(
 ) -> Any:
     r"""The gain that makes ``variance`` a fixed point of the layer map; the paper's at ``variance=1``.
 
-    .. math:: g^2 = \frac{v - \sigma_b^2}{p}, \qquad p = S\!\left(\frac{\theta - m_g p}{\sqrt v}\right)
+    .. math:: g^2 = \frac{v - \sigma_b^2}{p}, \qquad p = Q\!\left(\frac{\theta - m_g p}{\sqrt v}\right)
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def gain(
     rate = lambda mean: fired(law, theta, np.asarray(mean), np.sqrt(v))  # noqa: E731
     p = rate(np.zeros_like(v))
     if np.any(m_g != 0):
-        p = _self_consistent_rate(lambda p: rate(m_g * p), v.shape)  # not S(z): with a large mean, z is ill-conditioned
+        p = _self_consistent_rate(lambda p: rate(m_g * p), v.shape)  # not Q(z): with a large mean, z is ill-conditioned
     with np.errstate(divide="ignore", over="ignore"):
         answer = np.sqrt(room / p)
         if not isinstance(theta, OverNeurons):

@@ -1,6 +1,6 @@
 """The distributions of the standardised membrane potential that have closed forms: normal, uniform, Laplace, logistic.
 
-Each is standardised (mean 0, variance 1) and knows its upper tail ``S``, density ``f``, ``ln S`` and hazard ``f/S``.
+Each is standardised (mean 0, variance 1) and knows its upper tail ``Q``, density ``f``, ``ln Q`` and hazard ``f/Q``.
 Rounding ``z²`` before exponentiating would cost ``z²`` ulp in the tail, so exponents are carried as an unevaluated sum
 ``hi + lo`` of two floats (Dekker 1971), and ``exp(hi + lo) = exp(hi) (1 + lo)``. Distributions made from a user's object are in
 ``adapters``, ``samples``, ``levels`` and ``densities``.
@@ -31,10 +31,10 @@ class Distribution(ABC):
         Upper end of the support.
     inflection : float or None
         The ``z_i`` such that ``z³ f(z)`` rises on ``(0, z_i)`` and falls, or is 0, beyond; None if there is no unique
-        one or it is unknown. The map ``V → S(θ/√V)`` is then convex up to ``V = (θ/z_i)²`` and concave beyond, so
+        one or it is unknown. The map ``V → Q(θ/√V)`` is then convex up to ``V = (θ/z_i)²`` and concave beyond, so
         all its fixed points can be found.
     unbounded : bool
-        Whether ``z² S(z)`` grows without bound, which it does for no distribution of finite variance.
+        Whether ``z² Q(z)`` grows without bound, which it does for no distribution of finite variance.
     levels, weights : ndarray or None
         Atoms of a discrete distribution, ascending, and their probabilities.
     """
@@ -48,7 +48,7 @@ class Distribution(ABC):
     weights: np.ndarray | None = None
 
     def sf(self, z: Any) -> Any:
-        """Upper tail ``S(z) = P(Z > z)``; arrays broadcast, a scalar gives a float."""
+        """Upper tail ``Q(z) = P(Z > z)``; arrays broadcast, a scalar gives a float."""
         return _apply(self._sf, z)
 
     def pdf(self, z: Any) -> Any:
@@ -56,15 +56,15 @@ class Distribution(ABC):
         return _apply(self._pdf, z)
 
     def log_sf(self, z: Any) -> Any:
-        """``ln S(z)``, also where ``S`` underflows; ``-inf`` where it is 0."""
+        """``ln Q(z)``, also where ``Q`` underflows; ``-inf`` where it is 0."""
         return _apply(self._log_sf, z)
 
     def hazard(self, z: Any) -> Any:
-        """``f(z)/S(z)``, also where both underflow; NaN where ``S`` is 0."""
+        """``f(z)/Q(z)``, also where both underflow; NaN where ``Q`` is 0."""
         return _apply(self._hazard, z)
 
     def sf_and_pdf(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """``S(z)`` and ``f(z)`` of an array that fits the cache, together."""
+        """``Q(z)`` and ``f(z)`` of an array that fits the cache, together."""
         return self._sf(z), self._pdf(z)
 
     def elasticity(self, z: Any) -> Any:
@@ -161,7 +161,7 @@ _MILLS = (
 class Normal(Distribution):
     r"""The standard normal distribution, the limit of infinite fan-in.
 
-    .. math:: S(z) = \tfrac12 \operatorname{erfc}(z/\sqrt2), \qquad f(z) = e^{-z^2/2}/\sqrt{2\pi}
+    .. math:: Q(z) = \tfrac12 \operatorname{erfc}(z/\sqrt2), \qquad f(z) = e^{-z^2/2}/\sqrt{2\pi}
     """
 
     __slots__ = ()
@@ -217,7 +217,7 @@ _ROOT_3, _ROOT_3_REST = 1.7320508075688772, 1.0035084221806903e-16  # √3 to tw
 class Uniform(Distribution):
     r"""The uniform distribution on ``(-√3, √3)``.
 
-    .. math:: S(z) = \frac{\sqrt3 - z}{2\sqrt3}, \qquad f(z) = \frac{1}{2\sqrt3} \qquad (|z| < \sqrt3)
+    .. math:: Q(z) = \frac{\sqrt3 - z}{2\sqrt3}, \qquad f(z) = \frac{1}{2\sqrt3} \qquad (|z| < \sqrt3)
     """
 
     __slots__ = ()
@@ -247,7 +247,7 @@ _ROOT_2, _ROOT_2_REST = 1.4142135623730951, -9.667293313452913e-17  # √2 to tw
 class Laplace(Distribution):
     r"""The Laplace distribution, two exponentials back to back.
 
-    .. math:: S(z) = \tfrac12 e^{-\sqrt2 z} \; (z \ge 0), \qquad f(z) = e^{-\sqrt2 |z|}/\sqrt2
+    .. math:: Q(z) = \tfrac12 e^{-\sqrt2 z} \; (z \ge 0), \qquad f(z) = e^{-\sqrt2 |z|}/\sqrt2
     """
 
     __slots__ = ()
@@ -278,7 +278,7 @@ _PI_ROOT_3, _PI_ROOT_3_REST = 1.8137993642342178, 1.372758647784072e-17  # π/�
 class Logistic(Distribution):
     r"""The logistic distribution, ``c = π/√3``.
 
-    .. math:: S(z) = \frac{1}{1 + e^{cz}}, \qquad f(z) = c\, S(z) (1 - S(z))
+    .. math:: Q(z) = \frac{1}{1 + e^{cz}}, \qquad f(z) = c\, Q(z) (1 - Q(z))
     """
 
     __slots__ = ()

@@ -30,7 +30,7 @@ _ACCEPTED = (
 def distribution(obj: Any) -> Distribution:
     r"""The distribution of the standardised membrane potential (mean 0, variance 1) that ``obj`` names or describes.
 
-    .. math:: S(z) = P\Bigl(\frac{u - E[u]}{\sqrt{\operatorname{Var} u}} > z\Bigr)
+    .. math:: Q(z) = P\Bigl(\frac{u - E[u]}{\sqrt{\operatorname{Var} u}} > z\Bigr)
 
     Parameters
     ----------

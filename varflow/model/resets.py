@@ -18,8 +18,8 @@ __all__ = ["FAMILIES", "Reset"]
 class Reset:
     r"""What a spike does to the next membrane.
 
-    .. math:: H' = \beta\,(1 - k S)\, H - \rho\, a\, \theta S + (1 - g S)\, c, \qquad
-              \rho = 1 \text{ if delayed, else } \beta
+    .. math:: H' = \beta\,(1 - k S)\, H - \varrho\, a\, \theta S + (1 - g_S S)\, c, \qquad
+              \varrho = 1 \text{ if delayed, else } \beta
 
     with the membrane ``H`` at the spike test, its spikes ``S`` and the next current ``c`` (input scale included); ``β`` is the
     neuron's decay and ``θ`` its threshold.
@@ -32,14 +32,14 @@ class Reset:
         ``a``: each spike subtracts ``a θ``; 1 is the usual soft reset. Negative values add: with ``membrane=1`` the
         membrane restarts at ``-a β θ`` (``-a θ`` if delayed).
     input : float
-        ``g`` in [0, 1]: fraction of the next current that is lost; 1 blocks it.
+        ``g_S`` in [0, 1]: fraction of the next current that is lost; 1 blocks it.
     delayed : bool
         Whether ``a θ`` is subtracted after the leak (one step late) and so does not decay.
     counts : bool
         Whether a step can have several spikes, ``S = ⌊H/θ⌋`` for ``H ≥ θ``. ``membrane`` and ``input`` must then be 0.
     lowest : float, optional
         ``m ≤ 0``: after the reset the membrane is at least ``m θ``, whether there was a spike or not. The next one is then
-        ``H' = β max((1 - k S) H - a θ S, m θ) + (1 - g S) c``. Not with ``delayed``.
+        ``H' = β max((1 - k S) H - a θ S, m θ) + (1 - g_S S) c``. Not with ``delayed``.
 
     Raises
     ------

@@ -58,14 +58,14 @@ class Sample(Distribution):
         return right, self._knots[right] - np.clip(y, self._knots[0], self._knots[-1])
 
     def _joined_tail(self, y: np.ndarray) -> np.ndarray:
-        """``S_n``: the empirical tail, linear between order statistics, 1 at the smallest and 0 at the largest."""
+        """``Q_n``: the empirical tail, linear between order statistics, 1 at the smallest and 0 at the largest."""
         right, distance = self._panel(y)
         intervals = self._knots.size - 1
         inside = (intervals - right) / intervals + distance * self._slope[right - 1]
         return np.where(y < self._knots[0], 1.0, inside)
 
     def _area_above(self, y: np.ndarray) -> np.ndarray:
-        """``∫_y^∞ S_n``, exact."""
+        """``∫_y^∞ Q_n``, exact."""
         right, distance = self._panel(y)
         intervals = self._knots.size - 1
         inside = self._area[right] + distance * ((intervals - right) / intervals + 0.5 * distance * self._slope[right - 1])
@@ -90,9 +90,9 @@ def _standardised(ordered: np.ndarray, bandwidth: float) -> np.ndarray:
 def sample(x: Any, *, bandwidth: float | None = None) -> Sample:
     r"""A smoothed distribution from a one-dimensional sample of the membrane potential.
 
-    .. math:: S(z) = \frac{1}{2h} \int_{z-h}^{z+h} S_n(y)\, dy, \qquad f(z) = \frac{S_n(z-h) - S_n(z+h)}{2h}
+    .. math:: Q(z) = \frac{1}{2h} \int_{z-h}^{z+h} Q_n(y)\, dy, \qquad f(z) = \frac{Q_n(z-h) - Q_n(z+h)}{2h}
 
-    with :math:`S_n` the empirical tail, linear between order statistics, which are shifted and scaled so that the result
+    with :math:`Q_n` the empirical tail, linear between order statistics, which are shifted and scaled so that the result
     has mean 0 and variance 1.
 
     Parameters

@@ -71,7 +71,7 @@ class StudentT(Distribution):
         return np.where(centre, self._pdf(z) / self._sf(z), 1.0 / self._mills(t))
 
     def _tail(self, t: np.ndarray) -> np.ndarray:
-        """``S(t)`` for ``t ≥ 0``: incomplete beta function below ``_switch``; above, density times Mills ratio, written as
+        """``Q(t)`` for ``t ≥ 0``: incomplete beta function below ``_switch``; above, density times Mills ratio, written as
         ``C (1 + t²/r)^{-ν/2}`` times a bounded factor because the density underflows before the tail."""
         from scipy.special import betaincc  # takes 0.2 s to import
 
@@ -100,7 +100,7 @@ class StudentT(Distribution):
         return np.power(base, -exponent) * np.exp(-exponent * base_lo / base) * scale
 
     def _mills(self, t: np.ndarray) -> np.ndarray:
-        """``S(t)/f(t)`` for ``t ≥ _switch``, by continued fraction; NaN below."""
+        """``Q(t)/f(t)`` for ``t ≥ _switch``, by continued fraction; NaN below."""
         t = np.asarray(t)
         mills = np.full_like(t, np.nan)
         near = (t >= self._switch) & (t < 3 * self._switch)

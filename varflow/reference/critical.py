@@ -35,12 +35,12 @@ class BiasCusp(NamedTuple):
 def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50) -> SaddleNode:
     r"""Where the two non-zero fixed points merge and vanish, without bias.
 
-    .. math:: z_c f(z_c) = 2 S(z_c), \qquad \gamma_c = \frac{1}{z_c^2 S(z_c)}
+    .. math:: z_c f(z_c) = 2 Q(z_c), \qquad \gamma_c = \frac{1}{z_c^2 Q(z_c)}
 
     Parameters
     ----------
     distribution : str or Distribution
-        A built-in name or ``student_t(df)``; for each, ``z f/S`` increases and ``z_c`` is the only maximum of ``z² S``.
+        A built-in name or ``student_t(df)``; for each, ``z f/Q`` increases and ``z_c`` is the only maximum of ``z² Q``.
     digits : int
         Relative accuracy of both numbers.
 
@@ -56,8 +56,8 @@ def saddle_node(distribution: str | Distribution = "normal", *, digits: int = 50
 
     Notes
     -----
-    **Source**: derived here: a fixed point solves ``z² S(z) = 1/γ``, which has no root once ``1/γ`` exceeds the maximum of
-    ``z² S``.
+    **Source**: derived here: a fixed point solves ``z² Q(z) = 1/γ``, which has no root once ``1/γ`` exceeds the maximum of
+    ``z² Q``.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def bias_cusp(distribution: str | Distribution = "normal", *, digits: int = 50) 
 
     .. math:: F(V) = V, \quad F'(V) = 1, \quad F''(V) = 0: \qquad
               \gamma = \frac{2}{z_i^3 f(z_i)}, \quad \frac{V}{\theta^2} = \frac{1}{z_i^2}, \quad
-              \frac{\sigma_b^2}{\theta^2} = \frac{1}{z_i^2} - \gamma S(z_i)
+              \frac{\sigma_b^2}{\theta^2} = \frac{1}{z_i^2} - \gamma Q(z_i)
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ def mean_field(
 ) -> ExactMeanField:
     r"""Variance and firing rate of every layer at infinite width.
 
-    .. math:: V_1 = \sigma_I^2, \quad p_1 = S(\theta/\sqrt{V_1}), \qquad
+    .. math:: V_1 = \sigma_I^2, \quad p_1 = Q(\theta/\sqrt{V_1}), \qquad
               V_{l+1} = \sigma_b^2 + g^2 p_l, \quad p_{l+1} = S\Bigl(\frac{\theta - m_g p_l}{\sqrt{V_{l+1}}}\Bigr)
 
     Parameters

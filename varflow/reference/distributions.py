@@ -19,7 +19,7 @@ FURTHEST = 1e150  # standard deviations; beyond, mpmath cannot hold exp(-z²/2)
 
 
 class Standardised(NamedTuple):
-    """Upper tail ``S``, density ``f``, ``slope = z d(ln z³ f)/dz = 3 + z f'/f``, and the ``edge`` of a bounded support."""
+    """Upper tail ``Q``, density ``f``, ``slope = z d(ln z³ f)/dz = 3 + z f'/f``, and the ``edge`` of a bounded support."""
 
     tail: Callable[[Any], Any]
     density: Callable[[Any], Any]
@@ -88,7 +88,7 @@ def _student_t(df: Any) -> Standardised:
     rest, half = df - 2, mpf(1) / 2
 
     def tail(z: Any) -> Any:
-        x = rest / (rest + z**2)  # S(|z|) = I_x(ν/2, 1/2)/2, the regularised incomplete beta function
+        x = rest / (rest + z**2)  # Q(|z|) = I_x(ν/2, 1/2)/2, the regularised incomplete beta function
         series = mp.hyp2f1(df / 2, half, df / 2 + 1, x, maxterms=10**7)
         upper = x ** (df / 2) * series / (df * mp.beta(df / 2, half))
         return upper if z > 0 else 1 - upper

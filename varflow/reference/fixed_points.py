@@ -191,7 +191,7 @@ def _monotone_pieces(layer: Layer) -> list[Any]:
     """Ends of intervals on which ``F(V) - V`` is monotone and which contain all its positive roots."""
     low, high = layer.bias2, layer.bias2 + layer.gain2
     if layer.threshold <= 0:
-        return [layer.bias2 + layer.gain2 * layer.potential.tail(mpf(0)) / 2, high]  # the rate is at least S(0) = 1/2
+        return [layer.bias2 + layer.gain2 * layer.potential.tail(mpf(0)) / 2, high]  # the rate is at least Q(0) = 1/2
     digits = mp.dps - GUARD
     inflection = (layer.threshold / inflection_of(layer.potential, digits)) ** 2
     steepest = inflection if layer.potential.edge is None else inflection * (1 + mpf(10) ** (5 - mp.dps))
@@ -242,7 +242,7 @@ def _reach(layer: Layer) -> tuple[Any, Any]:
     high = layer.bias2 + layer.gain2
     if layer.bias2 > 0:
         return layer.bias2, high
-    if layer.threshold <= 0:  # at a smaller V, z < 1 and F(V) ≥ g² S(1) > V
+    if layer.threshold <= 0:  # at a smaller V, z < 1 and F(V) ≥ g² Q(1) > V
         low = layer.gain2 * layer.potential.tail(mpf(1))
         return (min(low, (layer.gain2 / layer.mean_gain) ** 2) if layer.mean_gain < 0 else low) / 2, high
     z = mpf(2)  # doubled until, for V ≤ (θ/z)², the mean is below θ/2 and F(V) < V

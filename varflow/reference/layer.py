@@ -16,7 +16,7 @@ __all__ = ["Layer", "gain", "layer_of", "variance_map"]
 
 
 class Layer(NamedTuple):
-    """``F(V) = σ_b² + g² S((θ - m_g (V - σ_b²)/g²)/√V)``."""
+    """``F(V) = σ_b² + g² Q((θ - m_g (V - σ_b²)/g²)/√V)``."""
 
     potential: Standardised
     threshold: Any
@@ -172,9 +172,9 @@ def gain(
 
 
 def _rate(potential: Standardised, z: Any, shift: Any, digits: int) -> Any:
-    """The smallest solution of ``p = S(z - shift p)``.
+    """The smallest solution of ``p = Q(z - shift p)``.
 
-    ``S`` is convex above the mode 0 and concave below it. For ``shift > 0``, ``S(z - shift p) - p`` is therefore positive at
+    ``Q`` is convex above the mode 0 and concave below it. For ``shift > 0``, ``Q(z - shift p) - p`` is therefore positive at
     ``p = 0``, convex up to ``p = z/shift``, concave beyond, and negative at ``p = 1``.
     """
 
@@ -197,7 +197,7 @@ def _rate(potential: Standardised, z: Any, shift: Any, digits: int) -> Any:
 
 
 def _minimum(potential: Standardised, z: Any, shift: Any, end: Any, digits: int) -> Any:
-    """The minimum of the convex ``S(z - shift p) - p`` on ``[0, end]``: the root of its increasing slope, or an end."""
+    """The minimum of the convex ``Q(z - shift p) - p`` on ``[0, end]``: the root of its increasing slope, or an end."""
 
     def slope(p: Any) -> Any:
         return shift * potential.density(z - shift * p) - 1

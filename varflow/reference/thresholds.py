@@ -1,4 +1,4 @@
-"""Thresholds that differ between neurons, by quadrature over their density: ``S̄(z) = E[S(z θ)]`` for ``E[θ] = 1``."""
+"""Thresholds that differ between neurons, by quadrature over their density: ``Q̄(z) = E[Q(z θ)]`` for ``E[θ] = 1``."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class FixedPoint(Shown):
     stable : bool
         Whether ``|m| < 1``.
     depth_scale : float
-        ``ξ = -1/ln|m|`` layers; 0 for ``m = 0``, ``inf`` for ``|m| = 1``, negative if deviations grow.
+        ``ξ_V = -1/ln|m|`` layers; 0 for ``m = 0``, ``inf`` for ``|m| = 1``, negative if deviations grow.
     residual : float
         ``F(V) - V``, recomputed at the result, in units of the variance.
     enclosure : tuple of float, optional

@@ -111,7 +111,7 @@ def _two_fixed_points(layer: Layer) -> Setting:
 
 
 def _two_places(layer: Layer, rng: Random) -> tuple[Any, Any]:
-    """Two values of ``z``; without a bias the second follows from ``z₂² S(z₂) = z₁² S(z₁)``."""
+    """Two values of ``z``; without a bias the second follows from ``z₂² Q(z₂) = z₁² Q(z₁)``."""
     if layer.bias != 0:
         first, second = sorted(mpf(rng.uniform(0.2, 1.7)) for _ in range(2))
         return first, second

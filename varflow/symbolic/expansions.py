@@ -50,7 +50,7 @@ def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> De
         Of the standardised potential, without free parameters. ``threshold_to_infinity`` and ``gain_to_infinity`` are known
         for ``"normal"``, ``"laplace"`` and ``"logistic"``, the latter also for ``"uniform"``.
     order : int
-        Highest power kept, relative to the leading term, of the small parameter: ``θ``; ``1/θ²``; ``δ = √(1 - γ_c/γ)``;
+        Highest power kept, relative to the leading term, of the small parameter: ``θ``; ``1/θ²``; ``ε = √(1 - γ_c/γ)``;
         ``η = θ/g``. From 1 to 4. Exact forms are returned where known, at any order.
 
     Returns
@@ -78,7 +78,7 @@ def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> De
     >>> multiplier
     theta**2/2 + 1/2 - 1/theta**2
     >>> vf.symbolic.expansion("saddle_node", "laplace", order=1).result[2:]
-    (1 - delta, delta + 1)
+    (1 - epsilon, epsilon + 1)
     """
     choice("limit", limit, LIMITS)
     order = integer("order", order, minimum=1)
@@ -107,12 +107,12 @@ def _setting(law: Law) -> Setting:
 
 
 def _threshold_to_zero(law: Law, order: int) -> Derivation:
-    """``S(θ) = S(0) - ∫_0^θ f``, its reciprocal, and the slope."""
+    """``Q(θ) = Q(0) - ∫_0^θ f``, its reciprocal, and the slope."""
     f = sympy.expand(taylor(law.pdf(theta), theta, order))
     half = neat(law.tail.subs(law.z, 0))
     steps = Derivation("Small thresholds: the preserving gain and its multiplier", _setting(law), answers=2).then(
         Eq(p, half - Integral(law.pdf(t), (t, 0, theta))),
-        "the upper tail, $S(0) - \\int_0^\\theta f$",
+        "the upper tail, $Q(0) - \\int_0^\\theta f$",
         assumption=f"{law.name} potentials",
         condition=law.holds(theta),
     )
@@ -122,7 +122,7 @@ def _threshold_to_zero(law: Law, order: int) -> Derivation:
         assumption=r"$\theta \to 0$",
     )
     series = steps.steps[-1].expression.rhs.removeO()
-    steps = steps.then(Eq(m, theta * law.pdf(theta) / (2 * p)), r"slope of $V \mapsto g^2 S(\theta/\sqrt V)$ at $V = 1$")
+    steps = steps.then(Eq(m, theta * law.pdf(theta) / (2 * p)), r"slope of $V \mapsto g^2 Q(\theta/\sqrt V)$ at $V = 1$")
     return _both(steps, series, f, theta, order)
 
 
@@ -157,7 +157,7 @@ def _in_closed_form(steps: Derivation, law: Law) -> Derivation:
     """Exponential tails, without a series."""
     f, S_ = law.pdf(theta), law.sf(theta)
     steps = steps.then(lambda e: Eq(e.lhs, S_), "the integral in closed form")
-    steps = steps.then(Eq(m, theta * f / (2 * p)), r"slope of $V \mapsto g^2 S(\theta/\sqrt V)$ at $V = 1$")
+    steps = steps.then(Eq(m, theta * f / (2 * p)), r"slope of $V \mapsto g^2 Q(\theta/\sqrt V)$ at $V = 1$")
     steps = steps.then(Eq(g**2, 1 / S_), "the variance 1 is preserved", assumption="$V = V' = 1$")
     decay = -sympy.limit(sympy.diff(law.pdf(t), t) / law.pdf(t), t, oo)
     closed = {"laplace": decay * theta / 2, "logistic": decay * theta / 2 / (1 + exp(-decay * theta))}[law.name]
@@ -179,7 +179,7 @@ def _by_mills(steps: Derivation, law: Law, order: int) -> Derivation:
         "the remaining integral is smaller than the last term",
         assumption=r"$\theta \to \infty$",
     )
-    steps = steps.then(Eq(m, theta * f / (2 * p)), r"slope of $V \mapsto g^2 S(\theta/\sqrt V)$ at $V = 1$")
+    steps = steps.then(Eq(m, theta * f / (2 * p)), r"slope of $V \mapsto g^2 Q(\theta/\sqrt V)$ at $V = 1$")
     steps = steps.then(Eq(g**2, 1 / p), "the variance 1 is preserved", assumption="$V = V' = 1$")
     x = sympy.Symbol("x", positive=True)
     ratio = taylor(1 / sympy.expand(mills * theta / f).subs(theta, 1 / sqrt(x)), x, order).subs(x, theta**-2)

@@ -190,7 +190,7 @@ def _in_law(series: Any, order: int) -> Any:
 
 
 def _derivatives(steps: Derivation, law: Law) -> tuple[Derivation, dict[Any, Any]]:
-    """``F', F'', …`` of ``F(V) = g² S(θ/√V)`` at its fixed point, where ``θ = z √V`` and ``g² = V/p``."""
+    """``F', F'', …`` of ``F(V) = g² Q(θ/√V)`` at its fixed point, where ``θ = z √V`` and ``g² = V/p``."""
     found: dict[Any, Any] = {}
     used = set().union(*(step.expression.free_symbols for step in steps.steps))
     steps = steps.then(Eq(p, law.sf(z)), "the firing rate", assumption=f"{law.name} potentials, no bias")
@@ -200,6 +200,6 @@ def _derivatives(steps: Derivation, law: Law) -> tuple[Derivation, dict[Any, Any
     ratio = z / 2  # of the k-th derivative to f(z) g² V^-k, z = θ/√V
     for k in range(1, max(F.index(symbol) for symbol in used & {*F}) + 1):
         found[F[k]] = ratio * f / p * V ** (1 - k)
-        steps = steps.then(Eq(F[k], found[F[k]]), r"derivative of $F(V) = g^2 S(\theta/\sqrt V)$")
+        steps = steps.then(Eq(F[k], found[F[k]]), r"derivative of $F(V) = g^2 Q(\theta/\sqrt V)$")
         ratio = factored(-z / 2 * (slope * ratio + sympy.diff(ratio, z)) - k * ratio)
     return steps, found

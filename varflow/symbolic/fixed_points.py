@@ -1,6 +1,6 @@
 """The fixed points of the variance map: their condition, and solutions in closed form.
 
-With ``z = θ/√V`` and ``γ = g²/θ²`` the condition is ``z² S(z) = 1/γ``. Exponential tails are solved by Lambert's W, the uniform
+With ``z = θ/√V`` and ``γ = g²/θ²`` the condition is ``z² Q(z) = 1/γ``. Exponential tails are solved by Lambert's W, the uniform
 distribution by a cubic in ``√V`` (``cubic``); at ``θ = 0`` every distribution is elementary.
 """
 
@@ -39,8 +39,8 @@ def fixed_point_condition(
 ) -> Derivation:
     r"""The condition of a fixed point of the variance.
 
-    .. math:: V = \sigma_b^2 + g^2 S(\theta/\sqrt V) \quad\Longleftrightarrow\quad
-              z^2 \left(S(z) + \frac{\sigma_b^2}{g^2}\right) = \frac1\gamma,
+    .. math:: V = \sigma_b^2 + g^2 Q(\theta/\sqrt V) \quad\Longleftrightarrow\quad
+              z^2 \left(Q(z) + \frac{\sigma_b^2}{g^2}\right) = \frac1\gamma,
               \qquad z = \frac\theta{\sqrt V}, \quad \gamma = \frac{g^2}{\theta^2}
 
     Parameters
@@ -236,5 +236,5 @@ def _at_threshold_zero(layer: Layer) -> Derivation:
     if layer.bias == 0:
         steps = steps.then(Eq(V_0, S.Zero), SILENCE)
     image = layer.bias**2 + g**2 * layer.law.sf(0)
-    steps = steps.then(Eq(V_high, image), "at threshold 0 the rate is $S(0)$ whatever the variance")
+    steps = steps.then(Eq(V_high, image), "at threshold 0 the rate is $Q(0)$ whatever the variance")
     return replace(steps, answers=2 if layer.bias == 0 else 1)

@@ -1,6 +1,6 @@
 """The two fixed points at large gain: ``z → 0`` for the stable one, ``z`` far in the tail for the edge of silence.
 
-``z² S(z) = η²`` at a fixed point, with ``z = θ/√V`` and small ``η = θ/g = 1/√γ``.
+``z² Q(z) = η²`` at a fixed point, with ``z = θ/√V`` and small ``η = θ/g = 1/√γ``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def gain_to_infinity(law: Law, order: int) -> Derivation:
         assumption="$\\eta \\to 0$",
         condition=_two(law),
     )
-    steps = steps.then(Eq(V_s / g**2, tail_.subs(law.z, z_s)), "$V = g^2 S(z)$")
+    steps = steps.then(Eq(V_s / g**2, tail_.subs(law.z, z_s)), "$V = g^2 Q(z)$")
     steps = steps.then(Eq(m_s, z_s * f.subs(law.z, z_s) / (2 * tail_.subs(law.z, z_s))), "slope of the variance map")
     steps = steps.then(Eq(eta**2, z_e**2 * tail_.subs(law.z, z_e)), "the other fixed point")
     *before, edge_variance, edge_slope = EDGES[law.name](law, order)
@@ -114,7 +114,7 @@ def _guess(at: Any) -> Any:
 
 
 def _stable_root(law: Law, order: int) -> Any:
-    """``z(η)`` from ``z = η/√S(z)``: each iteration gives one more power."""
+    """``z(η)`` from ``z = η/√Q(z)``: each iteration gives one more power."""
     inverse = taylor(1 / sqrt(law.tail.subs(law.z, x)), x, order)
     root = S.Zero
     for k in range(1, order + 1):
@@ -144,7 +144,7 @@ def _normal_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
     variance = _in(u, u / (1 + u * shift), order + 1)
     slope = _in(u, 1 / mills.subs(x, u / (1 + u * shift)) * (1 + u * shift), order) / (2 * u)
     return [
-        (Eq(eta**4, y * exp(-y) / (2 * pi)), "from the leading form $S(z) \\sim f(z)/z$, $y \\approx z^2$", ""),
+        (Eq(eta**4, y * exp(-y) / (2 * pi)), "from the leading form $Q(z) \\sim f(z)/z$, $y \\approx z^2$", ""),
         (Eq(y, w, evaluate=False), "solved by Lambert's function, on its lower branch", ""),
         (
             Eq(z_e**2, Y(y) + O(y ** (-order - 1), (y, oo))),
@@ -207,7 +207,7 @@ def _logistic_edge(law: Law, order: int) -> list[tuple[Any, str, str]]:
     return [
         (
             Eq(eta, 2 / a * y * exp(-y)),
-            "from the leading form $S(z) \\sim e^{-\\pi z/\\sqrt 3}$, $y \\approx \\pi z/2\\sqrt 3$",
+            "from the leading form $Q(z) \\sim e^{-\\pi z/\\sqrt 3}$, $y \\approx \\pi z/2\\sqrt 3$",
             "",
         ),
         (Eq(y, w, evaluate=False), "solved by Lambert's function, on its lower branch", ""),

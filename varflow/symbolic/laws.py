@@ -39,7 +39,7 @@ class Law:
     z : Symbol
         The standardised potential, with the sign of this side.
     density, tail : Expr
-        ``f(z)`` and ``S(z)``, valid for ``low < z < high``.
+        ``f(z)`` and ``Q(z)``, valid for ``low < z < high``.
     whole : Expr
         The density on the whole line, as a function of ``t``.
     ends : tuple
@@ -61,7 +61,7 @@ class Law:
     parameters: Parameters
 
     def sf(self, at: Any) -> Any:
-        """``S`` at an expression."""
+        """``Q`` at an expression."""
         return self.tail.subs(self.z, at)
 
     def pdf(self, at: Any) -> Any:

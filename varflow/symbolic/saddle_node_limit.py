@@ -1,6 +1,6 @@
 """The two fixed points of a given gain near the saddle-node, where they meet.
 
-``z² S(z) = 1/γ`` at a fixed point, with ``γ = g²/θ²`` and ``z = θ/√V``.
+``z² Q(z) = 1/γ`` at a fixed point, with ``γ = g²/θ²`` and ``z = θ/√V``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from varflow.symbolic.tails import map_slope, outer_roots, tail, turning_point
 
 __all__ = ["V_e", "V_s", "m_e", "m_s", "roots", "saddle_node_root", "z_e", "z_s"]
 
-delta = sympy.Symbol("delta", positive=True)  # √(1 - γ_c/γ)
+epsilon = sympy.Symbol("epsilon", positive=True)  # √(1 - γ_c/γ)
 z_c = quantity("z_c", "z_c", positive=True)
 z_s, z_e = quantity("z_s", r"z_{\mathrm{s}}", positive=True), quantity("z_e", r"z_{\mathrm{e}}", positive=True)
 V_s, V_e = quantity("V_s", r"V_{\mathrm{s}}", positive=True), quantity("V_e", r"V_{\mathrm{e}}", positive=True)
 m_s, m_e = quantity("m_s", r"m_{\mathrm{s}}", positive=True), quantity("m_e", r"m_{\mathrm{e}}", positive=True)
-r = sympy.Symbol("r", positive=True)  # f/S
+r = sympy.Symbol("r", positive=True)  # f/Q
 
 
 def roots(law: Law, values: Values, inverse_gain: Any) -> Values:
@@ -47,28 +47,28 @@ def roots(law: Law, values: Values, inverse_gain: Any) -> Values:
 
 
 def saddle_node_root(law: Law, order: int) -> Derivation:
-    """Both fixed points in powers of ``δ``: one series, with ``δ → -δ`` for the other."""
+    """Both fixed points in powers of ``ε``: one series, with ``ε → -ε`` for the other."""
     closed, reason = _turn(law)
     logs = _logarithm(law, order + 1, z_c)
     z, variance, multiplier = _series(law, closed, order)
-    rest, at, tail_ = O(delta ** (order + 1)), {law.z: z_s}, law.tail
-    other = lambda e: e.subs(delta, -delta) + rest  # noqa: E731
+    rest, at, tail_ = O(epsilon ** (order + 1)), {law.z: z_s}, law.tail
+    other = lambda e: e.subs(epsilon, -epsilon) + rest  # noqa: E731
     steps = Derivation("Both fixed points near the saddle-node", _setting(law), answers=4).then(
         Eq(1 / gamma, z_s**2 * tail_.subs(at)), "a fixed point", assumption=f"{law.name} potentials, no bias"
     )
     steps = steps.then(
-        Eq(delta**2, 1 - (z_s / z_c) ** 2 * tail_.subs(at) / tail_.subs(law.z, z_c)),
-        r"divided by the largest value of $z^2 S(z)$, $1/\gamma_{\mathrm c}$, with $\delta^2 = 1 - \gamma_{\mathrm c}/\gamma$",
+        Eq(epsilon**2, 1 - (z_s / z_c) ** 2 * tail_.subs(at) / tail_.subs(law.z, z_c)),
+        r"divided by the maximum of $z^2 Q(z)$, $1/\gamma_{\mathrm c}$, with $\epsilon^2 = 1 - \gamma_{\mathrm c}/\gamma$",
     )
     steps = steps.then(
-        Eq(log(1 - delta**2), sum(c * (z_s - z_c) ** k for k, c in logs.items()) + O(delta ** (order + 2))),
-        r"the logarithm of $z^2 S(z)$ as a series about $z_{\mathrm c}$, with $f/S = 2/z$ there",
-        condition=all_of(above(theta, 0), below(delta, 1)),
+        Eq(log(1 - epsilon**2), sum(c * (z_s - z_c) ** k for k, c in logs.items()) + O(epsilon ** (order + 2))),
+        r"the logarithm of $z^2 Q(z)$ as a series about $z_{\mathrm c}$, with $f/Q = 2/z$ there",
+        condition=all_of(above(theta, 0), below(epsilon, 1)),
         assumption=r"$\gamma \to \gamma_{\mathrm c}$",
     )
     steps = steps.then(Eq(z_c, closed), reason)
     steps = steps.then(Eq(z_s, z + rest), "solved order by order, below the turning point")
-    steps = steps.then(Eq(z_e, other(z)), r"the other root of $\delta^2$, $\delta \to -\delta$")
+    steps = steps.then(Eq(z_e, other(z)), r"the other root of $\epsilon^2$, $\epsilon \to -\epsilon$")
     steps = steps.then(Eq(m_s, z_s * law.density.subs(at) / (2 * tail_.subs(at))), "slope of the variance map")
     steps = steps.then(Eq(V_s, theta**2 / z_s**2), r"$z = \theta/\sqrt V$")
     steps = steps.then(Eq(V_s, theta**2 * variance + rest), "the stable variance")
@@ -79,11 +79,11 @@ def saddle_node_root(law: Law, order: int) -> Derivation:
 
 def _setting(law: Law) -> Setting:
     def draw(rng: Random) -> Values:
-        return {theta: mpf(rng.uniform(0.3, 2)), delta: mpf(rng.uniform(0.05, 0.4))}
+        return {theta: mpf(rng.uniform(0.3, 2)), epsilon: mpf(rng.uniform(0.05, 0.4))}
 
     def define(values: Values) -> Values:
         turn = turning_point(law)
-        return {z_c: turn} | roots(law, values, (1 - values[delta] ** 2) * turn**2 * tail(law, turn))
+        return {z_c: turn} | roots(law, values, (1 - values[epsilon] ** 2) * turn**2 * tail(law, turn))
 
     return Setting(draw, define)
 
@@ -99,7 +99,7 @@ def _turn(law: Law) -> tuple[Any, str]:
 
 
 def _derivatives(law: Law, count: int, turn: Any) -> list[Any]:
-    """``r = f/S`` and its derivatives at ``z_c``: ``r' = r (f'/f + r)`` and ``r = 2/z`` there."""
+    """``r = f/Q`` and its derivatives at ``z_c``: ``r' = r (f'/f + r)`` and ``r = 2/z`` there."""
     slope = neat(sympy.diff(law.density, law.z) / law.density)
     decay = pi / sqrt(3)
     known: Any = {sympy.tanh(decay * law.z / 2): 4 / (decay * law.z) - 1}  # of the logistic distribution, 1 - 2 S, at z_c
@@ -111,7 +111,7 @@ def _derivatives(law: Law, count: int, turn: Any) -> list[Any]:
 
 
 def _logarithm(law: Law, highest: int, turn: Any) -> dict[int, Any]:
-    """Coefficients of ``(z - z_c)^k`` in ``ln z² S``, whose slope is ``2/z - r``; from ``k = 2`` on."""
+    """Coefficients of ``(z - z_c)^k`` in ``ln z² Q``, whose slope is ``2/z - r``; from ``k = 2`` on."""
     slopes = _derivatives(law, highest - 1, turn)
     factorial = sympy.factorial
     return {
@@ -121,7 +121,7 @@ def _logarithm(law: Law, highest: int, turn: Any) -> dict[int, Any]:
 
 
 def _series(law: Law, closed: Any, order: int) -> tuple[Any, Any, Any]:
-    """``z``, ``V/θ²`` and ``m`` at the stable point as series in ``δ``."""
+    """``z``, ``V/θ²`` and ``m`` at the stable point as series in ``ε``."""
     turn = z_c if closed.has(ImplicitRoot) else closed
     logs = _logarithm(law, order + 1, turn)
     root = _reverted(logs, order)
@@ -134,7 +134,7 @@ def _series(law: Law, closed: Any, order: int) -> tuple[Any, Any, Any]:
 
 
 def _reverted(logs: dict[int, Any], order: int) -> list[Any]:
-    """``x`` on the stable side as a series in ``δ/κ``, ``κ² = -c_2``, from ``ln(1 - δ²) = Σ c_k x^k``: rational in ``z_c``."""
+    """``x`` on the stable side as a series in ``ε/κ``, ``κ² = -c_2``, from ``ln(1 - ε²) = Σ c_k x^k``: rational in ``z_c``."""
     k2, root = -logs[2], [S.Zero, -S.One]
     outer = [S.Zero, S.Zero, *logs.values()]
     for k in range(2, order + 1):
@@ -145,10 +145,10 @@ def _reverted(logs: dict[int, Any], order: int) -> list[Any]:
 
 
 def _written(coefficients: list[Any], k2: Any, closed: Any) -> Any:
-    """A series in ``δ/κ`` as one in ``δ``, each coefficient in its shorter form, ``z_c`` substituted last."""
+    """A series in ``ε/κ`` as one in ``ε``, each coefficient in its shorter form, ``z_c`` substituted last."""
     total = S.Zero
     for k, coefficient in enumerate(coefficients):
         half, odd = k2 ** (k // 2), k % 2
         forms = short(coefficient / half) / sqrt(k2) ** odd, short(coefficient / half / k2**odd) * sqrt(k2) ** odd
-        total += min(forms, key=sympy.count_ops) * delta**k
+        total += min(forms, key=sympy.count_ops) * epsilon**k
     return total.subs(z_c, closed)

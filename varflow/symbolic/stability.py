@@ -64,7 +64,7 @@ def multiplier(
 ) -> Derivation:
     r"""The slope of the variance map at a fixed point, by which a small deviation is multiplied in every layer.
 
-    .. math:: m = F'(V) = \frac{g^2 z f(z)}{2V}, \qquad \sigma_b = 0: \quad m = \frac{z f(z)}{2 S(z)}, \quad z = \theta/\sqrt V
+    .. math:: m = F'(V) = \frac{g^2 z f(z)}{2V}, \qquad \sigma_b = 0: \quad m = \frac{z f(z)}{2 Q(z)}, \quad z = \theta/\sqrt V
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def multiplier(
         return steps
     return steps.then(
         lambda e: Eq(m, neat((z * law.density / (2 * law.tail)).subs(sympy.tanh(0), 0))),
-        "a fixed point has $g^2/V = 1/S(z)$",
+        "a fixed point has $g^2/V = 1/Q(z)$",
         assumption="$V = F(V)$",
         given={g: g_star},
     )
@@ -123,7 +123,7 @@ def _in_z(expression: Any, layer: Layer) -> Any:
 def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None = None) -> Derivation:
     r"""The smallest ``γ = g²/θ²`` with activity, where the two active fixed points meet.
 
-    .. math:: \frac1\gamma = z^2 S(z), \qquad z_c f(z_c) = 2 S(z_c), \qquad \gamma_c = \frac{1}{z_c^2 S(z_c)}
+    .. math:: \frac1\gamma = z^2 Q(z), \qquad z_c f(z_c) = 2 Q(z_c), \qquad \gamma_c = \frac{1}{z_c^2 Q(z_c)}
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None =
 
     Notes
     -----
-    **Assumes** infinite width, no bias. Of several maxima of ``z² S(z)`` it takes the highest, found on a grid.
+    **Assumes** infinite width, no bias. Of several maxima of ``z² Q(z)`` it takes the highest, found on a grid.
     **Source**: derived here.
 
     Examples
@@ -163,12 +163,12 @@ def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None =
     )
     steps = Derivation("The saddle-node", Setting(_draw_z(law), _define_saddle(law, top))).then(
         Eq(1 / gamma, z**2 * law.tail),
-        r"a fixed point has $z^2 S(z) = 1/\gamma$, $z = \theta/\sqrt{V}$",
+        r"a fixed point has $z^2 Q(z) = 1/\gamma$, $z = \theta/\sqrt{V}$",
         condition=law.holds(z),
     )
     steps = steps.then(lambda e: Eq(m, neat(z * law.density / (2 * law.tail))), "its multiplier, $m = F'(V)$")
     steps = steps.then(
-        lambda e: Eq(1, e.rhs.subs(z, z_c)), r"$z^2 S(z)$ is largest where $m = 1$", assumption="the highest of several maxima"
+        lambda e: Eq(1, e.rhs.subs(z, z_c)), r"$z^2 Q(z)$ is largest where $m = 1$", assumption="the highest of several maxima"
     )
     steps = steps.then(lambda e: Eq(z_c, _solved(e.rhs - 1, law, top)), "solved for $z_c$")
     return steps.then(lambda e: Eq(gamma_c, neat(1 / (e.rhs**2 * law.sf(e.rhs)))), r"the smallest $\gamma$ with a fixed point")
@@ -187,7 +187,7 @@ def _define_saddle(law: Law, top: Callable[[Values], Any]) -> Callable[[Values],
     def define(values: Values) -> Values:
         z, peak = values[law.z], top(values)
         tail = lambda at: law.integral(lambda t: 1, at, mp.inf, values)  # noqa: E731
-        slope = slope_of_tail(law, mpf(1), 1 / z**2, values) / (z**2 * tail(z))  # of F at θ = 1, g² = 1/(z² S(z))
+        slope = slope_of_tail(law, mpf(1), 1 / z**2, values) / (z**2 * tail(z))  # of F at θ = 1, g² = 1/(z² Q(z))
         return {gamma: 1 / (z**2 * tail(z)), m: slope, z_c: peak, gamma_c: 1 / (peak**2 * tail(peak))}
 
     return define
@@ -251,7 +251,7 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
     r"""The cusp, where three fixed points meet: for a larger bias there is one fixed point at every gain.
 
     .. math:: F(V) = V, \quad F'(V) = 1, \quad F''(V) = 0: \qquad
-              (z^3 f)' = 0, \quad \gamma = \frac{2}{z^3 f(z)}, \quad \frac{\sigma_b^2}{\theta^2} = \frac1{z^2} - \gamma S(z)
+              (z^3 f)' = 0, \quad \gamma = \frac{2}{z^3 f(z)}, \quad \frac{\sigma_b^2}{\theta^2} = \frac1{z^2} - \gamma Q(z)
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ def bias_cusp(distribution: Any = "normal") -> Derivation:
     setting = Setting(_draw_cusp(law), _define_cusp(law, _steepest(law)))
     image = gamma * law.sf(1 / sqrt(V))  # at θ = 1 without the bias, which adds a constant
     steps = Derivation("The cusp", setting).then(
-        Eq(m, at(sympy.diff(image, V))), r"slope of $F = \sigma_b^2 + \gamma S(1/\sqrt{V})$ at $\theta = 1$"
+        Eq(m, at(sympy.diff(image, V))), r"slope of $F = \sigma_b^2 + \gamma Q(1/\sqrt{V})$ at $\theta = 1$"
     )
     steps = steps.then(lambda e: Eq(F2, at(sympy.diff(image, V, 2))), "its curvature")
     if _rises_to_the_edge(law):

@@ -1,7 +1,7 @@
 """Tail, fixed points and multiplier of a distribution in numbers, to check expansions.
 
 Everything comes from the density by quadrature, without closed forms or expansions; roots by Newton's method from outside,
-where ``ln(z² S(z))`` is concave.
+where ``ln(z² Q(z))`` is concave.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from varflow.symbolic.standard import density_of
 
 __all__ = ["density", "map_slope", "outer_roots", "tail", "turning_point"]
 
-_KNOTS = 8  # for z below, S(z) = S(round(z)) - ∫ f, with S cached at integers
+_KNOTS = 8  # for z below, Q(z) = Q(round(z)) - ∫ f, with Q cached at integers
 
 
 def density(law: Law, z: Any) -> Any:
@@ -33,7 +33,7 @@ def end_of(law: Law) -> Any:
 
 
 def tail(law: Law, z: Any) -> Any:
-    """``S(z) = ∫_z^∞ f``."""
+    """``Q(z) = ∫_z^∞ f``."""
     return _near(law, mpf(z), mp.prec)
 
 
@@ -60,7 +60,7 @@ def _tail(law: Law, z: Any, precision: int) -> Any:
 
 
 def map_slope(law: Law, z: Any, height: Any) -> Any:
-    """``dF/dV`` at a fixed point ``V = θ²/z²`` of ``F(V) = g² S(θ/√V)``, as a difference quotient; ``height = S(z)``."""
+    """``dF/dV`` at a fixed point ``V = θ²/z²`` of ``F(V) = g² Q(θ/√V)``, as a difference quotient; ``height = Q(z)``."""
     with mp.extradps(mp.dps):  # which the difference loses
         h = mpf(10) ** (-mp.dps // 3)
         low, high = z / mp.sqrt(1 + h), z / mp.sqrt(1 - h)
@@ -78,12 +78,12 @@ def _turning_point(law: Law, precision: int) -> Any:
 
 
 def turning_point(law: Law) -> Any:
-    """``z_c``, where ``z² S(z)`` is largest."""
+    """``z_c``, where ``z² Q(z)`` is largest."""
     return _turning_point(law, mp.prec)
 
 
 def outer_roots(law: Law, inverse_gain: Any) -> tuple[Any, Any]:
-    """The two roots of ``z² S(z) = 1/γ``: the stable fixed point and the edge of the basin of silence."""
+    """The two roots of ``z² Q(z) = 1/γ``: the stable fixed point and the edge of the basin of silence."""
     return _outer_roots(law, mpf(inverse_gain), mp.prec)
 
 
@@ -97,7 +97,7 @@ def _outer_roots(law: Law, inverse_gain: Any, precision: int) -> tuple[Any, Any]
 
 
 def _newton(law: Law, inverse_gain: Any, z: Any) -> Any:
-    """Newton's method for ``ln(γ z² S(z)) = 0``, first in few digits."""
+    """Newton's method for ``ln(γ z² Q(z)) = 0``, first in few digits."""
 
     def step(z: Any, _: Any = None) -> Any:
         S = tail(law, z)
@@ -110,5 +110,5 @@ def _newton(law: Law, inverse_gain: Any, z: Any) -> Any:
             if abs(change) <= z * mpf(10) ** (-0.6 * COARSE):
                 break
         else:
-            raise ConvergenceError(f"no root of z² S(z) = {mp.nstr(inverse_gain, 5)} within 200 steps")
+            raise ConvergenceError(f"no root of z² Q(z) = {mp.nstr(inverse_gain, 5)} within 200 steps")
     return refined(step, z)

@@ -167,7 +167,7 @@ def variance_map(
     r"""The variance of the next layer's potentials as a function of this layer's.
 
     .. math:: V' = \sigma_b^2 + g^2\, \mathrm{E}[r(u)^2], \qquad
-              \text{for spikes} \quad \sigma_b^2 + g^2 S\!\left(\frac{\theta - m_g (V-\sigma_b^2)/g^2}{\sqrt V}\right)
+              \text{for spikes} \quad \sigma_b^2 + g^2 Q\!\left(\frac{\theta - m_g (V-\sigma_b^2)/g^2}{\sqrt V}\right)
 
     Parameters
     ----------

@@ -2,25 +2,25 @@ r"""The rate at which wide networks fall silent: the most likely path to silence
 
 A layer of firing fraction ``x`` is followed by ``y`` with probability ``√(n/(2π y(1-y))) e^{-n ℓ(x, y)}/n``, where
 ``ℓ(x, y) = y ln(y/π) + (1-y) ln((1-y)/(1-π))``, ``π = π(x)``, is a relative entropy. The action of silence is that of the
-cheapest path from the stable fixed point ``p`` to the edge ``p_u`` of the basin of silence; below the edge the map leads to
+cheapest path from the stable fixed point ``p`` to the edge ``p_e`` of the basin of silence; below the edge the map leads to
 silence.
 
 *Path.* With the momentum ``λ = ∂_y ℓ(x_-, x) = -∂_x ℓ(x, y)``, stationary action is a map of ``(x, λ)`` that can be solved in
 both directions, ``y = π + λ π(1-π)/π'`` and ``π(x_-) = expit(logit x - λ)``. The path leaves ``p`` along its unstable manifold
-``λ = Φ'(x)`` and reaches ``p_u`` along its stable manifold ``λ = -Ψ'(x)``; each is followed in the direction where errors
+``λ = Φ'(x)`` and reaches ``p_e`` along its stable manifold ``λ = -Ψ'(x)``; each is followed in the direction where errors
 shrink.
 
 *Prefactor.* Away from the ends the quasi-stationary density is ``√n K(x) e^{-nΦ}`` and the probability of dying from ``x`` is
 ``H(x) e^{-nΨ}/√n``. One layer is a Gaussian integral, which propagates ``K``, ``H`` and the curvatures:
 ``K(y) = K(x)/√(y(1-y)(Φ''(x) + ℓ_xx))``, ``Φ''(y) = ℓ_yy - ℓ_xy²/(Φ''(x) + ℓ_xx)``, ``H(x) = H(y)/√(y(1-y)(Ψ''(y) + ℓ_yy))``,
 ``Ψ''(x) = ℓ_xx - ℓ_xy²/(Ψ''(y) + ℓ_yy)``. At ``p`` the density is normal, ``K = √(Φ''/2π)`` with ``Φ'' = (1-m²)/(p(1-p))``; at
-``p_u`` the map is linear with slope ``m_u > 1``, whence ``Ψ'' = (m_u²-1)/(p_u(1-p_u))``, ``H = 1/((x-p_u)√(2πΨ''))``. Every
+``p_e`` the map is linear with slope ``m_e > 1``, whence ``Ψ'' = (m_e²-1)/(p_e(1-p_e))``, ``H = 1/((x-p_e)√(2πΨ''))``. Every
 path to silence crosses a level ``a`` downwards once, net; the paths crossing it in this layer lie between the image of ``a``
 and ``a``, so ``r = ∫ K H e^{-n(Φ+Ψ)} dx`` over that interval, and the powers of ``n`` cancel. Averaging ``a`` over one layer
 with a smooth window removes the remaining ripple.
 
 ``Φ + Ψ`` is not quite constant there, since in discrete time a path cannot be shifted continuously. Its ripple ``Δ`` is
-exponentially small in ``1/ln m_u``. For ``nΔ ≪ 1`` the prefactor is constant; for ``nΔ ≫ 1`` the same integral
+exponentially small in ``1/ln m_e``. For ``nΔ ≪ 1`` the prefactor is constant; for ``nΔ ≫ 1`` the same integral
 falls like ``1/√n``.
 """
 
@@ -41,7 +41,7 @@ from varflow.theory.fixed_points import critical_gain, fixed_points
 
 __all__ = ["EscapeAsymptotics", "escape_asymptotics"]
 
-START = 1e-7  # distance of the path's ends from the fixed points, in units of p - p_u; the prefactor's relative error
+START = 1e-7  # distance of the path's ends from the fixed points, in units of p - p_e; the prefactor's relative error
 PHASES = 32  # points of the manifold between two layers of the path
 LARGEST_GAMMA = 10.2  # above, the path is a few jumps, and its two manifolds are no longer graphs over x
 NARROWEST = 0.01  # smallest 1 - m: the path takes about 20/(1 - m) layers
@@ -95,7 +95,7 @@ def escape_asymptotics(*, threshold: float, gain: float) -> EscapeAsymptotics:
 
     .. math::
         r(n) \simeq A\, e^{-nI}, \qquad
-        I = \min_{x_{-\infty} = p,\; x_\infty = p_u} \sum_l \mathrm{KL}\bigl(x_{l+1} \,\|\, \pi(x_l)\bigr)
+        I = \min_{\kappa_{-\infty} = p,\; \kappa_\infty = p_e} \sum_l \mathrm{KL}\bigl(\kappa_{l+1} \,\|\, \pi(\kappa_l)\bigr)
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 r"""All fixed points of the layer map, with their stability, and the critical gain.
 
-The unknown is the firing rate, ``p = S((θ - m_g p)/√(σ_b² + g² p))``: with a large bias the variance hardly depends on it.
-Without bias and weight mean everything follows from ``z² S(z) = 1/γ``, ``γ = g²/θ²``. With a bias, and if ``z³ f(z)`` has a
+The unknown is the firing rate, ``p = Q((θ - m_g p)/√(σ_b² + g² p))``: with a large bias the variance hardly depends on it.
+Without bias and weight mean everything follows from ``z² Q(z) = 1/γ``, ``γ = g²/θ²``. With a bias, and if ``z³ f(z)`` has a
 single maximum (all built-in distributions), ``F'(V) = g² z³ f(z)/(2θ²)`` is unimodal: ``F - V`` is monotone on at most three
 intervals, split where ``F' = 1``. Each is searched, which proves the list complete. All other cases are scanned.
 """
@@ -36,12 +36,12 @@ SMALLEST = 1e-300  # rate or variance of a fixed point: below, its products unde
 def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block: Sequence[Layer] | None = None) -> Any:
     r"""The gain below which only silence is stable, at infinite width.
 
-    .. math:: g_c = \sqrt{\gamma_c}\,\theta, \qquad 1/\gamma_c = \max_z z^2 S(z)
+    .. math:: g_c = \sqrt{\gamma_c}\,\theta, \qquad 1/\gamma_c = \max_z z^2 Q(z)
 
     Parameters
     ----------
     threshold : float, array or frozen scipy.stats distribution
-        ``θ``; for ``θ ≤ 0`` activity never dies and the result is 0. A distribution is one over neurons: ``S(z)`` becomes the
+        ``θ``; for ``θ ≤ 0`` activity never dies and the result is 0. A distribution is one over neurons: ``Q(z)`` becomes the
         average over them; 0 if some thresholds are negative, or if their density does not vanish fast enough at 0.
     distribution : str or object
         Of the standardised potential.
@@ -101,9 +101,9 @@ def critical_gain(*, threshold: Any = None, distribution: Any = "normal", block:
 
 @lru_cache(maxsize=64)
 def saddle_node(law: Distribution) -> tuple[float, float]:
-    """``z_c`` and ``γ_c``: the global maximum of ``z² S(z)``, where the multiplier ``z f/(2S)`` is 1."""
+    """``z_c`` and ``γ_c``: the global maximum of ``z² Q(z)``, where the multiplier ``z f/(2Q)`` is 1."""
     if law.inflection is not None:
-        # z f/S reaches 2 once, rising; the maximum itself is flat and would give only half the digits.
+        # z f/Q reaches 2 once, rising; the maximum itself is flat and would give only half the digits.
         ratio = lambda z: z * law.hazard(np.minimum(z, law.upper)) - 2  # noqa: E731
         hi = double_until(lambda z: (ratio(z) >= 0) | (z >= law.upper), 1.0, law.upper if np.isfinite(law.upper) else LARGEST_Z)
         z = crossing(ratio, 1e-3, hi)
@@ -113,11 +113,11 @@ def saddle_node(law: Distribution) -> tuple[float, float]:
 
 
 def _scanned_maximum(law: Distribution) -> float:
-    """The maximum of ``z² S(z)``: on a grid, then refined in the best cell."""
+    """The maximum of ``z² Q(z)``: on a grid, then refined in the best cell."""
     lo, hi = 1e-3, _last_z(law)
     grid = np.geomspace(lo, hi, max(int(2 * np.log(hi / lo) / RESOLUTION), 3))
     if law.levels is not None:
-        # S is a step function, so z² S(z) is largest just below an atom.
+        # Q is a step function, so z² Q(z) is largest just below an atom.
         atoms = law.levels[law.levels > 0]
         grid = np.nextafter(atoms, 0) if len(atoms) else grid
         return float(grid[np.argmax(grid**2 * law.sf(grid))])
@@ -128,7 +128,7 @@ def _scanned_maximum(law: Distribution) -> float:
 
 
 def _last_z(law: Distribution, log_gamma: float = -np.inf) -> float:
-    """A ``z`` beyond which the tail underflows and ``γ z² S(z) < 1``."""
+    """A ``z`` beyond which the tail underflows and ``γ z² Q(z) < 1``."""
     empty = lambda z: (law.sf(z) < SMALLEST) & (log_gamma + 2 * np.log(z) + law.log_sf(z) < 0)  # noqa: E731
     return min(double_until(empty, 1.0, LARGEST_Z), law.upper)
 
@@ -144,7 +144,7 @@ def fixed_points(
 ) -> FixedPoints:
     r"""Every variance that a layer reproduces, ``F(V) = V``, with its stability.
 
-    .. math:: V = \sigma_b^2 + g^2 S(z), \qquad z = \frac{\theta - m_g (V-\sigma_b^2)/g^2}{\sqrt V}, \qquad
+    .. math:: V = \sigma_b^2 + g^2 Q(z), \qquad z = \frac{\theta - m_g (V-\sigma_b^2)/g^2}{\sqrt V}, \qquad
               m = F'(V) = f(z)\left(\frac{g^2 z}{2V} + \frac{m_g}{\sqrt V}\right)
 
     Parameters

@@ -141,7 +141,7 @@ def _continuous_log(values: np.ndarray) -> Any:
 
 
 def _sum_of_two(core: WeightDistribution, x: float) -> tuple[float, float, float]:
-    """``P(x₁ + x₂ > x) = ∫ f(y) S(x - y) dy``, its complement and the error, by Gauss-Legendre rules on dyadic panels."""
+    """``P(x₁ + x₂ > x) = ∫ f(y) Q(x - y) dy``, its complement and the error, by Gauss-Legendre rules on dyadic panels."""
     density, mean, std = density_of(core), core.mean, core.std
     _, middles, halves = panels(core)
     edges = np.unique(np.concatenate([middles - halves, middles + halves]))

@@ -34,7 +34,7 @@ def variance_map(
     r"""Variance of the next layer's potentials, from this layer's.
 
     .. math::
-        F(V) = \sigma_b^2 + g^2\, S\!\left(\frac{\theta - m_g (V - \sigma_b^2)/g^2}{\sqrt{V}}\right)
+        F(V) = \sigma_b^2 + g^2\, Q\!\left(\frac{\theta - m_g (V - \sigma_b^2)/g^2}{\sqrt{V}}\right)
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def thresholds(threshold: Any) -> tuple[Any, np.ndarray]:
 
 
 def fired(law: Distribution, threshold: np.ndarray | OverNeurons, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """``S((θ - μ)/√V)``, averaged over neurons."""
+    """``Q((θ - μ)/√V)``, averaged over neurons."""
     if isinstance(threshold, OverNeurons):
         values, weights = threshold.rule()
         return law.sf(standardised(values - mean[..., None], std[..., None])) @ weights
@@ -119,7 +119,7 @@ def multiplier(law: Distribution, z: float, std: float, g: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class RateMap:
-    r"""The same map of the firing rate: ``p' = S(z)``, ``z = (θ - m_g p)/√V``, ``V = σ_b² + g² p``.
+    r"""The same map of the firing rate: ``p' = Q(z)``, ``z = (θ - m_g p)/√V``, ``V = σ_b² + g² p``.
 
     It acts on ``y = unit · p`` with ``unit`` a power of two: 1 for small gains, about ``g²`` for large ones, where ``p`` may
     underflow though the variance does not.

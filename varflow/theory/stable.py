@@ -1,7 +1,7 @@
 r"""The largest stable fixed point for millions of networks at once.
 
 Without a bias no iteration is needed. With ``s = θ/g`` and its critical value ``s_c = 1/√γ_c``, the stable root of
-``z² S(z) = s²`` is analytic in ``w = √(1 - s/s_c)`` on [0, 1], which absorbs the square root at the saddle-node:
+``z² Q(z) = s²`` is analytic in ``w = √(1 - s/s_c)`` on [0, 1], which absorbs the square root at the saddle-node:
 ``V = g² P(w)`` with one polynomial ``P`` per distribution. With a bias, two third-order steps from that root usually suffice;
 the rest use Newton's method.
 """
@@ -31,7 +31,7 @@ NEWTON_STEPS = 60  # then ConvergenceError
 def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", bias_std: Any = 0.0) -> Any:
     r"""The largest stable fixed point of the variance map, elementwise.
 
-    .. math:: V = \sigma_b^2 + g^2 S(\theta/\sqrt V)
+    .. math:: V = \sigma_b^2 + g^2 Q(\theta/\sqrt V)
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def stable_variance(*, threshold: Any, gain: Any, distribution: Any = "normal", 
 
 @lru_cache(maxsize=64)
 def _table(law: Distribution) -> tuple[float, np.ndarray]:
-    """``1/s_c`` and the coefficients of ``S(z(w))`` as a polynomial in ``w``, highest power first."""
+    """``1/s_c`` and the coefficients of ``Q(z(w))`` as a polynomial in ``w``, highest power first."""
     z_c, gamma_c = saddle_node(law)
 
     def tail(w: np.ndarray) -> np.ndarray:
@@ -175,7 +175,7 @@ def _halley(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor
 
 
 def _newton(law: Distribution, theta: Any, g2: Any, b: Any, V: np.ndarray, floor: np.ndarray) -> np.ndarray:
-    """Root of ``b + g² S(θ/√V) - V`` by monotone Newton steps; NaN where they fall below ``floor``."""
+    """Root of ``b + g² Q(θ/√V) - V`` by monotone Newton steps; NaN where they fall below ``floor``."""
     V, result, todo = V.copy(), np.empty(V.shape), np.arange(len(V))
     gone = np.zeros(V.shape, dtype=bool)
     for _ in range(NEWTON_STEPS):
@@ -204,7 +204,7 @@ def _falling(law: Distribution, theta: np.ndarray, g2: np.ndarray, b: np.ndarray
 
 
 def _general(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.ndarray) -> np.ndarray:
-    """Any distribution: the smallest root of ``z² S(z) = 1/γ`` where that suffices, else all fixed points per element."""
+    """Any distribution: the smallest root of ``z² Q(z) = 1/γ`` where that suffices, else all fixed points per element."""
     out = np.empty(theta.shape)
     direct = (theta >= 0) & (sigma_b == 0) & (law.levels is None and not law.unbounded)
     if direct.any():
@@ -216,7 +216,7 @@ def _general(law: Distribution, theta: np.ndarray, g: np.ndarray, sigma_b: np.nd
 
 
 def _first_rise(law: Distribution, theta: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """The smallest root of ``z² S(z) = s²``: the left side rises there, so ``m < 1``, and no variance is larger."""
+    """The smallest root of ``z² Q(z) = s²``: the left side rises there, so ``m < 1``, and no variance is larger."""
     z_c, _ = saddle_node(law)
     grid = np.append(np.geomspace(1e-6 * z_c, z_c, 1 + round(2 * np.log(1e6) / RESOLUTION))[:-1], z_c)
     highest = np.maximum.accumulate(grid**2 * law.sf(grid))

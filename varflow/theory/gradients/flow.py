@@ -49,7 +49,7 @@ def gradient_flow(
     and ``J`` follows from the membrane of :class:`varflow.resets.Reset`, ``ψ_t = ψ(H_t - θ)``:
 
     .. math:: J_{ts} = \lambda\, \psi_t\, D_{t-1} \cdots D_s\, (1 - g_S S_{s-1}), \qquad
-              D_t = \beta (1 - k S_t) - \psi_t\, (\beta k H_t + \rho a \theta + g_S c_{t+1})
+              D_t = \beta (1 - k S_t) - \psi_t\, (\beta k H_t + \varrho a \theta + g_S c_{t+1})
 
     with ``g_S`` the fraction of input that a spike blocks. The second term of ``D`` is absent where the reset is detached.
 

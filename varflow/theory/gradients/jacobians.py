@@ -1,10 +1,11 @@
 r"""Derivatives of a neuron's spikes by its currents, through time and the surrogate: back-propagation at sampled currents.
 
-From the membrane ``H' = β (1 - kS) H - ρ a θ S + (1 - gS) c`` and ``S = 1(H > θ)``, with ``ψ_t = ψ(H_t - θ)`` in place of the
-derivative of the step,
+From the membrane ``H' = β (1 - kS) H - ϱ a θ S + (1 - g_S S) c`` and ``S = 1(H > θ)``, with ``ψ_t = ψ(H_t - θ)`` in place of
+the derivative of the step,
 
-.. math:: J_{ts} = \frac{\partial S_t}{\partial c_s} = \psi_t\, D_{t-1} \cdots D_s\, (1 - g S_{s-1}), \qquad
-          D_t = \frac{\partial H_{t+1}}{\partial H_t} = \beta (1 - k S_t) - \psi_t\, (\beta k H_t + \rho a \theta + g c_{t+1})
+.. math:: J_{ts} = \frac{\partial S_t}{\partial c_s} = \psi_t\, D_{t-1} \cdots D_s\, (1 - g_S S_{s-1}), \qquad
+          D_t = \frac{\partial H_{t+1}}{\partial H_t} = \beta (1 - k S_t) - \psi_t\, (\beta k H_t + \varrho a \theta +
+          g_S c_{t+1})
 
 A detached reset has the first term of ``D`` only. Where the bound ``lowest`` holds, the membrane part of ``D`` is 0. A synaptic
 filter ``c_t = α c_{t-1} + λ I_t`` gives ``∂S_t/∂I_s = λ J_ts + α ∂S_t/∂I_{s+1}``.

@@ -71,7 +71,7 @@ def stepped(neuron: Neuron | Population, currents: np.ndarray) -> tuple[np.ndarr
 
 
 def membrane(neuron: Neuron | Population, h: np.ndarray, s: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """The next membrane at the spike test, ``β (1 - kS) H - ρ a θ S + (1 - gS) c`` (see :class:`varflow.resets.Reset`)."""
+    """The next membrane at the spike test, ``β (1 - kS) H - ϱ a θ S + (1 - g_S S) c`` (see :class:`varflow.resets.Reset`)."""
     rule, kept = neuron.reset_rule, neuron.decay * h
     if rule.membrane:
         kept *= _left(rule.membrane, s)
