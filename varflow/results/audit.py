@@ -51,7 +51,7 @@ class AuditReport(Shown):
     deviation over networks and inputs, not a standard error); ``dead``, the fraction of neurons that spike for no input;
     ``inputs``, the fraction of inputs for which the layer spikes late; ``always`` (if not all zero), the fraction of neurons
     that spike at every step; ``spikes`` and synaptic operations ``SynOps`` per input over all steps, the last row in total;
-    ``overlap``, the mean overlap of the spikes of two inputs; the ``verdict``.
+    ``overlap``, the mean overlap of the spikes of two inputs, and by ``theory``; the ``verdict``.
     After a backward pass also ``gradient``, the norm by the layer's currents, and ``theory``, its prediction;
     ``χ``, by which one step multiplies its square from the next layer; ``no grad``, the fraction of neurons that no gradient
     reaches.
@@ -268,10 +268,10 @@ class AuditReport(Shown):
         ends = (_number(self.spikes), _number(self.operations), "")
         rows.append(("total", *["" for _ in rows[0][1 : -len(ends)]], *ends))
         longest = max(5, *(len(layer.label) for layer in self.layers))
-        layout = f"{{:<{longest}}} {{:>8}} {{:>8}} {{:>17}} {{:>8}} {{:>8}} {{:>7}}{' {:>7}' if always else ''}"
+        layout = f"{{:<{longest}}} {{:>8}} {{:>8}} {{:>17}} {{:>8}} {{:>8}} {{:>7}} {{:>7}}{' {:>7}' if always else ''}"
         layout += f"{' {:>9} {:>9} {:>7} {:>8}' if back else ''} {{:>9}} {{:>9}}  {{}}"
         more = (*(["always"] if always else []), *(["gradient", "theory", "χ", "no grad"] if back else []))
-        header = ("layer", "gain", "rate", "predicted", "dead", "inputs", "overlap", *more, "spikes", "SynOps")
+        header = ("layer", "gain", "rate", "predicted", "dead", "inputs", "overlap", "theory", *more, "spikes", "SynOps")
         title = f"AuditReport: {self.steps} steps, {self.inputs} inputs, predicted by {self.predicted_by}"
         remarks = [*(self.problems or ["healthy"]), *self.remarks, *_few(self.notes)]
         return Table(title, layout, rows, (*header, "verdict"), remarks, "  ! ")
@@ -288,6 +288,7 @@ def _row(layer: AuditedLayer, always: bool, back: bool) -> tuple[str, ...]:
         f"{layer.dead_fraction:.1%}",
         f"{layer.survival.mean():.0%}",
         _number(layer.raster_overlap, 3),
+        _number(layer.predicted_overlap, 3),
         *([f"{layer.saturated_fraction:.1%}"] if always else []),
         *(_gradients(layer) if back else []),
         _number(layer.spikes),

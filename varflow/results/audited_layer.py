@@ -56,6 +56,9 @@ class AuditedLayer:
     raster_overlap : float
         Mean overlap of the spikes of two inputs, ``Σ_t S_a·S_b / √(Σ_t |S_a|² Σ_t |S_b|²)``, over pairs of at most 16 inputs
         that the layer fires for: 1 if it does not tell them apart. NaN for fewer than two.
+    predicted_overlap : float
+        ``Σ_t E[S_a·S_b] / Σ_t E[|S|²]`` at infinite width, means over inputs: the same if they fire alike. NaN where theory
+        does not know it, and on maps whose positions it treats apart: large ones, and all in models without pools.
     gradient_variance : float
         Mean square of the loss's gradient with respect to the weights, frozen ones included; NaN without a backward pass, and
         for weights that a hook computes before every call.
@@ -104,6 +107,7 @@ class AuditedLayer:
     survival: np.ndarray
     firing_rates: np.ndarray
     raster_overlap: float = math.nan
+    predicted_overlap: float = math.nan
     gradient_variance: float = math.nan
     needed_gain: float = math.nan
     gains: dict[str, float] = field(default_factory=dict)

@@ -222,8 +222,6 @@ class Backwards:
             return None
         if operation.statistics is not None:
             return [gradients.times(running_scale(operation, operation.statistics[1]) ** 2)]
-        if overlaps is None:
-            return None
         after, unit = self.signals.signal(node), operation.gamma**2 or 1.0
         assert isinstance(after, Currents)
         scale = overlaps.statistics(operation, node.below[0], signal).scale

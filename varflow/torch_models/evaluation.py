@@ -62,7 +62,7 @@ class Evaluation:
         self.fewer = Neurons(FEWER, SCRAMBLES, 0)
         nodes = [node for layer in trace.layers for node in (layer.node, *(n for fed in layer.fed for n in fed.nodes)) if node]
         self.pooled = any(_has(node, Pooled) for node in nodes)
-        self.overlaps = Overlaps(self) if any(map(_over_batch, nodes)) else None
+        self.overlaps = Overlaps(self)
         self.spikes: dict[str, Spikes | None] = {}
         self.known: dict[Node, Signal | None] = {}
         self.fired: dict[TracedLayer, Fired] = {}
@@ -91,8 +91,7 @@ class Evaluation:
         state, spikes = self.neurons(currents.grid).fire(spike, regular, number)
         self.fired[layer] = Fired(spike, regular, state, number)
         self.spikes[layer.neuron_name] = spikes
-        if self.overlaps is not None and layer.node is not None:
-            self.overlaps.fire(layer.neuron_name, spike, layer.node, currents, number)
+        self.overlaps.fire(layer, spike, currents, number)
         return state, currents.grid
 
     def currents(self, layer: TracedLayer) -> Currents | None:
@@ -178,9 +177,8 @@ class Evaluation:
             return None
         apart = not dense and (not self.pooled or height * width * self.trace.steps > JOINT)
         grid = Grid(1, height, width, self.trace.steps, apart)
-        if self.overlaps is not None:
-            name = layer.names[module] if layer.names else layer.neuron_name
-            self.overlaps.receive(name, x, -1 if dense else 2, whole.shape[1], grid)
+        name = layer.names[module] if layer.names else layer.neuron_name
+        self.overlaps.receive(name, x, -1 if dense else 2, whole.shape[1], grid)
         if dense:
             x = x.reshape(*x.shape[:2], -1, x.shape[-1]).transpose(1, 2, 0, 3)  # (inputs, rows, steps, features)
             return self.of_numbers(x.reshape(-1, *x.shape[2:]), grid)
@@ -243,7 +241,7 @@ class Evaluation:
         (signal,) = below
         if not isinstance(signal, Currents):
             return None
-        if not operation.over_batch or self.overlaps is None:
+        if not operation.over_batch:
             return sent(operation, signal, self.walk)
         return self.overlaps.normalised(operation, node.below[0], signal)
 
@@ -286,7 +284,3 @@ def _fits(weight: Any, fed: Fed, signal: Spikes) -> bool:
 
 def _has(node: Node, kind: type) -> bool:
     return isinstance(node.operation, kind) or any(_has(each, kind) for each in node.below)
-
-
-def _over_batch(node: Node) -> bool:
-    return getattr(node.operation, "over_batch", False) or any(map(_over_batch, node.below))

@@ -1,7 +1,8 @@
-"""The overlap of different inputs along a traced model, for normalisations over a batch; see ``theory.flow.overlap``."""
+"""The overlap of different inputs along a traced model, also for normalisations over a batch; see ``theory.flow.overlap``."""
 
 from __future__ import annotations
 
+import math
 from functools import reduce, singledispatchmethod
 from typing import Any
 
@@ -13,6 +14,7 @@ from varflow.theory.flow.overlap import averages, batch_of, centred, fine, fired
 from varflow.theory.flow.signals import Currents, Grid, Window
 from varflow.theory.flow.steps import merged
 from varflow.torch_models.graph import Joined, Node, Pooled, Product, Source, Sum
+from varflow.torch_models.traced import TracedLayer
 from varflow.torch_models.wiring import window_of
 
 __all__ = ["Overlaps"]
@@ -34,13 +36,32 @@ class Overlaps:
         x = np.moveaxis(x, channels, -1)
         steps, inputs, width = *x.shape[:2], x.shape[-1]
         of = x.reshape(steps, inputs, -1, width).transpose(1, 2, 0, 3)  # (inputs, positions, steps, channels)
-        of = of.reshape(inputs, -1, width) if fine(grid) else of.mean(axis=1)
-        sums, own = of.sum(axis=0), np.einsum("bic,bjc->ij", of, of)
-        self.received[name] = ((sums @ sums.T - own) / max(inputs * (inputs - 1), 1) / width)[None]
+        if of.shape[1] == grid.positions:
+            of = of.reshape(inputs, 1, -1, width) if fine(grid) else of.mean(axis=1, keepdims=True)
+        sums, own = of.sum(axis=0), np.einsum("bric,brjc->ij", of, of)  # rows of an input that are not positions: each its own
+        pairs = max(inputs * (inputs - 1), 1) * of.shape[1] * width
+        self.received[name] = ((np.einsum("ric,rjc->ij", sums, sums) - own) / pairs)[None]
 
-    def fire(self, name: str, spike: Spike, node: Node, currents: Currents, number: int) -> None:
+    def fire(self, layer: TracedLayer, spike: Spike, currents: Currents, number: int) -> None:
         """Take a layer of neurons along."""
-        self.spikes[name] = fired(self.signals.neurons(currents.grid), spike, currents, self.of(node), number)
+        entry, name = layer.spiking.entry, layer.neuron_name
+        if entry is not None:
+            between = self._weighted(name, entry.gain, entry.bias_moments[1], None)
+        elif layer.node is not None:
+            between = self.of(layer.node)
+        else:
+            return
+        self.spikes[name] = fired(self.signals.neurons(currents.grid), spike, currents, between, number)
+
+    def of_spikes(self, layer: TracedLayer) -> float:
+        """``Σ_t E[S_a·S_b] / Σ_t E[|S|²]`` of a layer; NaN for one input, and on maps that are not ``fine``."""
+        if layer.neuron_name not in self.spikes or self.batch < 2:
+            return math.nan
+        fired = self.signals.fired[layer]
+        if not fine(fired.currents.grid):
+            return math.nan
+        own = np.trace(fired.state.coincidences.mean(axis=(0, 1)))
+        return float(np.trace(self.spikes[layer.neuron_name].mean(axis=0)) / own) if own else math.nan
 
     def normalised(self, layer: BatchNorm, node: Node, signal: Currents) -> Currents:
         """Currents after a normalisation over the batch; ``node`` is the one below it."""
@@ -64,12 +85,15 @@ class Overlaps:
 
     def of_source(self, name: str) -> np.ndarray:
         """Of the spikes of a layer, or the currents of a weight module."""
-        if name not in self.signals.trace.fed:
+        if name in self.spikes:
             return self.spikes[name]
-        fed, moments, weight = self.signals.trace.fed[name], self.signals.moments[name], self.signals.module(name)
-        below = self.received[name] if name in self.received else self.of(fed.node)
+        moments, weight = self.signals.moments[name], self.signals.module(name)
         window = None if hasattr(weight, "in_features") else window_of(weight)
-        return moments.gain**2 * weighted_sum(window, below, self.signals.arrived[name].grid) + moments.bias_std**2
+        return self._weighted(name, moments.gain, moments.bias_std, window)
+
+    def _weighted(self, name: str, gain: float, bias_std: float, window: Window | None) -> np.ndarray:
+        below = self.received[name] if name in self.received else self.of(self.signals.trace.fed[name].node)
+        return gain**2 * weighted_sum(window, below, self.signals.arrived[name].grid) + bias_std**2
 
     @singledispatchmethod
     def through(self, operation: Any, node: Node) -> np.ndarray:

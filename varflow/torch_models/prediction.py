@@ -32,6 +32,7 @@ __all__ = [
     "Prediction",
     "at_infinite_width",
     "chain_of",
+    "evaluated",
     "expected",
     "plain",
     "predict",
@@ -40,6 +41,7 @@ __all__ = [
 
 LIVE_RATE = 0.015  # predicted late rate above which a layer is alive: stable layers have more, dying ones fall below
 POINTS = 2**14  # neurons drawn per layer, over all networks: late rates have a standard error of 1.5 %
+WORK = 2**19  # inputs × layers × steps² for which gradients take a few seconds
 MOST_INPUTS, FEW_INPUTS = 64, 8  # inputs of a batch that are used; at infinite width, where each needs many neurons
 
 
@@ -89,7 +91,7 @@ def uncovered(trace: Trace) -> list[str]:
 class Expected:
     """For every layer: late rate, its spread over networks and inputs, late variance, and the fraction of networks and inputs
     that fire late; NaN where theory does not know it. ``plain``: a chain of dense layers, at its own width.
-    ``evaluation``: of other models, at infinite width.
+    ``evaluation``: at infinite width; None if it were too much work for chains, which need it only for overlaps and gradients.
     """
 
     rate: list[float]
@@ -104,12 +106,18 @@ class Expected:
         """Weight modules whose inputs theory does not know and took as they were."""
         return [] if self.evaluation is None else self.evaluation.restarted
 
+    def overlaps(self) -> list[float]:
+        """Of two inputs in every layer; NaN where theory does not know it."""
+        if self.evaluation is None:
+            return [math.nan] * len(self.rate)
+        return [self.evaluation.overlaps.of_spikes(layer) for layer in self.evaluation.trace.layers]
+
 
 def expected(trace: Trace, moments: Mapping[str, Moments]) -> Expected:
     """The prediction of a model from the moments of its weight modules; those without moments are unknown."""
     at_width = plain(trace) and all(layer.name in moments for layer in trace.layers) and _any_input(trace)
     if at_width:
-        found, evaluation = predict(trace, moments), None
+        found, evaluation = predict(trace, moments), evaluated(trace, moments)
     else:
         found, evaluation = at_infinite_width(trace, moments)
     late, unknown = late_steps(trace.steps), np.isnan(found.late_rates).any(axis=0)
@@ -121,6 +129,16 @@ def expected(trace: Trace, moments: Mapping[str, Moments]) -> Expected:
         np.where(unknown, math.nan, alive.mean(0)),
     )
     return Expected(*(column.tolist() for column in columns), plain=at_width, evaluation=evaluation)
+
+
+def evaluated(trace: Trace, moments: Mapping[str, Moments]) -> Evaluation | None:
+    """The signals for few inputs; None if there are too many layers and steps."""
+    inputs = min(FEW_INPUTS, WORK // (len(trace.layers) * trace.steps**2))
+    if not inputs:
+        return None
+    evaluation = Evaluation(trace, moments, inputs)
+    evaluation.states()
+    return evaluation
 
 
 def at_infinite_width(trace: Trace, moments: Mapping[str, Moments]) -> tuple[Prediction, Evaluation]:

@@ -85,9 +85,9 @@ def _report(
     notes: list[str],
 ) -> AuditReport:
     """The report: measurements, predictions and verdict."""
-    columns = zip(predicted.rate, predicted.std, predicted.variance, strict=True)
+    columns = zip(predicted.rate, predicted.std, predicted.variance, predicted.overlaps(), strict=True)
     rows = zip(traced.layers, columns, strict=True)
-    layers = [_audited(layer, used, seen[layer.neuron_name], rate) for layer, rate in rows]
+    layers = [_audited(layer, used, seen[layer.neuron_name], of) for layer, of in rows]
     gains = {name: own.gain for name, own in used.items()}
     layers = [replace(each, **_backward(traced, l, gains, backward)) for l, each in enumerate(layers)]
     layers = [replace(each, **_place(traced, layer, each)) for layer, each in zip(traced.layers, layers, strict=True)]
@@ -194,10 +194,10 @@ def _with_expected_gradients(
 
 
 def _audited(
-    layer: TracedLayer, used: dict[str, Moments], seen: Watched, predicted: tuple[float, float, float]
+    layer: TracedLayer, used: dict[str, Moments], seen: Watched, predicted: tuple[float, float, float, float]
 ) -> AuditedLayer:
     half = late_steps(len(seen.variance))
-    rate, std, variance = predicted
+    rate, std, variance, overlap_of_inputs = predicted
     gains = {name: used[name].gain for name in layer.names}
     own = together([used[name] for name in layer.names])
     scaling = {name: gains[name] for name in layer.scaled_by}
@@ -220,6 +220,7 @@ def _audited(
         seen.alive,
         seen.firing_rate.mean(1),
         raster_overlap=seen.raster_overlap,
+        predicted_overlap=overlap_of_inputs,
         gains=scaling,
         normalised_by=", ".join(layer.normalised_by),
     )

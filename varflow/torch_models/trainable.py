@@ -15,13 +15,12 @@ from varflow.results.audit import VANISHED
 from varflow.theory.gradients.width import with_unit_growth
 from varflow.torch_models.backwards import Backwards
 from varflow.torch_models.evaluation import Evaluation
-from varflow.torch_models.prediction import FEW_INPUTS, Expected
+from varflow.torch_models.prediction import WORK, Expected, evaluated
 from varflow.torch_models.traced import Trace
 from varflow.torch_models.wiring import Moments
 
 __all__ = ["ExpectedGradients", "expected_gradients", "readable"]
 
-WORK = 2**19  # inputs × layers × steps²: a few seconds
 ACCURACY = 1e-2  # relative, of a width
 
 
@@ -41,13 +40,11 @@ def expected_gradients(
     trace: Trace, moments: Mapping[str, Moments], predicted: Expected, surrogates: list[Surrogate | None]
 ) -> ExpectedGradients:
     """The prediction for a model with these surrogates of its layers."""
-    inputs = min(FEW_INPUTS, WORK // (len(trace.layers) * trace.steps**2))
-    if not inputs or not any(surrogates):
-        return ExpectedGradients([math.nan] * len(surrogates))
     evaluation = predicted.evaluation
-    if evaluation is None or inputs < FEW_INPUTS:
-        evaluation = Evaluation(trace, moments, inputs)
-        evaluation.states()
+    if evaluation is not None and evaluation.inputs * len(trace.layers) * trace.steps**2 > WORK:
+        evaluation = evaluated(trace, moments)
+    if evaluation is None or not any(surrogates):
+        return ExpectedGradients([math.nan] * len(surrogates))
     back = _back(evaluation, surrogates)
     norms = back.norms()
     psi, *others = dict.fromkeys(surrogates)
