@@ -58,7 +58,7 @@ class AuditedLayer:
         that the layer fires for: 1 if it does not tell them apart. NaN for fewer than two.
     predicted_overlap : float
         ``Σ_t E[S_a·S_b] / Σ_t E[|S|²]`` at infinite width, means over inputs: the same if they fire alike. NaN where theory
-        does not know it, and on maps whose positions it treats apart: large ones, and all in models without pools.
+        does not know it, and in models with maps unless they normalise over the batch and maps are small.
     gradient_variance : float
         Mean square of the loss's gradient with respect to the weights, frozen ones included; NaN without a backward pass, and
         for weights that a hook computes before every call.

@@ -62,7 +62,7 @@ class Evaluation:
         self.fewer = Neurons(FEWER, SCRAMBLES, 0)
         nodes = [node for layer in trace.layers for node in (layer.node, *(n for fed in layer.fed for n in fed.nodes)) if node]
         self.pooled = any(_has(node, Pooled) for node in nodes)
-        self.overlaps = Overlaps(self)
+        self.overlaps = Overlaps(self, any(map(_over_batch, nodes)))
         self.spikes: dict[str, Spikes | None] = {}
         self.known: dict[Node, Signal | None] = {}
         self.fired: dict[TracedLayer, Fired] = {}
@@ -284,3 +284,7 @@ def _fits(weight: Any, fed: Fed, signal: Spikes) -> bool:
 
 def _has(node: Node, kind: type) -> bool:
     return isinstance(node.operation, kind) or any(_has(each, kind) for each in node.below)
+
+
+def _over_batch(node: Node) -> bool:
+    return getattr(node.operation, "over_batch", False) or any(map(_over_batch, node.below))

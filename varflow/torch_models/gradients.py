@@ -4,7 +4,8 @@ The loss is the user's, or an independent normal readout ``Σ_t v·S_t`` of the 
 one ``v`` for each input. With ``S_t`` the spikes and ``I_t`` the currents of a layer,
 
 - ``norm``: ``√(Σ_t Σ_j (∂L/∂I_t)²)``, the mean over inputs under the root; infinite if a gradient is NaN;
-- ``slope``: late mean of ``(∂S_t/∂I_t)²``, without the paths through the membrane: ``λ² E[ψ²]``;
+- ``slope``: late mean of ``(∂S_t/∂I_t)²``, without the paths through the membrane: ``λ² E[ψ²]``. Every neuron of every input is
+  looked at in one step, drawn from the late ones: then one backward pass through a layer gives all, also if it makes all steps;
 - ``dead``: the fraction of neurons whose gradient is 0 for all inputs at all steps.
 """
 
@@ -30,7 +31,7 @@ from varflow.torch_models.watch import axes_of_a_step, flat
 
 __all__ = ["Backward", "check_gradients", "gradients", "squared_gain_above"]
 
-SLOPES = 8  # late steps at which the slope is measured, evenly spaced
+SLOPES = 8  # late steps at which slopes are measured, evenly spaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,11 @@ class _Pass:
         self.traced, self.loss = traced, loss
         self.calls = iter(traced.calls)
         self.currents: dict[TracedLayer, list[Any]] = {layer: [] for layer in traced.layers}
-        self.slopes: dict[TracedLayer, list[float]] = {layer: [] for layer in traced.layers}
+        self.slopes = dict.fromkeys(traced.layers, 0.0)  # means of squares
+        self.picked: dict[TracedLayer, Any] = {}  # the step at which each neuron is looked at
         self.done = dict.fromkeys(traced.layers, 0)  # steps
         late = range(traced.steps)[late_steps(traced.steps)]
-        self.looked_at = set(np.linspace(late[0], late[-1], min(SLOPES, len(late))).round().astype(int).tolist())
+        self.looked_at = np.linspace(late[0], late[-1], min(SLOPES, len(late))).round().astype(int)
         self.last = traced.last
         self.read: Any = 0.0  # the value of the readout
         self.readouts: dict[TracedLayer, Any] = {}
@@ -132,13 +134,34 @@ class _Pass:
         self.done[layer] += steps_of(layer.spiking, tuple(current.shape))
         if layer.spiking.entry is None:
             self.currents[layer].append(current)
-            wanted = [t - first for t in sorted(self.looked_at) if first <= t < self.done[layer]]
-            self.slopes[layer] += [_slope(layer, current, spikes, t) for t in wanted]
+            self.slopes[layer] += self._slopes(layer, current, spikes, range(first, self.done[layer]))
         if self.loss is None and layer in self.last:
-            steps = spikes[None] if layer.spiking.time_axis is None else split_steps(layer.spiking, spikes)
+            steps = _by_step(layer, spikes)
             if layer not in self.readouts:
                 self.readouts[layer] = torch.randn(steps.shape[1:], generator=self.generator).to(steps)
             self.read = self.read + (steps * self.readouts[layer]).sum()
+
+    def _slopes(self, layer: TracedLayer, current: Any, spikes: Any, steps: range) -> float:
+        """``Σ (∂S_t/∂I_t)²`` of the neurons looked at in the steps of one call, over the number of all."""
+        if not (spikes.requires_grad and current.requires_grad and any(t in steps for t in self.looked_at)):
+            return 0.0
+        S, at = _by_step(layer, spikes), self._picked(layer, spikes) - steps.start
+        inside = (at >= 0) & (at < len(steps))
+        at = at.clamp(0, len(steps) - 1)[None]
+        read = (S.gather(0, at)[0] * inside).sum()
+        found = torch.autograd.grad(read, current, retain_graph=True, allow_unused=True)[0]
+        if found is None:
+            return 0.0
+        return float((_by_step(layer, found).gather(0, at)[0].float().square() * inside).mean())
+
+    def _picked(self, layer: TracedLayer, spikes: Any) -> Any:
+        """Steps drawn for all neurons; the same for all of one input if they are connected with each other."""
+        if layer not in self.picked:
+            shape = _by_step(layer, spikes).shape[1:]
+            drawn = shape if layer.spiking.recurrent is None else (shape[0], *[1] * (len(shape) - 1))
+            number = torch.randint(len(self.looked_at), drawn, generator=self.generator)
+            self.picked[layer] = torch.as_tensor(self.looked_at)[number].expand(shape).to(spikes.device)
+        return self.picked[layer]
 
     def _of(self, layer: TracedLayer, weights: dict[Any, float], by: dict[int, Any]) -> Backward:
         own = sum(weights[m] * m.weight.numel() for m in layer.weights) / max(sum(m.weight.numel() for m in layer.weights), 1)
@@ -149,26 +172,17 @@ class _Pass:
         dead = float((squares.amax(0) == 0).float().mean())
         total = float(squares.sum()) / len(squares)
         norm = math.sqrt(total) if math.isfinite(total) else math.inf
-        slopes = self.slopes[layer]
-        return Backward(own, norm, float(np.mean(slopes)) if slopes else math.nan, dead)
+        return Backward(own, norm, self.slopes[layer], dead)
 
     def _by_neuron(self, layer: TracedLayer, current: Any, gradient: Any) -> Any:
         """Squares of the gradient, summed over steps: shape (inputs, neurons)."""
         squares = (torch.zeros_like(current) if gradient is None else gradient).detach().double().square()
-        steps = squares[None] if layer.spiking.time_axis is None else split_steps(layer.spiking, squares)
-        return flat(steps.sum(0), axes_of_a_step(layer))
+        return flat(_by_step(layer, squares).sum(0), axes_of_a_step(layer))
 
 
-def _slope(layer: TracedLayer, current: Any, spikes: Any, step: int) -> float:
-    """Mean over neurons and inputs of ``(∂S_t/∂I_t)²`` at one step of a call."""
-    several = layer.spiking.time_axis is not None
-    at = split_steps(layer.spiking, spikes)[step] if several else spikes
-    if not (at.requires_grad and current.requires_grad):
-        return 0.0
-    found = torch.autograd.grad(at.sum(), current, retain_graph=True, allow_unused=True)[0]
-    if found is None:
-        return 0.0
-    return float((split_steps(layer.spiking, found)[step] if several else found).float().square().mean())
+def _by_step(layer: TracedLayer, values: Any) -> Any:
+    """Steps first."""
+    return values[None] if layer.spiking.time_axis is None else split_steps(layer.spiking, values)
 
 
 def _square(gradient: Any, weight: Any) -> float:

@@ -21,10 +21,12 @@ __all__ = ["Overlaps"]
 
 
 class Overlaps:
-    """Of currents (their covariance) and of spikes, with a leading axis of replicas."""
+    """Of currents (their covariance) and of spikes, with a leading axis of replicas. Of maps only for normalisations."""
 
-    def __init__(self, evaluation: Any):
+    def __init__(self, evaluation: Any, needed: bool):
         self.signals = evaluation
+        weights = [weight for layer in evaluation.trace.layers for weight in layer.weights]
+        self.followed = needed or all(hasattr(weight, "in_features") for weight in weights)
         self.batch = 1  # number of inputs
         self.received: dict[str, np.ndarray] = {}  # of what weights received in the traced pass, by their name
         self.spikes: dict[str, np.ndarray] = {}
@@ -44,6 +46,8 @@ class Overlaps:
 
     def fire(self, layer: TracedLayer, spike: Spike, currents: Currents, number: int) -> None:
         """Take a layer of neurons along."""
+        if not self.followed:
+            return
         entry, name = layer.spiking.entry, layer.neuron_name
         if entry is not None:
             between = self._weighted(name, entry.gain, entry.bias_moments[1], None)
@@ -140,7 +144,7 @@ class Overlaps:
         if operation.kind == "average":
             return pooled
         e, largest = self._averages(below)[0], self._averages(node)[0]
-        e = window.mean(e, grid, -1) if fine(grid) else e
+        e = window.mean(e, grid, -1) if fine(grid) else np.tile(e, largest.shape[-1] // e.shape[-1])
         ratio = np.divide(largest, e, out=np.zeros_like(e), where=e > 0)
         return ratio[..., :, None] * pooled * ratio[..., None, :]
 

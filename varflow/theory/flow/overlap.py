@@ -71,8 +71,11 @@ def weighted_sum(window: Window | None, between: np.ndarray, grid: Grid) -> np.n
 
 
 def over_windows(window: Window, between: np.ndarray, grid: Grid) -> np.ndarray:
-    """The mean over two windows."""
-    return window.mean(window.mean(between, grid, -1), grid, -2) if fine(grid) else between
+    """The mean over two windows; of a map whose positions are not told apart, the same for all of them."""
+    if fine(grid):
+        return window.mean(window.mean(between, grid, -1), grid, -2)
+    smaller = window.smaller(grid)
+    return np.tile(between, (smaller.positions, smaller.positions)) if fine(smaller) else between
 
 
 def batch_of(layer: BatchNorm, signal: Currents, between: np.ndarray, inputs: int) -> Batch:
