@@ -159,7 +159,8 @@ class _Pass:
         if layer not in self.picked:
             shape = _by_step(layer, spikes).shape[1:]
             drawn = shape if layer.spiking.recurrent is None else (shape[0], *[1] * (len(shape) - 1))
-            number = torch.randint(len(self.looked_at), drawn, generator=self.generator)
+            generator = torch.Generator().manual_seed(self.traced.layers.index(layer))  # whatever the order of calls
+            number = torch.randint(len(self.looked_at), drawn, generator=generator)
             self.picked[layer] = torch.as_tensor(self.looked_at)[number].expand(shape).to(spikes.device)
         return self.picked[layer]
 
