@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats as st
 from scipy.special import ndtr
+from weight_distributions import DISTRIBUTIONS
 
 import varflow as vf
 from varflow.theory.firing import firing
@@ -17,27 +18,6 @@ from varflow.theory.partial_moments import partial_moments
 from varflow.theory.potentials import potentials
 
 W = vf.weights
-
-DISTRIBUTIONS = {
-    "normal": "normal",
-    "uniform": "uniform",
-    "sign": "sign",
-    "exponential": "exponential",
-    "lognormal": "lognormal",
-    "lognormal(0.5)": W.lognormal(0.5),
-    "ternary": W.ternary(0.4),
-    "sparse": W.sparse(0.3),
-    "sparse sign": W.sparse(0.4, "sign"),
-    "sparse exponential": W.sparse(0.3, "exponential"),
-    "in-degree": W.fixed_in_degree(5),
-    "in-degree sign": W.fixed_in_degree(6, "sign"),
-    "in-degree exponential": W.fixed_in_degree(6, "exponential"),
-    "laplace": st.laplace(),
-    "triangular": st.triang(0.3),
-    "gamma": st.gamma(0.7),
-    "binomial": st.binom(3, 0.3),
-    "logistic": st.Normal(mu=1.0, sigma=2.0),
-}
 
 
 def network(width=20, depth=8, gain=2.5, threshold=1.0, strict=True, input_scale=1.0, **options):

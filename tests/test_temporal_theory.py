@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import varflow as vf
 from varflow.theory.flow.neurons import Neurons
+from varflow.theory.in_time.differences import product
 from varflow.theory.in_time.orthants import both_or_one
 from varflow.theory.in_time.stepping import driven_by, stepped
 from varflow.theory.orthant import orthant
@@ -472,3 +473,9 @@ def test_a_variance_that_falls_by_many_orders_does_not_become_negative():
     profile = vf.mean_field(vf.Network(width=1, depth=3, gain=79 / 24, neuron=neuron, steps=3, drive=drive))
     assert (profile.variance >= 0).all()
     assert all(np.isfinite(error).all() for error in profile.error.values())
+
+
+def test_a_product_in_slices_is_the_product():
+    matrix, values = np.split(np.random.default_rng(0).normal(size=(60, 300)), [60], axis=1)
+    assert product(matrix, values) == pytest.approx(np.einsum("ij,jk->ik", matrix, values), rel=1e-12, abs=1e-10)
+    assert not np.allclose(product(matrix, values), matrix.T @ values)

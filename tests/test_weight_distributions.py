@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 import scipy.stats as st
+from weight_distributions import DISTRIBUTIONS as WITHOUT_MIXTURES
 
 import varflow as vf
 from varflow.theory.layers import layers
@@ -17,25 +18,7 @@ W = vf.weights
 PAPER = 2.5105725193805406  # preserves variance 1 at θ = 1
 LEVEL = 1e-4  # of every chi-square
 
-DISTRIBUTIONS = {
-    "normal": "normal",
-    "uniform": "uniform",
-    "sign": "sign",
-    "exponential": "exponential",
-    "lognormal": "lognormal",
-    "lognormal(0.5)": W.lognormal(0.5),
-    "ternary": W.ternary(0.4),
-    "sparse": W.sparse(0.3),
-    "sparse sign": W.sparse(0.4, "sign"),
-    "sparse exponential": W.sparse(0.3, "exponential"),
-    "in-degree": W.fixed_in_degree(5),
-    "in-degree sign": W.fixed_in_degree(6, "sign"),
-    "in-degree exponential": W.fixed_in_degree(6, "exponential"),
-    "laplace": st.laplace(),
-    "triangular": st.triang(0.3),
-    "gamma": st.gamma(0.7),
-    "binomial": st.binom(3, 0.3),
-    "logistic": st.Normal(mu=1.0, sigma=2.0),
+DISTRIBUTIONS = WITHOUT_MIXTURES | {
     "mixture": st.Mixture([st.Normal(), st.Normal(mu=0.0, sigma=6.0)], weights=[0.95, 0.05]),
 }
 # One of each way to find a firing probability. The others are held against real matrices at width 12 here, fully by slow tests.
