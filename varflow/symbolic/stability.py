@@ -103,7 +103,7 @@ def multiplier(
     steps = steps.then(lambda e: Eq(m, sympy.diff(e.rhs, V)), "its slope, $m = F'(V)$")
     steps = steps.then(
         lambda e: Eq(m, g**2 * z * neat(_in_z(e.rhs, layer) * 2 * layer.threshold**2 / (g**2 * z**3)) / (2 * V)),
-        r"$z = \theta/\sqrt{V}$ and $S' = -f$",
+        r"$z = \theta/\sqrt{V}$ and $Q' = -f$",
     )
     if layer.bias != 0:
         return steps
