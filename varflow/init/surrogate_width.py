@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,17 +15,14 @@ from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.gradients.flow import READOUTS, ForwardPass
-from varflow.theory.gradients.width import with_unit_growth
+from varflow.theory.gradients.width import with_smallest_range, with_unit_growth
 
 __all__ = ["OBJECTIVES", "surrogate_beside_gain", "surrogate_width"]
-
-Flow = Callable[[Surrogate], GradientFlow]
 
 OBJECTIVES = ("range", "growth")
 POINTS, SCRAMBLES = 2**10, 4  # beside a gain, whose answer takes a second
 ACCURACY = 1e-4  # relative, of the width
 FINEST = 1e-3  # width in standard deviations of the potential, within which lie few sampling points
-REACH = 0.7  # of the search for the smallest range, in the logarithm of the width, on both sides of growth 1
 
 
 def surrogate_width(
@@ -106,28 +100,9 @@ def _suited(
             raise ConvergenceError("hardly any sampling point lies within this width")
         return solved.gradients(surrogate, readout, detached)
 
-    find = _unit_growth if objective == "growth" else _smallest_range
-    return find(psi, flow)
-
-
-def _unit_growth(psi: Surrogate, flow: Flow) -> Surrogate:
-    return with_unit_growth(psi, lambda wider: flow(wider).growth or 0.0, accuracy=ACCURACY)
-
-
-def _smallest_range(psi: Surrogate, flow: Flow) -> Surrogate:
-    """The surrogate with which layers differ least in energy, near that of growth 1."""
-    from scipy.optimize import minimize_scalar
-
-    with suppress(DomainError):
-        psi = _unit_growth(psi, flow)
-
-    def log_range(log_width: float) -> float:
-        found = flow(psi.widened(math.exp(log_width))).range
-        return math.log(found) if found else math.inf
-
-    middle = math.log(psi.width)
-    best = minimize_scalar(log_range, bounds=(middle - REACH, middle + REACH), method="bounded", options={"xatol": ACCURACY})
-    return psi.widened(math.exp(min(middle, float(best.x), key=log_range)))  # pyright: ignore[reportAttributeAccessIssue]
+    if objective == "growth":
+        return with_unit_growth(psi, lambda wider: flow(wider).growth or 0.0, accuracy=ACCURACY)
+    return with_smallest_range(psi, lambda wider: flow(wider).total, accuracy=ACCURACY)
 
 
 def surrogate_beside_gain(surrogate: Any, gain: float, neuron: Neuron, steps: int, depth: int, drive: Drive) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class ModelPlan(Shown):
         ]
         longest = max(len(layer.name) for layer in self.layers)
         given = dict.fromkeys(repr(layer.surrogate) for layer in self.layers if layer.surrogate is not None)
-        notes = [*(f"surrogate of all neurons: {psi}" for psi in given), *self.notes]
+        notes = [*(f"neurons have the surrogate {psi}" for psi in given), *self.notes]
         title = f"ModelPlan, {self.steps} steps, survival {self.survival:.3g}{'' if self.filled else ' (nothing set)'}"
         header = ("layer", "fan-in", "gain", "weight std", "late rate", "batch", "fresh", "set by")
         layout = f"{{:<{max(longest, 5)}}} {{:>8}} {{:>9}} {{:>10}} {{:>18}} {{:>7}} {{:>7}}  {{}}"

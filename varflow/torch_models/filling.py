@@ -19,7 +19,7 @@ from varflow.init.fans import fan_in
 from varflow.results import LayerPlan, ModelPlan
 from varflow.torch_models.chance import words_of_chance
 from varflow.torch_models.layer_gains import RATE
-from varflow.torch_models.planned_surrogates import set_surrogate, with_surrogates
+from varflow.torch_models.planned_surrogates import with_surrogates
 from varflow.torch_models.planner import Planner, beyond_a_chain, readout_plan
 from varflow.torch_models.precision import check_range, full_precision
 from varflow.torch_models.refine import HALVED, Rates, late_rates, rates_of_passes, settle
@@ -72,11 +72,8 @@ def initialised(
     reasons = _beyond_theory(traced, scales)
     with full_precision():
         draft = _measuring(traced, scales, *wanted[:2], reasons) if reasons else _planned(traced, wanted, refine)
-        if surrogates:
-            draft.layers, words = with_surrogates(traced, draft.layers)
-            draft.notes += words
     draft.notes += notes_on_steps(traced, steps)
-    if dry_run and draft.room:
+    if dry_run and draft.room and not surrogates:
         return ModelPlan(tuple(draft.layers), traced.steps, draft.survival, False, tuple(draft.notes))
 
     def carried_out() -> ModelPlan:
@@ -89,10 +86,7 @@ def initialised(
             of_passes = rates_of_passes(model, inputs, steps, traced)
             draft.notes.append(words_of_chance([{name: float(each.mean()) for name, each in one.items()} for one in of_passes]))
         plan = _outcome(traced, scales, draft, rates, passes, filled=not dry_run)
-        given = {row.neuron_name: row.surrogate for row in plan.layers if row.surrogate is not None}
-        for layer in (layer for layer in traced.layers if layer.neuron_name in given):
-            set_surrogate(layer.module, given[layer.neuron_name])
-        return plan
+        return with_surrogates(model, inputs, steps, neurons, plan) if surrogates else plan
 
     changed = [generator, list(model.parameters()), [layer.module for layer in traced.layers] if surrogates else []]
     return (kept if dry_run else all_or_nothing)(changed, carried_out)

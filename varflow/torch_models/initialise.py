@@ -68,9 +68,13 @@ def init_model(
         Only plan; nothing is changed. Where layers are to be scaled they are drawn, measured and put back.
     generator : torch.Generator, optional
     surrogate : str
-        ``"set"``: give every neuron its own surrogate at the width of :func:`varflow.surrogate_width` for the plan, with which
-        gradients differ least between layers; for chains of dense layers with one surrogate whose library has a parameter for
-        the width. Others are left as they are, and a note says so. ``"keep"``: leave them all.
+        ``"set"``: when the weights are set, give every neuron its own surrogate at the width ``a`` of
+
+        .. math:: \min_a \frac{\max_l ‖δ_l‖}{\min_l ‖δ_l‖}
+
+        with ``‖δ_l‖`` the gradient norms that ``audit(gradients=True)`` predicts, of the layers where it predicts them (not
+        below max pools, for instance). For models of one surrogate formula whose library has a parameter for the width; others
+        are left as they are, and a note says so. ``dry_run`` then draws weights too. ``"keep"``: leave them all.
 
     Returns
     -------

@@ -1,48 +1,69 @@
-"""The surrogate that suits a plan, and its width set in a spiking module by the parameter of the module's own library."""
+"""The surrogates with which gradients of a model differ least between layers, and their width set in spiking modules by the
+parameter of the module's own library.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from varflow._checks import DomainError
-from varflow.init.surrogate_width import surrogate_width
 from varflow.model.surrogate import Surrogate
-from varflow.results import LayerPlan
-from varflow.torch_models.prediction import chain_of, plain
+from varflow.results import ModelPlan
+from varflow.torch_models.evaluation import Evaluation
+from varflow.torch_models.precision import full_precision
+from varflow.torch_models.refusals import followed, unlike_their_kind
 from varflow.torch_models.surrogates import surrogate_of_module
 from varflow.torch_models.traced import Trace
-from varflow.torch_models.trainable import readable
-from varflow.torch_models.wiring import Moments
+from varflow.torch_models.trainable import with_least_range
+from varflow.torch_models.walker import Neurons
+from varflow.torch_models.wiring import Moments, noted
 
 __all__ = ["set_surrogate", "with_surrogates"]
 
-INPUTS = 2  # of the batch: the width hardly depends on them
-POINTS, SCRAMBLES = 2**10, 2
+INPUTS = 2  # of the batch: with eight the width is the same within 2 %
 HOLDERS = ("spike_grad", "surrogate_function", "surrogate_grad_fn")  # of snnTorch, SpikingJelly and sinabs
-LEFT = "surrogates are left as they are: "
 
 
-def with_surrogates(traced: Trace, rows: Sequence[LayerPlan]) -> tuple[list[LayerPlan], list[str]]:
-    """The rows with the surrogate recommended for the plan; or the rows as they are, and a note why."""
-    psi, *others = dict.fromkeys(surrogate_of_module(layer.module) for layer in traced.layers)
-    if not plain(traced):
-        return list(rows), [f"{LEFT}the width is known for chains of dense layers"]
-    if psi is None or others:
-        return list(rows), [f"{LEFT}{'layers have different ones' if others else 'their formula is not known'}"]
-    moments = {row.name: Moments(row.fan_in, row.weight_std) for row in rows if row.neuron_name}
+def with_surrogates(model: Any, inputs: Any, steps: int | None, neurons: Neurons | None, plan: ModelPlan) -> ModelPlan:
+    """Give neurons their surrogates, when the weights are set; the plan with them, or with a note why they are left."""
+    used: dict[str, Moments] = {}
+    traced, *_ = followed(model, inputs, steps, neurons, note=partial(noted, used))
+    unlike = unlike_their_kind(traced)
     try:
-        found = surrogate_width(chain_of(traced, moments, INPUTS), psi, points=POINTS, scrambles=SCRAMBLES)
+        own = _of_one_formula(traced)
+        with full_precision():
+            evaluation = Evaluation(traced, {name: of for name, of in used.items() if name not in unlike}, INPUTS)
+            evaluation.states()
+            chosen, uncovered = with_least_range(evaluation, own)
     except DomainError as refusal:
-        return list(rows), [f"{LEFT}{refusal}"]
-    chosen = readable(found)
-    return [replace(row, surrogate=chosen) if row.neuron_name else row for row in rows], []
+        return replace(plan, notes=(*plan.notes, f"surrogates are left as they are: {refusal}"))
+    for layer, psi in zip(traced.layers, chosen, strict=True):
+        set_surrogate(layer.module, psi)
+    given = {layer.neuron_name: psi for layer, psi in zip(traced.layers, chosen, strict=True)}
+    rows = tuple(replace(row, surrogate=given.get(row.neuron_name)) for row in plan.layers)
+    words = (
+        [f"surrogates suit the layers above {', '.join(uncovered)}: below, gradients are not predicted"] if uncovered else []
+    )
+    return replace(plan, layers=rows, notes=(*plan.notes, *words))
+
+
+def _of_one_formula(traced: Trace) -> list[Surrogate]:
+    """The surrogates of all layers; DomainError unless they differ in arguments only."""
+    found = {layer.neuron_name: surrogate_of_module(layer.module) for layer in traced.layers}
+    known = [psi for psi in found.values() if psi is not None]
+    if len(known) < len(found):
+        names = ", ".join(name for name, psi in found.items() if psi is None)
+        raise DomainError("surrogate", None, f"has no known formula in {names}")
+    if len({psi.formula.function if psi.formula else psi for psi in known}) > 1:
+        raise DomainError("surrogate", ", ".join(map(repr, dict.fromkeys(known))), "differs between layers")
+    return known
 
 
 def set_surrogate(module: Any, psi: Surrogate) -> None:

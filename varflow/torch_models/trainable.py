@@ -1,4 +1,4 @@
-"""Gradients of a traced model by theory: the norm in every layer, and the surrogate with which it neither falls nor grows.
+"""Gradients of a traced model by theory: the norm in every layer, and the surrogates with which it differs least.
 
 At infinite width, over the same steps and some of the inputs.
 """
@@ -6,20 +6,22 @@ At infinite width, over the same steps and some of the inputs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from varflow._checks import DomainError
 from varflow.model.surrogate import Surrogate
 from varflow.results.audit import VANISHED
-from varflow.theory.gradients.width import with_unit_growth
+from varflow.theory.gradients.width import with_smallest_range, with_unit_growth
 from varflow.torch_models.backwards import Backwards
 from varflow.torch_models.evaluation import Evaluation
 from varflow.torch_models.prediction import WORK, Expected, evaluated
 from varflow.torch_models.traced import Trace
 from varflow.torch_models.wiring import Moments
 
-__all__ = ["ExpectedGradients", "expected_gradients", "readable"]
+__all__ = ["ExpectedGradients", "expected_gradients", "with_least_range"]
 
 ACCURACY = 1e-2  # relative, of a width
 
@@ -54,7 +56,23 @@ def expected_gradients(
     return ExpectedGradients(norms, suited, tuple(dict.fromkeys(back.uncovered)))
 
 
-def _back(evaluation: Evaluation, surrogates: list[Surrogate | None]) -> Backwards:
+def with_least_range(evaluation: Evaluation, surrogates: Sequence[Surrogate]) -> tuple[list[Surrogate], tuple[str, ...]]:
+    """These surrogates of all layers, of one formula, at the width with which gradient norms differ least between the layers
+    that theory knows; and what it does not follow gradients through. DomainError if it knows fewer than two layers.
+    """
+    back = _back(evaluation, surrogates)
+    known = np.isfinite(back.norms())
+    if known.sum() < 2:
+        raise DomainError("model", ", ".join(back.uncovered), "leaves fewer than two layers whose gradients are predicted")
+
+    def energies(wider: Surrogate) -> np.ndarray:
+        return np.square(_back(evaluation, [psi.widened(wider.width) for psi in surrogates]).norms())[known]
+
+    width = with_smallest_range(surrogates[0], energies, accuracy=ACCURACY).width
+    return [_readable(psi.widened(width)) for psi in surrogates], tuple(dict.fromkeys(back.uncovered))
+
+
+def _back(evaluation: Evaluation, surrogates: Sequence[Surrogate | None]) -> Backwards:
     return Backwards(evaluation, dict(zip(evaluation.trace.layers, surrogates, strict=True)))
 
 
@@ -71,12 +89,12 @@ def _balanced(evaluation: Evaluation, psi: Surrogate) -> Surrogate | None:
         return (_growth(_back(evaluation, [wider] * layers).norms()) or 0.0) ** (2 / max(layers - 1, 1))
 
     try:
-        return readable(with_unit_growth(psi, growth, accuracy=ACCURACY))
+        return _readable(with_unit_growth(psi, growth, accuracy=ACCURACY))
     except DomainError:  # no width does
         return None
 
 
-def readable(found: Surrogate) -> Surrogate:
+def _readable(found: Surrogate) -> Surrogate:
     """The same surrogate with three digits in the argument that sets its width."""
     formula = found.formula
     if formula is None or formula.sets_width is None:

@@ -88,7 +88,7 @@ def gradient_flow(
     **Accuracy**: ``error``, numerically. 16 networks of 20 layers, width 1000, 8 steps (snnTorch's neuron, β = 0.5, g² = 8)
     grew by 1.226 ± 0.006 per layer under autograd, here 1.228; layers 30 to 50, at the forward fixed point of β = 0.9 and
     g² = 6.303, by 1.179 ± 0.002 (160 networks), here 1.178. Gradients of one network scatter about the mean as a log-normal
-    variable, with a variance of order depth/width: ``spread``, in time 3 % too large to 15 % too small (five neurons of 8
+    variable, with a variance of order depth/width: ``spread``, in time 5 % too large to 15 % too small (five neurons of 8
     steps, 400 networks of 12 layers and width 300 each), and ``typical_growth`` within 1 %. ``tests/test_gradient_flow.py``
     compares every reset and layer.
     **Source**: derived here; one step: ``schoenholz2017``, with shortcuts ``yang2017``, quantised ``blumenfeld2019``; recurrent
