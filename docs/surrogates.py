@@ -122,8 +122,8 @@ flow.plot()
 
 Equal energies are not enough: gradients must also differ between inputs, which `vf.trainability` measures.
 `vf.audit(model, inputs, gradients=True)` measures gradients in your model.
-`vf.init.init_model(model, inputs, surrogate="set")` gives the neurons of your model, whatever its structure, the width with which
-the gradient norms that theory predicts differ least between layers.
+`vf.init.init_model(model, inputs, surrogate="set")` gives the neurons of your model, whatever its structure, the width with
+which the gradient norms that theory predicts differ least between layers.
 
 ## What is not as documented
 

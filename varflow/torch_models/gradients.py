@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import wraps
+from functools import reduce, wraps
 from typing import Any
 
 import numpy as np
@@ -101,7 +101,7 @@ class _Pass:
             found = torch.autograd.grad(value, graph, allow_unused=True) if graph and value.requires_grad else ()
         by = {id(each): gradient for each, gradient in zip(graph, found, strict=False)}
         computed = {m: not (w.is_leaf or hasattr(m, "parametrizations")) for m, w in zip(modules, weights, strict=True)}
-        of = {m: math.nan if computed[m] else _square(by.get(id(w)), w) for m, w in zip(modules, weights, strict=True)}
+        of = {m: math.nan if computed[m] else _square(by.get(id(w))) for m, w in zip(modules, weights, strict=True)}
         return {layer: self._of(layer, of, by) for layer in self.traced.layers}
 
     def _value(self, out: Any) -> Any:
@@ -169,16 +169,12 @@ class _Pass:
         own = own if layer.weights else math.nan
         if not self.currents[layer]:
             return Backward(own)
-        squares: Any = sum(self._by_neuron(layer, current, by.get(id(current))) for current in self.currents[layer])
-        dead = float((squares.amax(0) == 0).float().mean())
-        total = float(squares.sum()) / len(squares)
-        norm = math.sqrt(total) if math.isfinite(total) else math.inf
-        return Backward(own, norm, self.slopes[layer], dead)
-
-    def _by_neuron(self, layer: TracedLayer, current: Any, gradient: Any) -> Any:
-        """Squares of the gradient, summed over steps: shape (inputs, neurons)."""
-        squares = (torch.zeros_like(current) if gradient is None else gradient).detach().double().square()
-        return flat(_by_step(layer, squares).sum(0), axes_of_a_step(layer))
+        found = [by.get(id(current)) for current in self.currents[layer]]
+        found = [gradient for gradient in found if gradient is not None] or [torch.zeros_like(self.currents[layer][0])]
+        largest = [flat(_by_step(layer, gradient.abs()).amax(0), axes_of_a_step(layer)) for gradient in found]
+        dead = float((reduce(torch.maximum, largest).amax(0) == 0).float().mean())
+        norm = math.hypot(*map(_norm, found)) / math.sqrt(len(largest[0]))
+        return Backward(own, norm if math.isfinite(norm) else math.inf, self.slopes[layer], dead)
 
 
 def _by_step(layer: TracedLayer, values: Any) -> Any:
@@ -186,5 +182,11 @@ def _by_step(layer: TracedLayer, values: Any) -> Any:
     return values[None] if layer.spiking.time_axis is None else split_steps(layer.spiking, values)
 
 
-def _square(gradient: Any, weight: Any) -> float:
-    return 0.0 if gradient is None else float(gradient.double().square().mean())
+def _square(gradient: Any) -> float:
+    """Mean square."""
+    return 0.0 if gradient is None else _norm(gradient) ** 2 / gradient.numel()
+
+
+def _norm(gradient: Any) -> float:
+    """In double precision, whose squares do not underflow, without a copy in it."""
+    return float(torch.linalg.vector_norm(gradient, dtype=torch.float64))

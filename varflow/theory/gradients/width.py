@@ -36,8 +36,8 @@ def with_unit_growth(surrogate: Surrogate, growth: Callable[[Surrogate], float],
 
 
 def with_smallest_range(surrogate: Surrogate, energies: Callable[[Surrogate], np.ndarray], *, accuracy: float) -> Surrogate:
-    """The surrogate with which layers differ least in energy, among widths within a factor of two of that with equal energies in
-    the first and last layer, or of the given one where no width makes these equal.
+    """The surrogate with which layers differ least in energy, among widths within a factor of two of that with equal energies
+    in the first and last layer, or of the given one where no width makes these equal.
 
     ``energies(surrogate)``: of at least two layers, in order. DomainError for surrogates whose width cannot be set.
     """
