@@ -134,6 +134,22 @@ def by_depth(runs: Runs) -> Figure:
     return figure
 
 
+def by_epoch(runs: Runs) -> Figure:
+    """Accuracy after every epoch, mean over seeds, for each design and depth."""
+    depths = sorted(grouped(runs, design_of("depth")))
+    figure = Figure(figsize=(9.6, 3.6), dpi=130, layout="constrained")
+    axes = figure.subplots(1, len(depths), sharey=True, squeeze=False)[0]
+    for ax, depth in zip(axes, depths, strict=True):
+        some = [run for run in runs if run["design"]["depth"] == depth]
+        for colour, (label, group) in zip(COLOURS, grouped(some, name).items(), strict=False):
+            curves = 100 * np.array([[epoch["accuracy"] for epoch in run["epochs"]] for run in group])
+            ax.plot(curves.mean(0), color=colour, lw=1.6, label=label)
+        ax.set(title=f"{depth} layers", xlabel="epoch", ylim=(0, 102))
+    axes[0].set_ylabel("test accuracy, %")
+    axes[-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
 def silent(runs: Runs) -> Figure:
     """Networks that begin silent: accuracy against depth for two values of Adam's ε, with the depths predicted to revive."""
     figure = Figure(figsize=(6.6, 4.0), dpi=130, layout="constrained")
@@ -193,6 +209,7 @@ def robust(runs: Runs) -> Figure:
 
 
 FIGURES: Mapping[str, Callable[[Runs], Figure]] = {
+    "quick": by_epoch,
     "map": by_gain_and_slope,
     "depth": by_depth,
     "plain": by_depth,
