@@ -115,6 +115,10 @@ TABLES: dict[str, Callable[[Runs], str]] = {
 }
 
 
+TOGETHER = {"depth": ("depth", "plain")}
+"""Experiments that share a figure."""
+
+
 def section(key: str, runs: Runs) -> str:
     """One experiment: its question, how it was trained, table and figure."""
     first = runs[0]["schedule"], runs[0]["data"], runs[0]["images"]
@@ -171,7 +175,8 @@ def main() -> None:
     files: dict[Path, Any] = {}
     for key in FIGURES:
         if key in runs:
-            files[Path(__file__).parent / f"training-{key}.png"] = picture(FIGURES[key](runs[key]))
+            drawn = [run for part in TOGETHER.get(key, (key,)) for run in runs.get(part, ())]
+            files[Path(__file__).parent / f"training-{key}.png"] = picture(FIGURES[key](drawn))
     parts = [INTRODUCTION.rstrip(), *(section(key, some) for key, some in runs.items())]
     if missing := [key for key in EXPERIMENTS if key not in runs]:
         parts.append(f"Not run yet: {', '.join(missing)}.")

@@ -212,7 +212,6 @@ FIGURES: Mapping[str, Callable[[Runs], Figure]] = {
     "quick": by_epoch,
     "map": by_gain_and_slope,
     "depth": by_depth,
-    "plain": by_depth,
     "silence": silent,
     "held_out": contest,
     "robustness": robust,
