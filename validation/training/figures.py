@@ -21,10 +21,11 @@ Runs = Sequence[Mapping[str, Any]]
 CHANCE = 0.1
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # of Okabe and Ito
 NAMES = {
-    "membrane_shortcut": "membrane shortcut, g² = 0.5",
-    "sew_add": "SEW add, g² = 2",
+    "membrane_shortcut": "membrane shortcut",
+    "sew_add": "SEW add",
     "batch_norm": "batch normalisation",
     "centred": "centred rows",
+    "convolutional": "convolutions",
 }
 
 
@@ -55,10 +56,11 @@ def mean_and_error(runs: Runs) -> tuple[float, float]:
 def name(run: Mapping[str, Any]) -> str:
     """A design in a few words, without its depth."""
     design = run["design"]
+    weights = design["initialisation"] if design["gain"] is None else f"g² = {design['gain'] ** 2:.3g}"
     if design["structure"] != "plain":
-        return NAMES[design["structure"]]
+        return f"{NAMES[design['structure']]}, {weights}"
     steps = "" if design["steps"] == 4 else f", {design['steps']} steps"
-    return f"plain, {design['initialisation']}, {design['surrogate']}{steps}"
+    return f"plain, {weights}, {design['surrogate']}{steps}"
 
 
 def by_gain_and_slope(runs: Runs) -> Figure:
