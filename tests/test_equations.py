@@ -166,8 +166,8 @@ def with_reset():
 
 ROWS = {  # equation, by the beginning of its row: pairs of a double and a number of mpmath; relative accuracy
     "`Var[w] = v": (gains, 2e-13),
-    "`V' = σ_b² + g² S": (maps, 2e-13),
-    "`z² (S(z)": (lambda: fixed("variance", anywhere()), 2e-12),
+    "`V' = σ_b² + g² Q": (maps, 2e-13),
+    "`z² (Q(z)": (lambda: fixed("variance", anywhere()), 2e-12),
     "`V± =": (lambda: fixed("variance", closed()), 2e-12),
     "all fixed points": (enclosed, 1e-15),
     "`m = z f(z)": (lambda: fixed("multiplier", anywhere()), 2e-11),
