@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -60,7 +61,8 @@ def name(run: Mapping[str, Any]) -> str:
     if design["structure"] != "plain":
         return f"{NAMES[design['structure']]}, {weights}"
     steps = "" if design["steps"] == 4 else f", {design['steps']} steps"
-    return f"plain, {weights}, {design['surrogate']}{steps}"
+    surrogate = re.sub(r"Surrogate\('(.*)', peak=(.*), width=(.*)\)", r"\1 of peak \2 and width \3", design["surrogate"])
+    return f"plain, {weights}, {surrogate}{steps}"
 
 
 def by_gain_and_slope(runs: Runs) -> Figure:
