@@ -160,7 +160,7 @@ def _all() -> dict[str, Experiment]:
         "held_out": Experiment(
             "Which number predicts accuracy?", _runs(list(_held_out()), FIVE_EPOCHS, fashion, (0,), **SMALL), True
         ),
-        "robustness": Experiment("Over θ, β, T and width?", _runs(list(_robust()), DIGITS, "digits", SEEDS)),
+        "robustness": Experiment("Over θ, β, T and width?", _runs([*dict.fromkeys(_robust())], DIGITS, "digits", SEEDS)),
     }
 
 

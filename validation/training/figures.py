@@ -206,7 +206,10 @@ def robust(runs: Runs) -> Figure:
             _errorbars(ax, some, setting, color=colour, label=weights)
         ax.set(xlabel=setting, ylim=(0, 102))
         if setting in ("steps", "width"):
-            ax.set_xscale("log", base=2)
+            values = sorted({run["design"][setting] for run in runs})
+            ax.set(xscale="log")
+            ax.set_xticks(values, [str(value) for value in values])
+            ax.set_xticks([], minor=True)
     figure.axes[0].set_ylabel("test accuracy on digits, %")
     figure.axes[0].legend(frameon=False, fontsize=8)
     return figure
