@@ -27,6 +27,7 @@
 # %%
 import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ import torch
 
 import varflow as vf
 
-ROOT = Path(vf.__file__).parents[1]  # of a clone, where validation/ is
+ROOT = Path(find_spec("varflow").origin).parents[1]  # of a clone, where validation/ is
 sys.path.append(str(ROOT))
 
 from validation.training import Design, Schedule, build, trained  # noqa: E402
