@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 import varflow as vf
+from validation.torch_networks import Step
 
 L = vf.layers
 
@@ -13,19 +14,6 @@ L = vf.layers
 def atan(v):
     """snnTorch's default."""
     return 1 / (1 + (math.pi * v) ** 2)
-
-
-class Step(torch.autograd.Function):
-    """A step forwards, ``ψ`` backwards."""
-
-    @staticmethod
-    def forward(ctx, v, psi):
-        ctx.save_for_backward(psi(v))
-        return (v > 0).to(v.dtype)
-
-    @staticmethod
-    def backward(ctx, *gradients):
-        return gradients[0] * ctx.saved_tensors[0], None
 
 
 def neurons(layer, currents, psi, detached, recurrent=None):

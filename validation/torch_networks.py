@@ -6,20 +6,16 @@ Nothing here comes from the theory or the simulator of varflow: only description
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import varflow as vf
+from validation.training.spiking import psi
 
-__all__ = ["Networks", "psi_of"]
-
-
-def psi_of(surrogate: Any) -> Any:
-    """``ψ(v)`` of snnTorch's arctangent or SpikingJelly's sigmoid, of any peak and width."""
-    shape = {"atan": lambda x: 1 / (1 + x**2), "sigmoid": lambda x: torch.cosh(x.clamp(-80, 80) / 2) ** -2}[surrogate.family]
-    return lambda v: surrogate.peak * shape(v / surrogate.width)
+__all__ = ["Networks", "Step"]
 
 
 class Step(torch.autograd.Function):
@@ -27,14 +23,12 @@ class Step(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, v: Tensor, psi: Any) -> Tensor:
-        ctx.save_for_backward(v)
-        ctx.psi = psi
+        ctx.save_for_backward(psi(v))
         return (v > 0).to(v.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (v,) = ctx.saved_tensors
-        return gradients[0] * ctx.psi(v), None
+        return gradients[0] * ctx.saved_tensors[0], None
 
 
 class Networks:
@@ -43,7 +37,7 @@ class Networks:
     def __init__(self, network: vf.Network, number: int, seed: int, surrogate: Any = None):
         self.neuron, self.gain, self.steps = network.neuron, float(network.gains[-1]), network.steps
         self.number, self.width, self.depth = number, int(network.widths[0]), network.depth
-        self.psi = None if surrogate is None else psi_of(surrogate)
+        self.psi = None if surrogate is None else partial(psi, surrogate)
         self.generator = torch.Generator().manual_seed(seed)
 
     def normal(self, *shape: int) -> Tensor:
