@@ -156,10 +156,9 @@ class TestStrategies:
             "own": (testing.drives(steps=4, width=5, given=True), lambda drive: drive.width == 5),
             "driven": (testing.networks(any_drive=True), lambda network: network.drive.kinds == 2),
         }
+        search = settings(phases=[Phase.generate], database=None, max_examples=2000)
         for strategy, wanted in reached.values():
-            find(
-                strategy, wanted, settings=settings(phases=[Phase.generate], database=None, max_examples=2000), random=Random(0)
-            )
+            assert wanted(find(strategy, wanted, settings=search, random=Random(0)))
 
     def test_examples_shrink_to_simple_ones(self):
         assert simplest(testing.thresholds(positive=False)) == 1.0

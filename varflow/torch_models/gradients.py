@@ -120,7 +120,7 @@ class _Pass:
             name = None if args else next(iter(kwargs))
             given = args[0] if name is None else kwargs[name]
             known = given.requires_grad or not given.is_floating_point()
-            current = given.view_as(given) if known else given.detach().clone().requires_grad_()  # without what passes it by
+            current = given.view_as(given) if known else given.detach().clone().requires_grad_()  # not through shortcuts
             out = inner(current, *args[1:], **kwargs) if name is None else inner(**{**kwargs, name: current})
             layer = next(self.calls, None)
             if layer is not None:

@@ -33,7 +33,7 @@ from varflow.theory.in_time.stepping import MEMBERS, Population
 SINGLE = 1e15  # potentials below which single precision is enough
 NARROWEST = 1e-280  # variance of a potential that does not vary
 
-__all__ = ["Slopes", "averaged_back", "driven_backwards", "fired_backwards"]
+__all__ = ["Slopes", "driven_backwards", "fired_backwards", "sampled_back"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +113,7 @@ def _sampled(
         drawn = currents[at, group].reshape(-1, steps, points).astype(dtype)
         population = _with_input(neuron, Population.of(neuron, z[at, size:].astype(dtype)))
         rng = np.random.default_rng([neurons.seed, number, index]) if together else None
-        return averaged_back(population, drawn, above[at, group], surrogate, detached, layer.recurrent_gain, rng)
+        return sampled_back(population, drawn, above[at, group], surrogate, detached, layer.recurrent_gain, rng)
 
     *columns, scatter = zip(*in_threads(one, replicas if together else replicas * groups, None), strict=True)
     back, second = (np.reshape(column, (replicas, groups, size, size)) for column in columns)
@@ -152,12 +152,12 @@ def _over_members(
     back, second = np.zeros(gradient.shape), np.zeros(gradient.shape)
     for weight, member in neuron.members(MEMBERS):
         population = _with_input(member, Population.of(member, np.empty(0)))
-        found = averaged_back(population, currents, gradient, surrogate, detached)
+        found = sampled_back(population, currents, gradient, surrogate, detached)
         back, second = back + weight * found[0], second + weight * found[1]
     return back, second
 
 
-def averaged_back(
+def sampled_back(
     neuron: Population,
     currents: np.ndarray,
     gradient: np.ndarray,
