@@ -253,8 +253,11 @@ def test_missing_damaged_and_unknown_data(tmp_path, monkeypatch):
         load("digits", tmp_path)
 
 
+IDENTITY = {"initialisation": "identity", "gain": 2.0}  # which has none
+
+
 def test_unknown_settings():
-    for wrong in ({"structure": "transformer"}, {"initialisation": "lucky"}, {"surrogate": "none such"}):
+    for wrong in ({"structure": "transformer"}, {"initialisation": "lucky"}, {"surrogate": "none such"}, IDENTITY):
         with pytest.raises(vf.DomainError):
             Design(**wrong)
     with pytest.raises(vf.DomainError):

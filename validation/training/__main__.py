@@ -6,13 +6,13 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import varflow as vf
 from validation.training.data import FOLDER, SETS, load, obtain
 from validation.training.experiments import EXPERIMENTS, Run
+from validation.training.networks import Design
 from varflow._files import replace_files
 from varflow._process import INTERRUPTED, outcome, run_command
 from varflow.campaign import Block
@@ -41,15 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with campaign.opened("validation.training.training") as opened:
             for name in names:
                 runs = EXPERIMENTS[name].runs
-                predictions: dict[Run, Any] = {}
+                predictions: dict[Design, Any] = {}
                 if EXPERIMENTS[name].predicted:  # before any of them is trained
-                    ones = {replace(run, seed=0): _prediction(run, options) for run in runs}
-                    found = opened.results([*ones.values()], progress=True, what="predictors")
-                    predictions = dict(zip(ones, found, strict=True))
+                    wanted = {run.design: _prediction(run, options) for run in runs}
+                    found = opened.results([*wanted.values()], progress=True, what="predictors")
+                    predictions = dict(zip(wanted, found, strict=True))
                 results = opened.results([_block(run, options) for run in runs], progress=True, what=name)
-                results = [
-                    predictions.get(replace(run, seed=0), {}) | result for run, result in zip(runs, results, strict=True)
-                ]
+                results = [predictions.get(run.design, {}) | result for run, result in zip(runs, results, strict=True)]
                 replace_files({options.out / f"{name}.json": _text(name, runs, results)})
                 print(f"{options.out / name}.json: {len(runs)} runs")
     except KeyboardInterrupt:

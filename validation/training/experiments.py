@@ -154,7 +154,7 @@ def _all() -> dict[str, Experiment]:
         "initialisations": Experiment("Which weights train plain layers?", _runs(first, FIVE_EPOCHS, fashion, SEEDS, **SMALL)),
         "map": Experiment("What do gain and slope decide?", _runs(list(_map()), TWO_EPOCHS, fashion, SEEDS, **SMALL)),
         "depth": Experiment("How deep can it be?", _runs(depths, ONE_CYCLE, fashion, SEEDS)),
-        "plain": Experiment("And without shortcuts?", _runs(list(_deepest()), ONE_CYCLE, fashion, SEEDS)),
+        "plain": Experiment("How deep can plain layers be?", _runs(list(_deepest()), ONE_CYCLE, fashion, SEEDS)),
         "convolutions": Experiment("And convolutions?", _runs(list(_convolutional()), ONE_CYCLE, fashion, SEEDS, **SMALL)),
         "silence": Experiment("When do silent networks revive?", tuple(_silent())),
         "held_out": Experiment(

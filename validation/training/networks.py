@@ -56,6 +56,8 @@ class Design:
                 raise vf.DomainError(name, getattr(self, name), f"is unknown; choose from {', '.join(known)}")
         if self.structure == "convolutional" and self.depth != 3:
             raise vf.DomainError("depth", self.depth, "must be 3 for the convolutional network")
+        if self.initialisation == "identity" and (self.gain is not None or self.structure == "convolutional"):
+            raise vf.DomainError("initialisation", "identity", "has no gain and is for layers of equal width")
         object.__setattr__(self, "surrogate", vf.surrogates.surrogate_of(self.surrogate))
 
     @property
