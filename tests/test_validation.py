@@ -229,7 +229,7 @@ class TestClaimsCanFail:
 
     def test_figure_2_rejects_one_curve_with_another_gain(self):
         measured = figure_2.simulate(FIGURE, 3, HERE)
-        off = replace(FIGURE, errors=(("preserving", 0.85, 0.2),))
+        off = replace(FIGURE, errors=((("preserving", 0.85), 0.2),))
         assert figure_2.judge(FIGURE, figure_2.theory(FIGURE), measured).p_value > FIGURE.false_alarm
         assert figure_2.judge(FIGURE, figure_2.theory(off), measured).p_value <= FIGURE.false_alarm
 
@@ -287,7 +287,7 @@ class TestClaimsCanFail:
         measured = figure_4.simulate(settings, 3, HERE)
         assert [ensemble.network.width for ensemble in measured] == [30, 30, 60, 60]
         assert figure_4.judge(settings, figure_4.theory(settings), measured).p_value > settings.false_alarm
-        for off in (replace(settings, wider=3.0), replace(settings, errors=((60, 0.85, 0.2),))):
+        for off in (replace(settings, wider=3.0), replace(settings, errors=(((60, 0.85), 0.2),))):
             assert figure_4.judge(settings, figure_4.theory(off), measured).p_value <= settings.false_alarm
 
     def test_leak_and_reset_rejects_wrong_theories_and_not_networks_of_the_right_one(self):

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from math import ceil, floor
+from typing import Any
 
 import numpy as np
 
 import varflow as vf
-from validation.claim import Judgement
+from validation.claim import Error, Judgement
 from validation.power import DRAWS, SCOUTS
 from validation.sidak import sidak
 from varflow.results import deviation
 from varflow.verdict import BATCH, Scores
 
-__all__ = ["caught", "drawn", "judged"]
+__all__ = ["caught", "drawn", "gain_of", "judged"]
 
 
 def judged(profiles: Sequence[vf.Profile], ensembles: Sequence[vf.Ensemble], points: Sequence[str], each: float) -> Judgement:
@@ -49,6 +51,23 @@ def drawn(profiles: Sequence[vf.Profile], repeats: int, seed: int) -> tuple[vf.E
 def _distribution(profile: vf.Profile) -> Callable[..., vf.Ensemble]:
     assert profile.sample is not None
     return profile.sample
+
+
+def gain_of(curve: Hashable, what: str) -> Error:
+    """A wrong gain in one curve only; caught if the comparison of that curve rejects it.
+
+    Settings have ``errors``, pairs of a curve and the relative error of its gain, ``networks()`` by curve, ``repeats``, and the
+    false-alarm rate ``each`` of one curve.
+    """
+
+    def wrong(settings: Any, error: float) -> Any:
+        return replace(settings, errors=((curve, error),))
+
+    def rejected(settings: Any) -> Callable[[float, int], bool]:
+        in_error = lambda error: wrong(settings, error).networks()[curve]  # noqa: E731
+        return caught(settings.networks()[curve], in_error, settings.repeats, settings.each)
+
+    return Error(f"the gain of {what}", wrong, rejected)
 
 
 def caught(right: vf.Network, wrong: Callable[[float], vf.Network], repeats: int, each: float) -> Callable[[float, int], bool]:

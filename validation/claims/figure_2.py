@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Error, Judgement
-from validation.curves import caught, drawn, judged
+from validation.claim import Claim, Judgement
+from validation.curves import drawn, gain_of, judged
 from validation.work import Work
 
 RULES: dict[str, Callable[[float], float]] = {
@@ -32,17 +32,17 @@ class Settings:
     rules: tuple[str, ...] = tuple(RULES)
     thresholds: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.85, 1.0)
     probed: tuple[tuple[str, float], ...] = (("preserving", 0.1), ("preserving", 1.0), ("kaiming", 0.5))
-    errors: tuple[tuple[str, float, float], ...] = ()
+    errors: tuple[tuple[tuple[str, float], float], ...] = ()
     false_alarm: float = 0.01
 
     def networks(self) -> dict[tuple[str, float], vf.Network]:
         """The network of every curve."""
-        scale = {(rule, threshold): 1 + error for rule, threshold, error in self.errors}
+        wrong = dict(self.errors)
         return {
             (rule, threshold): vf.Network(
                 width=self.width,
                 depth=self.depth,
-                gain=RULES[rule](threshold) * scale.get((rule, threshold), 1.0),
+                gain=RULES[rule](threshold) * (1 + wrong.get((rule, threshold), 0.0)),
                 neuron=vf.Neuron(threshold),
             )
             for rule in self.rules
@@ -70,20 +70,6 @@ def judge(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ensem
 
 def draw(settings: Settings, theory: list[vf.Profile], seed: int) -> tuple[vf.Ensemble, ...]:
     return drawn(theory, settings.repeats, seed)
-
-
-def _gain_of(rule: str, threshold: float) -> Error:
-    """A wrong gain in one curve only; caught if the comparison of that curve rejects it."""
-    curve = (rule, threshold)
-
-    def wrong(settings: Settings, error: float) -> Settings:
-        return replace(settings, errors=((*curve, error),))
-
-    def rejected(settings: Settings) -> Callable[[float, int], bool]:
-        in_error = lambda error: wrong(settings, error).networks()[curve]  # noqa: E731
-        return caught(settings.networks()[curve], in_error, settings.repeats, settings.each)
-
-    return Error(f"the gain of the {rule} curve at θ = {threshold:g}", wrong, rejected)
 
 
 def reading(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ensemble, ...]) -> str:
@@ -136,7 +122,9 @@ CLAIM = Claim(
     theory=theory,
     simulate=simulate,
     judge=judge,
-    errors=lambda settings: tuple(_gain_of(*curve) for curve in settings.probed),
+    errors=lambda settings: tuple(
+        gain_of((rule, threshold), f"the {rule} curve at θ = {threshold:g}") for rule, threshold in settings.probed
+    ),
     draw=draw,
     reading=reading,
     cheap=Settings(width=40, repeats=10, depth=12, thresholds=(0.3, 0.85)),

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Control, Error, Judgement
-from validation.curves import caught, drawn, judged
+from validation.claim import Claim, Control, Judgement
+from validation.curves import drawn, gain_of, judged
 from validation.work import Work
 from varflow.simulation.chunks import exact_products
 
@@ -137,19 +137,6 @@ def draw(settings: Settings, theory: list[vf.Profile], seed: int) -> tuple[vf.En
     return drawn(theory, settings.repeats, seed)
 
 
-def _gain_of(key: str) -> Error:
-    """A wrong gain of one method only; caught if the comparison of that curve rejects it."""
-
-    def wrong(settings: Settings, error: float) -> Settings:
-        return replace(settings, errors=((key, error),))
-
-    def rejected(settings: Settings) -> Callable[[float, int], bool]:
-        in_error = lambda error: wrong(settings, error).networks()[key]  # noqa: E731
-        return caught(settings.networks()[key], in_error, settings.repeats, settings.each)
-
-    return Error(f"the gain of {key}", wrong, rejected)
-
-
 def reading(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ensemble, ...]) -> str:
     """Which methods die, which leak, which stay alive, and at what cost."""
     found = settings.catalogue()
@@ -196,7 +183,7 @@ CLAIM = Claim(
     theory=theory,
     simulate=simulate,
     judge=judge,
-    errors=lambda settings: tuple(_gain_of(key) for key in settings.probed),
+    errors=lambda settings: tuple(gain_of(key, key) for key in settings.probed),
     draw=draw,
     reading=reading,
     cheap=Settings(width=40, repeats=8, depth=10),

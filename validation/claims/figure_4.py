@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 import varflow as vf
-from validation.claim import Claim, Control, Error, Judgement
-from validation.curves import caught, drawn, judged
+from validation.claim import Claim, Control, Judgement
+from validation.curves import drawn, gain_of, judged
 from validation.work import Work
 
 
@@ -26,18 +25,18 @@ class Settings:
     thresholds: tuple[float, ...] = (0.5, 0.7, 0.85, 1.0)
     depth: int = 100
     probed: tuple[tuple[int, float], ...] = ((100, 0.85), (600, 1.0))
-    errors: tuple[tuple[int, float, float], ...] = ()
+    errors: tuple[tuple[tuple[int, float], float], ...] = ()
     wider: float = 1.0
     false_alarm: float = 0.01
 
     def networks(self) -> dict[tuple[int, float], vf.Network]:
         """The network of every curve."""
-        scale = {(width, threshold): 1 + error for width, threshold, error in self.errors}
+        wrong = dict(self.errors)
         return {
             (width, threshold): vf.Network(
                 width=round(width * self.wider),
                 depth=self.depth,
-                gain=vf.gain(threshold=threshold) * scale.get((width, threshold), 1.0),
+                gain=vf.gain(threshold=threshold) * (1 + wrong.get((width, threshold), 0.0)),
                 neuron=vf.Neuron(threshold),
             )
             for width in self.widths
@@ -66,20 +65,6 @@ def judge(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ensem
 
 def draw(settings: Settings, theory: list[vf.Profile], seed: int) -> tuple[vf.Ensemble, ...]:
     return drawn(theory, settings.repeats, seed)
-
-
-def _gain_of(width: int, threshold: float) -> Error:
-    """A wrong gain in one curve only; caught if the comparison of that curve rejects it."""
-    curve = (width, threshold)
-
-    def wrong(settings: Settings, error: float) -> Settings:
-        return replace(settings, errors=((*curve, error),))
-
-    def rejected(settings: Settings) -> Callable[[float, int], bool]:
-        in_error = lambda error: wrong(settings, error).networks()[curve]  # noqa: E731
-        return caught(settings.networks()[curve], in_error, settings.repeats, settings.each)
-
-    return Error(f"the gain of the curve at n = {width}, θ = {threshold:g}", wrong, rejected)
 
 
 def reading(settings: Settings, theory: list[vf.Profile], measured: tuple[vf.Ensemble, ...]) -> str:
@@ -116,7 +101,9 @@ CLAIM = Claim(
     theory=theory,
     simulate=simulate,
     judge=judge,
-    errors=lambda settings: tuple(_gain_of(*curve) for curve in settings.probed),
+    errors=lambda settings: tuple(
+        gain_of((width, threshold), f"the curve at n = {width}, θ = {threshold:g}") for width, threshold in settings.probed
+    ),
     draw=draw,
     reading=reading,
     cheap=Settings(widths=(20, 40), repeats=20, depth=12, thresholds=(0.5, 0.85)),

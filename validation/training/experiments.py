@@ -158,7 +158,7 @@ def _all() -> dict[str, Experiment]:
         "convolutions": Experiment("And convolutions?", _runs(list(_convolutional()), ONE_CYCLE, fashion, SEEDS, **SMALL)),
         "silence": Experiment("When do silent networks revive?", tuple(_silent())),
         "held_out": Experiment(
-            "Which number predicts accuracy?", _runs(list(_held_out()), FIVE_EPOCHS, fashion, (0,), **SMALL), True
+            "Which number predicts accuracy?", _runs(list(_held_out()), FIVE_EPOCHS, fashion, SEEDS, **SMALL), True
         ),
         "robustness": Experiment("Over θ, β, T and width?", _runs([*dict.fromkeys(_robust())], DIGITS, "digits", SEEDS)),
     }
