@@ -4,7 +4,7 @@ VENV   ?= .venv
 OUT    ?= varflow-results
 PY     := $(VENV)/bin/python
 
-.PHONY: run test test-slow test-libraries fuzz drill validate data train train-quick bench notebooks gallery explorer site dist lint format clean
+.PHONY: run test test-slow test-libraries fuzz drill validate data train train-quick bench notebooks explorer site dist lint format clean
 
 run: $(VENV)/run.stamp          ## the paper's 100-layer experiment compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
@@ -62,9 +62,6 @@ bench: $(VENV)/all.stamp        ## speed, as ratios inside one run: the table af
 notebooks: $(VENV)/all.stamp    ## the theory notebooks in JupyterLab
 	JUPYTER_CONFIG_PATH="$(CURDIR)/theory_notebooks/jupyter" $(VENV)/bin/jupyter lab --notebook-dir=theory_notebooks $(LAB)
 
-gallery: $(VENV)/all.stamp      ## every notebook executed, as HTML: notebook-gallery/index.html (formulas need the network)
-	$(PY) theory_notebooks/gallery.py notebook-gallery
-
 explorer:                       ## the theory to play with, in a browser: explorer.html, complete in one file
 	$(PYTHON) explorer/build.py explorer.html
 
@@ -95,7 +92,7 @@ format: $(VENV)/all.stamp
 	$(VENV)/bin/ruff check --fix . && $(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) site notebook-gallery explorer.html build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site explorer.html build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
