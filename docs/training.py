@@ -107,6 +107,11 @@ PAIRED: dict[str, list[tuple[str, str, int]]] = {
         ("membrane shortcut, g² = 0.5", f"plain, in_time, {WIDE}", 10),
         ("membrane shortcut, g² = 0.5", "SEW add, g² = 2", 50),
     ],
+    "convolutions": [
+        ("convolutions, kaiming", "convolutions, torch", 3),
+        ("convolutions, micheli", "convolutions, kaiming", 3),
+        ("convolutions, in_time", "convolutions, micheli", 3),
+    ],
 }
 
 TABLES: dict[str, Callable[[Runs], str]] = {
@@ -175,6 +180,11 @@ One setting changed at a time from ten plain layers with θ = 1, β = 0.5, 4 ste
 for each. Its networks learn 90 % or more, but for θ = 2, width 50 and β = 0.1. Kaiming's weights learn less in every setting,
 nothing at θ = 1.5 and 2, where silence is deep, and little at β = 0.1. Where they begin silent and revive, accuracies differ
 between seeds by up to 70 %.""",
+    "convolutions": """\
+Two layers of 3 × 3 filters (16 and 32 channels), each followed by an average of 2 × 2, and a dense one of width 128. In three
+layers every initialisation trains; what differs is the speed. After the first epoch torch's default, whose second and third
+layers begin silent, has learned 38 %, Kaiming's weights 65 %, the paper's 70 % and the gain in time 71 %; after four epochs
+the lead is 3 %.""",
     "silence": """\
 Silence at the start is no verdict: Kaiming's networks of ten layers begin with silent layers and learn. Gradients pass
 silent layers by the tail of the surrogate, a factor g ψ(-θ) each, and Adam moves a bias if they exceed its ε. The vertical
