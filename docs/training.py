@@ -159,7 +159,12 @@ hardly learn and twenty do not. Below the critical gain (dotted) the accuracy fa
 surrogates are lost at g² = 2. Where gradients in time keep their size (white), ten layers train well on either side of the
 line, and badly on it at g² = 2: a growth of 1 is neither needed nor enough. The contrast of the tangent kernel (pink) falls
 towards steep surrogates, as the accuracy does, but is largest at slope 0.2, where networks train no better than at 0.5 or
-1. At 20 layers no gain and slope reach 40 % in two epochs.""",
+1. At 20 layers no gain and slope reach 40 % in two epochs.
+
+Is the theory of gradients right here? At the corners of the map (g² = 2 and 40, slopes 0.2 and 25, 10 and 20 layers), with
+width 1000 and autograd, the growth of the energy per layer is within 2.6 % of theory for slope 0.2, in each of three networks.
+With slope 25 gradients pass by the few neurons near threshold: single networks deviate by up to 35 % a layer, as the
+log-normal scatter that `vf.gradient_flow` predicts for this width; the mean energy of 16 networks is within 2.5 % a layer.""",
     "depth": """\
 Five layers learn alike in every design. With a membrane shortcut, or with SEW's sums of spikes, fifty layers learn as well as
 five. Plain layers with random weights stop between 15 and 20, and thirty learn next to nothing. Between the two plain designs
@@ -196,7 +201,8 @@ Networks drawn at random: 6 to 20 layers, 2 to 8 steps, θ from 0.6 to 1.4, four
 of peak 1 and widths from 0.05 to 3. The predictors were fixed before any of them was trained. Two come first, with
 intervals that overlap: how deep a linear readout of untrained layers reaches, and the contrast of the surrogate neural
 tangent kernel (`vf.trainability`). Activity alone predicts nothing here, and the growth of gradients little, as is to be
-expected of Adam, which divides by their size. There is one seed per network, so some of the scatter is chance.""",
+expected of Adam, which divides by their size. Each of the three seeds alone puts the predictors in the same order; half of the
+networks have a standard error below 0.6 % over seeds.""",
 }
 
 

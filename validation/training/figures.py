@@ -175,6 +175,10 @@ def of_networks(runs: Runs) -> list[list[Mapping[str, Any]]]:
     return [*grouped(runs, lambda run: json.dumps(run["design"])).values()]
 
 
+LOGARITHMIC = {"gradients": 1.0, "contrast": 1e-3}
+"""Predictors that span decades, with the value around 0 below which their axis is linear."""
+
+
 def contest(runs: Runs) -> Figure:
     """Accuracy of the held-out networks, mean over seeds, against each predictor."""
     figure = Figure(figsize=(13.5, 3.2), dpi=120, layout="constrained")
@@ -184,6 +188,8 @@ def contest(runs: Runs) -> Figure:
         scores = [some[0]["predicted"][predictor] for some in networks]
         found = agreement(scores, values)
         ax.plot(scores, values, "o", color=COLOURS[0], ms=4, alpha=0.7)
+        if predictor in LOGARITHMIC:
+            ax.set_xscale("symlog", linthresh=LOGARITHMIC[predictor])
         told = f"Spearman {found['spearman']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
         ax.set_title(f"{predictor}\n{told}", fontsize=9)
     figure.axes[0].set_ylabel("test accuracy, %")

@@ -71,7 +71,7 @@ def trainability(
     -----
     To compare designs of plain networks, whose gradients must both arrive and differ between inputs; not a prediction of
     accuracy. Very wide surrogates have a high contrast although gradients explode, as :func:`varflow.gradient_flow` shows. Over
-    48 trained networks of width 100 its rank correlation with their accuracy was 0.74 (95 %: 0.54 to 0.86); it knows nothing of
+    48 trained networks of width 100 its rank correlation with their accuracy was 0.73 (95 %: 0.52 to 0.86); it knows nothing of
     networks that fall silent at their finite width (``docs/training.md``).
 
     **Assumes** infinite width, at initialisation; input weights that are not a layer of the network are left out.
