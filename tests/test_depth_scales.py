@@ -59,6 +59,23 @@ def test_where_only_silence_is_stable():
     quiet.plot()
 
 
+@pytest.mark.parametrize("grid", [{"threshold": 1.0, "gain": [2.6, 3.0, 4.0]}, {"threshold": [0.5, 1.0], "gain": 3.0}])
+def test_one_threshold_or_one_gain_is_drawn_as_lines(grid):
+    pytest.importorskip("matplotlib")
+    found = vf.depth_scales(**grid)
+    panels = found.plot().axes
+    assert [ax.lines[0].get_ydata().tolist() for ax in panels] == [
+        getattr(found, name).ravel().tolist() for name in ("firing_rate", "variance_depth", "overlap_depth", "gradient_depth")
+    ]
+    assert not any(ax.collections for ax in panels)
+
+
+def test_a_grid_is_drawn_as_maps():
+    pytest.importorskip("matplotlib")
+    found = vf.depth_scales(threshold=[0.5, 1.0], gain=[2.6, 3.0, 4.0])
+    assert np.array_equal(found.plot().axes[0].collections[0].get_array(), found.firing_rate)
+
+
 WRONG = ({"threshold": []}, {"gain": 0.0}, {"threshold": math.nan}, {"surrogate": "none"}, {"width": [0.0]})
 
 

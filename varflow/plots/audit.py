@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import instance, require
+from varflow.plots.style import ALARM, colours
 from varflow.results import AuditReport
 
 __all__ = ["plot_audit"]
@@ -17,31 +18,33 @@ MOST_NAMED = 24  # layers up to which all are named on the axis
 
 def plot_audit(report: AuditReport) -> Any:
     """Measured and predicted late rate, and variance, over layers; a dotted line marks the first dead one, open dots the
-    layers that are not healthy.
+    layers that are not healthy. Lines are predicted, dots measured.
     """
     instance("report", report, AuditReport)
     figure = require("plot", "matplotlib.figure").Figure(figsize=(7, 5), dpi=150, layout="constrained")
-    layer = np.arange(1, len(report.layers) + 1)
+    layer, colour = np.arange(1, len(report.layers) + 1), colours(1)[0]
     rates, variances = figure.subplots(2, 1, sharex=True)
     predicted = np.array([each.predicted_rate for each in report.layers])
     spread = np.array([each.predicted_std for each in report.layers])
-    rates.fill_between(layer, np.maximum(predicted - spread, 0), predicted + spread, alpha=0.2, lw=0, color="C0")
+    rates.fill_between(layer, np.maximum(predicted - spread, 0), predicted + spread, alpha=0.2, lw=0, color=colour)
     known = ", ± std" if np.isfinite(spread).any() else ""
-    rates.plot(layer, predicted, ".-", ms=3, color="C0", label=f"predicted by {report.predicted_by}{known}")
+    rates.plot(layer, predicted, "-", lw=1.4, color=colour, label=f"predicted by {report.predicted_by}{known}")
     odd = np.array([each.verdict != "healthy" for each in report.layers])
     measured = np.array([each.firing_rate for each in report.layers])
-    rates.plot(layer[~odd], measured[~odd], ".", color="C1", label="measured")
+    rates.plot(layer[~odd], measured[~odd], ".", color=colour, label="measured")
     if odd.any():
-        rates.plot(layer[odd], measured[odd], "o", ms=4, mfc="none", color="C3", label="measured: weak, dead or saturated")
+        rates.plot(layer[odd], measured[odd], "o", ms=4, mfc="none", color=ALARM, label="measured: weak, dead or saturated")
     rates.set(ylabel="late firing rate", ylim=(0, None))
     rates.legend(frameon=False)
-    variances.plot(layer, [each.predicted_variance for each in report.layers], "-", color="C0")
-    variances.plot(layer, [each.variance for each in report.layers], ".", color="C1")
-    variances.set(xlabel="layer", ylabel="late variance of $H$", ylim=(0, None))
+    variances.plot(layer, [each.predicted_variance for each in report.layers], "-", lw=1.4, color=colour)
+    variances.plot(layer, [each.variance for each in report.layers], ".", color=colour)
+    variances.set(xlabel="layer", ylabel=r"late variance, $\mathrm{Var}[H]$", ylim=(0, None))
     every = -(-len(layer) // MOST_NAMED)
     names = [each.label for each in report.layers[::every]]
     variances.set_xticks(layer[::every], names, rotation=45 if max(map(len, names)) > 3 else 0, ha="right", fontsize=7)
     if report.first_dead is not None:
         rates.axvline(layer[report.layers.index(report[report.first_dead])], color="0.4", ls=":", lw=1)
+    for ax in (rates, variances):
+        ax.spines[["top", "right"]].set_visible(False)
     rates.set_title("; ".join(report.problems) or "healthy", fontsize=8, wrap=True)
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 
 from varflow._checks import DomainError, instance, require, several
 from varflow._display import percent
-from varflow.plots.style import TEXT, wrapped
+from varflow.plots.style import ALARM, TEXT, colours, wrapped
 from varflow.results import Catalogue, Ensemble
 
 __all__ = ["plot_catalogue", "plot_methods"]
@@ -31,7 +31,7 @@ def plot_catalogue(catalogue: Catalogue) -> Any:
     shown = [entry for entry in catalogue.methods if entry.gain is not None][::-1]
     figure = require("plot", "matplotlib.figure").Figure(figsize=(9, 1.2 + 0.3 * len(shown)), dpi=150, layout="constrained")
     gains, rates = figure.subplots(1, 2, sharey=True)
-    looks = {True: ("o", "tab:blue"), False: ("x", "tab:red"), None: (".", "0.6")}
+    looks = {True: ("o", colours(1)[0]), False: ("x", ALARM), None: (".", "0.6")}
     for row, entry in enumerate(shown):
         marker, colour = looks[entry.survives]
         gains.plot(entry.gain, row, marker, color=colour)
@@ -62,7 +62,7 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
     ends = {key: _last_heard(catalogue, key) for key in keys}
     silent = [key for key in keys if ends[key] <= max(EARLY * catalogue.depth, 10) and ends[key] < catalogue.depth]
     heard = sorted((key for key in keys if key not in silent), key=lambda key: -catalogue.profiles[key].spikes[-1].mean())
-    colours = {key: SILENT if key in silent else catalogue[key].colour for key in keys}
+    colour = {key: SILENT if key in silent else catalogue[key].colour for key in keys}
     labels = {key: _label(catalogue, key) for key in heard}
 
     width = LEFT + 2 * PANEL + GAP + (BESIDE - 1) * PANEL + _inches(labels.values()) + MARGIN
@@ -74,10 +74,10 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
     variance = figure.add_axes((LEFT / width, below / height, PANEL / width, tall))
     spikes = figure.add_axes(((LEFT + PANEL + GAP) / width, below / height, PANEL / width, tall))
     for key in [*silent, *heard[::-1]]:
-        _draw(variance, _over_layers(catalogue.profiles[key], "variance"), measured.get(key), "variance", colours[key])
-        _draw(spikes, _over_layers(catalogue.profiles[key], "spikes"), measured.get(key), "spikes", colours[key])
+        _draw(variance, _over_layers(catalogue.profiles[key], "variance"), measured.get(key), "variance", colour[key])
+        _draw(spikes, _over_layers(catalogue.profiles[key], "spikes"), measured.get(key), "spikes", colour[key])
     _dress(variance, spikes, catalogue)
-    _name(spikes, catalogue, labels, colours)
+    _name(spikes, catalogue, labels, colour)
     figure.text(LEFT / width, 0.12 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
     return figure
 

@@ -32,7 +32,10 @@ def plot_fixed_points(points: FixedPoints, ax: Any = None, *, start: float = 1.0
     ax.plot(*_cobweb(following, first), color=GREY, lw=0.8, label=f"layers driven at $V$ = {first:.4g}")
     ax.plot(V, following(V), color=colour, lw=1.6, label="map $F(V)$")
     for point in points:
-        ax.plot(point.variance, point.variance, "o", color=colour, mfc=colour if point.stable else "white", ms=7, clip_on=False)
+        kind = "stable" if point.stable else "unstable"
+        named = {"label": kind} if kind not in ax.get_legend_handles_labels()[1] else {}
+        filled = colour if point.stable else "white"
+        ax.plot(point.variance, point.variance, "o", color=colour, mfc=filled, ms=7, clip_on=False, **named)
     for cycle in points.cycles:
         ax.plot(cycle.variances, cycle.variances[::-1], "s", color=colour, mfc=colour if cycle.stable else "white", ms=5)
     ax.set(xlabel="variance $V$ of a layer", ylabel="variance $F(V)$ of the next layer", xlim=(0, top), ylim=(0, top))

@@ -34,8 +34,8 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
     if flow.spread is not None:
         typical = total * np.exp(-(flow.spread**2) / 2)
         low, high = (typical * np.exp(sign * flow.spread) for sign in (-1, 1))
-        axes[0].fill_between(layer, low, high, color="C0", alpha=0.2, lw=0, label="two of three networks")
-    axes[0].set(xlabel="layer", ylabel=r"energy of gradients, $E\|\delta\|^2$", title=flow.surrogate)
+        axes[0].fill_between(layer, low, high, color="0.2", alpha=0.15, lw=0, label="two of three networks")
+    axes[0].set(xlabel="layer", ylabel=r"energy of gradients, $E\|\delta\|^2$", title=f"surrogate {flow.surrogate}")
     beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if steps > 1 else {}
     axes[0].legend(frameon=False, fontsize=8, **beside)
     if steps > 1:
@@ -45,6 +45,7 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
         axes[1].set(xlabel="step", ylabel="layer", title="fraction of a layer's energy")
         figure.colorbar(mesh, ax=axes[1]).outline.set_visible(False)
         axes[1].yaxis.get_major_locator().set_params(integer=True)
+    axes[0].spines[["top", "right"]].set_visible(False)
     for axis in axes:
         axis.xaxis.get_major_locator().set_params(integer=True)
     return figure

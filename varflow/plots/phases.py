@@ -46,7 +46,9 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
     title = TITLES.get(str(diagram.gain), f"gain $g$ = {diagram.gain}")
     ax.set_title(f"{title}, {diagram.depth} layers", fontsize=11)
     ax.set(xlabel="threshold θ", ylabel="width $n$")
+    ax.yaxis.set_major_locator(require("plot", "matplotlib.ticker").LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(lambda n, _: f"{n:g}")
+    ax.minorticks_off()
     figure.text(0.2 / width, 0.12 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)
     return figure
 

@@ -33,7 +33,7 @@ def _draw_lines(figure: Any, profile: Profile) -> None:
     above.fill_between(layer, low, high, color=colour, alpha=0.2, lw=0, label="± std over networks")
     above.plot(layer, profile.variance, color=colour, lw=1.6, marker=marker(layer), label="mean")
     below.plot(layer, profile.survival, color=colour, lw=1.6, marker=marker(layer))
-    above.set(ylabel=r"$\mathrm{Var}[u_l]$", ylim=(0, None))
+    above.set(ylabel=r"variance, $\mathrm{Var}[u_l]$", ylim=(0, None))
     above.legend(frameon=False)
     below.set(xlabel="layer", ylabel="fraction alive", ylim=(-0.05, 1.08))
     below.xaxis.get_major_locator().set_params(integer=True)

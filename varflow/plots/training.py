@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from varflow._checks import DomainError, instance, require
-from varflow.plots.style import BESIDE, colours
+from varflow.plots.style import BESIDE, GREY, colours
 from varflow.results.training import TOTAL, TrainingHistory
 
 __all__ = ["plot_training"]
@@ -15,7 +15,7 @@ NAMED = 12  # layers up to which each is named in the legend; of more, every n-t
 
 def plot_training(history: TrainingHistory) -> Any:
     """Late rate and fraction of dead neurons over training steps, and gradient norms where they were measured: a line for each
-    layer, from dark (first) to light (last); all neurons together in red.
+    layer, from dark (first) to light (last); all neurons together in grey, dashed.
     """
     instance("history", history, TrainingHistory)
     if not history.rows:
@@ -31,8 +31,8 @@ def plot_training(history: TrainingHistory) -> Any:
         dead.plot(history.steps, history.values("dead_fraction", name), color=colour, marker=marker, lw=1.2)
         for panel in norms:
             panel.plot(history.steps, history.values("gradient_norm", name), color=colour, marker=marker, lw=1.2)
-    rates.plot(history.steps, history.values("firing_rate"), color="C3", ls="--", lw=1.2, label=TOTAL)
-    dead.plot(history.steps, history.values("dead_fraction"), color="C3", ls="--", lw=1.2)
+    rates.plot(history.steps, history.values("firing_rate"), color=GREY, ls="--", lw=1.2, label=TOTAL)
+    dead.plot(history.steps, history.values("dead_fraction"), color=GREY, ls="--", lw=1.2)
     rates.set(ylabel="late firing rate", ylim=(0, None))
     dead.set(ylabel="fraction of dead neurons", ylim=(-0.02, 1.02))
     for panel in norms:
