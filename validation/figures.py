@@ -39,7 +39,7 @@ STYLE = {
 }
 WIDTH, ROW = 5.2, 0.18  # inches: of a figure, and of a row of points
 CURVES = 14  # at most, in a figure over layers
-NEAR = 4.0  # standard errors up to which the axis of deviations is linear
+NEAR, FAR = 4.0, 300.0  # standard errors up to which the axis of deviations is linear, and to which it goes
 
 
 def values(result: Result) -> str:
@@ -102,30 +102,30 @@ def _by_rows(result: Result) -> str:
             ax.plot(_floats(control["theory"]), rows, "x", color=WRONG, markersize=4, alpha=0.45)
         ax.plot(theory, rows, "|", color=THEORY, markersize=11, markeredgewidth=1.6)
         ax.errorbar(seen, rows, xerr=error, fmt="o", color=SEEN, markersize=3.5, elinewidth=1.2)
-        ax.set_xlabel(fill(result.quantity, 38))
+        ax.set_xlabel(fill(result.quantity, 38), loc="right", multialignment="right")
 
     return _svg(f"{result.claim}-values", draw, len(result.points))
 
 
 def deviations(result: Result) -> str:
-    """Deviations in standard errors, of the theory and of the wrong theories."""
+    """Deviations in standard errors, of the theory and of the wrong theories; larger ones than ``FAR`` at the edge."""
 
     def draw(ax: Any) -> None:
         rows = _rows(ax, result.points)
         for size, alpha in ((2, 0.35), (1, 0.5)):
             ax.axvspan(-size, size, color=FAINT, alpha=alpha, linewidth=0)
         ax.axvline(0, color=THEORY, linewidth=1)
+        far = min(FAR, max([NEAR, *(np.nanmax(np.abs(_floats(z)), initial=0.0) for z in _scores(result))]))
         for control in _controls(result):
-            ax.plot(_floats(control["z"]), rows, "x", color=WRONG, markersize=4, alpha=0.45)
-        ax.plot(_floats(result.z), rows, "o", color=SEEN, markersize=4)
-        far = max([NEAR, *(np.nanmax(np.abs(_floats(z)), initial=0.0) for z in _scores(result))])
+            ax.plot(np.clip(_floats(control["z"]), -far, far), rows, "x", color=WRONG, markersize=4, alpha=0.45)
+        ax.plot(np.clip(_floats(result.z), -far, far), rows, "o", color=SEEN, markersize=4)
         ax.set_xscale("symlog", linthresh=NEAR, linscale=2)
-        ticks = [size for size in (2, 10, 100, 1000, 10_000) if size <= 1.2 * far]
+        ticks = [2, *[size for size in (10, 100) if size <= 1.2 * far][-1:]]  # more do not fit beside long names
         ax.set_xticks([*(-size for size in reversed(ticks)), 0, *ticks])
         ax.set_xlim(-1.2 * far, 1.2 * far)
         ax.xaxis.set_major_formatter("{x:g}")
         ax.minorticks_off()
-        ax.set_xlabel("deviation, in standard errors")
+        ax.set_xlabel("deviation, in standard errors", loc="right")
 
     return _svg(f"{result.claim}-deviations", draw, len(result.points))
 

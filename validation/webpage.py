@@ -47,8 +47,8 @@ VALUES = "Theory (bar), simulation (dot, ± 1 standard error), and wrong theorie
 CURVES = "Theory (lines), simulation (dots, ± 1 standard error), and wrong theories that must be rejected (dashed)."
 SCORES = "The deviations, in standard errors. The verdict takes all layers and quantities together."
 DEVIATIONS = (
-    "The same as deviations of the simulation from each theory, with bands of 1 and 2 standard errors. A deviation within the "
-    "bias that a claim allows counts as 0. The verdict takes all points together."
+    "The same as deviations of the simulation from each theory, with bands of 1 and 2 standard errors; those above 300 "
+    "stand at the edge. A deviation within the bias that a claim allows counts as 0. The verdict takes all points together."
 )
 
 
