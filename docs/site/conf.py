@@ -42,6 +42,7 @@ nb_execution_mode = "off"  # `make site` says "cache": cells run once, and again
 nb_execution_cache_path = str(HERE.parents[1] / "build" / "notebooks")
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
+nb_merge_streams = True  # what one cell prints is one block
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say types, shapes and units

@@ -20,6 +20,8 @@ import varflow
 def summary(value) -> str:
     """The first paragraph of a docstring in one line; of a constant, its value."""
     if not (inspect.isfunction(value) or inspect.isclass(value)):
+        if isinstance(value, dict):
+            return ", ".join(f"``{key}``" for key in value)
         return f"``{value!r}``" if len(repr(value)) < 100 else f"a {type(value).__name__}"
     return " ".join(inspect.getdoc(value).partition("\n\n")[0].split())
 

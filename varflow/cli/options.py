@@ -34,7 +34,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 Decay = Annotated[float, real("Fraction of the membrane kept from step to step, in [0, 1].", "β")]
 Reset = Annotated[str, option("none, subtract, delayed_subtract, zero, gate or multi_spike.", "NAME")]
 InputScale = Annotated[float, real("Factor on the input current.", "λ")]
-SynapticDecay = Annotated[float, real("Decay of the synaptic current, in [0, 1); 0: none.", "α")]
+SynapticDecay = Annotated[float, real("Decay of the synaptic current, in [0, 1); 0: none.", "α_s")]
 Delay = Annotated[int, whole("Steps from a spike to its arrival in the next layer.", "d")]
 Steps = Annotated[int, whole("Time steps; several are predicted at infinite width.", "T")]
 Preset = Annotated[str | None, option("A library's neuron: snntorch_leaky, spikingjelly_lif:tau=3, …", "NAME[:key=value,…]")]

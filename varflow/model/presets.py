@@ -17,7 +17,7 @@ spikingjelly_if       zero, subtract                    ``H ≥ θ``            
 norse_lif_box         zero, subtract                    ``H > θ``                    times dt/τ
 norse_lif             zero                              ``H > θ``                    filtered, dt/τ
 stork_lif             gate                              ``H > θ``, 3 steps late      filtered, 1 - β
-sinabs_lif            multi_spike, subtract, zero       ``⌊H/θ⌋`` or ``H ≥ θ``       times 1 - α
+sinabs_lif            multi_spike, subtract, zero       ``⌊H/θ⌋`` or ``H ≥ θ``       times 1 - β
 ====================  ================================  ===========================  ==================
 """
 
@@ -329,14 +329,14 @@ def sinabs_lif(
     min_v_mem: float | None = None,
     norm_input: bool = True,
 ) -> Neuron:
-    """``sinabs.layers.LIF``: ``H = α V + (1 - α) I``, ``α = exp(-1/τ)``, with possibly several spikes a step.
+    """``sinabs.layers.LIF``: ``H' = β v + (1 - β) I``, ``v`` after the reset, ``β = exp(-1/τ)``, with possibly several spikes a step.
 
     Parameters
     ----------
     tau_mem : float, or array with ``norm_input=False``
         Time constant of the membrane in steps; ``inf`` with ``norm_input=False`` is the layer ``IAF``.
     tau_syn : float, optional
-        Time constant of the synaptic current, ``i' = α_syn (i + I)``.
+        Time constant of the synaptic current, ``i' = α_s (i + I)``, ``α_s = exp(-1/τ_syn)``.
     spike_threshold : float
     spike_fn : str or class
         ``MultiSpike`` (``⌊H/θ⌋`` spikes) or ``SingleSpike`` (one, at ``H ≥ θ``), or Sinabs' class of that name.
@@ -346,7 +346,7 @@ def sinabs_lif(
     min_v_mem : float, optional
         Lower bound on the membrane after the reset, at most 0.
     norm_input : bool
-        Whether the current is multiplied by ``1 - α``.
+        Whether the current is multiplied by ``1 - β``.
 
     Raises
     ------

@@ -38,8 +38,8 @@ class Reset:
     counts : bool
         Whether a step can have several spikes, ``S = ⌊H/θ⌋`` for ``H ≥ θ``. ``membrane`` and ``input`` must then be 0.
     lowest : float, optional
-        ``m ≤ 0``: after the reset the membrane is at least ``m θ``, whether there was a spike or not. The next one is then
-        ``H' = β max((1 - k S) H - a θ S, m θ) + (1 - g_S S) c``. Not with ``delayed``.
+        ``b ≤ 0``: after the reset the membrane is at least ``b θ``, whether there was a spike or not. The next one is then
+        ``H' = β max((1 - k S) H - a θ S, b θ) + (1 - g_S S) c``. Not with ``delayed``.
 
     Raises
     ------

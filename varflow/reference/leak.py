@@ -29,7 +29,7 @@ class ExactMeanFieldInTime(NamedTuple):
 def mean_field_in_time(network: Network, *, digits: int = 50) -> ExactMeanFieldInTime:
     r"""Every layer and step of a network of leaky neurons without reset, at infinite width.
 
-    .. math:: H_t = \sum_{s \le t} K_{t-s} I_s, \quad K_j = \lambda \sum_{i=0}^{j} \beta^i \alpha^{j-i}, \qquad
+    .. math:: H_t = \sum_{s \le t} \lambda_{t-s} I_s, \quad \lambda_j = \lambda \sum_{i=0}^{j} \beta^i \alpha_s^{j-i}, \qquad
               M(t, t') = P(H_t > \theta, H_{t'} > \theta), \qquad
               \mathrm{Cov}[I'_t, I'_{t'}] = g^2 M(t - d, t' - d) + \sigma_b^2, \quad E[I'_t] = m_g M(t - d, t - d)
 

@@ -8,7 +8,7 @@ the derivative of the step,
           g_S c_{t+1})
 
 A detached reset has the first term of ``D`` only. Where the bound ``lowest`` holds, the membrane part of ``D`` is 0. A synaptic
-filter ``c_t = α c_{t-1} + λ I_t`` gives ``∂S_t/∂I_s = λ J_ts + α ∂S_t/∂I_{s+1}``.
+filter ``c_t = α_s c_{t-1} + λ I_t`` gives ``∂S_t/∂I_s = λ J_ts + α_s ∂S_t/∂I_{s+1}``.
 """
 
 from __future__ import annotations
