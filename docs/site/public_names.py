@@ -1,10 +1,10 @@
-"""The directive ``names``: public names of a room of varflow, first as a table with their summaries, then in full.
+"""The directive ``names``: public names of a module of varflow, first as a table with their summaries, then in full.
 
 ```{names} varflow.init
 normal_ uniform_
 ```
 
-The first list of a room brings the room's own docstring.
+The first list of a module brings the module's own docstring.
 """
 
 import inspect
@@ -41,15 +41,15 @@ class Names(SphinxDirective):
 
     def run(self):
         name, public = self.arguments[0], " ".join(self.content).split()
-        room = varflow if name == "varflow" else attrgetter(name.removeprefix("varflow."))(varflow)
-        introduced = self.env.temp_data.setdefault("rooms of this page", {"varflow"})
+        module = varflow if name == "varflow" else attrgetter(name.removeprefix("varflow."))(varflow)
+        introduced = self.env.temp_data.setdefault("modules of this page", {"varflow"})
         lines = [f".. py:{'current' * (name in introduced)}module:: {name}", ""]
-        lines += [] if name in introduced else [*inspect.cleandoc(room.__doc__).splitlines(), ""]
+        lines += [] if name in introduced else [*inspect.cleandoc(module.__doc__).splitlines(), ""]
         introduced.add(name)
         lines += [".. list-table::", ""]
         for one in public:
-            lines += [f"   * - :obj:`~{name}.{one}`", f"     - {summary(getattr(room, one))}"]
-        lines += ["", *(line for one in public for line in in_full(f"{name}.{one}", getattr(room, one)))]
+            lines += [f"   * - :obj:`~{name}.{one}`", f"     - {summary(getattr(module, one))}"]
+        lines += ["", *(line for one in public for line in in_full(f"{name}.{one}", getattr(module, one)))]
         block, lines = nodes.container(), ["````{eval-rst}", *lines, "````"]  # the page is Markdown, docstrings are not
         self.state.nested_parse(StringList(lines, self.get_location()), self.content_offset, block)
         return block.children

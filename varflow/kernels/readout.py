@@ -34,7 +34,7 @@ def readable_depth(
 ) -> ReadableDepth:
     r"""The depth at which the held-out accuracy of a linear readout has fallen half way from layer 1's to chance.
 
-    .. math:: \hat y = K_{*}\,(K + \lambda \bar K\, 1)^{-1} Y, \qquad Y_{ac} = \frac{1(a \in c)}{f_c} - 1
+    .. math:: \hat y = K_{*}\,(K + r \bar K\, 1)^{-1} Y, \qquad Y_{ac} = \frac{1(a \in c)}{f_c} - 1
 
     with ``K`` the Gram matrix of a layer, ``K̄`` the mean of its diagonal and ``f_c`` the frequency of class ``c``.
 
@@ -51,7 +51,7 @@ def readable_depth(
     held_out : float
         Fraction of each class that is predicted, from the rest.
     ridge : float
-        ``λ > 0``. From 1e-4 to 1e-1 it hardly matters: the gap ``p (1 - ρ*)`` below which no two inputs come acts as a ridge.
+        ``r > 0``. From 1e-4 to 1e-1 it hardly matters: the gap ``p (1 - ρ*)`` below which no two inputs come acts as a ridge.
     readout : str
         ``counts``, ``raster`` or ``last``, over several steps: see :meth:`varflow.Kernel.to_gram`.
     infinite_width : bool

@@ -45,8 +45,8 @@ MERGES = ("add", "and", "iand")
 class Spike(Layer):
     r"""A layer of neurons, with optional recurrent weights among them.
 
-    .. math:: I_t = I_t^{\text{below}} + R\, S_{t-1}, \qquad \operatorname{Std}[R_{ij}] = \frac{g_r}{\sqrt n}, \quad
-              E[R_{ij}] = \frac{m_r}{n}
+    .. math:: I_t = I_t^{\text{below}} + W^r S_{t-1}, \qquad \operatorname{Std}[W^r_{ij}] = \frac{g_r}{\sqrt n}, \quad
+              E[W^r_{ij}] = \frac{m_r}{n}
 
     Parameters
     ----------

@@ -43,9 +43,9 @@ class Network(Shown):
     r"""A deep feed-forward spiking network with independent random weights.
 
     .. math:: u_{l+1} = \lambda (W x_l + b), \qquad x_l = 1(u_l > \theta), \qquad
-              E[W_{ij}] = \frac{m}{n}, \quad \operatorname{Std}[W_{ij}] = \frac{g}{\sqrt n}, \quad b \sim N(0, \sigma_b^2)
+              E[W_{ij}] = \frac{m_g}{n}, \quad \operatorname{Std}[W_{ij}] = \frac{g}{\sqrt n}, \quad b \sim N(0, \sigma_b^2)
 
-    with ``g`` the gain, ``m`` the mean gain, ``λ`` the neuron's input scale and ``n`` the number of neurons of layer ``l``.
+    with ``g`` the gain, ``m_g`` the mean gain, ``λ`` the neuron's input scale and ``n`` the number of neurons of layer ``l``.
 
     Parameters
     ----------

@@ -329,7 +329,7 @@ def sinabs_lif(
     min_v_mem: float | None = None,
     norm_input: bool = True,
 ) -> Neuron:
-    """``sinabs.layers.LIF``: ``H' = β v + (1 - β) I``, ``v`` after the reset, ``β = exp(-1/τ)``, with possibly several spikes a step.
+    """``sinabs.layers.LIF``: ``H' = β v + (1 - β) I``, ``v`` after the reset, ``β = exp(-1/τ)``; often several spikes a step.
 
     Parameters
     ----------

@@ -69,7 +69,7 @@ class Weighted(Layer):
 class Linear(Weighted):
     r"""Weights between all neurons, ``I = W x + b``.
 
-    .. math:: E[W_{ij}] = \frac{m}{n}, \quad \operatorname{Std}[W_{ij}] = \frac{g}{\sqrt n}, \quad b_i \sim N(0, \sigma_b^2)
+    .. math:: E[W_{ij}] = \frac{m_g}{n}, \quad \operatorname{Std}[W_{ij}] = \frac{g}{\sqrt n}, \quad b_i \sim N(0, \sigma_b^2)
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-r"""Recurrent currents ``R S_{t-1}`` of a layer of neurons: real weights, or rows drawn causally given the spikes so far.
+r"""Recurrent currents ``W^r S_{t-1}`` of a layer of neurons: real weights, or rows drawn causally given the spikes so far.
 
 The weights do not change in time, so the currents of one neuron over the steps are correlated. Given the spikes
 ``S_1 … S_{t-1}``, its currents are a sample of ``N(0, σ² S Sᵀ)``, for every neuron independently; row ``t`` of the Cholesky
