@@ -15,6 +15,7 @@ import numpy as np
 
 from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Spike
+from varflow.theory.flow.alike import JOINT
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window
 from varflow.theory.flow.steps import Walk, convolved, joined, pooled, sent, weighted
@@ -29,7 +30,6 @@ __all__ = ["Evaluation", "Fired", "linear_of"]
 
 POINTS, SCRAMBLES = 2**10, 2  # of quasi-Monte Carlo: rates within about 1 %
 MANY, FEWER = 64, 2**8  # positions × steps above which fewer points do, since rates are averages over positions
-JOINT = 400  # positions × steps of a map up to which positions are treated together, if it is pooled
 JITTER = 1e-7  # relative variance that is added to currents at several positions
 LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from varflow.theory.flow.signals import Currents, Grid
 
-__all__ = ["Alike"]
+__all__ = ["JOINT", "Alike"]
 
+JOINT = 400  # positions × steps of a map up to which positions are followed together
 GROUPS, FEWEST = 2**11, 64  # inputs × positions × steps that are computed one by one; at least 64 positions
 
 

@@ -69,6 +69,8 @@ class Walk:
         Neurons of a Linear without its own width.
     exchangeable : bool
         Whether the last two inputs stand for infinitely many independent ones.
+    apart : bool
+        Whether each position of a map is followed on its own.
     report : callable
         Of the number of layers of neurons passed.
     kept : callable
@@ -82,6 +84,7 @@ class Walk:
     neurons: Neurons
     width: int
     exchangeable: bool = False
+    apart: bool = False
     report: Report = unreported
     kept: Callable[[LayerState, Grid], Any] = lambda state, grid: state
     passed: list[Any] = field(default_factory=list)

@@ -94,7 +94,7 @@ def forward(network: Network, drive: Drive, walk: Walk) -> Signal:
     if isinstance(drive, Given):
         layers, signal = _given(drive, layers, together, walk, int(network.widths[0]))
     else:
-        signal = start(network, layers, drive, together, walk.exchangeable)
+        signal = start(network, layers, drive, together, walk.exchangeable, walk.apart)
     return through(layers, signal, walk)
 
 
@@ -113,13 +113,15 @@ def _given(drive: Given, layers: Sequence[Layer], together: bool, walk: Walk, wi
     return tuple(rest), spikes
 
 
-def start(network: Network, layers: Sequence[Layer], drive: Drive, together: bool, exchangeable: bool) -> Signal:
+def start(
+    network: Network, layers: Sequence[Layer], drive: Drive, together: bool, exchangeable: bool, apart: bool = False
+) -> Signal:
     """What the drive, some of the network's inputs, sends to the first layer: in one group if ``together``, else one each."""
     steps = network.steps
     width = None if network.width is None else int(network.widths[0]) if network.layers is None else network.width
     first = first_signal(network.drive, layers, width, steps)  # pyright: ignore[reportArgumentType]
     channels, height, columns = first.shape if len(first.shape) == 3 else (first.size, 1, 1)
-    grid = Grid(2 if exchangeable else drive.kinds if together else 1, height, columns, steps)
+    grid = Grid(2 if exchangeable else drive.kinds if together else 1, height, columns, steps, apart)
     if first.kind == "currents":
         covariance = _covariance_of_currents(drive, steps, together, exchangeable)
         covariance = _at_every_position(covariance, grid)
@@ -148,6 +150,8 @@ def _at_every_position(covariance: np.ndarray, grid: Grid) -> np.ndarray:
     """The covariance of independent currents at every position."""
     if grid.positions == 1:
         return covariance
+    if grid.apart:
+        return np.repeat(covariance, grid.positions, axis=1)
     steps, eye = grid.steps, np.eye(grid.positions)
     blocks = covariance.reshape(*covariance.shape[:2], grid.inputs, steps, grid.inputs, steps)
     whole = np.einsum("rgasbt,xy->rgaxsbyt", blocks, eye)
@@ -169,7 +173,7 @@ def _numbers(drive: Drive, grid: Grid, channels: int, together: bool, exchangeab
     assert isinstance(drive, Inputs)
     frames = drive.frames(steps).reshape(drive.kinds, steps, channels, grid.positions)
     x = frames.transpose(0, 3, 1, 2)  # (inputs, positions, steps, channels)
-    x = x.reshape(1, -1, channels) if together else x.reshape(drive.kinds, -1, channels)
+    x = x.reshape(1, -1, channels) if together else x.reshape(-1, grid.size, channels)
     return x.mean(axis=-1)[None], (x @ x.swapaxes(-1, -2) / channels)[None]
 
 

@@ -59,7 +59,8 @@ def readout(signal: Signal, kind: str, *, joint: bool) -> Gradients:
     With ``joint`` they are the same for all inputs, else independent; those of different positions are independent.
     """
     grid, moments = signal.grid, np.ones((1, 1))
-    for size, same in ((grid.inputs, joint), (grid.positions, False), (grid.steps, kind == "shared")):
+    positions = 1 if grid.apart else grid.positions
+    for size, same in ((grid.inputs, joint), (positions, False), (grid.steps, kind == "shared")):
         moments = np.kron(moments, np.ones((size, size)) if same else np.eye(size))
     moments = moments / (signal.channels * grid.positions)
     return Gradients(np.broadcast_to(moments, (1, signal.mean.shape[1], *moments.shape)), grid, signal.channels)

@@ -83,6 +83,8 @@ class WayBack:
         both = gradients.moments * replicated(M, len(gradients.moments))
         own = grid.size // grid.inputs
         each = both.reshape(*both.shape[:-2], grid.inputs, own, grid.inputs, own).sum(axis=(-3, -1))
+        if grid.apart:
+            each = each.reshape(len(each), -1, grid.positions, *each.shape[2:]).sum(axis=2)
         self.weights.append(gradients.channels * fan_in * each)
 
 
