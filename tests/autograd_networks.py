@@ -73,7 +73,8 @@ class Run:
             W = self.weight(layer, layer.channels, x.shape[2], layer.kernel, layer.kernel)
             return self.per_map(x, lambda y: F.conv2d(y, W, stride=layer.stride, padding=layer.border))
         if isinstance(layer, L.Pool):
-            return self.per_map(x, lambda y: F.avg_pool2d(y, layer.size, layer.step, layer.padding))
+            pool = {"average": F.avg_pool2d, "max": F.max_pool2d}[layer.kind]
+            return self.per_map(x, lambda y: pool(y, layer.size, layer.step, layer.padding))
         if isinstance(layer, L.Residual):
             y = self.through(layer.branch, x)
             return {"add": layer.keep * x + y, "and": x * y, "iand": x * (1 - y)}[layer.merge]

@@ -1,6 +1,7 @@
 """Gradients through depth and time against real networks under autograd, and wrong theories, which must be rejected."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from autograd_networks import atan, gradients, neurons
 
 import varflow as vf
+from varflow.theory.gradients import maxima
 
 L = vf.layers
 BIAS = 0.05  # relative error of order 1/width
@@ -63,6 +65,8 @@ CONV = [L.Conv(64, gain=3.0), ZERO, L.Conv(64, gain=3.0, stride=2), ZERO]
 MAPS = {
     "convolutions": [*CONV, linear(2.6), ZERO],
     "overlapping pools": [*CONV[:2], L.Pool("average", 3, 1, 1), L.Conv(64, gain=5.0), L.Pool("average", 2, 1), DELAYED],
+    "maxima": [*CONV[:2], L.Pool("max", 2), L.Conv(64, gain=3.0), ZERO, linear(2.6), ZERO],
+    "overlapping maxima": [CONV[0], spike(delay=1), L.Scale(1.5), L.Pool("max", 3, 2, 1), L.Conv(64, gain=2.0), ZERO],
     "residual map": [CONV[0], L.Residual(ZERO, L.Conv(64, gain=2.0), keep=0.9), ZERO, L.Pool("average", 2), linear(5.0), ZERO],
 }
 IMAGE = np.random.default_rng(5).normal(size=(1, STEPS, 8, 4, 4))
@@ -116,6 +120,19 @@ DEEP = {reset: chain(spike(reset, 0.8), 2.5, 8) for reset in ("subtract", "delay
 @pytest.fixture(scope="module")
 def real():
     return {reset: measured(layers) for reset, layers in DEEP.items()}
+
+
+@pytest.mark.parametrize("name", ["maxima", "overlapping maxima"])
+def test_the_choice_of_a_maximum_depends_on_membranes(name, monkeypatch):
+    """A choice with the same probabilities, but independent of the membranes, is rejected."""
+    choice = maxima.maximum_back
+
+    def independent(*parts):
+        (chosen,) = (back := choice(*parts)).chosen
+        return replace(back, chosen=(replace(chosen, taps=np.roll(chosen.taps, 7, axis=-1)),))
+
+    monkeypatch.setattr("varflow.theory.gradients.steps.maximum_back", independent)
+    assert not agrees(predicted(MAPS[name]), measured(MAPS[name]))
 
 
 @pytest.mark.parametrize("reset", DEEP)
@@ -400,7 +417,7 @@ def test_twenty_layers_of_modules(made, square):
 @pytest.mark.parametrize(
     ("layers", "options", "message"),
     [
-        ([*CONV[:2], L.Pool("max", 2), linear(2.0), ZERO], {}, "which spike is the maximum"),
+        ([*CONV[:2], L.Pool("average", 2), L.Pool("max", 2), linear(2.0), ZERO], {}, "before a maximum"),
         (CHAINS["gate"], {"readout": "last"}, "readout='last'"),
         (CHAINS["gate"], {"detach_reset": 1}, "detach_reset=1"),
         (CHAINS["gate"], {"surrogate": "none"}, "surrogate='none'"),

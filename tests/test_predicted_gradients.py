@@ -17,6 +17,7 @@ from model_families import FAMILIES, OverTime, Recurrent, Residual, leaky  # noq
 from torch import nn  # noqa: E402
 
 from varflow.init.fans import fan_in  # noqa: E402
+from varflow.theory.gradients.maxima import chosen_back  # noqa: E402
 from varflow.torch_models.backwards import Backwards  # noqa: E402
 from varflow.torch_models.evaluation import Evaluation  # noqa: E402
 from varflow.torch_models.gradients import gradients  # noqa: E402
@@ -43,6 +44,12 @@ def cnn(channels=128):
     maps = [conv(2, channels), leaky(), nn.AvgPool2d(2), conv(channels, channels), leaky(), nn.AvgPool2d(2)]
     dense = nn.Flatten(), nn.Linear(4 * channels, 256), leaky()
     return OverTime(*maps, conv(channels, channels), leaky(), *dense, steps=5)
+
+
+def maxima(steps, channels=128):
+    """Max pools of spikes, the first with windows that overlap."""
+    maps = [conv(2, channels), leaky(), nn.MaxPool2d(3, 2, 1), conv(channels, channels), leaky(), nn.MaxPool2d(2)]
+    return OverTime(*maps, conv(channels, channels), leaky(), nn.Flatten(), nn.Linear(4 * channels, 256), leaky(), steps=steps)
 
 
 class Merged(nn.Module):
@@ -82,6 +89,8 @@ def vectors(inputs=8, seed=0):
 
 MODELS = {
     "averages": (cnn, images(), 4.0),
+    "maxima": (lambda: maxima(4), images(), 4.0),
+    "maxima, one step": (lambda: maxima(1), images(), 4.0),
     "SEW": (lambda: Residual("SEW", channels=48, blocks=2, steps=4), images()[:, :1, :6, :6], 2.5),
     "MS": (lambda: Residual("MS", channels=48, blocks=2, steps=4), images()[:, :1, :6, :6], 2.0),
     "and": (lambda: Merged("and"), vectors(), 5.0),
@@ -146,15 +155,35 @@ def agrees(theory, found):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_norms_are_those_of_autograd(name):
-    """Another width of the surrogate, or a reset that is not detached, is rejected."""
+    """Another width of the surrogate, or over several steps a reset that is not detached, is rejected."""
     found, evaluation = measured(name)[0], copy(evaluated(name))
     assert agrees(energies(evaluation), found)
     for factor in (0.85, 1.15) if name == "recurrent" else (0.9, 1.1):
         assert not agrees(energies(evaluation, PSI.widened(factor * PSI.width)), found)
+    if evaluation.trace.steps == 1:
+        return
     attached = {layer: replace(layer.neuron, detach_reset=False) for layer in evaluation.fired}
     for layer, fired in evaluated(name).fired.items():
         evaluation.fired = evaluation.fired | {layer: replace(fired, spike=replace(fired.spike, neuron=attached[layer]))}
     assert not agrees(energies(evaluation), found)
+
+
+@pytest.mark.parametrize("name", ["maxima", "maxima, one step"])
+def test_the_choice_of_a_maximum_depends_on_membranes(name, monkeypatch):
+    """A choice with the same probabilities, but independent of the membranes, is rejected."""
+
+    def independent(layer, chosen, *more):
+        return chosen_back(layer, replace(chosen, taps=np.roll(chosen.taps, 7, axis=-1)), *more)
+
+    monkeypatch.setattr("varflow.theory.gradients.neurons.chosen_back", independent)
+    assert not agrees(energies(evaluated(name)), measured(name)[0])
+
+
+def test_maxima_over_large_maps_end_the_prediction():
+    model = OverTime(conv(2, 8), leaky(), nn.MaxPool2d(2), conv(8, 8), leaky(), steps=7)
+    report = vf.audit(model, images(), gradients=True)
+    assert [bool(np.isfinite(layer.predicted_gradient_norm)) for layer in report.layers] == [False, True]
+    assert "gradients are not predicted below max_pool2d in 'layers.2'" in report.notes
 
 
 @pytest.mark.parametrize("name", ["and", "iand", "joined", "BatchNorm, train", "BatchNorm, eval", "recurrent"])

@@ -28,9 +28,10 @@ from varflow.theory.gradients.maps import (
     standardised_back,
     weighted_back,
 )
+from varflow.theory.gradients.maxima import maximum_back
 from varflow.theory.gradients.neurons import fired_backwards
 from varflow.theory.gradients.signals import Gradients
-from varflow.torch_models.evaluation import FEWER, Evaluation, linear_of
+from varflow.torch_models.evaluation import Evaluation, linear_of
 from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Product, Source, Sum
 from varflow.torch_models.traced import TracedLayer
 from varflow.torch_models.wiring import window_of
@@ -49,7 +50,7 @@ class Backwards:
     layers : dict of TracedLayer to Gradients
         By the currents of every layer; those that theory does not know are left out.
     uncovered : list of str
-        What gradients cannot be followed through although the signals are known, in words.
+        What gradients cannot be followed through although the signals below are known, in words.
     """
 
     def __init__(self, evaluation: Evaluation, surrogates: Mapping[TracedLayer, Surrogate | None]):
@@ -145,7 +146,7 @@ class Backwards:
             return [None] * number
         if isinstance(vertex, Node):
             found = self.through(vertex.operation, gradients, vertex)
-            if found is None and self.signals.signal(vertex) is not None:
+            if found is None and (isinstance(vertex.operation, Pooled) or self.signals.signal(vertex) is not None):
                 self.uncovered.append(vertex.through[-1])
             return [None] * number if found is None else found
         if vertex in self.place:
@@ -160,11 +161,11 @@ class Backwards:
             self.uncovered.append(f"the surrogate of {layer.neuron_name}")
         if fired is None or surrogate is None or not self._followed(layer):
             return [None] * number
-        currents = fired.currents.apart()
-        above = _on_map(gradients, currents.grid, currents.channels)
+        currents = fired.currents
+        above = _on_map(gradients, currents.apart().grid, currents.channels)
         if above is None:
             return [None] * number
-        points = replace(self.signals.walk.neurons, points=FEWER) if currents.grid.apart else self.signals.walk.neurons
+        points = self.signals.fewer if currents.grid.apart else self.signals.neurons(currents.grid)
         detached = fired.spike.neuron.reset_detached
         found, _ = fired_backwards(fired.spike, above, currents, fired.state, fired.number, points, surrogate, detached)
         self.layers[layer] = found
@@ -196,7 +197,7 @@ class Backwards:
     @through.register
     def _(self, operation: Product, gradients: Gradients, node: Node) -> list[Found] | None:
         x, y = (self.signals.signal(each) for each in node.below)
-        if not (isinstance(x, Spikes) and isinstance(y, Spikes)):
+        if not (isinstance(x, Spikes) and isinstance(y, Spikes)) or gradients.chosen:
             return None
         return [factor_back(gradients, y.apart()), factor_back(gradients, x.apart())]
 
@@ -208,12 +209,18 @@ class Backwards:
     @through.register
     def _(self, operation: Pooled, gradients: Gradients, node: Node) -> list[Found] | None:
         signal = self.signals.signal(node.below[0])
-        if signal is None or operation.kind == "max":
+        if signal is None or gradients.chosen:
             return None
         grid = replace(signal.grid, apart=True)
         window = Window(operation.size or (grid.height, grid.width), operation.stride, operation.padding)
         above = _on_map(gradients, window.smaller(grid), signal.channels)
-        return None if above is None else [averaged_back(window, above, grid)]
+        if above is None:
+            return None
+        if operation.kind == "average":
+            return [averaged_back(window, above, grid)]
+        if not isinstance(signal, Spikes) or signal.sampled is None or signal.grid.apart:
+            return None
+        return [maximum_back(window, above, signal, signal.sampled()).apart]
 
     @through.register
     def _(self, operation: BatchNorm, gradients: Gradients, node: Node) -> list[Found] | None:

@@ -155,6 +155,7 @@ class Neurons:
         sampling, size = self._sampling(neuron, currents.grid), currents.grid.size
         mean, covariance = self._filtered(neuron, currents)
         z = sampling.normals * sampling.signs(number)[..., None]
+        z = z[..., np.random.default_rng([self.seed, 3, number]).permutation(z.shape[-1])]
         return z, causal_factor(covariance) @ z[:, None, :size] + mean[..., None]
 
     def _drawn(self, neuron: Neuron, currents: Currents, number: int) -> np.ndarray:
@@ -163,8 +164,7 @@ class Neurons:
         steps, (replicas, groups, size, points) = currents.grid.steps, drawn.shape
         runs = drawn.reshape(replicas, groups, size // steps, steps, points)
         spikes = np.stack([stepped(Population.of(neuron, one[size:]), run)[1] for one, run in zip(z, runs, strict=True)])
-        pairing = np.random.default_rng([self.seed, 3, number]).permutation(points)
-        return spikes.reshape(drawn.shape).astype(np.float32)[..., pairing]
+        return spikes.reshape(drawn.shape).astype(np.float32)
 
 
 def replicated(values: np.ndarray, replicas: int) -> np.ndarray:

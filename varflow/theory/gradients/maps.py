@@ -25,7 +25,7 @@ from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
 from varflow.theory.flow.steps import over_neurons, squared_gains
 from varflow.theory.gradients.signals import Gradients
 
-__all__ = ["averaged_back", "batch_back", "convolved_back", "factor_back", "standardised_back", "weighted_back"]
+__all__ = ["averaged_back", "batch_back", "convolved_back", "factor_back", "standardised_back", "under_tap", "weighted_back"]
 
 
 def weighted_back(layer: Linear, gradients: Gradients, spikes: Spikes) -> Gradients:
@@ -67,20 +67,20 @@ def _under_taps(window: Window, gradients: Gradients, grid: Grid) -> np.ndarray:
         map_ = Grid(1, grid.height, grid.width, 1)
         above = above.reshape(lead[0], -1, window.smaller(map_).positions, grid.steps, grid.steps)
         G = np.zeros((*above.shape[:2], grid.positions, grid.steps, grid.steps))
-        for below, windows in _pairs(window, map_):
+        for below, windows in (under_tap(window, tap, map_) for tap in window.taps):
             G[:, :, below] += above[:, :, windows]
         return G.reshape(lead[0], -1, grid.steps, grid.steps)
     G = np.zeros((*lead, grid.size, grid.size))
-    for below, windows in _pairs(window, grid):
+    for below, windows in (under_tap(window, tap, grid) for tap in window.taps):
         G[..., below[:, None], below] += above[..., windows[:, None], windows]
     return G
 
 
-def _pairs(window: Window, grid: Grid) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each tap: indices before and after the windows that lie under it, the padding left out."""
-    places = [window.at(tap, np.arange(1, grid.size + 1), grid, -1) for tap in window.taps]
-    inside = [np.flatnonzero(place) for place in places]
-    return [(place[some] - 1, some) for place, some in zip(places, inside, strict=True)]
+def under_tap(window: Window, tap: tuple[int, int], grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Indices under a tap, before and after the windows, the padding left out."""
+    place = window.at(tap, np.arange(1, grid.size + 1), grid, -1)
+    inside = np.flatnonzero(place)
+    return place[inside] - 1, inside
 
 
 def factor_back(gradients: Gradients, other: Spikes) -> Gradients:

@@ -23,6 +23,7 @@ from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents
 from varflow.theory.gradients.jacobians import carried_back, carried_back_alone, jacobians
+from varflow.theory.gradients.maxima import chosen_back
 from varflow.theory.gradients.moments import surrogate_moments
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.filters import exponential_filter
@@ -57,16 +58,34 @@ def fired_backwards(
     detached: bool,
 ) -> tuple[Gradients, Slopes]:
     """Gradients by the currents of layer ``number``, from those by the spikes that arrive at the next layer."""
-    neuron, grid = layer.neuron, received.grid
-    received = _with_recurrent(layer, received, state).scaled(neuron.input_scale)
-    by_spikes = gradients.earlier(neuron.delay)
-    if grid.apart:
+    together = _with_recurrent(layer, received, state).scaled(layer.neuron.input_scale)
+    chosen, apart = gradients.chosen, gradients.grid.apart
+    by_spikes = replace(gradients, balanced=False, chosen=()).earlier(layer.neuron.delay)
+    found, slopes = _sent_back(layer, by_spikes, together.apart() if apart else together, number, neurons, surrogate, detached)
+    for each in chosen:
+        moments = chosen_back(layer, each, together, number, neurons, surrogate, detached)
+        more = Gradients(moments, together.grid, together.channels)
+        found += more.apart if apart else more
+    return found, slopes
+
+
+def _sent_back(
+    layer: Spike,
+    by_spikes: Gradients,
+    received: Currents,
+    number: int,
+    neurons: Neurons,
+    surrogate: Surrogate,
+    detached: bool,
+) -> tuple[Gradients, Slopes]:
+    """Those by spikes that are independent of the membranes."""
+    if received.grid.apart:
         return _at_each_position(layer, by_spikes, received, number, neurons, surrogate, detached)
-    if grid.size == 1:
-        slopes = _at_one_step(neuron, received, surrogate)
+    if received.grid.size == 1:
+        slopes = _at_one_step(layer.neuron, received, surrogate)
         return by_spikes.times(slopes.second), slopes
     back, slopes = _sampled(layer, by_spikes.moments, received, number, neurons, surrogate, detached)
-    return replace(gradients, moments=back, balanced=False), slopes
+    return replace(by_spikes, moments=back), slopes
 
 
 def _at_each_position(
@@ -87,7 +106,7 @@ def _at_each_position(
     else:
         back, slopes = _sampled(layer, above, currents, number, neurons, surrogate, detached)
         second = slopes.second
-    return replace(gradients, moments=back[:, which], balanced=False), Slopes(second[:, which])
+    return replace(gradients, moments=back[:, which]), Slopes(second[:, which])
 
 
 def _sampled(

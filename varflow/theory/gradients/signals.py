@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from varflow.theory.flow.signals import Grid, Signal
+from varflow.theory.flow.signals import Grid, Signal, at_each_position
 
 __all__ = ["Gradients", "readout"]
 
@@ -15,21 +16,42 @@ __all__ = ["Gradients", "readout"]
 class Gradients:
     r"""``G_ij = E[∂L/∂x_i ∂L/∂x_j]`` of one neuron (channel), of mean 0; leading axes (replicas, groups).
 
-    ``balanced``: their sum over the batch is 0, since a BatchNorm follows.
+    ``balanced``: their sum over the batch is 0, since a BatchNorm follows. ``chosen``: more of them, by maxima of spikes; the
+    neurons below decide where they go (``maxima.Chosen``).
     """
 
     moments: np.ndarray
     grid: Grid
     channels: int
     balanced: bool = False
+    chosen: tuple[Any, ...] = ()
 
     def times(self, factor: float | np.ndarray) -> Gradients:
         """With moments multiplied element by element."""
-        return replace(self, moments=self.moments * factor)
+        return replace(self, moments=self.moments * factor, chosen=tuple(each.times(factor) for each in self.chosen))
 
     def __add__(self, other: Gradients) -> Gradients:
         """The sum with uncorrelated gradients."""
-        return replace(self, moments=self.moments + other.moments, balanced=False)
+        return replace(self, moments=self.moments + other.moments, balanced=False, chosen=self.chosen + other.chosen)
+
+    @property
+    def together(self) -> Gradients:
+        """With all positions in one group, different ones uncorrelated."""
+        grid = self.grid
+        if not grid.apart:
+            return self
+        each = self.moments.reshape(len(self.moments), -1, grid.positions, grid.steps, grid.steps)
+        whole = np.einsum("rgxst,xy->rgxsyt", each, np.eye(grid.positions))
+        size = grid.positions * grid.steps
+        return replace(self, moments=whole.reshape(*whole.shape[:2], size, size), grid=replace(grid, apart=False))
+
+    @property
+    def apart(self) -> Gradients:
+        """Those at each position of a map on their own."""
+        if self.grid.apart or self.grid.positions == 1:
+            return self
+        moments = at_each_position(self.moments[..., 0], self.moments, self.grid)[1]
+        return replace(self, moments=moments, grid=replace(self.grid, apart=True))
 
     def earlier(self, delay: int) -> Gradients:
         """``delay`` steps earlier; 0 in the last steps, whose signals arrive too late."""

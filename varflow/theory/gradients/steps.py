@@ -29,6 +29,7 @@ from varflow.theory.gradients.maps import (
     standardised_back,
     weighted_back,
 )
+from varflow.theory.gradients.maxima import maximum_back
 from varflow.theory.gradients.neurons import Slopes, driven_backwards, fired_backwards
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.responses import LayerState
@@ -144,6 +145,7 @@ def _(layer: Residual, gradients: Gradients, passage: Passage, way: WayBack) -> 
         return gradients.times(keep) + back_through(layer.branch, gradients, way)
     assert isinstance(x, Spikes)
     assert isinstance(y, Spikes)
+    gradients = _settled(layer, gradients)
     open_ = y if layer.merge == "and" else y.scaled(-1.0).shifted(1.0)  # x y or x (1 - y)
     return factor_back(gradients, open_) + back_through(layer.branch, factor_back(gradients, x), way)
 
@@ -174,8 +176,17 @@ def _(layer: LayerNorm, gradients: Gradients, passage: Passage, way: WayBack) ->
 
 @returned.register
 def _(layer: Pool, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
-    if layer.kind == "max":
-        rule = "is not covered by the theory of gradients: which spike is the maximum depends on membranes below; use 'average'"
-        raise DomainError("layers", layer, rule)
-    assert not isinstance(passage.received, Given)
-    return averaged_back(Window.square(layer.size, layer.step, layer.padding), gradients, passage.received.grid)
+    window, signal = Window.square(layer.size, layer.step, layer.padding), passage.received
+    assert not isinstance(signal, Given)
+    if layer.kind == "average":
+        return averaged_back(window, _settled(layer, gradients), signal.grid)
+    assert isinstance(signal, Spikes)
+    assert signal.sampled is not None
+    return maximum_back(window, _settled(layer, gradients), signal, signal.sampled())
+
+
+def _settled(layer: Layer, gradients: Gradients) -> Gradients:
+    """Gradients that no maximum above leaves undecided."""
+    if gradients.chosen:
+        raise DomainError("layers", layer, "before a maximum needs a Spike between for the theory of gradients")
+    return gradients
