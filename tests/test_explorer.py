@@ -206,6 +206,24 @@ def test_sliders_give_numbers_of_their_domains(browse, page):
     assert all(sorted(values) == values for values in (theta, gain, width, depth))
 
 
+STEP = """["theta", "gain", "width", "depth"].map((name) => [-1, 1].map((way) => {
+  let value = varflow.fromSlider(name, 500), unmoved = 0;
+  for (let press = 0; press < 20; press++) {
+    const last = value;
+    value = varflow.moved(name, varflow.toSlider(name, value) + way, value);
+    unmoved += (value - last) * way <= 0;
+  }
+  return unmoved;
+}))"""
+
+
+def test_every_arrow_key_moves_a_slider(browse, page):
+    assert answered(browse, page, STEP) == [[0, 0]] * 4
+    rounded = STEP.replace("value = varflow.moved(name, varflow.toSlider(name, value) + way, value)",
+                           "value = varflow.fromSlider(name, varflow.toSlider(name, value) + way)")  # fmt: skip
+    assert max(map(max, answered(browse, page, rounded))) == 20
+
+
 def test_a_wrong_number_is_seen(browse, page):
     """Negative control: with another saddle-node the page disagrees."""
     wrong = page.replace("6.034397946968073", "6.0344")

@@ -12,7 +12,7 @@ import { sampledNetworks } from "./networks.js";
 import { percent, shown } from "./numbers.js";
 import { COLUMNS, GAIN, contour, survivalAt, survivalMap } from "./phases.js";
 import { reading } from "./reading.js";
-import { FINE, SLIDERS, fromSlider, toSlider } from "./sliders.js";
+import { FINE, SLIDERS, fromSlider, moved, toSlider } from "./sliders.js";
 import { DOMAIN, fromHash, toHash, within } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
@@ -211,7 +211,9 @@ function place(name, event) {
 function listen() {
   for (const name of Object.keys(SLIDERS)) {
     const own = name === "gain" ? { rule: "own" } : {};
-    $(name).addEventListener("input", (event) => set({ ...own, [name]: fromSlider(name, event.target.value) }));
+    $(name).addEventListener("input", (event) => {
+      set({ ...own, [name]: moved(name, event.target.valueAsNumber, state[name]) });
+    });
     $(`${name}-field`).addEventListener("input", (event) => {
       const value = event.target.valueAsNumber;
       const [lo, hi] = DOMAIN[name];
@@ -303,7 +305,7 @@ function storedTheme() {
   }
 }
 
-window.varflow = { compute, gainByRule, code, printed, fromHash, toHash, fromSlider, toSlider };
+window.varflow = { compute, gainByRule, code, printed, fromHash, toHash, fromSlider, toSlider, moved };
 showTheme(storedTheme());
 listen();
 update();

@@ -20,3 +20,11 @@ export function fromSlider(name, place) {
   if (!log) return Number((from + ((to - from) * place) / FINE).toFixed(2));
   return Math.round(Number((from * (to / from) ** (place / FINE)).toPrecision(2)));
 }
+
+/** The number where a slider was moved to. Rounding may keep the old one: then the next number in that direction, for arrow keys. */
+export function moved(name, place, value) {
+  const way = Math.sign(place - toSlider(name, value));
+  let found = fromSlider(name, place);
+  while (found === value && way && place > 0 && place < FINE) found = fromSlider(name, (place += way));
+  return found;
+}

@@ -79,7 +79,7 @@ def by_gain_and_slope(runs: Runs) -> Figure:
         for (row, column), value in np.ndenumerate(found):
             if np.isfinite(value):
                 ax.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color="white" if value < 0.55 else "black")
-        ax.set(title=f"{depth} layers", xlabel="g²", xticks=range(len(GAINS)), xticklabels=[f"{g:g}" for g in GAINS])
+        ax.set(title=f"{depth} layers", xlabel="gain², g²", xticks=range(len(GAINS)), xticklabels=[f"{g:g}" for g in GAINS])
         ax.set(yticks=range(len(SLOPES)), yticklabels=[f"{s:g}" for s in SLOPES])
         _theory(ax, depth)
     figure.axes[0].set_ylabel("slope of fast_sigmoid")
@@ -166,7 +166,7 @@ def silent(runs: Runs) -> Figure:
     ax.axhline(100 * CHANCE, color="0.6", lw=0.8)
     ax.set(xlabel="layers", ylabel="test accuracy, %", ylim=(0, 92), xticks=sorted({run["design"]["depth"] for run in runs}))
     ax.set_title("vertical lines: deepest network that should revive", fontsize=9)
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(framealpha=1, edgecolor="none", fontsize=8)
     return figure
 
 
@@ -199,7 +199,7 @@ def contest(runs: Runs) -> Figure:
 def robust(runs: Runs) -> Figure:
     """One setting changed at a time, with the gain for a rate and with Kaiming's."""
     figure = Figure(figsize=(11, 3.2), dpi=120, layout="constrained")
-    names = ("threshold", "decay", "steps", "width")
+    names = {"threshold": "threshold θ", "decay": "decay β", "steps": "steps T", "width": "width n"}
     base = {"threshold": 1.0, "decay": 0.5, "steps": 4, "width": 100}
     for ax, setting in zip(figure.subplots(1, len(names), sharey=True), names, strict=True):
         for colour, weights in zip(COLOURS, ("in_time", "kaiming"), strict=False):
@@ -210,7 +210,7 @@ def robust(runs: Runs) -> Figure:
                 and all(run["design"][other] == base[other] for other in names if other != setting)
             ]
             _errorbars(ax, some, setting, color=colour, label=weights)
-        ax.set(xlabel=setting, ylim=(0, 102))
+        ax.set(xlabel=names[setting], ylim=(0, 102))
         if setting in ("steps", "width"):
             values = sorted({run["design"][setting] for run in runs})
             ax.set(xscale="log")
