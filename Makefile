@@ -71,6 +71,7 @@ site: $(VENV)/all.stamp         ## the documentation, complete without network: 
 	$(PY) -m sphinx -W -q -c docs/site -d build/pages-$(NOTEBOOKS) -D nb_execution_mode=$(NOTEBOOKS) . build/site
 	rm -rf site && cp -r build/site site
 	$(PY) explorer/build.py site/explorer.html
+	$(PY) -m validation.pages validation/results --out site/report
 	$(PY) docs/site/links.py site
 
 # The wheel is tried in an environment that has only what it asks for, outside this folder.

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 1. Weights of variance $1/(n\,P(u>\theta))$ preserve a layer's unit variance
+# # 1. Weights of variance 1/(n P(u > θ)) preserve a layer's unit variance
 #
 # A spiking neuron emits $x = 1$ if its membrane potential $u$ exceeds the threshold $\theta$, else $0$. Let a layer have $n$
 # neurons with potentials of variance $V$, and let independent weights of mean zero connect them to the next layer. Then

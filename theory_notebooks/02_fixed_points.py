@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 2. Below $g^2 = 6.034\,\theta^2$ silence is the only fixed point, which is why Kaiming's weights die
+# # 2. Below g² = 6.034 θ² silence is the only fixed point, which is why Kaiming's weights die
 #
 # A layer maps the variance of its potentials to $F(V) = g^2 P(u > \theta)$ (notebook 1). With depth the variance approaches a
 # stable fixed point of $F$. Silence, $V = 0$, always is one. Activity needs another one, which exists only if

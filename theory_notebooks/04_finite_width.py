@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 4. At finite width activity is a binomial Markov chain: in layers of 100 neurons it dies beyond $\theta \approx 0.85$
+# # 4. At finite width activity is a binomial Markov chain: in layers of 100 neurons it dies beyond θ ≈ 0.85
 #
 # The paper's gain preserves $\operatorname{Var}[u]$ in an infinitely wide network. Its figure 4 shows that in narrow networks
 # this fails: at $n = 100$ activity is not conserved for $\theta > 0.85$; at $n = 600$ the effect is weaker.

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 5. A live network of width $n$ is off its fixed point by powers of $1/n$ and dies at a rate exponentially small in $n$
+# # 5. A live network of width n is off its fixed point by powers of 1/n and dies at a rate exponentially small in n
 #
 # Notebook 4 describes a finite network exactly by a Markov chain. For large $n$ two things happen on very different scales. A
 # network that is alive fluctuates about the stable fixed point $V^*$ of the variance map $F$, and its mean is shifted. With
@@ -35,7 +35,7 @@ def network(threshold, width, depth=2):
 
 
 # %% [markdown]
-# ## Derivation: powers of $1/n$
+# ## Derivation: powers of 1/n
 #
 # $X = C - V^*$ is a Markov chain. Its moments given the layer before are binomial, hence known exactly. Expand $F$ about the
 # fixed point, require that the moments do not change from layer to layer, and solve from the highest one down.

@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 6. What the leak does to the paper's gain: under its soft reset all 20 steps stay alive only for $\beta > 0.553$
+# # 6. What the leak does to the paper's gain: under its soft reset all 20 steps stay alive only for β > 0.553
 #
 # The paper derives $g^2 = 1/Q(\theta)$, 6.303 at $\theta = 1$, for neurons without memory, and trains neurons with a leak
 # $\beta$ and a delayed soft reset,

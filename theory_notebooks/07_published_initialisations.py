@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 7. Without bias or memory a published initialisation is alive at layer 100 only if its gain exceeds $g^2 = 6.034\,\theta^2$
+# # 7. Without bias or memory a published initialisation is alive at layer 100 only if its gain exceeds g² = 6.034 θ²
 #
 # The paper's figure 3 compares its gain with published ones at $\theta = 1$: activity dies with all but its own. Two dozen
 # recipes for the weights of spiking networks are in circulation. Which of them keep 100 layers of threshold neurons alive?

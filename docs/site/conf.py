@@ -56,7 +56,6 @@ html_theme = "furo"
 html_title = "varflow"
 templates_path = ["templates"]
 html_additional_pages = {"index": "first.html"}
-html_assets_policy = "always"  # titles of notebooks, in the contents of every page, have formulas
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_copy_source = False
