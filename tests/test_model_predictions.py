@@ -130,6 +130,22 @@ class Maps(Stepped):
         return self.layers(x)
 
 
+class Maxima(Stepped):
+    """Of currents, of normalised ones, and over windows that overlap."""
+
+    gain = 2.6
+
+    def __init__(self):
+        super().__init__()
+        first = nn.Conv2d(3, 48, 5), nn.MaxPool2d(2), leaky()
+        norm = nn.BatchNorm2d(48, eps=0.7)
+        second = nn.Conv2d(48, 48, 3, padding=1), norm, nn.MaxPool2d(3, 2), leaky()
+        self.layers = nn.Sequential(*first, *second, nn.Conv2d(48, 48, 3, padding=1), leaky()).eval()
+
+    def step(self, x):
+        return self.layers(x)
+
+
 class NormalisedMaps(Maps):
     """Down to a single position, which only the batch tells apart."""
 
@@ -164,6 +180,7 @@ STRUCTURES = {
     "layer norm": (lambda: Normalised(nn.LayerNorm), vectors),
     "recurrent": (Fed, vectors),
     "pools": (lambda: Maps(nn.MaxPool2d(2), nn.AvgPool2d(2)), lambda: images(8)),
+    "maxima of currents": (Maxima, lambda: images(20)),
     "strides": (lambda: Maps(nn.Identity(), nn.Identity()), lambda: images(12)),
     "a large map": (lambda: Maps(nn.Identity()), lambda: images(20)),
 }

@@ -52,6 +52,12 @@ def maxima(steps, channels=128):
     return OverTime(*maps, conv(channels, channels), leaky(), nn.Flatten(), nn.Linear(4 * channels, 256), leaky(), steps=steps)
 
 
+def maxima_of_currents(steps, channels=128):
+    """Max pools before the neurons, the second with windows that overlap."""
+    maps = [conv(2, channels), nn.MaxPool2d(2), leaky(), conv(channels, channels), nn.MaxPool2d(3, 1), leaky()]
+    return OverTime(*maps, conv(channels, channels), leaky(), nn.Flatten(), nn.Linear(4 * channels, 256), leaky(), steps=steps)
+
+
 class Merged(nn.Module):
     """Dense layers of spikes merged with those of a branch, and joined with those below."""
 
@@ -91,6 +97,8 @@ MODELS = {
     "averages": (cnn, images(), 4.0),
     "maxima": (lambda: maxima(4), images(), 4.0),
     "maxima, one step": (lambda: maxima(1), images(), 4.0),
+    "maxima of currents": (lambda: maxima_of_currents(4), images(), 4.0),
+    "maxima of currents, one step": (lambda: maxima_of_currents(1), images(), 4.0),
     "SEW": (lambda: Residual("SEW", channels=48, blocks=2, steps=4), images()[:, :1, :6, :6], 2.5),
     "MS": (lambda: Residual("MS", channels=48, blocks=2, steps=4), images()[:, :1, :6, :6], 2.0),
     "and": (lambda: Merged("and"), vectors(), 5.0),

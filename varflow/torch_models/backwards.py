@@ -18,6 +18,7 @@ import numpy as np
 
 from varflow.model.layers import BatchNorm, Conv, LayerNorm
 from varflow.model.surrogate import Surrogate
+from varflow.theory.flow.maxima import Maxima
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
 from varflow.theory.flow.steps import running_scale
 from varflow.theory.gradients.maps import (
@@ -28,7 +29,7 @@ from varflow.theory.gradients.maps import (
     standardised_back,
     weighted_back,
 )
-from varflow.theory.gradients.maxima import maximum_back
+from varflow.theory.gradients.maxima import joined_back, maxima_back, maximum_back
 from varflow.theory.gradients.neurons import fired_backwards
 from varflow.theory.gradients.signals import Gradients
 from varflow.torch_models.evaluation import Evaluation, linear_of
@@ -136,9 +137,9 @@ class Backwards:
         fired = self.signals.fired.get(layer)
         if fired is None:
             return None
-        currents = fired.currents.apart()
-        steps = currents.grid.steps
-        return Gradients(np.ones((1, currents.mean.shape[1], steps, steps)), currents.grid, currents.channels)
+        grid, steps = _alone(fired.currents.grid), fired.currents.grid.steps
+        groups = fired.state.firing_rate[0].size // steps
+        return Gradients(np.ones((1, groups, steps, steps)), grid, fired.currents.channels)
 
     def _returned(self, vertex: Vertex, gradients: Found, number: int) -> list[Found]:
         """By all that a vertex receives."""
@@ -162,9 +163,13 @@ class Backwards:
         if fired is None or surrogate is None or not self._followed(layer):
             return [None] * number
         currents = fired.currents
-        above = _on_map(gradients, currents.apart().grid, currents.channels)
+        above = _on_map(gradients, _alone(currents.grid), currents.channels)
         if above is None:
             return [None] * number
+        if isinstance(currents, Maxima):
+            parts = fired.spike, above, currents, fired.number, self.signals.walk.neurons, surrogate
+            self.layers[layer] = found = maxima_back(*parts, fired.spike.neuron.reset_detached)
+            return [found] * number
         points = self.signals.fewer if currents.grid.apart else self.signals.neurons(currents.grid)
         detached = fired.spike.neuron.reset_detached
         found, _ = fired_backwards(fired.spike, above, currents, fired.state, fired.number, points, surrogate, detached)
@@ -218,6 +223,8 @@ class Backwards:
             return None
         if operation.kind == "average":
             return [averaged_back(window, above, grid)]
+        if isinstance(signal, Currents):
+            return [joined_back(window, above, grid)]
         if not isinstance(signal, Spikes) or signal.sampled is None or signal.grid.apart:
             return None
         return [maximum_back(window, above, signal, signal.sampled()).apart]
@@ -256,6 +263,11 @@ def _names(node: Node) -> set[str]:
     if isinstance(node.operation, Source):
         return {node.operation.name}
     return set().union(*map(_names, node.below))
+
+
+def _alone(grid: Grid) -> Grid:
+    """With positions apart."""
+    return replace(grid, apart=grid.positions > 1)
 
 
 def _on_map(gradients: Gradients, grid: Grid, channels: int) -> Found:

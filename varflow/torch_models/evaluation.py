@@ -16,9 +16,10 @@ import numpy as np
 from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Spike
 from varflow.theory.flow.alike import JOINT
+from varflow.theory.flow.maxima import Maxima, fire_maxima
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window
-from varflow.theory.flow.steps import Walk, convolved, joined, pooled, sent, weighted
+from varflow.theory.flow.steps import Walk, convolved, joined, pooled, sent, weighted, weighted_moments
 from varflow.theory.in_time.responses import LayerState
 from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Product, Source, Sum
 from varflow.torch_models.inputs import by_step, some
@@ -31,6 +32,7 @@ __all__ = ["Evaluation", "Fired", "linear_of"]
 POINTS, SCRAMBLES = 2**10, 2  # of quasi-Monte Carlo: rates within about 1 %
 MANY, FEWER = 64, 2**8  # positions × steps above which fewer points do, since rates are averages over positions
 JITTER = 1e-7  # relative variance that is added to currents at several positions
+WINDOWS = 2**25  # numbers in the covariances of all windows of a maximum
 LEAST_GAIN = 1e-12  # of weights that are all equal, which have none
 
 
@@ -39,7 +41,7 @@ class Fired:
     """A layer of neurons, the currents it received, its state, and its number in the order of layers."""
 
     spike: Spike
-    currents: Currents
+    currents: Currents | Maxima
     state: LayerState
     number: int
 
@@ -64,7 +66,7 @@ class Evaluation:
         self.pooled = any(_has(node, Pooled) for node in nodes)
         self.overlaps = Overlaps(self, any(map(_over_batch, nodes)))
         self.spikes: dict[str, Spikes | None] = {}
-        self.known: dict[Node, Signal | None] = {}
+        self.known: dict[Node, Signal | Maxima | None] = {}
         self.fired: dict[TracedLayer, Fired] = {}
         self.arrived: dict[str, Spikes] = {}  # at weights, by their name
         self.used = 1  # number of inputs
@@ -87,6 +89,11 @@ class Evaluation:
         spike = Spike(layer.neuron)
         if inner is not None:
             spike = Spike(layer.neuron, recurrent_gain=inner.gain, recurrent_mean_gain=inner.mean_gain)
+        if isinstance(currents, Maxima):
+            state, spikes = fire_maxima(spike, currents, number, self.walk.neurons)
+            self.fired[layer] = Fired(spike, currents, state, number)
+            self.spikes[layer.neuron_name] = spikes
+            return state, currents.grid
         regular = _regular(currents)
         state, spikes = self.neurons(currents.grid).fire(spike, regular, number)
         self.fired[layer] = Fired(spike, regular, state, number)
@@ -94,13 +101,14 @@ class Evaluation:
         self.overlaps.fire(layer, spike, currents, number)
         return state, currents.grid
 
-    def currents(self, layer: TracedLayer) -> Currents | None:
+    def currents(self, layer: TracedLayer) -> Currents | Maxima | None:
         """What a layer receives."""
         if layer.unknown or layer.node is None:
             return None
         entry = layer.spiking.entry
         signal = self.signal(layer.node) if entry is None else self.through_entry(layer, entry)
-        return signal if isinstance(signal, Currents) else None
+        recurrent = layer.spiking.recurrent is not None
+        return signal if isinstance(signal, Currents) or (isinstance(signal, Maxima) and not recurrent) else None
 
     def through_entry(self, layer: TracedLayer, weights: InnerWeights) -> Currents | None:
         """Currents of the weights within a neuron module."""
@@ -113,11 +121,11 @@ class Evaluation:
         self.arrived[layer.neuron_name] = received = _as_inputs(received)
         return weighted(linear_of(weights), replace(received, changes=None), self.walk).shifted(weights.bias_moments[0])
 
-    def signal(self, node: Node) -> Signal | None:
+    def signal(self, node: Node) -> Signal | Maxima | None:
         """What a node sends on; None where theory does not know it."""
         if node not in self.known:
             below = [self.signal(each) for each in node.below]
-            known = [each for each in below if each is not None]
+            known = [each for each in below if each is not None and not isinstance(each, Maxima)]
             self.known[node] = self.through(node.operation, known, node) if len(known) == len(below) else None
         return self.known[node]
 
@@ -161,24 +169,73 @@ class Evaluation:
 
     def received(self, fed: Fed) -> Signal | None:
         """What a weight module receives; None if that differs between steps, or is not known."""
-        return self.signal(fed.node) if len(fed.nodes) == 1 else None
+        signal = self.signal(fed.node) if len(fed.nodes) == 1 else None
+        return None if isinstance(signal, Maxima) else signal
 
-    def measured(self, layer: TracedLayer, module: int) -> Spikes | None:
-        """The signal that a weight module received in the traced pass."""
-        weight = layer.weights[module] if layer.weights else None
-        whole, dense = by_step(layer, module), weight is None or hasattr(weight, "in_features")
+    def maxima(self, node: Node, window: Window, grid: Grid) -> Maxima | None:
+        """Maxima of currents over windows, from the numbers that their weights received."""
+        size = len(window.taps) * grid.steps
+        if any(window.padding) or self.overlaps.followed or size > JOINT or self.inputs * grid.positions * size**2 > WINDOWS:
+            return None
+        currents = self.within(node, window, grid)
+        return None if currents is None else Maxima(currents, window.smaller(grid))
+
+    def within(self, node: Node, window: Window, grid: Grid) -> Currents | None:
+        """Currents in each window, with all pairs of its positions; groups (input, window), index (tap, step)."""
+        operation = node.operation
+        if isinstance(operation, Source):
+            return self.weighted_within(operation.name, window, grid)
+        parts = [self.within(each, window, grid) for each in node.below]
+        known = [each for each in parts if each is not None]
+        if len(known) < len(parts) or not isinstance(operation, (Sum, BatchNorm)):
+            return None
+        found = self.through(operation, known, node)
+        return found if isinstance(found, Currents) else None
+
+    def weighted_within(self, name: str, window: Window, grid: Grid) -> Currents | None:
+        """Of the filters of a weight module."""
+        layer = next(each for each in self.trace.layers if name in each.names)
+        module, described = layer.names.index(name), self.described(name)
+        x = self.numbers(layer, module) if self.trace.fed[name].kept else None
+        if x is None or not isinstance(described, Conv):
+            return None
+        height, width = (1, *x.shape[3:])[-2:]
+        below = Grid(1, height, width, self.trace.steps, apart=True)
+        filters, channels = window_of(self.module(name)), x.shape[2]
+        x = x.reshape(*x.shape[:3], -1).transpose(1, 3, 0, 2).reshape(1, -1, self.trace.steps, channels)
+        mean, moments = np.zeros(()), np.zeros(())
+        for tap in filters.taps:
+            arriving = filters.at(tap, x, below, -3)
+            each = np.stack([window.at(one, arriving, grid, -3) for one in window.taps], axis=2)
+            each = each.reshape(*each.shape[:2], -1, channels)
+            mean = mean + each.mean(axis=-1) / len(filters.taps)
+            moments = moments + each @ each.swapaxes(-1, -2) / (channels * len(filters.taps))
+        mean, covariance, _ = weighted_moments(described, mean, moments, channels * len(filters.taps))
+        inside = Grid(1, 1, len(window.taps), grid.steps)
+        return Currents(mean, covariance, inside, described.channels).shifted(self.moments[name].bias_mean)
+
+    def numbers(self, layer: TracedLayer, module: int) -> np.ndarray | None:
+        """What a weight module received in the traced pass, at some of the inputs: shape (steps, inputs, …)."""
+        whole = by_step(layer, module)
         if len(whole) not in (1, self.trace.steps):
             return None
         x = some(whole, self.inputs).double().cpu().numpy()
         self.used = x.shape[1]
-        x = np.broadcast_to(x, (self.trace.steps, *x.shape[1:]))
+        return np.broadcast_to(x, (self.trace.steps, *x.shape[1:]))
+
+    def measured(self, layer: TracedLayer, module: int) -> Spikes | None:
+        """The signal that a weight module received in the traced pass."""
+        weight = layer.weights[module] if layer.weights else None
+        dense, x = weight is None or hasattr(weight, "in_features"), self.numbers(layer, module)
+        if x is None:
+            return None
         height, width = (1, 1) if dense else (1, *x.shape[3:])[-2:]
         if not dense and x.ndim > 5:
             return None
         apart = not dense and (not self.pooled or height * width * self.trace.steps > JOINT)
         grid = Grid(1, height, width, self.trace.steps, apart)
         name = layer.names[module] if layer.names else layer.neuron_name
-        self.overlaps.receive(name, x, -1 if dense else 2, whole.shape[1], grid)
+        self.overlaps.receive(name, x, -1 if dense else 2, by_step(layer, module).shape[1], grid)
         if dense:
             x = x.reshape(*x.shape[:2], -1, x.shape[-1]).transpose(1, 2, 0, 3)  # (inputs, rows, steps, features)
             return self.of_numbers(x.reshape(-1, *x.shape[2:]), grid)
@@ -193,7 +250,7 @@ class Evaluation:
     # Operations.
 
     @singledispatchmethod
-    def through(self, operation: Any, below: Sequence[Signal], node: Node) -> Signal | None:
+    def through(self, operation: Any, below: Sequence[Signal], node: Node) -> Signal | Maxima | None:
         """What an operation makes of the signals below it."""
         return None
 
@@ -228,13 +285,15 @@ class Evaluation:
         return Spikes(np.asarray(mean), np.asarray(moments), parts[0].grid, sum(each.channels for each in parts))
 
     @through.register
-    def _(self, operation: Pooled, below: Sequence[Signal], node: Node) -> Signal | None:
+    def _(self, operation: Pooled, below: Sequence[Signal], node: Node) -> Signal | Maxima | None:
         (signal,) = below
         grid = signal.grid
+        window = Window(operation.size or (grid.height, grid.width), operation.stride, operation.padding)
+        if operation.kind == "max" and isinstance(signal, Currents):
+            return self.maxima(node.below[0], window, replace(grid, apart=True))
         if grid.apart or (operation.kind == "max" and (isinstance(signal, Currents) or signal.sampled is None)):
             return None
-        size = operation.size or (grid.height, grid.width)
-        return pooled(operation.kind, Window(size, operation.stride, operation.padding), signal)
+        return pooled(operation.kind, window, signal)
 
     @through.register
     def _(self, operation: BatchNorm, below: Sequence[Signal], node: Node) -> Signal | None:

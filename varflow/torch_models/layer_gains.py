@@ -206,7 +206,7 @@ def _at_gain_one(trace: Trace, layer: TracedLayer) -> Currents:
     """Currents of an input-driven layer, a group for every input and position."""
     moments = {name: Moments(1, 1.0) for name in layer.names}
     currents = Evaluation(replace(trace, layers=[layer]), moments, MOST_INPUTS).currents(layer)
-    if currents is None or currents.grid.size > trace.steps:
+    if not isinstance(currents, Currents) or currents.grid.size > trace.steps:
         raise ConvergenceError(f"the currents of {layer.name} are not those of independent weights")
     return currents
 

@@ -193,7 +193,9 @@ class _Walk:
             (each for each in self.layers if isinstance(node.operation, Source) and each.neuron_name == node.operation.name),
             None,
         )
-        return layer is None or bool(layer.unknown) or any(map(_of_its_own, layer.weights))
+        if layer is None or bool(layer.unknown) or any(map(_of_its_own, layer.weights)):
+            return True
+        return layer.node is not None and _maximum(layer.node)
 
     def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
         def see(current: Any, out: Any) -> None:
@@ -272,7 +274,8 @@ class _Walk:
         own = [] if spiking.neuron is not None else [f"{name} {spiking.reason}"]
         if spiking.entry is not None and node.sources.isdisjoint(self.weights):
             return tuple(own)
-        return (*own, *node.unknown, *_not_gaussian(node, self.weights))
+        below = node.below[0] if _maximum(node) else node
+        return (*own, *node.unknown, *_not_gaussian(below, self.weights))
 
     def result(self) -> Trace:
         if not self.layers:
@@ -357,6 +360,12 @@ def _as_given(neuron: Any) -> Spiking:
 
 def _holds_weights(module: Any) -> bool:
     return any(parameter.dim() > 1 for parameter in module.parameters())
+
+
+def _maximum(node: Node) -> bool:
+    """Whether these are maxima that theory knows, if what is below is Gaussian."""
+    operation = node.operation
+    return isinstance(operation, Pooled) and operation.kind == "max" and not any(operation.padding)
 
 
 def _not_gaussian(node: Node, weights: Mapping[str, Any]) -> list[str]:

@@ -45,6 +45,7 @@ __all__ = [
     "squared_gains",
     "through",
     "weighted",
+    "weighted_moments",
 ]
 
 
@@ -131,7 +132,7 @@ def weighted(layer: Linear, signal: Spikes, walk: Walk) -> Currents:
     e, M = over_positions(signal)
     grid = Grid(signal.grid.inputs, 1, 1, signal.grid.steps)
     changes = signal.changes if signal.grid.positions == 1 else None
-    mean, covariance, changes = _weighted(layer, e, M, signal.neurons, changes)
+    mean, covariance, changes = weighted_moments(layer, e, M, signal.neurons, changes)
     return Currents(mean, covariance, grid, layer.width or walk.width, changes)
 
 
@@ -149,7 +150,7 @@ def convolved(layer: Conv, window: Window, signal: Spikes) -> Currents:
     for tap in window.taps:  # the same tap for both factors, since filters are shared
         M = M + window.pairs_at(tap, signal.moments, grid) / len(window.taps)
     fan_in = signal.channels // layer.groups * len(window.taps)
-    mean, covariance, _ = _weighted(layer, window.mean(signal.mean, grid, -1), M, fan_in)
+    mean, covariance, _ = weighted_moments(layer, window.mean(signal.mean, grid, -1), M, fan_in)
     return Currents(mean, covariance, window.smaller(grid), layer.channels)
 
 
@@ -164,7 +165,7 @@ def squared_gains(layer: Linear | Conv, fan_in: int) -> tuple[float, float]:
     return raw, central
 
 
-def _weighted(
+def weighted_moments(
     layer: Linear | Conv, e: np.ndarray, M: np.ndarray, fan_in: int, changes: Differences | None = None
 ) -> tuple[np.ndarray, np.ndarray, Differences | None]:
     """Mean, covariance and increments of weighted sums, from the moments averaged over the inputs of a neuron."""

@@ -16,15 +16,16 @@ import numpy as np
 
 from varflow.model.layers import Spike
 from varflow.model.surrogate import Surrogate
+from varflow.theory.flow.maxima import Maxima, largest_at_points
 from varflow.theory.flow.neurons import Neurons, replicated
-from varflow.theory.flow.signals import Currents, Spikes, Window
-from varflow.theory.gradients.jacobians import carried_back, jacobians
+from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
+from varflow.theory.gradients.jacobians import carried_back, carried_back_alone, jacobians
 from varflow.theory.gradients.maps import under_tap
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.quasi_monte_carlo import in_threads
 from varflow.theory.in_time.stepping import Population
 
-__all__ = ["Chosen", "chosen_back", "maximum_back"]
+__all__ = ["Chosen", "chosen_back", "joined_back", "maxima_back", "maximum_back"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +61,7 @@ def chosen_back(
 ) -> np.ndarray:
     """Moments of the gradients by the currents of layer ``number``, past the input scale."""
     neuron, grid = layer.neuron, received.grid
+    own = {"input_scale": neuron.input_scale, "synaptic_decay": neuron.synaptic_decay}
     z, currents = neurons.currents_at_points(neuron, received, number)
     replicas, groups, size, points = currents.shape
     pairs = [under_tap(chosen.window, tap, grid) for tap in chosen.window.taps]
@@ -70,10 +72,10 @@ def chosen_back(
 
     def one(index: int) -> np.ndarray:
         at, group = divmod(index, groups)
-        population = replace(Population.of(neuron, z[at, size:]), input_scale=neuron.input_scale)
+        population = replace(Population.of(neuron, z[at, size:]), **own)
         drawn = currents[at, group].reshape(-1, grid.steps, points).astype(np.float32)
         returned, start = np.zeros(G.shape[2:]), 0
-        for J, _ in jacobians(replace(population, synaptic_decay=neuron.synaptic_decay), drawn, surrogate, detached=detached):
+        for J, _ in jacobians(population, drawn, surrogate, detached=detached):
             end = start + J.shape[-1]
             kept = chosen.taps[at, group][above, start:end] == tap
             arriving = _later(J, neuron.delay)[below[:: grid.steps] // grid.steps]
@@ -91,3 +93,44 @@ def _later(J: np.ndarray, delay: int) -> np.ndarray:
     if not delay:
         return J
     return np.concatenate([np.zeros_like(J[:, :delay]), J[:, :-delay]], axis=1)
+
+
+def maxima_back(
+    layer: Spike, gradients: Gradients, maxima: Maxima, number: int, neurons: Neurons, surrogate: Surrogate, detached: bool
+) -> Gradients:
+    """Gradients by maxima of currents, and, in ``split``, by the currents of each window, of shape (replicas, groups, taps,
+    steps, steps).
+    """
+    largest, grid = largest_at_points(layer, maxima, number, neurons), maxima.grid
+    own = {"input_scale": layer.neuron.input_scale, "synaptic_decay": layer.neuron.synaptic_decay}
+    replicas, classes, steps, points = largest.values.shape
+    number_of_taps = maxima.currents.grid.positions
+    G = replicated(largest.alike.averaged(gradients.earlier(layer.neuron.delay).moments), replicas)
+    G = np.broadcast_to(G, (replicas, classes, steps, steps))
+
+    def one(at: int) -> np.ndarray:
+        found, start = np.zeros((1 + number_of_taps, classes, steps, steps)), 0
+        for J, _ in jacobians(replace(largest.neurons[at], **own), largest.values[at], surrogate, detached=detached):
+            end = start + J.shape[-1]
+            found[0] += carried_back_alone(J, G[at])
+            for tap in range(number_of_taps):
+                kept = largest.taps[at, :, None, :, start:end] == tap
+                found[1 + tap] += carried_back_alone(J * kept, G[at])
+            start = end
+        return found / points
+
+    whole = np.stack(in_threads(one, replicas, None), axis=0)[:, :, largest.alike.which]
+    return Gradients(whole[:, 0], grid, maxima.channels, split=whole[:, 1:].swapaxes(1, 2))
+
+
+def joined_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients | None:
+    """Gradients by the currents below a max pool, those of windows that overlap uncorrelated; ``grid`` is ``apart``."""
+    if gradients.split is None:
+        return None
+    map_, steps = Grid(1, grid.height, grid.width, 1), grid.steps
+    split = gradients.split.reshape(len(gradients.split), -1, window.smaller(map_).positions, len(window.taps), steps, steps)
+    moments = np.zeros((*split.shape[:2], grid.positions, steps, steps))
+    for number, tap in enumerate(window.taps):
+        below, windows = under_tap(window, tap, map_)
+        moments[:, :, below] += split[:, :, windows, number]
+    return Gradients(moments.reshape(len(split), -1, steps, steps), grid, gradients.channels)

@@ -17,7 +17,7 @@ class Gradients:
     r"""``G_ij = E[∂L/∂x_i ∂L/∂x_j]`` of one neuron (channel), of mean 0; leading axes (replicas, groups).
 
     ``balanced``: their sum over the batch is 0, since a BatchNorm follows. ``chosen``: more of them, by maxima of spikes; the
-    neurons below decide where they go (``maxima.Chosen``).
+    neurons below decide where they go (``maxima.Chosen``). ``split``: of maxima of currents, by the currents of each window.
     """
 
     moments: np.ndarray
@@ -25,6 +25,7 @@ class Gradients:
     channels: int
     balanced: bool = False
     chosen: tuple[Any, ...] = ()
+    split: np.ndarray | None = None
 
     def times(self, factor: float | np.ndarray) -> Gradients:
         """With moments multiplied element by element."""
