@@ -62,8 +62,8 @@ def validate(
     Parameters
     ----------
     threshold : float, frozen scipy.stats distribution or sequence of them
-        Thresholds of the sweep, a distribution being one over neurons; by default the paper's, or that of ``neuron``. Repeated
-        values here, in ``gain`` and in ``width`` count once.
+        Thresholds of the sweep, a distribution being one over neurons; by default the paper's six, or that of ``neuron``.
+        Repeated values here, in ``gain`` and in ``width`` count once.
     gain : str, float or a sequence of them
         Gain rules: ``"preserving"`` (the paper's), ``"kaiming"`` (``√2``) or a number; one panel each.
     width : int or sequence of int

@@ -44,8 +44,9 @@ def phase_diagram(
     Parameters
     ----------
     threshold : float, frozen scipy.stats distribution over neurons, or sequence of them
-        Sorted by their means, which must differ; so are the widths.
+        By default 0.3 to 1.3 in steps of 0.05. Sorted by their means, which must differ; so are the widths.
     width : int or sequence of int
+        By default 18 from 10 to 3000.
     depth : int
         ``L``, the driven layer included.
     gain : str or float

@@ -45,6 +45,7 @@ nb_execution_raise_on_error = True
 nb_merge_streams = True  # what one cell prints is one block
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # as the source names them: lists of methods and grids would fill pages
 autodoc_typehints = "none"  # the docstrings say types, shapes and units
 napoleon_google_docstring = False
 napoleon_use_param = napoleon_use_rtype = False

@@ -56,7 +56,7 @@ def kernel(
     seed : int
         Of sampled networks, and of quasi-Monte Carlo.
     points, scrambles : int
-        Of quasi-Monte Carlo, at infinite width for neurons with a reset over several steps.
+        Of quasi-Monte Carlo, at infinite width for neurons with a reset over several steps; by default 2¹² and 8.
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in layers, or sampled networks.
 

@@ -46,7 +46,7 @@ def assert_gain(
     gain : float
         ``g = σ_w √n``.
     shape : sequence of int
-        ``(out, in, *kernel)``, as in torch.
+        ``(out, in, *kernel)``, as in torch; by default (128, 256).
     repeats : int, optional
         Number of tensors, at least 20; by default so many that there are 8192 rows in total.
     seed : int
@@ -125,7 +125,7 @@ def assert_preserves_variance(
     bias_std, mean_gain : float
         ``σ_b`` of biases added to the layer, and ``n E[w]``, which shifts the mean of ``u``.
     shape : sequence of int
-        ``(out, in, *kernel)``. Not square by default, so that a fill that uses the wrong fan fails.
+        ``(out, in, *kernel)``. By default (128, 256), not square, so that a fill that uses the wrong fan fails.
     repeats : int, optional
         Number of tensors, at least 20; by default so many that there are 8192 rows in total.
     seed : int

@@ -70,7 +70,7 @@ def gradient_flow(
         The loss is ``Σ_t v_t·x_t`` with ``x`` what the last layer sends and random ``v``: ``shared``, the same at all steps, or
         ``independent``. Those of different inputs are independent.
     points, scrambles, seed : int
-        Of quasi-Monte Carlo, as in :func:`varflow.mean_field`; at most 2¹⁰ points at each position of a large map.
+        Of quasi-Monte Carlo, as in :func:`varflow.mean_field`, by default 2¹² points; on large maps at most 2¹⁰ per position.
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in layers, forward and backward.
 
