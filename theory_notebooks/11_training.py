@@ -7,7 +7,7 @@
 # ---
 
 # %% [markdown]
-# # 11. Does it train? Silence revives, depth forgets, and copying weights do neither
+# # 11. Does it train? Silent networks can revive, and thirty plain layers learn if they begin as copies
 #
 # Constant variance keeps a network active. Whether it learns depends on what gradients carry: their size decides little,
 # because Adam divides by it, but gradients of different inputs must differ. The contrast of the surrogate neural tangent
