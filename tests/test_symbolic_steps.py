@@ -87,7 +87,9 @@ def test_every_step_says_why_and_the_whole_is_printed(derivation):
     assert text.count("[") >= len(derivation.steps)
     assert latex.startswith(r"\begin{align*}")
     assert latex.count(r"&& \text{") == len(derivation.steps)
-    assert "aligned" in derivation._repr_latex_()
+    lines = [part.partition(r" \\")[0] for part in derivation._repr_latex_().strip("$").split(r"{\small \text{")[1:]]
+    assert len(lines) >= len(derivation.steps)
+    assert all(line.count("$") % 2 == 0 for line in lines), "a formula is broken"
     for brackets in ("{}", "()"):
         assert latex.count(brackets[0]) == latex.count(brackets[1])
 

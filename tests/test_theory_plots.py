@@ -7,6 +7,7 @@ import varflow as vf
 
 pytest.importorskip("matplotlib")
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 POINTS = vf.fixed_points(threshold=1.5, gain=4.0)
 PROFILE = vf.finite_width(vf.Network(width=50, depth=12, gain=2.5))
@@ -53,6 +54,12 @@ def test_a_profile_is_drawn_with_its_spread_and_survival():
     assert np.array_equal(below.lines[0].get_ydata(), PROFILE.survival)
     top = above.collections[0].get_paths()[0].vertices[:, 1].max()
     assert top == pytest.approx((PROFILE.variance + PROFILE.variance_std).max())
+
+
+def test_jupyter_shows_figures_without_pyplot():
+    """Jupyter asks for this method; of matplotlib's own figures it knows how to draw them only once pyplot has made one."""
+    assert PROFILE.plot()._repr_png_().startswith(b"\x89PNG")
+    assert not hasattr(Figure(), "_repr_png_")
 
 
 @pytest.mark.parametrize("width", [1, 30])

@@ -15,6 +15,7 @@ import varflow as vf
 from validation.training.experiments import GAINS, SLOPES
 from validation.training.networks import Design
 from validation.training.predictors import PREDICTORS, agreement, contrast_of, revival_depth
+from varflow.plots.style import new_figure
 
 __all__ = ["FIGURES", "accuracy", "grouped"]
 
@@ -68,7 +69,7 @@ def name(run: Mapping[str, Any]) -> str:
 def by_gain_and_slope(runs: Runs) -> Figure:
     """Accuracy over gain and slope, with what theory says."""
     depths = sorted({run["design"]["depth"] for run in runs})
-    figure, image = Figure(figsize=(5.2 * len(depths), 4.4), dpi=130, layout="constrained"), None
+    figure, image = new_figure(figsize=(5.2 * len(depths), 4.4), dpi=130, layout="constrained"), None
     for ax, depth in zip(np.atleast_1d(figure.subplots(1, len(depths), sharey=True)), depths, strict=True):
         cells = grouped(
             [run for run in runs if run["design"]["depth"] == depth],
@@ -125,7 +126,7 @@ def _errorbars(ax: Any, runs: Runs, setting: str, **style: Any) -> None:
 
 def by_depth(runs: Runs) -> Figure:
     """Accuracy against depth for each structure, mean and standard error over seeds."""
-    figure = Figure(figsize=(6.6, 4.2), dpi=130, layout="constrained")
+    figure = new_figure(figsize=(6.6, 4.2), dpi=130, layout="constrained")
     ax = figure.subplots()
     for colour, (label, group) in zip(COLOURS, grouped(runs, name).items(), strict=False):
         _errorbars(ax, group, "depth", color=colour, label=label)
@@ -141,7 +142,7 @@ def by_depth(runs: Runs) -> Figure:
 def by_epoch(runs: Runs) -> Figure:
     """Accuracy after every epoch, mean over seeds, for each design and depth."""
     depths = sorted(grouped(runs, design_of("depth")))
-    figure = Figure(figsize=(9.6, 3.6), dpi=130, layout="constrained")
+    figure = new_figure(figsize=(9.6, 3.6), dpi=130, layout="constrained")
     axes = figure.subplots(1, len(depths), sharey=True, squeeze=False)[0]
     for ax, depth in zip(axes, depths, strict=True):
         some = [run for run in runs if run["design"]["depth"] == depth]
@@ -156,7 +157,7 @@ def by_epoch(runs: Runs) -> Figure:
 
 def silent(runs: Runs) -> Figure:
     """Networks that begin silent: accuracy against depth for two values of Adam's ε, with the depths predicted to revive."""
-    figure = Figure(figsize=(6.6, 4.0), dpi=130, layout="constrained")
+    figure = new_figure(figsize=(6.6, 4.0), dpi=130, layout="constrained")
     ax = figure.subplots()
     key = lambda run: (run["design"]["initialisation"], run["schedule"]["epsilon"])  # noqa: E731
     for (weights, epsilon), group in grouped(runs, key).items():
@@ -181,7 +182,7 @@ LOGARITHMIC = {"gradients": 1.0, "contrast": 1e-3}
 
 def contest(runs: Runs) -> Figure:
     """Accuracy of the held-out networks, mean over seeds, against each predictor."""
-    figure = Figure(figsize=(13.5, 3.2), dpi=120, layout="constrained")
+    figure = new_figure(figsize=(13.5, 3.2), dpi=120, layout="constrained")
     networks = of_networks(runs)
     values = [100 * mean_and_error(some)[0] for some in networks]
     for ax, predictor in zip(figure.subplots(1, len(PREDICTORS), sharey=True), PREDICTORS, strict=True):
@@ -198,7 +199,7 @@ def contest(runs: Runs) -> Figure:
 
 def robust(runs: Runs) -> Figure:
     """One setting changed at a time, with the gain for a rate and with Kaiming's."""
-    figure = Figure(figsize=(11, 3.2), dpi=120, layout="constrained")
+    figure = new_figure(figsize=(11, 3.2), dpi=120, layout="constrained")
     names = {"threshold": "threshold θ", "decay": "decay β", "steps": "steps T", "width": "width n"}
     base = {"threshold": 1.0, "decay": 0.5, "steps": 4, "width": 100}
     for ax, setting in zip(figure.subplots(1, len(names), sharey=True), names, strict=True):

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import instance, require
-from varflow.plots.style import ALARM, colours
+from varflow._checks import instance
+from varflow.plots.style import ALARM, colours, new_figure
 from varflow.results import AuditReport
 
 __all__ = ["plot_audit"]
@@ -21,7 +21,7 @@ def plot_audit(report: AuditReport) -> Any:
     layers that are not healthy. Lines are predicted, dots measured.
     """
     instance("report", report, AuditReport)
-    figure = require("plot", "matplotlib.figure").Figure(figsize=(7, 5), dpi=150, layout="constrained")
+    figure = new_figure(figsize=(7, 5), dpi=150, layout="constrained")
     layer, colour = np.arange(1, len(report.layers) + 1), colours(1)[0]
     rates, variances = figure.subplots(2, 1, sharex=True)
     predicted = np.array([each.predicted_rate for each in report.layers])

@@ -9,7 +9,7 @@ import numpy as np
 
 from varflow._checks import DomainError, instance, require, several
 from varflow._display import percent
-from varflow.plots.style import ALARM, TEXT, colours, wrapped
+from varflow.plots.style import ALARM, TEXT, colours, new_figure, wrapped
 from varflow.results import Catalogue, Ensemble
 
 __all__ = ["plot_catalogue", "plot_methods"]
@@ -29,7 +29,7 @@ def plot_catalogue(catalogue: Catalogue) -> Any:
     """Gains of all methods, with the critical gain, and the firing rate of the last layer."""
     instance("catalogue", catalogue, Catalogue)
     shown = [entry for entry in catalogue.methods if entry.gain is not None][::-1]
-    figure = require("plot", "matplotlib.figure").Figure(figsize=(9, 1.2 + 0.3 * len(shown)), dpi=150, layout="constrained")
+    figure = new_figure(figsize=(9, 1.2 + 0.3 * len(shown)), dpi=150, layout="constrained")
     gains, rates = figure.subplots(1, 2, sharey=True)
     looks = {True: ("o", colours(1)[0]), False: ("x", ALARM), None: (".", "0.6")}
     for row, entry in enumerate(shown):
@@ -69,7 +69,7 @@ def plot_methods(catalogue: Catalogue, ensembles: Sequence[Ensemble] = ()) -> An
     words = wrapped([*_words(catalogue, measured), *_silent_words(catalogue, silent, ends)], int(16 * (width - LEFT - MARGIN)))
     below = 0.75 + 0.17 * len(words)
     height = HEIGHT + below
-    figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
+    figure = new_figure(figsize=(width, height), dpi=150)
     tall = (HEIGHT - 0.4) / height
     variance = figure.add_axes((LEFT / width, below / height, PANEL / width, tall))
     spikes = figure.add_axes(((LEFT + PANEL + GAP) / width, below / height, PANEL / width, tall))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import instance, require
-from varflow.plots.style import ALARM, colours
+from varflow.plots.style import ALARM, colours, new_figure
 from varflow.results import DepthScales
 
 __all__ = ["plot_depth_scales"]
@@ -28,7 +28,7 @@ def plot_depth_scales(scales: DepthScales) -> Any:
     Lines over the gain if there is one threshold or width, and over that if there is one gain.
     """
     name, _, values = instance("scales", scales, DepthScales).rows
-    figure = require("plot", "matplotlib.figure").Figure(figsize=(15, 3.7), dpi=130, layout="constrained")
+    figure = new_figure(figsize=(15, 3.7), dpi=130, layout="constrained")
     lines = 1 in scales.firing_rate.shape
     for ax, (quantity, title, logarithmic) in zip(figure.subplots(1, len(PANELS), sharey=not lines), PANELS, strict=True):
         shown = np.ma.array(getattr(scales, quantity), mask=scales.firing_rate <= 0)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import instance, require
-from varflow.plots.style import colours
+from varflow._checks import instance
+from varflow.plots.style import colours, new_figure
 from varflow.results import GradientFlow
 
 __all__ = ["plot_gradient_flow"]
@@ -19,9 +19,7 @@ def plot_gradient_flow(flow: GradientFlow) -> Any:
     """Energy of every layer (left), in total and at single steps, and the fraction of it at every step (right)."""
     energy, total = instance("flow", flow, GradientFlow).energy, flow.total
     depth, steps = energy.shape
-    figure = require("plot", "matplotlib.figure").Figure(
-        figsize=(10.5 if steps > 1 else 5.2, 3.8), dpi=150, layout="constrained"
-    )
+    figure = new_figure(figsize=(10.5 if steps > 1 else 5.2, 3.8), dpi=150, layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, 2 if steps > 1 else 1))
     layer = np.arange(1, depth + 1)
     axes[0].semilogy(layer, total, "-", color="0.2", lw=2, label="all steps" if steps > 1 else "theory")

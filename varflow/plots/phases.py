@@ -8,7 +8,7 @@ import numpy as np
 
 from varflow._checks import instance, require
 from varflow._display import percent
-from varflow.plots.style import LINE, TEXT, TITLES, wrapped
+from varflow.plots.style import LINE, TEXT, TITLES, new_figure, wrapped
 from varflow.results import PhaseDiagram
 
 __all__ = ["plot_phase_diagram"]
@@ -33,7 +33,7 @@ def plot_phase_diagram(diagram: PhaseDiagram) -> Any:
     words = wrapped(diagram.reading, columns=116)
     below = 0.7 + LINE * len(words)
     width, height = 7.4, 4.9 + below
-    figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
+    figure = new_figure(figsize=(width, height), dpi=150)
     ax = figure.add_axes((0.78 / width, below / height, 5.45 / width, 4.45 / height))
     mesh = ax.pcolormesh(thetas, widths, survival, cmap="viridis", vmin=0, vmax=1, shading="gouraud", rasterized=True)
     ax.set_yscale("log")

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import instance, require
-from varflow.plots.style import colours, layers, marker
+from varflow._checks import instance
+from varflow.plots.style import colours, layers, marker, new_figure
 from varflow.results import Profile
 
 __all__ = ["plot_profile"]
@@ -19,9 +19,7 @@ def plot_profile(profile: Profile) -> Any:
     Over several steps: maps of variance and firing rate over layers and steps. Returns a matplotlib Figure.
     """
     several = instance("profile", profile, Profile).variance.ndim > 1
-    figure = require("plot", "matplotlib.figure").Figure(
-        figsize=(8.6, 3.8) if several else (5.6, 4.6), dpi=150, layout="constrained"
-    )
+    figure = new_figure(figsize=(8.6, 3.8) if several else (5.6, 4.6), dpi=150, layout="constrained")
     (_draw_maps if several else _draw_lines)(figure, profile)
     return figure
 

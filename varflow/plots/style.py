@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import re
 import textwrap
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ __all__ = [
     "layers",
     "line_styles",
     "marker",
+    "new_figure",
     "page",
     "panel_title",
     "wrapped",
@@ -35,8 +38,25 @@ __all__ = [
 TITLES = {"preserving": r"preserving gain, $g^2 = 1/P(u>\theta)$", "kaiming": r"Kaiming's gain, $g^2 = 2$"}
 PANEL, LEFT, RIGHT = 4.7, 0.95, 2.3  # inches: width of a panel with its gap, margins
 GREY, BESIDE = "0.35", {"frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}  # of legends right of a panel
+SCREEN = 100  # dots per inch in Jupyter
 ALARM = "#D55E00"  # of what needs attention: dead, unhealthy, a limit
 TEXT, LINE, LETTERS = 8.5, 0.165, 16.6  # of the caption: font size in points, line height in inches, letters per inch
+
+
+@cache
+def _figure() -> Any:
+    class Figure(require("plot", "matplotlib.figure").Figure):
+        def _repr_png_(self) -> bytes:
+            content = io.BytesIO()
+            self.savefig(content, format="png", dpi=SCREEN)
+            return content.getvalue()
+
+    return Figure
+
+
+def new_figure(**options: Any) -> Any:
+    """A matplotlib Figure that Jupyter shows whether or not pyplot is loaded; pyplot does not know it."""
+    return _figure()(**options)
 
 
 def wrapped(sentences: list[str], columns: int) -> list[str]:
@@ -51,7 +71,7 @@ def page(experiment: Experiment, right: float, tall: float, **rows: Any) -> tupl
     words = wrapped(experiment.reading, columns=int(LETTERS * (width - LEFT - 0.25)))
     below = 0.8 + LINE * len(words)
     height = tall + below
-    figure = require("plot", "matplotlib.figure").Figure(figsize=(width, height), dpi=150)
+    figure = new_figure(figsize=(width, height), dpi=150)
     grid = figure.add_gridspec(2, len(experiment.panels), hspace=0.09, wspace=0.08, **rows)
     grid.update(left=LEFT / width, right=1 - right / width, bottom=below / height, top=1 - 0.4 / height)
     figure.text(LEFT / width, 0.15 / height, "\n".join(words), va="bottom", fontsize=TEXT, color="0.25", linespacing=1.35)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from varflow._checks import DomainError, instance, require
-from varflow.plots.style import BESIDE, GREY, colours
+from varflow._checks import DomainError, instance
+from varflow.plots.style import BESIDE, GREY, colours, new_figure
 from varflow.results.training import TOTAL, TrainingHistory
 
 __all__ = ["plot_training"]
@@ -21,7 +21,7 @@ def plot_training(history: TrainingHistory) -> Any:
     if not history.rows:
         raise DomainError("history", "Monitor", "has no measurement yet: call it in the training loop")
     panels = 3 if "gradient_norm" in history.quantities else 2
-    figure = require("plot", "matplotlib.figure").Figure(figsize=(7.5, 2.5 * panels), dpi=150, layout="constrained")
+    figure = new_figure(figsize=(7.5, 2.5 * panels), dpi=150, layout="constrained")
     rates, dead, *norms = figure.subplots(panels, 1, sharex=True)
     layers, marker = history.layers, "." if len(history.steps) < 40 else ""
     every = -(-len(layers) // NAMED)

@@ -244,7 +244,7 @@ class Derivation:
         return aligned(self.steps, "align*", self.conditions)
 
     def _repr_latex_(self) -> str:
-        return "$\\displaystyle " + aligned(self.steps, "aligned", self.conditions) + "$"
+        return "$\\displaystyle " + aligned(self.steps, "aligned", self.conditions, below=True) + "$"
 
     def lambdify(self, modules: str = "numpy") -> Callable[..., Any]:
         """The result as a function of numbers.
