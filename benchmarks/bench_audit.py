@@ -43,7 +43,8 @@ class Perceptron(torch.nn.Module):
         return spikes
 
 
-CLOCKS = {"one thread, CPU": (1, time.process_time), "all threads, wall": (torch.get_num_threads(), time.perf_counter)}
+CLOCKS = {"one thread, CPU": (1, time.process_time)}
+CLOCKS |= size({"all threads, wall": (torch.get_num_threads(), time.perf_counter)}, {})
 
 
 @pytest.fixture(params=CLOCKS)

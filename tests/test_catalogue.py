@@ -149,6 +149,9 @@ def test_in_time_it_is_the_mean_field(leaky):
     assert leaky.to_dict()["critical_gain"] is None
 
 
+DEEP = 40
+
+
 @pytest.mark.parametrize(
     ("neuron", "told"),
     [
@@ -157,8 +160,8 @@ def test_in_time_it_is_the_mean_field(leaky):
     ],
 )
 def test_alive_in_time_is_what_the_critical_gain_calls_alive(neuron, told):
-    found = vf.catalogue(neuron=neuron, fan_in=512, depth=60, steps=6)
-    critical = vf.temporal_critical_gain(neuron, steps=6, depth=60, points=2**9, scrambles=2)
+    found = vf.catalogue(neuron=neuron, fan_in=512, depth=DEEP, steps=6)
+    critical = vf.temporal_critical_gain(neuron, steps=6, depth=DEEP, points=2**9, scrambles=2)
     assert {key: found[key].alive for key in told} == told
     for entry in found.methods:
         assert entry.survives == (None if entry.alive is None else entry.alive in ("yes", "late"))
@@ -167,7 +170,7 @@ def test_alive_in_time_is_what_the_critical_gain_calls_alive(neuron, told):
         assert (entry.alive == "yes") == (entry.gain > critical.gain)
         assert entry.survives == (entry.gain > critical.late_gain)
     lines = repr(found).splitlines()
-    assert "to layer 60 over 6 steps at infinite width (spikes: of 512 neurons)" in lines[0]
+    assert f"to layer {DEEP} over 6 steps at infinite width (spikes: of 512 neurons)" in lines[0]
     assert told["micheli"] in next(line for line in lines if line.startswith("  Micheli  ")).split()
 
 

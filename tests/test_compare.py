@@ -59,7 +59,7 @@ def test_a_picture_is_of_a_comparison():
         plots.plot_comparison(profile, profile.sample(3, seed=0))
 
 
-SEEDS = 60  # of the quick tests; the slow ones take thousands
+SEEDS = 30  # of the quick tests; the slow ones take thousands
 CONTINUOUS = ("living", "leaking", "threshold below zero", "inputs of different energy")
 
 
@@ -102,9 +102,9 @@ class TestFalseAlarms:
     @pytest.mark.parametrize("alpha", [0.05, 0.01])
     def test_one_comparison_at_each_rate(self, alpha):
         profile = vf.finite_width(TRUE["leaking"][0])
-        verdicts = [vf.compare(profile, profile.sample(10, seed=s), false_alarm=alpha) for s in range(60)]
+        verdicts = [vf.compare(profile, profile.sample(10, seed=s), false_alarm=alpha) for s in range(SEEDS)]
         assert all(v.passed == (v.p_value > alpha) for v in verdicts)
-        assert binom.sf(sum(not v.passed for v in verdicts) - 1, 60, alpha) > 1e-4
+        assert binom.sf(sum(not v.passed for v in verdicts) - 1, SEEDS, alpha) > 1e-4
 
     def test_calibration_is_drawn_anew_for_each_ensemble(self):
         """One set of draws for all would make the rate of a network a matter of luck: 0.05 ± 0.03."""
@@ -124,8 +124,8 @@ class TestFalseAlarms:
         profile = vf.finite_width(network(width=400, threshold=0.5, depth=6))
         bare = replace(profile, sample=None)
         for repeats in (4, 20):
-            verdicts = [vf.compare(bare, profile.sample(repeats, seed=s), false_alarm=0.01) for s in range(200)]
-            assert binom.sf(sum(not v.passed for v in verdicts) - 1, 200, 0.01) > 1e-4
+            verdicts = [vf.compare(bare, profile.sample(repeats, seed=s), false_alarm=0.01) for s in range(100)]
+            assert binom.sf(sum(not v.passed for v in verdicts) - 1, 100, 0.01) > 1e-4
             assert {v.calibration for v in verdicts} == {"normal errors"}
 
     @pytest.mark.slow

@@ -108,16 +108,15 @@ NETWORKS = {
     ("name", "engine"),
     [
         *((name, "dense") for name in NETWORKS),
-        *(pytest.param(name, "conditional", marks=[pytest.mark.slow] * (name in ("iand", "and"))) for name in NETWORKS),
+        *(pytest.param(name, "conditional", marks=[pytest.mark.slow] * (name not in ("mixed", "nested"))) for name in NETWORKS),
     ],
 )
 def test_simulations(name, engine):
     described = network(NETWORKS[name])
-    exact = vf.finite_width(described)
-    ensemble = vf.simulate(described, repeats=500, seed=4, engine=engine)
+    count, exact = 500, vf.finite_width(described)
+    ensemble = vf.simulate(described, repeats=count, seed=4, engine=engine)
     comparison = vf.compare(exact, ensemble)
     assert comparison.passed, comparison
-    count = 500
     alive = (ensemble.firing_rate > 0).mean(axis=0)
     assert np.all(np.abs(alive - exact.survival) < K * np.sqrt(exact.survival * (1 - exact.survival) / count) + 1 / count)
     other = network([layer if layer is not SPIKE else L.Spike(vf.Neuron(0.9)) for layer in NETWORKS[name]])

@@ -26,11 +26,11 @@ def fuzzed(*options):
 
 
 def test_a_few_calls():
-    code, said = fuzzed("--calls", 80, "--seed", 12, "--limit", 20, "--without", *SLOW)
+    code, said = fuzzed("--calls", 40, "--seed", 12, "--limit", 20, "--without", *SLOW)
     assert code == 0, said
     sound, refused = map(int, re.findall(r"(\d+) sound results, (\d+) refusals", said)[0])
-    assert sound + refused == 80
-    assert min(sound, refused) > 16  # neither is everything refused nor anything taken
+    assert sound + refused == 40
+    assert min(sound, refused) > 8  # neither is everything refused nor anything taken
 
 
 def test_planted_faults_are_found():

@@ -301,7 +301,7 @@ def test_the_inverse_in_time_takes_decays_that_differ(reset):
 def late_rate(gain, neuron, seed):
     """Mean over the late steps of the deepest layer, and its standard error, of networks under currents of strength 1.5."""
     network = vf.Network(width=1000, depth=12, gain=gain, neuron=neuron, steps=6, drive=vf.drives.currents(1.5))
-    rates = vf.simulate(network, repeats=24, seed=seed).firing_rate[:, -1, 3:].mean(axis=-1)
+    rates = vf.simulate(network, repeats=24, seed=seed, engine="conditional").firing_rate[:, -1, 3:].mean(axis=-1)
     return rates.mean(), rates.std(ddof=1) / 24**0.5
 
 
@@ -399,7 +399,7 @@ def test_a_phase_diagram_of_thresholds_that_differ():
 
 
 def test_validate_takes_thresholds_that_differ():
-    experiment = vf.validate(threshold=[1.0, WIDE, stats.uniform(0.5, 1.0)], gain=[2.5, 3.0], width=100, depth=8, repeats=100)
+    experiment = vf.validate(threshold=[1.0, WIDE, stats.uniform(0.5, 1.0)], gain=[2.5, 3.0], width=100, depth=8, repeats=50)
     assert experiment.passed
     assert len(experiment.curves) == 4
     assert [curve["threshold"] for curve in json.loads(json.dumps(experiment.to_dict()))["curves"]][1] == "uniform(0.5, 1)"

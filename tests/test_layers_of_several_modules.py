@@ -74,7 +74,7 @@ class Projected(nn.Module):
 
 
 @pytest.mark.parametrize("library", LIBRARIES.values(), ids=LIBRARIES)
-@pytest.mark.parametrize(("channels", "out", "skipped"), [(4, 8, 1), (3, 5, 2), (6, 2, 0)])
+@pytest.mark.parametrize(("channels", "out", "skipped"), [(4, 8, 1), pytest.param(3, 5, 2, marks=pytest.mark.slow), (6, 2, 0)])
 def test_projection_shortcuts(library, channels, out, skipped):
     """Sources with other numbers of channels; each module is compared with its kind on an input of its own shape."""
     torch.manual_seed(0)

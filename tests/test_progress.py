@@ -30,7 +30,7 @@ def in_blocks(**options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("varflow.theory.flow.walk.AT_ONCE", 2 * steps**2)
         drive = vf.drives.inputs(np.ones((6, 1)))
-        return vf.mean_field(network(steps=steps, neuron=vf.Neuron(decay=0.5), depth=2, drive=drive), **options)
+        return vf.mean_field(network(steps=steps, neuron=vf.Neuron(decay=0.5), depth=2, drive=drive), **FEW, **options)
 
 
 CALLS = {

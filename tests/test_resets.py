@@ -152,7 +152,7 @@ def test_two_steps_of_theory_and_reference(reset, threshold, method):
 
 
 @pytest.mark.parametrize(
-    "reset", [*(pytest.param(reset, marks=pytest.mark.slow) for reset in SINGLE[:3]), *SINGLE[3:]], ids=repr
+    "reset", [*(pytest.param(reset, marks=pytest.mark.slow) for reset in SINGLE[:5]), *SINGLE[5:]], ids=repr
 )
 def test_symbolic_moments_and_reference(reset):
     """From rest the first membrane is normal, the closure of the symbolic moments exact, and the second one theirs."""

@@ -53,7 +53,7 @@ def sew(merge):
 
 # %%
 condition, multiplier = vf.symbolic.fixed_point_condition(), vf.symbolic.multiplier()
-print("every line holds:", holds := condition.check() and multiplier.check())
+print("every line holds:", holds := condition.check(points=2) and multiplier.check(points=2))
 assert holds
 condition
 

@@ -42,11 +42,11 @@ from validation.training import Design, Schedule, build, trained  # noqa: E402
 from validation.training.figures import FIGURES  # noqa: E402
 from validation.training.predictors import contrast_of, revival_depth  # noqa: E402
 
-SCHEDULE = Schedule(epochs=6, batch=32, rate="constant")
+SCHEDULE = Schedule(epochs=3, batch=32, rate="constant")
 
 
 def learned(**design):
-    """Accuracy on the test digits after six epochs, and firing rates of all layers before and after."""
+    """Accuracy on the test digits after three epochs, and firing rates of all layers before and after."""
     epochs = trained(Design(**design), SCHEDULE, "digits", seed=0)["epochs"]
     return epochs[-1]["accuracy"], epochs[0]["rate"], epochs[-1]["rate"]
 

@@ -16,12 +16,13 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from scipy import special
 
-from varflow._checks import ConvergenceError, require
+from varflow._checks import ConvergenceError, frozen, require
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import size_of
 from varflow.theory.in_time.conditional_spikes import expected_spikes
@@ -47,6 +48,7 @@ LONG = 100  # steps; beyond, even one point exceeds that, and all points are mul
 FLAT = 1e-6  # an innovation below this fraction of its step's standard deviation counts as 0 (rounding of the factor),
 NOTHING = 1e-30  # and so does one below this fraction of the largest potential (it underflows in single precision)
 WORTH = 2**17  # points × steps of all replicas and groups from which threads pay
+KEPT = 2**18  # normal numbers of the largest scramble that is kept: 64 of them are 64 MiB
 OVERFLOW = 1e15  # variance in units of θ² above which a multi-spike layer grows without bound
 
 
@@ -110,13 +112,16 @@ class QuasiMonteCarlo:
 
 def normal_points(steps: int, *, points: int, scrambles: int, seed: int) -> np.ndarray:
     """Independently scrambled Sobol points as standard normal numbers, float32, shape (scrambles, steps, points)."""
-    sobol = require("scipy", "scipy.stats").qmc.Sobol
-    out = np.empty((scrambles, steps, points), np.float32)
-    for which in range(scrambles):
-        generator = np.random.default_rng([seed, 0, which])
-        uniform = sobol(steps, scramble=True, bits=52, rng=generator).random(points)
-        out[which] = special.ndtri(uniform.T + 2.0**-53)  # the middle of a cell, never 0
-    return out
+    scrambled = _scrambled if steps * points <= KEPT else _scrambled.__wrapped__
+    return np.stack([scrambled(steps, points, seed, which) for which in range(scrambles)])
+
+
+@lru_cache(maxsize=64)
+def _scrambled(steps: int, points: int, seed: int, which: int) -> np.ndarray:
+    """One scramble, shape (steps, points); small ones are kept, since a search for a gain asks for the same again and again."""
+    generator = np.random.default_rng([seed, 0, which])
+    uniform = require("scipy", "scipy.stats").qmc.Sobol(steps, scramble=True, bits=52, rng=generator).random(points)
+    return frozen(special.ndtri(uniform.T + 2.0**-53), np.float32)  # the middle of a cell, never 0
 
 
 def causal_factor(covariance: np.ndarray) -> np.ndarray:
