@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -353,6 +354,20 @@ def ending(after):
     return model, x
 
 
+def narrow():
+    return fill(Looped(10, 25, STEPS), 2.6), data(4, 10)
+
+
+def pooled():
+    return Pooled(2.5), data(4, 64)
+
+
+@cache
+def audit_of(make):
+    """Some models die of one cause and are the neighbour of another."""
+    return vf.audit(*make())
+
+
 DEATHS = {
     "input that ends": Death("dead input", lambda: ending(0.0), "0", "first-layer scale", lambda: ending(0.1)),
     "zero input": Death(
@@ -374,7 +389,7 @@ DEATHS = {
         lambda: (fill(Looped(64, 30, STEPS), 1.5), data(4, 64)),
         None,
         "finite width",
-        lambda: (fill(Looped(10, 25, STEPS), 2.6), data(4, 10)),
+        narrow,
     ),
     "weak deep layer": Death(
         "starved",
@@ -385,7 +400,7 @@ DEATHS = {
     ),
     "narrow layers": Death(
         "finite width",
-        lambda: (fill(Looped(10, 25, STEPS), 2.6), data(4, 10)),
+        narrow,
         None,
         "below the critical gain",
         lambda: (fill(Looped(10, 25, STEPS), 1.5), data(4, 10)),
@@ -427,25 +442,23 @@ DEATHS = {
     ),
     "pools": Death(
         "beyond the theory",
-        lambda: (Pooled(2.5), data(4, 64)),
+        pooled,
         "weights.7",
         "below the critical gain",
         lambda: (Pooled(1.5), data(4, 64)),
     ),
-    "pools taken away": Death(
-        "beyond the theory", lambda: (Pooled(2.5), data(4, 64)), None, None, lambda: (Pooled(2.5, pool=False), data(4, 64))
-    ),
+    "pools taken away": Death("beyond the theory", pooled, None, None, lambda: (Pooled(2.5, pool=False), data(4, 64))),
 }
 
 
 @pytest.mark.parametrize("death", DEATHS.values(), ids=DEATHS)
 def test_causes_are_those_that_were_made(death):
-    report = vf.audit(*death.model())
+    report = audit_of(death.model)
     assert report.first_dead is not None
     assert report.cause == death.cause, report
     assert death.first_dead in (None, report.first_dead)
     assert (report.fix_gain is None) == (death.cause in ("dead input", "normalisation"))
-    other = vf.audit(*death.other())
+    other = audit_of(death.other)
     assert other.cause == death.neighbour, other
     assert (other.first_dead is None) == (death.neighbour is None)
 

@@ -167,7 +167,7 @@ if SLOW:
 validation.claims.discover = lambda: listed
 """
 TERM, INT, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
-LONG = "validate --threshold 0.5 --gain preserving --width 100 --depth 20 --repeats 5000"
+LONG = "validate --threshold 0.5 --gain preserving --width 100 --depth 8 --repeats 5000"
 REPORT, JSON = "out/REPORT.md", "out/figure_2.json"
 VALIDATION = {"line": "--budget quick --out out", "module": "validation", "first": "SLOW = 0" + CLAIMS, "before": {JSON: OLD}}
 

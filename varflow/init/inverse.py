@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,7 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
     return _vectorised(solve, theta)
 
 
+@lru_cache(maxsize=64)  # the layers of a model mostly share one gain
 def raised_gain(threshold: Threshold, **shape: Any) -> float:
     """The paper's gain, raised if too few networks survive with it: ``max(g_corrected, 1/√Q(θ))``."""
     return max(float(corrected_gain(threshold=threshold, **shape)), float(preserving_gain(threshold=threshold)))
