@@ -214,10 +214,14 @@ SCENARIOS = {
 }
 
 
+MORE = ("rich.progress", "matplotlib.backends.backend_svg", "scipy.integrate", "validation.claims", "validation.pages")
+MORE += ("validation.runner", "varflow.init.catalogue", "varflow.torch_models.audit")
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """All of them, in one interpreter."""
-    return ended(SCENARIOS, tmp_path_factory.mktemp("runs"), (*PRELOADED, "validation.runner", "validation.report"))
+    return ended(SCENARIOS, tmp_path_factory.mktemp("runs"), (*PRELOADED, *MORE))
 
 
 def complete(folder, files):

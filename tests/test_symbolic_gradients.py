@@ -28,7 +28,7 @@ SHAPES = {
 }
 CLOSED = ["box", "triangular", "gaussian", "exponential"]
 OWN = sympy.exp(-K * X**2) * (1 + X)
-LONG = ("exponential", "fast_sigmoid")  # quadrature holds their gains below
+LONG = ("exponential", "fast_sigmoid", "sigmoid")  # quadrature holds their gains below
 CASES = [
     *(pytest.param(name, {}, marks=[pytest.mark.slow] * (name in LONG)) for name in SHAPES),
     (OWN, {}),

@@ -18,7 +18,7 @@ EACH = [*DISTRIBUTIONS[:-1], pytest.param(DISTRIBUTIONS[-1], marks=pytest.mark.s
 DIGITS = 40
 
 
-@pytest.fixture(params=[20, pytest.param(200, marks=pytest.mark.slow)], ids="{} points".format)
+@pytest.fixture(params=[10, pytest.param(200, marks=pytest.mark.slow)], ids="{} points".format)
 def points(request):
     return request.param
 
