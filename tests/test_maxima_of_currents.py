@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.theory.flow.maxima import Maxima, fire_maxima, largest_at_points
+from varflow.theory.flow.maxima import Windows, drawn, fire_maxima
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid, Window
 from varflow.theory.gradients.maxima import joined_back, maxima_back
@@ -23,7 +23,7 @@ RNG = np.random.default_rng(0)
 ROOT = RNG.normal(size=(TAPS * STEPS, 5)) + np.repeat(2 * RNG.normal(size=(TAPS, 5)), STEPS, axis=0)  # alike at all steps
 MEAN, C = np.repeat(RNG.normal(size=TAPS), STEPS), ROOT @ ROOT.T / 5
 READOUT = np.array([[1.0, 0.4, 0.3], [0.4, 1.5, 0.2], [0.3, 0.2, 0.8]])
-MAXIMA = Maxima(Currents(MEAN[None, None], C[None, None], Grid(1, 1, TAPS, STEPS), 7), Grid(1, 1, 1, STEPS, apart=True))
+MAXIMA = Windows(Currents(MEAN[None, None], C[None, None], Grid(1, 1, TAPS, STEPS), 7), Grid(1, 1, 1, STEPS, apart=True))
 
 
 def measured():
@@ -66,11 +66,16 @@ def test_the_choice_depends_on_the_one_at_other_steps(monkeypatch):
     """A choice with the same probabilities, independent at every step, leaves rates as they are and is rejected."""
 
     def independent(*parts):
-        largest = largest_at_points(*parts)
-        moved = [np.roll(largest.taps[:, :, t], 7 * t, axis=-1) for t in range(STEPS)]
-        return replace(largest, taps=np.stack(moved, axis=2))
+        at_points = drawn(*parts)
+        I = at_points.currents.copy()
+        own = I.argmax(axis=2)[:, :, None]
+        other = np.concatenate([np.roll(own[..., t : t + 1, :], 7 * t, axis=-1) for t in range(STEPS)], axis=3)
+        largest, less = np.take_along_axis(I, own, 2), np.take_along_axis(I, other, 2)
+        np.put_along_axis(I, own, less, 2)
+        np.put_along_axis(I, other, largest, 2)
+        return replace(at_points, currents=I)
 
-    monkeypatch.setattr("varflow.theory.gradients.maxima.largest_at_points", independent)
+    monkeypatch.setattr("varflow.theory.gradients.maxima.drawn", independent)
     assert agree(predicted(), measured()) == [True, False, True]
 
 

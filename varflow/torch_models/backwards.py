@@ -1,7 +1,7 @@
 r"""The gradients of a traced model at infinite width: each operation of its graph is a map of ``theory.gradients``, backwards.
 
 From a normal readout of the last spikes, ``G(t, t') = 1`` for every neuron, down to the currents of every layer. On maps only
-the moments at the same position are followed. That is exact but for pools whose windows overlap, since weights leave gradients
+the moments at the same position are followed. That is exact but for averages whose windows overlap, since weights leave gradients
 of different positions uncorrelated. Layers below an operation that theory does not know are not known either.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from varflow.model.layers import BatchNorm, Conv, LayerNorm
 from varflow.model.surrogate import Surrogate
-from varflow.theory.flow.maxima import Maxima
+from varflow.theory.flow.maxima import Windows
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
 from varflow.theory.flow.steps import running_scale
 from varflow.theory.gradients.maps import (
@@ -29,7 +29,7 @@ from varflow.theory.gradients.maps import (
     standardised_back,
     weighted_back,
 )
-from varflow.theory.gradients.maxima import joined_back, maxima_back, maximum_back
+from varflow.theory.gradients.maxima import alone_back, joined_back, maxima_back, maximum_back
 from varflow.theory.gradients.neurons import fired_backwards
 from varflow.theory.gradients.signals import Gradients
 from varflow.torch_models.evaluation import Evaluation, linear_of
@@ -166,7 +166,7 @@ class Backwards:
         above = _on_map(gradients, _alone(currents.grid), currents.channels)
         if above is None:
             return [None] * number
-        if isinstance(currents, Maxima):
+        if isinstance(currents, Windows):
             parts = fired.spike, above, currents, fired.number, self.signals.walk.neurons, surrogate
             self.layers[layer] = found = maxima_back(*parts, fired.spike.neuron.reset_detached)
             return [found] * number
@@ -225,9 +225,11 @@ class Backwards:
             return [averaged_back(window, above, grid)]
         if isinstance(signal, Currents):
             return [joined_back(window, above, grid)]
-        if not isinstance(signal, Spikes) or signal.sampled is None or signal.grid.apart:
-            return None
-        return [maximum_back(window, above, signal, signal.sampled()).apart]
+        if isinstance(signal, Spikes) and signal.sampled is not None and not signal.grid.apart:
+            return [maximum_back(window, above, signal, signal.sampled()).apart]
+        below = next((layer for layer in self.trace.layers if layer.neuron_name == _vertex(node.below[0])), None)
+        windows = None if below is None or below.node is None else self.signals.windows(below.node, window, grid)
+        return None if windows is None else [alone_back(window, above, windows, grid)]
 
     @through.register
     def _(self, operation: BatchNorm, gradients: Gradients, node: Node) -> list[Found] | None:

@@ -16,7 +16,7 @@ import numpy as np
 from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Spike
 from varflow.theory.flow.alike import JOINT
-from varflow.theory.flow.maxima import Maxima, fire_maxima
+from varflow.theory.flow.maxima import Windows, fire_maxima
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window
 from varflow.theory.flow.steps import Walk, convolved, joined, pooled, sent, weighted, weighted_moments
@@ -41,7 +41,7 @@ class Fired:
     """A layer of neurons, the currents it received, its state, and its number in the order of layers."""
 
     spike: Spike
-    currents: Currents | Maxima
+    currents: Currents | Windows
     state: LayerState
     number: int
 
@@ -66,7 +66,7 @@ class Evaluation:
         self.pooled = any(_has(node, Pooled) for node in nodes)
         self.overlaps = Overlaps(self, any(map(_over_batch, nodes)))
         self.spikes: dict[str, Spikes | None] = {}
-        self.known: dict[Node, Signal | Maxima | None] = {}
+        self.known: dict[Node, Signal | Windows | None] = {}
         self.fired: dict[TracedLayer, Fired] = {}
         self.arrived: dict[str, Spikes] = {}  # at weights, by their name
         self.used = 1  # number of inputs
@@ -89,7 +89,7 @@ class Evaluation:
         spike = Spike(layer.neuron)
         if inner is not None:
             spike = Spike(layer.neuron, recurrent_gain=inner.gain, recurrent_mean_gain=inner.mean_gain)
-        if isinstance(currents, Maxima):
+        if isinstance(currents, Windows):
             state, spikes = fire_maxima(spike, currents, number, self.walk.neurons)
             self.fired[layer] = Fired(spike, currents, state, number)
             self.spikes[layer.neuron_name] = spikes
@@ -101,14 +101,14 @@ class Evaluation:
         self.overlaps.fire(layer, spike, currents, number)
         return state, currents.grid
 
-    def currents(self, layer: TracedLayer) -> Currents | Maxima | None:
+    def currents(self, layer: TracedLayer) -> Currents | Windows | None:
         """What a layer receives."""
         if layer.unknown or layer.node is None:
             return None
         entry = layer.spiking.entry
         signal = self.signal(layer.node) if entry is None else self.through_entry(layer, entry)
         recurrent = layer.spiking.recurrent is not None
-        return signal if isinstance(signal, Currents) or (isinstance(signal, Maxima) and not recurrent) else None
+        return signal if isinstance(signal, Currents) or (isinstance(signal, Windows) and not recurrent) else None
 
     def through_entry(self, layer: TracedLayer, weights: InnerWeights) -> Currents | None:
         """Currents of the weights within a neuron module."""
@@ -121,11 +121,11 @@ class Evaluation:
         self.arrived[layer.neuron_name] = received = _as_inputs(received)
         return weighted(linear_of(weights), replace(received, changes=None), self.walk).shifted(weights.bias_moments[0])
 
-    def signal(self, node: Node) -> Signal | Maxima | None:
+    def signal(self, node: Node) -> Signal | Windows | None:
         """What a node sends on; None where theory does not know it."""
         if node not in self.known:
             below = [self.signal(each) for each in node.below]
-            known = [each for each in below if each is not None and not isinstance(each, Maxima)]
+            known = [each for each in below if each is not None and not isinstance(each, Windows)]
             self.known[node] = self.through(node.operation, known, node) if len(known) == len(below) else None
         return self.known[node]
 
@@ -170,15 +170,19 @@ class Evaluation:
     def received(self, fed: Fed) -> Signal | None:
         """What a weight module receives; None if that differs between steps, or is not known."""
         signal = self.signal(fed.node) if len(fed.nodes) == 1 else None
-        return None if isinstance(signal, Maxima) else signal
+        return None if isinstance(signal, Windows) else signal
 
-    def maxima(self, node: Node, window: Window, grid: Grid) -> Maxima | None:
-        """Maxima of currents over windows, from the numbers that their weights received."""
-        size = len(window.taps) * grid.steps
-        if any(window.padding) or self.overlaps.followed or size > JOINT or self.inputs * grid.positions * size**2 > WINDOWS:
+    def maxima(self, node: Node, window: Window, grid: Grid) -> Windows | None:
+        """Currents whose maxima are sent on; not where overlaps of inputs are needed."""
+        return None if any(window.padding) or self.overlaps.followed else self.windows(node, window, grid)
+
+    def windows(self, node: Node, window: Window, grid: Grid) -> Windows | None:
+        """Currents within windows, from the numbers that their weights received; None if they are not known or too many."""
+        smaller, size = window.smaller(grid), len(window.taps) * grid.steps
+        if size > JOINT or self.inputs * smaller.positions * size**2 > WINDOWS:
             return None
         currents = self.within(node, window, grid)
-        return None if currents is None else Maxima(currents, window.smaller(grid))
+        return None if currents is None else Windows(currents, smaller)
 
     def within(self, node: Node, window: Window, grid: Grid) -> Currents | None:
         """Currents in each window, with all pairs of its positions; groups (input, window), index (tap, step)."""
@@ -189,6 +193,10 @@ class Evaluation:
         known = [each for each in parts if each is not None]
         if len(known) < len(parts) or not isinstance(operation, (Sum, BatchNorm)):
             return None
+        below = self.signal(node.below[0])
+        if isinstance(operation, BatchNorm) and operation.over_batch and isinstance(below, Currents):
+            batch = self.overlaps.statistics(operation, node.below[0], below)
+            return replace(batch, row=batch.whole[..., None]).applied(operation, known[0])  # overlaps are alike
         found = self.through(operation, known, node)
         return found if isinstance(found, Currents) else None
 
@@ -250,7 +258,7 @@ class Evaluation:
     # Operations.
 
     @singledispatchmethod
-    def through(self, operation: Any, below: Sequence[Signal], node: Node) -> Signal | Maxima | None:
+    def through(self, operation: Any, below: Sequence[Signal], node: Node) -> Signal | Windows | None:
         """What an operation makes of the signals below it."""
         return None
 
@@ -285,7 +293,7 @@ class Evaluation:
         return Spikes(np.asarray(mean), np.asarray(moments), parts[0].grid, sum(each.channels for each in parts))
 
     @through.register
-    def _(self, operation: Pooled, below: Sequence[Signal], node: Node) -> Signal | Maxima | None:
+    def _(self, operation: Pooled, below: Sequence[Signal], node: Node) -> Signal | Windows | None:
         (signal,) = below
         grid = signal.grid
         window = Window(operation.size or (grid.height, grid.width), operation.stride, operation.padding)

@@ -73,9 +73,8 @@ def init_model(
         .. math:: \min_a \frac{\max_l ‖δ_l‖}{\min_l ‖δ_l‖}
 
         with ``‖δ_l‖`` the gradient norms that ``audit(gradients=True)`` predicts, of the layers where it predicts them (not
-        below max pools of large maps, for instance). For models of one surrogate formula whose library has a parameter for
-        the width; others are left as they are, and a note says so. ``dry_run`` then draws weights too. ``"keep"``: leave them
-        all.
+        below operations without a theory). For models of one surrogate formula whose library has a parameter for the width;
+        others are left as they are, and a note says so. ``dry_run`` then draws weights too. ``"keep"``: leave them all.
 
     Returns
     -------

@@ -20,13 +20,13 @@ from varflow.theory.in_time.quasi_monte_carlo import causal_factor
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import Population, stepped
 
-__all__ = ["Largest", "Maxima", "fire_maxima", "largest_at_points"]
+__all__ = ["Drawn", "Windows", "drawn", "fire_maxima"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Maxima:
-    """Maxima over windows; ``currents`` have the groups ``(input, window)`` and the index ``(tap, step)``, ``grid`` (``apart``)
-    is that of the windows.
+class Windows:
+    """Currents within windows, with the groups ``(input, window)`` and the index ``(tap, step)``; ``grid`` (``apart``) is that
+    of the windows.
     """
 
     currents: Currents
@@ -38,45 +38,50 @@ class Maxima:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Largest:
-    """Maxima at sampled points, and neurons that receive them, in each replica.
+class Drawn:
+    """Currents within windows at sampled points, and neurons that receive them, in each replica.
 
     Attributes
     ----------
     neurons : list of Population
-    values : ndarray, shape (replicas, classes, steps, points)
-        Of the maxima, past the synapse and times the input scale.
-    taps : ndarray of int
-        Which current of the window is the largest, the same shape.
+    currents : ndarray, shape (replicas, classes, taps, steps, points)
+    synapse : ndarray, shape (steps, steps)
+        The synaptic filter, times the input scale.
     alike : Alike
         The classes of windows.
     """
 
     neurons: list[Population]
-    values: np.ndarray
-    taps: np.ndarray
+    currents: np.ndarray
+    synapse: np.ndarray
     alike: Alike
 
+    @property
+    def largest(self) -> np.ndarray:
+        """The maximum of each window, past the synapse."""
+        return self.synapse @ self.currents.max(axis=2)
 
-def largest_at_points(layer: Spike, maxima: Maxima, number: int, neurons: Neurons) -> Largest:
-    """Sampled maxima that layer ``number`` of neurons receives."""
-    alike = Alike.of(replace(maxima.currents, grid=maxima.grid))
-    mean, factor = alike.averaged(maxima.currents.mean), causal_factor(alike.averaged(maxima.currents.covariance))
+
+def drawn(layer: Spike, windows: Windows, number: int, neurons: Neurons) -> Drawn:
+    """Sampled currents for layer ``number`` of neurons."""
+    alike = Alike.of(replace(windows.currents, grid=windows.grid))
+    mean, factor = alike.averaged(windows.currents.mean), causal_factor(alike.averaged(windows.currents.covariance))
     rng, neuron = np.random.default_rng([neurons.seed, 4, number]), layer.neuron
     size = neurons.scrambles, *mean.shape[1:], neurons.points
     currents = factor.astype(np.float32) @ rng.standard_normal(size, np.float32) + mean[..., None].astype(np.float32)
-    within = currents.reshape(*size[:2], -1, maxima.grid.steps, neurons.points)
     parameters = rng.standard_normal((neurons.scrambles, neuron.differing, neurons.points), np.float32)
-    synapse = neuron.input_scale * exponential_filter(neuron.synaptic_decay, maxima.grid.steps)
-    values = synapse.astype(np.float32) @ within.max(axis=2)
-    return Largest([Population.of(neuron, each) for each in parameters], values, within.argmax(axis=2), alike)
+    within = currents.reshape(*size[:2], -1, windows.grid.steps, neurons.points)
+    synapse = neuron.input_scale * exponential_filter(neuron.synaptic_decay, windows.grid.steps)
+    return Drawn([Population.of(neuron, each) for each in parameters], within, synapse.astype(np.float32), alike)
 
 
-def fire_maxima(layer: Spike, maxima: Maxima, number: int, neurons: Neurons) -> tuple[LayerState, Spikes]:
-    """Layer ``number`` of neurons: its state over all windows, and the spikes that arrive at the next layer."""
-    largest = largest_at_points(layer, maxima, number, neurons)
-    H, S = map(np.stack, zip(*map(stepped, largest.neurons, largest.values), strict=True))
+def fire_maxima(layer: Spike, windows: Windows, number: int, neurons: Neurons) -> tuple[LayerState, Spikes]:
+    """Layer ``number`` of neurons, which receive the maxima: its state over all windows, and the spikes that arrive at the next
+    layer.
+    """
+    at_points = drawn(layer, windows, number, neurons)
+    H, S = map(np.stack, zip(*map(stepped, at_points.neurons, at_points.largest), strict=True))
     coincidences = S @ S.swapaxes(-1, -2) / neurons.points
     state = LayerState(H.var(axis=-1), H.mean(axis=-1), S.mean(axis=-1), coincidences, point_fraction=1 / neurons.points)
-    state = state.of_groups(largest.alike.which)
-    return state, Spikes(state.firing_rate, state.coincidences, maxima.grid, maxima.channels).later(layer.neuron.delay)
+    state = state.of_groups(at_points.alike.which)
+    return state, Spikes(state.firing_rate, state.coincidences, windows.grid, windows.channels).later(layer.neuron.delay)

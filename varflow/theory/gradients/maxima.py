@@ -5,7 +5,9 @@ points of the neurons. With ``m_i(w)`` 1 where number ``i`` is the maximum of wi
 
 .. math:: G^\delta(i, j) = \sum_{w, w', t, t'} G(w t, w' t')\, \mathrm{E}[J_{t i}\, m_t(w)\, m_{t'}(w')\, J_{t' j}]
 
-and gradients from above are independent of the choice, since weights are.
+and gradients from above are independent of the choice, since weights are. On large maps each window is followed on its own: sums
+are over ``w = w'``, which is exact behind weights. Neurons that receive maxima of currents send gradients back to the current
+that was the largest.
 """
 
 from __future__ import annotations
@@ -15,17 +17,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from varflow.model.layers import Spike
+from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
-from varflow.theory.flow.maxima import Maxima, largest_at_points
+from varflow.theory.flow.maxima import Windows, drawn
 from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
 from varflow.theory.gradients.jacobians import carried_back, carried_back_alone, jacobians
 from varflow.theory.gradients.maps import under_tap
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.quasi_monte_carlo import in_threads
-from varflow.theory.in_time.stepping import Population
+from varflow.theory.in_time.stepping import Population, stepped
 
-__all__ = ["Chosen", "chosen_back", "joined_back", "maxima_back", "maximum_back"]
+__all__ = ["Chosen", "ChosenAlone", "alone_back", "joined_back", "maxima_back", "maximum_back"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,45 +50,148 @@ class Chosen:
     def times(self, factor: float) -> Chosen:
         return replace(self, above=self.above.times(factor))
 
+    def back(
+        self, layer: Spike, received: Currents, number: int, neurons: Neurons, surrogate: Surrogate, detached: bool
+    ) -> Gradients:
+        """Gradients by the currents of layer ``number``, from those received, past the input scale."""
+        neuron, grid = layer.neuron, received.grid
+        z, currents = neurons.currents_at_points(neuron, received, number)
+        replicas, groups, size, points = currents.shape
+        pairs = [under_tap(self.window, tap, grid) for tap in self.window.taps]
+        below, above = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        tap = np.repeat(np.arange(len(pairs)), [len(inside) for inside, _ in pairs])[:, None]
+        G = replicated(self.above.together.moments, replicas)[..., above[:, None], above]
+        G = np.broadcast_to(G, (replicas, groups, *G.shape[2:]))
 
-def maximum_back(window: Window, gradients: Gradients, spikes: Spikes, drawn: np.ndarray) -> Gradients:
+        def one(index: int) -> np.ndarray:
+            at, group = divmod(index, groups)
+            population = _with_input(neuron, Population.of(neuron, z[at, size:]))
+            each = currents[at, group].reshape(-1, grid.steps, points).astype(np.float32)
+            returned, start = np.zeros(G.shape[2:]), 0
+            for J, _ in jacobians(population, each, surrogate, detached=detached):
+                end = start + J.shape[-1]
+                kept = self.taps[at, group][above, start:end] == tap
+                arriving = _later(J, neuron.delay)[below[:: grid.steps] // grid.steps]
+                returned += carried_back(arriving * kept.reshape(-1, grid.steps, 1, end - start), G[at, group])
+                start = end
+            moments = np.zeros((size, size))
+            np.add.at(moments, (below[:, None], below), returned / points)
+            return moments
+
+        moments = np.reshape(in_threads(one, replicas * groups, None), (replicas, groups, size, size))
+        return Gradients(moments, grid, received.channels)
+
+
+def maximum_back(window: Window, gradients: Gradients, spikes: Spikes, x: np.ndarray) -> Gradients:
     """Gradients by the spikes below a max pool, drawn at all positions together."""
-    grid, x = spikes.grid, drawn - (drawn.min() - 1)  # above the zeros of the padding
+    grid, x = spikes.grid, x - (x.min() - 1)  # above the zeros of the padding
     taps = np.argmax([window.at(tap, x, grid, -2) for tap in window.taps], axis=0).astype(np.uint16)
     nothing = np.zeros((1, x.shape[1], grid.size, grid.size))
     return Gradients(nothing, grid, spikes.channels, chosen=(Chosen(gradients, window, taps),))
 
 
-def chosen_back(
-    layer: Spike, chosen: Chosen, received: Currents, number: int, neurons: Neurons, surrogate: Surrogate, detached: bool
-) -> np.ndarray:
-    """Moments of the gradients by the currents of layer ``number``, past the input scale."""
-    neuron, grid = layer.neuron, received.grid
-    own = {"input_scale": neuron.input_scale, "synaptic_decay": neuron.synaptic_decay}
-    z, currents = neurons.currents_at_points(neuron, received, number)
-    replicas, groups, size, points = currents.shape
-    pairs = [under_tap(chosen.window, tap, grid) for tap in chosen.window.taps]
-    below, above = (np.concatenate(side) for side in zip(*pairs, strict=True))
-    tap = np.repeat(np.arange(len(pairs)), [len(inside) for inside, _ in pairs])[:, None]
-    G = replicated(chosen.above.together.moments, replicas)[..., above[:, None], above]
-    G = np.broadcast_to(G, (replicas, groups, *G.shape[2:]))
+@dataclass(frozen=True, slots=True, eq=False)
+class ChosenAlone:
+    """The same on large maps, where each window is followed on its own.
 
-    def one(index: int) -> np.ndarray:
-        at, group = divmod(index, groups)
-        population = replace(Population.of(neuron, z[at, size:]), **own)
-        drawn = currents[at, group].reshape(-1, grid.steps, points).astype(np.float32)
-        returned, start = np.zeros(G.shape[2:]), 0
-        for J, _ in jacobians(population, drawn, surrogate, detached=detached):
+    Attributes
+    ----------
+    above : Gradients
+        ``apart``.
+    window : Window
+    windows : Windows
+        What the neurons below receive.
+    grid : Grid
+        Of the map below, ``apart``.
+    """
+
+    above: Gradients
+    window: Window
+    windows: Windows
+    grid: Grid
+
+    def times(self, factor: float) -> ChosenAlone:
+        return replace(self, above=self.above.times(factor))
+
+    def back(
+        self, layer: Spike, received: Currents, number: int, neurons: Neurons, surrogate: Surrogate, detached: bool
+    ) -> Gradients:
+        """Gradients by the currents of layer ``number``. Taps in the padding count as silent neurons."""
+        at_points, neuron = drawn(layer, self.windows, number, neurons), layer.neuron
+        replicas, classes, taps, steps, points = at_points.currents.shape
+        G = replicated(at_points.alike.averaged(self.above.moments), replicas)
+
+        def one(at: int) -> np.ndarray:
+            values = at_points.synapse @ at_points.currents[at]
+            spikes = _later(stepped(at_points.neurons[at], values)[1].swapaxes(1, 2), neuron.delay).swapaxes(1, 2)
+            first, start, split = spikes.argmax(axis=1), 0, np.zeros((taps, classes, steps, steps))
+            probes = values.reshape(-1, steps, points)
+            for J, _ in jacobians(_with_input(neuron, at_points.neurons[at]), probes, surrogate, detached=detached):
+                end = start + J.shape[-1]
+                arriving = _later(J, neuron.delay).reshape(classes, taps, *J.shape[1:])
+                for tap in range(taps):
+                    kept = (first[..., start:end] == tap)[:, :, None]
+                    split[tap] += carried_back_alone(arriving[:, tap] * kept, G[at % len(G)])
+                start = end
+            return split / points
+
+        whole = np.stack(in_threads(one, replicas, None))[:, :, at_points.alike.which].swapaxes(1, 2)
+        return _joined(self.window, whole, self.grid, self.windows.channels)
+
+
+def alone_back(window: Window, gradients: Gradients, windows: Windows, grid: Grid) -> Gradients:
+    """Gradients by the spikes below a max pool of a large map; ``grid`` is ``apart``."""
+    lead = gradients.moments.shape[1] // windows.grid.positions
+    nothing = np.zeros((1, lead * grid.positions, grid.steps, grid.steps))
+    return Gradients(nothing, grid, windows.channels, chosen=(ChosenAlone(gradients, window, windows, grid),))
+
+
+def maxima_back(
+    layer: Spike, gradients: Gradients, windows: Windows, number: int, neurons: Neurons, surrogate: Surrogate, detached: bool
+) -> Gradients:
+    """Gradients by maxima of currents, and, in ``split``, by the currents of each window, of shape (replicas, groups, taps,
+    steps, steps).
+    """
+    at_points = drawn(layer, windows, number, neurons)
+    largest, which = at_points.largest, at_points.currents.argmax(axis=2)
+    replicas, classes, steps, points = largest.shape
+    taps = windows.currents.grid.positions
+    G = replicated(at_points.alike.averaged(gradients.earlier(layer.neuron.delay).moments), replicas)
+
+    def one(at: int) -> np.ndarray:
+        found, start = np.zeros((1 + taps, classes, steps, steps)), 0
+        for J, _ in jacobians(_with_input(layer.neuron, at_points.neurons[at]), largest[at], surrogate, detached=detached):
             end = start + J.shape[-1]
-            kept = chosen.taps[at, group][above, start:end] == tap
-            arriving = _later(J, neuron.delay)[below[:: grid.steps] // grid.steps]
-            returned += carried_back(arriving * kept.reshape(-1, grid.steps, 1, end - start), G[at, group])
+            found[0] += carried_back_alone(J, G[at % len(G)])
+            for tap in range(taps):
+                kept = (which[at, ..., start:end] == tap)[:, None]
+                found[1 + tap] += carried_back_alone(J * kept, G[at % len(G)])
             start = end
-        moments = np.zeros((size, size))
-        np.add.at(moments, (below[:, None], below), returned / points)
-        return moments
+        return found / points
 
-    return np.reshape(in_threads(one, replicas * groups, None), (replicas, groups, size, size))
+    whole = np.stack(in_threads(one, replicas, None))[:, :, at_points.alike.which]
+    return Gradients(whole[:, 0], windows.grid, windows.channels, split=whole[:, 1:].swapaxes(1, 2))
+
+
+def joined_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients | None:
+    """Gradients by the currents below a max pool; ``grid`` is ``apart``."""
+    return None if gradients.split is None else _joined(window, gradients.split, grid, gradients.channels)
+
+
+def _joined(window: Window, split: np.ndarray, grid: Grid, channels: int) -> Gradients:
+    """The sum over windows; gradients by different ones are uncorrelated."""
+    map_, steps = Grid(1, grid.height, grid.width, 1), grid.steps
+    split = split.reshape(len(split), -1, window.smaller(map_).positions, len(window.taps), steps, steps)
+    moments = np.zeros((*split.shape[:2], grid.positions, steps, steps))
+    for number, tap in enumerate(window.taps):
+        below, windows = under_tap(window, tap, map_)
+        moments[:, :, below] += split[:, :, windows, number]
+    return Gradients(moments.reshape(len(split), -1, steps, steps), grid, channels)
+
+
+def _with_input(neuron: Neuron, population: Population) -> Population:
+    """With the input scale and synapse, which sampled currents have passed and gradients have not."""
+    return replace(population, input_scale=neuron.input_scale, synaptic_decay=neuron.synaptic_decay)
 
 
 def _later(J: np.ndarray, delay: int) -> np.ndarray:
@@ -93,44 +199,3 @@ def _later(J: np.ndarray, delay: int) -> np.ndarray:
     if not delay:
         return J
     return np.concatenate([np.zeros_like(J[:, :delay]), J[:, :-delay]], axis=1)
-
-
-def maxima_back(
-    layer: Spike, gradients: Gradients, maxima: Maxima, number: int, neurons: Neurons, surrogate: Surrogate, detached: bool
-) -> Gradients:
-    """Gradients by maxima of currents, and, in ``split``, by the currents of each window, of shape (replicas, groups, taps,
-    steps, steps).
-    """
-    largest, grid = largest_at_points(layer, maxima, number, neurons), maxima.grid
-    own = {"input_scale": layer.neuron.input_scale, "synaptic_decay": layer.neuron.synaptic_decay}
-    replicas, classes, steps, points = largest.values.shape
-    number_of_taps = maxima.currents.grid.positions
-    G = replicated(largest.alike.averaged(gradients.earlier(layer.neuron.delay).moments), replicas)
-    G = np.broadcast_to(G, (replicas, classes, steps, steps))
-
-    def one(at: int) -> np.ndarray:
-        found, start = np.zeros((1 + number_of_taps, classes, steps, steps)), 0
-        for J, _ in jacobians(replace(largest.neurons[at], **own), largest.values[at], surrogate, detached=detached):
-            end = start + J.shape[-1]
-            found[0] += carried_back_alone(J, G[at])
-            for tap in range(number_of_taps):
-                kept = largest.taps[at, :, None, :, start:end] == tap
-                found[1 + tap] += carried_back_alone(J * kept, G[at])
-            start = end
-        return found / points
-
-    whole = np.stack(in_threads(one, replicas, None), axis=0)[:, :, largest.alike.which]
-    return Gradients(whole[:, 0], grid, maxima.channels, split=whole[:, 1:].swapaxes(1, 2))
-
-
-def joined_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients | None:
-    """Gradients by the currents below a max pool, those of windows that overlap uncorrelated; ``grid`` is ``apart``."""
-    if gradients.split is None:
-        return None
-    map_, steps = Grid(1, grid.height, grid.width, 1), grid.steps
-    split = gradients.split.reshape(len(gradients.split), -1, window.smaller(map_).positions, len(window.taps), steps, steps)
-    moments = np.zeros((*split.shape[:2], grid.positions, steps, steps))
-    for number, tap in enumerate(window.taps):
-        below, windows = under_tap(window, tap, map_)
-        moments[:, :, below] += split[:, :, windows, number]
-    return Gradients(moments.reshape(len(split), -1, steps, steps), grid, gradients.channels)

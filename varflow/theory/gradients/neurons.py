@@ -23,7 +23,6 @@ from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents
 from varflow.theory.gradients.jacobians import carried_back, carried_back_alone, jacobians
-from varflow.theory.gradients.maxima import chosen_back
 from varflow.theory.gradients.moments import surrogate_moments
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.filters import exponential_filter
@@ -63,8 +62,7 @@ def fired_backwards(
     by_spikes = replace(gradients, balanced=False, chosen=()).earlier(layer.neuron.delay)
     found, slopes = _sent_back(layer, by_spikes, together.apart() if apart else together, number, neurons, surrogate, detached)
     for each in chosen:
-        moments = chosen_back(layer, each, together, number, neurons, surrogate, detached)
-        more = Gradients(moments, together.grid, together.channels)
+        more = each.back(layer, together, number, neurons, surrogate, detached)
         found += more.apart if apart else more
     return found, slopes
 
