@@ -55,7 +55,7 @@ def maxima(steps, channels=128):
 
 def maxima_of_currents(steps, channels=128):
     """Max pools before the neurons, the second with windows that overlap."""
-    maps = [conv(2, channels), nn.MaxPool2d(2), leaky(), conv(channels, channels), nn.MaxPool2d(3, 1), leaky()]
+    maps = [conv(2, channels), nn.MaxPool2d(2), leaky(), conv(channels, channels), nn.MaxPool2d(3, 2, 1), leaky()]
     return OverTime(*maps, conv(channels, channels), leaky(), nn.Flatten(), nn.Linear(4 * channels, 256), leaky(), steps=steps)
 
 

@@ -69,7 +69,7 @@ def audit(
     predicted; below what is not covered there is no prediction. Their squares, means of 16 networks: within 4 standard errors
     and 5 % for three convolutions with averages, or with maxima of spikes or of currents, membrane shortcuts, SEW blocks
     (``ADD``, ``AND``, ``IAND``), concatenation, BatchNorm in both modes, LayerNorm and recurrent neurons; for
-    ``sew_resnet18`` in train mode, batch 16, 6 to 28 % above theory, more towards the input, and 48 % in the first layer,
+    ``sew_resnet18`` in train mode, batch 16, 6 to 28 % above theory, more towards the input, and 39 % in the first layer,
     below the max pool (4 networks). A model that draws random numbers is measured in five passes, and ``.notes`` have the
     standard error. Membranes are those at the spike test, before the reset, also if a library stores them after it. Dropout
     is off. **Source**: derived here.

@@ -174,7 +174,7 @@ class Evaluation:
 
     def maxima(self, node: Node, window: Window, grid: Grid) -> Windows | None:
         """Currents whose maxima are sent on; not where overlaps of inputs are needed."""
-        return None if any(window.padding) or self.overlaps.followed else self.windows(node, window, grid)
+        return None if self.overlaps.followed else self.windows(node, window, grid)
 
     def windows(self, node: Node, window: Window, grid: Grid) -> Windows | None:
         """Currents within windows, from the numbers that their weights received; None if they are not known or too many."""
@@ -211,11 +211,11 @@ class Evaluation:
         below = Grid(1, height, width, self.trace.steps, apart=True)
         filters, channels = window_of(self.module(name)), x.shape[2]
         x = x.reshape(*x.shape[:3], -1).transpose(1, 3, 0, 2).reshape(1, -1, self.trace.steps, channels)
-        mean, moments = np.zeros(()), np.zeros(())
+        places, mean, moments = window.places(grid), np.zeros(()), np.zeros(())
         for tap in filters.taps:
             arriving = filters.at(tap, x, below, -3)
-            each = np.stack([window.at(one, arriving, grid, -3) for one in window.taps], axis=2)
-            each = each.reshape(*each.shape[:2], -1, channels)
+            each = arriving.reshape(-1, grid.positions, *arriving.shape[2:])[:, places]
+            each = each.reshape(1, -1, places.shape[1] * grid.steps, channels)
             mean = mean + each.mean(axis=-1) / len(filters.taps)
             moments = moments + each @ each.swapaxes(-1, -2) / (channels * len(filters.taps))
         mean, covariance, _ = weighted_moments(described, mean, moments, channels * len(filters.taps))

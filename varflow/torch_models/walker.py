@@ -364,8 +364,7 @@ def _holds_weights(module: Any) -> bool:
 
 def _maximum(node: Node) -> bool:
     """Whether these are maxima that theory knows, if what is below is Gaussian."""
-    operation = node.operation
-    return isinstance(operation, Pooled) and operation.kind == "max" and not any(operation.padding)
+    return isinstance(node.operation, Pooled) and node.operation.kind == "max"
 
 
 def _not_gaussian(node: Node, weights: Mapping[str, Any]) -> list[str]:

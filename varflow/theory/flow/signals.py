@@ -222,6 +222,13 @@ class Window:
         rows = self.at(tap, moments, grid, -1)
         return rows if grid.apart else self.at(tap, rows, grid, -2)
 
+    def places(self, grid: Grid) -> np.ndarray:
+        """Positions under the taps of each window, shape (windows, taps); in place of the padding the first one inside."""
+        of_map = Grid(1, grid.height, grid.width, 1)
+        under = np.stack([self.at(tap, np.arange(1, grid.positions + 1), of_map, -1) for tap in self.taps], axis=-1)
+        first = np.take_along_axis(under, (under > 0).argmax(axis=-1, keepdims=True), -1)
+        return np.where(under > 0, under, first) - 1
+
     def mean(self, values: np.ndarray, grid: Grid, axis: int) -> np.ndarray:
         """The average over each window."""
         return sum((self.at(tap, values, grid, axis) for tap in self.taps), start=np.zeros(())) / len(self.taps)

@@ -5,8 +5,8 @@ points of the neurons. With ``m_i(w)`` 1 where number ``i`` is the maximum of wi
 
 .. math:: G^\delta(i, j) = \sum_{w, w', t, t'} G(w t, w' t')\, \mathrm{E}[J_{t i}\, m_t(w)\, m_{t'}(w')\, J_{t' j}]
 
-and gradients from above are independent of the choice, since weights are. On large maps each window is followed on its own: sums
-are over ``w = w'``, which is exact behind weights. Neurons that receive maxima of currents send gradients back to the current
+and gradients from above are independent of the choice, since weights are. On large maps each window is followed on its
+own, ``w = w'``, which is exact behind weights. Neurons that receive maxima of currents send gradients back to the current
 that was the largest.
 """
 
@@ -116,7 +116,7 @@ class ChosenAlone:
     def back(
         self, layer: Spike, received: Currents, number: int, neurons: Neurons, surrogate: Surrogate, detached: bool
     ) -> Gradients:
-        """Gradients by the currents of layer ``number``. Taps in the padding count as silent neurons."""
+        """Gradients by the currents of layer ``number``."""
         at_points, neuron = drawn(layer, self.windows, number, neurons), layer.neuron
         replicas, classes, taps, steps, points = at_points.currents.shape
         G = replicated(at_points.alike.averaged(self.above.moments), replicas)
@@ -180,13 +180,11 @@ def joined_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients |
 
 def _joined(window: Window, split: np.ndarray, grid: Grid, channels: int) -> Gradients:
     """The sum over windows; gradients by different ones are uncorrelated."""
-    map_, steps = Grid(1, grid.height, grid.width, 1), grid.steps
-    split = split.reshape(len(split), -1, window.smaller(map_).positions, len(window.taps), steps, steps)
-    moments = np.zeros((*split.shape[:2], grid.positions, steps, steps))
-    for number, tap in enumerate(window.taps):
-        below, windows = under_tap(window, tap, map_)
-        moments[:, :, below] += split[:, :, windows, number]
-    return Gradients(moments.reshape(len(split), -1, steps, steps), grid, channels)
+    places, steps = window.places(grid), grid.steps
+    split = split.reshape(len(split), -1, *places.shape, steps, steps)
+    moments = np.zeros((grid.positions, *split.shape[:2], steps, steps))
+    np.add.at(moments, places, np.moveaxis(split, (2, 3), (0, 1)))
+    return Gradients(np.moveaxis(moments, 0, 2).reshape(len(split), -1, steps, steps), grid, channels)
 
 
 def _with_input(neuron: Neuron, population: Population) -> Population:
