@@ -371,7 +371,7 @@ class TestComputations:
 
     def test_the_experiment(self, tmp_path):
         pytest.importorskip("torch")
-        sweep = {"threshold": [0.5, 1.0], "gain": "preserving", "width": [20, 40], "depth": 3}
+        sweep = {"threshold": [0.5, 1.0], "gain": "preserving", "width": [20, 40], "depth": 3, "false_alarm": 0.05}
         whole = vf.validate(**sweep, repeats=9)
         vf.validate(**sweep, repeats=9, campaign=vf.Campaign(tmp_path / "s"))  # in processes: test_campaign_commands
         seen = []

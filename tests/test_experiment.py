@@ -274,7 +274,9 @@ def inside(box, frame):
 )
 def test_the_figure_is_laid_out(options, panels, digits):
     drives = {"inputs": vf.drives.inputs(digits[:50]), "silence": vf.drives.currents(0.0)}
-    options = {"width": 40, "depth": 6, "repeats": 4} | options | {"drive": drives.get(options.get("drive"))}
+    options = (
+        {"width": 40, "depth": 6, "repeats": 4, "false_alarm": 0.05} | options | {"drive": drives.get(options.get("drive"))}
+    )
     figure = vf.validate(**options).plot()
     frame, axes, legends, words = extents(figure)
     assert len(figure.axes) == 2 * panels

@@ -399,7 +399,9 @@ def test_a_phase_diagram_of_thresholds_that_differ():
 
 
 def test_validate_takes_thresholds_that_differ():
-    experiment = vf.validate(threshold=[1.0, WIDE, stats.uniform(0.5, 1.0)], gain=[2.5, 3.0], width=100, depth=8, repeats=50)
+    experiment = vf.validate(
+        threshold=[1.0, WIDE, stats.uniform(0.5, 1.0)], gain=[2.5, 3.0], width=100, depth=8, repeats=50, false_alarm=0.01
+    )
     assert experiment.passed
     assert len(experiment.curves) == 4
     assert [curve["threshold"] for curve in json.loads(json.dumps(experiment.to_dict()))["curves"]][1] == "uniform(0.5, 1)"
