@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import cache
 
 import numpy as np
 import pytest
@@ -346,6 +347,13 @@ class TestDrawing:
         assert drawn == [(655, 20, 20)] * 2
 
 
+@cache
+def uninterrupted():
+    """A wide and a narrow network, and their ensembles."""
+    described = [network(701, depth=9, drive=vf.drives.inputs(PIXELS)), network(30, depth=3)]
+    return described, simulate(described, repeats=40)
+
+
 class TestRunning:
     def test_global_state_is_restored(self):
         before = torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
@@ -397,8 +405,7 @@ class TestRunning:
 
     @pytest.mark.parametrize("threads", [1, 2])
     def test_interrupted_runs_keep_what_is_finished(self, threads):
-        described = [network(701, depth=9, drive=vf.drives.inputs(PIXELS)), network(30, depth=3)]
-        full = simulate(described, repeats=40)
+        described, full = uninterrupted()
 
         def interrupt(done, total):
             if done >= 32:  # the narrow networks, which count half, and three of five blocks of the wide ones
