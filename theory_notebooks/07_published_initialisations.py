@@ -12,12 +12,12 @@
 # The paper's figure 3 compares its gain with published ones at $\theta = 1$: activity dies with all but its own. Two dozen
 # recipes for the weights of spiking networks are in circulation. Which of them keep 100 layers of threshold neurons alive?
 #
-# **Claim.** For independent weights of mean 0, without bias or memory, one number matters. With
-# $q = g^2 = n \operatorname{Var}[w]$,
+# **Claim.** For independent weights of mean 0, without bias or memory, one number matters, $g^2 = n \operatorname{Var}[w]$.
+# Either
 #
-# $$q > \gamma_c\,\theta^2, \qquad \gamma_c = 6.034,$$
+# $$g^2 > \gamma_c\,\theta^2, \qquad \gamma_c = 6.034,$$
 #
-# or silence is the only fixed point. Methods made for other activations have $q \le 2$: most of their networks are silent by
+# or silence is the only fixed point. Methods made for other activations have $g^2 \le 2$: most of their networks are silent by
 # layer 3, all by layer 4. Above $\gamma_c\,\theta^2$ a network survives for a number of layers that the exact theory of its
 # width predicts; a gain 1 % above is too small at width 400.
 
@@ -58,7 +58,7 @@ edge
 critical = vf.critical_gain(threshold=1.0)
 print(f"critical gain at θ = 1: g = {critical:.6f}, g² = {critical**2:.6f}")
 assert abs(critical**2 - 6.034397946968073) < 1e-12
-proven = vf.certified.fixed_points(threshold=1.0, gain=2)  # twice Kaiming's q, by ball arithmetic
+proven = vf.certified.fixed_points(threshold=1.0, gain=2)  # twice Kaiming's g², by ball arithmetic
 print("all fixed points at g² = 4, proven:", [str(point.enclosure) for point in proven])
 assert len(proven) == 1  # silence
 
@@ -206,8 +206,8 @@ figure
 # %% [markdown]
 # ## Where it stops being true
 #
-# **With a bias.** Ding's method has Kaiming's $q = 2$ in units of the threshold and survives, since every neuron has a bias of
-# half the threshold. Without it most networks are silent by layer 3, all by layer 4.
+# **With a bias.** Ding's method has Kaiming's $g^2 = 2$ in units of the threshold and survives, since every neuron has a bias
+# of half the threshold. Without it most networks are silent by layer 3, all by layer 4.
 
 # %%
 ding = entries["ding"]
@@ -221,9 +221,9 @@ assert vf.compare(found.profiles["ding"], ensembles["ding"], false_alarm=0.01).p
 assert not vf.compare(bare, ensembles["ding"], false_alarm=1e-6).passed
 
 # %% [markdown]
-# **With memory.** A leak without reset adds up the input: at $\beta = 0.5$ and a constant drive, $q = 5.6$ keeps the late half
-# of 20 steps alive, where a network without memory is silent. A reset can raise the critical gain above the paper's (notebook
-# 6). A method for neurons with memory has to take leak and reset into account.
+# **With memory.** A leak without reset adds up the input: at $\beta = 0.5$ and a constant drive, $g^2 = 5.6$ keeps the late
+# half of 20 steps alive, where a network without memory is silent. A reset can raise the critical gain above the paper's
+# (notebook 6). A method for neurons with memory has to take leak and reset into account.
 
 # %%
 leaky = vf.Neuron(1.0, decay=0.5)
@@ -233,7 +233,7 @@ expected, late = theory.firing_rate[-1, 10:].mean(), seen.firing_rate[:, -1, 10:
 error = late.std(ddof=1) / np.sqrt(len(late))
 other = vf.mean_field(replace(network, neuron=vf.Neuron(1.0, decay=0.3))).firing_rate[-1, 10:].mean()
 forgetful = vf.finite_width(vf.Network(width=WIDTH, depth=DEPTH, gain=5.6**0.5))
-print(f"q = 5.6, β = 0.5: late rate in layer 40 {expected:.4f}, simulated {late.mean():.4f} ± {error:.4f}")
+print(f"g² = 5.6, β = 0.5: late rate in layer 40 {expected:.4f}, simulated {late.mean():.4f} ± {error:.4f}")
 print(f"         β = 0: alive at layer 100 with probability {forgetful.survival[-1]:.1g}")
 assert abs(late.mean() - expected) < 4 * error + 0.02  # 0.02 for the width
 assert abs(late.mean() - other) > 4 * error + 0.02  # a wrong leak is seen
@@ -242,5 +242,5 @@ assert forgetful.survival[-1] < 1e-3
 
 # %% [markdown]
 # **With a mean weight, other distributions of the potential, or dependent rows** the critical gain differs (notebook 3), or
-# the effect of the width (notebook 4). A live network need not train well: at $q = 49$ almost half of all neurons fire, and
+# the effect of the width (notebook 4). A live network need not train well: at $g^2 = 49$ almost half of all neurons fire, and
 # after a few layers two inputs cannot be distinguished.

@@ -63,10 +63,10 @@ condition
 #
 # $$V_l \approx V_0 + \frac{g^2 l}{2} - 2 g \theta \sqrt{l/\pi}.$$
 #
-# **Added spikes.** $E x$ grows by the rate $q$ of the branch and $E x^2$ by $2 q\, E x + q$, with $q = Q(\theta / \sqrt{g^2 E
-# x^2}) \to \frac12$: so $E x \approx l/2$ and $E x^2 \approx l^2/4$, all neurons nearly alike.
+# **Added spikes.** $E x$ grows by the rate $p_y$ of the branch and $E x^2$ by $2 p_y\, E x + p_y$, with
+# $p_y = Q(\theta / \sqrt{g^2 E x^2}) \to \frac12$: so $E x \approx l/2$ and $E x^2 \approx l^2/4$, all neurons nearly alike.
 #
-# **IAND**, $x(1-y)$: $p' = p\,(1-q)$ decays, and ever more slowly, since $q$ falls with $p$.
+# **IAND**, $x(1-y)$: $p' = p\,(1-p_y)$ decays, and ever more slowly, since $p_y$ falls with $p$.
 #
 # **BatchNorm.** Let one input have the variance $V$ of its currents where all others have $\bar V$. The batch is centred, so
 # $V \propto p(1-p)$; divided by the mean over the batch, $V' = \gamma^2\, p(1-p)/\bar p(1-\bar p)$. At the fixed point $V =
