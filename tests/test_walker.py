@@ -160,6 +160,28 @@ def test_what_stands_between_is_named(between, words):
     assert any(words in step for step in uncovered(found))
 
 
+class Shortcut(nn.Module):
+    """Currents, or spikes, pooled by maxima and added to other currents."""
+
+    def __init__(self, spiking):
+        super().__init__()
+        self.first, self.one, self.other = nn.Conv2d(1, 4, 3), leaky(), leaky()
+        self.second, self.pool, self.spiking = nn.Conv2d(4, 4, 3, padding=1), nn.MaxPool2d(2), spiking
+
+    def forward(self, x):
+        currents = self.first(x)
+        spikes = self.one(currents)
+        pooled = self.pool(spikes if self.spiking else currents)
+        return self.other(pooled + self.second(self.pool(spikes)))
+
+
+@pytest.mark.parametrize("spiking", [True, False])
+def test_a_maximum_beside_other_currents_is_named(spiking):
+    *_, last = trace(Shortcut(spiking), torch.rand(2, 1, 8, 8)).layers
+    words = f"a maximum of {'spikes' if spiking else 'currents'}, max_pool2d in 'pool'"
+    assert last.unknown == (words,)
+
+
 class Encoded(nn.Module):
     """The input is scaled and made into spikes before the first weights; after them, if asked, so are the spikes."""
 

@@ -372,7 +372,7 @@ def _not_gaussian(node: Node, weights: Mapping[str, Any]) -> list[str]:
     operation = node.operation
     words = []
     if isinstance(operation, Pooled) and operation.kind == "max":
-        words.append(f"a maximum of currents, {node.through[-1]}")
+        words.append(f"a maximum of {'currents' if node.sources & set(weights) else 'spikes'}, {node.through[-1]}")
     if isinstance(operation, Joined):
         words.append(f"joined currents, {node.through[-1]}")
     if isinstance(operation, Sum):
