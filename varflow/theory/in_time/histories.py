@@ -106,7 +106,7 @@ def _walked(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, points: np.nda
         parts = [_walk(neuron, mean, factor, np.full(b.shape[1], 1 / number), _truncated(b)) for b in blocks]
         total = np.sum(parts, axis=0)
     below, (potential, second, rate, square) = total[:, :steps].T, total[:, steps:].T
-    return second - potential**2, potential, rate, second_moments(below, square)
+    return second - potential**2, potential, rate, second_moments(below, square, sampled=False)
 
 
 def _walk(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, weights: np.ndarray, split: Split) -> np.ndarray:

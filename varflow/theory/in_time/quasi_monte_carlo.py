@@ -43,8 +43,10 @@ __all__ = [
 
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
 PRODUCT = 2**18  # multiplications that BLAS does on one thread, since replicas already run in threads
+ROWS = 32  # steps that are multiplied together, at least: products of earlier with later steps are left out
 CLEAR = 1e-4  # innovations above this fraction of their step's standard deviation are no rounding
-LONG = 100  # steps; beyond, even one point exceeds that, and all points are multiplied at once
+LONG = 100  # steps; beyond, slices of points would be too thin, and all are multiplied at once
+ENOUGH = 40  # points per step from which means of ``S_s p_t`` are positive definite in spite of their noise
 FLAT = 1e-6  # an innovation below this fraction of its step's standard deviation counts as 0 (rounding of the factor),
 NOTHING = 1e-30  # and so does one below this fraction of the largest potential (it underflows in single precision)
 WORTH = 2**17  # points × steps of all replicas and groups from which threads pay
@@ -165,14 +167,22 @@ def trajectories(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: 
     population = replace(population, threshold=(population.threshold / unit).astype(normals.dtype))
     mean, factor = mean / unit, factor / unit[..., None]
     blocks = (slice(start, start + BLOCK) for start in range(0, points, BLOCK))
-    total = sum(_sums(population.of_points(part), mean, factor, normals[:steps, :, part], run) for part in blocks) / points
+    few = _few(points, steps)
+    sums = (_sums(population.of_points(part), mean, factor, normals[:steps, :, part], run, few) for part in blocks)
+    total = sum(sums) / points
     below, (potential, second, rate, square) = total[..., :steps].swapaxes(1, 2), np.moveaxis(total[..., steps:], -1, 0)
-    return unit**2 * (second - potential**2), unit * potential, rate, second_moments(below, square)
+    moments = second_moments(below, square, sampled=few)
+    return unit**2 * (second - potential**2), unit * potential, rate, moments
 
 
-def second_moments(sums: np.ndarray, square: np.ndarray) -> np.ndarray:
-    """``M`` from means of ``S_s p_t``, or of ``S_s S_t`` over many steps, and its better known diagonal."""
-    if square.shape[-1] > LONG:
+def _few(points: int, steps: int) -> bool:
+    """Whether means are taken of ``S_s S_t``, which are positive definite with any number of points."""
+    return points < ENOUGH * steps
+
+
+def second_moments(sums: np.ndarray, square: np.ndarray, *, sampled: bool) -> np.ndarray:
+    """``M`` from means of ``S_s p_t``, or of ``sampled`` ``S_s S_t``, and its better known diagonal."""
+    if sampled:
         own = np.diagonal(sums, axis1=-2, axis2=-1)
         ratio = np.sqrt(np.divide(square, own, out=np.ones_like(square), where=own > 0))
         sums = ratio[..., :, None] * sums * ratio[..., None, :]
@@ -180,12 +190,16 @@ def second_moments(sums: np.ndarray, square: np.ndarray) -> np.ndarray:
     return past + past.swapaxes(-1, -2) + square[..., None] * np.eye(square.shape[-1])
 
 
-def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, run: int) -> np.ndarray:
-    """Sums over a block of points, for each step ``s``: ``S_s p_t`` for all ``t``, ``H``, ``H²``, ``E[S]``, ``E[S²]``."""
+def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, run: int, few: bool) -> np.ndarray:
+    """Sums over a block of points, for each step ``s``: ``S_s p_t`` for ``t > s`` (``S_s S_t`` if they are few), ``H``, ``H²``,
+    ``E[S]``, ``E[S²]``.
+    """
     (steps, layers, points), dtype = normals.shape, normals.dtype
     earlier, new = np.tril(factor, -1).astype(dtype), innovations(factor).T[..., None]
     expected, moments = np.empty(normals.shape, dtype), np.empty((steps, layers, 4))
-    np.matmul(earlier[:, None], _slices(normals), out=_slices(expected))  # contribution of earlier innovations
+    known, z = _slices(expected), _slices(normals)
+    for rows in _rows(steps):  # contribution of earlier innovations
+        np.matmul(earlier[:, None, rows, : rows.stop], z[..., : rows.stop, :], out=known[..., rows, :])
     if mean.any():
         expected += mean.T[..., None].astype(dtype)
     at_rest = np.zeros((steps + 1, layers, points), dtype)
@@ -201,8 +215,10 @@ def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.
     together = 1 if neuron.reset_rule.counts else max(BLOCK // (layers * points), 1)
     for part in (slice(t, t + together) for t in range(0, steps, together)):
         chance[part], moments[part] = over_innovation(neuron, expected[part], new[part], before[part], fired[part])
-    later = fired if steps > LONG else chance  # over many steps: positive definite in spite of the noise
-    pairs = np.matmul(_slices(fired), _slices(later).swapaxes(-1, -2)).sum(axis=1, dtype=float)
+    earlier, later, pairs = _slices(fired), _slices(fired if few else chance), np.zeros((layers, steps, steps))
+    for rows in _rows(steps):
+        products = np.matmul(earlier[..., rows, :], later[..., rows.start :, :].swapaxes(-1, -2))
+        pairs[:, rows, rows.start :] = products.sum(axis=1, dtype=float)
     return np.concatenate([pairs, moments.swapaxes(0, 1)], axis=-1)
 
 
@@ -241,8 +257,12 @@ def _squares(values: np.ndarray) -> np.ndarray:
 def _slices(rows: np.ndarray) -> np.ndarray:
     """A view (layers, slices, steps, points) of (steps, layers, points); products of slices fit one BLAS thread."""
     steps, layers, points = rows.shape
-    most = PRODUCT // steps**2 if steps <= LONG else points
+    most = PRODUCT // (steps * min(steps, ROWS)) if steps <= LONG else points
     return rows.reshape(steps, layers, -1, min(2 ** (most.bit_length() - 1), points)).transpose(1, 2, 0, 3)
+
+
+def _rows(steps: int) -> list[slice]:
+    return [slice(start, min(start + ROWS, steps)) for start in range(0, steps, ROWS)]
 
 
 def in_threads(task: Callable[[int], Any], count: int, threads: int | None) -> list[Any]:
