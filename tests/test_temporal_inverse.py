@@ -72,7 +72,7 @@ def test_silence():
 
 
 def test_volleys_name_no_pattern():
-    state = vf.temporal_fixed_point(network(6.303**0.5, RESETTING), points=2**8, scrambles=4)
+    state = vf.temporal_fixed_point(network(6.303**0.5, RESETTING), points=2**9, scrambles=4)
     assert state.alive
     assert not state.settled
     assert state.firing_rate is None

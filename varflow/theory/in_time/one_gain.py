@@ -34,6 +34,8 @@ class Propagated:
         Rates and variances at half the depth.
     lifetime : int
         The last layer whose late steps are alive; the depth if they are in all layers.
+    kept : LayerState
+        The layer that was asked for, or the last one that was computed before it.
     """
 
     gain: float
@@ -42,26 +44,28 @@ class Propagated:
     last: np.ndarray
     halfway: tuple[np.ndarray, np.ndarray]
     lifetime: int
+    kept: LayerState
 
 
 def propagated(
-    neuron: Neuron, neurons: Neurons, first: LayerState, gain: float, depth: int, *, settling: bool = False
+    neuron: Neuron, neurons: Neurons, first: LayerState, gain: float, depth: int, *, settling: bool = False, keep: int = 1
 ) -> Propagated:
     """A network above the driven layer ``first``: to its depth, its death or, if layers are known to converge, until its rates
-    no longer change.
+    no longer change. ``keep`` is the number of a layer that is returned as a whole.
     """
-    states, halfway, number, lifetime, settled = [first], first, 1, 0, False
+    states, halfway, kept, number, lifetime, settled = [first], first, first, 1, 0, False
     while True:
         rates = states[-1].firing_rate[:, 0]
         lifetime = number if lasting(neuron, rates).all() else lifetime
         halfway = states[-1] if number <= depth // 2 + 1 else halfway
+        kept = states[-1] if number <= keep else kept
         dead = number - lifetime >= SILENT or float(rates.max()) < EXTINCT
         settled = settling and number > 2 * WINDOW and unchanged(_mean(states[:WINDOW]), _mean(states[WINDOW:]))
         if dead or settled or number == depth:
             break
         if gain**2 * float(states[-1].coincidences.max()) > RUNAWAY:
             endless = np.full(rates.shape, np.inf)
-            return Propagated(gain, endless, endless, endless, (endless, endless), depth)
+            return Propagated(gain, endless, endless, endless, (endless, endless), depth, kept)
         states = [*states[1 - 2 * WINDOW :], above(neuron, neurons, states[-1], np.full((1, 1), gain), number)]
         number += 1
     averaged = 2 * WINDOW if settled else 1 if dead else max(min(2 * WINDOW, (depth - 1) // 2), 1)
@@ -69,7 +73,7 @@ def propagated(
     rate, variance = _mean(deep), np.mean([state.variance[:, 0] for state in deep], axis=0)
     lifetime = depth if settled and lifetime == number else lifetime
     middle = halfway.firing_rate[:, 0], halfway.variance[:, 0]
-    return Propagated(gain, rate, variance, states[-1].firing_rate[:, 0], middle, lifetime)
+    return Propagated(gain, rate, variance, states[-1].firing_rate[:, 0], middle, lifetime, kept)
 
 
 def lasting(neuron: Neuron, rates: np.ndarray) -> np.ndarray:

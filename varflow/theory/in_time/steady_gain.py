@@ -3,7 +3,8 @@ r"""The gain at which deep layers are stationary with a wanted late rate or vari
 With ``M`` the second moments of a layer's spikes over time, the next layer has ``M' = F(g² M)``. Instead of trying many gains
 over the whole depth, every layer takes the gain that gives it the wanted value. This suppresses the leading deviation, so that
 gains and states converge within a few layers, stable or not. The gain found is then used in a whole network of the given depth
-and refined there; a value that this network does not keep raises, with the attainable range.
+and refined there, with few points. With all of them only the last layers are computed, as many as let the deviation of the
+first of them decay.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -44,12 +46,15 @@ CLOSE = 1e-2  # relative deviation of a layer's value for which its gain is corr
 ACCURACY = 2e-4  # relative, of bracketed drives and gains
 CONTRACTING = 0.9  # multiplier below which a change within the noise means convergence; above, it may be a slow decay
 KEPT = 0.05  # largest relative deviation over the depth of a value that is kept
-REFINEMENTS = 16  # most networks tried after the first
-STAGES = LONGEST + 1 + REFINEMENTS  # most stages of a solution in the progress report
+REFINEMENTS = 10  # most networks tried after the first
+STAGES = LONGEST + 2 * (1 + REFINEMENTS)  # most stages of a solution in the progress report
+COARSELY = 1e-3  # relative accuracy of a value with few points
+DECAYED = 0.1  # to which deviations of layers with few points decay in the last layers
 STRIDE = 0.1  # largest change of ln g from one network to the next
 FLATTEST, STEEPEST = 0.2, 5.0  # bounds of d ln value/d ln g of one layer, which noise may hide
+FLAT = 0.03  # the same of a whole network, between two gains with the same points
 STEADIEST = 0.1  # smallest 1 - m in the first estimate slope/(1 - m) of a network's d ln value/d ln g
-JUMP = 1e-4  # difference of ln g within which a value that passes the wanted one jumps
+JUMP = 0.3  # difference of ln g, in units of the accuracy, within which a value that passes the wanted one jumps
 ROUNDS, DEVIATION = 8, 0.2  # power iteration for the multiplier: rounds; relative deviation, large against the sampling error
 
 Quantity = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of firing rates and variances (…, steps): what is wanted (…)
@@ -98,6 +103,8 @@ class Steady:
         Leading multiplier of the layer map.
     reached : bool
         Whether the last layers have the wanted value to within 5 %.
+    kept : LayerState
+        As of :class:`Propagated`.
     """
 
     gain: float
@@ -111,6 +118,7 @@ class Steady:
     halfway: float
     multiplier: float
     reached: bool
+    kept: LayerState
 
 
 def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Report = unreported) -> Steady:
@@ -119,21 +127,48 @@ def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Re
     The gain is not refined if the logarithm of its value deviates by more than ``farthest``.
     Raises ConvergenceError if no gain gives a layer that value.
     """
-    chosen, state, slope = _choosing(wanted, driven_state(wanted, wanted.coarse, strength), report)
+    first = driven_state(wanted, wanted.coarse, strength)
+    chosen, state, slope = _choosing(wanted, first, report)
     m = _multiplier(wanted, math.exp(chosen), state)
-    first = driven_state(wanted, wanted.fine, strength)
+    layers = _memory(m, wanted.depth)
 
-    def down(log_g: float) -> Steady:
-        return _down(wanted, wanted.fine, math.exp(log_g), first, settling=m < CONTRACTING)
+    def coarse(log_g: float) -> Steady:
+        options = {"settling": m < CONTRACTING, "keep": wanted.depth - layers}
+        return _down(wanted, wanted.coarse, math.exp(log_g), first, **options)
 
-    found = down(chosen)
+    found, of_network = coarse(chosen), slope / max(1 - m, STEADIEST)  # a network responds more than a layer
     report(LONGEST + 1)
-    value, of_network = float(found.values.mean()), slope / max(1 - m, STEADIEST)  # a network responds more than a layer
-    if abs(_off(wanted, found).mean()) < farthest:
-        found, of_network = _refined(wanted, down, found, of_network, slope, beyond(report, LONGEST + 1))
+    value = float(found.values.mean())
+    found = replace(found, strength=strength, multiplier=m, chosen=value)
+    if abs(_off(wanted, found).mean()) >= farthest:
+        return replace(found, reached=False)
+    accuracy = max(COARSELY, wanted.tolerance)
+    found, of_network = _refined(wanted, coarse, found, of_network, accuracy, beyond(report, LONGEST + 1))
+    if not _reached(wanted, found):
+        return replace(found, reached=False)
+    below, halfway = found.kept, found.halfway
+    if layers == wanted.depth - 1:
+        below = driven_state(wanted, wanted.fine, strength)
+
+    def fine(log_g: float) -> Steady:
+        return _down(wanted, wanted.fine, math.exp(log_g), below, layers + 1)
+
+    found = fine(math.log(found.gain))
+    report(STAGES - REFINEMENTS)
+    found, of_network = _refined(wanted, fine, found, of_network, wanted.tolerance, beyond(report, STAGES - REFINEMENTS))
     error = found.gain * float(standard_error(_off(wanted, found))) / of_network
-    reached = bool(abs(found.values.mean() / wanted.value - 1) < KEPT) and bool(lasting(wanted.neuron, found.last).all())
-    return replace(found, error=error, strength=strength, multiplier=m, chosen=value, reached=reached)
+    described = {"error": error, "strength": strength, "multiplier": m, "chosen": value, "halfway": halfway}
+    return replace(found, **described, reached=_reached(wanted, found))
+
+
+def _memory(multiplier: float, depth: int) -> int:
+    """The number of last layers that forget the accuracy of those below them: at most all above the driven one."""
+    forgetting = math.log(DECAYED) / math.log(multiplier) if 0 < multiplier < 1 else math.inf if multiplier >= 1 else 0.0
+    return int(min(2 * WINDOW + 1 + forgetting, depth - 1))
+
+
+def _reached(wanted: Wanted, found: Steady) -> bool:
+    return bool(abs(found.values.mean() / wanted.value - 1) < KEPT) and bool(lasting(wanted.neuron, found.last).all())
 
 
 def _off(wanted: Wanted, found: Steady) -> np.ndarray:
@@ -142,25 +177,29 @@ def _off(wanted: Wanted, found: Steady) -> np.ndarray:
 
 
 def _refined(
-    wanted: Wanted, down: Callable[[float], Steady], found: Steady, slope: float, flattest: float, report: Report
+    wanted: Wanted,
+    down: Callable[[float], Steady],
+    found: Steady,
+    slope: float,
+    accuracy: float,
+    report: Report,
 ) -> tuple[Steady, float]:
-    """The network nearest to the wanted value, and ``d ln value/d ln g`` there: secants in ``ln g`` within a bracket.
-
-    ``flattest`` is that derivative of one layer, less than a network's.
+    """The network nearest to the wanted value, and ``d ln value/d ln g`` there: secants in ``ln g`` within a bracket, until the
+    value is right to a relative accuracy or its standard error.
     """
     log_g, nearest = math.log(found.gain), found
     lo, hi, off = -math.inf, math.inf, float(_off(wanted, found).mean())
     for number in range(1, REFINEMENTS + 1):
         lo, hi = (log_g, hi) if off < 0 else (lo, log_g)
-        if abs(off) < wanted.tolerance or hi - lo < JUMP:
+        if abs(off) < max(accuracy, float(standard_error(_off(wanted, found)))) or hi - lo < JUMP * accuracy:
             break
         before, tried = (log_g, off), log_g + min(max(-off / slope, -STRIDE), STRIDE)
         log_g = tried if lo < tried < hi else (lo + hi) / 2
         found = down(log_g)
         report(number)
         off = float(_off(wanted, found).mean())
-        if abs(log_g - before[0]) > JUMP and abs(off - before[1]) < 1:  # both alive
-            slope = max((off - before[1]) / (log_g - before[0]), flattest)
+        if abs(log_g - before[0]) > JUMP * accuracy and abs(off - before[1]) < 1:  # both alive
+            slope = max((off - before[1]) / (log_g - before[0]), FLAT)
         if abs(off) < abs(float(_off(wanted, nearest).mean())):
             nearest = found
     return nearest, slope
@@ -236,14 +275,17 @@ def _chosen(
     return _above(wanted, wanted.coarse, below, g, number), np.full_like(start, math.log(g)), slope
 
 
-def _down(wanted: Wanted, neurons: Neurons, gain: float, first: LayerState, *, settling: bool = False) -> Steady:
-    """A network of one gain, to its depth or, if layers are known to converge, until its rates no longer change."""
-    found = propagated(wanted.neuron, neurons, first, gain, wanted.depth, settling=settling)
+def _down(wanted: Wanted, neurons: Neurons, gain: float, first: LayerState, depth: int = 0, **options: Any) -> Steady:
+    """A network of one gain, to its depth (the wanted one by default) or, if layers are known to converge, until its rates no
+    longer change.
+    """
+    found = propagated(wanted.neuron, neurons, first, gain, depth or wanted.depth, **options)
     rate, variance = found.firing_rate, found.variance
     if not np.isfinite(rate).all():
         raise ConvergenceError(f"activity grows without bound at gain {gain:.3g} θ/λ")
     values, halfway = wanted.quantity(rate, variance), float(wanted.quantity(*found.halfway).mean())
-    return Steady(gain, 0.0, math.nan, rate, variance, found.last, values, math.nan, halfway, math.nan, True)
+    unknown = math.nan
+    return Steady(gain, 0.0, unknown, rate, variance, found.last, values, unknown, halfway, unknown, True, found.kept)
 
 
 def _multiplier(wanted: Wanted, gain: float, state: LayerState) -> float:

@@ -1,8 +1,10 @@
 r"""Which late rates and variances a constant gain sustains: those of networks whose late steps live in the last layer.
 
-Just below the smallest such gain ``g_c`` a network dies slowly: near the fixed point that vanishes there, deviations obey
-``dx/dl = x² + c (g_c - g)``, and to pass takes ``N ≈ π/√(c (g_c - g))`` layers. So ``1/N²`` falls linearly with the gain, and
-the lifetimes of two networks that die early give the gain at which one lives to the last layer.
+Just below the smallest such gain ``g_c`` a network dies slowly, in one of two ways. Near the fixed point that vanishes there,
+deviations obey ``dx/dl = x² + c (g_c - g)``, and to pass takes ``N ≈ π/√(c (g_c - g))`` layers, so ``1/N²`` falls linearly with
+the gain. And where late steps live without the first ones, steps die one after the other at a constant speed in steps per
+layer. Both need nearly the same gain in half the layers with half the steps, where networks cost a quarter to an eighth: the
+smallest gain there is where the search starts.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ __all__ = ["HIGHEST", "Sustained", "sustained_range"]
 
 LOWEST, HIGHEST = 0.05, 1e3  # gains, in units of θ/λ, that are searched
 GUESS = 2.0  # first gain tried, in these units; the smallest of memoryless neurons is 2.4565
-FARTHER = 1.3  # largest ratio of the next gain to one that dies
-ROUGH = 2**9  # points for the smallest gain
-EDGE = 1.003  # accuracy of the smallest gain, as a ratio
-ROUGH_EDGE = 1.05  # the same where values grow without bound, which have no smallest stationary one
+SHORT = 12  # layers and steps of the smallest networks
+NEAR, FAR = 1.3, 2.0  # largest ratios of the next gain to one that dies, and of one that lives to the next
+ROUGH = 2**9  # points
+EDGE = 1.015  # accuracy of the smallest gain, as a ratio
+ROUGH_EDGE = 1.05  # the same where values grow without bound, which have no smallest stationary one: a quarter of the points do
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,36 +50,41 @@ class Sustained:
 def sustained_range(neuron: Neuron, neurons: Neurons, first: LayerState, depth: int) -> Sustained:
     """For the neuron with θ = λ = 1, and the driven layer ``first``."""
     rough = replace(neurons, points=min(neurons.points, ROUGH))
-    most = propagated(neuron, neurons, first, HIGHEST, depth, settling=True)
+    most = propagated(neuron, rough, first, HIGHEST, depth, settling=True)
     endless = not np.isfinite(most.firing_rate).all()
-    least = _smallest(lambda gain: propagated(neuron, rough, first, gain, depth), depth, ROUGH_EDGE if endless else EDGE)
-    return Sustained(least, most, endless)
+    if endless:
+        rough = replace(rough, points=max(rough.points // 4, 1))
+    return Sustained(_smallest(neuron, rough, first, depth, ROUGH_EDGE if endless else EDGE), most, endless)
 
 
-def _smallest(network: Callable[[float], Propagated], depth: int, edge: float) -> Propagated:
-    """The network of the smallest gain, to a ratio, that lives clearly to its depth."""
-    tried, before, dead, least = network(GUESS), None, None, None
+def _smallest(neuron: Neuron, neurons: Neurons, first: LayerState, depth: int, edge: float) -> Propagated:
+    """The network of the smallest gain, to a ratio, that lives to its depth."""
+    gain, up, down = GUESS, NEAR, FAR
+    if min(depth, first.firing_rate.shape[-1]) >= 2 * SHORT:
+        shallow = _smallest(neuron, neurons, first.of_steps(first.firing_rate.shape[-1] // 2), depth // 2, edge)
+        gain, up, down = shallow.gain, edge, edge
+    before, dead, least = None, None, None
     while True:
+        tried = propagated(neuron, neurons, first, gain, depth)
         if tried.lifetime >= depth:
             least = tried
         else:
             before, dead = dead, tried
         if dead is None:
-            gain = tried.gain / 2
+            gain, down = gain / down, min(down**2, FAR)
         else:
-            gain = max(_expected(before, dead, depth), edge * dead.gain)
+            gain, up = min(max(_expected(before, dead, depth), edge * dead.gain), up * dead.gain), min(up**2, NEAR)
             if least is not None:
-                gain = min(gain, math.sqrt(dead.gain * least.gain), least.gain / edge)
+                gain = min(gain, math.sqrt(dead.gain * least.gain))
         if not LOWEST < gain < HIGHEST or (dead and least and least.gain <= edge * dead.gain):
-            return network(edge * least.gain) if least else tried  # beside the edge itself, where the last layers die
-        tried = network(gain)
+            return least or tried
 
 
 def _expected(before: Propagated | None, dead: Propagated, depth: int) -> float:
     """The gain at which ``1/N²``, on the straight line through two networks that die, has fallen to that of the depth."""
     if before is None or before.gain > dead.gain:
-        return FARTHER * dead.gain
+        return math.inf
     one, other, last = (1 / max(layers, 1) ** 2 for layers in (before.lifetime, dead.lifetime, depth))
     if one <= other:  # lifetimes scatter
         return dead.gain
-    return min(dead.gain + (other - last) / (one - other) * (dead.gain - before.gain), FARTHER * dead.gain)
+    return dead.gain + (other - last) / (one - other) * (dead.gain - before.gain)
