@@ -46,8 +46,8 @@ class LayerState:
 
     def of_steps(self, steps: int) -> LayerState:
         """Of the first steps, which later ones do not change."""
-        rates = (values[..., :steps] for values in (self.variance, self.potential_mean, self.firing_rate))
-        return LayerState(*rates, self.coincidences[..., :steps, :steps], point_fraction=self.point_fraction)
+        variance, mean, rate = (values[..., :steps] for values in (self.variance, self.potential_mean, self.firing_rate))
+        return LayerState(variance, mean, rate, self.coincidences[..., :steps, :steps], point_fraction=self.point_fraction)
 
 
 def mixed(states: Sequence[tuple[float, LayerState]]) -> LayerState:
