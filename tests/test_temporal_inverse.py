@@ -265,7 +265,7 @@ def init():
 def test_round_trip(init):
     """Rate to gain to the rate that the mean field has there, which draws other points."""
     drive = vf.drives.currents(init.input_gain)
-    deep = vf.mean_field(network(init.gain, RESETTING, steps=8, depth=30, drive=drive), seed=9, points=2**12, scrambles=4)
+    deep = vf.mean_field(network(init.gain, RESETTING, steps=8, depth=30, drive=drive), seed=9, points=2**14, scrambles=4)
     late = deep.firing_rate[18:, 4:].mean()
     error = np.hypot(init.error["firing_rate"], deep.error["firing_rate"][18:, 4:].max())
     assert abs(init.firing_rate - 0.2) <= 5 * init.error["firing_rate"] + 1e-4

@@ -32,6 +32,10 @@ OFF = 0.01  # relative deviation from the wanted value, beyond its errors, that 
 FAR = 0.3  # deviation of ln(value) of the first network tried from which the attainable range is looked at
 STEPS, MEMORIES = 32, 10  # most steps for it, or this many time constants of the neuron: more change it by less than its noise
 BELOW, ABOVE = 0.1, 0.02  # relative distances from the ends of that range beyond which a value is refused at once
+SHALLOW, DOUBTFUL = (
+    24,
+    1.3,
+)  # layers and steps of networks that reach lower values; the ratio beyond their range that is refused
 DRIFT = 0.03  # relative change of the value over the deeper half of the layers that gives a warning
 
 
@@ -221,6 +225,8 @@ def wanted_of(
 
 def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Steady, tuple[str, ...]]:
     """The solution under a drive that gives layer 1 the wanted value, or under one of θ/λ if some steps then stay silent."""
+    if _far_out_of_reach(wanted):
+        raise out_of_reach(name, wanted, unit, attainable_range(wanted, 1.0))
     try:
         strength = drive_strength(wanted)
     except ConvergenceError:
@@ -248,6 +254,14 @@ def _tried(wanted: Wanted, strength: float, report: Report, farthest: float = 1.
         return steady(wanted, strength, farthest=farthest, report=report)
     except ConvergenceError:
         return None
+
+
+def _far_out_of_reach(wanted: Wanted) -> bool:
+    """Whether even a shallow network is far from the wanted value at every gain that sustains it."""
+    steps = min(len(wanted.shape), SHALLOW)
+    shallow = replace(wanted, shape=wanted.shape[-steps:, -steps:], depth=min(wanted.depth, SHALLOW))
+    least, most = attainable_range(shallow, 1.0).ends(wanted.quantity)
+    return most > 0 and not least / DOUBTFUL < wanted.value < most * DOUBTFUL
 
 
 def attainable_range(wanted: Wanted, strength: float) -> Sustained:

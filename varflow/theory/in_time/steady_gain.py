@@ -48,8 +48,8 @@ CONTRACTING = 0.9  # multiplier below which a change within the noise means conv
 KEPT = 0.05  # largest relative deviation over the depth of a value that is kept
 REFINEMENTS = 10  # most networks tried after the first
 STAGES = LONGEST + 2 * (1 + REFINEMENTS)  # most stages of a solution in the progress report
-COARSELY = 1e-3  # relative accuracy of a value with few points
-DECAYED = 0.1  # to which deviations of layers with few points decay in the last layers
+COARSELY = 1e-2  # relative accuracy of a value with few points
+DECAYED = 0.3  # to which deviations of layers with few points decay in the last layers
 STRIDE = 0.1  # largest change of ln g from one network to the next
 FLATTEST, STEEPEST = 0.2, 5.0  # bounds of d ln value/d ln g of one layer, which noise may hide
 FLAT = 0.03  # the same of a whole network, between two gains with the same points
@@ -88,7 +88,8 @@ class Steady:
     Attributes
     ----------
     gain, error : float
-        In units of θ/λ; its standard error is the relative one of the value, over ``d ln value/d ln g``.
+        In units of θ/λ; its error is the relative one of the value, and its distance from the wanted one, over
+        ``d ln value/d ln g``.
     strength : float
         Standard deviation of the drive, in the same units.
     firing_rate, variance, last : ndarray, shape (replicas, steps)
@@ -156,7 +157,8 @@ def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Re
     found = fine(math.log(found.gain))
     report(STAGES - REFINEMENTS)
     found, of_network = _refined(wanted, fine, found, of_network, wanted.tolerance, beyond(report, STAGES - REFINEMENTS))
-    error = found.gain * float(standard_error(_off(wanted, found))) / of_network
+    off = _off(wanted, found)
+    error = found.gain * math.hypot(float(standard_error(off)), float(off.mean())) / of_network
     described = {"error": error, "strength": strength, "multiplier": m, "chosen": value, "halfway": halfway}
     return replace(found, **described, reached=_reached(wanted, found))
 
@@ -185,13 +187,13 @@ def _refined(
     report: Report,
 ) -> tuple[Steady, float]:
     """The network nearest to the wanted value, and ``d ln value/d ln g`` there: secants in ``ln g`` within a bracket, until the
-    value is right to a relative accuracy or its standard error.
+    value is right to a relative accuracy or half its standard error.
     """
     log_g, nearest = math.log(found.gain), found
     lo, hi, off = -math.inf, math.inf, float(_off(wanted, found).mean())
     for number in range(1, REFINEMENTS + 1):
         lo, hi = (log_g, hi) if off < 0 else (lo, log_g)
-        if abs(off) < max(accuracy, float(standard_error(_off(wanted, found)))) or hi - lo < JUMP * accuracy:
+        if abs(off) < max(accuracy, 0.5 * float(standard_error(_off(wanted, found)))) or hi - lo < JUMP * accuracy:
             break
         before, tried = (log_g, off), log_g + min(max(-off / slope, -STRIDE), STRIDE)
         log_g = tried if lo < tried < hi else (lo + hi) / 2

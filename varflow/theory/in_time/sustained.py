@@ -26,6 +26,7 @@ LOWEST, HIGHEST = 0.05, 1e3  # gains, in units of θ/λ, that are searched
 GUESS = 2.0  # first gain tried, in these units; the smallest of memoryless neurons is 2.4565
 SHORT = 12  # layers and steps of the smallest networks
 NEAR, FAR = 1.3, 2.0  # largest ratios of the next gain to one that dies, and of one that lives to the next
+ALMOST = 0.97  # fraction of the depth that counts as all of it
 ROUGH = 2**9  # points
 EDGE = 1.015  # accuracy of the smallest gain, as a ratio
 ROUGH_EDGE = 1.05  # the same where values grow without bound, which have no smallest stationary one: a quarter of the points do
@@ -66,7 +67,7 @@ def _smallest(neuron: Neuron, neurons: Neurons, first: LayerState, depth: int, e
     before, dead, least = None, None, None
     while True:
         tried = propagated(neuron, neurons, first, gain, depth)
-        if tried.lifetime >= depth:
+        if tried.lifetime >= ALMOST * depth:
             least = tried
         else:
             before, dead = dead, tried
