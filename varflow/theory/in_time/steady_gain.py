@@ -49,10 +49,12 @@ KEPT = 0.05  # largest relative deviation over the depth of a value that is kept
 REFINEMENTS = 10  # most networks tried after the first
 STAGES = LONGEST + 2 * (1 + REFINEMENTS)  # most stages of a solution in the progress report
 COARSELY = 1e-2  # relative accuracy of a value with few points
+SAVING = 3  # smallest ratio of the depth to them for which only the last layers are computed
+MOVED = 1e-2  # change of ln g from which the layers below are computed again
 DECAYED = 0.3  # to which deviations of layers with few points decay in the last layers
 STRIDE = 0.1  # largest change of ln g from one network to the next
 FLATTEST, STEEPEST = 0.2, 5.0  # bounds of d ln value/d ln g of one layer, which noise may hide
-FLAT = 0.03  # the same of a whole network, between two gains with the same points
+FLAT, CERTAIN = 0.03, 3.0  # the smallest of a whole network, if found from this many standard errors
 STEADIEST = 0.1  # smallest 1 - m in the first estimate slope/(1 - m) of a network's d ln value/d ln g
 JUMP = 0.3  # difference of ln g, in units of the accuracy, within which a value that passes the wanted one jumps
 ROUNDS, DEVIATION = 8, 0.2  # power iteration for the multiplier: rounds; relative deviation, large against the sampling error
@@ -144,29 +146,34 @@ def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Re
     if abs(_off(wanted, found).mean()) >= farthest:
         return replace(found, reached=False)
     accuracy = max(COARSELY, wanted.tolerance)
-    found, of_network = _refined(wanted, coarse, found, of_network, accuracy, beyond(report, LONGEST + 1))
+    found, of_network = _refined(wanted, coarse, found, of_network, slope, accuracy, beyond(report, LONGEST + 1))
     if not _reached(wanted, found):
         return replace(found, reached=False)
-    below, halfway = found.kept, found.halfway
-    if layers == wanted.depth - 1:
-        below = driven_state(wanted, wanted.fine, strength)
+    under, driven_finely = found, driven_state(wanted, wanted.fine, strength)
 
     def fine(log_g: float) -> Steady:
-        return _down(wanted, wanted.fine, math.exp(log_g), below, layers + 1)
+        nonlocal under
+        if layers == wanted.depth - 1:
+            return _down(wanted, wanted.fine, math.exp(log_g), driven_finely, settling=m < CONTRACTING)
+        if abs(log_g - math.log(under.gain)) > MOVED:
+            under = coarse(log_g)
+        return _down(wanted, wanted.fine, math.exp(log_g), under.kept, layers + 1)
 
     found = fine(math.log(found.gain))
     report(STAGES - REFINEMENTS)
-    found, of_network = _refined(wanted, fine, found, of_network, wanted.tolerance, beyond(report, STAGES - REFINEMENTS))
+    found, of_network = _refined(wanted, fine, found, of_network, slope, wanted.tolerance, beyond(report, STAGES - REFINEMENTS))
     off = _off(wanted, found)
     error = found.gain * math.hypot(float(standard_error(off)), float(off.mean())) / of_network
-    described = {"error": error, "strength": strength, "multiplier": m, "chosen": value, "halfway": halfway}
+    described = {"error": error, "strength": strength, "multiplier": m, "chosen": value, "halfway": under.halfway}
     return replace(found, **described, reached=_reached(wanted, found))
 
 
 def _memory(multiplier: float, depth: int) -> int:
-    """The number of last layers that forget the accuracy of those below them: at most all above the driven one."""
-    forgetting = math.log(DECAYED) / math.log(multiplier) if 0 < multiplier < 1 else math.inf if multiplier >= 1 else 0.0
-    return int(min(2 * WINDOW + 1 + forgetting, depth - 1))
+    """The number of last layers that forget the accuracy of those below them; all above the driven one, if that saves little."""
+    if not 0 <= multiplier < 1:
+        return depth - 1
+    layers = 2 * WINDOW + 1 + (math.ceil(math.log(DECAYED) / math.log(multiplier)) if multiplier else 0)
+    return layers if SAVING * layers < depth else depth - 1
 
 
 def _reached(wanted: Wanted, found: Steady) -> bool:
@@ -183,25 +190,30 @@ def _refined(
     down: Callable[[float], Steady],
     found: Steady,
     slope: float,
+    flattest: float,
     accuracy: float,
     report: Report,
 ) -> tuple[Steady, float]:
     """The network nearest to the wanted value, and ``d ln value/d ln g`` there: secants in ``ln g`` within a bracket, until the
-    value is right to a relative accuracy or half its standard error.
+    value is right to a relative accuracy.
+
+    ``flattest`` is that derivative of one layer: most often less than a network's.
     """
     log_g, nearest = math.log(found.gain), found
     lo, hi, off = -math.inf, math.inf, float(_off(wanted, found).mean())
     for number in range(1, REFINEMENTS + 1):
         lo, hi = (log_g, hi) if off < 0 else (lo, log_g)
-        if abs(off) < max(accuracy, 0.5 * float(standard_error(_off(wanted, found)))) or hi - lo < JUMP * accuracy:
+        if abs(off) < accuracy or hi - lo < JUMP * accuracy:
             break
-        before, tried = (log_g, off), log_g + min(max(-off / slope, -STRIDE), STRIDE)
+        before, tried = (log_g, off, found), log_g + min(max(-off / slope, -STRIDE), STRIDE)
         log_g = tried if lo < tried < hi else (lo + hi) / 2
         found = down(log_g)
         report(number)
         off = float(_off(wanted, found).mean())
         if abs(log_g - before[0]) > JUMP * accuracy and abs(off - before[1]) < 1:  # both alive
-            slope = max((off - before[1]) / (log_g - before[0]), FLAT)
+            moved = (_off(wanted, found) - _off(wanted, before[2])) / (log_g - before[0])
+            certain = moved.mean() > CERTAIN * float(standard_error(moved))
+            slope = max(float(moved.mean()), FLAT if certain else flattest)
         if abs(off) < abs(float(_off(wanted, nearest).mean())):
             nearest = found
     return nearest, slope
