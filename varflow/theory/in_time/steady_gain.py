@@ -169,7 +169,7 @@ def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Re
 
 
 def _memory(multiplier: float, depth: int) -> int:
-    """The number of last layers that forget the accuracy of those below them; all above the driven one, if that saves little."""
+    """The number of last layers that forget the accuracy of those below them; all but the driven one, if that saves little."""
     if not 0 <= multiplier < 1:
         return depth - 1
     layers = 2 * WINDOW + 1 + (math.ceil(math.log(DECAYED) / math.log(multiplier)) if multiplier else 0)
