@@ -31,7 +31,7 @@ COARSE = 2**11  # points of the coarse search, half as many for more than ``STEP
 OFF = 0.01  # relative deviation from the wanted value, beyond its errors, that gives a warning
 FAR = 0.3  # deviation of ln(value) of the first network tried from which the attainable range is looked at
 STEPS, MEMORIES = 32, 10  # most steps for it, or this many time constants of the neuron: more change it by less than its noise
-BELOW, ABOVE = 0.1, 0.02  # relative distances from the ends of that range beyond which a value is refused at once
+BELOW = 0.1  # relative distance below that range beyond which a value is refused at once
 SHALLOW, DOUBTFUL = (
     24,
     1.3,
@@ -238,7 +238,7 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Ste
         return found, ()
     attainable = attainable_range(wanted, max(strength, 1.0))  # most often out of reach, which is found sooner
     least, most = attainable.ends(wanted.quantity)
-    if least * (1 - BELOW) < wanted.value < most * (1 + ABOVE):
+    if least * (1 - BELOW) < wanted.value < most:
         if words or (found is not None and abs(math.log(found.values.mean() / wanted.value)) >= FAR):
             found = _tried(wanted, strength, beyond(report, STAGES))
         if strength < 1 and not (found and found.reached):

@@ -28,8 +28,9 @@ SHORT = 12  # layers and steps of the smallest networks
 NEAR, FAR = 1.3, 2.0  # largest ratios of the next gain to one that dies, and of one that lives to the next
 ALMOST = 0.97  # fraction of the depth that counts as all of it
 ROUGH = 2**9  # points
-EDGE = 1.015  # accuracy of the smallest gain, as a ratio
-ROUGH_EDGE = 1.05  # the same where values grow without bound, which have no smallest stationary one: a quarter of the points do
+MANY = 50  # steps, from which networks are expensive
+EDGE, ROUGH_EDGE = 1.005, 1.015  # accuracy of the smallest gain, as a ratio: with few and with many steps
+ENDLESS_EDGE = 1.05  # the same where values grow without bound, without a smallest one; a quarter of the points do
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,11 +52,12 @@ class Sustained:
 def sustained_range(neuron: Neuron, neurons: Neurons, first: LayerState, depth: int) -> Sustained:
     """For the neuron with θ = λ = 1, and the driven layer ``first``."""
     rough = replace(neurons, points=min(neurons.points, ROUGH))
-    most = propagated(neuron, rough, first, HIGHEST, depth, settling=True)
+    most = propagated(neuron, neurons, first, HIGHEST, depth, settling=True)
     endless = not np.isfinite(most.firing_rate).all()
+    edge = EDGE if first.firing_rate.shape[-1] < MANY else ROUGH_EDGE
     if endless:
-        rough = replace(rough, points=max(rough.points // 4, 1))
-    return Sustained(_smallest(neuron, rough, first, depth, ROUGH_EDGE if endless else EDGE), most, endless)
+        edge, rough = ENDLESS_EDGE, replace(rough, points=max(rough.points // 4, 1))
+    return Sustained(_smallest(neuron, rough, first, depth, edge), most, endless)
 
 
 def _smallest(neuron: Neuron, neurons: Neurons, first: LayerState, depth: int, edge: float) -> Propagated:
