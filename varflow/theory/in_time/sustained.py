@@ -26,10 +26,9 @@ LOWEST, HIGHEST = 0.05, 1e3  # gains, in units of θ/λ, that are searched
 GUESS = 2.0  # first gain tried, in these units; the smallest of memoryless neurons is 2.4565
 SHORT = 12  # layers and steps of the smallest networks
 NEAR, FAR = 1.3, 2.0  # largest ratios of the next gain to one that dies, and of one that lives to the next
-ALMOST = 0.97  # fraction of the depth that counts as all of it
 ROUGH = 2**9  # points
 MANY = 50  # steps, from which networks are expensive
-EDGE, ROUGH_EDGE = 1.005, 1.015  # accuracy of the smallest gain, as a ratio: with few and with many steps
+EDGE, ROUGH_EDGE = 1.003, 1.015  # accuracy of the smallest gain, as a ratio: with few and with many steps
 ENDLESS_EDGE = 1.05  # the same where values grow without bound, without a smallest one; a quarter of the points do
 
 
@@ -57,11 +56,14 @@ def sustained_range(neuron: Neuron, neurons: Neurons, first: LayerState, depth: 
     edge = EDGE if first.firing_rate.shape[-1] < MANY else ROUGH_EDGE
     if endless:
         edge, rough = ENDLESS_EDGE, replace(rough, points=max(rough.points // 4, 1))
-    return Sustained(_smallest(neuron, rough, first, depth, edge), most, endless)
+    least = _smallest(neuron, rough, first, depth, edge)
+    if edge == EDGE:  # clear of the edge itself, where the last layers die
+        least = propagated(neuron, rough, first, edge * least.gain, depth)
+    return Sustained(least, most, endless)
 
 
 def _smallest(neuron: Neuron, neurons: Neurons, first: LayerState, depth: int, edge: float) -> Propagated:
-    """The network of the smallest gain, to a ratio, that lives to its depth."""
+    """The network of the smallest gain that lives to its depth, both to a ratio."""
     gain, up, down = GUESS, NEAR, FAR
     if min(depth, first.firing_rate.shape[-1]) >= 2 * SHORT:
         shallow = _smallest(neuron, neurons, first.of_steps(first.firing_rate.shape[-1] // 2), depth // 2, edge)
@@ -69,7 +71,7 @@ def _smallest(neuron: Neuron, neurons: Neurons, first: LayerState, depth: int, e
     before, dead, least = None, None, None
     while True:
         tried = propagated(neuron, neurons, first, gain, depth)
-        if tried.lifetime >= ALMOST * depth:
+        if tried.lifetime >= (2 - edge) * depth:
             least = tried
         else:
             before, dead = dead, tried
