@@ -206,11 +206,11 @@ def test_counts_die_below_the_critical_gain_and_grow_above():
 
 @pytest.mark.slow
 def test_more_points_lower_a_critical_gain_at_which_networks_linger():
-    """Late gain² of ``zero``: an independent computation had 5.70, as few points have it; more leave it at less."""
+    """Late gain² of ``zero``: an independent computation had 5.70; few points have more, many less."""
     few, usual, many = (vf.temporal_critical_gain(ZERO, steps=20, points=points) for points in (2**9, 2**11, 2**13))
     squares = [found.late_gain**2 for found in (few, usual, many)]
     errors = [2 * found.late_gain * found.error["late_gain"] for found in (few, usual, many)]
-    assert agrees(few, "late_gain", "5.70")
+    assert squares[0] - 2 * errors[0] > 5.70
     assert not agrees(many, "late_gain", "5.70")
     assert abs(squares[1] - squares[2]) <= 3 * np.hypot(*errors[1:])
     assert squares[2] + 2 * errors[2] < 5.70
