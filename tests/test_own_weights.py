@@ -179,6 +179,21 @@ def test_a_distribution_without_draws_serves_theory():
         vf.simulate(described, repeats=1)
 
 
+class Drawn(OneWeightOnly):
+    def __init__(self, scale):
+        self.scale = scale
+
+    def draw(self, variates):
+        return variates.normal().mul_(self.scale)
+
+
+def test_a_distribution_without_a_name_of_its_own_draws_the_same_numbers_again():
+    pytest.importorskip("torch")
+    one, again, other = (vf.simulate(network(Drawn(scale), bias_std=1.0), repeats=5).variance for scale in (1.0, 1.0, 1.5))
+    np.testing.assert_array_equal(one, again)
+    assert (one[:, 1:] != other[:, 1:]).all()
+
+
 def test_sums_that_are_not_known():
     with pytest.raises(vf.ConvergenceError, match="sum of 2 weights: give the distribution a pdf"):
         vf.finite_width(network(OneWeightOnly()))

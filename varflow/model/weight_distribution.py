@@ -35,7 +35,8 @@ class WeightDistribution(ABC):
     4. :meth:`pdf`, and :meth:`characteristic` if known: Fourier inversion, absolute accuracy 1e-10.
 
     Without a lattice it must define :meth:`tails`, or :meth:`sum_tails` for ``J = 1``. Objects must be immutable and hashable,
-    and equal if they are the same distribution, like a frozen dataclass. ``str`` gives the printed name.
+    and equal if they are the same distribution, like a frozen dataclass. ``str`` gives the printed name, which also selects the
+    random numbers of a simulation.
 
     Attributes
     ----------
@@ -106,6 +107,11 @@ class WeightDistribution(ABC):
     def steps_std(self, steps: int) -> float:
         """Standard deviation of :meth:`draw_steps`; rounding adds 1/12 to the variance (Sheppard)."""
         return self.std if self.lattice else math.sqrt(steps**2 + 1 / 12)
+
+    def __repr__(self) -> str:
+        """Without the address of the object, since the label names the random stream of a simulation."""
+        values = ", ".join(f"{name}={value!r}" for name, value in getattr(self, "__dict__", {}).items())
+        return f"{type(self).__name__}({values})"
 
     @property
     def mean(self) -> float:
