@@ -127,9 +127,10 @@ function draw() {
     rate: (size) => rateFigure(size, state),
     steps: (size) => stepsFigure(size, state),
   };
-  for (const [name, make] of Object.entries(figure)) {
-    const svg = $(`${name}-plot`);
-    const width = Math.max(svg.clientWidth, 280);
+  const svgs = Object.keys(figure).map((name) => $(`${name}-plot`));
+  const widths = svgs.map((svg) => Math.max(svg.clientWidth, 280)); // all before the first is drawn: one layout instead of six
+  for (const [i, [name, make]] of Object.entries(figure).entries()) {
+    const [svg, width] = [svgs[i], widths[i]];
     const height = Math.round(Math.min(Math.max(0.66 * width, 250), 340));
     plots[name] = make({ width, height });
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
