@@ -225,7 +225,7 @@ def faults(result, name="", depth=0):
     elif isinstance(result, (list, tuple)):
         for value in result:
             yield from faults(value, name, depth + 1)
-    elif type(result).__module__.startswith("varflow"):
+    elif type(result).__module__.startswith("varflow") and not hasattr(result, "savefig"):  # figures are matplotlib's
         repr(result)
         if depth == 0 and hasattr(result, "to_dict"):
             json.dumps(result.to_dict(), allow_nan=False)

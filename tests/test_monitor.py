@@ -113,6 +113,9 @@ def test_a_training_is_bit_identical(kind, between, gradients):
     assert identical(plain, trained(made, watched, between=between))
     assert monitors[0].steps == [0, 3, 6, 9]
     assert 0 < monitors[0].values("firing_rate")[0] < 1
+    for wrong in (("rate",), ("firing_rate", "no such layer")):
+        with pytest.raises(vf.DomainError, match="is unknown; choose one of"):
+            monitors[0].values(*wrong)
 
     def passed(model):  # a forward pass of one's own is not enough
         return lambda update: model(data(99)[0])

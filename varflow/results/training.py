@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, nan_to_none
+from varflow._checks import DomainError, choice, nan_to_none
 from varflow._display import Shown, Table, figures
 
 __all__ = ["BACKWARD", "MEASURED", "TOTAL", "TrainingHistory"]
@@ -45,7 +45,16 @@ class TrainingHistory(Shown):
         return [name for name in dict.fromkeys(name for row in self.rows for name in row) if name != TOTAL]
 
     def values(self, quantity: str, layer: str = TOTAL) -> np.ndarray:
-        """One number of a layer, or of all neurons, over the measurements; NaN where it is not known."""
+        """One number of a layer, or of all neurons, over the measurements; NaN where it is not known.
+
+        Raises
+        ------
+        DomainError
+            For another quantity than those of ``quantities``, and a layer that was not measured.
+        """
+        choice("quantity", quantity, self.quantities)
+        if self.rows:
+            choice("layer", layer, (*self.layers, TOTAL))
         return np.array([row.get(layer, {}).get(quantity, math.nan) for row in self.rows])
 
     @property

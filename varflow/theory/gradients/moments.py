@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from varflow.model.surrogate import Surrogate
+from varflow.theory.in_time.quasi_monte_carlo import in_threads
 
 __all__ = ["SurrogateMoments", "surrogate_moments"]
 
@@ -35,7 +36,8 @@ class SurrogateMoments(NamedTuple):
 def surrogate_moments(surrogate: Surrogate, threshold: np.ndarray, variance: np.ndarray) -> SurrogateMoments:
     """Moments for arrays of the same shape; ``variance`` must be positive."""
     theta, std = np.ravel(threshold), np.sqrt(np.ravel(variance))
-    parts = [_moments(surrogate, theta[i : i + CHUNK], std[i : i + CHUNK]) for i in range(0, len(theta), CHUNK)]
+    chunks = [slice(first, first + CHUNK) for first in range(0, len(theta), CHUNK)]
+    parts = in_threads(lambda at: _moments(surrogate, theta[chunks[at]], std[chunks[at]]), len(chunks), None) if chunks else []
     second, kurtosis = np.concatenate(parts, axis=1) if parts else np.empty((2, 0))
     return SurrogateMoments(second.reshape(np.shape(threshold)), kurtosis.reshape(np.shape(threshold)))
 
