@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import varflow as vf
+from varflow._checks import WANTED
 
 PACKAGE = Path(vf.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -339,3 +340,12 @@ def test_types_are_shipped():
 def test_no_file_imports_a_test_file():
     for path in Path(__file__).parent.glob("*.py"):
         assert not [name for name in imported(path.stem, path.read_text(encoding="utf-8")) if name.startswith("test_")], path
+
+
+def test_every_kind_of_object_that_is_asked_for_has_words():
+    """``instance`` and ``several`` say by ``WANTED`` what they want instead."""
+    calls = [node for path in SOURCES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    asking = [call.args for call in calls if isinstance(call.func, ast.Name) and call.func.id in ("instance", "several")]
+    kinds = {args[2].id for args in asking if len(args) > 2 and isinstance(args[2], ast.Name)} - {"kind"}
+    assert len(kinds) > 10
+    assert kinds <= set(WANTED)

@@ -116,6 +116,8 @@ def test_a_training_is_bit_identical(kind, between, gradients):
     for wrong in (("rate",), ("firing_rate", "no such layer")):
         with pytest.raises(vf.DomainError, match="is unknown; choose one of"):
             monitors[0].values(*wrong)
+    with pytest.raises(vf.DomainError, match="is a folder: name a file in it"):
+        monitors[0].to_csv(".")
 
     def passed(model):  # a forward pass of one's own is not enough
         return lambda update: model(data(99)[0])

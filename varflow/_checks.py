@@ -55,6 +55,7 @@ WANTED = {
     "PhaseDiagram": "a PhaseDiagram, as vf.phase_diagram returns it",
     "Profile": "a Profile, as vf.finite_width or vf.mean_field returns it",
     "ReadableDepth": "a ReadableDepth, as vf.readable_depth returns it",
+    "TrainingHistory": "a Monitor, or its history",
     "Trainability": "a Trainability, as vf.trainability returns it",
     "TemporalCriticalGain": "a TemporalCriticalGain, as vf.temporal_critical_gain returns it",
 }

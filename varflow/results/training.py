@@ -75,6 +75,8 @@ class TrainingHistory(Shown):
         """Write a line for each step and layer, and for the total; DomainError for what is no path."""
         if not isinstance(path, (str, Path)):
             raise DomainError("path", path, "must be the path of a file, a str or a pathlib.Path")
+        if Path(path).is_dir():
+            raise DomainError("path", path, "is a folder: name a file in it")
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["step", "layer", *self.quantities])
