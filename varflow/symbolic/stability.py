@@ -102,7 +102,9 @@ def multiplier(
     )
     steps = steps.then(lambda e: Eq(m, sympy.diff(e.rhs, V)), "its slope, $m = F'(V)$")
     steps = steps.then(
-        lambda e: Eq(m, g**2 * z * neat(_in_z(e.rhs, layer) * 2 * layer.threshold**2 / (g**2 * z**3)) / (2 * V)),
+        lambda e: Eq(
+            m, g**2 * z * neat((_in_z(e.rhs, layer) * 2 * layer.threshold**2 / (g**2 * z**3)).subs(theta, 1)) / (2 * V)
+        ),
         r"$z = \theta/\sqrt{V}$ and $Q' = -f$",
     )
     if layer.bias != 0:
