@@ -417,7 +417,7 @@ def test_twenty_layers_of_modules(made, square):
 @pytest.mark.parametrize(
     ("layers", "options", "message"),
     [
-        ([*CONV[:2], L.Pool("average", 2), L.Pool("max", 2), linear(2.0), ZERO], {}, "before a maximum"),
+        ([*CONV[:2], L.Pool("average", 2), L.Pool("max", 2), linear(2.0), ZERO], {}, "directly below a max pool"),
         (CHAINS["gate"], {"readout": "last"}, "readout='last'"),
         (CHAINS["gate"], {"detach_reset": 1}, "detach_reset=1"),
         (CHAINS["gate"], {"surrogate": "none"}, "surrogate='none'"),

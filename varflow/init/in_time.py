@@ -32,10 +32,8 @@ OFF = 0.01  # relative deviation from the wanted value, beyond its errors, that 
 FAR = 0.3  # deviation of ln(value) of the first network tried from which the attainable range is looked at
 STEPS, MEMORIES = 32, 10  # most steps for it, or this many time constants of the neuron: more change it by less than its noise
 BELOW = 0.1  # relative distance below that range beyond which a value is refused at once
-SHALLOW, DOUBTFUL = (
-    24,
-    1.3,
-)  # layers and steps of networks that reach lower values; the ratio beyond their range that is refused
+SHALLOW = 24  # layers and steps of a smaller network, which reaches values that die in the whole one
+DOUBTFUL = 1.3  # ratio beyond its range from which a value is refused without a whole network
 DRIFT = 0.03  # relative change of the value over the deeper half of the layers that gives a warning
 
 

@@ -65,14 +65,14 @@ def audit(
     averages and maxima over windows, BatchNorm (over the batch, or with running statistics), LayerNorm. Large maps are
     predicted position by position. What theory does not cover is named in ``.notes``; the layer has no prediction then, and
     the layers after it are predicted from what their weights received. Gradient norms are predicted at infinite width, back
-    through the same operations, except maxima of spikes on large maps where their weights receive spikes that theory
-    predicted; below what is not covered there is no prediction. Their squares, means of 16 networks: within 4 standard errors
-    and 5 % for three convolutions with averages, or with maxima of spikes or of currents, membrane shortcuts, SEW blocks
-    (``ADD``, ``AND``, ``IAND``), concatenation, BatchNorm in both modes, LayerNorm and recurrent neurons; for
+    through the same operations; below what is not covered there is no prediction, for instance below a max pool of spikes on a
+    large map, unless its convolution is the first or follows a pool. Their squares, means of 16 networks: within 4 standard
+    errors and 5 % for three convolutions with averages, or with maxima of spikes or of currents, membrane shortcuts, SEW
+    blocks (``ADD``, ``AND``, ``IAND``), concatenation, BatchNorm in both modes, LayerNorm and recurrent neurons; for
     ``sew_resnet18`` in train mode, batch 16, 6 to 28 % above theory, more towards the input, and 39 % in the first layer,
     below the max pool (4 networks). A model that draws random numbers is measured in five passes, and ``.notes`` have the
-    standard error. Membranes are those at the spike test, before the reset, also if a library stores them after it. Dropout
-    is off. **Source**: derived here.
+    standard error. Membranes are those at the spike test, before the reset, also if a library stores them after it. Dropout is
+    off. **Source**: derived here.
 
     Examples
     --------

@@ -61,7 +61,7 @@ def gradient_flow(
     Parameters
     ----------
     network : Network
-        A plain chain, or any layers of ``vf.layers``; below a max pool Spikes, or sums of them.
+        A plain chain, or any layers of ``vf.layers``; a max pool must receive spikes, or sums of spikes.
     surrogate : str, Surrogate or callable
         ``ψ``: one of ``vf.surrogates``, the name of one, or a function of ``H - θ``.
     detach_reset : bool, optional

@@ -14,13 +14,15 @@ filter ``c_t = α_s c_{t-1} + λ I_t`` gives ``∂S_t/∂I_s = λ J_ts + α_s �
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
+from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
 from varflow.theory.in_time.stepping import Population, admitted, membrane, spikes
 
-__all__ = ["carried_back", "carried_back_alone", "jacobians"]
+__all__ = ["carried_back", "carried_back_alone", "jacobians", "with_input"]
 
 NUMBERS = 2**19  # of a Jacobian at a block of points: it then stays in the cache
 
@@ -35,6 +37,11 @@ def jacobians(
     size = max(NUMBERS // (len(currents) * steps**2), 1)
     for part in (slice(start, start + size) for start in range(0, points, size)):
         yield _jacobian(neuron.of_points(part), currents[..., part], surrogate, detached)
+
+
+def with_input(neuron: Neuron, population: Population) -> Population:
+    """With the input scale and synapse, which sampled currents have passed and gradients have not."""
+    return replace(population, input_scale=neuron.input_scale, synaptic_decay=neuron.synaptic_decay)
 
 
 def _jacobian(neuron: Population, c: np.ndarray, surrogate: Surrogate, detached: bool) -> tuple[np.ndarray, np.ndarray]:

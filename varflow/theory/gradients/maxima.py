@@ -17,12 +17,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from varflow.model.layers import Spike
-from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.maxima import Windows, drawn
 from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
-from varflow.theory.gradients.jacobians import carried_back, carried_back_alone, jacobians
+from varflow.theory.gradients.jacobians import carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.gradients.maps import under_tap
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.quasi_monte_carlo import in_threads
@@ -65,7 +64,7 @@ class Chosen:
 
         def one(index: int) -> np.ndarray:
             at, group = divmod(index, groups)
-            population = _with_input(neuron, Population.of(neuron, z[at, size:]))
+            population = with_input(neuron, Population.of(neuron, z[at, size:]))
             each = currents[at, group].reshape(-1, grid.steps, points).astype(np.float32)
             returned, start = np.zeros(G.shape[2:]), 0
             for J, _ in jacobians(population, each, surrogate, detached=detached):
@@ -126,7 +125,7 @@ class ChosenAlone:
             spikes = _later(stepped(at_points.neurons[at], values)[1].swapaxes(1, 2), neuron.delay).swapaxes(1, 2)
             first, start, split = spikes.argmax(axis=1), 0, np.zeros((taps, classes, steps, steps))
             probes = values.reshape(-1, steps, points)
-            for J, _ in jacobians(_with_input(neuron, at_points.neurons[at]), probes, surrogate, detached=detached):
+            for J, _ in jacobians(with_input(neuron, at_points.neurons[at]), probes, surrogate, detached=detached):
                 end = start + J.shape[-1]
                 arriving = _later(J, neuron.delay).reshape(classes, taps, *J.shape[1:])
                 for tap in range(taps):
@@ -160,7 +159,7 @@ def maxima_back(
 
     def one(at: int) -> np.ndarray:
         found, start = np.zeros((1 + taps, classes, steps, steps)), 0
-        for J, _ in jacobians(_with_input(layer.neuron, at_points.neurons[at]), largest[at], surrogate, detached=detached):
+        for J, _ in jacobians(with_input(layer.neuron, at_points.neurons[at]), largest[at], surrogate, detached=detached):
             end = start + J.shape[-1]
             found[0] += carried_back_alone(J, G[at % len(G)])
             for tap in range(taps):
@@ -185,11 +184,6 @@ def _joined(window: Window, split: np.ndarray, grid: Grid, channels: int) -> Gra
     moments = np.zeros((grid.positions, *split.shape[:2], steps, steps))
     np.add.at(moments, places, np.moveaxis(split, (2, 3), (0, 1)))
     return Gradients(np.moveaxis(moments, 0, 2).reshape(len(split), -1, steps, steps), grid, channels)
-
-
-def _with_input(neuron: Neuron, population: Population) -> Population:
-    """With the input scale and synapse, which sampled currents have passed and gradients have not."""
-    return replace(population, input_scale=neuron.input_scale, synaptic_decay=neuron.synaptic_decay)
 
 
 def _later(J: np.ndarray, delay: int) -> np.ndarray:

@@ -22,7 +22,7 @@ from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents
-from varflow.theory.gradients.jacobians import carried_back, carried_back_alone, jacobians
+from varflow.theory.gradients.jacobians import carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.gradients.moments import surrogate_moments
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.filters import exponential_filter
@@ -128,7 +128,7 @@ def _sampled(
     def one(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         at, group = (index, slice(None)) if together else divmod(index, groups)
         drawn = currents[at, group].reshape(-1, steps, points).astype(dtype)
-        population = _with_input(neuron, Population.of(neuron, z[at, size:].astype(dtype)))
+        population = with_input(neuron, Population.of(neuron, z[at, size:].astype(dtype)))
         rng = np.random.default_rng([neurons.seed, number, index]) if together else None
         return sampled_back(population, drawn, above[at, group], surrogate, detached, layer.recurrent_gain, rng)
 
@@ -168,7 +168,7 @@ def _over_members(
 ) -> tuple[np.ndarray, np.ndarray]:
     back, second = np.zeros(gradient.shape), np.zeros(gradient.shape)
     for weight, member in neuron.members(MEMBERS):
-        population = _with_input(member, Population.of(member, np.empty(0)))
+        population = with_input(member, Population.of(member, np.empty(0)))
         found = sampled_back(population, currents, gradient, surrogate, detached)
         back, second = back + weight * found[0], second + weight * found[1]
     return back, second
@@ -237,11 +237,6 @@ def _swept_back(J: np.ndarray, gradient: np.ndarray, recurrent: float) -> np.nda
                 row = np.matmul(J[q, :, s:], weighted[q, :, :, None])[..., 0].sum(axis=0)
                 back[p, s, q, s:], back[q, s:, p, s] = row, row
     return unit * back.reshape(gradient.shape)
-
-
-def _with_input(neuron: Neuron, population: Population) -> Population:
-    """With the input scale and synapse, which sampled currents have passed and gradients have not."""
-    return replace(population, input_scale=neuron.input_scale, synaptic_decay=neuron.synaptic_decay)
 
 
 def _with_recurrent(layer: Spike, received: Currents, state: LayerState) -> Currents:

@@ -17,7 +17,8 @@ class Gradients:
     r"""``G_ij = E[∂L/∂x_i ∂L/∂x_j]`` of one neuron (channel), of mean 0; leading axes (replicas, groups).
 
     ``balanced``: their sum over the batch is 0, since a BatchNorm follows. ``chosen``: more of them, by maxima of spikes; the
-    neurons below decide where they go (``maxima.Chosen``). ``split``: of maxima of currents, by the currents of each window.
+    neurons below decide where they go (``maxima.Chosen``). ``split``: of maxima of currents, by the currents of each window,
+    as neurons send them back.
     """
 
     moments: np.ndarray
@@ -29,11 +30,13 @@ class Gradients:
 
     def times(self, factor: float | np.ndarray) -> Gradients:
         """With moments multiplied element by element."""
-        return replace(self, moments=self.moments * factor, chosen=tuple(each.times(factor) for each in self.chosen))
+        chosen = tuple(each.times(factor) for each in self.chosen)
+        return replace(self, moments=self.moments * factor, chosen=chosen, split=None)
 
     def __add__(self, other: Gradients) -> Gradients:
         """The sum with uncorrelated gradients."""
-        return replace(self, moments=self.moments + other.moments, balanced=False, chosen=self.chosen + other.chosen)
+        total, chosen = self.moments + other.moments, self.chosen + other.chosen
+        return replace(self, moments=total, balanced=False, chosen=chosen, split=None)
 
     @property
     def together(self) -> Gradients:

@@ -186,7 +186,8 @@ def _(layer: Pool, gradients: Gradients, passage: Passage, way: WayBack) -> Grad
 
 
 def _settled(layer: Layer, gradients: Gradients) -> Gradients:
-    """Gradients that no maximum above leaves undecided."""
+    """Gradients, unless which spikes they go to depends on the membranes below."""
     if gradients.chosen:
-        raise DomainError("layers", layer, "before a maximum needs a Spike between for the theory of gradients")
+        rule = "must not stand directly below a max pool: which spike is the largest depends on membranes; put a Spike between"
+        raise DomainError("layers", layer, rule)
     return gradients
