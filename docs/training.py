@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from validation.training.experiments import EXPERIMENTS  # noqa: E402
-from validation.training.figures import FIGURES, accuracy, design_of, grouped, mean_and_error, name, of_networks  # noqa: E402
+from validation.training.figures import FIGURES, WEIGHTS, accuracy, design_of, grouped, mean_and_error, name, of_networks  # noqa: E402
 from validation.training.predictors import PREDICTORS, agreement  # noqa: E402
 from varflow._files import picture, replace_files  # noqa: E402
 
@@ -35,9 +35,9 @@ Made by `python docs/training.py` from the results in `validation/training/resul
 Activity at every depth is necessary for learning, not sufficient. These experiments train deep networks of leaky neurons
 (β = 0.5, θ = 1, snnTorch's subtracting reset, width 100, 4 steps of a constant current, linear readout of the mean spikes, Adam
 with learning rate 10⁻³ and batches of 100, unless said) and compare what was learned with what theory says before training.
-Weights: `torch` (its default, g = 0.58), `kaiming` (g = √2), `xavier` (g = 1), `micheli` (the paper's gain), `corrected`
-(`vf.corrected_gain`), `in_time` (`vf.gain_for_rate`, rate 0.2), `spikeinit` (published for the same rate) and `identity`
-(no random weights, see below); or a gain, as g².
+Weights: torch's default (g = 0.58), Kaiming (g = √2), Xavier (g = 1), Micheli (the paper's gain), corrected gain
+(`vf.corrected_gain`), gain in time (`vf.gain_for_rate`, rate 0.2), SpikeInit (published for the same rate) and
+W = (θ/β) 1 (no random weights, see below); or a gain, as g².
 
 Accuracies are of test images after the last epoch, mean ± standard error over seeds; chance is 10 %.
 """
@@ -64,7 +64,7 @@ def of_design(runs: Runs) -> str:
 
 
 def of_silence(runs: Runs) -> str:
-    row = lambda run: f"{run['design']['initialisation']}, ε = {run['schedule']['epsilon']:g}"  # noqa: E731
+    row = lambda run: f"{WEIGHTS[run['design']['initialisation']]}, ε = {run['schedule']['epsilon']:g}"  # noqa: E731
     return table(runs, row, design_of("depth"), "weights, layers")
 
 
@@ -93,24 +93,24 @@ def differences(key: str, runs: Runs) -> str:
     return "\n".join(["| paired over seeds | layers | difference, % | p |", "|---|---|---|---|", *lines])
 
 
-ATAN, WIDE = "atan(alpha=2)", "fast_sigmoid(slope=1)"
+ATAN, WIDE = "atan(2)", "fast_sigmoid(1)"
 PAIRED: dict[str, list[tuple[str, str, int]]] = {
     "initialisations": [
-        (f"plain, micheli, {ATAN}", f"plain, kaiming, {ATAN}", 10),
-        (f"plain, in_time, {ATAN}", f"plain, micheli, {ATAN}", 10),
-        ("centred rows, g² = 10.2", f"plain, in_time, {ATAN}", 10),
-        ("membrane shortcut, torch", "membrane shortcut, g² = 0.5", 20),
+        (f"plain, Micheli, {ATAN}", f"plain, Kaiming, {ATAN}", 10),
+        (f"plain, gain in time, {ATAN}", f"plain, Micheli, {ATAN}", 10),
+        ("centred rows, g² = 10.2", f"plain, gain in time, {ATAN}", 10),
+        ("membrane shortcut, torch's default", "membrane shortcut, g² = 0.5", 20),
     ],
     "depth": [
-        (f"plain, in_time, {WIDE}", f"plain, in_time, {ATAN}", 10),
-        (f"plain, in_time, {WIDE}", f"plain, in_time, {ATAN}", 15),
-        ("membrane shortcut, g² = 0.5", f"plain, in_time, {WIDE}", 10),
+        (f"plain, gain in time, {WIDE}", f"plain, gain in time, {ATAN}", 10),
+        (f"plain, gain in time, {WIDE}", f"plain, gain in time, {ATAN}", 15),
+        ("membrane shortcut, g² = 0.5", f"plain, gain in time, {WIDE}", 10),
         ("membrane shortcut, g² = 0.5", "SEW add, g² = 2", 50),
     ],
     "convolutions": [
-        ("convolutions, kaiming", "convolutions, torch", 3),
-        ("convolutions, micheli", "convolutions, kaiming", 3),
-        ("convolutions, in_time", "convolutions, micheli", 3),
+        ("convolutions, Kaiming", "convolutions, torch's default", 3),
+        ("convolutions, Micheli", "convolutions, Kaiming", 3),
+        ("convolutions, gain in time", "convolutions, Micheli", 3),
     ],
 }
 
@@ -125,6 +125,7 @@ TABLES: dict[str, Callable[[Runs], str]] = {
 }
 
 
+DATA = {"digits": "Digits", "fashion_mnist": "Fashion-MNIST", "mnist": "MNIST"}
 TOGETHER = {"depth": ("depth", "plain")}
 """Experiments that share a figure."""
 
@@ -134,7 +135,7 @@ def section(key: str, runs: Runs) -> str:
     first = runs[0]["schedule"], runs[0]["data"], runs[0]["images"]
     schedule, data, images = first
     seeds = len({run["seed"] for run in runs})
-    how = f"{data}, {f'first {images} images' if images else 'all images'}, {schedule['epochs']} epochs"
+    how = f"{DATA[data]}, {f'first {images} images' if images else 'all images'}, {schedule['epochs']} epochs"
     how += f" ({schedule['rate'].replace('_', ' ')} learning rate), {seeds} seed{'s' * (seeds > 1)}, {len(runs)} runs."
     parts = [f"## {EXPERIMENTS[key].question}", how]
     if key in TABLES:

@@ -17,7 +17,7 @@ from validation.training.networks import Design
 from validation.training.predictors import PREDICTORS, agreement, contrast_of, revival_depth
 from varflow.plots.style import new_figure
 
-__all__ = ["FIGURES", "accuracy", "grouped"]
+__all__ = ["FIGURES", "WEIGHTS", "accuracy", "grouped"]
 
 Runs = Sequence[Mapping[str, Any]]
 CHANCE = 0.1
@@ -29,6 +29,17 @@ NAMES = {
     "centred": "centred rows",
     "convolutional": "convolutions",
 }
+WEIGHTS = {
+    "torch": "torch's default",
+    "kaiming": "Kaiming",
+    "xavier": "Xavier",
+    "micheli": "Micheli",
+    "corrected": "corrected gain",
+    "in_time": "gain in time",
+    "spikeinit": "SpikeInit",
+    "identity": "W = (θ/β) 1",
+}
+"""Initialisations as they are called in tables and figures."""
 
 
 def accuracy(run: Mapping[str, Any]) -> float:
@@ -58,12 +69,17 @@ def mean_and_error(runs: Runs) -> tuple[float, float]:
 def name(run: Mapping[str, Any]) -> str:
     """A design in a few words, without its depth."""
     design = run["design"]
-    weights = design["initialisation"] if design["gain"] is None else f"g² = {design['gain'] ** 2:.3g}"
+    weights = WEIGHTS[design["initialisation"]] if design["gain"] is None else f"g² = {design['gain'] ** 2:.3g}"
     if design["structure"] != "plain":
         return f"{NAMES[design['structure']]}, {weights}"
     steps = "" if design["steps"] == 4 else f", {design['steps']} steps"
-    surrogate = re.sub(r"Surrogate\('(.*)', peak=(.*), width=(.*)\)", r"\1 of peak \2 and width \3", design["surrogate"])
-    return f"plain, {weights}, {surrogate}{steps}"
+    return f"plain, {weights}, {_surrogate(design['surrogate'])}{steps}"
+
+
+def _surrogate(written: str) -> str:
+    """Without the names of its parameters, unless it has two."""
+    two = re.sub(r"Surrogate\('(.*)', peak=(.*), width=(.*)\)", r"\1 of peak \2 and width \3", written)
+    return re.sub(r"\(\w+=([^,]*)\)", r"(\1)", two)
 
 
 def by_gain_and_slope(runs: Runs) -> Figure:
@@ -162,7 +178,7 @@ def silent(runs: Runs) -> Figure:
     key = lambda run: (run["design"]["initialisation"], run["schedule"]["epsilon"])  # noqa: E731
     for (weights, epsilon), group in grouped(runs, key).items():
         colour, style = COLOURS[weights == "kaiming"], "-" if epsilon > 1e-10 else "--"
-        _errorbars(ax, group, "depth", color=colour, ls=style, label=f"{weights}, Adam's ε = {epsilon:g}")
+        _errorbars(ax, group, "depth", color=colour, ls=style, label=f"{WEIGHTS[weights]}, Adam's ε = {epsilon:g}")
         ax.axvline(revival_depth(Design(initialisation=weights), epsilon), color=colour, ls=style, lw=1, alpha=0.5)
     ax.axhline(100 * CHANCE, color="0.6", lw=0.8)
     ax.set(xlabel="layers", ylabel="test accuracy, %", ylim=(0, 92), xticks=sorted({run["design"]["depth"] for run in runs}))
@@ -210,7 +226,7 @@ def robust(runs: Runs) -> Figure:
                 if run["design"]["initialisation"] == weights
                 and all(run["design"][other] == base[other] for other in names if other != setting)
             ]
-            _errorbars(ax, some, setting, color=colour, label=weights)
+            _errorbars(ax, some, setting, color=colour, label=WEIGHTS[weights])
         ax.set(xlabel=names[setting], ylim=(0, 102))
         if setting in ("steps", "width"):
             values = sorted({run["design"][setting] for run in runs})
