@@ -65,7 +65,7 @@ notebooks: $(VENV)/all.stamp    ## the theory notebooks in JupyterLab
 explorer:                       ## the theory to play with, in a browser: explorer.html, complete in one file
 	$(PYTHON) explorer/build.py explorer.html
 
-# NOTEBOOKS=off leaves their outputs out. With "cache" each is executed once, and again when it changes.
+# NOTEBOOKS=off leaves their outputs out. With "cache" each is executed once, and again when it or the package changes.
 NOTEBOOKS ?= cache
 site: $(VENV)/all.stamp         ## the documentation, complete without network: site/index.html; NOTEBOOKS=off is fast
 	$(PY) -m sphinx -W -q -c docs/site -d build/pages-$(NOTEBOOKS) -D nb_execution_mode=$(NOTEBOOKS) . build/site

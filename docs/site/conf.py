@@ -3,6 +3,7 @@
 The source folder is the whole repository, so that links between files work on the site as they do in the repository.
 """
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -38,8 +39,9 @@ exclude_patterns = [".venv", "site", "build", "**/.*"]
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 4
 nb_custom_formats = {".py": ["notebooks.read", {}]}
-nb_execution_mode = "off"  # `make site` says "cache": cells run once, and again when their notebook changes
-nb_execution_cache_path = str(HERE.parents[1] / "build" / "notebooks")
+PACKAGE = b"".join(path.read_bytes() for path in sorted(Path(varflow.__file__).parent.rglob("*.py")))
+nb_execution_mode = "off"  # `make site` says "cache": cells run once, and again when their notebook or the package changes
+nb_execution_cache_path = str(HERE.parents[1] / "build" / "notebooks" / hashlib.sha256(PACKAGE).hexdigest()[:16])
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_merge_streams = True  # what one cell prints is one block
