@@ -61,5 +61,6 @@ templates_path = ["templates"]
 html_additional_pages = {"index": "first.html"}
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
+html_search_scorer = str(HERE / "search_order.js")
 html_copy_source = False
 html_show_copyright = False
