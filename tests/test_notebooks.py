@@ -1,6 +1,11 @@
-"""The theory notebooks: each runs as a script, warnings as errors; what a stored one may contain."""
+"""The theory notebooks: each runs as a script, warnings as errors; what a stored one may contain.
+
+``make site`` executes all of them too, so the quick tests do not.
+"""
 
 import ast
+import importlib
+import warnings
 from pathlib import Path
 
 import pytest
@@ -39,12 +44,14 @@ def as_scripts(folder, *paths, preloaded=()):
     return ended(scenarios, folder, preloaded)
 
 
-def test_notebooks_run_as_scripts(tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
+def test_a_notebook_runs_as_a_script(path, tmp_path):
     for extra in ("torch", "matplotlib", "snntorch"):
         pytest.importorskip(extra)
-    for name, (code, out, err, _) in as_scripts(tmp_path, *NOTEBOOKS, preloaded=LIBRARIES).items():
-        assert code == 0, name + out[-2000:] + err[-4000:]
-        assert out.strip(), name
+    code, out, err, _ = as_scripts(tmp_path, path, preloaded=LIBRARIES)[path.stem]
+    assert code == 0, out[-2000:] + err[-4000:]
+    assert out.strip()
 
 
 WRONG = {
@@ -61,6 +68,25 @@ def test_a_failing_cell_fails_the_script(tmp_path):
     (tmp_path / "runs").mkdir()
     runs = as_scripts(tmp_path / "runs", *tmp_path.glob("99_*.py"))
     assert {name: run[0] != 0 for name, run in runs.items()} == {f"99_{name}": name in WRONG for name in cells}
+
+
+@pytest.fixture
+def reader(monkeypatch):
+    """What reads the notebooks for the site."""
+    pytest.importorskip("jupytext")
+    monkeypatch.syspath_prepend(ROOT / "docs" / "site")
+    return importlib.import_module("notebooks")
+
+
+@pytest.mark.parametrize("line", WRONG.values(), ids=WRONG)
+def test_a_failing_cell_fails_on_the_site(reader, line):
+    first, title, cell = reader.read(f"{HEADER}One equals two\n\n# %%\n{line}\n").cells
+    assert first.metadata.tags == ["remove-cell"]
+    assert title.source == "# One equals two"
+    with warnings.catch_warnings(action="ignore"):
+        exec(first.source)
+        with pytest.raises((AssertionError, UserWarning, AttributeError)):
+            exec(cell.source)
 
 
 # What a stored notebook may contain.
