@@ -1,12 +1,17 @@
 """Reads the theory notebooks, which are stored without kernel and language.
 
-A first cell, which no page shows, turns warnings into errors: a warning stops the build as a failing assert does.
+A first cell, which no page shows, turns warnings into errors: a warning stops the build as a failing assert does. Those of the
+kernel itself are none of the notebook's.
 """
 
 import jupytext
 from nbformat.v4 import new_code_cell
 
-STRICT = "import warnings\n\nwarnings.simplefilter('error')"
+STRICT = """\
+import warnings
+
+warnings.simplefilter("error")
+warnings.filterwarnings("ignore", module="ipykernel")"""
 
 
 def read(text: str):
