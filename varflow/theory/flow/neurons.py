@@ -24,7 +24,7 @@ from varflow.theory.flow.recurrence import recurrent_layer
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.in_time.filters import past_synapse
 from varflow.theory.in_time.histories import Histories, longest, uniform_points
-from varflow.theory.in_time.orthants import Orthants, within
+from varflow.theory.in_time.orthants import Orthants, of_decays, within
 from varflow.theory.in_time.quasi_monte_carlo import QuasiMonteCarlo, causal_factor, normal_points
 from varflow.theory.in_time.responses import LayerState, mixed
 from varflow.theory.in_time.stepping import MEMBERS, Population, stepped
@@ -117,10 +117,8 @@ class Neurons:
         if grid.steps == 1:
             return one_step(neuron, currents.mean, currents.covariance)
         probes = grid.size // grid.steps
-        if not neuron.heterogeneous:
-            return self._once(Orthants, neuron, grid.steps, probes)(currents.increments)
-        members = [(weight, self._once(Orthants, one, grid.steps, probes)) for weight, one in neuron.members(MEMBERS)]
-        return mixed([(weight, respond(currents.increments)) for weight, respond in members])
+        responses = self._once(of_decays, neuron, grid.steps, probes)
+        return mixed([(weight, respond(currents.increments)) for weight, respond in responses])
 
     def _filtered(self, neuron: Neuron, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
         """Moments past the synapse, of every replica."""

@@ -5,22 +5,27 @@ r"""A layer without reset: potentials are jointly normal, and second moments of 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.special import erf, ndtr, owens_t
 
 from varflow.model.neurons import Neuron
+from varflow.model.over_neurons import values_of
 from varflow.theory.in_time.differences import Differences, Membranes, kernel_of_changes, membranes
 from varflow.theory.in_time.filters import exponential_filter
 from varflow.theory.in_time.responses import LayerState
+from varflow.theory.in_time.stepping import MEMBERS
 from varflow.theory.layers import standardised_threshold
 
-__all__ = ["Orthants", "both_or_one", "within"]
+__all__ = ["Orthants", "both_or_one", "of_decays", "within"]
 
 FAR = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
 ROUNDING = 1e-14  # relative error of the variance of an increment, about 50 roundings
 LAST_DIGITS = 8e-15  # relative change of 1 - ρ between the replicas, which shows the effect of rounding
 CANCELLED = 4.0  # two terms that cancel to less than 1/CANCELLED: the other formula is used
 NODES, WEIGHTS = (1 + np.polynomial.legendre.leggauss(40)[0]) / 2, np.polynomial.legendre.leggauss(40)[1] / 2  # on [0, 1]
+NUMBERS = 2**15  # second moments computed at once, of several thresholds if there are few steps
 REACH = 9.0  # standard deviations over which a tail is integrated: 1e-19 lies beyond
 
 
@@ -109,7 +114,7 @@ def density(x: np.ndarray) -> np.ndarray:
 
 
 class Orthants:
-    """The response of neurons without reset.
+    """The response of neurons of one decay, without reset; their thresholds may differ.
 
     Increments between steps are propagated from layer to layer (``differences``). The two replicas differ in their last
     digits, and their distance shows how rounding errors grow with depth.
@@ -118,7 +123,8 @@ class Orthants:
     replicas = 2
 
     def __init__(self, neuron: Neuron, steps: int, probes: int = 1):
-        self.neuron = neuron
+        self.thresholds, self.weights = np.array(values_of(neuron.threshold, MEMBERS)).T
+        self.strict = neuron.strict
         leak, synapse = (exponential_filter(decay, steps, probes) for decay in (neuron.decay, neuron.synaptic_decay))
         self.filter = leak @ synapse if neuron.synaptic_decay else leak
         self.of_changes = None if probes == 1 else kernel_of_changes(self.filter)
@@ -130,15 +136,25 @@ class Orthants:
     def __call__(self, currents: Differences) -> LayerState:
         """From the increments of the currents, before the synapse."""
         H = membranes(self.filter, currents, self.of_changes)
-        h = within(standardised_threshold(self.neuron.threshold, H.mean, H.variance, self.neuron.strict))
+        number = max(NUMBERS // H.increment_var.size, 1)
+        parts = [self._spikes(H, slice(first, first + number)) for first in range(0, len(self.thresholds), number)]
+        rates, rate_change, M, one = (np.sum(each, axis=0) for each in zip(*parts, strict=True))
+        changes = Differences(self._matrix(np.zeros_like(rates), one), rate_change, rate_change)
+        return LayerState(H.variance, H.mean, rates, self._matrix(rates, M), changes=changes)
+
+    def _spikes(self, H: Membranes, of: slice) -> tuple[np.ndarray, ...]:
+        """Rates, their changes, and of all pairs of steps the probabilities of both spikes and of exactly one.
+
+        Sums over some of the thresholds, which are the first axis here, with their weights.
+        """
+        h = within(np.moveaxis(standardised_threshold(self.thresholds[of], H.mean, H.variance, self.strict), -1, 0))
         change, apart = self._changes(h, H)  # h_t - h_s and 1 - ρ
         earlier, later = self.pairs
         M, one = both_or_one(h[..., earlier], h[..., later], change[..., earlier, later], apart, 2 - apart)
         rates = np.broadcast_to(ndtr(-h), (*M.shape[:-1], h.shape[-1]))
         rate_change = np.array(rates)
         rate_change[..., 1:] = -tail_between(h[..., :-1], h[..., 1:], np.diagonal(change, 1, -2, -1))
-        changes = Differences(self._matrix(np.zeros_like(rates), one), rate_change, rate_change)
-        return LayerState(H.variance, H.mean, rates, self._matrix(rates, M), changes=changes)
+        return tuple(np.einsum("m,m...->...", self.weights[of], values) for values in (rates, rate_change, M, one))
 
     def _changes(self, h: np.ndarray, H: Membranes) -> tuple[np.ndarray, np.ndarray]:
         r"""``h_t - h_s``, shape (…, s, t), and ``1 - ρ`` of all pairs, in both replicas.
@@ -164,3 +180,9 @@ class Orthants:
 
     def _matrix(self, diagonal: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         return np.take(np.concatenate([diagonal, pairs], axis=-1), self.places, axis=-1)
+
+
+def of_decays(neuron: Neuron, steps: int, probes: int = 1) -> list[tuple[float, Orthants]]:
+    """Responses of neurons of one decay each, whose mixture with these weights is that of a layer."""
+    decays = values_of(neuron.decay, MEMBERS)
+    return [(weight, Orthants(replace(neuron, decay=decay), steps, probes)) for decay, weight in decays]

@@ -51,7 +51,9 @@ class LayerState:
 
 
 def mixed(states: Sequence[tuple[float, LayerState]]) -> LayerState:
-    """The state of a layer whose neurons differ, from those of equal neurons with these weights."""
+    """The state of a layer whose neurons differ, from those of equal neurons with these weights, whose sum is 1."""
+    if len(states) == 1:
+        return states[0][1]
 
     def mean(values: Callable[[LayerState], Any]) -> np.ndarray:
         return sum((weight * values(state) for weight, state in states), start=np.zeros(()))
