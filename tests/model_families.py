@@ -71,7 +71,7 @@ class Tutorial5(nn.Module):
 
     def forward(self, x):
         first, second, spikes = self.lif1.init_leaky(), self.lif2.init_leaky(), []
-        for _ in range(25):
+        for _ in range(8):
             hidden, first = self.lif1(self.fc1(x), first)
             out, second = self.lif2(self.fc2(hidden), second)
             spikes.append(out)
@@ -82,7 +82,7 @@ def tutorial6():
     """snnTorch's convolutional network: the maxima of currents are pooled."""
     first, second = nn.Conv2d(1, 12, 5), nn.Conv2d(12, 64, 5)
     head = nn.Flatten(), nn.Linear(64 * 4 * 4, 10), leaky()
-    return OverTime(first, nn.MaxPool2d(2), leaky(), second, nn.MaxPool2d(2), leaky(), *head, steps=10)
+    return OverTime(first, nn.MaxPool2d(2), leaky(), second, nn.MaxPool2d(2), leaky(), *head, steps=4)
 
 
 def normalised(mode):
@@ -90,13 +90,13 @@ def normalised(mode):
     layers = []
     for n, m in pairwise([1, 16, 16, 16]):
         layers += [nn.Conv2d(n, m, 3, padding=1, bias=False), nn.BatchNorm2d(m), leaky()]
-    return OverTime(*layers, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16 * 49, 10), leaky(), steps=6).train(mode == "train")
+    return OverTime(*layers, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16 * 49, 10), leaky(), steps=4).train(mode == "train")
 
 
 class Residual(nn.Module):
-    """Four blocks of two convolutions without BatchNorm; shortcuts of spikes (SEW) or of currents (MS)."""
+    """Blocks of two convolutions without BatchNorm; shortcuts of spikes (SEW) or of currents (MS)."""
 
-    def __init__(self, kind, channels=16, blocks=4, steps=6):
+    def __init__(self, kind, channels=16, blocks=2, steps=4):
         super().__init__()
         self.kind, self.steps = kind, steps
         conv = lambda n: nn.Conv2d(n, channels, 3, padding=1)  # noqa: E731
@@ -253,8 +253,8 @@ def norse_sequence():
 
 
 def currents(seed):
-    """Twenty steps of the same inputs."""
-    return 3 * flat(32, 8)(seed).expand(20, 32, 64)
+    """Ten steps of the same inputs."""
+    return 3 * flat(32, 8)(seed).expand(10, 32, 64)
 
 
 SNNTORCH, SPIKINGJELLY = ("snntorch.Leaky",), ("spikingjelly.IFNode",)

@@ -21,7 +21,7 @@ from varflow.theory.flow.neurons import Neurons  # noqa: E402
 from varflow.theory.in_time.many_gains import driven  # noqa: E402
 from varflow.torch_models.layer_gains import run_deep, settles  # noqa: E402
 
-WIDTH, DEPTH, STEPS, NETWORKS = 96, 8, 8, 24
+WIDTH, DEPTH, STEPS, NETWORKS = 96, 6, 6, 24
 
 
 def data(*shape, seed=0):
@@ -115,7 +115,7 @@ def test_a_dry_run_changes_nothing():
 
 def test_one_step_is_the_memoryless_gain():
     """At one step the gain for a rate is ``θ/(z√p)``; finite width moves it by a few percent at this width."""
-    plan = vf.init.init_model(Looped(512, 4, 1), data(4, 512), rate=0.25, steps=1)
+    plan = vf.init.init_model(Looped(512, 4, 1), data(4, 512), rate=0.25, steps=1, refine=False)
     z = 0.6744897501960817  # Q(z) = 0.25
     assert plan.layers[2].gain == pytest.approx(1 / (z * 0.5), rel=0.03)
     x2 = float((data(4, 512) ** 2).mean())
@@ -196,7 +196,7 @@ def test_a_gain_that_is_given_is_not_refined():
 
 
 def test_layers_planned_to_be_silent_keep_their_gain():
-    model, x = Maps(channels=8, depth=3, steps=6), data(2, 1, 8, 8)
+    model, x = Maps(channels=8, depth=2, steps=4), data(2, 1, 4, 4)
     model(x)
     plan = vf.init.init_model(model, x, gain=0.3, generator=seeded())
     assert plan.survival == 0
@@ -230,13 +230,6 @@ def test_weights_do_not_depend_on_the_number_of_threads():
     finally:
         torch.set_num_threads(threads)
     assert all(torch.allclose(a / a.std(), b / b.std(), rtol=1e-4, atol=1e-6) for a, b in zip(*found, strict=True))
-
-
-def test_a_rate_that_is_not_kept_is_raised():
-    plan = vf.init.init_model(Looped(256, 20, STEPS, lambda: snntorch.Leaky(0.9)), data(3, 256), rate=0.12, dry_run=True)
-    assert any("no constant gain sustains a late firing rate of 0.12" in note for note in plan.notes)
-    assert plan.layers[-2].firing_rate > 0.11
-    assert plan.survival > 0.95
 
 
 REACH = r"Neuron\(.*\) over 5 wide layers: attainable are late rates from about 0\.\d+ to below 0\.49\d"
@@ -288,13 +281,14 @@ def test_refusals_leave_the_model_unchanged(model, x, options, words):
 
 @pytest.mark.parametrize("neuron", [vf.neurons.snntorch_leaky(0.5), vf.neurons.spikingjelly_lif()], ids=["delayed", "zero"])
 def test_deep_layers_are_those_of_the_mean_field(neuron):
-    """Populations against quasi-Monte Carlo, both at infinite width: 2¹⁴ neurons, eight layers averaged, leave about 0.5 %."""
+    """Populations against quasi-Monte Carlo, both at infinite width: 2¹³ neurons, eight layers averaged, leave about 0.5 %."""
     gain = 2.9 if neuron.input_scale == 1 else 5.5
     found = run_deep(neuron, STEPS, gain, 20)
     drive = vf.drives.currents(2.0 / neuron.input_scale)
     rates = [
-        vf.mean_field(vf.Network(width=1, depth=28, gain=g, neuron=neuron, steps=STEPS, drive=drive)).firing_rate
+        vf.mean_field(network, points=2**10).firing_rate
         for g in (gain, 1.05 * gain)
+        for network in [vf.Network(width=1, depth=24, gain=g, neuron=neuron, steps=STEPS, drive=drive)]
     ]
     right, wrong = (float(rate[-8:, late_steps(STEPS)].mean()) for rate in rates)
     assert found.firing_rate == pytest.approx(right, rel=0.015)
@@ -305,27 +299,29 @@ def test_deep_layers_are_those_of_the_mean_field(neuron):
 
 
 def test_a_variance_too_small_becomes_the_nearest_sustained_one():
-    low = vf.init.init_model(Looped(), data(6, 32), variance=1e-4, dry_run=True)
-    assert re.match(
-        r"no constant gain sustains a late variance of 0\.0001 .*; the nearest above that is sustained is 0\.\d+", low.notes[0]
-    )
+    low = vf.init.init_model(Looped(256, 3), data(3, 256), variance=0.1, dry_run=True)
+    words = r"no constant gain sustains a late variance of 0\.1 .*; the nearest above that is sustained is 0\.\d+"
+    assert re.match(words, low.notes[0])
     assert low.layers[1].gain > 0
 
 
 def test_the_ends_of_the_reach_are_ends():
     """Both named ends can be planned, or nearly; what lies beyond them is refused, or raised to the lower one."""
-    neuron = lambda: snntorch.Leaky(0.9)  # noqa: E731
+    model, x = Looped(256, 16, STEPS, lambda: snntorch.Leaky(0.9)), data(3, 256)
     with pytest.raises(vf.DomainError) as end:
-        vf.init.init_model(Looped(256, 20, STEPS, neuron), data(3, 256), rate=0.7, dry_run=True)
+        vf.init.init_model(model, x, rate=0.7, dry_run=True)
     low, high = map(float, re.search(r"from about (\S+) to below (\S+)$", str(end.value)).groups())
     assert 0.2 < low < high < 0.5
     for rate in (1.1 * low, 0.99 * high):
-        plan = vf.init.init_model(Looped(256, 20, STEPS, neuron), data(3, 256), rate=rate, dry_run=True)
+        plan = vf.init.init_model(model, x, rate=rate, dry_run=True)
         assert plan.notes == ()
         assert plan.layers[-2].firing_rate == pytest.approx(rate, rel=0.03)
-    (note,) = vf.init.init_model(Looped(256, 20, STEPS, neuron), data(3, 256), rate=0.7 * low, dry_run=True).notes
+    raised = vf.init.init_model(model, x, rate=0.7 * low, dry_run=True)
+    (note,) = raised.notes
     kept, most = map(float, re.search(r"above that is sustained is (\S+) \(late rates stay below (\S+)\)", note).groups())
     assert kept == pytest.approx(low, rel=0.1)
+    assert raised.layers[-2].firing_rate == pytest.approx(kept, rel=0.05)
+    assert raised.survival > 0.95
     assert most == high
 
 
@@ -342,7 +338,7 @@ def test_a_rate_that_the_widths_carry_is_named():
 
 
 def test_gains_without_bound_are_refused():
-    model, x = chain_of_sinabs(30, True, 16), data(4, 16)[:, None].expand(4, STEPS, 16)
+    model, x = chain_of_sinabs(20, True, 16), data(4, 16)[:, None].expand(4, STEPS, 16)
     words = r"gain=9.0 lets rates of Neuron.*in \d+ without bound; gain=1\.[3-5]\d* keeps"
     with pytest.raises(vf.DomainError, match=words):
         vf.init.init_model(model, x, gain=9.0)

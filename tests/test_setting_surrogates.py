@@ -19,7 +19,7 @@ from varflow.torch_models.planned_surrogates import set_surrogate  # noqa: E402
 from varflow.torch_models.surrogates import surrogate_of_module  # noqa: E402
 from varflow.torch_models.walker import trace  # noqa: E402
 
-STEPS, WIDTH, DEPTH = 6, 100, 8
+STEPS, WIDTH, DEPTH = 5, 100, 5
 
 
 def leaky(**options):
@@ -58,7 +58,7 @@ def test_gradients_differ_less_between_layers():
     x = inputs().numpy()
     layers = [each for row in plan.layers for each in (vf.layers.Linear(WIDTH, gain=row.gain), vf.layers.Spike(row.neuron))]
     networks = [vf.Network(layers=layers, steps=steps, drive=vf.drives.inputs(x)) for steps in (STEPS, 2)]
-    recommended, too_few = (vf.surrogate_width(network, "atan").width for network in networks)
+    recommended, too_few = (vf.surrogate_width(network, "atan", points=2**9, scrambles=2).width for network in networks)
     width = plan.layers[0].surrogate.width  # for the gains before they were scaled on the batch, which moves it by 4 %
     assert width == pytest.approx(recommended, rel=0.05)
     assert width != pytest.approx(too_few, rel=0.05)
@@ -127,7 +127,7 @@ def test_those_that_cannot_be_set_are_left_and_named():
 
 
 def test_all_is_put_back_on_failure(monkeypatch):
-    model = chain()
+    model = chain(leaky(), leaky(), leaky())
     before = left_behind(model)
     calls = []
 
@@ -176,16 +176,16 @@ def pools(channels=48):
     return nn.Sequential(*maps, nn.Flatten(), nn.Linear(4 * channels, 256), narrow())
 
 
-@pytest.mark.parametrize("make", [SEW, pools])
-def test_gradients_of_other_models_differ_less_between_layers(make):
-    """Of four networks each: less than with the surrogate before and, a control, than with four times the width."""
-    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize(("make", "side"), [(SEW, 5), (pools, 8)])
+def test_gradients_of_other_models_differ_less_between_layers(make, side):
+    """Of three networks each: less than with the surrogate before and, a control, than with four times the width."""
+    x = torch.rand(8, 1, side, side, generator=torch.Generator().manual_seed(0))
     ranges = []
-    for seed in range(4):
+    for seed in range(3):
         torch.manual_seed(seed)
         model = make()
         before = surrogate_of_module(narrow())
-        chosen = vf.init.init_model(model, x, steps=4, surrogate="set").layers[0].surrogate
+        chosen = vf.init.init_model(model, x, steps=3, surrogate="set").layers[0].surrogate
         neurons = [module for module in model.modules() if isinstance(module, snntorch.Leaky)]
         assert {repr(surrogate_of_module(neuron)) for neuron in neurons} == {repr(chosen)}
         ranges.append([log_range(model, x, neurons, psi) for psi in (chosen, before, chosen.widened(4 * chosen.width))])
@@ -198,4 +198,4 @@ def test_gradients_of_other_models_differ_less_between_layers(make):
 def log_range(model, x, neurons, psi):
     for neuron in neurons:
         set_surrogate(neuron, psi)
-    return math.log(spread(model, x, 4))
+    return math.log(spread(model, x, 3))

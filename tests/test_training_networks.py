@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def test_first_weights_have_the_gains_of_the_design():
     assert all(linear.bias.any() for linear in torch_default.weights)
 
 
-@pytest.mark.parametrize("decay", [0.3, 0.5, 0.6])
+@pytest.mark.parametrize("decay", [0.3, 0.5])
 def test_identity_weights_copy_spikes(decay):
     """With W = (θ/β) 1 each layer of snnTorch's neurons sends the spikes of the first; with W = 0.99 θ it does not."""
     network, x = begun(initialisation="identity", decay=decay, steps=6)
@@ -133,8 +134,7 @@ def growths(design, networks):
     return np.array(found)
 
 
-@pytest.mark.parametrize("gain2", [2.0, 40.0])
-@pytest.mark.parametrize("depth", [10, 20])
+@pytest.mark.parametrize(("depth", "gain2"), [(10, 2.0), (20, 40.0)])
 def test_gradients_in_time_at_the_corners_of_the_map(depth, gain2):
     """Slope 0.2; theory with another slope or reset is rejected.
 
@@ -143,9 +143,10 @@ def test_gradients_in_time_at_the_corners_of_the_map(depth, gain2):
     design = Design(depth=depth, width=400, gain=gain2**0.5, surrogate=vf.surrogates.fast_sigmoid(0.2))
     found = growths(design, 3)
     tolerance = 5 * 0.02 / len(found) ** 0.5 + 0.015
-    right = vf.gradient_flow(design.network(), design.surrogate).growth
-    wide = vf.gradient_flow(design.network(), vf.surrogates.fast_sigmoid(0.25)).growth
-    attached = vf.gradient_flow(design.network(), design.surrogate, detach_reset=False).growth
+    flow = partial(vf.gradient_flow, design.network(), points=2**9)  # growths within 0.1 %
+    right = flow(design.surrogate).growth
+    wide = flow(vf.surrogates.fast_sigmoid(0.25)).growth
+    attached = flow(design.surrogate, detach_reset=False).growth
     assert abs(np.mean(found) - np.log(right)) < tolerance
     for wrong in (wide, attached):
         assert abs(np.mean(found) - np.log(wrong)) > tolerance
@@ -253,15 +254,14 @@ SHORT = Schedule(epochs=5, batch=32, rate="constant")
 
 def test_a_run_is_the_same_again_and_learns():
     design = Design(depth=3, width=50)
-    one, again = (trained(design, SHORT, "digits", 3) for _ in range(2))
-    assert one["epochs"] == again["epochs"]
+    one, other = (trained(design, SHORT, "digits", 3), trained(design, replace(SHORT, epochs=1), "digits", 4))
+    assert one["epochs"][:2] == trained(design, replace(SHORT, epochs=1), "digits", 3)["epochs"] != other["epochs"]
     before, *_, after = one["epochs"]
     assert after["accuracy"] > 0.5 > before["accuracy"]
     assert before["loss"] is None
     for name in ("rate", "variance", "gradient_norm", "dead", "overlap"):
         assert len(after[name]) == 3
         assert np.isfinite(after[name]).all()
-    assert trained(design, SHORT, "digits", 4)["epochs"] != one["epochs"]
 
 
 def test_missing_damaged_and_unknown_data(tmp_path, monkeypatch):
