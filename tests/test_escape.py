@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -13,10 +15,12 @@ import varflow as vf
 ACTIONS = {1.0: 0.0049810360220445148, 0.85: 0.0297079946592987}
 
 
+@cache
 def theory(threshold: float) -> vf.EscapeAsymptotics:
     return vf.escape_asymptotics(threshold=threshold, gain=vf.gain(threshold=threshold))
 
 
+@cache
 def exact(threshold: float, width: int) -> float:
     network = vf.Network(width=width, depth=2, gain=vf.gain(threshold=threshold), neuron=vf.Neuron(threshold))
     return vf.SpikeChain(network).quasi_stationary().escape_rate
@@ -37,7 +41,7 @@ def test_action_against_high_precision(threshold):
     assert theory(threshold).rate_per_neuron == pytest.approx(ACTIONS[threshold], rel=1e-11)
 
 
-@pytest.mark.parametrize("threshold", [0.6, 0.7, 0.8])
+@pytest.mark.parametrize("threshold", [0.6, 0.8])
 def test_action_against_plain_minimisation(threshold):
     e, g = theory(threshold), vf.gain(threshold=threshold)
     ends = [point.firing_rate for point in vf.fixed_points(threshold=threshold, gain=g)]

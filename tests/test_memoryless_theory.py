@@ -96,18 +96,18 @@ class TestFixedPointsAgainstTheReference:
 
     @EVERY_DISTRIBUTION
     def test_without_bias(self, distribution):
-        counts = {len(self.agree(case, distribution)) for case in settings_of(distribution, 11, 18, biased=False)}
+        counts = {len(self.agree(case, distribution)) for case in settings_of(distribution, 11, 9, biased=False)}
         assert counts == {1, 3}
 
     @EVERY_DISTRIBUTION
     def test_with_bias(self, distribution):
-        counts = {len(self.agree(case, distribution)) for case in settings_of(distribution, 12, 18, biased=True)}
+        counts = {len(self.agree(case, distribution)) for case in settings_of(distribution, 12, 9, biased=True)}
         assert counts == {1, 3}
 
     @EVERY_DISTRIBUTION
     @pytest.mark.parametrize("bias", [0.0, 0.3])
     def test_threshold_zero_and_below(self, distribution, bias):
-        for threshold in (0.0, -1e-6, -0.4, -1.7, -20.0):
+        for threshold in (0.0, -1e-6, -0.4, -20.0):
             found = self.agree({"threshold": threshold, "gain": 1.3, "bias_std": bias}, distribution)
             silence = threshold == 0 and bias == 0
             assert [point.stable for point in found] == ([False, True] if silence else [True])
@@ -141,14 +141,12 @@ class TestFixedPointsAgainstTheReference:
         ("threshold", "gain", "mean_gain", "bias_std"),
         [
             (1.0, 2.51, 1.0, 0.0),
-            (1.0, 2.51, -1.0, 0.0),
             (0.7, 3.0, -0.8, 0.2),
             (1.0, 2.0, 3.0, 0.1),
             (1.0, 0.1, 10.0, 0.0),
             (1.0, 0.1, 100.0, 0.0),  # the unstable point lies below where a tail of mean 0 is already empty
             (1.0, 1.0, 1e4, 0.0),
             (0.0, 2.0, 1.5, 0.0),
-            (0.0, 1.0, -1e3, 0.0),
             (0.0, 1.0, -1e7, 0.0),
             (-1.0, 2.0, 3.0, 0.0),
             (-1.0, 1.0, -1e13, 0.0),
@@ -194,7 +192,7 @@ class TestVarianceMap:
         assert vf.variance_map(0.0, threshold=-1.0, gain=2.0) == 4.0
 
     @pytest.mark.parametrize("distribution", ALL_DISTRIBUTIONS.values(), ids=ALL_DISTRIBUTIONS.keys())
-    @settings(deadline=None, max_examples=20)
+    @settings(deadline=None, max_examples=10)
     @given(
         V=st.floats(1e-3, 1e3),
         step=st.floats(1.001, 10),
@@ -218,7 +216,7 @@ class TestVarianceMap:
         assert np.all(np.diff(vf.variance_map(1.0, threshold=1.0, gain=V, distribution=distribution)) > 0)
 
     @EVERY_DISTRIBUTION
-    @settings(deadline=None, max_examples=25)
+    @settings(deadline=None, max_examples=10)
     @given(
         V=st.floats(1e-3, 1e3),
         threshold=thresholds(-5, 5, positive=False),
@@ -289,8 +287,8 @@ class TestStableVariance:
 
     @EVERY_DISTRIBUTION
     def test_equals_the_largest_stable_fixed_point(self, distribution):
-        unbiased = [tuple(case.values()) for case in settings_of(distribution, 31, 24, biased=False)]
-        biased = [tuple(case.values()) for case in settings_of(distribution, 32, 24, biased=True)]
+        unbiased = [tuple(case.values()) for case in settings_of(distribution, 31, 12, biased=False)]
+        biased = [tuple(case.values()) for case in settings_of(distribution, 32, 12, biased=True)]
         below = [(theta, g, b) for theta in (0.0, -0.3, -2.0) for g in (0.2, 1.0, 5.0) for b in (0.0, 0.1, 1.0)]
         self.agree(distribution, *np.array(unbiased).T)
         self.agree(distribution, *np.array(biased + below).T)
@@ -354,7 +352,7 @@ class TestStableVariance:
         assert not found[0].stable
         assert math.isnan(vf.stable_variance(**case))
         orbit = [found[0].variance * 1.001]
-        for _ in range(400):
+        for _ in range(200):
             orbit.append(vf.variance_map(orbit[-1], **case))
         assert orbit[-1] == pytest.approx(orbit[-3], rel=1e-12)
         assert abs(orbit[-1] / orbit[-2] - 1) > 0.01
@@ -469,7 +467,7 @@ class TestAtomsAndSamples:
                 g = math.sqrt(gamma)
                 found = vf.fixed_points(threshold=1.0, gain=g, distribution=distribution)
                 assert not found.complete
-                V = np.geomspace((1 / distribution.upper) ** 2, gamma, 300_001)
+                V = np.geomspace((1 / distribution.upper) ** 2, gamma, 30_001)
                 crossings = np.count_nonzero(np.diff(vf.variance_map(V, threshold=1.0, gain=g, distribution=distribution) >= V))
                 assert len(found) - 1 == crossings
                 assert all(abs(point.residual) <= 1e-12 * point.variance for point in found)
@@ -508,7 +506,7 @@ class TestBasins:
         found = vf.fixed_points(**case)
         assert 0 < found.basin_edge < math.inf
         V = found.basin_edge * np.array([1 - 1e-6, 1 + 1e-6])
-        for _ in range(1000):
+        for _ in range(300):
             V = vf.variance_map(np.where(V > 1e-130, V, 0.0), **case)
         assert V[0] == pytest.approx(found[0].variance, rel=1e-9, abs=1e-200)
         assert V[1] > found.basin_edge
@@ -522,7 +520,7 @@ class TestBasins:
 
 class TestGain:
     @EVERY_DISTRIBUTION
-    @settings(deadline=None, max_examples=40)
+    @settings(deadline=None, max_examples=15)
     @given(
         threshold=thresholds(-3, 1.5, positive=False),
         v=st.floats(0.8, 50),

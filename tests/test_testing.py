@@ -74,7 +74,7 @@ class TestStrategies:
         vf.Neuron(any_sign)
 
     @given(st.data(), testing.thresholds(positive=False), testing.distributions())
-    @settings(deadline=None, max_examples=30)
+    @settings(deadline=None, max_examples=15)
     def test_a_living_gain_lives_and_any_gain_is_a_gain(self, data, threshold, distribution):
         setting = {"threshold": threshold, "distribution": distribution}
         gain = data.draw(testing.gains(**setting))
@@ -89,7 +89,7 @@ class TestStrategies:
         assert vf.distribution(distribution) is distribution
         assert light.name in {"normal", "uniform", "laplace", "logistic"}
 
-    @settings(max_examples=50)
+    @settings(max_examples=25)
     @given(testing.neurons(), testing.neurons(memoryless=False), testing.neurons(st.just(-1.0), memoryless=False))
     def test_neurons_remember_nothing_unless_asked_to(self, memoryless, any_neuron, negative):
         assert memoryless.memoryless
@@ -108,13 +108,13 @@ class TestStrategies:
         if network.silence_is_final:
             assert np.all(np.diff(survival) <= 1e-12)
 
-    @settings(max_examples=50)
+    @settings(max_examples=25)
     @given(testing.networks(weights=st.sampled_from(["sign", "uniform"]), max_steps=5, memoryless=False))
     def test_networks_in_time_take_weights_and_steps(self, network):
         assert network.weights in {"sign", "uniform"}
         assert 1 <= network.steps <= 5
 
-    @settings(max_examples=60)
+    @settings(max_examples=30)
     @given(testing.drives(), testing.drives(steps=3, width=4, given=True))
     def test_drives_fit_their_networks_and_have_positive_covariances(self, timeless, drive):
         assert timeless.steps is None
@@ -125,7 +125,7 @@ class TestStrategies:
             assert covariance.shape == (drive.kinds, 3, 3)
             assert np.linalg.eigvalsh(covariance).min() > -1e-12 * max(1.0, covariance.max())
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=20, deadline=None)
     @given(testing.networks(testing.neurons(max_delay=2), min_steps=2, max_steps=4, max_width=5, max_depth=3, any_drive=True))
     def test_networks_in_time_have_a_theory(self, network):
         assert 2 <= network.steps <= 4
@@ -242,7 +242,7 @@ class TestGain:
             weight.normal_(0, float(1 + 0.3 * (2 * torch.randint(0, 2, ()) - 1)) / math.sqrt(1.09 * fan_in(weight)))
 
         for seed in range(10):
-            testing.assert_gain(fill, 1.0, seed=seed)
+            testing.assert_gain(fill, 1.0, shape=(64, 64), repeats=40, seed=seed)
 
 
 class TestVariance:
@@ -301,9 +301,9 @@ class TestVariance:
 
     def test_the_statistic_is_unbiased_at_small_width(self):
         """A bias of order 1/width would show in a layer of three neurons."""
-        testing.assert_preserves_variance(sign(PAPER), threshold=1.0, shape=(2, 3), repeats=4000)
+        testing.assert_preserves_variance(sign(PAPER), threshold=1.0, shape=(2, 3), repeats=2500)
         with pytest.raises(AssertionError, match="not preserved"):
-            testing.assert_preserves_variance(sign(1.15 * PAPER), threshold=1.0, shape=(2, 3), repeats=4000)
+            testing.assert_preserves_variance(sign(1.15 * PAPER), threshold=1.0, shape=(2, 3), repeats=2500)
 
 
 class TestSurvival:
@@ -341,9 +341,9 @@ class TestTheory:
 
     def test_accepts_its_own_networks_and_rejects_others(self):
         testing.assert_agrees_with_theory(normal(2.2), self.NETWORK)
-        for fill in (normal(0.95 * 2.2), wrong_fan(2.2)):
+        for fill in (normal(0.9 * 2.2), wrong_fan(2.2)):
             with pytest.raises(AssertionError, match="the theory is rejected"):
-                testing.assert_agrees_with_theory(fill, self.NETWORK, repeats=100)
+                testing.assert_agrees_with_theory(fill, self.NETWORK, repeats=40)
 
     def test_tells_weight_distributions_apart_where_they_matter(self):
         network = vf.Network(width=50, depth=20, gain=PAPER, weights="sign")
@@ -496,11 +496,10 @@ class TestFalseAlarms:
 
     SEEDS = range(200)
 
-    @pytest.mark.parametrize("distribution", [normal, sign], ids=lambda distribution: distribution.__name__)
-    def test_of_the_variance(self, distribution):
+    def test_of_the_variance(self):
         def call(seed):
             testing.assert_preserves_variance(
-                distribution(PAPER), threshold=1.0, shape=(64, 16), repeats=20, seed=seed, false_alarm=0.05
+                sign(PAPER), threshold=1.0, shape=(64, 16), repeats=20, seed=seed, false_alarm=0.05
             )
 
         assert believable(alarms(call, self.SEEDS), 200, 0.05)
@@ -518,7 +517,7 @@ class TestFalseAlarms:
         call = lambda seed: testing.assert_gain(uniform(1.0), 1.0, shape=(64, 16), repeats=20, seed=seed, false_alarm=0.05)  # noqa: E731
         assert believable(alarms(call, self.SEEDS), 200, 0.05)
         exact = lambda seed: testing.assert_gain(sign(1.0), 1.0, shape=(64, 16), repeats=20, seed=seed, false_alarm=0.05)  # noqa: E731
-        assert alarms(exact, self.SEEDS) <= 20  # its second moment is certain: only the allowance decides
+        assert alarms(exact, range(50)) <= 7  # its second moment is certain: only the allowance decides
 
     def test_of_the_map(self):
         def call(seed):
