@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, wraps
 from typing import Any
 
@@ -35,31 +35,37 @@ def value(expression: Any, point: Values) -> Any:
     return number.real if isinstance(number, mp.mpc) else mpf(number)
 
 
+_SETTINGS = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
+
+
 @lru_cache(maxsize=2048)
 def as_function(symbols: tuple[Any, ...], expression: Any, modules: str) -> Callable[..., Any]:
     """A Python function of the values of ``symbols``, in this order."""
-    places = tuple(sympy.Dummy(**symbol.assumptions0) for symbol in symbols)  # a symbol may have the name of a function
-    renamed = expression.xreplace(dict(zip(symbols, places, strict=True)))
-    settings = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}
+    # a symbol may have the name of a function; Symbol and not Dummy, which lambdify would replace again, one by one
+    places = {symbol: sympy.Symbol(f"argument_{i}", **symbol.assumptions0) for i, symbol in enumerate(symbols)}
     if modules == "mpmath":
-        return _in_digits(places, renamed, settings)
+        return _in_digits(places, expression)
     own: dict[str, Any] = {"endless_sum": endless_sum, "real_lambertw": _lambertw}
-    folded = _constants_in_double(renamed)
+    folded = _constants_in_double(expression.xreplace(places))
     shared = not folded.has(sympy.Sum)  # common subexpressions would take the summation index out of its sum
-    return _in_double(sympy.lambdify(places, folded, [own, "scipy", "numpy"], printer=_Numpy(settings), cse=shared))
+    return _in_double(_compiled(places.values(), folded, [own, "scipy", "numpy"], _Numpy(_SETTINGS), cse=shared))
 
 
-def _in_digits(places: tuple[Any, ...], expression: Any, settings: dict[str, Any]) -> Callable[..., Any]:
+def _in_digits(places: dict[Any, Any], expression: Any) -> Callable[..., Any]:
     """A function at mpmath's working precision; its constants are computed once per precision, not at every occurrence."""
-    constants = tuple(dict.fromkeys(_constants(expression)))
-    found = tuple(sympy.Dummy() for _ in constants)
-    make = lambda given, e: sympy.lambdify(given, e, [{"endless_sum": endless_sum}, "mpmath"], printer=_Mpmath(settings))  # noqa: E731
+    constants = {number: sympy.Symbol(f"constant_{i}") for i, number in enumerate(dict.fromkeys(_constants(expression)))}
+    make = lambda given, e: _compiled(given, e, [{"endless_sum": endless_sum}, "mpmath"], _Mpmath(_SETTINGS))  # noqa: E731
+    inner = make((*places.values(), *constants.values()), expression.xreplace(places | constants))
     if not constants:
-        return make(places, expression)
-    inner = make((*places, *found), expression.xreplace(dict(zip(constants, found, strict=True))))
-    numbers = make((), constants)
+        return inner
+    numbers = make((), tuple(constants))
     known = lru_cache(maxsize=32)(lambda precision: numbers())
     return lambda *given: inner(*given, *known(mp.prec))
+
+
+def _compiled(arguments: Iterable[Any], expression: Any, modules: list[Any], printer: Any, cse: bool = False) -> Any:
+    """``lambdify`` without a docstring, whose printing takes as long as the rest."""
+    return sympy.lambdify(tuple(arguments), expression, modules, printer=printer, cse=cse, docstring_limit=0)
 
 
 def _constants(expression: Any) -> Iterator[Any]:
