@@ -54,6 +54,8 @@ SLOW = {
     "von Mises": lambda: stats.VonMises("X", 0, 1),
     "Moyal": lambda: stats.Moyal("X", 0, 1),
 }
+# families that stay in the quick tests with other numbers
+TWINS = {"gamma, half-integer", "Weibull", "beta, half-integers", "Student t, 5", "normal, many digits"}
 CASES = [*(pytest.param(make, id=name) for name, make in QUICK.items())]
 CASES += [pytest.param(make, id=name, marks=pytest.mark.slow) for name, make in SLOW.items()]
 FUNCTIONS = (vf.symbolic.variance_map, vf.symbolic.multiplier, vf.symbolic.saddle_node)
@@ -238,7 +240,9 @@ def powers(density, ends, low, mean, std, orders=(0, 1, 2)):
 
 
 @pytest.mark.parametrize("z", [0.5, pytest.param(-0.4, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
+@pytest.mark.parametrize(
+    "make", [pytest.param(make, id=name, marks=[pytest.mark.slow] * (name in TWINS)) for name, make in FAMILIES.items()]
+)
 def test_moments_and_tails_of_a_family_are_those_of_its_density(make, z):
     distribution = make().pspace.distribution
     found = [float(moment) for moment in families.moments(distribution) or (Rational(4, 3), Rational(7, 18))]  # a triangle's
@@ -255,7 +259,7 @@ def test_moments_and_tails_of_a_family_are_those_of_its_density(make, z):
     assert told != pytest.approx(beside, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["erfc", "sqrt"])
+@pytest.mark.parametrize("name", [pytest.param("erfc", marks=pytest.mark.slow), "sqrt"])  # the tail has a square root
 def test_a_shape_parameter_may_have_the_name_of_a_function(name):
     shape = sympy.Symbol(name, positive=True)
     derivation = vf.symbolic.variance_map(stats.StudentT("X", shape), parameters={shape: (3, 9)})

@@ -32,9 +32,7 @@ def planted(equation):
     if rest is None:
         return Eq(equation.lhs, right * sympy.Rational(101, 100))
     variable = rest.variables[0]
-    terms = sympy.Add.make_args(right)
-    power = lambda term: abs(sympy.degree(term.subs(variable, 1 / variable) if rest.point[0] == sympy.oo else term, variable))  # noqa: E731
-    last = max(terms, key=power)
+    last = max(sympy.Add.make_args(right), key=lambda term: abs(term.as_coeff_exponent(variable)[1]))
     return Eq(equation.lhs, right + last / 100 + rest)
 
 

@@ -28,7 +28,7 @@ SHAPES = {
 }
 CLOSED = ["box", "triangular", "gaussian", "exponential"]
 OWN = sympy.exp(-K * X**2) * (1 + X)
-LONG = ("exponential", "fast_sigmoid", "sigmoid")  # quadrature holds their gains below
+LONG = ("exponential", "fast_sigmoid", "sigmoid", "atan")  # quadrature holds their gains below; atan's steps begin its peak's
 CASES = [
     *(pytest.param(name, {}, marks=[pytest.mark.slow] * (name in LONG)) for name in SHAPES),
     (OWN, {}),
@@ -77,8 +77,9 @@ def test_the_gain_agrees_with_scipys_quadrature(name):
         cuts = sorted([-12.0, threshold - a, threshold, threshold + a, 0.0, 12.0])
         inside = lambda u, f=density, h=square: h(u) * f(u)  # noqa: E731
         pieces = [scipy.integrate.quad(inside, *ends)[0] for ends in pairwise(cuts)]
-        assert chi(variance, threshold, g, a) == pytest.approx(g * g * sum(pieces), rel=1e-9)
-        assert chi(variance, threshold, g, a) <= g * g
+        told = chi(variance, threshold, g, a)
+        assert told == pytest.approx(g * g * sum(pieces), rel=1e-9)
+        assert told <= g * g
 
 
 @pytest.mark.parametrize("name", CLOSED)
@@ -92,7 +93,7 @@ def test_closed_forms_at_random_points_to_forty_digits(name):
     }[name]
     assert not gain(name).result.has(sympy.Integral)
     with mpmath.workdps(45):
-        for _ in range(20):
+        for _ in range(6):
             v, t, g, a = (mpf(rng.uniform(*ends)) for ends in ((0.5, 2), (0.1, 1.5), (0.5, 3), (0.6, 2)))
             edge = a if name in ("box", "triangular") else 16 * mp.sqrt(v)
             kernel = lambda x, v=v, t=t, a=a: exact(x / a) ** 2 * mp.exp(-((x + t) ** 2) / (2 * v))  # noqa: E731
@@ -154,7 +155,6 @@ def test_a_simulated_backward_pass_agrees():
         *(({"threshold": x, "solve": solve}, "a symbol or at most 7") for x in (8, -(10**400)) for solve in (None, "peak")),
         ({"solve": "slope"}, "^solve='slope'"),
         ({"surrogate": "triangular", "solve": "width"}, "has no closed form"),
-        ({"surrogate": OWN, "solve": "width"}, "has no closed form"),
     ],
 )
 def test_bad_input_is_named(options, rule):

@@ -27,12 +27,35 @@ def value(expression: Any, point: Values) -> Any:
     """Value of an expression at a point, at mpmath's working precision."""
     if expression.has(sympy.I, sympy.nan, sympy.zoo):
         raise DerivationError(f"{expression} is not a real number")
-    symbols = tuple(sorted(expression.free_symbols, key=str))
-    for symbol in symbols:
+    for symbol in sorted(expression.free_symbols, key=str):
         if symbol not in point:
             raise DerivationError(f"{symbol} has no value: it is neither a parameter nor a quantity of the derivation")
-    number = as_function(symbols, expression, "mpmath")(*(point[symbol] for symbol in symbols))
+    found = (part for part in _integrals(expression) if part.free_symbols <= point.keys())  # others are within a sum
+    places = {part: sympy.Symbol(f"integral_{i}") for i, part in enumerate(dict.fromkeys(found))}
+    given = lambda part: tuple((symbol, point[symbol]) for symbol in part.free_symbols)  # noqa: E731
+    integrals = {place: _integrated(part, given(part), mp.prec) for part, place in places.items()}
+    number = _evaluated(expression.xreplace(places), point | integrals)
     return number.real if isinstance(number, mp.mpc) else mpf(number)
+
+
+def _integrals(expression: Any) -> Iterator[Any]:
+    """The integrals of an expression, without those inside another."""
+    if isinstance(expression, sympy.Integral):
+        yield expression
+    else:
+        for argument in expression.args:
+            yield from _integrals(argument)
+
+
+@lru_cache(maxsize=256)
+def _integrated(integral: Any, given: tuple[tuple[Any, Any], ...], precision: int) -> Any:
+    """The value of an integral; cached, since the steps of a derivation share it."""
+    return _evaluated(integral, dict(given))
+
+
+def _evaluated(expression: Any, point: Values) -> Any:
+    symbols = tuple(sorted(expression.free_symbols, key=str))
+    return as_function(symbols, expression, "mpmath")(*(point[symbol] for symbol in symbols))
 
 
 _SETTINGS = {"fully_qualified_modules": False, "inline": True, "allow_unknown_functions": True}

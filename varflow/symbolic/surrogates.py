@@ -75,5 +75,6 @@ def _own(expression: Any, argument: Any) -> Surrogate:
         raise DomainError("surrogate", expression, "must be smooth except for Abs(v), without case distinctions")
     t = Symbol("t", positive=True)
     sides = [psi.subs(v, sign * t).subs(t, sign * v) for sign in (-1, 1)]
-    number = lambda at, values: value(psi.subs(v, _number), values | {_number: at})  # noqa: E731
+    formula = psi.subs(v, _number)
+    number = lambda at, values: value(formula, values | {_number: at})  # noqa: E731
     return Surrogate(str(expression), ((-oo, S.Zero, sides[0]), (S.Zero, oo, sides[1])), number, peak_one=False)
