@@ -5,7 +5,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtr
 
@@ -15,7 +15,7 @@ from varflow.theory.correlation import stable_overlap
 OVERLAPS = [0.0, 1e-9, 0.3, 0.95, 1 - 1e-6, 1 - 1e-12]
 
 
-@pytest.mark.parametrize("z", [-0.7, 1.0, 3.0, *(pytest.param(z, marks=pytest.mark.slow) for z in (-4.0, 0.475, 8.0, 20.0))])
+@pytest.mark.parametrize("z", [-0.7, 3.0, *(pytest.param(z, marks=pytest.mark.slow) for z in (-4.0, 0.475, 1.0, 8.0, 20.0))])
 def test_the_map_against_mpmath(z):
     """Relative to ``ρ'`` and, up to rounding of the answer, to ``1 - ρ'``; an error of 1e-12 is seen."""
     fast = vf.correlation_map(OVERLAPS, threshold=z)
@@ -26,7 +26,7 @@ def test_the_map_against_mpmath(z):
         assert abs(got * (1 + 1e-12) - wanted) > bound
 
 
-@pytest.mark.parametrize("z", [-1.3, 0.0, 0.8, 2.5])
+@pytest.mark.parametrize("z", [-1.3, 0.8])
 def test_negative_correlations_against_mpmath(z):
     rho = [-1e-6, -0.4, -0.95, -0.999]
     exact = [float(vf.reference.orthant(z, z, r, digits=20) / vf.reference.sf("normal", z, digits=20)) for r in rho]
@@ -52,6 +52,7 @@ def test_only_the_ratio_matters_and_arguments_broadcast():
 THRESHOLDS = st.integers(-30000, 30000).map(lambda k: k / 1000)
 
 
+@settings(max_examples=40)
 @given(THRESHOLDS, st.lists(st.floats(-1, 1), min_size=2, max_size=20))
 def test_the_map_rises_and_ends_where_it_must(z, rho):
     """``ρ'(-1) = max(0, 2 - 1/Q)``, ``ρ'(0) = Q``, ``ρ'(1) = 1``."""
@@ -72,7 +73,7 @@ def test_identical_inputs_part_with_infinite_slope():
     assert slope == pytest.approx(np.full(3, wanted), rel=1e-7)
 
 
-@pytest.mark.parametrize("z", [1.0, 2.0, *(pytest.param(z, marks=pytest.mark.slow) for z in (-2.0, 0.0, 0.475, 5.0))])
+@pytest.mark.parametrize("z", [1.0, *(pytest.param(z, marks=pytest.mark.slow) for z in (-2.0, 0.0, 0.475, 2.0, 5.0))])
 def test_the_stable_overlap_against_mpmath(z):
     exact = vf.reference.correlation_point(z, digits=15)
     stable, same = vf.correlation_fixed_points(threshold=2 * z, variance=4.0)
@@ -83,6 +84,7 @@ def test_the_stable_overlap_against_mpmath(z):
     assert (same.overlap, same.multiplier, same.stable, same.depth_scale) == (1.0, math.inf, False, 0.0)
 
 
+@settings(max_examples=30)
 @given(THRESHOLDS)
 def test_the_stable_overlap_is_a_fixed_point_with_the_slope_of_the_map(z):
     stable, _ = vf.correlation_fixed_points(threshold=z)

@@ -41,7 +41,7 @@ def ulps(got: float, want: mpf) -> float:
 
 def grid(distribution) -> np.ndarray:
     rng = np.random.default_rng(5)
-    n = 120 if distribution.name.startswith("student") else 500
+    n = 50 if distribution.name.startswith("student") else 200
     sign = rng.choice([-1.0, 1.0], n)
     parts = [rng.uniform(-9, 9, n), rng.uniform(0, 2, n), rng.uniform(8, 38.5, n), sign * 10.0 ** rng.uniform(-9, 3, n)]
     if distribution.name == "uniform":
@@ -68,7 +68,7 @@ def test_builtin_distributions_agree_with_their_definition_to_a_few_ulp_at_every
                 assert ulps(got[name][i], value) <= allowed, (name, z)
 
 
-@pytest.mark.parametrize("df", [1e5, 1e8, 1e12])
+@pytest.mark.parametrize("df", [1e5, 1e12])
 def test_student_t_with_many_degrees_of_freedom(df):
     distribution = vf.distributions.student_t(df)
     with mpmath.workdps(30):
@@ -77,7 +77,7 @@ def test_student_t_with_many_degrees_of_freedom(df):
         def density(z):
             return mp.exp(mp.loggamma(half) - mp.loggamma(mpf(df) / 2) - half * mp.log1p(z * z / rest)) / mp.sqrt(mp.pi * rest)
 
-        for z in (0.3, 0.99, 1.01, 2.0, 3.1, 6.0, 20.0):
+        for z in (0.3, 0.99, 1.01, 6.0, 20.0):
             scale = density(mpf(z))  # mpmath's tolerance is absolute
             ends = [z + k / (1 + z) for k in (0, 1, 2, 4, 8, 16, 32, 64, 128)]
             tail = scale * mp.quad(lambda y, scale=scale: density(y) / scale, ends)
@@ -118,6 +118,7 @@ def test_the_inflection_is_the_only_maximum_of_z_cubed_f(distribution):
     assert np.count_nonzero(np.diff(rising.astype(int))) <= 1
 
 
+@settings(max_examples=40)
 @given(distribution=ANY_DISTRIBUTION, z=st.floats(0.01, 1.7))
 def test_the_elasticity_is_the_logarithmic_slope_of_the_density(distribution, z):
     h = 1e-5 * z  # central difference: error of order (h/z)², and of rounding 1e-15 z/h
@@ -135,6 +136,7 @@ def test_the_logistic_inflection_to_the_last_digit():
         assert vf.distribution("logistic").inflection == float(z)
 
 
+@settings(max_examples=40)
 @given(distribution=st.sampled_from(BUILTIN), a=st.floats(-1e3, 1e3), b=st.floats(-1e3, 1e3))
 def test_tails_fall_mirror_and_match_their_logarithm_and_hazard(distribution, a, b):
     low, high = sorted((a, b))
@@ -146,7 +148,7 @@ def test_tails_fall_mirror_and_match_their_logarithm_and_hazard(distribution, a,
         assert distribution.hazard(a) * distribution.sf(a) == pytest.approx(distribution.pdf(a), rel=3e-15, abs=1e-300)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(location=st.floats(-50, 50), scale=st.floats(0.01, 100), z=st.floats(-6, 6))
 def test_scipy_distributions_are_standardised_whatever_their_location_and_scale(location, scale, z):
     same = {"norm": "normal", "uniform": "uniform", "laplace": "laplace", "logistic": "logistic"}
