@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from functools import cache
 
 import mpmath
 import numpy as np
@@ -33,6 +34,7 @@ def network(width=100, depth=5, gain=2.51, threshold=1.0, input_scale=1.0, stric
     return vf.Network(width=width, depth=depth, gain=gain, neuron=neuron, **options)
 
 
+@cache
 def full_matrix_counts(described):
     """Distribution of the count of every layer, by whole matrices of ``scipy.stats.binom.pmf``."""
     n, theta = described.widths[0], described.neuron.threshold
@@ -47,8 +49,8 @@ def full_matrix_counts(described):
 
 
 IN_FULL = {
-    "living": network(2000, 100, vf.gain(threshold=0.7), 0.7),
-    "leaking": network(2000, 100, vf.gain(threshold=1.0), 1.0),
+    "living": network(1000, 100, vf.gain(threshold=0.7), 0.7),
+    "leaking": network(500, 100, vf.gain(threshold=1.0), 1.0),
     "dying": network(2000, 100, math.sqrt(2), 1.0),
     "dying slowly": network(2000, 100, math.sqrt(5.0), 1.0),
 }
