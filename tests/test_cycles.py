@@ -30,7 +30,7 @@ RISING = [
 ]
 
 
-def settled(setting, start, layers=3000):
+def settled(setting, start, layers=600):
     """Two successive variances after many layers."""
     V = start
     for _ in range(layers):
@@ -73,7 +73,7 @@ def test_a_cycle_leaves_the_fixed_point_where_that_turns_unstable():
     setting = ALTERNATING | {"mean_gain": 0.0}
     turn = brentq(lambda m: vf.fixed_points(**setting | {"mean_gain": m})[0].multiplier + 1, -2.2, -1.2, xtol=1e-12)
     assert not vf.fixed_points(**setting | {"mean_gain": turn + 1e-4}).cycles
-    for more in np.geomspace(1e-4, 1e-2, 9):
+    for more in np.geomspace(1e-4, 1e-2, 5):
         found = vf.fixed_points(**setting | {"mean_gain": turn - more})
         (cycle,) = found.cycles
         beyond.append(-found[0].multiplier - 1)
@@ -85,7 +85,7 @@ def test_a_cycle_leaves_the_fixed_point_where_that_turns_unstable():
 
 def test_every_stable_cycle_of_random_networks_is_found():
     rng, seen = np.random.default_rng(5), 0
-    for _ in range(25):
+    for _ in range(14):
         setting = {"threshold": rng.uniform(-2, 0.5), "gain": 1.0, "bias_std": 10 ** rng.uniform(-2, 0)}
         setting["mean_gain"] = -(10 ** rng.uniform(0, 1.5))
         V = setting["bias_std"] ** 2 + np.geomspace(1e-3, 1, 20)
@@ -96,7 +96,7 @@ def test_every_stable_cycle_of_random_networks_is_found():
         told = [cycle.variances for cycle in vf.fixed_points(**setting).cycles if cycle.stable]
         assert all(any(end == pytest.approx(pair, rel=1e-6) for pair in told) for end in ends)
         seen += bool(ends)
-    assert seen > 8
+    assert seen > 4
 
 
 def test_a_distribution_of_two_values():

@@ -196,11 +196,19 @@ class TestFiring:
         known, _ = tails(100, weights="exponential")
         np.testing.assert_allclose(unknown, known, atol=1e-10)
 
-    @pytest.mark.parametrize("distribution", DISTRIBUTIONS.values(), ids=DISTRIBUTIONS.keys())
-    @pytest.mark.parametrize("options", [{}, {"bias_std": 0.3, "mean_gain": -0.7, "input_scale": 0.8}], ids=["plain", "bias"])
+    @pytest.mark.parametrize(
+        ("distribution", "options"),
+        [
+            *((name, {"bias_std": 0.3, "mean_gain": -0.7, "input_scale": 0.8}) for name in DISTRIBUTIONS),
+            *(
+                (name, {})
+                for name in ("normal", "sign", "lognormal", "sparse", "in-degree exponential", "triangular", "binomial")
+            ),
+        ],
+    )
     def test_monte_carlo_and_moments(self, distribution, options):
         """Potentials drawn from the definition: rate, variance and the moments beyond the threshold."""
-        described = layer(weights=distribution, **options)
+        described = layer(weights=DISTRIBUTIONS[distribution], **options)
         above, below = partial_moments(described)
         rng = np.random.default_rng(3)
         p, q = firing(described, np.arange(21))

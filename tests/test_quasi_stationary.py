@@ -35,7 +35,7 @@ def iterated(P: np.ndarray, layers: int) -> tuple[np.ndarray, float]:
     return mass, float(mass @ P[1:, 0])
 
 
-@pytest.mark.parametrize(("width", "threshold"), [(500, 0.7), (500, 1.0), (1000, 0.85), (2000, 1.0), (2000, 0.7), (60, 1.0)])
+@pytest.mark.parametrize(("width", "threshold"), [(500, 0.7), (500, 1.0), (1000, 0.85), (60, 1.0)])
 def test_escape_rate_against_the_full_matrix(width, threshold):
     mass, rate = iterated(full_matrix(width, threshold), {0.7: 50, 0.85: 75, 1.0: 140}[threshold])
     state = chain(width, threshold).quasi_stationary()

@@ -10,7 +10,7 @@ import varflow as vf
 S = vf.surrogates
 SNNTORCH = vf.Network(width=1000, depth=8, gain=8**0.5, neuron=vf.neurons.snntorch_leaky(0.5), steps=5)
 GAIN = vf.gain(threshold=0.5)
-FEW = {"points": 2**10, "scrambles": 8}
+FEW = {"points": 2**9, "scrambles": 8}
 MEMORYLESS = vf.Network(width=1000, depth=12, gain=GAIN, neuron=vf.Neuron(0.5))
 
 
@@ -27,7 +27,7 @@ def test_without_memory_gradients_keep_their_variance(family):
 @pytest.mark.parametrize("family", ["atan", "fast_sigmoid"])
 def test_in_time_the_first_layer_has_the_energy_of_the_last(family):
     psi = vf.surrogate_width(SNNTORCH, family, "growth", **FEW)
-    flows = [vf.gradient_flow(SNNTORCH, psi.widened(ratio * psi.width), seed=1, **FEW) for ratio in (1.0, 1.03, 0.97)]
+    flows = [vf.gradient_flow(SNNTORCH, psi.widened(ratio * psi.width), seed=1, **FEW) for ratio in (1.0, 1.05, 0.95)]
     off = [abs(flow.growth - 1) for flow in flows]
     assert off[0] < 4 * np.sqrt(2) * flows[0].error["growth"] + 1e-4 < min(off[1:])
 

@@ -200,8 +200,8 @@ class Biased(QuasiMonteCarlo):
 
 def test_stated_errors_have_the_right_size(monkeypatch):
     """Over seeds the deviations from a fine answer, in their stated standard errors, follow Student's t."""
-    network = net("delayed_subtract", steps=4, depth=4)
-    fine = vf.mean_field(network, points=2**17, seed=99).firing_rate[-1, -1]
+    network = net("delayed_subtract", steps=3, depth=3)
+    fine = vf.mean_field(network, points=2**15, seed=99).firing_rate[-1, -1]
     right, wrong = [], []
     for seed in range(40):
         for values, response in ((right, QuasiMonteCarlo), (wrong, Biased)):
