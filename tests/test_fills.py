@@ -39,7 +39,7 @@ def truncated(cut):
 def corrected_threshold(g, weights):
     """At which the corrected gain of these weights is g, for 2 layers of 4, 74 % of the networks alive: above the paper's."""
     off = lambda t: vf.corrected_gain(threshold=t, width=4, depth=2, survival_target=0.74, weights=weights) - g  # noqa: E731
-    return optimize.brentq(off, 0.05, 0.35, xtol=1e-7)
+    return optimize.brentq(off, 0.05, 0.35, xtol=1e-5)
 
 
 UNIFORM = stats.uniform(-math.sqrt(3), 2 * math.sqrt(3))
