@@ -24,18 +24,18 @@ SMALL = {
 @pytest.fixture(scope="module", params=SMALL)
 def measured(request):
     claim, settings = {"kernels": kernels, "gradients": gradients}[request.param].CLAIM, SMALL[request.param]
-    return claim, settings, claim.simulate(settings, 3, HERE)
+    return claim, settings, claim.simulate(settings, 3, HERE), claim.theory(settings)
 
 
 def test_the_theory_stands_and_every_control_is_rejected(measured):
-    claim, settings, seen = measured
-    assert claim.judge(settings, claim.theory(settings), seen).p_value > settings.false_alarm
+    claim, settings, seen, right = measured
+    assert claim.judge(settings, right, seen).p_value > settings.false_alarm
     for control in claim.controls:
         assert claim.judge(settings, control.theory(settings), seen).p_value <= settings.false_alarm, control.what
 
 
 def test_a_wrong_gain_or_width_in_one_case_is_rejected_there(measured):
-    claim, settings, seen = measured
+    claim, settings, seen, _ = measured
     wrong = claim.theory(claim.errors(settings)[-1].wrong(settings, 0.3))
     judgement = claim.judge(settings, wrong, seen)
     assert judgement.p_value <= settings.false_alarm
@@ -43,8 +43,7 @@ def test_a_wrong_gain_or_width_in_one_case_is_rejected_there(measured):
 
 
 def test_the_reading_has_a_row_for_every_point(measured):
-    claim, settings, seen = measured
-    right = claim.theory(settings)
+    claim, settings, seen, right = measured
     rows = [line for line in claim.reading(settings, right, seen).splitlines() if line.startswith("| ")][1:]
     points = [point for point in claim.judge(settings, right, seen).points if not point.endswith("squared")]
     assert [row.split(" | ")[0][2:] for row in rows] == points

@@ -23,16 +23,16 @@ def measured(request):
     curves, error = SMALL[request.param]
     claim = request.param.CLAIM
     settings = replace(claim.budgets["quick"], curves=curves, repeats=60, pilot=20, points=2**9)
-    return claim, settings, error, claim.simulate(settings, 3, HERE)
+    return claim, settings, error, claim.simulate(settings, 3, HERE), claim.theory(settings)
 
 
 def test_the_theory_stands(measured):
-    claim, settings, _, simulated = measured
-    assert claim.judge(settings, claim.theory(settings), simulated).p_value > settings.false_alarm
+    claim, settings, _, simulated, right = measured
+    assert claim.judge(settings, right, simulated).p_value > settings.false_alarm
 
 
 def test_an_error_in_one_curve_is_rejected(measured):
-    claim, settings, error, simulated = measured
+    claim, settings, error, simulated, _ = measured
     wrong = claim.errors(settings)[0].wrong(settings, error)
     judgement = claim.judge(settings, claim.theory(wrong), simulated)
     assert judgement.p_value <= settings.false_alarm
@@ -40,14 +40,14 @@ def test_an_error_in_one_curve_is_rejected(measured):
 
 
 def test_wrong_theories_differ_only_in_the_curves_they_name(measured):
-    claim, settings, _, _ = measured
-    right = claim.theory(settings).value
+    claim, settings, *_, theory = measured
+    right = theory.value
     for control in claim.controls:
         wrong = control.theory(settings).value
         assert (wrong == right).sum() >= len(right) - 1, control.what
 
 
 def test_the_reading_has_a_row_for_every_curve(measured):
-    claim, settings, _, simulated = measured
-    text = claim.reading(settings, claim.theory(settings), simulated)
+    claim, settings, _, simulated, right = measured
+    text = claim.reading(settings, right, simulated)
     assert all(f"| {curve} |" in text for curve in settings.curves)

@@ -1,5 +1,7 @@
 """Theory of layers against simulated networks: a composite of all kinds of layers, and a wrong one that must be rejected."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -53,8 +55,9 @@ def ensemble(request):
     return vf.simulate(network(composite()), repeats=NETWORKS, seed=1, engine=request.param)
 
 
+@cache
 def predicted(**changed):
-    return vf.mean_field(network(composite(**changed)), points=2**12, scrambles=4)
+    return vf.mean_field(network(composite(**changed)), points=2**11, scrambles=4)
 
 
 def test_a_composite_of_all_layers_is_predicted(ensemble):

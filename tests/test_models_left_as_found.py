@@ -293,7 +293,7 @@ def stopping(monkeypatch):
     return after
 
 
-@pytest.mark.parametrize("times", [5, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [3, pytest.param(30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "call",
     [lambda *given: audit(*given, steps=2), lambda *given: init(*given, steps=2, gain=2.0, refine=True)],
@@ -317,7 +317,7 @@ def test_interrupted_again_while_state_is_put_back(stopping):
     stopping(1)
     _, lines = interrupted(lambda: audit(model, x), 10**9, ["_restoring.py"])
     assert everything(model) == before
-    for at in range(lines - 1, 0, -(lines // 30)):
+    for at in range(lines - 1, 0, -(lines // 15)):
         stopping(1)
         assert interrupted(lambda: audit(model, x), at, ["_restoring.py"])[0]
         assert everything(model) == before
@@ -333,7 +333,7 @@ def test_what_cannot_be_put_back_is_said_and_does_not_stop_the_rest():
 # Weights that are set when all is done.
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, SystemExit])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_old_weights_stay_until_all_is_done(error, stopping):
     """The pass that plans, and each of those that refine what was drawn, is stopped."""
     calls, was_set = 1, False
@@ -344,7 +344,7 @@ def test_old_weights_stay_until_all_is_done(error, stopping):
         try:
             init(model, x, steps=1, refine=True, rate=0.3)
             was_set = True
-        except (KeyboardInterrupt, SystemExit, vf.DomainError):
+        except (KeyboardInterrupt, vf.DomainError):
             assert everything(model) == before
             calls += 1
     assert calls > 3
