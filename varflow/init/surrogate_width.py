@@ -98,7 +98,7 @@ def _suited(
     def flow(surrogate: Surrogate) -> GradientFlow:
         if surrogate.width < finest:
             raise ConvergenceError("hardly any sampling point lies within this width")
-        return solved.gradients(surrogate, readout, detached)
+        return solved.gradients(surrogate, readout, detached, scatter=False)
 
     if objective == "growth":
         return with_unit_growth(psi, lambda wider: flow(wider).growth or 0.0, accuracy=ACCURACY)
@@ -112,7 +112,7 @@ def surrogate_beside_gain(surrogate: Any, gain: float, neuron: Neuron, steps: in
     """
     network = Network(width=1000, depth=depth, gain=gain, neuron=neuron, steps=steps, drive=drive)
     psi, solved = surrogate_of(surrogate), ForwardPass.of(network, Neurons(POINTS, SCRAMBLES, seed=0))
-    found: dict[str, Any] = {"gradient_growth": solved.gradients(psi).growth, "surrogate": None, "words": []}
+    found: dict[str, Any] = {"gradient_growth": solved.gradients(psi, scatter=False).growth, "surrogate": None, "words": []}
     try:
         chosen = _suited(solved, psi, "growth" if steps == 1 else "range")
     except DomainError as refusal:

@@ -58,8 +58,8 @@ def corrected_gain(*, threshold: float, width: int, depth: int, survival_target:
     Examples
     --------
     >>> import mpmath, varflow as vf
-    >>> mpmath.nstr(vf.reference.corrected_gain(threshold=1, width=20, depth=3, survival_target=0.9, digits=20) ** 2, 12)
-    '9.38668528779'
+    >>> mpmath.nstr(vf.reference.corrected_gain(threshold=1, width=10, depth=3, survival_target=0.8, digits=20) ** 2, 12)
+    '36.3532383482'
     """
     target, theta = _target(survival_target), at_least_zero("threshold", threshold, zero=False)
     layers = integer("depth", depth, minimum=1)
@@ -107,8 +107,8 @@ def gain_for_mean_variance(*, threshold: float, width: int, depth: int, variance
     Examples
     --------
     >>> import mpmath, varflow as vf
-    >>> mpmath.nstr(vf.reference.gain_for_mean_variance(threshold=1, width=20, depth=4, digits=20) ** 2, 12)
-    '6.91190628481'
+    >>> mpmath.nstr(vf.reference.gain_for_mean_variance(threshold=1, width=10, depth=4, digits=20) ** 2, 12)
+    '7.34051103554'
     """
     theta, wanted = at_least_zero("threshold", threshold, zero=False), at_least_zero("variance", variance, zero=False)
     below = integer("depth", depth, minimum=2) - 1
@@ -153,8 +153,8 @@ def largest_threshold(
     Examples
     --------
     >>> import mpmath, varflow as vf
-    >>> mpmath.nstr(vf.reference.largest_threshold(width=20, depth=4, digits=20), 12)
-    '0.515751483055'
+    >>> mpmath.nstr(vf.reference.largest_threshold(width=10, depth=4, digits=20), 12)
+    '0.116892619568'
     """
     target, layers = _target(survival_target), integer("depth", depth, minimum=1)
     if gain not in ("preserving", "best"):
@@ -244,8 +244,8 @@ def sparsest_rate(*, width: int, depth: int, survival_target: float = 0.99, digi
     Examples
     --------
     >>> import mpmath, varflow as vf
-    >>> mpmath.nstr(vf.reference.sparsest_rate(width=30, depth=4, digits=20), 12)
-    '0.254869900196'
+    >>> mpmath.nstr(vf.reference.sparsest_rate(width=10, depth=4, digits=20), 12)
+    '0.453472573395'
     """
     target, layers = _target(survival_target), integer("depth", depth, minimum=1)
 

@@ -106,7 +106,7 @@ def correlation_point(z: float, *, digits: int = 50) -> CorrelationPoint:
     Examples
     --------
     >>> import mpmath, varflow as vf
-    >>> point = vf.reference.correlation_point(0, digits=20)
+    >>> point = vf.reference.correlation_point(0, digits=10)
     >>> print(mpmath.nstr(point.overlap, 5), mpmath.nstr(point.multiplier, 5))
     0.78983 0.51899
     """

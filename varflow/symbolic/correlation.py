@@ -7,6 +7,7 @@ independent ``a, b``: both fire where ``c a > z + s |b|``, one smooth integral a
 
 from __future__ import annotations
 
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -170,6 +171,7 @@ def _level(given: Any) -> Any:
     return at
 
 
+@cache
 def _heat_equation() -> Any:
     """``∂φ₂/∂ρ = ∂²φ₂/∂x∂y``, checked by sympy."""
     mixed = sympy.diff(sympy.diff(density, x), y)

@@ -55,12 +55,17 @@ def fired_backwards(
     neurons: Neurons,
     surrogate: Surrogate,
     detached: bool,
+    scatter: bool = False,
 ) -> tuple[Gradients, Slopes]:
-    """Gradients by the currents of layer ``number``, from those by the spikes that arrive at the next layer."""
+    """Gradients by the currents of layer ``number``, from those by the spikes that arrive at the next layer.
+
+    In time the ``scatter`` takes as long as all else.
+    """
     together = _with_recurrent(layer, received, state).scaled(layer.neuron.input_scale)
     chosen, apart = gradients.chosen, gradients.grid.apart
     by_spikes = replace(gradients, balanced=False, chosen=()).earlier(layer.neuron.delay)
-    found, slopes = _sent_back(layer, by_spikes, together.apart() if apart else together, number, neurons, surrogate, detached)
+    received = together.apart() if apart else together
+    found, slopes = _sent_back(layer, by_spikes, received, number, neurons, surrogate, detached, scatter)
     for each in chosen:
         more = each.back(layer, together, number, neurons, surrogate, detached)
         found += more.apart if apart else more
@@ -75,6 +80,7 @@ def _sent_back(
     neurons: Neurons,
     surrogate: Surrogate,
     detached: bool,
+    scatter: bool,
 ) -> tuple[Gradients, Slopes]:
     """Those by spikes that are independent of the membranes."""
     if received.grid.apart:
@@ -82,7 +88,7 @@ def _sent_back(
     if received.grid.size == 1:
         slopes = _at_one_step(layer.neuron, received, surrogate)
         return by_spikes.times(slopes.second), slopes
-    back, slopes = _sampled(layer, by_spikes.moments, received, number, neurons, surrogate, detached)
+    back, slopes = _sampled(layer, by_spikes.moments, received, number, neurons, surrogate, detached, scatter)
     return replace(by_spikes, moments=back), slopes
 
 
@@ -115,6 +121,7 @@ def _sampled(
     neurons: Neurons,
     surrogate: Surrogate,
     detached: bool,
+    scatter: bool = False,
 ) -> tuple[np.ndarray, Slopes]:
     """``E[Jᵀ G J]`` and slopes over the points of the forward pass, of currents past the input scale."""
     neuron, steps = layer.neuron, received.grid.steps
@@ -124,17 +131,18 @@ def _sampled(
     dtype = np.float32 if largest < SINGLE else np.float64
     above = np.broadcast_to(replicated(above, replicas), (replicas, groups, size, size))
     together = size == steps and not layer.recurrent  # all groups at once, as probes that do not mix
+    scattered = scatter and together
 
     def one(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         at, group = (index, slice(None)) if together else divmod(index, groups)
         drawn = currents[at, group].reshape(-1, steps, points).astype(dtype)
         population = with_input(neuron, Population.of(neuron, z[at, size:].astype(dtype)))
-        rng = np.random.default_rng([neurons.seed, number, index]) if together else None
+        rng = np.random.default_rng([neurons.seed, number, index]) if scattered else None
         return sampled_back(population, drawn, above[at, group], surrogate, detached, layer.recurrent_gain, rng)
 
-    *columns, scatter = zip(*in_threads(one, replicas if together else replicas * groups, None), strict=True)
+    *columns, scatters = zip(*in_threads(one, replicas if together else replicas * groups, None), strict=True)
     back, second = (np.reshape(column, (replicas, groups, size, size)) for column in columns)
-    return back, Slopes(second, np.array(scatter) if together else None)
+    return back, Slopes(second, np.array(scatters) if scattered else None)
 
 
 def _at_one_step(neuron: Neuron, received: Currents, surrogate: Surrogate) -> Slopes:

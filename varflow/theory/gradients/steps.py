@@ -51,6 +51,8 @@ class WayBack:
         Whether resets are detached; by default each neuron says so.
     report : callable
         Of the number of layers of neurons passed.
+    scatter : bool
+        Whether the scatter between networks is wanted too.
     passages, states : list
         What the forward pass has kept of the layers that are still ahead.
     layers : list
@@ -63,6 +65,7 @@ class WayBack:
     surrogate: Surrogate
     detached: bool | None = None
     report: Report = unreported
+    scatter: bool = True
     passages: list[Passage] = field(init=False)
     states: list[LayerState] = field(init=False)
     layers: list[tuple[Gradients, Slopes]] = field(default_factory=list, init=False)
@@ -111,7 +114,8 @@ def _(layer: Spike, gradients: Gradients, passage: Passage, way: WayBack) -> Gra
     else:
         assert isinstance(received, Currents)
         neurons = way.walk.neurons
-        found, slopes = fired_backwards(layer, gradients, received, state, number, neurons, way.surrogate, detached)
+        options = way.surrogate, detached, way.scatter
+        found, slopes = fired_backwards(layer, gradients, received, state, number, neurons, *options)
     way.layers.append((found, slopes))
     way.report(len(way.layers))
     return found

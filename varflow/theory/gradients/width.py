@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 
 import numpy as np
 
@@ -42,6 +43,8 @@ def with_smallest_range(surrogate: Surrogate, energies: Callable[[Surrogate], np
     ``energies(surrogate)``: of at least two layers, in order. DomainError for surrogates whose width cannot be set.
     """
     from scipy.optimize import minimize_scalar
+
+    energies = cache(energies)  # the searches share widths
 
     def growth(wider: Surrogate) -> float:
         found = energies(wider)

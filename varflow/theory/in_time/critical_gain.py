@@ -103,9 +103,9 @@ def temporal_critical_gain(
     Examples
     --------
     >>> import varflow as vf
-    >>> found = vf.temporal_critical_gain(vf.Neuron(1.0, decay=0.5), steps=20)
+    >>> found = vf.temporal_critical_gain(vf.Neuron(1.0, decay=0.5), steps=8)
     >>> print(f"{found.gain**2:.3f} {found.late_gain**2:.3f}")
-    6.021 5.300
+    6.021 5.800
     """
     check_progress(progress)
     T, L = integer("steps", steps, minimum=1), integer("depth", depth, minimum=2)
