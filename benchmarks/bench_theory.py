@@ -140,9 +140,9 @@ def child_seconds(command):
 @pytest.mark.parametrize("name", STARTS)
 def test_start_up(benchmark, name):
     command, limit = STARTS[name]
-    starts = [child_seconds([sys.executable, "-c", "pass"]) for _ in range(8)]
+    starts = [child_seconds([sys.executable, "-c", "pass"]) for _ in range(size(8, 2))]
     python = max(float(np.mean(starts)), TICK)  # a start of bare Python may be shorter than a tick
     seconds = min(child_seconds(command) for _ in range(size(5, 1)))
-    benchmark.pedantic(child_seconds, (command,), rounds=3)
+    benchmark.pedantic(child_seconds, (command,), rounds=size(3, 1))
     benchmark.extra_info |= {"CPU seconds": seconds, "times bare Python": seconds / python}
     bar(seconds <= limit)

@@ -5,6 +5,7 @@ stdout and stderr go, source that is run in it first, and the signals it gets on
 """
 
 import importlib
+import io
 import json
 import os
 import runpy
@@ -22,7 +23,8 @@ __all__ = ["Scenario", "ended"]
 ROOT = Path(__file__).parent.parent
 LIMIT = 60  # seconds
 PRELOADED = (
-    *("matplotlib.backends.backend_agg", "matplotlib.figure", "scipy.optimize", "torch.fx", "typer._adapters"),
+    *("PIL.GifImagePlugin", "matplotlib.backends.backend_agg", "matplotlib.figure", "scipy.optimize", "torch.fx"),
+    "typer._adapters",
     *("varflow.cli", "varflow.experiment", "varflow.init", "varflow.phases", "varflow.plots", "varflow.simulation"),
 )
 
@@ -68,6 +70,8 @@ def _end(folder):
 def _drive(scenarios, preloaded):
     for name in preloaded:
         importlib.import_module(name)
+    if "matplotlib.figure" in preloaded:
+        _draw()
     for scenario in scenarios:
         folder = Path(scenario["folder"])
         pid = os.fork()
@@ -78,6 +82,15 @@ def _drive(scenarios, preloaded):
         except TimeoutError as error:
             code = str(error)
         (folder / "code").write_text(json.dumps(code))
+
+
+def _draw():
+    """A formula and a few words: fonts are found and grammars built once, not in every fork."""
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.add_subplot(title=r"$\theta = 1$", xlabel="layer", yscale="log")
+    figure.savefig(io.BytesIO())
 
 
 def _exit(scenario, folder):

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from functools import cache
@@ -177,7 +178,7 @@ def test_every_module_has_a_rule_and_a_first_paragraph():
     for path in SOURCES:
         room = module_of(path).split(".")[0]
         assert room in MAY_IMPORT or path == PACKAGE / "__init__.py", f"{room} has no rule: who may it import?"
-        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+        assert ast.get_docstring(nodes_of(path.read_text(encoding="utf-8"))[0]), path
 
 
 def test_the_command_line_uses_public_names_only():
@@ -259,10 +260,9 @@ def loaded_after(code):
 
 
 def test_import_is_light():
-    assert loaded_after("import varflow") == set()
-    assert loaded_after("import varflow as vf; vf.lookup(threshold=0.5, fan_in=9)") == set()
-    assert loaded_after("import varflow.init; assert 'varflow.torch_models' not in sys.modules") == set()
-    assert "torch" in loaded_after("import torch")  # the probe sees what is there
+    init = "import varflow.init; assert 'varflow.torch_models' not in sys.modules"
+    assert loaded_after(f"import varflow as vf; {init}; vf.lookup(threshold=0.5, fan_in=9)") == set()
+    assert "mpmath" in loaded_after("import mpmath")  # the probe sees what is there
 
 
 @pytest.mark.parametrize("arguments", ["'--help'", "'validate', '--help'", "'--version'"])
@@ -338,13 +338,16 @@ def test_types_are_shipped():
 
 
 def test_no_file_imports_a_test_file():
+    importing = re.compile(r"^\s*(?:from|import) +test_|import_module\(.test_", flags=re.MULTILINE)
+    assert importing.search("def f():\n    from test_cli import EXPERIMENT")
     for path in Path(__file__).parent.glob("*.py"):
-        assert not [name for name in imported(path.stem, path.read_text(encoding="utf-8")) if name.startswith("test_")], path
+        assert not importing.search(path.read_text(encoding="utf-8")), path
 
 
 def test_every_kind_of_object_that_is_asked_for_has_words():
     """``instance`` and ``several`` say by ``WANTED`` what they want instead."""
-    calls = [node for path in SOURCES for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    sources = [path.read_text(encoding="utf-8") for path in SOURCES]
+    calls = [node for source in sources for node in nodes_of(source) if isinstance(node, ast.Call)]
     asking = [call.args for call in calls if isinstance(call.func, ast.Name) and call.func.id in ("instance", "several")]
     kinds = {args[2].id for args in asking if len(args) > 2 and isinstance(args[2], ast.Name)} - {"kind"}
     assert len(kinds) > 10

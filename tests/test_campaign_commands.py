@@ -24,9 +24,10 @@ from varflow._process import outcome
 ROOT = Path(__file__).parent.parent
 SWEEP = "--threshold 0.5,1 --gain preserving --width 40 --depth 6 --repeats 9"
 CLAIM = "--budget quick --claim one_layer_map"
-SLOW = {
-    "varflow": "validate --threshold 0.5 --gain preserving --width 300 --depth 60 --repeats 5000",
-    "validation": "--budget standard --claim corrected_gain",
+LONG = {
+    "phase-diagram": "varflow phase-diagram --depth 3000",
+    "validate": "varflow validate --threshold 0.5 --gain preserving --width 300 --depth 60 --repeats 5000",
+    "validation": "validation --budget standard --claim corrected_gain",
 }
 
 
@@ -123,11 +124,11 @@ def gone(group):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("module", ["varflow", pytest.param("validation", marks=pytest.mark.slow)])
-def test_ctrl_c_ends_the_processes_and_keeps_what_is_finished(tmp_path, module):
+@pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each != "phase-diagram")) for each in LONG])
+def test_ctrl_c_ends_the_processes_and_keeps_what_is_finished(tmp_path, name):
     """Ctrl-C at a terminal goes to the workers too."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", module, *SLOW[module].split(), "--out", "out", "--workers", "2", "--resume"]
+    command = [sys.executable, "-m", *LONG[name].split(), "--out", "out", "--workers", "2", "--resume"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True, **pipes) as process:
         try:
@@ -146,7 +147,7 @@ def test_ctrl_c_ends_the_processes_and_keeps_what_is_finished(tmp_path, module):
     assert "--resume continues" in err
     assert len(drill.stored(tmp_path / "out" / "blocks.sqlite")) >= 3
     assert gone(process.pid)
-    if module == "varflow":
+    if name == "validate":
         assert not json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))["complete"]
 
 

@@ -5,11 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
+from campaign_blocks import slowly_drawn
 
 import varflow as vf
 from varflow.campaign import Block
@@ -31,22 +30,16 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Four workers, which import the function below by name."""
+    """Two workers, which import ``campaign_blocks`` by name."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
         patched.syspath_prepend(str(Path(__file__).parent))
-        with distributed.LocalCluster(n_workers=4, processes=True, **QUIET) as made:
+        with distributed.LocalCluster(n_workers=2, processes=True, **QUIET) as made:
             yield made
 
 
-def drawn(seed):
-    """Random numbers, slowly."""
-    time.sleep(0.05)
-    return {"normal": np.random.default_rng(seed).standard_normal(5)}
-
-
 def blocks(count):
-    return [Block("test_cluster:drawn", {"seed": seed}) for seed in range(count)]
+    return [Block("campaign_blocks:slowly_drawn", {"seed": seed}) for seed in range(count)]
 
 
 def test_a_worker_that_is_killed_costs_nothing_but_time(cluster, tmp_path):
@@ -62,7 +55,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(cluster, tmp_path):
     with campaign.opened() as run:
         run.run(blocks(60), arrived)
     assert killed
-    assert found == {seed: drawn(seed)["normal"].tobytes() for seed in range(60)}
+    assert found == {seed: slowly_drawn(seed)["normal"].tobytes() for seed in range(60)}
 
 
 def test_progress_comes_from_the_cluster(cluster):

@@ -57,7 +57,7 @@ def test_the_defaults_are_the_papers():
 def test_a_theory_wrong_by_five_percent_is_rejected(monkeypatch, error):
     exact = vf.finite_width
     monkeypatch.setattr("varflow.experiment.finite_width", lambda network: exact(replace(network, gain=error * network.gain)))
-    wrong = vf.validate(threshold=0.5, gain=1.8, width=200, depth=20, repeats=20)
+    wrong = vf.validate(threshold=0.5, gain=1.8, width=100, depth=20, repeats=20)
     assert not wrong.passed
     assert "REJECTED" in repr(wrong)
 
@@ -254,7 +254,6 @@ def inside(box, frame):
         ({"depth": 1, "repeats": 1}, 2),
         ({"width": 1}, 2),
         ({"width": [20, 60]}, 4),
-        ({"width": [20, 60], "gain": "preserving"}, 2),
         ({"drive": "inputs", "threshold": [0.5, 1.0]}, 2),
         ({"drive": "silence", "gain": 2.0}, 1),
     ],
@@ -267,7 +266,6 @@ def inside(box, frame):
         "one layer",
         "one neuron",
         "gains and widths",
-        "widths",
         "inputs",
         "silence",
     ],

@@ -175,7 +175,7 @@ NOWHERE = ("full", "closed", "gone")
 EVERY = {**SAYERS, **{name: line for name, (line, _) in WRITERS.items()}}
 STDOUT = [
     *((name, "full") for name in EVERY),
-    *((name, where) for name in ("predict", "validate", "audit") for where in NOWHERE[1:]),
+    *((name, where) for name in ("predict", "lookup --table", "audit") for where in NOWHERE[1:]),
 ]
 STDERR = [("validate", "full"), ("lookup --table", "closed"), ("lookup --table", "gone")]
 

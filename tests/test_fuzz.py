@@ -1,9 +1,6 @@
 """A few calls of the fuzz run, of which ``make fuzz`` makes 2000; it finds planted faults, and nothing public is forgotten."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,29 +9,38 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("resource", reason="limits on memory and time are POSIX's")
 
 import fuzzing
+from processes import PRELOADED, Scenario, ended
 
 # Calls that take seconds; ``make fuzz`` makes them too.
 SLOW = ("symbolic", "reference", "certified", "temporal", "gain_for", "catalogue", "Catalogue", "audit", "Audit", "init_model")
 SLOW = (*SLOW, "lsuv", "plot", "testing", "Experiment", "validate", "Temporal", "corrected", "phase_diagram", "mean_field")
 
 
-def fuzzed(*options):
-    """Exit code and output of a run. A process of its own: it forks, which threads of other tests would not survive."""
-    line = [sys.executable, Path(fuzzing.__file__), *map(str, options)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=300)
-    return done.returncode, done.stdout + done.stderr
+RUNS = {
+    "few": f"--calls 40 --seed 12 --limit 20 --without {' '.join(SLOW)}",
+    "planted": "--planted --calls 1 --limit 1",
+}
 
 
-def test_a_few_calls():
-    code, said = fuzzed("--calls", 40, "--seed", 12, "--limit", 20, "--without", *SLOW)
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Exit code and output of each. In processes of their own: they fork, which threads of other tests would not survive."""
+    scenarios = {name: Scenario(line, module=fuzzing.__file__, limit=300) for name, line in RUNS.items()}
+    loaded = (*PRELOADED, "fuzz_values", "hypothesis", "sympy.stats", "varflow.reference", "varflow.testing")
+    done = ended(scenarios, tmp_path_factory.mktemp("runs"), loaded)
+    return {name: (code, out + err) for name, (code, out, err, _) in done.items()}
+
+
+def test_a_few_calls(runs):
+    code, said = runs["few"]
     assert code == 0, said
     sound, refused = map(int, re.findall(r"(\d+) sound results, (\d+) refusals", said)[0])
     assert sound + refused == 40
     assert min(sound, refused) > 8  # neither is everything refused nor anything taken
 
 
-def test_planted_faults_are_found():
-    code, said = fuzzed("--planted", "--calls", 1, "--limit", 1)
+def test_planted_faults_are_found(runs):
+    code, said = runs["planted"]
     assert code == 1
     for fault in [
         r"raw_error: ZeroDivisionError at fuzzing.py:\d+ .*\n    raw_error\(threshold=",

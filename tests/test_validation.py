@@ -127,8 +127,12 @@ class TestCommand:
         assert main(["--budget", "quick", "--out", str(tmp_path)]) == 1
         assert "**0 of 1 claims hold, 1 fails.**" in (tmp_path / "REPORT.md").read_text(encoding="utf-8")
 
-    def test_interrupt_keeps_what_is_finished(self, tmp_path, monkeypatch):
+    def test_an_interrupted_run_keeps_what_is_finished_and_continues(self, tmp_path, monkeypatch, capsys):
         claim = kaiming_death_depth.CLAIM
+
+        def found():
+            result = json.loads((tmp_path / "kaiming_death_depth.json").read_text(encoding="utf-8"))
+            return {key: value for key, value in result.items() if "seconds" not in key}
 
         def interrupted(settings, seed, work):
             raise KeyboardInterrupt
@@ -137,9 +141,14 @@ class TestCommand:
         second = replace(first, name="second", simulate=interrupted)
         monkeypatch.setattr("validation.power.smallest_error", FOUND)
         monkeypatch.setattr("validation.__main__.discover", lambda: {one.name: one for one in (first, second)})
-        assert main(["--budget", "quick", "--out", str(tmp_path)]) == 130
-        assert (tmp_path / "kaiming_death_depth.json").exists()
+        run = ["--budget", "quick", "--out", str(tmp_path)]
+        assert main(run) == 130
+        before = found()
         assert "Stopped early: second not examined." in (tmp_path / "REPORT.md").read_text(encoding="utf-8")
+        assert "parts were there" not in capsys.readouterr().err
+        assert main([*run, "--resume", "--claim", first.name]) == 0
+        assert "kaiming_death_depth: 1500 of 1500 parts were there" in capsys.readouterr().err
+        assert found() == before
 
 
 FEW = corrected_gain.Settings(repeats=60, width=20, depth=5, targets=(0.5,))
@@ -197,19 +206,6 @@ class TestCampaign:
         monkeypatch.setattr("varflow.campaign.campaign.Run.run", run)
         with pytest.raises(Seen), vf.Campaign().opened() as opened:
             claim.simulate(claim.budgets["quick"], 0, Work(opened))
-
-    def test_what_was_there_is_said(self, tmp_path, monkeypatch, capsys):
-        small = replace(kaiming_death_depth.CLAIM, budgets={"quick": SMALL["kaiming_death_depth"][1]})
-        monkeypatch.setattr("validation.__main__.discover", lambda: {small.name: small})
-        monkeypatch.setattr("validation.power.smallest_error", FOUND)
-        run = ["--budget", "quick", "--out", str(tmp_path)]
-        texts = []
-        for more in ([], ["--resume"]):
-            assert main([*run, *more]) == 0
-            found = json.loads((tmp_path / "kaiming_death_depth.json").read_text(encoding="utf-8"))
-            texts.append({key: value for key, value in found.items() if "seconds" not in key})
-            assert ("kaiming_death_depth: 1500 of 1500 parts were there" in capsys.readouterr().err) == bool(more)
-        assert texts[0] == texts[1]
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
     def test_cuda_without_a_card(self, tmp_path):
@@ -346,7 +342,8 @@ class TestClaimsCanFail:
 
     def test_a_claim_whose_control_passes_is_inconclusive_at_every_budget(self):
         module, settings = SMALL["one_layer_map"]
-        blind = replace(module.CLAIM, controls=(replace(module.CLAIM.controls[0], theory=module.theory),))
+        budgets = {"quick": replace(settings, repeats=100), "long": replace(settings, repeats=200)}
+        blind = replace(module.CLAIM, budgets=budgets, controls=(replace(module.CLAIM.controls[0], theory=module.theory),))
         result = examine(blind, settings)
         assert result.p_value > settings.false_alarm
         assert (result.verdict, result.budget, result.powerful_budget) == ("inconclusive", "own", None)

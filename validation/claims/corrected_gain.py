@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -33,9 +34,15 @@ class Settings:
         ]
 
     def gain(self, target: float) -> float:
-        shape = {"threshold": self.threshold, "width": self.width, "depth": self.depth, "survival_target": target}
-        right = vf.corrected_gain(**shape) if self.rule == "corrected" else vf.gain_by_rule(self.rule, self.threshold)
-        return right * self.scale
+        if self.rule == "corrected":
+            return self.scale * _corrected_gain(self.threshold, self.width, self.depth, target)
+        return self.scale * vf.gain_by_rule(self.rule, self.threshold)
+
+
+@cache
+def _corrected_gain(threshold: float, width: int, depth: int, target: float) -> float:
+    """Found once: the search for the smallest error asks for it with every error."""
+    return vf.corrected_gain(threshold=threshold, width=width, depth=depth, survival_target=target)
 
 
 def theory(settings: Settings) -> np.ndarray:

@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -138,10 +138,16 @@ def run(app: typer.Typer) -> NoReturn:
     run_command("varflow", partial(_outcome, app))
 
 
+@cache
+def _command(app: typer.Typer) -> Any:
+    """Of a command line, built from the signatures of its functions, which takes longer than to run most of them."""
+    return typer.main.get_command(app)
+
+
 def _outcome(app: typer.Typer) -> tuple[str, int]:
     """The final message, and the exit code."""
     try:
-        code = app(sys.argv[1:] or ["--help"], prog_name="varflow", standalone_mode=False)
+        code = _command(app)(sys.argv[1:] or ["--help"], prog_name="varflow", standalone_mode=False)
         if code == INTERRUPTED:  # Ctrl-C in newer versions of typer; older ones abort
             raise KeyboardInterrupt
         return "", code or 0
@@ -169,7 +175,7 @@ def _usage(error: Any) -> str:
 
 def _domain(app: typer.Typer, error: Any) -> str:
     """The message of a DomainError, in terms of the option."""
-    command = typer.main.get_command(app).commands[sys.argv[1]]  # pyright: ignore[reportAttributeAccessIssue]
+    command = _command(app).commands[sys.argv[1]]
     argument: str = error.argument
     option = "--" + OPTION_OF.get(argument, argument).replace("_", "-")
     if all(option not in parameter.opts for parameter in command.params):
