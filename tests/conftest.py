@@ -10,6 +10,8 @@ from hypothesis import Phase, settings
 
 from varflow.cli import main
 
+gc.disable()  # until all tests are collected: libraries that load make millions of objects, of which all stay
+
 # Without explanations: on Python 3.11 they trace every line, minutes in a process that has imported the whole package.
 settings.register_profile("quick", phases=[phase for phase in Phase if phase is not Phase.explain])
 settings.load_profile("quick")
@@ -46,6 +48,7 @@ def pytest_collection_finish():
     """What is imported by now stays: the garbage collector need not look at half a million objects again and again."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 NO_CARD = "no CUDA device"

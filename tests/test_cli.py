@@ -185,7 +185,7 @@ def test_the_printed_json_is_the_written_one(varflow, tmp_path):
 def test_a_wrong_theory_is_rejected(varflow, monkeypatch, error, code):
     exact = vf.finite_width
     monkeypatch.setattr("varflow.experiment.finite_width", lambda network: exact(replace(network, gain=error * network.gain)))
-    found, out, _ = varflow("validate --threshold 0.5 --gain preserving --width 100 --depth 20 --repeats 20")
+    found, out, _ = varflow("validate --threshold 0.5 --gain preserving --width 300 --depth 20 --repeats 20")
     assert found == code
     assert ("REJECTED" in out) == bool(code)
     assert ("the theory is rejected" in out) == bool(code)

@@ -57,7 +57,7 @@ def test_the_defaults_are_the_papers():
 def test_a_theory_wrong_by_five_percent_is_rejected(monkeypatch, error):
     exact = vf.finite_width
     monkeypatch.setattr("varflow.experiment.finite_width", lambda network: exact(replace(network, gain=error * network.gain)))
-    wrong = vf.validate(threshold=0.5, gain=1.8, width=100, depth=20, repeats=20)
+    wrong = vf.validate(threshold=0.5, gain=1.8, width=200, depth=20, repeats=20)
     assert not wrong.passed
     assert "REJECTED" in repr(wrong)
 

@@ -94,7 +94,7 @@ class TestStatistics:
         ids=repr,
     )
     def test_variance_and_rate_of_every_description(self, described):
-        ensemble = simulate(described, repeats=300, seed=2)
+        ensemble = simulate(described, repeats=150, seed=2)
         assert abs(variance_z(ensemble)) < K
         assert abs(rate_z(ensemble)) < K
         assert abs(variance_z(ensemble, gain_error=1.03)) > K
