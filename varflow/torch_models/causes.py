@@ -51,8 +51,8 @@ def diagnosed(
     moments = [together([used[name] for name in each.names]) for each in trace.layers]
     gains = [each.gain for each in moments]
     if covered and predicted.plain and _lives(trace, used, silent):
-        cause = "leak or reset" if _survives_without_memory(trace, used) else "finite width"
-        return cause, to_mend(rates, gains, needed, silent)
+        held_back = predicted.survival[-1] < 0.5 < _survival_without_memory(trace, used)
+        return "leak or reset" if held_back else "finite width", to_mend(rates, gains, needed, silent)
     unbiased = {name: replace(each, bias_std=0.0, bias_mean=0.0) for name, each in used.items()}
     if covered and unbiased != used and _lives(trace, unbiased, silent):
         return "bias", to_mend(rates, gains, needed, silent)
@@ -80,11 +80,10 @@ def _lives(trace: Trace, used: Mapping[str, Moments], index: int) -> bool:
     return float(at_infinite_width(above, used)[0].late_rates.mean(0)[index]) > LIVE_RATE
 
 
-def _survives_without_memory(trace: Trace, used: Mapping[str, Moments]) -> bool:
-    """Whether at these widths the last layer would mostly spike with memoryless neurons, but mostly does not with these."""
+def _survival_without_memory(trace: Trace, used: Mapping[str, Moments]) -> float:
+    """The fraction of networks of these widths whose last layer would spike with memoryless neurons."""
     memoryless = [replace(layer, spiking=replace(layer.spiking, neuron=_memoryless(layer.neuron))) for layer in trace.layers]
-    rates = [predict(each, used).survival[-1] for each in (trace, replace(trace, layers=memoryless))]
-    return rates[0] < 0.5 < rates[1]
+    return float(predict(replace(trace, layers=memoryless), used).survival[-1])
 
 
 def _memoryless(neuron: Neuron) -> Neuron:

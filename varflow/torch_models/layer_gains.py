@@ -70,6 +70,8 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
     If no constant gain sustains it over ``depth`` layers (deviations grow, or steps die one after the other), the nearest value
     above it that one sustains; ``ConvergenceError`` if there is none.
     """
+    if depth != _clipped(depth):  # one search for all of them
+        return deep_layer(neuron, steps, quantity, target, _clipped(depth))
     if steps == 1 or neuron.memoryless:
         try:
             return _memoryless(neuron, quantity, target)
@@ -91,10 +93,13 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
     return replace(nearest, on_target=False)
 
 
+def _clipped(depth: int) -> int:
+    return min(max(depth, SHORTEST), LONGEST)
+
+
 def _wanted(neuron: Neuron, steps: int, quantity: str, target: float, depth: int) -> Wanted:
-    layers = min(max(depth, SHORTEST), LONGEST)
     name = quantity.removeprefix("firing_")
-    wanted = wanted_of(name, target, neuron, steps, layers, points=POINTS, scrambles=SCRAMBLES, seed=0)
+    wanted = wanted_of(name, target, neuron, steps, _clipped(depth), points=POINTS, scrambles=SCRAMBLES, seed=0)
     return replace(wanted, tolerance=TOLERANCE)
 
 
@@ -137,6 +142,8 @@ def attainable_rates(neuron: Neuron, steps: int, depth: int) -> tuple[float, flo
     """The smallest late rate with which a network survives ``depth`` layers, and that in the limit of large gains: ``inf`` with
     several spikes per step, which have no smallest one either.
     """
+    if depth != _clipped(depth):
+        return attainable_rates(neuron, steps, _clipped(depth))
     if neuron.reset_rule.counts:
         return 0.0, math.inf
     wanted = _wanted(neuron, steps, "firing_rate", RATE, depth)
