@@ -253,8 +253,8 @@ def norse_sequence():
 
 
 def currents(seed):
-    """Ten steps of the same inputs."""
-    return 3 * flat(32, 8)(seed).expand(10, 32, 64)
+    """Six steps of the same inputs."""
+    return 3 * flat(32, 8)(seed).expand(6, 32, 64)
 
 
 SNNTORCH, SPIKINGJELLY = ("snntorch.Leaky",), ("spikingjelly.IFNode",)

@@ -25,7 +25,7 @@ def network(drive, gain=2.4, width=2, **options):
     return vf.Network(**{"width": width, "depth": 3, "gain": gain, "neuron": NEURON, "steps": STEPS, "drive": drive} | options)
 
 
-def at_infinite_width(drive, engine, repeats=240):
+def at_infinite_width(drive, engine, repeats=150):
     """From widths 100 and 200: a mean is off by ``c/n + O(1/n²)``; means and standard errors by quantity."""
     runs = [vf.simulate(network(drive, width=n), repeats=repeats, seed=n, engine=engine, dtype="float64") for n in (100, 200)]
     found = {}
@@ -55,11 +55,11 @@ ENGINES = [pytest.param(name, "dense", marks=pytest.mark.slow if name in LONG el
 
 @pytest.mark.parametrize(("name", "engine"), [*ENGINES, *((name, "conditional") for name in DRIVES)])
 def test_the_mean_field_is_the_limit_of_networks(name, engine):
-    """All quantities of all layers and steps within 5 standard errors; 10 % more gain is not."""
+    """All quantities of all layers and steps within 5 standard errors; 15 % more gain is not."""
     pytest.importorskip("torch")
     found = at_infinite_width(DRIVES[name], engine)
     assert largest_deviation(found, vf.mean_field(network(DRIVES[name]), **FEW)) < 5
-    assert largest_deviation(found, vf.mean_field(network(DRIVES[name], gain=2.4 * 1.1), **FEW)) > 6
+    assert largest_deviation(found, vf.mean_field(network(DRIVES[name], gain=2.4 * 1.15), **FEW)) > 6
 
 
 @pytest.mark.parametrize("name", ["white", "inputs", "inputs in time", "spikes", "counts"])

@@ -322,9 +322,9 @@ def test_predictors_tell_a_living_network_from_a_silent_one():
 
 def test_silent_networks_revive_up_to_a_depth():
     """Deeper with stronger weights and smaller ε; a layer costs a factor g ψ(-θ) of the gradient; living ones have no limit."""
-    torch_default, kaiming = (Design(depth=20, initialisation=name) for name in ("torch", "kaiming"))
+    torch_default, kaiming = (Design(depth=20, steps=2, initialisation=name) for name in ("torch", "kaiming"))
     assert revival_depth(torch_default, 1e-8) < revival_depth(kaiming, 1e-8) < revival_depth(kaiming, 1e-16)
-    assert revival_depth(Design(initialisation="in_time"), 1e-8) == np.inf
+    assert revival_depth(Design(depth=5, steps=2, initialisation="in_time"), 1e-8) == np.inf
     per_layer = np.log(1e8) / (revival_depth(kaiming, 1e-16) - revival_depth(kaiming, 1e-8))
     assert per_layer == pytest.approx(-np.log(2 / (1 + np.pi**2) ** 2) / 2, rel=1e-12)  # ln of g ψ(-1), atan(2)
 
