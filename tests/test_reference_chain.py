@@ -52,9 +52,9 @@ def test_a_gain_wrong_by_one_in_ten_billion_is_noticed():
     assert profile.variance_std != pytest.approx(floats(exact.variance_std), rel=1e-11)
 
 
+@pytest.mark.slow  # the fast chain has them in test_published_numbers
 @pytest.mark.parametrize(
-    ("threshold", "mean", "spread", "alive"),
-    [(0.85, 0.5422, 0.5031, 0.5867), pytest.param(1.0, 0.01490, 0.1233, 0.01712, marks=pytest.mark.slow)],
+    ("threshold", "mean", "spread", "alive"), [(0.85, 0.5422, 0.5031, 0.5867), (1.0, 0.01490, 0.1233, 0.01712)]
 )
 def test_anchors_at_width_100(threshold, mean, spread, alive):
     g = vf.gain(threshold=threshold)

@@ -22,7 +22,7 @@ from varflow.model.student import StudentT
 from varflow.symbolic.conditions import all_of, at_least, at_most
 from varflow.symbolic.integrals import integral
 from varflow.symbolic.numbers import value
-from varflow.symbolic.simplify import neat
+from varflow.symbolic.simplify import neat, symbols_for_long_numbers
 from varflow.symbolic.standard import Parameters, branch, density_of, knots, number, on_the_line, side, t, tidy
 from varflow.symbolic.symbols import exact
 
@@ -183,7 +183,9 @@ def _standardised(variable: Any, sign: int | None, ranges: tuple[Any, ...], name
         raise DomainError("threshold", "theta", rule)
     low, high = side(ends, sign, parameters)
     z = sympy.Symbol("z", real=True, positive=True if sign in (0, 1) else None, negative=True if sign == -1 else None)
-    density = branch(whole, z, low, high, parameters)
+    pieces = whole.has(sympy.Piecewise, sympy.Abs, sympy.sign)
+    long = symbols_for_long_numbers(variable.pspace.distribution)[1]  # they were symbols when the density was simplified
+    density = branch(whole, z, low, high, parameters, tidied=bool(pieces or long))
     known = line.tail is not None and not any(low < knot < high for knot in knots(line.tail))  # one formula on this side
     tail: Any = branch(line.tail, z, low, high, parameters, tidied=name is None) if known else None
     law = Law(name or str(variable.pspace.distribution), z, density, tail, whole, ends, low, high, parameters)
