@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy import special
 
@@ -11,7 +13,7 @@ from varflow.theory.in_time.stepping import Population, spikes
 __all__ = ["expected_spikes", "normal_cdf"]
 
 REACH = 6.0  # standard deviations: the probability beyond is below 1e-9
-MOST_SPIKES = 50  # in one step, up to which they are summed; for more, the sampled number is accurate enough
+WIDE = 1.0  # standard deviation in thresholds from which sums over spike counts are integrals, within 5e-6
 CACHED = 2**14  # probabilities computed together: more would leave the cache
 
 TINY = 1e-30  # standard deviation in units of the membrane's: its inverse leaves single precision, and nothing is open
@@ -25,12 +27,24 @@ def normal_cdf(x: np.ndarray) -> np.ndarray:
     """``Φ`` in the precision of ``x``; in single precision, a rational fit within 2.1e-7 that numpy vectorises."""
     if x.dtype != np.float32:
         return special.ndtr(x)
-    x = np.clip(x, -END, END)
+    x = np.clip(x, -END, END)  # a copy, which the rest works on
     square = x * x
-    above = ((N[0] * square + N[1]) * square + N[2]) * square + N[3]
-    below = (D[0] * square + D[1]) * square + D[2]
+    x *= _polynomial(N, square)
+    x /= _polynomial(D, square)
     with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(x * above / below))
+        np.exp(x, out=x)
+    x += 1
+    return np.reciprocal(x, out=x)
+
+
+def _polynomial(coefficients: tuple[float, ...], x: np.ndarray) -> np.ndarray:
+    """By Horner's rule, from the highest power."""
+    value = coefficients[0] * x
+    for coefficient in coefficients[1:-1]:
+        value += coefficient
+        value *= x
+    value += coefficients[-1]
+    return value
 
 
 def expected_spikes(
@@ -38,39 +52,51 @@ def expected_spikes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """``E[S]`` and ``E[S²]`` for ``H ~ N(expected, (1 - g S_before)² std²)``, with ``g`` the reset's fraction of input lost.
 
-    ``std`` has one value, or shape (…, 1). Where it is 0, and where a neuron spikes too often to sum, ``sampled`` is returned:
-    spikes drawn from the same distribution.
+    ``std`` has one value, or shape (…, 1). Where it is 0, ``sampled`` is returned: spikes drawn from the same distribution.
     """
     undecided = std >= TINY
     if not undecided.any():
         return sampled, sampled**2
     rule = neuron.reset_rule
     if rule.counts:
-        return _expected_count(neuron.threshold, expected, std, sampled)
+        return _expected_count(neuron.threshold, expected, std)
     inverse = np.where(undecided, 1 / np.where(undecided, std, 1.0), 0.0)
     above = expected - neuron.threshold
     chance = normal_cdf(above * inverse.astype(expected.dtype))
     if rule.input == 1:
-        chance += before * (spikes(neuron, expected) - chance)  # faster than np.where
+        held = spikes(neuron, expected)
     elif rule.input:
-        chance += before * (normal_cdf(above * (inverse / (1 - rule.input)).astype(expected.dtype)) - chance)
+        held = normal_cdf(above * (inverse / (1 - rule.input)).astype(expected.dtype))
+    if rule.input:  # a weighted mean is faster than np.where
+        held -= chance
+        held *= before
+        chance += held
     if not undecided.all():
         chance = np.where(undecided, chance, sampled)
     return chance, chance
 
 
 def _expected_count(
-    threshold: float | np.ndarray, expected: np.ndarray, std: np.ndarray, sampled: np.ndarray
+    threshold: float | np.ndarray, expected: np.ndarray, std: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``E[S] = Σ_k P(S ≥ k)`` and ``E[S²] = Σ_k (2k - 1) P(S ≥ k)``; probabilities of small ``k`` are 1 within 1e-9."""
+    """``E[S] = Σ_k P(S ≥ k)`` and ``E[S²] = Σ_k (2k - 1) P(S ≥ k)``: sums, or their integrals where they are smooth in ``k``."""
     expected, spread = expected / threshold, np.asarray(std / threshold, expected.dtype)  # in thresholds
+    wide = spread >= WIDE
+    if wide.all():
+        return _smooth_count(expected, spread)
+    summed = _summed_count(expected, np.minimum(spread, WIDE))
+    if not wide.any():
+        return summed
+    smooth = _smooth_count(expected, np.maximum(spread, WIDE))
+    return np.where(wide, smooth[0], summed[0]), np.where(wide, smooth[1], summed[1])
+
+
+def _summed_count(expected: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over the ``k`` that are uncertain; probabilities of smaller ones are 1 within 1e-9."""
     reach = REACH * spread
-    highest, widest = float(np.max(expected + reach)), float(np.max(reach))
-    if highest > MOST_SPIKES:
-        return sampled, sampled**2
     certain = np.maximum(np.floor(expected - reach), 0)
-    uncertain = np.arange(1, min(int(highest), int(2 * widest) + 2) + 1, dtype=expected.dtype)
-    uncertain = uncertain.reshape(-1, *[1] * expected.ndim)
+    most = min(float(np.max(expected + reach)), float(np.max(2 * reach)) + 2)
+    uncertain = np.arange(1, int(max(most, 0)) + 1, dtype=expected.dtype).reshape(-1, *[1] * expected.ndim)
     first, second = certain.copy(), certain**2
     steepness = np.broadcast_to(1 / spread, expected.shape)
     size = max(CACHED // max(len(uncertain), 1), 1)
@@ -80,3 +106,14 @@ def _expected_count(
         first[part] += at_least.sum(axis=0)
         second[part] += ((2 * k - 1) * at_least).sum(axis=0)
     return first, second
+
+
+def _smooth_count(e: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r"""The Euler–Maclaurin sums of ``f = Φ((e - k)/s)`` and ``k f`` over ``k ≥ 1``, to the fifth derivative at ``k = 0``."""
+    z = e / s
+    below, density = normal_cdf(z), np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    square = z * z
+    tail = ((square - 6) * square + 3) / (30240 * s**5) - (square - 1) / (720 * s**3) + 1 / (12 * s) + s
+    first = np.maximum((e - 0.5) * below + density * tail, 0)
+    tail = z * ((square - 3) / (3024 * s**4) - 1 / (120 * s**2) + s * s)
+    return first, np.maximum((e * e + s * s - 1 / 6) * below + density * tail - first, 0)

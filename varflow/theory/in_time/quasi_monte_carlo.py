@@ -100,8 +100,8 @@ class QuasiMonteCarlo:
         def some(index: int) -> tuple[np.ndarray, ...]:
             part = slice(index * together, (index + 1) * together)
             r, g = at[part], which[part]
-            normals = (self.normals[r] * signs[r][..., None].astype(self.normals.dtype)).swapaxes(0, 1)
-            return trajectories(self.neuron, means[r, g], factors[r, g], normals, run)
+            normals = self.normals[part if kinds == 1 else r].swapaxes(0, 1)
+            return trajectories(self.neuron, means[r, g], factors[r, g], normals, signs[r], run)
 
         parts = zip(*in_threads(some, -(-len(at) // together), threads), strict=True)
         columns = map(np.concatenate, parts)
@@ -147,25 +147,27 @@ def causal_factor(covariance: np.ndarray) -> np.ndarray:
 
 
 def innovations(factor: np.ndarray) -> np.ndarray:
-    """Standard deviation of each step's innovation; 0 where that is rounding."""
+    """Diagonal of a factor, the standard deviation of each step's innovation; 0 where that is rounding."""
     new, all_of_it = np.diagonal(factor, axis1=-2, axis2=-1), np.linalg.norm(factor, axis=-1)
     largest = all_of_it.max(axis=-1, keepdims=True)
-    return np.where(new > np.maximum(FLAT * all_of_it, NOTHING * largest), new, 0.0)
+    return np.where(np.abs(new) > np.maximum(FLAT * all_of_it, NOTHING * largest), new, 0.0)
 
 
-def trajectories(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, run: int) -> tuple[np.ndarray, ...]:
+def trajectories(
+    neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray, run: int
+) -> tuple[np.ndarray, ...]:
     """Variance, mean, rate and second moments of spikes of several layers, block by block of their points.
 
-    ``mean`` (layers, steps), ``factor`` (layers, steps, steps), ``normals`` (steps + parameters, layers, points). Neurons
-    start from rest every ``run`` steps.
+    ``mean`` (layers, steps), ``factor`` (layers, steps, steps), ``normals`` (steps + parameters, layers, points), to be
+    multiplied by ``signs`` (layers, steps + parameters). Neurons start from rest every ``run`` steps.
     """
     steps, points = mean.shape[1], normals.shape[-1]
     largest = np.maximum(np.linalg.norm(factor, axis=-1).max(axis=-1), np.abs(mean).max(axis=-1))
     unit = np.maximum(largest, size_of(neuron.threshold))[:, None]  # single precision
     unit[unit == 0] = 1.0
-    population = Population.of(neuron, normals[steps:])
+    population = Population.of(neuron, normals[steps:] * signs.T[steps:, :, None].astype(normals.dtype))
     population = replace(population, threshold=(population.threshold / unit).astype(normals.dtype))
-    mean, factor = mean / unit, factor / unit[..., None]
+    mean, factor = mean / unit, signs[:, None, :steps] * factor / unit[..., None]  # of columns instead of normal numbers
     blocks = (slice(start, start + BLOCK) for start in range(0, points, BLOCK))
     few = _few(points, steps)
     sums = (_sums(population.of_points(part), mean, factor, normals[:steps, :, part], run, few) for part in blocks)
@@ -195,31 +197,41 @@ def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.
     ``E[S]``, ``E[S²]``.
     """
     (steps, layers, points), dtype = normals.shape, normals.dtype
-    earlier, new = np.tril(factor, -1).astype(dtype), innovations(factor).T[..., None]
-    expected, moments = np.empty(normals.shape, dtype), np.empty((steps, layers, 4))
-    known, z = _slices(expected), _slices(normals)
-    for rows in _rows(steps):  # contribution of earlier innovations
+    signed, expected = innovations(factor).T[..., None], _from_earlier(mean, factor, normals)
+    new = np.abs(signed)
+    fired, rest = np.empty((steps, layers, points), dtype), np.zeros((layers, points), dtype)
+    together = 1 if neuron.reset_rule.counts else max(BLOCK // (layers * points), 1)
+    h, s, moments = rest, rest, np.empty((steps, layers, 4))
+    for part in (slice(t, min(t + together, steps)) for t in range(0, steps, together)):
+        before = np.empty((part.stop - part.start, layers, points), dtype)
+        for t in range(part.start, part.stop):
+            h, s = (h, s) if t % run else (rest, rest)
+            before[t - part.start] = s
+            expected[t], h, s = stepped_once(neuron, h, s, expected[t], signed[t], normals[t])
+            fired[t] = s
+        expected[part], moments[part] = over_innovation(neuron, expected[part], new[part], before, fired[part])
+    return np.concatenate([_pairs(fired, fired if few else expected), moments.swapaxes(0, 1)], axis=-1)
+
+
+def _from_earlier(mean: np.ndarray, factor: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """What means and earlier innovations contribute to currents, (steps, layers, points)."""
+    currents, earlier, z = np.empty(normals.shape, normals.dtype), np.tril(factor, -1).astype(normals.dtype), _slices(normals)
+    known = _slices(currents)
+    for rows in _rows(len(normals)):
         np.matmul(earlier[:, None, rows, : rows.stop], z[..., : rows.stop, :], out=known[..., rows, :])
     if mean.any():
-        expected += mean.T[..., None].astype(dtype)
-    at_rest = np.zeros((steps + 1, layers, points), dtype)
-    before, fired, rest = at_rest[:-1], at_rest[1:], at_rest[0].copy()
-    h = rest
-    for t in range(steps):
-        h, s = (h, before[t]) if t % run else (rest, rest)
-        expected[t], h, fired[t] = stepped_once(neuron, h, s, expected[t], new[t], normals[t])
-    if run < steps:
-        before = before.copy()
-        before[::run] = 0.0
-    chance = expected  # overwritten part by part
-    together = 1 if neuron.reset_rule.counts else max(BLOCK // (layers * points), 1)
-    for part in (slice(t, t + together) for t in range(0, steps, together)):
-        chance[part], moments[part] = over_innovation(neuron, expected[part], new[part], before[part], fired[part])
-    earlier, later, pairs = _slices(fired), _slices(fired if few else chance), np.zeros((layers, steps, steps))
+        currents += mean.T[..., None].astype(normals.dtype)
+    return currents
+
+
+def _pairs(fired: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """``Σ S_s p_t`` over points, for ``t ≥ s``; (layers, steps, steps)."""
+    earlier, later, (steps, layers, _) = _slices(fired), _slices(chance), fired.shape
+    pairs = np.zeros((layers, steps, steps))
     for rows in _rows(steps):
         products = np.matmul(earlier[..., rows, :], later[..., rows.start :, :].swapaxes(-1, -2))
         pairs[:, rows, rows.start :] = products.sum(axis=1, dtype=float)
-    return np.concatenate([pairs, moments.swapaxes(0, 1)], axis=-1)
+    return pairs
 
 
 def stepped_once(
@@ -227,10 +239,11 @@ def stepped_once(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One step from membranes ``h`` and spikes ``s`` (…, points), under currents ``N(known, std²)`` sampled at ``normal``.
 
-    Returns membranes with the newest innovation at 0, membranes, and spikes. ``std`` has shape (…, 1).
+    Returns membranes with the newest innovation at 0, membranes, and spikes. ``std`` has shape (…, 1), and any sign.
     """
     expected = membrane(neuron, h, s, known)
-    H = expected + admitted(neuron, s) * std.astype(normal.dtype) * normal
+    H = admitted(neuron, s) * std.astype(normal.dtype) * normal
+    H += expected
     return expected, H, spikes(neuron, H)
 
 
@@ -246,7 +259,8 @@ def over_innovation(
     let_in = points if np.isscalar(fraction) else _squares(fraction)
     centred = _squares(expected - centre.astype(expected.dtype))
     second = centred + points * centre[..., 0] ** 2 + std[..., 0] ** 2 * let_in
-    return chance, np.stack([points * centre[..., 0], second, chance.sum(axis=-1), square.sum(axis=-1)], axis=-1)
+    rate = chance.sum(axis=-1)
+    return chance, np.stack([points * centre[..., 0], second, rate, rate if square is chance else square.sum(axis=-1)], axis=-1)
 
 
 def _squares(values: np.ndarray) -> np.ndarray:
