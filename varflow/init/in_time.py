@@ -22,7 +22,19 @@ from varflow.results import Initialization
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.fixed_point import standard_error
 from varflow.theory.in_time.many_gains import ALIVE, drive_covariance, in_units, late, sustained
-from varflow.theory.in_time.steady_gain import STAGES, Quantity, Steady, Wanted, drive_strength, driven_state, steady
+from varflow.theory.in_time.one_gain import Propagated
+from varflow.theory.in_time.steady_gain import (
+    LONGEST,
+    STAGES,
+    Guess,
+    Quantity,
+    Steady,
+    Wanted,
+    drive_strength,
+    driven_state,
+    guessed,
+    refined,
+)
 from varflow.theory.in_time.sustained import Sustained, sustained_range
 
 __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
@@ -223,51 +235,73 @@ def wanted_of(
 
 def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Steady, tuple[str, ...]]:
     """The solution under a drive that gives layer 1 the wanted value, or under one of θ/λ if some steps then stay silent."""
-    if _far_out_of_reach(wanted):
-        raise out_of_reach(name, wanted, unit, attainable_range(wanted, 1.0))
+    shallow = _shallow_range(wanted)
+    if _far_out_of_reach(wanted, shallow):
+        raise out_of_reach(name, wanted, unit, attainable_range(wanted, 1.0, start=shallow.least.gain))
     try:
         strength = drive_strength(wanted)
     except ConvergenceError:
         words = f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead"
-        strength, found = 1.0, None
+        strength, guess, found = 1.0, _guess(wanted, 1.0, report), None
     else:
-        words, found = "", _tried(wanted, strength, report, FAR)
+        words, guess = "", _guess(wanted, strength, report)
+        found = _tried(wanted, guess, report, FAR)
     if found is not None and found.reached:
         return found, ()
     attainable = attainable_range(wanted, max(strength, 1.0))  # most often out of reach, which is found sooner
     least, most = attainable.ends(wanted.quantity)
     if least * (1 - BELOW) < wanted.value < most:
         if words or (found is not None and abs(math.log(found.values.mean() / wanted.value)) >= FAR):
-            found = _tried(wanted, strength, beyond(report, STAGES))
+            found = _tried(wanted, guess, beyond(report, STAGES))
         if strength < 1 and not (found and found.reached):
-            found = _tried(wanted, 1.0, beyond(report, 2 * STAGES))
+            found = _tried(wanted, _guess(wanted, 1.0, beyond(report, 2 * STAGES)), beyond(report, 2 * STAGES))
             words = f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead"
         if found and found.reached:
             return found, (words,) if words else ()
     raise out_of_reach(name, wanted, unit, attainable)
 
 
-def _tried(wanted: Wanted, strength: float, report: Report, farthest: float = 1.0) -> Steady | None:
+def _guess(wanted: Wanted, strength: float, report: Report) -> Guess | None:
     try:
-        return steady(wanted, strength, farthest=farthest, report=report)
+        return guessed(wanted, strength, report)
     except ConvergenceError:
         return None
 
 
-def _far_out_of_reach(wanted: Wanted) -> bool:
-    """Whether even a shallow network is far from the wanted value at every gain that sustains it."""
+def _tried(wanted: Wanted, guess: Guess | None, report: Report, farthest: float = 1.0) -> Steady | None:
+    try:
+        return guess and refined(wanted, guess, farthest=farthest, report=beyond(report, LONGEST))
+    except ConvergenceError:
+        return None
+
+
+def _shallow_range(wanted: Wanted) -> Sustained:
+    """What gains sustain in few steps and layers; some living network instead of the smallest, if its value is low enough."""
     steps = min(len(wanted.shape), SHALLOW)
     shallow = replace(wanted, shape=wanted.shape[-steps:, -steps:], depth=min(wanted.depth, SHALLOW))
-    least, most = attainable_range(shallow, 1.0).ends(wanted.quantity)
+
+    def low(of: Propagated) -> bool:
+        return float(wanted.quantity(of.firing_rate, of.variance).mean()) / DOUBTFUL < wanted.value
+
+    return attainable_range(shallow, 1.0, enough=low)
+
+
+def _far_out_of_reach(wanted: Wanted, shallow: Sustained) -> bool:
+    """Whether even a shallow network is far from the wanted value at every gain that sustains it."""
+    least, most = shallow.ends(wanted.quantity)
     return most > 0 and not least / DOUBTFUL < wanted.value < most * DOUBTFUL
 
 
-def attainable_range(wanted: Wanted, strength: float) -> Sustained:
-    """What gains sustain above a layer 1 with a drive of this strength: in the last steps, if there are very many."""
+def attainable_range(wanted: Wanted, strength: float, **options: Any) -> Sustained:
+    """What gains sustain above a layer 1 with a drive of this strength: in the last steps, if there are very many.
+
+    ``options``: of :func:`sustained_range`.
+    """
     slowest = max(size_of(wanted.neuron.decay), wanted.neuron.synaptic_decay)
     enough = max(STEPS, math.ceil(MEMORIES / (1 - slowest))) if slowest < 1 else len(wanted.shape)
     last = replace(wanted, shape=wanted.shape[-enough:, -enough:])
-    return sustained_range(wanted.neuron, wanted.coarse, driven_state(last, wanted.coarse, strength), wanted.depth)
+    first = driven_state(last, wanted.coarse, strength)
+    return sustained_range(wanted.neuron, wanted.coarse, first, wanted.depth, **options)
 
 
 def out_of_reach(name: str, wanted: Wanted, unit: float, attainable: Sustained) -> DomainError:

@@ -57,10 +57,11 @@ def expected_spikes(
     undecided = std >= TINY
     if not undecided.any():
         return sampled, sampled**2
-    rule = neuron.reset_rule
+    rule, spread = neuron.reset_rule, np.where(undecided, std, 1.0)
     if rule.counts:
-        return _expected_count(neuron.threshold, expected, std)
-    inverse = np.where(undecided, 1 / np.where(undecided, std, 1.0), 0.0)
+        first, second = _expected_count(neuron.threshold, expected, spread)
+        return np.where(undecided, first, sampled), np.where(undecided, second, sampled**2)
+    inverse = np.where(undecided, 1 / spread, 0.0)
     above = expected - neuron.threshold
     chance = normal_cdf(above * inverse.astype(expected.dtype))
     if rule.input == 1:
@@ -76,10 +77,8 @@ def expected_spikes(
     return chance, chance
 
 
-def _expected_count(
-    threshold: float | np.ndarray, expected: np.ndarray, std: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """``E[S] = Σ_k P(S ≥ k)`` and ``E[S²] = Σ_k (2k - 1) P(S ≥ k)``: sums, or their integrals where they are smooth in ``k``."""
+def _expected_count(threshold: float | np.ndarray, expected: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``E[S] = Σ_k P(S ≥ k)`` and ``E[S²] = Σ_k (2k - 1) P(S ≥ k)``: sums, or integrals where smooth in ``k``."""
     expected, spread = expected / threshold, np.asarray(std / threshold, expected.dtype)  # in thresholds
     wide = spread >= WIDE
     if wide.all():
@@ -110,10 +109,10 @@ def _summed_count(expected: np.ndarray, spread: np.ndarray) -> tuple[np.ndarray,
 
 def _smooth_count(e: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     r"""The Euler–Maclaurin sums of ``f = Φ((e - k)/s)`` and ``k f`` over ``k ≥ 1``, to the fifth derivative at ``k = 0``."""
-    z = e / s
-    below, density = normal_cdf(z), np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    z, r = e / s, 1 / s
     square = z * z
-    tail = ((square - 6) * square + 3) / (30240 * s**5) - (square - 1) / (720 * s**3) + 1 / (12 * s) + s
+    below, density = normal_cdf(z), np.exp(-square / 2) / math.sqrt(2 * math.pi)
+    tail = ((square - 6) * square + 3) * (r**5 / 30240) - (square - 1) * (r**3 / 720) + r / 12 + s
     first = np.maximum((e - 0.5) * below + density * tail, 0)
-    tail = z * ((square - 3) / (3024 * s**4) - 1 / (120 * s**2) + s * s)
+    tail = z * ((square - 3) * (r**4 / 3024) - r**2 / 120 + s * s)
     return first, np.maximum((e * e + s * s - 1 / 6) * below + density * tail - first, 0)

@@ -95,7 +95,7 @@ class QuasiMonteCarlo:
         means = np.broadcast_to(mean, (replicas, kinds, steps))
         at, which = np.divmod(np.arange(replicas * kinds), kinds)
         threads = 1 if len(at) * points * steps < WORTH else self.threads or _allowed()
-        together = 1 if counts else max(min(BLOCK // points, -(-len(at) // threads)), 1)
+        together = max(min(BLOCK // points, -(-len(at) // threads)), 1)
 
         def some(index: int) -> tuple[np.ndarray, ...]:
             part = slice(index * together, (index + 1) * together)
@@ -200,7 +200,7 @@ def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.
     signed, expected = innovations(factor).T[..., None], _from_earlier(mean, factor, normals)
     new = np.abs(signed)
     fired, rest = np.empty((steps, layers, points), dtype), np.zeros((layers, points), dtype)
-    together = 1 if neuron.reset_rule.counts else max(BLOCK // (layers * points), 1)
+    together = max(BLOCK // (layers * points), 1)
     h, s, moments = rest, rest, np.empty((steps, layers, 4))
     for part in (slice(t, min(t + together, steps)) for t in range(0, steps, together)):
         before = np.empty((part.stop - part.start, layers, points), dtype)

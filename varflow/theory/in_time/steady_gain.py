@@ -4,7 +4,7 @@ With ``M`` the second moments of a layer's spikes over time, the next layer has 
 over the whole depth, every layer takes the gain that gives it the wanted value. This suppresses the leading deviation, so that
 gains and states converge within a few layers, stable or not. The gain found is then used in a whole network of the given depth
 and refined there, with few points. With all of them only the last layers are computed, as many as let the deviation of the
-first of them decay.
+first of them decay. The work is bounded: where two such networks are too much, they have fewer points, and the error is larger.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,12 +29,15 @@ from varflow.theory.roots import rising_root
 
 __all__ = [
     "STAGES",
+    "Guess",
     "Quantity",
     "Steady",
     "Wanted",
     "at_gain",
     "drive_strength",
     "driven_state",
+    "guessed",
+    "refined",
     "steady",
 ]
 
@@ -47,14 +50,15 @@ ACCURACY = 2e-4  # relative, of bracketed drives and gains
 CONTRACTING = 0.9  # multiplier below which a change within the noise means convergence; above, it may be a slow decay
 KEPT = 0.05  # largest relative deviation over the depth of a value that is kept
 REFINEMENTS = 10  # most networks tried after the first
+WORK = 2**26  # points × steps × layers of the networks of one refinement, of which there are at least two: a second or less
 STAGES = LONGEST + 2 * (1 + REFINEMENTS)  # most stages of a solution in the progress report
 COARSELY = 1e-2  # relative accuracy of a value with few points
 SAVING = 3  # smallest ratio of the depth to them for which only the last layers are computed
-MOVED = 1e-2  # change of ln g from which the layers below are computed again
+STEP = 1e-2  # change of ln g from which networks tell d ln value/d ln g
 DECAYED = 0.3  # to which deviations of layers with few points decay in the last layers
 STRIDE = 0.1  # largest change of ln g from one network to the next
 FLATTEST, STEEPEST = 0.2, 5.0  # bounds of d ln value/d ln g of one layer, which noise may hide
-FLAT, CERTAIN = 0.03, 3.0  # the smallest of a whole network, if found from this many standard errors
+FLAT = 0.03  # the smallest of a whole network
 STEADIEST = 0.1  # smallest 1 - m in the first estimate slope/(1 - m) of a network's d ln value/d ln g
 JUMP = 0.3  # difference of ln g, in units of the accuracy, within which a value that passes the wanted one jumps
 ROUNDS, DEVIATION = 8, 0.2  # power iteration for the multiplier: rounds; relative deviation, large against the sampling error
@@ -124,48 +128,110 @@ class Steady:
     kept: LayerState
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Guess:
+    """Where layers that choose their gain end, above layer 1 under a drive of some ``strength``.
+
+    ``slope`` is ``d ln value/d ln g`` of one layer, ``multiplier`` the leading one of the layer map.
+    """
+
+    strength: float
+    first: LayerState
+    log_gain: float
+    slope: float
+    multiplier: float
+
+
+class Response(NamedTuple):
+    """``d ln value/d ln g`` of a network, and what it is at least, within its standard error."""
+
+    slope: float
+    least: float
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Networks:
+    """Networks with one gain each: whole, above ``first``, or their last ``layers``, above a deep layer at a similar gain."""
+
+    wanted: Wanted
+    neurons: Neurons
+    first: LayerState
+    layers: int
+    settling: bool
+
+    @property
+    def most(self) -> int:
+        """The number of networks that may be tried."""
+        return min(max(WORK // self.work, 2), 1 + REFINEMENTS)
+
+    @property
+    def work(self) -> int:
+        """Points × steps × layers of one."""
+        steps = len(self.wanted.shape)
+        points = self.neurons.points * self.neurons.scrambles if self.neurons.samples(self.wanted.neuron, steps) else steps
+        return self.layers * steps * points
+
+    def whole(self, log_g: float) -> Steady:
+        options = {"settling": self.settling, "keep": self.wanted.depth - self.layers}
+        return _down(self.wanted, self.neurons, math.exp(log_g), self.first, **options)
+
+    def above(self, log_g: float, below: Steady) -> Steady:
+        """The last layers of a network, above deep layers of one with a similar gain."""
+        if self.layers == self.wanted.depth - 1 or not lasting(self.wanted.neuron, below.last).all():
+            return self.whole(log_g)
+        size = self.layers + 1
+        deep = _down(self.wanted, self.neurons, math.exp(log_g), below.kept, size, keep=size)
+        return replace(deep, halfway=below.halfway)
+
+
 def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Report = unreported) -> Steady:
     """The gain at which deep layers keep the wanted value, for a layer 1 with a drive of this strength.
 
     The gain is not refined if the logarithm of its value deviates by more than ``farthest``.
     Raises ConvergenceError if no gain gives a layer that value.
     """
+    return refined(wanted, guessed(wanted, strength, report), farthest=farthest, report=beyond(report, LONGEST))
+
+
+def guessed(wanted: Wanted, strength: float, report: Report = unreported) -> Guess:
+    """The gain that layers choose; ConvergenceError if none gives a layer the wanted value."""
     first = driven_state(wanted, wanted.coarse, strength)
-    chosen, state, slope = _choosing(wanted, first, report)
-    m = _multiplier(wanted, math.exp(chosen), state)
-    layers = _memory(m, wanted.depth)
+    log_g, state, slope = _choosing(wanted, first, report)
+    return Guess(strength, first, log_g, slope, _multiplier(wanted, math.exp(log_g), state))
 
-    def coarse(log_g: float) -> Steady:
-        options = {"settling": m < CONTRACTING, "keep": wanted.depth - layers}
-        return _down(wanted, wanted.coarse, math.exp(log_g), first, **options)
 
-    found, of_network = coarse(chosen), slope / max(1 - m, STEADIEST)  # a network responds more than a layer
-    report(LONGEST + 1)
-    value = float(found.values.mean())
-    found = replace(found, strength=strength, multiplier=m, chosen=value)
+def refined(wanted: Wanted, guess: Guess, *, farthest: float = 1.0, report: Report = unreported) -> Steady:
+    """Networks with the gain that layers choose, refined with few points, then with those asked for."""
+    m, layers = guess.multiplier, _memory(guess.multiplier, wanted.depth)
+    few = Networks(wanted, wanted.coarse, guess.first, layers, m < CONTRACTING)
+    found = few.whole(guess.log_gain)
+    report(1)
+    known = {"strength": guess.strength, "multiplier": m, "chosen": float(found.values.mean())}
     if abs(_off(wanted, found).mean()) >= farthest:
-        return replace(found, reached=False)
-    accuracy = max(COARSELY, wanted.tolerance)
-    found, of_network = _refined(wanted, coarse, found, of_network, slope, accuracy, beyond(report, LONGEST + 1))
+        return replace(found, **known, reached=False)
+    slope = guess.slope / max(1 - m, STEADIEST)  # most often networks respond more than a layer
+    found, response = _nearest(few, found, Response(slope, slope, False), max(COARSELY, wanted.tolerance), beyond(report, 1))
     if not _reached(wanted, found):
-        return replace(found, reached=False)
-    under, driven_finely = found, driven_state(wanted, wanted.fine, strength)
-
-    def fine(log_g: float) -> Steady:
-        nonlocal under
-        if layers == wanted.depth - 1:
-            return _down(wanted, wanted.fine, math.exp(log_g), driven_finely, settling=m < CONTRACTING)
-        if abs(log_g - math.log(under.gain)) > MOVED:
-            under = coarse(log_g)
-        return _down(wanted, wanted.fine, math.exp(log_g), under.kept, layers + 1)
-
-    found = fine(math.log(found.gain))
-    report(STAGES - REFINEMENTS)
-    found, of_network = _refined(wanted, fine, found, of_network, slope, wanted.tolerance, beyond(report, STAGES - REFINEMENTS))
+        return replace(found, **known, reached=False)
+    many = _affordable(few, guess.strength)
+    log_g = math.log(found.gain) - _miss(wanted, found) / response.slope
+    found = many.whole(log_g) if layers == wanted.depth - 1 else many.above(log_g, found)
+    report(STAGES - LONGEST - REFINEMENTS)
+    found, response = _nearest(many, found, response, wanted.tolerance, beyond(report, STAGES - LONGEST - REFINEMENTS))
     off = _off(wanted, found)
-    error = found.gain * math.hypot(float(standard_error(off)), float(off.mean())) / of_network
-    described = {"error": error, "strength": strength, "multiplier": m, "chosen": value, "halfway": under.halfway}
-    return replace(found, **described, reached=_reached(wanted, found))
+    error = found.gain * math.hypot(float(standard_error(off)), float(off.mean())) / response.least
+    return replace(found, **known, error=error, reached=_reached(wanted, found))
+
+
+def _affordable(few: Networks, strength: float) -> Networks:
+    """The same networks with the points asked for, or fewer if two networks are too much work."""
+    wanted, points = few.wanted, few.wanted.fine.points
+    networks = replace(few, neurons=wanted.fine)
+    while networks.work * 2 > WORK and points > wanted.coarse.points:
+        points //= 2
+        networks = replace(few, neurons=replace(wanted.fine, points=points))
+    return replace(networks, first=driven_state(wanted, networks.neurons, strength))
 
 
 def _memory(multiplier: float, depth: int) -> int:
@@ -185,38 +251,36 @@ def _off(wanted: Wanted, found: Steady) -> np.ndarray:
     return np.log(np.maximum(found.values, 1e-300) / wanted.value)
 
 
-def _refined(
-    wanted: Wanted,
-    down: Callable[[float], Steady],
-    found: Steady,
-    slope: float,
-    flattest: float,
-    accuracy: float,
-    report: Report,
-) -> tuple[Steady, float]:
-    """The network nearest to the wanted value, and ``d ln value/d ln g`` there: secants in ``ln g`` within a bracket, until the
-    value is right to a relative accuracy.
+def _miss(wanted: Wanted, found: Steady) -> float:
+    return float(_off(wanted, found).mean())
 
-    ``flattest`` is that derivative of one layer: most often less than a network's.
-    """
-    log_g, nearest = math.log(found.gain), found
-    lo, hi, off = -math.inf, math.inf, float(_off(wanted, found).mean())
-    for number in range(1, REFINEMENTS + 1):
+
+def _nearest(networks: Networks, found: Steady, response: Response, accuracy: float, report: Report) -> tuple[Steady, Response]:
+    """The network nearest to the wanted value, to a relative accuracy, and its response: secants in ``ln g`` in a bracket."""
+    wanted, nearest, lo, hi = networks.wanted, found, -math.inf, math.inf
+    for number in range(1, networks.most):
+        log_g, off = math.log(found.gain), _miss(wanted, found)
         lo, hi = (log_g, hi) if off < 0 else (lo, log_g)
-        if abs(off) < accuracy or hi - lo < JUMP * accuracy:
+        if (abs(_miss(wanted, nearest)) < accuracy and response.measured) or hi - lo < JUMP * accuracy:
             break
-        before, tried = (log_g, off, found), log_g + min(max(-off / slope, -STRIDE), STRIDE)
-        log_g = tried if lo < tried < hi else (lo + hi) / 2
-        found = down(log_g)
+        step = min(max(-off / response.slope, -STRIDE), STRIDE)
+        if not response.measured:
+            step = math.copysign(max(abs(step), STEP), step)
+        before, found = found, networks.above(log_g + step if lo < log_g + step < hi else (lo + hi) / 2, found)
         report(number)
-        off = float(_off(wanted, found).mean())
-        if abs(log_g - before[0]) > JUMP * accuracy and abs(off - before[1]) < 1:  # both alive
-            moved = (_off(wanted, found) - _off(wanted, before[2])) / (log_g - before[0])
-            certain = moved.mean() > CERTAIN * float(standard_error(moved))
-            slope = max(float(moved.mean()), FLAT if certain else flattest)
-        if abs(off) < abs(float(_off(wanted, nearest).mean())):
-            nearest = found
-    return nearest, slope
+        response = _response(wanted, before, found, response)
+        nearest = min(nearest, found, key=lambda each: abs(_miss(wanted, each)))
+    return nearest, response
+
+
+def _response(wanted: Wanted, before: Steady, found: Steady, known: Response) -> Response:
+    """The response between two networks, if they are both alive and far enough apart."""
+    moved = math.log(found.gain / before.gain)
+    each = (_off(wanted, found) - _off(wanted, before)) / (moved or 1.0)
+    slope, error = float(each.mean()), float(standard_error(each))
+    if abs(moved) < STEP / 2 or abs(slope * moved) >= 1 or slope < 2 * error:
+        return known
+    return Response(max(slope, FLAT), max(slope - error, FLAT), True)
 
 
 def at_gain(wanted: Wanted, gain: float, strength: float) -> Steady:

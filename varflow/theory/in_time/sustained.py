@@ -48,31 +48,51 @@ class Sustained:
         return least, most
 
 
-def sustained_range(neuron: Neuron, neurons: Neurons, first: LayerState, depth: int) -> Sustained:
-    """For the neuron with θ = λ = 1, and the driven layer ``first``."""
+def sustained_range(
+    neuron: Neuron,
+    neurons: Neurons,
+    first: LayerState,
+    depth: int,
+    *,
+    start: float | None = None,
+    enough: Callable[[Propagated], bool] | None = None,
+) -> Sustained:
+    """For the neuron with θ = λ = 1, and the driven layer ``first``. The search for the smallest gain goes from ``start``, if
+    it is known for fewer layers and steps, and ends at any living network that is ``enough``.
+    """
     rough = replace(neurons, points=min(neurons.points, ROUGH))
     most = propagated(neuron, neurons, first, HIGHEST, depth, settling=True)
     endless = not np.isfinite(most.firing_rate).all()
     edge = EDGE if first.firing_rate.shape[-1] < MANY else ROUGH_EDGE
     if endless:
         edge, rough = ENDLESS_EDGE, replace(rough, points=max(rough.points // 4, 1))
-    least = _smallest(neuron, rough, first, depth, edge)
+    least = _smallest(neuron, rough, first, depth, edge, start, enough)
     if edge == EDGE:  # clear of the edge itself, where the last layers die
         least = propagated(neuron, rough, first, edge * least.gain, depth)
     return Sustained(least, most, endless)
 
 
-def _smallest(neuron: Neuron, neurons: Neurons, first: LayerState, depth: int, edge: float) -> Propagated:
+def _smallest(
+    neuron: Neuron,
+    neurons: Neurons,
+    first: LayerState,
+    depth: int,
+    edge: float,
+    start: float | None = None,
+    enough: Callable[[Propagated], bool] | None = None,
+) -> Propagated:
     """The network of the smallest gain that lives to its depth, both to a ratio."""
-    gain, up, down = GUESS, NEAR, FAR
-    if min(depth, first.firing_rate.shape[-1]) >= 2 * SHORT:
-        shallow = _smallest(neuron, neurons, first.of_steps(first.firing_rate.shape[-1] // 2), depth // 2, edge)
-        gain, up, down = shallow.gain, edge, edge
+    if min(depth, first.firing_rate.shape[-1]) >= 2 * SHORT + (SHORT if start else 0) // 2:
+        half = first.of_steps(first.firing_rate.shape[-1] // 2)
+        start = _smallest(neuron, neurons, half, depth // 2, edge, start).gain
+    gain, up, down = (GUESS, NEAR, FAR) if start is None else (start, edge, edge)
     before, dead, least = None, None, None
     while True:
         tried = propagated(neuron, neurons, first, gain, depth)
         if tried.lifetime >= (2 - edge) * depth:
             least = tried
+            if enough and enough(least):
+                return least
         else:
             before, dead = dead, tried
         if dead is None:
