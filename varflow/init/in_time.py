@@ -239,23 +239,22 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Ste
     if _far_out_of_reach(wanted, shallow):
         raise out_of_reach(name, wanted, unit, attainable_range(wanted, 1.0, start=shallow.least.gain))
     try:
-        strength = drive_strength(wanted)
+        strength, words = drive_strength(wanted), ""
     except ConvergenceError:
-        words = f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead"
-        strength, guess, found = 1.0, _guess(wanted, 1.0, report), None
-    else:
-        words, guess = "", _guess(wanted, strength, report)
-        found = _tried(wanted, guess, report, FAR)
+        strength, words = 1.0, f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead"
+    guess = _guess(wanted, strength, report)
+    found = None if words else _tried(wanted, guess, report, FAR)
     if found is not None and found.reached:
         return found, ()
     attainable = attainable_range(wanted, max(strength, 1.0))  # most often out of reach, which is found sooner
     least, most = attainable.ends(wanted.quantity)
     if least * (1 - BELOW) < wanted.value < most:
-        if words or (found is not None and abs(math.log(found.values.mean() / wanted.value)) >= FAR):
-            found = _tried(wanted, guess, beyond(report, STAGES))
-        if strength < 1 and not (found and found.reached):
-            found = _tried(wanted, _guess(wanted, 1.0, beyond(report, 2 * STAGES)), beyond(report, 2 * STAGES))
+        if strength < 1 and not (found and found.values.mean() > wanted.value):
+            guess = _guess(wanted, 1.0, beyond(report, STAGES))
             words = f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead"
+        if guess and wanted.value < least * (1 + BELOW):
+            guess = replace(guess, log_gain=math.log(attainable.least.gain))
+        found = _tried(wanted, guess, beyond(report, STAGES))
         if found and found.reached:
             return found, (words,) if words else ()
     raise out_of_reach(name, wanted, unit, attainable)

@@ -152,11 +152,14 @@ class Response(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Networks:
-    """Networks with one gain each: whole, above ``first``, or their last ``layers``, above a deep layer at a similar gain."""
+    """Networks with one gain each: whole ones, of ``depth`` layers with ``first`` the lowest, or the last ``layers`` only, above
+    layers of a similar gain. ``settling``: whole ones end where layers no longer change.
+    """
 
     wanted: Wanted
     neurons: Neurons
     first: LayerState
+    depth: int
     layers: int
     settling: bool
 
@@ -173,14 +176,15 @@ class Networks:
         return self.layers * steps * points
 
     def whole(self, log_g: float) -> Steady:
-        options = {"settling": self.settling, "keep": self.wanted.depth - self.layers}
-        return _down(self.wanted, self.neurons, math.exp(log_g), self.first, **options)
+        below = self.depth - self.layers
+        options = {"settling": self.settling, "keep": below if below > 1 else self.depth}
+        return _down(self.wanted, self.neurons, math.exp(log_g), self.first, self.depth, **options)
 
     def above(self, log_g: float, below: Steady) -> Steady:
         """The last layers of a network, above deep layers of one with a similar gain."""
-        if self.layers == self.wanted.depth - 1 or not lasting(self.wanted.neuron, below.last).all():
-            return self.whole(log_g)
         size = self.layers + 1
+        if size == self.wanted.depth or not lasting(self.wanted.neuron, below.last).all():
+            return self.whole(log_g)
         deep = _down(self.wanted, self.neurons, math.exp(log_g), below.kept, size, keep=size)
         return replace(deep, halfway=below.halfway)
 
@@ -204,34 +208,36 @@ def guessed(wanted: Wanted, strength: float, report: Report = unreported) -> Gue
 def refined(wanted: Wanted, guess: Guess, *, farthest: float = 1.0, report: Report = unreported) -> Steady:
     """Networks with the gain that layers choose, refined with few points, then with those asked for."""
     m, layers = guess.multiplier, _memory(guess.multiplier, wanted.depth)
-    few = Networks(wanted, wanted.coarse, guess.first, layers, m < CONTRACTING)
-    found = few.whole(guess.log_gain)
+    networks = Networks(wanted, wanted.coarse, guess.first, wanted.depth, layers, m < CONTRACTING)
+    rough = networks.whole(guess.log_gain)
     report(1)
-    known = {"strength": guess.strength, "multiplier": m, "chosen": float(found.values.mean())}
-    if abs(_off(wanted, found).mean()) >= farthest:
-        return replace(found, **known, reached=False)
+    known = {"strength": guess.strength, "multiplier": m, "chosen": float(rough.values.mean())}
+    if abs(_miss(wanted, rough)) >= farthest:
+        return replace(rough, **known, reached=False)
     slope = guess.slope / max(1 - m, STEADIEST)  # most often networks respond more than a layer
-    found, response = _nearest(few, found, Response(slope, slope, False), max(COARSELY, wanted.tolerance), beyond(report, 1))
-    if not _reached(wanted, found):
-        return replace(found, **known, reached=False)
-    many = _affordable(few, guess.strength)
-    log_g = math.log(found.gain) - _miss(wanted, found) / response.slope
-    found = many.whole(log_g) if layers == wanted.depth - 1 else many.above(log_g, found)
-    report(STAGES - LONGEST - REFINEMENTS)
-    found, response = _nearest(many, found, response, wanted.tolerance, beyond(report, STAGES - LONGEST - REFINEMENTS))
-    off = _off(wanted, found)
+    response, accuracy = Response(slope, slope, False), max(COARSELY, wanted.tolerance)
+    rough, response = _nearest(networks, rough, response, accuracy, beyond(report, 1))
+    if not _reached(wanted, rough):
+        return replace(rough, **known, reached=False)
+    networks, reports = _with_more_points(networks, rough, guess.strength), beyond(report, STAGES - LONGEST - REFINEMENTS)
+    found = networks.whole(math.log(rough.gain) - _miss(wanted, rough) / response.slope)
+    reports(0)
+    found, response = _nearest(networks, found, response, wanted.tolerance, reports)
+    off, halfway = _off(wanted, found), rough.halfway if networks.depth < wanted.depth else found.halfway
     error = found.gain * math.hypot(float(standard_error(off)), float(off.mean())) / response.least
-    return replace(found, **known, error=error, reached=_reached(wanted, found))
+    return replace(found, **known, error=error, halfway=halfway, reached=_reached(wanted, found))
 
 
-def _affordable(few: Networks, strength: float) -> Networks:
-    """The same networks with the points asked for, or fewer if two networks are too much work."""
-    wanted, points = few.wanted, few.wanted.fine.points
-    networks = replace(few, neurons=wanted.fine)
-    while networks.work * 2 > WORK and points > wanted.coarse.points:
+def _with_more_points(networks: Networks, rough: Steady, strength: float) -> Networks:
+    """Networks with the points asked for, or fewer if two are too much work: whole ones, or last layers above those of one."""
+    wanted, points = networks.wanted, networks.wanted.fine.points
+    fine = replace(networks, neurons=wanted.fine)
+    while 2 * fine.work > WORK and points > wanted.coarse.points:
         points //= 2
-        networks = replace(few, neurons=replace(wanted.fine, points=points))
-    return replace(networks, first=driven_state(wanted, networks.neurons, strength))
+        fine = replace(networks, neurons=replace(wanted.fine, points=points))
+    if networks.layers == wanted.depth - 1:
+        return replace(fine, first=driven_state(wanted, fine.neurons, strength))
+    return replace(fine, first=rough.kept, depth=networks.layers + 1, settling=False)
 
 
 def _memory(multiplier: float, depth: int) -> int:
