@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import special, stats
 
 import varflow as vf
 from varflow.init.in_time import attainable_range, out_of_reach, wanted_of
@@ -320,6 +320,28 @@ def test_the_same_seed_gives_the_same_gain(init):
     assert vf.gain_for_rate(RESETTING, rate=0.2, steps=6, depth=15, **FEW).gain == init.gain
     other = vf.gain_for_rate(RESETTING, rate=0.2, steps=6, depth=15, seed=1, **FEW)
     assert 0 < abs(other.gain - init.gain) <= 6 * np.hypot(other.error["gain"], init.error["gain"])
+
+
+def test_gains_of_several_seeds_scatter_as_their_errors_say():
+    """Also where a network responds less to the gain than one layer does (half of the threshold is subtracted)."""
+    half = vf.Neuron(1.0, decay=0.5, reset=vf.resets.Reset(threshold=0.5))
+    questions = [(half, 0.4), (RESETTING, 0.2), (vf.neurons.spikingjelly_lif(), 0.25), (vf.neurons.snntorch_leaky(0.9), 0.3)]
+    seeds, scrambles = 8, 8
+    units = []
+    for neuron, rate in questions:
+        sizes = {"steps": 10, "depth": 16, "points": 2**7, "scrambles": scrambles}
+        found = [vf.gain_for_rate(neuron, rate=rate, seed=seed, **sizes) for seed in range(seeds)]
+        gains, errors = (np.array(column) for column in zip(*((each.gain, each.error["gain"]) for each in found), strict=True))
+        units.append((gains - gains.mean()) / errors)
+
+    def square(ratio):
+        """A sum of squares of normal numbers, if deviations in units of errors from so many scrambles follow Student's t."""
+        return float((special.ndtri(stats.t.cdf(ratio * np.array(units), scrambles - 1)) ** 2).sum())
+
+    freedom = len(questions) * (seeds - 1)
+    largest = stats.chi2.ppf(1 - 1e-3, freedom)
+    assert square(1.0) < largest
+    assert square(2.0) > largest  # errors half as large
 
 
 @pytest.mark.parametrize("drive", [vf.drives.currents, vf.drives.white])

@@ -326,9 +326,9 @@ def _initialization(name: str, wanted: Wanted, neuron: Neuron, fan_in: int | Non
     theta, T = mean_of(neuron.threshold), len(wanted.shape)
     scale = theta / neuron.input_scale
     unit = theta**2 if name == "variance" else 1.0
-    with reporter(progress, 3 * STAGES, "stages") as report:
+    with reporter(progress, 2 * STAGES, "stages") as report:
         found, warnings = _solved(name, wanted, unit, report)
-        report(3 * STAGES)
+        report(2 * STAGES)
     g, m = scale * found.gain, found.multiplier
     rates, variances = late(found.firing_rate).mean(-1), theta**2 * late(found.variance).mean(-1)
     errors = {"firing_rate": float(standard_error(rates)), "variance": float(standard_error(variances))}

@@ -64,11 +64,9 @@ def expected_spikes(
     inverse = np.where(undecided, 1 / spread, 0.0)
     above = expected - neuron.threshold
     chance = normal_cdf(above * inverse.astype(expected.dtype))
-    if rule.input == 1:
-        held = spikes(neuron, expected)
-    elif rule.input:
-        held = normal_cdf(above * (inverse / (1 - rule.input)).astype(expected.dtype))
     if rule.input:  # a weighted mean is faster than np.where
+        let_in, precision = 1 - rule.input, expected.dtype
+        held = normal_cdf(above * (inverse / let_in).astype(precision)) if let_in else spikes(neuron, expected)
         held -= chance
         held *= before
         chance += held

@@ -54,7 +54,8 @@ WORK = 2**26  # points × steps × layers of the networks of one refinement, of 
 STAGES = LONGEST + 2 * (1 + REFINEMENTS)  # most stages of a solution in the progress report
 COARSELY = 1e-2  # relative accuracy of a value with few points
 SAVING = 3  # smallest ratio of the depth to them for which only the last layers are computed
-STEP = 1e-2  # change of ln g from which networks tell d ln value/d ln g
+STEP = 3e-2  # change of ln g from which networks tell d ln value/d ln g: values of networks scatter by up to a per cent
+WITHIN = 0.5  # standard errors of a value within which it need not be nearer
 DECAYED = 0.3  # to which deviations of layers with few points decay in the last layers
 STRIDE = 0.1  # largest change of ln g from one network to the next
 FLATTEST, STEEPEST = 0.2, 5.0  # bounds of d ln value/d ln g of one layer, which noise may hide
@@ -143,7 +144,7 @@ class Guess:
 
 
 class Response(NamedTuple):
-    """``d ln value/d ln g`` of a network, and what it is at least, within its standard error."""
+    """``d ln value/d ln g`` of a network, what it is at least, within its standard error, and whether two networks tell."""
 
     slope: float
     least: float
@@ -152,7 +153,7 @@ class Response(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Networks:
-    """Networks with one gain each: whole ones, of ``depth`` layers with ``first`` the lowest, or the last ``layers`` only, above
+    """Networks with one gain each: whole ones, of ``depth`` layers above ``first``, or the last ``layers`` only, above
     layers of a similar gain. ``settling``: whole ones end where layers no longer change.
     """
 
@@ -214,8 +215,8 @@ def refined(wanted: Wanted, guess: Guess, *, farthest: float = 1.0, report: Repo
     known = {"strength": guess.strength, "multiplier": m, "chosen": float(rough.values.mean())}
     if abs(_miss(wanted, rough)) >= farthest:
         return replace(rough, **known, reached=False)
-    slope = guess.slope / max(1 - m, STEADIEST)  # most often networks respond more than a layer
-    response, accuracy = Response(slope, slope, False), max(COARSELY, wanted.tolerance)
+    response = Response(guess.slope / max(1 - m, STEADIEST), guess.slope / (1 + m), False)
+    accuracy = max(COARSELY, wanted.tolerance)
     rough, response = _nearest(networks, rough, response, accuracy, beyond(report, 1))
     if not _reached(wanted, rough):
         return replace(rough, **known, reached=False)
@@ -267,7 +268,7 @@ def _nearest(networks: Networks, found: Steady, response: Response, accuracy: fl
     for number in range(1, networks.most):
         log_g, off = math.log(found.gain), _miss(wanted, found)
         lo, hi = (log_g, hi) if off < 0 else (lo, log_g)
-        if (abs(_miss(wanted, nearest)) < accuracy and response.measured) or hi - lo < JUMP * accuracy:
+        if (_near(wanted, nearest, accuracy) and response.measured) or hi - lo < JUMP * accuracy:
             break
         step = min(max(-off / response.slope, -STRIDE), STRIDE)
         if not response.measured:
@@ -279,13 +280,20 @@ def _nearest(networks: Networks, found: Steady, response: Response, accuracy: fl
     return nearest, response
 
 
+def _near(wanted: Wanted, found: Steady, accuracy: float) -> bool:
+    off = _off(wanted, found)
+    return bool(abs(off.mean()) < max(accuracy, WITHIN * float(standard_error(off))))
+
+
 def _response(wanted: Wanted, before: Steady, found: Steady, known: Response) -> Response:
     """The response between two networks, if they are both alive and far enough apart."""
     moved = math.log(found.gain / before.gain)
     each = (_off(wanted, found) - _off(wanted, before)) / (moved or 1.0)
     slope, error = float(each.mean()), float(standard_error(each))
-    if abs(moved) < STEP / 2 or abs(slope * moved) >= 1 or slope < 2 * error:
+    if abs(moved) < STEP / 2 or abs(slope * moved) >= 1:
         return known
+    if slope < error:
+        return known._replace(measured=True)
     return Response(max(slope, FLAT), max(slope - error, FLAT), True)
 
 

@@ -63,7 +63,7 @@ def sustained_range(
     rough = replace(neurons, points=min(neurons.points, ROUGH))
     most = propagated(neuron, neurons, first, HIGHEST, depth, settling=True)
     endless = not np.isfinite(most.firing_rate).all()
-    edge = EDGE if first.firing_rate.shape[-1] < MANY else ROUGH_EDGE
+    edge = ROUGH_EDGE if enough or first.firing_rate.shape[-1] >= MANY else EDGE
     if endless:
         edge, rough = ENDLESS_EDGE, replace(rough, points=max(rough.points // 4, 1))
     least = _smallest(neuron, rough, first, depth, edge, start, enough)
