@@ -55,6 +55,7 @@ STAGES = LONGEST + 2 * (1 + REFINEMENTS)  # most stages of a solution in the pro
 COARSELY = 1e-2  # relative accuracy of a value with few points
 SAVING = 3  # smallest ratio of the depth to them for which only the last layers are computed
 STEP = 3e-2  # change of ln g from which networks tell d ln value/d ln g: values of networks scatter by up to a per cent
+EARLY = 2.5  # of 1/points: with few points lingering networks die early, which raises the smallest gain by so much, relatively
 WITHIN = 0.5  # standard errors of a value within which it need not be nearer
 DECAYED = 0.3  # to which deviations of layers with few points decay in the last layers
 STRIDE = 0.1  # largest change of ln g from one network to the next
@@ -96,7 +97,7 @@ class Steady:
     ----------
     gain, error : float
         In units of θ/λ; its error is the relative one of the value, and its distance from the wanted one, over
-        ``d ln value/d ln g``.
+        ``d ln value/d ln g`` of a network, and what fewer points than asked for may shift a gain.
     strength : float
         Standard deviation of the drive, in the same units.
     firing_rate, variance, last : ndarray, shape (replicas, steps)
@@ -225,8 +226,16 @@ def refined(wanted: Wanted, guess: Guess, *, farthest: float = 1.0, report: Repo
     reports(0)
     found, response = _nearest(networks, found, response, wanted.tolerance, reports)
     off, halfway = _off(wanted, found), rough.halfway if networks.depth < wanted.depth else found.halfway
-    error = found.gain * math.hypot(float(standard_error(off)), float(off.mean())) / response.least
+    error = math.hypot(float(standard_error(off)), float(off.mean())) / response.least
+    error = found.gain * math.hypot(error, _early_death(networks))
     return replace(found, **known, error=error, halfway=halfway, reached=_reached(wanted, found))
+
+
+def _early_death(networks: Networks) -> float:
+    """The relative error of the gain of whole networks with fewer points than asked for."""
+    wanted, points = networks.wanted, networks.neurons.points
+    fewer = points < wanted.fine.points and networks.depth == wanted.depth
+    return EARLY / points if fewer and networks.neurons.samples(wanted.neuron, len(wanted.shape)) else 0.0
 
 
 def _with_more_points(networks: Networks, rough: Steady, strength: float) -> Networks:
