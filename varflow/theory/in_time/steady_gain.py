@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import special
 
 from varflow._checks import ConvergenceError
 from varflow._progress import Report, beyond, unreported
@@ -60,7 +61,7 @@ WITHIN = 0.5  # standard errors of a value within which it need not be nearer
 DECAYED = 0.3  # to which deviations of layers with few points decay in the last layers
 STRIDE = 0.1  # largest change of ln g from one network to the next
 FLATTEST, STEEPEST = 0.2, 5.0  # bounds of d ln value/d ln g of one layer, which noise may hide
-FLAT = 0.03  # the smallest of a whole network
+FLAT, CERTAIN = 0.01, 0.95  # the smallest of a whole network; confidence in its sign from which a small step tells it
 STEADIEST = 0.1  # smallest 1 - m in the first estimate slope/(1 - m) of a network's d ln value/d ln g
 JUMP = 0.3  # difference of ln g, in units of the accuracy, within which a value that passes the wanted one jumps
 ROUNDS, DEVIATION = 8, 0.2  # power iteration for the multiplier: rounds; relative deviation, large against the sampling error
@@ -281,7 +282,7 @@ def _nearest(networks: Networks, found: Steady, response: Response, accuracy: fl
             break
         step = min(max(-off / response.slope, -STRIDE), STRIDE)
         if not response.measured:
-            step = math.copysign(max(abs(step), STEP), step)
+            step = math.copysign(max(abs(step), min(number * STEP, STRIDE)), step)
         before, found = found, networks.above(log_g + step if lo < log_g + step < hi else (lo + hi) / 2, found)
         report(number)
         response = _response(wanted, before, found, response)
@@ -301,8 +302,8 @@ def _response(wanted: Wanted, before: Steady, found: Steady, known: Response) ->
     slope, error = float(each.mean()), float(standard_error(each))
     if abs(moved) < STEP / 2 or abs(slope * moved) >= 1:
         return known
-    if slope < error:
-        return known._replace(measured=True)
+    if slope < special.stdtrit(max(len(each) - 1, 1), CERTAIN) * error and abs(moved) < STRIDE / 2:
+        return known
     return Response(max(slope, FLAT), max(slope - error, FLAT), True)
 
 
