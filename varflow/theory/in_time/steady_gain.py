@@ -217,19 +217,24 @@ def refined(wanted: Wanted, guess: Guess, *, farthest: float = 1.0, report: Repo
     known = {"strength": guess.strength, "multiplier": m, "chosen": float(rough.values.mean())}
     if abs(_miss(wanted, rough)) >= farthest:
         return replace(rough, **known, reached=False)
-    response = Response(guess.slope / max(1 - m, STEADIEST), guess.slope / (1 + m), False)
-    accuracy = max(COARSELY, wanted.tolerance)
-    rough, response = _nearest(networks, rough, response, accuracy, beyond(report, 1))
+    layer = Response(guess.slope / max(1 - m, STEADIEST), guess.slope / (1 + m), False)
+    rough, response = _nearest(networks, rough, layer, max(COARSELY, wanted.tolerance), beyond(report, 1))
     if not _reached(wanted, rough):
         return replace(rough, **known, reached=False)
-    networks, reports = _with_more_points(networks, rough, guess.strength), beyond(report, STAGES - LONGEST - REFINEMENTS)
+    networks = _with_more_points(networks, rough, guess.strength)
+    return replace(_finely(networks, rough, response, beyond(report, STAGES - LONGEST - REFINEMENTS)), **known)
+
+
+def _finely(networks: Networks, rough: Steady, response: Response, report: Report) -> Steady:
+    """The nearest network with more points, and the error of its gain."""
+    wanted = networks.wanted
     found = networks.whole(math.log(rough.gain) - _miss(wanted, rough) / response.slope)
-    reports(0)
-    found, response = _nearest(networks, found, response, wanted.tolerance, reports)
+    report(0)
+    found, response = _nearest(networks, found, response, wanted.tolerance, report)
     off, halfway = _off(wanted, found), rough.halfway if networks.depth < wanted.depth else found.halfway
-    error = math.hypot(float(standard_error(off)), float(off.mean())) / response.least
-    error = found.gain * math.hypot(error, _early_death(networks))
-    return replace(found, **known, error=error, halfway=halfway, reached=_reached(wanted, found))
+    of_value = math.hypot(float(standard_error(off)), float(off.mean()))
+    error = found.gain * math.hypot(of_value / response.least, _early_death(networks))
+    return replace(found, error=error, halfway=halfway, reached=_reached(wanted, found))
 
 
 def _early_death(networks: Networks) -> float:
