@@ -1,16 +1,14 @@
 r"""The gain at which deep layers are stationary with a wanted late rate or variance.
 
-With ``M`` the second moments of a layer's spikes over time, the next layer has ``M' = F(g² M)``. Instead of trying many gains
-over the whole depth, every layer takes the gain that gives it the wanted value. This suppresses the leading deviation, so that
-gains and states converge within a few layers, stable or not. The gain found is then used in a whole network of the given depth
-and refined there, with few points. With all of them only the last layers are computed, as many as let the deviation of the
-first of them decay. The work is bounded: where two such networks are too much, they have fewer points, and the error is larger.
+With ``M`` the second moments of a layer's spikes over time, the next layer has ``M' = F(g² M)``. The gain that layers choose
+(``chosen_gain``) is used in a whole network of the given depth and refined there, with few points. With all of them only the
+last layers are computed, as many as let the deviation of the first of them decay. The work is bounded: where two such networks
+are too much, they have fewer points, and the error is larger.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -19,35 +17,14 @@ from scipy import special
 
 from varflow._checks import ConvergenceError
 from varflow._progress import Report, beyond, unreported
-from varflow.model.neurons import Neuron
 from varflow.theory.flow.neurons import Neurons
-from varflow.theory.in_time.fixed_point import leading_multiplier, standard_error
-from varflow.theory.in_time.many_gains import above, driven
+from varflow.theory.in_time.chosen_gain import LONGEST, Guess, Wanted, driven_state, guessed
+from varflow.theory.in_time.fixed_point import standard_error
 from varflow.theory.in_time.one_gain import WINDOW, lasting, propagated
 from varflow.theory.in_time.responses import LayerState
-from varflow.theory.in_time.sustained import HIGHEST
-from varflow.theory.roots import rising_root
 
-__all__ = [
-    "STAGES",
-    "Guess",
-    "Quantity",
-    "Steady",
-    "Wanted",
-    "at_gain",
-    "drive_strength",
-    "driven_state",
-    "guessed",
-    "refined",
-    "steady",
-]
+__all__ = ["STAGES", "Steady", "at_gain", "refined", "steady"]
 
-LONGEST = 48  # most layers that choose their gain
-NOISE = 2.0  # standard errors within which windows agree
-EXACT = 1e-9  # relative change of the gain at which it has converged, without sampling
-SECANTS = 6  # steps of the secant method before bracketing
-CLOSE = 1e-2  # relative deviation of a layer's value for which its gain is corrected to first order
-ACCURACY = 2e-4  # relative, of bracketed drives and gains
 CONTRACTING = 0.9  # multiplier below which a change within the noise means convergence; above, it may be a slow decay
 KEPT = 0.05  # largest relative deviation over the depth of a value that is kept
 REFINEMENTS = 10  # most networks tried after the first
@@ -60,34 +37,9 @@ EARLY = 2.5  # of 1/points: with few points lingering networks die early, which 
 WITHIN = 0.5  # standard errors of a value within which it need not be nearer
 DECAYED = 0.3  # to which deviations of layers with few points decay in the last layers
 STRIDE = 0.1  # largest change of ln g from one network to the next
-FLATTEST, STEEPEST = 0.2, 5.0  # bounds of d ln value/d ln g of one layer, which noise may hide
 FLAT, CERTAIN = 0.01, 0.95  # the smallest of a whole network; confidence in its sign from which a small step tells it
 STEADIEST = 0.1  # smallest 1 - m in the first estimate slope/(1 - m) of a network's d ln value/d ln g
 JUMP = 0.3  # difference of ln g, in units of the accuracy, within which a value that passes the wanted one jumps
-ROUNDS, DEVIATION = 8, 0.2  # power iteration for the multiplier: rounds; relative deviation, large against the sampling error
-
-Quantity = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of firing rates and variances (…, steps): what is wanted (…)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Wanted:
-    """A wanted late rate or variance of the neuron with θ = λ = 1, in a network of some depth.
-
-    ``coarse`` is used to find the gain, ``fine`` to refine it, up to a relative deviation ``tolerance``.
-    """
-
-    value: float
-    quantity: Quantity
-    neuron: Neuron
-    shape: np.ndarray  # covariance of the drive over steps, of unit second moment
-    depth: int
-    coarse: Neurons
-    fine: Neurons
-    tolerance: float = 3e-4
-
-    def of(self, state: LayerState) -> np.ndarray:
-        """The wanted quantity of a layer, one value per replica."""
-        return self.quantity(state.firing_rate, state.variance)[:, 0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,20 +81,6 @@ class Steady:
     multiplier: float
     reached: bool
     kept: LayerState
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Guess:
-    """Where layers that choose their gain end, above layer 1 under a drive of some ``strength``.
-
-    ``slope`` is ``d ln value/d ln g`` of one layer, ``multiplier`` the leading one of the layer map.
-    """
-
-    strength: float
-    first: LayerState
-    log_gain: float
-    slope: float
-    multiplier: float
 
 
 class Response(NamedTuple):
@@ -199,13 +137,6 @@ def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Re
     Raises ConvergenceError if no gain gives a layer that value.
     """
     return refined(wanted, guessed(wanted, strength, report), farthest=farthest, report=beyond(report, LONGEST))
-
-
-def guessed(wanted: Wanted, strength: float, report: Report = unreported) -> Guess:
-    """The gain that layers choose; ConvergenceError if none gives a layer the wanted value."""
-    first = driven_state(wanted, wanted.coarse, strength)
-    log_g, state, slope = _choosing(wanted, first, report)
-    return Guess(strength, first, log_g, slope, _multiplier(wanted, math.exp(log_g), state))
 
 
 def refined(wanted: Wanted, guess: Guess, *, farthest: float = 1.0, report: Report = unreported) -> Steady:
@@ -317,71 +248,6 @@ def at_gain(wanted: Wanted, gain: float, strength: float) -> Steady:
     return replace(_down(wanted, wanted.coarse, gain, driven_state(wanted, wanted.coarse, strength)), strength=strength)
 
 
-def drive_strength(wanted: Wanted, guess: float = 1.0) -> float:
-    """Standard deviation of the drive that gives layer 1 the wanted value."""
-    excess = lambda s: float(wanted.of(driven_state(wanted, wanted.coarse, s)).mean()) - wanted.value  # noqa: E731
-    return rising_root(excess, guess, ACCURACY)
-
-
-def driven_state(wanted: Wanted, neurons: Neurons, strength: float) -> LayerState:
-    """Layer 1 under a drive of this strength."""
-    return driven(wanted.neuron, neurons, strength**2 * wanted.shape[None])
-
-
-def _above(wanted: Wanted, neurons: Neurons, below: LayerState, gain: np.ndarray | float, number: int) -> LayerState:
-    """The layer above, each replica with its own gain."""
-    return above(wanted.neuron, neurons, below, np.reshape(gain, (-1, 1)), number)
-
-
-def _choosing(wanted: Wanted, state: LayerState, report: Report) -> tuple[float, LayerState, float]:
-    """Layers that choose their gain, until it converges: ln g, the last state, and d ln value/d ln g of one layer."""
-    gains: list[np.ndarray] = []
-    start, slope = np.full(wanted.coarse.replicas(wanted.neuron, len(wanted.shape)), math.log(2.5)), 1.0
-    for number in range(1, LONGEST + 1):
-        state, start, slope = _chosen(wanted, state, start, slope, number)
-        gains.append(start)
-        report(number)
-        if _settled(gains):
-            break
-    return float(np.mean(gains[-WINDOW:])), state, slope
-
-
-def _settled(gains: list[np.ndarray]) -> bool:
-    if len(gains) > 1 and np.abs(gains[-1] - gains[-2]).max() < EXACT:
-        return True
-    if len(gains) < 2 * WINDOW or len(gains) % 2 or len(gains[0]) == 1:
-        return False
-    change = np.mean(gains[-WINDOW:], axis=0) - np.mean(gains[-2 * WINDOW : -WINDOW], axis=0)
-    scatter = np.std(np.diff(gains[-2 * WINDOW :], axis=0)) / math.sqrt(WINDOW * len(change))
-    return bool(abs(change.mean()) <= NOISE * scatter)
-
-
-def _chosen(
-    wanted: Wanted, below: LayerState, start: np.ndarray, slope: float, number: int
-) -> tuple[LayerState, np.ndarray, float]:
-    """A layer near the wanted value, its ln g corrected to first order, and d ln value/d ln g: secants from the gain below."""
-    log_g, before = start, None
-    for _ in range(SECANTS):
-        state = _above(wanted, wanted.coarse, below, np.exp(log_g), number)
-        values = wanted.of(state)
-        if not (np.all(values > 0) and np.all(np.isfinite(values))):
-            break
-        off = np.log(values / wanted.value)
-        if before is not None and abs(moved := float((log_g - before[0]).mean())) > CLOSE / 2:
-            slope = min(max(float((off - before[1]).mean()) / moved, FLATTEST), STEEPEST)
-        if np.abs(off).max() < CLOSE:
-            return state, log_g - off / slope, slope
-        before, log_g = (log_g, off), log_g - np.clip(off / slope, -1.0, 1.0)
-    excess = lambda g: float(wanted.of(_above(wanted, wanted.coarse, below, g, number)).mean()) - wanted.value  # noqa: E731
-    try:
-        g = rising_root(excess, math.exp(float(start.mean())), ACCURACY)
-    except ConvergenceError:
-        if number > WINDOW:
-            raise
-        return _above(wanted, wanted.coarse, below, HIGHEST, number), start, slope  # the next layers may reach the value
-    return _above(wanted, wanted.coarse, below, g, number), np.full_like(start, math.log(g)), slope
-
-
 def _down(wanted: Wanted, neurons: Neurons, gain: float, first: LayerState, depth: int = 0, **options: Any) -> Steady:
     """A network of one gain, to its depth (the wanted one by default) or, if layers are known to converge, until its rates no
     longer change.
@@ -393,10 +259,3 @@ def _down(wanted: Wanted, neurons: Neurons, gain: float, first: LayerState, dept
     values, halfway = wanted.quantity(rate, variance), float(wanted.quantity(*found.halfway).mean())
     unknown = math.nan
     return Steady(gain, 0.0, unknown, rate, variance, found.last, values, unknown, halfway, unknown, True, found.kept)
-
-
-def _multiplier(wanted: Wanted, gain: float, state: LayerState) -> float:
-    def step(below: LayerState, number: int) -> LayerState:
-        return _above(wanted, wanted.coarse, below, gain, number)
-
-    return leading_multiplier(step, state, 1, rounds=ROUNDS, size=DEVIATION)[0]
