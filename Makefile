@@ -19,7 +19,7 @@ test: $(VENV)/all.stamp         ## every quick check: style, types, tests, docte
 	  OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal; tests=$$?; \
 	  wait $$types; types=$$?; cat $(VENV)/pyright.txt; exit $$((tests + types))
 
-test-slow: $(VENV)/all.stamp    ## tests that take minutes: statistics, long derivations
+test-slow: $(VENV)/all.stamp    ## tests that take minutes: statistics, long derivations, notebooks
 	$(PY) -m pytest -m slow
 
 # SpikingJelly and sinabs bring dependencies that do not go together with all others: their modules alone, in a folder of their own.
@@ -65,7 +65,8 @@ notebooks: $(VENV)/all.stamp    ## the theory notebooks in JupyterLab
 explorer:                       ## the theory to play with, in a browser: explorer.html, complete in one file
 	$(PYTHON) explorer/build.py explorer.html
 
-# NOTEBOOKS=off leaves their outputs out. With "cache" each is executed once, and again when it or the package changes.
+# The notebooks are executed here rather than by `make test`; a failing cell or a warning fails the site. With "cache" each is
+# executed once, and again when it or the package changes. NOTEBOOKS=off leaves their outputs out.
 NOTEBOOKS ?= cache
 site: $(VENV)/all.stamp         ## the documentation, complete without network: site/index.html; NOTEBOOKS=off is fast
 	$(PY) -m sphinx -W -q -c docs/site -d build/pages-$(NOTEBOOKS) -D nb_execution_mode=$(NOTEBOOKS) . build/site

@@ -127,9 +127,12 @@ def _walk(neuron: Neuron, mean: np.ndarray, factor: np.ndarray, weights: np.ndar
         pieces = [split(t, root, lower, upper) for lower, upper in pairwise(edges)]
         masses = np.stack([mass * weights[:, None] for _, mass in pieces])
         count, branch, _ = kept = np.nonzero(masses > NEGLIGIBLE)  # piece number = spike count
-        weights, newest, s = masses[kept], np.stack([numbers for numbers, _ in pieces])[kept], count.astype(float)
+        weights, s = masses[kept], count.astype(float)
+        newest = np.stack([numbers for numbers, _ in pieces])[kept]
         h = expected[branch] + std[branch] * newest
-        z, fired, root = np.vstack([z[:, branch], newest]), np.vstack([fired[:, branch], s]), root[branch]
+        z = np.vstack([z[:, branch], newest])  # not in one assignment, in which pyright would infer each type from all others
+        fired = np.vstack([fired[:, branch], s])
+        root = root[branch]
     return sums
 
 
