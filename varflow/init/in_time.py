@@ -23,7 +23,6 @@ from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.chosen_gain import LONGEST, Guess, Quantity, Wanted, drive_strength, driven_state, guessed
 from varflow.theory.in_time.fixed_point import standard_error
 from varflow.theory.in_time.many_gains import ALIVE, drive_covariance, in_units, late, sustained
-from varflow.theory.in_time.one_gain import Propagated
 from varflow.theory.in_time.steady_gain import STAGES, Steady, refined
 from varflow.theory.in_time.sustained import Sustained, sustained_range
 
@@ -269,10 +268,7 @@ def _shallow_range(wanted: Wanted) -> Sustained:
     steps = min(len(wanted.shape), SHALLOW)
     shallow = replace(wanted, shape=wanted.shape[-steps:, -steps:], depth=min(wanted.depth, SHALLOW))
 
-    def low(of: Propagated) -> bool:
-        return float(wanted.quantity(of.firing_rate, of.variance).mean()) / DOUBTFUL < wanted.value
-
-    return attainable_range(shallow, 1.0, enough=low)
+    return attainable_range(shallow, 1.0, enough=lambda some: not _far_out_of_reach(wanted, some))
 
 
 def _far_out_of_reach(wanted: Wanted, shallow: Sustained) -> bool:

@@ -55,10 +55,10 @@ def sustained_range(
     depth: int,
     *,
     start: float | None = None,
-    enough: Callable[[Propagated], bool] | None = None,
+    enough: Callable[[Sustained], bool] | None = None,
 ) -> Sustained:
     """For the neuron with θ = λ = 1, and the driven layer ``first``. The search for the smallest gain goes from ``start``, if
-    it is known for fewer layers and steps, and ends at any living network that is ``enough``.
+    it is known for fewer layers and steps, and ends at any living network with which the range is ``enough``.
     """
     rough = replace(neurons, points=min(neurons.points, ROUGH))
     most = propagated(neuron, neurons, first, HIGHEST, depth, settling=True)
@@ -66,7 +66,8 @@ def sustained_range(
     edge = ROUGH_EDGE if enough or first.firing_rate.shape[-1] >= MANY else EDGE
     if endless:
         edge, rough = ENDLESS_EDGE, replace(rough, points=max(rough.points // 4, 1))
-    least = _smallest(neuron, rough, first, depth, edge, start, enough)
+    stop = enough and (lambda least: enough(Sustained(least, most, endless)))
+    least = _smallest(neuron, rough, first, depth, edge, start, stop)
     if edge == EDGE:  # clear of the edge itself, where the last layers die
         least = propagated(neuron, rough, first, edge * least.gain, depth)
     return Sustained(least, most, endless)
@@ -79,7 +80,7 @@ def _smallest(
     depth: int,
     edge: float,
     start: float | None = None,
-    enough: Callable[[Propagated], bool] | None = None,
+    stop: Callable[[Propagated], bool] | None = None,
 ) -> Propagated:
     """The network of the smallest gain that lives to its depth, both to a ratio."""
     if min(depth, first.firing_rate.shape[-1]) >= 2 * SHORT + (SHORT if start else 0) // 2:
@@ -91,7 +92,7 @@ def _smallest(
         tried = propagated(neuron, neurons, first, gain, depth)
         if tried.lifetime >= (2 - edge) * depth:
             least = tried
-            if enough and enough(least):
+            if stop and stop(least):
                 return least
         else:
             before, dead = dead, tried
