@@ -299,8 +299,8 @@ def test_deep_layers_are_those_of_the_mean_field(neuron):
 
 
 def test_a_variance_too_small_becomes_the_nearest_sustained_one():
-    low = vf.init.init_model(Looped(256, 3), data(3, 256), variance=0.1, dry_run=True)
-    words = r"no constant gain sustains a late variance of 0\.1 .*; the nearest above that is sustained is 0\.\d+"
+    low = vf.init.init_model(Looped(256, 3), data(3, 256), variance=1e-4, dry_run=True)
+    words = r"no constant gain sustains a late variance of 0\.0001 .*; the nearest above that is sustained is 0\.\d+"
     assert re.match(words, low.notes[0])
     assert low.layers[1].gain > 0
 
