@@ -123,7 +123,7 @@ def test_a_fixed_point_belongs_to_one_map():
 
 @pytest.fixture(scope="module")
 def critical():
-    return vf.temporal_critical_gain(LEAKY, steps=12)
+    return vf.temporal_critical_gain(LEAKY, steps=8)
 
 
 def agrees(found, name, anchor, factor=1.0):
@@ -135,7 +135,7 @@ def agrees(found, name, anchor, factor=1.0):
     return abs(gain**2 - factor * float(anchor)) <= 3 * 2 * gain * found.error[name] + half_unit
 
 
-def rates_without_reset(squared_gain, decay=0.5, steps=12, depth=100):
+def rates_without_reset(squared_gain, decay=0.5, steps=8, depth=100):
     """Rates of the last layer by Owen's T, straight from the definition: ``H = K I``, ``Cov[I] = g² P(H_t > 1, H_t' > 1)``."""
     kernel = np.tril(decay ** np.abs(np.subtract.outer(np.arange(steps), np.arange(steps))))
     currents = np.ones((steps, steps))
@@ -156,7 +156,7 @@ def test_critical_gain_without_reset(critical):
     assert not agrees(critical, "gain", "6.02", 1.002)
     late, error = critical.late_gain**2, 2 * critical.late_gain * critical.error["late_gain"]
     assert 3 * error < 1e-3 * late
-    assert rates_without_reset(late - 3 * error)[6:].min() < 1e-3 < rates_without_reset(late + 3 * error)[6:].min()
+    assert rates_without_reset(late - 3 * error)[4:].min() < 1e-3 < rates_without_reset(late + 3 * error)[4:].min()
     assert critical.late_gain < critical.gain < vf.critical_gain(threshold=1.0)
 
 
