@@ -1,4 +1,4 @@
-"""Positions of a large map in classes of like variance: they respond alike, so that one of a class stands for all."""
+"""Positions of a large map in classes of like variance, or pairs of like covariance: the average of one stands for all."""
 
 from __future__ import annotations
 
@@ -16,48 +16,57 @@ GROUPS, FEWEST = 2**11, 64  # inputs × positions × steps that are computed one
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alike:
-    """Classes of positions, each input's own; ``grid`` is ``apart``, with groups ``(input, row, column)``.
+    """Classes of positions, or of pairs of them, each input's own.
 
     Attributes
     ----------
-    order : ndarray, shape (groups,)
-        Groups sorted by their variance within each input.
+    number : int
+        Of groups that each input has.
+    order : ndarray, shape (inputs × number,)
+        Groups sorted within each input.
     starts : ndarray, shape (classes,)
         Of the classes of one input, within its sorted groups.
     """
 
-    grid: Grid
+    number: int
     order: np.ndarray
     starts: np.ndarray
 
     @classmethod
     def of(cls, currents: Currents) -> Alike:
-        grid, groups = currents.grid, currents.mean.shape[1]
-        inputs, most = groups // grid.positions, max(GROUPS // grid.steps, FEWEST)
-        classes = min(max(most // inputs, 1), grid.positions)
-        variance = np.einsum("rgtt->g", currents.covariance).reshape(inputs, grid.positions)
-        order = np.argsort(variance, axis=1, kind="stable") + grid.positions * np.arange(inputs)[:, None]
-        return cls(grid, order.ravel(), (np.arange(classes) * grid.positions) // classes)
+        """Positions of like variance; the grid is ``apart``, with groups ``(input, row, column)``."""
+        positions, groups = currents.grid.positions, currents.mean.shape[1]
+        most = max(GROUPS // currents.grid.steps, FEWEST) // (groups // positions)
+        return cls.classes(np.einsum("rgtt->g", currents.covariance).reshape(-1, positions), max(most, 1))
+
+    @classmethod
+    def classes(cls, by: np.ndarray, most: int) -> Alike:
+        """At most this many classes of like values (inputs, groups)."""
+        inputs, number = by.shape
+        order = np.argsort(by, axis=1, kind="stable") + number * np.arange(inputs)[:, None]
+        most = min(most, number)
+        return cls(number, order.ravel(), (np.arange(most) * number) // most)
 
     @property
     def sizes(self) -> np.ndarray:
-        return np.diff([*self.starts, self.grid.positions])
+        return np.diff([*self.starts, self.number])
 
     @property
     def which(self) -> np.ndarray:
         """The class of every group."""
-        inputs = len(self.order) // self.grid.positions
+        inputs = len(self.order) // self.number
         which = np.empty(len(self.order), int)
         which[self.order] = np.repeat(np.arange(inputs * len(self.starts)), np.tile(self.sizes, inputs))
         return which
 
     def averaged(self, values: np.ndarray) -> np.ndarray:
         """Means over each class, of values with axes (replicas, groups, …)."""
-        in_order = values[:, self.order].reshape(len(values), -1, self.grid.positions, *values.shape[2:])
+        in_order = values[:, self.order].reshape(len(values), -1, self.number, *values.shape[2:])
         sums = np.add.reduceat(in_order, self.starts, axis=2)
         means = sums / self.sizes.reshape(-1, *([1] * (values.ndim - 2)))
         return means.reshape(len(values), -1, *values.shape[2:])
 
     def currents(self, of: Currents) -> Currents:
         """One current for each class."""
-        return Currents(self.averaged(of.mean), self.averaged(of.covariance), Grid(1, 1, 1, self.grid.steps), of.channels)
+        grid = Grid(1, 1, 1, of.grid.steps) if of.grid.apart else of.grid
+        return Currents(self.averaged(of.mean), self.averaged(of.covariance), grid, of.channels)

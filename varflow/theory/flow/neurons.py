@@ -20,8 +20,10 @@ from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
 from varflow.theory.flow.alike import Alike
+from varflow.theory.flow.between import FAR, Between, Offset, known_pairs
+from varflow.theory.flow.patches import at_places, pairs_at
 from varflow.theory.flow.recurrence import recurrent_layer
-from varflow.theory.flow.signals import Currents, Grid, Spikes
+from varflow.theory.flow.signals import Currents, Grid, Spikes, means_at
 from varflow.theory.in_time.filters import past_synapse
 from varflow.theory.in_time.histories import Histories, longest, uniform_points
 from varflow.theory.in_time.orthants import Orthants, of_decays, within
@@ -37,6 +39,8 @@ METHODS = ("auto", "orthants", "quasi_monte_carlo", "histories")
 LONGEST = 2048  # probes × steps: the work grows with their square or cube
 MATRICES = 5  # of all pairs of probes and steps, held at once
 NUMBERS = 2**26  # normal numbers of all points of several probes: 256 MB
+IN_WINDOWS = 2**22  # the same of windows of large maps, each with points of its own
+PAIRS = 16  # classes of pairs of positions with like covariance, for each offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +90,35 @@ class Neurons:
         grid, neuron = currents.grid, layer.neuron
         self._fits(layer, currents)
         currents = currents if neuron.input_scale == 1 else currents.scaled(neuron.input_scale)
-        draw = None
+        draw = pairs = None
         if layer.recurrent:
             mean, covariance = (replicated(values, self.scrambles) for values in (currents.mean, currents.covariance))
             state = recurrent_layer(layer, mean, covariance, grid.steps, self._sampling(neuron, grid), number)
         else:
             state = self._state(neuron, currents, number)
             draw = partial(self._drawn, neuron, currents, number)
-        spikes = Spikes(state.firing_rate, state.coincidences, grid, currents.channels, draw, state.changes)
+        if currents.pairs is not None:
+            pairs = Between(grid.shape, partial(self._between, neuron, currents, state.firing_rate, number))
+            state = replace(state, pairs=pairs)
+        spikes = Spikes(state.firing_rate, state.coincidences, grid, currents.channels, draw, state.changes, pairs)
         return state, spikes.later(neuron.delay)
+
+    def _between(self, neuron: Neuron, currents: Currents, rate: np.ndarray, number: int, offset: Offset) -> np.ndarray:
+        """``M_d`` of spikes: the covariance of pairs of like covariance, and the means that are known."""
+        grid, two = currents.grid, pairs_at(currents, offset)
+        steps, inputs = grid.steps, currents.mean.shape[1] // grid.positions
+        cross = two.covariance[..., :steps, steps:]
+        alike = Alike.classes(np.einsum("rgtt->g", cross).reshape(inputs, -1), PAIRS)
+        state = self._state(neuron, alike.currents(two), number)
+        e = state.firing_rate
+        covariance = state.coincidences[..., :steps, steps:] - e[..., :steps, None] * e[..., None, steps:]
+        covariance = covariance[:, alike.which]
+        if offset is not FAR:
+            whole = np.zeros((len(e), inputs, grid.positions, steps, steps))
+            whole[:, :, known_pairs(offset, grid.shape)[0]] = covariance.reshape(len(e), inputs, -1, steps, steps)
+            covariance = whole.reshape(len(e), -1, steps, steps)
+        one, other = means_at(rate, offset, grid)
+        return covariance + one[..., :, None] * other[..., None, :]
 
     def _fits(self, layer: Spike, currents: Currents) -> None:
         size, steps = currents.grid.size, currents.grid.steps
@@ -156,12 +180,30 @@ class Neurons:
         z = z[..., np.random.default_rng([self.seed, 3, number]).permutation(z.shape[-1])]
         return z, causal_factor(covariance) @ z[:, None, :size] + mean[..., None]
 
-    def _drawn(self, neuron: Neuron, currents: Currents, number: int) -> np.ndarray:
+    def currents_within(
+        self, neuron: Neuron, currents: Currents, number: int, places: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same of the positions of each window of a large map together, with points of its own: parameters (scrambles,
+        parameters, points), and currents (scrambles, groups, (place, step), points); ``places``: (windows, places).
+        """
+        mean, covariance = self._filtered(neuron, at_places(currents, places))
+        groups, size = mean.shape[1:]
+        points = min(self.points, 2 ** int(np.log2(max(IN_WINDOWS // (groups * size * self.scrambles), 2))))
+        rng = np.random.default_rng([self.seed, 4, number, groups])
+        z = rng.standard_normal((self.scrambles, groups, size, points), np.float32)
+        parameters = rng.standard_normal((self.scrambles, neuron.differing, points), np.float32)
+        return parameters, causal_factor(covariance).astype(np.float32) @ z + mean[..., None].astype(np.float32)
+
+    def _drawn(self, neuron: Neuron, currents: Currents, number: int, places: np.ndarray | None = None) -> np.ndarray:
         """Spikes at sampled currents, shape (scrambles, groups, i, points); those of different layers are independent."""
-        z, drawn = self.currents_at_points(neuron, currents, number)
+        if places is None:
+            z, drawn = self.currents_at_points(neuron, currents, number)
+            z = z[:, currents.grid.size :]
+        else:
+            z, drawn = self.currents_within(neuron, currents, number, places)
         steps, (replicas, groups, size, points) = currents.grid.steps, drawn.shape
         runs = drawn.reshape(replicas, groups, size // steps, steps, points)
-        spikes = np.stack([stepped(Population.of(neuron, one[size:]), run)[1] for one, run in zip(z, runs, strict=True)])
+        spikes = np.stack([stepped(Population.of(neuron, one), run)[1] for one, run in zip(z, runs, strict=True)])
         return spikes.reshape(drawn.shape).astype(np.float32)
 
 

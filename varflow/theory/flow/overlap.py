@@ -62,12 +62,11 @@ def weighted_sum(window: Window | None, between: np.ndarray, grid: Grid) -> np.n
         whole = between.reshape(len(between), positions, steps, positions, steps)
         return np.einsum("rxsxt->rst", whole) / positions
     if known:
-        pairs = (window.pairs_at(tap, between[:, None], grid)[:, 0] for tap in window.taps)
-        return np.sum(list(pairs), axis=0) / len(window.taps)
-    map_ = Grid(1, grid.height, grid.width, 1)
-    inside = np.array([window.at(tap, np.ones(map_.size), map_, -1) for tap in window.taps])
-    both = inside.T @ inside / len(inside)  # the fraction of taps that lie inside the map at both positions
-    return np.kron(both, between) if fine(replace(window.smaller(grid), apart=grid.apart)) else both.mean() * between
+        return window.under_same_tap(between[:, None], grid)[:, 0]
+    if not fine(replace(window.smaller(grid), apart=grid.apart)):
+        return window.inside(grid) * between
+    inside = window.on_map(grid).T.astype(float)
+    return np.kron(inside.T @ inside / len(inside), between)  # the fraction of taps that lie on the map at both positions
 
 
 def over_windows(window: Window, between: np.ndarray, grid: Grid) -> np.ndarray:

@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from varflow.theory.flow.between import FAR, NEAR, Between, Offset, displaced, known_pairs
 from varflow.theory.in_time.differences import Differences, differences
 
-__all__ = ["Currents", "Grid", "Signal", "Spikes", "Window", "at_each_position", "over_positions"]
+__all__ = ["Currents", "Grid", "Signal", "Spikes", "Window", "at_each_position", "means_at", "over_positions"]
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
     """Extents of the index ``i = (input, row, column, step)``, step fastest.
 
-    On a large map moments between positions may be left out (``apart``): rows and columns are then part of the groups
-    ``(input, row, column)``, and the index is ``i = (step)``.
+    On a large map positions may be ``apart``: rows and columns are then part of the groups ``(input, row, column)``, the index
+    is ``i = (step)``, and moments between positions are found by ``Between`` where they are needed.
     """
 
     inputs: int
@@ -40,6 +41,10 @@ class Grid:
         return self.height * self.width
 
     @property
+    def shape(self) -> tuple[int, int]:
+        return self.height, self.width
+
+    @property
     def axes(self) -> tuple[int, int, int, int]:
         return self.inputs, self.height, self.width, self.steps
 
@@ -48,7 +53,8 @@ class Grid:
 class Currents:
     """Gaussian currents, ``E[I_i]`` (…, i) and ``Cov[I_i, I_j]`` (…, i, j); leading axes (replicas, groups).
 
-    ``channels`` is the number of neurons at each position; ``changes``: increments over time without cancellation, if known.
+    ``channels`` is the number of neurons at each position; ``changes``: increments over time without cancellation, if known;
+    ``pairs``: covariances between positions that are ``apart``, if known.
     """
 
     mean: np.ndarray
@@ -56,6 +62,16 @@ class Currents:
     grid: Grid
     channels: int
     changes: Differences | None = None
+    pairs: Between | None = None
+
+    def between(self, offset: Offset) -> np.ndarray:
+        """``Cov[I_i(p), I_j(p + d)]``."""
+        assert self.pairs is not None
+        if offset == (0, 0):
+            return self.covariance
+        if offset is FAR or max(map(abs, offset)) <= NEAR:
+            return self.pairs(offset)
+        return _everywhere(self.pairs(FAR), offset, self.grid)
 
     @property
     def increments(self) -> Differences:
@@ -74,7 +90,8 @@ class Currents:
         f = np.asarray(factor)
         changes = None if self.changes is None else self.changes.scaled(f)
         mean, covariance = f[..., None] * self.mean, f[..., None, None] ** 2 * self.covariance
-        return replace(self, mean=mean, covariance=covariance, changes=changes)
+        pairs = None if self.pairs is None or f.ndim else self.pairs.then(lambda C, _: f**2 * C)
+        return replace(self, mean=mean, covariance=covariance, changes=changes, pairs=pairs)
 
     def shifted(self, constant: float) -> Currents:
         """Plus a number."""
@@ -85,15 +102,28 @@ class Currents:
 class Spikes:
     """Spikes, or sums and averages of them: ``e_i = E[x_i]`` and ``M_ij = E[x_i x_j]``.
 
-    ``sampled``, if known, draws ``x`` itself: shape (replicas, groups, i, points).
+    ``sampled``, if known, draws ``x`` itself: shape (replicas, groups, i, points). Of positions that are ``apart`` it takes the
+    places that are drawn together, shape (windows, places), and gives groups ``(input, window)`` and ``i = (place, step)``.
+    ``pairs``: second moments between positions that are ``apart``, if known.
     """
 
     mean: np.ndarray
     moments: np.ndarray
     grid: Grid
     channels: int
-    sampled: Callable[[], np.ndarray] | None = None
+    sampled: Callable[..., np.ndarray] | None = None
     changes: Differences | None = None
+    pairs: Between | None = None
+
+    def between(self, offset: Offset) -> np.ndarray:
+        """``E[x_i(p) x_j(p + d)]``."""
+        assert self.pairs is not None
+        if offset == (0, 0):
+            return self.moments
+        if offset is FAR or max(map(abs, offset)) <= NEAR:
+            return self.pairs(offset)
+        covariance = self.pairs(FAR) - _product(*means_at(self.mean, FAR, self.grid))
+        return _everywhere(covariance, offset, self.grid) + _product(*means_at(self.mean, offset, self.grid))
 
     @property
     def neurons(self) -> int:
@@ -109,33 +139,41 @@ class Spikes:
     def scaled(self, factor: float) -> Spikes:
         """Times a number."""
         draw = self.sampled
-        sampled = None if draw is None else lambda: factor * draw()
-        return replace(self, mean=factor * self.mean, moments=factor**2 * self.moments, sampled=sampled, changes=None)
+        sampled = None if draw is None else lambda *at: factor * draw(*at)
+        pairs = None if self.pairs is None else self.pairs.then(lambda M, _: factor**2 * M)
+        scaled = replace(self, mean=factor * self.mean, moments=factor**2 * self.moments)
+        return replace(scaled, sampled=sampled, changes=None, pairs=pairs)
 
     def shifted(self, constant: float) -> Spikes:
         """Plus a number: ``E[(x_i + c)(x_j + c)] = M_ij + c (e_i + e_j) + c²``."""
-        e, draw = self.mean, self.sampled
-        moments = self.moments + constant * (e[..., :, None] + e[..., None, :]) + constant**2
-        sampled = None if draw is None else lambda: draw() + constant
-        return replace(self, mean=e + constant, moments=moments, sampled=sampled, changes=None)
+        e, draw, grid = self.mean, self.sampled, self.grid
+
+        def moved(M: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
+            one, other = means_at(e, offset, grid)
+            return M + constant * (one[..., :, None] + other[..., None, :]) + constant**2
+
+        sampled = None if draw is None else lambda *at: draw(*at) + constant
+        pairs = None if self.pairs is None else self.pairs.then(moved)
+        return replace(self, mean=e + constant, moments=moved(self.moments), sampled=sampled, changes=None, pairs=pairs)
 
     def later(self, delay: int) -> Spikes:
         """``delay`` steps later; 0 before the first step."""
         if delay == 0:
             return self
-        steps, step = self.grid.steps, np.arange(self.grid.size)
-        after = step[step % steps >= delay]
-        before = after - delay
+        steps = self.grid.steps
 
         def moved(values: np.ndarray, *index: Any) -> np.ndarray:
+            step = np.arange(values.shape[-1])
+            after = step[step % steps >= delay]
             later = np.zeros_like(values)
-            later[(..., *(after[at] for at in index))] = values[(..., *(before[at] for at in index))]
+            later[(..., *(after[at] for at in index))] = values[(..., *(after[at] - delay for at in index))]
             return later
 
         one, both = (slice(None),), (np.s_[:, None], np.s_[:])
         draw, changes = self.sampled, None
         if self.changes is not None and self.grid.size == steps:
             increment = moved(self.changes.increment, *both)
+            before = np.arange(steps - delay)
             increment[..., delay:, :delay] = square = self.moments[..., before, before][..., None]  # E[(x_t - 0)²]
             increment[..., :delay, delay:] = square.swapaxes(-1, -2)
             changes = Differences(increment, moved(self.changes.second_change, *one), moved(self.changes.mean_change, *one))
@@ -143,8 +181,9 @@ class Spikes:
             self,
             mean=moved(self.mean, *one),
             moments=moved(self.moments, *both),
-            sampled=None if draw is None else lambda: moved(draw().swapaxes(-1, -2), *one).swapaxes(-1, -2),
+            sampled=None if draw is None else lambda *at: moved(draw(*at).swapaxes(-1, -2), *one).swapaxes(-1, -2),
             changes=changes,
+            pairs=None if self.pairs is None else self.pairs.then(lambda M, _: moved(M, *both)),
         )
 
 
@@ -157,6 +196,25 @@ def at_each_position(mean: np.ndarray, second: np.ndarray, grid: Grid) -> tuple[
     within = np.einsum("rgxsxt->rgxst", second.reshape(*second.shape[:2], *folded, *folded))
     groups = lead[1] * grid.positions
     return mean.reshape(lead[0], groups, grid.steps), within.reshape(len(second), groups, grid.steps, grid.steps)
+
+
+def means_at(mean: np.ndarray, offset: Offset, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Means at ``p`` and ``p + d``; for ``FAR``, over the map."""
+    if offset is FAR:
+        whole = mean.reshape(len(mean), -1, grid.positions, grid.steps).mean(axis=2)
+        return whole, whole
+    return mean, mean if offset == (0, 0) else displaced(mean, offset, grid.shape)
+
+
+def _product(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return one[..., :, None] * other[..., None, :]
+
+
+def _everywhere(far: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:
+    """The same at all pairs of positions."""
+    whole = np.zeros((*far.shape[:2], grid.positions, *far.shape[2:]))
+    whole[:, :, known_pairs(offset, grid.shape)[0]] = far[:, :, None]
+    return whole.reshape(len(far), -1, *far.shape[2:])
 
 
 def over_positions(spikes: Spikes) -> tuple[np.ndarray, np.ndarray]:
@@ -222,12 +280,29 @@ class Window:
         rows = self.at(tap, moments, grid, -1)
         return rows if grid.apart else self.at(tap, rows, grid, -2)
 
+    def under_same_tap(self, moments: np.ndarray, grid: Grid) -> np.ndarray:
+        """The average over taps of second moments, the same tap for both factors."""
+        return sum((self.pairs_at(tap, moments, grid) for tap in self.taps), start=np.zeros(())) / len(self.taps)
+
+    def inside(self, grid: Grid) -> float:
+        """The fraction of taps that lie inside the map at two positions, averaged over all pairs of them."""
+        taps = self.on_map(grid).mean(axis=0)
+        return float(np.mean(taps**2))
+
+    def on_map(self, grid: Grid) -> np.ndarray:
+        """Whether each tap of each window lies on the map, shape (windows, taps)."""
+        return self._under(grid) > 0
+
     def places(self, grid: Grid) -> np.ndarray:
         """Positions under the taps of each window, shape (windows, taps); in place of the padding the first one inside."""
-        of_map = Grid(1, grid.height, grid.width, 1)
-        under = np.stack([self.at(tap, np.arange(1, grid.positions + 1), of_map, -1) for tap in self.taps], axis=-1)
+        under = self._under(grid)
         first = np.take_along_axis(under, (under > 0).argmax(axis=-1, keepdims=True), -1)
         return np.where(under > 0, under, first) - 1
+
+    def _under(self, grid: Grid) -> np.ndarray:
+        """1 + the position under each tap of each window; 0 in the padding."""
+        of_map = Grid(1, grid.height, grid.width, 1)
+        return np.stack([self.at(tap, np.arange(1, grid.positions + 1), of_map, -1) for tap in self.taps], axis=-1)
 
     def mean(self, values: np.ndarray, grid: Grid, axis: int) -> np.ndarray:
         """The average over each window."""

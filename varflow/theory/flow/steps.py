@@ -26,8 +26,10 @@ from varflow._progress import Report, unreported
 from varflow.model.drive_kinds import Given
 from varflow.model.layers import BatchNorm, Conv, Layer, LayerNorm, Linear, Pool, Residual, Scale, Spike
 from varflow.theory.flow.batches import standardising, statistics_of
+from varflow.theory.flow.between import FAR, Between, Offset
 from varflow.theory.flow.neurons import Neurons
-from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window, over_positions
+from varflow.theory.flow.pools import pooled
+from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window, means_at, over_positions
 from varflow.theory.in_time.differences import Differences
 from varflow.theory.in_time.responses import LayerState
 
@@ -39,7 +41,6 @@ __all__ = [
     "joined",
     "merged",
     "over_neurons",
-    "pooled",
     "running_scale",
     "sent",
     "squared_gains",
@@ -146,12 +147,21 @@ def _(layer: Conv, signal: Spikes, walk: Walk) -> Currents:
 
 def convolved(layer: Conv, window: Window, signal: Spikes) -> Currents:
     """Filters of a layer over any windows."""
-    grid, M = signal.grid, np.zeros(())
-    for tap in window.taps:  # the same tap for both factors, since filters are shared
-        M = M + window.pairs_at(tap, signal.moments, grid) / len(window.taps)
+    grid, smaller = signal.grid, window.smaller(signal.grid)
     fan_in = signal.channels // layer.groups * len(window.taps)
-    mean, covariance, _ = weighted_moments(layer, window.mean(signal.mean, grid, -1), M, fan_in)
-    return Currents(mean, covariance, window.smaller(grid), layer.channels)
+    e, M = window.mean(signal.mean, grid, -1), window.under_same_tap(signal.moments, grid)
+    mean, covariance, _ = weighted_moments(layer, e, M, fan_in)
+
+    def between(offset: Offset) -> np.ndarray:
+        if offset is FAR:
+            M = window.inside(grid) * signal.between(FAR)
+        else:
+            below = offset[0] * window.stride[0], offset[1] * window.stride[1]
+            M = window.under_same_tap(signal.between(below), grid)
+        return _covariance(layer, *means_at(e, offset, smaller), M, fan_in)
+
+    pairs = None if signal.pairs is None else Between(smaller.shape, between)
+    return Currents(mean, covariance, smaller, layer.channels, pairs=pairs)
 
 
 def squared_gains(layer: Linear | Conv, fan_in: int) -> tuple[float, float]:
@@ -170,10 +180,7 @@ def weighted_moments(
 ) -> tuple[np.ndarray, np.ndarray, Differences | None]:
     """Mean, covariance and increments of weighted sums, from the moments averaged over the inputs of a neuron."""
     raw, central = squared_gains(layer, fan_in)
-    covariance = raw * M + layer.bias_std**2
-    if central:
-        covariance = covariance + central * (M - e[..., :, None] * e[..., None, :])
-    m = layer.mean_gain_of(fan_in)
+    covariance, m = _covariance(layer, e, e, M, fan_in), layer.mean_gain_of(fan_in)
     if changes is None:
         return m * e, covariance, None
     increment, second = raw * changes.increment, raw * changes.second_change
@@ -184,6 +191,13 @@ def weighted_moments(
     return m * e, covariance, Differences(increment, second, m * changes.mean_change)
 
 
+def _covariance(layer: Linear | Conv, e: np.ndarray, other: np.ndarray, M: np.ndarray, fan_in: int) -> np.ndarray:
+    """Covariance of the weighted sums of two sets of inputs with these means, and second moments between them."""
+    raw, central = squared_gains(layer, fan_in)
+    covariance = raw * M + layer.bias_std**2
+    return covariance + central * (M - e[..., :, None] * other[..., None, :]) if central else covariance
+
+
 @sent.register
 def _(layer: Residual, signal: Currents | Spikes, walk: Walk) -> Signal:
     branch = through(layer.branch, signal, walk.inside(signal))
@@ -192,15 +206,24 @@ def _(layer: Residual, signal: Currents | Spikes, walk: Walk) -> Signal:
 
 def joined(merge: str, x: Signal, y: Signal) -> Signal:
     """Two signals through different weights: currents added, spikes merged."""
+    known = x.pairs is not None and y.pairs is not None
     if isinstance(x, Currents) and isinstance(y, Currents):
         changes = None if y.changes is None else x.increments + y.changes
-        return replace(x, mean=x.mean + y.mean, covariance=x.covariance + y.covariance, changes=changes)
+        mean, covariance = x.mean + y.mean, x.covariance + y.covariance
+        pairs = Between(x.grid.shape, lambda d: x.between(d) + y.between(d)) if known else None
+        return replace(x, mean=mean, covariance=covariance, changes=changes, pairs=pairs)
     if not (isinstance(x, Spikes) and isinstance(y, Spikes)):
         raise DomainError("merge", merge, "needs two signals of one kind, currents or spikes")
     mean, moments = merged(merge, x.mean, x.moments, y.mean, y.moments)
+
+    def between(offset: Offset) -> np.ndarray:
+        (e, other_e), (q, other_q) = (means_at(each.mean, offset, x.grid) for each in (x, y))
+        return merged(merge, e, x.between(offset), q, y.between(offset), (other_e, other_q))[1]
+
     one, other = x.sampled, y.sampled
-    sampled = None if one is None or other is None else lambda: combined(merge, one(), other())
-    return replace(x, mean=mean, moments=moments, sampled=sampled, changes=None)
+    sampled = None if one is None or other is None else lambda *at: combined(merge, one(*at), other(*at))
+    pairs = Between(x.grid.shape, between) if known else None
+    return replace(x, mean=mean, moments=moments, sampled=sampled, changes=None, pairs=pairs)
 
 
 def combined(merge: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -208,14 +231,19 @@ def combined(merge: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return x * y if merge == "and" else x * (1 - y) if merge == "iand" else x + y
 
 
-def merged(merge: str, e: np.ndarray, M: np.ndarray, q: np.ndarray, A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Moments of ``x`` and an independent branch ``y`` merged: ``x + y``, ``x y`` or ``x (1 - y)``."""
+def merged(
+    merge: str, e: np.ndarray, M: np.ndarray, q: np.ndarray, A: np.ndarray, other: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Moments of ``x`` and an independent branch ``y`` merged: ``x + y``, ``x y`` or ``x (1 - y)``.
+
+    ``other``: the means of the second factor of the moments, if they are not those of the first.
+    """
+    f, r = other or (e, q)
     if merge == "and":
         return e * q, M * A
     if merge == "iand":
-        return e * (1 - q), M * (1 - q[..., :, None] - q[..., None, :] + A)
-    cross = e[..., :, None] * q[..., None, :]
-    return e + q, M + cross + cross.swapaxes(-1, -2) + A
+        return e * (1 - q), M * (1 - q[..., :, None] - r[..., None, :] + A)
+    return e + q, M + e[..., :, None] * r[..., None, :] + q[..., :, None] * f[..., None, :] + A
 
 
 @sent.register
@@ -226,9 +254,8 @@ def _(layer: Scale, signal: Currents | Spikes, walk: Walk) -> Signal:
 @sent.register
 def _(layer: BatchNorm, signal: Currents, walk: Walk) -> Currents:
     if layer.statistics is not None:
-        scale = running_scale(layer, layer.statistics[1])
-        scaled = scale * (signal.mean - layer.statistics[0]) + layer.beta
-        return replace(signal, mean=scaled, covariance=scale**2 * signal.covariance, changes=None)
+        mean, variance = layer.statistics
+        return replace(signal, changes=None).shifted(-mean).scaled(running_scale(layer, variance)).shifted(layer.beta)
     return statistics_of(layer, signal, walk.exchangeable).applied(layer, signal)
 
 
@@ -241,8 +268,13 @@ def running_scale(layer: BatchNorm, variance: float) -> float:
 def _(layer: LayerNorm, signal: Currents, walk: Walk) -> Currents:
     centre, scale = over_neurons(layer, signal)
     mean = scale * (signal.mean - centre) + layer.beta
-    C = scale[..., :, None] * signal.covariance * scale[..., None, :]
-    return replace(signal, mean=mean, covariance=C, changes=None)
+
+    def scaled(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
+        one, other = means_at(scale, offset, signal.grid)
+        return one[..., :, None] * C * other[..., None, :]
+
+    pairs = None if signal.pairs is None else signal.pairs.then(scaled)
+    return replace(signal, mean=mean, covariance=scaled(signal.covariance), changes=None, pairs=pairs)
 
 
 def over_neurons(layer: LayerNorm, signal: Currents) -> tuple[np.ndarray, np.ndarray]:
@@ -261,22 +293,3 @@ def over_neurons(layer: LayerNorm, signal: Currents) -> tuple[np.ndarray, np.nda
 @sent.register
 def _(layer: Pool, signal: Currents | Spikes, walk: Walk) -> Signal:
     return pooled(layer.kind, Window.square(layer.size, layer.step, layer.padding), signal)
-
-
-def pooled(kind: str, window: Window, signal: Currents | Spikes) -> Signal:
-    """The average or maximum over each window; not of currents that are ``apart``."""
-    grid, smaller = signal.grid, window.smaller(signal.grid)
-    if isinstance(signal, Currents):
-        C = window.mean(window.mean(signal.covariance, grid, -1), grid, -2)
-        return Currents(window.mean(signal.mean, grid, -1), C, smaller, signal.channels)
-    draw = signal.sampled
-    if kind == "average":
-        M = window.mean(window.mean(signal.moments, grid, -1), grid, -2)
-        sampled = None if draw is None else lambda: window.mean(draw(), grid, -2)
-        return Spikes(window.mean(signal.mean, grid, -1), M, smaller, signal.channels, sampled)
-    if draw is None:
-        raise DomainError("layers", f"Pool({kind!r}, …)", "needs spikes that can be drawn; those of recurrent neurons cannot")
-    x = draw()
-    x = np.max([window.at(tap, x, grid, -2) for tap in window.taps], axis=0)
-    moments = (x @ x.swapaxes(-1, -2)).astype(float) / x.shape[-1]
-    return Spikes(x.mean(axis=-1, dtype=float), moments, smaller, signal.channels, lambda: x)

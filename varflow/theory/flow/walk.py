@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +21,8 @@ from varflow.model.network import Network
 from varflow.model.signals import Layer, all_layers, first_signal
 from varflow.results import Profile
 from varflow.results.ensemble import spread
+from varflow.theory.flow.alike import JOINT
+from varflow.theory.flow.between import FAR, Between, Offset, known_pairs
 from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.flow.steps import Passage, Signal, Walk, through, weighted
@@ -26,8 +30,9 @@ from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import driven_by
 from varflow.theory.over_inputs import over_inputs
 
-__all__ = ["driven_layer", "exchangeable", "forward", "in_blocks", "next_layer", "start", "walk_of", "walked"]
+__all__ = ["apart", "driven_layer", "exchangeable", "forward", "in_blocks", "next_layer", "start", "walk_of", "walked"]
 
+ON_MAPS = 2**10  # points at each position of a large map
 AT_ONCE = 2**19  # inputs × steps² computed together, so that a batch does not fill the memory
 PER_INPUT = ("variance", "potential_mean", "firing_rate")
 
@@ -83,9 +88,15 @@ def exchangeable(network: Network, drive: Drive) -> bool:
 
 
 def walk_of(network: Network, drive: Drive, neurons: Neurons, **options: Any) -> Walk:
-    """A walk through a network, from its first layer."""
-    width = network.width if isinstance(network.width, int) else 0
-    return Walk(neurons, width, exchangeable(network, drive), **options)
+    """A walk through a network, from its first layer; on large maps with fewer points at each position."""
+    width, alone = network.width if isinstance(network.width, int) else 0, apart(network)
+    neurons = replace(neurons, points=min(neurons.points, ON_MAPS)) if alone else neurons
+    return Walk(neurons, width, exchangeable(network, drive), alone, **options)
+
+
+def apart(network: Network) -> bool:
+    """Whether positions of its maps are so many that each is followed on its own, which a BatchNorm over the batch prevents."""
+    return not _together(network) and network.steps * max(math.prod(shape[1:]) for shape in network.shapes) > JOINT
 
 
 def forward(network: Network, drive: Drive, walk: Walk) -> Signal:
@@ -124,10 +135,30 @@ def start(
     grid = Grid(2 if exchangeable else drive.kinds if together else 1, height, columns, steps, apart)
     if first.kind == "currents":
         covariance = _covariance_of_currents(drive, steps, together, exchangeable)
+        pairs = Between(grid.shape, partial(_independent, covariance, grid)) if apart else None
         covariance = _at_every_position(covariance, grid)
-        return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels)
+        return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels, pairs=pairs)
     mean, moments = _numbers(drive, grid, channels, together, exchangeable)
-    return Spikes(mean, moments, grid, channels)
+    pairs = Between(grid.shape, partial(products, _of_positions(drive, grid, channels), grid)) if apart else None
+    return Spikes(mean, moments, grid, channels, pairs=pairs)
+
+
+def _independent(covariance: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
+    """Covariances of different positions, of independent currents."""
+    groups = covariance.shape[1] * (1 if offset is FAR else grid.positions)
+    return np.zeros((1, groups, grid.steps, grid.steps))
+
+
+def products(x: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
+    """Second moments between positions over the channels, of numbers (inputs, positions, steps, channels)."""
+    inputs, positions, steps, channels = x.shape
+    if offset is FAR:
+        whole, own = x.sum(axis=1), np.einsum("apsc,aptc->ast", x, x)
+        return ((whole @ whole.swapaxes(-1, -2) - own) / (channels * positions * (positions - 1)))[None]
+    here, there = known_pairs(offset, grid.shape)
+    M = np.zeros((1, inputs, positions, steps, steps))
+    M[0][:, here] = x[:, here] @ x[:, there].swapaxes(-1, -2) / channels
+    return M.reshape(1, -1, steps, steps)
 
 
 def _covariance_of_currents(drive: Drive, steps: int, together: bool, exchangeable: bool) -> np.ndarray:
@@ -170,11 +201,15 @@ def _numbers(drive: Drive, grid: Grid, channels: int, together: bool, exchangeab
             between = np.full((steps, steps), square[0])
             return np.full((1, 1, 2 * steps), rates[0]), np.block([[own[0], between], [between, own[0]]])[None, None]
         return np.repeat(rates[:, None], steps, axis=1)[None], own[None]
-    assert isinstance(drive, Inputs)
-    frames = drive.frames(steps).reshape(drive.kinds, steps, channels, grid.positions)
-    x = frames.transpose(0, 3, 1, 2)  # (inputs, positions, steps, channels)
+    x = _of_positions(drive, grid, channels)
     x = x.reshape(1, -1, channels) if together else x.reshape(-1, grid.size, channels)
     return x.mean(axis=-1)[None], (x @ x.swapaxes(-1, -2) / channels)[None]
+
+
+def _of_positions(drive: Drive, grid: Grid, channels: int) -> np.ndarray:
+    """Numbers of shape (inputs, positions, steps, channels)."""
+    assert isinstance(drive, Inputs)
+    return drive.frames(grid.steps).reshape(drive.kinds, grid.steps, channels, grid.positions).transpose(0, 3, 1, 2)
 
 
 def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[str, Any]:
@@ -187,16 +222,24 @@ def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[st
 
     def by_input(values: np.ndarray, average: Callable[..., np.ndarray] = np.mean) -> np.ndarray:
         """Averaged over positions."""
-        whole = values.reshape(*values.shape[:2], *folded)
+        whole = values.reshape(len(values), -1, *folded)
         whole = average(whole, axis=3) if grid.positions > 1 else whole[:, :, :, 0]
         return whole[:, :, :kept].reshape(len(values), -1, grid.steps)
 
-    M, of_map = state.coincidences, {}
-    if grid.size > grid.steps:
+    M, rate, of_map = state.coincidences, state.firing_rate, {}
+    if grid.apart:
+        M = M.reshape(len(M), -1, grid.positions, grid.steps, grid.steps)
+        if state.pairs is not None:
+            of_map = _variances_of_map(M, state.pairs(FAR), rate.reshape(M.shape[:-1]))
+        M = M.mean(axis=2)
+    elif grid.size > grid.steps:
         whole = M.reshape(*M.shape[:2], *folded, *folded)
         M = np.einsum("rgaxsaxt->rgast", whole)[:, :, :kept] / grid.positions
         if grid.positions > 1:
-            of_map = _variances_of_map(whole, state.firing_rate.reshape(*M.shape[:2], *folded))
+            n = grid.positions
+            own, all_pairs = np.einsum("rgaxsaxt->rgaxst", whole), np.einsum("rgaxsayt->rgast", whole)
+            far = (all_pairs - own.sum(axis=3)) / (n * (n - 1))
+            of_map = _variances_of_map(own, far, rate.reshape(own.shape[:-1]))
     return of_map | {
         "variance": by_input(state.variance) + (by_input(state.potential_mean, np.var) if grid.positions > 1 else 0.0),
         "potential_mean": by_input(state.potential_mean),
@@ -206,12 +249,15 @@ def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[st
     }
 
 
-def _variances_of_map(M: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
-    """Variance of a channel's spikes, averaged over positions, and of their average over positions; summed over inputs."""
-    positions = rate.shape[3]
-    alone = np.einsum("rgaxsaxs->rgas", M) / positions - (rate**2).mean(axis=3)
-    average = np.einsum("rgaxsays->rgas", M) / positions**2 - rate.mean(axis=3) ** 2
-    return {name: values.sum(axis=(0, 1, 2)) for name, values in (("alone", alone), ("average", average))}
+def _variances_of_map(own: np.ndarray, far: np.ndarray, rate: np.ndarray) -> dict[str, np.ndarray]:
+    """Variance of a channel's spikes, averaged over positions, and of their average over positions; summed over inputs.
+
+    From second moments at each position (…, positions, steps, steps) and their mean over pairs of different ones.
+    """
+    own, far = (np.diagonal(M, axis1=-2, axis2=-1) for M in (own, far))
+    n, mean = own.shape[-2], own.mean(axis=-2)
+    alone, average = mean - (rate**2).mean(axis=-2), (mean + (n - 1) * far) / n - rate.mean(axis=-2) ** 2
+    return {name: values.reshape(-1, own.shape[-1]).sum(axis=0) for name, values in (("alone", alone), ("average", average))}
 
 
 def _effective_widths(network: Network, layers: list[dict[str, Any]]) -> np.ndarray | None:

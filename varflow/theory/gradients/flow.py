@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,11 @@ import numpy as np
 from varflow._checks import choice, flag, instance
 from varflow._progress import Progress, Report, beyond, check_progress, reporter, unreported
 from varflow.model.chains import layers_of
-from varflow.model.layers import Pool
 from varflow.model.network import Network
-from varflow.model.signals import all_layers
 from varflow.model.surrogate import Surrogate
 from varflow.model.surrogates import surrogate_of
 from varflow.results import GradientFlow
 from varflow.results.ensemble import spread
-from varflow.theory.flow.alike import JOINT
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.steps import Signal, Walk
 from varflow.theory.flow.walk import forward, in_blocks, walk_of
@@ -30,7 +26,6 @@ __all__ = ["POINTS", "READOUTS", "ForwardPass", "gradient_flow"]
 
 READOUTS = ("shared", "independent")
 POINTS = 2**12
-ON_MAPS = 2**10  # points at each position of a large map
 
 
 def gradient_flow(
@@ -129,10 +124,9 @@ class ForwardPass:
 
     @classmethod
     def of(cls, network: Network, neurons: Neurons, report: Report = unreported) -> ForwardPass:
-        walks, sent, apart = [], [], _apart(network)
-        neurons = replace(neurons, points=min(neurons.points, ON_MAPS)) if apart else neurons
+        walks, sent = [], []
         for n, drive in enumerate(in_blocks(network)):
-            walks.append(walk_of(network, drive, neurons, report=beyond(report, n * network.depth), apart=apart, passages=[]))
+            walks.append(walk_of(network, drive, neurons, report=beyond(report, n * network.depth), passages=[]))
             sent.append(forward(network, drive, walks[-1]))
         return cls(network, walks, sent)
 
@@ -151,13 +145,6 @@ class ForwardPass:
             ways.append(WayBack(walk, surrogate, detached, beyond(report, n * self.network.depth), scatter))
             back_through(layers_of(self.network), readout_of(signal, readout, joint=False), ways[-1])
         return _described(self.network, ways, str(surrogate), readout, detached)
-
-
-def _apart(network: Network) -> bool:
-    """Whether positions of its maps are so many that each is followed on its own, and nothing needs pairs of them."""
-    layers = all_layers(layers_of(network))
-    paired = any(isinstance(layer, Pool) or layer.over_batch or getattr(layer, "recurrent", False) for layer in layers)
-    return not paired and network.steps * max(math.prod(shape[1:]) for shape in network.shapes) > JOINT
 
 
 def _described(network: Network, ways: list[WayBack], surrogate: str, readout: str, detached: bool | None) -> GradientFlow:

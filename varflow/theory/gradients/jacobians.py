@@ -98,12 +98,12 @@ def _slopes(
     return D
 
 
-def carried_back_alone(J: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    r"""``Σ_points J_pᵀ G_p J_p`` for each probe: shape of ``gradient``, (probes, steps, steps)."""
-    probes, steps = J.shape[:2]
+def carried_back_alone(J: np.ndarray, gradient: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
+    r"""``Σ_points J_pᵀ G_p K_p`` for each probe: shape of ``gradient``, (probes, steps, steps). ``K``: the other, or ``J``."""
+    K, (probes, steps) = J if other is None else other, J.shape[:2]
     unit = np.abs(gradient).max(axis=(1, 2), keepdims=True)  # single precision
     G = np.divide(gradient, unit, out=np.zeros_like(gradient), where=unit > 0).astype(J.dtype)
-    weighted = (G @ J.reshape(probes, steps, -1)).reshape(J.shape)  # (probes, t, s', points)
+    weighted = (G @ K.reshape(probes, steps, -1)).reshape(K.shape)  # (probes, t, s', points)
     return unit * np.matmul(J, weighted.swapaxes(-1, -2)).sum(axis=1, dtype=float)
 
 

@@ -15,13 +15,16 @@ their component along what is normalised) is a mean over infinitely many neurons
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from varflow.model.layers import Conv, LayerNorm, Linear
+from varflow.theory.flow.between import displaced, on_both, opposite
 from varflow.theory.flow.neurons import replicated
-from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
+from varflow.theory.flow.pools import differences
+from varflow.theory.flow.signals import Currents, Grid, Spikes, Window, means_at
 from varflow.theory.flow.steps import over_neurons, squared_gains
 from varflow.theory.gradients.signals import Gradients
 
@@ -44,34 +47,42 @@ def weighted_back(layer: Linear, gradients: Gradients, spikes: Spikes) -> Gradie
 
 def convolved_back(layer: Conv, window: Window, gradients: Gradients, spikes: Spikes) -> Gradients:
     """Of filters over these windows."""
-    fan_in = spikes.channels // layer.groups * len(window.taps)
+    fan_in, grid = spikes.channels // layer.groups * len(window.taps), spikes.grid
     factor = sum(squared_gains(layer, fan_in)) / fan_in * gradients.channels / layer.groups
-    return Gradients(factor * _under_taps(window, gradients, spikes.grid), spikes.grid, spikes.channels)
+    (sy, sx), above = window.stride, gradients.pairs
+    pairs = {(sy * y, sx * x): factor * _under_taps(window, G, grid) for (y, x), G in above.items()}
+    return Gradients(factor * _under_taps(window, gradients.moments, grid), grid, spikes.channels, pairs=pairs)
 
 
 def averaged_back(window: Window, gradients: Gradients, grid: Grid) -> Gradients:
-    """Of averages over windows of a map with this grid.
+    """Of averages over windows of a map with this grid."""
+    if not grid.apart:
+        spread = window.mean(np.eye(grid.size), grid, -1)
+        return replace(gradients, moments=spread @ gradients.moments @ spread.T, grid=grid)
+    (sy, sx), smaller, found = window.stride, window.smaller(grid).shape, {}
+    others = {opposite(d): displaced(G.swapaxes(-1, -2), opposite(d), smaller) for d, G in gradients.pairs.items()}
+    for (Y, X), G in {(0, 0): gradients.moments, **gradients.pairs, **others}.items():
+        for (y, x), taps in differences(window).items():
+            offset = sy * Y + y, sx * X + x
+            if offset >= (0, 0):
+                found[offset] = found.get(offset, 0.0) + _under_taps(window, G, grid, taps) / len(window.taps) ** 2
+    moments = found.pop((0, 0))
+    pairs = {d: G * np.resize(on_both(d, grid.shape), (G.shape[1], 1, 1)) for d, G in found.items()}
+    return Gradients(moments, grid, gradients.channels, pairs=pairs)
 
-    Where positions are ``apart``, gradients of windows that overlap count as uncorrelated.
-    """
-    if grid.apart:
-        return Gradients(_under_taps(window, gradients, grid) / len(window.taps) ** 2, grid, gradients.channels)
-    spread = window.mean(np.eye(grid.size), grid, -1)
-    return replace(gradients, moments=spread @ gradients.moments @ spread.T, grid=grid)
 
-
-def _under_taps(window: Window, gradients: Gradients, grid: Grid) -> np.ndarray:
+def _under_taps(window: Window, above: np.ndarray, grid: Grid, taps: Sequence[tuple[int, int]] | None = None) -> np.ndarray:
     """The sum over taps of the moments of the windows of which an entry is under this tap, the same for both factors."""
-    above, lead = gradients.moments, gradients.moments.shape[:-2]
+    lead, taps = above.shape[:-2], window.taps if taps is None else taps
     if grid.apart:  # positions are groups
         map_ = Grid(1, grid.height, grid.width, 1)
         above = above.reshape(lead[0], -1, window.smaller(map_).positions, grid.steps, grid.steps)
         G = np.zeros((*above.shape[:2], grid.positions, grid.steps, grid.steps))
-        for below, windows in (under_tap(window, tap, map_) for tap in window.taps):
+        for below, windows in (under_tap(window, tap, map_) for tap in taps):
             G[:, :, below] += above[:, :, windows]
         return G.reshape(lead[0], -1, grid.steps, grid.steps)
     G = np.zeros((*lead, grid.size, grid.size))
-    for below, windows in (under_tap(window, tap, grid) for tap in window.taps):
+    for below, windows in (under_tap(window, tap, grid) for tap in taps):
         G[..., below[:, None], below] += above[..., windows[:, None], windows]
     return G
 
@@ -85,13 +96,19 @@ def under_tap(window: Window, tap: tuple[int, int], grid: Grid) -> tuple[np.ndar
 
 def factor_back(gradients: Gradients, other: Spikes) -> Gradients:
     """Of a product with other spikes."""
-    return gradients.times(replicated(other.moments, len(gradients.moments)))
+    replicas = len(gradients.moments)
+    return gradients.times(replicated(other.moments, replicas), lambda offset: replicated(other.between(offset), replicas))
 
 
 def standardised_back(layer: LayerNorm, gradients: Gradients, received: Currents) -> Gradients:
     """Of a LayerNorm."""
     scale = replicated(over_neurons(layer, received)[1], len(gradients.moments))
-    return gradients.times(scale[..., :, None] * scale[..., None, :])
+
+    def between(offset: tuple[int, int]) -> np.ndarray:
+        one, other = means_at(scale, offset, received.grid)
+        return one[..., :, None] * other[..., None, :]
+
+    return gradients.times(between((0, 0)), between)
 
 
 def batch_back(
@@ -123,4 +140,4 @@ def batch_back(
     removed = rows[..., :, None] + rows[..., None, :] + turned + turned.swapaxes(-1, -2)
     mean, along = (x.mean(axis=1)[:, None, None, None] for x in (rows.sum(axis=-1), (C * G).sum(axis=(-2, -1))))
     found = (1 + 2 * m) * G - removed / size + (mean + along * C) / (size * n)
-    return replace(gradients, moments=s**2 * found, balanced=True)
+    return replace(gradients, moments=s**2 * found, balanced=True, pairs={})

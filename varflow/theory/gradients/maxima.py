@@ -18,6 +18,7 @@ import numpy as np
 
 from varflow.model.layers import Spike
 from varflow.model.surrogate import Surrogate
+from varflow.theory.flow.between import known_pairs
 from varflow.theory.flow.maxima import Windows, drawn
 from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
@@ -25,9 +26,9 @@ from varflow.theory.gradients.jacobians import carried_back, carried_back_alone,
 from varflow.theory.gradients.maps import under_tap
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.quasi_monte_carlo import in_threads
-from varflow.theory.in_time.stepping import Population, stepped
+from varflow.theory.in_time.stepping import Population
 
-__all__ = ["Chosen", "ChosenAlone", "alone_back", "joined_back", "maxima_back", "maximum_back"]
+__all__ = ["Chosen", "ChosenAlone", "joined_back", "maxima_back", "maximum_back"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,68 +82,101 @@ class Chosen:
         return Gradients(moments, grid, received.channels)
 
 
-def maximum_back(window: Window, gradients: Gradients, spikes: Spikes, x: np.ndarray) -> Gradients:
-    """Gradients by the spikes below a max pool, drawn at all positions together."""
-    grid, x = spikes.grid, x - (x.min() - 1)  # above the zeros of the padding
-    taps = np.argmax([window.at(tap, x, grid, -2) for tap in window.taps], axis=0).astype(np.uint16)
-    nothing = np.zeros((1, x.shape[1], grid.size, grid.size))
-    return Gradients(nothing, grid, spikes.channels, chosen=(Chosen(gradients, window, taps),))
+def maximum_back(window: Window, gradients: Gradients, spikes: Spikes) -> Gradients:
+    """Gradients by the spikes below a max pool, from those drawn: all positions together or, where they are ``apart``, each
+    window on its own, and each two whose gradients are correlated.
+    """
+    grid, draw = spikes.grid, spikes.sampled
+    assert draw is not None
+    nothing = np.zeros((1, *spikes.moments.shape[1:]))
+    if not grid.apart:
+        x = draw()
+        x = x - (x.min() - 1)  # above the zeros of the padding
+        taps = np.argmax([window.at(tap, x, grid, -2) for tap in window.taps], axis=0).astype(np.uint16)
+        return Gradients(nothing, grid, spikes.channels, chosen=(Chosen(gradients, window, taps),))
+    places, smaller, chosen = window.places(grid), window.smaller(grid), []
+    for offset, G in {(0, 0): gradients.moments, **gradients.pairs}.items():
+        windows = known_pairs(offset, smaller.shape)[: 1 + any(offset)].T  # (groups, windows followed together)
+        x = draw(places[windows].reshape(len(windows), -1))
+        x = x.reshape(*x.shape[:2], windows.shape[1], places.shape[1], grid.steps, -1)
+        G = G.reshape(len(G), -1, smaller.positions, *G.shape[2:])[:, :, windows[:, 0]]
+        chosen.append(ChosenAlone(G.reshape(len(G), -1, *G.shape[3:]), places[windows], x.argmax(axis=3).astype(np.uint16)))
+    return Gradients(nothing, grid, spikes.channels, chosen=tuple(chosen))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChosenAlone:
-    """The same on large maps, where each window is followed on its own.
+    """The same on large maps, of groups of one window or two.
 
     Attributes
     ----------
-    above : Gradients
-        ``apart``.
-    window : Window
-    windows : Windows
-        What the neurons below receive.
-    grid : Grid
-        Of the map below, ``apart``.
+    above : ndarray, shape (replicas, groups, steps, steps)
+        Gradients by the maximum of the window, or between those of both.
+    places : ndarray of int, shape (groups, windows, taps)
+        Positions on the map below.
+    taps : ndarray of int, shape (replicas, inputs × groups, windows, steps, points)
+        Which is the maximum, at every sampled point of the neurons below.
     """
 
-    above: Gradients
-    window: Window
-    windows: Windows
-    grid: Grid
+    above: np.ndarray
+    places: np.ndarray
+    taps: np.ndarray
 
     def times(self, factor: float) -> ChosenAlone:
-        return replace(self, above=self.above.times(factor))
+        return replace(self, above=self.above * factor)
 
     def back(
         self, layer: Spike, received: Currents, number: int, neurons: Neurons, surrogate: Surrogate, detached: bool
     ) -> Gradients:
-        """Gradients by the currents of layer ``number``."""
-        at_points, neuron = drawn(layer, self.windows, number, neurons), layer.neuron
-        replicas, classes, taps, steps, points = at_points.currents.shape
-        G = replicated(at_points.alike.averaged(self.above.moments), replicas)
+        """Gradients by the currents of layer ``number``, from those received, past the input scale."""
+        neuron, steps = layer.neuron, received.grid.steps
+        parameters, currents = neurons.currents_within(neuron, received, number, self.places.reshape(len(self.places), -1))
+        replicas, groups, _, points = currents.shape
+        shape = (groups, *self.places.shape[1:], steps, steps, -1)
+        G = np.broadcast_to(replicated(self.above, replicas), (replicas, groups, steps, steps))
+        numbers = self._numbers()
 
         def one(at: int) -> np.ndarray:
-            values = at_points.synapse @ at_points.currents[at]
-            spikes = _later(stepped(at_points.neurons[at], values)[1].swapaxes(1, 2), neuron.delay).swapaxes(1, 2)
-            first, start, split = spikes.argmax(axis=1), 0, np.zeros((taps, classes, steps, steps))
-            probes = values.reshape(-1, steps, points)
-            for J, _ in jacobians(with_input(neuron, at_points.neurons[at]), probes, surrogate, detached=detached):
+            found, start = np.zeros((len(numbers), groups, steps, steps)), 0
+            each = currents[at].reshape(-1, steps, points)
+            for J, _ in jacobians(
+                with_input(neuron, Population.of(neuron, parameters[at])), each, surrogate, detached=detached
+            ):
                 end = start + J.shape[-1]
-                arriving = _later(J, neuron.delay).reshape(classes, taps, *J.shape[1:])
-                for tap in range(taps):
-                    kept = (first[..., start:end] == tap)[:, :, None]
-                    split[tap] += carried_back_alone(arriving[:, tap] * kept, G[at % len(G)])
+                J, taps = _later(J, neuron.delay).reshape(shape), self.taps[at, ..., start:end]
+                kept = [
+                    [J[:, w, tap] * (taps[:, w] == tap)[:, :, None] for tap in range(J.shape[2])] for w in range(J.shape[1])
+                ]
+                for n, (a, b) in enumerate(numbers):
+                    found[n] += carried_back_alone(kept[0][a], G[at], kept[-1][b])
                 start = end
-            return split / points
+            return found / points
 
-        whole = np.stack(in_threads(one, replicas, None))[:, :, at_points.alike.which].swapaxes(1, 2)
-        return _joined(self.window, whole, self.grid, self.windows.channels)
+        return self._joined(numbers, np.stack(in_threads(one, replicas, None)), received)
 
+    def _numbers(self) -> list[tuple[int, int]]:
+        """Pairs of taps, those of one window in one order."""
+        _, windows, taps = self.places.shape
+        return [(a, b) for a in range(taps) for b in range(0 if windows == 2 else a, taps)]
 
-def alone_back(window: Window, gradients: Gradients, windows: Windows, grid: Grid) -> Gradients:
-    """Gradients by the spikes below a max pool of a large map; ``grid`` is ``apart``."""
-    lead = gradients.moments.shape[1] // windows.grid.positions
-    nothing = np.zeros((1, lead * grid.positions, grid.steps, grid.steps))
-    return Gradients(nothing, grid, windows.channels, chosen=(ChosenAlone(gradients, window, windows, grid),))
+    def _joined(self, numbers: list[tuple[int, int]], split: np.ndarray, received: Currents) -> Gradients:
+        """The sum over windows, of moments (replicas, pairs of taps, inputs × groups, steps, steps)."""
+        grid, steps, pairs = received.grid, received.grid.steps, {}
+        split = split.reshape(*split.shape[:2], -1, len(self.places), steps, steps)
+        nothing = np.zeros((len(split), split.shape[2], grid.positions, steps, steps))
+        for (a, b), values in zip(numbers, np.moveaxis(split, 1, 0), strict=True):
+            place, other = self.places[:, 0, a], self.places[:, -1, b]
+            rows, columns = np.array(np.divmod(other, grid.width)) - np.array(np.divmod(place, grid.width))
+            for y, x in set(zip(rows.tolist(), columns.tolist(), strict=True)):
+                at, turned = np.flatnonzero((rows == y) & (columns == x)), (y, x) < (0, 0)
+                offset = (-y, -x) if turned else (y, x)
+                whole = pairs.setdefault(offset, nothing.copy())
+                M = values[:, :, at].swapaxes(-1, -2) if turned else values[:, :, at]
+                twice = offset == (0, 0) and (self.places.shape[1] == 2 or a != b)
+                np.add.at(whole, np.s_[:, :, (other if turned else place)[at]], M + M.swapaxes(-1, -2) if twice else M)
+        moments = pairs.pop((0, 0), nothing).reshape(len(split), -1, steps, steps)
+        between = {d: M.reshape(len(split), -1, steps, steps) for d, M in pairs.items()}
+        return Gradients(moments, grid, received.channels, pairs=between)
 
 
 def maxima_back(

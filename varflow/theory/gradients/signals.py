@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from varflow.theory.flow.signals import Grid, Signal, at_each_position
 
-__all__ = ["Gradients", "readout"]
+__all__ = ["Gradients", "added_pairs", "readout"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,7 +19,8 @@ class Gradients:
 
     ``balanced``: their sum over the batch is 0, since a BatchNorm follows. ``chosen``: more of them, by maxima of spikes; the
     neurons below decide where they go (``maxima.Chosen``). ``split``: of maxima of currents, by the currents of each window,
-    as neurons send them back.
+    as neurons send them back. ``pairs``: of positions that are ``apart``, ``G(p, p + d)`` for offsets ``d > (0, 0)``, 0 where
+    ``p + d`` lies outside; pools alone give different positions gradients that are correlated.
     """
 
     moments: np.ndarray
@@ -27,16 +29,20 @@ class Gradients:
     balanced: bool = False
     chosen: tuple[Any, ...] = ()
     split: np.ndarray | None = None
+    pairs: Mapping[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
-    def times(self, factor: float | np.ndarray) -> Gradients:
-        """With moments multiplied element by element."""
+    def times(self, factor: Any, between: Callable[[tuple[int, int]], Any] | None = None) -> Gradients:
+        """With moments multiplied element by element; ``between``: the factors at ``p`` and ``p + d``, if not a number."""
         chosen = tuple(each.times(factor) for each in self.chosen)
-        return replace(self, moments=self.moments * factor, chosen=chosen, split=None)
+        of_pair = between or (lambda offset: factor)
+        pairs = {d: G * of_pair(d) for d, G in self.pairs.items()}
+        return replace(self, moments=self.moments * factor, chosen=chosen, split=None, pairs=pairs)
 
     def __add__(self, other: Gradients) -> Gradients:
         """The sum with uncorrelated gradients."""
         total, chosen = self.moments + other.moments, self.chosen + other.chosen
-        return replace(self, moments=total, balanced=False, chosen=chosen, split=None)
+        pairs = added_pairs(self.pairs, other.pairs)
+        return replace(self, moments=total, balanced=False, chosen=chosen, split=None, pairs=pairs)
 
     @property
     def together(self) -> Gradients:
@@ -63,9 +69,13 @@ class Gradients:
             return self
         step = np.arange(self.grid.size)
         before = step[step % self.grid.steps < self.grid.steps - delay]
-        moments = np.zeros_like(self.moments)
-        moments[..., before[:, None], before] = self.moments[..., (before + delay)[:, None], before + delay]
-        return replace(self, moments=moments)
+
+        def moved(moments: np.ndarray) -> np.ndarray:
+            sooner = np.zeros_like(moments)
+            sooner[..., before[:, None], before] = moments[..., (before + delay)[:, None], before + delay]
+            return sooner
+
+        return replace(self, moments=moved(self.moments), pairs={d: moved(G) for d, G in self.pairs.items()})
 
     @property
     def over_steps(self) -> np.ndarray:
@@ -77,6 +87,13 @@ class Gradients:
         probes = grid.inputs * grid.positions
         whole = self.moments.reshape(*self.moments.shape[:-2], probes, grid.steps, probes, grid.steps)
         return np.einsum("...xsxt->...st", whole) * (self.channels / grid.inputs)
+
+
+def added_pairs(
+    one: Mapping[tuple[int, int], np.ndarray], other: Mapping[tuple[int, int], np.ndarray]
+) -> dict[tuple[int, int], np.ndarray]:
+    """The sum of moments between positions."""
+    return {d: one.get(d, 0.0) + other.get(d, 0.0) for d in {**one, **other}}
 
 
 def readout(signal: Signal, kind: str, *, joint: bool) -> Gradients:

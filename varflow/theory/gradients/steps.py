@@ -6,7 +6,7 @@ gradients of mean 0 vanishes; of a batch of given inputs it is of order 1/inputs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import singledispatch
 
@@ -19,7 +19,7 @@ from varflow.model.layers import BatchNorm, Conv, Layer, LayerNorm, Linear, Pool
 from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.batches import centred_over_batch, statistics_of
 from varflow.theory.flow.neurons import replicated
-from varflow.theory.flow.signals import Currents, Spikes, Window, over_positions
+from varflow.theory.flow.signals import Currents, Spikes, Window, means_at, over_positions
 from varflow.theory.flow.steps import Passage, Walk, running_scale
 from varflow.theory.gradients.maps import (
     averaged_back,
@@ -76,16 +76,24 @@ class WayBack:
         object.__setattr__(self, "states", list(self.walk.passed))
 
     def keep_weights(
-        self, layer: Linear | Conv, gradients: Gradients, inputs: tuple[np.ndarray, np.ndarray], fan_in: int
+        self, layer: Linear | Conv, gradients: Gradients, fan_in: int, inputs: Callable[..., tuple[np.ndarray, ...]]
     ) -> None:
-        r"""Keep ``E⟨∂L_a/∂W, ∂L_b/∂W⟩ = n_out n_in Σ G^δ(i, j) M(i, j)``, ``i`` of input ``a`` and ``j`` of ``b``."""
-        (e, M), grid = inputs, gradients.grid
-        if layer.rows != "free":
-            M = M - e[..., :, None] * e[..., None, :]
+        r"""Keep ``E⟨∂L_a/∂W, ∂L_b/∂W⟩ = n_out n_in Σ G^δ(i, j) M(i, j)``, ``i`` of input ``a`` and ``j`` of ``b``.
+
+        ``inputs(d)``: means at ``p`` and ``p + d``, and second moments, of what arrives at each output ``p``.
+        """
+        grid = gradients.grid
+
+        def moments(offset: tuple[int, int] = (0, 0)) -> np.ndarray:
+            e, other, M = inputs(offset)
+            return M if layer.rows == "free" else M - e[..., :, None] * other[..., None, :]
+
+        M, own = moments(), grid.size // grid.inputs
         if gradients.balanced:
             M = centred_over_batch(M, grid, self.walk.exchangeable)
         both = gradients.moments * replicated(M, len(gradients.moments))
-        own = grid.size // grid.inputs
+        for offset, G in gradients.pairs.items():  # in both orders
+            both = both + 2 * G * replicated(moments(offset), len(G))
         each = both.reshape(*both.shape[:-2], grid.inputs, own, grid.inputs, own).sum(axis=(-3, -1))
         if grid.apart:
             each = each.reshape(len(each), -1, grid.positions, *each.shape[2:]).sum(axis=2)
@@ -125,7 +133,8 @@ def _(layer: Spike, gradients: Gradients, passage: Passage, way: WayBack) -> Gra
 def _(layer: Linear, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
     spikes = passage.received
     assert isinstance(spikes, Spikes)
-    way.keep_weights(layer, gradients, over_positions(spikes), spikes.neurons)
+    e, M = over_positions(spikes)
+    way.keep_weights(layer, gradients, spikes.neurons, lambda offset: (e, e, M))
     return weighted_back(layer, gradients, spikes)
 
 
@@ -133,11 +142,14 @@ def _(layer: Linear, gradients: Gradients, passage: Passage, way: WayBack) -> Gr
 def _(layer: Conv, gradients: Gradients, passage: Passage, way: WayBack) -> Gradients:
     spikes, window = passage.received, Window.square(layer.kernel, layer.stride, layer.border)
     assert isinstance(spikes, Spikes)
-    fan_in = spikes.channels // layer.groups * len(window.taps)
-    e, M = window.mean(spikes.mean, spikes.grid, -1), np.zeros(())
-    for tap in window.taps:
-        M = M + window.pairs_at(tap, spikes.moments, spikes.grid) / len(window.taps)
-    way.keep_weights(layer, gradients, (e, M), fan_in)
+    fan_in, grid = spikes.channels // layer.groups * len(window.taps), spikes.grid
+    e = window.mean(spikes.mean, grid, -1)
+
+    def inputs(offset: tuple[int, int]) -> tuple[np.ndarray, ...]:
+        M = spikes.between((layer.stride * offset[0], layer.stride * offset[1])) if any(offset) else spikes.moments
+        return *means_at(e, offset, gradients.grid), window.under_same_tap(M, grid)
+
+    way.keep_weights(layer, gradients, fan_in, inputs)
     return convolved_back(layer, window, gradients, spikes)
 
 
@@ -185,8 +197,7 @@ def _(layer: Pool, gradients: Gradients, passage: Passage, way: WayBack) -> Grad
     if layer.kind == "average":
         return averaged_back(window, _settled(layer, gradients), signal.grid)
     assert isinstance(signal, Spikes)
-    assert signal.sampled is not None
-    return maximum_back(window, _settled(layer, gradients), signal, signal.sampled())
+    return maximum_back(window, _settled(layer, gradients), signal)
 
 
 def _settled(layer: Layer, gradients: Gradients) -> Gradients:

@@ -29,6 +29,8 @@ class LayerState:
         Fraction of neurons that one sampling point represents; 0 without sampling.
     changes : Differences, optional
         Increments of the spikes, free of cancellation, from responses that compute them.
+    pairs : callable, optional
+        Second moments of spikes between positions of a map (``flow.between``).
     """
 
     variance: np.ndarray
@@ -37,6 +39,7 @@ class LayerState:
     coincidences: np.ndarray
     point_fraction: float = field(default=0.0, kw_only=True)
     changes: Differences | None = field(default=None, kw_only=True)
+    pairs: Callable[..., np.ndarray] | None = field(default=None, kw_only=True)
 
     def of_groups(self, which: np.ndarray) -> LayerState:
         """Of these entries of the second axis."""

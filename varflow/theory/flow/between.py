@@ -1,0 +1,81 @@
+r"""Second moments between different positions of a large map, computed where a layer asks for them.
+
+.. math:: M_d(p) = E[x(p)\, x(p + d)]
+
+Filters are shared, so that a convolution of stride ``s`` needs ``M_{sd}`` of what it receives; a pool needs all offsets within
+its windows; everything else keeps ``d``. Only positions that pools join cost anything. Those farther apart than ``NEAR`` count
+as alike: their covariance is the mean over all pairs of positions (``FAR``), for each two steps one number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = ["FAR", "NEAR", "Between", "Offset", "displaced", "known_pairs", "on_both", "opposite"]
+
+NEAR = 7  # rows and columns: three pools of 2 × 2 join 8 × 8 positions
+Offset = tuple[int, int] | None
+FAR: Offset = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Between:
+    """``M_d`` of a map (rows, columns), shape (replicas, groups, steps, steps) with groups ``(input, row, column)``; 0 where
+    ``p + d`` lies outside. For ``FAR``, shape (replicas, inputs, steps, steps).
+
+    ``find`` computes it for ``FAR`` and offsets ``d > (0, 0)``; the others follow by exchange. What is found is kept.
+    """
+
+    shape: tuple[int, int]
+    find: Callable[[Offset], np.ndarray]
+    known: dict[Offset, np.ndarray] = field(default_factory=dict)
+
+    def __call__(self, offset: Offset) -> np.ndarray:
+        if offset not in self.known:
+            self.known[offset] = self._found(offset)
+        return self.known[offset]
+
+    def _found(self, offset: Offset) -> np.ndarray:
+        if offset is FAR:
+            return self.find(FAR)
+        if offset < (0, 0):
+            return displaced(self(opposite(offset)).swapaxes(-1, -2), offset, self.shape)
+        found = self.find(offset)
+        return found * np.resize(on_both(offset, self.shape), (found.shape[1], 1, 1))
+
+    def then(self, change: Callable[[np.ndarray, Offset], np.ndarray]) -> Between:
+        """After an operation that keeps offsets."""
+        return Between(self.shape, lambda offset: change(self(offset), offset))
+
+
+def known_pairs(offset: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """Positions ``p`` and ``p + d`` that both lie on the map, shape (2, pairs)."""
+    place = np.arange(shape[0] * shape[1]).reshape(shape)
+
+    def cut(by: tuple[int, int]) -> np.ndarray:
+        return place[tuple(slice(max(-d, 0), max(side - max(d, 0), 0)) for d, side in zip(by, shape, strict=True))].ravel()
+
+    return np.stack([cut(offset), cut(opposite(offset))])
+
+
+def on_both(offset: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """Whether ``p + d`` lies on the map, shape (positions,)."""
+    inside = np.zeros(shape[0] * shape[1], bool)
+    inside[known_pairs(offset, shape)[0]] = True
+    return inside
+
+
+def opposite(offset: tuple[int, int]) -> tuple[int, int]:
+    return -offset[0], -offset[1]
+
+
+def displaced(values: np.ndarray, offset: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
+    """Values (replicas, groups, …) at ``p + d``; 0 where that lies outside."""
+    here, there = known_pairs(offset, shape)
+    whole = values.reshape(len(values), -1, shape[0] * shape[1], *values.shape[2:])
+    moved = np.zeros_like(whole)
+    moved[:, :, here] = whole[:, :, there]
+    return moved.reshape(values.shape)
