@@ -191,7 +191,7 @@ LARGE = [*CONV, L.Residual(L.Conv(64, gain=2.0), spike(delay=1)), L.Conv(32, gai
 def test_positions_of_large_maps_are_followed_on_their_own(monkeypatch):
     """As all of them together, within 4 standard errors of the numerics; two convolutions 20 % stronger are rejected."""
     together = predicted(LARGE)
-    monkeypatch.setattr("varflow.theory.gradients.flow.JOINT", 1)
+    monkeypatch.setattr("varflow.theory.flow.walk.JOINT", 1)
     alone = predicted(LARGE)
     stronger = predicted([L.Conv(64, gain=3.6), *LARGE[1:2], L.Conv(64, gain=3.6, stride=2), *LARGE[3:]])
     assert alone.energy.shape == (5, STEPS)

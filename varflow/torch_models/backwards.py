@@ -29,7 +29,7 @@ from varflow.theory.gradients.maps import (
     standardised_back,
     weighted_back,
 )
-from varflow.theory.gradients.maxima import alone_back, joined_back, maxima_back, maximum_back
+from varflow.theory.gradients.maxima import joined_back, maxima_back, maximum_back
 from varflow.theory.gradients.neurons import fired_backwards
 from varflow.theory.gradients.signals import Gradients
 from varflow.torch_models.evaluation import Evaluation, linear_of
@@ -225,11 +225,7 @@ class Backwards:
             return [averaged_back(window, above, grid)]
         if isinstance(signal, Currents):
             return [joined_back(window, above, grid)]
-        if isinstance(signal, Spikes) and signal.sampled is not None and not signal.grid.apart:
-            return [maximum_back(window, above, signal, signal.sampled()).apart]
-        below = next((layer for layer in self.trace.layers if layer.neuron_name == _vertex(node.below[0])), None)
-        windows = None if below is None or below.node is None else self.signals.windows(below.node, window, grid)
-        return None if windows is None else [alone_back(window, above, windows, grid)]
+        return None if signal.sampled is None else [maximum_back(window, above, signal).apart]
 
     @through.register
     def _(self, operation: BatchNorm, gradients: Gradients, node: Node) -> list[Found] | None:

@@ -16,10 +16,13 @@ import numpy as np
 from varflow.model.inner_weights import InnerWeights
 from varflow.model.layers import BatchNorm, Conv, LayerNorm, Linear, Spike
 from varflow.theory.flow.alike import JOINT
+from varflow.theory.flow.between import Between, Offset
 from varflow.theory.flow.maxima import Windows, fire_maxima
 from varflow.theory.flow.neurons import Neurons
-from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window
-from varflow.theory.flow.steps import Walk, convolved, joined, pooled, sent, weighted, weighted_moments
+from varflow.theory.flow.patches import of_numbers
+from varflow.theory.flow.pools import pooled
+from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window, means_at
+from varflow.theory.flow.steps import Walk, convolved, joined, sent, weighted
 from varflow.theory.in_time.responses import LayerState
 from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Product, Source, Sum
 from varflow.torch_models.inputs import by_step, some
@@ -172,55 +175,13 @@ class Evaluation:
         signal = self.signal(fed.node) if len(fed.nodes) == 1 else None
         return None if isinstance(signal, Windows) else signal
 
-    def maxima(self, node: Node, window: Window, grid: Grid) -> Windows | None:
-        """Currents whose maxima are sent on; not where overlaps of inputs are needed."""
-        return None if self.overlaps.followed else self.windows(node, window, grid)
-
-    def windows(self, node: Node, window: Window, grid: Grid) -> Windows | None:
-        """Currents within windows, from the numbers that their weights received; None if they are not known or too many."""
-        smaller, size = window.smaller(grid), len(window.taps) * grid.steps
-        if size > JOINT or self.inputs * smaller.positions * size**2 > WINDOWS:
+    def windows(self, signal: Currents, window: Window) -> Windows | None:
+        """Currents whose maxima are sent on; None if they are too many, or overlaps of inputs are needed."""
+        grid, signal = window.smaller(signal.grid), signal.apart()
+        size = len(window.taps) * grid.steps
+        if self.overlaps.followed or signal.pairs is None or size > JOINT or self.inputs * grid.positions * size**2 > WINDOWS:
             return None
-        currents = self.within(node, window, grid)
-        return None if currents is None else Windows(currents, smaller)
-
-    def within(self, node: Node, window: Window, grid: Grid) -> Currents | None:
-        """Currents in each window, with all pairs of its positions; groups (input, window), index (tap, step)."""
-        operation = node.operation
-        if isinstance(operation, Source):
-            return self.weighted_within(operation.name, window, grid)
-        parts = [self.within(each, window, grid) for each in node.below]
-        known = [each for each in parts if each is not None]
-        if len(known) < len(parts) or not isinstance(operation, (Sum, BatchNorm)):
-            return None
-        below = self.signal(node.below[0])
-        if isinstance(operation, BatchNorm) and operation.over_batch and isinstance(below, Currents):
-            batch = self.overlaps.statistics(operation, node.below[0], below)
-            return replace(batch, row=batch.whole[..., None]).applied(operation, known[0])  # overlaps are alike
-        found = self.through(operation, known, node)
-        return found if isinstance(found, Currents) else None
-
-    def weighted_within(self, name: str, window: Window, grid: Grid) -> Currents | None:
-        """Of the filters of a weight module."""
-        layer = next(each for each in self.trace.layers if name in each.names)
-        module, described = layer.names.index(name), self.described(name)
-        x = self.numbers(layer, module) if self.trace.fed[name].kept else None
-        if x is None or not isinstance(described, Conv):
-            return None
-        height, width = (1, *x.shape[3:])[-2:]
-        below = Grid(1, height, width, self.trace.steps, apart=True)
-        filters, channels = window_of(self.module(name)), x.shape[2]
-        x = x.reshape(*x.shape[:3], -1).transpose(1, 3, 0, 2).reshape(1, -1, self.trace.steps, channels)
-        places, mean, moments = window.places(grid), np.zeros(()), np.zeros(())
-        for tap in filters.taps:
-            arriving = filters.at(tap, x, below, -3)
-            each = arriving.reshape(-1, grid.positions, *arriving.shape[2:])[:, places]
-            each = each.reshape(1, -1, places.shape[1] * grid.steps, channels)
-            mean = mean + each.mean(axis=-1) / len(filters.taps)
-            moments = moments + each @ each.swapaxes(-1, -2) / (channels * len(filters.taps))
-        mean, covariance, _ = weighted_moments(described, mean, moments, channels * len(filters.taps))
-        inside = Grid(1, 1, len(window.taps), grid.steps)
-        return Currents(mean, covariance, inside, described.channels).shifted(self.moments[name].bias_mean)
+        return Windows.of(signal, window)
 
     def numbers(self, layer: TracedLayer, module: int) -> np.ndarray | None:
         """What a weight module received in the traced pass, at some of the inputs: shape (steps, inputs, …)."""
@@ -246,14 +207,8 @@ class Evaluation:
         self.overlaps.receive(name, x, -1 if dense else 2, by_step(layer, module).shape[1], grid)
         if dense:
             x = x.reshape(*x.shape[:2], -1, x.shape[-1]).transpose(1, 2, 0, 3)  # (inputs, rows, steps, features)
-            return self.of_numbers(x.reshape(-1, *x.shape[2:]), grid)
-        x = x.reshape(*x.shape[:3], -1).transpose(1, 3, 0, 2)  # (inputs, positions, steps, channels)
-        groups = (-1, self.trace.steps) if apart else (len(x), grid.size)
-        return self.of_numbers(x.reshape(*groups, x.shape[-1]), grid)
-
-    def of_numbers(self, x: np.ndarray, grid: Grid) -> Spikes:
-        """Moments of numbers of shape (groups, index, channels)."""
-        return Spikes(x.mean(axis=-1)[None], (x @ x.swapaxes(-1, -2) / x.shape[-1])[None], grid, x.shape[-1])
+            return of_numbers(x.reshape(-1, 1, *x.shape[2:]), grid)
+        return of_numbers(x.reshape(*x.shape[:3], -1).transpose(1, 3, 0, 2), grid)  # (inputs, positions, steps, channels)
 
     # Operations.
 
@@ -290,7 +245,13 @@ class Evaluation:
         fractions = np.array(operation.sizes) / sum(operation.sizes)
         mean = sum(f * each.mean for f, each in zip(fractions, parts, strict=True))
         moments = sum(f * each.moments for f, each in zip(fractions, parts, strict=True))
-        return Spikes(np.asarray(mean), np.asarray(moments), parts[0].grid, sum(each.channels for each in parts))
+        grid, known = parts[0].grid, all(each.pairs is not None for each in parts)
+
+        def between(offset: Offset) -> np.ndarray:
+            return np.sum([f * each.between(offset) for f, each in zip(fractions, parts, strict=True)], axis=0)
+
+        pairs = Between(grid.shape, between) if known else None
+        return Spikes(np.asarray(mean), np.asarray(moments), grid, sum(each.channels for each in parts), pairs=pairs)
 
     @through.register
     def _(self, operation: Pooled, below: Sequence[Signal], node: Node) -> Signal | Windows | None:
@@ -298,8 +259,8 @@ class Evaluation:
         grid = signal.grid
         window = Window(operation.size or (grid.height, grid.width), operation.stride, operation.padding)
         if operation.kind == "max" and isinstance(signal, Currents):
-            return self.maxima(node.below[0], window, replace(grid, apart=True))
-        if grid.apart or (operation.kind == "max" and (isinstance(signal, Currents) or signal.sampled is None)):
+            return self.windows(signal, window)
+        if (grid.apart and signal.pairs is None) or (operation.kind == "max" and signal.sampled is None):
             return None
         return pooled(operation.kind, window, signal)
 
@@ -328,8 +289,13 @@ def _as_inputs(received: Signal) -> Spikes:
     """What weights receive, spikes or, behind other weights, currents, by its second moments."""
     if isinstance(received, Spikes):
         return received
-    second = received.covariance + received.mean[..., :, None] * received.mean[..., None, :]
-    return Spikes(received.mean, second, received.grid, received.channels)
+
+    def second(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
+        one, other = means_at(received.mean, offset, received.grid)
+        return C + one[..., :, None] * other[..., None, :]
+
+    pairs = None if received.pairs is None else received.pairs.then(second)
+    return Spikes(received.mean, second(received.covariance), received.grid, received.channels, pairs=pairs)
 
 
 def _regular(currents: Currents) -> Currents:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from varflow.model.layers import BatchNorm
-from varflow.theory.flow.signals import Currents, Grid
+from varflow.theory.flow.between import Offset
+from varflow.theory.flow.signals import Currents, Grid, means_at
 
 __all__ = ["Batch", "batch_means", "centred_over_batch", "standardising", "statistics_of"]
 
@@ -26,8 +27,14 @@ class Batch:
     def applied(self, layer: BatchNorm, signal: Currents) -> Currents:
         """Currents after the normalisation."""
         shifted = self.scale[..., None] * (signal.mean - self.centre) + layer.beta
-        centred = signal.covariance - self.row[..., :, None] - self.row[..., None, :] + self.whole[..., None, None]
-        return replace(signal, mean=shifted, covariance=self.scale[..., None, None] ** 2 * centred, changes=None)
+        unit, whole = self.scale[..., None, None] ** 2, self.whole[..., None, None]
+
+        def centred(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
+            row, other = means_at(np.broadcast_to(self.row, signal.mean.shape), offset, signal.grid)
+            return unit * (C - row[..., :, None] - other[..., None, :] + whole)
+
+        pairs = None if signal.pairs is None else signal.pairs.then(centred)
+        return replace(signal, mean=shifted, covariance=centred(signal.covariance), changes=None, pairs=pairs)
 
 
 def statistics_of(layer: BatchNorm, signal: Currents, exchangeable: bool) -> Batch:

@@ -20,10 +20,10 @@ from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
 from varflow.theory.flow.alike import Alike
-from varflow.theory.flow.between import FAR, Between, Offset, known_pairs
-from varflow.theory.flow.patches import at_places, pairs_at
+from varflow.theory.flow.between import Between, Offset
+from varflow.theory.flow.patches import about_means, at_places, pairs_alike
 from varflow.theory.flow.recurrence import recurrent_layer
-from varflow.theory.flow.signals import Currents, Grid, Spikes, means_at
+from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.in_time.filters import past_synapse
 from varflow.theory.in_time.histories import Histories, longest, uniform_points
 from varflow.theory.in_time.orthants import Orthants, of_decays, within
@@ -105,20 +105,11 @@ class Neurons:
 
     def _between(self, neuron: Neuron, currents: Currents, rate: np.ndarray, number: int, offset: Offset) -> np.ndarray:
         """``M_d`` of spikes: the covariance of pairs of like covariance, and the means that are known."""
-        grid, two = currents.grid, pairs_at(currents, offset)
-        steps, inputs = grid.steps, currents.mean.shape[1] // grid.positions
-        cross = two.covariance[..., :steps, steps:]
-        alike = Alike.classes(np.einsum("rgtt->g", cross).reshape(inputs, -1), PAIRS)
-        state = self._state(neuron, alike.currents(two), number)
-        e = state.firing_rate
-        covariance = state.coincidences[..., :steps, steps:] - e[..., :steps, None] * e[..., None, steps:]
-        covariance = covariance[:, alike.which]
-        if offset is not FAR:
-            whole = np.zeros((len(e), inputs, grid.positions, steps, steps))
-            whole[:, :, known_pairs(offset, grid.shape)[0]] = covariance.reshape(len(e), inputs, -1, steps, steps)
-            covariance = whole.reshape(len(e), -1, steps, steps)
-        one, other = means_at(rate, offset, grid)
-        return covariance + one[..., :, None] * other[..., None, :]
+        steps, (alike, two) = currents.grid.steps, pairs_alike(currents, offset, PAIRS)
+        state = self._state(neuron, two, number)
+        one, other = state.firing_rate[..., :steps], state.firing_rate[..., steps:]
+        covariance = state.coincidences[..., :steps, steps:] - one[..., :, None] * other[..., None, :]
+        return about_means(covariance[:, alike.which], rate, offset, currents.grid)
 
     def _fits(self, layer: Spike, currents: Currents) -> None:
         size, steps = currents.grid.size, currents.grid.steps

@@ -1,33 +1,84 @@
-"""Positions of a large map that are followed together: pairs of them, or all of a window."""
+"""Moments of positions of a large map that are followed together: pairs of them, or all of a window."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from varflow.theory.flow.between import FAR, Offset, known_pairs
-from varflow.theory.flow.signals import Currents, Grid
+from varflow.theory.flow.alike import Alike
+from varflow.theory.flow.between import FAR, Between, Offset, known_pairs
+from varflow.theory.flow.signals import Currents, Grid, Spikes, means_at
 
-__all__ = ["at_places", "pairs_at"]
+__all__ = ["about_means", "at_places", "of_numbers", "on_map", "pairs_alike", "pairs_at", "together"]
+
+
+def of_numbers(x: np.ndarray, grid: Grid) -> Spikes:
+    """Moments over the channels of numbers (inputs, positions, steps, channels)."""
+    each = x.reshape(-1, grid.size, x.shape[-1])
+    pairs = Between(grid.shape, lambda offset: _products(x, offset, grid)) if grid.apart else None
+    return Spikes(each.mean(axis=-1)[None], (each @ each.swapaxes(-1, -2) / x.shape[-1])[None], grid, x.shape[-1], pairs=pairs)
+
+
+def _products(x: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
+    inputs, positions, steps, channels = x.shape
+    if offset is FAR:
+        whole, own = x.sum(axis=1), np.einsum("apsc,aptc->ast", x, x)
+        return ((whole @ whole.swapaxes(-1, -2) - own) / (channels * positions * (positions - 1)))[None]
+    here, there = known_pairs(offset, grid.shape)
+    M = np.zeros((inputs, positions, steps, steps))
+    M[:, here] = x[:, here] @ x[:, there].swapaxes(-1, -2) / channels
+    return M.reshape(1, -1, steps, steps)
+
+
+def on_map(values: np.ndarray, offset: tuple[int, int], grid: Grid) -> np.ndarray:
+    """Values of the pairs ``p, p + d`` of the map, groups ``(input, p)``, as values of all ``p``; else 0."""
+    here = known_pairs(offset, grid.shape)[0]
+    values = values.reshape(len(values), -1, len(here), *values.shape[2:])
+    whole = np.zeros((*values.shape[:2], grid.positions, *values.shape[3:]))
+    whole[:, :, here] = values
+    return whole.reshape(len(values), -1, *values.shape[3:])
+
+
+def about_means(covariance: np.ndarray, mean: np.ndarray, offset: Offset, grid: Grid) -> np.ndarray:
+    """``M_d`` on the map, from covariances of its pairs, groups ``(input, p)``, and all means."""
+    covariance = covariance if offset is FAR else on_map(covariance, offset, grid)
+    one, other = means_at(mean, offset, grid)
+    return covariance + one[..., :, None] * other[..., None, :]
+
+
+def pairs_alike(currents: Currents, offset: Offset, most: int) -> tuple[Alike, Currents]:
+    """Classes of the pairs ``p, p + d`` of like covariance, and the currents of each."""
+    two, steps = pairs_at(currents, offset), currents.grid.steps
+    inputs = currents.mean.shape[1] // currents.grid.positions
+    alike = Alike.classes(np.einsum("rgtt->g", two.covariance[..., :steps, steps:]).reshape(inputs, -1), most)
+    return alike, alike.currents(two)
 
 
 def pairs_at(currents: Currents, offset: Offset) -> Currents:
     """Currents at ``p`` and ``p + d`` on the map, groups ``(input, p)``, index ``(2, step)``; for ``FAR`` average ones."""
-    grid, B, lead = currents.grid, currents.between(offset), (len(currents.mean), -1, currents.grid.positions)
-    C, mean = currents.covariance.reshape(*lead, *B.shape[-2:]), currents.mean.reshape(*lead, grid.steps)
+    grid, B = currents.grid, currents.between(offset)
+    mean, C = (x.reshape(len(x), -1, grid.positions, *x.shape[2:]) for x in (currents.mean, currents.covariance))
     if offset is FAR:
-        C, mean = (np.repeat(values.mean(axis=2, keepdims=True), 2, axis=2) for values in (C, mean))
-        here, there = [0], [1]
-        B = B[:, :, None]
-    else:
-        here, there = known_pairs(offset, grid.shape)
-        B = B.reshape(len(B), *C.shape[1:])[:, :, here]
-    replicas = max(len(B), len(C))
-    B, one, other = (np.broadcast_to(x, (replicas, *x.shape[1:])) for x in (B, C[:, :, here], C[:, :, there]))
+        mean, C = mean.mean(axis=2), C.mean(axis=2)
+        return together((mean, mean), (C, C), B, currents)
+    here, there = known_pairs(offset, grid.shape)
+    B = B.reshape(len(B), *C.shape[1:])[:, :, here]
+
+    def taken(values: np.ndarray, place: np.ndarray) -> np.ndarray:
+        return values[:, :, place].reshape(len(values), -1, *values.shape[3:])
+
+    means, own = ((taken(values, here), taken(values, there)) for values in (mean, C))
+    return together(means, own, B.reshape(len(B), -1, *B.shape[3:]), currents)
+
+
+def together(
+    means: tuple[np.ndarray, np.ndarray], own: tuple[np.ndarray, np.ndarray], between: np.ndarray, of: Currents
+) -> Currents:
+    """Two sets of currents in one index ``(2, …)``."""
+    replicas = max(len(between), len(own[0]))
+    one, other, B = (np.broadcast_to(x, (replicas, *x.shape[1:])) for x in (*own, between))
     whole = np.block([[one, B], [B.swapaxes(-1, -2), other]])
-    means = np.concatenate([mean[:, :, here], mean[:, :, there]], axis=-1)
-    two = 2 * grid.steps
-    means, whole = means.reshape(len(means), -1, two), whole.reshape(replicas, -1, two, two)
-    return Currents(means, whole, Grid(1, 1, 2, grid.steps), currents.channels)
+    number = whole.shape[-1] // of.grid.steps
+    return Currents(np.concatenate(means, axis=-1), whole, Grid(1, 1, number, of.grid.steps), of.channels)
 
 
 def at_places(currents: Currents, places: np.ndarray) -> Currents:

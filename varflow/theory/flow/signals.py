@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,8 @@ class Currents:
         if self.grid.apart or self.grid.positions == 1:
             return self
         mean, covariance = at_each_position(self.mean, self.covariance, self.grid)
-        return Currents(mean, covariance, replace(self.grid, apart=True), self.channels)
+        pairs = Between(self.grid.shape, partial(_of_joint, self.covariance, self.grid))
+        return Currents(mean, covariance, replace(self.grid, apart=True), self.channels, pairs=pairs)
 
     def scaled(self, factor: float | np.ndarray) -> Currents:
         """Times a number, or an array with the leading axes."""
@@ -134,7 +136,8 @@ class Spikes:
         if self.grid.apart or self.grid.positions == 1:
             return self
         mean, moments = at_each_position(self.mean, self.moments, self.grid)
-        return Spikes(mean, moments, replace(self.grid, apart=True), self.channels)
+        pairs = Between(self.grid.shape, partial(_of_joint, self.moments, self.grid))
+        return Spikes(mean, moments, replace(self.grid, apart=True), self.channels, pairs=pairs)
 
     def scaled(self, factor: float) -> Spikes:
         """Times a number."""
@@ -196,6 +199,19 @@ def at_each_position(mean: np.ndarray, second: np.ndarray, grid: Grid) -> tuple[
     within = np.einsum("rgxsxt->rgxst", second.reshape(*second.shape[:2], *folded, *folded))
     groups = lead[1] * grid.positions
     return mean.reshape(lead[0], groups, grid.steps), within.reshape(len(second), groups, grid.steps, grid.steps)
+
+
+def _of_joint(second: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
+    """Moments between positions, of one input in each group."""
+    n, steps = grid.positions, grid.steps
+    whole = second.reshape(*second.shape[:2], n, steps, n, steps)
+    if offset is FAR:
+        own = np.einsum("rgxsxt->rgst", whole)
+        return (whole.sum(axis=(2, 4)) - own) / (n * (n - 1))
+    here, there = known_pairs(offset, grid.shape)
+    found = np.zeros((*second.shape[:2], n, steps, steps))
+    found[:, :, here] = np.moveaxis(whole[:, :, here, :, there], 0, 2)
+    return found.reshape(len(second), -1, steps, steps)
 
 
 def means_at(mean: np.ndarray, offset: Offset, grid: Grid) -> tuple[np.ndarray, np.ndarray]:

@@ -22,8 +22,9 @@ from varflow.model.signals import Layer, all_layers, first_signal
 from varflow.results import Profile
 from varflow.results.ensemble import spread
 from varflow.theory.flow.alike import JOINT
-from varflow.theory.flow.between import FAR, Between, Offset, known_pairs
+from varflow.theory.flow.between import FAR, Between, Offset
 from varflow.theory.flow.neurons import Neurons, replicated
+from varflow.theory.flow.patches import of_numbers
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.flow.steps import Passage, Signal, Walk, through, weighted
 from varflow.theory.in_time.responses import LayerState
@@ -138,27 +139,16 @@ def start(
         pairs = Between(grid.shape, partial(_independent, covariance, grid)) if apart else None
         covariance = _at_every_position(covariance, grid)
         return Currents(np.zeros(covariance.shape[:-1]), covariance, grid, channels, pairs=pairs)
-    mean, moments = _numbers(drive, grid, channels, together, exchangeable)
-    pairs = Between(grid.shape, partial(products, _of_positions(drive, grid, channels), grid)) if apart else None
-    return Spikes(mean, moments, grid, channels, pairs=pairs)
+    if isinstance(drive, Inputs):
+        x = drive.frames(steps).reshape(drive.kinds, steps, channels, grid.positions)
+        return of_numbers(x.transpose(0, 3, 1, 2), grid)
+    return Spikes(*_of_trains(drive, steps, together, exchangeable), grid, channels)
 
 
 def _independent(covariance: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
     """Covariances of different positions, of independent currents."""
     groups = covariance.shape[1] * (1 if offset is FAR else grid.positions)
     return np.zeros((1, groups, grid.steps, grid.steps))
-
-
-def products(x: np.ndarray, grid: Grid, offset: Offset) -> np.ndarray:
-    """Second moments between positions over the channels, of numbers (inputs, positions, steps, channels)."""
-    inputs, positions, steps, channels = x.shape
-    if offset is FAR:
-        whole, own = x.sum(axis=1), np.einsum("apsc,aptc->ast", x, x)
-        return ((whole @ whole.swapaxes(-1, -2) - own) / (channels * positions * (positions - 1)))[None]
-    here, there = known_pairs(offset, grid.shape)
-    M = np.zeros((1, inputs, positions, steps, steps))
-    M[0][:, here] = x[:, here] @ x[:, there].swapaxes(-1, -2) / channels
-    return M.reshape(1, -1, steps, steps)
 
 
 def _covariance_of_currents(drive: Drive, steps: int, together: bool, exchangeable: bool) -> np.ndarray:
@@ -189,27 +179,17 @@ def _at_every_position(covariance: np.ndarray, grid: Grid) -> np.ndarray:
     return whole.reshape(*covariance.shape[:2], grid.size, grid.size)
 
 
-def _numbers(drive: Drive, grid: Grid, channels: int, together: bool, exchangeable: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and second moments of the drive's numbers over the inputs of a neuron (the channels of a map)."""
-    steps = grid.steps
-    if isinstance(drive, Trains):
-        if together and not exchangeable:
-            raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
-        rates, square = drive.rates.mean(axis=1), np.mean(drive.rates**2, axis=1)
-        own = square[:, None, None] + np.eye(steps) * (drive.second_moments.mean(axis=1) - square)[:, None, None]
-        if exchangeable:
-            between = np.full((steps, steps), square[0])
-            return np.full((1, 1, 2 * steps), rates[0]), np.block([[own[0], between], [between, own[0]]])[None, None]
-        return np.repeat(rates[:, None], steps, axis=1)[None], own[None]
-    x = _of_positions(drive, grid, channels)
-    x = x.reshape(1, -1, channels) if together else x.reshape(-1, grid.size, channels)
-    return x.mean(axis=-1)[None], (x @ x.swapaxes(-1, -2) / channels)[None]
-
-
-def _of_positions(drive: Drive, grid: Grid, channels: int) -> np.ndarray:
-    """Numbers of shape (inputs, positions, steps, channels)."""
-    assert isinstance(drive, Inputs)
-    return drive.frames(grid.steps).reshape(drive.kinds, grid.steps, channels, grid.positions).transpose(0, 3, 1, 2)
+def _of_trains(drive: Drive, steps: int, together: bool, exchangeable: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and second moments of the drive's spikes over the inputs of a neuron."""
+    assert isinstance(drive, Trains)
+    if together and not exchangeable:
+        raise DomainError("drive", drive, "with several kinds of input cannot feed a BatchNorm; give one, or inputs")
+    rates, square = drive.rates.mean(axis=1), np.mean(drive.rates**2, axis=1)
+    own = square[:, None, None] + np.eye(steps) * (drive.second_moments.mean(axis=1) - square)[:, None, None]
+    if exchangeable:
+        between = np.full((steps, steps), square[0])
+        return np.full((1, 1, 2 * steps), rates[0]), np.block([[own[0], between], [between, own[0]]])[None, None]
+    return np.repeat(rates[:, None], steps, axis=1)[None], own[None]
 
 
 def _of_neurons(state: LayerState, grid: Grid, *, exchangeable: bool) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 from varflow.model.layers import Spike
 from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.between import known_pairs
-from varflow.theory.flow.maxima import Windows, drawn
+from varflow.theory.flow.maxima import Windows, drawn_windows
 from varflow.theory.flow.neurons import Neurons, replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
 from varflow.theory.gradients.jacobians import carried_back, carried_back_alone, jacobians, with_input
@@ -138,17 +138,15 @@ class ChosenAlone:
 
         def one(at: int) -> np.ndarray:
             found, start = np.zeros((len(numbers), groups, steps, steps)), 0
+            population = with_input(neuron, Population.of(neuron, parameters[at]))
             each = currents[at].reshape(-1, steps, points)
-            for J, _ in jacobians(
-                with_input(neuron, Population.of(neuron, parameters[at])), each, surrogate, detached=detached
-            ):
+            for J, _ in jacobians(population, each, surrogate, detached=detached):
                 end = start + J.shape[-1]
                 J, taps = _later(J, neuron.delay).reshape(shape), self.taps[at, ..., start:end]
-                kept = [
-                    [J[:, w, tap] * (taps[:, w] == tap)[:, :, None] for tap in range(J.shape[2])] for w in range(J.shape[1])
-                ]
+                chosen = taps[:, :, None] == np.arange(J.shape[2])[:, None, None]
+                kept = np.moveaxis(J * chosen[..., :, None, :], 0, 2)  # (windows, taps, groups, …)
                 for n, (a, b) in enumerate(numbers):
-                    found[n] += carried_back_alone(kept[0][a], G[at], kept[-1][b])
+                    found[n] += carried_back_alone(kept[0, a], G[at], kept[-1, b])
                 start = end
             return found / points
 
@@ -185,7 +183,7 @@ def maxima_back(
     """Gradients by maxima of currents, and, in ``split``, by the currents of each window, of shape (replicas, groups, taps,
     steps, steps).
     """
-    at_points = drawn(layer, windows, number, neurons)
+    at_points = drawn_windows(layer, windows, number, neurons)
     largest, which = at_points.largest, at_points.currents.argmax(axis=2)
     replicas, classes, steps, points = largest.shape
     taps = windows.currents.grid.positions

@@ -22,7 +22,7 @@ from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import known_pairs
 from varflow.theory.flow.neurons import Neurons, replicated
-from varflow.theory.flow.patches import pairs_at
+from varflow.theory.flow.patches import on_map, pairs_alike
 from varflow.theory.flow.signals import Currents
 from varflow.theory.gradients.jacobians import carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.gradients.moments import surrogate_moments
@@ -33,7 +33,7 @@ from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import MEMBERS, Population
 
 SINGLE = 1e15  # potentials below which single precision is enough
-OF_PAIRS, PAIRS = 2**8, 8  # points and classes of pairs of positions of a large map, for each offset
+OF_PAIRS, CLASSES = 2**8, 8  # points and classes of pairs of positions of a large map, for each offset
 NARROWEST = 1e-280  # variance of a potential that does not vary
 
 __all__ = ["Slopes", "driven_backwards", "fired_backwards", "sampled_back"]
@@ -70,8 +70,9 @@ def fired_backwards(
     received = together.apart() if apart else together
     found, slopes = _sent_back(layer, by_spikes, received, number, neurons, surrogate, detached, scatter)
     if received.pairs is not None and by_spikes.pairs:
-        between = _between_positions(layer, by_spikes, received, number, neurons, surrogate, detached)
-        found = replace(found, pairs=between)
+        parts = number, neurons, surrogate, detached
+        pairs = {d: _between_positions(layer, G, received, d, *parts) for d, G in by_spikes.pairs.items()}
+        found = replace(found, pairs=pairs)
     for each in chosen:
         more = each.back(layer, together, number, neurons, surrogate, detached)
         found += more.apart if apart else more
@@ -80,36 +81,31 @@ def fired_backwards(
 
 def _between_positions(
     layer: Spike,
-    by_spikes: Gradients,
+    above: np.ndarray,
     received: Currents,
+    offset: tuple[int, int],
     number: int,
     neurons: Neurons,
     surrogate: Surrogate,
     detached: bool,
-) -> dict[tuple[int, int], np.ndarray]:
+) -> np.ndarray:
     """``E[J(p)ᵀ G(p, p + d) J(p + d)]``, over classes of pairs of like covariance."""
     neuron, grid, steps = layer.neuron, received.grid, received.grid.steps
-    neurons, found = replace(neurons, points=min(neurons.points, OF_PAIRS)), {}
-    for offset, G in by_spikes.pairs.items():
-        two, here = pairs_at(received, offset), known_pairs(offset, grid.shape)[0]
-        inputs = two.mean.shape[1] // len(here)
-        alike = Alike.classes(np.einsum("rgtt->g", two.covariance[..., :steps, steps:]).reshape(inputs, -1), PAIRS)
-        z, currents = neurons.currents_at_points(neuron, alike.currents(two), number)
-        replicas, groups, size, points = currents.shape
-        above = G.reshape(len(G), -1, grid.positions, steps, steps)[:, :, here].reshape(len(G), -1, steps, steps)
-        above = np.broadcast_to(replicated(alike.averaged(above), replicas), (replicas, groups, steps, steps))
+    neurons, alike, two = replace(neurons, points=min(neurons.points, OF_PAIRS)), *pairs_alike(received, offset, CLASSES)
+    z, currents = neurons.currents_at_points(neuron, two, number)
+    replicas, groups, size, points = currents.shape
+    here = known_pairs(offset, grid.shape)[0]
+    G = above.reshape(len(above), -1, grid.positions, steps, steps)[:, :, here].reshape(len(above), -1, steps, steps)
+    G = np.broadcast_to(replicated(alike.averaged(G), replicas), (replicas, groups, steps, steps))
 
-        def one(at: int) -> np.ndarray:
-            drawn = currents[at].reshape(2 * groups, steps, points).astype(np.float32)
-            population = with_input(neuron, Population.of(neuron, z[at, size:].astype(np.float32)))
-            blocks = jacobians(population, drawn, surrogate, detached=detached)
-            return sum(carried_back_alone(J[::2], above[at], J[1::2]) for J, _ in blocks) / points
+    def one(at: int) -> np.ndarray:
+        drawn = currents[at].reshape(2 * groups, steps, points).astype(np.float32)
+        population = with_input(neuron, Population.of(neuron, z[at, size:].astype(np.float32)))
+        blocks = jacobians(population, drawn, surrogate, detached=detached)
+        return sum((carried_back_alone(J[::2], G[at], J[1::2]) for J, _ in blocks), start=np.zeros(())) / points
 
-        back = np.stack(in_threads(one, replicas, None))[:, alike.which]
-        whole = np.zeros((replicas, inputs, grid.positions, steps, steps))
-        whole[:, :, here] = back.reshape(replicas, inputs, len(here), steps, steps)
-        found[offset] = whole.reshape(replicas, -1, steps, steps)
-    return found
+    back = np.stack(in_threads(one, replicas, None))[:, alike.which]
+    return on_map(back, offset, grid)
 
 
 def _sent_back(
