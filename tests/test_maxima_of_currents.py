@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import varflow as vf
-from varflow.theory.flow.maxima import Windows, drawn, fire_maxima
+from varflow.theory.flow.maxima import Windows, drawn_windows, fire_maxima
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid, Window
 from varflow.theory.gradients.maxima import joined_back, maxima_back
@@ -66,7 +66,7 @@ def test_the_choice_depends_on_the_one_at_other_steps(monkeypatch):
     """A choice with the same probabilities, independent at every step, leaves rates as they are and is rejected."""
 
     def independent(*parts):
-        at_points = drawn(*parts)
+        at_points = drawn_windows(*parts)
         I = at_points.currents.copy()
         own = I.argmax(axis=2)[:, :, None]
         other = np.concatenate([np.roll(own[..., t : t + 1, :], 7 * t, axis=-1) for t in range(STEPS)], axis=3)
@@ -75,7 +75,7 @@ def test_the_choice_depends_on_the_one_at_other_steps(monkeypatch):
         np.put_along_axis(I, other, largest, 2)
         return replace(at_points, currents=I)
 
-    monkeypatch.setattr("varflow.theory.gradients.maxima.drawn", independent)
+    monkeypatch.setattr("varflow.theory.gradients.maxima.drawn_windows", independent)
     assert agree(predicted(), measured()) == [True, False, True]
 
 

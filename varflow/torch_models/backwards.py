@@ -225,7 +225,9 @@ class Backwards:
             return [averaged_back(window, above, grid)]
         if isinstance(signal, Currents):
             return [joined_back(window, above, grid)]
-        return None if signal.sampled is None else [maximum_back(window, above, signal).apart]
+        if not isinstance(signal, Spikes) or signal.sampled is None:
+            return None
+        return [maximum_back(window, above, signal).apart]
 
     @through.register
     def _(self, operation: BatchNorm, gradients: Gradients, node: Node) -> list[Found] | None:

@@ -248,7 +248,7 @@ class Evaluation:
         grid, known = parts[0].grid, all(each.pairs is not None for each in parts)
 
         def between(offset: Offset) -> np.ndarray:
-            return np.sum([f * each.between(offset) for f, each in zip(fractions, parts, strict=True)], axis=0)
+            return sum((f * each.between(offset) for f, each in zip(fractions, parts, strict=True)), start=np.zeros(()))
 
         pairs = Between(grid.shape, between) if known else None
         return Spikes(np.asarray(mean), np.asarray(moments), grid, sum(each.channels for each in parts), pairs=pairs)
@@ -260,7 +260,7 @@ class Evaluation:
         window = Window(operation.size or (grid.height, grid.width), operation.stride, operation.padding)
         if operation.kind == "max" and isinstance(signal, Currents):
             return self.windows(signal, window)
-        if (grid.apart and signal.pairs is None) or (operation.kind == "max" and signal.sampled is None):
+        if (grid.apart and signal.pairs is None) or (operation.kind == "max" and getattr(signal, "sampled", None) is None):
             return None
         return pooled(operation.kind, window, signal)
 

@@ -30,7 +30,8 @@ class Batch:
         unit, whole = self.scale[..., None, None] ** 2, self.whole[..., None, None]
 
         def centred(C: np.ndarray, offset: Offset = (0, 0)) -> np.ndarray:
-            row, other = means_at(np.broadcast_to(self.row, signal.mean.shape), offset, signal.grid)
+            each = np.broadcast_shapes(self.row.shape, signal.mean.shape)
+            row, other = means_at(np.broadcast_to(self.row, each), offset, signal.grid)
             return unit * (C - row[..., :, None] - other[..., None, :] + whole)
 
         pairs = None if signal.pairs is None else signal.pairs.then(centred)

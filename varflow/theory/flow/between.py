@@ -11,14 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
 
 import numpy as np
 
 __all__ = ["FAR", "NEAR", "Between", "Offset", "displaced", "known_pairs", "on_both", "opposite"]
 
 NEAR = 7  # rows and columns: three pools of 2 × 2 join 8 × 8 positions
-Offset = tuple[int, int] | None
-FAR: Offset = None
+
+
+class Far(Enum):
+    """In place of an offset: all pairs of positions."""
+
+    FAR = 0
+
+
+FAR: Final = Far.FAR
+Offset = tuple[int, int] | Far
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -172,12 +172,12 @@ class Neurons:
         return z, causal_factor(covariance) @ z[:, None, :size] + mean[..., None]
 
     def currents_within(
-        self, neuron: Neuron, currents: Currents, number: int, places: np.ndarray
+        self, neuron: Neuron, currents: Currents, number: int, places: np.ndarray, far: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """The same of the positions of each window of a large map together, with points of its own: parameters (scrambles,
-        parameters, points), and currents (scrambles, groups, (place, step), points); ``places``: (windows, places).
+        parameters, points), and currents (scrambles, groups, (place, step), points); see ``patches.at_places``.
         """
-        mean, covariance = self._filtered(neuron, at_places(currents, places))
+        mean, covariance = self._filtered(neuron, at_places(currents, places, far))
         groups, size = mean.shape[1:]
         points = min(self.points, 2 ** int(np.log2(max(IN_WINDOWS // (groups * size * self.scrambles), 2))))
         rng = np.random.default_rng([self.seed, 4, number, groups])
@@ -185,13 +185,15 @@ class Neurons:
         parameters = rng.standard_normal((self.scrambles, neuron.differing, points), np.float32)
         return parameters, causal_factor(covariance).astype(np.float32) @ z + mean[..., None].astype(np.float32)
 
-    def _drawn(self, neuron: Neuron, currents: Currents, number: int, places: np.ndarray | None = None) -> np.ndarray:
+    def _drawn(
+        self, neuron: Neuron, currents: Currents, number: int, places: np.ndarray | None = None, far: bool = False
+    ) -> np.ndarray:
         """Spikes at sampled currents, shape (scrambles, groups, i, points); those of different layers are independent."""
         if places is None:
             z, drawn = self.currents_at_points(neuron, currents, number)
             z = z[:, currents.grid.size :]
         else:
-            z, drawn = self.currents_within(neuron, currents, number, places)
+            z, drawn = self.currents_within(neuron, currents, number, places, far)
         steps, (replicas, groups, size, points) = currents.grid.steps, drawn.shape
         runs = drawn.reshape(replicas, groups, size // steps, steps, points)
         spikes = np.stack([stepped(Population.of(neuron, one), run)[1] for one, run in zip(z, runs, strict=True)])

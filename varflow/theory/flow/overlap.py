@@ -65,7 +65,7 @@ def weighted_sum(window: Window | None, between: np.ndarray, grid: Grid) -> np.n
         return window.under_same_tap(between[:, None], grid)[:, 0]
     if not fine(replace(window.smaller(grid), apart=grid.apart)):
         return window.inside(grid) * between
-    inside = window.on_map(grid).T.astype(float)
+    inside = window.inside_map(grid).T.astype(float)
     return np.kron(inside.T @ inside / len(inside), between)  # the fraction of taps that lie on the map at both positions
 
 

@@ -81,8 +81,11 @@ def together(
     return Currents(np.concatenate(means, axis=-1), whole, Grid(1, 1, number, of.grid.steps), of.channels)
 
 
-def at_places(currents: Currents, places: np.ndarray) -> Currents:
-    """Currents at ``places`` (windows, places) together, groups ``(input, window)``, index ``(place, step)``."""
+def at_places(currents: Currents, places: np.ndarray, far: bool = False) -> Currents:
+    """Currents at ``places`` (windows, places) together, groups ``(input, window)``, index ``(place, step)``.
+
+    ``far``: the first half of the places and the second count as far from each other.
+    """
     grid, number, steps = currents.grid, places.shape[1], currents.grid.steps
     rows, columns = np.divmod(places, grid.width)
 
@@ -90,6 +93,8 @@ def at_places(currents: Currents, places: np.ndarray) -> Currents:
         return values.reshape(len(values), -1, grid.positions, *values.shape[2:])[:, :, place]
 
     def between(a: int, b: int) -> np.ndarray:
+        if far and a < number // 2 <= b:
+            return np.repeat(currents.between(FAR)[:, :, None], len(places), axis=2)
         offsets, whole = np.stack([rows[:, b] - rows[:, a], columns[:, b] - columns[:, a]], axis=1), np.zeros(())
         for offset in np.unique(offsets, axis=0):
             here = (offsets == offset).all(axis=1)[:, None, None]

@@ -13,7 +13,8 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow.theory.flow.between import FAR, Between, Offset, known_pairs
-from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window, means_at
+from varflow.theory.flow.patches import about_means
+from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window
 
 __all__ = ["differences", "pooled"]
 
@@ -50,7 +51,7 @@ def _averaged_apart(window: Window, signal: Signal) -> Signal:
 
     def between(offset: Offset) -> np.ndarray:
         if offset is FAR:
-            return window.on_map(grid).mean() ** 2 * signal.between(FAR)
+            return window.inside_map(grid).mean() ** 2 * signal.between(FAR)
         whole = np.zeros(())
         for d, taps in differences(window).items():
             M = signal.between((window.stride[0] * offset[0] + d[0], window.stride[1] * offset[1] + d[1]))
@@ -60,13 +61,12 @@ def _averaged_apart(window: Window, signal: Signal) -> Signal:
     pairs = Between(smaller.shape, between)
     if isinstance(signal, Currents):
         return Currents(mean, between((0, 0)), smaller, signal.channels, pairs=pairs)
-    draw, places, on_map = signal.sampled, window.places(grid), window.on_map(grid)
+    draw, places, inside = signal.sampled, window.places(grid), window.inside_map(grid)
 
-    def drawn(at: np.ndarray) -> np.ndarray:
+    def drawn(at: np.ndarray, *far: bool) -> np.ndarray:
         assert draw is not None
-        x = _in_windows(draw(places[at].reshape(len(at), -1)), at.shape, grid)
-        inside = on_map[at].reshape(len(at), -1, len(window.taps), 1, 1)
-        return _as_drawn((x * inside).mean(axis=4))
+        x = _in_windows(draw(places[at].reshape(len(at), -1), *far), at.shape, grid)
+        return _as_drawn((x * inside[at].reshape(*at.shape, -1, 1, 1)).mean(axis=4))
 
     return Spikes(mean, between((0, 0)), smaller, signal.channels, None if draw is None else drawn, pairs=pairs)
 
@@ -84,28 +84,30 @@ def _largest_apart(window: Window, spikes: Spikes) -> Spikes:
     grid, smaller = spikes.grid, window.smaller(spikes.grid)
     draw, places, steps = spikes.sampled, window.places(grid), grid.steps
 
-    def largest(at: np.ndarray) -> np.ndarray:
+    def largest(at: np.ndarray, *far: bool) -> np.ndarray:
         """Of windows ``at`` (groups, windows) that are drawn together."""
         assert draw is not None
-        return _as_drawn(_in_windows(draw(places[at].reshape(len(at), -1)), at.shape, grid).max(axis=4))
-
-    def moments(x: np.ndarray) -> np.ndarray:
-        return (x[:, :, :steps] @ x[:, :, -steps:].swapaxes(-1, -2)).astype(float) / x.shape[-1]
+        return _as_drawn(_in_windows(draw(places[at].reshape(len(at), -1), *far), at.shape, grid).max(axis=4))
 
     def between(offset: Offset) -> np.ndarray:
-        if offset is FAR:  # in its ratio to independent maxima
-            (before, _), (after, _) = (means_at(each, FAR, own) for each, own in ((spikes.mean, grid), (mean, smaller)))
-            ratio = np.divide(after, before, out=np.zeros_like(after), where=before > 0)
-            return ratio[..., :, None] * spikes.between(FAR) * ratio[..., None, :]
-        at = known_pairs(offset, smaller.shape)
-        found = moments(largest(at.T))
-        whole = np.zeros((len(found), len(mean[0]) // smaller.positions, smaller.positions, steps, steps))
-        whole[:, :, at[0]] = found.reshape(len(found), -1, at.shape[1], steps, steps)
-        return whole.reshape(len(found), -1, steps, steps)
+        if offset is FAR:
+            each = np.arange(smaller.positions)
+            x = largest(np.stack([each, np.roll(each, len(each) // 2)], axis=1), True)
+            covariance = _covariance(x, steps)
+            covariance = covariance.reshape(len(x), -1, len(each), steps, steps).mean(axis=2)
+        else:
+            covariance = _covariance(largest(known_pairs(offset, smaller.shape).T), steps)
+        return about_means(covariance, mean, offset, smaller)
 
     x = largest(np.arange(smaller.positions)[:, None])
-    mean = x.mean(axis=-1, dtype=float)
-    return Spikes(mean, moments(x), smaller, spikes.channels, largest, pairs=Between(smaller.shape, between))
+    mean, moments = x.mean(axis=-1, dtype=float), (x @ x.swapaxes(-1, -2)).astype(float) / x.shape[-1]
+    return Spikes(mean, moments, smaller, spikes.channels, largest, pairs=Between(smaller.shape, between))
+
+
+def _covariance(x: np.ndarray, steps: int) -> np.ndarray:
+    """Of the first steps with the last."""
+    about = x - x.mean(axis=-1, keepdims=True)
+    return (about[:, :, :steps] @ about[:, :, -steps:].swapaxes(-1, -2)).astype(float) / x.shape[-1]
 
 
 def _in_windows(x: np.ndarray, at: tuple[int, ...], grid: Grid) -> np.ndarray:

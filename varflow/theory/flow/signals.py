@@ -302,10 +302,10 @@ class Window:
 
     def inside(self, grid: Grid) -> float:
         """The fraction of taps that lie inside the map at two positions, averaged over all pairs of them."""
-        taps = self.on_map(grid).mean(axis=0)
+        taps = self.inside_map(grid).mean(axis=0)
         return float(np.mean(taps**2))
 
-    def on_map(self, grid: Grid) -> np.ndarray:
+    def inside_map(self, grid: Grid) -> np.ndarray:
         """Whether each tap of each window lies on the map, shape (windows, taps)."""
         return self._under(grid) > 0
 

@@ -171,7 +171,10 @@ class ChosenAlone:
                 whole = pairs.setdefault(offset, nothing.copy())
                 M = values[:, :, at].swapaxes(-1, -2) if turned else values[:, :, at]
                 twice = offset == (0, 0) and (self.places.shape[1] == 2 or a != b)
-                np.add.at(whole, np.s_[:, :, (other if turned else place)[at]], M + M.swapaxes(-1, -2) if twice else M)
+                of_position = whole.swapaxes(0, 2)  # a view
+                np.add.at(
+                    of_position, (other if turned else place)[at], (M + M.swapaxes(-1, -2) if twice else M).swapaxes(0, 2)
+                )
         moments = pairs.pop((0, 0), nothing).reshape(len(split), -1, steps, steps)
         between = {d: M.reshape(len(split), -1, steps, steps) for d, M in pairs.items()}
         return Gradients(moments, grid, received.channels, pairs=between)

@@ -93,7 +93,7 @@ def added_pairs(
     one: Mapping[tuple[int, int], np.ndarray], other: Mapping[tuple[int, int], np.ndarray]
 ) -> dict[tuple[int, int], np.ndarray]:
     """The sum of moments between positions."""
-    return {d: one.get(d, 0.0) + other.get(d, 0.0) for d in {**one, **other}}
+    return {**one, **other, **{d: one[d] + other[d] for d in one.keys() & other.keys()}}
 
 
 def readout(signal: Signal, kind: str, *, joint: bool) -> Gradients:
