@@ -8,9 +8,10 @@ import numpy as np
 
 from varflow.theory.flow.signals import Currents, Grid
 
-__all__ = ["JOINT", "Alike"]
+__all__ = ["GROUPS", "JOINT", "Alike"]
 
 JOINT = 400  # positions × steps of a map up to which positions are followed together
+PARTS = 4  # of like variance
 GROUPS, FEWEST = 2**11, 64  # inputs × positions × steps that are computed one by one; at least 64 positions
 
 
@@ -40,11 +41,12 @@ class Alike:
         return cls.classes(np.einsum("rgtt->g", currents.covariance).reshape(-1, positions), max(most, 1))
 
     @classmethod
-    def classes(cls, by: np.ndarray, most: int) -> Alike:
-        """At most this many classes of like values (inputs, groups)."""
+    def classes(cls, by: np.ndarray, most: int, within: np.ndarray | None = None) -> Alike:
+        """At most this many classes of like values (inputs, groups); ``within``: in parts of like values of this kind."""
         inputs, number = by.shape
-        order = np.argsort(by, axis=1, kind="stable") + number * np.arange(inputs)[:, None]
         most = min(most, number)
+        part = np.zeros_like(by) if within is None else _ranks(within) * PARTS // number
+        order = np.lexsort((by, part)) + number * np.arange(inputs)[:, None]
         return cls(number, order.ravel(), (np.arange(most) * number) // most)
 
     @property
@@ -70,3 +72,7 @@ class Alike:
         """One current for each class."""
         grid = Grid(1, 1, 1, of.grid.steps) if of.grid.apart else of.grid
         return Currents(self.averaged(of.mean), self.averaged(of.covariance), grid, of.channels)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    return values.argsort(axis=1, kind="stable").argsort(axis=1)

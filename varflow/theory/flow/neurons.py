@@ -19,7 +19,7 @@ from varflow._memory import gibibytes, room
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
-from varflow.theory.flow.alike import Alike
+from varflow.theory.flow.alike import GROUPS, Alike
 from varflow.theory.flow.between import Between, Offset
 from varflow.theory.flow.patches import about_means, at_places, pairs_alike
 from varflow.theory.flow.recurrence import recurrent_layer
@@ -105,7 +105,8 @@ class Neurons:
 
     def _between(self, neuron: Neuron, currents: Currents, rate: np.ndarray, number: int, offset: Offset) -> np.ndarray:
         """``M_d`` of spikes: the covariance of pairs of like covariance, and the means that are known."""
-        steps, (alike, two) = currents.grid.steps, pairs_alike(currents, offset, PAIRS)
+        steps = currents.grid.steps
+        alike, two = pairs_alike(currents, offset, PAIRS if self.samples(neuron, steps) else max(GROUPS // steps, PAIRS))
         state = self._state(neuron, two, number)
         one, other = state.firing_rate[..., :steps], state.firing_rate[..., steps:]
         covariance = state.coincidences[..., :steps, steps:] - one[..., :, None] * other[..., None, :]
@@ -177,9 +178,10 @@ class Neurons:
         """The same of the positions of each window of a large map together, with points of its own: parameters (scrambles,
         parameters, points), and currents (scrambles, groups, (place, step), points); see ``patches.at_places``.
         """
+        groups, size = len(places) * currents.mean.shape[1] // currents.grid.positions, places.shape[1] * currents.grid.steps
+        room("layers", neuron, 8 * MATRICES * groups * size**2, "second moments over the steps and positions of each window")
         mean, covariance = self._filtered(neuron, at_places(currents, places, far))
-        groups, size = mean.shape[1:]
-        points = min(self.points, 2 ** int(np.log2(max(IN_WINDOWS // (groups * size * self.scrambles), 2))))
+        points = 2 ** int(np.log2(max(IN_WINDOWS // (groups * size * self.scrambles), 2)))
         rng = np.random.default_rng([self.seed, 4, number, groups])
         z = rng.standard_normal((self.scrambles, groups, size, points), np.float32)
         parameters = rng.standard_normal((self.scrambles, neuron.differing, points), np.float32)

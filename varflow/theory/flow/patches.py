@@ -46,10 +46,12 @@ def about_means(covariance: np.ndarray, mean: np.ndarray, offset: Offset, grid: 
 
 
 def pairs_alike(currents: Currents, offset: Offset, most: int) -> tuple[Alike, Currents]:
-    """Classes of the pairs ``p, p + d`` of like covariance, and the currents of each."""
+    """Classes of the pairs ``p, p + d`` of like variance and covariance, and the currents of each."""
     two, steps = pairs_at(currents, offset), currents.grid.steps
-    inputs = currents.mean.shape[1] // currents.grid.positions
-    alike = Alike.classes(np.einsum("rgtt->g", two.covariance[..., :steps, steps:]).reshape(inputs, -1), most)
+    shape = currents.mean.shape[1] // currents.grid.positions, -1
+    variance = np.einsum("rgtt->g", two.covariance).reshape(shape)
+    covariance = np.einsum("rgtt->g", two.covariance[..., :steps, steps:]).reshape(shape)
+    alike = Alike.classes(covariance, most, within=variance)
     return alike, alike.currents(two)
 
 

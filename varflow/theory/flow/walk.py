@@ -65,7 +65,8 @@ def walked(network: Network, neurons: Neurons, progress: Progress = False) -> Pr
         blocks = []
         for n, drive in enumerate(drives):
             kept_of = partial(_of_neurons, exchangeable=exchangeable(network, drive))
-            walk = walk_of(network, drive, neurons, report=beyond(report, n * network.depth), kept=kept_of)
+            options = {"apart": apart(network), "report": beyond(report, n * network.depth), "kept": kept_of}
+            walk = walk_of(network, drive, neurons, **options)
             forward(network, drive, walk)
             blocks.append(walk.passed)
     return _profile(network, [_joined(parts, kinds) for parts in zip(*blocks, strict=True)], replicas)
@@ -89,10 +90,10 @@ def exchangeable(network: Network, drive: Drive) -> bool:
 
 
 def walk_of(network: Network, drive: Drive, neurons: Neurons, **options: Any) -> Walk:
-    """A walk through a network, from its first layer; on large maps with fewer points at each position."""
-    width, alone = network.width if isinstance(network.width, int) else 0, apart(network)
-    neurons = replace(neurons, points=min(neurons.points, ON_MAPS)) if alone else neurons
-    return Walk(neurons, width, exchangeable(network, drive), alone, **options)
+    """A walk through a network, from its first layer; with fewer points at each position where they are ``apart``."""
+    width = network.width if isinstance(network.width, int) else 0
+    neurons = replace(neurons, points=min(neurons.points, ON_MAPS)) if options.get("apart") else neurons
+    return Walk(neurons, width, exchangeable(network, drive), **options)
 
 
 def apart(network: Network) -> bool:

@@ -17,7 +17,7 @@ from varflow.results import GradientFlow
 from varflow.results.ensemble import spread
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.steps import Signal, Walk
-from varflow.theory.flow.walk import forward, in_blocks, walk_of
+from varflow.theory.flow.walk import apart, forward, in_blocks, walk_of
 from varflow.theory.gradients.signals import readout as readout_of
 from varflow.theory.gradients.stationary import FEWEST_STEPS, long_time_rate
 from varflow.theory.gradients.steps import WayBack, back_through
@@ -126,7 +126,8 @@ class ForwardPass:
     def of(cls, network: Network, neurons: Neurons, report: Report = unreported) -> ForwardPass:
         walks, sent = [], []
         for n, drive in enumerate(in_blocks(network)):
-            walks.append(walk_of(network, drive, neurons, report=beyond(report, n * network.depth), passages=[]))
+            options = {"apart": apart(network), "report": beyond(report, n * network.depth), "passages": []}
+            walks.append(walk_of(network, drive, neurons, **options))
             sent.append(forward(network, drive, walks[-1]))
         return cls(network, walks, sent)
 

@@ -1,0 +1,161 @@
+"""Pools on large maps, whose positions are followed apart: as all positions together, and as simulated networks."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from autograd_networks import gradients
+
+import varflow as vf
+from varflow.theory.flow.between import FAR
+from varflow.theory.gradients import maxima, steps
+
+L = vf.layers
+STEPS, SIDE = 3, 16  # 768 positions × steps
+BIAS = 0.05  # relative error of order 1/channels
+CLASSES = 0.007  # relative: pairs of like covariance are averaged
+NETWORKS = 20
+
+
+def spike(reset="zero", **more):
+    return L.Spike(vf.Neuron(1.0, decay=0.5, reset=reset, **more))
+
+
+ZERO, LATE = spike(), spike("subtract", delay=1)
+FIRST, LAST = [L.Conv(64, gain=3.0), ZERO], [L.Linear(100, gain=3.0), ZERO]
+POOLS = {
+    "average": [*FIRST, L.Pool("average", 2), L.Conv(64, gain=5.0), ZERO, L.Conv(48, gain=3.0), ZERO, *LAST],
+    "maximum": [*FIRST, L.Pool("max", 2), L.Conv(64, gain=2.0), ZERO, L.Conv(48, gain=3.0), ZERO, *LAST],
+    "averages": [*FIRST, L.Pool("average", 3, 2, 1), L.Conv(64, gain=5.0), ZERO, L.Pool("average", 2), *LAST],
+    "maxima": [FIRST[0], LATE, L.Scale(1.5), L.Pool("max", 3, 2, 1), L.Conv(64, gain=2.0), ZERO, L.Pool("max", 2), *LAST],
+    "both": [*FIRST, L.Pool("average", 2), L.Pool("max", 2), L.Conv(64, gain=3.0), ZERO, *LAST],
+    "added spikes": [*FIRST, L.Residual(L.Conv(64, gain=2.0), LATE), L.Pool("max", 2), L.Conv(64, gain=2.0), ZERO, *LAST],
+    "pooled currents": [
+        FIRST[0],
+        L.Pool("average", 2),
+        L.LayerNorm(1.2),
+        ZERO,
+        L.Conv(64, gain=3.0, rows="centred"),
+        ZERO,
+        *LAST,
+    ],
+}
+
+
+def image(side):
+    """Neighbouring positions are alike."""
+    rng = np.random.default_rng(5)
+    coarse = rng.normal(size=(1, STEPS, 8, -(-side // 3), -(-side // 3)))
+    fine = np.repeat(np.repeat(coarse, 3, axis=-1), 3, axis=-2)[..., :side, :side]
+    return 0.8 * fine + 0.6 * rng.normal(size=fine.shape)
+
+
+def network(layers, side=SIDE, **more):
+    return vf.Network(layers=layers, steps=STEPS, drive=vf.drives.inputs(image(side)), **more)
+
+
+def predict(function, layers, side=SIDE):
+    return function(network(layers, side), points=2**11, scrambles=8)
+
+
+def together_and_apart(function, layers, monkeypatch):
+    """On a map that is small enough to be followed both ways."""
+    together = predict(function, layers, 8)
+    monkeypatch.setattr("varflow.theory.flow.walk.JOINT", 1)
+    return together, predict(function, layers, 8)
+
+
+def alike(one, other, names, bias=CLASSES):
+    """Whether two results agree within four standard errors and a bias."""
+
+    def near(name):
+        x, y = (getattr(result, name) for result in (one, other))
+        return np.all(np.abs(x - y) <= 4 * np.hypot(one.error[name], other.error[name]) + bias * np.abs(y) + 1e-12)
+
+    return {name: bool(near(name)) for name in names}
+
+
+RATES, ENERGIES = ("firing_rate", "variance", "coincidences"), ("energy", "weight_norms")
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_moments_are_those_of_all_positions_together(name, monkeypatch):
+    """Effective widths, for which far positions count as alike, within 20 % on these small maps. Positions that are independent
+    of each other are rejected.
+    """
+    together, apart = together_and_apart(vf.mean_field, POOLS[name], monkeypatch)
+    assert all(alike(apart, together, RATES).values())
+    assert np.nanmax(np.abs(apart.effective_width / together.effective_width - 1)) < 0.2
+    monkeypatch.setattr("varflow.theory.flow.patches._products", independent)
+    wrong = predict(vf.mean_field, POOLS[name], 8)
+    assert not all(alike(wrong, together, RATES).values())
+    assert np.nanmax(np.abs(wrong.effective_width / together.effective_width - 1)) > 0.2
+
+
+def independent(x, offset, grid):
+    """No products of different positions."""
+    return np.zeros((1, len(x) if offset is FAR else x.shape[0] * x.shape[1], grid.steps, grid.steps))
+
+
+@pytest.mark.parametrize("name", [name for name in POOLS if name != "both"])
+def test_gradients_are_those_of_all_positions_together(name, monkeypatch):
+    """Gradients of different positions that are left out, or a choice independent of the membranes, are rejected."""
+    together, apart = together_and_apart(vf.gradient_flow, POOLS[name], monkeypatch)
+    assert all(alike(apart, together, ENERGIES, 2 * CLASSES).values())
+    if "max" in name or "added" in name:
+        kept = maxima.ChosenAlone.back
+        turned = lambda self, *parts: kept(replace(self, taps=np.roll(self.taps, 7, axis=-1)), *parts)  # noqa: E731
+        monkeypatch.setattr(maxima.ChosenAlone, "back", turned)
+    else:
+        kept = steps.averaged_back
+        monkeypatch.setattr(steps, "averaged_back", lambda *parts: replace(kept(*parts), pairs={}))
+    assert not all(alike(predict(vf.gradient_flow, POOLS[name], 8), together, ENERGIES, 2 * CLASSES).values())
+
+
+@pytest.fixture(scope="module", params=["average", "maximum", "added spikes"])
+def large(request):
+    layers = POOLS[request.param]
+    return layers, vf.simulate(network(layers), repeats=4 * NETWORKS, seed=1)
+
+
+def test_large_maps_are_those_of_simulated_networks(large, monkeypatch):
+    layers, ensemble = large
+    assert vf.compare(predict(vf.mean_field, layers), ensemble, bias=BIAS).passed
+    monkeypatch.setattr("varflow.theory.flow.patches._products", independent)
+    assert not vf.compare(predict(vf.mean_field, layers), ensemble, bias=BIAS).passed
+
+
+@pytest.mark.parametrize("name", ["averages", "maximum"])
+def test_gradients_on_large_maps_are_those_of_real_networks(name):
+    layers, x = POOLS[name], torch.tensor(image(SIDE), dtype=torch.float32)
+    found = zip(*(gradients(layers, x, seed=seed) for seed in range(NETWORKS)), strict=True)
+    found = {quantity: torch.stack(each).numpy() for quantity, each in zip(ENERGIES, found, strict=True)}
+
+    def agrees(flow):
+        for quantity, each in found.items():
+            mean, error, theory = each.mean(axis=0), each.std(axis=0, ddof=1) / math.sqrt(NETWORKS), getattr(flow, quantity)
+            if np.any(np.abs(mean - theory) > 4 * np.hypot(error, flow.error[quantity]) + BIAS * theory):
+                return False
+        return True
+
+    assert agrees(predict(vf.gradient_flow, layers))
+    psi = vf.surrogates.atan()
+    for factor in (0.75, 1.33):
+        assert not agrees(vf.gradient_flow(network(layers), psi.widened(factor * psi.width), points=2**10))
+
+
+def test_inputs_are_averaged(monkeypatch):
+    """Of several in one block."""
+    x = np.concatenate([image(6), 2 * image(6)])
+    layers = POOLS["maximum"]
+    monkeypatch.setattr("varflow.theory.flow.walk.JOINT", 1)
+    both, *each = (
+        vf.mean_field(vf.Network(layers=layers, steps=STEPS, drive=vf.drives.inputs(rows)), points=2**10)
+        for rows in (x, x[:1], x[1:])
+    )
+    for name in RATES:
+        mean = np.mean([getattr(one, name) for one in each], axis=0)
+        error = np.sqrt(np.sum([one.error[name] ** 2 for one in (both, *each)], axis=0))
+        assert np.all(np.abs(getattr(both, name) - mean) <= 4 * error + CLASSES * mean)
