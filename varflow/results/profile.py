@@ -53,7 +53,7 @@ class Profile(Shown):
         the layer below. With ``C`` channels of ``N`` positions, whose spikes have the mean correlation ``r``, ``n = C N/(1 +
         (N-1) r)``. In one step the firing rates of networks then have the variance ``p (1-p)/n_l + m² Var_{l-1}``, ``m`` the
         derivative of ``p_l`` by ``p_{l-1}``: exact in layer 1; deeper, standard deviations are within 5 % of simulated ones
-        (8 × 8 and 16 × 16, 16 and 64 channels, g² = 8). NaN where a layer is silent.
+        (8 × 8 and 16 × 16, 16 and 64 channels, g² = 8). NaN where a layer is silent. On large maps see ``mean_field``.
     error : dict of ndarray
         Numerical standard errors by quantity, if the theory is evaluated numerically.
     """

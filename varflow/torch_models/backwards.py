@@ -1,8 +1,8 @@
 r"""The gradients of a traced model at infinite width: each operation of its graph is a map of ``theory.gradients``, backwards.
 
-From a normal readout of the last spikes, ``G(t, t') = 1`` for every neuron, down to the currents of every layer. On maps only
-the moments at the same position are followed. That is exact but for averages over windows that overlap, since weights leave
-gradients of different positions uncorrelated. Layers below an operation that theory does not know are not known either.
+From a normal readout of the last spikes, ``G(t, t') = 1`` for every neuron, down to the currents of every layer. On maps
+positions are followed apart, and two of them together where pools give them correlated gradients. Layers below an operation
+that theory does not know are not known either.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@ points of the neurons. With ``m_i(w)`` 1 where number ``i`` is the maximum of wi
 
 .. math:: G^\delta(i, j) = \sum_{w, w', t, t'} G(w t, w' t')\, \mathrm{E}[J_{t i}\, m_t(w)\, m_{t'}(w')\, J_{t' j}]
 
-and gradients from above are independent of the choice, since weights are. On large maps each window is followed on its
-own, ``w = w'``, which is exact behind weights. Neurons that receive maxima of currents send gradients back to the current
-that was the largest.
+and gradients from above are independent of the choice, since weights are. On large maps each window is followed on its own,
+and two of them where gradients from above are correlated. Neurons that receive maxima of currents send gradients back to the
+current that was the largest.
 """
 
 from __future__ import annotations
