@@ -20,7 +20,7 @@ from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
 from varflow.theory.flow.alike import GROUPS, Alike
-from varflow.theory.flow.between import Between, Offset
+from varflow.theory.flow.between import FAR, Between, Offset
 from varflow.theory.flow.patches import about_means, at_places, pairs_alike
 from varflow.theory.flow.recurrence import recurrent_layer
 from varflow.theory.flow.signals import Currents, Grid, Spikes
@@ -40,7 +40,7 @@ LONGEST = 2048  # probes × steps: the work grows with their square or cube
 MATRICES = 5  # of all pairs of probes and steps, held at once
 NUMBERS = 2**26  # normal numbers of all points of several probes: 256 MB
 IN_WINDOWS = 2**22  # the same of windows of large maps, each with points of its own
-PAIRS = 16  # classes of pairs of positions with like covariance, for each offset
+PAIRS = 16  # classes of pairs of positions with like covariance, over their distance
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,9 @@ class Neurons:
 
     def _between(self, neuron: Neuron, currents: Currents, rate: np.ndarray, number: int, offset: Offset) -> np.ndarray:
         """``M_d`` of spikes: the covariance of pairs of like covariance, and the means that are known."""
-        steps = currents.grid.steps
-        alike, two = pairs_alike(currents, offset, PAIRS if self.samples(neuron, steps) else max(GROUPS // steps, PAIRS))
+        steps, distance = currents.grid.steps, 1 if offset is FAR else max(map(abs, offset))
+        most = PAIRS // distance if self.samples(neuron, steps) else max(GROUPS // steps, PAIRS)
+        alike, two = pairs_alike(currents, offset, most)
         state = self._state(neuron, two, number)
         one, other = state.firing_rate[..., :steps], state.firing_rate[..., steps:]
         covariance = state.coincidences[..., :steps, steps:] - one[..., :, None] * other[..., None, :]
