@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -110,14 +111,25 @@ def fire_maxima(layer: Spike, windows: Windows, number: int, neurons: Neurons) -
     state = LayerState(H.var(axis=-1), H.mean(axis=-1), S.mean(axis=-1), coincidences, point_fraction=1 / neurons.points)
     state = state.of_groups(at_points.alike.which)
 
-    def between(offset: Offset) -> np.ndarray:
-        assert two is not None
-        covariance = _between_windows(layer, two(offset), number, neurons)
-        return about_means(covariance, state.firing_rate, offset, windows.grid)
-
-    pairs = None if two is None else Between(windows.grid.shape, between)
+    pairs = (
+        None
+        if two is None
+        else Between(windows.grid.shape, partial(_between, layer, two, state.firing_rate, windows.grid, number, neurons))
+    )
     spikes = Spikes(state.firing_rate, state.coincidences, windows.grid, windows.channels, pairs=pairs)
     return state, spikes.later(layer.neuron.delay)
+
+
+def _between(
+    layer: Spike,
+    two: Callable[[Offset], Currents],
+    rate: np.ndarray,
+    grid: Grid,
+    number: int,
+    neurons: Neurons,
+    offset: Offset,
+) -> np.ndarray:
+    return about_means(_between_windows(layer, two(offset), number, neurons), rate, offset, grid)
 
 
 def _between_windows(layer: Spike, two: Currents, number: int, neurons: Neurons) -> np.ndarray:

@@ -9,6 +9,8 @@ followed together, and no others.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from varflow._checks import DomainError
@@ -64,8 +66,7 @@ def _averaged_apart(window: Window, signal: Signal) -> Signal:
     draw, places, inside = signal.sampled, window.places(grid), window.inside_map(grid)
 
     def drawn(at: np.ndarray, *far: bool) -> np.ndarray:
-        assert draw is not None
-        x = _in_windows(draw(places[at].reshape(len(at), -1), *far), at.shape, grid)
+        x = _in_windows(_known(draw)(places[at].reshape(len(at), -1), *far), at.shape, grid)
         return _as_drawn((x * inside[at].reshape(*at.shape, -1, 1, 1)).mean(axis=4))
 
     return Spikes(mean, between((0, 0)), smaller, signal.channels, None if draw is None else drawn, pairs=pairs)
@@ -86,8 +87,7 @@ def _largest_apart(window: Window, spikes: Spikes) -> Spikes:
 
     def largest(at: np.ndarray, *far: bool) -> np.ndarray:
         """Of windows ``at`` (groups, windows) that are drawn together."""
-        assert draw is not None
-        return _as_drawn(_in_windows(draw(places[at].reshape(len(at), -1), *far), at.shape, grid).max(axis=4))
+        return _as_drawn(_in_windows(_known(draw)(places[at].reshape(len(at), -1), *far), at.shape, grid).max(axis=4))
 
     def between(offset: Offset) -> np.ndarray:
         if offset is FAR:
@@ -102,6 +102,11 @@ def _largest_apart(window: Window, spikes: Spikes) -> Spikes:
     x = largest(np.arange(smaller.positions)[:, None])
     mean, moments = x.mean(axis=-1, dtype=float), (x @ x.swapaxes(-1, -2)).astype(float) / x.shape[-1]
     return Spikes(mean, moments, smaller, spikes.channels, largest, pairs=Between(smaller.shape, between))
+
+
+def _known(draw: Callable[..., np.ndarray] | None) -> Callable[..., np.ndarray]:
+    assert draw is not None
+    return draw
 
 
 def _covariance(x: np.ndarray, steps: int) -> np.ndarray:

@@ -67,12 +67,12 @@ class Currents:
 
     def between(self, offset: Offset) -> np.ndarray:
         """``Cov[I_i(p), I_j(p + d)]``."""
-        assert self.pairs is not None
+        pairs = _known(self.pairs)
         if offset == (0, 0):
             return self.covariance
         if offset is FAR or max(map(abs, offset)) <= NEAR:
-            return self.pairs(offset)
-        return _everywhere(self.pairs(FAR), offset, self.grid)
+            return pairs(offset)
+        return _everywhere(pairs(FAR), offset, self.grid)
 
     @property
     def increments(self) -> Differences:
@@ -119,12 +119,12 @@ class Spikes:
 
     def between(self, offset: Offset) -> np.ndarray:
         """``E[x_i(p) x_j(p + d)]``."""
-        assert self.pairs is not None
+        pairs = _known(self.pairs)
         if offset == (0, 0):
             return self.moments
         if offset is FAR or max(map(abs, offset)) <= NEAR:
-            return self.pairs(offset)
-        covariance = self.pairs(FAR) - _product(*means_at(self.mean, FAR, self.grid))
+            return pairs(offset)
+        covariance = pairs(FAR) - _product(*means_at(self.mean, FAR, self.grid))
         return _everywhere(covariance, offset, self.grid) + _product(*means_at(self.mean, offset, self.grid))
 
     @property
@@ -220,6 +220,11 @@ def means_at(mean: np.ndarray, offset: Offset, grid: Grid) -> tuple[np.ndarray, 
         whole = mean.reshape(len(mean), -1, grid.positions, grid.steps).mean(axis=2)
         return whole, whole
     return mean, mean if offset == (0, 0) else displaced(mean, offset, grid.shape)
+
+
+def _known(pairs: Between | None) -> Between:
+    assert pairs is not None
+    return pairs
 
 
 def _product(one: np.ndarray, other: np.ndarray) -> np.ndarray:

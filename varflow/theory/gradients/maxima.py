@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from varflow._checks import DomainError
 from varflow.model.layers import Spike
 from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.between import known_pairs
@@ -87,7 +88,8 @@ def maximum_back(window: Window, gradients: Gradients, spikes: Spikes) -> Gradie
     window on its own, and each two whose gradients are correlated.
     """
     grid, draw = spikes.grid, spikes.sampled
-    assert draw is not None
+    if draw is None:
+        raise DomainError("layers", "Pool('max', …)", "needs spikes that can be drawn; those of recurrent neurons cannot")
     nothing = np.zeros((1, *spikes.moments.shape[1:]))
     if not grid.apart:
         x = draw()
