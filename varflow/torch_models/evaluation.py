@@ -260,8 +260,8 @@ class Evaluation:
         window = Window(operation.size or (grid.height, grid.width), operation.stride, operation.padding)
         if operation.kind == "max" and isinstance(signal, Currents):
             return self.windows(signal, window)
-        if (grid.apart and signal.pairs is None) or (operation.kind == "max" and getattr(signal, "sampled", None) is None):
-            return None
+        if grid.apart or (operation.kind == "max" and getattr(signal, "sampled", None) is None):
+            return None  # pairs of positions through several layers take seconds: the weights above start from what arrived
         return pooled(operation.kind, window, signal)
 
     @through.register
