@@ -197,6 +197,7 @@ def test_windows_of_large_maps_are_followed_on_their_own(name, monkeypatch):
         n: Moments(fan_in(w), gain / fan_in(w) ** 0.5) for l in traced.layers for n, w in zip(l.names, l.weights, strict=True)
     }
     monkeypatch.setattr("varflow.torch_models.evaluation.JOINT", 9 * traced.steps)  # numbers in a window
+    monkeypatch.setattr("varflow.theory.flow.neurons.IN_WINDOWS", 2**18)  # at fewer points, a sixteenth of the usual
     evaluation = Evaluation(traced, moments, 8)
     evaluation.states()
     assert bool(evaluation.restarted) == (name != "maxima of currents")
