@@ -16,7 +16,7 @@ import varflow as vf
 from explorer import build
 
 BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome", "chrome")
-SETTINGS, CORRECTED = 100, 6
+SETTINGS, CORRECTED = 40, 3
 TOLERANCE = 1e-6  # relative, promised on the page
 SMALLEST = 1e-280  # the smallest survival compared: below, doubles end
 OPTIONS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--timeout=120000", "--dump-dom")
