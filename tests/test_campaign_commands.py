@@ -154,7 +154,7 @@ def test_ctrl_c_ends_the_processes_and_keeps_what_is_finished(tmp_path, name):
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_a_short_drill(tmp_path, monkeypatch):
     """One kill of a table; ``make drill`` is the long one."""
-    monkeypatch.setattr(drill, "TABLE", {"threshold": [0.5, 1.0], "width": [100, 300], "depth": [20, 50, 100]})
+    monkeypatch.setattr(drill, "TABLE", {"threshold": [0.5, 1.0], "width": [50, 100], "depth": [20, 50]})
     (table,) = (job for job in drill.jobs() if job.name == "table")
     found = drill.drill(table, 1, random.Random(0), tmp_path)
     assert found["kills"] == 1
