@@ -169,3 +169,20 @@ def test_inputs_are_averaged(monkeypatch):
         mean = np.mean([getattr(one, name) for one in each], axis=0)
         error = np.sqrt(np.sum([one.error[name] ** 2 for one in (both, *each)], axis=0))
         assert np.all(np.abs(getattr(both, name) - mean) <= 4 * error + CLASSES * mean)
+
+
+def test_maps_may_be_narrow():
+    """Pools that join more rows than the map has: transposed, the same; a wider map is another."""
+    rng = np.random.default_rng(0)
+    x, spike = rng.standard_normal((2, 3, 40, 4)), vf.layers.Spike(vf.Neuron(1.0, decay=0.5))
+    layers = [vf.layers.Conv(16, gain=3.0), spike, vf.layers.Pool("average", 3, 2, 1), vf.layers.Conv(16, gain=5.0), spike]
+    layers += [vf.layers.Pool("average", 2), vf.layers.Linear(10, gain=3.0), spike]
+
+    def last(images):
+        drive = vf.drives.inputs(images[:, None].repeat(3, axis=1))
+        found = vf.mean_field(vf.Network(layers=layers, steps=3, drive=drive))
+        return found.firing_rate[-1], 6 * found.error["firing_rate"][-1] + 1e-12
+
+    (rate, error), (turned, other), (wide, _) = last(x), last(x.swapaxes(2, 3)), last(x.reshape(2, 3, 20, 8))
+    assert (np.abs(rate - turned) <= error + other).all()
+    assert (np.abs(rate - wide) > error + other).any()

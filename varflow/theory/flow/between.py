@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["FAR", "NEAR", "Between", "Offset", "displaced", "known_pairs", "on_both", "opposite"]
+__all__ = ["FAR", "NEAR", "Between", "Offset", "beyond", "displaced", "known_pairs", "on_both", "opposite"]
 
 NEAR = 7  # rows and columns: three pools of 2 × 2 join 8 × 8 positions
 
@@ -76,6 +76,11 @@ def on_both(offset: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
     inside = np.zeros(shape[0] * shape[1], bool)
     inside[known_pairs(offset, shape)[0]] = True
     return inside
+
+
+def beyond(offset: Offset, shape: tuple[int, int]) -> bool:
+    """Whether no two positions of the map are this far apart."""
+    return offset is not FAR and any(abs(d) >= side for d, side in zip(offset, shape, strict=True))
 
 
 def opposite(offset: tuple[int, int]) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow.theory.flow.between import FAR, NEAR, Between, Offset, displaced, known_pairs
+from varflow.theory.flow.between import FAR, NEAR, Between, Offset, beyond, displaced, known_pairs
 from varflow.theory.in_time.differences import Differences, differences
 
 __all__ = ["Currents", "Grid", "Signal", "Spikes", "Window", "at_each_position", "means_at", "over_positions"]
@@ -70,6 +70,8 @@ class Currents:
         pairs = _known(self.pairs)
         if offset == (0, 0):
             return self.covariance
+        if beyond(offset, self.grid.shape):
+            return np.zeros_like(self.covariance)
         if offset is FAR or max(map(abs, offset)) <= NEAR:
             return pairs(offset)
         return _everywhere(pairs(FAR), offset, self.grid)
@@ -122,6 +124,8 @@ class Spikes:
         pairs = _known(self.pairs)
         if offset == (0, 0):
             return self.moments
+        if beyond(offset, self.grid.shape):
+            return np.zeros_like(self.moments)
         if offset is FAR or max(map(abs, offset)) <= NEAR:
             return pairs(offset)
         covariance = pairs(FAR) - _product(*means_at(self.mean, FAR, self.grid))
