@@ -7,6 +7,7 @@ stdout and stderr go, source that is run in it first, and the signals it gets on
 import importlib
 import io
 import json
+import multiprocessing
 import os
 import runpy
 import shlex
@@ -18,7 +19,7 @@ import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-__all__ = ["Scenario", "ended"]
+__all__ = ["Scenario", "ended", "import_once"]
 
 ROOT = Path(__file__).parent.parent
 LIMIT = 60  # seconds
@@ -62,6 +63,14 @@ def ended(scenarios, folder, preloaded=PRELOADED):
 def _end(folder):
     said = [(folder / name).read_text(encoding="utf-8") if (folder / name).exists() else "" for name in ("stdout", "stderr")]
     return json.loads((folder / "code").read_text()), *said, folder
+
+
+def import_once(patch):
+    """Processes of campaigns start as forks of one that has imported what takes long; elsewhere each of them imports it."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["torch", "scipy.stats", "varflow.simulation.dense", "varflow.simulation.conditional"])
+        patch.setattr("varflow.campaign.processes.get_context", lambda method: context)
 
 
 # Within the interpreter that forks.

@@ -17,6 +17,7 @@ pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
 import torch
+from processes import import_once
 
 from validation.__main__ import main
 from varflow._process import outcome
@@ -47,7 +48,9 @@ def validation(monkeypatch, capsys, tmp_path):
     return run
 
 
-def test_validate_continues_and_says_how_much_was_there(varflow, tmp_path):
+def test_validate_continues_and_says_how_much_was_there(varflow, tmp_path, monkeypatch):
+    monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda figure, renderer: None)
+    import_once(monkeypatch)
     texts = []
     for more, there in (("", None), (" --resume", 9), (" --resume --seed 3", 0)):
         code, _, err = varflow(f"validate {SWEEP} --out a{more}")

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from processes import import_once
 
 import varflow as vf
 from validation import Work, examine
@@ -160,10 +161,12 @@ FILLED = figure_3.Settings(width=20, depth=4, repeats=2)
 def spread(tmp_path_factory):
     """A claim, and the networks of two others, in two processes: the store and the results."""
     store = tmp_path_factory.mktemp("campaign") / "s"
-    with pytest.MonkeyPatch.context() as patch, vf.Campaign(store, workers=2).opened() as run:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("validation.runner.powerful_budget", lambda *_: None)
-        claim = examine(corrected_gain.CLAIM, FEW, work=Work(run))
-        return store, claim, one_layer_map.simulate(LAYERS, 0, Work(run)), figure_3.simulate(FILLED, 0, Work(run))
+        import_once(patch)
+        with vf.Campaign(store, workers=2).opened() as run:
+            claim = examine(corrected_gain.CLAIM, FEW, work=Work(run))
+            return store, claim, one_layer_map.simulate(LAYERS, 0, Work(run)), figure_3.simulate(FILLED, 0, Work(run))
 
 
 class TestCampaign:
