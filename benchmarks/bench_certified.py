@@ -13,7 +13,7 @@ import varflow as vf
 
 pytest.importorskip("flint")
 
-NUMBER = size(1000, 4)
+NUMBER = size(1000, 2)
 DISTRIBUTIONS = ["normal", "uniform", "laplace", "logistic", vf.distributions.student_t(5)]
 
 
