@@ -424,3 +424,14 @@ def test_what_is_not_covered_is_refused_in_one_line(layers, options, message):
     with pytest.raises(vf.DomainError, match=message) as refusal:
         vf.gradient_flow(network(layers), points=64, scrambles=2, **options)
     assert "\n" not in str(refusal.value)
+
+
+def test_results_do_not_depend_on_threads(monkeypatch):
+    network = vf.Network(width=100, depth=3, gain=2.9, neuron=vf.neurons.snntorch_leaky(0.5), steps=6)
+    runs = []
+    for threads in (1, 2, 5):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+        runs.append(vf.gradient_flow(network, vf.surrogates.atan(), points=2**8))
+    assert all(np.array_equal(run.energy, runs[0].energy) for run in runs)
+    other = vf.gradient_flow(network, vf.surrogates.atan(), points=2**8, seed=1)
+    assert not np.array_equal(other.energy, runs[0].energy)

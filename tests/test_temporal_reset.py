@@ -223,16 +223,6 @@ def test_the_grain_of_the_points_is_in_the_error():
     assert error["firing_rate"][1, 0] < 1.5 / (points * 4**0.5)
 
 
-def test_results_do_not_depend_on_threads():
-    points, covariance = normal_points(6, points=2**14, scrambles=5, seed=4), (0.3 + np.eye(6))[None, None]
-    runs = [
-        QuasiMonteCarlo(vf.Neuron(reset="zero", decay=0.5), points, 4, threads)(np.zeros((1, 1, 6)), covariance, 3)
-        for threads in (1, 2, 5)
-    ]
-    for name in ("variance", "firing_rate", "coincidences"):
-        assert all(np.array_equal(getattr(run, name), getattr(runs[0], name)) for run in runs)
-
-
 def test_results_depend_on_the_seed():
     one, again, other = (vf.mean_field(net("zero", steps=6), points=2**9, scrambles=5, seed=seed) for seed in (4, 4, 5))
     for name in ("variance", "firing_rate", "coincidences"):

@@ -26,8 +26,8 @@ from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
 from varflow.theory.gradients.jacobians import carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.gradients.maps import under_tap
 from varflow.theory.gradients.signals import Gradients
-from varflow.theory.in_time.quasi_monte_carlo import in_threads
 from varflow.theory.in_time.stepping import Population
+from varflow.theory.threads import in_threads
 
 __all__ = ["Chosen", "ChosenAlone", "joined_back", "maxima_back", "maximum_back"]
 
@@ -79,7 +79,7 @@ class Chosen:
             np.add.at(moments, (below[:, None], below), returned / points)
             return moments
 
-        moments = np.reshape(in_threads(one, replicas * groups, None), (replicas, groups, size, size))
+        moments = np.reshape(in_threads(one, replicas * groups), (replicas, groups, size, size))
         return Gradients(moments, grid, received.channels)
 
 
@@ -152,7 +152,7 @@ class ChosenAlone:
                 start = end
             return found / points
 
-        return self._joined(numbers, np.stack(in_threads(one, replicas, None)), received)
+        return self._joined(numbers, np.stack(in_threads(one, replicas)), received)
 
     def _numbers(self) -> list[tuple[int, int]]:
         """Pairs of taps, those of one window in one order."""
@@ -205,7 +205,7 @@ def maxima_back(
             start = end
         return found / points
 
-    whole = np.stack(in_threads(one, replicas, None))[:, :, at_points.alike.which]
+    whole = np.stack(in_threads(one, replicas))[:, :, at_points.alike.which]
     return Gradients(whole[:, 0], windows.grid, windows.channels, split=whole[:, 1:].swapaxes(1, 2))
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from varflow.model.surrogate import Surrogate
-from varflow.theory.in_time.quasi_monte_carlo import in_threads
+from varflow.theory.threads import in_threads
 
 __all__ = ["SurrogateMoments", "surrogate_moments"]
 
@@ -37,7 +37,7 @@ def surrogate_moments(surrogate: Surrogate, threshold: np.ndarray, variance: np.
     """Moments for arrays of the same shape; ``variance`` must be positive."""
     theta, std = np.ravel(threshold), np.sqrt(np.ravel(variance))
     chunks = [slice(first, first + CHUNK) for first in range(0, len(theta), CHUNK)]
-    parts = in_threads(lambda at: _moments(surrogate, theta[chunks[at]], std[chunks[at]]), len(chunks), None) if chunks else []
+    parts = in_threads(lambda at: _moments(surrogate, theta[chunks[at]], std[chunks[at]]), len(chunks)) if chunks else []
     second, kurtosis = np.concatenate(parts, axis=1) if parts else np.empty((2, 0))
     return SurrogateMoments(second.reshape(np.shape(threshold)), kurtosis.reshape(np.shape(threshold)))
 

@@ -28,9 +28,9 @@ from varflow.theory.gradients.jacobians import carried_back, carried_back_alone,
 from varflow.theory.gradients.moments import surrogate_moments
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.filters import exponential_filter
-from varflow.theory.in_time.quasi_monte_carlo import in_threads
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import MEMBERS, Population
+from varflow.theory.threads import in_threads
 
 SINGLE = 1e15  # potentials below which single precision is enough
 OF_PAIRS, CLASSES = 2**8, 8  # points and classes of pairs of positions of a large map, for each offset
@@ -104,7 +104,7 @@ def _between_positions(
         blocks = jacobians(population, drawn, surrogate, detached=detached)
         return sum((carried_back_alone(J[::2], G[at], J[1::2]) for J, _ in blocks), start=np.zeros(())) / points
 
-    back = np.stack(in_threads(one, replicas, None))[:, alike.which]
+    back = np.stack(in_threads(one, replicas))[:, alike.which]
     return on_map(back, offset, grid)
 
 
@@ -176,7 +176,7 @@ def _sampled(
         rng = np.random.default_rng([neurons.seed, number, index]) if scattered else None
         return sampled_back(population, drawn, above[at, group], surrogate, detached, layer.recurrent_gain, rng)
 
-    *columns, scatters = zip(*in_threads(one, replicas if together else replicas * groups, None), strict=True)
+    *columns, scatters = zip(*in_threads(one, replicas if together else replicas * groups), strict=True)
     back, second = (np.reshape(column, (replicas, groups, size, size)) for column in columns)
     return back, Slopes(second, np.array(scatters) if scattered else None)
 

@@ -12,12 +12,8 @@ need no points (``rank_one_currents``).
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from scipy import special
@@ -34,7 +30,6 @@ __all__ = [
     "JITTER",
     "QuasiMonteCarlo",
     "causal_factor",
-    "in_threads",
     "innovations",
     "normal_points",
     "over_innovation",
@@ -43,14 +38,13 @@ __all__ = [
 ]
 
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
-PRODUCT = 2**18  # multiplications that BLAS does on one thread, since replicas already run in threads
+PRODUCT = 2**18  # multiplications that BLAS does on one thread: starting others takes longer
 ROWS = 32  # steps that are multiplied together, at least: products of earlier with later steps are left out
 JITTER = 2.5e-13  # of each variance: above rounding, and its square root, an innovation, is below FLAT
 LONG = 100  # steps; beyond, slices of points would be too thin, and all are multiplied at once
 ENOUGH = 40  # points per step from which means of ``S_s p_t`` are positive definite in spite of their noise
 FLAT = 1e-6  # an innovation below this fraction of its step's standard deviation counts as 0 (rounding of the factor),
 NOTHING = 1e-30  # and so does one below this fraction of the largest potential (it underflows in single precision)
-WORTH = 2**17  # points × steps of all replicas and groups from which threads pay
 KEPT = 2**18  # normal numbers of the largest scramble that is kept: 64 of them are 64 MiB
 OVERFLOW = 1e15  # variance in units of θ² above which a multi-spike layer grows without bound
 
@@ -68,8 +62,6 @@ class QuasiMonteCarlo:
     seed : int
         Of random signs, new in every layer. The same points in every layer would repeat their error, which a multiplier
         ``m`` amplifies by ``1/(1-m)``; with signs they are still a scrambled Sobol sequence.
-    threads : int, optional
-        By default ``OMP_NUM_THREADS``, else the number of processors. Results do not depend on it.
     steps : int, optional
         Steps after which neurons start from rest: several probes follow each other. By default all.
     """
@@ -77,7 +69,6 @@ class QuasiMonteCarlo:
     neuron: Neuron
     normals: np.ndarray
     seed: int
-    threads: int | None = None
     steps: int | None = None
 
     def __call__(self, mean: np.ndarray, covariance: np.ndarray, layer: int) -> LayerState:
@@ -95,17 +86,12 @@ class QuasiMonteCarlo:
         factors = np.broadcast_to(causal_factor(covariance), (replicas, kinds, steps, steps))
         means = np.broadcast_to(mean, (replicas, kinds, steps))
         at, which = np.divmod(np.arange(replicas * kinds), kinds)
-        threads = 1 if len(at) * points * steps < WORTH else self.threads or _allowed()
-        together = max(min(BLOCK // points, -(-len(at) // threads)), 1)
-
-        def some(index: int) -> tuple[np.ndarray, ...]:
-            part = slice(index * together, (index + 1) * together)
+        together, parts = max(BLOCK // points, 1), []
+        for part in (slice(start, start + together) for start in range(0, len(at), together)):
             r, g = at[part], which[part]
             normals = self.normals[part if kinds == 1 else r].swapaxes(0, 1)
-            return trajectories(self.neuron, means[r, g], factors[r, g], normals, signs[r], run)
-
-        parts = zip(*in_threads(some, -(-len(at) // together), threads), strict=True)
-        columns = map(np.concatenate, parts)
+            parts.append(trajectories(self.neuron, means[r, g], factors[r, g], normals, signs[r], run))
+        columns = map(np.concatenate, zip(*parts, strict=True))
         return LayerState(*(x.reshape(replicas, kinds, *x.shape[1:]) for x in columns), point_fraction=1 / points)
 
     def signs(self, layer: int) -> np.ndarray:
@@ -131,7 +117,7 @@ def causal_factor(covariance: np.ndarray) -> np.ndarray:
     """Lower triangular ``L`` with ``L Lᵀ`` the covariance ``C``, of any rank; negative eigenvalues (rounding) count as 0.
 
     Cholesky of ``C + JITTER diag(C)``, with steps of no variance left out, or where negative eigenvalues are larger,
-    eigenvalues: seven times as slow, and far slower where BLAS has several threads.
+    eigenvalues: seven times as slow, and more where BLAS has several threads.
     """
     variance = np.diagonal(covariance, axis1=-2, axis2=-1)
     none = variance <= 0
@@ -281,18 +267,3 @@ def _slices(rows: np.ndarray) -> np.ndarray:
 
 def _rows(steps: int) -> list[slice]:
     return [slice(start, min(start + ROWS, steps)) for start in range(0, steps, ROWS)]
-
-
-def in_threads(task: Callable[[int], Any], count: int, threads: int | None) -> list[Any]:
-    """``[task(0), …]``, computed in threads (numpy releases the lock)."""
-    workers = min(count, threads or _allowed())
-    if workers == 1:
-        return [task(index) for index in range(count)]
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(task, range(count)))
-
-
-def _allowed() -> int:
-    """``OMP_NUM_THREADS``, as for BLAS and torch; the number of processors if it is not set."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() and int(given) else os.cpu_count() or 1
