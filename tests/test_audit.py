@@ -58,6 +58,14 @@ def healthy():
 # Measured.
 
 
+def test_how_many_steps_are_buffered_changes_nothing(healthy, monkeypatch):
+    model, x, report = healthy
+    monkeypatch.setattr("varflow.torch_models.watch.PENDING", 1)
+    for one, other in zip(vf.audit(model, x).layers, report.layers, strict=True):
+        assert (one.firing_rate, one.dead_fraction) == (other.firing_rate, other.dead_fraction)
+        assert np.allclose(one.variance, other.variance, rtol=1e-6)  # single precision
+
+
 def states(model, x, state):
     """Spikes and states of every neuron, shape (layers, steps, inputs, neurons), from the library's own return values."""
     spikes, found = {}, {}

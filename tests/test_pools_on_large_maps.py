@@ -109,6 +109,29 @@ def independent(x, offset, grid):
     return np.zeros((1, len(x) if offset is FAR else x.shape[0] * x.shape[1], grid.steps, grid.steps))
 
 
+@pytest.mark.parametrize("name", ["averages", "pooled currents"])
+def test_positions_far_apart_count_as_alike(name, monkeypatch):
+    """Here from two rows or columns on. Positions that are independent of each other are rejected."""
+    monkeypatch.setattr("varflow.theory.flow.signals.NEAR", 1)
+    together, apart = together_and_apart(vf.mean_field, POOLS[name], monkeypatch)
+    assert all(alike(apart, together, RATES[:2]).values())
+    monkeypatch.setattr("varflow.theory.flow.patches._products", independent)
+    assert not all(alike(predict(vf.mean_field, POOLS[name], 8), together, RATES[:2]).values())
+
+
+def test_currents_that_are_independent_at_every_position(monkeypatch):
+    """As on a map that is followed as a whole; other currents are rejected."""
+
+    def found(std):
+        drive = vf.drives.white(std, shape=(64, 8, 8))
+        return vf.mean_field(vf.Network(layers=POOLS["average"][1:], steps=STEPS, drive=drive), **SAMPLING)
+
+    together = found(2.0)
+    monkeypatch.setattr("varflow.theory.flow.walk.JOINT", 1)
+    assert all(alike(found(2.0), together, RATES[:2]).values())
+    assert not all(alike(found(2.2), together, RATES[:2]).values())
+
+
 @pytest.mark.parametrize("name", [name for name in POOLS if name != "both"])
 def test_gradients_are_those_of_all_positions_together(name, monkeypatch):
     """Gradients of different positions that are left out, or a choice independent of the membranes, are rejected."""
