@@ -9,6 +9,7 @@ import varflow as vf
 from varflow.theory.flow.maxima import Windows, drawn_windows, fire_maxima
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid, Window
+from varflow.theory.gradients.jacobians import Sampling
 from varflow.theory.gradients.maxima import joined_back, maxima_back
 from varflow.theory.gradients.signals import Gradients
 
@@ -45,7 +46,7 @@ def measured():
 def predicted():
     _, spikes = fire_maxima(LAYER, MAXIMA, 0, POINTS)
     above = Gradients(READOUT[None, None], MAXIMA.grid, 7)
-    found = maxima_back(LAYER, above, MAXIMA, 0, POINTS, vf.surrogates.atan(), detached=False)
+    found = maxima_back(LAYER, above, MAXIMA, Sampling(0, POINTS, vf.surrogates.atan(), detached=False))
     below = joined_back(Window((2, 2), (2, 2)), found, Grid(1, 2, 2, STEPS, apart=True))
     assert below is not None
     each = spikes.mean[:, 0], below.moments, found.moments[:, 0]

@@ -161,8 +161,13 @@ def test_refusals_by_name(case):
 
 
 def test_the_model_beside_those_refused_goes_through():
-    for judge in judges("both"):
-        judge(chain(), X, steps=STEPS)
+    """It is alive, and still is after it was filled with other weights."""
+    model, (fill,) = chain(), judges("init")
+    before = [weight.weight.clone() for weight in model[::2]]
+    assert [layer.firing_rate > 0 for layer in vf.audit(model, X, steps=STEPS).layers] == [True, True]
+    fill(model, X, steps=STEPS)
+    assert not any(torch.equal(weight.weight, old) for weight, old in zip(model[::2], before, strict=True))
+    assert [layer.firing_rate > 0 for layer in vf.audit(model, X, steps=STEPS).layers] == [True, True]
 
 
 def test_the_error_of_a_model_is_chained():

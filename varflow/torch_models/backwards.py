@@ -21,6 +21,7 @@ from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.maxima import Windows
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
 from varflow.theory.flow.steps import running_scale
+from varflow.theory.gradients.jacobians import Sampling
 from varflow.theory.gradients.maps import (
     averaged_back,
     batch_back,
@@ -167,12 +168,12 @@ class Backwards:
         if above is None:
             return [None] * number
         if isinstance(currents, Windows):
-            parts = fired.spike, above, currents, fired.number, self.signals.walk.neurons, surrogate
-            self.layers[layer] = found = maxima_back(*parts, fired.spike.neuron.reset_detached)
+            sampling = Sampling(fired.number, self.signals.walk.neurons, surrogate, fired.spike.neuron.reset_detached)
+            self.layers[layer] = found = maxima_back(fired.spike, above, currents, sampling)
             return [found] * number
         points = self.signals.fewer if currents.grid.apart else self.signals.neurons(currents.grid)
-        detached = fired.spike.neuron.reset_detached
-        found, _ = fired_backwards(fired.spike, above, currents, fired.state, fired.number, points, surrogate, detached)
+        sampling = Sampling(fired.number, points, surrogate, fired.spike.neuron.reset_detached)
+        found, _ = fired_backwards(fired.spike, above, currents, fired.state, sampling)
         self.layers[layer] = found
         if layer.spiking.entry is None or not number:
             return [found] * number

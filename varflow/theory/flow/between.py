@@ -84,6 +84,7 @@ def beyond(offset: Offset, shape: tuple[int, int]) -> bool:
 
 
 def opposite(offset: tuple[int, int]) -> tuple[int, int]:
+    """From ``p + d`` back to ``p``."""
     return -offset[0], -offset[1]
 
 

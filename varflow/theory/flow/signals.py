@@ -67,14 +67,7 @@ class Currents:
 
     def between(self, offset: Offset) -> np.ndarray:
         """``Cov[I_i(p), I_j(p + d)]``."""
-        pairs = _known(self.pairs)
-        if offset == (0, 0):
-            return self.covariance
-        if beyond(offset, self.grid.shape):
-            return np.zeros_like(self.covariance)
-        if offset is FAR or max(map(abs, offset)) <= NEAR:
-            return pairs(offset)
-        return _everywhere(pairs(FAR), offset, self.grid)
+        return _between(self.covariance, self.pairs, offset, self.grid, lambda C, d: _everywhere(C, d, self.grid))
 
     @property
     def increments(self) -> Differences:
@@ -121,15 +114,12 @@ class Spikes:
 
     def between(self, offset: Offset) -> np.ndarray:
         """``E[x_i(p) x_j(p + d)]``."""
-        pairs = _known(self.pairs)
-        if offset == (0, 0):
-            return self.moments
-        if beyond(offset, self.grid.shape):
-            return np.zeros_like(self.moments)
-        if offset is FAR or max(map(abs, offset)) <= NEAR:
-            return pairs(offset)
-        covariance = pairs(FAR) - _product(*means_at(self.mean, FAR, self.grid))
-        return _everywhere(covariance, offset, self.grid) + _product(*means_at(self.mean, offset, self.grid))
+
+        def far(M: np.ndarray, d: tuple[int, int]) -> np.ndarray:
+            covariance = M - _product(*means_at(self.mean, FAR, self.grid))
+            return _everywhere(covariance, d, self.grid) + _product(*means_at(self.mean, d, self.grid))
+
+        return _between(self.moments, self.pairs, offset, self.grid, far)
 
     @property
     def neurons(self) -> int:
@@ -226,9 +216,20 @@ def means_at(mean: np.ndarray, offset: Offset, grid: Grid) -> tuple[np.ndarray, 
     return mean, mean if offset == (0, 0) else displaced(mean, offset, grid.shape)
 
 
-def _known(pairs: Between | None) -> Between:
+def _between(
+    own: np.ndarray,
+    pairs: Between | None,
+    offset: Offset,
+    grid: Grid,
+    far: Callable[[np.ndarray, tuple[int, int]], np.ndarray],
+) -> np.ndarray:
+    """Moments at ``p`` and ``p + d``: ``own`` if ``d = 0``, up to ``NEAR`` of ``pairs``, beyond by ``far`` from their mean."""
+    if offset == (0, 0):
+        return own
+    if beyond(offset, grid.shape):
+        return np.zeros_like(own)
     assert pairs is not None
-    return pairs
+    return pairs(offset) if offset is FAR or max(map(abs, offset)) <= NEAR else far(pairs(FAR), offset)
 
 
 def _product(one: np.ndarray, other: np.ndarray) -> np.ndarray:

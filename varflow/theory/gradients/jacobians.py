@@ -14,17 +14,43 @@ filter ``c_t = α_s c_{t-1} + λ I_t`` gives ``∂S_t/∂I_s = λ J_ts + α_s �
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
+from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.stepping import Population, admitted, membrane, spikes
 
-__all__ = ["carried_back", "carried_back_alone", "jacobians", "with_input"]
+__all__ = ["Sampling", "carried_back", "carried_back_alone", "jacobians", "with_input"]
 
 NUMBERS = 2**19  # of a Jacobian at a block of points: it then stays in the cache
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampling:
+    """At which points a layer of neurons is followed back, and how.
+
+    Attributes
+    ----------
+    number : int
+        Of the layer, which decides its random numbers.
+    neurons : Neurons
+        Those of the forward pass.
+    surrogate : callable
+        ``ψ``, of ``H - θ``.
+    detached : bool
+        Whether the reset is.
+    scatter : bool
+        Whether the scatter between networks is wanted too; in time it takes as long as all else.
+    """
+
+    number: int
+    neurons: Neurons
+    surrogate: Surrogate
+    detached: bool
+    scatter: bool = False
 
 
 def jacobians(

@@ -18,12 +18,11 @@ import numpy as np
 
 from varflow._checks import DomainError
 from varflow.model.layers import Spike
-from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.between import known_pairs
 from varflow.theory.flow.maxima import Windows, drawn_windows
-from varflow.theory.flow.neurons import Neurons, replicated
+from varflow.theory.flow.neurons import replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
-from varflow.theory.gradients.jacobians import carried_back, carried_back_alone, jacobians, with_input
+from varflow.theory.gradients.jacobians import Sampling, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.gradients.maps import under_tap
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.stepping import Population
@@ -51,12 +50,10 @@ class Chosen:
     def times(self, factor: float) -> Chosen:
         return replace(self, above=self.above.times(factor))
 
-    def back(
-        self, layer: Spike, received: Currents, number: int, neurons: Neurons, surrogate: Surrogate, detached: bool
-    ) -> Gradients:
-        """Gradients by the currents of layer ``number``, from those received, past the input scale."""
+    def back(self, layer: Spike, received: Currents, sampling: Sampling) -> Gradients:
+        """Gradients by the currents of a layer, from those received, past the input scale."""
         neuron, grid = layer.neuron, received.grid
-        z, currents = neurons.currents_at_points(neuron, received, number)
+        z, currents = sampling.neurons.currents_at_points(neuron, received, sampling.number)
         replicas, groups, size, points = currents.shape
         pairs = [under_tap(self.window, tap, grid) for tap in self.window.taps]
         below, above = (np.concatenate(side) for side in zip(*pairs, strict=True))
@@ -69,7 +66,7 @@ class Chosen:
             population = with_input(neuron, Population.of(neuron, z[at, size:]))
             each = currents[at, group].reshape(-1, grid.steps, points).astype(np.float32)
             returned, start = np.zeros(G.shape[2:]), 0
-            for J, _ in jacobians(population, each, surrogate, detached=detached):
+            for J, _ in jacobians(population, each, sampling.surrogate, detached=sampling.detached):
                 end = start + J.shape[-1]
                 kept = self.taps[at, group][above, start:end] == tap
                 arriving = _later(J, neuron.delay)[below[:: grid.steps] // grid.steps]
@@ -127,12 +124,11 @@ class ChosenAlone:
     def times(self, factor: float) -> ChosenAlone:
         return replace(self, above=self.above * factor)
 
-    def back(
-        self, layer: Spike, received: Currents, number: int, neurons: Neurons, surrogate: Surrogate, detached: bool
-    ) -> Gradients:
-        """Gradients by the currents of layer ``number``, from those received, past the input scale."""
+    def back(self, layer: Spike, received: Currents, sampling: Sampling) -> Gradients:
+        """Gradients by the currents of a layer, from those received, past the input scale."""
         neuron, steps = layer.neuron, received.grid.steps
-        parameters, currents = neurons.currents_within(neuron, received, number, self.places.reshape(len(self.places), -1))
+        together = self.places.reshape(len(self.places), -1)
+        parameters, currents = sampling.neurons.currents_within(neuron, received, sampling.number, together)
         replicas, groups, _, points = currents.shape
         shape = (groups, *self.places.shape[1:], steps, steps, -1)
         G = np.broadcast_to(replicated(self.above, replicas), (replicas, groups, steps, steps))
@@ -142,7 +138,7 @@ class ChosenAlone:
             found, start = np.zeros((len(numbers), groups, steps, steps)), 0
             population = with_input(neuron, Population.of(neuron, parameters[at]))
             each = currents[at].reshape(-1, steps, points)
-            for J, _ in jacobians(population, each, surrogate, detached=detached):
+            for J, _ in jacobians(population, each, sampling.surrogate, detached=sampling.detached):
                 end = start + J.shape[-1]
                 J, taps = _later(J, neuron.delay).reshape(shape), self.taps[at, ..., start:end]
                 chosen = taps[:, :, None] == np.arange(J.shape[2])[:, None, None]
@@ -182,13 +178,11 @@ class ChosenAlone:
         return Gradients(moments, grid, received.channels, pairs=between)
 
 
-def maxima_back(
-    layer: Spike, gradients: Gradients, windows: Windows, number: int, neurons: Neurons, surrogate: Surrogate, detached: bool
-) -> Gradients:
+def maxima_back(layer: Spike, gradients: Gradients, windows: Windows, sampling: Sampling) -> Gradients:
     """Gradients by maxima of currents, and, in ``split``, by the currents of each window, of shape (replicas, groups, taps,
     steps, steps).
     """
-    at_points = drawn_windows(layer, windows, number, neurons)
+    at_points = drawn_windows(layer, windows, sampling.number, sampling.neurons)
     largest, which = at_points.largest, at_points.currents.argmax(axis=2)
     replicas, classes, steps, points = largest.shape
     taps = windows.currents.grid.positions
@@ -196,7 +190,8 @@ def maxima_back(
 
     def one(at: int) -> np.ndarray:
         found, start = np.zeros((1 + taps, classes, steps, steps)), 0
-        for J, _ in jacobians(with_input(layer.neuron, at_points.neurons[at]), largest[at], surrogate, detached=detached):
+        population = with_input(layer.neuron, at_points.neurons[at])
+        for J, _ in jacobians(population, largest[at], sampling.surrogate, detached=sampling.detached):
             end = start + J.shape[-1]
             found[0] += carried_back_alone(J, G[at % len(G)])
             for tap in range(taps):

@@ -21,10 +21,10 @@ from varflow.model.over_neurons import size_of
 from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.alike import Alike
 from varflow.theory.flow.between import known_pairs
-from varflow.theory.flow.neurons import Neurons, replicated
+from varflow.theory.flow.neurons import replicated
 from varflow.theory.flow.patches import on_map, pairs_alike
 from varflow.theory.flow.signals import Currents
-from varflow.theory.gradients.jacobians import carried_back, carried_back_alone, jacobians, with_input
+from varflow.theory.gradients.jacobians import Sampling, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.gradients.moments import surrogate_moments
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.filters import exponential_filter
@@ -54,27 +54,19 @@ def fired_backwards(
     gradients: Gradients,
     received: Currents,
     state: LayerState,
-    number: int,
-    neurons: Neurons,
-    surrogate: Surrogate,
-    detached: bool,
-    scatter: bool = False,
+    sampling: Sampling,
 ) -> tuple[Gradients, Slopes]:
-    """Gradients by the currents of layer ``number``, from those by the spikes that arrive at the next layer.
-
-    In time the ``scatter`` takes as long as all else.
-    """
+    """Gradients by the currents of a layer, from those by the spikes that arrive at the next one."""
     together = _with_recurrent(layer, received, state).scaled(layer.neuron.input_scale)
     chosen, apart = gradients.chosen, gradients.grid.apart
     by_spikes = replace(gradients, balanced=False, chosen=()).earlier(layer.neuron.delay)
     received = together.apart() if apart else together
-    found, slopes = _sent_back(layer, by_spikes, received, number, neurons, surrogate, detached, scatter)
+    found, slopes = _sent_back(layer, by_spikes, received, sampling)
     if received.pairs is not None and by_spikes.pairs:
-        parts = number, neurons, surrogate, detached
-        pairs = {d: _between_positions(layer, G, received, d, *parts) for d, G in by_spikes.pairs.items()}
+        pairs = {d: _between_positions(layer, G, received, d, sampling) for d, G in by_spikes.pairs.items()}
         found = replace(found, pairs=pairs)
     for each in chosen:
-        more = each.back(layer, together, number, neurons, surrogate, detached)
+        more = each.back(layer, together, sampling)
         found += more.apart if apart else more
     return found, slopes
 
@@ -84,15 +76,13 @@ def _between_positions(
     above: np.ndarray,
     received: Currents,
     offset: tuple[int, int],
-    number: int,
-    neurons: Neurons,
-    surrogate: Surrogate,
-    detached: bool,
+    sampling: Sampling,
 ) -> np.ndarray:
     """``E[J(p)ᵀ G(p, p + d) J(p + d)]``, over classes of pairs of like covariance."""
     neuron, grid, steps = layer.neuron, received.grid, received.grid.steps
-    neurons, alike, two = replace(neurons, points=min(neurons.points, OF_PAIRS)), *pairs_alike(received, offset, CLASSES)
-    z, currents = neurons.currents_at_points(neuron, two, number)
+    alike, two = pairs_alike(received, offset, CLASSES)
+    few = replace(sampling.neurons, points=min(sampling.neurons.points, OF_PAIRS))
+    z, currents = few.currents_at_points(neuron, two, sampling.number)
     replicas, groups, size, points = currents.shape
     here = known_pairs(offset, grid.shape)[0]
     G = above.reshape(len(above), -1, grid.positions, steps, steps)[:, :, here].reshape(len(above), -1, steps, steps)
@@ -101,7 +91,7 @@ def _between_positions(
     def one(at: int) -> np.ndarray:
         drawn = currents[at].reshape(2 * groups, steps, points).astype(np.float32)
         population = with_input(neuron, Population.of(neuron, z[at, size:].astype(np.float32)))
-        blocks = jacobians(population, drawn, surrogate, detached=detached)
+        blocks = jacobians(population, drawn, sampling.surrogate, detached=sampling.detached)
         return sum((carried_back_alone(J[::2], G[at], J[1::2]) for J, _ in blocks), start=np.zeros(())) / points
 
     back = np.stack(in_threads(one, replicas))[:, alike.which]
@@ -112,19 +102,15 @@ def _sent_back(
     layer: Spike,
     by_spikes: Gradients,
     received: Currents,
-    number: int,
-    neurons: Neurons,
-    surrogate: Surrogate,
-    detached: bool,
-    scatter: bool,
+    sampling: Sampling,
 ) -> tuple[Gradients, Slopes]:
     """Those by spikes that are independent of the membranes."""
     if received.grid.apart:
-        return _at_each_position(layer, by_spikes, received, number, neurons, surrogate, detached)
+        return _at_each_position(layer, by_spikes, received, sampling)
     if received.grid.size == 1:
-        slopes = _at_one_step(layer.neuron, received, surrogate)
+        slopes = _at_one_step(layer.neuron, received, sampling.surrogate)
         return by_spikes.times(slopes.second), slopes
-    back, slopes = _sampled(layer, by_spikes.moments, received, number, neurons, surrogate, detached, scatter)
+    back, slopes = _sampled(layer, by_spikes.moments, received, sampling)
     return replace(by_spikes, moments=back), slopes
 
 
@@ -132,19 +118,16 @@ def _at_each_position(
     layer: Spike,
     gradients: Gradients,
     received: Currents,
-    number: int,
-    neurons: Neurons,
-    surrogate: Surrogate,
-    detached: bool,
+    sampling: Sampling,
 ) -> tuple[Gradients, Slopes]:
     """On a large map: positions of like variance get the same gradients, so that their sum is right."""
     alike = Alike.of(received)
     currents, above, which = alike.currents(received), alike.averaged(gradients.moments), alike.which
     if currents.grid.steps == 1:
-        second = _at_one_step(layer.neuron, currents, surrogate).second
+        second = _at_one_step(layer.neuron, currents, sampling.surrogate).second
         back = above * second
     else:
-        back, slopes = _sampled(layer, above, currents, number, neurons, surrogate, detached)
+        back, slopes = _sampled(layer, above, currents, replace(sampling, scatter=False))
         second = slopes.second
     return replace(gradients, moments=back[:, which], pairs={}), Slopes(second[:, which])
 
@@ -153,28 +136,25 @@ def _sampled(
     layer: Spike,
     above: np.ndarray,
     received: Currents,
-    number: int,
-    neurons: Neurons,
-    surrogate: Surrogate,
-    detached: bool,
-    scatter: bool = False,
+    sampling: Sampling,
 ) -> tuple[np.ndarray, Slopes]:
     """``E[Jᵀ G J]`` and slopes over the points of the forward pass, of currents past the input scale."""
     neuron, steps = layer.neuron, received.grid.steps
-    z, currents = neurons.currents_at_points(neuron, received, number)
+    z, currents = sampling.neurons.currents_at_points(neuron, received, sampling.number)
     replicas, groups, size, points = currents.shape
     largest = max(size_of(neuron.threshold), float(np.abs(currents).max()))
     dtype = np.float32 if largest < SINGLE else np.float64
     above = np.broadcast_to(replicated(above, replicas), (replicas, groups, size, size))
     together = size == steps and not layer.recurrent  # all groups at once, as probes that do not mix
-    scattered = scatter and together
+    scattered = sampling.scatter and together
 
     def one(index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         at, group = (index, slice(None)) if together else divmod(index, groups)
         drawn = currents[at, group].reshape(-1, steps, points).astype(dtype)
         population = with_input(neuron, Population.of(neuron, z[at, size:].astype(dtype)))
-        rng = np.random.default_rng([neurons.seed, number, index]) if scattered else None
-        return sampled_back(population, drawn, above[at, group], surrogate, detached, layer.recurrent_gain, rng)
+        rng = np.random.default_rng([sampling.neurons.seed, sampling.number, index]) if scattered else None
+        how = sampling.surrogate, sampling.detached
+        return sampled_back(population, drawn, above[at, group], *how, layer.recurrent_gain, rng)
 
     *columns, scatters = zip(*in_threads(one, replicas if together else replicas * groups), strict=True)
     back, second = (np.reshape(column, (replicas, groups, size, size)) for column in columns)

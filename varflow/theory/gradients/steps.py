@@ -21,6 +21,7 @@ from varflow.theory.flow.batches import centred_over_batch, statistics_of
 from varflow.theory.flow.neurons import replicated
 from varflow.theory.flow.signals import Currents, Spikes, Window, means_at, over_positions
 from varflow.theory.flow.steps import Passage, Walk, running_scale
+from varflow.theory.gradients.jacobians import Sampling
 from varflow.theory.gradients.maps import (
     averaged_back,
     batch_back,
@@ -121,9 +122,8 @@ def _(layer: Spike, gradients: Gradients, passage: Passage, way: WayBack) -> Gra
         found, slopes = driven_backwards(layer, gradients, received, way.surrogate, detached)
     else:
         assert isinstance(received, Currents)
-        neurons = way.walk.neurons
-        options = way.surrogate, detached, way.scatter
-        found, slopes = fired_backwards(layer, gradients, received, state, number, neurons, *options)
+        sampling = Sampling(number, way.walk.neurons, way.surrogate, detached, way.scatter)
+        found, slopes = fired_backwards(layer, gradients, received, state, sampling)
     way.layers.append((found, slopes))
     way.report(len(way.layers))
     return found
