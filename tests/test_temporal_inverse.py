@@ -535,3 +535,17 @@ def test_lookup_of_a_preset_on_the_command_line(capsys):
     assert stop.value.code in (0, None)
     printed = json.loads(capsys.readouterr().out)
     assert printed["gain"] == leaky().gain
+
+
+def test_a_drive_too_weak_for_every_step_is_made_stronger():
+    """The drive that gives layer 1 the rate leaves later steps silent in deep layers; one of θ/λ does not. A larger rate needs
+    none of it.
+    """
+    neuron = vf.Neuron(decay=0.9, reset="zero")
+    found, other = (vf.gain_for_rate(neuron, rate=rate, steps=20, depth=10, points=2**7, scrambles=2) for rate in (0.1, 0.2))
+    words = "a drive that gives layer 1 this rate is too weak to keep every step alive: input_gain is θ/λ instead"
+    assert found.input_gain == 1.0
+    assert words in found.warnings
+    assert found.firing_rate == pytest.approx(0.1, rel=0.05)
+    assert words not in other.warnings
+    assert other.input_gain != 1.0
