@@ -43,6 +43,22 @@ class Perceptron(torch.nn.Module):
         return spikes
 
 
+def maps_with_pools():
+    """Three convolutions, the last two with an average pool and a max pool behind their neurons, and a batch of 8."""
+    channels, side = size((24, 28), (4, 8))
+    layers = []
+    for inputs, pool in ((2, ()), (channels, (torch.nn.AvgPool2d(2),)), (channels, (torch.nn.MaxPool2d(2),))):
+        layers += [torch.nn.Conv2d(inputs, channels, 3, padding=1), snntorch.Leaky(0.5, init_hidden=True), *pool]
+    out = torch.nn.Linear(channels * (side // 4) ** 2, 10)
+    model = torch.nn.Sequential(*layers, torch.nn.Flatten(), out, snntorch.Leaky(0.5, init_hidden=True))
+    return model, torch.rand(8, 2, side, side), {"steps": size(10, 4)}
+
+
+def fifty_layers():
+    """Dense, and a batch of 16."""
+    return Perceptron(WIDTH, DEPTH, STEPS), torch.rand(16, WIDTH), {}
+
+
 CLOCKS = {"one thread, CPU": (1, time.process_time)}
 CLOCKS |= size({"all threads, wall": (torch.get_num_threads(), time.perf_counter)}, {})
 
@@ -107,20 +123,23 @@ def test_gradients_over_a_forward_and_backward_pass(benchmark, clock):
         benchmark.extra_info[f"{name} / forward and backward pass, {clock.name}"] = found[name] / found["backward"]
 
 
-def test_audit_of_fifty_layers(benchmark, clock):
-    """The whole audit, prediction included, of a batch of 16."""
-    model, x = Perceptron(WIDTH, DEPTH, STEPS), torch.rand(16, WIDTH)
-    vf.init.init_model(model, x)
+@pytest.mark.parametrize("make", [fifty_layers, maps_with_pools])
+def test_an_audit(benchmark, clock, make):
+    """The whole audit, prediction included."""
+    model, x, steps = make()
+    vf.init.init_model(model, x, **steps)
 
     def forward():
         with torch.no_grad():
-            model(x)
+            for _ in range(steps.get("steps", 1)):
+                model(x)
 
     found = {}
-    calls = {"forward": forward, "audit": lambda: vf.audit(model, x)}
+    calls = {"forward": forward, "audit": lambda: vf.audit(model, x, **steps)}
     benchmark.pedantic(lambda: found.update(least(clock, size(3, 1), **calls)), rounds=1)
-    benchmark.extra_info[f"audit / forward pass, {clock.name}"] = found["audit"] / found["forward"]
-    benchmark.extra_info[f"seconds of an audit, {clock.name}"] = found["audit"]
+    name = make.__name__.replace("_", " ")
+    benchmark.extra_info[f"audit of {name} / forward pass, {clock.name}"] = found["audit"] / found["forward"]
+    benchmark.extra_info[f"seconds of an audit of {name}, {clock.name}"] = found["audit"]
 
 
 def test_initialising_over_a_bare_normal(benchmark, clock):
