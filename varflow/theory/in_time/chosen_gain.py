@@ -1,4 +1,4 @@
-"""Layers that choose their gain: every one takes that which gives it the wanted late rate or variance.
+"""Layers that choose their gain: each takes the gain that gives it the wanted late rate or variance.
 
 This suppresses the leading deviation, so that gains and states converge within a few layers, stable or not.
 """

@@ -169,14 +169,16 @@ def _finely(networks: Networks, rough: Steady, response: Response, report: Repor
 
 
 def _early_death(networks: Networks) -> float:
-    """The relative error of the gain of whole networks with fewer points than asked for."""
+    """The relative error of the gain of whole networks with fewer points than asked for, in which activity dies early."""
     wanted, points = networks.wanted, networks.neurons.points
     fewer = points < wanted.fine.points and networks.depth == wanted.depth
     return EARLY / points if fewer and networks.neurons.samples(wanted.neuron, len(wanted.shape)) else 0.0
 
 
 def _with_more_points(networks: Networks, rough: Steady, strength: float) -> Networks:
-    """Networks with the points asked for, or fewer if two are too much work: whole ones, or last layers above those of one."""
+    """The same with the points asked for, halved until two networks fit into ``WORK``: whole networks, or only the last layers,
+    above those of ``rough``.
+    """
     wanted, points = networks.wanted, networks.wanted.fine.points
     fine = replace(networks, neurons=wanted.fine)
     while 2 * fine.work > WORK and points > wanted.coarse.points:
