@@ -164,11 +164,12 @@ def _planned(claims: Sequence[Claim], budget: str, work: Work) -> Iterator[Plann
 
 def _report(options: argparse.Namespace, claims: Iterable[str], **told: Any) -> None:
     """Write the reports on all claims with a file in the folder; repeated while another run adds files."""
-    written = None
-    while written != (made := pages(options.out, Examined(read(options.out, claims), **told))):
+    told_of = None
+    while told_of != (found := read(options.out, claims)):
+        made = pages(options.out, Examined(found, **told))
         with _writing_to(options.out):
             replace_files({options.out / name: text for name, text in made.items()})
-        written = made
+        told_of = found
 
 
 def _write(folder: Path, name: str, text: str) -> None:

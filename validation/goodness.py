@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -11,7 +12,7 @@ __all__ = ["Fit", "pooled"]
 EXPECTED = 5.0  # smallest expected count of a cell: the usual rule for Pearson's statistic
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Fit:
     """A distribution on ``0 … m``, a sample size, and Pearson's statistic of ``draws`` samples from the distribution.
 
@@ -21,14 +22,17 @@ class Fit:
     distribution: np.ndarray
     sample: int
     draws: int
-    cells: np.ndarray = field(init=False)
-    null: np.ndarray = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "cells", pooled(self.distribution, self.sample))
-        chances = np.bincount(self.cells, self.distribution)
-        drawn = np.random.default_rng([2, self.sample]).multinomial(self.sample, chances / chances.sum(), size=self.draws)
-        object.__setattr__(self, "null", np.sort(_pearson(drawn, self.sample * chances)))
+    @cached_property
+    def cells(self) -> np.ndarray:
+        return pooled(self.distribution, self.sample)
+
+    @cached_property
+    def null(self) -> np.ndarray:
+        """The statistic of the drawn samples, ascending."""
+        chances = self.expected / self.expected.sum()
+        drawn = np.random.default_rng([2, self.sample]).multinomial(self.sample, chances, size=self.draws)
+        return np.sort(_pearson(drawn, self.expected))
 
     def p_value(self, counts: np.ndarray) -> float:
         """p-value of observed counts of the values ``0 … m``; 0 if a value outside the support was observed."""
@@ -38,7 +42,7 @@ class Fit:
         beyond = self.draws - np.searchsorted(self.null, _pearson(seen, self.expected) * (1 - 1e-12))
         return float((beyond + 1) / (self.draws + 1))
 
-    @property
+    @cached_property
     def expected(self) -> np.ndarray:
         """Expected counts of the pooled cells."""
         return self.sample * np.bincount(self.cells, self.distribution)

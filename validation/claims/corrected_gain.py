@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -58,15 +58,21 @@ def simulate(settings: Settings, seed: int, work: Work) -> np.ndarray:
 
 def judge(settings: Settings, theory: np.ndarray, measured: np.ndarray) -> Judgement:
     """The exact two-sided binomial test for every target, Šidák over them."""
-    from scipy.stats import binomtest
-
     n = settings.repeats
     error, seen = np.sqrt(theory * (1 - theory) / n), measured / n
     points = tuple(f"target {target:g}" for target in settings.targets)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(seen == theory, 0.0, (seen - theory) / error)
-    worst = min(float(binomtest(int(k), n, min(p, 1.0)).pvalue) for k, p in zip(measured, theory, strict=True))
+    worst = min(_p_value(int(k), n, min(p, 1.0)) for k, p in zip(measured, theory, strict=True))
     return Judgement(sidak(worst, len(points)), points, theory, seen, error, z)
+
+
+@lru_cache(maxsize=4096)
+def _p_value(k: int, n: int, p: float) -> float:
+    """Simulations drawn in a search mostly have one of few counts."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(k, n, p).pvalue)
 
 
 def wrong(settings: Settings, error: float) -> Settings:

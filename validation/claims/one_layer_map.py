@@ -51,15 +51,14 @@ class Means:
 
 def theory(settings: Settings, distribution: str | None = None) -> Means:
     """``g² Q(θ/√V)``; ``distribution`` replaces all. The standard error is exact, from the binomial spike count."""
-    rows = []
-    for name, threshold, variance in settings.cases():
-        shape = {"threshold": threshold, "gain": settings.gain, "distribution": _distribution(distribution or name)}
-        mean = vf.variance_map(variance, **shape)
-        rate = mean / settings.gain**2
-        square = mean**2 + settings.gain**4 * rate * (1 - rate) / settings.width
-        rows.append((mean, square * (1 + 2 / (settings.width - 1)) - mean**2))
-    mean, spread = np.array(rows).T
-    return Means(mean, np.sqrt(spread / settings.repeats))
+    thresholds, variances = np.array(list(product(settings.thresholds, settings.variances))).T
+    names = [_distribution(distribution or name) for name in settings.distributions]
+    mean = np.concatenate(
+        [vf.variance_map(variances, threshold=thresholds, gain=settings.gain, distribution=name) for name in names]
+    )
+    rate = mean / settings.gain**2
+    square = mean**2 + settings.gain**4 * rate * (1 - rate) / settings.width
+    return Means(mean, np.sqrt((square * (1 + 2 / (settings.width - 1)) - mean**2) / settings.repeats))
 
 
 def _distribution(name: str) -> Any:
