@@ -15,7 +15,7 @@ import pytest
 import varflow as vf
 from varflow.campaign import Block
 from varflow.campaign.block import labels
-from varflow.campaign.code import code_version
+from varflow.campaign.code import _part, code_version
 from varflow.campaign.encoding import decoded, encoded
 from varflow.campaign.store import Store
 
@@ -101,6 +101,7 @@ class TestKeys:
 
         def digest():
             code_version.cache_clear()
+            _part.cache_clear()
             return code_version("followed_package.a")
 
         first = digest()

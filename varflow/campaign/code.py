@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -41,6 +41,7 @@ def code_version(*modules: str) -> str:
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
+@cache
 def _installed(library: str) -> str | None:
     try:
         return version(library)
@@ -55,10 +56,17 @@ def _sources(modules: tuple[str, ...]) -> set[Path]:
         unit = waiting.pop()
         if unit not in seen:
             seen.add(unit)
-            files = _files(unit)
+            files, imported = _part(unit)
             found.update(files)
-            waiting += {_unit(module) for path in files for module in _imported(path, unit)}
+            waiting += imported
     return found
+
+
+@cache  # most modules have most parts in common
+def _part(unit: str) -> tuple[list[Path], set[str]]:
+    """The files of a unit, and the units that they import."""
+    files = _files(unit)
+    return files, {_unit(module) for path in files for module in _imported(path, unit)}
 
 
 def _unit(module: str) -> str:
