@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from hypothesis import Phase, settings
+from processes import Interpreter
 
 from varflow.cli import main
 
@@ -37,6 +38,13 @@ def varflow(monkeypatch, capsys, tmp_path):
     yield run
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def ended():
+    """Run scenarios as processes, which are forks of one interpreter."""
+    with Interpreter() as interpreter:
+        yield interpreter.ended
 
 
 def pytest_make_parametrize_id(config, val, argname):

@@ -1,9 +1,11 @@
-"""Commands as real processes, several to one interpreter: each is a fork of one that has imported everything.
+"""Commands as real processes, all to one interpreter: each is a fork of one that has imported everything.
 
 A scenario is the arguments of ``python -m varflow``, of another module or of a script, and what happens to the process: where
 stdout and stderr go, source that is run in it first, and the signals it gets once that source has called ``ready()``.
 """
 
+import contextlib
+import gc
 import importlib
 import io
 import json
@@ -19,7 +21,9 @@ import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-__all__ = ["Scenario", "ended", "import_once"]
+from varflow.campaign.code import code_version
+
+__all__ = ["Interpreter", "Scenario", "import_once"]
 
 ROOT = Path(__file__).parent.parent
 LIMIT = 60  # seconds
@@ -44,20 +48,38 @@ class Scenario:
     limit: int = LIMIT
 
 
-def ended(scenarios, folder, preloaded=PRELOADED):
-    """Run scenarios by name: exit code, stdout, stderr and the folder of each."""
-    listed = []
-    for name, scenario in scenarios.items():
-        (folder / name).mkdir()
-        for file, text in scenario.before.items():
-            (folder / name / file).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name / file).write_text(text, encoding="utf-8")
-        listed.append(asdict(scenario) | {"folder": str(folder / name)})
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    command, timeout = [sys.executable, __file__, *preloaded], sum(scenario.limit for scenario in scenarios.values())
-    subprocess.run(command, input=json.dumps(listed), text=True, check=True, timeout=timeout, env=environment)
-    return {name: _end(folder / name) for name in scenarios}
+class Interpreter:
+    """The one that forks; it starts with the first scenario, and ends with the tests."""
+
+    process = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self.process is not None:
+            self.process.communicate()
+
+    def ended(self, scenarios, folder, preloaded=PRELOADED):
+        """Run scenarios by name: exit code, stdout, stderr and the folder of each."""
+        if self.process is None:
+            path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+            environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            self.process = subprocess.Popen([sys.executable, __file__], env=environment, **pipes)
+        listed = [_prepared(scenario, folder / name) for name, scenario in scenarios.items()]
+        self.process.stdin.write(json.dumps([listed, preloaded]) + "\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "done\n"
+        return {name: _end(folder / name) for name in scenarios}
+
+
+def _prepared(scenario, folder):
+    folder.mkdir()
+    for file, text in scenario.before.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(text, encoding="utf-8")
+    return asdict(scenario) | {"folder": str(folder)}
 
 
 def _end(folder):
@@ -77,10 +99,15 @@ def import_once(patch):
 
 
 def _drive(scenarios, preloaded):
-    for name in preloaded:
+    new = [name for name in preloaded if name not in sys.modules]
+    for name in new:
         importlib.import_module(name)
-    if "matplotlib.figure" in preloaded:
+    if "matplotlib.figure" in new:
         _draw()
+    if "varflow.cli" in new:
+        _command_once()
+    gc.collect()
+    gc.freeze()  # what is imported is shared with the forks, which need not look at it
     for scenario in scenarios:
         folder = Path(scenario["folder"])
         pid = os.fork()
@@ -100,6 +127,16 @@ def _draw():
     figure = Figure()
     figure.add_subplot(title=r"$\theta = 1$", xlabel="layer", yscale="log")
     figure.savefig(io.BytesIO())
+
+
+def _command_once():
+    """A command: the command line is built, the code behind simulations is looked up."""
+    from varflow.cli import app
+    from varflow.cli.terminal import _command
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        _command(app)(["lookup", "--threshold", "1", "--fan-in", "9"], standalone_mode=False)
+    code_version("varflow.simulation.chunks")
 
 
 def _exit(scenario, folder):
@@ -174,4 +211,6 @@ def _waited(pid, folder, signals, limit):
 
 
 if __name__ == "__main__":
-    _drive(json.load(sys.stdin), sys.argv[1:])
+    for line in sys.stdin:
+        _drive(*json.loads(line))
+        print("done", flush=True)

@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from processes import PRELOADED, Scenario, ended
+from processes import PRELOADED, Scenario
 
 from varflow._files import replace_files
 
@@ -60,13 +60,16 @@ def made():
 OLD = "an older result, still good"
 # Pictures are empty, but whole files; those of the scenarios without it are drawn.
 EMPTY = """
-import matplotlib.figure
-matplotlib.figure.Figure.draw = lambda figure, renderer: None
+import matplotlib.figure, validation.figures, varflow.plots
+bare = lambda *result, **options: matplotlib.figure.Figure(figsize=(1, 1))
+varflow.plots.draw = varflow.plots.plot_catalogue = varflow.plots.plot_methods = bare
+validation.figures._svg = lambda *drawing: "<svg></svg>"
 """
 
-# Networks that say when 20 of them are finished, so that a signal can be sent then.
+# Networks that say when 20 of them are finished, so that a signal can be sent then; they come in small blocks.
 COUNTED = """
-import varflow.experiment, varflow.simulation
+import varflow.experiment, varflow.simulation, varflow.simulation.chunks
+varflow.simulation.chunks.DRAWN = 2**20
 real = varflow.simulation.simulate
 def simulate(networks, progress=False, **options):
     return real(networks, progress=lambda done, total: ready() if done >= 20 else None, **options)
@@ -236,11 +239,12 @@ MORE = ("rich.progress", "matplotlib.backends.backend_svg", "scipy.integrate", "
 MORE += ("validation.runner", "varflow.init.catalogue", "varflow.init.lookup", "varflow.init.table", "varflow.simulation.dense")
 MORE += ("typer._click.decorators", "varflow.simulation.conditional", "varflow.simulation.driving", "varflow.theory.stable")
 MORE += ("varflow.torch_models.audit", "varflow.torch_models.report", "varflow.torch_models.wiring", "rich._emoji_codes")
+MORE += ("varflow.simulation.layered", "typer._click._textwrap")
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """All of them, in one interpreter."""
+def runs(ended, tmp_path_factory):
+    """All of them."""
     return ended(SCENARIOS, tmp_path_factory.mktemp("runs"), (*PRELOADED, *MORE))
 
 

@@ -9,7 +9,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("resource", reason="limits on memory and time are POSIX's")
 
 import fuzzing
-from processes import Scenario, ended
+from processes import Scenario
 
 # Calls that take seconds; ``make fuzz`` makes them too.
 SLOW = ("symbolic", "reference", "certified", "temporal", "gain_for", "catalogue", "Catalogue", "audit", "Audit", "init_model")
@@ -23,7 +23,7 @@ RUNS = {
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(ended, tmp_path_factory):
     """Exit code and output of each. In processes of their own: they fork, which threads of other tests would not survive."""
     scenarios = {name: Scenario(line, module=fuzzing.__file__, limit=300) for name, line in RUNS.items()}
     loaded = ("fuzz_values", "hypothesis", "sympy.stats", "varflow.reference", "varflow.testing")

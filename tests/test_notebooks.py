@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from processes import Scenario, ended
+from processes import Scenario
 
 import varflow as vf
 
@@ -37,7 +37,7 @@ def name_of(path):
 LIBRARIES = ("matplotlib.pyplot", "scipy.stats", "sympy.stats", "snntorch")
 
 
-def as_scripts(folder, *paths, preloaded=()):
+def as_scripts(ended, folder, *paths, preloaded=()):
     """Exit code, stdout and stderr of each, run with warnings as errors in a fork that has imported the libraries."""
     strict = "import warnings; warnings.simplefilter('error')"
     scenarios = {path.stem: Scenario("", module=str(path), first=strict, limit=LIMIT) for path in paths}
@@ -46,10 +46,10 @@ def as_scripts(folder, *paths, preloaded=()):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
-def test_a_notebook_runs_as_a_script(path, tmp_path):
+def test_a_notebook_runs_as_a_script(ended, path, tmp_path):
     for extra in ("torch", "matplotlib", "snntorch"):
         pytest.importorskip(extra)
-    code, out, err, _ = as_scripts(tmp_path, path, preloaded=LIBRARIES)[path.stem]
+    code, out, err, _ = as_scripts(ended, tmp_path, path, preloaded=LIBRARIES)[path.stem]
     assert code == 0, out[-2000:] + err[-4000:]
     assert out.strip()
 
@@ -61,12 +61,12 @@ WRONG = {
 }
 
 
-def test_a_failing_cell_fails_the_script(tmp_path):
+def test_a_failing_cell_fails_the_script(ended, tmp_path):
     cells = {**WRONG, "right": "assert 1 + 1 == 2"}
     for name, line in cells.items():
         (tmp_path / f"99_{name}.py").write_text(f"{HEADER}One equals two\n\n# %%\n{line}\n", encoding="utf-8")
     (tmp_path / "runs").mkdir()
-    runs = as_scripts(tmp_path / "runs", *tmp_path.glob("99_*.py"))
+    runs = as_scripts(ended, tmp_path / "runs", *tmp_path.glob("99_*.py"))
     assert {name: run[0] != 0 for name, run in runs.items()} == {f"99_{name}": name in WRONG for name in cells}
 
 
