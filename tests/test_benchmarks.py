@@ -1,34 +1,35 @@
 """Every benchmark runs, at a small size, and says what it measured."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import Scenario
 
 pytest.importorskip("pytest_benchmark")
-ROOT = Path(__file__).parent.parent
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+SMALL = "import os; os.environ['VARFLOW_BENCHMARKS'] = 'small'"
+LOADED = ("pytest", "scipy.stats", "snntorch", "sympy", "varflow.certified", "varflow.experiment", "varflow.reference")
 
 
 @pytest.fixture(scope="module")
-def run():
-    command = [sys.executable, "-m", "pytest", "benchmarks", "-m", "", "-q", "--benchmark-disable", "-p", "no:cacheprovider"]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, timeout=300, env=os.environ | {"VARFLOW_BENCHMARKS": "small"}
-    )
+def run(ended, tmp_path_factory):
+    line = f"{BENCHMARKS} -m '' -q --benchmark-disable -p no:cacheprovider"
+    scenario = Scenario(line, module="pytest", first=SMALL, limit=300)
+    return ended({"small": scenario}, tmp_path_factory.mktemp("runs"), LOADED)["small"]
 
 
 def test_none_is_broken(run):
-    assert run.returncode == 0, run.stdout[-3000:]
-    assert re.search(r"^\d\d+ passed", run.stdout, flags=re.MULTILINE)
+    code, out, _, _ = run
+    assert code == 0, out[-3000:]
+    assert re.search(r"^\d\d+ passed", out, flags=re.MULTILINE)
 
 
 def test_each_has_its_numbers_in_the_table(run):
     """A name, and under it what was measured."""
-    _, _, table = run.stdout.partition("measured inside this run")
+    _, out, _, _ = run
+    _, _, table = out.partition("measured inside this run")
     measured = re.findall(r"^test_\S.*\n(?:    \S.* \d\S*(?: \(.*\))?\n)+", table, flags=re.MULTILINE)
-    assert len(measured) == int(re.search(r"^(\d+) passed", run.stdout, flags=re.MULTILINE)[1])
+    assert len(measured) == int(re.search(r"^(\d+) passed", out, flags=re.MULTILINE)[1])
     for ratio in ("dense / conditional", "watching / forward pass", "cheaper at precision", "fraction of the raw normal_ rate"):
         assert ratio in table
