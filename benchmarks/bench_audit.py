@@ -45,13 +45,13 @@ class Perceptron(torch.nn.Module):
 
 def maps_with_pools():
     """Three convolutions, the last two with an average pool and a max pool behind their neurons, and a batch of 8."""
-    channels, side = size((24, 28), (4, 8))
+    channels, side = size((24, 28), (4, 4))
     layers = []
     for inputs, pool in ((2, ()), (channels, (torch.nn.AvgPool2d(2),)), (channels, (torch.nn.MaxPool2d(2),))):
         layers += [torch.nn.Conv2d(inputs, channels, 3, padding=1), snntorch.Leaky(0.5, init_hidden=True), *pool]
     out = torch.nn.Linear(channels * (side // 4) ** 2, 10)
     model = torch.nn.Sequential(*layers, torch.nn.Flatten(), out, snntorch.Leaky(0.5, init_hidden=True))
-    return model, torch.rand(8, 2, side, side), {"steps": size(10, 4)}
+    return model, torch.rand(8, 2, side, side), {"steps": size(10, 2)}
 
 
 def fifty_layers():
