@@ -90,8 +90,13 @@ def nodes_of(source):
     return tuple(ast.walk(ast.parse(source)))
 
 
+@cache
 def imported(module, source):
     """Full dotted names of everything a module imports, anywhere in it; strings given to require and import_module too."""
+    return tuple(_imported(module, source))
+
+
+def _imported(module, source):
     for node in nodes_of(source):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -14,6 +14,8 @@ import varflow as vf
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
+from matplotlib.figure import Figure
+
 SMALL = "--width 40 --depth 4 --repeats 3"
 
 
@@ -158,8 +160,23 @@ def test_without_arguments_help_is_shown(varflow):
 # The main job.
 
 
+@pytest.mark.parametrize(("line", "width"), [("validate", 1000), ("validate --quick", 300)])
+def test_without_options_the_paper_s_experiment_is_run(varflow, monkeypatch, line, width):
+    """It is asked for, not run here."""
+    asked = []
+
+    def simulate(networks, *, repeats, **options):
+        asked.extend((network.width, network.depth, repeats) for network in networks)
+        raise vf.ConvergenceError("asked for")
+
+    monkeypatch.setattr("varflow.experiment._predicted", lambda networks: [])
+    monkeypatch.setattr("varflow.experiment.simulate", simulate)
+    assert varflow(line)[0] == 2
+    assert asked == [(width, 100, 20)] * 12
+
+
 def test_quick_validation_writes_its_files_and_passes(varflow, tmp_path):
-    code, out, err = varflow("validate --quick --out new/results")
+    code, out, err = varflow("validate --quick --depth 25 --out new/results")
     assert code == 0
     assert "written: new/results/propagation.png, new/results/result.json" in out
     assert "REJECTED" not in out
@@ -169,7 +186,7 @@ def test_quick_validation_writes_its_files_and_passes(varflow, tmp_path):
     assert (folder / "propagation.png").read_bytes().startswith(b"\x89PNG")
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     assert set(result) == EXPERIMENT
-    assert (result["width"], result["depth"], result["repeats"], result["passed"]) == (300, 100, 20, True)
+    assert (result["width"], result["depth"], result["repeats"], result["passed"]) == (300, 25, 20, True)
     assert {(curve["threshold"], curve["rule"]) for curve in result["curves"]} == {
         (theta, rule) for theta in (0.1, 0.3, 0.5, 0.7, 0.85, 1.0) for rule in ("preserving", "kaiming")
     }
@@ -181,6 +198,13 @@ def test_the_printed_json_is_the_written_one(varflow, tmp_path):
     assert parsed(out) == json.loads((tmp_path / "varflow-results" / "result.json").read_text(encoding="utf-8"))
 
 
+@pytest.fixture
+def bare_pictures(monkeypatch):
+    """Pictures that nobody looks at are empty."""
+    monkeypatch.setattr("varflow.plots.draw", lambda result: Figure(figsize=(1, 1)))
+
+
+@pytest.mark.usefixtures("bare_pictures")
 @pytest.mark.parametrize(("error", "code"), [(1.0, 0), (1.05, 1)])
 def test_a_wrong_theory_is_rejected(varflow, monkeypatch, error, code):
     exact = vf.finite_width
@@ -191,6 +215,7 @@ def test_a_wrong_theory_is_rejected(varflow, monkeypatch, error, code):
     assert ("the theory is rejected" in out) == bool(code)
 
 
+@pytest.mark.usefixtures("bare_pictures")
 @pytest.mark.parametrize(
     ("options", "thresholds", "rules"),
     [
@@ -206,6 +231,7 @@ def test_lists_come_with_commas_or_repeated(varflow, options, thresholds, rules)
     assert [(curve["rule"], curve["threshold"]) for curve in curves] == [(r, theta) for r in rules for theta in thresholds]
 
 
+@pytest.mark.usefixtures("bare_pictures")
 @pytest.mark.parametrize("suffix", ["npy", "npz", "csv"])
 def test_a_drive_from_a_file(varflow, tmp_path, suffix):
     data = np.random.default_rng(4).random((5, 6)).round(3)
