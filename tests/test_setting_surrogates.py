@@ -170,24 +170,27 @@ class SEW(nn.Module):
         return x
 
 
-def pools(channels=48):
+def pools(channels=64):
     conv = lambda n: nn.Conv2d(n, channels, 3, padding=1)  # noqa: E731
     maps = conv(1), narrow(), nn.AvgPool2d(2), conv(channels), narrow(), nn.AvgPool2d(2), conv(channels), narrow()
-    return nn.Sequential(*maps, nn.Flatten(), nn.Linear(4 * channels, 256), narrow())
+    return nn.Sequential(*maps, nn.Flatten(), nn.Linear(channels, 256), narrow())
 
 
-@pytest.mark.parametrize(("make", "side"), [(SEW, 5), (pools, 8)])
+@pytest.mark.parametrize(("make", "side"), [(SEW, 5), (pools, 4)])
 def test_gradients_of_other_models_differ_less_between_layers(make, side):
-    """Of three networks each: less than with the surrogate before and, a control, than with four times the width."""
+    """Of three networks each, with the surrogates set in the first: less than with the surrogate before and, a control, than
+    with four times the width.
+    """
     x = torch.rand(8, 1, side, side, generator=torch.Generator().manual_seed(0))
-    ranges = []
+    before, chosen, ranges = surrogate_of_module(narrow()), None, []
     for seed in range(3):
         torch.manual_seed(seed)
         model = make()
-        before = surrogate_of_module(narrow())
-        chosen = vf.init.init_model(model, x, steps=3, surrogate="set").layers[0].surrogate
+        plan = vf.init.init_model(model, x, steps=3, surrogate="keep" if chosen else "set")
         neurons = [module for module in model.modules() if isinstance(module, snntorch.Leaky)]
-        assert {repr(surrogate_of_module(neuron)) for neuron in neurons} == {repr(chosen)}
+        if chosen is None:
+            chosen = plan.layers[0].surrogate
+            assert {repr(surrogate_of_module(neuron)) for neuron in neurons} == {repr(chosen)}
         ranges.append([log_range(model, x, neurons, psi) for psi in (chosen, before, chosen.widened(4 * chosen.width))])
     best, *others = zip(*ranges, strict=True)
     for other in others:
