@@ -15,7 +15,7 @@ from varflow.theory.gradients import maxima, steps
 from varflow.theory.gradients.flow import ForwardPass
 
 L = vf.layers
-STEPS, SIDE = 3, 16  # 768 positions × steps
+STEPS, SIDE, SMALL = 3, 12, 6  # 432 positions × steps; 108
 BIAS = 0.05  # relative error of order 1/channels
 CLASSES = 0.007  # relative: pairs of like covariance are averaged
 NETWORKS = 20
@@ -70,11 +70,11 @@ def predict(function, layers, side=SIDE):
     return function(network(layers, side), **SAMPLING)
 
 
-def together_and_apart(function, layers, monkeypatch):
+def together_and_apart(function, layers, monkeypatch, side=SMALL):
     """On a map that is small enough to be followed both ways."""
-    together = predict(function, layers, 8)
+    together = predict(function, layers, side)
     monkeypatch.setattr("varflow.theory.flow.walk.JOINT", 1)
-    return together, predict(function, layers, 8)
+    return together, predict(function, layers, side)
 
 
 def alike(one, other, names, bias=CLASSES):
@@ -99,7 +99,7 @@ def test_moments_are_those_of_all_positions_together(name, monkeypatch):
     assert all(alike(apart, together, RATES).values())
     assert np.nanmax(np.abs(apart.effective_width / together.effective_width - 1)) < 0.2
     monkeypatch.setattr("varflow.theory.flow.patches._products", independent)
-    wrong = predict(vf.mean_field, POOLS[name], 8)
+    wrong = predict(vf.mean_field, POOLS[name], SMALL)
     assert not all(alike(wrong, together, RATES).values())
     assert np.nanmax(np.abs(wrong.effective_width / together.effective_width - 1)) > 0.2
 
@@ -113,7 +113,7 @@ def independent(x, offset, grid):
 def test_positions_far_apart_count_as_alike(name, monkeypatch):
     """Here from two rows or columns on. Positions that are independent of each other are rejected."""
     monkeypatch.setattr("varflow.theory.flow.signals.NEAR", 1)
-    together, apart = together_and_apart(vf.mean_field, POOLS[name], monkeypatch)
+    together, apart = together_and_apart(vf.mean_field, POOLS[name], monkeypatch, 8)
     assert all(alike(apart, together, RATES[:2]).values())
     monkeypatch.setattr("varflow.theory.flow.patches._products", independent)
     assert not all(alike(predict(vf.mean_field, POOLS[name], 8), together, RATES[:2]).values())
@@ -144,7 +144,7 @@ def test_gradients_are_those_of_all_positions_together(name, monkeypatch):
     else:
         kept = steps.averaged_back
         monkeypatch.setattr(steps, "averaged_back", lambda *parts: replace(kept(*parts), pairs={}))
-    assert not all(alike(predict(vf.gradient_flow, POOLS[name], 8), together, ENERGIES, 2 * CLASSES).values())
+    assert not all(alike(predict(vf.gradient_flow, POOLS[name], SMALL), together, ENERGIES, 2 * CLASSES).values())
 
 
 @pytest.fixture(scope="module", params=["average", "maximum", "added spikes"])

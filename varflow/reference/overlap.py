@@ -11,11 +11,12 @@ from varflow._checks import ConvergenceError, DomainError
 from varflow.reference.digits import enough_digits_for, in_digits, number, rounded
 from varflow.reference.distributions import distribution_named
 from varflow.reference.orthant import quadrant
-from varflow.reference.roots import first_power, root_between
+from varflow.reference.roots import first_power
 
 __all__ = ["CorrelationPoint", "correlation_map", "correlation_point"]
 
 LOWEST = -5  # of z, where Q(z) = 1 - 3e-7 and 1 - ρ* is smaller still
+FIRST_STEPS = 4  # from twice the distance to 1: after them ρ* has ten digits
 
 
 class CorrelationPoint(NamedTuple):
@@ -122,16 +123,25 @@ def correlation_point(z: float, *, digits: int = 50) -> CorrelationPoint:
 
 
 def _crossing(z: Any, digits: int) -> Any:
-    """``ρ'(ρ*) = ρ*``: ten digits by bracketing, more by Newton's method, confirmed by a change of sign in the last."""
+    """``ρ'(ρ*) = ρ*`` by Newton's method from below, confirmed by a change of sign in the last digit.
+
+    ``ρ'`` is convex, so the steps never pass ``ρ*``: the first are made with 12 digits, those that double them with all.
+    """
     with mpmath.workdps(mp.dps - digits + 12):
         gap = first_power(lambda d: _map(1 - d, z, 12) < 1 - d, mpf(1), factor=mpf(1) / 2)
-        rho = root_between(lambda r: _map(r, z, 12) - r, distribution_named("normal").tail(z), 1 - gap, 10)
+        rho = max(1 - 2 * gap, distribution_named("normal").tail(z))
+        for _ in range(FIRST_STEPS):
+            rho += _newton_step(rho, z, 12)
     for _ in range(2 + int(mp.log(digits / 10, 2))):  # every step doubles the digits
-        rho += (_map(rho, z, digits + 2) - rho) / (1 - _slope(rho, z))
+        rho += _newton_step(rho, z, digits + 2)
     below, above = (rho * (1 + side * mpf(10) ** -digits) for side in (-1, 1))
     if not (_map(below, z, digits + 2) > below and _map(above, z, digits + 2) < above):
         raise ConvergenceError("the overlap could not be confirmed to the digits asked for; ask for fewer", rho)
     return rho
+
+
+def _newton_step(rho: Any, z: Any, digits: int) -> Any:
+    return (_map(rho, z, digits) - rho) / (1 - _slope(rho, z))
 
 
 def _slope(rho: Any, z: Any) -> Any:
