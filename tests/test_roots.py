@@ -26,7 +26,7 @@ def test_a_rising_function(root, accuracy):
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_a_step(root):
-    found = rising_root(lambda x: 1.0 if x >= root else -1.0, 1.0, 1e-12, smooth=False)
+    found = rising_root(lambda x: 1.0 if x >= root else -1.0, 1.0, 1e-12)
     assert found == pytest.approx(root, rel=3e-12)
 
 

@@ -88,7 +88,7 @@ def corrected_gain(*, threshold: Any, width: int, depth: int, survival_target: f
             raise DomainError("survival_target", target, rule)
         if depth == 1:  # independent of the gain
             return 0.0
-        return _smallest(lambda g: _logit_excess(survival(g), target), 2.6 * mean_of(t), smooth=weights == "normal")
+        return _smallest(lambda g: _logit_excess(survival(g), target), 2.6 * mean_of(t))
 
     return _vectorised(solve, theta)
 
@@ -142,7 +142,7 @@ def gain_for_mean_variance(*, threshold: Any, width: int, depth: int, variance: 
             *_, below, _ = found.masses() if depth > 2 else (found.masses()[0], None)
             return float(np.sum(below * found.layers[-1].conditional_variance(found.grids[-2].counts))) - wanted
 
-        return _smallest(excess, float(preserving_gain(threshold=t, variance=wanted)), smooth=weights == "normal")
+        return _smallest(excess, float(preserving_gain(threshold=t, variance=wanted)))
 
     return _vectorised(solve, theta)
 
@@ -188,7 +188,7 @@ def largest_threshold(*, width: Any, depth: int, survival_target: float = 0.99, 
         if lack(1e-6) > 0:
             why = f"is not attainable at width {whole}, depth {depth}: for θ → 0 survival is {target - lack(1e-6):.4g}"
             raise DomainError("survival_target", target, why)
-        return _smallest(lack, 0.7, smooth=True)
+        return _smallest(lack, 0.7)
 
     return _vectorised(solve, widths)
 
@@ -292,7 +292,7 @@ def sparsest_rate(*, width: Any, depth: int, survival_target: float = 0.99) -> A
         if excess(LIMIT) < 0:
             rule = f"is not attainable at width {whole}, depth {depth}: at rate 1/2 survival is {excess(LIMIT) + target:.4g}"
             raise DomainError("survival_target", target, rule)
-        g = _smallest(excess, 1.1 * lowest, smooth=False)
+        g = _smallest(excess, 1.1 * lowest)
         return float(stable_variance(threshold=1.0, gain=g)) / g**2
 
     return _vectorised(solve, widths)
@@ -333,9 +333,9 @@ def _logit_excess(survival: float, target: float) -> float:
     return max(excess, 0.0) if survival >= target else min(excess, -1e-300)
 
 
-def _smallest(excess: Callable[[float], float], guess: float, *, smooth: bool) -> float:
+def _smallest(excess: Callable[[float], float], guess: float) -> float:
     """The smallest ``x`` with ``excess(x) ≥ 0``, from above."""
-    x, step = rising_root(excess, guess, ACCURACY, smooth=smooth), ACCURACY
+    x, step = rising_root(excess, guess, ACCURACY), ACCURACY
     while excess(x) < 0:
         x, step = x * (1 + step), 2 * step
     return x

@@ -94,11 +94,10 @@ def _closest_approach(function: Callable[[np.ndarray], np.ndarray], lo: float, h
     return float(nearest)
 
 
-def rising_root(function: Callable[[float], float], start: float, accuracy: float, *, smooth: bool = True) -> float:
+def rising_root(function: Callable[[float], float], start: float, accuracy: float) -> float:
     """Root of an expensive increasing function of a positive number, to a relative accuracy: a bracket around ``start``, then
-    Brent's method in the logarithm, or bisection for a step function.
+    Brent's method in the logarithm, which for a step function takes about as long as bisection.
     """
-    from scipy.optimize import bisect as halving
     from scipy.optimize import brentq
 
     excess = cache(lambda x: min(function(math.exp(x)), LARGE))  # ends of brackets are evaluated twice
@@ -112,7 +111,7 @@ def rising_root(function: Callable[[float], float], start: float, accuracy: floa
         lo, hi, step = hi, hi + step, 1.6 * step
         if hi > math.log(start * FARTHEST):
             raise ConvergenceError(f"negative up to {math.exp(hi):.3g}")
-    return math.exp((brentq if smooth else halving)(excess, lo, hi, xtol=accuracy, rtol=1e-15))  # pyright: ignore
+    return math.exp(brentq(excess, lo, hi, xtol=accuracy, rtol=1e-15))  # pyright: ignore
 
 
 def first_to_hold(
