@@ -91,7 +91,7 @@ def compare(profile: Profile, ensemble: Ensemble, *, false_alarm: float = 1e-3, 
     >>> profile = vf.finite_width(network)
     >>> vf.compare(profile, profile.sample(20, seed=1)).passed
     True
-    >>> wrong = vf.finite_width(vf.Network(width=100, depth=20, gain=2.2, neuron=vf.Neuron(0.5)))
+    >>> wrong = vf.finite_width(vf.Network(width=100, depth=20, gain=2.5, neuron=vf.Neuron(0.5)))
     >>> vf.compare(wrong, profile.sample(20, seed=1)).passed
     False
     """

@@ -21,7 +21,7 @@ __all__ = ["OBJECTIVES", "surrogate_beside_gain", "surrogate_width"]
 
 OBJECTIVES = ("range", "growth")
 POINTS, SCRAMBLES = 2**10, 4  # beside a gain, whose answer takes a second
-ACCURACY = 1e-4  # relative, of the width
+ACCURACY, OF_RANGE = 1e-4, 1e-3  # relative, of the width; beside a gain, for the smallest range, which fewer points give anyway
 FINEST = 1e-3  # width in standard deviations of the potential, within which lie few sampling points
 
 
@@ -87,7 +87,12 @@ def surrogate_width(
 
 
 def _suited(
-    solved: ForwardPass, psi: Surrogate, objective: str, readout: str = "shared", detached: bool | None = None
+    solved: ForwardPass,
+    psi: Surrogate,
+    objective: str,
+    readout: str = "shared",
+    detached: bool | None = None,
+    accuracy: float = ACCURACY,
 ) -> Surrogate:
     """The width of this surrogate by the objective, from a forward pass that is solved."""
     psi.widened(1.0)  # refused for surrogates without a width
@@ -101,8 +106,8 @@ def _suited(
         return solved.gradients(surrogate, readout, detached, scatter=False)
 
     if objective == "growth":
-        return with_unit_growth(psi, lambda wider: flow(wider).growth or 0.0, accuracy=ACCURACY)
-    return with_smallest_range(psi, lambda wider: flow(wider).total, accuracy=ACCURACY)
+        return with_unit_growth(psi, lambda wider: flow(wider).growth or 0.0, accuracy=accuracy)
+    return with_smallest_range(psi, lambda wider: flow(wider).total, accuracy=accuracy)
 
 
 def surrogate_beside_gain(surrogate: Any, gain: float, neuron: Neuron, steps: int, depth: int, drive: Drive) -> dict[str, Any]:
@@ -114,7 +119,8 @@ def surrogate_beside_gain(surrogate: Any, gain: float, neuron: Neuron, steps: in
     psi, solved = surrogate_of(surrogate), ForwardPass.of(network, Neurons(POINTS, SCRAMBLES, seed=0))
     found: dict[str, Any] = {"gradient_growth": solved.gradients(psi, scatter=False).growth, "surrogate": None, "words": []}
     try:
-        chosen = _suited(solved, psi, "growth" if steps == 1 else "range")
+        objective, accuracy = ("growth", ACCURACY) if steps == 1 else ("range", OF_RANGE)
+        chosen = _suited(solved, psi, objective, accuracy=accuracy)
     except DomainError as refusal:
         return found | {"words": [f"surrogate: {refusal}"]}
     return found | {"surrogate": repr(chosen)}

@@ -84,7 +84,7 @@ def trainability(
     >>> def contrast(slope, depth):
     ...     network = vf.Network(width=1000, depth=depth, gain=2.86, neuron=vf.neurons.snntorch_leaky(0.5), steps=4)
     ...     return round(vf.trainability(network, vf.surrogates.fast_sigmoid(slope)).contrast, 2)
-    >>> contrast(1.4, 10) > contrast(25, 10), contrast(1.4, 10) > contrast(1.4, 20)
+    >>> contrast(1.4, 5) > contrast(25, 5), contrast(1.4, 5) > contrast(1.4, 10)
     (True, True)
     """
     psi, neurons = surrogate_of(surrogate), Neurons(points, scrambles, seed)

@@ -14,7 +14,7 @@ from varflow.results import PhaseDiagram
 __all__ = ["plot_phase_diagram"]
 
 CONTOURS = {0.01: ("1 %", "white"), 0.5: ("50 %", "white"), 0.99: ("99 %", "0.1")}  # survival: label and colour
-FINE = 400  # interpolated points per axis
+FINE = 200  # interpolated points per axis
 PAPER = {
     (0.85, 100): "the paper: at width 100 activity\nis not conserved beyond θ = 0.85",
     (1.0, 600): "at 600 the effect is weaker",
