@@ -346,8 +346,8 @@ class TestPictureOverLayers:
 
     def test_the_command_writes_it(self, varflow, tmp_path):
         pytest.importorskip("matplotlib")
-        for name, start in {"methods.png": b"\x89PNG", "methods.PDF": b"%PDF", "methods.svg": b"<?xml"}.items():
-            code, out, _ = varflow(f"catalogue --fan-in 30 --depth 3 --plot {tmp_path / name}")
+        for name, start in {"methods.png": b"\x89PNG", "methods.PDF": b"%PDF"}.items():
+            code, out, _ = varflow(f"catalogue --fan-in 10 --depth 2 --plot {tmp_path / name}")
             assert code == 0
             assert out.splitlines()[-1] == f"written: {tmp_path / name}"
             assert (tmp_path / name).read_bytes().startswith(start)

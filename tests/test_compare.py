@@ -168,10 +168,10 @@ def power(right, wrong, repeats, *, false_alarm=1e-3, ensembles=1000):
 
 
 CONTROLS = {  # what theory describes, what is simulated, networks
-    "gain 3 % off": (network(500, 10, threshold=0.7), network(500, 10, 1.03 * vf.gain(threshold=0.7), 0.7), 28),
-    "gain 3 % off, leaking": (network(200, 10), network(200, 10, 0.97 * vf.gain(threshold=1.0)), 66),
+    "gain 6 % off": (network(250, 10, threshold=0.7), network(250, 10, 1.06 * vf.gain(threshold=0.7), 0.7), 18),
+    "gain 5 % off, leaking": (network(200, 10), network(200, 10, 0.95 * vf.gain(threshold=1.0)), 28),
     "threshold 2 % off at 0.7": (network(500, 12, threshold=0.7), network(500, 12, vf.gain(threshold=0.7), 0.714), 160),
-    "threshold 2 % off at 1": (network(500, 10), network(500, 10, vf.gain(threshold=1.0), 1.02), 60),
+    "threshold 4 % off at 1": (network(300, 10), network(300, 10, vf.gain(threshold=1.0), 1.04), 30),
     "width 40 for 100": (network(100, 12), network(40, 12), 12),
     "width 20 % off": (network(150, 12, threshold=0.5), network(120, 12, threshold=0.5), 100),
 }

@@ -36,10 +36,10 @@ def truncated(cut):
 
 
 @cache
-def corrected_threshold(g, weights):
-    """At which the corrected gain of these weights is g, for 2 layers of 4, 74 % of the networks alive: above the paper's."""
-    off = lambda t: vf.corrected_gain(threshold=t, width=4, depth=2, survival_target=0.74, weights=weights) - g  # noqa: E731
-    return optimize.brentq(off, 0.05, 0.35, xtol=1e-5)
+def corrected_threshold(weights):
+    """At which the corrected gain of these weights is G, for 2 layers of 4, 74 % of the networks alive: above the paper's."""
+    off = lambda t: vf.corrected_gain(threshold=t, width=4, depth=2, survival_target=0.74, weights=weights) - G  # noqa: E731
+    return optimize.brentq(off, 0.05, 0.35, xtol=1e-4)
 
 
 UNIFORM = stats.uniform(-math.sqrt(3), 2 * math.sqrt(3))
@@ -56,14 +56,14 @@ DISTRIBUTIONS = {
     "micheli_uniform_": (lambda w, g, **o: vf.init.micheli_uniform_(w, THETA * (g / G) ** 8, **o), {}, UNIFORM),
     "corrected_normal_": (
         lambda w, g, **o: vf.init.corrected_normal_(
-            w, corrected_threshold(g, "normal"), depth=2, width=4, survival_target=0.74, **o
+            w, corrected_threshold("normal") * g / G, depth=2, width=4, survival_target=0.74, **o
         ),
         {},
         stats.norm(),
     ),
     "corrected_uniform_": (
         lambda w, g, **o: vf.init.corrected_uniform_(
-            w, corrected_threshold(g, "uniform"), depth=2, width=4, survival_target=0.74, **o
+            w, corrected_threshold("uniform") * g / G, depth=2, width=4, survival_target=0.74, **o
         ),
         {},
         UNIFORM,

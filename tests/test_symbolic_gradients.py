@@ -98,7 +98,7 @@ def test_closed_forms_at_random_points_to_forty_digits(name):
             edge = a if name in ("box", "triangular") else 16 * mp.sqrt(v)
             kernel = lambda x, v=v, t=t, a=a: exact(x / a) ** 2 * mp.exp(-((x + t) ** 2) / (2 * v))  # noqa: E731
             cuts = [-edge, 0, edge]
-            direct = g**2 * mp.quad(kernel, cuts, method="gauss-legendre", maxdegree=7) / mp.sqrt(2 * mp.pi * v)
+            direct = g**2 * mp.quad(kernel, cuts) / mp.sqrt(2 * mp.pi * v)
             assert abs(chi(v, t, g, a) / direct - 1) < mpf(10) ** -40
 
 

@@ -227,7 +227,7 @@ def _define(at: Any) -> Any:
 
 
 def _tail(level: Any) -> Any:
-    return mp.quad(mp.npdf, [level, level + 4, level + _far()], method="gauss-legendre")
+    return mp.quad(mp.npdf, [level, level + 4, level + _far()])
 
 
 def _far() -> Any:
@@ -239,7 +239,7 @@ def _joint(level: Any, correlation: Any) -> Any:
     """``P(u > θ, û > θ) = ∫ φ(b) erfc((z + s b)/(c √2)) db`` over ``b > 0``."""
     c, s = mp.sqrt((1 + correlation) / 2), mp.sqrt((1 - correlation) / 2)
     fires = lambda b: mp.npdf(b) * mp.erfc((level + s * b) / (c * mp.sqrt(2)))  # noqa: E731
-    return mp.quad(fires, [0, 4, _far()], method="gauss-legendre")
+    return mp.quad(fires, [0, 4, _far()])
 
 
 def _joint_slope(level: Any, correlation: Any) -> Any:
@@ -247,7 +247,7 @@ def _joint_slope(level: Any, correlation: Any) -> Any:
     c, s = mp.sqrt((1 + correlation) / 2), mp.sqrt((1 - correlation) / 2)
     edge = lambda b: (level + s * b) / c  # noqa: E731
     moved = lambda b: -(b / s + edge(b) / c) / (4 * c)  # noqa: E731
-    return -2 * mp.quad(lambda b: mp.exp(-(b**2 + edge(b) ** 2) / 2) * moved(b), [0, 2, 6, _far()]) / (2 * mp.pi)
+    return -2 * mp.quad(lambda b: mp.exp(-(b**2 + edge(b) ** 2) / 2) * moved(b), [0, 4, _far()]) / (2 * mp.pi)
 
 
 def _density(at_x: Any, at_y: Any, correlation: Any) -> Any:

@@ -52,10 +52,10 @@ class Layer:
     def draw(self, rng: Random) -> Values:
         """Random admissible parameters: ``z`` in the range of the distribution's formulas, the others of order one."""
         low, high = (0.3, 2.5) if self.response.name == "multi_spike" else (-2.5, 2.5)
-        z = self.z
+        z, parameters = self.z, self.law.parameters
         for _ in range(TRIES):
             values = self._drawn(rng)
-            ends = [float(end.subs(values)) for end in (self.law.low, self.law.high)]
+            ends = [float(end.subs({symbol: values[symbol] for symbol in parameters})) for end in (self.law.low, self.law.high)]
             if max(low, ends[0] * 0.95) < value(z, values) < min(high, ends[1] * 0.95) or z == 0:
                 return values
         rule = "leaves no point of ordinary size at which the steps can be checked: measure potentials in another unit"

@@ -12,6 +12,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+import numpy as np
 import sympy
 from mpmath import mp, mpf
 from mpmath.calculus.quadrature import GaussLegendre
@@ -223,19 +224,17 @@ def _define(update: Any, many: bool, correlated: bool) -> Any:
         constants = [values[symbol] for symbol in (beta, lam, theta)]
         tilt = values[C_HI] / values[sigma] ** 2 if correlated else mpf(0)
         spread = mp.sqrt(values[V_I] - tilt**2 * values[sigma] ** 2)
-
-        points = [
-            (weight / 2, h, s, values[m_I] + tilt * (h - values[mu]) + side)
-            for weight, h, s in _membrane_points(values, many)
-            for side in (-spread, spread)  # the input: two values about its mean given the membrane
-        ]
-        mean = lambda kernel, shift=0: mp.fsum(w * kernel(h, s, i + shift) for w, h, s, i in points)  # noqa: E731
-        moments = [mean(lambda h, s, i, power=power: step(h, s, i, *constants) ** power) for power in (1, 2)]
-        ends = [mean(lambda h, s, i: step(h, s, i, *constants), centre - values[m_I]) for centre in (0, 1)]
+        weight, h, s = np.tile(np.array(_membrane_points(values, many), dtype=object), (2, 1)).T
+        side = np.repeat([-spread, spread], len(h) // 2)  # the input: two values about its mean given the membrane
+        i = values[m_I] + tilt * (h - values[mu]) + side
+        mean = lambda kernel: mp.fdot(weight, kernel) / 2  # noqa: E731
+        after = step(h, s, i, *constants)
+        moments = mean(after), mean(after**2)
+        ends = [mean(step(h, s, i + centre - values[m_I], *constants)) for centre in (0, 1)]
         known = {mean_next: moments[0], square_next: moments[1], variance_next: moments[1] - moments[0] ** 2}
         known[m_kept] = (values[mu] - ends[0]) / (ends[1] - ends[0])  # the mean input that keeps the mean
-        known[C_HS] = mean(lambda h, s, i: (h - values[mu]) * s)
-        return known | {_mixed(*power): mean(lambda h, s, i, p=power: h ** p[0] * s ** p[1] * i ** p[2]) for power in needed}
+        known[C_HS] = mean((h - values[mu]) * s)
+        return known | {_mixed(*power): mean(h ** power[0] * s ** power[1] * i ** power[2]) for power in needed}
 
     return define
 
@@ -244,20 +243,20 @@ def _membrane_points(values: Values, many: bool) -> list[tuple[Any, Any, Any]]:
     """(weight, H, S): Gauss–Legendre nodes of ``N(μ, σ²)`` between the thresholds, and atoms at ``μ ± σ``, of equal moments."""
     centre, scale, level = values[mu], values[sigma], values[theta]
     spikes = (lambda h: max(mp.floor(h / level), 0)) if many else (lambda h: int(h > level))
-    reach = int(mp.sqrt(1.4 * mp.prec)) // 3 + 2
-    cuts = [centre + 3 * j * scale for j in range(-reach, reach + 1)]
+    reach = int(mp.sqrt(1.4 * mp.prec)) // 6 + 1
+    cuts = [centre + 6 * j * scale for j in range(-reach, reach + 1)]
     jumps = [level * j for j in range(1, int(max(cuts[-1] / level, 1)) + 1 if many else 2)]
     cuts = sorted({*cuts, *(jump for jump in jumps if cuts[0] < jump < cuts[-1])})
     points = [(values[atoms] / 2, h, spikes(h)) for h in (centre - scale, centre + scale)]
     for low, high in pairwise(cuts):
         half, middle = (high - low) / 2, (high + low) / 2
-        for node, weight in _gauss(mp.prec):
+        for node, weight in _gauss(24 if mp.dps < 40 or high - low < 2 * scale else 48, mp.prec):
             h = middle + half * node
             points.append(((1 - values[atoms]) * weight * half * mp.npdf(h, centre, scale), h, spikes(middle)))
     return points
 
 
 @lru_cache(maxsize=8)
-def _gauss(precision: int) -> list[tuple[Any, Any]]:
-    """Gauss's rule with 48 points on (-1, 1)."""
-    return GaussLegendre(mp).calc_nodes(5, precision)
+def _gauss(count: int, precision: int) -> list[tuple[Any, Any]]:
+    """Gauss's rule with 24 or 48 points on (-1, 1): errors of 1e-20 and 1e-55 over six standard deviations, 1e-45 over two."""
+    return GaussLegendre(mp).calc_nodes({24: 4, 48: 5}[count], precision)
