@@ -137,7 +137,7 @@ def test_what_is_asked_for(options, quantity, value):
 
 def test_a_variance_can_be_asked_for():
     """Delayed subtract at β = 0.5 has variance 2.5 and rate 0.19 at g² = 8 (twenty steps)."""
-    plan = vf.init.init_model(Looped(1024, 6, 20), data(2, 1024), variance=2.5)
+    plan = vf.init.init_model(Looped(512, 6, 20), data(2, 512), variance=2.5)
     assert plan.layers[4].gain ** 2 == pytest.approx(8.0, rel=0.06)
 
 
@@ -307,7 +307,7 @@ def test_a_variance_too_small_becomes_the_nearest_sustained_one():
 
 def test_the_ends_of_the_reach_are_ends():
     """Both named ends can be planned, or nearly; what lies beyond them is refused, or raised to the lower one."""
-    model, x = Looped(256, 16, STEPS, lambda: snntorch.Leaky(0.9)), data(3, 256)
+    model, x = Looped(256, 16, 4, lambda: snntorch.Leaky(0.9)), data(3, 256)
     with pytest.raises(vf.DomainError) as end:
         vf.init.init_model(model, x, rate=0.7, dry_run=True)
     low, high = map(float, re.search(r"from about (\S+) to below (\S+)$", str(end.value)).groups())
@@ -326,14 +326,14 @@ def test_the_ends_of_the_reach_are_ends():
 
 
 def test_a_rate_that_the_widths_carry_is_named():
-    asked = lambda rate: vf.init.init_model(Looped(48, 6, 4), data(4, 48), rate=rate, dry_run=True)  # noqa: E731
+    asked = lambda rate: vf.init.init_model(Looped(48, 6, 2), data(4, 48), rate=rate, dry_run=True)  # noqa: E731
     low = asked(0.03)
     assert low.survival < 0.9
     (carried,) = (float(match[1]) for note in low.notes if (match := re.search(r"this rate; rate=(\S+) does", note)))
     assert 0.03 < carried < 0.4
     assert asked(carried).survival >= 0.985  # one percent is the edge, counted in 680 populations
     assert asked(0.5 * carried).survival < 0.985
-    narrow = vf.init.init_model(Looped(3, 12, 4), data(4, 3), rate=0.2, dry_run=True)
+    narrow = vf.init.init_model(Looped(3, 12, 2), data(4, 3), rate=0.2, dry_run=True)
     assert any("make the layers wider: higher rates do not survive either" in note for note in narrow.notes)
 
 
@@ -355,16 +355,14 @@ def chain_of_sinabs(depth, several, width=100):
 
 def late_rates_of(model, x, plan, factor=1.0, networks=48):
     """Of every network and input, shape (networks, layers, inputs), by running the modules one after the other."""
-    rows = []
-    for seed in range(networks):
-        generator, spikes, row = seeded(500 + seed), x, []
-        with torch.no_grad():
-            for l, layer in enumerate(plan.layers):
-                std = layer.weight_std * (factor if l else 1.0)
-                spikes = model[2 * l + 1](spikes @ torch.empty(x.shape[-1], x.shape[-1]).normal_(0, std, generator=generator))
-                row.append(spikes[:, STEPS // 2 :].mean((1, 2)))
-        rows.append(torch.stack(row))
-    return torch.stack(rows).double().numpy()
+    generator, spikes, rates = seeded(500), x.expand(networks, *x.shape), []
+    with torch.no_grad():
+        for l, layer in enumerate(plan.layers):
+            std = layer.weight_std * (factor if l else 1.0)
+            weights = torch.empty(networks, 1, x.shape[-1], x.shape[-1]).normal_(0, std, generator=generator)
+            spikes = model[2 * l + 1]((spikes @ weights).flatten(0, 1)).unflatten(0, (networks, len(x)))
+            rates.append(spikes[:, :, STEPS // 2 :].mean((2, 3)))
+    return torch.stack(rates, dim=1).double().numpy()
 
 
 def agrees(rates, plan):
