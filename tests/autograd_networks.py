@@ -1,6 +1,7 @@
 """Networks of ``vf.layers`` in plain torch, with a surrogate under autograd: the gradients that the theory must predict."""
 
 import math
+from functools import partial
 
 import torch
 from torch.nn import functional as F
@@ -22,7 +23,7 @@ def neurons(layer, currents, psi, detached, recurrent=None):
     rule, beta, theta = neuron.reset_rule, neuron.decay, neuron.threshold
     i = h = s = torch.zeros_like(currents[:, 0])
     for I in currents.unbind(1):
-        i = neuron.synaptic_decay * i + I + (0 if recurrent is None else s @ recurrent.T)
+        i = neuron.synaptic_decay * i + I + (0 if recurrent is None else (recurrent @ s[..., None])[..., 0])
         r = s.detach() if detached else s
         kept = beta * (1 - rule.membrane * r) * h - (1 if rule.delayed else beta) * rule.threshold * theta * r
         if rule.lowest is not None:
@@ -35,10 +36,12 @@ def neurons(layer, currents, psi, detached, recurrent=None):
 
 
 class Run:
-    """One network: drawn weights, and the currents into every layer of neurons, of which gradients are taken."""
+    """Drawn weights, and the currents into every layer of neurons, of which gradients are taken: of one network, or of several
+    with one input each.
+    """
 
-    def __init__(self, psi=atan, detached=None, seed=0):
-        self.psi, self.detached = psi, detached
+    def __init__(self, psi=atan, detached=None, seed=0, networks=()):
+        self.psi, self.detached, self.networks = psi, detached, networks
         self.generator = torch.Generator().manual_seed(seed)
         self.currents, self.weights = [], []
 
@@ -51,10 +54,9 @@ class Run:
         return x
 
     def weight(self, layer, *shape):
-        W = self.normal(*shape)
-        W = (layer.gain / math.sqrt(W[0].numel()) * W).requires_grad_()
+        W = (layer.gain / math.sqrt(math.prod(shape[1:])) * self.normal(*self.networks, *shape)).requires_grad_()
         self.weights.append(W)
-        return W if layer.rows == "free" else W - W.flatten(1).mean(1).reshape(-1, *[1] * (W.ndim - 1))
+        return W if layer.rows == "free" else W - W.mean(tuple(range(1 - len(shape), 0)), keepdim=True)
 
     def after(self, layer, x):
         if isinstance(layer, L.Spike):
@@ -64,14 +66,18 @@ class Run:
             x.retain_grad()
             self.currents.append(x)
             n = x.shape[-1]
-            R = self.normal(n, n) * (layer.recurrent_gain / math.sqrt(n)) if layer.recurrent else None
+            R = self.normal(*self.networks, n, n) * (layer.recurrent_gain / math.sqrt(n)) if layer.recurrent else None
             return neurons(layer, x, self.psi, layer.neuron.reset_detached if self.detached is None else self.detached, R)
         if isinstance(layer, L.Linear):
             x = x.flatten(2)
-            return x @ self.weight(layer, layer.width, x.shape[-1]).T
+            return x @ self.weight(layer, layer.width, x.shape[-1]).mT
         if isinstance(layer, L.Conv):
             W = self.weight(layer, layer.channels, x.shape[2], layer.kernel, layer.kernel)
-            return self.per_map(x, lambda y: F.conv2d(y, W, stride=layer.stride, padding=layer.border))
+            convolved = partial(F.conv2d, stride=layer.stride, padding=layer.border)
+            if not self.networks:
+                return self.per_map(x, lambda y: convolved(y, W))
+            side_by_side = convolved(x.swapaxes(0, 1).flatten(1, 2), W.flatten(0, 1), groups=len(x))
+            return side_by_side.unflatten(1, W.shape[:2]).swapaxes(0, 1)
         if isinstance(layer, L.Pool):
             pool = {"average": F.avg_pool2d, "max": F.max_pool2d}[layer.kind]
             return self.per_map(x, lambda y: pool(y, layer.size, layer.step, layer.padding))
@@ -87,6 +93,7 @@ class Run:
         if layer.statistics is not None:
             mean, variance = layer.statistics
             return layer.gamma * (x - mean) / math.sqrt(variance + layer.eps) + layer.beta
+        assert not self.networks
         axes = (0, 1, *range(3, x.ndim))
         return layer.gamma * (x - x.mean(axes, keepdim=True)) / x.var(axes, correction=0, keepdim=True).sqrt() + layer.beta
 
@@ -101,13 +108,22 @@ def gradients(layers, x, *, psi=atan, detached=None, readout="shared", seed=0):
 
     ``x``: currents or numbers (batch, steps, …). Readout weights of squared norm 1 on average, independent for each input.
     """
-    run = Run(psi, detached, seed)
-    out = run.through(layers, x)
-    flat = out.flatten(2)
+    energy, weights = _squares(layers, x, Run(psi, detached, seed), readout)
+    return energy.mean(1), torch.stack([square.sum() / len(x) for square in weights])
+
+
+def gradients_of_each(layers, x, *, psi=atan, detached=None, readout="shared", seed=0):
+    """The same of as many networks as inputs, which get one each: (networks, layers of neurons, steps), (networks, layers)."""
+    energy, weights = _squares(layers, x, Run(psi, detached, seed, (len(x),)), readout)
+    return energy.swapaxes(0, 1), torch.stack([square.flatten(1).sum(1) for square in weights], dim=1)
+
+
+def _squares(layers, x, run, readout):
+    """``δ²`` summed over each layer of neurons (layers, inputs, steps), and ``(∂L/∂W)²``."""
+    flat = run.through(layers, x).flatten(2)
     v = run.normal(len(x), flat.shape[1] if readout == "independent" else 1, flat.shape[2]) / math.sqrt(flat.shape[2])
     (v * flat).sum().backward()
-    energy = torch.stack([I.grad.flatten(2).square().sum(2).mean(0) for I in run.currents])
-    return energy, torch.stack([W.grad.square().sum() / len(x) for W in run.weights])
+    return torch.stack([I.grad.flatten(2).square().sum(2) for I in run.currents]), [W.grad.square() for W in run.weights]
 
 
 def tangent_kernel(layers, x, *, psi=atan, seed=0):
