@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 from validation.claims import heterogeneity, maps_and_pools, normalisation, recurrence, residual_blocks
 from validation.work import HERE
 
-SMALL = {  # curves whose theory is quick, with an error in the strength of the first that 60 networks must show
+SMALL = {  # curves whose theory is quick, with an error in the strength of the first that 36 networks must show
     heterogeneity: (("thresholds of a gamma distribution", "decays uniform from 0.1 to 0.9"), 0.2),
     residual_blocks: (("a branch of two layers, keep = 1", "SEW add"), 0.2),
     normalisation: (("LayerNorm, γ = 1.2", "standardised rows"), 0.3),
@@ -22,7 +22,7 @@ SMALL = {  # curves whose theory is quick, with an error in the strength of the 
 def measured(request):
     curves, error = SMALL[request.param]
     claim = request.param.CLAIM
-    settings = replace(claim.budgets["quick"], curves=curves, repeats=60, pilot=20, points=2**9)
+    settings = replace(claim.budgets["quick"], curves=curves, repeats=36, pilot=20, points=2**9)
     return claim, settings, error, claim.simulate(settings, 3, HERE), claim.theory(settings)
 
 

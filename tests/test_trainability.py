@@ -22,6 +22,7 @@ MAP = [
 ]
 IMAGES = np.random.default_rng(0).normal(size=(3, 8, 4, 4)) + 2 * np.random.default_rng(1).normal(size=(1, 8, 4, 4))
 BIAS = 0.05
+FEW = {"points": 2**10}
 
 
 def currents_of(rows, seed):
@@ -60,12 +61,12 @@ def test_the_kernel_is_that_of_real_networks(name):
     def agrees(found):
         return np.all(np.abs(found.correlations - mean) < 4 * np.hypot(error, found.error["correlations"]) + 0.02)
 
-    found = vf.trainability(net, inputs=None if name == "chain" else IMAGES)
+    found = vf.trainability(net, inputs=None if name == "chain" else IMAGES, **FEW)
     assert agrees(found)
     np.testing.assert_allclose(found.norms**2, theta[:, 0, 0], rtol=4 * 0.3 / math.sqrt(NETWORKS) + BIAS)
-    assert not agrees(vf.trainability(net, vf.surrogates.atan(4.0), None if name == "chain" else IMAGES))
+    assert not agrees(vf.trainability(net, vf.surrogates.atan(4.0), None if name == "chain" else IMAGES, **FEW))
     order = [0, 2, 1]
-    swapped = vf.trainability(net, inputs=(rows_of((0.4, 0.8)) if name == "chain" else IMAGES[order]))
+    swapped = vf.trainability(net, inputs=(rows_of((0.4, 0.8)) if name == "chain" else IMAGES[order]), **FEW)
     np.testing.assert_allclose(swapped.correlations[:, ::-1], found.correlations, atol=0.02)
 
 
