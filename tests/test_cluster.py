@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from campaign_blocks import slowly_drawn
+from campaign_blocks import drawn
 
 import varflow as vf
 from varflow.campaign import Block
@@ -53,9 +53,9 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(cluster, tmp_path):
             os.kill(killed[0], signal.SIGKILL)
 
     with campaign.opened() as run:
-        run.run(blocks(24), arrived)
+        run.run(blocks(16), arrived)
     assert killed
-    assert found == {seed: slowly_drawn(seed)["normal"].tobytes() for seed in range(24)}
+    assert found == {seed: drawn(seed, 5)["normal"].tobytes() for seed in range(16)}
 
 
 def test_progress_comes_from_the_cluster(cluster):

@@ -350,7 +350,7 @@ class TestDrawing:
 @cache
 def uninterrupted():
     """A wide and a narrow network, and their ensembles."""
-    described = [network(701, depth=9, drive=vf.drives.inputs(PIXELS)), network(30, depth=3)]
+    described = [network(181, depth=9, drive=vf.drives.inputs(PIXELS)), network(30, depth=3)]
     return described, simulate(described, repeats=40)
 
 
@@ -404,8 +404,9 @@ class TestRunning:
         assert threading.active_count() <= before  # a thread of an earlier test may have ended meanwhile
 
     @pytest.mark.parametrize("threads", [1, 2])
-    def test_interrupted_runs_keep_what_is_finished(self, threads):
+    def test_interrupted_runs_keep_what_is_finished(self, threads, monkeypatch):
         described, full = uninterrupted()
+        monkeypatch.setattr("varflow.simulation.chunks.DRAWN", 1)  # as small as they can be: 8 wide networks
 
         def interrupt(done, total):
             if done >= 32:  # the narrow networks, which count half, and three of five blocks of the wide ones
@@ -421,15 +422,18 @@ class TestRunning:
         assert np.array_equal(slow.variance, full[0].variance[: slow.repeats])
         assert f"stopped after {slow.repeats} to 40 of 40" in str(caught.value)
 
-    def test_ctrl_c(self):
-        described, sent = network(1000, depth=100, threshold=0.1), []
+    def test_ctrl_c(self, monkeypatch):
+        """While weights are drawn."""
+        described, drawn, sent, real = network(1000, depth=100, threshold=0.1), [], [], Draws.weights
 
-        def ctrl_c():
-            sent.append(time.perf_counter())
-            os.kill(os.getpid(), signal.SIGINT)
+        def weights(*arguments, **options):
+            drawn.append(None)
+            if len(drawn) == 10:
+                sent.append(time.perf_counter())
+                os.kill(os.getpid(), signal.SIGINT)
+            return real(*arguments, **options)
 
-        timer = threading.Timer(1.0, ctrl_c)
-        timer.start()
+        monkeypatch.setattr(Draws, "weights", weights)
         with pytest.raises(Interrupted, match=r"stopped after \d+ of 1000 networks") as caught:
             simulate(described, repeats=1000, threads=2)
         assert time.perf_counter() - sent[0] < 2.0  # the whole run takes minutes
