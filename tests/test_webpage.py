@@ -43,6 +43,12 @@ def html():
     return webpage(Examined(RESULTS, COMMAND), {"one_layer_map": ENVELOPE})
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures are built, and not turned into SVG: that they become SVG is shown with ``html``."""
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, buffer, **options: buffer.write("<svg></svg>"))
+
+
 def without_figures(html):
     return re.sub(r"<svg.*?</svg>", "", html, flags=re.S)
 
@@ -70,6 +76,7 @@ def test_has_every_claim_point_and_control(html):
     assert "<th scope=col>SpikeInit</th>" in text  # a table within a reading
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_colours_tell_sign_and_size():
     ones = {name: [1.0, 1.0, 1.0] for name in ("theory", "estimate", "standard_error")}
     controls = {"negative_control": {"what": "none", "p_value": 0.0, "rejected": True}, "further_controls": []}
@@ -78,6 +85,7 @@ def test_colours_tell_sign_and_size():
     assert cells[:3] == [("above", "50", "over"), ("below", "100", "under"), ("below", "100", "unknown")]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_verdicts_that_are_not_good_are_told():
     failing = replace(RESULTS[0], verdict="fails", statement="1 < 2 & so on")
     failing.negative_control["rejected"] = False
@@ -91,6 +99,7 @@ def test_verdicts_that_are_not_good_are_told():
     assert "figure_9 not examined" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_layers_of_a_few_curves_are_drawn_over_layers():
     points = [f"{curve}, layer {layer}" for curve in ("a", "b") for layer in (2, 5, 10)]
     numbers = {name: [1.0, 2.0, 3.0, 4.0, 5.0, 6.0] for name in ("theory", "estimate", "standard_error", "z")}
@@ -117,6 +126,7 @@ def test_figures_follow_the_page_and_are_the_same_every_time():
     assert {"var(--seen)", "var(--line)", "var(--ink)"} <= set(re.findall(r"var\(--\w+\)", drawing))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_both_reports_from_json_alone(tmp_path, monkeypatch, capsys):
     for name in ("figure_2", "one_layer_map"):
         (tmp_path / f"{name}.json").write_bytes((VALIDATION / "results" / f"{name}.json").read_bytes())
@@ -130,9 +140,8 @@ def test_both_reports_from_json_alone(tmp_path, monkeypatch, capsys):
     assert "figure_2.json is left out" in capsys.readouterr().err
 
 
-def test_the_page_of_the_results_kept_in_the_repository(monkeypatch):
-    """Every figure is drawn; that drawings become SVG is shown above."""
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda figure, buffer, **options: buffer.write("<svg></svg>"))
+@pytest.mark.usefixtures("undrawn")
+def test_the_page_of_the_results_kept_in_the_repository():
     folder = VALIDATION / "results"
     results, longer = (
         pages.read(where, sorted(path.stem for path in where.glob("*.json"))) for where in (folder, folder / "long")
