@@ -106,7 +106,7 @@ def propagated(width: int, depth: int, seed: int, method: str, repeat: int) -> d
     stream = int(np.random.SeedSequence([seed, number, repeat]).generate_state(1)[0])
     variance, rate = np.zeros((2, depth))
     with torch.random.fork_rng(devices=[]), torch.no_grad(), exact_products():
-        torch.manual_seed(stream)
+        torch.default_generator.manual_seed(stream)  # torch.manual_seed would also seed GPUs
         layer = torch.nn.Linear(width, width)
         fill(layer)
         potential = torch.randn(width) + layer.bias
