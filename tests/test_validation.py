@@ -71,7 +71,7 @@ SMALL = {
     "chain_narrow": (chain_narrow, chain_narrow.Settings(repeats=4000, layers=(2, 5, 10))),
     "one_layer_map": (one_layer_map, one_layer_map.Settings(repeats=400, thresholds=(0.5, 1.5), variances=(0.5, 1.0))),
     "corrected_gain": (corrected_gain, corrected_gain.Settings(repeats=400, width=50, depth=30)),
-    "kaiming_death_depth": (kaiming_death_depth, kaiming_death_depth.Settings((30,), (1500,), thresholds=(0.6, 0.85), depth=30)),
+    "kaiming_death_depth": (kaiming_death_depth, kaiming_death_depth.Settings((30,), (1500,), (0.6, 0.85), depth=30)),
 }
 FOUND = lambda rejected: 0.05  # noqa: E731  # in place of the search for the smallest error, which is tested below
 FIGURE = figure_2.Settings(width=60, repeats=10, depth=15, thresholds=(0.3, 0.85), probed=())
