@@ -113,7 +113,7 @@ reset.
 import varflow as vf
 
 neuron = vf.neurons.snntorch_leaky(0.5)
-network = vf.Network(width=1000, depth=10, gain=8**0.5, neuron=neuron, steps=8)
+network = vf.Network(width=1000, depth=10, gain=8**0.5, neuron=neuron, steps=4)
 flow = vf.gradient_flow(network, "atan")
 print(flow.growth, flow.range)  # per layer; largest over smallest energy of a layer
 print(vf.surrogate_width(network, "atan"))  # the parameter with which layers differ least

@@ -59,7 +59,7 @@ def test_a_picture_is_of_a_comparison():
         plots.plot_comparison(profile, profile.sample(3, seed=0))
 
 
-SEEDS = 30  # of the quick tests; the slow ones take thousands
+SEEDS = 20  # of the quick tests; the slow ones take thousands
 CONTINUOUS = ("living", "leaking", "threshold below zero", "inputs of different energy")
 
 

@@ -62,6 +62,9 @@ LONG = {
     "large gain",
     "finite width, unstable",
     "fixed points, too much bias",
+    "fixed points, uniform",
+    "map, below the kink",
+    "map, below the support",
 }
 
 

@@ -145,7 +145,7 @@ def response_by_quadrature(response, theta, variance, a):
     if response == "ternary":
         return 2 * tail(theta)
     if response == "multi_spike":
-        return mp.nsum(lambda k: (2 * k - 1) * tail(int(k) * theta), [1, 60], method="d")
+        return mp.nsum(lambda k: (2 * k - 1) * tail(int(k) * theta), [1, 40], method="d")
     far = lambda sign: [sign * k * mp.sqrt(variance) for k in (20, 9, 4)]  # noqa: E731
     above = mp.quad(lambda u: u**2 * density(u), [theta, *reversed(far(1))])
     below = mp.quad(lambda u: a**2 * u**2 * density(u), [*far(-1), 0, theta])

@@ -87,15 +87,13 @@ class Step:
         scale = max(abs(left), abs(right)) or mpf(1)
         return bool(abs(left - right) <= scale * mpf(10) ** -digits)
 
-    def shrinks(self, setting: Setting, rng: Random) -> bool:
+    def shrinks(self, setting: Setting, seed: str) -> bool:
         """Whether ``|left - right|`` stays within a constant times the remainder as its variable goes to the limit."""
-        variable, limit = self.remainder.variables[0], self.remainder.point[0]
-        state, ratios = rng.getstate(), []
+        variable, limit, ratios = self.remainder.variables[0], self.remainder.point[0], []
         with mpmath.workdps(_MANY):
-            for power in _SMALL:
-                rng.setstate(state)  # the same other parameters each time
+            for power in _SMALL:  # the same other parameters each time
                 near = mpf(10) ** (power // 2) if limit == sympy.oo else mpf(10) ** -power
-                point = setting.point(rng, self.given, {variable: near})
+                point = _drawn(setting, seed, tuple(self.given.items()), mp.dps, (variable, near))
                 left, right = self._sides(point)
                 ratios.append(abs(left - right) / abs(value(self.remainder.expr, point)))
         return bool(ratios[-1] <= 4 * max(ratios[0], mpf(10) ** -DIGITS)) and bool(mp.isfinite(ratios[-1]))
@@ -231,7 +229,7 @@ class Derivation:
         """Whether every step holds at one point, which steps under the same assumptions share."""
         for step in self.steps:
             if step.remainder is not None:
-                held = step.shrinks(self.setting, Random(seed))
+                held = step.shrinks(self.setting, seed)
             else:
                 with mpmath.workdps(digits + _GUARD):
                     held = step.holds(_drawn(self.setting, seed, tuple(step.given.items()), mp.dps), digits)
@@ -320,9 +318,9 @@ def _fixed(given: Any) -> dict[Any, Any]:
 
 
 @lru_cache(maxsize=512)
-def _drawn(setting: Setting, seed: str, given: tuple[Any, ...], digits: int) -> Values:
+def _drawn(setting: Setting, seed: str, given: tuple[Any, ...], digits: int, *small: tuple[Any, Any]) -> Values:
     """The point of a seed; cached, since its quantities take quadratures."""
-    return setting.point(Random(seed), dict(given))
+    return setting.point(Random(seed), dict(given), dict(small))
 
 
 def _sign(symbol: Any) -> tuple[Any, ...]:
