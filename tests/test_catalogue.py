@@ -160,8 +160,8 @@ DEEP = 40
     ],
 )
 def test_alive_in_time_is_what_the_critical_gain_calls_alive(neuron, told):
-    found = vf.catalogue(neuron=neuron, fan_in=512, depth=DEEP, steps=6)
-    critical = vf.temporal_critical_gain(neuron, steps=6, depth=DEEP, points=2**9, scrambles=2)
+    found = vf.catalogue(neuron=neuron, fan_in=512, depth=DEEP, steps=4)
+    critical = vf.temporal_critical_gain(neuron, steps=4, depth=DEEP, points=2**9, scrambles=2)
     assert {key: found[key].alive for key in told} == told
     for entry in found.methods:
         assert entry.survives == (None if entry.alive is None else entry.alive in ("yes", "late"))
@@ -170,7 +170,7 @@ def test_alive_in_time_is_what_the_critical_gain_calls_alive(neuron, told):
         assert (entry.alive == "yes") == (entry.gain > critical.gain)
         assert entry.survives == (entry.gain > critical.late_gain)
     lines = repr(found).splitlines()
-    assert f"to layer {DEEP} over 6 steps at infinite width (spikes: of 512 neurons)" in lines[0]
+    assert f"to layer {DEEP} over 4 steps at infinite width (spikes: of 512 neurons)" in lines[0]
     assert told["micheli"] in next(line for line in lines if line.startswith("  Micheli  ")).split()
 
 
