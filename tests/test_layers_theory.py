@@ -268,7 +268,7 @@ def test_only_auto_is_a_method_for_layers():
 
 def test_what_theory_does_not_cover_is_refused():
     with pytest.raises(vf.DomainError, match="probes and steps"):
-        on_maps(MEMORYLESS, L.Conv(4, gain=1.0), L.BatchNorm(), MEMORYLESS, side=64)
+        on_maps(MEMORYLESS, L.Conv(4, gain=1.0), L.BatchNorm(), MEMORYLESS, side=46)
 
 
 # --- effective width of maps --------------------

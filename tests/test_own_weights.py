@@ -121,15 +121,15 @@ def test_profiles_of_a_lattice_of_ones_own(wrap):
 def test_draws_stand_against_the_tails(core):
     pytest.importorskip("torch")
     described = network(core, width=12, mean_gain=0.2)
-    assert vf.compare(vf.finite_width(described), vf.simulate(described, repeats=400, seed=3), false_alarm=0.01).passed
+    assert vf.compare(vf.finite_width(described), vf.simulate(described, repeats=200, seed=3), false_alarm=0.01).passed
 
 
 def test_draws_that_are_wrong_fall():
     """The halves are independent: theory keeps what the tails say."""
     pytest.importorskip("torch")
     right, wrong = (network(ByDensity(scale), width=12, mean_gain=0.0) for scale in (1.0, 1.2))
-    assert not vf.compare(vf.finite_width(right), vf.simulate(wrong, repeats=400, seed=2), false_alarm=0.01).passed
-    assert not vf.compare(vf.finite_width(wrong), vf.simulate(wrong, repeats=400, seed=2), false_alarm=0.01).passed
+    assert not vf.compare(vf.finite_width(right), vf.simulate(wrong, repeats=200, seed=2), false_alarm=0.01).passed
+    assert not vf.compare(vf.finite_width(wrong), vf.simulate(wrong, repeats=200, seed=2), false_alarm=0.01).passed
 
 
 def test_own_mean_and_fourth_cumulant():
