@@ -25,11 +25,11 @@ SPARSE = Rational(9, 10) * sympy.exp(-(y**2) / 2) / sympy.sqrt(2 * sympy.pi) + s
 
 QUICK = {
     "normal, decimals": lambda: stats.Normal("X", 0.3, 1.7),
-    "beta": lambda: stats.Beta("X", 2, 2),
     "exponential, decimals": lambda: stats.Exponential("X", 0.7),
     "Wigner": lambda: stats.WignerSemicircle("X", 1),
 }
 SLOW = {
+    "beta": lambda: stats.Beta("X", 2, 2),
     "gamma, decimals": lambda: stats.Gamma("X", 2.3, 1.1),
     "mixture": lambda: stats.ContinuousRV(y, SPARSE),
     "log-normal": lambda: stats.LogNormal("X", 0, 1),

@@ -147,7 +147,7 @@ class TestDense:
     )
     def test_counts_in_distribution(self, distribution, options, width):
         described = network(width, depth=6, weights=DISTRIBUTIONS[distribution], **SETTINGS[options])
-        repeats = 1000
+        repeats = 600
         ensemble = vf.simulate(described, repeats=repeats, seed=11)
         distributions = vf.SpikeChain(described).propagate()
         assert distributions[1].survival > 0.2
