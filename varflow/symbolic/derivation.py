@@ -30,7 +30,7 @@ from varflow.symbolic.symbols import NAMES, exact
 __all__ = ["Derivation", "DerivationError", "Setting", "Step", "built_once"]
 
 DIGITS = 40
-_GUARD = 10  # digits beyond those compared
+_GUARD = 20  # digits beyond those compared: a density infinite at an end of its support halves the digits of its integrals
 _SMALL = (4, 8)  # a remainder is evaluated at ε = 10^-4 and 10^-8
 _MANY = 100  # digits in which it is: the smallest remainder, η¹⁰ of the uniform distribution, is 1e-80
 
