@@ -92,18 +92,17 @@ def agreement(scores: Sequence[float], accuracies: Sequence[float], seed: int = 
     """Spearman's rank correlation of a predictor with accuracy, with a 95 % bootstrap interval over networks."""
     pair = np.asarray(scores), np.asarray(accuracies)
 
-    def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-        found: Any = scipy.stats.spearmanr(x, y)
-        return float(found.statistic)
+    def rank_correlation(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
+        a, b = (scipy.stats.zscore(scipy.stats.rankdata(each, axis=axis), axis=axis) for each in (x, y))
+        return np.mean(a * b, axis=axis)
 
     found = scipy.stats.bootstrap(
         pair,
         rank_correlation,
         paired=True,
-        vectorized=False,
         n_resamples=2000,
         method="percentile",
         rng=np.random.default_rng(seed),
     )
     low, high = found.confidence_interval
-    return {"spearman": rank_correlation(*pair), "low": float(low), "high": float(high)}
+    return {"spearman": float(rank_correlation(*pair)), "low": float(low), "high": float(high)}
