@@ -19,7 +19,7 @@ from torch import nn  # noqa: E402
 from varflow.results import late_steps  # noqa: E402
 from varflow.theory.flow.neurons import Neurons  # noqa: E402
 from varflow.theory.in_time.many_gains import driven  # noqa: E402
-from varflow.torch_models.layer_gains import run_deep, settles  # noqa: E402
+from varflow.torch_models.layer_gains import deep_layer, run_deep, settles  # noqa: E402
 
 WIDTH, DEPTH, STEPS, NETWORKS = 96, 6, 6, 24
 
@@ -391,6 +391,13 @@ def test_how_long_a_rate_is_kept_by_neurons_of_several_spikes(depth):
     assert off[int(kept)] > 0.25 / 1.2
     assert off[-1] > 0.5
     assert rates[:, -1].std() == pytest.approx(spread, rel=0.5)  # a distribution with a heavy tail
+
+
+def test_an_unstable_rate_that_is_kept_over_all_layers_gets_no_note():
+    neuron = vf.neurons.snntorch_leaky(0.9)
+    assert not deep_layer(neuron, STEPS, "firing_rate", 0.2, 8).settles
+    plan = vf.init.init_model(Looped(64, 8, STEPS, lambda: snntorch.Leaky(0.9)), data(4, 64), rate=0.2, dry_run=True)
+    assert plan.notes == ()
 
 
 def test_neurons_of_one_spike_per_step_keep_their_rate():
