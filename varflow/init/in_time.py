@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -232,21 +233,29 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Ste
     except ConvergenceError:
         strength, words = 1.0, f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead"
     guess = _guess(wanted, strength, report)
-    found = None if words else _tried(wanted, guess, report, FAR)
-    if found is not None and found.reached:
-        return found, ()
-    attainable = attainable_range(wanted, max(strength, 1.0))  # most often out of reach, which is found sooner
-    least, most = attainable.ends(wanted.quantity)
-    if least * (1 - BELOW) < wanted.value < most:
+    attainable = cache(lambda: attainable_range(wanted, max(strength, 1.0), start=shallow.least.gain))
+    lives, found = guess is not None and math.exp(guess.log_gain) > shallow.dies, None
+    # A constant gain seldom keeps an unstable state: most often it is out of reach, which is found sooner.
+    if lives and not words and (guess.multiplier < 1 or _within(wanted, attainable())):
+        found = _tried(wanted, guess, report, FAR)
+        if found and found.reached:
+            return found, ()
+    if _within(wanted, attainable()):
         if strength < 1 and not (found and found.values.mean() > wanted.value):
             guess = _guess(wanted, 1.0, beyond(report, STAGES))
             words = f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead"
-        if guess and wanted.value < least * (1 + BELOW):
-            guess = replace(guess, log_gain=math.log(attainable.least.gain))
+        smallest = math.log(attainable().least.gain)
+        if guess and (guess.log_gain < smallest or wanted.value < (1 + BELOW) * attainable().ends(wanted.quantity)[0]):
+            guess = replace(guess, log_gain=smallest)
         found = _tried(wanted, guess, beyond(report, STAGES))
         if found and found.reached:
             return found, (words,) if words else ()
-    raise out_of_reach(name, wanted, unit, attainable)
+    raise out_of_reach(name, wanted, unit, attainable())
+
+
+def _within(wanted: Wanted, attainable: Sustained) -> bool:
+    least, most = attainable.ends(wanted.quantity)
+    return least * (1 - BELOW) < wanted.value < most
 
 
 def _guess(wanted: Wanted, strength: float, report: Report) -> Guess | None:

@@ -146,7 +146,7 @@ def refined(wanted: Wanted, guess: Guess, *, farthest: float = 1.0, report: Repo
     rough = networks.whole(guess.log_gain)
     report(1)
     known = {"strength": guess.strength, "multiplier": m, "chosen": float(rough.values.mean())}
-    if abs(_miss(wanted, rough)) >= farthest:
+    if abs(_miss(wanted, rough)) >= farthest or _dies_above(wanted, rough):
         return replace(rough, **known, reached=False)
     layer = Response(guess.slope / max(1 - m, STEADIEST), guess.slope / (1 + m), False)
     rough, response = _nearest(networks, rough, layer, max(COARSELY, wanted.tolerance), beyond(report, 1))
@@ -159,7 +159,7 @@ def refined(wanted: Wanted, guess: Guess, *, farthest: float = 1.0, report: Repo
 def _finely(networks: Networks, rough: Steady, response: Response, report: Report) -> Steady:
     """The nearest network with more points, and the error of its gain."""
     wanted = networks.wanted
-    found = networks.whole(math.log(rough.gain) - _miss(wanted, rough) / response.slope)
+    found = networks.whole(math.log(rough.gain) + _step(wanted, rough, response))
     report(0)
     found, response = _nearest(networks, found, response, wanted.tolerance, report)
     off, halfway = _off(wanted, found), rough.halfway if networks.depth < wanted.depth else found.halfway
@@ -201,6 +201,11 @@ def _reached(wanted: Wanted, found: Steady) -> bool:
     return bool(abs(found.values.mean() / wanted.value - 1) < KEPT) and bool(lasting(wanted.neuron, found.last).all())
 
 
+def _dies_above(wanted: Wanted, found: Steady) -> bool:
+    """Whether a network dies at too high a value; then one with the wanted value, of a smaller gain, dies as well."""
+    return _miss(wanted, found) > 0 and not lasting(wanted.neuron, found.last).all()
+
+
 def _off(wanted: Wanted, found: Steady) -> np.ndarray:
     """``ln(value/wanted)`` of each replica."""
     return np.log(np.maximum(found.values, 1e-300) / wanted.value)
@@ -218,7 +223,7 @@ def _nearest(networks: Networks, found: Steady, response: Response, accuracy: fl
         lo, hi = (log_g, hi) if off < 0 else (lo, log_g)
         if (_near(wanted, nearest, accuracy) and response.measured) or hi - lo < JUMP * accuracy:
             break
-        step = min(max(-off / response.slope, -STRIDE), STRIDE)
+        step = _step(wanted, found, response)
         if not response.measured:
             step = math.copysign(max(abs(step), min(number * STEP, STRIDE)), step)
         before, found = found, networks.above(log_g + step if lo < log_g + step < hi else (lo + hi) / 2, found)
@@ -226,6 +231,11 @@ def _nearest(networks: Networks, found: Steady, response: Response, accuracy: fl
         response = _response(wanted, before, found, response)
         nearest = min(nearest, found, key=lambda each: abs(_miss(wanted, each)))
     return nearest, response
+
+
+def _step(wanted: Wanted, found: Steady, response: Response) -> float:
+    """The change of ln g that should give the wanted value."""
+    return min(max(-_miss(wanted, found) / response.slope, -STRIDE), STRIDE)
 
 
 def _near(wanted: Wanted, found: Steady, accuracy: float) -> bool:
