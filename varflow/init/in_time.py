@@ -234,12 +234,11 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Ste
         strength, words = 1.0, f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead"
     guess = _guess(wanted, strength, report)
     attainable = cache(lambda: attainable_range(wanted, max(strength, 1.0), start=shallow.least.gain))
-    lives, found = guess is not None and math.exp(guess.log_gain) > shallow.dies, None
     # A constant gain seldom keeps an unstable state: most often it is out of reach, which is found sooner.
-    if lives and not words and (guess.multiplier < 1 or _within(wanted, attainable())):
-        found = _tried(wanted, guess, report, FAR)
-        if found and found.reached:
-            return found, ()
+    promising = guess is not None and not words and (guess.multiplier < 1 or _within(wanted, attainable()))
+    found = _tried(wanted, guess, report, FAR) if promising else None
+    if found and found.reached:
+        return found, ()
     if _within(wanted, attainable()):
         if strength < 1 and not (found and found.values.mean() > wanted.value):
             guess = _guess(wanted, 1.0, beyond(report, STAGES))

@@ -34,14 +34,13 @@ ENDLESS_EDGE = 1.05  # the same where values grow without bound, without a small
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sustained:
-    """Networks of the smallest gain that sustains activity and of ``HIGHEST``, whether activity grows without bound there, as
-    counts of spikes do, and the largest gain tried at which it dies.
+    """Networks of the smallest gain that sustains activity and of ``HIGHEST``, and whether activity grows without bound there,
+    as counts of spikes do.
     """
 
     least: Propagated
     most: Propagated
     endless: bool
-    dies: float
 
     def ends(self, quantity: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> tuple[float, float]:
         """Smallest and largest value of a quantity of firing rates and variances (…, steps)."""
@@ -67,11 +66,11 @@ def sustained_range(
     edge = ROUGH_EDGE if enough or first.firing_rate.shape[-1] >= MANY else EDGE
     if endless:
         edge, rough = ENDLESS_EDGE, replace(rough, points=max(rough.points // 4, 1))
-    stop = enough and (lambda least: enough(Sustained(least, most, endless, 0.0)))
-    least, dies = _smallest(neuron, rough, first, depth, edge, start, stop)
+    stop = enough and (lambda least: enough(Sustained(least, most, endless)))
+    least = _smallest(neuron, rough, first, depth, edge, start, stop)
     if edge == EDGE:  # clear of the edge itself, where the last layers die
         least = propagated(neuron, rough, first, edge * least.gain, depth)
-    return Sustained(least, most, endless, dies)
+    return Sustained(least, most, endless)
 
 
 def _smallest(
@@ -82,11 +81,11 @@ def _smallest(
     edge: float,
     start: float | None = None,
     stop: Callable[[Propagated], bool] | None = None,
-) -> tuple[Propagated, float]:
-    """The network of the smallest gain that lives to its depth, both to a ratio, and the largest gain tried that dies."""
+) -> Propagated:
+    """The network of the smallest gain that lives to its depth, both to a ratio."""
     if min(depth, first.firing_rate.shape[-1]) >= 2 * SHORT + (SHORT if start else 0) // 2:
         half = first.of_steps(first.firing_rate.shape[-1] // 2)
-        start = _smallest(neuron, neurons, half, depth // 2, edge, start)[0].gain
+        start = _smallest(neuron, neurons, half, depth // 2, edge, start).gain
     gain, up, down = (GUESS, NEAR, FAR) if start is None else (start, edge, edge)
     before, dead, least = None, None, None
     while True:
@@ -94,7 +93,7 @@ def _smallest(
         if tried.lifetime >= (2 - edge) * depth:
             least = tried
             if stop and stop(least):
-                return least, dead.gain if dead else 0.0
+                return least
         else:
             before, dead = dead, tried
         if dead is None:
@@ -104,7 +103,7 @@ def _smallest(
             if least is not None:
                 gain = min(gain, math.sqrt(dead.gain * least.gain))
         if not LOWEST < gain < HIGHEST or (dead and least and least.gain <= edge * dead.gain):
-            return least or tried, dead.gain if dead else 0.0
+            return least or tried
 
 
 def _expected(before: Propagated | None, dead: Propagated, depth: int) -> float:
