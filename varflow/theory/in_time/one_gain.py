@@ -12,7 +12,7 @@ from varflow.theory.in_time.fixed_point import unchanged
 from varflow.theory.in_time.many_gains import ALIVE, EXTINCT, RUNAWAY, above, late, sustained
 from varflow.theory.in_time.responses import LayerState
 
-__all__ = ["WINDOW", "Propagated", "lasting", "propagated"]
+__all__ = ["WINDOW", "Propagated", "every_step", "lasting", "propagated"]
 
 WINDOW = 6  # layers averaged; layers have converged when two windows agree
 SILENT = 12  # layers whose late half is not all alive, after which a network is dead
@@ -27,7 +27,7 @@ class Propagated:
     gain : float
         In units of θ/λ.
     firing_rate, variance : ndarray, shape (replicas, steps)
-        Means over the last layers; ``inf`` if activity grew without bound.
+        Means over the last layers, or of the last one where steps are silent; ``inf`` if activity grew without bound.
     last : ndarray, shape (replicas, steps)
         Rates of the last layer that was computed.
     halfway : tuple of two ndarrays
@@ -51,7 +51,7 @@ def propagated(
     neuron: Neuron, neurons: Neurons, first: LayerState, gain: float, depth: int, *, settling: bool = False, keep: int = 1
 ) -> Propagated:
     """A network above the driven layer ``first``: to its depth, its death or, if layers are known to converge, until its rates
-    no longer change. ``keep`` is the number of a layer that is returned as a whole.
+    no longer change and every step is alive. ``keep`` is the number of a layer that is returned as a whole.
     """
     states, halfway, kept, number, lifetime, settled = [first], first, first, 1, 0, False
     while True:
@@ -61,6 +61,7 @@ def propagated(
         kept = states[-1] if number <= keep else kept
         dead = number - lifetime >= SILENT or float(rates.max()) < EXTINCT
         settled = settling and number > 2 * WINDOW and unchanged(_mean(states[:WINDOW]), _mean(states[WINDOW:]))
+        settled = settled and every_step(neuron, rates)
         if dead or settled or number == depth:
             break
         if gain**2 * float(states[-1].coincidences.max()) > RUNAWAY:
@@ -68,7 +69,8 @@ def propagated(
             return Propagated(gain, endless, endless, endless, (endless, endless), depth, kept)
         states = [*states[1 - 2 * WINDOW :], above(neuron, neurons, states[-1], np.full((1, 1), gain), number)]
         number += 1
-    averaged = 2 * WINDOW if settled else 1 if dead else max(min(2 * WINDOW, (depth - 1) // 2), 1)
+    changing = dead or not every_step(neuron, states[-1].firing_rate[:, 0])
+    averaged = 2 * WINDOW if settled else 1 if changing else max(min(2 * WINDOW, (depth - 1) // 2), 1)
     deep = states[-averaged:]
     rate, variance = _mean(deep), np.mean([state.variance[:, 0] for state in deep], axis=0)
     lifetime = depth if settled and lifetime == number else lifetime
@@ -79,6 +81,11 @@ def propagated(
 def lasting(neuron: Neuron, rates: np.ndarray) -> np.ndarray:
     """Whether the late half of the steps is alive, for rates (…, steps)."""
     return np.asarray(sustained(neuron, late(rates) > ALIVE).all(axis=-1))
+
+
+def every_step(neuron: Neuron, rates: np.ndarray) -> bool:
+    """Whether all steps are alive, for rates (…, steps); otherwise silence spreads, in later layers to later steps."""
+    return bool(np.all(sustained(neuron, rates > ALIVE)))
 
 
 def _mean(states: list[LayerState]) -> np.ndarray:

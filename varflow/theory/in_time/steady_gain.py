@@ -20,15 +20,16 @@ from varflow._progress import Report, beyond, unreported
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.chosen_gain import LONGEST, Guess, Wanted, driven_state, guessed
 from varflow.theory.in_time.fixed_point import standard_error
-from varflow.theory.in_time.one_gain import WINDOW, lasting, propagated
+from varflow.theory.in_time.one_gain import WINDOW, every_step, lasting, propagated
 from varflow.theory.in_time.responses import LayerState
 
 __all__ = ["STAGES", "Steady", "at_gain", "refined", "steady"]
 
 CONTRACTING = 0.9  # multiplier below which a change within the noise means convergence; above, it may be a slow decay
 KEPT = 0.05  # largest relative deviation over the depth of a value that is kept
+ROUGHLY, FINELY = 5, 2  # networks with few points, and with those asked for, that may be tried whatever their work
 REFINEMENTS = 10  # most networks tried after the first
-WORK = 2**25  # points × steps × layers of the networks of one refinement, of which there are at least two: half a second
+WORK = 2**25  # points × steps × layers of the networks of one refinement: half a second
 STAGES = LONGEST + 2 * (1 + REFINEMENTS)  # most stages of a solution in the progress report
 COARSELY = 1e-2  # relative accuracy of a value with few points
 SAVING = 3  # smallest ratio of the depth to them for which only the last layers are computed
@@ -93,21 +94,15 @@ class Response(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Networks:
-    """Networks with one gain each: whole ones, of ``depth`` layers above ``first``, or the last ``layers`` only, above
-    layers of a similar gain. ``settling``: whole ones end where layers no longer change.
+    """Networks with one gain each, above a driven layer: whole ones, or their last ``layers`` only, above deep layers of a
+    similar gain. ``settling``: whole ones end where layers no longer change.
     """
 
     wanted: Wanted
     neurons: Neurons
     first: LayerState
-    depth: int
     layers: int
     settling: bool
-
-    @property
-    def most(self) -> int:
-        """The number of networks that may be tried."""
-        return min(max(WORK // self.work, 2), 1 + REFINEMENTS)
 
     @property
     def work(self) -> int:
@@ -116,18 +111,23 @@ class Networks:
         points = self.neurons.points * self.neurons.scrambles if self.neurons.samples(self.wanted.neuron, steps) else steps
         return self.layers * steps * points
 
+    def with_silence(self, found: Steady) -> Networks:
+        """Whole networks if steps are silent in ``found``: deep layers then depend on how silence has spread below."""
+        return self if _every_step(self.wanted, found) else replace(self, layers=self.wanted.depth - 1)
+
     def whole(self, log_g: float) -> Steady:
-        below = self.depth - self.layers
-        options = {"settling": self.settling, "keep": below if below > 1 else self.depth}
-        return _down(self.wanted, self.neurons, math.exp(log_g), self.first, self.depth, **options)
+        below = self.wanted.depth - self.layers
+        options = {"settling": self.settling, "keep": below if below > 1 else self.wanted.depth}
+        return _down(self.wanted, self.neurons, math.exp(log_g), self.first, **options)
 
     def above(self, log_g: float, below: Steady) -> Steady:
-        """The last layers of a network, above deep layers of one with a similar gain."""
-        size = self.layers + 1
-        if size == self.wanted.depth or not lasting(self.wanted.neuron, below.last).all():
-            return self.whole(log_g)
-        deep = _down(self.wanted, self.neurons, math.exp(log_g), below.kept, size, keep=size)
-        return replace(deep, halfway=below.halfway)
+        """The last layers, above deep layers of a network with a similar gain, or the whole network."""
+        size = self.with_silence(below).layers + 1
+        if size < self.wanted.depth:
+            deep = _down(self.wanted, self.neurons, math.exp(log_g), below.kept, size, keep=size)
+            if _every_step(self.wanted, deep):
+                return replace(deep, halfway=below.halfway)
+        return self.whole(log_g)
 
 
 def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Report = unreported) -> Steady:
@@ -142,14 +142,14 @@ def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Re
 def refined(wanted: Wanted, guess: Guess, *, farthest: float = 1.0, report: Report = unreported) -> Steady:
     """Networks with the gain that layers choose, refined with few points, then with those asked for."""
     m, layers = guess.multiplier, _memory(guess.multiplier, wanted.depth)
-    networks = Networks(wanted, wanted.coarse, guess.first, wanted.depth, layers, m < CONTRACTING)
+    networks = Networks(wanted, wanted.coarse, guess.first, layers, m < CONTRACTING)
     rough = networks.whole(guess.log_gain)
     report(1)
     known = {"strength": guess.strength, "multiplier": m, "chosen": float(rough.values.mean())}
     if abs(_miss(wanted, rough)) >= farthest or _dies_above(wanted, rough):
         return replace(rough, **known, reached=False)
     layer = Response(guess.slope / max(1 - m, STEADIEST), guess.slope / (1 + m), False)
-    rough, response = _nearest(networks, rough, layer, max(COARSELY, wanted.tolerance), beyond(report, 1))
+    rough, response = _nearest(networks, rough, layer, max(COARSELY, wanted.tolerance), beyond(report, 1), ROUGHLY)
     if not _reached(wanted, rough):
         return replace(rough, **known, reached=False)
     networks = _with_more_points(networks, rough, guess.strength)
@@ -159,34 +159,30 @@ def refined(wanted: Wanted, guess: Guess, *, farthest: float = 1.0, report: Repo
 def _finely(networks: Networks, rough: Steady, response: Response, report: Report) -> Steady:
     """The nearest network with more points, and the error of its gain."""
     wanted = networks.wanted
-    found = networks.whole(math.log(rough.gain) + _step(wanted, rough, response))
+    found = networks.above(math.log(rough.gain) + _step(wanted, rough, response), rough)
     report(0)
-    found, response = _nearest(networks, found, response, wanted.tolerance, report)
-    off, halfway = _off(wanted, found), rough.halfway if networks.depth < wanted.depth else found.halfway
+    found, response = _nearest(networks, found, response, wanted.tolerance, report, FINELY)
+    off = _off(wanted, found)
     of_value = math.hypot(float(standard_error(off)), float(off.mean()))
     error = found.gain * math.hypot(of_value / response.least, _early_death(networks))
-    return replace(found, error=error, halfway=halfway, reached=_reached(wanted, found))
+    return replace(found, error=error, reached=_reached(wanted, found))
 
 
 def _early_death(networks: Networks) -> float:
     """The relative error of the gain of whole networks with fewer points than asked for, in which activity dies early."""
     wanted, points = networks.wanted, networks.neurons.points
-    fewer = points < wanted.fine.points and networks.depth == wanted.depth
+    fewer = points < wanted.fine.points and networks.layers == wanted.depth - 1
     return EARLY / points if fewer and networks.neurons.samples(wanted.neuron, len(wanted.shape)) else 0.0
 
 
 def _with_more_points(networks: Networks, rough: Steady, strength: float) -> Networks:
-    """The same with the points asked for, halved until two networks fit into ``WORK``: whole networks, or only the last layers,
-    above those of ``rough``.
-    """
+    """The same with the points asked for, halved until two networks fit into ``WORK``; whole ones where steps become silent."""
     wanted, points = networks.wanted, networks.wanted.fine.points
-    fine = replace(networks, neurons=wanted.fine)
+    fine = replace(networks.with_silence(rough), neurons=wanted.fine)
     while 2 * fine.work > WORK and points > wanted.coarse.points:
         points //= 2
-        fine = replace(networks, neurons=replace(wanted.fine, points=points))
-    if networks.layers == wanted.depth - 1:
-        return replace(fine, first=driven_state(wanted, fine.neurons, strength))
-    return replace(fine, first=rough.kept, depth=networks.layers + 1, settling=False)
+        fine = replace(fine, neurons=replace(wanted.fine, points=points))
+    return replace(fine, first=driven_state(wanted, fine.neurons, strength))
 
 
 def _memory(multiplier: float, depth: int) -> int:
@@ -195,6 +191,10 @@ def _memory(multiplier: float, depth: int) -> int:
         return depth - 1
     layers = 2 * WINDOW + 1 + (math.ceil(math.log(DECAYED) / math.log(multiplier)) if multiplier else 0)
     return layers if SAVING * layers < depth else depth - 1
+
+
+def _every_step(wanted: Wanted, found: Steady) -> bool:
+    return every_step(wanted.neuron, found.last)
 
 
 def _reached(wanted: Wanted, found: Steady) -> bool:
@@ -215,10 +215,14 @@ def _miss(wanted: Wanted, found: Steady) -> float:
     return float(_off(wanted, found).mean())
 
 
-def _nearest(networks: Networks, found: Steady, response: Response, accuracy: float, report: Report) -> tuple[Steady, Response]:
-    """The network nearest to the wanted value, to a relative accuracy, and its response: secants in ``ln g`` in a bracket."""
-    wanted, nearest, lo, hi = networks.wanted, found, -math.inf, math.inf
-    for number in range(1, networks.most):
+def _nearest(
+    networks: Networks, found: Steady, response: Response, accuracy: float, report: Report, fewest: int
+) -> tuple[Steady, Response]:
+    """The network nearest to the wanted value, to a relative accuracy, and its response: secants in ``ln g`` in a bracket, of
+    as many networks as ``WORK`` allows, or the fewest.
+    """
+    wanted, nearest, lo, hi, number = networks.wanted, found, -math.inf, math.inf, 1
+    while number < min(max(WORK // networks.with_silence(found).work, fewest), 1 + REFINEMENTS):
         log_g, off = math.log(found.gain), _miss(wanted, found)
         lo, hi = (log_g, hi) if off < 0 else (lo, log_g)
         if (_near(wanted, nearest, accuracy) and response.measured) or hi - lo < JUMP * accuracy:
@@ -228,6 +232,7 @@ def _nearest(networks: Networks, found: Steady, response: Response, accuracy: fl
             step = math.copysign(max(abs(step), min(number * STEP, STRIDE)), step)
         before, found = found, networks.above(log_g + step if lo < log_g + step < hi else (lo + hi) / 2, found)
         report(number)
+        number += 1
         response = _response(wanted, before, found, response)
         nearest = min(nearest, found, key=lambda each: abs(_miss(wanted, each)))
     return nearest, response
