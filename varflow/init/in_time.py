@@ -240,16 +240,23 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Ste
     if found and found.reached:
         return found, ()
     if _within(wanted, attainable()):
-        if strength < 1 and not (found and found.values.mean() > wanted.value):
-            guess = _guess(wanted, 1.0, beyond(report, STAGES))
+        if strength >= 1 or (found and found.values.mean() > wanted.value):
+            found = _tried(wanted, _not_below(wanted, attainable(), guess), beyond(report, STAGES), math.inf)
+        if strength < 1 and not (found and found.reached):
             words = f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead"
-        smallest = math.log(attainable().least.gain)
-        if guess and (guess.log_gain < smallest or wanted.value < (1 + BELOW) * attainable().ends(wanted.quantity)[0]):
-            guess = replace(guess, log_gain=smallest)
-        found = _tried(wanted, guess, beyond(report, STAGES))
+            guess = _not_below(wanted, attainable(), _guess(wanted, 1.0, beyond(report, STAGES)))
+            found = _tried(wanted, guess, beyond(report, STAGES), math.inf)
         if found and found.reached:
             return found, (words,) if words else ()
     raise out_of_reach(name, wanted, unit, attainable())
+
+
+def _not_below(wanted: Wanted, attainable: Sustained, guess: Guess | None) -> Guess | None:
+    """The guess at the smallest attainable gain, if its gain is smaller or the value not much larger there."""
+    low, smallest = attainable.ends(wanted.quantity)[0], math.log(attainable.least.gain)
+    if guess and (guess.log_gain < smallest or wanted.value < (1 + BELOW) * low):
+        return replace(guess, log_gain=smallest)
+    return guess
 
 
 def _within(wanted: Wanted, attainable: Sustained) -> bool:

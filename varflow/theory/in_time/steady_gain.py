@@ -27,9 +27,7 @@ __all__ = ["STAGES", "Steady", "at_gain", "refined", "steady"]
 
 CONTRACTING = 0.9  # multiplier below which a change within the noise means convergence; above, it may be a slow decay
 KEPT = 0.05  # largest relative deviation over the depth of a value that is kept
-ROUGHLY, FINELY = 5, 2  # networks with few points, and with those asked for, that may be tried whatever their work
 REFINEMENTS = 10  # most networks tried after the first
-WORK = 2**25  # points × steps × layers of the networks of one refinement: half a second
 STAGES = LONGEST + 2 * (1 + REFINEMENTS)  # most stages of a solution in the progress report
 COARSELY = 1e-2  # relative accuracy of a value with few points
 SAVING = 3  # smallest ratio of the depth to them for which only the last layers are computed
@@ -41,6 +39,16 @@ STRIDE = 0.1  # largest change of ln g from one network to the next
 FLAT, CERTAIN = 0.01, 0.95  # the smallest of a whole network; confidence in its sign from which a small step tells it
 STEADIEST = 0.1  # smallest 1 - m in the first estimate slope/(1 - m) of a network's d ln value/d ln g
 JUMP = 0.3  # difference of ln g, in units of the accuracy, within which a value that passes the wanted one jumps
+
+
+class Effort(NamedTuple):
+    """Points × steps × layers of all networks of a refinement, and the number of them that may be tried whatever their work."""
+
+    work: int
+    fewest: int
+
+
+ROUGH, FINE = Effort(2**26, 5), Effort(2**25, 2)  # with few points, and with those asked for: a second, and half
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,10 +154,10 @@ def refined(wanted: Wanted, guess: Guess, *, farthest: float = 1.0, report: Repo
     rough = networks.whole(guess.log_gain)
     report(1)
     known = {"strength": guess.strength, "multiplier": m, "chosen": float(rough.values.mean())}
-    if abs(_miss(wanted, rough)) >= farthest or _dies_above(wanted, rough):
+    if abs(_miss(wanted, rough)) >= farthest:
         return replace(rough, **known, reached=False)
     layer = Response(guess.slope / max(1 - m, STEADIEST), guess.slope / (1 + m), False)
-    rough, response = _nearest(networks, rough, layer, max(COARSELY, wanted.tolerance), beyond(report, 1), ROUGHLY)
+    rough, response = _nearest(networks, rough, layer, max(COARSELY, wanted.tolerance), beyond(report, 1), ROUGH)
     if not _reached(wanted, rough):
         return replace(rough, **known, reached=False)
     networks = _with_more_points(networks, rough, guess.strength)
@@ -161,7 +169,7 @@ def _finely(networks: Networks, rough: Steady, response: Response, report: Repor
     wanted = networks.wanted
     found = networks.above(math.log(rough.gain) + _step(wanted, rough, response), rough)
     report(0)
-    found, response = _nearest(networks, found, response, wanted.tolerance, report, FINELY)
+    found, response = _nearest(networks, found, response, wanted.tolerance, report, FINE)
     off = _off(wanted, found)
     of_value = math.hypot(float(standard_error(off)), float(off.mean()))
     error = found.gain * math.hypot(of_value / response.least, _early_death(networks))
@@ -176,10 +184,10 @@ def _early_death(networks: Networks) -> float:
 
 
 def _with_more_points(networks: Networks, rough: Steady, strength: float) -> Networks:
-    """The same with the points asked for, halved until two networks fit into ``WORK``; whole ones where steps become silent."""
+    """The same with the points asked for, halved until two fit into ``FINE.work``; whole ones where steps become silent."""
     wanted, points = networks.wanted, networks.wanted.fine.points
     fine = replace(networks.with_silence(rough), neurons=wanted.fine)
-    while 2 * fine.work > WORK and points > wanted.coarse.points:
+    while 2 * fine.work > FINE.work and points > wanted.coarse.points:
         points //= 2
         fine = replace(fine, neurons=replace(wanted.fine, points=points))
     return replace(fine, first=driven_state(wanted, fine.neurons, strength))
@@ -198,12 +206,11 @@ def _every_step(wanted: Wanted, found: Steady) -> bool:
 
 
 def _reached(wanted: Wanted, found: Steady) -> bool:
-    return bool(abs(found.values.mean() / wanted.value - 1) < KEPT) and bool(lasting(wanted.neuron, found.last).all())
+    return bool(abs(found.values.mean() / wanted.value - 1) < KEPT) and _lasting(wanted, found)
 
 
-def _dies_above(wanted: Wanted, found: Steady) -> bool:
-    """Whether a network dies at too high a value; then one with the wanted value, of a smaller gain, dies as well."""
-    return _miss(wanted, found) > 0 and not lasting(wanted.neuron, found.last).all()
+def _lasting(wanted: Wanted, found: Steady) -> bool:
+    return bool(lasting(wanted.neuron, found.last).all())
 
 
 def _off(wanted: Wanted, found: Steady) -> np.ndarray:
@@ -216,36 +223,36 @@ def _miss(wanted: Wanted, found: Steady) -> float:
 
 
 def _nearest(
-    networks: Networks, found: Steady, response: Response, accuracy: float, report: Report, fewest: int
+    networks: Networks, found: Steady, response: Response, accuracy: float, report: Report, effort: Effort
 ) -> tuple[Steady, Response]:
     """The network nearest to the wanted value, to a relative accuracy, and its response: secants in ``ln g`` in a bracket, of
-    as many networks as ``WORK`` allows, or the fewest.
+    as many networks as the effort allows.
     """
     wanted, nearest, lo, hi, number = networks.wanted, found, -math.inf, math.inf, 1
-    while number < min(max(WORK // networks.with_silence(found).work, fewest), 1 + REFINEMENTS):
-        log_g, off = math.log(found.gain), _miss(wanted, found)
-        lo, hi = (log_g, hi) if off < 0 else (lo, log_g)
+    while number < min(max(effort.work // networks.with_silence(found).work, effort.fewest), 1 + REFINEMENTS):
+        log_g, step = math.log(found.gain), _step(wanted, found, response)
+        lo, hi = (log_g, hi) if step > 0 else (lo, log_g)
         if (_near(wanted, nearest, accuracy) and response.measured) or hi - lo < JUMP * accuracy:
             break
-        step = _step(wanted, found, response)
         if not response.measured:
             step = math.copysign(max(abs(step), min(number * STEP, STRIDE)), step)
         before, found = found, networks.above(log_g + step if lo < log_g + step < hi else (lo + hi) / 2, found)
         report(number)
         number += 1
         response = _response(wanted, before, found, response)
-        nearest = min(nearest, found, key=lambda each: abs(_miss(wanted, each)))
+        nearest = min(nearest, found, key=lambda each: (not _lasting(wanted, each), abs(_miss(wanted, each))))
     return nearest, response
 
 
 def _step(wanted: Wanted, found: Steady, response: Response) -> float:
-    """The change of ln g that should give the wanted value."""
-    return min(max(-_miss(wanted, found) / response.slope, -STRIDE), STRIDE)
+    """The change of ln g that should give the wanted value; a network that dies needs a larger gain in any case."""
+    step = min(max(-_miss(wanted, found) / response.slope, -STRIDE), STRIDE)
+    return step if _lasting(wanted, found) else max(step, STEP)
 
 
 def _near(wanted: Wanted, found: Steady, accuracy: float) -> bool:
     off = _off(wanted, found)
-    return bool(abs(off.mean()) < max(accuracy, WITHIN * float(standard_error(off))))
+    return _lasting(wanted, found) and bool(abs(off.mean()) < max(accuracy, WITHIN * float(standard_error(off))))
 
 
 def _response(wanted: Wanted, before: Steady, found: Steady, known: Response) -> Response:
