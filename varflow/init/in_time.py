@@ -56,7 +56,7 @@ def gain_for_rate(
     r"""The gain with which deep layers fire at a wanted late rate.
 
     The rate is the mean over the late half of the steps, in layer ``depth`` of a network whose layer 1 fires at about that
-    rate: ``input_gain`` is the strength of the drive for it.
+    rate: ``input_gain`` is the strength of the drive for it. Where layers no longer change, it is averaged over the last ones.
 
     Parameters
     ----------
