@@ -1,9 +1,10 @@
 r"""The gain at which deep layers are stationary with a wanted late rate or variance.
 
 With ``M`` the second moments of a layer's spikes over time, the next layer has ``M' = F(g² M)``. The gain that layers choose
-(``chosen_gain``) is used in a whole network of the given depth and refined there, with few points. With all of them only the
-last layers are computed, as many as let the deviation of the first of them decay. The work is bounded: where two such networks
-are too much, they have fewer points, and the error is larger.
+(``chosen_gain``) is used in a whole network of the given depth and refined there, with few points. With all of them, or at
+other gains, only the last layers are computed, as many as let the deviation of the first of them decay. Not so where first
+steps are silent in deep layers: the next step then dies too, so that layers differ to the end, and whole networks are computed.
+The work is bounded: where two networks are too much, they have fewer points, and the error is larger.
 """
 
 from __future__ import annotations
