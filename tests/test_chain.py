@@ -506,14 +506,15 @@ class TestSampling:
         if abs(threshold) >= 0.5:  # without the dependence of V on K the draws would be visibly wrong
             assert abs(correlation[1]) > 2 * K * error
 
-    def test_given_the_count_the_mean_and_variance_are_exact(self):
+    @pytest.mark.parametrize(("width", "given"), [(70, (8, 15, 22)), (8, (1, 2, 4))])
+    def test_given_the_count_the_mean_and_variance_are_exact(self, width, given):
         """By rejection: potentials whose count happens to be k."""
         rng = np.random.default_rng(9)
-        width, z = 70, 0.8
+        z = 0.8
         potentials = rng.standard_normal((200_000, width))
         counts = (potentials > z).sum(axis=1)
         fast = vf.finite_width(network(width, 1, 1.0, z)).sample(200_000, seed=10)
-        for k in (8, 15, 22):
+        for k in given:
             real, drawn = potentials[counts == k].var(axis=1, ddof=1), fast.variance[fast.spikes[:, 0].round() == k, 0]
             assert min(len(real), len(drawn)) > 800
             error = math.sqrt(real.var() / len(real) + drawn.var() / len(drawn))

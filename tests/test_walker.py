@@ -349,6 +349,7 @@ def test_inputs_without_numbers_are_refused_by_name(model, x, words):
         trace(model(), x)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")  # torch.compile's own imports
 @pytest.mark.parametrize("wrapped", [nn.DataParallel, pytest.param(torch.compile, marks=pytest.mark.slow)])
 def test_wrapped_models_are_seen_through(wrapped):
     inner = chain()

@@ -179,12 +179,12 @@ def _given_counts(
     state, fraction = pairs // (width + 1), pairs % (width + 1) / width
     above, below = above[:, state], below[:, state]
     centre = fraction * above[0] + (1 - fraction) * below[0]
-    up, down = _about(centre, above), _about(centre, below)
-    # Σ(u-ū)² = Σ(u-c)² - n(ū-c)² with c = E[ū | K]; the mean of the last term is the mean variance of one potential given K
-    squares = fraction * up[0] + (1 - fraction) * down[0]
-    scatter = fraction * (above[1] - above[0] ** 2) + (1 - fraction) * (below[1] - below[0] ** 2)
-    mean = np.maximum((width * squares - scatter) / (width - 1), 0.0)
-    variance = (fraction * up[1] + (1 - fraction) * down[1]) * width / (width - 1) ** 2
+    (d, v, own), (e, w, other) = (_about(centre, side, 1 - 1 / width) for side in (above, below))
+    within = fraction * v + (1 - fraction) * w
+    # uᵀAu with A = 1 - 11ᵀ/n: its mean is tr(AΣ) + μᵀAμ, its variance 2 tr(AΣAΣ) + 4 μᵀAΣAμ + 4 ΣA_ii (Aμ)_i μ₃ + ΣA_ii² κ₄
+    mean = within + (fraction * d**2 + (1 - fraction) * e**2) * width / (width - 1)
+    between = 2 * (within**2 - (fraction * v**2 + (1 - fraction) * w**2) / width) / width
+    variance = np.maximum(fraction * own + (1 - fraction) * other + between, 0.0) * width / (width - 1) ** 2
     varies = (mean > 0) & (variance > 1e-12 * mean**2)  # on a lattice the count may fix the variance
     safe = np.where(varies, variance, 1.0)
     shape, size = np.where(varies, mean**2 / safe, 1.0), np.where(varies, safe / np.where(varies, mean, 1.0), 0.0)
@@ -216,9 +216,11 @@ def _tail_moments(z: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.nd
     return normal.sf(z) @ weights, side(z, normal.hazard(z)), side(-z, -normal.hazard(-z))
 
 
-def _about(c: np.ndarray, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of ``(u - c)²``."""
+def _about(c: np.ndarray, moments: np.ndarray, left: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of potentials with these moments: their mean from ``c``, their variance ``v``, and ``A² (2v² + κ₄) + 4Aμμ₃ + 4μ²v`` with
+    ``A = left`` and ``μ`` their mean from ``c``.
+    """
     m1, m2, m3, m4 = moments
-    mean = m2 - c * (2 * m1 - c)
-    fourth = m4 - c * (4 * m3 - c * (6 * m2 - c * (4 * m1 - c)))
-    return mean, np.maximum(fourth - mean**2, 0.0)
+    v, third = m2 - m1**2, m3 - m1 * (3 * m2 - 2 * m1**2)
+    fourth = m4 - m1 * (4 * m3 - m1 * (6 * m2 - 3 * m1**2))
+    return m1 - c, v, left**2 * (fourth - v**2) + 4 * (m1 - c) * (left * third + (m1 - c) * v)
