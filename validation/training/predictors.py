@@ -94,7 +94,7 @@ def agreement(scores: Sequence[float], accuracies: Sequence[float], seed: int = 
 
     def rank_correlation(x: np.ndarray, y: np.ndarray, axis: int = -1) -> np.ndarray:
         a, b = (scipy.stats.zscore(scipy.stats.rankdata(each, axis=axis), axis=axis) for each in (x, y))
-        return np.mean(a * b, axis=axis)
+        return np.asarray(a * b).mean(axis=axis)
 
     found = scipy.stats.bootstrap(
         pair,
