@@ -234,7 +234,7 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Ste
         strength, words = 1.0, f"no drive of this shape gives layer 1 this {name}: input_gain is θ/λ instead"
     guess = _guess(wanted, strength, report)
     attainable = cache(lambda: attainable_range(wanted, max(strength, 1.0), start=shallow.least.gain))
-    # A constant gain seldom keeps an unstable state: most often it is out of reach, which is found sooner.
+    # The attainable range first where the state is unstable: a constant gain seldom keeps it.
     promising = guess is not None and not words and (guess.multiplier < 1 or _within(wanted, attainable()))
     found = _tried(wanted, guess, report, FAR) if promising else None
     if found and found.reached:
@@ -244,15 +244,15 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Ste
             found = _tried(wanted, _not_below(wanted, attainable(), guess), beyond(report, STAGES), math.inf)
         if strength < 1 and not (found and found.reached):
             words = f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead"
-            guess = _not_below(wanted, attainable(), _guess(wanted, 1.0, beyond(report, STAGES)))
-            found = _tried(wanted, guess, beyond(report, STAGES), math.inf)
+            last = beyond(report, 2 * STAGES)
+            found = _tried(wanted, _not_below(wanted, attainable(), _guess(wanted, 1.0, last)), last, math.inf)
         if found and found.reached:
             return found, (words,) if words else ()
     raise out_of_reach(name, wanted, unit, attainable())
 
 
 def _not_below(wanted: Wanted, attainable: Sustained, guess: Guess | None) -> Guess | None:
-    """The guess at the smallest attainable gain, if its gain is smaller or the value not much larger there."""
+    """The guess, moved to the smallest attainable gain if its own is below, or the wanted value at most ``BELOW`` above."""
     low, smallest = attainable.ends(wanted.quantity)[0], math.log(attainable.least.gain)
     if guess and (guess.log_gain < smallest or wanted.value < (1 + BELOW) * low):
         return replace(guess, log_gain=smallest)
@@ -260,6 +260,7 @@ def _not_below(wanted: Wanted, attainable: Sustained, guess: Guess | None) -> Gu
 
 
 def _within(wanted: Wanted, attainable: Sustained) -> bool:
+    """Whether the wanted value lies within the attainable range, whose lower end is known to ``BELOW``."""
     least, most = attainable.ends(wanted.quantity)
     return least * (1 - BELOW) < wanted.value < most
 
@@ -271,7 +272,7 @@ def _guess(wanted: Wanted, strength: float, report: Report) -> Guess | None:
         return None
 
 
-def _tried(wanted: Wanted, guess: Guess | None, report: Report, farthest: float = 1.0) -> Steady | None:
+def _tried(wanted: Wanted, guess: Guess | None, report: Report, farthest: float) -> Steady | None:
     try:
         return guess and refined(wanted, guess, farthest=farthest, report=beyond(report, LONGEST))
     except ConvergenceError:
@@ -327,9 +328,9 @@ def _initialization(name: str, wanted: Wanted, neuron: Neuron, fan_in: int | Non
     theta, T = mean_of(neuron.threshold), len(wanted.shape)
     scale = theta / neuron.input_scale
     unit = theta**2 if name == "variance" else 1.0
-    with reporter(progress, 2 * STAGES, "stages") as report:
+    with reporter(progress, 3 * STAGES, "stages") as report:
         found, warnings = _solved(name, wanted, unit, report)
-        report(2 * STAGES)
+        report(3 * STAGES)
     g, m = scale * found.gain, found.multiplier
     rates, variances = late(found.firing_rate).mean(-1), theta**2 * late(found.variance).mean(-1)
     errors = {"firing_rate": float(standard_error(rates)), "variance": float(standard_error(variances))}

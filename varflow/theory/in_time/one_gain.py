@@ -60,8 +60,8 @@ def propagated(
         halfway = states[-1] if number <= depth // 2 + 1 else halfway
         kept = states[-1] if number <= keep else kept
         dead = number - lifetime >= SILENT or float(rates.max()) < EXTINCT
-        settled = settling and number > 2 * WINDOW and unchanged(_mean(states[:WINDOW]), _mean(states[WINDOW:]))
-        settled = settled and every_step(neuron, rates)
+        every, windows = every_step(neuron, rates), (states[:WINDOW], states[WINDOW:])
+        settled = settling and every and number > 2 * WINDOW and unchanged(*map(_mean, windows))
         if dead or settled or number == depth:
             break
         if gain**2 * float(states[-1].coincidences.max()) > RUNAWAY:
@@ -69,8 +69,7 @@ def propagated(
             return Propagated(gain, endless, endless, endless, (endless, endless), depth, kept)
         states = [*states[1 - 2 * WINDOW :], above(neuron, neurons, states[-1], np.full((1, 1), gain), number)]
         number += 1
-    changing = dead or not every_step(neuron, states[-1].firing_rate[:, 0])
-    averaged = 2 * WINDOW if settled else 1 if changing else max(min(2 * WINDOW, (depth - 1) // 2), 1)
+    averaged = 2 * WINDOW if settled else 1 if dead or not every else max(min(2 * WINDOW, (depth - 1) // 2), 1)
     deep = states[-averaged:]
     rate, variance = _mean(deep), np.mean([state.variance[:, 0] for state in deep], axis=0)
     lifetime = depth if settled and lifetime == number else lifetime

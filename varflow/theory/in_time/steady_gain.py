@@ -120,8 +120,8 @@ class Networks:
         points = self.neurons.points * self.neurons.scrambles if self.neurons.samples(self.wanted.neuron, steps) else steps
         return self.layers * steps * points
 
-    def with_silence(self, found: Steady) -> Networks:
-        """Whole networks if steps are silent in ``found``: deep layers then depend on how silence has spread below."""
+    def whole_if_silent(self, found: Steady) -> Networks:
+        """Whole networks if steps are silent in ``found``: deep layers then depend on how silence has spread from layer 1."""
         return self if _every_step(self.wanted, found) else replace(self, layers=self.wanted.depth - 1)
 
     def whole(self, log_g: float) -> Steady:
@@ -131,7 +131,7 @@ class Networks:
 
     def above(self, log_g: float, below: Steady) -> Steady:
         """The last layers, above deep layers of a network with a similar gain, or the whole network."""
-        size = self.with_silence(below).layers + 1
+        size = self.whole_if_silent(below).layers + 1
         if size < self.wanted.depth:
             deep = _down(self.wanted, self.neurons, math.exp(log_g), below.kept, size, keep=size)
             if _every_step(self.wanted, deep):
@@ -187,7 +187,7 @@ def _early_death(networks: Networks) -> float:
 def _with_more_points(networks: Networks, rough: Steady, strength: float) -> Networks:
     """The same with the points asked for, halved until two fit into ``FINE.work``; whole ones where steps become silent."""
     wanted, points = networks.wanted, networks.wanted.fine.points
-    fine = replace(networks.with_silence(rough), neurons=wanted.fine)
+    fine = replace(networks.whole_if_silent(rough), neurons=wanted.fine)
     while 2 * fine.work > FINE.work and points > wanted.coarse.points:
         points //= 2
         fine = replace(fine, neurons=replace(wanted.fine, points=points))
@@ -230,7 +230,7 @@ def _nearest(
     as many networks as the effort allows.
     """
     wanted, nearest, lo, hi, number = networks.wanted, found, -math.inf, math.inf, 1
-    while number < min(max(effort.work // networks.with_silence(found).work, effort.fewest), 1 + REFINEMENTS):
+    while number < min(max(effort.work // networks.whole_if_silent(found).work, effort.fewest), 1 + REFINEMENTS):
         log_g, step = math.log(found.gain), _step(wanted, found, response)
         lo, hi = (log_g, hi) if step > 0 else (lo, log_g)
         if (_near(wanted, nearest, accuracy) and response.measured) or hi - lo < JUMP * accuracy:
