@@ -141,6 +141,8 @@ class Neuron:
 
     def members(self, points: int) -> list[tuple[float, Neuron]]:
         """Neurons of one threshold and decay each, whose mixture with these weights is the layer, by Gauss rules."""
+        if not self.heterogeneous:
+            return [(1.0, self)]
         return [
             (weight * other, replace(self, threshold=threshold, decay=decay))
             for threshold, weight in values_of(self.threshold, points)

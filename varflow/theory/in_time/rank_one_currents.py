@@ -10,14 +10,12 @@ one spike history, and its moments are those of a truncated normal:
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from scipy import special
 
 from varflow.model.neurons import Neuron
 from varflow.theory.in_time.responses import LayerState
-from varflow.theory.in_time.stepping import membrane, spikes
+from varflow.theory.in_time.stepping import Population, membrane, spikes
 
 __all__ = ["rank_one", "rank_one_layer", "single_direction"]
 
@@ -61,49 +59,49 @@ def rank_one(
     size, steps = len(mean), steps or len(mean)
     edges, fired = np.array([-END, END]), np.zeros((size, 1))
     a, b, s = np.zeros(1), np.zeros(1), np.zeros(1)
-    linear = replace(neuron, reset=replace(neuron.reset_rule, threshold=0.0, delayed=False))  # b has no constant part
-    potential, second = np.empty(size), np.empty(size)
+    linear = Population(0.0, neuron.decay, neuron.reset_rule, neuron.strict)  # of threshold 0: b has no constant part
+    potential, second, (m0, m1, m2) = np.empty(size), np.empty(size), _moments(edges)
     for t in range(size):
         if t % steps == 0:
             a, b, s = np.zeros(len(a)), np.zeros(len(a)), np.zeros(len(a))
         a, b = membrane(neuron, a, s, mean[t]), membrane(linear, b, s, direction[t])
-        m0, m1, m2 = _moments(edges)
         potential[t] = a @ m0 + b @ m1
         second[t] = a**2 @ m0 + 2 * (a * b) @ m1 + b**2 @ m2
-        edges, origin = _cut(edges, _crossings(neuron, edges, a, b))
-        if len(edges) > MOST_PIECES:
-            return None
-        a, b, fired = a[origin], b[origin], fired[:, origin]
+        crossings = _crossings(neuron, edges, a, b)
+        if len(crossings):
+            edges, origin = _cut(edges, crossings)
+            if len(edges) > MOST_PIECES:
+                return None
+            a, b, fired, (m0, m1, m2) = a[origin], b[origin], fired[:, origin], _moments(edges)
         fired[t] = s = spikes(neuron, a + b * (edges[1:] + edges[:-1]) / 2)
-    m0 = _moments(edges)[0]
     return second - potential**2, potential, fired @ m0, (fired * m0) @ fired.T
 
 
 def _crossings(neuron: Neuron, edges: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """``z`` inside a piece where ``a + b z`` equals the threshold, or a multiple of it for neurons that count."""
-    varies = np.flatnonzero(b)
-    a, b, lower, upper = a[varies], b[varies], edges[:-1][varies], edges[1:][varies]
-    multiple = np.ones(len(varies))
+    lower, upper, multiple = edges[:-1], edges[1:], 1.0
     if neuron.reset_rule.counts:  # only those between the ends of a piece, and one more on each side
         ends = np.sort([a + b * lower, a + b * upper], axis=0) / neuron.threshold
         first, last = np.clip(np.floor(ends) + np.array([[0.0], [1.0]]), 1, MOST_PIECES)
         number = (last - first + 1).astype(int)
-        piece = np.repeat(np.arange(len(varies)), number)
+        piece = np.repeat(np.arange(len(a)), number)
         a, b, lower, upper = a[piece], b[piece], lower[piece], upper[piece]
         multiple = first[piece] + np.arange(len(piece)) - np.repeat(np.cumsum(number) - number, number)
-    z = (neuron.threshold * multiple - a) / b
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # infinite where a membrane is the same for all z
+        z = (neuron.threshold * multiple - a) / b
     return z[(z > lower) & (z < upper)]
 
 
 def _cut(edges: np.ndarray, crossings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Refined edges, and the old piece that each new one lies in."""
-    finer = np.union1d(edges, crossings)
-    return finer, np.searchsorted(edges, (finer[1:] + finer[:-1]) / 2) - 1
+    finer = np.sort(np.concatenate([edges, crossings]))
+    return finer, np.searchsorted(edges, finer[:-1], side="right") - 1
 
 
 def _moments(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``m_0``, ``m_1`` and ``m_2`` of each piece."""
-    lower, upper = edges[:-1], edges[1:]
-    mass = np.where(lower > 0, special.ndtr(-lower) - special.ndtr(-upper), special.ndtr(upper) - special.ndtr(lower))
+    below, above = special.ndtr(edges), special.ndtr(-edges)
+    mass = np.where(edges[:-1] > 0, above[:-1] - above[1:], below[1:] - below[:-1])
     density = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
-    return mass, density[:-1] - density[1:], mass - np.diff(edges * density)
+    first = edges * density
+    return mass, density[:-1] - density[1:], mass - (first[1:] - first[:-1])
