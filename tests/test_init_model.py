@@ -326,14 +326,14 @@ def test_the_ends_of_the_reach_are_ends():
 
 
 def test_a_rate_that_the_widths_carry_is_named():
-    asked = lambda rate: vf.init.init_model(Looped(48, 6, 2), data(4, 48), rate=rate, dry_run=True)  # noqa: E731
+    asked = lambda rate: vf.init.init_model(Looped(48, 4, 2), data(4, 48), rate=rate, dry_run=True)  # noqa: E731
     low = asked(0.03)
     assert low.survival < 0.9
     (carried,) = (float(match[1]) for note in low.notes if (match := re.search(r"this rate; rate=(\S+) does", note)))
     assert 0.03 < carried < 0.4
     assert asked(carried).survival >= 0.985  # one percent is the edge, counted in 680 populations
     assert asked(0.5 * carried).survival < 0.985
-    narrow = vf.init.init_model(Looped(3, 12, 2), data(4, 3), rate=0.2, dry_run=True)
+    narrow = vf.init.init_model(Looped(3, 8, 2), data(4, 3), rate=0.2, dry_run=True)
     assert any("make the layers wider: higher rates do not survive either" in note for note in narrow.notes)
 
 
