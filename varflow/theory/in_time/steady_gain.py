@@ -122,7 +122,8 @@ class Networks:
 
     def whole_if_silent(self, found: Steady) -> Networks:
         """Whole networks if steps are silent in ``found``: deep layers then depend on how silence has spread from layer 1."""
-        return self if _every_step(self.wanted, found) else replace(self, layers=self.wanted.depth - 1)
+        whole = self.layers == self.wanted.depth - 1 or _every_step(self.wanted, found)
+        return self if whole else replace(self, layers=self.wanted.depth - 1)
 
     def whole(self, log_g: float) -> Steady:
         below = self.wanted.depth - self.layers
@@ -229,17 +230,19 @@ def _nearest(
     """The network nearest to the wanted value, to a relative accuracy, and its response: secants in ``ln g`` in a bracket, of
     as many networks as the effort allows.
     """
-    wanted, nearest, lo, hi, number = networks.wanted, found, -math.inf, math.inf, 1
-    while number < min(max(effort.work // networks.whole_if_silent(found).work, effort.fewest), 1 + REFINEMENTS):
+    wanted, nearest, lo, hi = networks.wanted, found, -math.inf, math.inf
+    for number in range(1, 1 + REFINEMENTS):
+        if (whole := networks.whole_if_silent(found)) is not networks:  # last layers alone did not show the silence
+            networks, nearest, lo, hi = whole, found, -math.inf, math.inf
         log_g, step = math.log(found.gain), _step(wanted, found, response)
         lo, hi = (log_g, hi) if step > 0 else (lo, log_g)
-        if (_near(wanted, nearest, accuracy) and response.measured) or hi - lo < JUMP * accuracy:
+        near = _near(wanted, nearest, accuracy) and response.measured
+        if near or hi - lo < JUMP * accuracy or number >= max(effort.work // networks.work, effort.fewest):
             break
         if not response.measured:
-            step = math.copysign(max(abs(step), min(number * STEP, STRIDE)), step)
+            step = math.copysign(max(abs(step), min(number * STEP / max(response.slope, 1.0), STRIDE)), step)
         before, found = found, networks.above(log_g + step if lo < log_g + step < hi else (lo + hi) / 2, found)
         report(number)
-        number += 1
         response = _response(wanted, before, found, response)
         nearest = min(nearest, found, key=lambda each: (not _lasting(wanted, each), abs(_miss(wanted, each))))
     return nearest, response
@@ -261,7 +264,7 @@ def _response(wanted: Wanted, before: Steady, found: Steady, known: Response) ->
     moved = math.log(found.gain / before.gain)
     each = (_off(wanted, found) - _off(wanted, before)) / (moved or 1.0)
     slope, error = float(each.mean()), float(standard_error(each))
-    if abs(moved) < STEP / 2 or abs(slope * moved) >= 1:
+    if not STEP / 2 <= max(abs(moved), abs(slope * moved)) or abs(slope * moved) >= 1:
         return known
     if slope < special.stdtrit(max(len(each) - 1, 1), CERTAIN) * error and abs(moved) < STRIDE / 2:
         return known
