@@ -9,6 +9,7 @@ The work is bounded: where two networks are too much, they have fewer points, an
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -225,27 +226,54 @@ def _miss(wanted: Wanted, found: Steady) -> float:
 
 
 def _nearest(
-    networks: Networks, found: Steady, response: Response, accuracy: float, report: Report, effort: Effort
+    networks: Networks, found: Steady, known: Response, accuracy: float, report: Report, effort: Effort
 ) -> tuple[Steady, Response]:
     """The network nearest to the wanted value, to a relative accuracy, and its response: secants in ``ln g`` in a bracket, of
     as many networks as the effort allows.
     """
-    wanted, nearest, lo, hi = networks.wanted, found, -math.inf, math.inf
-    for number in range(1, 1 + REFINEMENTS):
+    wanted, tried = networks.wanted, [found]
+    for number in itertools.count(1):
         if (whole := networks.whole_if_silent(found)) is not networks:  # last layers alone did not show the silence
-            networks, nearest, lo, hi = whole, found, -math.inf, math.inf
-        log_g, step = math.log(found.gain), _step(wanted, found, response)
-        lo, hi = (log_g, hi) if step > 0 else (lo, log_g)
-        near = _near(wanted, nearest, accuracy) and response.measured
-        if near or hi - lo < JUMP * accuracy or number >= max(effort.work // networks.work, effort.fewest):
-            break
-        if not response.measured:
-            step = math.copysign(max(abs(step), min(number * STEP / max(response.slope, 1.0), STRIDE)), step)
-        before, found = found, networks.above(log_g + step if lo < log_g + step < hi else (lo + hi) / 2, found)
+            networks, tried = whole, [found]
+        lo, hi = _bracket(wanted, tried)
+        nearest = _best(wanted, tried)
+        response = _response(wanted, nearest, tried, known)
+        done = _near(wanted, nearest, accuracy) and response.measured
+        jumps = lo and hi and math.log(hi.gain / lo.gain) < JUMP * accuracy
+        if done or jumps or number >= min(max(effort.work // networks.work, effort.fewest), 1 + REFINEMENTS):
+            return nearest, response
+        found = networks.above(_next(wanted, lo, hi, response, number), found)
+        tried.append(found)
         report(number)
-        response = _response(wanted, before, found, response)
-        nearest = min(nearest, found, key=lambda each: (not _lasting(wanted, each), abs(_miss(wanted, each))))
-    return nearest, response
+
+
+def _bracket(wanted: Wanted, tried: list[Steady]) -> tuple[Steady | None, Steady | None]:
+    """The network of the largest gain that is too small, and of the smallest gain that is not."""
+    below = [each for each in tried if _too_small(wanted, each)]
+    others = [each for each in tried if not _too_small(wanted, each)]
+    return max(below, key=lambda each: each.gain, default=None), min(others, key=lambda each: each.gain, default=None)
+
+
+def _too_small(wanted: Wanted, found: Steady) -> bool:
+    """Whether the value needs a larger gain, as a network that dies does in any case."""
+    return _miss(wanted, found) < 0 or not _lasting(wanted, found)
+
+
+def _best(wanted: Wanted, networks: list[Steady]) -> Steady:
+    """The one with the value nearest to the wanted one, alive if any is."""
+    return min(networks, key=lambda each: (not _lasting(wanted, each), abs(_miss(wanted, each))))
+
+
+def _next(wanted: Wanted, lo: Steady | None, hi: Steady | None, response: Response, number: int) -> float:
+    """``ln g`` of the next network: a step from the better end of the bracket, or its middle. Where the slope is not measured
+    yet, the step is large enough for the value to tell.
+    """
+    end = _best(wanted, [each for each in (lo, hi) if each])
+    step = _step(wanted, end, response)
+    if not response.measured:
+        step = math.copysign(max(abs(step), min(number * STEP / max(response.slope, 1.0), STRIDE)), step)
+    gain = end.gain * math.exp(step)
+    return math.log(gain if not lo or not hi or lo.gain < gain < hi.gain else math.sqrt(lo.gain * hi.gain))
 
 
 def _step(wanted: Wanted, found: Steady, response: Response) -> float:
@@ -259,16 +287,16 @@ def _near(wanted: Wanted, found: Steady, accuracy: float) -> bool:
     return _lasting(wanted, found) and bool(abs(off.mean()) < max(accuracy, WITHIN * float(standard_error(off))))
 
 
-def _response(wanted: Wanted, before: Steady, found: Steady, known: Response) -> Response:
-    """The response between two networks, if they are both alive and far enough apart."""
-    moved = math.log(found.gain / before.gain)
-    each = (_off(wanted, found) - _off(wanted, before)) / (moved or 1.0)
-    slope, error = float(each.mean()), float(standard_error(each))
-    if not STEP / 2 <= max(abs(moved), abs(slope * moved)) or abs(slope * moved) >= 1:
-        return known
-    if slope < special.stdtrit(max(len(each) - 1, 1), CERTAIN) * error and abs(moved) < STRIDE / 2:
-        return known
-    return Response(max(slope, FLAT), max(slope - error, FLAT), True)
+def _response(wanted: Wanted, found: Steady, tried: list[Steady], known: Response) -> Response:
+    """The response between a network and the nearest other one that tells it, both alive."""
+    for other in sorted(tried, key=lambda each: abs(math.log(each.gain / found.gain))):
+        moved = math.log(other.gain / found.gain)
+        each = (_off(wanted, other) - _off(wanted, found)) / (moved or 1.0)
+        slope, error = float(each.mean()), float(standard_error(each))
+        tells = STEP / 2 <= max(abs(moved), abs(slope * moved)) < 1 and _lasting(wanted, other) and _lasting(wanted, found)
+        if tells and (slope >= special.stdtrit(max(len(each) - 1, 1), CERTAIN) * error or abs(moved) >= STRIDE / 2):
+            return Response(max(slope, FLAT), max(slope - error, FLAT), True)
+    return known
 
 
 def at_gain(wanted: Wanted, gain: float, strength: float) -> Steady:
