@@ -44,13 +44,15 @@ JUMP = 0.3  # difference of ln g, in units of the accuracy, within which a value
 
 
 class Effort(NamedTuple):
-    """Points × steps × layers of all networks of a refinement, and the number of them that may be tried whatever their work."""
+    """Points × steps × layers of all networks of a refinement, and the number of them that are tried whatever their work as long
+    as none has the wanted value to ``COARSELY``.
+    """
 
     work: int
     fewest: int
 
 
-ROUGH, FINE = Effort(2**26, 5), Effort(2**25, 2)  # with few points, and with those asked for: a second, and half
+ROUGH, FINE = Effort(2**26, 8), Effort(2**25, 4)  # with few points, and with those asked for: a second, and half
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,7 +126,7 @@ class Networks:
     def whole_if_silent(self, found: Steady) -> Networks:
         """Whole networks if steps are silent in ``found``: deep layers then depend on how silence has spread from layer 1."""
         whole = self.layers == self.wanted.depth - 1 or _every_step(self.wanted, found)
-        return self if whole else replace(self, layers=self.wanted.depth - 1)
+        return self if whole else replace(self, layers=self.wanted.depth - 1, settling=False)
 
     def whole(self, log_g: float) -> Steady:
         below = self.wanted.depth - self.layers
@@ -240,7 +242,8 @@ def _nearest(
         response = _response(wanted, nearest, tried, known)
         done = _near(wanted, nearest, accuracy) and response.measured
         jumps = lo and hi and math.log(hi.gain / lo.gain) < JUMP * accuracy
-        if done or jumps or number >= min(max(effort.work // networks.work, effort.fewest), 1 + REFINEMENTS):
+        fewest = 1 if _near(wanted, nearest, COARSELY) else effort.fewest
+        if done or jumps or number >= min(max(effort.work // networks.work, fewest), 1 + REFINEMENTS):
             return nearest, response
         found = networks.above(_next(wanted, lo, hi, response, number), found)
         tried.append(found)
@@ -290,10 +293,10 @@ def _near(wanted: Wanted, found: Steady, accuracy: float) -> bool:
 def _response(wanted: Wanted, found: Steady, tried: list[Steady], known: Response) -> Response:
     """The response between a network and the nearest other one that tells it, both alive."""
     for other in sorted(tried, key=lambda each: abs(math.log(each.gain / found.gain))):
-        moved = math.log(other.gain / found.gain)
+        moved, lasting = math.log(other.gain / found.gain), _lasting(wanted, other) and _lasting(wanted, found)
         each = (_off(wanted, other) - _off(wanted, found)) / (moved or 1.0)
         slope, error = float(each.mean()), float(standard_error(each))
-        tells = STEP / 2 <= max(abs(moved), abs(slope * moved)) < 1 and _lasting(wanted, other) and _lasting(wanted, found)
+        tells = abs(moved) >= STEP / 10 and STEP / 2 <= max(abs(moved), abs(slope * moved)) < 1 and lasting
         if tells and (slope >= special.stdtrit(max(len(each) - 1, 1), CERTAIN) * error or abs(moved) >= STRIDE / 2):
             return Response(max(slope, FLAT), max(slope - error, FLAT), True)
     return known
