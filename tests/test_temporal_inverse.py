@@ -11,7 +11,7 @@ import pytest
 from scipy import special, stats
 
 import varflow as vf
-from varflow.init.in_time import attainable_range, out_of_reach, wanted_of
+from varflow.init.in_time import OFF, attainable_range, out_of_reach, wanted_of
 
 FEW = {"points": 2**9, "scrambles": 4}
 LEAKY = vf.Neuron(1.0, decay=0.5)
@@ -71,6 +71,18 @@ def test_silence():
     assert state.stable
     assert state.to_dict()["multiplier"] is None
     assert state.late_rate == 0
+
+
+def test_a_first_step_that_dies_slowly_has_not_settled():
+    """It obeys the map without memory, and drifts for many layers just below that map's critical gain."""
+    critical = vf.critical_gain(threshold=1.0)
+    below, above = (
+        vf.temporal_fixed_point(network(ratio * critical, vf.neurons.snntorch_leaky(0.9), steps=4), points=2**8)
+        for ratio in (0.9995, 1.001)
+    )
+    assert not below.settled
+    assert above.settled
+    assert above.alive_steps == 4
 
 
 def test_volleys_name_no_pattern():
@@ -564,6 +576,15 @@ def test_where_first_steps_fall_silent_the_last_layer_has_the_rate(neuron, rate)
         return abs(other.firing_rate[-1, late].mean() - found.firing_rate) / math.hypot(spread, found.error["firing_rate"])
 
     assert off(found.gain) < 4 < 8 < off(0.98 * found.gain)
+
+
+@pytest.mark.parametrize("seed", [4, 7])
+def test_noise_does_not_lead_the_search_astray_where_steps_are_silent(seed):
+    """With few points, where the rate rises five times as fast as the gain."""
+    neuron = vf.neurons.snntorch_leaky(0.9)
+    found = vf.gain_for_rate(neuron, rate=0.3, steps=10, depth=80, points=2**8, seed=seed)
+    assert any("are silent in layer 80" in words for words in found.warnings)
+    assert found.firing_rate == pytest.approx(0.3, abs=0.3 * OFF + 2 * found.error["firing_rate"])
 
 
 def test_a_drive_too_weak_for_every_step_is_made_stronger():

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import special
 
 from varflow._checks import ConvergenceError
 from varflow._progress import Report, beyond, unreported
@@ -38,7 +37,8 @@ EARLY = 2.5  # of 1/points: with few points lingering networks die early, which 
 WITHIN = 0.5  # standard errors of a value within which it need not be nearer
 DECAYED = 0.3  # to which deviations of layers with few points decay in the last layers
 STRIDE = 0.1  # largest change of ln g from one network to the next
-FLAT, CERTAIN = 0.01, 0.95  # the smallest of a whole network; confidence in its sign from which a small step tells it
+FLAT = 0.01  # the smallest slope of a whole network
+KNOWN = 0.2  # relative error of a slope, up to which a small step tells it
 STEADIEST = 0.1  # smallest 1 - m in the first estimate slope/(1 - m) of a network's d ln value/d ln g
 JUMP = 0.3  # difference of ln g, in units of the accuracy, within which a value that passes the wanted one jumps
 
@@ -228,7 +228,7 @@ def _miss(wanted: Wanted, found: Steady) -> float:
 
 
 def _nearest(
-    networks: Networks, found: Steady, known: Response, accuracy: float, report: Report, effort: Effort
+    networks: Networks, found: Steady, response: Response, accuracy: float, report: Report, effort: Effort
 ) -> tuple[Steady, Response]:
     """The network nearest to the wanted value, to a relative accuracy, and its response: secants in ``ln g`` in a bracket, of
     as many networks as the effort allows.
@@ -239,7 +239,7 @@ def _nearest(
             networks, tried = whole, [found]
         lo, hi = _bracket(wanted, tried)
         nearest = _best(wanted, tried)
-        response = _response(wanted, nearest, tried, known)
+        response = _response(wanted, nearest, tried, response)
         done = _near(wanted, nearest, accuracy) and response.measured
         jumps = lo and hi and math.log(hi.gain / lo.gain) < JUMP * accuracy
         fewest = 1 if _near(wanted, nearest, COARSELY) else effort.fewest
@@ -268,13 +268,13 @@ def _best(wanted: Wanted, networks: list[Steady]) -> Steady:
 
 
 def _next(wanted: Wanted, lo: Steady | None, hi: Steady | None, response: Response, number: int) -> float:
-    """``ln g`` of the next network: a step from the better end of the bracket, or its middle. Where the slope is not measured
-    yet, the step is large enough for the value to tell.
+    """``ln g`` of the next network: a step from the better end of the bracket, or its middle; to where its value tells the slope,
+    if that is not measured yet.
     """
     end = _best(wanted, [each for each in (lo, hi) if each])
-    step = _step(wanted, end, response)
-    if not response.measured:
-        step = math.copysign(max(abs(step), min(number * STEP / max(response.slope, 1.0), STRIDE)), step)
+    step, telling = _step(wanted, end, response), min(number * STEP / max(response.slope, 1.0), STRIDE)
+    if not response.measured and abs(step) < telling:
+        return math.log(end.gain) + math.copysign(telling, step)
     gain = end.gain * math.exp(step)
     return math.log(gain if not lo or not hi or lo.gain < gain < hi.gain else math.sqrt(lo.gain * hi.gain))
 
@@ -297,7 +297,7 @@ def _response(wanted: Wanted, found: Steady, tried: list[Steady], known: Respons
         each = (_off(wanted, other) - _off(wanted, found)) / (moved or 1.0)
         slope, error = float(each.mean()), float(standard_error(each))
         tells = abs(moved) >= STEP / 10 and STEP / 2 <= max(abs(moved), abs(slope * moved)) < 1 and lasting
-        if tells and (slope >= special.stdtrit(max(len(each) - 1, 1), CERTAIN) * error or abs(moved) >= STRIDE / 2):
+        if tells and (error <= KNOWN * slope or abs(moved) >= STRIDE / 2):
             return Response(max(slope, FLAT), max(slope - error, FLAT), True)
     return known
 
