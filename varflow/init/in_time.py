@@ -23,8 +23,9 @@ from varflow.results import Initialization
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.chosen_gain import LONGEST, Guess, Quantity, Wanted, drive_strength, driven_state, guessed
 from varflow.theory.in_time.fixed_point import standard_error
+from varflow.theory.in_time.last_layers import Steady
 from varflow.theory.in_time.many_gains import ALIVE, drive_covariance, in_units, late, sustained
-from varflow.theory.in_time.steady_gain import STAGES, Steady, refined
+from varflow.theory.in_time.steady_gain import STAGES, refined
 from varflow.theory.in_time.sustained import Sustained, sustained_range
 
 __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]

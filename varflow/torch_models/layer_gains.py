@@ -22,8 +22,9 @@ from varflow.results import late_steps
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid
 from varflow.theory.in_time.chosen_gain import Wanted, drive_strength
+from varflow.theory.in_time.last_layers import Steady
 from varflow.theory.in_time.one_gain import lasting
-from varflow.theory.in_time.steady_gain import KEPT, Steady, at_gain, steady
+from varflow.theory.in_time.steady_gain import KEPT, at_gain, steady
 from varflow.theory.maps import multiplier
 from varflow.theory.roots import first_to_hold, rising_root
 from varflow.torch_models.evaluation import Evaluation

@@ -2,5 +2,5 @@
 
 A layer's response to Gaussian currents is computed by ``orthants`` (no reset), ``quasi_monte_carlo``, ``histories`` or
 ``rank_one_currents``; ``flow`` chooses one and iterates over layers. ``fixed_point``, ``critical_gain``, ``chosen_gain``,
-``steady_gain`` and ``sustained`` are about deep layers.
+``steady_gain`` (with ``gain_search`` and ``last_layers``) and ``sustained`` are about deep layers.
 """

@@ -1,0 +1,112 @@
+"""The gain whose network has a wanted value, by secants in ``ln g`` within a bracket; values have noise."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from varflow._progress import Report
+from varflow.theory.in_time.fixed_point import standard_error
+from varflow.theory.in_time.last_layers import Networks, Steady
+
+__all__ = ["COARSELY", "REFINEMENTS", "Effort", "Response", "nearest", "step_to"]
+
+REFINEMENTS = 10  # most networks tried after the first
+COARSELY = 1e-2  # relative accuracy of a value with few points
+WITHIN = 0.5  # standard errors of a value within which it need not be nearer
+STEP = 3e-2  # change of ln g, or of ln value, between networks that tells d ln value/d ln g: values scatter by up to a per cent
+STRIDE = 0.1  # largest change of ln g from one network to the next
+FLAT = 0.01  # smallest d ln value/d ln g
+KNOWN = 0.2  # relative error of a slope, up to which a small step tells it
+JUMP = 0.3  # difference of ln g, in units of the accuracy, within which a value that passes the wanted one jumps
+
+
+class Effort(NamedTuple):
+    """Points × steps × layers of all networks of a search, and the number of networks tried whatever their work as long as none
+    has the wanted value to ``COARSELY``.
+    """
+
+    work: int
+    fewest: int
+
+
+class Response(NamedTuple):
+    """``d ln value/d ln g`` of a network, what it is at least, within its standard error, and whether two networks tell."""
+
+    slope: float
+    least: float
+    measured: bool
+
+
+def nearest(
+    networks: Networks, found: Steady, response: Response, accuracy: float, report: Report, effort: Effort
+) -> tuple[Steady, Response]:
+    """The network nearest to the wanted value, to a relative accuracy, and its response: secants in ``ln g`` in a bracket, of
+    as many networks as the effort allows.
+    """
+    tried, number = [found], 1
+    while True:
+        if (whole := networks.whole_if_silent(found)) is not networks:  # last layers alone did not show the silence
+            networks, tried = whole, [found]
+        (lo, hi), best = _bracket(tried), _best(tried)
+        response = _response(best, tried, response)
+        done = _near(best, accuracy) and response.measured
+        jumps = lo and hi and math.log(hi.gain / lo.gain) < JUMP * accuracy
+        fewest = 1 if _near(best, COARSELY) else effort.fewest
+        if done or jumps or number >= min(max(effort.work // networks.work, fewest), 1 + REFINEMENTS):
+            return best, response
+        found = networks.above(_next(lo, hi, response, number), found)
+        tried.append(found)
+        report(number)
+        number += 1
+
+
+def _bracket(tried: list[Steady]) -> tuple[Steady | None, Steady | None]:
+    """The network of the largest gain that is too small, and of the smallest gain that is not."""
+    below = [each for each in tried if _too_small(each)]
+    others = [each for each in tried if not _too_small(each)]
+    return max(below, key=lambda each: each.gain, default=None), min(others, key=lambda each: each.gain, default=None)
+
+
+def _too_small(found: Steady) -> bool:
+    """Whether the value needs a larger gain, as a network that dies does in any case."""
+    return found.miss < 0 or not found.alive
+
+
+def _best(networks: list[Steady]) -> Steady:
+    """The one with the value nearest to the wanted one, alive if any is."""
+    return min(networks, key=lambda each: (not each.alive, abs(each.miss)))
+
+
+def _next(lo: Steady | None, hi: Steady | None, response: Response, number: int) -> float:
+    """The gain of the next network: a step from the better end of the bracket, or its middle; a step large enough to tell the
+    slope, if that is not measured yet.
+    """
+    end = _best([each for each in (lo, hi) if each])
+    step, telling = step_to(end, response), min(number * STEP / max(response.slope, 1.0), STRIDE)
+    if not response.measured and abs(step) < telling:
+        return end.gain * math.exp(math.copysign(telling, step))
+    gain = end.gain * math.exp(step)
+    return gain if not lo or not hi or lo.gain < gain < hi.gain else math.sqrt(lo.gain * hi.gain)
+
+
+def step_to(found: Steady, response: Response) -> float:
+    """The change of ln g that should give the wanted value; a network that dies needs a larger gain in any case."""
+    step = min(max(-found.miss / response.slope, -STRIDE), STRIDE)
+    return step if found.alive else max(step, STEP)
+
+
+def _near(found: Steady, accuracy: float) -> bool:
+    return found.alive and bool(abs(found.miss) < max(accuracy, WITHIN * float(standard_error(found.off))))
+
+
+def _response(found: Steady, tried: list[Steady], known: Response) -> Response:
+    """The response between a network and the nearest other one that tells it, both alive."""
+    for other in sorted(tried, key=lambda each: abs(math.log(each.gain / found.gain))):
+        moved = math.log(other.gain / found.gain)
+        each = (other.off - found.off) / (moved or 1.0)
+        slope, error = float(each.mean()), float(standard_error(each))
+        tells = abs(moved) >= STEP / 10 and STEP / 2 <= max(abs(moved), abs(slope * moved)) < 1 and found.alive and other.alive
+        if tells and (error <= KNOWN * slope or abs(moved) >= STRIDE / 2):
+            return Response(max(slope, FLAT), max(slope - error, FLAT), True)
+    return known

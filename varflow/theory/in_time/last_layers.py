@@ -1,0 +1,135 @@
+"""Networks of one gain above a driven layer: whole ones, or their last layers only, above deep layers of a similar gain."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from varflow._checks import ConvergenceError
+from varflow.theory.flow.neurons import Neurons
+from varflow.theory.in_time.chosen_gain import Wanted
+from varflow.theory.in_time.one_gain import every_step, lasting, propagated
+from varflow.theory.in_time.responses import LayerState
+
+__all__ = ["Networks", "Steady", "down"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Steady:
+    """Deep layers at the gain found; arrays have a first axis of replicas.
+
+    Attributes
+    ----------
+    gain, error : float
+        In units of θ/λ; its error is the relative one of the value, and its distance from the wanted one, over
+        ``d ln value/d ln g`` of a network, and what fewer points than asked for may shift a gain.
+    strength : float
+        Standard deviation of the drive, in the same units.
+    firing_rate, variance, last : ndarray, shape (replicas, steps)
+        Means over the last layers, and the rates of the last layer alone, of a network with this gain in every layer.
+    values, off : ndarray, shape (replicas,)
+        The wanted quantity, mean over the last layers, and ``ln(value/wanted)``.
+    chosen : float
+        The same before refinement, at the gain that layers choose.
+    halfway : float
+        The same at half the depth.
+    multiplier : float
+        Leading multiplier of the layer map.
+    alive, every_step : bool
+        Whether the late half of the steps is alive in the last layer, and whether all steps are.
+    reached : bool
+        Whether the last layers have the wanted value to within 5 %.
+    kept : LayerState
+        As of :class:`Propagated`.
+    """
+
+    gain: float
+    error: float
+    strength: float
+    firing_rate: np.ndarray
+    variance: np.ndarray
+    last: np.ndarray
+    values: np.ndarray
+    off: np.ndarray
+    chosen: float
+    halfway: float
+    multiplier: float
+    alive: bool
+    every_step: bool
+    reached: bool
+    kept: LayerState
+
+    @property
+    def miss(self) -> float:
+        """``ln(value/wanted)``, mean over replicas."""
+        return float(self.off.mean())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Networks:
+    """Networks with one gain each, above a driven layer: whole ones, or their last ``layers`` only, above deep layers of a
+    similar gain. ``settling``: whole ones end where layers no longer change.
+    """
+
+    wanted: Wanted
+    neurons: Neurons
+    first: LayerState
+    layers: int
+    settling: bool
+
+    @property
+    def work(self) -> int:
+        """Points × steps × layers of one."""
+        steps = len(self.wanted.shape)
+        points = self.neurons.points * self.neurons.scrambles if self.neurons.samples(self.wanted.neuron, steps) else steps
+        return self.layers * steps * points
+
+    def whole_if_silent(self, found: Steady) -> Networks:
+        """Whole networks if steps are silent in ``found``: deep layers then depend on how silence has spread from layer 1."""
+        whole = replace(self, layers=self.wanted.depth - 1, settling=False)
+        return self if found.every_step or (self.layers, self.settling) == (whole.layers, whole.settling) else whole
+
+    def whole(self, gain: float) -> Steady:
+        below = self.wanted.depth - self.layers
+        options = {"settling": self.settling, "keep": below if below > 1 else self.wanted.depth}
+        return down(self.wanted, self.neurons, gain, self.first, **options)
+
+    def above(self, gain: float, below: Steady) -> Steady:
+        """The last layers, above deep layers of a network with a similar gain, or the whole network."""
+        size = self.whole_if_silent(below).layers + 1
+        if size < self.wanted.depth:
+            deep = down(self.wanted, self.neurons, gain, below.kept, size, keep=size)
+            if deep.every_step:
+                return replace(deep, halfway=below.halfway)
+        return self.whole(gain)
+
+
+def down(wanted: Wanted, neurons: Neurons, gain: float, first: LayerState, depth: int = 0, **options: Any) -> Steady:
+    """A network of one gain, to its depth (the wanted one by default) or, if layers are known to converge, until its rates no
+    longer change.
+    """
+    found = propagated(wanted.neuron, neurons, first, gain, depth or wanted.depth, **options)
+    rate, variance = found.firing_rate, found.variance
+    if not np.isfinite(rate).all():
+        raise ConvergenceError(f"activity grows without bound at gain {gain:.3g} θ/λ")
+    values, unknown = wanted.quantity(rate, variance), math.nan
+    return Steady(
+        gain=gain,
+        error=0.0,
+        strength=unknown,
+        firing_rate=rate,
+        variance=variance,
+        last=found.last,
+        values=values,
+        off=np.log(np.maximum(values, 1e-300) / wanted.value),
+        chosen=unknown,
+        halfway=float(wanted.quantity(*found.halfway).mean()),
+        multiplier=unknown,
+        alive=bool(lasting(wanted.neuron, found.last).all()),
+        every_step=every_step(wanted.neuron, found.last),
+        reached=True,
+        kept=found.kept,
+    )
