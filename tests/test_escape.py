@@ -90,7 +90,7 @@ def test_holds_down_to_the_smallest_rates():
 def test_saddle_node_limit_is_kramers():
     """Close to the critical gain ``A → (1-m)/2π``, with an error of order ``1-m``, and ``I → π'' D³/(6 p(1-p))``."""
     left, distance = [], []
-    for above in (8e-3, 2e-3):
+    for above in (16e-3, 8e-3):
         gain = vf.critical_gain(threshold=1.0) * (1 + above)
         e, (_, edge, stable) = vf.escape_asymptotics(threshold=1.0, gain=gain), vf.fixed_points(threshold=1.0, gain=gain)
         D, middle = stable.firing_rate - edge.firing_rate, 0.5 * (stable.firing_rate + edge.firing_rate)

@@ -48,8 +48,13 @@ def inside(draws: int, lower: np.ndarray, upper: np.ndarray) -> float:
 
 
 def _binomial(k: np.ndarray, n: np.ndarray, p: float) -> np.ndarray:
-    """``P(k of n)``, 0 for impossible ``k``; ten times as fast as scipy's."""
-    possible = (k >= 0) & (k <= n)
+    """``P(k of n)``, 0 for impossible ``k``; many times as fast as scipy's."""
+    possible, logs = (k >= 0) & (k <= n), _log_factorials(int(n.max()))
     k = np.where(possible, k, 0)
-    logs = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1) + k * np.log(p) + (n - k) * np.log1p(-p)
-    return np.where(possible, np.exp(logs), 0.0)
+    return np.where(possible, np.exp(logs[n] - logs[k] - logs[n - k] + k * np.log(p) + (n - k) * np.log1p(-p)), 0.0)
+
+
+@lru_cache(maxsize=8)
+def _log_factorials(most: int) -> np.ndarray:
+    """``ln k!`` for ``k`` up to ``most``."""
+    return gammaln(np.arange(most + 1) + 1.0)
