@@ -278,7 +278,12 @@ def test_help_loads_nothing(arguments):
 
 def test_theory_needs_neither_torch_nor_matplotlib():
     code = "vf.finite_width(vf.Network(width=20, depth=3, gain=2.0)); vf.lookup(threshold=1.0, fan_in=20, depth=5)"
-    assert not loaded_after(f"import varflow as vf; {code}") & {"torch", "matplotlib", "sympy", "scipy.stats"}
+    assert not loaded_after(f"import varflow as vf, varflow.experiment; {code}") & {
+        "torch",
+        "matplotlib",
+        "sympy",
+        "scipy.stats",
+    }
 
 
 @pytest.mark.parametrize("name", vf.__all__)
