@@ -228,9 +228,10 @@ def _refined(s: float, p: float) -> State:
 
 def _response(s: float, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``π(x) = Q(s/√x)``, ``π'`` and ``π''``."""
-    normal, z = distribution("normal"), s / np.sqrt(x)
-    slope = normal.pdf(z) * z / (2 * x)
-    return normal.sf(z), slope, slope * (z**2 - 3) / (2 * x)
+    z = s / np.sqrt(x)
+    tail, density = distribution("normal").sf_and_pdf(z)
+    slope = density * z / (2 * x)
+    return tail, slope, slope * (z**2 - 3) / (2 * x)
 
 
 def _cost(s: float, x: np.ndarray, y: np.ndarray) -> Cost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from typing import Any
 
@@ -183,7 +183,8 @@ def _smallest(coarse: Alive, fine: Alive, *, exact: bool, resolution: float = RE
     """The smallest gain that is alive, and its standard error."""
     if exact:  # replicas differ in their last digit, which may grow with depth: each has its own search
         ratio, replicas = 1 + resolution, range(len(coarse(np.ones(1))))
-        ends = [_between(lambda gains, one=one: coarse(gains)[[one]], ratio) for one in replicas]
+        known = cache(lambda *gains: coarse(np.array(gains)))  # their searches ask for the same gains, except perhaps at the end
+        ends = [_between(lambda gains, one=one: known(*gains)[[one]], ratio) for one in replicas]
         return _joined(np.sqrt([lo * hi for lo, hi in ends]), ratio)
     lo, hi = _between(coarse, COARSE_RATIO)
     return (lo, 0.0) if np.isinf(lo) else _by_replica(fine, lo / MARGIN, hi * MARGIN)
