@@ -183,9 +183,7 @@ def _smallest(coarse: Alive, fine: Alive, *, exact: bool, resolution: float = RE
     """The smallest gain that is alive, and its standard error."""
     if exact:  # replicas differ in their last digit, which may grow with depth: each has its own search
         ratio, replicas = 1 + resolution, range(len(coarse(np.ones(1))))
-        known = cache(
-            lambda *gains: coarse(np.array(gains))
-        )  # their searches ask for the same gains, except perhaps at the end
+        known = cache(lambda *gains: coarse(np.array(gains)))  # their searches ask for the same gains almost to the end
         ends = [_between(lambda gains, one=one: known(*gains)[[one]], ratio) for one in replicas]
         return _joined(np.sqrt([lo * hi for lo, hi in ends]), ratio)
     lo, hi = _between(coarse, COARSE_RATIO)
