@@ -127,7 +127,7 @@ class Derivation:
     >>> derivation = vf.symbolic.saddle_node("laplace")
     >>> derivation.result
     exp(2)
-    >>> derivation.check()
+    >>> derivation.check(points=1)
     True
     """
 

@@ -77,8 +77,8 @@ def expansion(limit: str, distribution: Any = "normal", *, order: int = 2) -> De
     >>> gain_squared, multiplier = vf.symbolic.expansion("threshold_to_infinity").result
     >>> multiplier
     theta**2/2 + 1/2 - 1/theta**2
-    >>> vf.symbolic.expansion("saddle_node", "laplace", order=1).result[2:]
-    (1 - epsilon, epsilon + 1)
+    >>> vf.symbolic.expansion("saddle_node", "uniform", order=1).result[2:]
+    (-sqrt(3)*epsilon + 1, sqrt(3)*epsilon + 1)
     """
     choice("limit", limit, LIMITS)
     order = integer("order", order, minimum=1)
