@@ -245,9 +245,12 @@ def _joint(level: Any, correlation: Any) -> Any:
 def _joint_slope(level: Any, correlation: Any) -> Any:
     """The derivative of ``_joint`` in ``ρ``, under the integral: numerically it would need three times the digits."""
     c, s = mp.sqrt((1 + correlation) / 2), mp.sqrt((1 - correlation) / 2)
-    edge = lambda b: (level + s * b) / c  # noqa: E731
-    moved = lambda b: -(b / s + edge(b) / c) / (4 * c)  # noqa: E731
-    return -2 * mp.quad(lambda b: mp.exp(-(b**2 + edge(b) ** 2) / 2) * moved(b), [0, 4, _far()]) / (2 * mp.pi)
+
+    def moved(b: Any) -> Any:
+        edge = (level + s * b) / c
+        return mp.exp(-(b * b + edge * edge) / 2) * (b / s + edge / c)
+
+    return mp.quad(moved, [0, 4, _far()]) / (4 * mp.pi * c)
 
 
 def _density(at_x: Any, at_y: Any, correlation: Any) -> Any:
