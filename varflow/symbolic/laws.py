@@ -93,23 +93,25 @@ class Law:
     def heavy_tailed(self) -> bool:
         """Whether the density decays as a power of ``z``: by the same factor per doubling at 30 and at 1000."""
         values = {symbol: (mp.mpf(low) + mp.mpf(high)) / 2 for symbol, (low, high) in self.parameters.items()}
-        densities = [self.at(mp.mpf(z), values) for z in (30, 60, 1000, 2000)]
+        densities = list(map(self.at(values), map(mp.mpf, (30, 60, 1000, 2000))))
         if 0 in densities:
             return False
         near, far = mp.log(densities[1] / densities[0]), mp.log(densities[3] / densities[2])
         return bool(abs(far - near) < abs(near) / 10)
 
-    def at(self, z: Any, values: Mapping[Any, Any]) -> Any:
-        """Value of the density."""
+    def at(self, values: Mapping[Any, Any]) -> Callable[[Any], Any]:
+        """The density as a function of numbers, at these values of the parameters."""
         symbols = tuple(sorted(self.parameters, key=str))
-        return density_of(self.whole, symbols)(z, *(values[symbol] for symbol in symbols))
+        density, numbers = density_of(self.whole, symbols), [values[symbol] for symbol in symbols]
+        return lambda z: density(z, *numbers)
 
     def integral(self, weight: Callable[[Any], Any], low: Any, high: Any, values: Mapping[Any, Any]) -> Any:
         """``∫_low^high weight(z) f(z) dz`` by mpmath's quadrature of the density, independent of the formula of the tail."""
         knots = [mp.mpf(float(end)) if end.is_infinite else value(end, dict(values)) for end in self.ends]
         low, high = max(low, knots[0]), min(high, knots[-1])
         cuts = [low, *(knot for knot in {*knots[1:-1], mp.mpf(0), mp.mpf(3), mp.mpf(-3)} if low < knot < high), high]
-        weighted = lambda z: w * self.at(z, values) if (w := weight(z)) else mp.mpf(0)  # noqa: E731
+        density = self.at(values)
+        weighted = lambda z: w * density(z) if (w := weight(z)) else mp.mpf(0)  # noqa: E731
         return mp.quad(weighted, sorted(cuts)) if low < high else mp.mpf(0)
 
 

@@ -161,7 +161,7 @@ def saddle_node(distribution: Any = "normal", *, parameters: Parameters | None =
     top = _root_near_the_peak(
         law,
         lambda z, law_there: z**2 * law_there[1],
-        lambda z, values: 2 * law.integral(lambda t: 1, z, mp.inf, values) - z * law.at(z, values),
+        lambda z, values: 2 * law.integral(lambda t: 1, z, mp.inf, values) - z * law.at(values)(z),
     )
     steps = Derivation("The saddle-node", Setting(_draw_z(law), _define_saddle(law, top))).then(
         Eq(1 / gamma, z**2 * law.tail),
@@ -317,7 +317,7 @@ def _steepest(law: Law) -> Callable[[Values], Any]:
     """Where ``z³ f(z)``, the slope of the map, is largest."""
     if _rises_to_the_edge(law):
         return lambda values: value(law.high, {})
-    steep = lambda z, values: z**3 * law.at(z, values)  # noqa: E731
+    steep = lambda z, values: z**3 * law.at(values)(z)  # noqa: E731
     return _root_near_the_peak(
         law, lambda z, law_there: z**3 * law_there[0], lambda z, values: mp.diff(lambda y: steep(y, values), z)
     )
@@ -329,11 +329,11 @@ def _draw_cusp(law: Law) -> Callable[[Random], Values]:
 
 
 def _define_cusp(law: Law, steepest: Callable[[Values], Any]) -> Callable[[Values], Values]:
-    slope = lambda v: law.at(1 / mp.sqrt(v), {}) / (2 * v ** mpf("1.5"))  # noqa: E731
+    slope = lambda v: law.at({})(1 / mp.sqrt(v)) / (2 * v ** mpf("1.5"))  # noqa: E731
 
     def define(values: Values) -> Values:
         z, here = steepest(values), 1 / values[law.z] ** 2
-        gain = 2 / (z**3 * law.at(z * (1 - 8 * mp.eps), values))  # inside, where z is an edge of the support
+        gain = 2 / (z**3 * law.at(values)(z * (1 - 8 * mp.eps)))  # inside, where z is an edge of the support
         slopes = {m: values[gamma] * slope_of_tail(law, mpf(1), here, values), F2: values[gamma] * mp.diff(slope, here)}
         return slopes | {z_i: z, gamma_i: gain, cusp: 1 / z**2 - gain * law.integral(lambda t: 1, z, mp.inf, values)}
 
