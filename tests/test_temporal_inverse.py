@@ -339,10 +339,10 @@ def test_gains_of_several_seeds_scatter_as_their_errors_say():
     """Also where a network responds less to the gain than one layer does (half of the threshold is subtracted)."""
     half = vf.Neuron(1.0, decay=0.5, reset=vf.resets.Reset(threshold=0.5))
     questions = [(half, 0.4), (RESETTING, 0.2), (vf.neurons.spikingjelly_lif(), 0.25)]
-    seeds, scrambles = 8, 8
+    seeds, scrambles = 12, 8
     units = []
     for neuron, rate in questions:
-        sizes = {"steps": 10, "depth": 16, "points": 2**7, "scrambles": scrambles}
+        sizes = {"steps": 10, "depth": 12, "points": 2**7, "scrambles": scrambles}
         found = [vf.gain_for_rate(neuron, rate=rate, seed=seed, **sizes) for seed in range(seeds)]
         gains, errors = (np.array(column) for column in zip(*((each.gain, each.error["gain"]) for each in found), strict=True))
         units.append((gains - gains.mean()) / errors)

@@ -17,7 +17,7 @@ WITHIN = 0.5  # standard errors of a value within which it need not be nearer
 STEP = 3e-2  # change of ln g, or of ln value, between networks that tells d ln value/d ln g: values scatter by up to a per cent
 STRIDE = 0.1  # largest change of ln g from one network to the next
 FLAT = 0.01  # smallest d ln value/d ln g
-KNOWN = 0.2  # relative error of a slope, up to which a small step tells it
+KNOWN = 0.3  # relative error of a slope, up to which a small step tells it
 JUMP = 0.3  # difference of ln g, in units of the accuracy, within which a value that passes the wanted one jumps
 
 
@@ -79,15 +79,16 @@ def _best(networks: list[Steady]) -> Steady:
 
 
 def _next(lo: Steady | None, hi: Steady | None, response: Response, number: int) -> float:
-    """The gain of the next network: a step from the better end of the bracket, or its middle; a step large enough to tell the
-    slope, if that is not measured yet.
+    """The gain of the next network: a step from the better end of the bracket, or its middle. As long as the slope is not
+    measured, the step is large enough to tell it, and noise may have set the bracket, except where networks die.
     """
     end = _best([each for each in (lo, hi) if each])
     step, telling = step_to(end, response), min(number * STEP / max(response.slope, 1.0), STRIDE)
-    if not response.measured and abs(step) < telling:
-        return end.gain * math.exp(math.copysign(telling, step))
-    gain = end.gain * math.exp(step)
-    return gain if not lo or not hi or lo.gain < gain < hi.gain else math.sqrt(lo.gain * hi.gain)
+    unknown = not response.measured and abs(step) < telling
+    gain = end.gain * math.exp(math.copysign(telling, step) if unknown else step)
+    if not lo or not hi or (unknown and lo.alive) or lo.gain < gain < hi.gain:
+        return gain
+    return math.sqrt(lo.gain * hi.gain)
 
 
 def step_to(found: Steady, response: Response) -> float:
@@ -106,7 +107,7 @@ def _response(found: Steady, tried: list[Steady], known: Response) -> Response:
         moved = math.log(other.gain / found.gain)
         each = (other.off - found.off) / (moved or 1.0)
         slope, error = float(each.mean()), float(standard_error(each))
-        tells = abs(moved) >= STEP / 10 and STEP / 2 <= max(abs(moved), abs(slope * moved)) < 1 and found.alive and other.alive
+        tells = abs(moved) >= STEP / 20 and STEP / 2 <= max(abs(moved), abs(slope * moved)) < 1 and found.alive and other.alive
         if tells and (error <= KNOWN * slope or abs(moved) >= STRIDE / 2):
             return Response(max(slope, FLAT), max(slope - error, FLAT), True)
     return known
