@@ -47,7 +47,7 @@ def nearest(
     tried, number = [found], 1
     while True:
         if (whole := networks.whole_if_silent(found)) is not networks:  # last layers alone did not show the silence
-            networks, tried = whole, [found]
+            networks, tried, response = whole, [found], response._replace(measured=False)
         (lo, hi), best = _bracket(tried), _best(tried)
         response = _response(best, tried, response)
         done = _near(best, accuracy) and response.measured
@@ -55,7 +55,7 @@ def nearest(
         fewest = 1 if _near(best, COARSELY) else effort.fewest
         if done or jumps or number >= min(max(effort.work // networks.work, fewest), 1 + REFINEMENTS):
             return best, response
-        found = networks.above(_next(lo, hi, response, number), found)
+        found = networks.above(_next(lo, hi, response, len(tried)), found)
         tried.append(found)
         report(number)
         number += 1
