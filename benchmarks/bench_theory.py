@@ -89,7 +89,7 @@ def test_chain_that_keeps_its_whole_tails(benchmark, gain_squared):
     bar(seconds <= 3)
 
 
-DISTRIBUTIONS = ["normal", *size(["uniform", "laplace", "logistic"], []), vf.distributions.student_t(5)]
+DISTRIBUTIONS = ["normal", *size(["uniform", "laplace", "logistic", vf.distributions.student_t(5)], [])]
 
 
 def fifty_digit_problems(distribution, *, bias, mean):
