@@ -301,3 +301,19 @@ def test_points_stay_in_single_precision(monkeypatch):
     )
     vf.mean_field(net("subtract", threshold=1.3), points=2**4)
     assert seen == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize("threshold", [1.0, -0.2])
+def test_first_steps_without_currents(threshold):
+    """As with very weak ones: neurons rest through them, and fire if their threshold is negative."""
+    steps, silent = 7, 3
+    sampling = QuasiMonteCarlo(
+        vf.Neuron(threshold, decay=0.9, reset="subtract"), normal_points(steps, points=2**7, scrambles=2, seed=0), 0
+    )
+    covariance = np.full((1, 1, steps, steps), 0.5) + 3.0 * np.eye(steps)
+    covariance[..., :silent, :] = covariance[..., :, :silent] = 0.0
+    none, weak = (sampling(np.zeros((1, 1, steps)), covariance + tiny * np.eye(steps), 1) for tiny in (0.0, 1e-60))
+    for name in ("firing_rate", "variance", "coincidences"):
+        assert getattr(none, name) == pytest.approx(getattr(weak, name), abs=1e-6)
+    assert none.firing_rate[0, 0, :silent] == pytest.approx(float(threshold < 0))
+    assert none.firing_rate[0, 0, silent] > 0.1

@@ -152,10 +152,14 @@ def trajectories(
     multiplied by ``signs`` (layers, steps + parameters). Neurons start from rest every ``run`` steps.
     """
     steps, points = mean.shape[1], normals.shape[-1]
+    population = Population.of(neuron, normals[steps:] * signs.T[steps:, :, None].astype(normals.dtype))
+    if silent := _first_silent(population, mean, factor, run):
+        later = slice(silent, None)
+        of_later = trajectories(neuron, mean[:, later], factor[:, later, later], normals[later], signs[:, later], run - silent)
+        return tuple(np.pad(values, [(0, 0), *[(silent, 0)] * (values.ndim - 1)]) for values in of_later)
     largest = np.maximum(np.linalg.norm(factor, axis=-1).max(axis=-1), np.abs(mean).max(axis=-1))
     unit = np.maximum(largest, size_of(neuron.threshold))[:, None]  # single precision
     unit[unit == 0] = 1.0
-    population = Population.of(neuron, normals[steps:] * signs.T[steps:, :, None].astype(normals.dtype))
     population = replace(population, threshold=(population.threshold / unit).astype(normals.dtype))
     mean, factor = mean / unit, signs[:, None, :steps] * factor / unit[..., None]  # of columns instead of normal numbers
     blocks = (slice(start, start + BLOCK) for start in range(0, points, BLOCK))
@@ -165,6 +169,14 @@ def trajectories(
     below, (potential, second, rate, square) = total[..., :steps].swapaxes(1, 2), np.moveaxis(total[..., steps:], -1, 0)
     moments = second_moments(below, square, sampled=few)
     return unit**2 * (second - potential**2), unit * potential, rate, moments
+
+
+def _first_silent(neuron: Population, mean: np.ndarray, factor: np.ndarray, run: int) -> int:
+    """The number of first steps without any current, through which neurons stay at rest; not all of them."""
+    if run < mean.shape[1] or np.min(neuron.threshold) <= 0:
+        return 0
+    driven = (mean != 0).any(axis=0) | (factor != 0).any(axis=(0, 2))
+    return int(driven.argmax()) if driven.any() else len(driven) - 1
 
 
 def _few(points: int, steps: int) -> bool:
