@@ -83,7 +83,8 @@ def test_currents_of_rank_one_against_a_fine_grid(reset, threshold):
     """One number a neuron: midpoints of equal probability, wrong by less than a cell at each of the few kinks."""
     neuron = vf.Neuron(abs(threshold) if reset == "multi_spike" else threshold, decay=0.8, reset=reset)
     mean, direction = np.array([0.1, -0.3, 0.4, 0.0, 0.2, 0.1]), np.array([1.0, 0.5, -0.4, 1.2, 0.0, 0.8])
-    variance, potential, rate, coincidences = rank_one(neuron, mean, direction)
+    beside = np.array([mean + 0.01, mean]), np.array([0.3 * direction, direction])
+    variance, potential, rate, coincidences = (found[1] for found in rank_one(neuron, *beside, len(mean)))
     cells = 400_000
     z = special.ndtri((np.arange(cells) + 0.5) / cells)
     H, S = stepped(neuron, mean[:, None] + direction[:, None] * z)
@@ -92,7 +93,9 @@ def test_currents_of_rank_one_against_a_fine_grid(reset, threshold):
     assert variance == pytest.approx(H.var(axis=1), abs=3e-4 * largest)
     assert rate == pytest.approx(S.mean(axis=1), abs=1e-4 * largest)
     assert coincidences == pytest.approx(S @ S.T / cells, abs=1e-4 * largest)
-    assert rank_one(neuron, mean + 0.01, direction)[2] != pytest.approx(S.mean(axis=1), abs=1e-4 * largest)
+    assert rank_one(neuron, mean[None] + 0.01, direction[None], len(mean))[2][0] != pytest.approx(
+        S.mean(axis=1), abs=1e-4 * largest
+    )
 
 
 @pytest.mark.parametrize("rank", [0, 1, 2, 5, 8])

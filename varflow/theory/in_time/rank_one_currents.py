@@ -17,91 +17,104 @@ from varflow.model.neurons import Neuron
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import Population, membrane, spikes
 
-__all__ = ["rank_one", "rank_one_layer", "single_direction"]
+__all__ = ["rank_one", "rank_one_layer"]
 
 END = 40.0  # standard deviations: beyond, a normal tail is 0 in double precision
 ALIKE = 1e-12  # relative: a covariance within this of d dᵀ, well above rounding, has rank one
 MOST_PIECES = 10_000  # of the z axis; sampling is then faster
+TOGETHER = 64  # inputs or positions whose pieces are held at a time
 
 
 def rank_one_layer(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray, steps: int) -> LayerState | None:
     """The state of a layer of equal neurons whose currents have rank one for all inputs (one replica for all); else None."""
     if neuron.heterogeneous or neuron.reset_rule.lowest is not None or len(covariance) > 1 or len(mean) > 1:
         return None
-    states = []
-    for one_mean, one_covariance in zip(mean[0], covariance[0], strict=True):
-        direction = single_direction(one_covariance)
-        state = None if direction is None else rank_one(neuron, one_mean, direction, steps)
+    directions, states = _directions(covariance[0]), []
+    if directions is None:
+        return None
+    for start in range(0, len(directions), TOGETHER):
+        some = slice(start, start + TOGETHER)
+        state = rank_one(neuron, mean[0, some], directions[some], steps)
         if state is None:
             return None
         states.append(state)
-    return LayerState(*(np.stack(column)[None] for column in zip(*states, strict=True)))
+    return LayerState(*(np.concatenate(column)[None] for column in zip(*states, strict=True)))
 
 
-def single_direction(covariance: np.ndarray) -> np.ndarray | None:
-    """``d`` with ``d dᵀ`` equal to the covariance (steps, steps), or None."""
-    variance = covariance.diagonal()
-    largest = int(np.argmax(variance))
-    if variance[largest] <= 0:
-        return np.zeros(len(variance)) if not covariance.any() else None
-    direction = covariance[largest] / np.sqrt(variance[largest])
-    rest = np.abs(covariance - np.multiply.outer(direction, direction)).max()
-    return direction if rest <= ALIKE * variance[largest] else None
+def _directions(covariance: np.ndarray) -> np.ndarray | None:
+    """``d`` with ``d dᵀ`` equal to each covariance (inputs, steps, steps), or None."""
+    variance, inputs = np.diagonal(covariance, axis1=1, axis2=2), np.arange(len(covariance))
+    step = np.argmax(variance, axis=1)
+    largest = np.maximum(variance[inputs, step], 0.0)
+    direction = covariance[inputs, step] / np.sqrt(np.where(largest > 0, largest, 1.0))[:, None]
+    rest = np.abs(covariance - direction[:, :, None] * direction[:, None, :]).max(axis=(1, 2))
+    return direction if np.all(rest <= ALIKE * largest) else None
 
 
-def rank_one(
-    neuron: Neuron, mean: np.ndarray, direction: np.ndarray, steps: int | None = None
-) -> tuple[np.ndarray, ...] | None:
-    """Variance, mean, rate and second moments of spikes; None if there are too many pieces.
+def rank_one(neuron: Neuron, mean: np.ndarray, direction: np.ndarray, steps: int) -> tuple[np.ndarray, ...] | None:
+    """Variance, mean, rate and second moments of spikes of each input; None if there are too many pieces.
 
-    Several probes follow each other, each from rest and of ``steps`` steps; by default there is one.
+    ``mean`` and ``direction`` have shape (inputs, size). Probes follow each other, each from rest and of ``steps`` steps.
     """
-    size, steps = len(mean), steps or len(mean)
-    edges, fired = np.array([-END, END]), np.zeros((size, 1))
-    a, b, s = np.zeros(1), np.zeros(1), np.zeros(1)
+    inputs, size = mean.shape
+    of, lower, upper = np.arange(inputs), np.full(inputs, -END), np.full(inputs, END)  # pieces: whose, from, to
+    fired, potential, second = np.zeros((size, inputs)), np.empty((inputs, size)), np.empty((inputs, size))
     linear = Population(0.0, neuron.decay, neuron.reset_rule, neuron.strict)  # of threshold 0: b has no constant part
-    potential, second, (m0, m1, m2) = np.empty(size), np.empty(size), _moments(edges)
+    a = b = s = np.zeros(inputs)
+    m0, m1, m2 = _moments(lower, upper)
     for t in range(size):
         if t % steps == 0:
-            a, b, s = np.zeros(len(a)), np.zeros(len(a)), np.zeros(len(a))
-        a, b = membrane(neuron, a, s, mean[t]), membrane(linear, b, s, direction[t])
-        potential[t] = a @ m0 + b @ m1
-        second[t] = a**2 @ m0 + 2 * (a * b) @ m1 + b**2 @ m2
-        crossings = _crossings(neuron, edges, a, b)
-        if len(crossings):
-            edges, origin = _cut(edges, crossings)
-            if len(edges) > MOST_PIECES:
+            a = b = s = np.zeros(len(of))
+        a, b = membrane(neuron, a, s, mean[of, t]), membrane(linear, b, s, direction[of, t])
+        potential[:, t] = np.bincount(of, a * m0 + b * m1, inputs)
+        second[:, t] = np.bincount(of, a**2 * m0 + 2 * (a * b) * m1 + b**2 * m2, inputs)
+        piece, z = _crossings(neuron, lower, upper, a, b)
+        if len(z):
+            origin, lower, upper = _cut(lower, upper, piece, z)
+            of, a, b, fired = of[origin], a[origin], b[origin], fired[:, origin]
+            if len(of) > MOST_PIECES and np.bincount(of).max() > MOST_PIECES:
                 return None
-            a, b, fired, (m0, m1, m2) = a[origin], b[origin], fired[:, origin], _moments(edges)
-        fired[t] = s = spikes(neuron, a + b * (edges[1:] + edges[:-1]) / 2)
-    return second - potential**2, potential, fired @ m0, (fired * m0) @ fired.T
+            m0, m1, m2 = _moments(lower, upper)
+        fired[t] = s = spikes(neuron, a + b * (lower + upper) / 2)
+    own = np.split(np.arange(len(of)), np.flatnonzero(np.diff(of)) + 1)
+    moments = np.stack([(fired[:, each] * m0[each]) @ fired[:, each].T for each in own])
+    rate = np.stack([fired[:, each] @ m0[each] for each in own])
+    return second - potential**2, potential, rate, moments
 
 
-def _crossings(neuron: Neuron, edges: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """``z`` inside a piece where ``a + b z`` equals the threshold, or a multiple of it for neurons that count."""
-    lower, upper, multiple = edges[:-1], edges[1:], 1.0
+def _crossings(
+    neuron: Neuron, lower: np.ndarray, upper: np.ndarray, a: np.ndarray, b: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pieces, and ``z`` inside them where ``a + b z`` equals the threshold, or a multiple of it for neurons that count; both
+    ascend.
+    """
+    piece, multiple = np.arange(len(a)), 1.0
     if neuron.reset_rule.counts:  # only those between the ends of a piece, and one more on each side
         ends = np.sort([a + b * lower, a + b * upper], axis=0) / neuron.threshold
         first, last = np.clip(np.floor(ends) + np.array([[0.0], [1.0]]), 1, MOST_PIECES)
         number = (last - first + 1).astype(int)
-        piece = np.repeat(np.arange(len(a)), number)
+        piece = np.repeat(piece, number)
         a, b, lower, upper = a[piece], b[piece], lower[piece], upper[piece]
         multiple = first[piece] + np.arange(len(piece)) - np.repeat(np.cumsum(number) - number, number)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # infinite where a membrane is the same for all z
         z = (neuron.threshold * multiple - a) / b
-    return z[(z > lower) & (z < upper)]
+    inside = np.flatnonzero((z > lower) & (z < upper))
+    if neuron.reset_rule.counts:
+        inside = inside[np.lexsort((z[inside], piece[inside]))]
+    return piece[inside], z[inside]
 
 
-def _cut(edges: np.ndarray, crossings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Refined edges, and the old piece that each new one lies in."""
-    finer = np.sort(np.concatenate([edges, crossings]))
-    return finer, np.searchsorted(edges, finer[:-1], side="right") - 1
+def _cut(lower: np.ndarray, upper: np.ndarray, piece: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The old piece that each new one lies in, and the ends of the new ones."""
+    origin = np.repeat(np.arange(len(lower)), np.bincount(piece, minlength=len(lower)) + 1)
+    starts, ends, same = lower[origin], upper[origin], np.flatnonzero(origin[1:] == origin[:-1])
+    starts[same + 1] = ends[same] = z
+    return origin, starts, ends
 
 
-def _moments(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _moments(lower: np.ndarray, upper: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """``m_0``, ``m_1`` and ``m_2`` of each piece."""
-    below, above = special.ndtr(edges), special.ndtr(-edges)
-    mass = np.where(edges[:-1] > 0, above[:-1] - above[1:], below[1:] - below[:-1])
-    density = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
-    first = edges * density
-    return mass, density[:-1] - density[1:], mass - (first[1:] - first[:-1])
+    sign = np.where(lower > 0, -1.0, 1.0)  # differences of the smaller tails
+    mass = sign * (special.ndtr(sign * upper) - special.ndtr(sign * lower))
+    below, above = (np.exp(-(edge**2) / 2) / np.sqrt(2 * np.pi) for edge in (lower, upper))
+    return mass, below - above, mass - (upper * above - lower * below)
