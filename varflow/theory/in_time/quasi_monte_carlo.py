@@ -96,7 +96,13 @@ class QuasiMonteCarlo:
 
     def signs(self, layer: int) -> np.ndarray:
         """Random signs of the points in one layer, shape (scrambles, steps + parameters)."""
-        return 1.0 - 2.0 * np.random.default_rng([self.seed, 1, layer]).integers(0, 2, self.normals.shape[:2])
+        return _signs(self.seed, layer, self.normals.shape[:2])
+
+
+@lru_cache(maxsize=256)
+def _signs(seed: int, layer: int, shape: tuple[int, int]) -> np.ndarray:
+    """Kept, since a search for a gain comes back to the same layers."""
+    return frozen(1.0 - 2.0 * np.random.default_rng([seed, 1, layer]).integers(0, 2, shape))
 
 
 def normal_points(steps: int, *, points: int, scrambles: int, seed: int) -> np.ndarray:
