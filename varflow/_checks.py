@@ -154,7 +154,7 @@ def non_negative(name: str, value: Any) -> np.ndarray:
 def scale(name: str, value: Any) -> np.ndarray:
     """Finite numbers that are 0 or whose squares neither over- nor underflow."""
     array = numbers(name, value)
-    if _within(array, SMALLEST_SCALE, LARGEST_SCALE):  # the common case, in two passes
+    if _within(array, SMALLEST_SCALE, LARGEST_SCALE) or not array.any():  # the common cases, in three passes
         return array
     size = np.abs(real_array(name, array))
     fits = (size == 0) | ((size >= SMALLEST_SCALE) & (size <= LARGEST_SCALE))
