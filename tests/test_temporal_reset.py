@@ -98,6 +98,17 @@ def test_currents_of_rank_one_against_a_fine_grid(reset, threshold):
     )
 
 
+def test_currents_of_rank_one_in_too_many_pieces_are_sampled():
+    """Counts of a hundred thousand: the first has mean ``σ/√(2π)`` within a half; a thousandth more is rejected."""
+    neuron, std = vf.Neuron(1.0, decay=0.5, reset="multi_spike"), 1e5
+    assert rank_one(neuron, np.zeros((1, 2)), np.full((1, 2), std), 2) is None
+    response = QuasiMonteCarlo(neuron, normal_points(2, points=2**11, scrambles=8, seed=1), seed=1)
+    rate = response(np.zeros((1, 1, 2)), np.full((1, 1, 2, 2), std**2), layer=2).firing_rate[:, 0, 0]
+    allowed = 4 * rate.std(ddof=1) / 8**0.5 + 0.5
+    right = std / np.sqrt(2 * np.pi)
+    assert abs(rate.mean() - right) < allowed < abs(rate.mean() - 1.001 * right) / 2
+
+
 @pytest.mark.parametrize("rank", [0, 1, 2, 5, 8])
 def test_the_causal_factor_holds_for_any_rank(rank):
     root = np.random.default_rng(rank).standard_normal((8, rank))
