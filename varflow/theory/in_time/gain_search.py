@@ -18,7 +18,7 @@ STEP = 3e-2  # change of ln g, or of ln value, between networks that tells d ln 
 STRIDE = 0.1  # largest change of ln g from one network to the next
 FLAT = 0.01  # smallest d ln value/d ln g
 KNOWN = 0.3  # relative error of a slope, up to which a small step tells it
-JUMP = 0.3  # difference of ln g, in units of the accuracy, within which a value that passes the wanted one jumps
+JUMP = 0.03  # difference of ln g, in units of the accuracy, within which a value that passes the wanted one jumps
 
 
 class Effort(NamedTuple):
@@ -55,7 +55,7 @@ def nearest(
         fewest = 1 if _near(best, COARSELY) else effort.fewest
         if done or jumps or number >= min(max(effort.work // networks.work, fewest), 1 + REFINEMENTS):
             return best, response
-        found = networks.above(_next(lo, hi, response, len(tried)), found)
+        found = networks.above(_next(tried, response), found)
         tried.append(found)
         report(number)
         number += 1
@@ -78,17 +78,20 @@ def _best(networks: list[Steady]) -> Steady:
     return min(networks, key=lambda each: (not each.alive, abs(each.miss)))
 
 
-def _next(lo: Steady | None, hi: Steady | None, response: Response, number: int) -> float:
-    """The gain of the next network: a step from the better end of the bracket, or its middle. As long as the slope is not
-    measured, the step is large enough to tell it, and noise may have set the bracket, except where networks die.
+def _next(tried: list[Steady], response: Response) -> float:
+    """The gain of the next network: a step from the better end of the bracket, or its middle if that leaves it or if three
+    networks were on the same side. As long as the slope is not measured, the step is large enough to tell it, and noise may
+    have set the bracket, except where networks die.
     """
+    lo, hi = _bracket(tried)
     end = _best([each for each in (lo, hi) if each])
-    step, telling = step_to(end, response), min(number * STEP / max(response.slope, 1.0), STRIDE)
+    step, telling = step_to(end, response), min(len(tried) * STEP / max(response.slope, 1.0), STRIDE)
     unknown = not response.measured and abs(step) < telling
     gain = end.gain * math.exp(math.copysign(telling, step) if unknown else step)
-    if not lo or not hi or (unknown and lo.alive) or lo.gain < gain < hi.gain:
+    if not lo or not hi or (unknown and lo.alive):
         return gain
-    return math.sqrt(lo.gain * hi.gain)
+    creeping = len({_too_small(each) for each in tried[-3:]}) == 1
+    return gain if lo.gain < gain < hi.gain and not creeping else math.sqrt(lo.gain * hi.gain)
 
 
 def step_to(found: Steady, response: Response) -> float:
@@ -107,7 +110,7 @@ def _response(found: Steady, tried: list[Steady], known: Response) -> Response:
         moved = math.log(other.gain / found.gain)
         each = (other.off - found.off) / (moved or 1.0)
         slope, error = float(each.mean()), float(standard_error(each))
-        tells = abs(moved) >= STEP / 20 and STEP / 2 <= max(abs(moved), abs(slope * moved)) < 1 and found.alive and other.alive
+        tells = STEP / 2 <= max(abs(moved), abs(slope * moved)) < 1 and found.alive and other.alive
         if tells and (error <= KNOWN * slope or abs(moved) >= STRIDE / 2):
             return Response(max(slope, FLAT), max(slope - error, FLAT), True)
     return known
