@@ -242,8 +242,8 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Ste
     if found and found.reached:
         return found, ()
     if _within(wanted, attainable()):
-        in_vain = found and abs(math.log(max(found.chosen, ALIVE) / wanted.value)) < FAR  # a search that failed fails again
-        if not in_vain and (strength >= 1 or (found and found.values.mean() > wanted.value)):
+        searched = found and abs(math.log(max(found.chosen, ALIVE) / wanted.value)) < FAR  # from nearly the same gain
+        if not searched and (strength >= 1 or (found and found.values.mean() > wanted.value)):
             found = _tried(wanted, _not_below(wanted, attainable(), guess), beyond(report, STAGES), math.inf)
         if strength < 1 and not (found and found.reached):
             words = f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead"

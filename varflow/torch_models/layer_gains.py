@@ -23,7 +23,6 @@ from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid
 from varflow.theory.in_time.chosen_gain import Wanted, drive_strength
 from varflow.theory.in_time.last_layers import Steady
-from varflow.theory.in_time.one_gain import lasting
 from varflow.theory.in_time.steady_gain import KEPT, at_gain, steady
 from varflow.theory.maps import multiplier
 from varflow.theory.roots import first_to_hold, rising_root
@@ -110,7 +109,7 @@ def _kept(neuron: Neuron, wanted: Wanted, drive: float) -> Deep | None:
     counts, repeating = neuron.reset_rule.counts, wanted.depth >= REPEATING
     refined = (0.0 if counts else KEPT) if repeating else 1.0  # largest deviation allowed
     found, room = steady(wanted, drive, farthest=refined), DRIFT if counts else KEPT
-    repeats = abs(found.chosen / wanted.value - 1) <= room and bool(lasting(wanted.neuron, found.last).all())
+    repeats = abs(found.chosen / wanted.value - 1) <= room and found.alive
     kept = repeats if repeating else found.reached
     return _deep(found, neuron) if kept and found.multiplier < 1 + 1 / wanted.depth else None
 

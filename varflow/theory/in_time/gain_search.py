@@ -14,11 +14,10 @@ __all__ = ["COARSELY", "REFINEMENTS", "Effort", "Response", "nearest", "step_to"
 REFINEMENTS = 10  # most networks tried after the first
 COARSELY = 1e-2  # relative accuracy of a value with few points
 WITHIN = 0.5  # standard errors of a value within which it need not be nearer
-STEP = 3e-2  # change of ln g, or of ln value, between networks that tells d ln value/d ln g: values scatter by up to a per cent
+STEP = 3e-2  # change of ln g at which networks measure d ln value/d ln g: values scatter by up to a per cent
 STRIDE = 0.1  # largest change of ln g from one network to the next
 FLAT = 0.01  # smallest d ln value/d ln g
-KNOWN = 0.3  # relative error of a slope, up to which a small step tells it
-JUMP = 0.03  # difference of ln g, in units of the accuracy, within which a value that passes the wanted one jumps
+KNOWN = 0.3  # largest relative error of a slope that a small step measures
 
 
 class Effort(NamedTuple):
@@ -31,7 +30,7 @@ class Effort(NamedTuple):
 
 
 class Response(NamedTuple):
-    """``d ln value/d ln g`` of a network, what it is at least, within its standard error, and whether two networks tell."""
+    """``d ln value/d ln g`` of a network, what it is at least, within its standard error, and whether it was measured."""
 
     slope: float
     least: float
@@ -40,21 +39,20 @@ class Response(NamedTuple):
 
 def nearest(
     networks: Networks, found: Steady, response: Response, accuracy: float, report: Report, effort: Effort
-) -> tuple[Steady, Response]:
-    """The network nearest to the wanted value, to a relative accuracy, and its response: secants in ``ln g`` in a bracket, of
-    as many networks as the effort allows.
+) -> tuple[Steady, Response, Networks]:
+    """The network nearest to the wanted value, to a relative accuracy, its response, and how it was computed: secants in
+    ``ln g`` in a bracket, of as many networks as the effort allows.
     """
     tried, number = [found], 1
     while True:
         if (whole := networks.whole_if_silent(found)) is not networks:  # last layers alone did not show the silence
             networks, tried, response = whole, [found], response._replace(measured=False)
-        (lo, hi), best = _bracket(tried), _best(tried)
+        best = _best(tried)
         response = _response(best, tried, response)
         done = _near(best, accuracy) and response.measured
-        jumps = lo and hi and math.log(hi.gain / lo.gain) < JUMP * accuracy
         fewest = 1 if _near(best, COARSELY) else effort.fewest
-        if done or jumps or number >= min(max(effort.work // networks.work, fewest), 1 + REFINEMENTS):
-            return best, response
+        if done or number >= min(max(effort.work // networks.work, fewest), 1 + REFINEMENTS):
+            return best, response, networks
         found = networks.above(_next(tried, response), found)
         tried.append(found)
         report(number)
@@ -80,23 +78,24 @@ def _best(networks: list[Steady]) -> Steady:
 
 def _next(tried: list[Steady], response: Response) -> float:
     """The gain of the next network: a step from the better end of the bracket, or its middle if that leaves it or if three
-    networks were on the same side. As long as the slope is not measured, the step is large enough to tell it, and noise may
-    have set the bracket, except where networks die.
+    networks were on the same side. As long as the slope is not measured, the step is large enough to measure it, and noise
+    may have set the bracket, except where networks die.
     """
     lo, hi = _bracket(tried)
     end = _best([each for each in (lo, hi) if each])
-    step, telling = step_to(end, response), min(len(tried) * STEP / max(response.slope, 1.0), STRIDE)
-    unknown = not response.measured and abs(step) < telling
-    gain = end.gain * math.exp(math.copysign(telling, step) if unknown else step)
+    farthest = STRIDE * 2 ** max(len(tried) - 2, 0) if response.measured and not (lo and hi) else STRIDE
+    step, smallest = step_to(end, response, farthest), STEP * 2 ** (len(tried) - 1) / max(response.slope, 1.0)
+    unknown = not response.measured and abs(step) < (smallest := min(smallest, STRIDE))
+    gain = end.gain * math.exp(math.copysign(smallest, step) if unknown else step)
     if not lo or not hi or (unknown and lo.alive):
         return gain
     creeping = len({_too_small(each) for each in tried[-3:]}) == 1
     return gain if lo.gain < gain < hi.gain and not creeping else math.sqrt(lo.gain * hi.gain)
 
 
-def step_to(found: Steady, response: Response) -> float:
+def step_to(found: Steady, response: Response, farthest: float = STRIDE) -> float:
     """The change of ln g that should give the wanted value; a network that dies needs a larger gain in any case."""
-    step = min(max(-found.miss / response.slope, -STRIDE), STRIDE)
+    step = min(max(-found.miss / response.slope, -farthest), farthest)
     return step if found.alive else max(step, STEP)
 
 
@@ -105,12 +104,12 @@ def _near(found: Steady, accuracy: float) -> bool:
 
 
 def _response(found: Steady, tried: list[Steady], known: Response) -> Response:
-    """The response between a network and the nearest other one that tells it, both alive."""
+    """The response between a network and the nearest other one far enough for it, both alive."""
     for other in sorted(tried, key=lambda each: abs(math.log(each.gain / found.gain))):
         moved = math.log(other.gain / found.gain)
         each = (other.off - found.off) / (moved or 1.0)
         slope, error = float(each.mean()), float(standard_error(each))
-        tells = STEP / 2 <= max(abs(moved), abs(slope * moved)) < 1 and found.alive and other.alive
-        if tells and (error <= KNOWN * slope or abs(moved) >= STRIDE / 2):
+        apart = STEP / 2 <= max(abs(moved), abs(slope * moved)) < 1 and found.alive and other.alive
+        if apart and error <= slope * (KNOWN if abs(moved) < STRIDE / 2 else 1.0):
             return Response(max(slope, FLAT), max(slope - error, FLAT), True)
     return known

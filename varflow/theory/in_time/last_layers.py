@@ -33,9 +33,9 @@ class Steady:
     values, off : ndarray, shape (replicas,)
         The wanted quantity, mean over the last layers, and ``ln(value/wanted)``.
     chosen : float
-        The same before refinement, at the gain that layers choose.
+        Mean of ``values`` before refinement, at the gain that layers choose.
     halfway : float
-        The same at half the depth.
+        The wanted quantity at half the depth.
     multiplier : float
         Leading multiplier of the layer map.
     alive, every_step : bool
@@ -115,19 +115,19 @@ def down(wanted: Wanted, neurons: Neurons, gain: float, first: LayerState, depth
     rate, variance = found.firing_rate, found.variance
     if not np.isfinite(rate).all():
         raise ConvergenceError(f"activity grows without bound at gain {gain:.3g} θ/λ")
-    values, unknown = wanted.quantity(rate, variance), math.nan
+    values = wanted.quantity(rate, variance)
     return Steady(
         gain=gain,
         error=0.0,
-        strength=unknown,
+        strength=math.nan,
         firing_rate=rate,
         variance=variance,
         last=found.last,
         values=values,
         off=np.log(np.maximum(values, 1e-300) / wanted.value),
-        chosen=unknown,
+        chosen=math.nan,
         halfway=float(wanted.quantity(*found.halfway).mean()),
-        multiplier=unknown,
+        multiplier=math.nan,
         alive=bool(lasting(wanted.neuron, found.last).all()),
         every_step=every_step(wanted.neuron, found.last),
         reached=True,

@@ -27,7 +27,7 @@ class Propagated:
     gain : float
         In units of θ/λ.
     firing_rate, variance : ndarray, shape (replicas, steps)
-        Means over the last layers, or of the last one where steps are silent; ``inf`` if activity grew without bound.
+        Means over the last layers, or of the last one where layers still change; ``inf`` if activity grew without bound.
     last : ndarray, shape (replicas, steps)
         Rates of the last layer that was computed.
     halfway : tuple of two ndarrays
@@ -53,7 +53,7 @@ def propagated(
     """A network above the driven layer ``first``: to its depth, its death or, if layers are known to converge, until its rates
     no longer change and every step is alive. ``keep`` is the number of a layer that is returned as a whole.
     """
-    states, halfway, kept, number, lifetime, settled = [first], first, first, 1, 0, False
+    states, halfway, kept, number, lifetime = [first], first, first, 1, 0
     while True:
         rates = states[-1].firing_rate[:, 0]
         lifetime = number if lasting(neuron, rates).all() else lifetime
@@ -61,7 +61,8 @@ def propagated(
         kept = states[-1] if number <= keep else kept
         dead = number - lifetime >= SILENT or float(rates.max()) < EXTINCT
         every, windows = every_step(neuron, rates), (states[:WINDOW], states[WINDOW:])
-        settled = settling and every and number > 2 * WINDOW and unchanged(*map(_mean, windows))
+        still = every and (number <= 2 * WINDOW or unchanged(*map(_mean, windows)))
+        settled = settling and still and number > 2 * WINDOW
         if dead or settled or number == depth:
             break
         if gain**2 * float(states[-1].coincidences.max()) > RUNAWAY:
@@ -69,8 +70,7 @@ def propagated(
             return Propagated(gain, endless, endless, endless, (endless, endless), depth, kept)
         states = [*states[1 - 2 * WINDOW :], above(neuron, neurons, states[-1], np.full((1, 1), gain), number)]
         number += 1
-    averaged = 2 * WINDOW if settled else 1 if dead or not every else max(min(2 * WINDOW, (depth - 1) // 2), 1)
-    deep = states[-averaged:]
+    deep = states[-max(min(2 * WINDOW, (depth - 1) // 2), 1) if still and not dead else -1 :]
     rate, variance = _mean(deep), np.mean([state.variance[:, 0] for state in deep], axis=0)
     lifetime = depth if settled and lifetime == number else lifetime
     middle = halfway.firing_rate[:, 0], halfway.variance[:, 0]

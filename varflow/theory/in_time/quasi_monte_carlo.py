@@ -82,7 +82,7 @@ class QuasiMonteCarlo:
             return exact
         replicas, _, points = self.normals.shape
         kinds, steps = covariance.shape[1], covariance.shape[-1]
-        signs = self.signs(layer)
+        signs, few = self.signs(layer), points < ENOUGH * steps
         factors = np.broadcast_to(causal_factor(covariance), (replicas, kinds, steps, steps))
         means = np.broadcast_to(mean, (replicas, kinds, steps))
         at, which = np.divmod(np.arange(replicas * kinds), kinds)
@@ -90,7 +90,7 @@ class QuasiMonteCarlo:
         for part in (slice(start, start + together) for start in range(0, len(at), together)):
             r, g = at[part], which[part]
             normals = self.normals[part if kinds == 1 else r].swapaxes(0, 1)
-            parts.append(trajectories(self.neuron, means[r, g], factors[r, g], normals, signs[r], run))
+            parts.append(trajectories(self.neuron, means[r, g], factors[r, g], normals, signs[r], run, few))
         columns = map(np.concatenate, zip(*parts, strict=True))
         return LayerState(*(x.reshape(replicas, kinds, *x.shape[1:]) for x in columns), point_fraction=1 / points)
 
@@ -150,18 +150,20 @@ def innovations(factor: np.ndarray) -> np.ndarray:
 
 
 def trajectories(
-    neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray, run: int
+    neuron: Neuron, mean: np.ndarray, factor: np.ndarray, normals: np.ndarray, signs: np.ndarray, run: int, few: bool
 ) -> tuple[np.ndarray, ...]:
     """Variance, mean, rate and second moments of spikes of several layers, block by block of their points.
 
     ``mean`` (layers, steps), ``factor`` (layers, steps, steps), ``normals`` (steps + parameters, layers, points), to be
-    multiplied by ``signs`` (layers, steps + parameters). Neurons start from rest every ``run`` steps.
+    multiplied by ``signs`` (layers, steps + parameters). Neurons start from rest every ``run`` steps. ``few``: means are taken
+    of ``S_s S_t``, which are positive definite with any number of points.
     """
     steps, points = mean.shape[1], normals.shape[-1]
     population = Population.of(neuron, normals[steps:] * signs.T[steps:, :, None].astype(normals.dtype))
     if silent := _first_silent(population, mean, factor, run):
         later = slice(silent, None)
-        of_later = trajectories(neuron, mean[:, later], factor[:, later, later], normals[later], signs[:, later], run - silent)
+        driven = mean[:, later], factor[:, later, later], normals[later], signs[:, later]
+        of_later = trajectories(neuron, *driven, run - silent, few)
         return tuple(np.pad(values, [(0, 0), *[(silent, 0)] * (values.ndim - 1)]) for values in of_later)
     largest = np.maximum(np.linalg.norm(factor, axis=-1).max(axis=-1), np.abs(mean).max(axis=-1))
     unit = np.maximum(largest, size_of(neuron.threshold))[:, None]  # single precision
@@ -169,7 +171,6 @@ def trajectories(
     population = replace(population, threshold=(population.threshold / unit).astype(normals.dtype))
     mean, factor = mean / unit, signs[:, None, :steps] * factor / unit[..., None]  # of columns instead of normal numbers
     blocks = (slice(start, start + BLOCK) for start in range(0, points, BLOCK))
-    few = _few(points, steps)
     sums = (_sums(population.of_points(part), mean, factor, normals[:steps, :, part], run, few) for part in blocks)
     total = sum(sums) / points
     below, (potential, second, rate, square) = total[..., :steps].swapaxes(1, 2), np.moveaxis(total[..., steps:], -1, 0)
@@ -183,11 +184,6 @@ def _first_silent(neuron: Population, mean: np.ndarray, factor: np.ndarray, run:
         return 0
     driven = (mean != 0).any(axis=0) | (factor != 0).any(axis=(0, 2))
     return int(driven.argmax()) if driven.any() else len(driven) - 1
-
-
-def _few(points: int, steps: int) -> bool:
-    """Whether means are taken of ``S_s S_t``, which are positive definite with any number of points."""
-    return points < ENOUGH * steps
 
 
 def second_moments(sums: np.ndarray, square: np.ndarray, *, sampled: bool) -> np.ndarray:

@@ -50,10 +50,10 @@ def refined(wanted: Wanted, guess: Guess, *, farthest: float = 1.0, report: Repo
     if abs(rough.miss) >= farthest:
         return replace(rough, **known, reached=False)
     layer = Response(guess.slope / max(1 - m, STEADIEST), guess.slope / (1 + m), False)
-    rough, response = nearest(networks, rough, layer, max(COARSELY, wanted.tolerance), beyond(report, 1), ROUGH)
+    rough, response, networks = nearest(networks, rough, layer, max(COARSELY, wanted.tolerance), beyond(report, 1), ROUGH)
     if not _reached(rough, wanted):
         return replace(rough, **known, reached=False)
-    networks = _with_more_points(networks, rough, guess.strength)
+    networks = _with_more_points(networks, guess.strength)
     return replace(_finely(networks, rough, response, beyond(report, STAGES - LONGEST - REFINEMENTS)), **known)
 
 
@@ -62,9 +62,9 @@ def _finely(networks: Networks, rough: Steady, response: Response, report: Repor
     wanted = networks.wanted
     found = networks.above(rough.gain * math.exp(step_to(rough, response)), rough)
     report(0)
-    found, response = nearest(networks, found, response, wanted.tolerance, report, FINE)
+    found, response, networks = nearest(networks, found, response, wanted.tolerance, report, FINE)
     of_value = math.hypot(float(standard_error(found.off)), found.miss)
-    error = found.gain * math.hypot(of_value / response.least, _early_death(networks.whole_if_silent(found)))
+    error = found.gain * math.hypot(of_value / response.least, _early_death(networks))
     return replace(found, error=error, reached=_reached(found, wanted))
 
 
@@ -75,10 +75,10 @@ def _early_death(networks: Networks) -> float:
     return EARLY / points if fewer and networks.neurons.samples(wanted.neuron, len(wanted.shape)) else 0.0
 
 
-def _with_more_points(networks: Networks, rough: Steady, strength: float) -> Networks:
-    """The same with the points asked for, halved until two fit into ``FINE.work``; whole ones where steps become silent."""
+def _with_more_points(networks: Networks, strength: float) -> Networks:
+    """The same with the points asked for, halved until two fit into ``FINE.work``."""
     wanted, points = networks.wanted, networks.wanted.fine.points
-    fine = replace(networks.whole_if_silent(rough), neurons=wanted.fine)
+    fine = replace(networks, neurons=wanted.fine)
     while 2 * fine.work > FINE.work and points > wanted.coarse.points:
         points //= 2
         fine = replace(fine, neurons=replace(wanted.fine, points=points))
