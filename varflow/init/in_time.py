@@ -243,7 +243,7 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Ste
         return found, ()
     if _within(wanted, attainable()):
         searched = found and abs(math.log(max(found.chosen, ALIVE) / wanted.value)) < FAR  # from nearly the same gain
-        if not searched and (strength >= 1 or (found and found.values.mean() > wanted.value)):
+        if not searched:
             found = _tried(wanted, _not_below(wanted, attainable(), guess), beyond(report, STAGES), math.inf)
         if strength < 1 and not (found and found.reached):
             words = f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead"
