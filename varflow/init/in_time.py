@@ -23,9 +23,10 @@ from varflow.results import Initialization
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.chosen_gain import LONGEST, Guess, Quantity, Wanted, drive_strength, driven_state, guessed
 from varflow.theory.in_time.fixed_point import standard_error
+from varflow.theory.in_time.gain_search import LINGERING
 from varflow.theory.in_time.last_layers import Steady
 from varflow.theory.in_time.many_gains import ALIVE, drive_covariance, in_units, late, sustained
-from varflow.theory.in_time.steady_gain import STAGES, refined
+from varflow.theory.in_time.steady_gain import STAGES, in_parts, refined
 from varflow.theory.in_time.sustained import Sustained, sustained_range
 
 __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
@@ -34,7 +35,7 @@ COARSE = 2**11  # points of the coarse search, half as many for more than ``STEP
 OFF = 0.01  # relative deviation from the wanted value, beyond its errors, that gives a warning
 FAR = 0.3  # deviation of ln(value) of the first network tried from which the attainable range is looked at
 STEPS, MEMORIES = 32, 10  # most steps for it, or this many time constants of the neuron: more change it by less than its noise
-BELOW = 0.1  # relative distance below that range beyond which a value is refused at once
+BELOW = 0.2  # relative distance below that range beyond which a value is refused at once; its lower end is within half of it
 SHALLOW = 24  # layers and steps of a smaller network, which reaches values that die in the whole one
 DOUBTFUL = 1.3  # ratio beyond its range from which a value is refused without a whole network
 DRIFT = 0.03  # relative change of the value over the deeper half of the layers that gives a warning
@@ -242,10 +243,9 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Ste
     if found and found.reached:
         return found, ()
     if _within(wanted, attainable()):
-        searched = found and abs(math.log(max(found.chosen, ALIVE) / wanted.value)) < FAR  # from nearly the same gain
-        if not searched:
+        if not (promising and _searched(wanted, guess, found)):
             found = _tried(wanted, _not_below(wanted, attainable(), guess), beyond(report, STAGES), math.inf)
-        if strength < 1 and not (found and found.reached):
+        if strength < 1 and not (found and (found.reached or LINGERING < found.lifetime < 1)):
             words = f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead"
             last = beyond(report, 2 * STAGES)
             found = _tried(wanted, _not_below(wanted, attainable(), _guess(wanted, 1.0, last)), last, math.inf)
@@ -276,10 +276,17 @@ def _guess(wanted: Wanted, strength: float, report: Report) -> Guess | None:
 
 
 def _tried(wanted: Wanted, guess: Guess | None, report: Report, farthest: float) -> Steady | None:
+    """The gain from the guess on, or from smaller networks on where steps are silent."""
     try:
-        return guess and refined(wanted, guess, farthest=farthest, report=beyond(report, LONGEST))
+        start = guess and ((guess, None) if guess.every_step else in_parts(wanted, guess))
+        return start and refined(wanted, *start, farthest=farthest, report=beyond(report, LONGEST))
     except ConvergenceError:
         return None
+
+
+def _searched(wanted: Wanted, guess: Guess, found: Steady | None) -> bool:
+    """Whether smaller networks or one of nearly the wanted value have been tried."""
+    return abs(math.log(max(found.chosen, ALIVE) / wanted.value)) < FAR if found else not guess.every_step
 
 
 def _shallow_range(wanted: Wanted) -> Sustained:

@@ -12,9 +12,9 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from varflow.model.layers import Spike
-from varflow.theory.in_time.quasi_monte_carlo import FLAT, QuasiMonteCarlo, over_innovation, stepped_once
+from varflow.theory.in_time.quasi_monte_carlo import FLAT, QuasiMonteCarlo, over_innovation
 from varflow.theory.in_time.responses import LayerState
-from varflow.theory.in_time.stepping import Population
+from varflow.theory.in_time.stepping import Population, membrane, spikes
 
 __all__ = ["recurrent_layer"]
 
@@ -58,10 +58,14 @@ def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, n
         h, s, current = states[i // steps]
         row, std = _next_row(L[np.ix_(known, known)], total[i, known], total[i, i])
         L[i, known], L[i, i] = row, std[0]
-        current = decay * current + mean[i] + (0.0 if first else forth * sums[i - 1, 2] / points) + row @ normals[known]
-        expected, h, fired[i] = stepped_once(neuron, h, s, current, std, normals[i])
-        chance, sums[i] = over_innovation(neuron, expected, std, s, fired[i])
-        states[i // steps] = h, fired[i], current + std * normals[i]
+        newest = std * normals[i]
+        current = (
+            decay * current + mean[i] + (0.0 if first else forth * sums[i - 1, 2] / points) + row @ normals[known] + newest
+        )
+        h = membrane(neuron, h, s, current)
+        fired[i] = spikes(neuron, h)
+        chance, sums[i] = over_innovation(neuron, h, newest, std, s, fired[i])
+        states[i // steps] = h, fired[i], current
         M[i, known] = M[known, i] = fired[known] @ chance / points
         M[i, i] = sums[i, 3] / points
     potential, second, rate, _ = sums.T / points

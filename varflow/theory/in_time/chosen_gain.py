@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,13 +17,14 @@ from varflow.model.neurons import Neuron
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.fixed_point import leading_multiplier
 from varflow.theory.in_time.many_gains import above, driven
-from varflow.theory.in_time.one_gain import WINDOW
+from varflow.theory.in_time.one_gain import WINDOW, every_step
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.sustained import HIGHEST
 from varflow.theory.roots import rising_root
 
 __all__ = ["LONGEST", "Guess", "Quantity", "Wanted", "drive_strength", "driven_state", "guessed"]
 
+FEW = 2**10  # points of small networks
 LONGEST = 48  # most layers that choose their gain
 NOISE = 2.0  # standard errors within which windows agree
 EXACT = 1e-9  # relative change of the gain at which it has converged, without sampling
@@ -52,6 +53,11 @@ class Wanted:
     fine: Neurons
     tolerance: float = 3e-4
 
+    def in_part(self, part: int) -> Wanted:
+        """In the first of so many parts of the steps, and as many parts of the layers, with few points."""
+        steps, few = len(self.shape) // part, replace(self.coarse, points=min(self.coarse.points, FEW))
+        return replace(self, shape=self.shape[:steps, :steps], depth=self.depth // part, coarse=few)
+
     def of(self, state: LayerState) -> np.ndarray:
         """The wanted quantity of a layer, one value per replica."""
         return self.quantity(state.firing_rate, state.variance)[:, 0]
@@ -61,7 +67,8 @@ class Wanted:
 class Guess:
     """Where layers that choose their gain end, above layer 1 under a drive of some ``strength``.
 
-    ``slope`` is ``d ln value/d ln g`` of one layer, ``multiplier`` the leading one of the layer map.
+    ``slope`` is ``d ln value/d ln g`` of one layer, ``multiplier`` the leading one of the layer map, and ``every_step`` whether
+    all steps are alive.
     """
 
     strength: float
@@ -69,13 +76,15 @@ class Guess:
     log_gain: float
     slope: float
     multiplier: float
+    every_step: bool
 
 
 def guessed(wanted: Wanted, strength: float, report: Report = unreported) -> Guess:
     """The gain that layers choose; ConvergenceError if none gives a layer the wanted value."""
     first = driven_state(wanted, wanted.coarse, strength)
     log_g, state, slope = _choosing(wanted, first, report)
-    return Guess(strength, first, log_g, slope, _multiplier(wanted, math.exp(log_g), state))
+    m, alive = _multiplier(wanted, math.exp(log_g), state), every_step(wanted.neuron, state.firing_rate)
+    return Guess(strength, first, log_g, slope, m, alive)
 
 
 def drive_strength(wanted: Wanted, guess: float = 1.0) -> float:

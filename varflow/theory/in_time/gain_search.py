@@ -9,14 +9,17 @@ from varflow._progress import Report
 from varflow.theory.in_time.fixed_point import standard_error
 from varflow.theory.in_time.last_layers import Networks, Steady
 
-__all__ = ["COARSELY", "REFINEMENTS", "Effort", "Response", "nearest", "step_to"]
+__all__ = ["COARSELY", "KEPT", "LINGERING", "REFINEMENTS", "Effort", "Found", "Response", "nearest", "step_to"]
 
 REFINEMENTS = 10  # most networks tried after the first
 COARSELY = 1e-2  # relative accuracy of a value with few points
 WITHIN = 0.5  # standard errors of a value within which it need not be nearer
+CERTAIN = 2.0  # standard errors by which values differ
 STEP = 3e-2  # change of ln g at which networks measure d ln value/d ln g: values scatter by up to a per cent
 STRIDE = 0.1  # largest change of ln g from one network to the next
 FLAT = 0.01  # smallest d ln value/d ln g
+KEPT = 0.05  # largest relative deviation of a value that is kept
+LINGERING = 0.75  # of the layers, through which a network that dies slowly lives
 KNOWN = 0.3  # largest relative error of a slope that a small step measures
 
 
@@ -37,22 +40,39 @@ class Response(NamedTuple):
     measured: bool
 
 
-def nearest(
-    networks: Networks, found: Steady, response: Response, accuracy: float, report: Report, effort: Effort
-) -> tuple[Steady, Response, Networks]:
-    """The network nearest to the wanted value, to a relative accuracy, its response, and how it was computed: secants in
-    ``ln g`` in a bracket, of as many networks as the effort allows.
+class Found(NamedTuple):
+    """The network nearest to the wanted value, its response, how it was computed, and the one of the next smaller gain, if that
+    dies.
     """
-    tried, number = [found], 1
+
+    best: Steady
+    response: Response
+    networks: Networks
+    dying: Steady | None
+
+
+def nearest(
+    networks: Networks,
+    found: Steady,
+    response: Response,
+    accuracy: float,
+    report: Report,
+    effort: Effort,
+    dying: Steady | None = None,
+) -> Found:
+    """Secants in ``ln g`` in a bracket, to a relative accuracy of the value or of as many networks as the effort allows;
+    ``dying`` is a network that is known to die.
+    """
+    tried, number = [dying, found] if dying else [found], 1
     while True:
         if (whole := networks.whole_if_silent(found)) is not networks:  # last layers alone did not show the silence
             networks, tried, response = whole, [found], response._replace(measured=False)
-        best = _best(tried)
+        best, below = _best(tried), _bracket(tried)[0]
         response = _response(best, tried, response)
-        done = _near(best, accuracy) and response.measured
+        done = (_near(best, accuracy) and response.measured) or _at_the_edge(tried, networks.early_death)
         fewest = 1 if _near(best, COARSELY) else effort.fewest
         if done or number >= min(max(effort.work // networks.work, fewest), 1 + REFINEMENTS):
-            return best, response, networks
+            return Found(best, response, networks, below if below and not below.alive else None)
         found = networks.above(_next(tried, response), found)
         tried.append(found)
         report(number)
@@ -64,6 +84,17 @@ def _bracket(tried: list[Steady]) -> tuple[Steady | None, Steady | None]:
     below = [each for each in tried if _too_small(each)]
     others = [each for each in tried if not _too_small(each)]
     return max(below, key=lambda each: each.gain, default=None), min(others, key=lambda each: each.gain, default=None)
+
+
+def _at_the_edge(tried: list[Steady], scatter: float) -> bool:
+    """Whether no network that lives has the value: one that dies slowly has too large a value, or one dies at once, or with too
+    large a value, so near the one of the next gain that lives that chance decides which does.
+    """
+    lo, hi = _bracket(tried)
+    if not lo or lo.alive:
+        return False
+    slowly, near = lo.lifetime > LINGERING, hi is not None and hi.alive and math.log(hi.gain / lo.gain) < scatter
+    return (slowly and lo.miss > KEPT) or (near and not (slowly and lo.miss < 0))
 
 
 def _too_small(found: Steady) -> bool:
@@ -78,14 +109,17 @@ def _best(networks: list[Steady]) -> Steady:
 
 def _next(tried: list[Steady], response: Response) -> float:
     """The gain of the next network: a step from the better end of the bracket, or its middle if that leaves it or if three
-    networks were on the same side. As long as the slope is not measured, the step is large enough to measure it, and noise
-    may have set the bracket, except where networks die.
+    networks were on the same side. As long as the slope is not measured, it is that between the ends; or where noise may have
+    set the bracket, the step is large enough to measure it.
     """
     lo, hi = _bracket(tried)
     end = _best([each for each in (lo, hi) if each])
     farthest = STRIDE * 2 ** max(len(tried) - 2, 0) if response.measured and not (lo and hi) else STRIDE
-    step, smallest = step_to(end, response, farthest), STEP * 2 ** (len(tried) - 1) / max(response.slope, 1.0)
-    unknown = not response.measured and abs(step) < (smallest := min(smallest, STRIDE))
+    smallest = min(STEP * 2 ** (len(tried) - 1) / max(response.slope, 1.0), STRIDE)
+    if not response.measured and lo and hi and lo.alive and _differ(lo, hi):
+        response = Response((hi.miss - lo.miss) / math.log(hi.gain / lo.gain), 0.0, True)
+    step = step_to(end, response, farthest)
+    unknown = not response.measured and abs(step) < smallest
     gain = end.gain * math.exp(math.copysign(smallest, step) if unknown else step)
     if not lo or not hi or (unknown and lo.alive):
         return gain
@@ -93,10 +127,15 @@ def _next(tried: list[Steady], response: Response) -> float:
     return gain if lo.gain < gain < hi.gain and not creeping else math.sqrt(lo.gain * hi.gain)
 
 
+def _differ(lo: Steady, hi: Steady) -> bool:
+    """Whether the difference of their values is more than noise."""
+    return hi.miss - lo.miss > CERTAIN * math.hypot(*(float(standard_error(each.off)) for each in (lo, hi)))
+
+
 def step_to(found: Steady, response: Response, farthest: float = STRIDE) -> float:
     """The change of ln g that should give the wanted value; a network that dies needs a larger gain in any case."""
     step = min(max(-found.miss / response.slope, -farthest), farthest)
-    return step if found.alive else max(step, STEP)
+    return step if found.alive else max(step, STEP * min(4 * (1 - found.lifetime), 1.0))
 
 
 def _near(found: Steady, accuracy: float) -> bool:
@@ -105,11 +144,12 @@ def _near(found: Steady, accuracy: float) -> bool:
 
 def _response(found: Steady, tried: list[Steady], known: Response) -> Response:
     """The response between a network and the nearest other one far enough for it, both alive."""
-    for other in sorted(tried, key=lambda each: abs(math.log(each.gain / found.gain))):
+    living = [each for each in tried if each.alive and found.alive]
+    for other in sorted(living, key=lambda each: abs(math.log(each.gain / found.gain))):
         moved = math.log(other.gain / found.gain)
         each = (other.off - found.off) / (moved or 1.0)
         slope, error = float(each.mean()), float(standard_error(each))
-        apart = STEP / 2 <= max(abs(moved), abs(slope * moved)) < 1 and found.alive and other.alive
+        apart = STEP / 2 <= max(abs(moved), abs(slope * moved)) < 1
         if apart and error <= slope * (KNOWN if abs(moved) < STRIDE / 2 else 1.0):
             return Response(max(slope, FLAT), max(slope - error, FLAT), True)
     return known

@@ -11,10 +11,12 @@ import numpy as np
 from varflow._checks import ConvergenceError
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.chosen_gain import Wanted
-from varflow.theory.in_time.one_gain import every_step, lasting, propagated
+from varflow.theory.in_time.one_gain import every_step, propagated
 from varflow.theory.in_time.responses import LayerState
 
 __all__ = ["Networks", "Steady", "down"]
+
+EARLY = 2.5  # of 1/points: with few points lingering networks die early, which raises the smallest gain by so much, relatively
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,8 +40,10 @@ class Steady:
         The wanted quantity at half the depth.
     multiplier : float
         Leading multiplier of the layer map.
-    alive, every_step : bool
-        Whether the late half of the steps is alive in the last layer, and whether all steps are.
+    lifetime : float
+        Fraction of the layers to the last one whose late half of the steps is alive.
+    every_step : bool
+        Whether all steps are alive in the last layer.
     reached : bool
         Whether the last layers have the wanted value to within 5 %.
     kept : LayerState
@@ -57,7 +61,7 @@ class Steady:
     chosen: float
     halfway: float
     multiplier: float
-    alive: bool
+    lifetime: float
     every_step: bool
     reached: bool
     kept: LayerState
@@ -66,6 +70,11 @@ class Steady:
     def miss(self) -> float:
         """``ln(value/wanted)``, mean over replicas."""
         return float(self.off.mean())
+
+    @property
+    def alive(self) -> bool:
+        """Whether the late half of the steps is alive in the last layer."""
+        return self.lifetime == 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,16 +90,30 @@ class Networks:
     settling: bool
 
     @property
+    def entire(self) -> bool:
+        """Whether all layers above the driven one are computed."""
+        return self.layers == self.wanted.depth - 1
+
+    @property
     def work(self) -> int:
         """Points × steps × layers of one."""
         steps = len(self.wanted.shape)
-        points = self.neurons.points * self.neurons.scrambles if self.neurons.samples(self.wanted.neuron, steps) else steps
-        return self.layers * steps * points
+        return self.layers * steps * (self.neurons.points * self.neurons.scrambles if self._samples else steps)
+
+    @property
+    def early_death(self) -> float:
+        """By how much few points raise the smallest gain that lives, relatively."""
+        return EARLY / self.neurons.points if self._samples else 0.0
+
+    @property
+    def _samples(self) -> bool:
+        return self.neurons.samples(self.wanted.neuron, len(self.wanted.shape))
 
     def whole_if_silent(self, found: Steady) -> Networks:
         """Whole networks if steps are silent in ``found``: deep layers then depend on how silence has spread from layer 1."""
-        whole = replace(self, layers=self.wanted.depth - 1, settling=False)
-        return self if found.every_step or (self.layers, self.settling) == (whole.layers, whole.settling) else whole
+        if found.every_step or (self.entire and not self.settling):
+            return self
+        return replace(self, layers=self.wanted.depth - 1, settling=False)
 
     def whole(self, gain: float) -> Steady:
         below = self.wanted.depth - self.layers
@@ -111,7 +134,8 @@ def down(wanted: Wanted, neurons: Neurons, gain: float, first: LayerState, depth
     """A network of one gain, to its depth (the wanted one by default) or, if layers are known to converge, until its rates no
     longer change.
     """
-    found = propagated(wanted.neuron, neurons, first, gain, depth or wanted.depth, **options)
+    depth = depth or wanted.depth
+    found = propagated(wanted.neuron, neurons, first, gain, depth, **options)
     rate, variance = found.firing_rate, found.variance
     if not np.isfinite(rate).all():
         raise ConvergenceError(f"activity grows without bound at gain {gain:.3g} θ/λ")
@@ -128,7 +152,7 @@ def down(wanted: Wanted, neurons: Neurons, gain: float, first: LayerState, depth
         chosen=math.nan,
         halfway=float(wanted.quantity(*found.halfway).mean()),
         multiplier=math.nan,
-        alive=bool(lasting(wanted.neuron, found.last).all()),
+        lifetime=found.lifetime / depth,
         every_step=every_step(wanted.neuron, found.last),
         reached=True,
         kept=found.kept,

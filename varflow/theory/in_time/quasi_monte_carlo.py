@@ -34,7 +34,6 @@ __all__ = [
     "normal_points",
     "over_innovation",
     "second_moments",
-    "stepped_once",
 ]
 
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
@@ -163,8 +162,7 @@ def trajectories(
     if silent := _first_silent(population, mean, factor, run):
         later = slice(silent, None)
         driven = mean[:, later], factor[:, later, later], normals[later], signs[:, later]
-        of_later = trajectories(neuron, *driven, run - silent, few)
-        return tuple(np.pad(values, [(0, 0), *[(silent, 0)] * (values.ndim - 1)]) for values in of_later)
+        return tuple(_at_the_end(values, steps) for values in trajectories(neuron, *driven, run - silent, few))
     largest = np.maximum(np.linalg.norm(factor, axis=-1).max(axis=-1), np.abs(mean).max(axis=-1))
     unit = np.maximum(largest, size_of(neuron.threshold))[:, None]  # single precision
     unit[unit == 0] = 1.0
@@ -176,6 +174,13 @@ def trajectories(
     below, (potential, second, rate, square) = total[..., :steps].swapaxes(1, 2), np.moveaxis(total[..., steps:], -1, 0)
     moments = second_moments(below, square, sampled=few)
     return unit**2 * (second - potential**2), unit * potential, rate, moments
+
+
+def _at_the_end(values: np.ndarray, steps: int) -> np.ndarray:
+    """Values (layers, later steps, …) of the last of so many steps, and 0 before."""
+    padded, later = np.zeros((len(values), *[steps] * (values.ndim - 1))), slice(steps - values.shape[1], None)
+    padded[:, *[later] * (values.ndim - 1)] = values
+    return padded
 
 
 def _first_silent(neuron: Population, mean: np.ndarray, factor: np.ndarray, run: int) -> int:
@@ -201,20 +206,23 @@ def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.
     ``E[S]``, ``E[S²]``.
     """
     (steps, layers, points), dtype = normals.shape, normals.dtype
-    signed, expected = innovations(factor).T[..., None], _from_earlier(mean, factor, normals)
-    new = np.abs(signed)
-    fired, rest = np.empty((steps, layers, points), dtype), np.zeros((layers, points), dtype)
+    signed, currents = innovations(factor).T[..., None], _from_earlier(mean, factor, normals)
+    stds, signed = np.abs(signed), signed.astype(dtype)
+    fired, chance = np.empty((steps, layers, points), dtype), currents  # in the same memory
     together = max(BLOCK // (layers * points), 1)
-    h, s, moments = rest, rest, np.empty((steps, layers, 4))
+    h = s = rest = np.zeros((layers, points), dtype)
+    moments = np.empty((steps, layers, 4))
     for part in (slice(t, min(t + together, steps)) for t in range(0, steps, together)):
-        before = np.empty((part.stop - part.start, layers, points), dtype)
-        for t in range(part.start, part.stop):
+        newest = signed[part] * normals[part]
+        membranes = currents[part] + newest
+        before = np.empty_like(membranes)
+        for t, current in enumerate(membranes, part.start):
             h, s = (h, s) if t % run else (rest, rest)
             before[t - part.start] = s
-            expected[t], h, s = stepped_once(neuron, h, s, expected[t], signed[t], normals[t])
-            fired[t] = s
-        expected[part], moments[part] = over_innovation(neuron, expected[part], new[part], before, fired[part])
-    return np.concatenate([_pairs(fired, fired if few else expected), moments.swapaxes(0, 1)], axis=-1)
+            current[...] = h = membrane(neuron, h, s, current)
+            fired[t] = s = spikes(neuron, h)
+        chance[part], moments[part] = over_innovation(neuron, membranes, newest, stds[part], before, fired[part])
+    return np.concatenate([_pairs(fired, fired if few else chance), moments.swapaxes(0, 1)], axis=-1)
 
 
 def _from_earlier(mean: np.ndarray, factor: np.ndarray, normals: np.ndarray) -> np.ndarray:
@@ -238,27 +246,18 @@ def _pairs(fired: np.ndarray, chance: np.ndarray) -> np.ndarray:
     return pairs
 
 
-def stepped_once(
-    neuron: Population, h: np.ndarray, s: np.ndarray, known: np.ndarray, std: np.ndarray, normal: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One step from membranes ``h`` and spikes ``s`` (…, points), under currents ``N(known, std²)`` sampled at ``normal``.
-
-    Returns membranes with the newest innovation at 0, membranes, and spikes. ``std`` has shape (…, 1), and any sign.
-    """
-    expected = membrane(neuron, h, s, known)
-    H = admitted(neuron, s) * std.astype(normal.dtype) * normal
-    H += expected
-    return expected, H, spikes(neuron, H)
-
-
 def over_innovation(
-    neuron: Population, expected: np.ndarray, std: np.ndarray, before: np.ndarray, fired: np.ndarray
+    neuron: Population, membranes: np.ndarray, newest: np.ndarray, std: np.ndarray, before: np.ndarray, fired: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``E[S]`` at each point, and sums (…, 4) of ``H``, ``H²``, ``E[S]`` and ``E[S²]`` over the points, after spikes
-    ``before``: the newest innovation, of standard deviation ``std``, is averaged exactly.
+    """``E[S]`` at each point, and sums (…, 4) of ``H``, ``H²``, ``E[S]`` and ``E[S²]`` over the points: the ``newest``
+    innovation of the current, of standard deviation ``std``, is averaged exactly.
+
+    ``membranes`` at the spike test and spikes ``fired`` are those of the points, after spikes ``before``.
     """
+    fraction = admitted(neuron, before)
+    expected = membranes - fraction * newest
     chance, square = expected_spikes(neuron, expected, std, before, fired)
-    points, fraction = expected.shape[-1], admitted(neuron, before)
+    points = expected.shape[-1]
     centre = expected.sum(axis=-1, keepdims=True).astype(float) / points
     let_in = points if np.isscalar(fraction) else _squares(fraction)
     centred = _squares(expected - centre.astype(expected.dtype))

@@ -3,8 +3,8 @@ r"""The gain at which deep layers are stationary with a wanted late rate or vari
 With ``M`` the second moments of a layer's spikes over time, the next layer has ``M' = F(g² M)``. The gain that layers choose
 (``chosen_gain``) is used in a whole network of the given depth and refined there, with few points. With all of them, or at
 other gains, only the last layers are computed, as many as let the deviation of the first of them decay. Not so where first
-steps are silent in deep layers: the next step then dies too, so that layers differ to the end, and whole networks are computed.
-The work is bounded: where two networks are too much, they have fewer points, and the error is larger.
+steps are silent in deep layers: the next step then dies too, so that layers differ to the end. There, smaller networks tell
+the gain of whole ones. The work is bounded: where two networks are too much, they have fewer points, and the error is larger.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from varflow._checks import ConvergenceError
 from varflow._progress import Report, beyond, unreported
 from varflow.theory.in_time.chosen_gain import LONGEST, Guess, Wanted, driven_state, guessed
 from varflow.theory.in_time.fixed_point import standard_error
-from varflow.theory.in_time.gain_search import COARSELY, REFINEMENTS, Effort, Response, nearest, step_to
+from varflow.theory.in_time.gain_search import COARSELY, KEPT, REFINEMENTS, Effort, Found, Response, nearest, step_to
 from varflow.theory.in_time.last_layers import Networks, Steady, down
 from varflow.theory.in_time.one_gain import WINDOW
 
-__all__ = ["KEPT", "STAGES", "at_gain", "refined", "steady"]
+__all__ = ["KEPT", "STAGES", "at_gain", "in_parts", "refined", "steady"]
 
 CONTRACTING = 0.9  # multiplier below which a change within the noise means convergence; above, it may be a slow decay
-KEPT = 0.05  # largest relative deviation over the depth of a value that is kept
 STAGES = LONGEST + 2 * (1 + REFINEMENTS)  # most stages of a solution in the progress report
 SAVING = 3  # smallest ratio of the depth to them for which only the last layers are computed
-EARLY = 2.5  # of 1/points: with few points lingering networks die early, which raises the smallest gain by so much, relatively
 DECAYED = 0.3  # to which deviations of layers with few points decay in the last layers
+SHORTEST = 8  # steps and layers of the smallest networks in which a gain is looked for
 STEADIEST = 0.1  # smallest 1 - m in the first estimate slope/(1 - m) of a network's d ln value/d ln g
 ROUGH, FINE = Effort(2**26, 8), Effort(2**25, 4)  # with few points, and with those asked for: a second, and half
+PART = Effort(0, 7)  # in a part of the layers and steps
 
 
 def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Report = unreported) -> Steady:
@@ -40,8 +41,12 @@ def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Re
     return refined(wanted, guessed(wanted, strength, report), farthest=farthest, report=beyond(report, LONGEST))
 
 
-def refined(wanted: Wanted, guess: Guess, *, farthest: float = 1.0, report: Report = unreported) -> Steady:
-    """Networks with the gain that layers choose, refined with few points, then with those asked for."""
+def refined(
+    wanted: Wanted, guess: Guess, response: Response | None = None, *, farthest: float = 1.0, report: Report = unreported
+) -> Steady:
+    """Networks with the gain that layers choose, refined with few points, then with those asked for; their response, if it is
+    known. If no gain gives the value, ``lifetime`` is that of the network that dies next to it.
+    """
     m, layers = guess.multiplier, _memory(guess.multiplier, wanted.depth)
     networks = Networks(wanted, wanted.coarse, guess.first, layers, m < CONTRACTING)
     rough = networks.whole(math.exp(guess.log_gain))
@@ -49,30 +54,60 @@ def refined(wanted: Wanted, guess: Guess, *, farthest: float = 1.0, report: Repo
     known = {"strength": guess.strength, "multiplier": m, "chosen": float(rough.values.mean())}
     if abs(rough.miss) >= farthest:
         return replace(rough, **known, reached=False)
-    layer = Response(guess.slope / max(1 - m, STEADIEST), guess.slope / (1 + m), False)
-    rough, response, networks = nearest(networks, rough, layer, max(COARSELY, wanted.tolerance), beyond(report, 1), ROUGH)
+    response = response or _of_layers(guess)
+    roughly = nearest(networks, rough, response, max(COARSELY, wanted.tolerance), beyond(report, 1), ROUGH)
+    rough, dying = roughly.best, roughly.dying
     if not _reached(rough, wanted):
-        return replace(rough, **known, reached=False)
-    networks = _with_more_points(networks, guess.strength)
-    return replace(_finely(networks, rough, response, beyond(report, STAGES - LONGEST - REFINEMENTS)), **known)
+        return replace(rough, **known, reached=False, lifetime=dying.lifetime if dying else rough.lifetime)
+    fine = _with_more_points(roughly.networks, guess.strength)
+    if fine.work > FINE.work and not rough.every_step:  # the gain holds for this depth only, anyway
+        return replace(rough, error=_error(roughly), **known)
+    return replace(_finely(fine, roughly, beyond(report, STAGES - LONGEST - REFINEMENTS)), **known)
 
 
-def _finely(networks: Networks, rough: Steady, response: Response, report: Report) -> Steady:
+def in_parts(wanted: Wanted, guess: Guess) -> tuple[Guess, Response]:
+    """A guess for networks whose first steps are silent, and their response, from networks of an eighth, a quarter and half the
+    layers and steps: steps die at a constant speed in steps per layer, and halving the size doubles the error of the gain.
+
+    Raises ConvergenceError if none has the value above a drive below θ/λ: their first layers die.
+    """
+    gains, start, response = [], guess.log_gain, _of_layers(guess)
+    for part in (8, 4, 2):
+        small = wanted.in_part(part)
+        if min(small.depth, len(small.shape)) < SHORTEST:
+            continue
+        networks = Networks(small, small.coarse, driven_state(small, small.coarse, guess.strength), small.depth - 1, False)
+        found, response, *_ = nearest(networks, networks.whole(math.exp(start)), response, COARSELY, unreported, PART)
+        if not _reached(found, small):
+            if guess.strength < 1:
+                raise ConvergenceError(f"a drive of {guess.strength:.3g} θ/λ is too weak for this value")
+            return guess, _of_layers(guess)
+        gains.append(math.log(found.gain))
+        start = gains[-1] + (gains[-1] - gains[-2]) / 2 if len(gains) > 1 else gains[-1]
+    return replace(guess, log_gain=start), response
+
+
+def _of_layers(guess: Guess) -> Response:
+    """The response of a network, estimated from that of a layer and from its multiplier."""
+    return Response(guess.slope / max(1 - guess.multiplier, STEADIEST), guess.slope / (1 + guess.multiplier), False)
+
+
+def _finely(networks: Networks, rough: Found, report: Report) -> Steady:
     """The nearest network with more points, and the error of its gain."""
-    wanted = networks.wanted
-    found = networks.above(rough.gain * math.exp(step_to(rough, response)), rough)
+    wanted, dying = networks.wanted, rough.dying
+    gain = rough.best.gain * math.exp(step_to(rough.best, rough.response))
+    found = networks.above(rough.best.gain if dying and gain < dying.gain else gain, rough.best)
     report(0)
-    found, response, networks = nearest(networks, found, response, wanted.tolerance, report, FINE)
-    of_value = math.hypot(float(standard_error(found.off)), found.miss)
-    error = found.gain * math.hypot(of_value / response.least, _early_death(networks))
-    return replace(found, error=error, reached=_reached(found, wanted))
+    finely = nearest(networks, found, rough.response, wanted.tolerance, report, FINE, dying)
+    return replace(finely.best, error=_error(finely), reached=_reached(finely.best, wanted))
 
 
-def _early_death(networks: Networks) -> float:
-    """The relative error of the gain of whole networks with fewer points than asked for, in which activity dies early."""
-    wanted, points = networks.wanted, networks.neurons.points
-    fewer = points < wanted.fine.points and networks.layers == wanted.depth - 1
-    return EARLY / points if fewer and networks.neurons.samples(wanted.neuron, len(wanted.shape)) else 0.0
+def _error(found: Found) -> float:
+    """Of the gain, from that of the value; and activity dies early in whole networks with fewer points than asked for."""
+    best, networks = found.best, found.networks
+    of_value = math.hypot(float(standard_error(best.off)), best.miss)
+    fewer = networks.entire and networks.neurons.points < networks.wanted.fine.points
+    return best.gain * math.hypot(of_value / found.response.least, networks.early_death if fewer else 0.0)
 
 
 def _with_more_points(networks: Networks, strength: float) -> Networks:
