@@ -12,6 +12,8 @@ from scipy import special, stats
 
 import varflow as vf
 from varflow.init.in_time import OFF, attainable_range, out_of_reach, wanted_of
+from varflow.theory.in_time.chosen_gain import drive_strength, guessed
+from varflow.theory.in_time.steady_gain import in_parts, refined
 
 FEW = {"points": 2**9, "scrambles": 4}
 LEAKY = vf.Neuron(1.0, decay=0.5)
@@ -601,6 +603,49 @@ def test_where_the_search_is_hard_the_last_layer_has_the_rate(decay, rate, steps
     last = vf.mean_field(network).firing_rate[-1, steps // 2 :].mean()
     assert last == pytest.approx(found.firing_rate, rel=1e-4)
     assert last == pytest.approx(rate, rel=OFF)
+
+
+@pytest.mark.parametrize(
+    ("neuron", "rate", "depth"),
+    [(vf.neurons.snntorch_leaky(0.9), 0.25, 64), (vf.neurons.snntorch_synaptic(0.8, 0.9, 1.0, "zero"), 0.16, 32)],
+    ids=["subtract", "synapse"],
+)
+def test_smaller_networks_tell_the_gain_where_first_steps_are_silent(neuron, rate, depth):
+    """To within a per cent, where layers that choose their gain are 5 to 60 % off."""
+    wanted = wanted_of("rate", rate, neuron, 32, depth, points=2**9, scrambles=2, seed=0)
+    guess = guessed(wanted, drive_strength(wanted))
+    assert not guess.every_step
+    nearer, response = in_parts(wanted, guess)
+    found = refined(wanted, nearer, response)
+    assert found.reached
+    off, before = (abs(math.log(found.gain) - each.log_gain) for each in (nearer, guess))
+    assert off < 0.01 < 0.05 < before
+
+
+def test_smaller_networks_tell_that_a_drive_is_too_weak():
+    """The drive of rate 0.128 in layer 1 of SpikingJelly's neuron dies in the first layers; one of θ/λ does not."""
+    wanted = wanted_of("rate", 0.128, vf.neurons.spikingjelly_lif(), 100, 100, points=2**9, scrambles=2, seed=0)
+    strength = drive_strength(wanted)
+    assert 0.6 < strength < 0.7
+    with pytest.raises(vf.ConvergenceError, match="too weak"):
+        in_parts(wanted, guessed(wanted, strength))
+    nearer, _ = in_parts(wanted, guessed(wanted, 1.0))
+    assert nearer.strength == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("neuron", "steps"),
+    [(vf.neurons.snntorch_synaptic(0.8, 0.9, 1.0, "zero"), 12), (vf.neurons.spikingjelly_lif(), 32)],
+    ids=["synapse", "SpikingJelly"],
+)
+def test_at_the_edge_of_the_range_every_seed_has_the_same_gain(neuron, steps):
+    """Where the range, known with few points only, lacks the rate for some seeds."""
+    found = [vf.gain_for_rate(neuron, rate=0.128, steps=steps, seed=seed) for seed in range(4)]
+    gains, errors = np.array([(each.gain, each.error["gain"]) for each in found]).T
+    assert np.all(np.abs(gains - gains.mean()) < 2 * errors)
+    assert np.all(np.abs(1.01 * gains - gains.mean()) > 2 * errors)
+    assert [each.firing_rate for each in found] == pytest.approx([0.128] * 4, rel=OFF)
 
 
 def test_a_drive_too_weak_for_every_step_is_made_stronger():

@@ -243,9 +243,9 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Ste
     if found and found.reached:
         return found, ()
     if _within(wanted, attainable()):
-        if not (promising and _searched(wanted, guess, found)):
+        if not (guess and promising and _searched(wanted, guess, found)):
             found = _tried(wanted, _not_below(wanted, attainable(), guess), beyond(report, STAGES), math.inf)
-        if strength < 1 and not (found and (found.reached or LINGERING < found.lifetime < 1)):
+        if strength < 1 and not (found and (found.reached or _dies_anyway(wanted, found, attainable()))):
             words = f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead"
             last = beyond(report, 2 * STAGES)
             found = _tried(wanted, _not_below(wanted, attainable(), _guess(wanted, 1.0, last)), last, math.inf)
@@ -282,6 +282,11 @@ def _tried(wanted: Wanted, guess: Guess | None, report: Report, farthest: float)
         return start and refined(wanted, *start, farthest=farthest, report=beyond(report, LONGEST))
     except ConvergenceError:
         return None
+
+
+def _dies_anyway(wanted: Wanted, found: Steady, attainable: Sustained) -> bool:
+    """Whether deep layers die slowly, near the lower end of what a drive of θ/λ attains: it is of no help."""
+    return LINGERING < found.lifetime < 1 and wanted.value < (1 - BELOW / 2) * attainable.ends(wanted.quantity)[0]
 
 
 def _searched(wanted: Wanted, guess: Guess, found: Steady | None) -> bool:

@@ -87,14 +87,18 @@ def _bracket(tried: list[Steady]) -> tuple[Steady | None, Steady | None]:
 
 
 def _at_the_edge(tried: list[Steady], scatter: float) -> bool:
-    """Whether no network that lives has the value: one that dies slowly has too large a value, or one dies at once, or with too
-    large a value, so near the one of the next gain that lives that chance decides which does.
+    """Whether no network that lives has the value: one dies slowly with too large a value, or one dies so near that of the next
+    gain that lives that chance decides which does; a quarter as far, if a value too large is kept.
     """
     lo, hi = _bracket(tried)
     if not lo or lo.alive:
         return False
-    slowly, near = lo.lifetime > LINGERING, hi is not None and hi.alive and math.log(hi.gain / lo.gain) < scatter
-    return (slowly and lo.miss > KEPT) or (near and not (slowly and lo.miss < 0))
+    slowly, apart = lo.lifetime > LINGERING, math.log(hi.gain / lo.gain) if hi and hi.alive else math.inf
+    if slowly and lo.miss > KEPT:
+        return True
+    if slowly and lo.miss <= 0:
+        return False
+    return apart < (scatter / 4 if slowly and hi and hi.miss < KEPT else scatter)
 
 
 def _too_small(found: Steady) -> bool:
