@@ -12,6 +12,8 @@ need no points (``rank_one_currents``).
 
 from __future__ import annotations
 
+import math
+import threading
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -37,6 +39,8 @@ __all__ = [
 ]
 
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
+TOGETHER = 2**16  # points × steps of which the newest innovation is averaged together
+REUSED = 2**25  # bytes of the largest array whose memory is used again
 PRODUCT = 2**18  # multiplications that BLAS does on one thread: starting others takes longer
 ROWS = 32  # steps that are multiplied together, at least: products of earlier with later steps are left out
 JITTER = 2.5e-13  # of each variance: above rounding, and its square root, an innovation, is below FLAT
@@ -116,6 +120,26 @@ def _scrambled(steps: int, points: int, seed: int, which: int) -> np.ndarray:
     generator = np.random.default_rng([seed, 0, which])
     uniform = require("scipy", "scipy.stats").qmc.Sobol(steps, scramble=True, bits=52, rng=generator).random(points)
     return frozen(special.ndtri(uniform.T + 2.0**-53), np.float32)  # the middle of a cell, never 0
+
+
+class _Workspace(threading.local):
+    """Arrays that every layer writes again: the first touch of new memory costs as much as the arithmetic."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, np.ndarray] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Uninitialised; valid until the next call with this name in the same thread."""
+        size = math.prod(shape) * dtype.itemsize
+        memory = self.kept.get(name)
+        if memory is None or len(memory) < size:
+            memory = np.empty(size, np.uint8)
+            if size <= REUSED:
+                self.kept[name] = memory
+        return memory[:size].view(dtype).reshape(shape)
+
+
+_workspace = _Workspace()
 
 
 def causal_factor(covariance: np.ndarray) -> np.ndarray:
@@ -208,14 +232,15 @@ def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.
     (steps, layers, points), dtype = normals.shape, normals.dtype
     signed, currents = innovations(factor).T[..., None], _from_earlier(mean, factor, normals)
     stds, signed = np.abs(signed), signed.astype(dtype)
-    fired, chance = np.empty((steps, layers, points), dtype), currents  # in the same memory
-    together = max(BLOCK // (layers * points), 1)
+    fired, chance = _workspace.array("fired", normals.shape, dtype), currents  # in the same memory
+    together = max(TOGETHER // (layers * points), 1)
+    of_block = [_workspace.array(name, (together, layers, points), dtype) for name in ("newest", "membranes", "before")]
     h = s = rest = np.zeros((layers, points), dtype)
     moments = np.empty((steps, layers, 4))
     for part in (slice(t, min(t + together, steps)) for t in range(0, steps, together)):
-        newest = signed[part] * normals[part]
-        membranes = currents[part] + newest
-        before = np.empty_like(membranes)
+        newest, membranes, before = (values[: part.stop - part.start] for values in of_block)
+        np.multiply(signed[part], normals[part], out=newest)
+        np.add(currents[part], newest, out=membranes)
         for t, current in enumerate(membranes, part.start):
             h, s = (h, s) if t % run else (rest, rest)
             before[t - part.start] = s
@@ -227,8 +252,8 @@ def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.
 
 def _from_earlier(mean: np.ndarray, factor: np.ndarray, normals: np.ndarray) -> np.ndarray:
     """What means and earlier innovations contribute to currents, (steps, layers, points)."""
-    currents, earlier, z = np.empty(normals.shape, normals.dtype), np.tril(factor, -1).astype(normals.dtype), _slices(normals)
-    known = _slices(currents)
+    currents = _workspace.array("currents", normals.shape, normals.dtype)
+    earlier, z, known = np.tril(factor, -1).astype(normals.dtype), _slices(normals), _slices(currents)
     for rows in _rows(len(normals)):
         np.matmul(earlier[:, None, rows, : rows.stop], z[..., : rows.stop, :], out=known[..., rows, :])
     if mean.any():
