@@ -90,3 +90,35 @@ def test_with_reset(benchmark, reset):
     bar(ours <= 6)
     assert offset <= 5  # agreement, in standard errors of plain Monte Carlo
     bar(ratio >= 15)
+
+
+@pytest.mark.parametrize(
+    ("neuron", "rate"),
+    [
+        ("snntorch_leaky:beta=0.5", 0.2),
+        ("snntorch_leaky:beta=0.9", 0.2),  # first steps fall silent
+        ("spikingjelly_lif", 0.128),  # and the drive of this rate is too weak
+        ("norse_lif", 0.2),  # out of reach
+    ],
+)
+def test_a_gain_costs_a_few_networks(benchmark, neuron, rate):
+    """Against one whole network with 1024 points and two scrambles, at the gain found: a search needs several."""
+    neuron, steps = vf.neuron(neuron), size(100, 10)
+    vf.gain_for_rate(vf.Neuron(1.0, decay=0.5, reset="zero"), rate=0.2, steps=3, depth=3)  # imports
+
+    def answered():
+        try:
+            return vf.gain_for_rate(neuron, rate=rate, steps=steps, depth=DEPTH)
+        except vf.DomainError:
+            return None
+
+    ours, found = best(answered, 2)
+    wall = time.perf_counter()
+    benchmark.pedantic(answered, rounds=1)
+    wall = time.perf_counter() - wall
+    gain, drive = (found.gain, found.input_gain) if found else (2 * neuron.threshold / neuron.input_scale,) * 2
+    whole = vf.Network(width=1000, depth=DEPTH, gain=gain, neuron=neuron, steps=steps, drive=vf.drives.currents(drive))
+    one, _ = best(lambda: vf.mean_field(whole, points=2**10, scrambles=2), 2)
+    benchmark.extra_info |= {"CPU seconds": ours, "wall seconds": wall, "networks": ours / one}
+    bar(ours <= 10 * one)
+    bar(wall <= 2)

@@ -13,7 +13,7 @@ from scipy import special, stats
 import varflow as vf
 from varflow.init.in_time import OFF, attainable_range, out_of_reach, wanted_of
 from varflow.theory.in_time.chosen_gain import drive_strength, guessed
-from varflow.theory.in_time.steady_gain import in_parts, refined
+from varflow.theory.in_time.steady_gain import TooWeakError, in_parts, refined
 
 FEW = {"points": 2**9, "scrambles": 4}
 LEAKY = vf.Neuron(1.0, decay=0.5)
@@ -627,10 +627,31 @@ def test_smaller_networks_tell_that_a_drive_is_too_weak():
     wanted = wanted_of("rate", 0.128, vf.neurons.spikingjelly_lif(), 100, 100, points=2**9, scrambles=2, seed=0)
     strength = drive_strength(wanted)
     assert 0.6 < strength < 0.7
-    with pytest.raises(vf.ConvergenceError, match="too weak"):
+    with pytest.raises(TooWeakError, match="too weak"):
         in_parts(wanted, guessed(wanted, strength))
-    nearer, _ = in_parts(wanted, guessed(wanted, 1.0))
-    assert nearer.strength == 1.0
+    guess = guessed(wanted, 1.0)
+    nearer, response = in_parts(wanted, guess)
+    assert response.measured
+    assert nearer.log_gain < guess.log_gain - 1e-3
+
+
+def test_a_drive_that_starts_late_is_not_taken_for_a_weak_one():
+    """Its first steps, in which smaller networks would have nothing to live from, are unlike the last ones."""
+    late = np.arange(32)[:, None] >= 8
+    drive = vf.drives.inputs(np.random.default_rng(0).standard_normal((1, 1, 200)) * late)
+    found = vf.gain_for_rate(vf.neurons.snntorch_leaky(0.9), rate=0.25, steps=32, depth=32, drive=drive, points=2**9)
+    assert found.input_gain != 1.0
+    assert found.firing_rate == pytest.approx(0.25, rel=OFF)
+
+
+def test_more_scrambles_have_smaller_errors_where_steps_are_silent():
+    few, many = (
+        vf.gain_for_rate(vf.neurons.snntorch_leaky(0.9), rate=0.25, steps=12, depth=50, points=2**10, scrambles=scrambles)
+        for scrambles in (4, 32)
+    )
+    assert any("are silent in layer 50" in words for words in many.warnings)
+    assert many.error["firing_rate"] < 0.7 * few.error["firing_rate"]
+    assert abs(many.gain - few.gain) < 3 * math.hypot(many.error["gain"], few.error["gain"])
 
 
 @pytest.mark.slow

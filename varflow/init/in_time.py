@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -26,7 +27,7 @@ from varflow.theory.in_time.fixed_point import standard_error
 from varflow.theory.in_time.gain_search import LINGERING
 from varflow.theory.in_time.last_layers import Steady
 from varflow.theory.in_time.many_gains import ALIVE, drive_covariance, in_units, late, sustained
-from varflow.theory.in_time.steady_gain import STAGES, in_parts, refined
+from varflow.theory.in_time.steady_gain import STAGES, TooWeakError, in_parts, refined
 from varflow.theory.in_time.sustained import Sustained, sustained_range
 
 __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
@@ -98,7 +99,7 @@ def gain_for_rate(
     **Assumes** infinite width, no bias, weights of mean 0; a step is alive above 10⁻³ spikes per neuron. With ``reset='gate'``
     layers may spike at every other step only; the rate is the mean over all steps. Spike counts (``multi_spike``) grow with the
     membrane: no stable rate was found for them, so the gain holds for the stated depth only, with a warning.
-    **Accuracy**: numerically ``error``. The rate is within 1 % of the wanted one (twelve questions × six seeds: 0.9 % at most),
+    **Accuracy**: numerically ``error``. The rate is within 1 % of the wanted one (twelve questions × six seeds: 1.0 % at most),
     or a warning says what it is. Finite width lowers rates by order 1/width, most near the smallest: real networks of
     width 1500, run by three libraries at rates 0.15, 0.2 and 0.3, were 0.4 % off on average and 1.9 % at most
     (``validation/claims/gain_for_rate.py``).
@@ -239,12 +240,17 @@ def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Ste
     attainable = cache(lambda: attainable_range(wanted, max(strength, 1.0), start=shallow.least.gain))
     # The attainable range first where the state is unstable: a constant gain seldom keeps it.
     promising = guess is not None and not words and (guess.multiplier < 1 or _within(wanted, attainable()))
-    found = _tried(wanted, guess, report, FAR) if promising else None
+    try:
+        found = _tried(wanted, guess, report, FAR) if promising else None
+        searched = bool(found and abs(math.log(max(found.chosen, ALIVE) / wanted.value)) < FAR)  # from nearly the same gain
+    except TooWeakError:
+        found, searched = None, True
     if found and found.reached:
         return found, ()
     if _within(wanted, attainable()):
-        if not (guess and promising and _searched(wanted, guess, found)):
-            found = _tried(wanted, _not_below(wanted, attainable(), guess), beyond(report, STAGES), math.inf)
+        if not searched:
+            with suppress(TooWeakError):
+                found = _tried(wanted, _not_below(wanted, attainable(), guess), beyond(report, STAGES), math.inf)
         if strength < 1 and not (found and (found.reached or _dies_anyway(wanted, found, attainable()))):
             words = f"a drive that gives layer 1 this {name} is too weak to keep every step alive: input_gain is θ/λ instead"
             last = beyond(report, 2 * STAGES)
@@ -276,22 +282,19 @@ def _guess(wanted: Wanted, strength: float, report: Report) -> Guess | None:
 
 
 def _tried(wanted: Wanted, guess: Guess | None, report: Report, farthest: float) -> Steady | None:
-    """The gain from the guess on, or from smaller networks on where steps are silent."""
+    """The gain from the guess on, or from smaller networks on where steps are silent; TooWeakError if the drive is."""
     try:
         start = guess and ((guess, None) if guess.every_step else in_parts(wanted, guess))
         return start and refined(wanted, *start, farthest=farthest, report=beyond(report, LONGEST))
+    except TooWeakError:
+        raise
     except ConvergenceError:
         return None
 
 
 def _dies_anyway(wanted: Wanted, found: Steady, attainable: Sustained) -> bool:
-    """Whether deep layers die slowly, near the lower end of what a drive of θ/λ attains: it is of no help."""
-    return LINGERING < found.lifetime < 1 and wanted.value < (1 - BELOW / 2) * attainable.ends(wanted.quantity)[0]
-
-
-def _searched(wanted: Wanted, guess: Guess, found: Steady | None) -> bool:
-    """Whether smaller networks or one of nearly the wanted value have been tried."""
-    return abs(math.log(max(found.chosen, ALIVE) / wanted.value)) < FAR if found else not guess.every_step
+    """Whether deep layers die slowly, and the value is well below what a drive of θ/λ attains, which then is of no help."""
+    return LINGERING < found.next_lifetime < 1 and wanted.value < (1 - BELOW / 2) * attainable.ends(wanted.quantity)[0]
 
 
 def _shallow_range(wanted: Wanted) -> Sustained:

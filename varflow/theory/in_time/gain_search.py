@@ -19,6 +19,7 @@ STEP = 3e-2  # change of ln g at which networks measure d ln value/d ln g: value
 STRIDE = 0.1  # largest change of ln g from one network to the next
 FLAT = 0.01  # smallest d ln value/d ln g
 KEPT = 0.05  # largest relative deviation of a value that is kept
+AGAIN = 0.1  # of the bracket, within which the network above its lower end would die as that does
 LINGERING = 0.75  # of the layers, through which a network that dies slowly lives
 KNOWN = 0.3  # largest relative error of a slope that a small step measures
 
@@ -41,9 +42,7 @@ class Response(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The network nearest to the wanted value, its response, how it was computed, and the one of the next smaller gain, if that
-    dies.
-    """
+    """The network nearest to the wanted value, its response, how it was computed; the lower end of the bracket, if it dies."""
 
     best: Steady
     response: Response
@@ -80,25 +79,26 @@ def nearest(
 
 
 def _bracket(tried: list[Steady]) -> tuple[Steady | None, Steady | None]:
-    """The network of the largest gain that is too small, and of the smallest gain that is not."""
-    below = [each for each in tried if _too_small(each)]
-    others = [each for each in tried if not _too_small(each)]
-    return max(below, key=lambda each: each.gain, default=None), min(others, key=lambda each: each.gain, default=None)
+    """The network of the smallest gain that is not too small, and below it that of the largest gain that is."""
+    hi = min((each for each in tried if not _too_small(each)), key=lambda each: each.gain, default=None)
+    below = [each for each in tried if _too_small(each) and (hi is None or each.gain < hi.gain)]
+    return max(below, key=lambda each: each.gain, default=None), hi
 
 
-def _at_the_edge(tried: list[Steady], scatter: float) -> bool:
-    """Whether no network that lives has the value: one dies slowly with too large a value, or one dies so near that of the next
-    gain that lives that chance decides which does; a quarter as far, if a value too large is kept.
+def _at_the_edge(tried: list[Steady], early_death: float) -> bool:
+    """Whether no network that lives has the value: that at the lower end of the bracket dies slowly with far too large a value,
+    or so near the upper end, within a fraction ``early_death`` of the gain, that chance decides which lives. Where it dies
+    slowly the search goes on if its value is too small, and to a quarter of that if the upper end's is within ``KEPT``.
     """
     lo, hi = _bracket(tried)
     if not lo or lo.alive:
         return False
-    slowly, apart = lo.lifetime > LINGERING, math.log(hi.gain / lo.gain) if hi and hi.alive else math.inf
+    slowly, apart = lo.lifetime > LINGERING, math.log(hi.gain / lo.gain) if hi else math.inf
     if slowly and lo.miss > KEPT:
         return True
     if slowly and lo.miss <= 0:
         return False
-    return apart < (scatter / 4 if slowly and hi and hi.miss < KEPT else scatter)
+    return apart < (early_death / 4 if slowly and hi and hi.miss < KEPT else early_death)
 
 
 def _too_small(found: Steady) -> bool:
@@ -113,8 +113,8 @@ def _best(networks: list[Steady]) -> Steady:
 
 def _next(tried: list[Steady], response: Response) -> float:
     """The gain of the next network: a step from the better end of the bracket, or its middle if that leaves it or if three
-    networks were on the same side. As long as the slope is not measured, it is that between the ends; or where noise may have
-    set the bracket, the step is large enough to measure it.
+    networks were on the same side. As long as the slope is not measured, it is that between the ends, if both live and differ
+    by more than noise; otherwise the step is large enough to measure it.
     """
     lo, hi = _bracket(tried)
     end = _best([each for each in (lo, hi) if each])
@@ -128,7 +128,8 @@ def _next(tried: list[Steady], response: Response) -> float:
     if not lo or not hi or (unknown and lo.alive):
         return gain
     creeping = len({_too_small(each) for each in tried[-3:]}) == 1
-    return gain if lo.gain < gain < hi.gain and not creeping else math.sqrt(lo.gain * hi.gain)
+    again = not lo.alive and math.log(gain / lo.gain) < AGAIN * math.log(hi.gain / lo.gain)
+    return gain if lo.gain < gain < hi.gain and not (creeping or again) else math.sqrt(lo.gain * hi.gain)
 
 
 def _differ(lo: Steady, hi: Steady) -> bool:

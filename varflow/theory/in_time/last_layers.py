@@ -41,13 +41,15 @@ class Steady:
     multiplier : float
         Leading multiplier of the layer map.
     lifetime : float
-        Fraction of the layers to the last one whose late half of the steps is alive.
+        The last layer whose late half of the steps is alive, as a fraction of the layers computed.
     every_step : bool
         Whether all steps are alive in the last layer.
     reached : bool
         Whether the last layers have the wanted value to within 5 %.
     kept : LayerState
         As of :class:`Propagated`.
+    next_lifetime : float
+        Lifetime of the network of the next smaller gain, if no gain gives the value; 1 if that lives.
     """
 
     gain: float
@@ -65,6 +67,7 @@ class Steady:
     every_step: bool
     reached: bool
     kept: LayerState
+    next_lifetime: float = 1.0
 
     @property
     def miss(self) -> float:

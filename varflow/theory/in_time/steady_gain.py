@@ -4,7 +4,8 @@ With ``M`` the second moments of a layer's spikes over time, the next layer has 
 (``chosen_gain``) is used in a whole network of the given depth and refined there, with few points. With all of them, or at
 other gains, only the last layers are computed, as many as let the deviation of the first of them decay. Not so where first
 steps are silent in deep layers: the next step then dies too, so that layers differ to the end. There, smaller networks tell
-the gain of whole ones. The work is bounded: where two networks are too much, they have fewer points, and the error is larger.
+the gain of whole ones. The work is bounded: where two networks are too much, they have fewer points or, with silent steps, only
+two scrambles, and the error is larger.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from varflow.theory.in_time.gain_search import COARSELY, KEPT, REFINEMENTS, Effo
 from varflow.theory.in_time.last_layers import Networks, Steady, down
 from varflow.theory.in_time.one_gain import WINDOW
 
-__all__ = ["KEPT", "STAGES", "at_gain", "in_parts", "refined", "steady"]
+__all__ = ["KEPT", "STAGES", "TooWeakError", "at_gain", "in_parts", "refined", "steady"]
 
 CONTRACTING = 0.9  # multiplier below which a change within the noise means convergence; above, it may be a slow decay
 STAGES = LONGEST + 2 * (1 + REFINEMENTS)  # most stages of a solution in the progress report
@@ -29,7 +30,9 @@ DECAYED = 0.3  # to which deviations of layers with few points decay in the last
 SHORTEST = 8  # steps and layers of the smallest networks in which a gain is looked for
 STEADIEST = 0.1  # smallest 1 - m in the first estimate slope/(1 - m) of a network's d ln value/d ln g
 ROUGH, FINE = Effort(2**26, 8), Effort(2**25, 4)  # with few points, and with those asked for: a second, and half
+UNLIKE = 0.3  # relative difference of the value of layer 1 in a part of the steps above which the drive changes in time
 PART = Effort(0, 7)  # in a part of the layers and steps
+CLOSE = 2e-2  # relative accuracy of the value there, before the gain is corrected to first order
 
 
 def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Report = unreported) -> Steady:
@@ -45,7 +48,7 @@ def refined(
     wanted: Wanted, guess: Guess, response: Response | None = None, *, farthest: float = 1.0, report: Report = unreported
 ) -> Steady:
     """Networks with the gain that layers choose, refined with few points, then with those asked for; their response, if it is
-    known. If no gain gives the value, ``lifetime`` is that of the network that dies next to it.
+    known. Where first steps are silent and networks with four scrambles are too much, the rough one, with two, is returned.
     """
     m, layers = guess.multiplier, _memory(guess.multiplier, wanted.depth)
     networks = Networks(wanted, wanted.coarse, guess.first, layers, m < CONTRACTING)
@@ -58,33 +61,42 @@ def refined(
     roughly = nearest(networks, rough, response, max(COARSELY, wanted.tolerance), beyond(report, 1), ROUGH)
     rough, dying = roughly.best, roughly.dying
     if not _reached(rough, wanted):
-        return replace(rough, **known, reached=False, lifetime=dying.lifetime if dying else rough.lifetime)
-    fine = _with_more_points(roughly.networks, guess.strength)
-    if fine.work > FINE.work and not rough.every_step:  # the gain holds for this depth only, anyway
+        return replace(rough, **known, reached=False, next_lifetime=dying.lifetime if dying else 1.0)
+    least = replace(roughly.networks, neurons=replace(wanted.coarse, scrambles=4))
+    if least.work > FINE.work and not rough.every_step:  # the gain holds for this depth only, anyway
         return replace(rough, error=_error(roughly), **known)
+    fine = _with_more_points(roughly.networks, guess.strength)
     return replace(_finely(fine, roughly, beyond(report, STAGES - LONGEST - REFINEMENTS)), **known)
+
+
+class TooWeakError(ConvergenceError):
+    """A drive that leaves first layers too few steps alive for the wanted value."""
 
 
 def in_parts(wanted: Wanted, guess: Guess) -> tuple[Guess, Response]:
     """A guess for networks whose first steps are silent, and their response, from networks of an eighth, a quarter and half the
-    layers and steps: steps die at a constant speed in steps per layer, and halving the size doubles the error of the gain.
+    layers and steps: steps die at a constant speed in steps per layer, and halving the size doubles the error of the gain. It
+    is the old guess where the first steps of the drive are unlike the last ones, or networks of a part lack the value.
 
-    Raises ConvergenceError if none has the value above a drive below θ/λ: their first layers die.
+    Raises TooWeakError if they lack it above a drive below θ/λ.
     """
     gains, start, response = [], guess.log_gain, _of_layers(guess)
+    driven = max(float(wanted.of(guess.first).mean()), 1e-300)
     for part in (8, 4, 2):
         small = wanted.in_part(part)
         if min(small.depth, len(small.shape)) < SHORTEST:
             continue
         networks = Networks(small, small.coarse, driven_state(small, small.coarse, guess.strength), small.depth - 1, False)
-        found, response, *_ = nearest(networks, networks.whole(math.exp(start)), response, COARSELY, unreported, PART)
+        if abs(float(small.of(networks.first).mean()) / driven - 1) > UNLIKE:
+            return guess, _of_layers(guess)
+        found, response, *_ = nearest(networks, networks.whole(math.exp(start)), response, CLOSE, unreported, PART)
         if not _reached(found, small):
             if guess.strength < 1:
-                raise ConvergenceError(f"a drive of {guess.strength:.3g} θ/λ is too weak for this value")
+                raise TooWeakError(f"a drive of {guess.strength:.3g} θ/λ is too weak for this value")
             return guess, _of_layers(guess)
-        gains.append(math.log(found.gain))
+        gains.append(math.log(found.gain) + step_to(found, response))
         start = gains[-1] + (gains[-1] - gains[-2]) / 2 if len(gains) > 1 else gains[-1]
-    return replace(guess, log_gain=start), response
+    return replace(guess, log_gain=start), response._replace(least=response.least / 2)  # a part's may be twice the whole's
 
 
 def _of_layers(guess: Guess) -> Response:
@@ -103,7 +115,7 @@ def _finely(networks: Networks, rough: Found, report: Report) -> Steady:
 
 
 def _error(found: Found) -> float:
-    """Of the gain, from that of the value; and activity dies early in whole networks with fewer points than asked for."""
+    """Error of the gain: that of the value over the response, and what early death adds in whole networks with few points."""
     best, networks = found.best, found.networks
     of_value = math.hypot(float(standard_error(best.off)), best.miss)
     fewer = networks.entire and networks.neurons.points < networks.wanted.fine.points
