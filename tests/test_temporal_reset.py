@@ -3,6 +3,7 @@
 Standard errors come from 8 scrambles, so a deviation in their unit follows Student's t with 7 degrees of freedom.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -330,3 +331,20 @@ def test_first_steps_without_currents(threshold, probes):
         assert getattr(none, name) == pytest.approx(getattr(weak, name), abs=1e-6)
     assert none.firing_rate[0, 0, :silent] == pytest.approx(float(threshold < 0))
     assert none.firing_rate[0, 0, silent] > 0.1
+
+
+def test_layers_that_write_into_the_same_memory_do_not_disturb_each_other():
+    """Of other numbers of steps and points, one after the other or in several threads: to the last bit."""
+    sizes = [(12, 2**8), (5, 2**10), (12, 2**8), (20, 2**6)]
+
+    def rates(size):
+        steps, points = size
+        network = vf.Network(width=100, depth=5, gain=2.8, steps=steps, neuron=vf.Neuron(1.0, decay=0.5, reset="zero"))
+        return vf.mean_field(network, points=points, scrambles=2).firing_rate
+
+    alone = [rates(size) for size in sizes]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(rates, 4 * sizes))
+    for one, other in zip(4 * alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(alone[0], alone[2])

@@ -1,6 +1,5 @@
 """Mean field in time without reset: orthants against mpmath, the recursion against its definition and its special cases."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import mpmath
@@ -478,20 +477,3 @@ def test_a_product_in_slices_is_the_product():
     matrix, values = np.split(np.random.default_rng(0).normal(size=(60, 300)), [60], axis=1)
     assert product(matrix, values) == pytest.approx(np.einsum("ij,jk->ik", matrix, values), rel=1e-12, abs=1e-10)
     assert not np.allclose(product(matrix, values), matrix.T @ values)
-
-
-def test_layers_that_write_into_the_same_memory_do_not_disturb_each_other():
-    """Of other numbers of steps and points, one after the other or in several threads: to the last bit."""
-    sizes = [(12, 2**8), (5, 2**10), (12, 2**8), (20, 2**6)]
-
-    def rates(size):
-        steps, points = size
-        network = vf.Network(width=100, depth=5, gain=2.8, steps=steps, neuron=vf.Neuron(1.0, decay=0.5, reset="zero"))
-        return vf.mean_field(network, points=points, scrambles=2).firing_rate
-
-    alone = [rates(size) for size in sizes]
-    with ThreadPoolExecutor(4) as threads:
-        together = list(threads.map(rates, 4 * sizes))
-    for one, other in zip(4 * alone, together, strict=True):
-        np.testing.assert_array_equal(one, other)
-    np.testing.assert_array_equal(alone[0], alone[2])
