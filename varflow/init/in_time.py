@@ -78,7 +78,7 @@ def gain_for_rate(
     fan_in : int, optional
         For ``weight_std`` and ``weight_variance``.
     points, scrambles, seed : int
-        Of quasi-Monte Carlo, as in :func:`varflow.mean_field`; not used without a reset. Where the work would be too much, fewer.
+        Of quasi-Monte Carlo, as in :func:`varflow.mean_field`; not used without a reset. Fewer, where the work is too much.
     progress : bool or callable
         True draws a bar on stderr; a callable receives ``(done, total)`` in stages, some of which may be skipped.
 
