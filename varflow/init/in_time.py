@@ -36,7 +36,7 @@ COARSE = 2**11  # points of the coarse search, half as many for more than ``STEP
 OFF = 0.01  # relative deviation from the wanted value, beyond its errors, that gives a warning
 FAR = 0.3  # deviation of ln(value) of the first network tried from which the attainable range is looked at
 STEPS, MEMORIES = 32, 10  # most steps for it, or this many time constants of the neuron: more change it by less than its noise
-BELOW = 0.2  # relative distance below that range beyond which a value is refused at once; its lower end is within half of it
+BELOW = 0.2  # relative distance below that range beyond which a value is refused at once: the lower end is known to half of it
 SHALLOW = 24  # layers and steps of a smaller network, which reaches values that die in the whole one
 DOUBTFUL = 1.3  # ratio beyond its range from which a value is refused without a whole network
 DRIFT = 0.03  # relative change of the value over the deeper half of the layers that gives a warning
@@ -282,7 +282,7 @@ def _guess(wanted: Wanted, strength: float, report: Report) -> Guess | None:
 
 
 def _tried(wanted: Wanted, guess: Guess | None, report: Report, farthest: float) -> Steady | None:
-    """The gain from the guess on, or from smaller networks on where steps are silent; TooWeakError if the drive is."""
+    """The gain from the guess on, or from smaller networks on where steps are silent. Raises TooWeakError."""
     try:
         start = guess and ((guess, None) if guess.every_step else in_parts(wanted, guess))
         return start and refined(wanted, *start, farthest=farthest, report=beyond(report, LONGEST))
@@ -293,7 +293,7 @@ def _tried(wanted: Wanted, guess: Guess | None, report: Report, farthest: float)
 
 
 def _dies_anyway(wanted: Wanted, found: Steady, attainable: Sustained) -> bool:
-    """Whether deep layers die slowly, and the value is well below what a drive of θ/λ attains, which then is of no help."""
+    """Whether deep layers die slowly, and the value is well below the range of a drive of θ/λ too."""
     return LINGERING < found.next_lifetime < 1 and wanted.value < (1 - BELOW / 2) * attainable.ends(wanted.quantity)[0]
 
 

@@ -59,9 +59,8 @@ def _swept(layer: Spike, mean: np.ndarray, covariance: np.ndarray, steps: int, n
         row, std = _next_row(L[np.ix_(known, known)], total[i, known], total[i, i])
         L[i, known], L[i, i] = row, std[0]
         newest = std * normals[i]
-        current = (
-            decay * current + mean[i] + (0.0 if first else forth * sums[i - 1, 2] / points) + row @ normals[known] + newest
-        )
+        mean_input = mean[i] + (0.0 if first else forth * sums[i - 1, 2] / points)
+        current = decay * current + mean_input + row @ normals[known] + newest
         h = membrane(neuron, h, s, current)
         fired[i] = spikes(neuron, h)
         chance, sums[i] = over_innovation(neuron, h, newest, std, s, fired[i])

@@ -14,13 +14,13 @@ __all__ = ["COARSELY", "KEPT", "LINGERING", "REFINEMENTS", "Effort", "Found", "R
 REFINEMENTS = 10  # most networks tried after the first
 COARSELY = 1e-2  # relative accuracy of a value with few points
 WITHIN = 0.5  # standard errors of a value within which it need not be nearer
-CERTAIN = 2.0  # standard errors by which values differ
+CERTAIN = 2.0  # standard errors by which two values must differ for a slope between them
 STEP = 3e-2  # change of ln g at which networks measure d ln value/d ln g: values scatter by up to a per cent
 STRIDE = 0.1  # largest change of ln g from one network to the next
 FLAT = 0.01  # smallest d ln value/d ln g
 KEPT = 0.05  # largest relative deviation of a value that is kept
-AGAIN = 0.1  # of the bracket, within which the network above its lower end would die as that does
-LINGERING = 0.75  # of the layers, through which a network that dies slowly lives
+AGAIN = 0.1  # fraction of the bracket next to a network that dies: one there would die too
+LINGERING = 0.75  # a network that dies slowly lives through more than this fraction of its layers
 KNOWN = 0.3  # largest relative error of a slope that a small step measures
 
 

@@ -232,7 +232,7 @@ def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.
     (steps, layers, points), dtype = normals.shape, normals.dtype
     signed, currents = innovations(factor).T[..., None], _from_earlier(mean, factor, normals)
     stds, signed = np.abs(signed), signed.astype(dtype)
-    fired, chance = _workspace.array("fired", normals.shape, dtype), currents  # in the same memory
+    fired, chance = _workspace.array("fired", normals.shape, dtype), currents  # one memory: read, then written
     together = max(TOGETHER // (layers * points), 1)
     of_block = [_workspace.array(name, (together, layers, points), dtype) for name in ("newest", "membranes", "before")]
     h = s = rest = np.zeros((layers, points), dtype)

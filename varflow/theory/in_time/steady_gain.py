@@ -76,7 +76,7 @@ class TooWeakError(ConvergenceError):
 def in_parts(wanted: Wanted, guess: Guess) -> tuple[Guess, Response]:
     """A guess for networks whose first steps are silent, and their response, from networks of an eighth, a quarter and half the
     layers and steps: steps die at a constant speed in steps per layer, and halving the size doubles the error of the gain. It
-    is the old guess where the first steps of the drive are unlike the last ones, or networks of a part lack the value.
+    is the given guess where the first steps of the drive are unlike the last ones, or networks of a part lack the value.
 
     Raises TooWeakError if they lack it above a drive below θ/λ.
     """
@@ -96,7 +96,7 @@ def in_parts(wanted: Wanted, guess: Guess) -> tuple[Guess, Response]:
             return guess, _of_layers(guess)
         gains.append(math.log(found.gain) + step_to(found, response))
         start = gains[-1] + (gains[-1] - gains[-2]) / 2 if len(gains) > 1 else gains[-1]
-    return replace(guess, log_gain=start), response._replace(least=response.least / 2)  # a part's may be twice the whole's
+    return replace(guess, log_gain=start), response._replace(least=response.least / 2)  # the whole's may be smaller
 
 
 def _of_layers(guess: Guess) -> Response:
