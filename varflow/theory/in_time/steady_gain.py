@@ -31,7 +31,8 @@ SHORTEST = 8  # steps and layers of the smallest networks in which a gain is loo
 STEADIEST = 0.1  # smallest 1 - m in the first estimate slope/(1 - m) of a network's d ln value/d ln g
 ROUGH, FINE = Effort(2**26, 8), Effort(2**25, 4)  # with few points, and with those asked for: a second, and half
 UNLIKE = 0.3  # relative difference of the value of layer 1 in a part of the steps above which the drive changes in time
-PART = Effort(0, 7)  # in a part of the layers and steps
+PART = Effort(2**24, 7)  # in a part of the layers and steps
+STEEPER = 2.0  # largest factor by which a response grows from a size to the next
 CLOSE = 2e-2  # relative accuracy of the value there, before the gain is corrected to first order
 
 
@@ -50,8 +51,8 @@ def refined(
     """Networks with the gain that layers choose, refined with few points, then with those asked for; their response, if it is
     known. Where first steps are silent and networks with four scrambles are too much, the rough one, with two, is returned.
     """
-    m, layers = guess.multiplier, _memory(guess.multiplier, wanted.depth)
-    networks = Networks(wanted, wanted.coarse, guess.first, layers, m < CONTRACTING)
+    m, layers = guess.multiplier, _memory(guess.multiplier, wanted.depth) if guess.every_step else wanted.depth - 1
+    networks = Networks(wanted, wanted.coarse, guess.first, layers, m < CONTRACTING and guess.every_step)
     rough = networks.whole(math.exp(guess.log_gain))
     report(1)
     known = {"strength": guess.strength, "multiplier": m, "chosen": float(rough.values.mean())}
@@ -75,12 +76,13 @@ class TooWeakError(ConvergenceError):
 
 def in_parts(wanted: Wanted, guess: Guess) -> tuple[Guess, Response]:
     """A guess for networks whose first steps are silent, and their response, from networks of an eighth, a quarter and half the
-    layers and steps: steps die at a constant speed in steps per layer, and halving the size doubles the error of the gain. It
-    is the given guess where the first steps of the drive are unlike the last ones, or networks of a part lack the value.
+    layers and steps: steps die at a constant speed in steps per layer, so that halving the size doubles the error of the gain,
+    and responses grow by a like factor from size to size. It is the given guess where the first steps of the drive are unlike
+    the last ones, or networks of a part lack the value.
 
     Raises TooWeakError if they lack it above a drive below θ/λ.
     """
-    gains, start, response = [], guess.log_gain, _of_layers(guess)
+    gains, slopes, start, response = [], [], guess.log_gain, _of_layers(guess)
     driven = max(float(wanted.of(guess.first).mean()), 1e-300)
     for part in (8, 4, 2):
         small = wanted.in_part(part)
@@ -95,8 +97,11 @@ def in_parts(wanted: Wanted, guess: Guess) -> tuple[Guess, Response]:
                 raise TooWeakError(f"a drive of {guess.strength:.3g} θ/λ is too weak for this value")
             return guess, _of_layers(guess)
         gains.append(math.log(found.gain) + step_to(found, response))
-        start = gains[-1] + (gains[-1] - gains[-2]) / 2 if len(gains) > 1 else gains[-1]
-    return replace(guess, log_gain=start), response._replace(least=response.least / 2)  # the whole's may be smaller
+        slopes.append(response.slope)
+        before, last = gains[-2:][0], gains[-1]
+        start, growth = last + (last - before) / 2, min(max(slopes[-1] / slopes[-2:][0], 1.0), STEEPER)
+        response = Response(growth * response.slope, response.least, False)
+    return replace(guess, log_gain=start), response._replace(measured=bool(gains))
 
 
 def _of_layers(guess: Guess) -> Response:
