@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from varflow.theory.in_time.gain_search import COARSELY, KEPT, Effort, Response, _at_the_edge, _bracket, _next, nearest
-from varflow.theory.in_time.last_layers import Steady
+from varflow.theory.in_time.last_layers import DeepLayers
 
 UNKNOWN = Response(2.0, 1.0, False)
 
 
 def network(gain, miss, lifetime=1.0, noise=1e-3):
     off, steps = miss + noise * np.array([-1.0, 1.0]), np.zeros((2, 4))
-    return Steady(gain, 0.0, 1.0, steps, steps, steps, np.exp(off), off, 0.0, 0.0, 0.0, lifetime, lifetime == 1, True, None)
+    return DeepLayers(gain, steps, steps, steps, np.exp(off), off, 0.0, lifetime, lifetime == 1, None)
 
 
 class Networks:

@@ -618,7 +618,7 @@ def test_smaller_networks_tell_the_gain_where_first_steps_are_silent(neuron, rat
     nearer, response = in_parts(wanted, guess)
     found = refined(wanted, nearer, response)
     assert found.reached
-    off, before = (abs(math.log(found.gain) - each.log_gain) for each in (nearer, guess))
+    off, before = (abs(math.log(found.network.gain) - each.log_gain) for each in (nearer, guess))
     assert off < 0.01 < 0.05 < before
 
 

@@ -25,9 +25,8 @@ from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.chosen_gain import LONGEST, Guess, Quantity, Wanted, drive_strength, driven_state, guessed
 from varflow.theory.in_time.fixed_point import standard_error
 from varflow.theory.in_time.gain_search import LINGERING
-from varflow.theory.in_time.last_layers import Steady
 from varflow.theory.in_time.many_gains import ALIVE, drive_covariance, in_units, late, sustained
-from varflow.theory.in_time.steady_gain import STAGES, TooWeakError, in_parts, refined
+from varflow.theory.in_time.steady_gain import STAGES, Solution, TooWeakError, in_parts, refined
 from varflow.theory.in_time.sustained import Sustained, sustained_range
 
 __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
@@ -227,7 +226,7 @@ def wanted_of(
     return Wanted(value / unit, QUANTITIES[name], own, covariance / moment, L, coarse, fine)
 
 
-def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Steady, tuple[str, ...]]:
+def _solved(name: str, wanted: Wanted, unit: float, report: Report) -> tuple[Solution, tuple[str, ...]]:
     """The solution under a drive that gives layer 1 the wanted value, or under one of θ/λ if some steps then stay silent."""
     shallow = _shallow_range(wanted)
     if _far_out_of_reach(wanted, shallow):
@@ -281,7 +280,7 @@ def _guess(wanted: Wanted, strength: float, report: Report) -> Guess | None:
         return None
 
 
-def _tried(wanted: Wanted, guess: Guess | None, report: Report, farthest: float) -> Steady | None:
+def _tried(wanted: Wanted, guess: Guess | None, report: Report, farthest: float) -> Solution | None:
     """The gain from the guess on, or from smaller networks on where steps are silent. Raises TooWeakError."""
     try:
         start = guess and ((guess, None) if guess.every_step else in_parts(wanted, guess))
@@ -292,9 +291,10 @@ def _tried(wanted: Wanted, guess: Guess | None, report: Report, farthest: float)
         return None
 
 
-def _dies_anyway(wanted: Wanted, found: Steady, attainable: Sustained) -> bool:
+def _dies_anyway(wanted: Wanted, found: Solution, attainable: Sustained) -> bool:
     """Whether deep layers die slowly, and the value is well below the range of a drive of θ/λ too."""
-    return LINGERING < found.next_lifetime < 1 and wanted.value < (1 - BELOW / 2) * attainable.ends(wanted.quantity)[0]
+    slowly = found.dying is not None and found.dying.lifetime > LINGERING
+    return slowly and wanted.value < (1 - BELOW / 2) * attainable.ends(wanted.quantity)[0]
 
 
 def _shallow_range(wanted: Wanted) -> Sustained:
@@ -349,8 +349,8 @@ def _initialization(name: str, wanted: Wanted, neuron: Neuron, fan_in: int | Non
     with reporter(progress, 3 * STAGES, "stages") as report:
         found, warnings = _solved(name, wanted, unit, report)
         report(3 * STAGES)
-    g, m = scale * found.gain, found.multiplier
-    rates, variances = late(found.firing_rate).mean(-1), theta**2 * late(found.variance).mean(-1)
+    g, m, deep = scale * found.network.gain, found.guess.multiplier, found.network
+    rates, variances = late(deep.firing_rate).mean(-1), theta**2 * late(deep.variance).mean(-1)
     errors = {"firing_rate": float(standard_error(rates)), "variance": float(standard_error(variances))}
     return Initialization(
         gain=g,
@@ -368,26 +368,26 @@ def _initialization(name: str, wanted: Wanted, neuron: Neuron, fan_in: int | Non
         fan_in=n,
         distribution="normal",
         depth=wanted.depth,
-        input_gain=scale * found.strength,
-        error={"gain": scale * found.error, **errors},
+        input_gain=scale * found.guess.strength,
+        error={"gain": scale * found.gain_error, **errors},
         window=(T // 2 + 1, T),
     )
 
 
-def _words(name: str, wanted: Wanted, found: Steady, unit: float) -> list[str]:
-    words = []
-    silent = np.flatnonzero(~sustained(wanted.neuron, np.asarray((found.last > ALIVE).all(axis=0))))
+def _words(name: str, wanted: Wanted, found: Solution, unit: float) -> list[str]:
+    words, deep, m = [], found.network, found.guess.multiplier
+    silent = np.flatnonzero(~sustained(wanted.neuron, np.asarray((deep.last > ALIVE).all(axis=0))))
     if len(silent):
         words.append(
             f"steps up to {int(silent[-1]) + 1} are silent in layer {wanted.depth}, and more steps die in deeper layers: "
             "the gain holds for this depth only"
         )
-    reached = float(found.values.mean())
-    if abs(reached - wanted.value) > OFF * wanted.value + 4 * standard_error(found.values):
+    reached = float(deep.values.mean())
+    if abs(reached - wanted.value) > OFF * wanted.value + 4 * standard_error(deep.values):
         words.append(f"the {name} jumps near this gain, past the wanted one: here it is {unit * reached:.3g}")
-    if abs(found.halfway - reached) > DRIFT * reached:
-        middle, end = unit * found.halfway, unit * reached
+    if abs(deep.halfway - reached) > DRIFT * reached:
+        middle, end = unit * deep.halfway, unit * reached
         words.append(f"the {name} still changes with depth: {middle:.3g} in the middle, {end:.3g} in the last layers")
-    if found.multiplier >= 1:
-        words.append(f"unstable: deviations grow by a factor {found.multiplier:.3g} per layer")
+    if m >= 1:
+        words.append(f"unstable: deviations grow by a factor {m:.3g} per layer")
     return words

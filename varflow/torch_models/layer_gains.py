@@ -22,7 +22,7 @@ from varflow.results import late_steps
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid
 from varflow.theory.in_time.chosen_gain import Wanted, drive_strength
-from varflow.theory.in_time.last_layers import Steady
+from varflow.theory.in_time.last_layers import DeepLayers
 from varflow.theory.in_time.steady_gain import KEPT, at_gain, steady
 from varflow.theory.maps import multiplier
 from varflow.theory.roots import first_to_hold, rising_root
@@ -109,13 +109,13 @@ def _kept(neuron: Neuron, wanted: Wanted, drive: float) -> Deep | None:
     counts, repeating = neuron.reset_rule.counts, wanted.depth >= REPEATING
     refined = (0.0 if counts else KEPT) if repeating else 1.0  # largest deviation allowed
     found, room = steady(wanted, drive, farthest=refined), DRIFT if counts else KEPT
-    repeats = abs(found.chosen / wanted.value - 1) <= room and found.alive
-    kept = repeats if repeating else found.reached
-    return _deep(found, neuron) if kept and found.multiplier < 1 + 1 / wanted.depth else None
+    repeats = abs(found.chosen / wanted.value - 1) <= room and found.network.alive
+    kept, m = repeats if repeating else found.reached, found.guess.multiplier
+    return _deep(found.network, neuron, m) if kept and m < 1 + 1 / wanted.depth else None
 
 
-def _deep(found: Steady, neuron: Neuron) -> Deep:
-    theta, m = neuron.threshold, found.multiplier
+def _deep(found: DeepLayers, neuron: Neuron, m: float = math.nan) -> Deep:
+    theta = neuron.threshold
     rate, variance = (float(values[:, late_steps(values.shape[1])].mean()) for values in (found.firing_rate, found.variance))
     return Deep(found.gain * theta / neuron.input_scale, rate, theta**2 * variance, m, True, settles(neuron, m))
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from varflow._progress import Report
 from varflow.theory.in_time.fixed_point import standard_error
-from varflow.theory.in_time.last_layers import Networks, Steady
+from varflow.theory.in_time.last_layers import DeepLayers, Networks
 
 __all__ = ["COARSELY", "KEPT", "LINGERING", "REFINEMENTS", "Effort", "Found", "Response", "nearest", "step_to"]
 
@@ -44,20 +44,20 @@ class Response(NamedTuple):
 class Found(NamedTuple):
     """The network nearest to the wanted value, its response, how it was computed; the lower end of the bracket, if it dies."""
 
-    best: Steady
+    best: DeepLayers
     response: Response
     networks: Networks
-    dying: Steady | None
+    dying: DeepLayers | None
 
 
 def nearest(
     networks: Networks,
-    found: Steady,
+    found: DeepLayers,
     response: Response,
     accuracy: float,
     report: Report,
     effort: Effort,
-    dying: Steady | None = None,
+    dying: DeepLayers | None = None,
 ) -> Found:
     """Secants in ``ln g`` in a bracket, to a relative accuracy of the value or of as many networks as the effort allows;
     ``dying`` is a network that is known to die.
@@ -78,14 +78,14 @@ def nearest(
         number += 1
 
 
-def _bracket(tried: list[Steady]) -> tuple[Steady | None, Steady | None]:
+def _bracket(tried: list[DeepLayers]) -> tuple[DeepLayers | None, DeepLayers | None]:
     """The network of the smallest gain that is not too small, and below it that of the largest gain that is."""
     hi = min((each for each in tried if not _too_small(each)), key=lambda each: each.gain, default=None)
     below = [each for each in tried if _too_small(each) and (hi is None or each.gain < hi.gain)]
     return max(below, key=lambda each: each.gain, default=None), hi
 
 
-def _at_the_edge(tried: list[Steady], early_death: float) -> bool:
+def _at_the_edge(tried: list[DeepLayers], early_death: float) -> bool:
     """Whether no network that lives has the value: that at the lower end of the bracket dies slowly with far too large a value,
     or so near the upper end, within a fraction ``early_death`` of the gain, that chance decides which lives. Where it dies
     slowly the search goes on if its value is too small, and to a quarter of that if the upper end's is within ``KEPT``.
@@ -101,17 +101,17 @@ def _at_the_edge(tried: list[Steady], early_death: float) -> bool:
     return apart < (early_death / 4 if slowly and hi and hi.miss < KEPT else early_death)
 
 
-def _too_small(found: Steady) -> bool:
+def _too_small(found: DeepLayers) -> bool:
     """Whether the value needs a larger gain, as a network that dies does in any case."""
     return found.miss < 0 or not found.alive
 
 
-def _best(networks: list[Steady]) -> Steady:
+def _best(networks: list[DeepLayers]) -> DeepLayers:
     """The one with the value nearest to the wanted one, alive if any is."""
     return min(networks, key=lambda each: (not each.alive, abs(each.miss)))
 
 
-def _next(tried: list[Steady], response: Response) -> float:
+def _next(tried: list[DeepLayers], response: Response) -> float:
     """The gain of the next network: a step from the better end of the bracket, or its middle if that leaves it or if three
     networks were on the same side. As long as the slope is not measured, it is that between the ends, if both live and differ
     by more than noise; otherwise the step is large enough to measure it.
@@ -132,22 +132,22 @@ def _next(tried: list[Steady], response: Response) -> float:
     return gain if lo.gain < gain < hi.gain and not (creeping or again) else math.sqrt(lo.gain * hi.gain)
 
 
-def _differ(lo: Steady, hi: Steady) -> bool:
+def _differ(lo: DeepLayers, hi: DeepLayers) -> bool:
     """Whether the difference of their values is more than noise."""
     return hi.miss - lo.miss > CERTAIN * math.hypot(*(float(standard_error(each.off)) for each in (lo, hi)))
 
 
-def step_to(found: Steady, response: Response, farthest: float = STRIDE) -> float:
+def step_to(found: DeepLayers, response: Response, farthest: float = STRIDE) -> float:
     """The change of ln g that should give the wanted value; a network that dies needs a larger gain in any case."""
     step = min(max(-found.miss / response.slope, -farthest), farthest)
     return step if found.alive else max(step, STEP * min(4 * (1 - found.lifetime), 1.0))
 
 
-def _near(found: Steady, accuracy: float) -> bool:
+def _near(found: DeepLayers, accuracy: float) -> bool:
     return found.alive and bool(abs(found.miss) < max(accuracy, WITHIN * float(standard_error(found.off))))
 
 
-def _response(found: Steady, tried: list[Steady], known: Response) -> Response:
+def _response(found: DeepLayers, tried: list[DeepLayers], known: Response) -> Response:
     """The response between a network and the nearest other one far enough for it, both alive."""
     living = [each for each in tried if each.alive and found.alive]
     for other in sorted(living, key=lambda each: abs(math.log(each.gain / found.gain))):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,60 +13,43 @@ from varflow.theory.in_time.chosen_gain import Wanted
 from varflow.theory.in_time.one_gain import every_step, propagated
 from varflow.theory.in_time.responses import LayerState
 
-__all__ = ["Networks", "Steady", "down"]
+__all__ = ["DeepLayers", "Networks", "down"]
 
 EARLY = 2.5  # of 1/points: with few points lingering networks die early, which raises the smallest gain by so much, relatively
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Steady:
-    """Deep layers at the gain found; arrays have a first axis of replicas.
+class DeepLayers:
+    """Deep layers of a network of one gain; arrays have a first axis of replicas.
 
     Attributes
     ----------
-    gain, error : float
-        In units of θ/λ; its error is the relative one of the value, and its distance from the wanted one, over
-        ``d ln value/d ln g`` of a network, and what fewer points than asked for may shift a gain.
-    strength : float
-        Standard deviation of the drive, in the same units.
+    gain : float
+        In units of θ/λ.
     firing_rate, variance, last : ndarray, shape (replicas, steps)
         Means over the last layers, and the rates of the last layer alone, of a network with this gain in every layer.
     values, off : ndarray, shape (replicas,)
         The wanted quantity, mean over the last layers, and ``ln(value/wanted)``.
-    chosen : float
-        Mean of ``values`` before refinement, at the gain that layers choose.
     halfway : float
         The wanted quantity at half the depth.
-    multiplier : float
-        Leading multiplier of the layer map.
     lifetime : float
         The last layer whose late half of the steps is alive, as a fraction of the layers computed.
     every_step : bool
         Whether all steps are alive in the last layer.
-    reached : bool
-        Whether the last layers have the wanted value to within 5 %.
     kept : LayerState
         As of :class:`Propagated`.
-    next_lifetime : float
-        Lifetime of the network of the next smaller gain, if no gain gives the value; 1 if that lives.
     """
 
     gain: float
-    error: float
-    strength: float
     firing_rate: np.ndarray
     variance: np.ndarray
     last: np.ndarray
     values: np.ndarray
     off: np.ndarray
-    chosen: float
     halfway: float
-    multiplier: float
     lifetime: float
     every_step: bool
-    reached: bool
     kept: LayerState
-    next_lifetime: float = 1.0
 
     @property
     def miss(self) -> float:
@@ -112,18 +94,18 @@ class Networks:
     def _samples(self) -> bool:
         return self.neurons.samples(self.wanted.neuron, len(self.wanted.shape))
 
-    def whole_if_silent(self, found: Steady) -> Networks:
+    def whole_if_silent(self, found: DeepLayers) -> Networks:
         """Whole networks if steps are silent in ``found``: deep layers then depend on how silence has spread from layer 1."""
         if found.every_step or (self.entire and not self.settling):
             return self
         return replace(self, layers=self.wanted.depth - 1, settling=False)
 
-    def whole(self, gain: float) -> Steady:
+    def whole(self, gain: float) -> DeepLayers:
         below = self.wanted.depth - self.layers
         options = {"settling": self.settling, "keep": below if below > 1 else self.wanted.depth}
         return down(self.wanted, self.neurons, gain, self.first, **options)
 
-    def above(self, gain: float, below: Steady) -> Steady:
+    def above(self, gain: float, below: DeepLayers) -> DeepLayers:
         """The last layers, above deep layers of a network with a similar gain, or the whole network."""
         size = self.whole_if_silent(below).layers + 1
         if size < self.wanted.depth:
@@ -133,7 +115,7 @@ class Networks:
         return self.whole(gain)
 
 
-def down(wanted: Wanted, neurons: Neurons, gain: float, first: LayerState, depth: int = 0, **options: Any) -> Steady:
+def down(wanted: Wanted, neurons: Neurons, gain: float, first: LayerState, depth: int = 0, **options: Any) -> DeepLayers:
     """A network of one gain, to its depth (the wanted one by default) or, if layers are known to converge, until its rates no
     longer change.
     """
@@ -143,20 +125,15 @@ def down(wanted: Wanted, neurons: Neurons, gain: float, first: LayerState, depth
     if not np.isfinite(rate).all():
         raise ConvergenceError(f"activity grows without bound at gain {gain:.3g} θ/λ")
     values = wanted.quantity(rate, variance)
-    return Steady(
+    return DeepLayers(
         gain=gain,
-        error=0.0,
-        strength=math.nan,
         firing_rate=rate,
         variance=variance,
         last=found.last,
         values=values,
         off=np.log(np.maximum(values, 1e-300) / wanted.value),
-        chosen=math.nan,
         halfway=float(wanted.quantity(*found.halfway).mean()),
-        multiplier=math.nan,
         lifetime=found.lifetime / depth,
         every_step=every_step(wanted.neuron, found.last),
-        reached=True,
         kept=found.kept,
     )

@@ -11,17 +11,17 @@ two scrambles, and the error is larger.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from varflow._checks import ConvergenceError
 from varflow._progress import Report, beyond, unreported
 from varflow.theory.in_time.chosen_gain import LONGEST, Guess, Wanted, driven_state, guessed
 from varflow.theory.in_time.fixed_point import standard_error
 from varflow.theory.in_time.gain_search import COARSELY, KEPT, REFINEMENTS, Effort, Found, Response, nearest, step_to
-from varflow.theory.in_time.last_layers import Networks, Steady, down
+from varflow.theory.in_time.last_layers import DeepLayers, Networks, down
 from varflow.theory.in_time.one_gain import WINDOW
 
-__all__ = ["KEPT", "STAGES", "TooWeakError", "at_gain", "in_parts", "refined", "steady"]
+__all__ = ["KEPT", "STAGES", "Solution", "TooWeakError", "at_gain", "in_parts", "refined", "steady"]
 
 CONTRACTING = 0.9  # multiplier below which a change within the noise means convergence; above, it may be a slow decay
 STAGES = LONGEST + 2 * (1 + REFINEMENTS)  # most stages of a solution in the progress report
@@ -36,7 +36,24 @@ STEEPER = 2.0  # largest factor by which a response grows from a size to the nex
 CLOSE = 2e-2  # relative accuracy of the value there, before the gain is corrected to first order
 
 
-def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Report = unreported) -> Steady:
+@dataclass(frozen=True, slots=True, eq=False)
+class Solution:
+    """The network found from a guess; ``gain_error``, in units of θ/λ, is the error of its value, and its distance from the
+    wanted one, over the response, and what fewer points than asked for may shift a gain.
+
+    ``chosen`` is the value before refinement, at the gain that layers choose, and ``reached`` whether the last layers have the
+    wanted one to within ``KEPT``. ``dying`` is the network of the next smaller gain, if that dies.
+    """
+
+    guess: Guess
+    network: DeepLayers
+    chosen: float
+    reached: bool
+    gain_error: float = math.nan
+    dying: DeepLayers | None = None
+
+
+def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Report = unreported) -> Solution:
     """The gain at which deep layers keep the wanted value, for a layer 1 with a drive of this strength.
 
     The gain is not refined if the logarithm of its value deviates by more than ``farthest``.
@@ -47,7 +64,7 @@ def steady(wanted: Wanted, strength: float, *, farthest: float = 1.0, report: Re
 
 def refined(
     wanted: Wanted, guess: Guess, response: Response | None = None, *, farthest: float = 1.0, report: Report = unreported
-) -> Steady:
+) -> Solution:
     """Networks with the gain that layers choose, refined with few points, then with those asked for; their response, if it is
     known. Where first steps are silent and networks with four scrambles are too much, the rough one, with two, is returned.
     """
@@ -55,19 +72,16 @@ def refined(
     networks = Networks(wanted, wanted.coarse, guess.first, layers, m < CONTRACTING and guess.every_step)
     rough = networks.whole(math.exp(guess.log_gain))
     report(1)
-    known = {"strength": guess.strength, "multiplier": m, "chosen": float(rough.values.mean())}
+    chosen = float(rough.values.mean())
     if abs(rough.miss) >= farthest:
-        return replace(rough, **known, reached=False)
+        return Solution(guess, rough, chosen, reached=False)
     response = response or _of_layers(guess)
-    roughly = nearest(networks, rough, response, max(COARSELY, wanted.tolerance), beyond(report, 1), ROUGH)
-    rough, dying = roughly.best, roughly.dying
-    if not _reached(rough, wanted):
-        return replace(rough, **known, reached=False, next_lifetime=dying.lifetime if dying else 1.0)
-    least = replace(roughly.networks, neurons=replace(wanted.coarse, scrambles=4))
-    if least.work > FINE.work and not rough.every_step:  # the gain holds for this depth only, anyway
-        return replace(rough, error=_error(roughly), **known)
-    fine = _with_more_points(roughly.networks, guess.strength)
-    return replace(_finely(fine, roughly, beyond(report, STAGES - LONGEST - REFINEMENTS)), **known)
+    found = nearest(networks, rough, response, max(COARSELY, wanted.tolerance), beyond(report, 1), ROUGH)
+    if _reached(found.best, wanted):
+        least = replace(found.networks, neurons=replace(wanted.coarse, scrambles=4))
+        if least.work <= FINE.work or found.best.every_step:  # otherwise the gain holds for this depth only, anyway
+            found = _finely(found, guess.strength, beyond(report, STAGES - LONGEST - REFINEMENTS))
+    return Solution(guess, found.best, chosen, _reached(found.best, wanted), _error(found), found.dying)
 
 
 class TooWeakError(ConvergenceError):
@@ -109,14 +123,13 @@ def _of_layers(guess: Guess) -> Response:
     return Response(guess.slope / max(1 - guess.multiplier, STEADIEST), guess.slope / (1 + guess.multiplier), False)
 
 
-def _finely(networks: Networks, rough: Found, report: Report) -> Steady:
-    """The nearest network with more points, and the error of its gain."""
-    wanted, dying = networks.wanted, rough.dying
+def _finely(rough: Found, strength: float, report: Report) -> Found:
+    """The same with more points."""
+    networks, dying = _with_more_points(rough.networks, strength), rough.dying
     gain = rough.best.gain * math.exp(step_to(rough.best, rough.response))
     found = networks.above(rough.best.gain if dying and gain < dying.gain else gain, rough.best)
     report(0)
-    finely = nearest(networks, found, rough.response, wanted.tolerance, report, FINE, dying)
-    return replace(finely.best, error=_error(finely), reached=_reached(finely.best, wanted))
+    return nearest(networks, found, rough.response, networks.wanted.tolerance, report, FINE, dying)
 
 
 def _error(found: Found) -> float:
@@ -145,10 +158,10 @@ def _memory(multiplier: float, depth: int) -> int:
     return layers if SAVING * layers < depth else depth - 1
 
 
-def _reached(found: Steady, wanted: Wanted) -> bool:
+def _reached(found: DeepLayers, wanted: Wanted) -> bool:
     return bool(abs(found.values.mean() / wanted.value - 1) < KEPT) and found.alive
 
 
-def at_gain(wanted: Wanted, gain: float, strength: float) -> Steady:
+def at_gain(wanted: Wanted, gain: float, strength: float) -> DeepLayers:
     """Deep layers at a given gain, for a layer 1 with a drive of this strength."""
-    return replace(down(wanted, wanted.coarse, gain, driven_state(wanted, wanted.coarse, strength)), strength=strength)
+    return down(wanted, wanted.coarse, gain, driven_state(wanted, wanted.coarse, strength))
