@@ -14,7 +14,7 @@ LOADED = ("pytest", "scipy.stats", "snntorch", "sympy", "varflow.certified", "va
 
 @pytest.fixture(scope="module")
 def run(ended, tmp_path_factory):
-    line = f"{BENCHMARKS} -m '' -q --benchmark-disable -p no:cacheprovider"
+    line = f"{BENCHMARKS} -m '' -q --benchmark-disable -p no:cacheprovider -W ignore::pytest.PytestAssertRewriteWarning"
     scenario = Scenario(line, module="pytest", first=SMALL, limit=300)
     return ended({"small": scenario}, tmp_path_factory.mktemp("runs"), LOADED)["small"]
 
