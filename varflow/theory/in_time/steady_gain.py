@@ -96,7 +96,7 @@ def in_parts(wanted: Wanted, guess: Guess) -> tuple[Guess, Response]:
 
     Raises TooWeakError if they lack it above a drive below θ/λ.
     """
-    gains, slopes, start, response = [], [], guess.log_gain, _of_layers(guess)
+    start, response, smaller = guess.log_gain, _of_layers(guess), None
     driven = max(float(wanted.of(guess.first).mean()), 1e-300)
     for part in (8, 4, 2):
         small = wanted.in_part(part)
@@ -110,12 +110,11 @@ def in_parts(wanted: Wanted, guess: Guess) -> tuple[Guess, Response]:
             if guess.strength < 1:
                 raise TooWeakError(f"a drive of {guess.strength:.3g} θ/λ is too weak for this value")
             return guess, _of_layers(guess)
-        gains.append(math.log(found.gain) + step_to(found, response))
-        slopes.append(response.slope)
-        before, last = gains[-2:][0], gains[-1]
-        start, growth = last + (last - before) / 2, min(max(slopes[-1] / slopes[-2:][0], 1.0), STEEPER)
-        response = Response(growth * response.slope, response.least, False)
-    return replace(guess, log_gain=start), response._replace(measured=bool(gains))
+        log_gain, slope = math.log(found.gain) + step_to(found, response), response.slope
+        before, slope_before = smaller or (log_gain, slope)
+        start, growth = log_gain + (log_gain - before) / 2, min(max(slope / slope_before, 1.0), STEEPER)
+        response, smaller = Response(growth * slope, response.least, False), (log_gain, slope)
+    return replace(guess, log_gain=start), response._replace(measured=smaller is not None)
 
 
 def _of_layers(guess: Guess) -> Response:
