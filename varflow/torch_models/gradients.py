@@ -23,7 +23,7 @@ import torch
 from varflow._checks import DomainError
 from varflow._restoring import kept
 from varflow.results import late_steps
-from varflow.torch_models.inputs import split_steps
+from varflow.torch_models.inputs import steps_first
 from varflow.torch_models.passes import copied, forward
 from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.traced import Trace, TracedLayer, steps_of
@@ -136,7 +136,7 @@ class _Pass:
             self.currents[layer].append(current)
             self.slopes[layer] += self._slopes(layer, current, spikes, range(first, self.done[layer]))
         if self.loss is None and layer in self.last:
-            steps = _by_step(layer, spikes)
+            steps = steps_first(layer.spiking, spikes)
             if layer not in self.readouts:
                 self.readouts[layer] = torch.randn(steps.shape[1:], generator=self.generator).to(steps)
             self.read = self.read + (steps * self.readouts[layer]).sum()
@@ -145,19 +145,19 @@ class _Pass:
         """``Σ (∂S_t/∂I_t)²`` of the neurons looked at in the steps of one call, over the number of all."""
         if not (spikes.requires_grad and current.requires_grad and any(t in steps for t in self.looked_at)):
             return 0.0
-        S, at = _by_step(layer, spikes), self._picked(layer, spikes) - steps.start
+        S, at = steps_first(layer.spiking, spikes), self._picked(layer, spikes) - steps.start
         inside = (at >= 0) & (at < len(steps))
         at = at.clamp(0, len(steps) - 1)[None]
         read = (S.gather(0, at)[0] * inside).sum()
         found = torch.autograd.grad(read, current, retain_graph=True, allow_unused=True)[0]
         if found is None:
             return 0.0
-        return float((_by_step(layer, found).gather(0, at)[0].float().square() * inside).mean())
+        return float((steps_first(layer.spiking, found).gather(0, at)[0].float().square() * inside).mean())
 
     def _picked(self, layer: TracedLayer, spikes: Any) -> Any:
         """Steps drawn for all neurons; the same for all of one input if they are connected with each other."""
         if layer not in self.picked:
-            shape = _by_step(layer, spikes).shape[1:]
+            shape = steps_first(layer.spiking, spikes).shape[1:]
             drawn = shape if layer.spiking.recurrent is None else (shape[0], *[1] * (len(shape) - 1))
             generator = torch.Generator().manual_seed(self.traced.layers.index(layer))  # whatever the order of calls
             number = torch.randint(len(self.looked_at), drawn, generator=generator)
@@ -171,15 +171,10 @@ class _Pass:
             return Backward(own)
         found = [by.get(id(current)) for current in self.currents[layer]]
         found = [gradient for gradient in found if gradient is not None] or [torch.zeros_like(self.currents[layer][0])]
-        largest = [flat(_by_step(layer, gradient.abs()).amax(0), axes_of_a_step(layer)) for gradient in found]
+        largest = [flat(steps_first(layer.spiking, gradient.abs()).amax(0), axes_of_a_step(layer)) for gradient in found]
         dead = float((reduce(torch.maximum, largest).amax(0) == 0).float().mean())
         norm = math.hypot(*map(_norm, found)) / math.sqrt(len(largest[0]))
         return Backward(own, norm if math.isfinite(norm) else math.inf, self.slopes[layer], dead)
-
-
-def _by_step(layer: TracedLayer, values: Any) -> Any:
-    """Steps first."""
-    return values[None] if layer.spiking.time_axis is None else split_steps(layer.spiking, values)
 
 
 def _square(gradient: Any) -> float:

@@ -10,7 +10,7 @@ import torch
 from varflow.model.library_neurons import Spiking
 from varflow.torch_models.traced import TracedLayer, steps_of
 
-__all__ = ["by_step", "rates_by_step", "some", "split_steps"]
+__all__ = ["by_step", "some", "split_steps", "steps_first"]
 
 
 def by_step(layer: TracedLayer, module: int = 0) -> Any:
@@ -42,7 +42,6 @@ def some(x: Any, most: int) -> Any:
     return x[:, np.unique(np.linspace(0, x.shape[1] - 1, most).round().astype(int))]
 
 
-def rates_by_step(spiking: Spiking, spikes: Any) -> list[float]:
-    """Mean spikes of every step in one call of a neuron layer."""
-    steps = spikes[None] if spiking.time_axis is None else split_steps(spiking, spikes)
-    return steps.flatten(1).float().mean(1).tolist()
+def steps_first(spiking: Spiking, values: Any) -> Any:
+    """Values of one call of a neuron layer, with steps first."""
+    return values[None] if spiking.time_axis is None else split_steps(spiking, values)

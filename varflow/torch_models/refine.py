@@ -24,7 +24,7 @@ from varflow._restoring import kept
 from varflow.model.library_neurons import Spiking
 from varflow.results import late_steps
 from varflow.torch_models import chance
-from varflow.torch_models.inputs import split_steps
+from varflow.torch_models.inputs import steps_first
 from varflow.torch_models.passes import forward
 from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.scales import Scale
@@ -78,7 +78,7 @@ def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, numb
 
 def _by_step(spiking: Spiking, spikes: Any) -> list[np.ndarray]:
     """Mean spikes of every input, step by step."""
-    steps = spikes[None] if spiking.time_axis is None else split_steps(spiking, spikes)
+    steps = steps_first(spiking, spikes)
     rates = steps.detach().float().reshape(*steps.shape[:2], -1).mean(-1) if steps.dim() > 1 else steps[:, None].float()
     return list(rates.cpu().numpy().astype(float))
 

@@ -59,8 +59,6 @@ class TracedLayer:
         Weight modules whose scale affects the currents (is not normalised away).
     normalised_by : tuple of str
         The normalisations of the others, in words.
-    normalising : list of modules
-        Normalisations between the weights and the neurons.
     node : Node, optional
         The operations between the weights and the neurons.
     unknown : tuple of str
@@ -78,7 +76,6 @@ class TracedLayer:
     through: tuple[str, ...] = ()
     scaled_by: tuple[str, ...] = ()
     normalised_by: tuple[str, ...] = ()
-    normalising: list[Any] = field(default_factory=list)
     node: Node | None = None
     unknown: tuple[str, ...] = ()
     fed: list[Fed] = field(default_factory=list)

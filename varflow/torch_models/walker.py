@@ -305,8 +305,6 @@ class _Walk:
         layer.through = tuple(dict.fromkeys([*(s for below in spikes for s in below.through), *node.through, *direct]))
         layer.scaled_by = tuple(source for source in layer.names if source in node.scaling or source not in node.sources)
         layer.normalised_by = tuple(sorted({step for source, step in node.normalised if source in layer.names}))
-        places = {step.rpartition(" in ")[2].strip("'") for step in layer.normalised_by}
-        layer.normalising = [module for module, name in self.names.items() if name in places]
         layer.unknown = self._unknown(next(n for n, (m, _) in self.spiking.items() if m is layer.module), node)
         if not layer.fed:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} follows no weight layer")

@@ -169,7 +169,7 @@ def _counted(look: Callable[..., np.ndarray], report: Report) -> Callable[..., n
 
 def _alive(neuron: Neuron, covariance: np.ndarray, depth: int, neurons: Neurons, part: slice, gains: np.ndarray) -> np.ndarray:
     first = driven(neuron, neurons, covariance[None])
-    living = descend(neuron, neurons, first, gains, layers=depth - 1).alive[..., part]
+    living = descend(neuron, neurons, first, gains, layers=depth - 1)[..., part]
     return np.asarray(sustained(neuron, living).all(axis=-1))
 
 

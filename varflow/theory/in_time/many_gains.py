@@ -6,7 +6,7 @@ shifts time from layer to layer, so steps are counted from the arrival of the fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from varflow.theory.in_time.stepping import refractory
 __all__ = [
     "ALIVE",
     "EXTINCT",
-    "Descent",
     "above",
     "descend",
     "drive_covariance",
@@ -38,28 +37,6 @@ UNIT = Linear(1, gain=1.0)
 ALIVE = 1e-3  # firing rate below which a step is silent: live rates are near 0.1, and below the critical gain rates collapse
 EXTINCT = 1e-12  # rates below this in all steps cannot recover: no further layers are computed
 RUNAWAY = 1e12  # variance in units of θ² above which multi-spike activity grows without bound
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Descent:
-    """Deep layers of networks of several gains; axes (replicas, gains, steps).
-
-    Attributes
-    ----------
-    firing_rate, variance : ndarray
-        Means over the last ``window`` layers. 0 where a network died, ``inf`` where it grew without bound.
-    last : ndarray
-        Firing rates of the last layer.
-    """
-
-    firing_rate: np.ndarray
-    variance: np.ndarray
-    last: np.ndarray
-
-    @property
-    def alive(self) -> np.ndarray:
-        """Which steps of the last layer are alive."""
-        return self.last > ALIVE
 
 
 def in_units(neuron: Neuron) -> tuple[Neuron, float]:
@@ -85,34 +62,28 @@ def above(neuron: Neuron, neurons: Neurons, below: LayerState, gain: float | np.
     return next_layer(UNIT, Spike(neuron), below, neurons, number, gain)
 
 
-def descend(neuron: Neuron, neurons: Neurons, first: LayerState, gains: np.ndarray, *, layers: int, window: int = 1) -> Descent:
-    r"""Propagate through ``layers`` layers at every gain, and average the last ``window``.
+def descend(neuron: Neuron, neurons: Neurons, first: LayerState, gains: np.ndarray, *, layers: int) -> np.ndarray:
+    r"""Which steps are alive after ``layers`` layers at every gain, shape (replicas, gains, steps).
 
     .. math:: M_{l+1} = F(g^2 M_l), \qquad M(t, t') = E[S_t S_{t'}]
 
     ``first`` is the driven layer. Gains whose network dies (rates below ``EXTINCT``) or runs away leave the iteration.
     """
     steps = first.firing_rate.shape[-1]
-    shape = (neurons.replicas(neuron, steps), len(gains), steps)
-    last = np.array(np.broadcast_to(first.firing_rate, shape))
-    rate, variance = np.zeros(shape), np.zeros(shape)
+    last = np.array(np.broadcast_to(first.firing_rate, (neurons.replicas(neuron, steps), len(gains), steps)))
     active, state = np.arange(len(gains)), first.of_groups(np.zeros(len(gains), int))
     for number in range(1, layers + 1):
         wild = (gains[active] ** 2 * state.coincidences.max(axis=(0, 2, 3), initial=0.0)) > RUNAWAY
-        rate[:, active[wild]] = variance[:, active[wild]] = last[:, active[wild]] = np.inf
+        last[:, active[wild]] = np.inf
         state, active = state.of_groups(~wild), active[~wild]
         if not len(active):
             break
         state = above(neuron, neurons, state, gains[active], number)
         last[:, active] = state.firing_rate
-        if number > layers - window:
-            rate[:, active] += state.firing_rate / window
-            variance[:, active] += state.variance / window
         extinct = state.firing_rate.max(axis=(0, 2)) < EXTINCT
-        for values in (last, rate, variance):
-            values[:, active[extinct]] = 0.0
+        last[:, active[extinct]] = 0.0
         state, active = state.of_groups(~extinct), active[~extinct]
-    return Descent(rate, variance, last)
+    return last > ALIVE
 
 
 def sustained(neuron: Neuron, living: np.ndarray) -> np.ndarray:
