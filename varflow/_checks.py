@@ -264,6 +264,12 @@ def per_layer(name: str, value: Any, depth: int) -> np.ndarray:
     return array
 
 
+def put(immutable: Any, **values: Any) -> None:
+    """Set attributes of an object that cannot be assigned to, while it is made."""
+    for name, value in values.items():
+        object.__setattr__(immutable, name, value)
+
+
 def frozen(array: Any, dtype: Any = np.float64) -> np.ndarray:
     """A read-only copy; the array itself if it cannot be written to."""
     if isinstance(array, np.ndarray) and array.dtype == dtype and not array.flags.writeable:

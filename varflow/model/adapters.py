@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, put
 from varflow.model.builtin import Distribution, Laplace, Logistic, Normal, Uniform
 from varflow.model.levels import Discrete, checked_discrete
 from varflow.model.student import StudentT
@@ -34,15 +34,8 @@ class Adapted(Distribution):
     _tail: str
 
     def __init__(self, name: str, law: Any, mean: float, std: float):
-        def put(attribute: str, value: object) -> None:
-            object.__setattr__(self, attribute, value)
-
-        put("name", name)
-        put("_law", law)
-        put("_mean", mean)
-        put("_std", std)
-        put("_tail", "ccdf" if hasattr(law, "ccdf") else "sf")
-        put("upper", (float(law.support()[1]) - mean) / std)
+        put(self, name=name, _law=law, _mean=mean, _std=std, _tail="ccdf" if hasattr(law, "ccdf") else "sf")
+        put(self, upper=(float(law.support()[1]) - mean) / std)
 
     def _read(self, method: str, z: np.ndarray) -> np.ndarray:
         return np.asarray(getattr(self._law, method)(self._mean + self._std * z), dtype=np.float64)

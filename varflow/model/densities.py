@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen
+from varflow._checks import DomainError, frozen, put
 from varflow.model.builtin import Distribution
 from varflow.model.levels import checked_discrete
 
@@ -39,17 +39,13 @@ class FromDensity(Distribution):
     _areas: np.ndarray
 
     def __init__(self, name: str, density: Density, knots: list[float]):
-        def put(attribute: str, value: object) -> None:
-            object.__setattr__(self, attribute, value)
-
-        put("name", name)
-        put("upper", knots[-1])
-        put("_density", density)
-        put("_knots", frozen(knots))
+        put(self, name=name, upper=knots[-1], _density=density, _knots=frozen(knots))
         pieces = pairwise(knots)
         put(
-            "_areas",
-            frozen([_integral(density, np.array([a]), b)[0] if a > -math.inf else _lower(density, b) for a, b in pieces]),
+            self,
+            _areas=frozen(
+                [_integral(density, np.array([a]), b)[0] if a > -math.inf else _lower(density, b) for a, b in pieces]
+            ),
         )
 
     def _sf(self, z: np.ndarray) -> np.ndarray:

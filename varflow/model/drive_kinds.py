@@ -20,6 +20,7 @@ from varflow._checks import (
     integer,
     non_negative,
     positive_scale,
+    put,
     real_array,
     scalar,
     scale,
@@ -89,7 +90,7 @@ class Currents(Drive):
     shape: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        _put(self, std=scalar("std", non_negative("std", scale("std", self.std))), shape=map_shape(self.shape))
+        put(self, std=scalar("std", non_negative("std", scale("std", self.std))), shape=map_shape(self.shape))
 
     @property
     def width(self) -> int | None:
@@ -110,7 +111,7 @@ class White(Drive):
     shape: tuple[int, int, int] | None = None
 
     def __post_init__(self) -> None:
-        _put(self, std=scalar("std", non_negative("std", scale("std", self.std))), shape=map_shape(self.shape))
+        put(self, std=scalar("std", non_negative("std", scale("std", self.std))), shape=map_shape(self.shape))
 
     @property
     def width(self) -> int | None:
@@ -142,9 +143,9 @@ class Inputs(Drive):
             x = x.reshape(*x.shape[:-3], -1)
         if shape is not None and math.prod(shape) != x.shape[-1]:
             raise DomainError("shape", shape, f"must have as many numbers as an input: {x.shape[-1]}")
-        _put(self, shape=shape)
+        put(self, shape=shape)
         gain = scalar("input_gain", positive_scale("input_gain", self.input_gain))
-        _put(self, x=frozen(x), input_gain=gain)
+        put(self, x=frozen(x), input_gain=gain)
         _currents_fit("x", self.x, self.input_gain)
 
     @property
@@ -199,7 +200,7 @@ class Spikes(Drive):
 
     def __post_init__(self) -> None:
         rates = train_rates(self.rates, choice("kind", self.kind, TRAINS))
-        _put(self, rates=frozen(rates), input_gain=_input_gain(self.input_gain))
+        put(self, rates=frozen(rates), input_gain=_input_gain(self.input_gain))
         _currents_fit("rates", np.maximum(rates, np.sqrt(rates)), self.input_gain)
 
     @property
@@ -251,7 +252,7 @@ class Given(Drive):
             rule = "must have shape (steps,), (steps, width) or (batch, steps, width)"
             raise DomainError("currents", f"array of shape {array.shape}", rule)
         array = array[:, None] if array.ndim == 1 else array
-        _put(self, currents=frozen(array if array.ndim == 3 else array[None]))
+        put(self, currents=frozen(array if array.ndim == 3 else array[None]))
 
     @property
     def kinds(self) -> int:
@@ -349,8 +350,3 @@ def _currents_fit(name: str, inputs: np.ndarray, input_gain: float) -> None:
         if size and not SMALLEST_SCALE <= size * input_gain <= LARGEST_SCALE:
             rule = f"times input_gain={input_gain:g} over- or underflows when squared; measure inputs in other units"
             raise DomainError(name, size, rule)
-
-
-def _put(drive: Drive, **values: Any) -> None:
-    for name, value in values.items():
-        object.__setattr__(drive, name, value)

@@ -26,6 +26,7 @@ from varflow._checks import (
     integer,
     non_negative,
     probability,
+    put,
     real_array,
     scalar,
     scale,
@@ -77,7 +78,7 @@ class Spike(Layer):
     def __init__(self, neuron: Any, *, recurrent_gain: float = 0.0, recurrent_mean_gain: float = 0.0):
         gain = scalar("recurrent_gain", non_negative("recurrent_gain", scale("recurrent_gain", recurrent_gain)))
         mean = scalar("recurrent_mean_gain", scale("recurrent_mean_gain", recurrent_mean_gain))
-        self._put(neuron=as_neuron(neuron), recurrent_gain=gain, recurrent_mean_gain=mean)
+        put(self, neuron=as_neuron(neuron), recurrent_gain=gain, recurrent_mean_gain=mean)
 
     @property
     def recurrent(self) -> bool:
@@ -133,7 +134,7 @@ class Residual(Layer):
     keep: float = 1.0
 
     def __init__(self, *branch: Layer, merge: str = "add", keep: float = 1.0):
-        self._put(branch=several("branch", branch, Layer), merge=choice("merge", merge, MERGES), keep=probability("keep", keep))
+        put(self, branch=several("branch", branch, Layer), merge=choice("merge", merge, MERGES), keep=probability("keep", keep))
 
     def after(self, signal: Signal, width: int | None) -> Signal:
         if signal.kind == "currents" and self.merge != "add":
@@ -163,7 +164,7 @@ class _Normalisation(Layer):
 
     def _check_affine(self) -> None:
         gamma = scalar("gamma", non_negative("gamma", scale("gamma", self.gamma)))
-        self._put(gamma=gamma, beta=scalar("beta", scale("beta", self.beta)), eps=scalar("eps", non_negative("eps", self.eps)))
+        put(self, gamma=gamma, beta=scalar("beta", scale("beta", self.beta)), eps=scalar("eps", non_negative("eps", self.eps)))
 
     def after(self, signal: Signal, width: int | None) -> Signal:
         if not signal.weighted:
@@ -207,7 +208,7 @@ class BatchNorm(_Normalisation):
             values = real_array("statistics", self.statistics)
             if values.shape != (2,) or values[1] < 0 or values[1] + self.eps == 0:
                 raise DomainError("statistics", self.statistics, "must be (mean, variance), the variance positive")
-            self._put(statistics=tuple(values.tolist()))
+            put(self, statistics=tuple(values.tolist()))
 
     @property
     def over_batch(self) -> bool:
@@ -273,9 +274,9 @@ class Pool(Layer):
     _positional: ClassVar[tuple[str, ...]] = ("kind", "size")
 
     def __post_init__(self) -> None:
-        self._put(kind=choice("kind", self.kind, ("average", "max")), size=integer("size", self.size, minimum=1))
+        put(self, kind=choice("kind", self.kind, ("average", "max")), size=integer("size", self.size, minimum=1))
         stride = self.size if self.stride is None else integer("stride", self.stride, minimum=1)
-        self._put(stride=None if stride == self.size else stride, padding=integer("padding", self.padding, minimum=0))
+        put(self, stride=None if stride == self.size else stride, padding=integer("padding", self.padding, minimum=0))
         if 2 * self.padding > self.size:
             raise DomainError("padding", self.padding, f"must be at most half of size={self.size}")
 
@@ -303,7 +304,7 @@ class Scale(Layer):
     _positional: ClassVar[tuple[str, ...]] = ("factor",)
 
     def __post_init__(self) -> None:
-        self._put(factor=scalar("factor", scale("factor", self.factor)))
+        put(self, factor=scalar("factor", scale("factor", self.factor)))
 
     def after(self, signal: Signal, width: int | None) -> Signal:
         return signal

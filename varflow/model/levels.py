@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen
+from varflow._checks import DomainError, frozen, put
 from varflow.model.builtin import Distribution
 
 __all__ = ["Discrete"]
@@ -25,20 +25,14 @@ class Discrete(Distribution):
     _tails: np.ndarray
 
     def __init__(self, name: str, atoms: np.ndarray, weights: np.ndarray):
-        def put(attribute: str, value: object) -> None:
-            object.__setattr__(self, attribute, value)
-
         order = np.argsort(atoms)
         atoms, weights = atoms[order], weights[order] / np.sum(weights)
         mean = np.sum(weights * atoms)
         levels = (atoms - mean) / np.sqrt(np.sum(weights * (atoms - mean) ** 2))
-        put("name", name)
-        put("levels", frozen(levels))
-        put("weights", frozen(weights))
-        put("upper", float(levels[-1]))
+        put(self, name=name, levels=frozen(levels), weights=frozen(weights), upper=float(levels[-1]))
         tails = np.append(np.cumsum(weights[::-1])[::-1], 0.0)  # summed from the right: small tails keep their digits
         tails[0] = 1.0
-        put("_tails", frozen(tails))
+        put(self, _tails=frozen(tails))
 
     def _sf(self, z: np.ndarray) -> np.ndarray:
         above = self._tails[np.searchsorted(self.levels, z, side="right")]

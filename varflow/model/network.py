@@ -19,6 +19,7 @@ from varflow._checks import (
     non_negative,
     per_layer,
     positive_scale,
+    put,
     real_array,
     scalar,
     scale,
@@ -126,18 +127,14 @@ class Network(Shown):
         drive: Drive | None = None,
         layers: Sequence[Layer] | None = None,
     ):
-        self._put(steps=integer("steps", steps, minimum=1))
-        self._put(drive=instance("drive", currents() if drive is None else drive, Drive))
+        put(self, steps=integer("steps", steps, minimum=1))
+        put(self, drive=instance("drive", currents() if drive is None else drive, Drive))
         if layers is not None:
             self._of_layers(layers, width, depth, gain=gain, neuron=neuron, mean_gain=mean_gain)
         else:
             self._chain(width, depth, gain, neuron, weights, bias_std, mean_gain)
         if self.layers is None:
             _fits(self)
-
-    def _put(self, **values: object) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
 
     def _chain(
         self, width: Any, depth: Any, gain: Any, neuron: Any, weights: Any, bias_std: Any, mean_gain: float | None
@@ -146,12 +143,13 @@ class Network(Shown):
         for name, value in (("width", width), ("depth", depth), ("gain", gain)):
             if value is None:
                 raise DomainError(name, value, "must be given, or layers=[…]")
-        self._put(depth=integer("depth", depth, minimum=1), layers=None)
+        put(self, depth=integer("depth", depth, minimum=1), layers=None)
         gains = per_layer("gain", positive_scale("gain", gain), self.depth)
         law = weight_law(weights)
         named = law.label in NAMES and law == weight_law(law.label)
         symmetric = 0.0 if law.own_mean == 0 else None
-        self._put(
+        put(
+            self,
             width=_widths(width, self.depth),
             gain=float(gains[0]) if np.ndim(gain) == 0 else tuple(gains.tolist()),
             neuron=Neuron() if neuron is None else as_neuron(neuron),
@@ -163,7 +161,7 @@ class Network(Shown):
     def _of_layers(self, layers: Sequence[Layer], width: Any, depth: Any, **chain: Any) -> None:
         """Any sequence of layers; a plain chain becomes one."""
         layers, drive = pooled_first(several("layers", layers, Layer), self.drive)
-        self._put(drive=drive)
+        put(self, drive=drive)
         width = None if width is None else integer("width", width, minimum=1)
         for name, value in chain.items():
             if value is not None:
@@ -173,13 +171,13 @@ class Network(Shown):
             raise DomainError("depth", depth, f"cannot be given with layers=[…], which have {len(shapes)} Spike layers")
         plain = as_chain(layers, width, self.drive)
         if plain is not None:
-            self._put(drive=plain.pop("drive"))
+            put(self, drive=plain.pop("drive"))
             self._chain(**plain)
             return
         if not shapes:
             raise DomainError("layers", layers, "must have at least one Spike")
-        self._put(width=width, depth=len(shapes), layers=layers, weights="normal", bias_std=0.0)
-        self._put(gain=None, neuron=None, mean_gain=None)
+        put(self, width=width, depth=len(shapes), layers=layers, weights="normal", bias_std=0.0)
+        put(self, gain=None, neuron=None, mean_gain=None)
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import Any
 
-from varflow._checks import DomainError, flag, instance, integer, non_negative, numbers, positive_scale, scalar, scale
+from varflow._checks import DomainError, flag, instance, integer, non_negative, numbers, positive_scale, put, scalar, scale
 from varflow.model.over_neurons import OverNeurons, differs, over_neurons, values_of
 from varflow.model.resets import Reset, named, rule_of
 
@@ -92,19 +92,16 @@ class Neuron:
     detach_reset: bool | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        def put(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)
-
-        put("threshold", _threshold(self.threshold))
-        put("decay", _decay(self.decay))
-        put("input_scale", scalar("input_scale", positive_scale("input_scale", self.input_scale)))
-        put("reset", named(self.reset))
-        put("strict", flag("strict", self.strict) and not self.reset_rule.counts)
-        put("synaptic_decay", _fraction("synaptic_decay", self.synaptic_decay, one_allowed=False))
-        put("delay", integer("delay", self.delay, minimum=0))
+        put(self, threshold=_threshold(self.threshold))
+        put(self, decay=_decay(self.decay))
+        put(self, input_scale=scalar("input_scale", positive_scale("input_scale", self.input_scale)))
+        put(self, reset=named(self.reset))
+        put(self, strict=flag("strict", self.strict) and not self.reset_rule.counts)
+        put(self, synaptic_decay=_fraction("synaptic_decay", self.synaptic_decay, one_allowed=False))
+        put(self, delay=integer("delay", self.delay, minimum=0))
         if self.detach_reset is not None:
             default = self.reset_rule.linear or flag("detach_reset", self.detach_reset) == self.detached_by_default
-            put("detach_reset", None if default else bool(self.detach_reset))
+            put(self, detach_reset=None if default else bool(self.detach_reset))
         low = self.threshold.support[0] if isinstance(self.threshold, OverNeurons) else self.threshold
         if (self.reset_rule.counts or self.reset_rule.lowest is not None) and low <= 0:
             rule = f"must be positive for reset={self.reset!r}, which is in multiples of the threshold"

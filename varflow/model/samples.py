@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen, positive, real_array, scalar
+from varflow._checks import DomainError, frozen, positive, put, real_array, scalar
 from varflow.model.builtin import Distribution
 
 __all__ = ["Sample", "sample"]
@@ -28,19 +28,13 @@ class Sample(Distribution):
     _area: np.ndarray
 
     def __init__(self, x: np.ndarray, bandwidth: float):
-        def put(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)
-
         knots = _standardised(np.sort(x), bandwidth)
         gaps, intervals = np.diff(knots), x.size - 1
-        put("bandwidth", bandwidth)
-        put("name", f"sample of {x.size}")
-        put("upper", float(knots[-1] + bandwidth))
-        put("_knots", frozen(knots))
-        put("_slope", frozen(np.divide(1.0, intervals * gaps, out=np.zeros_like(gaps), where=gaps > 0)))  # ties: a jump
+        put(self, bandwidth=bandwidth, name=f"sample of {x.size}", upper=float(knots[-1] + bandwidth), _knots=frozen(knots))
+        put(self, _slope=frozen(np.divide(1.0, intervals * gaps, out=np.zeros_like(gaps), where=gaps > 0)))  # ties: a jump
         # ∫ S from each knot to the last, summed from the right: small tails keep their digits
         panels = gaps * (np.arange(intervals - 1, -1, -1) + 0.5) / intervals
-        put("_area", frozen(np.append(np.cumsum(panels[::-1])[::-1], 0.0)))
+        put(self, _area=frozen(np.append(np.cumsum(panels[::-1])[::-1], 0.0)))
 
     def _sf(self, z: np.ndarray) -> np.ndarray:
         below, above = self._area_above(z - self.bandwidth), self._area_above(z + self.bandwidth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from varflow._checks import DomainError
 from varflow.model.drive_kinds import Drive, Inputs, Spikes
@@ -79,10 +79,6 @@ class Layer:
         return f"{type(self).__name__}({', '.join(part for part in parts if part != 'None')})"
 
     _positional: ClassVar[tuple[str, ...]] = ()
-
-    def _put(self, **values: Any) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
 
 
 def area_of(layer: Layer, signal: Signal) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from varflow._checks import put
 from varflow.model.builtin import Distribution, two_product
 
 __all__ = ["StudentT"]
@@ -35,15 +36,8 @@ class StudentT(Distribution):
     _terms: np.ndarray
 
     def __init__(self, df: float):
-        def put(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)
-
-        put("df", df)
-        put("name", f"student_t({df:.15g})")
-        put("_constant", _density_at_zero(df))
-        put("_switch", min(1.0, math.sqrt(df - 2)))
-        put("_near_terms", _fraction_terms(df, self._switch))
-        put("_terms", _fraction_terms(df, 3 * self._switch))
+        put(self, df=df, name=f"student_t({df:.15g})", _constant=_density_at_zero(df), _switch=min(1.0, math.sqrt(df - 2)))
+        put(self, _near_terms=_fraction_terms(df, self._switch), _terms=_fraction_terms(df, 3 * self._switch))
 
     def _sf(self, z: np.ndarray) -> np.ndarray:
         tail = self._tail(np.abs(z))

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from varflow._checks import DomainError, choice, integer, non_negative, positive_scale, scalar, scale
+from varflow._checks import DomainError, choice, integer, non_negative, positive_scale, put, scalar, scale
 from varflow.model.signals import Layer, Signal, area_of, windows
 from varflow.model.weights import WeightLaw, weight_law
 
@@ -27,14 +27,15 @@ class Weighted(Layer):
 
     def _check_weights(self) -> None:
         law = weight_law(self.weights)
-        self._put(
+        put(
+            self,
             gain=scalar("gain", positive_scale("gain", self.gain)),
             weights=law if law != weight_law("normal") else "normal",
             bias_std=scalar("bias_std", non_negative("bias_std", scale("bias_std", self.bias_std))),
             rows=choice("rows", self.rows, ROWS),
         )
         if self.mean_gain is not None:
-            self._put(mean_gain=scalar("mean_gain", scale("mean_gain", self.mean_gain)))
+            put(self, mean_gain=scalar("mean_gain", scale("mean_gain", self.mean_gain)))
         if self.rows != "free" and self.mean_gain:
             raise DomainError("mean_gain", self.mean_gain, f"must be 0 for rows={self.rows!r}, which have no mean")
         if self.rows != "free" and not law.always_present:
@@ -120,7 +121,7 @@ class Linear(Weighted):
         rows: str = "free",
     ):
         width = None if width is None else integer("width", width, minimum=1)
-        self._put(width=width, gain=gain, weights=weights, mean_gain=mean_gain, bias_std=bias_std, rows=rows)
+        put(self, width=width, gain=gain, weights=weights, mean_gain=mean_gain, bias_std=bias_std, rows=rows)
         self._check_weights()
 
     def after(self, signal: Signal, width: int | None) -> Signal:
@@ -188,7 +189,8 @@ class Conv(Weighted):
         groups: int = 1,
     ):
         kernel = integer("kernel", kernel, minimum=1)
-        self._put(
+        put(
+            self,
             channels=integer("channels", channels, minimum=1),
             kernel=kernel,
             gain=gain,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError
+from varflow._checks import DomainError, put
 from varflow.model.distributions import Distribution
 from varflow.model.over_neurons import OverNeurons
 
@@ -27,14 +27,10 @@ class Quotient(Distribution):
     __slots__ = ("_law", "_relative", "_weights", "name", "unbounded", "upper")
 
     def __init__(self, law: Distribution, relative: np.ndarray, weights: np.ndarray):
-        put = object.__setattr__
-        put(self, "name", f"{law.name}, over thresholds")
-        put(self, "_law", law)
-        put(self, "_relative", relative)
-        put(self, "_weights", weights)
-        put(self, "upper", law.upper / max(float(relative.min()), np.finfo(float).tiny))
+        put(self, name=f"{law.name}, over thresholds", _law=law, _relative=relative, _weights=weights)
+        put(self, upper=law.upper / max(float(relative.min()), np.finfo(float).tiny))
         z = FAR * np.array([1e-2, 1.0])
-        put(self, "unbounded", bool(np.diff(z**2 * self.sf(z))[0] > 0))
+        put(self, unbounded=bool(np.diff(z**2 * self.sf(z))[0] > 0))
 
     def _sf(self, z: np.ndarray) -> np.ndarray:
         return self._law.sf(z[..., None] * self._relative) @ self._weights
