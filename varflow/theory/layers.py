@@ -24,7 +24,6 @@ from varflow.model.weights import WeightLaw
 
 __all__ = [
     "Layer",
-    "driven_tails",
     "driven_variances",
     "layer_of",
     "layers",
@@ -207,12 +206,6 @@ def layer_of(neuron: Neuron, linear: Linear, fan_in: int, width: int, affine: tu
 def driven_variances(network: Network) -> np.ndarray:
     """Variance of layer 1's membrane, one entry per input."""
     return network.neuron.input_scale**2 * network.drive.current_variances
-
-
-def driven_tails(network: Network) -> tuple[np.ndarray, np.ndarray]:
-    """``P(u > θ)`` in layer 1 and its complement, one entry per input."""
-    variances = driven_variances(network)
-    return tails(network.neuron.threshold, np.zeros_like(variances), variances, network.neuron.strict)
 
 
 def one_step(network: Network) -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from varflow._checks import DomainError, instance
-from varflow._progress import Progress, Report, check_progress, reporter
-from varflow.model.drive_kinds import Given
+from varflow._progress import Progress, check_progress
 from varflow.model.network import Network
 from varflow.results import Profile
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.walk import walked
-from varflow.theory.in_time.stepping import driven_by
-from varflow.theory.layers import driven_tails, driven_variances, layers, one_step
-from varflow.theory.over_inputs import over_inputs
+from varflow.theory.layers import one_step
 
 __all__ = ["mean_field"]
 
@@ -133,26 +128,7 @@ def mean_field(
     if instance("network", network, Network).layers is not None and method != "auto":
         raise DomainError("method", method, "must be 'auto' for a network of layers=[…], each with its own neurons")
     neurons = Neurons(points, scrambles, seed, method)
-    if network.layers is not None or network.steps > 1:
-        return walked(network, neurons, progress)
-    one_step(network)
-    neurons.samples(network.neuron, network.steps)
-    with reporter(progress, network.depth, "layers") as report:
-        variance, rates = _layer_by_layer(network, report)
-    return over_inputs(network, {"variance": variance, "firing_rate": rates}, rates > 0)
-
-
-def _layer_by_layer(network: Network, report: Report) -> tuple[np.ndarray, np.ndarray]:
-    """Variance and rate of every layer for each input; shapes (batch, depth)."""
-    if isinstance(network.drive, Given):
-        state = driven_by(network.drive, network.neuron)
-        variances, rates = [state.variance[0, :, 0]], [state.firing_rate[0, :, 0]]
-    else:
-        variances, rates = [driven_variances(network)], [driven_tails(network)[0]]
-    report(1)
-    for number, layer in enumerate(layers(network), start=2):
-        count = layer.fan_in * rates[-1]
-        variances.append(layer.conditional_variance(count))
-        rates.append(layer.normal_tails(count)[0])
-        report(number)
-    return np.column_stack(variances), np.column_stack(rates)
+    if network.layers is None and network.steps == 1:
+        one_step(network)
+        neurons.samples(network.neuron, 1)
+    return walked(network, neurons, progress)

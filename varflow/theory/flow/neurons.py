@@ -16,6 +16,7 @@ from scipy.special import ndtr
 
 from varflow._checks import DomainError, choice, integer
 from varflow._memory import gibibytes, room
+from varflow.model.distributions import distribution
 from varflow.model.layers import Spike
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
@@ -238,8 +239,10 @@ def one_step(neuron: Neuron, mean: np.ndarray, covariance: np.ndarray) -> LayerS
 def _rate(neuron: Neuron, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """``P(H > θ)``, averaged over neurons."""
     if not isinstance(neuron.threshold, OverNeurons):
-        return ndtr(-standardised_threshold(neuron.threshold, mean, variance, neuron.strict))
+        return distribution("normal").sf(standardised_threshold(neuron.threshold, mean, variance, neuron.strict))
     mean, rate = np.broadcast_to(mean, variance.shape), np.empty(variance.shape)
     for which, values, weights in neuron.threshold.rules_for(np.sqrt(variance)):
-        rate[which] = ndtr(-standardised_threshold(values, mean[which], variance[which], neuron.strict)) @ weights
+        rate[which] = (
+            distribution("normal").sf(standardised_threshold(values, mean[which], variance[which], neuron.strict)) @ weights
+        )
     return rate
