@@ -225,6 +225,15 @@ def several(name: str, values: Any, kind: type[Kind], *, empty: bool = False) ->
     return tuple(instance(name, value, kind) for value in listed)
 
 
+def listed(name: str, value: Any) -> list[Any]:
+    """Distinct values, at least one, in the order given; a single one as a list."""
+    value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+    items = list(value) if isinstance(value, (list, tuple, range)) else [value]
+    if not items:
+        raise DomainError(name, value, "must name at least one value")
+    return [item for place, item in enumerate(items) if item not in items[:place]]
+
+
 def flag(name: str, value: Any) -> bool:
     """True or False; nothing merely truthy or falsy."""
     if not isinstance(value, (bool, np.bool_)):

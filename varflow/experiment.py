@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import (
-    DomainError,
     frozen,
     integer,
+    listed,
     probability,
     require,
 )
@@ -139,7 +139,7 @@ def validate(
     cell = Neuron() if neuron is None else as_neuron(neuron)
     if neuron is not None and threshold is PAPER_THRESHOLDS:
         threshold = cell.threshold
-    axes = (_named("gain", gain), _named("width", width), _named("threshold", _thresholds(threshold)))
+    axes = (listed("gain", gain), listed("width", width), listed("threshold", _thresholds(threshold)))
     sweep = [(rule, n, theta) for rule in axes[0] for n in axes[1] for theta in axes[2]]
     asked = [
         Network(
@@ -192,15 +192,6 @@ def _predicted(networks: list[Network]) -> list[Profile]:
         if of_all_widths not in found:
             found[of_all_widths] = mean_field(network)
     return [replace(found[network.gain, network.neuron], network=network) for network in networks]
-
-
-def _named(argument: str, value: Any) -> list[Any]:
-    """A list of distinct values."""
-    value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
-    listed = list(value) if isinstance(value, (list, tuple)) else [value]
-    if not listed:
-        raise DomainError(argument, value, "must name at least one value")
-    return [item for place, item in enumerate(listed) if item not in listed[:place]]
 
 
 def _thresholds(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import DomainError, frozen, integer, scale
+from varflow._checks import DomainError, frozen, integer, listed, scale
 from varflow._progress import check_progress
 from varflow.campaign import Block, Campaign, Run
 from varflow.campaign.campaign import campaign_of
@@ -79,10 +79,8 @@ def phase_diagram(
     [[0.5867, 1.0], [0.0171, 0.8118]]
     """
     thetas = _thresholds(threshold)
-    widths = sorted({integer("width", n, minimum=1) for n in _listed(width)})
+    widths = sorted({integer("width", n, minimum=1) for n in listed("width", width)})
     depth = integer("depth", depth, minimum=1)
-    if not thetas or not widths:
-        raise DomainError("width" if thetas else "threshold", [], "must name at least one value")
     check_progress(progress)
     gains = [gain_by_rule(gain, theta) for theta in thetas]
     blocks = [block for n in widths for block in _blocks(thetas, gains, n, depth)]
@@ -98,10 +96,10 @@ def phase_diagram(
 
 def _thresholds(value: Any) -> list[Any]:
     """Numbers and distributions over neurons in the order of their means."""
-    listed = _listed(value)
-    if not any(map(over_neurons, listed)):
+    given = listed("threshold", value)
+    if not any(map(over_neurons, given)):
         return np.unique(scale("threshold", value)).tolist()
-    found = sorted(dict.fromkeys(map(one_threshold, listed)), key=mean_of)
+    found = sorted(dict.fromkeys(map(one_threshold, given)), key=mean_of)
     for below, theta in pairwise(found):
         if mean_of(theta) == mean_of(below):
             rule = f"has the mean of {written(below)}, so that they share a place on the axis: give them in two calls"
@@ -122,8 +120,3 @@ def _blocks(thresholds: list[Any], gains: list[float], width: int, depth: int) -
 def survivals(thresholds: list[Any], gains: list[float], width: int, depth: int) -> list[float]:
     """The probability that a network is alive at its last layer, for each threshold with its gain."""
     return [survival_at(t, g, width, depth) for t, g in zip(thresholds, gains, strict=True)]
-
-
-def _listed(value: Any) -> list[Any]:
-    value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
-    return list(value) if isinstance(value, (list, tuple, range)) else [value]

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import numpy as np
-
-from varflow._checks import DomainError, integer, positive_scale, probability, scalar
+from varflow._checks import DomainError, integer, listed, positive_scale, probability, scalar
 from varflow._progress import check_progress
 from varflow.campaign import Block, Campaign, Run
 from varflow.campaign.campaign import campaign_of
@@ -72,9 +69,9 @@ def corrected_gain_table(
     >>> print(f"{row.paper_gain**2:.4f} {row.survival_at_paper_gain:.4f} {row.corrected_gain**2:.4f} {row.variance:.3f}")
     6.3030 0.0171 8.1639 1.921
     """
-    thetas = [scalar("threshold", positive_scale("threshold", value)) for value in _listed("threshold", threshold)]
-    widths = [integer("width", n, minimum=1) for n in _listed("width", width)]
-    depths = [integer("depth", n, minimum=1) for n in _listed("depth", depth)]
+    thetas = [scalar("threshold", positive_scale("threshold", value)) for value in listed("threshold", threshold)]
+    widths = [integer("width", n, minimum=1) for n in listed("width", width)]
+    depths = [integer("depth", n, minimum=1) for n in listed("depth", depth)]
     target = probability("survival_target", survival_target, open_ends=True)
     check_progress(progress)
     cells = [{"threshold": theta, "width": n, "depth": L} for theta in thetas for n in widths for L in depths]
@@ -102,12 +99,3 @@ def row(threshold: float, width: int, depth: int, survival_target: float) -> dic
             "variance": float(stable_variance(threshold=threshold, gain=corrected)) if corrected else 0.0,
         }
     )
-
-
-def _listed(argument: str, value: Any) -> list[Any]:
-    """A list of distinct values."""
-    value = value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
-    listed = list(value) if isinstance(value, (list, tuple, range)) else [value]
-    if not listed:
-        raise DomainError(argument, value, "must name at least one value")
-    return list(dict.fromkeys(listed)) if all(isinstance(item, (int, float)) for item in listed) else listed

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table
+from varflow._display import Table
 from varflow.results.export import dataset, records
+from varflow.results.fixed_points import Points
 
 __all__ = ["CorrelationFixedPoint", "CorrelationFixedPoints"]
 
@@ -41,7 +41,7 @@ class CorrelationFixedPoint:
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class CorrelationFixedPoints(Shown, Sequence[CorrelationFixedPoint]):
+class CorrelationFixedPoints(Points[CorrelationFixedPoint]):
     """The fixed points of the overlap of two inputs, ascending: the stable one, and identical inputs.
 
     Attributes
@@ -54,19 +54,6 @@ class CorrelationFixedPoints(Shown, Sequence[CorrelationFixedPoint]):
     points: tuple[CorrelationFixedPoint, ...]
     threshold: float
     variance: float
-
-    @overload
-    def __getitem__(self, index: int) -> CorrelationFixedPoint: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[CorrelationFixedPoint]: ...
-    def __getitem__(self, index: int | slice) -> CorrelationFixedPoint | Sequence[CorrelationFixedPoint]:
-        return self.points[index]
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def __iter__(self) -> Iterator[CorrelationFixedPoint]:
-        return iter(self.points)
 
     def to_dict(self) -> dict[str, Any]:
         found = {"fixed_points": [point.to_dict() for point in self]}

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from varflow._checks import nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.results.export import dataset, records
 
-__all__ = ["Cycle", "FixedPoint", "FixedPoints", "in_full"]
+__all__ = ["Cycle", "FixedPoint", "FixedPoints", "Points", "in_full"]
+
+Point = TypeVar("Point")
+
+
+class Points(Shown, Sequence[Point]):
+    """A result that is a sequence of its ``points``."""
+
+    __slots__ = ()
+    points: tuple[Point, ...]
+
+    @overload
+    def __getitem__(self, index: int) -> Point: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Point]: ...
+    def __getitem__(self, index: int | slice) -> Point | Sequence[Point]:
+        return self.points[index]
+
+    def __len__(self) -> int:
+        return len(self.points)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +105,7 @@ class Cycle(Shown):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class FixedPoints(Shown, Sequence[FixedPoint]):
+class FixedPoints(Points[FixedPoint]):
     """All fixed points of a layer map, ascending in variance, silence included, and its two-cycles.
 
     Attributes
@@ -115,19 +134,6 @@ class FixedPoints(Shown, Sequence[FixedPoint]):
     cycles: tuple[Cycle, ...] = ()
     note: str = field(default="", kw_only=True)
     map: Callable[[Any], Any] | None = field(default=None, kw_only=True)
-
-    @overload
-    def __getitem__(self, index: int) -> FixedPoint: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[FixedPoint]: ...
-    def __getitem__(self, index: int | slice) -> FixedPoint | Sequence[FixedPoint]:
-        return self.points[index]
-
-    def __len__(self) -> int:
-        return len(self.points)
-
-    def __iter__(self) -> Iterator[FixedPoint]:
-        return iter(self.points)
 
     def to_dict(self) -> dict[str, Any]:
         found = {"fixed_points": [point.to_dict() for point in self], "cycles": [cycle.to_dict() for cycle in self.cycles]}

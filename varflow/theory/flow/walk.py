@@ -29,7 +29,6 @@ from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.flow.steps import Passage, Signal, Walk, through, weighted
 from varflow.theory.in_time.responses import LayerState
 from varflow.theory.in_time.stepping import driven_by
-from varflow.theory.over_inputs import over_inputs
 
 __all__ = ["apart", "driven_layer", "exchangeable", "forward", "in_blocks", "next_layer", "start", "walk_of", "walked"]
 
@@ -291,7 +290,19 @@ def _profile(network: Network, layers: list[dict[str, Any]], replicas: int) -> P
     if not several:
         per_input, alive = {name: values[..., 0] for name, values in per_input.items()}, alive[..., 0]
         error = {name: values[..., 0] for name, values in error.items() if name != "coincidences"}
-    return over_inputs(network, per_input, alive, **in_time, error=error)
+    variance, rate = per_input["variance"], per_input["firing_rate"]
+    return Profile(
+        network,
+        variance.mean(axis=0),
+        spread(variance, ddof=0),
+        rate.mean(axis=0),
+        spread(rate, ddof=0),
+        alive.mean(axis=0),
+        per_input=per_input | {"survival": alive} if len(alive) > 1 else {},
+        silent_variance=np.nan if network.layers else (network.neuron.input_scale * network.bias_std) ** 2,
+        error=error,
+        **in_time,
+    )
 
 
 def _errors(
