@@ -85,6 +85,11 @@ VALIDATORS = {
         [*((x, "or a sequence of them") for x in (1.0, [], None, np.array(NAN))), ([NETWORK, 1.0], "must be vf.Network")],
     ),
     "several or none": (lambda name, value: _checks.several(name, value, vf.Network, empty=True), [([], ())], []),
+    "listed": (
+        _checks.listed,
+        [([2, 1, 2], [2, 1]), (3, [3]), (range(2), [0, 1]), (np.array([1.0, 1.0]), [1.0]), ("relu", ["relu"])],
+        [([], "at least one value"), (np.array([]), "at least one value")],
+    ),
     "flag": (_checks.flag, [(True, True), (np.False_, False)], [(x, "True or False") for x in (1, "yes", None)]),
     "called": (_checks.called, [(len, len)], [(x, "function") for x in (1, "len", None)]),
     "per_layer": (

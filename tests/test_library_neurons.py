@@ -10,10 +10,10 @@ import varflow as vf
 
 torch = pytest.importorskip("torch")
 
+from given_currents import step_neurons  # noqa: E402
 from torch import nn  # noqa: E402
 
 from varflow.model.library_neurons import recognise  # noqa: E402
-from varflow.simulation.neurons import step_neurons  # noqa: E402
 
 
 def stand_in(path, **attributes):

@@ -12,7 +12,9 @@ import varflow as vf
 
 torch = pytest.importorskip("torch")
 
-from varflow.simulation.neurons import Cells, arriving, step_neurons  # noqa: E402
+from given_currents import step_neurons  # noqa: E402
+
+from varflow.simulation.neurons import Cells, arriving  # noqa: E402
 
 RESETS = tuple(vf.resets.FAMILIES)
 STEPS, NEURONS = 40, 300

@@ -16,8 +16,9 @@ from varflow.theory.in_time.stepping import stepped
 
 torch = pytest.importorskip("torch")
 
+from given_currents import step_neurons  # noqa: E402
+
 from varflow.model.library_neurons import Spiking  # noqa: E402
-from varflow.simulation.neurons import step_neurons  # noqa: E402
 from varflow.torch_models.traced import TracedLayer  # noqa: E402
 from varflow.torch_models.watch import Recorder  # noqa: E402
 

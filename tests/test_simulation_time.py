@@ -14,10 +14,11 @@ import varflow as vf
 
 torch = pytest.importorskip("torch")
 
+from given_currents import step_neurons  # noqa: E402
+
 from varflow.simulation import simulate  # noqa: E402
 from varflow.simulation.dense import batches  # noqa: E402
 from varflow.simulation.driving import driven  # noqa: E402
-from varflow.simulation.neurons import step_neurons  # noqa: E402
 from varflow.simulation.products import digits_of  # noqa: E402
 from varflow.simulation.weights import WeightGrid, weight_grid  # noqa: E402
 

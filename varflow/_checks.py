@@ -44,7 +44,7 @@ WANTED = {
     "Drive": "vf.drives.currents(std), .white(std), .inputs(x), .spikes(rates) or .given(currents)",
     "Ensemble": "an Ensemble, as vf.simulate returns it",
     "Experiment": "an Experiment, as vf.validate returns it",
-    "FilterSums": "FilterSums, as vf.init.rates.step_filter(neuron) gives them",
+    "FilterSums": "FilterSums, as vf.init.published.step_filter(neuron) gives them",
     "FixedPoints": "FixedPoints, as vf.fixed_points returns them",
     "GradientFlow": "a GradientFlow, as vf.gradient_flow returns it",
     "DepthScales": "DepthScales, as vf.depth_scales returns them",

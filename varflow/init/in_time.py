@@ -28,6 +28,7 @@ from varflow.theory.in_time.gain_search import LINGERING
 from varflow.theory.in_time.many_gains import ALIVE, drive_covariance, in_units, late, sustained
 from varflow.theory.in_time.steady_gain import STAGES, Solution, TooWeakError, in_parts, refined
 from varflow.theory.in_time.sustained import Sustained, sustained_range
+from varflow.theory.maps import depth_scale
 
 __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
 
@@ -362,7 +363,7 @@ def _initialization(name: str, wanted: Wanted, neuron: Neuron, fan_in: int | Non
         stable=m < 1,
         critical_gain=None,
         margin=None,
-        depth_scale=-1 / math.log(m) if 0 < m != 1 else 0.0,
+        depth_scale=depth_scale(m),
         warnings=(*warnings, *_words(name, wanted, found, unit)),
         threshold=theta,
         fan_in=n,

@@ -20,6 +20,7 @@ from varflow.model.neurons import Neuron, one_threshold
 from varflow.model.over_neurons import OverNeurons, mean_of, times
 from varflow.results import Initialization
 from varflow.theory.fixed_points import critical_gain, saddle_node
+from varflow.theory.maps import depth_scale
 from varflow.theory.maps import multiplier as map_multiplier
 from varflow.theory.stable import stable_variance
 from varflow.theory.thresholds import as_one_threshold
@@ -152,7 +153,7 @@ def lookup(
         stable=abs(m) < 1,
         critical_gain=critical / input_scale,
         margin=g / critical - 1 if critical > 0 else None,
-        depth_scale=-1 / math.log(abs(m)) if abs(m) not in (0.0, 1.0) else (math.inf if m else 0.0),
+        depth_scale=depth_scale(m),
         warnings=tuple(warnings),
         threshold=level,
         fan_in=n,

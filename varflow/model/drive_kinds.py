@@ -83,8 +83,8 @@ class Drive:
 
 
 @dataclass(frozen=True, slots=True)
-class Currents(Drive):
-    """A constant Gaussian current per neuron, ``I ~ N(0, std²)``; made by :func:`currents`."""
+class _Gaussian(Drive):
+    """Gaussian currents of one standard deviation."""
 
     std: float
     shape: tuple[int, int, int] | None = None
@@ -95,33 +95,27 @@ class Currents(Drive):
     @property
     def width(self) -> int | None:
         return None if self.shape is None else math.prod(self.shape)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__.lower()}(std={self.std:g}{'' if self.shape is None else f', shape={self.shape}'})"
+
+
+class Currents(_Gaussian):
+    """A constant Gaussian current per neuron, ``I ~ N(0, std²)``; made by :func:`currents`."""
+
+    __slots__ = ()
 
     def _covariance(self, steps: int) -> np.ndarray:
         return np.full((1, steps, steps), self.std**2)
 
-    def __repr__(self) -> str:
-        return f"currents(std={self.std:g}{'' if self.shape is None else f', shape={self.shape}'})"
 
-
-@dataclass(frozen=True, slots=True)
-class White(Drive):
+class White(_Gaussian):
     """Gaussian currents ``I_t ~ N(0, std²)``, new at every step; made by :func:`white`."""
 
-    std: float
-    shape: tuple[int, int, int] | None = None
-
-    def __post_init__(self) -> None:
-        put(self, std=scalar("std", non_negative("std", scale("std", self.std))), shape=map_shape(self.shape))
-
-    @property
-    def width(self) -> int | None:
-        return None if self.shape is None else math.prod(self.shape)
+    __slots__ = ()
 
     def _covariance(self, steps: int) -> np.ndarray:
         return self.std**2 * np.eye(steps)[None]
-
-    def __repr__(self) -> str:
-        return f"white(std={self.std:g}{'' if self.shape is None else f', shape={self.shape}'})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import frozen, nan_to_none
+from varflow._checks import nan_to_none
 from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import mean_of
 from varflow.model.surrogate import Surrogate
+from varflow.results.layout import freeze
 
 __all__ = ["DESCRIBED", "FLOOR", "MORE", "MOSTLY", "SATURATED", "AuditedLayer"]
 
@@ -121,8 +122,7 @@ class AuditedLayer:
     surrogate: Surrogate | None = None
 
     def __post_init__(self) -> None:
-        for name in ("survival", "firing_rates"):
-            object.__setattr__(self, name, frozen(getattr(self, name)))
+        freeze(self, "survival", "firing_rates")
 
     @property
     def spikes(self) -> float:

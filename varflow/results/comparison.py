@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import frozen, nan_to_none
+from varflow._checks import nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.results.ensemble import Ensemble
 from varflow.results.export import dataset
-from varflow.results.layout import SPREADS, axes_of, over_layers
+from varflow.results.layout import SPREADS, axes_of, freeze, over_layers
 from varflow.results.profile import Profile
 
 __all__ = ["Comparison", "deviation"]
@@ -55,7 +55,7 @@ class Comparison(Shown):
     spread: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "z", {name: frozen(values) for name, values in self.z.items()})
+        freeze(self, "z")
 
     @property
     def deviation(self) -> float:

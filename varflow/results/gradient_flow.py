@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import frozen, nan_to_none
+from varflow._checks import nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.model.network import Network
 from varflow.results.export import dataset
@@ -70,8 +70,7 @@ class GradientFlow(Shown):
     error: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        freeze(self, "energy", "second_moments", "weight_norms", "instantaneous", "spread")
-        object.__setattr__(self, "error", {name: frozen(value) for name, value in self.error.items()})
+        freeze(self, "energy", "second_moments", "weight_norms", "instantaneous", "spread", "error")
 
     @property
     def total(self) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import frozen
+from varflow._checks import frozen, put
 from varflow._display import Table
 from varflow.model.network import Network
 
@@ -19,10 +19,14 @@ HEADER = ("layer", "variance", "firing rate", "survival")
 
 
 def freeze(result: Any, *names: str) -> None:
-    """Replace these arrays of a result by read-only copies; None stays None."""
+    """Replace these arrays of a result, or dicts of arrays, by read-only copies; None stays None."""
     for name in names:
         value = getattr(result, name)
-        object.__setattr__(result, name, None if value is None else frozen(value))
+        if isinstance(value, dict):
+            value = {key: frozen(array) for key, array in value.items()}
+        elif value is not None:
+            value = frozen(value)
+        put(result, **{name: value})
 
 
 def spikes(network: Network, rate: np.ndarray, axes: int) -> np.ndarray:

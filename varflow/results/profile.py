@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from varflow._checks import frozen, nan_to_none
+from varflow._checks import nan_to_none
 from varflow._display import Shown, Table, figures
 from varflow.model.network import Network
 from varflow.results.export import dataset
@@ -73,9 +73,7 @@ class Profile(Shown):
     error: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        freeze(self, *self._names, "coincidences")
-        object.__setattr__(self, "error", {name: frozen(value) for name, value in self.error.items()})
-        object.__setattr__(self, "per_input", {name: frozen(value) for name, value in self.per_input.items()})
+        freeze(self, *self._names, "coincidences", "error", "per_input")
 
     @property
     def _names(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import frozen, nan_to_none
+from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow.model.drives import Drive
 from varflow.model.network import Network
@@ -70,8 +70,7 @@ class TemporalFixedPoint(Shown):
     note: str = ""
 
     def __post_init__(self) -> None:
-        freeze(self, "variance", "potential_mean", "firing_rate", "coincidences")
-        object.__setattr__(self, "error", {name: frozen(value) for name, value in self.error.items()})
+        freeze(self, "variance", "potential_mean", "firing_rate", "coincidences", "error")
 
     def to_dict(self) -> dict[str, Any]:
         """Everything except ``network`` and ``coincidences``."""

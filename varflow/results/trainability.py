@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from varflow._checks import frozen, nan_to_none
+from varflow._checks import nan_to_none
 from varflow._display import Shown, Table
 from varflow.model.network import Network
 from varflow.results.export import dataset
@@ -50,8 +50,7 @@ class Trainability(Shown):
     error: dict[str, Any]
 
     def __post_init__(self) -> None:
-        freeze(self, "correlations", "norms", "overlaps")
-        object.__setattr__(self, "error", {name: frozen(value) for name, value in self.error.items()})
+        freeze(self, "correlations", "norms", "overlaps", "error")
 
     def to_dict(self) -> dict[str, Any]:
         """Everything except ``network``."""

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from varflow.model.neurons import Neuron, equal_neurons
+from varflow.model.neurons import Neuron
 from varflow.model.over_neurons import OverNeurons
 
-__all__ = ["Cells", "arriving", "fired", "go_on", "respond", "step_neurons"]
+__all__ = ["Cells", "arriving", "fired", "go_on", "respond"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,23 +181,3 @@ def arriving(spikes: Tensor, cells: Cells) -> Tensor:
     for place, neuron in enumerate(cells.neurons):
         later[:, place, neuron.delay :] = spikes[:, place, : max(steps - neuron.delay, 0)]
     return later
-
-
-def step_neurons(neuron: Neuron, currents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Potentials before the reset, and spikes, of neurons that receive given currents.
-
-    Parameters
-    ----------
-    neuron : Neuron
-        Its delay acts between layers and is ignored.
-    currents : array, shape (steps, neurons)
-
-    Returns
-    -------
-    tuple of two arrays, shape (steps, neurons)
-        ``H_t`` and ``S_t``.
-    """
-    equal_neurons(neuron, "vf.simulate with a drive of vf.drives.given(currents)")
-    given = torch.tensor(np.asarray(currents, dtype=np.float64))[None, None]
-    membranes, spikes = respond(given, Cells.of([neuron], given.device), given.dtype)
-    return membranes[0, 0].numpy(), spikes[0, 0].numpy()

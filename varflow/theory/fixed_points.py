@@ -22,7 +22,7 @@ from varflow.model.over_neurons import OverNeurons, over_neurons
 from varflow.model.signals import Layer
 from varflow.results import FixedPoint, FixedPoints
 from varflow.theory.cycles import may_cycle, two_cycles
-from varflow.theory.maps import RateMap, variance_map
+from varflow.theory.maps import RateMap, depth_scale, variance_map
 from varflow.theory.roots import RESOLUTION, crossing, double_until, scan
 from varflow.theory.thresholds import as_one_threshold
 
@@ -325,9 +325,7 @@ def _described(layer: RateMap, y: float) -> FixedPoint:
     m = layer.slope(y)
     if abs(m) < 0.5:
         y = image(y)  # a contracting layer removes the rounding error
-    with np.errstate(divide="ignore"):
-        depth_scale = float(-1 / np.log(np.abs(m))) if abs(m) not in (0.0, 1.0) else (np.inf if m else 0.0)
-    return FixedPoint(layer.variance(y), y / layer.unit, m, bool(abs(m) < 1), depth_scale + 0.0, layer.residual(y))
+    return FixedPoint(layer.variance(y), y / layer.unit, m, bool(abs(m) < 1), depth_scale(m) + 0.0, layer.residual(y))
 
 
 def _basin_edge(layer: RateMap, points: tuple[FixedPoint, ...]) -> float:

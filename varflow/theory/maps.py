@@ -17,7 +17,7 @@ from varflow.model.distributions import Distribution
 from varflow.model.distributions import distribution as as_distribution
 from varflow.model.over_neurons import OverNeurons, over_neurons
 
-__all__ = ["RateMap", "fired", "multiplier", "standardised", "thresholds", "variance_map"]
+__all__ = ["RateMap", "depth_scale", "fired", "multiplier", "standardised", "thresholds", "variance_map"]
 
 TINY = 1e-290  # tails below use their logarithm
 
@@ -115,6 +115,12 @@ def standardised(margin: Any, std: Any) -> Any:
 def multiplier(law: Distribution, z: float, std: float, g: float) -> float:
     """``F'(V) = g² z f(z)/(2V)`` with ``√V = std > 0``, without weight mean."""
     return float(law.pdf(z)) * 0.5 * z * (g / std) * (g / std)
+
+
+def depth_scale(multiplier: float) -> float:
+    """Layers over which a deviation shrinks by a factor e, ``-1/ln|m|``; negative where it grows, 0 for ``m = 0``."""
+    size = abs(multiplier)
+    return math.inf if size == 1 else -1 / math.log(size) if size > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from varflow.results import FixedPoint, FixedPoints
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.signals import Currents, Grid, Spikes
 from varflow.theory.flow.steps import Walk, through
+from varflow.theory.maps import depth_scale
 from varflow.theory.roots import rising_root, scan
 
 __all__ = ["Block", "critical_gain_of_block", "fixed_points_of_block"]
@@ -153,9 +154,8 @@ class Block:
         after = self(state, np.full(2, y) if self.normalised else None)
         m = float((after[0] - after[1]) / (state[0] - state[1]))
         image, rate, variance = (float(values[0]) for values in self.passed(np.array([y])))
-        scale = -1 / np.log(abs(m)) if abs(m) not in (0.0, 1.0) else (np.inf if m else 0.0)
         shown = y if self.kind == "currents" else variance
-        return FixedPoint(shown, rate, m, bool(abs(m) < 1), float(scale) + 0.0, image - y)
+        return FixedPoint(shown, rate, m, bool(abs(m) < 1), depth_scale(m) + 0.0, image - y)
 
 
 def _walk(*, exchangeable: bool = False) -> Walk:
