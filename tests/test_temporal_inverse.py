@@ -622,6 +622,13 @@ def test_smaller_networks_tell_the_gain_where_first_steps_are_silent(neuron, rat
     assert off < 0.01 < 0.05 < before
 
 
+def test_a_rate_that_no_gain_has_to_within_a_per_cent_is_named():
+    """At the smallest gain that lives it is larger already."""
+    found = vf.gain_for_rate(vf.neurons.snntorch_leaky(0.9), rate=0.25, steps=32)
+    assert OFF < found.firing_rate / 0.25 - 1 < 0.05
+    assert f"past the wanted one: here it is {found.firing_rate:.3g}" in " ".join(found.warnings)
+
+
 def test_smaller_networks_tell_that_a_drive_is_too_weak():
     """The drive of rate 0.128 in layer 1 of SpikingJelly's neuron dies in the first layers; one of θ/λ does not."""
     wanted = wanted_of("rate", 0.128, vf.neurons.spikingjelly_lif(), 100, 100, points=2**9, scrambles=2, seed=0)

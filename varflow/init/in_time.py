@@ -33,7 +33,7 @@ from varflow.theory.maps import depth_scale
 __all__ = ["gain_for_rate", "gain_for_variance", "late_rate", "late_variance", "wanted_of"]
 
 COARSE = 2**11  # points of the coarse search, half as many for more than ``STEPS`` steps
-OFF = 0.01  # relative deviation from the wanted value, beyond its errors, that gives a warning
+OFF = 0.01  # relative deviation from the wanted value that gives a warning
 FAR = 0.3  # deviation of ln(value) of the first network tried from which the attainable range is looked at
 STEPS, MEMORIES = 32, 10  # most steps for it, or this many time constants of the neuron: more change it by less than its noise
 BELOW = 0.2  # relative distance below that range beyond which a value is refused at once: the lower end is known to half of it
@@ -384,7 +384,7 @@ def _words(name: str, wanted: Wanted, found: Solution, unit: float) -> list[str]
             "the gain holds for this depth only"
         )
     reached = float(deep.values.mean())
-    if abs(reached - wanted.value) > OFF * wanted.value + 4 * standard_error(deep.values):
+    if abs(reached / wanted.value - 1) > OFF:
         words.append(f"the {name} jumps near this gain, past the wanted one: here it is {unit * reached:.3g}")
     if abs(deep.halfway - reached) > DRIFT * reached:
         middle, end = unit * deep.halfway, unit * reached
