@@ -1,4 +1,4 @@
-"""Synaptic operations: every spike is added once to each neuron that it is connected to."""
+"""Synaptic operations: every spike is added once to each neuron that it is connected to; other numbers are multiplied."""
 
 from __future__ import annotations
 
