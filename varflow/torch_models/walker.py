@@ -6,7 +6,6 @@ traced; what has no theory is named in ``TracedLayer.unknown``. The model is unc
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,8 +21,8 @@ from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.library_neurons import Spiking, recognise
 from varflow.model.neurons import Neuron
 from varflow.torch_models.chance import generators, reseed
-from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Product, Source, Sum
-from varflow.torch_models.operations import synaptic_operations
+from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Source, Sum
+from varflow.torch_models.operations import count_operations, of_spikes, synaptic_operations
 from varflow.torch_models.passes import check_inputs, check_model, check_neurons, copied, forward
 from varflow.torch_models.provenance import Provenance, tensors_in
 from varflow.torch_models.traced import Fed, Trace, TracedLayer, steps_of
@@ -172,7 +171,7 @@ class _Walk:
         def see(given: Any, out: Any) -> None:
             node = self._node(given)
             self._feed(name, node, given)
-            arriving = given if _of_spikes(node, self.weights) else given != 0
+            arriving = given if of_spikes(node, self.weights) else given != 0
             self.fed[name].operations += synaptic_operations(self.weights[name], arriving)
             self.provenance.put(out, own)
 
@@ -286,7 +285,7 @@ class _Walk:
             raise DomainError("model", type(next(iter(self.names))).__name__, rule)
         for layer in self.layers:
             self._complete(layer)
-        self._count_operations()
+        count_operations(self.layers, self.fed)
         used = {name for layer in self.layers for name in (layer.neuron_name, *layer.names)}
         readouts = []
         for name, fed in self.fed.items():
@@ -312,17 +311,6 @@ class _Walk:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} follows no weight layer")
         if not self.steady[layer]:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} receives other operations at every step")
-
-    def _count_operations(self) -> None:
-        """In the weights of every layer and in those before them without a neuron between, each of which counts once."""
-        counted = {name for layer in self.layers for name in layer.names}
-        for layer in self.layers:
-            names = list(layer.names)
-            for name in names:  # which grows
-                before = [source for source in self.fed[name].sources if source in self.fed and source not in counted]
-                names += before
-                counted.update(before)
-            layer.operations = sum(float(self.fed[name].operations) for name in names) if names else math.nan
 
     def _idle(self) -> list[str]:
         """Notes on what did not run."""
@@ -371,16 +359,6 @@ def _as_given(neuron: Any) -> Spiking:
 
 def _holds_weights(module: Any) -> bool:
     return any(parameter.dim() > 1 for parameter in module.parameters())
-
-
-def _of_spikes(node: Node, weights: Mapping[str, Any]) -> bool:
-    """Whether these are spikes or numbers of spikes, and not currents, averages or the input."""
-    operation = node.operation
-    if isinstance(operation, Source):
-        return operation.name not in {INPUT, "", *weights}
-    numbers = isinstance(operation, Sum) and not operation.constant and all(f > 0 and f.is_integer() for f in operation.factors)
-    whole = numbers or isinstance(operation, (Product, Joined)) or _maximum(node)
-    return whole and all(_of_spikes(each, weights) for each in node.below)
 
 
 def _maximum(node: Node) -> bool:
