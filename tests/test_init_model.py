@@ -306,6 +306,19 @@ def test_deep_layers_are_those_of_the_mean_field(neuron):
 # What can be had.
 
 
+def test_the_drive_of_deep_layers_is_sought_once(monkeypatch):
+    """For one neuron and number of steps, whatever the depth and gain: it takes most of the time of an advice."""
+    from varflow.torch_models import layer_gains
+
+    sought, drive_strength = [], layer_gains.drive_strength
+    monkeypatch.setattr(layer_gains, "drive_strength", lambda *of: sought.append(of) or drive_strength(*of))
+    neuron = vf.Neuron(1.25, decay=0.55, reset="subtract")
+    deep = deep_layer(neuron, 7, "firing_rate", 0.2, 10)
+    for gain, depth in ((deep.gain, 10), (deep.gain, 30), (2 * deep.gain, 10)):
+        run_deep(neuron, 7, gain, depth)
+    assert len(sought) == 1
+
+
 def test_a_variance_too_small_becomes_the_nearest_sustained_one():
     low = vf.init.init_model(Looped(256, 3), data(3, 256), variance=1e-4, dry_run=True)
     words = r"no constant gain sustains a late variance of 0\.0001 .*; the nearest above that is sustained is 0\.\d+"
