@@ -219,6 +219,14 @@ def test_dense_networks_are_refined_when_asked_or_far_from_the_plan():
     assert [layer.set_by for layer in scaled.layers] == [*5 * ["theory, scaled on the batch"], "theory"]
 
 
+def test_deep_narrow_networks_are_refined_in_few_passes():
+    """Every change reshuffles the spikes of the layers above, which still need less than a pass each."""
+    plan = vf.init.init_model(Looped(48, 30, STEPS), 3 * data(16, 48), generator=seeded(), refine=True)
+    (passes,) = (int(found[1]) for note in plan.notes if (found := re.search(r"in (\d+) forward passes", note)))
+    assert passes < 30
+    assert max(abs(layer.measured_rate / layer.firing_rate - 1) for layer in plan.layers if layer.neuron is not None) < 0.06
+
+
 def test_weights_do_not_depend_on_the_number_of_threads():
     threads, found = torch.get_num_threads(), []
     try:
@@ -296,6 +304,19 @@ def test_deep_layers_are_those_of_the_mean_field(neuron):
 
 
 # What can be had.
+
+
+def test_the_drive_of_deep_layers_is_sought_once(monkeypatch):
+    """For one neuron and number of steps, whatever the depth and gain: it takes most of the time of an advice."""
+    from varflow.torch_models import layer_gains
+
+    sought, drive_strength = [], layer_gains.drive_strength
+    monkeypatch.setattr(layer_gains, "drive_strength", lambda *of: sought.append(of) or drive_strength(*of))
+    neuron = vf.Neuron(1.25, decay=0.55, reset="subtract")
+    deep = deep_layer(neuron, 7, "firing_rate", 0.2, 10)
+    for gain, depth in ((deep.gain, 10), (deep.gain, 30), (2 * deep.gain, 10)):
+        run_deep(neuron, 7, gain, depth)
+    assert len(sought) == 1
 
 
 def test_a_variance_too_small_becomes_the_nearest_sustained_one():

@@ -17,7 +17,10 @@ from model_families import FAMILIES, OverTime, Recurrent, Residual, leaky  # noq
 from torch import nn  # noqa: E402
 
 from varflow.init.fans import fan_in  # noqa: E402
+from varflow.theory.flow.signals import Grid, Spikes, Window  # noqa: E402
+from varflow.theory.gradients import maxima as maxima_module  # noqa: E402
 from varflow.theory.gradients.maxima import ChosenAlone, maximum_back  # noqa: E402
+from varflow.theory.gradients.signals import Gradients  # noqa: E402
 from varflow.torch_models.backwards import Backwards  # noqa: E402
 from varflow.torch_models.evaluation import Evaluation  # noqa: E402
 from varflow.torch_models.gradients import gradients  # noqa: E402
@@ -184,6 +187,32 @@ def test_the_choice_of_a_maximum_depends_on_membranes(name, monkeypatch):
 
     monkeypatch.setattr("varflow.torch_models.backwards.maximum_back", independent)
     assert not agrees(energies(evaluated(name)), measured(name)[0])
+
+
+def test_windows_are_followed_with_all_their_points(monkeypatch):
+    """However few windows fit into the cache: one point at a time takes several times as long. The sum is the same."""
+    make, x, gain = MODELS["maxima"]
+    traced = trace(drawn(make, gain, 0), x)
+    fans = {n: fan_in(w) for layer in traced.layers for n, w in zip(layer.names, layer.weights, strict=True)}
+    monkeypatch.setattr("varflow.torch_models.evaluation.JOINT", 9 * traced.steps)
+    monkeypatch.setattr("varflow.theory.flow.neurons.IN_WINDOWS", 2**16)
+    evaluation = Evaluation(traced, {n: Moments(fan, gain / fan**0.5) for n, fan in fans.items()}, 8)
+    evaluation.states()
+    found, points = energies(evaluation), []
+    kept = maxima_module.carried_back_alone
+    monkeypatch.setattr(maxima_module, "carried_back_alone", lambda J, *of: points.append(J.shape[-1]) or kept(J, *of))
+    monkeypatch.setattr(maxima_module, "NUMBERS", 2**12, raising=False)
+    monkeypatch.setattr("varflow.theory.gradients.jacobians.NUMBERS", 2**12)
+    np.testing.assert_allclose(energies(evaluation), found, rtol=1e-4)
+    assert min(points) > 1
+
+
+def test_windows_whose_gradients_are_uncorrelated_are_not_drawn_together():
+    grid, window = Grid(1, 4, 4, 2, apart=True), Window((2, 2), (2, 2))
+    spikes = Spikes(np.zeros((1, 16, 2)), np.zeros((1, 16, 2, 2)), grid, 8, lambda at: np.zeros((1, len(at), 8, 3)))
+    above = Gradients(np.ones((1, 4, 2, 2)), window.smaller(grid), 8, pairs={(0, 1): np.zeros((1, 4, 2, 2))})
+    (chosen,) = maximum_back(window, above, spikes).chosen
+    assert chosen.places.shape == (4, 1, 4)
 
 
 @pytest.mark.parametrize("name", ["averages", "maxima", "maxima, one step", "maxima of currents"])

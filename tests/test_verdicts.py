@@ -165,6 +165,49 @@ def test_operations_of_an_audit_are_those_that_hooks_count():
     assert report.spikes > report.layers[0].spikes > 0
 
 
+def test_weights_that_receive_numbers_multiply_each_that_is_not_zero():
+    """Currents of other weights, averages of spikes and their sums; weights in a row are all counted, in one layer."""
+    torch, snntorch = pytest.importorskip("torch"), pytest.importorskip("snntorch")
+    from varflow.torch_models.operations import synaptic_operations
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.maps = torch.nn.ModuleList(
+                torch.nn.Conv2d(*sizes, padding="same") for sizes in ((1, 8, 3), (8, 8, 3), (8, 8, 3))
+            )
+            self.depthwise = torch.nn.Conv2d(8, 8, 3, groups=8)
+            self.pointwise = torch.nn.Conv2d(8, 6, 1)
+            self.lif = torch.nn.ModuleList(snntorch.Leaky(0.5, init_hidden=True) for _ in range(4))
+
+        def forward(self, x):
+            first = self.lif[0](self.maps[0](x))
+            second = self.lif[1](self.maps[1](first))
+            third = self.lif[2](self.maps[2](torch.nn.functional.avg_pool2d(first + second, 2)))
+            return self.lif[3](self.pointwise(self.depthwise(third)))
+
+    torch.manual_seed(0)
+    model, x, counted = Model(), 3 * torch.rand(4, 1, 8, 8), {}
+    vf.init.init_model(model, x, steps=5, generator=torch.Generator().manual_seed(0))
+    report = vf.audit(model, x, steps=5)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(
+                lambda m, args, out, name=name: counted.update(
+                    {name: counted.get(name, 0) + float(synaptic_operations(m, args[0] != 0)) / 4}
+                )
+            )
+    for lif in model.lif:
+        lif.reset_mem()
+    with torch.no_grad():
+        for _ in range(5):
+            model(x)
+    row = counted["depthwise"] + counted["pointwise"]
+    assert [layer.operations for layer in report.layers] == [*(counted[f"maps.{n}"] for n in range(3)), row]
+    assert report.operations == sum(counted.values())
+    assert counted["depthwise"] > 0
+
+
 @pytest.mark.parametrize("case", ["dense", "dense, axes", "strided", "groups", "one map", "1d", "transposed"])
 def test_synaptic_operations(case):
     torch = pytest.importorskip("torch")

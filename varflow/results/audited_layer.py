@@ -86,8 +86,9 @@ class AuditedLayer:
     output : bool
         Whether its spikes go into no further layer. Such a layer is judged apart: it does not make the network unhealthy.
     operations : float
-        Synaptic operations per input over all steps, in the weights that feed it: ``Σ spikes below · connections per spike``;
-        multiplications of numbers, not additions, where the layer is driven by the input.
+        Synaptic operations per input over all steps, in the weights between it and the neurons below: one per spike and
+        connection. Weights that receive numbers (the input, currents of other weights, averages of spikes) multiply: one per
+        connection of every number that is not 0.
     """
 
     name: str

@@ -79,7 +79,7 @@ def deep_layer(neuron: Neuron, steps: int, quantity: str, target: float, depth: 
         except DomainError:
             pass
     wanted = _wanted(neuron, steps, quantity, target, depth)
-    drive = drive_strength(wanted)
+    drive = _drive(neuron, steps, quantity, target)
     found = _kept(neuron, wanted, drive)
     if found is not None:
         return found
@@ -102,6 +102,12 @@ def _wanted(neuron: Neuron, steps: int, quantity: str, target: float, depth: int
     name = quantity.removeprefix("firing_")
     wanted = wanted_of(name, target, neuron, steps, _clipped(depth), points=POINTS, scrambles=SCRAMBLES, seed=0)
     return replace(wanted, tolerance=TOLERANCE)
+
+
+@lru_cache(maxsize=256)
+def _drive(neuron: Neuron, steps: int, quantity: str, target: float) -> float:
+    """The drive that gives a layer the value, whatever the depth."""
+    return drive_strength(_wanted(neuron, steps, quantity, target, SHORTEST))
 
 
 def _kept(neuron: Neuron, wanted: Wanted, drive: float) -> Deep | None:
@@ -178,9 +184,9 @@ def run_deep(neuron: Neuron, steps: int, gain: float, depth: int) -> Deep:
     """Late rate and variance of deep layers of a network with one gain, driven by constant currents to a rate of 0.2;
     transients have decayed. The multiplier is not known.
     """
-    wanted = _wanted(neuron, steps, "firing_rate", RATE, depth)
+    wanted, drive = _wanted(neuron, steps, "firing_rate", RATE, depth), _drive(neuron, steps, "firing_rate", RATE)
     try:
-        found = _deep(at_gain(wanted, gain * neuron.input_scale / neuron.threshold, drive_strength(wanted)), neuron)
+        found = _deep(at_gain(wanted, gain * neuron.input_scale / neuron.threshold, drive), neuron)
     except ConvergenceError:
         if not neuron.reset_rule.counts:
             raise

@@ -1,12 +1,17 @@
-"""Synaptic operations: every spike is added once to each neuron that it is connected to."""
+"""Synaptic operations: every spike is added once to each neuron that it is connected to; other numbers are multiplied."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import torch
 
-__all__ = ["synaptic_operations"]
+from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Product, Source, Sum
+from varflow.torch_models.traced import Fed, TracedLayer
+
+__all__ = ["count_operations", "of_spikes", "synaptic_operations"]
 
 
 def synaptic_operations(weight: Any, given: Any) -> Any:
@@ -29,3 +34,27 @@ def synaptic_operations(weight: Any, given: Any) -> Any:
         across = (torch.conv1d, torch.conv2d, torch.conv3d)[axes - 1]
         arrived = across(maps, ones, None, weight.stride, weight.padding, weight.dilation)
     return arrived.sum(dtype=torch.float64) * weight.out_channels / weight.groups
+
+
+def of_spikes(node: Node, weights: Container[str]) -> bool:
+    """Whether these are spikes or numbers of spikes, and not currents, averages or the input."""
+    operation = node.operation
+    if isinstance(operation, Source):
+        return operation.name not in {INPUT, ""} and operation.name not in weights
+    if isinstance(operation, Sum):
+        whole = not operation.constant and all(factor > 0 and factor.is_integer() for factor in operation.factors)
+    else:
+        whole = isinstance(operation, Product | Joined) or (isinstance(operation, Pooled) and operation.kind == "max")
+    return whole and all(of_spikes(each, weights) for each in node.below)
+
+
+def count_operations(layers: Sequence[TracedLayer], fed: Mapping[str, Fed]) -> None:
+    """Set ``operations`` of every layer: of its weights and of those before them without a neuron between, each once."""
+    counted = {name for layer in layers for name in layer.names}
+    for layer in layers:
+        names = list(layer.names)
+        for name in names:  # which grows
+            before = [source for source in fed[name].sources if source in fed and source not in counted]
+            names += before
+            counted.update(before)
+        layer.operations = sum(float(fed[name].operations) for name in names) if names else math.nan

@@ -6,8 +6,10 @@ All layers at once, then those that are left one by one, in the order in which t
 .. math:: \Delta \ln g_l = -(\ln r_l - \tfrac a2 \ln r_{l-1})/a, \qquad a = z φ(z)/Q(z), \quad Q(z) = r
 
 corrects each layer's own deviation without that caused by the layer below (which has no effect behind a normalisation). ``a``
-is ``d ln r/d ln g`` of a memoryless neuron, accurate enough for convergence in a few passes. A single layer's rate is a rising
-function of ``ln g``, in small layers with steps: it is bracketed, and the bracket is cut by the secant or halved.
+is ``d ln r/d ln g`` of a memoryless neuron, accurate enough for convergence in a few passes. Layers that have their rate are
+left alone, since each change reshuffles the spikes of all layers above: in narrow networks their rates move by a few per cent.
+A single layer's rate is a rising function of ``ln g``, in small layers with steps: it is bracketed, beginning with a step of
+``|ln r|``, and the bracket is cut by the secant or halved.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ HALVED = 16  # inputs from which every second one is held out, to measure rates 
 PASSES = 12  # forward passes with all layers at once, at most
 SINGLE = 10  # forward passes for a single layer, at most
 REFINED = 0.02  # relative deviation from the planned rate at which refinement ends
+LEFT = 0.05  # the same of a single layer, if its rate is not known better from the inputs
 ALIKE = 0.05  # deviations in ln r that differ by less are alike: the smaller change of weights is preferred
 LARGEST_STEP, FAR_STEP = 0.3, 1.2  # of one layer in one pass, in ln g: close to its rate, and a factor of 2 or more from it
 NARROW = 0.005  # of a bracket in ln g: less than the rate's own steps
@@ -102,7 +105,7 @@ class _Settling:
     def done(self) -> tuple[Rates, int]:
         self._all_at_once()
         for scale in self.scales:
-            if abs(self._off(scale)) > REFINED and self._fed(scale):
+            if abs(self._off(scale)) > self._room(scale) and self._fed(scale):
                 self._one(scale)
         return self.rates, self.passes
 
@@ -111,13 +114,23 @@ class _Settling:
         self.passes += 1
 
     def _rate(self, name: str) -> float:
+        return float(np.mean(self._refined(name)))
+
+    def _refined(self, name: str) -> np.ndarray:
+        """The rates of the inputs that are not held out."""
         rates = self.rates[name]
-        return float(np.mean(rates[::2] if len(rates) >= HALVED else rates))
+        return rates[::2] if len(rates) >= HALVED else rates
 
     def _off(self, scale: Scale) -> float:
         """``ln r`` of a layer."""
         name = scale.layer.neuron_name
         return max(math.log(max(self._rate(name), 1e-30) / self.aims[name]), SILENT)
+
+    def _room(self, scale: Scale) -> float:
+        """``|ln r|`` at which a single layer is left: the standard error of its rate over inputs, within bounds."""
+        name = scale.layer.neuron_name
+        rates = self._refined(name)
+        return min(max(float(np.std(rates)) / math.sqrt(len(rates)) / self.aims[name], REFINED), LEFT)
 
     def _fed(self, scale: Scale) -> bool:
         """Whether any of the layers below fires."""
@@ -142,7 +155,7 @@ class _Settling:
             now = factors
             if max(map(abs, off), default=0.0) < REFINED:
                 break
-            steps = self._newton(off)
+            steps = self._newton([each if abs(each) > REFINED else 0.0 for each in off])
             factors = [factor * math.exp(step) for factor, step in zip(factors, steps, strict=True)]
         if best is not now:  # layers of few neurons may not converge: keep the best
             self._to(best)
@@ -162,11 +175,11 @@ class _Settling:
 
     def _one(self, scale: Scale) -> None:
         """Bracket one layer's factor; of those tried, the nearest to its rate, and of those alike the nearest to the first."""
-        start = math.log(scale.factor)
+        start, room = math.log(scale.factor), self._room(scale)
         tried = [(start, self._off(scale))]
         low, high = (tried[0], None) if tried[0][1] < 0 else (None, tried[0])
-        step = LARGEST_STEP
-        while len(tried) < SINGLE and abs(tried[-1][1]) > REFINED:
+        step = 0.0
+        while len(tried) < SINGLE and abs(tried[-1][1]) > room:
             if low is not None and high is not None:
                 if high[0] - low[0] < NARROW:
                     break
@@ -179,7 +192,7 @@ class _Settling:
                     break
             tried.append((at, self._at(scale, at)))
             low, high = (tried[-1], high) if tried[-1][1] < 0 else (low, tried[-1])
-        chosen = self._choice(tried)
+        chosen = self._choice(tried, room)
         if chosen != tried[-1][0]:
             self._at(scale, chosen)
 
@@ -189,10 +202,10 @@ class _Settling:
         return self._off(scale)
 
     @staticmethod
-    def _choice(tried: list[tuple[float, float]]) -> float:
+    def _choice(tried: list[tuple[float, float]], room: float) -> float:
         least = min(abs(off) for _, off in tried)
-        room = 0.0 if least < REFINED else ALIKE
-        return min((at for at, off in tried if abs(off) <= least + room), key=lambda at: abs(at - tried[0][0]))
+        alike = 0.0 if least <= room else ALIKE
+        return min((at for at, off in tried if abs(off) <= least + alike), key=lambda at: abs(at - tried[0][0]))
 
 
 def _between(low: tuple[float, float], high: tuple[float, float]) -> float:

@@ -117,8 +117,7 @@ def _report(
 
 def _place(traced: Trace, layer: TracedLayer, found: AuditedLayer) -> dict[str, Any]:
     """Whether it is an output, and the synaptic operations of its weights per input."""
-    operations = sum(float(traced.fed[name].operations) for name in layer.names) if layer.names else math.nan
-    return {"output": layer.neuron_name in traced.outputs, "operations": operations / len(found.survival)}
+    return {"output": layer.neuron_name in traced.outputs, "operations": layer.operations / len(found.survival)}
 
 
 def _mend(layers: list[AuditedLayer], needed: list[float | None], covered: bool) -> int | None:

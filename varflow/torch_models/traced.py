@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +66,8 @@ class TracedLayer:
         Why theory does not know its currents or its neuron, in words; empty if it does.
     current_shape : tuple of int
         Shape of the currents, at the first call.
+    operations : float
+        Synaptic operations of all calls, for the whole batch; NaN without weights.
     """
 
     names: tuple[str, ...]
@@ -81,6 +84,7 @@ class TracedLayer:
     fed: list[Fed] = field(default_factory=list)
     feeding: tuple[str, ...] = ()
     current_shape: tuple[int, ...] = ()
+    operations: float = math.nan
 
     @property
     def name(self) -> str:

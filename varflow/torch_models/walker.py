@@ -22,7 +22,7 @@ from varflow.model.library_neurons import Spiking, recognise
 from varflow.model.neurons import Neuron
 from varflow.torch_models.chance import generators, reseed
 from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Source, Sum
-from varflow.torch_models.operations import synaptic_operations
+from varflow.torch_models.operations import count_operations, of_spikes, synaptic_operations
 from varflow.torch_models.passes import check_inputs, check_model, check_neurons, copied, forward
 from varflow.torch_models.provenance import Provenance, tensors_in
 from varflow.torch_models.traced import Fed, Trace, TracedLayer, steps_of
@@ -171,7 +171,7 @@ class _Walk:
         def see(given: Any, out: Any) -> None:
             node = self._node(given)
             self._feed(name, node, given)
-            arriving = given != 0 if node.sources == {INPUT} else given
+            arriving = given if of_spikes(node, self.weights) else given != 0
             self.fed[name].operations += synaptic_operations(self.weights[name], arriving)
             self.provenance.put(out, own)
 
@@ -285,6 +285,7 @@ class _Walk:
             raise DomainError("model", type(next(iter(self.names))).__name__, rule)
         for layer in self.layers:
             self._complete(layer)
+        count_operations(self.layers, self.fed)
         used = {name for layer in self.layers for name in (layer.neuron_name, *layer.names)}
         readouts = []
         for name, fed in self.fed.items():
@@ -332,9 +333,9 @@ def _spiking(names: dict[Any, str], neurons: Neurons) -> dict[str, tuple[Any, Sp
     """Modules that spike, by name; DomainError for a key of ``neurons`` that is no module of the model."""
     found, used = {}, set()
     for module, name in names.items():
-        key = next((key for key in (module, name, type(module)) if key in neurons), None)
-        used.add(key)
-        known = recognise(name, module) if key is None else _as_given(neurons[key])
+        keys = [key for key in (module, name, type(module)) if key in neurons]
+        used.update(keys)
+        known = _as_given(neurons[keys[0]]) if keys else recognise(name, module)
         if known is not None:
             found[name] = module, known
     for key in neurons:

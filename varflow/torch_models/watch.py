@@ -79,6 +79,7 @@ class _Follower:
         self.layer = layer
         self.axes = axes_of_a_step(layer)
         self.membranes = None if layer.spiking.neuron is None else _Membranes(layer)
+        self.reason = ""
         neuron = layer.spiking.neuron
         self.binary = neuron is not None and not neuron.reset_rule.counts
         self.each: Any = None
@@ -94,6 +95,9 @@ class _Follower:
         if known is not None:
             known.halves |= current.dtype.itemsize < 4
             current = current if spiking.entry is None else spiking.entry(_in_single(current))
+            if current.numel() != spikes.numel():  # weights between them
+                shapes = f"receives shape {tuple(current.shape)} and returns {tuple(spikes.shape)}"
+                self.reason, self.membranes, known = f"{shapes}: its equations cannot be stepped on that", None, None
         if spiking.time_axis is None:
             return self._step(current, spikes)
         several = split_steps(spiking, spikes).unbind()
@@ -120,7 +124,7 @@ class _Follower:
         (width,) = counts.shape
         never, always = (np.count_nonzero(counts == number) / width for number in (0, S.size))
         variance = mean = np.full(len(S), math.nan)
-        reason = "" if self.membranes is None else self.membranes.unlike(self.layer.neuron)
+        reason = self.reason if self.membranes is None else self.membranes.unlike(self.layer.neuron)
         if self.membranes is not None and not reason:
             variance, mean = self.membranes.moments()
         alive = S[late_steps(len(S))].max(0) > 0

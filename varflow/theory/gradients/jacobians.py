@@ -23,7 +23,7 @@ from varflow.model.surrogate import Surrogate
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.in_time.stepping import Population, admitted, membrane, spikes
 
-__all__ = ["Sampling", "carried_back", "carried_back_alone", "jacobians", "with_input"]
+__all__ = ["NUMBERS", "Sampling", "carried_back", "carried_back_alone", "jacobians", "with_input"]
 
 NUMBERS = 2**19  # of a Jacobian at a block of points: it then stays in the cache
 

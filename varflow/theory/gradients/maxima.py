@@ -22,7 +22,7 @@ from varflow.theory.flow.between import known_pairs
 from varflow.theory.flow.maxima import Windows, drawn_windows
 from varflow.theory.flow.neurons import replicated
 from varflow.theory.flow.signals import Currents, Grid, Spikes, Window
-from varflow.theory.gradients.jacobians import Sampling, carried_back, carried_back_alone, jacobians, with_input
+from varflow.theory.gradients.jacobians import NUMBERS, Sampling, carried_back, carried_back_alone, jacobians, with_input
 from varflow.theory.gradients.maps import under_tap
 from varflow.theory.gradients.signals import Gradients
 from varflow.theory.in_time.stepping import Population
@@ -94,7 +94,8 @@ def maximum_back(window: Window, gradients: Gradients, spikes: Spikes) -> Gradie
         taps = np.argmax([window.at(tap, x, grid, -2) for tap in window.taps], axis=0).astype(np.uint16)
         return Gradients(nothing, grid, spikes.channels, chosen=(Chosen(gradients, window, taps),))
     places, smaller, chosen = window.places(grid), window.smaller(grid), []
-    for offset, G in {(0, 0): gradients.moments, **gradients.pairs}.items():
+    correlated = {offset: G for offset, G in gradients.pairs.items() if G.any()}
+    for offset, G in {(0, 0): gradients.moments, **correlated}.items():
         windows = known_pairs(offset, smaller.shape)[: 1 + any(offset)].T  # (groups, windows followed together)
         x = draw(places[windows].reshape(len(windows), -1))
         x = x.reshape(*x.shape[:2], windows.shape[1], places.shape[1], grid.steps, -1)
@@ -127,25 +128,27 @@ class ChosenAlone:
     def back(self, layer: Spike, received: Currents, sampling: Sampling) -> Gradients:
         """Gradients by the currents of a layer, from those received, past the input scale."""
         neuron, steps = layer.neuron, received.grid.steps
-        together = self.places.reshape(len(self.places), -1)
-        parameters, currents = sampling.neurons.currents_within(neuron, received, sampling.number, together)
+        places = self.places.reshape(len(self.places), -1)
+        parameters, currents = sampling.neurons.currents_within(neuron, received, sampling.number, places)
         replicas, groups, _, points = currents.shape
-        shape = (groups, *self.places.shape[1:], steps, steps, -1)
+        shape = (-1, *self.places.shape[1:], steps, steps)
+        together = max(NUMBERS // (currents[0, 0].size * steps), 1)  # groups whose Jacobians stay in the cache
         G = np.broadcast_to(replicated(self.above, replicas), (replicas, groups, steps, steps))
         numbers = self._numbers()
 
         def one(at: int) -> np.ndarray:
-            found, start = np.zeros((len(numbers), groups, steps, steps)), 0
+            found = np.zeros((len(numbers), groups, steps, steps))
             population = with_input(neuron, Population.of(neuron, parameters[at]))
-            each = currents[at].reshape(-1, steps, points)
-            for J, _ in jacobians(population, each, sampling.surrogate, detached=sampling.detached):
-                end = start + J.shape[-1]
-                J, taps = _later(J, neuron.delay).reshape(shape), self.taps[at, ..., start:end]
-                chosen = taps[:, :, None] == np.arange(J.shape[2])[:, None, None]
-                kept = np.moveaxis(J * chosen[..., :, None, :], 0, 2)  # (windows, taps, groups, …)
-                for n, (a, b) in enumerate(numbers):
-                    found[n] += carried_back_alone(kept[0, a], G[at], kept[-1, b])
-                start = end
+            for some in (slice(first, first + together) for first in range(0, groups, together)):
+                each, start = currents[at, some].reshape(-1, steps, points), 0
+                for J, _ in jacobians(population, each, sampling.surrogate, detached=sampling.detached):
+                    end = start + J.shape[-1]
+                    J, taps = _later(J, neuron.delay).reshape(*shape, end - start), self.taps[at, some, ..., start:end]
+                    chosen = taps[:, :, None] == np.arange(J.shape[2])[:, None, None]
+                    kept = np.moveaxis(J * chosen[..., :, None, :], 0, 2)  # (windows, taps, groups, …)
+                    for n, (a, b) in enumerate(numbers):
+                        found[n, some] += carried_back_alone(kept[0, a], G[at, some], kept[-1, b])
+                    start = end
             return found / points
 
         return self._joined(numbers, np.stack(in_threads(one, replicas)), received)

@@ -58,7 +58,8 @@ def rank_one(neuron: Neuron, mean: np.ndarray, direction: np.ndarray, steps: int
     """
     inputs, size = mean.shape
     of, lower, upper = np.arange(inputs), np.full(inputs, -END), np.full(inputs, END)  # pieces: whose, from, to
-    fired, potential, second = np.zeros((size, inputs)), np.empty((inputs, size)), np.empty((inputs, size))
+    potential, second = np.empty((inputs, size)), np.empty((inputs, size))
+    history: list[tuple[np.ndarray, np.ndarray | None]] = []  # per step: spikes of the pieces, and of which old ones they are
     linear = Population(0.0, neuron.decay, neuron.reset_rule, neuron.strict)  # of threshold 0: b has no constant part
     a = b = s = np.zeros(inputs)
     m0, m1, m2 = _moments(lower, upper)
@@ -69,17 +70,29 @@ def rank_one(neuron: Neuron, mean: np.ndarray, direction: np.ndarray, steps: int
         potential[:, t] = np.bincount(of, a * m0 + b * m1, inputs)
         second[:, t] = np.bincount(of, a**2 * m0 + 2 * (a * b) * m1 + b**2 * m2, inputs)
         piece, z = _crossings(neuron, lower, upper, a, b)
+        origin = None
         if len(z):
             origin, lower, upper = _cut(lower, upper, piece, z)
-            of, a, b, fired = of[origin], a[origin], b[origin], fired[:, origin]
+            of, a, b = of[origin], a[origin], b[origin]
             if len(of) > MOST_PIECES and np.bincount(of).max() > MOST_PIECES:
                 return None
             m0, m1, m2 = _moments(lower, upper)
-        fired[t] = s = spikes(neuron, a + b * (lower + upper) / 2)
+        s = spikes(neuron, a + b * (lower + upper) / 2)
+        history.append((s, origin))
+    fired = _of_last_pieces(history)
     own = np.split(np.arange(len(of)), np.flatnonzero(np.diff(of)) + 1)
     moments = np.stack([(fired[:, each] * m0[each]) @ fired[:, each].T for each in own])
     rate = np.stack([fired[:, each] @ m0[each] for each in own])
     return second - potential**2, potential, rate, moments
+
+
+def _of_last_pieces(history: list[tuple[np.ndarray, np.ndarray | None]]) -> np.ndarray:
+    """Spikes of every final piece at every step, shape (steps, pieces)."""
+    at, fired = np.arange(len(history[-1][0])), np.empty((len(history), len(history[-1][0])))
+    for t, (spikes_of_pieces, origin) in reversed(list(enumerate(history))):
+        fired[t] = spikes_of_pieces[at]
+        at = at if origin is None else origin[at]
+    return fired
 
 
 def _crossings(
