@@ -29,7 +29,7 @@ def leaky(**options):
 
 
 def chain(*neurons):
-    first, second = neurons or (leaky(), leaky())
+    first, second = (*neurons, leaky(), leaky())[:2]
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(32, 32), first, nn.Linear(32, 32), second)
     for weight in model[::2]:
@@ -210,6 +210,7 @@ MEASURED = {
     ),
     "threshold 0": (lambda: chain(leaky(threshold=0.0), leaky()), "0", "kept: 1 has a threshold of 0"),
     "a forward of its own": (lambda: with_first(Doubled), "0", "measured: weights"),
+    "a normalisation without shifts": (lambda: chain(nn.Sequential(nn.RMSNorm(32), leaky())), "0", "measured: γ of 1.0"),
 }
 
 

@@ -208,7 +208,7 @@ def _draw(traced: Trace, scales: Sequence[Scale], layers: Sequence[LayerPlan], g
     for _, norm in (each for scale in scales for each in scale.norms):
         with written(norm):
             norm.weight.fill_(1.0)
-            if norm.bias is not None:
+            if getattr(norm, "bias", None) is not None:  # RMSNorm has none
                 norm.bias.zero_()
 
 
