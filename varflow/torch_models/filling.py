@@ -68,10 +68,15 @@ def initialised(
     """:func:`varflow.init.init_model` after the checks of its arguments; ``asked``: a quantity, its value, whether exactly."""
     wanted, traced = asked or BY_DEFAULT, _stepping(model, inputs, steps, neurons)
     _check_inputs(traced)
-    scales = scales_of(model, traced)
-    reasons = _beyond_theory(traced, scales)
-    with full_precision():
-        draft = _measuring(traced, scales, *wanted[:2], reasons) if reasons else _planned(traced, wanted, refine)
+    buffers = list(model.buffers())  # to which computing a weight may write, as spectral norm does
+
+    def drafted() -> tuple[list[Scale], _Draft]:
+        scales = scales_of(model, traced)
+        reasons = _beyond_theory(traced, scales)
+        with full_precision():
+            return scales, _measuring(traced, scales, *wanted[:2], reasons) if reasons else _planned(traced, wanted, refine)
+
+    scales, draft = kept(buffers, drafted)
     draft.notes += notes_on_steps(traced, steps)
     if dry_run and draft.room and not surrogates:
         return ModelPlan(tuple(draft.layers), traced.steps, draft.survival, False, tuple(draft.notes))
@@ -86,7 +91,7 @@ def initialised(
             of_passes = rates_of_passes(model, inputs, steps, traced)
             draft.notes.append(words_of_chance([{name: float(each.mean()) for name, each in one.items()} for one in of_passes]))
         plan = _outcome(traced, scales, draft, rates, passes, filled=not dry_run)
-        return with_surrogates(model, inputs, steps, neurons, plan) if surrogates else plan
+        return kept(buffers, lambda: with_surrogates(model, inputs, steps, neurons, plan)) if surrogates else plan
 
     changed = [generator, list(model.parameters()), [layer.module for layer in traced.layers] if surrogates else []]
     return (kept if dry_run else all_or_nothing)(changed, carried_out)
