@@ -289,7 +289,7 @@ REACH = r"Neuron\(.*\) over 5 wide layers: attainable are late rates from about 
         ),
         (
             lambda: nn.Sequential(
-                nn.utils.parametrizations.weight_norm(nn.Linear(32, 8)), snntorch.Leaky(0.5, init_hidden=True)
+                nn.utils.parametrizations.orthogonal(nn.Linear(32, 8)), snntorch.Leaky(0.5, init_hidden=True)
             ),
             data(6, 32),
             {"steps": 4},

@@ -194,15 +194,15 @@ def test_modules_that_do_not_step_like_their_neuron_are_only_measured(make, step
     vf.init.init_model(make(), X, steps=steps)
 
 
-def weight_norm():
+def orthogonal():
     model = chain()
-    model[2] = nn.utils.parametrizations.weight_norm(model[2])
+    model[2] = nn.utils.parametrizations.orthogonal(model[2])
     return model
 
 
 MEASURED = {
     "tied weights": (tied, "2", "kept: 2 shares its weights with 0"),
-    "computed weights": (weight_norm, "2", "kept: 2 computes its weight from other parameters"),
+    "computed weights": (orthogonal, "2", "kept: 2 computes its weight from other parameters"),
     "an integrator": (
         lambda: chain(leaky(), leaky(threshold=1e9, reset_mechanism="none")),
         "2",
@@ -232,6 +232,30 @@ def test_what_theory_does_not_plan_is_measured(case):
     before = late_rates(make())
     scaled = [row.neuron_name for row in plan.layers if row.set_by == "measured: weights"]
     assert any(abs(before[neuron] / 0.25 - 1) > 0.02 for neuron in scaled)
+
+
+WEIGHT_NORMS = {
+    "per row": nn.utils.parametrizations.weight_norm,
+    "per column": lambda layer: nn.utils.parametrizations.weight_norm(layer, dim=1),
+    "of the whole": lambda layer: nn.utils.parametrizations.weight_norm(layer, dim=None),
+    "by a hook": nn.utils.weight_norm,
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+@pytest.mark.parametrize("norm", WEIGHT_NORMS.values(), ids=WEIGHT_NORMS)
+def test_weight_norm_is_set_by_its_magnitudes(norm):
+    """The same rates as with the same weights without it, drawn and scaled; readouts too."""
+    plain, normed = (nn.Sequential(*chain(), nn.Linear(32, 4)) for _ in range(2))
+    for l in (0, 2, 4):
+        normed[l] = norm(normed[l])
+    options = {"rate": 0.25, "steps": STEPS, "refine": True}
+    expected, plan = (vf.init.init_model(model, X, generator=seeded(), **options) for model in (plain, normed))
+    assert [row.set_by for row in plan.layers] == [row.set_by for row in expected.layers]
+    normed(X)  # the hook computes weights in a pass
+    for l in (0, 2, 4):
+        torch.testing.assert_close(normed[l].weight, plain[l].weight, rtol=1e-4, atol=1e-6)
+    assert late_rates(normed) == pytest.approx(late_rates(plain), rel=1e-3)
 
 
 class OwnNorm(nn.BatchNorm1d):

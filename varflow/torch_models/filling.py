@@ -24,8 +24,8 @@ from varflow.torch_models.planner import Planner, beyond_a_chain, readout_plan
 from varflow.torch_models.precision import check_range, full_precision
 from varflow.torch_models.refine import HALVED, Rates, late_rates, rates_of_passes, settle
 from varflow.torch_models.refusals import ONE_STEP, followed, notes_on_steps, unlike_their_kind
-from varflow.torch_models.scales import Scale, scales_of, why_kept
-from varflow.torch_models.tensor_memory import written
+from varflow.torch_models.scales import Scale, scales_of
+from varflow.torch_models.tensor_memory import free_weight, normed_weight, written
 from varflow.torch_models.traced import Trace
 from varflow.torch_models.walker import Neurons
 from varflow.torch_models.wiring import measured
@@ -174,15 +174,9 @@ def _measuring(traced: Trace, scales: Sequence[Scale], quantity: str, value: flo
         if not scale.weights and not scale.kept:
             layers.append(LayerPlan(scale.layer.neuron_name, *about, 0, math.nan, aim, set_by=scale.set_by))
     rates = {scale.layer.neuron_name: rate for scale in scales}
-    layers += [_readout(readout, rates) for readout in traced.readouts]
+    layers += [readout_plan(*readout, rates) for readout in traced.readouts]
     note = f"rates are measured, not planned by theory: {reasons[0]}" + (f", and {n} more" if (n := len(reasons) - 1) else "")
     return _Draft(layers, aims, notes=[note], by_theory=False)
-
-
-def _readout(readout: Any, rates: dict[str, float]) -> LayerPlan:
-    name, weight, sources, shape = readout
-    plan, why = readout_plan(name, weight, sources, shape, rates), why_kept(name, weight, {})
-    return plan if why is None else replace(plan, gain=measured(weight).gain, set_by=f"kept: {why}")
 
 
 def _aims(scales: Sequence[Scale], rate: float) -> dict[str, float]:
@@ -228,7 +222,11 @@ def fill(weights: Sequence[Any], plan: Sequence[LayerPlan], generator: Any) -> N
     def one(weight: Any, layer: LayerPlan, seed: int) -> None:
         with written(weight):  # which holds for one thread
             own = torch.Generator(weight.weight.device).manual_seed(seed)
-            weight.weight.normal_(0.0, layer.weight_std, generator=own)
+            drawn = free_weight(weight).normal_(0.0, layer.weight_std, generator=own)
+            if (normed := normed_weight(weight)) is not None:  # its weights are then those drawn
+                size = normed[0].shape
+                axes = [axis for axis in range(drawn.dim()) if not size or size[axis] == 1]
+                normed[0].copy_(torch.linalg.vector_norm(drawn, dim=axes, keepdim=True).reshape(size))
             if weight.bias is not None:
                 weight.bias.zero_()
 

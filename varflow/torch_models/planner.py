@@ -18,8 +18,9 @@ from varflow.theory.roots import first_to_hold
 from varflow.torch_models.inputs import by_step
 from varflow.torch_models.layer_gains import LOWEST, RATE, Deep, attainable_rates, deep_layer, layer_gain, run_deep
 from varflow.torch_models.prediction import Prediction, at_infinite_width, plain, predict, uncovered
+from varflow.torch_models.scales import why_kept
 from varflow.torch_models.traced import Trace, TracedLayer
-from varflow.torch_models.wiring import Moments, border
+from varflow.torch_models.wiring import Moments, border, measured
 
 __all__ = ["Planner", "beyond_a_chain", "readout_plan"]
 
@@ -199,7 +200,9 @@ class Planner:
 def readout_plan(
     name: str, weight: Any, sources: tuple[str, ...], shape: tuple[int, ...], rates: dict[str, float]
 ) -> LayerPlan:
-    """Outputs of variance 1 at every step, from spikes at the planned rates."""
+    """Outputs of variance 1 at every step, from spikes at the planned rates; the present weights if they cannot be drawn."""
+    if (why := why_kept(name, weight, {})) is not None:
+        return LayerPlan(name, "", None, fan_in(weight), measured(weight).gain, set_by=f"kept: {why}")
     power = max(sum(rates.get(source, 1.0) for source in sources), 1e-3)
     return LayerPlan(name, "", None, fan_in(weight), border(weight, shape) / math.sqrt(power))
 

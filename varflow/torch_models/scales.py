@@ -15,7 +15,7 @@ import torch
 from varflow.init.gains import gain_for_rate
 from varflow.model.over_neurons import mean_of
 from varflow.torch_models.refusals import integrators
-from varflow.torch_models.tensor_memory import overlap, repeats
+from varflow.torch_models.tensor_memory import free_weight, normed_weight, overlap, repeats
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import border
 
@@ -101,7 +101,7 @@ def scales_of(model: Any, traced: Trace) -> list[Scale]:
 def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
     """Set what is scaled, and say so."""
     layer, neuron = scale.layer, scale.layer.spiking.neuron
-    acting = [weight.weight for name, weight in scale.weights if name in layer.scaled_by]
+    acting = [(normed_weight(weight) or [weight.weight])[0] for name, weight in scale.weights if name in layer.scaled_by]
     threshold, entry = 1.0 if neuron is None else mean_of(neuron.threshold), layer.spiking.entry
     if unscaled or threshold <= 0:
         scale.set_by = f"kept: {layer.neuron_name} {unscaled or f'has a threshold of {threshold:g}'}"
@@ -133,14 +133,15 @@ def _with_scale(norms: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
 
 def why_kept(name: str, weight: Any, owners: dict[str, Any]) -> str | None:
     """Why weights cannot be drawn, in words; ``owners`` are the weight modules before it."""
-    if not isinstance(weight._parameters.get("weight"), torch.nn.Parameter):
+    free = free_weight(weight)
+    if not isinstance(free, torch.nn.Parameter):
         return f"{name} computes its weight from other parameters"
-    if not weight.weight.is_floating_point():
-        return f"{name} has weights of {weight.weight.dtype}"
-    if any(repeats(tensor) for tensor in (weight.weight, weight.bias) if tensor is not None):
+    if not free.is_floating_point():
+        return f"{name} has weights of {free.dtype}"
+    if any(map(repeats, weight.parameters())):
         return f"{name} has an expanded weight or bias, one number in several places"
-    held = ((owner, other._parameters.get("weight")) for owner, other in owners.items())
-    shared = next((owner for owner, tensor in held if tensor is not None and overlap(weight.weight, tensor)), None)
+    held = ((owner, free_weight(other)) for owner, other in owners.items())
+    shared = next((owner for owner, tensor in held if tensor is not None and overlap(free, tensor)), None)
     return None if shared is None else f"{name} shares its weights with {shared}"
 
 
