@@ -258,6 +258,41 @@ def test_weight_norm_is_set_by_its_magnitudes(norm):
     assert late_rates(normed) == pytest.approx(late_rates(plain), rel=1e-3)
 
 
+@pytest.mark.parametrize("frozen", [(0, 1), (5,), (7,), (0, 1, 3)], ids=str)
+def test_frozen_parameters_are_left_alone_and_named(frozen):
+    """Also normalisations and readouts; the layers after a pretrained encoder are scaled to their rate."""
+    model = nn.Sequential(*chain(nn.Sequential(nn.BatchNorm1d(32), leaky())), nn.Linear(32, 32), leaky(), nn.Linear(32, 4))
+    model = nn.Sequential(model[0], *model[1], *model[2:])
+    for l in frozen:
+        model[l].requires_grad_(False)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    rest = {name: parameter.clone() for name, parameter in model.named_parameters() if parameter.requires_grad}
+    plan = vf.init.init_model(model, X, rate=0.25, steps=STEPS, generator=seeded())
+    now = dict(model.named_parameters())
+    assert all(torch.equal(now[name], values) for name, values in before.items())
+    assert not any(torch.equal(now[name], values) for name, values in rest.items() if "bias" not in name)
+    weights = [str(l) for l in frozen if isinstance(model[l], nn.Linear)]
+    assert [note for note in plan.notes if "frozen weights" in note] == [
+        f"frozen weights are left as they are: {', '.join(weights)}"
+    ]
+    scaled = {row.neuron_name for row in plan.layers if row.set_by.startswith("measured: ")}
+    rates = late_rates(model)
+    assert scaled
+    assert all(rates[name] == pytest.approx(0.25, rel=0.03) for name in scaled)
+
+
+def test_a_readout_behind_frozen_layers_is_drawn():
+    model = nn.Sequential(*chain(), nn.Linear(32, 4))
+    model[:-1].requires_grad_(False)
+    before = copy.deepcopy(model)
+    plan = vf.init.init_model(model, X, steps=STEPS, generator=seeded())
+    assert [torch.equal(model[l].weight, before[l].weight) for l in (0, 2, 4)] == [True, True, False]
+    assert [row.set_by.partition(":")[0] for row in plan.layers] == ["kept", "kept", "theory"]
+    model.requires_grad_(False)
+    with pytest.raises(vf.DomainError, match=r"0 is frozen \(requires_grad=False\): no layer's weights can be set"):
+        vf.init.init_model(model, X, steps=STEPS)
+
+
 class OwnNorm(nn.BatchNorm1d):
     """A class of another package, as SpikingJelly's."""
 

@@ -243,8 +243,8 @@ def check_floating(tensor: Tensor) -> None:
         raise DomainError("tensor", str(tensor.dtype), "must be of a floating-point dtype")
     owner = tensor._base if tensor._is_view() else tensor
     if not owner.is_leaf:  # as layer.weight with weight norm
-        rule = "is computed from other tensors, so filling it has no effect: fill those, or, where torch's parametrize computes it,"
-        words = f"{rule} set layer.weight = vf.init.normal_(layer.weight.detach(), gain)"
+        rule = "is computed from other tensors, so filling it has no effect: fill those, or, where torch's parametrize computes"
+        words = f"{rule} it, set layer.weight = vf.init.normal_(layer.weight.detach(), gain)"
         raise DomainError("tensor", tuple(tensor.shape), words)
 
 

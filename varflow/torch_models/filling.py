@@ -24,7 +24,7 @@ from varflow.torch_models.planner import Planner, beyond_a_chain, readout_plan
 from varflow.torch_models.precision import check_range, full_precision
 from varflow.torch_models.refine import HALVED, Rates, late_rates, rates_of_passes, settle
 from varflow.torch_models.refusals import ONE_STEP, followed, notes_on_steps, unlike_their_kind
-from varflow.torch_models.scales import Scale, scales_of
+from varflow.torch_models.scales import FROZEN, Scale, named, scales_of, why_kept
 from varflow.torch_models.tensor_memory import free_weight, normed_weight, written
 from varflow.torch_models.traced import Trace
 from varflow.torch_models.walker import Neurons
@@ -77,6 +77,8 @@ def initialised(
             return scales, _measuring(traced, scales, *wanted[:2], reasons) if reasons else _planned(traced, wanted, refine)
 
     scales, draft = kept(buffers, drafted)
+    frozen = [row.name for row in draft.layers if row.set_by.endswith(FROZEN)]
+    draft.notes += [f"frozen weights are left as they are: {named(frozen)}"] if frozen else []
     draft.notes += notes_on_steps(traced, steps)
     if dry_run and draft.room and not surrogates:
         return ModelPlan(tuple(draft.layers), traced.steps, draft.survival, False, tuple(draft.notes))
@@ -128,7 +130,7 @@ def _check_inputs(traced: Trace) -> None:
 def _beyond_theory(traced: Trace, scales: Sequence[Scale]) -> list[str]:
     """Why theory does not plan this model; empty for a plain chain of layers that can all be drawn."""
     untouched = [scale.set_by.removeprefix("kept: ") for scale in scales if not scale.scaled]
-    if len(untouched) == len(scales):
+    if len(untouched) == len(scales) and all(why_kept(name, weight, {}) for name, weight, *_ in traced.readouts):
         raise DomainError("model", scales[0].layer.neuron_name, f"{untouched[0]}: no layer's weights can be set")
     return list(dict.fromkeys([*beyond_a_chain(traced), *unlike_their_kind(traced).values(), *untouched]))
 
