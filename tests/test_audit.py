@@ -535,6 +535,75 @@ def test_following_the_advice_ends_in_health():
     assert len(set(named)) == len(named)
 
 
+def spiking(*modules, seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(*(snntorch.Leaky(0.5, init_hidden=True) if each == "spikes" else each() for each in modules))
+
+
+def linear(fan_in, width):
+    return lambda: nn.Linear(fan_in, width)
+
+
+def conv(channels, width, side, groups=1):
+    return lambda: nn.Conv2d(channels, width, side, padding=side // 2, groups=groups)
+
+
+IN_A_ROW = {
+    "dense": ((linear(64, 100), "spikes", linear(100, 20), linear(20, 100), "spikes", linear(100, 10)), (16, 64), "3"),
+    "three": (
+        (linear(64, 100), "spikes", linear(100, 40), linear(40, 40), linear(40, 100), "spikes", linear(100, 10)),
+        (16, 64),
+        "4",
+    ),
+    "depthwise separable": (
+        (conv(1, 32, 3), "spikes", conv(32, 32, 3, 32), conv(32, 64, 1), "spikes", conv(64, 64, 3, 64), "spikes", nn.Flatten),
+        (8, 1, 12, 12),
+        "3",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IN_A_ROW.values(), ids=IN_A_ROW)
+def test_the_last_of_several_weights_before_a_neuron_is_advised_on(case):
+    """With the gain that makes up for the others: all fixes at once end in health; without it they do not."""
+    modules, shape, last = case
+    x = 3 * data(*shape)
+    report = vf.audit(spiking(*modules), x, steps=8)
+    assert last in report.fixes
+    for left_out in ((), (last,)):
+        model = spiking(*modules)
+        for name in report.fixes.keys() - left_out:
+            vf.init.normal_(model[int(name)].weight, report.fixes[name], generator=seeded(int(name)))
+        assert vf.audit(model, x, steps=8).healthy == (not left_out)
+
+
+def test_weak_layers_that_lose_no_input_are_advised_on():
+    """Of a gain that theory does not know, here behind an average: it is doubled until the network is healthy."""
+    modules = conv(1, 32, 3), "spikes", conv(32, 32, 3), lambda: nn.AvgPool2d(2), conv(32, 64, 1), "spikes", nn.Flatten
+    model, x = spiking(*modules, linear(64 * 36, 10)), 3 * data(8, 1, 12, 12)
+    for l, gain in ((0, 0.72), (4, 1.2)):
+        vf.init.normal_(model[l].weight, gain, generator=seeded())
+    report = vf.audit(model, x, steps=8)
+    assert report.layers[1].verdict == "weak"
+    assert report.layers[1].survival.all()
+    assert math.isnan(report.layers[1].needed_gain)
+    assert report.fixes.get("4") == pytest.approx(2.4, rel=0.1)
+    assert followed(model, x, 4, lambda report: report.fix_gain)
+
+
+@pytest.mark.parametrize("gain", [3.0, 0.5])
+def test_integrators_are_not_advised_on(gain):
+    """A readout that never spikes is no reason for advice; the layers below are, if they are weak."""
+    model = spiking(linear(64, 100), "spikes", linear(100, 100), "spikes", linear(100, 10))
+    model.append(snntorch.Leaky(0.5, threshold=1e9, reset_mechanism="none", init_hidden=True))
+    for l, g in ((0, 0.7), (2, gain)):
+        vf.init.normal_(model[l].weight, g, generator=seeded(l))
+    report = vf.audit(model, 3 * data(16, 64), steps=8)
+    assert report.healthy == (gain == 3.0)
+    assert set(report.fixes) == (set() if report.healthy else {"2"})
+    assert (report.fix_layer, report.first_dead in (None, "2")) == (None if report.healthy else "2", True)
+
+
 @pytest.mark.parametrize("part", ["half of it", "to the next layer"])
 def test_other_than_the_advice_does_not_end_in_health(part):
     """With half of the increase, or in the wrong layer: three rounds, in which the advice itself ends in health."""

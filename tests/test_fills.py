@@ -375,6 +375,19 @@ def test_every_fill_refuses_what_it_cannot_fill(fill):
     assert bool((kept == 1).all())
 
 
+def test_computed_weights_are_refused_and_can_be_given():
+    """A fill of what a layer computes from other parameters would change nothing; slices of a parameter are filled."""
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(300, 200))
+    for tensor in (layer.weight, layer.weight[:100]):
+        with pytest.raises(vf.DomainError, match="is computed from other tensors, so filling it has no effect"):
+            vf.init.normal_(tensor, G)
+    layer.weight = vf.init.normal_(layer.weight.detach(), G, generator=seeded())
+    assert float(layer.weight.detach().std()) * 300**0.5 == pytest.approx(G, rel=0.02)
+    plain = nn.Linear(300, 200)
+    vf.init.normal_(plain.weight[:100], G, generator=seeded())
+    assert float(plain.weight[:100].detach().std()) * 300**0.5 == pytest.approx(G, rel=0.02)
+
+
 def test_a_vector_can_be_filled_when_its_fan_is_named():
     assert float(vf.init.sign_(torch.empty(9), 2.0, fan=16).abs().max()) == 0.5
 

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -205,6 +206,32 @@ def test_layers_planned_to_be_silent_keep_their_gain():
     assert any(note.startswith("100 % of networks") for note in plan.notes)
 
 
+def narrow(*sizes):
+    modules = [m for n, k in pairwise(sizes) for m in (nn.Linear(n, k), snntorch.Leaky(0.5, init_hidden=True))]
+    return nn.Sequential(*modules), 3 * data(16, sizes[0])
+
+
+@pytest.mark.parametrize("sizes", [(24, 64, 1), (24, 64, 64, 1)])
+def test_an_output_of_one_neuron(sizes):
+    """Hidden layers have the rate asked for, whatever it does; it may be silent for single inputs."""
+    model, x = narrow(*sizes)
+    plan = vf.init.init_model(model, x, steps=STEPS, rate=0.25, refine=True, generator=seeded())
+    for layer in plan.layers[:-1]:
+        assert layer.firing_rate == pytest.approx(0.25, rel=0.05)
+        assert layer.measured_rate == pytest.approx(layer.firing_rate, rel=0.05)
+    assert plan.survival < 0.8
+    assert not any("make the layers wider" in note for note in plan.notes)
+    given = vf.init.init_model(model, x, steps=STEPS, gain=2.5)
+    assert given.layers[-1].gain == pytest.approx(2.5)
+
+
+def test_a_hidden_layer_of_one_neuron_is_planned_and_noted():
+    model, x = narrow(24, 64, 1, 64, 4)
+    plan = vf.init.init_model(model, x, steps=STEPS)
+    assert all(0 < layer.firing_rate < 1 for layer in plan.layers)
+    assert any("make the layers wider" in note for note in plan.notes)
+
+
 def test_dense_networks_are_refined_when_asked_or_far_from_the_plan():
     model, x = Looped(64, 5, STEPS), data(5, 64)
     plan = vf.init.init_model(model, x, generator=seeded(), refine=True)
@@ -270,7 +297,7 @@ REACH = r"Neuron\(.*\) over 5 wide layers: attainable are late rates from about 
         ),
         (
             lambda: nn.Sequential(
-                nn.utils.parametrizations.weight_norm(nn.Linear(32, 8)), snntorch.Leaky(0.5, init_hidden=True)
+                nn.utils.parametrizations.orthogonal(nn.Linear(32, 8)), snntorch.Leaky(0.5, init_hidden=True)
             ),
             data(6, 32),
             {"steps": 4},

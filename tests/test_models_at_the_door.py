@@ -29,7 +29,7 @@ def leaky(**options):
 
 
 def chain(*neurons):
-    first, second = neurons or (leaky(), leaky())
+    first, second = (*neurons, leaky(), leaky())[:2]
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(32, 32), first, nn.Linear(32, 32), second)
     for weight in model[::2]:
@@ -194,15 +194,15 @@ def test_modules_that_do_not_step_like_their_neuron_are_only_measured(make, step
     vf.init.init_model(make(), X, steps=steps)
 
 
-def weight_norm():
+def orthogonal():
     model = chain()
-    model[2] = nn.utils.parametrizations.weight_norm(model[2])
+    model[2] = nn.utils.parametrizations.orthogonal(model[2])
     return model
 
 
 MEASURED = {
     "tied weights": (tied, "2", "kept: 2 shares its weights with 0"),
-    "computed weights": (weight_norm, "2", "kept: 2 computes its weight from other parameters"),
+    "computed weights": (orthogonal, "2", "kept: 2 computes its weight from other parameters"),
     "an integrator": (
         lambda: chain(leaky(), leaky(threshold=1e9, reset_mechanism="none")),
         "2",
@@ -210,6 +210,7 @@ MEASURED = {
     ),
     "threshold 0": (lambda: chain(leaky(threshold=0.0), leaky()), "0", "kept: 1 has a threshold of 0"),
     "a forward of its own": (lambda: with_first(Doubled), "0", "measured: weights"),
+    "a normalisation without shifts": (lambda: chain(nn.Sequential(nn.RMSNorm(32), leaky())), "0", "measured: γ of 1.0"),
 }
 
 
@@ -231,6 +232,65 @@ def test_what_theory_does_not_plan_is_measured(case):
     before = late_rates(make())
     scaled = [row.neuron_name for row in plan.layers if row.set_by == "measured: weights"]
     assert any(abs(before[neuron] / 0.25 - 1) > 0.02 for neuron in scaled)
+
+
+WEIGHT_NORMS = {
+    "per row": nn.utils.parametrizations.weight_norm,
+    "per column": lambda layer: nn.utils.parametrizations.weight_norm(layer, dim=1),
+    "of the whole": lambda layer: nn.utils.parametrizations.weight_norm(layer, dim=None),
+    "by a hook": nn.utils.weight_norm,
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+@pytest.mark.parametrize("norm", WEIGHT_NORMS.values(), ids=WEIGHT_NORMS)
+def test_weight_norm_is_set_by_its_magnitudes(norm):
+    """The same rates as with the same weights without it, drawn and scaled; readouts too."""
+    plain, normed = (nn.Sequential(*chain(), nn.Linear(32, 4)) for _ in range(2))
+    for l in (0, 2, 4):
+        normed[l] = norm(normed[l])
+    options = {"rate": 0.25, "steps": STEPS, "refine": True}
+    expected, plan = (vf.init.init_model(model, X, generator=seeded(), **options) for model in (plain, normed))
+    assert [row.set_by for row in plan.layers] == [row.set_by for row in expected.layers]
+    normed(X)  # the hook computes weights in a pass
+    for l in (0, 2, 4):
+        torch.testing.assert_close(normed[l].weight, plain[l].weight, rtol=1e-4, atol=1e-6)
+    assert late_rates(normed) == pytest.approx(late_rates(plain), rel=1e-3)
+
+
+@pytest.mark.parametrize("frozen", [(0, 1), (5,), (7,), (0, 1, 3)], ids=str)
+def test_frozen_parameters_are_left_alone_and_named(frozen):
+    """Also normalisations and readouts; the layers after a pretrained encoder are scaled to their rate."""
+    model = nn.Sequential(*chain(nn.Sequential(nn.BatchNorm1d(32), leaky())), nn.Linear(32, 32), leaky(), nn.Linear(32, 4))
+    model = nn.Sequential(model[0], *model[1], *model[2:])
+    for l in frozen:
+        model[l].requires_grad_(False)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    rest = {name: parameter.clone() for name, parameter in model.named_parameters() if parameter.requires_grad}
+    plan = vf.init.init_model(model, X, rate=0.25, steps=STEPS, generator=seeded())
+    now = dict(model.named_parameters())
+    assert all(torch.equal(now[name], values) for name, values in before.items())
+    assert not any(torch.equal(now[name], values) for name, values in rest.items() if "bias" not in name)
+    weights = [str(l) for l in frozen if isinstance(model[l], nn.Linear)]
+    assert [note for note in plan.notes if "frozen weights" in note] == [
+        f"frozen weights are left as they are: {', '.join(weights)}"
+    ]
+    scaled = {row.neuron_name for row in plan.layers if row.set_by.startswith("measured: ")}
+    rates = late_rates(model)
+    assert scaled
+    assert all(rates[name] == pytest.approx(0.25, rel=0.03) for name in scaled)
+
+
+def test_a_readout_behind_frozen_layers_is_drawn():
+    model = nn.Sequential(*chain(), nn.Linear(32, 4))
+    model[:-1].requires_grad_(False)
+    before = copy.deepcopy(model)
+    plan = vf.init.init_model(model, X, steps=STEPS, generator=seeded())
+    assert [torch.equal(model[l].weight, before[l].weight) for l in (0, 2, 4)] == [True, True, False]
+    assert [row.set_by.partition(":")[0] for row in plan.layers] == ["kept", "kept", "theory"]
+    model.requires_grad_(False)
+    with pytest.raises(vf.DomainError, match=r"0 is frozen \(requires_grad=False\): no layer's weights can be set"):
+        vf.init.init_model(model, X, steps=STEPS)
 
 
 class OwnNorm(nn.BatchNorm1d):

@@ -182,6 +182,7 @@ MADE = {
     "replaced": lambda: chain(Replaced(32, 32)),
     "flags": lambda: chain(Flagging(32, 32)).eval(),
     "containers": lambda: chain(Remembering()),
+    "spectral norm": lambda: chain(nn.utils.parametrizations.spectral_norm(nn.Linear(32, 32))),
 }
 
 
@@ -194,6 +195,14 @@ def test_models_that_write_to_themselves(made, watch):
     assert everything(model) == before
     model(X)
     assert everything(model) != before  # the check sees a pass
+
+
+@pytest.mark.parametrize("options", [{}, {"surrogate": "set"}])
+def test_initialisation_leaves_buffers(options):
+    model = MADE["spectral norm"]()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    init(model, **options)
+    assert all(bool((buffer == before[name]).all()) for name, buffer in model.named_buffers())
 
 
 def test_the_prediction_is_that_of_the_weights_in_use():

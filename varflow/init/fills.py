@@ -53,7 +53,8 @@ def normal_(tensor: Tensor, gain: float = 1.0, *, mean_gain: float = 0.0, fan: A
     Raises
     ------
     DomainError
-        For values outside their domain, integer tensors, tensors without a fan.
+        For values outside their domain, integer tensors, tensors without a fan, tensors that autograd knows to be computed (a
+        parametrised layer's weight).
 
     Notes
     -----
@@ -240,6 +241,11 @@ def check_floating(tensor: Tensor) -> None:
         raise DomainError("tensor", type(tensor).__name__, "has no shape yet: run one batch through its layer first")
     if not tensor.is_floating_point():
         raise DomainError("tensor", str(tensor.dtype), "must be of a floating-point dtype")
+    owner = tensor._base if tensor._is_view() else tensor
+    if not owner.is_leaf:  # as layer.weight with weight norm
+        rule = "is computed from other tensors, so filling it has no effect: fill those, or, where torch's parametrize computes"
+        words = f"{rule} it, set layer.weight = vf.init.normal_(layer.weight.detach(), gain)"
+        raise DomainError("tensor", tuple(tensor.shape), words)
 
 
 def fan_of(tensor: Tensor, fan: Any) -> float:

@@ -78,7 +78,8 @@ class AuditedLayer:
     surrogate : Surrogate or None
         The surrogate derivative of the module, as in ``vf.surrogates``; None without a backward pass or if it is not known.
     needed_gain : float
-        The gain ``init_model`` would set; NaN if nothing needs fixing or it is unknown.
+        The gain ``init_model`` would set; behind other weights in a row the one that makes up for theirs. NaN if nothing needs
+        fixing, it is unknown, or the neuron is an integrator.
     gains : dict of str to float
         Gains of the weight modules that set the scale of its currents, by name; empty if a normalisation sets it.
     normalised_by : str

@@ -7,6 +7,7 @@ from typing import Any
 
 from varflow._checks import DomainError, flag, require
 from varflow._progress import Progress, check_progress
+from varflow._restoring import kept
 from varflow.results import AuditReport
 
 __all__ = ["audit"]
@@ -89,10 +90,13 @@ def audit(
     >>> vf.audit(model, inputs, steps=10).healthy
     True
     """
-    require("torch", "torch")
+    torch = require("torch", "torch")
     from varflow.torch_models.report import audited
 
     check_progress(progress)
     if loss is not None and not callable(loss):
         raise DomainError("loss", loss, "must be a function of the model's output")
-    return audited(model, inputs, loss, steps, neurons, flag("gradients", gradients), progress)
+    backwards = flag("gradients", gradients)
+    # Computing a weight may write to them, as spectral norm does.
+    buffers = list(model.buffers()) if isinstance(model, torch.nn.Module) else []
+    return kept(buffers, lambda: audited(model, inputs, loss, steps, neurons, backwards, progress))

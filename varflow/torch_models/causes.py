@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from varflow._checks import ConvergenceError, DomainError
@@ -11,12 +12,13 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.results.audit import ENOUGH
 from varflow.torch_models.filling import planned_gains
-from varflow.torch_models.graph import INPUT
+from varflow.torch_models.graph import INPUT, Source
 from varflow.torch_models.inputs import by_step
 from varflow.torch_models.layer_gains import RATE, deep_layer, layer_gain, run_deep
 from varflow.torch_models.prediction import LIVE_RATE, Expected, at_infinite_width, predict, uncovered
+from varflow.torch_models.refusals import integrators
 from varflow.torch_models.traced import Trace, TracedLayer
-from varflow.torch_models.wiring import Moments, border, together
+from varflow.torch_models.wiring import Moments, border, measured, together
 
 __all__ = ["diagnosed", "needed_gains", "to_mend"]
 
@@ -111,13 +113,14 @@ def to_mend(rates: Sequence[float], gains: Sequence[float], needed: Sequence[flo
 
 
 def needed_gains(trace: Trace) -> list[float | None]:
-    """The gain that each layer needs: that of ``init_model`` for a plain chain; None if unknown."""
+    """The gain that each layer needs: that of ``init_model`` for a plain chain; None if unknown, and for integrators."""
+    found: list[float | None] = []
     if not uncovered(trace):
-        try:
-            return list(planned_gains(trace))
-        except (DomainError, ConvergenceError):
-            pass
-    return [_sustaining_gain(trace, l) if _asks_for_one(trace, layer) else None for l, layer in enumerate(trace.layers)]
+        with suppress(DomainError, ConvergenceError):
+            found = list(planned_gains(trace))
+    found = found or [_sustaining_gain(trace, layer) if _asks_for_one(trace, layer) else None for layer in trace.layers]
+    readouts = dict(integrators(trace))
+    return [None if layer.neuron_name in readouts else need for layer, need in zip(trace.layers, found, strict=True)]
 
 
 def _asks_for_one(trace: Trace, layer: TracedLayer) -> bool:
@@ -126,20 +129,32 @@ def _asks_for_one(trace: Trace, layer: TracedLayer) -> bool:
         return False
     if layer.driven and layer.scaled_by:
         return not uncovered(replace(trace, layers=[layer]))
-    return bool(layer.scaled_by) and {INPUT, *(other.neuron_name for other in trace.layers)}.issuperset(layer.sources)
+    known = {INPUT, *(other.neuron_name for other in trace.layers)}.issuperset(layer.sources)
+    return bool(layer.scaled_by) and (known or _gain_before(trace, layer) is not None)
+
+
+def _gain_before(trace: Trace, layer: TracedLayer) -> float | None:
+    """The gain of the weights in a row between the neurons below and a layer's own; None if there is more, or nothing."""
+    gain, fed, neurons = 1.0, layer.fed[-1], {other.neuron_name for other in trace.layers}
+    for name, weight, sources, shape in reversed(trace.readouts):
+        if fed.sources == (name,) and isinstance(fed.node.operation, Source):
+            gain, fed = gain * measured(weight).gain / border(weight, shape), trace.fed[name]
+            if neurons.issuperset(sources):
+                return gain
+    return None
 
 
 def _border(layer: TracedLayer) -> float:
     return border(layer.weights[0], layer.input_shape)
 
 
-def _sustaining_gain(trace: Trace, index: int) -> float | None:
+def _sustaining_gain(trace: Trace, layer: TracedLayer) -> float | None:
     """The gain that gives a layer a late rate of 0.2, or the nearest one sustained; None if there is none."""
-    layer = trace.layers[index]
     try:
         if not layer.driven:
             depth = sum(other.neuron == layer.neuron for other in trace.layers)
-            return deep_layer(layer.neuron, trace.steps, "firing_rate", RATE, depth).gain * _border(layer)
+            whole = deep_layer(layer.neuron, trace.steps, "firing_rate", RATE, depth).gain
+            return whole * _border(layer) / (_gain_before(trace, layer) or 1.0)
         return layer_gain(trace, layer, RATE)
     except (ConvergenceError, DomainError):
         return None

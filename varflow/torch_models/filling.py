@@ -24,8 +24,8 @@ from varflow.torch_models.planner import Planner, beyond_a_chain, readout_plan
 from varflow.torch_models.precision import check_range, full_precision
 from varflow.torch_models.refine import HALVED, Rates, late_rates, rates_of_passes, settle
 from varflow.torch_models.refusals import ONE_STEP, followed, notes_on_steps, unlike_their_kind
-from varflow.torch_models.scales import Scale, scales_of, why_kept
-from varflow.torch_models.tensor_memory import written
+from varflow.torch_models.scales import FROZEN, Scale, named, scales_of, why_kept
+from varflow.torch_models.tensor_memory import free_weight, normed_weight, written
 from varflow.torch_models.traced import Trace
 from varflow.torch_models.walker import Neurons
 from varflow.torch_models.wiring import measured
@@ -68,10 +68,17 @@ def initialised(
     """:func:`varflow.init.init_model` after the checks of its arguments; ``asked``: a quantity, its value, whether exactly."""
     wanted, traced = asked or BY_DEFAULT, _stepping(model, inputs, steps, neurons)
     _check_inputs(traced)
-    scales = scales_of(model, traced)
-    reasons = _beyond_theory(traced, scales)
-    with full_precision():
-        draft = _measuring(traced, scales, *wanted[:2], reasons) if reasons else _planned(traced, wanted, refine)
+    buffers = list(model.buffers())  # to which computing a weight may write, as spectral norm does
+
+    def drafted() -> tuple[list[Scale], _Draft]:
+        scales = scales_of(model, traced)
+        reasons = _beyond_theory(traced, scales)
+        with full_precision():
+            return scales, _measuring(traced, scales, *wanted[:2], reasons) if reasons else _planned(traced, wanted, refine)
+
+    scales, draft = kept(buffers, drafted)
+    frozen = [row.name for row in draft.layers if row.set_by.endswith(FROZEN)]
+    draft.notes += [f"frozen weights are left as they are: {named(frozen)}"] if frozen else []
     draft.notes += notes_on_steps(traced, steps)
     if dry_run and draft.room and not surrogates:
         return ModelPlan(tuple(draft.layers), traced.steps, draft.survival, False, tuple(draft.notes))
@@ -86,7 +93,7 @@ def initialised(
             of_passes = rates_of_passes(model, inputs, steps, traced)
             draft.notes.append(words_of_chance([{name: float(each.mean()) for name, each in one.items()} for one in of_passes]))
         plan = _outcome(traced, scales, draft, rates, passes, filled=not dry_run)
-        return with_surrogates(model, inputs, steps, neurons, plan) if surrogates else plan
+        return kept(buffers, lambda: with_surrogates(model, inputs, steps, neurons, plan)) if surrogates else plan
 
     changed = [generator, list(model.parameters()), [layer.module for layer in traced.layers] if surrogates else []]
     return (kept if dry_run else all_or_nothing)(changed, carried_out)
@@ -123,7 +130,7 @@ def _check_inputs(traced: Trace) -> None:
 def _beyond_theory(traced: Trace, scales: Sequence[Scale]) -> list[str]:
     """Why theory does not plan this model; empty for a plain chain of layers that can all be drawn."""
     untouched = [scale.set_by.removeprefix("kept: ") for scale in scales if not scale.scaled]
-    if len(untouched) == len(scales):
+    if len(untouched) == len(scales) and all(why_kept(name, weight, {}) for name, weight, *_ in traced.readouts):
         raise DomainError("model", scales[0].layer.neuron_name, f"{untouched[0]}: no layer's weights can be set")
     return list(dict.fromkeys([*beyond_a_chain(traced), *unlike_their_kind(traced).values(), *untouched]))
 
@@ -169,15 +176,9 @@ def _measuring(traced: Trace, scales: Sequence[Scale], quantity: str, value: flo
         if not scale.weights and not scale.kept:
             layers.append(LayerPlan(scale.layer.neuron_name, *about, 0, math.nan, aim, set_by=scale.set_by))
     rates = {scale.layer.neuron_name: rate for scale in scales}
-    layers += [_readout(readout, rates) for readout in traced.readouts]
+    layers += [readout_plan(*readout, rates) for readout in traced.readouts]
     note = f"rates are measured, not planned by theory: {reasons[0]}" + (f", and {n} more" if (n := len(reasons) - 1) else "")
     return _Draft(layers, aims, notes=[note], by_theory=False)
-
-
-def _readout(readout: Any, rates: dict[str, float]) -> LayerPlan:
-    name, weight, sources, shape = readout
-    plan, why = readout_plan(name, weight, sources, shape, rates), why_kept(name, weight, {})
-    return plan if why is None else replace(plan, gain=measured(weight).gain, set_by=f"kept: {why}")
 
 
 def _aims(scales: Sequence[Scale], rate: float) -> dict[str, float]:
@@ -208,7 +209,7 @@ def _draw(traced: Trace, scales: Sequence[Scale], layers: Sequence[LayerPlan], g
     for _, norm in (each for scale in scales for each in scale.norms):
         with written(norm):
             norm.weight.fill_(1.0)
-            if norm.bias is not None:
+            if getattr(norm, "bias", None) is not None:  # RMSNorm has none
                 norm.bias.zero_()
 
 
@@ -223,7 +224,11 @@ def fill(weights: Sequence[Any], plan: Sequence[LayerPlan], generator: Any) -> N
     def one(weight: Any, layer: LayerPlan, seed: int) -> None:
         with written(weight):  # which holds for one thread
             own = torch.Generator(weight.weight.device).manual_seed(seed)
-            weight.weight.normal_(0.0, layer.weight_std, generator=own)
+            drawn = free_weight(weight).normal_(0.0, layer.weight_std, generator=own)
+            if (normed := normed_weight(weight)) is not None:  # its weights are then those drawn
+                size = normed[0].shape
+                axes = [axis for axis in range(drawn.dim()) if not size or size[axis] == 1]
+                normed[0].copy_(torch.linalg.vector_norm(drawn, dim=axes, keepdim=True).reshape(size))
             if weight.bias is not None:
                 weight.bias.zero_()
 

@@ -91,12 +91,13 @@ def init_model(
     Notes
     -----
     **Assumes** independent weights, and many channels in convolutions unless ``refine`` measures them. Weights that are shared,
-    or computed from other parameters, are kept. Layers without a neuron after them (readouts) get outputs of variance 1 at
-    every step. Normalisations stay in their mode; rates are those of this mode. Dropout is off. Models that draw random
-    numbers have the mean rates of five passes. Weights, biases and γ are set
-    at the end: after an error or interrupt the model is unchanged. Neurons with several spikes per step (sinabs with
-    ``MultiSpike``) have no stable rate, and single networks drift from the mean over networks: ``.notes`` says over how many
-    layers they keep it. **Source**: derived here.
+    computed from other parameters (other than by weight norm) or frozen (``requires_grad=False``, γ too) are kept, and layers
+    after them are set for what arrives. Layers without a neuron after them (readouts) get outputs of variance 1 at every step.
+    Normalisations stay in their mode; rates are those of this mode. Dropout is off. Models that draw random numbers have the
+    mean rates of five passes. Weights, biases and γ are set at the end: after an error or interrupt the model is unchanged.
+    Neurons with several spikes per step (sinabs with ``MultiSpike``) have no stable rate, and single networks drift from the
+    mean over networks: ``.notes`` says over how many layers they keep it.
+    **Source**: derived here.
 
     Examples
     --------

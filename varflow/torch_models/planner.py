@@ -18,8 +18,9 @@ from varflow.theory.roots import first_to_hold
 from varflow.torch_models.inputs import by_step
 from varflow.torch_models.layer_gains import LOWEST, RATE, Deep, attainable_rates, deep_layer, layer_gain, run_deep
 from varflow.torch_models.prediction import Prediction, at_infinite_width, plain, predict, uncovered
+from varflow.torch_models.scales import why_kept
 from varflow.torch_models.traced import Trace, TracedLayer
-from varflow.torch_models.wiring import Moments, border
+from varflow.torch_models.wiring import Moments, border, measured
 
 __all__ = ["Planner", "beyond_a_chain", "readout_plan"]
 
@@ -39,7 +40,9 @@ class Planner:
     def __init__(self, traced: Trace, quantity: str, value: float, asked: bool):
         self.trace, self.quantity, self.value, self.asked = traced, quantity, value, asked
         self.notes: list[str] = []
-        self.survival = math.nan
+        self.survival = self.arriving = math.nan
+        # Without the output, whose few neurons scatter too much to correct gains by, and may be silent for single inputs.
+        self.hidden = [l for l, layer in enumerate(traced.layers) if layer.neuron_name not in traced.outputs]
         self.fans = [fan_in(layer.weights[0]) for layer in traced.layers]
         self.aims = {neuron: self._aim(neuron) for neuron in dict.fromkeys(layer.neuron for layer in traced.layers)}
         self.gains = [self._first_gain(layer) if layer.driven else self._deep_gain(layer) for layer in traced.layers]
@@ -55,7 +58,7 @@ class Planner:
                     break
                 predicted = self.predict()
         self._finite(predicted)
-        self.survival = float(predicted.survival[-1])
+        self.survival, self.arriving = float(predicted.survival[-1]), self._arriving(predicted)
         drifts = (self._drift(neuron, predicted) for neuron, aim in self.aims.items() if not aim.settles)
         self.notes += filter(None, drifts)
         return self._rows(predicted.late_rates.mean(0).tolist(), predicted.late_rates.std(0).tolist())
@@ -73,7 +76,7 @@ class Planner:
         full = float(there.mean())  # fraction of the inputs
         if full < 1:
             self.notes.append(f"{100 * (1 - full):.3g} % of the inputs are all zero and cannot activate any layer")
-        if self.survival < SURVIVAL * full:  # NaN if not predicted
+        if self.arriving < SURVIVAL * full:  # NaN if not predicted
             self.notes.append(self._lost(full))
 
     def _lost(self, full: float) -> str:
@@ -85,7 +88,7 @@ class Planner:
         if low < high and self._carries(high, full):
             _, high = first_to_hold(lambda rates: [self._carries(float(rates[0]), full)], low, high, EDGE, at_once=1)
             end = f"rate={high:.2g} does"
-        dead = f"{100 * (1 - self.survival / full):.3g} % of networks and inputs fall silent before the last layer"
+        dead = f"{100 * (1 - self.arriving / full):.3g} % of networks and inputs fall silent before the last layer"
         return f"{dead}: at these widths activity does not survive at this {self.quantity.removeprefix('firing_')}; {end}"
 
     def _carries(self, rate: float, full: float) -> bool:
@@ -93,7 +96,11 @@ class Planner:
             planner = Planner(self.trace, "firing_rate", float(f"{rate:.2g}"), True)
         except DomainError:
             return False
-        return float(planner.predict().survival[-1]) >= SURVIVAL * full
+        return planner._arriving(planner.predict()) >= SURVIVAL * full
+
+    def _arriving(self, predicted: Prediction) -> float:
+        """The fraction of networks and inputs that fire the last hidden layer; 0 if none fires the last one."""
+        return float(predicted.survival[self.hidden[-1] if self.hidden and predicted.survival[-1] else -1])
 
     def _aim(self, neuron: Neuron) -> Deep:
         """The state that layers of one kind of neuron are to have."""
@@ -131,7 +138,7 @@ class Planner:
         return f"no constant gain sustains {wanted} in {neuron}; the nearest above that is {how} is {kept:.3g}{most}"
 
     def _finite(self, predicted: Prediction) -> None:
-        lost = np.flatnonzero(~(predicted.firing_rate < UNBOUNDED).all(1) | ~np.isfinite(predicted.variance).all(1))
+        lost = np.flatnonzero(~(predicted.firing_rate < UNBOUNDED).all(1))
         if lost.size:
             layer = self.trace.layers[lost[0]]
             kept = deep_layer(layer.neuron, self.trace.steps, "firing_rate", RATE, len(self.trace.layers)).gain
@@ -173,7 +180,8 @@ class Planner:
         changed = False
         for neuron, aim in self.aims.items():
             of_kind = [l for l, layer in enumerate(self.trace.layers) if layer.neuron == neuron and not layer.driven]
-            deepest = of_kind[-max(len(of_kind) // 3, 1) :]
+            hidden = [l for l in of_kind if l in self.hidden]
+            deepest = hidden[-max(len(hidden) // 3, 1) :]
             if not deepest:
                 continue
             rate = float(np.mean(predicted.firing_rate[deepest, late_steps(self.trace.steps)]))
@@ -192,7 +200,9 @@ class Planner:
 def readout_plan(
     name: str, weight: Any, sources: tuple[str, ...], shape: tuple[int, ...], rates: dict[str, float]
 ) -> LayerPlan:
-    """Outputs of variance 1 at every step, from spikes at the planned rates."""
+    """Outputs of variance 1 at every step, from spikes at the planned rates; the present weights if they cannot be drawn."""
+    if (why := why_kept(name, weight, {})) is not None:
+        return LayerPlan(name, "", None, fan_in(weight), measured(weight).gain, set_by=f"kept: {why}")
     power = max(sum(rates.get(source, 1.0) for source in sources), 1e-3)
     return LayerPlan(name, "", None, fan_in(weight), border(weight, shape) / math.sqrt(power))
 

@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from varflow._checks import integer
 from varflow._progress import Progress, reporter
 from varflow.results import late_steps
@@ -91,16 +93,17 @@ def _report(
     gains = {name: own.gain for name, own in used.items()}
     layers = [replace(each, **_backward(traced, l, gains, backward)) for l, each in enumerate(layers)]
     layers = [replace(each, **_place(traced, layer, each)) for layer, each in zip(traced.layers, layers, strict=True)]
-    silent = next((l for l, layer in enumerate(layers) if layer.dead), None)
-    cause, needed = None, _needed(traced, layers)
+    judged = _judged(traced, layers)
+    silent = next((l for l, layer in enumerate(judged) if layer.dead), None)
+    cause, needed = None, _needed(traced, judged)
     if silent is None:
-        mend = _mend(layers, needed, covered=predicted.plain) if needed else None
+        mend = _mend(judged, needed, covered=predicted.plain) if needed else None
     else:
-        known, rates = needed or [None] * len(layers), [layer.firing_rate for layer in layers]
+        known, rates = needed or [None] * len(layers), [layer.firing_rate for layer in judged]
         cause, mend = diagnosed(traced, used, rates, known, silent, predicted)
     gain = needed[mend] if needed and mend is not None else None
     if not predicted.plain and needed and mend is not None:
-        mend, gain = _beyond_the_theory(layers, needed, mend)
+        mend, gain = _beyond_the_theory(judged, needed, mend)
     if needed:
         layers = [replace(layer, needed_gain=need or math.nan) for layer, need in zip(layers, needed, strict=True)]
     return AuditReport(
@@ -113,6 +116,13 @@ def _report(
         "theory",
         tuple(notes),
     )
+
+
+def _judged(traced: Trace, layers: list[AuditedLayer]) -> list[AuditedLayer]:
+    """The layers with integrators, which are readouts, as if they fired."""
+    readouts = dict(integrators(traced))
+    fires = {"firing_rate": 1.0, "survival": np.ones(len(layers[0].survival))}
+    return [replace(layer, **fires) if layer.neuron_name in readouts else layer for layer in layers]
 
 
 def _place(traced: Trace, layer: TracedLayer, found: AuditedLayer) -> dict[str, Any]:
@@ -128,7 +138,7 @@ def _mend(layers: list[AuditedLayer], needed: list[float | None], covered: bool)
     fading = any(layer.verdict == "weak" or not layer.survival.all() for layer in layers)
     if weakest is not None and need and gains[weakest] < ENOUGH * need and fading:
         return weakest
-    losing = [l for l, layer in enumerate(layers) if layer.gains and not layer.survival.all()]
+    losing = [l for l, layer in enumerate(layers) if layer.gains and _fades(layer)]
     if not covered and losing:
         return losing[0]
     return next((l for l, layer in enumerate(layers) if layer.wide and needed[l] is not None), None)
@@ -162,9 +172,14 @@ def _count(module: Any) -> int | None:
 
 def _needed(traced: Trace, layers: list[AuditedLayer]) -> list[float | None]:
     """The gain that each layer needs; empty if nothing needs fixing, or if all inputs are 0."""
-    ill = any(layer.wide or not layer.survival.all() or (layer.verdict == "weak" and not layer.output) for layer in layers)
+    ill = any(layer.wide or _fades(layer) for layer in layers)
     driven = all(any(bool(x.any()) for x in layer.weight_inputs) for layer in traced.layers if layer.driven)
     return needed_gains(traced) if ill and driven else []
+
+
+def _fades(layer: AuditedLayer) -> bool:
+    """Whether it loses inputs, or is a weak hidden layer."""
+    return not layer.survival.all() or (layer.verdict == "weak" and not layer.output)
 
 
 def _backward(traced: Trace, l: int, gains: Mapping[str, float], backward: dict[TracedLayer, Backward]) -> dict[str, Any]:

@@ -15,12 +15,13 @@ import torch
 from varflow.init.gains import gain_for_rate
 from varflow.model.over_neurons import mean_of
 from varflow.torch_models.refusals import integrators
-from varflow.torch_models.tensor_memory import overlap, repeats
+from varflow.torch_models.tensor_memory import free_weight, normed_weight, overlap, repeats
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import border
 
-__all__ = ["Scale", "scales_of", "why_kept"]
+__all__ = ["FROZEN", "Scale", "named", "scales_of", "why_kept"]
 
+FROZEN = "is frozen (requires_grad=False)"
 MOST = 0.4  # rate at which the first gain is taken for higher ones: memoryless neurons with weights of mean 0 stay below 1/2
 
 
@@ -101,22 +102,25 @@ def scales_of(model: Any, traced: Trace) -> list[Scale]:
 def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
     """Set what is scaled, and say so."""
     layer, neuron = scale.layer, scale.layer.spiking.neuron
-    acting = [weight.weight for name, weight in scale.weights if name in layer.scaled_by]
+    acting = [(normed_weight(weight) or [weight.weight])[0] for name, weight in scale.weights if name in layer.scaled_by]
     threshold, entry = 1.0 if neuron is None else mean_of(neuron.threshold), layer.spiking.entry
+    inner = None if entry is None else entry.weight if entry.parameter is None else entry.parameter
     if unscaled or threshold <= 0:
         scale.set_by = f"kept: {layer.neuron_name} {unscaled or f'has a threshold of {threshold:g}'}"
     elif scale.norms:
         scale.scaled = [norm.weight for _, norm in scale.norms]
-        scale.set_by = f"measured: γ of {_named([name for name, _ in scale.norms])}"
+        scale.set_by = f"measured: γ of {named([name for name, _ in scale.norms])}"
     elif acting:
         scale.scaled, scale.set_by = acting, "measured: weights"
-    elif entry is not None:
-        scale.scaled = [entry.weight if entry.parameter is None else entry.parameter]
+    elif inner is not None and inner.requires_grad:
+        scale.scaled = [inner]
         scale.set_by = f"measured: input weights of {layer.neuron_name}"
     elif scale.kept:
         scale.set_by = f"kept: {next(iter(scale.kept.values()))}"
+    elif inner is not None:
+        scale.set_by = f"kept: {layer.neuron_name} {FROZEN}"
     else:
-        words = "a normalisation without γ before it" if normalised or layer.normalised_by else "no weights of its own"
+        words = "a normalisation without γ to set before it" if normalised or layer.normalised_by else "no weights of its own"
         scale.set_by = f"kept: {layer.neuron_name} has {words}"
 
 
@@ -128,21 +132,24 @@ def _normalisations(model: Any, layer: TracedLayer) -> list[tuple[str, Any]]:
 
 def _with_scale(norms: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Normalisations with a γ that can be set."""
-    return [(name, norm) for name, norm in norms if isinstance(norm._parameters.get("weight"), torch.nn.Parameter)]
+    return [(name, norm) for name, norm in norms if getattr(norm._parameters.get("weight"), "requires_grad", False)]
 
 
 def why_kept(name: str, weight: Any, owners: dict[str, Any]) -> str | None:
     """Why weights cannot be drawn, in words; ``owners`` are the weight modules before it."""
-    if not isinstance(weight._parameters.get("weight"), torch.nn.Parameter):
+    free = free_weight(weight)
+    if not isinstance(free, torch.nn.Parameter):
         return f"{name} computes its weight from other parameters"
-    if not weight.weight.is_floating_point():
-        return f"{name} has weights of {weight.weight.dtype}"
-    if any(repeats(tensor) for tensor in (weight.weight, weight.bias) if tensor is not None):
+    if not free.is_floating_point():
+        return f"{name} has weights of {free.dtype}"
+    if not all(parameter.requires_grad for parameter in weight.parameters()):
+        return f"{name} {FROZEN}"
+    if any(map(repeats, weight.parameters())):
         return f"{name} has an expanded weight or bias, one number in several places"
-    held = ((owner, other._parameters.get("weight")) for owner, other in owners.items())
-    shared = next((owner for owner, tensor in held if tensor is not None and overlap(weight.weight, tensor)), None)
+    held = ((owner, free_weight(other)) for owner, other in owners.items())
+    shared = next((owner for owner, tensor in held if tensor is not None and overlap(free, tensor)), None)
     return None if shared is None else f"{name} shares its weights with {shared}"
 
 
-def _named(names: list[str]) -> str:
+def named(names: list[str]) -> str:
     return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")

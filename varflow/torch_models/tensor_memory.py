@@ -1,4 +1,6 @@
-"""Memory of tensors: overlaps within and between tensors, and tensors that can be written to in inference mode only."""
+"""Memory of tensors: overlaps within and between tensors, what a layer's weight is made of, and tensors that can be written to
+in inference mode only.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.nn.utils.parametrize import is_parametrized
 
-__all__ = ["overlap", "repeats", "written"]
+__all__ = ["free_weight", "normed_weight", "overlap", "repeats", "written"]
 
 
 def repeats(tensor: Any) -> bool:
@@ -32,9 +35,23 @@ def _stretch(tensor: Any) -> tuple[int, int]:
     return tensor.data_ptr(), tensor.data_ptr() + (reach + 1) * tensor.element_size()
 
 
+def normed_weight(layer: Any) -> tuple[Any, Any] | None:
+    """Magnitudes and directions of weight norm, ``w = g v/|v|``, by torch's parametrisation or its older hook; else None."""
+    if {"weight_g", "weight_v"} <= layer._parameters.keys():
+        return layer.weight_g, layer.weight_v
+    made_by: Any = layer.parametrizations.weight if is_parametrized(layer, "weight") else []
+    return (made_by.original0, made_by.original1) if [type(each).__name__ for each in made_by] == ["_WeightNorm"] else None
+
+
+def free_weight(layer: Any) -> Any:
+    """What weights can be drawn into: the weight itself, or the directions of weight norm; None if it is computed otherwise."""
+    normed = normed_weight(layer)
+    return layer._parameters.get("weight") if normed is None else normed[1]
+
+
 @contextmanager
-def written(weight: Any) -> Iterator[None]:
-    """A context in which a layer's weight and bias can be written to (inference mode for those made in it)."""
-    made_there = any(tensor.is_inference() for tensor in weight.parameters(recurse=False))
+def written(layer: Any) -> Iterator[None]:
+    """A context in which a layer's parameters can be written to (inference mode for those made in it)."""
+    made_there = any(tensor.is_inference() for tensor in layer.parameters())
     with torch.inference_mode(made_there), torch.no_grad():
         yield
