@@ -307,6 +307,119 @@ def test_layers_with_a_forward_of_their_own_are_not_predicted():
     vf.init.init_model(with_first(Checked), X, steps=STEPS)
 
 
+class Functional(nn.Module):
+    """Weights that are parameters of the model."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.a, self.b = nn.Parameter(0.3 * torch.randn(32, 32)), leaky(), leaky()
+
+    def forward(self, x):
+        return self.b(nn.functional.linear(self.a(nn.functional.linear(x, self.weight)), self.weight.T))
+
+
+class LowRank(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.u, self.v = (nn.Parameter(torch.randn(shape) / 4) for shape in ((32, 8), (8, 32)))
+
+    def forward(self, x):
+        return x @ self.u @ self.v
+
+
+class Between(nn.Module):
+    """What makes the currents of the second layer from the spikes of the first."""
+
+    def __init__(self, module, call=lambda module, spikes: module(spikes)):
+        super().__init__()
+        self.first, self.a, self.module, self.b, self.call = nn.Linear(32, 32), leaky(), module, leaky(), call
+
+    def forward(self, x):
+        return self.b(self.call(self.module, self.a(self.first(x))))
+
+
+class Long(nn.Module):
+    """All steps in one call, by a neuron that has weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = snntorch.SLSTM(32, 20, threshold=0.05)
+
+    def forward(self, x):
+        synaptic, membrane = self.cell.init_slstm()
+        for current in x:
+            spikes, synaptic, membrane = self.cell(current, synaptic, membrane)
+        return spikes
+
+
+class Cell(nn.Module):
+    """A neuron of one's own with its weights in it."""
+
+    def __init__(self, wide=20):
+        super().__init__()
+        self.inner, self.v = nn.Linear(32, wide), None
+
+    def reset(self):
+        self.v = None
+
+    def forward(self, x):
+        v = self.inner(x) if self.v is None else 0.5 * self.v + self.inner(x)
+        spikes = (v > 0.2).to(x)
+        self.v = v - spikes
+        return spikes
+
+
+# model, steps, neurons, number of layers without a prediction
+WITHOUT_WEIGHTS = {
+    "functional weights": (Functional, STEPS, None, 2),
+    "an own weight module": (lambda: nn.Sequential(LowRank(), leaky(), LowRank(), leaky()), STEPS, None, 2),
+    "an own one after Linear": (lambda: Between(LowRank()), STEPS, None, 1),
+    "attention": (
+        lambda: Between(nn.MultiheadAttention(32, 4, batch_first=True), lambda module, s: module(s, s, s)[0]),
+        STEPS,
+        None,
+        1,
+    ),
+    "bilinear": (lambda: Between(nn.Bilinear(32, 32, 32), lambda module, s: module(s, s)), STEPS, None, 1),
+    "neurons only": (lambda: nn.Sequential(leaky(), leaky()), STEPS, None, 2),
+    "a cell with weights": (Long, None, None, 1),
+    "a parallel neuron": (lambda: nn.Sequential(snntorch.LeakyParallel(32, 20)), None, None, 1),
+    "an own cell": (Cell, STEPS, {Cell: None}, 1),
+    "an own cell with equations": (Cell, STEPS, {Cell: vf.Neuron(0.2, decay=0.5)}, 1),
+    "an own square cell with equations": (lambda: Cell(32), STEPS, {Cell: vf.Neuron(0.2, decay=0.5)}, 1),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_WEIGHTS.values(), ids=WITHOUT_WEIGHTS)
+def test_layers_without_a_weight_module_are_measured(case):
+    """Notes name each, once for each reason; a chain beside them has neither notes nor such rows."""
+    make, steps, neurons, unknown = case
+    torch.manual_seed(0)
+    model, x = make(), 3 * (X if steps else X.expand(STEPS, 6, 32))
+    rates = {name: [] for name, module in model.named_modules()}
+    report = vf.audit(model, x, steps=steps, neurons=neurons)
+    for name in rates:
+        model.get_submodule(name).register_forward_hook(lambda m, a, out, name=name: rates[name].append(spikes_of(out)))
+    with torch.no_grad():
+        for _ in range(steps or 1):
+            model(x)
+    for layer in report.layers:
+        found = torch.stack(rates[layer.neuron_name])
+        found = found.flatten(0, 1) if len(found) == 1 else found
+        assert layer.firing_rate == pytest.approx(float(found[len(found) // 2 :].mean()), rel=1e-5)
+    silent = [layer for layer in report.layers if math.isnan(layer.predicted_rate)]
+    assert len(silent) == unknown
+    assert max(map(len, report.notes)) < 400
+    assert len(set(report.notes)) == len(report.notes)
+    for layer in silent:
+        assert any(note.startswith("not covered") and (layer.neuron_name or "(root)") in note for note in report.notes)
+    assert not any(math.isnan(layer.predicted_rate) for layer in vf.audit(chain(), X, steps=STEPS).layers)
+
+
+def spikes_of(out):
+    return (out if isinstance(out, torch.Tensor) else out[0]).detach()
+
+
 def test_oddities_are_noted_by_the_audit():
     assert vf.audit(chain(), X, steps=STEPS).notes == ()
     (note,) = vf.audit(tied(), X, steps=STEPS).notes

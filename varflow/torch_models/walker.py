@@ -332,9 +332,9 @@ def _spiking(names: dict[Any, str], neurons: Neurons) -> dict[str, tuple[Any, Sp
     """Modules that spike, by name; DomainError for a key of ``neurons`` that is no module of the model."""
     found, used = {}, set()
     for module, name in names.items():
-        key = next((key for key in (module, name, type(module)) if key in neurons), None)
-        used.add(key)
-        known = recognise(name, module) if key is None else _as_given(neurons[key])
+        keys = [key for key in (module, name, type(module)) if key in neurons]
+        used.update(keys)
+        known = _as_given(neurons[keys[0]]) if keys else recognise(name, module)
         if known is not None:
             found[name] = module, known
     for key in neurons:

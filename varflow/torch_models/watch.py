@@ -144,9 +144,14 @@ class _Membranes:
         self.sums: list[Any] = []  # of H over the neurons, shape (steps, followed)
         self.norms: list[Any] = []  # of H over neurons and followed inputs, shape (steps,)
         self.differing: list[Any] = []  # norms of returned minus implied spikes
+        self.reason = ""  # why they cannot be stepped
 
     def step(self, current: Any, spikes: Any, shape: Any) -> None:
         self.shape = shape
+        if current.shape != spikes.shape:
+            self.reason = f"has {spikes.shape[1]} neurons but receives {current.shape[1]} numbers"
+        if self.reason:
+            return
         self.pending.append((current, spikes))
         if len(self.pending) * spikes.numel() >= PENDING:
             self._continue()
@@ -210,6 +215,8 @@ class _Membranes:
 
     def unlike(self, neuron: Neuron) -> str:
         """Words if the spikes are not those of the neuron."""
+        if self.reason:
+            return self.reason
         self._continue()
         spikes = len(self.ones) * sum(values.numel() for values in self.sums)
         disagreeing = float(sum(norm**2 for norm in self.differing)) / spikes
