@@ -420,6 +420,50 @@ def spikes_of(out):
     return (out if isinstance(out, torch.Tensor) else out[0]).detach()
 
 
+class Leaving(nn.Module):
+    """Half of the inputs leave the loop after every second step."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(32, 32), nn.Linear(32, 32)
+        self.a, self.b = snntorch.Leaky(0.5), snntorch.Leaky(0.5)
+
+    def forward(self, x):
+        a = b = torch.zeros(len(x), 32)
+        for t in range(STEPS):
+            spikes, a = self.a(self.first(x), a)
+            spikes, b = self.b(self.second(spikes), b)
+            if t % 2:
+                x, a, b = (values[: max(len(x) // 2, 1)] for values in (x, a, b))
+        return spikes
+
+
+def test_inputs_that_leave_the_batch_during_the_pass():
+    """Rates are means over those still in it; with all inputs to the end there is no note, and other rates."""
+    torch.manual_seed(0)
+    model, found = Leaving(), {"a": [], "b": []}
+    report = vf.audit(model, 6 * X)
+    for name in found:
+        getattr(model, name).register_forward_hook(
+            lambda m, a, out, name=name: found[name].append(float(out[0].detach().mean()))
+        )
+    model(6 * X)
+    for name, rates in found.items():
+        assert report[name].firing_rate == pytest.approx(sum(rates[STEPS // 2 :]) / (STEPS - STEPS // 2), rel=1e-5)
+        assert report[name].firing_rates == pytest.approx(rates, rel=1e-5)
+    (note,) = report.notes
+    rule = "receives fewer inputs at some steps: its rates are means over those; likewise b"
+    assert note == f"not covered by the theory: a {rule}"
+    assert report.inputs == 6
+    assert report["a"].firing_rate > 0
+    monitor = vf.Monitor(model, 6 * X)
+    monitor()
+    assert [monitor.scalars[f"firing_rate/{name}"] for name in found] == [report[name].firing_rate for name in found]
+    alone = vf.audit(model, 6 * X[:1])
+    assert not alone.notes
+    assert alone["a"].firing_rate != pytest.approx(report["a"].firing_rate, rel=0.01)
+
+
 def test_oddities_are_noted_by_the_audit():
     assert vf.audit(chain(), X, steps=STEPS).notes == ()
     (note,) = vf.audit(tied(), X, steps=STEPS).notes

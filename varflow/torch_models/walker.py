@@ -102,6 +102,8 @@ class _Walk:
         self.known: dict[tuple[str, Node], TracedLayer] = {}  # layers by neuron and what it receives
         self.steady: dict[TracedLayer, bool] = {}  # whether the last call received the same as the one before
         self.calls: list[TracedLayer] = []
+        self.made: Counter[TracedLayer] = Counter()  # steps
+        self.sizes: dict[TracedLayer, set[int]] = {}  # numbers of a step
 
     def _may_spike(self, module: Any) -> bool:
         """Whether a module may be a neuron that is not known: it is of none of torch's classes and holds no weights."""
@@ -208,6 +210,9 @@ class _Walk:
             self.steady[layer] = layer.node is node
             layer.node = node
             self.calls.append(layer)
+            made = steps_of(layer.spiking, tuple(current.shape))
+            self.made[layer] += made
+            self.sizes.setdefault(layer, set()).add(current.numel() // max(made, 1))
             outputs = tensors_in(out)
             if self.record is not None:
                 self.record(layer, current, outputs[0])
@@ -308,6 +313,9 @@ class _Walk:
         layer.unknown = self._unknown(next(n for n, (m, _) in self.spiking.items() if m is layer.module), node)
         if not layer.fed:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} follows no weight layer")
+        if len(self.sizes[layer]) > 1 or any(len({given.shape for given in each.inputs}) > 1 for each in layer.fed):
+            rule = "receives fewer inputs at some steps: its rates are means over those"
+            layer.unknown = (*layer.unknown, f"{layer.neuron_name} {rule}")
         if not self.steady[layer]:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} receives other operations at every step")
 
@@ -319,10 +327,8 @@ class _Walk:
         return [f"did not run in this forward pass: {', '.join(idle)}"] if idle else []
 
     def _steps(self) -> int:
-        ran = Counter(self.calls)
-        counts = {layer: ran[layer] * steps_of(layer.spiking, layer.current_shape) for layer in self.layers}
-        steps = max(counts.values())
-        for layer, count in counts.items():
+        steps = max(self.made.values())
+        for layer, count in self.made.items():
             if count != steps:
                 layer.unknown = (*layer.unknown, f"{layer.neuron_name} makes {count} steps, others {steps}")
         return steps
