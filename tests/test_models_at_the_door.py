@@ -420,6 +420,88 @@ def spikes_of(out):
     return (out if isinstance(out, torch.Tensor) else out[0]).detach()
 
 
+def maps(*weights):
+    return nn.Sequential(*[module for weight in weights for module in (weight, leaky())])
+
+
+class CalledTwice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.again = nn.Linear(32, 32), nn.Linear(32, 32)
+        self.a, self.b, self.c = leaky(), leaky(), leaky()
+
+    def forward(self, x):
+        return self.c(self.again(self.b(self.again(self.a(self.first(x))))))
+
+
+class Embedded(nn.Module):
+    """Neurons that receive an embedding, and a layer after them."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.a, self.second, self.b = nn.Embedding(6, 32), leaky(), nn.Linear(32, 32), leaky()
+
+    def forward(self, x):
+        return self.b(self.second(self.a(3 * self.table(x))))
+
+
+FRAMES = 3 * torch.rand(2, 2, 6, 6, generator=seeded())
+
+# model, inputs, note, whether each layer is predicted
+UNPREDICTED = {
+    "transposed": (
+        lambda: maps(nn.Conv2d(2, 4, 3), nn.ConvTranspose2d(4, 4, 3), nn.ConvTranspose2d(4, 4, 3), nn.Conv2d(4, 4, 3)),
+        FRAMES,
+        "not covered by the theory: 2 is a transposed convolution; likewise 4",
+        [True, False, False, True],
+    ),
+    "three dimensions": (
+        lambda: maps(nn.Conv3d(1, 4, 3)),
+        FRAMES[:, :1, None].expand(-1, -1, 4, -1, -1),
+        "not covered by the theory: 0 is a convolution in three dimensions",
+        [False],
+    ),
+    "depthwise": (
+        lambda: maps(nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3, groups=4)),
+        FRAMES,
+        "not covered by the theory: 2 has groups",
+        [True, False],
+    ),
+    "circular": (
+        lambda: maps(nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular")),
+        FRAMES,
+        "not covered by the theory: 0 pads with 'circular'",
+        [False],
+    ),
+    "one Linear for two layers": (
+        CalledTwice,
+        3 * X,
+        "not covered by the theory: again is called for several layers",
+        [True, False, False],
+    ),
+    "an embedding": (Embedded, torch.arange(6), "not covered by the theory: a follows no weight layer", [False, True]),
+    "twenty of a kind": (
+        lambda: nn.Sequential(
+            *[m for _ in range(20) for m in (nn.Linear(32, 32), snntorch.Lapicque(beta=0.5, init_hidden=True))]
+        ),
+        3 * X,
+        "not covered by the theory: 1 is a Lapicque of snntorch, of which Leaky, RLeaky, RSynaptic, Synaptic are known; "
+        "likewise 3, 5 and 17 more",
+        [False] * 20,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNPREDICTED.values(), ids=UNPREDICTED)
+def test_what_has_no_prediction_is_named_once(case):
+    make, inputs, note, predicted = case
+    torch.manual_seed(0)
+    report = vf.audit(make(), inputs, steps=STEPS)
+    assert [note for note in report.notes if "not covered" in note] == [note]
+    assert [not math.isnan(layer.predicted_rate) for layer in report.layers] == predicted
+    assert ("predicted by theory" in str(report)) == any(predicted)
+
+
 class Leaving(nn.Module):
     """Half of the inputs leave the loop after every second step."""
 

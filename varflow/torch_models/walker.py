@@ -26,6 +26,7 @@ from varflow.torch_models.operations import synaptic_operations
 from varflow.torch_models.passes import check_inputs, check_model, check_neurons, copied, forward
 from varflow.torch_models.provenance import Provenance, tensors_in
 from varflow.torch_models.traced import Fed, Trace, TracedLayer, steps_of
+from varflow.torch_models.wiring import why_not_covered
 
 __all__ = ["Neurons", "trace"]
 
@@ -197,6 +198,8 @@ class _Walk:
         )
         if layer is None or bool(layer.unknown) or any(map(_of_its_own, layer.weights)):
             return True
+        if not layer.names and layer.spiking.entry is None:
+            return True
         return layer.node is not None and _maximum(layer.node)
 
     def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
@@ -280,7 +283,9 @@ class _Walk:
         if spiking.entry is not None and node.sources.isdisjoint(self.weights):
             return tuple(own)
         below = node.below[0] if _maximum(node) else node
-        return (*own, *node.unknown, *_not_gaussian(below, self.weights))
+        reasons = [(name, why_not_covered(weight)) for name, weight in self.weights.items() if name in node.sources]
+        of_weights = [f"{name} {reason}" for name, reason in reasons if reason]
+        return (*own, *of_weights, *node.unknown, *_not_gaussian(below, self.weights))
 
     def result(self) -> Trace:
         if not self.layers:
@@ -313,6 +318,10 @@ class _Walk:
         layer.unknown = self._unknown(next(n for n, (m, _) in self.spiking.items() if m is layer.module), node)
         if not layer.fed:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} follows no weight layer")
+        again = [
+            name for name in layer.names if sum(name in each.names for each in self.layers) > 1 < len(self.fed[name].nodes)
+        ]
+        layer.unknown = (*layer.unknown, *(f"{name} is called for several layers" for name in again))
         if len(self.sizes[layer]) > 1 or any(len({given.shape for given in each.inputs}) > 1 for each in layer.fed):
             rule = "receives fewer inputs at some steps: its rates are means over those"
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} {rule}")
