@@ -546,6 +546,35 @@ def test_inputs_that_leave_the_batch_during_the_pass():
     assert alone["a"].firing_rate != pytest.approx(report["a"].firing_rate, rel=0.01)
 
 
+class ByFunction(nn.Module):
+    def __init__(self, spike):
+        super().__init__()
+        self.first, self.second, self.spike = nn.Linear(32, 32), nn.Linear(32, 4), spike
+
+    def forward(self, x):
+        v = 0.0
+        for _ in range(STEPS):
+            v = 0.5 * v + self.first(x)
+            spikes = self.spike(v - 0.2)
+            v = v - spikes
+        return self.second(spikes)
+
+
+class Atan(nn.Module):
+    def forward(self, v):
+        return snntorch.surrogate.atan()(v)
+
+
+def test_a_spike_function_within_a_forward_is_to_become_a_module():
+    for judge in judges("both"):
+        with pytest.raises(
+            vf.DomainError, match="a function that makes the spikes is found once it is the forward of a module"
+        ):
+            judge(ByFunction(snntorch.surrogate.atan()), X)
+    (layer,) = vf.audit(ByFunction(Atan()), X).layers
+    assert (layer.name, layer.neuron_name, layer.firing_rate > 0) == ("first", "spike", True)
+
+
 def test_oddities_are_noted_by_the_audit():
     assert vf.audit(chain(), X, steps=STEPS).notes == ()
     (note,) = vf.audit(tied(), X, steps=STEPS).notes

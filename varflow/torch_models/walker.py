@@ -291,7 +291,11 @@ class _Walk:
         if not self.layers:
             if self.spiking:
                 raise DomainError("model", ", ".join(self.spiking), "did not run: its forward calls no spiking layer")
-            rule = "has no spiking layer that is known by its class or by its spikes: name it in neurons={module: vf.Neuron(…)}"
+            rule = (
+                "has no spiking layer that is known by its class or by its spikes: name it in neurons={module: vf.Neuron(…)}, "
+                "with None if the module also holds weights; a function that makes the spikes is found once it is the forward "
+                "of a module of its own"
+            )
             raise DomainError("model", type(next(iter(self.names))).__name__, rule)
         for layer in self.layers:
             self._complete(layer)
