@@ -64,6 +64,7 @@ def audited(
             *(f"not covered by the theory: {words}" for words in _unknown(traced, unlike)),
         ]
         backward = measured_back(model, inputs, steps, traced, loss) if backwards else {}
+        notes += _unmeasured(backward)
         report(calls * 2)
         with full_precision():
             known = {name: own for name, own in used.items() if name not in unlike}
@@ -180,6 +181,14 @@ def _backward(traced: Trace, l: int, gains: Mapping[str, float], backward: dict[
         "dead_gradients": found.dead,
         "surrogate": surrogate_of_module(traced.layers[l].module),
     }
+
+
+def _unmeasured(backward: dict[TracedLayer, Backward]) -> list[str]:
+    """Notes on layers whose gradients or slopes are not known."""
+    within = [layer.name for layer in backward if layer.spiking.entry is not None]
+    mixed = [layer.name for layer, of in backward.items() if layer.spiking.entry is None and math.isnan(of.slope)]
+    notes = [f"gradients are not measured by currents within neurons: {several(within)}"] if within else []
+    return notes + ([f"χ is not measured where a spike depends on several currents: {several(mixed)}"] if mixed else [])
 
 
 def _with_expected_gradients(

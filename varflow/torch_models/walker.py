@@ -25,7 +25,7 @@ from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Source, Sum
 from varflow.torch_models.operations import synaptic_operations
 from varflow.torch_models.passes import check_inputs, check_model, check_neurons, copied, forward
 from varflow.torch_models.provenance import Provenance, tensors_in
-from varflow.torch_models.traced import Fed, Trace, TracedLayer, steps_of
+from varflow.torch_models.traced import Fed, Trace, TracedLayer, holds_weights, steps_of
 from varflow.torch_models.wiring import why_not_covered
 
 __all__ = ["Neurons", "trace"]
@@ -111,7 +111,7 @@ class _Walk:
         if "Norm" in type(module).__name__:  # with γ = 0 its output is 0, as that of silent neurons
             return False
         own = not type(module).__module__.startswith(("torch.", "varflow.")) and self.names[module]
-        return bool(own) and self.names[module] not in self.spiking and not _holds_weights(module)
+        return bool(own) and self.names[module] not in self.spiking and not holds_weights(module)
 
     def labelled(self, inputs: Any) -> Any:
         copies, node = copied(inputs), self.provenance.graph.source(INPUT)
@@ -373,10 +373,6 @@ def _as_given(neuron: Any) -> Spiking:
     if neuron is None:
         return Spiking(None, reason="is measured only, as asked")
     return neuron if isinstance(neuron, Spiking) else Spiking(as_neuron(neuron))
-
-
-def _holds_weights(module: Any) -> bool:
-    return any(parameter.dim() > 1 for parameter in module.parameters())
 
 
 def _maximum(node: Node) -> bool:
