@@ -1,6 +1,7 @@
 """A neuron as users have it, a torch module or the name of a preset, is taken wherever a ``vf.Neuron`` is."""
 
 import json
+import re
 from importlib.util import find_spec
 
 import pytest
@@ -87,6 +88,46 @@ def test_the_audit_takes_it_for_classes_of_ones_own():
         assert vf.audit(model, x, steps=4, neurons={Mine: given}).layers[0].neuron == LEAKY
     with pytest.raises(vf.DomainError, match=r"neuron=3 must be vf\.Neuron"):
         vf.audit(model, x, steps=4, neurons={Mine: 3})
+
+
+class Own(torch.nn.Module):
+    """A neuron of one's own, with weights of its own if they are given."""
+
+    def __init__(self, weights=None):
+        super().__init__()
+        self.weights, self.v = weights or torch.nn.Identity(), 0.0
+
+    def reset(self):
+        self.v = 0.0
+
+    def forward(self, x):
+        v = 0.7 * self.v + self.weights(x)
+        spikes = (v > 1).to(x.dtype)
+        self.v = v - spikes
+        return spikes
+
+
+@pytest.mark.parametrize("key", ["class", "name", "module"])
+@pytest.mark.parametrize(
+    ("weights", "given", "words"),
+    [
+        (None, vf.Neuron(1.0, decay=0.9, reset="subtract"), r"3 does not step as Neuron.*% of its spikes are others"),
+        (torch.nn.Linear(30, 40), LEAKY, r"3 receives shape \(8, 30\) and returns \(8, 40\): its equations cannot be stepped"),
+    ],
+    ids=["others", "with weights"],
+)
+def test_a_module_of_other_equations_is_only_measured(key, weights, given, words):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(30, 30), snntorch.Leaky(beta=0.5, init_hidden=True), torch.nn.Linear(30, 30), Own(weights)
+    )
+    x = 3 * torch.rand(8, 30)
+    neurons = {{"class": Own, "name": "3", "module": model[3]}[key]: given}
+    report = vf.audit(model, x, steps=4, neurons=neurons)
+    assert [layer.neuron for layer in report.layers] == [LEAKY, None]
+    assert [note for note in report.notes if re.search(words, note)]
+    assert "measured" in vf.init.init_model(model, x, steps=4, neurons=neurons).notes[0]
+    assert vf.Monitor(model, x, steps=4, neurons=neurons).step()
 
 
 REFUSED = [

@@ -79,6 +79,7 @@ class _Follower:
         self.layer = layer
         self.axes = axes_of_a_step(layer)
         self.membranes = None if layer.spiking.neuron is None else _Membranes(layer)
+        self.reason = ""
         neuron = layer.spiking.neuron
         self.binary = neuron is not None and not neuron.reset_rule.counts
         self.each: Any = None
@@ -94,6 +95,9 @@ class _Follower:
         if known is not None:
             known.halves |= current.dtype.itemsize < 4
             current = current if spiking.entry is None else spiking.entry(_in_single(current))
+            if current.numel() != spikes.numel():  # weights between them
+                shapes = f"receives shape {tuple(current.shape)} and returns {tuple(spikes.shape)}"
+                self.reason, self.membranes, known = f"{shapes}: its equations cannot be stepped on that", None, None
         if spiking.time_axis is None:
             return self._step(current, spikes)
         several = split_steps(spiking, spikes).unbind()
@@ -123,7 +127,7 @@ class _Follower:
         (width,) = counts.shape
         never, always = (np.count_nonzero(counts == number) / width for number in (0, sum(map(len, self.spikes))))
         variance = mean = np.full(len(S), math.nan)
-        reason = "" if self.membranes is None else self.membranes.unlike(self.layer.neuron)
+        reason = self.reason if self.membranes is None else self.membranes.unlike(self.layer.neuron)
         if self.membranes is not None and not reason:
             variance, mean = self.membranes.moments()
         alive = S[late_steps(len(S))].max(0) > 0
@@ -147,14 +151,9 @@ class _Membranes:
         self.sums: list[Any] = []  # of H over the neurons, shape (steps, followed)
         self.norms: list[Any] = []  # of H over neurons and followed inputs, shape (steps,)
         self.differing: list[Any] = []  # norms of returned minus implied spikes
-        self.reason = ""  # why they cannot be stepped
 
     def step(self, current: Any, spikes: Any, shape: Any) -> None:
         self.shape = shape
-        if current.shape != spikes.shape:
-            self.reason = f"has {spikes.shape[1]} neurons but receives {current.shape[1]} numbers"
-        if self.reason:
-            return
         self.pending.append((current, spikes))
         if len(self.pending) * spikes.numel() >= PENDING:
             self._continue()
@@ -218,8 +217,6 @@ class _Membranes:
 
     def unlike(self, neuron: Neuron) -> str:
         """Words if the spikes are not those of the neuron."""
-        if self.reason:
-            return self.reason
         self._continue()
         spikes = len(self.ones) * sum(values.numel() for values in self.sums)
         disagreeing = float(sum(norm**2 for norm in self.differing)) / spikes
