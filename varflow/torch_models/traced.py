@@ -8,7 +8,7 @@ from typing import Any
 from varflow.model.library_neurons import Spiking
 from varflow.torch_models.graph import INPUT, Node
 
-__all__ = ["Fed", "Trace", "TracedLayer", "holds_weights", "steps_of"]
+__all__ = ["Fed", "Trace", "TracedLayer", "steps_of"]
 
 
 @dataclass(slots=True, eq=False)
@@ -134,11 +134,6 @@ class Trace:
         feeding = {source for layer in self.layers for source in layer.sources}
         feeding |= {source for _, _, sources, _ in self.readouts for source in sources}
         return {layer.neuron_name for layer in self.layers} - feeding
-
-
-def holds_weights(module: Any) -> bool:
-    """Whether a module, or one inside, has parameters of more than one axis."""
-    return any(parameter.dim() > 1 for parameter in module.parameters())
 
 
 def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:

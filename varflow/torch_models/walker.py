@@ -25,10 +25,10 @@ from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Source, Sum
 from varflow.torch_models.operations import synaptic_operations
 from varflow.torch_models.passes import check_inputs, check_model, check_neurons, copied, forward
 from varflow.torch_models.provenance import Provenance, tensors_in
-from varflow.torch_models.traced import Fed, Trace, TracedLayer, holds_weights, steps_of
+from varflow.torch_models.traced import Fed, Trace, TracedLayer, steps_of
 from varflow.torch_models.wiring import why_not_covered
 
-__all__ = ["Neurons", "trace"]
+__all__ = ["Neurons", "holds_weights", "trace"]
 
 Neurons = Mapping[
     Any, Neuron | Spiking | None
@@ -373,6 +373,11 @@ def _as_given(neuron: Any) -> Spiking:
     if neuron is None:
         return Spiking(None, reason="is measured only, as asked")
     return neuron if isinstance(neuron, Spiking) else Spiking(as_neuron(neuron))
+
+
+def holds_weights(module: Any) -> bool:
+    """Whether a module, or one inside, has parameters of more than one axis."""
+    return any(parameter.dim() > 1 for parameter in module.parameters())
 
 
 def _maximum(node: Node) -> bool:
