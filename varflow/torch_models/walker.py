@@ -21,7 +21,7 @@ from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.library_neurons import Spiking, recognise
 from varflow.model.neurons import Neuron
 from varflow.torch_models.chance import generators, reseed
-from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Source, Sum
+from varflow.torch_models.graph import INPUT, Node, Source, maximum, not_gaussian
 from varflow.torch_models.operations import synaptic_operations
 from varflow.torch_models.passes import check_inputs, check_model, check_neurons, copied, forward
 from varflow.torch_models.provenance import Provenance, tensors_in
@@ -200,7 +200,7 @@ class _Walk:
             return True
         if not layer.names and layer.spiking.entry is None:
             return True
-        return layer.node is not None and _maximum(layer.node)
+        return layer.node is not None and maximum(layer.node)
 
     def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
         def see(current: Any, out: Any) -> None:
@@ -282,10 +282,10 @@ class _Walk:
         own = [] if spiking.neuron is not None else [f"{name} {spiking.reason}"]
         if spiking.entry is not None and node.sources.isdisjoint(self.weights):
             return tuple(own)
-        below = node.below[0] if _maximum(node) else node
+        below = node.below[0] if maximum(node) else node
         reasons = [(name, why_not_covered(weight)) for name, weight in self.weights.items() if name in node.sources]
         of_weights = [f"{name} {reason}" for name, reason in reasons if reason]
-        return (*own, *of_weights, *node.unknown, *_not_gaussian(below, self.weights))
+        return (*own, *of_weights, *node.unknown, *not_gaussian(below, self.weights))
 
     def result(self) -> Trace:
         if not self.layers:
@@ -378,25 +378,3 @@ def _as_given(neuron: Any) -> Spiking:
 def holds_weights(module: Any) -> bool:
     """Whether a module, or one inside, has parameters of more than one axis."""
     return any(parameter.dim() > 1 for parameter in module.parameters())
-
-
-def _maximum(node: Node) -> bool:
-    """Whether these are maxima that theory knows, if what is below is Gaussian."""
-    return isinstance(node.operation, Pooled) and node.operation.kind == "max"
-
-
-def _not_gaussian(node: Node, weights: Mapping[str, Any]) -> list[str]:
-    """Operations between weights and a neuron after which currents are not Gaussian."""
-    operation = node.operation
-    words = []
-    if isinstance(operation, Pooled) and operation.kind == "max":
-        words.append(f"a maximum of {'currents' if node.sources & set(weights) else 'spikes'}, {node.through[-1]}")
-    if isinstance(operation, Joined):
-        words.append(f"joined currents, {node.through[-1]}")
-    if isinstance(operation, Sum):
-        words += [
-            f"{each.operation.name} without a weight layer"
-            for each in node.below
-            if isinstance(each.operation, Source) and each.operation.name not in weights
-        ]
-    return [*words, *(word for each in node.below for word in _not_gaussian(each, weights))]
