@@ -661,6 +661,40 @@ def test_steps_that_are_hardly_meant_are_noted():
     assert vf.audit(called, x, steps=1).steps == 1  # meant so
 
 
+class AtOnce(nn.Module):
+    """Leaky neurons of one's own that take all steps of a batch, shape (inputs, steps, neurons)."""
+
+    def forward(self, currents):
+        h, spikes = 0.0, []
+        for current in currents.unbind(1):
+            h = 0.5 * h + current - (spikes[-1] if spikes else 0.0)
+            spikes.append((h > 1).to(h))
+        return torch.stack(spikes, 1)
+
+
+def test_time_in_an_axis_of_ones_own_neurons():
+    """A note until its axis is known; then rates are those of single steps, and predicted."""
+    steps, stepwise = 5, nn.Sequential(nn.Linear(64, 64), snntorch.Leaky(0.5, init_hidden=True), nn.Linear(64, 64))
+    with torch.no_grad():
+        stepwise[0].weight.normal_(0, 0.4, generator=torch.Generator().manual_seed(0))
+    model, x = nn.Sequential(stepwise[0], AtOnce(), stepwise[2]), torch.rand(6, 64)
+    frames = x[:, None].expand(-1, steps, -1)
+    rule = "count as one step: if an axis is time, register the class with vf.init.reads(AtOnce, time_axis=…)"
+    for given in (None, steps):
+        assert f"currents of shape (6, 5, 64) into 1 {rule}" in vf.audit(model, frames, steps=given).notes
+    assert not any("time_axis" in note for note in vf.audit(model, frames, steps=3).notes)
+    assert not vf.audit(stepwise, x, steps=steps).notes
+    vf.init.reads(AtOnce, time_axis=1)(
+        lambda module: vf.Neuron(1.0, decay=0.5, reset=vf.resets.Reset(threshold=1, delayed=True))
+    )
+    report, single = vf.audit(model, frames), vf.audit(stepwise, x, steps=steps)
+    assert not report.notes
+    assert (report.steps, report.inputs) == (steps, 6)
+    (layer,), (other,) = report.layers, single.layers
+    assert layer.firing_rates == pytest.approx(other.firing_rates, rel=1e-5)
+    assert layer.predicted_rate == pytest.approx(other.predicted_rate, rel=1e-6)
+
+
 class Through(nn.Module):
     """Convolutions whose spikes go through a layer of another kind, called once per step."""
 

@@ -80,6 +80,113 @@ def test_a_normal_readout_needs_no_loss():
     assert again.gradient_norm == layer.gradient_norm
 
 
+class ByHand(nn.Module):
+    """Two layers whose membranes are passed by hand, each step in a ``part`` of its own; inputs may leave on the way."""
+
+    def __init__(self, part=lambda step, *given: step(*given), leaving=False):
+        super().__init__()
+        self.weights = nn.ModuleList([nn.Linear(48, 48), nn.Linear(48, 48)])
+        self.neurons = nn.ModuleList([snntorch.Leaky(0.5), snntorch.Leaky(0.5)])
+        self.part, self.leaving = part, leaving
+
+    def once(self, x, *membranes):
+        after = []
+        for weight, neuron, membrane in zip(self.weights, self.neurons, membranes, strict=True):
+            x, membrane = neuron(weight(x), membrane)
+            after.append(membrane)
+        return x, *after
+
+    def forward(self, x):
+        membranes, out = [torch.zeros_like(x), torch.zeros_like(x)], 0.0
+        for t in range(STEPS):
+            spikes, *membranes = self.part(self.once, x, *membranes)
+            out = out + spikes.sum()
+            if self.leaving and t % 2:
+                x, *membranes = (values[: len(x) // 2] for values in (x, *membranes))
+        return out
+
+
+def checkpointed(step, *given):
+    return torch.utils.checkpoint.checkpoint(step, *given, use_reentrant=False)
+
+
+@pytest.mark.parametrize("loss", [None, lambda out: out])
+def test_checkpoints_change_no_gradient(loss):
+    measured = []
+    for part in (checkpointed, ByHand().part):
+        layers = vf.audit(filled(ByHand(part), 4.0), data(5, 48), loss, gradients=True).layers
+        measured.append([(layer.gradient_norm, layer.gradient_gain, layer.gradient_variance) for layer in layers])
+    assert np.array_equal(*measured, equal_nan=True)
+    assert measured[0][0][0] > 0
+
+
+def test_gradients_of_inputs_that_leave():
+    """By the user's loss, as autograd has them."""
+    model, x = filled(ByHand(leaving=True), 4.0), data(4, 48)
+    report = vf.audit(model, x, loss=lambda out: out)
+    assert [layer.gradient_norm for layer in report.layers] == pytest.approx(by_hand(model, x, lambda out: out, model.weights))
+    read = vf.audit(model, x, gradients=True)
+    assert all(layer.gradient_norm > 0 and 0 <= layer.dead_gradients < 1 for layer in read.layers)
+    assert read.layers[0].gradient_gain == pytest.approx(report.layers[0].gradient_gain, rel=1e-6)
+    assert read.layers[0].gradient_gain > 0
+
+
+class OfSeveral(nn.Module):
+    """A layer of a module that has weights in it, between two others."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.first, self.a, self.cell = nn.Linear(48, 48), snntorch.Leaky(0.5), cell
+        self.last, self.b = nn.Linear(cell.hidden_size, 48), snntorch.Leaky(0.5)
+
+    def forward(self, x):
+        a, (synaptic, c), b, out = self.a.init_leaky(), self.cell.init_slstm(), self.b.init_leaky(), []
+        for _ in range(STEPS):
+            spikes, a = self.a(self.first(x), a)
+            spikes, synaptic, c = self.cell(spikes, synaptic, c)
+            spikes, b = self.b(self.last(spikes), b)
+            out.append(spikes)
+        return torch.stack(out).square().sum()
+
+
+@pytest.mark.parametrize("width", [20, 48])
+def test_neurons_with_weights_have_norms_but_no_slope(width):
+    torch.manual_seed(0)
+    model, x = OfSeveral(snntorch.SLSTM(48, width, threshold=0.02)), 5 * data(6, 48)
+    report = vf.audit(model, x, loss=lambda out: out)
+    assert math.isnan(report["cell"].gradient_gain)
+    assert [layer.gradient_norm for layer in report.layers if layer.gains] == pytest.approx(
+        by_hand(model, x, lambda out: out, [model.first, model.last]), rel=1e-4
+    )
+    assert report["cell"].gradient_norm > 0
+    assert "χ is not measured where a spike depends on several currents: cell" in report.notes
+    plain = vf.audit(filled(Looped(48, 2, STEPS), 4.0), data(5, 48), gradients=True)
+    assert not any("χ" in note for note in plain.notes)
+
+
+class Overwriting(nn.Module):
+    """Runs, but has no backward pass: what it needs is overwritten."""
+
+    def forward(self, spikes):
+        squares = spikes.exp()
+        out = squares * squares
+        squares.zero_()
+        return out
+
+
+def test_a_model_without_a_backward_pass_is_not_the_fault_of_the_inputs():
+    model, x = (
+        nn.Sequential(chain(48, 1, 4.0), Overwriting(), nn.Linear(48, 48), snntorch.Leaky(0.5, init_hidden=True)),
+        data(5, 48),
+    )
+    assert vf.audit(model, x, steps=STEPS).steps == STEPS
+    before = left_behind(model)
+    words = r"^gradients=True has no backward pass through this model: .* modified by an inplace operation"
+    with pytest.raises(vf.DomainError, match=words):
+        vf.audit(model, x, steps=STEPS, gradients=True)
+    assert same(before, left_behind(model))
+
+
 def together(values, expected):
     """Deviation of the mean of independent values, in standard errors."""
     values = np.asarray(values) - expected

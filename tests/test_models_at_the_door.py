@@ -367,6 +367,274 @@ def test_layers_with_a_forward_of_their_own_are_not_predicted():
     vf.init.init_model(with_first(Checked), X, steps=STEPS)
 
 
+class Functional(nn.Module):
+    """Weights that are parameters of the model."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.a, self.b = nn.Parameter(0.3 * torch.randn(32, 32)), leaky(), leaky()
+
+    def forward(self, x):
+        return self.b(nn.functional.linear(self.a(nn.functional.linear(x, self.weight)), self.weight.T))
+
+
+class LowRank(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.u, self.v = (nn.Parameter(torch.randn(shape) / 4) for shape in ((32, 8), (8, 32)))
+
+    def forward(self, x):
+        return x @ self.u @ self.v
+
+
+class Between(nn.Module):
+    """What makes the currents of the second layer from the spikes of the first."""
+
+    def __init__(self, module, call=lambda module, spikes: module(spikes)):
+        super().__init__()
+        self.first, self.a, self.module, self.b, self.call = nn.Linear(32, 32), leaky(), module, leaky(), call
+
+    def forward(self, x):
+        return self.b(self.call(self.module, self.a(self.first(x))))
+
+
+class Long(nn.Module):
+    """All steps in one call, by a neuron that has weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = snntorch.SLSTM(32, 20, threshold=0.05)
+
+    def forward(self, x):
+        synaptic, membrane = self.cell.init_slstm()
+        for current in x:
+            spikes, synaptic, membrane = self.cell(current, synaptic, membrane)
+        return spikes
+
+
+class Cell(nn.Module):
+    """A neuron of one's own with its weights in it."""
+
+    def __init__(self, wide=20):
+        super().__init__()
+        self.inner, self.v = nn.Linear(32, wide), None
+
+    def reset(self):
+        self.v = None
+
+    def forward(self, x):
+        v = self.inner(x) if self.v is None else 0.5 * self.v + self.inner(x)
+        spikes = (v > 0.2).to(x)
+        self.v = v - spikes
+        return spikes
+
+
+# model, steps, neurons, number of layers without a prediction
+WITHOUT_WEIGHTS = {
+    "functional weights": (Functional, STEPS, None, 2),
+    "an own weight module": (lambda: nn.Sequential(LowRank(), leaky(), LowRank(), leaky()), STEPS, None, 2),
+    "an own one after Linear": (lambda: Between(LowRank()), STEPS, None, 1),
+    "attention": (
+        lambda: Between(nn.MultiheadAttention(32, 4, batch_first=True), lambda module, s: module(s, s, s)[0]),
+        STEPS,
+        None,
+        1,
+    ),
+    "bilinear": (lambda: Between(nn.Bilinear(32, 32, 32), lambda module, s: module(s, s)), STEPS, None, 1),
+    "neurons only": (lambda: nn.Sequential(leaky(), leaky()), STEPS, None, 2),
+    "a cell with weights": (Long, None, None, 1),
+    "a parallel neuron": (lambda: nn.Sequential(snntorch.LeakyParallel(32, 20)), None, None, 1),
+    "an own cell": (Cell, STEPS, {Cell: None}, 1),
+    "an own cell with equations": (Cell, STEPS, {Cell: vf.Neuron(0.2, decay=0.5)}, 1),
+    "an own square cell with equations": (lambda: Cell(32), STEPS, {Cell: vf.Neuron(0.2, decay=0.5)}, 1),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_WEIGHTS.values(), ids=WITHOUT_WEIGHTS)
+def test_layers_without_a_weight_module_are_measured(case):
+    """Notes name each, once for each reason; a chain beside them has neither notes nor such rows."""
+    make, steps, neurons, unknown = case
+    torch.manual_seed(0)
+    model, x = make(), 3 * (X if steps else X.expand(STEPS, 6, 32))
+    rates = {name: [] for name, module in model.named_modules()}
+    report = vf.audit(model, x, steps=steps, neurons=neurons)
+    for name in rates:
+        model.get_submodule(name).register_forward_hook(lambda m, a, out, name=name: rates[name].append(spikes_of(out)))
+    with torch.no_grad():
+        for _ in range(steps or 1):
+            model(x)
+    for layer in report.layers:
+        found = torch.stack(rates[layer.neuron_name])
+        found = found.flatten(0, 1) if len(found) == 1 else found
+        assert layer.firing_rate == pytest.approx(float(found[len(found) // 2 :].mean()), rel=1e-5)
+    silent = [layer for layer in report.layers if math.isnan(layer.predicted_rate)]
+    assert len(silent) == unknown
+    assert max(map(len, report.notes)) < 400
+    assert len(set(report.notes)) == len(report.notes)
+    for layer in silent:
+        assert any(note.startswith("not covered") and (layer.neuron_name or "(root)") in note for note in report.notes)
+    assert not any(math.isnan(layer.predicted_rate) for layer in vf.audit(chain(), X, steps=STEPS).layers)
+
+
+def spikes_of(out):
+    return (out if isinstance(out, torch.Tensor) else out[0]).detach()
+
+
+def maps(*weights):
+    return nn.Sequential(*[module for weight in weights for module in (weight, leaky())])
+
+
+class CalledTwice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.again = nn.Linear(32, 32), nn.Linear(32, 32)
+        self.a, self.b, self.c = leaky(), leaky(), leaky()
+
+    def forward(self, x):
+        return self.c(self.again(self.b(self.again(self.a(self.first(x))))))
+
+
+class Embedded(nn.Module):
+    """Neurons that receive an embedding, and a layer after them."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.a, self.second, self.b = nn.Embedding(6, 32), leaky(), nn.Linear(32, 32), leaky()
+
+    def forward(self, x):
+        return self.b(self.second(self.a(3 * self.table(x))))
+
+
+FRAMES = 3 * torch.rand(2, 2, 6, 6, generator=seeded())
+
+# model, inputs, note, whether each layer is predicted
+UNPREDICTED = {
+    "transposed": (
+        lambda: maps(nn.Conv2d(2, 4, 3), nn.ConvTranspose2d(4, 4, 3), nn.ConvTranspose2d(4, 4, 3), nn.Conv2d(4, 4, 3)),
+        FRAMES,
+        "not covered by the theory: 2 is a transposed convolution; likewise 4",
+        [True, False, False, True],
+    ),
+    "three dimensions": (
+        lambda: maps(nn.Conv3d(1, 4, 3)),
+        FRAMES[:, :1, None].expand(-1, -1, 4, -1, -1),
+        "not covered by the theory: 0 is a convolution in three dimensions",
+        [False],
+    ),
+    "depthwise": (
+        lambda: maps(nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3, groups=4)),
+        FRAMES,
+        "not covered by the theory: 2 has groups",
+        [True, False],
+    ),
+    "circular": (
+        lambda: maps(nn.Conv2d(2, 4, 3, padding=1, padding_mode="circular")),
+        FRAMES,
+        "not covered by the theory: 0 pads with 'circular'",
+        [False],
+    ),
+    "one Linear for two layers": (
+        CalledTwice,
+        3 * X,
+        "not covered by the theory: again is called for several layers",
+        [True, False, False],
+    ),
+    "an embedding": (Embedded, torch.arange(6), "not covered by the theory: a follows no weight layer", [False, True]),
+    "twenty of a kind": (
+        lambda: nn.Sequential(
+            *[m for _ in range(20) for m in (nn.Linear(32, 32), snntorch.Lapicque(beta=0.5, init_hidden=True))]
+        ),
+        3 * X,
+        "not covered by the theory: 1 is a Lapicque of snntorch, of which Leaky, RLeaky, RSynaptic, Synaptic are known; "
+        "likewise 3, 5 and 17 more",
+        [False] * 20,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNPREDICTED.values(), ids=UNPREDICTED)
+def test_what_has_no_prediction_is_named_once(case):
+    make, inputs, note, predicted = case
+    torch.manual_seed(0)
+    report = vf.audit(make(), inputs, steps=STEPS)
+    assert [note for note in report.notes if "not covered" in note] == [note]
+    assert [not math.isnan(layer.predicted_rate) for layer in report.layers] == predicted
+    assert ("predicted by theory" in str(report)) == any(predicted)
+
+
+class Leaving(nn.Module):
+    """Half of the inputs leave the loop after every second step."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(32, 32), nn.Linear(32, 32)
+        self.a, self.b = snntorch.Leaky(0.5), snntorch.Leaky(0.5)
+
+    def forward(self, x):
+        a = b = torch.zeros(len(x), 32)
+        for t in range(STEPS):
+            spikes, a = self.a(self.first(x), a)
+            spikes, b = self.b(self.second(spikes), b)
+            if t % 2:
+                x, a, b = (values[: max(len(x) // 2, 1)] for values in (x, a, b))
+        return spikes
+
+
+def test_inputs_that_leave_the_batch_during_the_pass():
+    """Rates are means over those still in it; with all inputs to the end there is no note, and other rates."""
+    torch.manual_seed(0)
+    model, found = Leaving(), {"a": [], "b": []}
+    report = vf.audit(model, 6 * X)
+    for name in found:
+        getattr(model, name).register_forward_hook(
+            lambda m, a, out, name=name: found[name].append(float(out[0].detach().mean()))
+        )
+    model(6 * X)
+    for name, rates in found.items():
+        assert report[name].firing_rate == pytest.approx(sum(rates[STEPS // 2 :]) / (STEPS - STEPS // 2), rel=1e-5)
+        assert report[name].firing_rates == pytest.approx(rates, rel=1e-5)
+    (note,) = report.notes
+    rule = "receives fewer inputs at some steps: its rates are means over those; likewise b"
+    assert note == f"not covered by the theory: a {rule}"
+    assert report.inputs == 6
+    assert report["a"].firing_rate > 0
+    monitor = vf.Monitor(model, 6 * X)
+    monitor()
+    assert [monitor.scalars[f"firing_rate/{name}"] for name in found] == [report[name].firing_rate for name in found]
+    alone = vf.audit(model, 6 * X[:1])
+    assert not alone.notes
+    assert alone["a"].firing_rate != pytest.approx(report["a"].firing_rate, rel=0.01)
+
+
+class ByFunction(nn.Module):
+    def __init__(self, spike):
+        super().__init__()
+        self.first, self.second, self.spike = nn.Linear(32, 32), nn.Linear(32, 4), spike
+
+    def forward(self, x):
+        v = 0.0
+        for _ in range(STEPS):
+            v = 0.5 * v + self.first(x)
+            spikes = self.spike(v - 0.2)
+            v = v - spikes
+        return self.second(spikes)
+
+
+class Atan(nn.Module):
+    def forward(self, v):
+        return snntorch.surrogate.atan()(v)
+
+
+def test_a_spike_function_within_a_forward_is_to_become_a_module():
+    for judge in judges("both"):
+        with pytest.raises(
+            vf.DomainError, match="a function that makes the spikes is found once it is the forward of a module"
+        ):
+            judge(ByFunction(snntorch.surrogate.atan()), X)
+    (layer,) = vf.audit(ByFunction(Atan()), X).layers
+    assert (layer.name, layer.neuron_name, layer.firing_rate > 0) == ("first", "spike", True)
+
+
 def test_oddities_are_noted_by_the_audit():
     assert vf.audit(chain(), X, steps=STEPS).notes == ()
     (note,) = vf.audit(tied(), X, steps=STEPS).notes

@@ -94,6 +94,16 @@ def test_surrogates_of_ones_own_are_differentiated():
     np.testing.assert_allclose(steep(V), S.sigmoid(3.0)(V), rtol=1e-9)
 
 
+def test_thresholds_that_are_not_there_before_the_first_step():
+    """sinabs' adaptive neurons: gradients are measured, the surrogate is not known."""
+    layers = pytest.importorskip("sinabs.layers")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(24, 32), layers.ALIF(tau_mem=10.0, tau_adapt=10.0), torch.nn.Linear(32, 4))
+    assert surrogate_of_module(model[1]) is None
+    (layer,) = vf.audit(model, 9 * torch.rand(6, 8, 24), gradients=True).layers
+    assert layer.gradient_norm > 0
+
+
 def test_modules_without_a_surrogate():
     assert surrogate_of_module(torch.nn.Linear(2, 2)) is None
     assert surrogate_of_module(snntorch(spike_grad=spike_grad("SSO"))) is None

@@ -196,7 +196,7 @@ def plain_value(value: Any) -> Any:
     if not hasattr(value, "detach"):
         return value
     values = value.detach().double().flatten().cpu().numpy()
-    if values.size and np.ptp(values) > 1e-6 * np.abs(values).max():
+    if not values.size or np.ptp(values) > 1e-6 * np.abs(values).max():  # none before the first step
         return values
     first = float(values[0])
     short = float(f"{first:.7g}")  # the decimal that was stored in single precision

@@ -272,7 +272,9 @@ class AuditReport(Shown):
         layout += f"{' {:>9} {:>9} {:>7} {:>8}' if back else ''} {{:>9}} {{:>9}}  {{}}"
         more = (*(["always"] if always else []), *(["gradient", "theory", "χ", "no grad"] if back else []))
         header = ("layer", "gain", "rate", "predicted", "dead", "inputs", "overlap", "theory", *more, "spikes", "SynOps")
-        title = f"AuditReport: {self.steps} steps, {self.inputs} inputs, predicted by {self.predicted_by}"
+        known = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
+        by = f"predicted by {self.predicted_by}" if known else "without a prediction"
+        title = f"AuditReport: {self.steps} steps, {self.inputs} inputs, {by}"
         remarks = [*(self.problems or ["healthy"]), *self.remarks, *_few(self.notes)]
         return Table(title, layout, rows, (*header, "verdict"), remarks, "  ! ")
 
@@ -317,7 +319,11 @@ def _percent(value: float) -> str:
 
 
 def _named(layers: list[AuditedLayer]) -> str:
-    names = [layer.label for layer in layers]
+    return several([layer.label for layer in layers])
+
+
+def several(names: list[str]) -> str:
+    """The first of many names, and how many more there are."""
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 

@@ -24,9 +24,10 @@ from varflow._checks import DomainError
 from varflow._restoring import kept
 from varflow.results import late_steps
 from varflow.torch_models.inputs import steps_first
-from varflow.torch_models.passes import copied, forward
+from varflow.torch_models.passes import copied, forward, in_short
 from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.traced import Trace, TracedLayer, steps_of
+from varflow.torch_models.walker import holds_weights
 from varflow.torch_models.watch import axes_of_a_step, flat
 
 __all__ = ["Backward", "check_gradients", "gradients", "squared_gain_above"]
@@ -37,7 +38,8 @@ SLOPES = 8  # late steps at which slopes are measured, evenly spaced
 @dataclass(frozen=True, slots=True)
 class Backward:
     """What one layer's gradients are; ``weights``: mean square of the gradient by its weights, frozen ones included. NaN for
-    what is not known: weights that a hook computes, and gradients of neurons with weights of their own.
+    what is not known: weights that a hook computes, gradients by currents within neurons, and slopes where a spike depends on
+    several currents.
     """
 
     weights: float = math.nan
@@ -77,13 +79,13 @@ class _Pass:
         self.calls = iter(traced.calls)
         self.currents: dict[TracedLayer, list[Any]] = {layer: [] for layer in traced.layers}
         self.slopes = dict.fromkeys(traced.layers, 0.0)  # means of squares
-        self.picked: dict[TracedLayer, Any] = {}  # the step at which each neuron is looked at
+        self.picked: dict[tuple[TracedLayer, Any], Any] = {}  # the step at which each neuron is looked at, by layer and shape
         self.done = dict.fromkeys(traced.layers, 0)  # steps
         late = range(traced.steps)[late_steps(traced.steps)]
         self.looked_at = np.linspace(late[0], late[-1], min(SLOPES, len(late))).round().astype(int)
         self.last = traced.last
         self.read: Any = 0.0  # the value of the readout
-        self.readouts: dict[TracedLayer, Any] = {}
+        self.readouts: dict[tuple[TracedLayer, Any], Any] = {}  # by layer and shape
         self.generator = torch.Generator().manual_seed(0)
 
     def run(self, model: Any, inputs: Any, steps: int | None) -> dict[TracedLayer, Backward]:
@@ -98,11 +100,18 @@ class _Pass:
             value = self._value(out)
             signals = [current for layer in self.traced.layers for current in self.currents[layer]]
             graph = list({id(each): each for each in (*weights, *signals) if each.requires_grad}.values())
-            found = torch.autograd.grad(value, graph, allow_unused=True) if graph and value.requires_grad else ()
+            found = self._found(value, graph) if graph and value.requires_grad else ()
         by = {id(each): gradient for each, gradient in zip(graph, found, strict=False)}
         computed = {m: not (w.is_leaf or hasattr(m, "parametrizations")) for m, w in zip(modules, weights, strict=True)}
         of = {m: math.nan if computed[m] else _square(by.get(id(w))) for m, w in zip(modules, weights, strict=True)}
         return {layer: self._of(layer, of, by) for layer in self.traced.layers}
+
+    def _found(self, value: Any, graph: list[Any]) -> Any:
+        try:
+            return torch.autograd.grad(value, graph, allow_unused=True)
+        except RuntimeError as error:
+            asked, given = ("gradients", True) if self.loss is None else ("loss", self.loss)
+            raise DomainError(asked, given, f"has no backward pass through this model: {in_short(error)}") from error
 
     def _value(self, out: Any) -> Any:
         if self.loss is None:
@@ -121,10 +130,11 @@ class _Pass:
             given = args[0] if name is None else kwargs[name]
             known = given.requires_grad or not given.is_floating_point()
             current = given.view_as(given) if known else given.detach().clone().requires_grad_()  # not through shortcuts
-            out = inner(current, *args[1:], **kwargs) if name is None else inner(**{**kwargs, name: current})
-            layer = next(self.calls, None)
-            if layer is not None:
-                self._see(layer, current, tensors_in(out)[0])
+            with torch.autograd.graph.saved_tensors_hooks(_kept, _kept):  # a checkpoint drops what slopes need
+                out = inner(current, *args[1:], **kwargs) if name is None else inner(**{**kwargs, name: current})
+                layer = next(self.calls, None)  # None if a checkpoint runs its part again
+                if layer is not None:
+                    self._see(layer, current, tensors_in(out)[0])
             return out
 
         return forward
@@ -137,12 +147,17 @@ class _Pass:
             self.slopes[layer] += self._slopes(layer, current, spikes, range(first, self.done[layer]))
         if self.loss is None and layer in self.last:
             steps = steps_first(layer.spiking, spikes)
-            if layer not in self.readouts:
-                self.readouts[layer] = torch.randn(steps.shape[1:], generator=self.generator).to(steps)
-            self.read = self.read + (steps * self.readouts[layer]).sum()
+            key = layer, steps.shape[1:]
+            if key not in self.readouts:
+                self.readouts[key] = torch.randn(steps.shape[1:], generator=self.generator).to(steps)
+            self.read = self.read + (steps * self.readouts[key]).sum()
 
     def _slopes(self, layer: TracedLayer, current: Any, spikes: Any, steps: range) -> float:
-        """``Σ (∂S_t/∂I_t)²`` of the neurons looked at in the steps of one call, over the number of all."""
+        """``Σ (∂S_t/∂I_t)²`` of the neurons looked at in the steps of one call, over the number of all; NaN if spikes depend on
+        more than their own current.
+        """
+        if current.shape != spikes.shape or (layer.neuron is None and holds_weights(layer.module)):
+            return math.nan
         if not (spikes.requires_grad and current.requires_grad and any(t in steps for t in self.looked_at)):
             return 0.0
         S, at = steps_first(layer.spiking, spikes), self._picked(layer, spikes) - steps.start
@@ -156,13 +171,13 @@ class _Pass:
 
     def _picked(self, layer: TracedLayer, spikes: Any) -> Any:
         """Steps drawn for all neurons; the same for all of one input if they are connected with each other."""
-        if layer not in self.picked:
-            shape = steps_first(layer.spiking, spikes).shape[1:]
+        shape = steps_first(layer.spiking, spikes).shape[1:]
+        if (layer, shape) not in self.picked:
             drawn = shape if layer.spiking.recurrent is None else (shape[0], *[1] * (len(shape) - 1))
             generator = torch.Generator().manual_seed(self.traced.layers.index(layer))  # whatever the order of calls
             number = torch.randint(len(self.looked_at), drawn, generator=generator)
-            self.picked[layer] = torch.as_tensor(self.looked_at)[number].expand(shape).to(spikes.device)
-        return self.picked[layer]
+            self.picked[layer, shape] = torch.as_tensor(self.looked_at)[number].expand(shape).to(spikes.device)
+        return self.picked[layer, shape]
 
     def _of(self, layer: TracedLayer, weights: dict[Any, float], by: dict[int, Any]) -> Backward:
         own = sum(weights[m] * m.weight.numel() for m in layer.weights) / max(sum(m.weight.numel() for m in layer.weights), 1)
@@ -172,9 +187,14 @@ class _Pass:
         found = [by.get(id(current)) for current in self.currents[layer]]
         found = [gradient for gradient in found if gradient is not None] or [torch.zeros_like(self.currents[layer][0])]
         largest = [flat(steps_first(layer.spiking, gradient.abs()).amax(0), axes_of_a_step(layer)) for gradient in found]
-        dead = float((reduce(torch.maximum, largest).amax(0) == 0).float().mean())
-        norm = math.hypot(*map(_norm, found)) / math.sqrt(len(largest[0]))
+        dead = float((reduce(torch.maximum, (each.amax(0) for each in largest)) == 0).float().mean())
+        norm = math.hypot(*map(_norm, found)) / math.sqrt(max(map(len, largest)))
         return Backward(own, norm if math.isfinite(norm) else math.inf, self.slopes[layer], dead)
+
+
+def _kept(tensor: Any) -> Any:
+    """What autograd saves, as it is."""
+    return tensor
 
 
 def _square(gradient: Any) -> float:

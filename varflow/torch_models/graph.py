@@ -6,14 +6,16 @@ network is a sum over its branches. Operations that theory does not know are ``U
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from varflow.model.layers import BatchNorm, LayerNorm
 from varflow.model.signals import Layer
 
-__all__ = ["INPUT", "Graph", "Joined", "Node", "Pooled", "Product", "Source", "Sum", "Unknown", "operation"]
+__all__ = [
+    "INPUT", "Graph", "Joined", "Node", "Pooled", "Product", "Source", "Sum", "Unknown", "maximum", "not_gaussian", "operation",
+]  # fmt: skip
 
 INPUT = "input"
 
@@ -139,6 +141,28 @@ def _flat(operation: Sum, below: Iterable[Node]) -> tuple[Sum, tuple[Node, ...]]
         for own, part in zip(inner.factors, node.below if inner is node.operation else (node,), strict=True):
             factors[part] = factors.get(part, 0.0) + factor * own
     return Sum(tuple(factors.values()), constant), tuple(factors)
+
+
+def maximum(node: Node) -> bool:
+    """Whether these are maxima that theory knows, if what is below is Gaussian."""
+    return isinstance(node.operation, Pooled) and node.operation.kind == "max"
+
+
+def not_gaussian(node: Node, weights: Mapping[str, Any]) -> list[str]:
+    """Operations between weights and a neuron after which currents are not Gaussian."""
+    operation = node.operation
+    words = []
+    if isinstance(operation, Pooled) and operation.kind == "max":
+        words.append(f"a maximum of {'currents' if node.sources & set(weights) else 'spikes'}, {node.through[-1]}")
+    if isinstance(operation, Joined):
+        words.append(f"joined currents, {node.through[-1]}")
+    if isinstance(operation, Sum):
+        words += [
+            f"{each.operation.name} without a weight layer"
+            for each in node.below
+            if isinstance(each.operation, Source) and each.operation.name not in weights
+        ]
+    return [*words, *(word for each in node.below for word in not_gaussian(each, weights))]
 
 
 def operation(name: str, place: str, args: Any, kwargs: Any, of: Callable[[Any], Node | None]) -> tuple[Operation, bool]:

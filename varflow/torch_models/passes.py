@@ -15,7 +15,7 @@ from varflow.torch_models.provenance import tensors_in
 
 LONGEST = 200  # characters of an error that a model raised
 
-__all__ = ["check_inputs", "check_model", "check_neurons", "copied", "forward"]
+__all__ = ["check_inputs", "check_model", "check_neurons", "copied", "forward", "in_short"]
 
 
 def check_model(model: Any) -> None:
@@ -82,14 +82,19 @@ def forward(
         raise
     except Exception as error:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in(inputs))
-        words = " ".join(str(error).split())
-        if not words or isinstance(error, LookupError):  # whose message is only the key
-            words = f"{type(error).__name__} {words}".strip()
-        words = words if len(words) <= LONGEST else f"{words[:LONGEST]}…"
+        words = in_short(error)
         if _labelled(inputs):
             words += "; if these are labels, drop them: give inputs[0]"
         rule = f"do not go through the model{where()}: {words}"
         raise DomainError("inputs", f"shape {shapes}" if shapes else type(inputs).__name__, rule) from error
+
+
+def in_short(error: Exception) -> str:
+    """The message of an error that a model raised, in one line."""
+    words = " ".join(str(error).split())
+    if not words or isinstance(error, LookupError):  # whose message is only the key
+        words = f"{type(error).__name__} {words}".strip()
+    return words if len(words) <= LONGEST else f"{words[:LONGEST]}…"
 
 
 def _labelled(inputs: Any) -> bool:

@@ -71,6 +71,7 @@ def uncovered(trace: Trace) -> list[str]:
         if layer.neuron is not None and layer.neuron.heterogeneous:
             words.append(f"neurons of {layer.neuron_name} differ")
         if not layer.weights:
+            words.append(f"{layer.neuron_name} follows no weight layer")
             continue
         reasons = [(name, why_not_covered(weight)) for name, weight in zip(layer.names, layer.weights, strict=True)]
         words += [f"{name} {reason}" for name, reason in reasons if reason]

@@ -14,13 +14,15 @@ import torch
 from varflow._checks import DomainError
 from varflow._progress import Report, unreported
 from varflow._restoring import kept
+from varflow.model.library_neurons import recognise
 from varflow.model.over_neurons import mean_of
+from varflow.results.audit import several
 from varflow.torch_models.chance import PASSES, averaged, words_of_chance
 from varflow.torch_models.precision import full_precision, in_full_precision
 from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.walker import Neurons, trace
-from varflow.torch_models.watch import Recorder, Watched
+from varflow.torch_models.watch import Recorder, Watched, axes_of_a_step
 
 __all__ = ["followed", "integrators", "notes_on_steps", "repeated", "unlike_their_kind", "warn_of_one_step", "watched"]
 
@@ -146,7 +148,23 @@ def notes_on_steps(traced: Trace, steps: int | None) -> list[str]:
     if steps is not None and traced.steps > steps > 1:
         own = traced.steps // steps
         return [f"each call makes {own} steps itself, {steps} calls make {traced.steps}: leave out steps="]
-    return []
+    return _with_more_axes(traced, steps)
+
+
+def _with_more_axes(traced: Trace, steps: int | None) -> list[str]:
+    """A note on modules of one's own, read as one step per call, whose currents have one more axis, which may be time."""
+    odd = [
+        layer
+        for layer in traced.layers
+        if layer.weights and layer.spiking.time_axis is None and len(layer.current_shape) > 1 + axes_of_a_step(layer)
+        if steps in layer.current_shape[:2] or (steps is None and traced.steps == 1)
+        if recognise(layer.neuron_name, layer.module) is None
+    ]
+    if not odd:
+        return []
+    shape, kind = odd[0].current_shape, type(odd[0].module).__name__
+    rule = f"count as one step: if an axis is time, register the class with vf.init.reads({kind}, time_axis=…)"
+    return [f"currents of shape {shape} into {several([layer.neuron_name for layer in odd])} {rule}"]
 
 
 def warn_of_one_step(traced: Trace, steps: int | None) -> None:

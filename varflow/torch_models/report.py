@@ -13,7 +13,7 @@ import numpy as np
 from varflow._checks import integer
 from varflow._progress import Progress, reporter
 from varflow.results import late_steps
-from varflow.results.audit import ENOUGH, AuditReport
+from varflow.results.audit import ENOUGH, AuditReport, several
 from varflow.results.audited_layer import AuditedLayer
 from varflow.torch_models.causes import FEEDING, diagnosed, needed_gains, to_mend
 from varflow.torch_models.gradients import Backward, check_gradients, squared_gain_above
@@ -66,11 +66,12 @@ def audited(
             *(f"not covered by the theory: {words}" for words in _unknown(traced, unlike)),
         ]
         backward = measured_back(model, inputs, steps, traced, loss) if backwards else {}
+        notes += _unmeasured(backward)
         report(calls * 2)
         with full_precision():
             known = {name: own for name, own in used.items() if name not in unlike}
             predicted = expected(traced, known)
-            notes += _received(traced, predicted)
+            notes += [*_received(traced, predicted), *_unpredicted(traced, predicted, unlike)]
             found = _report(traced, used, seen, predicted, backward, notes)
             if backward:
                 found = _with_expected_gradients(found, traced, known, predicted, read_out=loss is None)
@@ -196,6 +197,14 @@ def _backward(traced: Trace, l: int, gains: Mapping[str, float], backward: dict[
     }
 
 
+def _unmeasured(backward: dict[TracedLayer, Backward]) -> list[str]:
+    """Notes on layers whose gradients or slopes are not known."""
+    within = [layer.name for layer in backward if layer.spiking.entry is not None]
+    mixed = [layer.name for layer, of in backward.items() if layer.spiking.entry is None and math.isnan(of.slope)]
+    notes = [f"gradients are not measured by currents within neurons: {several(within)}"] if within else []
+    return notes + ([f"χ is not measured where a spike depends on several currents: {several(mixed)}"] if mixed else [])
+
+
 def _with_expected_gradients(
     report: AuditReport, traced: Trace, known: Mapping[str, Moments], predicted: Expected, read_out: bool
 ) -> AuditReport:
@@ -257,7 +266,27 @@ def _shared(traced: Trace) -> list[str]:
 
 def _unknown(traced: Trace, unlike: Mapping[str, str]) -> list[str]:
     """What theory does not know, each thing once."""
-    return list(dict.fromkeys([*unlike.values(), *(words for layer in traced.layers for words in layer.unknown)]))
+    alike: dict[str, list[str]] = {}  # what is said, and of which modules
+    for layer in traced.layers:
+        for words in layer.unknown:
+            name = next((name for name in (layer.neuron_name, *layer.feeding) if words.startswith(f"{name} ")), None)
+            names = alike.setdefault(words if name is None else words.removeprefix(name), [])
+            names += [] if name is None or name in names else [name]
+    words = ["".join([*(name or "(root)" for name in names[:1]), said, *_likewise(names[1:])]) for said, names in alike.items()]
+    return list(dict.fromkeys([*unlike.values(), *words]))
+
+
+def _likewise(names: list[str]) -> list[str]:
+    return [f"; likewise {several(names)}"] if names else []
+
+
+def _unpredicted(traced: Trace, predicted: Expected, unlike: Mapping[str, str]) -> list[str]:
+    """A note on layers without a prediction of which no other note says why."""
+    pairs = zip(traced.layers, predicted.rate, strict=True)
+    names = [
+        layer.name for layer, rate in pairs if math.isnan(rate) and not layer.unknown and unlike.keys().isdisjoint(layer.names)
+    ]
+    return [f"not covered by the theory: what arrives at {several(names)}"] if names else []
 
 
 def _received(traced: Trace, predicted: Expected) -> list[str]:

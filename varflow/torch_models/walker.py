@@ -21,13 +21,14 @@ from varflow.model.as_neuron import neuron as as_neuron
 from varflow.model.library_neurons import Spiking, recognise
 from varflow.model.neurons import Neuron
 from varflow.torch_models.chance import generators, reseed
-from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Source, Sum
+from varflow.torch_models.graph import INPUT, Node, Source, maximum, not_gaussian
 from varflow.torch_models.operations import count_operations, of_spikes, synaptic_operations
 from varflow.torch_models.passes import check_inputs, check_model, check_neurons, copied, forward
 from varflow.torch_models.provenance import Provenance, tensors_in
 from varflow.torch_models.traced import Fed, Trace, TracedLayer, steps_of
+from varflow.torch_models.wiring import why_not_covered
 
-__all__ = ["Neurons", "trace"]
+__all__ = ["Neurons", "holds_weights", "trace"]
 
 Neurons = Mapping[
     Any, Neuron | Spiking | None
@@ -102,13 +103,15 @@ class _Walk:
         self.known: dict[tuple[str, Node], TracedLayer] = {}  # layers by neuron and what it receives
         self.steady: dict[TracedLayer, bool] = {}  # whether the last call received the same as the one before
         self.calls: list[TracedLayer] = []
+        self.made: Counter[TracedLayer] = Counter()  # steps
+        self.sizes: dict[TracedLayer, set[int]] = {}  # numbers of a step
 
     def _may_spike(self, module: Any) -> bool:
         """Whether a module may be a neuron that is not known: it is of none of torch's classes and holds no weights."""
         if "Norm" in type(module).__name__:  # with γ = 0 its output is 0, as that of silent neurons
             return False
         own = not type(module).__module__.startswith(("torch.", "varflow.")) and self.names[module]
-        return bool(own) and self.names[module] not in self.spiking and not _holds_weights(module)
+        return bool(own) and self.names[module] not in self.spiking and not holds_weights(module)
 
     def labelled(self, inputs: Any) -> Any:
         copies, node = copied(inputs), self.provenance.graph.source(INPUT)
@@ -195,7 +198,9 @@ class _Walk:
         )
         if layer is None or bool(layer.unknown) or any(map(_of_its_own, layer.weights)):
             return True
-        return layer.node is not None and _maximum(layer.node)
+        if not layer.names and layer.spiking.entry is None:
+            return True
+        return layer.node is not None and maximum(layer.node)
 
     def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
         def see(current: Any, out: Any) -> None:
@@ -208,6 +213,9 @@ class _Walk:
             self.steady[layer] = layer.node is node
             layer.node = node
             self.calls.append(layer)
+            made = steps_of(layer.spiking, tuple(current.shape))
+            self.made[layer] += made
+            self.sizes.setdefault(layer, set()).add(current.numel() // max(made, 1))
             outputs = tensors_in(out)
             if self.record is not None:
                 self.record(layer, current, outputs[0])
@@ -274,14 +282,20 @@ class _Walk:
         own = [] if spiking.neuron is not None else [f"{name} {spiking.reason}"]
         if spiking.entry is not None and node.sources.isdisjoint(self.weights):
             return tuple(own)
-        below = node.below[0] if _maximum(node) else node
-        return (*own, *node.unknown, *_not_gaussian(below, self.weights))
+        below = node.below[0] if maximum(node) else node
+        reasons = [(name, why_not_covered(weight)) for name, weight in self.weights.items() if name in node.sources]
+        of_weights = [f"{name} {reason}" for name, reason in reasons if reason]
+        return (*own, *of_weights, *node.unknown, *not_gaussian(below, self.weights))
 
     def result(self) -> Trace:
         if not self.layers:
             if self.spiking:
                 raise DomainError("model", ", ".join(self.spiking), "did not run: its forward calls no spiking layer")
-            rule = "has no spiking layer that is known by its class or by its spikes: name it in neurons={module: vf.Neuron(…)}"
+            rule = (
+                "has no spiking layer that is known by its class or by its spikes: name it in neurons={module: vf.Neuron(…)}, "
+                "with None if the module also holds weights; a function that makes the spikes is found once it is the forward "
+                "of a module of its own"
+            )
             raise DomainError("model", type(next(iter(self.names))).__name__, rule)
         for layer in self.layers:
             self._complete(layer)
@@ -309,6 +323,13 @@ class _Walk:
         layer.unknown = self._unknown(next(n for n, (m, _) in self.spiking.items() if m is layer.module), node)
         if not layer.fed:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} follows no weight layer")
+        again = [
+            name for name in layer.names if sum(name in each.names for each in self.layers) > 1 < len(self.fed[name].nodes)
+        ]
+        layer.unknown = (*layer.unknown, *(f"{name} is called for several layers" for name in again))
+        if len(self.sizes[layer]) > 1 or any(len({given.shape for given in each.inputs}) > 1 for each in layer.fed):
+            rule = "receives fewer inputs at some steps: its rates are means over those"
+            layer.unknown = (*layer.unknown, f"{layer.neuron_name} {rule}")
         if not self.steady[layer]:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} receives other operations at every step")
 
@@ -320,10 +341,8 @@ class _Walk:
         return [f"did not run in this forward pass: {', '.join(idle)}"] if idle else []
 
     def _steps(self) -> int:
-        ran = Counter(self.calls)
-        counts = {layer: ran[layer] * steps_of(layer.spiking, layer.current_shape) for layer in self.layers}
-        steps = max(counts.values())
-        for layer, count in counts.items():
+        steps = max(self.made.values())
+        for layer, count in self.made.items():
             if count != steps:
                 layer.unknown = (*layer.unknown, f"{layer.neuron_name} makes {count} steps, others {steps}")
         return steps
@@ -357,27 +376,6 @@ def _as_given(neuron: Any) -> Spiking:
     return neuron if isinstance(neuron, Spiking) else Spiking(as_neuron(neuron))
 
 
-def _holds_weights(module: Any) -> bool:
+def holds_weights(module: Any) -> bool:
+    """Whether a module, or one inside, has parameters of more than one axis."""
     return any(parameter.dim() > 1 for parameter in module.parameters())
-
-
-def _maximum(node: Node) -> bool:
-    """Whether these are maxima that theory knows, if what is below is Gaussian."""
-    return isinstance(node.operation, Pooled) and node.operation.kind == "max"
-
-
-def _not_gaussian(node: Node, weights: Mapping[str, Any]) -> list[str]:
-    """Operations between weights and a neuron after which currents are not Gaussian."""
-    operation = node.operation
-    words = []
-    if isinstance(operation, Pooled) and operation.kind == "max":
-        words.append(f"a maximum of {'currents' if node.sources & set(weights) else 'spikes'}, {node.through[-1]}")
-    if isinstance(operation, Joined):
-        words.append(f"joined currents, {node.through[-1]}")
-    if isinstance(operation, Sum):
-        words += [
-            f"{each.operation.name} without a weight layer"
-            for each in node.below
-            if isinstance(each.operation, Source) and each.operation.name not in weights
-        ]
-    return [*words, *(word for each in node.below for word in _not_gaussian(each, weights))]

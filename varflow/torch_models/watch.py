@@ -111,25 +111,28 @@ class _Follower:
             self.counts = S.new_zeros(S.shape[1])
             self.followed, self.compared = (_evenly(len(S), most, S.device) for most in (FOLLOWED, COMPARED))
             self.gram = S.new_zeros(len(self.compared), len(self.compared))
-        compared = S.index_select(0, self.compared)
-        self.gram.addmm_(compared, compared.T)
+        if len(S) != len(self.each):  # which inputs left the batch is not known
+            self.each, self.compared, self.membranes = S.new_ones(len(S)), None, None
+        if self.compared is not None:
+            compared = S.index_select(0, self.compared)
+            self.gram.addmm_(compared, compared.T)
         self.spikes.append(S.mv(self.ones))
         self.counts.addmv_((S if self.binary else S.sign().abs_()).T, self.each)  # S > 0 takes 30 times as long
         if self.membranes is not None:  # copies: views would keep all inputs in memory
-            H = flat(current, self.axes).index_select(0, self.followed)
-            self.membranes.step(H, S.index_select(0, self.followed), spikes.shape)
+            H, S = (flat(values, self.axes).index_select(0, self.followed) for values in (current, spikes))
+            self.membranes.step(H, S, spikes.shape)
 
     def result(self) -> Watched:
-        S, counts = _numbers(torch.stack(self.spikes)), _numbers(self.counts)
+        S, counts = _numbers(_of_all(self.spikes)), _numbers(self.counts)
         (width,) = counts.shape
-        never, always = (np.count_nonzero(counts == number) / width for number in (0, S.size))
+        never, always = (np.count_nonzero(counts == number) / width for number in (0, sum(map(len, self.spikes))))
         variance = mean = np.full(len(S), math.nan)
         reason = self.reason if self.membranes is None else self.membranes.unlike(self.layer.neuron)
         if self.membranes is not None and not reason:
             variance, mean = self.membranes.moments()
         alive = S[late_steps(len(S))].max(0) > 0
         overlaps = overlaps_of_pairs(_numbers(self.gram))
-        overlap = float(overlaps.mean()) if overlaps.size else math.nan
+        overlap = float(overlaps.mean()) if overlaps.size and self.compared is not None else math.nan
         return Watched(S / width, variance, mean, alive, never, always, width, overlap, reason)
 
 
@@ -231,6 +234,13 @@ def axes_of_a_step(layer: TracedLayer) -> int:
     """Number of axes of one input at one step."""
     weight = layer.weights[0] if layer.weights else None
     return 1 if weight is None or hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
+
+
+def _of_all(spikes: list[Any]) -> Any:
+    """Shape (steps, inputs). Inputs that left the batch count as the mean of those still in it."""
+    most = max(map(len, spikes))
+    whole = (torch.cat([each, each.mean().nan_to_num().expand(most - len(each))]) for each in spikes)
+    return torch.stack(list(spikes if len({*map(len, spikes)}) == 1 else whole))
 
 
 def _evenly(inputs: int, most: int, device: Any) -> Any:
