@@ -606,6 +606,16 @@ def test_inputs_that_leave_the_batch_during_the_pass():
     assert alone["a"].firing_rate != pytest.approx(report["a"].firing_rate, rel=0.01)
 
 
+def test_layers_whose_inputs_leave_are_set():
+    """Their rates are those of the audit."""
+    model = Leaving()
+    plan = vf.init.init_model(model, 6 * X, rate=0.2, refine=True, generator=seeded())
+    report = vf.audit(model, 6 * X)
+    for row in plan.layers:
+        assert row.measured_rate == pytest.approx(report[row.name].firing_rate, rel=1e-5)
+        assert row.measured_rate == pytest.approx(0.2, rel=0.15)
+
+
 class ByFunction(nn.Module):
     def __init__(self, spike):
         super().__init__()

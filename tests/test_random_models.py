@@ -128,3 +128,37 @@ def test_models_without_chance_are_measured_once():
 def test_active_dropout_is_not_predicted_as_if_it_were_off():
     report = vf.audit(Encoded("dropout"), X)
     assert any("dropout in the model's forward" in note for note in report.notes)
+
+
+class AsLongAsChance(nn.Module):
+    """A number of steps drawn at random."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.weight, self.neuron = nn.Linear(WIDTH, WIDTH), snntorch.Leaky(0.5, init_hidden=True)
+
+    def forward(self, x):
+        return sum(self.neuron(self.weight(8 * x)) for _ in range(4, 5 + int(torch.randint(6, ()))))
+
+
+def test_passes_of_different_lengths_are_averaged():
+    """Late steps with late ones: within 4.5 standard errors of the mean over many passes; another network is not."""
+    model, passes, made = AsLongAsChance(), [], []
+    report = vf.audit(model, X)
+    assert any("draws random numbers" in note for note in report.notes)
+    (layer,) = report.layers
+    assert len(layer.firing_rates) == report.steps
+    handle = model.neuron.register_forward_hook(lambda module, given, out: made.append(float(out.detach().mean())))
+    for number in range(MANY):
+        torch.manual_seed(number)
+        made.clear()
+        model.neuron.reset_mem()
+        model(X)
+        passes.append(np.mean(made[len(made) // 2 :]))
+    handle.remove()
+    tolerance = 4.5 * np.std(passes, ddof=1) * (1 / PASSES + 1 / MANY) ** 0.5
+    assert abs(layer.firing_rate - np.mean(passes)) < tolerance
+    with torch.no_grad():
+        model.weight.weight.mul_(0.7)
+    assert abs(vf.audit(model, X).layers[0].firing_rate - np.mean(passes)) > tolerance

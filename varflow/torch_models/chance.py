@@ -42,8 +42,16 @@ def averaged(passes: Sequence[dict[str, Watched]]) -> dict[str, Watched]:
 
 
 def _mean(of: Sequence[Watched]) -> Watched:
-    names = ("firing_rate", "variance", "mean", "alive", "dead_fraction", "saturated_fraction", "raster_overlap")
-    return replace(of[0], **{name: np.mean([getattr(each, name) for each in of], axis=0) for name in names})
+    steps = len(of[0].firing_rate)
+    over_steps = {name: [_of_steps(getattr(each, name), steps) for each in of] for name in ("firing_rate", "variance", "mean")}
+    names = ("alive", "dead_fraction", "saturated_fraction", "raster_overlap")
+    values = over_steps | {name: [getattr(each, name) for each in of] for name in names}
+    return replace(of[0], **{name: np.mean(each, axis=0) for name, each in values.items()})
+
+
+def _of_steps(values: np.ndarray, steps: int) -> np.ndarray:
+    """Values at so many steps, early to early and late to late, of a pass that made other numbers of them."""
+    return values[np.linspace(0, len(values) - 1, steps).round().astype(int)]
 
 
 def words_of_chance(late_rates: Sequence[dict[str, float]]) -> str:

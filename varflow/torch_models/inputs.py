@@ -10,7 +10,7 @@ import torch
 from varflow.model.library_neurons import Spiking
 from varflow.torch_models.traced import TracedLayer, steps_of
 
-__all__ = ["by_step", "some", "split_steps", "steps_first"]
+__all__ = ["by_step", "of_all", "some", "split_steps", "steps_first"]
 
 
 def by_step(layer: TracedLayer, module: int = 0) -> Any:
@@ -45,3 +45,10 @@ def some(x: Any, most: int) -> Any:
 def steps_first(spiking: Spiking, values: Any) -> Any:
     """Values of one call of a neuron layer, with steps first."""
     return values[None] if spiking.time_axis is None else split_steps(spiking, values)
+
+
+def of_all(steps: list[Any]) -> Any:
+    """Shape (steps, inputs), of values per input at each step. Inputs that left the batch count as the mean of the others."""
+    most = max(map(len, steps))
+    whole = (torch.cat([each, each.mean().nan_to_num().expand(most - len(each))]) for each in steps)
+    return torch.stack(list(steps if len({*map(len, steps)}) == 1 else whole))

@@ -26,7 +26,7 @@ from varflow._restoring import kept
 from varflow.model.library_neurons import Spiking
 from varflow.results import late_steps
 from varflow.torch_models import chance
-from varflow.torch_models.inputs import steps_first
+from varflow.torch_models.inputs import of_all, steps_first
 from varflow.torch_models.passes import forward
 from varflow.torch_models.provenance import tensors_in
 from varflow.torch_models.scales import Scale
@@ -61,7 +61,7 @@ def rates_of_passes(model: Any, inputs: Any, steps: int | None, traced: Trace) -
 def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, number: int) -> Rates:
     modules = dict.fromkeys(layer.module for layer in traced.layers)
     calls = {module: iter([layer for layer in traced.calls if layer.module is module]) for module in modules}
-    found: dict[str, list[np.ndarray]] = {layer.neuron_name: [] for layer in traced.layers}
+    found: dict[str, list[Any]] = {layer.neuron_name: [] for layer in traced.layers}
 
     def watch(module: Any, args: Any, out: Any) -> None:
         layer = next(calls[module], None)  # one module may serve several layers
@@ -76,14 +76,14 @@ def _of_one_pass(model: Any, inputs: Any, steps: int | None, traced: Trace, numb
             forward(model, inputs, steps, list(modules))
 
     kept(model, measured)
-    return {name: np.mean(rates[late_steps(len(rates))], axis=0) for name, rates in found.items()}
+    return {name: of_all(rates)[late_steps(len(rates))].mean(0).numpy() for name, rates in found.items()}
 
 
-def _by_step(spiking: Spiking, spikes: Any) -> list[np.ndarray]:
+def _by_step(spiking: Spiking, spikes: Any) -> list[Any]:
     """Mean spikes of every input, step by step."""
     steps = steps_first(spiking, spikes)
     rates = steps.detach().float().reshape(*steps.shape[:2], -1).mean(-1) if steps.dim() > 1 else steps[:, None].float()
-    return list(rates.cpu().numpy().astype(float))
+    return list(rates.cpu().double())
 
 
 def settle(scales: list[Scale], aims: dict[str, float], measure: Callable[[], Rates]) -> tuple[Rates, int]:

@@ -20,7 +20,7 @@ from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.results.kernel import overlaps_of_pairs
 from varflow.simulation.neurons import Cells, fired, go_on
-from varflow.torch_models.inputs import split_steps
+from varflow.torch_models.inputs import of_all, split_steps
 from varflow.torch_models.traced import TracedLayer
 
 __all__ = ["Recorder", "Watched", "axes_of_a_step", "flat"]
@@ -123,7 +123,7 @@ class _Follower:
             self.membranes.step(H, S, spikes.shape)
 
     def result(self) -> Watched:
-        S, counts = _numbers(_of_all(self.spikes)), _numbers(self.counts)
+        S, counts = _numbers(of_all(self.spikes)), _numbers(self.counts)
         (width,) = counts.shape
         never, always = (np.count_nonzero(counts == number) / width for number in (0, sum(map(len, self.spikes))))
         variance = mean = np.full(len(S), math.nan)
@@ -234,13 +234,6 @@ def axes_of_a_step(layer: TracedLayer) -> int:
     """Number of axes of one input at one step."""
     weight = layer.weights[0] if layer.weights else None
     return 1 if weight is None or hasattr(weight, "in_features") else 1 + len(weight.kernel_size)
-
-
-def _of_all(spikes: list[Any]) -> Any:
-    """Shape (steps, inputs). Inputs that left the batch count as the mean of those still in it."""
-    most = max(map(len, spikes))
-    whole = (torch.cat([each, each.mean().nan_to_num().expand(most - len(each))]) for each in spikes)
-    return torch.stack(list(spikes if len({*map(len, spikes)}) == 1 else whole))
 
 
 def _evenly(inputs: int, most: int, device: Any) -> Any:
