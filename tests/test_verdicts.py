@@ -220,3 +220,21 @@ def test_synaptic_operations(case):
         module.weight.fill_(1.0)
         assert counted == pytest.approx(float(module(spikes).sum()), rel=1e-6)
     assert counted > 0
+
+
+def test_operations_of_weights_called_for_several_layers_count_once():
+    torch, snntorch = pytest.importorskip("torch"), pytest.importorskip("snntorch")
+    from varflow.torch_models.operations import synaptic_operations
+
+    torch.manual_seed(0)
+    shared, lif = torch.nn.Linear(50, 50), [snntorch.Leaky(0.5, init_hidden=True) for _ in range(2)]
+    model, x, counted = torch.nn.Sequential(shared, lif[0], shared, lif[1]), 5 * torch.rand(4, 50), []
+    report = vf.audit(model, x, steps=5)
+    shared.register_forward_hook(lambda m, args, out: counted.append(float(synaptic_operations(m, args[0] != 0)) / 4))
+    for neuron in lif:
+        neuron.reset_mem()
+    with torch.no_grad():
+        for _ in range(5):
+            model(x)
+    assert report.operations == pytest.approx(sum(counted), rel=1e-12)
+    assert report.operations > 0

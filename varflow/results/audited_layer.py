@@ -89,7 +89,7 @@ class AuditedLayer:
     operations : float
         Synaptic operations per input over all steps, in the weights between it and the neurons below: one per spike and
         connection. Weights that receive numbers (the input, currents of other weights, averages of spikes) multiply: one per
-        connection of every number that is not 0.
+        connection of every number that is not 0. Of weights called for several layers, equal parts.
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
@@ -49,12 +50,14 @@ def of_spikes(node: Node, weights: Container[str]) -> bool:
 
 
 def count_operations(layers: Sequence[TracedLayer], fed: Mapping[str, Fed]) -> None:
-    """Set ``operations`` of every layer: of its weights and of those before them without a neuron between, each once."""
-    counted = {name for layer in layers for name in layer.names}
+    """Set ``operations`` of every layer: of its weights and of those before them without a neuron between, each once; those of
+    weights called for several layers in equal parts.
+    """
+    counted = Counter(name for layer in layers for name in layer.names)
     for layer in layers:
         names = list(layer.names)
         for name in names:  # which grows
             before = [source for source in fed[name].sources if source in fed and source not in counted]
             names += before
             counted.update(before)
-        layer.operations = sum(float(fed[name].operations) for name in names) if names else math.nan
+        layer.operations = sum(float(fed[name].operations) / counted[name] for name in names) if names else math.nan
