@@ -176,6 +176,14 @@ def test_the_error_of_a_model_is_chained():
     assert type(caught.value.__cause__) is RuntimeError
 
 
+def test_models_without_numbers_are_named():
+    lazy = nn.Sequential(nn.LazyLinear(32), nn.LazyBatchNorm1d(), leaky())
+    for judge in judges("both"):
+        for model, rule in ((chain().to("meta"), "is on the meta device"), (lazy, "belongs to a lazy module")):
+            with pytest.raises(vf.DomainError, match=f"model='0.weight' {rule}"):
+                judge(model, X, steps=STEPS)
+
+
 def test_inputs_on_another_device_are_named(monkeypatch):
     """The meta device stands in for a card."""
     monkeypatch.setattr("varflow.torch_models.walker.check_inputs", lambda inputs: None)

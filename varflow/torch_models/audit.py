@@ -90,13 +90,14 @@ def audit(
     >>> vf.audit(model, inputs, steps=10).healthy
     True
     """
-    torch = require("torch", "torch")
+    require("torch", "torch")
+    from varflow.torch_models.passes import check_model
     from varflow.torch_models.report import audited
 
     check_progress(progress)
     if loss is not None and not callable(loss):
         raise DomainError("loss", loss, "must be a function of the model's output")
     backwards = flag("gradients", gradients)
-    # Computing a weight may write to them, as spectral norm does.
-    buffers = list(model.buffers()) if isinstance(model, torch.nn.Module) else []
+    check_model(model)
+    buffers = list(model.buffers())  # to which computing a weight may write, as spectral norm does
     return kept(buffers, lambda: audited(model, inputs, loss, steps, neurons, backwards, progress))
