@@ -14,8 +14,19 @@ from varflow.model.layers import BatchNorm, LayerNorm
 from varflow.model.signals import Layer
 
 __all__ = [
-    "INPUT", "Graph", "Joined", "Node", "Pooled", "Product", "Source", "Sum", "Unknown", "maximum", "not_gaussian", "operation",
-]  # fmt: skip
+    "INPUT",
+    "Graph",
+    "Joined",
+    "Node",
+    "Pooled",
+    "Product",
+    "Source",
+    "Sum",
+    "Unknown",
+    "maximum",
+    "not_gaussian",
+    "operation",
+]
 
 INPUT = "input"
 
