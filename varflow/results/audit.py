@@ -30,7 +30,7 @@ CAUSES = {
 }
 OVER = {"survival": "input", "firing_rates": "step"}  # second axis of quantities that a layer has several of
 SHOWN = 6  # notes in the table
-NAMED = 2  # layers named in a sentence
+NAMED = 2  # names in a sentence
 VANISHED = 1e-3  # gradient norm of the first layer over the last's below which gradients vanish; above the inverse they explode
 ENOUGH = 0.9  # fraction of the needed gain that is enough: drawn weights have their gain within a few per cent
 
@@ -319,11 +319,11 @@ def _percent(value: float) -> str:
 
 
 def _named(layers: list[AuditedLayer]) -> str:
-    return several([layer.label for layer in layers])
+    return first_of([layer.label for layer in layers])
 
 
-def several(names: list[str]) -> str:
-    """The first of many names, and how many more there are."""
+def first_of(names: list[str]) -> str:
+    """The first two names, and how many more there are."""
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 

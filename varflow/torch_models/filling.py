@@ -17,6 +17,7 @@ from varflow._checks import DomainError
 from varflow._restoring import all_or_nothing, kept, to_the_end
 from varflow.init.fans import fan_in
 from varflow.results import LayerPlan, ModelPlan
+from varflow.results.audit import first_of
 from varflow.torch_models.chance import words_of_chance
 from varflow.torch_models.layer_gains import RATE
 from varflow.torch_models.planned_surrogates import with_surrogates
@@ -24,7 +25,7 @@ from varflow.torch_models.planner import Planner, beyond_a_chain, readout_plan
 from varflow.torch_models.precision import check_range, full_precision
 from varflow.torch_models.refine import HALVED, Rates, late_rates, rates_of_passes, settle
 from varflow.torch_models.refusals import ONE_STEP, followed, notes_on_steps, unlike_their_kind
-from varflow.torch_models.scales import FROZEN, Scale, named, scales_of, why_kept
+from varflow.torch_models.scales import FROZEN, Scale, scales_of, why_kept
 from varflow.torch_models.tensor_memory import free_weight, normed_weight, written
 from varflow.torch_models.traced import Trace
 from varflow.torch_models.walker import Neurons
@@ -78,7 +79,7 @@ def initialised(
 
     scales, draft = kept(buffers, drafted)
     frozen = [row.name for row in draft.layers if row.set_by.endswith(FROZEN)]
-    draft.notes += [f"frozen weights are left as they are: {named(frozen)}"] if frozen else []
+    draft.notes += [f"frozen weights are left as they are: {first_of(frozen)}"] if frozen else []
     draft.notes += notes_on_steps(traced, steps)
     if dry_run and draft.room and not surrogates:
         return ModelPlan(tuple(draft.layers), traced.steps, draft.survival, False, tuple(draft.notes))

@@ -16,7 +16,7 @@ from varflow._progress import Report, unreported
 from varflow._restoring import kept
 from varflow.model.library_neurons import recognise
 from varflow.model.over_neurons import mean_of
-from varflow.results.audit import several
+from varflow.results.audit import first_of
 from varflow.torch_models.chance import PASSES, averaged, words_of_chance
 from varflow.torch_models.precision import full_precision, in_full_precision
 from varflow.torch_models.provenance import tensors_in
@@ -164,7 +164,7 @@ def _with_more_axes(traced: Trace, steps: int | None) -> list[str]:
         return []
     shape, kind = odd[0].current_shape, type(odd[0].module).__name__
     rule = f"count as one step: if an axis is time, register the class with vf.init.reads({kind}, time_axis=…)"
-    return [f"currents of shape {shape} into {several([layer.neuron_name for layer in odd])} {rule}"]
+    return [f"currents of shape {shape} into {first_of([layer.neuron_name for layer in odd])} {rule}"]
 
 
 def warn_of_one_step(traced: Trace, steps: int | None) -> None:

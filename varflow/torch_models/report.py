@@ -13,7 +13,7 @@ import numpy as np
 from varflow._checks import integer
 from varflow._progress import Progress, reporter
 from varflow.results import late_steps
-from varflow.results.audit import ENOUGH, AuditReport, several
+from varflow.results.audit import ENOUGH, AuditReport, first_of
 from varflow.results.audited_layer import AuditedLayer
 from varflow.torch_models.causes import FEEDING, diagnosed, needed_gains, to_mend
 from varflow.torch_models.gradients import Backward, check_gradients, squared_gain_above
@@ -201,8 +201,8 @@ def _unmeasured(backward: dict[TracedLayer, Backward]) -> list[str]:
     """Notes on layers whose gradients or slopes are not known."""
     within = [layer.name for layer in backward if layer.spiking.entry is not None]
     mixed = [layer.name for layer, of in backward.items() if layer.spiking.entry is None and math.isnan(of.slope)]
-    notes = [f"gradients are not measured by currents within neurons: {several(within)}"] if within else []
-    return notes + ([f"χ is not measured where a spike depends on several currents: {several(mixed)}"] if mixed else [])
+    notes = [f"gradients are not measured by currents within neurons: {first_of(within)}"] if within else []
+    return notes + ([f"χ is not measured where a spike depends on several currents: {first_of(mixed)}"] if mixed else [])
 
 
 def _with_expected_gradients(
@@ -277,7 +277,7 @@ def _unknown(traced: Trace, unlike: Mapping[str, str]) -> list[str]:
 
 
 def _likewise(names: list[str]) -> list[str]:
-    return [f"; likewise {several(names)}"] if names else []
+    return [f"; likewise {first_of(names)}"] if names else []
 
 
 def _unpredicted(traced: Trace, predicted: Expected, unlike: Mapping[str, str]) -> list[str]:
@@ -286,7 +286,7 @@ def _unpredicted(traced: Trace, predicted: Expected, unlike: Mapping[str, str]) 
     names = [
         layer.name for layer, rate in pairs if math.isnan(rate) and not layer.unknown and unlike.keys().isdisjoint(layer.names)
     ]
-    return [f"not covered by the theory: what arrives at {several(names)}"] if names else []
+    return [f"not covered by the theory: what arrives at {first_of(names)}"] if names else []
 
 
 def _received(traced: Trace, predicted: Expected) -> list[str]:

@@ -14,12 +14,13 @@ import torch
 
 from varflow.init.gains import gain_for_rate
 from varflow.model.over_neurons import mean_of
+from varflow.results.audit import first_of
 from varflow.torch_models.refusals import integrators
 from varflow.torch_models.tensor_memory import free_weight, normed_weight, overlap, repeats
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import border
 
-__all__ = ["FROZEN", "Scale", "named", "scales_of", "why_kept"]
+__all__ = ["FROZEN", "Scale", "scales_of", "why_kept"]
 
 FROZEN = "is frozen (requires_grad=False)"
 MOST = 0.4  # rate at which the first gain is taken for higher ones: memoryless neurons with weights of mean 0 stay below 1/2
@@ -109,7 +110,7 @@ def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
         scale.set_by = f"kept: {layer.neuron_name} {unscaled or f'has a threshold of {threshold:g}'}"
     elif scale.norms:
         scale.scaled = [norm.weight for _, norm in scale.norms]
-        scale.set_by = f"measured: γ of {named([name for name, _ in scale.norms])}"
+        scale.set_by = f"measured: γ of {first_of([name for name, _ in scale.norms])}"
     elif acting:
         scale.scaled, scale.set_by = acting, "measured: weights"
     elif inner is not None and inner.requires_grad:
@@ -149,7 +150,3 @@ def why_kept(name: str, weight: Any, owners: dict[str, Any]) -> str | None:
     held = ((owner, free_weight(other)) for owner, other in owners.items())
     shared = next((owner for owner, tensor in held if tensor is not None and overlap(free, tensor)), None)
     return None if shared is None else f"{name} shares its weights with {shared}"
-
-
-def named(names: list[str]) -> str:
-    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
