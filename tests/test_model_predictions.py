@@ -25,15 +25,22 @@ def leaky():
 
 
 class Stepped(nn.Module):
-    """A loop over time, from empty membranes."""
+    """A loop over time, from empty membranes; the input grows by this fraction from step to step."""
+
+    growth = 0.0
 
     def forward(self, x):
         for module in self.modules():
             if isinstance(module, snntorch.Leaky):
                 module.reset_mem()
-        for _ in range(STEPS):
-            out = self.step(x)
+        for t in range(STEPS):
+            out = self.step(x * (1 + self.growth * t))
         return out
+
+
+def growing(model):
+    model.growth = 0.3
+    return model
 
 
 class Dense(Stepped):
@@ -183,6 +190,9 @@ STRUCTURES = {
     "maxima of currents": (Maxima, lambda: images(16)),
     "strides": (lambda: Maps(nn.Identity(), nn.Identity()), lambda: images(12)),
     "a large map": (lambda: Maps(nn.Identity()), lambda: images(14)),
+    "inputs that grow": (lambda: growing(Added()), vectors),
+    "pools of inputs that grow": (lambda: growing(Maps(nn.MaxPool2d(2), nn.AvgPool2d(2))), lambda: images(8)),
+    "maxima of inputs that grow": (lambda: growing(Maxima()), lambda: images(16)),
 }
 
 

@@ -167,12 +167,12 @@ class Backwards:
         above = _on_map(gradients, _alone(currents.grid), currents.channels)
         if above is None:
             return [None] * number
-        if isinstance(currents, Windows):
-            sampling = Sampling(fired.number, self.signals.walk.neurons, surrogate, fired.spike.neuron.reset_detached)
+        windows = isinstance(currents, Windows)
+        points = self.signals.fewer if windows or currents.grid.apart else self.signals.neurons(currents.grid)
+        sampling = Sampling(fired.number, points, surrogate, fired.spike.neuron.reset_detached)
+        if windows:
             self.layers[layer] = found = maxima_back(fired.spike, above, currents, sampling)
             return [found] * number
-        points = self.signals.fewer if currents.grid.apart else self.signals.neurons(currents.grid)
-        sampling = Sampling(fired.number, points, surrogate, fired.spike.neuron.reset_detached)
         found, _ = fired_backwards(fired.spike, above, currents, fired.state, sampling)
         self.layers[layer] = found
         if layer.spiking.entry is None or not number:

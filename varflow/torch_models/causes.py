@@ -11,6 +11,7 @@ from varflow._checks import ConvergenceError, DomainError
 from varflow.model.neurons import Neuron
 from varflow.results import late_steps
 from varflow.results.audit import ENOUGH
+from varflow.torch_models.evaluation import Evaluation
 from varflow.torch_models.filling import planned_gains
 from varflow.torch_models.graph import INPUT, Source
 from varflow.torch_models.inputs import by_step
@@ -52,11 +53,12 @@ def diagnosed(
         return "normalisation", None
     moments = [together([used[name] for name in each.names]) for each in trace.layers]
     gains = [each.gain for each in moments]
-    if covered and predicted.plain and _lives(trace, used, silent):
+    above = replace(trace, layers=trace.layers[: silent + 1])
+    if covered and predicted.plain and _lives(predicted.evaluation or at_infinite_width(above, used)[1], silent):
         held_back = predicted.survival[-1] < 0.5 < _survival_without_memory(trace, used)
         return "leak or reset" if held_back else "finite width", to_mend(rates, gains, needed, silent)
     unbiased = {name: replace(each, bias_std=0.0, bias_mean=0.0) for name, each in used.items()}
-    if covered and unbiased != used and _lives(trace, unbiased, silent):
+    if covered and unbiased != used and _lives(at_infinite_width(above, unbiased)[1], silent):
         return "bias", to_mend(rates, gains, needed, silent)
     neuron, gain = trace.layers[silent].neuron, gains[silent] / _border(trace.layers[silent])
     if trace.layers[silent].driven:
@@ -76,10 +78,11 @@ def _ends(layer: TracedLayer) -> bool:
     return not any(bool(x[late_steps(len(x))].any()) for x in given)
 
 
-def _lives(trace: Trace, used: Mapping[str, Moments], index: int) -> bool:
+def _lives(evaluation: Evaluation, index: int) -> bool:
     """Whether a layer is predicted to spike late at infinite width."""
-    above = replace(trace, layers=trace.layers[: index + 1])
-    return float(at_infinite_width(above, used)[0].late_rates.mean(0)[index]) > LIVE_RATE
+    trace = evaluation.trace
+    rates = evaluation.fired[trace.layers[index]].state.firing_rate.reshape(-1, trace.steps)
+    return float(rates[:, late_steps(trace.steps)].mean()) > LIVE_RATE
 
 
 def _survival_without_memory(trace: Trace, used: Mapping[str, Moments]) -> float:

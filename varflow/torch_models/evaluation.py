@@ -21,7 +21,7 @@ from varflow.theory.flow.maxima import Windows, fire_maxima
 from varflow.theory.flow.neurons import Neurons
 from varflow.theory.flow.patches import of_numbers
 from varflow.theory.flow.pools import pooled
-from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window, means_at
+from varflow.theory.flow.signals import Currents, Grid, Signal, Spikes, Window, held, means_at
 from varflow.theory.flow.steps import Walk, convolved, joined, sent, weighted
 from varflow.theory.in_time.responses import LayerState
 from varflow.torch_models.graph import INPUT, Joined, Node, Pooled, Product, Source, Sum
@@ -121,7 +121,7 @@ class Evaluation:
             received = self.measured(layer, 0)
         if received is None:
             return None
-        self.arrived[layer.neuron_name] = received = _as_inputs(received)
+        self.arrived[layer.neuron_name] = received = held(_as_inputs(received), self.trace.steps)
         return weighted(linear_of(weights), replace(received, changes=None), self.walk).shifted(weights.bias_moments[0])
 
     def signal(self, node: Node) -> Signal | Windows | None:
@@ -150,13 +150,13 @@ class Evaluation:
         received = None if received is None else _as_inputs(received)
         if received is None or not _fits(weight, fed, received):
             return None
-        self.arrived[name] = received
+        self.arrived[name] = held(received, self.trace.steps)
         described = self.described(name)
         if isinstance(described, Linear):
             out = weighted(described, replace(received, changes=None), self.walk)
         else:
             out = convolved(described, window_of(weight), received)
-        return out.shifted(self.moments[name].bias_mean)
+        return held(out.shifted(self.moments[name].bias_mean), self.trace.steps)
 
     def described(self, name: str) -> Linear | Conv:
         """A weight module by its moments."""
@@ -184,16 +184,16 @@ class Evaluation:
         return Windows.of(signal, window)
 
     def numbers(self, layer: TracedLayer, module: int) -> np.ndarray | None:
-        """What a weight module received in the traced pass, at some of the inputs: shape (steps, inputs, …)."""
+        """What a weight module received in the traced pass, at some of the inputs: shape (steps, inputs, …), or (1, …)."""
         whole = by_step(layer, module)
         if len(whole) not in (1, self.trace.steps):
             return None
-        x = some(whole, self.inputs).double().cpu().numpy()
+        x = some(whole[:1] if bool((whole == whole[:1]).all()) else whole, self.inputs).double().cpu().numpy()
         self.used = x.shape[1]
-        return np.broadcast_to(x, (self.trace.steps, *x.shape[1:]))
+        return x
 
     def measured(self, layer: TracedLayer, module: int) -> Spikes | None:
-        """The signal that a weight module received in the traced pass."""
+        """The signal that a weight module received in the traced pass; of a single step if it is the same at all."""
         weight = layer.weights[module] if layer.weights else None
         dense, x = weight is None or hasattr(weight, "in_features"), self.numbers(layer, module)
         if x is None:
@@ -203,8 +203,10 @@ class Evaluation:
             return None
         apart = not dense and (not self.pooled or height * width * self.trace.steps > JOINT)
         grid = Grid(1, height, width, self.trace.steps, apart)
-        name = layer.names[module] if layer.names else layer.neuron_name
-        self.overlaps.receive(name, x, -1 if dense else 2, by_step(layer, module).shape[1], grid)
+        name, at_all_steps = layer.names[module] if layer.names else layer.neuron_name, (self.trace.steps, *x.shape[1:])
+        inputs = by_step(layer, module).shape[1]
+        self.overlaps.receive(name, np.broadcast_to(x, at_all_steps), -1 if dense else 2, inputs, grid)
+        grid = replace(grid, steps=len(x))
         if dense:
             x = x.reshape(*x.shape[:2], -1, x.shape[-1]).transpose(1, 2, 0, 3)  # (inputs, rows, steps, features)
             return of_numbers(x.reshape(-1, 1, *x.shape[2:]), grid)

@@ -27,6 +27,9 @@ from varflow.theory.in_time.stepping import Population, stepped
 __all__ = ["Drawn", "Windows", "drawn_windows", "fire_maxima"]
 
 
+FEWER = 4  # times fewer points for the pairs at one distance, of which a layer averages over many
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
     """Currents within windows, with the groups ``(input, window)`` and the index ``(tap, step)``; ``grid`` (``apart``) is that
@@ -136,7 +139,8 @@ def _between_windows(layer: Spike, two: Currents, number: int, neurons: Neurons)
     """Covariances of the spikes of two windows, shape (replicas, groups, steps, steps)."""
     half, steps = two.grid.size // 2, two.grid.steps
     like = np.einsum("rgij->g", two.covariance[..., :half, half:])[None]
-    at_points = drawn(layer, two, Alike.classes(like, PAIRS), number, neurons)
+    fewer = replace(neurons, points=max(neurons.points // FEWER, 1))
+    at_points = drawn(layer, two, Alike.classes(like, PAIRS), number, fewer)
     I = at_points.currents.reshape(*at_points.currents.shape[:2], 2, half // steps, steps, -1)
     largest = at_points.synapse @ I.max(axis=3)
     S = np.stack([stepped(own, each)[1] for own, each in zip(at_points.neurons, largest, strict=True)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 
 from varflow.theory.flow.alike import Alike
@@ -97,11 +99,11 @@ def at_places(currents: Currents, places: np.ndarray, far: bool = False) -> Curr
     def between(a: int, b: int) -> np.ndarray:
         if far and a < number // 2 <= b:
             return np.repeat(currents.between(FAR)[:, :, None], len(places), axis=2)
-        offsets, whole = np.stack([rows[:, b] - rows[:, a], columns[:, b] - columns[:, a]], axis=1), np.zeros(())
-        for offset in np.unique(offsets, axis=0):
-            here = (offsets == offset).all(axis=1)[:, None, None]
-            whole = whole + here * at_positions(currents.between((int(offset[0]), int(offset[1]))), places[:, a])
-        return whole
+        offsets, which = np.unique([rows[:, b] - rows[:, a], columns[:, b] - columns[:, a]], axis=1, return_inverse=True)
+        moments = [at_positions(currents.between((int(down), int(along))), places[:, a]) for down, along in offsets.T]
+        if len(moments) == 1:
+            return moments[0]
+        return reduce(np.add, (M * (which.ravel() == n)[:, None, None] for n, M in enumerate(moments)))
 
     parts = {(a, b): between(a, b) for a in range(number) for b in range(a, number)}
     mean, replicas = at_positions(currents.mean, places), max(map(len, parts.values()))

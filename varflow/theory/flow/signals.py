@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from varflow.theory.flow.between import FAR, NEAR, Between, Offset, beyond, displaced, known_pairs
 from varflow.theory.in_time.differences import Differences, differences
 
-__all__ = ["Currents", "Grid", "Signal", "Spikes", "Window", "at_each_position", "means_at", "over_positions"]
+__all__ = ["Currents", "Grid", "Signal", "Spikes", "Window", "at_each_position", "held", "means_at", "over_positions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +185,22 @@ class Spikes:
 
 
 Signal = Currents | Spikes
+Either = TypeVar("Either", Currents, Spikes)
+
+
+def held(signal: Either, steps: int) -> Either:
+    """A signal of a single step, the same at so many steps."""
+    if signal.grid.steps == steps:
+        return signal
+
+    def both(second: np.ndarray) -> np.ndarray:
+        return second.repeat(steps, axis=-1).repeat(steps, axis=-2)
+
+    pairs = None if signal.pairs is None else signal.pairs.then(lambda second, _: both(second))
+    of_all = {"mean": signal.mean.repeat(steps, axis=-1), "grid": replace(signal.grid, steps=steps), "pairs": pairs}
+    if isinstance(signal, Currents):
+        return replace(signal, covariance=both(signal.covariance), **of_all)
+    return replace(signal, moments=both(signal.moments), **of_all)
 
 
 def at_each_position(mean: np.ndarray, second: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
@@ -307,7 +323,12 @@ class Window:
         return rows if grid.apart else self.at(tap, rows, grid, -2)
 
     def under_same_tap(self, moments: np.ndarray, grid: Grid) -> np.ndarray:
-        """The average over taps of second moments, the same tap for both factors."""
+        """The average over taps of second moments, the same tap for both factors: over rows, then over columns."""
+        if min(self.size) > 1:
+            (height, width), (down, along), (top, left), (tall, wide) = self.size, self.stride, self.padding, self.dilation
+            rows = Window((height, 1), (down, 1), (top, 0), (tall, 1))
+            columns = Window((1, width), (1, along), (0, left), (1, wide))
+            return columns.under_same_tap(rows.under_same_tap(moments, grid), rows.smaller(grid))
         return sum((self.pairs_at(tap, moments, grid) for tap in self.taps), start=np.zeros(())) / len(self.taps)
 
     def inside(self, grid: Grid) -> float:
