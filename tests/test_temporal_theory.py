@@ -1,5 +1,6 @@
 """Mean field in time without reset: orthants against mpmath, the recursion against its definition and its special cases."""
 
+import importlib
 from dataclasses import replace
 
 import mpmath
@@ -7,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import varflow as vf
-from varflow.theory.flow.neurons import Neurons
-from varflow.theory.in_time.differences import product
+from varflow.theory.flow.neurons import LONG, Neurons
 from varflow.theory.in_time.orthants import both_or_one
 from varflow.theory.in_time.stepping import driven_by, stepped
 from varflow.theory.orthant import orthant
@@ -473,7 +474,18 @@ def test_a_variance_that_falls_by_many_orders_does_not_become_negative():
     assert all(np.isfinite(error).all() for error in profile.error.values())
 
 
-def test_a_product_in_slices_is_the_product():
-    matrix, values = np.split(np.random.default_rng(0).normal(size=(60, 300)), [60], axis=1)
-    assert product(matrix, values) == pytest.approx(np.einsum("ij,jk->ik", matrix, values), rel=1e-12, abs=1e-10)
-    assert not np.allclose(product(matrix, values), matrix.T @ values)
+@pytest.mark.parametrize(("steps", "threads"), [(20, {1}), (LONG + 1, {2})])
+@pytest.mark.parametrize(("reset", "function"), [("zero", "quasi_monte_carlo.causal_factor"), ("none", "orthants.membranes")])
+def test_small_matrices_are_multiplied_on_one_thread(reset, function, steps, threads, monkeypatch):
+    module, name = function.split(".")
+    seen, original = set(), getattr(importlib.import_module(f"varflow.theory.in_time.{module}"), name)
+
+    def watched(*args):
+        seen.update(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return original(*args)
+
+    monkeypatch.setattr(f"varflow.theory.in_time.{function}", watched)
+    network = net(steps=steps, depth=2, decay=0.5, reset=reset, drive=vf.drives.white(1.0))
+    with threadpool_limits(limits=2, user_api="blas"):
+        vf.mean_field(network, points=64)
+    assert seen == threads

@@ -1,13 +1,27 @@
-"""Tasks of numpy side by side."""
+"""Threads: tasks of numpy side by side, and linear algebra without them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
-__all__ = ["in_threads"]
+from threadpoolctl import ThreadpoolController
+
+__all__ = ["in_threads", "one_thread"]
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Linear algebra on one thread: for small matrices the others cost more than they do, most of all on a busy machine."""
+    return _controller().limit(limits=1, user_api="blas")
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def in_threads(task: Callable[[int], Any], count: int) -> list[Any]:

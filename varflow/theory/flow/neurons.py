@@ -7,6 +7,7 @@ over time.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -33,6 +34,7 @@ from varflow.theory.in_time.responses import LayerState, mixed
 from varflow.theory.in_time.stepping import MEMBERS, Population, stepped
 from varflow.theory.layers import standardised_threshold
 from varflow.theory.orthant import orthant
+from varflow.theory.threads import one_thread
 
 __all__ = ["METHODS", "Neurons", "one_step", "replicated"]
 
@@ -41,6 +43,7 @@ LONGEST = 2048  # probes × steps: the work grows with their square or cube
 MATRICES = 5  # of all pairs of probes and steps, held at once
 NUMBERS = 2**26  # normal numbers of all points of several probes: 256 MB
 IN_WINDOWS = 2**22  # the same of windows of large maps, each with points of its own
+LONG = 100  # probes × steps beyond which threads pay for products of matrices
 PAIRS = 16  # classes of pairs of positions with like covariance, over their distance
 
 
@@ -130,13 +133,14 @@ class Neurons:
         if grid.apart:
             alike = Alike.of(currents)
             return self._state(neuron, alike.currents(currents), number).of_groups(alike.which)
-        if self.samples(neuron, grid.steps):
-            return self._sampling(neuron, grid)(*self._filtered(neuron, currents), number)
-        if grid.steps == 1:
-            return one_step(neuron, currents.mean, currents.covariance)
-        probes = grid.size // grid.steps
-        responses = self._once(of_decays, neuron, grid.steps, probes)
-        return mixed([(weight, respond(currents.increments)) for weight, respond in responses])
+        with one_thread() if grid.size <= LONG else nullcontext():
+            if self.samples(neuron, grid.steps):
+                return self._sampling(neuron, grid)(*self._filtered(neuron, currents), number)
+            if grid.steps == 1:
+                return one_step(neuron, currents.mean, currents.covariance)
+            probes = grid.size // grid.steps
+            responses = self._once(of_decays, neuron, grid.steps, probes)
+            return mixed([(weight, respond(currents.increments)) for weight, respond in responses])
 
     def _filtered(self, neuron: Neuron, currents: Currents) -> tuple[np.ndarray, np.ndarray]:
         """Moments past the synapse, of every replica."""

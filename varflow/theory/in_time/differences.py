@@ -14,9 +14,8 @@ import numpy as np
 
 from varflow._checks import frozen
 
-__all__ = ["Differences", "Membranes", "differences", "kernel_of_changes", "membranes", "product"]
+__all__ = ["Differences", "Membranes", "differences", "kernel_of_changes", "membranes"]
 
-SLICE = 2**17  # multiplications that BLAS does on one thread
 EQUAL = 1e-15  # relative: steps whose increment has less variance than rounding leaves are equal
 
 
@@ -94,10 +93,10 @@ def membranes(kernel: np.ndarray, currents: Differences, of_changes: np.ndarray 
     twice = currents.second_change[..., None, :] - currents.increment  # 2 Cov[I_s, ΔI_t]
     twice[..., 1:] += currents.increment[..., :-1]
     twice[..., 0] += np.cumsum(currents.second_change, axis=-1)
-    current_step = product(changes / 2, twice.swapaxes(-1, -2)).swapaxes(-1, -2)  # Cov[I_s, ΔH_t]
+    current_step = (changes / 2 @ twice.swapaxes(-1, -2)).swapaxes(-1, -2)  # Cov[I_s, ΔH_t]
     step_step = np.array(current_step)
     step_step[..., 1:, :] -= current_step[..., :-1, :]  # Cov[ΔI_s, ΔH_t]
-    step_step, membrane_step = product(changes, step_step), product(kernel, current_step)  # Cov[ΔH_s, ΔH_t], Cov[H_s, ΔH_t]
+    step_step, membrane_step = changes @ step_step, kernel @ current_step  # Cov[ΔH_s, ΔH_t], Cov[H_s, ΔH_t]
     var_change = membrane_step.diagonal(axis1=-2, axis2=-1).copy()  # Cov[H_t + H_(t-1), ΔH_t]
     var_change[..., 1:] += np.diagonal(membrane_step, 1, -2, -1)
     mean_change = currents.mean_change @ changes.T
@@ -136,12 +135,3 @@ def _sum_since(changes: np.ndarray, upper: np.ndarray) -> np.ndarray:
     sums = np.zeros((*changes.shape, changes.shape[-1]))
     sums[..., :-1, :] = np.cumsum(changes[..., None, :] * upper[1:], axis=-1)
     return sums
-
-
-def product(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """``matrix @ values``, in slices so small that BLAS starts no threads."""
-    columns = SLICE // matrix.size + 1
-    if columns >= values.shape[-1]:
-        return matrix @ values
-    slices = (values[..., first : first + columns] for first in range(0, values.shape[-1], columns))
-    return np.concatenate([matrix @ part for part in slices], axis=-1)

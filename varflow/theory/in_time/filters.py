@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.linalg import toeplitz
 
+from varflow._checks import frozen
 from varflow.model.neurons import Neuron
 
 __all__ = ["exponential_filter", "filtered", "past_synapse"]
 
 
+@lru_cache(maxsize=4)  # that of one neuron is asked for in every layer
 def exponential_filter(decay: float, steps: int, probes: int = 1) -> np.ndarray:
     """The matrix of ``y_t = decay · y_{t-1} + x_t`` from ``y_0 = 0``: ``decay^(t-t')`` below the diagonal; (steps, steps).
 
     Several probes, each from rest, are the diagonal blocks of one matrix.
     """
-    return np.kron(np.eye(probes), np.tril(toeplitz(decay ** np.arange(steps))))
+    return frozen(np.kron(np.eye(probes), np.tril(toeplitz(decay ** np.arange(steps)))))
 
 
 def filtered(matrix: np.ndarray, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

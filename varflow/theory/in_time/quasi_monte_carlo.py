@@ -41,10 +41,8 @@ __all__ = [
 BLOCK = 16384  # points at a time: one step's arrays then fit the second-level cache
 TOGETHER = 2**16  # points × steps of which the newest innovation is averaged together
 REUSED = 2**25  # bytes of the largest array whose memory is used again
-PRODUCT = 2**18  # multiplications that BLAS does on one thread: starting others takes longer
 ROWS = 32  # steps that are multiplied together, at least: products of earlier with later steps are left out
 JITTER = 2.5e-13  # of each variance: above rounding, and its square root, an innovation, is below FLAT
-LONG = 100  # steps; beyond, slices of points would be too thin, and all are multiplied at once
 ENOUGH = 40  # points per step from which means of ``S_s p_t`` are positive definite in spite of their noise
 FLAT = 1e-6  # an innovation below this fraction of its step's standard deviation counts as 0 (rounding of the factor),
 NOTHING = 1e-30  # and so does one below this fraction of the largest potential (it underflows in single precision)
@@ -253,9 +251,9 @@ def _sums(neuron: Population, mean: np.ndarray, factor: np.ndarray, normals: np.
 def _from_earlier(mean: np.ndarray, factor: np.ndarray, normals: np.ndarray) -> np.ndarray:
     """What means and earlier innovations contribute to currents, (steps, layers, points)."""
     currents = _workspace.array("currents", normals.shape, normals.dtype)
-    earlier, z, known = np.tril(factor, -1).astype(normals.dtype), _slices(normals), _slices(currents)
+    earlier, z, known = np.tril(factor, -1).astype(normals.dtype), normals.swapaxes(0, 1), currents.swapaxes(0, 1)
     for rows in _rows(len(normals)):
-        np.matmul(earlier[:, None, rows, : rows.stop], z[..., : rows.stop, :], out=known[..., rows, :])
+        np.matmul(earlier[:, rows, : rows.stop], z[:, : rows.stop], out=known[:, rows])
     if mean.any():
         currents += mean.T[..., None].astype(normals.dtype)
     return currents
@@ -263,11 +261,10 @@ def _from_earlier(mean: np.ndarray, factor: np.ndarray, normals: np.ndarray) -> 
 
 def _pairs(fired: np.ndarray, chance: np.ndarray) -> np.ndarray:
     """``Σ S_s p_t`` over points, for ``t ≥ s``; (layers, steps, steps)."""
-    earlier, later, (steps, layers, _) = _slices(fired), _slices(chance), fired.shape
-    pairs = np.zeros((layers, steps, steps))
+    earlier, later, steps = fired.swapaxes(0, 1), chance.transpose(1, 2, 0), len(fired)
+    pairs = np.zeros((len(earlier), steps, steps))
     for rows in _rows(steps):
-        products = np.matmul(earlier[..., rows, :], later[..., rows.start :, :].swapaxes(-1, -2))
-        pairs[:, rows, rows.start :] = products.sum(axis=1, dtype=float)
+        pairs[:, rows, rows.start :] = earlier[:, rows] @ later[..., rows.start :]
     return pairs
 
 
@@ -294,13 +291,6 @@ def over_innovation(
 def _squares(values: np.ndarray) -> np.ndarray:
     """``Σ x²`` over the last axis."""
     return (values[..., None, :] @ values[..., None])[..., 0, 0].astype(float)
-
-
-def _slices(rows: np.ndarray) -> np.ndarray:
-    """A view (layers, slices, steps, points) of (steps, layers, points); products of slices fit one BLAS thread."""
-    steps, layers, points = rows.shape
-    most = PRODUCT // (steps * min(steps, ROWS)) if steps <= LONG else points
-    return rows.reshape(steps, layers, -1, min(2 ** (most.bit_length() - 1), points)).transpose(1, 2, 0, 3)
 
 
 def _rows(steps: int) -> list[slice]:
