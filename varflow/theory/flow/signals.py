@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any, TypeVar
 
 import numpy as np
@@ -329,7 +329,7 @@ class Window:
             rows = Window((height, 1), (down, 1), (top, 0), (tall, 1))
             columns = Window((1, width), (1, along), (0, left), (1, wide))
             return columns.under_same_tap(rows.under_same_tap(moments, grid), rows.smaller(grid))
-        return sum((self.pairs_at(tap, moments, grid) for tap in self.taps), start=np.zeros(())) / len(self.taps)
+        return reduce(np.add, (self.pairs_at(tap, moments, grid) for tap in self.taps)) / len(self.taps)
 
     def inside(self, grid: Grid) -> float:
         """The fraction of taps that lie inside the map at two positions, averaged over all pairs of them."""
