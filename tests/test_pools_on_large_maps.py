@@ -11,6 +11,8 @@ from autograd_networks import gradients_of_each
 import varflow as vf
 from varflow.theory.flow.between import FAR
 from varflow.theory.flow.neurons import Neurons
+from varflow.theory.flow.pools import pooled
+from varflow.theory.flow.signals import Grid, Spikes, Window
 from varflow.theory.gradients import maxima, steps
 from varflow.theory.gradients.flow import ForwardPass
 
@@ -130,6 +132,24 @@ def test_currents_that_are_independent_at_every_position(monkeypatch):
     monkeypatch.setattr("varflow.theory.flow.walk.JOINT", 1)
     assert all(alike(found(2.0), together, RATES[:2]).values())
     assert not all(alike(found(2.2), together, RATES[:2]).values())
+
+
+def test_moments_of_two_windows_have_no_bias_of_few_points():
+    """Spikes that are the same everywhere, ``M = 1/2``, at two points for each input. ``1/4 + 1/8``, from sums over points divided
+    by their number, is rejected.
+    """
+    rng, inputs, grid = np.random.default_rng(0), 4000, Grid(1, 4, 2, 1, apart=True)
+
+    def draw(places):
+        alike = rng.integers(0, 2, (1, inputs * len(places), 1, 2)).astype(np.float32)
+        return alike.repeat(places.shape[1], axis=2)
+
+    one = np.full((1, inputs * grid.positions, 1), 0.5)
+    spikes = pooled("max", Window((2, 2), (2, 2)), Spikes(one, one[..., None], grid, 1, draw))
+    M = spikes.between((1, 0)).reshape(inputs, -1)[:, 0]
+    error = M.std(ddof=1) / math.sqrt(inputs)
+    assert abs(M.mean() - 1 / 2) < 4 * error
+    assert abs(M.mean() - 3 / 8) > 4 * error
 
 
 @pytest.mark.parametrize("name", ["averages", "maxima", "added spikes", "pooled currents"])

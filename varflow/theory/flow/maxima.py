@@ -139,10 +139,10 @@ def _between_windows(layer: Spike, two: Currents, number: int, neurons: Neurons)
     """Covariances of the spikes of two windows, shape (replicas, groups, steps, steps)."""
     half, steps = two.grid.size // 2, two.grid.steps
     like = np.einsum("rgij->g", two.covariance[..., :half, half:])[None]
-    fewer = replace(neurons, points=max(neurons.points // FEWER, 1))
+    fewer = replace(neurons, points=max(neurons.points // FEWER, 2))
     at_points = drawn(layer, two, Alike.classes(like, PAIRS), number, fewer)
     I = at_points.currents.reshape(*at_points.currents.shape[:2], 2, half // steps, steps, -1)
     largest = at_points.synapse @ I.max(axis=3)
     S = np.stack([stepped(own, each)[1] for own, each in zip(at_points.neurons, largest, strict=True)])
     S -= S.mean(axis=-1, keepdims=True)
-    return (S[:, :, 0] @ S[:, :, 1].swapaxes(-1, -2) / S.shape[-1])[:, at_points.alike.which]
+    return (S[:, :, 0] @ S[:, :, 1].swapaxes(-1, -2) / (S.shape[-1] - 1))[:, at_points.alike.which]

@@ -110,9 +110,9 @@ def _known(draw: Callable[..., np.ndarray] | None) -> Callable[..., np.ndarray]:
 
 
 def _covariance(x: np.ndarray, steps: int) -> np.ndarray:
-    """Of the first steps with the last."""
+    """Of the first steps with the last; without the bias of few points, each an independent sample."""
     about = x - x.mean(axis=-1, keepdims=True)
-    return (about[:, :, :steps] @ about[:, :, -steps:].swapaxes(-1, -2)).astype(float) / x.shape[-1]
+    return (about[:, :, :steps] @ about[:, :, -steps:].swapaxes(-1, -2)).astype(float) / (x.shape[-1] - 1)
 
 
 def _in_windows(x: np.ndarray, at: tuple[int, ...], grid: Grid) -> np.ndarray:
