@@ -135,8 +135,8 @@ def test_currents_that_are_independent_at_every_position(monkeypatch):
 
 
 def test_moments_of_two_windows_have_no_bias_of_few_points():
-    """Spikes that are the same everywhere, ``M = 1/2``, at two points for each input. ``1/4 + 1/8``, from sums over points divided
-    by their number, is rejected.
+    """Spikes that are the same everywhere, ``M = 1/2``, at two points for each input. ``1/4 + 1/8``, from sums divided by the
+    number of points, is rejected.
     """
     rng, inputs, grid = np.random.default_rng(0), 4000, Grid(1, 4, 2, 1, apart=True)
 
