@@ -66,13 +66,14 @@ class AuditReport(Shown):
     cause : str or None
         Why, one of ``varflow.results.audit.CAUSES``.
     fix_layer : str or None
-        Name of the weight module to change first: that of the dead layer, or of a layer below that starves it; without a dead
-        layer, of one that loses inputs or whose potentials are far too wide. None if gains are not the cause.
+        Name of the weight module to change first: of the lowest layer that hardly fires (late rate below 0.1) and has clearly
+        less than the gain it needs. If none has less, or weights need only be redrawn: of the dead layer, or without one, of a
+        layer that loses inputs or whose potentials are far too wide. None if gains are not the cause.
     fix_gain : float or None
         The gain for that module, as ``init_model`` would set it. If a structure beyond the theory loses activity although all
         layers have that gain, 1.25 times the present gain of the lowest layer that hardly fires (repeat as needed).
     fixes : dict of str to float
-        Gains for the weight modules of all layers that have clearly less than they need.
+        ``fix_gain`` for ``fix_layer``, and gains for the weight modules of all layers above with clearly less than they need.
     predicted_by : str
         ``"theory"``; ``notes`` name what it does not cover.
     notes : tuple of str
@@ -201,11 +202,13 @@ class AuditReport(Shown):
 
     @property
     def fixes(self) -> dict[str, float]:
-        lacking: dict[str, float] = {}
-        for layer in self.layers:
+        if self.fix_layer is None or self.fix_gain is None:
+            return {}
+        found, lowest = {self.fix_layer: self.fix_gain}, self.layers.index(self[self.fix_layer])
+        for layer in self.layers[lowest:]:
             if layer.gain < ENOUGH * layer.needed_gain:
-                lacking |= {name: gain for name, gain in layer.scaled_to(layer.needed_gain).items() if name not in lacking}
-        return lacking if self.fix_layer is None or self.fix_gain is None else lacking | {self.fix_layer: self.fix_gain}
+                found = layer.scaled_to(layer.needed_gain) | found
+        return {name: found[name] for layer in self.layers for name in layer.gains if name in found}
 
     def _advice(self) -> str:
         """What to do about the first problem: one module and its gain, if known."""

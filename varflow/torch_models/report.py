@@ -15,7 +15,7 @@ from varflow._progress import Progress, reporter
 from varflow.results import late_steps
 from varflow.results.audit import ENOUGH, AuditReport, first_of
 from varflow.results.audited_layer import AuditedLayer
-from varflow.torch_models.causes import FEEDING, diagnosed, needed_gains, to_mend
+from varflow.torch_models.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
 from varflow.torch_models.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.gradients import gradients as measured_back
 from varflow.torch_models.precision import full_precision
@@ -133,12 +133,11 @@ def _place(traced: Trace, layer: TracedLayer, found: AuditedLayer) -> dict[str, 
 
 def _mend(layers: list[AuditedLayer], needed: list[float | None], covered: bool) -> int | None:
     """The layer whose weights to change first if no layer is dead; None if weights are not the cause."""
-    rates, gains = [layer.firing_rate for layer in layers], [layer.gain for layer in layers]
-    weakest = to_mend(rates, gains, needed, len(layers) - 1)
-    need = None if weakest is None else needed[weakest]
+    share = shares([layer.gain for layer in layers], needed, len(layers) - 1)
+    first = to_mend([layer.firing_rate for layer in layers], share)
     fading = any(layer.verdict == "weak" or not layer.survival.all() for layer in layers)
-    if weakest is not None and need and gains[weakest] < ENOUGH * need and fading:
-        return weakest
+    if first is not None and share[first] < ENOUGH and fading:
+        return first
     losing = [l for l, layer in enumerate(layers) if layer.gains and _fades(layer)]
     if not covered and losing:
         return losing[0]
