@@ -557,6 +557,72 @@ def test_the_lowest_weak_layer_is_to_be_changed_first():
     assert "give 2 a gain of " in problem
 
 
+class Negative(nn.Module):
+    def forward(self, weight):
+        return -weight
+
+
+def negative(layer):
+    nn.utils.parametrize.register_parametrization(layer, "weight", Negative())
+    return layer
+
+
+COMPUTED = {
+    "weight norm": (nn.utils.parametrizations.weight_norm, "2.parametrizations.weight.original0", "all layers"),
+    "weight norm by a hook": (nn.utils.weight_norm, "2.weight_g", "all layers"),
+    "pruned": (lambda layer: prune.random_unstructured(layer, "weight", 0.5), "2.weight_orig", "the other layers"),
+    "an own parametrisation": (negative, "2.parametrizations.weight.original", "the other layers"),
+    "spectral norm": (nn.utils.parametrizations.spectral_norm, "", "the other layers"),
+}
+
+
+class Times(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return self.factor * x
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
+@pytest.mark.parametrize("case", COMPUTED.values(), ids=COMPUTED)
+def test_advice_on_computed_weights_can_be_followed(case):
+    """A parameter, or the output, is to be multiplied: the layer then has the gain that it needs, and fires."""
+    made_by, parameter, set_at_once = case
+    x, model = 3 * data(16, 64), spiking(linear(64, 100), "spikes", linear(100, 100), "spikes", linear(100, 10))
+    model[2] = made_by(model[2])
+    report = vf.audit(model, x, steps=8)
+    assert (report.fix_layer, report["2"].verdict, report["2"].computed) == ("2", "weak", {"2": parameter})
+    factor, (problem, *_) = report.fix_gain / report["2"].gain, report.problems
+    what = f": multiply {parameter}" if parameter else ": no parameter scales the weight that 2 computes: multiply its output"
+    assert f"{what} by {factor:.3g}; " in problem
+    assert f"init_model sets {set_at_once}" in problem
+    assert "normal_" not in problem
+    with pytest.raises(vf.DomainError, match="is computed from other tensors"):
+        vf.init.normal_(model[2].weight, report.fix_gain)
+    with torch.no_grad():
+        if parameter:
+            dict(model.named_parameters())[parameter].mul_(factor)
+        else:
+            model[3] = nn.Sequential(Times(factor), model[3])
+    mended = vf.audit(model, x, steps=8)
+    if parameter:
+        assert mended["2"].gain == pytest.approx(report.fix_gain, rel=1e-4)
+    assert mended.healthy
+    assert mended["2"].firing_rate > 10 * report["2"].firing_rate
+
+
+def test_init_model_is_only_advised_where_it_sets_something():
+    model = spiking(linear(64, 100), "spikes", linear(100, 100), "spikes", linear(100, 10))
+    for frozen, words in (([], "init_model sets all layers"), ([0], "init_model sets the other layers"), ([0, 2], None)):
+        for l in frozen:
+            model[l].requires_grad_(False)
+        (problem, *_) = vf.audit(model, 3 * data(16, 64), steps=8).problems
+        assert words is None or words in problem
+        assert (words is None) == ("init_model" not in problem)
+
+
 def conv(channels, width, side, groups=1):
     return lambda: nn.Conv2d(channels, width, side, padding=side // 2, groups=groups)
 

@@ -28,6 +28,7 @@ CAUSES = {
     "arrangement": "independent weights of the same moments would keep firing: redraw its weights",
     "beyond the theory": "the theory does not cover what it receives",
 }
+BY_MODULE = ("gains", "computed")  # not in a dataset
 OVER = {"survival": "input", "firing_rates": "step"}  # second axis of quantities that a layer has several of
 SHOWN = 6  # notes in the table
 NAMED = 2  # names in a sentence
@@ -212,18 +213,25 @@ class AuditReport(Shown):
 
     def _advice(self) -> str:
         """What to do about the first problem: one module and its gain, if known."""
-        at_once = "vf.init.init_model sets all layers"
+        kept = sum(bool(layer.kept) for layer in self.layers)
+        at_once = f"; vf.init.init_model sets {'the other' if kept else 'all'} layers" if kept < len(self.layers) else ""
         if self.fix_layer is None or self.fix_gain is None:
             helps = self.cause != "dead input" and any(layer.verdict in ("dead", "weak") for layer in self.hidden)
-            return f"; {at_once}" if helps else ""
+            return at_once if helps else ""
         name, needed = self.fix_layer, self.fix_gain
         gain = self[name].gains[name]
         factor = needed / gain if gain else math.inf
         off = max(factor, 1 / factor) if factor else math.inf
         much = f"weights of {name} are {off:.3g} times too {'small' if factor > 1 else 'large'}: " if off > 1.1 else ""
+        match self[name].computed.get(name):
+            case None:
+                how = f"give {name} a gain of {needed:.4g}, by vf.init.normal_(weight, {needed:.4g})"
+            case "":
+                how = f"no parameter scales the weight that {name} computes: multiply its output by {factor:.3g}"
+            case parameter:
+                how = f"multiply {parameter} by {factor:.3g}"
         more = len(self.fixes) - 1
-        others = f"; .fixes lists {more} more" if more else ""
-        return f"; {much}give {name} a gain of {needed:.4g}, by vf.init.normal_(weight, {needed:.4g}){others}; {at_once}"
+        return f"; {much}{how}{f'; .fixes lists {more} more' if more else ''}{at_once}"
 
     @property
     def healthy(self) -> bool:
@@ -252,7 +260,7 @@ class AuditReport(Shown):
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer`` (by name), ``input`` and ``step``; ``to_dict`` has gains of single modules."""
-        layers = [name for name in AuditedLayer.__dataclass_fields__ if name not in ("name", "gains", *DESCRIBED, *OVER)]
+        layers = [name for name in AuditedLayer.__dataclass_fields__ if name not in ("name", *BY_MODULE, *DESCRIBED, *OVER)]
         variables = records(self.layers, (*layers, *MORE), "layer")
         variables |= {name: (("layer", axis), [getattr(layer, name) for layer in self.layers]) for name, axis in OVER.items()}
         names = ("first_dead", "cause", "fix_layer", "fix_gain", "predicted_by", "healthy")

@@ -21,6 +21,7 @@ from varflow.torch_models.gradients import gradients as measured_back
 from varflow.torch_models.precision import full_precision
 from varflow.torch_models.prediction import Expected, expected
 from varflow.torch_models.refusals import followed, integrators, repeated, unlike_their_kind, warn_of_one_step
+from varflow.torch_models.scales import Scale, multiplier, scales_of
 from varflow.torch_models.surrogates import surrogate_of_module
 from varflow.torch_models.tensor_memory import overlap
 from varflow.torch_models.traced import Trace, TracedLayer
@@ -73,6 +74,7 @@ def audited(
             predicted = expected(traced, known)
             notes += [*_received(traced, predicted), *_unpredicted(traced, predicted, unlike)]
             found = _report(traced, used, seen, predicted, backward, notes)
+            found = replace(found, layers=tuple(map(_with_ways, found.layers, scales_of(model, traced))))
             if backward:
                 found = _with_expected_gradients(found, traced, known, predicted, read_out=loss is None)
         report(total)
@@ -129,6 +131,19 @@ def _judged(traced: Trace, layers: list[AuditedLayer]) -> list[AuditedLayer]:
 def _place(traced: Trace, layer: TracedLayer, found: AuditedLayer) -> dict[str, Any]:
     """Whether it is an output, and the synaptic operations of its weights per input."""
     return {"output": layer.neuron_name in traced.outputs, "operations": layer.operations / len(found.survival)}
+
+
+def _with_ways(found: AuditedLayer, scale: Scale) -> AuditedLayer:
+    """Also how its weights can be set."""
+    layer = scale.layer
+    modules = zip(layer.names, layer.weights, layer.fed, strict=True) if layer.names else ()
+    computed = [each for each in modules if "weight" not in {**each[1]._parameters, **each[1]._buffers}]
+    names = {name: multiplier(weight, fed.shape) for name, weight, fed in computed}
+    return replace(
+        found,
+        kept="" if scale.scaled else scale.set_by.removeprefix("kept: "),
+        computed={name: own and f"{name}.{own}" for name, own in names.items()},
+    )
 
 
 def _mend(layers: list[AuditedLayer], needed: list[float | None], covered: bool) -> int | None:

@@ -12,15 +12,16 @@ from typing import Any
 
 import torch
 
+from varflow._restoring import kept
 from varflow.init.gains import gain_for_rate
 from varflow.model.over_neurons import mean_of
 from varflow.results.audit import first_of
 from varflow.torch_models.refusals import integrators
-from varflow.torch_models.tensor_memory import free_weight, normed_weight, overlap, repeats
+from varflow.torch_models.tensor_memory import free_weight, normed_weight, overlap, repeats, written
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import border
 
-__all__ = ["FROZEN", "Scale", "scales_of", "why_kept"]
+__all__ = ["FROZEN", "Scale", "multiplier", "scales_of", "why_kept"]
 
 FROZEN = "is frozen (requires_grad=False)"
 MOST = 0.4  # rate at which the first gain is taken for higher ones: memoryless neurons with weights of mean 0 stay below 1/2
@@ -150,3 +151,27 @@ def why_kept(name: str, weight: Any, owners: dict[str, Any]) -> str | None:
     held = ((owner, free_weight(other)) for owner, other in owners.items())
     shared = next((owner for owner, tensor in held if tensor is not None and overlap(free, tensor)), None)
     return None if shared is None else f"{name} shares its weights with {shared}"
+
+
+def multiplier(weight: Any, shape: tuple[int, ...]) -> str:
+    """Name of the parameter that multiplies the weight a layer computes, found by doubling each; empty if there is none."""
+    given = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight.weight)
+
+    def response() -> Any:
+        return weight(given) - weight(torch.zeros_like(given))  # without the bias
+
+    def doubles(parameter: Any, once: Any) -> bool:
+        parameter.mul_(2)
+        twice = response()
+        parameter.div_(2)
+        return bool(once.any()) and torch.allclose(twice, 2 * once, rtol=1e-3)
+
+    def found() -> str:
+        with written(weight):
+            once = response()
+            return next((name for name, each in weight.named_parameters() if doubles(each, once)), "")
+
+    try:
+        return kept(weight, found)
+    except Exception:  # it needs other arguments, or a special input
+        return ""
