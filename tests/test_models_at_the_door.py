@@ -301,6 +301,37 @@ def test_a_readout_behind_frozen_layers_is_drawn():
         vf.init.init_model(model, X, steps=STEPS)
 
 
+def weights(model):
+    return [module.weight for module in model if isinstance(module, nn.Linear)]
+
+
+@pytest.mark.parametrize("readout", [[], [nn.Linear(32, 3)]], ids=["no readout", "a readout"])
+def test_behind_normalisations_without_scale_rates_are_kept_and_named(readout):
+    """Weights do not change them, so they are not drawn; readouts are, and in eval mode, where they have an effect, all."""
+    norm = lambda: nn.Sequential(nn.BatchNorm1d(32, affine=False), leaky())  # noqa: E731
+    model = nn.Sequential(*chain(norm(), norm()), *readout)
+    before = copy.deepcopy(model)
+    plan = vf.init.init_model(model, X, rate=0.25, steps=STEPS, generator=seeded())
+    rows, measured = plan.layers[:2], late_rates(model)
+    assert [row.set_by for row in rows] == [f"kept: {l}.1 has a normalisation without γ to set before it" for l in (1, 3)]
+    assert [row.measured_rate for row in rows] == pytest.approx(list(measured.values()), rel=1e-5)
+    assert [row.firing_rate for row in rows] == [row.measured_rate for row in rows]
+    assert [row.gain for row in rows] == [
+        pytest.approx(float(w.detach().std()) * 32**0.5, rel=1e-2) for w in weights(before)[:2]
+    ]
+    rule = "are those that their normalisations give, whatever the scale of weights; a free γ (affine=True) would be set"
+    assert [note for note in plan.notes if "γ" in note] == [f"rates of 1.1, 3.1 {rule}"]
+    same_weights = [torch.equal(now, then) for now, then in zip(weights(model), weights(before), strict=True)]
+    assert same_weights == [True, True, *(False for _ in readout)]
+    with torch.no_grad():
+        model[0].weight.mul_(3)
+        assert late_rates(model)["1.1"] == pytest.approx(measured["1.1"], rel=1e-3)
+        for _ in range(20):
+            model(X)
+    plan = vf.init.init_model(model.eval(), X, rate=0.25, steps=STEPS, generator=seeded())
+    assert [row.set_by for row in plan.layers[:2]] == ["measured: weights"] * 2
+
+
 class OwnNorm(nn.BatchNorm1d):
     """A class of another package, as SpikingJelly's."""
 

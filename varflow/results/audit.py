@@ -24,7 +24,7 @@ CAUSES = {
     "finite width": "activity would persist at infinite width; layers this narrow lose it by chance",
     "bias": "without its biases the network would keep firing: set them to 0",
     "leak or reset": "a memoryless neuron would keep firing at these gains; this one's leak or reset stops it",
-    "normalisation": "a normalisation, not the gain, sets the scale of its currents: raise the normalisation's weight",
+    "normalisation": "a normalisation, not the gain, sets the scale of its currents: raise its γ, or give it one (affine=True)",
     "arrangement": "independent weights of the same moments would keep firing: redraw its weights",
     "beyond the theory": "the theory does not cover what it receives",
 }

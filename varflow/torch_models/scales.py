@@ -21,9 +21,10 @@ from varflow.torch_models.tensor_memory import free_weight, normed_weight, overl
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import border
 
-__all__ = ["FROZEN", "Scale", "multiplier", "scales_of", "why_kept"]
+__all__ = ["FROZEN", "WITHOUT_GAMMA", "Scale", "multiplier", "scales_of", "why_kept"]
 
 FROZEN = "is frozen (requires_grad=False)"
+WITHOUT_GAMMA = "a normalisation without γ to set before it"
 MOST = 0.4  # rate at which the first gain is taken for higher ones: memoryless neurons with weights of mean 0 stay below 1/2
 
 
@@ -71,12 +72,12 @@ class Scale:
 
     def first_gain(self, rate: float) -> float:
         """The gain to draw with: that of memoryless neurons for this rate, with inputs of the same rate or of the strength of
-        the batch; outputs of variance 1 for neurons that are not scaled.
+        the batch.
         """
         neuron, layer = self.layer.spiking.neuron, self.layer
         threshold = 0.0 if neuron is None else mean_of(neuron.threshold)
         unit = 1.0 if neuron is None or threshold <= 0 else threshold / neuron.input_scale
-        gain = unit * gain_for_rate(min(rate, MOST), threshold=1.0) if self.scaled else 1 / math.sqrt(rate)
+        gain = unit * gain_for_rate(min(rate, MOST), threshold=1.0)
         if layer.driven:
             squares = [float(x.double().square().mean()) for x in layer.weight_inputs]
             gain *= math.sqrt(rate * len(squares) / sum(squares))
@@ -122,7 +123,7 @@ def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
     elif inner is not None:
         scale.set_by = f"kept: {layer.neuron_name} {FROZEN}"
     else:
-        words = "a normalisation without γ to set before it" if normalised or layer.normalised_by else "no weights of its own"
+        words = WITHOUT_GAMMA if normalised or layer.normalised_by else "no weights of its own"
         scale.set_by = f"kept: {layer.neuron_name} has {words}"
 
 
