@@ -655,6 +655,52 @@ def test_layers_whose_inputs_leave_are_set():
         assert row.measured_rate == pytest.approx(0.2, rel=0.15)
 
 
+class Pyramid(nn.Module):
+    """One convolution and one neuron for maps of three sizes, at every step or one size after the other."""
+
+    def __init__(self, at_every_step):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.a, self.at_every_step = nn.Conv2d(2, 4, 3, padding=1), snntorch.Leaky(0.5), at_every_step
+
+    def forward(self, x):
+        maps = [nn.functional.adaptive_avg_pool2d(x, size) for size in (6, 4, 2)]
+        states, out = [()] * 3, 0.0
+        order = [(t, k) for t in range(STEPS) for k in range(3)]
+        for _, k in order if self.at_every_step else sorted(order, key=lambda each: each[1]):
+            spikes, *states[k] = self.a(self.conv(maps[k]), *states[k])
+            out = out + spikes.mean()
+        return out
+
+
+@pytest.mark.parametrize("make", [lambda: Pyramid(True), Leaving], ids=["maps of several sizes", "inputs that leave"])
+def test_silence_under_inputs_of_several_shapes_has_its_cause(make):
+    x = FRAMES if isinstance(make(), Pyramid) else X
+    for factor, cause in ((0.01, "beyond the theory"), (0.0, "dead input")):
+        assert vf.audit(make(), factor * x).cause == cause
+
+
+@pytest.mark.parametrize("at_every_step", [True, False])
+def test_maps_of_several_sizes_have_a_row_each(at_every_step):
+    """Rates and spikes are those that hooks find in maps of that size; the first size is scaled to its rate."""
+    model, found, x = Pyramid(at_every_step), {}, 2 * FRAMES
+    judged = vf.audit(model, x, gradients=True), vf.init.init_model(model, x, rate=0.2, generator=seeded()), vf.audit(model, x)
+    model.a.register_forward_hook(lambda m, a, out: found.setdefault(tuple(out[0].shape[1:]), []).append(out[0].detach()))
+    model(x)
+    before, plan, after = judged
+    assert [layer.neuron_name for layer in after.layers] == ["a", "a (conv, 4×4×4)", "a (conv, 4×2×2)"]
+    assert (after.steps, after.inputs) == (STEPS, 2)
+    for layer, spikes in zip(after.layers, map(torch.stack, found.values()), strict=True):
+        assert layer.firing_rate == pytest.approx(float(spikes[STEPS // 2 :].mean()), rel=1e-5)
+        assert layer.spikes == pytest.approx(float(spikes.sum()) / 2, rel=1e-5)
+        assert layer.dead_fraction == pytest.approx(float((spikes.sum((0, 1)) == 0).float().mean()))
+    assert [math.isnan(layer.predicted_rate) for layer in after.layers] == [True] * 3
+    assert before.notes == after.notes == ("not covered by the theory: conv is called for several layers",)
+    assert all(layer.gradient_norm > 0 for layer in before.layers)
+    assert [row.measured_rate for row in plan.layers] == pytest.approx([layer.firing_rate for layer in after.layers], rel=1e-5)
+    assert plan.layers[0].measured_rate == pytest.approx(0.2, rel=0.05)
+
+
 class ByFunction(nn.Module):
     def __init__(self, spike):
         super().__init__()

@@ -74,8 +74,8 @@ def diagnosed(
 
 def _ends(layer: TracedLayer) -> bool:
     """Whether a layer's input is zero in the second half of the steps."""
-    given = (by_step(layer, module) for module in range(len(layer.weights)))
-    return not any(bool(x[late_steps(len(x))].any()) for x in given)
+    several = (fed.inputs if len(fed.inputs) > 1 else by_step(layer, module) for module, fed in enumerate(layer.fed))
+    return not any(bool(x.any()) for steps in several for x in steps[late_steps(len(steps))])
 
 
 def _lives(trace: Trace, used: Mapping[str, Moments], index: int) -> bool:

@@ -25,7 +25,7 @@ from varflow.torch_models.graph import INPUT, Node, Source, maximum, not_gaussia
 from varflow.torch_models.operations import count_operations, of_spikes, synaptic_operations
 from varflow.torch_models.passes import check_inputs, check_model, check_neurons, copied, forward
 from varflow.torch_models.provenance import Provenance, tensors_in
-from varflow.torch_models.traced import Fed, Trace, TracedLayer, steps_of
+from varflow.torch_models.traced import Fed, Trace, TracedLayer, neurons_of, steps_of
 from varflow.torch_models.wiring import why_not_covered
 
 __all__ = ["Neurons", "holds_weights", "trace"]
@@ -100,7 +100,7 @@ class _Walk:
         self.provenance = Provenance(self._place)
         self.fed: dict[str, Fed] = {}  # by name of the weight module
         self.layers: list[TracedLayer] = []
-        self.known: dict[tuple[str, Node], TracedLayer] = {}  # layers by neuron and what it receives
+        self.known: dict[Any, TracedLayer] = {}  # layers by neuron, what it receives, and the shape of an input
         self.steady: dict[TracedLayer, bool] = {}  # whether the last call received the same as the one before
         self.calls: list[TracedLayer] = []
         self.made: Counter[TracedLayer] = Counter()  # steps
@@ -204,16 +204,17 @@ class _Walk:
 
     def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
         def see(current: Any, out: Any) -> None:
-            node = self._node(current)
-            layer = self.known.get((name, node))
+            node, shape = self._node(current), tuple(current.shape)
+            key = name, node, neurons_of(self.spiking[name][1], shape)
+            layer = self.known.get(key)
             if layer is None:
-                layer = self.known[name, node] = self._layer(name, module, node, tuple(current.shape))
+                layer = self.known[key] = self._layer(name, module, node, shape)
             if layer.spiking.entry is not None:
                 self._feed(layer.neuron_name, node, current)
             self.steady[layer] = layer.node is node
             layer.node = node
             self.calls.append(layer)
-            made = steps_of(layer.spiking, tuple(current.shape))
+            made = steps_of(layer.spiking, shape)
             self.made[layer] += made
             self.sizes.setdefault(layer, set()).add(current.numel() // max(made, 1))
             outputs = tensors_in(out)
@@ -247,21 +248,24 @@ class _Walk:
         )
 
     def _layer(self, name: str, module: Any, node: Node, shape: tuple[int, ...]) -> TracedLayer:
-        """The layer of this neuron that shares weights with the node, else a new one."""
-        feeding = tuple(source for source in self.weights if source in node.sources)
+        """The layer of this neuron that shares weights with the node and has as many neurons, else a new one."""
+        spiking, feeding = self.spiking[name][1], tuple(source for source in self.weights if source in node.sources)
+        size = neurons_of(spiking, shape)
         of_module = [layer for layer in self.layers if layer.module is module]
-        for layer in of_module:
-            if not feeding or not layer.names or not set(feeding).isdisjoint(layer.names):
+        alike = [each for each in of_module if not feeding or not each.names or not set(feeding).isdisjoint(each.names)]
+        for layer in alike:
+            if neurons_of(spiking, layer.current_shape) == size:
                 self._joins(layer, feeding)
                 return layer
-        earlier = {source for each in self.layers for source in each.names}
+        earlier = {source for each in self.layers if each not in alike for source in each.names}
         own = tuple(source for source in feeding if source not in earlier) or feeding  # the others come by a shortcut
+        words = [*(["+".join(own)] if own else []), *(["×".join(map(str, size))] if alike else [])]
         layer = TracedLayer(
             own,
-            name if not of_module else f"{name} ({'+'.join(own)})",
+            name if not of_module else f"{name} ({', '.join(words)})",
             [self.weights[source] for source in own],
             module,
-            self.spiking[name][1],
+            spiking,
             node=node,
             current_shape=shape,
             unknown=self._unknown(name, node),
@@ -323,15 +327,19 @@ class _Walk:
         layer.unknown = self._unknown(next(n for n, (m, _) in self.spiking.items() if m is layer.module), node)
         if not layer.fed:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} follows no weight layer")
-        again = [
-            name for name in layer.names if sum(name in each.names for each in self.layers) > 1 < len(self.fed[name].nodes)
-        ]
+        others = [each for each in self.layers if each is not layer]
+        again = [name for name in layer.names if any(self._again(name, layer, each) for each in others)]
         layer.unknown = (*layer.unknown, *(f"{name} is called for several layers" for name in again))
-        if len(self.sizes[layer]) > 1 or any(len({given.shape for given in each.inputs}) > 1 for each in layer.fed):
+        fewer = len(self.sizes[layer]) > 1 or any(len({given.shape for given in each.inputs}) > 1 for each in layer.fed)
+        if fewer and not again:
             rule = "receives fewer inputs at some steps: its rates are means over those"
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} {rule}")
         if not self.steady[layer]:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} receives other operations at every step")
+
+    def _again(self, weight: str, layer: TracedLayer, other: TracedLayer) -> bool:
+        """Whether weights are called again for another layer, whose currents are not those of the same call."""
+        return weight in other.names and (other.module is layer.module or len(self.fed[weight].nodes) > 1)
 
     def _idle(self) -> list[str]:
         """Notes on what did not run."""
