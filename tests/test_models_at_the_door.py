@@ -701,6 +701,27 @@ def test_maps_of_several_sizes_have_a_row_each(at_every_step):
     assert plan.layers[0].measured_rate == pytest.approx(0.2, rel=0.05)
 
 
+class WithAxes(nn.Module):
+    """Spikes of more axes than its currents have, as SpikingJelly's ``GatedLIFNode`` returns for dense layers."""
+
+    def __init__(self, axes):
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, current):
+        return (current > 0.3).to(current)[(None,) * self.axes]
+
+
+def test_neurons_that_add_axes_are_named():
+    """Inputs are in no axis of their own then, and the table counts one."""
+    for axes, inputs in ((0, 6), (2, 1)):
+        model = nn.Sequential(nn.Linear(32, 32), WithAxes(axes), nn.Linear(32, 4))
+        report = vf.audit(model, X, steps=STEPS, neurons={WithAxes: None})
+        assert f"{STEPS} steps, {inputs} input{'s' if inputs > 1 else ''}, " in str(report)
+        words = "1 returns spikes of shape (1, 1, 6, 32) for currents of shape (6, 32): from there on inputs count as neurons"
+        assert (words in report.notes) == bool(axes)
+
+
 class ByFunction(nn.Module):
     def __init__(self, spike):
         super().__init__()

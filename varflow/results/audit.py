@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import VarflowError, nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table, figures, several
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer
 from varflow.results.export import dataset, records
@@ -285,7 +285,7 @@ class AuditReport(Shown):
         header = ("layer", "gain", "rate", "predicted", "dead", "inputs", "overlap", "theory", *more, "spikes", "SynOps")
         known = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
         by = f"predicted by {self.predicted_by}" if known else "without a prediction"
-        title = f"AuditReport: {self.steps} steps, {self.inputs} inputs, {by}"
+        title = f"AuditReport: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
         remarks = [*(self.problems or ["healthy"]), *self.remarks, *_few(self.notes)]
         return Table(title, layout, rows, (*header, "verdict"), remarks, "  ! ")
 

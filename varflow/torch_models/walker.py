@@ -6,6 +6,7 @@ traced; what has no theory is named in ``TracedLayer.unknown``. The model is unc
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -105,6 +106,7 @@ class _Walk:
         self.calls: list[TracedLayer] = []
         self.made: Counter[TracedLayer] = Counter()  # steps
         self.sizes: dict[TracedLayer, set[int]] = {}  # numbers of a step
+        self.notes: list[str] = []
 
     def _may_spike(self, module: Any) -> bool:
         """Whether a module may be a neuron that is not known: it is of none of torch's classes and holds no weights."""
@@ -218,6 +220,8 @@ class _Walk:
             self.made[layer] += made
             self.sizes.setdefault(layer, set()).add(current.numel() // max(made, 1))
             outputs = tensors_in(out)
+            if self.made[layer] == made:  # the first call
+                self._compare(layer, shape, tuple(outputs[0].shape))
             if self.record is not None:
                 self.record(layer, current, outputs[0])
             own = self.provenance.graph.source(layer.neuron_name)
@@ -225,6 +229,13 @@ class _Walk:
                 self.provenance.put(tensor, own)
 
         return see
+
+    def _compare(self, layer: TracedLayer, given: tuple[int, ...], returned: tuple[int, ...]) -> None:
+        """Note neurons that add axes before that of the inputs, as SpikingJelly's ``GatedLIFNode`` does for all but maps."""
+        per_input = [math.prod(neurons_of(layer.spiking, shape)) for shape in (given, returned)]
+        if per_input[0] < per_input[1] and math.prod(given) == math.prod(returned):
+            shapes = f"returns spikes of shape {returned} for currents of shape {given}"
+            self.notes.append(f"{layer.neuron_name} {shapes}: from there on inputs count as neurons")
 
     def _if_it_spikes(self, name: str) -> Callable[[Any, Any, Any], None]:
         """A hook that makes a module a neuron if currents come out as spikes."""
@@ -309,7 +320,7 @@ class _Walk:
         for name, fed in self.fed.items():
             if name not in used:
                 readouts.append((name, self.weights[name], fed.sources, fed.shape))
-        return Trace(self.layers, readouts, self._steps(), self.calls, self.fed, self._idle())
+        return Trace(self.layers, readouts, self._steps(), self.calls, self.fed, [*self.notes, *self._idle()])
 
     def _complete(self, layer: TracedLayer) -> None:
         """What is known only at the end of the pass."""
