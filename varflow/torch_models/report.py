@@ -215,7 +215,11 @@ def _unmeasured(backward: dict[TracedLayer, Backward]) -> list[str]:
     """Notes on layers whose gradients or slopes are not known."""
     within = [layer.name for layer in backward if layer.spiking.entry is not None]
     mixed = [layer.name for layer, of in backward.items() if layer.spiking.entry is None and math.isnan(of.slope)]
+    cut = [layer.name for layer, of in backward.items() if of.cut]
     notes = [f"gradients are not measured by currents within neurons: {first_of(within)}"] if within else []
+    if cut:
+        where = "torch.no_grad, or a checkpoint with use_reentrant=True none of whose inputs requires gradients"
+        notes.append(f"no gradients reach {first_of(cut)}, in training neither: autograd is off there ({where})")
     return notes + ([f"χ is not measured where a spike depends on several currents: {first_of(mixed)}"] if mixed else [])
 
 
