@@ -515,6 +515,16 @@ def test_layers_without_a_weight_module_are_measured(case):
     assert not any(math.isnan(layer.predicted_rate) for layer in vf.audit(chain(), X, steps=STEPS).layers)
 
 
+def test_layers_without_weights_have_no_gain():
+    """In the table it is a dash; that of the layer with weights is their gain."""
+    model = nn.Sequential(leaky(), nn.AvgPool1d(2), leaky(), nn.Linear(16, 16), leaky())
+    report = vf.audit(model, 3 * X, steps=STEPS)
+    assert [math.isnan(layer.gain) for layer in report.layers] == [True, True, False]
+    gains = [line.split()[1] for line in str(report).splitlines()[2:5]]
+    assert gains == ["–", "–", f"{float(model[3].weight.detach().std(correction=0)) * 4:.4g}"]
+    assert report.to_dict()["layers"][0]["gain"] is None
+
+
 def spikes_of(out):
     return (out if isinstance(out, torch.Tensor) else out[0]).detach()
 

@@ -41,7 +41,7 @@ class AuditedLayer:
         Number of neurons.
     gain, bias_std, bias_mean : float
         ``√(fan-in · Var w)``, fan-in as torch counts it, and the moments of the biases, while the model runs; for several
-        modules, those of their sum for similar inputs.
+        modules, those of their sum for similar inputs. NaN without weight modules.
     firing_rate, predicted_rate, predicted_std : float
         Late spikes per neuron and step: measured, predicted, and the predicted spread over networks and inputs; NaN where
         theory does not know them (the spread only of plain chains of dense layers).

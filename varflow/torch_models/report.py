@@ -242,12 +242,13 @@ def _audited(
     gains = {name: used[name].gain for name in layer.names}
     own = together([used[name] for name in layer.names])
     scaling = {name: gains[name] for name in layer.scaled_by}
+    inner = math.nan if layer.spiking.entry is None else layer.spiking.entry.gain
     return AuditedLayer(
         layer.name,
         layer.neuron_name,
         layer.neuron,
         seen.width,
-        math.hypot(*(scaling or gains).values()) if gains or layer.spiking.entry is None else layer.spiking.entry.gain,
+        math.hypot(*(scaling or gains).values()) if gains else inner,
         own.bias_std,
         own.bias_mean,
         seen.late_rate,
