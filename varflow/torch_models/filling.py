@@ -26,9 +26,9 @@ from varflow.torch_models.precision import check_range, full_precision
 from varflow.torch_models.refine import HALVED, Rates, late_rates, rates_of_passes, settle
 from varflow.torch_models.refusals import ONE_STEP, followed, notes_on_steps, unlike_their_kind
 from varflow.torch_models.scales import FROZEN, WITHOUT_GAMMA, Scale, scales_of, why_kept
+from varflow.torch_models.spiking_modules import Neurons
 from varflow.torch_models.tensor_memory import free_weight, normed_weight, written
 from varflow.torch_models.traced import Trace
-from varflow.torch_models.walker import Neurons
 from varflow.torch_models.wiring import measured
 
 __all__ = ["initialised", "planned_gains"]

@@ -26,8 +26,8 @@ from varflow.results import late_steps
 from varflow.torch_models.inputs import steps_first
 from varflow.torch_models.passes import copied, forward, in_short
 from varflow.torch_models.provenance import tensors_in
+from varflow.torch_models.spiking_modules import holds_weights
 from varflow.torch_models.traced import Trace, TracedLayer, steps_of
-from varflow.torch_models.walker import holds_weights
 from varflow.torch_models.watch import axes_of_a_step, flat
 
 __all__ = ["Backward", "check_gradients", "gradients", "squared_gain_above"]

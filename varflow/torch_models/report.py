@@ -22,11 +22,11 @@ from varflow.torch_models.precision import full_precision
 from varflow.torch_models.prediction import Expected, expected
 from varflow.torch_models.refusals import followed, integrators, repeated, unlike_their_kind, warn_of_one_step
 from varflow.torch_models.scales import Scale, multiplier, scales_of
+from varflow.torch_models.spiking_modules import Neurons
 from varflow.torch_models.surrogates import surrogate_of_module
 from varflow.torch_models.tensor_memory import overlap
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.trainable import expected_gradients
-from varflow.torch_models.walker import Neurons
 from varflow.torch_models.watch import Watched
 from varflow.torch_models.wiring import Moments, noted, together
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
 from typing import Any
@@ -18,22 +18,18 @@ import torch
 from varflow._checks import DomainError
 from varflow._progress import Report, unreported
 from varflow._restoring import kept
-from varflow.model.as_neuron import neuron as as_neuron
-from varflow.model.library_neurons import Spiking, recognise
-from varflow.model.neurons import Neuron
+from varflow.model.library_neurons import Spiking
+from varflow.results.audit import first_of
 from varflow.torch_models.chance import generators, reseed
 from varflow.torch_models.graph import INPUT, Node, Source, maximum, not_gaussian
 from varflow.torch_models.operations import count_operations, of_spikes, synaptic_operations
 from varflow.torch_models.passes import check_inputs, check_model, check_neurons, copied, forward
 from varflow.torch_models.provenance import Provenance, tensors_in
+from varflow.torch_models.spiking_modules import Neurons, holds_weights, spiking_modules
 from varflow.torch_models.traced import Fed, Trace, TracedLayer, neurons_of, steps_of
 from varflow.torch_models.wiring import why_not_covered
 
-__all__ = ["Neurons", "holds_weights", "trace"]
-
-Neurons = Mapping[
-    Any, Neuron | Spiking | None
-]  # neurons of modules, by class, name or module; None for those to be measured only
+__all__ = ["trace"]
 
 WEIGHTS = ("Linear", *(f"Conv{d}d" for d in (1, 2, 3)), *(f"ConvTranspose{d}d" for d in (1, 2, 3)))
 
@@ -91,7 +87,7 @@ class _Walk:
     def __init__(self, model: Any, record: Any, neurons: Neurons):
         self.names = {module: name for name, module in model.named_modules()}
         kinds = tuple(getattr(torch.nn, kind) for kind in WEIGHTS)
-        self.spiking = _spiking(self.names, neurons)
+        self.spiking = spiking_modules(self.names, neurons)
         inside = {part for module, _ in self.spiking.values() for part in module.modules() if part is not module}
         self.weights = {name: m for m, name in self.names.items() if isinstance(m, kinds) and m not in inside}
         self.candidates = {name for m, name in self.names.items() if m not in inside and self._may_spike(m)}
@@ -353,11 +349,19 @@ class _Walk:
         return weight in other.names and (other.module is layer.module or len(self.fed[weight].nodes) > 1)
 
     def _idle(self) -> list[str]:
-        """Notes on what did not run."""
+        """Notes on weights that are used by functions, and on what did not run."""
         ran = {layer.module for layer in self.layers}
         idle = [name for name in self.weights if name not in self.fed]
         idle += [name for name, (module, _) in self.spiking.items() if module not in ran | self.inside]
-        return [f"did not run in this forward pass: {', '.join(idle)}"] if idle else []
+        by_functions = [name for name in idle if name in self.weights and self._used(self.weights[name])]
+        unused = [name for name in idle if name not in by_functions]
+        rule = "are used by functions without a call of their modules, so their gains and operations are not measured"
+        notes = [f"weights of {first_of(by_functions)} {rule}"] if by_functions else []
+        return notes + ([f"did not run in this forward pass: {first_of(unused)}"] if unused else [])
+
+    def _used(self, weight: Any) -> bool:
+        """Whether a function outside of the module was given one of its parameters."""
+        return any(id(parameter) in self.provenance.parameters for parameter in weight.parameters())
 
     def _steps(self) -> int:
         steps = max(self.made.values())
@@ -367,34 +371,7 @@ class _Walk:
         return steps
 
 
-def _spiking(names: dict[Any, str], neurons: Neurons) -> dict[str, tuple[Any, Spiking]]:
-    """Modules that spike, by name; DomainError for a key of ``neurons`` that is no module of the model."""
-    found, used = {}, set()
-    for module, name in names.items():
-        keys = [key for key in (module, name, type(module)) if key in neurons]
-        used.update(keys)
-        known = _as_given(neurons[keys[0]]) if keys else recognise(name, module)
-        if known is not None:
-            found[name] = module, known
-    for key in neurons:
-        if key not in used:
-            rule = f"names no module of the model, whose modules are {', '.join(filter(None, list(names.values())[:8]))}, …"
-            raise DomainError("neurons", getattr(key, "__name__", key), rule)
-    return found
-
-
 def _of_its_own(weight: Any) -> bool:
     """Whether a weight module has another forward than torch's class."""
     kind = next(k for k in type(weight).__mro__ if k.__module__.startswith("torch.nn.modules."))
     return type(weight).forward is not kind.forward
-
-
-def _as_given(neuron: Any) -> Spiking:
-    if neuron is None:
-        return Spiking(None, reason="is measured only, as asked")
-    return neuron if isinstance(neuron, Spiking) else Spiking(as_neuron(neuron))
-
-
-def holds_weights(module: Any) -> bool:
-    """Whether a module, or one inside, has parameters of more than one axis."""
-    return any(parameter.dim() > 1 for parameter in module.parameters())
