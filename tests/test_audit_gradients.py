@@ -4,6 +4,8 @@ import itertools
 import json
 import math
 import re
+import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -110,14 +112,40 @@ def checkpointed(step, *given):
     return torch.utils.checkpoint.checkpoint(step, *given, use_reentrant=False)
 
 
+def reentrant(step, x, *membranes, required=True):
+    given = x + torch.zeros(1, requires_grad=required)
+    return torch.utils.checkpoint.checkpoint(step, given, *membranes, use_reentrant=True)
+
+
+@pytest.mark.parametrize("checkpoint", [checkpointed, reentrant])
 @pytest.mark.parametrize("loss", [None, lambda out: out])
-def test_checkpoints_change_no_gradient(loss):
+def test_checkpoints_change_no_gradient(loss, checkpoint):
     measured = []
-    for part in (checkpointed, ByHand().part):
+    for part in (checkpoint, ByHand().part):
         layers = vf.audit(filled(ByHand(part), 4.0), data(5, 48), loss, gradients=True).layers
         measured.append([(layer.gradient_norm, layer.gradient_gain, layer.gradient_variance) for layer in layers])
     assert np.array_equal(*measured, equal_nan=True)
     assert measured[0][0][0] > 0
+
+
+class InNoGrad(ByHand):
+    def once(self, *given):
+        with torch.no_grad():
+            return super().once(*given)
+
+
+@pytest.mark.parametrize("make", [lambda: ByHand(partial(reentrant, required=False)), InNoGrad], ids=["checkpoint", "no_grad"])
+def test_parts_without_autograd_are_named(make):
+    """Training finds no gradients there either."""
+    model, x = filled(make(), 4.0), data(5, 48)
+    with warnings.catch_warnings(action="ignore"):  # of torch, by its checkpoint
+        assert not model(x).requires_grad
+    report = vf.audit(model, x, gradients=True)
+    assert [layer.gradient_norm for layer in report.layers] == [0.0, 0.0]
+    (note,) = (note for note in report.notes if "autograd is off" in note)
+    assert note.startswith("no gradients reach weights.0, weights.1, in training neither: ")
+    assert len(note) < 400
+    assert not any("autograd" in note for note in vf.audit(filled(ByHand(), 4.0), x, gradients=True).notes)
 
 
 def test_gradients_of_inputs_that_leave():

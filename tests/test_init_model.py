@@ -225,6 +225,28 @@ def test_an_output_of_one_neuron(sizes):
     assert given.layers[-1].gain == pytest.approx(2.5)
 
 
+def lost(width, weak, *, readout=True):
+    """What a plan for one layer says about inputs of which one is weaker by a factor."""
+    x = 3 * data(16, 24)
+    x[3] *= weak
+    modules = [nn.Linear(24, width), snntorch.Leaky(0.5, init_hidden=True), *([nn.Linear(width, 4)] if readout else [])]
+    notes = vf.init.init_model(nn.Sequential(*modules), x, steps=STEPS, refine=False, dry_run=True).notes
+    return [note for note in notes if "fall silent" in note]
+
+
+def test_wider_layers_are_only_advised_where_they_help():
+    """A single layer of few neurons, not of many that some inputs are too weak for; an output is not to be wider."""
+    (narrow,) = lost(3, 1.0)
+    assert "fall silent in the only layer" in narrow
+    assert narrow.endswith("make the layers wider: higher rates do not survive either")
+    assert not lost(48, 1.0)
+    for width in (64, 16 * 64):
+        (weak,) = lost(width, 1e-4)
+        assert weak.startswith("6.25 % of networks and inputs")
+        assert weak.endswith("neither higher rates nor 16 times the width do: are some inputs much weaker than others?")
+    assert not lost(3, 1.0, readout=False)
+
+
 def test_a_hidden_layer_of_one_neuron_is_planned_and_noted():
     model, x = narrow(24, 64, 1, 64, 4)
     plan = vf.init.init_model(model, x, steps=STEPS)
@@ -301,7 +323,7 @@ REACH = r"Neuron\(.*\) over 5 wide layers: attainable are late rates from about 
             ),
             data(6, 32),
             {"steps": 4},
-            "model='1' 0 computes its weight from other parameters: no layer's weights can be set",
+            "model='Sequential' has no layer whose weights can be set: 0 computes its weight from other parameters",
         ),
     ],
 )

@@ -297,8 +297,39 @@ def test_a_readout_behind_frozen_layers_is_drawn():
     assert [torch.equal(model[l].weight, before[l].weight) for l in (0, 2, 4)] == [True, True, False]
     assert [row.set_by.partition(":")[0] for row in plan.layers] == ["kept", "kept", "theory"]
     model.requires_grad_(False)
-    with pytest.raises(vf.DomainError, match=r"0 is frozen \(requires_grad=False\): no layer's weights can be set"):
+    with pytest.raises(vf.DomainError, match=r"no layer whose weights can be set: 0 is frozen \(requires_grad=False\)"):
         vf.init.init_model(model, X, steps=STEPS)
+
+
+def weights(model):
+    return [module.weight for module in model if isinstance(module, nn.Linear)]
+
+
+@pytest.mark.parametrize("readout", [[], [nn.Linear(32, 3)]], ids=["no readout", "a readout"])
+def test_behind_normalisations_without_scale_rates_are_kept_and_named(readout):
+    """Weights do not change them, so they are not drawn; readouts are, and in eval mode, where they have an effect, all."""
+    norm = lambda: nn.Sequential(nn.BatchNorm1d(32, affine=False), leaky())  # noqa: E731
+    model = nn.Sequential(*chain(norm(), norm()), *readout)
+    before = copy.deepcopy(model)
+    plan = vf.init.init_model(model, X, rate=0.25, steps=STEPS, generator=seeded())
+    rows, measured = plan.layers[:2], late_rates(model)
+    assert [row.set_by for row in rows] == [f"kept: {l}.1 has a normalisation without γ to set before it" for l in (1, 3)]
+    assert [row.measured_rate for row in rows] == pytest.approx(list(measured.values()), rel=1e-5)
+    assert [row.firing_rate for row in rows] == [row.measured_rate for row in rows]
+    assert [row.gain for row in rows] == [
+        pytest.approx(float(w.detach().std()) * 32**0.5, rel=1e-2) for w in weights(before)[:2]
+    ]
+    rule = "are those that their normalisations give, whatever the scale of weights; a free γ (affine=True) would be set"
+    assert [note for note in plan.notes if "γ" in note] == [f"rates of 1.1, 3.1 {rule}"]
+    same_weights = [torch.equal(now, then) for now, then in zip(weights(model), weights(before), strict=True)]
+    assert same_weights == [True, True, *(False for _ in readout)]
+    with torch.no_grad():
+        model[0].weight.mul_(3)
+        assert late_rates(model)["1.1"] == pytest.approx(measured["1.1"], rel=1e-3)
+        for _ in range(20):
+            model(X)
+    plan = vf.init.init_model(model.eval(), X, rate=0.25, steps=STEPS, generator=seeded())
+    assert [row.set_by for row in plan.layers[:2]] == ["measured: weights"] * 2
 
 
 class OwnNorm(nn.BatchNorm1d):
@@ -484,6 +515,16 @@ def test_layers_without_a_weight_module_are_measured(case):
     assert not any(math.isnan(layer.predicted_rate) for layer in vf.audit(chain(), X, steps=STEPS).layers)
 
 
+def test_layers_without_weights_have_no_gain():
+    """In the table it is a dash; that of the layer with weights is their gain."""
+    model = nn.Sequential(leaky(), nn.AvgPool1d(2), leaky(), nn.Linear(16, 16), leaky())
+    report = vf.audit(model, 3 * X, steps=STEPS)
+    assert [math.isnan(layer.gain) for layer in report.layers] == [True, True, False]
+    gains = [line.split()[1] for line in str(report).splitlines()[2:5]]
+    assert gains == ["–", "–", f"{float(model[3].weight.detach().std(correction=0)) * 4:.4g}"]
+    assert report.to_dict()["layers"][0]["gain"] is None
+
+
 def spikes_of(out):
     return (out if isinstance(out, torch.Tensor) else out[0]).detach()
 
@@ -622,6 +663,73 @@ def test_layers_whose_inputs_leave_are_set():
     for row in plan.layers:
         assert row.measured_rate == pytest.approx(report[row.name].firing_rate, rel=1e-5)
         assert row.measured_rate == pytest.approx(0.2, rel=0.15)
+
+
+class Pyramid(nn.Module):
+    """One convolution and one neuron for maps of three sizes, at every step or one size after the other."""
+
+    def __init__(self, at_every_step):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.a, self.at_every_step = nn.Conv2d(2, 4, 3, padding=1), snntorch.Leaky(0.5), at_every_step
+
+    def forward(self, x):
+        maps = [nn.functional.adaptive_avg_pool2d(x, size) for size in (6, 4, 2)]
+        states, out = [()] * 3, 0.0
+        order = [(t, k) for t in range(STEPS) for k in range(3)]
+        for _, k in order if self.at_every_step else sorted(order, key=lambda each: each[1]):
+            spikes, *states[k] = self.a(self.conv(maps[k]), *states[k])
+            out = out + spikes.mean()
+        return out
+
+
+@pytest.mark.parametrize("make", [lambda: Pyramid(True), Leaving], ids=["maps of several sizes", "inputs that leave"])
+def test_silence_under_inputs_of_several_shapes_has_its_cause(make):
+    x = FRAMES if isinstance(make(), Pyramid) else X
+    for factor, cause in ((0.01, "beyond the theory"), (0.0, "dead input")):
+        assert vf.audit(make(), factor * x).cause == cause
+
+
+@pytest.mark.parametrize("at_every_step", [True, False])
+def test_maps_of_several_sizes_have_a_row_each(at_every_step):
+    """Rates and spikes are those that hooks find in maps of that size; the first size is scaled to its rate."""
+    model, found, x = Pyramid(at_every_step), {}, 2 * FRAMES
+    judged = vf.audit(model, x, gradients=True), vf.init.init_model(model, x, rate=0.2, generator=seeded()), vf.audit(model, x)
+    model.a.register_forward_hook(lambda m, a, out: found.setdefault(tuple(out[0].shape[1:]), []).append(out[0].detach()))
+    model(x)
+    before, plan, after = judged
+    assert [layer.neuron_name for layer in after.layers] == ["a", "a (conv, 4×4×4)", "a (conv, 4×2×2)"]
+    assert (after.steps, after.inputs) == (STEPS, 2)
+    for layer, spikes in zip(after.layers, map(torch.stack, found.values()), strict=True):
+        assert layer.firing_rate == pytest.approx(float(spikes[STEPS // 2 :].mean()), rel=1e-5)
+        assert layer.spikes == pytest.approx(float(spikes.sum()) / 2, rel=1e-5)
+        assert layer.dead_fraction == pytest.approx(float((spikes.sum((0, 1)) == 0).float().mean()))
+    assert [math.isnan(layer.predicted_rate) for layer in after.layers] == [True] * 3
+    assert before.notes == after.notes == ("not covered by the theory: conv is called for several layers",)
+    assert all(layer.gradient_norm > 0 for layer in before.layers)
+    assert [row.measured_rate for row in plan.layers] == pytest.approx([layer.firing_rate for layer in after.layers], rel=1e-5)
+    assert plan.layers[0].measured_rate == pytest.approx(0.2, rel=0.05)
+
+
+class WithAxes(nn.Module):
+    """Spikes of more axes than its currents have, as SpikingJelly's ``GatedLIFNode`` returns for dense layers."""
+
+    def __init__(self, axes):
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, current):
+        return (current > 0.3).to(current)[(None,) * self.axes]
+
+
+def test_neurons_that_add_axes_are_named():
+    """Inputs are in no axis of their own then, and the table counts one."""
+    for axes, inputs in ((0, 6), (2, 1)):
+        model = nn.Sequential(nn.Linear(32, 32), WithAxes(axes), nn.Linear(32, 4))
+        report = vf.audit(model, X, steps=STEPS, neurons={WithAxes: None})
+        assert f"{STEPS} steps, {inputs} input{'s' if inputs > 1 else ''}, " in str(report)
+        words = "1 returns spikes of shape (1, 1, 6, 32) for currents of shape (6, 32): from there on inputs count as neurons"
+        assert (words in report.notes) == bool(axes)
 
 
 class ByFunction(nn.Module):

@@ -334,6 +334,31 @@ def test_what_did_not_run_is_noted():
     assert trace(model, X).notes == ["did not run in this forward pass: idle"]
 
 
+class Attending(nn.Module):
+    """Projections of an attention whose modules are called, or whose weights are given to functions."""
+
+    def __init__(self, by_functions):
+        super().__init__()
+        self.a, self.b, self.idle = leaky(), leaky(), nn.Linear(3, 3)
+        self.first, self.q, self.k, self.v = (nn.Linear(32, 32) for _ in range(4))
+        self.call = (lambda module, x: nn.functional.linear(x, module.weight)) if by_functions else lambda module, x: module(x)
+
+    def forward(self, x):
+        spikes = self.a(self.first(x))
+        return self.b(nn.functional.scaled_dot_product_attention(*(self.call(m, spikes) for m in (self.q, self.k, self.v))))
+
+
+def test_weights_that_functions_use_are_not_said_to_be_idle():
+    idle = "did not run in this forward pass: idle"
+    rule = "are used by functions without a call of their modules, so their gains and operations are not measured"
+    assert trace(Attending(by_functions=True), X).notes == [f"weights of q, k and 1 more {rule}", idle]
+    assert trace(Attending(by_functions=False), X).notes == [idle]
+    attention = nn.MultiheadAttention(32, 4, batch_first=True)
+    model = nn.ModuleDict({"a": nn.Sequential(nn.Linear(32, 32), leaky()), "attention": attention, "b": leaky()})
+    model.forward = lambda x: model["b"](attention(*[model["a"](x)[:, None]] * 3)[0])
+    assert trace(model, X).notes == [f"weights of attention.out_proj {rule}"]
+
+
 @pytest.mark.parametrize(
     ("model", "x", "words"),
     [

@@ -11,7 +11,7 @@ from html import escape
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Listed", "Shown", "Table", "figures", "percent"]
+__all__ = ["Listed", "Shown", "Table", "figures", "percent", "several"]
 
 
 def figures() -> Any:
@@ -24,6 +24,11 @@ def percent(fraction: float, digits: int = 2) -> str:
     if fraction < 0.9:
         return f"{100 * fraction:.{digits}g} %"
     return f"{100 - float(f'{100 * (1 - fraction):.{digits}g}'):.15g} %"
+
+
+def several(number: int, what: str) -> str:
+    """``1 step``, ``2 steps``."""
+    return f"{number} {what}{'s' if number != 1 else ''}"
 
 
 @dataclass(frozen=True, slots=True)

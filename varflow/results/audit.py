@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from varflow._checks import VarflowError, nan_to_none
-from varflow._display import Shown, Table, figures
+from varflow._display import Shown, Table, figures, several
 from varflow.model.surrogate import Surrogate
 from varflow.results.audited_layer import DESCRIBED, FLOOR, MORE, MOSTLY, SATURATED, AuditedLayer
 from varflow.results.export import dataset, records
@@ -24,10 +24,11 @@ CAUSES = {
     "finite width": "activity would persist at infinite width; layers this narrow lose it by chance",
     "bias": "without its biases the network would keep firing: set them to 0",
     "leak or reset": "a memoryless neuron would keep firing at these gains; this one's leak or reset stops it",
-    "normalisation": "a normalisation, not the gain, sets the scale of its currents: raise the normalisation's weight",
+    "normalisation": "a normalisation, not the gain, sets the scale of its currents: raise its γ, or give it one (affine=True)",
     "arrangement": "independent weights of the same moments would keep firing: redraw its weights",
     "beyond the theory": "the theory does not cover what it receives",
 }
+BY_MODULE = ("gains", "computed")  # not in a dataset
 OVER = {"survival": "input", "firing_rates": "step"}  # second axis of quantities that a layer has several of
 SHOWN = 6  # notes in the table
 NAMED = 2  # names in a sentence
@@ -66,13 +67,14 @@ class AuditReport(Shown):
     cause : str or None
         Why, one of ``varflow.results.audit.CAUSES``.
     fix_layer : str or None
-        Name of the weight module to change first: that of the dead layer, or of a layer below that starves it; without a dead
-        layer, of one that loses inputs or whose potentials are far too wide. None if gains are not the cause.
+        Name of the weight module to change first: of the lowest layer that hardly fires (late rate below 0.1) and has clearly
+        less than the gain it needs. If none has less, or weights need only be redrawn: of the dead layer, or without one, of a
+        layer that loses inputs or whose potentials are far too wide. None if gains are not the cause.
     fix_gain : float or None
         The gain for that module, as ``init_model`` would set it. If a structure beyond the theory loses activity although all
         layers have that gain, 1.25 times the present gain of the lowest layer that hardly fires (repeat as needed).
     fixes : dict of str to float
-        Gains for the weight modules of all layers that have clearly less than they need.
+        ``fix_gain`` for ``fix_layer``, and gains for the weight modules of all layers above with clearly less than they need.
     predicted_by : str
         ``"theory"``; ``notes`` name what it does not cover.
     notes : tuple of str
@@ -201,26 +203,35 @@ class AuditReport(Shown):
 
     @property
     def fixes(self) -> dict[str, float]:
-        lacking: dict[str, float] = {}
-        for layer in self.layers:
+        if self.fix_layer is None or self.fix_gain is None:
+            return {}
+        found, lowest = {self.fix_layer: self.fix_gain}, self.layers.index(self[self.fix_layer])
+        for layer in self.layers[lowest:]:
             if layer.gain < ENOUGH * layer.needed_gain:
-                lacking |= {name: gain for name, gain in layer.scaled_to(layer.needed_gain).items() if name not in lacking}
-        return lacking if self.fix_layer is None or self.fix_gain is None else lacking | {self.fix_layer: self.fix_gain}
+                found = layer.scaled_to(layer.needed_gain) | found
+        return {name: found[name] for layer in self.layers for name in layer.gains if name in found}
 
     def _advice(self) -> str:
         """What to do about the first problem: one module and its gain, if known."""
-        at_once = "vf.init.init_model sets all layers"
+        kept = sum(bool(layer.kept) for layer in self.layers)
+        at_once = f"; vf.init.init_model sets {'the other' if kept else 'all'} layers" if kept < len(self.layers) else ""
         if self.fix_layer is None or self.fix_gain is None:
             helps = self.cause != "dead input" and any(layer.verdict in ("dead", "weak") for layer in self.hidden)
-            return f"; {at_once}" if helps else ""
+            return at_once if helps else ""
         name, needed = self.fix_layer, self.fix_gain
         gain = self[name].gains[name]
         factor = needed / gain if gain else math.inf
         off = max(factor, 1 / factor) if factor else math.inf
         much = f"weights of {name} are {off:.3g} times too {'small' if factor > 1 else 'large'}: " if off > 1.1 else ""
+        match self[name].computed.get(name):
+            case None:
+                how = f"give {name} a gain of {needed:.4g}, by vf.init.normal_(weight, {needed:.4g})"
+            case "":
+                how = f"no parameter scales the weight that {name} computes: multiply its output by {factor:.3g}"
+            case parameter:
+                how = f"multiply {parameter} by {factor:.3g}"
         more = len(self.fixes) - 1
-        others = f"; .fixes lists {more} more" if more else ""
-        return f"; {much}give {name} a gain of {needed:.4g}, by vf.init.normal_(weight, {needed:.4g}){others}; {at_once}"
+        return f"; {much}{how}{f'; .fixes lists {more} more' if more else ''}{at_once}"
 
     @property
     def healthy(self) -> bool:
@@ -249,7 +260,7 @@ class AuditReport(Shown):
 
     def to_xarray(self) -> Any:
         """An ``xarray.Dataset`` over ``layer`` (by name), ``input`` and ``step``; ``to_dict`` has gains of single modules."""
-        layers = [name for name in AuditedLayer.__dataclass_fields__ if name not in ("name", "gains", *DESCRIBED, *OVER)]
+        layers = [name for name in AuditedLayer.__dataclass_fields__ if name not in ("name", *BY_MODULE, *DESCRIBED, *OVER)]
         variables = records(self.layers, (*layers, *MORE), "layer")
         variables |= {name: (("layer", axis), [getattr(layer, name) for layer in self.layers]) for name, axis in OVER.items()}
         names = ("first_dead", "cause", "fix_layer", "fix_gain", "predicted_by", "healthy")
@@ -274,7 +285,7 @@ class AuditReport(Shown):
         header = ("layer", "gain", "rate", "predicted", "dead", "inputs", "overlap", "theory", *more, "spikes", "SynOps")
         known = any(math.isfinite(layer.predicted_rate) for layer in self.layers)
         by = f"predicted by {self.predicted_by}" if known else "without a prediction"
-        title = f"AuditReport: {self.steps} steps, {self.inputs} inputs, {by}"
+        title = f"AuditReport: {several(self.steps, 'step')}, {several(self.inputs, 'input')}, {by}"
         remarks = [*(self.problems or ["healthy"]), *self.remarks, *_few(self.notes)]
         return Table(title, layout, rows, (*header, "verdict"), remarks, "  ! ")
 

@@ -41,7 +41,7 @@ class AuditedLayer:
         Number of neurons.
     gain, bias_std, bias_mean : float
         ``√(fan-in · Var w)``, fan-in as torch counts it, and the moments of the biases, while the model runs; for several
-        modules, those of their sum for similar inputs.
+        modules, those of their sum for similar inputs. NaN without weight modules.
     firing_rate, predicted_rate, predicted_std : float
         Late spikes per neuron and step: measured, predicted, and the predicted spread over networks and inputs; NaN where
         theory does not know them (the spread only of plain chains of dense layers).
@@ -90,6 +90,11 @@ class AuditedLayer:
         Synaptic operations per input over all steps, in the weights between it and the neurons below: one per spike and
         connection. Weights that receive numbers (the input, currents of other weights, averages of spikes) multiply: one per
         connection of every number that is not 0. Of weights called for several layers, equal parts.
+    kept : str
+        Why ``init_model`` leaves the scale of its currents as it is; empty if it sets it.
+    computed : dict of str to str
+        Its modules whose weight is computed from other parameters, which ``vf.init.normal_`` cannot fill; each with the name of
+        the parameter that multiplies the weight, empty if there is none.
     """
 
     name: str
@@ -122,6 +127,8 @@ class AuditedLayer:
     gradient_gain: float = math.nan
     dead_gradients: float = math.nan
     surrogate: Surrogate | None = None
+    kept: str = ""
+    computed: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         freeze(self, "survival", "firing_rates")

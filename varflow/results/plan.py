@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from varflow._checks import nan_to_none
-from varflow._display import Shown, Table
+from varflow._display import Shown, Table, several
 from varflow.model.neurons import Neuron
 from varflow.model.surrogate import Surrogate
 from varflow.results.export import dataset, records
@@ -120,7 +120,9 @@ class ModelPlan(Shown):
         longest = max(len(layer.name) for layer in self.layers)
         given = dict.fromkeys(repr(layer.surrogate) for layer in self.layers if layer.surrogate is not None)
         notes = [*(f"neurons have the surrogate {psi}" for psi in given), *self.notes]
-        title = f"ModelPlan, {self.steps} steps, survival {self.survival:.3g}{'' if self.filled else ' (nothing set)'}"
+        title = (
+            f"ModelPlan, {several(self.steps, 'step')}, survival {self.survival:.3g}{'' if self.filled else ' (nothing set)'}"
+        )
         header = ("layer", "fan-in", "gain", "weight std", "late rate", "batch", "fresh", "set by")
         layout = f"{{:<{max(longest, 5)}}} {{:>8}} {{:>9}} {{:>10}} {{:>18}} {{:>7}} {{:>7}}  {{}}"
         return Table(title, layout, rows, header, notes, "  ! ")

@@ -21,7 +21,7 @@ from varflow.torch_models.refusals import integrators
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import Moments, border, measured, together
 
-__all__ = ["diagnosed", "needed_gains", "to_mend"]
+__all__ = ["diagnosed", "needed_gains", "shares", "to_mend"]
 
 SURE = 0.95  # predicted survival above which silence is not by chance
 FEEDING = RATE / 2  # measured late rate with which a layer does not starve the next one
@@ -41,41 +41,43 @@ def diagnosed(
     """
     covered = not predicted.restarted and not any(map(math.isnan, predicted.rate[: silent + 1]))
     survival = predicted.survival[silent]
+    moments = [together([used[name] for name in each.names]) for each in trace.layers]
+    gains = [each.gain for each in moments]
+    share = shares(gains, needed, silent)
+    lowest, mend = lowest_weak(rates, share), to_mend(rates, share)
+    first = silent if lowest is None else lowest
     if any(each.driven and not any(bool(x.any()) for x in each.weight_inputs) for each in trace.layers):
         return "dead input", None
     if trace.layers[silent].driven and _ends(trace.layers[silent]):
         return "dead input", None
     if trace.layers[silent].unknown:
-        return "beyond the theory", silent if trace.layers[silent].scaled_by else None
+        return "beyond the theory", first if trace.layers[first].scaled_by else None
     if survival > SURE:
         return "arrangement", silent
     if not trace.layers[silent].scaled_by:
         return "normalisation", None
-    moments = [together([used[name] for name in each.names]) for each in trace.layers]
-    gains = [each.gain for each in moments]
     above = replace(trace, layers=trace.layers[: silent + 1])
     if covered and predicted.plain and _lives(predicted.evaluation or at_infinite_width(above, used)[1], silent):
         held_back = predicted.survival[-1] < 0.5 < _survival_without_memory(trace, used)
-        return "leak or reset" if held_back else "finite width", to_mend(rates, gains, needed, silent)
+        return "leak or reset" if held_back else "finite width", mend
     unbiased = {name: replace(each, bias_std=0.0, bias_mean=0.0) for name, each in used.items()}
     if covered and unbiased != used and _lives(at_infinite_width(above, unbiased)[1], silent):
-        return "bias", to_mend(rates, gains, needed, silent)
+        return "bias", mend
     neuron, gain = trace.layers[silent].neuron, gains[silent] / _border(trace.layers[silent])
     if trace.layers[silent].driven:
         return "first-layer scale", silent
     if _kept(trace, neuron, gain):
-        mend = to_mend(rates, gains, needed, silent)
-        if mend is None or mend == silent or gains[mend] > ENOUGH * (needed[mend] or 0.0):
-            return "starved" if covered else "beyond the theory", silent
+        if mend is None or share[mend] > ENOUGH * min(share.get(silent, 1.0), 1.0):
+            return "starved" if covered else "beyond the theory", first
         return "first-layer scale" if trace.layers[mend].driven else "starved", mend
     held_back = not neuron.memoryless and _kept(trace, _memoryless(neuron), gain)
-    return "leak or reset" if held_back else "below the critical gain", silent
+    return "leak or reset" if held_back else "below the critical gain", first
 
 
 def _ends(layer: TracedLayer) -> bool:
     """Whether a layer's input is zero in the second half of the steps."""
-    given = (by_step(layer, module) for module in range(len(layer.weights)))
-    return not any(bool(x[late_steps(len(x))].any()) for x in given)
+    several = (fed.inputs if len(fed.inputs) > 1 else by_step(layer, module) for module, fed in enumerate(layer.fed))
+    return not any(bool(x.any()) for steps in several for x in steps[late_steps(len(steps))])
 
 
 def _lives(evaluation: Evaluation, index: int) -> bool:
@@ -103,16 +105,20 @@ def _kept(trace: Trace, neuron: Neuron, gain: float) -> bool:
         return False
 
 
-def to_mend(rates: Sequence[float], gains: Sequence[float], needed: Sequence[float | None], silent: int) -> int | None:
-    """The layer whose weights to change so that layer ``silent`` fires.
+def shares(gains: Sequence[float], needed: Sequence[float | None], last: int) -> dict[int, float]:
+    """The fraction of the gain it needs that each layer up to ``last`` has, where that is known."""
+    return {l: gains[l] / need for l in range(last + 1) if (need := needed[l]) is not None}
 
-    Of the layers up to it that hardly fire, the one with the smallest fraction of the gain it needs; the silent one if none is
-    clearly below its need. A layer that has its gain is not named while another lacks it, so that following the advice ends.
-    """
-    share = {l: gains[l] / need for l in range(silent + 1) if (need := needed[l]) is not None}
-    weak = {l: part for l, part in share.items() if part < ENOUGH and rates[l] < FEEDING}
-    least = min(weak or share, key=lambda l: share[l], default=None)
-    return silent if least is not None and silent in weak and weak[least] > ENOUGH * weak[silent] else least
+
+def lowest_weak(rates: Sequence[float], share: Mapping[int, float]) -> int | None:
+    """The lowest layer that hardly fires and has clearly less than the gain it needs; None if there is none."""
+    return next((l for l, part in share.items() if part < ENOUGH and rates[l] < FEEDING), None)
+
+
+def to_mend(rates: Sequence[float], share: Mapping[int, float]) -> int | None:
+    """The layer whose weights to change first: the lowest weak one, else that with the smallest fraction of its gain."""
+    lowest = lowest_weak(rates, share)
+    return min(share, key=lambda l: share[l], default=None) if lowest is None else lowest
 
 
 def needed_gains(trace: Trace) -> list[float | None]:

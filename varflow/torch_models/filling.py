@@ -25,10 +25,10 @@ from varflow.torch_models.planner import Planner, beyond_a_chain, readout_plan
 from varflow.torch_models.precision import check_range, full_precision
 from varflow.torch_models.refine import HALVED, Rates, late_rates, rates_of_passes, settle
 from varflow.torch_models.refusals import ONE_STEP, followed, notes_on_steps, unlike_their_kind
-from varflow.torch_models.scales import FROZEN, Scale, scales_of, why_kept
+from varflow.torch_models.scales import FROZEN, WITHOUT_GAMMA, Scale, scales_of, why_kept
+from varflow.torch_models.spiking_modules import Neurons
 from varflow.torch_models.tensor_memory import free_weight, normed_weight, written
 from varflow.torch_models.traced import Trace
-from varflow.torch_models.walker import Neurons
 from varflow.torch_models.wiring import measured
 
 __all__ = ["initialised", "planned_gains"]
@@ -73,7 +73,7 @@ def initialised(
 
     def drafted() -> tuple[list[Scale], _Draft]:
         scales = scales_of(model, traced)
-        reasons = _beyond_theory(traced, scales)
+        reasons = _beyond_theory(model, traced, scales)
         with full_precision():
             return scales, _measuring(traced, scales, *wanted[:2], reasons) if reasons else _planned(traced, wanted, refine)
 
@@ -128,11 +128,12 @@ def _check_inputs(traced: Trace) -> None:
             raise DomainError("inputs", f"rms {strength:.3g}", f"is out of scale for {layer.name}: scale them to about 1")
 
 
-def _beyond_theory(traced: Trace, scales: Sequence[Scale]) -> list[str]:
+def _beyond_theory(model: Any, traced: Trace, scales: Sequence[Scale]) -> list[str]:
     """Why theory does not plan this model; empty for a plain chain of layers that can all be drawn."""
     untouched = [scale.set_by.removeprefix("kept: ") for scale in scales if not scale.scaled]
-    if len(untouched) == len(scales) and all(why_kept(name, weight, {}) for name, weight, *_ in traced.readouts):
-        raise DomainError("model", scales[0].layer.neuron_name, f"{untouched[0]}: no layer's weights can be set")
+    free = any(scale.scaled or scale.weights for scale in scales)
+    if not free and all(why_kept(name, weight, {}) for name, weight, *_ in traced.readouts):
+        raise DomainError("model", type(model).__name__, f"has no layer whose weights can be set: {untouched[0]}")
     return list(dict.fromkeys([*beyond_a_chain(traced), *unlike_their_kind(traced).values(), *untouched]))
 
 
@@ -166,11 +167,12 @@ def _measuring(traced: Trace, scales: Sequence[Scale], quantity: str, value: flo
     for scale in scales:
         neuron, aim = scale.layer.spiking.neuron, aims.get(scale.layer.neuron_name, math.nan)
         about = scale.layer.neuron_name, neuron
-        first = scale.first_gain(rate) if scale.weights else math.nan
+        first = scale.first_gain(rate) if scale.weights and scale.scaled else None
         given = quantity == "gain" and not scale.layer.driven
         for name, weight in scale.weights:
             how = "as given" if given else scale.set_by
-            layers.append(LayerPlan(name, *about, fan_in(weight), value if given else first, aim, set_by=how))
+            own = value if given else first or measured(weight).gain
+            layers.append(LayerPlan(name, *about, fan_in(weight), own, aim, set_by=how))
         for name, why in scale.kept.items():
             weight = dict(zip(scale.layer.names, scale.layer.weights, strict=True))[name]
             layers.append(LayerPlan(name, *about, fan_in(weight), measured(weight).gain, aim, set_by=f"kept: {why}"))
@@ -277,6 +279,9 @@ def _notes(scales: Sequence[Scale], missed: dict[str, float], passes: int, halve
     if missed:
         first, more = next(iter(missed)), f" and {len(missed) - 1} more" if len(missed) > 1 else ""
         words.append(f"a late rate of {missed[first]:.3g} is out of reach for {first}{more}: planned is the nearest one found")
+    if fixed := [scale.layer.neuron_name for scale in scales if scale.set_by.endswith(WITHOUT_GAMMA)]:
+        rule = "are those that their normalisations give, whatever the scale of weights; a free γ (affine=True) would be set"
+        words.append(f"rates of {first_of(fixed)} {rule}")
     of_batches = [norm for scale in scales for _, norm in scale.norms if getattr(norm, "running_mean", None) is not None]
     if of_batches:
         mode = "train" if any(norm.training for norm in of_batches) else "eval"

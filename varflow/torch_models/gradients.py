@@ -26,8 +26,8 @@ from varflow.results import late_steps
 from varflow.torch_models.inputs import steps_first
 from varflow.torch_models.passes import copied, forward, in_short
 from varflow.torch_models.provenance import tensors_in
+from varflow.torch_models.spiking_modules import holds_weights
 from varflow.torch_models.traced import Trace, TracedLayer, steps_of
-from varflow.torch_models.walker import holds_weights
 from varflow.torch_models.watch import axes_of_a_step, flat
 
 __all__ = ["Backward", "check_gradients", "gradients", "squared_gain_above"]
@@ -39,13 +39,14 @@ SLOPES = 8  # late steps at which slopes are measured, evenly spaced
 class Backward:
     """What one layer's gradients are; ``weights``: mean square of the gradient by its weights, frozen ones included. NaN for
     what is not known: weights that a hook computes, gradients by currents within neurons, and slopes where a spike depends on
-    several currents.
+    several currents. ``cut``: whether autograd is off where it runs.
     """
 
     weights: float = math.nan
     norm: float = math.nan
     slope: float = math.nan
     dead: float = math.nan
+    cut: bool = False
 
 
 def check_gradients(model: Any, asked: str, value: Any) -> None:
@@ -81,6 +82,7 @@ class _Pass:
         self.slopes = dict.fromkeys(traced.layers, 0.0)  # means of squares
         self.picked: dict[tuple[TracedLayer, Any], Any] = {}  # the step at which each neuron is looked at, by layer and shape
         self.done = dict.fromkeys(traced.layers, 0)  # steps
+        self.cut: set[TracedLayer] = set()
         late = range(traced.steps)[late_steps(traced.steps)]
         self.looked_at = np.linspace(late[0], late[-1], min(SLOPES, len(late))).round().astype(int)
         self.last = traced.last
@@ -140,6 +142,8 @@ class _Pass:
         return forward
 
     def _see(self, layer: TracedLayer, current: Any, spikes: Any) -> None:
+        if not torch.is_grad_enabled():
+            self.cut.add(layer)
         first = self.done[layer]
         self.done[layer] += steps_of(layer.spiking, tuple(current.shape))
         if layer.spiking.entry is None:
@@ -183,13 +187,13 @@ class _Pass:
         own = sum(weights[m] * m.weight.numel() for m in layer.weights) / max(sum(m.weight.numel() for m in layer.weights), 1)
         own = own if layer.weights else math.nan
         if not self.currents[layer]:
-            return Backward(own)
+            return Backward(own, cut=layer in self.cut)
         found = [by.get(id(current)) for current in self.currents[layer]]
         found = [gradient for gradient in found if gradient is not None] or [torch.zeros_like(self.currents[layer][0])]
         largest = [flat(steps_first(layer.spiking, gradient.abs()).amax(0), axes_of_a_step(layer)) for gradient in found]
         dead = float((reduce(torch.maximum, (each.amax(0) for each in largest)) == 0).float().mean())
         norm = math.hypot(*map(_norm, found)) / math.sqrt(max(map(len, largest)))
-        return Backward(own, norm if math.isfinite(norm) else math.inf, self.slopes[layer], dead)
+        return Backward(own, norm if math.isfinite(norm) else math.inf, self.slopes[layer], dead, layer in self.cut)
 
 
 def _kept(tensor: Any) -> Any:

@@ -85,18 +85,19 @@ def init_model(
     Raises
     ------
     DomainError
-        For inputs that do not fit, a missing ``steps``, a model in which no weights can be set or a layer stays silent at any
-        scale.
+        For inputs that do not fit, a missing ``steps``, a model whose weights must all be kept or in which a layer stays silent
+        at any scale.
 
     Notes
     -----
     **Assumes** independent weights, and many channels in convolutions unless ``refine`` measures them. Weights that are shared,
     computed from other parameters (other than by weight norm) or frozen (``requires_grad=False``, γ too) are kept, and layers
-    after them are set for what arrives. Layers without a neuron after them (readouts) get outputs of variance 1 at every step.
-    Normalisations stay in their mode; rates are those of this mode. Dropout is off. Models that draw random numbers have the
-    mean rates of five passes. Weights, biases and γ are set at the end: after an error or interrupt the model is unchanged.
-    Neurons with several spikes per step (sinabs with ``MultiSpike``) have no stable rate, and single networks drift from the
-    mean over networks: ``.notes`` says over how many layers they keep it.
+    after them are set for what arrives. Before a normalisation without γ that uses no running statistics the scale of weights
+    has no effect: they are kept, and ``.notes`` name the layers. Layers without a neuron after them (readouts) get outputs of
+    variance 1 at every step. Normalisations stay in their mode; rates are those of this mode. Dropout is off. Models that draw
+    random numbers have the mean rates of five passes. Weights, biases and γ are set at the end: after an error or interrupt the
+    model is unchanged. Neurons with several spikes per step (sinabs with ``MultiSpike``) have no stable rate, and single
+    networks drift from the mean over networks: ``.notes`` says over how many layers they keep it.
     **Source**: derived here.
 
     Examples

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+import torch.utils.checkpoint
 
 from varflow._checks import DomainError, integer
 from varflow._progress import Report, unreported
@@ -71,7 +72,7 @@ def forward(
     out = None
     try:
         for called in range(1, 1 + (1 if steps is None else integer("steps", steps, minimum=1))):
-            with _uncompiled(model):
+            with _uncompiled(model), _checkpoints_run_once():
                 if isinstance(inputs, dict):
                     out = model(**inputs)
                 else:
@@ -116,6 +117,28 @@ def _uncompiled(model: Any) -> Any:
     compiled = (type(m).__name__ == "OptimizedModule" or m.__dict__.get("_compiled_call_impl") for m in model.modules())
     stance = getattr(torch.compiler, "set_stance", None)
     return stance("force_eager") if stance is not None and any(compiled) else nullcontext()
+
+
+class _Once:
+    """In place of torch's function for reentrant checkpoints, which ``torch.autograd.grad`` refuses, and which warns in passes
+    without gradients: the part runs once, with gradients if one of its inputs requires them, as there.
+    """
+
+    @staticmethod
+    def apply(part: Callable[..., Any], preserve_random_state: bool, *inputs: Any) -> Any:
+        required = any(isinstance(each, torch.Tensor) and each.requires_grad for each in inputs)
+        with torch.set_grad_enabled(required and torch.is_grad_enabled()):
+            return part(*inputs)
+
+
+@contextmanager
+def _checkpoints_run_once() -> Iterator[None]:
+    module = torch.utils.checkpoint
+    own, module.CheckpointFunction = module.CheckpointFunction, _Once  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        module.CheckpointFunction = own
 
 
 def copied(tree: Any) -> Any:

@@ -19,10 +19,10 @@ from varflow.results import ModelPlan
 from varflow.torch_models.evaluation import Evaluation
 from varflow.torch_models.precision import full_precision
 from varflow.torch_models.refusals import followed, unlike_their_kind
+from varflow.torch_models.spiking_modules import Neurons
 from varflow.torch_models.surrogates import surrogate_of_module
 from varflow.torch_models.traced import Trace
 from varflow.torch_models.trainable import with_least_range
-from varflow.torch_models.walker import Neurons
 from varflow.torch_models.wiring import Moments, noted
 
 __all__ = ["set_surrogate", "with_surrogates"]

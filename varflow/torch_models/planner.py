@@ -27,6 +27,7 @@ __all__ = ["Planner", "beyond_a_chain", "readout_plan"]
 CORRECTIONS = 6  # largest number of corrections of the gain for finite width
 ON_TARGET = 0.015  # relative deviation from the wanted rate that needs no correction: below the scatter of networks
 SURVIVAL = 0.99  # below, a note is given
+WIDER = 16  # factor on all widths with which activity must survive for the advice to make layers wider
 GROWN = 1.5  # ratio of the spread of the last layer to that of the first, above which layers drift
 DRIFTED = 0.25  # relative deviation (rms over networks and inputs) of a late rate up to which it counts as kept
 UNBOUNDED = 1e6  # spikes per step, far above any use, from which rates count as growing without bound
@@ -76,7 +77,7 @@ class Planner:
         full = float(there.mean())  # fraction of the inputs
         if full < 1:
             self.notes.append(f"{100 * (1 - full):.3g} % of the inputs are all zero and cannot activate any layer")
-        if self.arriving < SURVIVAL * full:  # NaN if not predicted
+        if self.hidden and self.arriving < SURVIVAL * full:  # NaN if not predicted
             self.notes.append(self._lost(full))
 
     def _lost(self, full: float) -> str:
@@ -84,11 +85,15 @@ class Planner:
         low = max(aim.firing_rate for aim in self.aims.values())
         most = min(attainable_rates(neuron, self.trace.steps, len(self.trace.layers))[1] for neuron in self.aims)
         high = low * ((most if most < math.inf else TRIED * low) / low) ** 0.9
-        end = "make the layers wider: higher rates do not survive either"
         if low < high and self._carries(high, full):
             _, high = first_to_hold(lambda rates: [self._carries(float(rates[0]), full)], low, high, EDGE, at_once=1)
             end = f"rate={high:.2g} does"
-        dead = f"{100 * (1 - self.arriving / full):.3g} % of networks and inputs fall silent before the last layer"
+        elif self._arriving(self.predict(WIDER)) >= SURVIVAL * full:
+            end = "make the layers wider: higher rates do not survive either"
+        else:
+            end = f"neither higher rates nor {WIDER} times the width do: are some inputs much weaker than others?"
+        where = "before the last layer" if len(self.trace.layers) > 1 else "in the only layer"
+        dead = f"{100 * (1 - self.arriving / full):.3g} % of networks and inputs fall silent {where}"
         return f"{dead}: at these widths activity does not survive at this {self.quantity.removeprefix('firing_')}; {end}"
 
     def _carries(self, rate: float, full: float) -> bool:
@@ -170,10 +175,11 @@ class Planner:
         except ConvergenceError as error:
             raise DomainError("inputs", f"those of {layer.name}", f"cannot drive it to its rate: {error}") from None
 
-    def predict(self) -> Prediction:
+    def predict(self, wider: int = 1) -> Prediction:
+        """At these gains; chains of dense layers also so many times wider."""
         rows = zip(self.trace.layers, self.fans, self.gains, strict=True)
         moments = {layer.name: Moments(fan, gain / math.sqrt(fan)) for layer, fan, gain in rows}
-        return predict(self.trace, moments) if plain(self.trace) else at_infinite_width(self.trace, moments)[0]
+        return predict(self.trace, moments, wider) if plain(self.trace) else at_infinite_width(self.trace, moments)[0]
 
     def _correct(self, predicted: Prediction) -> bool:
         """Correct the gains once towards the wanted rate at these widths; whether anything changed."""

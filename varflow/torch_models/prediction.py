@@ -172,11 +172,11 @@ def _any_input(trace: Trace) -> bool:
     return any(bool(x.any()) for layer in trace.layers for x in layer.weight_inputs)
 
 
-def predict(trace: Trace, moments: Mapping[str, Moments], *, seed: int = 0) -> Prediction:
-    """A chain of dense layers at its own width, exactly in distribution: networks simulated without weight matrices (the
-    conditional engine of :func:`varflow.simulate`).
+def predict(trace: Trace, moments: Mapping[str, Moments], wider: int = 1, *, seed: int = 0) -> Prediction:
+    """A chain of dense layers at its own width, or ``wider`` times that, exactly in distribution: networks simulated without
+    weight matrices (the conditional engine of :func:`varflow.simulate`).
     """
-    network = chain_of(trace, moments, MOST_INPUTS)
+    network = chain_of(trace, moments, MOST_INPUTS, wider)
     rows = network.drive.kinds
     repeats = rows * max(POINTS // int(network.widths.max()) // rows, 1)
     found = simulate(network, repeats=repeats, seed=seed, engine="conditional", coincidences=False)
@@ -184,7 +184,7 @@ def predict(trace: Trace, moments: Mapping[str, Moments], *, seed: int = 0) -> P
     return Prediction(rate.mean(0), variance.mean(0), rate[..., late_steps(trace.steps)].mean(-1))
 
 
-def chain_of(trace: Trace, moments: Mapping[str, Moments], most: int) -> Network:
+def chain_of(trace: Trace, moments: Mapping[str, Moments], most: int, wider: int = 1) -> Network:
     """A chain of dense layers as a network, with weights of the same moments, driven by at most ``most`` of the inputs."""
     x = _rows(trace, most)
     unit = float(np.sqrt(np.mean(x**2)))
@@ -193,7 +193,7 @@ def chain_of(trace: Trace, moments: Mapping[str, Moments], most: int) -> Network
         own = moments[layer.name]
         gain = max(own.gain, LEAST_GAIN) * (unit if layer.driven else 1.0)
         mean_gain = own.fan_in * own.weight_mean * (unit if layer.driven else 1.0)
-        layers.append(Linear(layer.weights[0].out_features, gain=gain, mean_gain=mean_gain, bias_std=own.bias_std))
+        layers.append(Linear(wider * layer.weights[0].out_features, gain=gain, mean_gain=mean_gain, bias_std=own.bias_std))
         if own.bias_mean:
             layers.append(BatchNorm(1.0, own.bias_mean, (0.0, 1.0), 0.0))  # adds the mean of the biases
         layers.append(Spike(layer.neuron))

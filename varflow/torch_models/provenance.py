@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
 
 from varflow.torch_models.graph import INPUT, Graph, Node, Unknown, operation
@@ -30,7 +31,8 @@ _FRESH = {"zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "f
 class Provenance(TorchFunctionMode):
     """Gives the results of every torch function their node, as an attribute of the tensors.
 
-    ``place()`` names the running module. It is disabled in modules whose outputs get their node explicitly.
+    ``place()`` names the running module. It is disabled in modules whose outputs get their node explicitly; ``parameters`` are
+    those that functions were given elsewhere.
     """
 
     ATTRIBUTE = "_varflow_node"
@@ -38,6 +40,7 @@ class Provenance(TorchFunctionMode):
     def __init__(self, place: Callable[[], str]):
         super().__init__()
         self.place, self.graph = place, Graph()
+        self.parameters: set[int] = set()  # their ids
 
     def of(self, tensor: Any) -> Node | None:
         return getattr(tensor, self.ATTRIBUTE, None)
@@ -52,6 +55,7 @@ class Provenance(TorchFunctionMode):
 
     def _follow(self, name: str, args: Any, kwargs: Any, out: Any) -> None:
         given = tensors_in((args, kwargs))
+        self.parameters.update(id(tensor) for tensor in given if isinstance(tensor, Parameter))
         below = tuple(node for tensor in given if (node := self.of(tensor)) is not None)
         results = [args[0]] if name == "__setitem__" else tensors_in(out)
         if not below or not results or name in _FRESH:

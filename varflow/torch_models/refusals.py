@@ -20,8 +20,9 @@ from varflow.results.audit import first_of
 from varflow.torch_models.chance import PASSES, averaged, words_of_chance
 from varflow.torch_models.precision import full_precision, in_full_precision
 from varflow.torch_models.provenance import tensors_in
+from varflow.torch_models.spiking_modules import Neurons
 from varflow.torch_models.traced import Trace, TracedLayer
-from varflow.torch_models.walker import Neurons, trace
+from varflow.torch_models.walker import trace
 from varflow.torch_models.watch import Recorder, Watched, axes_of_a_step
 
 __all__ = ["followed", "integrators", "notes_on_steps", "repeated", "unlike_their_kind", "warn_of_one_step", "watched"]

@@ -15,17 +15,18 @@ from varflow._progress import Progress, reporter
 from varflow.results import late_steps
 from varflow.results.audit import ENOUGH, AuditReport, first_of
 from varflow.results.audited_layer import AuditedLayer
-from varflow.torch_models.causes import FEEDING, diagnosed, needed_gains, to_mend
+from varflow.torch_models.causes import FEEDING, diagnosed, needed_gains, shares, to_mend
 from varflow.torch_models.gradients import Backward, check_gradients, squared_gain_above
 from varflow.torch_models.gradients import gradients as measured_back
 from varflow.torch_models.precision import full_precision
 from varflow.torch_models.prediction import Expected, expected
 from varflow.torch_models.refusals import followed, integrators, repeated, unlike_their_kind, warn_of_one_step
+from varflow.torch_models.scales import Scale, multiplier, scales_of
+from varflow.torch_models.spiking_modules import Neurons
 from varflow.torch_models.surrogates import surrogate_of_module
 from varflow.torch_models.tensor_memory import overlap
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.trainable import expected_gradients
-from varflow.torch_models.walker import Neurons
 from varflow.torch_models.watch import Watched
 from varflow.torch_models.wiring import Moments, noted, together
 
@@ -73,6 +74,7 @@ def audited(
             predicted = expected(traced, known)
             notes += [*_received(traced, predicted), *_unpredicted(traced, predicted, unlike)]
             found = _report(traced, used, seen, predicted, backward, notes)
+            found = replace(found, layers=tuple(map(_with_ways, found.layers, scales_of(model, traced))))
             if backward:
                 found = _with_expected_gradients(found, traced, known, predicted, read_out=loss is None)
         report(total)
@@ -131,14 +133,26 @@ def _place(traced: Trace, layer: TracedLayer, found: AuditedLayer) -> dict[str, 
     return {"output": layer.neuron_name in traced.outputs, "operations": layer.operations / len(found.survival)}
 
 
+def _with_ways(found: AuditedLayer, scale: Scale) -> AuditedLayer:
+    """Also how its weights can be set."""
+    layer = scale.layer
+    modules = zip(layer.names, layer.weights, layer.fed, strict=True) if layer.names else ()
+    computed = [each for each in modules if "weight" not in {**each[1]._parameters, **each[1]._buffers}]
+    names = {name: multiplier(weight, fed.shape) for name, weight, fed in computed}
+    return replace(
+        found,
+        kept="" if scale.scaled else scale.set_by.removeprefix("kept: "),
+        computed={name: own and f"{name}.{own}" for name, own in names.items()},
+    )
+
+
 def _mend(layers: list[AuditedLayer], needed: list[float | None], covered: bool) -> int | None:
     """The layer whose weights to change first if no layer is dead; None if weights are not the cause."""
-    rates, gains = [layer.firing_rate for layer in layers], [layer.gain for layer in layers]
-    weakest = to_mend(rates, gains, needed, len(layers) - 1)
-    need = None if weakest is None else needed[weakest]
+    share = shares([layer.gain for layer in layers], needed, len(layers) - 1)
+    first = to_mend([layer.firing_rate for layer in layers], share)
     fading = any(layer.verdict == "weak" or not layer.survival.all() for layer in layers)
-    if weakest is not None and need and gains[weakest] < ENOUGH * need and fading:
-        return weakest
+    if first is not None and share[first] < ENOUGH and fading:
+        return first
     losing = [l for l, layer in enumerate(layers) if layer.gains and _fades(layer)]
     if not covered and losing:
         return losing[0]
@@ -201,7 +215,11 @@ def _unmeasured(backward: dict[TracedLayer, Backward]) -> list[str]:
     """Notes on layers whose gradients or slopes are not known."""
     within = [layer.name for layer in backward if layer.spiking.entry is not None]
     mixed = [layer.name for layer, of in backward.items() if layer.spiking.entry is None and math.isnan(of.slope)]
+    cut = [layer.name for layer, of in backward.items() if of.cut]
     notes = [f"gradients are not measured by currents within neurons: {first_of(within)}"] if within else []
+    if cut:
+        where = "torch.no_grad, or a checkpoint with use_reentrant=True none of whose inputs requires gradients"
+        notes.append(f"no gradients reach {first_of(cut)}, in training neither: autograd is off there ({where})")
     return notes + ([f"χ is not measured where a spike depends on several currents: {first_of(mixed)}"] if mixed else [])
 
 
@@ -224,12 +242,13 @@ def _audited(
     gains = {name: used[name].gain for name in layer.names}
     own = together([used[name] for name in layer.names])
     scaling = {name: gains[name] for name in layer.scaled_by}
+    inner = math.nan if layer.spiking.entry is None else layer.spiking.entry.gain
     return AuditedLayer(
         layer.name,
         layer.neuron_name,
         layer.neuron,
         seen.width,
-        math.hypot(*(scaling or gains).values()) if gains or layer.spiking.entry is None else layer.spiking.entry.gain,
+        math.hypot(*(scaling or gains).values()) if gains else inner,
         own.bias_std,
         own.bias_mean,
         seen.late_rate,

@@ -12,17 +12,19 @@ from typing import Any
 
 import torch
 
+from varflow._restoring import kept
 from varflow.init.gains import gain_for_rate
 from varflow.model.over_neurons import mean_of
 from varflow.results.audit import first_of
 from varflow.torch_models.refusals import integrators
-from varflow.torch_models.tensor_memory import free_weight, normed_weight, overlap, repeats
+from varflow.torch_models.tensor_memory import free_weight, normed_weight, overlap, repeats, written
 from varflow.torch_models.traced import Trace, TracedLayer
 from varflow.torch_models.wiring import border
 
-__all__ = ["FROZEN", "Scale", "scales_of", "why_kept"]
+__all__ = ["FROZEN", "WITHOUT_GAMMA", "Scale", "multiplier", "scales_of", "why_kept"]
 
 FROZEN = "is frozen (requires_grad=False)"
+WITHOUT_GAMMA = "a normalisation without γ to set before it"
 MOST = 0.4  # rate at which the first gain is taken for higher ones: memoryless neurons with weights of mean 0 stay below 1/2
 
 
@@ -70,12 +72,12 @@ class Scale:
 
     def first_gain(self, rate: float) -> float:
         """The gain to draw with: that of memoryless neurons for this rate, with inputs of the same rate or of the strength of
-        the batch; outputs of variance 1 for neurons that are not scaled.
+        the batch.
         """
         neuron, layer = self.layer.spiking.neuron, self.layer
         threshold = 0.0 if neuron is None else mean_of(neuron.threshold)
         unit = 1.0 if neuron is None or threshold <= 0 else threshold / neuron.input_scale
-        gain = unit * gain_for_rate(min(rate, MOST), threshold=1.0) if self.scaled else 1 / math.sqrt(rate)
+        gain = unit * gain_for_rate(min(rate, MOST), threshold=1.0)
         if layer.driven:
             squares = [float(x.double().square().mean()) for x in layer.weight_inputs]
             gain *= math.sqrt(rate * len(squares) / sum(squares))
@@ -121,7 +123,7 @@ def _choose(scale: Scale, normalised: bool, unscaled: str | None) -> None:
     elif inner is not None:
         scale.set_by = f"kept: {layer.neuron_name} {FROZEN}"
     else:
-        words = "a normalisation without γ to set before it" if normalised or layer.normalised_by else "no weights of its own"
+        words = WITHOUT_GAMMA if normalised or layer.normalised_by else "no weights of its own"
         scale.set_by = f"kept: {layer.neuron_name} has {words}"
 
 
@@ -150,3 +152,27 @@ def why_kept(name: str, weight: Any, owners: dict[str, Any]) -> str | None:
     held = ((owner, free_weight(other)) for owner, other in owners.items())
     shared = next((owner for owner, tensor in held if tensor is not None and overlap(free, tensor)), None)
     return None if shared is None else f"{name} shares its weights with {shared}"
+
+
+def multiplier(weight: Any, shape: tuple[int, ...]) -> str:
+    """Name of the parameter that multiplies the weight a layer computes, found by doubling each; empty if there is none."""
+    given = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(weight.weight)
+
+    def response() -> Any:
+        return weight(given) - weight(torch.zeros_like(given))  # without the bias
+
+    def doubles(parameter: Any, once: Any) -> bool:
+        parameter.mul_(2)
+        twice = response()
+        parameter.div_(2)
+        return bool(once.any()) and torch.allclose(twice, 2 * once, rtol=1e-3)
+
+    def found() -> str:
+        with written(weight):
+            once = response()
+            return next((name for name, each in weight.named_parameters() if doubles(each, once)), "")
+
+    try:
+        return kept(weight, found)
+    except Exception:  # it needs other arguments, or a special input
+        return ""

@@ -9,7 +9,7 @@ from typing import Any
 from varflow.model.library_neurons import Spiking
 from varflow.torch_models.graph import INPUT, Node
 
-__all__ = ["Fed", "Trace", "TracedLayer", "steps_of"]
+__all__ = ["Fed", "Trace", "TracedLayer", "neurons_of", "steps_of"]
 
 
 @dataclass(slots=True, eq=False)
@@ -138,6 +138,12 @@ class Trace:
         feeding = {source for layer in self.layers for source in layer.sources}
         feeding |= {source for _, _, sources, _ in self.readouts for source in sources}
         return {layer.neuron_name for layer in self.layers} - feeding
+
+
+def neurons_of(spiking: Spiking, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of the neurons of one input at one step, in a call of a spiking module with currents of such a shape."""
+    merged = spiking.time_axis is None or spiking.batch_size is not None or spiking.steps is not None
+    return shape[1 if merged else 2 :]
 
 
 def steps_of(spiking: Spiking, shape: tuple[int, ...]) -> int:

@@ -6,8 +6,9 @@ traced; what has no theory is named in ``TracedLayer.unknown``. The model is unc
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
 from typing import Any
@@ -17,22 +18,18 @@ import torch
 from varflow._checks import DomainError
 from varflow._progress import Report, unreported
 from varflow._restoring import kept
-from varflow.model.as_neuron import neuron as as_neuron
-from varflow.model.library_neurons import Spiking, recognise
-from varflow.model.neurons import Neuron
+from varflow.model.library_neurons import Spiking
+from varflow.results.audit import first_of
 from varflow.torch_models.chance import generators, reseed
 from varflow.torch_models.graph import INPUT, Node, Source, maximum, not_gaussian
 from varflow.torch_models.operations import count_operations, of_spikes, synaptic_operations
 from varflow.torch_models.passes import check_inputs, check_model, check_neurons, copied, forward
 from varflow.torch_models.provenance import Provenance, tensors_in
-from varflow.torch_models.traced import Fed, Trace, TracedLayer, steps_of
+from varflow.torch_models.spiking_modules import Neurons, holds_weights, spiking_modules
+from varflow.torch_models.traced import Fed, Trace, TracedLayer, neurons_of, steps_of
 from varflow.torch_models.wiring import why_not_covered
 
-__all__ = ["Neurons", "holds_weights", "trace"]
-
-Neurons = Mapping[
-    Any, Neuron | Spiking | None
-]  # neurons of modules, by class, name or module; None for those to be measured only
+__all__ = ["trace"]
 
 WEIGHTS = ("Linear", *(f"Conv{d}d" for d in (1, 2, 3)), *(f"ConvTranspose{d}d" for d in (1, 2, 3)))
 
@@ -90,7 +87,7 @@ class _Walk:
     def __init__(self, model: Any, record: Any, neurons: Neurons):
         self.names = {module: name for name, module in model.named_modules()}
         kinds = tuple(getattr(torch.nn, kind) for kind in WEIGHTS)
-        self.spiking = _spiking(self.names, neurons)
+        self.spiking = spiking_modules(self.names, neurons)
         inside = {part for module, _ in self.spiking.values() for part in module.modules() if part is not module}
         self.weights = {name: m for m, name in self.names.items() if isinstance(m, kinds) and m not in inside}
         self.candidates = {name for m, name in self.names.items() if m not in inside and self._may_spike(m)}
@@ -100,11 +97,12 @@ class _Walk:
         self.provenance = Provenance(self._place)
         self.fed: dict[str, Fed] = {}  # by name of the weight module
         self.layers: list[TracedLayer] = []
-        self.known: dict[tuple[str, Node], TracedLayer] = {}  # layers by neuron and what it receives
+        self.known: dict[Any, TracedLayer] = {}  # layers by neuron, what it receives, and the shape of an input
         self.steady: dict[TracedLayer, bool] = {}  # whether the last call received the same as the one before
         self.calls: list[TracedLayer] = []
         self.made: Counter[TracedLayer] = Counter()  # steps
         self.sizes: dict[TracedLayer, set[int]] = {}  # numbers of a step
+        self.notes: list[str] = []
 
     def _may_spike(self, module: Any) -> bool:
         """Whether a module may be a neuron that is not known: it is of none of torch's classes and holds no weights."""
@@ -204,19 +202,22 @@ class _Walk:
 
     def _neuron(self, name: str, module: Any) -> Callable[[Any, Any], None]:
         def see(current: Any, out: Any) -> None:
-            node = self._node(current)
-            layer = self.known.get((name, node))
+            node, shape = self._node(current), tuple(current.shape)
+            key = name, node, neurons_of(self.spiking[name][1], shape)
+            layer = self.known.get(key)
             if layer is None:
-                layer = self.known[name, node] = self._layer(name, module, node, tuple(current.shape))
+                layer = self.known[key] = self._layer(name, module, node, shape)
             if layer.spiking.entry is not None:
                 self._feed(layer.neuron_name, node, current)
             self.steady[layer] = layer.node is node
             layer.node = node
             self.calls.append(layer)
-            made = steps_of(layer.spiking, tuple(current.shape))
+            made = steps_of(layer.spiking, shape)
             self.made[layer] += made
             self.sizes.setdefault(layer, set()).add(current.numel() // max(made, 1))
             outputs = tensors_in(out)
+            if self.made[layer] == made:  # the first call
+                self._compare(layer, shape, tuple(outputs[0].shape))
             if self.record is not None:
                 self.record(layer, current, outputs[0])
             own = self.provenance.graph.source(layer.neuron_name)
@@ -224,6 +225,13 @@ class _Walk:
                 self.provenance.put(tensor, own)
 
         return see
+
+    def _compare(self, layer: TracedLayer, given: tuple[int, ...], returned: tuple[int, ...]) -> None:
+        """Note neurons that add axes before that of the inputs, as SpikingJelly's ``GatedLIFNode`` does for all but maps."""
+        per_input = [math.prod(neurons_of(layer.spiking, shape)) for shape in (given, returned)]
+        if per_input[0] < per_input[1] and math.prod(given) == math.prod(returned):
+            shapes = f"returns spikes of shape {returned} for currents of shape {given}"
+            self.notes.append(f"{layer.neuron_name} {shapes}: from there on inputs count as neurons")
 
     def _if_it_spikes(self, name: str) -> Callable[[Any, Any, Any], None]:
         """A hook that makes a module a neuron if currents come out as spikes."""
@@ -247,21 +255,24 @@ class _Walk:
         )
 
     def _layer(self, name: str, module: Any, node: Node, shape: tuple[int, ...]) -> TracedLayer:
-        """The layer of this neuron that shares weights with the node, else a new one."""
-        feeding = tuple(source for source in self.weights if source in node.sources)
+        """The layer of this neuron that shares weights with the node and has as many neurons, else a new one."""
+        spiking, feeding = self.spiking[name][1], tuple(source for source in self.weights if source in node.sources)
+        size = neurons_of(spiking, shape)
         of_module = [layer for layer in self.layers if layer.module is module]
-        for layer in of_module:
-            if not feeding or not layer.names or not set(feeding).isdisjoint(layer.names):
+        alike = [each for each in of_module if not feeding or not each.names or not set(feeding).isdisjoint(each.names)]
+        for layer in alike:
+            if neurons_of(spiking, layer.current_shape) == size:
                 self._joins(layer, feeding)
                 return layer
-        earlier = {source for each in self.layers for source in each.names}
+        earlier = {source for each in self.layers if each not in alike for source in each.names}
         own = tuple(source for source in feeding if source not in earlier) or feeding  # the others come by a shortcut
+        words = [*(["+".join(own)] if own else []), *(["×".join(map(str, size))] if alike else [])]
         layer = TracedLayer(
             own,
-            name if not of_module else f"{name} ({'+'.join(own)})",
+            name if not of_module else f"{name} ({', '.join(words)})",
             [self.weights[source] for source in own],
             module,
-            self.spiking[name][1],
+            spiking,
             node=node,
             current_shape=shape,
             unknown=self._unknown(name, node),
@@ -305,7 +316,7 @@ class _Walk:
         for name, fed in self.fed.items():
             if name not in used:
                 readouts.append((name, self.weights[name], fed.sources, fed.shape))
-        return Trace(self.layers, readouts, self._steps(), self.calls, self.fed, self._idle())
+        return Trace(self.layers, readouts, self._steps(), self.calls, self.fed, [*self.notes, *self._idle()])
 
     def _complete(self, layer: TracedLayer) -> None:
         """What is known only at the end of the pass."""
@@ -323,22 +334,34 @@ class _Walk:
         layer.unknown = self._unknown(next(n for n, (m, _) in self.spiking.items() if m is layer.module), node)
         if not layer.fed:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} follows no weight layer")
-        again = [
-            name for name in layer.names if sum(name in each.names for each in self.layers) > 1 < len(self.fed[name].nodes)
-        ]
+        others = [each for each in self.layers if each is not layer]
+        again = [name for name in layer.names if any(self._again(name, layer, each) for each in others)]
         layer.unknown = (*layer.unknown, *(f"{name} is called for several layers" for name in again))
-        if len(self.sizes[layer]) > 1 or any(len({given.shape for given in each.inputs}) > 1 for each in layer.fed):
+        fewer = len(self.sizes[layer]) > 1 or any(len({given.shape for given in each.inputs}) > 1 for each in layer.fed)
+        if fewer and not again:
             rule = "receives fewer inputs at some steps: its rates are means over those"
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} {rule}")
         if not self.steady[layer]:
             layer.unknown = (*layer.unknown, f"{layer.neuron_name} receives other operations at every step")
 
+    def _again(self, weight: str, layer: TracedLayer, other: TracedLayer) -> bool:
+        """Whether weights are called again for another layer, whose currents are not those of the same call."""
+        return weight in other.names and (other.module is layer.module or len(self.fed[weight].nodes) > 1)
+
     def _idle(self) -> list[str]:
-        """Notes on what did not run."""
+        """Notes on weights that are used by functions, and on what did not run."""
         ran = {layer.module for layer in self.layers}
         idle = [name for name in self.weights if name not in self.fed]
         idle += [name for name, (module, _) in self.spiking.items() if module not in ran | self.inside]
-        return [f"did not run in this forward pass: {', '.join(idle)}"] if idle else []
+        by_functions = [name for name in idle if name in self.weights and self._used(self.weights[name])]
+        unused = [name for name in idle if name not in by_functions]
+        rule = "are used by functions without a call of their modules, so their gains and operations are not measured"
+        notes = [f"weights of {first_of(by_functions)} {rule}"] if by_functions else []
+        return notes + ([f"did not run in this forward pass: {first_of(unused)}"] if unused else [])
+
+    def _used(self, weight: Any) -> bool:
+        """Whether a function outside of the module was given one of its parameters."""
+        return any(id(parameter) in self.provenance.parameters for parameter in weight.parameters())
 
     def _steps(self) -> int:
         steps = max(self.made.values())
@@ -348,34 +371,7 @@ class _Walk:
         return steps
 
 
-def _spiking(names: dict[Any, str], neurons: Neurons) -> dict[str, tuple[Any, Spiking]]:
-    """Modules that spike, by name; DomainError for a key of ``neurons`` that is no module of the model."""
-    found, used = {}, set()
-    for module, name in names.items():
-        keys = [key for key in (module, name, type(module)) if key in neurons]
-        used.update(keys)
-        known = _as_given(neurons[keys[0]]) if keys else recognise(name, module)
-        if known is not None:
-            found[name] = module, known
-    for key in neurons:
-        if key not in used:
-            rule = f"names no module of the model, whose modules are {', '.join(filter(None, list(names.values())[:8]))}, …"
-            raise DomainError("neurons", getattr(key, "__name__", key), rule)
-    return found
-
-
 def _of_its_own(weight: Any) -> bool:
     """Whether a weight module has another forward than torch's class."""
     kind = next(k for k in type(weight).__mro__ if k.__module__.startswith("torch.nn.modules."))
     return type(weight).forward is not kind.forward
-
-
-def _as_given(neuron: Any) -> Spiking:
-    if neuron is None:
-        return Spiking(None, reason="is measured only, as asked")
-    return neuron if isinstance(neuron, Spiking) else Spiking(as_neuron(neuron))
-
-
-def holds_weights(module: Any) -> bool:
-    """Whether a module, or one inside, has parameters of more than one axis."""
-    return any(parameter.dim() > 1 for parameter in module.parameters())
