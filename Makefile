@@ -9,7 +9,7 @@ PY     := $(VENV)/bin/python
 run: $(VENV)/run.stamp          ## the paper's 100-layer experiment compared with the exact theory
 	$(VENV)/bin/varflow validate --out $(OUT)
 
-# Bytecode is made of what is imported, a fifth of what is installed, and kept between processes, hundreds of which the tests start.
+# Bytecode is made of what is imported, a third of what is installed, and kept between processes, hundreds of which the tests start.
 export PYTHONDONTWRITEBYTECODE =
 
 # One thread per process: on two cores more threads would wait.
@@ -18,7 +18,7 @@ test: $(VENV)/all.stamp         ## every quick check: style, tests, doctests
 	$(VENV)/bin/ruff format --check .
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal
 
-# One thread: each other one would infer the types of libraries again, half as much work again.
+# One thread: two infer the types of libraries twice, two fifths more work for hardly less time.
 types: $(VENV)/all.stamp        ## pyright: takes as long as a third of the tests
 	$(VENV)/bin/pyright
 
